@@ -1,0 +1,61 @@
+import eslint from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+/** Upper floors import lower ones, never back. A floor may import itself and whatever stands after it. */
+const floors = [
+  ['executors', 'generators', 'cli'],
+  ['run', 'instance'],
+  ['command'],
+  ['sync'],
+  ['store'],
+  ['snapshot', 'workspace'],
+  ['config'],
+  ['aws'],
+  ['report'],
+];
+const above = (floor) => floors.slice(0, floor).flat();
+
+export default tseslint.config(
+  { ignores: ['dist/**', 'node_modules/**', 'examples/**', 'src/generators/*/files/**', 'demo/**', 'e2e/tmp/**', '.nx/**'] },
+  eslint.configs.recommended,
+  ...tseslint.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      '@typescript-eslint/consistent-type-imports': 'error',
+      'no-control-regex': 'off',
+    },
+  },
+  {
+    files: ['**/*.{js,mjs}'],
+    languageOptions: { globals: { process: 'readonly', console: 'readonly', module: 'writable', require: 'readonly', __dirname: 'readonly', URL: 'readonly', Buffer: 'readonly', setTimeout: 'readonly' } },
+    rules: { '@typescript-eslint/no-require-imports': 'off' },
+  },
+  ...floors.flatMap((names, floor) =>
+    names
+      .filter(() => floor > 0)
+      .map((name) => ({
+        files: [`src/${name}/**/*.ts`],
+        ignores: ['**/*.spec.ts', '**/*.fixture.ts'],
+        rules: {
+          'no-restricted-imports': [
+            'error',
+            {
+              patterns: [...above(floor), 'local-aws'].map((upper) => ({
+                regex: `^(\\.\\./)+${upper}(/|$)`,
+                message: `src/${name} stands below src/${upper}: upper floors import lower ones, never back.`,
+              })),
+            },
+          ],
+        },
+      })),
+  ),
+  {
+    files: ['src/local-aws/**/*.ts'],
+    ignores: ['**/*.spec.ts'],
+    rules: {
+      'no-restricted-imports': ['error', { patterns: [{ regex: '^(\\.\\./)+(executors|generators|cli|run|instance|command|sync|store|snapshot|workspace|config|aws|report)(/|$)', message: 'local AWS and the client meet on the wire only.' }] }],
+    },
+  },
+);

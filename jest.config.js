@@ -1,0 +1,10 @@
+/** Unit and integration tests: `*.spec.ts` beside the code. The end-to-end suite has its own configuration in e2e/. */
+module.exports = {
+  testEnvironment: 'node',
+  roots: ['<rootDir>/src'],
+  testMatch: ['**/*.spec.ts'],
+  transform: {
+    '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2022', parser: { syntax: 'typescript' } }, module: { type: 'commonjs' } }],
+  },
+  testTimeout: 30_000,
+};
