@@ -1,0 +1,33 @@
+/** AWS's own words about a failure, verbatim. */
+export interface AwsReason {
+  code: string;
+  message: string;
+  status?: number;
+  requestId?: string;
+}
+
+/**
+ * The one family of errors that users see: what failed, on what, why AWS says so, what to do next.
+ * Whoever catches one prints its message alone, without a stack: it is the user's to mend, not ours to debug.
+ */
+export class Problem extends Error {
+  /** A stable name for machines, e.g. `CONFIG_INVALID`, `BUCKET_FORBIDDEN`. */
+  readonly code: string;
+  readonly aws?: AwsReason;
+  readonly next?: string;
+
+  constructor(
+    code: string,
+    what: string,
+    more: { aws?: AwsReason; next?: string; cause?: unknown } = {},
+  ) {
+    const lines = [what];
+    if (more.aws) lines.push(`AWS says: ${more.aws.code}: ${more.aws.message}`);
+    if (more.next) lines.push(more.next);
+    super(lines.join('\n'), { cause: more.cause });
+    this.name = 'Problem';
+    this.code = code;
+    this.aws = more.aws;
+    this.next = more.next;
+  }
+}
