@@ -16,11 +16,7 @@ export class Problem extends Error {
   readonly aws?: AwsReason;
   readonly next?: string;
 
-  constructor(
-    code: string,
-    what: string,
-    more: { aws?: AwsReason; next?: string; cause?: unknown } = {},
-  ) {
+  constructor(code: string, what: string, more: { aws?: AwsReason; next?: string; cause?: unknown } = {}) {
     const lines = [what];
     if (more.aws) lines.push(`AWS says: ${more.aws.code}: ${more.aws.message}`);
     if (more.next) lines.push(more.next);

@@ -1,0 +1,168 @@
+import { readFileSync } from 'node:fs';
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+import { rootCertificates } from 'node:tls';
+import type { EC2Client } from '@aws-sdk/client-ec2';
+import type { S3Client } from '@aws-sdk/client-s3';
+import type { SSMClient } from '@aws-sdk/client-ssm';
+import type { STSClient } from '@aws-sdk/client-sts';
+import { getProxyForUrl } from 'proxy-from-env';
+import { Problem } from '../report/problem';
+
+/** Where and as whom AWS is spoken to. Absent values are the SDK's own resolution (environment, profile, SSO, roles). */
+export interface AwsSettings {
+  region?: string;
+  profile?: string;
+  /** A role to assume with those credentials. */
+  roleArn?: string;
+}
+
+type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts';
+
+/**
+ * The SDK's clients, each loaded and made when first asked for (the four take about half a second to load).
+ * `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` are the SDK's own; nothing here knows local AWS from AWS.
+ */
+export class Aws {
+  private readonly made = new Map<string, Promise<unknown>>();
+  /** Sockets kept by our agents, closed at the end. */
+  private readonly agents: (HttpAgent | HttpsAgent)[] = [];
+
+  constructor(private readonly settings: AwsSettings) {}
+
+  s3(): Promise<S3Client> {
+    return this.once('s3', async () => {
+      const { S3Client } = await import('@aws-sdk/client-s3');
+      return new S3Client({
+        ...(await this.base('s3')),
+        // A host that is not AWS's has no DNS name for each bucket.
+        forcePathStyle: customEndpoint('s3') !== undefined,
+      });
+    });
+  }
+
+  ssm(): Promise<SSMClient> {
+    return this.once('ssm', async () => {
+      const { SSMClient } = await import('@aws-sdk/client-ssm');
+      return new SSMClient(await this.base('ssm'));
+    });
+  }
+
+  ec2(): Promise<EC2Client> {
+    return this.once('ec2', async () => {
+      const { EC2Client } = await import('@aws-sdk/client-ec2');
+      return new EC2Client(await this.base('ec2'));
+    });
+  }
+
+  sts(): Promise<STSClient> {
+    return this.once('sts', async () => {
+      const { STSClient } = await import('@aws-sdk/client-sts');
+      return new STSClient(await this.base('sts'));
+    });
+  }
+
+  /** The region that is in force. Throws a `Problem` where none is set anywhere. */
+  async region(): Promise<string> {
+    const client = await this.s3();
+    try {
+      return await client.config.region();
+    } catch (cause) {
+      throw new Problem('REGION_MISSING', 'No AWS region is set.', {
+        next: 'Set "region" in ec2.config.json or in the plugin\'s options in nx.json, or export AWS_REGION.',
+        cause,
+      });
+    }
+  }
+
+  close(): void {
+    for (const agent of this.agents) agent.destroy();
+    this.agents.length = 0;
+  }
+
+  private once<T>(name: string, make: () => Promise<T>): Promise<T> {
+    let made = this.made.get(name) as Promise<T> | undefined;
+    if (!made) this.made.set(name, (made = make()));
+    return made;
+  }
+
+  private async base(service: ServiceName) {
+    return {
+      region: this.settings.region,
+      profile: this.settings.profile,
+      credentials: await this.once('credentials', () => this.credentials()),
+      maxAttempts: 5,
+      requestHandler: await this.requestHandler(service),
+    };
+  }
+
+  private async credentials() {
+    const { fromNodeProviderChain, fromTemporaryCredentials } = await import('@aws-sdk/credential-providers');
+    const clientConfig = { requestHandler: await this.requestHandler('sts') };
+    const own = fromNodeProviderChain({ profile: this.settings.profile, clientConfig });
+    if (!this.settings.roleArn) return own;
+    return fromTemporaryCredentials({
+      masterCredentials: own,
+      params: { RoleArn: this.settings.roleArn, RoleSessionName: 'nx-ec2' },
+      clientConfig: { ...clientConfig, region: this.settings.region },
+    });
+  }
+
+  private async requestHandler(service: ServiceName) {
+    const { NodeHttpHandler } = await import('@smithy/node-http-handler');
+    const endpoint = customEndpoint(service);
+    const target =
+      endpoint ?? `https://${service}.${this.settings.region ?? process.env.AWS_REGION ?? 'us-east-1'}.amazonaws.com`;
+    const ca = certificateAuthorities();
+    const proxy = isLoopback(target) ? '' : getProxyForUrl(target);
+    let httpsAgent: HttpsAgent;
+    if (proxy) {
+      const { HttpsProxyAgent } = await import('https-proxy-agent');
+      // HttpsProxyAgent passes what the TLS connection behind the proxy needs to `connect`; `ca` also serves an https:// proxy.
+      httpsAgent = new HttpsProxyAgent(proxy, { keepAlive: true, maxSockets: 50, ca }) as unknown as HttpsAgent;
+      if (ca) (httpsAgent.options as { ca?: string[] }).ca = ca;
+    } else {
+      httpsAgent = new HttpsAgent({ keepAlive: true, maxSockets: 50, ca });
+    }
+    const httpAgent = new HttpAgent({ keepAlive: true, maxSockets: 50 });
+    this.agents.push(httpsAgent, httpAgent);
+    return new NodeHttpHandler({ httpAgent, httpsAgent, connectionTimeout: 10_000, requestTimeout: 120_000 });
+  }
+}
+
+/** The endpoint that the environment sets in AWS's place, by the SDK's own variable names. */
+export function customEndpoint(service: ServiceName): string | undefined {
+  if (process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === 'true') return undefined;
+  return process.env[`AWS_ENDPOINT_URL_${service.toUpperCase()}`] || process.env.AWS_ENDPOINT_URL || undefined;
+}
+
+function isLoopback(url: string): boolean {
+  const host = new URL(url).hostname;
+  return host === 'localhost' || host.endsWith('.localhost') || host.startsWith('127.') || host === '[::1]';
+}
+
+/**
+ * Node's own authorities and those of `AWS_CA_BUNDLE`, which the SDK for JavaScript does not read by itself.
+ * Undefined where Node's default holds (which includes `NODE_EXTRA_CA_CERTS`).
+ */
+function certificateAuthorities(): string[] | undefined {
+  const bundle = process.env.AWS_CA_BUNDLE;
+  if (!bundle) return undefined;
+  const extra = process.env.NODE_EXTRA_CA_CERTS;
+  return [
+    ...rootCertificates,
+    readBundle(bundle, 'AWS_CA_BUNDLE'),
+    ...(extra ? [readBundle(extra, 'NODE_EXTRA_CA_CERTS')] : []),
+  ];
+}
+
+function readBundle(path: string, variable: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new Problem('CA_BUNDLE', `${variable} names ${path}, which can't be read: ${(cause as Error).message}`, {
+      next: `Point ${variable} to a PEM file, or unset it.`,
+      cause,
+    });
+  }
+}

@@ -1,0 +1,87 @@
+import { Problem, type AwsReason } from '../report/problem';
+
+interface SdkError extends Error {
+  code?: string;
+  Code?: string;
+  $metadata?: { httpStatusCode?: number; requestId?: string };
+  $fault?: string;
+}
+
+/** AWS's code of an SDK error, e.g. `AccessDenied`; undefined for what did not come from AWS. */
+export function awsCode(error: unknown): string | undefined {
+  const sdk = error as SdkError;
+  return sdk?.$metadata?.httpStatusCode !== undefined ? sdk.name : undefined;
+}
+
+/** The HTTP status of an SDK error. */
+export function awsStatus(error: unknown): number | undefined {
+  return (error as SdkError)?.$metadata?.httpStatusCode;
+}
+
+/** True for what may pass by itself: throttling, 5xx, resets, time-outs. */
+export function isTransient(error: unknown): boolean {
+  const sdk = error as SdkError;
+  const status = awsStatus(error);
+  if (status !== undefined) {
+    return status >= 500 || status === 429 || /Throttl|RequestLimitExceeded|SlowDown|TooManyRequests/.test(sdk.name);
+  }
+  return (
+    /^(ECONNRESET|ECONNREFUSED|ETIMEDOUT|EPIPE|EAI_AGAIN|ENOTFOUND|ENETUNREACH|EHOSTUNREACH|ENETDOWN|ECONNABORTED)$/.test(
+      sdk?.code ?? '',
+    ) || sdk?.name === 'TimeoutError'
+  );
+}
+
+/**
+ * An SDK error in our words.
+ * @param what the sentence that says what failed, on what.
+ * @param next what to do, if the caller knows better than the error's kind does.
+ */
+export function awsProblem(code: string, what: string, error: unknown, next?: string): Problem {
+  if (error instanceof Problem) return error;
+  const sdk = error as SdkError;
+  const name = sdk?.name ?? 'Error';
+  const status = awsStatus(error);
+  if (name === 'CredentialsProviderError' || name === 'TokenProviderError') {
+    return new Problem('CREDENTIALS', `${what} No usable AWS credentials: ${sdk.message}`, {
+      next: 'Sign in (aws sso login), export AWS_PROFILE, or set "profile" in ec2.config.json.',
+      cause: error,
+    });
+  }
+  if (status === undefined) {
+    return new Problem(code, `${what} ${sdk?.code ? `${sdk.code}: ` : ''}${sdk?.message || String(error)}`, {
+      next: next ?? networkHint(sdk),
+      cause: error,
+    });
+  }
+  const aws: AwsReason = { code: name, message: sdk.message, status, requestId: sdk.$metadata?.requestId };
+  return new Problem(code, what, { aws, next: next ?? hint(name), cause: error });
+}
+
+function hint(name: string): string | undefined {
+  if (/^(ExpiredToken|ExpiredTokenException|RequestExpired)$/.test(name))
+    return 'The credentials have expired: sign in again.';
+  if (
+    /^(InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId|AuthFailure|SignatureDoesNotMatch)$/.test(
+      name,
+    )
+  ) {
+    return 'Check the credentials in force: aws sts get-caller-identity.';
+  }
+  if (/^(RequestTimeTooSkewed)$/.test(name)) return "This machine's clock is off: set it.";
+  if (/AccessDenied|UnauthorizedOperation|^Forbidden$|^403$/.test(name)) {
+    return 'The caller lacks a permission: nx g nx-ec2:aws-setup writes the policy it needs.';
+  }
+  return undefined;
+}
+
+function networkHint(error: SdkError | undefined): string | undefined {
+  if (error?.code === 'ECONNREFUSED') {
+    return process.env.AWS_ENDPOINT_URL
+      ? `Is AWS_ENDPOINT_URL (${process.env.AWS_ENDPOINT_URL}) right, and does it run? For local AWS: npx nx-ec2 local-aws`
+      : 'Check the network and the proxy settings (HTTPS_PROXY).';
+  }
+  if (/certificate/i.test(error?.message ?? ''))
+    return 'A proxy with its own authority? Point AWS_CA_BUNDLE or NODE_EXTRA_CA_CERTS to its certificate.';
+  return 'Check the network, the region and the proxy settings (HTTPS_PROXY), and try again.';
+}

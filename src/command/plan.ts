@@ -1,0 +1,135 @@
+/** The shapes of docs/FORMAT.md, "Plan": what the client asks of the remote side, and what it answers. */
+import type { PresignedPost } from '../store/store';
+
+export interface SyncPart {
+  snapshot: string;
+  manifest: string | null;
+  archive: { url: string; sha256: string; size: number } | null;
+  limits: { entries: number; bytes: number };
+}
+
+export type EnvironmentManager = 'uv' | 'poetry' | 'conda' | 'pip' | 'none';
+
+export interface RunPart {
+  id: string;
+  key: string;
+  project: string;
+  projectRoot: string;
+  script: string | null;
+  command: string[] | null;
+  args: string[];
+  environment: { manager: EnvironmentManager; root: string; file: string; locked: boolean };
+  setup: string[][] | null;
+  env: Record<string, string>;
+  outputDir: string;
+  timeout: number | null;
+  grace: number;
+  rerun: boolean;
+}
+
+/** What an operation adds to the plan's envelope. */
+export type Operation =
+  | { op: 'sync'; tree: string; sync: SyncPart }
+  | { op: 'train'; tree: string; sync: SyncPart; run: RunPart }
+  | {
+      op: 'poll';
+      run: string | null;
+      project: string;
+      tree: string;
+      cursor: Cursor;
+      overflow: { post: PresignedPost; key: string; limit: number } | null;
+    }
+  | { op: 'cancel'; run: string | null; project: string; tree: string; grace: number }
+  | {
+      op: 'collect';
+      run: string;
+      project: string;
+      tree: string;
+      patterns: string[];
+      ignore: string[];
+      limits: { files: number; bytes: number };
+      post: PresignedPost;
+      prefix: string;
+    }
+  | { op: 'collected'; run: string }
+  | { op: 'doctor'; script: null; probe: { get: string; sha256: string; post: PresignedPost; key: string } };
+
+export interface Plan {
+  v: 1;
+  root: string | null;
+  helper: { url: string };
+  user: string | null;
+}
+
+export interface RunState {
+  id: string;
+  key: string;
+  project: string;
+  tree: string;
+  snapshot: string;
+  state: 'preparing' | 'setup' | 'running' | 'ended';
+  pid: number | null;
+  supervisor: number;
+  user: string;
+  createdAt: number;
+  startedAt: number | null;
+  endedAt: number | null;
+  exitCode: number | null;
+  signal: string | null;
+  stop: null | { reason: 'cancelled' | 'timeout' | 'shutdown'; at: number };
+  failure: null | { code: string; message: string; exitCode: number | null };
+  outcome: null | 'succeeded' | 'failed' | 'cancelled' | 'timed-out' | 'interrupted' | 'setup-failed' | 'lost';
+  collected: boolean;
+  directory: string;
+}
+
+export interface SyncReply {
+  head: string;
+  written: number;
+  deleted: number;
+  bytes: number;
+  restored: string[];
+  restoredCount: number;
+  tree: string;
+  user: string;
+}
+
+export interface TrainReply extends SyncReply {
+  run: RunState;
+  attached: false | 'running' | 'ended';
+}
+
+export type LogName = 'setup' | 'training';
+
+export interface Cursor {
+  log: LogName;
+  offset: number;
+}
+
+export type Segment = { log: LogName; offset: number; length: number } & (
+  { data: string } | { stored: string; sha256: string }
+);
+
+export interface CollectState {
+  state: 'uploading' | 'done' | 'failed';
+  files: number;
+  bytes: number;
+  uploaded: number;
+  list: { key: string; sha256: string; size: number } | null;
+  error: null | { code: string; message: string; detail: Record<string, unknown> };
+}
+
+export interface PollReply {
+  run: RunState;
+  cursor: Cursor;
+  more: boolean;
+  segments: Segment[];
+  collect: CollectState | null;
+}
+
+export interface Check {
+  name: string;
+  ok: boolean | null;
+  detail: string;
+  fix: string | null;
+}

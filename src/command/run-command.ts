@@ -1,0 +1,181 @@
+import type { GetCommandInvocationCommandOutput } from '@aws-sdk/client-ssm';
+import type { Aws } from '../aws/clients';
+import { awsCode, awsProblem, isTransient } from '../aws/reason';
+import { Problem } from '../report/problem';
+
+export interface Invocation {
+  commandId: string;
+  status: string;
+  /** −1: it never started. */
+  responseCode: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface CommandOptions {
+  /** What the command is for, shown in the console's command history; at most 100 characters are sent. */
+  comment: string;
+  /** How long the command may run on the instance, seconds (5 to 172,800). */
+  executionTimeout: number;
+  /** How long it may wait for delivery, seconds (30 at least). */
+  deliveryTimeout?: number;
+  signal?: AbortSignal;
+  /** Asked now and then while the command does not end: throws when the instance is gone. */
+  stillThere?: () => Promise<void>;
+}
+
+/** AWS-RunShellScript's limit for the document with its parameters, less what the document itself takes. */
+export const COMMAND_LIMIT = 60 * 1024;
+
+const FIRST_POLL = 100;
+const LONGEST_POLL = 2_000;
+/** GetCommandInvocation may not know the command yet: facts, "The SSM API". */
+const INVISIBLE = 60_000;
+const CHECK_EVERY = 15_000;
+/** Trouble on the way to AWS is waited out this long, ms: the command goes on without us. */
+const PATIENCE = 120_000;
+
+const ENDED = new Set([
+  'Success',
+  'Cancelled',
+  'TimedOut',
+  'Failed',
+  'DeliveryTimedOut',
+  'ExecutionTimedOut',
+  'Undeliverable',
+  'Terminated',
+  'InvalidPlatform',
+  'AccessDenied',
+]);
+
+/**
+ * Sends one shell script to one instance by Run Command and waits for its end. The SDK's waiter is not used: it
+ * starts at 5 s and retries every error, expired tokens included.
+ * @throws Problem where it can't be sent, delivered or followed. A script that exits non-zero is an `Invocation`.
+ */
+export async function runCommand(
+  aws: Aws,
+  instance: string,
+  script: string,
+  options: CommandOptions,
+): Promise<Invocation> {
+  const [{ SendCommandCommand, GetCommandInvocationCommand }, ssm] = await Promise.all([
+    import('@aws-sdk/client-ssm'),
+    aws.ssm(),
+  ]);
+  let commandId: string;
+  try {
+    const sent = await ssm.send(
+      new SendCommandCommand({
+        DocumentName: 'AWS-RunShellScript',
+        InstanceIds: [instance],
+        TimeoutSeconds: Math.max(30, options.deliveryTimeout ?? 120),
+        Comment: options.comment.slice(0, 100),
+        Parameters: { commands: [script], executionTimeout: [String(options.executionTimeout)] },
+      }),
+      { abortSignal: options.signal },
+    );
+    commandId = sent.Command!.CommandId!;
+  } catch (error) {
+    throw sendProblem(instance, error);
+  }
+
+  const started = Date.now();
+  let wait = FIRST_POLL;
+  let checked = started;
+  let troubleSince: number | undefined;
+  for (;;) {
+    await pause(wait, options.signal);
+    wait = Math.min(LONGEST_POLL, wait * 1.3);
+    let answer: GetCommandInvocationCommandOutput;
+    try {
+      answer = await ssm.send(new GetCommandInvocationCommand({ CommandId: commandId, InstanceId: instance }), {
+        abortSignal: options.signal,
+      });
+      troubleSince = undefined;
+    } catch (error) {
+      if (awsCode(error) === 'InvocationDoesNotExist' && Date.now() - started < INVISIBLE) continue;
+      if (isTransient(error)) {
+        troubleSince ??= Date.now();
+        if (Date.now() - troubleSince < PATIENCE) continue;
+      }
+      throw awsProblem('COMMAND_STATUS', `Could not read the state of command ${commandId} on ${instance}.`, error);
+    }
+    const status = (answer.StatusDetails || answer.Status || '').replace(/\s/g, '');
+    if (ENDED.has(status) || ENDED.has(answer.Status ?? '')) {
+      return {
+        commandId,
+        status,
+        responseCode: answer.ResponseCode ?? -1,
+        stdout: answer.StandardOutputContent ?? '',
+        stderr: answer.StandardErrorContent ?? '',
+      };
+    }
+    if (options.stillThere && Date.now() - checked > CHECK_EVERY) {
+      // The commands of an instance that vanished stay InProgress: EC2 knows better.
+      checked = Date.now();
+      await options.stillThere();
+    }
+  }
+}
+
+function sendProblem(instance: string, error: unknown): Problem {
+  const code = awsCode(error);
+  if (code === 'InvalidInstanceId') {
+    return awsProblem(
+      'INSTANCE_OFFLINE',
+      `Systems Manager can't reach ${instance}.`,
+      error,
+      'It may be stopped or still booting, its SSM agent may have no route to SSM, or its role lacks AmazonSSMManagedInstanceCore: nx run <project>:remote-doctor tells which.',
+    );
+  }
+  return awsProblem('COMMAND_SEND', `Could not send a command to ${instance}.`, error);
+}
+
+/** Resolves after `ms`; rejects with the signal's reason when it is aborted before. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', aborted);
+      resolve();
+    }, ms);
+    const aborted = () => {
+      clearTimeout(timer);
+      reject(signal!.reason);
+    };
+    signal?.addEventListener('abort', aborted, { once: true });
+  });
+}
+
+/** Why a command that brought no reply ended, for the user. */
+export function unanswered(instance: string, invocation: Invocation): Problem {
+  const { status, stderr, stdout, commandId } = invocation;
+  const tail = (stderr || stdout).trimEnd().split('\n').slice(-10).join('\n');
+  if (/Undeliverable|DeliveryTimedOut/.test(status)) {
+    return new Problem('COMMAND_UNDELIVERED', `Command ${commandId} was never delivered to ${instance} (${status}).`, {
+      next: 'The SSM agent does not take commands: nx run <project>:remote-doctor tells why.',
+    });
+  }
+  if (status === 'Cancelled') {
+    return new Problem('COMMAND_CANCELLED', `Command ${commandId} on ${instance} was cancelled by somebody.`);
+  }
+  if (/TimedOut/.test(status)) {
+    return new Problem(
+      'COMMAND_TIMEOUT',
+      `Command ${commandId} on ${instance} was killed: time-out or out of memory.`,
+      {
+        next: tail ? `It printed last:\n${tail}` : undefined,
+      },
+    );
+  }
+  return new Problem(
+    'COMMAND_FAILED',
+    `Command ${commandId} on ${instance} ended without an answer (${status}, code ${invocation.responseCode}).`,
+    {
+      next: tail
+        ? `It printed last:\n${tail}`
+        : 'It printed nothing. Is a shell profile or a policy on the instance in the way?',
+    },
+  );
+}

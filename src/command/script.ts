@@ -1,0 +1,26 @@
+/** What the remote side gets on standard input: docs/FORMAT.md, "Command". */
+export type Request = { v: 1; helper: string } & ({ plan: string } | { fetch: { url: string; sha256: string } });
+
+const INTERPRETERS = ['python3', ...[14, 13, 12, 11, 10, 9, 8].map((minor) => `python3.${minor}`)].join(' ');
+
+/**
+ * The script of an SSM command, for any `sh`. Nothing in it is a user's text: the request is base64 on standard
+ * input, the bootstrap is ours. It contains no `{{`, which SSM would resolve as a parameter.
+ */
+export function commandScript(bootstrap: string, request: Request): string {
+  if (bootstrap.includes("'") || bootstrap.includes('{{')) {
+    throw new Error("the bootstrap must hold neither a single quote nor '{{'");
+  }
+  const data = Buffer.from(JSON.stringify(request)).toString('base64');
+  return `PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin"
+for python in ${INTERPRETERS}; do
+  command -v "$python" >/dev/null 2>&1 || continue
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 || continue
+  exec "$python" -I -B -c '${bootstrap}' <<'NX_EC2_REQUEST'
+${data}
+NX_EC2_REQUEST
+done
+echo 'NX-EC2 {"v":1,"ok":false,"error":{"code":"NO_PYTHON","message":"there is no Python 3.8 or newer on the PATH","detail":{}}}'
+exit 1
+`;
+}

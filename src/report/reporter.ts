@@ -1,0 +1,155 @@
+import { SingleBar } from 'cli-progress';
+import { formatDuration, formatSize } from './units';
+import { TerminalText } from './terminal-text';
+
+export interface ReporterOptions {
+  verbose?: boolean;
+  /** One machine-readable line on stdout at the end; everything for people goes to stderr. */
+  json?: boolean;
+  /** Never draw in place, even on a terminal: what a cached target prints is replayed on each hit. */
+  plain?: boolean;
+  stdout?: NodeJS.WriteStream;
+  stderr?: NodeJS.WriteStream;
+  /** ms since the epoch. */
+  now?: () => number;
+}
+
+export interface Progress {
+  /** Bytes done so far. */
+  update(done: number): void;
+  /** Ends it; nothing more is drawn. */
+  end(): void;
+}
+
+/** A plain progress line is due every so many ms, or every 10 %. */
+const PLAIN_INTERVAL = 5_000;
+/** No progress is drawn for what ends sooner than this, ms. */
+const QUIET = 1_000;
+
+/** What the user sees. Everything printed by an executor goes through one of these. */
+export class Reporter {
+  private silenced = false;
+  private readonly out: NodeJS.WriteStream;
+  private readonly stdout: NodeJS.WriteStream;
+  private readonly text = new TerminalText();
+  private logEndedLine = true;
+  private readonly now: () => number;
+
+  constructor(private readonly options: ReporterOptions = {}) {
+    this.stdout = options.stdout ?? process.stdout;
+    this.out = options.json ? (options.stderr ?? process.stderr) : this.stdout;
+    this.now = options.now ?? Date.now;
+    // The terminal may go away before we do (EIO after a closed PTY, EPIPE): not a reason to die.
+    for (const stream of new Set([this.stdout, this.out])) stream.on('error', () => this.silence());
+  }
+
+  /** Stops all printing, for good: after a signal the terminal is no longer ours. */
+  silence(): void {
+    this.silenced = true;
+  }
+
+  line(text: string): void {
+    this.endLogLine();
+    this.write(this.out, `${text}\n`);
+  }
+
+  /** Only with --verbose. */
+  detail(text: string): void {
+    if (this.options.verbose) this.line(text);
+  }
+
+  warn(text: string): void {
+    this.line(`${this.paint('33', 'warning:')} ${text}`);
+  }
+
+  /** A piece of a remote log, cut anywhere: printed as it comes, made fit for a terminal. */
+  log(data: Buffer): void {
+    const text = this.text.write(data);
+    if (!text) return;
+    this.write(this.out, text);
+    this.logEndedLine = text.endsWith('\n');
+  }
+
+  /** The one machine-readable line of `--json`. */
+  result(value: object): void {
+    if (this.options.json) this.write(this.stdout, `${JSON.stringify(value)}\n`);
+  }
+
+  strong(text: string): string {
+    return this.paint('1', text);
+  }
+
+  /**
+   * Progress of `total` bytes. On a terminal one line in place with a bar, rate and time left; elsewhere, and for
+   * cached targets, a plain line every few seconds. What is done within a second draws nothing.
+   */
+  progress(label: string, total: number): Progress {
+    const started = this.now();
+    const inPlace = !this.options.plain && this.out.isTTY && !this.silenced;
+    let bar: SingleBar | undefined;
+    let lastLine = started;
+    let lastTenth = 0;
+    const rate = (done: number) => {
+      const seconds = (this.now() - started) / 1000;
+      return seconds > 0 ? done / seconds : 0;
+    };
+    return {
+      update: (done) => {
+        if (this.silenced || this.now() - started < QUIET) return;
+        const perSecond = rate(done);
+        const left = perSecond > 0 ? ((total - done) / perSecond) * 1000 : 0;
+        if (inPlace) {
+          if (!bar) {
+            bar = new SingleBar({
+              format: `${label} {bar} {percentage}% {size}, {rate}/s, {left} left`,
+              stream: this.out,
+              clearOnComplete: true,
+              barsize: 24,
+              hideCursor: false,
+            });
+            bar.start(Math.max(1, total), 0, { size: '', rate: '', left: '' });
+          }
+          bar.update(Math.min(done, total), {
+            size: `${formatSize(done)} of ${formatSize(total)}`,
+            rate: formatSize(perSecond),
+            left: formatDuration(left),
+          });
+          return;
+        }
+        const tenth = Math.floor((done / Math.max(1, total)) * 10);
+        if (this.now() - lastLine < PLAIN_INTERVAL && tenth <= lastTenth) return;
+        lastLine = this.now();
+        lastTenth = tenth;
+        this.line(
+          `${label}: ${formatSize(done)} of ${formatSize(total)} (${tenth * 10} %), ${formatSize(perSecond)}/s, ${formatDuration(left)} left`,
+        );
+      },
+      end: () => {
+        bar?.stop();
+        bar = undefined;
+      },
+    };
+  }
+
+  private endLogLine(): void {
+    if (!this.logEndedLine) this.write(this.out, '\n');
+    this.logEndedLine = true;
+  }
+
+  private paint(code: string, text: string): string {
+    // NO_COLOR wins over the FORCE_COLOR that Nx always sets (https://no-color.org).
+    if (process.env.NO_COLOR) return text;
+    const forced = process.env.FORCE_COLOR;
+    const colour = forced !== undefined ? forced !== '0' && forced !== 'false' : this.out.isTTY;
+    return colour ? `\x1b[${code}m${text}\x1b[0m` : text;
+  }
+
+  private write(stream: NodeJS.WriteStream, text: string): void {
+    if (this.silenced) return;
+    try {
+      stream.write(text);
+    } catch {
+      this.silence();
+    }
+  }
+}

@@ -1,0 +1,44 @@
+/** The keys of the store below its prefix: docs/FORMAT.md, "Store". */
+export class StoreKeys {
+  private readonly base: string;
+
+  /**
+   * @param prefix the configured prefix, with or without a slash at its end; '' for the bucket's root.
+   * @param project the Nx project's name, any text.
+   */
+  constructor(
+    prefix: string,
+    private readonly project: string,
+  ) {
+    this.base = `${prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`}v1`;
+  }
+
+  helper(sha256: string): string {
+    return `${this.base}/helper/${sha256}`;
+  }
+
+  ref(tree: string, instance: string): string {
+    return this.own(`ref/${tree}/${instance}`);
+  }
+
+  archive(syncId: string): string {
+    return this.own(`archive/${syncId}.tar.gz`);
+  }
+
+  plan(syncId: string): string {
+    return this.own(`plan/${syncId}.json`);
+  }
+
+  /** The prefix under which a run's artifacts come back; ends in a slash. */
+  out(run: string): string {
+    return this.own(`out/${run}/`);
+  }
+
+  probe(id: string): string {
+    return this.own(`plan/${id}.probe`);
+  }
+
+  private own(rest: string): string {
+    return `${this.base}/${encodeURIComponent(this.project)}/${rest}`;
+  }
+}

@@ -1,0 +1,250 @@
+import type { Readable } from 'node:stream';
+import type { PutObjectCommandInput, S3Client } from '@aws-sdk/client-s3';
+import type { Aws } from '../aws/clients';
+import { awsCode, awsProblem, awsStatus } from '../aws/reason';
+
+export interface StoreSettings {
+  bucket: string;
+  /** 12 digits: every call says whose bucket it expects. */
+  bucketOwner?: string;
+  /** The KMS key that objects are encrypted with; absent: the bucket's own default. */
+  kmsKeyId?: string;
+}
+
+/** What a form upload needs (S3 presigned POST). */
+export interface PresignedPost {
+  url: string;
+  fields: Record<string, string>;
+}
+
+/** How long a presigned URL of ours lives, seconds: one command's delivery and work. */
+const URL_LIFETIME = 3600;
+
+/** The bucket in our words. The only place where S3 is called. */
+export class Store {
+  constructor(
+    private readonly aws: Aws,
+    private readonly settings: StoreSettings,
+  ) {}
+
+  get bucket(): string {
+    return this.settings.bucket;
+  }
+
+  /**
+   * Writes an object whole.
+   * @returns false if `onlyIfNew` and the key was there already.
+   */
+  async put(key: string, body: Buffer, options: { onlyIfNew?: boolean; contentType?: string } = {}): Promise<boolean> {
+    const { PutObjectCommand } = await import('@aws-sdk/client-s3');
+    const s3 = await this.aws.s3();
+    for (let tries = 0; ; tries++) {
+      try {
+        await s3.send(
+          new PutObjectCommand({
+            ...this.target(key),
+            ...this.encryption(),
+            Body: body,
+            ContentType: options.contentType ?? 'application/octet-stream',
+            ...(options.onlyIfNew ? { IfNoneMatch: '*' } : {}),
+          }),
+        );
+        return true;
+      } catch (error) {
+        if (options.onlyIfNew && awsStatus(error) === 412) return false;
+        // 409: another conditional write of this key was under way; S3 asks to try again.
+        if (options.onlyIfNew && awsStatus(error) === 409 && tries < 5) continue;
+        throw this.problem('STORE_PUT', `Could not write ${this.name(key)}.`, error);
+      }
+    }
+  }
+
+  /**
+   * Uploads a stream of unknown length: one PUT when small, multipart when large; given up cleanly on an error.
+   * @param onProgress bytes sent so far.
+   */
+  async upload(key: string, body: Readable, onProgress?: (bytes: number) => void, signal?: AbortSignal): Promise<void> {
+    const [{ Upload }, s3] = await Promise.all([import('@aws-sdk/lib-storage'), this.aws.s3()]);
+    const upload = new Upload({
+      client: s3,
+      params: { ...this.target(key), ...this.encryption(), Body: body, ContentType: 'application/gzip' },
+      queueSize: 4,
+      partSize: 8 * 1024 * 1024,
+    });
+    upload.on('httpUploadProgress', (progress) => onProgress?.(progress.loaded ?? 0));
+    const abort = () => void upload.abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      await upload.done();
+    } catch (error) {
+      throw this.problem('STORE_PUT', `Could not upload ${this.name(key)}.`, error);
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that). */
+  async get(key: string): Promise<Buffer | null> {
+    const stream = await this.read(key, true);
+    if (!stream) return null;
+    const parts: Buffer[] = [];
+    for await (const part of stream) parts.push(part as Buffer);
+    return Buffer.concat(parts);
+  }
+
+  /** The object as a stream; throws a `Problem` where there is none. */
+  async getStream(key: string): Promise<Readable> {
+    return (await this.read(key, false))!;
+  }
+
+  private async read(key: string, absentIsNull: boolean): Promise<Readable | null> {
+    const { GetObjectCommand } = await import('@aws-sdk/client-s3');
+    const s3 = await this.aws.s3();
+    try {
+      const answer = await s3.send(new GetObjectCommand(this.target(key)));
+      return answer.Body as Readable;
+    } catch (error) {
+      if (
+        absentIsNull &&
+        (awsStatus(error) === 404 || awsCode(error) === 'AccessDenied') &&
+        awsCode(error) !== 'NoSuchBucket'
+      )
+        return null;
+      throw this.problem('STORE_GET', `Could not read ${this.name(key)}.`, error);
+    }
+  }
+
+  async delete(keys: string[]): Promise<void> {
+    if (keys.length === 0) return;
+    const { DeleteObjectCommand, DeleteObjectsCommand } = await import('@aws-sdk/client-s3');
+    const s3 = await this.aws.s3();
+    try {
+      if (keys.length === 1) {
+        await s3.send(new DeleteObjectCommand(this.target(keys[0])));
+        return;
+      }
+      for (let from = 0; from < keys.length; from += 1000) {
+        const answer = await s3.send(
+          new DeleteObjectsCommand({
+            Bucket: this.settings.bucket,
+            ExpectedBucketOwner: this.settings.bucketOwner,
+            Delete: { Objects: keys.slice(from, from + 1000).map((Key) => ({ Key })), Quiet: true },
+          }),
+        );
+        const failed = answer.Errors?.[0];
+        if (failed)
+          throw Object.assign(new Error(failed.Message), { name: failed.Code, $metadata: { httpStatusCode: 200 } });
+      }
+    } catch (error) {
+      throw this.problem(
+        'STORE_DELETE',
+        `Could not remove ${this.name(keys[0])}${keys.length > 1 ? ` and ${keys.length - 1} more` : ''}.`,
+        error,
+      );
+    }
+  }
+
+  /** A URL that reads one object for an hour (or until the session's token ends, which may be sooner). */
+  async presignGet(key: string): Promise<string> {
+    const [{ GetObjectCommand }, { getSignedUrl }, s3] = await Promise.all([
+      import('@aws-sdk/client-s3'),
+      import('@aws-sdk/s3-request-presigner'),
+      this.aws.s3(),
+    ]);
+    try {
+      return await getSignedUrl(s3, new GetObjectCommand({ Bucket: this.settings.bucket, Key: key }), {
+        expiresIn: URL_LIFETIME,
+        signingDate: serverDate(s3),
+      });
+    } catch (error) {
+      throw this.problem('STORE_PRESIGN', `Could not sign a URL for ${this.name(key)}.`, error);
+    }
+  }
+
+  /** A form that uploads any object under a prefix, up to 5 GB each, for an hour. */
+  async presignPost(prefix: string): Promise<PresignedPost> {
+    const [{ createPresignedPost }, s3] = await Promise.all([import('@aws-sdk/s3-presigned-post'), this.aws.s3()]);
+    const encryption: Record<string, string> = this.settings.kmsKeyId
+      ? {
+          'x-amz-server-side-encryption': 'aws:kms',
+          'x-amz-server-side-encryption-aws-kms-key-id': this.settings.kmsKeyId,
+        }
+      : {};
+    try {
+      return await createPresignedPost(s3, {
+        Bucket: this.settings.bucket,
+        Key: `${prefix}\${filename}`,
+        Fields: encryption,
+        Expires: URL_LIFETIME,
+      });
+    } catch (error) {
+      throw this.problem('STORE_PRESIGN', `Could not sign a form for ${this.name(prefix)}.`, error);
+    }
+  }
+
+  /** The bucket's region; throws a `Problem` that says what is wrong with the bucket. */
+  async bucketRegion(): Promise<string | undefined> {
+    const { HeadBucketCommand } = await import('@aws-sdk/client-s3');
+    const s3 = await this.aws.s3();
+    const bucket = this.settings.bucket;
+    try {
+      const answer = await s3.send(
+        new HeadBucketCommand({ Bucket: bucket, ExpectedBucketOwner: this.settings.bucketOwner }),
+      );
+      return answer.BucketRegion;
+    } catch (error) {
+      const status = awsStatus(error);
+      const region = (error as { $response?: { headers?: Record<string, string> } }).$response?.headers?.[
+        'x-amz-bucket-region'
+      ];
+      if (status === 404) {
+        throw this.problem(
+          'BUCKET_MISSING',
+          `The bucket ${bucket} does not exist.`,
+          error,
+          'Check "bucket", or create it: nx g nx-ec2:aws-setup.',
+        );
+      }
+      if (status === 301 || status === 400) {
+        if (region) return region;
+      }
+      if (status === 403) {
+        throw this.problem(
+          'BUCKET_FORBIDDEN',
+          `The bucket ${bucket} can't be used by the credentials in force${this.settings.bucketOwner ? `, or does not belong to account ${this.settings.bucketOwner}` : ''}.`,
+          error,
+          'The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it: nx g nx-ec2:aws-setup writes the policy.',
+        );
+      }
+      throw this.problem('BUCKET', `The bucket ${bucket} could not be reached.`, error);
+    }
+  }
+
+  private target(key: string) {
+    return { Bucket: this.settings.bucket, Key: key, ExpectedBucketOwner: this.settings.bucketOwner };
+  }
+
+  private encryption(): Pick<PutObjectCommandInput, 'ServerSideEncryption' | 'SSEKMSKeyId'> {
+    return this.settings.kmsKeyId ? { ServerSideEncryption: 'aws:kms', SSEKMSKeyId: this.settings.kmsKeyId } : {};
+  }
+
+  private name(key: string): string {
+    return `s3://${this.settings.bucket}/${key}`;
+  }
+
+  private problem(code: string, what: string, error: unknown, next?: string) {
+    const aws = awsCode(error);
+    if (!next && (aws === 'NoSuchBucket' || aws === 'PermanentRedirect')) {
+      next =
+        aws === 'NoSuchBucket'
+          ? 'Check "bucket", or create it: nx g nx-ec2:aws-setup.'
+          : 'Set "region" to the bucket\'s region.';
+    }
+    return awsProblem(code, what, error, next);
+  }
+}
+
+/** Now by the server's clock: the SDK learns the difference from the answers it gets. */
+function serverDate(s3: S3Client): Date {
+  return new Date(Date.now() + (s3.config.systemClockOffset ?? 0));
+}
