@@ -1,0 +1,136 @@
+import type { Filter, Instance } from '@aws-sdk/client-ec2';
+import type { Aws } from '../aws/clients';
+import { awsCode, awsProblem } from '../aws/reason';
+import { Problem } from '../report/problem';
+
+/** How a configuration names an instance. */
+export type InstanceName = { id: string } | { name: string } | { tag: Record<string, string> };
+
+export interface FoundInstance {
+  id: string;
+  /** pending, running, shutting-down, terminated, stopping, stopped. */
+  state: string;
+  name?: string;
+  type?: string;
+  profile?: string;
+}
+
+const STATES: Record<number, string> = {
+  0: 'pending',
+  16: 'running',
+  32: 'shutting-down',
+  48: 'terminated',
+  64: 'stopping',
+  80: 'stopped',
+};
+
+/** `i-0abc`, `named "gpu-box"`, `tagged Team=vision`. */
+export function describeName(name: InstanceName): string {
+  if ('id' in name) return name.id;
+  if ('name' in name) return `named "${name.name}"`;
+  return `tagged ${Object.entries(name.tag)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(', ')}`;
+}
+
+/** The instance's id without asking EC2, where the configuration has it. */
+export function knownId(name: InstanceName): string | undefined {
+  return 'id' in name ? name.id : undefined;
+}
+
+/**
+ * The one instance that is meant. By name or tag, exactly one that is not terminated must match; among several, the
+ * only one that runs or boots is meant.
+ */
+export async function findInstance(aws: Aws, name: InstanceName): Promise<FoundInstance> {
+  const found = await describe(aws, name);
+  if ('id' in name) {
+    if (found.length === 0) throw missing(name);
+    return found[0];
+  }
+  const living = found.filter(({ state }) => state !== 'terminated' && state !== 'shutting-down');
+  const up = living.filter(({ state }) => state === 'running' || state === 'pending');
+  const candidates = up.length === 1 ? up : living;
+  if (candidates.length === 0) throw missing(name);
+  if (candidates.length > 1) {
+    throw new Problem(
+      'INSTANCE_AMBIGUOUS',
+      `${candidates.length} instances are ${describeName(name)}: ${candidates.map(({ id, state }) => `${id} (${state})`).join(', ')}.`,
+      { next: 'Name the one that is meant: "instance": { "id": "i-…" }, or --instance=i-….' },
+    );
+  }
+  return candidates[0];
+}
+
+function missing(name: InstanceName): Problem {
+  return new Problem('INSTANCE_MISSING', `There is no instance ${describeName(name)} in this account and region.`, {
+    next: 'Check "instance", "region" and "profile".',
+  });
+}
+
+async function describe(aws: Aws, name: InstanceName): Promise<FoundInstance[]> {
+  const [{ DescribeInstancesCommand }, ec2] = await Promise.all([import('@aws-sdk/client-ec2'), aws.ec2()]);
+  const filters: Filter[] | undefined =
+    'id' in name
+      ? undefined
+      : 'name' in name
+        ? [{ Name: 'tag:Name', Values: [name.name] }]
+        : Object.entries(name.tag).map(([key, value]) => ({ Name: `tag:${key}`, Values: [value] }));
+  const found: FoundInstance[] = [];
+  let token: string | undefined;
+  try {
+    do {
+      const answer = await ec2.send(
+        new DescribeInstancesCommand({
+          ...('id' in name ? { InstanceIds: [name.id] } : { Filters: filters }),
+          NextToken: token,
+        }),
+      );
+      for (const reservation of answer.Reservations ?? []) found.push(...(reservation.Instances ?? []).map(toFound));
+      token = answer.NextToken;
+    } while (token);
+  } catch (error) {
+    const code = awsCode(error);
+    if (code === 'InvalidInstanceID.NotFound' || code === 'InvalidInstanceID.Malformed') {
+      throw awsProblem(
+        'INSTANCE_MISSING',
+        `There is no instance ${describeName(name)} in this account and region.`,
+        error,
+        'Check "instance", "region" and "profile".',
+      );
+    }
+    throw awsProblem('INSTANCE_DESCRIBE', `Could not look up the instance ${describeName(name)}.`, error);
+  }
+  return found;
+}
+
+function toFound(instance: Instance): FoundInstance {
+  return {
+    id: instance.InstanceId!,
+    // The high byte of the code is for AWS's internal use (EC2 API reference, InstanceState).
+    state: STATES[(instance.State?.Code ?? 0) & 0xff] ?? instance.State?.Name ?? 'unknown',
+    name: instance.Tags?.find(({ Key }) => Key === 'Name')?.Value,
+    type: instance.InstanceType,
+    profile: instance.IamInstanceProfile?.Arn,
+  };
+}
+
+/** Throws where EC2 says that the instance does not run any more; anything EC2 can't say is let pass. */
+export async function refuseGone(aws: Aws, id: string): Promise<void> {
+  let found: FoundInstance;
+  try {
+    found = await findInstance(aws, { id });
+  } catch (error) {
+    if (error instanceof Problem && error.code === 'INSTANCE_MISSING') throw gone(id, 'terminated');
+    return;
+  }
+  if (found.state !== 'running' && found.state !== 'pending') throw gone(id, found.state);
+}
+
+function gone(id: string, state: string): Problem {
+  return new Problem('INSTANCE_GONE', `The instance ${id} is ${state}: what went on there has ended without a word.`, {
+    next: state.startsWith('stop')
+      ? 'Start it again to look at what is left on its disk.'
+      : 'Its disk is gone with it.',
+  });
+}

@@ -1,0 +1,81 @@
+import type { Aws } from '../aws/clients';
+import { awsProblem } from '../aws/reason';
+import { Problem } from '../report/problem';
+import type { Store } from '../store/store';
+import { findInstance, type FoundInstance, type InstanceName } from './find';
+import { waitOnline } from './online';
+
+export interface PreflightTarget {
+  aws: Aws;
+  store: Store;
+  instance: InstanceName;
+  /** ms that a booting instance is waited for. */
+  wait: number;
+  onWait?: (what: string) => void;
+  signal?: AbortSignal;
+}
+
+/** One thing that must hold before anything can be sent, as asked from here. */
+export interface PreflightCheck {
+  name: string;
+  run(): Promise<string>;
+}
+
+/** Who the credentials in force belong to: the caller's ARN. */
+export async function callerArn(aws: Aws): Promise<string> {
+  const [{ GetCallerIdentityCommand }, sts] = await Promise.all([import('@aws-sdk/client-sts'), aws.sts()]);
+  try {
+    const answer = await sts.send(new GetCallerIdentityCommand({}));
+    return answer.Arn!;
+  } catch (error) {
+    throw awsProblem('CREDENTIALS', 'Could not find out who the caller is.', error);
+  }
+}
+
+/** The checks that this side can make, each independent of the others. */
+export function preflightChecks(target: PreflightTarget): PreflightCheck[] {
+  const { aws, store } = target;
+  return [
+    { name: 'credentials', run: () => callerArn(aws) },
+    {
+      name: 'bucket',
+      run: async () => {
+        const [region, configured] = await Promise.all([store.bucketRegion(), aws.region()]);
+        if (region && region !== configured) {
+          throw new Problem(
+            'BUCKET_REGION',
+            `The bucket ${store.bucket} is in ${region}, but the region in force is ${configured}.`,
+            {
+              next: `Use a bucket in ${configured}, or set "region" to ${region} if the instance is there too.`,
+            },
+          );
+        }
+        return `${store.bucket}${region ? ` in ${region}` : ''}`;
+      },
+    },
+    {
+      name: 'instance',
+      run: async () => {
+        const found = await findInstance(aws, target.instance);
+        await waitOnline(aws, found, target.wait, target.onWait ?? (() => undefined), target.signal);
+        return describeFound(found);
+      },
+    },
+  ];
+}
+
+function describeFound(found: FoundInstance): string {
+  return `${found.id}${found.name ? ` (${found.name})` : ''}${found.type ? `, ${found.type}` : ''}, online`;
+}
+
+/** Asks everything at once; throws one `Problem` that names every failure. */
+export async function preflight(target: PreflightTarget): Promise<void> {
+  const checks = preflightChecks(target);
+  const results = await Promise.allSettled(checks.map((check) => check.run()));
+  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as Error] : []));
+  if (failures.length === 0) return;
+  if (failures.length === 1 || failures.some((failure) => (failure as Problem).code === 'CREDENTIALS')) {
+    throw failures.find((failure) => (failure as Problem).code === 'CREDENTIALS') ?? failures[0];
+  }
+  throw new Problem('PREFLIGHT', failures.map((failure) => failure.message).join('\n\n'), { cause: failures[0] });
+}
