@@ -1,0 +1,43 @@
+import type { ExecutorContext } from '@nx/devkit';
+import { Problem } from '../../report/problem';
+import { printable } from '../../report/terminal-text';
+import { diagnose, type Finding } from '../../run/diagnose';
+import { runTarget } from '../run-target';
+import type { RemoteDoctorExecutorSchema } from './schema';
+
+/** Checks what the other targets rely on, from here and from the instance, and prints a table. */
+export default function remoteDoctor(
+  options: RemoteDoctorExecutorSchema,
+  context: ExecutorContext,
+): Promise<{ success: boolean }> {
+  return runTarget('remote-doctor', { ...options }, context, false, async (target) => {
+    const { configuration, reporter, project, signal } = target;
+    const findings = await diagnose(configuration, project, context.root, reporter, signal);
+    for (const line of table(findings)) reporter.line(line);
+    const failed = findings.filter(({ ok }) => ok === false);
+    if (failed.length) {
+      throw Object.assign(
+        new Problem(
+          'DOCTOR',
+          `${failed.length} of ${findings.length} checks failed: ${failed.map(({ name }) => name).join(', ')}.`,
+        ),
+        { result: { checks: findings } },
+      );
+    }
+    return { checks: findings };
+  });
+}
+
+const MARKS = new Map<boolean | null, string>([
+  [true, 'ok'],
+  [false, 'FAILED'],
+  [null, '-'],
+]);
+
+function table(findings: Finding[]): string[] {
+  const width = Math.max(...findings.map(({ name }) => name.length));
+  return findings.flatMap(({ where, name, ok, detail, fix }) => [
+    `${where.padEnd(8)}  ${MARKS.get(ok)!.padEnd(6)}  ${name.padEnd(width)}  ${printable(detail)}`,
+    ...(fix && ok !== true ? [`${' '.repeat(18 + width)}  -> ${printable(fix)}`] : []),
+  ]);
+}

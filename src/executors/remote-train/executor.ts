@@ -1,0 +1,80 @@
+import type { ExecutorContext } from '@nx/devkit';
+import type { TrainReply } from '../../command/plan';
+import { collectArtifacts } from '../../run/artifacts';
+import { describeFiles, totalSize } from '../../run/describe-files';
+import { describeOutcome, refuseFailure } from '../../run/outcome';
+import { push, scanProject } from '../../run/push';
+import { openSession } from '../../run/session';
+import { describeStart, planRun, showRun } from '../../run/training';
+import { passThroughWords } from '../../workspace/invocation';
+import { runTarget } from '../run-target';
+import type { RemoteTrainExecutorSchema } from './schema';
+
+/** Trains on the instance: syncs, starts, shows the log, brings the artifacts back, ends as the training ended. */
+export default function remoteTrain(
+  options: RemoteTrainExecutorSchema,
+  context: ExecutorContext,
+): Promise<{ success: boolean }> {
+  return runTarget('remote-train', { ...options }, context, true, async (target) => {
+    const { configuration, reporter, project, signal } = target;
+    const workspace = {
+      workspaceRoot: context.root,
+      projectGraph: context.projectGraph,
+      project,
+      configuration,
+      reporter,
+    };
+    const words = passThroughWords(context, { ...options });
+    const scanned = scanProject(workspace);
+    const run = planRun(configuration, project, scanned, words, options.rerun ?? false, context.root);
+    if (options.dryRun) {
+      const { snapshot, files } = scanned;
+      describeFiles(reporter, snapshot, files);
+      return {
+        dryRun: true,
+        snapshot: snapshot.id,
+        files: snapshot.entries.length,
+        bytes: totalSize(snapshot),
+        leftOut: files.leftOut,
+      };
+    }
+    target.onInterrupt(() => 'Interrupted before the training was started.');
+    const session = await openSession(configuration, project, context.root, reporter);
+    try {
+      const pushed = await push<TrainReply>(session, workspace, {
+        signal,
+        first: scanned,
+        run,
+        onSend: () =>
+          target.onInterrupt(
+            () =>
+              `Interrupted while the training was being started. See whether it runs: nx run ${project}:remote-logs`,
+          ),
+      });
+      const { reply } = pushed;
+      target.onInterrupt(
+        () =>
+          `Detached: ${reply.run.id} goes on on ${session.instance}.\n` +
+          `  come back:  nx run ${project}:remote-train   (or nx run ${project}:remote-logs --run=${reply.run.id})\n` +
+          `  stop it:    nx run ${project}:remote-cancel --run=${reply.run.id}`,
+      );
+      describeStart(session, reply);
+      const [ended] = await Promise.all([showRun(session, reply.run.id, signal), pushed.settled]);
+      reporter.line(`The training ${describeOutcome(ended)}`);
+      refuseFailure(ended);
+      const collected = await collectArtifacts(session, ended, signal);
+      return {
+        run: ended.id,
+        instance: session.instance,
+        snapshot: ended.snapshot,
+        attached: reply.attached,
+        exitCode: ended.exitCode,
+        startedAt: ended.startedAt,
+        endedAt: ended.endedAt,
+        artifacts: { directory: collected.directory, files: collected.artifacts.length, bytes: collected.bytes },
+      };
+    } finally {
+      session.close();
+    }
+  });
+}

@@ -1,0 +1,105 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { Check } from '../command/plan';
+import { callerArn, preflightChecks } from '../instance/preflight';
+import type { InstanceName } from '../instance/find';
+import { Aws } from '../aws/clients';
+import { StoreKeys } from '../store/keys';
+import { Store } from '../store/store';
+import type { Configuration } from '../config/configuration';
+import { openSession } from './session';
+import type { Problem } from '../report/problem';
+import type { Reporter } from '../report/reporter';
+
+export interface Finding extends Check {
+  where: 'here' | 'instance';
+}
+
+/** A booting instance is waited for this long by the doctor, ms. */
+const WAIT = 15_000;
+
+/**
+ * Checks everything that the other commands rely on: first from here, then, where the instance can be reached, from
+ * the instance itself. Never throws for what it finds.
+ */
+export async function diagnose(
+  configuration: Configuration,
+  project: string,
+  workspaceRoot: string,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const add = (name: string, ok: boolean | null, detail: string, fix: string | null = null) =>
+    findings.push({ where: 'here', name, ok, detail, fix });
+  const aws = new Aws(configuration);
+  try {
+    const store = new Store(aws, configuration);
+    const keys = new StoreKeys(configuration.prefix, project);
+    const { wait, ...name } = configuration.instance;
+    try {
+      add('region', true, await aws.region());
+    } catch (error) {
+      addFailure('region', error as Problem);
+      return findings;
+    }
+    const checks = preflightChecks({
+      aws,
+      store,
+      instance: name as InstanceName,
+      wait: Math.min(wait, WAIT),
+      onWait: (what) => reporter.line(what),
+      signal,
+    });
+    const results = await Promise.allSettled(checks.map((check) => check.run()));
+    results.forEach((result, index) => {
+      if (result.status === 'fulfilled') add(checks[index].name, true, result.value);
+      else addFailure(checks[index].name, result.reason as Problem);
+    });
+    if (findings.some(({ ok }) => ok === false)) return findings;
+
+    const id = randomBytes(8).toString('hex');
+    const probe = { key: keys.probe(id), body: randomBytes(64) };
+    try {
+      await store.put(probe.key, probe.body);
+      add('write to the bucket', true, `s3://${store.bucket}/${probe.key}`);
+      const back = await store.get(probe.key);
+      add('read from the bucket', back?.equals(probe.body) ?? false, 'what was written came back');
+    } catch (error) {
+      addFailure('write to the bucket', error as Problem);
+      return findings;
+    }
+    const session = await openSession(configuration, project, workspaceRoot, reporter);
+    const uploaded = `${keys.out(`doctor-${id}`)}probe`;
+    try {
+      const { checks: remote } = await session.remote.send<{ checks: Check[] }>(
+        {
+          op: 'doctor',
+          script: null,
+          probe: {
+            get: await store.presignGet(probe.key),
+            sha256: createHash('sha256').update(probe.body).digest('hex'),
+            post: await store.presignPost(keys.out(`doctor-${id}`)),
+            key: uploaded,
+          },
+        },
+        { comment: 'nx-ec2: doctor', signal, stillThere: session.stillThere },
+      );
+      add('run a command by SSM', true, `as ${await callerArn(aws)}`);
+      findings.push(...remote.map((check): Finding => ({ where: 'instance', ...check })));
+    } catch (error) {
+      addFailure('run a command by SSM', error as Problem);
+    } finally {
+      session.close();
+      await store.delete([probe.key, uploaded]).catch((error: Problem) => addFailure('delete from the bucket', error));
+    }
+    return findings;
+  } finally {
+    aws.close();
+  }
+
+  function addFailure(name: string, problem: Problem): void {
+    const [what, ...rest] = problem.message.split('\n');
+    const aws = problem.aws ? `${what} ${problem.aws.code}: ${problem.aws.message}` : what;
+    add(name, false, aws, problem.next ?? (rest.join(' ') || null));
+  }
+}

@@ -1,0 +1,119 @@
+import type { ProjectGraph } from '@nx/devkit';
+import type { RunPart, SyncReply } from '../command/plan';
+import { formatCount, formatDuration, formatSize } from '../report/units';
+import { printable } from '../report/terminal-text';
+import { scan } from '../snapshot/scan';
+import type { Snapshot } from '../snapshot/snapshot';
+import { archiveStrategy } from '../sync/archive';
+import { synchronise, type Synchronised } from '../sync/synchronise';
+import { findFiles, type FoundFiles } from '../workspace/files';
+import type { Configuration } from '../config/configuration';
+import type { Reporter } from '../report/reporter';
+import { describeLeftOut, warnLarge } from './describe-files';
+import type { Session } from './session';
+
+export interface Workspace {
+  workspaceRoot: string;
+  projectGraph: ProjectGraph;
+  project: string;
+  configuration: Configuration;
+  reporter: Reporter;
+}
+
+export interface Scanned {
+  files: FoundFiles;
+  snapshot: Snapshot;
+}
+
+/** The project's files as they are now. Says what vanished, what was left out, and which patterns match nothing. */
+export function scanProject(workspace: Workspace): Scanned {
+  const { configuration, reporter } = workspace;
+  const files = findFiles({
+    workspaceRoot: workspace.workspaceRoot,
+    projectGraph: workspace.projectGraph,
+    projectName: workspace.project,
+    include: configuration.sync.include,
+    exclude: configuration.sync.exclude,
+    dependencies: configuration.sync.dependencies,
+    outputDir: configuration.train?.outputDir,
+  });
+  for (const warning of files.warnings) reporter.warn(warning);
+  const { snapshot, vanished } = scan({
+    workspaceRoot: workspace.workspaceRoot,
+    paths: files.paths,
+    emptyDirectories: files.emptyDirectories,
+  });
+  if (vanished.length) {
+    reporter.warn(
+      `gone since they were listed, not sent: ${vanished.slice(0, 10).map(printable).join(', ')}${vanished.length > 10 ? ` and ${vanished.length - 10} more` : ''}`,
+    );
+  }
+  return { files, snapshot };
+}
+
+/** Brings the instance to the workspace's state, and starts `run` with the same command where one is given. */
+export async function push<R extends SyncReply>(
+  session: Session,
+  workspace: Workspace,
+  options: { signal?: AbortSignal; first?: Scanned; run?: (snapshot: Snapshot) => RunPart; onSend?: () => void },
+): Promise<Synchronised<R>> {
+  const { reporter, configuration } = session;
+  const started = Date.now();
+  let scanned = options.first;
+  let planned = '';
+  const result = await synchronise<R>(
+    {
+      workspaceRoot: session.workspaceRoot,
+      store: session.store,
+      keys: session.keys,
+      remote: session.remote,
+      reporter,
+      instance: session.instance,
+      tree: session.tree,
+      signal: options.signal,
+    },
+    archiveStrategy,
+    {
+      scan: () => {
+        const now = scanned ?? scanProject(workspace);
+        scanned = undefined;
+        if (!planned) describeLeftOut(reporter, now.files, (text) => reporter.detail(text));
+        return now.snapshot;
+      },
+      preflight: () => session.preflight(options.signal),
+      onPlan: (snapshot, head, send) => {
+        if (planned === `${snapshot.id} ${head?.id}`) return;
+        planned = `${snapshot.id} ${head?.id}`;
+        warnLarge(reporter, snapshot, send.bytes, configuration.sync.warnSize);
+      },
+      run: options.run,
+      onSend: options.onSend,
+    },
+  );
+  describeSync(session, result, Date.now() - started);
+  return result;
+}
+
+function describeSync<R extends SyncReply>(session: Session, result: Synchronised<R>, ms: number): void {
+  const { reporter } = session;
+  const { reply, sent, snapshot } = result;
+  const total = formatCount(snapshot.entries.length, 'file');
+  const parts = [
+    sent.files
+      ? `${formatCount(sent.files, 'file')} sent (${formatSize(sent.bytes)}, ${formatSize(sent.uploaded)} compressed)`
+      : '',
+    reply.deleted ? `${reply.deleted} deleted` : '',
+  ].filter(Boolean);
+  reporter.line(
+    parts.length || reply.written
+      ? `Synced ${total} to ${session.instance}: ${parts.join(', ') || `${reply.written} written`}, in ${formatDuration(ms)}`
+      : `Synced ${total} to ${session.instance}: nothing changed, in ${formatDuration(ms)}`,
+  );
+  if (reply.restoredCount) {
+    const named = reply.restored.slice(0, 5).map(printable).join(', ');
+    reporter.warn(
+      `${formatCount(reply.restoredCount, 'synced file')} had been changed on the instance and ${reply.restoredCount === 1 ? 'was' : 'were'} put back: ${named}`,
+    );
+  }
+  reporter.detail(`Snapshot ${snapshot.id}, tree ${printable(reply.tree)} of ${printable(reply.user)}`);
+}

@@ -1,0 +1,88 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { PassThrough, Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { create } from 'tar';
+import { Problem } from '../report/problem';
+import { formatSize } from '../report/units';
+import type { Delivery, SyncStrategy } from './strategy';
+
+/** What tar adds to a file: its header, with room for a long name. */
+const HEADER = 1_536;
+
+/**
+ * The plain way: one gzip-compressed tar of the files that are needed, whole. Anyone can look into it.
+ * It streams from the disk to S3, so memory stays bounded whatever the size.
+ */
+export const archiveStrategy: SyncStrategy = {
+  async deliver(context, _wanted, lacking): Promise<Delivery> {
+    if (lacking.length === 0) return { archive: null, uploaded: 0, leftovers: [] };
+    const { store, keys, reporter, signal, workspaceRoot } = context;
+    const key = keys.archive(randomBytes(12).toString('hex'));
+    const total = lacking.reduce((sum, { size }) => sum + size + HEADER, 0);
+    const progress = reporter.progress('Uploading', total);
+    const hash = createHash('sha256');
+    let read = 0;
+    let size = 0;
+    const counted = new Transform({
+      transform(part: Buffer, _encoding, done) {
+        progress.update((read += part.length));
+        done(null, part);
+      },
+    });
+    const hashed = new Transform({
+      transform(part: Buffer, _encoding, done) {
+        hash.update(part);
+        size += part.length;
+        done(null, part);
+      },
+    });
+    const body = new PassThrough();
+    // `./`: a name that begins with @ would be read as the name of an archive to include.
+    const names = lacking.map(({ path }) => `./${path}`);
+    const tar = create({ cwd: workspaceRoot, portable: true, noDirRecurse: true, strict: true }, names);
+    try {
+      const packed = pipeline(
+        Readable.from(tar as AsyncIterable<Buffer>),
+        counted,
+        createGzip({ level: 6 }),
+        hashed,
+        body,
+        { signal },
+      );
+      await Promise.all([
+        packed.catch((error) => {
+          body.destroy(error as Error);
+          throw archiveProblem(error as NodeJS.ErrnoException);
+        }),
+        store.upload(key, body, undefined, signal),
+      ]);
+    } finally {
+      progress.end();
+    }
+    reporter.detail(`Archive: ${formatSize(size)} for ${formatSize(total)} of files, s3://${store.bucket}/${key}`);
+    return {
+      archive: { url: await store.presignGet(key), sha256: hash.digest('hex'), size },
+      uploaded: size,
+      leftovers: [key],
+    };
+  },
+};
+
+/** A file that goes or changes its size while it is packed: the caller scans again. */
+export class FileMoved extends Problem {
+  constructor(cause: Error) {
+    super('FILE_CHANGED', `A file changed while it was being packed: ${cause.message}`, {
+      next: 'Run the command again when nothing writes there.',
+      cause,
+    });
+  }
+}
+
+function archiveProblem(error: NodeJS.ErrnoException): Error {
+  const moved =
+    error.code === 'ENOENT' ||
+    error.code === 'EOF' ||
+    /did not encounter expected EOF|encountered unexpected EOF/.test(error.message);
+  return moved ? new FileMoved(error) : error;
+}
