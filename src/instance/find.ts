@@ -1,10 +1,10 @@
 import type { Filter, Instance } from '@aws-sdk/client-ec2';
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
+import type { InstanceName } from '../config/instance-name';
 import { Problem } from '../report/problem';
 
-/** How a configuration names an instance. */
-export type InstanceName = { id: string } | { name: string } | { tag: Record<string, string> };
+export type { InstanceName };
 
 export interface FoundInstance {
   id: string;

@@ -48,7 +48,28 @@ describe('TerminalText', () => {
 
   it('gives the same text however the log is cut', () => {
     const part = fc.oneof(
-      fc.constantFrom('\x1b', '[', ']', '0', ';', 'm', '\x07', '\\', ':', '::', '#', '##', 'vso[', '\n', '\r', ' ', '\u009b', 'é', '🎉', '\u0000'),
+      fc.constantFrom(
+        '\x1b',
+        '[',
+        ']',
+        '0',
+        ';',
+        'm',
+        '\x07',
+        '\\',
+        ':',
+        '::',
+        '#',
+        '##',
+        'vso[',
+        '\n',
+        '\r',
+        ' ',
+        '\u009b',
+        'é',
+        '🎉',
+        '\u0000',
+      ),
       fc.string(),
     );
     fc.assert(

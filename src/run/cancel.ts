@@ -14,7 +14,7 @@ export async function cancelRun(
   onAsked: (id: string) => void,
 ): Promise<{ run: RunState; already: boolean }> {
   const { project, tree, remote, reporter, stillThere } = session;
-  const grace = session.configuration.train?.grace ?? 30_000;
+  const grace = session.configuration.train.grace;
   const asked = await remote.send<{ run: RunState; already: boolean }>(
     { op: 'cancel', run: runId, project, tree, grace: Math.ceil(grace / 1000) },
     { comment: `nx-ec2: cancel ${runId ?? project}`, signal, stillThere },

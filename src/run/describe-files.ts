@@ -13,13 +13,13 @@ export function describeFiles(reporter: Reporter, snapshot: Snapshot, files: Fou
     const what = entry.kind === 'link' ? ` -> ${printable(entry.target)}` : entry.kind === 'directory' ? '/' : '';
     reporter.line(`${size}  ${printable(entry.path)}${what}`);
   }
-  describeLeftOut(reporter, files, (text) => reporter.line(text));
+  describeLeftOut(files, (text) => reporter.line(text));
   reporter.line(
     `Would send ${formatCount(snapshot.entries.length, 'file')}, ${formatSize(totalSize(snapshot))}. Nothing was sent.`,
   );
 }
 
-export function describeLeftOut(reporter: Reporter, files: FoundFiles, say: (text: string) => void): void {
+export function describeLeftOut(files: FoundFiles, say: (text: string) => void): void {
   if (files.leftOut.length === 0) return;
   say(`Left out:`);
   for (const { path, why } of files.leftOut) say(`  ${printable(path)}  (${why})`);

@@ -26,16 +26,16 @@ export interface Scanned {
 }
 
 /** The project's files as they are now. Says what vanished, what was left out, and which patterns match nothing. */
-export function scanProject(workspace: Workspace): Scanned {
+export async function scanProject(workspace: Workspace): Promise<Scanned> {
   const { configuration, reporter } = workspace;
-  const files = findFiles({
+  const files = await findFiles({
     workspaceRoot: workspace.workspaceRoot,
     projectGraph: workspace.projectGraph,
     projectName: workspace.project,
     include: configuration.sync.include,
     exclude: configuration.sync.exclude,
     dependencies: configuration.sync.dependencies,
-    outputDir: configuration.train?.outputDir,
+    outputDir: configuration.train.outputDir,
   });
   for (const warning of files.warnings) reporter.warn(warning);
   const { snapshot, vanished } = scan({
@@ -74,10 +74,10 @@ export async function push<R extends SyncReply>(
     },
     archiveStrategy,
     {
-      scan: () => {
-        const now = scanned ?? scanProject(workspace);
+      scan: async () => {
+        const now = scanned ?? (await scanProject(workspace));
         scanned = undefined;
-        if (!planned) describeLeftOut(reporter, now.files, (text) => reporter.detail(text));
+        if (!planned) describeLeftOut(now.files, (text) => reporter.detail(text));
         return now.snapshot;
       },
       preflight: () => session.preflight(options.signal),

@@ -12,17 +12,16 @@ import type { Session } from './session';
 import type { Configuration } from '../config/configuration';
 
 /** The run that a plan starts, but for what the snapshot decides. Throws where the script is not among the files that are sent. */
-export function planRun(
+export async function planRun(
   configuration: Configuration,
   project: string,
   scanned: Scanned,
-  words: string[],
   rerun: boolean,
   workspaceRoot: string,
-): (snapshot: Snapshot) => RunPart {
-  const train = configuration.train!;
+): Promise<(snapshot: Snapshot) => RunPart> {
+  const train = configuration.train;
   if (train.script) refuseMissingScript(configuration, train.script, scanned, workspaceRoot);
-  const environment = detectEnvironment({
+  const environment = await detectEnvironment({
     workspaceRoot,
     projectRoot: configuration.projectRoot,
     paths: scanned.files.paths,
@@ -34,7 +33,7 @@ export function planRun(
     projectRoot: configuration.projectRoot,
     script: train.script ?? null,
     command: train.command ?? null,
-    args: [...train.args, ...words],
+    args: train.args,
     environment,
     setup: train.setup,
     env: train.env,

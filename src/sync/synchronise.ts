@@ -21,7 +21,7 @@ export interface Synchronised<R extends SyncReply> {
 
 export interface SyncWishes {
   /** Scans the workspace: asked again when a file changed on the way. */
-  scan: () => Snapshot;
+  scan: () => Promise<Snapshot>;
   /** Run as soon as it is known that nothing is known of the instance: everything that must hold is asked for. */
   preflight: () => Promise<void>;
   /** Called when it is known what will be sent, before anything is. */
@@ -46,7 +46,7 @@ export async function synchronise<R extends SyncReply = TrainReply>(
 ): Promise<Synchronised<R>> {
   const reading = readHead(context);
   reading.catch(() => undefined);
-  let snapshot = wishes.scan();
+  let snapshot = await wishes.scan();
   let head: HeadRecord | null;
   try {
     head = await reading;
@@ -114,7 +114,7 @@ export async function synchronise<R extends SyncReply = TrainReply>(
           context.reporter.line(
             `Files changed while they were sent${paths ? ` (${paths.slice(0, 3).map(printable).join(', ')})` : ''}; scanning again.`,
           );
-          snapshot = wishes.scan();
+          snapshot = await wishes.scan();
         } else if (head !== null && !diagnosed && !(error instanceof RemoteFailure)) {
           // Warm: sent first, diagnosed now. The preflight says what is wrong, or waits for an instance that boots.
           diagnosed = true;

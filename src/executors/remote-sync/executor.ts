@@ -21,7 +21,7 @@ export default function remoteSync(
       reporter,
     };
     if (options.dryRun) {
-      const { snapshot, files } = scanProject(workspace);
+      const { snapshot, files } = await scanProject(workspace);
       describeFiles(reporter, snapshot, files);
       return {
         dryRun: true,

@@ -6,7 +6,7 @@ import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { push, scanProject } from '../../run/push';
 import { openSession } from '../../run/session';
 import { describeStart, planRun, showRun } from '../../run/training';
-import { passThroughWords } from '../../workspace/invocation';
+import { refusePassThrough } from '../../workspace/invocation';
 import { runTarget } from '../run-target';
 import type { RemoteTrainExecutorSchema } from './schema';
 
@@ -24,9 +24,9 @@ export default function remoteTrain(
       configuration,
       reporter,
     };
-    const words = passThroughWords(context, { ...options });
-    const scanned = scanProject(workspace);
-    const run = planRun(configuration, project, scanned, words, options.rerun ?? false, context.root);
+    refusePassThrough();
+    const scanned = await scanProject(workspace);
+    const run = await planRun(configuration, project, scanned, options.rerun ?? false, context.root);
     if (options.dryRun) {
       const { snapshot, files } = scanned;
       describeFiles(reporter, snapshot, files);

@@ -1,0 +1,93 @@
+// Writes ec2.config.schema.json and each executor's schema.json from the one schema in src/config (needs a build).
+import { writeFileSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const require = createRequire(import.meta.url);
+const { z } = require('zod');
+const { configurationSchema } = require(join(root, 'dist/config/schema.js'));
+const { executors } = JSON.parse(readFileSync(join(root, 'executors.json'), 'utf8'));
+
+const write = (path, value) => writeFileSync(join(root, path), `${JSON.stringify(value, null, 2)}\n`);
+const json = z.toJSONSchema(configurationSchema, { io: 'input', target: 'draft-7', unrepresentable: 'any' });
+write('ec2.config.schema.json', { ...json, title: 'nx-ec2: the configuration of a training project' });
+
+const reporting = {
+  verbose: { type: 'boolean', description: 'Say more: what is left out, archives, ids.', default: false },
+  json: {
+    type: 'boolean',
+    description: 'Print one machine-readable line on standard output; the rest goes to standard error.',
+    default: false,
+  },
+};
+const dryRun = {
+  type: 'boolean',
+  description: 'List what would be sent and what is left out, and why; send nothing.',
+  default: false,
+};
+const run = { type: 'string', description: "The run's id. Default: the latest of this project." };
+const own = {
+  'remote-sync': { dryRun },
+  'remote-train': {
+    dryRun,
+    rerun: {
+      type: 'boolean',
+      description: 'Start another run even if the same training runs or has ended.',
+      default: false,
+    },
+  },
+  'remote-logs': { run },
+  'remote-cancel': { run },
+  'remote-doctor': {},
+};
+const { $schema: _, sync, train, ...connection } = json.properties;
+const words = {
+  oneOf: [
+    { type: 'string' },
+    { type: 'number' },
+    { type: 'array', items: { oneOf: [{ type: 'string' }, { type: 'number' }] } },
+  ],
+};
+for (const [name, { description }] of Object.entries(executors)) {
+  const trainProperties =
+    name === 'remote-train' ? train.properties : name === 'remote-cancel' ? { grace: train.properties.grace } : {};
+  const properties = {
+    ...connection,
+    sync: { type: 'object', description: 'What is sent: as "sync" in ec2.config.json.' },
+    ...trainProperties,
+  };
+  for (const key of Object.keys(properties)) {
+    // Validation is src/config's, with messages that name the place; a default here would hide what is configured.
+    const { description: text, type, enum: values } = properties[key];
+    properties[key] =
+      key === 'instance'
+        ? { oneOf: [{ type: 'string' }, { type: 'object' }], description: text }
+        : key === 'args' || key === 'command'
+          ? { ...words, description: text }
+          : key === 'setup'
+            ? {
+                oneOf: [{ type: 'boolean' }, { type: 'string' }, { type: 'array', items: { type: 'string' } }],
+                description: text,
+              }
+            : {
+                ...(type ? { type } : {}),
+                ...(values ? { enum: values } : {}),
+                ...(type === 'array' ? { items: { type: 'string' } } : {}),
+                description: text,
+              };
+  }
+  write(`src/executors/${name}/schema.json`, {
+    $schema: 'https://json-schema.org/schema',
+    version: 2,
+    outputCapture: 'direct-nodejs',
+    title: name,
+    description,
+    type: 'object',
+    properties: { ...properties, ...own[name], ...reporting },
+    // Unknown options are refused by src/config, which says what is allowed.
+    additionalProperties: true,
+    required: [],
+  });
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+
+const program = new Command('nx-ec2').description(
+  'What concerns the workspace or the account; training is done by nx run <project>:remote-train.',
+);
+
+program
+  .command('local-aws')
+  .description('run S3, SSM, EC2 and STS on loopback, with instances that are processes of this machine')
+  .option('--port <port>', 'port to listen on; 0: any', '4566')
+  .option('--directory <path>', 'where its state is kept', '.nx-ec2/local-aws')
+  .option('--region <region>', 'its region', 'eu-west-1')
+  .option('--bucket <name>', 'a bucket to make', 'nx-ec2-local')
+  .option('--instance <name>', 'an instance to run', 'local')
+  .option('--json', 'print one machine-readable line')
+  .action(async (options) => (await import('./local-aws.js')).localAws(options));
+
+program.parseAsync().catch((error: Error) => {
+  console.error(`error: ${error.message}`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,245 @@
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { join, posix, relative, resolve } from 'node:path';
+import type { z } from 'zod';
+import type { InstanceName } from '../config/instance-name';
+import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
+import { enforcePolicy } from './policy';
+import { configurationSchema, trainShape } from './schema';
+import { splitCommand, splitWords } from './words';
+
+export const CONFIG_FILE = 'ec2.config.json';
+
+export type TargetName = 'remote-sync' | 'remote-train' | 'remote-logs' | 'remote-cancel' | 'remote-doctor';
+
+/** The validated configuration of one command. Durations are ms, sizes bytes, command lines lists of words. */
+export interface Configuration {
+  projectRoot: string;
+  region?: string;
+  profile?: string;
+  roleArn?: string;
+  bucket: string;
+  prefix: string;
+  bucketOwner?: string;
+  kmsKeyId?: string;
+  instance: InstanceName & { wait: number };
+  remoteRoot?: string;
+  user?: string;
+  sync: { include: string[]; exclude: string[]; dependencies: boolean; tree?: string; warnSize: number };
+  train: {
+    script?: string;
+    command?: string[];
+    args: string[];
+    env: Record<string, string>;
+    setup: string[][] | null;
+    environment: 'auto' | 'uv' | 'poetry' | 'conda' | 'pip' | 'none';
+    outputDir: string;
+    artifacts: string[];
+    maxArtifactSize: number;
+    timeout?: number;
+    grace: number;
+  };
+}
+
+export interface ConfigurationInput {
+  workspaceRoot: string;
+  projectName: string;
+  /** Workspace-relative. */
+  projectRoot: string;
+  nxJson: { plugins?: unknown[] };
+  /** The target's options as Nx hands them over: command line, `-c` and target options, merged. */
+  options: Record<string, unknown>;
+  target: TargetName;
+  environment?: NodeJS.ProcessEnv;
+}
+
+type Raw = Record<string, unknown>;
+
+const WAIT = 5 * 60_000;
+/** Options that are the executor's own, not the configuration's. */
+const REPORTING: Record<TargetName, string[]> = {
+  'remote-sync': ['dryRun', 'verbose', 'json'],
+  'remote-train': ['dryRun', 'verbose', 'json', 'rerun'],
+  'remote-logs': ['run', 'verbose', 'json'],
+  'remote-cancel': ['run', 'verbose', 'json'],
+  'remote-doctor': ['verbose', 'json'],
+};
+
+/**
+ * One validated object of, highest first: the target's options, ec2.config.json, the plugin's options in nx.json.
+ * @throws Problem that names the place, the key and what is allowed.
+ */
+export function resolveConfiguration(input: ConfigurationInput): Configuration {
+  const sources: { where: string; values: Raw }[] = [
+    { where: 'the options of nx-ec2 in nx.json', values: pluginOptions(input.nxJson) },
+    {
+      where: posix.join(input.projectRoot, CONFIG_FILE),
+      values: readConfigFile(input.workspaceRoot, input.projectRoot),
+    },
+    { where: `the options of ${input.projectName}:${input.target}`, values: optionValues(input) },
+  ];
+  let merged: Raw = {};
+  for (const { where, values } of sources) {
+    validate(values, where);
+    merged = merge(merged, values);
+  }
+  const value = validate(merged, sources.map(({ where }) => where).join(', '));
+  if (!value.bucket) throw missing(input, 'bucket', 'the name of the S3 bucket that everything travels through');
+  if (value.instance === undefined)
+    throw missing(input, 'instance', 'an instance id ("i-…"), a Name, or { "tag": { … } }');
+  const configuration: Configuration = {
+    ...value,
+    projectRoot: input.projectRoot,
+    bucket: value.bucket,
+    instance: instanceName(value.instance),
+    train: trainOf(input, value.train),
+  };
+  delete (configuration as { $schema?: string }).$schema;
+  enforcePolicy(configuration, input.workspaceRoot, input.environment ?? process.env);
+  return configuration;
+}
+
+/** The plugin's options in nx.json, without those that name targets. */
+export function pluginOptions(nxJson: { plugins?: unknown[] }): Raw {
+  const plugin = (nxJson.plugins ?? []).find((each) => (each as { plugin?: string }).plugin === 'nx-ec2');
+  const options = { ...((plugin as { options?: Raw } | undefined)?.options ?? {}) };
+  for (const key of Object.keys(options)) if (key.endsWith('TargetName')) delete options[key];
+  return options;
+}
+
+export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw {
+  const path = join(workspaceRoot, projectRoot, CONFIG_FILE);
+  if (!existsSync(path)) return {};
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    if (!value || typeof value !== 'object' || Array.isArray(value)) throw new Error('it must hold one object');
+    return value as Raw;
+  } catch (error) {
+    throw new Problem(
+      'CONFIG_SYNTAX',
+      `${posix.join(projectRoot, CONFIG_FILE)} is not valid JSON: ${(error as Error).message}`,
+    );
+  }
+}
+
+function optionValues(input: ConfigurationInput): Raw {
+  const values: Raw = {};
+  const train: Raw = {};
+  for (const [key, value] of Object.entries(input.options)) {
+    if (value === undefined || key === '__unparsed__' || key === '_' || REPORTING[input.target].includes(key)) continue;
+    if (key in trainShape && (input.target === 'remote-train' || key === 'grace')) train[key] = value;
+    else values[key] = value;
+  }
+  if (Object.keys(train).length) values.train = merge((values.train as Raw) ?? {}, train);
+  return values;
+}
+
+function merge(low: Raw, high: Raw): Raw {
+  const out: Raw = { ...low };
+  for (const [key, value] of Object.entries(high)) {
+    const both = isObject(out[key]) && isObject(value) && key !== 'instance';
+    out[key] = both ? merge(out[key] as Raw, value as Raw) : value;
+  }
+  // A script named above takes the place of a command named below, and the other way round.
+  if ('script' in high && !('command' in high)) delete out.command;
+  if ('command' in high && !('script' in high)) delete out.script;
+  return out;
+}
+
+function isObject(value: unknown): value is Raw {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function validate(values: Raw, where: string): z.infer<typeof configurationSchema> {
+  const result = configurationSchema.safeParse(values);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => {
+    const path = issue.path.join('.');
+    if (issue.code === 'unrecognized_keys') {
+      const shape =
+        path === 'sync'
+          ? Object.keys(configurationSchema.shape.sync.unwrap().shape)
+          : path === 'train'
+            ? Object.keys(trainShape)
+            : Object.keys(configurationSchema.shape);
+      return `  ${issue.keys
+        .map((key) => [path, key].filter(Boolean).join('.'))
+        .map(printable)
+        .join(', ')}: unknown; allowed are ${shape.join(', ')}`;
+    }
+    return `  ${path || '(top)'}: ${issue.message}`;
+  });
+  throw new Problem('CONFIG_INVALID', `${where}:\n${lines.join('\n')}`);
+}
+
+function missing(input: ConfigurationInput, key: string, what: string): Problem {
+  return new Problem('CONFIG_MISSING', `"${key}" is not set for ${input.projectName}.`, {
+    next: `Set it to ${what} in ${posix.join(input.projectRoot, CONFIG_FILE)}, in the options of nx-ec2 in nx.json, or by --${key}.`,
+  });
+}
+
+function instanceName(value: NonNullable<z.infer<typeof configurationSchema>['instance']>): Configuration['instance'] {
+  if (typeof value === 'string') {
+    return /^i-[0-9a-f]{8,17}$/.test(value) ? { id: value, wait: WAIT } : { name: value, wait: WAIT };
+  }
+  return { ...value, wait: value.wait ?? WAIT };
+}
+
+function trainOf(
+  input: ConfigurationInput,
+  train: z.infer<typeof configurationSchema>['train'],
+): Configuration['train'] {
+  if (input.target === 'remote-train' && (train.script === undefined) === (train.command === undefined)) {
+    throw train.script === undefined
+      ? missing(input, 'train.script', 'the Python script to run (or "train.command" to a command)')
+      : new Problem('CONFIG_INVALID', `Both "script" and "command" are set for ${input.projectName}.`, {
+          next: 'Keep one.',
+        });
+  }
+  const outputDir = inside(input, 'train.outputDir', train.outputDir);
+  const artifacts = (train.artifacts ?? [`${outputDir}/**`]).map((glob) => {
+    if (!glob.startsWith(`${outputDir}/`) || glob.split('/').includes('..')) {
+      throw new Problem(
+        'CONFIG_INVALID',
+        `train.artifacts: ${printable(glob)} is not inside train.outputDir (${outputDir}).`,
+      );
+    }
+    return glob;
+  });
+  const list = (value: string | string[], what: string) =>
+    typeof value === 'string' ? splitWords(value, what) : value;
+  return {
+    ...train,
+    script: train.script === undefined ? undefined : inside(input, 'train.script', train.script),
+    command:
+      train.command === undefined
+        ? undefined
+        : typeof train.command === 'string'
+          ? splitCommand(train.command, 'train.command')
+          : train.command,
+    args: list(train.args, 'train.args'),
+    setup:
+      train.setup === undefined
+        ? null
+        : train.setup === false
+          ? []
+          : [train.setup].flat().map((line) => splitCommand(line, 'train.setup')),
+    outputDir,
+    artifacts,
+  };
+}
+
+/** A path that must stay inside the project, by text and, where it exists, really. */
+function inside(input: ConfigurationInput, key: string, path: string): string {
+  const normal = posix.normalize(path).replace(/\/$/, '');
+  const refuse = () => {
+    throw new Problem('CONFIG_OUTSIDE', `${key}: ${printable(path)} is not inside the project ${input.projectName}.`);
+  };
+  if (posix.isAbsolute(normal) || normal === '.' || normal === '..' || normal.startsWith('../')) refuse();
+  const absolute = resolve(input.workspaceRoot, input.projectRoot, normal);
+  if (existsSync(absolute)) {
+    const from = relative(realpathSync(input.workspaceRoot), realpathSync(absolute));
+    if (from.startsWith('..')) refuse();
+  }
+  return normal;
+}

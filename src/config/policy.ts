@@ -1,0 +1,98 @@
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, relative, resolve } from 'node:path';
+import { z } from 'zod';
+import { Problem } from '../report/problem';
+import type { Configuration } from './configuration';
+
+const list = z.array(z.string()).optional();
+
+/** What configuration from a repository may name: a file outside the repository, written by whoever runs the machine. */
+const policySchema = z.strictObject({
+  buckets: list,
+  prefixes: list,
+  profiles: list,
+  roles: list,
+  instances: list,
+  regions: list,
+  kmsKeys: list,
+  users: list,
+  envFiles: z.boolean().optional(),
+});
+
+/** `*` stands for any text; everything else for itself; the whole value must match. */
+export function policyAllows(patterns: string[], value: string): boolean {
+  return patterns.some((pattern) =>
+    new RegExp(
+      `^${pattern
+        .split('*')
+        .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+        .join('[^]*')}$`,
+    ).test(value),
+  );
+}
+
+/** @throws Problem where the configuration names what the policy does not allow. */
+export function enforcePolicy(
+  configuration: Configuration,
+  workspaceRoot: string,
+  environment: NodeJS.ProcessEnv,
+): void {
+  const path = policyPath(environment);
+  const policy = path ? readPolicy(path, workspaceRoot) : {};
+  const { instance } = configuration;
+  const named =
+    'id' in instance
+      ? instance.id
+      : 'name' in instance
+        ? instance.name
+        : Object.entries(instance.tag)
+            .map((tag) => tag.join('='))
+            .join(',');
+  const rules: [string, string[] | undefined, string | undefined][] = [
+    ['bucket', policy.buckets, configuration.bucket],
+    ['prefix', policy.prefixes, configuration.prefix],
+    ['profile', policy.profiles, configuration.profile],
+    ['roleArn', policy.roles, configuration.roleArn],
+    ['instance', policy.instances, named],
+    ['region', policy.regions, configuration.region],
+    ['kmsKeyId', policy.kmsKeys, configuration.kmsKeyId],
+    ['user', policy.users, configuration.user],
+  ];
+  for (const [key, allowed, value] of rules) {
+    if (allowed && value !== undefined && !policyAllows(allowed, value)) {
+      throw new Problem('POLICY', `The policy ${path} does not allow "${key}": "${value}".`, {
+        next: `It allows: ${allowed.join(', ') || 'none'}.`,
+      });
+    }
+  }
+  const envFile = configuration.sync.include.find((pattern) => /(^|\/)\.env[^/]*$/.test(pattern));
+  if (envFile && !policy.envFiles && (path || environment.CI)) {
+    throw new Problem(
+      'POLICY',
+      `"sync.include" names ${envFile}, which is not sent ${path ? `under the policy ${path}` : 'in CI'}.`,
+      {
+        next: 'A policy file outside the repository (NX_EC2_POLICY) can allow it: { "envFiles": true }.',
+      },
+    );
+  }
+}
+
+function policyPath(environment: NodeJS.ProcessEnv): string | undefined {
+  if (environment.NX_EC2_POLICY) return resolve(environment.NX_EC2_POLICY);
+  return [join(homedir(), '.config/nx-ec2/policy.json'), '/etc/nx-ec2/policy.json'].find((path) => existsSync(path));
+}
+
+function readPolicy(path: string, workspaceRoot: string): z.infer<typeof policySchema> {
+  let value: unknown;
+  try {
+    const from = relative(realpathSync(workspaceRoot), realpathSync(path));
+    if (!from.startsWith('..')) throw new Error('it lies inside the workspace that it is to limit');
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new Problem('POLICY', `The policy ${path} can't be used: ${(error as Error).message}.`);
+  }
+  const result = policySchema.safeParse(value);
+  if (!result.success) throw new Problem('POLICY', `The policy ${path} is not valid: ${z.prettifyError(result.error)}`);
+  return result.data;
+}

@@ -1,0 +1,111 @@
+import { z } from 'zod';
+import { duration, size } from './units';
+
+const text = z.string().min(1);
+
+/** The connection: the same for all projects of a workspace, as a rule. */
+export const connectionShape = {
+  region: text.optional().describe("AWS region. Default: the SDK's own resolution (AWS_REGION, profile)."),
+  profile: text.optional().describe('Profile of the AWS configuration files.'),
+  roleArn: z.string().startsWith('arn:').optional().describe('A role to assume with the credentials in force.'),
+  bucket: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be the name of an S3 bucket')
+    .optional()
+    .describe('The bucket that everything travels through.'),
+  prefix: z
+    .string()
+    .regex(/^[A-Za-z0-9!_.*()/-]*$/, 'may hold letters, digits and !_.*()/- only')
+    .default('')
+    .describe('Key prefix of the store in the bucket.'),
+  bucketOwner: z
+    .string()
+    .regex(/^\d{12}$/, 'must be an account id of 12 digits')
+    .optional()
+    .describe('The account that must own the bucket.'),
+  kmsKeyId: text.optional().describe("KMS key that objects are encrypted with. Default: the bucket's own."),
+  instance: z
+    .union([
+      text,
+      z.strictObject({
+        id: z.string().regex(/^i-[0-9a-f]{8,17}$/, 'must look like i-0123456789abcdef0'),
+        wait: duration.optional(),
+      }),
+      z.strictObject({ name: text, wait: duration.optional() }),
+      z.strictObject({ tag: z.record(text, z.string()), wait: duration.optional() }),
+    ])
+    .optional()
+    .describe('The instance: an id, a Name, or { "id" | "name" | "tag", "wait": "5m" }.'),
+  remoteRoot: z
+    .string()
+    .startsWith('/', 'must be an absolute path')
+    .optional()
+    .describe('Directory on the instance. Default: /var/lib/nx-ec2.'),
+  user: z
+    .string()
+    .regex(/^[a-z_][a-z0-9_.-]{0,31}$/, 'must be a login name')
+    .optional()
+    .describe('The user that trains. Default: the login user that is found.'),
+};
+
+export const syncSchema = z.strictObject({
+  include: z
+    .array(text)
+    .default([])
+    .describe('Git-ignored files to send as well: globs relative to the project, or {workspaceRoot}/….'),
+  exclude: z
+    .array(text)
+    .default([])
+    .describe('Files not to send: globs relative to the project, or {workspaceRoot}/….'),
+  dependencies: z.boolean().default(true).describe('Send the projects that this one depends on, too.'),
+  tree: z
+    .string()
+    .regex(/^[A-Za-z0-9._-]{1,64}$/, 'may hold letters, digits and ._- only')
+    .optional()
+    .describe('A name that callers share a tree by. Default: one tree for each caller.'),
+  warnSize: size.prefault('100MB').describe('Above this size the largest files are named before they are sent.'),
+});
+
+const words = z.union([
+  z.string(),
+  z.number().transform(String),
+  z.array(z.union([z.string(), z.number().transform(String)])),
+]);
+
+export const trainShape = {
+  script: text.optional().describe('Python script to run, relative to the project.'),
+  command: words.optional().describe('Command to run instead of a script; split into words, not run by a shell.'),
+  args: words.default([]).describe('Arguments: a string that is split into words as a shell does, or an array.'),
+  env: z
+    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name'), z.string())
+    .default({})
+    .describe('Environment variables of the training.'),
+  setup: z
+    .union([z.literal(false), z.string(), z.array(z.string())])
+    .optional()
+    .describe("Command lines that set up the environment; false: none. Default: by the project's Python tool."),
+  environment: z
+    .enum(['auto', 'uv', 'poetry', 'conda', 'pip', 'none'])
+    .default('auto')
+    .describe("The project's Python tool."),
+  outputDir: text
+    .default('artifacts')
+    .describe('Directory that artifacts are left in and come back to, relative to the project.'),
+  artifacts: z
+    .array(text)
+    .optional()
+    .describe('Globs of what comes back, inside outputDir. Default: everything in it.'),
+  maxArtifactSize: size.prefault('2GB').describe('Artifacts larger than this in all are refused.'),
+  timeout: duration.optional().describe('Time limit of the training, e.g. "8h".'),
+  grace: duration.prefault('30s').describe('Time between SIGTERM and SIGKILL.'),
+};
+
+export const trainSchema = z.strictObject(trainShape);
+
+/** ec2.config.json: docs/CONFIGURATION.md. */
+export const configurationSchema = z.strictObject({
+  $schema: z.string().optional(),
+  ...connectionShape,
+  sync: syncSchema.prefault({}),
+  train: trainSchema.prefault({}),
+});

@@ -1,0 +1,58 @@
+import { posix } from 'node:path';
+
+/** One path of a tree. Paths are workspace-relative, `/`-separated (docs/FORMAT.md, "Snapshot"). */
+export type Entry = FileEntry | LinkEntry | DirectoryEntry;
+
+export interface FileEntry {
+  kind: 'file';
+  path: string;
+  executable: boolean;
+  /** bytes */
+  size: number;
+  sha256: string;
+}
+
+export interface LinkEntry {
+  kind: 'link';
+  path: string;
+  /** As it is on disk: relative. */
+  target: string;
+}
+
+/** An empty directory; one with something in it follows from its contents. */
+export interface DirectoryEntry {
+  kind: 'directory';
+  path: string;
+}
+
+const MAX_PATH = 4_096;
+const MAX_COMPONENT = 255;
+
+/** Why a path can't be an entry's, or null where it can. Sizes are bytes of UTF-8. */
+export function pathFault(path: string): string | null {
+  if (path === '') return 'is empty';
+  if (path.includes('\0')) return 'holds a NUL';
+  if (!path.isWellFormed()) return 'is not valid Unicode';
+  if (Buffer.byteLength(path) > MAX_PATH) return `is longer than ${MAX_PATH} bytes`;
+  for (const part of path.split('/')) {
+    if (part === '' || part === '.' || part === '..') return `has the component "${part}"`;
+    if (Buffer.byteLength(part) > MAX_COMPONENT) return `has a component longer than ${MAX_COMPONENT} bytes`;
+  }
+  return null;
+}
+
+/** Why a link's target can't be an entry's, or null. Resolved by text alone, it must stay inside the workspace. */
+export function targetFault(path: string, target: string): string | null {
+  if (target === '') return 'is empty';
+  if (target.includes('\0')) return 'holds a NUL';
+  if (!target.isWellFormed()) return 'is not valid Unicode';
+  if (target.startsWith('/')) return 'is absolute';
+  const resolved = posix.normalize(posix.join(posix.dirname(path), target));
+  if (resolved === '..' || resolved.startsWith('../')) return 'leads out of the workspace';
+  return null;
+}
+
+/** The order of entries: by the bytes of their paths. */
+export function comparePaths(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}

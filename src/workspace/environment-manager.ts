@@ -1,0 +1,2 @@
+/** A tool that Python environments are made with. */
+export type EnvironmentManager = 'uv' | 'poetry' | 'conda' | 'pip' | 'none';

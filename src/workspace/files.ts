@@ -1,0 +1,148 @@
+import { existsSync, lstatSync, readdirSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { createProjectFileMapUsingProjectGraph, type ProjectGraph } from '@nx/devkit';
+import picomatch from 'picomatch';
+import { Problem } from '../report/problem';
+
+export interface FilesInput {
+  workspaceRoot: string;
+  projectGraph: ProjectGraph;
+  projectName: string;
+  include: string[];
+  exclude: string[];
+  dependencies: boolean;
+  /** Project-relative: what trainings leave never travels back there. */
+  outputDir: string;
+}
+
+export interface FoundFiles {
+  /** Workspace-relative, sorted. */
+  paths: string[];
+  emptyDirectories: string[];
+  leftOut: { path: string; why: string }[];
+  warnings: string[];
+}
+
+const ROOT_FILES = [
+  'pyproject.toml',
+  'uv.lock',
+  'poetry.lock',
+  '.python-version',
+  'requirements.txt',
+  'environment.yml',
+];
+const WORKSPACE = '{workspaceRoot}/';
+const NEVER = new Map([
+  ['.git', 'version control'],
+  ['node_modules', 'packages of Node'],
+  ['__pycache__', 'compiled Python'],
+  ['.venv', 'a virtual environment'],
+  ['venv', 'a virtual environment'],
+  ['.nx', "Nx's cache"],
+]);
+
+/**
+ * The files of a project: its own and its dependencies' as Nx lists them, the root's lock files, and what `include`
+ * names though it is git-ignored; less what `exclude` names and what never travels.
+ * @throws Problem where nothing is left to send.
+ */
+export async function findFiles(input: FilesInput): Promise<FoundFiles> {
+  const { workspaceRoot, projectGraph, projectName } = input;
+  const projectRoot = projectGraph.nodes[projectName].data.root;
+  const own = projectRoot === '.' ? '' : projectRoot;
+  const inProject = (pattern: string) =>
+    pattern.startsWith(WORKSPACE) ? pattern.slice(WORKSPACE.length) : posix.join(own, pattern);
+  const excluded = picomatch(input.exclude.map(inProject), { dot: true });
+  const output = posix.join(own, input.outputDir);
+  const leftOut: FoundFiles['leftOut'] = [];
+  const paths = new Set<string>();
+  const emptyDirectories = new Set<string>();
+  const warnings: string[] = [];
+  const literal = new Set(
+    input.include
+      .map(inProject)
+      .filter((pattern) => !picomatch.scan(pattern).isGlob)
+      .map((path) => path.replace(/\/$/, '')),
+  );
+
+  const take = (path: string) => {
+    const why = excluded(path)
+      ? 'sync.exclude'
+      : path.startsWith(`${output}/`)
+        ? "the trainings' output"
+        : never(path, literal);
+    if (why) leftOut.push({ path, why });
+    else paths.add(path);
+  };
+  const fileMap = await createProjectFileMapUsingProjectGraph(projectGraph);
+  for (const name of [projectName, ...(input.dependencies ? dependenciesOf(projectGraph, projectName) : [])]) {
+    for (const { file } of fileMap[name] ?? []) take(file);
+  }
+  for (const file of ROOT_FILES) if (existsSync(join(workspaceRoot, file))) take(file);
+
+  for (const pattern of input.include.map(inProject)) {
+    if (pattern === '..' || pattern.startsWith('../') || posix.isAbsolute(pattern)) {
+      throw new Problem('INCLUDE_OUTSIDE', `"sync.include" names ${pattern}, which is outside the workspace.`);
+    }
+    const before = paths.size + emptyDirectories.size + leftOut.length;
+    const scan = picomatch.scan(pattern);
+    const matches = scan.isGlob
+      ? picomatch(pattern, { dot: true })
+      : (path: string) => path === trimmed || path.startsWith(`${trimmed}/`);
+    const trimmed = pattern.replace(/\/$/, '');
+    walk(workspaceRoot, scan.isGlob ? scan.base : trimmed, (path, empty) => {
+      if (!matches(path)) return;
+      if (!empty) take(path);
+      else if (!excluded(path)) emptyDirectories.add(path);
+    });
+    if (paths.size + emptyDirectories.size + leftOut.length === before)
+      warnings.push(`"sync.include" matches nothing new: ${pattern}`);
+  }
+  if (paths.size === 0 && emptyDirectories.size === 0) {
+    throw new Problem(
+      'NOTHING_TO_SEND',
+      `There is nothing to send of ${projectName}: ${leftOut.length ? `all ${leftOut.length} files are left out (${leftOut[0].path}: ${leftOut[0].why})` : `Nx lists no files in ${projectRoot}`}.`,
+      {
+        next: 'Git-ignored files travel only when "sync.include" names them.',
+      },
+    );
+  }
+  return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
+}
+
+function never(path: string, literal: Set<string>): string | null {
+  const parts = path.split('/');
+  for (let depth = 1; depth <= parts.length; depth++) if (literal.has(parts.slice(0, depth).join('/'))) return null;
+  for (const part of parts) {
+    const why = NEVER.get(part);
+    if (why) return why;
+  }
+  return /^\.env/.test(parts[parts.length - 1]) ? 'may hold secrets' : null;
+}
+
+/** Every project that a project depends on, however far; packages are not projects. */
+function dependenciesOf(graph: ProjectGraph, project: string): string[] {
+  const seen = new Set([project]);
+  const queue = [project];
+  for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
+    for (const { target } of graph.dependencies[name] ?? []) {
+      if (!(target in graph.nodes) || seen.has(target)) continue;
+      seen.add(target);
+      queue.push(target);
+    }
+  }
+  seen.delete(project);
+  return [...seen];
+}
+
+function walk(workspaceRoot: string, from: string, visit: (path: string, emptyDirectory: boolean) => void): void {
+  const stat = lstatSync(join(workspaceRoot, from), { throwIfNoEntry: false });
+  if (!stat) return;
+  if (!stat.isDirectory()) return visit(from, false);
+  const names = readdirSync(join(workspaceRoot, from));
+  if (names.length === 0) return visit(from, true);
+  for (const name of names) {
+    if (name === '.git' || name === 'node_modules') continue;
+    walk(workspaceRoot, posix.join(from === '.' ? '' : from, name), visit);
+  }
+}

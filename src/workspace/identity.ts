@@ -1,0 +1,32 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+
+/** What a workspace is known by in every clone: its origin without credentials, else its package's name, else its folder's. */
+export function workspaceIdentity(workspaceRoot: string): string {
+  try {
+    const origin = execFileSync('git', ['-C', workspaceRoot, 'config', '--get', 'remote.origin.url'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+    if (origin) return origin.replace(/^([a-z+]+:\/\/)[^/@]*@/, '$1');
+  } catch {
+    // No git, or no origin.
+  }
+  try {
+    const { name } = JSON.parse(readFileSync(join(workspaceRoot, 'package.json'), 'utf8')) as { name?: string };
+    if (name) return name;
+  } catch {
+    // No package.json.
+  }
+  return basename(workspaceRoot);
+}
+
+/** The tree of one project of one workspace of one caller, or of everyone who names the same `tree`. */
+export function treeId(of: { workspace: string; project: string; caller: string; tree?: string }): string {
+  // In CI the session's name changes with each job; the role is who it is.
+  const caller = process.env.CI ? of.caller.replace(/(:assumed-role\/[^/]+)\/.*$/, '$1') : of.caller;
+  const parts = of.tree === undefined ? [of.workspace, of.project, caller] : [of.tree, of.project];
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 24);
+}

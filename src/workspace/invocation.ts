@@ -1,0 +1,78 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { ExecutorContext } from '@nx/devkit';
+import { Problem } from '../report/problem';
+
+/** How far up the processes Nx's own command line is looked for. */
+const DEPTH = 6;
+
+/** The command line of the nx process that runs this executor; null where it can't be read. */
+export function nxCommandLine(): string[] | null {
+  let pid = process.ppid;
+  for (let depth = 0; depth < DEPTH && pid > 1; depth++) {
+    const [args, parent] = readProcess(pid) ?? [null, 0];
+    if (!args) return null;
+    if (args.some((arg) => /(^|\/)nx(\.js)?$/.test(arg))) return args;
+    pid = parent;
+  }
+  return null;
+}
+
+function readProcess(pid: number): [string[], number] | null {
+  try {
+    if (process.platform === 'linux') {
+      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      return [args, Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])];
+    }
+    const line = execFileSync('ps', ['-ww', '-o', 'ppid=,args=', '-p', String(pid)], { encoding: 'utf8' }).trim();
+    const [, parent, args] = /^(\d+)\s+([^]*)$/.exec(line) ?? [];
+    return args ? [args.split(/\s+/), Number(parent)] : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The configuration that a command line of nx asks for (`-c x`, `--configuration=x`), or undefined. */
+export function askedConfiguration(args: readonly string[]): string | undefined {
+  const end = args.indexOf('--');
+  const own = end === -1 ? args : args.slice(0, end);
+  let asked: string | undefined;
+  own.forEach((arg, index) => {
+    const joined = /^(?:-c|--configuration)=([^]*)$/.exec(arg);
+    if (joined) asked = joined[1];
+    else if ((arg === '-c' || arg === '--configuration') && own[index + 1] !== undefined) asked = own[index + 1];
+  });
+  return asked;
+}
+
+/** Nx drops a configuration that a target does not define, silently. Training with the wrong one is never right. */
+export function refuseUnknownConfiguration(
+  context: ExecutorContext,
+  args: readonly string[] | null = nxCommandLine(),
+): void {
+  const asked = args ? askedConfiguration(args) : undefined;
+  if (!asked || asked === context.configurationName) return;
+  const project = context.projectName!;
+  const target = context.targetName!;
+  const known = Object.keys(context.projectsConfigurations.projects[project]?.targets?.[target]?.configurations ?? {});
+  if (known.includes(asked)) return;
+  throw new Problem('CONFIGURATION_UNKNOWN', `${project}:${target} has no configuration "${asked}".`, {
+    next: known.length
+      ? `It has: ${known.join(', ')}.`
+      : `It has none; define it under "targets.${target}.configurations" in project.json.`,
+  });
+}
+
+/** Words after `--` are refused with the form that works: Nx takes some of them for its own and drops them. */
+export function refusePassThrough(args: readonly string[] | null = nxCommandLine()): void {
+  const at = args?.indexOf('--') ?? -1;
+  if (!args || at === -1 || at === args.length - 1) return;
+  throw new Problem(
+    'WORDS_PASSED',
+    `Words after -- do not reach the training whole: Nx takes some of them for itself.`,
+    {
+      next: `Write: --args="${args.slice(at + 1).join(' ')}"`,
+    },
+  );
+}
