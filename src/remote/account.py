@@ -1,0 +1,62 @@
+"""The user that trains, and the environment that its login shell gives."""
+import os
+import pwd
+import subprocess
+
+from .failure import Failure
+
+LOGIN_USERS = ("ubuntu", "ec2-user", "admin", "debian", "rocky", "almalinux", "centos", "fedora", "core", "bitnami", "cloud-user")
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def training_user(wanted):
+    """The account that work is done as: the configured one, a login user that is found, or the one we are."""
+    own = pwd.getpwuid(os.geteuid())
+    if wanted:
+        try:
+            account = pwd.getpwnam(wanted)
+        except KeyError:
+            raise Failure("NO_USER", "there is no user %s" % wanted, user=wanted)
+        if os.geteuid() != 0 and account.pw_uid != own.pw_uid:
+            raise Failure("NO_USER", "the agent runs as %s and can not act as %s" % (own.pw_name, wanted), user=wanted)
+        return account
+    if os.geteuid() == 0:
+        for name in LOGIN_USERS:
+            try:
+                return pwd.getpwnam(name)
+            except KeyError:
+                continue
+    return own
+
+
+def become(account):
+    """For a child of ours, after the fork: gives up root for the account."""
+    if os.geteuid() == 0 and account.pw_uid != 0:
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+
+
+def own(path, account):
+    if os.geteuid() == 0 and account.pw_uid != 0:
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def login_environment(account):
+    """The variables that a login shell of the account would have; a small set where the shell does not answer in time."""
+    base = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": account.pw_shell or "/bin/sh", "LANG": os.environ.get("LANG", "C.UTF-8")}
+    seed = dict(base, PATH=os.environ.get("PATH") or DEFAULT_PATH)
+    shell = account.pw_shell if os.access(account.pw_shell or "", os.X_OK) and not account.pw_shell.endswith(("nologin", "false")) else "/bin/sh"
+    try:
+        printed = subprocess.run(
+            [shell, "-l", "-c", "printf NX_EC2_ENV; env -0"],
+            env=seed, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=15,
+            preexec_fn=lambda: become(account),
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return seed
+    listed = printed.partition(b"NX_EC2_ENV")[2].split(b"\0")
+    found = dict(os.fsdecode(each).split("=", 1) for each in listed if b"=" in each)
+    for name in ("PWD", "OLDPWD", "SHLVL", "_"):
+        found.pop(name, None)
+    return dict(seed, **found)

@@ -1,0 +1,106 @@
+"""What only the instance can tell: each check a name, an answer, a detail, a fix."""
+import hashlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from email.utils import parsedate_to_datetime
+
+from . import account as accounts, fetch
+from .failure import Failure
+
+
+def check(plan, root):
+    checks = []
+
+    def add(name, ok, detail, fix=None):
+        checks.append({"name": name, "ok": ok, "detail": detail, "fix": None if ok else fix})
+
+    add("Python", True, platform.python_version())
+    check_root(root, add)
+    try:
+        account = accounts.training_user(plan.get("user"))
+        add("training user", True if account.pw_uid else None, account.pw_name, 'no login user was found: "user" names one')
+    except Failure as failure:
+        add("training user", False, failure.message, 'set "user" to one that exists')
+        return {"checks": checks}
+    variables = accounts.login_environment(account)
+    tools = [tool for tool in ("python3", "uv", "poetry", "conda", "pip3", "nvidia-smi") if shutil.which(tool, path=variables.get("PATH"))]
+    add("tools", "python3" in tools, ", ".join(tools) or "none", "install Python for that user")
+    check_store(plan["probe"], add)
+    check_index(account, variables, add)
+    add("instance role", *role())
+    return {"checks": checks}
+
+
+def check_root(root, add):
+    try:
+        os.makedirs(root, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=root, suffix=".sh", delete=False) as file:
+            file.write("#!/bin/sh\nexit 7\n")
+        try:
+            os.chmod(file.name, 0o700)
+            code = subprocess.call([file.name])
+        except PermissionError:
+            code = -1
+        finally:
+            os.unlink(file.name)
+        add("root", code == 7, root, 'it is mounted noexec: set "remoteRoot" to another volume')
+        free = shutil.disk_usage(root).free
+        add("space", free > 1 << 30, "%.1f GB free" % (free / (1 << 30)), 'free some, or set "remoteRoot" to a larger volume')
+    except OSError as error:
+        add("root", False, "%s: %s" % (root, error), 'set "remoteRoot" to a directory that can be written')
+
+
+def check_store(probe, add):
+    fix = "the instance needs a route to S3 (a gateway endpoint does), and the bucket must allow presigned URLs"
+    try:
+        with fetch.open_url("probe", probe["get"]) as answer:
+            body = answer.read()
+            date = answer.headers.get("Date")
+        add("read from S3", hashlib.sha256(body).hexdigest() == probe["sha256"], "by a presigned URL", fix)
+        if date:
+            skew = abs(parsedate_to_datetime(date).timestamp() - time.time())
+            add("clock", skew < 60, "%d s off S3's" % skew, "set the clock (chrony)")
+    except Failure as failure:
+        add("read from S3", False, "%s %s" % (failure.message, failure.detail.get("aws", "")), fix)
+    try:
+        fetch.upload(probe["post"], probe["key"], io.BytesIO(b"probe"), 5)
+        add("write to S3", True, "by a presigned form")
+    except Failure as failure:
+        add("write to S3", False, "%s %s" % (failure.message, failure.detail.get("aws", "")), fix)
+
+
+def check_index(account, variables, add):
+    """Asks whichever index pip is configured with; only set-ups that install packages need one."""
+    python = shutil.which("python3", path=variables.get("PATH"))
+    try:
+        done = subprocess.run(
+            [python or "python3", "-m", "pip", "--retries", "0", "--timeout", "5", "index", "versions", "pip"],
+            env=variables, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, preexec_fn=lambda: accounts.become(account),
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        add("package index", None, str(error))
+        return
+    text = done.stdout.decode("utf-8", "replace").strip().splitlines()
+    if done.returncode == 0:
+        add("package index", True, "reached by pip")
+    elif text and "No module named pip" in text[-1]:
+        add("package index", None, "there is no pip to ask with")
+    else:
+        add("package index", None, text[-1][:200] if text else "not reached", "only set-ups that install packages need it: a route out, or an index of one's own")
+
+
+def role():
+    try:
+        request = urllib.request.Request("http://169.254.169.254/latest/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        token = opener.open(request, timeout=1).read().decode()
+        request = urllib.request.Request("http://169.254.169.254/latest/meta-data/iam/security-credentials/", headers={"X-aws-ec2-metadata-token": token})
+        return True, opener.open(request, timeout=1).read().decode().split()[0]
+    except (OSError, ValueError, IndexError):
+        return None, "none was found; what is done so far needs none"

@@ -1,0 +1,74 @@
+"""Reading presigned URLs and writing by presigned forms."""
+import http.client
+import time
+import urllib.error
+import urllib.request
+import uuid
+
+from .failure import Failure
+
+TRIES = 4
+
+
+def open_url(what, url):
+    """The answer of a GET; retried while the trouble may pass."""
+    for attempt in range(TRIES):
+        try:
+            return urllib.request.urlopen(url, timeout=60)
+        except urllib.error.HTTPError as error:
+            body = error.read(2000).decode("utf-8", "replace")
+            if error.code < 500 or attempt == TRIES - 1:
+                raise Failure("FETCH_FAILED", "the %s could not be fetched: HTTP %d" % (what, error.code), what=what, status=error.code, aws=body)
+        except (OSError, http.client.HTTPException) as error:
+            if attempt == TRIES - 1:
+                raise Failure("FETCH_FAILED", "the %s could not be fetched: %s" % (what, error), what=what, status=0)
+        time.sleep(0.5 * 2 ** attempt)
+
+
+def upload(post, key, file, size, on_bytes=None):
+    """Writes one object by a presigned form (S3 presigned POST), streaming. `file` is read from where it stands."""
+    start = file.tell()
+    for attempt in range(TRIES):
+        file.seek(start)
+        try:
+            status, body = _post(post, key, file, size, on_bytes)
+        except (OSError, http.client.HTTPException) as error:
+            status, body = 0, str(error)
+        if 200 <= status < 300:
+            return
+        if 400 <= status < 500 or attempt == TRIES - 1:
+            raise Failure("UPLOAD_FAILED", "an upload was refused: %s" % (status or body), status=status, aws=body)
+        time.sleep(0.5 * 2 ** attempt)
+
+
+def _post(post, key, file, size, on_bytes):
+    boundary = uuid.uuid4().hex
+    head = "".join(
+        '--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (boundary, name, value)
+        for name, value in dict(post["fields"], key=key).items()
+    )
+    head += '--%s\r\nContent-Disposition: form-data; name="file"; filename="file"\r\nContent-Type: application/octet-stream\r\n\r\n' % boundary
+    head = head.encode()
+    tail = ("\r\n--%s--\r\n" % boundary).encode()
+
+    def body():
+        yield head
+        left = size
+        while left:
+            part = file.read(min(left, 256 * 1024))
+            if not part:
+                raise OSError("the file became shorter while it was sent")
+            left -= len(part)
+            if on_bytes:
+                on_bytes(len(part))
+            yield part
+        yield tail
+
+    request = urllib.request.Request(post["url"], data=body(), method="POST")
+    request.add_header("Content-Type", "multipart/form-data; boundary=" + boundary)
+    request.add_header("Content-Length", str(len(head) + size + len(tail)))
+    try:
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            return answer.status, ""
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(2000).decode("utf-8", "replace")

@@ -1,0 +1,302 @@
+"""The process that lasts: freezes the tree for a run, sets up, trains, stops, and records the end."""
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+from . import account as accounts, environment, files, snapshot
+from .sync import hash_file
+
+TICK = 0.1
+FICLONE = 0x40049409
+
+
+def spawn(home, record, part, tree, account, lock):
+    """Starts the supervisor in a session of its own, holding no stream of ours. It inherits the tree's lock."""
+    descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    files.write_json(os.path.join(home, "run.json"), record)
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        os.close(descriptor)
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        Supervisor(home, record, part, tree, account).supervise(lock)
+    except BaseException:
+        with open(os.path.join(home, "supervisor.log"), "a") as file:
+            traceback.print_exc(file=file)
+    finally:
+        os._exit(0)
+
+
+class Stopped(Exception):
+    pass
+
+
+class Failed(Exception):
+    def __init__(self, code, message, exit_code=None):
+        super().__init__(message)
+        self.code, self.message, self.exit_code = code, message, exit_code
+
+
+class Supervisor:
+    def __init__(self, home, record, part, tree, account):
+        self.home, self.record, self.part, self.tree, self.account = home, record, part, tree, account
+        self.work = os.path.join(home, "work")
+        self.project = os.path.join(self.work, part["projectRoot"])
+        self.deadline = None
+        self.shutdown = False
+
+    def save(self, **changes):
+        self.record.update(changes)
+        files.write_json(os.path.join(self.home, "run.json"), self.record)
+
+    def supervise(self, lock):
+        signal.signal(signal.SIGTERM, self.on_shutdown)
+        for each in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        try:
+            # Orphans of the training become our children, so that they can be found and ended (Linux, prctl(2)).
+            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+        except (OSError, AttributeError):
+            pass
+        self.save(supervisor=os.getpid())
+        try:
+            self.freeze()
+            os.close(lock.descriptor)
+            self.train()
+        except Stopped:
+            pass
+        except Failed as failure:
+            self.save(failure={"code": failure.code, "message": failure.message, "exitCode": failure.exit_code})
+        except Exception as error:
+            code = "NO_SPACE" if isinstance(error, OSError) and error.errno == errno.ENOSPC else "START_FAILED"
+            self.save(failure={"code": code, "message": "%s: %s" % (type(error).__name__, error), "exitCode": None})
+            with open(os.path.join(self.home, "supervisor.log"), "a") as file:
+                traceback.print_exc(file=file)
+        self.end_descendants(1.0)
+        self.save(state="ended", endedAt=int(time.time() * 1000), outcome=self.outcome())
+
+    def outcome(self):
+        record = self.record
+        if record["stop"]:
+            return {"cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted"}[record["stop"]["reason"]]
+        if record["failure"]:
+            return "setup-failed" if record["failure"]["code"] in ("SETUP_FAILED", "TOOL_MISSING") else "failed"
+        return "succeeded" if record["exitCode"] == 0 and record["signal"] is None else "failed"
+
+    def on_shutdown(self, *_):
+        self.shutdown = True
+
+    def freeze(self):
+        """A copy of the tree that no later sync touches: a clone where the file system can, else a verified copy."""
+        source = os.path.join(self.tree, "files")
+        os.mkdir(self.work)
+        accounts.own(self.work, self.account)
+        with open(os.path.join(self.tree, "manifest"), "rb") as file:
+            entries = snapshot.parse(file.read(), self.record["snapshot"])
+        for path, entry in entries.items():
+            target = os.path.join(os.fsencode(self.work), path)
+            self.make_parents(path)
+            origin = os.path.join(os.fsencode(source), path)
+            if entry[0] == "directory":
+                os.makedirs(target, exist_ok=True)
+            elif entry[0] == "link":
+                os.symlink(entry[1], target)
+            else:
+                clone(origin, target)
+                os.chmod(target, 0o755 if entry[1] else 0o644)
+                if hash_file(target) != entry[3]:
+                    raise Failed("FREEZE_FAILED", "%s is not what the snapshot says" % os.fsdecode(path))
+            accounts.own(target, self.account)
+
+    def make_parents(self, path):
+        at = os.fsencode(self.work)
+        for part in path.split(b"/")[:-1]:
+            at = os.path.join(at, part)
+            if not os.path.isdir(at):
+                os.mkdir(at)
+                accounts.own(at, self.account)
+
+    def train(self):
+        part = self.part
+        if part["script"] is not None and not os.path.isfile(os.path.join(self.project, part["script"])):
+            raise Failed("NO_SCRIPT", "the script %s is not among the synced files" % part["script"])
+        output = os.path.join(self.project, part["outputDir"])
+        at = self.project
+        for each in part["outputDir"].split("/"):
+            at = os.path.join(at, each)
+            if not os.path.isdir(at):
+                os.mkdir(at)
+                accounts.own(at, self.account)
+        variables = accounts.login_environment(self.account)
+        try:
+            setup, command, more = environment.steps(
+                part, self.home, self.project, self.work, lambda tool: shutil.which(tool, path=variables.get("PATH"))
+            )
+        except environment.ToolMissing as missing:
+            raise Failed("TOOL_MISSING", str(missing))
+        if "VIRTUAL_ENV" in more:
+            more["PATH"] = os.path.join(more["VIRTUAL_ENV"], "bin") + os.pathsep + variables.get("PATH", "")
+            env = os.path.join(self.home, "env")
+            os.makedirs(env, exist_ok=True)
+            accounts.own(env, self.account)
+        variables.update(more)
+        variables.setdefault("PYTHONUNBUFFERED", "1")
+        variables.update({
+            "NX_EC2_RUN_ID": part["id"], "NX_EC2_PROJECT": part["project"], "NX_EC2_ATTEMPT": "1", "NX_EC2_OUTPUT_DIR": output,
+        })
+        local = os.environ.get("NX_EC2_LOCAL_INSTANCE")
+        if local:
+            variables["NX_EC2_LOCAL_INSTANCE"] = local
+        variables.update(part["env"])
+        if part["timeout"]:
+            self.deadline = time.monotonic() + part["timeout"]
+        if setup:
+            self.save(state="setup")
+        for line in setup:
+            code = self.process(line, variables, "setup.log", announce=True)
+            if code != 0:
+                raise Failed("SETUP_FAILED", "%s %s" % (line[0], "exited with %d" % code if code >= 0 else "was killed by %s" % name(-code)), code)
+        code = self.process(command, variables, "training.log")
+        self.save(exitCode=code if code >= 0 else None, signal=name(-code) if code < 0 else None)
+
+    def process(self, line, variables, log, announce=False):
+        """Runs one command to its end, watching for the wish to stop; its return code, negative for a signal."""
+        with open(os.path.join(self.home, log), "ab", buffering=0) as file:
+            if announce:
+                file.write(("+ %s\n" % " ".join(line)).encode("utf-8", "replace"))
+            program = shutil.which(line[0], path=variables.get("PATH")) or line[0]
+            try:
+                child = subprocess.Popen(
+                    line, executable=program, cwd=self.project, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                    start_new_session=True, preexec_fn=self.in_child,
+                )
+            except (OSError, subprocess.SubprocessError, ValueError) as error:
+                raise Failed("SETUP_FAILED" if announce else "START_FAILED", "%s can not be run: %s" % (line[0], error))
+        if not announce:
+            self.save(state="running", pid=child.pid, startedAt=int(time.time() * 1000))
+        while child.poll() is None:
+            stop = self.wish()
+            if stop:
+                self.save(stop={"reason": stop[0], "at": int(time.time() * 1000)})
+                self.end(child, stop[1])
+                if not announce:
+                    self.save(exitCode=child.returncode if child.returncode >= 0 else None, signal=name(-child.returncode) if child.returncode < 0 else None)
+                raise Stopped()
+            time.sleep(TICK)
+        return child.returncode
+
+    def in_child(self):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+            signal.signal(each, signal.SIG_DFL)
+        accounts.become(self.account)
+
+    def wish(self):
+        """(reason, grace in seconds) where the run is to stop."""
+        if self.shutdown:
+            return "shutdown", self.part["grace"]
+        stop = files.read_json(os.path.join(self.home, "stop.json"))
+        if stop:
+            return stop["reason"], stop["grace"]
+        if self.deadline and time.monotonic() > self.deadline:
+            return "timeout", self.part["grace"]
+        return None
+
+    def end(self, child, grace):
+        deadline = time.monotonic() + grace
+        for pid in family(child.pid):
+            send(pid, signal.SIGTERM)
+        while time.monotonic() < deadline and child.poll() is None:
+            time.sleep(TICK)
+        for pid in family(child.pid):
+            send(pid, signal.SIGKILL)
+        child.wait()
+
+    def end_descendants(self, grace):
+        """What the training left behind is ended, however it was detached."""
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + grace
+            left = [pid for pid in family(os.getpid()) if pid != os.getpid()]
+            for pid in left:
+                send(pid, sent)
+            while left and time.monotonic() < deadline:
+                try:
+                    while os.waitpid(-1, os.WNOHANG)[0]:
+                        pass
+                except OSError:
+                    pass
+                left = [pid for pid in family(os.getpid()) if pid != os.getpid()]
+                time.sleep(TICK)
+            if not left:
+                return
+
+
+def clone(source, target):
+    with open(source, "rb") as origin, open(target, "wb") as copy:
+        try:
+            fcntl.ioctl(copy.fileno(), FICLONE, origin.fileno())
+        except OSError:
+            shutil.copyfileobj(origin, copy, 1024 * 1024)
+
+
+def family(top):
+    """A process and all its descendants."""
+    try:
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+        rows = [line.split() for line in listed.decode("ascii", "replace").splitlines()]
+        pairs = [(int(row[0]), int(row[1])) for row in rows if len(row) == 3 and not row[2].startswith("Z")]
+    except (OSError, ValueError):
+        pairs = list(proc_pairs())
+    found = {top}
+    grown = True
+    while grown:
+        grown = False
+        for pid, parent in pairs:
+            if parent in found and pid not in found:
+                found.add(pid)
+                grown = True
+    alive = {pid for pid, _ in pairs}
+    return [pid for pid in found if pid in alive]
+
+
+def proc_pairs():
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open("/proc/%s/stat" % entry, "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != b"Z":
+                yield int(entry), int(fields[1])
+
+
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number
