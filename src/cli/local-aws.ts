@@ -1,0 +1,41 @@
+import { resolve } from 'node:path';
+import { startLocalAws } from '../local-aws/server';
+
+interface Options {
+  port: string;
+  directory: string;
+  region: string;
+  bucket: string;
+  instance: string;
+  json?: boolean;
+}
+
+/** Runs local AWS until it is told to stop. */
+export async function localAws(options: Options): Promise<void> {
+  const port = Number(options.port);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new Error(`--port takes 0 to 65535, not ${options.port}`);
+  const aws = await startLocalAws({
+    port,
+    directory: resolve(options.directory),
+    region: options.region,
+    buckets: [options.bucket],
+    instances: [options.instance],
+  }).catch((error: NodeJS.ErrnoException) => {
+    throw error.code === 'EADDRINUSE'
+      ? new Error(`port ${port} is taken: is local AWS running already? Choose another with --port.`)
+      : error;
+  });
+  const instance = aws.named.get(options.instance)!.id;
+  if (options.json) {
+    console.log(JSON.stringify({ url: aws.url, environment: aws.environment, bucket: options.bucket, instance }));
+  } else {
+    console.log(
+      `Local AWS listens on ${aws.url}, with the bucket ${options.bucket} and the instance ${options.instance} (${instance}).\n`,
+    );
+    for (const [name, value] of Object.entries(aws.environment)) console.log(`export ${name}=${value}`);
+    console.log('\nCtrl+C stops it and all that its instances run.');
+  }
+  const stop = () => void aws.close().then(() => process.exit(0));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
+}

@@ -1,0 +1,325 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { XMLParser } from 'fast-xml-parser';
+import { ACCOUNT, type Identity } from '../identity';
+import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import { verifyForm } from '../signature';
+import { decodePayload } from './payload';
+import { Buckets, type StoredObject } from './objects';
+
+const SMALLEST_PART = 5 * 1024 * 1024;
+const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
+/** Request headers that come back with the object. */
+const KEPT = /^(x-amz-meta-|x-amz-server-side-encryption|content-encoding|cache-control|content-disposition)/;
+
+interface Upload {
+  bucket: string;
+  key: string;
+  contentType?: string;
+  headers: Record<string, string>;
+  parts: Map<number, { etag: string; body: Buffer }>;
+}
+
+/** S3 as facts and the SDK have it, path style. Objects are on disk; a request's body is held in memory. */
+export class S3Service implements Service {
+  readonly buckets: Buckets;
+  private readonly uploads = new Map<string, Upload>();
+
+  constructor(
+    directory: string,
+    private readonly region: string,
+    private readonly identities: Map<string, Identity>,
+  ) {
+    this.buckets = new Buckets(directory);
+  }
+
+  error(error: AwsError, requestId: string): ServiceResponse {
+    return {
+      status: error.status,
+      headers: { 'content-type': 'application/xml', ...error.headers },
+      body: `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${error.code}</Code><Message>${escapeXml(error.message)}</Message><RequestId>${requestId}</RequestId></Error>`,
+    };
+  }
+
+  async handle(request: ServiceRequest): Promise<ServiceResponse> {
+    const [, bucket, ...rest] = request.path.split('/');
+    const key = rest.join('/');
+    if (!request.identity && !(request.method === 'POST' && key === ''))
+      throw new AwsError('AccessDenied', 'Access Denied', 403);
+    if (!bucket) return this.listBuckets();
+    const owner = request.headers['x-amz-expected-bucket-owner'];
+    if (request.method === 'PUT' && !key) {
+      this.buckets.create(bucket);
+      return { status: 200, headers: { location: `/${bucket}` } };
+    }
+    if (!this.buckets.exists(bucket)) throw new AwsError('NoSuchBucket', 'The specified bucket does not exist', 404);
+    if (owner && owner !== ACCOUNT) throw new AwsError('AccessDenied', 'Access Denied', 403);
+    return key ? this.object(request, bucket, key) : this.bucket(request, bucket);
+  }
+
+  private bucket(request: ServiceRequest, bucket: string): ServiceResponse {
+    const { method, query } = request;
+    if (method === 'HEAD') return { status: 200, headers: { 'x-amz-bucket-region': this.region } };
+    if (method === 'POST' && query.has('delete')) return this.deleteObjects(request, bucket);
+    if (method === 'POST') return this.form(request, bucket);
+    if (method === 'DELETE') {
+      if (this.buckets.list(bucket).length)
+        throw new AwsError('BucketNotEmpty', 'The bucket you tried to delete is not empty', 409);
+      this.buckets.remove(bucket);
+      return { status: 204 };
+    }
+    if (method === 'GET' && query.has('location'))
+      return xml(`<LocationConstraint xmlns="${NAMESPACE}">${this.region}</LocationConstraint>`);
+    if (method === 'GET') return this.listObjects(request, bucket);
+    throw new AwsError('MethodNotAllowed', 'The specified method is not allowed against this resource.', 405);
+  }
+
+  private async object(request: ServiceRequest, bucket: string, key: string): Promise<ServiceResponse> {
+    const { method, query } = request;
+    if (method === 'GET' || method === 'HEAD') return this.get(request, bucket, key);
+    if (method === 'DELETE' && query.has('uploadId')) {
+      if (!this.uploads.delete(query.get('uploadId')!)) throw noUpload();
+      return { status: 204 };
+    }
+    if (method === 'DELETE') {
+      this.buckets.delete(bucket, key);
+      return { status: 204 };
+    }
+    if (method === 'POST' && query.has('uploads')) return this.createUpload(request, bucket, key);
+    if (method === 'POST' && query.has('uploadId')) return this.completeUpload(request, bucket, key);
+    if (method === 'PUT' && query.has('uploadId')) return this.putPart(request);
+    if (method === 'PUT') {
+      const { body, checksums } = decodePayload(request.headers, request.body);
+      this.checkConditions(request, this.buckets.head(bucket, key));
+      const stored = this.buckets.put(bucket, key, body, {
+        contentType: request.headers['content-type'],
+        headers: { ...kept(request), ...checksums },
+      });
+      return { status: 200, headers: { etag: stored.etag, ...stored.headers } };
+    }
+    throw new AwsError('MethodNotAllowed', 'The specified method is not allowed against this resource.', 405);
+  }
+
+  private get(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
+    const object = this.buckets.head(bucket, key);
+    if (!object) {
+      if (request.identity?.deny?.includes('s3:ListBucket')) throw new AwsError('AccessDenied', 'Access Denied', 403);
+      throw new AwsError('NoSuchKey', 'The specified key does not exist.', 404);
+    }
+    if (request.headers['if-match'] && request.headers['if-match'] !== object.etag) throw preconditionFailed();
+    const { headers: all, ...about } = object;
+    const wanted = request.headers['x-amz-checksum-mode'] === 'ENABLED';
+    const own = Object.fromEntries(
+      Object.entries(all).filter(([name]) => wanted || !name.startsWith('x-amz-checksum-')),
+    );
+    const headers: Record<string, string> = {
+      ...own,
+      etag: about.etag,
+      'content-type': about.contentType,
+      'last-modified': new Date(about.modified).toUTCString(),
+      'accept-ranges': 'bytes',
+    };
+    const range = /^bytes=(\d*)-(\d*)$/.exec(String(request.headers.range ?? ''));
+    const bytes = request.method === 'HEAD' ? undefined : this.buckets.bytes(bucket, key);
+    if (!range) return { status: 200, headers: { ...headers, 'content-length': String(object.size) }, body: bytes };
+    const from = range[1] ? Number(range[1]) : Math.max(0, object.size - Number(range[2]));
+    const to = range[1] && range[2] ? Math.min(Number(range[2]), object.size - 1) : object.size - 1;
+    if (from > to) throw new AwsError('InvalidRange', 'The requested range is not satisfiable', 416);
+    for (const name of Object.keys(headers)) if (name.startsWith('x-amz-checksum-')) delete headers[name];
+    return {
+      status: 206,
+      headers: {
+        ...headers,
+        'content-length': String(to - from + 1),
+        'content-range': `bytes ${from}-${to}/${object.size}`,
+      },
+      body: bytes?.subarray(from, to + 1),
+    };
+  }
+
+  private checkConditions(request: ServiceRequest, existing: StoredObject | null): void {
+    if (request.headers['if-none-match'] === '*' && existing) throw preconditionFailed();
+    const match = request.headers['if-match'];
+    if (match && !existing) throw new AwsError('NoSuchKey', 'The specified key does not exist.', 404);
+    if (match && existing!.etag !== match) throw preconditionFailed();
+  }
+
+  private createUpload(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
+    const id = randomBytes(16).toString('hex');
+    this.uploads.set(id, {
+      bucket,
+      key,
+      contentType: request.headers['content-type'],
+      headers: kept(request),
+      parts: new Map(),
+    });
+    return xml(
+      `<InitiateMultipartUploadResult xmlns="${NAMESPACE}"><Bucket>${bucket}</Bucket><Key>${escapeXml(key)}</Key><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`,
+    );
+  }
+
+  private putPart(request: ServiceRequest): ServiceResponse {
+    const upload = this.uploads.get(request.query.get('uploadId')!);
+    if (!upload) throw noUpload();
+    const number = Number(request.query.get('partNumber'));
+    if (!(number >= 1 && number <= 10_000))
+      throw new AwsError('InvalidArgument', 'Part number must be an integer between 1 and 10000, inclusive');
+    const { body, checksums } = decodePayload(request.headers, request.body);
+    const etag = `"${createHash('md5').update(body).digest('hex')}"`;
+    upload.parts.set(number, { etag, body });
+    return { status: 200, headers: { etag, ...checksums } };
+  }
+
+  private completeUpload(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
+    const id = request.query.get('uploadId')!;
+    const upload = this.uploads.get(id);
+    if (!upload) throw noUpload();
+    const parsed = parseXml(request.body) as {
+      CompleteMultipartUpload?: {
+        Part?: { PartNumber: number; ETag: string } | { PartNumber: number; ETag: string }[];
+      };
+    };
+    const listed = [parsed.CompleteMultipartUpload?.Part ?? []].flat();
+    const parts = listed.map(({ PartNumber, ETag }, index) => {
+      const part = upload.parts.get(Number(PartNumber));
+      if (!part || part.etag.replace(/"/g, '') !== String(ETag).replace(/"|&quot;/g, ''))
+        throw new AwsError('InvalidPart', 'One or more of the specified parts could not be found.');
+      if (index && Number(PartNumber) <= Number(listed[index - 1].PartNumber))
+        throw new AwsError('InvalidPartOrder', 'The list of parts was not in ascending order.');
+      if (index < listed.length - 1 && part.body.length < SMALLEST_PART)
+        throw new AwsError('EntityTooSmall', 'Your proposed upload is smaller than the minimum allowed size');
+      return part;
+    });
+    if (!parts.length) throw new AwsError('MalformedXML', 'The XML you provided was not well-formed');
+    this.checkConditions(request, this.buckets.head(bucket, key));
+    const digests = Buffer.concat(parts.map(({ etag }) => Buffer.from(etag.replace(/"/g, ''), 'hex')));
+    const etag = `"${createHash('md5').update(digests).digest('hex')}-${parts.length}"`;
+    this.buckets.put(bucket, key, Buffer.concat(parts.map(({ body }) => body)), {
+      contentType: upload.contentType,
+      headers: upload.headers,
+      etag,
+    });
+    this.uploads.delete(id);
+    return xml(
+      `<CompleteMultipartUploadResult xmlns="${NAMESPACE}"><Bucket>${bucket}</Bucket><Key>${escapeXml(key)}</Key><ETag>${escapeXml(etag)}</ETag></CompleteMultipartUploadResult>`,
+    );
+  }
+
+  private form(request: ServiceRequest, bucket: string): ServiceResponse {
+    const boundary = /boundary=("?)([^";]+)\1/.exec(String(request.headers['content-type'] ?? ''))?.[2];
+    if (!boundary)
+      throw new AwsError('PreconditionFailed', 'Bucket POST must be of the enclosure-type multipart/form-data', 412);
+    const { fields, file } = readForm(request.body, boundary);
+    verifyForm(fields, this.identities, file.length, Date.now());
+    const key = fields.get('key')!;
+    const headers = Object.fromEntries([...fields].filter(([name]) => KEPT.test(name)));
+    const stored = this.buckets.put(bucket, key, file, { contentType: fields.get('content-type'), headers });
+    return { status: 204, headers: { etag: stored.etag } };
+  }
+
+  private deleteObjects(request: ServiceRequest, bucket: string): ServiceResponse {
+    const { body } = decodePayload(request.headers, request.body);
+    const parsed = parseXml(body) as { Delete?: { Object?: { Key: string } | { Key: string }[] } };
+    const keys = [parsed.Delete?.Object ?? []].flat().map(({ Key }) => String(Key));
+    for (const key of keys) this.buckets.delete(bucket, key);
+    return xml(
+      `<DeleteResult xmlns="${NAMESPACE}">${keys.map((key) => `<Deleted><Key>${escapeXml(key)}</Key></Deleted>`).join('')}</DeleteResult>`,
+    );
+  }
+
+  private listObjects(request: ServiceRequest, bucket: string): ServiceResponse {
+    if (request.identity?.deny?.includes('s3:ListBucket')) throw new AwsError('AccessDenied', 'Access Denied', 403);
+    const { query } = request;
+    const prefix = query.get('prefix') ?? '';
+    const delimiter = query.get('delimiter') ?? '';
+    const max = Math.min(1000, Number(query.get('max-keys') ?? 1000));
+    const after = query.get('continuation-token') ?? query.get('start-after') ?? query.get('marker') ?? '';
+    const prefixes = new Set<string>();
+    const found: StoredObject[] = [];
+    let truncated = false;
+    for (const object of this.buckets.list(bucket)) {
+      if (!object.key.startsWith(prefix) || (after && Buffer.compare(Buffer.from(object.key), Buffer.from(after)) <= 0))
+        continue;
+      const end = delimiter ? object.key.indexOf(delimiter, prefix.length) : -1;
+      if (end >= 0 && prefixes.has(object.key.slice(0, end + delimiter.length))) continue;
+      if (found.length + prefixes.size >= max) {
+        truncated = true;
+        break;
+      }
+      if (end >= 0) prefixes.add(object.key.slice(0, end + delimiter.length));
+      else found.push(object);
+    }
+    const last = found[found.length - 1]?.key ?? '';
+    const url = query.get('encoding-type') === 'url';
+    const name = (text: string) => (url ? encodeURIComponent(text).replace(/%2F/g, '/') : escapeXml(text));
+    return xml(
+      `<ListBucketResult xmlns="${NAMESPACE}"><Name>${bucket}</Name><Prefix>${name(prefix)}</Prefix><KeyCount>${found.length + prefixes.size}</KeyCount><MaxKeys>${max}</MaxKeys>` +
+        `${url ? '<EncodingType>url</EncodingType>' : ''}<IsTruncated>${truncated}</IsTruncated>${truncated ? `<NextContinuationToken>${escapeXml(last)}</NextContinuationToken>` : ''}` +
+        found
+          .map(
+            ({ key, etag, size, modified }) =>
+              `<Contents><Key>${name(key)}</Key><LastModified>${new Date(modified).toISOString()}</LastModified><ETag>${escapeXml(etag)}</ETag><Size>${size}</Size><StorageClass>STANDARD</StorageClass></Contents>`,
+          )
+          .join('') +
+        [...prefixes].map((each) => `<CommonPrefixes><Prefix>${name(each)}</Prefix></CommonPrefixes>`).join('') +
+        '</ListBucketResult>',
+    );
+  }
+
+  private listBuckets(): ServiceResponse {
+    const names = this.buckets
+      .names()
+      .map((name) => `<Bucket><Name>${name}</Name><CreationDate>2024-01-01T00:00:00.000Z</CreationDate></Bucket>`);
+    return xml(
+      `<ListAllMyBucketsResult xmlns="${NAMESPACE}"><Owner><ID>${ACCOUNT}</ID></Owner><Buckets>${names.join('')}</Buckets></ListAllMyBucketsResult>`,
+    );
+  }
+}
+
+function kept(request: ServiceRequest): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(request.headers).flatMap(([name, value]) =>
+      KEPT.test(name) && value !== 'aws-chunked' ? [[name, String(value)]] : [],
+    ),
+  );
+}
+
+function preconditionFailed(): AwsError {
+  return new AwsError('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold', 412);
+}
+
+function noUpload(): AwsError {
+  return new AwsError('NoSuchUpload', 'The specified multipart upload does not exist.', 404);
+}
+
+function xml(body: string): ServiceResponse {
+  return {
+    status: 200,
+    headers: { 'content-type': 'application/xml' },
+    body: `<?xml version="1.0" encoding="UTF-8"?>\n${body}`,
+  };
+}
+
+function parseXml(body: Buffer): unknown {
+  return new XMLParser({ parseTagValue: false, trimValues: false, htmlEntities: true }).parse(body.toString('utf8'));
+}
+
+function readForm(body: Buffer, boundary: string): { fields: Map<string, string>; file: Buffer } {
+  const fields = new Map<string, string>();
+  const mark = Buffer.from(`--${boundary}`);
+  let at = body.indexOf(mark);
+  for (;;) {
+    const start = at + mark.length + 2;
+    const head = body.indexOf('\r\n\r\n', start);
+    if (at < 0 || head < 0)
+      throw new AwsError(
+        'MalformedPOSTRequest',
+        'The body of your POST request is not well-formed multipart/form-data.',
+      );
+    const name = /name="([^"]*)"/.exec(body.toString('utf8', start, head))?.[1] ?? '';
+    const end = name === 'file' ? body.lastIndexOf(mark) : body.indexOf(mark, head);
+    const value = body.subarray(head + 4, end - 2);
+    if (name === 'file') return { fields, file: value };
+    fields.set(name.toLowerCase(), value.toString('utf8'));
+    at = end;
+  }
+}

@@ -1,0 +1,207 @@
+import { randomUUID } from 'node:crypto';
+import { ACCOUNT } from '../identity';
+import type { Instances } from '../instance/instances';
+import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import { Agent, type Invocation } from './agent';
+
+type Json = Record<string, unknown>;
+
+const DOCUMENT_LIMIT = 64 * 1024;
+
+/** Run Command and what goes with it: JSON 1.1. */
+export class SsmService implements Service {
+  private readonly agent: Agent;
+  private readonly invocations: Invocation[] = [];
+  private readonly actions: Record<string, (input: Json) => Json>;
+
+  constructor(
+    private readonly instances: Instances,
+    region: string,
+  ) {
+    this.agent = new Agent(instances, region);
+    this.actions = {
+      SendCommand: (input) => this.sendCommand(input),
+      GetCommandInvocation: (input) => this.getInvocation(input),
+      ListCommandInvocations: (input) => this.listInvocations(input),
+      CancelCommand: (input) => this.cancel(input),
+      DescribeInstanceInformation: (input) => this.describe(input),
+      GetConnectionStatus: (input) => ({
+        Target: input.Target,
+        Status: this.instances.get(String(input.Target))?.state === 'running' ? 'connected' : 'notconnected',
+      }),
+    };
+  }
+
+  error(error: AwsError, requestId: string): ServiceResponse {
+    return {
+      status: error.status,
+      headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': requestId },
+      body: JSON.stringify({ __type: error.code, message: error.message }),
+    };
+  }
+
+  async handle(request: ServiceRequest): Promise<ServiceResponse> {
+    const name = String(request.headers['x-amz-target'] ?? '')
+      .split('.')
+      .pop()!;
+    const action = this.actions[name];
+    if (!action) throw new AwsError('UnknownOperationException', `Local AWS does not know the action ${name}.`);
+    const answer = action(JSON.parse(request.body.toString() || '{}') as Json);
+    return { status: 200, headers: { 'content-type': 'application/x-amz-json-1.1' }, body: JSON.stringify(answer) };
+  }
+
+  private sendCommand(input: Json): Json {
+    if (input.DocumentName !== 'AWS-RunShellScript')
+      throw new AwsError(
+        'InvalidDocument',
+        `Local AWS has AWS-RunShellScript only, not ${String(input.DocumentName)}.`,
+      );
+    if (input.OutputS3BucketName) throw new AwsError('ValidationException', 'Local AWS does not write output to S3.');
+    const parameters = (input.Parameters ?? {}) as Record<string, string[]>;
+    if (Buffer.byteLength(JSON.stringify(parameters)) > DOCUMENT_LIMIT)
+      throw new AwsError('MaxDocumentSizeExceeded', 'The size limit of a document is 64 KB.');
+    const timeout = input.TimeoutSeconds as number | undefined;
+    if (timeout !== undefined && !(timeout >= 30 && timeout <= 2_592_000))
+      throw new AwsError(
+        'ValidationException',
+        "Value at 'timeoutSeconds' failed to satisfy constraint: Member must be between 30 and 2592000",
+      );
+    const ids = this.targets(input);
+    const offline = ids.filter((id) => this.instances.get(id)?.state !== 'running');
+    if (offline.length || !ids.length)
+      throw new AwsError(
+        'InvalidInstanceId',
+        `Instances [[${offline.join(', ')}]] not in a valid state for account ${ACCOUNT}`,
+      );
+    const executionTimeout = Number(parameters.executionTimeout?.[0] ?? 3600);
+    const commandId = randomUUID();
+    const script = (parameters.commands ?? []).join('\n');
+    const unknown = /\{\{\s*ssm:([^}]*)\}\}/.exec(script);
+    for (const instance of ids) {
+      const invocation: Invocation = {
+        commandId,
+        instance,
+        script,
+        comment: String(input.Comment ?? ''),
+        executionTimeout: executionTimeout >= 5 && executionTimeout <= 172_800 ? executionTimeout : 3600,
+        status: 'Pending',
+        details: 'Pending',
+        code: -1,
+        stdout: '',
+        stderr: '',
+        requested: Date.now(),
+      };
+      this.invocations.push(invocation);
+      // {{ssm:NAME}} is resolved by the agent; a name that is not there fails the whole document with no output.
+      if (unknown) Object.assign(invocation, { status: 'Failed', details: 'Failed', code: 1, ended: Date.now() });
+      else setImmediate(() => this.agent.take(invocation));
+    }
+    return {
+      Command: {
+        CommandId: commandId,
+        DocumentName: input.DocumentName,
+        InstanceIds: ids,
+        Status: 'Pending',
+        StatusDetails: 'Pending',
+        Comment: input.Comment ?? '',
+        RequestedDateTime: Date.now() / 1000,
+      },
+    };
+  }
+
+  private targets(input: Json): string[] {
+    if (input.InstanceIds) return input.InstanceIds as string[];
+    const targets = (input.Targets ?? []) as { Key: string; Values: string[] }[];
+    return this.instances
+      .all()
+      .filter(
+        ({ state, tags, id }) =>
+          state === 'running' &&
+          targets.length > 0 &&
+          targets.every(({ Key, Values }) =>
+            Key === 'InstanceIds' ? Values.includes(id) : Values.includes(tags[Key.replace(/^tag:/, '')]),
+          ),
+      )
+      .map(({ id }) => id);
+  }
+
+  private getInvocation(input: Json): Json {
+    const found = this.invocations.find(
+      ({ commandId, instance }) => commandId === input.CommandId && instance === input.InstanceId,
+    );
+    if (!found)
+      throw new AwsError(
+        'InvocationDoesNotExist',
+        'The command ID and managed node ID you specified did not match any invocations.',
+      );
+    return {
+      CommandId: found.commandId,
+      InstanceId: found.instance,
+      Comment: found.comment,
+      DocumentName: 'AWS-RunShellScript',
+      PluginName: 'aws:runShellScript',
+      ResponseCode: found.code,
+      Status: found.status,
+      StatusDetails: found.details,
+      StandardOutputContent: found.stdout,
+      StandardErrorContent: found.stderr,
+      StandardOutputUrl: '',
+      StandardErrorUrl: '',
+    };
+  }
+
+  private listInvocations(input: Json): Json {
+    const found = this.invocations.filter(
+      ({ commandId, instance }) =>
+        (!input.CommandId || commandId === input.CommandId) && (!input.InstanceId || instance === input.InstanceId),
+    );
+    return {
+      CommandInvocations: found.map((each) => ({
+        CommandId: each.commandId,
+        InstanceId: each.instance,
+        Comment: each.comment,
+        DocumentName: 'AWS-RunShellScript',
+        Status: each.status,
+        StatusDetails: each.details,
+        RequestedDateTime: each.requested / 1000,
+        ...(input.Details
+          ? {
+              CommandPlugins: [
+                {
+                  Name: 'aws:runShellScript',
+                  Status: each.status,
+                  ResponseCode: each.code,
+                  Output: each.stdout.slice(0, 2500),
+                },
+              ],
+            }
+          : {}),
+      })),
+    };
+  }
+
+  private cancel(input: Json): Json {
+    for (const invocation of this.invocations)
+      if (invocation.commandId === input.CommandId) this.agent.cancel(invocation);
+    return {};
+  }
+
+  private describe(input: Json): Json {
+    const filters = (input.Filters ?? []) as { Key: string; Values: string[] }[];
+    const wanted = filters.find(({ Key }) => Key === 'InstanceIds')?.Values;
+    const list = this.instances
+      .all()
+      .filter(({ state, id }) => state === 'running' && (!wanted || wanted.includes(id)))
+      .map(({ id }) => ({
+        InstanceId: id,
+        PingStatus: 'Online',
+        AgentVersion: '3.3.0.0',
+        PlatformType: 'Linux',
+        PlatformName: process.platform,
+        PlatformVersion: '0',
+        ResourceType: 'EC2Instance',
+        LastPingDateTime: Date.now() / 1000,
+      }));
+    return { InstanceInformationList: list };
+  }
+}
