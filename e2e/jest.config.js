@@ -1,0 +1,4 @@
+const base = require('../jest.config');
+
+/** The packed tarball in a real Nx workspace, against local AWS. */
+module.exports = { ...base, rootDir: '..', roots: ['<rootDir>/e2e'], testMatch: ['**/*.e2e.ts'], testTimeout: 240_000 };
