@@ -9,8 +9,17 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export function makeWorkspace(directory, nxVersion) {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
-  cpSync(join(root, 'examples'), directory, { recursive: true, filter: (from) => !/(node_modules|artifacts|\.nx)$/.test(from) });
-  const run = (command, args, cwd = directory) => execFileSync(command, args, { cwd, stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', env: { ...process.env, NX_DAEMON: 'false' } });
+  cpSync(join(root, 'examples'), directory, {
+    recursive: true,
+    filter: (from) => !/(node_modules|artifacts|\.nx)$/.test(from),
+  });
+  const run = (command, args, cwd = directory) =>
+    execFileSync(command, args, {
+      cwd,
+      stdio: ['ignore', 'pipe', 'inherit'],
+      encoding: 'utf8',
+      env: { ...process.env, NX_DAEMON: 'false' },
+    });
   run(process.execPath, [join(root, 'scripts/build.mjs')], root);
   const tarball = run('npm', ['pack', '--silent', '--pack-destination', directory], root).trim().split('\n').pop();
   const manifest = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8'));

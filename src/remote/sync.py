@@ -74,6 +74,11 @@ class Tree:
         self.head = head.get("snapshot")
         self.index = {os.fsencode(path): row for path, row in (files.read_json(os.path.join(self.directory, "index.json")) or {}).items()}
         self.brought = self._manifest() or {}
+        try:
+            with open(os.path.join(self.directory, "pending"), "rb") as file:
+                self.pending = set(file.read().split(b"\0")[:-1])
+        except OSError:
+            self.pending = set()
 
     def _manifest(self):
         try:
@@ -129,9 +134,10 @@ class Tree:
             if entry[0] == "file" and entry[3] not in staged:
                 self.copy_aside(have[entry[3]], entry, os.path.join(stage, entry[3]))
                 staged[entry[3]] = True
-        gone = [path for path in self.brought if path not in wanted]
+        gone = [path for path in set(self.brought) | self.pending if path not in wanted]
         # Until the head is recorded, both snapshots are what syncs brought: a kill in between forgets neither.
-        self.remember_both(wanted)
+        pending = os.path.join(self.directory, "pending")
+        files.write_atomically(pending, b"".join(path + b"\0" for path in set(self.brought) | self.pending | set(wanted)))
         for path in sorted(gone, key=len, reverse=True):
             self.remove(path)
         last = {}
@@ -148,27 +154,12 @@ class Tree:
         files.write_atomically(os.path.join(self.directory, "manifest"), self.data)
         files.write_json(os.path.join(self.directory, "index.json"), index)
         files.write_json(os.path.join(self.directory, "head.json"), {"snapshot": part["snapshot"], "at": int(time.time() * 1000)})
+        os.unlink(pending)
         return {
             "head": part["snapshot"], "written": len(lacking), "deleted": len(gone), "bytes": size,
             "restored": [path.decode("utf-8", "replace") for path in restored[:20]], "restoredCount": len(restored),
             "tree": os.fsdecode(self.files), "user": self.account.pw_name,
         }
-
-    def remember_both(self, wanted):
-        union = dict(self.brought)
-        union.update(wanted)
-        records = [b"nx-ec2 snapshot 1"]
-        for path in sorted(union):
-            entry = union[path]
-            if any(parent in union for parent in parents(path)):
-                continue
-            if entry[0] == "file":
-                records.append(b"f %s %d %s %s" % (b"x" if entry[1] else b"-", entry[2], entry[3].encode(), path))
-            elif entry[0] == "link":
-                records.append(b"l " + path + b"\0" + entry[1])
-            else:
-                records.append(b"d " + path)
-        files.write_atomically(os.path.join(self.directory, "manifest"), b"".join(each + b"\0" for each in records))
 
     def holds(self, path, entry):
         """Whether the tree has this very entry. A file that lstat knows is believed; any other is hashed."""

@@ -1,0 +1,218 @@
+import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const versions = (process.env.NX_EC2_E2E_NX ?? '23.2.1').split(',');
+const root = join(__dirname, '..');
+
+describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => {
+  const workspace = join(mkdtempSync(join(tmpdir(), 'nx-ec2-e2e-')), 'workspace');
+  let local: ChildProcess;
+  let environment: NodeJS.ProcessEnv;
+  let disk: string;
+
+  const nx = (...args: string[]) => {
+    const done = spawnSync('npx', ['nx', ...args, '--outputStyle=stream'], {
+      cwd: workspace,
+      env: environment,
+      encoding: 'utf8',
+    });
+    return { code: done.status, text: done.stdout + done.stderr };
+  };
+  const write = (path: string, text: string) => writeFileSync(join(workspace, path), text);
+  const train = (script: string, ...args: string[]) => {
+    write('digits/case.py', script);
+    return nx('run', 'digits:remote-train', '--script=case.py', ...args);
+  };
+  const tree = () => {
+    const trees = join(disk, 'root/trees');
+    return join(trees, readdirSync(trees)[0], 'files');
+  };
+
+  beforeAll(async () => {
+    execFileSync(process.execPath, [join(root, 'scripts/make-workspace.mjs'), workspace, version], {
+      stdio: 'inherit',
+    });
+    local = spawn(process.execPath, ['node_modules/nx-ec2/dist/cli/main.js', 'local-aws', '--port', '0', '--json'], {
+      cwd: workspace,
+    });
+    const started = await new Promise<{ environment: NodeJS.ProcessEnv; instance: string }>((resolve) =>
+      local.stdout!.once('data', (data: Buffer) => resolve(JSON.parse(data.toString()))),
+    );
+    const { PYTHONUNBUFFERED: _, ...own } = process.env;
+    environment = {
+      ...own,
+      ...started.environment,
+      NX_DAEMON: 'false',
+      NX_TUI: 'false',
+      NX_NO_CLOUD: 'true',
+      CI: 'true',
+      NX_CACHE_DIRECTORY: join(workspace, '.nx/cache'),
+      NX_WORKSPACE_DATA_DIRECTORY: join(workspace, '.nx/workspace-data'),
+    };
+    disk = join(workspace, '.nx-ec2/local-aws/instances', started.instance);
+  });
+
+  afterAll(async () => {
+    const ended = new Promise((resolve) => local.once('exit', resolve));
+    local.kill('SIGTERM');
+    await ended;
+    rmSync(join(workspace, '..'), { recursive: true, force: true });
+  });
+
+  it('syncs a project and its library, then only what changed, and deletes what was deleted', () => {
+    write('digits/old.txt', 'old');
+    expect(nx('run', 'digits:remote-sync').text).toMatch(/Synced \d+ files.* sent/);
+    expect(readFileSync(join(tree(), 'libs/dataset/dataset/__init__.py'))).toEqual(
+      readFileSync(join(workspace, 'libs/dataset/dataset/__init__.py')),
+    );
+    expect(nx('run', 'digits:remote-sync').text).toContain('nothing changed');
+
+    rmSync(join(workspace, 'digits/old.txt'));
+    write('digits/new $(x) `y` "z".txt', 'new');
+    writeFileSync(join(tree(), 'digits/left-by-hand'), 'mine');
+    expect(nx('run', 'digits:remote-sync').text).toMatch(/1 file sent .*1 deleted/);
+    expect(existsSync(join(tree(), 'digits/old.txt'))).toBe(false);
+    expect(readFileSync(join(tree(), 'digits/new $(x) `y` "z".txt'), 'utf8')).toBe('new');
+    expect(readFileSync(join(tree(), 'digits/left-by-hand'), 'utf8')).toBe('mine');
+    rmSync(join(workspace, 'digits/new $(x) `y` "z".txt'));
+  });
+
+  it('puts back what was changed on the instance, and says so', () => {
+    writeFileSync(join(tree(), 'digits/train.py'), 'changed');
+    const { code, text } = nx('run', 'digits:remote-sync');
+    expect(code).toBe(0);
+    expect(text).toContain('put back');
+    expect(readFileSync(join(tree(), 'digits/train.py'))).toEqual(readFileSync(join(workspace, 'digits/train.py')));
+  });
+
+  it('lists with --dryRun what would be sent and what is left out, and sends nothing', () => {
+    write('digits/.env', 'SECRET=1');
+    const { text } = nx('run', 'digits:remote-sync', '--dryRun');
+    expect(text).toContain('libs/dataset/dataset/__init__.py');
+    expect(text).toMatch(/digits\/\.env {2}\(may hold secrets\)/);
+    rmSync(join(workspace, 'digits/.env'));
+  });
+
+  it('trains, brings the artifacts back, and restores them from the cache', () => {
+    const first = nx('run', 'digits:remote-train');
+    expect(first.code).toBe(0);
+    expect(first.text).toMatch(/epoch 8\/8 {2}loss [\d.]+ {2}accuracy 0\.9/);
+    const model = readFileSync(join(workspace, 'digits/artifacts/model.json'));
+    expect(readFileSync(join(workspace, 'digits/artifacts/training.log'), 'utf8')).toContain('epoch 1/8');
+    rmSync(join(workspace, 'digits/artifacts'), { recursive: true });
+    const requests = readdirSync(join(disk, 'root/runs')).length;
+    const second = nx('run', 'digits:remote-train');
+    expect(second.text).toMatch(/local cache|existing outputs|Nx read the output from the cache/);
+    expect(readFileSync(join(workspace, 'digits/artifacts/model.json'))).toEqual(model);
+    expect(readdirSync(join(disk, 'root/runs'))).toHaveLength(requests);
+  });
+
+  it('trains nothing anew for a README, a timeout or a test', () => {
+    write('digits/README.md', 'hello');
+    const config = JSON.parse(readFileSync(join(workspace, 'digits/ec2.config.json'), 'utf8'));
+    write('digits/ec2.config.json', JSON.stringify({ ...config, train: { ...config.train, timeout: '20m' } }));
+    expect(nx('run', 'digits:remote-train').text).toMatch(
+      /local cache|existing outputs|Nx read the output from the cache/,
+    );
+  });
+
+  it('fails as the training fails, with its last words', () => {
+    const { code, text } = train('import sys\nprint("last words")\nsys.exit(3)\n');
+    expect(code).not.toBe(0);
+    expect(text).toContain('last words');
+    expect(text).toContain('exited with 3');
+  });
+
+  it('is never a success for a training that was killed', () => {
+    const { code, text } = train('import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n');
+    expect(code).not.toBe(0);
+    expect(text).toContain('killed by SIGKILL');
+  });
+
+  it('is never a success for a training that exits with 0 at its time limit', () => {
+    const { code, text } = train(
+      'import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint("up")\ntime.sleep(60)\n',
+      '--timeout=2s',
+    );
+    expect(code).not.toBe(0);
+    expect(text).toContain('time limit');
+  });
+
+  it('hands arguments over as typed', () => {
+    const { code, text } = train(
+      'import json, sys\nprint("ARGS " + json.dumps(sys.argv[1:]))\n',
+      `--args=lr=1e-4 'a b' "\\$(x)" '{{ssm:y}}' -- --dash`,
+    );
+    expect(text).toContain('ARGS ["lr=1e-4", "a b", "$(x)", "{{ssm:y}}", "--", "--dash"]');
+    expect(code).toBe(0);
+  });
+
+  it.each([
+    ['a script that is not there', ['--script=nope.py'], 'digits/nope.py does not exist'],
+    ['an unknown configuration', ['-c', 'nope'], 'no configuration "nope"'],
+    ['an unknown option', ['--bogus=1'], 'bogus: unknown; allowed are'],
+    ['a duration without a unit', ['--timeout=30'], 'must be a duration with a unit'],
+    ['words after --', ['--', '--epochs', '3'], '--args="--epochs 3"'],
+  ])('refuses %s with what to do', (_name, args, message) => {
+    const { code, text } = nx('run', 'digits:remote-train', '--outputStyle=stream', ...args);
+    expect(code).not.toBe(0);
+    expect(text).toContain(message);
+    expect(text).not.toMatch(/\n\s+at .*\.js:\d+/);
+  });
+
+  it('detaches when it is interrupted, and finds the run again', async () => {
+    write('digits/case.py', 'import time\nprint("begun", flush=True)\ntime.sleep(6)\nprint("ended")\n');
+    const nxProcess = spawn('npx', ['nx', 'run', 'digits:remote-train', '--script=case.py', '--outputStyle=stream'], {
+      cwd: workspace,
+      env: environment,
+      detached: true,
+    });
+    let text = '';
+    const seen = new Promise<void>((resolve) => {
+      for (const stream of [nxProcess.stdout, nxProcess.stderr]) {
+        stream.on('data', (data: Buffer) => {
+          text += data;
+          if (text.includes('begun')) resolve();
+        });
+      }
+    });
+    const ended = new Promise((resolve) => nxProcess.once('close', resolve));
+    await seen;
+    process.kill(-nxProcess.pid!, 'SIGINT');
+    await ended;
+    expect(text).toContain('goes on');
+    const again = nx('run', 'digits:remote-train', '--script=case.py');
+    expect(again.text).toMatch(/attached to|has ended already/);
+    expect(again.text).toContain('ended');
+    expect(again.code).toBe(0);
+  });
+
+  it('shows the log again and refuses to call a cancelled run a success', async () => {
+    write('digits/case.py', 'import time\nprint("long", flush=True)\ntime.sleep(120)\n');
+    const training = spawn('npx', ['nx', 'run', 'digits:remote-train', '--script=case.py', '--outputStyle=stream'], {
+      cwd: workspace,
+      env: environment,
+    });
+    let text = '';
+    await new Promise<void>((resolve) => {
+      training.stdout.on('data', (data: Buffer) => {
+        text += data;
+        if (text.includes('long')) resolve();
+      });
+    });
+    const ended = new Promise((resolve) => training.once('close', resolve));
+    expect(nx('run', 'digits:remote-cancel', '--grace=1s').text).toContain('cancelled');
+    expect(await ended).not.toBe(0);
+    const logs = nx('run', 'digits:remote-logs');
+    expect(logs.text).toContain('long');
+    expect(logs.code).not.toBe(0);
+  });
+
+  it('says with the doctor that all is well', () => {
+    const { code, text } = nx('run', 'digits:remote-doctor');
+    expect(text).toMatch(/instance\s+ok\s+read from S3/);
+    expect(code).toBe(0);
+  });
+});
