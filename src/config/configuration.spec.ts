@@ -1,0 +1,113 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { quote } from 'shlex';
+import { resolveConfiguration } from './configuration';
+import { policyAllows } from './policy';
+import { splitCommand, splitWords } from './words';
+
+const root = mkdtempSync(join(tmpdir(), 'nx-ec2-config-'));
+const outside = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));
+mkdirSync(join(root, 'model'));
+afterAll(() => [root, outside].forEach((each) => rmSync(each, { recursive: true })));
+
+function resolve(file: object | string, options: Record<string, unknown> = {}, plugin: object = {}, environment: NodeJS.ProcessEnv = {}) {
+  writeFileSync(join(root, 'model/ec2.config.json'), typeof file === 'string' ? file : JSON.stringify(file));
+  return resolveConfiguration({
+    workspaceRoot: root,
+    projectName: 'model',
+    projectRoot: 'model',
+    nxJson: { plugins: [{ plugin: 'nx-ec2', options: plugin }] },
+    options,
+    target: 'remote-train',
+    environment,
+  });
+}
+
+const base = { bucket: 'acme-training', instance: 'gpu', train: { script: 'train.py' } };
+
+describe('resolveConfiguration', () => {
+  it('takes the command line over the file over nx.json', () => {
+    const { region, bucket, train } = resolve({ ...base, region: 'b' }, { region: 'c', args: '--x 1' }, { region: 'a', bucket: 'other-bucket' });
+    expect({ region, bucket, args: train.args }).toEqual({ region: 'c', bucket: 'acme-training', args: ['--x', '1'] });
+  });
+
+  it('reads durations and sizes with units', () => {
+    const { train } = resolve({ ...base, train: { script: 'a.py', timeout: '8h', maxArtifactSize: '2GB' } });
+    expect([train.timeout, train.maxArtifactSize, train.grace]).toEqual([8 * 3600_000, 2 * 1024 ** 3, 30_000]);
+  });
+
+  it('takes a number that Nx made of an argument', () => {
+    expect(resolve(base, { args: 0.1 }).train.args).toEqual(['0.1']);
+  });
+
+  it.each([
+    ['an unknown key', { ...base, bukket: 'x' }, /model\/ec2\.config\.json[^]*bukket: unknown; allowed are/],
+    ['an unknown key of train', { ...base, train: { script: 'a', epochs: 3 } }, /train\.epochs: unknown; allowed are/],
+    ['a wrong type', { ...base, sync: { include: 'x' } }, /sync\.include/],
+    ['a number for a duration', { ...base, train: { script: 'a', timeout: '30' } }, /with a unit/],
+    ['a missing bucket', { instance: 'gpu', train: base.train }, /"bucket" is not set for model/],
+    ['a missing script', { bucket: 'acme-training', instance: 'gpu' }, /"train\.script" is not set/],
+    ['a script outside', { ...base, train: { script: '../x.py' } }, /not inside the project/],
+    ['artifacts outside', { ...base, train: { script: 'a', artifacts: ['../**'] } }, /not inside train\.outputDir/],
+    ['an unclosed quotation', { ...base, train: { script: 'a', args: "'x" } }, /can't be split/],
+    ['a shell in setup', { ...base, train: { script: 'a', setup: 'uv sync && make' } }, /bash -c 'uv sync && make'/],
+  ])('refuses %s', (_name, file, message) => {
+    expect(() => resolve(file)).toThrow(message);
+  });
+
+  it('says where the syntax is wrong', () => {
+    expect(() => resolve('{ "a": }')).toThrow(/model\/ec2\.config\.json is not valid JSON/);
+  });
+});
+
+describe('a policy outside the repository', () => {
+  const policy = (value: object, where = outside) => {
+    writeFileSync(join(where, 'policy.json'), JSON.stringify(value));
+    return { NX_EC2_POLICY: join(where, 'policy.json') };
+  };
+
+  it('forbids what it does not list', () => {
+    expect(() => resolve(base, {}, {}, policy({ buckets: ['other-*'] }))).toThrow(/does not allow "bucket"/);
+    expect(() => resolve({ ...base, profile: 'admin' }, {}, {}, policy({ profiles: [] }))).toThrow(/does not allow "profile"/);
+    expect(() => resolve({ ...base, roleArn: 'arn:aws:iam::1:role/x' }, {}, {}, policy({ roles: [] }))).toThrow(/"roleArn"/);
+    expect(resolve(base, {}, {}, policy({ buckets: ['acme-*'] })).bucket).toBe('acme-training');
+  });
+
+  it('is not believed when it lies in the workspace', () => {
+    expect(() => resolve(base, {}, {}, policy({}, root))).toThrow(/inside the workspace/);
+  });
+
+  it('keeps .env files from being sent, as CI does', () => {
+    const file = { ...base, sync: { include: ['.env.local'] } };
+    expect(() => resolve(file, {}, {}, policy({}))).toThrow(/not sent/);
+    expect(() => resolve(file, {}, {}, { CI: 'true' })).toThrow(/not sent in CI/);
+    expect(resolve(file, {}, {}, policy({ envFiles: true })).sync.include).toEqual(['.env.local']);
+  });
+
+  it('matches whole values, and nothing but * is special', () => {
+    fc.assert(
+      fc.property(fc.string(), fc.string(), (pattern, value) => {
+        fc.pre(!pattern.includes('*'));
+        expect(policyAllows([pattern], value)).toBe(pattern === value);
+      }),
+    );
+    expect(policyAllows(['a*'], 'ab\nc')).toBe(true);
+    expect(policyAllows(['a*'], 'ba')).toBe(false);
+  });
+});
+
+describe('words', () => {
+  it('come back as they were quoted', () => {
+    fc.assert(
+      fc.property(fc.array(fc.string()), (words) => {
+        expect(splitWords(words.map((word) => quote(word)).join(' '), 'args')).toEqual(words);
+      }),
+    );
+  });
+
+  it('of a command may hold quoted operators', () => {
+    expect(splitCommand(`bash -c 'a && b | c > d'`, 'setup')).toEqual(['bash', '-c', 'a && b | c > d']);
+  });
+});

@@ -1,0 +1,82 @@
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import fc from 'fast-check';
+import { lackingContents } from './diff';
+import { scan } from './scan';
+import { Snapshot, type Entry } from './snapshot';
+
+const hash = (digit: string) => digit.repeat(64);
+const file = (path: string, sha256 = hash('a')): Entry => ({ kind: 'file', path, executable: false, size: 1, sha256 });
+
+describe('Snapshot', () => {
+  it('has the same id whatever the order', () => {
+    const entries = [file('a'), file('b/c'), file('é')];
+    expect(Snapshot.of(entries).id).toBe(Snapshot.of([...entries].reverse()).id);
+  });
+
+  it('is read back from its canonical form, whatever the names', () => {
+    const name = fc
+      .string({ unit: 'grapheme', minLength: 1, maxLength: 20 })
+      .filter((text) => !/[/\0]/.test(text) && text.isWellFormed() && text !== '.' && text !== '..');
+    fc.assert(
+      fc.property(fc.uniqueArray(name, { selector: (text) => text.normalize('NFC').toLowerCase() }), (names) => {
+        const snapshot = Snapshot.of(names.map((each, index) => (index % 3 ? file(each) : { kind: 'link', path: each, target: 'x' })));
+        expect(Snapshot.parse(snapshot.canonical).id).toBe(snapshot.id);
+      }),
+    );
+  });
+
+  it.each(['', '/a', 'a/', 'a//b', './a', '../a', 'a/../b', 'a\0b', 'x'.repeat(256)])('refuses the path %j', (path) => {
+    expect(() => Snapshot.of([file(path)])).toThrow(/path/);
+  });
+
+  it.each([
+    ['A', 'a'],
+    ['\u00e9', 'e\u0301'],
+    ['Dir/a', 'dir/b'],
+  ])('refuses %j beside %j, one name on some file systems', (a, b) => {
+    expect(() => Snapshot.of([file(a), file(b)])).toThrow(/one name/);
+  });
+
+  it.each(['/etc/passwd', '../x', 'a/../../x'])('refuses a link to %s', (target) => {
+    expect(() => Snapshot.of([{ kind: 'link', path: 'l', target }])).toThrow(/link/);
+  });
+});
+
+describe('lackingContents', () => {
+  it('names each new content once', () => {
+    const base = Snapshot.of([file('a', hash('a'))]);
+    const wanted = Snapshot.of([file('renamed', hash('a')), file('b', hash('b')), file('c', hash('b'))]);
+    expect(lackingContents(base, wanted).map(({ path }) => path)).toEqual(['b']);
+  });
+});
+
+describe('scan', () => {
+  const root = mkdtempSync(join(tmpdir(), 'nx-ec2-scan-'));
+  afterAll(() => rmSync(root, { recursive: true }));
+  const write = (path: string) => {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), path);
+  };
+
+  it('keeps executable bits, links and empty directories, and names what vanished', () => {
+    write('run.sh');
+    chmodSync(join(root, 'run.sh'), 0o755);
+    symlinkSync('run.sh', join(root, 'link'));
+    const { snapshot, vanished } = scan({ workspaceRoot: root, paths: ['run.sh', 'link', 'gone'], emptyDirectories: ['empty'] });
+    expect(vanished).toEqual(['gone']);
+    expect(snapshot.entries).toMatchObject([
+      { kind: 'directory', path: 'empty' },
+      { kind: 'link', target: 'run.sh' },
+      { kind: 'file', executable: true, size: 6 },
+    ]);
+  });
+
+  it('refuses a link that leaves the workspace, and a path behind one', () => {
+    symlinkSync('/etc/passwd', join(root, 'out'));
+    symlinkSync(tmpdir(), join(root, 'away'));
+    expect(() => scan({ workspaceRoot: root, paths: ['out'] })).toThrow(/is absolute/);
+    expect(() => scan({ workspaceRoot: root, paths: ['away/x'] })).toThrow(/outside the workspace/);
+  });
+});
