@@ -5,8 +5,8 @@ import tseslint from 'typescript-eslint';
 const floors = [
   ['executors', 'generators', 'cli'],
   ['run', 'instance'],
-  ['command'],
   ['sync'],
+  ['command'],
   ['store'],
   ['snapshot', 'workspace'],
   ['config'],
@@ -16,20 +16,44 @@ const floors = [
 const above = (floor) => floors.slice(0, floor).flat();
 
 export default tseslint.config(
-  { ignores: ['dist/**', 'node_modules/**', 'examples/**', 'src/generators/*/files/**', 'demo/**', 'e2e/tmp/**', '.nx/**'] },
+  {
+    ignores: [
+      'dist/**',
+      'node_modules/**',
+      'examples/**',
+      'src/generators/*/files/**',
+      'demo/**',
+      'e2e/tmp/**',
+      '.nx/**',
+    ],
+  },
   eslint.configs.recommended,
   ...tseslint.configs.recommended,
   {
     files: ['**/*.ts'],
     rules: {
-      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      '@typescript-eslint/no-unused-vars': [
+        'error',
+        { argsIgnorePattern: '^_', varsIgnorePattern: '^_', ignoreRestSiblings: true },
+      ],
       '@typescript-eslint/consistent-type-imports': 'error',
       'no-control-regex': 'off',
     },
   },
   {
     files: ['**/*.{js,mjs}'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', module: 'writable', require: 'readonly', __dirname: 'readonly', URL: 'readonly', Buffer: 'readonly', setTimeout: 'readonly' } },
+    languageOptions: {
+      globals: {
+        process: 'readonly',
+        console: 'readonly',
+        module: 'writable',
+        require: 'readonly',
+        __dirname: 'readonly',
+        URL: 'readonly',
+        Buffer: 'readonly',
+        setTimeout: 'readonly',
+      },
+    },
     rules: { '@typescript-eslint/no-require-imports': 'off' },
   },
   ...floors.flatMap((names, floor) =>
@@ -51,11 +75,24 @@ export default tseslint.config(
         },
       })),
   ),
-  {
-    files: ['src/local-aws/**/*.ts'],
+  ...[
+    ['src/local-aws/*.ts', '^\\.\\./'],
+    ['src/local-aws/*/**/*.ts', '^\\.\\./\\.\\./'],
+  ].map(([files, up]) => ({
+    files: [files],
     ignores: ['**/*.spec.ts'],
     rules: {
-      'no-restricted-imports': ['error', { patterns: [{ regex: '^(\\.\\./)+(executors|generators|cli|run|instance|command|sync|store|snapshot|workspace|config|aws|report)(/|$)', message: 'local AWS and the client meet on the wire only.' }] }],
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              regex: `${up}(executors|generators|cli|run|instance|command|sync|store|snapshot|workspace|config|aws|report)(/|$)`,
+              message: 'local AWS and the client meet on the wire only.',
+            },
+          ],
+        },
+      ],
     },
-  },
+  })),
 );

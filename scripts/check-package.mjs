@@ -8,14 +8,33 @@ execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' 
 const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: root, encoding: 'utf8' }));
 const paths = files.map(({ path }) => path);
 const needed = [
-  'LICENSE', 'README.md', 'package.json', 'executors.json', 'ec2.config.schema.json', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js',
-  'dist/remote/bootstrap.py', 'dist/remote/main.py', 'dist/local-aws/server.js',
-  ...['sync', 'train', 'logs', 'cancel', 'doctor'].flatMap((name) => [`dist/executors/remote-${name}/executor.js`, `dist/executors/remote-${name}/schema.json`]),
+  'LICENSE',
+  'README.md',
+  'package.json',
+  'executors.json',
+  'ec2.config.schema.json',
+  'dist/index.js',
+  'dist/index.d.ts',
+  'dist/cli/main.js',
+  'dist/remote/bootstrap.py',
+  'dist/remote/main.py',
+  'dist/local-aws/server.js',
+  ...['sync', 'train', 'logs', 'cancel', 'doctor'].flatMap((name) => [
+    `dist/executors/remote-${name}/executor.js`,
+    `dist/executors/remote-${name}/schema.json`,
+  ]),
 ];
 const missing = needed.filter((path) => !paths.includes(path));
-const stray = paths.filter((path) => !/^(dist\/|LICENSE$|README\.md$|package\.json$|executors\.json$|generators\.json$|ec2\.config\.schema\.json$)/.test(path) || /spec\.|fixture|__pycache__|\/tests\//.test(path));
+const stray = paths.filter(
+  (path) =>
+    !/^(dist\/|LICENSE$|README\.md$|package\.json$|executors\.json$|generators\.json$|ec2\.config\.schema\.json$)/.test(
+      path,
+    ) || /spec\.|fixture|__pycache__|\/tests\//.test(path),
+);
 if (missing.length || stray.length) {
-  console.error(`missing from the package: ${missing.join(', ') || 'nothing'}\nnot to be in it: ${stray.join(', ') || 'nothing'}`);
+  console.error(
+    `missing from the package: ${missing.join(', ') || 'nothing'}\nnot to be in it: ${stray.join(', ') || 'nothing'}`,
+  );
   process.exit(1);
 }
 console.log(`The package holds ${paths.length} files, all that is needed and nothing else.`);

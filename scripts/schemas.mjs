@@ -42,14 +42,7 @@ const own = {
   'remote-cancel': { run },
   'remote-doctor': {},
 };
-const { $schema: _, sync, train, ...connection } = json.properties;
-const words = {
-  oneOf: [
-    { type: 'string' },
-    { type: 'number' },
-    { type: 'array', items: { oneOf: [{ type: 'string' }, { type: 'number' }] } },
-  ],
-};
+const { $schema: _schema, sync: _sync, train, ...connection } = json.properties;
 for (const [name, { description }] of Object.entries(executors)) {
   const trainProperties =
     name === 'remote-train' ? train.properties : name === 'remote-cancel' ? { grace: train.properties.grace } : {};
@@ -61,22 +54,13 @@ for (const [name, { description }] of Object.entries(executors)) {
   for (const key of Object.keys(properties)) {
     // Validation is src/config's, with messages that name the place; a default here would hide what is configured.
     const { description: text, type, enum: values } = properties[key];
-    properties[key] =
-      key === 'instance'
-        ? { oneOf: [{ type: 'string' }, { type: 'object' }], description: text }
-        : key === 'args' || key === 'command'
-          ? { ...words, description: text }
-          : key === 'setup'
-            ? {
-                oneOf: [{ type: 'boolean' }, { type: 'string' }, { type: 'array', items: { type: 'string' } }],
-                description: text,
-              }
-            : {
-                ...(type ? { type } : {}),
-                ...(values ? { enum: values } : {}),
-                ...(type === 'array' ? { items: { type: 'string' } } : {}),
-                description: text,
-              };
+    // No type where several are allowed: Nx would turn a word into a list of one.
+    properties[key] = {
+      ...(type ? { type } : {}),
+      ...(values ? { enum: values } : {}),
+      ...(type === 'array' ? { items: { type: 'string' } } : {}),
+      description: text,
+    };
   }
   write(`src/executors/${name}/schema.json`, {
     $schema: 'https://json-schema.org/schema',

@@ -2,7 +2,8 @@
 import { execFileSync } from 'node:child_process';
 
 const nx = process.env.NX_EC2_E2E_NX ?? '22.7.8,23.2.1,24.0.6';
-const run = (...args) => execFileSync('npm', ['run', '--silent', ...args], { stdio: 'inherit', env: { ...process.env, NX_EC2_E2E_NX: nx } });
+const run = (...args) =>
+  execFileSync('npm', ['run', '--silent', ...args], { stdio: 'inherit', env: { ...process.env, NX_EC2_E2E_NX: nx } });
 try {
   run('build');
   run('test:unit');

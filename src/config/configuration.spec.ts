@@ -12,7 +12,12 @@ const outside = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));
 mkdirSync(join(root, 'model'));
 afterAll(() => [root, outside].forEach((each) => rmSync(each, { recursive: true })));
 
-function resolve(file: object | string, options: Record<string, unknown> = {}, plugin: object = {}, environment: NodeJS.ProcessEnv = {}) {
+function resolve(
+  file: object | string,
+  options: Record<string, unknown> = {},
+  plugin: object = {},
+  environment: NodeJS.ProcessEnv = {},
+) {
   writeFileSync(join(root, 'model/ec2.config.json'), typeof file === 'string' ? file : JSON.stringify(file));
   return resolveConfiguration({
     workspaceRoot: root,
@@ -29,7 +34,11 @@ const base = { bucket: 'acme-training', instance: 'gpu', train: { script: 'train
 
 describe('resolveConfiguration', () => {
   it('takes the command line over the file over nx.json', () => {
-    const { region, bucket, train } = resolve({ ...base, region: 'b' }, { region: 'c', args: '--x 1' }, { region: 'a', bucket: 'other-bucket' });
+    const { region, bucket, train } = resolve(
+      { ...base, region: 'b' },
+      { region: 'c', args: '--x 1' },
+      { region: 'a', bucket: 'other-bucket' },
+    );
     expect({ region, bucket, args: train.args }).toEqual({ region: 'c', bucket: 'acme-training', args: ['--x', '1'] });
   });
 
@@ -70,8 +79,12 @@ describe('a policy outside the repository', () => {
 
   it('forbids what it does not list', () => {
     expect(() => resolve(base, {}, {}, policy({ buckets: ['other-*'] }))).toThrow(/does not allow "bucket"/);
-    expect(() => resolve({ ...base, profile: 'admin' }, {}, {}, policy({ profiles: [] }))).toThrow(/does not allow "profile"/);
-    expect(() => resolve({ ...base, roleArn: 'arn:aws:iam::1:role/x' }, {}, {}, policy({ roles: [] }))).toThrow(/"roleArn"/);
+    expect(() => resolve({ ...base, profile: 'admin' }, {}, {}, policy({ profiles: [] }))).toThrow(
+      /does not allow "profile"/,
+    );
+    expect(() => resolve({ ...base, roleArn: 'arn:aws:iam::1:role/x' }, {}, {}, policy({ roles: [] }))).toThrow(
+      /"roleArn"/,
+    );
     expect(resolve(base, {}, {}, policy({ buckets: ['acme-*'] })).bucket).toBe('acme-training');
   });
 

@@ -2,7 +2,7 @@ import type { ExecutorContext } from '@nx/devkit';
 import { resolveConfiguration, type Configuration, type TargetName } from '../config/configuration';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
-import { refuseUnknownConfiguration } from '../workspace/invocation';
+import { refusePassThrough, refuseUnknownConfiguration } from '../workspace/invocation';
 
 /** What every executor of ours works with. */
 export interface Target {
@@ -60,6 +60,7 @@ export async function runTarget(
     const project = context.projectName!;
     const projectRoot = context.projectsConfigurations.projects[project].root;
     refuseUnknownConfiguration(context);
+    refusePassThrough();
     const configuration = resolveConfiguration({
       workspaceRoot: context.root,
       projectName: project,

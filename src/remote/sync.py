@@ -115,7 +115,7 @@ class Tree:
                     have[entry[3]] = path
             else:
                 lacking.append(path)
-                if self.brought.get(path) == entry and self.head == part["snapshot"]:
+                if self.brought.get(path) == entry and not self.pending:
                     restored.append(path)
         for path, entry in self.brought.items():
             if entry[0] == "file" and entry[3] not in have and self.holds(path, entry):

@@ -87,6 +87,11 @@ export function describeStart(session: Session, reply: TrainReply): void {
       `Training ${reporter.strong(run.id)} started on ${session.instance}${process} as ${printable(run.user)}`,
     );
   }
+  if (reply.attached !== 'ended') {
+    reporter.line(
+      `Ctrl+C leaves it running; come back with the same command, stop it with nx run ${session.project}:remote-cancel`,
+    );
+  }
   if (run.user === 'root')
     reporter.detail('It runs as root: no login user was found on the instance; "user" names one.');
 }

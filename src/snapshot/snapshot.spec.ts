@@ -21,7 +21,9 @@ describe('Snapshot', () => {
       .filter((text) => !/[/\0]/.test(text) && text.isWellFormed() && text !== '.' && text !== '..');
     fc.assert(
       fc.property(fc.uniqueArray(name, { selector: (text) => text.normalize('NFC').toLowerCase() }), (names) => {
-        const snapshot = Snapshot.of(names.map((each, index) => (index % 3 ? file(each) : { kind: 'link', path: each, target: 'x' })));
+        const snapshot = Snapshot.of(
+          names.map((each, index) => (index % 3 ? file(each) : { kind: 'link', path: each, target: 'x' })),
+        );
         expect(Snapshot.parse(snapshot.canonical).id).toBe(snapshot.id);
       }),
     );
@@ -64,7 +66,11 @@ describe('scan', () => {
     write('run.sh');
     chmodSync(join(root, 'run.sh'), 0o755);
     symlinkSync('run.sh', join(root, 'link'));
-    const { snapshot, vanished } = scan({ workspaceRoot: root, paths: ['run.sh', 'link', 'gone'], emptyDirectories: ['empty'] });
+    const { snapshot, vanished } = scan({
+      workspaceRoot: root,
+      paths: ['run.sh', 'link', 'gone'],
+      emptyDirectories: ['empty'],
+    });
     expect(vanished).toEqual(['gone']);
     expect(snapshot.entries).toMatchObject([
       { kind: 'directory', path: 'empty' },

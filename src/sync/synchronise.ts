@@ -97,10 +97,7 @@ export async function synchronise<R extends SyncReply = TrainReply>(
         return { snapshot, reply, sent, commands, settled: settle(context, unchanged ? null : snapshot, leftovers) };
       } catch (error) {
         if (commands >= ATTEMPTS || context.signal?.aborted) throw error;
-        if (
-          error instanceof RemoteFailure &&
-          (error.remoteCode === 'NEEDS' || error.remoteCode === 'ARCHIVE_MISMATCH')
-        ) {
+        if (error instanceof RemoteFailure && base !== null && error.remoteCode === 'NEEDS') {
           // Another caller synced, the disk was replaced, or files were changed there: everything travels.
           context.reporter.detail(
             `The instance lacks ${formatCount(Number(error.detail.count ?? 0), 'content')}; sending everything.`,
@@ -108,7 +105,7 @@ export async function synchronise<R extends SyncReply = TrainReply>(
           base = null;
         } else if (
           error instanceof FileMoved ||
-          (error instanceof RemoteFailure && error.remoteCode === 'HASH_MISMATCH')
+          (error instanceof RemoteFailure && /^(HASH_MISMATCH|ARCHIVE_MISMATCH|NEEDS)$/.test(error.remoteCode))
         ) {
           const paths = error instanceof RemoteFailure ? (error.detail.paths as string[] | undefined) : undefined;
           context.reporter.line(

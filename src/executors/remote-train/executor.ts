@@ -6,7 +6,6 @@ import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { push, scanProject } from '../../run/push';
 import { openSession } from '../../run/session';
 import { describeStart, planRun, showRun } from '../../run/training';
-import { refusePassThrough } from '../../workspace/invocation';
 import { runTarget } from '../run-target';
 import type { RemoteTrainExecutorSchema } from './schema';
 
@@ -24,7 +23,6 @@ export default function remoteTrain(
       configuration,
       reporter,
     };
-    refusePassThrough();
     const scanned = await scanProject(workspace);
     const run = await planRun(configuration, project, scanned, options.rerun ?? false, context.root);
     if (options.dryRun) {

@@ -17,7 +17,7 @@ interface Process {
 export function processesOf(instance: string): number[] {
   const all = process.platform === 'linux' ? fromProc(instance) : fromPs(instance);
   const found = new Set(all.filter(({ marked }) => marked).map(({ pid }) => pid));
-  for (let size = -1; size !== found.size; ) {
+  for (let size = -1; size !== found.size;) {
     size = found.size;
     for (const { pid, parent } of all) if (found.has(parent)) found.add(pid);
   }
