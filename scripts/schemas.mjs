@@ -42,7 +42,9 @@ const own = {
   'remote-cancel': { run },
   'remote-doctor': {},
 };
-const { $schema: _schema, sync: _sync, train, ...connection } = json.properties;
+const { train, ...connection } = json.properties;
+delete connection.$schema;
+delete connection.sync;
 for (const [name, { description }] of Object.entries(executors)) {
   const trainProperties =
     name === 'remote-train' ? train.properties : name === 'remote-cancel' ? { grace: train.properties.grace } : {};

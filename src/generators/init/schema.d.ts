@@ -1,0 +1,5 @@
+export interface InitGeneratorSchema {
+  region?: string;
+  bucket?: string;
+  instance?: string;
+}

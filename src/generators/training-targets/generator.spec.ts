@@ -1,0 +1,40 @@
+import { addProjectConfiguration, readJson, readNxJson, type Tree } from '@nx/devkit';
+import { createTreeWithEmptyWorkspace } from '@nx/devkit/testing';
+import init from '../init/generator';
+import trainingTargets from './generator';
+
+describe('training-targets', () => {
+  let tree: Tree;
+  beforeEach(() => {
+    tree = createTreeWithEmptyWorkspace();
+    addProjectConfiguration(tree, 'model', { root: 'models/model' });
+    tree.write('models/model/train.py', '');
+  });
+
+  it('adds the configuration, registers the plugin and git-ignores the artifacts', async () => {
+    await trainingTargets(tree, { project: 'model' });
+    expect(readJson(tree, 'models/model/ec2.config.json')).toEqual({
+      $schema: '../../node_modules/nx-ec2/ec2.config.schema.json',
+      train: { script: 'train.py' },
+    });
+    expect(readNxJson(tree)!.plugins).toEqual([{ plugin: 'nx-ec2', options: {} }]);
+    expect(tree.read('models/model/.gitignore', 'utf8')).toBe('/artifacts/\n');
+  });
+
+  it('changes nothing when it is run again, and keeps what is there', async () => {
+    await init(tree, { bucket: 'mine' });
+    tree.write('models/model/ec2.config.json', JSON.stringify({ region: 'x', train: { command: 'make' } }));
+    await trainingTargets(tree, { project: 'model' });
+    const once = tree.listChanges().map(({ path, content }) => [path, content?.toString()]);
+    await init(tree, { bucket: 'other' });
+    await trainingTargets(tree, { project: 'model' });
+    expect(tree.listChanges().map(({ path, content }) => [path, content?.toString()])).toEqual(once);
+    expect(readJson(tree, 'models/model/ec2.config.json')).toMatchObject({ region: 'x', train: { command: 'make' } });
+    expect(readNxJson(tree)!.plugins).toEqual([{ plugin: 'nx-ec2', options: { bucket: 'mine' } }]);
+  });
+
+  it('says what to do where there is no script', async () => {
+    tree.delete('models/model/train.py');
+    await expect(trainingTargets(tree, { project: 'model' })).rejects.toThrow(/--script/);
+  });
+});

@@ -1,0 +1,5 @@
+export interface TrainingTargetsGeneratorSchema {
+  project: string;
+  script?: string;
+  outputDir?: string;
+}
