@@ -143,7 +143,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
   it('hands arguments over as typed', () => {
     const { code, text } = train(
       'import json, sys\nprint("ARGS " + json.dumps(sys.argv[1:]))\n',
-      `--args=lr=1e-4 'a b' "\\$(x)" '{{ssm:y}}' --dash`,
+      `--args=lr=1e-4 'a b' '$(x)' '{{ssm:y}}' --dash`,
     );
     expect(text).toContain('ARGS ["lr=1e-4", "a b", "$(x)", "{{ssm:y}}", "--dash"]');
     expect(code).toBe(0);
