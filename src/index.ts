@@ -18,7 +18,7 @@ export const createNodesV2: CreateNodesV2<NxEc2PluginOptions> = [
         const own = readConfigFile(workspaceRoot, root);
         const section = (key: string) => ({ ...(values[key] as object), ...(own[key] as object) });
         const merged = { ...values, ...own, sync: section('sync'), train: section('train') };
-        return { projects: { [root]: { targets: inferTargets(workspaceRoot, root, merged, values) } } };
+        return { projects: { [root]: { targets: inferTargets(workspaceRoot, merged, values) } } };
       },
       files,
       options,

@@ -70,7 +70,7 @@ function hint(name: string): string | undefined {
   }
   if (/^(RequestTimeTooSkewed)$/.test(name)) return "This machine's clock is off: set it.";
   if (/AccessDenied|UnauthorizedOperation|^Forbidden$|^403$/.test(name)) {
-    return 'The caller lacks a permission: nx g nx-ec2:aws-setup writes the policy it needs.';
+    return 'The caller lacks a permission: the README of nx-ec2 lists those that it needs.';
   }
   return undefined;
 }

@@ -43,16 +43,13 @@ export type Operation =
   | {
       op: 'collect';
       run: string;
-      project: string;
-      tree: string;
       patterns: string[];
-      ignore: string[];
       limits: { files: number; bytes: number };
       post: PresignedPost;
       prefix: string;
     }
   | { op: 'collected'; run: string }
-  | { op: 'doctor'; script: null; probe: { get: string; sha256: string; post: PresignedPost; key: string } };
+  | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string } };
 
 export interface Plan {
   v: 1;

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { join, posix } from 'node:path';
+import { join } from 'node:path';
 import type { TargetConfiguration } from '@nx/devkit';
 import { CONFIG_FILE } from './configuration';
+import { ROOT_FILES } from './root-files';
 
 /** What of a project can't change a training: docs, tests, notebooks. */
 export const NOT_TRAINING = [
@@ -25,14 +26,6 @@ type Raw = Record<string, unknown>;
 
 /** Settings that do not change what a training results in, so that they are not part of its cache key. */
 const NOT_RESULT = new Set(['timeout', 'grace', 'maxArtifactSize']);
-const ROOT_FILES = [
-  'pyproject.toml',
-  'uv.lock',
-  'poetry.lock',
-  '.python-version',
-  'requirements.txt',
-  'environment.yml',
-];
 
 /**
  * The targets of a project with an ec2.config.json. The options of `remote-train` carry what changes a training's
@@ -42,7 +35,6 @@ const ROOT_FILES = [
  */
 export function inferTargets(
   workspaceRoot: string,
-  projectRoot: string,
   merged: Raw,
   names: TargetNames,
 ): Record<string, TargetConfiguration> {
@@ -60,10 +52,6 @@ export function inferTargets(
     metadata: {
       description,
       technologies: ['aws', 'python'],
-      help: {
-        command: `npx nx run ${posix.basename(projectRoot)}:${executor} --help`,
-        example: { options: { json: true } },
-      },
     },
   });
   const targets: Record<string, TargetConfiguration> = {

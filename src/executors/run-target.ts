@@ -1,6 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { resolveConfiguration, type Configuration, type TargetName } from '../config/configuration';
 import { Problem } from '../report/problem';
+import type { Workspace } from '../run/push';
 import { Reporter } from '../report/reporter';
 import { refusePassThrough, refuseUnknownConfiguration } from '../workspace/invocation';
 
@@ -9,6 +10,8 @@ export interface Target {
   configuration: Configuration;
   context: ExecutorContext;
   project: string;
+  /** The same as what a scan and a push work with. */
+  workspace: Workspace;
   reporter: Reporter;
   /** Aborted by the first signal; the reason says which. */
   signal: AbortSignal;
@@ -73,6 +76,7 @@ export async function runTarget(
       configuration,
       context,
       project,
+      workspace: { workspaceRoot: context.root, projectGraph: context.projectGraph, project, configuration, reporter },
       reporter,
       signal: controller.signal,
       onInterrupt: (text) => (say = text),

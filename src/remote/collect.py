@@ -10,29 +10,19 @@ import sys
 
 from . import fetch, files, run as runs
 from .failure import Failure
+from .held import held
 from .sync import hash_file
 
 
 def state(root, run_id):
     home = runs.directory(root, run_id)
     record = files.read_json(os.path.join(home, "collect.json"))
-    if record and record["state"] == "uploading" and not locked(home):
+    if record and record["state"] == "uploading" and not held(os.path.join(home, "collect.lock")):
         record = files.read_json(os.path.join(home, "collect.json"))
         if record["state"] == "uploading":
             # The uploader was killed: whoever asks starts it again.
             return None
     return record
-
-
-def locked(home):
-    descriptor = os.open(os.path.join(home, "collect.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
 
 
 def start(plan, root):

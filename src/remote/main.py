@@ -25,8 +25,9 @@ def run(plan, root):
 
 def train(plan, root):
     part = plan["run"]
-    found = runs.find(root, plan["tree"], part)
     with sync.TreeLock(root, plan["tree"]) as lock:
+        # Under the lock: of two that ask for the same training at once, the second finds the first's.
+        found = runs.find(root, plan["tree"], part)
         result = sync.apply(plan, root)
         attached = False
         if found is None:

@@ -1,5 +1,4 @@
 """Runs: their record, their start, their end as others see it."""
-import fcntl
 import os
 import re
 import time
@@ -7,6 +6,7 @@ import time
 from . import files, supervisor
 from .account import training_user
 from .failure import Failure
+from .held import held
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[a-z2-7]{6}")
 STARTING = 3.0
@@ -25,7 +25,7 @@ def state(root, run_id):
     record = files.read_json(os.path.join(home, "run.json"))
     if record is None:
         raise Failure("NO_RUN", "there is no run %s on this instance" % run_id, run=run_id)
-    if record["state"] != "ended" and not supervised(home):
+    if record["state"] != "ended" and not held(os.path.join(home, "lock")):
         # It may have ended between the two looks.
         record = files.read_json(os.path.join(home, "run.json"))
         if record["state"] != "ended":
@@ -33,20 +33,6 @@ def state(root, run_id):
             record["failure"] = {"code": "SUPERVISOR_LOST", "message": "its supervisor is gone", "exitCode": None}
     record["collected"] = os.path.exists(os.path.join(home, "collected"))
     return record
-
-
-def supervised(home):
-    try:
-        descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
 
 
 def all_of(root, tree):

@@ -39,7 +39,8 @@ class TreeLock:
                     raise
             if time.monotonic() > deadline:
                 owner = os.pread(self.descriptor, 200, 0).decode("utf-8", "replace")
-                raise Failure("BUSY", "another sync is at work on this tree", owner=owner, age=0)
+                age = int(time.time() - os.fstat(self.descriptor).st_mtime)
+                raise Failure("BUSY", "another sync is at work on this tree, since %d s" % age, owner=owner, age=age)
             time.sleep(0.1)
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, ("%d %s" % (os.getpid(), os.environ.get("SSM_COMMAND_ID", ""))).encode(), 0)
@@ -227,7 +228,7 @@ class Tree:
                 source.drain()
             except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise Failure("ARCHIVE_MISMATCH", "the archive can not be read: %s" % error)
-        if source.digest.hexdigest() != part["archive"]["sha256"]:
+        if source.size != part["archive"]["size"] or source.digest.hexdigest() != part["archive"]["sha256"]:
             raise Failure("ARCHIVE_MISMATCH", "the archive is not what the plan names")
         return staged
 
@@ -310,10 +311,12 @@ class Hashing:
     def __init__(self, source):
         self.source = source
         self.digest = hashlib.sha256()
+        self.size = 0
 
     def read(self, size=-1):
         data = self.source.read(size)
         self.digest.update(data)
+        self.size += len(data)
         return data
 
     def drain(self):

@@ -138,10 +138,7 @@ async function uploadFromInstance(
       {
         op: 'collect',
         run: run.id,
-        project: session.project,
-        tree: session.tree,
         patterns: train.artifacts.map(globPattern),
-        ignore: [],
         limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
         post: await session.store.presignPost(prefix),
         prefix,

@@ -6,17 +6,23 @@ import type { Snapshot } from '../snapshot/snapshot';
 
 const LARGEST = 10;
 
-/** `--dryRun`: what would be sent, and what is left out, and why. */
-export function describeFiles(reporter: Reporter, snapshot: Snapshot, files: FoundFiles): void {
+/** `--dryRun`: lists what would be sent, and what is left out, and why. Returns the same for `--json`. */
+export function describeFiles(
+  reporter: Reporter,
+  { snapshot, files }: { snapshot: Snapshot; files: FoundFiles },
+): object {
   for (const entry of snapshot.entries) {
     const size = entry.kind === 'file' ? formatSize(entry.size).padStart(10) : ''.padStart(10);
     const what = entry.kind === 'link' ? ` -> ${printable(entry.target)}` : entry.kind === 'directory' ? '/' : '';
     reporter.line(`${size}  ${printable(entry.path)}${what}`);
   }
   describeLeftOut(files, (text) => reporter.line(text));
+  const bytes = totalSize(snapshot);
+  const count = snapshot.entries.length;
   reporter.line(
-    `Would send ${formatCount(snapshot.entries.length, 'file')}, ${formatSize(totalSize(snapshot))}. Nothing was sent.`,
+    `Would send ${formatCount(count, 'file')}, ${formatSize(bytes)}, less what the instance has. Nothing was sent.`,
   );
+  return { dryRun: true, snapshot: snapshot.id, files: count, bytes, leftOut: files.leftOut };
 }
 
 export function describeLeftOut(files: FoundFiles, say: (text: string) => void): void {

@@ -74,7 +74,6 @@ export async function diagnose(
       const { checks: remote } = await session.remote.send<{ checks: Check[] }>(
         {
           op: 'doctor',
-          script: null,
           probe: {
             get: await store.presignGet(probe.key),
             sha256: createHash('sha256').update(probe.body).digest('hex'),

@@ -21,8 +21,6 @@ export function newRunId(project: string, now: Date, random: Buffer = randomByte
   return `${date.replace(/-/g, '')}-${time.slice(0, 8).replace(/:/g, '')}-${slug(project)}-${suffix}`;
 }
 
-export const RUN_ID = /^\d{8}-\d{6}-[a-z0-9-]{1,40}-[a-z2-7]{6}$/;
-
 /**
  * What makes two trainings the same: the hash of everything that decides their result.
  * @param parts JSON values; objects are compared regardless of their keys' order.

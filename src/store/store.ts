@@ -202,7 +202,7 @@ export class Store {
           'BUCKET_MISSING',
           `The bucket ${bucket} does not exist.`,
           error,
-          'Check "bucket", or create it: nx g nx-ec2:aws-setup.',
+          'Check "bucket" and "region", or create it: aws s3 mb s3://NAME.',
         );
       }
       if (status === 301 || status === 400) {
@@ -213,7 +213,7 @@ export class Store {
           'BUCKET_FORBIDDEN',
           `The bucket ${bucket} can't be used by the credentials in force${this.settings.bucketOwner ? `, or does not belong to account ${this.settings.bucketOwner}` : ''}.`,
           error,
-          'The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it: nx g nx-ec2:aws-setup writes the policy.',
+          'The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it.',
         );
       }
       throw this.problem('BUCKET', `The bucket ${bucket} could not be reached.`, error);
@@ -237,7 +237,7 @@ export class Store {
     if (!next && (aws === 'NoSuchBucket' || aws === 'PermanentRedirect')) {
       next =
         aws === 'NoSuchBucket'
-          ? 'Check "bucket", or create it: nx g nx-ec2:aws-setup.'
+          ? 'Check "bucket" and "region", or create it: aws s3 mb s3://NAME.'
           : 'Set "region" to the bucket\'s region.';
     }
     return awsProblem(code, what, error, next);

@@ -3,6 +3,7 @@ import { join, posix } from 'node:path';
 import { createProjectFileMapUsingProjectGraph, type ProjectGraph } from '@nx/devkit';
 import picomatch from 'picomatch';
 import { Problem } from '../report/problem';
+import { ROOT_FILES } from '../config/root-files';
 
 export interface FilesInput {
   workspaceRoot: string;
@@ -23,14 +24,6 @@ export interface FoundFiles {
   warnings: string[];
 }
 
-const ROOT_FILES = [
-  'pyproject.toml',
-  'uv.lock',
-  'poetry.lock',
-  '.python-version',
-  'requirements.txt',
-  'environment.yml',
-];
 const WORKSPACE = '{workspaceRoot}/';
 const NEVER = new Map([
   ['.git', 'version control'],

@@ -12,25 +12,8 @@ export default function remoteSync(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-sync', { ...options }, context, false, async (target) => {
-    const { configuration, reporter, project, signal } = target;
-    const workspace = {
-      workspaceRoot: context.root,
-      projectGraph: context.projectGraph,
-      project,
-      configuration,
-      reporter,
-    };
-    if (options.dryRun) {
-      const { snapshot, files } = await scanProject(workspace);
-      describeFiles(reporter, snapshot, files);
-      return {
-        dryRun: true,
-        snapshot: snapshot.id,
-        files: snapshot.entries.length,
-        bytes: totalSize(snapshot),
-        leftOut: files.leftOut,
-      };
-    }
+    const { configuration, reporter, project, workspace, signal } = target;
+    if (options.dryRun) return describeFiles(reporter, await scanProject(workspace));
     target.onInterrupt(() => 'Interrupted. The same command goes on from here; the tree on the instance is whole.');
     const session = await openSession(configuration, project, context.root, reporter);
     try {

@@ -1,7 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
 import type { TrainReply } from '../../command/plan';
 import { collectArtifacts } from '../../run/artifacts';
-import { describeFiles, totalSize } from '../../run/describe-files';
+import { describeFiles } from '../../run/describe-files';
 import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { push, scanProject } from '../../run/push';
 import { openSession } from '../../run/session';
@@ -15,27 +15,10 @@ export default function remoteTrain(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-train', { ...options }, context, true, async (target) => {
-    const { configuration, reporter, project, signal } = target;
-    const workspace = {
-      workspaceRoot: context.root,
-      projectGraph: context.projectGraph,
-      project,
-      configuration,
-      reporter,
-    };
+    const { configuration, reporter, project, workspace, signal } = target;
     const scanned = await scanProject(workspace);
     const run = await planRun(configuration, project, scanned, options.rerun ?? false, context.root);
-    if (options.dryRun) {
-      const { snapshot, files } = scanned;
-      describeFiles(reporter, snapshot, files);
-      return {
-        dryRun: true,
-        snapshot: snapshot.id,
-        files: snapshot.entries.length,
-        bytes: totalSize(snapshot),
-        leftOut: files.leftOut,
-      };
-    }
+    if (options.dryRun) return describeFiles(reporter, scanned);
     target.onInterrupt(() => 'Interrupted before the training was started.');
     const session = await openSession(configuration, project, context.root, reporter);
     try {

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MARK, type Instances } from '../instance/instances';
 
-/** What the agent reports of a command. Sources: facts of the agent's own source, in docs/LOCAL-AWS.md. */
+/** What the agent reports of a command. Source: amazon-ssm-agent's own source. */
 export interface Invocation {
   commandId: string;
   instance: string;
