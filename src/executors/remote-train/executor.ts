@@ -36,7 +36,7 @@ export default function remoteTrain(
       target.onInterrupt(
         () =>
           `Detached: ${reply.run.id} goes on on ${session.instance}.\n` +
-          `  come back:  nx run ${project}:remote-train   (or nx run ${project}:remote-logs --run=${reply.run.id})\n` +
+          `  come back:  the same command, or nx run ${project}:remote-logs --run=${reply.run.id}\n` +
           `  stop it:    nx run ${project}:remote-cancel --run=${reply.run.id}`,
       );
       describeStart(session, reply);
