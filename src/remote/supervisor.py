@@ -259,9 +259,11 @@ def clone(source, target):
 def family(top):
     """A process and all its descendants."""
     try:
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+        with subprocess.Popen(["ps", "-A", "-o", "pid=,ppid=,stat="], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as lister:
+            listed = lister.stdout.read()
         rows = [line.split() for line in listed.decode("ascii", "replace").splitlines()]
-        pairs = [(int(row[0]), int(row[1])) for row in rows if len(row) == 3 and not row[2].startswith("Z")]
+        # The lister is a child of ours too, and gone by now: its number must never be signalled.
+        pairs = [(int(row[0]), int(row[1])) for row in rows if len(row) == 3 and not row[2].startswith("Z") and int(row[0]) != lister.pid]
     except (OSError, ValueError):
         pairs = list(proc_pairs())
     found = {top}

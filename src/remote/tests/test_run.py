@@ -10,7 +10,7 @@ import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402
-from nx_ec2_remote import held, main  # noqa: E402
+from nx_ec2_remote import held, main, supervisor  # noqa: E402
 
 NONE = {"manager": "none", "root": "p", "file": "", "locked": False}
 
@@ -144,6 +144,9 @@ class RunTest(unittest.TestCase):
         reply = main.run(self.plan("import time; time.sleep(1); print(open('train.py').read()[:6])"), self.root)
         self.assertTrue(self.served.sync({b"p/train.py": b"other"})["ok"])
         self.assertEqual(self.end(reply["run"]["id"])[1], b"import\n")
+
+    def test_a_process_without_children_has_no_family_but_itself(self):
+        self.assertEqual(supervisor.family(os.getpid()), [os.getpid()])
 
     def test_a_failing_set_up_stops_the_run(self):
         state, log = self.train("print('never')", setup=[["sh", "-c", "echo no; exit 4"]])
