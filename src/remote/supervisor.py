@@ -230,22 +230,32 @@ class Supervisor:
         child.wait()
 
     def end_descendants(self, grace):
-        """What the training left behind is ended, however it was detached."""
+        """What the training left behind is ended, however it was detached, and reaped."""
         for sent in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + grace
-            left = [pid for pid in family(os.getpid()) if pid != os.getpid()]
+            left = descendants()
             for pid in left:
                 send(pid, sent)
             while left and time.monotonic() < deadline:
-                try:
-                    while os.waitpid(-1, os.WNOHANG)[0]:
-                        pass
-                except OSError:
-                    pass
-                left = [pid for pid in family(os.getpid()) if pid != os.getpid()]
                 time.sleep(TICK)
+                left = descendants()
+            reap()
             if not left:
                 return
+
+
+def descendants():
+    reap()
+    return [pid for pid in family(os.getpid()) if pid != os.getpid()]
+
+
+def reap():
+    """Takes leave of the ended orphans of the training, which are children of ours."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
 
 
 def clone(source, target):
