@@ -26,6 +26,9 @@ const PLAIN_INTERVAL = 5_000;
 /** No progress is drawn for what ends sooner than this, ms. */
 const QUIET = 1_000;
 
+/** A line longer than this is printed in pieces, characters. */
+const LONGEST_HELD = 16_384;
+
 /** What the user sees. Everything printed by an executor goes through one of these. */
 export class Reporter {
   private silenced = false;
@@ -33,6 +36,8 @@ export class Reporter {
   private readonly stdout: NodeJS.WriteStream;
   private readonly text = new TerminalText();
   private logEndedLine = true;
+  /** The log's last line as far as it has come, where it is not yet printed. */
+  private held = '';
   private readonly now: () => number;
 
   constructor(private readonly options: ReporterOptions = {}) {
@@ -64,7 +69,16 @@ export class Reporter {
 
   /** A piece of a remote log, cut anywhere: printed as it comes, made fit for a terminal. */
   log(data: Buffer): void {
-    const text = this.text.write(data);
+    let text = this.held + this.text.write(data);
+    this.held = '';
+    if (!this.out.isTTY) {
+      // Nx puts the project's name before each piece that it gets: half a line waits for its other half.
+      const whole = Math.max(text.lastIndexOf('\n'), text.lastIndexOf('\r')) + 1;
+      if (text.length - whole < LONGEST_HELD) {
+        this.held = text.slice(whole);
+        text = text.slice(0, whole);
+      }
+    }
     if (!text) return;
     this.write(this.out, text);
     this.logEndedLine = text.endsWith('\n');
@@ -132,6 +146,11 @@ export class Reporter {
   }
 
   private endLogLine(): void {
+    if (this.held) {
+      this.write(this.out, this.held);
+      this.held = '';
+      this.logEndedLine = false;
+    }
     if (!this.logEndedLine) this.write(this.out, '\n');
     this.logEndedLine = true;
   }
