@@ -1,15 +1,37 @@
-import { split } from 'shlex';
 import { Problem } from '../report/problem';
 
-/** A command line's words, as a POSIX shell splits them; nothing is expanded. */
+/** One piece of a word: escaped, in single quotes, in double quotes, plain. */
+const PIECE = /\\([^])|'([^']*)'|"((?:\\[^]|[^"\\])*)"|([^ \t\r\n\\'"]+)/y;
+
+/**
+ * A command line's words, as a POSIX shell splits them; nothing is expanded. Hand-written, since each of the packages
+ * for it (shlex, shellwords, shellwords-ts) loses backslashes or quotes of some words.
+ * @throws Problem where a quotation or an escape is not closed.
+ */
 export function splitWords(line: string, what: string): string[] {
-  try {
-    return split(line);
-  } catch (error) {
-    throw new Problem('WORDS', `${what} can't be split into words: ${(error as Error).message}: ${line}`, {
-      next: 'Close the quotation, or write the words as an array.',
-    });
+  const words: string[] = [];
+  let word: string | undefined;
+  let at = 0;
+  while (at < line.length) {
+    PIECE.lastIndex = at;
+    const piece = PIECE.exec(line);
+    if (piece) {
+      const [whole, escaped, single, double, plain] = piece;
+      const text = escaped ?? single ?? double?.replace(/\\(["\\$`\n])/g, '$1') ?? plain;
+      word = (word ?? '') + text;
+      at += whole.length;
+    } else if (/[ \t\r\n]/.test(line[at])) {
+      if (word !== undefined) words.push(word);
+      word = undefined;
+      at += 1;
+    } else {
+      const open = line[at] === '\\' ? 'it ends in a backslash' : `the quotation ${line.slice(at)} is not closed`;
+      throw new Problem('WORDS', `${what} can't be split into words, ${open}: ${line}`, {
+        next: 'Close the quotation, or write the words as an array.',
+      });
+    }
   }
+  return word === undefined ? words : [...words, word];
 }
 
 /** As `splitWords`, for a command line that somebody may take for a shell's. */
