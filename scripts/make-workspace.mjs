@@ -11,7 +11,7 @@ export function makeWorkspace(directory, nxVersion) {
   mkdirSync(directory, { recursive: true });
   cpSync(join(root, 'examples'), directory, {
     recursive: true,
-    filter: (from) => !/(node_modules|artifacts|\.nx)$/.test(from),
+    filter: (from) => !/(node_modules|artifacts|\.nx|\.venv|\/tides\/data)$/.test(from),
   });
   const run = (command, args, cwd = directory) =>
     execFileSync(command, args, {

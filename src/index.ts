@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { createNodesFromFiles, type CreateNodesV2 } from '@nx/devkit';
-import { CONFIG_FILE, readConfigFile } from './config/configuration';
+import { CONFIG_FILE, declaredConfiguration } from './config/configuration';
 import { inferTargets, type TargetNames } from './config/targets';
 
 export interface NxEc2PluginOptions extends TargetNames {
@@ -12,13 +12,19 @@ export const createNodesV2: CreateNodesV2<NxEc2PluginOptions> = [
   `**/${CONFIG_FILE}`,
   (files, options, context) =>
     createNodesFromFiles(
-      (file, given, { workspaceRoot }) => {
+      (file, given, { workspaceRoot, nxJsonConfiguration }) => {
         const root = dirname(file);
         const values = { ...given } as NxEc2PluginOptions;
-        const own = readConfigFile(workspaceRoot, root);
-        const section = (key: string) => ({ ...(values[key] as object), ...(own[key] as object) });
-        const merged = { ...values, ...own, sync: section('sync'), train: section('train') };
-        return { projects: { [root]: { targets: inferTargets(workspaceRoot, merged, values) } } };
+        const merged = declaredConfiguration(values, workspaceRoot, root);
+        const targets = inferTargets({
+          workspaceRoot,
+          projectRoot: root,
+          merged,
+          names: values,
+          namedInput: nxJsonConfiguration?.namedInputs?.training !== undefined,
+        });
+        const metadata = { targetGroups: { 'nx-ec2': Object.keys(targets) } };
+        return { projects: { [root]: { targets, metadata } } };
       },
       files,
       options,

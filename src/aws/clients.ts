@@ -17,6 +17,9 @@ export interface AwsSettings {
   roleArn?: string;
 }
 
+// Which Node this package runs on is said by its own `engines`, not in the output of each target.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+
 type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts';
 
 /**

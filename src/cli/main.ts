@@ -16,6 +16,12 @@ program
   .option('--json', 'print one machine-readable line')
   .action(async (options) => (await import('./local-aws.js')).localAws(options));
 
+program
+  .command('data-key')
+  .description('print a hash of what "sync.include" names in a project: the runtime input of its remote-train')
+  .argument('<projectRoot>', "the project's directory, relative to the workspace")
+  .action(async (projectRoot: string) => (await import('./data-key.js')).dataKey(projectRoot));
+
 program.parseAsync().catch((error: Error) => {
   console.error(`error: ${error.message}`);
   process.exitCode = 1;

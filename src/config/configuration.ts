@@ -107,6 +107,17 @@ export function pluginOptions(nxJson: { plugins?: unknown[] }): Raw {
   return options;
 }
 
+/** What the files say of a project, as written: the plugin's options in nx.json under those of ec2.config.json. */
+export function declaredConfiguration(
+  plugin: Raw,
+  workspaceRoot: string,
+  projectRoot: string,
+): Raw & { sync: Raw; train: Raw } {
+  const own = readConfigFile(workspaceRoot, projectRoot);
+  const section = (key: string): Raw => ({ ...(plugin[key] as Raw), ...(own[key] as Raw) });
+  return { ...plugin, ...own, sync: section('sync'), train: section('train') };
+}
+
 export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw {
   const path = join(workspaceRoot, projectRoot, CONFIG_FILE);
   if (!existsSync(path)) return {};

@@ -1,17 +1,19 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { TargetConfiguration } from '@nx/devkit';
 import { CONFIG_FILE } from './configuration';
 import { ROOT_FILES } from './root-files';
 
-/** What of a project can't change a training: docs, tests, notebooks. */
-export const NOT_TRAINING = [
+/** What of a project, and of what it depends on, can change a training: not docs, tests, notebooks. `init` makes it the named input `training`. */
+export const TRAINING_INPUT = [
+  'default',
   '!{projectRoot}/**/*.md',
   '!{projectRoot}/docs/**/*',
   '!{projectRoot}/tests/**/*',
   '!{projectRoot}/**/test_*.py',
   '!{projectRoot}/**/*_test.py',
   '!{projectRoot}/**/*.ipynb',
+  `!{projectRoot}/${CONFIG_FILE}`,
 ];
 
 export interface TargetNames {
@@ -24,6 +26,18 @@ export interface TargetNames {
 
 type Raw = Record<string, unknown>;
 
+export interface Inference {
+  workspaceRoot: string;
+  /** Workspace-relative. */
+  projectRoot: string;
+  projectName?: string;
+  /** The plugin's options in nx.json under those of ec2.config.json, as written. */
+  merged: Raw;
+  names: TargetNames;
+  /** Whether nx.json has the named input `training`. */
+  namedInput: boolean;
+}
+
 /** Settings that do not change what a training results in, so that they are not part of its cache key. */
 const NOT_RESULT = new Set(['timeout', 'grace', 'maxArtifactSize']);
 
@@ -31,19 +45,16 @@ const NOT_RESULT = new Set(['timeout', 'grace', 'maxArtifactSize']);
  * The targets of a project with an ec2.config.json. The options of `remote-train` carry what changes a training's
  * result, which makes it part of the cache key (Nx hashes a target's options); the file itself is left out of the
  * inputs, so that a new timeout or another instance trains nothing anew.
- * @param merged the plugin's options in nx.json under those of ec2.config.json, as written.
  */
-export function inferTargets(
-  workspaceRoot: string,
-  merged: Raw,
-  names: TargetNames,
-): Record<string, TargetConfiguration> {
+export function inferTargets(of: Inference): Record<string, TargetConfiguration> {
+  const { workspaceRoot, projectRoot, merged, names } = of;
   const train = (merged.train ?? {}) as Raw;
   const sync = (merged.sync ?? {}) as Raw;
   const include = (sync.include ?? []) as string[];
   const target = (
     executor: string,
     description: string,
+    example: { options?: Raw; args?: string[] },
     more: Partial<TargetConfiguration> = {},
   ): TargetConfiguration => ({
     executor: `nx-ec2:${executor}`,
@@ -52,16 +63,22 @@ export function inferTargets(
     metadata: {
       description,
       technologies: ['aws', 'python'],
+      help: { command: `npx nx run ${of.projectName ?? '<project>'}:${executor} --help`, example },
     },
   });
   const targets: Record<string, TargetConfiguration> = {
     [names.syncTargetName ?? 'remote-sync']: target(
       'remote-sync',
       'Put the project and what it depends on onto the EC2 instance',
+      { options: { dryRun: true } },
     ),
-    [names.logsTargetName ?? 'remote-logs']: target('remote-logs', "Show a run's log and follow it to its end"),
-    [names.cancelTargetName ?? 'remote-cancel']: target('remote-cancel', 'Stop a run'),
-    [names.doctorTargetName ?? 'remote-doctor']: target('remote-doctor', 'Check what the other targets rely on'),
+    [names.logsTargetName ?? 'remote-logs']: target('remote-logs', "Show a run's log and follow it to its end", {
+      options: { run: '<id>' },
+    }),
+    [names.cancelTargetName ?? 'remote-cancel']: target('remote-cancel', 'Stop a run', { options: { grace: '1m' } }),
+    [names.doctorTargetName ?? 'remote-doctor']: target('remote-doctor', 'Check what the other targets rely on', {
+      options: { json: true },
+    }),
   };
   if (train.script === undefined && train.command === undefined) return targets;
   const outputDir = (train.outputDir as string | undefined) ?? 'artifacts';
@@ -70,18 +87,32 @@ export function inferTargets(
     Object.entries(sync).filter(([key]) => ['include', 'exclude', 'dependencies'].includes(key)),
   );
   if (Object.keys(sent).length) options.sync = sent;
-  targets[names.trainTargetName ?? 'remote-train'] = target('remote-train', 'Train on the EC2 instance', {
-    // What is git-ignored is no part of Nx's hash: a hit could restore the result of other data.
-    cache: include.length === 0,
-    outputs: [`{projectRoot}/${outputDir}`],
-    inputs: [
-      'default',
-      ...NOT_TRAINING,
-      `!{projectRoot}/${CONFIG_FILE}`,
-      '^default',
-      ...ROOT_FILES.filter((file) => existsSync(join(workspaceRoot, file))).map((file) => `{workspaceRoot}/${file}`),
-    ],
-    options,
-  });
+  const own = namedInput(of);
+  targets[names.trainTargetName ?? 'remote-train'] = target(
+    'remote-train',
+    'Train on the EC2 instance',
+    { options: { args: '--epochs 3' } },
+    {
+      cache: true,
+      outputs: [`{projectRoot}/${outputDir}`],
+      inputs: [
+        ...own,
+        ...ROOT_FILES.filter((file) => existsSync(join(workspaceRoot, file))).map((file) => `{workspaceRoot}/${file}`),
+        // What is git-ignored is no part of Nx's hash: without this a hit could restore the result of other data.
+        ...(include.length ? [{ runtime: dataKeyCommand(workspaceRoot, projectRoot) }] : []),
+      ],
+      options,
+    },
+  );
   return targets;
+}
+
+function namedInput({ namedInput: there }: Inference): string[] {
+  return there ? ['training', '^training'] : [...TRAINING_INPUT, '^default'];
+}
+
+/** A command line that prints a hash of what `sync.include` names; Nx runs it in the workspace's root, by a shell. */
+function dataKeyCommand(workspaceRoot: string, projectRoot: string): string {
+  const main = relative(workspaceRoot, join(__dirname, '../cli/main.js'));
+  return ['node', main, 'data-key', projectRoot].map((word) => `'${word.replace(/'/g, `'\\''`)}'`).join(' ');
 }

@@ -6,6 +6,8 @@ import subprocess
 from .failure import Failure
 
 LOGIN_USERS = ("ubuntu", "ec2-user", "admin", "debian", "rocky", "almalinux", "centos", "fedora", "core", "bitnami", "cloud-user")
+# Where uv, poetry and conda install themselves: their installers put it into files that a login shell may not read.
+TOOL_DIRECTORIES = ("~/.local/bin", "~/.cargo/bin", "/opt/conda/bin", "~/miniconda3/bin", "~/miniforge3/bin")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -54,9 +56,18 @@ def login_environment(account):
             preexec_fn=lambda: become(account),
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        return seed
+        return with_tools(seed, account)
     listed = printed.partition(b"NX_EC2_ENV")[2].split(b"\0")
     found = dict(os.fsdecode(each).split("=", 1) for each in listed if b"=" in each)
     for name in ("PWD", "OLDPWD", "SHLVL", "_"):
         found.pop(name, None)
-    return dict(seed, **found)
+    return with_tools(dict(seed, **found), account)
+
+
+def with_tools(variables, account):
+    path = variables["PATH"].split(os.pathsep)
+    for directory in TOOL_DIRECTORIES:
+        directory = directory.replace("~", account.pw_dir)
+        if directory not in path and os.path.isdir(directory):
+            path.append(directory)
+    return dict(variables, PATH=os.pathsep.join(path))

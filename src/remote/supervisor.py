@@ -144,7 +144,7 @@ class Supervisor:
             if not os.path.isdir(at):
                 os.mkdir(at)
                 accounts.own(at, self.account)
-        variables = accounts.login_environment(self.account)
+        variables = dict(accounts.login_environment(self.account), **part["env"])
         try:
             setup, command, more = environment.steps(
                 part, self.home, self.project, self.work, lambda tool: shutil.which(tool, path=variables.get("PATH"))
@@ -164,7 +164,6 @@ class Supervisor:
         local = os.environ.get("NX_EC2_LOCAL_INSTANCE")
         if local:
             variables["NX_EC2_LOCAL_INSTANCE"] = local
-        variables.update(part["env"])
         if part["timeout"]:
             self.deadline = time.monotonic() + part["timeout"]
         if setup:

@@ -31,7 +31,11 @@ export interface Followed {
 export async function followRun(
   session: Session,
   runId: string | null,
-  options: { signal?: AbortSignal; onState?: (run: RunState) => void; onLog: (data: Buffer) => void },
+  options: {
+    signal?: AbortSignal;
+    onState?: (run: RunState) => void;
+    onLog: (data: Buffer, log: 'setup' | 'training') => void;
+  },
 ): Promise<Followed> {
   let cursor: Cursor = { log: 'setup', offset: 0 };
   let wait = SHORTEST;
@@ -77,7 +81,7 @@ export async function followRun(
     for (const segment of reply.segments) {
       const data = await segmentBytes(session, segment);
       if (segment.log === 'training') logged += data.length;
-      options.onLog(data);
+      options.onLog(data, segment.log);
     }
     cursor = reply.cursor;
     if (reply.run.state !== state) options.onState?.(reply.run);

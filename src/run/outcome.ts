@@ -15,7 +15,7 @@ export function describeOutcome(run: RunState): string {
     case 'succeeded':
       return `succeeded${took}`;
     case 'failed':
-      return run.failure ? printable(run.failure.message) : `${how}${took}`;
+      return run.failure ? `failed: ${printable(run.failure.message)}` : `${how}${took}`;
     case 'cancelled':
       return `cancelled${took} (${how})`;
     case 'timed-out':
@@ -23,7 +23,7 @@ export function describeOutcome(run: RunState): string {
     case 'interrupted':
       return `interrupted${took}: the instance was shutting down (${how})`;
     case 'setup-failed':
-      return run.failure ? printable(run.failure.message) : 'its set-up failed';
+      return `failed: ${run.failure ? printable(run.failure.message) : 'its set-up failed'}`;
     case 'lost':
       return 'lost: its supervisor is gone without having recorded an end (killed, or the instance was rebooted)';
     case null:
@@ -53,6 +53,5 @@ function verb(run: RunState): string {
     run.outcome === 'timed-out'
   )
     return `was ${text}`;
-  if (run.failure) return `failed: ${text}`;
   return run.signal ? `was ${text}` : text;
 }

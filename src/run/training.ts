@@ -99,11 +99,15 @@ export function describeStart(session: Session, reply: TrainReply): void {
 /** Follows a run to its end with its log on the terminal. */
 export async function showRun(session: Session, run: string | null, signal: AbortSignal): Promise<RunState> {
   const { reporter } = session;
+  let announced = false;
   const followed = await followRun(session, run, {
     signal,
-    onLog: (data) => reporter.log(data),
+    onLog: (data, log) => {
+      if (log === 'setup' && !announced) reporter.line('Setting up the environment:');
+      announced = true;
+      reporter.log(data);
+    },
     onState: (state) => {
-      if (state.state === 'setup') reporter.line('Setting up the environment:');
       if (state.state === 'running' && state.pid) reporter.detail(`Running, PID ${state.pid}`);
     },
   });

@@ -42,6 +42,37 @@ const NEVER = new Map([
 export async function findFiles(input: FilesInput): Promise<FoundFiles> {
   const { workspaceRoot, projectGraph, projectName } = input;
   const projectRoot = projectGraph.nodes[projectName].data.root;
+  const found = findIncluded({ ...input, projectRoot });
+  const { paths, emptyDirectories, leftOut, warnings, take } = found;
+  const fileMap = await createProjectFileMapUsingProjectGraph(projectGraph);
+  for (const name of [projectName, ...(input.dependencies ? dependenciesOf(projectGraph, projectName) : [])]) {
+    for (const { file } of fileMap[name] ?? []) take(file);
+  }
+  for (const file of ROOT_FILES) if (existsSync(join(workspaceRoot, file))) take(file);
+
+  if (paths.size === 0 && emptyDirectories.size === 0) {
+    throw new Problem(
+      'NOTHING_TO_SEND',
+      `There is nothing to send of ${projectName}: ${leftOut.length ? `all ${leftOut.length} files are left out (${leftOut[0].path}: ${leftOut[0].why})` : `Nx lists no files in ${projectRoot}`}.`,
+      {
+        next: 'Git-ignored files travel only when "sync.include" names them.',
+      },
+    );
+  }
+  return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
+}
+
+/** What `sync.include` names, git-ignored or not, and `take`, which decides of any path whether it travels. */
+export function findIncluded(
+  input: Omit<FilesInput, 'projectGraph' | 'projectName' | 'dependencies'> & { projectRoot: string },
+): {
+  paths: Set<string>;
+  emptyDirectories: Set<string>;
+  leftOut: FoundFiles['leftOut'];
+  warnings: string[];
+  take(path: string): void;
+} {
+  const { workspaceRoot, projectRoot } = input;
   const own = projectRoot === '.' ? '' : projectRoot;
   const inProject = (pattern: string) =>
     pattern.startsWith(WORKSPACE) ? pattern.slice(WORKSPACE.length) : posix.join(own, pattern);
@@ -57,7 +88,6 @@ export async function findFiles(input: FilesInput): Promise<FoundFiles> {
       .filter((pattern) => !picomatch.scan(pattern).isGlob)
       .map((path) => path.replace(/\/$/, '')),
   );
-
   const take = (path: string) => {
     const why = excluded(path)
       ? 'sync.exclude'
@@ -67,40 +97,25 @@ export async function findFiles(input: FilesInput): Promise<FoundFiles> {
     if (why) leftOut.push({ path, why });
     else paths.add(path);
   };
-  const fileMap = await createProjectFileMapUsingProjectGraph(projectGraph);
-  for (const name of [projectName, ...(input.dependencies ? dependenciesOf(projectGraph, projectName) : [])]) {
-    for (const { file } of fileMap[name] ?? []) take(file);
-  }
-  for (const file of ROOT_FILES) if (existsSync(join(workspaceRoot, file))) take(file);
-
   for (const pattern of input.include.map(inProject)) {
     if (pattern === '..' || pattern.startsWith('../') || posix.isAbsolute(pattern)) {
       throw new Problem('INCLUDE_OUTSIDE', `"sync.include" names ${pattern}, which is outside the workspace.`);
     }
     const before = paths.size + emptyDirectories.size + leftOut.length;
     const scan = picomatch.scan(pattern);
+    const trimmed = pattern.replace(/\/$/, '');
     const matches = scan.isGlob
       ? picomatch(pattern, { dot: true })
       : (path: string) => path === trimmed || path.startsWith(`${trimmed}/`);
-    const trimmed = pattern.replace(/\/$/, '');
     walk(workspaceRoot, scan.isGlob ? scan.base : trimmed, (path, empty) => {
       if (!matches(path)) return;
       if (!empty) take(path);
       else if (!excluded(path)) emptyDirectories.add(path);
     });
     if (paths.size + emptyDirectories.size + leftOut.length === before)
-      warnings.push(`"sync.include" matches nothing new: ${pattern}`);
+      warnings.push(`"sync.include" matches nothing: ${pattern}`);
   }
-  if (paths.size === 0 && emptyDirectories.size === 0) {
-    throw new Problem(
-      'NOTHING_TO_SEND',
-      `There is nothing to send of ${projectName}: ${leftOut.length ? `all ${leftOut.length} files are left out (${leftOut[0].path}: ${leftOut[0].why})` : `Nx lists no files in ${projectRoot}`}.`,
-      {
-        next: 'Git-ignored files travel only when "sync.include" names them.',
-      },
-    );
-  }
-  return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
+  return { paths, emptyDirectories, leftOut, warnings, take };
 }
 
 function never(path: string, literal: Set<string>): string | null {

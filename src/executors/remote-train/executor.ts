@@ -6,6 +6,9 @@ import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { push, scanProject } from '../../run/push';
 import { openSession } from '../../run/session';
 import { describeStart, planRun, showRun } from '../../run/training';
+import { CONFIG_FILE, declaredConfiguration, pluginOptions, type Configuration } from '../../config/configuration';
+import { Problem } from '../../report/problem';
+import { printable } from '../../report/terminal-text';
 import { runTarget } from '../run-target';
 import type { RemoteTrainExecutorSchema } from './schema';
 
@@ -16,6 +19,7 @@ export default function remoteTrain(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-train', { ...options }, context, true, async (target) => {
     const { configuration, reporter, project, workspace, signal } = target;
+    refuseStaleHit(configuration, context);
     const scanned = await scanProject(workspace);
     const run = await planRun(configuration, project, scanned, options.rerun ?? false, context.root);
     if (options.dryRun) return describeFiles(reporter, scanned);
@@ -58,4 +62,22 @@ export default function remoteTrain(
       session.close();
     }
   });
+}
+
+/** Where Nx caches the target, data that only the target's options name is no part of the cache key. */
+function refuseStaleHit(configuration: Configuration, context: ExecutorContext): void {
+  if (!context.target?.cache) return;
+  const { sync } = declaredConfiguration(
+    pluginOptions(context.nxJsonConfiguration ?? {}),
+    context.root,
+    configuration.projectRoot,
+  );
+  const declared = new Set((sync.include ?? []) as string[]);
+  const extra = configuration.sync.include.find((pattern) => !declared.has(pattern));
+  if (extra === undefined) return;
+  throw new Problem(
+    'INCLUDE_NOT_HASHED',
+    `"sync.include" names ${printable(extra)} in the options of ${context.projectName}:${context.targetName}, where the cache key does not see it: a later hit could restore the result of other data.`,
+    { next: `Name it in ${CONFIG_FILE} (its contents are hashed then), or set "cache": false on the target.` },
+  );
 }

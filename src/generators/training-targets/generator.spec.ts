@@ -1,4 +1,11 @@
-import { addProjectConfiguration, readJson, readNxJson, type Tree } from '@nx/devkit';
+import {
+  addProjectConfiguration,
+  readJson,
+  readNxJson,
+  readProjectConfiguration,
+  updateProjectConfiguration,
+  type Tree,
+} from '@nx/devkit';
 import { createTreeWithEmptyWorkspace } from '@nx/devkit/testing';
 import init from '../init/generator';
 import trainingTargets from './generator';
@@ -6,7 +13,7 @@ import trainingTargets from './generator';
 describe('training-targets', () => {
   let tree: Tree;
   beforeEach(() => {
-    tree = createTreeWithEmptyWorkspace();
+    tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
     addProjectConfiguration(tree, 'model', { root: 'models/model' });
     tree.write('models/model/train.py', '');
   });
@@ -31,6 +38,30 @@ describe('training-targets', () => {
     expect(tree.listChanges().map(({ path, content }) => [path, content?.toString()])).toEqual(once);
     expect(readJson(tree, 'models/model/ec2.config.json')).toMatchObject({ region: 'x', train: { command: 'make' } });
     expect(readNxJson(tree)!.plugins).toEqual([{ plugin: 'nx-ec2', options: { bucket: 'mine' } }]);
+  });
+
+  it.each(['digits/train.py', 'src/digits/__main__.py'])('finds the script of a Python package: %s', async (script) => {
+    tree.delete('models/model/train.py');
+    tree.write(`models/model/${script}`, '');
+    tree.write(`models/model/${script.replace(/[^/]*$/, '__init__.py')}`, '');
+    await trainingTargets(tree, { project: 'model' });
+    expect(readJson(tree, 'models/model/ec2.config.json').train).toEqual({ script });
+  });
+
+  it("keeps the targets of @nxlv/python and one's own, and writes ours beside them where asked", async () => {
+    const own = { executor: '@nxlv/python:build' };
+    updateProjectConfiguration(tree, 'model', {
+      root: 'models/model',
+      targets: { build: own, 'remote-sync': { executor: 'mine:sync' } },
+    });
+    await trainingTargets(tree, { project: 'model', explicit: true });
+    const { targets } = readProjectConfiguration(tree, 'model');
+    expect(targets).toMatchObject({
+      build: own,
+      'remote-sync': { executor: 'mine:sync' },
+      'remote-train': { executor: 'nx-ec2:remote-train', cache: true, outputs: ['{projectRoot}/artifacts'] },
+    });
+    expect(readNxJson(tree)!.plugins).toBeUndefined();
   });
 
   it('says what to do where there is no script', async () => {

@@ -3,16 +3,21 @@ import {
   joinPathFragments,
   offsetFromRoot,
   readJson,
+  readNxJson,
   readProjectConfiguration,
+  updateProjectConfiguration,
   writeJson,
   type Tree,
 } from '@nx/devkit';
 import { CONFIG_FILE } from '../../config/configuration';
+import { inferTargets } from '../../config/targets';
 import { Problem } from '../../report/problem';
 import init from '../init/generator';
 import type { TrainingTargetsGeneratorSchema } from './schema';
 
 const SCRIPTS = ['train.py', 'src/train.py', 'main.py', 'src/main.py'];
+/** Below a package's own directory, as @nxlv/python, uv and poetry lay it out. */
+const IN_PACKAGE = ['train.py', '__main__.py'];
 
 /** Adds ec2.config.json to a project, from which the targets are inferred; what is there already is kept. */
 export default async function trainingTargets(tree: Tree, options: TrainingTargetsGeneratorSchema): Promise<void> {
@@ -20,24 +25,61 @@ export default async function trainingTargets(tree: Tree, options: TrainingTarge
   const file = joinPathFragments(root, CONFIG_FILE);
   const before = tree.exists(file) ? readJson<Record<string, unknown>>(tree, file) : {};
   const train = (before.train ?? {}) as Record<string, unknown>;
-  const script = options.script ?? SCRIPTS.find((path) => tree.exists(joinPathFragments(root, path)));
+  const script = options.script ?? findScript(tree, root);
   if (train.script === undefined && train.command === undefined) {
     if (script === undefined) {
-      throw new Problem('SCRIPT_MISSING', `${options.project} has none of ${SCRIPTS.join(', ')}.`, {
-        next: 'Name its training script with --script.',
-      });
+      throw new Problem(
+        'SCRIPT_MISSING',
+        `${options.project} has none of ${[...SCRIPTS, ...IN_PACKAGE.map((name) => `<package>/${name}`)].join(', ')}.`,
+        {
+          next: 'Name its training script with --script.',
+        },
+      );
     }
     train.script = script;
   }
   if (options.outputDir && options.outputDir !== 'artifacts') train.outputDir ??= options.outputDir;
-  await init(tree, {});
+  if (!options.explicit) await init(tree, {});
   writeJson(tree, file, {
     $schema: `${offsetFromRoot(root)}node_modules/nx-ec2/ec2.config.schema.json`,
     ...before,
     train,
   });
+  if (options.explicit) addTargets(tree, options.project, root, { ...before, train });
   ignore(tree, joinPathFragments(root, '.gitignore'), `/${String(train.outputDir ?? 'artifacts')}/`);
   await formatFiles(tree);
+}
+
+/** The project's training script, where it has one of the usual names. */
+function findScript(tree: Tree, root: string): string | undefined {
+  const direct = SCRIPTS.find((path) => tree.isFile(joinPathFragments(root, path)));
+  if (direct) return direct;
+  for (const parent of ['', 'src']) {
+    for (const name of tree.children(joinPathFragments(root, parent))) {
+      const found = IN_PACKAGE.map((file) => joinPathFragments(parent, name, file)).find(
+        (path) =>
+          tree.isFile(joinPathFragments(root, path)) &&
+          tree.isFile(joinPathFragments(root, parent, name, '__init__.py')),
+      );
+      if (found) return found;
+    }
+  }
+  return undefined;
+}
+
+/** Writes the targets into project.json, for a workspace that does not register the plugin; those that are there are kept. */
+function addTargets(tree: Tree, name: string, root: string, merged: Record<string, unknown>): void {
+  const project = readProjectConfiguration(tree, name);
+  const namedInput = readNxJson(tree)?.namedInputs?.training !== undefined;
+  const targets = inferTargets({
+    workspaceRoot: tree.root,
+    projectRoot: root,
+    projectName: name,
+    merged,
+    names: {},
+    namedInput,
+  });
+  updateProjectConfiguration(tree, name, { ...project, targets: { ...targets, ...project.targets } });
 }
 
 /** Artifacts that are not git-ignored would change the training's cache key each time. */

@@ -2,4 +2,5 @@ export interface TrainingTargetsGeneratorSchema {
   project: string;
   script?: string;
   outputDir?: string;
+  explicit?: boolean;
 }

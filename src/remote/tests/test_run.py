@@ -58,6 +58,19 @@ class RunTest(unittest.TestCase):
         self.assertTrue(reply["ok"], reply)
         return self.end(reply["run"]["id"])
 
+    def test_a_tool_is_looked_for_on_the_path_that_the_configuration_names(self):
+        tools = os.path.join(self.root, "tools")
+        os.makedirs(tools)
+        with open(os.path.join(tools, "uv"), "w") as file:
+            file.write("#!/bin/sh\necho uv $*\n")
+        os.chmod(os.path.join(tools, "uv"), 0o755)
+        uv = {"manager": "uv", "root": "p", "file": "pyproject.toml", "locked": True}
+        run, _ = self.train("", environment=uv, env={"PATH": "/usr/bin:/bin"})
+        self.assertEqual((run["outcome"], run["failure"]["code"]), ("setup-failed", "TOOL_MISSING"))
+        run, log = self.train("", environment=uv, env={"PATH": tools + ":/usr/bin:/bin"})
+        self.assertEqual(run["outcome"], "succeeded")
+        self.assertRegex(log.decode(), r"^uv run --no-sync python .*/p/train.py\n$")
+
     def test_the_end_is_the_exit_code(self):
         for script, outcome, code, signal in (
             ("", "succeeded", 0, None),

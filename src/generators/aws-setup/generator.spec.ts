@@ -1,0 +1,79 @@
+import { readJson, readNxJson } from '@nx/devkit';
+import { createTreeWithEmptyWorkspace } from '@nx/devkit/testing';
+import fc from 'fast-check';
+import { Problem } from '../../report/problem';
+import awsSetup from './generator';
+import { setupTemplate } from './template';
+
+interface Statement {
+  Effect: string;
+  Action: string | string[];
+  Resource: unknown;
+  Condition?: unknown;
+}
+
+/** Every statement of every policy, wherever the template has it. */
+function statements(value: unknown): Statement[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const own = 'Statement' in value ? (value.Statement as Statement[]) : [];
+  return [...own, ...Object.values(value).flatMap(statements)];
+}
+
+describe('aws-setup', () => {
+  it('writes the template and names the bucket in nx.json', async () => {
+    const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
+    await awsSetup(tree, { bucket: 'acme-training', region: 'eu-west-1' });
+    expect(readJson(tree, 'aws/nx-ec2.template.json').Parameters.BucketName.Default).toBe('acme-training');
+    expect(readNxJson(tree)!.plugins).toEqual([
+      { plugin: 'nx-ec2', options: { bucket: 'acme-training', region: 'eu-west-1' } },
+    ]);
+    const once = tree.listChanges().map(({ path, content }) => [path, content?.toString()]);
+    await awsSetup(tree, { bucket: 'acme-training' });
+    expect(tree.listChanges().map(({ path, content }) => [path, content?.toString()])).toEqual(once);
+  });
+
+  it('takes a bucket name that S3 takes and refuses any other', async () => {
+    const character = fc.constantFrom(...'ab09-._A /$\'"{}\u00e9');
+    await fc.assert(
+      fc.asyncProperty(fc.string({ unit: character, maxLength: 70 }), async (bucket) => {
+        const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
+        const error = await awsSetup(tree, { bucket }).then(
+          () => null,
+          (reason: unknown) => reason,
+        );
+        // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+        const valid =
+          /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) &&
+          !bucket.includes('..') &&
+          !/^\d+(\.\d+){3}$/.test(bucket);
+        if (valid) expect(error).toBeNull();
+        else expect(error).toBeInstanceOf(Problem);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('grants nothing on everything but what has no resource to limit it to, and no action by wildcard', () => {
+    for (const { Effect, Action, Resource } of statements(setupTemplate('acme-training'))) {
+      if (Effect !== 'Allow') continue;
+      for (const action of [Action].flat()) {
+        expect(action).not.toContain('*');
+        if (Resource === '*')
+          expect(action).toMatch(/^(ssmmessages:|ec2messages:|ssm:(Update|Get|Describe)|ec2:Describe)/);
+      }
+    }
+  });
+
+  it('keeps the bucket private and lets commands reach tagged instances only', () => {
+    const { Resources } = setupTemplate('acme-training') as { Resources: Record<string, { Properties: object }> };
+    expect(
+      Object.values(
+        (Resources.Bucket.Properties as { PublicAccessBlockConfiguration: object }).PublicAccessBlockConfiguration,
+      ),
+    ).toEqual([true, true, true, true]);
+    const sends = statements(Resources.CallerPolicy).filter(({ Action }) => Action === 'ssm:SendCommand');
+    expect(sends).toHaveLength(2);
+    expect(JSON.stringify(sends[0].Resource)).toContain('document/AWS-RunShellScript');
+    expect(sends[1].Condition).toEqual({ Null: { 'ssm:resourceTag/nx-ec2': 'false' } });
+  });
+});

@@ -1,0 +1,5 @@
+export interface AwsSetupGeneratorSchema {
+  bucket: string;
+  region?: string;
+  directory?: string;
+}

@@ -1,0 +1,149 @@
+type Json = Record<string, unknown>;
+
+/** Whoever may send commands may do so to instances that carry this tag, whatever its value, and to no other. */
+export const INSTANCE_TAG = 'nx-ec2';
+
+/** What nx-ec2 needs in an account, with the rights that it uses and no others: a CloudFormation template. */
+export function setupTemplate(bucket: string): Json {
+  const bucketArn = { 'Fn::GetAtt': ['Bucket', 'Arn'] };
+  const objects = { 'Fn::Sub': '${Bucket.Arn}/*' };
+  return {
+    AWSTemplateFormatVersion: '2010-09-09',
+    Description:
+      'nx-ec2: a private bucket, a role for the instances that train, a policy for those who start trainings',
+    Parameters: {
+      BucketName: {
+        Type: 'String',
+        Default: bucket,
+        AllowedPattern: '[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]',
+        Description: 'The bucket that everything travels through',
+      },
+    },
+    Resources: {
+      Bucket: {
+        Type: 'AWS::S3::Bucket',
+        DeletionPolicy: 'Retain',
+        UpdateReplacePolicy: 'Retain',
+        Properties: {
+          BucketName: { Ref: 'BucketName' },
+          PublicAccessBlockConfiguration: {
+            BlockPublicAcls: true,
+            BlockPublicPolicy: true,
+            IgnorePublicAcls: true,
+            RestrictPublicBuckets: true,
+          },
+          OwnershipControls: { Rules: [{ ObjectOwnership: 'BucketOwnerEnforced' }] },
+          BucketEncryption: {
+            ServerSideEncryptionConfiguration: [{ ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } }],
+          },
+          LifecycleConfiguration: {
+            Rules: [
+              {
+                Id: 'unfinished-uploads',
+                Status: 'Enabled',
+                AbortIncompleteMultipartUpload: { DaysAfterInitiation: 2 },
+              },
+            ],
+          },
+        },
+      },
+      BucketPolicy: {
+        Type: 'AWS::S3::BucketPolicy',
+        Properties: {
+          Bucket: { Ref: 'Bucket' },
+          PolicyDocument: policy({
+            Sid: 'EncryptedTransportOnly',
+            Effect: 'Deny',
+            Principal: '*',
+            Action: 's3:*',
+            Resource: [bucketArn, objects],
+            Condition: { Bool: { 'aws:SecureTransport': 'false' } },
+          }),
+        },
+      },
+      InstanceRole: {
+        Type: 'AWS::IAM::Role',
+        Properties: {
+          Description: 'The SSM agent of instances that train; no rights in S3, which presigned URLs stand in for',
+          AssumeRolePolicyDocument: policy({
+            Effect: 'Allow',
+            Principal: { Service: { 'Fn::Sub': 'ec2.${AWS::URLSuffix}' } },
+            Action: 'sts:AssumeRole',
+          }),
+          Policies: [
+            {
+              PolicyName: 'ssm-agent',
+              // The part of AmazonSSMManagedInstanceCore that Run Command and Session Manager use.
+              PolicyDocument: policy({
+                Effect: 'Allow',
+                Action: [
+                  'ssm:UpdateInstanceInformation',
+                  'ssmmessages:CreateControlChannel',
+                  'ssmmessages:CreateDataChannel',
+                  'ssmmessages:OpenControlChannel',
+                  'ssmmessages:OpenDataChannel',
+                  'ec2messages:AcknowledgeMessage',
+                  'ec2messages:DeleteMessage',
+                  'ec2messages:FailMessage',
+                  'ec2messages:GetEndpoint',
+                  'ec2messages:GetMessages',
+                  'ec2messages:SendReply',
+                ],
+                Resource: '*',
+              }),
+            },
+          ],
+        },
+      },
+      InstanceProfile: { Type: 'AWS::IAM::InstanceProfile', Properties: { Roles: [{ Ref: 'InstanceRole' }] } },
+      CallerPolicy: {
+        Type: 'AWS::IAM::ManagedPolicy',
+        Properties: {
+          Description: 'Sync and train with nx-ec2',
+          PolicyDocument: policy(
+            { Sid: 'Bucket', Effect: 'Allow', Action: 's3:ListBucket', Resource: bucketArn },
+            {
+              Sid: 'Objects',
+              Effect: 'Allow',
+              Action: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
+              Resource: objects,
+            },
+            {
+              Sid: 'Document',
+              Effect: 'Allow',
+              Action: 'ssm:SendCommand',
+              Resource: {
+                'Fn::Sub': 'arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-RunShellScript',
+              },
+            },
+            {
+              Sid: 'TaggedInstances',
+              Effect: 'Allow',
+              Action: 'ssm:SendCommand',
+              Resource: {
+                'Fn::Sub': 'arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*',
+              },
+              Condition: { Null: { [`ssm:resourceTag/${INSTANCE_TAG}`]: 'false' } },
+            },
+            {
+              // None of these can be limited to a resource.
+              Sid: 'Look',
+              Effect: 'Allow',
+              Action: ['ssm:GetCommandInvocation', 'ssm:DescribeInstanceInformation', 'ec2:DescribeInstances'],
+              Resource: '*',
+            },
+          ),
+        },
+      },
+    },
+    Outputs: {
+      BucketName: { Value: { Ref: 'Bucket' } },
+      InstanceProfile: { Description: 'For the instances that train', Value: { Ref: 'InstanceProfile' } },
+      CallerPolicy: { Description: 'To attach to those who start trainings', Value: { Ref: 'CallerPolicy' } },
+    },
+  };
+}
+
+function policy(...statements: Json[]): Json {
+  return { Version: '2012-10-17', Statement: statements };
+}

@@ -1,0 +1,94 @@
+import {
+  addProjectConfiguration,
+  readJson,
+  readNxJson,
+  readProjectConfiguration,
+  type Tree,
+  updateNxJson,
+} from '@nx/devkit';
+import { createTreeWithEmptyWorkspace } from '@nx/devkit/testing';
+import fc from 'fast-check';
+import { Problem } from '../../report/problem';
+import trainingProject, { distributionName } from './generator';
+
+describe('training-project', () => {
+  let tree: Tree;
+  beforeEach(() => {
+    tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
+  });
+
+  it('scaffolds a project with all that a training needs', async () => {
+    await trainingProject(tree, { directory: 'models/foo', environment: 'none', tags: 'ml, vision' });
+    expect(readProjectConfiguration(tree, 'foo')).toMatchObject({ root: 'models/foo', tags: ['ml', 'vision'] });
+    expect(readJson(tree, 'models/foo/ec2.config.json').train).toEqual({ script: 'train.py' });
+    expect(tree.read('models/foo/train.py', 'utf8')).toContain('Trains foo:');
+    expect(tree.read('models/foo/.gitignore', 'utf8')).toBe('/artifacts/\n');
+    expect(tree.exists('models/foo/pyproject.toml')).toBe(false);
+  });
+
+  it('adds what the Python tool needs', async () => {
+    await trainingProject(tree, { directory: 'a', environment: 'uv', name: 'My.Model' });
+    expect(tree.read('a/pyproject.toml', 'utf8')).toContain('name = "my-model"');
+    await trainingProject(tree, { directory: 'b', environment: 'pip' });
+    expect(tree.exists('b/requirements.txt')).toBe(true);
+  });
+
+  it.each([
+    ['uv.lock at the root', (on: Tree) => on.write('uv.lock', ''), true],
+    ['@nxlv/python', (on: Tree) => updateNxJson(on, { ...readNxJson(on), plugins: ['@nxlv/python'] }), true],
+    ['nothing', () => undefined, false],
+  ])('finds by itself whether the workspace uses uv: %s', async (_name, prepare, uv) => {
+    prepare(tree);
+    await trainingProject(tree, { directory: 'c' });
+    expect(tree.exists('c/pyproject.toml')).toBe(uv);
+  });
+
+  it('keeps what is there when it is run again', async () => {
+    await trainingProject(tree, { directory: 'models/foo' });
+    tree.write('models/foo/train.py', 'mine');
+    tree.delete('models/foo/.gitignore');
+    await trainingProject(tree, { directory: 'models/foo/' });
+    expect(tree.read('models/foo/train.py', 'utf8')).toBe('mine');
+    expect(tree.exists('models/foo/.gitignore')).toBe(true);
+  });
+
+  it('refuses a name that another project has', async () => {
+    addProjectConfiguration(tree, 'foo', { root: 'libs/foo' });
+    await expect(trainingProject(tree, { directory: 'models/foo' })).rejects.toThrow(/libs\/foo[^]*--name/);
+  });
+
+  it('takes any directory below the workspace or refuses it with what to do; nothing is written elsewhere', async () => {
+    const part = fc.oneof(
+      fc.constantFrom('..', '.', '', 'a b', '$(x)', '-x', 'models', 'foo', "o'clock", 'node_modules', '\n', '{{x}}'),
+      fc.string({ maxLength: 12 }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(part, { maxLength: 4 }), async (parts) => {
+        const fresh = createTreeWithEmptyWorkspace({ formatter: 'none' });
+        const before = new Set(fresh.listChanges().map(({ path }) => path));
+        const refused = await trainingProject(fresh, { directory: parts.join('/') }).then(
+          () => null,
+          (error: unknown) => error,
+        );
+        if (refused) {
+          expect(refused).toBeInstanceOf(Problem);
+          expect(fresh.listChanges().filter(({ path }) => !before.has(path))).toEqual([]);
+          return;
+        }
+        const written = fresh.listChanges().filter(({ path }) => !before.has(path));
+        const root = written.find(({ path }) => path.endsWith('train.py'))!.path.replace(/train\.py$/, '');
+        for (const { path } of written) expect(path === 'nx.json' || path.startsWith(root)).toBe(true);
+        expect(root).toMatch(/^([A-Za-z0-9][A-Za-z0-9._-]*\/)+$/);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('makes of any name one that pyproject.toml takes', () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/), (name) => {
+        expect(distributionName(name)).toMatch(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/);
+      }),
+    );
+  });
+});

@@ -1,0 +1,96 @@
+import { join, posix } from 'node:path';
+import {
+  addProjectConfiguration,
+  formatFiles,
+  generateFiles,
+  getProjects,
+  OverwriteStrategy,
+  readNxJson,
+  type Tree,
+} from '@nx/devkit';
+import { Problem } from '../../report/problem';
+import trainingTargets from '../training-targets/generator';
+import type { TrainingProjectGeneratorSchema } from './schema';
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/** Scaffolds a project that trains at once; run again, it adds what is missing and keeps what is there. */
+export default async function trainingProject(
+  tree: Tree,
+  options: TrainingProjectGeneratorSchema,
+): Promise<() => void> {
+  const root = projectRoot(options.directory);
+  const name = options.name ?? posix.basename(root);
+  if (!NAME.test(name)) {
+    throw new Problem('PROJECT_NAME', `${JSON.stringify(name)} can't be the name of a project.`, {
+      next: 'Give it one of letters, digits and . _ - with --name.',
+    });
+  }
+  const projects = getProjects(tree);
+  const there = [...projects].find(([, project]) => project.root === root)?.[0];
+  if (there === undefined && projects.has(name)) {
+    throw new Problem('PROJECT_EXISTS', `There is a project ${name} already, in ${projects.get(name)!.root}.`, {
+      next: 'Choose another with --name.',
+    });
+  }
+  const environment =
+    options.environment === undefined || options.environment === 'auto' ? detected(tree) : options.environment;
+  if (there === undefined) {
+    addProjectConfiguration(tree, name, {
+      root,
+      projectType: 'application',
+      sourceRoot: root,
+      targets: {},
+      ...(options.tags
+        ? {
+            tags: options.tags
+              .split(',')
+              .map((tag) => tag.trim())
+              .filter(Boolean),
+          }
+        : {}),
+    });
+  }
+  for (const part of ['common', ...(environment === 'none' ? [] : [environment])]) {
+    generateFiles(
+      tree,
+      join(__dirname, 'files', part),
+      root,
+      { tmpl: '', name: there ?? name, distribution: distributionName(there ?? name) },
+      { overwriteStrategy: OverwriteStrategy.KeepExisting },
+    );
+  }
+  await trainingTargets(tree, { project: there ?? name, script: 'train.py' });
+  await formatFiles(tree);
+  return () => {
+    console.log(`\nTrain it:    npx nx run ${there ?? name}:remote-train`);
+    if (environment === 'uv')
+      console.log(`Pin first:   uv lock --project ${root}    (then what trains is what you tried)`);
+  };
+}
+
+/** A directory below the workspace's root, as Nx writes it. */
+function projectRoot(directory: string): string {
+  const root = posix.normalize(directory).replace(/\/+$/, '');
+  const odd = root.split('/').find((part) => !NAME.test(part));
+  if (root === '' || root === '.' || posix.isAbsolute(root) || odd !== undefined) {
+    throw new Problem('PROJECT_DIRECTORY', `${JSON.stringify(directory)} can't be the directory of a new project.`, {
+      next: 'Name one below the workspace, of letters, digits and . _ -, for instance models/foo.',
+    });
+  }
+  return root;
+}
+
+function detected(tree: Tree): 'uv' | 'none' {
+  const plugins = (readNxJson(tree)?.plugins ?? []).map((each) => (typeof each === 'string' ? each : each.plugin));
+  if (plugins.includes('@nxlv/python') && !tree.exists('poetry.lock')) return 'uv';
+  return tree.exists('uv.lock') ? 'uv' : 'none';
+}
+
+/** A name that pyproject.toml takes (PEP 503, normalised). */
+export function distributionName(name: string): string {
+  return name
+    .toLowerCase()
+    .replace(/[-_.]+/g, '-')
+    .replace(/^-+|-+$/g, '');
+}
