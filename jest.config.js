@@ -1,3 +1,5 @@
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+
 /** Unit and integration tests: `*.spec.ts` beside the code. The end-to-end suite has its own configuration in e2e/. */
 module.exports = {
   testEnvironment: 'node',

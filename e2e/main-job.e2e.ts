@@ -1,10 +1,13 @@
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { uvDirectory } from './witnesses/programs';
 
 const versions = (process.env.NX_EC2_E2E_NX ?? '23.2.1').split(',');
 const root = join(__dirname, '..');
+const uv = uvDirectory();
 
 describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => {
   const workspace = join(mkdtempSync(join(tmpdir(), 'nx-ec2-e2e-')), 'workspace');
@@ -18,7 +21,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
       env: environment,
       encoding: 'utf8',
     });
-    return { code: done.status, text: done.stdout + done.stderr };
+    return { code: done.status, text: stripVTControlCharacters(done.stdout + done.stderr) };
   };
   const write = (path: string, text: string) => writeFileSync(join(workspace, path), text);
   const train = (script: string, ...args: string[]) => {
@@ -109,14 +112,84 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(readdirSync(join(disk, 'root/runs'))).toHaveLength(requests);
   });
 
-  it('trains nothing anew for a README, a timeout or a test', () => {
+  it('trains nothing anew for a README, here or in a library, a timeout or a test', () => {
     write('digits/README.md', 'hello');
+    write('libs/dataset/README.md', 'hello');
+    write('digits/test_train.py', 'hello');
     const config = JSON.parse(readFileSync(join(workspace, 'digits/ec2.config.json'), 'utf8'));
     write('digits/ec2.config.json', JSON.stringify({ ...config, train: { ...config.train, timeout: '20m' } }));
     expect(nx('run', 'digits:remote-train').text).toMatch(
       /local cache|existing outputs|Nx read the output from the cache/,
     );
   });
+
+  it('finds affected what a library touched, and only that', () => {
+    execFileSync('git', ['add', '-A'], { cwd: workspace });
+    execFileSync('git', ['-c', 'user.name=e2e', '-c', 'user.email=e2e@localhost', 'commit', '-qm', 'before'], {
+      cwd: workspace,
+    });
+    write('libs/dataset/README.md', 'hello again');
+    expect(nx('affected', '-t', 'remote-train', '--base=HEAD').text).toMatch(
+      /No tasks were run|existing outputs|local cache|Nx read the output from the cache/,
+    );
+    const library = 'libs/dataset/dataset/__init__.py';
+    write(library, `${readFileSync(join(workspace, library), 'utf8')}\n# changed\n`);
+    const { code, text } = nx('affected', '-t', 'remote-train', '--base=HEAD');
+    expect(text).toMatch(/Training .*digits/);
+    expect(text).not.toContain('tides:');
+    expect(code).toBe(0);
+  });
+
+  it.each(['none', 'pip'])('scaffolds a project (Python tool: %s) that trains at once', (tool) => {
+    const made = nx('g', 'nx-ec2:training-project', `models/${tool}`, `--environment=${tool}`, '--no-interactive');
+    expect(made.text).toContain(`CREATE models/${tool}/train.py`);
+    expect(made.code).toBe(0);
+    const { code, text } = nx('run', `${tool}:remote-train`);
+    expect(text).toContain('epoch 10/10');
+    expect(code).toBe(0);
+    expect(
+      JSON.parse(readFileSync(join(workspace, `models/${tool}/artifacts/metrics.json`), 'utf8')).accuracy,
+    ).toBeGreaterThan(0.9);
+  });
+
+  it('adds targets to a project that is there, as the generator says it would', () => {
+    mkdirSync(join(workspace, 'plain/package'), { recursive: true });
+    write('plain/project.json', '{ "name": "plain" }');
+    write('plain/train.py', 'print("plainly trained")\n');
+    const files = () => readdirSync(join(workspace, 'plain')).sort();
+    expect(nx('g', 'nx-ec2:training-targets', 'plain', '--dry-run').text).toContain('CREATE plain/ec2.config.json');
+    expect(files()).not.toContain('ec2.config.json');
+    expect(nx('g', 'nx-ec2:training-targets', 'plain').code).toBe(0);
+    expect(nx('run', 'plain:remote-train').text).toContain('plainly trained');
+    expect(nx('g', 'nx-ec2:aws-setup', '--bucket=acme-training').text).toContain('aws cloudformation deploy');
+    expect(existsSync(join(workspace, 'aws/nx-ec2.template.json'))).toBe(true);
+  });
+
+  (uv ? it : it.skip)(
+    uv
+      ? 'trains with uv, a lock file, an editable library and git-ignored data, and again when the data changes'
+      : 'trains with uv (SKIPPED: uv is neither on the PATH nor to be had from an index)',
+    () => {
+      execFileSync('python3', ['tides/make_data.py'], { cwd: workspace });
+      const config = JSON.parse(readFileSync(join(workspace, 'tides/ec2.config.json'), 'utf8'));
+      // A login shell may know nothing of where this uv is, nor of the authorities and the index of this network.
+      const passed = Object.entries(process.env).filter(([name]) => /^(UV_|SSL_CERT_FILE$|https?_proxy$)/i.test(name));
+      const env = { ...Object.fromEntries(passed), PATH: `${uv}:/usr/bin:/bin`, UV_SYSTEM_CERTS: 'true' };
+      write('tides/ec2.config.json', JSON.stringify({ ...config, train: { ...config.train, env } }));
+      const first = nx('run', 'tides:remote-train');
+      expect(first.text).toContain('+ uv sync --frozen');
+      expect(first.text).toMatch(/error on held-out hours 0\.\d+ m/);
+      expect(first.code).toBe(0);
+      expect(nx('run', 'tides:remote-train').text).toMatch(
+        /local cache|existing outputs|Nx read the output from the cache/,
+      );
+      write(
+        'tides/data/tides.csv',
+        readFileSync(join(workspace, 'tides/data/tides.csv'), 'utf8').replace('\n8759,', '\n8759,9'),
+      );
+      expect(nx('run', 'tides:remote-train').text).toContain('Synced');
+    },
+  );
 
   it('fails as the training fails, with its last words', () => {
     const { code, text } = train('import sys\nprint("last words")\nsys.exit(3)\n');

@@ -1,4 +1,4 @@
-// npm test: unit and integration, the remote side, the end-to-end suite. NX_EC2_E2E_NX chooses the versions of Nx.
+// npm test: unit and integration, the remote side, the end-to-end suite with its witnesses. NX_EC2_E2E_NX chooses the versions of Nx.
 import { execFileSync } from 'node:child_process';
 
 const nx = process.env.NX_EC2_E2E_NX ?? '22.7.8,23.2.1,24.0.6';
@@ -8,6 +8,7 @@ try {
   run('build');
   run('test:unit');
   run('test:remote');
+  run('test:witnesses');
   run('test:e2e');
 } catch (error) {
   process.exitCode = error.status || 1;

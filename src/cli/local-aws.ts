@@ -1,5 +1,8 @@
 import { resolve } from 'node:path';
-import { startLocalAws } from '../local-aws/server';
+import { duration, size } from '../config/units';
+import { readFileSync } from 'node:fs';
+import type { Fault } from '../local-aws/faults';
+import { startLocalAws, type NetworkProfile } from '../local-aws/server';
 
 interface Options {
   port: string;
@@ -7,6 +10,9 @@ interface Options {
   region: string;
   bucket: string;
   instance: string;
+  boot: string;
+  faults?: string;
+  network?: string;
   json?: boolean;
 }
 
@@ -21,6 +27,9 @@ export async function localAws(options: Options): Promise<void> {
     region: options.region,
     buckets: [options.bucket],
     instances: [options.instance],
+    boot: unit(duration, options.boot, '--boot'),
+    faults: options.faults ? (JSON.parse(readFileSync(options.faults, 'utf8')) as Fault[]) : [],
+    network: profile(options.network),
   }).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'
       ? new Error(`port ${port} is taken: is local AWS running already? Choose another with --port.`)
@@ -38,4 +47,18 @@ export async function localAws(options: Options): Promise<void> {
   }
   const stop = () => void aws.close().then(() => process.exit(0));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
+}
+
+/** `50ms`, or `50ms,1MB`: round trip, bytes a second each way. */
+function profile(text: string | undefined): NetworkProfile {
+  if (text === undefined) return {};
+  const [roundTrip, rate] = text.split(',');
+  const bytes = rate === undefined ? undefined : unit(size, rate, '--network');
+  return { roundTrip: unit(duration, roundTrip, '--network'), upload: bytes, download: bytes };
+}
+
+function unit(schema: typeof duration, text: string, option: string): number {
+  const parsed = schema.safeParse(text);
+  if (!parsed.success) throw new Error(`${option}: ${text} ${parsed.error.issues[0].message}`);
+  return parsed.data;
 }

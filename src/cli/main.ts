@@ -13,6 +13,9 @@ program
   .option('--region <region>', 'its region', 'eu-west-1')
   .option('--bucket <name>', 'a bucket to make', 'nx-ec2-local')
   .option('--instance <name>', 'an instance to run', 'local')
+  .option('--boot <duration>', "from an instance's launch to its agent being online", '1s')
+  .option('--network <profile>', 'how far away it seems: round trip and bytes a second, e.g. 50ms,1MB')
+  .option('--faults <file>', 'what goes wrong: a JSON list, see docs/LOCAL-AWS.md')
   .option('--json', 'print one machine-readable line')
   .action(async (options) => (await import('./local-aws.js')).localAws(options));
 

@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+
 /** Who signs: what a signature is verified with, and what an answer says of the caller. */
 export interface Identity {
   accessKeyId: string;
@@ -5,6 +7,8 @@ export interface Identity {
   arn: string;
   /** Actions that are denied, e.g. `s3:ListBucket`. */
   deny?: string[];
+  /** Temporary credentials: the token that must come with each request, and when it ends, ms since the epoch. */
+  session?: { token: string; expires: number };
 }
 
 export const ACCOUNT = '000000000000';
@@ -15,3 +19,28 @@ export const LOCAL_IDENTITY: Identity = {
   secretAccessKey: 'local-aws-is-on-loopback-only-and-not-secret',
   arn: `arn:aws:iam::${ACCOUNT}:user/local`,
 };
+
+/** Everyone who may sign. Sessions are forgotten by a restart, which their callers see as a token that is not valid. */
+export class Identities {
+  private readonly known = new Map<string, Identity>();
+
+  constructor(identities: Identity[]) {
+    for (const each of identities) this.known.set(each.accessKeyId, each);
+  }
+
+  get(accessKeyId: string): Identity | undefined {
+    return this.known.get(accessKeyId);
+  }
+
+  /** @param seconds how long the session lives. */
+  assume(role: string, name: string, seconds: number): Identity & Required<Pick<Identity, 'session'>> {
+    const identity = {
+      accessKeyId: `ASIA${randomBytes(8).toString('hex').toUpperCase()}`,
+      secretAccessKey: randomBytes(30).toString('base64'),
+      arn: `${role.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/${name}`,
+      session: { token: randomBytes(120).toString('base64'), expires: Date.now() + seconds * 1000 },
+    };
+    this.known.set(identity.accessKeyId, identity);
+    return identity;
+  }
+}

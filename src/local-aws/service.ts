@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Identity } from './identity';
+import type { ChunkSigner } from './signature';
 
 export interface ServiceRequest {
   method: string;
@@ -7,17 +8,29 @@ export interface ServiceRequest {
   path: string;
   query: URLSearchParams;
   headers: IncomingHttpHeaders;
-  /** The body, decoded from any chunking and verified against its signature and checksums. */
+  /** As it came: S3 takes it out of its chunks and checks it. */
   body: Buffer;
   /** Null for an unsigned request: only a presigned form may come so. */
   identity: Identity | null;
+  /** For a body in signed chunks. */
+  signer?: ChunkSigner;
+  /** The region that the request was signed for. */
+  region?: string;
   requestId: string;
 }
 
 export interface ServiceResponse {
   status: number;
   headers?: Record<string, string>;
-  body?: Buffer | string;
+  body?: Buffer | string | FileRange;
+}
+
+/** A body that is read from a file as it is sent. */
+export interface FileRange {
+  file: string;
+  /** The first and the last byte. */
+  from: number;
+  to: number;
 }
 
 /** An error as AWS names it; each service renders it in its own protocol. */

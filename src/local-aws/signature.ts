@@ -1,6 +1,6 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Identity } from './identity';
+import type { Identities, Identity } from './identity';
 import { AwsError } from './service';
 
 /** What a request says of its signature: AWS Signature Version 4, in headers or in the query. */
@@ -12,6 +12,8 @@ export interface Claim {
   signedHeaders: string[];
   signature: string;
   timestamp: string;
+  /** The session's token, for temporary credentials. */
+  token?: string;
   /** Seconds that a presigned URL lives; undefined for a signed request. */
   expires?: number;
 }
@@ -31,6 +33,7 @@ export function readClaim(headers: IncomingHttpHeaders, query: URLSearchParams):
       signedHeaders: found[2].split(';'),
       signature: found[3],
       timestamp: String(headers['x-amz-date'] ?? ''),
+      token: headers['x-amz-security-token'] as string | undefined,
     };
   }
   if (query.get('X-Amz-Algorithm') === 'AWS4-HMAC-SHA256') {
@@ -39,6 +42,7 @@ export function readClaim(headers: IncomingHttpHeaders, query: URLSearchParams):
       signedHeaders: (query.get('X-Amz-SignedHeaders') ?? '').split(';'),
       signature: query.get('X-Amz-Signature') ?? '',
       timestamp: query.get('X-Amz-Date') ?? '',
+      token: query.get('X-Amz-Security-Token') ?? undefined,
       expires: Number(query.get('X-Amz-Expires')),
     };
   }
@@ -59,8 +63,8 @@ export function verifyClaim(
   identity: Identity | undefined,
   now: number,
 ): void {
-  if (!identity)
-    throw new AwsError('InvalidAccessKeyId', 'The AWS Access Key Id you provided does not exist in our records.', 403);
+  if (!identity) throw unknownKey(claim.service);
+  verifyToken(identity, claim.token, claim.service, now);
   const time = parseTimestamp(claim.timestamp);
   if (claim.expires === undefined) {
     if (Math.abs(now - time) > SKEW)
@@ -107,25 +111,75 @@ export function verifyClaim(
     ].join('\n');
     return same(hmac(signingKey(identity.secretAccessKey, claim), toSign).toString('hex'), claim.signature);
   });
-  if (!matches)
+  if (!matches) throw mismatch(claim.service);
+}
+
+const NOT_VALIDATED = 'AWS was not able to validate the provided access credentials';
+
+export function unknownKey(service: string): AwsError {
+  if (service === 'ec2') return new AwsError('AuthFailure', NOT_VALIDATED, 401);
+  if (service === 'ssm')
+    return new AwsError('UnrecognizedClientException', 'The security token included in the request is invalid.', 400);
+  if (service === 'sts')
+    return new AwsError('InvalidClientTokenId', 'The security token included in the request is invalid.', 403);
+  return new AwsError('InvalidAccessKeyId', 'The AWS Access Key Id you provided does not exist in our records.', 403);
+}
+
+/** What each service says of a signature that is not right. */
+export function mismatch(service: string): AwsError {
+  const text = 'The request signature we calculated does not match the signature you provided.';
+  if (service === 'ec2') return new AwsError('AuthFailure', NOT_VALIDATED, 401);
+  if (service === 'ssm') return new AwsError('InvalidSignatureException', text, 400);
+  return new AwsError('SignatureDoesNotMatch', text, 403);
+}
+
+/** Temporary credentials are worth nothing without their token, nor after its end. Each service has its own word for it. */
+export function verifyToken(identity: Identity, token: string | undefined, service: string, now: number): void {
+  if (identity.session?.token !== token)
     throw new AwsError(
-      'SignatureDoesNotMatch',
-      'The request signature we calculated does not match the signature you provided.',
-      403,
+      service === 's3' ? 'InvalidToken' : 'InvalidClientTokenId',
+      'The security token included in the request is invalid',
+      service === 's3' ? 400 : 403,
     );
+  if (identity.session && now > identity.session.expires) {
+    const code = { ssm: 'ExpiredTokenException', ec2: 'RequestExpired' }[service] ?? 'ExpiredToken';
+    throw new AwsError(code, 'The security token included in the request is expired', 400);
+  }
+}
+
+/** What the chunks of a body are signed with, one after the other (SigV4, chunked upload). */
+export interface ChunkSigner {
+  /** @returns the signature of a chunk, which the next one is chained to. */
+  chunk(data: Buffer): string;
+  trailer(lines: string): string;
+}
+
+export function chunkSigner(claim: Claim, identity: Identity): ChunkSigner {
+  const key = signingKey(identity.secretAccessKey, claim);
+  let previous = claim.signature;
+  const sign = (kind: string, ...hashes: string[]) =>
+    (previous = hmac(
+      key,
+      [
+        `AWS4-HMAC-SHA256-${kind}`,
+        claim.timestamp,
+        `${claim.date}/${claim.region}/${claim.service}/aws4_request`,
+        previous,
+        ...hashes,
+      ].join('\n'),
+    ).toString('hex'));
+  return {
+    chunk: (data) => sign('PAYLOAD', sha256(''), sha256(data)),
+    trailer: (lines) => sign('TRAILER', sha256(lines)),
+  };
 }
 
 /** Verifies the policy of a presigned form (S3 POST) and returns the signer's claim. */
-export function verifyForm(
-  fields: Map<string, string>,
-  identities: Map<string, Identity>,
-  size: number,
-  now: number,
-): Identity {
+export function verifyForm(fields: Map<string, string>, identities: Identities, size: number, now: number): Identity {
   const credential = scope(fields.get('x-amz-credential') ?? '////');
   const identity = identities.get(credential.accessKeyId);
-  if (!identity)
-    throw new AwsError('InvalidAccessKeyId', 'The AWS Access Key Id you provided does not exist in our records.', 403);
+  if (!identity) throw unknownKey('s3');
+  verifyToken(identity, fields.get('x-amz-security-token'), 's3', now);
   const encoded = fields.get('policy') ?? '';
   if (
     !same(
@@ -133,11 +187,7 @@ export function verifyForm(
       fields.get('x-amz-signature') ?? '',
     )
   ) {
-    throw new AwsError(
-      'SignatureDoesNotMatch',
-      'The request signature we calculated does not match the signature you provided.',
-      403,
-    );
+    throw mismatch('s3');
   }
   const policy = JSON.parse(Buffer.from(encoded, 'base64').toString()) as { expiration: string; conditions: unknown[] };
   if (now > Date.parse(policy.expiration))
@@ -191,7 +241,7 @@ function hmac(key: Buffer | string, data: string): Buffer {
   return createHmac('sha256', key).update(data).digest();
 }
 
-function sha256(data: string): string {
+function sha256(data: string | Buffer): string {
   return createHash('sha256').update(data).digest('hex');
 }
 

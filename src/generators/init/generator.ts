@@ -13,7 +13,11 @@ export default async function init(tree: Tree, options: InitGeneratorSchema): Pr
   const before = at < 0 ? undefined : plugins[at];
   const known = typeof before === 'object' ? { ...(before.options as object | undefined) } : {};
   const wanted = Object.entries({ region, bucket, instance }).filter(([key, value]) => value && !(key in known));
-  const entry = { ...(typeof before === 'object' ? before : {}), plugin: PLUGIN, options: { ...known, ...Object.fromEntries(wanted) } };
+  const entry = {
+    ...(typeof before === 'object' ? before : {}),
+    plugin: PLUGIN,
+    options: { ...known, ...Object.fromEntries(wanted) },
+  };
   if (at < 0) plugins.push(entry);
   else plugins[at] = entry;
   updateNxJson(tree, { ...nxJson, namedInputs: { training: TRAINING_INPUT, ...nxJson.namedInputs }, plugins });

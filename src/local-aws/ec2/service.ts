@@ -3,7 +3,7 @@ import type { Instances, LocalInstance } from '../instance/instances';
 import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 
 const NAMESPACE = 'http://ec2.amazonaws.com/doc/2016-11-15/';
-const CODES = { running: 16, terminated: 48, stopped: 80 };
+const CODES = { pending: 0, running: 16, terminated: 48, stopped: 80 };
 
 /** What is called of EC2, by its query protocol. */
 export class Ec2Service implements Service {
@@ -80,7 +80,7 @@ export class Ec2Service implements Service {
           `The instance '${each.id}' is not in a state from which it can be ${state}.`,
         );
       if (previous !== state) this.instances.change(each, state);
-      return `<item><instanceId>${each.id}</instanceId><currentState>${stateXml(each.state)}</currentState><previousState>${stateXml(previous)}</previousState></item>`;
+      return `<item><instanceId>${each.id}</instanceId><currentState>${stateXml(this.instances.state(each))}</currentState><previousState>${stateXml(previous)}</previousState></item>`;
     });
     return `<instancesSet>${rows.join('')}</instancesSet>`;
   }
@@ -93,7 +93,7 @@ export class Ec2Service implements Service {
       filters.push({ name: form.get(`Filter.${number}.Name`)!, values: list(form, `Filter.${number}.Value`) });
     return this.instances.all().filter((each) =>
       filters.every(({ name, values }) => {
-        if (name === 'instance-state-name') return values.includes(each.state);
+        if (name === 'instance-state-name') return values.includes(this.instances.state(each));
         if (name === 'instance-id') return values.includes(each.id);
         if (name.startsWith('tag:')) return values.includes(each.tags[name.slice(4)]);
         throw new AwsError('InvalidParameterValue', `The filter '${name}' is invalid`);
@@ -116,7 +116,7 @@ export class Ec2Service implements Service {
   private fields(instances: LocalInstance[]): string {
     const items = instances.map(
       (each) =>
-        `<item><instanceId>${each.id}</instanceId><imageId>${escapeXml(each.image)}</imageId><instanceState>${stateXml(each.state)}</instanceState><instanceType>${escapeXml(each.type)}</instanceType><launchTime>${new Date(each.launched).toISOString()}</launchTime><placement><availabilityZone>${this.region}a</availabilityZone></placement><tagSet>${Object.entries(
+        `<item><instanceId>${each.id}</instanceId><imageId>${escapeXml(each.image)}</imageId><instanceState>${stateXml(this.instances.state(each))}</instanceState><instanceType>${escapeXml(each.type)}</instanceType><launchTime>${new Date(each.launched).toISOString()}</launchTime><placement><availabilityZone>${this.region}a</availabilityZone></placement><tagSet>${Object.entries(
           each.tags,
         )
           .map(([key, value]) => `<item><key>${escapeXml(key)}</key><value>${escapeXml(value)}</value></item>`)

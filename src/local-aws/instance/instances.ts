@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export type InstanceState = 'running' | 'stopped' | 'terminated';
+export type InstanceState = 'pending' | 'running' | 'stopped' | 'terminated';
 
 export interface LocalInstance {
   id: string;
@@ -23,7 +23,11 @@ export const MARK = 'NX_EC2_LOCAL_INSTANCE';
 export class Instances {
   private readonly known = new Map<string, LocalInstance>();
 
-  constructor(private readonly directory: string) {
+  /** @param boot from a launch to the agent being online, ms; half of it the instance is pending. */
+  constructor(
+    private readonly directory: string,
+    private readonly boot: number,
+  ) {
     mkdirSync(directory, { recursive: true });
     const file = join(directory, 'instances.json');
     if (existsSync(file))
@@ -38,14 +42,31 @@ export class Instances {
     return this.known.get(id);
   }
 
-  launch(of: { type?: string; image?: string; tags?: Record<string, string>; clientToken?: string }): LocalInstance {
+  /** Its state as EC2 tells it at this moment. */
+  state({ state, launched }: LocalInstance): InstanceState {
+    return state === 'running' && Date.now() < launched + this.boot / 2 ? 'pending' : state;
+  }
+
+  /** Whether its agent takes commands. */
+  online(id: string): boolean {
+    const instance = this.known.get(id);
+    return instance?.state === 'running' && Date.now() >= instance.launched + this.boot;
+  }
+
+  launch(of: {
+    type?: string;
+    image?: string;
+    tags?: Record<string, string>;
+    clientToken?: string;
+    booted?: boolean;
+  }): LocalInstance {
     const instance: LocalInstance = {
       id: `i-${randomBytes(9).toString('hex').slice(0, 17)}`,
       state: 'running',
       type: of.type ?? 't3.micro',
       image: of.image ?? 'ami-00000000000000000',
       tags: of.tags ?? {},
-      launched: Date.now(),
+      launched: Date.now() - (of.booted ? this.boot : 0),
       clientToken: of.clientToken,
     };
     this.known.set(instance.id, instance);
@@ -56,8 +77,11 @@ export class Instances {
 
   /** Changes the state; whatever leaves `running` ends the instance's processes, and `terminated` takes its disk. */
   change(instance: LocalInstance, state: InstanceState): void {
-    if (instance.state === 'running') this.endProcesses(instance.id);
+    const before = instance.state;
+    // First the state: what its processes leave is not reported by an agent that is gone.
     instance.state = state;
+    if (before === 'running') this.endProcesses(instance.id);
+    if (state === 'running' && before !== 'running') instance.launched = Date.now();
     if (state === 'terminated') rmSync(this.disk(instance.id), { recursive: true, force: true });
     this.save();
   }

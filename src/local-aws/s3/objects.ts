@@ -1,5 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 export interface StoredObject {
@@ -23,7 +33,9 @@ export class Buckets {
   }
 
   names(): string[] {
-    return readdirSync(this.directory).sort();
+    return readdirSync(this.directory)
+      .filter((name) => !name.startsWith('.'))
+      .sort();
   }
 
   create(bucket: string): void {
@@ -39,27 +51,29 @@ export class Buckets {
     return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as StoredObject) : null;
   }
 
-  bytes(bucket: string, key: string): Buffer {
-    return readFileSync(this.path(bucket, key));
+  /** The file that holds the object's bytes. */
+  file(bucket: string, key: string): string {
+    return this.path(bucket, key);
   }
 
   put(
     bucket: string,
     key: string,
-    body: Buffer,
-    more: { contentType?: string; headers?: Record<string, string>; etag?: string },
+    body: Buffer | { files: string[] },
+    more: { contentType?: string; headers?: Record<string, string>; etag: string },
   ): StoredObject {
+    const path = this.path(bucket, key);
+    const beside = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+    if (Buffer.isBuffer(body)) writeFileSync(beside, body);
+    else for (const file of body.files) appendFileSync(beside, readFileSync(file));
     const object: StoredObject = {
       key,
-      etag: more.etag ?? `"${createHash('md5').update(body).digest('hex')}"`,
-      size: body.length,
+      etag: more.etag,
+      size: statSync(beside).size,
       modified: Date.now(),
       contentType: more.contentType ?? 'application/octet-stream',
       headers: more.headers ?? {},
     };
-    const path = this.path(bucket, key);
-    const beside = `${path}.${randomBytes(4).toString('hex')}.tmp`;
-    writeFileSync(beside, body);
     renameSync(beside, path);
     writeFileSync(beside, JSON.stringify(object));
     renameSync(beside, `${path}.json`);
@@ -81,4 +95,8 @@ export class Buckets {
   private path(bucket: string, key: string): string {
     return join(this.directory, bucket, createHash('sha256').update(key).digest('hex'));
   }
+}
+
+export function etagOf(body: Buffer): string {
+  return `"${createHash('md5').update(body).digest('hex')}"`;
 }

@@ -2,18 +2,25 @@ import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { crc32 } from 'node:zlib';
 import { AwsError } from '../service';
+import { mismatch, type ChunkSigner } from '../signature';
+import { crc32c, crc64Nvme } from './crc';
 
 /** A body as it was meant: out of `aws-chunked`, checked against the hash and the checksums that came with it. */
 export function decodePayload(
   headers: IncomingHttpHeaders,
   body: Buffer,
+  signer?: ChunkSigner,
 ): { body: Buffer; checksums: Record<string, string> } {
   const declared = String(headers['x-amz-content-sha256'] ?? '');
   const trailers: Record<string, string> = {};
   if (declared.startsWith('STREAMING-')) {
-    if (declared !== 'STREAMING-UNSIGNED-PAYLOAD-TRAILER')
+    const signed = /^STREAMING-AWS4-HMAC-SHA256-PAYLOAD(-TRAILER)?$/.test(declared);
+    if (!signed && declared !== 'STREAMING-UNSIGNED-PAYLOAD-TRAILER')
       throw new AwsError('NotImplemented', `Local AWS does not verify ${declared}.`, 501);
-    body = unchunk(body, trailers);
+    if (signed && !signer) throw new AwsError('AccessDenied', 'Access Denied', 403);
+    body = unchunk(body, trailers, signed ? signer : undefined);
+    if (Number(headers['x-amz-decoded-content-length'] ?? body.length) !== body.length)
+      throw new AwsError('IncompleteBody', 'You did not provide the number of bytes specified by the header', 400);
   } else if (/^[0-9a-f]{64}$/.test(declared) && createHash('sha256').update(body).digest('hex') !== declared) {
     throw new AwsError(
       'XAmzContentSHA256Mismatch',
@@ -45,27 +52,44 @@ const CHECKSUMS: Record<string, (body: Buffer) => string> = {
     value.writeUInt32BE(crc32(body));
     return value.toString('base64');
   },
+  'x-amz-checksum-crc32c': (body) => crc32c(body).toString('base64'),
+  'x-amz-checksum-crc64nvme': (body) => crc64Nvme(body).toString('base64'),
   'x-amz-checksum-sha1': (body) => createHash('sha1').update(body).digest('base64'),
   'x-amz-checksum-sha256': (body) => createHash('sha256').update(body).digest('base64'),
 };
 
-function unchunk(body: Buffer, trailers: Record<string, string>): Buffer {
+function unchunk(body: Buffer, trailers: Record<string, string>, signer?: ChunkSigner): Buffer {
   const parts: Buffer[] = [];
   let at = 0;
   for (;;) {
     const end = body.indexOf('\r\n', at);
-    if (end < 0) throw new AwsError('IncompleteBody', 'The request body terminated unexpectedly', 400);
-    const size = parseInt(body.toString('latin1', at, end), 16);
+    if (end < 0) throw incomplete();
+    const [length, extension = ''] = body.toString('latin1', at, end).split(';');
+    const size = parseInt(length, 16);
     at = end + 2;
+    if (!(at + size <= body.length)) throw incomplete();
+    const part = body.subarray(at, at + size);
+    if (signer && signer.chunk(part) !== extension.replace('chunk-signature=', '')) throw mismatch('s3');
     if (size === 0) break;
-    if (!(at + size <= body.length))
-      throw new AwsError('IncompleteBody', 'The request body terminated unexpectedly', 400);
-    parts.push(body.subarray(at, at + size));
+    parts.push(part);
     at += size + 2;
   }
-  for (const line of body.toString('latin1', at).split('\r\n')) {
+  const lines = body
+    .toString('latin1', at)
+    .split('\r\n')
+    .filter((line) => line.includes(':'));
+  for (const line of lines) {
     const colon = line.indexOf(':');
-    if (colon > 0) trailers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
+    trailers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
   }
+  const signature = trailers['x-amz-trailer-signature'];
+  if (signer && signature !== undefined) {
+    const signed = lines.filter((line) => !line.startsWith('x-amz-trailer-signature')).map((line) => `${line}\n`);
+    if (signer.trailer(signed.join('')) !== signature) throw mismatch('s3');
+  } else if (signer && lines.length) throw mismatch('s3');
   return Buffer.concat(parts);
+}
+
+function incomplete(): AwsError {
+  return new AwsError('IncompleteBody', 'The request body terminated unexpectedly', 400);
 }

@@ -1,35 +1,30 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import { XMLParser } from 'fast-xml-parser';
-import { ACCOUNT, type Identity } from '../identity';
+import { ACCOUNT, type Identities } from '../identity';
 import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { verifyForm } from '../signature';
 import { decodePayload } from './payload';
-import { Buckets, type StoredObject } from './objects';
+import { Buckets, etagOf, type StoredObject } from './objects';
+import { Uploads } from './uploads';
 
 const SMALLEST_PART = 5 * 1024 * 1024;
 const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
 /** Request headers that come back with the object. */
 const KEPT = /^(x-amz-meta-|x-amz-server-side-encryption|content-encoding|cache-control|content-disposition)/;
 
-interface Upload {
-  bucket: string;
-  key: string;
-  contentType?: string;
-  headers: Record<string, string>;
-  parts: Map<number, { etag: string; body: Buffer }>;
-}
-
-/** S3 as facts and the SDK have it, path style. Objects are on disk; a request's body is held in memory. */
+/** S3 as facts and the SDK have it, in both styles of address. Objects are on disk; the body of one request is held in memory. */
 export class S3Service implements Service {
   readonly buckets: Buckets;
-  private readonly uploads = new Map<string, Upload>();
+  private readonly uploads: Uploads;
 
   constructor(
     directory: string,
     private readonly region: string,
-    private readonly identities: Map<string, Identity>,
+    private readonly identities: Identities,
   ) {
     this.buckets = new Buckets(directory);
+    this.uploads = new Uploads(join(directory, '.uploads'));
   }
 
   error(error: AwsError, requestId: string): ServiceResponse {
@@ -41,13 +36,27 @@ export class S3Service implements Service {
   }
 
   async handle(request: ServiceRequest): Promise<ServiceResponse> {
-    const [, bucket, ...rest] = request.path.split('/');
-    const key = rest.join('/');
+    const { bucket, key } = address(request);
     if (!request.identity && !(request.method === 'POST' && key === ''))
       throw new AwsError('AccessDenied', 'Access Denied', 403);
     if (!bucket) return this.listBuckets();
     const owner = request.headers['x-amz-expected-bucket-owner'];
+    if (request.region && request.region !== this.region)
+      throw new AwsError(
+        'AuthorizationHeaderMalformed',
+        `The authorization header is malformed; the region '${request.region}' is wrong; expecting '${this.region}'`,
+        400,
+        { 'x-amz-bucket-region': this.region },
+      );
     if (request.method === 'PUT' && !key) {
+      if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket))
+        throw new AwsError('InvalidBucketName', 'The specified bucket is not valid.');
+      if (this.buckets.exists(bucket))
+        throw new AwsError(
+          'BucketAlreadyOwnedByYou',
+          'Your previous request to create the named bucket succeeded and you already own it.',
+          409,
+        );
       this.buckets.create(bucket);
       return { status: 200, headers: { location: `/${bucket}` } };
     }
@@ -69,15 +78,17 @@ export class S3Service implements Service {
     }
     if (method === 'GET' && query.has('location'))
       return xml(`<LocationConstraint xmlns="${NAMESPACE}">${this.region}</LocationConstraint>`);
+    if (method === 'GET' && query.has('uploads')) return this.listUploads(bucket);
     if (method === 'GET') return this.listObjects(request, bucket);
     throw new AwsError('MethodNotAllowed', 'The specified method is not allowed against this resource.', 405);
   }
 
   private async object(request: ServiceRequest, bucket: string, key: string): Promise<ServiceResponse> {
     const { method, query } = request;
+    if (method === 'GET' && query.has('uploadId')) return this.listParts(request, bucket, key);
     if (method === 'GET' || method === 'HEAD') return this.get(request, bucket, key);
     if (method === 'DELETE' && query.has('uploadId')) {
-      if (!this.uploads.delete(query.get('uploadId')!)) throw noUpload();
+      this.uploads.remove(this.uploads.find(query.get('uploadId')!, bucket, key));
       return { status: 204 };
     }
     if (method === 'DELETE') {
@@ -86,13 +97,15 @@ export class S3Service implements Service {
     }
     if (method === 'POST' && query.has('uploads')) return this.createUpload(request, bucket, key);
     if (method === 'POST' && query.has('uploadId')) return this.completeUpload(request, bucket, key);
-    if (method === 'PUT' && query.has('uploadId')) return this.putPart(request);
+    if (method === 'PUT' && query.has('uploadId')) return this.putPart(request, bucket, key);
+    if (method === 'PUT' && request.headers['x-amz-copy-source']) return this.copy(request, bucket, key);
     if (method === 'PUT') {
-      const { body, checksums } = decodePayload(request.headers, request.body);
+      const { body, checksums } = decodePayload(request.headers, request.body, request.signer);
       this.checkConditions(request, this.buckets.head(bucket, key));
       const stored = this.buckets.put(bucket, key, body, {
         contentType: request.headers['content-type'],
         headers: { ...kept(request), ...checksums },
+        etag: etagOf(body),
       });
       return { status: 200, headers: { etag: stored.etag, ...stored.headers } };
     }
@@ -119,8 +132,14 @@ export class S3Service implements Service {
       'accept-ranges': 'bytes',
     };
     const range = /^bytes=(\d*)-(\d*)$/.exec(String(request.headers.range ?? ''));
-    const bytes = request.method === 'HEAD' ? undefined : this.buckets.bytes(bucket, key);
-    if (!range) return { status: 200, headers: { ...headers, 'content-length': String(object.size) }, body: bytes };
+    const body = (from: number, to: number) =>
+      request.method === 'HEAD' || to < from ? undefined : { file: this.buckets.file(bucket, key), from, to };
+    if (!range)
+      return {
+        status: 200,
+        headers: { ...headers, 'content-length': String(object.size) },
+        body: body(0, object.size - 1),
+      };
     const from = range[1] ? Number(range[1]) : Math.max(0, object.size - Number(range[2]));
     const to = range[1] && range[2] ? Math.min(Number(range[2]), object.size - 1) : object.size - 1;
     if (from > to) throw new AwsError('InvalidRange', 'The requested range is not satisfiable', 416);
@@ -132,7 +151,7 @@ export class S3Service implements Service {
         'content-length': String(to - from + 1),
         'content-range': `bytes ${from}-${to}/${object.size}`,
       },
-      body: bytes?.subarray(from, to + 1),
+      body: body(from, to),
     };
   }
 
@@ -143,36 +162,77 @@ export class S3Service implements Service {
     if (match && existing!.etag !== match) throw preconditionFailed();
   }
 
+  private copy(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
+    const source = decodeURIComponent(String(request.headers['x-amz-copy-source']).split('?')[0]).replace(/^\//, '');
+    const [from, ...rest] = source.split('/');
+    const object = this.buckets.exists(from) ? this.buckets.head(from, rest.join('/')) : null;
+    if (!object) throw new AwsError('NoSuchKey', 'The specified key does not exist.', 404);
+    this.checkConditions(request, this.buckets.head(bucket, key));
+    const replaced = request.headers['x-amz-metadata-directive'] === 'REPLACE';
+    const copied = this.buckets.put(
+      bucket,
+      key,
+      { files: [this.buckets.file(from, object.key)] },
+      {
+        contentType: replaced ? request.headers['content-type'] : object.contentType,
+        headers: replaced ? kept(request) : object.headers,
+        etag: object.etag,
+      },
+    );
+    return xml(
+      `<CopyObjectResult xmlns="${NAMESPACE}"><LastModified>${new Date(copied.modified).toISOString()}</LastModified><ETag>${escapeXml(copied.etag)}</ETag></CopyObjectResult>`,
+    );
+  }
+
   private createUpload(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
-    const id = randomBytes(16).toString('hex');
-    this.uploads.set(id, {
+    const { id } = this.uploads.create({
       bucket,
       key,
       contentType: request.headers['content-type'],
       headers: kept(request),
-      parts: new Map(),
     });
     return xml(
       `<InitiateMultipartUploadResult xmlns="${NAMESPACE}"><Bucket>${bucket}</Bucket><Key>${escapeXml(key)}</Key><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`,
     );
   }
 
-  private putPart(request: ServiceRequest): ServiceResponse {
-    const upload = this.uploads.get(request.query.get('uploadId')!);
-    if (!upload) throw noUpload();
+  private putPart(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
+    const upload = this.uploads.find(request.query.get('uploadId')!, bucket, key);
     const number = Number(request.query.get('partNumber'));
-    if (!(number >= 1 && number <= 10_000))
+    if (!(Number.isInteger(number) && number >= 1 && number <= 10_000))
       throw new AwsError('InvalidArgument', 'Part number must be an integer between 1 and 10000, inclusive');
-    const { body, checksums } = decodePayload(request.headers, request.body);
-    const etag = `"${createHash('md5').update(body).digest('hex')}"`;
-    upload.parts.set(number, { etag, body });
-    return { status: 200, headers: { etag, ...checksums } };
+    const { body, checksums } = decodePayload(request.headers, request.body, request.signer);
+    return { status: 200, headers: { etag: this.uploads.put(upload, number, body), ...checksums } };
+  }
+
+  private listParts(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
+    const upload = this.uploads.find(request.query.get('uploadId')!, bucket, key);
+    const parts = this.uploads
+      .parts(upload)
+      .map(
+        ({ number, etag, size }) =>
+          `<Part><PartNumber>${number}</PartNumber><ETag>${escapeXml(etag)}</ETag><Size>${size}</Size><LastModified>${new Date(upload.initiated).toISOString()}</LastModified></Part>`,
+      );
+    return xml(
+      `<ListPartsResult xmlns="${NAMESPACE}"><Bucket>${bucket}</Bucket><Key>${escapeXml(key)}</Key><UploadId>${upload.id}</UploadId><IsTruncated>false</IsTruncated>${parts.join('')}</ListPartsResult>`,
+    );
+  }
+
+  private listUploads(bucket: string): ServiceResponse {
+    const uploads = this.uploads
+      .all(bucket)
+      .map(
+        ({ key, id, initiated }) =>
+          `<Upload><Key>${escapeXml(key)}</Key><UploadId>${id}</UploadId><Initiated>${new Date(initiated).toISOString()}</Initiated><StorageClass>STANDARD</StorageClass></Upload>`,
+      );
+    return xml(
+      `<ListMultipartUploadsResult xmlns="${NAMESPACE}"><Bucket>${bucket}</Bucket><IsTruncated>false</IsTruncated>${uploads.join('')}</ListMultipartUploadsResult>`,
+    );
   }
 
   private completeUpload(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
-    const id = request.query.get('uploadId')!;
-    const upload = this.uploads.get(id);
-    if (!upload) throw noUpload();
+    const upload = this.uploads.find(request.query.get('uploadId')!, bucket, key);
+    const there = new Map(this.uploads.parts(upload).map((part) => [part.number, part]));
     const parsed = parseXml(request.body) as {
       CompleteMultipartUpload?: {
         Part?: { PartNumber: number; ETag: string } | { PartNumber: number; ETag: string }[];
@@ -180,12 +240,12 @@ export class S3Service implements Service {
     };
     const listed = [parsed.CompleteMultipartUpload?.Part ?? []].flat();
     const parts = listed.map(({ PartNumber, ETag }, index) => {
-      const part = upload.parts.get(Number(PartNumber));
+      const part = there.get(Number(PartNumber));
       if (!part || part.etag.replace(/"/g, '') !== String(ETag).replace(/"|&quot;/g, ''))
         throw new AwsError('InvalidPart', 'One or more of the specified parts could not be found.');
       if (index && Number(PartNumber) <= Number(listed[index - 1].PartNumber))
         throw new AwsError('InvalidPartOrder', 'The list of parts was not in ascending order.');
-      if (index < listed.length - 1 && part.body.length < SMALLEST_PART)
+      if (index < listed.length - 1 && part.size < SMALLEST_PART)
         throw new AwsError('EntityTooSmall', 'Your proposed upload is smaller than the minimum allowed size');
       return part;
     });
@@ -193,12 +253,17 @@ export class S3Service implements Service {
     this.checkConditions(request, this.buckets.head(bucket, key));
     const digests = Buffer.concat(parts.map(({ etag }) => Buffer.from(etag.replace(/"/g, ''), 'hex')));
     const etag = `"${createHash('md5').update(digests).digest('hex')}-${parts.length}"`;
-    this.buckets.put(bucket, key, Buffer.concat(parts.map(({ body }) => body)), {
-      contentType: upload.contentType,
-      headers: upload.headers,
-      etag,
-    });
-    this.uploads.delete(id);
+    this.buckets.put(
+      bucket,
+      key,
+      { files: parts.map(({ file }) => file) },
+      {
+        contentType: upload.contentType,
+        headers: upload.headers,
+        etag,
+      },
+    );
+    this.uploads.remove(upload);
     return xml(
       `<CompleteMultipartUploadResult xmlns="${NAMESPACE}"><Bucket>${bucket}</Bucket><Key>${escapeXml(key)}</Key><ETag>${escapeXml(etag)}</ETag></CompleteMultipartUploadResult>`,
     );
@@ -212,12 +277,16 @@ export class S3Service implements Service {
     verifyForm(fields, this.identities, file.length, Date.now());
     const key = fields.get('key')!;
     const headers = Object.fromEntries([...fields].filter(([name]) => KEPT.test(name)));
-    const stored = this.buckets.put(bucket, key, file, { contentType: fields.get('content-type'), headers });
+    const stored = this.buckets.put(bucket, key, file, {
+      contentType: fields.get('content-type'),
+      headers,
+      etag: etagOf(file),
+    });
     return { status: 204, headers: { etag: stored.etag } };
   }
 
   private deleteObjects(request: ServiceRequest, bucket: string): ServiceResponse {
-    const { body } = decodePayload(request.headers, request.body);
+    const { body } = decodePayload(request.headers, request.body, request.signer);
     const parsed = parseXml(body) as { Delete?: { Object?: { Key: string } | { Key: string }[] } };
     const keys = [parsed.Delete?.Object ?? []].flat().map(({ Key }) => String(Key));
     for (const key of keys) this.buckets.delete(bucket, key);
@@ -275,6 +344,14 @@ export class S3Service implements Service {
   }
 }
 
+/** The bucket and the key of a request: in its path, or the bucket in its host (`bucket.localhost`, `bucket.s3.localhost`). */
+function address({ path, headers }: ServiceRequest): { bucket: string; key: string } {
+  const host = /^(.+?)(?:\.s3)?\.localhost(?::\d+)?$/.exec(String(headers.host ?? ''))?.[1];
+  if (host && host !== 's3') return { bucket: host, key: path.slice(1) };
+  const [, bucket, ...rest] = path.split('/');
+  return { bucket, key: rest.join('/') };
+}
+
 function kept(request: ServiceRequest): Record<string, string> {
   return Object.fromEntries(
     Object.entries(request.headers).flatMap(([name, value]) =>
@@ -285,10 +362,6 @@ function kept(request: ServiceRequest): Record<string, string> {
 
 function preconditionFailed(): AwsError {
   return new AwsError('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold', 412);
-}
-
-function noUpload(): AwsError {
-  return new AwsError('NoSuchUpload', 'The specified multipart upload does not exist.', 404);
 }
 
 function xml(body: string): ServiceResponse {

@@ -16,9 +16,13 @@ export interface Invocation {
   stdout: string;
   stderr: string;
   requested: number;
+  /** Seconds. */
+  deliveryTimeout: number;
   ended?: number;
 }
 
+/** The exit code that asks for a reboot. */
+const REBOOT = 194;
 const RUNNING = 5;
 const BUFFERED = 5;
 const OUTPUT_LIMIT = 24_000;
@@ -60,10 +64,18 @@ export class Agent {
     if (invocation.status === 'Pending') end(invocation, 'Cancelled', 'Cancelled', -1, '', '');
   }
 
+  /** An instance that is gone says nothing more: its commands stay in progress until the delivery timeout. */
+  expire(invocation: Invocation): void {
+    if (invocation.ended || this.instances.online(invocation.instance)) return;
+    const waited = Date.now() - invocation.requested;
+    const seconds = invocation.deliveryTimeout + (invocation.status === 'Pending' ? 0 : invocation.executionTimeout);
+    if (waited > seconds * 1000) end(invocation, 'TimedOut', 'Delivery Timed Out', -1, '', '');
+  }
+
   private next(queue: { running: number; waiting: Invocation[] }): void {
-    if (queue.running >= RUNNING) return;
-    const invocation = queue.waiting.shift();
-    if (!invocation) return;
+    if (queue.running >= RUNNING || queue.waiting.length === 0) return;
+    if (this.instances.get(queue.waiting[0].instance)?.state !== 'running') return;
+    const invocation = queue.waiting.shift()!;
     queue.running++;
     this.run(invocation, () => {
       queue.running--;
@@ -71,7 +83,7 @@ export class Agent {
     });
   }
 
-  private run(invocation: Invocation, done: () => void): void {
+  private run(invocation: Invocation, done: () => void, before = { stdout: '', stderr: '' }): void {
     const disk = this.instances.disk(invocation.instance);
     const home = join(disk, 'ssm', invocation.commandId);
     mkdirSync(home, { recursive: true });
@@ -110,12 +122,18 @@ export class Agent {
       }
     };
     const timer = setTimeout(() => kill('timeout'), invocation.executionTimeout * 1000);
+    timer.unref();
     this.stops.set(invocation, () => kill('cancel'));
     // 'close', not 'exit': a background child that holds stdout keeps the command going.
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       this.stops.delete(invocation);
-      report(invocation, signal ? 137 : (code ?? 1), killed, stdout.text(), stderr.text());
+      // The agent of an instance that is gone reports nothing.
+      if (this.instances.get(invocation.instance)?.state === 'running') {
+        const texts = [before.stdout + stdout.text(), before.stderr + stderr.text()] as const;
+        if (code === REBOOT && !killed) return this.reboot(invocation, done, { stdout: texts[0], stderr: texts[1] });
+        report(invocation, signal ? 137 : (code ?? 1), killed, ...texts);
+      }
       done();
     });
     child.on('error', (error) => {
@@ -123,6 +141,12 @@ export class Agent {
       end(invocation, 'Failed', 'Failed', 1, '', `failed to run commands: ${error.message}`);
       done();
     });
+  }
+
+  /** Exit 194: the instance boots again, which ends all its processes, and the whole script runs once more. */
+  private reboot(invocation: Invocation, done: () => void, before: { stdout: string; stderr: string }): void {
+    this.instances.endProcesses(invocation.instance);
+    setImmediate(() => this.run(invocation, done, before));
   }
 }
 
@@ -138,7 +162,9 @@ function report(
   if (killed === 'cancel') return end(invocation, 'Cancelled', 'Cancelled', 137, stdout, stderr);
   if (killed === 'timeout' || code === 137)
     return end(invocation, 'TimedOut', 'Execution Timed Out', 137, stdout, stderr);
-  if (code === 0 || code === 168) return end(invocation, 'Success', 'Success', code, stdout, stderr);
+  if (code === 0) return end(invocation, 'Success', 'Success', code, stdout, stderr);
+  if (code === 168) return end(invocation, 'Success', 'Success', code, `${stdout}\nStep exited with code 168.`, stderr);
+  if (code === 169) return end(invocation, 'Failed', 'Failed', code, `${stdout}\nStep exited with code 169.`, stderr);
   end(invocation, 'Failed', 'Failed', code, stdout, `${stderr}failed to run commands: exit status ${code}`);
 }
 

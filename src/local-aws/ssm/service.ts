@@ -27,7 +27,7 @@ export class SsmService implements Service {
       DescribeInstanceInformation: (input) => this.describe(input),
       GetConnectionStatus: (input) => ({
         Target: input.Target,
-        Status: this.instances.get(String(input.Target))?.state === 'running' ? 'connected' : 'notconnected',
+        Status: this.instances.online(String(input.Target)) ? 'connected' : 'notconnected',
       }),
     };
   }
@@ -67,7 +67,7 @@ export class SsmService implements Service {
         "Value at 'timeoutSeconds' failed to satisfy constraint: Member must be between 30 and 2592000",
       );
     const ids = this.targets(input);
-    const offline = ids.filter((id) => this.instances.get(id)?.state !== 'running');
+    const offline = ids.filter((id) => !this.instances.online(id));
     if (offline.length || !ids.length)
       throw new AwsError(
         'InvalidInstanceId',
@@ -90,6 +90,7 @@ export class SsmService implements Service {
         stdout: '',
         stderr: '',
         requested: Date.now(),
+        deliveryTimeout: timeout ?? 3600,
       };
       this.invocations.push(invocation);
       // {{ssm:NAME}} is resolved by the agent; a name that is not there fails the whole document with no output.
@@ -115,8 +116,8 @@ export class SsmService implements Service {
     return this.instances
       .all()
       .filter(
-        ({ state, tags, id }) =>
-          state === 'running' &&
+        ({ tags, id }) =>
+          this.instances.online(id) &&
           targets.length > 0 &&
           targets.every(({ Key, Values }) =>
             Key === 'InstanceIds' ? Values.includes(id) : Values.includes(tags[Key.replace(/^tag:/, '')]),
@@ -129,6 +130,7 @@ export class SsmService implements Service {
     const found = this.invocations.find(
       ({ commandId, instance }) => commandId === input.CommandId && instance === input.InstanceId,
     );
+    if (found) this.agent.expire(found);
     if (!found)
       throw new AwsError(
         'InvocationDoesNotExist',
@@ -155,6 +157,7 @@ export class SsmService implements Service {
       ({ commandId, instance }) =>
         (!input.CommandId || commandId === input.CommandId) && (!input.InstanceId || instance === input.InstanceId),
     );
+    for (const each of found) this.agent.expire(each);
     return {
       CommandInvocations: found.map((each) => ({
         CommandId: each.commandId,
@@ -191,7 +194,7 @@ export class SsmService implements Service {
     const wanted = filters.find(({ Key }) => Key === 'InstanceIds')?.Values;
     const list = this.instances
       .all()
-      .filter(({ state, id }) => state === 'running' && (!wanted || wanted.includes(id)))
+      .filter(({ id }) => this.instances.online(id) && (!wanted || wanted.includes(id)))
       .map(({ id }) => ({
         InstanceId: id,
         PingStatus: 'Online',

@@ -1,0 +1,32 @@
+// Installs other people's programs (boto3, moto, cfn-lint, uv) into .cache/witnesses, for the tests that hold ours against them.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const list = join(root, 'e2e/witnesses/requirements.txt');
+const home = join(root, '.cache/witnesses');
+const complete = join(home, 'complete');
+const wanted = readFileSync(list, 'utf8');
+
+if (!existsSync(complete) || readFileSync(complete, 'utf8') !== wanted) {
+  rmSync(home, { recursive: true, force: true });
+  console.log('Installing boto3, moto, cfn-lint and uv into .cache/witnesses …');
+  const run = (command, ...args) => {
+    const { status, stderr, error } = spawnSync(command, args, { encoding: 'utf8' });
+    if (status !== 0) throw new Error(stderr?.trim().split('\n').pop() || String(error ?? status));
+  };
+  try {
+    run('python3', '-m', 'venv', home);
+    run(join(home, 'bin/pip'), 'install', '--quiet', '--disable-pip-version-check', '-r', list);
+    writeFileSync(complete, wanted);
+  } catch (error) {
+    console.warn(`They can't be installed here, so the tests that need them are skipped: ${error.message}`);
+  }
+}
+const aws = spawnSync('aws', ['--version']).status === 0;
+if (process.env.NX_EC2_REQUIRE_WITNESS && !existsSync(complete) && !aws) {
+  console.error('No other client is here to hold local AWS against: neither boto3 nor the AWS CLI.');
+  process.exit(1);
+}

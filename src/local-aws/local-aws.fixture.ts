@@ -1,0 +1,55 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { EC2Client } from '@aws-sdk/client-ec2';
+import { S3Client } from '@aws-sdk/client-s3';
+import { SSMClient } from '@aws-sdk/client-ssm';
+import { STSClient } from '@aws-sdk/client-sts';
+import { LOCAL_IDENTITY } from './identity';
+import { startLocalAws, type LocalAws, type LocalAwsOptions } from './server';
+
+export interface Fixture {
+  aws: LocalAws;
+  directory: string;
+  clientOptions: { endpoint: string; region: string; credentials: typeof LOCAL_IDENTITY; maxAttempts: number };
+  s3: S3Client;
+  ssm: SSMClient;
+  ec2: EC2Client;
+  sts: STSClient;
+  close(): Promise<void>;
+}
+
+/** Local AWS in a directory of its own, with the SDK's clients on it. */
+export async function startFixture(options: Partial<LocalAwsOptions> = {}): Promise<Fixture> {
+  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'nx-ec2-local-'));
+  const aws = await startLocalAws({ buckets: ['bucket'], instances: ['box'], ...options, directory });
+  const clientOptions = { endpoint: aws.url, region: 'eu-west-1', credentials: LOCAL_IDENTITY, maxAttempts: 1 };
+  const clients = {
+    s3: new S3Client({ ...clientOptions, forcePathStyle: true }),
+    ssm: new SSMClient(clientOptions),
+    ec2: new EC2Client(clientOptions),
+    sts: new STSClient(clientOptions),
+  };
+  return {
+    aws,
+    directory,
+    clientOptions,
+    ...clients,
+    close: async () => {
+      for (const client of Object.values(clients)) client.destroy();
+      await aws.close();
+      if (!options.directory) rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** `Code status` of what AWS refused, or null where it did not. */
+export async function refusal(promise: Promise<unknown>): Promise<string | null> {
+  try {
+    await promise;
+    return null;
+  } catch (error) {
+    const { name, $metadata } = error as { name: string; $metadata?: { httpStatusCode?: number } };
+    return `${name} ${$metadata?.httpStatusCode}`;
+  }
+}

@@ -1,0 +1,203 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  RunInstancesCommand,
+  StartInstancesCommand,
+  StopInstancesCommand,
+  TerminateInstancesCommand,
+} from '@aws-sdk/client-ec2';
+import {
+  CancelCommandCommand,
+  DescribeInstanceInformationCommand,
+  GetCommandInvocationCommand,
+  GetConnectionStatusCommand,
+  ListCommandInvocationsCommand,
+  SendCommandCommand,
+  type GetCommandInvocationCommandOutput,
+} from '@aws-sdk/client-ssm';
+import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
+
+const DocumentName = 'AWS-RunShellScript';
+
+describe('Run Command', () => {
+  let at: Fixture;
+  let box: string;
+  beforeAll(async () => {
+    at = await startFixture();
+    box = at.aws.named.get('box')!.id;
+  });
+  afterAll(() => at.close());
+
+  const send = async (script: string, more: Record<string, unknown> = {}, instance = box) => {
+    const { Parameters, ...input } = more;
+    const sent = await at.ssm.send(
+      new SendCommandCommand({
+        InstanceIds: [instance],
+        DocumentName,
+        Parameters: { commands: [script], ...(Parameters as object) },
+        ...input,
+      }),
+    );
+    return sent.Command!.CommandId!;
+  };
+  const look = (CommandId: string, instance = box) =>
+    at.ssm.send(new GetCommandInvocationCommand({ CommandId, InstanceId: instance }));
+  const ended = async (id: string): Promise<GetCommandInvocationCommandOutput> => {
+    for (;;) {
+      const seen = await look(id);
+      if (!['Pending', 'InProgress', 'Cancelling'].includes(seen.Status!)) return seen;
+      await sleep(20);
+    }
+  };
+  const run = async (script: string, more?: Record<string, unknown>) => ended(await send(script, more));
+
+  it('is a script of sh, with no HOME, from /dev/null, in a directory that is not ours', async () => {
+    const { StandardOutputContent: out } = await run(
+      'echo "$0"; echo "home=${HOME-unset} user=${USER-unset} shell=${SHELL-unset}"; pwd; readlink /proc/self/fd/0; echo "id=$AWS_SSM_INSTANCE_ID"; [ -n "$SSM_COMMAND_ID" ] && echo known',
+    );
+    const lines = out!.trimEnd().split('\n');
+    expect(lines[0]).toMatch(/_script\.sh$/);
+    expect(lines.slice(1)).toEqual([
+      'home=unset user=unset shell=unset',
+      '/usr/bin',
+      '/dev/null',
+      `id=${box}`,
+      'known',
+    ]);
+  });
+
+  it.each([
+    [0, 'Success', 0],
+    [3, 'Failed', 3],
+    [137, 'TimedOut', 137],
+    [168, 'Success', 168],
+    [169, 'Failed', 169],
+  ])('reports exit %i as %s', async (code, status, reported) => {
+    const seen = await run(`echo out; exit ${code}`);
+    expect([seen.Status, seen.ResponseCode]).toEqual([status, reported]);
+    expect(seen.StandardOutputContent).toMatch(code === 168 || code === 169 ? /^out\n[^]+/ : /^out\n$/);
+    if (code === 3) expect(seen.StandardErrorContent).toContain('failed to run commands: exit status 3');
+  });
+
+  it('takes the last exit code, since there is no set -e', async () => {
+    expect(await run('false\ntrue')).toMatchObject({ Status: 'Success' });
+  });
+
+  it('runs the whole script again after exit 194', async () => {
+    const mark = `${at.directory}/rebooted`;
+    const seen = await run(`echo once; [ -e ${mark} ] && exit 0; touch ${mark}; exit 194`);
+    expect(seen).toMatchObject({ Status: 'Success', StandardOutputContent: 'once\nonce\n' });
+  });
+
+  it('cuts each stream by bytes and says so', async () => {
+    const seen = await run("head -c 30000 /dev/zero | tr '\\0' a; head -c 30000 /dev/zero | tr '\\0' b >&2");
+    expect(seen.StandardOutputContent).toHaveLength(24_000);
+    expect(seen.StandardOutputContent).toMatch(/a--output truncated--$/);
+    expect(seen.StandardErrorContent).toHaveLength(8_000);
+  });
+
+  it('never ends where its reply would be over 120,000 bytes', async () => {
+    const id = await send("head -c 24000 /dev/zero | tr '\\0' '\\033'");
+    await sleep(600);
+    expect(await look(id)).toMatchObject({ Status: 'InProgress', StandardOutputContent: '' });
+  });
+
+  it('shows nothing while it runs', async () => {
+    const id = await send('echo early; sleep 1');
+    await sleep(400);
+    expect(await look(id)).toMatchObject({ Status: 'InProgress', ResponseCode: -1, StandardOutputContent: '' });
+    expect((await ended(id)).StandardOutputContent).toBe('early\n');
+  });
+
+  it('waits for a child that holds its output, and for none that does not', async () => {
+    const begun = Date.now();
+    await run('sleep 1 &');
+    expect(Date.now() - begun).toBeGreaterThanOrEqual(1000);
+    const id = await send('setsid sleep 30 >/dev/null 2>&1 </dev/null & echo gone');
+    expect(await ended(id)).toMatchObject({ Status: 'Success', StandardOutputContent: 'gone\n' });
+  });
+
+  it('is killed at its time limit with no last word, and keeps what it wrote', async () => {
+    const seen = await run('trap "echo trapped" TERM; echo before; sleep 20', {
+      Parameters: { executionTimeout: ['5'] },
+    });
+    expect(seen).toMatchObject({ Status: 'TimedOut', ResponseCode: 137, StandardOutputContent: 'before\n' });
+  }, 20_000);
+
+  it('is killed when it is cancelled', async () => {
+    const id = await send('echo before; sleep 20');
+    while ((await look(id)).Status !== 'InProgress') await sleep(20);
+    await sleep(100);
+    await at.ssm.send(new CancelCommandCommand({ CommandId: id }));
+    expect(await ended(id)).toMatchObject({ Status: 'Cancelled', StandardOutputContent: 'before\n' });
+  });
+
+  it('fails without a word where {{ssm:…}} names nothing, and leaves other braces alone', async () => {
+    expect(await run('echo {{ssm:nothing}}')).toMatchObject({ Status: 'Failed', StandardOutputContent: '' });
+    expect(await run("echo '{{ commands }} $$'")).toMatchObject({ StandardOutputContent: '{{ commands }} $$\n' });
+  });
+
+  it('runs five, keeps five, and drops the next', async () => {
+    const other = (await launch()).id;
+    const ids: string[] = [];
+    for (let count = 0; count < 11; count++) ids.push(await send('sleep 20', {}, other));
+    await sleep(300);
+    const states = await Promise.all(ids.map(async (id) => (await look(id, other)).Status));
+    expect(states).toEqual([...Array(5).fill('InProgress'), ...Array(5).fill('Pending'), 'Failed']);
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [other] }));
+    // What ran on an instance that is gone stays as it was.
+    await sleep(200);
+    expect((await look(ids[0], other)).Status).toBe('InProgress');
+  });
+
+  it('is refused before the agent is online and after the instance is gone', async () => {
+    const slow = await startFixture({ boot: 400 });
+    const launched = await slow.ec2.send(new RunInstancesCommand({ ImageId: 'ami-1', MinCount: 1, MaxCount: 1 }));
+    const { InstanceId, State } = launched.Instances![0];
+    const command = () =>
+      slow.ssm.send(
+        new SendCommandCommand({ InstanceIds: [InstanceId!], DocumentName, Parameters: { commands: ['true'] } }),
+      );
+    const pings = async () => {
+      const { InstanceInformationList } = await slow.ssm.send(
+        new DescribeInstanceInformationCommand({ Filters: [{ Key: 'InstanceIds', Values: [InstanceId!] }] }),
+      );
+      return InstanceInformationList!.map(({ PingStatus }) => PingStatus);
+    };
+    expect(State!.Name).toBe('pending');
+    expect(await refusal(command())).toBe('InvalidInstanceId 400');
+    expect(await pings()).toEqual([]);
+    await sleep(450);
+    expect(await pings()).toEqual(['Online']);
+    expect(await refusal(command())).toBeNull();
+    await slow.ec2.send(new StopInstancesCommand({ InstanceIds: [InstanceId!] }));
+    const connection = () => slow.ssm.send(new GetConnectionStatusCommand({ Target: InstanceId! }));
+    expect((await connection()).Status).toBe('notconnected');
+    expect(await refusal(command())).toBe('InvalidInstanceId 400');
+    await slow.ec2.send(new StartInstancesCommand({ InstanceIds: [InstanceId!] }));
+    await sleep(450);
+    expect(await refusal(command())).toBeNull();
+    await slow.close();
+  });
+
+  it('refuses what the service refuses', async () => {
+    expect(await refusal(send('x'.repeat(70_000)))).toBe('MaxDocumentSizeExceeded 400');
+    expect(await refusal(send('true', { TimeoutSeconds: 29 }))).toBe('ValidationException 400');
+    expect(await refusal(send('true', {}, 'i-0123456789abcdef0'))).toBe('InvalidInstanceId 400');
+    expect(await refusal(look('11111111-1111-1111-1111-111111111111'))).toBe('InvocationDoesNotExist 400');
+  });
+
+  it('lists what was sent, with the beginning of its output', async () => {
+    const id = await send('head -c 3000 /dev/zero | tr "\\0" a');
+    await ended(id);
+    const { CommandInvocations } = await at.ssm.send(
+      new ListCommandInvocationsCommand({ CommandId: id, Details: true }),
+    );
+    expect(CommandInvocations).toMatchObject([{ InstanceId: box, Status: 'Success' }]);
+    expect(CommandInvocations![0].CommandPlugins![0].Output).toHaveLength(2500);
+  });
+
+  async function launch() {
+    const launched = await at.ec2.send(new RunInstancesCommand({ ImageId: 'ami-1', MinCount: 1, MaxCount: 1 }));
+    return { id: launched.Instances![0].InstanceId! };
+  }
+});
