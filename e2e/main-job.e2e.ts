@@ -129,12 +129,12 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
       cwd: workspace,
     });
     write('libs/dataset/README.md', 'hello again');
-    expect(nx('affected', '-t', 'remote-train', '--base=HEAD').text).toMatch(
+    expect(nx('affected', '--targets=remote-train', '--base=HEAD').text).toMatch(
       /No tasks were run|existing outputs|local cache|Nx read the output from the cache/,
     );
     const library = 'libs/dataset/dataset/__init__.py';
     write(library, `${readFileSync(join(workspace, library), 'utf8')}\n# changed\n`);
-    const { code, text } = nx('affected', '-t', 'remote-train', '--base=HEAD');
+    const { code, text } = nx('affected', '--targets=remote-train', '--base=HEAD');
     expect(text).toMatch(/Training .*digits/);
     expect(text).not.toContain('tides:');
     expect(code).toBe(0);
