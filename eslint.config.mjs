@@ -23,6 +23,7 @@ export default tseslint.config(
       'examples/**',
       'src/generators/*/files/**',
       'demo/**',
+      '.cache/**',
       'e2e/tmp/**',
       '.nx/**',
     ],
