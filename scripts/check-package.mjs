@@ -19,6 +19,13 @@ const needed = [
   'dist/remote/bootstrap.py',
   'dist/remote/main.py',
   'dist/local-aws/server.js',
+  'dist/cli/data-key.js',
+  'generators.json',
+  ...['init', 'training-targets', 'training-project', 'aws-setup'].flatMap((name) => [
+    `dist/generators/${name}/generator.js`,
+    `dist/generators/${name}/schema.json`,
+  ]),
+  'dist/generators/training-project/files/common/train.py.template',
   ...['sync', 'train', 'logs', 'cancel', 'doctor'].flatMap((name) => [
     `dist/executors/remote-${name}/executor.js`,
     `dist/executors/remote-${name}/schema.json`,

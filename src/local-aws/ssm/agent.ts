@@ -18,6 +18,7 @@ export interface Invocation {
   requested: number;
   /** Seconds. */
   deliveryTimeout: number;
+  started?: number;
   ended?: number;
 }
 
@@ -90,6 +91,7 @@ export class Agent {
     const script = join(home, '_script.sh');
     writeFileSync(script, `${invocation.script}\n`, { mode: 0o700 });
     invocation.status = 'InProgress';
+    invocation.started ??= Date.now();
     invocation.details = 'InProgress';
     // A session of its own stands in for the process group that the agent makes: killed as a whole all the same.
     const child = spawn('sh', ['-c', script], {

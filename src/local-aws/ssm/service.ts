@@ -145,6 +145,7 @@ export class SsmService implements Service {
       ResponseCode: found.code,
       Status: found.status,
       StatusDetails: found.details,
+      ...executionTimes(found),
       StandardOutputContent: found.stdout,
       StandardErrorContent: found.stderr,
       StandardOutputUrl: '',
@@ -207,4 +208,14 @@ export class SsmService implements Service {
       }));
     return { InstanceInformationList: list };
   }
+}
+
+/** As GetCommandInvocation words them: ISO 8601, empty for what has not begun or not ended. */
+function executionTimes({ started, ended }: Invocation): Json {
+  const text = (time?: number) => (time === undefined ? '' : new Date(time).toISOString());
+  return {
+    ExecutionStartDateTime: text(started),
+    ExecutionEndDateTime: started === undefined ? '' : text(ended),
+    ExecutionElapsedTime: started !== undefined && ended !== undefined ? `PT${(ended - started) / 1000}S` : '',
+  };
 }
