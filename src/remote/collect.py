@@ -37,7 +37,7 @@ def start(plan, root):
         os.close(descriptor)
         return {"collect": state(root, plan["run"])}
     try:
-        patterns = [re.compile(each) for each in plan["patterns"]]
+        patterns = [re.compile(each, re.DOTALL) for each in plan["patterns"]]
     except re.error as error:
         os.close(descriptor)
         raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
@@ -120,7 +120,7 @@ class Uploader:
             mode = entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(mode.st_mode):
                 self.walk(path, found, skipped)
-            elif not any(pattern.search(path) for pattern in self.patterns):
+            elif not any(pattern.fullmatch(path) for pattern in self.patterns):
                 continue
             elif not stat.S_ISREG(mode.st_mode):
                 skipped.append({"path": path, "why": "a symbolic link" if stat.S_ISLNK(mode.st_mode) else "a special file"})

@@ -17,6 +17,7 @@ import { pipeline } from 'node:stream/promises';
 import picomatch from 'picomatch';
 import type { CollectState, PollReply, RunState } from '../command/plan';
 import { pause } from '../command/run-command';
+import { GLOB } from '../config/glob';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
@@ -48,9 +49,9 @@ const RECORD = '.nx-ec2.json';
 const MAX_FILES = 100_000;
 const DOWNLOADS = 8;
 
-/** A glob as the regular expression that the remote side matches project-relative paths with. */
+/** A glob as the regular expression that the remote side matches whole project-relative paths with; `.` is any character. */
 export function globPattern(glob: string): string {
-  return picomatch.makeRe(glob, { dot: true }).source;
+  return picomatch.makeRe(glob, GLOB).source;
 }
 
 /**

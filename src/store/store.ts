@@ -77,10 +77,19 @@ export class Store {
     try {
       await upload.done();
     } catch (error) {
+      if (upload.uploadId) await this.forgetUpload(key, upload.uploadId);
       throw this.problem('STORE_PUT', `Could not upload ${this.name(key)}.`, error);
     } finally {
       signal?.removeEventListener('abort', abort);
     }
+  }
+
+  /** Removes the parts of an upload that was given up: lib-storage does not wait for that when it is aborted. */
+  private async forgetUpload(key: string, uploadId: string): Promise<void> {
+    const { AbortMultipartUploadCommand } = await import('@aws-sdk/client-s3');
+    const s3 = await this.aws.s3();
+    // What can't be removed now is the bucket's lifecycle rule to remove; why the upload failed is what matters.
+    await s3.send(new AbortMultipartUploadCommand({ ...this.target(key), UploadId: uploadId })).catch(() => undefined);
   }
 
   /** @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that). */

@@ -3,6 +3,7 @@ import { join, posix } from 'node:path';
 import { createProjectFileMapUsingProjectGraph, type ProjectGraph } from '@nx/devkit';
 import picomatch from 'picomatch';
 import { Problem } from '../report/problem';
+import { GLOB } from '../config/glob';
 import { ROOT_FILES } from '../config/root-files';
 
 export interface FilesInput {
@@ -76,7 +77,7 @@ export function findIncluded(
   const own = projectRoot === '.' ? '' : projectRoot;
   const inProject = (pattern: string) =>
     pattern.startsWith(WORKSPACE) ? pattern.slice(WORKSPACE.length) : posix.join(own, pattern);
-  const excluded = picomatch(input.exclude.map(inProject), { dot: true });
+  const excluded = picomatch(input.exclude.map(inProject), GLOB);
   const output = posix.join(own, input.outputDir);
   const leftOut: FoundFiles['leftOut'] = [];
   const paths = new Set<string>();
@@ -105,7 +106,7 @@ export function findIncluded(
     const scan = picomatch.scan(pattern);
     const trimmed = pattern.replace(/\/$/, '');
     const matches = scan.isGlob
-      ? picomatch(pattern, { dot: true })
+      ? picomatch(pattern, GLOB)
       : (path: string) => path === trimmed || path.startsWith(`${trimmed}/`);
     walk(workspaceRoot, scan.isGlob ? scan.base : trimmed, (path, empty) => {
       if (!matches(path)) return;
