@@ -27,11 +27,17 @@ const dryRun = {
   description: 'List what would be sent and what is left out, and why; send nothing.',
   default: false,
 };
+const force = {
+  type: 'boolean',
+  description: 'Overwrite what was changed on the instance in synced files, and keep no copy of it there.',
+  default: false,
+};
 const run = { type: 'string', description: "The run's id. Default: the latest of this project." };
 const own = {
-  'remote-sync': { dryRun },
+  'remote-sync': { dryRun, force },
   'remote-train': {
     dryRun,
+    force,
     rerun: {
       type: 'boolean',
       description: 'Start another run even if the same training runs or has ended.',

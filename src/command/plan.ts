@@ -3,10 +3,20 @@ import type { PresignedPost } from '../store/store';
 
 export interface SyncPart {
   snapshot: string;
+  base: string | null;
   manifest: string | null;
+  delta: { gone: string[]; records: string } | null;
+  history: { snapshot: string; url: string }[];
+  recipes: Record<string, RecipeStep[]>;
+  packs: { sha256: string; size: number; url: string; spare: boolean }[];
+  data: Record<string, string>;
   archive: { url: string; sha256: string; size: number } | null;
   limits: { entries: number; bytes: number };
+  force: boolean;
 }
+
+/** A chunk, or a piece of a content of the base: its offset and its size, bytes. */
+export type RecipeStep = readonly [chunk: string, size: number] | readonly [content: string, offset: number, size: number];
 
 export type EnvironmentManager = 'uv' | 'poetry' | 'conda' | 'pip' | 'none';
 
@@ -85,8 +95,12 @@ export interface SyncReply {
   written: number;
   deleted: number;
   bytes: number;
+  /** The tree held something else than the base. */
+  healed: boolean;
   restored: string[];
   restoredCount: number;
+  /** Where what was put back was moved to before. */
+  kept: string | null;
   tree: string;
   user: string;
 }

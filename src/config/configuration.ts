@@ -25,7 +25,17 @@ export interface Configuration {
   instance: InstanceName & { wait: number };
   remoteRoot?: string;
   user?: string;
-  sync: { include: string[]; exclude: string[]; dependencies: boolean; tree?: string; warnSize: number };
+  sync: {
+    include: string[];
+    exclude: string[];
+    dependencies: boolean;
+    tree?: string;
+    strategy: 'auto' | 'store' | 'archive';
+    inline: boolean;
+    secret: string[];
+    compression: number | 'auto';
+    warnSize: number;
+  };
   train: {
     script?: string;
     command?: string[];
@@ -58,8 +68,8 @@ type Raw = Record<string, unknown>;
 const WAIT = 5 * 60_000;
 /** Options that are the executor's own, not the configuration's. */
 const REPORTING: Record<TargetName, string[]> = {
-  'remote-sync': ['dryRun', 'verbose', 'json'],
-  'remote-train': ['dryRun', 'verbose', 'json', 'rerun'],
+  'remote-sync': ['dryRun', 'force', 'verbose', 'json'],
+  'remote-train': ['dryRun', 'force', 'verbose', 'json', 'rerun'],
   'remote-logs': ['run', 'verbose', 'json'],
   'remote-cancel': ['run', 'verbose', 'json'],
   'remote-doctor': ['verbose', 'json'],

@@ -63,6 +63,24 @@ export const syncSchema = z.strictObject({
     .regex(/^[A-Za-z0-9._-]{1,64}$/, 'may hold letters, digits and ._- only')
     .optional()
     .describe('A name that callers share a tree by. Default: one tree for each caller.'),
+  strategy: z
+    .enum(['auto', 'store', 'archive'])
+    .default('auto')
+    .describe(
+      'How contents travel: store: only what the store lacks, as packs; archive: one tar of what is needed; auto: store, where the bucket can.',
+    ),
+  inline: z
+    .boolean()
+    .default(true)
+    .describe('Small edits may ride in the SSM command itself, which stays in the command history.'),
+  secret: z
+    .array(text)
+    .default(['**/.env*', '**/*.pem', '**/*.key', '**/*secret*', '**/*credential*', '**/.netrc'])
+    .describe('Globs of files that never ride in a command: relative to the project, or {workspaceRoot}/….'),
+  compression: z
+    .union([z.literal('auto'), z.int().min(0).max(9)])
+    .default('auto')
+    .describe('Level of compression, 0 (none) to 9; auto: by the speed of the link. What does not compress is not.'),
   warnSize: size.prefault('100MB').describe('Above this size the largest files are named before they are sent.'),
 });
 

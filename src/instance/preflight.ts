@@ -1,7 +1,7 @@
 import type { Aws } from '../aws/clients';
-import { awsProblem } from '../aws/reason';
 import { Problem } from '../report/problem';
 import type { Store } from '../store/store';
+import { callerArn } from './caller';
 import { findInstance, type FoundInstance, type InstanceName } from './find';
 import { waitOnline } from './online';
 
@@ -19,17 +19,6 @@ export interface PreflightTarget {
 export interface PreflightCheck {
   name: string;
   run(): Promise<string>;
-}
-
-/** Who the credentials in force belong to: the caller's ARN. */
-export async function callerArn(aws: Aws): Promise<string> {
-  const [{ GetCallerIdentityCommand }, sts] = await Promise.all([import('@aws-sdk/client-sts'), aws.sts()]);
-  try {
-    const answer = await sts.send(new GetCallerIdentityCommand({}));
-    return answer.Arn!;
-  } catch (error) {
-    throw awsProblem('CREDENTIALS', 'Could not find out who the caller is.', error);
-  }
 }
 
 /** The checks that this side can make, each independent of the others. */

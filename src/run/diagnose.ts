@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Check } from '../command/plan';
-import { callerArn, preflightChecks } from '../instance/preflight';
+import { callerArn } from '../instance/caller';
+import { preflightChecks } from '../instance/preflight';
 import type { InstanceName } from '../instance/find';
 import { Aws } from '../aws/clients';
 import { StoreKeys } from '../store/keys';

@@ -87,7 +87,7 @@ describe('the way of the data', () => {
       return each.isDirectory() ? listed(directory, path) : [path];
     });
   const wishes = () => ({
-    scan: async () => scan({ workspaceRoot: workspace, paths: listed(workspace).sort() }).snapshot,
+    scan: () => scan({ workspaceRoot: workspace, paths: listed(workspace).sort(), cache: join(cache, 'scan') }),
     preflight: () => session.preflight(),
     onPlan: () => undefined,
   });
@@ -257,9 +257,9 @@ describe('the way of the data', () => {
     const done = await synchronise<SyncReply>(session, archiveStrategy, {
       ...wishes(),
       scan: async () => {
-        const { snapshot } = scan({ workspaceRoot: workspace, paths: ['model/a'] });
+        const scanned = await scan({ workspaceRoot: workspace, paths: ['model/a'] });
         if (scans++ === 0) write('model/a', 'behind');
-        return snapshot;
+        return scanned;
       },
     });
     await done.settled;

@@ -4,9 +4,12 @@ import { formatCount, formatDuration, formatSize } from '../report/units';
 import { printable } from '../report/terminal-text';
 import { scan } from '../snapshot/scan';
 import type { Snapshot } from '../snapshot/snapshot';
-import { archiveStrategy } from '../sync/archive';
+import { join } from 'node:path';
+import type { Recipes } from '../snapshot/recipes';
+import { strategyOf } from '../sync/choose';
 import { synchronise, type Synchronised } from '../sync/synchronise';
 import { findFiles, type FoundFiles } from '../workspace/files';
+import { stateDirectory } from '../workspace/state';
 import type { Configuration } from '../config/configuration';
 import type { Reporter } from '../report/reporter';
 import { describeLeftOut, warnLarge } from './describe-files';
@@ -23,6 +26,7 @@ export interface Workspace {
 export interface Scanned {
   files: FoundFiles;
   snapshot: Snapshot;
+  recipes: Recipes;
 }
 
 /** The project's files as they are now. Says what vanished, what was left out, and which patterns match nothing. */
@@ -38,8 +42,9 @@ export async function scanProject(workspace: Workspace): Promise<Scanned> {
     outputDir: configuration.train.outputDir,
   });
   for (const warning of files.warnings) reporter.warn(warning);
-  const { snapshot, vanished } = scan({
+  const { snapshot, vanished, recipes } = await scan({
     workspaceRoot: workspace.workspaceRoot,
+    cache: join(stateDirectory(workspace.workspaceRoot), 'scans', encodeURIComponent(workspace.project)),
     paths: files.paths,
     emptyDirectories: files.emptyDirectories,
   });
@@ -48,48 +53,42 @@ export async function scanProject(workspace: Workspace): Promise<Scanned> {
       `gone since they were listed, not sent: ${vanished.slice(0, 10).map(printable).join(', ')}${vanished.length > 10 ? ` and ${vanished.length - 10} more` : ''}`,
     );
   }
-  return { files, snapshot };
+  return { files, snapshot, recipes };
 }
 
 /** Brings the instance to the workspace's state, and starts `run` with the same command where one is given. */
 export async function push<R extends SyncReply>(
   session: Session,
   workspace: Workspace,
-  options: { signal?: AbortSignal; first?: Scanned; run?: (snapshot: Snapshot) => RunPart; onSend?: () => void },
+  options: {
+    signal?: AbortSignal;
+    first?: Scanned;
+    force?: boolean;
+    run?: (snapshot: Snapshot) => RunPart;
+    onSend?: () => void;
+  },
 ): Promise<Synchronised<R>> {
   const { reporter, configuration } = session;
   const started = Date.now();
   let scanned = options.first;
   let planned = '';
-  const result = await synchronise<R>(
-    {
-      workspaceRoot: session.workspaceRoot,
-      store: session.store,
-      keys: session.keys,
-      remote: session.remote,
-      reporter,
-      instance: session.instance,
-      tree: session.tree,
-      signal: options.signal,
+  const result = await synchronise<R>({ ...session, signal: options.signal }, strategyOf(configuration.sync.strategy), {
+    scan: async () => {
+      const now = scanned ?? (await scanProject(workspace));
+      scanned = undefined;
+      if (!planned) describeLeftOut(now.files, (text) => reporter.detail(text));
+      return now;
     },
-    archiveStrategy,
-    {
-      scan: async () => {
-        const now = scanned ?? (await scanProject(workspace));
-        scanned = undefined;
-        if (!planned) describeLeftOut(now.files, (text) => reporter.detail(text));
-        return now.snapshot;
-      },
-      preflight: () => session.preflight(options.signal),
-      onPlan: (snapshot, head, send) => {
-        if (planned === `${snapshot.id} ${head?.id}`) return;
-        planned = `${snapshot.id} ${head?.id}`;
-        warnLarge(reporter, snapshot, send.bytes, configuration.sync.warnSize);
-      },
-      run: options.run,
-      onSend: options.onSend,
+    preflight: () => session.preflight(options.signal),
+    onPlan: (snapshot, head, send) => {
+      if (planned === `${snapshot.id} ${head?.id}`) return;
+      planned = `${snapshot.id} ${head?.id}`;
+      warnLarge(reporter, snapshot, send.bytes, configuration.sync.warnSize);
     },
-  );
+    force: options.force,
+    run: options.run,
+    onSend: options.onSend,
+  });
   describeSync(session, result, Date.now() - started);
   return result;
 }
@@ -97,11 +96,11 @@ export async function push<R extends SyncReply>(
 function describeSync<R extends SyncReply>(session: Session, result: Synchronised<R>, ms: number): void {
   const { reporter } = session;
   const { reply, sent, snapshot } = result;
-  const total = formatCount(snapshot.entries.length, 'file');
+  const total = formatCount(snapshot.size, 'file');
+  const how = sent.uploaded ? `${formatSize(sent.uploaded)} uploaded` : 'nothing uploaded';
+  const saved = sent.saved ? `, ${formatSize(sent.saved)} there already` : '';
   const parts = [
-    sent.files
-      ? `${formatCount(sent.files, 'file')} sent (${formatSize(sent.bytes)}, ${formatSize(sent.uploaded)} compressed)`
-      : '',
+    sent.files ? `${formatCount(sent.files, 'file')} sent (${formatSize(sent.bytes)}, ${how}${saved})` : '',
     reply.deleted ? `${reply.deleted} deleted` : '',
   ].filter(Boolean);
   reporter.line(
@@ -111,9 +110,11 @@ function describeSync<R extends SyncReply>(session: Session, result: Synchronise
   );
   if (reply.restoredCount) {
     const named = reply.restored.slice(0, 5).map(printable).join(', ');
+    const kept = reply.kept ? `; what stood there is in ${printable(reply.kept)} (--force keeps nothing)` : '';
     reporter.warn(
-      `${formatCount(reply.restoredCount, 'synced file')} had been changed on the instance and ${reply.restoredCount === 1 ? 'was' : 'were'} put back: ${named}`,
+      `${formatCount(reply.restoredCount, 'synced file')} had been changed on the instance and ${reply.restoredCount === 1 ? 'was' : 'were'} put back: ${named}${kept}`,
     );
   }
+  if (reply.healed) reporter.detail(`${session.instance} held something else than was known here; it was healed.`);
   reporter.detail(`Snapshot ${snapshot.id}, tree ${printable(reply.tree)} of ${printable(reply.user)}`);
 }

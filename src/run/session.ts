@@ -1,11 +1,20 @@
+import { hash } from 'node:crypto';
+import { join } from 'node:path';
+import picomatch from 'picomatch';
 import { Aws } from '../aws/clients';
 import { Remote } from '../command/remote';
 import type { Configuration } from '../config/configuration';
 import { findInstance, knownId, refuseGone } from '../instance/find';
-import { callerArn, preflight } from '../instance/preflight';
+import { knownCaller } from '../instance/caller';
+import { preflight } from '../instance/preflight';
 import type { Reporter } from '../report/reporter';
+import { GLOB } from '../config/glob';
 import { StoreKeys } from '../store/keys';
+import { PackIndex } from '../store/pack-index';
 import { Store } from '../store/store';
+import type { Travel } from '../sync/strategy';
+import { fromProject } from '../workspace/files';
+import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';
 
 /** Everything that one command of the user's works with: who, where, on what. */
@@ -21,6 +30,10 @@ export interface Session {
   instance: string;
   tree: string;
   remote: Remote;
+  /** Where this machine remembers heads. */
+  memory: string;
+  index: PackIndex;
+  travel: Travel;
   /** Throws when EC2 says that the instance is gone. */
   stillThere: () => Promise<void>;
   /** Asks for everything that must hold, and throws what does not. */
@@ -44,8 +57,9 @@ export async function openSession(
     await aws.region();
     const [instance, caller] = await Promise.all([
       knownId(name) ?? findInstance(aws, name).then(({ id }) => id),
-      named ? '' : callerArn(aws),
+      named ? '' : knownCaller(aws),
     ]);
+    const state = stateDirectory(workspaceRoot);
     const tree = treeId({ workspace: workspaceIdentity(workspaceRoot), project, caller, tree: named });
     return {
       configuration,
@@ -58,6 +72,9 @@ export async function openSession(
       instance,
       tree,
       remote: new Remote(aws, store, keys, instance, configuration),
+      memory: state,
+      index: new PackIndex(store, keys, packFile(configuration)),
+      travel: travel(configuration),
       stillThere: () => refuseGone(aws, instance),
       preflight: (signal) =>
         preflight({ aws, store, instance: { id: instance }, wait, onWait: (what) => reporter.line(what), signal }),
@@ -67,4 +84,20 @@ export async function openSession(
     aws.close();
     throw error;
   }
+}
+
+/** One for each bucket and prefix, for all workspaces of this machine: contents are shared below a prefix. */
+function packFile({ bucket, prefix }: Configuration): string {
+  const store = [process.env.AWS_ENDPOINT_URL ?? '', bucket, prefix].join('\n');
+  return join(machineState(), 'packs', hash('sha256', store, 'hex').slice(0, 32));
+}
+
+function travel({ sync, projectRoot }: Configuration): Travel {
+  const secret = sync.secret.map((glob) => fromProject(projectRoot, glob));
+  let matches: ((path: string) => boolean) | undefined;
+  return {
+    inline: sync.inline,
+    compression: sync.compression,
+    isSecret: (path) => (matches ??= picomatch(secret, { ...GLOB, nocase: true }))(path),
+  };
 }

@@ -1,5 +1,5 @@
-import type { FileEntry } from './entry';
-import type { Snapshot } from './snapshot';
+import type { Entry, FileEntry } from './entry';
+import { Snapshot } from './snapshot';
 
 /** The entries of `wanted` whose contents `base` does not hold anywhere, each content once, in `wanted`'s order. */
 export function lackingContents(base: Snapshot, wanted: Snapshot): FileEntry[] {
@@ -12,4 +12,35 @@ export function lackingContents(base: Snapshot, wanted: Snapshot): FileEntry[] {
     lacking.push(entry);
   }
   return lacking;
+}
+
+/** What turns one snapshot into another: paths that go, entries that come or are otherwise. */
+export interface Delta {
+  gone: string[];
+  changed: Entry[];
+}
+
+export function difference(base: Snapshot, wanted: Snapshot): Delta {
+  const before = new Map(base.entries.map((entry) => [entry.path, entry]));
+  const changed: Entry[] = [];
+  for (const entry of wanted.entries) {
+    const old = before.get(entry.path);
+    before.delete(entry.path);
+    if (!old || !isSame(old, entry)) changed.push(entry);
+  }
+  return { gone: [...before.keys()], changed };
+}
+
+/** @throws Problem where the result is no snapshot. */
+export function applyDelta(base: Snapshot, { gone, changed }: Delta): Snapshot {
+  const entries = new Map(base.entries.map((entry) => [entry.path, entry]));
+  for (const path of gone) entries.delete(path);
+  for (const entry of changed) entries.set(entry.path, entry);
+  return Snapshot.of(entries.values());
+}
+
+function isSame(a: Entry, b: Entry): boolean {
+  if (a.kind === 'file') return b.kind === 'file' && a.sha256 === b.sha256 && a.size === b.size && a.executable === b.executable;
+  if (a.kind === 'link') return b.kind === 'link' && a.target === b.target;
+  return b.kind === 'directory';
 }

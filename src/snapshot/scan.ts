@@ -1,67 +1,185 @@
-import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readlinkSync,
-  readSync,
-  realpathSync,
-  type Stats,
-} from 'node:fs';
+import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
+import { WHOLE } from './chunk';
 import { targetFault, type Entry } from './entry';
+import { HashCache } from './hash-cache';
+import { readContent, readContents, type Content } from './read-content';
+import { Recipes } from './recipes';
 import { Snapshot } from './snapshot';
 
 export interface ScanInput {
   /** Absolute. */
   workspaceRoot: string;
-  /** Workspace-relative paths of files and symbolic links. */
+  /** Workspace-relative paths of files and symbolic links, sorted as JavaScript compares texts. */
   paths: readonly string[];
   /** Workspace-relative paths of directories that are wanted even while they are empty. */
   emptyDirectories?: readonly string[];
+  /** Where what was read is remembered from scan to scan, absolute, without an ending. */
+  cache?: string;
 }
 
 export interface ScanResult {
   snapshot: Snapshot;
   /** Paths that were listed and are gone. */
   vanished: string[];
+  /** Of the large files. */
+  recipes: Recipes;
 }
 
-const BLOCK = 1024 * 1024;
 /** A file that changes while it is read is read again, so often in all. */
 const READS = 3;
 
 /**
- * What the paths hold: lstat and SHA-256, read in blocks, so memory is bounded whatever the sizes.
+ * What the paths hold: lstat, and SHA-256 of what is not known from the last scan. Files are read in blocks, so memory
+ * is bounded whatever the sizes; large ones on all cores.
  * @throws Problem for what can't be sent: special files, links that leave the workspace, names that are not Unicode, a
  * file that keeps changing.
  */
-export function scan({ workspaceRoot, paths, emptyDirectories = [] }: ScanInput): ScanResult {
-  const entries: Entry[] = [];
-  const vanished: string[] = [];
-  const block = Buffer.allocUnsafe(BLOCK);
+export async function scan({ workspaceRoot, paths, emptyDirectories = [], cache }: ScanInput): Promise<ScanResult> {
+  const now = Date.now();
   const root = realpathSync(workspaceRoot);
-  const checkedParents = new Set<string>();
-  for (const path of paths) {
-    refuseOutside(root, path, checkedParents);
-    const entry = scanEntry(root, path, block);
-    if (entry) entries.push(entry);
-    else if (path.includes('\ufffd'))
-      throw new Problem('PATH_INVALID', `The name ${printable(path)} is not valid UTF-8.`, {
-        next: 'Rename the file, or leave it out with "sync.exclude".',
-      });
-    else vanished.push(path);
-  }
-  const parents = new Set<string>();
-  for (const { path } of entries) for (let at = dirname(path); at !== '.'; at = dirname(at)) parents.add(at);
+  const known = HashCache.load(cache && `${cache}.hashes`);
+  const recipes = new Recipes(cache && `${cache}.recipes`);
+  const found = list(root, paths, known);
+  await readLarge(root, found, recipes);
+  const seen = new Set<string>();
+  for (const { path } of found)
+    for (let at = dirname(path); at !== '.' && !seen.has(at); at = dirname(at)) seen.add(at);
   for (const path of emptyDirectories) {
-    if (!parents.has(path)) entries.push({ kind: 'directory', path });
+    if (!seen.has(path)) found.push({ path, stat: null, row: null, entry: { kind: 'directory', path } });
   }
-  return { snapshot: Snapshot.of(entries), vanished };
+  if (emptyDirectories.length) found.sort((a, b) => (a.path < b.path ? -1 : 1));
+  const vanished: string[] = [];
+  const there: Found[] = [];
+  for (const each of found) {
+    if (each.entry) there.push(each);
+    else refuseUnnameable(each.path, vanished);
+  }
+  const entries = there.map(({ entry }) => entry!);
+  const cursor = known.cursor();
+  const rows = there.map(({ row, path }) => row ?? cursor(path));
+  if (known.snapshot && known.isAll(entries, rows)) {
+    const again = there.some(({ row }) => row === null);
+    if (again && cache)
+      HashCache.save(
+        `${cache}.hashes`,
+        entries,
+        there.map(({ stat }) => stat),
+        known.snapshot,
+        now,
+      );
+    return { snapshot: Snapshot.known(entries, known.snapshot), vanished, recipes };
+  }
+  const snapshot = Snapshot.of(entries);
+  if (cache) {
+    HashCache.save(
+      `${cache}.hashes`,
+      entries,
+      there.map(({ stat }) => stat),
+      snapshot.id,
+      now,
+    );
+    recipes.save(new Set(paths));
+  }
+  return { snapshot, vanished, recipes };
+}
+
+interface Found {
+  path: string;
+  /** Null for what has no content of its own. */
+  stat: Stats | null;
+  /** Its row of the last scan, where `lstat` says that nothing changed. */
+  row: number | null;
+  /** Absent while a large file is to be read; null where it is gone. */
+  entry?: Entry | null;
+}
+
+function list(root: string, paths: readonly string[], known: HashCache): Found[] {
+  const checkedParents = new Set<string>();
+  const cursor = known.cursor();
+  return paths.map((path): Found => {
+    refuseOutside(root, path, checkedParents);
+    const absolute = `${root}/${path}`;
+    let stat: Stats | undefined;
+    try {
+      stat = lstatSync(absolute, { throwIfNoEntry: false });
+    } catch (error) {
+      if (!gone(error)) refuseUnreadable(path, error as Error);
+    }
+    if (!stat) return { path, stat: null, row: null, entry: null };
+    if (stat.isSymbolicLink()) return { path, stat: null, row: null, entry: link(path, readlinkSync(absolute)) };
+    if (!stat.isFile()) {
+      throw new Problem('FILE_SPECIAL', `${printable(path)} is neither a file nor a symbolic link.`, {
+        next: 'Leave it out with "sync.exclude".',
+      });
+    }
+    const row = cursor(path);
+    if (row !== null && known.holds(row, stat)) return { path, stat, row, entry: file(path, stat, known.sha256(row)) };
+    if (stat.size > WHOLE) return { path, stat, row: null };
+    const content = readStable(path, () => readContent(absolute));
+    return { path, stat: content?.stat ?? null, row: null, entry: content && file(path, content.stat, content.sha256) };
+  });
+}
+
+async function readLarge(root: string, found: Found[], recipes: Recipes): Promise<void> {
+  const large = found.filter(({ entry }) => entry === undefined);
+  const contents = await readContents(
+    large.map(({ path, stat }) => ({ path: join(root, path), size: stat!.size, old: recipes.last(path) })),
+  );
+  large.forEach((each, index) => {
+    let first: Content | null | Error | undefined = contents[index];
+    const content = readStable(each.path, () => {
+      const now = first === undefined ? readContent(join(root, each.path), recipes.last(each.path)) : first;
+      first = undefined;
+      if (now instanceof Error) throw now;
+      return now;
+    });
+    each.stat = content?.stat ?? null;
+    each.entry = content && file(each.path, content.stat, content.sha256);
+    if (content?.chunks) recipes.set(each.path, content.sha256, content.chunks);
+  });
+}
+
+/** Reads until the file does not change meanwhile. @returns null where it is gone. */
+function readStable(path: string, read: () => Content | null): Content | null {
+  for (let tries = 1; ; tries++) {
+    try {
+      const content = read();
+      if (content) return content;
+    } catch (error) {
+      if (gone(error)) return null;
+      return refuseUnreadable(path, error as Error);
+    }
+    if (tries === READS) {
+      throw new Problem('FILE_CHANGING', `${printable(path)} keeps changing while it is read.`, {
+        next: 'Run the command again when nothing writes there, or leave it out with "sync.exclude".',
+      });
+    }
+  }
+}
+
+function file(path: string, stat: Stats, sha256: string): Entry {
+  return { kind: 'file', path, executable: (stat.mode & 0o100) !== 0, size: stat.size, sha256 };
+}
+
+function link(path: string, target: string): Entry {
+  const fault = targetFault(path, target);
+  if (fault) {
+    throw new Problem('LINK_OUTSIDE', `The symbolic link ${printable(path)} -> ${printable(target)} ${fault}.`, {
+      next: 'Links may point inside the workspace only, by a relative path: replace it, or leave it out with "sync.exclude".',
+    });
+  }
+  return { kind: 'link', path, target };
+}
+
+function refuseUnnameable(path: string, vanished: string[]): void {
+  if (path.includes('\ufffd'))
+    throw new Problem('PATH_INVALID', `The name ${printable(path)} is not valid UTF-8.`, {
+      next: 'Rename the file, or leave it out with "sync.exclude".',
+    });
+  vanished.push(path);
 }
 
 /** No listed path may be reached through a symbolic link that leads out of the workspace. */
@@ -84,67 +202,6 @@ function refuseOutside(root: string, path: string, checked: Set<string>): void {
         next: 'Leave it out with "sync.exclude", or copy it into the workspace.',
       },
     );
-  }
-}
-
-function scanEntry(root: string, path: string, block: Buffer): Entry | null {
-  const absolute = join(root, path);
-  let stat: Stats;
-  try {
-    stat = lstatSync(absolute);
-  } catch (error) {
-    return gone(error) ? null : refuseUnreadable(path, error as Error);
-  }
-  if (stat.isSymbolicLink()) {
-    const target = readlinkSync(absolute);
-    const fault = targetFault(path, target);
-    if (fault) {
-      throw new Problem('LINK_OUTSIDE', `The symbolic link ${printable(path)} -> ${printable(target)} ${fault}.`, {
-        next: 'Links may point inside the workspace only, by a relative path: replace it, or leave it out with "sync.exclude".',
-      });
-    }
-    return { kind: 'link', path, target };
-  }
-  if (!stat.isFile()) {
-    throw new Problem('FILE_SPECIAL', `${printable(path)} is neither a file nor a symbolic link.`, {
-      next: 'Leave it out with "sync.exclude".',
-    });
-  }
-  for (let read = 1; ; read++) {
-    try {
-      const entry = hashFile(absolute, path, block);
-      if (entry) return entry;
-    } catch (error) {
-      if (gone(error)) return null;
-      return refuseUnreadable(path, error as Error);
-    }
-    if (read === READS) {
-      throw new Problem('FILE_CHANGING', `${printable(path)} keeps changing while it is read.`, {
-        next: 'Run the command again when nothing writes there, or leave it out with "sync.exclude".',
-      });
-    }
-  }
-}
-
-/** @returns null where the file changed while it was read. */
-function hashFile(absolute: string, path: string, block: Buffer): Entry | null {
-  // Between lstat and here a link may have taken the file's place.
-  const file = openSync(absolute, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0));
-  try {
-    const before = fstatSync(file);
-    const hash = createHash('sha256');
-    let size = 0;
-    for (;;) {
-      const count = readSync(file, block, 0, block.length, null);
-      if (count === 0) break;
-      hash.update(block.subarray(0, count));
-      size += count;
-    }
-    const after = fstatSync(file);
-    if (size !== after.size || before.size !== after.size || before.mtimeMs !== after.mtimeMs) return null;
-    return { kind: 'file', path, executable: (after.mode & 0o100) !== 0, size, sha256: hash.digest('hex') };
-  } finally {
-    closeSync(file);
   }
 }
 

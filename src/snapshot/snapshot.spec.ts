@@ -2,9 +2,9 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
-import { lackingContents } from './diff';
+import { applyDelta, difference, lackingContents } from './diff';
 import { scan } from './scan';
-import { Snapshot, type Entry } from './snapshot';
+import { formatRecords, parseRecords, Snapshot, type Entry } from './snapshot';
 
 const hash = (digit: string) => digit.repeat(64);
 const file = (path: string, sha256 = hash('a')): Entry => ({ kind: 'file', path, executable: false, size: 1, sha256 });
@@ -46,6 +46,32 @@ describe('Snapshot', () => {
   });
 });
 
+describe('difference', () => {
+  it('turns one snapshot into the other, whatever they hold', () => {
+    const entry = fc.oneof(
+      fc.record({
+        kind: fc.constant('file' as const),
+        executable: fc.boolean(),
+        size: fc.nat(9),
+        sha256: fc.constantFrom(hash('a'), hash('b')),
+      }),
+      fc.record({ kind: fc.constant('link' as const), target: fc.constantFrom('x', 'y') }),
+      fc.record({ kind: fc.constant('directory' as const) }),
+    );
+    const snapshots = fc
+      .dictionary(fc.constantFrom('a', 'b/c', 'b/d', 'é', '\u{1f680}', '\uffee', 'new\nline'), entry)
+      .map((all) => Snapshot.of(Object.entries(all).map(([path, each]) => ({ ...each, path }) as Entry)));
+    fc.assert(
+      fc.property(snapshots, snapshots, (base, wanted) => {
+        const { gone, changed } = difference(base, wanted);
+        // As it travels: in records.
+        expect(applyDelta(base, { gone, changed: parseRecords(formatRecords(changed)) }).id).toBe(wanted.id);
+        if (base.id === wanted.id) expect([gone, changed]).toEqual([[], []]);
+      }),
+    );
+  });
+});
+
 describe('lackingContents', () => {
   it('names each new content once', () => {
     const base = Snapshot.of([file('a', hash('a'))]);
@@ -62,13 +88,13 @@ describe('scan', () => {
     writeFileSync(join(root, path), path);
   };
 
-  it('keeps executable bits, links and empty directories, and names what vanished', () => {
+  it('keeps executable bits, links and empty directories, and names what vanished', async () => {
     write('run.sh');
     chmodSync(join(root, 'run.sh'), 0o755);
     symlinkSync('run.sh', join(root, 'link'));
-    const { snapshot, vanished } = scan({
+    const { snapshot, vanished } = await scan({
       workspaceRoot: root,
-      paths: ['run.sh', 'link', 'gone'],
+      paths: ['gone', 'link', 'run.sh'],
       emptyDirectories: ['empty'],
     });
     expect(vanished).toEqual(['gone']);
@@ -79,10 +105,10 @@ describe('scan', () => {
     ]);
   });
 
-  it('refuses a link that leaves the workspace, and a path behind one', () => {
+  it('refuses a link that leaves the workspace, and a path behind one', async () => {
     symlinkSync('/etc/passwd', join(root, 'out'));
     symlinkSync(tmpdir(), join(root, 'away'));
-    expect(() => scan({ workspaceRoot: root, paths: ['out'] })).toThrow(/is absolute/);
-    expect(() => scan({ workspaceRoot: root, paths: ['away/x'] })).toThrow(/outside the workspace/);
+    await expect(scan({ workspaceRoot: root, paths: ['out'] })).rejects.toThrow(/is absolute/);
+    await expect(scan({ workspaceRoot: root, paths: ['away/x'] })).rejects.toThrow(/outside the workspace/);
   });
 });

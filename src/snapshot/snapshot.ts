@@ -9,52 +9,100 @@ const HEADER = 'nx-ec2 snapshot 1';
 
 /** The sorted entries of a sync. Same files, same id, on every machine. Format: docs/FORMAT.md, "Snapshot". */
 export class Snapshot {
+  private made?: Buffer;
+
   private constructor(
-    readonly entries: readonly Entry[],
-    /** The bytes that the id is the hash of. */
-    readonly canonical: Buffer,
+    private listed: readonly Entry[],
+    private sorted: boolean,
     readonly id: string,
   ) {}
+
+  /** By the bytes of their paths. */
+  get entries(): readonly Entry[] {
+    if (!this.sorted) this.listed = sortEntries(this.listed);
+    this.sorted = true;
+    return this.listed;
+  }
+
+  /** The bytes that the id is the hash of. */
+  get canonical(): Buffer {
+    return (this.made ??= canonicalForm(this.entries));
+  }
+
+  get size(): number {
+    return this.listed.length;
+  }
 
   /**
    * @throws Problem for a path or a link that may not be in a snapshot, and for two paths that are one name on some
    * file systems.
    */
   static of(entries: Iterable<Entry>): Snapshot {
-    const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
+    const sorted = sortEntries([...entries]);
     refuseFaults(sorted);
-    const canonical = Buffer.from([HEADER, ...sorted.map(record)].map((each) => `${each}\0`).join(''));
-    return new Snapshot(sorted, canonical, createHash('sha256').update(canonical).digest('hex'));
+    const canonical = canonicalForm(sorted);
+    const snapshot = new Snapshot(sorted, true, createHash('sha256').update(canonical).digest('hex'));
+    snapshot.made = canonical;
+    return snapshot;
+  }
+
+  /** One that was made of these very entries before, in whatever order: nothing is checked or computed again. */
+  static known(entries: readonly Entry[], id: string): Snapshot {
+    return new Snapshot(entries, false, id);
   }
 
   /** Reads a canonical form. Throws an Error for anything that `of` would not have written. */
   static parse(bytes: Buffer): Snapshot {
-    const fields = bytes.toString('utf8').split('\0');
-    if (fields.shift() !== HEADER || fields.pop() !== '') throw new Error('not a snapshot of this version');
-    const entries: Entry[] = [];
-    while (fields.length) {
-      const text = fields.shift()!;
-      const file = /^f ([x-]) (\d+) ([0-9a-f]{64}) ([^]+)$/.exec(text);
-      if (file) {
-        entries.push({
-          kind: 'file',
-          executable: file[1] === 'x',
-          size: Number(file[2]),
-          sha256: file[3],
-          path: file[4],
-        });
-      } else if (text.startsWith('l ') && fields.length) {
-        entries.push({ kind: 'link', path: text.slice(2), target: fields.shift()! });
-      } else if (text.startsWith('d ')) {
-        entries.push({ kind: 'directory', path: text.slice(2) });
-      } else {
-        throw new Error('a record of a snapshot is damaged');
-      }
-    }
-    const snapshot = Snapshot.of(entries);
+    const text = bytes.toString('utf8');
+    if (!text.startsWith(`${HEADER}\0`)) throw new Error('not a snapshot of this version');
+    const snapshot = Snapshot.of(parseRecords(text.slice(HEADER.length + 1)));
     if (!snapshot.canonical.equals(bytes)) throw new Error('a snapshot is not in canonical form');
     return snapshot;
   }
+}
+
+/** Records of a canonical form, each with its NULs, as entries. Throws an Error for what is no record. */
+export function parseRecords(text: string): Entry[] {
+  const fields = text.split('\0');
+  if (fields.pop() !== '') throw new Error('a record of a snapshot is cut off');
+  const entries: Entry[] = [];
+  for (let at = 0; at < fields.length; at++) {
+    const field = fields[at];
+    const file = /^f ([x-]) (\d+) ([0-9a-f]{64}) ([^]+)$/.exec(field);
+    if (file) {
+      entries.push({
+        kind: 'file',
+        executable: file[1] === 'x',
+        size: Number(file[2]),
+        sha256: file[3],
+        path: file[4],
+      });
+    } else if (field.startsWith('l ') && at + 1 < fields.length) {
+      entries.push({ kind: 'link', path: field.slice(2), target: fields[++at] });
+    } else if (field.startsWith('d ')) {
+      entries.push({ kind: 'directory', path: field.slice(2) });
+    } else {
+      throw new Error('a record of a snapshot is damaged');
+    }
+  }
+  return entries;
+}
+
+/** Entries as records of a canonical form, each with its NULs. */
+export function formatRecords(entries: readonly Entry[]): string {
+  return entries.map((entry) => `${record(entry)}\0`).join('');
+}
+
+function canonicalForm(sorted: readonly Entry[]): Buffer {
+  return Buffer.from(`${HEADER}\0${formatRecords(sorted)}`);
+}
+
+function sortEntries(entries: readonly Entry[]): readonly Entry[] {
+  // UTF-16 sorts as UTF-8 does, but for what lies beyond its surrogates.
+  const plain = !entries.some(({ path }) => /[\ud800-\uffff]/.test(path));
+  const order: (a: string, b: string) => number = plain ? (a, b) => (a < b ? -1 : a > b ? 1 : 0) : comparePaths;
+  const sorted = entries.every((entry, index) => index === 0 || order(entries[index - 1].path, entry.path) <= 0);
+  return sorted ? entries : [...entries].sort((a, b) => order(a.path, b.path));
 }
 
 /** What nothing was ever synced to holds. */

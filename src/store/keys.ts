@@ -17,6 +17,19 @@ export class StoreKeys {
     return `${this.base}/helper/${sha256}`;
   }
 
+  pack(sha256: string): string {
+    return `${this.base}/p/${sha256}`;
+  }
+
+  /** An index object; with '' the prefix of all of them. */
+  index(name: string): string {
+    return `${this.base}/x/${name}`;
+  }
+
+  record(snapshot: string): string {
+    return this.own(`m/${snapshot}`);
+  }
+
   ref(tree: string, instance: string): string {
     return this.own(`ref/${tree}/${instance}`);
   }

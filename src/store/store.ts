@@ -17,6 +17,14 @@ export interface PresignedPost {
   fields: Record<string, string>;
 }
 
+export interface StoredKey {
+  key: string;
+  /** bytes */
+  size: number;
+  /** ms since the epoch. */
+  modified: number;
+}
+
 /** How long a presigned URL of ours lives, seconds: one command's delivery and work. */
 const URL_LIFETIME = 3600;
 
@@ -35,7 +43,11 @@ export class Store {
    * Writes an object whole.
    * @returns false if `onlyIfNew` and the key was there already.
    */
-  async put(key: string, body: Buffer, options: { onlyIfNew?: boolean; contentType?: string } = {}): Promise<boolean> {
+  async put(
+    key: string,
+    body: Buffer,
+    options: { onlyIfNew?: boolean; contentType?: string; checksum?: string; signal?: AbortSignal } = {},
+  ): Promise<boolean> {
     const { PutObjectCommand } = await import('@aws-sdk/client-s3');
     const s3 = await this.aws.s3();
     for (let tries = 0; ; tries++) {
@@ -47,7 +59,9 @@ export class Store {
             Body: body,
             ContentType: options.contentType ?? 'application/octet-stream',
             ...(options.onlyIfNew ? { IfNoneMatch: '*' } : {}),
+            ...(options.checksum ? { ChecksumSHA256: options.checksum } : {}),
           }),
+          { abortSignal: options.signal },
         );
         return true;
       } catch (error) {
@@ -57,6 +71,59 @@ export class Store {
         throw this.problem('STORE_PUT', `Could not write ${this.name(key)}.`, error);
       }
     }
+  }
+
+  /**
+   * Writes an object that is named by the hash of its bytes, unless it is there. S3 checks the hash on the way in.
+   * @returns `new`, `there`, or `replaced`: something else stood under its name.
+   */
+  async putNamed(
+    key: string,
+    sha256: string,
+    body: Buffer,
+    signal?: AbortSignal,
+  ): Promise<'new' | 'there' | 'replaced'> {
+    const checksum = Buffer.from(sha256, 'hex').toString('base64');
+    if (await this.put(key, body, { onlyIfNew: true, checksum, signal })) return 'new';
+    const { HeadObjectCommand } = await import('@aws-sdk/client-s3');
+    const s3 = await this.aws.s3();
+    try {
+      const head = await s3.send(new HeadObjectCommand({ ...this.target(key), ChecksumMode: 'ENABLED' }));
+      if (head.ChecksumSHA256 === checksum && head.ContentLength === body.length) return 'there';
+    } catch (error) {
+      // Removed meanwhile, or not to be asked: then it is written.
+      if (awsStatus(error) !== 404 && awsStatus(error) !== 403)
+        throw this.problem('STORE_GET', `Could not look at ${this.name(key)}.`, error);
+    }
+    await this.put(key, body, { checksum, signal });
+    return 'replaced';
+  }
+
+  /** The keys that begin with a prefix, sorted, each with its size and time; only those after `after` where it is given. */
+  async list(prefix: string, after?: string): Promise<StoredKey[]> {
+    const { ListObjectsV2Command } = await import('@aws-sdk/client-s3');
+    const s3 = await this.aws.s3();
+    const found: StoredKey[] = [];
+    let token: string | undefined;
+    try {
+      do {
+        const answer = await s3.send(
+          new ListObjectsV2Command({
+            Bucket: this.settings.bucket,
+            ExpectedBucketOwner: this.settings.bucketOwner,
+            Prefix: prefix,
+            StartAfter: after,
+            ContinuationToken: token,
+          }),
+        );
+        for (const { Key, Size, LastModified } of answer.Contents ?? [])
+          found.push({ key: Key!, size: Size ?? 0, modified: LastModified?.getTime() ?? 0 });
+        token = answer.NextContinuationToken;
+      } while (token);
+    } catch (error) {
+      throw this.problem('STORE_LIST', `Could not list ${this.name(prefix)}.`, error);
+    }
+    return found;
   }
 
   /**

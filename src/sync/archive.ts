@@ -3,9 +3,8 @@ import { PassThrough, Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { create } from 'tar';
-import { Problem } from '../report/problem';
 import { formatSize } from '../report/units';
-import type { Delivery, SyncStrategy } from './strategy';
+import { FileMoved, nothing, type Delivery, type SyncStrategy } from './strategy';
 
 /** What tar adds to a file: its header, with room for a long name. */
 const HEADER = 1_536;
@@ -15,8 +14,8 @@ const HEADER = 1_536;
  * It streams from the disk to S3, so memory stays bounded whatever the size.
  */
 export const archiveStrategy: SyncStrategy = {
-  async deliver(context, _wanted, lacking): Promise<Delivery> {
-    if (lacking.length === 0) return { archive: null, uploaded: 0, leftovers: [] };
+  async deliver(context, { lacking }): Promise<Delivery> {
+    if (lacking.length === 0) return nothing();
     const { store, keys, reporter, signal, workspaceRoot } = context;
     const key = keys.archive(randomBytes(12).toString('hex'));
     const total = lacking.reduce((sum, { size }) => sum + size + HEADER, 0);
@@ -61,28 +60,16 @@ export const archiveStrategy: SyncStrategy = {
       progress.end();
     }
     reporter.detail(`Archive: ${formatSize(size)} for ${formatSize(total)} of files, s3://${store.bucket}/${key}`);
-    return {
-      archive: { url: await store.presignGet(key), sha256: hash.digest('hex'), size },
-      uploaded: size,
-      leftovers: [key],
-    };
+    const delivery = nothing();
+    delivery.part.archive = { url: await store.presignGet(key), sha256: hash.digest('hex'), size };
+    return { ...delivery, uploaded: size, leftovers: [key] };
   },
 };
-
-/** A file that goes or changes its size while it is packed: the caller scans again. */
-export class FileMoved extends Problem {
-  constructor(cause: Error) {
-    super('FILE_CHANGED', `A file changed while it was being packed: ${cause.message}`, {
-      next: 'Run the command again when nothing writes there.',
-      cause,
-    });
-  }
-}
 
 function archiveProblem(error: NodeJS.ErrnoException): Error {
   const moved =
     error.code === 'ENOENT' ||
     error.code === 'EOF' ||
     /did not encounter expected EOF|encountered unexpected EOF/.test(error.message);
-  return moved ? new FileMoved(error) : error;
+  return moved ? new FileMoved(error.message, error) : error;
 }

@@ -75,8 +75,7 @@ export function findIncluded(
 } {
   const { workspaceRoot, projectRoot } = input;
   const own = projectRoot === '.' ? '' : projectRoot;
-  const inProject = (pattern: string) =>
-    pattern.startsWith(WORKSPACE) ? pattern.slice(WORKSPACE.length) : posix.join(own, pattern);
+  const inProject = (pattern: string) => fromProject(projectRoot, pattern);
   const excluded = picomatch(input.exclude.map(inProject), GLOB);
   const output = posix.join(own, input.outputDir);
   const leftOut: FoundFiles['leftOut'] = [];
@@ -117,6 +116,12 @@ export function findIncluded(
       warnings.push(`"sync.include" matches nothing: ${pattern}`);
   }
   return { paths, emptyDirectories, leftOut, warnings, take };
+}
+
+/** A glob of the configuration, which is relative to its project or begins with {workspaceRoot}/, relative to the workspace. */
+export function fromProject(projectRoot: string, pattern: string): string {
+  if (pattern.startsWith(WORKSPACE)) return pattern.slice(WORKSPACE.length);
+  return posix.join(projectRoot === '.' ? '' : projectRoot, pattern);
 }
 
 function never(path: string, literal: Set<string>): string | null {

@@ -17,17 +17,18 @@ export default function remoteSync(
     target.onInterrupt(() => 'Interrupted. The same command goes on from here; the tree on the instance is whole.');
     const session = await openSession(configuration, project, context.root, reporter);
     try {
-      const result = await push<SyncReply>(session, workspace, { signal });
+      const result = await push<SyncReply>(session, workspace, { signal, force: options.force });
       await result.settled;
       return {
         instance: session.instance,
         snapshot: result.snapshot.id,
-        files: result.snapshot.entries.length,
+        files: result.snapshot.size,
         bytes: totalSize(result.snapshot),
         sent: result.sent,
         written: result.reply.written,
         deleted: result.reply.deleted,
         restored: result.reply.restoredCount,
+        kept: result.reply.kept,
         tree: result.reply.tree,
         commands: result.commands,
       };

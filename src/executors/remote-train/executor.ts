@@ -29,6 +29,7 @@ export default function remoteTrain(
       const pushed = await push<TrainReply>(session, workspace, {
         signal,
         first: scanned,
+        force: options.force,
         run,
         onSend: () =>
           target.onInterrupt(

@@ -2,6 +2,7 @@
 export interface RemoteTrainExecutorSchema {
   rerun?: boolean;
   dryRun?: boolean;
+  force?: boolean;
   verbose?: boolean;
   json?: boolean;
   [configuration: string]: unknown;

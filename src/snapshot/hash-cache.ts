@@ -1,0 +1,139 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync, type Stats } from 'node:fs';
+import { hash } from 'node:crypto';
+import { dirname } from 'node:path';
+import type { Entry } from './entry';
+
+/** What an entry was at the last scan: its place in the columns. */
+type Row = number;
+
+const VERSION = 1;
+const KINDS = ['-', 'x', 'link', 'directory'] as const;
+/** A file that changed so shortly before it was read, ms, may change again within the clock's granularity, as git has it. */
+const RACY = 2_000;
+const STATS = 4;
+
+/**
+ * What `lstat` and SHA-256 said of each path at the last scan, in columns, sorted by path: a file whose size, times
+ * and inode are the same is not read again. A hint alone: what is read from a damaged file is nothing.
+ */
+export class HashCache {
+  private constructor(
+    private readonly paths: readonly string[],
+    private readonly stats: Float64Array,
+    private readonly kinds: Uint8Array,
+    private readonly hashes: Buffer,
+    /** The id of the snapshot that these entries make. */
+    readonly snapshot: string | null,
+  ) {}
+
+  static load(file: string | undefined): HashCache {
+    try {
+      if (!file) return EMPTY;
+      const data = readFileSync(file);
+      const end = data.indexOf('\n');
+      const { v, count, snapshot } = JSON.parse(data.toString('utf8', 0, end)) as Record<string, unknown>;
+      if (v !== VERSION || typeof count !== 'number') return EMPTY;
+      let at = end + 1;
+      const take = (bytes: number) => data.subarray(at, (at += bytes));
+      const stats = new Float64Array(new Uint8Array(take(count * STATS * 8)).buffer);
+      const kinds = new Uint8Array(take(count));
+      const hashes = take(count * 32);
+      const paths = count ? data.toString('utf8', at).split('\0') : [];
+      if (paths.length !== count || hashes.length !== count * 32) return EMPTY;
+      return new HashCache(paths, stats, kinds, hashes, String(snapshot));
+    } catch {
+      return EMPTY;
+    }
+  }
+
+  /** Looks paths up; asked for them in ascending order, it looks at each row once. */
+  cursor(): (path: string) => Row | null {
+    let row = 0;
+    return (path) => {
+      while (row < this.paths.length && this.paths[row] < path) row++;
+      return this.paths[row] === path ? row : null;
+    };
+  }
+
+  /** Whether a file is what it was when it was hashed, as far as `lstat` can tell. */
+  holds(row: Row, stat: Stats): boolean {
+    const at = row * STATS;
+    return (
+      this.stats[at] === stat.size &&
+      this.stats[at + 1] === stat.mtimeMs &&
+      this.stats[at + 2] === stat.ctimeMs &&
+      this.stats[at + 3] === stat.ino
+    );
+  }
+
+  sha256(row: Row): string {
+    return this.hashes.toString('hex', row * 32, row * 32 + 32);
+  }
+
+  /** Whether these entries, in order, are those of the last scan. */
+  isAll(entries: readonly Entry[], rows: readonly (Row | null)[]): boolean {
+    return (
+      entries.length === this.paths.length &&
+      entries.every((entry, index) => {
+        const row = rows[index];
+        return row !== null && KINDS[this.kinds[row]] === kind(entry) && this.sha256(row) === fingerprint(entry);
+      })
+    );
+  }
+
+  /**
+   * @param entries sorted by path as JavaScript compares texts; `stats` belong to them, null for what is no file.
+   * @param now when the scan began, ms since the epoch.
+   */
+  static save(
+    file: string,
+    entries: readonly Entry[],
+    stats: readonly (Stats | null)[],
+    snapshot: string,
+    now: number,
+  ): void {
+    const count = entries.length;
+    const columns = new Float64Array(count * STATS);
+    const kinds = new Uint8Array(count);
+    const hashes = Buffer.alloc(count * 32);
+    entries.forEach((entry, index) => {
+      const stat = stats[index];
+      kinds[index] = KINDS.indexOf(kind(entry));
+      hashes.write(fingerprint(entry), index * 32, 'hex');
+      const racy = !stat || Math.max(stat.mtimeMs, stat.ctimeMs) > now - RACY;
+      columns.set(racy ? [-1, 0, 0, 0] : [stat.size, stat.mtimeMs, stat.ctimeMs, stat.ino], index * STATS);
+    });
+    const header = `${JSON.stringify({ v: VERSION, count, snapshot })}\n`;
+    mkdirSync(dirname(file), { recursive: true });
+    const beside = `${file}.${process.pid}`;
+    writeFileSync(
+      beside,
+      Buffer.concat([
+        Buffer.from(header),
+        Buffer.from(columns.buffer),
+        kinds,
+        hashes,
+        Buffer.from(entries.map(({ path }) => path).join('\0')),
+      ]),
+    );
+    renameSync(beside, file);
+  }
+}
+
+const EMPTY = new (HashCache as unknown as new (...columns: unknown[]) => HashCache)(
+  [],
+  new Float64Array(0),
+  new Uint8Array(0),
+  Buffer.alloc(0),
+  null,
+);
+
+function kind(entry: Entry): (typeof KINDS)[number] {
+  return entry.kind === 'file' ? (entry.executable ? 'x' : '-') : entry.kind;
+}
+
+/** 64 hex digits that tell an entry from another of its kind and path. */
+function fingerprint(entry: Entry): string {
+  if (entry.kind === 'file') return entry.sha256;
+  return entry.kind === 'link' ? hash('sha256', entry.target, 'hex') : '0'.repeat(64);
+}

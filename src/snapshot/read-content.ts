@@ -1,0 +1,152 @@
+import { createHash, hash } from 'node:crypto';
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { Worker, parentPort, workerData } from 'node:worker_threads';
+import { Chunker, WHOLE, type Chunk } from './chunk';
+
+/** A file's content as it was read, whole and unchanged meanwhile. */
+export interface Content {
+  sha256: string;
+  stat: Stats;
+  /** Of one larger than a chunk. */
+  chunks?: Chunk[];
+}
+
+const OURS = 'nx-ec2: read contents';
+const BLOCK = 4 * 1024 * 1024;
+/** Less than this, bytes, is read before a thread has started. */
+const WORTH_A_THREAD = 64 * 1024 * 1024;
+let block: Buffer | undefined;
+
+/** @returns null where the file changed while it was read. */
+export function readContent(path: string, old?: readonly Chunk[]): Content | null {
+  return reading(path, (file, stat) => {
+    if (stat.size <= WHOLE) return { sha256: hash('sha256', readWhole(file, stat.size), 'hex'), size: stat.size };
+    const whole = createHash('sha256');
+    const chunker = new Chunker(old);
+    const size = eachBlock(file, (data) => {
+      whole.update(data);
+      chunker.write(data);
+    });
+    return { sha256: whole.digest('hex'), size, chunks: chunker.end() };
+  });
+}
+
+function reading(
+  path: string,
+  read: (file: number, stat: Stats) => { sha256: string; size: number; chunks?: Chunk[] },
+): Content | null {
+  // Between the caller's lstat and here a link may have taken the file's place.
+  const file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0));
+  try {
+    const before = fstatSync(file);
+    const { size, ...content } = read(file, before);
+    const after = fstatSync(file);
+    const same = size === after.size && before.size === after.size && before.mtimeMs === after.mtimeMs;
+    return same ? { ...content, stat: after } : null;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function readWhole(file: number, size: number): Buffer {
+  block ??= Buffer.allocUnsafe(BLOCK);
+  let count = 0;
+  for (;;) {
+    const more = readSync(file, block, count, block.length - count, null);
+    count += more;
+    // One that grows is seen by its size afterwards.
+    if (more === 0 || count > size) return block.subarray(0, count);
+  }
+}
+
+function eachBlock(file: number, take: (data: Buffer) => void): number {
+  block ??= Buffer.allocUnsafe(BLOCK);
+  let size = 0;
+  for (;;) {
+    const count = readSync(file, block, 0, block.length, null);
+    if (count === 0) return size;
+    take(block.subarray(0, count));
+    size += count;
+  }
+}
+
+/** One half of what is wanted of a large file: its hash, or its chunks. */
+interface Job {
+  path: string;
+  chunks: boolean;
+  old?: readonly Chunk[];
+}
+
+function half({ path, chunks, old }: Job): Content | null {
+  return reading(path, (file) => {
+    const whole = createHash('sha256');
+    const chunker = new Chunker(old);
+    const size = eachBlock(file, (data) => void (chunks ? chunker.write(data) : whole.update(data)));
+    return { sha256: chunks ? '' : whole.digest('hex'), size, chunks: chunks ? chunker.end() : undefined };
+  });
+}
+
+/**
+ * Reads large files on all cores: the hash and the chunks of each by two threads.
+ * @returns for each file its content, null where it changed meanwhile, or the error of reading it.
+ */
+export async function readContents(
+  files: { path: string; size: number; old?: readonly Chunk[] }[],
+): Promise<(Content | null | Error)[]> {
+  const total = files.reduce((sum, { size }) => sum + size, 0);
+  // Compiled only: a thread can't load TypeScript.
+  if (total < WORTH_A_THREAD || !__filename.endsWith('.js'))
+    return files.map(({ path, old }) => attempt(() => readContent(path, old)));
+  const jobs: Job[] = files.flatMap(({ path, old }) => [
+    { path, chunks: false },
+    { path, chunks: true, old },
+  ]);
+  const done: (Content | null | Error)[] = new Array(jobs.length).fill(null);
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: Math.min(availableParallelism(), jobs.length, 4) }, async () => {
+      const worker = new Worker(__filename, { workerData: OURS });
+      try {
+        while (next < jobs.length) {
+          const job = next++;
+          worker.postMessage(jobs[job]);
+          const { result, code } = await new Promise<{ result: Content | null | Error; code?: string }>(
+            (resolve, reject) => {
+              worker.once('message', resolve);
+              worker.once('error', reject);
+            },
+          );
+          done[job] = result instanceof Error ? Object.assign(result, { code }) : result;
+        }
+      } finally {
+        await worker.terminate();
+      }
+    }),
+  );
+  return files.map((_, index) => {
+    const [whole, cut] = [done[index * 2], done[index * 2 + 1]];
+    if (whole instanceof Error) return whole;
+    if (cut instanceof Error) return cut;
+    if (!whole || !cut || whole.stat.mtimeMs !== cut.stat.mtimeMs || whole.stat.size !== cut.stat.size) return null;
+    return { ...whole, chunks: cut.chunks };
+  });
+}
+
+function attempt<T>(work: () => T): T | Error {
+  try {
+    return work();
+  } catch (error) {
+    return error as Error;
+  }
+}
+
+if (workerData === OURS && parentPort) {
+  const port = parentPort;
+  // An error's code is lost between threads.
+  port.on('message', (job: Job) => {
+    const result = attempt(() => half(job));
+    const code = result instanceof Error ? (result as NodeJS.ErrnoException).code : undefined;
+    port.postMessage({ result, code });
+  });
+}

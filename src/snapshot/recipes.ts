@@ -1,0 +1,68 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { deflateSync, inflateSync } from 'node:zlib';
+import type { Chunk } from './chunk';
+
+interface Known {
+  sha256: string;
+  chunks: Chunk[];
+}
+
+/** So many states of a file are remembered: what an instance holds may be older than the last scan. */
+const STATES = 3;
+
+/** The recipes of large files, by path, the latest state first. */
+export class Recipes {
+  private known?: Map<string, Known[]>;
+  private contents?: Map<string, Chunk[]>;
+  private changed = false;
+
+  constructor(private readonly file: string | undefined) {}
+
+  /** The chunks of a content; undefined where it was not cut or is forgotten. */
+  get(sha256: string): Chunk[] | undefined {
+    this.contents ??= new Map(
+      [...this.load().values()].flatMap((states) => states.map((each) => [each.sha256, each.chunks])),
+    );
+    return this.contents.get(sha256);
+  }
+
+  /** What the file of this path was made of when it was cut last. */
+  last(path: string): Chunk[] | undefined {
+    return this.load().get(path)?.[0].chunks;
+  }
+
+  set(path: string, sha256: string, chunks: Chunk[]): void {
+    this.get(sha256);
+    this.contents!.set(sha256, chunks);
+    const before = (this.load().get(path) ?? []).filter((each) => each.sha256 !== sha256);
+    this.load().set(path, [{ sha256, chunks }, ...before].slice(0, STATES));
+    this.changed = true;
+  }
+
+  /** Keeps those of paths that are there. */
+  save(paths: { has(path: string): boolean }): void {
+    if (!this.changed || !this.file) return;
+    const kept = [...this.load()].filter(([path]) => paths.has(path));
+    const beside = `${this.file}.${process.pid}`;
+    mkdirSync(dirname(this.file), { recursive: true });
+    writeFileSync(beside, deflateSync(JSON.stringify({ v: 1, recipes: kept }), { level: 1 }));
+    renameSync(beside, this.file);
+    this.changed = false;
+  }
+
+  private load(): Map<string, Known[]> {
+    if (this.known) return this.known;
+    this.known = new Map();
+    try {
+      const { v, recipes } = JSON.parse(inflateSync(readFileSync(this.file ?? '')).toString()) as {
+        v: number;
+        recipes: [string, Known[]][];
+      };
+      if (v === 1) this.known = new Map(recipes);
+    } catch {
+      // A hint alone: without it, a large file is cut anew.
+    }
+    return this.known;
+  }
+}

@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { deflateSync, inflateSync } from 'node:zlib';
+import { Snapshot } from '../snapshot/snapshot';
+import { foldRecords, LONGEST_HISTORY, type Whereabouts } from './record';
+import type { SyncContext } from './strategy';
+
+/** What an instance's tree acknowledged last. It only chooses what is sent: a wrong one costs a repair. */
+export interface Head {
+  snapshot: string;
+  /** The records that lead to the snapshot, the whole one first, by the ids of their snapshots; [] where there is none. */
+  history: string[];
+  /** Packs that those records name. */
+  packs: Whereabouts['packs'];
+  /** The remote side that the instance has. */
+  helper: string;
+  /** The snapshot itself, read when it is asked for. Throws an Error where it is damaged. */
+  read(): Snapshot;
+}
+
+interface Ref {
+  v: 2;
+  snapshot: string;
+  history: string[];
+  helper: string;
+}
+
+/**
+ * This machine's own memory of the head, else the store's.
+ * @returns null where no sync to this instance and tree was ever acknowledged, or nothing can be made of its record.
+ */
+export async function readHead(context: SyncContext): Promise<Head | null> {
+  return readLocal(context) ?? (await readStored(context));
+}
+
+function readLocal(context: SyncContext): Head | null {
+  try {
+    const data = readFileSync(localFile(context)!);
+    const end = data.indexOf('\n');
+    const { v, ...head } = JSON.parse(data.toString('utf8', 0, end)) as Ref & Pick<Head, 'packs'>;
+    if (v !== 2) return null;
+    return {
+      ...head,
+      read: () => {
+        const snapshot = Snapshot.parse(inflateSync(data.subarray(end + 1)));
+        if (snapshot.id !== head.snapshot) throw new Error('the remembered head is damaged');
+        return snapshot;
+      },
+    };
+  } catch {
+    return null;
+  }
+}
+
+async function readStored({ store, keys, tree, instance }: SyncContext): Promise<Head | null> {
+  const bytes = await store.get(keys.ref(tree, instance));
+  if (!bytes) return null;
+  try {
+    const ref = JSON.parse(bytes.toString()) as Ref;
+    if (ref.v !== 2 || !ref.history.length || ref.history.length > LONGEST_HISTORY) return null;
+    const records = await Promise.all(
+      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id)))! })),
+    );
+    const { snapshot, packs } = foldRecords(records);
+    if (snapshot.id !== ref.snapshot) return null;
+    return { ...ref, packs, read: () => snapshot };
+  } catch {
+    return null;
+  }
+}
+
+/** Remembers an acknowledged head here, so that the next sync knows it without asking. */
+export function rememberHead(context: SyncContext, head: Omit<Head, 'read'>, snapshot: Snapshot): void {
+  const file = localFile(context);
+  if (!file) return;
+  const { history, packs, helper } = head;
+  const header = JSON.stringify({ v: 2, snapshot: snapshot.id, history, packs, helper });
+  mkdirSync(dirname(file), { recursive: true });
+  const beside = `${file}.${process.pid}`;
+  writeFileSync(beside, Buffer.concat([Buffer.from(`${header}\n`), deflateSync(snapshot.canonical, { level: 1 })]));
+  renameSync(beside, file);
+}
+
+/** Tells everyone who shares the tree. */
+export async function storeHead({ store, keys, tree, instance }: SyncContext, head: Omit<Head, 'read'>): Promise<void> {
+  const ref: Ref = { v: 2, snapshot: head.snapshot, history: head.history, helper: head.helper };
+  await store.put(keys.ref(tree, instance), Buffer.from(JSON.stringify(ref)), { contentType: 'application/json' });
+}
+
+function localFile({ memory, store, keys, tree, instance }: SyncContext): string | undefined {
+  if (!memory) return undefined;
+  const name = createHash('sha256')
+    .update(JSON.stringify([store.bucket, keys.ref(tree, instance)]))
+    .digest('hex');
+  return join(memory, 'heads', name.slice(0, 32));
+}

@@ -1,0 +1,56 @@
+import { deflateSync, inflateSync } from 'node:zlib';
+import type { Chunk } from '../snapshot/chunk';
+import { applyDelta, difference } from '../snapshot/diff';
+import { formatRecords, parseRecords, Snapshot } from '../snapshot/snapshot';
+
+/** What a record says of where contents are. */
+export interface Whereabouts {
+  recipes: Record<string, readonly Chunk[]>;
+  packs: [sha256: string, size: number][];
+  /** Contents that are in no pack, zlib, base64. */
+  data: Record<string, string>;
+}
+
+/** A snapshot's record: docs/FORMAT.md, "Store". */
+type SnapshotRecord = { v: 1; snapshot: string } & Whereabouts &
+  ({ base: null; manifest: string } | { base: string; gone: string[]; records: string });
+
+/** Records that lead to a snapshot: one whole and at most so many that each change the one before. */
+export const LONGEST_HISTORY = 16;
+
+export function wholeRecord(snapshot: Snapshot, where: Whereabouts): Buffer {
+  return format({ v: 1, snapshot: snapshot.id, base: null, manifest: snapshot.canonical.toString(), ...where });
+}
+
+export function changeRecord(base: Snapshot, snapshot: Snapshot, where: Whereabouts): Buffer {
+  const { gone, changed } = difference(base, snapshot);
+  return format({ v: 1, snapshot: snapshot.id, base: base.id, gone, records: formatRecords(changed), ...where });
+}
+
+function format(record: SnapshotRecord): Buffer {
+  return deflateSync(JSON.stringify(record));
+}
+
+/**
+ * The snapshot that a history of records leads to, and the packs that they name.
+ * @throws Error where they are not what their ids say.
+ */
+export function foldRecords(records: { id: string; bytes: Buffer }[]): {
+  snapshot: Snapshot;
+  packs: Whereabouts['packs'];
+} {
+  let snapshot: Snapshot | undefined;
+  const packs = new Map<string, number>();
+  for (const { id, bytes } of records) {
+    const record = JSON.parse(inflateSync(bytes).toString()) as SnapshotRecord;
+    if (record.v !== 1) throw new Error(`a record of version ${String(record.v)}`);
+    if (record.base === null) snapshot = Snapshot.parse(Buffer.from(record.manifest));
+    else if (snapshot?.id === record.base)
+      snapshot = applyDelta(snapshot, { gone: record.gone, changed: parseRecords(record.records) });
+    else throw new Error('a record changes another than the one before it');
+    if (snapshot.id !== id) throw new Error('a record is not of its snapshot');
+    for (const [sha256, size] of record.packs) packs.set(sha256, size);
+  }
+  if (!snapshot) throw new Error('there is no record');
+  return { snapshot, packs: [...packs] };
+}

@@ -1,0 +1,19 @@
+import { createHash } from 'node:crypto';
+import { realpathSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+/**
+ * Where this machine remembers what saves time, and nothing else: hashes of files, heads of trees, packs in the store.
+ * It can be removed at any time. `NX_EC2_CACHE_DIRECTORY` names another place.
+ */
+export function machineState(): string {
+  const { NX_EC2_CACHE_DIRECTORY: own, XDG_CACHE_HOME: cache } = process.env;
+  return own ? resolve(own) : join(cache || join(homedir(), '.cache'), 'nx-ec2');
+}
+
+/** The same for one workspace. */
+export function stateDirectory(workspaceRoot: string): string {
+  const name = createHash('sha256').update(realpathSync(workspaceRoot)).digest('hex').slice(0, 16);
+  return join(machineState(), 'workspaces', name);
+}
