@@ -40,7 +40,7 @@ export class PackWriter {
   }
 
   add(chunk: Chunk, data: Buffer): void {
-    if (this.raw && this.raw + data.length > SEGMENT) this.closeSegment();
+    if (this.chunks.length && this.raw + data.length > SEGMENT) this.closeSegment();
     this.parts.push(data);
     this.chunks.push(chunk);
     this.raw += data.length;
@@ -48,7 +48,7 @@ export class PackWriter {
 
   /** Everything that waits, as one pack; null where nothing does. */
   async finish(): Promise<Pack | null> {
-    if (this.raw) this.closeSegment();
+    if (this.chunks.length) this.closeSegment();
     if (!this.segments.length) return null;
     // What is added from here on is the next pack's.
     const closed = this.segments;
