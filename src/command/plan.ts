@@ -16,7 +16,8 @@ export interface SyncPart {
 }
 
 /** A chunk, or a piece of a content of the base: its offset and its size, bytes. */
-export type RecipeStep = readonly [chunk: string, size: number] | readonly [content: string, offset: number, size: number];
+export type RecipeStep =
+  readonly [chunk: string, size: number] | readonly [content: string, offset: number, size: number];
 
 export type EnvironmentManager = 'uv' | 'poetry' | 'conda' | 'pip' | 'none';
 

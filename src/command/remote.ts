@@ -7,7 +7,7 @@ import type { Store } from '../store/store';
 import type { Operation, Plan } from './plan';
 import { remoteSide } from './remote-side';
 import { parseReply, type Reply } from './reply';
-import { COMMAND_LIMIT, runCommand, unanswered } from './run-command';
+import { COMMAND_LIMIT, followCommand, sendCommand, unanswered } from './run-command';
 import { commandScript, type Request } from './script';
 
 export interface RemoteSettings {
@@ -73,18 +73,38 @@ export class Remote {
    * @throws RemoteFailure what the remote side refused or could not do; Problem for everything on the way there.
    */
   async send<T>(operation: Operation, options: SendOptions): Promise<T> {
-    await this.storeHelper();
-    let reply = await this.attempt<T>(operation, options);
-    if (!reply.ok && isHelperTrouble(reply.error)) {
-      // The store's copy is gone or not ours: it is replaced, once.
-      await this.storeHelper({ replace: true });
-      reply = await this.attempt<T>(operation, options);
-    }
-    if (!reply.ok) throw remoteFailure(this.instance, operation.op, reply.error);
-    return reply;
+    const result = (await this.sendEach<T>([this.instance], operation, options)).get(this.instance)!;
+    if (result instanceof Error) throw result;
+    return result;
   }
 
-  private async attempt<T>(operation: Operation, options: SendOptions): Promise<Reply<T>> {
+  /**
+   * Sends one operation to several instances in one SSM command.
+   * @returns each one's result, or what it refused or what went wrong with it.
+   * @throws Problem where the command could not be sent to any.
+   */
+  async sendEach<T>(
+    instances: readonly string[],
+    operation: Operation,
+    options: SendOptions,
+  ): Promise<Map<string, T | Error>> {
+    await this.storeHelper();
+    const results = await this.attempt<T>(instances, operation, options);
+    const troubled = instances.filter((instance) => isHelperTrouble(results.get(instance)!));
+    if (troubled.length) {
+      // The store's copy is gone or not ours: it is replaced, once.
+      await this.storeHelper({ replace: true });
+      for (const [instance, result] of await this.attempt<T>(troubled, operation, options))
+        results.set(instance, result);
+    }
+    return results;
+  }
+
+  private async attempt<T>(
+    instances: readonly string[],
+    operation: Operation,
+    options: SendOptions,
+  ): Promise<Map<string, T | Error>> {
     const { sha256, bootstrap } = remoteSide();
     const plan: Plan & Operation = {
       v: 1,
@@ -107,16 +127,27 @@ export class Remote {
       };
       script = commandScript(bootstrap, request);
     }
+    const command = {
+      comment: options.comment,
+      executionTimeout: options.executionTimeout ?? 120,
+      signal: options.signal,
+      stillThere: options.stillThere,
+    };
     try {
-      const invocation = await runCommand(this.aws, this.instance, script, {
-        comment: options.comment,
-        executionTimeout: options.executionTimeout ?? 120,
-        signal: options.signal,
-        stillThere: options.stillThere,
-      });
-      const reply = parseReply(invocation.stdout);
-      if (!reply) throw unanswered(this.instance, invocation);
-      return reply as Reply<T>;
+      const ids = await sendCommand(this.aws, instances, script, command);
+      const results = await Promise.all(
+        instances.map(async (instance): Promise<[string, T | Error]> => {
+          try {
+            const invocation = await followCommand(this.aws, instance, ids.get(instance)!, command);
+            const reply = parseReply(invocation.stdout) as Reply<T> | null;
+            if (!reply) throw unanswered(instance, invocation);
+            return [instance, reply.ok ? reply : remoteFailure(instance, operation.op, reply.error)];
+          } catch (error) {
+            return [instance, error as Error];
+          }
+        }),
+      );
+      return new Map(results);
     } finally {
       // A plan holds URLs and perhaps secrets: it goes at once; the bucket's lifecycle rule takes what is left behind.
       if (stored) await this.store.delete([stored]).catch(() => undefined);
@@ -124,8 +155,10 @@ export class Remote {
   }
 }
 
-function isHelperTrouble(error: { code: string; detail: Record<string, unknown> }): boolean {
-  return error.code === 'HELPER_MISMATCH' || (error.code === 'FETCH_FAILED' && error.detail.what === 'helper');
+function isHelperTrouble(result: unknown): boolean {
+  if (!(result instanceof RemoteFailure)) return false;
+  const { remoteCode, detail } = result;
+  return remoteCode === 'HELPER_MISMATCH' || (remoteCode === 'FETCH_FAILED' && detail.what === 'helper');
 }
 
 /** The remote side's error, in a sentence with its next step. */

@@ -48,38 +48,55 @@ const ENDED = new Set([
   'AccessDenied',
 ]);
 
+/** SendCommand takes so many instance ids. */
+const INSTANCES = 50;
+
 /**
- * Sends one shell script to one instance by Run Command and waits for its end. The SDK's waiter is not used: it
- * starts at 5 s and retries every error, expired tokens included.
- * @throws Problem where it can't be sent, delivered or followed. A script that exits non-zero is an `Invocation`.
+ * Sends one shell script by Run Command to one or several instances, as one command for up to 50 of them.
+ * @returns the command's id for each instance.
+ * @throws Problem where it can't be sent.
  */
-export async function runCommand(
+export async function sendCommand(
   aws: Aws,
-  instance: string,
+  instances: readonly string[],
   script: string,
   options: CommandOptions,
-): Promise<Invocation> {
-  const [{ SendCommandCommand, GetCommandInvocationCommand }, ssm] = await Promise.all([
-    import('@aws-sdk/client-ssm'),
-    aws.ssm(),
-  ]);
-  let commandId: string;
-  try {
-    const sent = await ssm.send(
-      new SendCommandCommand({
-        DocumentName: 'AWS-RunShellScript',
-        InstanceIds: [instance],
-        TimeoutSeconds: Math.max(30, options.deliveryTimeout ?? 120),
-        Comment: options.comment.slice(0, 100),
-        Parameters: { commands: [script], executionTimeout: [String(options.executionTimeout)] },
-      }),
-      { abortSignal: options.signal },
-    );
-    commandId = sent.Command!.CommandId!;
-  } catch (error) {
-    throw sendProblem(instance, error);
+): Promise<Map<string, string>> {
+  const [{ SendCommandCommand }, ssm] = await Promise.all([import('@aws-sdk/client-ssm'), aws.ssm()]);
+  const ids = new Map<string, string>();
+  for (let from = 0; from < instances.length; from += INSTANCES) {
+    const some = instances.slice(from, from + INSTANCES);
+    try {
+      const sent = await ssm.send(
+        new SendCommandCommand({
+          DocumentName: 'AWS-RunShellScript',
+          InstanceIds: some,
+          TimeoutSeconds: Math.max(30, options.deliveryTimeout ?? 120),
+          Comment: options.comment.slice(0, 100),
+          Parameters: { commands: [script], executionTimeout: [String(options.executionTimeout)] },
+        }),
+        { abortSignal: options.signal },
+      );
+      for (const instance of some) ids.set(instance, sent.Command!.CommandId!);
+    } catch (error) {
+      throw sendProblem(some.join(', '), error);
+    }
   }
+  return ids;
+}
 
+/**
+ * Waits for a command's end on one instance. The SDK's waiter is not used: it starts at 5 s and retries every error,
+ * expired tokens included.
+ * @throws Problem where it can't be followed. A script that exits non-zero is an `Invocation`.
+ */
+export async function followCommand(
+  aws: Aws,
+  instance: string,
+  commandId: string,
+  options: CommandOptions,
+): Promise<Invocation> {
+  const [{ GetCommandInvocationCommand }, ssm] = await Promise.all([import('@aws-sdk/client-ssm'), aws.ssm()]);
   const started = Date.now();
   let wait = FIRST_POLL;
   let checked = started;

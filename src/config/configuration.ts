@@ -23,6 +23,8 @@ export interface Configuration {
   bucketOwner?: string;
   kmsKeyId?: string;
   instance: InstanceName & { wait: number };
+  /** Several, for remote-sync alone; the first is `instance`. */
+  instances: InstanceName[];
   remoteRoot?: string;
   user?: string;
   sync: {
@@ -101,7 +103,7 @@ export function resolveConfiguration(input: ConfigurationInput): Configuration {
     ...value,
     projectRoot: input.projectRoot,
     bucket: value.bucket,
-    instance: instanceName(value.instance),
+    ...instancesOf(input, value.instance),
     train: trainOf(input, value.train),
   };
   delete (configuration as { $schema?: string }).$schema;
@@ -199,7 +201,23 @@ function missing(input: ConfigurationInput, key: string, what: string): Problem 
   });
 }
 
-function instanceName(value: NonNullable<z.infer<typeof configurationSchema>['instance']>): Configuration['instance'] {
+type Instance = Exclude<NonNullable<z.infer<typeof configurationSchema>['instance']>, unknown[]>;
+
+function instancesOf(
+  input: ConfigurationInput,
+  value: NonNullable<z.infer<typeof configurationSchema>['instance']>,
+): Pick<Configuration, 'instance' | 'instances'> {
+  const all = [value].flat().map(instanceName);
+  const [first] = all;
+  if (input.target !== 'remote-sync' && (all.length > 1 || ('tag' in first && first.all))) {
+    throw new Problem('CONFIG_INVALID', `${input.target} takes one instance, and "instance" names several.`, {
+      next: `Name one of them: --instance=i-….`,
+    });
+  }
+  return { instance: first, instances: all.map(({ wait: _, ...name }) => name) };
+}
+
+function instanceName(value: Instance): Configuration['instance'] {
   if (typeof value === 'string') {
     return /^i-[0-9a-f]{8,17}$/.test(value) ? { id: value, wait: WAIT } : { name: value, wait: WAIT };
   }

@@ -1,2 +1,2 @@
-/** How a configuration names an instance. */
-export type InstanceName = { id: string } | { name: string } | { tag: Record<string, string> };
+/** How a configuration names an instance; a tag with `all` names every one that carries it and runs. */
+export type InstanceName = { id: string } | { name: string } | { tag: Record<string, string>; all?: boolean };

@@ -4,6 +4,7 @@ import { join, relative, resolve } from 'node:path';
 import { z } from 'zod';
 import { Problem } from '../report/problem';
 import type { Configuration } from './configuration';
+import type { InstanceName } from './instance-name';
 
 const list = z.array(z.string()).optional();
 
@@ -40,21 +41,12 @@ export function enforcePolicy(
 ): void {
   const path = policyPath(environment);
   const policy = path ? readPolicy(path, workspaceRoot) : {};
-  const { instance } = configuration;
-  const named =
-    'id' in instance
-      ? instance.id
-      : 'name' in instance
-        ? instance.name
-        : Object.entries(instance.tag)
-            .map((tag) => tag.join('='))
-            .join(',');
-  const rules: [string, string[] | undefined, string | undefined][] = [
+  const rules: Rule[] = [
     ['bucket', policy.buckets, configuration.bucket],
     ['prefix', policy.prefixes, configuration.prefix],
     ['profile', policy.profiles, configuration.profile],
     ['roleArn', policy.roles, configuration.roleArn],
-    ['instance', policy.instances, named],
+    ...configuration.instances.map((name): Rule => ['instance', policy.instances, nameOf(name)]),
     ['region', policy.regions, configuration.region],
     ['kmsKeyId', policy.kmsKeys, configuration.kmsKeyId],
     ['user', policy.users, configuration.user],
@@ -76,6 +68,16 @@ export function enforcePolicy(
       },
     );
   }
+}
+
+type Rule = [key: string, allowed: string[] | undefined, value: string | undefined];
+
+function nameOf(name: InstanceName): string {
+  if ('id' in name) return name.id;
+  if ('name' in name) return name.name;
+  return Object.entries(name.tag)
+    .map((tag) => tag.join('='))
+    .join(',');
 }
 
 function policyPath(environment: NodeJS.ProcessEnv): string | undefined {

@@ -3,6 +3,15 @@ import { duration, size } from './units';
 
 const text = z.string().min(1);
 
+const named = [
+  z.strictObject({
+    id: z.string().regex(/^i-[0-9a-f]{8,17}$/, 'must look like i-0123456789abcdef0'),
+    wait: duration.optional(),
+  }),
+  z.strictObject({ name: text, wait: duration.optional() }),
+  z.strictObject({ tag: z.record(text, z.string()), all: z.boolean().optional(), wait: duration.optional() }),
+] as const;
+
 /** The connection: the same for all projects of a workspace, as a rule. */
 export const connectionShape = {
   region: text.optional().describe("AWS region. Default: the SDK's own resolution (AWS_REGION, profile)."),
@@ -25,17 +34,11 @@ export const connectionShape = {
     .describe('The account that must own the bucket.'),
   kmsKeyId: text.optional().describe("KMS key that objects are encrypted with. Default: the bucket's own."),
   instance: z
-    .union([
-      text,
-      z.strictObject({
-        id: z.string().regex(/^i-[0-9a-f]{8,17}$/, 'must look like i-0123456789abcdef0'),
-        wait: duration.optional(),
-      }),
-      z.strictObject({ name: text, wait: duration.optional() }),
-      z.strictObject({ tag: z.record(text, z.string()), wait: duration.optional() }),
-    ])
+    .union([text, ...named, z.array(z.union([text, ...named])).min(1)])
     .optional()
-    .describe('The instance: an id, a Name, or { "id" | "name" | "tag", "wait": "5m" }.'),
+    .describe(
+      'The instance: an id, a Name, or { "id" | "name" | "tag", "wait": "5m" }. For remote-sync several: a list, or { "tag", "all": true }.',
+    ),
   remoteRoot: z
     .string()
     .startsWith('/', 'must be an absolute path')

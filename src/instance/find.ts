@@ -33,11 +33,6 @@ export function describeName(name: InstanceName): string {
     .join(', ')}`;
 }
 
-/** The instance's id without asking EC2, where the configuration has it. */
-export function knownId(name: InstanceName): string | undefined {
-  return 'id' in name ? name.id : undefined;
-}
-
 /**
  * The one instance that is meant. By name or tag, exactly one that is not terminated must match; among several, the
  * only one that runs or boots is meant.
@@ -60,6 +55,20 @@ export async function findInstance(aws: Aws, name: InstanceName): Promise<FoundI
     );
   }
   return candidates[0];
+}
+
+/** Every instance that is meant: one for a name, all that run for a tag with `all`. Ids, each once. */
+export async function findInstances(aws: Aws, names: readonly InstanceName[]): Promise<string[]> {
+  const found = await Promise.all(
+    names.map(async (name) => {
+      if ('id' in name) return [name.id];
+      if (!('tag' in name && name.all)) return [(await findInstance(aws, name)).id];
+      const running = (await describe(aws, name)).filter(({ state }) => state === 'running');
+      if (!running.length) throw missing(name);
+      return running.map(({ id }) => id);
+    }),
+  );
+  return [...new Set(found.flat())].sort();
 }
 
 function missing(name: InstanceName): Problem {

@@ -2,13 +2,13 @@ import type { Aws } from '../aws/clients';
 import { Problem } from '../report/problem';
 import type { Store } from '../store/store';
 import { callerArn } from './caller';
-import { findInstance, type FoundInstance, type InstanceName } from './find';
+import { describeName, findInstance, type FoundInstance, type InstanceName } from './find';
 import { waitOnline } from './online';
 
 export interface PreflightTarget {
   aws: Aws;
   store: Store;
-  instance: InstanceName;
+  instances: readonly InstanceName[];
   /** ms that a booting instance is waited for. */
   wait: number;
   onWait?: (what: string) => void;
@@ -42,14 +42,14 @@ export function preflightChecks(target: PreflightTarget): PreflightCheck[] {
         return `${store.bucket}${region ? ` in ${region}` : ''}`;
       },
     },
-    {
-      name: 'instance',
+    ...target.instances.map((name) => ({
+      name: target.instances.length > 1 ? `instance ${describeName(name)}` : 'instance',
       run: async () => {
-        const found = await findInstance(aws, target.instance);
+        const found = await findInstance(aws, name);
         await waitOnline(aws, found, target.wait, target.onWait ?? (() => undefined), target.signal);
         return describeFound(found);
       },
-    },
+    })),
   ];
 }
 

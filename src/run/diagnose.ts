@@ -2,7 +2,6 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Check } from '../command/plan';
 import { callerArn } from '../instance/caller';
 import { preflightChecks } from '../instance/preflight';
-import type { InstanceName } from '../instance/find';
 import { Aws } from '../aws/clients';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
@@ -36,7 +35,7 @@ export async function diagnose(
   try {
     const store = new Store(aws, configuration);
     const keys = new StoreKeys(configuration.prefix, project);
-    const { wait, ...name } = configuration.instance;
+    const { wait } = configuration.instance;
     try {
       add('region', true, await aws.region());
     } catch (error) {
@@ -46,7 +45,7 @@ export async function diagnose(
     const checks = preflightChecks({
       aws,
       store,
-      instance: name as InstanceName,
+      instances: configuration.instances,
       wait: Math.min(wait, WAIT),
       onWait: (what) => reporter.line(what),
       signal,

@@ -33,6 +33,7 @@ import { openSession, type Session } from './session';
 describe('the way of the data', () => {
   let at: Fixture;
   let workspace: string;
+  let cache: string;
   let session: Session;
   const before = { ...process.env };
 
@@ -68,11 +69,14 @@ describe('the way of the data', () => {
   });
   beforeEach(async () => {
     workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-pipeline-'));
+    cache = mkdtempSync(join(tmpdir(), 'nx-ec2-cache-'));
+    process.env.NX_EC2_CACHE_DIRECTORY = cache;
     session = await open(`project ${randomBytes(4).toString('hex')}`);
   });
   afterEach(() => {
     session.close();
     rmSync(workspace, { recursive: true, force: true });
+    rmSync(cache, { recursive: true, force: true });
   });
 
   const write = (path: string, content: string | Buffer, mode = 0o644) => {

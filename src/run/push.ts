@@ -95,19 +95,22 @@ export async function push<R extends SyncReply>(
 
 function describeSync<R extends SyncReply>(session: Session, result: Synchronised<R>, ms: number): void {
   const { reporter } = session;
-  const { reply, sent, snapshot } = result;
-  const total = formatCount(snapshot.size, 'file');
+  const { sent, snapshot } = result;
   const how = sent.uploaded ? `${formatSize(sent.uploaded)} uploaded` : 'nothing uploaded';
   const saved = sent.saved ? `, ${formatSize(sent.saved)} there already` : '';
-  const parts = [
-    sent.files ? `${formatCount(sent.files, 'file')} sent (${formatSize(sent.bytes)}, ${how}${saved})` : '',
-    reply.deleted ? `${reply.deleted} deleted` : '',
-  ].filter(Boolean);
-  reporter.line(
-    parts.length || reply.written
-      ? `Synced ${total} to ${session.instance}: ${parts.join(', ') || `${reply.written} written`}, in ${formatDuration(ms)}`
-      : `Synced ${total} to ${session.instance}: nothing changed, in ${formatDuration(ms)}`,
-  );
+  const files = sent.files ? `${formatCount(sent.files, 'file')} sent (${formatSize(sent.bytes)}, ${how}${saved})` : '';
+  for (const [instance, reply] of result.replies) {
+    const deleted = reply.deleted ? `${reply.deleted} deleted` : '';
+    const written = reply.written && !files ? `${reply.written} written` : '';
+    const what = [files, written, deleted].filter(Boolean).join(', ') || 'nothing changed';
+    reporter.line(`Synced ${formatCount(snapshot.size, 'file')} to ${instance}: ${what}, in ${formatDuration(ms)}`);
+    describeReply(reporter, instance, reply);
+  }
+  for (const [instance, error] of result.failures) reporter.warn(`${instance} was not synced: ${error.message}`);
+  reporter.detail(`Snapshot ${snapshot.id}`);
+}
+
+function describeReply(reporter: Reporter, instance: string, reply: SyncReply): void {
   if (reply.restoredCount) {
     const named = reply.restored.slice(0, 5).map(printable).join(', ');
     const kept = reply.kept ? `; what stood there is in ${printable(reply.kept)} (--force keeps nothing)` : '';
@@ -115,6 +118,6 @@ function describeSync<R extends SyncReply>(session: Session, result: Synchronise
       `${formatCount(reply.restoredCount, 'synced file')} had been changed on the instance and ${reply.restoredCount === 1 ? 'was' : 'were'} put back: ${named}${kept}`,
     );
   }
-  if (reply.healed) reporter.detail(`${session.instance} held something else than was known here; it was healed.`);
-  reporter.detail(`Snapshot ${snapshot.id}, tree ${printable(reply.tree)} of ${printable(reply.user)}`);
+  if (reply.healed) reporter.detail(`${instance} held something else than was known here; it was healed.`);
+  reporter.detail(`${instance}: tree ${printable(reply.tree)} of ${printable(reply.user)}`);
 }

@@ -4,7 +4,7 @@ import picomatch from 'picomatch';
 import { Aws } from '../aws/clients';
 import { Remote } from '../command/remote';
 import type { Configuration } from '../config/configuration';
-import { findInstance, knownId, refuseGone } from '../instance/find';
+import { findInstances, refuseGone } from '../instance/find';
 import { knownCaller } from '../instance/caller';
 import { preflight } from '../instance/preflight';
 import type { Reporter } from '../report/reporter';
@@ -26,8 +26,9 @@ export interface Session {
   aws: Aws;
   store: Store;
   keys: StoreKeys;
-  /** The instance's id. */
+  /** The instance's id; with several, the first one's. */
   instance: string;
+  instances: string[];
   tree: string;
   remote: Remote;
   /** Where this machine remembers heads. */
@@ -52,13 +53,14 @@ export async function openSession(
   try {
     const store = new Store(aws, configuration);
     const keys = new StoreKeys(configuration.prefix, project);
-    const { wait, ...name } = configuration.instance;
+    const { wait } = configuration.instance;
     const named = configuration.sync.tree;
     await aws.region();
-    const [instance, caller] = await Promise.all([
-      knownId(name) ?? findInstance(aws, name).then(({ id }) => id),
+    const [instances, caller] = await Promise.all([
+      findInstances(aws, configuration.instances),
       named ? '' : knownCaller(aws),
     ]);
+    const [instance] = instances;
     const state = stateDirectory(workspaceRoot);
     const tree = treeId({ workspace: workspaceIdentity(workspaceRoot), project, caller, tree: named });
     return {
@@ -70,6 +72,7 @@ export async function openSession(
       store,
       keys,
       instance,
+      instances,
       tree,
       remote: new Remote(aws, store, keys, instance, configuration),
       memory: state,
@@ -77,7 +80,14 @@ export async function openSession(
       travel: travel(configuration),
       stillThere: () => refuseGone(aws, instance),
       preflight: (signal) =>
-        preflight({ aws, store, instance: { id: instance }, wait, onWait: (what) => reporter.line(what), signal }),
+        preflight({
+          aws,
+          store,
+          instances: instances.map((id) => ({ id })),
+          wait,
+          onWait: (what) => reporter.line(what),
+          signal,
+        }),
       close: () => aws.close(),
     };
   } catch (error) {

@@ -40,7 +40,8 @@ export function applyDelta(base: Snapshot, { gone, changed }: Delta): Snapshot {
 }
 
 function isSame(a: Entry, b: Entry): boolean {
-  if (a.kind === 'file') return b.kind === 'file' && a.sha256 === b.sha256 && a.size === b.size && a.executable === b.executable;
+  if (a.kind === 'file')
+    return b.kind === 'file' && a.sha256 === b.sha256 && a.size === b.size && a.executable === b.executable;
   if (a.kind === 'link') return b.kind === 'link' && a.target === b.target;
   return b.kind === 'directory';
 }

@@ -8,8 +8,9 @@ import { readVerified } from './read-verified';
 import { changeRecord, LONGEST_HISTORY, wholeRecord, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
 
-/** What an instance has acknowledged, and how it came there. */
+/** What instances have acknowledged, and how it came there. */
 export interface Acknowledged {
+  instances: readonly string[];
   snapshot: Snapshot;
   recipes: Recipes;
   base: Head | null;
@@ -49,8 +50,9 @@ async function keepHead(context: SyncContext, of: Acknowledged): Promise<void> {
   const helper = context.remote.helper;
   if (base && before?.id === snapshot.id && base.history.length) {
     // Nothing new but, perhaps, that this machine knows it.
-    rememberHead(context, { ...base, helper }, snapshot);
-    if (base.helper !== helper) await storeHead(context, { ...base, helper });
+    for (const instance of of.instances) rememberHead(context, instance, { ...base, helper }, snapshot);
+    if (base.helper !== helper)
+      await Promise.all(of.instances.map((instance) => storeHead(context, instance, { ...base, helper })));
     return;
   }
   const change = base && before && base.history.length && base.history.length < LONGEST_HISTORY;
@@ -63,8 +65,8 @@ async function keepHead(context: SyncContext, of: Acknowledged): Promise<void> {
   const head = { snapshot: snapshot.id, history, packs, helper };
   await context.store.put(context.keys.record(snapshot.id), bytes);
   // The record first: whoever reads the head finds what it names.
-  rememberHead(context, head, snapshot);
-  await storeHead(context, head);
+  for (const instance of of.instances) rememberHead(context, instance, head, snapshot);
+  await Promise.all(of.instances.map((instance) => storeHead(context, instance, head)));
 }
 
 /** Everything that a tree which lost its contents needs: where each is, or the small ones themselves. */

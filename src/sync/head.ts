@@ -30,13 +30,13 @@ interface Ref {
  * This machine's own memory of the head, else the store's.
  * @returns null where no sync to this instance and tree was ever acknowledged, or nothing can be made of its record.
  */
-export async function readHead(context: SyncContext): Promise<Head | null> {
-  return readLocal(context) ?? (await readStored(context));
+export async function readHead(context: SyncContext, instance: string): Promise<Head | null> {
+  return readLocal(context, instance) ?? (await readStored(context, instance));
 }
 
-function readLocal(context: SyncContext): Head | null {
+function readLocal(context: SyncContext, instance: string): Head | null {
   try {
-    const data = readFileSync(localFile(context)!);
+    const data = readFileSync(localFile(context, instance)!);
     const end = data.indexOf('\n');
     const { v, ...head } = JSON.parse(data.toString('utf8', 0, end)) as Ref & Pick<Head, 'packs'>;
     if (v !== 2) return null;
@@ -53,7 +53,7 @@ function readLocal(context: SyncContext): Head | null {
   }
 }
 
-async function readStored({ store, keys, tree, instance }: SyncContext): Promise<Head | null> {
+async function readStored({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
   const bytes = await store.get(keys.ref(tree, instance));
   if (!bytes) return null;
   try {
@@ -71,8 +71,13 @@ async function readStored({ store, keys, tree, instance }: SyncContext): Promise
 }
 
 /** Remembers an acknowledged head here, so that the next sync knows it without asking. */
-export function rememberHead(context: SyncContext, head: Omit<Head, 'read'>, snapshot: Snapshot): void {
-  const file = localFile(context);
+export function rememberHead(
+  context: SyncContext,
+  instance: string,
+  head: Omit<Head, 'read'>,
+  snapshot: Snapshot,
+): void {
+  const file = localFile(context, instance);
   if (!file) return;
   const { history, packs, helper } = head;
   const header = JSON.stringify({ v: 2, snapshot: snapshot.id, history, packs, helper });
@@ -83,12 +88,16 @@ export function rememberHead(context: SyncContext, head: Omit<Head, 'read'>, sna
 }
 
 /** Tells everyone who shares the tree. */
-export async function storeHead({ store, keys, tree, instance }: SyncContext, head: Omit<Head, 'read'>): Promise<void> {
+export async function storeHead(
+  { store, keys, tree }: SyncContext,
+  instance: string,
+  head: Omit<Head, 'read'>,
+): Promise<void> {
   const ref: Ref = { v: 2, snapshot: head.snapshot, history: head.history, helper: head.helper };
   await store.put(keys.ref(tree, instance), Buffer.from(JSON.stringify(ref)), { contentType: 'application/json' });
 }
 
-function localFile({ memory, store, keys, tree, instance }: SyncContext): string | undefined {
+function localFile({ memory, store, keys, tree }: SyncContext, instance: string): string | undefined {
   if (!memory) return undefined;
   const name = createHash('sha256')
     .update(JSON.stringify([store.bucket, keys.ref(tree, instance)]))

@@ -17,7 +17,8 @@ export interface SyncContext {
   keys: StoreKeys;
   remote: Remote;
   reporter: Reporter;
-  instance: string;
+  /** Ids; the tree has the same name on each. */
+  instances: readonly string[];
   tree: string;
   /** Where this machine remembers heads; undefined: it does not. */
   memory?: string;

@@ -1,5 +1,6 @@
 import type { Operation, RunPart, SyncPart, SyncReply, TrainReply } from '../command/plan';
 import { RemoteFailure } from '../command/remote';
+import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatCount } from '../report/units';
 import { difference, lackingContents } from '../snapshot/diff';
@@ -11,7 +12,11 @@ import { FileMoved, type Delivery, type SyncContext, type SyncStrategy } from '.
 
 export interface Synchronised<R extends SyncReply> {
   snapshot: Snapshot;
+  /** The first instance's. */
   reply: R;
+  replies: Map<string, R>;
+  /** Why instances did not take the files; never all of them. */
+  failures: Map<string, Error>;
   /** Files and bytes (uncompressed) that were sent, the bytes that went to S3, and those that need not. */
   sent: { files: number; bytes: number; uploaded: number; saved: number };
   /** Commands that it took: one, unless the instance lacked what it was thought to have. */
@@ -41,7 +46,7 @@ const LIMITS = { entries: 2_000_000, bytes: 2 ** 50 };
 const SPARES = 32;
 
 /**
- * Brings the instance's tree to the workspace's snapshot with one SSM command, which also starts the run where one is
+ * Brings the instances' trees to the workspace's snapshot with one SSM command, which also starts the run where one is
  * wanted. If the tree holds something else than was thought, it is healed by that same command; what can't be had
  * there, or changes on the way, is sent anew.
  */
@@ -50,7 +55,7 @@ export async function synchronise<R extends SyncReply = TrainReply>(
   strategy: SyncStrategy,
   wishes: SyncWishes,
 ): Promise<Synchronised<R>> {
-  const reading = readHead(context);
+  const reading = knownHead(context);
   reading.catch(() => undefined);
   let scanned = await wishes.scan();
   let head: Head | null;
@@ -66,6 +71,9 @@ export async function synchronise<R extends SyncReply = TrainReply>(
 
   const leftovers: string[] = [];
   const sent = { files: 0, bytes: 0, uploaded: 0, saved: 0 };
+  const replies = new Map<string, R>();
+  const failures = new Map<string, Error>();
+  let pending = [...context.instances];
   let base = head;
   let diagnosed = false;
   let offered: SyncPart['packs'] = [];
@@ -96,14 +104,38 @@ export async function synchronise<R extends SyncReply = TrainReply>(
           ? { op: 'train', tree: context.tree, sync, run }
           : { op: 'sync', tree: context.tree, sync };
         wishes.onSend?.(snapshot);
-        const reply = await context.remote.send<R>(operation, {
+        const results = await context.remote.sendEach<R>(pending, operation, {
           comment: run ? `nx-ec2: train ${run.id}` : `nx-ec2: sync ${snapshot.id.slice(0, 12)}`,
           executionTimeout: 3_600,
           confidential: run !== undefined && Object.keys(run.env).length > 0,
           signal: context.signal,
         });
-        const settled = acknowledge(context, { snapshot, recipes, base, before, where: delivery.where, leftovers });
-        return { snapshot, reply, sent, commands, settled };
+        pending = [];
+        const acknowledged: string[] = [];
+        for (const [instance, result] of results) {
+          if (!(result instanceof Error)) {
+            replies.set(instance, result);
+            failures.delete(instance);
+            acknowledged.push(instance);
+          } else {
+            failures.set(instance, result);
+            // Each error that sending anew may mend is one for all that met it.
+            if (isMendable(result)) pending.push(instance);
+          }
+        }
+        const settled = acknowledge(context, {
+          instances: acknowledged,
+          snapshot,
+          recipes,
+          base,
+          before,
+          where: delivery.where,
+          leftovers: pending.length ? [] : leftovers,
+        });
+        if (pending.length && commands < ATTEMPTS) throw failures.get(pending[0])!;
+        if (!replies.size) throw [...failures.values()][0];
+        const [reply] = replies.values();
+        return { snapshot, reply, replies, failures, sent, commands, settled };
       } catch (error) {
         if (commands >= ATTEMPTS || context.signal?.aborted) throw error;
         const code = error instanceof RemoteFailure ? error.remoteCode : '';
@@ -126,6 +158,8 @@ export async function synchronise<R extends SyncReply = TrainReply>(
             `Files changed while they were sent${paths ? ` (${paths.slice(0, 3).map(printable).join(', ')})` : ''}; scanning again.`,
           );
           scanned = await wishes.scan();
+        } else if (leaveOut(pending, failures, error)) {
+          pending = pending.filter((instance) => !failures.has(instance));
         } else if (head !== null && !diagnosed && !(error instanceof RemoteFailure)) {
           // Warm: sent first, diagnosed now. The preflight says what is wrong, or waits for an instance that boots.
           diagnosed = true;
@@ -139,6 +173,30 @@ export async function synchronise<R extends SyncReply = TrainReply>(
     await acknowledge(context, { leftovers });
     throw error;
   }
+}
+
+/** What all of the instances hold; null where they differ, or nothing is known of one: then everything is named. */
+async function knownHead(context: SyncContext): Promise<Head | null> {
+  const heads = await Promise.all(context.instances.map((instance) => readHead(context, instance)));
+  const [first] = heads;
+  return heads.every((each) => each && each.snapshot === first?.snapshot) ? first : null;
+}
+
+const MENDABLE = /^(NEEDS|PACK_MISMATCH|CHUNK_MISMATCH|HASH_MISMATCH|ARCHIVE_MISMATCH)$/;
+
+function isMendable(error: Error): boolean {
+  return (
+    error instanceof RemoteFailure && (MENDABLE.test(error.remoteCode) || isMissingPack(error.remoteCode, error.detail))
+  );
+}
+
+/** One of several that Systems Manager does not reach makes it refuse the command for all: which, its message says. */
+function leaveOut(pending: string[], failures: Map<string, Error>, error: unknown): boolean {
+  if (!(error instanceof Problem) || error.code !== 'INSTANCE_OFFLINE' || pending.length < 2) return false;
+  const named = pending.filter((instance) => error.aws?.message.includes(instance));
+  if (!named.length || named.length === pending.length) return false;
+  for (const instance of named) failures.set(instance, error);
+  return true;
 }
 
 function readBase(base: Head | null): Snapshot | null {

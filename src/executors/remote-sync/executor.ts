@@ -1,12 +1,13 @@
 import type { ExecutorContext } from '@nx/devkit';
 import type { SyncReply } from '../../command/plan';
+import { Problem } from '../../report/problem';
 import { describeFiles, totalSize } from '../../run/describe-files';
 import { push, scanProject } from '../../run/push';
 import { openSession } from '../../run/session';
 import { runTarget } from '../run-target';
 import type { RemoteSyncExecutorSchema } from './schema';
 
-/** Puts the project and what it depends on onto the instance. */
+/** Puts the project and what it depends on onto the instance, or onto several. */
 export default function remoteSync(
   options: RemoteSyncExecutorSchema,
   context: ExecutorContext,
@@ -19,19 +20,35 @@ export default function remoteSync(
     try {
       const result = await push<SyncReply>(session, workspace, { signal, force: options.force });
       await result.settled;
-      return {
-        instance: session.instance,
-        snapshot: result.snapshot.id,
-        files: result.snapshot.size,
-        bytes: totalSize(result.snapshot),
-        sent: result.sent,
-        written: result.reply.written,
-        deleted: result.reply.deleted,
-        restored: result.reply.restoredCount,
-        kept: result.reply.kept,
-        tree: result.reply.tree,
-        commands: result.commands,
+      const { snapshot, sent, commands, replies, failures } = result;
+      const instances = [...replies].map(([instance, reply]) => ({
+        instance,
+        written: reply.written,
+        deleted: reply.deleted,
+        restored: reply.restoredCount,
+        kept: reply.kept,
+        healed: reply.healed,
+        tree: reply.tree,
+      }));
+      const failed = [...failures].map(([instance, { message }]) => ({ instance, message }));
+      const done = {
+        snapshot: snapshot.id,
+        files: snapshot.size,
+        bytes: totalSize(snapshot),
+        sent,
+        commands,
+        ...instances[0],
+        ...(session.instances.length > 1 ? { instances, failed } : {}),
       };
+      if (!failed.length) return done;
+      throw Object.assign(
+        new Problem(
+          'SYNC_PARTIAL',
+          `${failed.length} of ${session.instances.length} instances were not synced: ${failed.map(({ instance }) => instance).join(', ')}.`,
+          { next: 'The same command tries them again; the others have nothing to do then.' },
+        ),
+        { result: done },
+      );
     } finally {
       session.close();
     }
