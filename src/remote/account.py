@@ -1,7 +1,6 @@
 """The user that trains, and the environment that its login shell gives."""
 import os
 import pwd
-import subprocess
 
 from .failure import Failure
 
@@ -40,12 +39,19 @@ def become(account):
 
 
 def own(path, account):
-    if os.geteuid() == 0 and account.pw_uid != 0:
+    """Gives a file (by its path or its descriptor) to the account."""
+    if os.geteuid() != 0 or account.pw_uid == 0:
+        return
+    if isinstance(path, int):
+        os.fchown(path, account.pw_uid, account.pw_gid)
+    else:
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def login_environment(account):
     """The variables that a login shell of the account would have; a small set where the shell does not answer in time."""
+    import subprocess
+
     base = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": account.pw_shell or "/bin/sh", "LANG": os.environ.get("LANG", "C.UTF-8")}
     seed = dict(base, PATH=os.environ.get("PATH") or DEFAULT_PATH)
     shell = account.pw_shell if os.access(account.pw_shell or "", os.X_OK) and not account.pw_shell.endswith(("nologin", "false")) else "/bin/sh"

@@ -10,8 +10,8 @@ import sys
 
 from . import fetch, files, run as runs
 from .failure import Failure
+from .files import hash_file
 from .held import held
-from .sync import hash_file
 
 
 def state(root, run_id):

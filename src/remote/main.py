@@ -1,8 +1,8 @@
-"""Runs one plan: docs/FORMAT.md, "Plan"."""
+"""Runs one plan: docs/FORMAT.md, "Plan". What an operation does not need is not loaded."""
 import errno
+import importlib
 import os
 
-from . import collect, doctor, log, run as runs, sync
 from .failure import Failure
 
 
@@ -23,15 +23,26 @@ def run(plan, root):
         return {"v": 1, "ok": False, "error": Failure("NO_SPACE", "the disk is full", path=str(error.filename)).data()}
 
 
+def synchronise(plan, root):
+    from . import sync
+    from .lock import TreeLock
+
+    with TreeLock(root, plan["tree"]) as lock:
+        return sync.apply(plan, root, lock.progress)[0]
+
+
 def train(plan, root):
+    from . import run as runs, sync
+    from .lock import TreeLock
+
     part = plan["run"]
-    with sync.TreeLock(root, plan["tree"]) as lock:
+    with TreeLock(root, plan["tree"]) as lock:
         # Under the lock: of two that ask for the same training at once, the second finds the first's.
         found = runs.find(root, plan["tree"], part)
-        result = sync.apply(plan, root)
+        result, tree = sync.apply(plan, root, lock.progress)
         attached = False
         if found is None:
-            state = runs.start(plan, root, lock)
+            state = runs.start(plan, root, lock, tree)
         else:
             state = found
             if state["id"] != part["id"]:
@@ -39,22 +50,23 @@ def train(plan, root):
     return dict(result, run=state, attached=attached)
 
 
-def synchronise(plan, root):
-    with sync.TreeLock(root, plan["tree"]):
-        return sync.apply(plan, root)
-
-
 def poll(plan, root):
+    from . import collect, log, run as runs
+
     state = runs.state(root, runs.resolve(root, plan))
     return dict(log.read(root, state, plan), run=state, collect=collect.state(root, state["id"]))
+
+
+def operation(module, name):
+    return lambda plan, root: getattr(importlib.import_module("." + module, __package__), name)(plan, root)
 
 
 OPERATIONS = {
     "sync": synchronise,
     "train": train,
     "poll": poll,
-    "cancel": runs.cancel,
-    "collect": collect.start,
-    "collected": runs.collected,
-    "doctor": doctor.check,
+    "cancel": operation("run", "cancel"),
+    "collect": operation("collect", "start"),
+    "collected": operation("run", "collected"),
+    "doctor": operation("doctor", "check"),
 }

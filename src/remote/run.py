@@ -3,7 +3,7 @@ import os
 import re
 import time
 
-from . import files, supervisor
+from . import files
 from .account import training_user
 from .failure import Failure
 from .held import held
@@ -70,7 +70,9 @@ def find(root, tree, part):
     return None
 
 
-def start(plan, root, lock):
+def start(plan, root, lock, tree):
+    from . import supervisor
+
     part = plan["run"]
     home = directory(root, part["id"])
     account = training_user(plan.get("user"))
@@ -82,7 +84,7 @@ def start(plan, root, lock):
         "stop": None, "failure": None, "outcome": None, "collected": False, "directory": home,
     }
     files.write_json(os.path.join(home, "plan.json"), part, 0o600)
-    supervisor.spawn(home, record, part, os.path.join(root, "trees", plan["tree"]), account, lock)
+    supervisor.spawn(home, record, part, tree, account, lock)
     deadline = time.monotonic() + STARTING
     seen = None
     while time.monotonic() < deadline:

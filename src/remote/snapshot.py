@@ -6,25 +6,36 @@ import re
 from .failure import Failure
 
 HEADER = b"nx-ec2 snapshot 1"
-FILE = re.compile(rb"f ([x-]) (\d+) ([0-9a-f]{64}) (.+)", re.DOTALL)
+FILE = re.compile(rb"f ([x-]) (0|[1-9]\d{0,17}) ([0-9a-f]{64}) (.+)", re.DOTALL)
+# An empty, `.` or `..` component.
+UNSAFE = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)")
 
 
 def parse(data, wanted_id):
-    """The entries of a canonical form: {path: (kind, ...)}; paths are bytes. Refuses what could escape a tree."""
+    """The entries of a canonical form, in its order: {path: (kind, …)}; paths are bytes. Refuses what could escape a tree.
+
+    An entry is ("file", executable, bytes, content), ("link", target) or ("directory",)."""
     if hashlib.sha256(data).hexdigest() != wanted_id:
-        raise Failure("SNAPSHOT_MISMATCH", "the snapshot is not what the plan names")
+        raise Failure("SNAPSHOT_MISMATCH", "the snapshot is not what the plan names", snapshot=wanted_id)
     fields = data.split(b"\0")
     if fields[0] != HEADER or fields[-1] != b"":
-        raise Failure("SNAPSHOT_MISMATCH", "the snapshot is not of this version")
+        raise Failure("SNAPSHOT_MISMATCH", "the snapshot is not of this version", snapshot=wanted_id)
+    return check_tree(read_records(fields[1:-1]))
+
+
+def read_records(fields):
+    """The entries of records, which come in the order of their paths."""
     entries = {}
-    at = 1
-    while at < len(fields) - 1:
+    last = b""
+    at, match = 0, FILE.fullmatch
+    while at < len(fields):
         field = fields[at]
         at += 1
-        match = FILE.fullmatch(field)
-        if match:
-            path, entry = match.group(4), ("file", match.group(1) == b"x", int(match.group(2)), match.group(3).decode())
-        elif field.startswith(b"l "):
+        found = match(field)
+        if found:
+            mode, size, content, path = found.groups()
+            entry = ("file", mode == b"x", int(size), content.decode())
+        elif field.startswith(b"l ") and at < len(fields):
             path, entry = field[2:], ("link", fields[at])
             at += 1
             check_target(path, entry[1])
@@ -33,18 +44,65 @@ def parse(data, wanted_id):
         else:
             raise Failure("SNAPSHOT_MISMATCH", "a record of the snapshot is damaged")
         check_path(path)
+        if path <= last:
+            raise Failure("SNAPSHOT_MISMATCH", "the records of the snapshot are out of order")
+        last = path
         entries[path] = entry
-    for path in entries:
-        parent = posixpath.dirname(path)
-        while parent:
-            if parent in entries:
-                raise unsafe(path)
-            parent = posixpath.dirname(parent)
     return entries
 
 
+def check_tree(entries):
+    """The entries, if none of them stands where another needs a directory."""
+    directories = parents_of(entries)
+    for path in directories:
+        if path in entries:
+            raise unsafe(path)
+    return entries
+
+
+def parents_of(paths):
+    """All directories that paths lie in."""
+    found = {b""}
+    for path in paths:
+        parent = path.rpartition(b"/")[0]
+        while parent not in found:
+            found.add(parent)
+            parent = parent.rpartition(b"/")[0]
+    found.discard(b"")
+    return found
+
+
+def fold(entries, gone, records, wanted_id):
+    """(entries, canonical form) of the snapshot that a delta makes of another; it must have the wanted id."""
+    fields = records.encode().split(b"\0")
+    if fields.pop() != b"":
+        raise Failure("SNAPSHOT_MISMATCH", "a delta is damaged", snapshot=wanted_id)
+    changed = dict(entries)
+    for path in gone:
+        changed.pop(path.encode(), None)
+    changed.update(read_records(fields))
+    changed = dict(sorted(changed.items()))
+    data = canonical(changed)
+    if hashlib.sha256(data).hexdigest() != wanted_id:
+        raise Failure("SNAPSHOT_MISMATCH", "the delta does not make the snapshot that the plan names", snapshot=wanted_id)
+    return check_tree(changed), data
+
+
+def canonical(entries):
+    parts = [HEADER]
+    for path, entry in entries.items():
+        if entry[0] == "file":
+            parts.append(b"f %s %d %s %s" % (b"x" if entry[1] else b"-", entry[2], entry[3].encode(), path))
+        elif entry[0] == "link":
+            parts.append(b"l %s\0%s" % (path, entry[1]))
+        else:
+            parts.append(b"d " + path)
+    parts.append(b"")
+    return b"\0".join(parts)
+
+
 def check_path(path):
-    if len(path) > 4096 or any(part in (b"", b".", b"..") or len(part) > 255 for part in path.split(b"/")):
+    if UNSAFE.search(path) or len(path) > 4096 or (len(path) > 255 and max(map(len, path.split(b"/"))) > 255):
         raise unsafe(path)
 
 
@@ -55,4 +113,9 @@ def check_target(path, target):
 
 
 def unsafe(path):
-    return Failure("UNSAFE_PATH", "an entry would leave the tree", path=path.decode("utf-8", "replace"))
+    return Failure("UNSAFE_PATH", "an entry would leave the tree", path=text(path))
+
+
+def text(path):
+    """A path as a message names it."""
+    return path.decode("utf-8", "replace")

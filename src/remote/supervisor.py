@@ -1,4 +1,4 @@
-"""The process that lasts: freezes the tree for a run, sets up, trains, stops, and records the end."""
+"""The process that lasts: has the tree frozen for its run, sets up, trains, stops, and records the end."""
 import ctypes
 import errno
 import fcntl
@@ -10,11 +10,9 @@ import sys
 import time
 import traceback
 
-from . import account as accounts, environment, files, snapshot
-from .sync import hash_file
+from . import account as accounts, environment, files
 
 TICK = 0.1
-FICLONE = 0x40049409
 
 
 def spawn(home, record, part, tree, account, lock):
@@ -77,8 +75,7 @@ class Supervisor:
             pass
         self.save(supervisor=os.getpid())
         try:
-            self.freeze()
-            os.close(lock.descriptor)
+            self.freeze(lock)
             self.train()
         except Stopped:
             pass
@@ -92,6 +89,19 @@ class Supervisor:
         self.end_descendants(1.0)
         self.save(state="ended", endedAt=int(time.time() * 1000), outcome=self.outcome())
 
+    def freeze(self, lock):
+        """The tree is the run's own from here on, and is free for others again."""
+        from .freeze import FreezeFailed, freeze
+
+        lock.own()
+        try:
+            freeze(self.tree, self.work, lock.progress)
+        except FreezeFailed as failure:
+            raise Failed("FREEZE_FAILED", str(failure))
+        self.tree.close()
+        self.tree = None
+        os.close(lock.descriptor)
+
     def outcome(self):
         record = self.record
         if record["stop"]:
@@ -102,36 +112,6 @@ class Supervisor:
 
     def on_shutdown(self, *_):
         self.shutdown = True
-
-    def freeze(self):
-        """A copy of the tree that no later sync touches: a clone where the file system can, else a verified copy."""
-        source = os.path.join(self.tree, "files")
-        os.mkdir(self.work)
-        accounts.own(self.work, self.account)
-        with open(os.path.join(self.tree, "manifest"), "rb") as file:
-            entries = snapshot.parse(file.read(), self.record["snapshot"])
-        for path, entry in entries.items():
-            target = os.path.join(os.fsencode(self.work), path)
-            self.make_parents(path)
-            origin = os.path.join(os.fsencode(source), path)
-            if entry[0] == "directory":
-                os.makedirs(target, exist_ok=True)
-            elif entry[0] == "link":
-                os.symlink(entry[1], target)
-            else:
-                clone(origin, target)
-                os.chmod(target, 0o755 if entry[1] else 0o644)
-                if hash_file(target) != entry[3]:
-                    raise Failed("FREEZE_FAILED", "%s is not what the snapshot says" % os.fsdecode(path))
-            accounts.own(target, self.account)
-
-    def make_parents(self, path):
-        at = os.fsencode(self.work)
-        for part in path.split(b"/")[:-1]:
-            at = os.path.join(at, part)
-            if not os.path.isdir(at):
-                os.mkdir(at)
-                accounts.own(at, self.account)
 
     def train(self):
         part = self.part
@@ -255,14 +235,6 @@ def reap():
             pass
     except ChildProcessError:
         pass
-
-
-def clone(source, target):
-    with open(source, "rb") as origin, open(target, "wb") as copy:
-        try:
-            fcntl.ioctl(copy.fileno(), FICLONE, origin.fileno())
-        except OSError:
-            shutil.copyfileobj(origin, copy, 1024 * 1024)
 
 
 def family(top):

@@ -1,0 +1,82 @@
+"""The plain way: the contents come as one gzip-compressed tar (docs/FORMAT.md, "Archive")."""
+import gzip
+import hashlib
+import os
+import tarfile
+import zlib
+
+from . import fetch
+from .failure import Failure
+from .files import BLOCK
+from .stage import write_at
+
+
+def receive(part, contents):
+    """Takes the wanted contents out of the archive, by hash, into the stage; verifies the archive itself."""
+    limits, taken = part["limits"], 0
+    with fetch.open_url("archive", part["archive"]["url"]) as answer:
+        source = Hashing(answer)
+        try:
+            with gzip.GzipFile(fileobj=source) as unpacked, tarfile.open(fileobj=unpacked, mode="r|", errorlevel=2) as archive:
+                for number, member in enumerate(archive):
+                    if number >= limits["entries"]:
+                        raise Failure("LIMIT", "more members than declared", limit="entries", value=number)
+                    if not member.isreg():
+                        continue
+                    taken += member.size
+                    if taken > limits["bytes"]:
+                        raise Failure("LIMIT", "more bytes than declared", limit="bytes", value=taken)
+                    stage_member(archive.extractfile(member), contents)
+                    contents.progress()
+            source.drain()
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise Failure("ARCHIVE_MISMATCH", "the archive can not be read: %s" % error)
+    if source.size != part["archive"]["size"] or source.digest.hexdigest() != part["archive"]["sha256"]:
+        raise Failure("ARCHIVE_MISMATCH", "the archive is not what the plan names")
+
+
+def stage_member(member, contents):
+    """What a member holds is known when it was read: it waits under a name of nobody's, unless it fits into memory."""
+    digest, stage = hashlib.sha256(), contents.stage
+    block = member.read(BLOCK)
+    digest.update(block)
+    if len(block) < BLOCK:
+        if digest.hexdigest() in contents.open:
+            contents.write(digest.hexdigest(), block)
+        return
+    incoming, descriptor = stage.receive()
+    try:
+        at = 0
+        while block:
+            write_at(descriptor, block, at)
+            at += len(block)
+            block = member.read(BLOCK)
+            digest.update(block)
+        content = digest.hexdigest()
+        if content in contents.open:
+            targets = contents.targets[content]
+            stage.adopt(incoming, descriptor, *targets[0], at)
+            contents.copy(content, descriptor, targets[1:])
+        else:
+            os.unlink(incoming, dir_fd=stage.descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Hashing:
+    """A stream that hashes what is read through it."""
+
+    def __init__(self, source):
+        self.source = source
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size=-1):
+        data = self.source.read(size)
+        self.digest.update(data)
+        self.size += len(data)
+        return data
+
+    def drain(self):
+        while self.read(BLOCK):
+            pass

@@ -1,0 +1,90 @@
+"""The directories below one root, each opened once, from its parent's descriptor, never through a symbolic link."""
+import errno
+import os
+
+from . import account as accounts
+from .failure import Failure
+from .snapshot import text
+
+OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# How many stay open at once.
+LIMIT = 200
+
+
+class Directories:
+    """A descriptor that was given out may be closed when the next is asked for."""
+
+    def __init__(self, root, account):
+        self.account = account
+        self.opened = {b"": os.open(root, OPEN)}
+
+    def get(self, path):
+        """The descriptor of a directory; None where there is none, or where something else is in the way."""
+        found = self.opened.get(path)
+        return self._walk(path, False) if found is None else found
+
+    def make(self, path):
+        """The descriptor of a directory, made where it lacks. PATH_BLOCKED where something else is in the way."""
+        found = self.opened.get(path)
+        return self._walk(path, True) if found is None else found
+
+    def of(self, path):
+        """(descriptor of the directory that a path lies in, its last component)"""
+        parent, _, name = path.rpartition(b"/")
+        return self.get(parent), name
+
+    def lstat(self, path):
+        """What lstat says; None where nothing is there that is reached without a symbolic link."""
+        parent, name = self.of(path)
+        if parent is None:
+            return None
+        try:
+            return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _walk(self, path, make):
+        at, missing = path, []
+        while at not in self.opened:
+            at, _, name = at.rpartition(b"/")
+            missing.append(name)
+        parent = self.opened[at]
+        for name in reversed(missing):
+            if len(self.opened) > LIMIT:
+                self._trim(at)
+            at = at + b"/" + name if at else name
+            try:
+                parent = self._open(name, parent, make)
+            except OSError as error:
+                if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENOENT):
+                    raise
+                if not make:
+                    return None
+                raise Failure("PATH_BLOCKED", "something that is no directory is in the way", path=text(at))
+            self.opened[at] = parent
+        return parent
+
+    def _open(self, name, parent, make):
+        try:
+            return os.open(name, OPEN, dir_fd=parent)
+        except FileNotFoundError:
+            if not make:
+                raise
+        os.mkdir(name, 0o755, dir_fd=parent)
+        descriptor = os.open(name, OPEN, dir_fd=parent)
+        accounts.own(descriptor, self.account)
+        return descriptor
+
+    def _trim(self, keep):
+        for path in [path for path in self.opened if path not in (b"", keep)]:
+            os.close(self.opened.pop(path))
+
+    def forget(self, path):
+        """To be called before a directory is removed or moved: it, and what is below it, is opened anew."""
+        for each in [each for each in self.opened if each == path or each.startswith(path + b"/")]:
+            os.close(self.opened.pop(each))
+
+    def close(self):
+        for descriptor in self.opened.values():
+            os.close(descriptor)
+        self.opened = {}

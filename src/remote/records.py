@@ -1,0 +1,70 @@
+"""Snapshots' records, by which a tree that holds something else is healed: docs/FORMAT.md, "Record"."""
+import json
+import zlib
+
+from . import snapshot
+from .connection import in_parallel
+from .failure import Failure
+
+CHAIN = 17
+# Stored, and unpacked.
+RECORD_LIMIT = 64 * 1024 * 1024
+TEXT_LIMIT = 256 * 1024 * 1024
+
+
+class History:
+    """`entries` and `data` of the last record's snapshot; the recipes and contents (`inline`, base64) that its chain brings."""
+
+    def __init__(self, connections, history):
+        if not 0 < len(history) <= CHAIN:
+            raise Failure("BAD_PLAN", "the plan names %d records" % len(history))
+        records = {}
+
+        def fetch(place):
+            records[place] = read_record(connections, history[place])
+
+        in_parallel(range(len(history)), fetch)
+        self.recipes, self.inline, self.entries, self.data = {}, {}, None, None
+        before = None
+        for place, each in enumerate(history):
+            self.add(each["snapshot"], records.pop(place), before)
+            before = each["snapshot"]
+        self.snapshot = before
+
+    def add(self, name, record, before):
+        try:
+            if record["v"] != 1 or record["snapshot"] != name or record["base"] != before:
+                raise ValueError("it is another's")
+            if before is None:
+                self.data = record["manifest"].encode()
+                self.entries = snapshot.parse(self.data, name)
+            else:
+                self.entries, self.data = snapshot.fold(self.entries, record["gone"], record["records"], name)
+            self.recipes.update(record["recipes"])
+            self.inline.update(record["data"])
+        except Failure as failure:
+            raise mismatch(name, failure.message, failure.code)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise mismatch(name, "it is damaged: %r" % error)
+
+
+def read_record(connections, each):
+    name = each["snapshot"]
+    answer = connections.get("record", each["url"], RECORD_LIMIT, record=name)
+    if answer.status != 200:
+        raise Failure(
+            "FETCH_FAILED", "the record of the snapshot %s could not be fetched: HTTP %d" % (name, answer.status),
+            what="record", status=answer.status, aws=bytes(answer.body[:2000]).decode("utf-8", "replace"), record=name,
+        )
+    try:
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(answer.body, TEXT_LIMIT)
+        if not unpacker.eof:
+            raise ValueError("it is too large, or cut short")
+        return json.loads(text)
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise mismatch(name, "it can't be read: %s" % error)
+
+
+def mismatch(name, why, code="SNAPSHOT_MISMATCH"):
+    return Failure(code, "the record of the snapshot %s is refused: %s" % (name, why), record=name)
