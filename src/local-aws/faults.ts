@@ -30,6 +30,11 @@ export class Faults {
     this.pending.push({ ...fault });
   }
 
+  /** What was asked for and has not happened does not. */
+  clear(): void {
+    this.pending.length = 0;
+  }
+
   /** The fault that this request meets. */
   take(service: string, action: string): Fault | undefined {
     for (const fault of this.pending) {

@@ -3,6 +3,7 @@ import base64
 import hashlib
 import os
 import threading
+import zlib
 
 from .failure import Failure
 from .stage import copy_range, write_at
@@ -76,7 +77,7 @@ class Assembly:
         self.lengths[chunk] = size
         self.waiting[content] += 1
         if chunk in inline:
-            data = decode(inline[chunk])
+            data = decode(inline[chunk], size)
             if hashlib.sha256(data).hexdigest() == chunk:
                 self.deliver(chunk, data)
 
@@ -164,8 +165,11 @@ def check_pieces(recipe, content):
             raise Failure("BAD_PLAN", "the recipe of the content %s is damaged" % content)
 
 
-def decode(data):
+def decode(data, size):
+    """A content of `size` bytes that rode along (zlib, base64); no bytes where it is not one."""
     try:
-        return base64.b64decode(data, validate=True)
-    except (ValueError, TypeError):
+        unpacker = zlib.decompressobj()
+        content = unpacker.decompress(base64.b64decode(data, validate=True), size + 1)
+        return content if unpacker.eof else b""
+    except (ValueError, TypeError, zlib.error):
         return b""

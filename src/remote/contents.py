@@ -16,7 +16,7 @@ class Contents:
     targets   {content: [(stage name, executable), …]}
     sizes     {content: bytes}
     open      contents that are not staged yet
-    inline    {content: base64}: what the plan, and the history if it was asked, bring themselves"""
+    inline    {content: zlib, base64}: what the plan, and the history if it was asked, bring themselves"""
 
     def __init__(self, part, tree, wanted, found, stage, connections, progress):
         self.part, self.tree, self.wanted, self.found, self.stage = part, tree, wanted, found, stage
@@ -156,7 +156,7 @@ class Contents:
         data = self.inline.get(content)
         if data is None or content not in self.targets:
             return False
-        data = decode(data)
+        data = decode(data, self.sizes[content])
         if hashlib.sha256(data).hexdigest() != content:
             raise Failure("HASH_MISMATCH", "%s holds something else under the name of the content %s" % (where, content), count=1, paths=self.paths(content))
         return self.write(content, data)

@@ -13,7 +13,7 @@ TEXT_LIMIT = 256 * 1024 * 1024
 
 
 class History:
-    """`entries` and `data` of the last record's snapshot; the recipes and contents (`inline`, base64) that its chain brings."""
+    """`entries` and `data` of the last record's snapshot; the recipes and contents (`inline`, zlib, base64) that its chain brings."""
 
     def __init__(self, connections, history):
         if not 0 < len(history) <= CHAIN:

@@ -44,6 +44,8 @@ export async function followRun(
   let id = runId;
   let troubleSince: number | undefined;
   const overflow = new Overflow(session);
+  /** Pieces that were shown go from the store meanwhile. */
+  const removing: Promise<void>[] = [];
   for (;;) {
     let reply: PollReply;
     try {
@@ -79,14 +81,17 @@ export async function followRun(
     }
     id = reply.run.id;
     for (const segment of reply.segments) {
-      const data = await segmentBytes(session, segment);
+      const data = await segmentBytes(session, segment, removing);
       if (segment.log === 'training') logged += data.length;
       options.onLog(data, segment.log);
     }
     cursor = reply.cursor;
     if (reply.run.state !== state) options.onState?.(reply.run);
     state = reply.run.state;
-    if (reply.run.outcome !== null && !reply.more) return { run: reply.run, logged };
+    if (reply.run.outcome !== null && !reply.more) {
+      await Promise.all(removing);
+      return { run: reply.run, logged };
+    }
     if (reply.more) continue;
     wait = reply.segments.length ? SHORTEST : Math.min(LONGEST, wait * 1.25);
     await pause(wait, options.signal);
@@ -102,13 +107,13 @@ function passes(error: unknown): boolean {
   );
 }
 
-async function segmentBytes(session: Session, segment: Segment): Promise<Buffer> {
+async function segmentBytes(session: Session, segment: Segment, removing: Promise<void>[]): Promise<Buffer> {
   let data: Buffer | null;
   if ('data' in segment) {
     data = inflateSync(Buffer.from(segment.data, 'base64'));
   } else {
     data = await session.store.get(segment.stored);
-    void session.store.delete([segment.stored]).catch(() => undefined);
+    removing.push(session.store.delete([segment.stored]).catch(() => undefined));
     if (!data || createHash('sha256').update(data).digest('hex') !== segment.sha256) {
       throw new Problem('LOG_MISMATCH', `A piece of the log (${segment.stored}) is not what the instance stored.`);
     }

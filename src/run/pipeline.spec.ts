@@ -1,110 +1,35 @@
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  chmodSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { PassThrough, Readable } from 'node:stream';
-import { ListMultipartUploadsCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { Readable } from 'node:stream';
+import { ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
 import fc from 'fast-check';
-import type { RunPart, SyncReply, TrainReply } from '../command/plan';
-import { resolveConfiguration } from '../config/configuration';
-import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
-import { Reporter } from '../report/reporter';
+import type { RunPart, SyncReply } from '../command/plan';
+import type { Fixture } from '../local-aws/local-aws.fixture';
 import { scan } from '../snapshot/scan';
-import { archiveStrategy } from '../sync/archive';
+import { strategyOf } from '../sync/choose';
 import { synchronise } from '../sync/synchronise';
 import { collectArtifacts } from './artifacts';
 import { cancelRun } from './cancel';
 import { followRun } from './follow';
+import { listed, Pipeline, startPipeline } from './pipeline.fixture';
 import { newRunId, runKey } from './run-id';
-import { openSession, type Session } from './session';
 
 /** From files here to a process on an instance and back, over the wire of local AWS; no Nx. */
-describe('the way of the data', () => {
+describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (strategy) => {
   let at: Fixture;
-  let workspace: string;
-  let cache: string;
-  let session: Session;
-  const before = { ...process.env };
+  let pipe: Pipeline;
 
-  const open = (project: string, options: Record<string, unknown> = {}) =>
-    openSession(
-      resolveConfiguration({
-        workspaceRoot: workspace,
-        projectName: project,
-        projectRoot: 'model',
-        nxJson: {},
-        options: { bucket: 'bucket', instance: at.aws.named.get('box')!.id, script: 'train.py', ...options },
-        target: 'remote-train',
-        environment: {},
-      }),
-      project,
-      workspace,
-      new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream }),
-    );
+  beforeAll(async () => void (at = await startPipeline()));
+  afterAll(() => at.close());
+  beforeEach(async () => void (pipe = await new Pipeline(at, strategy).open()));
+  afterEach(() => pipe.close());
 
-  beforeAll(async () => {
-    at = await startFixture();
-    const { endpoint, region, credentials } = at.clientOptions;
-    Object.assign(process.env, {
-      AWS_ENDPOINT_URL: endpoint,
-      AWS_REGION: region,
-      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
-    });
-  });
-  afterAll(async () => {
-    process.env = before;
-    await at.close();
-  });
-  beforeEach(async () => {
-    workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-pipeline-'));
-    cache = mkdtempSync(join(tmpdir(), 'nx-ec2-cache-'));
-    process.env.NX_EC2_CACHE_DIRECTORY = cache;
-    session = await open(`project ${randomBytes(4).toString('hex')}`);
-  });
-  afterEach(() => {
-    session.close();
-    rmSync(workspace, { recursive: true, force: true });
-    rmSync(cache, { recursive: true, force: true });
-  });
-
-  const write = (path: string, content: string | Buffer, mode = 0o644) => {
-    mkdirSync(dirname(join(workspace, path)), { recursive: true });
-    writeFileSync(join(workspace, path), content);
-    chmodSync(join(workspace, path), mode);
-  };
-  /** Every file and link below a directory, relative to it. */
-  const listed = (directory: string, below = ''): string[] =>
-    readdirSync(join(directory, below), { withFileTypes: true }).flatMap((each) => {
-      const path = below ? `${below}/${each.name}` : each.name;
-      return each.isDirectory() ? listed(directory, path) : [path];
-    });
-  const wishes = () => ({
-    scan: () => scan({ workspaceRoot: workspace, paths: listed(workspace).sort(), cache: join(cache, 'scan') }),
-    preflight: () => session.preflight(),
-    onPlan: () => undefined,
-  });
-  const sync = async (run?: () => RunPart) => {
-    const done = await synchronise<TrainReply>(session, archiveStrategy, { ...wishes(), run });
-    await done.settled;
-    return done;
-  };
   const start = async (args: string[] = [], more: Partial<RunPart> = {}) => {
-    const { reply } = await sync(() => ({
-      id: newRunId(session.project, new Date()),
+    const run = (): RunPart => ({
+      id: newRunId(pipe.session.project, new Date()),
       key: runKey({ args, random: randomBytes(4).toString('hex') }),
-      project: session.project,
+      project: pipe.session.project,
       projectRoot: 'model',
       script: 'train.py',
       command: null,
@@ -117,19 +42,14 @@ describe('the way of the data', () => {
       grace: 1,
       rerun: false,
       ...more,
-    }));
-    return reply.run;
+    });
+    return (await pipe.sync({ run })).reply.run;
   };
   const follow = async (id: string) => {
     const logs = { setup: [] as Buffer[], training: [] as Buffer[] };
-    const { run } = await followRun(session, id, { onLog: (data, log) => void logs[log].push(data) });
+    const { run } = await followRun(pipe.session, id, { onLog: (data, log) => void logs[log].push(data) });
     return { run, log: Buffer.concat(logs.training) };
   };
-  const stored = async () =>
-    ((await at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }))).Contents ?? [])
-      .map(({ Key }) => Key!)
-      .filter((key) => key.includes(`/${encodeURIComponent(session.project)}/`) && !key.includes('/ref/'));
-
   const hard = [
     ...[' ', '"', "'", '$(touch x)', '`x`', '\n', '\\', '*', '?', '#', '%41', '{{ssm:x}}', '{{ commands }}', '@', '--'],
     ...['-rf', '=', ';', '&&', '\t', '\r', '\u001b[2J', 'é', 'é', '日本', '🚀', '\u202e', 'a', 'B', '0', '..x', '.'],
@@ -167,19 +87,20 @@ describe('the way of the data', () => {
   it('carries every name and content to the tree, and takes away what is gone', async () => {
     await fc.assert(
       fc.asyncProperty(files, async (each) => {
-        rmSync(join(workspace, 'model'), { recursive: true, force: true });
-        for (const { path, content, executable } of each) write(`model/${path}`, content, executable ? 0o755 : 0o644);
-        mkdirSync(join(workspace, 'model/links'), { recursive: true });
-        symlinkSync(`../${each[0].path}`, join(workspace, 'model/links/to'));
-        const { reply } = await sync();
-        expect(listed(reply.tree).sort()).toEqual(listed(workspace).sort());
+        rmSync(join(pipe.workspace, 'model'), { recursive: true, force: true });
+        for (const { path, content, executable } of each)
+          pipe.write(`model/${path}`, content, executable ? 0o755 : 0o644);
+        mkdirSync(join(pipe.workspace, 'model/links'), { recursive: true });
+        symlinkSync(`../${each[0].path}`, join(pipe.workspace, 'model/links/to'));
+        const { reply } = await pipe.sync();
+        expect(listed(reply.tree).sort()).toEqual(listed(pipe.workspace).sort());
         expect(readlinkSync(join(reply.tree, 'model/links/to'))).toBe(`../${each[0].path}`);
         for (const { path, content, executable } of each) {
           const there = join(reply.tree, 'model', path);
           expect(readFileSync(there).equals(content)).toBe(true);
           expect(lstatSync(there).mode & 0o777).toBe(executable ? 0o755 : 0o644);
         }
-        expect(await stored()).toEqual([]);
+        expect(await pipe.stored()).toEqual([]);
       }),
       { numRuns: 25, endOnFailure: true },
     );
@@ -189,28 +110,28 @@ describe('the way of the data', () => {
     const argument = fc.array(fc.constantFrom(...hard, ''), { maxLength: 5 }).map((parts) => parts.join(''));
     await fc.assert(
       fc.asyncProperty(files, fc.array(argument, { maxLength: 8 }), async (each, args) => {
-        rmSync(join(workspace, 'model'), { recursive: true, force: true });
-        for (const { path, content } of each) write(`model/data/${path}`, content);
-        write(
+        rmSync(join(pipe.workspace, 'model'), { recursive: true, force: true });
+        for (const { path, content } of each) pipe.write(`model/data/${path}`, content);
+        pipe.write(
           'model/train.py',
           'import json, os, shutil, sys\nout = os.environ["NX_EC2_OUTPUT_DIR"]\nshutil.copytree("data", out + "/data")\n' +
             'json.dump(sys.argv[1:], open(out + "/arguments.json", "w"))\n',
         );
         const { run } = await follow((await start(args)).id);
         expect(run.outcome).toBe('succeeded');
-        const { directory } = await collectArtifacts(session, run);
-        const back = join(workspace, directory);
+        const { directory } = await collectArtifacts(pipe.session, run);
+        const back = join(pipe.workspace, directory);
         expect(JSON.parse(readFileSync(join(back, 'arguments.json'), 'utf8'))).toEqual(args);
         expect(listed(join(back, 'data')).sort()).toEqual(each.map(({ path }) => path).sort());
         for (const { path, content } of each) expect(readFileSync(join(back, 'data', path)).equals(content)).toBe(true);
-        expect(await stored()).toEqual([]);
+        expect(await pipe.stored()).toEqual([]);
       }),
       { numRuns: 4, endOnFailure: true },
     );
   }, 120_000);
 
   it('shows every byte of a log that is larger than replies, binary, and in very long lines', async () => {
-    write(
+    pipe.write(
       'model/train.py',
       'import random, sys, time\nrandom.seed(1)\nout = sys.stdout.buffer\n' +
         'out.write(bytes(random.getrandbits(8) for _ in range(300000)))\nout.flush()\ntime.sleep(1)\n' +
@@ -220,16 +141,16 @@ describe('the way of the data', () => {
     expect(run.outcome).toBe('succeeded');
     expect(log.length).toBe(300_000 + 10_000 + 6 + 40_000);
     expect(log.equals(readFileSync(join(run.directory, 'training.log')))).toBe(true);
-    expect(await stored()).toEqual([]);
+    expect(await pipe.stored()).toEqual([]);
   });
 
   it('sends a large file in parts, and leaves no part behind', async () => {
-    write('model/large.bin', randomBytes(20 * 1024 * 1024));
-    const { reply, sent } = await sync();
+    pipe.write('model/large.bin', randomBytes(20 * 1024 * 1024));
+    const { reply, sent } = await pipe.sync();
     expect(sent.uploaded).toBeGreaterThan(20 * 1024 * 1024);
     const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
-    expect(sha256(join(reply.tree, 'model/large.bin'))).toBe(sha256(join(workspace, 'model/large.bin')));
-    expect(await stored()).toEqual([]);
+    expect(sha256(join(reply.tree, 'model/large.bin'))).toBe(sha256(join(pipe.workspace, 'model/large.bin')));
+    expect(await pipe.stored()).toEqual([]);
   });
 
   it('gives an upload up cleanly', async () => {
@@ -239,30 +160,31 @@ describe('the way of the data', () => {
       },
     });
     const controller = new AbortController();
-    const upload = session.store.upload('given-up', endless, () => controller.abort(), controller.signal);
+    const upload = pipe.session.store.upload('given-up', endless, () => controller.abort(), controller.signal);
     await expect(upload).rejects.toThrow();
     endless.destroy();
     expect((await at.s3.send(new ListMultipartUploadsCommand({ Bucket: 'bucket' }))).Uploads ?? []).toEqual([]);
   });
 
-  it('sends nothing where nothing changed, and everything where the disk was replaced', async () => {
-    write('model/a', 'one');
-    const first = await sync();
-    expect((await sync()).sent).toEqual({ files: 0, bytes: 0, uploaded: 0 });
+  it('sends nothing where nothing changed, and heals where the disk was replaced', async () => {
+    pipe.write('model/a', 'one');
+    const first = await pipe.sync();
+    expect((await pipe.sync()).sent).toEqual({ files: 0, bytes: 0, uploaded: 0, saved: 0 });
     rmSync(dirname(first.reply.tree), { recursive: true });
-    const again = await sync();
-    expect(again.commands).toBe(2);
+    const again = await pipe.sync();
+    // Small contents are in the record.
+    expect(again.commands).toBe(1);
     expect(readFileSync(join(again.reply.tree, 'model/a'), 'utf8')).toBe('one');
   });
 
   it('sends again what changed while it was packed', async () => {
-    write('model/a', 'before');
+    pipe.write('model/a', 'before');
     let scans = 0;
-    const done = await synchronise<SyncReply>(session, archiveStrategy, {
-      ...wishes(),
+    const done = await synchronise<SyncReply>(pipe.session, strategyOf(strategy), {
+      ...pipe.wishes(),
       scan: async () => {
-        const scanned = await scan({ workspaceRoot: workspace, paths: ['model/a'] });
-        if (scans++ === 0) write('model/a', 'behind');
+        const scanned = await scan({ workspaceRoot: pipe.workspace, paths: ['model/a'] });
+        if (scans++ === 0) pipe.write('model/a', 'behind');
         return scanned;
       },
     });
@@ -271,36 +193,36 @@ describe('the way of the data', () => {
     expect(readFileSync(join(done.reply.tree, 'model/a'), 'utf8')).toBe('behind');
   });
 
-  it('warns where what was sent can not be removed, and has synced all the same', async () => {
-    write('model/a', 'one');
-    const warned: string[] = [];
-    jest.spyOn(session.reporter, 'warn').mockImplementation((what) => void warned.push(what));
-    at.aws.faults.add({ service: 's3', action: 'DELETE', error: { code: 'AccessDenied', status: 403 } });
-    const { reply } = await sync();
-    expect(reply.written).toBe(1);
-    expect(warned.join()).toContain('still in the store');
-  });
-
   it('cancels a run with the processes that it began, and never calls it a success', async () => {
-    write(
+    pipe.write(
       'model/train.py',
       'import signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n' +
         'child = subprocess.Popen(["sleep", "300"], start_new_session=True)\nprint(child.pid, flush=True)\ntime.sleep(300)\n',
     );
     const { id } = await start();
-    const { run, already } = await cancelRun(session, id, undefined, () => undefined);
+    const { run, already } = await cancelRun(pipe.session, id, undefined, () => undefined);
     expect([run.outcome, run.exitCode, already]).toEqual(['cancelled', 0, false]);
     const child = Number(readFileSync(join(run.directory, 'training.log'), 'utf8'));
     expect(() => process.kill(child, 0)).toThrow('ESRCH');
-    expect((await cancelRun(session, id, undefined, () => undefined)).already).toBe(true);
+    expect((await cancelRun(pipe.session, id, undefined, () => undefined)).already).toBe(true);
   });
 
   it('refuses artifacts over the limit, names the largest, and brings none', async () => {
-    session.close();
-    session = await open(`project ${randomBytes(4).toString('hex')}`, { maxArtifactSize: '1KB' });
-    write('model/train.py', 'open("artifacts/big", "wb").write(b"x" * 5000)\n');
+    await pipe.open({ maxArtifactSize: '1KB' });
+    pipe.write('model/train.py', 'open("artifacts/big", "wb").write(b"x" * 5000)\n');
     const { run } = await follow((await start()).id);
-    await expect(collectArtifacts(session, run)).rejects.toThrow(/5000 bytes are more than the limit/);
-    expect(listed(join(workspace, 'model'))).toEqual(['train.py']);
+    await expect(collectArtifacts(pipe.session, run)).rejects.toThrow(/5000 bytes are more than the limit/);
+    expect(listed(join(pipe.workspace, 'model'))).toEqual(['train.py']);
   });
+});
+
+it('warns where an archive can not be removed, and has synced all the same', async () => {
+  const at = await startPipeline();
+  const pipe = await new Pipeline(at, 'archive').open();
+  pipe.write('model/a', 'one');
+  at.aws.faults.add({ service: 's3', action: 'DELETE', error: { code: 'AccessDenied', status: 403 } });
+  expect((await pipe.sync()).reply.written).toBe(1);
+  expect(pipe.said.join()).toContain('still in the store');
+  pipe.close();
+  await at.close();
 });

@@ -66,6 +66,11 @@ export class Store {
         return true;
       } catch (error) {
         if (options.onlyIfNew && awsStatus(error) === 412) return false;
+        // Some that speak S3 know no conditions.
+        if (options.onlyIfNew && awsStatus(error) === 501 && !options.checksum) {
+          options = { ...options, onlyIfNew: false };
+          continue;
+        }
         // 409: another conditional write of this key was under way; S3 asks to try again.
         if (options.onlyIfNew && awsStatus(error) === 409 && tries < 5) continue;
         throw this.problem('STORE_PUT', `Could not write ${this.name(key)}.`, error);
@@ -85,18 +90,22 @@ export class Store {
   ): Promise<'new' | 'there' | 'replaced'> {
     const checksum = Buffer.from(sha256, 'hex').toString('base64');
     if (await this.put(key, body, { onlyIfNew: true, checksum, signal })) return 'new';
+    if (await this.isNamed(key, sha256, body.length)) return 'there';
+    await this.put(key, body, { checksum, signal });
+    return 'replaced';
+  }
+
+  /** Whether an object is there and is, by the hash that S3 keeps of it, what its name says. */
+  async isNamed(key: string, sha256: string, size: number): Promise<boolean> {
     const { HeadObjectCommand } = await import('@aws-sdk/client-s3');
     const s3 = await this.aws.s3();
     try {
       const head = await s3.send(new HeadObjectCommand({ ...this.target(key), ChecksumMode: 'ENABLED' }));
-      if (head.ChecksumSHA256 === checksum && head.ContentLength === body.length) return 'there';
+      return head.ChecksumSHA256 === Buffer.from(sha256, 'hex').toString('base64') && head.ContentLength === size;
     } catch (error) {
-      // Removed meanwhile, or not to be asked: then it is written.
-      if (awsStatus(error) !== 404 && awsStatus(error) !== 403)
-        throw this.problem('STORE_GET', `Could not look at ${this.name(key)}.`, error);
+      if (awsStatus(error) === 404 || awsStatus(error) === 403) return false;
+      throw this.problem('STORE_GET', `Could not look at ${this.name(key)}.`, error);
     }
-    await this.put(key, body, { checksum, signal });
-    return 'replaced';
   }
 
   /** The keys that begin with a prefix, sorted, each with its size and time; only those after `after` where it is given. */

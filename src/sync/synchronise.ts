@@ -146,12 +146,12 @@ export async function synchronise<R extends SyncReply = TrainReply>(
             `The instance lacks ${formatCount(Number(detail.count ?? 0), 'content')}; naming everything.`,
           );
           base = null;
-        } else if (code === 'NEEDS' && offered.length) {
-          forgetPacks(context, offered, `do not hold what was thought`);
-        } else if (code === 'PACK_MISMATCH' || code === 'CHUNK_MISMATCH' || isMissingPack(code, detail)) {
-          const bad = offered.filter(({ sha256 }) => sha256 === detail.pack);
-          if (!bad.length) throw error;
-          forgetPacks(context, bad, `can't be used (${code})`);
+        } else if (
+          offered.length &&
+          (code === 'NEEDS' || /^(PACK|CHUNK)_MISMATCH$/.test(code) || isMissingPack(code, detail))
+        ) {
+          await forgetPacks(context, offered);
+          base = null;
         } else if (error instanceof FileMoved || /^(HASH_MISMATCH|ARCHIVE_MISMATCH|NEEDS)$/.test(code)) {
           const paths = detail.paths as string[] | undefined;
           context.reporter.line(
@@ -211,9 +211,18 @@ function isMissingPack(code: string, detail: Record<string, unknown>): boolean {
   return code === 'FETCH_FAILED' && detail.what === 'pack' && [403, 404].includes(Number(detail.status));
 }
 
-function forgetPacks(context: SyncContext, packs: { sha256: string }[], why: string): void {
-  context.reporter.warn(`${formatCount(packs.length, 'pack')} in the store ${why}; sending the contents again.`);
-  context.index.forget(new Set(packs.map(({ sha256 }) => sha256)));
+/** Of packs that did not serve: forgets those that are gone or are not what their names say; all, where each seems to be. */
+async function forgetPacks(context: SyncContext, packs: SyncPart['packs']): Promise<void> {
+  const { store, keys, index, reporter } = context;
+  const right = await Promise.all(packs.map(({ sha256, size }) => store.isNamed(keys.pack(sha256), sha256, size)));
+  const wrong = packs.filter((_, number) => !right[number]);
+  const forgotten = (wrong.length ? wrong : packs).map(({ sha256 }) => sha256);
+  reporter.warn(
+    wrong.length
+      ? `${formatCount(wrong.length, 'pack')} in the store, written by us or others, ${wrong.length === 1 ? 'is' : 'are'} gone or something else than the name says (${forgotten[0]}); sending the contents again.`
+      : `The packs in the store do not hold what was thought; sending the contents again.`,
+  );
+  index.forget(new Set(forgotten));
 }
 
 async function planSync(

@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { ListObjectsV2Command } from '@aws-sdk/client-s3';
+import type { TrainReply } from '../command/plan';
+import { resolveConfiguration } from '../config/configuration';
+import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
+import type { LocalAwsOptions } from '../local-aws/server';
+import { Reporter } from '../report/reporter';
+import { scan } from '../snapshot/scan';
+import { strategyOf } from '../sync/choose';
+import { synchronise, type SyncWishes } from '../sync/synchronise';
+import { openSession, type Session } from './session';
+
+/** Every file and link below a directory, relative to it, sorted. */
+export function listed(directory: string, below = ''): string[] {
+  return readdirSync(join(directory, below), { withFileTypes: true })
+    .flatMap((each) => {
+      const path = below ? `${below}/${each.name}` : each.name;
+      return each.isDirectory() ? listed(directory, path) : [path];
+    })
+    .sort();
+}
+
+/** Local AWS, and the variables that lead to it, until `close`. */
+export async function startPipeline(options: Partial<LocalAwsOptions> = {}): Promise<Fixture> {
+  const before = { ...process.env };
+  const at = await startFixture(options);
+  const { endpoint, region, credentials } = at.clientOptions;
+  Object.assign(process.env, {
+    AWS_ENDPOINT_URL: endpoint,
+    AWS_REGION: region,
+    AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+  });
+  return {
+    ...at,
+    close: async () => {
+      process.env = before;
+      await at.close();
+    },
+  };
+}
+
+/** A workspace without Nx, a project of its own, and what this machine remembers of it. */
+export class Pipeline {
+  readonly project = `project ${randomBytes(4).toString('hex')}`;
+  readonly workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-pipeline-'));
+  readonly memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
+  readonly said: string[] = [];
+  session!: Session;
+
+  constructor(
+    readonly at: Fixture,
+    readonly strategy: 'auto' | 'store' | 'archive',
+  ) {}
+
+  async open(
+    options: Record<string, unknown> = {},
+    target: 'remote-train' | 'remote-sync' = 'remote-train',
+  ): Promise<this> {
+    this.session?.close();
+    process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
+    this.session = await openSession(
+      resolveConfiguration({
+        workspaceRoot: this.workspace,
+        projectName: this.project,
+        projectRoot: 'model',
+        nxJson: {},
+        options: {
+          bucket: 'bucket',
+          instance: this.at.aws.named.get('box')!.id,
+          ...(target === 'remote-train' ? { script: 'train.py' } : {}),
+          ...options,
+        },
+        target,
+        environment: {},
+      }),
+      this.project,
+      this.workspace,
+      new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream, verbose: true }),
+    );
+    for (const how of ['warn', 'line', 'detail'] as const)
+      this.session.reporter[how] = (text) => void this.said.push(text);
+    return this;
+  }
+
+  close(): void {
+    this.session.close();
+    rmSync(this.workspace, { recursive: true, force: true });
+    rmSync(this.memory, { recursive: true, force: true });
+  }
+
+  /** As a machine that has never synced, or a colleague's. */
+  forget(): Promise<this> {
+    rmSync(this.memory, { recursive: true, force: true });
+    return this.open();
+  }
+
+  write(path: string, content: string | Buffer, mode = 0o644): void {
+    mkdirSync(dirname(join(this.workspace, path)), { recursive: true });
+    writeFileSync(join(this.workspace, path), content);
+    chmodSync(join(this.workspace, path), mode);
+  }
+
+  wishes(): SyncWishes {
+    return {
+      scan: () =>
+        scan({ workspaceRoot: this.workspace, paths: listed(this.workspace), cache: join(this.memory, 'scan') }),
+      preflight: () => this.session.preflight(),
+      onPlan: () => undefined,
+    };
+  }
+
+  async sync(more: Partial<SyncWishes> = {}) {
+    const done = await synchronise<TrainReply>(this.session, strategyOf(this.strategy), { ...this.wishes(), ...more });
+    await done.settled;
+    return done;
+  }
+
+  /** Keys in the store that a filter takes. */
+  async keys(filter: (key: string) => boolean): Promise<string[]> {
+    const { Contents = [] } = await this.at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
+    return Contents.map(({ Key }) => Key!).filter(filter);
+  }
+
+  /** What of the project's is in the store and should not stay there. */
+  stored(): Promise<string[]> {
+    const own = `/${encodeURIComponent(this.project)}/`;
+    return this.keys((key) => key.includes(own) && !/\/(ref|m)\//.test(key));
+  }
+}

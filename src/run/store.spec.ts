@@ -1,0 +1,258 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import type { Fixture } from '../local-aws/local-aws.fixture';
+import { LONGEST_HISTORY } from '../sync/record';
+import { listed, Pipeline, startPipeline } from './pipeline.fixture';
+
+const MB = 1024 * 1024;
+
+/** What the store is for: nothing is sent twice, whatever happened in between. */
+describe('syncing by the store', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+  beforeAll(async () => void (at = await startPipeline({ instances: ['box', 'second'] })));
+  afterAll(() => at.close());
+  beforeEach(async () => void (pipe = await new Pipeline(at, 'store').open()));
+  afterEach(() => {
+    at.aws.faults.clear();
+    pipe.close();
+  });
+
+  const id = (name: string) => at.aws.named.get(name)!.id;
+  /** Whether the tree holds what the workspace does. */
+  const expectRight = (tree: string) => {
+    const files = listed(pipe.workspace);
+    expect(listed(tree)).toEqual(files);
+    for (const path of files)
+      expect(readFileSync(join(tree, path)).equals(readFileSync(join(pipe.workspace, path)))).toBe(true);
+  };
+  const source = (seed: number, lines = 300) =>
+    Array.from({ length: lines }, (_, line) =>
+      createHash('sha256').update(`${seed} ${line}`).digest('hex').slice(0, 20),
+    ).join('\n');
+  const project = (files: number) => {
+    for (let file = 0; file < files; file++) pipe.write(`model/src/${file}.py`, source(file));
+  };
+  const packs = () => pipe.keys((key) => key.includes('v1/p/'));
+
+  it('sends a small edit inside the one command, and no byte to the store before it', async () => {
+    project(60);
+    expect((await pipe.sync()).sent.uploaded).toBeGreaterThan(0);
+    pipe.write('model/src/7.py', `${source(7)}\n# edited`);
+    const { sent, commands, reply } = await pipe.sync();
+    expect({ uploaded: sent.uploaded, files: sent.files, commands }).toEqual({ uploaded: 0, files: 1, commands: 1 });
+    expectRight(reply.tree);
+  });
+
+  it('keeps what may be secret, and all where inline is off, out of the command history', async () => {
+    pipe.write('model/api.key', 'k');
+    expect((await pipe.sync()).sent.uploaded).toBeGreaterThan(0);
+    pipe.write('model/plain', 'x');
+    expect((await pipe.sync()).sent.uploaded).toBe(0);
+    await pipe.open({ sync: { inline: false } });
+    pipe.write('model/plain', 'y');
+    const { sent, reply } = await pipe.sync();
+    expect(sent.uploaded).toBeGreaterThan(0);
+    expectRight(reply.tree);
+  });
+
+  it('sends a few chunks where something is inserted in the middle of a large file', async () => {
+    const content = randomBytes(24 * MB);
+    pipe.write('model/large.bin', content);
+    expect((await pipe.sync()).sent.uploaded).toBeGreaterThan(24 * MB);
+    pipe.write(
+      'model/large.bin',
+      Buffer.concat([content.subarray(0, 12 * MB), randomBytes(MB), content.subarray(12 * MB)]),
+    );
+    const { sent, reply, commands } = await pipe.sync();
+    expect(commands).toBe(1);
+    expect(sent.uploaded).toBeLessThan(1.6 * MB);
+    expectRight(reply.tree);
+  });
+
+  it('uploads nothing from a machine that knows nothing, for what the store has', async () => {
+    project(40);
+    pipe.write('model/large.bin', randomBytes(3 * MB));
+    await pipe.sync();
+    await pipe.forget();
+    rmSync(join(at.directory, 'instances', id('box'), 'root'), { recursive: true });
+    const other = await new Pipeline(at, 'store').open();
+    for (const path of listed(pipe.workspace)) other.write(path, readFileSync(join(pipe.workspace, path)));
+    const { sent, reply } = await other.sync();
+    expect([sent.uploaded, sent.saved]).toEqual([0, sent.bytes]);
+    expectRight(reply.tree);
+    other.close();
+  });
+
+  it('brings several instances to one state with one upload and one command', async () => {
+    project(40);
+    await pipe.open({ instance: [id('box'), id('second')] }, 'remote-sync');
+    const before = at.aws.requests.length;
+    const { replies, commands, failures } = await pipe.sync();
+    const sends = at.aws.requests.slice(before).filter(({ action }) => action === 'SendCommand');
+    expect([replies.size, failures.size, commands, sends.length]).toEqual([2, 0, 1, 1]);
+    for (const { tree } of replies.values()) expectRight(tree);
+    await pipe.open({ instance: { tag: { Name: 'second' }, all: true } }, 'remote-sync');
+    expect((await pipe.sync()).sent.uploaded).toBe(0);
+  });
+
+  it('reports each of several instances, and syncs those that can be reached', async () => {
+    const stopped = at.aws.instances.launch({ tags: { Name: 'stopped' }, booted: true });
+    await pipe.open({ instance: [id('box'), stopped.id] }, 'remote-sync');
+    pipe.write('model/a', 'one');
+    await pipe.sync();
+    at.aws.instances.change(stopped, 'stopped');
+    pipe.write('model/a', 'two');
+    const { replies, failures } = await pipe.sync();
+    expect([[...replies.keys()], [...failures.keys()]]).toEqual([[id('box')], [stopped.id]]);
+    expectRight(replies.get(id('box'))!.tree);
+    expect(failures.get(stopped.id)!.message).toContain('InvalidInstanceId');
+  });
+
+  it('heals in the one command what another machine synced in between, and sends it nothing that it has', async () => {
+    project(60);
+    await pipe.sync();
+    const mine = pipe.memory;
+    const theirs = await new Pipeline(at, 'store').open();
+    // The same tree from another machine: another memory, another state of the files.
+    Object.assign(theirs, { project: pipe.project });
+    await theirs.open();
+    for (const path of listed(pipe.workspace)) theirs.write(path, readFileSync(join(pipe.workspace, path)));
+    theirs.session.tree = pipe.session.tree;
+    theirs.write('model/src/1.py', 'theirs');
+    theirs.write('model/theirs', 'only theirs');
+    await theirs.sync();
+    theirs.close();
+
+    process.env.NX_EC2_CACHE_DIRECTORY = mine;
+    pipe.write('model/src/2.py', 'mine');
+    const { sent, reply, commands } = await pipe.sync();
+    expect({ commands, uploaded: sent.uploaded, healed: reply.healed, written: reply.written }).toEqual({
+      commands: 1,
+      uploaded: 0,
+      healed: true,
+      written: 2,
+    });
+    expectRight(reply.tree);
+  });
+
+  it('heals a disk that was replaced from the store, by the one command of a small edit', async () => {
+    project(60);
+    pipe.write('model/large.bin', randomBytes(3 * MB));
+    const { reply } = await pipe.sync();
+    for (let edit = 0; edit < 3; edit++) {
+      pipe.write('model/src/3.py', `edit ${edit}`);
+      await pipe.sync();
+    }
+    rmSync(dirname(reply.tree), { recursive: true });
+    pipe.write('model/src/4.py', 'edited');
+    const again = await pipe.sync();
+    expect({ commands: again.commands, uploaded: again.sent.uploaded, healed: again.reply.healed }).toEqual({
+      commands: 1,
+      uploaded: 0,
+      healed: true,
+    });
+    expectRight(again.reply.tree);
+  });
+
+  it('goes on after more edits than a history has records, and still heals', async () => {
+    project(5);
+    const { reply } = await pipe.sync();
+    for (let edit = 0; edit < LONGEST_HISTORY + 3; edit++) {
+      pipe.write(`model/src/${edit % 5}.py`, `edit ${edit}`);
+      expect((await pipe.sync()).commands).toBe(1);
+    }
+    rmSync(dirname(reply.tree), { recursive: true });
+    await pipe.forget();
+    const again = await pipe.sync();
+    expect([again.commands, again.sent.uploaded]).toEqual([1, 0]);
+    expectRight(again.reply.tree);
+  });
+
+  it('puts back what was changed on the instance, and keeps it unless forced', async () => {
+    pipe.write('model/a', 'one');
+    const { reply } = await pipe.sync();
+    writeFileSync(join(reply.tree, 'model/a'), 'changed there');
+    const kept = await pipe.sync();
+    expect(kept.reply.restored).toEqual(['model/a']);
+    expect(readFileSync(join(kept.reply.kept!, 'model/a'), 'utf8')).toBe('changed there');
+    expectRight(kept.reply.tree);
+    writeFileSync(join(reply.tree, 'model/a'), 'changed again');
+    const forced = await pipe.sync({ force: true });
+    expect([forced.reply.restoredCount, forced.reply.kept]).toEqual([1, null]);
+    expectRight(forced.reply.tree);
+  });
+
+  it('replaces a pack that someone tampered with, says so, and makes the tree right', async () => {
+    project(60);
+    const { reply } = await pipe.sync();
+    const [pack] = await packs();
+    for (const Key of await packs())
+      await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: randomBytes(200_000) }));
+    rmSync(dirname(reply.tree), { recursive: true });
+    const again = await pipe.sync();
+    expectRight(again.reply.tree);
+    expect(pipe.said.join('\n')).toMatch(/pack.* in the store/);
+    expect(await packs()).toContain(pack);
+  });
+
+  it('sends again what is no longer in the store', async () => {
+    project(60);
+    const { reply } = await pipe.sync();
+    for (const Key of await packs()) await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key }));
+    rmSync(dirname(reply.tree), { recursive: true });
+    const again = await pipe.sync();
+    expect(again.sent.uploaded).toBeGreaterThan(0);
+    expectRight(again.reply.tree);
+  });
+
+  it('goes on by archive where a bucket knows no conditional writes', async () => {
+    const auto = await new Pipeline(at, 'auto').open();
+    auto.write('model/a', 'one');
+    await auto.sync();
+    auto.write('model/new', randomBytes(100_000));
+    at.aws.faults.add({ service: 's3', action: 'PUT', error: { code: 'NotImplemented', status: 501 } });
+    const { reply } = await auto.sync();
+    expect(statSync(join(reply.tree, 'model/new')).size).toBe(100_000);
+    expect(auto.said.join()).toContain('sending an archive');
+    auto.close();
+  });
+
+  it('makes the tree right whichever request it was killed at, and sends no pack twice', async () => {
+    const grow = (round: number) => {
+      pipe.write('model/a.py', source(round));
+      pipe.write(`model/${round}.bin`, randomBytes(2 * MB + round));
+    };
+    grow(0);
+    await pipe.sync();
+    let killed = true;
+    let at_ = 0;
+    for (; killed; at_++) {
+      grow(at_ + 1);
+      // From its n-th request on, this process reaches nothing any more; the next one has its memory alone.
+      at.aws.faults.add({ after: at_, times: 10_000, error: { code: 'Killed', status: 400 } });
+      killed = await pipe.sync().then(
+        () => false,
+        () => true,
+      );
+      // What settles after the command may have met it too.
+      at.aws.faults.clear();
+      const before = await packs();
+      await pipe.open();
+      const { reply } = await pipe.sync();
+      expectRight(reply.tree);
+      const added = (await packs()).filter((key) => !before.includes(key));
+      const bytes = await Promise.all(added.map((Key) => size(Key)));
+      // Once at most: what was sent before the kill is not sent again.
+      expect(bytes.reduce((sum, each) => sum + each, 0)).toBeLessThan(2 * MB + 200_000);
+    }
+    expect(at_).toBeGreaterThan(6);
+  }, 120_000);
+
+  const size = async (key: string) => {
+    const file = join(at.directory, 's3/bucket', createHash('sha256').update(key).digest('hex'));
+    return existsSync(file) ? statSync(file).size : 0;
+  };
+});
