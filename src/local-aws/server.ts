@@ -14,6 +14,7 @@ import { AwsError, type Service, type ServiceResponse } from './service';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
 import { verifyV2Url } from './signature-v2';
 import { lockState } from './state-lock';
+import type { Invocation } from './ssm/agent';
 import { SsmService } from './ssm/service';
 import { StsService } from './sts/service';
 
@@ -62,6 +63,8 @@ export interface LocalAws {
   /** What an instance's role would give it, for a program that is to speak as one: no process has it by itself. */
   instanceEnvironment: Record<string, string>;
   requests: AnsweredRequest[];
+  /** Each command, with when it was sent, started and ended. */
+  commands: readonly Invocation[];
   /** What went over each link so far. */
   traffic(): Record<LinkName, LinkTraffic>;
   close(): Promise<void>;
@@ -217,6 +220,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     faults,
     named,
     requests,
+    commands: ssm.invocations,
     traffic: () => network.traffic,
     environment: environment(LOCAL_IDENTITY),
     instanceEnvironment: environment(INSTANCE_IDENTITY),

@@ -11,7 +11,7 @@ const DOCUMENT_LIMIT = 64 * 1024;
 /** Run Command and what goes with it: JSON 1.1. */
 export class SsmService implements Service {
   private readonly agent: Agent;
-  private readonly invocations: Invocation[] = [];
+  readonly invocations: Invocation[] = [];
   private readonly actions: Record<string, (input: Json) => Json>;
   private readonly onTheWay = new Set<NodeJS.Timeout>();
 
