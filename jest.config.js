@@ -3,7 +3,7 @@ process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 /** Unit and integration tests: `*.spec.ts` beside the code. The end-to-end suite has its own configuration in e2e/. */
 module.exports = {
   testEnvironment: 'node',
-  roots: ['<rootDir>/src'],
+  roots: ['<rootDir>/src', '<rootDir>/bench'],
   testMatch: ['**/*.spec.ts'],
   transform: {
     '^.+\\.ts$': [

@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
-import { duration, size } from '../config/units';
+import { duration } from '../config/units';
 import { readFileSync } from 'node:fs';
 import type { Fault } from '../local-aws/faults';
-import { startLocalAws, type NetworkProfile } from '../local-aws/server';
+import { startLocalAws } from '../local-aws/server';
+import { networkProfile } from './network-profile';
 
 interface Options {
   port: string;
@@ -27,9 +28,9 @@ export async function localAws(options: Options): Promise<void> {
     region: options.region,
     buckets: [options.bucket],
     instances: [options.instance],
-    boot: unit(duration, options.boot, '--boot'),
+    boot: bootTime(options.boot),
     faults: options.faults ? (JSON.parse(readFileSync(options.faults, 'utf8')) as Fault[]) : [],
-    network: profile(options.network),
+    network: options.network === undefined ? {} : networkProfile(options.network),
   }).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'
       ? new Error(`port ${port} is taken: is local AWS running already? Choose another with --port.`)
@@ -49,16 +50,8 @@ export async function localAws(options: Options): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
 }
 
-/** `50ms`, or `50ms,1MB`: round trip, bytes a second each way. */
-function profile(text: string | undefined): NetworkProfile {
-  if (text === undefined) return {};
-  const [roundTrip, rate] = text.split(',');
-  const bytes = rate === undefined ? undefined : unit(size, rate, '--network');
-  return { roundTrip: unit(duration, roundTrip, '--network'), upload: bytes, download: bytes };
-}
-
-function unit(schema: typeof duration, text: string, option: string): number {
-  const parsed = schema.safeParse(text);
-  if (!parsed.success) throw new Error(`${option}: ${text} ${parsed.error.issues[0].message}`);
+function bootTime(text: string): number {
+  const parsed = duration.safeParse(text);
+  if (!parsed.success) throw new Error(`--boot: ${text} ${parsed.error.issues[0].message}`);
   return parsed.data;
 }

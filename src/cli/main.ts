@@ -14,7 +14,7 @@ program
   .option('--bucket <name>', 'a bucket to make', 'nx-ec2-local')
   .option('--instance <name>', 'an instance to run', 'local')
   .option('--boot <duration>', "from an instance's launch to its agent being online", '1s')
-  .option('--network <profile>', 'how far away it seems: round trip and bytes a second, e.g. 50ms,1MB')
+  .option('--network <profile>', 'how far away it seems: wan, or a round trip and rates, e.g. 60ms,50Mbit,200Mbit')
   .option('--faults <file>', 'what goes wrong: a JSON list, see docs/LOCAL-AWS.md')
   .option('--json', 'print one machine-readable line')
   .action(async (options) => (await import('./local-aws.js')).localAws(options));

@@ -20,6 +20,14 @@ export const LOCAL_IDENTITY: Identity = {
   arn: `arn:aws:iam::${ACCOUNT}:user/local`,
 };
 
+/** What the role of every local instance gives it. */
+export const INSTANCE_IDENTITY: Identity = {
+  accessKeyId: 'ASIALOCALINSTANCE001',
+  secretAccessKey: 'local-aws-is-on-loopback-only-and-not-secret',
+  arn: `arn:aws:sts::${ACCOUNT}:assumed-role/local-instance/session`,
+  session: { token: 'local-instance-role', expires: Infinity },
+};
+
 /** Everyone who may sign. Sessions are forgotten by a restart, which their callers see as a token that is not valid. */
 export class Identities {
   private readonly known = new Map<string, Identity>();

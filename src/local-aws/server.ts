@@ -1,17 +1,20 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { Ec2Service } from './ec2/service';
 import { faultError, Faults, type Fault } from './faults';
-import { Identities, LOCAL_IDENTITY, type Identity } from './identity';
+import { Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity } from './identity';
 import { Instances, type LocalInstance } from './instance/instances';
+import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
 import { S3Service } from './s3/service';
 import { AwsError, type Service, type ServiceResponse } from './service';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
 import { verifyV2Url } from './signature-v2';
 import { lockState } from './state-lock';
+import type { Invocation } from './ssm/agent';
 import { SsmService } from './ssm/service';
 import { StsService } from './sts/service';
 
@@ -32,13 +35,21 @@ export interface LocalAwsOptions {
   boot?: number;
 }
 
-/** How far away local AWS seems to be. */
-export interface NetworkProfile {
-  /** From a request's first byte to its answer's, ms, on top of what it takes here. */
-  roundTrip?: number;
-  /** Bytes a second towards AWS and back, for each request. */
-  upload?: number;
-  download?: number;
+/** A request that was answered. */
+export interface AnsweredRequest {
+  service: string;
+  /** S3: the method. */
+  action: string;
+  status: number;
+  /** As it came, without its query. */
+  path: string;
+  link: LinkName;
+  /** When it was on the wire, and when its answer was through: ms since the epoch, with fractions. */
+  sent: number;
+  answered: number;
+  /** Bytes, heads included. */
+  up: number;
+  down: number;
 }
 
 export interface LocalAws {
@@ -49,8 +60,13 @@ export interface LocalAws {
   instances: Instances;
   faults: Faults;
   named: Map<string, LocalInstance>;
-  /** Each request that was answered: service, action or method, status. */
-  requests: { service: string; action: string; status: number }[];
+  /** What an instance's role would give it, for a program that is to speak as one: no process has it by itself. */
+  instanceEnvironment: Record<string, string>;
+  requests: AnsweredRequest[];
+  /** Each command, with when it was sent, started and ended. */
+  commands: readonly Invocation[];
+  /** What went over each link so far. */
+  traffic(): Record<LinkName, LinkTraffic>;
   close(): Promise<void>;
 }
 
@@ -58,14 +74,15 @@ export interface LocalAws {
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const region = options.region ?? 'eu-west-1';
   const unlock = lockState(options.directory);
-  const identities = new Identities([LOCAL_IDENTITY, ...(options.identities ?? [])]);
+  const identities = new Identities([LOCAL_IDENTITY, INSTANCE_IDENTITY, ...(options.identities ?? [])]);
   const faults = new Faults(options.faults);
-  const network = options.network ?? {};
+  const network = new Network(options.network ?? {});
   const instances = new Instances(join(options.directory, 'instances'), options.boot ?? 0);
   const s3 = new S3Service(join(options.directory, 's3'), region, identities);
+  const ssm = new SsmService(instances, region, options.network?.pickUp);
   const services: Record<string, Service> = {
     s3,
-    ssm: new SsmService(instances, region),
+    ssm,
     ec2: new Ec2Service(instances, region),
     sts: new StsService(identities),
   };
@@ -78,19 +95,27 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
         instances.launch({ tags: { Name: name }, booted: true }),
     );
   }
-  const requests: LocalAws['requests'] = [];
+  const requests: AnsweredRequest[] = [];
+  const opened = new WeakMap<Socket, number>();
 
-  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse, asksFirst: boolean) => {
     const requestId = randomUUID();
+    const linkName = linkOf(request, (key) => identities.get(key) === INSTANCE_IDENTITY);
+    const link = network[linkName];
+    await link.connected(request.socket, opened.get(request.socket)!);
+    const sent = now();
+    if (asksFirst) {
+      await link.thereAndBack();
+      response.writeContinue();
+    }
+    const { body, size: up } = await link.receive(request);
+    const [rawPath, rawQuery = ''] = (request.url ?? '/').split('?');
     let service: Service = s3;
     let name = 's3';
     let answered: ServiceResponse;
     let action = request.method ?? '';
     let cut: Fault['cut'];
     try {
-      const body = await readBody(request);
-      await pause((network.roundTrip ?? 0) + transfer(body.length, network.upload));
-      const [rawPath, rawQuery = ''] = (request.url ?? '/').split('?');
       const query = new URLSearchParams(rawQuery);
       const claim = readClaim(request.headers, query);
       let identity: Identity | null = null;
@@ -104,7 +129,9 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
             .split('.')
             .pop() || (name === 's3' ? action : (new URLSearchParams(body.toString()).get('Action') ?? action));
         identity = identities.get(claim.accessKeyId) ?? null;
-        const headers = { ...request.headers, 'x-local-body-sha256': createHash('sha256').update(body).digest('hex') };
+        const headers = { ...request.headers };
+        // S3 signs what the request says of its body, and checks that by itself.
+        if (name !== 's3') headers['x-local-body-sha256'] = createHash('sha256').update(body).digest('hex');
         verifyClaim(claim, { method: request.method!, rawPath, rawQuery, headers }, identity ?? undefined, Date.now());
         signer = chunkSigner(claim, identity!);
       } else {
@@ -133,26 +160,43 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       const known = error instanceof AwsError ? error : new AwsError('InternalError', String(error), 500);
       answered = service.error(known, requestId);
     }
-    requests.push({ service: name, action, status: answered.status });
-    response.writeHead(answered.status, {
+    const { body: content } = answered;
+    const head = {
       'x-amz-request-id': requestId,
       date: new Date().toUTCString(),
+      ...(typeof content === 'string' ? { 'content-length': Buffer.byteLength(content) } : {}),
       ...answered.headers,
+    };
+    response.writeHead(answered.status, head);
+    let down = headSize(Object.entries(head).flat().map(String));
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const last = await link.send(down, request.method === 'HEAD' ? [] : read(content), async (piece) => {
+      down += piece.length;
+      // As much as the client takes; it fails when the client is gone.
+      if (!response.write(piece)) await once(response, 'drain', { signal: gone.signal });
     });
-    const { body } = answered;
-    if (request.method === 'HEAD' || body === undefined) return void response.end();
-    if (typeof body === 'string' || Buffer.isBuffer(body)) {
-      await pause(transfer(body.length, network.download));
-      return void response.end(body);
-    }
-    await pause(transfer(body.to - body.from, network.download));
-    createReadStream(body.file, { start: body.from, end: body.to })
-      .on('error', () => response.destroy())
-      .pipe(response);
+    down += last.length;
+    requests.push({
+      service: name,
+      action,
+      status: answered.status,
+      path: rawPath,
+      link: linkName,
+      sent,
+      answered: now(),
+      up,
+      down,
+    });
+    response.end(last);
   };
-  const server = createServer((request, response) => {
-    answer(request, response).catch(() => response.destroy());
-  });
+  const take = (asksFirst: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+    answer(request, response, asksFirst).catch(() => response.destroy());
+  };
+  // A slow link takes its time; and a client that polls every ten seconds finds its connection as it was.
+  const server = createServer({ requestTimeout: 0, keepAliveTimeout: 20_000 }, take(false));
+  server.on('checkContinue', take(true));
+  server.on('connection', (socket: Socket) => opened.set(socket, performance.now()));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port ?? 0, '127.0.0.1', resolve);
@@ -162,6 +206,13 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   });
   const { port } = server.address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
+  const environment = ({ accessKeyId, secretAccessKey, session }: Identity) => ({
+    AWS_ENDPOINT_URL: url,
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    ...(session ? { AWS_SESSION_TOKEN: session.token } : {}),
+    AWS_REGION: region,
+  });
   return {
     url,
     port,
@@ -169,13 +220,12 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     faults,
     named,
     requests,
-    environment: {
-      AWS_ENDPOINT_URL: url,
-      AWS_ACCESS_KEY_ID: LOCAL_IDENTITY.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: LOCAL_IDENTITY.secretAccessKey,
-      AWS_REGION: region,
-    },
+    commands: ssm.invocations,
+    traffic: () => network.traffic,
+    environment: environment(LOCAL_IDENTITY),
+    instanceEnvironment: environment(INSTANCE_IDENTITY),
     close: async () => {
+      ssm.close();
       instances.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -184,15 +234,15 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   };
 }
 
-async function readBody(request: IncomingMessage): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for await (const part of request) parts.push(part as Buffer);
-  return Buffer.concat(parts);
+function read(body: ServiceResponse['body']): AsyncIterable<Buffer> | Buffer[] {
+  if (body === undefined) return [];
+  if (typeof body === 'string' || Buffer.isBuffer(body)) return [Buffer.from(body)];
+  return createReadStream(body.file, { start: body.from, end: body.to, highWaterMark: 256 * 1024 });
 }
 
-/** ms that so many bytes take at so many a second. */
-function transfer(bytes: number, rate: number | undefined): number {
-  return rate ? (bytes / rate) * 1000 : 0;
+/** ms since the epoch, finer than a millisecond: two processes of one machine agree on it. */
+function now(): number {
+  return performance.timeOrigin + performance.now();
 }
 
 async function pause(ms: number): Promise<void> {

@@ -22,8 +22,19 @@ export interface StoredObject {
   headers: Record<string, string>;
 }
 
-/** Buckets as directories: an object is two files, its bytes and what is known of it, named by the hash of its key. */
+interface Index {
+  objects: Map<string, StoredObject>;
+  /** Its keys in the order of their bytes, as S3 lists them; absent while they are not needed. */
+  sorted?: { key: string; bytes: Buffer }[];
+}
+
+/**
+ * Buckets as directories: an object is two files, its bytes and what is known of it, named by the hash of its key.
+ * What is known is in memory too: the directory belongs to one server.
+ */
 export class Buckets {
+  private readonly indexes = new Map<string, Index>();
+
   constructor(private readonly directory: string) {
     mkdirSync(directory, { recursive: true });
   }
@@ -44,11 +55,11 @@ export class Buckets {
 
   remove(bucket: string): void {
     rmSync(join(this.directory, bucket), { recursive: true });
+    this.indexes.delete(bucket);
   }
 
   head(bucket: string, key: string): StoredObject | null {
-    const path = `${this.path(bucket, key)}.json`;
-    return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as StoredObject) : null;
+    return this.index(bucket).objects.get(key) ?? null;
   }
 
   /** The file that holds the object's bytes. */
@@ -77,19 +88,41 @@ export class Buckets {
     renameSync(beside, path);
     writeFileSync(beside, JSON.stringify(object));
     renameSync(beside, `${path}.json`);
+    const index = this.index(bucket);
+    if (!index.objects.has(key)) index.sorted = undefined;
+    index.objects.set(key, object);
     return object;
   }
 
   delete(bucket: string, key: string): void {
     rmSync(`${this.path(bucket, key)}.json`, { force: true });
     rmSync(this.path(bucket, key), { force: true });
+    const index = this.index(bucket);
+    if (index.objects.delete(key)) index.sorted = undefined;
   }
 
-  list(bucket: string): StoredObject[] {
-    return readdirSync(join(this.directory, bucket))
-      .filter((name) => name.endsWith('.json'))
-      .map((name) => JSON.parse(readFileSync(join(this.directory, bucket, name), 'utf8')) as StoredObject)
-      .sort((a, b) => Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)));
+  /** @param after only what comes after this key. */
+  list(bucket: string, after = ''): StoredObject[] {
+    const index = this.index(bucket);
+    index.sorted ??= [...index.objects.keys()]
+      .map((key) => ({ key, bytes: Buffer.from(key) }))
+      .sort((a, b) => Buffer.compare(a.bytes, b.bytes));
+    const bytes = Buffer.from(after);
+    const first = after ? index.sorted.findIndex((each) => Buffer.compare(each.bytes, bytes) > 0) : 0;
+    return first < 0 ? [] : index.sorted.slice(first).map(({ key }) => index.objects.get(key)!);
+  }
+
+  private index(bucket: string): Index {
+    let index = this.indexes.get(bucket);
+    if (!index) {
+      const directory = join(this.directory, bucket);
+      const objects = readdirSync(directory)
+        .filter((name) => name.endsWith('.json'))
+        .map((name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as StoredObject);
+      index = { objects: new Map(objects.map((object) => [object.key, object])) };
+      this.indexes.set(bucket, index);
+    }
+    return index;
   }
 
   private path(bucket: string, key: string): string {

@@ -305,9 +305,8 @@ export class S3Service implements Service {
     const prefixes = new Set<string>();
     const found: StoredObject[] = [];
     let truncated = false;
-    for (const object of this.buckets.list(bucket)) {
-      if (!object.key.startsWith(prefix) || (after && Buffer.compare(Buffer.from(object.key), Buffer.from(after)) <= 0))
-        continue;
+    for (const object of this.buckets.list(bucket, after)) {
+      if (!object.key.startsWith(prefix)) continue;
       const end = delimiter ? object.key.indexOf(delimiter, prefix.length) : -1;
       if (end >= 0 && prefixes.has(object.key.slice(0, end + delimiter.length))) continue;
       if (found.length + prefixes.size >= max) {

@@ -11,12 +11,15 @@ const DOCUMENT_LIMIT = 64 * 1024;
 /** Run Command and what goes with it: JSON 1.1. */
 export class SsmService implements Service {
   private readonly agent: Agent;
-  private readonly invocations: Invocation[] = [];
+  readonly invocations: Invocation[] = [];
   private readonly actions: Record<string, (input: Json) => Json>;
+  private readonly onTheWay = new Set<NodeJS.Timeout>();
 
   constructor(
     private readonly instances: Instances,
     region: string,
+    /** From a command being sent to its script's start, ms. */
+    private readonly pickUp = 0,
   ) {
     this.agent = new Agent(instances, region);
     this.actions = {
@@ -30,6 +33,11 @@ export class SsmService implements Service {
         Status: this.instances.online(String(input.Target)) ? 'connected' : 'notconnected',
       }),
     };
+  }
+
+  /** Commands that are on their way never arrive. */
+  close(): void {
+    for (const timer of this.onTheWay) clearTimeout(timer);
   }
 
   error(error: AwsError, requestId: string): ServiceResponse {
@@ -95,7 +103,7 @@ export class SsmService implements Service {
       this.invocations.push(invocation);
       // {{ssm:NAME}} is resolved by the agent; a name that is not there fails the whole document with no output.
       if (unknown) Object.assign(invocation, { status: 'Failed', details: 'Failed', code: 1, ended: Date.now() });
-      else setImmediate(() => this.agent.take(invocation));
+      else this.deliver(invocation);
     }
     return {
       Command: {
@@ -108,6 +116,15 @@ export class SsmService implements Service {
         RequestedDateTime: Date.now() / 1000,
       },
     };
+  }
+
+  private deliver(invocation: Invocation): void {
+    const timer = setTimeout(() => {
+      this.onTheWay.delete(timer);
+      // One that was cancelled on its way never starts.
+      if (invocation.ended === undefined) this.agent.take(invocation);
+    }, this.pickUp);
+    this.onTheWay.add(timer);
   }
 
   private targets(input: Json): string[] {

@@ -1,0 +1,51 @@
+import { fork } from 'node:child_process';
+import { join } from 'node:path';
+import { now, type Timing } from './contender';
+
+/** What a driver tells when it is through. */
+export interface Report {
+  begun: number;
+  ended: number;
+  error?: string;
+}
+
+/** Runs `bench/contenders/<name>.js` in a process of its own: nothing is loaded or connected before. */
+export async function drive(
+  name: string,
+  task: object,
+  options: { cwd: string; env: Record<string, string>; signal?: AbortSignal },
+): Promise<Timing & { out: string }> {
+  const started = now();
+  const child = fork(join(__dirname, `${name}.js`), [JSON.stringify(task)], {
+    ...options,
+    killSignal: 'SIGKILL',
+    env: { ...process.env, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true', ...options.env },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+  let out = '';
+  let said = '';
+  child.stdout!.on('data', (data) => (out += data));
+  child.stderr!.on('data', (data) => (said += data));
+  return new Promise((resolve, reject) => {
+    let told: (Report & { memory: number }) | undefined;
+    child.on('message', (message) => (told = message as typeof told));
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      if (!told || told.error || code !== 0)
+        return reject(
+          new Error(`${name} ended with ${code ?? signal}: ${told?.error ?? ''}${said}${out.slice(-2_000)}`),
+        );
+      const { begun, ended, memory } = told;
+      resolve({ begun, ended, startUp: begun - started, clientMemory: memory, out });
+    });
+  });
+}
+
+/** The other end: does the task that this process was started for, and tells how it went. */
+export function driven<T>(work: (task: T) => Promise<{ begun: number }>): void {
+  const report = (message: Partial<Report>) => {
+    const memory = process.resourceUsage().maxRSS * 1024;
+    process.send!({ ...message, ended: now(), memory }, () => process.disconnect());
+  };
+  work(JSON.parse(process.argv[2]) as T).then(report, (error: Error) => report({ error: error.stack }));
+}

@@ -1,0 +1,63 @@
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { createServer, connect, type AddressInfo } from 'node:net';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { installed } from '../programs';
+import { run, timed, type Contender } from './contender';
+
+export const rsync: Contender = {
+  name: 'rsync',
+  about: 'rsync -az --delete to a daemon; no SSH, so none of its round trips',
+  missing: () => (installed('rsync') ? null : 'rsync is not installed'),
+  open: async ({ ground, input, directory }) => {
+    const target = join(directory, 'model');
+    mkdirSync(target);
+    const port = await freePort();
+    const config = join(directory, 'rsyncd.conf');
+    writeFileSync(
+      config,
+      `use chroot = no\n[model]\npath = ${target}\nread only = no\nuid = ${process.getuid!()}\ngid = ${process.getgid!()}\n`,
+    );
+    const daemon = spawn(
+      'rsync',
+      ['--daemon', '--no-detach', '--address=127.0.0.1', `--port=${port}`, `--config=${config}`],
+      {
+        stdio: 'ignore',
+      },
+    );
+    await listening(port);
+    return {
+      sync: async (signal) => {
+        const near = await ground.tunnel(port);
+        return timed(() =>
+          run('rsync', ['-az', '--delete', `${input.source}/`, `rsync://127.0.0.1:${near}/model/`], { signal }),
+        );
+      },
+      target: () => target,
+      close: () => void daemon.kill(),
+    };
+  },
+};
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function listening(port: number): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    const socket = connect(port, '127.0.0.1');
+    const there = await new Promise((resolve) =>
+      socket.once('connect', () => resolve(true)).once('error', () => resolve(false)),
+    );
+    socket.destroy();
+    if (there) return;
+    await sleep(20);
+  }
+  throw new Error('the rsync daemon did not start');
+}

@@ -1,0 +1,20 @@
+import { NETWORK_PROFILES } from '../src/local-aws/network';
+import { inTheCommand, oneCommand, throughTheStore, total } from './floor';
+
+const { wan } = NETWORK_PROFILES;
+
+describe('the floor', () => {
+  it('of one command: its connection, there, pick-up, back', () => {
+    expect(total(oneCommand(wan))).toBe(120 + 30 + 300 + 30);
+    expect(total(inTheCommand(wan, 6_250))).toBe(480 + 1);
+  });
+
+  it('of what goes through the store: up, acknowledged, one command, down at the instance', () => {
+    const [up, down] = [4_000_000 / 6_250, 4_000_000 / 125_000];
+    expect(total(throughTheStore(wan, 4_000_000))).toBeCloseTo(120 + up + 60 + 30 + 300 + 10 + 5 + down + 30);
+  });
+
+  it('is nothing where there is no distance', () => {
+    expect(total(throughTheStore({}, 4_000_000))).toBe(0);
+  });
+});

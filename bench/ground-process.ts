@@ -1,0 +1,137 @@
+import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join, normalize } from 'node:path';
+import { MARK } from '../src/local-aws/instance/instances';
+import type { LinkTraffic, NetworkProfile } from '../src/local-aws/network';
+import { startLocalAws, type AnsweredRequest, type LocalAws } from '../src/local-aws/server';
+import { Tunnel } from './link';
+
+/** What has happened so far. Times are ms since the epoch. */
+export interface Observed {
+  client: LinkTraffic;
+  requests: AnsweredRequest[];
+  commands: { requested: number; started?: number; ended?: number }[];
+}
+
+export interface Place {
+  environment: Record<string, string>;
+  instanceEnvironment: Record<string, string>;
+  instances: { id: string; disk: string }[];
+}
+
+/** Highest of what the instances' processes held, bytes, looked at so often, ms: what ends within is missed. */
+const LOOK = 20;
+
+/** Local AWS and the tunnels, in a process of their own so that nobody's work delays what they carry. */
+export class GroundProcess {
+  private aws: LocalAws | undefined;
+  private network: NetworkProfile = {};
+  private tunnels: Tunnel[] = [];
+  private memory = 0;
+  private looking: NodeJS.Timeout | undefined;
+
+  constructor(private readonly directory: string) {}
+
+  /** Local AWS with that network; it keeps its address and its state when it was there before. */
+  async use(network: NetworkProfile): Promise<Place> {
+    const port = this.aws?.port ?? 0;
+    await this.close();
+    this.network = network;
+    this.aws = await startLocalAws({
+      directory: this.directory,
+      port,
+      buckets: ['bench'],
+      instances: ['one', 'two'],
+      network,
+    });
+    const { environment, instanceEnvironment, named, instances } = this.aws;
+    return {
+      environment,
+      instanceEnvironment,
+      instances: [...named.values()].map(({ id }) => ({ id, disk: instances.disk(id) })),
+    };
+  }
+
+  /** A port that leads to `port` over the client's link: from the client to AWS's side, or the other way. */
+  async tunnel(port: number, calledFromFar = false): Promise<number> {
+    const tunnel = await Tunnel.open(port, this.network.client ?? {}, calledFromFar);
+    this.tunnels.push(tunnel);
+    return tunnel.port;
+  }
+
+  /** A directory by HTTP, for reading. */
+  async serve(directory: string): Promise<number> {
+    const server = createServer((request, response) => {
+      const file = join(directory, normalize(decodeURIComponent(request.url ?? '/')));
+      const size = statSync(file, { throwIfNoEntry: false })?.size;
+      if (size === undefined) return void response.writeHead(404).end();
+      response.writeHead(200, { 'content-length': size });
+      createReadStream(file).pipe(response);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return (server.address() as AddressInfo).port;
+  }
+
+  async observe(): Promise<Observed> {
+    const { aws } = this;
+    const client = aws!.traffic().client;
+    for (const { link } of this.tunnels) {
+      client.connections += link.traffic.connections;
+      client.up += link.traffic.up;
+      client.down += link.traffic.down;
+    }
+    return {
+      client,
+      requests: aws!.requests,
+      commands: aws!.commands.map(({ requested, started, ended }) => ({ requested, started, ended })),
+    };
+  }
+
+  async watchMemory(): Promise<void> {
+    this.looking = setInterval(() => (this.memory = Math.max(this.memory, highest())), LOOK);
+  }
+
+  async peakMemory(): Promise<number> {
+    clearInterval(this.looking);
+    return this.memory;
+  }
+
+  async close(): Promise<void> {
+    for (const tunnel of this.tunnels) tunnel.close();
+    this.tunnels = [];
+    await this.aws?.close();
+    this.aws = undefined;
+  }
+}
+
+/** The high-water mark of the largest process of an instance, bytes; 0 where the system doesn't tell. */
+function highest(): number {
+  if (process.platform !== 'linux') return 0;
+  return Math.max(
+    0,
+    ...readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map((pid) => {
+        try {
+          if (!readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${MARK}=`)) return 0;
+          return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? 0) * 1024;
+        } catch {
+          return 0;
+        }
+      }),
+  );
+}
+
+if (require.main === module) {
+  const ground = new GroundProcess(process.argv[2]);
+  process.on('message', ({ id, method, args }: { id: number; method: keyof GroundProcess; args: never[] }) => {
+    (ground[method] as (...args: never[]) => Promise<unknown>)(...args).then(
+      (result) => process.send!({ id, result }),
+      (error: Error) => process.send!({ id, error: error.stack }),
+    );
+  });
+  // Ctrl+C is the benchmark's: this process goes when it does, and ends what its instances run.
+  process.on('SIGINT', () => undefined);
+  process.on('disconnect', () => void ground.close().then(() => process.exit(0)));
+}

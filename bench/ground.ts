@@ -1,0 +1,58 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import type { NetworkProfile } from '../src/local-aws/network';
+import type { GroundProcess, Observed, Place } from './ground-process';
+
+/** Where a contender is measured: a local AWS of its own, in another process. */
+export class Ground {
+  private readonly waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
+  private calls = 0;
+
+  private constructor(
+    private readonly child: ChildProcess,
+    readonly place: Place,
+  ) {}
+
+  static async open(directory: string): Promise<Ground> {
+    const child = fork(join(__dirname, 'ground-process.js'), [directory]);
+    const ground = new Ground(child, {} as Place);
+    child.on('message', ({ id, result, error }: { id: number; result: never; error?: string }) => {
+      const { resolve, reject } = ground.waiting.get(id)!;
+      ground.waiting.delete(id);
+      if (error) reject(new Error(error));
+      else resolve(result);
+    });
+    child.on('exit', () => {
+      for (const { reject } of ground.waiting.values()) reject(new Error('local AWS is gone'));
+    });
+    await ground.use({});
+    return ground;
+  }
+
+  async use(network: NetworkProfile): Promise<void> {
+    Object.assign(this.place, await this.call('use', network));
+  }
+
+  tunnel = (port: number, calledFromFar = false): Promise<number> => this.call('tunnel', port, calledFromFar);
+  serve = (directory: string): Promise<number> => this.call('serve', directory);
+  observe = (): Promise<Observed> => this.call('observe');
+  watchMemory = (): Promise<void> => this.call('watchMemory');
+  peakMemory = (): Promise<number> => this.call('peakMemory');
+
+  async close(): Promise<void> {
+    const gone = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.disconnect();
+    await gone;
+  }
+
+  private call<M extends keyof GroundProcess>(
+    method: M,
+    ...args: Parameters<GroundProcess[M]>
+  ): ReturnType<GroundProcess[M]> {
+    const id = this.calls++;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, { resolve, reject });
+      this.child.send({ id, method, args });
+    }) as ReturnType<GroundProcess[M]>;
+  }
+}

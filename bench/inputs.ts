@@ -1,0 +1,204 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createCipheriv, type Cipher } from 'node:crypto';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { formatBytes } from './format';
+
+/** What is synced: a project `model` in an Nx workspace. The same bytes on every machine. */
+export interface Input {
+  name: InputName;
+  workspace: string;
+  /** The project's directory in it. */
+  source: string;
+  title: string;
+  files: number;
+  /** Bytes as they are, and as `tar | gzip -6` makes them: what must travel the first time. */
+  bytes: number;
+  packed: number;
+  /** The edit that its scenarios make, the bytes that it brings, and its undoing. */
+  edit(): void;
+  delta: number;
+  restore(): void;
+}
+
+export type InputName = 'source' | 'many' | 'big' | 'upload' | 'huge';
+
+const MB = 1_000_000;
+const BLOCK = 1 << 20;
+/** Long ago: nothing looks as if it had just been written. */
+const WRITTEN = new Date('2024-01-01T00:00:00Z');
+
+/** @param scale 1: as the goals are meant; less: a quick look. */
+export function makeInput(name: InputName, directory: string, root: string, scale: number): Input {
+  const workspace = join(directory, name);
+  const source = join(workspace, 'model');
+  makeWorkspace(workspace, root);
+  const count = (full: number) => Math.max(2, Math.round(full * scale));
+  switch (name) {
+    case 'source': {
+      const [files, bytes] = [count(2_000), count(20 * MB)];
+      const names = writeSources(source, files, bytes);
+      const edited = names[names.length >> 1];
+      const before = readFileSync(edited, 'utf8');
+      return {
+        ...described(`${files.toLocaleString('en')} source files, ${formatBytes(bytes)}`, files, bytes),
+        ...editing(edited, before, before.replace(/\n {4}(.*)\n/, '\n    $1  # as agreed\n'), 13),
+      };
+    }
+    case 'many': {
+      const files = count(50_000);
+      const random = randomBytes('many');
+      // Hexadecimal digits: four bits of news in each byte.
+      const names = write(source, files, () => random(2_048).toString('hex'));
+      const before = readFileSync(names[1], 'utf8');
+      return {
+        ...described(`${files.toLocaleString('en')} files of 4 KB`, files, files * 4_096),
+        ...editing(names[1], before, `edited${before.slice(6)}`, 6),
+      };
+    }
+    case 'big':
+    case 'upload': {
+      const bytes = count(name === 'big' ? 1_000 * MB : 200 * MB);
+      const file = join(source, 'checkpoint.bin');
+      writeRandom(file, bytes);
+      const inserted = Math.min(MB, bytes >> 2);
+      return {
+        ...described(`one file of ${formatBytes(bytes)}`, 1, bytes, bytes),
+        edit: () => insert(file, bytes >> 1, randomBytes('inserted')(inserted)),
+        delta: inserted,
+        restore: () => writeRandom(file, bytes),
+      };
+    }
+    case 'huge': {
+      const bytes = count(10_000 * MB);
+      for (const part of ['a', 'b', 'c']) writeRandom(join(source, `${part}.bin`), Math.round(bytes / 3));
+      return {
+        ...described(`${formatBytes(bytes)} in 3 files`, 3, bytes, bytes),
+        edit: () => undefined,
+        delta: 0,
+        restore: () => undefined,
+      };
+    }
+  }
+
+  function described(title: string, files: number, bytes: number, packed = packedSize(source)) {
+    return { name, workspace, source, title, files, bytes, packed };
+  }
+}
+
+function editing(file: string, before: string, after: string, delta: number) {
+  return { edit: () => writeFileSync(file, after), delta, restore: () => put(file, before) };
+}
+
+function makeWorkspace(workspace: string, root: string): void {
+  rmSync(workspace, { recursive: true, force: true });
+  mkdirSync(join(workspace, 'model'), { recursive: true });
+  const json = (name: string, value: object) => put(join(workspace, name), `${JSON.stringify(value, null, 2)}\n`);
+  json('package.json', { name: 'bench', private: true });
+  json('nx.json', {});
+  json('model/project.json', { name: 'model', projectType: 'application' });
+  put(join(workspace, 'model/train.py'), 'print("trained")\n');
+  put(join(workspace, '.gitignore'), 'node_modules\n.nx\n');
+  symlinkSync(join(root, 'node_modules'), join(workspace, 'node_modules'));
+  execFileSync('git', ['init', '-q'], { cwd: workspace });
+}
+
+function writeSources(source: string, files: number, bytes: number): string[] {
+  const random = randomBytes('source');
+  const pick = <T>(from: readonly T[]): T => from[random(2).readUInt16LE() % from.length];
+  const names = Array.from({ length: 900 }, () => `${pick(WORDS)}_${pick(WORDS)}`);
+  const own = (some: string[]) => (random(1)[0] < 170 ? pick(some) : pick(names));
+  return write(source, files, (index) => {
+    // Sizes as they are in a repository: many small, a few large, 10 KB on average.
+    const wanted = (bytes / files) * (0.25 + 1.5 * (random(1)[0] / 255) ** 2 * (index % 10 === 0 ? 3 : 0.8) + 0.1);
+    const some = Array.from({ length: 40 }, () => pick(names));
+    let text = `"""${pick(WORDS)} ${pick(WORDS)} ${pick(WORDS)}."""\nimport ${pick(WORDS)}\nfrom .${pick(names)} import ${pick(names)}\n`;
+    while (text.length < wanted) {
+      text += `\n\ndef ${own(some)}(${own(some)}, ${own(some)}=None):\n    """${Array.from({ length: 6 }, () => pick(WORDS)).join(' ')}."""\n`;
+      for (let line = 3 + (random(1)[0] % 12); line > 0; line--)
+        text += statement(() => own(some), random(2).readUInt16LE());
+    }
+    return text;
+  });
+}
+
+const WORDS =
+  'batch model layer weight input output train test data loader step epoch loss rate decay norm mask token head query key value cache state config path file name size shape device tensor grad optimizer scheduler metric score label index sample window stride kernel channel buffer stream worker queue event log writer reader parser schema record field table column filter group merge split join encode decode init update reset apply build check load save'.split(
+    ' ',
+  );
+
+function statement(name: () => string, kind: number): string {
+  const forms = [
+    () => `    ${name()} = ${name()}.${name()}(${name()}, ${name()})\n`,
+    () => `    if ${name()} is None:\n        raise ValueError("${name()} must be set: %r" % ${name()})\n`,
+    () => `    for ${name()} in range(${kind % 97}):\n        self.${name()}[${name()}] += ${name()} * ${kind / 100}\n`,
+    () => `    # ${name()} follows ${name()}, which ${name()} does not know\n`,
+    () => `    return self.${name()}(${name()}=${name()}, ${name()}=${kind % 11})\n`,
+    () => `    with ${name()}.${name()}() as ${name()}:\n        ${name()}.append({"${name()}": ${name()}})\n`,
+  ];
+  return forms[kind % forms.length]();
+}
+
+/** Files by number, forty to a directory. @returns their paths. */
+function write(source: string, files: number, content: (index: number) => string): string[] {
+  return Array.from({ length: files }, (_, index) => {
+    const file = join(source, `part${Math.floor(index / 40)}`, `file${index}.py`);
+    if (index % 40 === 0) mkdirSync(dirname(file), { recursive: true });
+    put(file, content(index));
+    return file;
+  });
+}
+
+function put(file: string, text: string): void {
+  writeFileSync(file, text);
+  utimesSync(file, WRITTEN, WRITTEN);
+}
+
+function writeRandom(file: string, bytes: number): void {
+  const random = randomBytes(file.slice(-8));
+  const to = openSync(file, 'w');
+  for (let left = bytes; left > 0; left -= BLOCK) writeSync(to, random(Math.min(left, BLOCK)));
+  closeSync(to);
+  utimesSync(file, WRITTEN, WRITTEN);
+}
+
+function insert(file: string, at: number, what: Buffer): void {
+  const from = openSync(file, 'r');
+  const to = openSync(`${file}.new`, 'w');
+  const block = Buffer.alloc(BLOCK);
+  const copy = (end: number, position: number) => {
+    for (let got = 1; got > 0 && position < end; position += got) {
+      got = readSync(from, block, 0, Math.min(BLOCK, end - position), position);
+      writeSync(to, block, 0, got);
+    }
+  };
+  copy(at, 0);
+  writeSync(to, what);
+  copy(Infinity, at);
+  closeSync(from);
+  closeSync(to);
+  renameSync(`${file}.new`, file);
+}
+
+/** Bytes that nothing compresses, the same for the same seed. */
+function randomBytes(seed: string): (size: number) => Buffer {
+  const cipher: Cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16, seed), Buffer.alloc(16));
+  return (size) => cipher.update(Buffer.alloc(size));
+}
+
+function packedSize(directory: string): number {
+  const script = 'tar c . | gzip -6 | wc -c';
+  return Number(spawnSync('sh', ['-c', script], { cwd: directory, encoding: 'utf8' }).stdout);
+}

@@ -1,0 +1,121 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { NETWORK_PROFILES } from '../src/local-aws/network';
+import { awsSync } from './contenders/aws-sync';
+import { casync } from './contenders/casync';
+import type { Contender } from './contenders/contender';
+import { ours } from './contenders/ours';
+import { rsync } from './contenders/rsync';
+import { tarball } from './contenders/tarball';
+import { makeInput, type Input } from './inputs';
+import { measureAll } from './measure';
+import { root } from './programs';
+import { describeNetwork, detail, goalLine, HEAD, judge, table } from './report';
+import type { Result } from './scenario';
+import { scenarios } from './scenarios';
+
+/** Ours is the first: the others are what it is held against. */
+const contenders: Contender[] = [ours, tarball, awsSync, rsync, casync];
+
+const MACHINE = `${cpus().length} × ${cpus()[0]?.model}`;
+
+interface Options {
+  only?: string[];
+  with?: string[];
+  scale: number;
+  limit: number;
+  json?: string;
+  directory: string;
+  list?: boolean;
+  verbose?: boolean;
+}
+
+async function main(options: Options): Promise<void> {
+  if (!(options.scale > 0)) throw new Error('--scale takes a number above 0');
+  const taken = [ours, ...choose(contenders.slice(1), options.with)];
+  const chosen = choose(scenarios, options.only);
+  const network = NETWORK_PROFILES.wan;
+  console.log(`Network: ${describeNetwork(network)}`);
+  console.log(`Machine: ${MACHINE}, Node ${process.version}, scale ${options.scale}\n`);
+  if (options.list) return list();
+
+  const directory = mkdtempSync(join(options.directory, 'nx-ec2-bench-'));
+  const clear = () => rmSync(directory, { recursive: true, force: true });
+  process.once('SIGINT', () => {
+    clear();
+    process.exit(130);
+  });
+  try {
+    console.log(HEAD.join('\n'));
+    const results: Result[] = [];
+    let input: Input | undefined;
+    for (const scenario of chosen) {
+      if (input?.name !== scenario.input) {
+        if (input) rmSync(input.workspace, { recursive: true });
+        input = makeInput(scenario.input, directory, root, options.scale);
+      }
+      const result = await measureAll(scenario, taken, input, { network, directory, limit: options.limit * 1000 });
+      results.push(result);
+      console.log(table(result).join('\n'));
+    }
+    console.log('\nGoals');
+    for (const result of results) {
+      console.log(`${result.input}: ${result.scenario.title}`);
+      for (const judged of judge(result)) console.log(goalLine(judged));
+      if (options.verbose) console.log(detail(result).join('\n'));
+    }
+    if (options.json) writeFileSync(options.json, `${JSON.stringify(asJson(results, options), null, 2)}\n`);
+  } finally {
+    clear();
+  }
+}
+
+/** Those that are named, in their own order; all where none is. */
+function choose<T extends { name: string }>(from: T[], wanted: string[] | undefined): T[] {
+  const unknown = wanted?.find((name) => !from.some((each) => each.name === name));
+  if (unknown !== undefined) throw new Error(`no ${unknown}; there are ${from.map(({ name }) => name).join(', ')}`);
+  return from.filter(({ name }) => wanted?.includes(name) ?? true);
+}
+
+function list(): void {
+  for (const { name, title, input, goals } of scenarios)
+    console.log(`${name.padEnd(16)} ${input}: ${title}; ${goals.map(({ text }) => text).join(', ')}`);
+  console.log();
+  for (const each of contenders)
+    console.log(`${each.name.padEnd(16)} ${each.missing() ? `absent: ${each.missing()}` : each.about}`);
+}
+
+function asJson(results: Result[], { scale }: Options): object {
+  return {
+    scale,
+    node: process.version,
+    machine: MACHINE,
+    results: results.map((result) => ({
+      name: result.scenario.name,
+      title: `${result.input}: ${result.scenario.title}`,
+      network: result.network,
+      floor: result.floor,
+      rows: result.rows,
+      goals: judge(result),
+    })),
+  };
+}
+
+new Command('bench')
+  .description('Measures syncs over a network that local AWS makes, beside what physics and other programs allow.')
+  .option('--only <names>', 'scenarios, by comma', (text) => text.split(','))
+  .option('--with <names>', 'other contenders, by comma; all by default', (text) => text.split(','))
+  .option('--scale <factor>', 'smaller inputs for a quick look', Number, 1)
+  .option('--limit <seconds>', 'how long a contender may take for a scenario', Number, 1_800)
+  .option('--json <path>', 'write the results there, too')
+  .option('--directory <path>', 'where inputs and instances are made and removed', tmpdir())
+  .option('--list', 'name scenarios and contenders; measure nothing')
+  .option('--verbose', "the floor's parts, and the times inside")
+  .action(main)
+  .parseAsync()
+  .catch((error: Error) => {
+    console.error(`error: ${error.message}`);
+    process.exitCode = 1;
+  });

@@ -1,0 +1,103 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { NetworkProfile } from '../src/local-aws/network';
+import { run, type Contender, type Timing } from './contenders/contender';
+import type { OurCourse } from './contenders/ours';
+import { Ground } from './ground';
+import type { Input } from './inputs';
+import type { Measure, Result, Scenario } from './scenario';
+
+export interface Conditions {
+  network: NetworkProfile;
+  /** Where inputs and instances are made and removed. */
+  directory: string;
+  /** ms that a contender may take. */
+  limit: number;
+}
+
+/** Runs one scenario with each contender that it is for, ours first. What is absent or fails has a row that says so. */
+export async function measureAll(
+  scenario: Scenario,
+  contenders: Contender[],
+  input: Input,
+  conditions: Conditions,
+): Promise<Result> {
+  const network = scenario.network ?? conditions.network;
+  const rows: Result['rows'] = [];
+  for (const contender of scenario.of === 'all' ? contenders : contenders.slice(0, 1)) {
+    const missing = contender.missing();
+    rows.push(
+      missing
+        ? { contender: contender.name, failure: `absent: ${missing}` }
+        : await measureOne(scenario, contender, input, { ...conditions, network }).then(
+            (measure) => ({ contender: contender.name, measure }),
+            (error: Error) => ({ contender: contender.name, failure: error.message }),
+          ),
+    );
+  }
+  return { scenario, input: input.title, network, floor: scenario.floor?.(network, input) ?? null, rows };
+}
+
+/** Runs one scenario with one contender, on a ground of its own, and looks whether the instance's copy is right. */
+async function measureOne(
+  scenario: Scenario,
+  contender: Contender,
+  input: Input,
+  { network, directory, limit }: Conditions,
+): Promise<Measure> {
+  const home = join(directory, 'site');
+  mkdirSync(join(home, 'own'), { recursive: true });
+  const ground = await Ground.open(join(home, 'aws'));
+  try {
+    const course = await contender.open({ ground, input, directory: join(home, 'own') });
+    try {
+      const signal = AbortSignal.timeout(limit);
+      const stage = {
+        ground,
+        input,
+        network,
+        signal,
+        measure: (act: () => Promise<Timing>) => observe(ground, network, act),
+      };
+      const measured =
+        scenario.of === 'all'
+          ? await scenario.run({ ...stage, course })
+          : await scenario.run({ ...stage, course: course as OurCourse });
+      await run('diff', ['-rq', '--no-dereference', input.source, course.target()]);
+      return measured;
+    } catch (error) {
+      throw (error as Error).name === 'AbortError' ? new Error(`given up after ${limit / 1000} s`) : error;
+    } finally {
+      course.close();
+    }
+  } finally {
+    input.restore();
+    await ground.close();
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+async function observe(ground: Ground, network: NetworkProfile, act: () => Promise<Timing>): Promise<Measure> {
+  await ground.use(network);
+  const { begun, ended, startUp, clientMemory } = await act();
+  const { client, requests, commands } = await ground.observe();
+  const own = requests.filter(({ link }) => link === 'client');
+  const command = own.find(({ action }) => action === 'SendCommand');
+  const [first] = commands;
+  await ground.use({});
+  return {
+    time: ended - begun,
+    sent: client.up,
+    received: client.down,
+    requests: own.length,
+    commands: commands.length,
+    stored: own
+      .filter(({ service, action }) => service === 's3' && (action === 'PUT' || action === 'POST'))
+      .reduce((sum, { up }) => sum + up, 0),
+    toCommand: command && command.sent - begun,
+    onInstance: first?.ended && first.ended - first.started!,
+    startUp,
+    clientMemory,
+    more: {},
+  };
+}

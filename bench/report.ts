@@ -1,0 +1,75 @@
+import { total } from './floor';
+import { formatBytes, formatMs } from './format';
+import type { LinkProfile, NetworkProfile } from '../src/local-aws/network';
+import type { Measure, Result } from './scenario';
+
+export function describeNetwork({ client, instance, pickUp = 0 }: NetworkProfile): string {
+  const link = ({ roundTrip = 0, connect = 0, up, down }: LinkProfile = {}) =>
+    `${roundTrip} ms, ${connect} round trips for a new connection, ${rate(up)} up, ${rate(down)} down`;
+  const rate = (bytes?: number) => (bytes ? `${(bytes * 8) / 1e6} Mbit/s` : 'unlimited');
+  return `client: ${link(client)}; instance: ${link(instance)}; pick-up ${pickUp} ms`;
+}
+
+/** Lines of a table in Markdown, for one scenario. */
+export function table({ scenario, input, floor, rows }: Result): string[] {
+  const title = `${input}: ${scenario.title}`;
+  const lines = rows.map(({ contender, measure, failure }, index) => {
+    const cells = measure
+      ? [
+          formatMs(measure.time),
+          floor ? (measure.time / total(floor)).toFixed(2) : '',
+          formatBytes(measure.sent),
+          measure.requests || '',
+        ]
+      : [failure!.split('\n')[0], '', '', ''];
+    return [index === 0 ? title : '', contender, ...cells];
+  });
+  const floorLine = floor ? [['', 'floor', formatMs(total(floor)), '1', '', '']] : [];
+  return [...lines, ...floorLine].map((cells) => `| ${cells.join(' | ')} |`);
+}
+
+export const HEAD = [
+  '| scenario | contender | time | × floor | sent | requests |',
+  '| --- | --- | --: | --: | --: | --: |',
+];
+
+export interface Judged {
+  text: string;
+  value: string;
+  met: boolean | null;
+}
+
+/** Each goal of a scenario with what became of it; `met` is null where there is nothing to judge. */
+export function judge(result: Result): Judged[] {
+  const ours = result.rows[0].measure;
+  return result.scenario.goals.map((goal) => {
+    const verdict = ours && goal.judge(ours, result);
+    return verdict ? { text: goal.text, ...verdict } : { text: goal.text, value: 'not measured', met: null };
+  });
+}
+
+export function goalLine({ text, value, met }: Judged): string {
+  return `  ${met === null ? '-' : met ? '✓' : '✗'} ${text}: ${value}${met === false ? ', missed' : ''}`;
+}
+
+/** What --verbose adds: the floor's parts, and the times inside ours. */
+export function detail({ floor, rows }: Result): string[] {
+  const ours = rows[0].measure;
+  return [
+    ...(floor ?? []).map(([what, ms]) => `    floor: ${what}, ${formatMs(ms)}`),
+    ...(ours ? inside(ours) : []),
+    ...rows.flatMap(({ contender, failure }) => (failure ? [`    ${contender}: ${failure}`] : [])),
+  ];
+}
+
+function inside({ startUp, toCommand, onInstance, clientMemory, stored, more }: Measure): string[] {
+  const parts = [
+    startUp !== undefined && `process start and loading ${formatMs(startUp)}, not in the time`,
+    toCommand !== undefined && `to the command ${formatMs(toCommand)}`,
+    onInstance !== undefined && `on the instance ${formatMs(onInstance)}`,
+    clientMemory !== undefined && `client's memory ${formatBytes(clientMemory)}`,
+    `to S3 ${formatBytes(stored)}`,
+    ...Object.entries(more).map(([name, value]) => `${name} ${Math.round(value * 100) / 100}`),
+  ].filter(Boolean);
+  return [`    nx-ec2: ${parts.join('; ')}`];
+}

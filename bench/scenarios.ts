@@ -1,0 +1,163 @@
+import { readdirSync } from 'node:fs';
+import { run, timed } from './contenders/contender';
+import { drive } from './contenders/driver';
+import { firstTime, inTheCommand, oneCommand, throughTheStore } from './floor';
+import {
+  aheadOfAll,
+  atMostBytes,
+  atMostFloors,
+  atMostTimes,
+  oneCommand as inOneCommand,
+  timesAheadOf,
+  within,
+} from './goals';
+import { root } from './programs';
+import type { Scenario, Stage } from './scenario';
+
+const KB = 1_000;
+const MB = 1_000 * KB;
+/** A record of a sync, and requests' heads: what goes to S3 though no content does. */
+const RECORDS = 64 * KB;
+/** The largest piece that an upload may have to send again. */
+const PART = 16 * 1024 * 1024;
+
+const again = async ({ course, measure, signal }: Stage) => {
+  await course.sync(signal);
+  return measure(() => course.sync(signal));
+};
+
+const edited = async ({ course, input, measure, signal }: Stage) => {
+  await course.sync(signal);
+  input.edit();
+  return measure(() => course.sync(signal));
+};
+
+/** The table of goals. What is done before `measure` happens on a network without delays. */
+export const scenarios: Scenario[] = [
+  {
+    name: 'first',
+    title: 'first time',
+    input: 'source',
+    of: 'all',
+    run: ({ course, measure, signal }) => measure(() => course.sync(signal)),
+    floor: firstTime,
+    goals: [atMostFloors(1.15), aheadOfAll],
+  },
+  {
+    name: 'edit',
+    title: 'one line edited',
+    input: 'source',
+    of: 'all',
+    run: edited,
+    floor: (network, { delta }) => inTheCommand(network, delta),
+    goals: [atMostFloors(1.3), timesAheadOf('tarball', 10), timesAheadOf('rsync', 1)],
+  },
+  // `watch`, one line edited under remote-watch (≤ 1.5 × (PUT + GET + half a poll), below 0.5 s), belongs here; its
+  // floor is throughTheStore() without the command and its connection.
+  {
+    name: 'unchanged',
+    title: 'nothing changed',
+    input: 'source',
+    of: 'all',
+    run: again,
+    floor: oneCommand,
+    goals: [
+      within(300, ({ toCommand }) => toCommand, 'to the command'),
+      atMostBytes(0, ({ stored }) => stored, 'to S3'),
+      inOneCommand,
+      atMostFloors(1.2),
+    ],
+  },
+  {
+    name: 'second',
+    title: 'second instance, same content',
+    input: 'source',
+    of: 'ours',
+    run: async ({ course, measure }) => {
+      await course.sync();
+      return measure(() => course.syncSecondInstance());
+    },
+    floor: (network, { packed }) => throughTheStore(network, packed).filter(([what]) => !/ up$|acknowl/.test(what)),
+    goals: [atMostBytes(RECORDS, ({ stored }) => stored, 'records only to S3:')],
+  },
+  {
+    name: 'insert',
+    title: '1 MB inserted in the middle',
+    input: 'big',
+    of: 'all',
+    run: edited,
+    floor: (network, { delta }) => throughTheStore(network, delta),
+    goals: [atMostBytes(3 * MB, ({ sent }) => sent, 'sent'), timesAheadOf('rsync', 1)],
+  },
+  {
+    name: 'many-unchanged',
+    title: 'nothing changed, local work',
+    input: 'many',
+    network: {},
+    of: 'ours',
+    run: async (stage) => {
+      const measured = await again(stage);
+      const { begun, ended } = await drive('lstat-driver', { source: stage.input.source }, { cwd: root, env: {} });
+      return { ...measured, more: { lstat: ended - begun, ratio: measured.toCommand! / (ended - begun) } };
+    },
+    goals: [atMostTimes(2, ({ more }) => more.ratio, 'just lstat-ing them, to the command')],
+  },
+  {
+    name: 'many-first',
+    title: 'first time',
+    input: 'many',
+    of: 'all',
+    run: ({ course, measure, signal }) => measure(() => course.sync(signal)),
+    floor: firstTime,
+    goals: [atMostFloors(1.3)],
+  },
+  {
+    name: 'killed',
+    title: 'upload killed at 60 % and run again',
+    input: 'upload',
+    of: 'ours',
+    run: async ({ course, ground, input, network, measure }) => {
+      await ground.use(network);
+      await course.killedAfter(input.packed * 0.6);
+      const killed = (await ground.observe()).client.up;
+      const measured = await measure(() => course.sync());
+      return { ...measured, more: { twice: killed + measured.sent - input.packed } };
+    },
+    goals: [atMostBytes(PART, ({ more }) => more.twice, 'sent twice')],
+  },
+  {
+    name: 'freeze',
+    title: "edit and train: freezing the run's directory",
+    input: 'many',
+    network: {},
+    of: 'ours',
+    run: async ({ course, input, measure }) => {
+      await course.sync();
+      const unchanged = await measure(() => course.sync());
+      input.edit();
+      const trained = await measure(() => course.train());
+      const copy = `${course.target()}.copy`;
+      const { begun, ended } = await timed(() => run('cp', ['-al', course.target(), copy]));
+      if (readdirSync(copy).length === 0) throw new Error('cp -al copied nothing');
+      const freeze = trained.onInstance! - unchanged.onInstance!;
+      return { ...trained, more: { freeze, cp: ended - begun, ratio: freeze / (ended - begun) } };
+    },
+    goals: [atMostTimes(2, ({ more }) => more.ratio, 'cp -al of it')],
+  },
+  {
+    name: 'memory',
+    title: 'first time, peak memory',
+    input: 'huge',
+    network: {},
+    of: 'ours',
+    run: async ({ course, ground, measure }) => {
+      await ground.watchMemory();
+      const measured = await measure(() => course.sync());
+      return { ...measured, more: { remoteMemory: await ground.peakMemory() } };
+    },
+    goals: [
+      atMostBytes(300 * MB, ({ clientMemory }) => clientMemory, 'client'),
+      atMostBytes(200 * MB, ({ more }) => more.remoteMemory, 'remote side'),
+    ],
+  },
+];

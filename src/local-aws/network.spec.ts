@@ -1,0 +1,164 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { Agent, request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { GetObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { createPresignedPost } from '@aws-sdk/s3-presigned-post';
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { CancelCommandCommand, GetCommandInvocationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
+import { INSTANCE_IDENTITY } from './identity';
+import { startFixture, type Fixture } from './local-aws.fixture';
+
+const KB = 1_000;
+
+describe('a network profile', () => {
+  let at: Fixture;
+  afterEach(() => at.close());
+
+  const put = (Key: string, size: number) =>
+    at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: randomBytes(size) }));
+  const timed = async (work: () => Promise<unknown>): Promise<number> => {
+    const begun = performance.now();
+    await work();
+    return performance.now() - begun;
+  };
+  const get = (agent?: Agent) =>
+    new Promise<void>((resolve, reject) =>
+      httpRequest(at.aws.url, { agent }, (answer) => answer.resume().once('end', resolve))
+        .once('error', reject)
+        .end(),
+    );
+
+  it('takes as long as its bytes, and its connections share what there is', async () => {
+    at = await startFixture({ network: { client: { up: 1_000 * KB } } });
+    expect(await timed(() => put('alone', 200 * KB))).toBeGreaterThanOrEqual(200);
+    const each: number[] = [];
+    const upload = async (name: string) => each.push(await timed(() => put(name, 200 * KB)));
+    const both = await timed(() => Promise.all([upload('one'), upload('two')]));
+    expect(both).toBeGreaterThanOrEqual(400);
+    // Side by side, not one after the other.
+    expect(Math.min(...each)).toBeGreaterThan(300);
+  });
+
+  it('paces what comes back, from its first byte to its last', async () => {
+    at = await startFixture({ network: { client: { down: 1_000 * KB } } });
+    await put('large', 400 * KB);
+    const begun = performance.now();
+    const { Body } = await at.s3.send(new GetObjectCommand({ Bucket: 'bucket', Key: 'large' }));
+    const arrivals: number[] = [];
+    for await (const _part of Body as AsyncIterable<Buffer>) arrivals.push(performance.now() - begun);
+    expect(arrivals[arrivals.length - 1]).toBeGreaterThanOrEqual(400);
+    expect(arrivals.filter((time) => time < 250).length).toBeGreaterThan(3);
+  });
+
+  it('takes no more from a sender than the link carries', async () => {
+    at = await startFixture({ network: { client: { up: 1_000 * KB } } });
+    const upload = httpRequest(`${at.aws.url}/bucket/never`, { method: 'PUT' }).on('error', () => undefined);
+    upload.write(randomBytes(20_000 * KB));
+    await sleep(300);
+    upload.destroy();
+    await sleep(100);
+    const { up } = at.aws.traffic().client;
+    expect(up).toBeGreaterThan(100 * KB);
+    expect(up).toBeLessThan(1_000 * KB);
+    expect(at.aws.requests).toEqual([]);
+  });
+
+  it('charges a connection for being new once, and a request for its round trip always', async () => {
+    at = await startFixture({ network: { client: { roundTrip: 60, connect: 2 } } });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    expect(await timed(() => get(agent))).toBeGreaterThanOrEqual(180);
+    const again = await timed(() => get(agent));
+    expect(again).toBeGreaterThanOrEqual(60);
+    expect(again).toBeLessThan(150);
+    expect(at.aws.traffic().client).toMatchObject({ connections: 1, requests: 2 });
+    agent.destroy();
+  });
+
+  it('lets a connection be set up before it is needed', async () => {
+    at = await startFixture({ network: { client: { roundTrip: 60, connect: 4 } } });
+    const socket = connect(at.aws.port, '127.0.0.1');
+    await sleep(260);
+    const begun = performance.now();
+    socket.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    await once(socket, 'data');
+    expect(performance.now() - begun).toBeLessThan(200);
+    socket.destroy();
+  });
+
+  it('lets who asks first wait for the answer', async () => {
+    at = await startFixture({ network: { client: { roundTrip: 60 } } });
+    const asked = httpRequest(`${at.aws.url}/bucket/key`, { method: 'PUT', headers: { expect: '100-continue' } });
+    const begun = performance.now();
+    asked.flushHeaders();
+    await once(asked, 'continue');
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(60);
+    asked.end('x');
+    const [answer] = await once(asked, 'response');
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(120);
+    answer.resume();
+  });
+
+  it('tells what an instance sends from what a client does', async () => {
+    at = await startFixture();
+    await put('key', 10);
+    const role = { ...INSTANCE_IDENTITY, sessionToken: INSTANCE_IDENTITY.session!.token };
+    const instance = new S3Client({ ...at.clientOptions, credentials: role, forcePathStyle: true });
+    await instance.send(new ListBucketsCommand({}));
+    await fetch(await getSignedUrl(at.s3, new GetObjectCommand({ Bucket: 'bucket', Key: 'key' })));
+    const { url, fields } = await createPresignedPost(at.s3, { Bucket: 'bucket', Key: 'form' });
+    const form = new FormData();
+    for (const [name, value] of Object.entries(fields)) form.set(name, value);
+    form.set('file', new Blob(['content']));
+    await fetch(url, { method: 'POST', body: form });
+    await fetch(at.aws.url);
+    expect(at.aws.requests.map(({ link, action, path, status }) => `${link} ${action} ${path} ${status}`)).toEqual([
+      'client PUT /bucket/key 200',
+      'instance GET / 200',
+      'instance GET /bucket/key 200',
+      'instance POST /bucket 204',
+      'client GET / 403',
+    ]);
+    expect(at.aws.traffic()).toMatchObject({ client: { requests: 2 }, instance: { requests: 3 } });
+  });
+
+  it('writes down when each request was on the wire and how much it was', async () => {
+    at = await startFixture({ network: { client: { roundTrip: 40, connect: 2 } } });
+    const begun = Date.now();
+    await put('key', 5_000);
+    await at.s3.send(new GetObjectCommand({ Bucket: 'bucket', Key: 'key' }));
+    const [first, second] = at.aws.requests;
+    expect(first.sent - begun).toBeGreaterThanOrEqual(79);
+    expect(first.answered - first.sent).toBeGreaterThanOrEqual(40);
+    expect(second.sent).toBeGreaterThanOrEqual(first.answered - 1);
+    expect([first.up, second.down].every((bytes) => bytes > 5_000 && bytes < 7_000)).toBe(true);
+    expect(at.aws.traffic().client.up).toBe(first.up + second.up);
+  });
+
+  it('takes its time to pick up a command, which can be cancelled meanwhile', async () => {
+    at = await startFixture({ network: { pickUp: 300 } });
+    const InstanceIds = [at.aws.named.get('box')!.id];
+    const send = async () => {
+      const sent = await at.ssm.send(
+        new SendCommandCommand({
+          InstanceIds,
+          DocumentName: 'AWS-RunShellScript',
+          Parameters: { commands: [`touch ${at.directory}/started`] },
+        }),
+      );
+      return sent.Command!;
+    };
+    const look = ({ CommandId }: { CommandId?: string }) =>
+      at.ssm.send(new GetCommandInvocationCommand({ CommandId, InstanceId: InstanceIds[0] }));
+    const cancelled = await send();
+    expect(await look(cancelled)).toMatchObject({ Status: 'Pending' });
+    await at.ssm.send(new CancelCommandCommand({ CommandId: cancelled.CommandId }));
+    const command = await send();
+    await sleep(600);
+    const { Status, ExecutionStartDateTime } = await look(command);
+    expect(Status).toBe('Success');
+    expect(Date.parse(ExecutionStartDateTime!) - command.RequestedDateTime!.getTime()).toBeGreaterThanOrEqual(299);
+    expect(await look(cancelled)).toMatchObject({ Status: 'Cancelled', ExecutionStartDateTime: '' });
+  });
+});
