@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { resolveConfiguration } from './configuration';
+import { resolveConfiguration, type TargetName } from './configuration';
 import { policyAllows } from './policy';
 import { splitCommand, splitWords } from './words';
 
@@ -64,6 +64,23 @@ describe('resolveConfiguration', () => {
     ['a shell in setup', { ...base, train: { script: 'a', setup: 'uv sync && make' } }, /bash -c 'uv sync && make'/],
   ])('refuses %s', (_name, file, message) => {
     expect(() => resolve(file)).toThrow(message);
+  });
+
+  it('names the options of the target where one is not known, and takes none that the target does not honour', () => {
+    expect(() => resolve(base, { scirpt: 'x' })).toThrow(
+      /options of model:remote-train:\n {2}scirpt: unknown; allowed are script, command, args, .*dryRun, .*region/,
+    );
+    const target = (name: TargetName, options: Record<string, unknown>) => () =>
+      resolveConfiguration({
+        workspaceRoot: root,
+        projectName: 'model',
+        projectRoot: 'model',
+        nxJson: {},
+        options: { bucket: 'acme-training', instance: 'gpu', ...options },
+        target: name,
+      });
+    expect(target('remote-cancel', { grace: '1m' })().train.grace).toBe(60_000);
+    expect(target('remote-sync', { grace: '1m' })).toThrow(/grace: unknown; allowed are dryRun, verbose, json, region/);
   });
 
   it('says where the syntax is wrong', () => {
