@@ -81,7 +81,7 @@ function hint(name: string): string | undefined {
   }
   if (/^(RequestTimeTooSkewed)$/.test(name)) return "This machine's clock is off: set it.";
   if (/AccessDenied|UnauthorizedOperation|^Forbidden$|^403$/.test(name)) {
-    return 'The caller lacks a permission: docs/SECURITY.md of nx-ec2 lists those that it needs.';
+    return 'The caller lacks a permission: the CallerPolicy of nx g nx-ec2:aws-setup has those that it needs.';
   }
   return undefined;
 }
