@@ -314,5 +314,5 @@ describe('the way of the data', () => {
       const there = readFileSync(join(workspace, 'model', path));
       expect(createHash('sha256').update(there).digest('hex')).toBe(sha256);
     }
-  });
+  }, 120_000);
 });
