@@ -113,6 +113,10 @@ describe('a policy outside the repository', () => {
     const file = { ...base, sync: { include: ['.env.local'] } };
     expect(() => resolve(file, {}, {}, policy({}))).toThrow(/not sent/);
     expect(() => resolve(file, {}, {}, { CI: 'true' })).toThrow(/not sent in CI/);
+    for (const spelled of ['.env/', './.env/.', '{workspaceRoot}/.ENV', '.env.d/secret', 'a/.env*']) {
+      expect(() => resolve({ ...base, sync: { include: [spelled] } }, {}, {}, policy({}))).toThrow(/not sent/);
+      expect(() => resolve({ ...base, sync: { include: [spelled] } }, {}, {}, { CI: 'true' })).toThrow(/not sent/);
+    }
     expect(resolve(file, {}, {}, policy({ envFiles: true })).sync.include).toEqual(['.env.local']);
   });
 
