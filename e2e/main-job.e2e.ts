@@ -21,7 +21,15 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
       env: environment,
       encoding: 'utf8',
     });
-    return { code: done.status, text: stripVTControlCharacters(done.stdout + done.stderr) };
+    const stdout = stripVTControlCharacters(done.stdout);
+    // Nx puts the project's name before each line.
+    const lines = stdout.split('\n').map((line) => line.replace(/^[\w-]+: (?=\{)/, ''));
+    return {
+      code: done.status,
+      text: stdout + stripVTControlCharacters(done.stderr),
+      /** What `--json` printed. */
+      results: lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as Record<string, unknown>),
+    };
   };
   const write = (path: string, text: string) => writeFileSync(join(workspace, path), text);
   const train = (script: string, ...args: string[]) => {
@@ -75,7 +83,11 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     rmSync(join(workspace, 'digits/old.txt'));
     write('digits/new $(x) `y` "z".txt', 'new');
     writeFileSync(join(tree(), 'digits/left-by-hand'), 'mine');
-    expect(nx('run', 'digits:remote-sync').text).toMatch(/1 file sent .*1 deleted/);
+    const third = nx('run', 'digits:remote-sync', '--json');
+    expect(third.text).toMatch(/1 file sent .*1 deleted/);
+    expect(third.results).toEqual([
+      expect.objectContaining({ success: true, target: 'remote-sync', written: 1, deleted: 1 }),
+    ]);
     expect(existsSync(join(tree(), 'digits/old.txt'))).toBe(false);
     expect(readFileSync(join(tree(), 'digits/new $(x) `y` "z".txt'), 'utf8')).toBe('new');
     expect(readFileSync(join(tree(), 'digits/left-by-hand'), 'utf8')).toBe('mine');
@@ -192,8 +204,9 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
   );
 
   it('fails as the training fails, with its last words', () => {
-    const { code, text } = train('import sys\nprint("last words")\nsys.exit(3)\n');
+    const { code, text, results } = train('import sys\nprint("last words")\nsys.exit(3)\n', '--json');
     expect(code).not.toBe(0);
+    expect(results).toEqual([expect.objectContaining({ success: false, target: 'remote-train', project: 'digits' })]);
     expect(text).toContain('last words');
     expect(text).toContain('exited with 3');
   });
@@ -214,10 +227,12 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
   });
 
   it('hands arguments over as typed', () => {
-    const { code, text } = train(
+    const { code, text, results } = train(
       'import json, sys\nprint("ARGS " + json.dumps(sys.argv[1:]))\n',
       `--args=lr=1e-4 'a b' '$(x)' '{{ssm:y}}' --dash`,
+      '--json',
     );
+    expect(results).toEqual([expect.objectContaining({ success: true, target: 'remote-train', exitCode: 0 })]);
     expect(text).toContain('ARGS ["lr=1e-4", "a b", "$(x)", "{{ssm:y}}", "--dash"]');
     expect(code).toBe(0);
   });
@@ -262,6 +277,36 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(again.code).toBe(0);
   });
 
+  it('detaches within a second of Ctrl+C in a terminal, with the run going on', () => {
+    write('digits/case.py', 'import time\nprint("begun", flush=True)\ntime.sleep(8)\nprint("ended")\n');
+    const { CI: _, ...own } = environment;
+    const done = spawnSync(
+      'python3',
+      [
+        join(__dirname, 'terminal.py'),
+        'begun',
+        'npx',
+        'nx',
+        'run',
+        'digits:remote-train',
+        '--script=case.py',
+        '--rerun',
+      ],
+      {
+        cwd: workspace,
+        env: own,
+        encoding: 'utf8',
+        timeout: 120_000,
+      },
+    );
+    const { seconds, text } = JSON.parse(done.stdout) as { seconds: number; text: string };
+    expect(seconds).toBeLessThan(1);
+    expect(text).toMatch(/Detached: \S+ goes on[^]*remote-logs --run=/);
+    const logs = nx('run', 'digits:remote-logs');
+    expect(logs.text).toContain('ended');
+    expect(logs.code).toBe(0);
+  });
+
   it('shows the log again and refuses to call a cancelled run a success', async () => {
     write('digits/case.py', 'import time\nprint("long", flush=True)\ntime.sleep(120)\n');
     const training = spawn('npx', ['nx', 'run', 'digits:remote-train', '--script=case.py', '--outputStyle=stream'], {
@@ -276,15 +321,20 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
       });
     });
     const ended = new Promise((resolve) => training.once('close', resolve));
-    expect(nx('run', 'digits:remote-cancel', '--grace=1s').text).toContain('cancelled');
+    const cancel = nx('run', 'digits:remote-cancel', '--grace=1s', '--json');
+    expect(cancel.text).toContain('cancelled');
+    expect(cancel.results).toEqual([expect.objectContaining({ success: true, outcome: 'cancelled', already: false })]);
     expect(await ended).not.toBe(0);
-    const logs = nx('run', 'digits:remote-logs');
+    const logs = nx('run', 'digits:remote-logs', '--json');
+    expect(logs.results).toEqual([expect.objectContaining({ success: false, target: 'remote-logs' })]);
     expect(logs.text).toContain('long');
     expect(logs.code).not.toBe(0);
   });
 
   it('says with the doctor that all is well', () => {
-    const { code, text } = nx('run', 'digits:remote-doctor');
+    const { code, text, results } = nx('run', 'digits:remote-doctor', '--json');
+    const checks = expect.arrayContaining([expect.objectContaining({ where: 'instance', name: 'clock', ok: true })]);
+    expect(results).toEqual([expect.objectContaining({ success: true, checks })]);
     expect(text).toMatch(/instance\s+ok\s+read from S3/);
     expect(code).toBe(0);
   });

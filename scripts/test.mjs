@@ -1,4 +1,4 @@
-// npm test: unit and integration, the remote side, the end-to-end suite with its witnesses. NX_EC2_E2E_NX chooses the versions of Nx.
+// npm test: unit and integration, the remote side, the end-to-end suite with its witnesses, part of it on Node 22. NX_EC2_E2E_NX chooses the versions of Nx.
 import { execFileSync } from 'node:child_process';
 
 const nx = process.env.NX_EC2_E2E_NX ?? '22.7.8,23.2.1,24.0.6';
@@ -10,6 +10,7 @@ try {
   run('test:remote');
   run('test:witnesses');
   run('test:e2e');
+  run('test:node22');
 } catch (error) {
   process.exitCode = error.status || 1;
 }

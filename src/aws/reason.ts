@@ -54,8 +54,19 @@ export function awsProblem(code: string, what: string, error: unknown, next?: st
       cause: error,
     });
   }
-  const aws: AwsReason = { code: name, message: sdk.message, status, requestId: sdk.$metadata?.requestId };
+  if (status === 407) {
+    return new Problem('PROXY', `${what} The proxy wants a name and a password (HTTP 407).`, {
+      next: 'Put them into HTTPS_PROXY: http://name:password@host:port, each percent-encoded.',
+      cause: error,
+    });
+  }
+  const aws: AwsReason = { code: name, message: ownWords(sdk), status, requestId: sdk.$metadata?.requestId };
   return new Problem(code, what, { aws, next: next ?? hint(name), cause: error });
+}
+
+/** What the service wrote; the SDK fills in where nothing came, as to a HEAD request or from a proxy. */
+function ownWords({ message, $metadata }: SdkError): string {
+  return /^Unknown(Error)?$/.test(message) ? `(HTTP ${$metadata?.httpStatusCode}, no more was said)` : message;
 }
 
 function hint(name: string): string | undefined {
@@ -70,7 +81,7 @@ function hint(name: string): string | undefined {
   }
   if (/^(RequestTimeTooSkewed)$/.test(name)) return "This machine's clock is off: set it.";
   if (/AccessDenied|UnauthorizedOperation|^Forbidden$|^403$/.test(name)) {
-    return 'The caller lacks a permission: the README of nx-ec2 lists those that it needs.';
+    return 'The caller lacks a permission: the CallerPolicy of nx g nx-ec2:aws-setup has those that it needs.';
   }
   return undefined;
 }

@@ -161,10 +161,21 @@ function isHelperTrouble(result: unknown): boolean {
   return remoteCode === 'HELPER_MISMATCH' || (remoteCode === 'FETCH_FAILED' && detail.what === 'helper');
 }
 
+/** What each operation asks of the instance, in a user's words. */
+const WHAT: Record<Operation['op'], string> = {
+  sync: 'take the files',
+  train: 'take the files',
+  poll: 'say how the run goes',
+  cancel: 'stop the run',
+  collect: 'store the artifacts',
+  collected: 'mark the run as collected',
+  doctor: 'be examined',
+};
+
 /** The remote side's error, in a sentence with its next step. */
 function remoteFailure(
   instance: string,
-  op: string,
+  op: Operation['op'],
   error: { code: string; message: string; detail: Record<string, unknown> },
 ): RemoteFailure {
   const { code, detail } = error;
@@ -178,6 +189,7 @@ function remoteFailure(
     NO_SPACE: 'Free space on the instance, or set "remoteRoot" to a larger volume.',
     NO_ROOT: 'Set "remoteRoot" to a directory that can be written and executed from.',
     NO_USER: 'Set "user" to a login name that exists on the instance.',
+    NO_RUN: 'Without --run the latest run of this project by this caller is meant.',
     PATH_BLOCKED: 'Move what stands there away on the instance; no sync brought it.',
     INTERNAL: 'This is a fault of nx-ec2: please report it with the trace below.',
   };
@@ -187,7 +199,7 @@ function remoteFailure(
   const trace = code === 'INTERNAL' && detail.trace ? `\n${String(detail.trace)}` : '';
   return new RemoteFailure(
     code,
-    `${instance} could not ${op === 'sync' || op === 'train' ? 'take the files' : op}: ${error.message} (${code})${aws}`,
+    `${instance} could not ${WHAT[op]}: ${error.message} (${code})${aws}`,
     detail,
     next[code] ? `${next[code]}${trace}` : undefined,
   );

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { resolveConfiguration } from './configuration';
+import { resolveConfiguration, type TargetName } from './configuration';
 import { policyAllows } from './policy';
 import { splitCommand, splitWords } from './words';
 
@@ -66,6 +66,23 @@ describe('resolveConfiguration', () => {
     expect(() => resolve(file)).toThrow(message);
   });
 
+  it('names the options of the target where one is not known, and takes none that the target does not honour', () => {
+    expect(() => resolve(base, { scirpt: 'x' })).toThrow(
+      /options of model:remote-train:\n {2}scirpt: unknown; allowed are script, command, args, .*dryRun, .*region/,
+    );
+    const target = (name: TargetName, options: Record<string, unknown>) => () =>
+      resolveConfiguration({
+        workspaceRoot: root,
+        projectName: 'model',
+        projectRoot: 'model',
+        nxJson: {},
+        options: { bucket: 'acme-training', instance: 'gpu', ...options },
+        target: name,
+      });
+    expect(target('remote-cancel', { grace: '1m' })().train.grace).toBe(60_000);
+    expect(target('remote-sync', { grace: '1m' })).toThrow(/grace: unknown; allowed are dryRun, verbose, json, region/);
+  });
+
   it('says where the syntax is wrong', () => {
     expect(() => resolve('{ "a": }')).toThrow(/model\/ec2\.config\.json is not valid JSON/);
   });
@@ -96,6 +113,10 @@ describe('a policy outside the repository', () => {
     const file = { ...base, sync: { include: ['.env.local'] } };
     expect(() => resolve(file, {}, {}, policy({}))).toThrow(/not sent/);
     expect(() => resolve(file, {}, {}, { CI: 'true' })).toThrow(/not sent in CI/);
+    for (const spelled of ['.env/', './.env/.', '{workspaceRoot}/.ENV', '.env.d/secret', 'a/.env*']) {
+      expect(() => resolve({ ...base, sync: { include: [spelled] } }, {}, {}, policy({}))).toThrow(/not sent/);
+      expect(() => resolve({ ...base, sync: { include: [spelled] } }, {}, {}, { CI: 'true' })).toThrow(/not sent/);
+    }
     expect(resolve(file, {}, {}, policy({ envFiles: true })).sync.include).toEqual(['.env.local']);
   });
 

@@ -82,17 +82,18 @@ const REPORTING: Record<TargetName, string[]> = {
  * @throws Problem that names the place, the key and what is allowed.
  */
 export function resolveConfiguration(input: ConfigurationInput): Configuration {
+  const options = optionValues(input);
   const sources: { where: string; values: Raw }[] = [
     { where: 'the options of nx-ec2 in nx.json', values: pluginOptions(input.nxJson) },
     {
       where: posix.join(input.projectRoot, CONFIG_FILE),
       values: readConfigFile(input.workspaceRoot, input.projectRoot),
     },
-    { where: `the options of ${input.projectName}:${input.target}`, values: optionValues(input) },
+    { where: `the options of ${input.projectName}:${input.target}`, values: options },
   ];
   let merged: Raw = {};
   for (const { where, values } of sources) {
-    validate(values, where);
+    validate(values, where, values === options ? optionNames(input.target) : undefined);
     merged = merge(merged, values);
   }
   const value = validate(merged, sources.map(({ where }) => where).join(', '));
@@ -150,11 +151,23 @@ function optionValues(input: ConfigurationInput): Raw {
   const train: Raw = {};
   for (const [key, value] of Object.entries(input.options)) {
     if (value === undefined || key === '__unparsed__' || key === '_' || REPORTING[input.target].includes(key)) continue;
-    if (key in trainShape && (input.target === 'remote-train' || key === 'grace')) train[key] = value;
+    if (trainOptions(input.target).includes(key)) train[key] = value;
     else values[key] = value;
   }
   if (Object.keys(train).length) values.train = merge((values.train as Raw) ?? {}, train);
   return values;
+}
+
+/** Keys of `train` that are options of the target by themselves. */
+function trainOptions(target: TargetName): string[] {
+  if (target === 'remote-cancel') return ['grace'];
+  return target === 'remote-train' ? Object.keys(trainShape) : [];
+}
+
+/** All options that a target takes. */
+function optionNames(target: TargetName): string[] {
+  const own = Object.keys(configurationSchema.shape).filter((key) => key !== '$schema');
+  return [...trainOptions(target), ...REPORTING[target], ...own];
 }
 
 function merge(low: Raw, high: Raw): Raw {
@@ -173,7 +186,12 @@ function isObject(value: unknown): value is Raw {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function validate(values: Raw, where: string): z.infer<typeof configurationSchema> {
+/** @param top the keys that are allowed at the top, where they are not those of ec2.config.json. */
+function validate(
+  values: Raw,
+  where: string,
+  top = Object.keys(configurationSchema.shape),
+): z.infer<typeof configurationSchema> {
   const result = configurationSchema.safeParse(values);
   if (result.success) return result.data;
   const lines = result.error.issues.map((issue) => {
@@ -184,7 +202,7 @@ function validate(values: Raw, where: string): z.infer<typeof configurationSchem
           ? Object.keys(configurationSchema.shape.sync.unwrap().shape)
           : path === 'train'
             ? Object.keys(trainShape)
-            : Object.keys(configurationSchema.shape);
+            : top;
       return `  ${issue.keys
         .map((key) => [path, key].filter(Boolean).join('.'))
         .map(printable)

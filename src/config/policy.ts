@@ -6,6 +6,9 @@ import { Problem } from '../report/problem';
 import type { Configuration } from './configuration';
 import type { InstanceName } from './instance-name';
 
+/** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
+export const ENV_FILE = /^\.env/i;
+
 const list = z.array(z.string()).optional();
 
 /** What configuration from a repository may name: a file outside the repository, written by whoever runs the machine. */
@@ -58,7 +61,7 @@ export function enforcePolicy(
       });
     }
   }
-  const envFile = configuration.sync.include.find((pattern) => /(^|\/)\.env[^/]*$/.test(pattern));
+  const envFile = configuration.sync.include.find((pattern) => pattern.split('/').some((part) => ENV_FILE.test(part)));
   if (envFile && !policy.envFiles && (path || environment.CI)) {
     throw new Problem(
       'POLICY',

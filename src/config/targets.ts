@@ -52,6 +52,7 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   const sync = (merged.sync ?? {}) as Raw;
   const include = (sync.include ?? []) as string[];
   const target = (
+    name: string,
     executor: string,
     description: string,
     example: { options?: Raw; args?: string[] },
@@ -63,20 +64,25 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     metadata: {
       description,
       technologies: ['aws', 'python'],
-      help: { command: `npx nx run ${of.projectName ?? '<project>'}:${executor} --help`, example },
+      help: { command: `npx nx run ${of.projectName ?? '<project>'}:${name} --help`, example },
     },
   });
+  const name = {
+    sync: names.syncTargetName ?? 'remote-sync',
+    train: names.trainTargetName ?? 'remote-train',
+    logs: names.logsTargetName ?? 'remote-logs',
+    cancel: names.cancelTargetName ?? 'remote-cancel',
+    doctor: names.doctorTargetName ?? 'remote-doctor',
+  };
   const targets: Record<string, TargetConfiguration> = {
-    [names.syncTargetName ?? 'remote-sync']: target(
-      'remote-sync',
-      'Put the project and what it depends on onto the EC2 instance',
-      { options: { dryRun: true } },
-    ),
-    [names.logsTargetName ?? 'remote-logs']: target('remote-logs', "Show a run's log and follow it to its end", {
+    [name.sync]: target(name.sync, 'remote-sync', 'Put the project and what it depends on onto the EC2 instance', {
+      options: { dryRun: true },
+    }),
+    [name.logs]: target(name.logs, 'remote-logs', "Show a run's log and follow it to its end", {
       options: { run: '<id>' },
     }),
-    [names.cancelTargetName ?? 'remote-cancel']: target('remote-cancel', 'Stop a run', { options: { grace: '1m' } }),
-    [names.doctorTargetName ?? 'remote-doctor']: target('remote-doctor', 'Check what the other targets rely on', {
+    [name.cancel]: target(name.cancel, 'remote-cancel', 'Stop a run', { options: { grace: '1m' } }),
+    [name.doctor]: target(name.doctor, 'remote-doctor', 'Check what the other targets rely on', {
       options: { json: true },
     }),
   };
@@ -88,7 +94,8 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   );
   if (Object.keys(sent).length) options.sync = sent;
   const own = namedInput(of);
-  targets[names.trainTargetName ?? 'remote-train'] = target(
+  targets[name.train] = target(
+    name.train,
     'remote-train',
     'Train on the EC2 instance',
     { options: { args: '--epochs 3' } },

@@ -48,6 +48,8 @@ export interface Collected {
 const RECORD = '.nx-ec2.json';
 const MAX_FILES = 100_000;
 const DOWNLOADS = 8;
+/** How often a collection begins anew. */
+const TRIES = 4;
 
 /** A glob as the regular expression that the remote side matches whole project-relative paths with; `.` is any character. */
 export function globPattern(glob: string): string {
@@ -56,9 +58,30 @@ export function globPattern(glob: string): string {
 
 /**
  * Brings a succeeded run's artifacts and log back into the output directory: uploaded by the instance, verified here,
- * switched in by rename when all of them are there.
+ * switched in by rename when all of them are there. Whoever else waited for the same run collects it at the same time,
+ * and who is done first removes what is in the store: the instance is asked for it again.
  */
 export async function collectArtifacts(session: Session, run: RunState, signal?: AbortSignal): Promise<Collected> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await collectOnce(session, run, signal);
+    } catch (error) {
+      if (signal?.aborted || tries === TRIES || !isRemoved(error)) throw error;
+      // Not in step with the others.
+      await pause(Math.random() * 1_000 * tries, signal);
+    }
+  }
+}
+
+/** What a collection meets where another one has removed what is in the store. */
+function isRemoved(error: unknown): boolean {
+  return (
+    error instanceof Problem &&
+    (/^(LIST|ARTIFACT)_MISMATCH$/.test(error.code) || /^(NoSuchKey|AccessDenied)$/.test(error.aws?.code ?? ''))
+  );
+}
+
+async function collectOnce(session: Session, run: RunState, signal?: AbortSignal): Promise<Collected> {
   const { train } = session.configuration;
   const prefix = session.keys.out(run.id);
   const stored = await uploadFromInstance(session, run, prefix, signal);

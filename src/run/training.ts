@@ -69,8 +69,11 @@ function refuseMissingScript(
   );
 }
 
-/** Says what was started or found. */
-export function describeStart(session: Session, reply: TrainReply): void {
+/**
+ * Says what was started or found.
+ * @param cancel the command that stops it.
+ */
+export function describeStart(session: Session, reply: TrainReply, cancel: string): void {
   const { reporter } = session;
   const { run } = reply;
   const process = run.pid ? `, PID ${run.pid}` : '';
@@ -88,9 +91,7 @@ export function describeStart(session: Session, reply: TrainReply): void {
     );
   }
   if (reply.attached !== 'ended') {
-    reporter.line(
-      `Ctrl+C leaves it running; come back with the same command, stop it with nx run ${session.project}:remote-cancel`,
-    );
+    reporter.line(`Ctrl+C leaves it running; come back with the same command, stop it with ${cancel}`);
   }
   if (run.user === 'root')
     reporter.detail('It runs as root: no login user was found on the instance; "user" names one.');

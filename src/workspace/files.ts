@@ -4,6 +4,7 @@ import { createProjectFileMapUsingProjectGraph, type ProjectGraph } from '@nx/de
 import picomatch from 'picomatch';
 import { Problem } from '../report/problem';
 import { GLOB } from '../config/glob';
+import { ENV_FILE } from '../config/policy';
 import { ROOT_FILES } from '../config/root-files';
 
 export interface FilesInput {
@@ -120,18 +121,26 @@ export function findIncluded(
 
 /** A glob of the configuration, which is relative to its project or begins with {workspaceRoot}/, relative to the workspace. */
 export function fromProject(projectRoot: string, pattern: string): string {
-  if (pattern.startsWith(WORKSPACE)) return pattern.slice(WORKSPACE.length);
-  return posix.join(projectRoot === '.' ? '' : projectRoot, pattern);
+  return posix.normalize(
+    pattern.startsWith(WORKSPACE)
+      ? pattern.slice(WORKSPACE.length)
+      : posix.join(projectRoot === '.' ? '' : projectRoot, pattern),
+  );
 }
 
+/** Why a path never travels, unless a pattern without wildcards names the very part that it is left out for. */
 function never(path: string, literal: Set<string>): string | null {
   const parts = path.split('/');
-  for (let depth = 1; depth <= parts.length; depth++) if (literal.has(parts.slice(0, depth).join('/'))) return null;
-  for (const part of parts) {
-    const why = NEVER.get(part);
+  let named = 0;
+  for (let depth = 1; depth <= parts.length; depth++) {
+    if (literal.has(parts.slice(0, depth).join('/'))) named = depth;
+  }
+  // A directory that is named does not let what lies hidden in it through.
+  for (const part of parts.slice(named)) {
+    const why = NEVER.get(part) ?? (ENV_FILE.test(part) ? 'may hold secrets' : undefined);
     if (why) return why;
   }
-  return /^\.env/.test(parts[parts.length - 1]) ? 'may hold secrets' : null;
+  return null;
 }
 
 /** Every project that a project depends on, however far; packages are not projects. */

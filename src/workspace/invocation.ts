@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { ExecutorContext } from '@nx/devkit';
+import type { TargetName } from '../config/configuration';
 import { Problem } from '../report/problem';
 
 /** How far up the processes Nx's own command line is looked for. */
@@ -75,4 +76,12 @@ export function refusePassThrough(args: readonly string[] | null = nxCommandLine
       next: `Write: --args="${args.slice(at + 1).join(' ')}"`,
     },
   );
+}
+
+/** The command line of another target of this project, by whatever name this workspace has it. */
+export function commandOf(context: ExecutorContext, name: TargetName): string {
+  const project = context.projectName!;
+  const targets = context.projectsConfigurations.projects[project]?.targets ?? {};
+  const called = Object.keys(targets).find((key) => targets[key].executor === `nx-ec2:${name}`) ?? name;
+  return `nx run ${project}:${called}`;
 }

@@ -9,6 +9,7 @@ import { describeStart, planRun, showRun } from '../../run/training';
 import { CONFIG_FILE, declaredConfiguration, pluginOptions, type Configuration } from '../../config/configuration';
 import { Problem } from '../../report/problem';
 import { printable } from '../../report/terminal-text';
+import { commandOf } from '../../workspace/invocation';
 import { runTarget } from '../run-target';
 import type { RemoteTrainExecutorSchema } from './schema';
 
@@ -34,17 +35,17 @@ export default function remoteTrain(
         onSend: () =>
           target.onInterrupt(
             () =>
-              `Interrupted while the training was being started. See whether it runs: nx run ${project}:remote-logs`,
+              `Interrupted while the training was being started. See whether it runs: ${commandOf(context, 'remote-logs')}`,
           ),
       });
       const { reply } = pushed;
       target.onInterrupt(
         () =>
           `Detached: ${reply.run.id} goes on on ${session.instance}.\n` +
-          `  come back:  the same command, or nx run ${project}:remote-logs --run=${reply.run.id}\n` +
-          `  stop it:    nx run ${project}:remote-cancel --run=${reply.run.id}`,
+          `  come back:  the same command, or ${commandOf(context, 'remote-logs')} --run=${reply.run.id}\n` +
+          `  stop it:    ${commandOf(context, 'remote-cancel')} --run=${reply.run.id}`,
       );
-      describeStart(session, reply);
+      describeStart(session, reply, commandOf(context, 'remote-cancel'));
       const [ended] = await Promise.all([showRun(session, reply.run.id, signal), pushed.settled]);
       reporter.line(`The training ${describeOutcome(ended)}`);
       refuseFailure(ended);

@@ -1,0 +1,159 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { DescribeInstancesCommand } from '@aws-sdk/client-ec2';
+import { HeadObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
+import { DescribeInstanceInformationCommand } from '@aws-sdk/client-ssm';
+import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
+import { ACCOUNT, LOCAL_IDENTITY } from '../local-aws/identity';
+import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
+import { Aws, type AwsSettings } from './clients';
+import { awsProblem } from './reason';
+import { ownCertificate, startProxy, startTls, type Proxy } from './tls.fixture';
+
+/** No name server knows it: who reaches it, does so through the proxy. */
+const HOST = 'aws.nx-ec2.test';
+const ROLE = `arn:aws:iam::${ACCOUNT}:role/trainer`;
+const ASSUMED = `arn:aws:sts::${ACCOUNT}:assumed-role/trainer`;
+
+/** Local AWS as a company's network shows AWS: by TLS of an authority of its own, through a proxy with a password. */
+describe('Aws', () => {
+  let at: Fixture;
+  let directory: string;
+  let bundle: string;
+  let tls: { port: number; close(): Promise<void> };
+  let proxy: Proxy;
+  const before = { ...process.env };
+  const made: Aws[] = [];
+
+  const open = (settings: AwsSettings = {}) => {
+    const aws = new Aws(settings);
+    made.push(aws);
+    return aws;
+  };
+  const caller = async (aws: Aws) => (await (await aws.sts()).send(new GetCallerIdentityCommand({}))).Arn;
+  const proxyUrl = () => `http://user:p%40ss%20word@127.0.0.1:${proxy.port}`;
+
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'nx-ec2-tls-'));
+    at = await startFixture();
+    const certificate = ownCertificate(HOST);
+    bundle = join(directory, 'authority.pem');
+    writeFileSync(bundle, certificate.cert);
+    // The SDK reads it once.
+    const keys = `aws_access_key_id = ${LOCAL_IDENTITY.accessKeyId}\naws_secret_access_key = ${LOCAL_IDENTITY.secretAccessKey}\n`;
+    const answer = {
+      Version: 1,
+      AccessKeyId: LOCAL_IDENTITY.accessKeyId,
+      SecretAccessKey: LOCAL_IDENTITY.secretAccessKey,
+    };
+    writeFileSync(join(directory, 'answer.json'), JSON.stringify(answer));
+    writeFileSync(
+      join(directory, 'config'),
+      `[profile keys]\n${keys}\n[profile program]\ncredential_process = cat ${join(directory, 'answer.json')}\n\n` +
+        `[profile role]\nrole_arn = ${ROLE}\nrole_session_name = from-profile\nsource_profile = keys\n`,
+    );
+    [tls, proxy] = await Promise.all([startTls(certificate, at.aws.port), startProxy(HOST, 'user', 'p@ss word')]);
+  });
+  afterAll(async () => {
+    process.env = before;
+    await Promise.all([tls.close(), proxy.close()]);
+    await at.close();
+    rmSync(directory, { recursive: true });
+  });
+  beforeEach(() => {
+    const kept = Object.entries(before).filter(([name]) => !/^(AWS_|NODE_EXTRA_CA|(https?|no|all)_proxy$)/i.test(name));
+    process.env = {
+      ...Object.fromEntries(kept),
+      // Nothing of whoever runs the tests.
+      AWS_CONFIG_FILE: join(directory, 'config'),
+      AWS_SHARED_CREDENTIALS_FILE: join(directory, 'credentials'),
+      AWS_EC2_METADATA_DISABLED: 'true',
+      AWS_REGION: 'eu-west-1',
+      AWS_ACCESS_KEY_ID: LOCAL_IDENTITY.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: LOCAL_IDENTITY.secretAccessKey,
+      AWS_ENDPOINT_URL: `https://${HOST}:${tls.port}`,
+      HTTPS_PROXY: proxyUrl(),
+      AWS_CA_BUNDLE: bundle,
+    };
+    proxy.asked.length = 0;
+  });
+  afterEach(() => {
+    for (const aws of made.splice(0)) aws.close();
+  });
+
+  it('reaches every service through the proxy, trusting AWS_CA_BUNDLE', async () => {
+    const aws = open();
+    const [s3, ssm, ec2] = await Promise.all([aws.s3(), aws.ssm(), aws.ec2()]);
+    await s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: 'a', Body: 'through' }));
+    expect((await s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }))).KeyCount).toBe(1);
+    expect((await ssm.send(new DescribeInstanceInformationCommand({}))).InstanceInformationList).toHaveLength(1);
+    expect((await ec2.send(new DescribeInstancesCommand({}))).Reservations).toHaveLength(1);
+    expect(await caller(aws)).toBe(LOCAL_IDENTITY.arn);
+    expect(proxy.asked.length).toBeGreaterThanOrEqual(4);
+    expect(new Set(proxy.asked)).toEqual(new Set([`${HOST}:${tls.port}`]));
+  });
+
+  it('says what to set where the authority is not known', async () => {
+    delete process.env.AWS_CA_BUNDLE;
+    const error = await caller(open()).catch((reason: unknown) => awsProblem('X', 'No.', reason));
+    expect((error as Error).message).toMatch(/certificate[^]*AWS_CA_BUNDLE or NODE_EXTRA_CA_CERTS/);
+  });
+
+  it('names a bundle that can not be read', async () => {
+    process.env.AWS_CA_BUNDLE = join(directory, 'nope.pem');
+    await expect(caller(open())).rejects.toThrow(/AWS_CA_BUNDLE names .*nope\.pem/);
+  });
+
+  it('says so where the proxy refuses', async () => {
+    process.env.HTTPS_PROXY = `http://user:wrong@127.0.0.1:${proxy.port}`;
+    const error = await caller(open()).catch((reason: unknown) => awsProblem('X', 'No.', reason));
+    expect((error as Error).message).toMatch(/The proxy wants[^]*HTTPS_PROXY/);
+    expect((error as Error).message).not.toContain('wrong');
+  });
+
+  it('goes past the proxy to loopback, and where NO_PROXY says so', async () => {
+    process.env.AWS_ENDPOINT_URL = at.aws.url;
+    expect(await caller(open())).toBe(LOCAL_IDENTITY.arn);
+    process.env.AWS_ENDPOINT_URL = `https://${HOST}:${tls.port}`;
+    process.env.NO_PROXY = '.nx-ec2.test';
+    await expect(caller(open())).rejects.toThrow(/ENOTFOUND|EAI_AGAIN/);
+    expect(proxy.asked).toEqual([]);
+  });
+
+  it('assumes a role through the same proxy, and works as that role', async () => {
+    const aws = open({ roleArn: ROLE });
+    expect(await caller(aws)).toBe(`${ASSUMED}/nx-ec2`);
+    await (await aws.s3()).send(new HeadObjectCommand({ Bucket: 'bucket', Key: 'a' }));
+    expect(new Set(proxy.asked)).toEqual(new Set([`${HOST}:${tls.port}`]));
+  });
+
+  it.each([
+    ['keys', 'keys', LOCAL_IDENTITY.arn],
+    ['a program', 'program', LOCAL_IDENTITY.arn],
+    ['a role on top of another profile', 'role', `${ASSUMED}/from-profile`],
+  ])('takes a profile with %s', async (_name, profile, arn) => {
+    delete process.env.AWS_ACCESS_KEY_ID;
+    delete process.env.AWS_SECRET_ACCESS_KEY;
+    expect(await caller(open({ profile }))).toBe(arn);
+    expect(new Set(proxy.asked)).toEqual(new Set([`${HOST}:${tls.port}`]));
+  });
+
+  it('trusts NODE_EXTRA_CA_CERTS, which Node reads at its start', async () => {
+    const script = `
+      const { transformFileSync } = require('@swc/core');
+      require.extensions['.ts'] = (module, file) =>
+        module._compile(transformFileSync(file, { jsc: { target: 'es2022', parser: { syntax: 'typescript' } }, module: { type: 'commonjs' } }).code, file);
+      const { Aws } = require(${JSON.stringify(join(__dirname, 'clients.ts'))});
+      const { GetCallerIdentityCommand } = require('@aws-sdk/client-sts');
+      const aws = new Aws({});
+      aws.sts().then((sts) => sts.send(new GetCallerIdentityCommand({}))).then(({ Arn }) => console.log(Arn)).finally(() => aws.close());`;
+    const { AWS_CA_BUNDLE: _, ...environment } = process.env;
+    const { stdout } = await promisify(execFile)(process.execPath, ['-e', script], {
+      env: { ...environment, NODE_EXTRA_CA_CERTS: bundle },
+    });
+    expect(stdout.trim()).toBe(LOCAL_IDENTITY.arn);
+  });
+});

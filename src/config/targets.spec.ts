@@ -1,0 +1,76 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inferTargets, type Inference } from './targets';
+
+const train = { script: 'train.py', args: '--epochs 3' };
+
+describe('the targets of a project', () => {
+  let workspaceRoot: string;
+  beforeAll(() => {
+    workspaceRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-targets-'));
+    writeFileSync(join(workspaceRoot, 'uv.lock'), '');
+  });
+  afterAll(() => rmSync(workspaceRoot, { recursive: true }));
+
+  const infer = (merged: Inference['merged'], more: Partial<Inference> = {}) =>
+    inferTargets({ workspaceRoot, projectRoot: 'models/m', merged, names: {}, namedInput: true, ...more });
+
+  it('are there without a script, but for the one that trains', () => {
+    expect(Object.keys(infer({}))).toEqual(['remote-sync', 'remote-logs', 'remote-cancel', 'remote-doctor']);
+    expect(Object.keys(infer({ train }))).toContain('remote-train');
+  });
+
+  it('are cached for training alone', () => {
+    for (const [name, { cache }] of Object.entries(infer({ train }))) expect(cache).toBe(name === 'remote-train');
+  });
+
+  it('never run a sync for a training that is a cache hit, nor swallow its failure', () => {
+    for (const target of Object.values(infer({ train }))) {
+      expect(target.dependsOn).toBeUndefined();
+      expect(target.continuous).toBeUndefined();
+    }
+  });
+
+  it('name the outputs literally: an option that is only a default restores nothing', () => {
+    expect(infer({ train })['remote-train'].outputs).toEqual(['{projectRoot}/artifacts']);
+    expect(infer({ train: { ...train, outputDir: 'out' } })['remote-train'].outputs).toEqual(['{projectRoot}/out']);
+  });
+
+  it('put into the cache key what changes a result, and nothing else', () => {
+    const key = (merged: Inference['merged']) => {
+      const { inputs, options } = infer(merged)['remote-train'];
+      return JSON.stringify({ inputs, options });
+    };
+    const before = key({ train });
+    for (const [name, value] of Object.entries({ timeout: '8h', grace: '1m', maxArtifactSize: '5GB' })) {
+      expect(key({ train: { ...train, [name]: value } })).toBe(before);
+    }
+    for (const merged of [{ region: 'x' }, { bucket: 'other' }, { instance: 'y' }, { sync: { warnSize: '1GB' } }]) {
+      expect(key({ train, ...merged })).toBe(before);
+    }
+    for (const [name, value] of Object.entries({ args: '--epochs 4', env: { A: '1' }, setup: false })) {
+      expect(key({ train: { ...train, [name]: value } })).not.toBe(before);
+    }
+    expect(key({ train, sync: { exclude: ['x'] } })).not.toBe(before);
+    expect(infer({ train })['remote-train'].inputs).toEqual(['training', '^training', '{workspaceRoot}/uv.lock']);
+  });
+
+  it('hash git-ignored data by a command that any shell takes as it is, whatever the project is called', () => {
+    const projectRoot = "models/o'clock $(x) `y`";
+    const { inputs } = infer({ train, sync: { include: ['data/**'] } }, { projectRoot })['remote-train'];
+    const { runtime } = inputs!.at(-1) as { runtime: string };
+    const words = execFileSync('sh', ['-c', `set -- ${runtime}; printf '%s\\n' "$@"`], { encoding: 'utf8' }).split(
+      '\n',
+    );
+    expect(words.slice(2, 4)).toEqual(['data-key', projectRoot]);
+  });
+
+  it('are called as nx.json says, in their help as well', () => {
+    const targets = infer({ train }, { names: { trainTargetName: 'fit', logsTargetName: 'log' }, projectName: 'm' });
+    expect(Object.keys(targets)).toEqual(['remote-sync', 'log', 'remote-cancel', 'remote-doctor', 'fit']);
+    expect(targets.fit.executor).toBe('nx-ec2:remote-train');
+    expect(targets.fit.metadata!.help!.command).toBe('npx nx run m:fit --help');
+  });
+});

@@ -1,0 +1,53 @@
+import type { ExecutorContext } from '@nx/devkit';
+import { askedConfiguration, commandOf, refusePassThrough, refuseUnknownConfiguration } from './invocation';
+
+const context = {
+  root: '/w',
+  cwd: '/w',
+  isVerbose: false,
+  projectName: 'm',
+  targetName: 'fit',
+  projectsConfigurations: {
+    version: 2,
+    projects: {
+      m: {
+        root: 'm',
+        targets: {
+          fit: { executor: 'nx-ec2:remote-train', configurations: { spot: {} } },
+          log: { executor: 'nx-ec2:remote-logs' },
+        },
+      },
+    },
+  },
+} as unknown as ExecutorContext;
+
+describe('the command line of nx', () => {
+  it.each([
+    [['nx', 'run', 'm:fit', '-c', 'spot'], 'spot'],
+    [['nx', 'run', 'm:fit', '-c=spot'], 'spot'],
+    [['nx', 'run', 'm:fit', '--configuration=a', '--configuration', 'b'], 'b'],
+    [['nx', 'run', 'm:fit', '--', '-c', 'spot'], undefined],
+    [['nx', 'run', 'm:fit'], undefined],
+  ])('%j asks for %s', (args, asked) => {
+    expect(askedConfiguration(args)).toBe(asked);
+  });
+
+  it('is refused where it asks for a configuration that the target has not', () => {
+    expect(() => refuseUnknownConfiguration(context, ['nx', 'run', 'm:fit', '-c', 'sopt'])).toThrow(
+      /no configuration "sopt"[^]*It has: spot/,
+    );
+    refuseUnknownConfiguration({ ...context, configurationName: 'spot' }, ['nx', 'run', 'm:fit', '-c', 'spot']);
+    refuseUnknownConfiguration(context, null);
+  });
+
+  it('is refused with words after --, with the form that works', () => {
+    expect(() => refusePassThrough(['nx', 'run', 'm:fit', '--', '--lr', '0.1'])).toThrow('--args="--lr 0.1"');
+    refusePassThrough(['nx', 'run', 'm:fit', '--']);
+    refusePassThrough(['nx', 'run', 'm:fit', '--args=--lr 0.1']);
+  });
+
+  it('is told by the name that this workspace has for a target', () => {
+    expect(commandOf(context, 'remote-logs')).toBe('nx run m:log');
+    expect(commandOf(context, 'remote-cancel')).toBe('nx run m:remote-cancel');
+  });
+});
