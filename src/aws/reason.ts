@@ -23,7 +23,11 @@ export function isTransient(error: unknown): boolean {
   const sdk = error as SdkError;
   const status = awsStatus(error);
   if (status !== undefined) {
-    return (status >= 500 && status !== 501) || status === 429 || /Throttl|RequestLimitExceeded|SlowDown|TooManyRequests/.test(sdk.name);
+    return (
+      (status >= 500 && status !== 501) ||
+      status === 429 ||
+      /Throttl|RequestLimitExceeded|SlowDown|TooManyRequests/.test(sdk.name)
+    );
   }
   return (
     /^(ECONNRESET|ECONNREFUSED|ETIMEDOUT|EPIPE|EAI_AGAIN|ENOTFOUND|ENETUNREACH|EHOSTUNREACH|ENETDOWN|ECONNABORTED)$/.test(
