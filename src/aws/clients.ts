@@ -8,6 +8,7 @@ import type { SSMClient } from '@aws-sdk/client-ssm';
 import type { STSClient } from '@aws-sdk/client-sts';
 import { getProxyForUrl } from 'proxy-from-env';
 import { Problem } from '../report/problem';
+import { EarlyConnections } from './early-connection';
 
 /** Where and as whom AWS is spoken to. Absent values are the SDK's own resolution (environment, profile, SSO, roles). */
 export interface AwsSettings {
@@ -30,6 +31,7 @@ export class Aws {
   private readonly made = new Map<string, Promise<unknown>>();
   /** Sockets kept by our agents, closed at the end. */
   private readonly agents: (HttpAgent | HttpsAgent)[] = [];
+  private readonly early = new EarlyConnections();
 
   constructor(private readonly settings: AwsSettings) {}
 
@@ -65,9 +67,44 @@ export class Aws {
     });
   }
 
+  /**
+   * Begins to connect to a service that will be spoken to, before its client is loaded. Does nothing where the host
+   * can't be told yet, or a proxy is in between.
+   * @param bucket for S3: the bucket, which is in the host's name.
+   */
+  connect(service: ServiceName, bucket?: string): void {
+    const url = customEndpoint(service) ?? this.usualEndpoint(service, bucket);
+    if (!url || !URL.canParse(url) || (!isLoopback(url) && getProxyForUrl(url))) return;
+    try {
+      this.early.open(new URL(url), certificateAuthorities());
+    } catch {
+      // Whoever loads the client says what is wrong with its authorities.
+    }
+  }
+
+  /** AWS's own host, where region and environment leave no doubt of it. */
+  private usualEndpoint(service: ServiceName, bucket?: string): string | undefined {
+    const region = this.settings.region ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION;
+    const { AWS_USE_FIPS_ENDPOINT: fips, AWS_USE_DUALSTACK_ENDPOINT: dual, AWS_PROFILE } = process.env;
+    if (!region || fips === 'true' || dual === 'true' || AWS_PROFILE || this.settings.profile) return undefined;
+    // China, GovCloud and the isolated partitions have names of their own; a dot in a bucket's name has no certificate.
+    if (
+      !/^(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d$/.test(region) ||
+      region.startsWith('us-iso') ||
+      bucket?.includes('.')
+    )
+      return undefined;
+    return `https://${bucket ? `${bucket}.` : ''}${service}.${region}.amazonaws.com`;
+  }
+
+  /** The access key in force: what a caller may be remembered by. Throws the SDK's own error where there is none. */
+  async accessKey(): Promise<string> {
+    return (await (await this.ssm()).config.credentials()).accessKeyId;
+  }
+
   /** The region that is in force. Throws a `Problem` where none is set anywhere. */
   async region(): Promise<string> {
-    const client = await this.s3();
+    const client = await this.ssm();
     try {
       return await client.config.region();
     } catch (cause) {
@@ -79,6 +116,7 @@ export class Aws {
   }
 
   close(): void {
+    this.early.close();
     for (const agent of this.agents) agent.destroy();
     this.agents.length = 0;
   }
@@ -129,6 +167,7 @@ export class Aws {
     }
     const httpAgent = new HttpAgent({ keepAlive: true, maxSockets: 50 });
     this.agents.push(httpsAgent, httpAgent);
+    for (const agent of [httpAgent, ...(proxy ? [] : [httpsAgent])]) this.early.serve(agent);
     return new NodeHttpHandler({ httpAgent, httpsAgent, connectionTimeout: 10_000, requestTimeout: 120_000 });
   }
 }

@@ -27,8 +27,12 @@ export interface CommandOptions {
 /** AWS-RunShellScript's limit for the document with its parameters, less what the document itself takes. */
 export const COMMAND_LIMIT = 60 * 1024;
 
-const FIRST_POLL = 100;
+/** Between two looks at a command, ms: at first, for so long, and then up to the longest. */
+const FIRST_POLL = 80;
+const BRISK = 2_000;
 const LONGEST_POLL = 2_000;
+/** Looks on their way at once. */
+const LOOKS = 3;
 /** GetCommandInvocation may not know the command yet: facts, "The SSM API". */
 const INVISIBLE = 60_000;
 const CHECK_EVERY = 15_000;
@@ -98,12 +102,10 @@ export async function followCommand(
 ): Promise<Invocation> {
   const [{ GetCommandInvocationCommand }, ssm] = await Promise.all([import('@aws-sdk/client-ssm'), aws.ssm()]);
   const started = Date.now();
-  let wait = FIRST_POLL;
   let checked = started;
   let troubleSince: number | undefined;
-  for (;;) {
-    await pause(wait, options.signal);
-    wait = Math.min(LONGEST_POLL, wait * 1.3);
+  /** The command's end, or null while it goes on. */
+  const look = async (): Promise<Invocation | null> => {
     let answer: GetCommandInvocationCommandOutput;
     try {
       answer = await ssm.send(new GetCommandInvocationCommand({ CommandId: commandId, InstanceId: instance }), {
@@ -111,22 +113,36 @@ export async function followCommand(
       });
       troubleSince = undefined;
     } catch (error) {
-      if (awsCode(error) === 'InvocationDoesNotExist' && Date.now() - started < INVISIBLE) continue;
+      if (awsCode(error) === 'InvocationDoesNotExist' && Date.now() - started < INVISIBLE) return null;
       if (isTransient(error)) {
         troubleSince ??= Date.now();
-        if (Date.now() - troubleSince < PATIENCE) continue;
+        if (Date.now() - troubleSince < PATIENCE) return null;
       }
       throw awsProblem('COMMAND_STATUS', `Could not read the state of command ${commandId} on ${instance}.`, error);
     }
     const status = (answer.StatusDetails || answer.Status || '').replace(/\s/g, '');
-    if (ENDED.has(status) || ENDED.has(answer.Status ?? '')) {
-      return {
-        commandId,
-        status,
-        responseCode: answer.ResponseCode ?? -1,
-        stdout: answer.StandardOutputContent ?? '',
-        stderr: answer.StandardErrorContent ?? '',
-      };
+    if (!ENDED.has(status) && !ENDED.has(answer.Status ?? '')) return null;
+    return {
+      commandId,
+      status,
+      responseCode: answer.ResponseCode ?? -1,
+      stdout: answer.StandardOutputContent ?? '',
+      stderr: answer.StandardErrorContent ?? '',
+    };
+  };
+  // A look does not wait for the answer to the one before: an end is seen half a round trip after it was written.
+  const looks = new Set<Promise<Invocation | null>>();
+  for (let wait = FIRST_POLL; ;) {
+    const due = pause(wait, options.signal).then(() => null);
+    due.catch(() => undefined);
+    const ended = await first([due, ...looks]);
+    if (ended) return ended;
+    await due;
+    if (Date.now() - started > BRISK) wait = Math.min(LONGEST_POLL, wait * 1.3);
+    if (looks.size < LOOKS) {
+      const asked = look().finally(() => looks.delete(asked));
+      asked.catch(() => undefined);
+      looks.add(asked);
     }
     if (options.stillThere && Date.now() - checked > CHECK_EVERY) {
       // The commands of an instance that vanished stay InProgress: EC2 knows better.
@@ -134,6 +150,14 @@ export async function followCommand(
       await options.stillThere();
     }
   }
+}
+
+/** The first that is not null; null once the first in the list is there. */
+async function first<T>([due, ...others]: Promise<T | null>[]): Promise<T | null> {
+  return new Promise((resolve, reject) => {
+    due.then(resolve, reject);
+    for (const each of others) each.then((value) => value !== null && resolve(value), reject);
+  });
 }
 
 function sendProblem(instance: string, error: unknown): Problem {

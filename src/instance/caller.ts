@@ -5,8 +5,16 @@ import type { Aws } from '../aws/clients';
 import { awsProblem } from '../aws/reason';
 import { machineState } from '../workspace/state';
 
-/** Who the credentials in force belong to: the caller's ARN. */
-export async function callerArn(aws: Aws): Promise<string> {
+const asked = new WeakMap<Aws, Promise<string>>();
+
+/** Who the credentials in force belong to: the caller's ARN. Asked once. */
+export function callerArn(aws: Aws): Promise<string> {
+  let asking = asked.get(aws);
+  if (!asking) asked.set(aws, (asking = ask(aws)));
+  return asking;
+}
+
+async function ask(aws: Aws): Promise<string> {
   const [{ GetCallerIdentityCommand }, sts] = await Promise.all([import('@aws-sdk/client-sts'), aws.sts()]);
   try {
     const answer = await sts.send(new GetCallerIdentityCommand({}));
@@ -19,23 +27,26 @@ export async function callerArn(aws: Aws): Promise<string> {
 /**
  * The same, asked of AWS once for each access key: a key belongs to one principal as long as it lives, and a session
  * has a key of its own (IAM user guide, "Understanding unique ID prefixes").
+ * @returns what is remembered, or undefined.
  */
-export async function knownCaller(aws: Aws): Promise<string> {
-  const sts = await aws.sts();
-  let key: string;
+export async function rememberedCaller(aws: Aws): Promise<string | undefined> {
   try {
-    key = hash('sha256', (await sts.config.credentials()).accessKeyId, 'hex').slice(0, 32);
+    return readFileSync(await callerFile(aws), 'utf8');
   } catch {
-    // Why there are none is said where AWS is asked.
-    return callerArn(aws);
+    // Never asked, or no credentials: that is said where AWS is asked.
+    return undefined;
   }
-  const file = join(machineState(), 'callers', key);
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    const arn = await callerArn(aws);
-    mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(file, arn);
-    return arn;
-  }
+}
+
+/** Asks, and remembers. */
+export async function learnCaller(aws: Aws): Promise<string> {
+  const arn = await callerArn(aws);
+  const file = await callerFile(aws);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, arn);
+  return arn;
+}
+
+async function callerFile(aws: Aws): Promise<string> {
+  return join(machineState(), 'callers', hash('sha256', await aws.accessKey(), 'hex').slice(0, 32));
 }

@@ -3,7 +3,7 @@ import { Problem } from '../report/problem';
 import type { Store } from '../store/store';
 import { callerArn } from './caller';
 import { describeName, findInstance, type FoundInstance, type InstanceName } from './find';
-import { waitOnline } from './online';
+import { isOnline, waitOnline } from './online';
 
 export interface PreflightTarget {
   aws: Aws;
@@ -45,6 +45,8 @@ export function preflightChecks(target: PreflightTarget): PreflightCheck[] {
     ...target.instances.map((name) => ({
       name: target.instances.length > 1 ? `instance ${describeName(name)}` : 'instance',
       run: async () => {
+        // SSM reaches it: then it is there and runs, whatever EC2 says.
+        if ('id' in name && (await isOnline(aws, name.id)).online) return `${name.id}, online`;
         const found = await findInstance(aws, name);
         await waitOnline(aws, found, target.wait, target.onWait ?? (() => undefined), target.signal);
         return describeFound(found);

@@ -62,7 +62,8 @@ export async function push<R extends SyncReply>(
   workspace: Workspace,
   options: {
     signal?: AbortSignal;
-    first?: Scanned;
+    /** A scan that was begun already. */
+    first?: Scanned | Promise<Scanned>;
     force?: boolean;
     run?: (snapshot: Snapshot) => RunPart;
     onSend?: () => void;
@@ -74,7 +75,7 @@ export async function push<R extends SyncReply>(
   let planned = '';
   const result = await synchronise<R>({ ...session, signal: options.signal }, strategyOf(configuration.sync.strategy), {
     scan: async () => {
-      const now = scanned ?? (await scanProject(workspace));
+      const now = await (scanned ?? scanProject(workspace));
       scanned = undefined;
       if (!planned) describeLeftOut(now.files, (text) => reporter.detail(text));
       return now;

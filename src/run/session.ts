@@ -5,7 +5,7 @@ import { Aws } from '../aws/clients';
 import { Remote } from '../command/remote';
 import type { Configuration } from '../config/configuration';
 import { findInstances, refuseGone } from '../instance/find';
-import { knownCaller } from '../instance/caller';
+import { learnCaller, rememberedCaller } from '../instance/caller';
 import { preflight } from '../instance/preflight';
 import type { Reporter } from '../report/reporter';
 import { GLOB } from '../config/glob';
@@ -50,16 +50,41 @@ export async function openSession(
   reporter: Reporter,
 ): Promise<Session> {
   const aws = new Aws(configuration);
+  aws.connect('ssm');
   try {
     const store = new Store(aws, configuration);
     const keys = new StoreKeys(configuration.prefix, project);
     const { wait } = configuration.instance;
     const named = configuration.sync.tree;
     await aws.region();
-    const [instances, caller] = await Promise.all([
+    let instances: string[] | undefined;
+    let checked: Promise<void> | undefined;
+    const check = (signal?: AbortSignal) =>
+      preflight({
+        aws,
+        store,
+        instances:
+          instances?.map((id) => ({ id })) ?? configuration.instances.filter((name) => !('tag' in name && name.all)),
+        wait,
+        onWait: (what) => reporter.line(what),
+        signal,
+      });
+    let caller = named ? '' : await rememberedCaller(aws);
+    if (caller === undefined) {
+      // A machine that has never synced: what must hold is asked for while the caller is.
+      aws.connect('s3', configuration.bucket);
+      aws.connect('sts');
+      checked = check();
+      checked.catch(() => undefined);
+    }
+    [instances, caller] = await Promise.all([
       findInstances(aws, configuration.instances),
-      named ? '' : knownCaller(aws),
-    ]);
+      caller ?? learnCaller(aws),
+    ]).catch(async (error: unknown) => {
+      // The preflight knows all that is wrong.
+      await checked;
+      throw error;
+    });
     const [instance] = instances;
     const state = stateDirectory(workspaceRoot);
     const tree = treeId({ workspace: workspaceIdentity(workspaceRoot), project, caller, tree: named });
@@ -79,15 +104,12 @@ export async function openSession(
       index: new PackIndex(store, keys, packFile(configuration)),
       travel: travel(configuration),
       stillThere: () => refuseGone(aws, instance),
-      preflight: (signal) =>
-        preflight({
-          aws,
-          store,
-          instances: instances.map((id) => ({ id })),
-          wait,
-          onWait: (what) => reporter.line(what),
-          signal,
-        }),
+      preflight: (signal) => {
+        const asked = checked ?? check(signal);
+        // What was found once is asked for again.
+        checked = undefined;
+        return asked;
+      },
       close: () => aws.close(),
     };
   } catch (error) {

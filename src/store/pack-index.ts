@@ -90,6 +90,7 @@ export class PackIndex {
   private lastIndex = '';
   private asked = 0;
   private loaded = false;
+  private refreshing?: Promise<void>;
 
   /** @param file where it is remembered, absolute: one for each bucket and prefix; undefined: not at all. */
   constructor(
@@ -105,7 +106,12 @@ export class PackIndex {
   }
 
   /** Learns what others have uploaded since it was asked last. What can't be read is as if it were not there. */
-  async refresh(): Promise<void> {
+  refresh(): Promise<void> {
+    this.refreshing ??= this.ask().finally(() => (this.refreshing = undefined));
+    return this.refreshing;
+  }
+
+  private async ask(): Promise<void> {
     this.load();
     if (Date.now() - this.asked < FRESH) return;
     const now = Date.now();

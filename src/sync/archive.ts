@@ -62,7 +62,7 @@ export const archiveStrategy: SyncStrategy = {
     reporter.detail(`Archive: ${formatSize(size)} for ${formatSize(total)} of files, s3://${store.bucket}/${key}`);
     const delivery = nothing();
     delivery.part.archive = { url: await store.presignGet(key), sha256: hash.digest('hex'), size };
-    return { ...delivery, uploaded: size, leftovers: [key] };
+    return { ...delivery, uploaded: () => size, leftovers: [key] };
   },
 };
 

@@ -26,15 +26,8 @@ interface Ref {
   helper: string;
 }
 
-/**
- * This machine's own memory of the head, else the store's.
- * @returns null where no sync to this instance and tree was ever acknowledged, or nothing can be made of its record.
- */
-export async function readHead(context: SyncContext, instance: string): Promise<Head | null> {
-  return readLocal(context, instance) ?? (await readStored(context, instance));
-}
-
-function readLocal(context: SyncContext, instance: string): Head | null {
+/** This machine's own memory of a head; null where it has none. */
+export function recallHead(context: SyncContext, instance: string): Head | null {
   try {
     const data = readFileSync(localFile(context, instance)!);
     const end = data.indexOf('\n');
@@ -53,7 +46,11 @@ function readLocal(context: SyncContext, instance: string): Head | null {
   }
 }
 
-async function readStored({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
+/**
+ * The store's.
+ * @returns null where no sync to this instance and tree was ever acknowledged, or nothing can be made of its record.
+ */
+export async function readHead({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
   const bytes = await store.get(keys.ref(tree, instance));
   if (!bytes) return null;
   try {

@@ -8,7 +8,8 @@ import { readContent } from '../snapshot/read-content';
 import type { Recipes } from '../snapshot/recipes';
 import type { Snapshot } from '../snapshot/snapshot';
 import { readVerified } from './read-verified';
-import { uploadChunks, type Piece } from './upload-chunks';
+import type { PackName } from '../store/pack-index';
+import { total, uploadChunks, type Piece } from './upload-chunks';
 import { FileMoved, nothing, type Delivery, type Freight, type SyncContext, type SyncStrategy } from './strategy';
 
 /** Contents of so many bytes, compressed, ride in the command at the most: it holds 64 KB in all. */
@@ -44,16 +45,17 @@ export const packedStrategy: SyncStrategy = {
     }
     const unknown = () => pieces.filter(({ chunk }) => !context.index.find(chunk[0]));
     let missing = unknown();
-    const size = (of: Piece[]) => of.reduce((sum, { chunk }) => sum + chunk[1], 0);
-    if (size(missing) > WORTH_ASKING) {
+    if (total(missing) > WORTH_ASKING) {
       // Not being able to list costs an upload, not the sync.
       await context.index.refresh().catch((error: Error) => context.reporter.detail(error.message.split('\n')[0]));
       missing = unknown();
     }
     const uploaded = await uploadChunks(context, missing);
+    delivery.located = uploaded.packs;
+    delivery.sent = uploaded.sent;
     delivery.uploaded = uploaded.bytes;
-    delivery.saved = known + size(pieces) - size(missing);
-    delivery.part.packs = packsOf(context, pieces, uploaded.packs);
+    delivery.saved = known + total(pieces) - total(missing);
+    delivery.part.packs = packsOf(pieces, uploaded.packs, (chunk) => context.index.find(chunk)!);
     delivery.where.packs = delivery.part.packs.map(({ sha256, size }) => [sha256, size]);
     return delivery;
   },
@@ -124,10 +126,15 @@ function sameFile(base: Snapshot, path: string): FileEntry | undefined {
 }
 
 /** The packs that hold the pieces. One of which little is needed is spare: read in part. */
-function packsOf(context: SyncContext, pieces: Piece[], uploaded: ReadonlySet<string>): Delivery['part']['packs'] {
+function packsOf(
+  pieces: Piece[],
+  made: ReadonlyMap<string, PackName>,
+  find: (chunk: string) => PackName,
+): Delivery['part']['packs'] {
   const needed = new Map<string, { size: number; bytes: number }>();
+  const uploaded = new Set([...made.values()].map(({ sha256 }) => sha256));
   for (const { chunk } of pieces) {
-    const { sha256, size } = context.index.find(chunk[0])!;
+    const { sha256, size } = made.get(chunk[0]) ?? find(chunk[0]);
     const pack = needed.get(sha256) ?? { size, bytes: 0 };
     pack.bytes += chunk[1];
     needed.set(sha256, pack);

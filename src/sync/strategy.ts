@@ -6,7 +6,7 @@ import type { FileEntry } from '../snapshot/entry';
 import type { Recipes } from '../snapshot/recipes';
 import type { Snapshot } from '../snapshot/snapshot';
 import type { StoreKeys } from '../store/keys';
-import type { PackIndex } from '../store/pack-index';
+import type { PackIndex, PackName } from '../store/pack-index';
 import type { Store } from '../store/store';
 import type { Whereabouts } from './record';
 
@@ -53,8 +53,12 @@ export interface Delivery {
     packs: { sha256: string; size: number; spare: boolean }[];
   };
   where: Whereabouts;
-  /** Bytes that went to the store. */
-  uploaded: number;
+  /** Where the chunks are that were sent. */
+  located: ReadonlyMap<string, PackName>;
+  /** Settles when all of it is where the instance finds it: what is named may still be on its way. */
+  sent: Promise<void>;
+  /** Bytes that went to the store, once it is sent. */
+  uploaded: () => number;
   /** Bytes of lacking contents that the store or the instance had already. */
   saved: number;
   /** Keys that are of no use after the command. */
@@ -66,6 +70,8 @@ export interface Delivery {
  * @throws FileMoved where a file is no longer what was scanned.
  */
 export interface SyncStrategy {
+  /** What serves where a bucket does not know what this one needs (HTTP 501). */
+  otherwise?: SyncStrategy;
   deliver(context: SyncContext, freight: Freight): Promise<Delivery>;
 }
 
@@ -83,7 +89,9 @@ export function nothing(): Delivery {
   return {
     part: { archive: null, recipes: {}, data: {}, packs: [] },
     where: { recipes: {}, packs: [], data: {} },
-    uploaded: 0,
+    located: new Map(),
+    sent: Promise.resolve(),
+    uploaded: () => 0,
     saved: 0,
     leftovers: [],
   };

@@ -1,14 +1,16 @@
-import type { Operation, RunPart, SyncPart, SyncReply, TrainReply } from '../command/plan';
+import { awsStatus } from '../aws/reason';
+import type { Operation, RunPart, SyncReply, TrainReply } from '../command/plan';
 import { RemoteFailure } from '../command/remote';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
-import { formatCount } from '../report/units';
-import { difference, lackingContents } from '../snapshot/diff';
+import { lackingContents } from '../snapshot/diff';
 import type { Recipes } from '../snapshot/recipes';
-import { EMPTY_SNAPSHOT, formatRecords, type Snapshot } from '../snapshot/snapshot';
+import { EMPTY_SNAPSHOT, type Snapshot } from '../snapshot/snapshot';
 import { acknowledge } from './acknowledge';
-import { readHead, type Head } from './head';
-import { FileMoved, type Delivery, type SyncContext, type SyncStrategy } from './strategy';
+import { readHead, recallHead, type Head } from './head';
+import { leaveOut, mend, remedyOf } from './mend';
+import { planSync } from './plan-sync';
+import { prepareRecord } from './prepare-record';
+import type { SyncContext, SyncStrategy } from './strategy';
 
 export interface Synchronised<R extends SyncReply> {
   snapshot: Snapshot;
@@ -41,9 +43,8 @@ export interface SyncWishes {
 }
 
 const ATTEMPTS = 4;
-const LIMITS = { entries: 2_000_000, bytes: 2 ** 50 };
-/** Spare packs that a plan names for a tree that holds something else: each costs a signature. */
-const SPARES = 32;
+/** A snapshot of so many bytes travels in the plan itself; a larger one as its record, which is sent beside the packs. */
+const SHORT_MANIFEST = 16 * 1024;
 
 /**
  * Brings the instances' trees to the workspace's snapshot with one SSM command, which also starts the run where one is
@@ -55,19 +56,11 @@ export async function synchronise<R extends SyncReply = TrainReply>(
   strategy: SyncStrategy,
   wishes: SyncWishes,
 ): Promise<Synchronised<R>> {
-  const reading = knownHead(context);
-  reading.catch(() => undefined);
+  const begun = begin(context, wishes);
+  begun.catch(() => undefined);
   let scanned = await wishes.scan();
-  let head: Head | null;
-  try {
-    head = await reading;
-  } catch (error) {
-    // Why the store can't be read is the preflight's to say, all of it in one go.
-    await wishes.preflight();
-    throw error;
-  }
+  const head = await begun;
   context.remote.assumeHelper(head?.helper);
-  if (head === null) await wishes.preflight();
 
   const leftovers: string[] = [];
   const sent = { files: 0, bytes: 0, uploaded: 0, saved: 0 };
@@ -76,9 +69,9 @@ export async function synchronise<R extends SyncReply = TrainReply>(
   let pending = [...context.instances];
   let base = head;
   let diagnosed = false;
-  let offered: SyncPart['packs'] = [];
-  try {
-    for (let commands = 1; ; commands++) {
+  for (let commands = 1; ; commands++) {
+    let offered: { sha256: string; size: number }[] = [];
+    try {
       const { snapshot, recipes } = scanned;
       const unchanged = base?.snapshot === snapshot.id;
       const before = unchanged ? snapshot : readBase(base);
@@ -86,117 +79,102 @@ export async function synchronise<R extends SyncReply = TrainReply>(
       const lacking = unchanged ? [] : lackingContents(before ?? EMPTY_SNAPSHOT, snapshot);
       const bytes = lacking.reduce((sum, { size }) => sum + size, 0);
       wishes.onPlan(snapshot, before, { files: lacking.length, bytes });
-      try {
-        const [delivery] = await Promise.all([
-          strategy.deliver(context, { wanted: snapshot, base: before, lacking, recipes }),
-          context.remote.storeHelper(),
-        ]);
-        leftovers.push(...delivery.leftovers);
-        sent.files = lacking.length;
-        sent.bytes = bytes;
-        sent.uploaded += delivery.uploaded;
-        sent.saved = delivery.saved;
-        const sync = await planSync(context, snapshot, base, before, delivery);
-        sync.force = wishes.force ?? false;
-        offered = sync.packs;
-        const run = wishes.run?.(snapshot);
-        const operation: Operation = run
-          ? { op: 'train', tree: context.tree, sync, run }
-          : { op: 'sync', tree: context.tree, sync };
-        wishes.onSend?.(snapshot);
-        const results = await context.remote.sendEach<R>(pending, operation, {
-          comment: run ? `nx-ec2: train ${run.id}` : `nx-ec2: sync ${snapshot.id.slice(0, 12)}`,
-          executionTimeout: 3_600,
-          confidential: run !== undefined && Object.keys(run.env).length > 0,
-          signal: context.signal,
-        });
-        pending = [];
-        const acknowledged: string[] = [];
-        for (const [instance, result] of results) {
-          if (!(result instanceof Error)) {
-            replies.set(instance, result);
-            failures.delete(instance);
-            acknowledged.push(instance);
-          } else {
-            failures.set(instance, result);
-            // Each error that sending anew may mend is one for all that met it.
-            if (isMendable(result)) pending.push(instance);
-          }
-        }
-        const settled = acknowledge(context, {
-          instances: acknowledged,
-          snapshot,
-          recipes,
-          base,
-          before,
-          where: delivery.where,
-          leftovers: pending.length ? [] : leftovers,
-        });
-        if (pending.length && commands < ATTEMPTS) throw failures.get(pending[0])!;
-        if (!replies.size) throw [...failures.values()][0];
-        const [reply] = replies.values();
-        return { snapshot, reply, replies, failures, sent, commands, settled };
-      } catch (error) {
-        if (commands >= ATTEMPTS || context.signal?.aborted) throw error;
-        const code = error instanceof RemoteFailure ? error.remoteCode : '';
-        const detail = error instanceof RemoteFailure ? error.detail : {};
-        if (code === 'NEEDS' && base !== null) {
-          // Another caller synced, the disk was replaced, or files were changed there, and its history did not help.
-          context.reporter.detail(
-            `The instance lacks ${formatCount(Number(detail.count ?? 0), 'content')}; naming everything.`,
-          );
-          base = null;
-        } else if (
-          offered.length &&
-          (code === 'NEEDS' || /^(PACK|CHUNK)_MISMATCH$/.test(code) || isMissingPack(code, detail))
-        ) {
-          await forgetPacks(context, offered);
-          base = null;
-        } else if (error instanceof FileMoved || /^(HASH_MISMATCH|ARCHIVE_MISMATCH|NEEDS)$/.test(code)) {
-          const paths = detail.paths as string[] | undefined;
-          context.reporter.line(
-            `Files changed while they were sent${paths ? ` (${paths.slice(0, 3).map(printable).join(', ')})` : ''}; scanning again.`,
-          );
-          scanned = await wishes.scan();
-        } else if (leaveOut(pending, failures, error)) {
-          pending = pending.filter((instance) => !failures.has(instance));
-        } else if (head !== null && !diagnosed && !(error instanceof RemoteFailure)) {
-          // Warm: sent first, diagnosed now. The preflight says what is wrong, or waits for an instance that boots.
-          diagnosed = true;
-          await wishes.preflight();
+      const helper = context.remote.storeHelper();
+      helper.catch(() => undefined);
+      const delivery = await strategy.deliver(context, { wanted: snapshot, base: before, lacking, recipes });
+      delivery.sent.catch(() => undefined);
+      leftovers.push(...delivery.leftovers);
+      const { where, located } = delivery;
+      const recorded = unchanged && base!.history.length > 0;
+      const record = recorded
+        ? null
+        : await prepareRecord(context, { snapshot, recipes, base, before, where, located });
+      // The record goes beside the packs, or beside the command: it says nothing that anyone must believe.
+      const storing = record?.stored();
+      const asRecord = !before && snapshot.canonical.length > SHORT_MANIFEST;
+      await Promise.all([delivery.sent, helper, asRecord && storing]);
+      Object.assign(sent, { files: lacking.length, bytes, saved: delivery.saved });
+      sent.uploaded += delivery.uploaded();
+      const sync = await planSync(context, { snapshot, base, before, delivery, asRecord, force: wishes.force });
+      offered = sync.packs;
+      const run = wishes.run?.(snapshot);
+      const operation: Operation = run
+        ? { op: 'train', tree: context.tree, sync, run }
+        : { op: 'sync', tree: context.tree, sync };
+      wishes.onSend?.(snapshot);
+      const results = await context.remote.sendEach<R>(pending, operation, {
+        comment: run ? `nx-ec2: train ${run.id}` : `nx-ec2: sync ${snapshot.id.slice(0, 12)}`,
+        executionTimeout: 3_600,
+        confidential: run !== undefined && Object.keys(run.env).length > 0,
+        signal: context.signal,
+      });
+      const instances: string[] = [];
+      pending = [];
+      for (const [instance, result] of results) {
+        if (!(result instanceof Error)) {
+          replies.set(instance, result);
+          failures.delete(instance);
+          instances.push(instance);
         } else {
-          throw error;
+          failures.set(instance, result);
+          // What sending anew may mend in one, it may mend in all that met it.
+          if (remedyOf(result, base !== null, offered)) pending.push(instance);
         }
       }
+      const again = pending.length > 0 && commands < ATTEMPTS;
+      const settled = acknowledge(context, { instances, snapshot, base, record, leftovers: again ? [] : leftovers });
+      if (again) throw failures.get(pending[0])!;
+      if (!replies.size) {
+        await settled;
+        pending = [...failures.keys()];
+        throw [...failures.values()][0];
+      }
+      const [reply] = replies.values();
+      return { snapshot, reply, replies, failures, sent, commands, settled };
+    } catch (error) {
+      const remedy = commands < ATTEMPTS && !context.signal?.aborted && remedyOf(error, base !== null, offered);
+      if (remedy) {
+        if (await mend(context, remedy, error, offered)) base = null;
+        else scanned = await wishes.scan();
+      } else if (strategy.otherwise && isUnknownThere(error)) {
+        context.reporter.detail('The bucket does not know what the store needs (HTTP 501): sending an archive.');
+        strategy = strategy.otherwise;
+      } else if (leaveOut(pending, failures, error)) {
+        pending = pending.filter((instance) => !failures.has(instance));
+      } else if (head !== null && !diagnosed && !(error instanceof RemoteFailure) && !context.signal?.aborted) {
+        // Warm: sent first, diagnosed now. The preflight says what is wrong, or waits for an instance that boots.
+        diagnosed = true;
+        await wishes.preflight().catch(async (found: unknown) => {
+          await acknowledge(context, { leftovers });
+          throw found;
+        });
+      } else {
+        await acknowledge(context, { leftovers });
+        throw error;
+      }
     }
-  } catch (error) {
-    await acknowledge(context, { leftovers });
-    throw error;
   }
 }
 
-/** What all of the instances hold; null where they differ, or nothing is known of one: then everything is named. */
-async function knownHead(context: SyncContext): Promise<Head | null> {
-  const heads = await Promise.all(context.instances.map((instance) => readHead(context, instance)));
+/**
+ * What all of the instances hold, as this machine remembers it, else as the store does; null where they differ or
+ * nothing is known of one: then everything is named. Where this machine has nothing to remember, what must hold and
+ * what others have uploaded is asked for at the same time.
+ */
+async function begin(context: SyncContext, wishes: SyncWishes): Promise<Head | null> {
+  let heads = context.instances.map((instance) => recallHead(context, instance));
+  if (heads.includes(null)) {
+    const reading = Promise.all(context.instances.map((instance) => readHead(context, instance)));
+    reading.catch(() => undefined);
+    // Not being able to list costs an upload, not the sync.
+    const asking = context.index.refresh().catch(() => undefined);
+    // Why the store can't be read is the preflight's to say, all of it in one go.
+    await wishes.preflight();
+    await asking;
+    heads = await reading;
+  }
   const [first] = heads;
   return heads.every((each) => each && each.snapshot === first?.snapshot) ? first : null;
-}
-
-const MENDABLE = /^(NEEDS|PACK_MISMATCH|CHUNK_MISMATCH|HASH_MISMATCH|ARCHIVE_MISMATCH)$/;
-
-function isMendable(error: Error): boolean {
-  return (
-    error instanceof RemoteFailure && (MENDABLE.test(error.remoteCode) || isMissingPack(error.remoteCode, error.detail))
-  );
-}
-
-/** One of several that Systems Manager does not reach makes it refuse the command for all: which, its message says. */
-function leaveOut(pending: string[], failures: Map<string, Error>, error: unknown): boolean {
-  if (!(error instanceof Problem) || error.code !== 'INSTANCE_OFFLINE' || pending.length < 2) return false;
-  const named = pending.filter((instance) => error.aws?.message.includes(instance));
-  if (!named.length || named.length === pending.length) return false;
-  for (const instance of named) failures.set(instance, error);
-  return true;
 }
 
 function readBase(base: Head | null): Snapshot | null {
@@ -207,53 +185,6 @@ function readBase(base: Head | null): Snapshot | null {
   }
 }
 
-function isMissingPack(code: string, detail: Record<string, unknown>): boolean {
-  return code === 'FETCH_FAILED' && detail.what === 'pack' && [403, 404].includes(Number(detail.status));
-}
-
-/** Of packs that did not serve: forgets those that are gone or are not what their names say; all, where each seems to be. */
-async function forgetPacks(context: SyncContext, packs: SyncPart['packs']): Promise<void> {
-  const { store, keys, index, reporter } = context;
-  const right = await Promise.all(packs.map(({ sha256, size }) => store.isNamed(keys.pack(sha256), sha256, size)));
-  const wrong = packs.filter((_, number) => !right[number]);
-  const forgotten = (wrong.length ? wrong : packs).map(({ sha256 }) => sha256);
-  reporter.warn(
-    wrong.length
-      ? `${formatCount(wrong.length, 'pack')} in the store, written by us or others, ${wrong.length === 1 ? 'is' : 'are'} gone or something else than the name says (${forgotten[0]}); sending the contents again.`
-      : `The packs in the store do not hold what was thought; sending the contents again.`,
-  );
-  index.forget(new Set(forgotten));
-}
-
-async function planSync(
-  context: SyncContext,
-  snapshot: Snapshot,
-  base: Head | null,
-  before: Snapshot | null,
-  { part }: Delivery,
-): Promise<SyncPart> {
-  const { store, keys } = context;
-  const sign = async (key: string) => store.presignGet(key);
-  const named = new Set(part.packs.map(({ sha256 }) => sha256));
-  const spares = (base?.packs ?? []).filter(([sha256]) => !named.has(sha256));
-  const packs = [
-    ...part.packs,
-    ...(spares.length <= SPARES ? spares.map(([sha256, size]) => ({ sha256, size, spare: true })) : []),
-  ];
-  const changes = before && before !== snapshot ? difference(before, snapshot) : null;
-  return {
-    snapshot: snapshot.id,
-    base: base?.snapshot ?? null,
-    manifest: before ? null : snapshot.canonical.toString(),
-    delta: changes && { gone: changes.gone, records: formatRecords(changes.changed) },
-    history: await Promise.all(
-      (base?.history ?? []).map(async (id) => ({ snapshot: id, url: await sign(keys.record(id)) })),
-    ),
-    recipes: part.recipes,
-    packs: await Promise.all(packs.map(async (pack) => ({ ...pack, url: await sign(keys.pack(pack.sha256)) }))),
-    data: part.data,
-    archive: part.archive,
-    limits: LIMITS,
-    force: false,
-  };
+function isUnknownThere(error: unknown): boolean {
+  return error instanceof Problem && awsStatus(error.cause) === 501;
 }

@@ -1,5 +1,6 @@
 import type { Chunk } from '../snapshot/chunk';
 import { PackWriter } from '../store/pack';
+import type { PackName } from '../store/pack-index';
 import { PackUploads } from '../store/upload';
 import { formatCount } from '../report/units';
 import { readVerified } from './read-verified';
@@ -23,23 +24,28 @@ const GUESS = 0.35;
 /** Packs that are being compressed while others are on their way. */
 const BEGUN = 2;
 
-/** Uploads what the store lacks, each chunk once, as packs; ends when all of it is there. */
-export async function uploadChunks(
-  context: SyncContext,
-  pieces: Piece[],
-): Promise<{ packs: Set<string>; bytes: number }> {
+/** What an upload makes of the chunks that the store lacks. */
+export interface Upload {
+  /** Where each chunk will be. */
+  packs: Map<string, PackName>;
+  /** Settles when all of them are in the store. */
+  sent: Promise<void>;
+  /** Bytes that S3 has taken so far. */
+  bytes: () => number;
+}
+
+/** Uploads what the store lacks, each chunk once, as packs. Ends when all packs are made; the last are on their way then. */
+export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promise<Upload> {
+  const packs = new Map<string, PackName>();
+  if (!pieces.length) return { packs, sent: Promise.resolve(), bytes: () => 0 };
   const { reporter, signal, travel } = context;
-  const packs = new Set<string>();
-  if (!pieces.length) return { packs, bytes: 0 };
   const unique = [...new Map(pieces.map((piece) => [piece.chunk[0], piece])).values()];
-  const total = unique.reduce((sum, { chunk }) => sum + chunk[1], 0);
-  const progress = reporter.progress('Uploading', total);
+  const progress = reporter.progress('Uploading', total(unique));
   let taken = 0;
   let stored = 0;
   const uploads = new PackUploads(context.store, context.keys, context.index, {
     signal,
-    onSent: ({ sha256, bytes, chunks }) => {
-      packs.add(sha256);
+    onSent: ({ bytes, chunks }) => {
       stored += bytes.length;
       taken += chunks.reduce((sum, [, size]) => sum + size, 0);
       progress.update(taken);
@@ -50,7 +56,11 @@ export async function uploadChunks(
   const writer = new PackWriter(() => (travel.compression === 'auto' ? (fast() ? 1 : 6) : travel.compression));
   const begun: Promise<void>[] = [];
   const close = async () => {
-    const closing = writer.finish().then((pack) => (pack ? uploads.send(pack) : undefined));
+    const closing = writer.finish().then(async (pack) => {
+      if (!pack) return;
+      for (const [chunk] of pack.chunks) packs.set(chunk, { sha256: pack.sha256, size: pack.bytes.length });
+      await uploads.send(pack);
+    });
     closing.catch(() => undefined);
     begun.push(closing);
     if (begun.length > BEGUN) await begun.shift();
@@ -64,13 +74,24 @@ export async function uploadChunks(
     }
     await close();
     await Promise.all(begun);
-    await uploads.settle();
-  } finally {
+  } catch (error) {
     progress.end();
+    // What is on its way ends first: nothing is left to itself.
+    await uploads.settle().catch(() => undefined);
+    throw error;
   }
-  if (uploads.replaced.length)
-    reporter.warn(
-      `${formatCount(uploads.replaced.length, 'pack')} in the store held something else than its name says and was replaced: ${uploads.replaced[0]}`,
-    );
-  return { packs, bytes: uploads.sent };
+  const sent = uploads.settle().then(() => report(context, uploads.replaced));
+  sent.finally(() => progress.end()).catch(() => undefined);
+  return { packs, sent, bytes: () => uploads.sent };
+}
+
+export function total(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { chunk }) => sum + chunk[1], 0);
+}
+
+function report({ reporter }: SyncContext, replaced: string[]): void {
+  if (!replaced.length) return;
+  reporter.warn(
+    `${formatCount(replaced.length, 'pack')} in the store held something else than its name says and was replaced: ${replaced[0]}`,
+  );
 }

@@ -16,9 +16,13 @@ export default function remoteSync(
     const { configuration, reporter, project, workspace, signal } = target;
     if (options.dryRun) return describeFiles(reporter, await scanProject(workspace));
     target.onInterrupt(() => 'Interrupted. The same command goes on from here; the tree on the instance is whole.');
-    const session = await openSession(configuration, project, context.root, reporter);
+    // Files are looked at while AWS is asked who and where.
+    const opening = openSession(configuration, project, context.root, reporter);
+    const first = scanProject(workspace);
+    first.catch(() => undefined);
+    const session = await opening;
     try {
-      const result = await push<SyncReply>(session, workspace, { signal, force: options.force });
+      const result = await push<SyncReply>(session, workspace, { signal, first, force: options.force });
       await result.settled;
       const { snapshot, sent, commands, replies, failures } = result;
       const instances = [...replies].map(([instance, reply]) => ({

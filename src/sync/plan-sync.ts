@@ -1,0 +1,49 @@
+import type { SyncPart } from '../command/plan';
+import { difference } from '../snapshot/diff';
+import { formatRecords, type Snapshot } from '../snapshot/snapshot';
+import type { Head } from './head';
+import type { Delivery, SyncContext } from './strategy';
+
+const LIMITS = { entries: 2_000_000, bytes: 2 ** 50 };
+/** Spare packs that a plan names for a tree that holds something else: each costs a signature. */
+const SPARES = 32;
+
+/** A plan's part that brings a tree to a snapshot: docs/FORMAT.md, "sync, train". Signs the URLs that it takes. */
+export async function planSync(
+  { store, keys }: SyncContext,
+  of: {
+    snapshot: Snapshot;
+    base: Head | null;
+    /** The base's snapshot. */
+    before: Snapshot | null;
+    delivery: Delivery;
+    /** The snapshot is not in the plan: its record is in the store. */
+    asRecord: boolean;
+    force?: boolean;
+  },
+): Promise<SyncPart> {
+  const { snapshot, base, before, delivery } = of;
+  const { packs: needed, recipes, data, archive } = delivery.part;
+  const named = new Set(needed.map(({ sha256 }) => sha256));
+  const spares = (base?.packs ?? []).filter(([sha256]) => !named.has(sha256));
+  const packs = [
+    ...needed,
+    ...(spares.length <= SPARES ? spares.map(([sha256, size]) => ({ sha256, size, spare: true })) : []),
+  ];
+  const delta = before && before !== snapshot ? difference(before, snapshot) : null;
+  const history = base?.history ?? (of.asRecord ? [snapshot.id] : []);
+  const sign = (key: string) => store.presignGet(key);
+  return {
+    snapshot: snapshot.id,
+    base: base?.snapshot ?? null,
+    manifest: before || of.asRecord ? null : snapshot.canonical.toString(),
+    delta: delta && { gone: delta.gone, records: formatRecords(delta.changed) },
+    history: await Promise.all(history.map(async (id) => ({ snapshot: id, url: await sign(keys.record(id)) }))),
+    recipes,
+    packs: await Promise.all(packs.map(async (pack) => ({ ...pack, url: await sign(keys.pack(pack.sha256)) }))),
+    data,
+    archive,
+    limits: LIMITS,
+    force: of.force ?? false,
+  };
+}
