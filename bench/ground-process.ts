@@ -25,32 +25,35 @@ const LOOK = 20;
 
 /** Local AWS and the tunnels, in a process of their own so that nobody's work delays what they carry. */
 export class GroundProcess {
-  private aws: LocalAws | undefined;
   private network: NetworkProfile = {};
   private tunnels: Tunnel[] = [];
+  /** What had happened when the network was set. */
+  private before = { requests: 0, commands: 0 };
   private memory = 0;
   private looking: NodeJS.Timeout | undefined;
 
-  constructor(private readonly directory: string) {}
+  private constructor(private readonly aws: LocalAws) {}
 
-  /** Local AWS with that network; it keeps its address and its state when it was there before. */
-  async use(network: NetworkProfile): Promise<Place> {
-    const port = this.aws?.port ?? 0;
-    await this.close();
-    this.network = network;
-    this.aws = await startLocalAws({
-      directory: this.directory,
-      port,
-      buckets: ['bench'],
-      instances: ['one', 'two'],
-      network,
-    });
+  static async open(directory: string): Promise<GroundProcess> {
+    return new GroundProcess(await startLocalAws({ directory, buckets: ['bench'], instances: ['one', 'two'] }));
+  }
+
+  async place(): Promise<Place> {
     const { environment, instanceEnvironment, named, instances } = this.aws;
     return {
       environment,
       instanceEnvironment,
       instances: [...named.values()].map(({ id }) => ({ id, disk: instances.disk(id) })),
     };
+  }
+
+  /** From now on AWS is that far away. Tunnels are closed; what is observed begins anew. */
+  async use(network: NetworkProfile): Promise<void> {
+    this.network = network;
+    this.aws.useNetwork(network);
+    for (const tunnel of this.tunnels) tunnel.close();
+    this.tunnels = [];
+    this.before = { requests: this.aws.requests.length, commands: this.aws.commands.length };
   }
 
   /** A port that leads to `port` over the client's link: from the client to AWS's side, or the other way. */
@@ -74,17 +77,18 @@ export class GroundProcess {
   }
 
   async observe(): Promise<Observed> {
-    const { aws } = this;
-    const client = aws!.traffic().client;
+    const { aws, before } = this;
+    const { client } = aws.traffic();
     for (const { link } of this.tunnels) {
-      client.connections += link.traffic.connections;
       client.up += link.traffic.up;
       client.down += link.traffic.down;
     }
     return {
       client,
-      requests: aws!.requests,
-      commands: aws!.commands.map(({ requested, started, ended }) => ({ requested, started, ended })),
+      requests: aws.requests.slice(before.requests),
+      commands: aws.commands
+        .slice(before.commands)
+        .map(({ requested, started, ended }) => ({ requested, started, ended })),
     };
   }
 
@@ -99,9 +103,7 @@ export class GroundProcess {
 
   async close(): Promise<void> {
     for (const tunnel of this.tunnels) tunnel.close();
-    this.tunnels = [];
-    await this.aws?.close();
-    this.aws = undefined;
+    await this.aws.close();
   }
 }
 
@@ -124,14 +126,16 @@ function highest(): number {
 }
 
 if (require.main === module) {
-  const ground = new GroundProcess(process.argv[2]);
+  const opening = GroundProcess.open(process.argv[2]);
   process.on('message', ({ id, method, args }: { id: number; method: keyof GroundProcess; args: never[] }) => {
-    (ground[method] as (...args: never[]) => Promise<unknown>)(...args).then(
-      (result) => process.send!({ id, result }),
-      (error: Error) => process.send!({ id, error: error.stack }),
-    );
+    opening
+      .then((ground) => (ground[method] as (...args: never[]) => Promise<unknown>).apply(ground, args))
+      .then(
+        (result) => process.send!({ id, result }),
+        (error: Error) => process.send!({ id, error: error.stack }),
+      );
   });
   // Ctrl+C is the benchmark's: this process goes when it does, and ends what its instances run.
   process.on('SIGINT', () => undefined);
-  process.on('disconnect', () => void ground.close().then(() => process.exit(0)));
+  process.on('disconnect', () => void opening.then((ground) => ground.close()).then(() => process.exit(0)));
 }

@@ -8,14 +8,13 @@ export class Ground {
   private readonly waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
   private calls = 0;
 
-  private constructor(
-    private readonly child: ChildProcess,
-    readonly place: Place,
-  ) {}
+  place!: Place;
+
+  private constructor(private readonly child: ChildProcess) {}
 
   static async open(directory: string): Promise<Ground> {
     const child = fork(join(__dirname, 'ground-process.js'), [directory]);
-    const ground = new Ground(child, {} as Place);
+    const ground = new Ground(child);
     child.on('message', ({ id, result, error }: { id: number; result: never; error?: string }) => {
       const { resolve, reject } = ground.waiting.get(id)!;
       ground.waiting.delete(id);
@@ -25,14 +24,11 @@ export class Ground {
     child.on('exit', () => {
       for (const { reject } of ground.waiting.values()) reject(new Error('local AWS is gone'));
     });
-    await ground.use({});
+    ground.place = await ground.call('place');
     return ground;
   }
 
-  async use(network: NetworkProfile): Promise<void> {
-    Object.assign(this.place, await this.call('use', network));
-  }
-
+  use = (network: NetworkProfile): Promise<void> => this.call('use', network);
   tunnel = (port: number, calledFromFar = false): Promise<number> => this.call('tunnel', port, calledFromFar);
   serve = (directory: string): Promise<number> => this.call('serve', directory);
   observe = (): Promise<Observed> => this.call('observe');

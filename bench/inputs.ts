@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { formatBytes } from './format';
+import { sourceText } from './source-text';
 
 /** What is synced: a project `model` in an Nx workspace. The same bytes on every machine. */
 export interface Input {
@@ -115,40 +116,14 @@ function makeWorkspace(workspace: string, root: string): void {
   execFileSync('git', ['init', '-q'], { cwd: workspace });
 }
 
+/** Sizes as they are in a repository: many small ones, a few large. */
 function writeSources(source: string, files: number, bytes: number): string[] {
   const random = randomBytes('source');
-  const pick = <T>(from: readonly T[]): T => from[random(2).readUInt16LE() % from.length];
-  const names = Array.from({ length: 900 }, () => `${pick(WORDS)}_${pick(WORDS)}`);
-  const own = (some: string[]) => (random(1)[0] < 170 ? pick(some) : pick(names));
+  const text = sourceText(random);
   return write(source, files, (index) => {
-    // Sizes as they are in a repository: many small, a few large, 10 KB on average.
-    const wanted = (bytes / files) * (0.25 + 1.5 * (random(1)[0] / 255) ** 2 * (index % 10 === 0 ? 3 : 0.8) + 0.1);
-    const some = Array.from({ length: 40 }, () => pick(names));
-    let text = `"""${pick(WORDS)} ${pick(WORDS)} ${pick(WORDS)}."""\nimport ${pick(WORDS)}\nfrom .${pick(names)} import ${pick(names)}\n`;
-    while (text.length < wanted) {
-      text += `\n\ndef ${own(some)}(${own(some)}, ${own(some)}=None):\n    """${Array.from({ length: 6 }, () => pick(WORDS)).join(' ')}."""\n`;
-      for (let line = 3 + (random(1)[0] % 12); line > 0; line--)
-        text += statement(() => own(some), random(2).readUInt16LE());
-    }
-    return text;
+    const spread = 0.35 + 1.5 * (random(1)[0] / 255) ** 2 * (index % 10 === 0 ? 3 : 0.8);
+    return text((bytes / files) * spread);
   });
-}
-
-const WORDS =
-  'batch model layer weight input output train test data loader step epoch loss rate decay norm mask token head query key value cache state config path file name size shape device tensor grad optimizer scheduler metric score label index sample window stride kernel channel buffer stream worker queue event log writer reader parser schema record field table column filter group merge split join encode decode init update reset apply build check load save'.split(
-    ' ',
-  );
-
-function statement(name: () => string, kind: number): string {
-  const forms = [
-    () => `    ${name()} = ${name()}.${name()}(${name()}, ${name()})\n`,
-    () => `    if ${name()} is None:\n        raise ValueError("${name()} must be set: %r" % ${name()})\n`,
-    () => `    for ${name()} in range(${kind % 97}):\n        self.${name()}[${name()}] += ${name()} * ${kind / 100}\n`,
-    () => `    # ${name()} follows ${name()}, which ${name()} does not know\n`,
-    () => `    return self.${name()}(${name()}=${name()}, ${name()}=${kind % 11})\n`,
-    () => `    with ${name()}.${name()}() as ${name()}:\n        ${name()}.append({"${name()}": ${name()}})\n`,
-  ];
-  return forms[kind % forms.length]();
 }
 
 /** Files by number, forty to a directory. @returns their paths. */

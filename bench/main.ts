@@ -26,6 +26,7 @@ interface Options {
   with?: string[];
   scale: number;
   limit: number;
+  repeat: number;
   json?: string;
   directory: string;
   list?: boolean;
@@ -34,6 +35,7 @@ interface Options {
 
 async function main(options: Options): Promise<void> {
   if (!(options.scale > 0)) throw new Error('--scale takes a number above 0');
+  if (!(options.repeat >= 1)) throw new Error('--repeat takes 1 or more');
   const taken = [ours, ...choose(contenders.slice(1), options.with)];
   const chosen = choose(scenarios, options.only);
   const network = NETWORK_PROFILES.wan;
@@ -47,6 +49,7 @@ async function main(options: Options): Promise<void> {
     clear();
     process.exit(130);
   });
+  const conditions = { network, directory, limit: options.limit * 1000, repeat: options.repeat };
   try {
     console.log(HEAD.join('\n'));
     const results: Result[] = [];
@@ -56,7 +59,7 @@ async function main(options: Options): Promise<void> {
         if (input) rmSync(input.workspace, { recursive: true });
         input = makeInput(scenario.input, directory, root, options.scale);
       }
-      const result = await measureAll(scenario, taken, input, { network, directory, limit: options.limit * 1000 });
+      const result = await measureAll(scenario, taken, input, conditions);
       results.push(result);
       console.log(table(result).join('\n'));
     }
@@ -109,6 +112,7 @@ new Command('bench')
   .option('--with <names>', 'other contenders, by comma; all by default', (text) => text.split(','))
   .option('--scale <factor>', 'smaller inputs for a quick look', Number, 1)
   .option('--limit <seconds>', 'how long a contender may take for a scenario', Number, 1_800)
+  .option('--repeat <times>', 'how often each is measured; the median counts', Number, 1)
   .option('--json <path>', 'write the results there, too')
   .option('--directory <path>', 'where inputs and instances are made and removed', tmpdir())
   .option('--list', 'name scenarios and contenders; measure nothing')

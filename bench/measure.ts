@@ -13,6 +13,20 @@ export interface Conditions {
   directory: string;
   /** ms that a contender may take. */
   limit: number;
+  /** How often each is measured; the median counts. */
+  repeat: number;
+}
+
+async function measureRow(
+  scenario: Scenario,
+  contender: Contender,
+  input: Input,
+  conditions: Conditions,
+): Promise<{ measure: Measure; times: number[] }> {
+  const measures: Measure[] = [];
+  while (measures.length < conditions.repeat) measures.push(await measureOne(scenario, contender, input, conditions));
+  measures.sort((a, b) => a.time - b.time);
+  return { measure: measures[(measures.length - 1) >> 1], times: measures.map(({ time }) => time) };
 }
 
 /** Runs one scenario with each contender that it is for, ours first. What is absent or fails has a row that says so. */
@@ -29,8 +43,8 @@ export async function measureAll(
     rows.push(
       missing
         ? { contender: contender.name, failure: `absent: ${missing}` }
-        : await measureOne(scenario, contender, input, { ...conditions, network }).then(
-            (measure) => ({ contender: contender.name, measure }),
+        : await measureRow(scenario, contender, input, { ...conditions, network }).then(
+            (measured) => ({ contender: contender.name, ...measured }),
             (error: Error) => ({ contender: contender.name, failure: error.message }),
           ),
     );

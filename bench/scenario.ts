@@ -67,5 +67,6 @@ export interface Result {
   input: string;
   network: NetworkProfile;
   floor: Floor | null;
-  rows: { contender: string; measure?: Measure; failure?: string }[];
+  /** Of each contender the measure with the median time, and all times; or why there is none. */
+  rows: { contender: string; measure?: Measure; times?: number[]; failure?: string }[];
 }

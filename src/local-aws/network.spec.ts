@@ -136,6 +136,16 @@ describe('a network profile', () => {
     expect(at.aws.traffic().client.up).toBe(first.up + second.up);
   });
 
+  it('can be changed while everything goes on', async () => {
+    at = await startFixture();
+    await put('near', 10);
+    at.aws.useNetwork({ client: { roundTrip: 60 }, pickUp: 300 });
+    expect(at.aws.traffic().client).toMatchObject({ requests: 0, up: 0 });
+    expect(await timed(() => put('far', 10))).toBeGreaterThanOrEqual(60);
+    expect(at.aws.traffic().client.requests).toBe(1);
+    expect(at.aws.requests).toHaveLength(2);
+  });
+
   it('takes its time to pick up a command, which can be cancelled meanwhile', async () => {
     at = await startFixture({ network: { pickUp: 300 } });
     const InstanceIds = [at.aws.named.get('box')!.id];

@@ -67,6 +67,8 @@ export interface LocalAws {
   commands: readonly Invocation[];
   /** What went over each link so far. */
   traffic(): Record<LinkName, LinkTraffic>;
+  /** From now on it is that far away; what went over the links is counted anew. */
+  useNetwork(profile: NetworkProfile): void;
   close(): Promise<void>;
 }
 
@@ -76,7 +78,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const unlock = lockState(options.directory);
   const identities = new Identities([LOCAL_IDENTITY, INSTANCE_IDENTITY, ...(options.identities ?? [])]);
   const faults = new Faults(options.faults);
-  const network = new Network(options.network ?? {});
+  let network = new Network(options.network ?? {});
   const instances = new Instances(join(options.directory, 'instances'), options.boot ?? 0);
   const s3 = new S3Service(join(options.directory, 's3'), region, identities);
   const ssm = new SsmService(instances, region, options.network?.pickUp);
@@ -222,6 +224,10 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     requests,
     commands: ssm.invocations,
     traffic: () => network.traffic,
+    useNetwork: (profile) => {
+      network = new Network(profile);
+      ssm.pickUp = profile.pickUp ?? 0;
+    },
     environment: environment(LOCAL_IDENTITY),
     instanceEnvironment: environment(INSTANCE_IDENTITY),
     close: async () => {

@@ -19,7 +19,7 @@ export class SsmService implements Service {
     private readonly instances: Instances,
     region: string,
     /** From a command being sent to its script's start, ms. */
-    private readonly pickUp = 0,
+    public pickUp = 0,
   ) {
     this.agent = new Agent(instances, region);
     this.actions = {
