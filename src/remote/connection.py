@@ -133,6 +133,11 @@ class Connections:
         return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=self.context)
 
 
+def is_absent(answer):
+    """S3 says 403 of what is not there to whoever may not list the bucket, and of what it is asked for too late."""
+    return answer.status == 404 or (answer.status == 403 and b"xpired" not in answer.body)
+
+
 def read(response, limit):
     """The body, at most one byte more than the limit, in one buffer. A body cut short is Broken."""
     length = response.length

@@ -78,9 +78,12 @@ class Sync:
 
     def load_history(self):
         if self.history is None and self.part.get("history"):
-            from .records import History
+            from .records import Absent, History
 
-            self.history = History(self.connections(), self.part["history"])
+            try:
+                self.history = History(self.connections(), self.part["history"])
+            except Absent:
+                self.part["history"] = []
         return self.history
 
     def connections(self):

@@ -17,7 +17,7 @@ import zlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401  (puts the remote side on the path)
 from store import DIRECTORY, Executable, Link, Store, canonical, contents, cut, inline, pack, plan, read_tree, recipe, sha256, snapshot_id  # noqa: E402
-from nx_ec2_remote import assembly, connection, lock as locks, main, stage as stages  # noqa: E402
+from nx_ec2_remote import connection, lock as locks, main, stage as stages  # noqa: E402
 
 
 def noise(seed, size):
@@ -165,6 +165,23 @@ class Plans(PlanTest):
         self.begin(self.first)
         error = self.refuse("NEEDS", self.first, self.second, {b"z": b"z"})
         self.assertEqual((error["detail"]["head"], error["detail"]["count"], error["detail"]["contents"]), (snapshot_id(self.first), 0, []))
+
+    def test_a_history_that_the_store_has_no_more_is_none(self):
+        self.begin(self.first)
+        parts = self.history(self.second)
+        self.store.objects["/m/" + snapshot_id(self.second)] = 403
+        self.refuse("NEEDS", self.first, self.second, self.second, **parts)
+
+    def test_the_proxy_of_the_environment_is_asked(self):
+        placed = self.store.put_pack(pack([b"1"]))
+        placed["url"] = "http://store.invalid/p/%s?a=b" % placed["sha256"]
+        self.store.objects[placed["url"]] = self.store.objects["/p/" + placed["sha256"]]
+        before = os.environ.get("http_proxy")
+        os.environ["http_proxy"] = self.store.url("")
+        try:
+            self.sync({b"a": b"1"}, packs=[placed])
+        finally:
+            os.environ.pop("http_proxy") if before is None else os.environ.update(http_proxy=before)
 
     def test_a_tree_that_holds_the_snapshot_already_needs_no_base(self):
         self.begin(self.first)
@@ -493,22 +510,22 @@ class Plans(PlanTest):
 
     def test_a_full_disk_leaves_the_tree_as_it_was(self):
         self.begin(self.first)
-        real, written = stages.write_at, []
+        real, written = os.pwrite, []
 
         def full(descriptor, data, offset):
             written.append(1)
-            if len(written) > 2:
+            if len(written) > 4:
                 raise OSError(28, "No space left on device")
             return real(descriptor, data, offset)
 
-        stages.write_at = assembly.write_at = full
+        os.pwrite = full
         try:
             files = {b"n%d" % number: noise(number, 5000) for number in range(9)}
             packs, _ = self.store.put_packs(files)
             error = self.refuse("NO_SPACE", self.first, files, packs=packs)
             self.assertEqual(error["detail"]["path"], self.path())
         finally:
-            stages.write_at = assembly.write_at = real
+            os.pwrite = real
         self.assertFalse(os.path.exists(self.path("stage")))
 
     def test_more_than_is_free_is_refused_beforehand(self):
