@@ -1,4 +1,4 @@
-import base64, hashlib, importlib.abc, importlib.util, json, os, sys, traceback, urllib.request, zlib
+import base64, hashlib, importlib.machinery, json, os, sys, zlib
 
 def reply(value):
     print("NX-EC2 " + json.dumps(value, ensure_ascii=True, separators=(",", ":")), flush=True)
@@ -8,6 +8,7 @@ def fail(code, message, **detail):
     reply({"v": 1, "ok": False, "error": {"code": code, "message": message, "detail": detail}})
 
 def fetch(what, url):
+    import urllib.request
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.read()
@@ -19,12 +20,14 @@ def fetch(what, url):
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
-class Modules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Modules:
     def __init__(self, modules):
         self.modules = {"nx_ec2_remote" if name == "__init__.py" else "nx_ec2_remote." + name[:-3]: source for name, source in modules.items()}
     def find_spec(self, name, path, target=None):
         if name in self.modules:
-            return importlib.util.spec_from_loader(name, self, is_package=name == "nx_ec2_remote")
+            return importlib.machinery.ModuleSpec(name, self, is_package=name == "nx_ec2_remote")
+    def create_module(self, spec):
+        return None
     def exec_module(self, module):
         exec(compile(self.modules[module.__name__], module.__name__, "exec"), module.__dict__)
 
@@ -60,5 +63,6 @@ try:
     from nx_ec2_remote.main import run
     result = run(plan, root)
 except Exception:
+    import traceback
     fail("INTERNAL", "the remote side failed", trace=traceback.format_exc()[-4000:])
 reply(result)

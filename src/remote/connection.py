@@ -11,6 +11,8 @@ from .fetch import TRIES
 
 TIMEOUT = 60
 REDIRECTS = 3
+# Seconds before the second try; twice as many before each further one.
+PAUSE = 0.5
 THREADS = 4
 
 
@@ -24,10 +26,10 @@ class Answer:
 
 
 class Connections:
-    """`get` may be called by any thread."""
+    """`get` may be called by any thread: a connection is one thread's until its answer is read, and then anybody's."""
 
     def __init__(self):
-        self.local = threading.local()
+        self.idle = []
         self.proxies = urllib.request.getproxies()
         self.context = None
 
@@ -45,55 +47,65 @@ class Connections:
                 status, aws = answer.status, bytes(answer.body[:2000]).decode("utf-8", "replace")
                 reason = "HTTP %d" % status
             except (OSError, http.client.HTTPException, Broken) as error:
-                self.drop()
                 reason = str(error) or type(error).__name__
             if attempt < TRIES - 1:
-                time.sleep(0.5 * 2 ** attempt)
+                time.sleep(PAUSE * 2 ** attempt)
         raise Failure("FETCH_FAILED", "the %s could not be fetched: %s" % (what, reason), what=what, status=status, aws=aws, **detail)
 
-    def drop(self):
-        connection = getattr(self.local, "connection", None)
-        if connection is not None:
-            connection.close()
-        self.local.connection = None
+    def close(self):
+        while self.idle:
+            self.idle.pop()[1].close()
 
     def _ask(self, url, limit, span):
         headers = {"Accept-Encoding": "identity"}
         if span is not None:
             headers["Range"] = "bytes=%s-%d" % ("" if span[0] is None else span[0], span[1])
         for _ in range(REDIRECTS + 1):
-            response = self._send(url, headers)
+            kept, response = self._send(urllib.parse.urlsplit(url), headers)
+            try:
+                good = response.status in (200, 206)
+                body = read(response, limit if good else 64 * 1024)
+                if not response.will_close and response.isclosed():
+                    self.idle.append(kept)
+                    kept = None
+            finally:
+                if kept:
+                    kept[1].close()
             location = response.getheader("Location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 break
-            response.read(limit)
-            self.drop()
             url = urllib.parse.urljoin(url, location)
-        good = response.status in (200, 206)
-        body = read(response, limit if good else 64 * 1024)
-        if response.will_close or not response.isclosed():
-            self.drop()
         return Answer(response.status, body, response.status == 200)
 
-    def _send(self, url, headers):
-        parts = urllib.parse.urlsplit(url)
+    def _send(self, parts, headers):
+        """((place, connection, what is put before a path, headers for the proxy), response)"""
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         place = parts.scheme, parts.netloc
-        fresh = getattr(self.local, "connection", None) is None or self.local.place != place
-        if fresh:
-            self.drop()
-            self.local.connection, self.local.prefix, self.local.headers = self._connect(parts)
-            self.local.place = place
-        headers = dict(headers, **self.local.headers)
-        try:
-            self.local.connection.request("GET", self.local.prefix + target, headers=headers)
-            return self.local.connection.getresponse()
-        except (OSError, http.client.HTTPException):
+        while True:
+            kept = self._idle(place)
+            fresh = kept is None
             if fresh:
-                raise
-        # A connection that was kept may have been closed by the other side meanwhile.
-        self.drop()
-        return self._send(url, headers)
+                kept = (place,) + self._connect(parts)
+            _, connection, prefix, more = kept
+            try:
+                connection.request("GET", prefix + target, headers=dict(headers, **more))
+                return kept, connection.getresponse()
+            except BaseException as error:
+                connection.close()
+                # One that was kept may have been closed by the other side meanwhile.
+                if fresh or not isinstance(error, (OSError, http.client.HTTPException)):
+                    raise
+
+    def _idle(self, place):
+        for kept in list(self.idle):
+            if kept[0] == place:
+                try:
+                    self.idle.remove(kept)
+                    return kept
+                except ValueError:
+                    # Another thread was quicker.
+                    continue
+        return None
 
     def _connect(self, parts):
         """(connection, what is put before a request's path, headers for the proxy)"""
@@ -119,6 +131,11 @@ class Connections:
 
         self.context = self.context or ssl.create_default_context()
         return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=self.context)
+
+
+def is_absent(answer):
+    """S3 says 403 of what is not there to whoever may not list the bucket, and of what it is asked for too late."""
+    return answer.status == 404 or (answer.status == 403 and b"xpired" not in answer.body)
 
 
 def read(response, limit):

@@ -31,8 +31,10 @@ class TreeLock:
         while not self._take():
             owner = self._owner()
             if self._is_hung(owner):
-                os.kill(owner["pid"], signal.SIGKILL)
-                deadline += 1
+                try:
+                    os.kill(owner["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
             if time.monotonic() > deadline:
                 age = int(time.time() - os.fstat(self.descriptor).st_mtime)
                 name = "%s %s" % (owner.get("pid", "?"), owner.get("command", ""))

@@ -40,6 +40,8 @@ def train(plan, root):
         # Under the lock: of two that ask for the same training at once, the second finds the first's.
         found = runs.find(root, plan["tree"], part)
         result, tree = sync.apply(plan, root, lock.progress)
+        # The supervisor lives long, and needs nothing of what was synced how.
+        plan["sync"] = {"snapshot": result["head"]}
         attached = False
         if found is None:
             state = runs.start(plan, root, lock, tree)

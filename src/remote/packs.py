@@ -4,7 +4,7 @@ import json
 import struct
 import zlib
 
-from .connection import in_parallel
+from .connection import in_parallel, is_absent
 from .failure import Failure
 
 PACK_LIMIT = 16 * 1024 * 1024
@@ -94,7 +94,7 @@ class Packs:
     def get(self, pack, size, span=None, length=None):
         """(bytes, whether they are the whole pack); None where the store has no such pack."""
         answer = self.connections.get("pack", pack["url"], size, span, pack=pack["sha256"])
-        if answer.status == 404 or (answer.status == 403 and b"xpired" not in answer.body):
+        if is_absent(answer):
             self.absent.append({"pack": pack["sha256"], "status": answer.status})
             return None
         if answer.status not in (200, 206):

@@ -3,13 +3,17 @@ import json
 import zlib
 
 from . import snapshot
-from .connection import in_parallel
+from .connection import in_parallel, is_absent
 from .failure import Failure
 
 CHAIN = 17
 # Stored, and unpacked.
 RECORD_LIMIT = 64 * 1024 * 1024
 TEXT_LIMIT = 256 * 1024 * 1024
+
+
+class Absent(Exception):
+    """The store has a record no more: there is no history, then, and what lacks is asked for."""
 
 
 class History:
@@ -51,6 +55,8 @@ class History:
 def read_record(connections, each):
     name = each["snapshot"]
     answer = connections.get("record", each["url"], RECORD_LIMIT, record=name)
+    if is_absent(answer):
+        raise Absent()
     if answer.status != 200:
         raise Failure(
             "FETCH_FAILED", "the record of the snapshot %s could not be fetched: HTTP %d" % (name, answer.status),

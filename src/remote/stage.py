@@ -29,6 +29,8 @@ class Stage:
         self.written = []
         # Once the tree changes, what is staged may be the only copy.
         self.keep = False
+        # Whether files become the training user's by being given to him.
+        self.gives = tree.can_share
         self.clones = tree.can_share and can_clone(self.descriptor, "-" + self.token)
         self.masked = self._is_masked()
 
@@ -45,7 +47,7 @@ class Stage:
             os.unlink(name, dir_fd=self.descriptor)
             descriptor = os.open(name, CREATE, mode, dir_fd=self.descriptor)
         self.written.append(name)
-        if not shared:
+        if self.gives and not shared:
             accounts.own(descriptor, self.tree.account)
         if self.masked:
             os.fchmod(descriptor, mode)
@@ -78,7 +80,8 @@ class Stage:
         """A whole content."""
         descriptor = self.create(name, executable, len(data))
         try:
-            write_at(descriptor, data, 0)
+            if os.pwrite(descriptor, data, 0) != len(data):
+                write_at(descriptor, data, 0)
         finally:
             os.close(descriptor)
 

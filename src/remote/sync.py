@@ -21,6 +21,9 @@ def apply(plan, root, progress=lambda: None):
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Failure("NO_SPACE", "the disk is full", path=tree.directory)
+    finally:
+        if sync.connected is not None:
+            sync.connected.close()
 
 
 class Sync:
@@ -38,7 +41,13 @@ class Sync:
                 raise Failure("LIMIT", "more %s than declared" % name, limit=name, value=value)
         found = compare(self.tree, wanted)
         if not found.lacking:
-            return self.switch(wanted, data, found, None, None)
+            result = self.switch(wanted, data, found, None, None)
+            if os.path.exists(os.path.join(self.tree.directory, "stage")):
+                from .stage import Stage
+
+                # A sync was killed that had come so far.
+                Stage(self.tree, 0).close(switched=True)
+            return result
         from .assembly import Drifted
 
         try:
@@ -69,9 +78,12 @@ class Sync:
 
     def load_history(self):
         if self.history is None and self.part.get("history"):
-            from .records import History
+            from .records import Absent, History
 
-            self.history = History(self.connections(), self.part["history"])
+            try:
+                self.history = History(self.connections(), self.part["history"])
+            except Absent:
+                self.part["history"] = []
         return self.history
 
     def connections(self):

@@ -195,6 +195,7 @@ def compare(tree, wanted, believe=True):
 
 def look_closer(tree, found, path, entry, status, believe, pending):
     """Of a path that is not known to be right."""
+    before = tree.entries.get(path)
     if tree.has(path, entry, status):
         if entry[0] == "file":
             found.own.setdefault(entry[3], path)
@@ -203,11 +204,11 @@ def look_closer(tree, found, path, entry, status, believe, pending):
                 found.learned = True
                 return
             found.lacking.append(path)
-            if path in tree.entries and path not in pending:
+            # It may be the snapshot that wants another mode.
+            if before is not None and path not in pending and not (before[0] == "file" and tree.is_dressed(before, status)):
                 found.restored.append(path)
         return
     found.lacking.append(path)
-    before = tree.entries.get(path)
     ours = path in pending
     if before is not None and before != entry and has_own(tree, path, status, believe):
         ours = True

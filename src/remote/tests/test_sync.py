@@ -160,9 +160,9 @@ class SyncTest(unittest.TestCase):
     def test_killed_at_any_step_the_next_sync_makes_it_right(self):
         first = {b"same": b"0", b"changed": b"1", b"gone/a": b"2", b"x": b"3", b"moved": b"4"}
         second = {b"same": b"0", b"changed": b"one", b"new/b": b"5", b"x/y": b"6", b"moved2": b"4", b"l": ("link", b"same")}
-        steps = ("replace", "unlink", "rmdir", "mkdir", "symlink", "fsync")
+        steps = ("replace", "rename", "link", "unlink", "rmdir", "mkdir", "symlink", "fsync", "pwrite", "open")
         done = False
-        for kill_at in range(1, 200):
+        for kill_at in range(1, 400):
             shutil.rmtree(os.path.join(self.root, "trees"), ignore_errors=True)
             self.assertTrue(self.sync(first)["ok"])
             plan = self.plan(second)
