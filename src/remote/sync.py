@@ -4,9 +4,10 @@ import os
 import time
 
 from . import account as accounts, files, snapshot
+from .compare import check_way, compare
 from .failure import Failure
 from .snapshot import text
-from .tree import Tree, check_way, compare
+from .tree import Tree
 
 
 def apply(plan, root, progress=lambda: None):

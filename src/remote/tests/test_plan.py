@@ -1,5 +1,4 @@
 """Plans that heal: deltas, histories, recipes, packs; what is tampered with is refused before anything is written."""
-import hashlib
 import json
 import os
 import random
@@ -15,7 +14,7 @@ import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401  (puts the remote side on the path)
-from store import DIRECTORY, Executable, Link, Store, canonical, contents, cut, inline, pack, packed, plan, read_tree, recipe, sha256, snapshot_id  # noqa: E402
+from store import DIRECTORY, Executable, Link, Store, canonical, contents, cut, inline, pack, packed, plan, read_tree, sha256, snapshot_id  # noqa: E402
 from nx_ec2_remote import connection, lock as locks, main, stage as stages  # noqa: E402
 
 

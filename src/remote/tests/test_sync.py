@@ -1,5 +1,4 @@
 """The tree's rules, over a real archive on loopback: right after a kill anywhere, nothing escapes, nothing else is touched."""
-import base64
 import gzip
 import hashlib
 import http.server
@@ -12,7 +11,6 @@ import tarfile
 import tempfile
 import threading
 import unittest
-import zlib
 
 HOME = tempfile.mkdtemp()
 os.symlink(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.join(HOME, "nx_ec2_remote"))
