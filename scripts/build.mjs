@@ -1,6 +1,6 @@
 // Builds dist/: compiles the TypeScript and copies what tsc leaves behind (schemas, templates, the remote side).
 import { execFileSync } from 'node:child_process';
-import { cpSync, rmSync, chmodSync } from 'node:fs';
+import { chmodSync, cpSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createRequire } from 'node:module';
@@ -21,3 +21,5 @@ cpSync(join(root, 'src'), join(root, 'dist'), {
   },
 });
 chmodSync(join(root, 'dist/cli/main.js'), 0o755);
+const { packModules } = require(join(root, 'dist/command/remote-side.js'));
+writeFileSync(join(root, 'dist/remote/modules.z'), packModules());

@@ -9,6 +9,7 @@ import type { STSClient } from '@aws-sdk/client-sts';
 import { getProxyForUrl } from 'proxy-from-env';
 import { Problem } from '../report/problem';
 import { EarlyConnections } from './early-connection';
+import { sdk } from './sdk';
 
 /** Where and as whom AWS is spoken to. Absent values are the SDK's own resolution (environment, profile, SSO, roles). */
 export interface AwsSettings {
@@ -37,7 +38,7 @@ export class Aws {
 
   s3(): Promise<S3Client> {
     return this.once('s3', async () => {
-      const { S3Client } = await import('@aws-sdk/client-s3');
+      const { S3Client } = sdk.s3();
       return new S3Client({
         ...(await this.base('s3')),
         // A host that is not AWS's has no DNS name for each bucket.
@@ -48,21 +49,21 @@ export class Aws {
 
   ssm(): Promise<SSMClient> {
     return this.once('ssm', async () => {
-      const { SSMClient } = await import('@aws-sdk/client-ssm');
+      const { SSMClient } = sdk.ssm();
       return new SSMClient(await this.base('ssm'));
     });
   }
 
   ec2(): Promise<EC2Client> {
     return this.once('ec2', async () => {
-      const { EC2Client } = await import('@aws-sdk/client-ec2');
+      const { EC2Client } = sdk.ec2();
       return new EC2Client(await this.base('ec2'));
     });
   }
 
   sts(): Promise<STSClient> {
     return this.once('sts', async () => {
-      const { STSClient } = await import('@aws-sdk/client-sts');
+      const { STSClient } = sdk.sts();
       return new STSClient(await this.base('sts'));
     });
   }
@@ -138,7 +139,7 @@ export class Aws {
   }
 
   private async credentials() {
-    const { fromNodeProviderChain, fromTemporaryCredentials } = await import('@aws-sdk/credential-providers');
+    const { fromNodeProviderChain, fromTemporaryCredentials } = sdk.credentials();
     const clientConfig = { requestHandler: await this.requestHandler('sts') };
     const own = fromNodeProviderChain({ profile: this.settings.profile, clientConfig });
     if (!this.settings.roleArn) return own;
@@ -150,7 +151,7 @@ export class Aws {
   }
 
   private async requestHandler(service: ServiceName) {
-    const { NodeHttpHandler } = await import('@smithy/node-http-handler');
+    const { NodeHttpHandler } = sdk.http();
     const endpoint = customEndpoint(service);
     const target =
       endpoint ?? `https://${service}.${this.settings.region ?? process.env.AWS_REGION ?? 'us-east-1'}.amazonaws.com`;

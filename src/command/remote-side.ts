@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 
@@ -13,16 +13,23 @@ export interface RemoteSide {
 
 let packed: RemoteSide | undefined;
 
+const DIRECTORY = join(__dirname, '..', 'remote');
+/** The modules as the build has packed them: packing takes a while. */
+const PACKED = join(DIRECTORY, 'modules.z');
+
 /** The Python modules of `src/remote` (`dist/remote` in the package) as one archive. */
 export function remoteSide(): RemoteSide {
   if (packed) return packed;
-  const directory = join(__dirname, '..', 'remote');
-  const names = readdirSync(directory)
-    .filter((name) => name.endsWith('.py') && name !== 'bootstrap.py')
-    .sort();
-  const modules = Object.fromEntries(names.map((name) => [name, readFileSync(join(directory, name), 'utf8')]));
-  const bytes = deflateSync(Buffer.from(JSON.stringify({ format: 1, modules })), { level: 9 });
-  const bootstrap = readFileSync(join(directory, 'bootstrap.py'), 'utf8');
+  const bytes = existsSync(PACKED) ? readFileSync(PACKED) : packModules();
+  const bootstrap = readFileSync(join(DIRECTORY, 'bootstrap.py'), 'utf8');
   packed = { bytes, sha256: createHash('sha256').update(bytes).digest('hex'), bootstrap };
   return packed;
+}
+
+export function packModules(): Buffer {
+  const names = readdirSync(DIRECTORY)
+    .filter((name) => name.endsWith('.py') && name !== 'bootstrap.py')
+    .sort();
+  const modules = Object.fromEntries(names.map((name) => [name, readFileSync(join(DIRECTORY, name), 'utf8')]));
+  return deflateSync(Buffer.from(JSON.stringify({ format: 1, modules })), { level: 9 });
 }

@@ -2,6 +2,7 @@ import type { GetCommandInvocationCommandOutput } from '@aws-sdk/client-ssm';
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, isTransient } from '../aws/reason';
 import { Problem } from '../report/problem';
+import { sdk } from '../aws/sdk';
 
 export interface Invocation {
   commandId: string;
@@ -66,7 +67,8 @@ export async function sendCommand(
   script: string,
   options: CommandOptions,
 ): Promise<Map<string, string>> {
-  const [{ SendCommandCommand }, ssm] = await Promise.all([import('@aws-sdk/client-ssm'), aws.ssm()]);
+  const { SendCommandCommand } = sdk.ssm();
+  const ssm = await aws.ssm();
   const ids = new Map<string, string>();
   for (let from = 0; from < instances.length; from += INSTANCES) {
     const some = instances.slice(from, from + INSTANCES);
@@ -100,7 +102,8 @@ export async function followCommand(
   commandId: string,
   options: CommandOptions,
 ): Promise<Invocation> {
-  const [{ GetCommandInvocationCommand }, ssm] = await Promise.all([import('@aws-sdk/client-ssm'), aws.ssm()]);
+  const { GetCommandInvocationCommand } = sdk.ssm();
+  const ssm = await aws.ssm();
   const started = Date.now();
   let checked = started;
   let troubleSince: number | undefined;

@@ -1,6 +1,8 @@
 /** What the remote side gets on standard input: docs/FORMAT.md, "Command". */
 export type Request = { v: 1; helper: string } & ({ plan: string } | { fetch: { url: string; sha256: string } });
 
+/** What the bootstrap exits with on a Python older than 3.8; asking for the version beforehand costs a start. */
+const TOO_OLD = 88;
 const INTERPRETERS = ['python3', ...[14, 13, 12, 11, 10, 9, 8].map((minor) => `python3.${minor}`)].join(' ');
 
 /**
@@ -15,10 +17,11 @@ export function commandScript(bootstrap: string, request: Request): string {
   return `PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin"
 for python in ${INTERPRETERS}; do
   command -v "$python" >/dev/null 2>&1 || continue
-  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 || continue
-  exec "$python" -I -B -c '${bootstrap}' <<'NX_EC2_REQUEST'
+  "$python" -I -S -B -c '${bootstrap}' <<'NX_EC2_REQUEST'
 ${data}
 NX_EC2_REQUEST
+  code=$?
+  [ "$code" = ${TOO_OLD} ] || exit "$code"
 done
 echo 'NX-EC2 {"v":1,"ok":false,"error":{"code":"NO_PYTHON","message":"there is no Python 3.8 or newer on the PATH","detail":{}}}'
 exit 1

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import type { Aws } from '../aws/clients';
 import { awsProblem } from '../aws/reason';
 import { machineState } from '../workspace/state';
+import { sdk } from '../aws/sdk';
 
 const asked = new WeakMap<Aws, Promise<string>>();
 
@@ -15,7 +16,8 @@ export function callerArn(aws: Aws): Promise<string> {
 }
 
 async function ask(aws: Aws): Promise<string> {
-  const [{ GetCallerIdentityCommand }, sts] = await Promise.all([import('@aws-sdk/client-sts'), aws.sts()]);
+  const { GetCallerIdentityCommand } = sdk.sts();
+  const sts = await aws.sts();
   try {
     const answer = await sts.send(new GetCallerIdentityCommand({}));
     return answer.Arn!;

@@ -3,6 +3,7 @@ import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
 import type { InstanceName } from '../config/instance-name';
 import { Problem } from '../report/problem';
+import { sdk } from '../aws/sdk';
 
 export type { InstanceName };
 
@@ -78,7 +79,8 @@ function missing(name: InstanceName): Problem {
 }
 
 async function describe(aws: Aws, name: InstanceName): Promise<FoundInstance[]> {
-  const [{ DescribeInstancesCommand }, ec2] = await Promise.all([import('@aws-sdk/client-ec2'), aws.ec2()]);
+  const { DescribeInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
   const filters: Filter[] | undefined =
     'id' in name
       ? undefined

@@ -4,12 +4,14 @@ import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import { formatDuration } from '../report/units';
 import { findInstance, type FoundInstance } from './find';
+import { sdk } from '../aws/sdk';
 
 const POLL = 2_000;
 
 /** Whether SSM reaches the instance: PingStatus (refreshed every 5 min only) or an open channel counts. */
 export async function isOnline(aws: Aws, id: string): Promise<{ online: boolean; ping?: string; agent?: string }> {
-  const [{ DescribeInstanceInformationCommand }, ssm] = await Promise.all([import('@aws-sdk/client-ssm'), aws.ssm()]);
+  const { DescribeInstanceInformationCommand } = sdk.ssm();
+  const ssm = await aws.ssm();
   try {
     const answer = await ssm.send(
       new DescribeInstanceInformationCommand({ Filters: [{ Key: 'InstanceIds', Values: [id] }] }),

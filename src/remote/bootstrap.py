@@ -1,4 +1,7 @@
-import base64, hashlib, importlib.machinery, json, os, sys, zlib
+import sys
+if sys.version_info < (3, 8):
+    sys.exit(88)
+import base64, hashlib, importlib.machinery, json, os, zlib
 
 def reply(value):
     print("NX-EC2 " + json.dumps(value, ensure_ascii=True, separators=(",", ":")), flush=True)

@@ -2,7 +2,8 @@ import bytes from 'bytes';
 
 /** `3 files`, `1 file`. */
 export function formatCount(count: number, noun: string): string {
-  return `${count.toLocaleString('en-US')} ${noun}${count === 1 ? '' : 's'}`;
+  // Not toLocaleString: its tables take a twentieth of a second to load.
+  return `${String(count).replace(/\B(?=(\d{3})+$)/g, ',')} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /** Bytes as people read them: `12.3 MB`. Units are powers of 1,024, as `bytes` parses them. */

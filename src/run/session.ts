@@ -57,19 +57,20 @@ export async function openSession(
     const { wait } = configuration.instance;
     const named = configuration.sync.tree;
     await aws.region();
-    let instances: string[] | undefined;
+    const found: { instances?: string[] } = {};
     let checked: Promise<void> | undefined;
     const check = (signal?: AbortSignal) =>
       preflight({
         aws,
         store,
         instances:
-          instances?.map((id) => ({ id })) ?? configuration.instances.filter((name) => !('tag' in name && name.all)),
+          found.instances?.map((id) => ({ id })) ??
+          configuration.instances.filter((name) => !('tag' in name && name.all)),
         wait,
         onWait: (what) => reporter.line(what),
         signal,
       });
-    let caller = named ? '' : await rememberedCaller(aws);
+    const caller = named ? '' : await rememberedCaller(aws);
     if (caller === undefined) {
       // A machine that has never synced: what must hold is asked for while the caller is.
       aws.connect('s3', configuration.bucket);
@@ -77,7 +78,7 @@ export async function openSession(
       checked = check();
       checked.catch(() => undefined);
     }
-    [instances, caller] = await Promise.all([
+    const [instances, arn] = await Promise.all([
       findInstances(aws, configuration.instances),
       caller ?? learnCaller(aws),
     ]).catch(async (error: unknown) => {
@@ -85,9 +86,10 @@ export async function openSession(
       await checked;
       throw error;
     });
+    found.instances = instances;
     const [instance] = instances;
     const state = stateDirectory(workspaceRoot);
-    const tree = treeId({ workspace: workspaceIdentity(workspaceRoot), project, caller, tree: named });
+    const tree = treeId({ workspace: workspaceIdentity(workspaceRoot), project, caller: arn, tree: named });
     return {
       configuration,
       project,

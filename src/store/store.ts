@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 import type { PutObjectCommandInput, S3Client } from '@aws-sdk/client-s3';
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, awsStatus } from '../aws/reason';
+import { sdk } from '../aws/sdk';
 
 export interface StoreSettings {
   bucket: string;
@@ -48,7 +49,7 @@ export class Store {
     body: Buffer,
     options: { onlyIfNew?: boolean; contentType?: string; checksum?: string; signal?: AbortSignal } = {},
   ): Promise<boolean> {
-    const { PutObjectCommand } = await import('@aws-sdk/client-s3');
+    const { PutObjectCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     for (let tries = 0; ; tries++) {
       try {
@@ -97,7 +98,7 @@ export class Store {
 
   /** Whether an object is there and is, by the hash that S3 keeps of it, what its name says. */
   async isNamed(key: string, sha256: string, size: number): Promise<boolean> {
-    const { HeadObjectCommand } = await import('@aws-sdk/client-s3');
+    const { HeadObjectCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     try {
       const head = await s3.send(new HeadObjectCommand({ ...this.target(key), ChecksumMode: 'ENABLED' }));
@@ -110,7 +111,7 @@ export class Store {
 
   /** The keys that begin with a prefix, sorted, each with its size and time; only those after `after` where it is given. */
   async list(prefix: string, after?: string): Promise<StoredKey[]> {
-    const { ListObjectsV2Command } = await import('@aws-sdk/client-s3');
+    const { ListObjectsV2Command } = sdk.s3();
     const s3 = await this.aws.s3();
     const found: StoredKey[] = [];
     let token: string | undefined;
@@ -140,7 +141,8 @@ export class Store {
    * @param onProgress bytes sent so far.
    */
   async upload(key: string, body: Readable, onProgress?: (bytes: number) => void, signal?: AbortSignal): Promise<void> {
-    const [{ Upload }, s3] = await Promise.all([import('@aws-sdk/lib-storage'), this.aws.s3()]);
+    const { Upload } = sdk.upload();
+    const s3 = await this.aws.s3();
     const upload = new Upload({
       client: s3,
       params: { ...this.target(key), ...this.encryption(), Body: body, ContentType: 'application/gzip' },
@@ -162,7 +164,7 @@ export class Store {
 
   /** Removes the parts of an upload that was given up: lib-storage does not wait for that when it is aborted. */
   private async forgetUpload(key: string, uploadId: string): Promise<void> {
-    const { AbortMultipartUploadCommand } = await import('@aws-sdk/client-s3');
+    const { AbortMultipartUploadCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     // What can't be removed now is the bucket's lifecycle rule to remove; why the upload failed is what matters.
     await s3.send(new AbortMultipartUploadCommand({ ...this.target(key), UploadId: uploadId })).catch(() => undefined);
@@ -183,7 +185,7 @@ export class Store {
   }
 
   private async read(key: string, absentIsNull: boolean): Promise<Readable | null> {
-    const { GetObjectCommand } = await import('@aws-sdk/client-s3');
+    const { GetObjectCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     try {
       const answer = await s3.send(new GetObjectCommand(this.target(key)));
@@ -201,7 +203,7 @@ export class Store {
 
   async delete(keys: string[]): Promise<void> {
     if (keys.length === 0) return;
-    const { DeleteObjectCommand, DeleteObjectsCommand } = await import('@aws-sdk/client-s3');
+    const { DeleteObjectCommand, DeleteObjectsCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     try {
       if (keys.length === 1) {
@@ -231,11 +233,7 @@ export class Store {
 
   /** A URL that reads one object for an hour (or until the session's token ends, which may be sooner). */
   async presignGet(key: string): Promise<string> {
-    const [{ GetObjectCommand }, { getSignedUrl }, s3] = await Promise.all([
-      import('@aws-sdk/client-s3'),
-      import('@aws-sdk/s3-request-presigner'),
-      this.aws.s3(),
-    ]);
+    const [{ GetObjectCommand }, { getSignedUrl }, s3] = await Promise.all([sdk.s3(), sdk.presign(), this.aws.s3()]);
     try {
       return await getSignedUrl(s3, new GetObjectCommand({ Bucket: this.settings.bucket, Key: key }), {
         expiresIn: URL_LIFETIME,
@@ -248,7 +246,8 @@ export class Store {
 
   /** A form that uploads any object under a prefix, up to 5 GB each, for an hour. */
   async presignPost(prefix: string): Promise<PresignedPost> {
-    const [{ createPresignedPost }, s3] = await Promise.all([import('@aws-sdk/s3-presigned-post'), this.aws.s3()]);
+    const { createPresignedPost } = sdk.presignPost();
+    const s3 = await this.aws.s3();
     const encryption: Record<string, string> = this.settings.kmsKeyId
       ? {
           'x-amz-server-side-encryption': 'aws:kms',
@@ -269,7 +268,7 @@ export class Store {
 
   /** The bucket's region; throws a `Problem` that says what is wrong with the bucket. */
   async bucketRegion(): Promise<string | undefined> {
-    const { HeadBucketCommand } = await import('@aws-sdk/client-s3');
+    const { HeadBucketCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     const bucket = this.settings.bucket;
     try {
