@@ -20,6 +20,8 @@ export interface Acknowledged {
 
 /** Contents that are in no pack are at most so many bytes in a record. */
 const MOST_DATA = 1024 * 1024;
+/** A ref that nothing changes is written again after so long, ms: `prune` tells by its age that nobody uses the tree. */
+const RENEWED = 24 * 3_600_000;
 
 /**
  * After the command: remembers the head, here and in the store, tells others of the packs, removes what is of no more
@@ -39,7 +41,7 @@ export async function acknowledge(
     store
       .delete(of.leftovers)
       .catch((error: Error) =>
-        reporter.warn(`what was sent is still in the store; its lifecycle rule removes it: ${error.message}`),
+        reporter.warn(`what was sent is still in the store, until npx nx-ec2 prune: ${error.message}`),
       ),
   ]);
 }
@@ -49,8 +51,11 @@ async function keepHead(context: SyncContext, of: Acknowledged): Promise<void> {
   const helper = context.remote.helper;
   if (base && before?.id === snapshot.id && base.history.length) {
     // Nothing new but, perhaps, that this machine knows it.
-    rememberHead(context, { ...base, helper }, snapshot);
-    if (base.helper !== helper) await storeHead(context, { ...base, helper });
+    const head = { ...base, helper };
+    rememberHead(context, head, snapshot);
+    if (base.helper === helper && Date.now() - base.written < RENEWED) return;
+    await storeHead(context, head);
+    rememberHead(context, { ...head, written: Date.now() }, snapshot);
     return;
   }
   const change = base && before && base.history.length && base.history.length < LONGEST_HISTORY;
@@ -63,7 +68,7 @@ async function keepHead(context: SyncContext, of: Acknowledged): Promise<void> {
   const head = { snapshot: snapshot.id, history, packs, helper };
   await context.store.put(context.keys.record(snapshot.id), bytes);
   // The record first: whoever reads the head finds what it names.
-  rememberHead(context, head, snapshot);
+  rememberHead(context, { ...head, written: Date.now() }, snapshot);
   await storeHead(context, head);
 }
 

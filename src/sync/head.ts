@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { deflateSync, inflateSync } from 'node:zlib';
 import { Snapshot } from '../snapshot/snapshot';
+import { BELIEVED } from '../store/condemned';
 import { foldRecords, LONGEST_HISTORY, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
 
@@ -15,33 +16,43 @@ export interface Head {
   packs: Whereabouts['packs'];
   /** The remote side that the instance has. */
   helper: string;
+  /** When the store's ref was last written, as far as is known here, ms since the epoch. */
+  written: number;
   /** The snapshot itself, read when it is asked for. Throws an Error where it is damaged. */
   read(): Snapshot;
 }
 
-interface Ref {
+/** A tree's ref: docs/FORMAT.md, "Store". */
+export interface Ref {
   v: 2;
   snapshot: string;
   history: string[];
   helper: string;
 }
 
+/** What a head is stored and remembered by. */
+export type NewHead = Omit<Head, 'read' | 'written'>;
+
 /**
- * This machine's own memory of the head, else the store's.
+ * This machine's own memory of the head while `prune` keeps what it names, else the store's, else what is left of that
+ * memory: which snapshot it was.
  * @returns null where no sync to this instance and tree was ever acknowledged, or nothing can be made of its record.
  */
 export async function readHead(context: SyncContext): Promise<Head | null> {
-  return readLocal(context) ?? (await readStored(context));
+  const local = readLocal(context);
+  if (local && Math.abs(Date.now() - local.written) < BELIEVED) return local;
+  return (await readStored(context)) ?? (local && { ...local, history: [], packs: [] });
 }
 
 function readLocal(context: SyncContext): Head | null {
   try {
     const data = readFileSync(localFile(context)!);
     const end = data.indexOf('\n');
-    const { v, ...head } = JSON.parse(data.toString('utf8', 0, end)) as Ref & Pick<Head, 'packs'>;
+    const { v, ...head } = JSON.parse(data.toString('utf8', 0, end)) as Ref & Pick<Head, 'packs' | 'written'>;
     if (v !== 2) return null;
     return {
       ...head,
+      written: head.written ?? 0,
       read: () => {
         const snapshot = Snapshot.parse(inflateSync(data.subarray(end + 1)));
         if (snapshot.id !== head.snapshot) throw new Error('the remembered head is damaged');
@@ -54,17 +65,17 @@ function readLocal(context: SyncContext): Head | null {
 }
 
 async function readStored({ store, keys, tree, instance }: SyncContext): Promise<Head | null> {
-  const bytes = await store.get(keys.ref(tree, instance));
-  if (!bytes) return null;
+  const stored = await store.getVersion(keys.ref(tree, instance));
+  if (!stored) return null;
   try {
-    const ref = JSON.parse(bytes.toString()) as Ref;
+    const ref = JSON.parse(stored.bytes.toString()) as Ref;
     if (ref.v !== 2 || !ref.history.length || ref.history.length > LONGEST_HISTORY) return null;
     const records = await Promise.all(
       ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id)))! })),
     );
     const { snapshot, packs } = foldRecords(records);
     if (snapshot.id !== ref.snapshot) return null;
-    return { ...ref, packs, read: () => snapshot };
+    return { ...ref, packs, written: stored.modified, read: () => snapshot };
   } catch {
     return null;
   }
@@ -74,8 +85,8 @@ async function readStored({ store, keys, tree, instance }: SyncContext): Promise
 export function rememberHead(context: SyncContext, head: Omit<Head, 'read'>, snapshot: Snapshot): void {
   const file = localFile(context);
   if (!file) return;
-  const { history, packs, helper } = head;
-  const header = JSON.stringify({ v: 2, snapshot: snapshot.id, history, packs, helper });
+  const { history, packs, helper, written } = head;
+  const header = JSON.stringify({ v: 2, snapshot: snapshot.id, history, packs, helper, written });
   mkdirSync(dirname(file), { recursive: true });
   const beside = `${file}.${process.pid}`;
   writeFileSync(beside, Buffer.concat([Buffer.from(`${header}\n`), deflateSync(snapshot.canonical, { level: 1 })]));
@@ -83,7 +94,7 @@ export function rememberHead(context: SyncContext, head: Omit<Head, 'read'>, sna
 }
 
 /** Tells everyone who shares the tree. */
-export async function storeHead({ store, keys, tree, instance }: SyncContext, head: Omit<Head, 'read'>): Promise<void> {
+export async function storeHead({ store, keys, tree, instance }: SyncContext, head: NewHead): Promise<void> {
   const ref: Ref = { v: 2, snapshot: head.snapshot, history: head.history, helper: head.helper };
   await store.put(keys.ref(tree, instance), Buffer.from(JSON.stringify(ref)), { contentType: 'application/json' });
 }

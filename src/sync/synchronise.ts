@@ -39,6 +39,8 @@ const ATTEMPTS = 4;
 const LIMITS = { entries: 2_000_000, bytes: 2 ** 50 };
 /** Spare packs that a plan names for a tree that holds something else: each costs a signature. */
 const SPARES = 32;
+/** What a command fetches that was put there for it: where it lacks, naming everything is no help. */
+const SENT = new Set(['helper', 'plan', 'archive']);
 
 /**
  * Brings the instance's tree to the workspace's snapshot with one SSM command, which also starts the run where one is
@@ -120,6 +122,12 @@ export async function synchronise<R extends SyncReply = TrainReply>(
           const bad = offered.filter(({ sha256 }) => sha256 === detail.pack);
           if (!bad.length) throw error;
           forgetPacks(context, bad, `can't be used (${code})`);
+          // One that only the base's history names would be named again.
+          if (base?.packs.some(([sha256]) => sha256 === detail.pack)) base = null;
+        } else if (base !== null && isMissing(code, detail) && !SENT.has(String(detail.what))) {
+          // A record of the base is gone: it was not known that somebody needs it.
+          context.reporter.detail(`The store lacks what leads to the instance's files; naming everything.`);
+          base = null;
         } else if (error instanceof FileMoved || /^(HASH_MISMATCH|ARCHIVE_MISMATCH|NEEDS)$/.test(code)) {
           const paths = detail.paths as string[] | undefined;
           context.reporter.line(
@@ -149,8 +157,12 @@ function readBase(base: Head | null): Snapshot | null {
   }
 }
 
+function isMissing(code: string, detail: Record<string, unknown>): boolean {
+  return code === 'FETCH_FAILED' && [403, 404].includes(Number(detail.status));
+}
+
 function isMissingPack(code: string, detail: Record<string, unknown>): boolean {
-  return code === 'FETCH_FAILED' && detail.what === 'pack' && [403, 404].includes(Number(detail.status));
+  return isMissing(code, detail) && detail.what === 'pack';
 }
 
 function forgetPacks(context: SyncContext, packs: { sha256: string }[], why: string): void {
