@@ -32,23 +32,25 @@ export function policyAllows(patterns: string[], value: string): boolean {
   );
 }
 
+/** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
+type Limited = Pick<Configuration, 'bucket' | 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
+  Partial<Pick<Configuration, 'instance' | 'sync' | 'user'>>;
+
 /** @throws Problem where the configuration names what the policy does not allow. */
-export function enforcePolicy(
-  configuration: Configuration,
-  workspaceRoot: string,
-  environment: NodeJS.ProcessEnv,
-): void {
+export function enforcePolicy(configuration: Limited, workspaceRoot: string, environment: NodeJS.ProcessEnv): void {
   const path = policyPath(environment);
   const policy = path ? readPolicy(path, workspaceRoot) : {};
   const { instance } = configuration;
   const named =
-    'id' in instance
-      ? instance.id
-      : 'name' in instance
-        ? instance.name
-        : Object.entries(instance.tag)
-            .map((tag) => tag.join('='))
-            .join(',');
+    instance === undefined
+      ? undefined
+      : 'id' in instance
+        ? instance.id
+        : 'name' in instance
+          ? instance.name
+          : Object.entries(instance.tag)
+              .map((tag) => tag.join('='))
+              .join(',');
   const rules: [string, string[] | undefined, string | undefined][] = [
     ['bucket', policy.buckets, configuration.bucket],
     ['prefix', policy.prefixes, configuration.prefix],
@@ -66,7 +68,7 @@ export function enforcePolicy(
       });
     }
   }
-  const envFile = configuration.sync.include.find((pattern) => /(^|\/)\.env[^/]*$/.test(pattern));
+  const envFile = configuration.sync?.include.find((pattern) => /(^|\/)\.env[^/]*$/.test(pattern));
   if (envFile && !policy.envFiles && (path || environment.CI)) {
     throw new Problem(
       'POLICY',
