@@ -4,7 +4,7 @@ import tseslint from 'typescript-eslint';
 /** Upper floors import lower ones, never back. A floor may import itself and whatever stands after it. */
 const floors = [
   ['executors', 'generators', 'cli'],
-  ['run', 'instance'],
+  ['run', 'instance', 'prune'],
   ['sync'],
   ['command'],
   ['store'],

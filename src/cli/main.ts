@@ -25,6 +25,28 @@ program
   .argument('<projectRoot>', "the project's directory, relative to the workspace")
   .action(async (projectRoot: string) => (await import('./data-key.js')).dataKey(projectRoot));
 
+program
+  .command('prune')
+  .description('list what nothing in the store needs any more; with --apply, remove it (safe while others sync)')
+  .option('--apply', 'remove it; without this, nothing is changed')
+  .option('--older-than <duration>', 'keep everything that is younger; at least 7d', '14d')
+  .option('--refs-older-than <duration>', 'trees that were not synced for so long keep nothing', '90d')
+  .option('--keep-records <number>', 'keep the newest snapshots of each project that is in use, however old', '20')
+  .option('--bucket <name>', 'default, as for the following: the options of nx-ec2 in nx.json')
+  .option('--prefix <prefix>', 'key prefix of the store in the bucket')
+  .option('--region <region>', 'AWS region')
+  .option('--profile <profile>', 'profile of the AWS configuration files')
+  .option('--verbose', 'name what is stale or damaged, all of it')
+  .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
+  .addHelpText(
+    'after',
+    `
+Needed is what is younger than --older-than; what a tree that was synced within --refs-older-than holds, with the
+records and packs that lead to it; and the newest records of such trees' projects. Packs, records and stale refs that
+are not are condemned first, and removed by a prune at least 8 days later if they still are not: run it every week.`,
+  )
+  .action(async (options) => (await import('./prune.js')).prune(options));
+
 program.parseAsync().catch((error: Error) => {
   console.error(`error: ${error.message}`);
   process.exitCode = 1;

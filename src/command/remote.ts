@@ -149,7 +149,7 @@ export class Remote {
       );
       return new Map(results);
     } finally {
-      // A plan holds URLs and perhaps secrets: it goes at once; the bucket's lifecycle rule takes what is left behind.
+      // A plan holds URLs and perhaps secrets: it goes at once; `prune` takes what a killed process leaves behind.
       if (stored) await this.store.delete([stored]).catch(() => undefined);
     }
   }

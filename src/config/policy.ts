@@ -36,12 +36,12 @@ export function policyAllows(patterns: string[], value: string): boolean {
   );
 }
 
+/** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
+type Limited = Pick<Configuration, 'bucket' | 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
+  Partial<Pick<Configuration, 'instances' | 'sync' | 'user'>>;
+
 /** @throws Problem where the configuration names what the policy does not allow. */
-export function enforcePolicy(
-  configuration: Configuration,
-  workspaceRoot: string,
-  environment: NodeJS.ProcessEnv,
-): void {
+export function enforcePolicy(configuration: Limited, workspaceRoot: string, environment: NodeJS.ProcessEnv): void {
   const path = policyPath(environment);
   const policy = path ? readPolicy(path, workspaceRoot) : {};
   const rules: Rule[] = [
@@ -49,7 +49,7 @@ export function enforcePolicy(
     ['prefix', policy.prefixes, configuration.prefix],
     ['profile', policy.profiles, configuration.profile],
     ['roleArn', policy.roles, configuration.roleArn],
-    ...configuration.instances.map((name): Rule => ['instance', policy.instances, nameOf(name)]),
+    ...(configuration.instances ?? []).map((name): Rule => ['instance', policy.instances, nameOf(name)]),
     ['region', policy.regions, configuration.region],
     ['kmsKeyId', policy.kmsKeys, configuration.kmsKeyId],
     ['user', policy.users, configuration.user],
@@ -61,7 +61,7 @@ export function enforcePolicy(
       });
     }
   }
-  const envFile = configuration.sync.include.find((pattern) => pattern.split('/').some((part) => ENV_FILE.test(part)));
+  const envFile = configuration.sync?.include.find((pattern) => pattern.split('/').some((part) => ENV_FILE.test(part)));
   if (envFile && !policy.envFiles && (path || environment.CI)) {
     throw new Problem(
       'POLICY',

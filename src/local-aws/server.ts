@@ -69,6 +69,8 @@ export interface LocalAws {
   traffic(): Record<LinkName, LinkTraffic>;
   /** From now on it is that far away; what went over the links is counted anew. */
   useNetwork(profile: NetworkProfile): void;
+  /** Takes notice of what another hand changed in the directory of its buckets. */
+  reread(): void;
   close(): Promise<void>;
 }
 
@@ -230,6 +232,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     },
     environment: environment(LOCAL_IDENTITY),
     instanceEnvironment: environment(INSTANCE_IDENTITY),
+    reread: () => s3.buckets.reread(),
     close: async () => {
       ssm.close();
       instances.close();

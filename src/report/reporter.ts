@@ -96,8 +96,9 @@ export class Reporter {
   /**
    * Progress of `total` bytes. On a terminal one line in place with a bar, rate and time left; elsewhere, and for
    * cached targets, a plain line every few seconds. What is done within a second draws nothing.
+   * @param format how an amount is said, where it is not bytes.
    */
-  progress(label: string, total: number): Progress {
+  progress(label: string, total: number, format: (amount: number) => string = formatSize): Progress {
     const started = this.now();
     const inPlace = !this.options.plain && this.out.isTTY && !this.silenced;
     let bar: SingleBar | undefined;
@@ -124,8 +125,8 @@ export class Reporter {
             bar.start(Math.max(1, total), 0, { size: '', rate: '', left: '' });
           }
           bar.update(Math.min(done, total), {
-            size: `${formatSize(done)} of ${formatSize(total)}`,
-            rate: formatSize(perSecond),
+            size: `${format(done)} of ${format(total)}`,
+            rate: format(perSecond),
             left: formatDuration(left),
           });
           return;
@@ -135,7 +136,7 @@ export class Reporter {
         lastLine = this.now();
         lastTenth = tenth;
         this.line(
-          `${label}: ${formatSize(done)} of ${formatSize(total)} (${tenth * 10} %), ${formatSize(perSecond)}/s, ${formatDuration(left)} left`,
+          `${label}: ${format(done)} of ${format(total)} (${tenth * 10} %), ${format(perSecond)}/s, ${formatDuration(left)} left`,
         );
       },
       end: () => {

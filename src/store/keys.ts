@@ -1,3 +1,8 @@
+/** What all keys of the store begin with: the prefix, with or without a slash at its end, and the format's version. */
+export function storeBase(prefix: string): string {
+  return `${prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`}v1/`;
+}
+
 /** The keys of the store below its prefix: docs/FORMAT.md, "Store". */
 export class StoreKeys {
   private readonly base: string;
@@ -10,20 +15,25 @@ export class StoreKeys {
     prefix: string,
     private readonly project: string,
   ) {
-    this.base = `${prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`}v1`;
+    this.base = storeBase(prefix);
   }
 
   helper(sha256: string): string {
-    return `${this.base}/helper/${sha256}`;
+    return `${this.base}helper/${sha256}`;
   }
 
   pack(sha256: string): string {
-    return `${this.base}/p/${sha256}`;
+    return `${this.base}p/${sha256}`;
   }
 
   /** An index object; with '' the prefix of all of them. */
   index(name: string): string {
-    return `${this.base}/x/${name}`;
+    return `${this.base}x/${name}`;
+  }
+
+  /** What `prune` is about to remove: docs/FORMAT.md, "Garbage". */
+  get condemned(): string {
+    return this.index('condemned');
   }
 
   record(snapshot: string): string {
@@ -52,6 +62,6 @@ export class StoreKeys {
   }
 
   private own(rest: string): string {
-    return `${this.base}/${encodeURIComponent(this.project)}/${rest}`;
+    return `${this.base}${encodeURIComponent(this.project)}/${rest}`;
   }
 }

@@ -2,15 +2,21 @@ import { createHash } from 'node:crypto';
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { deflateSync, inflateSync } from 'node:zlib';
+import { BELIEVED } from './condemned';
 import type { StoreKeys } from './keys';
 import type { Store } from './store';
 
 const HEADER = Buffer.from('NX-EC2 index 1\n');
 const HASH = 32;
-/** What was read of a pack is believed so long, ms: `prune` waits longer before it removes one. */
-const BELIEVED = 7 * 24 * 3_600_000;
+const NAME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})-[0-9a-f]{16}$/;
 /** The store is asked for indexes again after so long, ms. */
 const FRESH = 60_000;
+/** An index may come to be in the store so long, ms, after others whose names are later: clocks differ. */
+const LATE = 24 * 3_600_000;
+/** A clock that was set back by more than this, ms, makes what was written before of no use. */
+const SKEW = 3_600_000;
+/** Indexes are listed so often at the most while they go between being listed and being read. */
+const TRIES = 3;
 
 export interface PackName {
   sha256: string;
@@ -30,9 +36,14 @@ interface Line {
   pack?: string;
   forget?: string[];
   published?: string[];
-  /** When the store was asked for indexes, and the last one that it named. */
+  /** When the store was asked for indexes, those that were read, and the time up to which it was asked, ms. */
   asked?: number;
-  last?: string;
+  read?: string[];
+  upTo?: number;
+}
+
+interface Known extends PackName {
+  at: number;
 }
 
 /** Packs and their chunks as an index object has them: docs/FORMAT.md, "Store". */
@@ -40,10 +51,16 @@ export function formatIndex(packs: readonly IndexedPack[]): Buffer {
   return deflateSync(Buffer.concat([HEADER, ...packs.map(packRecord)]));
 }
 
-/** Throws an Error for what is no index of this version. */
+export class NewerIndex extends Error {}
+
+/** @throws Error for what is no index, `NewerIndex` for one of another version. */
 export function parseIndex(bytes: Buffer): IndexedPack[] {
   const data = inflateSync(bytes);
-  if (!data.subarray(0, HEADER.length).equals(HEADER)) throw new Error('not an index of this version');
+  if (!data.subarray(0, HEADER.length).equals(HEADER)) {
+    const version = /^NX-EC2 index (\d{1,9})\n/.exec(data.toString('latin1', 0, 32))?.[1];
+    if (version) throw new NewerIndex(`an index of version ${version}`);
+    throw new Error('not an index');
+  }
   const packs: IndexedPack[] = [];
   for (let at = HEADER.length; at < data.length;) {
     const { pack, end } = readPack(data, at);
@@ -73,10 +90,29 @@ function readPack(data: Buffer, at: number): { pack: IndexedPack; end: number } 
   return { pack: { sha256: data.toString('hex', at, at + HASH), size: data.readUInt32BE(at + HASH), chunks }, end };
 }
 
+function isBelieved(at: number, now: number): boolean {
+  return now - at < BELIEVED && at < now + SKEW;
+}
+
+function isIndex(name: string): boolean {
+  return indexTime(name) !== undefined;
+}
+
 /** The name of an index object: sorted by the time of its making. */
 export function indexName(bytes: Buffer, now: Date): string {
-  const time = now.toISOString().replace(/[-:.Z]/g, '');
-  return `${time}-${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}`;
+  return `${timeOfName(now)}-${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}`;
+}
+
+/** The time in an index's name, ms since the epoch; undefined for what is no index's name. */
+export function indexTime(name: string): number | undefined {
+  const parts = NAME.exec(name)?.slice(1).map(Number);
+  if (!parts) return undefined;
+  const [year, month, ...rest] = parts;
+  return Date.UTC(year, month - 1, ...rest);
+}
+
+function timeOfName(time: Date): string {
+  return time.toISOString().replace(/[-:.Z]/g, '');
 }
 
 /**
@@ -84,10 +120,12 @@ export function indexName(bytes: Buffer, now: Date): string {
  * that an upload that was killed goes on where it stopped; and from the store's index objects, which everyone writes.
  */
 export class PackIndex {
-  private readonly byChunk = new Map<string, PackName>();
+  private readonly byChunk = new Map<string, Known>();
   /** Packs that were uploaded from here and are in no index object yet. */
   private unwritten = new Map<string, IndexedPack>();
-  private lastIndex = '';
+  /** Index objects that were read, and the time in their names up to which all were, ms. */
+  private readonly read = new Set<string>();
+  private upTo = 0;
   private asked = 0;
   private loaded = false;
   private refreshing?: Promise<void>;
@@ -102,10 +140,14 @@ export class PackIndex {
   /** The pack that holds a chunk, as far as is known. */
   find(chunk: string): PackName | undefined {
     this.load();
-    return this.byChunk.get(chunk);
+    const pack = this.byChunk.get(chunk);
+    return pack && isBelieved(pack.at, Date.now()) ? pack : undefined;
   }
 
-  /** Learns what others have uploaded since it was asked last. What can't be read is as if it were not there. */
+  /**
+   * Learns what others have uploaded since it was asked last. What can't be read is as if it were not there, until it
+   * is asked again; what is gone was put into another index, which is there: `prune` writes it first.
+   */
   refresh(): Promise<void> {
     this.refreshing ??= this.ask().finally(() => (this.refreshing = undefined));
     return this.refreshing;
@@ -116,15 +158,29 @@ export class PackIndex {
     if (Date.now() - this.asked < FRESH) return;
     const now = Date.now();
     const prefix = this.keys.index('');
-    const names = await this.store.list(prefix, this.lastIndex ? this.keys.index(this.lastIndex) : undefined);
-    const objects = await Promise.all(
-      names.filter(({ key }) => /\/\d{8}T\d{9}-[0-9a-f]{16}$/.test(key)).map(({ key }) => this.read(key)),
-    );
-    const lines = objects.flatMap((packs) => packs).map((pack) => this.line(pack, now, false));
-    this.asked = now;
-    const last = names.at(-1)?.key.slice(prefix.length);
-    if (last && /^\d/.test(last)) this.lastIndex = last;
-    this.append([...lines, JSON.stringify({ asked: now, last: this.lastIndex })]);
+    for (let tries = 0; tries < TRIES; tries++) {
+      const after = this.upTo > LATE ? prefix + timeOfName(new Date(this.upTo - LATE)) : undefined;
+      const listed = (await this.store.list(prefix, after)).map(({ key }) => key.slice(prefix.length));
+      const names = listed.filter((name) => isIndex(name) && !this.read.has(name));
+      const found = await Promise.all(
+        names.map(async (name) => ({ name, packs: await this.readIndex(prefix + name) })),
+      );
+      const done = found.filter(({ packs }) => packs !== 'failed').map(({ name }) => name);
+      const failed = found.find(({ packs }) => packs === 'failed');
+      // A name from a clock that is ahead must not hide those that come after it.
+      const latest = Math.min(
+        (await this.store.now()).getTime(),
+        indexTime(failed?.name ?? listed.findLast(isIndex) ?? '') ?? 0,
+      );
+      this.upTo = Math.max(this.upTo, latest);
+      this.asked = now;
+      for (const name of done) this.read.add(name);
+      const lines = found
+        .flatMap(({ packs }) => (Array.isArray(packs) ? packs : []))
+        .map((pack) => this.line(pack, now, false));
+      this.append([...lines, JSON.stringify({ asked: now, read: done, upTo: this.upTo })]);
+      if (!found.some(({ packs }) => packs === 'gone')) return;
+    }
   }
 
   /** Writes down that a pack is in the store. */
@@ -145,28 +201,34 @@ export class PackIndex {
     if (!this.unwritten.size) return;
     const packs = [...this.unwritten.values()];
     const bytes = formatIndex(packs);
-    const name = indexName(bytes, new Date());
+    const name = indexName(bytes, await this.store.now());
     await this.store.put(this.keys.index(name), bytes);
     this.unwritten = new Map();
     this.append([JSON.stringify({ published: packs.map(({ sha256 }) => sha256) })]);
   }
 
-  private async read(key: string): Promise<IndexedPack[]> {
+  private async readIndex(key: string): Promise<IndexedPack[] | 'gone' | 'failed'> {
+    let bytes: Buffer | null;
     try {
-      const bytes = await this.store.get(key);
-      return bytes ? parseIndex(bytes) : [];
+      bytes = await this.store.get(key);
+    } catch {
+      return 'failed';
+    }
+    if (!bytes) return 'gone';
+    try {
+      return parseIndex(bytes);
     } catch {
       return [];
     }
   }
 
   private line(pack: IndexedPack, at: number, own: boolean): string {
-    this.learn(pack, own);
+    this.learn(pack, at, own);
     return JSON.stringify({ at, own, pack: packRecord(pack).toString('base64') });
   }
 
-  private learn(pack: IndexedPack, own: boolean): void {
-    const name = { sha256: pack.sha256, size: pack.size };
+  private learn(pack: IndexedPack, at: number, own: boolean): void {
+    const name = { sha256: pack.sha256, size: pack.size, at };
     for (const chunk of pack.chunks) this.byChunk.set(chunk, name);
     if (own) this.unwritten.set(pack.sha256, pack);
   }
@@ -186,23 +248,26 @@ export class PackIndex {
     for (const line of text.split('\n')) {
       try {
         const record = JSON.parse(line) as Line;
-        if (record.pack && now - record.at! >= BELIEVED) {
+        if (record.pack && !isBelieved(record.at!, now)) {
           expired = true;
           continue;
         }
-        kept.push(line);
-        if (record.pack) this.learn(readPack(Buffer.from(record.pack, 'base64'), 0).pack, record.own ?? false);
+        if (record.asked === undefined) kept.push(line);
+        if (record.pack)
+          this.learn(readPack(Buffer.from(record.pack, 'base64'), 0).pack, record.at!, record.own ?? false);
         if (record.forget) this.drop(new Set(record.forget));
         for (const each of record.published ?? []) this.unwritten.delete(each);
-        if (record.last !== undefined) [this.lastIndex, this.asked] = [record.last, record.asked ?? 0];
+        for (const each of record.read ?? []) this.read.add(each);
+        if (record.upTo !== undefined) [this.upTo, this.asked] = [record.upTo, record.asked ?? 0];
       } catch {
         // The last line of a process that was killed.
       }
     }
     if (!expired) return;
     // What is no longer believed is asked for from the beginning.
-    [this.lastIndex, this.asked] = ['', 0];
-    writeFileSync(this.file!, [...kept, JSON.stringify({ asked: 0, last: '' }), ''].join('\n'));
+    [this.upTo, this.asked] = [0, 0];
+    this.read.clear();
+    writeFileSync(this.file!, [...kept, ''].join('\n'));
   }
 
   private drop(packs: ReadonlySet<string>): void {

@@ -60,16 +60,11 @@ export class PackWriter {
       offset += stored.length;
       return [offset - stored.length, stored.length, form, chunks];
     });
-    const packed = deflateSync(JSON.stringify({ v: 1, segments: directory }));
-    const tail = Buffer.alloc(8);
-    tail.writeUInt32BE(packed.length);
-    tail.write(MAGIC, 4, 'latin1');
-    const bytes = Buffer.concat([...segments.map(({ stored }) => stored), packed, tail]);
-    return {
-      sha256: createHash('sha256').update(bytes).digest('hex'),
-      bytes,
-      chunks: segments.flatMap(({ chunks }) => chunks),
-    };
+    return assemble(
+      segments.map(({ stored }) => stored),
+      JSON.stringify({ v: 1, segments: directory }),
+      segments.flatMap(({ chunks }) => chunks),
+    );
   }
 
   private closeSegment(): void {
@@ -98,12 +93,40 @@ function isWorthIt(raw: Buffer): boolean {
   return deflateSync(sample, { level: constants.Z_BEST_SPEED }).length < sample.length * WORTH;
 }
 
-/** The directory of a pack. Throws an Error for what is no pack of this version. */
-export function readDirectory(pack: Buffer): Segment[] {
-  const length = pack.length >= 8 ? pack.readUInt32BE(pack.length - 8) : 0;
-  if (pack.toString('latin1', pack.length - 4) !== MAGIC || length > pack.length - 8) throw new Error('not a pack');
-  const text = inflateSync(pack.subarray(pack.length - 8 - length, pack.length - 8)).toString();
-  const { v, segments } = JSON.parse(text) as { v: number; segments: Segment[] };
+function assemble(segments: Buffer[], directory: string, chunks: Chunk[]): Pack {
+  const packed = deflateSync(directory);
+  const tail = Buffer.alloc(8);
+  tail.writeUInt32BE(packed.length);
+  tail.write(MAGIC, 4, 'latin1');
+  const bytes = Buffer.concat([...segments, packed, tail]);
+  return { sha256: createHash('sha256').update(bytes).digest('hex'), bytes, chunks };
+}
+
+/** A pack of the same chunks under another name: its directory has one more space at its end. */
+export function renamed({ bytes, chunks }: Pack): Pack {
+  const directory = directoryText(bytes);
+  return assemble([bytes.subarray(0, bytes.length - directoryLength(bytes))], `${directory} `, chunks);
+}
+
+/** How many bytes at a pack's end are its directory, with what says so. Throws an Error for what is no pack. */
+export function directoryLength(end: Buffer): number {
+  if (end.length < 8 || end.toString('latin1', end.length - 4) !== MAGIC) throw new Error('not a pack');
+  return end.readUInt32BE(end.length - 8) + 8;
+}
+
+/**
+ * The directory of a pack.
+ * @param end the pack, or as much of its end as `directoryLength` says.
+ * @throws Error for what is no pack of this version.
+ */
+export function readDirectory(end: Buffer): Segment[] {
+  const { v, segments } = JSON.parse(directoryText(end)) as { v: number; segments: Segment[] };
   if (v !== 1) throw new Error(`a pack of version ${v}`);
   return segments;
+}
+
+function directoryText(end: Buffer): string {
+  const length = directoryLength(end);
+  if (length > end.length) throw new Error('not a pack');
+  return inflateSync(end.subarray(end.length - length, end.length - 8)).toString();
 }

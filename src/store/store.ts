@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
-import type { PutObjectCommandInput, S3Client } from '@aws-sdk/client-s3';
+import { buffer } from 'node:stream/consumers';
+import type { GetObjectCommandOutput, PutObjectCommandInput, S3Client } from '@aws-sdk/client-s3';
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
@@ -22,7 +23,15 @@ export interface StoredKey {
   key: string;
   /** bytes */
   size: number;
-  /** ms since the epoch. */
+  /** ms since the epoch, by S3's clock. */
+  modified: number;
+}
+
+/** An object as it was at one moment. */
+export interface StoredVersion {
+  bytes: Buffer;
+  etag: string;
+  /** ms since the epoch, by S3's clock. */
   modified: number;
 }
 
@@ -80,60 +89,106 @@ export class Store {
   }
 
   /**
+   * Writes an object if it is still what it was: compare and swap.
+   * @param etag of what it is to replace; null: there is to be none.
+   * @returns its new ETag, or null where somebody else has written meanwhile.
+   */
+  async swap(key: string, body: Buffer, etag: string | null): Promise<string | null> {
+    const { PutObjectCommand } = sdk.s3();
+    const s3 = await this.aws.s3();
+    try {
+      const answer = await s3.send(
+        new PutObjectCommand({
+          ...this.target(key),
+          ...this.encryption(),
+          Body: body,
+          ContentType: 'application/json',
+          ...(etag === null ? { IfNoneMatch: '*' } : { IfMatch: etag }),
+        }),
+      );
+      return answer.ETag!;
+    } catch (error) {
+      if (![404, 409, 412].includes(awsStatus(error)!) || awsCode(error) === 'NoSuchBucket')
+        throw this.problem('STORE_PUT', `Could not write ${this.name(key)}.`, error);
+      // The answer to the first try may have been lost, and this be the one to its repetition.
+      const there = await this.getVersion(key);
+      return there?.bytes.equals(body) ? there.etag : null;
+    }
+  }
+
+  /**
    * Writes an object that is named by the hash of its bytes, unless it is there. S3 checks the hash on the way in.
-   * @returns `new`, `there`, or `replaced`: something else stood under its name.
+   * @returns `new`, `there` (since so long, ms), or `replaced`: something else stood under its name.
    */
   async putNamed(
     key: string,
     sha256: string,
     body: Buffer,
     signal?: AbortSignal,
-  ): Promise<'new' | 'there' | 'replaced'> {
+  ): Promise<{ how: 'new' | 'there' | 'replaced'; age: number }> {
     const checksum = Buffer.from(sha256, 'hex').toString('base64');
-    if (await this.put(key, body, { onlyIfNew: true, checksum, signal })) return 'new';
-    if (await this.isNamed(key, sha256, body.length)) return 'there';
+    if (await this.put(key, body, { onlyIfNew: true, checksum, signal })) return { how: 'new', age: 0 };
+    const there = await this.headNamed(key, sha256, body.length);
+    if (there) return { how: 'there', age: (await this.now()).getTime() - there.modified };
     await this.put(key, body, { checksum, signal });
-    return 'replaced';
+    return { how: 'replaced', age: 0 };
   }
 
   /** Whether an object is there and is, by the hash that S3 keeps of it, what its name says. */
   async isNamed(key: string, sha256: string, size: number): Promise<boolean> {
+    return (await this.headNamed(key, sha256, size)) !== null;
+  }
+
+  /** When it was written, ms since the epoch; null where it is not what its name says. */
+  private async headNamed(key: string, sha256: string, size: number): Promise<{ modified: number } | null> {
     const { HeadObjectCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     try {
       const head = await s3.send(new HeadObjectCommand({ ...this.target(key), ChecksumMode: 'ENABLED' }));
-      return head.ChecksumSHA256 === Buffer.from(sha256, 'hex').toString('base64') && head.ContentLength === size;
+      const named = head.ChecksumSHA256 === Buffer.from(sha256, 'hex').toString('base64');
+      return named && head.ContentLength === size ? { modified: head.LastModified?.getTime() ?? 0 } : null;
     } catch (error) {
-      if (awsStatus(error) === 404 || awsStatus(error) === 403) return false;
+      // Removed meanwhile, or not to be asked.
+      if (awsStatus(error) === 404 || awsStatus(error) === 403) return null;
       throw this.problem('STORE_GET', `Could not look at ${this.name(key)}.`, error);
     }
   }
 
   /** The keys that begin with a prefix, sorted, each with its size and time; only those after `after` where it is given. */
   async list(prefix: string, after?: string): Promise<StoredKey[]> {
+    const found: StoredKey[] = [];
+    for await (const page of this.pages(prefix, after)) found.push(...page);
+    return found;
+  }
+
+  /** The same, up to 1,000 at a time, as S3 has them at that moment. */
+  async *pages(prefix: string, after?: string): AsyncGenerator<StoredKey[]> {
     const { ListObjectsV2Command } = sdk.s3();
     const s3 = await this.aws.s3();
-    const found: StoredKey[] = [];
     let token: string | undefined;
-    try {
-      do {
-        const answer = await s3.send(
-          new ListObjectsV2Command({
-            Bucket: this.settings.bucket,
-            ExpectedBucketOwner: this.settings.bucketOwner,
-            Prefix: prefix,
-            StartAfter: after,
-            ContinuationToken: token,
-          }),
-        );
-        for (const { Key, Size, LastModified } of answer.Contents ?? [])
-          found.push({ key: Key!, size: Size ?? 0, modified: LastModified?.getTime() ?? 0 });
-        token = answer.NextContinuationToken;
-      } while (token);
-    } catch (error) {
-      throw this.problem('STORE_LIST', `Could not list ${this.name(prefix)}.`, error);
-    }
-    return found;
+    do {
+      const request = new ListObjectsV2Command({
+        Bucket: this.settings.bucket,
+        ExpectedBucketOwner: this.settings.bucketOwner,
+        Prefix: prefix,
+        StartAfter: after,
+        ContinuationToken: token,
+      });
+      const answer = await s3.send(request).catch((error: unknown) => {
+        throw this.problem('STORE_LIST', `Could not list ${this.name(prefix)}.`, error);
+      });
+      token = answer.NextContinuationToken;
+      yield (answer.Contents ?? []).map(({ Key, Size, LastModified }) => ({
+        key: Key!,
+        size: Size ?? 0,
+        modified: LastModified?.getTime() ?? 0,
+      }));
+    } while (token);
+  }
+
+  /** Now, by S3's clock as far as its answers so far have told, to some minutes. */
+  async now(): Promise<Date> {
+    return serverDate(await this.aws.s3());
   }
 
   /**
@@ -172,31 +227,62 @@ export class Store {
 
   /** @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that). */
   async get(key: string): Promise<Buffer | null> {
-    const stream = await this.read(key, true);
-    if (!stream) return null;
-    const parts: Buffer[] = [];
-    for await (const part of stream) parts.push(part as Buffer);
-    return Buffer.concat(parts);
+    return (await this.getVersion(key))?.bytes ?? null;
+  }
+
+  /**
+   * The same, with what tells it from what stood or will stand under its key.
+   * @param strict a 403 is an error: for whoever may list, it does not mean that there is none.
+   */
+  async getVersion(key: string, strict = false): Promise<StoredVersion | null> {
+    const answer = await this.read(key, strict ? [404] : [404, 403]);
+    if (!answer) return null;
+    const bytes = await this.bytes(key, answer);
+    return { bytes, etag: answer.ETag!, modified: answer.LastModified?.getTime() ?? 0 };
+  }
+
+  /** What tells this version of an object from others; null where there is none. */
+  async etag(key: string): Promise<string | null> {
+    const { HeadObjectCommand } = sdk.s3();
+    const s3 = await this.aws.s3();
+    try {
+      return (await s3.send(new HeadObjectCommand(this.target(key)))).ETag ?? null;
+    } catch (error) {
+      if (awsStatus(error) === 404) return null;
+      throw this.problem('STORE_GET', `Could not look at ${this.name(key)}.`, error);
+    }
+  }
+
+  /** The last bytes of an object, all of it where it is smaller; null where there is none. */
+  async getEnd(key: string, bytes: number): Promise<Buffer | null> {
+    const answer = await this.read(key, [404, 403], `bytes=-${bytes}`);
+    return answer && this.bytes(key, answer);
+  }
+
+  /** All that an answer brings: it may be cut off on the way, or not be what S3 keeps the checksum of. */
+  private async bytes(key: string, answer: GetObjectCommandOutput): Promise<Buffer> {
+    try {
+      return await buffer(answer.Body as Readable);
+    } catch (error) {
+      throw this.problem('STORE_GET', `Could not read ${this.name(key)}.`, error);
+    }
   }
 
   /** The object as a stream; throws a `Problem` where there is none. */
   async getStream(key: string): Promise<Readable> {
-    return (await this.read(key, false))!;
+    return (await this.read(key, []))!.Body as Readable;
   }
 
-  private async read(key: string, absentIsNull: boolean): Promise<Readable | null> {
+  /** @param absent the answers that mean that there is none: null is returned for them. */
+  private async read(key: string, absent: (404 | 403)[], range?: string): Promise<GetObjectCommandOutput | null> {
     const { GetObjectCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     try {
-      const answer = await s3.send(new GetObjectCommand(this.target(key)));
-      return answer.Body as Readable;
+      return await s3.send(new GetObjectCommand({ ...this.target(key), Range: range }));
     } catch (error) {
-      if (
-        absentIsNull &&
-        (awsStatus(error) === 404 || awsCode(error) === 'AccessDenied') &&
-        awsCode(error) !== 'NoSuchBucket'
-      )
-        return null;
+      const code = awsCode(error);
+      const is = awsStatus(error) === 404 ? 404 : code === 'AccessDenied' ? 403 : undefined;
+      if (is && absent.includes(is) && code !== 'NoSuchBucket') return null;
       throw this.problem('STORE_GET', `Could not read ${this.name(key)}.`, error);
     }
   }

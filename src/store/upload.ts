@@ -1,7 +1,8 @@
 import { isTransient } from '../aws/reason';
 import { Problem } from '../report/problem';
+import { NewerCondemned, readCondemned, YOUNG, type Condemned } from './condemned';
 import type { StoreKeys } from './keys';
-import type { Pack } from './pack';
+import { renamed, type Pack } from './pack';
 import type { PackIndex } from './pack-index';
 import type { Store } from './store';
 
@@ -16,6 +17,8 @@ const WINDOW = LARGEST_PACK;
 const CONNECTIONS = 8;
 /** Trouble on the way to S3 is waited out so long, ms, beyond the SDK's own retries. */
 const PATIENCE = 120_000;
+/** A pack that is there since less, ms, can't be condemned before it is named. */
+const SAFE = YOUNG - 24 * 3_600_000;
 
 /**
  * Sends packs side by side: as many bytes as the link carries in about two seconds, one pack's worth while that is
@@ -27,6 +30,7 @@ export class PackUploads {
   private failed: unknown;
   private started = 0;
   private concurrency = CONNECTIONS;
+  private condemned?: Condemned;
   /** Bytes that S3 has taken, and packs that stood in the place of others. */
   sent = 0;
   replaced: string[] = [];
@@ -80,8 +84,7 @@ export class PackUploads {
     const since = Date.now();
     for (let wait = 1_000; ; wait = Math.min(15_000, wait * 2)) {
       try {
-        const how = await this.store.putNamed(this.keys.pack(pack.sha256), pack.sha256, pack.bytes, signal);
-        if (how === 'replaced') this.replaced.push(pack.sha256);
+        pack = await this.put(pack);
         this.sent += pack.bytes.length;
         this.index.add({
           sha256: pack.sha256,
@@ -98,6 +101,33 @@ export class PackUploads {
         onWait((error as Error).message.split('\n')[0]);
         await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random() / 2)));
       }
+    }
+  }
+
+  /**
+   * Stores a pack, under another name where that of its bytes is condemned: `prune` may remove what it has condemned at
+   * any moment, and does not look whether somebody has found it there.
+   * @returns the pack as it was stored.
+   */
+  private async put(pack: Pack): Promise<Pack> {
+    for (;;) {
+      const key = this.keys.pack(pack.sha256);
+      const { how, age } = await this.store.putNamed(key, pack.sha256, pack.bytes, this.options.signal);
+      if (how === 'replaced') this.replaced.push(pack.sha256);
+      if (how !== 'there' || age < SAFE) return pack;
+      if (!(await this.isCondemned(`p/${pack.sha256}`))) return pack;
+      pack = renamed(pack);
+    }
+  }
+
+  /** What is not condemned now will not be removed until long after this sync: asked once. */
+  private async isCondemned(name: string): Promise<boolean> {
+    try {
+      this.condemned ??= await readCondemned(this.store, this.keys.condemned);
+      return this.condemned.damaged || this.condemned.since.has(name);
+    } catch (error) {
+      if (error instanceof NewerCondemned) return true;
+      throw error;
     }
   }
 }

@@ -12,6 +12,9 @@ export interface Acknowledged {
   record: PreparedRecord | null;
 }
 
+/** A ref that nothing changes is written again after so long, ms: `prune` tells by its age that nobody uses the tree. */
+const RENEWED = 24 * 3_600_000;
+
 /**
  * After the command: remembers the head, here and in the store, tells others of the packs, removes what is of no more
  * use. Nothing of it can fail the sync. Never rejects.
@@ -30,7 +33,7 @@ export async function acknowledge(
     store
       .delete(of.leftovers)
       .catch((error: Error) =>
-        reporter.warn(`what was sent is still in the store; its lifecycle rule removes it: ${error.message}`),
+        reporter.warn(`what was sent is still in the store, until npx nx-ec2 prune: ${error.message}`),
       ),
   ]);
 }
@@ -39,9 +42,15 @@ async function keepHead(context: SyncContext, { instances, snapshot, base, recor
   const helper = context.remote.helper;
   const { history, packs } = record ?? base!;
   const head = { snapshot: snapshot.id, history, packs, helper };
-  for (const instance of instances) rememberHead(context, instance, head, snapshot);
+  const current = !record && base!.helper === helper && Date.now() - base!.written < RENEWED;
+  const remember = (written: number) => {
+    for (const instance of instances) rememberHead(context, instance, { ...head, written }, snapshot);
+  };
+  // Remembered here before anyone else is told: a kill in between costs others a repair, and this machine nothing.
+  remember(current ? base!.written : record ? Date.now() : base!.written);
+  if (current) return;
   // The record first: whoever reads the head finds what it names.
   await record?.stored();
-  if (record || base!.helper !== helper)
-    await Promise.all(instances.map((instance) => storeHead(context, instance, head)));
+  await Promise.all(instances.map((instance) => storeHead(context, instance, head)));
+  if (!record) remember(Date.now());
 }

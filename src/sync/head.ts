@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { deflateSync, inflateSync } from 'node:zlib';
 import { Snapshot } from '../snapshot/snapshot';
+import { BELIEVED } from '../store/condemned';
 import { foldRecords, LONGEST_HISTORY, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
 
@@ -15,26 +16,33 @@ export interface Head {
   packs: Whereabouts['packs'];
   /** The remote side that the instance has. */
   helper: string;
+  /** When the store's ref was last written, as far as is known here, ms since the epoch. */
+  written: number;
   /** The snapshot itself, read when it is asked for. Throws an Error where it is damaged. */
   read(): Snapshot;
 }
 
-interface Ref {
+/** A tree's ref: docs/FORMAT.md, "Store". */
+export interface Ref {
   v: 2;
   snapshot: string;
   history: string[];
   helper: string;
 }
 
+/** What a head is stored and remembered by. */
+export type NewHead = Omit<Head, 'read' | 'written'>;
+
 /** This machine's own memory of a head; null where it has none. */
 export function recallHead(context: SyncContext, instance: string): Head | null {
   try {
     const data = readFileSync(localFile(context, instance)!);
     const end = data.indexOf('\n');
-    const { v, ...head } = JSON.parse(data.toString('utf8', 0, end)) as Ref & Pick<Head, 'packs'>;
+    const { v, ...head } = JSON.parse(data.toString('utf8', 0, end)) as Ref & Pick<Head, 'packs' | 'written'>;
     if (v !== 2) return null;
     return {
       ...head,
+      written: head.written ?? 0,
       read: () => {
         const snapshot = Snapshot.parse(inflateSync(data.subarray(end + 1)));
         if (snapshot.id !== head.snapshot) throw new Error('the remembered head is damaged');
@@ -46,22 +54,34 @@ export function recallHead(context: SyncContext, instance: string): Head | null 
   }
 }
 
+/** Whether what a head names is still kept by `prune`, as far as this machine's memory goes. */
+export function isFresh({ written }: Head): boolean {
+  return Math.abs(Date.now() - written) < BELIEVED;
+}
+
 /**
- * The store's.
+ * The store's, else what is left of this machine's memory when that is too old: which snapshot it was.
  * @returns null where no sync to this instance and tree was ever acknowledged, or nothing can be made of its record.
  */
-export async function readHead({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
-  const bytes = await store.get(keys.ref(tree, instance));
-  if (!bytes) return null;
+export async function readHead(context: SyncContext, instance: string): Promise<Head | null> {
+  const stored = await readStored(context, instance);
+  if (stored) return stored;
+  const local = recallHead(context, instance);
+  return local && { ...local, history: [], packs: [] };
+}
+
+async function readStored({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
+  const stored = await store.getVersion(keys.ref(tree, instance));
+  if (!stored) return null;
   try {
-    const ref = JSON.parse(bytes.toString()) as Ref;
+    const ref = JSON.parse(stored.bytes.toString()) as Ref;
     if (ref.v !== 2 || !ref.history.length || ref.history.length > LONGEST_HISTORY) return null;
     const records = await Promise.all(
       ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id)))! })),
     );
     const { snapshot, packs } = foldRecords(records);
     if (snapshot.id !== ref.snapshot) return null;
-    return { ...ref, packs, read: () => snapshot };
+    return { ...ref, packs, written: stored.modified, read: () => snapshot };
   } catch {
     return null;
   }
@@ -76,8 +96,8 @@ export function rememberHead(
 ): void {
   const file = localFile(context, instance);
   if (!file) return;
-  const { history, packs, helper } = head;
-  const header = JSON.stringify({ v: 2, snapshot: snapshot.id, history, packs, helper });
+  const { history, packs, helper, written } = head;
+  const header = JSON.stringify({ v: 2, snapshot: snapshot.id, history, packs, helper, written });
   mkdirSync(dirname(file), { recursive: true });
   const beside = `${file}.${process.pid}`;
   writeFileSync(beside, Buffer.concat([Buffer.from(`${header}\n`), deflateSync(snapshot.canonical, { level: 1 })]));
@@ -85,11 +105,7 @@ export function rememberHead(
 }
 
 /** Tells everyone who shares the tree. */
-export async function storeHead(
-  { store, keys, tree }: SyncContext,
-  instance: string,
-  head: Omit<Head, 'read'>,
-): Promise<void> {
+export async function storeHead({ store, keys, tree }: SyncContext, instance: string, head: NewHead): Promise<void> {
   const ref: Ref = { v: 2, snapshot: head.snapshot, history: head.history, helper: head.helper };
   await store.put(keys.ref(tree, instance), Buffer.from(JSON.stringify(ref)), { contentType: 'application/json' });
 }

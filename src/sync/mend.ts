@@ -7,6 +7,9 @@ import { FileMoved, type SyncContext } from './strategy';
 /** What an attempt that failed asks for before the next one. */
 export type Remedy = 'everything' | 'packs' | 'scan';
 
+/** What a command fetches that was put there for it: where it lacks, naming everything is no help. */
+const SENT = new Set(['helper', 'plan', 'archive']);
+
 interface PackName {
   sha256: string;
   size: number;
@@ -23,8 +26,11 @@ export function remedyOf(error: unknown, based: boolean, offered: readonly PackN
   const { remoteCode: code, detail } = error;
   // Another caller synced, the disk was replaced, or files were changed there, and its history did not help.
   if (code === 'NEEDS' && based) return 'everything';
-  const missing = code === 'FETCH_FAILED' && detail.what === 'pack' && [403, 404].includes(Number(detail.status));
-  if (offered.length && (missing || /^(NEEDS|PACK_MISMATCH|CHUNK_MISMATCH)$/.test(code))) return 'packs';
+  const missing = code === 'FETCH_FAILED' && [403, 404].includes(Number(detail.status));
+  // A record of the base is gone: it was not known that somebody needs it.
+  if (based && missing && !SENT.has(String(detail.what))) return 'everything';
+  if (offered.length && ((missing && detail.what === 'pack') || /^(NEEDS|PACK_MISMATCH|CHUNK_MISMATCH)$/.test(code)))
+    return 'packs';
   return /^(NEEDS|HASH_MISMATCH|ARCHIVE_MISMATCH)$/.test(code) ? 'scan' : null;
 }
 

@@ -32,6 +32,18 @@ function format(record: SnapshotRecord): Buffer {
 }
 
 /**
+ * What a record needs besides itself: the record that it changes, and packs.
+ * @throws Error for what is no record, `NewerRecord` for one of a later version.
+ */
+export function recordNeeds(bytes: Buffer): { base: string | null; packs: string[] } {
+  const record = JSON.parse(inflateSync(bytes).toString()) as SnapshotRecord;
+  if ((record.v as number) > 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
+  return { base: record.base, packs: record.packs.map(([sha256]) => sha256) };
+}
+
+export class NewerRecord extends Error {}
+
+/**
  * The snapshot that a history of records leads to, and the packs that they name.
  * @throws Error where they are not what their ids say.
  */

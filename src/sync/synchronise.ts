@@ -6,7 +6,7 @@ import { lackingContents } from '../snapshot/diff';
 import type { Recipes } from '../snapshot/recipes';
 import { EMPTY_SNAPSHOT, type Snapshot } from '../snapshot/snapshot';
 import { acknowledge } from './acknowledge';
-import { readHead, recallHead, type Head } from './head';
+import { isFresh, readHead, recallHead, type Head } from './head';
 import { leaveOut, mend, remedyOf } from './mend';
 import { planSync } from './plan-sync';
 import { prepareRecord } from './prepare-record';
@@ -163,7 +163,7 @@ export async function synchronise<R extends SyncReply = TrainReply>(
  */
 async function begin(context: SyncContext, wishes: SyncWishes): Promise<Head | null> {
   let heads = context.instances.map((instance) => recallHead(context, instance));
-  if (heads.includes(null)) {
+  if (!heads.every((head) => head && isFresh(head))) {
     const reading = Promise.all(context.instances.map((instance) => readHead(context, instance)));
     reading.catch(() => undefined);
     // Not being able to list costs an upload, not the sync.

@@ -76,4 +76,21 @@ describe('aws-setup', () => {
     expect(JSON.stringify(sends[0].Resource)).toContain('document/AWS-RunShellScript');
     expect(sends[1].Condition).toEqual({ Null: { 'ssm:resourceTag/nx-ec2': 'false' } });
   });
+
+  it('lets a job that only prunes read what says what is needed, write indexes, and remove', () => {
+    const { Resources } = setupTemplate('acme-training') as { Resources: Record<string, object> };
+    const granted = statements(Resources.PrunePolicy).map(({ Action, Resource }) => [
+      Action,
+      [Resource].flat().map((each) => (each as { 'Fn::Sub'?: string })['Fn::Sub']?.replace('${Bucket.Arn}/', '')),
+    ]);
+    expect(granted).toEqual([
+      ['s3:ListBucket', [undefined]],
+      [
+        's3:GetObject',
+        ['v1/p/*', '*/v1/p/*', 'v1/x/*', '*/v1/x/*', 'v1/*/m/*', '*/v1/*/m/*', 'v1/*/ref/*', '*/v1/*/ref/*'],
+      ],
+      ['s3:PutObject', ['v1/x/*', '*/v1/x/*']],
+      ['s3:DeleteObject', ['v1/*', '*/v1/*']],
+    ]);
+  });
 });

@@ -41,7 +41,7 @@ export function setupTemplate(bucket: string): Json {
               {
                 Id: 'unfinished-uploads',
                 Status: 'Enabled',
-                AbortIncompleteMultipartUpload: { DaysAfterInitiation: 2 },
+                AbortIncompleteMultipartUpload: { DaysAfterInitiation: 1 },
               },
             ],
           },
@@ -135,13 +135,46 @@ export function setupTemplate(bucket: string): Json {
           ),
         },
       },
+      PrunePolicy: {
+        Type: 'AWS::IAM::ManagedPolicy',
+        Properties: {
+          Description: 'Only prune with nx-ec2: for a job that does nothing else',
+          PolicyDocument: policy(
+            {
+              Sid: 'List',
+              Effect: 'Allow',
+              Action: 's3:ListBucket',
+              Resource: bucketArn,
+              Condition: { StringLike: { 's3:prefix': ['v1/*', '*/v1/*'] } },
+            },
+            {
+              // What is needed is read off these; no plan, no archive, no artifact.
+              Sid: 'Read',
+              Effect: 'Allow',
+              Action: 's3:GetObject',
+              Resource: stored('p/*', 'x/*', '*/m/*', '*/ref/*'),
+            },
+            { Sid: 'Write', Effect: 'Allow', Action: 's3:PutObject', Resource: stored('x/*') },
+            { Sid: 'Remove', Effect: 'Allow', Action: 's3:DeleteObject', Resource: stored('*') },
+          ),
+        },
+      },
     },
     Outputs: {
       BucketName: { Value: { Ref: 'Bucket' } },
       InstanceProfile: { Description: 'For the instances that train', Value: { Ref: 'InstanceProfile' } },
       CallerPolicy: { Description: 'To attach to those who start trainings', Value: { Ref: 'CallerPolicy' } },
+      PrunePolicy: {
+        Description: 'To attach to a job that only prunes; callers may do so as it is',
+        Value: { Ref: 'PrunePolicy' },
+      },
     },
   };
+}
+
+/** Objects of the store, whatever its prefix. */
+function stored(...names: string[]): Json[] {
+  return names.flatMap((name) => ['', '*/'].map((prefix) => ({ 'Fn::Sub': `\${Bucket.Arn}/${prefix}v1/${name}` })));
 }
 
 function policy(...statements: Json[]): Json {

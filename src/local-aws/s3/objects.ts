@@ -39,6 +39,11 @@ export class Buckets {
     mkdirSync(directory, { recursive: true });
   }
 
+  /** What is in the directory was changed by another hand: it is looked at anew. */
+  reread(): void {
+    this.indexes.clear();
+  }
+
   exists(bucket: string): boolean {
     return existsSync(join(this.directory, bucket));
   }

@@ -1,0 +1,80 @@
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { Reporter } from '../report/reporter';
+import { StoreFixture } from '../store/store.fixture';
+import { prune, type PruneOptions } from './prune';
+
+describe('nx-ec2 prune', () => {
+  let at: StoreFixture;
+  beforeAll(async () => {
+    at = await StoreFixture.start();
+    const pack = await at.pack();
+    await at.ref([await at.record([pack])]);
+    await at.ref([], 'old/i-2');
+    await at.index([await at.pack()]);
+    at.age(100);
+    await at.ref([await at.record([pack])]);
+  });
+  afterAll(() => at.close());
+
+  const run = async (options: Partial<PruneOptions>) => {
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    const printed = Promise.all([text(stdout), text(stderr)]);
+    const reporter = new Reporter({
+      json: options.json,
+      stdout: stdout as unknown as NodeJS.WriteStream,
+      stderr: stderr as unknown as NodeJS.WriteStream,
+    });
+    const defaults = { olderThan: '14d', refsOlderThan: '90d', keepRecords: '0', bucket: 'bucket', prefix: 'team' };
+    const error = await prune({ ...defaults, ...options }, reporter).then(
+      () => null,
+      (reason: unknown) => reason,
+    );
+    stdout.end();
+    stderr.end();
+    const [out, err] = await printed;
+    return { out, err, error };
+  };
+
+  it('shows what would go and what is stale, and that nothing was changed', async () => {
+    const before = await at.store.list('');
+    const { out, error } = await run({});
+    expect(error).toBeNull();
+    expect(out).toMatch(/needed +condemned +to be removed\n/);
+    expect(out).toMatch(/packs +1 \(\S+ B\) +1 \(\S+ B\) +-\n/);
+    expect(out).toMatch(/1 ref .* not written for 90d: stale.*\n {2}model\/ref\/old\/i-2\n/);
+    expect(out).toMatch(/Nothing was changed: --apply/);
+    expect(await at.store.list('')).toEqual(before);
+  });
+
+  it('prints one machine-readable line, of a failure too', async () => {
+    const { out } = await run({ json: true });
+    expect(JSON.parse(out)).toMatchObject({
+      success: true,
+      applied: false,
+      kinds: { pack: { kept: { count: 1 }, condemned: { count: 1 }, removed: { count: 0 } } },
+    });
+    const failed = await run({ json: true, olderThan: '1d' });
+    expect(JSON.parse(failed.out)).toMatchObject({ success: false, error: { code: 'PRUNE_OPTION' } });
+  });
+
+  it('says that nothing is there', async () => {
+    expect((await run({ prefix: 'elsewhere' })).out).toBe(
+      'There is no store under s3://bucket/elsewhere, or it is empty.\n',
+    );
+  });
+
+  it.each<[Partial<PruneOptions>, string, RegExp]>([
+    [{ olderThan: '6d' }, 'PRUNE_OPTION', /--older-than=6d is less than 7d/],
+    [{ olderThan: '14' }, 'PRUNE_OPTION', /--older-than: 14 must be a duration/],
+    [{ refsOlderThan: '8d' }, 'PRUNE_OPTION', /--refs-older-than=8d is less than/],
+    [{ keepRecords: '-1' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
+    [{ keepRecords: '1.5' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
+    [{ bucket: 'B' }, 'CONFIG_INVALID', /--bucket: must be the name of an S3 bucket/],
+    [{ bucket: undefined }, 'CONFIG_MISSING', /No bucket is named/],
+    [{ bucket: 'nowhere' }, 'STORE_LIST', /NoSuchBucket/],
+  ])('refuses %j: %s', async (options, code, message) => {
+    const { error } = await run(options);
+    expect(error).toMatchObject({ name: 'Problem', code, message: expect.stringMatching(message) });
+  });
+});

@@ -1,0 +1,178 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { readJsonFile, workspaceRoot, type NxJsonConfiguration } from '@nx/devkit';
+import { Aws } from '../aws/clients';
+import { resolveConnection } from '../config/connection';
+import { duration } from '../config/units';
+import { prune as pruneStore, type Amount, type Pruned, type PruneWishes } from '../prune/prune';
+import { Problem } from '../report/problem';
+import { Reporter } from '../report/reporter';
+import { printable } from '../report/terminal-text';
+import { formatCount, formatSize } from '../report/units';
+import { YOUNG } from '../store/condemned';
+import { Store } from '../store/store';
+
+export interface PruneOptions {
+  apply?: boolean;
+  olderThan: string;
+  refsOlderThan: string;
+  keepRecords: string;
+  bucket?: string;
+  prefix?: string;
+  region?: string;
+  profile?: string;
+  verbose?: boolean;
+  json?: boolean;
+}
+
+/** So many names are enough without --verbose. */
+const NAMED = 5;
+/** A plain line about what has no known end is due every so many ms. */
+const INTERVAL = 2_000;
+
+const LABELS: Record<Parameters<NonNullable<PruneWishes['onProgress']>>[0], string> = {
+  indexes: 'Reading indexes',
+  listing: 'Listing',
+  records: 'Reading records',
+  merging: 'Making one index of many',
+  removing: 'Removing',
+};
+
+const KINDS: [keyof Pruned['kinds'], string][] = [
+  ['pack', 'packs'],
+  ['record', 'records'],
+  ['ref', 'refs'],
+  ['helper', 'helpers'],
+  ['leftover', 'left-overs'],
+];
+
+/** Shows what the store holds that nothing needs, and removes it where it is to. */
+export async function prune(options: PruneOptions, reporter = new Reporter(options)): Promise<void> {
+  try {
+    const wishes = limits(options);
+    const { bucket, prefix, region, profile } = options;
+    const connection = resolveConnection({
+      workspaceRoot,
+      nxJson: nxJson(),
+      options: { bucket, prefix, region, profile },
+    });
+    const aws = new Aws(connection);
+    try {
+      await aws.region();
+      const store = new Store(aws, connection);
+      const pruned = await pruneStore(store, connection.prefix, { ...wishes, onProgress: progress(reporter) });
+      say(reporter, pruned, { ...options, ...connection });
+      reporter.result({
+        success: true,
+        bucket: connection.bucket,
+        prefix: connection.prefix,
+        applied: wishes.apply,
+        ...pruned,
+      });
+    } finally {
+      aws.close();
+    }
+  } catch (error) {
+    if (error instanceof Problem)
+      reporter.result({ success: false, error: { code: error.code, message: error.message, aws: error.aws } });
+    throw error;
+  }
+}
+
+function nxJson(): NxJsonConfiguration {
+  const file = join(workspaceRoot, 'nx.json');
+  if (!existsSync(file)) return {};
+  try {
+    return readJsonFile<NxJsonConfiguration>(file);
+  } catch (cause) {
+    throw new Problem('CONFIG_SYNTAX', `${file} is not valid JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function limits(options: PruneOptions): Omit<PruneWishes, 'onProgress'> {
+  const olderThan = ms('--older-than', options.olderThan);
+  const refsOlderThan = ms('--refs-older-than', options.refsOlderThan);
+  const keepRecords = Number(options.keepRecords);
+  if (olderThan < YOUNG)
+    throw new Problem('PRUNE_OPTION', `--older-than=${options.olderThan} is less than 7d.`, {
+      next: 'So long a sync relies on what it has found in the store.',
+    });
+  if (refsOlderThan < olderThan)
+    throw new Problem('PRUNE_OPTION', `--refs-older-than=${options.refsOlderThan} is less than --older-than.`);
+  if (!/^\d{1,9}$/.test(options.keepRecords))
+    throw new Problem('PRUNE_OPTION', `--keep-records takes a whole number, not ${printable(options.keepRecords)}.`);
+  return { apply: options.apply ?? false, olderThan, refsOlderThan, keepRecords };
+}
+
+function ms(option: string, text: string): number {
+  const parsed = duration.safeParse(text);
+  if (!parsed.success)
+    throw new Problem('PRUNE_OPTION', `${option}: ${printable(text)} ${parsed.error.issues[0].message}.`);
+  return parsed.data;
+}
+
+function progress(reporter: Reporter): PruneWishes['onProgress'] {
+  const plain = (amount: number) => Math.round(amount).toLocaleString('en-US');
+  let said = Date.now();
+  let bar: { what: string; total: number; is: ReturnType<Reporter['progress']> } | undefined;
+  return (what, done, total) => {
+    if (total === 0) {
+      if (Date.now() - said < INTERVAL) return;
+      said = Date.now();
+      return reporter.line(`Listing the store: ${formatCount(done, 'object')} so far.`);
+    }
+    if (bar?.what !== what || bar.total !== total) {
+      bar?.is.end();
+      bar = { what, total, is: reporter.progress(LABELS[what], total, plain) };
+    }
+    bar.is.update(done);
+    if (done === total) bar.is.end();
+  };
+}
+
+function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefix: string; bucket: string }): void {
+  const { kinds, staleRefs, damaged, unknown, indexes, next } = pruned;
+  const all = Object.values(kinds);
+  const sum = (which: keyof (typeof all)[number]): Amount => ({
+    count: all.reduce((total, fate) => total + fate[which].count, 0),
+    bytes: all.reduce((total, fate) => total + fate[which].bytes, 0),
+  });
+  const where = `s3://${options.bucket}/${options.prefix}`;
+  if (!sum('kept').count && !sum('condemned').count && !sum('removed').count)
+    return reporter.line(`There is no store under ${where}, or it is empty.`);
+  const cell = ({ count, bytes }: Amount) => (count ? `${count.toLocaleString('en-US')} (${formatSize(bytes)})` : '-');
+  const row = (name: string, ...cells: string[]) =>
+    reporter.line(`  ${name.padEnd(11)}${cells.map((text) => text.padStart(22)).join('')}`);
+  reporter.line(`${where}:`);
+  row('', 'needed', 'condemned', options.apply ? 'removed' : 'to be removed');
+  for (const [kind, name] of KINDS) {
+    const { kept, condemned, removed } = kinds[kind];
+    row(name, cell(kept), cell(condemned), cell(removed));
+  }
+  row('in all', cell(sum('kept')), cell(sum('condemned')), cell(sum('removed')));
+  const list = (names: string[]) => {
+    const shown = options.verbose ? names : names.slice(0, NAMED);
+    for (const name of shown) reporter.line(`  ${printable(name)}`);
+    if (shown.length < names.length) reporter.line(`  and ${names.length - shown.length} more (--verbose names them)`);
+  };
+  if (staleRefs.length) {
+    reporter.line(
+      `${formatCount(staleRefs.length, 'ref')} (project/ref/tree/instance) not written for ${options.refsOlderThan}: stale, what they name is not kept for them:`,
+    );
+    list(staleRefs);
+  }
+  if (damaged.length) {
+    reporter.warn(`${formatCount(damaged.length, 'object')} can't be read, and so names nothing:`);
+    list(damaged);
+  }
+  if (unknown.count)
+    reporter.line(
+      `${formatCount(unknown.count, 'object')} (${formatSize(unknown.bytes)}) of kinds that prune does not know: left alone.`,
+    );
+  if (indexes.from) reporter.line(`${formatCount(indexes.from, 'index object')} became ${indexes.to}.`);
+  if (next !== null)
+    reporter.line(
+      `What is condemned is removed by a prune from ${new Date(next).toISOString().slice(0, 10)} on, where nothing needs it then.`,
+    );
+  if (!options.apply) reporter.line('Nothing was changed: --apply condemns and removes.');
+}

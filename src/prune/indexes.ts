@@ -1,0 +1,170 @@
+import { directoryLength, readDirectory } from '../store/pack';
+import { formatIndex, indexName, indexTime, NewerIndex, parseIndex, type IndexedPack } from '../store/pack-index';
+import type { Store } from '../store/store';
+import { newer } from './reader';
+import { sideBySide } from './side-by-side';
+
+/** An index object holds so many chunks at the most, or one pack: 16 MiB in memory. */
+const MOST_CHUNKS = 512 * 1024;
+/** One that holds so many is not written anew for company's sake. */
+const FULL = MOST_CHUNKS / 2;
+/** Of a pack whose directory is read, so much is, bytes: more is asked for where it does not do. */
+const END = 64 * 1024;
+const READS = 4;
+
+/** An index object, and what it names. */
+interface Index {
+  name: string;
+  packs: string[];
+  chunks: number;
+}
+
+/** The index objects of a store as they were at one moment, and how they become fewer. */
+export class Indexes {
+  private constructor(
+    private readonly store: Store,
+    private readonly base: string,
+    private readonly all: readonly Index[],
+  ) {}
+
+  /**
+   * @param onRead told how many of how many were read.
+   * @throws Problem for one of a later version. One that is damaged names nothing and is removed.
+   */
+  static async read(store: Store, base: string, onRead: (done: number, total: number) => void): Promise<Indexes> {
+    const listed = (await store.list(`${base}x/`)).map(({ key }) => key.slice(base.length + 2));
+    const names = listed.filter((name) => indexTime(name) !== undefined);
+    let done = 0;
+    const all: Index[] = [];
+    await sideBySide(names, READS, async (name) => {
+      const packs = await readIndex(store, base, name);
+      onRead(++done, names.length);
+      // Gone: another prune has put it into another one.
+      if (packs === null) return;
+      const chunks = packs.reduce((sum, pack) => sum + pack.chunks.length, 0);
+      all.push({ name, packs: packs.map(({ sha256 }) => sha256), chunks });
+    });
+    return new Indexes(
+      store,
+      base,
+      all.sort((a, b) => (a.name < b.name ? -1 : 1)),
+    );
+  }
+
+  /** The packs that are named. */
+  get packs(): Set<string> {
+    return new Set(this.all.flatMap(({ packs }) => packs));
+  }
+
+  /**
+   * Makes as few index objects as hold it all, without the packs that are not to be named and with some that are to be.
+   * The new ones are there before those that they stand for are removed: whoever lists them meanwhile finds both, and
+   * whoever reads one that is gone lists them again.
+   * @param keep whether a pack stays.
+   * @param add packs that no index names; their directories are read.
+   * @param onDone told how many of how many objects and packs were taken.
+   * @returns how many objects were replaced by how many.
+   */
+  async compact(
+    keep: (sha256: string) => boolean,
+    add: readonly string[],
+    onDone: (done: number, total: number) => void,
+  ): Promise<{ from: number; to: number }> {
+    const replaced = this.replaceable(keep);
+    if (!replaced.length && !add.length) return { from: 0, to: 0 };
+    const kept = new Set(this.all.filter((index) => !replaced.includes(index)).flatMap(({ packs }) => packs));
+    const writer = new IndexWriter(this.store, this.base);
+    const take = async (pack: IndexedPack) => {
+      if (kept.has(pack.sha256) || !keep(pack.sha256)) return;
+      kept.add(pack.sha256);
+      await writer.add(pack);
+    };
+    const done: string[] = [];
+    let taken = 0;
+    const next = () => onDone(++taken, replaced.length + add.length);
+    for (const { name } of replaced) {
+      for (const pack of (await readIndex(this.store, this.base, name)) ?? []) await take(pack);
+      done.push(`${this.base}x/${name}`);
+      next();
+    }
+    for (const sha256 of add) {
+      const pack = await this.readPack(sha256);
+      if (pack) await take(pack);
+      next();
+    }
+    await writer.end();
+    // What a killed prune had written may have the very name of what stands for it now.
+    await this.store.delete(done.filter((key) => !writer.written.has(key)));
+    return { from: done.length, to: writer.written.size };
+  }
+
+  /** Those that name what is not to be named or what another one does, and small ones where there are several. */
+  private replaceable(keep: (sha256: string) => boolean): Index[] {
+    const seen = new Set<string>();
+    const clean: Index[] = [];
+    for (const index of this.all) {
+      if (!index.packs.length || index.packs.some((pack) => seen.has(pack) || !keep(pack))) continue;
+      for (const pack of index.packs) seen.add(pack);
+      clean.push(index);
+    }
+    const small = clean.filter(({ chunks }) => chunks < FULL);
+    const alone = small.length === 1 && clean.length === this.all.length;
+    const stays = new Set(alone ? clean : clean.filter((index) => !small.includes(index)));
+    return this.all.filter((index) => !stays.has(index));
+  }
+
+  private async readPack(sha256: string): Promise<IndexedPack | null> {
+    const key = `${this.base}p/${sha256}`;
+    let end = await this.store.getEnd(key, END);
+    if (!end) return null;
+    try {
+      const length = directoryLength(end);
+      if (length > end.length) end = (await this.store.getEnd(key, length))!;
+      const segments = readDirectory(end);
+      const [offset, stored] = segments.at(-1) ?? [0, 0];
+      const chunks = segments.flatMap(([, , , chunks]) => chunks.map(([chunk]) => chunk));
+      return { sha256, size: offset + stored + length, chunks };
+    } catch {
+      // Not the pack that its name says: whoever needs it will find that out, and replace it.
+      return null;
+    }
+  }
+}
+
+class IndexWriter {
+  private packs: IndexedPack[] = [];
+  private chunks = 0;
+  /** Keys. */
+  readonly written = new Set<string>();
+
+  constructor(
+    private readonly store: Store,
+    private readonly base: string,
+  ) {}
+
+  async add(pack: IndexedPack): Promise<void> {
+    if (this.chunks + pack.chunks.length > MOST_CHUNKS) await this.end();
+    this.packs.push(pack);
+    this.chunks += pack.chunks.length;
+  }
+
+  async end(): Promise<void> {
+    if (!this.packs.length) return;
+    const bytes = formatIndex(this.packs);
+    const key = `${this.base}x/${indexName(bytes, await this.store.now())}`;
+    await this.store.put(key, bytes);
+    this.written.add(key);
+    [this.packs, this.chunks] = [[], 0];
+  }
+}
+
+async function readIndex(store: Store, base: string, name: string): Promise<IndexedPack[] | null> {
+  const stored = await store.getVersion(`${base}x/${name}`, true);
+  if (!stored) return null;
+  try {
+    return parseIndex(stored.bytes);
+  } catch (error) {
+    if (error instanceof NewerIndex) throw newer(`x/${name}`, error);
+    return [];
+  }
+}

@@ -1,0 +1,136 @@
+import fc from 'fast-check';
+import type { Snapshot } from '../snapshot/snapshot';
+import type { Pack } from '../store/pack';
+import { prune } from './prune';
+import { DAY, StoreFixture } from '../store/store.fixture';
+
+const OLDER = 14;
+const REFS_OLDER = 90;
+
+/** A store's life, oldest first: what each sync wrote, and how many days ago. */
+interface Life {
+  packs: { age: number; indexed: boolean }[];
+  records: { project: number; age: number; base: number | null; packs: number[] }[];
+  refs: { project: number; age: number; history: number[] }[];
+  keep: number;
+}
+
+/** Days; what is on the line between old and young may be either, as S3 tells time in seconds. */
+const age = fc.integer({ min: 0, max: 120 }).filter((days) => ![1, OLDER, REFS_OLDER].includes(days));
+const some = (length: number) => fc.uniqueArray(fc.nat(Math.max(0, length - 1)), { maxLength: length && 3 });
+
+const life: fc.Arbitrary<Life> = fc
+  .record({
+    packs: fc.array(fc.record({ age, indexed: fc.boolean() }), { maxLength: 8 }),
+    count: fc.nat(7),
+    keep: fc.nat(2),
+  })
+  .chain(({ packs, count, keep }) =>
+    fc.record({
+      packs: fc.constant(packs),
+      records: fc.tuple(
+        ...Array.from({ length: count }, (_, index) =>
+          fc.record({
+            project: fc.nat(1),
+            age,
+            base: fc.option(fc.nat(Math.max(0, index - 1)), { nil: null }),
+            packs: some(packs.length),
+          }),
+        ),
+      ),
+      refs: fc.array(fc.record({ project: fc.nat(1), age, history: some(count) }), { maxLength: 3 }),
+      keep: fc.constant(keep),
+    }),
+  );
+
+/** What is needed, said as docs/FORMAT.md says it, by nothing that prune uses. Pairs of kind and number. */
+function neededOf({ packs, records, refs, keep }: Life): Set<string> {
+  const living = refs.filter((ref) => ref.age < REFS_OLDER);
+  const reach = (index: number): number[] => {
+    const { base, project } = records[index];
+    const follows = base !== null && base !== index && records[base].project === project;
+    return follows ? [index, ...reach(base)] : [index];
+  };
+  const roots = records.flatMap((record, index) => {
+    const named = living.some((ref) => ref.project === record.project && ref.history.includes(index));
+    const newer = records.filter((other, at) => {
+      const later = other.age < record.age || (other.age === record.age && at < index);
+      return other.project === record.project && later;
+    });
+    const kept = living.some(({ project }) => project === record.project) && newer.length < keep;
+    return named || kept || record.age < OLDER ? [index] : [];
+  });
+  const kept = [...new Set(roots.flatMap(reach))];
+  return new Set([
+    ...kept.map((index) => `record ${index}`),
+    ...kept.flatMap((index) => records[index].packs.map((pack) => `pack ${pack}`)),
+    ...packs.flatMap((pack, index) => (pack.age < OLDER ? [`pack ${index}`] : [])),
+    ...refs.flatMap((ref, index) => (ref.age < REFS_OLDER ? [`ref ${index}`] : [])),
+  ]);
+}
+
+describe('prune, whatever a store has been through', () => {
+  let at: StoreFixture;
+  beforeAll(async () => {
+    at = await StoreFixture.start();
+  });
+  afterAll(() => at.close());
+
+  it('never removes what is needed, and after two rounds has removed what is not', async () => {
+    await fc.assert(
+      fc.asyncProperty(life, async (drawn) => {
+        // Records of one age would be in no order: they are told apart by their number.
+        const told = {
+          ...drawn,
+          records: drawn.records.map((each, index) => ({ ...each, age: each.age + index / 1000 })),
+        };
+        at.empty();
+        const names = new Map<string, string>();
+        const ages = new Map<string, number>();
+        const made = (name: string, key: string, days: number) => {
+          names.set(name, key);
+          ages.set(key, days);
+        };
+        const packs: Pack[] = [];
+        for (const [index, each] of told.packs.entries()) {
+          packs.push(await at.pack());
+          made(`pack ${index}`, at.keys().pack(packs[index].sha256), each.age);
+          if (each.indexed) ages.set(await at.index([packs[index]]), each.age);
+        }
+        const records: Snapshot[] = [];
+        const project = (index: number) => `project ${index}`;
+        for (const [index, each] of told.records.entries()) {
+          const base = each.base !== null && each.base !== index && records[each.base];
+          const follows = base && told.records[each.base!].project === each.project;
+          const of = each.packs.map((pack) => packs[pack]);
+          records.push(await at.record(of, follows ? base : null, project(each.project)));
+          made(`record ${index}`, at.keys(project(each.project)).record(records[index].id), each.age);
+        }
+        for (const [index, each] of told.refs.entries()) {
+          const history = each.history.map((record) => records[record]);
+          made(`ref ${index}`, await at.ref(history, `tree/i-${index}`, project(each.project)), each.age);
+        }
+        at.age(ages);
+        const needed = neededOf(told);
+        const limits = { olderThan: OLDER * DAY, refsOlderThan: REFS_OLDER * DAY, keepRecords: told.keep, apply: true };
+
+        await prune(at.store, 'team', limits);
+        let there = await at.there();
+        expect([...names.values()].filter((key) => !there.has(key))).toEqual([]);
+        // Time passes for the sentence alone: what is needed stays what it was.
+        at.age(8.1, [at.keys().condemned]);
+        await prune(at.store, 'team', limits);
+        there = await at.there();
+        const left = [...names].filter(([, key]) => there.has(key)).map(([name]) => name);
+        expect(left.sort()).toEqual([...needed].sort());
+        const find = await at.finder();
+        for (const [index, pack] of packs.entries()) {
+          const { indexed, age } = told.packs[index];
+          const found = needed.has(`pack ${index}`) && (indexed || age > 1);
+          expect(find(pack)).toBe(found ? pack.sha256 : undefined);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  }, 120_000);
+});

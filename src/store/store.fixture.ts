@@ -1,0 +1,153 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Aws } from '../aws/clients';
+import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
+import type { StoredObject } from '../local-aws/s3/objects';
+import { Snapshot } from '../snapshot/snapshot';
+import { StoreKeys } from './keys';
+import { PackWriter, type Pack } from './pack';
+import { formatIndex, indexName, PackIndex } from './pack-index';
+import { Store } from './store';
+import { changeRecord, wholeRecord, type Whereabouts } from '../sync/record';
+
+export const DAY = 24 * 3_600_000;
+
+const sha256 = (data: Buffer | string) => createHash('sha256').update(data).digest('hex');
+
+/** A store on local AWS that is filled as syncs fill it, object by object, and whose time passes as a test says. */
+export class StoreFixture {
+  private constructor(
+    readonly local: Fixture,
+    private readonly aws: Aws,
+    readonly store: Store,
+    private readonly environment: NodeJS.ProcessEnv,
+  ) {}
+
+  static async start(): Promise<StoreFixture> {
+    const local = await startFixture({ instances: [] });
+    const environment = { ...process.env };
+    const { endpoint, region, credentials } = local.clientOptions;
+    Object.assign(process.env, {
+      AWS_ENDPOINT_URL: endpoint,
+      AWS_REGION: region,
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    });
+    const aws = new Aws({});
+    return new StoreFixture(local, aws, new Store(aws, { bucket: 'bucket' }), environment);
+  }
+
+  async close(): Promise<void> {
+    this.aws.close();
+    process.env = this.environment;
+    await this.local.close();
+  }
+
+  keys(project = 'model'): StoreKeys {
+    return new StoreKeys('team', project);
+  }
+
+  /** A pack with one chunk of its own. */
+  async pack(content: Buffer = randomBytes(40)): Promise<Pack> {
+    const writer = new PackWriter(() => 6);
+    writer.add([sha256(content), content.length], content);
+    const pack = (await writer.finish())!;
+    await this.store.putNamed(this.keys().pack(pack.sha256), pack.sha256, pack.bytes);
+    return pack;
+  }
+
+  async index(packs: Pack[], time = new Date()): Promise<string> {
+    const bytes = formatIndex(
+      packs.map(({ sha256, bytes, chunks }) => ({ sha256, size: bytes.length, chunks: chunks.map(([name]) => name) })),
+    );
+    const key = this.keys().index(indexName(bytes, time));
+    await this.store.put(key, bytes);
+    return key;
+  }
+
+  /** @param base of the record; none: it is whole. */
+  async record(packs: Pack[], base: Snapshot | null = null, project = 'model'): Promise<Snapshot> {
+    const content = sha256(randomBytes(8));
+    const snapshot = Snapshot.of([
+      { kind: 'file', path: `file-${content}`, sha256: content, size: 1, executable: false },
+    ]);
+    const where: Whereabouts = {
+      recipes: {},
+      packs: packs.map(({ sha256, bytes }) => [sha256, bytes.length]),
+      data: {},
+    };
+    const bytes = base ? changeRecord(base, snapshot, where) : wholeRecord(snapshot, where);
+    await this.store.put(this.keys(project).record(snapshot.id), bytes);
+    return snapshot;
+  }
+
+  async ref(history: Snapshot[], name = 'tree/i-1', project = 'model', helper = sha256('helper')): Promise<string> {
+    const ids = history.map(({ id }) => id);
+    const [tree, instance] = name.split('/');
+    const key = this.keys(project).ref(tree, instance);
+    await this.store.put(key, Buffer.from(JSON.stringify({ v: 2, snapshot: ids.at(-1), history: ids, helper })));
+    return key;
+  }
+
+  /** Lets time pass for everything that is in the bucket, for some keys alone, or for each key so many days. */
+  age(time: number | ReadonlyMap<string, number>, keys?: string[]): void {
+    for (const file of readdirSync(this.bucket).filter((name) => name.endsWith('.json'))) {
+      const path = join(this.bucket, file);
+      const object = JSON.parse(readFileSync(path, 'utf8')) as StoredObject;
+      const days = typeof time === 'number' ? time : time.get(object.key);
+      if (days === undefined || (keys && !keys.includes(object.key))) continue;
+      object.modified -= days * DAY;
+      if (object.key === this.keys().condemned) {
+        const list = JSON.parse(readFileSync(path.slice(0, -5), 'utf8')) as {
+          condemned: Record<string, number | null>;
+        };
+        for (const [name, since] of Object.entries(list.condemned))
+          if (since !== null) list.condemned[name] = since - days * DAY;
+        writeFileSync(path.slice(0, -5), JSON.stringify(list));
+        object.headers = {};
+        object.size = JSON.stringify(list).length;
+      }
+      writeFileSync(path, JSON.stringify(object));
+    }
+    this.local.aws.reread();
+  }
+
+  /** The keys that are there. */
+  async there(): Promise<Set<string>> {
+    return new Set((await this.store.list('')).map(({ key }) => key));
+  }
+
+  /** Where a machine which knows nothing finds the chunks of packs. */
+  async finder(): Promise<(pack: Pack) => string | undefined> {
+    const index = new PackIndex(this.store, this.keys(), undefined);
+    await index.refresh();
+    return (pack) => index.find(pack.chunks[0][0])?.sha256;
+  }
+
+  async found(pack: Pack): Promise<string | undefined> {
+    return (await this.finder())(pack);
+  }
+
+  empty(): void {
+    rmSync(this.bucket, { recursive: true });
+    mkdirSync(this.bucket);
+    this.local.aws.reread();
+  }
+
+  /** Remembers what is in the bucket. @returns what brings it back. */
+  save(): () => void {
+    const copy = join(this.local.directory, 'saved');
+    rmSync(copy, { recursive: true, force: true });
+    cpSync(this.bucket, copy, { recursive: true });
+    return () => {
+      rmSync(this.bucket, { recursive: true });
+      cpSync(copy, this.bucket, { recursive: true });
+      this.local.aws.reread();
+    };
+  }
+
+  private get bucket(): string {
+    return join(this.local.directory, 's3', 'bucket');
+  }
+}
