@@ -23,6 +23,8 @@ export interface SendOptions {
   confidential?: boolean;
   signal?: AbortSignal;
   stillThere?: () => Promise<void>;
+  /** Called when the command has been sent: what may go beside it goes then. */
+  onSent?: () => void;
 }
 
 /** A failure that the remote side reported, as data. */
@@ -135,6 +137,7 @@ export class Remote {
     };
     try {
       const ids = await sendCommand(this.aws, instances, script, command);
+      options.onSent?.();
       const results = await Promise.all(
         instances.map(async (instance): Promise<[string, T | Error]> => {
           try {

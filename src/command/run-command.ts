@@ -28,9 +28,11 @@ export interface CommandOptions {
 /** AWS-RunShellScript's limit for the document with its parameters, less what the document itself takes. */
 export const COMMAND_LIMIT = 60 * 1024;
 
-/** Between two looks at a command, ms: at first, for so long, and then up to the longest. */
-const FIRST_POLL = 80;
-const BRISK = 2_000;
+/** No command has ended so soon after it was sent, ms. */
+const SOONEST = 250;
+/** Between two looks at a command, ms: at first, for so long after it was sent, and then up to the longest. */
+const FIRST_POLL = 50;
+const BRISK = 1_200;
 const LONGEST_POLL = 2_000;
 /** Looks on their way at once. */
 const LOOKS = 3;
@@ -135,12 +137,10 @@ export async function followCommand(
   };
   // A look does not wait for the answer to the one before: an end is seen half a round trip after it was written.
   const looks = new Set<Promise<Invocation | null>>();
-  for (let wait = FIRST_POLL; ;) {
-    const due = pause(wait, options.signal).then(() => null);
-    due.catch(() => undefined);
-    const ended = await first([due, ...looks]);
+  let wait = FIRST_POLL;
+  for (let due = SOONEST; ; due = wait) {
+    const ended = await firstWithin(due, looks, options.signal);
     if (ended) return ended;
-    await due;
     if (Date.now() - started > BRISK) wait = Math.min(LONGEST_POLL, wait * 1.3);
     if (looks.size < LOOKS) {
       const asked = look().finally(() => looks.delete(asked));
@@ -155,11 +155,24 @@ export async function followCommand(
   }
 }
 
-/** The first that is not null; null once the first in the list is there. */
-async function first<T>([due, ...others]: Promise<T | null>[]): Promise<T | null> {
+/** The first that is not null; null where none is after so many ms. Rejects as the first that rejects, and when it is aborted. */
+function firstWithin<T>(ms: number, all: Iterable<Promise<T | null>>, signal?: AbortSignal): Promise<T | null> {
   return new Promise((resolve, reject) => {
-    due.then(resolve, reject);
-    for (const each of others) each.then((value) => value !== null && resolve(value), reject);
+    const settle = (act: () => void) => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', aborted);
+      act();
+    };
+    const aborted = () => settle(() => reject(signal!.reason));
+    const timer = setTimeout(() => settle(() => resolve(null)), ms);
+    if (signal?.aborted) return aborted();
+    signal?.addEventListener('abort', aborted, { once: true });
+    for (const each of all) {
+      each.then(
+        (value) => value !== null && settle(() => resolve(value)),
+        (error: unknown) => settle(() => reject(error)),
+      );
+    }
   });
 }
 

@@ -80,7 +80,9 @@ describe('resolveConfiguration', () => {
         target: name,
       });
     expect(target('remote-cancel', { grace: '1m' })().train.grace).toBe(60_000);
-    expect(target('remote-sync', { grace: '1m' })).toThrow(/grace: unknown; allowed are dryRun, verbose, json, region/);
+    expect(target('remote-sync', { grace: '1m' })).toThrow(
+      /grace: unknown; allowed are dryRun, force, verbose, json, region/,
+    );
   });
 
   it('says where the syntax is wrong', () => {

@@ -3,12 +3,11 @@ import { rememberHead, storeHead, type Head } from './head';
 import type { PreparedRecord } from './prepare-record';
 import type { SyncContext } from './strategy';
 
-/** What instances have acknowledged, and the record of it. */
-export interface Acknowledged {
-  instances: readonly string[];
+/** What instances are told to have, or have. */
+export interface NewState {
   snapshot: Snapshot;
   base: Head | null;
-  /** Null where there was nothing new to write down. */
+  /** Null where there is nothing new to write down. */
   record: PreparedRecord | null;
 }
 
@@ -16,41 +15,47 @@ export interface Acknowledged {
 const RENEWED = 24 * 3_600_000;
 
 /**
- * After the command: remembers the head, here and in the store, tells others of the packs, removes what is of no more
- * use. Nothing of it can fail the sync. Never rejects.
+ * Beside the command: tells everyone of the packs, and of the head that the trees are about to have. Nobody must
+ * believe it: where the command fails, the next sync heals. Never rejects, and can't fail the sync.
  */
-export async function acknowledge(
-  context: SyncContext,
-  of: { leftovers: string[] } & (Acknowledged | Partial<Record<keyof Acknowledged, undefined>>),
-): Promise<void> {
-  const { reporter, store, index } = context;
+export async function announce(context: SyncContext, instances: readonly string[], state: NewState): Promise<void> {
+  const { reporter, index } = context;
   await Promise.all([
-    of.snapshot &&
-      keepHead(context, of).catch((error: Error) =>
-        reporter.warn(`the store does not know of this sync, so others' next one names everything: ${error.message}`),
-      ),
+    tell(context, instances, state).catch((error: Error) =>
+      reporter.warn(`the store does not know of this sync, so others' next one names everything: ${error.message}`),
+    ),
     index.publish().catch((error: Error) => reporter.warn(`others can't use what was uploaded: ${error.message}`)),
-    store
-      .delete(of.leftovers)
-      .catch((error: Error) =>
-        reporter.warn(`what was sent is still in the store, until npx nx-ec2 prune: ${error.message}`),
-      ),
   ]);
 }
 
-async function keepHead(context: SyncContext, { instances, snapshot, base, record }: Acknowledged): Promise<void> {
-  const helper = context.remote.helper;
-  const { history, packs } = record ?? base!;
-  const head = { snapshot: snapshot.id, history, packs, helper };
-  const current = !record && base!.helper === helper && Date.now() - base!.written < RENEWED;
-  const remember = (written: number) => {
-    for (const instance of instances) rememberHead(context, instance, { ...head, written }, snapshot);
-  };
-  // Remembered here before anyone else is told: a kill in between costs others a repair, and this machine nothing.
-  remember(current ? base!.written : record ? Date.now() : base!.written);
-  if (current) return;
+async function tell(context: SyncContext, instances: readonly string[], state: NewState): Promise<void> {
+  if (isCurrent(context, state)) return;
   // The record first: whoever reads the head finds what it names.
-  await record?.stored();
-  await Promise.all(instances.map((instance) => storeHead(context, instance, head)));
-  if (!record) remember(Date.now());
+  await state.record?.store();
+  await Promise.all(instances.map((instance) => storeHead(context, instance, newHead(context, state))));
+}
+
+function isCurrent(context: SyncContext, { record, base }: NewState): boolean {
+  return !record && base!.helper === context.remote.helper && Date.now() - base!.written < RENEWED;
+}
+
+function newHead(context: SyncContext, { snapshot, record, base }: NewState) {
+  const { history, packs } = record ?? base!;
+  return { snapshot: snapshot.id, history, packs, helper: context.remote.helper };
+}
+
+/** After the command: this machine remembers what instances have acknowledged, and need not ask the next time. */
+export function acknowledge(context: SyncContext, instances: readonly string[], state: NewState): void {
+  const written = isCurrent(context, state) ? state.base!.written : Date.now();
+  for (const instance of instances)
+    rememberHead(context, instance, { ...newHead(context, state), written }, state.snapshot);
+}
+
+/** Removes what was of use for the command alone. Never rejects. */
+export async function discard({ store, reporter }: SyncContext, leftovers: string[]): Promise<void> {
+  await store
+    .delete(leftovers)
+    .catch((error: Error) =>
+      reporter.warn(`what was sent is still in the store, until npx nx-ec2 prune: ${error.message}`),
+    );
 }

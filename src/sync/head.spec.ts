@@ -35,8 +35,13 @@ describe('the head of a tree', () => {
       helper: HELPER,
       assumeHelper: () => undefined,
       storeHelper: async () => undefined,
-      sendEach: async (instances: string[], operation: Operation & { sync: SyncPart }) => {
+      sendEach: async (
+        instances: string[],
+        operation: Operation & { sync: SyncPart },
+        options: { onSent?: () => void },
+      ) => {
         sent.push(operation.sync);
+        options.onSent?.();
         return new Map(instances.map((instance) => [instance, answers.shift() ?? {}]));
       },
     };

@@ -1,5 +1,5 @@
 import type { SyncPart } from '../command/plan';
-import { difference } from '../snapshot/diff';
+import type { Delta } from '../snapshot/diff';
 import { formatRecords, type Snapshot } from '../snapshot/snapshot';
 import type { Head } from './head';
 import type { Delivery, SyncContext } from './strategy';
@@ -16,13 +16,15 @@ export async function planSync(
     base: Head | null;
     /** The base's snapshot. */
     before: Snapshot | null;
+    /** From there to the snapshot; null where there is none. */
+    delta: Delta | null;
     delivery: Delivery;
     /** The snapshot is not in the plan: its record is in the store. */
     asRecord: boolean;
     force?: boolean;
   },
 ): Promise<SyncPart> {
-  const { snapshot, base, before, delivery } = of;
+  const { snapshot, base, before, delta, delivery } = of;
   const { packs: needed, recipes, data, archive } = delivery.part;
   const named = new Set(needed.map(({ sha256 }) => sha256));
   const spares = (base?.packs ?? []).filter(([sha256]) => !named.has(sha256));
@@ -30,7 +32,6 @@ export async function planSync(
     ...needed,
     ...(spares.length <= SPARES ? spares.map(([sha256, size]) => ({ sha256, size, spare: true })) : []),
   ];
-  const delta = before && before !== snapshot ? difference(before, snapshot) : null;
   const history = base?.history ?? (of.asRecord ? [snapshot.id] : []);
   const sign = (key: string) => store.presignGet(key);
   return {

@@ -1,6 +1,7 @@
 import { deflateSync } from 'node:zlib';
 import { WHOLE } from '../snapshot/chunk';
 import type { FileEntry } from '../snapshot/entry';
+import type { Delta } from '../snapshot/diff';
 import type { Recipes } from '../snapshot/recipes';
 import type { Snapshot } from '../snapshot/snapshot';
 import type { PackName } from '../store/pack-index';
@@ -13,8 +14,8 @@ import type { SyncContext } from './strategy';
 export interface PreparedRecord {
   history: string[];
   packs: Whereabouts['packs'];
-  /** Settles when the store has it; asked for at first, it is sent then. */
-  stored(): Promise<void>;
+  /** Sends it, once. */
+  store(): Promise<void>;
 }
 
 /** A snapshot that is sent, and what is known of it. */
@@ -24,6 +25,8 @@ export interface Recorded {
   base: Head | null;
   /** The base's snapshot. */
   before: Snapshot | null;
+  /** From there to the snapshot. */
+  delta: Delta | null;
   where: Whereabouts;
   /** Where the chunks are that were sent with it. */
   located: ReadonlyMap<string, PackName>;
@@ -34,25 +37,25 @@ const MOST_DATA = 1024 * 1024;
 
 /** What the next sync, of whoever, needs to know of this one: what it changes in the base's record, or the whole. */
 export async function prepareRecord(context: SyncContext, of: Recorded): Promise<PreparedRecord> {
-  const { base, before, snapshot, where } = of;
-  const change = base && before && base.history.length && base.history.length < LONGEST_HISTORY;
-  const { bytes, packs } = change
-    ? {
-        bytes: changeRecord(before, snapshot, where),
-        packs: [...new Map([...base.packs, ...where.packs])],
-      }
-    : await whole(context, of);
+  const { base, before, snapshot, where, delta } = of;
+  if (base && before && delta && base.history.length && base.history.length < LONGEST_HISTORY) {
+    return {
+      history: [...base.history, snapshot.id],
+      packs: [...new Map([...base.packs, ...where.packs])],
+      store: once(context, snapshot, () => changeRecord(before, snapshot, where, delta)),
+    };
+  }
+  const { bytes, packs } = await whole(context, of);
+  return { history: [snapshot.id], packs, store: once(context, snapshot, () => bytes) };
+}
+
+function once({ store, keys }: SyncContext, { id }: Snapshot, make: () => Buffer): () => Promise<void> {
   let storing: Promise<void> | undefined;
-  const store = async () => void (await context.store.put(context.keys.record(snapshot.id), bytes));
-  return {
-    history: change ? [...base.history, snapshot.id] : [snapshot.id],
-    packs,
-    stored: () => {
-      storing ??= store();
-      // Whoever asks first need not wait for it.
-      storing.catch(() => undefined);
-      return storing;
-    },
+  return () => {
+    storing ??= store.put(keys.record(id), make()).then(() => undefined);
+    // Whoever asks first need not wait for it.
+    storing.catch(() => undefined);
+    return storing;
   };
 }
 

@@ -1,6 +1,6 @@
 import { deflateSync, inflateSync } from 'node:zlib';
 import type { Chunk } from '../snapshot/chunk';
-import { applyDelta, difference } from '../snapshot/diff';
+import { applyDelta, difference, type Delta } from '../snapshot/diff';
 import { formatRecords, parseRecords, Snapshot } from '../snapshot/snapshot';
 
 /** What a record says of where contents are. */
@@ -22,8 +22,12 @@ export function wholeRecord(snapshot: Snapshot, where: Whereabouts): Buffer {
   return format({ v: 1, snapshot: snapshot.id, base: null, manifest: snapshot.canonical.toString(), ...where });
 }
 
-export function changeRecord(base: Snapshot, snapshot: Snapshot, where: Whereabouts): Buffer {
-  const { gone, changed } = difference(base, snapshot);
+export function changeRecord(
+  base: Snapshot,
+  snapshot: Snapshot,
+  where: Whereabouts,
+  { gone, changed }: Delta = difference(base, snapshot),
+): Buffer {
   return format({ v: 1, snapshot: snapshot.id, base: base.id, gone, records: formatRecords(changed), ...where });
 }
 

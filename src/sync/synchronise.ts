@@ -2,10 +2,10 @@ import { awsStatus } from '../aws/reason';
 import type { Operation, RunPart, SyncReply, TrainReply } from '../command/plan';
 import { RemoteFailure } from '../command/remote';
 import { Problem } from '../report/problem';
-import { lackingContents } from '../snapshot/diff';
+import { difference, lackingContents } from '../snapshot/diff';
 import type { Recipes } from '../snapshot/recipes';
 import { EMPTY_SNAPSHOT, type Snapshot } from '../snapshot/snapshot';
-import { acknowledge } from './acknowledge';
+import { acknowledge, announce, discard } from './acknowledge';
 import { isFresh, readHead, recallHead, type Head } from './head';
 import { leaveOut, mend, remedyOf } from './mend';
 import { planSync } from './plan-sync';
@@ -23,7 +23,7 @@ export interface Synchronised<R extends SyncReply> {
   sent: { files: number; bytes: number; uploaded: number; saved: number };
   /** Commands that it took: one, unless the instance lacked what it was thought to have. */
   commands: number;
-  /** What remains to be done and may be done beside what follows: the record of the head, removing the archive. Never rejects. */
+  /** What remains to be done and may be done beside what follows: telling others, removing the archive. Never rejects. */
   settled: Promise<void>;
 }
 
@@ -86,27 +86,29 @@ export async function synchronise<R extends SyncReply = TrainReply>(
       leftovers.push(...delivery.leftovers);
       const { where, located } = delivery;
       const recorded = unchanged && base!.history.length > 0;
+      const delta = before && !unchanged ? difference(before, snapshot) : null;
       const record = recorded
         ? null
-        : await prepareRecord(context, { snapshot, recipes, base, before, where, located });
-      // The record goes beside the packs, or beside the command: it says nothing that anyone must believe.
-      const storing = record?.stored();
+        : await prepareRecord(context, { snapshot, recipes, base, before, delta, where, located });
       const asRecord = !before && snapshot.canonical.length > SHORT_MANIFEST;
-      await Promise.all([delivery.sent, helper, asRecord && storing]);
+      await Promise.all([delivery.sent, helper, asRecord && record?.store()]);
       Object.assign(sent, { files: lacking.length, bytes, saved: delivery.saved });
       sent.uploaded += delivery.uploaded();
-      const sync = await planSync(context, { snapshot, base, before, delivery, asRecord, force: wishes.force });
+      const sync = await planSync(context, { snapshot, base, before, delta, delivery, asRecord, force: wishes.force });
       offered = sync.packs;
       const run = wishes.run?.(snapshot);
       const operation: Operation = run
         ? { op: 'train', tree: context.tree, sync, run }
         : { op: 'sync', tree: context.tree, sync };
       wishes.onSend?.(snapshot);
+      const state = { snapshot, base, record };
+      let announced: Promise<void> | undefined;
       const results = await context.remote.sendEach<R>(pending, operation, {
         comment: run ? `nx-ec2: train ${run.id}` : `nx-ec2: sync ${snapshot.id.slice(0, 12)}`,
         executionTimeout: 3_600,
         confidential: run !== undefined && Object.keys(run.env).length > 0,
         signal: context.signal,
+        onSent: () => (announced ??= announce(context, pending, state)),
       });
       const instances: string[] = [];
       pending = [];
@@ -121,14 +123,14 @@ export async function synchronise<R extends SyncReply = TrainReply>(
           if (remedyOf(result, base !== null, offered)) pending.push(instance);
         }
       }
+      acknowledge(context, instances, state);
       const again = pending.length > 0 && commands < ATTEMPTS;
-      const settled = acknowledge(context, { instances, snapshot, base, record, leftovers: again ? [] : leftovers });
       if (again) throw failures.get(pending[0])!;
       if (!replies.size) {
-        await settled;
         pending = [...failures.keys()];
         throw [...failures.values()][0];
       }
+      const settled = Promise.all([announced, discard(context, leftovers)]).then(() => undefined);
       const [reply] = replies.values();
       return { snapshot, reply, replies, failures, sent, commands, settled };
     } catch (error) {
@@ -145,11 +147,11 @@ export async function synchronise<R extends SyncReply = TrainReply>(
         // Warm: sent first, diagnosed now. The preflight says what is wrong, or waits for an instance that boots.
         diagnosed = true;
         await wishes.preflight().catch(async (found: unknown) => {
-          await acknowledge(context, { leftovers });
+          await discard(context, leftovers);
           throw found;
         });
       } else {
-        await acknowledge(context, { leftovers });
+        await Promise.all([discard(context, leftovers), context.index.publish().catch(() => undefined)]);
         throw error;
       }
     }
