@@ -66,7 +66,9 @@ export class Remote {
   async storeHelper(options: { replace?: boolean } = {}): Promise<void> {
     if (this.helperStored && !options.replace) return;
     const { bytes, sha256 } = remoteSide();
-    await this.store.put(this.keys.helper(sha256), bytes, { onlyIfNew: !options.replace });
+    const key = this.keys.helper(sha256);
+    if (options.replace || !(await this.store.has(key)))
+      await this.store.put(key, bytes, { onlyIfNew: !options.replace });
     this.helperStored = true;
   }
 

@@ -134,6 +134,19 @@ export class Store {
     return { how: 'replaced', age: 0 };
   }
 
+  /** Whether something is there under a key: asked where writing it again would cost more. */
+  async has(key: string): Promise<boolean> {
+    const { HeadObjectCommand } = sdk.s3();
+    const s3 = await this.aws.s3();
+    try {
+      await s3.send(new HeadObjectCommand(this.target(key)));
+      return true;
+    } catch {
+      // Whoever writes it next says what is wrong.
+      return false;
+    }
+  }
+
   /** Whether an object is there and is, by the hash that S3 keeps of it, what its name says. */
   async isNamed(key: string, sha256: string, size: number): Promise<boolean> {
     return (await this.headNamed(key, sha256, size)) !== null;

@@ -37,7 +37,7 @@ const MOST_DATA = 1024 * 1024;
 
 /** What the next sync, of whoever, needs to know of this one: what it changes in the base's record, or the whole. */
 export async function prepareRecord(context: SyncContext, of: Recorded): Promise<PreparedRecord> {
-  const { base, before, snapshot, where, delta } = of;
+  const { base, before, snapshot, where, delta, located } = of;
   if (base && before && delta && base.history.length && base.history.length < LONGEST_HISTORY) {
     return {
       history: [...base.history, snapshot.id],
@@ -46,13 +46,18 @@ export async function prepareRecord(context: SyncContext, of: Recorded): Promise
     };
   }
   const { bytes, packs } = await whole(context, of);
-  return { history: [snapshot.id], packs, store: once(context, snapshot, () => bytes) };
+  // Where the store had everything, it most likely has the record too: another instance's, a colleague's.
+  const known = located.size === 0 && Object.keys(where.data).length === 0;
+  return { history: [snapshot.id], packs, store: once(context, snapshot, () => bytes, known) };
 }
 
-function once({ store, keys }: SyncContext, { id }: Snapshot, make: () => Buffer): () => Promise<void> {
+function once({ store, keys }: SyncContext, { id }: Snapshot, make: () => Buffer, known = false): () => Promise<void> {
   let storing: Promise<void> | undefined;
+  const put = async () => {
+    if (!known || !(await store.has(keys.record(id)))) await store.put(keys.record(id), make());
+  };
   return () => {
-    storing ??= store.put(keys.record(id), make()).then(() => undefined);
+    storing ??= put();
     // Whoever asks first need not wait for it.
     storing.catch(() => undefined);
     return storing;
