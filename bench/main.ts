@@ -11,6 +11,7 @@ import { rsync } from './contenders/rsync';
 import { tarball } from './contenders/tarball';
 import { makeInput, type Input } from './inputs';
 import { measureAll } from './measure';
+import { measureProcessor } from './processor';
 import { root } from './programs';
 import { describeNetwork, detail, goalLine, HEAD, judge, table } from './report';
 import type { Result } from './scenario';
@@ -29,6 +30,7 @@ interface Options {
   repeat: number;
   json?: string;
   directory: string;
+  processor?: boolean;
   list?: boolean;
   verbose?: boolean;
 }
@@ -42,6 +44,7 @@ async function main(options: Options): Promise<void> {
   console.log(`Network: ${describeNetwork(network)}`);
   console.log(`Machine: ${MACHINE}, Node ${process.version}, scale ${options.scale}\n`);
   if (options.list) return list();
+  if (options.processor) return console.log(measureProcessor().join('\n'));
 
   const directory = mkdtempSync(join(options.directory, 'nx-ec2-bench-'));
   const clear = () => rmSync(directory, { recursive: true, force: true });
@@ -115,6 +118,7 @@ new Command('bench')
   .option('--repeat <times>', 'how often each is measured; the median counts', Number, 1)
   .option('--json <path>', 'write the results there, too')
   .option('--directory <path>', 'where inputs and instances are made and removed', tmpdir())
+  .option('--processor', 'only what the client does to bytes: MB/s on one core')
   .option('--list', 'name scenarios and contenders; measure nothing')
   .option('--verbose', "the floor's parts, and the times inside")
   .action(main)
