@@ -61,23 +61,30 @@ class Connections:
         if span is not None:
             headers["Range"] = "bytes=%s-%d" % ("" if span[0] is None else span[0], span[1])
         for _ in range(REDIRECTS + 1):
-            kept, response = self._send(urllib.parse.urlsplit(url), headers)
-            try:
-                good = response.status in (200, 206)
-                body = read(response, limit if good else 64 * 1024)
-                if not response.will_close and response.isclosed():
-                    self.idle.append(kept)
-                    kept = None
-            finally:
-                if kept:
-                    kept[1].close()
+            response, body = self.exchange(url, headers, limit)
             location = response.getheader("Location")
             if response.status not in (301, 302, 303, 307, 308) or not location:
                 break
             url = urllib.parse.urljoin(url, location)
         return Answer(response.status, body, response.status == 200)
 
-    def _send(self, parts, headers):
+    def exchange(self, url, headers, limit, method="GET", data=None):
+        """(response, body) of one request, which may be sent twice; of a good answer at most one byte more than the limit."""
+        kept, response = self._send(urllib.parse.urlsplit(url), headers, method, data)
+        try:
+            body = read(response, limit if response.status in (200, 206) else 64 * 1024)
+            if response.length == 0:
+                # One without a body (204, 304) is over, too.
+                response.close()
+            if not response.will_close and response.isclosed():
+                self.idle.append(kept)
+                kept = None
+            return response, body
+        finally:
+            if kept:
+                kept[1].close()
+
+    def _send(self, parts, headers, method, data):
         """((place, connection, what is put before a path, headers for the proxy), response)"""
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         place = parts.scheme, parts.netloc
@@ -88,7 +95,7 @@ class Connections:
                 kept = (place,) + self._connect(parts)
             _, connection, prefix, more = kept
             try:
-                connection.request("GET", prefix + target, headers=dict(headers, **more))
+                connection.request(method, prefix + target, data, dict(headers, **more))
                 return kept, connection.getresponse()
             except BaseException as error:
                 connection.close()

@@ -41,15 +41,19 @@ def upload(post, key, file, size, on_bytes=None):
         time.sleep(0.5 * 2 ** attempt)
 
 
-def _post(post, key, file, size, on_bytes):
+def form(post, key):
+    """(content type, what comes before the object's bytes, what comes after them) of a form's request."""
     boundary = uuid.uuid4().hex
     head = "".join(
         '--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (boundary, name, value)
         for name, value in dict(post["fields"], key=key).items()
     )
     head += '--%s\r\nContent-Disposition: form-data; name="file"; filename="file"\r\nContent-Type: application/octet-stream\r\n\r\n' % boundary
-    head = head.encode()
-    tail = ("\r\n--%s--\r\n" % boundary).encode()
+    return "multipart/form-data; boundary=" + boundary, head.encode(), ("\r\n--%s--\r\n" % boundary).encode()
+
+
+def _post(post, key, file, size, on_bytes):
+    content_type, head, tail = form(post, key)
 
     def body():
         yield head
@@ -65,7 +69,7 @@ def _post(post, key, file, size, on_bytes):
         yield tail
 
     request = urllib.request.Request(post["url"], data=body(), method="POST")
-    request.add_header("Content-Type", "multipart/form-data; boundary=" + boundary)
+    request.add_header("Content-Type", content_type)
     request.add_header("Content-Length", str(len(head) + size + len(tail)))
     try:
         with urllib.request.urlopen(request, timeout=300) as answer:

@@ -18,8 +18,10 @@ def apply(plan, root, progress=lambda: None):
     sync = Sync(plan["sync"], tree, progress)
     try:
         return sync.bring(), tree
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except BaseException as error:
+        # The watcher lives on after what one sync could not do.
+        tree.close()
+        if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Failure("NO_SPACE", "the disk is full", path=tree.directory)
     finally:
