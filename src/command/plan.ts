@@ -38,10 +38,35 @@ export interface RunPart {
   rerun: boolean;
 }
 
+/** The watcher to start: where it finds edits, where it acknowledges them. Their key travels in the command itself. */
+export interface WatchPart {
+  session: string;
+  /** Key prefix in the store, ends in a slash. */
+  prefix: string;
+  /** Presigned GETs of the first edits. */
+  urls: string[];
+  post: PresignedPost;
+  /** Seconds. */
+  lease: number;
+}
+
+/** A message to the watcher. */
+export interface Edit {
+  v: 1;
+  n: number;
+  /** null: nothing but a sign of life. */
+  sync: SyncPart | null;
+  /** Presigned GETs of edits to come, by their numbers. */
+  urls: Record<string, string>;
+  post: PresignedPost | null;
+  end: boolean;
+}
+
 /** What an operation adds to the plan's envelope. */
 export type Operation =
   | { op: 'sync'; tree: string; sync: SyncPart }
   | { op: 'train'; tree: string; sync: SyncPart; run: RunPart }
+  | { op: 'watch'; tree: string; sync: SyncPart; watch: WatchPart }
   | {
       op: 'poll';
       run: string | null;
@@ -109,6 +134,10 @@ export interface SyncReply {
 export interface TrainReply extends SyncReply {
   run: RunState;
   attached: false | 'running' | 'ended';
+}
+
+export interface WatchReply extends SyncReply {
+  watch: { pid: number };
 }
 
 export type LogName = 'setup' | 'training';

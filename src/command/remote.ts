@@ -21,6 +21,8 @@ export interface SendOptions {
   executionTimeout?: number;
   /** True where the plan holds what should not stay in the command history (a training's environment variables). */
   confidential?: boolean;
+  /** A key for what is sent later than the command, base64. It travels in the command even where the plan does not. */
+  key?: string;
   signal?: AbortSignal;
   stillThere?: () => Promise<void>;
   /** Called when the command has been sent: what may go beside it goes then. */
@@ -118,7 +120,8 @@ export class Remote {
       ...operation,
     };
     const json = Buffer.from(JSON.stringify(plan));
-    let request: Request = { v: 1, helper: sha256, plan: deflateSync(json).toString('base64') };
+    const { key } = options;
+    let request: Request = { v: 1, helper: sha256, key, plan: deflateSync(json).toString('base64') };
     let script = commandScript(bootstrap, request);
     let stored: string | undefined;
     if (options.confidential || Buffer.byteLength(JSON.stringify(script)) > COMMAND_LIMIT) {
@@ -127,6 +130,7 @@ export class Remote {
       request = {
         v: 1,
         helper: sha256,
+        key,
         fetch: { url: await this.store.presignGet(stored), sha256: createHash('sha256').update(json).digest('hex') },
       };
       script = commandScript(bootstrap, request);
@@ -170,6 +174,7 @@ function isHelperTrouble(result: unknown): boolean {
 const WHAT: Record<Operation['op'], string> = {
   sync: 'take the files',
   train: 'take the files',
+  watch: 'take the files',
   poll: 'say how the run goes',
   cancel: 'stop the run',
   collect: 'store the artifacts',
@@ -178,7 +183,7 @@ const WHAT: Record<Operation['op'], string> = {
 };
 
 /** The remote side's error, in a sentence with its next step. */
-function remoteFailure(
+export function remoteFailure(
   instance: string,
   op: Operation['op'],
   error: { code: string; message: string; detail: Record<string, unknown> },

@@ -1,5 +1,10 @@
 /** What the remote side gets on standard input: docs/FORMAT.md, "Command". */
-export type Request = { v: 1; helper: string } & ({ plan: string } | { fetch: { url: string; sha256: string } });
+export type Request = {
+  v: 1;
+  helper: string;
+  /** What must be secret to whoever reads the store. */
+  key?: string;
+} & ({ plan: string } | { fetch: { url: string; sha256: string } });
 
 /** What the bootstrap exits with on a Python older than 3.8; asking for the version beforehand costs a start. */
 const TOO_OLD = 88;

@@ -43,6 +43,7 @@ else:
     if sha256(plan) != request["fetch"]["sha256"]:
         fail("PLAN_MISMATCH", "the plan is not what the command names")
 plan = json.loads(plan)
+plan["key"] = request.get("key")
 root = plan.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
 kept = os.path.join(root, "helper", request["helper"])
 try:

@@ -28,7 +28,9 @@ def synchronise(plan, root):
     from .lock import TreeLock
 
     with TreeLock(root, plan["tree"]) as lock:
-        return sync.apply(plan, root, lock.progress)[0]
+        result, tree = sync.apply(plan, root, lock.progress)
+        tree.close()
+        return result
 
 
 def train(plan, root):
@@ -66,6 +68,7 @@ def operation(module, name):
 OPERATIONS = {
     "sync": synchronise,
     "train": train,
+    "watch": operation("watch", "start"),
     "poll": poll,
     "cancel": operation("run", "cancel"),
     "collect": operation("collect", "start"),

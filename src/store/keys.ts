@@ -57,6 +57,11 @@ export class StoreKeys {
     return this.own(`out/${run}/`);
   }
 
+  /** The prefix of a watch's edits and acknowledgements; ends in a slash. */
+  watch(session: string): string {
+    return this.own(`watch/${session}/`);
+  }
+
   probe(id: string): string {
     return this.own(`plan/${id}.probe`);
   }
