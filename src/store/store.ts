@@ -239,8 +239,9 @@ export class Store {
   }
 
   /** @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that). */
-  async get(key: string): Promise<Buffer | null> {
-    return (await this.getVersion(key))?.bytes ?? null;
+  async get(key: string, signal?: AbortSignal): Promise<Buffer | null> {
+    const answer = await this.read(key, [404, 403], undefined, signal);
+    return answer && this.bytes(key, answer);
   }
 
   /**
@@ -287,11 +288,16 @@ export class Store {
   }
 
   /** @param absent the answers that mean that there is none: null is returned for them. */
-  private async read(key: string, absent: (404 | 403)[], range?: string): Promise<GetObjectCommandOutput | null> {
+  private async read(
+    key: string,
+    absent: (404 | 403)[],
+    range?: string,
+    abortSignal?: AbortSignal,
+  ): Promise<GetObjectCommandOutput | null> {
     const { GetObjectCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     try {
-      return await s3.send(new GetObjectCommand({ ...this.target(key), Range: range }));
+      return await s3.send(new GetObjectCommand({ ...this.target(key), Range: range }), { abortSignal });
     } catch (error) {
       const code = awsCode(error);
       const is = awsStatus(error) === 404 ? 404 : code === 'AccessDenied' ? 403 : undefined;

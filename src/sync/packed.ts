@@ -14,7 +14,8 @@ import { FileMoved, nothing, type Delivery, type Freight, type SyncContext, type
 
 /** Contents of so many bytes, compressed, ride in the command at the most: it holds 64 KB in all. */
 const INLINE = 24 * 1024;
-const INLINE_RAW = 8 * INLINE;
+/** So many times that, uncompressed, is worth the try. */
+const SHRINKS = 8;
 /** So much must be unknown, bytes, before the store is asked what others have uploaded. */
 const WORTH_ASKING = 64 * 1024;
 
@@ -64,13 +65,14 @@ export const packedStrategy: SyncStrategy = {
 /** The contents themselves, where they are few, small and not secret; null where they are not. */
 function inlineData({ travel, workspaceRoot }: SyncContext, lacking: FileEntry[]): Record<string, string> | null {
   const raw = lacking.reduce((sum, { size }) => sum + size, 0);
-  if (!travel.inline || raw > INLINE_RAW || lacking.some(({ path }) => travel.isSecret(path))) return null;
+  const room = travel.room ?? INLINE;
+  if (!travel.inline || raw > SHRINKS * room || lacking.some(({ path }) => travel.isSecret(path))) return null;
   const data: Record<string, string> = {};
   let size = 0;
   for (const entry of lacking) {
     const content = readVerified(workspaceRoot, entry.path, 0, [entry.sha256, entry.size]);
     data[entry.sha256] = deflateSync(content, { level: 9 }).toString('base64');
-    if ((size += data[entry.sha256].length) > INLINE) return null;
+    if ((size += data[entry.sha256].length) > room) return null;
   }
   return data;
 }

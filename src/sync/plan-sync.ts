@@ -13,12 +13,12 @@ export async function planSync(
   { store, keys }: SyncContext,
   of: {
     snapshot: Snapshot;
-    base: Head | null;
+    base: Pick<Head, 'snapshot' | 'history' | 'packs'> | null;
     /** The base's snapshot. */
     before: Snapshot | null;
     /** From there to the snapshot; null where there is none. */
     delta: Delta | null;
-    delivery: Delivery;
+    delivery: Pick<Delivery, 'part'>;
     /** The snapshot is not in the plan: its record is in the store. */
     asRecord: boolean;
     force?: boolean;

@@ -31,6 +31,8 @@ export interface SyncContext {
 export interface Travel {
   /** Small contents may ride in the command, whose history AWS keeps. */
   inline: boolean;
+  /** What may ride along, bytes, compressed; absent: as much as a command holds. */
+  room?: number;
   /** What may be secret never does. */
   isSecret: (path: string) => boolean;
   /** Of zlib; auto: as the link is fast. */

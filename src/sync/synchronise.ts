@@ -1,6 +1,6 @@
 import { awsStatus } from '../aws/reason';
-import type { Operation, RunPart, SyncReply, TrainReply } from '../command/plan';
-import { RemoteFailure } from '../command/remote';
+import type { Operation, RunPart, SyncPart, SyncReply, TrainReply, WatchPart } from '../command/plan';
+import { RemoteFailure, type SendOptions } from '../command/remote';
 import { Problem } from '../report/problem';
 import { difference, lackingContents } from '../snapshot/diff';
 import type { Recipes } from '../snapshot/recipes';
@@ -38,6 +38,8 @@ export interface SyncWishes {
   force?: boolean;
   /** The run to start with the same command. It learns the snapshot's id. */
   run?: (snapshot: Snapshot) => RunPart;
+  /** The watcher to start with the same command: asked for each command that is sent. `key`: base64, of its edits. */
+  watch?: () => Promise<{ part: WatchPart; key: string }>;
   /** Called just before the command is sent. */
   onSend?: (snapshot: Snapshot) => void;
 }
@@ -96,17 +98,12 @@ export async function synchronise<R extends SyncReply = TrainReply>(
       sent.uploaded += delivery.uploaded();
       const sync = await planSync(context, { snapshot, base, before, delta, delivery, asRecord, force: wishes.force });
       offered = sync.packs;
-      const run = wishes.run?.(snapshot);
-      const operation: Operation = run
-        ? { op: 'train', tree: context.tree, sync, run }
-        : { op: 'sync', tree: context.tree, sync };
+      const { operation, options } = await operationOf(context.tree, sync, snapshot, wishes);
       wishes.onSend?.(snapshot);
       const state = { snapshot, base, record };
       let announced: Promise<void> | undefined;
       const results = await context.remote.sendEach<R>(pending, operation, {
-        comment: run ? `nx-ec2: train ${run.id}` : `nx-ec2: sync ${snapshot.id.slice(0, 12)}`,
-        executionTimeout: 3_600,
-        confidential: run !== undefined && Object.keys(run.env).length > 0,
+        ...options,
         signal: context.signal,
         onSent: () => (announced ??= announce(context, pending, state)),
       });
@@ -158,6 +155,28 @@ export async function synchronise<R extends SyncReply = TrainReply>(
   }
 }
 
+/** What the command does: the sync, and what is wished for besides. */
+async function operationOf(
+  tree: string,
+  sync: SyncPart,
+  snapshot: Snapshot,
+  wishes: SyncWishes,
+): Promise<{ operation: Operation; options: SendOptions }> {
+  const executionTimeout = 3_600;
+  const run = wishes.run?.(snapshot);
+  if (run) {
+    const confidential = Object.keys(run.env).length > 0;
+    const options = { comment: `nx-ec2: train ${run.id}`, executionTimeout, confidential };
+    return { operation: { op: 'train', tree, sync, run }, options };
+  }
+  const comment = `nx-ec2: ${wishes.watch ? 'watch' : 'sync'} ${snapshot.id.slice(0, 12)}`;
+  const watch = await wishes.watch?.();
+  return {
+    operation: watch ? { op: 'watch', tree, sync, watch: watch.part } : { op: 'sync', tree, sync },
+    options: { comment, executionTimeout, key: watch?.key },
+  };
+}
+
 /**
  * What all of the instances hold, as this machine remembers it, else as the store does; null where they differ or
  * nothing is known of one: then everything is named. Where this machine has nothing to remember, what must hold and
@@ -187,6 +206,7 @@ function readBase(base: Head | null): Snapshot | null {
   }
 }
 
-function isUnknownThere(error: unknown): boolean {
+/** Whether a bucket does not know what a strategy needs of it. */
+export function isUnknownThere(error: unknown): boolean {
   return error instanceof Problem && awsStatus(error.cause) === 501;
 }
