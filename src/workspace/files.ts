@@ -26,8 +26,12 @@ export interface FoundFiles {
   warnings: string[];
 }
 
+/** Workspace-relative paths of the files of projects. */
+export type ListFiles = (projectGraph: ProjectGraph, projects: readonly string[]) => Promise<string[]>;
+
 const WORKSPACE = '{workspaceRoot}/';
-const NEVER = new Map([
+/** Parts of paths that never travel, and why. */
+export const NEVER: ReadonlyMap<string, string> = new Map([
   ['.git', 'version control'],
   ['node_modules', 'packages of Node'],
   ['__pycache__', 'compiled Python'],
@@ -36,20 +40,23 @@ const NEVER = new Map([
   ['.nx', "Nx's cache"],
 ]);
 
+/** As Nx knows them: git-ignored files are not among them. */
+const listFiles: ListFiles = async (projectGraph, projects) => {
+  const files = await createProjectFileMapUsingProjectGraph(projectGraph);
+  return projects.flatMap((project) => files[project] ?? []).map(({ file }) => file);
+};
+
 /**
  * The files of a project: its own and its dependencies' as Nx lists them, the root's lock files, and what `include`
  * names though it is git-ignored; less what `exclude` names and what never travels.
  * @throws Problem where nothing is left to send.
  */
-export async function findFiles(input: FilesInput): Promise<FoundFiles> {
+export async function findFiles(input: FilesInput, list: ListFiles = listFiles): Promise<FoundFiles> {
   const { workspaceRoot, projectGraph, projectName } = input;
   const projectRoot = projectGraph.nodes[projectName].data.root;
   const found = findIncluded({ ...input, projectRoot });
   const { paths, emptyDirectories, leftOut, warnings, take } = found;
-  const fileMap = await createProjectFileMapUsingProjectGraph(projectGraph);
-  for (const name of [projectName, ...(input.dependencies ? dependenciesOf(projectGraph, projectName) : [])]) {
-    for (const { file } of fileMap[name] ?? []) take(file);
-  }
+  for (const file of await list(projectGraph, projectsOf(input))) take(file);
   for (const file of ROOT_FILES) if (existsSync(join(workspaceRoot, file))) take(file);
 
   if (paths.size === 0 && emptyDirectories.size === 0) {
@@ -141,6 +148,23 @@ function never(path: string, literal: Set<string>): string | null {
     if (why) return why;
   }
   return null;
+}
+
+/** The projects whose files travel. */
+function projectsOf({ projectGraph, projectName, dependencies }: FilesInput): string[] {
+  return [projectName, ...(dependencies ? dependenciesOf(projectGraph, projectName) : [])];
+}
+
+/** Workspace-relative directories and files in which something may change that travels. */
+export function placesOf(input: FilesInput): string[] {
+  const { projectGraph, include, projectName } = input;
+  const { root } = projectGraph.nodes[projectName].data;
+  const included = include.map((pattern) => {
+    const path = fromProject(root, pattern);
+    const { isGlob, base } = picomatch.scan(path);
+    return isGlob ? base : path.replace(/\/$/, '');
+  });
+  return [...projectsOf(input).map((name) => projectGraph.nodes[name].data.root), ...included];
 }
 
 /** Every project that a project depends on, however far; packages are not projects. */

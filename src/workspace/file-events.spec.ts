@@ -1,0 +1,133 @@
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { FileEvents } from './file-events';
+
+describe('file events', () => {
+  let workspaceRoot: string;
+  let events: FileEvents;
+  const write = (...paths: string[]) => {
+    for (const path of paths) {
+      mkdirSync(dirname(join(workspaceRoot, path)), { recursive: true });
+      writeFileSync(join(workspaceRoot, path), path);
+    }
+  };
+  /** The paths of all bursts until each of `expected` was in one; null is any. */
+  const until = async (...expected: string[]) => {
+    const seen = new Set<string>();
+    let any = false;
+    while (!any && !expected.every((path) => seen.has(path))) {
+      const burst = await events.next(10_000);
+      if (!burst) throw new Error(`nothing came of ${expected.join(', ')}; there was ${[...seen].join(', ')}`);
+      burst.paths?.forEach((path) => seen.add(path));
+      any = burst.paths === null;
+    }
+    return any ? null : [...seen].sort();
+  };
+  const open = async (places = ['model', 'libs/a']) => {
+    events = await FileEvents.open({
+      workspaceRoot,
+      places,
+      except: ['model/artifacts'],
+      onLoss: (why) => {
+        throw new Error(why);
+      },
+    });
+  };
+
+  beforeEach(() => {
+    workspaceRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-events-'));
+    write(
+      'model/train.py',
+      'model/src/deep/a.py',
+      'model/artifacts/model.bin',
+      'libs/a/a.py',
+      'libs/b/b.py',
+      'uv.lock',
+    );
+  });
+  afterEach(async () => {
+    await events.close();
+    rmSync(workspaceRoot, { recursive: true });
+  });
+
+  it('tell of what is written, removed and renamed, at the root and in depth', async () => {
+    await open();
+    write('model/src/deep/a.py');
+    expect(await until('model/src/deep/a.py')).toEqual(['model/src/deep/a.py']);
+    write('uv.lock', 'libs/a/new.py');
+    expect(await until('uv.lock', 'libs/a/new.py')).toEqual(['libs/a/new.py', 'uv.lock']);
+    rmSync(join(workspaceRoot, 'uv.lock'));
+    await until('uv.lock');
+    renameSync(join(workspaceRoot, 'model/train.py'), join(workspaceRoot, 'model/other.py'));
+    await until('model/train.py', 'model/other.py');
+  });
+
+  it('tell of files in a directory that is new, however soon they come', async () => {
+    await open();
+    for (let round = 0; round < 5; round++) {
+      write(`model/new${round}/below/a.py`);
+      expect(await until('never')).toBeNull();
+    }
+    write('model/new0/below/a.py');
+    await until('model/new0/below/a.py');
+  });
+
+  it('know nothing of other projects, of packages, of outputs', async () => {
+    await open();
+    write(
+      'libs/b/b.py',
+      'model/node_modules/p/x',
+      'model/__pycache__/x.pyc',
+      'model/artifacts/x',
+      'model/.venv/x',
+      'dist/x',
+    );
+    write('model/train.py');
+    const seen = await until('model/train.py');
+    expect(seen?.filter((path) => path !== 'model/train.py' && path !== 'dist')).toEqual([]);
+  });
+
+  it('know of a place that is made later, and of one in a hidden directory that is named', async () => {
+    await open(['model', 'data/raw', 'model/.venv/kept']);
+    write('data/raw/a.csv');
+    expect(await until('never')).toBeNull();
+    write('data/raw/a.csv');
+    await until('data/raw/a.csv');
+    write('model/.venv/kept/x');
+    expect(await until('never')).toBeNull();
+  });
+
+  it('come in bursts, and say nothing for as long as nothing happens', async () => {
+    await open();
+    expect(await events.next(50)).toBeNull();
+    const started = performance.now();
+    const files = Array.from({ length: 200 }, (_, number) => `model/src/${number}.py`);
+    write(...files);
+    expect(await until(...files)).toHaveLength(200);
+    expect((await events.next(100))?.paths?.size ?? 0).toBe(0);
+    expect(performance.now() - started).toBeLessThan(5_000);
+  });
+
+  it('wait for git, which says when a switch of branches is over', async () => {
+    await open();
+    mkdirSync(join(workspaceRoot, '.git'));
+    writeFileSync(join(workspaceRoot, '.git/index.lock'), '');
+    write(...Array.from({ length: 100 }, (_, number) => `model/src/${number}.py`));
+    let over = false;
+    const next = events.next(10_000).then((burst) => ({ burst, over }));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    over = true;
+    rmSync(join(workspaceRoot, '.git/index.lock'));
+    const got = await next;
+    expect([got.over, got.burst?.paths?.size]).toEqual([true, 100]);
+  });
+
+  it('end with their signal', async () => {
+    await open();
+    const controller = new AbortController();
+    const next = events.next(10_000, controller.signal);
+    controller.abort(new Error('over'));
+    await expect(next).rejects.toThrow('over');
+  });
+});
