@@ -1,7 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { resolveConfiguration, type Configuration, type TargetName } from '../config/configuration';
 import { Problem } from '../report/problem';
-import type { Workspace } from '../run/push';
+import type { Workspace } from '../run/scan-project';
 import { Reporter } from '../report/reporter';
 import { refusePassThrough, refuseUnknownConfiguration } from '../workspace/invocation';
 

@@ -1,62 +1,14 @@
-import type { ProjectGraph } from '@nx/devkit';
-import type { RunPart, SyncReply } from '../command/plan';
+import type { SyncReply } from '../command/plan';
+import type { Reporter } from '../report/reporter';
 import { formatCount, formatDuration, formatSize } from '../report/units';
 import { printable } from '../report/terminal-text';
-import { scan } from '../snapshot/scan';
-import type { Snapshot } from '../snapshot/snapshot';
-import { join } from 'node:path';
-import type { Recipes } from '../snapshot/recipes';
 import { strategyOf } from '../sync/choose';
-import { synchronise, type Synchronised } from '../sync/synchronise';
-import { findFiles, type FoundFiles } from '../workspace/files';
-import { stateDirectory } from '../workspace/state';
-import type { Configuration } from '../config/configuration';
-import type { Reporter } from '../report/reporter';
+import { synchronise, type Synchronised, type SyncWishes } from '../sync/synchronise';
 import { describeLeftOut, warnLarge } from './describe-files';
+import { scanProject, type Scanned, type Workspace } from './scan-project';
 import type { Session } from './session';
 
-export interface Workspace {
-  workspaceRoot: string;
-  projectGraph: ProjectGraph;
-  project: string;
-  configuration: Configuration;
-  reporter: Reporter;
-}
-
-export interface Scanned {
-  files: FoundFiles;
-  snapshot: Snapshot;
-  recipes: Recipes;
-}
-
-/** The project's files as they are now. Says what vanished, what was left out, and which patterns match nothing. */
-export async function scanProject(workspace: Workspace): Promise<Scanned> {
-  const { configuration, reporter } = workspace;
-  const files = await findFiles({
-    workspaceRoot: workspace.workspaceRoot,
-    projectGraph: workspace.projectGraph,
-    projectName: workspace.project,
-    include: configuration.sync.include,
-    exclude: configuration.sync.exclude,
-    dependencies: configuration.sync.dependencies,
-    outputDir: configuration.train.outputDir,
-  });
-  for (const warning of files.warnings) reporter.warn(warning);
-  const { snapshot, vanished, recipes } = await scan({
-    workspaceRoot: workspace.workspaceRoot,
-    cache: join(stateDirectory(workspace.workspaceRoot), 'scans', encodeURIComponent(workspace.project)),
-    paths: files.paths,
-    emptyDirectories: files.emptyDirectories,
-  });
-  if (vanished.length) {
-    reporter.warn(
-      `gone since they were listed, not sent: ${vanished.slice(0, 10).map(printable).join(', ')}${vanished.length > 10 ? ` and ${vanished.length - 10} more` : ''}`,
-    );
-  }
-  return { files, snapshot, recipes };
-}
-
-/** Brings the instance to the workspace's state, and starts `run` with the same command where one is given. */
+/** Brings the instance to the workspace's state, and starts a run or a watcher with the same command where one is given. */
 export async function push<R extends SyncReply>(
   session: Session,
   workspace: Workspace,
@@ -64,10 +16,10 @@ export async function push<R extends SyncReply>(
     signal?: AbortSignal;
     /** A scan that was begun already. */
     first?: Scanned | Promise<Scanned>;
-    force?: boolean;
-    run?: (snapshot: Snapshot) => RunPart;
+    /** Instead of `scanProject`. */
+    scan?: () => Promise<Scanned>;
     onSend?: () => void;
-  },
+  } & Pick<SyncWishes, 'force' | 'run' | 'watch'>,
 ): Promise<Synchronised<R>> {
   const { reporter, configuration } = session;
   const started = Date.now();
@@ -75,7 +27,7 @@ export async function push<R extends SyncReply>(
   let planned = '';
   const result = await synchronise<R>({ ...session, signal: options.signal }, strategyOf(configuration.sync.strategy), {
     scan: async () => {
-      const now = await (scanned ?? scanProject(workspace));
+      const now = await (scanned ?? options.scan?.() ?? scanProject(workspace));
       scanned = undefined;
       if (!planned) describeLeftOut(now.files, (text) => reporter.detail(text));
       return now;
@@ -88,6 +40,7 @@ export async function push<R extends SyncReply>(
     },
     force: options.force,
     run: options.run,
+    watch: options.watch,
     onSend: options.onSend,
   });
   describeSync(session, result, Date.now() - started);
@@ -111,7 +64,8 @@ function describeSync<R extends SyncReply>(session: Session, result: Synchronise
   reporter.detail(`Snapshot ${snapshot.id}`);
 }
 
-function describeReply(reporter: Reporter, instance: string, reply: SyncReply): void {
+/** What happened on the instance besides what was asked for. */
+export function describeReply(reporter: Reporter, instance: string, reply: SyncReply): void {
   if (reply.restoredCount) {
     const named = reply.restored.slice(0, 5).map(printable).join(', ');
     const kept = reply.kept ? `; what stood there is in ${printable(reply.kept)} (--force keeps nothing)` : '';

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import type { Snapshot } from '../snapshot/snapshot';
 import { followRun } from './follow';
 import { newRunId, runKey } from './run-id';
-import type { Scanned } from './push';
+import type { Scanned } from './scan-project';
 import type { Session } from './session';
 import type { Configuration } from '../config/configuration';
 
