@@ -26,7 +26,7 @@ const needed = [
     `dist/generators/${name}/schema.json`,
   ]),
   'dist/generators/training-project/files/common/train.py.template',
-  ...['sync', 'train', 'logs', 'cancel', 'doctor'].flatMap((name) => [
+  ...['sync', 'watch', 'train', 'logs', 'cancel', 'doctor'].flatMap((name) => [
     `dist/executors/remote-${name}/executor.js`,
     `dist/executors/remote-${name}/schema.json`,
   ]),

@@ -35,6 +35,7 @@ const force = {
 const run = { type: 'string', description: "The run's id. Default: the latest of this project." };
 const own = {
   'remote-sync': { dryRun, force },
+  'remote-watch': { force },
   'remote-train': {
     dryRun,
     force,

@@ -10,7 +10,8 @@ import { splitCommand, splitWords } from './words';
 
 export const CONFIG_FILE = 'ec2.config.json';
 
-export type TargetName = 'remote-sync' | 'remote-train' | 'remote-logs' | 'remote-cancel' | 'remote-doctor';
+export type TargetName =
+  'remote-sync' | 'remote-watch' | 'remote-train' | 'remote-logs' | 'remote-cancel' | 'remote-doctor';
 
 /** The validated configuration of one command. Durations are ms, sizes bytes, command lines lists of words. */
 export interface Configuration {
@@ -71,6 +72,7 @@ const WAIT = 5 * 60_000;
 /** Options that are the executor's own, not the configuration's. */
 const REPORTING: Record<TargetName, string[]> = {
   'remote-sync': ['dryRun', 'force', 'verbose', 'json'],
+  'remote-watch': ['force', 'verbose', 'json'],
   'remote-train': ['dryRun', 'force', 'verbose', 'json', 'rerun'],
   'remote-logs': ['run', 'verbose', 'json'],
   'remote-cancel': ['run', 'verbose', 'json'],

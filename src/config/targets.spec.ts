@@ -18,7 +18,13 @@ describe('the targets of a project', () => {
     inferTargets({ workspaceRoot, projectRoot: 'models/m', merged, names: {}, namedInput: true, ...more });
 
   it('are there without a script, but for the one that trains', () => {
-    expect(Object.keys(infer({}))).toEqual(['remote-sync', 'remote-logs', 'remote-cancel', 'remote-doctor']);
+    expect(Object.keys(infer({}))).toEqual([
+      'remote-sync',
+      'remote-watch',
+      'remote-logs',
+      'remote-cancel',
+      'remote-doctor',
+    ]);
     expect(Object.keys(infer({ train }))).toContain('remote-train');
   });
 
@@ -69,7 +75,14 @@ describe('the targets of a project', () => {
 
   it('are called as nx.json says, in their help as well', () => {
     const targets = infer({ train }, { names: { trainTargetName: 'fit', logsTargetName: 'log' }, projectName: 'm' });
-    expect(Object.keys(targets)).toEqual(['remote-sync', 'log', 'remote-cancel', 'remote-doctor', 'fit']);
+    expect(Object.keys(targets)).toEqual([
+      'remote-sync',
+      'remote-watch',
+      'log',
+      'remote-cancel',
+      'remote-doctor',
+      'fit',
+    ]);
     expect(targets.fit.executor).toBe('nx-ec2:remote-train');
     expect(targets.fit.metadata!.help!.command).toBe('npx nx run m:fit --help');
   });

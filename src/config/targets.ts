@@ -18,6 +18,7 @@ export const TRAINING_INPUT = [
 
 export interface TargetNames {
   syncTargetName?: string;
+  watchTargetName?: string;
   trainTargetName?: string;
   logsTargetName?: string;
   cancelTargetName?: string;
@@ -69,6 +70,7 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   });
   const name = {
     sync: names.syncTargetName ?? 'remote-sync',
+    watch: names.watchTargetName ?? 'remote-watch',
     train: names.trainTargetName ?? 'remote-train',
     logs: names.logsTargetName ?? 'remote-logs',
     cancel: names.cancelTargetName ?? 'remote-cancel',
@@ -77,6 +79,10 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   const targets: Record<string, TargetConfiguration> = {
     [name.sync]: target(name.sync, 'remote-sync', 'Put the project and what it depends on onto the EC2 instance', {
       options: { dryRun: true },
+    }),
+    // Not `continuous`: Nx reports such a target as a success however it ends, and other targets would not wait for its first sync.
+    [name.watch]: target(name.watch, 'remote-watch', 'Keep the instance in step while you edit', {
+      options: { force: true },
     }),
     [name.logs]: target(name.logs, 'remote-logs', "Show a run's log and follow it to its end", {
       options: { run: '<id>' },

@@ -1,0 +1,29 @@
+import type { ExecutorContext } from '@nx/devkit';
+import { openSession } from '../../run/session';
+import { Watch } from '../../run/watch';
+import { openWorkspace } from '../../run/watched-workspace';
+import { runTarget } from '../run-target';
+import type { RemoteWatchExecutorSchema } from './schema';
+
+/** Keeps the instance in step with the project and what it depends on, until it is interrupted. */
+export default function remoteWatch(
+  options: RemoteWatchExecutorSchema,
+  context: ExecutorContext,
+): Promise<{ success: boolean }> {
+  return runTarget('remote-watch', { ...options }, context, false, async (target) => {
+    const { configuration, reporter, project, workspace, signal } = target;
+    const session = await openSession(configuration, project, context.root, reporter);
+    try {
+      const { events, rescan, close } = await openWorkspace(workspace);
+      try {
+        const watch = new Watch(session, workspace, { events, rescan, signal, force: options.force });
+        target.onInterrupt(() => watch.tally.summary());
+        return await watch.run();
+      } finally {
+        await close();
+      }
+    } finally {
+      session.close();
+    }
+  });
+}

@@ -1,0 +1,75 @@
+import { basename, join } from 'node:path';
+import { lstatSync } from 'node:fs';
+import { findFiles, placesOf, type FilesInput, type FoundFiles, type ListFiles } from '../workspace/files';
+import type { Burst } from '../workspace/file-events';
+import { filesInput, scanFiles, type Scanned, type Workspace } from './scan-project';
+
+/** They decide which files Nx lists. */
+const IGNORE_FILES = new Set(['.gitignore', '.nxignore']);
+
+/**
+ * The project's files again and again, after each burst of changes. Files are listed anew only where something came
+ * that is not listed yet: a save of a known one, or its end, is seen by the scan alone.
+ */
+export class Rescan {
+  private files?: FoundFiles;
+  private listed = new Set<string>();
+  /** What is there and does not travel. */
+  private others = new Set<string>();
+  private readonly input: FilesInput;
+  private readonly included: string[];
+  private readonly said = new Set<string>();
+
+  constructor(
+    private readonly workspace: Workspace,
+    private readonly list: ListFiles,
+  ) {
+    this.input = filesInput(workspace);
+    this.included = placesOf({ ...this.input, dependencies: false }).slice(1);
+  }
+
+  /** @returns also whether the files were listed anew. */
+  async after(burst: Pick<Burst, 'paths'>): Promise<Scanned & { anew: boolean }> {
+    const anew = !this.files || burst.paths === null || this.needsList(burst.paths);
+    if (anew) await this.listAnew(burst.paths);
+    const files = this.files!;
+    const { snapshot, recipes } = await scanFiles(this.workspace, files);
+    return { files, snapshot, recipes, anew };
+  }
+
+  private needsList(paths: ReadonlySet<string>): boolean {
+    let needed = false;
+    for (const path of paths) {
+      if (IGNORE_FILES.has(basename(path))) {
+        this.others.clear();
+        needed = true;
+      } else if (this.isIncluded(path)) {
+        // What a pattern names may leave an empty directory, which travels, too.
+        needed = true;
+      } else if (!this.listed.has(path) && !this.others.has(path) && this.isThere(path)) {
+        needed = true;
+      }
+    }
+    return needed;
+  }
+
+  private async listAnew(paths: ReadonlySet<string> | null): Promise<void> {
+    const files = await findFiles(this.input, this.list);
+    for (const warning of files.warnings) {
+      if (!this.said.has(warning)) this.workspace.reporter.warn(warning);
+      this.said.add(warning);
+    }
+    this.files = files;
+    this.listed = new Set(files.paths);
+    if (this.others.size > 10_000) this.others.clear();
+    for (const path of paths ?? []) if (!this.listed.has(path) && this.isThere(path)) this.others.add(path);
+  }
+
+  private isIncluded(path: string): boolean {
+    return this.included.some((place) => place === '' || path === place || path.startsWith(`${place}/`));
+  }
+
+  private isThere(path: string): boolean {
+    return lstatSync(join(this.workspace.workspaceRoot, path), { throwIfNoEntry: false }) !== undefined;
+  }
+}

@@ -1,0 +1,36 @@
+import { posix } from 'node:path';
+import { FileEvents } from '../workspace/file-events';
+import { placesOf } from '../workspace/files';
+import { FreshListing } from '../workspace/fresh-listing';
+import { Rescan } from './rescan';
+import { filesInput, type Workspace } from './scan-project';
+
+/** A workspace of which one hears what happens in it, and what is there then. */
+export async function openWorkspace(
+  workspace: Workspace,
+): Promise<{ events: FileEvents; rescan: Rescan; close(): Promise<void> }> {
+  const { workspaceRoot, configuration, reporter } = workspace;
+  const listing = new FreshListing(workspaceRoot);
+  listing.prepare();
+  try {
+    const events = await FileEvents.open({
+      workspaceRoot,
+      places: placesOf(filesInput(workspace)),
+      except: [posix.join(configuration.projectRoot, configuration.train.outputDir)],
+      onLoss: (why) =>
+        reporter.warn(
+          `no file events (${why}): files are looked at every few seconds. On Linux, raise fs.inotify.max_user_watches.`,
+        ),
+    });
+    return {
+      events,
+      rescan: new Rescan(workspace, listing.list),
+      close: async () => {
+        await Promise.all([events.close(), listing.close()]);
+      },
+    };
+  } catch (error) {
+    await listing.close();
+    throw error;
+  }
+}
