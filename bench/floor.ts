@@ -62,6 +62,16 @@ export function throughTheStore(network: NetworkProfile, bytes: number): Floor {
   ];
 }
 
+/** What is saved under a watch, by connections that are open: on the instance one looks for it so often, ms. */
+export function underWatch(network: NetworkProfile, bytes: number, every: number): Floor {
+  const { roundTrip, up, near } = distances(network);
+  return [
+    [`PUT of ${bytes} bytes`, roundTrip + bytes / up],
+    ['half of the time between two looks', every / 2],
+    ["the instance's GET", near.roundTrip + bytes / near.down],
+  ];
+}
+
 export const firstTime = (network: NetworkProfile, { packed }: Input): Floor => throughTheStore(network, packed);
 
 export function total(floor: Floor): number {

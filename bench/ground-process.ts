@@ -2,6 +2,7 @@ import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, normalize } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MARK } from '../src/local-aws/instance/instances';
 import type { LinkTraffic, NetworkProfile } from '../src/local-aws/network';
 import { startLocalAws, type AnsweredRequest, type LocalAws } from '../src/local-aws/server';
@@ -22,6 +23,8 @@ export interface Place {
 
 /** Highest of what the instances' processes held, bytes, looked at so often, ms: what ends within is missed. */
 const LOOK = 20;
+/** What was told to end has so long, ms. */
+const GRACE = 3_000;
 
 /** Local AWS and the tunnels, in a process of their own so that nobody's work delays what they carry. */
 export class GroundProcess {
@@ -90,6 +93,14 @@ export class GroundProcess {
         .slice(before.commands)
         .map(({ requested, started, ended }) => ({ requested, started, ended })),
     };
+  }
+
+  /** Waits until nothing runs on the instances any more: whatever was told to end ends. */
+  async idle(): Promise<void> {
+    const { named, instances } = this.aws;
+    const running = () => [...named.values()].flatMap(({ id }) => instances.processes(id));
+    for (const last = performance.now() + GRACE; running().length; await sleep(LOOK))
+      if (performance.now() > last) throw new Error(`still running on the instances: ${running().join(', ')}`);
   }
 
   async watchMemory(): Promise<void> {

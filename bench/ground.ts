@@ -32,6 +32,7 @@ export class Ground {
   tunnel = (port: number, calledFromFar = false): Promise<number> => this.call('tunnel', port, calledFromFar);
   serve = (directory: string): Promise<number> => this.call('serve', directory);
   observe = (): Promise<Observed> => this.call('observe');
+  idle = (): Promise<void> => this.call('idle');
   watchMemory = (): Promise<void> => this.call('watchMemory');
   peakMemory = (): Promise<number> => this.call('peakMemory');
 

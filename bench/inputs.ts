@@ -28,8 +28,12 @@ export interface Input {
   /** Bytes as they are, and as `tar | gzip -6` makes them: what must travel the first time. */
   bytes: number;
   packed: number;
-  /** The edit that its scenarios make, the bytes that it brings, and its undoing. */
-  edit(): void;
+  /**
+   * The edit that its scenarios make, the bytes that it brings, and its undoing. Of sources, each more time brings as
+   * many.
+   * @returns the file that it changed.
+   */
+  edit(time?: number): string;
   delta: number;
   restore(): void;
 }
@@ -55,7 +59,12 @@ export function makeInput(name: InputName, directory: string, root: string, scal
       const before = readFileSync(edited, 'utf8');
       return {
         ...described(`${files.toLocaleString('en')} source files, ${formatBytes(bytes)}`, files, bytes),
-        ...editing(edited, before, before.replace(/\n {4}(.*)\n/, '\n    $1  # as agreed\n'), 13),
+        ...editing(
+          edited,
+          before,
+          (time) => before.replace(/\n {4}(.*)\n/, `\n    $1${'  # as agreed'.repeat(time)}\n`),
+          13,
+        ),
       };
     }
     case 'many': {
@@ -66,7 +75,7 @@ export function makeInput(name: InputName, directory: string, root: string, scal
       const before = readFileSync(names[1], 'utf8');
       return {
         ...described(`${files.toLocaleString('en')} files of 4 KB`, files, files * 4_096),
-        ...editing(names[1], before, `edited${before.slice(6)}`, 6),
+        ...editing(names[1], before, () => `edited${before.slice(6)}`, 6),
       };
     }
     case 'big':
@@ -77,7 +86,10 @@ export function makeInput(name: InputName, directory: string, root: string, scal
       const inserted = Math.min(MB, bytes >> 2);
       return {
         ...described(`one file of ${formatBytes(bytes)}`, 1, bytes, bytes),
-        edit: () => insert(file, bytes >> 1, randomBytes('inserted')(inserted)),
+        edit: () => {
+          insert(file, bytes >> 1, randomBytes('inserted')(inserted));
+          return file;
+        },
         delta: inserted,
         restore: () => writeRandom(file, bytes),
       };
@@ -87,7 +99,7 @@ export function makeInput(name: InputName, directory: string, root: string, scal
       for (const part of ['a', 'b', 'c']) writeRandom(join(source, `${part}.bin`), Math.round(bytes / 3));
       return {
         ...described(`${formatBytes(bytes)} in 3 files`, 3, bytes, bytes),
-        edit: () => undefined,
+        edit: () => source,
         delta: 0,
         restore: () => undefined,
       };
@@ -99,8 +111,12 @@ export function makeInput(name: InputName, directory: string, root: string, scal
   }
 }
 
-function editing(file: string, before: string, after: string, delta: number) {
-  return { edit: () => writeFileSync(file, after), delta, restore: () => put(file, before) };
+function editing(file: string, before: string, after: (time: number) => string, delta: number) {
+  const edit = (time = 1) => {
+    writeFileSync(file, after(time));
+    return file;
+  };
+  return { edit, delta, restore: () => put(file, before) };
 }
 
 function makeWorkspace(workspace: string, root: string): void {

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { run, timed } from './contenders/contender';
 import { drive } from './contenders/driver';
-import { firstTime, inTheCommand, oneCommand, throughTheStore } from './floor';
+import { firstTime, inTheCommand, oneCommand, throughTheStore, underWatch } from './floor';
 import {
   aheadOfAll,
   atMostBytes,
@@ -13,6 +13,7 @@ import {
 } from './goals';
 import { root } from './programs';
 import type { Scenario, Stage } from './scenario';
+import { POLL, watched } from './watched';
 
 const KB = 1_000;
 const MB = 1_000 * KB;
@@ -52,8 +53,15 @@ export const scenarios: Scenario[] = [
     floor: (network, { delta }) => inTheCommand(network, delta),
     goals: [atMostFloors(1.3), timesAheadOf('tarball', 10), timesAheadOf('rsync', 1)],
   },
-  // `watch`, one line edited under remote-watch (≤ 1.5 × (PUT + GET + half a poll), below 0.5 s), belongs here; its
-  // floor is throughTheStore() without the command and its connection.
+  {
+    name: 'watch',
+    title: 'one line edited under remote-watch',
+    input: 'source',
+    of: 'ours',
+    run: watched,
+    floor: (network, { delta }) => underWatch(network, delta, POLL),
+    goals: [atMostFloors(1.5), within(500, ({ time }) => time, 'from the save to the instance')],
+  },
   {
     name: 'unchanged',
     title: 'nothing changed',

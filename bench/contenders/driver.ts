@@ -1,4 +1,4 @@
-import { fork } from 'node:child_process';
+import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { now, type Timing } from './contender';
 
@@ -9,12 +9,25 @@ export interface Report {
   error?: string;
 }
 
+export interface Driving {
+  child: ChildProcess;
+  /** Its end, with what it wrote to standard output. */
+  done: Promise<Timing & { out: string }>;
+}
+
+interface Options {
+  cwd: string;
+  env: Record<string, string>;
+  signal?: AbortSignal;
+}
+
 /** Runs `bench/contenders/<name>.js` in a process of its own: nothing is loaded or connected before. */
-export async function drive(
-  name: string,
-  task: object,
-  options: { cwd: string; env: Record<string, string>; signal?: AbortSignal },
-): Promise<Timing & { out: string }> {
+export function drive(name: string, task: object, options: Options): Driving['done'] {
+  return start(name, task, options).done;
+}
+
+/** The same, for who has something to do meanwhile. */
+export function start(name: string, task: object, options: Options): Driving {
   const started = now();
   const child = fork(join(__dirname, `${name}.js`), [JSON.stringify(task)], {
     ...options,
@@ -26,7 +39,7 @@ export async function drive(
   let said = '';
   child.stdout!.on('data', (data) => (out += data));
   child.stderr!.on('data', (data) => (said += data));
-  return new Promise((resolve, reject) => {
+  const done = new Promise<Timing & { out: string }>((resolve, reject) => {
     let told: (Report & { memory: number }) | undefined;
     child.on('message', (message) => (told = message as typeof told));
     child.on('error', reject);
@@ -39,6 +52,7 @@ export async function drive(
       resolve({ begun, ended, startUp: begun - started, clientMemory: memory, out });
     });
   });
+  return { child, done };
 }
 
 /** The other end: does the task that this process was started for, and tells how it went. */

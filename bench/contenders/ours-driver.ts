@@ -10,10 +10,12 @@ export interface Task {
   executor: string;
   workspace: string;
   options: object;
+  /** A signal ends it, and nothing else. */
+  endless?: boolean;
 }
 
 /** What Nx does in the process that it runs an executor in, with the graph of a workspace of one project. */
-driven(async ({ dist, executor, workspace, options }: Task) => {
+driven(async ({ dist, executor, workspace, options, endless = false }: Task) => {
   const { default: execute } = createRequire(__filename)(join(dist, 'executors', executor, 'executor.js')) as {
     default: (options: object, context: ExecutorContext) => Promise<{ success: boolean }>;
   };
@@ -30,6 +32,6 @@ driven(async ({ dist, executor, workspace, options }: Task) => {
   };
   const begun = now();
   const { success } = await execute(options, context);
-  if (!success) throw new Error('the executor did not succeed');
+  if (success === endless) throw new Error(`the executor ${success ? 'ended by itself' : 'did not succeed'}`);
   return { begun };
 });

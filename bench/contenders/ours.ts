@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import { rmSync } from 'node:fs';
 import { root } from '../programs';
 import type { Contender, Course, Site, Timing } from './contender';
-import { drive } from './driver';
+import { start, type Driving } from './driver';
 import type { Task } from './ours-driver';
+import { Watching } from './watching';
 
 export const ours: Contender = {
   name: 'nx-ec2',
@@ -16,9 +17,17 @@ export const ours: Contender = {
   },
 };
 
+interface How {
+  instance?: number;
+  dryRun?: boolean;
+  endless?: boolean;
+  signal?: AbortSignal;
+}
+
 /** What only ours is asked to do, beside what every contender does. */
 export class OurCourse implements Course {
   private tree = '';
+  private watching?: Watching;
 
   constructor(private readonly site: Site) {
     rmSync(join(site.input.workspace, '.nx'), { recursive: true, force: true });
@@ -39,6 +48,14 @@ export class OurCourse implements Course {
     return timing;
   }
 
+  /** The executor remote-watch at work. */
+  async watch(signal?: AbortSignal): Promise<Watching> {
+    const { input } = this.site;
+    this.watching = new Watching(this.start('remote-watch', { signal, endless: true }), input.source, this.target());
+    await this.watching.line(/^Watching;/);
+    return this.watching;
+  }
+
   /** Syncs, and is killed as soon as so many bytes have gone over the client's link. */
   async killedAfter(bytes: number): Promise<void> {
     const { ground } = this.site;
@@ -55,17 +72,22 @@ export class OurCourse implements Course {
     return join(this.tree, 'model');
   }
 
-  close(): void {}
+  close(): void {
+    this.watching?.kill();
+  }
 
   /** In real life nx has looked at the workspace's files before it starts an executor. */
   async warmNx(): Promise<void> {
     await this.execute('remote-sync', { dryRun: true });
   }
 
-  private async execute(
-    executor: string,
-    { instance = 0, dryRun = false, signal }: { instance?: number; dryRun?: boolean; signal?: AbortSignal },
-  ): Promise<Timing> {
+  private async execute(executor: string, how: How): Promise<Timing> {
+    const timing = await this.start(executor, how).done;
+    this.tree = (JSON.parse(timing.out.trim().split('\n').pop()!) as { tree?: string }).tree ?? this.tree;
+    return timing;
+  }
+
+  private start(executor: string, { instance = 0, dryRun, endless, signal }: How): Driving {
     const { ground, input, directory } = this.site;
     const { environment, instances } = ground.place;
     const task: Task = {
@@ -76,16 +98,15 @@ export class OurCourse implements Course {
         json: true,
         bucket: 'bench',
         instance: { id: instances[instance].id },
-        dryRun,
+        ...(dryRun ? { dryRun } : {}),
         ...(executor === 'remote-train' ? { script: 'train.py', environment: 'none' } : {}),
       },
+      endless,
     };
-    const timing = await drive('ours-driver', task, {
+    return start('ours-driver', task, {
       cwd: input.workspace,
       env: { ...environment, NX_DAEMON: 'false', XDG_CACHE_HOME: join(directory, 'cache') },
       signal,
     });
-    this.tree = (JSON.parse(timing.out.trim().split('\n').pop()!) as { tree?: string }).tree ?? this.tree;
-    return timing;
   }
 }

@@ -87,7 +87,9 @@ export class FileEvents {
     if (this.lost) this.note(null);
     if (!this.since) return null;
     const age = () => performance.now() - this.since;
-    while (performance.now() - this.last < QUIET && age() < LONGEST) await this.sleep(QUIET, signal);
+    // What is left of it: a save is several events within a millisecond or two, and must not wait twice.
+    const left = () => QUIET - (performance.now() - this.last);
+    while (left() > 0 && age() < LONGEST) await this.sleep(left(), signal);
     const lock = join(this.scope.workspaceRoot, '.git', 'index.lock');
     const many = () => this.any || this.paths.size > MANY;
     while (many() && age() < GIT_AT_MOST && existsSync(lock)) await this.sleep(QUIET, signal);

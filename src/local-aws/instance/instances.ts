@@ -100,9 +100,14 @@ export class Instances {
   }
 
   /** Every process that was ever started in the instance, also one that left its session and its parent. */
+  processes(id: string): number[] {
+    return marked(id);
+  }
+
+  /** Ends all of them. */
   endProcesses(id: string): void {
     for (let rounds = 0; rounds < 20; rounds++) {
-      const found = marked(id);
+      const found = this.processes(id);
       if (!found.length) return;
       for (const pid of found) {
         try {
