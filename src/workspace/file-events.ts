@@ -27,7 +27,7 @@ const QUIET = 25;
 const LONGEST = 1_000;
 /** From so many paths on, somebody may be at it who says when he is done: git, by its lock. */
 const MANY = 50;
-const GIT_AT_MOST = 5_000;
+const GIT_AT_MOST = 15_000;
 /** More paths than these are any. */
 const MOST = 5_000;
 /** Without file events, everything is looked at so often, ms. */
