@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { rmSync } from 'node:fs';
 import { root } from '../programs';
@@ -11,15 +12,12 @@ export const ours: Contender = {
   about: 'the executor remote-sync, from its first line to its last',
   missing: () => null,
   open: async (site) => {
-    const course = new OurCourse(site);
-    await course.warmNx();
-    return course;
+    return new OurCourse(site);
   },
 };
 
 interface How {
   instance?: number;
-  dryRun?: boolean;
   endless?: boolean;
   signal?: AbortSignal;
 }
@@ -76,18 +74,23 @@ export class OurCourse implements Course {
     this.watching?.kill();
   }
 
-  /** In real life nx has looked at the workspace's files before it starts an executor. */
-  async warmNx(): Promise<void> {
-    await this.execute('remote-sync', { dryRun: true });
-  }
-
   private async execute(executor: string, how: How): Promise<Timing> {
+    this.lookByNx();
     const timing = await this.start(executor, how).done;
     this.tree = (JSON.parse(timing.out.trim().split('\n').pop()!) as { tree?: string }).tree ?? this.tree;
     return timing;
   }
 
-  private start(executor: string, { instance = 0, dryRun, endless, signal }: How): Driving {
+  /** Before it starts an executor, nx has looked at the workspace's files, and keeps in .nx what it hashed. */
+  private lookByNx(): void {
+    execFileSync(process.execPath, [join(root, 'node_modules/nx/dist/bin/nx.js'), 'show', 'projects'], {
+      cwd: this.site.input.workspace,
+      env: { ...process.env, NX_DAEMON: 'false', NX_NO_CLOUD: 'true' },
+      stdio: 'ignore',
+    });
+  }
+
+  private start(executor: string, { instance = 0, endless, signal }: How): Driving {
     const { ground, input, directory } = this.site;
     const { environment, instances } = ground.place;
     const task: Task = {
@@ -98,7 +101,6 @@ export class OurCourse implements Course {
         json: true,
         bucket: 'bench',
         instance: { id: instances[instance].id },
-        ...(dryRun ? { dryRun } : {}),
         ...(executor === 'remote-train' ? { script: 'train.py', environment: 'none' } : {}),
       },
       endless,

@@ -2,12 +2,14 @@
 import base64
 import hashlib
 import os
+import queue
 import threading
 import zlib
 
 from .failure import Failure
-from .stage import copy_range, write_at
+from .stage import write_at
 
+BLOCK = 2 * 1024 * 1024
 # A content of at most this size is one chunk, of its own name.
 ONE_CHUNK = 1024 * 1024
 
@@ -128,23 +130,24 @@ class Assembly:
         name = self.file(content)[0]
         copies = self.copies.get(content, ())
         descriptor = self.stage.open(name, os.O_RDWR)
+        sources = {}
         try:
-            for base, at, count, offset in copies:
-                source = self.open_base(base)
-                if source is None:
+            for base in {copy[0] for copy in copies}:
+                sources[base] = self.open_base(base)
+                if sources[base] is None:
                     return
-                try:
-                    copy_range(source, descriptor, at, offset, count)
-                finally:
-                    os.close(source)
+            digest = fill(descriptor, [(sources[base], at, count, offset) for base, at, count, offset in copies], contents.sizes[content])
             contents.progress()
-            if self.stage.hash(name) != content:
+            if digest != content:
                 if any(base in contents.found.own for base, _, _, _ in copies):
                     raise Drifted()
                 raise contents.wrong_recipe(content)
             for other, executable in contents.targets.get(content, [])[1:]:
                 self.stage.copy(descriptor, other, executable, contents.sizes[content])
         finally:
+            for source in sources.values():
+                if source is not None:
+                    os.close(source)
             os.close(descriptor)
         self.done(content)
 
@@ -157,6 +160,50 @@ class Assembly:
         if base in contents.open or (base not in contents.targets and base not in self.helpers):
             return None
         return self.stage.open(self.file(base)[0])
+
+
+def fill(target, copies, size):
+    """Copies pieces into a file whose other bytes are there; the SHA-256 of the whole. Each byte is read once.
+
+    `copies` are (descriptor, offset there, bytes, offset here). While one block is hashed, the next is read and written."""
+    digest, waiting = hashlib.sha256(), queue.Queue(2)
+
+    def hash_blocks():
+        for block in iter(waiting.get, None):
+            digest.update(block)
+
+    hasher = threading.Thread(target=hash_blocks, daemon=True)
+    hasher.start()
+    try:
+        here = 0
+        for source, there, count, offset in sorted(copies, key=lambda copy: copy[3]) + [(None, 0, 0, size)]:
+            here = each_block(target, here, offset - here, waiting.put)
+            end = offset + count
+            while here < end:
+                block = os.pread(source, min(BLOCK, end - here), there)
+                if not block:
+                    # It became shorter meanwhile: the hash tells.
+                    break
+                write_at(target, block, here)
+                waiting.put(block)
+                here, there = here + len(block), there + len(block)
+            here = end
+    finally:
+        waiting.put(None)
+        hasher.join()
+    return digest.hexdigest()
+
+
+def each_block(descriptor, at, count, take):
+    """Takes bytes of a file, block by block; where they end."""
+    end = at + count
+    while at < end:
+        block = os.pread(descriptor, min(BLOCK, end - at), at)
+        if not block:
+            break
+        take(block)
+        at += len(block)
+    return end
 
 
 def check_pieces(recipe, content):
