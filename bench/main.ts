@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -47,6 +47,8 @@ async function main(options: Options): Promise<void> {
   if (options.processor) return console.log(measureProcessor().join('\n'));
 
   const directory = mkdtempSync(join(options.directory, 'nx-ec2-bench-'));
+  // Who trains is another user, who must get to the files.
+  chmodSync(directory, 0o711);
   const clear = () => rmSync(directory, { recursive: true, force: true });
   process.once('SIGINT', () => {
     clear();

@@ -101,6 +101,8 @@ export class OurCourse implements Course {
         json: true,
         bucket: 'bench',
         instance: { id: instances[instance].id },
+        // As on an instance with a login user: who trains is not root.
+        ...(process.getuid?.() === 0 ? { user: 'nobody' } : {}),
         ...(executor === 'remote-train' ? { script: 'train.py', environment: 'none' } : {}),
       },
       endless,
