@@ -14,7 +14,7 @@ const SMALLEST_PACK = 1024 * 1024;
 const SECONDS = 2;
 /** On its way at once: bytes in all while the link is slow, and packs. */
 const WINDOW = LARGEST_PACK;
-const CONNECTIONS = 8;
+const CONNECTIONS = 4;
 /** Trouble on the way to S3 is waited out so long, ms, beyond the SDK's own retries. */
 const PATIENCE = 120_000;
 /** A pack that is there since less, ms, can't be condemned before it is named. */

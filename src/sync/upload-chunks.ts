@@ -22,7 +22,7 @@ const MOST = 14 * 1024 * 1024;
 /** What compression is taken to leave until it was measured. */
 const GUESS = 0.35;
 /** Packs that are being compressed while others are on their way. */
-const BEGUN = 2;
+const BEGUN = 1;
 
 /** What an upload makes of the chunks that the store lacks. */
 export interface Upload {
