@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import sys
+import time
 
 from . import fetch, files, run as runs
 from .failure import Failure
@@ -31,11 +32,17 @@ def start(plan, root):
         raise Failure("NOT_ENDED", "the run still goes on", run=plan["run"])
     home = runs.directory(root, plan["run"])
     descriptor = os.open(os.path.join(home, "collect.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return {"collect": state(root, plan["run"])}
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            record = state(root, plan["run"])
+            if record is not None:
+                os.close(descriptor)
+                return {"collect": record}
+            # Another holds the lock, and is about to write its record, or has just ended.
+            time.sleep(0.02)
     try:
         patterns = [re.compile(each, re.DOTALL) for each in plan["patterns"]]
     except re.error as error:
