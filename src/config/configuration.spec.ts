@@ -85,6 +85,39 @@ describe('resolveConfiguration', () => {
     );
   });
 
+  it('takes several instances where files are sent, and nowhere else', () => {
+    const several = {
+      ...base,
+      instance: ['i-0123456789abcdef0', { name: 'gpu' }, { tag: { Team: 'vision' }, all: true }],
+    };
+    expect(() => resolve(several)).toThrow(/remote-train takes one instance/);
+    expect(() => resolve({ ...base, instance: { tag: { Team: 'vision' }, all: true } })).toThrow(/takes one instance/);
+    const forSync = (file: object, environment: NodeJS.ProcessEnv = {}) => {
+      writeFileSync(join(root, 'model/ec2.config.json'), JSON.stringify(file));
+      return resolveConfiguration({
+        workspaceRoot: root,
+        projectName: 'model',
+        projectRoot: 'model',
+        nxJson: {},
+        options: {},
+        target: 'remote-sync',
+        environment,
+      });
+    };
+    expect(forSync(several).instance).toMatchObject({ id: 'i-0123456789abcdef0' });
+    expect(forSync(several).instances).toEqual([
+      { id: 'i-0123456789abcdef0' },
+      { name: 'gpu' },
+      { tag: { Team: 'vision' }, all: true },
+    ]);
+    // A policy holds for each of them.
+    const policy = join(outside, 'instances.json');
+    writeFileSync(policy, JSON.stringify({ instances: ['gpu'] }));
+    expect(() => forSync({ ...base, instance: ['gpu', 'other'] }, { NX_EC2_POLICY: policy })).toThrow(
+      /does not allow "instance": "other"/,
+    );
+  });
+
   it('says where the syntax is wrong', () => {
     expect(() => resolve('{ "a": }')).toThrow(/model\/ec2\.config\.json is not valid JSON/);
   });

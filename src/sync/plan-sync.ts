@@ -4,7 +4,6 @@ import { formatRecords, type Snapshot } from '../snapshot/snapshot';
 import type { Head } from './head';
 import type { Delivery, SyncContext } from './strategy';
 
-const LIMITS = { entries: 2_000_000, bytes: 2 ** 50 };
 /** Spare packs that a plan names for a tree that holds something else: each costs a signature. */
 const SPARES = 32;
 
@@ -44,7 +43,15 @@ export async function planSync(
     packs: await Promise.all(packs.map(async (pack) => ({ ...pack, url: await sign(keys.pack(pack.sha256)) }))),
     data,
     archive,
-    limits: LIMITS,
+    limits: limitsOf(snapshot),
     force: of.force ?? false,
+  };
+}
+
+/** What the snapshot makes, and no more: the instance refuses whatever goes beyond. */
+function limitsOf({ entries }: Snapshot): SyncPart['limits'] {
+  return {
+    entries: entries.length,
+    bytes: entries.reduce((sum, entry) => sum + (entry.kind === 'file' ? entry.size : 0), 0),
   };
 }
