@@ -6,10 +6,10 @@ import json
 import os
 import re
 import stat
-import sys
 import time
 
 from . import fetch, files, run as runs
+from .detached import detached
 from .failure import Failure
 from .files import hash_file
 from .held import held
@@ -50,21 +50,8 @@ def start(plan, root):
         raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
     uploader = Uploader(plan, home, patterns)
     uploader.save(state="uploading")
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setsid()
-            if os.fork():
-                os._exit(0)
-            null = os.open(os.devnull, os.O_RDWR)
-            for stream in (0, 1, 2):
-                os.dup2(null, stream)
-            uploader.run()
-        finally:
-            os._exit(0)
+    detached(uploader.run)
     os.close(descriptor)
-    os.waitpid(child, 0)
     return {"collect": uploader.record}
 
 

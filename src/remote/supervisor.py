@@ -6,11 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import traceback
 
 from . import account as accounts, environment, files
+from .detached import detached
 
 TICK = 0.1
 
@@ -20,26 +20,16 @@ def spawn(home, record, part, tree, account, lock):
     descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     files.write_json(os.path.join(home, "run.json"), record)
-    sys.stdout.flush()
-    child = os.fork()
-    if child:
-        os.close(descriptor)
-        os.waitpid(child, 0)
-        return
-    try:
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        os.chdir("/")
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
-        Supervisor(home, record, part, tree, account).supervise(lock)
-    except BaseException:
-        with open(os.path.join(home, "supervisor.log"), "a") as file:
-            traceback.print_exc(file=file)
-    finally:
-        os._exit(0)
+
+    def supervise():
+        try:
+            Supervisor(home, record, part, tree, account).supervise(lock)
+        except BaseException:
+            with open(os.path.join(home, "supervisor.log"), "a") as file:
+                traceback.print_exc(file=file)
+
+    detached(supervise)
+    os.close(descriptor)
 
 
 class Stopped(Exception):

@@ -6,9 +6,9 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 
+from .detached import detached
 from .failure import Failure
 from .lock import LENGTH, TreeLock, start_of
 
@@ -97,25 +97,15 @@ def send(pid, number):
 def spawn(watcher, place):
     """Runs the watcher in a session of its own, with nothing of ours but the place that it holds; its PID."""
     reading, writing = os.pipe()
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setsid()
-            if os.fork():
-                os._exit(0)
-            os.chdir("/")
-            null = os.open(os.devnull, os.O_RDWR)
-            for stream in (0, 1, 2):
-                os.dup2(null, stream)
-            write_holder(place)
-            os.write(writing, b"%d" % os.getpid())
-            keep_only(place)
-            watcher.run()
-        finally:
-            os._exit(0)
+
+    def watch():
+        write_holder(place)
+        os.write(writing, b"%d" % os.getpid())
+        keep_only(place)
+        watcher.run()
+
+    detached(watch)
     os.close(writing)
-    os.waitpid(child, 0)
     try:
         pid = os.read(reading, 20)
     finally:
