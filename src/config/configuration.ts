@@ -11,7 +11,17 @@ import { splitCommand, splitWords } from './words';
 export const CONFIG_FILE = 'ec2.config.json';
 
 export type TargetName =
-  'remote-sync' | 'remote-watch' | 'remote-train' | 'remote-logs' | 'remote-cancel' | 'remote-doctor';
+  | 'remote-sync'
+  | 'remote-watch'
+  | 'remote-train'
+  | 'remote-submit'
+  | 'remote-logs'
+  | 'remote-status'
+  | 'remote-cancel'
+  | 'remote-pull'
+  | 'remote-exec'
+  | 'remote-shell'
+  | 'remote-doctor';
 
 /** The validated configuration of one command. Durations are ms, sizes bytes, command lines lists of words. */
 export interface Configuration {
@@ -23,6 +33,7 @@ export interface Configuration {
   prefix: string;
   bucketOwner?: string;
   kmsKeyId?: string;
+  storeAccess: 'auto' | 'role' | 'presigned';
   instance: InstanceName & { wait: number };
   /** Several, for remote-sync alone; the first is `instance`. */
   instances: InstanceName[];
@@ -47,10 +58,25 @@ export interface Configuration {
     setup: string[][] | null;
     environment: 'auto' | 'uv' | 'poetry' | 'conda' | 'pip' | 'none';
     outputDir: string;
-    artifacts: string[];
+    /** What is kept, and whether it comes back by itself. */
+    artifacts: { path: string; fetch: boolean }[];
+    fetchLimit: number;
     maxArtifactSize: number;
     timeout?: number;
     grace: number;
+    passEnv: string[];
+    secrets: Record<string, string>;
+    secretsFrom: 'instance' | 'client';
+    resumeArgs: string[];
+    retry: { exitCodes: number[]; attempts: number };
+    checkpoints: { keep: number; every?: number };
+    memory?: number;
+    cores?: number;
+    claim: { exclusive: boolean; gpus: number };
+    data: { source: string; path: string; key: boolean }[];
+    index?: string;
+    metrics: { file?: string; idle: number | false };
+    onCancel?: 'detach' | 'stop';
   };
 }
 
@@ -73,9 +99,14 @@ const WAIT = 5 * 60_000;
 const REPORTING: Record<TargetName, string[]> = {
   'remote-sync': ['dryRun', 'force', 'verbose', 'json'],
   'remote-watch': ['force', 'verbose', 'json'],
-  'remote-train': ['dryRun', 'force', 'verbose', 'json', 'rerun'],
-  'remote-logs': ['run', 'verbose', 'json'],
-  'remote-cancel': ['run', 'verbose', 'json'],
+  'remote-train': ['dryRun', 'force', 'verbose', 'json', 'rerun', 'resume'],
+  'remote-submit': ['dryRun', 'force', 'verbose', 'json', 'rerun', 'resume'],
+  'remote-logs': ['run', 'since', 'tail', 'follow', 'verbose', 'json'],
+  'remote-status': ['run', 'watch', 'limit', 'all', 'verbose', 'json'],
+  'remote-cancel': ['run', 'force', 'verbose', 'json'],
+  'remote-pull': ['run', 'path', 'checkpoints', 'output', 'verbose', 'json'],
+  'remote-exec': ['run', 'command', 'verbose', 'json'],
+  'remote-shell': ['run', 'verbose', 'json'],
   'remote-doctor': ['verbose', 'json'],
 };
 
@@ -163,7 +194,11 @@ function optionValues(input: ConfigurationInput): Raw {
 /** Keys of `train` that are options of the target by themselves. */
 function trainOptions(target: TargetName): string[] {
   if (target === 'remote-cancel') return ['grace'];
-  return target === 'remote-train' ? Object.keys(trainShape) : [];
+  return isTraining(target) ? Object.keys(trainShape) : [];
+}
+
+function isTraining(target: TargetName): boolean {
+  return target === 'remote-train' || target === 'remote-submit';
 }
 
 /** All options that a target takes. */
@@ -248,7 +283,7 @@ function trainOf(
   input: ConfigurationInput,
   train: z.infer<typeof configurationSchema>['train'],
 ): Configuration['train'] {
-  if (input.target === 'remote-train' && (train.script === undefined) === (train.command === undefined)) {
+  if (isTraining(input.target) && (train.script === undefined) === (train.command === undefined)) {
     throw train.script === undefined
       ? missing(input, 'train.script', 'the Python script to run (or "train.command" to a command)')
       : new Problem('CONFIG_INVALID', `Both "script" and "command" are set for ${input.projectName}.`, {
@@ -256,15 +291,17 @@ function trainOf(
         });
   }
   const outputDir = inside(input, 'train.outputDir', train.outputDir);
-  const artifacts = (train.artifacts ?? [`${outputDir}/**`]).map((glob) => {
-    if (!glob.startsWith(`${outputDir}/`) || glob.split('/').includes('..')) {
+  const artifacts = (train.artifacts ?? [`${outputDir}/**`]).map((each) => {
+    const artifact = typeof each === 'string' ? { path: each, fetch: true } : each;
+    if (!artifact.path.startsWith(`${outputDir}/`) || artifact.path.split('/').includes('..')) {
       throw new Problem(
         'CONFIG_INVALID',
-        `train.artifacts: ${printable(glob)} is not inside train.outputDir (${outputDir}).`,
+        `train.artifacts: ${printable(artifact.path)} is not inside train.outputDir (${outputDir}).`,
       );
     }
-    return glob;
+    return artifact;
   });
+  const data = train.data.map((each) => ({ ...each, path: inside(input, 'train.data', each.path) }));
   const list = (value: string | string[], what: string) =>
     typeof value === 'string' ? splitWords(value, what) : value;
   return {
@@ -285,6 +322,12 @@ function trainOf(
           : [train.setup].flat().map((line) => splitCommand(line, 'train.setup')),
     outputDir,
     artifacts,
+    resumeArgs: list(train.resumeArgs, 'train.resumeArgs'),
+    claim:
+      typeof train.claim === 'string'
+        ? { exclusive: train.claim === 'exclusive', gpus: 0 }
+        : { exclusive: false, ...train.claim },
+    data,
   };
 }
 

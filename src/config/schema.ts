@@ -32,6 +32,12 @@ export const connectionShape = {
     .regex(/^\d{12}$/, 'must be an account id of 12 digits')
     .optional()
     .describe('The account that must own the bucket.'),
+  storeAccess: z
+    .enum(['auto', 'role', 'presigned'])
+    .default('auto')
+    .describe(
+      "How an instance reaches the store: by its role, by URLs and forms that the client signs, or auto: by the role where that may, else by the client's.",
+    ),
   kmsKeyId: text.optional().describe("KMS key that objects are encrypted with. Default: the bucket's own."),
   instance: z
     .union([text, ...named, z.array(z.union([text, ...named])).min(1)])
@@ -87,6 +93,8 @@ export const syncSchema = z.strictObject({
   warnSize: size.prefault('100MB').describe('Above this size the largest files are named before they are sent.'),
 });
 
+const variable = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name');
+
 const words = z.union([
   z.string(),
   z.number().transform(String),
@@ -97,10 +105,7 @@ export const trainShape = {
   script: text.optional().describe('Python script to run, relative to the project.'),
   command: words.optional().describe('Command to run instead of a script; split into words, not run by a shell.'),
   args: words.default([]).describe('Arguments: a string that is split into words as a shell does, or an array.'),
-  env: z
-    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name'), z.string())
-    .default({})
-    .describe('Environment variables of the training.'),
+  env: z.record(variable, z.string()).default({}).describe('Environment variables of the training.'),
   setup: z
     .union([z.literal(false), z.string(), z.array(z.string())])
     .optional()
@@ -113,12 +118,86 @@ export const trainShape = {
     .default('artifacts')
     .describe('Directory that artifacts are left in and come back to, relative to the project.'),
   artifacts: z
-    .array(text)
+    .array(z.union([text, z.strictObject({ path: text, fetch: z.boolean().default(true) })]))
     .optional()
-    .describe('Globs of what comes back, inside outputDir. Default: everything in it.'),
-  maxArtifactSize: size.prefault('2GB').describe('Artifacts larger than this in all are refused.'),
+    .describe(
+      'Globs of what is kept, inside outputDir; with { "path", "fetch": false } it stays in the store and a pointer file comes back. Default: everything in it.',
+    ),
+  fetchLimit: size
+    .prefault('500MB')
+    .describe('A larger artifact stays in the store, and a pointer file comes back in its place.'),
+  maxArtifactSize: size.prefault('100GB').describe('Artifacts larger than this in all are refused.'),
   timeout: duration.optional().describe('Time limit of the training, e.g. "8h".'),
   grace: duration.prefault('30s').describe('Time between SIGTERM and SIGKILL.'),
+  passEnv: z.array(variable).default([]).describe('Names of variables of this machine that go along.'),
+  secrets: z
+    .record(
+      variable,
+      z.string().regex(/^(ssm|secretsmanager):.+$/, 'must be "ssm:<parameter>" or "secretsmanager:<secret>[#<key>]"'),
+    )
+    .default({})
+    .describe(
+      'Variables whose values are read when the training starts: "ssm:<parameter>" or "secretsmanager:<secret>[#<key of its JSON>]". Masked in the log.',
+    ),
+  secretsFrom: z
+    .enum(['instance', 'client'])
+    .default('instance')
+    .describe('Who reads the secrets: the instance by its role, or this machine, which passes them on encrypted.'),
+  resumeArgs: words.default([]).describe('Arguments that are added in an attempt after the first.'),
+  retry: z
+    .strictObject({
+      exitCodes: z.array(z.int().min(1).max(255)).default([]).describe('Exit codes that mean: try again.'),
+      attempts: z.int().min(1).max(100).default(3).describe('Attempts in all.'),
+    })
+    .prefault({})
+    .describe('When a training that failed is started again, from its last checkpoint.'),
+  checkpoints: z
+    .strictObject({
+      keep: z.int().min(1).max(1000).default(3).describe('So many of the newest are kept in the store.'),
+      every: duration.optional().describe('At most one in so long is saved, besides the last.'),
+    })
+    .prefault({})
+    .describe('What the training leaves in NX_EC2_CHECKPOINT_DIR is saved while it runs.'),
+  memory: size.optional().describe('Memory that all processes of the training may use.'),
+  cores: z.int().min(1).optional().describe('Processors that the training may use.'),
+  claim: z
+    .union([z.enum(['shared', 'exclusive']), z.strictObject({ gpus: z.int().min(1).max(64) })])
+    .default('shared')
+    .describe(
+      'What the run has to itself: exclusive: the instance, { "gpus": n }: so many of its GPUs; others wait for it in order. shared: nothing.',
+    ),
+  data: z
+    .array(
+      z.strictObject({
+        source: z.string().regex(/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/, 'must be s3://bucket/prefix'),
+        path: text,
+        key: z.boolean().default(false),
+      }),
+    )
+    .default([])
+    .describe(
+      'Data in S3: { "source": "s3://bucket/prefix", "path": "data/corpus" }, fetched by the instance, once, to a path relative to the project; "key": true makes its version part of the cache key.',
+    ),
+  index: z
+    .url()
+    .optional()
+    .describe('Package index that the set-up installs from. Default: what the instance is configured with.'),
+  metrics: z
+    .strictObject({
+      file: text
+        .optional()
+        .describe('File of JSON lines that the training writes metrics to, relative to the project.'),
+      idle: z
+        .union([z.literal(false), duration])
+        .prefault('10m')
+        .describe('A GPU that is idle for so long is warned of; false: never.'),
+    })
+    .prefault({})
+    .describe('Metrics: also lines of the log that are JSON objects with numbers.'),
+  onCancel: z
+    .enum(['detach', 'stop'])
+    .optional()
+    .describe('What a signal to the target does to the run. Default: detach.'),
 };
 
 export const trainSchema = z.strictObject(trainShape);

@@ -162,7 +162,7 @@ async function uploadFromInstance(
       {
         op: 'collect',
         run: run.id,
-        patterns: train.artifacts.map(globPattern),
+        patterns: train.artifacts.map(({ path }) => globPattern(path)),
         limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
         post: await session.store.presignPost(prefix),
         prefix,

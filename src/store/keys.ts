@@ -57,6 +57,16 @@ export class StoreKeys {
     return this.own(`out/${run}/`);
   }
 
+  /** Which run was started last for a training. */
+  key(runKey: string): string {
+    return this.own(`key/${runKey}`);
+  }
+
+  /** The prefix of all that is a run's, ends in a slash; with '' that of all runs. */
+  run(run: string): string {
+    return this.own(run ? `run/${run}/` : 'run/');
+  }
+
   /** The prefix of a watch's edits and acknowledgements; ends in a slash. */
   watch(session: string): string {
     return this.own(`watch/${session}/`);
