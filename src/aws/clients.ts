@@ -22,7 +22,7 @@ export interface AwsSettings {
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
-type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts';
+type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts' | 'secretsmanager';
 
 /**
  * The SDK's clients, each loaded and made when first asked for (the four take about half a second to load).

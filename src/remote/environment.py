@@ -6,6 +6,20 @@ class ToolMissing(Exception):
     pass
 
 
+class SetupFailed(Exception):
+    def __init__(self, message, code):
+        super().__init__(message)
+        self.message, self.code = message, code
+
+
+def write_down(home, directory, variables, account):
+    """What a shell beside the training needs to find what it finds."""
+    from . import files
+
+    value = {"directory": directory, "variables": variables, "user": account.pw_name}
+    files.write_json(os.path.join(home, "environment.json"), value, 0o600)
+
+
 def steps(part, directory, project, work, find):
     """(set-up command lines, prefix of the training's command, variables). `find` looks a program up for the user."""
     kind = part["environment"]["manager"]

@@ -36,7 +36,7 @@ export interface StoredVersion {
 }
 
 /** How long a presigned URL of ours lives, seconds: one command's delivery and work. */
-const URL_LIFETIME = 3600;
+export const URL_LIFETIME = 3600;
 
 /** The bucket in our words. The only place where S3 is called. */
 export class Store {
@@ -255,6 +255,49 @@ export class Store {
     return { bytes, etag: answer.ETag!, modified: answer.LastModified?.getTime() ?? 0 };
   }
 
+  /**
+   * An object, if it is not the version that is known already.
+   * @param etag of what is known; undefined: nothing is.
+   * @returns `same`, or the object with how long ago it was written by S3's clock, ms; null where there is none.
+   */
+  async getChanged(
+    key: string,
+    etag: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<(StoredVersion & { age: number }) | 'same' | null> {
+    const { GetObjectCommand } = sdk.s3();
+    const s3 = await this.aws.s3();
+    try {
+      const answer = await s3.send(new GetObjectCommand({ ...this.target(key), IfNoneMatch: etag }), {
+        abortSignal: signal,
+      });
+      const modified = answer.LastModified?.getTime() ?? 0;
+      const bytes = await this.bytes(key, answer);
+      return { bytes, etag: answer.ETag!, modified, age: serverDate(s3).getTime() - modified };
+    } catch (error) {
+      if (awsStatus(error) === 304) return 'same';
+      if (isAbsent(error)) return null;
+      throw this.problem('STORE_GET', `Could not read ${this.name(key)}.`, error);
+    }
+  }
+
+  /** What an object holds from an offset on, empty where it ends there; null where there is none. */
+  async getFrom(key: string, offset: number, signal?: AbortSignal): Promise<Buffer | null> {
+    const { GetObjectCommand } = sdk.s3();
+    const s3 = await this.aws.s3();
+    try {
+      const answer = await s3.send(
+        new GetObjectCommand({ ...this.target(key), Range: offset ? `bytes=${offset}-` : undefined }),
+        { abortSignal: signal },
+      );
+      return await this.bytes(key, answer);
+    } catch (error) {
+      if (awsStatus(error) === 416) return Buffer.alloc(0);
+      if (isAbsent(error)) return null;
+      throw this.problem('STORE_GET', `Could not read ${this.name(key)}.`, error);
+    }
+  }
+
   /** What tells this version of an object from others; null where there is none. */
   async etag(key: string): Promise<string | null> {
     const { HeadObjectCommand } = sdk.s3();
@@ -436,4 +479,10 @@ export class Store {
 /** Now by the server's clock: the SDK learns the difference from the answers it gets. */
 function serverDate(s3: S3Client): Date {
   return new Date(Date.now() + (s3.config.systemClockOffset ?? 0));
+}
+
+/** To a caller without s3:ListBucket, S3 says 403 of what is not there. */
+function isAbsent(error: unknown): boolean {
+  const code = awsCode(error);
+  return code !== 'NoSuchBucket' && (awsStatus(error) === 404 || code === 'AccessDenied');
 }

@@ -37,7 +37,7 @@ export interface SyncWishes {
   /** What was changed on the instance is overwritten, and not kept. */
   force?: boolean;
   /** The run to start with the same command. It learns the snapshot's id. */
-  run?: (snapshot: Snapshot) => RunPart;
+  run?: (snapshot: Snapshot) => Promise<RunPart>;
   /** The watcher to start with the same command: asked for each command that is sent. `key`: base64, of its edits. */
   watch?: () => Promise<{ part: WatchPart; key: string }>;
   /** Called just before the command is sent. */
@@ -163,9 +163,9 @@ async function operationOf(
   wishes: SyncWishes,
 ): Promise<{ operation: Operation; options: SendOptions }> {
   const executionTimeout = 3_600;
-  const run = wishes.run?.(snapshot);
+  const run = await wishes.run?.(snapshot);
   if (run) {
-    const confidential = Object.keys(run.env).length > 0;
+    const confidential = Object.keys(run.env).length > 0 || run.restore !== null;
     const options = { comment: `nx-ec2: train ${run.id}`, executionTimeout, confidential };
     return { operation: { op: 'train', tree, sync, run }, options };
   }
