@@ -1,0 +1,223 @@
+"""What a training says of itself in numbers, and the log of all metrics: docs/FORMAT.md, "Metrics"."""
+import ast
+import json
+import math
+import os
+import re
+
+from . import files
+
+# Longer lines are not metrics.
+LINE = 16384
+NAMES = 100
+NAME = 200
+# Distinct names in all, and samples between two `take`.
+ALL_NAMES = 500
+SAMPLES = 200
+READ = 1024 * 1024
+SEGMENT = 1024
+
+
+class Lines:
+    """Bytes that come cut anywhere as whole lines. `\\r` ends one too: progress bars."""
+
+    def __init__(self):
+        self.held, self.skipping = b"", False
+
+    def feed(self, data):
+        pieces = re.split(b"[\r\n]", self.held + data)
+        self.held = pieces.pop()
+        for piece in pieces:
+            if not self.skipping and len(piece) <= LINE:
+                yield piece
+            self.skipping = False
+        if len(self.held) > LINE:
+            self.held, self.skipping = b"", True
+
+
+class TrainingMetrics:
+    """`position`: what `position()` said when an earlier one ended, for who goes on reading the file."""
+
+    def __init__(self, position=None):
+        self.latest = {}
+        self.samples = []
+        self.log, self.of_file = Lines(), Lines()
+        self.file, self.identity, self.offset = None, None, 0
+        if position:
+            self.latest, self.identity, self.offset = dict(position["latest"]), tuple(position["identity"] or ()) or None, position["offset"]
+
+    def position(self):
+        return {"latest": self.latest, "identity": list(self.identity) if self.identity else None, "offset": self.offset - len(self.of_file.held)}
+
+    def feed(self, data, at):
+        """Takes what there is in a piece of the log, cut anywhere, of the time `at` (ms)."""
+        self._take(self.log.feed(data), at)
+
+    def read_file(self, path, at):
+        """Takes what the training has written to its file of metrics since the last time; begins anew where it was replaced or cut."""
+        while True:
+            if self.file is None and not self._open(path):
+                return
+            size = os.fstat(self.file.fileno()).st_size
+            if size < self.offset:
+                self._from_start()
+            self.file.seek(self.offset)
+            data = self.file.read(READ)
+            self.offset += len(data)
+            self._take(self.of_file.feed(data), at)
+            if data:
+                return
+            # Read to its end; another may stand in its place by now.
+            if _identity_of(path) in (None, self.identity):
+                return
+            self.file.close()
+            self.file = None
+
+    def _open(self, path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        self.file = open(descriptor, "rb", buffering=0)
+        identity = _identity(os.fstat(descriptor))
+        if identity is None:
+            self.file.close()
+            self.file = None
+            return False
+        if identity != self.identity:
+            self.identity = identity
+            self._from_start()
+        return True
+
+    def _from_start(self):
+        self.offset, self.of_file = 0, Lines()
+
+    def take(self):
+        """The samples since the last time: [(ms, {name: number, or None where it is not finite}), …]."""
+        taken, self.samples = self.samples, []
+        return taken
+
+    def _take(self, lines, at):
+        for line in lines:
+            found = parse(line)
+            found = {name: value for name, value in (found or {}).items() if name in self.latest or len(self.latest) < ALL_NAMES}
+            if not found:
+                continue
+            self.latest.update(found)
+            if len(self.samples) < SAMPLES:
+                self.samples.append((at, found))
+            else:
+                # More than anybody can look at: the last of them holds the newest values.
+                self.samples[-1] = (at, dict(self.samples[-1][1], **found))
+
+
+def _identity_of(path):
+    try:
+        return _identity(os.stat(path, follow_symlinks=False))
+    except OSError:
+        return None
+
+
+def _identity(found):
+    return (found.st_dev, found.st_ino) if (found.st_mode & 0o170000) == 0o100000 else None
+
+
+def parse(line):
+    """The numbers of a line that is a JSON object, or a dict as Python prints it; None where it is neither, or has none."""
+    text = line.strip().decode("utf-8", "replace")
+    if not text.startswith("{") or not text.endswith("}"):
+        return None
+    try:
+        value = json.loads(text)
+        quoted = False
+    except (ValueError, RecursionError):
+        value, quoted = parse_dict(text), True
+    if not isinstance(value, dict):
+        return None
+    found = {}
+    for name, each in value.items():
+        each = as_number(each, quoted)
+        if isinstance(name, str) and name and len(name) <= NAME and len(found) < NAMES and each is not None:
+            found[name] = each if math.isfinite(each) else None
+    return found or None
+
+
+def as_number(value, quoted):
+    """A number that can be written as JSON. Newer versions of Hugging Face's Trainer print numbers as texts (`quoted`)."""
+    if isinstance(value, str) and quoted and re.fullmatch(r"[+-]?(\d[\d.]*(e[+-]?\d+)?|nan|inf)", value.strip().lower()):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        return float(value) if value.bit_length() < 1000 else math.inf
+    return value
+
+
+def parse_dict(text):
+    """A dict as Python prints it, `nan` and `np.float64(0.5)` too; None where it is no flat one."""
+    # Nothing that a parser could go down in.
+    if text.count("(") + text.count("[") + text.count("{") > 2 * NAMES or re.search(r"[-+~]\s*[-+~]|\bnot\b", text):
+        return None
+    text = re.sub(r"\b(?:np|numpy)\.\w+\(([^()]*)\)", r"\1", text)
+    # What is no literal of Python and is printed all the same.
+    text = re.sub(r"(:\s*)(-?)(nan|inf)(?=\s*[,}])", lambda found: found.group(1) + {"nan": "1e999-1e999j"}.get(found.group(3), found.group(2) + "1e999"), text)
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    return {name: math.nan if isinstance(each, complex) else each for name, each in value.items()}
+
+
+class MetricsLog:
+    """JSON lines in segments of 1,024, `<home>/metrics/<n>`, which `save` brings to the store."""
+
+    def __init__(self, home):
+        self.directory = os.path.join(home, "metrics")
+        os.makedirs(self.directory, exist_ok=True)
+        there = [int(name) for name in os.listdir(self.directory) if name.isdigit()]
+        self.number = max(there) if there else 0
+        data = self.read(self.number)
+        whole = data[:data.rfind(b"\n") + 1]
+        if whole != data:
+            # The last line of one that was killed.
+            files.write_atomically(self._path(self.number), whole)
+        self.lines = whole.count(b"\n")
+        # segment -> bytes of it in the store
+        self.saved = {}
+
+    @property
+    def segments(self):
+        return self.number + 1 if self.number or self.lines else 0
+
+    def _path(self, number):
+        return os.path.join(self.directory, str(number))
+
+    def read(self, number):
+        try:
+            with open(self._path(number), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return b""
+
+    def add(self, value):
+        """`value`: {"t": ms, …} as the format has it."""
+        if self.lines == SEGMENT:
+            self.number, self.lines = self.number + 1, 0
+        with open(self._path(self.number), "ab", buffering=0) as file:
+            file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+        self.lines += 1
+
+    def save(self, bucket):
+        """Writes the segments that the store does not have as they are. Failure of the bucket: the rest at the next time."""
+        for number in range(self.segments):
+            if number < self.number and self.saved.get(number, -1) >= os.path.getsize(self._path(number)):
+                continue
+            data = self.read(number)
+            if len(data) != self.saved.get(number):
+                bucket.put("metrics/%d" % number, data)
+                self.saved[number] = len(data)
