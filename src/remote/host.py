@@ -143,19 +143,18 @@ def mebibytes(text):
 
 
 def count_gpus():
-    """How many GPUs the machine has."""
+    """How many GPUs the machine has. The driver tells at once; nvidia-smi, where there is no such list, takes a second."""
+    try:
+        return len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        pass
     try:
         listed = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=GPU_LIMIT * 4,
         )
-        if listed.returncode == 0:
-            return sum(line.strip().isdigit() for line in listed.stdout.decode("utf-8", "replace").splitlines())
     except (OSError, subprocess.SubprocessError):
-        pass
-    try:
-        return len(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
         return 0
+    return sum(line.strip().isdigit() for line in listed.stdout.decode("utf-8", "replace").splitlines()) if listed.returncode == 0 else 0
 
 
 class IdleWatch:

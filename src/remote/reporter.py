@@ -64,8 +64,9 @@ class Reporter:
         self.trouble, self.trouble_since = None, None
         self.pause, self.due = PAUSES[0], 0.0
         self.seen, self.written, self.beat = None, 0.0, 0
-        self.sampled = 0.0
+        self.sampled, self.measured, self.all_measured = 0.0, 0.0, False
         self.saver = None
+        self.project = os.path.join(home, "work", self.part["projectRoot"])
 
     def run(self):
         descriptor = os.open(os.path.join(self.home, "report.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -74,18 +75,18 @@ class Reporter:
         except OSError:
             return
         from .run_metrics import RunMetrics
-        from .segments import LogUpload, MetricsUpload
+        from .segments import LogUpload
 
         self.report = dict({"saved": False, "settled": 0, "beat": 0}, **(files.read_json(os.path.join(self.home, "report.json")) or {}))
         self.beat = self.report["beat"]
-        self.metrics = RunMetrics(self.home, self.part["metrics"])
-        self.log, self.samples = LogUpload(self.home), MetricsUpload(self.home)
+        self.metrics = RunMetrics(self.home, self.part["metrics"], os.path.dirname(os.path.dirname(self.home)))
+        self.log = LogUpload(self.home)
         ended = None
         while True:
             record = self.record()
             if record["state"] == "ended" and ended is None:
                 ended = time.monotonic()
-            self.sample(record, ended is not None)
+            self.sample(ended is not None)
             try:
                 self.access()
                 if self.bucket is not None and time.monotonic() >= self.due:
@@ -147,16 +148,18 @@ class Reporter:
             # A full disk: the store is told all the same.
             pass
 
-    def sample(self, record, ended):
-        if ended or time.monotonic() - self.sampled < SAMPLE:
-            return
-        self.sampled = time.monotonic()
-        self.metrics.sample(record, self.part, os.path.join(self.home, "work", self.part["projectRoot"]))
+    def sample(self, ended):
+        if not ended and time.monotonic() - self.sampled > SAMPLE:
+            self.sampled = time.monotonic()
+            self.metrics.sample(self.project)
 
     def tell(self, record, ended):
         """Brings the store a step nearer to what is here; True where nothing is left to be done."""
         self.log.look(self.bucket, self.metrics.feed, ended)
-        self.samples.look(self.bucket, ended)
+        if time.monotonic() - self.measured > SAMPLE or (ended and self.log.done and not self.all_measured):
+            self.measured, self.all_measured = time.monotonic(), ended
+            self.metrics.read_file(self.project)
+            self.metrics.save(self.bucket)
         if self.saver is None:
             from .saver import Saver
 
@@ -164,7 +167,7 @@ class Reporter:
         self.saver.look(record, ended)
         if self.saver.settled != self.report["settled"]:
             self.keep(settled=self.saver.settled)
-        finished = ended and self.log.done and self.samples.done and self.saver.done
+        finished = ended and self.log.done and self.all_measured and self.saver.done
         whole = self.compose(record, ended, finished)
         shape = {name: value for name, value in whole.items() if name not in ("beat", "log", "metrics")}
         if shape != self.seen or time.monotonic() - self.written > BEAT or finished:
@@ -185,7 +188,7 @@ class Reporter:
         whole.update({
             "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"],
             "log": {"size": self.log.size, "training": record["training"], "truncated": record.get("truncated", False)},
-            "metrics": self.metrics.latest(self.samples.segments), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
+            "metrics": self.metrics.latest(), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
             "description": part["description"], "access": self.bucket.way, "trouble": self.saver.trouble,
         })
         return whole

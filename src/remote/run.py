@@ -82,7 +82,7 @@ def is_collected(root, run_id):
 def start(plan, root, lock, tree):
     """Starts the run of a plan; (its record, what it has printed so far)."""
     from . import reporter, supervisor
-    from .metrics import count_gpus
+    from .host import count_gpus
 
     part = plan["run"]
     home = directory(root, part["id"])

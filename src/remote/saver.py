@@ -12,15 +12,13 @@ class Saver:
     `settled`: what so many attempts, which have ended, have left is saved."""
 
     def __init__(self, home, part, bucket):
-        from .checkpoints import Checkpoints
         from .parts import Parts
 
         self.home, self.part, self.bucket = home, part, bucket
         self.project = os.path.join(home, "work", part["projectRoot"])
         self.parts = Parts(bucket, os.path.join(home, "parts.json"))
-        wish = part["checkpoints"]
-        self.saved = Checkpoints(os.path.join(home, "checkpoints"), home, self.parts, bucket, wish["keep"], wish["every"])
-        self.artifacts, self.checkpoints, self.trouble = None, list(self.saved.kept), None
+        self.saved = None
+        self.artifacts, self.checkpoints, self.trouble = None, (files.read_json(os.path.join(home, "checkpoints.json")) or {}).get("kept", []), None
         self.settled, self.done = 0, False
         self.thread, self.failure = None, None
 
@@ -29,7 +27,6 @@ class Saver:
         if self.thread is not None and self.thread.is_alive():
             return
         self.thread = None
-        self.checkpoints = list(self.saved.kept)
         failure, self.failure = self.failure, None
         if failure is not None:
             raise failure
@@ -41,14 +38,7 @@ class Saver:
 
     def _work(self, record, ended):
         try:
-            over = len(record["attempts"])
-            if ended or over > self.settled:
-                died = record["stop"] is not None or (over and record["attempts"][-1]["signal"] is not None)
-                self.saved.look(max(1, over), final=True, died=bool(died))
-                self.settled = over
-            else:
-                self.saved.look(record["attempt"])
-            self.checkpoints = list(self.saved.kept)
+            self._save_checkpoints(record["attempts"], ended or len(record["attempts"]) > self.settled, record["attempt"])
             if ended:
                 self._save_artifacts()
                 self.done = True
@@ -57,13 +47,32 @@ class Saver:
         except OSError as error:
             self.failure = Failure("SAVE_FAILED", str(error))
 
+    def _save_checkpoints(self, attempts, over, attempt):
+        """What the attempt that goes on has left so far, or the last one that is over, once and for all."""
+        if over and attempts:
+            last = attempts[-1]
+            self._checkpoints(last["n"]).look(final=True, killed=last["signal"] is not None or last["stopped"], ended=last["endedAt"] / 1000.0)
+            self.settled = len(attempts)
+        else:
+            # A run that was lost has an attempt that nobody saw the end of.
+            self._checkpoints(attempt).look()
+        self.checkpoints = list(self.saved.kept)
+
+    def _checkpoints(self, attempt):
+        from .checkpoints import Checkpoints
+
+        if self.saved is None or self.saved.attempt != attempt:
+            wish = self.part["checkpoints"]
+            self.saved = Checkpoints(os.path.join(self.home, "checkpoints"), self.home, self.parts, self.bucket, wish["keep"], wish["every"], attempt)
+        return self.saved
+
     def _save_artifacts(self):
         from .artifacts import save_artifacts
 
         if not os.path.isdir(os.path.join(self.project, self.part["outputDir"])):
             return
         try:
-            self.artifacts = dict(save_artifacts(self.part, self.project, self.parts, self.bucket), error=None)
+            self.artifacts = save_artifacts(self.part, self.project, self.parts, self.bucket)
         except Failure as failure:
             if failure.code in ("UPLOAD_FAILED", "EXPIRED", "ACCESS_DENIED", "NO_ROLE"):
                 raise

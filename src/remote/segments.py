@@ -1,4 +1,4 @@
-"""A run's log and metrics in the store: segments, of which the last is rewritten as it grows."""
+"""A run's log in the store: segments, of which the last is rewritten as it grows."""
 import os
 import time
 
@@ -20,14 +20,12 @@ class LogUpload:
     def __init__(self, home):
         self.home = home
         self.path = os.path.join(home, "log")
-        self.size, self.fed = 0, 0
         self.began = self.wrote = self.timed = 0.0
         self.done = False
-        self.resumed = _read_number(os.path.join(home, "log.saved"))
-        self.size = self.resumed - self.resumed % SEGMENT
+        self.size = _read_number(os.path.join(home, "log.saved"))
 
     def look(self, bucket, feed, ended):
-        """Sends what is new, where it is time; everything once the run has ended. What is sent is also fed to `feed`."""
+        """Sends what is new, where it is time; everything once the run has ended. What is sent is also fed to `feed(offset, data)`."""
         now = time.monotonic()
         self.began = self.began or now
         rest = STEADY if now - self.began > YOUNG else EAGER
@@ -46,7 +44,7 @@ class LogUpload:
                     data = file.read(min(SEGMENT, there - number * SEGMENT))
                     bucket.put("log/%d" % number, data, "text/plain")
                     end = number * SEGMENT + len(data)
-                    feed(data[self.size - number * SEGMENT:])
+                    feed(number * SEGMENT, data)
                     self.size = end
                     if end % SEGMENT == 0:
                         _write_number(os.path.join(self.home, "log.saved"), end)
@@ -55,37 +53,6 @@ class LogUpload:
             self.timed = now
             bucket.put("times.json", logfile.as_json(logfile.read_times(self.home, MOST_TIMES)), "application/json")
         self.done = complete
-
-
-class MetricsUpload:
-    """The files `metrics.<n>` that the sampler leaves, as `metrics/<n>`."""
-
-    def __init__(self, home):
-        self.home = home
-        self.sent, self.segments = {}, 0
-        self.done = False
-        self.wrote = 0.0
-
-    def look(self, bucket, ended):
-        now = time.monotonic()
-        if not ended and now - self.wrote < STEADY * 3:
-            return
-        self.wrote = now
-        number = 0
-        while True:
-            path = os.path.join(self.home, "metrics.%d" % number)
-            try:
-                size = os.path.getsize(path)
-            except FileNotFoundError:
-                break
-            if size != self.sent.get(number, 0):
-                with open(path, "rb") as file:
-                    data = file.read()
-                bucket.put("metrics/%d" % number, data[: data.rfind(b"\n") + 1], "application/x-ndjson")
-                self.sent[number] = size
-            number += 1
-        self.segments = number
-        self.done = ended
 
 
 def _read_number(path):

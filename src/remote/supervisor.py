@@ -246,12 +246,15 @@ class Supervisor:
             raise Failed("SETUP_FAILED", failed.message, failed.code)
 
     def restore(self):
-        if self.part["restore"]:
-            from .restoring import restore
+        """Puts the checkpoint in place that the training is to go on from."""
+        wish = self.part["restore"]
+        if wish is None:
+            return
+        from .restored import restore_from
 
-            n, unit = restore(self.part, self.home, self.account)
-            self.save(restored={"run": self.part["restore"]["run"], "n": n, "unit": unit})
-            self.log.say("restored the checkpoint %s of %s" % (unit, self.part["restore"]["run"]))
+        manifest = restore_from(wish, self.part["store"], self.home, self.account)
+        self.save(restored={"run": wish["run"], "n": wish["n"], "unit": manifest["unit"]})
+        self.log.say("goes on from %s, the checkpoint %d of %s" % (manifest["unit"], wish["n"], wish["run"]))
 
     def child(self, line, variables, directory, limits, code):
         try:
@@ -278,7 +281,7 @@ class Supervisor:
         )
         ended = {
             "n": record["attempt"], "instance": record["instance"], "startedAt": started, "endedAt": now(), "exitCode": exit_code, "signal": died,
-            "why": "it exited with %d" % code if again else None,
+            "stopped": child.stopped is not None, "why": "it exited with %d" % code if again else None,
         }
         record["attempts"].append(ended)
         if not again:
@@ -297,8 +300,17 @@ class Supervisor:
             self.look_after()
             report = files.read_json(os.path.join(self.home, "report.json")) or {}
             if report.get("settled", 0) >= len(self.record["attempts"]):
-                return
+                break
             time.sleep(TURN)
+        refused = (files.read_json(os.path.join(self.home, "checkpoints.json")) or {}).get("refused", {})
+        for name in refused:
+            aside = os.path.join(self.home, "half", str(self.record["attempt"] - 1))
+            os.makedirs(aside, exist_ok=True)
+            try:
+                os.rename(os.path.join(self.home, "checkpoints", name), os.path.join(aside, name))
+            except FileNotFoundError:
+                continue
+            self.log.say("the checkpoint %s may be half of one and is not gone on from: it is in %s" % (name, aside))
 
     def refuse_stopped(self, child):
         if child.stopped:

@@ -33,6 +33,8 @@ export interface FollowWishes {
   formSince?: number;
   /** Return as soon as all that there is was shown. */
   once?: boolean;
+  /** Only its end is of interest. */
+  quiet?: boolean;
   onState: (run: RunRecord) => void;
   onLog: (data: Buffer) => void;
 }
@@ -68,7 +70,7 @@ class Follower {
     private readonly run: RunFacts,
     private readonly wishes: FollowWishes,
   ) {
-    this.at = wishes.from ?? 0;
+    this.at = wishes.quiet ? Number.MAX_SAFE_INTEGER : (wishes.from ?? 0);
     this.formSince = wishes.formSince;
     this.log = new StoredLog(session.store, session.keys, run.id);
     this.watch = new RecordWatch(session.store, session.keys, run.id);
@@ -106,7 +108,7 @@ class Follower {
   private async look(): Promise<RunRecord | null> {
     const { signal } = this.wishes;
     const streamed = this.stream?.alive ?? false;
-    const [record] = await Promise.all([this.watch.look(signal), streamed ? undefined : this.readStored()]);
+    const [record] = await Promise.all([this.watch.look(signal), streamed || this.wishes.quiet ? undefined : this.readStored()]);
     if (record) {
       if (this.watch.changed) this.wishes.onState(record);
       // What the record says is there is there.
@@ -141,7 +143,7 @@ class Follower {
   }
 
   private openStream(): void {
-    if (this.stream !== undefined || this.wishes.once || Date.now() - this.started < STREAM_AFTER) return;
+    if (this.stream !== undefined || this.wishes.once || this.wishes.quiet || Date.now() - this.started < STREAM_AFTER) return;
     this.stream = LogStream.open(this.session, this.run, this.at, (offset, data) => void this.accept(offset, data));
   }
 

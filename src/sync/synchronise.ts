@@ -44,6 +44,9 @@ export interface SyncWishes {
   onSend?: (snapshot: Snapshot) => void;
 }
 
+/** Thrown by a wish: what is wished for need not be, and nothing is sent. */
+export class Halt extends Error {}
+
 const ATTEMPTS = 4;
 /** A snapshot of so many bytes travels in the plan itself; a larger one as its record, which is sent beside the packs. */
 const SHORT_MANIFEST = 16 * 1024;
@@ -131,6 +134,10 @@ export async function synchronise<R extends SyncReply = TrainReply>(
       const [reply] = replies.values();
       return { snapshot, reply, replies, failures, sent, commands, settled };
     } catch (error) {
+      if (error instanceof Halt) {
+        await Promise.all([discard(context, leftovers), context.index.publish().catch(() => undefined)]);
+        throw error;
+      }
       const remedy = commands < ATTEMPTS && !context.signal?.aborted && remedyOf(error, base !== null, offered);
       if (remedy) {
         if (await mend(context, remedy, error, offered)) base = null;
