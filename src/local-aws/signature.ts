@@ -203,7 +203,7 @@ export function verifyForm(fields: Map<string, string>, identities: Identities, 
     if (!Array.isArray(condition)) {
       for (const [name, value] of Object.entries(condition as Record<string, string>)) {
         covered.add(name.toLowerCase());
-        if (fields.get(name.toLowerCase()) !== value) throw failed(condition);
+        if (fields.get(name.toLowerCase()) !== value) throw failed(['eq', `$${name}`, value]);
       }
       continue;
     }
@@ -217,8 +217,9 @@ export function verifyForm(fields: Map<string, string>, identities: Identities, 
     }
     const name = a.replace(/^\$/, '').toLowerCase();
     covered.add(name);
-    const value = fields.get(name) ?? '';
-    if (kind === 'eq' ? value !== b : !value.startsWith(b)) throw failed(condition);
+    const value = fields.get(name);
+    // A field that is not there fails even what any value would do.
+    if (value === undefined || (kind === 'eq' ? value !== b : !value.startsWith(b))) throw failed(condition);
   }
   for (const name of fields.keys()) {
     if (!covered.has(name) && !name.startsWith('x-ignore-'))

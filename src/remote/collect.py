@@ -101,8 +101,9 @@ class Uploader:
                 logs[log] = {"size": size, "sha256": digest}
         data = json.dumps({"v": 1, "artifacts": artifacts, "logs": logs, "skipped": skipped}).encode()
         key = self.plan["prefix"] + "list.json"
-        fetch.upload(self.plan["post"], key, io.BytesIO(data), len(data))
-        self.save(state="done", list={"key": key, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)})
+        digest = hashlib.sha256(data).hexdigest()
+        fetch.upload(self.plan["post"], key, io.BytesIO(data), len(data), digest)
+        self.save(state="done", list={"key": key, "sha256": digest, "size": len(data)})
 
     def walk(self, relative, found, skipped):
         try:
@@ -131,6 +132,6 @@ class Uploader:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
             size = os.fstat(file.fileno()).st_size
             if digest not in done:
-                fetch.upload(self.plan["post"], self.plan["prefix"] + digest, file, size)
+                fetch.upload(self.plan["post"], self.plan["prefix"] + digest, file, size, digest)
                 done.add(digest)
         return digest, size

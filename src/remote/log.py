@@ -61,5 +61,6 @@ def inline(data, room):
 
 def store(file, length, overflow):
     data = file.read(length)
-    fetch.upload(overflow["post"], overflow["key"], io.BytesIO(data), len(data))
-    return {"length": len(data), "stored": overflow["key"], "sha256": hashlib.sha256(data).hexdigest()}
+    digest = hashlib.sha256(data).hexdigest()
+    fetch.upload(overflow["post"], overflow["key"], io.BytesIO(data), len(data), digest)
+    return {"length": len(data), "stored": overflow["key"], "sha256": digest}
