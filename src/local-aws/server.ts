@@ -6,15 +6,19 @@ import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { Ec2Service } from './ec2/service';
 import { faultError, Faults, type Fault } from './faults';
-import { Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity } from './identity';
+import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity } from './identity';
+import { Metadata } from './imds/metadata';
 import { Instances, type LocalInstance } from './instance/instances';
+import { InstanceRole } from './instance/role';
 import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
 import { S3Service } from './s3/service';
+import { SecretsManagerService } from './secretsmanager/service';
 import { AwsError, type Service, type ServiceResponse } from './service';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
 import { verifyV2Url } from './signature-v2';
 import { lockState } from './state-lock';
 import type { Invocation } from './ssm/agent';
+import { Parameters } from './ssm/parameters';
 import { SsmService } from './ssm/service';
 import { StsService } from './sts/service';
 
@@ -60,8 +64,10 @@ export interface LocalAws {
   instances: Instances;
   faults: Faults;
   named: Map<string, LocalInstance>;
-  /** What an instance's role would give it, for a program that is to speak as one: no process has it by itself. */
+  /** Credentials of a role, for a program that is to speak as an instance does. */
   instanceEnvironment: Record<string, string>;
+  /** The role of an instance, which it has by its metadata service: to be taken away, denied things, or let expire. */
+  role(instance: string): InstanceRole;
   requests: AnsweredRequest[];
   /** Each command, with when it was sent, started and ended. */
   commands: readonly Invocation[];
@@ -74,7 +80,7 @@ export interface LocalAws {
   close(): Promise<void>;
 }
 
-/** S3, SSM, EC2 and STS on one port of loopback. A service is known by the scope of the request's signature. */
+/** S3, SSM, EC2, STS, Secrets Manager and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const region = options.region ?? 'eu-west-1';
   const unlock = lockState(options.directory);
@@ -83,12 +89,26 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   let network = new Network(options.network ?? {});
   const instances = new Instances(join(options.directory, 'instances'), options.boot ?? 0);
   const s3 = new S3Service(join(options.directory, 's3'), region, identities);
-  const ssm = new SsmService(instances, region, options.network?.pickUp);
+  const roles = new Map<string, InstanceRole>();
+  const role = (instance: string) => {
+    const found = roles.get(instance) ?? new InstanceRole(instance, identities);
+    roles.set(instance, found);
+    return found;
+  };
+  const metadata = new Metadata(instances, region, role);
+  const ssm = new SsmService(
+    instances,
+    region,
+    new Parameters(join(options.directory, 'parameters.json'), region),
+    (id) => ({ AWS_EC2_METADATA_SERVICE_ENDPOINT: `${url}/imds/${id}` }),
+    options.network?.pickUp,
+  );
   const services: Record<string, Service> = {
     s3,
     ssm,
     ec2: new Ec2Service(instances, region),
     sts: new StsService(identities),
+    secretsmanager: new SecretsManagerService(join(options.directory, 'secrets.json'), region),
   };
   for (const bucket of options.buckets ?? []) s3.buckets.create(bucket);
   const named = new Map<string, LocalInstance>();
@@ -104,7 +124,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
 
   const answer = async (request: IncomingMessage, response: ServerResponse, asksFirst: boolean) => {
     const requestId = randomUUID();
-    const linkName = linkOf(request, (key) => identities.get(key) === INSTANCE_IDENTITY);
+    const linkName = linkOf(request, (key) => identities.get(key)?.instance !== undefined);
     const link = network[linkName];
     await link.connected(request.socket, opened.get(request.socket)!);
     const sent = now();
@@ -138,6 +158,8 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
         if (name !== 's3') headers['x-local-body-sha256'] = createHash('sha256').update(body).digest('hex');
         verifyClaim(claim, { method: request.method!, rawPath, rawQuery, headers }, identity ?? undefined, Date.now());
         signer = chunkSigner(claim, identity!);
+        // S3 knows by itself which permission a request needs.
+        if (name !== 's3') allow(identity, `${name}:${action}`);
       } else {
         identity = verifyV2Url({ method: request.method!, rawPath, query }, identities, Date.now());
       }
@@ -195,6 +217,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     response.end(last);
   };
   const take = (asksFirst: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+    if (request.url?.startsWith('/imds/')) return metadata.answer(request, response);
     answer(request, response, asksFirst).catch(() => response.destroy());
   };
   // A slow link takes its time; and a client that polls every ten seconds finds its connection as it was.
@@ -232,6 +255,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     },
     environment: environment(LOCAL_IDENTITY),
     instanceEnvironment: environment(INSTANCE_IDENTITY),
+    role,
     reread: () => s3.buckets.reread(),
     close: async () => {
       ssm.close();

@@ -118,7 +118,7 @@ const NOT_VALIDATED = 'AWS was not able to validate the provided access credenti
 
 export function unknownKey(service: string): AwsError {
   if (service === 'ec2') return new AwsError('AuthFailure', NOT_VALIDATED, 401);
-  if (service === 'ssm')
+  if (service === 'ssm' || service === 'secretsmanager')
     return new AwsError('UnrecognizedClientException', 'The security token included in the request is invalid.', 400);
   if (service === 'sts')
     return new AwsError('InvalidClientTokenId', 'The security token included in the request is invalid.', 403);
@@ -129,7 +129,7 @@ export function unknownKey(service: string): AwsError {
 export function mismatch(service: string): AwsError {
   const text = 'The request signature we calculated does not match the signature you provided.';
   if (service === 'ec2') return new AwsError('AuthFailure', NOT_VALIDATED, 401);
-  if (service === 'ssm') return new AwsError('InvalidSignatureException', text, 400);
+  if (service === 'ssm' || service === 'secretsmanager') return new AwsError('InvalidSignatureException', text, 400);
   return new AwsError('SignatureDoesNotMatch', text, 403);
 }
 
@@ -142,7 +142,9 @@ export function verifyToken(identity: Identity, token: string | undefined, servi
       service === 's3' ? 400 : 403,
     );
   if (identity.session && now > identity.session.expires) {
-    const code = { ssm: 'ExpiredTokenException', ec2: 'RequestExpired' }[service] ?? 'ExpiredToken';
+    const code =
+      { ssm: 'ExpiredTokenException', secretsmanager: 'ExpiredTokenException', ec2: 'RequestExpired' }[service] ??
+      'ExpiredToken';
     throw new AwsError(code, 'The security token included in the request is expired', 400);
   }
 }
@@ -203,7 +205,7 @@ export function verifyForm(fields: Map<string, string>, identities: Identities, 
     if (!Array.isArray(condition)) {
       for (const [name, value] of Object.entries(condition as Record<string, string>)) {
         covered.add(name.toLowerCase());
-        if (fields.get(name.toLowerCase()) !== value) throw failed(condition);
+        if (fields.get(name.toLowerCase()) !== value) throw failed(['eq', `$${name}`, value]);
       }
       continue;
     }
@@ -217,8 +219,9 @@ export function verifyForm(fields: Map<string, string>, identities: Identities, 
     }
     const name = a.replace(/^\$/, '').toLowerCase();
     covered.add(name);
-    const value = fields.get(name) ?? '';
-    if (kind === 'eq' ? value !== b : !value.startsWith(b)) throw failed(condition);
+    const value = fields.get(name);
+    // A field that is not there fails even what any value would do.
+    if (value === undefined || (kind === 'eq' ? value !== b : !value.startsWith(b))) throw failed(condition);
   }
   for (const name of fields.keys()) {
     if (!covered.has(name) && !name.startsWith('x-ignore-'))

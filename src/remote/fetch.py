@@ -1,4 +1,5 @@
 """Reading presigned URLs and writing by presigned forms."""
+import base64
 import http.client
 import time
 import urllib.error
@@ -25,13 +26,13 @@ def open_url(what, url):
         time.sleep(0.5 * 2 ** attempt)
 
 
-def upload(post, key, file, size, on_bytes=None):
-    """Writes one object by a presigned form (S3 presigned POST), streaming. `file` is read from where it stands."""
+def upload(post, key, file, size, sha256, on_bytes=None):
+    """Writes one object by a presigned form (S3 presigned POST), streaming. `file` is read from where it stands; S3 checks its SHA-256 (hex)."""
     start = file.tell()
     for attempt in range(TRIES):
         file.seek(start)
         try:
-            status, body = _post(post, key, file, size, on_bytes)
+            status, body = _post(post, key, file, size, sha256, on_bytes)
         except (OSError, http.client.HTTPException) as error:
             status, body = 0, str(error)
         if 200 <= status < 300:
@@ -41,19 +42,24 @@ def upload(post, key, file, size, on_bytes=None):
         time.sleep(0.5 * 2 ** attempt)
 
 
-def form(post, key):
-    """(content type, what comes before the object's bytes, what comes after them) of a form's request."""
+def form(post, key, sha256, content_type="application/octet-stream"):
+    """(content type, what comes before the object's bytes, what comes after them) of a form's request.
+
+    The policy of our forms names the checksum and the content type: what it names must be there, what it does not name must not."""
     boundary = uuid.uuid4().hex
+    fields = dict(post["fields"], key=key)
+    fields["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+    fields["Content-Type"] = content_type
     head = "".join(
         '--%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (boundary, name, value)
-        for name, value in dict(post["fields"], key=key).items()
+        for name, value in fields.items()
     )
     head += '--%s\r\nContent-Disposition: form-data; name="file"; filename="file"\r\nContent-Type: application/octet-stream\r\n\r\n' % boundary
     return "multipart/form-data; boundary=" + boundary, head.encode(), ("\r\n--%s--\r\n" % boundary).encode()
 
 
-def _post(post, key, file, size, on_bytes):
-    content_type, head, tail = form(post, key)
+def _post(post, key, file, size, sha256, on_bytes):
+    content_type, head, tail = form(post, key, sha256)
 
     def body():
         yield head

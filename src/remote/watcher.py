@@ -189,6 +189,7 @@ class Watcher:
     def write(self, number, reply):
         """(status, what S3 says)"""
         data = zlib.compress(json.dumps(dict(reply, n=number)).encode())
-        content_type, head, tail = fetch.form(self.post, "%sack-%d" % (self.prefix, number))
-        body = head + self.seal("ack", number, data) + data + tail
+        data = self.seal("ack", number, data) + data
+        content_type, head, tail = fetch.form(self.post, "%sack-%d" % (self.prefix, number), hashlib.sha256(data).hexdigest())
+        body = head + data + tail
         return self.ask(self.post["url"], {"Content-Type": content_type}, 64 * 1024, "POST", body)[:2]

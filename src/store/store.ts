@@ -392,7 +392,11 @@ export class Store {
     }
   }
 
-  /** A form that uploads any object under a prefix, up to 5 GB each, for an hour. */
+  /**
+   * A form that uploads any object under a prefix, up to 5 GB each, for an hour.
+   * To its fields the uploader adds `x-amz-checksum-sha256`, which S3 checks, and `Content-Type`: S3 refuses a form
+   * that lacks what its policy names.
+   */
   async presignPost(prefix: string): Promise<PresignedPost> {
     const { createPresignedPost } = sdk.presignPost();
     const s3 = await this.aws.s3();
@@ -406,7 +410,11 @@ export class Store {
       return await createPresignedPost(s3, {
         Bucket: this.settings.bucket,
         Key: `${prefix}\${filename}`,
-        Fields: encryption,
+        Fields: { ...encryption, 'x-amz-checksum-algorithm': 'SHA256' },
+        Conditions: [
+          ['starts-with', '$x-amz-checksum-sha256', ''],
+          ['starts-with', '$Content-Type', ''],
+        ],
         Expires: URL_LIFETIME,
       });
     } catch (error) {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { XMLParser } from 'fast-xml-parser';
-import { ACCOUNT, type Identities } from '../identity';
+import { ACCOUNT, allow, type Identities } from '../identity';
 import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { verifyForm } from '../signature';
 import { decodePayload } from './payload';
@@ -62,6 +62,7 @@ export class S3Service implements Service {
     }
     if (!this.buckets.exists(bucket)) throw new AwsError('NoSuchBucket', 'The specified bucket does not exist', 404);
     if (owner && owner !== ACCOUNT) throw new AwsError('AccessDenied', 'Access Denied', 403);
+    allow(request.identity, permission(request, key));
     return key ? this.object(request, bucket, key) : this.bucket(request, bucket);
   }
 
@@ -115,7 +116,8 @@ export class S3Service implements Service {
   private get(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
     const object = this.buckets.head(bucket, key);
     if (!object) {
-      if (request.identity?.deny?.includes('s3:ListBucket')) throw new AwsError('AccessDenied', 'Access Denied', 403);
+      // To whoever may not list, it is not told whether there is one.
+      allow(request.identity, 's3:ListBucket');
       throw new AwsError('NoSuchKey', 'The specified key does not exist.', 404);
     }
     if (request.headers['if-match'] && request.headers['if-match'] !== object.etag) throw preconditionFailed();
@@ -274,9 +276,10 @@ export class S3Service implements Service {
     if (!boundary)
       throw new AwsError('PreconditionFailed', 'Bucket POST must be of the enclosure-type multipart/form-data', 412);
     const { fields, file } = readForm(request.body, boundary);
-    verifyForm(fields, this.identities, file.length, Date.now());
+    allow(verifyForm(fields, this.identities, file.length, Date.now()), 's3:PutObject');
     const key = fields.get('key')!;
-    const headers = Object.fromEntries([...fields].filter(([name]) => KEPT.test(name)));
+    const { checksums } = decodePayload(formHeaders(fields), file);
+    const headers = { ...Object.fromEntries([...fields].filter(([name]) => KEPT.test(name))), ...checksums };
     const stored = this.buckets.put(bucket, key, file, {
       contentType: fields.get('content-type'),
       headers,
@@ -296,7 +299,6 @@ export class S3Service implements Service {
   }
 
   private listObjects(request: ServiceRequest, bucket: string): ServiceResponse {
-    if (request.identity?.deny?.includes('s3:ListBucket')) throw new AwsError('AccessDenied', 'Access Denied', 403);
     const { query } = request;
     const prefix = query.get('prefix') ?? '';
     const delimiter = query.get('delimiter') ?? '';
@@ -349,6 +351,29 @@ function address({ path, headers }: ServiceRequest): { bucket: string; key: stri
   if (host && host !== 's3') return { bucket: host, key: path.slice(1) };
   const [, bucket, ...rest] = path.split('/');
   return { bucket, key: rest.join('/') };
+}
+
+/** The permission that a request needs; a form's is looked at with the form. */
+function permission({ method, query }: ServiceRequest, key: string): string {
+  if (!key) {
+    if (query.has('location')) return 's3:GetBucketLocation';
+    if (method === 'GET' || method === 'HEAD') return 's3:ListBucket';
+    if (method === 'DELETE') return 's3:DeleteBucket';
+    return query.has('delete') ? 's3:DeleteObject' : '';
+  }
+  if (method === 'DELETE') return query.has('uploadId') ? 's3:AbortMultipartUpload' : 's3:DeleteObject';
+  return method === 'GET' || method === 'HEAD' ? 's3:GetObject' : 's3:PutObject';
+}
+
+/** The checksum of a form's file, as a request's headers would say it. */
+function formHeaders(fields: Map<string, string>): Record<string, string> {
+  const sent = [...fields].filter(
+    ([name]) => name.startsWith('x-amz-checksum-') && name !== 'x-amz-checksum-algorithm',
+  );
+  const algorithm = fields.get('x-amz-checksum-algorithm');
+  if (algorithm && sent.length && sent[0][0] !== `x-amz-checksum-${algorithm.toLowerCase()}`)
+    throw new AwsError('InvalidRequest', 'Value for x-amz-checksum-algorithm header is invalid.');
+  return Object.fromEntries(sent);
 }
 
 function kept(request: ServiceRequest): Record<string, string> {

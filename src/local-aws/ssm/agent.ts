@@ -40,6 +40,7 @@ export class Agent {
   constructor(
     private readonly instances: Instances,
     private readonly region: string,
+    private readonly metadata: (instance: string) => Record<string, string>,
   ) {}
 
   take(invocation: Invocation): void {
@@ -107,6 +108,7 @@ export class Agent {
         AWS_SSM_PLATFORM_NAME: process.platform,
         AWS_SSM_PLATFORM_VERSION: '0',
         NX_EC2_ROOT: join(disk, 'root'),
+        ...this.metadata(invocation.instance),
         [MARK]: invocation.instance,
       },
     });

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { ACCOUNT } from '../identity';
 import type { Instances } from '../instance/instances';
+import { answerJson, jsonError, type Json } from '../json-protocol';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { Agent, type Invocation } from './agent';
-
-type Json = Record<string, unknown>;
+import type { Parameters } from './parameters';
 
 const DOCUMENT_LIMIT = 64 * 1024;
 
@@ -18,11 +18,15 @@ export class SsmService implements Service {
   constructor(
     private readonly instances: Instances,
     region: string,
+    parameters: Parameters,
+    /** The variables that the agent of an instance finds its metadata service by. */
+    metadata: (instance: string) => Record<string, string>,
     /** From a command being sent to its script's start, ms. */
     public pickUp = 0,
   ) {
-    this.agent = new Agent(instances, region);
+    this.agent = new Agent(instances, region, metadata);
     this.actions = {
+      ...parameters.actions,
       SendCommand: (input) => this.sendCommand(input),
       GetCommandInvocation: (input) => this.getInvocation(input),
       ListCommandInvocations: (input) => this.listInvocations(input),
@@ -41,21 +45,11 @@ export class SsmService implements Service {
   }
 
   error(error: AwsError, requestId: string): ServiceResponse {
-    return {
-      status: error.status,
-      headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amzn-requestid': requestId },
-      body: JSON.stringify({ __type: error.code, message: error.message }),
-    };
+    return jsonError(error, requestId);
   }
 
   async handle(request: ServiceRequest): Promise<ServiceResponse> {
-    const name = String(request.headers['x-amz-target'] ?? '')
-      .split('.')
-      .pop()!;
-    const action = this.actions[name];
-    if (!action) throw new AwsError('UnknownOperationException', `Local AWS does not know the action ${name}.`);
-    const answer = action(JSON.parse(request.body.toString() || '{}') as Json);
-    return { status: 200, headers: { 'content-type': 'application/x-amz-json-1.1' }, body: JSON.stringify(answer) };
+    return answerJson(this.actions, request);
   }
 
   private sendCommand(input: Json): Json {

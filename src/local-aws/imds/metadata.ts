@@ -1,0 +1,102 @@
+import { randomBytes } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { ACCOUNT } from '../identity';
+import type { Instances, LocalInstance } from '../instance/instances';
+import type { InstanceRole } from '../instance/role';
+
+const LONGEST = 21_600;
+
+/**
+ * The metadata services of all instances (IMDSv2), each below `/imds/<instance id>`: on a real instance it is the
+ * machine's own, and nothing of it goes over a network.
+ */
+export class Metadata {
+  /** Until when a token holds, ms since the epoch; each is of one instance. */
+  private readonly tokens = new Map<string, { instance: string; until: number }>();
+
+  constructor(
+    private readonly instances: Instances,
+    private readonly region: string,
+    private readonly role: (instance: string) => InstanceRole,
+  ) {}
+
+  answer(request: IncomingMessage, response: ServerResponse): void {
+    request.resume();
+    const [, id, path] = /^\/imds\/([^/]+)\/latest\/(.*)$/.exec(request.url ?? '') ?? [];
+    const instance = this.instances.get(id);
+    const { status, body } =
+      !instance || instance.state !== 'running' ? { status: 404, body: '' } : this.act(request, instance, path);
+    response.writeHead(status, { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(body) });
+    response.end(body);
+  }
+
+  private act({ method, headers }: IncomingMessage, instance: LocalInstance, path: string) {
+    if (path === 'api/token') {
+      const seconds = Number(headers['x-aws-ec2-metadata-token-ttl-seconds']);
+      if (method !== 'PUT') return { status: 405, body: '' };
+      // IMDS refuses what came through a proxy.
+      if (headers['x-forwarded-for'] !== undefined) return { status: 403, body: '' };
+      if (!(seconds >= 1 && seconds <= LONGEST)) return { status: 400, body: '' };
+      const token = randomBytes(40).toString('base64');
+      this.tokens.set(token, { instance: instance.id, until: Date.now() + seconds * 1000 });
+      return { status: 200, body: token };
+    }
+    const token = this.tokens.get(String(headers['x-aws-ec2-metadata-token']));
+    if (token?.instance !== instance.id || token.until < Date.now()) return { status: 401, body: '' };
+    if (method !== 'GET') return { status: 405, body: '' };
+    const body = this.value(instance, path);
+    return body === undefined ? { status: 404, body: '' } : { status: 200, body };
+  }
+
+  private value({ id, type, image, launched }: LocalInstance, path: string): string | undefined {
+    const role = this.role(id);
+    const zone = `${this.region}a`;
+    switch (path) {
+      case 'meta-data/instance-id':
+        return id;
+      case 'meta-data/instance-type':
+        return type;
+      case 'meta-data/placement/availability-zone':
+        return zone;
+      case 'meta-data/placement/region':
+        return this.region;
+      case 'meta-data/iam/security-credentials/':
+        return role.name ?? undefined;
+      case `meta-data/iam/security-credentials/${role.name}`:
+        return role.name === null ? undefined : credentials(role);
+      case 'dynamic/instance-identity/document':
+        return JSON.stringify({
+          accountId: ACCOUNT,
+          architecture: process.arch === 'arm64' ? 'arm64' : 'x86_64',
+          availabilityZone: zone,
+          imageId: image,
+          instanceId: id,
+          instanceType: type,
+          pendingTime: new Date(launched).toISOString(),
+          region: this.region,
+          version: '2017-09-30',
+        });
+      default:
+        // `spot/instance-action` too, as long as nobody interrupts it.
+        return undefined;
+    }
+  }
+}
+
+function credentials(role: InstanceRole): string {
+  const { accessKeyId, secretAccessKey, session } = role.credentials();
+  return JSON.stringify({
+    Code: 'Success',
+    LastUpdated: timestamp(Date.now()),
+    Type: 'AWS-HMAC',
+    AccessKeyId: accessKeyId,
+    SecretAccessKey: secretAccessKey,
+    Token: session.token,
+    Expiration: timestamp(session.expires),
+  });
+}
+
+/** As IMDS words a time: to the second. */
+function timestamp(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+}

@@ -1,0 +1,76 @@
+import { ACCOUNT } from '../identity';
+import type { Json } from '../json-protocol';
+import { KeptJson } from '../kept-json';
+import { AwsError } from '../service';
+
+interface Parameter {
+  Name: string;
+  Type: string;
+  Value: string;
+  Version: number;
+  LastModifiedDate: number;
+}
+
+/** What a SecureString is to whoever does not ask for it decrypted. */
+const SEALED = 'AQICAHhsealed';
+
+/** The Parameter Store: String and SecureString. */
+export class Parameters {
+  private readonly kept: KeptJson<Parameter>;
+  readonly actions: Record<string, (input: Json) => Json>;
+
+  constructor(
+    file: string,
+    private readonly region: string,
+  ) {
+    this.kept = new KeptJson(file);
+    this.actions = {
+      PutParameter: (input) => this.put(input),
+      GetParameter: (input) => {
+        const found = this.find(String(input.Name));
+        if (!found) throw new AwsError('ParameterNotFound', `Parameter ${String(input.Name)} not found.`);
+        return { Parameter: this.shown(found, input) };
+      },
+      GetParameters: (input) => {
+        const names = input.Names as string[];
+        if (names.length > 10)
+          throw new AwsError('ValidationException', 'Member must have length less than or equal to 10');
+        return {
+          Parameters: names.flatMap((name) => this.find(name) ?? []).map((each) => this.shown(each, input)),
+          InvalidParameters: names.filter((name) => !this.find(name)),
+        };
+      },
+    };
+  }
+
+  private put(input: Json): Json {
+    const [Name, Type, Value] = [String(input.Name), String(input.Type ?? 'String'), String(input.Value)];
+    const before = this.kept.get(Name);
+    if (before && !input.Overwrite)
+      throw new AwsError(
+        'ParameterAlreadyExists',
+        'The parameter already exists. To overwrite this value, set the overwrite option in the request to true.',
+      );
+    if (!['String', 'SecureString'].includes(Type))
+      throw new AwsError('UnsupportedParameterType', `Local AWS has no parameters of the type ${Type}.`);
+    const Version = (before?.Version ?? 0) + 1;
+    this.kept.set(Name, { Name, Type, Value, Version, LastModifiedDate: Date.now() / 1000 });
+    return { Version, Tier: 'Standard' };
+  }
+
+  /** By its name, or by its ARN, where a name's slash is the ARN's. */
+  private find(name: string): Parameter | undefined {
+    const path = /^arn:[^:]*:ssm:[^:]*:\d*:parameter\/(.*)$/.exec(name)?.[1];
+    return path === undefined ? this.kept.get(name) : (this.kept.get(`/${path}`) ?? this.kept.get(path));
+  }
+
+  private shown(parameter: Parameter, { WithDecryption }: Json): Json {
+    const sealed = parameter.Type === 'SecureString' && !WithDecryption;
+    return {
+      ...parameter,
+      Value: sealed ? SEALED : parameter.Value,
+      ARN: `arn:aws:ssm:${this.region}:${ACCOUNT}:parameter/${parameter.Name.replace(/^\//, '')}`,
+      DataType: 'text',
+    };
+  }
+}

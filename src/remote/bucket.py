@@ -1,0 +1,117 @@
+"""The part of the store below one key prefix, by the instance's role or by a presigned form (docs/FORMAT.md, "Runs in the store")."""
+import base64
+import hashlib
+import time
+
+from .connection import PAUSE, Connections
+from .endpoints import bucket_url, encode
+from .failure import Failure
+from .fetch import TRIES, form
+from .listing import list_objects
+from .signing import Service, may_pass, send
+
+LIMIT = 16 * 1024 * 1024
+PROBE = "probe"
+
+
+def open_bucket(access, connections=None):
+    """The Bucket of a plan's `store`. NO_ROLE and ACCESS_DENIED where nothing that `access` allows can write there."""
+    if access["access"] == "presigned":
+        return Bucket(access, "presigned", connections)
+    try:
+        bucket = Bucket(access, "role", connections)
+        bucket.put(PROBE, b"nx-ec2")
+        return bucket
+    except Failure as failure:
+        # Where nobody answers, the form would fare no better.
+        unreachable = failure.code == "UPLOAD_FAILED" and not 400 <= failure.detail["status"] < 500
+        if access["access"] == "role" or access["post"] is None or unreachable:
+            raise
+    return Bucket(access, "presigned", connections)
+
+
+class Bucket:
+    """`way`: "role" or "presigned". Any thread may use it. Names are keys without the prefix."""
+
+    def __init__(self, access, way, connections=None):
+        self.access, self.way = access, way
+        self.connections = connections or Connections()
+        self.url = bucket_url(access["bucket"], access["region"], access["endpoint"], access["pathStyle"])
+        self.service = Service("s3", access["region"], connections=self.connections) if way == "role" else None
+
+    def renew(self, access):
+        """A new form takes the place of the one before."""
+        self.access = access
+
+    def put(self, name, data, content_type="application/octet-stream"):
+        """Writes an object, which is there when this returns: S3 has checked its SHA-256.
+
+        EXPIRED: a new form, or new credentials, are needed. ACCESS_DENIED, UPLOAD_FAILED: `detail.status`, `detail.aws`."""
+        if len(data) > LIMIT:
+            raise ValueError("an object of %d bytes" % len(data))
+        answer = (self._put if self.service else self._post)(name, data, content_type, hashlib.sha256(data).hexdigest())
+        if not 200 <= answer.status < 300:
+            raise Failure(
+                refusal(answer), "%s%s could not be written to the bucket %s: %s" % (self.access["prefix"], name, self.access["bucket"], answer.words),
+                status=answer.status, aws=answer.words,
+            )
+
+    def get(self, name, span=None, limit=LIMIT):
+        """An object's bytes, None where there is none: of (first, last), both included, last None for the end, or of (None, last bytes).
+
+        What begins behind the end is empty. By the role alone: else NO_ROLE. FETCH_FAILED, LIMIT."""
+        headers = self._owner()
+        if span is not None:
+            headers["Range"] = "bytes=%s-%s" % tuple("" if each is None else each for each in span)
+        answer = self._role().ask("GET", self._url(name), headers, limit=limit)
+        if answer.status == 416:
+            return b""
+        # S3 says 403 of what is not there to whoever may not list the bucket.
+        if answer.code in ("NoSuchKey", "AccessDenied"):
+            return None
+        if answer.status not in (200, 206):
+            raise Failure("FETCH_FAILED", "%s could not be fetched: %s" % (name, answer.words), what=name, status=answer.status, aws=answer.words)
+        if len(answer.body) > limit:
+            raise Failure("LIMIT", "%s is larger than %d bytes" % (name, limit), limit=limit, value=len(answer.body))
+        return bytes(answer.body)
+
+    def list(self, prefix=""):
+        """(name, size) of each object whose name begins so, sorted. By the role alone: else NO_ROLE."""
+        start = self.access["prefix"]
+        found = list_objects(self._role(), self.url, start + prefix, self.access["owner"])
+        return [(key[len(start):], size) for key, size, _ in found]
+
+    def _role(self):
+        if not self.service:
+            raise Failure("NO_ROLE", "a presigned form only writes: reading the bucket %s needs the instance's role" % self.access["bucket"])
+        return self.service
+
+    def _url(self, name):
+        return self.url + encode(self.access["prefix"] + name, "/")
+
+    def _owner(self):
+        return {"x-amz-expected-bucket-owner": self.access["owner"]} if self.access["owner"] else {}
+
+    def _put(self, name, data, content_type, digest):
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+        headers = dict(self._owner(), **{"Content-Type": content_type, "x-amz-checksum-sha256": checksum})
+        if self.access["kms"]:
+            headers["x-amz-server-side-encryption"] = "aws:kms"
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = self.access["kms"]
+        return self.service.ask("PUT", self._url(name), headers, data, digest=digest)
+
+    def _post(self, name, data, content_type, digest):
+        for attempt in range(TRIES):
+            post = self.access["post"]
+            kind, head, tail = form(post, self.access["prefix"] + name, digest, content_type)
+            answer = send(self.connections, "POST", post["url"], {"Content-Type": kind}, head + data + tail, 0)
+            if not may_pass(answer) or attempt == TRIES - 1:
+                return answer
+            time.sleep(PAUSE * 2 ** attempt)
+
+
+def refusal(answer):
+    """The code of a Failure for what S3 answered to a write."""
+    if answer.code in ("ExpiredToken", "RequestExpired") or "expired" in answer.message.lower():
+        return "EXPIRED"
+    return "ACCESS_DENIED" if answer.status == 403 else "UPLOAD_FAILED"

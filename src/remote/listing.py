@@ -1,0 +1,28 @@
+"""What a bucket holds below a prefix (ListObjectsV2)."""
+import urllib.parse
+import xml.etree.ElementTree
+
+from .endpoints import with_query
+from .failure import Failure
+
+LIMIT = 16 * 1024 * 1024
+
+
+def list_objects(service, url, prefix, owner=None):
+    """Yields (key, size, ETag) of each object, sorted by key. FETCH_FAILED, ACCESS_DENIED."""
+    token = None
+    while True:
+        values = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+        if token:
+            values["continuation-token"] = token
+        answer = service.ask("GET", with_query(url, values), {"x-amz-expected-bucket-owner": owner} if owner else {}, limit=LIMIT)
+        if answer.status != 200:
+            code = "ACCESS_DENIED" if answer.status == 403 else "FETCH_FAILED"
+            raise Failure(code, "what is below %s can not be listed: %s" % (prefix, answer.words), what="list", status=answer.status, aws=answer.words)
+        page = xml.etree.ElementTree.fromstring(bytes(answer.body))
+        space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
+        for each in page.iter(space + "Contents"):
+            yield urllib.parse.unquote_plus(each.findtext(space + "Key")), int(each.findtext(space + "Size")), each.findtext(space + "ETag")
+        token = page.findtext(space + "NextContinuationToken")
+        if page.findtext(space + "IsTruncated") != "true" or not token:
+            return

@@ -1,0 +1,149 @@
+"""Requests that the instance's role signs (Signature Version 4), sent again while the trouble may pass."""
+import hashlib
+import hmac
+import http.client
+import json
+import re
+import time
+import urllib.parse
+from email.utils import parsedate_to_datetime
+
+from .connection import PAUSE, Broken, Connections
+from .credentials import instance_role
+from .fetch import TRIES
+
+NONE = hashlib.sha256(b"").hexdigest()
+# What says that another try may help, with a status that does not.
+TRANSIENT = {
+    "SlowDown", "RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "OperationAborted", "InternalError", "ServiceUnavailable",
+    "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "InternalServerError",
+}
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+
+
+class Clock:
+    """Seconds that AWS's clock is ahead of ours, as far as its answers have told."""
+
+    offset = 0.0
+
+    @classmethod
+    def learn(cls, date):
+        """Whether anything was learned."""
+        try:
+            offset = parsedate_to_datetime(date).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return False
+        changed = abs(offset - cls.offset) > 60
+        cls.offset = offset
+        return changed
+
+
+class Answer:
+    """`status` 0: nobody answered, and the body says why. `code` and `message` are AWS's own, of what is no success."""
+
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+        self.code, self.message = ("", "") if 200 <= status < 300 else error_of(body, headers)
+
+    @property
+    def words(self):
+        """What AWS says, verbatim."""
+        return "%s: %s" % (self.code, self.message) if self.code else self.message
+
+
+class Service:
+    """One service of one region, spoken to as the role, by any thread."""
+
+    def __init__(self, name, region, role=None, connections=None):
+        self.name, self.region = name, region
+        self.role = role or instance_role()
+        self.connections = connections or Connections()
+
+    def ask(self, method, url, headers=None, data=b"", limit=1 << 20, digest=None):
+        """The Answer; of a good one at most one byte more than the limit. NO_ROLE where there is none to sign with.
+
+        `url` is encoded; `digest`: the SHA-256 of the data, in hex, where it is known."""
+        digest = digest or (hashlib.sha256(data).hexdigest() if data else NONE)
+        refused, learned = None, False
+        attempt = 0
+        while True:
+            credentials = self.role.credentials(refused)
+            signed = sign(credentials, self.name, self.region, method, url, headers or {}, digest, time.time() + Clock.offset)
+            answer = send(self.connections, method, url, signed, data or None, limit)
+            if answer.code in EXPIRED and refused is None:
+                refused = credentials
+                continue
+            if is_skewed(answer) and not learned and Clock.learn(answer.headers.get("Date")):
+                learned = True
+                continue
+            attempt += 1
+            if attempt == TRIES or not may_pass(answer):
+                return answer
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+
+    def call(self, target, values, url):
+        """An operation of a service that speaks JSON 1.1; its Answer."""
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
+        return self.ask("POST", url, headers, json.dumps(values).encode())
+
+
+def send(connections, method, url, headers, data, limit):
+    """The Answer to one request, sent once."""
+    try:
+        response, body = connections.exchange(url, dict({"Accept-Encoding": "identity"}, **headers), limit, method, data)
+        return Answer(response.status, response.headers, body)
+    except (OSError, http.client.HTTPException, Broken) as error:
+        return Answer(0, {}, (str(error) or type(error).__name__).encode())
+
+
+def may_pass(answer):
+    return answer.status == 0 or answer.status >= 500 or answer.status == 429 or answer.code in TRANSIENT
+
+
+def is_skewed(answer):
+    """Services that speak JSON call it a signature that is expired, or not yet current."""
+    return answer.code in SKEWED or bool(re.search("Signature (expired|not yet current)", answer.message))
+
+
+def error_of(body, headers):
+    """(code, message) of an error, in S3's XML or a JSON service's words; of anything else ("", its beginning)."""
+    text = bytes(body[:65536]).decode("utf-8", "replace")
+    if text.lstrip().startswith("{"):
+        try:
+            found = json.loads(text)
+            code = str(found.get("__type") or headers.get("x-amzn-ErrorType") or "")
+            return code.split(":")[0].rpartition("#")[2], str(found.get("message") or found.get("Message") or "")
+        except ValueError:
+            pass
+    code, message = (re.search("<%s>(.*?)</%s>" % (tag, tag), text, re.S) for tag in ("Code", "Message"))
+    if code:
+        return unescape(code.group(1)), unescape(message.group(1)) if message else ""
+    return "", text[:2000]
+
+
+def unescape(text):
+    import html
+
+    return html.unescape(text)
+
+
+def sign(credentials, service, region, method, url, headers, digest, now):
+    """The headers of a request, signed. `digest`: its body's SHA-256 in hex; `now`: seconds since the epoch, by AWS's clock."""
+    parts = urllib.parse.urlsplit(url)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    headers = dict(headers, **{"Host": parts.netloc, "X-Amz-Date": stamp, "X-Amz-Content-Sha256": digest})
+    if credentials.token:
+        headers["X-Amz-Security-Token"] = credentials.token
+    lines = sorted((name.lower(), " ".join(value.split())) for name, value in headers.items())
+    names = ";".join(name for name, _ in lines)
+    query = "&".join(sorted(parts.query.split("&"))) if parts.query else ""
+    canonical = "\n".join([method, parts.path or "/", query] + ["%s:%s" % line for line in lines] + ["", names, digest])
+    scope = "/".join([stamp[:8], region, service, "aws4_request"])
+    key = ("AWS4" + credentials.secret).encode()
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    headers["Authorization"] = "AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s" % (credentials.key, scope, names, signature)
+    return headers
