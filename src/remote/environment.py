@@ -57,3 +57,24 @@ def steps(part, directory, project, work, find):
 def need(find, tool, how):
     if find(tool) is None:
         raise ToolMissing("%s is not on the PATH of the training's user: %s" % (tool, how))
+
+
+class Setup:
+    def __init__(self, root, home, part, project, work, account, variables):
+        self.home, self.part, self.project, self.work, self.account, self.variables = home, part, project, work, account, variables
+
+    def run(self, process, say):
+        import shutil
+        from . import account as accounts
+        setup, command, more = steps(self.part, self.home, self.project, self.work, lambda tool: shutil.which(tool, path=self.variables.get("PATH")))
+        if "VIRTUAL_ENV" in more:
+            more["PATH"] = os.path.join(more["VIRTUAL_ENV"], "bin") + os.pathsep + self.variables.get("PATH", "")
+            env = os.path.join(self.home, "env")
+            os.makedirs(env, exist_ok=True)
+            accounts.own(env, self.account)
+        variables = dict(self.variables, **more)
+        for line in setup:
+            code = process(line, variables)
+            if code:
+                raise SetupFailed("%s exited with %d" % (line[0], code), code)
+        return command, variables

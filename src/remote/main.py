@@ -71,6 +71,7 @@ OPERATIONS = {
     "watch": operation("watch", "start"),
     "poll": poll,
     "cancel": operation("run", "cancel"),
+    "exec": operation("execution", "start"),
     "renew": operation("run", "renew"),
     "collected": operation("run", "collected"),
     "doctor": operation("doctor", "check"),

@@ -183,7 +183,7 @@ class Follower {
 /** What says nothing of the run. */
 const NO_ANSWER = ['COMMAND_UNDELIVERED', 'COMMAND_TIMEOUT', 'COMMAND_FAILED', 'COMMAND_CANCELLED', 'INSTANCE_OFFLINE'];
 
-function inflated(piece: LogPiece): Buffer {
+export function inflated(piece: LogPiece): Buffer {
   return piece.length ? inflateSync(Buffer.from(piece.data, 'base64')) : Buffer.alloc(0);
 }
 
