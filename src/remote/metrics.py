@@ -4,11 +4,13 @@ import json
 import math
 import os
 import re
+import stat
 
 from . import files
 
-# Longer lines are not metrics.
+# Longer lines are not metrics; nor are longer dicts, in which Python's own parser could go down.
 LINE = 16384
+DICT = 4096
 NAMES = 100
 NAME = 200
 # Distinct names in all, and samples between two `take`.
@@ -53,6 +55,11 @@ class TrainingMetrics:
         """Takes what there is in a piece of the log, cut anywhere, of the time `at` (ms)."""
         self._take(self.log.feed(data), at)
 
+    def finish(self, at):
+        """The training has ended: what has no line end is a line."""
+        self._take(self.log.feed(b"\n"), at)
+        self._take(self.of_file.feed(b"\n"), at)
+
     def read_file(self, path, at):
         """Takes what the training has written to its file of metrics since the last time; begins anew where it was replaced or cut."""
         while True:
@@ -70,20 +77,18 @@ class TrainingMetrics:
             # Read to its end; another may stand in its place by now.
             if _identity_of(path) in (None, self.identity):
                 return
-            self.file.close()
-            self.file = None
+            self.close()
 
     def _open(self, path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return False
-        self.file = open(descriptor, "rb", buffering=0)
         identity = _identity(os.fstat(descriptor))
         if identity is None:
-            self.file.close()
-            self.file = None
+            os.close(descriptor)
             return False
+        self.file = open(descriptor, "rb", buffering=0)
         if identity != self.identity:
             self.identity = identity
             self._from_start()
@@ -91,6 +96,11 @@ class TrainingMetrics:
 
     def _from_start(self):
         self.offset, self.of_file = 0, Lines()
+
+    def close(self):
+        if self.file is not None:
+            self.file.close()
+            self.file = None
 
     def take(self):
         """The samples since the last time: [(ms, {name: number, or None where it is not finite}), …]."""
@@ -119,7 +129,7 @@ def _identity_of(path):
 
 
 def _identity(found):
-    return (found.st_dev, found.st_ino) if (found.st_mode & 0o170000) == 0o100000 else None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def parse(line):
@@ -158,8 +168,7 @@ def as_number(value, quoted):
 
 def parse_dict(text):
     """A dict as Python prints it, `nan` and `np.float64(0.5)` too; None where it is no flat one."""
-    # Nothing that a parser could go down in.
-    if text.count("(") + text.count("[") + text.count("{") > 2 * NAMES or re.search(r"[-+~]\s*[-+~]|\bnot\b", text):
+    if len(text) > DICT:
         return None
     text = re.sub(r"\b(?:np|numpy)\.\w+\(([^()]*)\)", r"\1", text)
     # What is no literal of Python and is printed all the same.

@@ -57,10 +57,11 @@ class Parts:
             if error.errno in inside.GONE:
                 raise Changed(path)
             raise
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            os.close(descriptor)
+            raise Changed(path)
         with open(descriptor, "rb") as file:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise Changed(path)
             whole, names, left = hashlib.sha256(), [], before.st_size
             while left:
                 with sending.slot() as slot:
@@ -72,7 +73,7 @@ class Parts:
                     whole.update(data)
                     left -= len(data)
                     del data
-            if file.read(1) or _identity(os.fstat(descriptor)) != _identity(before) or self._now(base, path) != _identity(before):
+            if file.read(1) or self._now(base, path) != _identity(before):
                 raise Changed(path)
         return {"path": path, "size": before.st_size, "sha256": whole.hexdigest(), "executable": bool(before.st_mode & 0o100), "parts": names}
 
