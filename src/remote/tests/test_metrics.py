@@ -47,7 +47,9 @@ class HostTest(Temporary):
         self.write("proc/net/dev", "Inter-|   Receive\n face |bytes\n    lo: 9 0 0 0 0 0 0 0 9 0\n  eth0:%d 0 0 0 0 0 0 0 %d 0\ndocker0: 5 0 0 0 0 0 0 0 5 0\n" % (received, sent))
 
     def sampler(self):
-        return host.HostSampler(self.home, proc=os.path.join(self.home, "proc"), clock=lambda: self.now)
+        it = host.HostSampler(self.home, proc=os.path.join(self.home, "proc"), clock=lambda: self.now)
+        self.addCleanup(it.close)
+        return it
 
     def test_tells_what_happened_since_the_last_sample(self):
         it = self.sampler()

@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401
-from nx_ec2_remote import artifacts, parts  # noqa: E402
+from nx_ec2_remote import artifacts, parts, together  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from kept import Bucket  # noqa: E402
 
@@ -49,7 +49,7 @@ class Files(unittest.TestCase):
 
     def restored(self, entry, bucket):
         target = os.path.join(self.base, "restored")
-        parts.restore(entry, target, bucket.part)
+        together.restore(entry, target, bucket.part)
         with open(target, "rb") as file:
             return file.read()
 
