@@ -28,6 +28,9 @@ class HostSampler:
         }
         return {"host": host, "gpus": self.gpus.read()}
 
+    def close(self):
+        self.gpus.close()
+
     def _read(self, name):
         try:
             with open(os.path.join(self.proc, name)) as file:
@@ -112,6 +115,11 @@ class Gpus:
             except OSError:
                 self.last = None
         return self.last
+
+    def close(self):
+        if self.asked is not None:
+            self.asked.kill()
+            self.asked.stdout.close()
 
 
 def parse_gpus(text):

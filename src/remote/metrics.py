@@ -1,16 +1,14 @@
 """What a training says of itself in numbers, and the log of all metrics: docs/FORMAT.md, "Metrics"."""
-import ast
 import json
-import math
 import os
 import re
+import stat
 
 from . import files
+from .metric_line import parse
 
 # Longer lines are not metrics.
 LINE = 16384
-NAMES = 100
-NAME = 200
 # Distinct names in all, and samples between two `take`.
 ALL_NAMES = 500
 SAMPLES = 200
@@ -53,6 +51,11 @@ class TrainingMetrics:
         """Takes what there is in a piece of the log, cut anywhere, of the time `at` (ms)."""
         self._take(self.log.feed(data), at)
 
+    def finish(self, at):
+        """The training has ended: what has no line end is a line."""
+        self._take(self.log.feed(b"\n"), at)
+        self._take(self.of_file.feed(b"\n"), at)
+
     def read_file(self, path, at):
         """Takes what the training has written to its file of metrics since the last time; begins anew where it was replaced or cut."""
         while True:
@@ -70,20 +73,18 @@ class TrainingMetrics:
             # Read to its end; another may stand in its place by now.
             if _identity_of(path) in (None, self.identity):
                 return
-            self.file.close()
-            self.file = None
+            self.close()
 
     def _open(self, path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return False
-        self.file = open(descriptor, "rb", buffering=0)
         identity = _identity(os.fstat(descriptor))
         if identity is None:
-            self.file.close()
-            self.file = None
+            os.close(descriptor)
             return False
+        self.file = open(descriptor, "rb", buffering=0)
         if identity != self.identity:
             self.identity = identity
             self._from_start()
@@ -91,6 +92,11 @@ class TrainingMetrics:
 
     def _from_start(self):
         self.offset, self.of_file = 0, Lines()
+
+    def close(self):
+        if self.file is not None:
+            self.file.close()
+            self.file = None
 
     def take(self):
         """The samples since the last time: [(ms, {name: number, or None where it is not finite}), …]."""
@@ -119,58 +125,7 @@ def _identity_of(path):
 
 
 def _identity(found):
-    return (found.st_dev, found.st_ino) if (found.st_mode & 0o170000) == 0o100000 else None
-
-
-def parse(line):
-    """The numbers of a line that is a JSON object, or a dict as Python prints it; None where it is neither, or has none."""
-    text = line.strip().decode("utf-8", "replace")
-    if not text.startswith("{") or not text.endswith("}"):
-        return None
-    try:
-        value = json.loads(text)
-        quoted = False
-    except (ValueError, RecursionError):
-        value, quoted = parse_dict(text), True
-    if not isinstance(value, dict):
-        return None
-    found = {}
-    for name, each in value.items():
-        each = as_number(each, quoted)
-        if isinstance(name, str) and name and len(name) <= NAME and len(found) < NAMES and each is not None:
-            found[name] = each if math.isfinite(each) else None
-    return found or None
-
-
-def as_number(value, quoted):
-    """A number that can be written as JSON. Newer versions of Hugging Face's Trainer print numbers as texts (`quoted`)."""
-    if isinstance(value, str) and quoted and re.fullmatch(r"[+-]?(\d[\d.]*(e[+-]?\d+)?|nan|inf)", value.strip().lower()):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    if isinstance(value, int) and abs(value) >= 1 << 63:
-        return float(value) if value.bit_length() < 1000 else math.inf
-    return value
-
-
-def parse_dict(text):
-    """A dict as Python prints it, `nan` and `np.float64(0.5)` too; None where it is no flat one."""
-    # Nothing that a parser could go down in.
-    if text.count("(") + text.count("[") + text.count("{") > 2 * NAMES or re.search(r"[-+~]\s*[-+~]|\bnot\b", text):
-        return None
-    text = re.sub(r"\b(?:np|numpy)\.\w+\(([^()]*)\)", r"\1", text)
-    # What is no literal of Python and is printed all the same.
-    text = re.sub(r"(:\s*)(-?)(nan|inf)(?=\s*[,}])", lambda found: found.group(1) + {"nan": "1e999-1e999j"}.get(found.group(3), found.group(2) + "1e999"), text)
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    return {name: math.nan if isinstance(each, complex) else each for name, each in value.items()}
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 class MetricsLog:

@@ -1,5 +1,4 @@
-"""Files as parts, each under its hash in the store: sent once, from several threads, and put together again."""
-import collections
+"""Files as parts, each under its hash in the store: sent once, from several threads."""
 import concurrent.futures
 import hashlib
 import os
@@ -8,7 +7,6 @@ import stat
 import threading
 
 from . import inside
-from .failure import Failure
 
 SIZE = 8 * 1024 * 1024
 # As many parts are in memory at once.
@@ -57,10 +55,11 @@ class Parts:
             if error.errno in inside.GONE:
                 raise Changed(path)
             raise
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            os.close(descriptor)
+            raise Changed(path)
         with open(descriptor, "rb") as file:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise Changed(path)
             whole, names, left = hashlib.sha256(), [], before.st_size
             while left:
                 with sending.slot() as slot:
@@ -72,7 +71,7 @@ class Parts:
                     whole.update(data)
                     left -= len(data)
                     del data
-            if file.read(1) or _identity(os.fstat(descriptor)) != _identity(before) or self._now(base, path) != _identity(before):
+            if file.read(1) or self._now(base, path) != _identity(before):
                 raise Changed(path)
         return {"path": path, "size": before.st_size, "sha256": whole.hexdigest(), "executable": bool(before.st_mode & 0o100), "parts": names}
 
@@ -155,80 +154,3 @@ class _Slot:
     def __exit__(self, *_):
         if not self.taken:
             self.sending.slots.release()
-
-
-def restore(entry, target, get):
-    """Writes a file from its parts (`get(sha256)` gives the bytes, or None), verified, and in place when it is whole."""
-    restore_all([(entry, target)], get)
-
-
-def restore_all(files, get):
-    """The same for several: [(entry, target), …]. The parts are fetched ahead, across files, `get` by several threads."""
-    for entry, _ in files:
-        check(entry)
-    arriving = _ahead([name for entry, _ in files for name in entry["parts"]], get)
-    try:
-        for entry, target in files:
-            _write(entry, target, arriving)
-    finally:
-        arriving.close()
-
-
-def _write(entry, target, arriving):
-    beside = "%s.%d" % (target, os.getpid())
-    try:
-        os.unlink(beside)
-    except FileNotFoundError:
-        pass
-    mode = 0o755 if entry["executable"] else 0o644
-    whole, left = hashlib.sha256(), entry["size"]
-    try:
-        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
-            for name in entry["parts"]:
-                data = next(arriving)
-                if data is None:
-                    raise Failure("PART_MISMATCH", "a part of %s is not in the store" % entry["path"], part=name, path=entry["path"])
-                if hashlib.sha256(data).hexdigest() != name or len(data) != min(SIZE, left):
-                    raise Failure("PART_MISMATCH", "a part of %s is not what it is named" % entry["path"], part=name, path=entry["path"])
-                left -= len(data)
-                whole.update(data)
-                file.write(data)
-            if whole.hexdigest() != entry["sha256"]:
-                raise Failure("PART_MISMATCH", "the parts of %s do not make it" % entry["path"], part=None, path=entry["path"])
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:
-        try:
-            os.unlink(beside)
-        except OSError:
-            pass
-        raise
-
-
-def _ahead(names, get):
-    """The parts in order, each asked for before its turn: AT_ONCE are on their way, or here, at once."""
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        coming = collections.deque()
-        names = collections.deque(names)
-        try:
-            while names or coming:
-                while names and len(coming) < AT_ONCE:
-                    coming.append(pool.submit(get, names.popleft()))
-                yield coming.popleft().result()
-        finally:
-            for each in coming:
-                each.cancel()
-
-
-def check(entry):
-    """PART_MISMATCH where a file's entry is not of the shape that it must have."""
-    ok = (
-        isinstance(entry, dict) and isinstance(entry.get("size"), int) and entry["size"] >= 0 and isinstance(entry.get("parts"), list)
-        and len(entry["parts"]) == -(-entry["size"] // SIZE) and isinstance(entry.get("executable"), bool)
-        and all(isinstance(each, str) and HASH.fullmatch(each) for each in entry["parts"] + [entry.get("sha256")])
-        and isinstance(entry.get("path"), str) and "\0" not in entry["path"] and not any(each in ("", ".", "..") for each in entry["path"].split("/"))
-    )
-    if not ok:
-        raise Failure("PART_MISMATCH", "an entry of a list of files is malformed", part=None, path=None)

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 
-from . import account as accounts, parts
+from . import account as accounts, together
 from .failure import Failure
 
 
@@ -33,7 +33,7 @@ def restore(data, sha256, directory, get_part, account):
                 if not os.path.isdir(at):
                     make(at, account)
             targets.append((entry, os.path.join(stage, "new", entry["path"])))
-        parts.restore_all(targets, get_part)
+        together.restore_all(targets, get_part)
         for _, target in targets:
             accounts.own(target, account)
         place = os.path.join(directory, unit)
@@ -62,7 +62,7 @@ def read(data, sha256):
         if unit in ("", ".", "..") or "/" in unit or "\0" in unit:
             raise ValueError("its unit's name is none")
         for entry in entries:
-            parts.check(entry)
+            together.check(entry)
         paths = [entry["path"] for entry in entries]
         if paths != [unit] if kind == "file" else not all(path.startswith(unit + "/") for path in paths):
             raise ValueError("it names files that are not its unit's")
