@@ -36,6 +36,8 @@ export interface RunPart {
   timeout: number | null;
   grace: number;
   rerun: boolean;
+  /** A run of the same key that needs not be found: it was collected, or has failed. */
+  known: string | null;
   caller: string;
   /** Nobody renews the form: the instance's role is needed. */
   detached: boolean;
@@ -127,7 +129,6 @@ export type Operation =
   | { op: 'cancel'; run: string; grace: number }
   | { op: 'exec'; run: string | null; tree: string; exec: ExecPart }
   | { op: 'renew'; run: string; store: Access | null }
-  | { op: 'collected'; run: string }
   | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string } };
 
 export interface Plan {
@@ -164,14 +165,14 @@ export interface RunFacts {
   endedAt: number | null;
   exitCode: number | null;
   signal: string | null;
-  stop: null | { reason: 'cancelled' | 'timeout' | 'shutdown'; at: number };
+  stop: null | { reason: string; at: number };
   failure: null | { code: string; message: string; exitCode: number | null };
   outcome: null | Outcome;
   directory: string;
   attempt: number;
   queue: null | { before: number; holders: string[] };
   claim: Claim;
-  gpus: number[];
+  gpus: number[] | null;
 }
 
 /** As the instance knows it. */

@@ -179,7 +179,6 @@ const WHAT: Record<Operation['op'], string> = {
   cancel: 'stop the run',
   exec: 'run the command',
   renew: 'tell the store of the run',
-  collected: 'mark the run as collected',
   doctor: 'be examined',
 };
 

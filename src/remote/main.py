@@ -73,6 +73,5 @@ OPERATIONS = {
     "cancel": operation("run", "cancel"),
     "exec": operation("execution", "start"),
     "renew": operation("run", "renew"),
-    "collected": operation("run", "collected"),
     "doctor": operation("doctor", "check"),
 }

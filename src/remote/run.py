@@ -62,21 +62,15 @@ def all_of(root, tree):
 
 
 def find(root, tree, part):
-    """The run that is this very training: by its id, or by its key where that still goes on or waits to be collected."""
+    """The run that is this very training: by its id, or by its key where that goes on or has succeeded, and is not known to be done with."""
     if os.path.exists(os.path.join(directory(root, part["id"]), "run.json")):
         return state(root, part["id"])
     if part["rerun"]:
         return None
     for record in all_of(root, tree):
-        if record["key"] != part["key"]:
-            continue
-        if record["outcome"] is None or (record["outcome"] == "succeeded" and not is_collected(root, record["id"])):
+        if record["key"] == part["key"] and record["id"] != part["known"] and record["outcome"] in (None, "succeeded"):
             return record
     return None
-
-
-def is_collected(root, run_id):
-    return os.path.exists(os.path.join(directory(root, run_id), "collected"))
 
 
 def start(plan, root, lock, tree):
@@ -139,9 +133,3 @@ def renew(plan, root):
         files.write_json(os.path.join(home, "access.json"), plan["store"], 0o600)
     tell(home)
     return {"run": record, "report": report(home)}
-
-
-def collected(plan, root):
-    home = directory(root, plan["run"])
-    files.write_atomically(os.path.join(home, "collected"), b"")
-    return {"run": state(root, plan["run"])}

@@ -1,5 +1,6 @@
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
+import type { StoreKeys } from '../store/keys';
 import { STALE } from './follow';
 import { latestRun, readRecord, type RunRecord } from './record';
 import type { RunsSession } from './session';
@@ -30,27 +31,35 @@ export function goesOn({ record, age }: FoundRun): boolean {
   return record.state !== 'ended' && age < STALE;
 }
 
-/**
- * The run that is this very training and needs no other: one that goes on, or one that has succeeded and was not
- * collected by anybody. What the store has not been told of, the instance finds.
- */
+/** What the store knows of a training. */
+export interface SameTraining {
+  /** One that needs no other: it goes on, or it has succeeded and was not collected by anybody. */
+  found: { record: RunRecord; attached: 'running' | 'ended' } | null;
+  /** One that is done with: the instance is not to find it either. */
+  known: string | null;
+}
+
+/** Looks up the run that was started last for a training. What the store has not been told of, the instance finds. */
 export async function sameTraining(
   { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
   key: string,
-): Promise<{ record: RunRecord; attached: 'running' | 'ended' } | null> {
+): Promise<SameTraining> {
   const bytes = await store.get(keys.key(key));
-  if (!bytes) return null;
+  if (!bytes) return { found: null, known: null };
   const { run } = JSON.parse(bytes.toString()) as { run?: unknown };
-  if (typeof run !== 'string') return null;
-  const [found, collected] = await Promise.all([
-    readRecord(store, keys, run),
-    store.has(`${keys.run(run)}collected`),
-  ]);
-  if (!found || found.record.key !== key) return null;
-  if (goesOn(found)) return { record: found.record, attached: 'running' };
-  const { record } = found;
-  const kept = record.state === 'ended' && record.outcome === 'succeeded' && record.artifacts?.state === 'saved';
-  return kept && !collected ? { record, attached: 'ended' } : null;
+  if (typeof run !== 'string') return { found: null, known: null };
+  const [read, collected] = await Promise.all([readRecord(store, keys, run), store.has(collectedKey(keys, run))]);
+  if (!read || read.record.key !== key) return { found: null, known: collected ? run : null };
+  const { record } = read;
+  if (goesOn(read)) return { found: { record, attached: 'running' }, known: null };
+  if (record.state !== 'ended') return { found: null, known: null };
+  const kept = record.outcome === 'succeeded' && record.artifacts?.state !== 'failed' && !collected;
+  return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
+}
+
+/** Written by whoever has brought a run's artifacts back. */
+export function collectedKey(keys: StoreKeys, run: string): string {
+  return `${keys.run(run)}collected`;
 }
 
 /** Writes down which run was started last for a training. It only helps to find: that it fails is no failure. */

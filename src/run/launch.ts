@@ -26,7 +26,8 @@ export async function launch(
 ): Promise<Launched> {
   const { signal, scanned, rerun, force } = options;
   // While it is found out what must be sent, and sent, it is looked up whether that is needed.
-  const looking = rerun ? Promise.resolve(null) : sameTraining(session, planned.key(scanned.snapshot));
+  const key = planned.key(scanned.snapshot);
+  const looking = rerun ? Promise.resolve({ found: null, known: null }) : sameTraining(session, key);
   looking.catch(() => undefined);
   const formSince = Date.now();
   try {
@@ -34,9 +35,10 @@ export async function launch(
       ...{ signal, force },
       first: scanned,
       run: async (snapshot) => {
-        const [part, same] = await Promise.all([planned.part(session, snapshot), looking]);
-        if (same && snapshot.id === scanned.snapshot.id) throw new Halt();
-        return part;
+        const [part, { found, known }] = await Promise.all([planned.part(session, snapshot), looking]);
+        if (part.key !== key) return part;
+        if (found) throw new Halt();
+        return { ...part, known };
       },
       onSend: options.onSend,
     });
@@ -45,7 +47,7 @@ export async function launch(
     return { run, attached, log, formSince, settled: Promise.all([pushed.settled, remembered]) };
   } catch (error) {
     if (!(error instanceof Halt)) throw error;
-    const { record, attached } = (await looking)!;
+    const { record, attached } = (await looking).found!;
     return { run: record, attached, settled: Promise.resolve() };
   }
 }

@@ -1,7 +1,7 @@
 import type { RunFacts } from '../command/plan';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
-import { parseRecord, type RunRecord } from './record';
+import { MAX_RECORD, parseRecord, type RunRecord } from './record';
 
 export type { RunRecord };
 
@@ -27,12 +27,13 @@ export class RecordWatch {
 
   /** The record as it is now; null where there is none. */
   async look(signal?: AbortSignal): Promise<RunRecord | null> {
-    const found = await this.store.getChanged(`${this.keys.run(this.run)}record.json`, this.etag, signal);
+    const key = `${this.keys.run(this.run)}record.json`;
+    const found = await this.store.getChanged(key, MAX_RECORD, this.etag, signal);
     this.changed = found !== 'same' && found !== null;
     if (found && found !== 'same') {
-      this.record = parseRecord(found.bytes, this.run);
+      this.record = parseRecord(found.bytes, this.run, key);
       this.etag = found.etag;
-      this.written = Date.now() - found.age;
+      this.written = Date.now() - Math.max(0, found.answered - found.modified);
     }
     return this.record;
   }
@@ -50,6 +51,7 @@ export function recordOf(run: RunFacts & { state?: RunRecord['state'] }): RunRec
     metrics: { host: null, gpus: null, training: {}, segments: 0, warnings: [] },
     checkpoints: [],
     artifacts: null,
+    restored: null,
     data: [],
     description: { git: null, command: '', configuration: {}, host: '' },
     beat: 0,

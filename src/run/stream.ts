@@ -6,6 +6,12 @@ import type { RunsSession } from './session';
 /** What the stream's documents are called: docs/SECURITY.md says which permissions they take. */
 const DOCUMENT = 'AWS-StartNonInteractiveCommand';
 
+/** Most runs end before it is needed: it is loaded then. */
+function sessions() {
+  // eslint-disable-next-line @typescript-eslint/no-require-imports, @typescript-eslint/consistent-type-imports
+  return require('../command/session/stream') as typeof import('../command/session/stream');
+}
+
 /** Where sessions were refused in this process, they are not asked for again. */
 let refused = false;
 
@@ -40,20 +46,20 @@ export class LogStream {
 
   private async begin(session: RunsSession, run: RunFacts, at: number): Promise<void> {
     try {
-      // Most runs end before it is needed: it is loaded then.
-      const { openStream } = await import('../command/session/stream');
-      this.session = await openStream(session.aws, run.instance, {
+      const { openStream } = sessions();
+      const opened = await openStream(session.aws, run.instance, {
         document: DOCUMENT,
         parameters: {
           command: [loneProgram('tail.py', { home: run.directory, at })],
           separateOutputStream: ['true'],
         },
         reason: `nx-ec2: follow ${run.id}`,
-        onOutput: (data) => this.take(data),
-        onError: (data) => session.reporter.detail(`The stream says: ${data.toString().trim()}`),
+        onOutput: (data: Buffer) => this.take(data),
+        onError: (data: Buffer) => session.reporter.detail(`The stream says: ${data.toString().trim()}`),
       });
-      if (this.closed) return void this.session.close().catch(() => undefined);
-      const { why } = await this.session.ended;
+      this.session = opened;
+      if (this.closed) return void opened.close().catch(() => undefined);
+      const { why } = await opened.ended;
       session.reporter.detail(`The stream of ${run.id} has ended: ${why}`);
     } catch (error) {
       refused = true;

@@ -14,7 +14,7 @@ import { existsSync } from 'node:fs';
 import type { Snapshot } from '../snapshot/snapshot';
 import { newRunId, runKey } from './run-id';
 import type { Scanned } from './scan-project';
-import type { Session } from './session';
+import type { RunsSession } from './session';
 import type { Configuration } from '../config/configuration';
 
 /** What is known of a run before the snapshot is: what decides its result, and what is only told to the instance. */
@@ -22,7 +22,7 @@ export interface PlannedRun {
   id: string;
   /** What makes two trainings the same. */
   key(snapshot: Snapshot): string;
-  part(session: Session, snapshot: Snapshot): Promise<RunPart>;
+  part(session: RunsSession, snapshot: Snapshot): Promise<RunPart>;
 }
 
 export interface RunWishes {
@@ -90,6 +90,7 @@ export async function planRun(
         timeout: seconds(train.timeout),
         grace: Math.ceil(train.grace / 1000),
         rerun: wishes.rerun,
+        known: null,
         caller,
         detached: wishes.detached,
         store,
@@ -172,7 +173,7 @@ function refuseMissingScript(
  * @param cancel the command that stops it.
  */
 export function describeStart(
-  session: Session,
+  session: RunsSession,
   run: RunFacts,
   attached: false | 'running' | 'ended',
   cancel: string | null,
@@ -201,7 +202,7 @@ export function describeStart(
 }
 
 /** Follows a run to its end with its log on the terminal. */
-export function showRun(session: Session, run: RunFacts, wishes: Omit<FollowWishes, 'onLog' | 'onState'> = {}): Promise<RunRecord> {
+export function showRun(session: RunsSession, run: RunFacts, wishes: Omit<FollowWishes, 'onLog' | 'onState'> = {}): Promise<RunRecord> {
   const { reporter } = session;
   let waiting = run.queue !== null;
   let state = '';

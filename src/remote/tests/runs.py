@@ -17,7 +17,7 @@ def part(run_id, **more):
     """A run's part of a plan; `more` takes the place of what it says."""
     return dict({
         "id": run_id, "key": run_id, "project": "p", "projectRoot": "p", "script": "train.py", "command": None, "args": [],
-        "environment": NONE, "setup": None, "env": {}, "outputDir": "artifacts", "timeout": None, "grace": 1, "rerun": False,
+        "environment": NONE, "setup": None, "env": {}, "outputDir": "artifacts", "timeout": None, "grace": 1, "rerun": False, "known": None,
         "caller": "arn:aws:iam::000000000000:user/local", "detached": False, "store": None,
         "artifacts": {"patterns": ["artifacts/.*"], "limits": {"files": 100, "bytes": 1 << 30}},
         "checkpoints": {"keep": 3, "every": None}, "restore": None, "limits": {"memory": None, "cores": None},

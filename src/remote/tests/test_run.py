@@ -83,12 +83,11 @@ class RunTest(Trainings):
         self.assertEqual(len(runs), 1)
         self.assertEqual(self.end(runs[0])[0]["outcome"], "succeeded")
 
-    def test_an_ended_run_is_found_until_it_is_collected(self):
+    def test_an_ended_run_is_found_unless_it_is_known_to_be_done_with(self):
         state, _ = self.train("", key="k")
         again = main.run(self.plan("", key="k"), self.root)
         self.assertEqual((again["attached"], again["run"]["id"]), ("ended", state["id"]))
-        main.run({"v": 1, "op": "collected", "run": state["id"]}, self.root)
-        anew = main.run(self.plan("", key="k"), self.root)
+        anew = main.run(self.plan("", key="k", known=state["id"]), self.root)
         self.assertEqual(anew["attached"], False)
         self.end(anew["run"]["id"])
 
