@@ -23,6 +23,7 @@ import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { trackedFiles } from '../workspace/tracked';
 import { refuseUnsafeArtifacts, type Artifact } from './artifact-paths';
+import { refuseSymlinkOnTheWay } from './no-symlinks';
 import type { Session } from './session';
 
 interface LogFile {
@@ -335,21 +336,6 @@ function removeEmptyParents(output: string, directory: string): void {
     const path = join(output, each);
     if (!existsSync(path) || readdirSync(path).length > 0) return;
     rmdirSync(path);
-  }
-}
-
-/** Nothing is ever written through a symbolic link. */
-function refuseSymlinkOnTheWay(base: string, relative: string): void {
-  let path = base;
-  for (const part of relative.split('/')) {
-    if (part === '.' || part === '') continue;
-    path = join(path, part);
-    const stat = lstatSync(path, { throwIfNoEntry: false });
-    if (stat?.isSymbolicLink()) {
-      throw new Problem('ARTIFACT_UNSAFE', `Artifacts can't be written: ${path} is a symbolic link.`, {
-        next: 'Remove the link, or set "train.outputDir".',
-      });
-    }
   }
 }
 
