@@ -104,9 +104,13 @@ function refuseBlocked(output: string, paths: string[]): void {
       });
     }
     refuseSymlinkOnTheWay(output, dirname(path));
-    for (const at of [path, path + UNFINISHED]) {
+    const parts = path.split('/');
+    const parents = parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
+    for (const at of [...parents, path, path + UNFINISHED]) {
       const stat = lstatSync(join(output, at), { throwIfNoEntry: false });
-      if (stat?.isDirectory() || (stat && at !== path && !stat.isFile())) {
+      if (!stat) continue;
+      const fits = at.length < path.length ? stat.isDirectory() : at === path ? !stat.isDirectory() : stat.isFile();
+      if (!fits) {
         throw new Problem('ARTIFACT_BLOCKED', `${printable(path)} can't be written: ${printable(at)} is in the way.`, {
           next: `Move it away, in ${output}, and run the same command again.`,
         });
