@@ -31,7 +31,7 @@ def parse(line):
 
 
 def as_number(value, quoted):
-    """A number that can be written as JSON. Newer versions of Hugging Face's Trainer print numbers as texts (`quoted`)."""
+    """A number that can be written as JSON. In a dict (`quoted`) it may be a text: callbacks round numbers to texts."""
     if isinstance(value, str) and quoted and re.fullmatch(r"[+-]?(\d[\d.]*(e[+-]?\d+)?|nan|inf)", value.strip().lower()):
         try:
             value = float(value)

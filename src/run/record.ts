@@ -121,7 +121,7 @@ const recordSchema = z.object({
       files: count.nullable().default(null),
       bytes: count.nullable().default(null),
       error: z
-        .object({ code: text, message: z.string().max(65536) })
+        .object({ code: text, message: z.string().max(65536), detail: z.record(text, z.unknown()).default({}) })
         .nullable()
         .default(null),
     })

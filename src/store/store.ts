@@ -326,6 +326,8 @@ export class Store {
     unless?: string,
   ): Promise<DatedVersion | null> {
     let answered = 0;
+    // One of its own: the SDK leaves a listener on it for each request.
+    signal &&= AbortSignal.any([signal]);
     const answer = await this.read(key, [404, 403], undefined, signal, (date) => (answered = date), unless);
     if (!answer) return null;
     if ((answer.ContentLength ?? Infinity) > limit) {

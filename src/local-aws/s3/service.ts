@@ -313,7 +313,7 @@ export class S3Service implements Service {
       const end = delimiter ? object.key.indexOf(delimiter, prefix.length) : -1;
       const common = end >= 0 ? object.key.slice(0, end + delimiter.length) : '';
       // A page that ended in a common prefix is followed by what comes after all of its keys.
-      if (common && (prefixes.has(common) || after === common)) continue;
+      if (common && (prefixes.has(common) || common === query.get('continuation-token'))) continue;
       if (found.length + prefixes.size >= max) {
         truncated = true;
         break;
