@@ -115,18 +115,6 @@ class Supervisor:
                 os.mkdir(at)
                 accounts.own(at, self.account)
         variables = dict(accounts.login_environment(self.account), **part["env"])
-        try:
-            setup, command, more = environment.steps(
-                part, self.home, self.project, self.work, lambda tool: shutil.which(tool, path=variables.get("PATH"))
-            )
-        except environment.ToolMissing as missing:
-            raise Failed("TOOL_MISSING", str(missing))
-        if "VIRTUAL_ENV" in more:
-            more["PATH"] = os.path.join(more["VIRTUAL_ENV"], "bin") + os.pathsep + variables.get("PATH", "")
-            env = os.path.join(self.home, "env")
-            os.makedirs(env, exist_ok=True)
-            accounts.own(env, self.account)
-        variables.update(more)
         variables.setdefault("PYTHONUNBUFFERED", "1")
         variables.update({
             "NX_EC2_RUN_ID": part["id"], "NX_EC2_PROJECT": part["project"], "NX_EC2_ATTEMPT": "1", "NX_EC2_OUTPUT_DIR": output,
@@ -136,36 +124,48 @@ class Supervisor:
             variables["NX_EC2_LOCAL_INSTANCE"] = local
         if part["timeout"]:
             self.deadline = time.monotonic() + part["timeout"]
-        if setup:
+        setup = environment.Setup(os.path.dirname(os.path.dirname(self.home)), self.home, part, self.project, self.work, self.account, variables)
+        if setup.has_steps():
             self.save(state="setup")
-        for line in setup:
-            code = self.process(line, variables, "setup.log", announce=True)
-            if code != 0:
-                raise Failed("SETUP_FAILED", "%s %s" % (line[0], "exited with %d" % code if code >= 0 else "was killed by %s" % name(-code)), code)
+        try:
+            command, variables = setup.run(lambda line, told, cwd: self.process(line, told, "setup.log", cwd), self.say, self.pause)
+        except environment.ToolMissing as missing:
+            raise Failed("TOOL_MISSING", str(missing))
+        except environment.SetupFailed as failed:
+            raise Failed("SETUP_FAILED", str(failed), failed.code)
         code = self.process(command, variables, "training.log")
         self.save(exitCode=code if code >= 0 else None, signal=name(-code) if code < 0 else None)
 
-    def process(self, line, variables, log, announce=False):
+    def say(self, text):
+        with open(os.path.join(self.home, "setup.log"), "ab", buffering=0) as file:
+            file.write((text + "\n").encode("utf-8", "replace"))
+
+    def pause(self, seconds):
+        stop = self.wish()
+        if stop:
+            self.save(stop={"reason": stop[0], "at": int(time.time() * 1000)})
+            raise Stopped()
+        time.sleep(seconds)
+
+    def process(self, line, variables, log, cwd=None):
         """Runs one command to its end, watching for the wish to stop; its return code, negative for a signal."""
         with open(os.path.join(self.home, log), "ab", buffering=0) as file:
-            if announce:
-                file.write(("+ %s\n" % " ".join(line)).encode("utf-8", "replace"))
             program = shutil.which(line[0], path=variables.get("PATH")) or line[0]
             try:
                 child = subprocess.Popen(
-                    line, executable=program, cwd=self.project, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                    line, executable=program, cwd=cwd or self.project, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                     start_new_session=True, preexec_fn=self.in_child,
                 )
             except (OSError, subprocess.SubprocessError, ValueError) as error:
-                raise Failed("SETUP_FAILED" if announce else "START_FAILED", "%s can not be run: %s" % (line[0], error))
-        if not announce:
+                raise Failed("SETUP_FAILED" if cwd else "START_FAILED", "%s can not be run: %s" % (line[0], error))
+        if cwd is None:
             self.save(state="running", pid=child.pid, startedAt=int(time.time() * 1000))
         while child.poll() is None:
             stop = self.wish()
             if stop:
                 self.save(stop={"reason": stop[0], "at": int(time.time() * 1000)})
                 self.end(child, stop[1])
-                if not announce:
+                if cwd is None:
                     self.save(exitCode=child.returncode if child.returncode >= 0 else None, signal=name(-child.returncode) if child.returncode < 0 else None)
                 raise Stopped()
             time.sleep(TICK)
