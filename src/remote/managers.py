@@ -37,7 +37,7 @@ class Builder:
         return self.env
 
     def with_uv(self):
-        locked = self.part["environment"]["locked"]
+        locked = self.part["environment"]["locked"] and self.manifests.lock is not None
         # A hard link into uv's cache would be of one content, owner and mode with what every other environment holds.
         more = {"UV_LINK_MODE": "copy"} if self.copy else {}
         compiled = ["--compile-bytecode"] if self.compile else []

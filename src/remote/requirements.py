@@ -47,6 +47,8 @@ def lines(text):
 def named_path(line):
     """The path that a line names, or None where it names a package of an index or something elsewhere."""
     editable = EDITABLE.match(line)
+    if line.startswith("-") and not editable:
+        return None
     text = editable.group(1) if editable else line
     text = TRAILER.sub("", TRAILER.sub("", text.strip())).strip("\"' ")
     name, at, url = text.partition("@")

@@ -1,4 +1,6 @@
 """Environments: made once, used by every run of the same lock file, each with its own workspace's code."""
+import functools
+import http.server
 import json
 import os
 import pwd
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -256,8 +259,17 @@ class KeptTest(SetupTest):
         self.assertIn("ModuleNotFoundError", other("python", "-c", "import late"))
 
     def test_credentials_of_the_index_are_never_said_and_decide_nothing(self):
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=self.index))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
         for secret in ("s3cret", "0ther"):
-            self.made(self.setup(self.workspace("WHAT = 1"), index="file://u:%s@localhost%s" % (secret, self.index) if self.manager == "pip" else "file://" + self.index))
+            setup = self.setup(self.workspace("WHAT = 1"), index="http://u:%s@127.0.0.1:%d/" % (secret, server.server_port))
+            self.assertEqual(self.made(setup)(), self.shown(setup, "1"))
             self.assertNotIn(secret, self.log())
         self.assertEqual(len(self.envs()), 1)
         self.assertEqual(index.secrets("https://aws:a%2Fb@host/simple/"), ["a%2Fb", "a/b"])
@@ -268,10 +280,10 @@ class KeptTest(SetupTest):
             self.account = pwd.getpwnam("nobody")
         except KeyError:
             self.skipTest("there is no user nobody")
-        if subprocess.call(["python3", "-c", ""], preexec_fn=lambda: accounts.become(self.account), stderr=subprocess.DEVNULL):
-            self.more["PATH"] = "/usr/bin:/bin" + (os.pathsep + os.path.dirname(UV) if UV else "")
-        if not can_make_environments(self.more.get("PATH"), self.account):
-            self.skipTest("nobody has no Python here that makes environments")
+        self.more["PATH"] = "/usr/bin:/bin" + (os.pathsep + os.path.dirname(UV) if UV else "")
+        asked = subprocess.call(["python3", "-c", "import ensurepip, venv"], env=dict(os.environ, **self.more), preexec_fn=lambda: accounts.become(self.account), stderr=subprocess.DEVNULL)
+        if self.manager == "pip" and asked != 0:
+            self.skipTest("the system's Python makes no environments here")
         self.more["HOME"] = self.more["UV_CACHE_DIR"] = os.path.join(self.root, "nobody")
         os.mkdir(self.more["HOME"])
         accounts.own(self.more["HOME"], self.account)
@@ -301,7 +313,7 @@ class UvTest(KeptTest):
     def with_lock(self, files):
         at = tempfile.mkdtemp(dir=self.root)
         write(at, files)
-        said = subprocess.run([UV, "lock", "--default-index", "file://" + self.index], cwd=at, env=dict(os.environ, **self.more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = subprocess.run([UV, "lock", "--default-index", "file://" + self.index], cwd=at, env=dict(os.environ, **dict(self.more, UV_CACHE_DIR=os.path.join(self.root, "locking"))), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.assertEqual(said.returncode, 0, said.stdout.decode())
         with open(os.path.join(at, "uv.lock")) as file:
             return dict(files, **{"uv.lock": file.read()})
@@ -417,11 +429,6 @@ class RequirementsTest(unittest.TestCase):
             read, named = requirements.local(os.path.join(at, "requirements.txt"), at)
             self.assertEqual(sorted(os.path.relpath(each, at) for each in read), ["c.txt", "more/a.txt", "more/b.txt", "requirements.txt"])
             self.assertEqual(named, [os.path.join(at, "lib")])
-
-
-def can_make_environments(path, account):
-    variables = dict(os.environ, **({"PATH": path} if path else {}))
-    return subprocess.call(["python3", "-c", "import ensurepip, venv"], env=variables, preexec_fn=lambda: accounts.become(account), stderr=subprocess.DEVNULL) == 0
 
 
 if __name__ == "__main__":
