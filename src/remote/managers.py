@@ -55,13 +55,19 @@ class Builder:
         if self.part.get("index"):
             raise SetupFailed(NO_INDEX)
         # poetry chooses a Python and a name; an environment that is entered already would be taken instead.
-        self.run(["poetry", "install", "--no-interaction"] + (["--compile"] if self.compile else []), {
+        self.run(["poetry", "install", "--no-interaction"], {
             "POETRY_VIRTUALENVS_PATH": self.directory, "POETRY_VIRTUALENVS_IN_PROJECT": "false", "POETRY_VIRTUALENVS_CREATE": "true",
             "POETRY_VIRTUALENVS_OPTIONS_NO_PIP": "false", "VIRTUAL_ENV": None,
         }, self.root)
         made = [name for name in os.listdir(self.directory) if os.path.exists(os.path.join(self.directory, name, "pyvenv.cfg"))]
         if made:
             self.env = os.path.join(self.directory, made[0])
+        if self.compile:
+            try:
+                self.run([self.python(), "-m", "compileall", "-q", os.path.join(self.env, "lib")], {"VIRTUAL_ENV": None}, self.root)
+            except SetupFailed:
+                # Of a file that is for another Python: the others are compiled.
+                pass
 
     def with_pip(self):
         self.run(["python3", "-m", "venv", self.env], {}, self.root)
