@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 
 from . import account as accounts, files, index
@@ -17,11 +18,12 @@ VERSION_TIMEOUT = 30
 
 
 def key(part, manifests, variables, account):
+    tools = ["python3"] if manifests.kind == "pip" else [manifests.kind, "python3"]
     said = {
         "v": 1, "manager": manifests.kind, "root": part["environment"]["root"], "file": part["environment"]["file"],
         "files": {os.path.relpath(path, manifests.work): files.hash_file(path) for path in manifests.files},
         "layout": manifests.layout(), "machine": list(os.uname()[i] for i in (0, 4)), "libc": list(platform.libc_ver()), "system": release(),
-        "tools": versions(["python3"] if manifests.kind == "pip" else [manifests.kind, "python3"], variables, account, manifests.root),
+        "tools": versions(tools, variables, account, manifests.root), "paths": [os.path.realpath(shutil.which(tool, path=variables.get("PATH")) or "") for tool in tools],
         "index": index.without_credentials(part.get("index") or ""), "account": [account.pw_name, account.pw_uid],
         "settings": {
             name: index.without_credentials(value) for name, value in variables.items() if SETTINGS.fullmatch(name) and not OPENING.fullmatch(name)

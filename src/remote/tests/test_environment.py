@@ -16,7 +16,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401  (puts the remote side on the path)
 from workspace import package, wheel, write  # noqa: E402
-from nx_ec2_remote import account as accounts, environment, held, index, requirements  # noqa: E402
+from nx_ec2_remote import account as accounts, environment, files, held, index, requirements  # noqa: E402
 
 UV = os.environ.get("NX_EC2_TEST_UV") or shutil.which("uv")
 SHOW = "import dep, lib, sys; print(dep.WHAT, lib.WHAT, sys.prefix)\n"
@@ -114,7 +114,24 @@ class SetupTest(unittest.TestCase):
 class KeptTest(SetupTest):
     """Real tools, an index on the disk; pip's `requirements.txt` here."""
 
+    @classmethod
+    def setUpClass(cls):
+        cls.tools = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, cls.tools)
+        if cls.manager == "pip":
+            # `python3 -m venv` takes two seconds each time: this one copies what it made once.
+            made = os.path.join(cls.tools, "made")
+            subprocess.check_call(["python3", "-m", "venv", made])
+            write(cls.tools, {"python3": '#!/bin/sh\n[ "$1 $2" = "-m venv" ] && exec cp -r %s "$3"\nexec %s "$@"\n' % (made, sys.executable)})
+            os.chmod(os.path.join(cls.tools, "python3"), 0o755)
+
+    def setUp(self):
+        super().setUp()
+        self.more["PATH"] = os.pathsep.join([self.tools, os.environ["PATH"]] + ([os.path.dirname(UV)] if UV else []))
+
     def test_the_same_lock_file_with_a_changed_library_is_set_up_once_and_each_run_imports_its_own(self):
+        # With all that `python3 -m venv` does.
+        self.more["PATH"] = self.more["PATH"].partition(os.pathsep)[2]
         first = self.setup(self.workspace("WHAT = 'one'\ndef main():\n    print('own', WHAT)\n"))
         run_first = self.made(first)
         self.assertEqual(run_first(), self.shown(first, "one"))
@@ -198,7 +215,7 @@ class KeptTest(SetupTest):
             children.append(child)
         for child in children:
             os.waitpid(child, 0)
-        said = [json.load(open(os.path.join(self.root, code))) for code in ("one", "two")]
+        said = [files.read_json(os.path.join(self.root, code)) for code in ("one", "two")]
         self.assertEqual([right for right, _ in said], [True, True])
         self.assertEqual(sorted(count > 0 for _, count in said), [False, True])
         self.assertRegex(self.log(), r"waiting for run run-\d+-\d, which sets the same up")
