@@ -3,6 +3,8 @@ import json
 import os
 import re
 
+from . import files
+
 
 def variables_of(part, record, home, project):
     """Ours, which hold whatever the login shell says, and those that give way to what the training is told otherwise."""
@@ -50,3 +52,8 @@ def hyperparameters(args):
         except ValueError:
             found[name] = value
     return found
+
+
+def write_down(home, directory, variables, account):
+    """What a shell, or a command, beside the training needs to find what it finds."""
+    files.write_json(os.path.join(home, "environment.json"), {"directory": directory, "variables": variables, "user": account.pw_name}, 0o600)

@@ -68,6 +68,8 @@ class Supervisor:
         self.reporter = None
         self.mask = None
         self.log = None
+        # As long as it is there, nobody removes the environment that it names.
+        self.environment = None
 
     def save(self, **changes):
         self.record.update(changes)
@@ -153,13 +155,17 @@ class Supervisor:
                 place = None if granted is not None else claims.place(self.record["id"])
         self.save(queue=None, gpus=granted)
 
-    def look_after(self):
+    def look_after(self, *_):
         """To be called while waiting for something: raises where the run is to stop."""
         self.report()
         stop = self.wish()
         if stop:
             self.save(stop={"reason": stop[0], "at": now()})
             raise Stopped()
+
+    def pause(self, seconds):
+        time.sleep(seconds)
+        self.look_after()
 
     def outcome(self):
         record = self.record
@@ -239,7 +245,8 @@ class Supervisor:
 
         setup = environment.Setup(self.root, self.home, self.part, self.project, self.work, self.account, variables)
         try:
-            return setup.run(process, self.log.say)
+            self.environment = setup
+            return setup.run(process, self.log.say, self.pause)
         except environment.ToolMissing as missing:
             raise Failed("TOOL_MISSING", str(missing))
         except environment.SetupFailed as failed:
@@ -267,7 +274,7 @@ class Supervisor:
         record, part = self.record, self.part
         started = now()
         kills = verdict.oom_kills()
-        environment.write_down(self.home, self.project, variables, self.account)
+        contract.write_down(self.home, self.project, variables, self.account)
         if record["training"] is None:
             record["training"] = self.log.size
         child = self.child(line, variables, self.project, part["limits"], "START_FAILED")
