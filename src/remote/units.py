@@ -7,6 +7,9 @@ from . import inside
 
 # Names under which frameworks write what they rename when it is whole, and what marks another unit.
 ON_ITS_WAY = re.compile(r"\..*|tmp-.*|.*\.(tmp|part|partial|complete)|.*\.orbax-checkpoint-tmp.*", re.DOTALL)
+# What trainings log beside their checkpoints.
+LOGS = re.compile(r"runs|logs|lightning_logs|wandb|mlruns|tensorboard|events\.out\.tfevents\..*|.*\.log", re.DOTALL)
+TRAINER = re.compile(r"checkpoint-\d+")
 MARK = ".complete"
 # A unit that does not change for so long, seconds, is taken to be whole.
 QUIET = 2.0
@@ -70,10 +73,15 @@ class Unit:
         return self._signature
 
     @property
+    def trainers(self):
+        """Whether the Trainer of Hugging Face has made it."""
+        return TRAINER.fullmatch(self.name) is not None and any(self.name + name in self.files for name in ("/training_args.bin", "/trainer_state.json"))
+
+    @property
     def unfinished(self):
         """Whether a file lacks that its framework writes last: the Trainer of Hugging Face, distributed checkpoints of PyTorch."""
         there = set(self.files)
-        if re.fullmatch(r"checkpoint-\d+", self.name) and self.name + "/training_args.bin" in there and self.name + "/trainer_state.json" not in there:
+        if self.trainers and self.name + "/trainer_state.json" not in there:
             return True
         sharded = {path.rpartition("/")[0] for path in self.files if path.endswith(".distcp")}
         return any(directory + "/.metadata" not in there for directory in sharded)
@@ -86,7 +94,7 @@ def find(directory):
         name, _, below = path.partition("/")
         if not below and name.endswith(MARK):
             marks[name[:-len(MARK)]] = found
-        if ON_ITS_WAY.fullmatch(name):
+        if ON_ITS_WAY.fullmatch(name) or LOGS.fullmatch(name):
             continue
         if below:
             if name in units:
@@ -96,4 +104,6 @@ def find(directory):
     for name, found in marks.items():
         if name in units:
             units[name].mark(found)
-    return {name: unit for name, unit in units.items() if unit.files or unit.why}
+    # Beside its checkpoints the Trainer writes the model, its card, its arguments: they would push the checkpoints out.
+    alone = any(unit.trainers for unit in units.values())
+    return {name: unit for name, unit in units.items() if (unit.files or unit.why) and not (alone and not TRAINER.fullmatch(name))}

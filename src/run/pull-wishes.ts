@@ -45,8 +45,9 @@ export async function wantedArtifacts(
   }
   for (const { path, why } of list.skipped)
     reporter.warn(`left on the instance: ${printable(path)} (${printable(why)})`);
+  // A path that is equal matches, whatever it holds.
   const matches = paths && picomatch(paths, GLOB);
-  const chosen = list.files.filter(({ path }) => !matches || paths.includes(path) || matches(path));
+  const chosen = list.files.filter(({ path }) => !matches || matches(path));
   if (paths && chosen.length === 0) {
     const some = list.files.slice(0, 10).map(({ path }) => `  ${printable(path)}`);
     throw new Problem('NOTHING_TO_PULL', `No artifact of ${record.id} is named ${printable(paths.join(', '))}.`, {

@@ -88,10 +88,11 @@ describe('pulling a run', () => {
     expect(statSync(join(output, 'run.sh')).mode & 0o777).toBe(0o755);
     chmodSync(join(output, 'run.sh'), 0o644);
     writeFileSync(join(output, 'empty'), 'changed');
-    expect(await pull(record)).toEqual({ fetched: 1, there: 4, bytes: 0 });
+    writeFileSync(join(output, 'deep/er/metrics.json'), '[]');
+    expect(await pull(record)).toEqual({ fetched: 2, there: 3, bytes: 2 });
     expectHere(files);
     expect(statSync(join(output, 'run.sh')).mode & 0o777).toBe(0o755);
-    expect(said.at(-1)).toMatch(/^Pulled 1 file \(0 ?B\), 4 there already: /);
+    expect(said.at(-1)).toMatch(/^Pulled 2 files \(2 B\), 3 there already: /);
   });
 
   it('brings what is asked for: paths as they are, and globs', async () => {

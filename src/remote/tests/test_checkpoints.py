@@ -126,6 +126,27 @@ class CheckpointsTest(Saving):
         self.assertEqual((it.latest()["files"], self.manifest(1)["kind"]), (6, "directory"))
         self.assertIn("checkpoint-500/optimizer.pt", self.brought_back(it.latest()))
 
+    def test_logs_and_what_the_trainer_writes_beside_its_checkpoints_push_none_out(self):
+        it = self.open(keep=1)
+        for name in ("runs/events.out.tfevents.1.host.5.0", "events.out.tfevents.2", "train.log", "wandb/x", "lightning_logs/version_0/hparams.yaml"):
+            self.write(name)
+        self.assertFalse(self.later(it))
+        for name in ("model.safetensors", "training_args.bin", "trainer_state.json"):
+            self.write("checkpoint-5/" + name)
+        self.later(it)
+        for name in ("model.safetensors", "training_args.bin", "README.md", "runs/more"):
+            self.write(name)
+        self.assertFalse(self.later(it))
+        self.assertFalse(self.later(it, final=True))
+        self.assertEqual(self.names(it), [(1, "checkpoint-5")])
+
+    def test_what_is_beside_a_directory_of_that_name_which_the_trainer_did_not_make_is_saved(self):
+        it = self.open()
+        self.write("checkpoint-5/model")
+        self.write("best.pt")
+        self.later(it)
+        self.assertEqual(self.names(it), [(1, "checkpoint-5"), (2, "best.pt")])
+
     def test_a_distributed_checkpoint_waits_for_its_metadata(self):
         it = self.open()
         self.write("step-1/__0_0.distcp")
