@@ -236,21 +236,21 @@ class Supervisor:
         self.save(data=[{name: entry[name] for name in ("source", "path", "version", "files", "bytes")} for entry in entries])
 
     def set_up(self, variables):
-        def process(line, variables, directory=None):
-            self.save(state="setup")
-            child = self.child(line, variables, directory or self.project, NO_LIMITS, "SETUP_FAILED")
+        def process(line, variables, directory):
+            child = self.child(line, variables, directory, NO_LIMITS, "SETUP_FAILED")
             code = child.wait()
             self.refuse_stopped(child)
             return code
 
-        setup = environment.Setup(self.root, self.home, self.part, self.project, self.work, self.account, variables)
+        self.environment = setup = environment.Setup(self.root, self.home, self.part, self.project, self.work, self.account, variables)
         try:
-            self.environment = setup
+            if setup.has_steps():
+                self.save(state="setup")
             return setup.run(process, self.log.say, self.pause)
         except environment.ToolMissing as missing:
             raise Failed("TOOL_MISSING", str(missing))
         except environment.SetupFailed as failed:
-            raise Failed("SETUP_FAILED", failed.message, failed.code)
+            raise Failed("SETUP_FAILED", str(failed), failed.code)
 
     def restore(self):
         """Puts the checkpoint in place that the training is to go on from."""

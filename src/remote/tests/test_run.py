@@ -16,14 +16,14 @@ class RunTest(Trainings):
         tools = os.path.join(self.root, "tools")
         os.makedirs(tools)
         with open(os.path.join(tools, "uv"), "w") as file:
-            file.write("#!/bin/sh\necho uv $*\n")
+            file.write("#!/bin/sh\nmkdir -p $UV_PROJECT_ENVIRONMENT/bin\nln -s %s $UV_PROJECT_ENVIRONMENT/bin/python\n" % sys.executable)
         os.chmod(os.path.join(tools, "uv"), 0o755)
         uv = {"manager": "uv", "root": "p", "file": "pyproject.toml", "locked": True}
         run, _ = self.train("", environment=uv, env={"PATH": "/usr/bin:/bin"})
         self.assertEqual((run["outcome"], run["failure"]["code"]), ("setup-failed", "TOOL_MISSING"))
-        run, log = self.train("", environment=uv, env={"PATH": tools + ":/usr/bin:/bin"})
-        self.assertEqual(run["outcome"], "succeeded")
-        self.assertRegex(log.decode(), r"uv run --no-sync python .*/p/train.py\n$")
+        run, log = self.train("import sys; print(sys.executable)", environment=uv, env={"PATH": tools + ":/usr/bin:/bin"})
+        self.assertEqual(run["outcome"], "succeeded", run)
+        self.assertEqual(log.decode().splitlines()[-1], run["directory"] + "/env/env/bin/python")
 
     def test_the_end_is_the_exit_code(self):
         for script, outcome, code, signal in (
