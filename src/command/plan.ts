@@ -36,6 +36,8 @@ export interface RunPart {
   timeout: number | null;
   grace: number;
   rerun: boolean;
+  /** URL of the package index in the public one's place. */
+  index: string | null;
 }
 
 /** The watcher to start: where it finds edits, where it acknowledges them. Their key travels in the command itself. */

@@ -41,7 +41,7 @@ class Setup:
         and returns its exit code (negative: a signal); say(text) puts a line into the log; pause(seconds) waits. `process`
         and `pause` raise where the run is to stop."""
         self.process, self.say, self.pause = process, say, pause
-        self.told = dict(self.variables, **index.variables(self.kind, self.part.get("index")))
+        self.told = dict(self.variables, **index.variables(self.part.get("index")))
         if self.part["setup"] is not None:
             for line in self.part["setup"]:
                 self.step(line, {}, self.project)

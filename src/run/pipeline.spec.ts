@@ -41,6 +41,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       timeout: null,
       grace: 1,
       rerun: false,
+      index: null,
       ...more,
     });
     return (await pipe.sync({ run })).reply.run;

@@ -46,6 +46,7 @@ export async function planRun(
     timeout: train.timeout === undefined ? null : Math.ceil(train.timeout / 1000),
     grace: Math.ceil(train.grace / 1000),
     rerun,
+    index: train.index ?? null,
   });
 }
 
