@@ -237,7 +237,9 @@ class Supervisor:
             from .secret_values import read_secrets
 
             found = read_secrets(self.part)
-        masked += found.values()
+        from .index import secrets as in_url
+
+        masked += list(found.values()) + list(in_url(self.part["index"]))
         if masked:
             from .masking import Mask
 
