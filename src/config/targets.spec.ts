@@ -22,7 +22,11 @@ describe('the targets of a project', () => {
       'remote-sync',
       'remote-watch',
       'remote-logs',
+      'remote-status',
       'remote-cancel',
+      'remote-pull',
+      'remote-exec',
+      'remote-shell',
       'remote-doctor',
     ]);
     expect(Object.keys(infer({ train }))).toContain('remote-train');
@@ -79,8 +83,13 @@ describe('the targets of a project', () => {
       'remote-sync',
       'remote-watch',
       'log',
+      'remote-status',
       'remote-cancel',
+      'remote-pull',
+      'remote-exec',
+      'remote-shell',
       'remote-doctor',
+      'remote-submit',
       'fit',
     ]);
     expect(targets.fit.executor).toBe('nx-ec2:remote-train');

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -67,8 +68,10 @@ describe("a session on a company's bucket", () => {
     await store.put('kms/whole', Buffer.from('x'));
     await store.upload('kms/parts', Readable.from([Buffer.alloc(9 * 1024 * 1024)]));
     const { url, fields } = await store.presignPost('kms/');
+    const sha256 = createHash('sha256').update('x').digest('base64');
+    const sent = { 'x-amz-checksum-sha256': sha256, 'Content-Type': 'text/plain' };
     const form = new FormData();
-    for (const [name, value] of Object.entries({ ...fields, key: 'kms/form' })) form.append(name, value);
+    for (const [name, value] of Object.entries({ ...fields, key: 'kms/form', ...sent })) form.append(name, value);
     form.append('file', new Blob(['x']), 'form');
     expect((await fetch(url, { method: 'POST', body: form })).status).toBe(204);
     for (const Key of ['kms/whole', 'kms/parts', 'kms/form']) {
