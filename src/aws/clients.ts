@@ -4,6 +4,7 @@ import { Agent as HttpsAgent } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import type { EC2Client } from '@aws-sdk/client-ec2';
 import type { S3Client } from '@aws-sdk/client-s3';
+import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import type { SSMClient } from '@aws-sdk/client-ssm';
 import type { STSClient } from '@aws-sdk/client-sts';
 import { getProxyForUrl } from 'proxy-from-env';
@@ -22,7 +23,7 @@ export interface AwsSettings {
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
-type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts';
+type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts' | 'secretsmanager';
 
 /**
  * The SDK's clients, each loaded and made when first asked for (the four take about half a second to load).
@@ -65,6 +66,13 @@ export class Aws {
     return this.once('sts', async () => {
       const { STSClient } = sdk.sts();
       return new STSClient(await this.base('sts'));
+    });
+  }
+
+  secretsManager(): Promise<SecretsManagerClient> {
+    return this.once('secretsmanager', async () => {
+      const { SecretsManagerClient } = sdk.secretsManager();
+      return new SecretsManagerClient(await this.base('secretsmanager'));
     });
   }
 
@@ -176,7 +184,8 @@ export class Aws {
 /** The endpoint that the environment sets in AWS's place, by the SDK's own variable names. */
 export function customEndpoint(service: ServiceName): string | undefined {
   if (process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === 'true') return undefined;
-  return process.env[`AWS_ENDPOINT_URL_${service.toUpperCase()}`] || process.env.AWS_ENDPOINT_URL || undefined;
+  const name = service === 'secretsmanager' ? 'SECRETS_MANAGER' : service.toUpperCase();
+  return process.env[`AWS_ENDPOINT_URL_${name}`] || process.env.AWS_ENDPOINT_URL || undefined;
 }
 
 function isLoopback(url: string): boolean {

@@ -23,7 +23,7 @@ describe('a confidential plan', () => {
   it('is in the store only sealed, in the command not at all, and is gone after it', async () => {
     const written: [string, Buffer][] = [];
     class Watched extends Store {
-      put(...of: Parameters<Store['put']>) {
+      override put(...of: Parameters<Store['put']>) {
         written.push([of[0], of[1]]);
         return super.put(...of);
       }

@@ -27,9 +27,9 @@ function unseal(all: (readonly [sealed: Buffer, key: Buffer])[]): (Buffer | null
     maxBuffer: 1 << 28,
   });
   if (done.status !== 0) throw new Error(done.stderr);
-  return (JSON.parse(done.stdout) as (string | null)[]).map(
-    (each) => each && Buffer.from(each, 'base64'),
-  ) as (Buffer | null)[];
+  return (JSON.parse(done.stdout) as (string | null)[]).map((each) =>
+    each === null ? null : Buffer.from(each, 'base64'),
+  );
 }
 
 const bytes = fc.uint8Array({ maxLength: 300 }).map((each) => Buffer.from(each));
