@@ -37,11 +37,13 @@ export class Aws {
 
   constructor(private readonly settings: AwsSettings) {}
 
-  s3(): Promise<S3Client> {
-    return this.once('s3', async () => {
+  /** @param region of a bucket that is elsewhere. */
+  s3(region?: string): Promise<S3Client> {
+    return this.once(`s3 ${region ?? ''}`, async () => {
       const { S3Client } = sdk.s3();
       return new S3Client({
         ...(await this.base('s3')),
+        ...(region ? { region } : {}),
         // A host that is not AWS's has no DNS name for each bucket.
         forcePathStyle: customEndpoint('s3') !== undefined,
       });
