@@ -1,14 +1,19 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { Aws } from '../aws/clients';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
+import type { Check } from './plan';
 import { Remote } from './remote';
+
+const environment = { ...process.env };
+afterAll(() => {
+  process.env = environment;
+});
 
 describe('a confidential plan', () => {
   let at: Fixture;
   let aws: Aws;
-  const environment = { ...process.env };
   beforeAll(async () => {
     at = await startFixture();
     Object.assign(process.env, at.aws.environment);
@@ -17,7 +22,6 @@ describe('a confidential plan', () => {
   afterAll(async () => {
     aws.close();
     await at.close();
-    process.env = environment;
   });
 
   it('is in the store only sealed, in the command not at all, and is gone after it', async () => {
@@ -44,5 +48,37 @@ describe('a confidential plan', () => {
     expect(plan.subarray(0, 4).toString()).toBe('NXS1');
     expect(at.aws.commands.some(({ script }) => script.includes(secret))).toBe(false);
     expect(await store.get(key)).toBe(null);
+  });
+});
+
+describe('the doctor on the instance', () => {
+  it('writes by a form whose checksum S3 checks, and finds the role by the metadata service', async () => {
+    const at = await startFixture();
+    Object.assign(process.env, at.aws.environment);
+    const aws = new Aws({ region: 'eu-west-1' });
+    try {
+      const store = new Store(aws, { bucket: 'bucket' });
+      const box = at.aws.named.get('box')!.id;
+      const remote = new Remote(aws, store, new StoreKeys('', 'model'), box, {});
+      await store.put('probe', Buffer.from('x'));
+      const probe = {
+        get: await store.presignGet('probe'),
+        sha256: createHash('sha256').update('x').digest('hex'),
+        post: await store.presignPost('out/'),
+        key: 'out/written',
+      };
+      const check = async (name: string) => {
+        const { checks } = await remote.send<{ checks: Check[] }>({ op: 'doctor', probe }, { comment: 'test' });
+        return checks.find((each) => each.name === name);
+      };
+      expect(await check('write to S3')).toMatchObject({ ok: true });
+      expect((await store.get('out/written'))?.toString()).toBe('probe');
+      expect(await check('instance role')).toMatchObject({ ok: true, detail: 'local-instance' });
+      at.aws.role(box).name = null;
+      expect(await check('instance role')).toMatchObject({ ok: null, detail: expect.stringContaining('no role') });
+    } finally {
+      aws.close();
+      await at.close();
+    }
   });
 });
