@@ -81,8 +81,8 @@ describe('data in S3, as the instance fetches it', () => {
     const project = join(root, 'work');
     mkdirSync(join(project, 'data'), { recursive: true });
     const link = `
-link_data(entries, ${JSON.stringify(project)}, account)
-link_data(entries, ${JSON.stringify(project)}, account)
+link_data(entries, ${JSON.stringify(project)})
+link_data(entries, ${JSON.stringify(project)})
 answer = [entries, seen[-1]]
 `;
     const [[entry], last] = await run<[Entry[], unknown[]]>(undefined, link);
@@ -123,10 +123,14 @@ answer = [entries, seen[-1]]
     const stop = `
 import os, pwd
 from nx_ec2_remote.data import fetch_data
-def progress(source, done, total):
-    if done > 20 << 20:
+from nx_ec2_remote import data_fetch
+write = data_fetch.File.write
+def written(self, index, data):
+    write(self, index, data)
+    if index >= 3:
         os.kill(os.getpid(), 9)
-fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
+data_fetch.File.write = written
+fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), lambda *each: None)
 `;
     const given = {
       data: [{ source: 's3://bucket/corpus', path: 'x' }],
@@ -138,7 +142,29 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
     const before = at.aws.requests.length;
     const [entry] = await run();
     expect(readFileSync(join(entry.directory, 'large.bin')).equals(large)).toBe(true);
-    expect(gets(before).filter(({ path }) => path.endsWith('large.bin')).length).toBeLessThan(4);
+    expect(gets(before).filter(({ path }) => path.endsWith('large.bin')).length).toBeLessThan(5);
+  });
+
+  it('ends when it is told to, and leaves nothing that looks whole', async () => {
+    await put('corpus/a', 'right');
+    at.aws.faults.add({ service: 's3', action: 'GET', after: 1, delay: 1500 });
+    const stop = `
+import os, pwd
+from nx_ec2_remote.data import fetch_data
+def progress(*_):
+    raise Failure("STOPPED", "as was wished")
+fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
+`;
+    const given = {
+      data: [{ source: 's3://bucket/corpus', path: 'x' }],
+      root,
+      store: { region: 'eu-west-1' },
+      endpoints: { s3: at.aws.url },
+    };
+    const data = { NX_EC2_DATA_ROOT: join(root, 'data') };
+    expect(await onInstance(at.aws, box, stop, given, data)).toMatchObject({ failure: 'STOPPED' });
+    expect(readdirSync(join(root, 'data')).every((name) => /\.(part|lock)$/.test(name))).toBe(true);
+    expect(readFileSync(join((await run())[0].directory, 'a'), 'utf8')).toBe('right');
   });
 
   it('is fetched once by two runs at the same time', async () => {
@@ -223,7 +249,7 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
     const project = join(root, 'work');
     mkdirSync(join(project, 'data'), { recursive: true });
     writeFileSync(join(project, 'data/corpus'), 'mine');
-    const link = `link_data(entries, ${JSON.stringify(project)}, account)`;
+    const link = `link_data(entries, ${JSON.stringify(project)})`;
     expect(await run(undefined, link)).toMatchObject({ failure: 'PATH_BLOCKED', path: 'data/corpus' });
     const out = [{ source: 's3://bucket/corpus', path: '../out' }];
     expect(await run(out, link)).toMatchObject({ failure: 'UNSAFE_PATH' });

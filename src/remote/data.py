@@ -2,7 +2,9 @@
 import fcntl
 import json
 import os
+import pwd
 import shutil
+import threading
 import time
 
 from . import data_listing
@@ -12,8 +14,8 @@ from .directories import Directories
 from .failure import Failure
 from .files import read_json, write_atomically, write_json
 
-# Seconds between two looks whether another run has fetched the same.
-WAIT = 0.2
+# Seconds between two looks at what else there is to do, and that a fetch that is to end has for what it has in hand.
+TICK, PATIENCE = 0.2, 5
 THREADS = 8
 # Where AMIs for deep learning mount the machine's own disks, and what the kernel calls such a disk.
 MOUNTED = "/opt/dlami/nvme"
@@ -24,7 +26,7 @@ def fetch_data(part, root, account, progress):
     """[{"source", "path", "version", "files", "bytes", "directory"}, …] of a run's `data`: each is there, whole, when this returns.
 
     `directory` is what the path is to lead to (a file where the source is one object). `progress(source, bytes, of bytes)` is called
-    as it goes on, by several threads, one at a time; what it raises ends the fetch, which the next one takes up where it stood.
+    five times a second, by the thread that called this; what it raises ends the fetch, which the next one takes up where it stood.
     NO_ROLE, DATA_FAILED, UNSAFE_PATH, NO_SPACE."""
     home, connections = data_root(root, account), Connections()
     try:
@@ -53,19 +55,42 @@ def _fetch(listed, place, progress):
     parts = begun(place + ".part")
     for directory in listed.directories:
         os.makedirs(os.path.join(parts, "files", directory), exist_ok=True)
-    fetch = Fetch(listed, parts, progress)
+    fetch = Fetch(listed, parts)
     free = shutil.disk_usage(parts).free
     if fetch.missing > free:
         raise Failure("NO_SPACE", "%s needs %d bytes on %s, which has %d" % (listed.source, fetch.missing, parts, free), path=parts)
-    try:
-        in_parallel(fetch.work(), fetch.take, THREADS)
-    finally:
-        fetch.close()
+    _work(fetch, lambda: progress(listed.source, fetch.fetched, listed.bytes))
     shutil.rmtree(os.path.join(parts, "partial"), ignore_errors=True)
     write_json(os.path.join(parts, "data.json"), {"v": 1, "source": listed.source, "files": len(listed.objects), "bytes": listed.bytes, "at": int(time.time() * 1000)})
     # What the name says is there must be on the disk, too.
     os.sync()
     os.rename(parts, place)
+
+
+def _work(fetch, progress):
+    """Fetches what lacks, while this thread looks after other things."""
+    failures = []
+
+    def run():
+        try:
+            in_parallel(fetch.work(), fetch.take, THREADS)
+        except BaseException as failure:
+            failures.append(failure)
+        fetch.close()
+
+    worker = threading.Thread(target=run, daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(TICK)
+            progress()
+    except BaseException:
+        # What is on its way is let come in, for a while, and not used any more.
+        fetch.stopped.set()
+        worker.join(PATIENCE)
+        raise
+    if failures:
+        raise failures[0]
 
 
 def begun(parts):
@@ -103,7 +128,7 @@ class _alone:
                     return
                 except BlockingIOError:
                     self.waiting()
-                    time.sleep(WAIT)
+                    time.sleep(TICK)
         except BaseException:
             os.close(self.descriptor)
             raise
@@ -161,8 +186,9 @@ def instance_storage():
     return None
 
 
-def link_data(entries, project, account):
-    """Lets each path of the work directory lead to its data. PATH_BLOCKED where something stands there already."""
+def link_data(entries, project):
+    """Lets each path of the work directory lead to its data, as its owner's. PATH_BLOCKED where something stands there already."""
+    account = pwd.getpwuid(os.stat(project).st_uid)
     directories = Directories(project, account)
     try:
         for entry in entries:

@@ -70,8 +70,11 @@ class File:
 
 
 class Fetch:
-    def __init__(self, listed, parts, progress):
-        self.listed, self.progress = listed, progress
+    """`fetched`: bytes that are there by now. Once `stopped` is set, nothing more is written."""
+
+    def __init__(self, listed, parts):
+        self.listed = listed
+        self.stopped = threading.Event()
         os.makedirs(os.path.join(parts, "partial"), exist_ok=True)
         self.lock = threading.Lock()
         every = [File(number, thing, parts) for number, thing in enumerate(listed.objects)]
@@ -93,6 +96,8 @@ class Fetch:
     def take(self, item):
         file, index = item
         data = self.get(file, index)
+        if self.stopped.is_set():
+            return False
         file.write(index, data)
         with self.lock:
             file.left -= 1
@@ -100,11 +105,11 @@ class Fetch:
         self.count(len(data))
         if last:
             self.finish(file)
+        return not self.stopped.is_set()
 
     def count(self, bytes):
         with self.lock:
             self.fetched = min(self.listed.bytes, self.fetched + bytes)
-            self.progress(self.listed.source, self.fetched, self.listed.bytes)
 
     def get(self, file, index):
         """A range's bytes, of the very object that was listed."""
