@@ -32,21 +32,47 @@ const force = {
   description: 'Overwrite what was changed on the instance in synced files, and keep no copy of it there.',
   default: false,
 };
-const run = { type: 'string', description: "The run's id. Default: the latest of this project." };
+const run = { type: 'string', description: "The run's id. Default: your own latest of this project." };
+const rerun = {
+  type: 'boolean',
+  description: 'Start another run even if the same training runs or has ended.',
+  default: false,
+};
+const resume = {
+  type: 'string',
+  description: "Go on from the last checkpoint of a run: its id, or `last` for your own latest of this project.",
+};
 const own = {
   'remote-sync': { dryRun, force },
   'remote-watch': { force },
-  'remote-train': {
-    dryRun,
-    force,
-    rerun: {
-      type: 'boolean',
-      description: 'Start another run even if the same training runs or has ended.',
-      default: false,
-    },
+  'remote-train': { dryRun, force, rerun, resume },
+  'remote-submit': { dryRun, force, rerun, resume },
+  'remote-logs': {
+    run,
+    since: { type: 'string', description: 'From then on: a duration before now ("10m"), or a time ("2026-11-25T10:00").' },
+    tail: { type: 'number', description: 'Only so many of the last lines, and what follows.' },
+    follow: { type: 'boolean', description: 'Stay until the run has ended; false: show what there is.', default: true },
   },
-  'remote-logs': { run },
-  'remote-cancel': { run },
+  'remote-status': {
+    run: { type: 'string', description: 'Show this run in full; `last`: your own latest. Default: list the runs.' },
+    watch: { type: 'boolean', description: 'Show it anew at each change, until all runs have ended.', default: false },
+    limit: { type: 'number', description: 'List so many, the newest.', default: 20 },
+  },
+  'remote-cancel': {
+    run,
+    force: { type: 'boolean', description: "Stop it even if it is a colleague's.", default: false },
+  },
+  'remote-pull': {
+    run,
+    path: { description: 'Globs of artifacts to fetch, relative to the project. Default: all of them.' },
+    checkpoints: { description: 'Checkpoints to fetch: none, last, all, or a number. Default: none.' },
+    output: { type: 'string', description: 'Directory to fetch to, relative to the project. Default: where they belong.' },
+  },
+  'remote-exec': {
+    run: { type: 'string', description: 'In the directory and environment of this run; `last`: your own latest. Default: among the synced files.' },
+    command: { description: 'The command: a string that is split into words as a shell does, or an array.' },
+  },
+  'remote-shell': { run },
   'remote-doctor': {},
 };
 const { train, ...connection } = json.properties;
@@ -54,7 +80,7 @@ delete connection.$schema;
 delete connection.sync;
 for (const [name, { description }] of Object.entries(executors)) {
   const trainProperties =
-    name === 'remote-train' ? train.properties : name === 'remote-cancel' ? { grace: train.properties.grace } : {};
+    /^remote-(train|submit)$/.test(name) ? train.properties : name === 'remote-cancel' ? { grace: train.properties.grace } : {};
   const properties = {
     ...connection,
     sync: { type: 'object', description: 'What is sent: as "sync" in ec2.config.json.' },

@@ -36,6 +36,64 @@ export interface RunPart {
   timeout: number | null;
   grace: number;
   rerun: boolean;
+  /** A run of the same key that needs not be found: it was collected, or has failed. */
+  known: string | null;
+  caller: string;
+  /** Nobody renews the form: the instance's role is needed. */
+  detached: boolean;
+  store: Access;
+  artifacts: { patterns: string[]; limits: { files: number; bytes: number } };
+  checkpoints: { keep: number; every: number | null };
+  restore: Restore | null;
+  limits: { memory: number | null; cores: number | null };
+  claim: Claim;
+  retry: { exitCodes: number[]; attempts: number };
+  resumeArgs: string[];
+  secrets: Record<string, string>;
+  mask: string[];
+  data: { source: string; path: string }[];
+  endpoints: { s3: string | null; ssm: string | null; secretsmanager: string | null };
+  index: string | null;
+  metrics: { file: string | null; idle: number | null };
+  description: Description;
+}
+
+/** How the instance reaches what is a run's in the store: docs/FORMAT.md, "Runs in the store". */
+export interface Access {
+  access: 'auto' | 'role' | 'presigned';
+  bucket: string;
+  region: string;
+  endpoint: string | null;
+  pathStyle: boolean;
+  owner: string | null;
+  kms: string | null;
+  prefix: string;
+  post: PresignedPost | null;
+  expires: number | null;
+}
+
+/** A checkpoint of another run that a training goes on from. */
+export interface Restore {
+  run: string;
+  n: number;
+  sha256: string;
+  prefix: string;
+  urls: Record<string, string> | null;
+}
+
+export interface Claim {
+  exclusive: boolean;
+  gpus: number;
+}
+
+/** What the client knows of a run, for whoever looks at it later. */
+export interface Description {
+  git: { commit: string; branch: string | null; dirty: boolean; remote: string | null } | null;
+  /** As one would type it. */
+  command: string;
+  /** What decides the result, as configured; no values of variables. */
+  configuration: Record<string, unknown>;
+  host: string;
 }
 
 /** The watcher to start: where it finds edits, where it acknowledges them. Their key travels in the command itself. */
@@ -67,24 +125,10 @@ export type Operation =
   | { op: 'sync'; tree: string; sync: SyncPart }
   | { op: 'train'; tree: string; sync: SyncPart; run: RunPart }
   | { op: 'watch'; tree: string; sync: SyncPart; watch: WatchPart }
-  | {
-      op: 'poll';
-      run: string | null;
-      project: string;
-      tree: string;
-      cursor: Cursor;
-      overflow: { post: PresignedPost; key: string; limit: number } | null;
-    }
-  | { op: 'cancel'; run: string | null; project: string; tree: string; grace: number }
-  | {
-      op: 'collect';
-      run: string;
-      patterns: string[];
-      limits: { files: number; bytes: number };
-      post: PresignedPost;
-      prefix: string;
-    }
-  | { op: 'collected'; run: string }
+  | { op: 'poll'; run: string; offset: number }
+  | { op: 'cancel'; run: string; grace: number }
+  | { op: 'exec'; run: string | null; tree: string; exec: ExecPart }
+  | { op: 'renew'; run: string; store: Access | null }
   | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string } };
 
 export interface Plan {
@@ -94,26 +138,50 @@ export interface Plan {
   user: string | null;
 }
 
-export interface RunState {
+/** A command that is run beside a training: in its directory, with its environment. */
+export interface ExecPart {
+  id: string;
+  /** Workspace-relative; null: where the run's training is. */
+  projectRoot: string;
+  argv: string[];
+  timeout: number | null;
+  grace: number;
+}
+
+export type Outcome = 'succeeded' | 'failed' | 'cancelled' | 'timed-out' | 'interrupted' | 'setup-failed' | 'lost';
+
+/** What the instance and the store both say of a run. */
+export interface RunFacts {
   id: string;
   key: string;
   project: string;
   tree: string;
   snapshot: string;
-  state: 'preparing' | 'setup' | 'running' | 'ended';
+  instance: string;
   pid: number | null;
-  supervisor: number;
   user: string;
   createdAt: number;
   startedAt: number | null;
   endedAt: number | null;
   exitCode: number | null;
   signal: string | null;
-  stop: null | { reason: 'cancelled' | 'timeout' | 'shutdown'; at: number };
+  stop: null | { reason: string; at: number };
   failure: null | { code: string; message: string; exitCode: number | null };
-  outcome: null | 'succeeded' | 'failed' | 'cancelled' | 'timed-out' | 'interrupted' | 'setup-failed' | 'lost';
-  collected: boolean;
+  outcome: null | Outcome;
   directory: string;
+  attempt: number;
+  queue: null | { before: number; holders: string[] };
+  claim: Claim;
+  gpus: number[] | null;
+}
+
+/** As the instance knows it. */
+export interface RunState extends RunFacts {
+  kind: 'training' | 'exec';
+  state: 'preparing' | 'queued' | 'setup' | 'running' | 'ended';
+  supervisor: number;
+  /** The offset in the log at which the training's own output begins. */
+  training: number | null;
 }
 
 export interface SyncReply {
@@ -134,38 +202,35 @@ export interface SyncReply {
 export interface TrainReply extends SyncReply {
   run: RunState;
   attached: false | 'running' | 'ended';
+  log: LogPiece;
+}
+
+/** A piece of a run's log. */
+export interface LogPiece {
+  offset: number;
+  length: number;
+  /** zlib, base64. */
+  data: string;
+  /** Bytes that the log had. */
+  size: number;
+}
+
+/** How far the store has been told of a run. */
+export interface RunReport {
+  /** All of it is there. */
+  saved: boolean;
+  /** Why it could not be told last. */
+  trouble?: string | null;
 }
 
 export interface WatchReply extends SyncReply {
   watch: { pid: number };
 }
 
-export type LogName = 'setup' | 'training';
-
-export interface Cursor {
-  log: LogName;
-  offset: number;
-}
-
-export type Segment = { log: LogName; offset: number; length: number } & (
-  { data: string } | { stored: string; sha256: string }
-);
-
-export interface CollectState {
-  state: 'uploading' | 'done' | 'failed';
-  files: number;
-  bytes: number;
-  uploaded: number;
-  list: { key: string; sha256: string; size: number } | null;
-  error: null | { code: string; message: string; detail: Record<string, unknown> };
-}
-
 export interface PollReply {
   run: RunState;
-  cursor: Cursor;
-  more: boolean;
-  segments: Segment[];
-  collect: CollectState | null;
+  log: LogPiece;
+  report: RunReport | null;
 }
 
 export interface Check {

@@ -33,3 +33,14 @@ export function packModules(): Buffer {
   const modules = Object.fromEntries(names.map((name) => [name, readFileSync(join(DIRECTORY, name), 'utf8')]));
   return deflateSync(Buffer.from(JSON.stringify({ format: 1, modules })), { level: 9 });
 }
+
+/**
+ * The words of a command line that runs one Python file of ours by itself, for a session: what it is asked for travels
+ * in base64, so that nothing of it is read by a shell.
+ */
+export function loneProgram(name: 'tail.py' | 'shell.py', request: object): string {
+  const code = readFileSync(join(DIRECTORY, name)).toString('base64');
+  const start = 'import base64,sys;exec(base64.b64decode(sys.argv.pop(1)))';
+  const data = Buffer.from(JSON.stringify(request)).toString('base64');
+  return `python3 -I -S -B -c '${start}' ${code} ${data}`;
+}

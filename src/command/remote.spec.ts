@@ -36,7 +36,7 @@ describe('a confidential plan', () => {
     const remote = new Remote(aws, store, new StoreKeys('', 'model'), at.aws.named.get('box')!.id, {});
     const secret = randomBytes(15).toString('hex');
     const asked = remote.send(
-      { op: 'cancel', run: `20260101-000000-model-${secret}`, project: 'model', tree: 't', grace: 1 },
+      { op: 'cancel', run: `20260101-000000-model-${secret}`, grace: 1 },
       { comment: 'test', confidential: true },
     );
     // The instance has read it: there is no such run.

@@ -187,8 +187,8 @@ const WHAT: Record<Operation['op'], string> = {
   watch: 'take the files',
   poll: 'say how the run goes',
   cancel: 'stop the run',
-  collect: 'store the artifacts',
-  collected: 'mark the run as collected',
+  exec: 'run the command',
+  renew: 'tell the store of the run',
   doctor: 'be examined',
 };
 
@@ -209,6 +209,11 @@ export function remoteFailure(
     NO_SPACE: 'Free space on the instance, or set "remoteRoot" to a larger volume.',
     NO_ROOT: 'Set "remoteRoot" to a directory that can be written and executed from.',
     NO_USER: 'Set "user" to a login name that exists on the instance.',
+    NO_ROLE:
+      'What goes on without a client needs the role of the instance: s3:PutObject on the prefix of the store (nx g nx-ec2:aws-setup has it). Attached, with remote-train, it is not needed.',
+    ACCESS_DENIED:
+      'The role of the instance needs s3:PutObject and s3:GetObject on the prefix of the store: nx g nx-ec2:aws-setup has the statement.',
+    NO_TREE: 'Sync first: remote-sync.',
     NO_RUN: 'Without --run the latest run of this project by this caller is meant.',
     PATH_BLOCKED: 'Move what stands there away on the instance; no sync brought it.',
     INTERNAL: 'This is a fault of nx-ec2: please report it with the trace below.',

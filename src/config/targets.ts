@@ -20,8 +20,13 @@ export interface TargetNames {
   syncTargetName?: string;
   watchTargetName?: string;
   trainTargetName?: string;
+  submitTargetName?: string;
   logsTargetName?: string;
+  statusTargetName?: string;
   cancelTargetName?: string;
+  pullTargetName?: string;
+  execTargetName?: string;
+  shellTargetName?: string;
   doctorTargetName?: string;
 }
 
@@ -40,7 +45,10 @@ export interface Inference {
 }
 
 /** Settings that do not change what a training results in, so that they are not part of its cache key. */
-const NOT_RESULT = new Set(['timeout', 'grace', 'maxArtifactSize']);
+const NOT_RESULT = new Set([
+  ...['timeout', 'grace', 'maxArtifactSize', 'memory', 'cores', 'claim', 'retry', 'onCancel', 'metrics', 'checkpoints'],
+  ...['secrets', 'secretsFrom', 'index'],
+]);
 
 /**
  * The targets of a project with an ec2.config.json. The options of `remote-train` carry what changes a training's
@@ -73,8 +81,13 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     sync: names.syncTargetName ?? 'remote-sync',
     watch: names.watchTargetName ?? 'remote-watch',
     train: names.trainTargetName ?? 'remote-train',
+    submit: names.submitTargetName ?? 'remote-submit',
     logs: names.logsTargetName ?? 'remote-logs',
+    status: names.statusTargetName ?? 'remote-status',
     cancel: names.cancelTargetName ?? 'remote-cancel',
+    pull: names.pullTargetName ?? 'remote-pull',
+    exec: names.execTargetName ?? 'remote-exec',
+    shell: names.shellTargetName ?? 'remote-shell',
     doctor: names.doctorTargetName ?? 'remote-doctor',
   };
   const targets: Record<string, TargetConfiguration> = {
@@ -88,7 +101,17 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     [name.logs]: target(name.logs, 'remote-logs', "Show a run's log and follow it to its end", {
       options: { run: '<id>' },
     }),
+    [name.status]: target(name.status, 'remote-status', 'List the runs, or show one in full', {
+      options: { run: 'last' },
+    }),
     [name.cancel]: target(name.cancel, 'remote-cancel', 'Stop a run', { options: { grace: '1m' } }),
+    [name.pull]: target(name.pull, 'remote-pull', 'Fetch artifacts and checkpoints of a run', {
+      options: { checkpoints: 'last' },
+    }),
+    [name.exec]: target(name.exec, 'remote-exec', 'Run a command on the instance', {
+      options: { command: 'nvidia-smi' },
+    }),
+    [name.shell]: target(name.shell, 'remote-shell', 'Open a shell on the instance', { options: { run: '<id>' } }),
     [name.doctor]: target(name.doctor, 'remote-doctor', 'Check what the other targets rely on', {
       options: { json: true },
     }),
@@ -101,6 +124,14 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   );
   if (Object.keys(sent).length) options.sync = sent;
   const own = namedInput(of);
+  // Never cached: what was only started has no outputs.
+  targets[name.submit] = target(
+    name.submit,
+    'remote-submit',
+    'Start a training on the EC2 instance and leave it',
+    { options: { args: '--epochs 3' } },
+    { options },
+  );
   targets[name.train] = target(
     name.train,
     'remote-train',
@@ -112,6 +143,8 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
       inputs: [
         ...own,
         ...ROOT_FILES.filter((file) => existsSync(join(workspaceRoot, file))).map((file) => `{workspaceRoot}/${file}`),
+        // What goes along from this machine decides the result as well.
+        ...((train.passEnv ?? []) as string[]).map((env) => ({ env })),
         // What is git-ignored, or in S3, is no part of Nx's hash: without this a hit could restore the result of other data.
         ...(include.length || keyed ? [{ runtime: dataKeyCommand(workspaceRoot, projectRoot) }] : []),
       ],

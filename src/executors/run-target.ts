@@ -3,6 +3,7 @@ import { resolveConfiguration, type Configuration, type TargetName } from '../co
 import { Problem } from '../report/problem';
 import type { Workspace } from '../run/scan-project';
 import { Reporter } from '../report/reporter';
+import { Interrupts } from './interrupts';
 import { refusePassThrough, refuseUnknownConfiguration } from '../workspace/invocation';
 
 /** What every executor of ours works with. */
@@ -15,8 +16,19 @@ export interface Target {
   reporter: Reporter;
   /** Aborted by the first signal; the reason says which. */
   signal: AbortSignal;
-  /** Called at a signal, before anything is given up: its text is the last thing that is printed. */
-  onInterrupt(say: () => string): void;
+  /**
+   * From now on: what is said at a signal, before anything is given up.
+   * @param stop how what goes on is stopped, where it can be.
+   */
+  onInterrupt(say: () => string, stop?: Stop): void;
+}
+
+/** How a signal stops what goes on on the instance. */
+export interface Stop {
+  /** By the first signal; else by a second one within two seconds. */
+  atOnce: boolean;
+  say: string;
+  stop: () => Promise<unknown>;
 }
 
 interface ReportingOptions {
@@ -24,16 +36,13 @@ interface ReportingOptions {
   json?: boolean;
 }
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** After a signal Nx 24 waits 5 s before it kills; we are gone before, ms. */
-const CLEAN_UP = 3_000;
-
 /** An interrupted target: nothing more to print, not a success. */
 class Interrupted extends Error {}
 
 /**
  * Runs one executor: validates its options, hands it what it works with, turns errors into messages, and ends with
- * `{ success }`. Whatever it does, a signal means that this side leaves; nothing on the instance is stopped by it.
+ * `{ success }`. A signal means that this side leaves; what goes on on the instance is stopped only by a second one
+ * within two seconds, or where the target says so.
  * @param plain the target is cacheable: what it prints is replayed, so nothing is drawn in place.
  */
 export async function runTarget(
@@ -46,14 +55,15 @@ export async function runTarget(
   const reporter = new Reporter({ verbose: options.verbose, json: options.json, plain });
   const controller = new AbortController();
   let say: () => string = () => 'Interrupted; nothing was started.';
-  const interrupt = () => {
-    if (controller.signal.aborted) return;
-    reporter.line(`\n${say()}`);
-    reporter.silence();
-    controller.abort(new Interrupted());
-  };
-  for (const signal of SIGNALS) process.on(signal, interrupt);
-  process.on('disconnect', interrupt);
+  let stop: Stop | undefined;
+  const interrupts = new Interrupts({
+    first: () => {
+      if (stop?.atOnce) return reporter.line(`\n${stop.say}`);
+      reporter.line(`\n${say()}${stop ? `\nOnce more within 2 s, and it is stopped.` : ''}`);
+    },
+    again: () => stop && reporter.line(stop.say),
+    leave: () => controller.abort(new Interrupted()),
+  });
   const interrupted = new Promise<never>((_, reject) =>
     controller.signal.addEventListener('abort', () => reject(controller.signal.reason)),
   );
@@ -79,7 +89,10 @@ export async function runTarget(
       workspace: { workspaceRoot: context.root, projectGraph: context.projectGraph, project, configuration, reporter },
       reporter,
       signal: controller.signal,
-      onInterrupt: (text) => (say = text),
+      onInterrupt: (text, how) => {
+        say = text;
+        stop = how;
+      },
     });
     const result = await Promise.race([work, interrupted]);
     reporter.result({ success: true, project, target: name, ...result });
@@ -87,10 +100,15 @@ export async function runTarget(
   } catch (error) {
     if (controller.signal.aborted) {
       // What was begun gives itself up (an upload, a staging directory), within what Nx grants.
-      await Promise.race([
-        work?.catch(() => undefined),
-        new Promise((resolve) => setTimeout(resolve, CLEAN_UP).unref()),
-      ]);
+      const asked = await interrupts.wantsStop(stop?.atOnce ?? false);
+      reporter.result({
+        success: false,
+        project: context.projectName,
+        target: name,
+        error: { code: asked ? 'STOPPED' : 'DETACHED', message: say() },
+      });
+      reporter.silence();
+      await within(CLEAN_UP, asked ? stop?.stop() : work);
       return { success: false };
     }
     const problem = error instanceof Problem ? error : undefined;
@@ -106,9 +124,17 @@ export async function runTarget(
     return { success: false };
   } finally {
     // A Ctrl+C in a terminal comes as several signals: after the first, the others must not kill the clean-up.
-    if (!controller.signal.aborted) {
-      for (const signal of SIGNALS) process.off(signal, interrupt);
-      process.off('disconnect', interrupt);
-    }
+    if (!controller.signal.aborted) interrupts.close();
   }
+}
+
+/** After a signal Nx 24 waits 5 s before it kills; we are gone before, ms. */
+const CLEAN_UP = 2_500;
+
+/** Waits for what may fail, not longer than so many ms. */
+function within(ms: number, work: Promise<unknown> | undefined): Promise<unknown> {
+  return Promise.race([
+    work?.catch(() => undefined),
+    new Promise((resolve) => setTimeout(resolve, work ? ms : 0).unref()),
+  ]);
 }

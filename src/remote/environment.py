@@ -1,45 +1,203 @@
-"""How a Python environment is set up and entered, by its tool."""
+"""The Python environment of a run: kept where it can be, the workspace's packages always the run's own."""
 import os
+import shutil
+import tempfile
+import time
+
+from . import account as accounts, environment_key, index, kept
+from .managers import TOOLS, Builder, SetupFailed
+from .manifests import Manifests
+from .members import Alone, Members
+from .overlay import Overlay
+
+
+# Options of `uv run` that choose what is installed: with one of them it installs, else the environment is as it should be.
+CHOOSING = {"--extra", "--all-extras", "--group", "--all-groups", "--only-group", "--no-group", "--only-dev", "--no-dev", "--package", "--all-packages"}
 
 
 class ToolMissing(Exception):
     pass
 
 
-def steps(part, directory, project, work, find):
-    """(set-up command lines, prefix of the training's command, variables). `find` looks a program up for the user."""
-    kind = part["environment"]["manager"]
-    root = os.path.join(work, part["environment"]["root"])
-    env = os.path.join(directory, "env")
-    if kind == "uv":
-        need(find, "uv", "it is one file: https://docs.astral.sh/uv/")
-        sync = ["uv", "sync"] + (["--frozen"] if part["environment"]["locked"] else [])
-        setup, prefix, variables = [sync], ["uv", "run", "--no-sync"], {}
-    elif kind == "poetry":
-        need(find, "poetry", "pipx install poetry")
-        setup, prefix, variables = [["poetry", "install", "--no-interaction"]], ["poetry", "run"], {}
-    elif kind == "conda":
-        need(find, "conda", "use an AMI that has it, or set \"train.setup\"")
-        setup = [["conda", "env", "create", "--yes", "-p", env, "-f", os.path.join(root, part["environment"]["file"])]]
-        prefix, variables = ["conda", "run", "--no-capture-output", "-p", env], {}
-    elif kind == "pip":
-        need(find, "python3", "install it")
-        python = os.path.join(env, "bin", "python")
-        setup = [["python3", "-m", "venv", env], [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", os.path.join(root, part["environment"]["file"])]]
-        prefix, variables = [], {"VIRTUAL_ENV": env}
-    else:
-        setup, prefix, variables = [], [], {}
-    if part["setup"] is not None:
-        setup = part["setup"]
-    if part["script"] is not None:
-        python = "python" if kind in ("uv", "poetry", "conda", "pip") and (prefix or variables) else "python3"
-        command = prefix + [python, os.path.join(project, part["script"])] + part["args"]
-    else:
-        own = os.path.basename(part["command"][0])
-        command = ([] if own == kind else prefix) + part["command"] + part["args"]
-    return setup, command, variables
+class Setup:
+    """One run's set-up. `lock`, when it is no longer None, keeps the environment from being removed: it stays open as long
+    as the run lives."""
+
+    def __init__(self, root, home, part, project, work, account, variables):
+        self.root, self.home, self.part, self.project, self.work = root, home, part, project, os.path.realpath(work)
+        self.account, self.variables = account, variables
+        self.kind = part["environment"]["manager"]
+        self.env = os.path.join(home, "env")
+        self.lock = None
+
+    def has_steps(self):
+        return bool(self.part["setup"]) or (self.part["setup"] is None and self.kind != "none")
+
+    def run(self, process, say, pause):
+        """(the training's command line, its variables).
+
+        process(line, variables, cwd) runs one command line to its end, as the training user and with its output in the log,
+        and returns its exit code (negative: a signal); say(text) puts a line into the log; pause(seconds) waits. `process`
+        and `pause` raise where the run is to stop."""
+        self.process, self.say, self.pause = process, say, pause
+        self.told = dict(self.variables, **index.variables(self.part.get("index")))
+        if self.part["setup"] is not None:
+            for line in self.part["setup"]:
+                self.step(line, {}, self.project)
+            return self.by_tool()
+        if self.kind == "none":
+            return self.command([], {})
+        self.need()
+        self.manifests = Manifests(self.work, self.part)
+        commit = ((self.part.get("description") or {}).get("git") or {}).get("commit")
+        if commit:
+            self.told = dict(self.manifests.versions(commit), **self.told)
+        if self.kind in ("uv", "poetry") and not (self.part["environment"]["locked"] and self.manifests.lock):
+            self.say("there is no %s.lock among the files that are sent: the environment is this run's alone" % self.kind)
+            return self.alone()
+        try:
+            return self.together()
+        except Alone as why:
+            self.say("the environment is this run's alone: %s" % why)
+            return self.alone()
+
+    def together(self):
+        """In an environment that runs share, under one of the run's own that has the workspace's packages."""
+        name = environment_key.key(self.part, self.manifests, self.told, self.account)
+        directory = os.path.join(self.root, "envs", name)
+        started = time.monotonic()
+        try:
+            record, self.lock = kept.use(directory, "run " + os.path.basename(self.home), lambda: self.keep(directory), self.say, self.pause, whole)
+        except kept.Broken:
+            raise Alone("the kept one has lost its Python, and is in use by another run")
+        if "alone" in record:
+            os.close(self.lock)
+            self.lock = None
+            raise Alone(record["alone"])
+        self.own()
+        overlay = Overlay(record["env"], record["members"], self.env, self.work)
+        accounts.act(self.account, overlay.make)
+        self.say("environment %s, ready after %.1f s" % (name, time.monotonic() - started))
+        return self.entered(self.env, record["env"])
+
+    def keep(self, directory):
+        """Makes the environment that is kept in a directory, and returns its record. What fails leaves nothing."""
+        os.chmod(os.path.dirname(directory), 0o755)
+        os.chmod(directory, 0o755)
+        # What was killed may still write: never where we do.
+        for each in os.listdir(directory):
+            if each.startswith("made-"):
+                shutil.rmtree(os.path.join(directory, each), ignore_errors=True)
+        made = tempfile.mkdtemp(prefix="made-", dir=directory)
+        os.chmod(made, 0o755)
+        accounts.own(made, self.account)
+        try:
+            since = time.time()
+            builder = Builder(self.part, self.manifests, made, self.step, compile=True, copy=self.is_guarded())
+            env = builder.build()
+            taken = self.linked(builder, env) or accounts.act(self.account, lambda: self.taken(env, since))
+            if self.is_guarded() and "alone" not in taken:
+                accounts.guard(made)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        if "alone" in taken:
+            shutil.rmtree(made, ignore_errors=True)
+            return taken
+        return {"env": env, "members": taken, "manager": self.kind, "madeAt": int(time.time() * 1000)}
+
+    def linked(self, builder, env):
+        """Every package of the workspace is made editable: where one can't be, what is then kept of all this."""
+        for package in accounts.act(self.account, lambda: self.copied(env)):
+            try:
+                builder.link(package)
+            except SetupFailed as failed:
+                return {"alone": "%s can't be installed as editable: %s" % (os.path.relpath(package, self.work), failed)}
+        return None
+
+    def copied(self, env):
+        """Packages of the workspace whose files were copied into the environment: the code of one run."""
+        try:
+            return [path for _, path, is_editable in Members(env, self.work).installed() if not is_editable]
+        except Alone:
+            return []
+
+    def taken(self, env, since):
+        try:
+            return Members(env, self.work).take_out(since)
+        except Alone as why:
+            return {"alone": str(why)}
+
+    def is_guarded(self):
+        """Whether the environment is root's once it is made, so that no run changes what others use."""
+        return os.geteuid() == 0 and self.account.pw_uid != 0
+
+    def alone(self):
+        self.own()
+        env = Builder(self.part, self.manifests, self.env, self.step).build()
+        return self.entered(env, env)
+
+    def own(self):
+        """The directory of the run's own environment, anew for each attempt."""
+        if os.path.lexists(self.env):
+            shutil.rmtree(self.env)
+        os.mkdir(self.env)
+        accounts.own(self.env, self.account)
+
+    def entered(self, env, below):
+        """The command in a run's environment; `below` is the one that has the tool's own files."""
+        path = os.path.join(env, "bin")
+        if self.kind == "conda":
+            # conda puts its own directories first on the PATH; the run's Python comes before them.
+            prefix = ["conda", "run", "--no-capture-output", "-p", below, "sh", "-c", 'PATH="$0:$PATH"; export PATH; exec "$@"', path]
+            return self.command(prefix, {})
+        more = {"VIRTUAL_ENV": env, "PATH": path + os.pathsep + self.variables.get("PATH", "")}
+        if self.kind == "uv":
+            # `uv run` in the training's own command enters it too.
+            more["UV_PROJECT_ENVIRONMENT"] = env
+            if not any(word.split("=")[0] in CHOOSING for word in self.part["command"] or []):
+                more["UV_NO_SYNC"] = "1"
+        return self.command([], more)
+
+    def by_tool(self):
+        """The command after a set-up of the user's own, which the tool itself finds."""
+        if self.kind == "none":
+            return self.command([], {})
+        self.need()
+        if self.kind == "pip":
+            return self.command([], {"VIRTUAL_ENV": self.env, "PATH": os.path.join(self.env, "bin") + os.pathsep + self.variables.get("PATH", "")})
+        prefix = {
+            "uv": ["uv", "run", "--no-sync"], "poetry": ["poetry", "run"], "conda": ["conda", "run", "--no-capture-output", "-p", self.env],
+        }[self.kind]
+        return self.command(prefix, {})
+
+    def command(self, prefix, more):
+        part = self.part
+        if part["script"] is not None:
+            python = "python3" if self.kind == "none" else "python"
+            line = prefix + [python, os.path.join(self.project, part["script"])] + part["args"]
+        else:
+            own = os.path.basename(part["command"][0]) == self.kind
+            line = ([] if own else prefix) + part["command"] + part["args"]
+        return line, dict(self.variables, **more)
+
+    def step(self, line, more, cwd):
+        """One command line of the set-up; a variable that is None is taken away."""
+        variables = {name: value for name, value in dict(self.told, **more).items() if value is not None}
+        self.say("+ %s" % index.without_credentials(" ".join(line)))
+        started = time.monotonic()
+        code = self.process(line, variables, cwd)
+        took = "after %.1f s" % (time.monotonic() - started)
+        if code != 0:
+            raise SetupFailed("%s %s %s" % (line[0], "exited with %d" % code if code > 0 else "was killed by signal %d" % -code, took), code)
+        self.say("%s: done %s" % (line[0], took))
+
+    def need(self):
+        tool, how = TOOLS[self.kind]
+        if shutil.which(tool, path=self.variables.get("PATH")) is None:
+            raise ToolMissing("%s is not on the PATH of the training's user: %s" % (tool, how))
 
 
-def need(find, tool, how):
-    if find(tool) is None:
-        raise ToolMissing("%s is not on the PATH of the training's user: %s" % (tool, how))
+def whole(record):
+    """Whether the Python of a kept environment is still there: it lies elsewhere, and goes with what brought it."""
+    return "alone" in record or os.path.exists(os.path.join(record["env"], "bin", "python"))

@@ -34,7 +34,7 @@ def synchronise(plan, root):
 
 
 def train(plan, root):
-    from . import run as runs, sync
+    from . import log, run as runs, sync
     from .lock import TreeLock
 
     part = plan["run"]
@@ -51,14 +51,14 @@ def train(plan, root):
             state = found
             if state["id"] != part["id"]:
                 attached = "ended" if state["state"] == "ended" else "running"
-    return dict(result, run=state, attached=attached)
+    return dict(result, run=state, attached=attached, log=log.read(state["directory"], 0))
 
 
 def poll(plan, root):
-    from . import collect, log, run as runs
+    from . import log, run as runs
 
-    state = runs.state(root, runs.resolve(root, plan))
-    return dict(log.read(root, state, plan), run=state, collect=collect.state(root, state["id"]))
+    state = runs.state(root, plan["run"])
+    return {"run": state, "log": log.read(state["directory"], plan["offset"]), "report": runs.report(state["directory"])}
 
 
 def operation(module, name):
@@ -71,7 +71,7 @@ OPERATIONS = {
     "watch": operation("watch", "start"),
     "poll": poll,
     "cancel": operation("run", "cancel"),
-    "collect": operation("collect", "start"),
-    "collected": operation("run", "collected"),
+    "exec": operation("execution", "start"),
+    "renew": operation("run", "renew"),
     "doctor": operation("doctor", "check"),
 }

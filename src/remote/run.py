@@ -9,8 +9,9 @@ from .failure import Failure
 from .held import held
 
 RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[a-z2-7]{6}")
+# Seconds that a start is watched, and that a training which runs is given to say something.
 STARTING = 3.0
-ALIVE = 0.3
+SPEAKING = 0.2
 
 
 def directory(root, run_id):
@@ -26,89 +27,113 @@ def state(root, run_id):
     if record is None:
         raise Failure("NO_RUN", "there is no run %s on this instance" % run_id, run=run_id)
     if record["state"] != "ended" and not held(os.path.join(home, "lock")):
-        # It may have ended between the two looks.
+        from . import reporter
+
+        reporter.settle(home)
         record = files.read_json(os.path.join(home, "run.json"))
-        if record["state"] != "ended":
-            record["outcome"] = "lost"
-            record["failure"] = {"code": "SUPERVISOR_LOST", "message": "its supervisor is gone", "exitCode": None}
-    record["collected"] = os.path.exists(os.path.join(home, "collected"))
+        tell(home)
     return record
 
 
+def tell(home):
+    """Has the store told of a run, where it is not told any more and was not told all."""
+    from . import reporter
+
+    part = files.read_json(os.path.join(home, "plan.json"))
+    if part and part["store"] and not (report(home) or {}).get("saved"):
+        reporter.start(home)
+
+
+def report(home):
+    """How far the store has been told of a run: {"saved", "trouble", …}; None before it was."""
+    return files.read_json(os.path.join(home, "report.json"))
+
+
 def all_of(root, tree):
-    """The records of a tree's runs, newest first."""
+    """The records of a tree's trainings, newest first."""
     try:
         names = sorted((name for name in os.listdir(os.path.join(root, "runs")) if RUN_ID.fullmatch(name)), reverse=True)
     except OSError:
         return
     for name in names:
         record = files.read_json(os.path.join(root, "runs", name, "run.json"))
-        if record and record["tree"] == tree:
-            yield state(root, name)
-
-
-def resolve(root, plan):
-    if plan["run"]:
-        return plan["run"]
-    for record in all_of(root, plan["tree"]):
-        if record["project"] == plan["project"]:
-            return record["id"]
-    raise Failure("NO_RUN", "%s has no run on this instance" % plan["project"], run=None)
+        if record and record["tree"] == tree and record["kind"] == "training":
+            try:
+                yield state(root, name)
+            except Failure:
+                # It went meanwhile, to make room.
+                continue
 
 
 def find(root, tree, part):
-    """The run that is this very training: by its id, or by its key where that still goes on or waits to be collected."""
+    """The run that is this very training: by its id, or by its key where that goes on or has succeeded, and is not known to be done with."""
     if os.path.exists(os.path.join(directory(root, part["id"]), "run.json")):
         return state(root, part["id"])
     if part["rerun"]:
         return None
     for record in all_of(root, tree):
-        if record["key"] != part["key"]:
-            continue
-        if record["outcome"] is None or (record["outcome"] == "succeeded" and not record["collected"]):
+        if record["key"] == part["key"] and record["id"] != part["known"] and record["outcome"] in (None, "succeeded"):
             return record
     return None
 
 
 def start(plan, root, lock, tree):
-    from . import supervisor
+    """Starts the run of a plan; (its record, what it has printed so far)."""
+    from . import reporter, supervisor
+    from .host import count_gpus
 
     part = plan["run"]
     home = directory(root, part["id"])
     account = training_user(plan.get("user"))
-    os.makedirs(home)
+    if part["detached"]:
+        from .bucket import open_bucket
+
+        # Nobody will renew a form: what can't be told must not be begun.
+        open_bucket(dict(part["store"], access="role"))
+    os.makedirs(home, exist_ok=True)
     record = {
-        "id": part["id"], "key": part["key"], "project": part["project"], "tree": plan["tree"], "snapshot": plan["sync"]["snapshot"],
-        "state": "preparing", "pid": None, "supervisor": None, "user": account.pw_name,
+        "id": part["id"], "kind": part.get("kind", "training"), "key": part["key"], "project": part["project"], "tree": plan["tree"],
+        "snapshot": plan["sync"]["snapshot"], "instance": os.environ.get("AWS_SSM_INSTANCE_ID"), "boot": reporter.boot(),
+        "state": "preparing", "pid": None, "supervisor": None, "user": account.pw_name, "scope": False,
         "createdAt": int(time.time() * 1000), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None,
-        "stop": None, "failure": None, "outcome": None, "collected": False, "directory": home,
+        "attempt": 1, "attempts": [], "queue": None, "claim": part["claim"], "gpus": [], "totalGpus": count_gpus(),
+        "training": None, "data": [], "restored": None,
+        "stop": None, "failure": None, "outcome": None, "directory": home,
     }
     files.write_json(os.path.join(home, "plan.json"), part, 0o600)
     supervisor.spawn(home, record, part, tree, account, lock)
-    deadline = time.monotonic() + STARTING
-    seen = None
-    while time.monotonic() < deadline:
-        record = state(root, part["id"])
-        if record["outcome"] is not None or record["state"] == "setup":
+    return watch_start(root, part["id"])
+
+
+def watch_start(root, run_id):
+    """The run's record when it is under way or has ended, or after STARTING."""
+    deadline, seen = time.monotonic() + STARTING, None
+    while True:
+        record = state(root, run_id)
+        if record["outcome"] is not None or record["state"] == "queued" or time.monotonic() > deadline:
+            return record
+        if record["state"] == "setup":
             return record
         if record["state"] == "running":
             seen = seen or time.monotonic()
-            if time.monotonic() - seen > ALIVE:
+            if os.path.getsize(os.path.join(record["directory"], "log")) or time.monotonic() - seen > SPEAKING:
                 return record
-        time.sleep(0.05)
-    return state(root, part["id"])
+        time.sleep(0.01)
 
 
 def cancel(plan, root):
-    record = state(root, resolve(root, plan))
+    record = state(root, plan["run"])
     already = record["outcome"] is not None
     if not already:
         files.write_json(os.path.join(directory(root, record["id"]), "stop.json"), {"reason": "cancelled", "grace": plan["grace"]})
     return {"run": record, "already": already}
 
 
-def collected(plan, root):
+def renew(plan, root):
+    """Gives a run another way into the store, and has told there what is still to be told."""
+    record = state(root, plan["run"])
     home = directory(root, plan["run"])
-    state(root, plan["run"])
-    files.write_atomically(os.path.join(home, "collected"), b"")
-    return {"run": state(root, plan["run"])}
+    if plan["store"]:
+        files.write_json(os.path.join(home, "access.json"), plan["store"], 0o600)
+    tell(home)
+    return {"run": record, "report": report(home)}

@@ -1,35 +1,50 @@
-"""The process that lasts: has the tree frozen for its run, sets up, trains, stops, and records the end."""
+"""The process that lasts: has the tree frozen for its run, waits its turn, sets up, trains, and writes down the end."""
 import ctypes
 import errno
 import fcntl
 import os
 import shutil
 import signal
-import subprocess
 import time
 import traceback
 
-from . import account as accounts, environment, files
+from . import account as accounts, contract, environment, files, processes, verdict
+from .child import CanNotStart, Child
+from .claims import Claims
 from .detached import detached
+from .failure import Failure
+from .logfile import LogFile
 
-TICK = 0.1
+# Between two looks whether it is a waiting run's turn, seconds.
+TURN = 0.25
+# How long the next attempt waits for what the last one left to be saved, seconds.
+SAVING = 60
+NO_LIMITS = {"memory": None, "cores": None}
 
 
 def spawn(home, record, part, tree, account, lock):
     """Starts the supervisor in a session of its own, holding no stream of ours. It inherits the tree's lock."""
-    descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     files.write_json(os.path.join(home, "run.json"), record)
+    root = os.path.dirname(os.path.dirname(home))
+    with Claims(root, record["totalGpus"]) as claims:
+        claims.join(record["id"], part["claim"])
 
     def supervise():
         try:
-            Supervisor(home, record, part, tree, account).supervise(lock)
+            Supervisor(home, record, part, tree, account, descriptor).supervise(lock)
         except BaseException:
-            with open(os.path.join(home, "supervisor.log"), "a") as file:
-                traceback.print_exc(file=file)
+            note(home)
 
     detached(supervise)
     os.close(descriptor)
+
+
+def note(home):
+    """A fault of ours is written down, where it does not reach anybody otherwise."""
+    with open(os.path.join(home, "supervisor.log"), "a") as file:
+        traceback.print_exc(file=file)
 
 
 class Stopped(Exception):
@@ -39,20 +54,33 @@ class Stopped(Exception):
 class Failed(Exception):
     def __init__(self, code, message, exit_code=None):
         super().__init__(message)
-        self.code, self.message, self.exit_code = code, message, exit_code
+        self.data = {"code": code, "message": message, "exitCode": exit_code}
 
 
 class Supervisor:
-    def __init__(self, home, record, part, tree, account):
-        self.home, self.record, self.part, self.tree, self.account = home, record, part, tree, account
+    def __init__(self, home, record, part, tree, account, lock):
+        self.home, self.record, self.part, self.tree, self.account, self.lock = home, record, part, tree, account, lock
+        self.root = os.path.dirname(os.path.dirname(home))
         self.work = os.path.join(home, "work")
         self.project = os.path.join(self.work, part["projectRoot"])
         self.deadline = None
         self.shutdown = False
+        self.reporter = None
+        self.mask = None
+        self.log = None
+        # As long as it is there, nobody removes the environment that it names.
+        self.environment = None
 
     def save(self, **changes):
         self.record.update(changes)
-        files.write_json(os.path.join(self.home, "run.json"), self.record)
+        try:
+            files.write_json(os.path.join(self.home, "run.json"), self.record)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or self.log is None:
+                raise
+            self.log.full = True
+            self.log.release()
+            files.write_json(os.path.join(self.home, "run.json"), self.record)
 
     def supervise(self, lock):
         signal.signal(signal.SIGTERM, self.on_shutdown)
@@ -63,21 +91,31 @@ class Supervisor:
             ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
         except (OSError, AttributeError):
             pass
+        self.log = LogFile(self.home)
         self.save(supervisor=os.getpid())
         try:
             self.freeze(lock)
+            self.report()
+            self.take_scope()
+            self.wait_for_turn()
+            self.keep_room()
             self.train()
         except Stopped:
             pass
         except Failed as failure:
-            self.save(failure={"code": failure.code, "message": failure.message, "exitCode": failure.exit_code})
+            self.save(failure=failure.data)
+        except Failure as failure:
+            self.save(failure={"code": failure.code, "message": failure.message, "exitCode": None})
         except Exception as error:
-            code = "NO_SPACE" if isinstance(error, OSError) and error.errno == errno.ENOSPC else "START_FAILED"
+            code = "NO_SPACE" if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) else "START_FAILED"
             self.save(failure={"code": code, "message": "%s: %s" % (type(error).__name__, error), "exitCode": None})
-            with open(os.path.join(self.home, "supervisor.log"), "a") as file:
-                traceback.print_exc(file=file)
-        self.end_descendants(1.0)
-        self.save(state="ended", endedAt=int(time.time() * 1000), outcome=self.outcome())
+            note(self.home)
+        processes.end(lambda: processes.descendants(self.reporter), 1.0)
+        self.log.close()
+        self.save(state="ended", endedAt=now(), outcome=self.outcome())
+        # Others may wait for what it held: that is free from here on, and room is made for them.
+        os.close(self.lock)
+        self.make_room()
 
     def freeze(self, lock):
         """The tree is the run's own from here on, and is free for others again."""
@@ -92,12 +130,69 @@ class Supervisor:
         self.tree = None
         os.close(lock.descriptor)
 
+    def report(self):
+        """Starts the process that tells the store of the run, or starts it again. A run without a store has none."""
+        from . import reporter
+
+        if self.part["store"] and not (self.reporter and alive(self.reporter)):
+            self.reporter = reporter.fork(self.home, self.lock)
+
+    def take_scope(self):
+        from .scope import enter
+
+        why = enter(self.record["id"], self.part["limits"])
+        self.save(scope=why is None)
+
+    def wait_for_turn(self):
+        with Claims(self.root, self.record["totalGpus"]) as claims:
+            granted = claims.take(self.record["id"])
+            place = None if granted is not None else claims.place(self.record["id"])
+        if place:
+            self.log.say("waits for %s" % ", ".join(place["holders"]))
+        while granted is None:
+            if self.record["queue"] != place:
+                self.save(state="queued", queue=place)
+            time.sleep(TURN)
+            self.look_after()
+            with Claims(self.root, self.record["totalGpus"]) as claims:
+                granted = claims.take(self.record["id"])
+                place = None if granted is not None else claims.place(self.record["id"])
+        self.save(queue=None, gpus=granted)
+
+    def look_after(self, *_):
+        """To be called while waiting for something: raises where the run is to stop."""
+        self.report()
+        stop = self.wish()
+        if stop:
+            self.save(stop={"reason": stop[0], "at": now()})
+            raise Stopped()
+
+    def pause(self, seconds):
+        time.sleep(seconds)
+        self.look_after()
+
+    def keep_room(self):
+        """Where there is little room, some is made before anything is set up."""
+        from . import room
+
+        if room.is_short(self.root):
+            self.log.say("the disk is nearly full: making room")
+            self.make_room()
+
+    def make_room(self):
+        from . import room
+
+        try:
+            room.make_room(self.root)
+        except OSError:
+            note(self.home)
+
     def outcome(self):
         record = self.record
         if record["stop"]:
             return {"cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted"}[record["stop"]["reason"]]
         if record["failure"]:
-            return "setup-failed" if record["failure"]["code"] in ("SETUP_FAILED", "TOOL_MISSING") else "failed"
+            return "setup-failed" if record["failure"]["code"] in SETUP else "failed"
         return "succeeded" if record["exitCode"] == 0 and record["signal"] is None else "failed"
 
     def on_shutdown(self, *_):
@@ -107,75 +202,149 @@ class Supervisor:
         part = self.part
         if part["script"] is not None and not os.path.isfile(os.path.join(self.project, part["script"])):
             raise Failed("NO_SCRIPT", "the script %s is not among the synced files" % part["script"])
-        output = os.path.join(self.project, part["outputDir"])
-        at = self.project
-        for each in part["outputDir"].split("/"):
+        self.make(self.project, part["outputDir"])
+        self.make(self.home, "checkpoints")
+        variables = dict(accounts.login_environment(self.account), **part["env"])
+        secrets = self.secrets()
+        if part["timeout"]:
+            self.deadline = time.monotonic() + part["timeout"]
+        self.fetch_data()
+        command, variables = self.set_up(dict(variables, **secrets))
+        self.restore()
+        while True:
+            ours, others = contract.variables_of(part, self.record, self.home, self.project)
+            whole = dict(dict(others, **variables), **ours)
+            local = os.environ.get("NX_EC2_LOCAL_INSTANCE")
+            if local:
+                whole["NX_EC2_LOCAL_INSTANCE"] = local
+            words = command + (part["resumeArgs"] if self.record["attempt"] > 1 or part["restore"] else [])
+            if not self.attempt(words, whole):
+                return
+
+    def make(self, base, relative):
+        """A directory of the training user's."""
+        at = base
+        for each in relative.split("/"):
             at = os.path.join(at, each)
             if not os.path.isdir(at):
                 os.mkdir(at)
                 accounts.own(at, self.account)
-        variables = dict(accounts.login_environment(self.account), **part["env"])
+
+    def secrets(self):
+        """The values that the training gets, and a mask for all that are secret."""
+        found, masked = {}, [self.part["env"][name] for name in self.part["mask"] if name in self.part["env"]]
+        if self.part["secrets"]:
+            from .secret_values import read_secrets
+
+            found = read_secrets(self.part)
+        from .index import secrets as in_url
+
+        masked += list(found.values()) + list(in_url(self.part["index"]))
+        if masked:
+            from .masking import Mask
+
+            self.mask = Mask(masked)
+        return found
+
+    def fetch_data(self):
+        if not self.part["data"]:
+            return
+        from .data import fetch_data, link_data
+
+        self.log.say("fetching %s" % ", ".join(each["source"] for each in self.part["data"]))
+        self.save(state="setup")
+        entries = fetch_data(self.part, self.root, self.account, self.look_after)
+        link_data(entries, self.project)
+        self.save(data=[{name: entry[name] for name in ("source", "path", "version", "files", "bytes")} for entry in entries])
+
+    def set_up(self, variables):
+        def process(line, variables, directory):
+            child = self.child(line, variables, directory, NO_LIMITS, "SETUP_FAILED")
+            code = child.wait()
+            self.refuse_stopped(child)
+            return code
+
+        self.environment = setup = environment.Setup(self.root, self.home, self.part, self.project, self.work, self.account, variables)
         try:
-            setup, command, more = environment.steps(
-                part, self.home, self.project, self.work, lambda tool: shutil.which(tool, path=variables.get("PATH"))
-            )
+            if setup.has_steps():
+                self.save(state="setup")
+            return setup.run(process, self.log.say, self.pause)
         except environment.ToolMissing as missing:
             raise Failed("TOOL_MISSING", str(missing))
-        if "VIRTUAL_ENV" in more:
-            more["PATH"] = os.path.join(more["VIRTUAL_ENV"], "bin") + os.pathsep + variables.get("PATH", "")
-            env = os.path.join(self.home, "env")
-            os.makedirs(env, exist_ok=True)
-            accounts.own(env, self.account)
-        variables.update(more)
-        variables.setdefault("PYTHONUNBUFFERED", "1")
-        variables.update({
-            "NX_EC2_RUN_ID": part["id"], "NX_EC2_PROJECT": part["project"], "NX_EC2_ATTEMPT": "1", "NX_EC2_OUTPUT_DIR": output,
-        })
-        local = os.environ.get("NX_EC2_LOCAL_INSTANCE")
-        if local:
-            variables["NX_EC2_LOCAL_INSTANCE"] = local
-        if part["timeout"]:
-            self.deadline = time.monotonic() + part["timeout"]
-        if setup:
-            self.save(state="setup")
-        for line in setup:
-            code = self.process(line, variables, "setup.log", announce=True)
-            if code != 0:
-                raise Failed("SETUP_FAILED", "%s %s" % (line[0], "exited with %d" % code if code >= 0 else "was killed by %s" % name(-code)), code)
-        code = self.process(command, variables, "training.log")
-        self.save(exitCode=code if code >= 0 else None, signal=name(-code) if code < 0 else None)
+        except environment.SetupFailed as failed:
+            raise Failed("SETUP_FAILED", str(failed), failed.code)
 
-    def process(self, line, variables, log, announce=False):
-        """Runs one command to its end, watching for the wish to stop; its return code, negative for a signal."""
-        with open(os.path.join(self.home, log), "ab", buffering=0) as file:
-            if announce:
-                file.write(("+ %s\n" % " ".join(line)).encode("utf-8", "replace"))
-            program = shutil.which(line[0], path=variables.get("PATH")) or line[0]
+    def restore(self):
+        """Puts the checkpoint in place that the training is to go on from."""
+        wish = self.part["restore"]
+        if wish is None:
+            return
+        from .restored import restore_from
+
+        manifest = restore_from(wish, self.part["store"], self.home, self.account)
+        self.save(restored={"run": wish["run"], "n": wish["n"], "unit": manifest["unit"]})
+        self.log.say("goes on from %s, the checkpoint %d of %s" % (manifest["unit"], wish["n"], wish["run"]))
+
+    def child(self, line, variables, directory, limits, code):
+        try:
+            return Child(line, variables, directory, self.account, self.log, self.mask, limits, self.wish, self.reporter)
+        except CanNotStart as error:
+            raise Failed(code, str(error))
+
+    def attempt(self, line, variables):
+        """Trains once; whether it is to be tried again."""
+        record, part = self.record, self.part
+        started = now()
+        kills = verdict.oom_kills()
+        contract.write_down(self.home, self.project, variables, self.account)
+        if record["training"] is None:
+            record["training"] = self.log.size
+        child = self.child(line, variables, self.project, part["limits"], "START_FAILED")
+        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started)
+        code = child.wait()
+        exit_code, died = (code, None) if code >= 0 else (None, processes.name_of(-code))
+        failure = verdict.failure_of(child, code, kills, self.log, self.home) if not child.stopped else None
+        again = (
+            not child.stopped and code in part["retry"]["exitCodes"] and record["attempt"] < part["retry"]["attempts"]
+            and not (failure and failure["code"] == "NO_SPACE")
+        )
+        ended = {
+            "n": record["attempt"], "instance": record["instance"], "startedAt": started, "endedAt": now(), "exitCode": exit_code, "signal": died,
+            "stopped": child.stopped is not None, "why": "it exited with %d" % code if again else None,
+        }
+        record["attempts"].append(ended)
+        if not again:
+            self.save(pid=None, exitCode=exit_code, signal=died, failure=failure)
+            self.refuse_stopped(child)
+            return False
+        self.save(pid=None, attempt=record["attempt"] + 1)
+        self.settle_checkpoints()
+        self.log.say("exited with %d, attempt %d of %d begins" % (code, record["attempt"], part["retry"]["attempts"]))
+        return True
+
+    def settle_checkpoints(self):
+        """Before another attempt: what the last one left is saved, as far as the store takes it, and what is half is moved aside."""
+        deadline = time.monotonic() + SAVING
+        while time.monotonic() < deadline and self.part["store"]:
+            self.look_after()
+            report = files.read_json(os.path.join(self.home, "report.json")) or {}
+            if report.get("settled", 0) >= len(self.record["attempts"]):
+                break
+            time.sleep(TURN)
+        refused = (files.read_json(os.path.join(self.home, "checkpoints.json")) or {}).get("refused", {})
+        for name in refused:
+            aside = os.path.join(self.home, "half", str(self.record["attempt"] - 1))
+            os.makedirs(aside, exist_ok=True)
             try:
-                child = subprocess.Popen(
-                    line, executable=program, cwd=self.project, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-                    start_new_session=True, preexec_fn=self.in_child,
-                )
-            except (OSError, subprocess.SubprocessError, ValueError) as error:
-                raise Failed("SETUP_FAILED" if announce else "START_FAILED", "%s can not be run: %s" % (line[0], error))
-        if not announce:
-            self.save(state="running", pid=child.pid, startedAt=int(time.time() * 1000))
-        while child.poll() is None:
-            stop = self.wish()
-            if stop:
-                self.save(stop={"reason": stop[0], "at": int(time.time() * 1000)})
-                self.end(child, stop[1])
-                if not announce:
-                    self.save(exitCode=child.returncode if child.returncode >= 0 else None, signal=name(-child.returncode) if child.returncode < 0 else None)
-                raise Stopped()
-            time.sleep(TICK)
-        return child.returncode
+                os.rename(os.path.join(self.home, "checkpoints", name), os.path.join(aside, name))
+            except FileNotFoundError:
+                continue
+            self.log.say("the checkpoint %s may be half of one and is not gone on from: it is in %s" % (name, aside))
 
-    def in_child(self):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for each in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
-            signal.signal(each, signal.SIG_DFL)
-        accounts.become(self.account)
+    def refuse_stopped(self, child):
+        if child.stopped:
+            self.save(stop={"reason": child.stopped[0], "at": now()})
+            raise Stopped()
 
     def wish(self):
         """(reason, grace in seconds) where the run is to stop."""
@@ -188,88 +357,21 @@ class Supervisor:
             return "timeout", self.part["grace"]
         return None
 
-    def end(self, child, grace):
-        deadline = time.monotonic() + grace
-        for pid in family(child.pid):
-            send(pid, signal.SIGTERM)
-        while time.monotonic() < deadline and child.poll() is None:
-            time.sleep(TICK)
-        for pid in family(child.pid):
-            send(pid, signal.SIGKILL)
-        child.wait()
 
-    def end_descendants(self, grace):
-        """What the training left behind is ended, however it was detached, and reaped."""
-        for sent in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.monotonic() + grace
-            left = descendants()
-            for pid in left:
-                send(pid, sent)
-            while left and time.monotonic() < deadline:
-                time.sleep(TICK)
-                left = descendants()
-            reap()
-            if not left:
-                return
+# What fails before the training has begun.
+SETUP = ("SETUP_FAILED", "TOOL_MISSING", "SECRET_FAILED", "DATA_FAILED", "NO_ROLE", "CLAIM_IMPOSSIBLE", "RESTORE_FAILED")
 
 
-def descendants():
-    reap()
-    return [pid for pid in family(os.getpid()) if pid != os.getpid()]
-
-
-def reap():
-    """Takes leave of the ended orphans of the training, which are children of ours."""
+def alive(pid):
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
     except ChildProcessError:
-        pass
+        try:
+            os.kill(pid, 0)
+            return True
+        except OSError:
+            return False
 
 
-def family(top):
-    """A process and all its descendants."""
-    try:
-        with subprocess.Popen(["ps", "-A", "-o", "pid=,ppid=,stat="], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as lister:
-            listed = lister.stdout.read()
-        rows = [line.split() for line in listed.decode("ascii", "replace").splitlines()]
-        # The lister is a child of ours too, and gone by now: its number must never be signalled.
-        pairs = [(int(row[0]), int(row[1])) for row in rows if len(row) == 3 and not row[2].startswith("Z") and int(row[0]) != lister.pid]
-    except (OSError, ValueError):
-        pairs = list(proc_pairs())
-    found = {top}
-    grown = True
-    while grown:
-        grown = False
-        for pid, parent in pairs:
-            if parent in found and pid not in found:
-                found.add(pid)
-                grown = True
-    alive = {pid for pid, _ in pairs}
-    return [pid for pid in found if pid in alive]
-
-
-def proc_pairs():
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open("/proc/%s/stat" % entry, "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            if fields[0] != b"Z":
-                yield int(entry), int(fields[1])
-
-
-def send(pid, number):
-    try:
-        os.kill(pid, number)
-    except OSError:
-        pass
-
-
-def name(number):
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "signal %d" % number
+def now():
+    return int(time.time() * 1000)

@@ -1,44 +1,38 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import {
-  createWriteStream,
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readFileSync,
   readdirSync,
   renameSync,
   rmSync,
   rmdirSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import picomatch from 'picomatch';
-import type { CollectState, PollReply, RunState } from '../command/plan';
-import { pause } from '../command/run-command';
+import type { Configuration } from '../config/configuration';
 import { GLOB } from '../config/glob';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { trackedFiles } from '../workspace/tracked';
-import { refuseUnsafeArtifacts, type Artifact } from './artifact-paths';
-import type { Session } from './session';
-
-interface LogFile {
-  size: number;
-  sha256: string;
-}
-
-interface ArtifactList {
-  v: 1;
-  artifacts: Artifact[];
-  logs: { setup: LogFile | null; training: LogFile | null };
-  skipped: { path: string; why: string }[];
-}
+import { refuseUnsafeArtifacts } from './artifact-paths';
+import { fetchFile, Room } from './fetch-file';
+import { collectedKey } from './find-run';
+import { refuseSymlinkOnTheWay } from './no-symlinks';
+import { formatPointer, pointerPath, pointerTo } from './pointer';
+import type { RunRecord } from './record';
+import { readArtifactList, type StoredFile } from './run-files';
+import type { RunsSession } from './session';
+import { StoredLog } from './stored-log';
 
 export interface Collected {
-  artifacts: Artifact[];
+  artifacts: StoredFile[];
   bytes: number;
   /** Where they are, workspace-relative. */
   directory: string;
@@ -46,10 +40,8 @@ export interface Collected {
 
 /** What an earlier collection brought, in the output directory: only this is ever removed by the next one. */
 const RECORD = '.nx-ec2.json';
-const MAX_FILES = 100_000;
-const DOWNLOADS = 8;
-/** How often a collection begins anew. */
-const TRIES = 4;
+/** Files that are fetched at once. */
+const FILES = 8;
 
 /** A glob as the regular expression that the remote side matches whole project-relative paths with; `.` is any character. */
 export function globPattern(glob: string): string {
@@ -57,212 +49,119 @@ export function globPattern(glob: string): string {
 }
 
 /**
- * Brings a succeeded run's artifacts and log back into the output directory: uploaded by the instance, verified here,
- * switched in by rename when all of them are there. Whoever else waited for the same run collects it at the same time,
- * and who is done first removes what is in the store: the instance is asked for it again.
+ * Brings a succeeded run's artifacts and log back from the store into the output directory: verified here, switched in
+ * by rename when all of them are there. What is over the limit, or not to be fetched, stays in the store, and a pointer
+ * comes in its place.
  */
-export async function collectArtifacts(session: Session, run: RunState, signal?: AbortSignal): Promise<Collected> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await collectOnce(session, run, signal);
-    } catch (error) {
-      if (signal?.aborted || tries === TRIES || !isRemoved(error)) throw error;
-      // Not in step with the others.
-      await pause(Math.random() * 1_000 * tries, signal);
-    }
-  }
-}
+export async function collectArtifacts(
+  session: RunsSession,
+  record: RunRecord,
+  signal?: AbortSignal,
+): Promise<Collected> {
+  const { store, keys, reporter, project, configuration, workspaceRoot } = session;
+  const { train, projectRoot } = configuration;
+  refuseUnsaved(record, project);
+  const list = (await readArtifactList(store, keys, record)) ?? { files: [], skipped: [] };
+  const root = join(workspaceRoot, projectRoot);
+  const output = join(root, train.outputDir);
+  refuseSymlinkOnTheWay(root, train.outputDir);
+  const tracked = relativeTo(trackedFiles(workspaceRoot, output), projectRoot);
+  refuseUnsafeArtifacts(list.files, train.outputDir, tracked, train.maxArtifactSize);
+  for (const { path, why } of list.skipped) reporter.warn(`left on the instance: ${printable(path)} (${why})`);
 
-/** What a collection meets where another one has removed what is in the store. */
-function isRemoved(error: unknown): boolean {
-  return (
-    error instanceof Problem &&
-    (/^(LIST|ARTIFACT)_MISMATCH$/.test(error.code) || /^(NoSuchKey|AccessDenied)$/.test(error.aws?.code ?? ''))
-  );
-}
-
-async function collectOnce(session: Session, run: RunState, signal?: AbortSignal): Promise<Collected> {
-  const { train } = session.configuration;
-  const prefix = session.keys.out(run.id);
-  const stored = await uploadFromInstance(session, run, prefix, signal);
-  const keys = [stored.list!.key];
-  const list = await readList(session, stored);
-  const logs = [list.logs.setup, list.logs.training].flatMap((log) => (log ? [log] : []));
-  keys.push(...new Set([...list.artifacts, ...logs].map(({ sha256 }) => `${prefix}${sha256}`)));
-
-  const projectRoot = join(session.workspaceRoot, session.configuration.projectRoot);
-  const output = join(projectRoot, train.outputDir);
-  refuseSymlinkOnTheWay(projectRoot, train.outputDir);
-  const tracked = relativeTo(trackedFiles(session.workspaceRoot, output), session.configuration.projectRoot);
-  refuseUnsafeArtifacts(list.artifacts, train.outputDir, tracked, train.maxArtifactSize);
-  for (const { path, why } of list.skipped) session.reporter.warn(`left on the instance: ${printable(path)} (${why})`);
-
+  const stays = staysInStore(configuration);
+  const kept = list.files.filter(stays);
+  const wanted = list.files.filter((file) => !stays(file));
+  const inside = (path: string) => path.slice(train.outputDir.length + 1);
+  const bytes = wanted.reduce((sum, { size }) => sum + size, 0);
   const stage = `${output}.nx-ec2-${randomBytes(4).toString('hex')}`;
   mkdirSync(stage, { recursive: true });
   try {
-    const bytes = list.artifacts.reduce((sum, { size }) => sum + size, 0);
-    const progress = session.reporter.progress('Fetching artifacts', bytes);
+    const progress = reporter.progress('Fetching artifacts', bytes);
     let done = 0;
-    const wanted = new Map<string, { sha256: string; size: number; executable: boolean }>();
-    for (const artifact of list.artifacts) wanted.set(artifact.path.slice(train.outputDir.length + 1), artifact);
-    // The training's own file of that name wins.
-    if (list.logs.training && !wanted.has('training.log'))
-      wanted.set('training.log', { ...list.logs.training, executable: false });
+    const room = new Room();
     const queue = [...wanted];
     await Promise.all(
-      Array.from({ length: DOWNLOADS }, async () => {
-        for (let next = queue.shift(); next; next = queue.shift()) {
-          const [path, file] = next;
-          await fetchVerified(session, `${prefix}${file.sha256}`, file, join(stage, path), signal, (more) =>
-            progress.update((done += more)),
-          );
+      Array.from({ length: FILES }, async () => {
+        for (let file = queue.shift(); file; file = queue.shift()) {
+          await fetchFile(store, keys.run(record.id), file, join(stage, inside(file.path)), {
+            ...{ signal, room },
+            onBytes: (more) => progress.update((done += more)),
+          });
         }
       }),
     );
     progress.end();
-    switchIn(
-      stage,
-      output,
-      [...wanted.keys()],
-      run,
-      list.artifacts,
-      (path) => tracked?.has(`${train.outputDir}/${path}`) ?? false,
+    const paths = wanted.map(({ path }) => inside(path));
+    for (const file of kept) {
+      const path = pointerPath(inside(file.path));
+      mkdirSync(dirname(join(stage, path)), { recursive: true });
+      writeFileSync(join(stage, path), formatPointer(pointerTo(project, record.id, file)));
+      paths.push(path);
+    }
+    // The training's own file of that name wins.
+    if (record.log.training !== null && !paths.includes('training.log')) {
+      await writeLog(session, record, join(stage, 'training.log'), signal);
+      paths.push('training.log');
+    }
+    switchIn(stage, output, paths, record, list.files, (path) => tracked?.has(`${train.outputDir}/${path}`) ?? false);
+    const directory = join(projectRoot, train.outputDir);
+    reporter.line(
+      `Artifacts: ${formatCount(wanted.length, 'file')}, ${formatSize(bytes)}, in ${directory}/` +
+        (kept.length ? `; ${formatCount(kept.length, 'file')} in the store, with pointers here (remote-pull)` : ''),
     );
-    const directory = join(session.configuration.projectRoot, train.outputDir);
-    session.reporter.line(
-      `Artifacts: ${formatCount(list.artifacts.length, 'file')}, ${formatSize(bytes)}, in ${directory}/`,
-    );
-    await finish(session, run, keys);
-    return { artifacts: list.artifacts, bytes, directory };
+    await store
+      .put(collectedKey(keys, record.id), Buffer.from('{"v":1}'), { contentType: 'application/json' })
+      .catch((error: Error) => reporter.warn(`after collecting: ${error.message}`));
+    return { artifacts: list.files, bytes, directory };
   } finally {
     rmSync(stage, { recursive: true, force: true });
   }
 }
 
-/** Marks the run as collected and removes what was in the store for it; both may fail without harm. */
-async function finish(session: Session, run: RunState, keys: string[]): Promise<void> {
-  const results = await Promise.allSettled([
-    session.remote.send({ op: 'collected', run: run.id }, { comment: `nx-ec2: collected ${run.id}` }),
-    session.store.delete(keys),
-  ]);
-  for (const result of results) {
-    if (result.status === 'rejected') session.reporter.warn(`after collecting: ${(result.reason as Error).message}`);
-  }
-}
-
-async function uploadFromInstance(
-  session: Session,
-  run: RunState,
-  prefix: string,
-  signal?: AbortSignal,
-): Promise<CollectState> {
-  const { train } = session.configuration;
-  const collect = async () =>
-    session.remote.send<{ collect: CollectState }>(
-      {
-        op: 'collect',
-        run: run.id,
-        patterns: train.artifacts.map(({ path }) => globPattern(path)),
-        limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
-        post: await session.store.presignPost(prefix),
-        prefix,
-      },
-      { comment: `nx-ec2: collect ${run.id}`, signal, stillThere: session.stillThere },
-    );
-  let { collect: state } = await collect();
-  const progress = session.reporter.progress('Artifacts to S3', Math.max(1, state.bytes));
-  for (let wait = 300; state.state === 'uploading'; wait = Math.min(5_000, wait * 1.5)) {
-    await pause(wait, signal);
-    const reply = await session.remote.send<PollReply>(
-      {
-        op: 'poll',
-        run: run.id,
-        project: session.project,
-        tree: session.tree,
-        cursor: { log: 'training', offset: Number.MAX_SAFE_INTEGER },
-        overflow: null,
-      },
-      { comment: `nx-ec2: collect ${run.id}`, signal, stillThere: session.stillThere },
-    );
-    // An uploader that was killed is started again.
-    state = reply.collect ?? (await collect()).collect;
-    progress.update(state.uploaded);
-  }
-  progress.end();
-  if (state.state === 'failed' || !state.list) throw collectProblem(run, state);
-  return state;
-}
-
-function collectProblem(run: RunState, state: CollectState): Problem {
-  const error = state.error ?? { code: 'INTERNAL', message: 'no reason was given', detail: {} };
-  const largest = Array.isArray(error.detail.largest)
-    ? (error.detail.largest as { path: string; size: number }[])
-        .map(({ path, size }) => `  ${formatSize(size)}  ${printable(path)}`)
-        .join('\n')
-    : '';
-  return new Problem(
+/** @throws Problem where what the run left is not in the store. */
+function refuseUnsaved(record: RunRecord, project: string): void {
+  const { artifacts } = record;
+  if (artifacts?.state === 'saved') return;
+  // A run without an output directory has left nothing.
+  if (artifacts === null && record.trouble === null && record.beat > 0) return;
+  const error = artifacts?.error;
+  throw new Problem(
     'COLLECT_FAILED',
-    `The artifacts of ${run.id} could not be brought back: ${printable(error.message)} (${error.code})`,
+    `The artifacts of ${record.id} could not be saved${error ? `: ${printable(error.message)} (${error.code})` : record.trouble ? `: ${printable(record.trouble)}` : ': the store was not told of its end'}`,
     {
       next:
-        error.code === 'LIMIT'
-          ? `Raise "train.maxArtifactSize", or choose with "train.artifacts".${largest ? ` The largest:\n${largest}` : ''}`
-          : 'The run and its files are kept on the instance: the same command collects them again.',
+        error?.code === 'LIMIT'
+          ? 'Raise "train.maxArtifactSize", or choose with "train.artifacts".'
+          : `They are on ${record.instance} in ${printable(record.directory)}: the same command tries again. nx run ${project}:remote-doctor tells what is in the way.`,
     },
   );
 }
 
-async function readList(session: Session, state: CollectState): Promise<ArtifactList> {
-  const bytes = await session.store.get(state.list!.key);
-  if (!bytes || createHash('sha256').update(bytes).digest('hex') !== state.list!.sha256) {
-    throw new Problem('LIST_MISMATCH', `The list of artifacts (${state.list!.key}) is not what the instance stored.`, {
-      next: 'Somebody else writes to the store, or the object was removed: run the same command again.',
-    });
-  }
-  return JSON.parse(bytes.toString('utf8')) as ArtifactList;
+/** Whether an artifact is not to come back by itself. The first glob that matches it decides. */
+function staysInStore({ train }: Configuration): (file: StoredFile) => boolean {
+  const globs = train.artifacts.map(({ path, fetch }) => ({ matches: picomatch(path, GLOB), fetch }));
+  return ({ path, size }) => size > train.fetchLimit || globs.find(({ matches }) => matches(path))?.fetch === false;
 }
 
-async function fetchVerified(
-  session: Session,
-  key: string,
-  file: { sha256: string; size: number; executable: boolean },
+/** What the training itself has printed. */
+async function writeLog(
+  { store, keys }: RunsSession,
+  record: RunRecord,
   target: string,
-  signal: AbortSignal | undefined,
-  onBytes: (count: number) => void,
+  signal?: AbortSignal,
 ): Promise<void> {
-  mkdirSync(dirname(target), { recursive: true });
-  for (let tries = 1; ; tries++) {
-    let taken = 0;
-    try {
-      const hash = createHash('sha256');
-      const verify = new Transform({
-        transform(part: Buffer, _encoding, done) {
-          hash.update(part);
-          taken += part.length;
-          onBytes(part.length);
-          done(taken > file.size ? new Error('larger than listed') : null, part);
-        },
-      });
-      await pipeline(
-        await session.store.getStream(key),
-        verify,
-        createWriteStream(target, { flags: 'w', mode: file.executable ? 0o755 : 0o644 }),
-        { signal },
-      );
-      if (taken !== file.size || hash.digest('hex') !== file.sha256)
-        throw new Error('its SHA-256 is not the listed one');
-      return;
-    } catch (error) {
-      onBytes(-taken);
-      if (signal?.aborted || tries === 3) {
-        throw error instanceof Problem
-          ? error
-          : new Problem('ARTIFACT_MISMATCH', `${key} could not be fetched whole: ${(error as Error).message}.`, {
-              cause: error,
-            });
-      }
-      await pause(500 * tries, signal);
+  const log = new StoredLog(store, keys, record.id);
+  const file = openSync(target, 'w', 0o644);
+  try {
+    for (let at = record.log.training!; at < record.log.size; ) {
+      const piece = await log.read(at, signal);
+      if (!piece.length) throw new Problem('LOG_MISSING', `The log of ${record.id} is not in the store from ${at} on.`);
+      writeSync(file, piece.subarray(0, record.log.size - at));
+      at += piece.length;
     }
+  } finally {
+    closeSync(file);
   }
 }
 
@@ -271,8 +170,8 @@ function switchIn(
   stage: string,
   output: string,
   paths: string[],
-  run: RunState,
-  artifacts: Artifact[],
+  run: RunRecord,
+  artifacts: StoredFile[],
   kept: (path: string) => boolean,
 ): void {
   mkdirSync(output, { recursive: true });
@@ -297,7 +196,7 @@ function switchIn(
   const record = join(stage, RECORD);
   writeFileSync(
     record,
-    `${JSON.stringify({ run: run.id, snapshot: run.snapshot, exitCode: run.exitCode, startedAt: run.startedAt, endedAt: run.endedAt, files: [...paths].sort(), artifacts }, null, 2)}\n`,
+    `${JSON.stringify({ run: run.id, snapshot: run.snapshot, exitCode: run.exitCode, startedAt: run.startedAt, endedAt: run.endedAt, files: [...paths].sort(), artifacts: artifacts.map(({ path, size, sha256 }) => ({ path, size, sha256 })) }, null, 2)}\n`,
   );
   // Before the files: a kill in between leaves nothing that the next collection would not know as ours.
   renameSync(record, join(output, RECORD));
@@ -335,21 +234,6 @@ function removeEmptyParents(output: string, directory: string): void {
     const path = join(output, each);
     if (!existsSync(path) || readdirSync(path).length > 0) return;
     rmdirSync(path);
-  }
-}
-
-/** Nothing is ever written through a symbolic link. */
-function refuseSymlinkOnTheWay(base: string, relative: string): void {
-  let path = base;
-  for (const part of relative.split('/')) {
-    if (part === '.' || part === '') continue;
-    path = join(path, part);
-    const stat = lstatSync(path, { throwIfNoEntry: false });
-    if (stat?.isSymbolicLink()) {
-      throw new Problem('ARTIFACT_UNSAFE', `Artifacts can't be written: ${path} is a symbolic link.`, {
-        next: 'Remove the link, or set "train.outputDir".',
-      });
-    }
   }
 }
 

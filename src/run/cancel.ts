@@ -1,40 +1,33 @@
-import type { PollReply, RunState } from '../command/plan';
-import { pause } from '../command/run-command';
+import type { RunFacts, RunState } from '../command/plan';
 import { formatDuration } from '../report/units';
-import type { Session } from './session';
+import { followRun } from './follow';
+import type { RunRecord } from './record';
+import type { RunsSession } from './session';
 
-/**
- * Asks a run to stop and waits for its end: SIGTERM to the whole process tree, the grace, SIGKILL.
- * @param runId null: the latest of this project's tree.
- */
-export async function cancelRun(
-  session: Session,
-  runId: string | null,
-  signal: AbortSignal | undefined,
-  onAsked: (id: string) => void,
+/** Asks a run to stop, by one short command, and does not wait for its end. @param grace ms */
+export function askToStop(
+  session: RunsSession,
+  run: Pick<RunFacts, 'id' | 'instance'>,
+  grace: number,
+  signal?: AbortSignal,
 ): Promise<{ run: RunState; already: boolean }> {
-  const { project, tree, remote, reporter, stillThere } = session;
-  const grace = session.configuration.train.grace;
-  const asked = await remote.send<{ run: RunState; already: boolean }>(
-    { op: 'cancel', run: runId, project, tree, grace: Math.ceil(grace / 1000) },
-    { comment: `nx-ec2: cancel ${runId ?? project}`, signal, stillThere },
+  const { remote, stillThere } = session.at(run.instance);
+  return remote.send(
+    { op: 'cancel', run: run.id, grace: Math.ceil(grace / 1000) },
+    { comment: `nx-ec2: cancel ${run.id}`, signal, stillThere },
   );
-  let { run } = asked;
-  onAsked(run.id);
-  if (!asked.already) reporter.line(`Asked ${run.id} to stop; it has ${formatDuration(grace)} before it is killed.`);
-  for (let wait = 300; run.outcome === null; wait = Math.min(3_000, wait * 1.5)) {
-    await pause(wait, signal);
-    ({ run } = await remote.send<PollReply>(
-      {
-        op: 'poll',
-        run: run.id,
-        project,
-        tree,
-        cursor: { log: 'training', offset: Number.MAX_SAFE_INTEGER },
-        overflow: null,
-      },
-      { comment: `nx-ec2: cancel ${run.id}`, signal, stillThere },
-    ));
-  }
-  return { run, already: asked.already };
+}
+
+/** Stops a run and waits for its end: SIGTERM to the whole process tree, the grace, SIGKILL. */
+export async function cancelRun(
+  session: RunsSession,
+  run: Pick<RunFacts, 'id' | 'instance'>,
+  signal: AbortSignal | undefined,
+): Promise<{ run: RunRecord | RunState; already: boolean }> {
+  const { grace } = session.configuration.train;
+  const asked = await askToStop(session, run, grace, signal);
+  if (asked.already) return asked;
+  session.reporter.line(`Asked ${run.id} to stop; it has ${formatDuration(grace)} before it is killed.`);
+  const ended = await followRun(session, asked.run, { signal, quiet: true, onLog: () => undefined, onState: () => undefined });
+  return { run: ended, already: false };
 }

@@ -1,141 +1,195 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { inflateSync } from 'node:zlib';
-import type { Cursor, PollReply, RunState, Segment } from '../command/plan';
-import { pause } from '../command/run-command';
 import { isTransient } from '../aws/reason';
+import type { LogPiece, PollReply, RunFacts } from '../command/plan';
+import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
-import type { PresignedPost } from '../store/store';
-import type { Session } from './session';
+import { askRun, renewAccess, FORM_AGE } from './ask';
+import { recordOf, RecordWatch, type RunRecord } from './record-watch';
+import type { RunsSession } from './session';
+import { StoredLog } from './stored-log';
+import { LogStream } from './stream';
 
-/** The pause between two polls, ms: short while there is something to show, longer while it is quiet. */
-const SHORTEST = 700;
-const LONGEST = 5_000;
-/** A piece of a log that does not fit into replies may be this large in the store, bytes. */
-const PIECE = 8 * 1024 * 1024;
+/** Between two looks into the store, ms: at first, and up to the longest while nothing changes. */
+const SHORTEST = 250;
+const LONGEST = 2_000;
+/** A record that was not written for so long is of a run that may be gone, ms; it is written every 10 s. */
+export const STALE = 45_000;
+/** A run that was just started is given so long to be told of in the store, ms. */
+const FIRST = 4_000;
+/** Between two questions by a command, ms: such a question is the last resort. */
+const ASK_EVERY = 5_000;
 /** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
 const PATIENCE = 30 * 60_000;
-/** A form for uploads is signed again after this long, ms: it lives for an hour. */
-const FORM_AGE = 30 * 60_000;
+/** After so long a stream is worth its session, ms. */
+const STREAM_AFTER = 1_500;
 
-export interface Followed {
-  run: RunState;
-  /** Bytes of the training's own log that were shown. */
-  logged: number;
+export interface FollowWishes {
+  signal?: AbortSignal;
+  /** The offset in the log that is begun at. */
+  from?: number;
+  /** What came with the start. */
+  first?: LogPiece;
+  /** When the form was signed that the run was started with, ms: it is renewed while we follow. */
+  formSince?: number;
+  /** Return as soon as all that there is was shown. */
+  once?: boolean;
+  /** Only its end is of interest. */
+  quiet?: boolean;
+  onState: (run: RunRecord) => void;
+  onLog: (data: Buffer) => void;
 }
 
 /**
- * Shows a run's log from the start, set-up first, as it is written, until the run has ended and everything was shown.
- * Each poll is an SSM command that ends at once, so a follower never holds one of the instance's five slots.
- * @param onState called at each change of the run's state.
+ * Shows a run's log as it is written, until the run has ended and everything was shown. It is read in the store, by a
+ * stream of Session Manager as long as there is one, and by short commands where neither has it: whichever brings a
+ * byte first, it is shown once and in its place.
  */
-export async function followRun(
-  session: Session,
-  runId: string | null,
-  options: {
-    signal?: AbortSignal;
-    onState?: (run: RunState) => void;
-    onLog: (data: Buffer, log: 'setup' | 'training') => void;
-  },
-): Promise<Followed> {
-  let cursor: Cursor = { log: 'setup', offset: 0 };
-  let wait = SHORTEST;
-  let state = '';
-  let logged = 0;
-  let id = runId;
-  let troubleSince: number | undefined;
-  const overflow = new Overflow(session);
-  /** Pieces that were shown go from the store meanwhile. */
-  const removing: Promise<void>[] = [];
-  for (;;) {
-    let reply: PollReply;
+export async function followRun(session: RunsSession, run: RunFacts, wishes: FollowWishes): Promise<RunRecord> {
+  const follower = new Follower(session, run, wishes);
+  try {
+    return await follower.follow();
+  } finally {
+    follower.close();
+  }
+}
+
+class Follower {
+  private at: number;
+  private readonly log: StoredLog;
+  private readonly watch: RecordWatch;
+  private stream: LogStream | null | undefined;
+  private readonly started = Date.now();
+  private asked = 0;
+  private formSince: number | undefined;
+  private troubleSince: number | undefined;
+  /** What the instance itself said last. */
+  private told: PollReply | undefined;
+
+  constructor(
+    private readonly session: RunsSession,
+    private readonly run: RunFacts,
+    private readonly wishes: FollowWishes,
+  ) {
+    this.at = wishes.quiet ? Number.MAX_SAFE_INTEGER : (wishes.from ?? 0);
+    this.formSince = wishes.formSince;
+    this.log = new StoredLog(session.store, session.keys, run.id);
+    this.watch = new RecordWatch(session.store, session.keys, run.id);
+    if (wishes.first) this.accept(wishes.first.offset, inflated(wishes.first));
+  }
+
+  close(): void {
+    this.stream?.close();
+  }
+
+  async follow(): Promise<RunRecord> {
+    let wait = SHORTEST;
+    for (;;) {
+      const before = this.at;
+      try {
+        const ended = await this.look();
+        if (ended) return ended;
+        if (this.troubleSince) this.session.reporter.line('Connected again.');
+        this.troubleSince = undefined;
+      } catch (error) {
+        if (this.wishes.signal?.aborted || !isTransient((error as Problem).cause)) throw error;
+        // The run goes on without us: a network cut is waited out.
+        if (!this.troubleSince)
+          this.session.reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
+        this.troubleSince ??= Date.now();
+        if (Date.now() - this.troubleSince > PATIENCE) throw error;
+        wait = LONGEST;
+      }
+      wait = this.at > before || this.watch.changed ? SHORTEST : Math.min(LONGEST, wait * 1.3);
+      await pause(wait, this.wishes.signal);
+    }
+  }
+
+  /** One look at everything; the record where all is over and shown. */
+  private async look(): Promise<RunRecord | null> {
+    const { signal } = this.wishes;
+    const streamed = this.stream?.alive ?? false;
+    const [record] = await Promise.all([this.watch.look(signal), streamed || this.wishes.quiet ? undefined : this.readStored()]);
+    if (record) {
+      if (this.watch.changed) this.wishes.onState(record);
+      // What the record says is there is there.
+      while (this.at < record.log.size && (await this.readStored())) continue;
+      if (record.state === 'ended' && this.at >= record.log.size) return record;
+      if (this.wishes.once && this.at >= record.log.size) return record;
+    }
+    const silent = record ? this.watch.age > STALE : Date.now() - this.started > FIRST;
+    if (silent && Date.now() - this.asked > ASK_EVERY) {
+      const ended = await this.ask(record);
+      if (ended) return ended;
+    }
+    if (record?.state === 'running') this.openStream();
+    if (record?.access === 'presigned' && this.formSince && Date.now() - this.formSince > FORM_AGE) await this.renew();
+    return null;
+  }
+
+  /** Whether the store had more of the log. */
+  private async readStored(): Promise<boolean> {
+    const from = this.at;
+    return this.accept(from, await this.log.read(from, this.wishes.signal));
+  }
+
+  /** Takes a piece of the log, whoever brings it: what was shown is dropped, what lies ahead comes again. */
+  private accept(offset: number, data: Buffer): boolean {
+    const known = this.at - offset;
+    if (known < 0 || known >= data.length) return false;
+    const piece = data.subarray(known);
+    this.at += piece.length;
+    this.wishes.onLog(piece);
+    return true;
+  }
+
+  private openStream(): void {
+    if (this.stream !== undefined || this.wishes.once || this.wishes.quiet || Date.now() - this.started < STREAM_AFTER) return;
+    this.stream = LogStream.open(this.session, this.run, this.at, (offset, data) => void this.accept(offset, data));
+  }
+
+  /** Nothing is heard of the run: EC2 is asked whether its instance is there, and the instance how it goes. */
+  private async ask(record: RunRecord | null): Promise<RunRecord | null> {
+    this.asked = Date.now();
     try {
-      reply = await session.remote.send<PollReply>(
-        {
-          op: 'poll',
-          run: id,
-          project: session.project,
-          tree: session.tree,
-          cursor,
-          overflow: id ? await overflow.offer(id) : null,
-        },
-        {
-          comment: `nx-ec2: follow ${id ?? session.project}`,
-          executionTimeout: 60,
-          signal: options.signal,
-          stillThere: session.stillThere,
-        },
-      );
-      if (troubleSince) session.reporter.line('Connected again.');
-      troubleSince = undefined;
+      this.told = await askRun(this.session, this.run, this.at, this.wishes.signal);
     } catch (error) {
-      if (options.signal?.aborted || !passes(error)) throw error;
-      // The run goes on without us: a network cut or a restart of the agent is waited out.
-      troubleSince ??= Date.now();
-      if (Date.now() - troubleSince > PATIENCE) throw error;
-      if (wait < LONGEST)
-        session.reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
-      wait = LONGEST;
-      await session.stillThere();
-      await pause(wait, options.signal);
-      continue;
+      const problem = error as Problem;
+      if (problem.code === 'INSTANCE_GONE') return lost(record ?? recordOf(this.run), problem);
+      if (!NO_ANSWER.includes(problem.code)) throw error;
+      this.session.reporter.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
+      return null;
     }
-    id = reply.run.id;
-    for (const segment of reply.segments) {
-      const data = await segmentBytes(session, segment, removing);
-      if (segment.log === 'training') logged += data.length;
-      options.onLog(data, segment.log);
+    const { run, log, report } = this.told;
+    while (this.accept(log.offset, inflated(log)) && log.size > this.at) {
+      const more = await askRun(this.session, this.run, this.at, this.wishes.signal);
+      Object.assign(log, more.log);
     }
-    cursor = reply.cursor;
-    if (reply.run.state !== state) options.onState?.(reply.run);
-    state = reply.run.state;
-    if (reply.run.outcome !== null && !reply.more) {
-      await Promise.all(removing);
-      return { run: reply.run, logged };
-    }
-    if (reply.more) continue;
-    wait = reply.segments.length ? SHORTEST : Math.min(LONGEST, wait * 1.25);
-    await pause(wait, options.signal);
+    if (!report?.saved && (report?.trouble || run.outcome !== null)) await this.renew();
+    const now = recordOf(run);
+    if (!record) this.wishes.onState(now);
+    // The store can't be told, and nothing more is to be expected.
+    if (run.outcome !== null && this.at >= log.size && report?.trouble && !record) return now;
+    return null;
+  }
+
+  private async renew(): Promise<void> {
+    this.formSince = Date.now();
+    await renewAccess(this.session, this.run, this.wishes.signal).catch((error: Error) =>
+      this.session.reporter.detail(`The instance's way into the store was not renewed: ${error.message}`),
+    );
   }
 }
 
-/** What a follower waits out, since it says nothing of the run. */
-function passes(error: unknown): boolean {
-  const problem = error as Problem;
-  if (isTransient(problem.cause)) return true;
-  return ['COMMAND_UNDELIVERED', 'COMMAND_TIMEOUT', 'COMMAND_FAILED', 'COMMAND_CANCELLED', 'INSTANCE_OFFLINE'].includes(
-    problem.code,
-  );
+/** What says nothing of the run. */
+const NO_ANSWER = ['COMMAND_UNDELIVERED', 'COMMAND_TIMEOUT', 'COMMAND_FAILED', 'COMMAND_CANCELLED', 'INSTANCE_OFFLINE'];
+
+export function inflated(piece: LogPiece): Buffer {
+  return piece.length ? inflateSync(Buffer.from(piece.data, 'base64')) : Buffer.alloc(0);
 }
 
-async function segmentBytes(session: Session, segment: Segment, removing: Promise<void>[]): Promise<Buffer> {
-  let data: Buffer | null;
-  if ('data' in segment) {
-    data = inflateSync(Buffer.from(segment.data, 'base64'));
-  } else {
-    data = await session.store.get(segment.stored);
-    removing.push(session.store.delete([segment.stored]).catch(() => undefined));
-    if (!data || createHash('sha256').update(data).digest('hex') !== segment.sha256) {
-      throw new Problem('LOG_MISMATCH', `A piece of the log (${segment.stored}) is not what the instance stored.`);
-    }
-  }
-  if (data.length !== segment.length)
-    throw new Problem('LOG_MISMATCH', `A piece of the log at ${segment.offset} is incomplete.`);
-  return data;
-}
-
-/** Where a piece of a log goes that is too large for a reply. */
-class Overflow {
-  private form?: { post: PresignedPost; signedAt: number };
-  private count = 0;
-  private readonly id = randomBytes(4).toString('hex');
-
-  constructor(private readonly session: Session) {}
-
-  async offer(run: string) {
-    const prefix = this.session.keys.out(run);
-    if (!this.form || Date.now() - this.form.signedAt > FORM_AGE) {
-      this.form = { post: await this.session.store.presignPost(prefix), signedAt: Date.now() };
-    }
-    return { post: this.form.post, key: `${prefix}log-${this.id}-${this.count++}`, limit: PIECE };
-  }
+/** A run whose instance is gone. */
+export function lost(record: RunRecord, why: Problem): RunRecord {
+  if (record.outcome !== null) return { ...record, state: 'ended' };
+  const failure = { code: why.code, message: why.message.split('\n')[0], exitCode: null };
+  return { ...record, state: 'ended', outcome: 'lost', failure };
 }

@@ -1,10 +1,10 @@
-import type { RunState } from '../command/plan';
+import type { RunFacts } from '../command/plan';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
 
 /** How a run ended, in a few words: `exited with 3 after 2m 05s`. */
-export function describeOutcome(run: RunState): string {
+export function describeOutcome(run: RunFacts): string {
   const took = run.startedAt && run.endedAt ? ` after ${formatDuration(run.endedAt - run.startedAt)}` : '';
   const how = run.signal
     ? `killed by ${run.signal}`
@@ -15,7 +15,7 @@ export function describeOutcome(run: RunState): string {
     case 'succeeded':
       return `succeeded${took}`;
     case 'failed':
-      return run.failure ? `failed: ${printable(run.failure.message)}` : `${how}${took}`;
+      return run.failure ? `failed${took}: ${printable(run.failure.message)} (${how})` : `${how}${took}`;
     case 'cancelled':
       return `cancelled${took} (${how})`;
     case 'timed-out':
@@ -25,26 +25,26 @@ export function describeOutcome(run: RunState): string {
     case 'setup-failed':
       return `failed: ${run.failure ? printable(run.failure.message) : 'its set-up failed'}`;
     case 'lost':
-      return 'lost: its supervisor is gone without having recorded an end (killed, or the instance was rebooted)';
+      return `lost${took}: ${run.failure ? printable(run.failure.message) : 'it ended without a word'}`;
     case null:
-      return run.state;
+      return 'goes on';
   }
 }
 
 /** A run that ended and did not succeed, as an error. Its last log lines have been shown by whoever followed it. */
-export function refuseFailure(run: RunState): void {
+export function refuseFailure(run: RunFacts, project: string): void {
   if (run.outcome === 'succeeded') return;
   const subject = run.outcome === 'setup-failed' ? 'The set-up of the training' : 'The training';
   throw new Problem(
     `RUN_${(run.outcome ?? 'unknown').toUpperCase().replace('-', '_')}`,
     `${subject} ${run.id} ${verb(run)}.`,
     {
-      next: `Its files and logs are on the instance in ${printable(run.directory)}; its log again: remote-logs --run=${run.id}`,
+      next: `Its log again: nx run ${project}:remote-logs --run=${run.id}; what it left: nx run ${project}:remote-pull --run=${run.id}; its files are on ${run.instance} in ${printable(run.directory)}`,
     },
   );
 }
 
-function verb(run: RunState): string {
+function verb(run: RunFacts): string {
   const text = describeOutcome(run);
   if (
     run.outcome === 'cancelled' ||

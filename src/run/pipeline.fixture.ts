@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
-import type { TrainReply } from '../command/plan';
+import type { RunFacts, RunPart, TrainReply } from '../command/plan';
 import { resolveConfiguration } from '../config/configuration';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import type { LocalAwsOptions } from '../local-aws/server';
@@ -12,7 +12,11 @@ import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
 import { strategyOf } from '../sync/choose';
 import { synchronise, type SyncWishes } from '../sync/synchronise';
+import { followRun, type FollowWishes } from './follow';
+import type { RunRecord } from './record';
+import type { Scanned } from './scan-project';
 import { openSession, type Session } from './session';
+import { planRun, type RunWishes } from './training';
 
 /** Every file and link below a directory, relative to it, sorted. */
 export function listed(directory: string, below = ''): string[] {
@@ -120,6 +124,32 @@ export class Pipeline {
     return done;
   }
 
+  /** Starts a training of `model/train.py` by the command that syncs. @param more takes the place of what the plan says. */
+  async train(more: Partial<RunPart> = {}, wishes: Partial<RunWishes> = {}): Promise<TrainReply> {
+    const { scan: look } = this.wishes();
+    const scanned = { ...(await look()), files: { paths: listed(this.workspace) } } as unknown as Scanned;
+    const { configuration } = this.session;
+    const planned = await planRun(configuration, this.project, scanned, this.workspace, {
+      ...{ rerun: false, detached: false, restore: null },
+      ...wishes,
+    });
+    const { reply } = await this.sync({
+      run: async (snapshot) => ({ ...(await planned.part(this.session, snapshot)), ...more }),
+    });
+    return reply;
+  }
+
+  /** Follows a run to its end: its record, and its log. */
+  async follow(run: RunFacts, more: Partial<FollowWishes> = {}): Promise<{ run: RunRecord; log: Buffer }> {
+    const pieces: Buffer[] = [];
+    const record = await followRun(this.session, run, {
+      onState: () => undefined,
+      onLog: (data) => void pieces.push(data),
+      ...more,
+    });
+    return { run: record, log: Buffer.concat(pieces) };
+  }
+
   /** Keys in the store that a filter takes. */
   async keys(filter: (key: string) => boolean): Promise<string[]> {
     const { Contents = [] } = await this.at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
@@ -129,6 +159,6 @@ export class Pipeline {
   /** What of the project's is in the store and should not stay there. */
   stored(): Promise<string[]> {
     const own = `/${encodeURIComponent(this.project)}/`;
-    return this.keys((key) => key.includes(own) && !/\/(ref|m)\//.test(key));
+    return this.keys((key) => key.includes(own) && !/\/(ref|m|run|key)\//.test(key));
   }
 }

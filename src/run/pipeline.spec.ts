@@ -4,16 +4,14 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
 import fc from 'fast-check';
-import type { RunPart, SyncReply } from '../command/plan';
+import type { SyncReply } from '../command/plan';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { scan } from '../snapshot/scan';
 import { strategyOf } from '../sync/choose';
 import { synchronise } from '../sync/synchronise';
 import { collectArtifacts } from './artifacts';
 import { cancelRun } from './cancel';
-import { followRun } from './follow';
 import { listed, Pipeline, startPipeline } from './pipeline.fixture';
-import { newRunId, runKey } from './run-id';
 
 /** From files here to a process on an instance and back, over the wire of local AWS; no Nx. */
 describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (strategy) => {
@@ -25,31 +23,6 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
   beforeEach(async () => void (pipe = await new Pipeline(at, strategy).open()));
   afterEach(() => pipe.close());
 
-  const start = async (args: string[] = [], more: Partial<RunPart> = {}) => {
-    const run = (): RunPart => ({
-      id: newRunId(pipe.session.project, new Date()),
-      key: runKey({ args, random: randomBytes(4).toString('hex') }),
-      project: pipe.session.project,
-      projectRoot: 'model',
-      script: 'train.py',
-      command: null,
-      args,
-      environment: { manager: 'none', root: 'model', file: '', locked: false },
-      setup: null,
-      env: {},
-      outputDir: 'artifacts',
-      timeout: null,
-      grace: 1,
-      rerun: false,
-      ...more,
-    });
-    return (await pipe.sync({ run })).reply.run;
-  };
-  const follow = async (id: string) => {
-    const logs = { setup: [] as Buffer[], training: [] as Buffer[] };
-    const { run } = await followRun(pipe.session, id, { onLog: (data, log) => void logs[log].push(data) });
-    return { run, log: Buffer.concat(logs.training) };
-  };
   const hard = [
     ...[' ', '"', "'", '$(touch x)', '`x`', '\n', '\\', '*', '?', '#', '%41', '{{ssm:x}}', '{{ commands }}', '@', '--'],
     ...['-rf', '=', ';', '&&', '\t', '\r', '\u001b[2J', 'é', 'é', '日本', '🚀', '\u202e', 'a', 'B', '0', '..x', '.'],
@@ -117,7 +90,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
           'import json, os, shutil, sys\nout = os.environ["NX_EC2_OUTPUT_DIR"]\nshutil.copytree("data", out + "/data")\n' +
             'json.dump(sys.argv[1:], open(out + "/arguments.json", "w"))\n',
         );
-        const { run } = await follow((await start(args)).id);
+        const { run } = await pipe.follow((await pipe.train({ args })).run);
         expect(run.outcome).toBe('succeeded');
         const { directory } = await collectArtifacts(pipe.session, run);
         const back = join(pipe.workspace, directory);
@@ -137,10 +110,10 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
         'out.write(bytes(random.getrandbits(8) for _ in range(300000)))\nout.flush()\ntime.sleep(1)\n' +
         'out.write(b"x" * 10000 + b"\\n\\x1b[2J\\x00" + b"\\r" * 40000)\n',
     );
-    const { run, log } = await follow((await start()).id);
+    const { run, log } = await pipe.follow((await pipe.train()).run);
     expect(run.outcome).toBe('succeeded');
     expect(log.length).toBe(300_000 + 10_000 + 6 + 40_000);
-    expect(log.equals(readFileSync(join(run.directory, 'training.log')))).toBe(true);
+    expect(log.equals(readFileSync(join(run.directory, 'log')))).toBe(true);
     expect(await pipe.stored()).toEqual([]);
   });
 
@@ -199,18 +172,18 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       'import signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n' +
         'child = subprocess.Popen(["sleep", "300"], start_new_session=True)\nprint(child.pid, flush=True)\ntime.sleep(300)\n',
     );
-    const { id } = await start();
-    const { run, already } = await cancelRun(pipe.session, id, undefined, () => undefined);
+    const started = (await pipe.train({ grace: 1 })).run;
+    const { run, already } = await cancelRun(pipe.session, started, undefined);
     expect([run.outcome, run.exitCode, already]).toEqual(['cancelled', 0, false]);
-    const child = Number(readFileSync(join(run.directory, 'training.log'), 'utf8'));
+    const child = Number(readFileSync(join(run.directory, 'log'), 'utf8'));
     expect(() => process.kill(child, 0)).toThrow('ESRCH');
-    expect((await cancelRun(pipe.session, id, undefined, () => undefined)).already).toBe(true);
+    expect((await cancelRun(pipe.session, started, undefined)).already).toBe(true);
   });
 
   it('refuses artifacts over the limit, names the largest, and brings none', async () => {
     await pipe.open({ maxArtifactSize: '1KB' });
     pipe.write('model/train.py', 'open("artifacts/big", "wb").write(b"x" * 5000)\n');
-    const { run } = await follow((await start()).id);
+    const { run } = await pipe.follow((await pipe.train()).run);
     await expect(collectArtifacts(pipe.session, run)).rejects.toThrow(/5000 bytes are more than the limit/);
     expect(listed(join(pipe.workspace, 'model'))).toEqual(['train.py']);
   });
@@ -220,7 +193,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       'model/train.py',
       'import os\nfor n in range(40):\n    open("artifacts/%d" % n, "wb").write(os.urandom(50000))\n',
     );
-    const { run } = await follow((await start()).id);
+    const { run } = await pipe.follow((await pipe.train()).run);
     const all = await Promise.all([1, 2, 3].map(() => collectArtifacts(pipe.session, run)));
     expect(all.map(({ artifacts }) => artifacts.length)).toEqual([40, 40, 40]);
     for (const { path, sha256 } of all[0].artifacts) {

@@ -17,8 +17,8 @@ import { fromProject } from '../workspace/files';
 import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';
 
-/** Everything that one command of the user's works with: who, where, on what. */
-export interface Session {
+/** What is asked of runs: the store, and the instances that they are or were on. */
+export interface RunsSession {
   configuration: Configuration;
   project: string;
   workspaceRoot: string;
@@ -26,20 +26,57 @@ export interface Session {
   aws: Aws;
   store: Store;
   keys: StoreKeys;
+  /** The remote side of any instance: a run may be on another than the configuration names by now. */
+  at: (instance: string) => Place;
+  /** The caller's ARN. */
+  caller: () => Promise<string>;
+  close(): void;
+}
+
+export interface Place {
+  remote: Remote;
+  /** Throws INSTANCE_GONE when EC2 says that the instance does not run. */
+  stillThere: () => Promise<void>;
+}
+
+/** Everything that one command of the user's works with: who, where, on what. */
+export interface Session extends RunsSession, Place {
   /** The instance's id; with several, the first one's. */
   instance: string;
   instances: string[];
   tree: string;
-  remote: Remote;
   /** Where this machine remembers heads. */
   memory: string;
   index: PackIndex;
   travel: Travel;
-  /** Throws when EC2 says that the instance is gone. */
-  stillThere: () => Promise<void>;
   /** Asks for everything that must hold, and throws what does not. */
   preflight: (signal?: AbortSignal) => Promise<void>;
-  close(): void;
+}
+
+/** Asks AWS nothing yet: neither the configuration's instance nor a run's need be there. */
+export function openRuns(
+  configuration: Configuration,
+  project: string,
+  workspaceRoot: string,
+  reporter: Reporter,
+): RunsSession {
+  const aws = new Aws(configuration);
+  const store = new Store(aws, configuration);
+  const keys = new StoreKeys(configuration.prefix, project);
+  const places = new Map<string, Place>();
+  return {
+    ...{ configuration, project, workspaceRoot, reporter, aws, store, keys },
+    at: (instance) => {
+      const place = places.get(instance) ?? {
+        remote: new Remote(aws, store, keys, instance, configuration),
+        stillThere: () => refuseGone(aws, instance),
+      };
+      places.set(instance, place);
+      return place;
+    },
+    caller: async () => (await rememberedCaller(aws)) ?? learnCaller(aws),
+    close: () => aws.close(),
+  };
 }
 
 /** Finds the instance and the tree that are meant; asks AWS only what it must to know them. */
@@ -49,11 +86,10 @@ export async function openSession(
   workspaceRoot: string,
   reporter: Reporter,
 ): Promise<Session> {
-  const aws = new Aws(configuration);
+  const runs = openRuns(configuration, project, workspaceRoot, reporter);
+  const { aws, store, keys } = runs;
   aws.connect('ssm');
   try {
-    const store = new Store(aws, configuration);
-    const keys = new StoreKeys(configuration.prefix, project);
     const { wait } = configuration.instance;
     const named = configuration.sync.tree;
     await aws.region();
@@ -91,28 +127,19 @@ export async function openSession(
     const state = stateDirectory(workspaceRoot);
     const tree = treeId({ workspace: workspaceIdentity(workspaceRoot), project, caller: arn, tree: named });
     return {
-      configuration,
-      project,
-      workspaceRoot,
-      reporter,
-      aws,
-      store,
-      keys,
-      instance,
-      instances,
-      tree,
-      remote: new Remote(aws, store, keys, instance, configuration),
+      ...runs,
+      ...runs.at(instance),
+      ...{ instance, instances, tree },
       memory: state,
       index: new PackIndex(store, keys, packFile(configuration)),
       travel: travel(configuration),
-      stillThere: () => refuseGone(aws, instance),
+      caller: async () => arn || runs.caller(),
       preflight: (signal) => {
         const asked = checked ?? check(signal);
         // What was found once is asked for again.
         checked = undefined;
         return asked;
       },
-      close: () => aws.close(),
     };
   } catch (error) {
     aws.close();

@@ -1,32 +1,54 @@
+import { hostname } from 'node:os';
+import type { Restore, RunFacts, RunPart } from '../command/plan';
 import { detectEnvironment } from '../workspace/environment';
-import type { RunPart, TrainReply, RunState } from '../command/plan';
+import { gitState } from '../workspace/git';
+import { instanceEndpoints, storeAccess } from './access';
+import { globPattern } from './artifacts';
+import { followRun, type FollowWishes } from './follow';
+import type { RunRecord } from './record';
+import { readSecrets } from './secrets';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
 import type { Snapshot } from '../snapshot/snapshot';
-import { followRun } from './follow';
 import { newRunId, runKey } from './run-id';
 import type { Scanned } from './scan-project';
-import type { Session } from './session';
+import type { RunsSession } from './session';
 import type { Configuration } from '../config/configuration';
 
-/** The run that a plan starts, but for what the snapshot decides. Throws where the script is not among the files that are sent. */
+/** What is known of a run before the snapshot is: what decides its result, and what is only told to the instance. */
+export interface PlannedRun {
+  id: string;
+  /** What makes two trainings the same. */
+  key(snapshot: Snapshot): string;
+  part(session: RunsSession, snapshot: Snapshot): Promise<RunPart>;
+}
+
+export interface RunWishes {
+  rerun: boolean;
+  detached: boolean;
+  restore: Restore | null;
+}
+
+/** The run that a plan starts. Throws where the script is not among the files that are sent. */
 export async function planRun(
   configuration: Configuration,
   project: string,
   scanned: Scanned,
-  rerun: boolean,
   workspaceRoot: string,
-): Promise<(snapshot: Snapshot) => RunPart> {
+  wishes: RunWishes,
+): Promise<PlannedRun> {
   const train = configuration.train;
   if (train.script) refuseMissingScript(configuration, train.script, scanned, workspaceRoot);
+  const git = gitState(workspaceRoot);
   const environment = await detectEnvironment({
     workspaceRoot,
     projectRoot: configuration.projectRoot,
     paths: scanned.files.paths,
     environment: train.environment,
   });
+  const env = { ...passedVariables(train.passEnv), ...train.env };
   const id = newRunId(project, new Date());
   const decides = {
     project,
@@ -36,17 +58,94 @@ export async function planRun(
     args: train.args,
     environment,
     setup: train.setup,
-    env: train.env,
     outputDir: train.outputDir,
+    index: train.index ?? null,
+    data: train.data.map(({ source, path }) => ({ source, path })),
+    claim: train.claim,
   };
-  return (snapshot) => ({
+  const key = (snapshot: Snapshot) =>
+    runKey({
+      ...decides,
+      env,
+      secrets: train.secrets,
+      snapshot: snapshot.id,
+      artifacts: train.artifacts,
+      restore: wishes.restore && { run: wishes.restore.run, n: wishes.restore.n },
+    });
+  return {
     id,
-    key: runKey({ ...decides, snapshot: snapshot.id, artifacts: train.artifacts }),
-    ...decides,
-    timeout: train.timeout === undefined ? null : Math.ceil(train.timeout / 1000),
-    grace: Math.ceil(train.grace / 1000),
-    rerun,
-  });
+    key,
+    async part(session, snapshot) {
+      const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
+      const [store, caller, gitNow] = await Promise.all([
+        storeAccess(session, id, !wishes.detached),
+        session.caller(),
+        git,
+      ]);
+      return {
+        id,
+        key: key(snapshot),
+        ...decides,
+        env: { ...env, ...read },
+        timeout: seconds(train.timeout),
+        grace: Math.ceil(train.grace / 1000),
+        rerun: wishes.rerun,
+        known: null,
+        caller,
+        detached: wishes.detached,
+        store,
+        artifacts: {
+          patterns: train.artifacts.map(({ path }) => globPattern(path)),
+          limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
+        },
+        checkpoints: { keep: train.checkpoints.keep, every: seconds(train.checkpoints.every) },
+        restore: wishes.restore,
+        limits: { memory: train.memory ?? null, cores: train.cores ?? null },
+        retry: train.retry,
+        resumeArgs: train.resumeArgs,
+        secrets: train.secretsFrom === 'instance' ? train.secrets : {},
+        mask: Object.keys(read),
+        endpoints: instanceEndpoints(),
+        metrics: {
+          file: train.metrics.file ?? null,
+          idle: train.metrics.idle === false ? null : seconds(train.metrics.idle),
+        },
+        description: {
+          git: gitNow,
+          command: [train.script ?? train.command, ...train.args].flat().join(' '),
+          configuration: describeConfiguration(configuration),
+          host: hostname(),
+        },
+      };
+    },
+  };
+}
+
+const MAX_FILES = 100_000;
+
+function seconds(ms: number | undefined): number | null {
+  return ms === undefined ? null : Math.ceil(ms / 1000);
+}
+
+/** Variables of this machine that go along. One that is not set is named, not left out silently. */
+function passedVariables(names: string[]): Record<string, string> {
+  const missing = names.filter((name) => process.env[name] === undefined);
+  if (missing.length) {
+    throw new Problem('ENV_MISSING', `"train.passEnv" names ${missing.join(', ')}, which is not set here.`, {
+      next: 'Export it, or take it out of "train.passEnv".',
+    });
+  }
+  return Object.fromEntries(names.map((name) => [name, process.env[name]!]));
+}
+
+/** What decides a run's result, as far as anybody may read it: names of variables and secrets, not their values. */
+function describeConfiguration({ train }: Configuration): Record<string, unknown> {
+  const { script, command, args, environment, setup, outputDir, env, secrets, data, claim, retry, memory, cores } = train;
+  return {
+    ...{ script, command, args, environment, setup, outputDir, data, claim, retry, memory, cores },
+    env: Object.keys(env).sort(),
+    secrets: Object.keys(secrets).sort(),
+  };
 }
 
 function refuseMissingScript(
@@ -73,44 +172,58 @@ function refuseMissingScript(
  * Says what was started or found.
  * @param cancel the command that stops it.
  */
-export function describeStart(session: Session, reply: TrainReply, cancel: string): void {
+export function describeStart(
+  session: RunsSession,
+  run: RunFacts,
+  attached: false | 'running' | 'ended',
+  cancel: string | null,
+): void {
   const { reporter } = session;
-  const { run } = reply;
   const process = run.pid ? `, PID ${run.pid}` : '';
-  if (reply.attached === 'running') {
+  if (attached === 'running') {
     reporter.line(
-      `This training runs already: attached to ${reporter.strong(run.id)} on ${session.instance}${process} (--rerun starts another)`,
+      `This training runs already: attached to ${reporter.strong(run.id)} on ${run.instance}${process} (--rerun starts another)`,
     );
-  } else if (reply.attached === 'ended') {
+  } else if (attached === 'ended') {
     reporter.line(
-      `This training has ended already: ${reporter.strong(run.id)} on ${session.instance} (--rerun starts another)`,
+      `This training has ended already: ${reporter.strong(run.id)} on ${run.instance} (--rerun starts another)`,
     );
   } else {
     reporter.line(
-      `Training ${reporter.strong(run.id)} started on ${session.instance}${process} as ${printable(run.user)}`,
+      `Training ${reporter.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${process} as ${printable(run.user)}`,
     );
   }
-  if (reply.attached !== 'ended') {
-    reporter.line(`Ctrl+C leaves it running; come back with the same command, stop it with ${cancel}`);
+  if (run.queue) reporter.line(describeQueue(run.queue));
+  if (attached !== 'ended' && cancel) {
+    reporter.line(`Ctrl+C leaves it running (twice stops it); come back with the same command, stop it with ${cancel}`);
   }
   if (run.user === 'root')
     reporter.detail('It runs as root: no login user was found on the instance; "user" names one.');
 }
 
 /** Follows a run to its end with its log on the terminal. */
-export async function showRun(session: Session, run: string | null, signal: AbortSignal): Promise<RunState> {
+export function showRun(session: RunsSession, run: RunFacts, wishes: Omit<FollowWishes, 'onLog' | 'onState'> = {}): Promise<RunRecord> {
   const { reporter } = session;
-  let announced = false;
-  const followed = await followRun(session, run, {
-    signal,
-    onLog: (data, log) => {
-      if (log === 'setup' && !announced) reporter.line('Setting up the environment:');
-      announced = true;
-      reporter.log(data);
-    },
-    onState: (state) => {
-      if (state.state === 'running' && state.pid) reporter.detail(`Running, PID ${state.pid}`);
+  let waiting = run.queue !== null;
+  let state = '';
+  return followRun(session, run, {
+    ...wishes,
+    onLog: (data) => reporter.log(data),
+    onState: (now) => {
+      if (now.queue && JSON.stringify(now.queue) !== JSON.stringify(run.queue)) reporter.line(describeQueue(now.queue));
+      run = now;
+      if (now.state === state) return;
+      state = now.state;
+      if (waiting && !now.queue && now.outcome === null) {
+        waiting = false;
+        reporter.line('It is its turn.');
+      }
+      if (now.state === 'running' && now.pid) reporter.detail(`Running, PID ${now.pid}`);
+      if (now.state === 'saving') reporter.detail('Ended; what it left is being saved.');
     },
   });
-  return followed.run;
+}
+
+function describeQueue({ before, holders }: { before: number; holders: string[] }): string {
+  return `Waiting for ${before === 1 ? printable(holders[0] ?? 'another run') : `${before} runs`} on this instance.`;
 }

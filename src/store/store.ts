@@ -4,6 +4,7 @@ import type { GetObjectCommandOutput, PutObjectCommandInput, S3Client } from '@a
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
+import { Problem } from '../report/problem';
 
 export interface StoreSettings {
   bucket: string;
@@ -35,8 +36,14 @@ export interface StoredVersion {
   modified: number;
 }
 
+/** The same, with what S3's clock said when it answered: how old it is needs no clock of ours. */
+export interface DatedVersion extends StoredVersion {
+  /** ms since the epoch, to a second. */
+  answered: number;
+}
+
 /** How long a presigned URL of ours lives, seconds: one command's delivery and work. */
-const URL_LIFETIME = 3600;
+export const URL_LIFETIME = 3600;
 
 /** The bucket in our words. The only place where S3 is called. */
 export class Store {
@@ -199,6 +206,29 @@ export class Store {
     } while (token);
   }
 
+  /** What the keys below a prefix go on with up to the next slash: the names of its "directories", sorted. */
+  async prefixes(prefix: string): Promise<string[]> {
+    const { ListObjectsV2Command } = sdk.s3();
+    const s3 = await this.aws.s3();
+    const found: string[] = [];
+    let token: string | undefined;
+    do {
+      const request = new ListObjectsV2Command({
+        Bucket: this.settings.bucket,
+        ExpectedBucketOwner: this.settings.bucketOwner,
+        Prefix: prefix,
+        Delimiter: '/',
+        ContinuationToken: token,
+      });
+      const answer = await s3.send(request).catch((error: unknown) => {
+        throw this.problem('STORE_LIST', `Could not list ${this.name(prefix)}.`, error);
+      });
+      token = answer.NextContinuationToken;
+      for (const { Prefix } of answer.CommonPrefixes ?? []) found.push(Prefix!.slice(prefix.length, -1));
+    } while (token);
+    return found;
+  }
+
   /** Now, by S3's clock as far as its answers so far have told, to some minutes. */
   async now(): Promise<Date> {
     return serverDate(await this.aws.s3());
@@ -255,6 +285,72 @@ export class Store {
     return { bytes, etag: answer.ETag!, modified: answer.LastModified?.getTime() ?? 0 };
   }
 
+  /**
+   * An object, if it is not the version that is known already, with how long ago it was written by S3's clock alone.
+   * @param etag of what is known; undefined: nothing is. @param limit bytes.
+   * @returns `same`, or the object; null where there is none.
+   */
+  async getChanged(
+    key: string,
+    limit: number,
+    etag: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<DatedVersion | 'same' | null> {
+    try {
+      return await this.getBounded(key, limit, signal, etag);
+    } catch (error) {
+      if (awsStatus((error as Problem).cause) === 304) return 'same';
+      throw error;
+    }
+  }
+
+  /** What an object holds from an offset on, empty where it ends there; null where there is none. */
+  async getFrom(key: string, offset: number, signal?: AbortSignal): Promise<Buffer | null> {
+    try {
+      const answer = await this.read(key, [404, 403], offset ? `bytes=${offset}-` : undefined, signal);
+      return answer && (await this.bytes(key, answer));
+    } catch (error) {
+      if (awsStatus((error as Problem).cause) === 416) return Buffer.alloc(0);
+      throw error;
+    }
+  }
+
+  /**
+   * The object as it is at this moment, where others than us write it; null where there is none.
+   * @param limit bytes. @param unless the ETag of a version that is of no use. @throws Problem `STORE_TOO_LARGE` where it is larger: nothing of it is read.
+   */
+  async getBounded(
+    key: string,
+    limit: number,
+    signal?: AbortSignal,
+    unless?: string,
+  ): Promise<DatedVersion | null> {
+    let answered = 0;
+    // One of its own: the SDK leaves a listener on it for each request.
+    signal &&= AbortSignal.any([signal]);
+    const answer = await this.read(key, [404, 403], undefined, signal, (date) => (answered = date), unless);
+    if (!answer) return null;
+    if ((answer.ContentLength ?? Infinity) > limit) {
+      (answer.Body as Readable).destroy();
+      throw new Problem(
+        'STORE_TOO_LARGE',
+        `${this.name(key)} is larger than it can be (${answer.ContentLength} bytes).`,
+        {
+          next: 'Somebody else writes to the store.',
+        },
+      );
+    }
+    // The SDK heeds the signal until the answer begins.
+    const abort = () => void (answer.Body as Readable).destroy(signal!.reason as Error);
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      const bytes = await this.bytes(key, answer);
+      return { bytes, etag: answer.ETag!, modified: answer.LastModified?.getTime() ?? 0, answered };
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
   /** What tells this version of an object from others; null where there is none. */
   async etag(key: string): Promise<string | null> {
     const { HeadObjectCommand } = sdk.s3();
@@ -287,17 +383,34 @@ export class Store {
     return (await this.read(key, []))!.Body as Readable;
   }
 
-  /** @param absent the answers that mean that there is none: null is returned for them. */
+  /**
+   * @param absent the answers that mean that there is none: null is returned for them.
+   * @param onDate told what S3's clock says, ms since the epoch.
+   */
   private async read(
     key: string,
     absent: (404 | 403)[],
     range?: string,
     abortSignal?: AbortSignal,
+    onDate?: (date: number) => void,
+    unless?: string,
   ): Promise<GetObjectCommandOutput | null> {
     const { GetObjectCommand } = sdk.s3();
     const s3 = await this.aws.s3();
+    const command = new GetObjectCommand({ ...this.target(key), Range: range, IfNoneMatch: unless });
+    if (onDate) {
+      command.middlewareStack.add(
+        (next) => async (request) => {
+          const answer = await next(request);
+          const { headers } = answer.response as { headers?: Record<string, string> };
+          onDate(Date.parse(headers?.date ?? '') || Date.now());
+          return answer;
+        },
+        { step: 'deserialize' },
+      );
+    }
     try {
-      return await s3.send(new GetObjectCommand({ ...this.target(key), Range: range }), { abortSignal });
+      return await s3.send(command, { abortSignal });
     } catch (error) {
       const code = awsCode(error);
       const is = awsStatus(error) === 404 ? 404 : code === 'AccessDenied' ? 403 : undefined;

@@ -37,12 +37,15 @@ export interface SyncWishes {
   /** What was changed on the instance is overwritten, and not kept. */
   force?: boolean;
   /** The run to start with the same command. It learns the snapshot's id. */
-  run?: (snapshot: Snapshot) => RunPart;
+  run?: (snapshot: Snapshot) => Promise<RunPart>;
   /** The watcher to start with the same command: asked for each command that is sent. `key`: base64, of its edits. */
   watch?: () => Promise<{ part: WatchPart; key: string }>;
   /** Called just before the command is sent. */
   onSend?: (snapshot: Snapshot) => void;
 }
+
+/** Thrown by a wish: what is wished for need not be, and nothing is sent. */
+export class Halt extends Error {}
 
 const ATTEMPTS = 4;
 /** A snapshot of so many bytes travels in the plan itself; a larger one as its record, which is sent beside the packs. */
@@ -131,6 +134,10 @@ export async function synchronise<R extends SyncReply = TrainReply>(
       const [reply] = replies.values();
       return { snapshot, reply, replies, failures, sent, commands, settled };
     } catch (error) {
+      if (error instanceof Halt) {
+        await Promise.all([discard(context, leftovers), context.index.publish().catch(() => undefined)]);
+        throw error;
+      }
       const remedy = commands < ATTEMPTS && !context.signal?.aborted && remedyOf(error, base !== null, offered);
       if (remedy) {
         if (await mend(context, remedy, error, offered)) base = null;
@@ -163,9 +170,9 @@ async function operationOf(
   wishes: SyncWishes,
 ): Promise<{ operation: Operation; options: SendOptions }> {
   const executionTimeout = 3_600;
-  const run = wishes.run?.(snapshot);
+  const run = await wishes.run?.(snapshot);
   if (run) {
-    const confidential = Object.keys(run.env).length > 0;
+    const confidential = Object.keys(run.env).length > 0 || run.restore !== null;
     const options = { comment: `nx-ec2: train ${run.id}`, executionTimeout, confidential };
     return { operation: { op: 'train', tree, sync, run }, options };
   }

@@ -32,7 +32,7 @@ export async function detectEnvironment({
   const own = projectRoot === '.' ? '' : projectRoot;
   for (let at = own; ; at = posix.dirname(at) === '.' ? '' : posix.dirname(at)) {
     const has = (name: string) => sent.has(posix.join(at, name));
-    const above = (name: string) => has(name) || sent.has(name);
+    const above = (name: string) => upwards(at).some((directory) => sent.has(posix.join(directory, name)));
     if (has('uv.lock') && has('poetry.lock')) {
       throw new Problem('ENVIRONMENT_AMBIGUOUS', `${posix.join(at, 'uv.lock')} and poetry.lock are both there.`, {
         next: 'Remove one, or set "train.environment".',
@@ -60,6 +60,12 @@ export async function detectEnvironment({
     );
   }
   return none;
+}
+
+/** A directory and those that it lies in, up to the workspace's root. */
+function upwards(directory: string): string[] {
+  const parts = directory === '' ? [] : directory.split('/');
+  return parts.map((_, n) => parts.slice(0, parts.length - n).join('/')).concat('');
 }
 
 async function readToml(path: string, name: string): Promise<Record<string, unknown>> {

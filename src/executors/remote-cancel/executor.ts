@@ -1,7 +1,10 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { cancelRun } from '../../run/cancel';
+import { chosenRun } from '../../run/find-run';
 import { describeOutcome } from '../../run/outcome';
-import { openSession } from '../../run/session';
+import { openRuns } from '../../run/session';
+import { Problem } from '../../report/problem';
+import { printable } from '../../report/terminal-text';
 import { runTarget } from '../run-target';
 import type { RemoteCancelExecutorSchema } from './schema';
 
@@ -12,15 +15,20 @@ export default function remoteCancel(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-cancel', { ...options }, context, false, async (target) => {
     const { configuration, reporter, project, signal } = target;
-    const session = await openSession(configuration, project, context.root, reporter);
+    const session = openRuns(configuration, project, context.root, reporter);
     try {
-      const { run, already } = await cancelRun(session, options.run ?? null, signal, (id) =>
-        target.onInterrupt(() => `Left; ${id} is being stopped all the same.`),
-      );
+      const { record } = await chosenRun(session, options.run);
+      if (record.caller !== (await session.caller()) && !options.force) {
+        throw new Problem('NOT_YOURS', `${record.id} is a run of ${printable(record.caller)}.`, {
+          next: 'Stop it all the same with --force.',
+        });
+      }
+      target.onInterrupt(() => `Left; ${record.id} is being stopped all the same.`);
+      const { run, already } = await cancelRun(session, record, signal);
       reporter.line(
         already ? `${run.id} had ended already: ${describeOutcome(run)}` : `${run.id}: ${describeOutcome(run)}`,
       );
-      return { run: run.id, instance: session.instance, outcome: run.outcome, already };
+      return { run: run.id, instance: run.instance, outcome: run.outcome, already };
     } finally {
       session.close();
     }

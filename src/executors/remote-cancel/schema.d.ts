@@ -1,6 +1,7 @@
 /** The executor's own options; those of the configuration (docs/CONFIGURATION.md) are validated by src/config. */
 export interface RemoteCancelExecutorSchema {
   run?: string;
+  force?: boolean;
   verbose?: boolean;
   json?: boolean;
   [configuration: string]: unknown;

@@ -1,11 +1,13 @@
 import type { ExecutorContext } from '@nx/devkit';
+import { chosenRun } from '../../run/find-run';
+import { startOfLog } from '../../run/log-start';
 import { describeOutcome, refuseFailure } from '../../run/outcome';
-import { openSession } from '../../run/session';
+import { openRuns } from '../../run/session';
 import { showRun } from '../../run/training';
 import { runTarget } from '../run-target';
 import type { RemoteLogsExecutorSchema } from './schema';
 
-/** Shows a run's log from its start and follows it to its end; ends as the run ended. */
+/** Shows a run's log, from its start or a later point, and follows it to its end; ends as the run ended. */
 export default function remoteLogs(
   options: RemoteLogsExecutorSchema,
   context: ExecutorContext,
@@ -13,12 +15,19 @@ export default function remoteLogs(
   return runTarget('remote-logs', { ...options }, context, false, async (target) => {
     const { configuration, reporter, project, signal } = target;
     target.onInterrupt(() => 'Left the log; the run is not touched.');
-    const session = await openSession(configuration, project, context.root, reporter);
+    const session = openRuns(configuration, project, context.root, reporter);
     try {
-      const run = await showRun(session, options.run ?? null, signal);
-      reporter.line(`${run.id}: the training ${describeOutcome(run)}`);
-      refuseFailure(run);
-      return { run: run.id, instance: session.instance, outcome: run.outcome, exitCode: run.exitCode };
+      const { record } = await chosenRun(session, options.run);
+      const from = await startOfLog(session, record, options);
+      const once = options.follow === false;
+      const run = await showRun(session, record, { signal, from, once });
+      if (run.outcome === null) {
+        reporter.detail(`${run.id} goes on.`);
+      } else {
+        reporter.line(`${run.id}: the training ${describeOutcome(run)}`);
+        refuseFailure(run, project);
+      }
+      return { run: run.id, instance: run.instance, outcome: run.outcome, exitCode: run.exitCode };
     } finally {
       session.close();
     }

@@ -91,6 +91,24 @@ describe('S3', () => {
     expect(await refusal(stranger.send(new ListObjectsV2Command({ Bucket })))).toBe('AccessDenied 403');
   });
 
+  it('lists common prefixes over several pages, each once', async () => {
+    for (let n = 0; n < 5; n++) for (const name of ['a', 'b']) await put(`pages/${n}/${name}`, 'x');
+    await put('pages/1-file', 'x');
+    const found: string[] = [];
+    let token: string | undefined;
+    do {
+      const page = await at.s3.send(
+        new ListObjectsV2Command({ Bucket, Prefix: 'pages/', Delimiter: '/', MaxKeys: 2, ContinuationToken: token }),
+      );
+      found.push(
+        ...(page.CommonPrefixes ?? []).map((each) => each.Prefix!),
+        ...(page.Contents ?? []).map((each) => each.Key!),
+      );
+      token = page.NextContinuationToken;
+    } while (token);
+    expect(found.sort()).toEqual(['pages/0/', 'pages/1-file', 'pages/1/', 'pages/2/', 'pages/3/', 'pages/4/']);
+  });
+
   it('reads ranges', async () => {
     await put('range', '0123456789');
     expect(await text('range', { Range: 'bytes=2-4' })).toBe('234');

@@ -307,18 +307,21 @@ export class S3Service implements Service {
     const prefixes = new Set<string>();
     const found: StoredObject[] = [];
     let truncated = false;
+    let last = '';
     for (const object of this.buckets.list(bucket, after)) {
       if (!object.key.startsWith(prefix)) continue;
       const end = delimiter ? object.key.indexOf(delimiter, prefix.length) : -1;
-      if (end >= 0 && prefixes.has(object.key.slice(0, end + delimiter.length))) continue;
+      const common = end >= 0 ? object.key.slice(0, end + delimiter.length) : '';
+      // A page that ended in a common prefix is followed by what comes after all of its keys.
+      if (common && (prefixes.has(common) || common === query.get('continuation-token'))) continue;
       if (found.length + prefixes.size >= max) {
         truncated = true;
         break;
       }
-      if (end >= 0) prefixes.add(object.key.slice(0, end + delimiter.length));
+      last = common || object.key;
+      if (common) prefixes.add(common);
       else found.push(object);
     }
-    const last = found[found.length - 1]?.key ?? '';
     const url = query.get('encoding-type') === 'url';
     const name = (text: string) => (url ? encodeURIComponent(text).replace(/%2F/g, '/') : escapeXml(text));
     return xml(

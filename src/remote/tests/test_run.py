@@ -1,75 +1,29 @@
 """Runs: one start for one training, the recorded end, every byte of the log."""
-import base64
+import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 import unittest
-import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402
-from nx_ec2_remote import held, main, supervisor  # noqa: E402
-
-NONE = {"manager": "none", "root": "p", "file": "", "locked": False}
+from runs import NONE, Trainings  # noqa: E402
+from nx_ec2_remote import held, main, processes  # noqa: E402
 
 
-class RunTest(unittest.TestCase):
-    def setUp(self):
-        self.served = test_sync.SyncTest("run")
-        self.served.setUp()
-        self.root = self.served.root
-        self.count = 0
-
-    def tearDown(self):
-        self.served.tearDown()
-
-    def plan(self, script, **part):
-        self.count += 1
-        plan = self.served.plan({b"p/train.py": script.encode()})
-        run = {
-            "id": "20260101-000000-p-aaaaa%s" % "abcdefghij"[self.count], "key": "k", "project": "p", "projectRoot": "p", "script": "train.py", "command": None, "args": [],
-            "environment": NONE, "setup": None, "env": {}, "outputDir": "artifacts", "timeout": None, "grace": 1, "rerun": False,
-        }
-        run.update(part)
-        return dict(plan, op="train", run=run)
-
-    def poll(self, run_id, cursor):
-        return main.run({"v": 1, "op": "poll", "run": run_id, "project": "p", "tree": "t", "cursor": cursor, "overflow": None}, self.root)
-
-    def end(self, run_id):
-        """The run's state when it has ended, and its training's log."""
-        cursor, log, deadline = {"log": "setup", "offset": 0}, b"", time.monotonic() + 30
-        while time.monotonic() < deadline:
-            reply = self.poll(run_id, cursor)
-            for segment in reply["segments"]:
-                if segment["log"] == "training":
-                    self.assertEqual(segment["offset"], len(log))
-                    log += zlib.decompress(base64.b64decode(segment["data"]))
-            cursor = reply["cursor"]
-            if reply["run"]["outcome"] and not reply["more"]:
-                return reply["run"], log
-            time.sleep(0 if reply["more"] else 0.05)
-        self.fail("the run did not end")
-
-    def train(self, script, **part):
-        reply = main.run(self.plan(script, **part), self.root)
-        self.assertTrue(reply["ok"], reply)
-        return self.end(reply["run"]["id"])
-
+class RunTest(Trainings):
     def test_a_tool_is_looked_for_on_the_path_that_the_configuration_names(self):
         tools = os.path.join(self.root, "tools")
         os.makedirs(tools)
         with open(os.path.join(tools, "uv"), "w") as file:
-            file.write("#!/bin/sh\necho uv $*\n")
+            file.write("#!/bin/sh\nmkdir -p $UV_PROJECT_ENVIRONMENT/bin\nln -s %s $UV_PROJECT_ENVIRONMENT/bin/python\n" % sys.executable)
         os.chmod(os.path.join(tools, "uv"), 0o755)
         uv = {"manager": "uv", "root": "p", "file": "pyproject.toml", "locked": True}
         run, _ = self.train("", environment=uv, env={"PATH": "/usr/bin:/bin"})
         self.assertEqual((run["outcome"], run["failure"]["code"]), ("setup-failed", "TOOL_MISSING"))
-        run, log = self.train("", environment=uv, env={"PATH": tools + ":/usr/bin:/bin"})
-        self.assertEqual(run["outcome"], "succeeded")
-        self.assertRegex(log.decode(), r"^uv run --no-sync python .*/p/train.py\n$")
+        run, log = self.train("import sys; print(sys.executable)", environment=uv, env={"PATH": tools + ":/usr/bin:/bin"})
+        self.assertEqual(run["outcome"], "succeeded", run)
+        self.assertEqual(log.decode().splitlines()[-1], run["directory"] + "/env/env/bin/python")
 
     def test_the_end_is_the_exit_code(self):
         for script, outcome, code, signal in (
@@ -83,7 +37,7 @@ class RunTest(unittest.TestCase):
     def test_every_byte_of_the_log_arrives_in_order(self):
         state, log = self.train("import os, sys\nsys.stdout.buffer.write(os.urandom(200000))")
         self.assertEqual(state["outcome"], "succeeded")
-        with open(os.path.join(state["directory"], "training.log"), "rb") as file:
+        with open(os.path.join(state["directory"], "log"), "rb") as file:
             self.assertEqual(log, file.read())
         self.assertEqual(len(log), 200000)
 
@@ -107,19 +61,15 @@ class RunTest(unittest.TestCase):
             "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\nprint(p.pid, flush=True)\ntime.sleep(60)"
         ), self.root)
         run_id = reply["run"]["id"]
-        cursor = {"log": "training", "offset": 0}
-        log = b""
-        while not log:
-            time.sleep(0.05)
-            log = b"".join(zlib.decompress(base64.b64decode(each["data"])) for each in self.poll(run_id, cursor)["segments"])
-        main.run({"v": 1, "op": "cancel", "run": None, "project": "p", "tree": "t", "grace": 0.5}, self.root)
+        _, log = self.until(run_id, lambda state, log: log.endswith(b"\n"))
+        main.run({"v": 1, "op": "cancel", "run": run_id, "grace": 0.5}, self.root)
         state, _ = self.end(run_id)
         self.assertEqual((state["outcome"], state["signal"]), ("cancelled", "SIGKILL"))
         with self.assertRaises(ProcessLookupError):
             os.kill(int(log), 0)
 
     def test_one_training_asked_for_by_two_at_once_is_started_once(self):
-        plans = [self.plan("import time; time.sleep(1)"), self.plan("import time; time.sleep(1)")]
+        plans = [self.plan("import time; time.sleep(1)", key="k"), self.plan("import time; time.sleep(1)", key="k")]
         children = []
         for plan in plans:
             child = os.fork()
@@ -133,25 +83,24 @@ class RunTest(unittest.TestCase):
         self.assertEqual(len(runs), 1)
         self.assertEqual(self.end(runs[0])[0]["outcome"], "succeeded")
 
-    def test_an_ended_run_is_found_until_it_is_collected(self):
-        state, _ = self.train("")
-        again = main.run(self.plan(""), self.root)
+    def test_an_ended_run_is_found_unless_it_is_known_to_be_done_with(self):
+        state, _ = self.train("", key="k")
+        again = main.run(self.plan("", key="k"), self.root)
         self.assertEqual((again["attached"], again["run"]["id"]), ("ended", state["id"]))
-        main.run({"v": 1, "op": "collected", "run": state["id"]}, self.root)
-        anew = main.run(self.plan(""), self.root)
+        anew = main.run(self.plan("", key="k", known=state["id"]), self.root)
         self.assertEqual(anew["attached"], False)
         self.end(anew["run"]["id"])
 
-    def test_a_run_whose_supervisor_was_killed_is_lost(self):
-        reply = main.run(self.plan("import time; time.sleep(3)"), self.root)
-        os.kill(reply["run"]["supervisor"], 9)
-        lock = os.path.join(reply["run"]["directory"], "lock")
-        deadline = time.monotonic() + 5
-        while held.held(lock) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        state, _ = self.end(reply["run"]["id"])
-        self.assertEqual(state["outcome"], "lost")
-        os.kill(reply["run"]["pid"], 9)
+    def test_a_run_whose_supervisor_was_killed_is_lost_and_so_is_what_it_began(self):
+        run = self.start(
+            "import subprocess, time\np = subprocess.Popen(['sleep', '60'], start_new_session=True)\nprint(p.pid, flush=True)\ntime.sleep(60)"
+        )
+        _, log = self.until(run["id"], lambda state, log: log.endswith(b"\n"))
+        os.kill(run["supervisor"], 9)
+        state, _ = self.until(run["id"], lambda state, log: state["state"] == "ended")
+        self.assertEqual((state["outcome"], state["failure"]["code"]), ("lost", "SUPERVISOR_LOST"))
+        for pid in (int(log), state["pid"]):
+            self.assertEqual(processes.family(pid), [])
 
     def test_a_run_keeps_its_files_whatever_is_synced_meanwhile(self):
         reply = main.run(self.plan("import time; time.sleep(1); print(open('train.py').read()[:6])"), self.root)
@@ -159,13 +108,50 @@ class RunTest(unittest.TestCase):
         self.assertEqual(self.end(reply["run"]["id"])[1], b"import\n")
 
     def test_a_process_without_children_has_no_family_but_itself(self):
-        self.assertEqual(supervisor.family(os.getpid()), [os.getpid()])
+        self.assertEqual(processes.family(os.getpid()), [os.getpid()])
 
     def test_a_failing_set_up_stops_the_run(self):
         state, log = self.train("print('never')", setup=[["sh", "-c", "echo no; exit 4"]])
-        self.assertEqual((state["outcome"], state["failure"]["exitCode"], log), ("setup-failed", 4, b""))
-        with open(os.path.join(state["directory"], "setup.log")) as file:
-            self.assertIn("no\n", file.read())
+        self.assertEqual((state["outcome"], state["failure"]["exitCode"]), ("setup-failed", 4))
+        self.assertIn(b"no\n", log)
+        self.assertNotIn(b"never", log)
+
+    def test_an_exit_code_that_means_it_begins_another_attempt(self):
+        state, log = self.train(
+            "import os, sys\nprint(os.environ['NX_EC2_ATTEMPT'], sys.argv[1:])\nsys.exit(0 if os.environ['NX_EC2_ATTEMPT'] == '3' else 75)",
+            retry={"exitCodes": [75], "attempts": 3}, args=["a"], resumeArgs=["--resume"],
+        )
+        self.assertEqual((state["outcome"], state["attempt"], [each["exitCode"] for each in state["attempts"]]), ("succeeded", 3, [75, 75, 0]))
+        self.assertEqual([line for line in log.splitlines() if b"nx-ec2" not in line], [b"1 ['a']", b"2 ['a', '--resume']", b"3 ['a', '--resume']"])
+
+    def test_attempts_have_an_end(self):
+        state, _ = self.train("raise SystemExit(75)", retry={"exitCodes": [75], "attempts": 2})
+        self.assertEqual((state["outcome"], state["exitCode"], len(state["attempts"])), ("failed", 75, 2))
+
+    def test_more_memory_than_the_limit_is_named(self):
+        state, _ = self.train("x = b'x' * (300 << 20)\nimport time; time.sleep(60)", limits={"memory": 100 << 20, "cores": None})
+        self.assertEqual((state["outcome"], state["signal"], state["failure"]["code"]), ("failed", "SIGKILL", "OUT_OF_MEMORY"))
+
+    @unittest.skipUnless(hasattr(os, "sched_setaffinity") and os.cpu_count() > 1, "there is one processor, or no way to choose")
+    def test_a_training_gets_no_more_processors_than_it_may_use(self):
+        _, log = self.train("import os; print(len(os.sched_getaffinity(0)), os.environ['OMP_NUM_THREADS'])", limits={"memory": None, "cores": 1})
+        self.assertEqual(log, b"1 1\n")
+
+    def test_what_a_training_finds_in_its_environment(self):
+        state, log = self.train(
+            "import json, os; print(json.dumps(dict(os.environ)))", args=["--epochs", "3", "--lr=0.1", "--fast"],
+            description={"git": {"commit": "c" * 40, "remote": "https://host/x"}, "command": "", "configuration": {}, "host": ""},
+            env={"WANDB_RESUME": "must", "NX_EC2_RUN_ID": "mine"},
+        )
+        found = json.loads(log)
+        work = os.path.join(state["directory"], "work", "p")
+        for name, value in {
+            "NX_EC2_RUN_ID": state["id"], "NX_EC2_ATTEMPT": "1", "NX_EC2_PROJECT": "p", "NX_EC2_OUTPUT_DIR": work + "/artifacts",
+            "NX_EC2_CHECKPOINT_DIR": state["directory"] + "/checkpoints", "SM_MODEL_DIR": work + "/artifacts", "WANDB_RUN_ID": state["id"],
+            "WANDB_RESUME": "must", "WANDB_GIT_COMMIT": "c" * 40, "WANDB_GIT_REMOTE_URL": "https://host/x",
+        }.items():
+            self.assertEqual(found[name], value)
+        self.assertEqual(json.loads(found["SM_HPS"]), {"epochs": 3, "lr": 0.1, "fast": True})
 
     def test_a_missing_tool_is_named(self):
         state, _ = self.train("", environment=dict(NONE, manager="poetry")) if shutil.which("poetry") is None else (None, None)

@@ -1,0 +1,53 @@
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** A Ctrl+C in a terminal comes as several signals, within so many ms: they count as one. */
+const ONE = 150;
+/** A second one within so many ms stops what goes on. */
+const TWICE = 2_000;
+
+/** The signals that a target gets, and Nx going away, as what a person has done: once, or twice. */
+export class Interrupts {
+  private first = 0;
+  private second = false;
+  private wake: (() => void) | undefined;
+  private readonly handler = () => this.take();
+
+  constructor(
+    private readonly on: {
+      first: () => void;
+      again: () => void;
+      /** After the first. */
+      leave: () => void;
+    },
+  ) {
+    for (const signal of SIGNALS) process.on(signal, this.handler);
+    process.on('disconnect', this.handler);
+  }
+
+  close(): void {
+    for (const signal of SIGNALS) process.off(signal, this.handler);
+    process.off('disconnect', this.handler);
+  }
+
+  /** Whether there was a second one; waits for it as long as it may still come. */
+  async wantsStop(atOnce: boolean): Promise<boolean> {
+    if (atOnce || this.second) return true;
+    await new Promise<void>((resolve) => {
+      this.wake = resolve;
+      setTimeout(resolve, Math.max(0, this.first + TWICE - Date.now()));
+    });
+    return this.second;
+  }
+
+  private take(): void {
+    const now = Date.now();
+    if (!this.first) {
+      this.first = now;
+      this.on.first();
+      this.on.leave();
+    } else if (!this.second && now - this.first > ONE && now - this.first < TWICE) {
+      this.second = true;
+      this.on.again();
+      this.wake?.();
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import type { ExecutorContext } from '@nx/devkit';
+import { splitCommand } from '../../config/words';
+import { Problem } from '../../report/problem';
+import { execute } from '../../run/exec';
+import { chosenRun } from '../../run/find-run';
+import { askToStop } from '../../run/cancel';
+import { openSession } from '../../run/session';
+import { runTarget } from '../run-target';
+import type { RemoteExecExecutorSchema } from './schema';
+
+/** Runs a command on the instance, in a run's directory with its environment, or among the synced files; ends as it ended. */
+export default function remoteExec(
+  options: RemoteExecExecutorSchema,
+  context: ExecutorContext,
+): Promise<{ success: boolean }> {
+  return runTarget('remote-exec', { ...options }, context, false, async (target) => {
+    const { configuration, reporter, project, signal } = target;
+    const { command } = options;
+    const argv = Array.isArray(command) ? command.map(String) : splitCommand(String(command ?? ''), '--command');
+    if (!argv.length)
+      throw new Problem('OPTION_MISSING', 'What is to be run?', { next: 'Write: --command="nvidia-smi"' });
+    const session = await openSession(configuration, project, context.root, reporter);
+    try {
+      const run = options.run ? (await chosenRun(session, options.run === 'last' ? undefined : options.run)).record : null;
+      const done = await execute(session, run, argv, signal, (started) =>
+        target.onInterrupt(() => `Left; the command goes on on ${started.instance} as ${started.id}.`, {
+          // It is a command in the foreground, as one's own.
+          atOnce: true,
+          say: 'The command is asked to stop.',
+          stop: () => askToStop(session, started, configuration.train.grace),
+        }),
+      );
+      if (done.outcome !== 'succeeded') {
+        const how = done.failure?.message ?? (done.signal ? `was killed by ${done.signal}` : `exited with ${done.exitCode}`);
+        throw Object.assign(new Problem('COMMAND_FAILED', `${argv[0]} ${how}.`), {
+          result: { exitCode: done.exitCode, signal: done.signal },
+        });
+      }
+      return { instance: done.instance, exitCode: 0 };
+    } finally {
+      session.close();
+    }
+  });
+}

@@ -1,0 +1,8 @@
+/** The executor's own options; those of the configuration (docs/CONFIGURATION.md) are validated by src/config. */
+export interface RemoteExecExecutorSchema {
+  run?: string;
+  command?: string | string[];
+  verbose?: boolean;
+  json?: boolean;
+  [configuration: string]: unknown;
+}

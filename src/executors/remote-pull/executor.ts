@@ -1,0 +1,50 @@
+import { join } from 'node:path';
+import type { ExecutorContext } from '@nx/devkit';
+import { Problem } from '../../report/problem';
+import { chosenRun } from '../../run/find-run';
+import { pullRun } from '../../run/pull';
+import { openRuns } from '../../run/session';
+import { trackedFiles } from '../../workspace/tracked';
+import { runTarget } from '../run-target';
+import type { RemotePullExecutorSchema } from './schema';
+
+/** Brings artifacts and checkpoints of any run from the store, verified; what is here already is not fetched again. */
+export default function remotePull(
+  options: RemotePullExecutorSchema,
+  context: ExecutorContext,
+): Promise<{ success: boolean }> {
+  return runTarget('remote-pull', { ...options }, context, false, async (target) => {
+    const { configuration, reporter, project, signal } = target;
+    const { outputDir, maxArtifactSize } = configuration.train;
+    const root = join(context.root, configuration.projectRoot);
+    const output = join(root, options.output ?? outputDir);
+    target.onInterrupt(() => 'Interrupted; the same command goes on where this one was.');
+    const session = openRuns(configuration, project, context.root, reporter);
+    try {
+      const { record } = await chosenRun(session, options.run);
+      const pulled = await pullRun(session, record, {
+        ...{ output, outputDir, signal },
+        paths: options.path === undefined ? undefined : [options.path].flat(),
+        checkpoints: checkpointsOf(options.checkpoints),
+        tracked: options.output === undefined ? trackedFrom(context.root, configuration.projectRoot, output) : null,
+        limit: maxArtifactSize,
+      });
+      return { run: record.id, ...pulled };
+    } finally {
+      session.close();
+    }
+  });
+}
+
+function checkpointsOf(wish: string | number | undefined): 'none' | 'last' | 'all' | number {
+  if (wish === undefined) return 'none';
+  if (wish === 'none' || wish === 'last' || wish === 'all') return wish;
+  if (/^[1-9]\d{0,8}$/.test(String(wish))) return Number(wish);
+  throw new Problem('OPTION_INVALID', `--checkpoints=${wish}: must be none, last, all, or a number.`);
+}
+
+function trackedFrom(workspaceRoot: string, projectRoot: string, output: string): Set<string> | null {
+  const tracked = trackedFiles(workspaceRoot, output);
+  if (!tracked || projectRoot === '.') return tracked;
+  return new Set([...tracked].map((path) => path.slice(projectRoot.length + 1)));
+}

@@ -1,0 +1,10 @@
+/** The executor's own options; those of the configuration (docs/CONFIGURATION.md) are validated by src/config. */
+export interface RemotePullExecutorSchema {
+  run?: string;
+  path?: string | string[];
+  checkpoints?: string | number;
+  output?: string;
+  verbose?: boolean;
+  json?: boolean;
+  [configuration: string]: unknown;
+}

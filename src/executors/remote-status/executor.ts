@@ -1,0 +1,37 @@
+import type { ExecutorContext } from '@nx/devkit';
+import { pause } from '../../command/run-command';
+import { openRuns } from '../../run/session';
+import { describeRun, listStatus, oneStatus, tableOfRuns } from '../../run/status';
+import { runTarget } from '../run-target';
+import type { RemoteStatusExecutorSchema } from './schema';
+
+/** Between two looks with --watch, ms. */
+const WATCH = 2_000;
+
+/** The runs of the project, or one of them in full; as the store knows them, and asked after where it has not been told. */
+export default function remoteStatus(
+  options: RemoteStatusExecutorSchema,
+  context: ExecutorContext,
+): Promise<{ success: boolean }> {
+  return runTarget('remote-status', { ...options }, context, false, async (target) => {
+    const { configuration, reporter, project, signal } = target;
+    target.onInterrupt(() => 'Left; nothing is touched.');
+    const session = openRuns(configuration, project, context.root, reporter);
+    try {
+      let said = '';
+      for (;;) {
+        const runs = options.run
+          ? [await oneStatus(session, options.run, signal)]
+          : await listStatus(session, options.limit ?? 20, signal);
+        const text = options.run ? describeRun(runs[0]) : tableOfRuns(runs, project);
+        if (text !== said) reporter.line(said ? `\n${text}` : text);
+        said = text;
+        const live = runs.some(({ state }) => state !== 'ended');
+        if (!options.watch || !live) return { runs };
+        await pause(WATCH, signal);
+      }
+    } finally {
+      session.close();
+    }
+  });
+}

@@ -1,0 +1,66 @@
+"""What a run leaves in its output directory, saved in the store: docs/FORMAT.md, "Artifacts"."""
+import hashlib
+import json
+import re
+import stat
+
+from . import inside
+from .failure import Failure
+from .parts import Changed
+
+# How often they are saved anew where a file changes meanwhile.
+TRIES = 3
+
+
+def save_artifacts(part, project, parts, bucket, progress=None):
+    """Saves the artifacts of a run and their list. Its record's `artifacts`; `progress(bytes, of bytes)` as it goes on.
+
+    `part` is the run's part of the plan, `project` its directory. Failure: BAD_PLAN, LIMIT, ARTIFACT_CHANGED, or of the bucket."""
+    try:
+        patterns = [re.compile(each, re.DOTALL) for each in part["artifacts"]["patterns"]]
+    except re.error as error:
+        raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
+    for left in reversed(range(TRIES)):
+        found, skipped = look(project, part["outputDir"], patterns)
+        total = sum(size for _, size in found)
+        refuse_more(found, total, part["artifacts"]["limits"])
+        done = [0]
+
+        def on_bytes(count):
+            done[0] += count
+            if progress:
+                progress(done[0], total)
+
+        try:
+            entries = parts.save_all(project, [path for path, _ in found], on_bytes)
+            break
+        except Changed as changed:
+            if not left:
+                raise Failure("ARTIFACT_CHANGED", "%s changed each time that it was read" % changed, path=str(changed))
+    data = json.dumps({"v": 1, "files": entries, "skipped": skipped}).encode()
+    bucket.put("artifacts.json", data)
+    return {
+        "state": "saved", "sha256": hashlib.sha256(data).hexdigest(), "files": len(entries), "bytes": sum(entry["size"] for entry in entries), "error": None,
+    }
+
+
+def look(project, output, patterns):
+    """([(path, size), …], what is skipped): paths relative to the project."""
+    found, skipped = [], []
+    for path, what in inside.walk(project, output):
+        if stat.S_ISDIR(what.st_mode) or not any(pattern.fullmatch(path) for pattern in patterns):
+            continue
+        why = inside.what_else(path, what)
+        if why:
+            skipped.append({"path": inside.shown(path), "why": why})
+        else:
+            found.append((path, what.st_size))
+    return found, skipped
+
+
+def refuse_more(found, total, limits):
+    if len(found) > limits["files"]:
+        raise Failure("LIMIT", "%d files are more than can come back" % len(found), limit="files", value=len(found))
+    if total > limits["bytes"]:
+        largest = sorted(found, key=lambda each: -each[1])[:5]
+        raise Failure("LIMIT", "%d bytes are more than the limit" % total, limit="bytes", value=total, largest=[{"path": path, "size": size} for path, size in largest])

@@ -1,0 +1,59 @@
+"""What a training finds in its environment: docs/CONFIGURATION.md, "What the training finds"."""
+import json
+import os
+import re
+
+from . import files
+
+
+def variables_of(part, record, home, project):
+    """Ours, which hold whatever the login shell says, and those that give way to what the training is told otherwise."""
+    output = os.path.join(project, part["outputDir"])
+    checkpoints = os.path.join(home, "checkpoints")
+    git = part["description"].get("git") or {}
+    ours = {
+        "NX_EC2_RUN_ID": part["id"], "NX_EC2_ATTEMPT": str(record["attempt"]), "NX_EC2_PROJECT": part["project"],
+        "NX_EC2_OUTPUT_DIR": output, "NX_EC2_CHECKPOINT_DIR": checkpoints,
+    }
+    others = {
+        "PYTHONUNBUFFERED": "1",
+        "SM_MODEL_DIR": output, "SM_OUTPUT_DATA_DIR": output, "SM_CHECKPOINT_DIR": checkpoints,
+        "SM_NUM_GPUS": str(len(record["gpus"]) if record["claim"]["gpus"] else record["totalGpus"]),
+        "SM_HPS": json.dumps(hyperparameters(part["args"])),
+        "WANDB_RUN_ID": part["id"], "WANDB_RESUME": "allow",
+        "WANDB_GIT_COMMIT": git.get("commit"), "WANDB_GIT_REMOTE_URL": git.get("remote"),
+    }
+    for each in part["data"]:
+        channel = re.sub(r"[^A-Z0-9]+", "_", each["path"].rsplit("/", 1)[-1].upper()).strip("_")
+        others["SM_CHANNEL_" + channel] = os.path.join(project, each["path"])
+    if record["claim"]["gpus"]:
+        ours["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in record["gpus"])
+    if part["limits"]["cores"]:
+        others["OMP_NUM_THREADS"] = str(part["limits"]["cores"])
+    return ours, {name: value for name, value in others.items() if value is not None}
+
+
+def hyperparameters(args):
+    """`--name value`, `--name=value` and `--flag` as an object: numbers and booleans as such."""
+    found, at = {}, 0
+    while at < len(args):
+        word = args[at]
+        at += 1
+        if not word.startswith("--") or len(word) == 2:
+            continue
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            if at < len(args) and not args[at].startswith("--"):
+                value, at = args[at], at + 1
+            else:
+                value = "true"
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def write_down(home, directory, variables, account):
+    """What a shell, or a command, beside the training needs to find what it finds."""
+    files.write_json(os.path.join(home, "environment.json"), {"directory": directory, "variables": variables, "user": account.pw_name}, 0o600)

@@ -1,0 +1,64 @@
+"""The name under which an environment is kept: the hash of whatever decides what is in it."""
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+
+from . import account as accounts, files, index
+
+# Enough to tell them apart; a longer path would not fit into the first line of a script (127 bytes).
+LENGTH = 32
+SETTINGS = re.compile(r"(PIP|UV|POETRY|CONDA|MAMBA)_.*|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|CMAKE_ARGS|CUDA_HOME")
+# They open an index and change nothing in it, and are others every day.
+OPENING = re.compile(r".*(PASSWORD|TOKEN|USERNAME|HTTP_BASIC|NETRC|CERT).*")
+VERSION_TIMEOUT = 30
+
+
+def key(part, manifests, variables, account):
+    tools = ["python3"] if manifests.kind == "pip" else [manifests.kind, "python3"]
+    said = {
+        "v": 1, "manager": manifests.kind, "root": part["environment"]["root"], "file": part["environment"]["file"],
+        "files": {os.path.relpath(path, manifests.work): files.hash_file(path) for path in manifests.files},
+        "layout": manifests.layout(), "machine": list(os.uname()[i] for i in (0, 4)), "libc": list(platform.libc_ver()), "system": release(),
+        "tools": versions(tools, variables, account, manifests.root), "paths": [os.path.realpath(shutil.which(tool, path=variables.get("PATH")) or "") for tool in tools],
+        "index": index.without_credentials(part.get("index") or ""), "account": [account.pw_name, account.pw_uid],
+        "settings": {
+            name: index.without_credentials(value) for name, value in variables.items() if SETTINGS.fullmatch(name) and not OPENING.fullmatch(name)
+        },
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:LENGTH]
+
+
+def release():
+    """The system's id and version: libraries that packages are built against come with it."""
+    try:
+        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+            rows = dict(line.strip().split("=", 1) for line in file if "=" in line)
+    except OSError:
+        rows = {}
+    return [rows.get("ID", "").strip('"'), rows.get("VERSION_ID", "").strip('"')]
+
+
+def versions(tools, variables, account, cwd):
+    """What each tool says of itself, all asked at once."""
+    asked = []
+    for tool in tools:
+        try:
+            asked.append(subprocess.Popen(
+                [tool, "--version"], env=variables, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: accounts.become(account),
+            ))
+        except OSError:
+            asked.append(None)
+    said = []
+    for child in asked:
+        try:
+            said.append(child.communicate(timeout=VERSION_TIMEOUT)[0].decode("utf-8", "replace").strip() if child else None)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            said.append(None)
+    return said

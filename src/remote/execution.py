@@ -1,0 +1,107 @@
+"""A command beside the trainings: in a run's directory with its environment, or in the tree. A process of its own, with a log."""
+import fcntl
+import os
+import signal
+import time
+
+from . import account as accounts, files, reporter, run as runs
+from .child import CanNotStart, Child
+from .detached import detached
+from .failure import Failure
+from .logfile import LogFile
+
+NO_LIMITS = {"memory": None, "cores": None}
+
+
+def start(plan, root):
+    """Its record, and what it has printed so far. Asked for once more under the same id, it is found."""
+    from . import log
+
+    part = plan["exec"]
+    home = runs.directory(root, part["id"])
+    if not os.path.exists(os.path.join(home, "run.json")):
+        begin(plan, root, home)
+    state = runs.watch_start(root, part["id"])
+    return {"run": state, "log": log.read(home, 0)}
+
+
+def begin(plan, root, home):
+    part = plan["exec"]
+    directory, variables, account = place(plan, root)
+    os.makedirs(home, exist_ok=True)
+    descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    record = {
+        "id": part["id"], "kind": "exec", "key": "", "project": "", "tree": plan["tree"], "snapshot": "",
+        "instance": os.environ.get("AWS_SSM_INSTANCE_ID"), "boot": reporter.boot(), "state": "preparing", "pid": None, "supervisor": None,
+        "user": account.pw_name, "createdAt": now(), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None, "attempt": 1,
+        "attempts": [], "queue": None, "claim": {"exclusive": False, "gpus": 0}, "gpus": [], "training": 0, "stop": None, "failure": None,
+        "outcome": None, "directory": home,
+    }
+    files.write_json(os.path.join(home, "run.json"), record)
+
+    def execute():
+        Execution(home, record, part, directory, variables, account).execute()
+
+    detached(execute)
+    os.close(descriptor)
+
+
+def place(plan, root):
+    """(directory, variables, account) that the command gets."""
+    if plan["run"]:
+        there = files.read_json(os.path.join(runs.directory(root, plan["run"]), "environment.json"))
+        if there is None or not os.path.isdir(there["directory"]):
+            raise Failure("NO_RUN", "the run %s has no directory on this instance, or not yet" % plan["run"], run=plan["run"])
+        return there["directory"], there["variables"], accounts.training_user(there["user"])
+    account = accounts.training_user(plan.get("user"))
+    directory = os.path.join(root, "trees", plan["tree"], "files", plan["exec"]["projectRoot"])
+    if not os.path.isdir(directory):
+        raise Failure("NO_TREE", "nothing was synced to this instance yet")
+    return directory, accounts.login_environment(account), account
+
+
+class Execution:
+    def __init__(self, home, record, part, directory, variables, account):
+        self.home, self.record, self.part, self.directory, self.variables, self.account = home, record, part, directory, variables, account
+        self.deadline = time.monotonic() + part["timeout"] if part["timeout"] else None
+        self.shutdown = False
+
+    def save(self, **changes):
+        self.record.update(changes)
+        files.write_json(os.path.join(self.home, "run.json"), self.record)
+
+    def execute(self):
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "shutdown", True))
+        for each in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        log = LogFile(self.home)
+        # What it began bears its mark, so that it is found where this process is killed.
+        variables = dict(self.variables, NX_EC2_EXEC_ID=self.record["id"])
+        try:
+            child = Child(self.part["argv"], variables, self.directory, self.account, log, None, NO_LIMITS, self.wish, None)
+        except CanNotStart as error:
+            log.close()
+            self.save(state="ended", endedAt=now(), outcome="failed", failure={"code": "START_FAILED", "message": str(error), "exitCode": None})
+            return
+        self.save(state="running", supervisor=os.getpid(), pid=child.pid, startedAt=now())
+        code = child.wait()
+        log.close()
+        stop = child.stopped and {"reason": child.stopped[0], "at": now()}
+        outcome = "succeeded" if code == 0 and not stop else "cancelled" if stop else "failed"
+        self.save(
+            state="ended", endedAt=now(), exitCode=code if code >= 0 else None, signal=signal.Signals(-code).name if code < 0 else None,
+            stop=stop, outcome=outcome,
+        )
+
+    def wish(self):
+        if self.shutdown:
+            return "shutdown", self.part["grace"]
+        if self.deadline and time.monotonic() > self.deadline:
+            return "timeout", self.part["grace"]
+        stop = files.read_json(os.path.join(self.home, "stop.json"))
+        return (stop["reason"], stop["grace"]) if stop else None
+
+
+def now():
+    return int(time.time() * 1000)

@@ -1,0 +1,103 @@
+"""The files of a workspace that decide what its Python environment holds."""
+import os
+import re
+
+from . import requirements
+
+# What a package's metadata and dependencies may be written in.
+OF_PACKAGE = re.compile(r"pyproject\.toml|setup\.(py|cfg)|requirements[^/]*\.txt|MANIFEST\.in")
+# How uv.lock and poetry.lock, which are written by their tools, name a package of the workspace.
+UV_SOURCE = re.compile(r'^source = \{ (editable|virtual|directory|path) = "((?:[^"\\]|\\.)*)" \}', re.MULTILINE)
+POETRY_SOURCE = re.compile(r'^\[package\.source\]\ntype = "(directory|file)"\nurl = "((?:[^"\\]|\\.)*)"', re.MULTILINE)
+NAME = re.compile(r"^\[(?:project|tool\.poetry)\]\s*$(?:\n(?!\[).*)*?\nname\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']", re.MULTILINE)
+SKIPPED = {"node_modules", "__pycache__", "build", "dist"}
+# How deep a new directory of Python files changes what a build finds: namespaces lie that deep, and hardly deeper.
+DEPTH = 3
+
+
+class Manifests:
+    """`files`: those that decide by their contents; `packages`: directories that hold packages of the workspace;
+    `virtual`: directories that only name dependencies. All are paths."""
+
+    def __init__(self, work, part):
+        environment = part["environment"]
+        self.work, self.kind = work, environment["manager"]
+        self.root = os.path.join(work, environment["root"])
+        self.lock, self.files, self.packages = None, [], []
+        if self.kind in ("uv", "poetry"):
+            self.of_lock()
+        else:
+            self.files, named = requirements.local(os.path.join(self.root, environment["file"]), self.root)
+            self.packages = [path for path in named if os.path.isdir(path) and (path + os.sep).startswith(work + os.sep)]
+            self.files += [path for path in named if os.path.isfile(path)]
+        for package in self.packages:
+            self.files += self.of_package(package)
+        self.files += self.above(".python-version")
+        self.files = sorted(set(self.files))
+
+    def above(self, name):
+        """The files of a name from the environment's root up to the workspace's."""
+        at, found = os.path.normpath(self.root), []
+        while True:
+            if os.path.isfile(os.path.join(at, name)):
+                found.append(os.path.join(at, name))
+            if at == self.work or not at.startswith(self.work + os.sep):
+                return found
+            at = os.path.dirname(at)
+
+    def of_lock(self):
+        locks = self.above(self.kind + ".lock")
+        self.files = self.above("pyproject.toml") + self.above("uv.toml" if self.kind == "uv" else "poetry.toml")
+        self.files += self.of_package(self.root)
+        if not locks:
+            return
+        self.lock = locks[0]
+        self.files.append(self.lock)
+        base = os.path.dirname(self.lock)
+        with open(self.lock, encoding="utf-8", errors="replace") as file:
+            text = file.read().replace("\r\n", "\n")
+        for how, path in (UV_SOURCE if self.kind == "uv" else POETRY_SOURCE).findall(text):
+            path = os.path.normpath(os.path.join(base, path))
+            if os.path.isfile(path):
+                self.files.append(path)
+            elif os.path.isdir(path):
+                # One lock file serves the whole workspace; what is not here is not of this project.
+                self.files += self.of_package(path)
+                if how != "virtual":
+                    self.packages.append(path)
+        if self.kind == "poetry":
+            self.packages.append(os.path.normpath(self.root))
+
+    def of_package(self, directory):
+        return [os.path.join(directory, name) for name in os.listdir(directory) if OF_PACKAGE.fullmatch(name)]
+
+    def layout(self):
+        """The directories of Python files in the packages: a build may write down which there are."""
+        found = []
+        for package in self.packages:
+            start = package.count(os.sep)
+            for at, directories, names in os.walk(package):
+                directories[:] = [] if at.count(os.sep) - start >= DEPTH else sorted(
+                    name for name in directories if name not in SKIPPED and not name.startswith(".") and not name.endswith(".egg-info")
+                )
+                if any(name.endswith(".py") for name in names):
+                    found.append(os.path.relpath(at, self.work))
+        return sorted(set(found))
+
+    def versions(self, commit):
+        """Variables that say a version where a package takes it from git, which is not sent."""
+        version, said = "0.0.0+%s" % commit[:7], {}
+        for package in self.packages:
+            text = "".join(read(path) for path in self.of_package(package) if path.endswith((".toml", ".py", ".cfg")))
+            if re.search(r"setuptools[-_]scm", text):
+                name = NAME.search(text) or re.search(r"^\s*name\s*=\s*[\"']?([A-Za-z0-9._-]+)", text, re.MULTILINE)
+                if name:
+                    said["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_" + re.sub(r"[-_.]+", "_", name.group(1)).upper()] = version
+            if "hatch-vcs" in text:
+                said["SETUPTOOLS_SCM_PRETEND_VERSION"] = version
+        return said
+
+
+def read(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()

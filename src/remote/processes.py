@@ -1,0 +1,125 @@
+"""Processes as trees, and as what bears a run's mark: found, signalled, reaped."""
+import os
+import signal
+import subprocess
+import time
+
+TICK = 0.05
+
+
+def family(top):
+    """A process and all its descendants."""
+    pairs = list(proc_pairs()) if os.path.isdir("/proc/self") else list(listed_pairs())
+    children = {}
+    for pid, parent in pairs:
+        children.setdefault(parent, []).append(pid)
+    found, wave = [], [top]
+    while wave:
+        wave = [child for pid in wave for child in children.get(pid, ())]
+        found += wave
+    return ([top] if any(pid == top for pid, _ in pairs) else []) + found
+
+
+def proc_pairs():
+    """(pid, its parent) of all that live, zombies not."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open("/proc/%s/stat" % entry, "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields[0] not in (b"Z", b"X"):
+                yield int(entry), int(fields[1])
+
+
+def listed_pairs():
+    """The same, where there is no /proc."""
+    with subprocess.Popen(["ps", "-A", "-o", "pid=,ppid=,stat="], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as lister:
+        rows = [line.split() for line in lister.stdout.read().decode("ascii", "replace").splitlines()]
+    for row in rows:
+        # The lister is a child of ours too, and gone by now: its number must never be signalled.
+        if len(row) == 3 and not row[2].startswith("Z") and int(row[0]) != lister.pid:
+            yield int(row[0]), int(row[1])
+
+
+def marked(mark):
+    """The processes that were started with `mark`, `NAME=value`, in their environment, but for our own; Linux only."""
+    wanted, found = mark.encode(), []
+    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            with open("/proc/%s/environ" % entry, "rb") as file:
+                if wanted in file.read().split(b"\0"):
+                    found.append(int(entry))
+        except OSError:
+            continue
+    return found
+
+
+def descendants(but=None):
+    """Ours, without that of a child of ours, and without what it began."""
+    reap()
+    kept = set(family(but)) if but else ()
+    return [pid for pid in family(os.getpid()) if pid != os.getpid() and pid not in kept]
+
+
+def reap():
+    """Takes leave of the ended orphans of a training, which are children of ours."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def end(find, grace, tick=lambda: None):
+    """Ends whatever `find()` lists: SIGTERM, the grace in seconds, SIGKILL. Whether all of it is gone."""
+    for sent, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
+        deadline = time.monotonic() + patience
+        left, told = find(), set()
+        while left:
+            for pid in left:
+                # Also what was begun meanwhile.
+                if pid not in told:
+                    told.add(pid)
+                    send(pid, sent)
+            if time.monotonic() > deadline:
+                break
+            tick()
+            time.sleep(TICK)
+            left = find()
+        if not left:
+            return True
+    return False
+
+
+def resident(pids):
+    """The memory, bytes, that processes hold, shared pages counted once at most by the kernel's own account (Pss), else by Rss."""
+    total = 0
+    for pid in pids:
+        for name, field in (("smaps_rollup", b"Pss:"), ("status", b"VmRSS:")):
+            try:
+                with open("/proc/%d/%s" % (pid, name), "rb") as file:
+                    line = next((each for each in file if each.startswith(field)), None)
+            except OSError:
+                continue
+            if line:
+                total += int(line.split()[1]) * 1024
+                break
+    return total
+
+
+def name_of(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number

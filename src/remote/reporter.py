@@ -1,0 +1,241 @@
+"""The process that makes the store equal to a run's directory, while the run lives and once more after its end."""
+import fcntl
+import json
+import os
+import signal
+import time
+
+from . import files, processes
+from .failure import Failure
+from .held import held
+
+TICK = 0.2
+# A record is written at each change of the run's state, and so often else, seconds.
+BEAT = 10
+# Between two samples of the machine, seconds.
+SAMPLE = 10
+# Without a way into the store, once the run has ended, it is waited for a new form so long, seconds.
+PATIENCE = 600
+# The pause after a failure of the store: it doubles up to the last, seconds.
+PAUSES = (1, 30)
+
+
+def fork(home, lock):
+    """Starts it as a child of the supervisor, which is told its number; `lock` is the supervisor's own and not inherited."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.close(lock)
+        begin()
+        Reporter(home).run()
+    except BaseException:
+        from .supervisor import note
+
+        note(home)
+    finally:
+        os._exit(0)
+
+
+def start(home):
+    """Starts it from a command, where the run has none."""
+    from .detached import detached
+
+    def work():
+        begin()
+        Reporter(home).run()
+
+    if not held(os.path.join(home, "report.lock")):
+        detached(work)
+
+
+def begin():
+    os.setsid() if os.getsid(0) != os.getpid() else None
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # The machine may go down, or the unit: what can still be told is told.
+        signal.signal(each, signal.SIG_IGN)
+
+
+class Reporter:
+    def __init__(self, home):
+        self.home = home
+        self.part = files.read_json(os.path.join(home, "plan.json"))
+        self.bucket, self.access_seen = None, None
+        self.trouble, self.trouble_since = None, None
+        self.pause, self.due = PAUSES[0], 0.0
+        self.seen, self.written, self.beat = None, 0.0, 0
+        self.sampled, self.measured, self.all_measured = 0.0, 0.0, False
+        self.saver = None
+        self.project = os.path.join(home, "work", self.part["projectRoot"])
+
+    def run(self):
+        descriptor = os.open(os.path.join(self.home, "report.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        from .run_metrics import RunMetrics
+        from .segments import LogUpload
+
+        self.report = dict({"saved": False, "settled": 0, "beat": 0}, **(files.read_json(os.path.join(self.home, "report.json")) or {}))
+        self.beat = self.report["beat"]
+        self.metrics = RunMetrics(self.home, self.part["metrics"], os.path.dirname(os.path.dirname(self.home)))
+        self.log = LogUpload(self.home)
+        ended = None
+        while True:
+            record = self.record()
+            if record["state"] == "ended" and ended is None:
+                ended = time.monotonic()
+            self.sample(ended is not None)
+            try:
+                self.access()
+                if self.bucket is not None and time.monotonic() >= self.due:
+                    done = self.tell(record, ended is not None)
+                    self.trouble, self.trouble_since, self.pause = None, None, PAUSES[0]
+                    if done:
+                        self.keep(saved=True)
+                        return
+            except Failure as failure:
+                self.troubled(failure)
+            if ended is not None and self.trouble and time.monotonic() - max(ended, self.trouble_since) > PATIENCE:
+                return
+            time.sleep(TICK)
+
+    def record(self):
+        """The run's record; one whose supervisor is gone is ended here, with all that it began."""
+        path = os.path.join(self.home, "run.json")
+        record = files.read_json(path)
+        if record["state"] == "ended" or held(os.path.join(self.home, "lock")):
+            return record
+        settle(self.home)
+        return files.read_json(path)
+
+    def access(self):
+        """The way into the store, as the plan names it or as it was renewed since."""
+        path = os.path.join(self.home, "access.json")
+        try:
+            changed = os.stat(path).st_mtime_ns
+        except FileNotFoundError:
+            changed = 0
+        if changed == self.access_seen:
+            return
+        from .bucket import open_bucket
+
+        access = files.read_json(path) or self.part["store"]
+        if self.bucket is None:
+            if time.monotonic() < self.due:
+                return
+            self.bucket = open_bucket(access)
+        else:
+            self.bucket.renew(access)
+        self.access_seen = changed
+        self.due = 0.0
+
+    def troubled(self, failure):
+        text = "%s: %s" % (failure.message, failure.detail.get("aws") or "") if failure.detail.get("aws") else failure.message
+        if self.trouble is None:
+            self.trouble_since = time.monotonic()
+        self.trouble = text
+        self.due = time.monotonic() + self.pause
+        self.pause = min(PAUSES[1], self.pause * 2)
+        self.keep(trouble=text)
+
+    def keep(self, **changes):
+        self.report.update(changes)
+        try:
+            files.write_json(os.path.join(self.home, "report.json"), self.report)
+        except OSError:
+            # A full disk: the store is told all the same.
+            pass
+
+    def sample(self, ended):
+        if not ended and time.monotonic() - self.sampled > SAMPLE:
+            self.sampled = time.monotonic()
+            self.metrics.sample(self.project)
+
+    def tell(self, record, ended):
+        """Brings the store a step nearer to what is here; True where nothing is left to be done."""
+        self.log.look(self.bucket, self.metrics.feed, ended)
+        if time.monotonic() - self.measured > SAMPLE or (ended and self.log.done and not self.all_measured):
+            self.measured, self.all_measured = time.monotonic(), ended
+            self.metrics.read_file(self.project)
+            self.metrics.save(self.bucket)
+        if self.saver is None:
+            from .saver import Saver
+
+            self.saver = Saver(self.home, self.part, self.bucket)
+        self.saver.look(record, ended)
+        if self.saver.settled != self.report["settled"]:
+            self.keep(settled=self.saver.settled)
+        finished = ended and self.log.done and self.all_measured and self.saver.done
+        whole = self.compose(record, ended, finished)
+        shape = {name: value for name, value in whole.items() if name not in ("beat", "log", "metrics")}
+        if shape != self.seen or time.monotonic() - self.written > BEAT or finished:
+            self.put(whole)
+            self.seen, self.written = shape, time.monotonic()
+        return finished
+
+    def put(self, whole):
+        self.beat += 1
+        self.bucket.put("record.json", json.dumps(dict(whole, beat=self.beat)).encode(), "application/json")
+        self.keep(beat=self.beat, trouble=None)
+
+    def compose(self, record, ended, finished):
+        """docs/FORMAT.md, "Runs in the store"."""
+        part = self.part
+        state = record["state"] if not ended or finished else "saving"
+        whole = {name: record[name] for name in TAKEN}
+        whole.update({
+            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"],
+            "log": {"size": self.log.size, "training": record["training"], "truncated": record.get("truncated", False)},
+            "metrics": self.metrics.latest(), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
+            "description": part["description"], "access": self.bucket.way, "trouble": self.saver.trouble,
+        })
+        return whole
+
+
+# What all that a run began has in its environment.
+MARKS = {"training": "NX_EC2_RUN_ID", "exec": "NX_EC2_EXEC_ID"}
+
+# What a record in the store takes of the run's own.
+TAKEN = (
+    "id", "key", "project", "tree", "snapshot", "instance", "user", "directory", "exitCode", "signal", "stop", "failure", "pid",
+    "createdAt", "startedAt", "endedAt", "attempt", "attempts", "queue", "claim", "gpus", "data", "restored",
+)
+
+
+def settle(home):
+    """Ends a run whose supervisor is gone: what it began is killed, and its record says that it is lost."""
+    descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return
+    try:
+        path = os.path.join(home, "run.json")
+        record = files.read_json(path)
+        if record["state"] == "ended":
+            return
+        mark = "%s=%s" % (MARKS[record["kind"]], record["id"])
+        processes.end(lambda: processes.marked(mark), 2.0)
+        rebooted = record.get("boot") != boot()
+        record.update(
+            state="ended", endedAt=int(time.time() * 1000), outcome="lost",
+            failure={
+                "code": "REBOOTED" if rebooted else "SUPERVISOR_LOST", "exitCode": None,
+                "message": "the instance was restarted" if rebooted else "its supervisor is gone: it was killed, or the instance was restarted",
+            },
+        )
+        files.write_json(path, record)
+    finally:
+        os.close(descriptor)
+
+
+def boot():
+    """What tells this boot of the machine from others; None where nothing does."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return None

@@ -1,0 +1,49 @@
+"""The checkpoint of another run that a training goes on from, from the store: by the role, or by URLs that the client has signed."""
+import os
+
+from .failure import Failure
+from .restore import restore
+
+# The object that describes a checkpoint, and a part, are no larger, bytes.
+MANIFEST, PART = 64 * 1024 * 1024, 16 * 1024 * 1024
+
+
+def restore_from(wish, access, home, account):
+    """The manifest of what was put into the run's checkpoint directory. RESTORE_FAILED says why nothing was."""
+    get = by_urls(wish["urls"]) if wish["urls"] else by_role(wish, access)
+    name = "checkpoint/%d.json" % wish["n"]
+    try:
+        data = get(name, MANIFEST)
+        if data is None:
+            raise Failure("RESTORE_FAILED", "the checkpoint %d of %s is not in the store" % (wish["n"], wish["run"]))
+        return restore(bytes(data), wish["sha256"], os.path.join(home, "checkpoints"), lambda sha256: get("part/" + sha256, PART), account)
+    except Failure as failure:
+        if failure.code == "RESTORE_FAILED":
+            raise
+        aws = failure.detail.get("aws")
+        raise Failure("RESTORE_FAILED", "%s (%s)%s" % (failure.message, failure.code, ": %s" % aws if aws else ""))
+
+
+def by_role(wish, access):
+    from .bucket import open_bucket
+
+    bucket = open_bucket(dict(access, access="role", prefix=wish["prefix"], post=None))
+    return lambda name, limit: bucket.get(name, limit=limit)
+
+
+def by_urls(urls):
+    from .connection import Connections, is_absent
+
+    connections = Connections()
+
+    def get(name, limit):
+        if name not in urls:
+            return None
+        answer = connections.get("checkpoint", urls[name], limit)
+        if is_absent(answer):
+            return None
+        if answer.status != 200:
+            raise Failure("FETCH_FAILED", "%s could not be fetched: HTTP %d" % (name, answer.status), aws=bytes(answer.body[:2000]).decode("utf-8", "replace"))
+        return answer.body
+
+    return get

@@ -1,0 +1,80 @@
+"""What a run leaves, on its way to the store beside the log and the record: checkpoints while it trains, artifacts after it."""
+import os
+import threading
+
+from . import files
+from .failure import Failure
+
+
+class Saver:
+    """Its work is done by a thread, so that a large checkpoint holds up no record. `look` is called by the reporter alone.
+
+    `settled`: what so many attempts, which have ended, have left is saved."""
+
+    def __init__(self, home, part, bucket):
+        from .parts import Parts
+
+        self.home, self.part, self.bucket = home, part, bucket
+        self.project = os.path.join(home, "work", part["projectRoot"])
+        self.parts = Parts(bucket, os.path.join(home, "parts.json"))
+        self.saved = None
+        self.artifacts, self.checkpoints, self.trouble = None, (files.read_json(os.path.join(home, "checkpoints.json")) or {}).get("kept", []), None
+        self.settled, self.done = 0, False
+        self.thread, self.failure = None, None
+
+    def look(self, record, ended):
+        """Goes on with what is to be done; raises what the store refused."""
+        if self.thread is not None and self.thread.is_alive():
+            return
+        self.thread = None
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
+        if not self.done:
+            self.thread = threading.Thread(target=self._work, args=(record, ended), daemon=True)
+            self.thread.start()
+            # What is quick, and most of it is, is told with this very record.
+            self.thread.join(0.05)
+
+    def _work(self, record, ended):
+        try:
+            self._save_checkpoints(record["attempts"], ended or len(record["attempts"]) > self.settled, record["attempt"])
+            if ended:
+                self._save_artifacts()
+                self.done = True
+        except Failure as failure:
+            self.failure = failure
+        except OSError as error:
+            self.failure = Failure("SAVE_FAILED", str(error))
+
+    def _save_checkpoints(self, attempts, over, attempt):
+        """What the attempt that goes on has left so far, or the last one that is over, once and for all."""
+        if over and attempts:
+            last = attempts[-1]
+            self._checkpoints(last["n"]).look(final=True, killed=last["signal"] is not None or last["stopped"], ended=last["endedAt"] / 1000.0)
+            self.settled = len(attempts)
+        else:
+            # A run that was lost has an attempt that nobody saw the end of.
+            self._checkpoints(attempt).look()
+        self.checkpoints = list(self.saved.kept)
+
+    def _checkpoints(self, attempt):
+        from .checkpoints import Checkpoints
+
+        if self.saved is None or self.saved.attempt != attempt:
+            wish = self.part["checkpoints"]
+            self.saved = Checkpoints(os.path.join(self.home, "checkpoints"), self.home, self.parts, self.bucket, wish["keep"], wish["every"], attempt)
+        return self.saved
+
+    def _save_artifacts(self):
+        from .artifacts import save_artifacts
+
+        if not os.path.isdir(os.path.join(self.project, self.part["outputDir"])):
+            return
+        try:
+            self.artifacts = save_artifacts(self.part, self.project, self.parts, self.bucket)
+        except Failure as failure:
+            if failure.code in ("UPLOAD_FAILED", "EXPIRED", "ACCESS_DENIED", "NO_ROLE"):
+                raise
+            # What the run has left is not what may be kept: to ask again changes nothing.
+            self.artifacts = {"state": "failed", "sha256": None, "files": 0, "bytes": 0, "error": failure.data()}

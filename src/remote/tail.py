@@ -1,0 +1,48 @@
+"""Prints a run's log as it grows, for a session: a line for each piece, its offset and its bytes in base64. Any Python 3, alone."""
+import base64
+import json
+import os
+import sys
+import time
+
+LOOK = 0.03
+PIECE = 32 * 1024
+# Whether the run has ended is looked at so often, seconds.
+ENDED = 0.5
+
+
+def follow(home, at):
+    path = os.path.join(home, "log")
+    checked, ended = 0.0, False
+    while True:
+        try:
+            with open(path, "rb") as file:
+                file.seek(at)
+                piece = file.read(PIECE)
+                while piece:
+                    sys.stdout.write("%d %s\n" % (at, base64.b64encode(piece).decode()))
+                    at += len(piece)
+                    piece = file.read(PIECE)
+            sys.stdout.flush()
+        except FileNotFoundError:
+            pass
+        if ended:
+            return
+        if time.time() - checked > ENDED:
+            checked = time.time()
+            try:
+                with open(os.path.join(home, "run.json")) as file:
+                    # What was written before it said so is taken once more.
+                    ended = json.load(file)["state"] == "ended"
+            except (OSError, ValueError):
+                pass
+        time.sleep(LOOK)
+
+
+def main():
+    request = json.loads(base64.b64decode(sys.argv[1]).decode())
+    follow(request["home"], request["at"])
+
+
+if __name__ == "__main__":
+    main()

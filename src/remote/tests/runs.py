@@ -1,0 +1,75 @@
+"""Trainings as the client starts them, for tests: on a root of their own, with no store."""
+import base64
+import os
+import sys
+import time
+import unittest
+import zlib
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sync  # noqa: E402
+from nx_ec2_remote import main  # noqa: E402
+
+NONE = {"manager": "none", "root": "p", "file": "", "locked": False}
+
+
+def part(run_id, **more):
+    """A run's part of a plan; `more` takes the place of what it says."""
+    return dict({
+        "id": run_id, "key": run_id, "project": "p", "projectRoot": "p", "script": "train.py", "command": None, "args": [],
+        "environment": NONE, "setup": None, "env": {}, "outputDir": "artifacts", "timeout": None, "grace": 1, "rerun": False, "known": None,
+        "caller": "arn:aws:iam::000000000000:user/local", "detached": False, "store": None,
+        "artifacts": {"patterns": ["artifacts/.*"], "limits": {"files": 100, "bytes": 1 << 30}},
+        "checkpoints": {"keep": 3, "every": None}, "restore": None, "limits": {"memory": None, "cores": None},
+        "claim": {"exclusive": False, "gpus": 0}, "retry": {"exitCodes": [], "attempts": 3}, "resumeArgs": [], "secrets": {}, "mask": [], "data": [],
+        "endpoints": {"s3": None, "ssm": None, "secretsmanager": None}, "index": None, "metrics": {"file": None, "idle": None},
+        "description": {"git": None, "command": "", "configuration": {}, "host": ""},
+    }, **more)
+
+
+class Trainings(unittest.TestCase):
+    def setUp(self):
+        self.served = test_sync.SyncTest("run")
+        self.served.setUp()
+        self.root = self.served.root
+        self.count = 0
+
+    def tearDown(self):
+        self.served.tearDown()
+
+    def plan(self, script, **more):
+        self.count += 1
+        plan = self.served.plan({b"p/train.py": script.encode()})
+        return dict(plan, op="train", run=part("20260101-000000-p-aaaaa%s" % "abcdefghijklmnop"[self.count], **more))
+
+    def start(self, script, **more):
+        reply = main.run(self.plan(script, **more), self.root)
+        self.assertTrue(reply["ok"], reply)
+        return reply["run"]
+
+    def poll(self, run_id, offset=0):
+        reply = main.run({"v": 1, "op": "poll", "run": run_id, "offset": offset}, self.root)
+        self.assertTrue(reply["ok"], reply)
+        piece = reply["log"]
+        self.assertEqual(piece["offset"], offset)
+        data = zlib.decompress(base64.b64decode(piece["data"])) if piece["length"] else b""
+        self.assertEqual(len(data), piece["length"])
+        return reply["run"], data
+
+    def until(self, run_id, holds, seconds=30):
+        """The run's state, and its log so far, as soon as `holds(state, log)`."""
+        log, deadline = b"", time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            state, data = self.poll(run_id, len(log))
+            log += data
+            if not data and holds(state, log):
+                return state, log
+            time.sleep(0 if data else 0.03)
+        self.fail("it did not come to that: %r %r" % (state, log[-2000:]))
+
+    def end(self, run_id):
+        """The run's state when it has ended, and its log."""
+        return self.until(run_id, lambda state, log: state["outcome"] is not None)
+
+    def train(self, script, **more):
+        return self.end(self.start(script, **more)["id"])

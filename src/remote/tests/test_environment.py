@@ -1,0 +1,454 @@
+"""Environments: made once, used by every run of the same lock file, each with its own workspace's code."""
+import functools
+import http.server
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sync  # noqa: E402,F401  (puts the remote side on the path)
+from workspace import package, wheel, write  # noqa: E402
+from nx_ec2_remote import account as accounts, environment, files, held, index, requirements  # noqa: E402
+
+UV = os.environ.get("NX_EC2_TEST_UV") or shutil.which("uv")
+SHOW = "import dep, lib, sys; print(dep.WHAT, lib.WHAT, sys.prefix)\n"
+
+
+class Stop(Exception):
+    pass
+
+
+class SetupTest(unittest.TestCase):
+    manager, file, locked = "pip", "requirements.txt", False
+
+    def setUp(self):
+        self.root = os.path.realpath(tempfile.mkdtemp())
+        os.chmod(self.root, 0o755)
+        self.addCleanup(shutil.rmtree, self.root, True)
+        self.index = os.path.join(self.root, "simple")
+        wheel(self.index, "dep", "1.0", {"dep.py": "WHAT = 'dep'\ndef main():\n    import lib; print('script', lib.WHAT)\n"}, "depscript = dep:main")
+        self.account = pwd.getpwuid(os.geteuid())
+        self.setups, self.lines, self.count = [], [], 0
+        self.more = {"PIP_NO_CACHE_DIR": "1", "PIP_CONFIG_FILE": os.devnull, "UV_CACHE_DIR": os.path.join(self.root, "cache"), "UV_NO_CONFIG": "1"}
+
+    def tearDown(self):
+        for setup in self.setups:
+            if setup.lock is not None:
+                os.close(setup.lock)
+
+    def workspace(self, code, **more):
+        files = {"requirements.txt": "dep==1.0\n-e ./libs/lib\n", "train.py": SHOW}
+        for path, text in package("lib", code, script="libscript", **more).items():
+            files["libs/lib/" + path] = text
+        return files
+
+    def setup(self, files, **part):
+        self.count += 1
+        home = os.path.join(self.root, "runs", "run-%d-%d" % (os.getpid(), self.count))
+        work = os.path.join(home, "work")
+        write(work, files)
+        for at, _, names in os.walk(work):
+            for name in [at] + [os.path.join(at, name) for name in names]:
+                accounts.own(name, self.account)
+        part = dict({
+            "environment": {"manager": self.manager, "root": "", "file": self.file, "locked": self.locked}, "projectRoot": "", "index": "file://" + self.index,
+            "setup": None, "script": "train.py", "command": None, "args": [], "env": {},
+        }, **part)
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "VIRTUAL_ENV"))}
+        if UV:
+            variables["PATH"] += os.pathsep + os.path.dirname(UV)
+        setup = environment.Setup(self.root, home, part, work, work, self.account, dict(variables, **self.more))
+        self.setups.append(setup)
+        return setup
+
+    def process(self, line, variables, cwd):
+        self.lines.append(line)
+        with open(os.path.join(self.root, "log"), "ab") as log:
+            program = shutil.which(line[0], path=variables["PATH"])
+            return subprocess.call(
+                line, executable=program, env=variables, cwd=cwd, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                preexec_fn=lambda: accounts.become(self.account), start_new_session=True,
+            )
+
+    def say(self, text):
+        with open(os.path.join(self.root, "log"), "a") as log:
+            log.write(text + "\n")
+
+    def log(self):
+        with open(os.path.join(self.root, "log")) as log:
+            return log.read()
+
+    def made(self, setup):
+        """How to run what was set up."""
+        try:
+            line, variables = setup.run(self.process, self.say, time.sleep)
+        except environment.SetupFailed as failed:
+            self.fail("%s\n%s" % (failed, self.log()))
+
+        def run(*other):
+            program = shutil.which((other or line)[0], path=variables["PATH"])
+            done = subprocess.run(
+                list(other) or line, executable=program, env=variables, cwd=setup.project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: accounts.become(self.account),
+            )
+            return done.stdout.decode().strip()
+
+        return run
+
+    def envs(self):
+        envs = os.path.join(self.root, "envs")
+        return [os.path.join(envs, name) for name in os.listdir(envs)]
+
+    def shown(self, setup, code):
+        return "dep %s %s" % (code, setup.env)
+
+
+class KeptTest(SetupTest):
+    """Real tools, an index on the disk; pip's `requirements.txt` here."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.tools = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, cls.tools)
+        if cls.manager == "pip":
+            # `python3 -m venv` takes two seconds each time: this one copies what it made once.
+            made = os.path.join(cls.tools, "made")
+            subprocess.check_call(["python3", "-m", "venv", made])
+            write(cls.tools, {"python3": '#!/bin/sh\n[ "$1 $2" = "-m venv" ] && exec cp -r %s "$3"\nexec %s "$@"\n' % (made, sys.executable)})
+            os.chmod(os.path.join(cls.tools, "python3"), 0o755)
+
+    def setUp(self):
+        super().setUp()
+        self.more["PATH"] = os.pathsep.join([self.tools, os.environ["PATH"]] + ([os.path.dirname(UV)] if UV else []))
+
+    def test_the_same_lock_file_with_a_changed_library_is_set_up_once_and_each_run_imports_its_own(self):
+        # With all that `python3 -m venv` does.
+        self.more["PATH"] = self.more["PATH"].partition(os.pathsep)[2]
+        first = self.setup(self.workspace("WHAT = 'one'\ndef main():\n    print('own', WHAT)\n"))
+        run_first = self.made(first)
+        self.assertEqual(run_first(), self.shown(first, "one"))
+        ran = len(self.lines)
+        second = self.setup(self.workspace("WHAT = 'two'\ndef main():\n    print('own', WHAT)\n"))
+        run_second = self.made(second)
+        self.assertEqual(len(self.lines), ran, "a set-up process ran")
+        self.assertEqual((run_second(), run_first()), (self.shown(second, "two"), self.shown(first, "one")))
+        # Scripts too, of the workspace and of packages, and the metadata.
+        self.assertEqual((run_second("libscript"), run_first("libscript")), ("own two", "own one"))
+        self.assertEqual((run_second("depscript"), run_first("depscript")), ("script two", "script one"))
+        version = "import importlib.metadata as m; print(m.version('lib'), m.version('dep'))"
+        self.assertEqual(run_second("python", "-c", version), "1.0 1.0")
+
+    def test_nothing_of_a_run_is_in_what_is_kept(self):
+        setup = self.setup(self.workspace("WHAT = 1"))
+        self.made(setup)
+        found = subprocess.run(["grep", "-rlaF", setup.work, self.envs()[0], "--exclude=done.json"], stdout=subprocess.PIPE).stdout
+        self.assertEqual(found, b"")
+
+    def test_what_decides_otherwise_is_another_environment(self):
+        for change in ({}, {"requirements.txt": "dep==1.0\n-e ./libs/lib\n# other\n"}, {"libs/lib/src/other/__init__.py": ""}, {".python-version": sys.version.split()[0]}):
+            self.made(self.setup(dict(self.workspace("WHAT = 1"), **change)))
+        self.assertEqual(len(self.envs()), 4)
+
+    def test_a_file_that_decides_nothing_is_not_part_of_it(self):
+        for text in ("one", "two"):
+            self.made(self.setup(dict(self.workspace("WHAT = '%s'" % text), readme=text)))
+        self.assertEqual(len(self.envs()), 1)
+
+    def test_code_that_was_copied_into_the_environment_is_linked_instead(self):
+        files = dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": "dep==1.0\n./libs/lib\n"})
+        first = self.setup(files)
+        self.assertEqual(self.made(first)(), self.shown(first, "one"))
+        second = self.setup(dict(files, **{"libs/lib/src/lib/__init__.py": "WHAT = 'two'"}))
+        self.assertEqual(self.made(second)(), self.shown(second, "two"))
+        self.assertEqual(len(self.envs()), 1)
+
+    def test_what_a_build_compiles_is_of_one_run_alone(self):
+        for code in ("one", "two"):
+            setup = self.setup(self.workspace("WHAT = '%s'" % code, extra="open('src/lib/fast.so', 'w').close()"))
+            self.assertEqual(self.made(setup)(), "dep %s %s" % (code, os.path.join(setup.env, "env")))
+            self.assertIsNone(setup.lock)
+        self.assertIn("this run's alone: its set-up made libs/lib/src/lib/fast.so among the sources", self.log())
+
+    def test_a_version_that_a_build_writes_is_there_in_each_run(self):
+        for code in ("one", "two"):
+            files = self.workspace("from ._version import v\nWHAT = '%s' + v" % code, extra="open('src/lib/_version.py', 'w').write('v = \"1\"')")
+            setup = self.setup(files)
+            self.assertEqual(self.made(setup)(), self.shown(setup, code + "1"))
+        self.assertEqual(len(self.envs()), 1)
+
+    def test_a_failed_set_up_is_not_kept(self):
+        broken = dict(self.workspace("WHAT = 1"), **{"requirements.txt": "missing==1.0\n"})
+        setup = self.setup(broken)
+        with self.assertRaises(environment.SetupFailed) as raised:
+            setup.run(self.process, self.say, time.sleep)
+        self.assertEqual(raised.exception.code, 1)
+        self.assertEqual(sorted(os.listdir(self.envs()[0])), ["lock"])
+        self.assertFalse(held.held(os.path.join(self.envs()[0], "lock")))
+
+    def test_a_stop_in_the_middle_leaves_nothing(self):
+        def stopped(*_):
+            raise Stop()
+
+        with self.assertRaises(Stop):
+            self.setup(self.workspace("WHAT = 1")).run(stopped, self.say, time.sleep)
+        self.assertEqual(sorted(os.listdir(self.envs()[0])), ["lock"])
+
+    def test_two_at_once_set_up_once(self):
+        children = []
+        for code in ("one", "two"):
+            setup = self.setup(self.workspace("WHAT = '%s'" % code))
+            child = os.fork()
+            if child == 0:
+                try:
+                    said = self.made(setup)()
+                    write(self.root, {code: json.dumps([said == self.shown(setup, code), len(self.lines)])})
+                finally:
+                    os._exit(0)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        said = [files.read_json(os.path.join(self.root, code)) for code in ("one", "two")]
+        self.assertEqual([right for right, _ in said], [True, True])
+        self.assertEqual(sorted(count > 0 for _, count in said), [False, True])
+        self.assertRegex(self.log(), r"waiting for run run-\d+-\d, which sets the same up")
+
+    def test_one_that_is_killed_in_the_middle_leaves_nothing_that_counts(self):
+        setup = self.setup(self.workspace("WHAT = 'one'"))
+        child = os.fork()
+        if child == 0:
+            # Killed after the first step, with the environment half there.
+            steps = []
+
+            def process(*step):
+                if steps:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                steps.append(step)
+                return self.process(*step)
+
+            setup.run(process, self.say, time.sleep)
+            os._exit(0)
+        self.assertEqual(os.waitpid(child, 0)[1], signal.SIGKILL)
+        left = [name for name in os.listdir(self.envs()[0]) if name.startswith("made-")]
+        self.assertEqual(len(left), 1)
+        second = self.setup(self.workspace("WHAT = 'two'"))
+        self.assertEqual(self.made(second)(), self.shown(second, "two"))
+        self.assertNotIn(left[0], os.listdir(self.envs()[0]))
+
+    def test_it_is_locked_as_long_as_the_run_lives(self):
+        setup = self.setup(self.workspace("WHAT = 1"))
+        self.made(setup)
+        lock = os.path.join(self.envs()[0], "lock")
+        self.assertTrue(held.held(lock))
+        self.assertTrue(os.path.exists(os.path.join(self.envs()[0], "used")))
+        os.close(setup.lock)
+        setup.lock = None
+        self.assertFalse(held.held(lock))
+
+    def test_one_whose_python_is_gone_is_made_anew(self):
+        setup = self.setup(self.workspace("WHAT = 'one'"))
+        self.made(setup)
+        with open(os.path.join(self.envs()[0], "done.json")) as file:
+            python = os.path.join(json.load(file)["env"], "bin", "python")
+        os.unlink(python)
+        # In use by another run: nothing is taken from under it.
+        beside = self.setup(self.workspace("WHAT = 'two'"))
+        self.assertEqual(self.made(beside)(), "dep two %s" % os.path.join(beside.env, "env"))
+        os.close(setup.lock)
+        setup.lock = None
+        anew = self.setup(self.workspace("WHAT = 'three'"))
+        self.assertEqual(self.made(anew)(), self.shown(anew, "three"))
+
+    def test_what_a_run_installs_stays_its_own(self):
+        wheel(self.index, "late", "1.0", {"late.py": ""})
+        first, second = self.setup(self.workspace("WHAT = 1")), self.setup(self.workspace("WHAT = 2"))
+        run, other = self.made(first), self.made(second)
+        install = ["uv", "pip", "install", "--default-index"] if self.manager == "uv" else ["python", "-m", "pip", "install", "-i"]
+        said = run(*install, "file://" + self.index, "late")
+        self.assertEqual(run("python", "-c", "import late"), "", said)
+        where = "import os, sysconfig as s; print(all(os.path.realpath(s.get_path(n)).startswith(%r) for n in ('purelib', 'platlib', 'scripts')))"
+        self.assertEqual(run("python", "-c", where % (first.env + os.sep)), "True")
+        self.assertIn("ModuleNotFoundError", other("python", "-c", "import late"))
+
+    def test_credentials_of_the_index_are_never_said_and_decide_nothing(self):
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=self.index))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        for secret in ("s3cret", "0ther"):
+            setup = self.setup(self.workspace("WHAT = 1"), index="http://u:%s@127.0.0.1:%d/" % (secret, server.server_port))
+            self.assertEqual(self.made(setup)(), self.shown(setup, "1"))
+            self.assertNotIn(secret, self.log())
+        self.assertEqual(len(self.envs()), 1)
+        self.assertEqual(index.secrets("https://aws:a%2Fb@host/simple/"), ["a%2Fb", "a/b"])
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_the_training_user_can_not_change_what_others_use(self):
+        try:
+            self.account = pwd.getpwnam("nobody")
+        except KeyError:
+            self.skipTest("there is no user nobody")
+        self.more["PATH"] = "/usr/bin:/bin" + (os.pathsep + os.path.dirname(UV) if UV else "")
+        asked = subprocess.call(["python3", "-c", "import ensurepip, venv"], env=dict(os.environ, **self.more), preexec_fn=lambda: accounts.become(self.account), stderr=subprocess.DEVNULL)
+        if self.manager == "pip" and asked != 0:
+            self.skipTest("the system's Python makes no environments here")
+        self.more["HOME"] = self.more["UV_CACHE_DIR"] = os.path.join(self.root, "nobody")
+        os.mkdir(self.more["HOME"])
+        accounts.own(self.more["HOME"], self.account)
+        setup = self.setup(self.workspace("WHAT = 'one'"))
+        run = self.made(setup)
+        self.assertEqual(run(), self.shown(setup, "one"))
+        with open(os.path.join(self.envs()[0], "done.json")) as file:
+            env = json.load(file)["env"]
+        spoil = "import os, sys\nfor at, _, names in os.walk(%r):\n  for n in names + ['.']:\n    assert not os.access(os.path.join(at, n), os.W_OK), n" % env
+        self.assertEqual(run("python", "-c", spoil), "")
+        self.assertEqual(run("python", "-c", "import dep; print(dep.__cached__)" if sys.version_info < (3, 14) else "print('.pyc')")[-4:], ".pyc")
+
+
+@unittest.skipUnless(UV, "uv is not installed: its path in NX_EC2_TEST_UV")
+class UvTest(KeptTest):
+    manager, file, locked = "uv", "pyproject.toml", True
+
+    def workspace(self, code, **more):
+        files = super().workspace(code, **more)
+        del files["requirements.txt"]
+        files["pyproject.toml"] = (
+            '[project]\nname = "model"\nversion = "1.0"\nrequires-python = ">=3.8"\ndependencies = ["dep", "lib"]\n'
+            '[tool.uv.sources]\nlib = { workspace = true }\n[tool.uv.workspace]\nmembers = ["libs/*"]\n'
+        )
+        return self.with_lock(files)
+
+    def with_lock(self, files):
+        at = tempfile.mkdtemp(dir=self.root)
+        write(at, files)
+        said = subprocess.run([UV, "lock", "--default-index", "file://" + self.index], cwd=at, env=dict(os.environ, **dict(self.more, UV_CACHE_DIR=os.path.join(self.root, "locking"))), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual(said.returncode, 0, said.stdout.decode())
+        with open(os.path.join(at, "uv.lock")) as file:
+            return dict(files, **{"uv.lock": file.read()})
+
+    def test_without_an_index_of_ones_own_the_lock_file_says_where_from(self):
+        setup = self.setup(self.workspace("WHAT = 'one'"), index=None)
+        self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
+        self.assertIn(["uv", "sync", "--frozen", "--compile-bytecode"], self.lines)
+
+    def test_uv_run_in_the_command_enters_the_run_s_own(self):
+        setup = self.setup(self.workspace("WHAT = 'one'"), script=None, command=["uv", "run", "train.py"])
+        self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
+
+    def test_code_that_was_copied_into_the_environment_is_linked_instead(self):
+        for code in ("one", "two"):
+            files = self.workspace("WHAT = '%s'" % code)
+            files["pyproject.toml"] = files["pyproject.toml"].replace("workspace = true", 'path = "libs/lib"').partition("[tool.uv.workspace]")[0]
+            setup = self.setup(self.with_lock(files), index=None)
+            self.assertEqual(self.made(setup)(), self.shown(setup, code))
+        self.assertEqual(len(self.envs()), 1)
+
+    def test_what_decides_otherwise_is_another_environment(self):
+        for change in ({}, {"uv.lock": self.workspace("")["uv.lock"] + "# other\n"}, {"libs/lib/src/other/__init__.py": ""}):
+            self.made(self.setup(dict(self.workspace("WHAT = 1"), **change)))
+        self.assertEqual(len(self.envs()), 3)
+
+    def test_a_failed_set_up_is_not_kept(self):
+        files = self.workspace("WHAT = 1")
+        shutil.rmtree(os.path.join(self.index, "dep"))
+        self.more["UV_CACHE_DIR"] = os.path.join(self.root, "other")
+        with self.assertRaises(environment.SetupFailed) as raised:
+            self.setup(files).run(self.process, self.say, time.sleep)
+        self.assertGreater(raised.exception.code, 0)
+        self.assertEqual(sorted(os.listdir(self.envs()[0])), ["lock"])
+
+    def test_without_a_lock_file_it_is_the_run_s_own(self):
+        files = self.workspace("WHAT = 'one'")
+        del files["uv.lock"]
+        setup = self.setup(files)
+        self.assertEqual(self.made(setup)(), "dep one %s" % os.path.join(setup.env, "env"))
+        self.assertFalse(os.path.exists(os.path.join(self.root, "envs")))
+
+
+class FakeTest(SetupTest):
+    """Tools that are too heavy to have here, as scripts that do what is documented of them."""
+
+    def tool(self, name, script):
+        tools = os.path.join(self.root, "tools")
+        write(tools, {name: "#!/bin/sh\nset -e\n" + script})
+        os.chmod(os.path.join(tools, name), 0o755)
+        self.more["PATH"] = tools + os.pathsep + os.environ["PATH"]
+
+    INSTALL = "%s -m pip install -q --no-index --no-deps --find-links %s -e ./libs/lib dep\n"
+
+    def reused(self, manager, file, locked, files):
+        self.manager, self.file, self.locked = manager, file, locked
+        runs = []
+        for code in ("one", "two"):
+            setup = self.setup(dict(self.workspace("WHAT = '%s'" % code), **files), index=None)
+            runs.append((setup, self.made(setup), code))
+            ran = ran if code == "two" else len(self.lines)
+        self.assertEqual(len(self.lines), ran)
+        for setup, run, code in runs:
+            self.assertEqual(run(), self.shown(setup, code))
+
+    def test_poetry(self):
+        self.tool("poetry", '[ "$1" = --version ] && exit\nat=$POETRY_VIRTUALENVS_PATH/model-x-py3\n[ -z "$VIRTUAL_ENV" ]\npython3 -m venv $at\n' + self.INSTALL % ("$at/bin/python", os.path.join(self.index, "dep")))
+        self.reused("poetry", "pyproject.toml", True, {"poetry.lock": '[package.source]\ntype = "directory"\nurl = "libs/lib"\n', "pyproject.toml": "[tool.poetry]\n"})
+        self.assertEqual(self.lines[0], ["poetry", "install", "--no-interaction"])
+
+    def test_poetry_says_that_it_takes_no_index(self):
+        self.tool("poetry", "")
+        self.manager, self.locked = "poetry", True
+        with self.assertRaisesRegex(environment.SetupFailed, "tool.poetry.source"):
+            self.setup({"poetry.lock": "", "pyproject.toml": ""}).run(self.process, self.say, time.sleep)
+
+    def test_conda(self):
+        self.tool("conda", 'case "$1" in --version) ;; env) at=$5; python3 -m venv $at\n' + self.INSTALL % ("$at/bin/python", os.path.join(self.index, "dep")) + ';;\nrun) at=$4; shift 4; PATH=$at/bin:$PATH exec "$@" ;; esac\n')
+        self.reused("conda", "environment.yml", False, {"environment.yml": "dependencies:\n- python\n- pip:\n  - -e ./libs/lib\n"})
+        self.assertEqual(self.lines[0][:4], ["conda", "env", "create", "--yes"])
+
+    def test_a_set_up_of_ones_own_runs_for_each_run(self):
+        for _ in range(2):
+            setup = self.setup(self.workspace("WHAT = 1"), setup=[["sh", "-c", "echo $PIP_INDEX_URL >> setup"]], environment={"manager": "none", "root": "", "file": "", "locked": False})
+            self.made(setup)
+            with open(os.path.join(setup.project, "setup")) as file:
+                self.assertEqual(file.read(), "file://%s\n" % self.index)
+        self.assertFalse(os.path.exists(os.path.join(self.root, "envs")))
+        self.assertRegex(self.log(), r"\+ sh -c .*\nsh: done after \d+\.\d s\n")
+
+    def test_a_version_that_git_would_say_is_said(self):
+        files = self.workspace("WHAT = 1")
+        files["libs/lib/pyproject.toml"] += "# setuptools-scm\n"
+        said = self.setup(files, description={"git": {"commit": "0123456789abcdef"}})
+        self.made(said)
+        self.assertEqual(said.told["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "0.0.0+0123456")
+        self.more["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"] = "7"
+        self.assertEqual(self.made(self.setup(files)) and self.setups[-1].told["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "7")
+
+
+class RequirementsTest(unittest.TestCase):
+    def test_paths_are_told_from_packages(self):
+        for line, path in (
+            ("-e .", "."), ("--editable=./a[x]", "./a"), ("-e ./a  # c", "./a"), ("./a ; python_version > '3'", "./a"), ("../b", "../b"), ("a/b.whl", "a/b.whl"),
+            ("lib @ file:///x/y%20z", "/x/y z"), ("-e git+https://h/r#egg=x", None), ("torch==2.0", None), ("lib @ https://h/a.whl", None), ("--index-url https://h/s", None),
+            ("a[b]>=1,<2", None), ("--find-links ./wheels", None), ("torch --hash=sha256:aa/bb", None),
+        ):
+            self.assertEqual([requirements.named_path(each) for each in requirements.lines(line)], [path], line)
+
+    def test_files_that_are_included_count_and_each_once(self):
+        with tempfile.TemporaryDirectory() as at:
+            write(at, {"requirements.txt": "-r more/a.txt\n-c c.txt\n", "more/a.txt": "--requirement=b.txt\n-r ../requirements.txt\n", "more/b.txt": "-e \\\n ./lib", "c.txt": ""})
+            read, named = requirements.local(os.path.join(at, "requirements.txt"), at)
+            self.assertEqual(sorted(os.path.relpath(each, at) for each in read), ["c.txt", "more/a.txt", "more/b.txt", "requirements.txt"])
+            self.assertEqual(named, [os.path.join(at, "lib")])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,277 @@
+"""Files and artifacts in the store: each part once, whoever is killed, and nothing that changed while it was read."""
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sync  # noqa: E402,F401
+from nx_ec2_remote import artifacts, parts, together  # noqa: E402
+from nx_ec2_remote.failure import Failure  # noqa: E402
+from kept import Bucket  # noqa: E402
+
+
+def small_parts(case, size=1000):
+    before = parts.SIZE
+    parts.SIZE = size
+    case.addCleanup(setattr, parts, "SIZE", before)
+
+
+class Files(unittest.TestCase):
+    def setUp(self):
+        self.base = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.base)
+        self.known = os.path.join(tempfile.mkdtemp(), "parts.json")
+        self.addCleanup(shutil.rmtree, os.path.dirname(self.known))
+        self.random = random.Random(7)
+        small_parts(self)
+
+    def write(self, path, data, mode=0o644):
+        full = os.path.join(self.base, path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "wb") as file:
+            file.write(data)
+        os.chmod(full, mode)
+        return full
+
+    def noise(self, size):
+        return bytes(self.random.getrandbits(8) for _ in range(size))
+
+    def parts(self, bucket):
+        it = parts.Parts(bucket, self.known)
+        self.addCleanup(it.close)
+        return it
+
+    def restored(self, entry, bucket):
+        target = os.path.join(self.base, "restored")
+        together.restore(entry, target, bucket.part)
+        with open(target, "rb") as file:
+            return file.read()
+
+
+class PartsTest(Files):
+    def test_any_file_comes_back_as_it_was(self):
+        bucket = Bucket()
+        saved = self.parts(bucket)
+        for size in [0, 1, 999, 1000, 1001, 2000, 7777] + [self.random.randrange(30000) for _ in range(20)]:
+            data = self.noise(size)
+            seen = []
+            self.write("d/f", data, 0o755 if size % 2 else 0o644)
+            entry = saved.save(self.base, "d/f", seen.append)
+            self.assertEqual(entry, {
+                "path": "d/f", "size": size, "sha256": hashlib.sha256(data).hexdigest(), "executable": bool(size % 2),
+                "parts": [hashlib.sha256(data[at:at + 1000]).hexdigest() for at in range(0, size, 1000)],
+            })
+            self.assertEqual(sum(seen), size)
+            self.assertEqual(self.restored(entry, bucket), data)
+            self.assertEqual(bool(os.stat(os.path.join(self.base, "restored")).st_mode & 0o111), bool(size % 2))
+        self.assertEqual(len(bucket.puts), len(set(bucket.puts)))
+
+    def test_the_size_of_a_part_is_the_formats(self):
+        self.doCleanups()
+        self.assertEqual(parts.SIZE, 8 * 1024 * 1024)
+
+    def test_a_part_is_sent_once_within_a_file_between_files_and_by_the_next_process(self):
+        bucket = Bucket()
+        self.write("same", b"x" * 10000)
+        self.write("other", b"x" * 5000 + b"y" * 1000)
+        self.parts(bucket).save_all(self.base, ["same", "other"])
+        self.assertEqual(len(bucket.puts), 2)
+        self.parts(bucket).save(self.base, "other")
+        self.assertEqual(len(bucket.puts), 2)
+
+    def test_a_part_that_is_on_its_way_is_not_sent_beside_it(self):
+        bucket, passed, seen = Bucket(), threading.Event(), []
+
+        def on_bytes(count):
+            seen.append(count)
+            if len(seen) == 3:
+                passed.set()
+
+        bucket.before_put = lambda _: self.assertTrue(passed.wait(20))
+        self.write("same", b"x" * 4000)
+        self.parts(bucket).save(self.base, "same", on_bytes)
+        self.assertEqual((len(bucket.puts), sum(seen)), (1, 4000))
+
+    def test_killed_at_any_put_the_next_goes_on_and_sends_no_part_twice(self):
+        self.write("a", self.noise(9500))
+        self.write("b", self.noise(3000))
+        want = Bucket()
+        self.parts(want).save_all(self.base, ["a", "b"])
+        for fail in range(1, len(want.puts) + 1):
+            self.known = os.path.join(tempfile.mkdtemp(dir=os.path.dirname(self.known)), "parts.json")
+            bucket = Bucket(fail=fail)
+            with self.assertRaises(Failure):
+                self.parts(bucket).save_all(self.base, ["a", "b"])
+            acknowledged = set(bucket.objects)
+            bucket.fail, bucket.puts = None, []
+            self.parts(bucket).save_all(self.base, ["a", "b"])
+            self.assertEqual(bucket.objects, want.objects)
+            self.assertFalse(acknowledged & set(bucket.puts))
+
+    def test_goes_on_after_a_line_that_was_cut(self):
+        bucket = Bucket()
+        self.write("a", self.noise(3000))
+        self.parts(bucket).save(self.base, "a")
+        with open(self.known, "r+b") as file:
+            file.truncate(65 * 3 - 20)
+        self.parts(bucket).save(self.base, "a")
+        self.assertEqual(len(bucket.puts), 4)
+        self.parts(bucket).save(self.base, "a")
+        self.assertEqual(len(bucket.puts), 4)
+
+    def test_several_are_on_their_way_at_once_and_never_more_than_four(self):
+        together = threading.Barrier(4)
+        bucket = Bucket()
+        bucket.before_put = lambda _: together.wait(20)
+        self.write("a", self.noise(8000))
+        self.parts(bucket).save(self.base, "a")
+        self.assertEqual(bucket.most, 4)
+
+    def test_what_changes_while_it_is_read_is_not_taken(self):
+        def grow(path):
+            with open(path, "ab") as file:
+                file.write(b"more")
+
+        def cut(path):
+            os.truncate(path, 10)
+
+        def rewrite(path):
+            with open(path, "r+b") as file:
+                file.write(b"z")
+            os.utime(path, (5, 5))
+
+        def replace(path):
+            found = os.stat(path)
+            shutil.copyfile(path, path + ".new")
+            os.utime(path + ".new", ns=(found.st_atime_ns, found.st_mtime_ns))
+            os.rename(path + ".new", path)
+
+        for change in (grow, cut, rewrite, replace, os.unlink):
+            with self.subTest(change.__name__):
+                path = self.write("a", self.noise(20000))
+                done = []
+
+                def once(_):
+                    if not done:
+                        done.append(1)
+                        change(path)
+
+                bucket = Bucket()
+                bucket.before_put = once
+                with self.assertRaises(parts.Changed):
+                    self.parts(bucket).save(self.base, "a")
+
+    def test_nothing_is_read_through_a_link_nor_from_what_is_no_file(self):
+        self.write("d/real", b"x")
+        os.symlink("real", os.path.join(self.base, "d/link"))
+        os.symlink("d", os.path.join(self.base, "way"))
+        os.mkfifo(os.path.join(self.base, "pipe"))
+        saved = self.parts(Bucket())
+        for path in ("d/link", "way/real", "pipe", "d", "gone", "d/real/below"):
+            with self.subTest(path), self.assertRaises(parts.Changed):
+                saved.save(self.base, path)
+
+    def test_what_was_spoilt_is_refused_and_leaves_nothing(self):
+        bucket = Bucket()
+        self.write("a", self.noise(4500))
+        entry = self.parts(bucket).save(self.base, "a")
+        spoilt = [dict(bucket.objects), dict(bucket.objects), dict(bucket.objects)]
+        second = "part/" + entry["parts"][1]
+        spoilt[0][second] = b"other" + spoilt[0][second][5:]
+        del spoilt[1][second]
+        spoilt[2][second] = spoilt[2][second] + b"more"
+        cases = [(entry, Bucket(objects)) for objects in spoilt]
+        cases.append((dict(entry, sha256="0" * 64), bucket))
+        cases.append((dict(entry, parts=list(reversed(entry["parts"]))), bucket))
+        cases.extend((dict(entry, **change), bucket) for change in (
+            {"size": 4000}, {"parts": entry["parts"][:4]}, {"path": "../a"}, {"path": "a//b"}, {"path": "/a"}, {"size": -1}, {"size": "4500"}, {"executable": 1},
+        ))
+        for wrong, where in cases:
+            with self.assertRaises(Failure) as raised:
+                self.restored(wrong, where)
+            self.assertEqual(raised.exception.code, "PART_MISMATCH")
+            if where is not bucket:
+                self.assertEqual(raised.exception.detail, {"part": entry["parts"][1], "path": "a"})
+            self.assertEqual(os.listdir(self.base), ["a"])
+
+
+class ArtifactsTest(Files):
+    def save(self, bucket=None, patterns=("artifacts/.*",), progress=None, **limits):
+        part = {"outputDir": "artifacts", "artifacts": {"patterns": list(patterns), "limits": dict({"files": 100, "bytes": 1 << 30}, **limits)}}
+        bucket = bucket or Bucket()
+        state = artifacts.save_artifacts(part, self.base, self.parts(bucket), bucket, progress)
+        data = bucket.objects["artifacts.json"]
+        self.assertEqual(state["sha256"], hashlib.sha256(data).hexdigest())
+        return state, json.loads(data)
+
+    def test_saves_what_the_patterns_name_and_says_what_it_skips(self):
+        self.write("artifacts/model.bin", b"model" * 1000, 0o755)
+        self.write("artifacts/deep/er/x.txt", b"x")
+        self.write("artifacts/unwanted", b"no")
+        self.write("elsewhere", b"no")
+        os.symlink("model.bin", os.path.join(self.base, "artifacts/link"))
+        os.symlink("..", os.path.join(self.base, "artifacts/up"))
+        os.mkfifo(os.path.join(self.base, "artifacts/pipe"))
+        self.write(os.fsdecode(b"artifacts/\xff"), b"x")
+        seen = []
+        state, listed = self.save(patterns=(r"artifacts/(?!unwanted).*",), progress=lambda *now: seen.append(now))
+        self.assertEqual([entry["path"] for entry in listed["files"]], ["artifacts/deep/er/x.txt", "artifacts/model.bin"])
+        self.assertEqual([entry["executable"] for entry in listed["files"]], [False, True])
+        self.assertEqual({each["path"]: each["why"] for each in listed["skipped"]}, {
+            "artifacts/link": "a symbolic link", "artifacts/up": "a symbolic link", "artifacts/pipe": "a special file", "artifacts/?": "its name is not UTF-8",
+        })
+        self.assertEqual((state["state"], state["files"], state["bytes"], seen[-1]), ("saved", 2, 5001, (5001, 5001)))
+
+    def test_an_output_directory_that_went_or_became_a_link_has_no_artifacts(self):
+        self.assertEqual(self.save()[1]["files"], [])
+        self.write("secret/key", b"x")
+        os.symlink("secret", os.path.join(self.base, "artifacts"))
+        self.assertEqual(self.save()[1]["files"], [])
+
+    def test_more_than_the_limits_is_refused_before_anything_is_sent(self):
+        for size in (10, 30, 20):
+            self.write("artifacts/%d" % size, b"x" * size)
+        for limits, limit, value in (({"files": 2}, "files", 3), ({"bytes": 59}, "bytes", 60)):
+            bucket = Bucket()
+            with self.assertRaises(Failure) as raised:
+                self.save(bucket, **limits)
+            detail = raised.exception.detail
+            self.assertEqual((raised.exception.code, detail["limit"], detail["value"], bucket.puts), ("LIMIT", limit, value, []))
+        self.assertEqual(detail["largest"][0], {"path": "artifacts/30", "size": 30})
+        self.save(files=3, bytes=60)
+
+    def test_a_file_that_always_changes_is_named(self):
+        path = self.write("artifacts/busy", b"x" * 5000)
+        bucket = Bucket()
+        bucket.before_put = lambda name: name.startswith("part/") and self.write("artifacts/busy", self.noise(5000))
+        with self.assertRaises(Failure) as raised:
+            self.save(bucket)
+        self.assertEqual((raised.exception.code, raised.exception.detail["path"]), ("ARTIFACT_CHANGED", "artifacts/busy"))
+        done = []
+        bucket.before_put = lambda _: done or (done.append(1), os.utime(path, (1, 1)))
+        self.assertEqual(self.save(bucket)[0]["files"], 1)
+
+    def test_killed_at_any_put_the_next_ends_with_the_same_store(self):
+        for name in "abc":
+            self.write("artifacts/" + name, self.noise(2500))
+        want = Bucket()
+        self.save(want)
+        for fail in range(1, len(want.puts) + 1):
+            for late in (False, True):
+                self.known = os.path.join(tempfile.mkdtemp(dir=os.path.dirname(self.known)), "parts.json")
+                bucket = Bucket(fail=fail, late=late)
+                with self.assertRaises(Failure):
+                    self.save(bucket)
+                bucket.fail = None
+                self.save(bucket)
+                self.assertEqual(bucket.objects, want.objects)
+
+
+if __name__ == "__main__":
+    unittest.main()

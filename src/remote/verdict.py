@@ -1,0 +1,66 @@
+"""Why a training ended, where its exit code alone does not tell."""
+import os
+
+# A file system with less than this free counts as full.
+FULL = 1024 * 1024
+
+
+def oom_kills():
+    """How many processes the kernel has killed for lack of memory, of ours as far as it tells; None where it does not."""
+    total = None
+    for path, field in [("/proc/vmstat", "oom_kill")] + [(each, "oom_kill") for each in memory_events()]:
+        try:
+            with open(path) as file:
+                for line in file:
+                    name, _, value = line.partition(" ")
+                    if name == field:
+                        total = (total or 0) + int(value)
+        except (OSError, ValueError):
+            continue
+    return total
+
+
+def memory_events():
+    """Where the cgroups that we are in count such kills (version 2: memory.events, version 1: memory.oom_control)."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if controllers == "":
+            yield "/sys/fs/cgroup%s/memory.events" % path.rstrip("/")
+        elif "memory" in controllers.split(","):
+            yield "/sys/fs/cgroup/memory%s/memory.oom_control" % path.rstrip("/")
+
+
+def is_full(path):
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < FULL or (status.f_files > 0 and status.f_favail == 0)
+
+
+def failure_of(child, code, kills, log, home):
+    """{code, message, exitCode} of a training that did not end well by itself, or None where its exit code says all."""
+    exit_code = code if code >= 0 else None
+    if child.over:
+        return told("OUT_OF_MEMORY", "it used more memory than its limit of %s (\"train.memory\")" % size(child.limits["memory"]), exit_code)
+    if code in (-9, 137) and kills is not None and (oom_kills() or 0) > kills:
+        return told("OUT_OF_MEMORY", "the kernel killed it: the machine was out of memory", exit_code)
+    if log.full or (code != 0 and is_full(home)):
+        return told("NO_SPACE", "the disk was full" + (", and %d bytes of its log are lost" % log.lost if log.lost else ""), exit_code)
+    return None
+
+
+def told(code, message, exit_code):
+    return {"code": code, "message": message, "exitCode": exit_code}
+
+
+def size(count):
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1024 or unit == "GB":
+            return "%d %s" % (count, unit) if unit == "B" else "%.1f %s" % (count, unit)
+        count /= 1024.0

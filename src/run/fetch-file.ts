@@ -1,0 +1,175 @@
+import { createHash, hash } from 'node:crypto';
+import { constants, mkdirSync } from 'node:fs';
+import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { pause } from '../command/run-command';
+import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
+import type { Store } from '../store/store';
+import { PART_SIZE, type StoredFile } from './run-files';
+
+/** What a file is called until all of it is there; what it has is made use of by the next fetch. */
+export const UNFINISHED = '.nx-ec2-part';
+
+/** Parts that are on their way, or in memory, at once, of all files that are fetched at one time. */
+const AT_ONCE = 6;
+const TRIES = 3;
+
+export interface FetchOptions {
+  signal?: AbortSignal;
+  /** Told of bytes that are there, piece by piece: fetched, or found. */
+  onBytes?: (bytes: number, fetched: boolean) => void;
+  /** Shared by the files that are fetched at one time. */
+  room?: Room;
+}
+
+/** So many at once, in the order in which they came. */
+export class Room {
+  private readonly waiting: (() => void)[] = [];
+
+  constructor(private free = AT_ONCE) {}
+
+  async with<T>(work: () => Promise<T>): Promise<T> {
+    if (this.free > 0) this.free--;
+    else await new Promise<void>((resolve) => this.waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.free++;
+    }
+  }
+}
+
+/**
+ * Fetches a file from its parts, each verified before it is written, into `<target>.nx-ec2-part`; renamed when it is
+ * whole and its own hash is right. What an earlier fetch has left there, and is right, is not fetched again.
+ * @param prefix of the run's keys, ends in a slash.
+ * @throws Problem `PART_MISSING`, `PART_MISMATCH`, `FILE_MISMATCH`, or of the store; what was fetched stays.
+ */
+export async function fetchFile(
+  store: Store,
+  prefix: string,
+  entry: StoredFile,
+  target: string,
+  { signal, onBytes, room = new Room() }: FetchOptions = {},
+): Promise<void> {
+  mkdirSync(dirname(target), { recursive: true });
+  const beside = target + UNFINISHED;
+  const file = await open(beside, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o644);
+  try {
+    if (!(await file.stat()).isFile()) throw new Problem('FILE_BLOCKED', `${beside} is in the way: it is no file.`);
+    await fetchParts(store, prefix, entry, file, room, signal, onBytes);
+    await file.truncate(entry.size);
+    // Of one part it is known.
+    const whole = entry.parts.length === 1 ? entry.parts[0] : await hashOpened(file, entry.size);
+    if (whole !== entry.sha256) {
+      await unlink(beside);
+      throw new Problem('FILE_MISMATCH', `The parts of ${printable(entry.path)} do not make the file that is listed.`, {
+        next: 'Somebody else writes to the store.',
+      });
+    }
+    await file.chmod(entry.executable ? 0o755 : 0o644);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await rename(beside, target);
+}
+
+async function fetchParts(
+  store: Store,
+  prefix: string,
+  entry: StoredFile,
+  file: FileHandle,
+  room: Room,
+  signal: AbortSignal | undefined,
+  onBytes: FetchOptions['onBytes'],
+): Promise<void> {
+  const { size: there } = await file.stat();
+  let next = 0;
+  const failed = new AbortController();
+  const any = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const work = async () => {
+    for (let at = next++; at < entry.parts.length; at = next++) {
+      const offset = at * PART_SIZE;
+      const size = Math.min(PART_SIZE, entry.size - offset);
+      await room.with(async () => {
+        any.throwIfAborted();
+        const found = offset + size <= there && (await holds(file, offset, size, entry.parts[at]));
+        if (!found) {
+          const bytes = await fetchPart(store, prefix, entry, at, size, any);
+          for (let done = 0; done < size;)
+            done += (await file.write(bytes, done, size - done, offset + done)).bytesWritten;
+        }
+        onBytes?.(size, !found);
+      });
+    }
+  };
+  const all = await Promise.allSettled(
+    Array.from({ length: Math.min(AT_ONCE, entry.parts.length) }, () =>
+      work().catch((error: unknown) => {
+        failed.abort(error);
+        throw error;
+      }),
+    ),
+  );
+  // The first reason, not that the others were told to stop.
+  if (all.some(({ status }) => status === 'rejected')) throw failed.signal.reason;
+}
+
+async function holds(file: FileHandle, offset: number, size: number, sha256: string): Promise<boolean> {
+  const bytes = Buffer.allocUnsafe(size);
+  for (let done = 0; done < size;) {
+    const { bytesRead } = await file.read(bytes, done, size - done, offset + done);
+    if (bytesRead === 0) return false;
+    done += bytesRead;
+  }
+  return hash('sha256', bytes, 'hex') === sha256;
+}
+
+async function fetchPart(
+  store: Store,
+  prefix: string,
+  entry: StoredFile,
+  at: number,
+  size: number,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  const sha256 = entry.parts[at];
+  const key = `${prefix}part/${sha256}`;
+  const which = `part ${at + 1} of ${entry.parts.length} of ${printable(entry.path)} (${key})`;
+  for (let tries = 1; ; tries++) {
+    const stored = await store.getBounded(key, PART_SIZE, signal).catch(async (error: unknown) => {
+      // An answer that was cut off; what S3 refuses is no better the next time.
+      if (signal.aborted || tries === TRIES || !(error instanceof Problem) || error.aws || error.code !== 'STORE_GET')
+        throw signal.aborted ? signal.reason : error;
+      await pause(500 * tries, signal);
+      return undefined;
+    });
+    if (stored === undefined) continue;
+    if (stored === null) {
+      throw new Problem('PART_MISSING', `The store has no ${which}.`, {
+        next: 'It was removed, or the credentials in force may not read it.',
+      });
+    }
+    if (stored.bytes.length === size && hash('sha256', stored.bytes, 'hex') === sha256) return stored.bytes;
+    throw new Problem('PART_MISMATCH', `What the store has as ${which} is not what it is named.`, {
+      next: 'Somebody else writes to the store, or the object was damaged.',
+    });
+  }
+}
+
+/** The SHA-256 of a file's first `size` bytes. */
+export async function hashOpened(file: FileHandle, size: number): Promise<string> {
+  const whole = createHash('sha256');
+  const block = Buffer.allocUnsafe(Math.min(PART_SIZE, size));
+  for (let at = 0; at < size;) {
+    const { bytesRead } = await file.read(block, 0, Math.min(block.length, size - at), at);
+    if (bytesRead === 0) break;
+    whole.update(block.subarray(0, bytesRead));
+    at += bytesRead;
+  }
+  return whole.digest('hex');
+}

@@ -1,0 +1,73 @@
+import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
+import type { StoreKeys } from '../store/keys';
+import { STALE } from './follow';
+import { latestRun, readRecord, type RunRecord } from './record';
+import type { RunsSession } from './session';
+
+/** A run of the store, with how long ago it was told of, ms. */
+export interface FoundRun {
+  record: RunRecord;
+  age: number;
+}
+
+/**
+ * The run that is meant: the one that is named, else the caller's own latest of this project.
+ * @throws Problem where there is none.
+ */
+export async function chosenRun(session: RunsSession, run: string | undefined): Promise<FoundRun> {
+  const { store, keys, project } = session;
+  const found = run ? await readRecord(store, keys, run) : await latestRun(store, keys, await session.caller());
+  if (found) return found;
+  throw new Problem('NO_RUN', run ? `There is no run ${printable(run)} of ${project}.` : `${project} has no run of yours.`, {
+    next: run
+      ? `The runs of ${project}: nx run ${project}:remote-status`
+      : `Those of others: nx run ${project}:remote-status; one is named by --run=<id>.`,
+  });
+}
+
+/** What is known to be so: a run that goes on is only said to while it was told of. */
+export function goesOn({ record, age }: FoundRun): boolean {
+  return record.state !== 'ended' && age < STALE;
+}
+
+/** What the store knows of a training. */
+export interface SameTraining {
+  /** One that needs no other: it goes on, or it has succeeded and was not collected by anybody. */
+  found: { record: RunRecord; attached: 'running' | 'ended' } | null;
+  /** One that is done with: the instance is not to find it either. */
+  known: string | null;
+}
+
+/** Looks up the run that was started last for a training. What the store has not been told of, the instance finds. */
+export async function sameTraining(
+  { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
+  key: string,
+): Promise<SameTraining> {
+  const bytes = await store.get(keys.key(key));
+  if (!bytes) return { found: null, known: null };
+  const { run } = JSON.parse(bytes.toString()) as { run?: unknown };
+  if (typeof run !== 'string') return { found: null, known: null };
+  const [read, collected] = await Promise.all([readRecord(store, keys, run), store.has(collectedKey(keys, run))]);
+  if (!read || read.record.key !== key) return { found: null, known: collected ? run : null };
+  const { record } = read;
+  if (goesOn(read)) return { found: { record, attached: 'running' }, known: null };
+  if (record.state !== 'ended') return { found: null, known: null };
+  const kept = record.outcome === 'succeeded' && record.artifacts?.state !== 'failed' && !collected;
+  return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
+}
+
+/** Written by whoever has brought a run's artifacts back. */
+export function collectedKey(keys: StoreKeys, run: string): string {
+  return `${keys.run(run)}collected`;
+}
+
+/** Writes down which run was started last for a training. It only helps to find: that it fails is no failure. */
+export async function rememberTraining(
+  { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
+  key: string,
+  run: string,
+): Promise<void> {
+  const value = Buffer.from(JSON.stringify({ v: 1, run }));
+  await store.put(keys.key(key), value, { contentType: 'application/json' }).catch(() => undefined);
+}

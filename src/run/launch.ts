@@ -1,0 +1,53 @@
+import type { LogPiece, RunFacts, TrainReply } from '../command/plan';
+import { Halt } from '../sync/synchronise';
+import { rememberTraining, sameTraining } from './find-run';
+import { push } from './push';
+import type { Scanned, Workspace } from './scan-project';
+import type { Session } from './session';
+import type { PlannedRun } from './training';
+
+export interface Launched {
+  run: RunFacts;
+  attached: false | 'running' | 'ended';
+  /** What it has printed so far. */
+  log?: LogPiece;
+  /** When the form was signed that it writes to the store with, ms; undefined where another client started it. */
+  formSince?: number;
+  /** What remains to be done beside what follows. Never rejects. */
+  settled: Promise<unknown>;
+}
+
+/** Starts a training, with the command that also syncs; or finds the one that is the same. */
+export async function launch(
+  session: Session,
+  workspace: Workspace,
+  planned: PlannedRun,
+  options: { signal: AbortSignal; scanned: Scanned; rerun: boolean; force?: boolean; onSend: () => void },
+): Promise<Launched> {
+  const { signal, scanned, rerun, force } = options;
+  // While it is found out what must be sent, and sent, it is looked up whether that is needed.
+  const key = planned.key(scanned.snapshot);
+  const looking = rerun ? Promise.resolve({ found: null, known: null }) : sameTraining(session, key);
+  looking.catch(() => undefined);
+  const formSince = Date.now();
+  try {
+    const pushed = await push<TrainReply>(session, workspace, {
+      ...{ signal, force },
+      first: scanned,
+      run: async (snapshot) => {
+        const [part, { found, known }] = await Promise.all([planned.part(session, snapshot), looking]);
+        if (part.key !== key) return part;
+        if (found) throw new Halt();
+        return { ...part, known };
+      },
+      onSend: options.onSend,
+    });
+    const { run, attached, log } = pushed.reply;
+    const remembered = rememberTraining(session, run.key, run.id);
+    return { run, attached, log, formSince, settled: Promise.all([pushed.settled, remembered]) };
+  } catch (error) {
+    if (!(error instanceof Halt)) throw error;
+    const { record, attached } = (await looking).found!;
+    return { run: record, attached, settled: Promise.resolve() };
+  }
+}

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+import type { StoredFile } from './run-files';
+
+/** What comes back in the place of an artifact that stays in the store: which one, and how to get it. */
+export interface Pointer {
+  run: string;
+  /** Project-relative. */
+  path: string;
+  /** bytes */
+  size: number;
+  sha256: string;
+  /** A command line for a POSIX shell, for people: no program runs it. */
+  how: string;
+}
+
+export const POINTER = '.nx-ec2.json';
+/** A larger file is no pointer, bytes. */
+const LARGEST = 64 * 1024;
+
+const schema = z.object({
+  run: z.string().min(1).max(200),
+  path: z.string().min(1).max(4096),
+  size: z.number().int().nonnegative(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  how: z.string().max(16384),
+});
+
+/** The path of the pointer to an artifact. */
+export function pointerPath(path: string): string {
+  return path + POINTER;
+}
+
+/** Whether a path is that of a pointer; `.nx-ec2.json` alone is the record of what a collection brought. */
+export function isPointer(path: string): boolean {
+  return path.endsWith(POINTER) && !/(^|[\\/])$/.test(path.slice(0, -POINTER.length));
+}
+
+export function pointerTo(project: string, run: string, file: Pick<StoredFile, 'path' | 'size' | 'sha256'>): Pointer {
+  const words = ['nx', 'run', `${project}:remote-pull`, `--run=${run}`, `--path=${file.path}`];
+  return { run, path: file.path, size: file.size, sha256: file.sha256, how: words.map(shellWord).join(' ') };
+}
+
+/** As the file holds it. */
+export function formatPointer({ run, path, size, sha256, how }: Pointer): string {
+  return `${JSON.stringify({ run, path, size, sha256, how }, null, 2)}\n`;
+}
+
+/** null: it is no pointer. */
+export function parsePointer(text: string): Pointer | null {
+  if (text.length > LARGEST) return null;
+  try {
+    return schema.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, `'\\''`)}'`;
+}

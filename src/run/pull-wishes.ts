@@ -1,0 +1,78 @@
+import picomatch from 'picomatch';
+import { GLOB } from '../config/glob';
+import { Problem } from '../report/problem';
+import type { Reporter } from '../report/reporter';
+import { printable } from '../report/terminal-text';
+import { formatCount } from '../report/units';
+import type { StoreKeys } from '../store/keys';
+import type { Store } from '../store/store';
+import type { RunRecord } from './record';
+import { readArtifactList, readCheckpoint, type StoredFile } from './run-files';
+
+export interface PullWishes {
+  /** Absolute: what was below the run's output directory goes below this one, checkpoints into `checkpoints/<n>/`. */
+  output: string;
+  /** The run's output directory, project-relative. */
+  outputDir: string;
+  /** Paths or globs, project-relative, of the artifacts that are wanted; absent: all of them. */
+  paths?: string[];
+  /** Default: none. A number: that one, of those that the record names. */
+  checkpoints?: 'none' | 'last' | 'all' | number;
+  /** Project-relative paths under version control: never written over. null where there is none, or the output is elsewhere. */
+  tracked?: Set<string> | null;
+  /** bytes, in all */
+  limit: number;
+  signal?: AbortSignal;
+}
+
+/** Of the artifacts of a run those that are wished for, as its list has them. */
+export async function wantedArtifacts(
+  store: Store,
+  keys: StoreKeys,
+  reporter: Reporter,
+  record: RunRecord,
+  { paths, checkpoints = 'none' }: PullWishes,
+): Promise<StoredFile[]> {
+  const list = await readArtifactList(store, keys, record);
+  if (!list) {
+    const why =
+      record.artifacts?.state === 'failed'
+        ? `The artifacts of ${record.id} could not be saved: ${printable(record.artifacts.error?.message ?? 'no reason was given')}`
+        : `The artifacts of ${record.id} are not in the store${record.state === 'ended' ? '' : ' yet: they are saved when it has ended'}.`;
+    if (paths || checkpoints === 'none') throw new Problem('NOTHING_TO_PULL', why);
+    reporter.warn(why);
+    return [];
+  }
+  for (const { path, why } of list.skipped)
+    reporter.warn(`left on the instance: ${printable(path)} (${printable(why)})`);
+  // A path that is equal matches, whatever it holds.
+  const matches = paths && picomatch(paths, GLOB);
+  const chosen = list.files.filter(({ path }) => !matches || matches(path));
+  if (paths && chosen.length === 0) {
+    const some = list.files.slice(0, 10).map(({ path }) => `  ${printable(path)}`);
+    throw new Problem('NOTHING_TO_PULL', `No artifact of ${record.id} is named ${printable(paths.join(', '))}.`, {
+      next: `It has ${formatCount(list.files.length, 'artifact')}${some.length > 0 ? `:\n${some.join('\n')}` : '.'}`,
+    });
+  }
+  return chosen;
+}
+
+/** The files of the checkpoints that are wished for, under the paths that they get, relative to the project. */
+export async function wantedCheckpoints(
+  store: Store,
+  keys: StoreKeys,
+  record: RunRecord,
+  { outputDir, checkpoints = 'none' }: PullWishes,
+): Promise<StoredFile[]> {
+  if (checkpoints === 'none') return [];
+  const kept = record.checkpoints.map(({ n }) => n);
+  if (typeof checkpoints !== 'number' && kept.length === 0)
+    throw new Problem('NO_CHECKPOINT', `${record.id} has no checkpoint${record.state === 'ended' ? '' : ' yet'}.`);
+  const numbers = typeof checkpoints === 'number' ? [checkpoints] : checkpoints === 'last' ? kept.slice(-1) : kept;
+  const wanted: StoredFile[] = [];
+  for (const n of numbers) {
+    const { files } = await readCheckpoint(store, keys, record, n);
+    for (const file of files) wanted.push({ ...file, path: `${outputDir}/checkpoints/${n}/${file.path}` });
+  }
+  return wanted;
+}

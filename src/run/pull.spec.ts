@@ -1,0 +1,221 @@
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { hash } from 'node:crypto';
+import fc from 'fast-check';
+import { Reporter } from '../report/reporter';
+import { StoreFixture } from '../store/store.fixture';
+import { listed } from './pipeline.fixture';
+import { formatPointer, pointerPath, pointerTo } from './pointer';
+import { pullRun } from './pull';
+import type { PullWishes } from './pull-wishes';
+import type { RunRecord } from './record';
+import { readArtifactList, readCheckpoint, type StoredFile } from './run-files';
+import { recordOf, RUN, saveRun } from './saved-run.fixture';
+
+const MB = 1024 * 1024;
+
+/** What the remote side has saved comes back here, over the wire of local AWS. */
+describe('pulling a run', () => {
+  let at: StoreFixture;
+  let top: string;
+  let output: string;
+  let said: string[];
+  let reporter: Reporter;
+  beforeAll(async () => void (at = await StoreFixture.start()));
+  afterAll(() => at.close());
+  beforeEach(() => {
+    at.empty();
+    top = mkdtempSync(join(tmpdir(), 'nx-ec2-pull-'));
+    output = join(top, 'artifacts');
+    said = [];
+    reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+    for (const how of ['warn', 'line'] as const) reporter[how] = (text) => void said.push(text);
+  });
+  afterEach(() => rmSync(top, { recursive: true, force: true }));
+
+  const files = {
+    'model.bin': randomBytes(17 * MB),
+    'deep/er/metrics.json': Buffer.from('{}'),
+    'run.sh': Buffer.from('#!/bin/sh'),
+    empty: Buffer.alloc(0),
+    'weights [1].pt': Buffer.from('w'),
+  };
+  const checkpoints = { 'checkpoint-5/model.pt': randomBytes(9 * MB), 'checkpoint-5/state.json': Buffer.from('5') };
+  const save = () => saveRun(at.store, at.keys(), files, checkpoints);
+  const pull = (record: RunRecord, more: Partial<PullWishes> = {}) =>
+    pullRun({ store: at.store, keys: at.keys(), reporter }, record, {
+      output,
+      outputDir: 'artifacts',
+      limit: 1024 * MB,
+      ...more,
+    });
+  const expectHere = (wanted: Record<string, Buffer>) => {
+    expect(listed(output)).toEqual(Object.keys(wanted).sort());
+    for (const [path, data] of Object.entries(wanted)) expect(readFileSync(join(output, path)).equals(data)).toBe(true);
+  };
+  /** A list as somebody else would write it, who can make the record say its hash too. */
+  const forge = async (list: Partial<StoredFile>[]) => {
+    const whole = list.map((file) => ({
+      path: 'artifacts/a',
+      size: 0,
+      sha256: hash('sha256', ''),
+      executable: false,
+      parts: [],
+      ...file,
+    }));
+    const bytes = Buffer.from(JSON.stringify({ v: 1, files: whole, skipped: [] }));
+    await at.store.put(`${at.keys().run(RUN)}artifacts.json`, bytes);
+    return recordOf({ artifacts: { state: 'saved', sha256: hash('sha256', bytes), files: 1, bytes: 1, error: null } });
+  };
+
+  it('brings all artifacts, and a second time none', async () => {
+    const record = await save();
+    expect(await pull(record)).toEqual({ fetched: 5, there: 0, bytes: 17 * MB + 2 + 9 + 1 });
+    expectHere(files);
+    expect(statSync(join(output, 'run.sh')).mode & 0o777).toBe(0o755);
+    chmodSync(join(output, 'run.sh'), 0o644);
+    writeFileSync(join(output, 'empty'), 'changed');
+    writeFileSync(join(output, 'deep/er/metrics.json'), '[]');
+    expect(await pull(record)).toEqual({ fetched: 2, there: 3, bytes: 2 });
+    expectHere(files);
+    expect(statSync(join(output, 'run.sh')).mode & 0o777).toBe(0o755);
+    expect(said.at(-1)).toMatch(/^Pulled 2 files \(2 B\), 3 there already: /);
+  });
+
+  it('brings what is asked for: paths as they are, and globs', async () => {
+    const record = await save();
+    await pull(record, { paths: ['artifacts/weights [1].pt', 'artifacts/**/*.json'] });
+    expect(listed(output)).toEqual(['deep/er/metrics.json', 'weights [1].pt']);
+    await expect(pull(record, { paths: ['artifacts/absent'] })).rejects.toMatchObject({ code: 'NOTHING_TO_PULL' });
+  });
+
+  it('brings checkpoints beside them, or alone while the run goes on', async () => {
+    const record = await save();
+    await pull({ ...record, state: 'running', artifacts: null }, { checkpoints: 'last' });
+    const brought = Object.fromEntries(
+      Object.entries(checkpoints).map(([path, data]) => [`checkpoints/1/${path}`, data]),
+    );
+    expectHere(brought);
+    await pull(record, { checkpoints: 1 });
+    expectHere({ ...files, ...brought });
+    await expect(pull(record, { checkpoints: 2 })).rejects.toMatchObject({ code: 'NO_CHECKPOINT' });
+    await expect(pull({ ...record, checkpoints: [] }, { checkpoints: 'all' })).rejects.toMatchObject({
+      code: 'NO_CHECKPOINT',
+    });
+  });
+
+  it('goes on where an earlier pull was ended', async () => {
+    const record = await save();
+    const abort = new AbortController();
+    let bytes = 0;
+    reporter.progress = () => ({
+      update: (done) => void ((bytes = done) > MB && abort.abort(new Error('stopped here'))),
+      end: () => undefined,
+    });
+    await expect(pull(record, { signal: abort.signal })).rejects.toThrow('stopped here');
+    expect(bytes).toBeLessThan(18 * MB);
+    expect(existsSync(join(output, 'model.bin'))).toBe(false);
+    expect((await pull(record)).bytes).toBeLessThan(17 * MB);
+    expectHere(files);
+  });
+
+  it('puts an artifact in the place of its pointer, and leaves another pointer alone', async () => {
+    const record = await save();
+    const list = (await readArtifactList(at.store, at.keys(), record))!;
+    const file = list.files.find(({ path }) => path.endsWith('model.bin'))!;
+    mkdirSync(output, { recursive: true });
+    const right = pointerPath(join(output, 'model.bin'));
+    const other = pointerPath(join(output, 'run.sh'));
+    for (const each of [right, other]) writeFileSync(each, formatPointer(pointerTo('model', RUN, file)));
+    await pull(record);
+    expect([existsSync(right), existsSync(other)]).toEqual([false, true]);
+  });
+
+  it('says what is not there', async () => {
+    await expect(pull(recordOf())).rejects.toMatchObject({ code: 'NOTHING_TO_PULL' });
+    const failed = { state: 'failed', error: { code: 'LIMIT', message: 'too \x1b[2Jmany' } } as never;
+    const error = await pull(recordOf({ artifacts: failed })).catch((each: Error) => each);
+    expect((error as Error).message).toMatch(/could not be saved: too many/);
+  });
+
+  it('refuses lists that are not those which the record names', async () => {
+    const record = await save();
+    for (const name of ['artifacts.json', 'checkpoint/1.json']) {
+      const key = at.keys().run(RUN) + name;
+      const bytes = (await at.store.get(key))!;
+      await at.store.put(key, Buffer.concat([bytes, Buffer.from(' ')]));
+    }
+    await expect(pull(record)).rejects.toMatchObject({ code: 'LIST_MISMATCH' });
+    await expect(readCheckpoint(at.store, at.keys(), record, 1)).rejects.toMatchObject({ code: 'LIST_MISMATCH' });
+    await at.store.delete([`${at.keys().run(RUN)}artifacts.json`]);
+    await expect(pull(record)).rejects.toThrow(/not in the store any more/);
+  });
+
+  it('refuses paths that lead elsewhere, however the list is made', async () => {
+    const part = fc.constantFrom('..', '.', '', 'a', 'artifacts');
+    const path = fc
+      .array(part, { minLength: 1, maxLength: 5 })
+      .map((parts) => parts.join('/'))
+      .filter((each) => each !== '' && !/^artifacts(\/(a|artifacts))+$/.test(each));
+    await fc.assert(
+      fc.asyncProperty(path, async (each) => {
+        await expect(pull(await forge([{ path: each }]))).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
+        expect(existsSync(output)).toBe(false);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it.each([
+    ['two names that are one', [{ path: 'artifacts/A' }, { path: 'artifacts/a' }], 'ARTIFACT_UNSAFE'],
+    ['a name that we give', [{ path: 'artifacts/a.nx-ec2-part' }], 'ARTIFACT_UNSAFE'],
+    [
+      'more than the limit',
+      [{ size: 2000 * MB, parts: Array<string>(250).fill('a'.repeat(64)) }],
+      'ARTIFACTS_TOO_LARGE',
+    ],
+    ['parts that do not make the size', [{ size: 5 }], 'LIST_MISMATCH'],
+    ['a part that is no hash', [{ size: 5, parts: ['../../../p/x'] }], 'LIST_MISMATCH'],
+    ['a file under version control', [{ path: 'artifacts/tracked' }], 'ARTIFACT_TRACKED'],
+    ['a directory in the way', [{ path: 'artifacts/directory' }], 'ARTIFACT_BLOCKED'],
+    ['a file in the way', [{ path: 'artifacts/file/x' }], 'ARTIFACT_BLOCKED'],
+    ['a link on the way', [{ path: 'artifacts/link/x' }], 'ARTIFACT_UNSAFE'],
+  ])('refuses %s', async (_name, list, code) => {
+    mkdirSync(join(output, 'directory'), { recursive: true });
+    writeFileSync(join(output, 'file'), '');
+    symlinkSync(top, join(output, 'link'));
+    const before = listed(top);
+    const wishes = { tracked: new Set(['artifacts/tracked']) };
+    await expect(pull(await forge(list), wishes)).rejects.toMatchObject({ code });
+    expect(listed(top)).toEqual(before);
+  });
+
+  it('holds checkpoints to the same rules', async () => {
+    const file = { path: 'u/../../../x', size: 0, sha256: hash('sha256', ''), executable: false, parts: [] };
+    for (const change of [{}, { unit: '..', files: [{ ...file, path: '../x' }] }, { unit: 'v' }, { kind: 'file' }]) {
+      const bytes = Buffer.from(
+        JSON.stringify({ v: 1, n: 1, unit: 'u', kind: 'directory', at: 1, attempt: 1, files: [file], ...change }),
+      );
+      await at.store.put(`${at.keys().run(RUN)}checkpoint/1.json`, bytes);
+      const entry = { n: 1, unit: 'u', sha256: hash('sha256', bytes), size: 0, files: 1, at: 1, attempt: 1 };
+      const error = await pull(recordOf({ checkpoints: [entry] }), { checkpoints: 'last' }).catch(
+        (each: unknown) => each,
+      );
+      expect((error as { code: string }).code).toMatch(/^(ARTIFACT_UNSAFE|LIST_MISMATCH)$/);
+      expect(existsSync(output)).toBe(false);
+    }
+  });
+});

@@ -1,0 +1,218 @@
+import { z } from 'zod';
+import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
+import type { StoreKeys } from '../store/keys';
+import type { Store } from '../store/store';
+
+/** A record is a few kilobytes; a larger one is nobody's we know. */
+export const MAX_RECORD = 1024 * 1024;
+/** Records that are read at once, and at most, to find a caller's latest run. */
+const AT_ONCE = 8;
+const LOOKED_AT = 64;
+
+const RUN_ID = /^\d{8}-\d{6}-[a-z0-9-]{1,60}-[a-z2-7]{6}$/;
+
+const text = z.string().max(4096);
+const count = z.number().int().nonnegative();
+const ms = z.number();
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const numbers = z.record(text, z.number().nullable());
+
+const savedCheckpoint = z.object({
+  n: z.number().int().positive(),
+  unit: text,
+  sha256,
+  size: count,
+  files: count,
+  at: ms,
+  attempt: count,
+});
+
+const amount = z.number().nullable().default(null);
+
+/** A sample of the machine: what is not known is null. Sizes are bytes, shares %. */
+const host = z.object({
+  cpu: amount,
+  cores: amount,
+  load: amount,
+  memoryUsed: amount,
+  memoryTotal: amount,
+  diskUsed: amount,
+  diskTotal: amount,
+  networkIn: amount,
+  networkOut: amount,
+});
+
+/** °C, W. */
+const gpu = z.object({
+  index: count,
+  name: text,
+  utilization: amount,
+  memoryUsed: amount,
+  memoryTotal: amount,
+  temperature: amount,
+  power: amount,
+});
+
+/** What the client said of itself. */
+const description = z.object({
+  git: z
+    .object({ commit: text, branch: text.nullable(), dirty: z.boolean(), remote: text.nullable().default(null) })
+    .nullable(),
+  command: z.string().max(65536),
+  configuration: z.record(text, z.unknown()),
+  host: text,
+});
+
+const recordSchema = z.object({
+  v: z.literal(1),
+  id: z.string().regex(RUN_ID),
+  key: text,
+  project: text,
+  tree: text,
+  snapshot: text,
+  caller: text,
+  instance: text,
+  user: text,
+  directory: text,
+  state: z.enum(['preparing', 'queued', 'setup', 'running', 'saving', 'ended']),
+  outcome: z.enum(['succeeded', 'failed', 'cancelled', 'timed-out', 'interrupted', 'setup-failed', 'lost']).nullable(),
+  exitCode: z.number().int().nullable(),
+  signal: text.nullable(),
+  stop: z.object({ reason: text, at: ms }).nullable(),
+  failure: z
+    .object({ code: text, message: z.string().max(65536), exitCode: z.number().int().nullable().default(null) })
+    .nullable(),
+  pid: count.nullable(),
+  createdAt: ms,
+  startedAt: ms.nullable(),
+  endedAt: ms.nullable(),
+  attempt: count,
+  attempts: z
+    .array(
+      z.object({
+        n: count,
+        instance: text,
+        startedAt: ms.nullable(),
+        endedAt: ms.nullable(),
+        exitCode: z.number().int().nullable(),
+        signal: text.nullable(),
+        why: text.nullable(),
+      }),
+    )
+    .max(1000),
+  queue: z.object({ before: count, holders: z.array(text).max(1000) }).nullable(),
+  claim: z.object({ exclusive: z.boolean(), gpus: count }),
+  gpus: z.array(count).max(256).nullable(),
+  log: z.object({ size: count, training: count.nullable(), truncated: z.boolean() }),
+  metrics: z.object({
+    host: host.nullable(),
+    gpus: z.array(gpu).max(256).nullable(),
+    training: numbers,
+    segments: count,
+    warnings: z.array(text).max(1000),
+  }),
+  /** Those that are kept, oldest first. */
+  checkpoints: z.array(savedCheckpoint).max(1000),
+  artifacts: z
+    .object({
+      state: z.enum(['saved', 'failed']),
+      sha256: sha256.nullable().default(null),
+      files: count.nullable().default(null),
+      bytes: count.nullable().default(null),
+      error: z
+        .object({ code: text, message: z.string().max(65536), detail: z.record(text, z.unknown()).default({}) })
+        .nullable()
+        .default(null),
+    })
+    .nullable(),
+  data: z.array(z.object({ source: text, path: text, version: text, files: count, bytes: count })).max(1000),
+  restored: z.object({ run: text, n: count, unit: text }).nullable().default(null),
+  description,
+  beat: count,
+  access: z.enum(['role', 'presigned']),
+  trouble: text.nullable(),
+});
+
+/** docs/FORMAT.md, "Runs in the store": what the instance says of a run. */
+export type RunRecord = z.infer<typeof recordSchema>;
+export type SavedCheckpoint = z.infer<typeof savedCheckpoint>;
+
+export interface ReadRecord {
+  record: RunRecord;
+  /** How long ago it was written, ms, by S3's clock alone. */
+  age: number;
+  etag: string;
+}
+
+/**
+ * A run's record as it is in the store; null where there is none. Its shape is checked and its texts are bounded, not
+ * more: whoever prints one of them makes it `printable`.
+ * @throws Problem `RECORD_INVALID` where it is not a record of this run that we can read.
+ */
+export async function readRecord(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
+  const key = `${keys.run(id)}record.json`;
+  const stored = await store.getBounded(key, MAX_RECORD);
+  if (!stored) return null;
+  return {
+    record: parseRecord(stored.bytes, id, key),
+    age: Math.max(0, stored.answered - stored.modified),
+    etag: stored.etag,
+  };
+}
+
+export function parseRecord(bytes: Buffer, id: string, key: string): RunRecord {
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString('utf8'));
+  } catch {
+    throw invalid(key, 'it is no JSON');
+  }
+  const { v } = (value ?? {}) as { v?: unknown };
+  if (typeof v === 'number' && v > 1) {
+    throw new Problem('RECORD_INVALID', `The record of ${id} was written by a later version of nx-ec2.`, {
+      next: 'Update nx-ec2.',
+    });
+  }
+  const parsed = recordSchema.safeParse(value);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw invalid(key, printable(`${issue.path.join('.')}: ${issue.message}`).slice(0, 500));
+  }
+  if (parsed.data.id !== id) throw invalid(key, `it is that of ${printable(parsed.data.id)}`);
+  return parsed.data;
+}
+
+function invalid(key: string, why: string): Problem {
+  return new Problem('RECORD_INVALID', `The record ${key} can't be read: ${why}.`, {
+    next: 'Somebody else writes to the store, or the run was started by another version of nx-ec2.',
+  });
+}
+
+/** The ids of the project's runs that are in the store, newest first. */
+export async function listRuns(store: Store, keys: StoreKeys): Promise<string[]> {
+  const names = await store.prefixes(keys.run(''));
+  return names.filter((name) => RUN_ID.test(name)).sort((a, b) => (a < b ? 1 : -1));
+}
+
+/**
+ * The newest run, or with `caller` (an ARN) the newest of that caller among the newest 64; null where there is none.
+ * A record that can't be read is nobody's.
+ */
+export async function latestRun(store: Store, keys: StoreKeys, caller?: string): Promise<ReadRecord | null> {
+  const ids = (await listRuns(store, keys)).slice(0, LOOKED_AT);
+  const step = caller === undefined ? 1 : AT_ONCE;
+  for (let from = 0; from < ids.length; from += step) {
+    const read = await Promise.all(
+      ids.slice(from, from + step).map((id) =>
+        readRecord(store, keys, id).catch((error: unknown) => {
+          if (error instanceof Problem && /^(RECORD_INVALID|STORE_TOO_LARGE)$/.test(error.code)) return null;
+          throw error;
+        }),
+      ),
+    );
+    const found = read.find((each) => each && (caller === undefined || each.record.caller === caller));
+    if (found) return found;
+  }
+  return null;
+}

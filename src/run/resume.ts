@@ -1,0 +1,29 @@
+import type { Restore } from '../command/plan';
+import { Problem } from '../report/problem';
+import { chosenRun } from './find-run';
+import { readCheckpoint } from './run-files';
+import type { RunsSession } from './session';
+
+/**
+ * The last checkpoint of a run, for another that goes on from it.
+ * @param run its id, or `last`: the caller's own latest.
+ * @param signed with URLs, for an instance whose role may not read the store.
+ * @throws Problem where it has none.
+ */
+export async function resumePoint(session: RunsSession, run: string | true, signed: boolean): Promise<Restore> {
+  const { store, keys, configuration } = session;
+  const { record } = await chosenRun(session, run === true || run === 'last' || run === 'true' || run === '' ? undefined : run);
+  const last = record.checkpoints.at(-1);
+  if (!last) {
+    throw new Problem('NO_CHECKPOINT', `${record.id} has saved no checkpoint to go on from.`, {
+      next: 'A training is to write them into NX_EC2_CHECKPOINT_DIR; without --resume it begins anew.',
+    });
+  }
+  const prefix = keys.run(record.id);
+  const restore = { run: record.id, n: last.n, sha256: last.sha256, prefix, urls: null };
+  if (!signed || configuration.storeAccess === 'role') return restore;
+  const { files } = await readCheckpoint(store, keys, record, last.n);
+  const names = [`checkpoint/${last.n}.json`, ...new Set(files.flatMap(({ parts }) => parts.map((part) => `part/${part}`)))];
+  const urls = await Promise.all(names.map(async (name) => [name, await store.presignGet(`${prefix}${name}`)] as const));
+  return { ...restore, urls: Object.fromEntries(urls) };
+}

@@ -1,0 +1,96 @@
+import { hash } from 'node:crypto';
+import { z } from 'zod';
+import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
+import type { StoreKeys } from '../store/keys';
+import type { Store } from '../store/store';
+import type { RunRecord } from './record';
+
+/** Parts are of this size, but the last one: docs/FORMAT.md, "Parts". */
+export const PART_SIZE = 8 * 1024 * 1024;
+
+/** A list of 100,000 files with their parts. */
+const MAX_LIST = 128 * 1024 * 1024;
+const MAX_FILES = 100_000;
+/** 8 TB. */
+const MAX_PARTS = 1_000_000;
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+
+const storedFile = z
+  .object({
+    path: z.string().min(1).max(4096),
+    size: z.number().int().nonnegative(),
+    sha256,
+    executable: z.boolean(),
+    parts: z.array(sha256).max(MAX_PARTS),
+  })
+  .refine(({ size, parts }) => parts.length === Math.ceil(size / PART_SIZE), 'its parts do not make its size');
+
+const artifactList = z.object({
+  v: z.literal(1),
+  files: z.array(storedFile).max(MAX_FILES),
+  skipped: z.array(z.object({ path: z.string().max(4096), why: z.string().max(4096) })).max(MAX_FILES),
+});
+
+const checkpoint = z
+  .object({
+    v: z.literal(1),
+    n: z.number().int().positive(),
+    unit: z.string().min(1).max(255),
+    kind: z.enum(['file', 'directory']),
+    at: z.number(),
+    attempt: z.number().int().nonnegative(),
+    files: z.array(storedFile).min(1).max(MAX_FILES),
+  })
+  .refine(
+    ({ unit, kind, files }) =>
+      kind === 'file'
+        ? files.length === 1 && files[0].path === unit
+        : files.every(({ path }) => path.startsWith(`${unit}/`)),
+    'it names files that are not its own',
+  );
+
+/** A file in the store, in parts. Its path is as the instance says: nothing has checked where it leads. */
+export type StoredFile = z.infer<typeof storedFile>;
+/** Paths are relative to the project. */
+export type ArtifactList = z.infer<typeof artifactList>;
+/** Paths are relative to the checkpoint directory, and begin with the unit's name. */
+export type Checkpoint = z.infer<typeof checkpoint>;
+
+/** The list of a run's artifacts; null where none were saved. @throws Problem `LIST_MISMATCH` */
+export async function readArtifactList(store: Store, keys: StoreKeys, record: RunRecord): Promise<ArtifactList | null> {
+  const { artifacts } = record;
+  if (artifacts?.state !== 'saved' || !artifacts.sha256) return null;
+  return readPinned(store, `${keys.run(record.id)}artifacts.json`, artifacts.sha256, artifactList);
+}
+
+/** A checkpoint that the run's record names. @throws Problem `NO_CHECKPOINT`, `LIST_MISMATCH` */
+export async function readCheckpoint(store: Store, keys: StoreKeys, record: RunRecord, n: number): Promise<Checkpoint> {
+  const kept = record.checkpoints.find((each) => each.n === n);
+  if (!kept) {
+    const there = record.checkpoints.map((each) => each.n).join(', ');
+    throw new Problem('NO_CHECKPOINT', `${record.id} has no checkpoint ${n}.`, {
+      next: there ? `It has: ${there}.` : 'It has none.',
+    });
+  }
+  return readPinned(store, `${keys.run(record.id)}checkpoint/${n}.json`, kept.sha256, checkpoint);
+}
+
+async function readPinned<T>(store: Store, key: string, sha256: string, schema: z.ZodType<T>): Promise<T> {
+  const stored = await store.getBounded(key, MAX_LIST);
+  if (!stored) throw mismatch(key, 'is not in the store any more', 'It was removed, by "nx-ec2 prune" or by hand.');
+  if (hash('sha256', stored.bytes, 'hex') !== sha256) throw mismatch(key, "is not what the run's record says");
+  try {
+    const parsed = schema.safeParse(JSON.parse(stored.bytes.toString('utf8')));
+    if (parsed.success) return parsed.data;
+    const [issue] = parsed.error.issues;
+    throw mismatch(key, `can't be read: ${printable(`${issue.path.join('.')}: ${issue.message}`).slice(0, 500)}`);
+  } catch (error) {
+    throw error instanceof Problem ? error : mismatch(key, "can't be read: it is no JSON");
+  }
+}
+
+function mismatch(key: string, what: string, next = 'Somebody else writes to the store.'): Problem {
+  return new Problem('LIST_MISMATCH', `${key} ${what}.`, { next });
+}

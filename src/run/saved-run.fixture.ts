@@ -1,0 +1,127 @@
+import { execFileSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  chmodSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { StoreKeys } from '../store/keys';
+import type { Store } from '../store/store';
+import type { RunRecord } from './record';
+
+export const RUN = '20260101-000000-model-abcdef';
+
+/** What the instance says of a run that has ended well, but for what a test says. */
+export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
+  return {
+    v: 1,
+    id: RUN,
+    key: 'k',
+    project: 'model',
+    tree: 't',
+    snapshot: 's',
+    caller: 'arn:aws:iam::123456789012:user/ann',
+    instance: 'i-0123456789abcdef0',
+    user: 'ubuntu',
+    directory: '/var/lib/nx-ec2/runs/x',
+    state: 'ended',
+    outcome: 'succeeded',
+    exitCode: 0,
+    signal: null,
+    stop: null,
+    failure: null,
+    pid: 5,
+    createdAt: 1,
+    startedAt: 2,
+    endedAt: 3,
+    attempt: 1,
+    attempts: [
+      { n: 1, instance: 'i-0123456789abcdef0', startedAt: 2, endedAt: 3, exitCode: 0, signal: null, why: null },
+    ],
+    queue: null,
+    claim: { exclusive: false, gpus: 0 },
+    gpus: null,
+    log: { size: 10, training: 5, truncated: false },
+    metrics: {
+      host: {
+        ...{ cpu: 1, cores: null, load: null, memoryUsed: null, memoryTotal: null },
+        ...{ diskUsed: null, diskTotal: null, networkIn: null, networkOut: null },
+      },
+      gpus: null,
+      training: { loss: 0.5, nan: null },
+      segments: 1,
+      warnings: [],
+    },
+    checkpoints: [],
+    artifacts: null,
+    data: [],
+    restored: null,
+    description: { git: null, command: 'python train.py', configuration: {}, host: 'laptop' },
+    beat: 7,
+    access: 'role',
+    trouble: null,
+    ...more,
+  };
+}
+
+export async function putRecord(store: Store, keys: StoreKeys, record: RunRecord): Promise<void> {
+  await store.put(`${keys.run(record.id)}record.json`, Buffer.from(JSON.stringify(record)));
+}
+
+const SAVE = `
+import json, os, sys
+home, tests = sys.argv[1:]
+sys.path[:0] = [home, tests]
+from kept import Bucket
+from nx_ec2_remote import artifacts, checkpoints, parts
+bucket = Bucket()
+saved = parts.Parts(bucket, os.path.join(home, "parts.json"))
+part = {"outputDir": "artifacts", "artifacts": {"patterns": [".*"], "limits": {"files": 1000, "bytes": 1 << 40}}}
+state = artifacts.save_artifacts(part, os.path.join(home, "project"), saved, bucket)
+it = checkpoints.Checkpoints(os.path.join(home, "checkpoints"), home, saved, bucket, 3, None, 1)
+it.look(final=True)
+for name, data in bucket.objects.items():
+    with open(os.path.join(home, "objects", name.replace("/", "%")), "wb") as file:
+        file.write(data)
+print(json.dumps({"artifacts": state, "checkpoints": it.kept}))
+`;
+
+/**
+ * Saves files as the remote side does, by the remote side, and brings them to a store.
+ * @param artifacts by their paths in the output directory; one whose name ends in `.sh` is executable.
+ * @param checkpoints by their paths in the checkpoint directory.
+ */
+export async function saveRun(
+  store: Store,
+  keys: StoreKeys,
+  artifacts: Record<string, Buffer>,
+  checkpoints: Record<string, Buffer> = {},
+): Promise<RunRecord> {
+  const home = mkdtempSync(join(tmpdir(), 'nx-ec2-saved-'));
+  try {
+    const write = (path: string, data: Buffer) => {
+      mkdirSync(dirname(join(home, path)), { recursive: true });
+      writeFileSync(join(home, path), data);
+      if (path.endsWith('.sh')) chmodSync(join(home, path), 0o755);
+    };
+    for (const [path, data] of Object.entries(artifacts)) write(`project/artifacts/${path}`, data);
+    for (const [path, data] of Object.entries(checkpoints)) write(`checkpoints/${path}`, data);
+    mkdirSync(join(home, 'objects'));
+    const remote = join(__dirname, '..', 'remote');
+    symlinkSync(remote, join(home, 'nx_ec2_remote'));
+    const said = execFileSync('python3', ['-B', '-c', SAVE, home, join(remote, 'tests')], { encoding: 'utf8' });
+    for (const name of readdirSync(join(home, 'objects')))
+      await store.put(keys.run(RUN) + name.replace(/%/g, '/'), readFileSync(join(home, 'objects', name)));
+    const record = recordOf(JSON.parse(said) as Partial<RunRecord>);
+    await putRecord(store, keys, record);
+    return record;
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,168 @@
+import { printable } from '../report/terminal-text';
+import { formatDuration, formatSize } from '../report/units';
+import type { Problem } from '../report/problem';
+import { askRun } from './ask';
+import { chosenRun, type FoundRun } from './find-run';
+import { lost, STALE } from './follow';
+import { describeOutcome } from './outcome';
+import { listRuns, readRecord, type RunRecord } from './record';
+import { recordOf } from './record-watch';
+import type { RunsSession } from './session';
+
+/** A run as it is now, as far as can be told. */
+export interface RunStatus extends RunRecord {
+  /** Since the store was told of it, ms. */
+  heard: number;
+  /** It is said to go on, but nothing has been heard of it for some time, nor does its instance answer. */
+  silent: boolean;
+}
+
+/** How many records are read at once. */
+const AT_ONCE = 16;
+
+/** The newest runs of the project, newest first. */
+export async function listStatus(session: RunsSession, limit: number, signal: AbortSignal): Promise<RunStatus[]> {
+  const ids = (await listRuns(session.store, session.keys)).slice(0, limit);
+  const found: RunStatus[] = [];
+  for (let from = 0; from < ids.length; from += AT_ONCE) {
+    const some = await Promise.all(
+      ids.slice(from, from + AT_ONCE).map(async (id) => {
+        const read = await readRecord(session.store, session.keys, id);
+        return read && statusOf(session, read, signal);
+      }),
+    );
+    found.push(...some.filter((each) => each !== null));
+  }
+  return found;
+}
+
+export async function oneStatus(session: RunsSession, run: string, signal: AbortSignal): Promise<RunStatus> {
+  const id = run === 'last' || run === 'true' ? undefined : run;
+  return statusOf(session, await chosenRun(session, id), signal);
+}
+
+/** What goes on and was not told of lately is asked after: EC2 knows whether its instance is there, the instance the rest. */
+async function statusOf(session: RunsSession, { record, age }: FoundRun, signal: AbortSignal): Promise<RunStatus> {
+  const heard = Math.max(0, age);
+  if (record.state === 'ended' || age < STALE) return { ...record, heard, silent: false };
+  try {
+    const { run } = await askRun(session, record, record.log.size, signal);
+    return { ...record, ...run, state: recordOf(run).state, heard, silent: false };
+  } catch (error) {
+    if (signal.aborted) throw error;
+    if ((error as Problem).code === 'INSTANCE_GONE') return { ...lost(record, error as Problem), heard, silent: false };
+    return { ...record, heard, silent: true };
+  }
+}
+
+/** In a few words: `running`, `running?` for one that nothing was heard of, `succeeded`. */
+function stateOf(run: RunStatus): string {
+  if (run.state === 'ended') return run.outcome ?? 'ended';
+  return run.silent ? `silent for ${formatDuration(run.heard)}` : run.state;
+}
+
+function took({ startedAt, endedAt }: RunRecord): string {
+  return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
+}
+
+export function tableOfRuns(runs: RunStatus[], project: string): string {
+  if (!runs.length) return `${project} has no runs in the store.`;
+  const rows = runs.map((run) => [
+    run.id,
+    stateOf(run),
+    formatDuration(Date.now() - run.createdAt),
+    took(run),
+    run.exitCode === null ? (run.signal ?? '') : String(run.exitCode),
+    run.instance,
+    nameOf(run.caller),
+  ]);
+  return table([['RUN', 'STATE', 'AGE', 'DURATION', 'EXIT', 'INSTANCE', 'BY'], ...rows]);
+}
+
+/** Columns as wide as their widest cell. */
+export function table(rows: string[][]): string {
+  const clean = rows.map((row) => row.map(printable));
+  const widths = clean[0].map((_, column) => Math.max(...clean.map((row) => row[column].length)));
+  return clean.map((row) => row.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n');
+}
+
+/** `arn:aws:sts::…:assumed-role/dev/ana` → `ana`. */
+export function nameOf(arn: string): string {
+  return arn.split('/').pop() ?? arn;
+}
+
+/** One run in full. */
+export function describeRun(run: RunStatus): string {
+  const { metrics, description, artifacts } = run;
+  const time = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString().replace('T', ' ').slice(0, 19));
+  const rows: [string, string | null][] = [
+    ['run', run.id],
+    ['state', run.state === 'ended' && run.outcome ? describeOutcome(run) : stateOf(run)],
+    ['waits for', run.queue && run.queue.holders.join(', ')],
+    ['by', run.caller],
+    ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
+    ['command', description.command],
+    ['code', codeOf(run)],
+    ['created', time(run.createdAt)],
+    ['started', time(run.startedAt)],
+    ['ended', time(run.endedAt)],
+    ['duration', took(run)],
+    ['attempts', run.attempt > 1 ? attemptsOf(run) : null],
+    ['log', `${formatSize(run.log.size)} in the store`],
+    ['host', hostOf(metrics.host)],
+    ...(metrics.gpus ?? []).map((gpu): [string, string] => [`GPU ${gpu.index}`, gpuOf(gpu)]),
+    ['metrics', metricsOf(metrics.training)],
+    ['checkpoints', run.checkpoints.map(({ unit, size }) => `${unit} (${formatSize(size)})`).join(', ')],
+    ['artifacts', artifacts && `${artifacts.files ?? 0} files, ${formatSize(artifacts.bytes ?? 0)}, ${artifacts.state}`],
+    ['data', run.data.map(({ source, version }) => `${source} (${version.slice(0, 12)})`).join(', ')],
+    ['heard', run.state === 'ended' ? null : `${formatDuration(run.heard)} ago`],
+    ['trouble', run.trouble],
+    ...metrics.warnings.map((text): [string, string] => ['warning', text]),
+  ];
+  return rows
+    .filter(([, value]) => value)
+    .map(([name, value]) => `${name.padEnd(11)} ${printable(value!)}`)
+    .join('\n');
+}
+
+function codeOf({ snapshot, description: { git } }: RunRecord): string {
+  const own = `snapshot ${snapshot.slice(0, 12)}`;
+  return git ? `${own}, commit ${git.commit.slice(0, 12)}${git.branch ? ` on ${git.branch}` : ''}${git.dirty ? ' with changes' : ''}` : own;
+}
+
+function attemptsOf({ attempts, attempt }: RunRecord): string {
+  return `${attempt}: ${attempts.map(({ n, exitCode, signal, why }) => `${n} ${why ?? signal ?? `exited with ${exitCode}`}`).join('; ')}`;
+}
+
+function hostOf(host: RunRecord['metrics']['host']): string | null {
+  if (!host) return null;
+  const percent = (used: number | null, total: number | null) =>
+    used !== null && total ? `${Math.round((100 * used) / total)} % of ${formatSize(total)}` : null;
+  return [
+    host.cpu !== null && `CPU ${Math.round(host.cpu)} %${host.cores ? ` of ${host.cores} cores` : ''}`,
+    percent(host.memoryUsed, host.memoryTotal) && `memory ${percent(host.memoryUsed, host.memoryTotal)}`,
+    percent(host.diskUsed, host.diskTotal) && `disk ${percent(host.diskUsed, host.diskTotal)}`,
+    host.networkIn !== null && `network ${formatSize(host.networkIn)}/s in, ${formatSize(host.networkOut ?? 0)}/s out`,
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
+function gpuOf(gpu: NonNullable<RunRecord['metrics']['gpus']>[number]): string {
+  return [
+    gpu.name,
+    gpu.utilization !== null && `${gpu.utilization} %`,
+    gpu.memoryUsed !== null && gpu.memoryTotal && `${formatSize(gpu.memoryUsed)} of ${formatSize(gpu.memoryTotal)}`,
+    gpu.temperature !== null && `${gpu.temperature} °C`,
+    gpu.power !== null && `${gpu.power} W`,
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
+function metricsOf(training: Record<string, number | null>): string {
+  return Object.entries(training)
+    .slice(0, 12)
+    .map(([name, value]) => `${name} ${value === null ? 'NaN' : Number(value.toPrecision(5))}`)
+    .join(', ');
+}

@@ -1,0 +1,48 @@
+import type { StoreKeys } from '../store/keys';
+import type { Store } from '../store/store';
+
+/** Bytes of a segment of a run's log: docs/FORMAT.md, "Runs in the store". */
+export const SEGMENT = 256 * 1024;
+
+/** A run's log as the store has it. */
+export class StoredLog {
+  private readonly prefix: string;
+
+  constructor(
+    private readonly store: Store,
+    keys: StoreKeys,
+    run: string,
+  ) {
+    this.prefix = keys.run(run);
+  }
+
+  /** What of it is there from an offset on, up to the end of one segment; empty where nothing is. */
+  async read(offset: number, signal?: AbortSignal): Promise<Buffer> {
+    const number = Math.floor(offset / SEGMENT);
+    const piece = await this.store.getFrom(`${this.prefix}log/${number}`, offset % SEGMENT, signal);
+    return piece ?? Buffer.alloc(0);
+  }
+
+  /** When what was written: pairs of ms and of the bytes that there were by then. */
+  async times(): Promise<[number, number][]> {
+    const bytes = await this.store.get(`${this.prefix}times.json`);
+    if (!bytes) return [];
+    const { times } = JSON.parse(bytes.toString()) as { times?: [number, number][] };
+    return Array.isArray(times) ? times.filter((pair) => pair.every(Number.isSafeInteger)) : [];
+  }
+
+  /** Where the last so many lines of its first `size` bytes begin. */
+  async tail(lines: number, size: number): Promise<number> {
+    let found = 0;
+    for (let end = size; end > 0;) {
+      const start = Math.floor((end - 1) / SEGMENT) * SEGMENT;
+      const segment = (await this.read(start)).subarray(0, end - start);
+      // The last line may or may not have ended.
+      for (let at = segment.length - (end === size ? 2 : 1); at >= 0; at--) {
+        if (segment[at] === 10 && ++found === lines) return start + at + 1;
+      }
+      end = start;
+    }
+    return 0;
+  }
+}
