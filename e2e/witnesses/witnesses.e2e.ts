@@ -1,4 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -148,8 +149,10 @@ describe('ours on moto', () => {
       await store.upload('large', Readable.from(chunks(large)));
       expect((await store.get('large'))!.equals(large)).toBe(true);
       const { url, fields } = await store.presignPost('out/');
+      const checksum = createHash('sha256').update('by form').digest('base64');
+      const added = { 'Content-Type': 'text/plain', 'x-amz-checksum-sha256': checksum };
       const form = new FormData();
-      for (const [name, value] of Object.entries({ ...fields, key: 'out/x' })) form.set(name, value);
+      for (const [name, value] of Object.entries({ ...fields, ...added, key: 'out/x' })) form.set(name, value);
       form.set('file', new Blob(['by form']), 'x');
       expect((await fetch(url, { method: 'POST', body: form })).status).toBe(204);
       expect(String(await store.get('out/x'))).toBe('by form');

@@ -4,6 +4,7 @@ import { Agent as HttpsAgent } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import type { EC2Client } from '@aws-sdk/client-ec2';
 import type { S3Client } from '@aws-sdk/client-s3';
+import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import type { SSMClient } from '@aws-sdk/client-ssm';
 import type { STSClient } from '@aws-sdk/client-sts';
 import { getProxyForUrl } from 'proxy-from-env';
@@ -36,11 +37,13 @@ export class Aws {
 
   constructor(private readonly settings: AwsSettings) {}
 
-  s3(): Promise<S3Client> {
-    return this.once('s3', async () => {
+  /** @param region of a bucket that is elsewhere. */
+  s3(region?: string): Promise<S3Client> {
+    return this.once(`s3 ${region ?? ''}`, async () => {
       const { S3Client } = sdk.s3();
       return new S3Client({
         ...(await this.base('s3')),
+        ...(region ? { region } : {}),
         // A host that is not AWS's has no DNS name for each bucket.
         forcePathStyle: customEndpoint('s3') !== undefined,
       });
@@ -65,6 +68,13 @@ export class Aws {
     return this.once('sts', async () => {
       const { STSClient } = sdk.sts();
       return new STSClient(await this.base('sts'));
+    });
+  }
+
+  secretsManager(): Promise<SecretsManagerClient> {
+    return this.once('secretsmanager', async () => {
+      const { SecretsManagerClient } = sdk.secretsManager();
+      return new SecretsManagerClient(await this.base('secretsmanager'));
     });
   }
 
@@ -176,7 +186,8 @@ export class Aws {
 /** The endpoint that the environment sets in AWS's place, by the SDK's own variable names. */
 export function customEndpoint(service: ServiceName): string | undefined {
   if (process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === 'true') return undefined;
-  return process.env[`AWS_ENDPOINT_URL_${service.toUpperCase()}`] || process.env.AWS_ENDPOINT_URL || undefined;
+  const name = service === 'secretsmanager' ? 'SECRETS_MANAGER' : service.toUpperCase();
+  return process.env[`AWS_ENDPOINT_URL_${name}`] || process.env.AWS_ENDPOINT_URL || undefined;
 }
 
 function isLoopback(url: string): boolean {

@@ -5,6 +5,7 @@
 export const sdk = {
   s3: () => require('@aws-sdk/client-s3') as typeof import('@aws-sdk/client-s3'),
   ssm: () => require('@aws-sdk/client-ssm') as typeof import('@aws-sdk/client-ssm'),
+  secretsManager: () => require('@aws-sdk/client-secrets-manager') as typeof import('@aws-sdk/client-secrets-manager'),
   ec2: () => require('@aws-sdk/client-ec2') as typeof import('@aws-sdk/client-ec2'),
   sts: () => require('@aws-sdk/client-sts') as typeof import('@aws-sdk/client-sts'),
   credentials: () => require('@aws-sdk/credential-providers') as typeof import('@aws-sdk/credential-providers'),

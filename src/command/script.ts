@@ -4,7 +4,11 @@ export type Request = {
   helper: string;
   /** What must be secret to whoever reads the store. */
   key?: string;
-} & ({ plan: string } | { fetch: { url: string; sha256: string } });
+} & (
+  | { plan: string }
+  /** `seal`: what the plan is sealed with, base64; its hash is that of the sealed bytes. */
+  | { fetch: { url: string; sha256: string; seal?: string } }
+);
 
 /** What the bootstrap exits with on a Python older than 3.8; asking for the version beforehand costs a start. */
 const TOO_OLD = 88;
