@@ -6,11 +6,13 @@ import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { Ec2Service } from './ec2/service';
 import { faultError, Faults, type Fault } from './faults';
-import { Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity } from './identity';
+import { Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, refuseDenied, type Identity } from './identity';
 import { Instances, type LocalInstance } from './instance/instances';
 import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
 import { S3Service } from './s3/service';
 import { AwsError, type Service, type ServiceResponse } from './service';
+import type { SessionOptions } from './session/sessions';
+import { Streams } from './session/streams';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
 import { verifyV2Url } from './signature-v2';
 import { lockState } from './state-lock';
@@ -33,6 +35,7 @@ export interface LocalAwsOptions {
   network?: NetworkProfile;
   /** From an instance's launch to its agent being online, ms; half of it the instance is pending. */
   boot?: number;
+  sessions?: SessionOptions;
 }
 
 /** A request that was answered. */
@@ -69,6 +72,8 @@ export interface LocalAws {
   traffic(): Record<LinkName, LinkTraffic>;
   /** From now on it is that far away; what went over the links is counted anew. */
   useNetwork(profile: NetworkProfile): void;
+  /** Starts an instance's agent anew: its sessions end, its commands go on. */
+  restartAgent(instance: string): void;
   /** Takes notice of what another hand changed in the directory of its buckets. */
   reread(): void;
   close(): Promise<void>;
@@ -83,7 +88,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   let network = new Network(options.network ?? {});
   const instances = new Instances(join(options.directory, 'instances'), options.boot ?? 0);
   const s3 = new S3Service(join(options.directory, 's3'), region, identities);
-  const ssm = new SsmService(instances, region, options.network?.pickUp);
+  const ssm = new SsmService(instances, region, options.network?.pickUp, options.sessions);
   const services: Record<string, Service> = {
     s3,
     ssm,
@@ -138,6 +143,8 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
         if (name !== 's3') headers['x-local-body-sha256'] = createHash('sha256').update(body).digest('hex');
         verifyClaim(claim, { method: request.method!, rawPath, rawQuery, headers }, identity ?? undefined, Date.now());
         signer = chunkSigner(claim, identity!);
+        // S3 looks at what it denies by itself: there, it changes what a missing key is.
+        if (name !== 's3') refuseDenied(identity!, name, action);
       } else {
         identity = verifyV2Url({ method: request.method!, rawPath, query }, identities, Date.now());
       }
@@ -200,6 +207,11 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   // A slow link takes its time; and a client that polls every ten seconds finds its connection as it was.
   const server = createServer({ requestTimeout: 0, keepAliveTimeout: 20_000 }, take(false));
   server.on('checkContinue', take(true));
+  const streams = new Streams(ssm.sessions, faults, () => network.client);
+  server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    const connected = network.client.connected(socket, opened.get(socket)!);
+    streams.upgrade(request, socket, head, connected).catch(() => socket.destroy());
+  });
   server.on('connection', (socket: Socket) => opened.set(socket, performance.now()));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -210,6 +222,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   });
   const { port } = server.address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
+  ssm.sessions.url = `ws://127.0.0.1:${port}`;
   const environment = ({ accessKeyId, secretAccessKey, session }: Identity) => ({
     AWS_ENDPOINT_URL: url,
     AWS_ACCESS_KEY_ID: accessKeyId,
@@ -232,9 +245,11 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     },
     environment: environment(LOCAL_IDENTITY),
     instanceEnvironment: environment(INSTANCE_IDENTITY),
+    restartAgent: (instance) => ssm.restartAgent(instance),
     reread: () => s3.buckets.reread(),
     close: async () => {
       ssm.close();
+      streams.close();
       instances.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

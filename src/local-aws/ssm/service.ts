@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { ACCOUNT } from '../identity';
+import { ACCOUNT, type Identity } from '../identity';
 import type { Instances } from '../instance/instances';
+import { Sessions, type SessionOptions } from '../session/sessions';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { Agent, type Invocation } from './agent';
 
@@ -8,11 +9,12 @@ type Json = Record<string, unknown>;
 
 const DOCUMENT_LIMIT = 64 * 1024;
 
-/** Run Command and what goes with it: JSON 1.1. */
+/** Run Command, Session Manager and what goes with them: JSON 1.1. */
 export class SsmService implements Service {
   private readonly agent: Agent;
   readonly invocations: Invocation[] = [];
-  private readonly actions: Record<string, (input: Json) => Json>;
+  readonly sessions: Sessions;
+  private readonly actions: Record<string, (input: Json, identity: Identity) => Json>;
   private readonly onTheWay = new Set<NodeJS.Timeout>();
 
   constructor(
@@ -20,9 +22,12 @@ export class SsmService implements Service {
     region: string,
     /** From a command being sent to its script's start, ms. */
     public pickUp = 0,
+    sessions: SessionOptions = {},
   ) {
     this.agent = new Agent(instances, region);
+    this.sessions = new Sessions(instances, sessions, () => this.pickUp);
     this.actions = {
+      ...this.sessions.actions,
       SendCommand: (input) => this.sendCommand(input),
       GetCommandInvocation: (input) => this.getInvocation(input),
       ListCommandInvocations: (input) => this.listInvocations(input),
@@ -35,8 +40,14 @@ export class SsmService implements Service {
     };
   }
 
+  /** As the real one: what Run Command has started lives on, sessions end. */
+  restartAgent(instance: string): void {
+    this.sessions.restartAgent(instance);
+  }
+
   /** Commands that are on their way never arrive. */
   close(): void {
+    this.sessions.close();
     for (const timer of this.onTheWay) clearTimeout(timer);
   }
 
@@ -54,7 +65,7 @@ export class SsmService implements Service {
       .pop()!;
     const action = this.actions[name];
     if (!action) throw new AwsError('UnknownOperationException', `Local AWS does not know the action ${name}.`);
-    const answer = action(JSON.parse(request.body.toString() || '{}') as Json);
+    const answer = action(JSON.parse(request.body.toString() || '{}') as Json, request.identity!);
     return { status: 200, headers: { 'content-type': 'application/x-amz-json-1.1' }, body: JSON.stringify(answer) };
   }
 
