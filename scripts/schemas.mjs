@@ -47,6 +47,12 @@ const own = {
   },
   'remote-logs': { run },
   'remote-cancel': { run },
+  'remote-shell': {
+    run: {
+      type: 'string',
+      description: "The run's id. Default: the latest of this project, or the synced files where there is none.",
+    },
+  },
   'remote-doctor': {},
 };
 const { train, ...connection } = json.properties;

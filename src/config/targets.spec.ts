@@ -23,6 +23,7 @@ describe('the targets of a project', () => {
       'remote-watch',
       'remote-logs',
       'remote-cancel',
+      'remote-shell',
       'remote-doctor',
     ]);
     expect(Object.keys(infer({ train }))).toContain('remote-train');
@@ -80,6 +81,7 @@ describe('the targets of a project', () => {
       'remote-watch',
       'log',
       'remote-cancel',
+      'remote-shell',
       'remote-doctor',
       'fit',
     ]);

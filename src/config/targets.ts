@@ -22,6 +22,7 @@ export interface TargetNames {
   trainTargetName?: string;
   logsTargetName?: string;
   cancelTargetName?: string;
+  shellTargetName?: string;
   doctorTargetName?: string;
 }
 
@@ -74,6 +75,7 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     train: names.trainTargetName ?? 'remote-train',
     logs: names.logsTargetName ?? 'remote-logs',
     cancel: names.cancelTargetName ?? 'remote-cancel',
+    shell: names.shellTargetName ?? 'remote-shell',
     doctor: names.doctorTargetName ?? 'remote-doctor',
   };
   const targets: Record<string, TargetConfiguration> = {
@@ -88,6 +90,9 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
       options: { run: '<id>' },
     }),
     [name.cancel]: target(name.cancel, 'remote-cancel', 'Stop a run', { options: { grace: '1m' } }),
+    [name.shell]: target(name.shell, 'remote-shell', 'A shell on the instance, where a run is', {
+      options: { run: '<id>' },
+    }),
     [name.doctor]: target(name.doctor, 'remote-doctor', 'Check what the other targets rely on', {
       options: { json: true },
     }),
