@@ -18,6 +18,8 @@ const python = witnessPython();
 const cli = program('aws');
 const withPython = python ? it : it.skip;
 const withCli = cli ? it : it.skip;
+const plugin = program('session-manager-plugin');
+const withPlugin = cli && plugin ? it : it.skip;
 const absent = (what: string, there: unknown) => (there ? '' : ` (SKIPPED: ${what} is not here)`);
 
 describe('other clients on local AWS', () => {
@@ -35,9 +37,10 @@ describe('other clients on local AWS', () => {
   });
 
   // The server answers from this process, so it must not be blocked by waiting for the client.
-  const run = (command: string, args: string[]) =>
+  const run = (command: string, args: string[], keys = '') =>
     new Promise<string>((resolve, reject) => {
       const child = spawn(command, args, { env: environment });
+      child.stdin.write(keys);
       let out = '';
       let errors = '';
       child.stdout.on('data', (data) => (out += data));
@@ -71,6 +74,35 @@ describe('other clients on local AWS', () => {
       },
     });
   });
+
+  withPlugin(
+    `the AWS CLI and its session-manager-plugin run a command, a terminal and a shell${absent('session-manager-plugin', cli && plugin)}`,
+    async () => {
+      const target = ['--target', aws.named.get('box')!.id];
+      const session = (keys: string, document?: string, parameters: Record<string, string[]> = {}) =>
+        run(
+          cli!,
+          [
+            ...['ssm', 'start-session', ...target, '--region', 'eu-west-1'],
+            ...(document ? ['--document-name', document, '--parameters', JSON.stringify(parameters)] : []),
+          ],
+          keys,
+        );
+      const apart = await session('', 'AWS-StartNonInteractiveCommand', {
+        command: [`sh -c 'echo out; echo err >&2; exit 3'`],
+        separateOutputStream: ['true'],
+      });
+      expect(apart).toMatch(/out\n/);
+      expect(apart).toMatch(/err\n/);
+      expect(apart).toMatch(/EXIT_CODE: 3\s+Exiting session/);
+      const whole = await session('', 'AWS-StartNonInteractiveCommand', { command: ['seq 1 3000'] });
+      expect(whole).toContain(Array.from({ length: 3000 }, (_, n) => `${n + 1}\n`).join(''));
+      const asked = { command: ['echo ready; read word; echo "got $word"'] };
+      expect(await session('word\r', 'AWS-StartInteractiveCommand', asked)).toMatch(/got word\s+Exiting session/);
+      expect(await session('echo $((40 + 2)); exit\r')).toMatch(/42\s+Exiting session/);
+    },
+    60_000,
+  );
 
   withCli(
     `the AWS CLI puts, lists, gets, presigns and removes, and runs a command${absent('the AWS CLI', cli)}`,

@@ -113,6 +113,14 @@ export class Aws {
     return (await (await this.ssm()).config.credentials()).accessKeyId;
   }
 
+  /** What a WebSocket goes through: the proxy and the authorities that everything else does. */
+  webSocketAgent(url: string): Promise<HttpAgent> {
+    return this.once(`web socket ${new URL(url).origin}`, async () =>
+      // The proxy of a WebSocket is that of https.
+      url.startsWith('wss:') ? (await this.secureAgent(url.replace(/^wss/, 'https'))).agent : this.plainAgent(),
+    );
+  }
+
   /** The region that is in force. Throws a `Problem` where none is set anywhere. */
   async region(): Promise<string> {
     const client = await this.ssm();
@@ -165,21 +173,32 @@ export class Aws {
     const endpoint = customEndpoint(service);
     const target =
       endpoint ?? `https://${service}.${this.settings.region ?? process.env.AWS_REGION ?? 'us-east-1'}.amazonaws.com`;
+    const { agent: httpsAgent, proxied } = await this.secureAgent(target);
+    const httpAgent = this.plainAgent();
+    for (const agent of [httpAgent, ...(proxied ? [] : [httpsAgent])]) this.early.serve(agent);
+    return new NodeHttpHandler({ httpAgent, httpsAgent, connectionTimeout: 10_000, requestTimeout: 120_000 });
+  }
+
+  private async secureAgent(target: string): Promise<{ agent: HttpsAgent; proxied: boolean }> {
     const ca = certificateAuthorities();
     const proxy = isLoopback(target) ? '' : getProxyForUrl(target);
-    let httpsAgent: HttpsAgent;
+    let agent: HttpsAgent;
     if (proxy) {
       const { HttpsProxyAgent } = await import('https-proxy-agent');
       // HttpsProxyAgent passes what the TLS connection behind the proxy needs to `connect`; `ca` also serves an https:// proxy.
-      httpsAgent = new HttpsProxyAgent(proxy, { keepAlive: true, maxSockets: 50, ca }) as unknown as HttpsAgent;
-      if (ca) (httpsAgent.options as { ca?: string[] }).ca = ca;
+      agent = new HttpsProxyAgent(proxy, { keepAlive: true, maxSockets: 50, ca }) as unknown as HttpsAgent;
+      if (ca) (agent.options as { ca?: string[] }).ca = ca;
     } else {
-      httpsAgent = new HttpsAgent({ keepAlive: true, maxSockets: 50, ca });
+      agent = new HttpsAgent({ keepAlive: true, maxSockets: 50, ca });
     }
-    const httpAgent = new HttpAgent({ keepAlive: true, maxSockets: 50 });
-    this.agents.push(httpsAgent, httpAgent);
-    for (const agent of [httpAgent, ...(proxy ? [] : [httpsAgent])]) this.early.serve(agent);
-    return new NodeHttpHandler({ httpAgent, httpsAgent, connectionTimeout: 10_000, requestTimeout: 120_000 });
+    this.agents.push(agent);
+    return { agent, proxied: Boolean(proxy) };
+  }
+
+  private plainAgent(): HttpAgent {
+    const agent = new HttpAgent({ keepAlive: true, maxSockets: 50 });
+    this.agents.push(agent);
+    return agent;
   }
 }
 

@@ -13,4 +13,5 @@ export const sdk = {
   presign: () => require('@aws-sdk/s3-request-presigner') as typeof import('@aws-sdk/s3-request-presigner'),
   presignPost: () => require('@aws-sdk/s3-presigned-post') as typeof import('@aws-sdk/s3-presigned-post'),
   http: () => require('@smithy/node-http-handler') as typeof import('@smithy/node-http-handler'),
+  webSocket: () => require('ws') as typeof import('ws'),
 };

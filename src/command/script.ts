@@ -12,7 +12,7 @@ export type Request = {
 
 /** What the bootstrap exits with on a Python older than 3.8; asking for the version beforehand costs a start. */
 const TOO_OLD = 88;
-const INTERPRETERS = ['python3', ...[14, 13, 12, 11, 10, 9, 8].map((minor) => `python3.${minor}`)].join(' ');
+export const INTERPRETERS = ['python3', ...[14, 13, 12, 11, 10, 9, 8].map((minor) => `python3.${minor}`)].join(' ');
 
 /**
  * The script of an SSM command, for any `sh`. Nothing in it is a user's text: the request is base64 on standard
