@@ -5,6 +5,4 @@ export interface SessionStream {
   resize(columns: number, rows: number): void;
   close(): Promise<void>;
 }
-export async function openStream(_aws: Aws, _i: string, _o: object): Promise<SessionStream> {
-  throw new Error('none');
-}
+export async function openStream(_aws: Aws, _i: string, _o: object): Promise<SessionStream> { throw new Error('none'); }
