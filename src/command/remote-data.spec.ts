@@ -20,6 +20,7 @@ interface Entry {
   files: number;
   bytes: number;
   directory: string;
+  lock: number;
 }
 
 const FETCH = `
@@ -63,8 +64,8 @@ describe('data in S3, as the instance fetches it', () => {
       at.aws,
       box,
       FETCH + program,
-      { data, root, store: { region: 'eu-west-1' }, endpoints: { s3: at.aws.url }, ...more },
-      { NX_EC2_DATA_ROOT: join(root, 'data') },
+      { data, root, id: 'r', store: { region: 'eu-west-1' }, endpoints: { s3: at.aws.url }, ...more },
+      { NX_EC2_DATA_ROOT: root },
     );
   const gets = (from = 0) =>
     at.aws.requests
@@ -100,9 +101,9 @@ answer = [entries, seen[-1]]
     expect(statSync(join(there, 'large.bin')).mode & 0o777).toBe(0o444);
 
     const before = at.aws.requests.length;
-    expect(await run()).toEqual([entry]);
+    expect((await run())[0]).toEqual({ ...entry, lock: expect.any(Number) });
     expect(gets(before)).toEqual([]);
-    expect(readdirSync(join(root, 'data')).sort()).toEqual([entry.version, `${entry.version}.lock`]);
+    expect(readdirSync(join(root, 'data', entry.version)).sort()).toEqual(['done.json', 'files', 'lock', 'used']);
 
     await put('corpus/empty', 'no more');
     expect((await run())[0].version).not.toBe(entry.version);
@@ -135,10 +136,11 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), lambda *each: None)
     const given = {
       data: [{ source: 's3://bucket/corpus', path: 'x' }],
       root,
+      id: 'r',
       store: { region: 'eu-west-1' },
       endpoints: { s3: at.aws.url },
     };
-    await expect(onInstance(at.aws, box, stop, given, { NX_EC2_DATA_ROOT: join(root, 'data') })).rejects.toBeDefined();
+    await expect(onInstance(at.aws, box, stop, given, { NX_EC2_DATA_ROOT: root })).rejects.toBeDefined();
     const before = at.aws.requests.length;
     const [entry] = await run();
     expect(readFileSync(join(entry.directory, 'large.bin')).equals(large)).toBe(true);
@@ -158,12 +160,14 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
     const given = {
       data: [{ source: 's3://bucket/corpus', path: 'x' }],
       root,
+      id: 'r',
       store: { region: 'eu-west-1' },
       endpoints: { s3: at.aws.url },
     };
-    const data = { NX_EC2_DATA_ROOT: join(root, 'data') };
+    const data = { NX_EC2_DATA_ROOT: root };
     expect(await onInstance(at.aws, box, stop, given, data)).toMatchObject({ failure: 'STOPPED' });
-    expect(readdirSync(join(root, 'data')).every((name) => /\.(part|lock)$/.test(name))).toBe(true);
+    const [version] = readdirSync(join(root, 'data'));
+    expect(readdirSync(join(root, 'data', version)).sort()).toEqual(['lock', 'part']);
     expect(readFileSync(join((await run())[0].directory, 'a'), 'utf8')).toBe('right');
   });
 
@@ -171,7 +175,7 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
     await put('corpus/a', randomBytes(1000));
     const before = at.aws.requests.length;
     const [[one], [other]] = await Promise.all([run(), run()]);
-    expect(one).toEqual(other);
+    expect(one).toEqual({ ...other, lock: expect.any(Number) });
     expect(gets(before)).toHaveLength(1);
   });
 
@@ -196,7 +200,8 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
     const name = createHash('sha256').update('corpus/a').digest('hex');
     writeFileSync(join(at.directory, 's3', 'bucket', name), 'wrong');
     expect(await run()).toMatchObject({ failure: 'DATA_FAILED', message: expect.stringContaining('corpus/a') });
-    expect(readdirSync(join(root, 'data')).filter((each) => /^[0-9a-f]{64}$/.test(each))).toEqual([]);
+    const [version] = readdirSync(join(root, 'data'));
+    expect(readdirSync(join(root, 'data', version)).sort()).toEqual(['lock', 'part']);
     writeFileSync(join(at.directory, 's3', 'bucket', name), 'right');
     expect(readFileSync(join((await run())[0].directory, 'a'), 'utf8')).toBe('right');
   });

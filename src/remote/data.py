@@ -1,18 +1,16 @@
 """Data in S3 for a run: fetched once by the instance's role, kept by version, shared read-only (docs/FORMAT.md, "Data")."""
-import fcntl
-import json
 import os
 import pwd
 import shutil
 import threading
 import time
 
-from . import data_listing
+from . import data_listing, kept, room
 from .connection import Connections, in_parallel
 from .data_fetch import Fetch
 from .directories import Directories
 from .failure import Failure
-from .files import read_json, write_atomically, write_json
+from .files import write_atomically
 
 # Seconds between two looks at what else there is to do, and that a fetch that is to end has for what it has in hand.
 TICK, PATIENCE = 0.2, 5
@@ -22,49 +20,55 @@ MOUNTED = "/opt/dlami/nvme"
 MODEL = "Amazon EC2 NVMe Instance Storage"
 
 
-def fetch_data(part, root, account, progress):
-    """[{"source", "path", "version", "files", "bytes", "directory"}, …] of a run's `data`: each is there, whole, when this returns.
+def fetch_data(part, root, account, progress, say=lambda text: None):
+    """[{"source", "path", "version", "files", "bytes", "directory", "lock"}, …] of a run's `data`: each is there, whole, when this returns.
 
-    `directory` is what the path is to lead to (a file where the source is one object). `progress(source, bytes, of bytes)` is called
-    five times a second, by the thread that called this; what it raises ends the fetch, which the next one takes up where it stood.
-    NO_ROLE, DATA_FAILED, UNSAFE_PATH, NO_SPACE."""
-    home, connections = data_root(root, account), Connections()
+    `directory` is what the path is to lead to (a file where the source is one object); while the descriptor `lock` is open, nothing
+    removes it. `progress(source, bytes, of bytes)` is called five times a second, by the thread that called this; what it raises ends
+    the fetch, which the next one takes up where it stood. `say` tells of another run that is waited for.
+    NO_ROLE, DATA_FAILED, UNSAFE_PATH, NO_SPACE, NO_ROOT."""
+    base, connections = data_root(root, account), Connections()
     try:
-        return [_entry(each, part, home, connections, progress) for each in part["data"]]
+        return [_entry(each, part, base, connections, progress, say) for each in part["data"]]
     finally:
         connections.close()
 
 
-def _entry(wanted, part, home, connections, progress):
+def _entry(wanted, part, base, connections, progress, say):
     listed = data_listing.list_source(wanted["source"], part["store"]["region"], part["endpoints"].get("s3"), connections)
-    place = os.path.join(home, listed.version)
-    if read_json(os.path.join(place, "data.json")) is None:
-        with _alone(place + ".lock", lambda: progress(wanted["source"], 0, listed.bytes)):
-            if read_json(os.path.join(place, "data.json")) is None:
-                _fetch(listed, place, progress)
-    # Whoever removes what is not used goes by this time.
-    os.utime(os.path.join(place, "data.json"))
+    place = os.path.join(base, "data", listed.version)
+
+    def pause(seconds):
+        progress(listed.source, 0, listed.bytes)
+        time.sleep(seconds)
+
+    _, lock = kept.use(place, "run %s" % part["id"], lambda: _fetch(listed, place, base, progress), say, pause)
     files = os.path.join(place, "files")
     return {
         "source": wanted["source"], "path": wanted["path"], "version": listed.version, "files": len(listed.objects), "bytes": listed.bytes,
-        "directory": os.path.join(files, listed.objects[0].path) if listed.is_object else files,
+        "directory": os.path.join(files, listed.objects[0].path) if listed.is_object else files, "lock": lock,
     }
 
 
-def _fetch(listed, place, progress):
-    parts = begun(place + ".part")
+def _fetch(listed, place, base, progress):
+    """What is written down of it when it is there."""
+    parts, files = begun(os.path.join(place, "part")), os.path.join(place, "files")
     for directory in listed.directories:
         os.makedirs(os.path.join(parts, "files", directory), exist_ok=True)
     fetch = Fetch(listed, parts)
+    room.make_room(base, fetch.missing)
     free = shutil.disk_usage(parts).free
     if fetch.missing > free:
         raise Failure("NO_SPACE", "%s needs %d bytes on %s, which has %d" % (listed.source, fetch.missing, parts, free), path=parts)
     _work(fetch, lambda: progress(listed.source, fetch.fetched, listed.bytes))
-    shutil.rmtree(os.path.join(parts, "partial"), ignore_errors=True)
-    write_json(os.path.join(parts, "data.json"), {"v": 1, "source": listed.source, "files": len(listed.objects), "bytes": listed.bytes, "at": int(time.time() * 1000)})
-    # What the name says is there must be on the disk, too.
+    progress(listed.source, listed.bytes, listed.bytes)
+    # One that was killed between its last two steps has left it.
+    shutil.rmtree(files, ignore_errors=True)
+    # What is written down as there must be on the disk, too.
     os.sync()
-    os.rename(parts, place)
+    os.rename(os.path.join(parts, "files"), files)
+    shutil.rmtree(parts)
+    return {"v": 1, "source": listed.source, "files": len(listed.objects), "bytes": listed.bytes, "at": int(time.time() * 1000)}
 
 
 def _work(fetch, progress):
@@ -113,35 +117,11 @@ def begun(parts):
     return parts
 
 
-class _alone:
-    """Holds a lock file; `waiting` is called while another holds it, and may raise."""
-
-    def __init__(self, path, waiting):
-        self.path, self.waiting = path, waiting
-
-    def __enter__(self):
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while True:
-                try:
-                    fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
-                except BlockingIOError:
-                    self.waiting()
-                    time.sleep(TICK)
-        except BaseException:
-            os.close(self.descriptor)
-            raise
-
-    def __exit__(self, *_):
-        os.close(self.descriptor)
-
-
 def data_root(root, account):
-    """Where data is kept: NX_EC2_DATA_ROOT, else on a disk of the machine's own where one is mounted, else below the root."""
+    """Below what data is kept: NX_EC2_DATA_ROOT, else a disk of the machine's own where one is mounted, else the root."""
     named = os.environ.get("NX_EC2_DATA_ROOT")
     mount = None if named else instance_storage()
-    for place in [named] if named else [mount and os.path.join(mount, "nx-ec2-data"), os.path.join(root, "data")]:
+    for place in [named] if named else [mount and os.path.join(mount, "nx-ec2"), root]:
         if place is None:
             continue
         os.makedirs(place, mode=0o755, exist_ok=True)
