@@ -6,6 +6,8 @@ export interface Fault {
   service?: string;
   /** The action (`SendCommand`), or S3's method (`PUT`); absent: any. Of a stream: `connect`, or a `frame` of its `output` or `input`. */
   action?: string;
+  /** Only what comes over this link: of clients, or of instances. */
+  link?: 'client' | 'instance';
   /** Requests of that kind that pass before. */
   after?: number;
   /** How many go wrong; absent: one. */
@@ -40,10 +42,13 @@ export class Faults {
   }
 
   /** The fault that this request meets. */
-  take(service: string, action: string): Fault | undefined {
+  take(service: string, action: string, link: 'client' | 'instance' = 'client'): Fault | undefined {
     return this.first(
       (fault) =>
-        !fault.frame && (!fault.service || fault.service === service) && (!fault.action || fault.action === action),
+        !fault.frame &&
+        (!fault.service || fault.service === service) &&
+        (!fault.action || fault.action === action) &&
+        (!fault.link || fault.link === link),
     );
   }
 

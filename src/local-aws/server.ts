@@ -169,7 +169,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       } else {
         identity = verifyV2Url({ method: request.method!, rawPath, query }, identities, Date.now());
       }
-      const fault = faults.take(name, action);
+      const fault = faults.take(name, action, linkName);
       if (fault?.delay) await pause(fault.delay);
       cut = fault?.cut;
       if (cut === 'before') return void response.destroy();

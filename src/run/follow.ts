@@ -13,7 +13,7 @@ import { LogStream } from './stream';
 const SHORTEST = 250;
 const LONGEST = 2_000;
 /** A record that was not written for so long is of a run that may be gone, ms; it is written every 10 s. */
-export const STALE = 45_000;
+export const STALE = 40_000;
 /** A run that was just started is given so long to be told of in the store, ms. */
 const FIRST = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
@@ -91,12 +91,13 @@ class Follower {
         if (this.troubleSince) this.session.reporter.line('Connected again.');
         this.troubleSince = undefined;
       } catch (error) {
-        if (this.wishes.signal?.aborted || !isTransient((error as Problem).cause)) throw error;
+        if (this.wishes.signal?.aborted) throw error;
+        if (!isTransient((error as Problem).cause)) throw leftAlone(error as Problem, this.run.id);
         // The run goes on without us: a network cut is waited out.
         if (!this.troubleSince)
           this.session.reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         this.troubleSince ??= Date.now();
-        if (Date.now() - this.troubleSince > PATIENCE) throw error;
+        if (Date.now() - this.troubleSince > PATIENCE) throw leftAlone(error as Problem, this.run.id);
         wait = LONGEST;
       }
       wait = this.at > before || this.watch.changed ? SHORTEST : Math.min(LONGEST, wait * 1.3);
@@ -178,6 +179,14 @@ class Follower {
       this.session.reporter.detail(`The instance's way into the store was not renewed: ${error.message}`),
     );
   }
+}
+
+/** Why a run can't be followed any more: it goes on all the same. */
+function leftAlone(error: Problem, run: string): Problem {
+  if (!(error instanceof Problem)) return error;
+  const { code, what, aws, next, cause } = error;
+  const more = `${run} is not touched by that: the same command comes back to it.`;
+  return new Problem(code, what, { aws, next: next ? `${next}\n${more}` : more, cause });
 }
 
 /** What says nothing of the run. */
