@@ -107,7 +107,15 @@ class Stream implements SessionStream {
     this.ended = new Promise((resolve, reject) => (this.settle = { resolve, reject }));
     this.begun = new Promise((resolve) => (this.begin = resolve));
     this.channel = new Channel({
-      onPayload: (type, payload) => this.take(type, payload),
+      onPayload: (type, payload) => {
+        try {
+          this.take(type, payload);
+        } catch (error) {
+          // Whoever takes the output could not.
+          void this.terminate().catch(() => undefined);
+          this.fail(error);
+        }
+      },
       onClosed: (why) => this.end(why || 'the session ended'),
       onGarbage: (error) =>
         this.fail(new Problem('SESSION_PROTOCOL', `What comes from ${instance} is no session's: ${error.message}.`)),
