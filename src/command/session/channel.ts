@@ -1,4 +1,4 @@
-import { decodeFrame, encodeFrame, FrameError, newFrame, type Frame } from './frame';
+import { decodeFrame, encodeFrame, newFrame, type Frame, type FrameError } from './frame';
 
 /** Bytes of input in a frame. */
 const CHUNK = 1024;
