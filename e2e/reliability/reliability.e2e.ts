@@ -143,7 +143,13 @@ describe('what goes wrong while a training runs', () => {
     expect(await first.ended).toBe(1);
     const keeps = await kept('fault-memory', first.id);
     expect(keeps).toContain('OUT_OF_MEMORY');
-    tell('the training uses more memory than it may', 'fault-memory', first, keeps, 'raise "train.memory", and --resume');
+    tell(
+      'the training uses more memory than it may',
+      'fault-memory',
+      first,
+      keeps,
+      'raise "train.memory", and --resume',
+    );
   });
 
   it.concurrent('the instance is rebooted', async () => {
@@ -206,7 +212,13 @@ describe('what goes wrong while a training runs', () => {
       const log = calm.nx.run(['fault-disk:remote-logs', `--run=${first.id}`]);
       await log.ended;
       expect(log.text).toContain('No space left on device');
-      tell('the disk is full', 'fault-disk', first, keeps, 'free some, or set "remoteRoot" to a larger volume, and --resume');
+      tell(
+        'the disk is full',
+        'fault-disk',
+        first,
+        keeps,
+        'free some, or set "remoteRoot" to a larger volume, and --resume',
+      );
     } finally {
       calm.aws.instances.change(calm.aws.instances.get(instance)!, 'stopped');
       execFileSync('umount', ['-l', calm.aws.instances.disk(instance)]);
@@ -225,7 +237,13 @@ describe('what goes wrong while a training runs', () => {
     expect([await first.ended, first.text]).toEqual([0, expect.any(String)]);
     expectSteps(first.steps);
     expect(result('fault-network')).toEqual(RESULT);
-    tell('the network is cut for a minute', 'fault-network', first, await kept('fault-network', first.id, world), NOTHING);
+    tell(
+      'the network is cut for a minute',
+      'fault-network',
+      first,
+      await kept('fault-network', first.id, world),
+      NOTHING,
+    );
   });
 
   it.concurrent('the instance has no network for a minute', async () => {
@@ -236,7 +254,13 @@ describe('what goes wrong while a training runs', () => {
     world.aws.faults.clear();
     expect([await first.ended, first.text]).toEqual([0, expect.any(String)]);
     expectSteps(first.steps);
-    tell('the instance has no way to S3 for a minute', 'fault-cutoff', first, await kept('fault-cutoff', first.id, world), NOTHING);
+    tell(
+      'the instance has no way to S3 for a minute',
+      'fault-cutoff',
+      first,
+      await kept('fault-cutoff', first.id, world),
+      NOTHING,
+    );
   });
 
   it.concurrent("this machine's clock is off by a quarter of an hour", async () => {
@@ -268,7 +292,13 @@ describe('what goes wrong while a training runs', () => {
     expect([await first.ended, first.text]).toEqual([0, expect.any(String)]);
     expectSteps(first.steps);
     expect(result('fault-throttled')).toEqual(RESULT);
-    tell('AWS throttles (12 × SSM, 40 × S3)', 'fault-throttled', first, await kept('fault-throttled', first.id, world), NOTHING);
+    tell(
+      'AWS throttles (12 × SSM, 40 × S3)',
+      'fault-throttled',
+      first,
+      await kept('fault-throttled', first.id, world),
+      NOTHING,
+    );
   });
 
   it.concurrent('the credentials expire', async () => {

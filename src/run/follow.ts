@@ -2,7 +2,7 @@ import { inflateSync } from 'node:zlib';
 import { isTransient } from '../aws/reason';
 import type { LogPiece, PollReply, RunFacts } from '../command/plan';
 import { pause } from '../command/run-command';
-import type { Problem } from '../report/problem';
+import { Problem } from '../report/problem';
 import { askRun, renewAccess, FORM_AGE } from './ask';
 import { recordOf, RecordWatch, type RunRecord } from './record-watch';
 import type { RunsSession } from './session';
@@ -60,6 +60,9 @@ class Follower {
   private stream: LogStream | null | undefined;
   private readonly started = Date.now();
   private asked = 0;
+  /** When a stream was opened last, and how long after that another may be, ms. */
+  private opened = 0;
+  private reopen = 2_500;
   private formSince: number | undefined;
   private troubleSince: number | undefined;
   /** What the instance itself said last. */
@@ -109,7 +112,10 @@ class Follower {
   private async look(): Promise<RunRecord | null> {
     const { signal } = this.wishes;
     const streamed = this.stream?.alive ?? false;
-    const [record] = await Promise.all([this.watch.look(signal), streamed || this.wishes.quiet ? undefined : this.readStored()]);
+    const [record] = await Promise.all([
+      this.watch.look(signal),
+      streamed || this.wishes.quiet ? undefined : this.readStored(),
+    ]);
     if (record) {
       if (this.watch.changed) this.wishes.onState(record);
       // What the record says is there is there.
@@ -143,8 +149,14 @@ class Follower {
     return true;
   }
 
+  /** Opens one, and another where it has ended: an agent's streams end for good where its channel was paused once. */
   private openStream(): void {
-    if (this.stream !== undefined || this.wishes.once || this.wishes.quiet || Date.now() - this.started < STREAM_AFTER) return;
+    const { once, quiet } = this.wishes;
+    if (once || quiet || this.stream === null || Date.now() - this.started < STREAM_AFTER) return;
+    if (this.stream && !this.stream.over) return;
+    if (Date.now() - this.opened < this.reopen) return;
+    this.opened = Date.now();
+    this.reopen = Math.min(60_000, this.reopen * 2);
     this.stream = LogStream.open(this.session, this.run, this.at, (offset, data) => void this.accept(offset, data));
   }
 

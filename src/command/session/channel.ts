@@ -1,5 +1,4 @@
-import type { FrameError} from './frame';
-import { decodeFrame, encodeFrame, newFrame, type Frame } from './frame';
+import { decodeFrame, encodeFrame, newFrame, type Frame, type FrameError } from './frame';
 
 /** Bytes of input in a frame. */
 const CHUNK = 1024;

@@ -9,8 +9,8 @@ export interface StreamAddress {
   token: string;
 }
 
-/** Session Manager takes the one who says this for a client that knows separate output streams. */
-export const CLIENT_VERSION = '1.2.764.0';
+/** The first client that knows separate output streams; what came with later ones is nothing that we do. */
+export const CLIENT_VERSION = '1.2.312.0';
 const OPEN_WITHIN = 15_000;
 /** A connection is asked now and then whether it still is one, ms, and is none where it has said nothing for so long. */
 const PING_EVERY = 10_000;

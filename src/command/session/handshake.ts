@@ -14,7 +14,7 @@ interface Action {
  * @returns `refusal`, where the session can't go on with us.
  */
 export function answerHandshake(payload: Buffer, instance: string): { response: Buffer; refusal?: Problem } {
-  let actions: Action[] = [];
+  let actions: Action[];
   try {
     actions = (JSON.parse(payload.toString()) as { RequestedClientActions?: Action[] }).RequestedClientActions ?? [];
   } catch {

@@ -146,10 +146,9 @@ describe('a session', () => {
       `sh -c 'echo one; until [ -e ${gate} ]; do sleep 0.01; done; date +%s%3N'`,
     );
     await said('one');
-    let came = 0;
     writeFileSync(gate, '');
     await until(() => /\d{13}/.test(text()), text);
-    came = Date.now();
+    const came = Date.now();
     const left = Number(/\d{13}/.exec(text())![0]);
     expect(came - left).toBeGreaterThanOrEqual(98);
     expect(await stream.ended).toMatchObject({ exitCode: 0 });
@@ -165,10 +164,19 @@ describe('a session', () => {
     at.aws.faults.add({ service: 'session', frame: 'cut' });
     at.aws.faults.add({ service: 'session', action: 'connect', cut: 'before', times: 2 });
     at.aws.faults.add({ service: 'ssm', action: 'ResumeSession', cut: 'before', times: 8 });
-    expect(await stream.ended).toMatchObject({ exitCode: 4 });
+    expect(await stream.ended).toMatchObject({ exitCode: 4, cuts: 1 });
     expect(text()).toBe(Array.from({ length: 20 }, (_, n) => `line ${n + 1}\n`).join(''));
     const resumed = at.aws.requests.filter(({ action, status }) => action === 'ResumeSession' && status === 200);
     expect(resumed.length).toBeGreaterThanOrEqual(3);
+  });
+
+  it('tells of cuts, after which an agent may read no more of what runs', async () => {
+    await begin({ sessions: { pauseEndsOutput: true } });
+    const { stream, said } = await open(NON_INTERACTIVE, `sh -c 'while :; do echo line; sleep 0.02; done'`);
+    await said('line');
+    at.aws.faults.add({ service: 'ssm', action: 'ResumeSession', delay: 300 });
+    at.aws.faults.add({ service: 'session', action: 'output', frame: 'cut' });
+    expect(await stream.ended).toMatchObject({ exitCode: -1, cuts: 1 });
   });
 
   it('is over where it ended while it was not connected', async () => {

@@ -1,19 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import type { Aws } from '../../aws/clients';
-import { awsCode, awsProblem, isTransient } from '../../aws/reason';
-import { sdk } from '../../aws/sdk';
+import { awsProblem } from '../../aws/reason';
 import { Problem } from '../../report/problem';
 import { pause } from '../run-command';
 import { Channel } from './channel';
 import { connectStream, type StreamAddress } from './connection';
 import { PayloadType } from './frame';
 import { answerHandshake } from './handshake';
+import { resumeSession, startSession, terminateSession, type SessionRequest } from './service';
 
 export interface SessionEnd {
   /** Null where the session ended without one: idle, terminated, the instance gone, or a document that tells none. */
   exitCode: number | null;
   /** What the service said of it, or what we know. */
   why: string;
+  /**
+   * How often the connection was cut. Agents that were told of a cut read no more of what runs, which then meets a
+   * broken pipe: after one, an end may be the stream's and not that of what ran.
+   */
+  cuts: number;
 }
 
 export interface SessionStream {
@@ -26,11 +31,7 @@ export interface SessionStream {
   close(): Promise<void>;
 }
 
-export interface StreamOptions {
-  document: string;
-  parameters: Record<string, string[]>;
-  /** Shown in the console's session history. */
-  reason: string;
+export interface StreamOptions extends SessionRequest {
   /** In order, each byte once. */
   onOutput(data: Buffer): void;
   onError(data: Buffer): void;
@@ -45,7 +46,6 @@ const PATIENCE = 120_000;
 const FIRST_WITHIN = 20_000;
 const FIRST_RETRY = 100;
 const LONGEST_RETRY = 5_000;
-const REASON_LIMIT = 256;
 /** A session that tells nothing by itself has begun when it is connected. */
 const SILENT = 'SSM-SessionManagerRunShell';
 
@@ -56,25 +56,9 @@ const SILENT = 'SSM-SessionManagerRunShell';
  *   SESSION_START.
  */
 export async function openStream(aws: Aws, instance: string, options: StreamOptions): Promise<SessionStream> {
-  const { StartSessionCommand } = sdk.ssm();
-  const ssm = await aws.ssm();
-  let started;
-  try {
-    started = await ssm.send(
-      new StartSessionCommand({
-        Target: instance,
-        DocumentName: options.document,
-        Parameters: options.parameters,
-        Reason: options.reason.slice(0, REASON_LIMIT),
-      }),
-      { abortSignal: options.signal },
-    );
-  } catch (error) {
-    options.signal?.throwIfAborted();
-    throw startProblem(instance, options.document, error);
-  }
-  const stream = new Stream(aws, instance, started.SessionId!, options);
-  stream.run({ url: started.StreamUrl!, token: started.TokenValue! });
+  const { session, address } = await startSession(aws, instance, options, options.signal);
+  const stream = new Stream(aws, instance, session, options);
+  stream.run(address);
   // What fails before it has begun is told by this call alone.
   stream.ended.catch(() => undefined);
   await Promise.race([stream.begun, stream.ended]);
@@ -88,6 +72,7 @@ class Stream implements SessionStream {
   private begin!: () => void;
   private over = false;
   private exitCode: number | null = null;
+  private cuts = 0;
   private size = { cols: 80, rows: 24 };
   private readonly client = randomUUID();
   private readonly channel: Channel;
@@ -107,7 +92,15 @@ class Stream implements SessionStream {
     this.ended = new Promise((resolve, reject) => (this.settle = { resolve, reject }));
     this.begun = new Promise((resolve) => (this.begin = resolve));
     this.channel = new Channel({
-      onPayload: (type, payload) => this.take(type, payload),
+      onPayload: (type, payload) => {
+        try {
+          this.take(type, payload);
+        } catch (error) {
+          // Whoever takes the output could not.
+          void this.terminate().catch(() => undefined);
+          this.fail(error);
+        }
+      },
       onClosed: (why) => this.end(why || 'the session ended'),
       onGarbage: (error) =>
         this.fail(new Problem('SESSION_PROTOCOL', `What comes from ${instance} is no session's: ${error.message}.`)),
@@ -144,13 +137,15 @@ class Stream implements SessionStream {
     let wait = FIRST_RETRY;
     while (!this.over) {
       try {
-        address ??= await this.resume();
+        address ??= await resumeSession(this.aws, this.instance, this.session);
         if (this.over) return;
         if (!address) return this.end('the session ended while it was not connected');
         const { lost } = await this.connect(address);
         if (this.options.document === SILENT) this.begin();
         patience = PATIENCE;
         const why = await lost;
+        if (this.over) return;
+        this.cuts++;
         since = performance.now();
         wait = FIRST_RETRY;
         throw new Error(why);
@@ -182,20 +177,6 @@ class Stream implements SessionStream {
     return { lost };
   }
 
-  /** Where the stream is now; undefined where the session is over. */
-  private async resume(): Promise<StreamAddress | undefined> {
-    const { ResumeSessionCommand } = sdk.ssm();
-    const ssm = await this.aws.ssm();
-    try {
-      const { StreamUrl, TokenValue } = await ssm.send(new ResumeSessionCommand({ SessionId: this.session }));
-      return StreamUrl && TokenValue ? { url: StreamUrl, token: TokenValue } : undefined;
-    } catch (error) {
-      if (awsCode(error) === 'DoesNotExistException') return undefined;
-      if (isTransient(error) || awsCode(error) === undefined) throw error;
-      throw refused('ssm:ResumeSession', this.instance, this.session, error);
-    }
-  }
-
   private take(type: number, payload: Buffer): void {
     if (this.over) return;
     if (type === PayloadType.Output || type === PayloadType.Error) {
@@ -220,18 +201,12 @@ class Stream implements SessionStream {
     this.channel.send(PayloadType.Size, Buffer.from(JSON.stringify(this.size)));
   }
 
-  private async terminate(): Promise<void> {
-    const { TerminateSessionCommand } = sdk.ssm();
-    try {
-      await (await this.aws.ssm()).send(new TerminateSessionCommand({ SessionId: this.session }));
-    } catch (error) {
-      if (awsCode(error) === 'DoesNotExistException') return;
-      throw awsProblem('SESSION_END', `Could not end session ${this.session} on ${this.instance}.`, error);
-    }
+  private terminate(): Promise<void> {
+    return terminateSession(this.aws, this.instance, this.session);
   }
 
   private end(why: string): void {
-    this.finish(() => this.settle.resolve({ exitCode: this.exitCode, why }));
+    this.finish(() => this.settle.resolve({ exitCode: this.exitCode, why, cuts: this.cuts }));
   }
 
   private fail(error: unknown): void {
@@ -248,37 +223,6 @@ class Stream implements SessionStream {
     this.connection?.close();
     settle();
   }
-}
-
-function startProblem(instance: string, document: string, error: unknown): Problem {
-  const code = awsCode(error);
-  if (code !== undefined && /^AccessDenied/.test(code)) {
-    return awsProblem(
-      'SESSION_DENIED',
-      `Not allowed to start a session on ${instance}.`,
-      error,
-      `The caller needs ssm:StartSession on the instance and on the document ${document}, and ssm:ResumeSession and ssm:TerminateSession on its own sessions.`,
-    );
-  }
-  if (code === 'TargetNotConnected') {
-    return awsProblem(
-      'SESSION_UNAVAILABLE',
-      `Session Manager has no connection to ${instance}.`,
-      error,
-      'It may be stopped or still booting, or its agent has no route to ssmmessages, or its role lacks ssmmessages:*: nx run <project>:remote-doctor tells which.',
-    );
-  }
-  return awsProblem('SESSION_START', `Could not start a session on ${instance} by the document ${document}.`, error);
-}
-
-function refused(action: string, instance: string, session: string, error: unknown): Problem {
-  const denied = /^AccessDenied/.test(awsCode(error) ?? '');
-  return awsProblem(
-    denied ? 'SESSION_DENIED' : 'SESSION_LOST',
-    `The connection to session ${session} on ${instance} was cut and could not be resumed.`,
-    error,
-    denied ? `The caller needs ${action} on its own sessions.` : undefined,
-  );
 }
 
 function lostProblem(instance: string, waited: number, error: unknown): Problem {

@@ -5,7 +5,7 @@ import type { SessionDocument } from './document';
 import { shellWords } from './shell-words';
 
 export interface ProgramOutput {
-  /** Resolves when more may come. */
+  /** Resolves when more may come; rejects to read no more. */
   onData(data: Buffer, stream: 'stdout' | 'stderr'): Promise<void>;
   /** @param code -1 where a signal ended it, as Go has it. */
   onEnd(code: number): void;
@@ -78,6 +78,6 @@ async function pump(stream: Readable, name: 'stdout' | 'stderr', { onData }: Pro
   try {
     for await (const data of stream as AsyncIterable<Buffer>) await onData(data, name);
   } catch {
-    // The session is closed.
+    // Nobody reads on.
   }
 }

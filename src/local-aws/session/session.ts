@@ -14,6 +14,7 @@ export interface SessionSettings {
   pickUp: number;
   /** Asked for in the handshake; local AWS has no KMS, so a session that a client accepts so ends all the same. */
   kmsKeyId?: string;
+  pauseEndsOutput: boolean;
   environment: NodeJS.ProcessEnv;
   /** Whether the instance still runs. */
   there: () => boolean;
@@ -159,6 +160,8 @@ export class LocalSession {
     const holds = type === 'NonInteractiveCommands' && !separate;
     this.program = new Program(this.document, this.settings.environment, {
       onData: async (data, stream) => {
+        // The pipe is closed by this.
+        if (separate && this.settings.pauseEndsOutput && !this.client) throw new Error('the channel is paused');
         if (holds) this.held.push(data);
         else await this.output(data, stream);
       },

@@ -12,6 +12,11 @@ type Json = Record<string, unknown>;
 export interface SessionOptions {
   /** ms without a client's input after which a session ends; absent: 20 minutes. */
   idle?: number;
+  /**
+   * The agent is told at once when its client is gone, and then reads no more of separate streams, even when the client
+   * is there again: what runs meets a broken pipe. Absent: a cut is over before the agent learns of it.
+   */
+  pauseEndsOutput?: boolean;
   /** Sessions are to be encrypted by this key, as an account's preferences may want it. */
   kmsKeyId?: string;
 }
@@ -78,6 +83,7 @@ export class Sessions {
       {
         idle: this.options.idle ?? IDLE,
         kmsKeyId: this.options.kmsKeyId,
+        pauseEndsOutput: this.options.pauseEndsOutput ?? false,
         pickUp: this.pickUp(),
         there: () => this.instances.get(instance)?.state === 'running',
         environment: {
