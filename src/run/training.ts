@@ -139,11 +139,11 @@ function passedVariables(names: string[]): Record<string, string> {
 }
 
 /** What decides a run's result, as far as anybody may read it: names of variables and secrets, not their values. */
-function describeConfiguration({ train }: Configuration): Record<string, unknown> {
+function describeConfiguration({ train, pricePerHour }: Configuration): Record<string, unknown> {
   const { script, command, args, environment, setup, outputDir, env, secrets, data, claim, retry, memory, cores } =
     train;
   return {
-    ...{ script, command, args, environment, setup, outputDir, data, claim, retry, memory, cores },
+    ...{ script, command, args, environment, setup, outputDir, data, claim, retry, memory, cores, pricePerHour },
     env: Object.keys(env).sort(),
     secrets: Object.keys(secrets).sort(),
   };
