@@ -32,6 +32,8 @@ program
   .option('--older-than <duration>', 'keep everything that is younger; at least 7d', '14d')
   .option('--refs-older-than <duration>', 'trees that were not synced for so long keep nothing', '90d')
   .option('--keep-records <number>', 'keep the newest snapshots of each project that is in use, however old', '20')
+  .option('--runs-older-than <duration>', 'runs that nothing was written of for so long go, with all they left', '90d')
+  .option('--keep-runs <number>', 'keep the newest runs of each project, however old', '20')
   .option('--bucket <name>', 'default, as for the following: the options of nx-ec2 in nx.json')
   .option('--prefix <prefix>', 'key prefix of the store in the bucket')
   .option('--region <region>', 'AWS region')
@@ -42,7 +44,8 @@ program
     'after',
     `
 Needed is what is younger than --older-than; what a tree that was synced within --refs-older-than holds, with the
-records and packs that lead to it; and the newest records of such trees' projects. Packs, records and stale refs that
+records and packs that lead to it; the newest records of such trees' projects; and runs that are younger than
+--runs-older-than, the newest ones, and their code. Packs, records and stale refs that
 are not are condemned first, and removed by a prune at least 8 days later if they still are not: run it every week.`,
   )
   .action(async (options) => (await import('./prune.js')).prune(options));

@@ -25,7 +25,10 @@ describe('nx-ec2 prune', () => {
       stdout: stdout as unknown as NodeJS.WriteStream,
       stderr: stderr as unknown as NodeJS.WriteStream,
     });
-    const defaults = { olderThan: '14d', refsOlderThan: '90d', keepRecords: '0', bucket: 'bucket', prefix: 'team' };
+    const defaults = {
+      ...{ olderThan: '14d', refsOlderThan: '90d', keepRecords: '0', bucket: 'bucket', prefix: 'team' },
+      ...{ runsOlderThan: '90d', keepRuns: '0' },
+    };
     const error = await prune({ ...defaults, ...options }, reporter).then(
       () => null,
       (reason: unknown) => reason,
@@ -68,6 +71,8 @@ describe('nx-ec2 prune', () => {
     [{ olderThan: '6d' }, 'PRUNE_OPTION', /--older-than=6d is less than 7d/],
     [{ olderThan: '14' }, 'PRUNE_OPTION', /--older-than: 14 must be a duration/],
     [{ refsOlderThan: '8d' }, 'PRUNE_OPTION', /--refs-older-than=8d is less than/],
+    [{ runsOlderThan: '8d' }, 'PRUNE_OPTION', /--runs-older-than=8d is less than/],
+    [{ keepRuns: 'all' }, 'PRUNE_OPTION', /--keep-runs takes a whole number/],
     [{ keepRecords: '-1' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
     [{ keepRecords: '1.5' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
     [{ bucket: 'B' }, 'CONFIG_INVALID', /--bucket: must be the name of an S3 bucket/],

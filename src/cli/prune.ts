@@ -17,6 +17,8 @@ export interface PruneOptions {
   olderThan: string;
   refsOlderThan: string;
   keepRecords: string;
+  runsOlderThan: string;
+  keepRuns: string;
   bucket?: string;
   prefix?: string;
   region?: string;
@@ -43,6 +45,8 @@ const KINDS: [keyof Pruned['kinds'], string][] = [
   ['record', 'records'],
   ['ref', 'refs'],
   ['helper', 'helpers'],
+  ['run', 'of runs'],
+  ['key', 'keys'],
   ['leftover', 'left-overs'],
 ];
 
@@ -92,16 +96,24 @@ function nxJson(): NxJsonConfiguration {
 function limits(options: PruneOptions): Omit<PruneWishes, 'onProgress'> {
   const olderThan = ms('--older-than', options.olderThan);
   const refsOlderThan = ms('--refs-older-than', options.refsOlderThan);
-  const keepRecords = Number(options.keepRecords);
+  const runsOlderThan = ms('--runs-older-than', options.runsOlderThan);
   if (olderThan < YOUNG)
     throw new Problem('PRUNE_OPTION', `--older-than=${options.olderThan} is less than 7d.`, {
       next: 'So long a sync relies on what it has found in the store.',
     });
   if (refsOlderThan < olderThan)
     throw new Problem('PRUNE_OPTION', `--refs-older-than=${options.refsOlderThan} is less than --older-than.`);
-  if (!/^\d{1,9}$/.test(options.keepRecords))
-    throw new Problem('PRUNE_OPTION', `--keep-records takes a whole number, not ${printable(options.keepRecords)}.`);
-  return { apply: options.apply ?? false, olderThan, refsOlderThan, keepRecords };
+  if (runsOlderThan < olderThan)
+    throw new Problem('PRUNE_OPTION', `--runs-older-than=${options.runsOlderThan} is less than --older-than.`);
+  const keepRecords = whole('--keep-records', options.keepRecords);
+  const keepRuns = whole('--keep-runs', options.keepRuns);
+  return { apply: options.apply ?? false, olderThan, refsOlderThan, keepRecords, runsOlderThan, keepRuns };
+}
+
+function whole(option: string, text: string): number {
+  if (!/^\d{1,9}$/.test(text))
+    throw new Problem('PRUNE_OPTION', `${option} takes a whole number, not ${printable(text)}.`);
+  return Number(text);
 }
 
 function ms(option: string, text: string): number {
@@ -131,7 +143,7 @@ function progress(reporter: Reporter): PruneWishes['onProgress'] {
 }
 
 function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefix: string; bucket: string }): void {
-  const { kinds, staleRefs, damaged, unknown, indexes, next } = pruned;
+  const { kinds, runs, staleRefs, damaged, unknown, indexes, next } = pruned;
   const all = Object.values(kinds);
   const sum = (which: keyof (typeof all)[number]): Amount => ({
     count: all.reduce((total, fate) => total + fate[which].count, 0),
@@ -150,6 +162,13 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
     row(name, cell(kept), cell(condemned), cell(removed));
   }
   row('in all', cell(sum('kept')), cell(sum('condemned')), cell(sum('removed')));
+  const { run } = kinds;
+  if (run.kept.count || run.removed.count) {
+    const thinned = run.removed.count ? ', with what the kept ones name no more' : '';
+    reporter.line(
+      `${formatCount(runs.kept, 'run')} (${formatSize(run.kept.bytes)}) kept; ${options.apply ? 'removed' : 'to be removed'}: ${formatCount(runs.removed, 'run')}${thinned} (${formatSize(run.removed.bytes)}).`,
+    );
+  }
   const list = (names: string[]) => {
     const shown = options.verbose ? names : names.slice(0, NAMED);
     for (const name of shown) reporter.line(`  ${printable(name)}`);

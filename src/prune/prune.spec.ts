@@ -8,7 +8,7 @@ import { remove } from './remove';
 import { DAY, StoreFixture } from '../store/store.fixture';
 
 const PREFIX = 'team';
-const LIMITS = { olderThan: 14 * DAY, refsOlderThan: 90 * DAY, keepRecords: 0 };
+const LIMITS = { olderThan: 14 * DAY, refsOlderThan: 90 * DAY, keepRecords: 0, runsOlderThan: 90 * DAY, keepRuns: 0 };
 
 class Killed extends Error {}
 
