@@ -12,7 +12,9 @@ describe('nx-ec2 prune', () => {
     await at.ref([await at.record([pack])]);
     await at.ref([], 'old/i-2');
     await at.index([await at.pack()]);
+    await at.run('20260101-000000-model-aaaaaa', { v: 1, state: 'ended', snapshot: '', checkpoints: [] });
     at.age(100);
+    await at.run('20260301-000000-model-aaaaaa', { v: 1, state: 'ended', snapshot: '', checkpoints: [] });
     await at.ref([await at.record([pack])]);
   });
   afterAll(() => at.close());
@@ -46,6 +48,7 @@ describe('nx-ec2 prune', () => {
     expect(out).toMatch(/needed +condemned +to be removed\n/);
     expect(out).toMatch(/packs +1 \(\S+ B\) +1 \(\S+ B\) +-\n/);
     expect(out).toMatch(/1 ref .* not written for 90d: stale.*\n {2}model\/ref\/old\/i-2\n/);
+    expect(out).toMatch(/1 run \(\d+ B\) kept; to be removed: 1 run.* \(\d+ B\)\.\n/);
     expect(out).toMatch(/Nothing was changed: --apply/);
     expect(await at.store.list('')).toEqual(before);
   });

@@ -116,12 +116,10 @@ interface Sentence {
   doomed: Map<string, Item>;
 }
 
-/**
- * What nothing needs: packs, records and refs, which a sync may come back to, wait; the rest goes at once. A run's
- * objects are one run's alone: nobody else finds them there and relies on it.
- */
+/** What nobody comes back to who found it once: a run's objects are that run's alone. */
 const AT_ONCE: ReadonlySet<Kind> = new Set(['helper', 'leftover', 'run', 'key']);
 
+/** What nothing needs: packs, records and refs, which a sync may come back to, wait; the rest goes at once. */
 function judge(
   { items }: Inventory,
   needed: ReadonlySet<string>,

@@ -4,6 +4,9 @@ import type { Limits, Reader } from './needed';
 /** Of a run that is kept, what it names no more goes when it, and the run's record, are older than this, ms. */
 const SETTLED = 24 * 3_600_000;
 
+/** A run's id begins with its time. */
+const RUN = /^\d{8}-\d{6}-/;
+
 /** A run, and all that is its own. */
 interface Run {
   project: string;
@@ -92,11 +95,10 @@ function keptRuns(runs: ReadonlyMap<string, Run>, limits: Limits, now: number): 
   const ofProject = new Map<string, Run[]>();
   for (const run of runs.values()) {
     if (now - run.latest < limits.runsOlderThan) kept.add(run);
-    // What has no record is a run that never was.
-    if (run.record) ofProject.set(run.project, [...(ofProject.get(run.project) ?? []), run]);
+    // What has no record, or no run's name, is a run that never was.
+    if (run.record && RUN.test(run.id)) ofProject.set(run.project, [...(ofProject.get(run.project) ?? []), run]);
   }
   for (const own of ofProject.values()) {
-    // Their ids begin with the time.
     const newest = own.sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, limits.keepRuns);
     for (const run of newest) kept.add(run);
   }
