@@ -26,6 +26,33 @@ program
   .action(async (projectRoot: string) => (await import('./data-key.js')).dataKey(projectRoot));
 
 program
+  .command('diff')
+  .description('show what differs between two runs: code, configuration, data, packages, how they went, what they left')
+  .argument('<before>', 'the id of a run')
+  .argument('<after>', 'the id of another')
+  .option('--project <name>', "the runs' project; default: the one whose name is in the run's id")
+  .option('--bucket <name>', 'default, as for the following: what is configured for the project')
+  .option('--prefix <prefix>', 'key prefix of the store in the bucket')
+  .option('--region <region>', 'AWS region')
+  .option('--profile <profile>', 'profile of the AWS configuration files')
+  .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
+  .action(async (before: string, after: string, options) => (await import('./diff.js')).diff(before, after, options));
+
+program
+  .command('checkout')
+  .description('bring the exact code that a run ran into a directory of its own')
+  .argument('<run>', 'the id of the run')
+  .option('--output <directory>', "where; not there, or empty. Default: the run's id, below the current directory")
+  .option('--project <name>', "the runs' project; default: the one whose name is in the run's id")
+  .option('--bucket <name>', 'default, as for the following: what is configured for the project')
+  .option('--prefix <prefix>', 'key prefix of the store in the bucket')
+  .option('--region <region>', 'AWS region')
+  .option('--profile <profile>', 'profile of the AWS configuration files')
+  .option('--verbose', 'say more')
+  .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
+  .action(async (run: string, options) => (await import('./checkout.js')).checkout(run, options));
+
+program
   .command('prune')
   .description('list what nothing in the store needs any more; with --apply, remove it (safe while others sync)')
   .option('--apply', 'remove it; without this, nothing is changed')

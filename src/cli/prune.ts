@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { readJsonFile, workspaceRoot, type NxJsonConfiguration } from '@nx/devkit';
+import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
 import { duration } from '../config/units';
@@ -11,6 +9,7 @@ import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { YOUNG } from '../store/condemned';
 import { Store } from '../store/store';
+import { nxJson } from './nx-json';
 
 export interface PruneOptions {
   apply?: boolean;
@@ -80,16 +79,6 @@ export async function prune(options: PruneOptions, reporter = new Reporter(optio
     if (error instanceof Problem)
       reporter.result({ success: false, error: { code: error.code, message: error.message, aws: error.aws } });
     throw error;
-  }
-}
-
-function nxJson(): NxJsonConfiguration {
-  const file = join(workspaceRoot, 'nx.json');
-  if (!existsSync(file)) return {};
-  try {
-    return readJsonFile<NxJsonConfiguration>(file);
-  } catch (cause) {
-    throw new Problem('CONFIG_SYNTAX', `${file} is not valid JSON: ${(cause as Error).message}`, { cause });
   }
 }
 
