@@ -19,6 +19,8 @@ const needed = [
   'dist/remote/bootstrap.py',
   'dist/remote/main.py',
   'dist/local-aws/server.js',
+  'dist/local-aws/session/terminal.py',
+  'dist/command/session/shell.py',
   'dist/cli/data-key.js',
   'generators.json',
   ...['init', 'training-targets', 'training-project', 'aws-setup'].flatMap((name) => [
@@ -26,7 +28,7 @@ const needed = [
     `dist/generators/${name}/schema.json`,
   ]),
   'dist/generators/training-project/files/common/train.py.template',
-  ...['sync', 'watch', 'train', 'logs', 'cancel', 'doctor'].flatMap((name) => [
+  ...['sync', 'watch', 'train', 'logs', 'cancel', 'shell', 'doctor'].flatMap((name) => [
     `dist/executors/remote-${name}/executor.js`,
     `dist/executors/remote-${name}/schema.json`,
   ]),

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -169,20 +170,26 @@ describe('S3', () => {
     expect([late.status, await late.text()]).toEqual([403, expect.stringContaining('Request has expired')]);
   });
 
-  it('takes a form below its prefix and nowhere else', async () => {
+  it('takes a form below its prefix and nowhere else, with the checksum that its policy names', async () => {
     const form = await createPresignedPost(at.s3, {
       Bucket: at.bucket,
       Key: `${at.prefix}form/\${filename}`,
+      Fields: { 'x-amz-checksum-algorithm': 'SHA256' },
+      Conditions: [['starts-with', '$x-amz-checksum-sha256', '']],
       Expires: 60,
     });
-    const post = async (key: string) => {
+    const post = async (key: string, ...checksum: string[]) => {
       const body = new FormData();
       for (const [name, value] of Object.entries({ ...form.fields, key })) body.set(name, value);
+      for (const each of checksum)
+        body.set('x-amz-checksum-sha256', createHash('sha256').update(each).digest('base64'));
       body.set('file', new Blob(['content']), 'file');
       return (await fetch(form.url, { method: 'POST', body })).status;
     };
-    expect(await post(`${at.prefix}form/a`)).toBe(204);
-    expect(await post(`${at.prefix}elsewhere`)).toBe(403);
+    expect(await post(`${at.prefix}form/a`, 'content')).toBe(204);
+    expect(await post(`${at.prefix}form/a`, 'other')).toBe(400);
+    expect(await post(`${at.prefix}form/a`)).toBe(403);
+    expect(await post(`${at.prefix}elsewhere`, 'content')).toBe(403);
   });
 
   it('forgets an upload that is given up', async () => {

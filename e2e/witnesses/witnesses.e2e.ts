@@ -1,4 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,6 +18,8 @@ const python = witnessPython();
 const cli = program('aws');
 const withPython = python ? it : it.skip;
 const withCli = cli ? it : it.skip;
+const plugin = program('session-manager-plugin');
+const withPlugin = cli && plugin ? it : it.skip;
 const absent = (what: string, there: unknown) => (there ? '' : ` (SKIPPED: ${what} is not here)`);
 
 describe('other clients on local AWS', () => {
@@ -34,9 +37,10 @@ describe('other clients on local AWS', () => {
   });
 
   // The server answers from this process, so it must not be blocked by waiting for the client.
-  const run = (command: string, args: string[]) =>
+  const run = (command: string, args: string[], keys = '') =>
     new Promise<string>((resolve, reject) => {
       const child = spawn(command, args, { env: environment });
+      child.stdin.write(keys);
       let out = '';
       let errors = '';
       child.stdout.on('data', (data) => (out += data));
@@ -70,6 +74,35 @@ describe('other clients on local AWS', () => {
       },
     });
   });
+
+  withPlugin(
+    `the AWS CLI and its session-manager-plugin run a command, a terminal and a shell${absent('session-manager-plugin', cli && plugin)}`,
+    async () => {
+      const target = ['--target', aws.named.get('box')!.id];
+      const session = (keys: string, document?: string, parameters: Record<string, string[]> = {}) =>
+        run(
+          cli!,
+          [
+            ...['ssm', 'start-session', ...target, '--region', 'eu-west-1'],
+            ...(document ? ['--document-name', document, '--parameters', JSON.stringify(parameters)] : []),
+          ],
+          keys,
+        );
+      const apart = await session('', 'AWS-StartNonInteractiveCommand', {
+        command: [`sh -c 'echo out; echo err >&2; exit 3'`],
+        separateOutputStream: ['true'],
+      });
+      expect(apart).toMatch(/out\n/);
+      expect(apart).toMatch(/err\n/);
+      expect(apart).toMatch(/EXIT_CODE: 3\s+Exiting session/);
+      const whole = await session('', 'AWS-StartNonInteractiveCommand', { command: ['seq 1 3000'] });
+      expect(whole).toContain(Array.from({ length: 3000 }, (_, n) => `${n + 1}\n`).join(''));
+      const asked = { command: ['echo ready; read word; echo "got $word"'] };
+      expect(await session('word\r', 'AWS-StartInteractiveCommand', asked)).toMatch(/got word\s+Exiting session/);
+      expect(await session('echo $((40 + 2)); exit\r')).toMatch(/42\s+Exiting session/);
+    },
+    60_000,
+  );
 
   withCli(
     `the AWS CLI puts, lists, gets, presigns and removes, and runs a command${absent('the AWS CLI', cli)}`,
@@ -148,8 +181,10 @@ describe('ours on moto', () => {
       await store.upload('large', Readable.from(chunks(large)));
       expect((await store.get('large'))!.equals(large)).toBe(true);
       const { url, fields } = await store.presignPost('out/');
+      const checksum = createHash('sha256').update('by form').digest('base64');
+      const added = { 'Content-Type': 'text/plain', 'x-amz-checksum-sha256': checksum };
       const form = new FormData();
-      for (const [name, value] of Object.entries({ ...fields, key: 'out/x' })) form.set(name, value);
+      for (const [name, value] of Object.entries({ ...fields, ...added, key: 'out/x' })) form.set(name, value);
       form.set('file', new Blob(['by form']), 'x');
       expect((await fetch(url, { method: 'POST', body: form })).status).toBe(204);
       expect(String(await store.get('out/x'))).toBe('by form');

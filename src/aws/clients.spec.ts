@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { DescribeInstancesCommand } from '@aws-sdk/client-ec2';
 import { HeadObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
-import { DescribeInstanceInformationCommand } from '@aws-sdk/client-ssm';
+import { DescribeInstanceInformationCommand, StartSessionCommand } from '@aws-sdk/client-ssm';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
+import { connectStream } from '../command/session/connection';
 import { ACCOUNT, LOCAL_IDENTITY } from '../local-aws/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { Aws, type AwsSettings } from './clients';
@@ -94,6 +95,27 @@ describe('Aws', () => {
     expect(await caller(aws)).toBe(LOCAL_IDENTITY.arn);
     expect(proxy.asked.length).toBeGreaterThanOrEqual(4);
     expect(new Set(proxy.asked)).toEqual(new Set([`${HOST}:${tls.port}`]));
+  });
+
+  it('opens a WebSocket through the proxy, trusting AWS_CA_BUNDLE', async () => {
+    const aws = open();
+    const ssm = await aws.ssm();
+    const [{ InstanceId }] = (await ssm.send(new DescribeInstanceInformationCommand({}))).InstanceInformationList!;
+    const started = await ssm.send(
+      new StartSessionCommand({
+        Target: InstanceId,
+        DocumentName: 'AWS-StartNonInteractiveCommand',
+        Parameters: { command: ['true'] },
+      }),
+    );
+    proxy.asked.length = 0;
+    const url = started.StreamUrl!.replace(at.aws.url.replace('http', 'ws'), `wss://${HOST}:${tls.port}`);
+    const came = await new Promise<Buffer>((resolve, reject) => {
+      const on = { message: resolve, close: (why: string) => reject(new Error(why)) };
+      connectStream(aws, { url, token: started.TokenValue! }, 'client', on).catch(reject);
+    });
+    expect(came.toString()).toContain('RequestedClientActions');
+    expect(proxy.asked).toEqual([`${HOST}:${tls.port}`]);
   });
 
   it('says what to set where the authority is not known', async () => {

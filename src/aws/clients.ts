@@ -4,6 +4,7 @@ import { Agent as HttpsAgent } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import type { EC2Client } from '@aws-sdk/client-ec2';
 import type { S3Client } from '@aws-sdk/client-s3';
+import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import type { SSMClient } from '@aws-sdk/client-ssm';
 import type { STSClient } from '@aws-sdk/client-sts';
 import { getProxyForUrl } from 'proxy-from-env';
@@ -36,11 +37,13 @@ export class Aws {
 
   constructor(private readonly settings: AwsSettings) {}
 
-  s3(): Promise<S3Client> {
-    return this.once('s3', async () => {
+  /** @param region of a bucket that is elsewhere. */
+  s3(region?: string): Promise<S3Client> {
+    return this.once(`s3 ${region ?? ''}`, async () => {
       const { S3Client } = sdk.s3();
       return new S3Client({
         ...(await this.base('s3')),
+        ...(region ? { region } : {}),
         // A host that is not AWS's has no DNS name for each bucket.
         forcePathStyle: customEndpoint('s3') !== undefined,
       });
@@ -65,6 +68,13 @@ export class Aws {
     return this.once('sts', async () => {
       const { STSClient } = sdk.sts();
       return new STSClient(await this.base('sts'));
+    });
+  }
+
+  secretsManager(): Promise<SecretsManagerClient> {
+    return this.once('secretsmanager', async () => {
+      const { SecretsManagerClient } = sdk.secretsManager();
+      return new SecretsManagerClient(await this.base('secretsmanager'));
     });
   }
 
@@ -101,6 +111,14 @@ export class Aws {
   /** The access key in force: what a caller may be remembered by. Throws the SDK's own error where there is none. */
   async accessKey(): Promise<string> {
     return (await (await this.ssm()).config.credentials()).accessKeyId;
+  }
+
+  /** What a WebSocket goes through: the proxy and the authorities that everything else does. */
+  webSocketAgent(url: string): Promise<HttpAgent> {
+    return this.once(`web socket ${new URL(url).origin}`, async () =>
+      // The proxy of a WebSocket is that of https.
+      url.startsWith('wss:') ? (await this.secureAgent(url.replace(/^wss/, 'https'))).agent : this.plainAgent(),
+    );
   }
 
   /** The region that is in force. Throws a `Problem` where none is set anywhere. */
@@ -155,28 +173,40 @@ export class Aws {
     const endpoint = customEndpoint(service);
     const target =
       endpoint ?? `https://${service}.${this.settings.region ?? process.env.AWS_REGION ?? 'us-east-1'}.amazonaws.com`;
+    const { agent: httpsAgent, proxied } = await this.secureAgent(target);
+    const httpAgent = this.plainAgent();
+    for (const agent of [httpAgent, ...(proxied ? [] : [httpsAgent])]) this.early.serve(agent);
+    return new NodeHttpHandler({ httpAgent, httpsAgent, connectionTimeout: 10_000, requestTimeout: 120_000 });
+  }
+
+  private async secureAgent(target: string): Promise<{ agent: HttpsAgent; proxied: boolean }> {
     const ca = certificateAuthorities();
     const proxy = isLoopback(target) ? '' : getProxyForUrl(target);
-    let httpsAgent: HttpsAgent;
+    let agent: HttpsAgent;
     if (proxy) {
       const { HttpsProxyAgent } = await import('https-proxy-agent');
       // HttpsProxyAgent passes what the TLS connection behind the proxy needs to `connect`; `ca` also serves an https:// proxy.
-      httpsAgent = new HttpsProxyAgent(proxy, { keepAlive: true, maxSockets: 50, ca }) as unknown as HttpsAgent;
-      if (ca) (httpsAgent.options as { ca?: string[] }).ca = ca;
+      agent = new HttpsProxyAgent(proxy, { keepAlive: true, maxSockets: 50, ca }) as unknown as HttpsAgent;
+      if (ca) (agent.options as { ca?: string[] }).ca = ca;
     } else {
-      httpsAgent = new HttpsAgent({ keepAlive: true, maxSockets: 50, ca });
+      agent = new HttpsAgent({ keepAlive: true, maxSockets: 50, ca });
     }
-    const httpAgent = new HttpAgent({ keepAlive: true, maxSockets: 50 });
-    this.agents.push(httpsAgent, httpAgent);
-    for (const agent of [httpAgent, ...(proxy ? [] : [httpsAgent])]) this.early.serve(agent);
-    return new NodeHttpHandler({ httpAgent, httpsAgent, connectionTimeout: 10_000, requestTimeout: 120_000 });
+    this.agents.push(agent);
+    return { agent, proxied: Boolean(proxy) };
+  }
+
+  private plainAgent(): HttpAgent {
+    const agent = new HttpAgent({ keepAlive: true, maxSockets: 50 });
+    this.agents.push(agent);
+    return agent;
   }
 }
 
 /** The endpoint that the environment sets in AWS's place, by the SDK's own variable names. */
 export function customEndpoint(service: ServiceName): string | undefined {
   if (process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === 'true') return undefined;
-  return process.env[`AWS_ENDPOINT_URL_${service.toUpperCase()}`] || process.env.AWS_ENDPOINT_URL || undefined;
+  const name = service === 'secretsmanager' ? 'SECRETS_MANAGER' : service.toUpperCase();
+  return process.env[`AWS_ENDPOINT_URL_${name}`] || process.env.AWS_ENDPOINT_URL || undefined;
 }
 
 function isLoopback(url: string): boolean {

@@ -5,6 +5,7 @@
 export const sdk = {
   s3: () => require('@aws-sdk/client-s3') as typeof import('@aws-sdk/client-s3'),
   ssm: () => require('@aws-sdk/client-ssm') as typeof import('@aws-sdk/client-ssm'),
+  secretsManager: () => require('@aws-sdk/client-secrets-manager') as typeof import('@aws-sdk/client-secrets-manager'),
   ec2: () => require('@aws-sdk/client-ec2') as typeof import('@aws-sdk/client-ec2'),
   sts: () => require('@aws-sdk/client-sts') as typeof import('@aws-sdk/client-sts'),
   credentials: () => require('@aws-sdk/credential-providers') as typeof import('@aws-sdk/credential-providers'),
@@ -12,4 +13,5 @@ export const sdk = {
   presign: () => require('@aws-sdk/s3-request-presigner') as typeof import('@aws-sdk/s3-request-presigner'),
   presignPost: () => require('@aws-sdk/s3-presigned-post') as typeof import('@aws-sdk/s3-presigned-post'),
   http: () => require('@smithy/node-http-handler') as typeof import('@smithy/node-http-handler'),
+  webSocket: () => require('ws') as typeof import('ws'),
 };

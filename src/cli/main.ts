@@ -21,7 +21,9 @@ program
 
 program
   .command('data-key')
-  .description('print a hash of what "sync.include" names in a project: the runtime input of its remote-train')
+  .description(
+    'print a hash of what "sync.include" names in a project, and the versions of keyed "data": the runtime input of its remote-train',
+  )
   .argument('<projectRoot>', "the project's directory, relative to the workspace")
   .action(async (projectRoot: string) => (await import('./data-key.js')).dataKey(projectRoot));
 

@@ -38,7 +38,7 @@ export function packModules(): Buffer {
  * The words of a command line that runs one Python file of ours by itself, for a session: what it is asked for travels
  * in base64, so that nothing of it is read by a shell.
  */
-export function loneProgram(name: 'tail.py' | 'shell.py', request: object): string {
+export function loneProgram(name: 'tail.py', request: object): string {
   const code = readFileSync(join(DIRECTORY, name)).toString('base64');
   const start = 'import base64,sys;exec(base64.b64decode(sys.argv.pop(1)))';
   const data = Buffer.from(JSON.stringify(request)).toString('base64');

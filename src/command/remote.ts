@@ -9,6 +9,7 @@ import { remoteSide } from './remote-side';
 import { parseReply, type Reply } from './reply';
 import { COMMAND_LIMIT, followCommand, sendCommand, unanswered } from './run-command';
 import { commandScript, type Request } from './script';
+import { seal } from './seal';
 
 export interface RemoteSettings {
   remoteRoot?: string;
@@ -19,7 +20,10 @@ export interface SendOptions {
   comment: string;
   /** Seconds that the operation may take on the instance. */
   executionTimeout?: number;
-  /** True where the plan holds what should not stay in the command history (a training's environment variables). */
+  /**
+   * True where the plan holds what neither the command history nor the store should keep (a training's environment
+   * variables): it travels through the store, sealed, and its key in the command.
+   */
   confidential?: boolean;
   /** A key for what is sent later than the command, base64. It travels in the command even where the plan does not. */
   key?: string;
@@ -126,12 +130,18 @@ export class Remote {
     let stored: string | undefined;
     if (options.confidential || Buffer.byteLength(JSON.stringify(script)) > COMMAND_LIMIT) {
       stored = this.keys.plan(randomBytes(12).toString('hex'));
-      await this.store.put(stored, json, { contentType: 'application/json' });
+      const sealKey = options.confidential ? randomBytes(32) : undefined;
+      const bytes = sealKey ? seal(deflateSync(json), sealKey) : json;
+      await this.store.put(stored, bytes, { contentType: sealKey ? undefined : 'application/json' });
       request = {
         v: 1,
         helper: sha256,
         key,
-        fetch: { url: await this.store.presignGet(stored), sha256: createHash('sha256').update(json).digest('hex') },
+        fetch: {
+          url: await this.store.presignGet(stored),
+          sha256: createHash('sha256').update(bytes).digest('hex'),
+          seal: sealKey?.toString('base64'),
+        },
       };
       script = commandScript(bootstrap, request);
     }

@@ -4,11 +4,15 @@ export type Request = {
   helper: string;
   /** What must be secret to whoever reads the store. */
   key?: string;
-} & ({ plan: string } | { fetch: { url: string; sha256: string } });
+} & (
+  | { plan: string }
+  /** `seal`: what the plan is sealed with, base64; its hash is that of the sealed bytes. */
+  | { fetch: { url: string; sha256: string; seal?: string } }
+);
 
 /** What the bootstrap exits with on a Python older than 3.8; asking for the version beforehand costs a start. */
 const TOO_OLD = 88;
-const INTERPRETERS = ['python3', ...[14, 13, 12, 11, 10, 9, 8].map((minor) => `python3.${minor}`)].join(' ');
+export const INTERPRETERS = ['python3', ...[14, 13, 12, 11, 10, 9, 8].map((minor) => `python3.${minor}`)].join(' ');
 
 /**
  * The script of an SSM command, for any `sh`. Nothing in it is a user's text: the request is base64 on standard

@@ -22,7 +22,11 @@ describe('the targets of a project', () => {
       'remote-sync',
       'remote-watch',
       'remote-logs',
+      'remote-status',
       'remote-cancel',
+      'remote-pull',
+      'remote-exec',
+      'remote-shell',
       'remote-doctor',
     ]);
     expect(Object.keys(infer({ train }))).toContain('remote-train');
@@ -73,14 +77,26 @@ describe('the targets of a project', () => {
     expect(words.slice(2, 4)).toEqual(['data-key', projectRoot]);
   });
 
+  it('hash data in S3 that is to be part of the cache key, and no other', () => {
+    const source = { source: 's3://bucket/corpus', path: 'data' };
+    const last = (data: object[]) => infer({ train: { ...train, data } })['remote-train'].inputs!.at(-1);
+    expect(last([source, { ...source, key: true }])).toMatchObject({ runtime: expect.stringContaining('data-key') });
+    expect(last([source])).toBe('{workspaceRoot}/uv.lock');
+  });
+
   it('are called as nx.json says, in their help as well', () => {
     const targets = infer({ train }, { names: { trainTargetName: 'fit', logsTargetName: 'log' }, projectName: 'm' });
     expect(Object.keys(targets)).toEqual([
       'remote-sync',
       'remote-watch',
       'log',
+      'remote-status',
       'remote-cancel',
+      'remote-pull',
+      'remote-exec',
+      'remote-shell',
       'remote-doctor',
+      'remote-submit',
       'fit',
     ]);
     expect(targets.fit.executor).toBe('nx-ec2:remote-train');

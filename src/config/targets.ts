@@ -60,6 +60,7 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   const train = (merged.train ?? {}) as Raw;
   const sync = (merged.sync ?? {}) as Raw;
   const include = (sync.include ?? []) as string[];
+  const keyed = ((train.data ?? []) as { key?: boolean }[]).some(({ key }) => key);
   const target = (
     name: string,
     executor: string,
@@ -144,8 +145,8 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
         ...ROOT_FILES.filter((file) => existsSync(join(workspaceRoot, file))).map((file) => `{workspaceRoot}/${file}`),
         // What goes along from this machine decides the result as well.
         ...((train.passEnv ?? []) as string[]).map((env) => ({ env })),
-        // What is git-ignored is no part of Nx's hash: without this a hit could restore the result of other data.
-        ...(include.length ? [{ runtime: dataKeyCommand(workspaceRoot, projectRoot) }] : []),
+        // What is git-ignored, or in S3, is no part of Nx's hash: without this a hit could restore the result of other data.
+        ...(include.length || keyed ? [{ runtime: dataKeyCommand(workspaceRoot, projectRoot) }] : []),
       ],
       options,
     },
@@ -157,7 +158,7 @@ function namedInput({ namedInput: there }: Inference): string[] {
   return there ? ['training', '^training'] : [...TRAINING_INPUT, '^default'];
 }
 
-/** A command line that prints a hash of what `sync.include` names; Nx runs it in the workspace's root, by a shell. */
+/** A command line that prints a hash of what `sync.include` and keyed data name; Nx runs it in the workspace's root, by a shell. */
 function dataKeyCommand(workspaceRoot: string, projectRoot: string): string {
   const main = relative(workspaceRoot, join(__dirname, '../cli/main.js'));
   return ['node', main, 'data-key', projectRoot].map((word) => `'${word.replace(/'/g, `'\\''`)}'`).join(' ');

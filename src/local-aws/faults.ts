@@ -2,10 +2,12 @@ import { AwsError } from './service';
 
 /** One thing that goes wrong, or several in a row. */
 export interface Fault {
-  /** s3, ssm, ec2 or sts; absent: any. */
+  /** s3, ssm, ec2 or sts; absent: any. `session`: the stream of a session. */
   service?: string;
-  /** The action (`SendCommand`), or S3's method (`PUT`); absent: any. */
+  /** The action (`SendCommand`), or S3's method (`PUT`); absent: any. Of a stream: `connect`, or a `frame` of its `output` or `input`. */
   action?: string;
+  /** Only what comes over this link: of clients, or of instances. */
+  link?: 'client' | 'instance';
   /** Requests of that kind that pass before. */
   after?: number;
   /** How many go wrong; absent: one. */
@@ -16,6 +18,10 @@ export interface Fault {
   cut?: 'before' | 'after';
   /** Held back so long, ms. */
   delay?: number;
+  /** What happens to a frame of a stream; `swap`: the next one comes first; `cut`: the connection ends instead. */
+  frame?: 'duplicate' | 'swap' | 'drop' | 'cut';
+  /** Of a stream: only once its connection has carried so many bytes. */
+  bytes?: number;
 }
 
 /** Faults in the order in which they were asked for. */
@@ -36,9 +42,27 @@ export class Faults {
   }
 
   /** The fault that this request meets. */
-  take(service: string, action: string): Fault | undefined {
+  take(service: string, action: string, link: 'client' | 'instance' = 'client'): Fault | undefined {
+    return this.first(
+      (fault) =>
+        !fault.frame &&
+        (!fault.service || fault.service === service) &&
+        (!fault.action || fault.action === action) &&
+        (!fault.link || fault.link === link),
+    );
+  }
+
+  /** The fault that a frame of a session's stream meets. @param carried bytes of its connection, its own included. */
+  takeFrame(direction: 'output' | 'input', carried: number): Fault | undefined {
+    return this.first(
+      ({ service, action, frame, bytes = 0 }) =>
+        frame !== undefined && service === 'session' && (!action || action === direction) && carried > bytes,
+    );
+  }
+
+  private first(meets: (fault: Fault) => boolean): Fault | undefined {
     for (const fault of this.pending) {
-      if ((fault.service && fault.service !== service) || (fault.action && fault.action !== action)) continue;
+      if (!meets(fault)) continue;
       if (fault.after) {
         fault.after--;
         continue;

@@ -1,3 +1,4 @@
+import type { Identity } from './identity';
 import { AwsError, type ServiceRequest, type ServiceResponse } from './service';
 
 export type Json = Record<string, unknown>;
@@ -14,12 +15,15 @@ export function jsonError(error: AwsError, requestId: string): ServiceResponse {
 }
 
 /** Answers a request by the action that its target names. */
-export function answerJson(actions: Record<string, (input: Json) => Json>, request: ServiceRequest): ServiceResponse {
+export function answerJson(
+  actions: Record<string, (input: Json, identity: Identity) => Json>,
+  request: ServiceRequest,
+): ServiceResponse {
   const name = String(request.headers['x-amz-target'] ?? '')
     .split('.')
     .pop()!;
   const action = actions[name];
   if (!action) throw new AwsError('UnknownOperationException', `Local AWS does not know the action ${name}.`);
-  const answer = action(JSON.parse(request.body.toString() || '{}') as Json);
+  const answer = action(JSON.parse(request.body.toString() || '{}') as Json, request.identity!);
   return { status: 200, headers: { 'content-type': TYPE }, body: JSON.stringify(answer) };
 }

@@ -144,8 +144,34 @@ export class Link {
     return last;
   }
 
+  /** One direction of a connection that stays open. @param deliver called for each thing when it has arrived. */
+  lane<T>(direction: 'up' | 'down', deliver: (thing: T) => void): Lane<T> {
+    return new Lane(this[direction], this.half, deliver);
+  }
+
   private get half(): number {
     return (this.profile.roundTrip ?? 0) / 2;
+  }
+}
+
+/** What arrives in order, each thing half a round trip after the wire has carried it. */
+export class Lane<T> {
+  private carried: Promise<number> = Promise.resolve(0);
+  private arrived: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly wire: Wire,
+    private readonly half: number,
+    private readonly deliver: (thing: T) => void,
+  ) {}
+
+  send(thing: T, bytes: number): void {
+    const carried = (this.carried = this.carried.then(() => this.wire.carry(bytes)));
+    const sent = performance.now();
+    this.arrived = this.arrived.then(async () => {
+      await until(Math.max(await carried, sent) + this.half);
+      this.deliver(thing);
+    });
   }
 }
 

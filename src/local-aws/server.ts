@@ -14,6 +14,8 @@ import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type Networ
 import { S3Service } from './s3/service';
 import { SecretsManagerService } from './secretsmanager/service';
 import { AwsError, type Service, type ServiceResponse } from './service';
+import type { SessionOptions } from './session/sessions';
+import { Streams } from './session/streams';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
 import { verifyV2Url } from './signature-v2';
 import { lockState } from './state-lock';
@@ -37,6 +39,7 @@ export interface LocalAwsOptions {
   network?: NetworkProfile;
   /** From an instance's launch to its agent being online, ms; half of it the instance is pending. */
   boot?: number;
+  sessions?: SessionOptions;
 }
 
 /** A request that was answered. */
@@ -75,6 +78,8 @@ export interface LocalAws {
   traffic(): Record<LinkName, LinkTraffic>;
   /** From now on it is that far away; what went over the links is counted anew. */
   useNetwork(profile: NetworkProfile): void;
+  /** Starts an instance's agent anew: its sessions end, its commands go on. */
+  restartAgent(instance: string): void;
   /** Takes notice of what another hand changed in the directory of its buckets. */
   reread(): void;
   close(): Promise<void>;
@@ -102,6 +107,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     new Parameters(join(options.directory, 'parameters.json'), region),
     (id) => ({ AWS_EC2_METADATA_SERVICE_ENDPOINT: `${url}/imds/${id}` }),
     options.network?.pickUp,
+    options.sessions,
   );
   const services: Record<string, Service> = {
     s3,
@@ -163,7 +169,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       } else {
         identity = verifyV2Url({ method: request.method!, rawPath, query }, identities, Date.now());
       }
-      const fault = faults.take(name, action);
+      const fault = faults.take(name, action, linkName);
       if (fault?.delay) await pause(fault.delay);
       cut = fault?.cut;
       if (cut === 'before') return void response.destroy();
@@ -223,6 +229,11 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   // A slow link takes its time; and a client that polls every ten seconds finds its connection as it was.
   const server = createServer({ requestTimeout: 0, keepAliveTimeout: 20_000 }, take(false));
   server.on('checkContinue', take(true));
+  const streams = new Streams(ssm.sessions, faults, () => network.client);
+  server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    const connected = network.client.connected(socket, opened.get(socket)!);
+    streams.upgrade(request, socket, head, connected).catch(() => socket.destroy());
+  });
   server.on('connection', (socket: Socket) => opened.set(socket, performance.now()));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -233,6 +244,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   });
   const { port } = server.address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
+  ssm.sessions.url = `ws://127.0.0.1:${port}`;
   const environment = ({ accessKeyId, secretAccessKey, session }: Identity) => ({
     AWS_ENDPOINT_URL: url,
     AWS_ACCESS_KEY_ID: accessKeyId,
@@ -256,9 +268,11 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     environment: environment(LOCAL_IDENTITY),
     instanceEnvironment: environment(INSTANCE_IDENTITY),
     role,
+    restartAgent: (instance) => ssm.restartAgent(instance),
     reread: () => s3.buckets.reread(),
     close: async () => {
       ssm.close();
+      streams.close();
       instances.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

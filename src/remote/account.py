@@ -1,6 +1,7 @@
 """The user that trains, and the environment that its login shell gives."""
 import os
 import pwd
+import stat
 
 from .failure import Failure
 
@@ -46,6 +47,19 @@ def own(path, account):
         os.fchown(path, account.pw_uid, account.pw_gid)
     else:
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def guard(directory):
+    """Makes all that is in a directory root's, for everybody to read."""
+    for _, names, others, descriptor in os.fwalk(directory):
+        # First the directory: what is in it is nobody's to exchange then.
+        os.fchown(descriptor, 0, 0)
+        os.fchmod(descriptor, 0o755)
+        for name in names + others:
+            os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
+            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+            if stat.S_ISREG(mode):
+                os.chmod(name, 0o555 if mode & 0o111 else 0o444, dir_fd=descriptor)
 
 
 def act(account, work):

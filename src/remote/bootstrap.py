@@ -1,7 +1,7 @@
 import sys
 if sys.version_info < (3, 8):
     sys.exit(88)
-import base64, hashlib, importlib.machinery, json, os, zlib
+import base64, hashlib, hmac, importlib.machinery, json, os, zlib
 
 def reply(value):
     print("NX-EC2 " + json.dumps(value, ensure_ascii=True, separators=(",", ":")), flush=True)
@@ -23,6 +23,16 @@ def fetch(what, url):
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
+def unseal(sealed, key):
+    """What was sealed with the key; None where it was not, or was changed since."""
+    derive = lambda purpose: hmac.digest(key, b"nx-ec2 seal 1 " + purpose, "sha256")
+    cipher, code = sealed[:-32], sealed[-32:]
+    if cipher[:4] != b"NXS1" or len(cipher) < 20 or not hmac.compare_digest(hmac.digest(derive(b"authenticate"), cipher, "sha256"), code):
+        return None
+    nonce, data, key = cipher[4:20], cipher[20:], derive(b"encrypt")
+    stream = b"".join(hmac.digest(key, nonce + block.to_bytes(8, "big"), "sha256") for block in range((len(data) + 31) // 32))
+    return (int.from_bytes(data, "big") ^ int.from_bytes(stream[:len(data)], "big")).to_bytes(len(data), "big")
+
 class Modules:
     def __init__(self, modules):
         self.modules = {"nx_ec2_remote" if name == "__init__.py" else "nx_ec2_remote." + name[:-3]: source for name, source in modules.items()}
@@ -42,6 +52,11 @@ else:
     plan = fetch("plan", request["fetch"]["url"])
     if sha256(plan) != request["fetch"]["sha256"]:
         fail("PLAN_MISMATCH", "the plan is not what the command names")
+    if "seal" in request["fetch"]:
+        plan = unseal(plan, base64.b64decode(request["fetch"]["seal"]))
+        if plan is None:
+            fail("PLAN_MISMATCH", "the plan is not sealed with the key that the command names")
+        plan = zlib.decompress(plan)
 plan = json.loads(plan)
 plan["key"] = request.get("key")
 root = plan.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"

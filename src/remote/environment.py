@@ -1,7 +1,6 @@
 """The Python environment of a run: kept where it can be, the workspace's packages always the run's own."""
 import os
 import shutil
-import stat
 import tempfile
 import time
 
@@ -41,7 +40,7 @@ class Setup:
         and returns its exit code (negative: a signal); say(text) puts a line into the log; pause(seconds) waits. `process`
         and `pause` raise where the run is to stop."""
         self.process, self.say, self.pause = process, say, pause
-        self.told = dict(self.variables, **index.variables(self.kind, self.part.get("index")))
+        self.told = dict(self.variables, **index.variables(self.part.get("index")))
         if self.part["setup"] is not None:
             for line in self.part["setup"]:
                 self.step(line, {}, self.project)
@@ -97,8 +96,8 @@ class Setup:
             builder = Builder(self.part, self.manifests, made, self.step, compile=True, copy=self.is_guarded())
             env = builder.build()
             taken = self.linked(builder, env) or accounts.act(self.account, lambda: self.taken(env, since))
-            if self.is_guarded():
-                guard(made)
+            if self.is_guarded() and "alone" not in taken:
+                accounts.guard(made)
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
@@ -202,16 +201,3 @@ class Setup:
 def whole(record):
     """Whether the Python of a kept environment is still there: it lies elsewhere, and goes with what brought it."""
     return "alone" in record or os.path.exists(os.path.join(record["env"], "bin", "python"))
-
-
-def guard(directory):
-    """Makes all that is in a directory root's, for everybody to read."""
-    for _, names, others, descriptor in os.fwalk(directory):
-        # First the directory: what is in it is nobody's to exchange then.
-        os.fchown(descriptor, 0, 0)
-        os.fchmod(descriptor, 0o755)
-        for name in names + others:
-            os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
-            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-            if stat.S_ISREG(mode):
-                os.chmod(name, 0o555 if mode & 0o111 else 0o444, dir_fd=descriptor)

@@ -77,7 +77,7 @@ class Execution:
             signal.signal(each, signal.SIG_IGN)
         log = LogFile(self.home)
         # What it began bears its mark, so that it is found where this process is killed.
-        variables = dict(self.variables, NX_EC2_RUN_ID=self.record["id"])
+        variables = dict(self.variables, NX_EC2_EXEC_ID=self.record["id"])
         try:
             child = Child(self.part["argv"], variables, self.directory, self.account, log, None, NO_LIMITS, self.wish, None)
         except CanNotStart as error:

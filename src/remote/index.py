@@ -1,17 +1,14 @@
-"""A package index of one's own: how each tool is told of it, and what of its URL is secret."""
+"""A package index of one's own: how tools are told of it, and what of its URL is secret."""
 import re
 from urllib.parse import unquote, urlsplit
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
-def variables(kind, url):
-    """The variables by which a tool takes the index in the public one's place."""
-    if not url:
-        return {}
-    pip = {"PIP_INDEX_URL": url}
-    # The older name is what a uv before 0.4.23 knows.
-    return dict(pip, UV_DEFAULT_INDEX=url, UV_INDEX_URL=url) if kind in ("uv", "none") else pip
+def variables(url):
+    """The variables by which pip and uv take the index in the public one's place."""
+    # The last is what a uv before 0.4.23 knows.
+    return {"PIP_INDEX_URL": url, "UV_DEFAULT_INDEX": url, "UV_INDEX_URL": url} if url else {}
 
 
 def without_credentials(text):

@@ -28,7 +28,7 @@ class Manifests:
             self.of_lock()
         else:
             self.files, named = requirements.local(os.path.join(self.root, environment["file"]), self.root)
-            self.packages = [path for path in named if os.path.isdir(path)]
+            self.packages = [path for path in named if os.path.isdir(path) and (path + os.sep).startswith(work + os.sep)]
             self.files += [path for path in named if os.path.isfile(path)]
         for package in self.packages:
             self.files += self.of_package(package)

@@ -62,8 +62,10 @@ class Overlay:
         for below in ("", "lib", os.path.dirname(self.taken["site"])):
             for name in os.listdir(os.path.join(self.kept, below)):
                 target = os.path.join(below, name)
+                origin = os.path.join(self.kept, target)
                 if not os.path.lexists(os.path.join(self.directory, target)):
-                    self.link(os.path.join(self.kept, target), target)
+                    # lib64, where it is lib by another name, is the run's own lib.
+                    self.link("lib" if os.path.realpath(origin) == os.path.realpath(os.path.join(self.kept, "lib")) else origin, target)
 
     def versions(self):
         """A version that a build writes among the sources, where a run's sources lack it."""

@@ -194,6 +194,9 @@ class Reporter:
         return whole
 
 
+# What all that a run began has in its environment.
+MARKS = {"training": "NX_EC2_RUN_ID", "exec": "NX_EC2_EXEC_ID"}
+
 # What a record in the store takes of the run's own.
 TAKEN = (
     "id", "key", "project", "tree", "snapshot", "instance", "user", "directory", "exitCode", "signal", "stop", "failure", "pid",
@@ -214,7 +217,7 @@ def settle(home):
         record = files.read_json(path)
         if record["state"] == "ended":
             return
-        mark = "NX_EC2_RUN_ID=%s" % record["id"]
+        mark = "%s=%s" % (MARKS[record["kind"]], record["id"])
         processes.end(lambda: processes.marked(mark), 2.0)
         rebooted = record.get("boot") != boot()
         record.update(

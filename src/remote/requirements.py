@@ -15,13 +15,10 @@ def local(path, directory):
     read, named, waiting = [], [], [path]
     while waiting:
         path = os.path.normpath(waiting.pop())
-        if path in read:
+        if path in read or not os.path.isfile(path):
             continue
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                text = file.read()
-        except OSError:
-            continue
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
         read.append(path)
         for line in lines(text):
             include = INCLUDE.match(line)

@@ -62,6 +62,19 @@ def make_room(root, needed=0, now=None):
     return result
 
 
+def is_saved(path):
+    """Whether all that is of use of a run is in the store; a command beside the trainings has nothing that is."""
+    report, record = (files.read_json(os.path.join(path, name)) for name in ("report.json", "run.json"))
+    if isinstance(record, dict) and record.get("kind") == "exec":
+        return record.get("state") == "ended"
+    return isinstance(report, dict) and report.get("saved") is True
+
+
+def is_short(root):
+    free, total = space(root)
+    return free < total * FREE
+
+
 def space(root):
     """(free for the training user, all), bytes."""
     found = os.statvfs(root)
@@ -113,9 +126,8 @@ class Room:
         found, saved = [], 0
         for path in reversed(self.inside("runs", RUN_ID)):
             used = last(path, "collected", "report.json", "run.json")
-            locks = [os.path.join(path, "lock"), os.path.join(path, "collect.lock")]
-            report = files.read_json(os.path.join(path, "report.json"))
-            if not (isinstance(report, dict) and report.get("saved") is True):
+            locks = [os.path.join(path, "lock"), os.path.join(path, "report.lock")]
+            if not is_saved(path):
                 found.append(Item(path, used, "not saved, and older than 30 days", self.age(used) > UNSAVED, locks))
                 continue
             saved += 1

@@ -58,7 +58,11 @@ def all_of(root, tree):
     for name in names:
         record = files.read_json(os.path.join(root, "runs", name, "run.json"))
         if record and record["tree"] == tree and record["kind"] == "training":
-            yield state(root, name)
+            try:
+                yield state(root, name)
+            except Failure:
+                # It went meanwhile, to make room.
+                continue
 
 
 def find(root, tree, part):

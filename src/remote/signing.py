@@ -71,10 +71,12 @@ class Service:
             credentials = self.role.credentials(refused)
             signed = sign(credentials, self.name, self.region, method, url, headers or {}, digest, time.time() + Clock.offset)
             answer = send(self.connections, method, url, signed, data or None, limit)
-            if answer.code in EXPIRED and refused is None:
+            # The answer to a HEAD has no words.
+            silent = method == "HEAD" and answer.status in (400, 403) and "x-amz-bucket-region" not in answer.headers
+            if (answer.code in EXPIRED or (silent and answer.status == 400)) and refused is None:
                 refused = credentials
                 continue
-            if is_skewed(answer) and not learned and Clock.learn(answer.headers.get("Date")):
+            if (is_skewed(answer) or silent) and not learned and Clock.learn(answer.headers.get("Date")):
                 learned = True
                 continue
             attempt += 1

@@ -98,6 +98,7 @@ class Supervisor:
             self.report()
             self.take_scope()
             self.wait_for_turn()
+            self.keep_room()
             self.train()
         except Stopped:
             pass
@@ -112,6 +113,9 @@ class Supervisor:
         processes.end(lambda: processes.descendants(self.reporter), 1.0)
         self.log.close()
         self.save(state="ended", endedAt=now(), outcome=self.outcome())
+        # Others may wait for what it held: that is free from here on, and room is made for them.
+        os.close(self.lock)
+        self.make_room()
 
     def freeze(self, lock):
         """The tree is the run's own from here on, and is free for others again."""
@@ -167,6 +171,22 @@ class Supervisor:
         time.sleep(seconds)
         self.look_after()
 
+    def keep_room(self):
+        """Where there is little room, some is made before anything is set up."""
+        from . import room
+
+        if room.is_short(self.root):
+            self.log.say("the disk is nearly full: making room")
+            self.make_room()
+
+    def make_room(self):
+        from . import room
+
+        try:
+            room.make_room(self.root)
+        except OSError:
+            note(self.home)
+
     def outcome(self):
         record = self.record
         if record["stop"]:
@@ -217,7 +237,9 @@ class Supervisor:
             from .secret_values import read_secrets
 
             found = read_secrets(self.part)
-        masked += found.values()
+        from .index import secrets as in_url
+
+        masked += list(found.values()) + list(in_url(self.part["index"]))
         if masked:
             from .masking import Mask
 

@@ -13,6 +13,7 @@ export interface AwsReason {
 export class Problem extends Error {
   /** A stable name for machines, e.g. `CONFIG_INVALID`, `BUCKET_FORBIDDEN`. */
   readonly code: string;
+  readonly what: string;
   readonly aws?: AwsReason;
   readonly next?: string;
 
@@ -23,6 +24,7 @@ export class Problem extends Error {
     super(lines.join('\n'), { cause: more.cause });
     this.name = 'Problem';
     this.code = code;
+    this.what = what;
     this.aws = more.aws;
     this.next = more.next;
   }

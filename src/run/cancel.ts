@@ -28,6 +28,11 @@ export async function cancelRun(
   const asked = await askToStop(session, run, grace, signal);
   if (asked.already) return asked;
   session.reporter.line(`Asked ${run.id} to stop; it has ${formatDuration(grace)} before it is killed.`);
-  const ended = await followRun(session, asked.run, { signal, quiet: true, onLog: () => undefined, onState: () => undefined });
+  const ended = await followRun(session, asked.run, {
+    signal,
+    quiet: true,
+    onLog: () => undefined,
+    onState: () => undefined,
+  });
   return { run: ended, already: false };
 }

@@ -1,15 +1,25 @@
 import { createHash, hash } from 'node:crypto';
 import { constants, mkdirSync } from 'node:fs';
 import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import type { Store } from '../store/store';
 import { PART_SIZE, type StoredFile } from './run-files';
 
-/** What a file is called until all of it is there; what it has is made use of by the next fetch. */
+/** What a file is called until all of it is there ends so. */
 export const UNFINISHED = '.nx-ec2-part';
+
+/**
+ * Where a file is until all of it is there; what it has is made use of by the next fetch. A long name leaves no room
+ * for an ending.
+ */
+export function unfinished(path: string): string {
+  const name = basename(path);
+  const beside = Buffer.byteLength(name) < 200 ? name : hash('sha256', name, 'hex').slice(0, 32);
+  return path.slice(0, path.length - name.length) + beside + UNFINISHED;
+}
 
 /** Parts that are on their way, or in memory, at once, of all files that are fetched at one time. */
 const AT_ONCE = 6;
@@ -43,7 +53,7 @@ export class Room {
 }
 
 /**
- * Fetches a file from its parts, each verified before it is written, into `<target>.nx-ec2-part`; renamed when it is
+ * Fetches a file from its parts, each verified before it is written, into `unfinished(target)`; renamed when it is
  * whole and its own hash is right. What an earlier fetch has left there, and is right, is not fetched again.
  * @param prefix of the run's keys, ends in a slash.
  * @throws Problem `PART_MISSING`, `PART_MISMATCH`, `FILE_MISMATCH`, or of the store; what was fetched stays.
@@ -56,7 +66,7 @@ export async function fetchFile(
   { signal, onBytes, room = new Room() }: FetchOptions = {},
 ): Promise<void> {
   mkdirSync(dirname(target), { recursive: true });
-  const beside = target + UNFINISHED;
+  const beside = unfinished(target);
   const file = await open(beside, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o644);
   try {
     if (!(await file.stat()).isFile()) throw new Problem('FILE_BLOCKED', `${beside} is in the way: it is no file.`);

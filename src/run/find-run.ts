@@ -19,11 +19,15 @@ export async function chosenRun(session: RunsSession, run: string | undefined): 
   const { store, keys, project } = session;
   const found = run ? await readRecord(store, keys, run) : await latestRun(store, keys, await session.caller());
   if (found) return found;
-  throw new Problem('NO_RUN', run ? `There is no run ${printable(run)} of ${project}.` : `${project} has no run of yours.`, {
-    next: run
-      ? `The runs of ${project}: nx run ${project}:remote-status`
-      : `Those of others: nx run ${project}:remote-status; one is named by --run=<id>.`,
-  });
+  throw new Problem(
+    'NO_RUN',
+    run ? `There is no run ${printable(run)} of ${project}.` : `${project} has no run of yours.`,
+    {
+      next: run
+        ? `The runs of ${project}: nx run ${project}:remote-status`
+        : `Those of others: nx run ${project}:remote-status; one is named by --run=<id>.`,
+    },
+  );
 }
 
 /** What is known to be so: a run that goes on is only said to while it was told of. */

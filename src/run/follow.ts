@@ -13,7 +13,7 @@ import { LogStream } from './stream';
 const SHORTEST = 250;
 const LONGEST = 2_000;
 /** A record that was not written for so long is of a run that may be gone, ms; it is written every 10 s. */
-export const STALE = 45_000;
+export const STALE = 40_000;
 /** A run that was just started is given so long to be told of in the store, ms. */
 const FIRST = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
@@ -60,6 +60,9 @@ class Follower {
   private stream: LogStream | null | undefined;
   private readonly started = Date.now();
   private asked = 0;
+  /** When a stream was opened last, and how long after that another may be, ms. */
+  private opened = 0;
+  private reopen = 2_500;
   private formSince: number | undefined;
   private troubleSince: number | undefined;
   /** What the instance itself said last. */
@@ -91,12 +94,13 @@ class Follower {
         if (this.troubleSince) this.session.reporter.line('Connected again.');
         this.troubleSince = undefined;
       } catch (error) {
-        if (this.wishes.signal?.aborted || !isTransient((error as Problem).cause)) throw error;
+        if (this.wishes.signal?.aborted) throw error;
+        if (!isTransient((error as Problem).cause)) throw leftAlone(error as Problem, this.run.id);
         // The run goes on without us: a network cut is waited out.
         if (!this.troubleSince)
           this.session.reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         this.troubleSince ??= Date.now();
-        if (Date.now() - this.troubleSince > PATIENCE) throw error;
+        if (Date.now() - this.troubleSince > PATIENCE) throw leftAlone(error as Problem, this.run.id);
         wait = LONGEST;
       }
       wait = this.at > before || this.watch.changed ? SHORTEST : Math.min(LONGEST, wait * 1.3);
@@ -108,7 +112,10 @@ class Follower {
   private async look(): Promise<RunRecord | null> {
     const { signal } = this.wishes;
     const streamed = this.stream?.alive ?? false;
-    const [record] = await Promise.all([this.watch.look(signal), streamed || this.wishes.quiet ? undefined : this.readStored()]);
+    const [record] = await Promise.all([
+      this.watch.look(signal),
+      streamed || this.wishes.quiet ? undefined : this.readStored(),
+    ]);
     if (record) {
       if (this.watch.changed) this.wishes.onState(record);
       // What the record says is there is there.
@@ -142,8 +149,14 @@ class Follower {
     return true;
   }
 
+  /** Opens one, and another where it has ended: an agent's streams end for good where its channel was paused once. */
   private openStream(): void {
-    if (this.stream !== undefined || this.wishes.once || this.wishes.quiet || Date.now() - this.started < STREAM_AFTER) return;
+    const { once, quiet } = this.wishes;
+    if (once || quiet || this.stream === null || Date.now() - this.started < STREAM_AFTER) return;
+    if (this.stream && !this.stream.over) return;
+    if (Date.now() - this.opened < this.reopen) return;
+    this.opened = Date.now();
+    this.reopen = Math.min(60_000, this.reopen * 2);
     this.stream = LogStream.open(this.session, this.run, this.at, (offset, data) => void this.accept(offset, data));
   }
 
@@ -178,6 +191,14 @@ class Follower {
       this.session.reporter.detail(`The instance's way into the store was not renewed: ${error.message}`),
     );
   }
+}
+
+/** Why a run can't be followed any more: it goes on all the same. */
+function leftAlone(error: Problem, run: string): Problem {
+  if (!(error instanceof Problem)) return error;
+  const { code, what, aws, next, cause } = error;
+  const more = `${run} is not touched by that: the same command comes back to it.`;
+  return new Problem(code, what, { aws, next: next ? `${next}\n${more}` : more, cause });
 }
 
 /** What says nothing of the run. */

@@ -3,9 +3,10 @@ import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
 
-/** How a run ended, in a few words: `exited with 3 after 2m 05s`. */
+/** How a run ended, with its verb: `exited with 3 after 2m 05s`, `was cancelled after 4 s (exited with 0)`. */
 export function describeOutcome(run: RunFacts): string {
   const took = run.startedAt && run.endedAt ? ` after ${formatDuration(run.endedAt - run.startedAt)}` : '';
+  const why = run.failure ? printable(run.failure.message).replace(/\.$/, '') : null;
   const how = run.signal
     ? `killed by ${run.signal}`
     : run.exitCode !== null
@@ -15,17 +16,17 @@ export function describeOutcome(run: RunFacts): string {
     case 'succeeded':
       return `succeeded${took}`;
     case 'failed':
-      return run.failure ? `failed${took}: ${printable(run.failure.message)} (${how})` : `${how}${took}`;
+      return why ? `failed${took}: ${why} (${how})` : `${run.signal ? 'was ' : ''}${how}${took}`;
     case 'cancelled':
-      return `cancelled${took} (${how})`;
+      return `was cancelled${took} (${how})`;
     case 'timed-out':
-      return `stopped at its time limit${took} (${how})`;
+      return `was stopped at its time limit${took} (${how})`;
     case 'interrupted':
-      return `interrupted${took}: the instance was shutting down (${how})`;
+      return `was interrupted${took}: the instance was shutting down (${how})`;
     case 'setup-failed':
-      return `failed: ${run.failure ? printable(run.failure.message) : 'its set-up failed'}`;
+      return `failed before it began: ${why ?? 'its set-up failed'}`;
     case 'lost':
-      return `lost${took}: ${run.failure ? printable(run.failure.message) : 'it ended without a word'}`;
+      return `was lost${took}: ${why ?? 'it ended without a word'}`;
     case null:
       return 'goes on';
   }
@@ -34,24 +35,16 @@ export function describeOutcome(run: RunFacts): string {
 /** A run that ended and did not succeed, as an error. Its last log lines have been shown by whoever followed it. */
 export function refuseFailure(run: RunFacts, project: string): void {
   if (run.outcome === 'succeeded') return;
-  const subject = run.outcome === 'setup-failed' ? 'The set-up of the training' : 'The training';
+  const saved = (run as { checkpoints?: unknown[] }).checkpoints?.length;
   throw new Problem(
     `RUN_${(run.outcome ?? 'unknown').toUpperCase().replace('-', '_')}`,
-    `${subject} ${run.id} ${verb(run)}.`,
+    `The training ${run.id} ${describeOutcome(run)}.`,
     {
-      next: `Its log again: nx run ${project}:remote-logs --run=${run.id}; what it left: nx run ${project}:remote-pull --run=${run.id}; its files are on ${run.instance} in ${printable(run.directory)}`,
+      next: [
+        `Its log again: nx run ${project}:remote-logs --run=${run.id}`,
+        `What it left:  nx run ${project}:remote-pull --run=${run.id} (on ${run.instance}: ${printable(run.directory)})`,
+        ...(saved ? [`Go on from its last checkpoint: nx run ${project}:remote-train --resume=${run.id}`] : []),
+      ].join('\n'),
     },
   );
-}
-
-function verb(run: RunFacts): string {
-  const text = describeOutcome(run);
-  if (
-    run.outcome === 'cancelled' ||
-    run.outcome === 'interrupted' ||
-    run.outcome === 'lost' ||
-    run.outcome === 'timed-out'
-  )
-    return `was ${text}`;
-  return run.signal ? `was ${text}` : text;
 }

@@ -8,7 +8,7 @@ import { formatCount, formatSize } from '../report/units';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { refuseUnsafeArtifacts } from './artifact-paths';
-import { fetchFile, hashOpened, Room, UNFINISHED } from './fetch-file';
+import { fetchFile, hashOpened, Room, UNFINISHED, unfinished } from './fetch-file';
 import { refuseSymlinkOnTheWay } from './no-symlinks';
 import { parsePointer, pointerPath } from './pointer';
 import { wantedArtifacts, wantedCheckpoints, type PullWishes } from './pull-wishes';
@@ -106,10 +106,10 @@ function refuseBlocked(output: string, paths: string[]): void {
     refuseSymlinkOnTheWay(output, dirname(path));
     const parts = path.split('/');
     const parents = parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
-    for (const at of [...parents, path, path + UNFINISHED]) {
+    for (const at of [...parents, path, unfinished(path)]) {
       const stat = lstatSync(join(output, at), { throwIfNoEntry: false });
       if (!stat) continue;
-      const fits = at.length < path.length ? stat.isDirectory() : at === path ? !stat.isDirectory() : stat.isFile();
+      const fits = parents.includes(at) ? stat.isDirectory() : at === path ? !stat.isDirectory() : stat.isFile();
       if (!fits) {
         throw new Problem('ARTIFACT_BLOCKED', `${printable(path)} can't be written: ${printable(at)} is in the way.`, {
           next: `Move it away, in ${output}, and run the same command again.`,

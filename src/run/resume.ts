@@ -12,7 +12,10 @@ import type { RunsSession } from './session';
  */
 export async function resumePoint(session: RunsSession, run: string | true, signed: boolean): Promise<Restore> {
   const { store, keys, configuration } = session;
-  const { record } = await chosenRun(session, run === true || run === 'last' || run === 'true' || run === '' ? undefined : run);
+  const { record } = await chosenRun(
+    session,
+    run === true || run === 'last' || run === 'true' || run === '' ? undefined : run,
+  );
   const last = record.checkpoints.at(-1);
   if (!last) {
     throw new Problem('NO_CHECKPOINT', `${record.id} has saved no checkpoint to go on from.`, {
@@ -23,7 +26,12 @@ export async function resumePoint(session: RunsSession, run: string | true, sign
   const restore = { run: record.id, n: last.n, sha256: last.sha256, prefix, urls: null };
   if (!signed || configuration.storeAccess === 'role') return restore;
   const { files } = await readCheckpoint(store, keys, record, last.n);
-  const names = [`checkpoint/${last.n}.json`, ...new Set(files.flatMap(({ parts }) => parts.map((part) => `part/${part}`)))];
-  const urls = await Promise.all(names.map(async (name) => [name, await store.presignGet(`${prefix}${name}`)] as const));
+  const names = [
+    `checkpoint/${last.n}.json`,
+    ...new Set(files.flatMap(({ parts }) => parts.map((part) => `part/${part}`))),
+  ];
+  const urls = await Promise.all(
+    names.map(async (name) => [name, await store.presignGet(`${prefix}${name}`)] as const),
+  );
   return { ...restore, urls: Object.fromEntries(urls) };
 }

@@ -49,7 +49,10 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     gpus: null,
     log: { size: 10, training: 5, truncated: false },
     metrics: {
-      host: { cpu: 1, load: null },
+      host: {
+        ...{ cpu: 1, cores: null, load: null, memoryUsed: null, memoryTotal: null },
+        ...{ diskUsed: null, diskTotal: null, networkIn: null, networkOut: null },
+      },
       gpus: null,
       training: { loss: 0.5, nan: null },
       segments: 1,
@@ -58,7 +61,8 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     checkpoints: [],
     artifacts: null,
     data: [],
-    description: { git: null, command: 'python train.py' },
+    restored: null,
+    description: { git: null, command: 'python train.py', configuration: {}, host: 'laptop' },
     beat: 7,
     access: 'role',
     trouble: null,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,11 @@ import { Reporter } from '../report/reporter';
 import { openSession, type Session } from './session';
 
 const KEY = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/1234`;
+/** What an uploader adds to a form for the object `x`. */
+const FORM_OF_X = {
+  'Content-Type': 'text/plain',
+  'x-amz-checksum-sha256': createHash('sha256').update('x').digest('base64'),
+};
 
 describe("a session on a company's bucket", () => {
   let at: Fixture;
@@ -68,7 +74,7 @@ describe("a session on a company's bucket", () => {
     await store.upload('kms/parts', Readable.from([Buffer.alloc(9 * 1024 * 1024)]));
     const { url, fields } = await store.presignPost('kms/');
     const form = new FormData();
-    for (const [name, value] of Object.entries({ ...fields, key: 'kms/form' })) form.append(name, value);
+    for (const [name, value] of Object.entries({ ...fields, ...FORM_OF_X, key: 'kms/form' })) form.append(name, value);
     form.append('file', new Blob(['x']), 'form');
     expect((await fetch(url, { method: 'POST', body: form })).status).toBe(204);
     for (const Key of ['kms/whole', 'kms/parts', 'kms/form']) {

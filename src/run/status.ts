@@ -83,7 +83,14 @@ export function tableOfRuns(runs: RunStatus[], project: string): string {
 export function table(rows: string[][]): string {
   const clean = rows.map((row) => row.map(printable));
   const widths = clean[0].map((_, column) => Math.max(...clean.map((row) => row[column].length)));
-  return clean.map((row) => row.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n');
+  return clean
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 /** `arn:aws:sts::…:assumed-role/dev/ana` → `ana`. */
@@ -113,7 +120,10 @@ export function describeRun(run: RunStatus): string {
     ...(metrics.gpus ?? []).map((gpu): [string, string] => [`GPU ${gpu.index}`, gpuOf(gpu)]),
     ['metrics', metricsOf(metrics.training)],
     ['checkpoints', run.checkpoints.map(({ unit, size }) => `${unit} (${formatSize(size)})`).join(', ')],
-    ['artifacts', artifacts && `${artifacts.files ?? 0} files, ${formatSize(artifacts.bytes ?? 0)}, ${artifacts.state}`],
+    [
+      'artifacts',
+      artifacts && `${artifacts.files ?? 0} files, ${formatSize(artifacts.bytes ?? 0)}, ${artifacts.state}`,
+    ],
     ['data', run.data.map(({ source, version }) => `${source} (${version.slice(0, 12)})`).join(', ')],
     ['heard', run.state === 'ended' ? null : `${formatDuration(run.heard)} ago`],
     ['trouble', run.trouble],
@@ -127,7 +137,9 @@ export function describeRun(run: RunStatus): string {
 
 function codeOf({ snapshot, description: { git } }: RunRecord): string {
   const own = `snapshot ${snapshot.slice(0, 12)}`;
-  return git ? `${own}, commit ${git.commit.slice(0, 12)}${git.branch ? ` on ${git.branch}` : ''}${git.dirty ? ' with changes' : ''}` : own;
+  return git
+    ? `${own}, commit ${git.commit.slice(0, 12)}${git.branch ? ` on ${git.branch}` : ''}${git.dirty ? ' with changes' : ''}`
+    : own;
 }
 
 function attemptsOf({ attempts, attempt }: RunRecord): string {

@@ -1,4 +1,5 @@
 import type { RunFacts } from '../command/plan';
+import type { Problem } from '../report/problem';
 import { loneProgram } from '../command/remote-side';
 import type { SessionStream } from '../command/session/stream';
 import type { RunsSession } from './session';
@@ -19,6 +20,8 @@ let refused = false;
 export class LogStream {
   /** It is open, and brings what there is. */
   alive = false;
+  /** It has ended, and brings nothing more. */
+  over = false;
   private closed = false;
   private session: SessionStream | undefined;
   private held = '';
@@ -62,13 +65,15 @@ export class LogStream {
       const { why } = await opened.ended;
       session.reporter.detail(`The stream of ${run.id} has ended: ${why}`);
     } catch (error) {
-      refused = true;
+      // What is not allowed is not asked for again; what did not work may work the next time.
+      refused ||= /^SESSION_(DENIED|ENCRYPTED)$/.test((error as Problem).code);
       session.reporter.detail(
         `The log comes by way of the store, some seconds later: ${(error as Error).message.split('\n')[0]}`,
       );
     } finally {
       // The store has all of it, too.
       this.alive = false;
+      this.over = true;
     }
   }
 

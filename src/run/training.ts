@@ -140,7 +140,8 @@ function passedVariables(names: string[]): Record<string, string> {
 
 /** What decides a run's result, as far as anybody may read it: names of variables and secrets, not their values. */
 function describeConfiguration({ train }: Configuration): Record<string, unknown> {
-  const { script, command, args, environment, setup, outputDir, env, secrets, data, claim, retry, memory, cores } = train;
+  const { script, command, args, environment, setup, outputDir, env, secrets, data, claim, retry, memory, cores } =
+    train;
   return {
     ...{ script, command, args, environment, setup, outputDir, data, claim, retry, memory, cores },
     env: Object.keys(env).sort(),
@@ -202,7 +203,11 @@ export function describeStart(
 }
 
 /** Follows a run to its end with its log on the terminal. */
-export function showRun(session: RunsSession, run: RunFacts, wishes: Omit<FollowWishes, 'onLog' | 'onState'> = {}): Promise<RunRecord> {
+export function showRun(
+  session: RunsSession,
+  run: RunFacts,
+  wishes: Omit<FollowWishes, 'onLog' | 'onState'> = {},
+): Promise<RunRecord> {
   const { reporter } = session;
   let waiting = run.queue !== null;
   let state = '';

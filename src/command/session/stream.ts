@@ -1,8 +1,238 @@
+import { randomUUID } from 'node:crypto';
 import type { Aws } from '../../aws/clients';
+import { awsProblem } from '../../aws/reason';
+import { Problem } from '../../report/problem';
+import { pause } from '../run-command';
+import { Channel } from './channel';
+import { connectStream, type StreamAddress } from './connection';
+import { PayloadType } from './frame';
+import { answerHandshake } from './handshake';
+import { resumeSession, startSession, terminateSession, type SessionRequest } from './service';
+
+export interface SessionEnd {
+  /** Null where the session ended without one: idle, terminated, the instance gone, or a document that tells none. */
+  exitCode: number | null;
+  /** What the service said of it, or what we know. */
+  why: string;
+  /**
+   * How often the connection was cut. Agents that were told of a cut read no more of what runs, which then meets a
+   * broken pipe: after one, an end may be the stream's and not that of what ran.
+   */
+  cuts: number;
+}
+
 export interface SessionStream {
-  ended: Promise<{ exitCode: number | null; why: string }>;
+  /** Rejects with a Problem where the stream is lost for good. */
+  ended: Promise<SessionEnd>;
+  /** Input, each byte once and in order, over cuts as well. Without a terminal only Ctrl+C and Ctrl+\ mean anything. */
   write(data: Buffer): void;
   resize(columns: number, rows: number): void;
+  /** Ends the session and what runs in it. */
   close(): Promise<void>;
 }
-export async function openStream(_aws: Aws, _i: string, _o: object): Promise<SessionStream> { throw new Error('none'); }
+
+export interface StreamOptions extends SessionRequest {
+  /** In order, each byte once. */
+  onOutput(data: Buffer): void;
+  onError(data: Buffer): void;
+  /** Ends the session; `ended` rejects with its reason. */
+  signal?: AbortSignal;
+}
+
+/** The shortest idle timeout that can be set is a minute, and only a client's input puts it off, ms. */
+const KEEP_ALIVE = 20_000;
+/** No connection for so long, ms, and the stream is lost; the first must be there sooner. */
+const PATIENCE = 120_000;
+const FIRST_WITHIN = 20_000;
+const FIRST_RETRY = 100;
+const LONGEST_RETRY = 5_000;
+/** A session that tells nothing by itself has begun when it is connected. */
+const SILENT = 'SSM-SessionManagerRunShell';
+
+/**
+ * Starts a session of Session Manager and opens its stream. A cut is waited out: the session is resumed, and what was
+ * not acknowledged comes again.
+ * @throws Problem SESSION_DENIED, SESSION_UNAVAILABLE (the instance or the stream can't be reached), SESSION_ENCRYPTED,
+ *   SESSION_START.
+ */
+export async function openStream(aws: Aws, instance: string, options: StreamOptions): Promise<SessionStream> {
+  const { session, address } = await startSession(aws, instance, options, options.signal);
+  const stream = new Stream(aws, instance, session, options);
+  stream.run(address);
+  // What fails before it has begun is told by this call alone.
+  stream.ended.catch(() => undefined);
+  await Promise.race([stream.begun, stream.ended]);
+  return stream;
+}
+
+class Stream implements SessionStream {
+  readonly ended: Promise<SessionEnd>;
+  readonly begun: Promise<void>;
+  private settle!: { resolve: (end: SessionEnd) => void; reject: (error: unknown) => void };
+  private begin!: () => void;
+  private over = false;
+  private exitCode: number | null = null;
+  private cuts = 0;
+  private size = { cols: 80, rows: 24 };
+  private readonly client = randomUUID();
+  private readonly channel: Channel;
+  private connection?: { send(data: Buffer): void; close(): void };
+  private readonly keepAlive: NodeJS.Timeout;
+  private readonly aborted = () => {
+    void this.terminate().catch(() => undefined);
+    this.finish(() => this.settle.reject(this.options.signal!.reason));
+  };
+
+  constructor(
+    private readonly aws: Aws,
+    private readonly instance: string,
+    private readonly session: string,
+    private readonly options: StreamOptions,
+  ) {
+    this.ended = new Promise((resolve, reject) => (this.settle = { resolve, reject }));
+    this.begun = new Promise((resolve) => (this.begin = resolve));
+    this.channel = new Channel({
+      onPayload: (type, payload) => {
+        try {
+          this.take(type, payload);
+        } catch (error) {
+          // Whoever takes the output could not.
+          void this.terminate().catch(() => undefined);
+          this.fail(error);
+        }
+      },
+      onClosed: (why) => this.end(why || 'the session ended'),
+      onGarbage: (error) =>
+        this.fail(new Problem('SESSION_PROTOCOL', `What comes from ${instance} is no session's: ${error.message}.`)),
+    });
+    this.keepAlive = setInterval(() => this.sendSize(), KEEP_ALIVE);
+    options.signal?.addEventListener('abort', this.aborted, { once: true });
+    if (options.signal?.aborted) this.aborted();
+  }
+
+  /** Keeps the stream connected until the session is over. */
+  run(first: StreamAddress): void {
+    this.connected(first).catch((error: unknown) => this.fail(error));
+  }
+
+  write(data: Buffer): void {
+    this.channel.send(PayloadType.Output, data);
+  }
+
+  resize(cols: number, rows: number): void {
+    this.size = { cols, rows };
+    this.sendSize();
+  }
+
+  async close(): Promise<void> {
+    if (this.over) return;
+    await this.terminate();
+    this.end('it was terminated');
+  }
+
+  private async connected(first: StreamAddress): Promise<void> {
+    let address: StreamAddress | undefined = first;
+    let since = performance.now();
+    let patience = FIRST_WITHIN;
+    let wait = FIRST_RETRY;
+    while (!this.over) {
+      try {
+        address ??= await resumeSession(this.aws, this.instance, this.session);
+        if (this.over) return;
+        if (!address) return this.end('the session ended while it was not connected');
+        const { lost } = await this.connect(address);
+        if (this.options.document === SILENT) this.begin();
+        patience = PATIENCE;
+        const why = await lost;
+        if (this.over) return;
+        this.cuts++;
+        since = performance.now();
+        wait = FIRST_RETRY;
+        throw new Error(why);
+      } catch (error) {
+        if (this.over) return;
+        if (error instanceof Problem) throw error;
+        if (performance.now() - since > patience) throw lostProblem(this.instance, patience, error);
+      }
+      address = undefined;
+      await pause(wait, this.options.signal).catch(() => undefined);
+      wait = Math.min(LONGEST_RETRY, wait * 2);
+    }
+  }
+
+  /** @returns once it is connected; `lost` resolves when it is no more, with why. */
+  private async connect(address: StreamAddress): Promise<{ lost: Promise<string> }> {
+    let lose!: (why: string) => void;
+    const lost = new Promise<string>((resolve) => (lose = resolve));
+    const connection = await connectStream(this.aws, address, this.client, {
+      message: (data) => this.channel.receive(data),
+      close: (why) => {
+        this.channel.detach();
+        lose(why);
+      },
+    });
+    if (this.over) connection.close();
+    this.connection = connection;
+    this.channel.attach((data) => connection.send(data));
+    return { lost };
+  }
+
+  private take(type: number, payload: Buffer): void {
+    if (this.over) return;
+    if (type === PayloadType.Output || type === PayloadType.Error) {
+      this.begin();
+      (type === PayloadType.Output ? this.options.onOutput : this.options.onError)(payload);
+    } else if (type === PayloadType.ExitCode) {
+      const code = /^EXIT_CODE: (-?\d+)$/.exec(payload.toString());
+      if (code) this.exitCode = Number(code[1]);
+    } else if (type === PayloadType.HandshakeRequest) {
+      const { response, refusal } = answerHandshake(payload, this.instance);
+      this.channel.send(PayloadType.HandshakeResponse, response);
+      if (refusal) {
+        void this.terminate().catch(() => undefined);
+        this.fail(refusal);
+      }
+    } else if (type === PayloadType.HandshakeComplete) {
+      this.begin();
+    }
+  }
+
+  private sendSize(): void {
+    this.channel.send(PayloadType.Size, Buffer.from(JSON.stringify(this.size)));
+  }
+
+  private terminate(): Promise<void> {
+    return terminateSession(this.aws, this.instance, this.session);
+  }
+
+  private end(why: string): void {
+    this.finish(() => this.settle.resolve({ exitCode: this.exitCode, why, cuts: this.cuts }));
+  }
+
+  private fail(error: unknown): void {
+    this.finish(() => this.settle.reject(error));
+  }
+
+  private finish(settle: () => void): void {
+    if (this.over) return;
+    this.over = true;
+    clearInterval(this.keepAlive);
+    this.options.signal?.removeEventListener('abort', this.aborted);
+    // What was sent last, acknowledgements and a refusal, still goes out.
+    this.channel.close();
+    this.connection?.close();
+    settle();
+  }
+}
+
+function lostProblem(instance: string, waited: number, error: unknown): Problem {
+  const first = waited === FIRST_WITHIN;
+  return awsProblem(
+    first ? 'SESSION_UNAVAILABLE' : 'SESSION_LOST',
+    first
+      ? `The stream of a session on ${instance} could not be opened within ${waited / 1000} s.`
+      : `The stream of a session on ${instance} was cut and did not come back within ${waited / 1000} s.`,
+    error,
+    'A WebSocket to ssmmessages.<region>.amazonaws.com must get through: check the network and the proxy (HTTPS_PROXY).',
+  );
+}

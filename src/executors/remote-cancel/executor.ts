@@ -26,7 +26,7 @@ export default function remoteCancel(
       target.onInterrupt(() => `Left; ${record.id} is being stopped all the same.`);
       const { run, already } = await cancelRun(session, record, signal);
       reporter.line(
-        already ? `${run.id} had ended already: ${describeOutcome(run)}` : `${run.id}: ${describeOutcome(run)}`,
+        already ? `${run.id} had ended already: it ${describeOutcome(run)}` : `${run.id} ${describeOutcome(run)}`,
       );
       return { run: run.id, instance: run.instance, outcome: run.outcome, already };
     } finally {

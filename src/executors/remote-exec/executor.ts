@@ -21,7 +21,9 @@ export default function remoteExec(
       throw new Problem('OPTION_MISSING', 'What is to be run?', { next: 'Write: --command="nvidia-smi"' });
     const session = await openSession(configuration, project, context.root, reporter);
     try {
-      const run = options.run ? (await chosenRun(session, options.run === 'last' ? undefined : options.run)).record : null;
+      const run = options.run
+        ? (await chosenRun(session, options.run === 'last' ? undefined : options.run)).record
+        : null;
       const done = await execute(session, run, argv, signal, (started) =>
         target.onInterrupt(() => `Left; the command goes on on ${started.instance} as ${started.id}.`, {
           // It is a command in the foreground, as one's own.
@@ -31,7 +33,8 @@ export default function remoteExec(
         }),
       );
       if (done.outcome !== 'succeeded') {
-        const how = done.failure?.message ?? (done.signal ? `was killed by ${done.signal}` : `exited with ${done.exitCode}`);
+        const how =
+          done.failure?.message ?? (done.signal ? `was killed by ${done.signal}` : `exited with ${done.exitCode}`);
         throw Object.assign(new Problem('COMMAND_FAILED', `${argv[0]} ${how}.`), {
           result: { exitCode: done.exitCode, signal: done.signal },
         });

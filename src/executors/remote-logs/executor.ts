@@ -24,8 +24,8 @@ export default function remoteLogs(
       if (run.outcome === null) {
         reporter.detail(`${run.id} goes on.`);
       } else {
-        reporter.line(`${run.id}: the training ${describeOutcome(run)}`);
         refuseFailure(run, project);
+        reporter.line(`The training ${run.id} ${describeOutcome(run)}`);
       }
       return { run: run.id, instance: run.instance, outcome: run.outcome, exitCode: run.exitCode };
     } finally {

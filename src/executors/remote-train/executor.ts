@@ -48,8 +48,8 @@ export default function remoteTrain(
         showRun(session, run, { signal, first: launched.log, formSince: launched.formSince }),
         launched.settled,
       ]);
+      refuseFailure(ended, project);
       reporter.line(`The training ${describeOutcome(ended)}`);
-      refuseFailure(ended, context.projectName!);
       const collected = await collectArtifacts(session, ended, signal);
       return {
         run: ended.id,

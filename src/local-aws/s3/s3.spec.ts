@@ -255,6 +255,19 @@ describe('S3', () => {
       const Conditions = [['content-length-range', 1, 4]];
       expect(await post({ key: 'form/two' }, 'content', { Conditions })).toBe('400 EntityTooLarge');
     });
+
+    it('checks the checksum that its policy allows, and wants what its policy names', async () => {
+      const Conditions = [['starts-with', '$x-amz-checksum-sha256', '']];
+      const more = { Conditions, Fields: { 'x-amz-checksum-algorithm': 'SHA256' } };
+      const sum = (data: string) => ({ 'x-amz-checksum-sha256': createHash('sha256').update(data).digest('base64') });
+      expect(await post({ key: 'form/sum', ...sum('content') }, 'content', more)).toBe('204');
+      expect(
+        await at.s3.send(new HeadObjectCommand({ Bucket, Key: 'form/sum', ChecksumMode: 'ENABLED' })),
+      ).toMatchObject({ ChecksumSHA256: sum('content')['x-amz-checksum-sha256'] });
+      expect(await post({ key: 'form/sum', ...sum('other') }, 'content', more)).toBe('400 BadDigest');
+      expect(await post({ key: 'form/sum' }, 'content', more)).toBe('403 AccessDenied');
+      expect(await post({ key: 'form/sum', ...sum('content') }, 'content')).toBe('403 AccessDenied');
+    });
   });
 
   describe('a body in signed chunks', () => {

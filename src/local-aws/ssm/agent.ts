@@ -108,6 +108,7 @@ export class Agent {
         AWS_SSM_PLATFORM_NAME: process.platform,
         AWS_SSM_PLATFORM_VERSION: '0',
         NX_EC2_ROOT: join(disk, 'root'),
+        NX_EC2_DATA_ROOT: join(disk, 'root'),
         ...this.metadata(invocation.instance),
         [MARK]: invocation.instance,
       },

@@ -1,18 +1,20 @@
 import { randomUUID } from 'node:crypto';
-import { ACCOUNT } from '../identity';
+import { ACCOUNT, type Identity } from '../identity';
 import type { Instances } from '../instance/instances';
 import { answerJson, jsonError, type Json } from '../json-protocol';
+import { Sessions, type SessionOptions } from '../session/sessions';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { Agent, type Invocation } from './agent';
 import type { Parameters } from './parameters';
 
 const DOCUMENT_LIMIT = 64 * 1024;
 
-/** Run Command and what goes with it: JSON 1.1. */
+/** Run Command, Session Manager and what goes with them: JSON 1.1. */
 export class SsmService implements Service {
   private readonly agent: Agent;
   readonly invocations: Invocation[] = [];
-  private readonly actions: Record<string, (input: Json) => Json>;
+  readonly sessions: Sessions;
+  private readonly actions: Record<string, (input: Json, identity: Identity) => Json>;
   private readonly onTheWay = new Set<NodeJS.Timeout>();
 
   constructor(
@@ -23,10 +25,13 @@ export class SsmService implements Service {
     metadata: (instance: string) => Record<string, string>,
     /** From a command being sent to its script's start, ms. */
     public pickUp = 0,
+    sessions: SessionOptions = {},
   ) {
     this.agent = new Agent(instances, region, metadata);
+    this.sessions = new Sessions(instances, sessions, () => this.pickUp);
     this.actions = {
       ...parameters.actions,
+      ...this.sessions.actions,
       SendCommand: (input) => this.sendCommand(input),
       GetCommandInvocation: (input) => this.getInvocation(input),
       ListCommandInvocations: (input) => this.listInvocations(input),
@@ -39,8 +44,14 @@ export class SsmService implements Service {
     };
   }
 
+  /** As the real one: what Run Command has started lives on, sessions end. */
+  restartAgent(instance: string): void {
+    this.sessions.restartAgent(instance);
+  }
+
   /** Commands that are on their way never arrive. */
   close(): void {
+    this.sessions.close();
     for (const timer of this.onTheWay) clearTimeout(timer);
   }
 

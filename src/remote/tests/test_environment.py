@@ -273,6 +273,8 @@ class KeptTest(SetupTest):
         install = ["uv", "pip", "install", "--default-index"] if self.manager == "uv" else ["python", "-m", "pip", "install", "-i"]
         said = run(*install, "file://" + self.index, "late")
         self.assertEqual(run("python", "-c", "import late"), "", said)
+        where = "import os, sysconfig as s; print(all(os.path.realpath(s.get_path(n)).startswith(%r) for n in ('purelib', 'platlib', 'scripts')))"
+        self.assertEqual(run("python", "-c", where % (first.env + os.sep)), "True")
         self.assertIn("ModuleNotFoundError", other("python", "-c", "import late"))
 
     def test_credentials_of_the_index_are_never_said_and_decide_nothing(self):

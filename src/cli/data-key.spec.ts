@@ -1,0 +1,85 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { Aws } from '../aws/clients';
+import { onInstance } from '../command/instance-python.fixture';
+import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
+import { dataVersion } from '../store/data-version';
+import { dataKey } from './data-key';
+
+describe('the version of data in S3', () => {
+  let at: Fixture;
+  let aws: Aws;
+  const environment = { ...process.env };
+  beforeAll(async () => {
+    at = await startFixture();
+    Object.assign(process.env, at.aws.environment);
+    aws = new Aws({ region: 'eu-west-1' });
+    for (const Key of ['data/b', 'data/ü x', 'data/😀', 'data/', 'data/\uffee', 'data/sub/', 'other'])
+      await at.s3.send(
+        new PutObjectCommand({ Bucket: 'bucket', Key, Body: Buffer.from(Key.endsWith('/') ? '' : Key) }),
+      );
+  });
+  afterAll(async () => {
+    aws.close();
+    await at.close();
+    process.env = environment;
+  });
+  const put = (Key: string, Body: string) => at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body }));
+
+  it.each(['s3://bucket/data', 's3://bucket/data/', 's3://bucket', 's3://bucket/other'])(
+    'of %s is the same here and on the instance',
+    async (source) => {
+      const there = await onInstance<string>(
+        at.aws,
+        at.aws.named.get('box')!.id,
+        `
+from nx_ec2_remote.connection import Connections
+from nx_ec2_remote.data_listing import list_source
+answer = list_source(given["source"], "eu-west-1", given["endpoint"], Connections()).version
+`,
+        { source, endpoint: at.aws.url },
+      );
+      expect(there).toBe(await dataVersion(aws, source));
+      const elsewhere = new Aws({ region: 'us-west-2' });
+      expect(await dataVersion(elsewhere, source)).toBe(there);
+      elsewhere.close();
+    },
+  );
+
+  it('changes with the data, and with nothing else', async () => {
+    const before = await dataVersion(aws, 's3://bucket/data');
+    await put('other', 'changed');
+    expect(await dataVersion(aws, 's3://bucket/data')).toBe(before);
+    await put('data/b', 'changed');
+    expect(await dataVersion(aws, 's3://bucket/data')).not.toBe(before);
+  });
+
+  it('is refused where nothing is there, or nobody may look', async () => {
+    await expect(dataVersion(aws, 's3://bucket/absent')).rejects.toThrow('s3://bucket/absent');
+    await expect(dataVersion(aws, 's3://no-such-bucket/x')).rejects.toMatchObject({ code: 'DATA' });
+  });
+
+  it('is what nx-ec2 data-key prints, for the data that is to be part of the cache key', async () => {
+    const workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-data-key-'));
+    try {
+      mkdirSync(join(workspace, 'model'));
+      writeFileSync(join(workspace, 'nx.json'), '{}');
+      const data = [
+        { source: 's3://bucket/data', path: 'data', key: true },
+        { source: 's3://bucket/other', path: 'other' },
+      ];
+      writeFileSync(join(workspace, 'model/ec2.config.json'), JSON.stringify({ region: 'eu-west-1', train: { data } }));
+      const printed = jest.spyOn(console, 'log').mockImplementation(() => undefined);
+      await dataKey('model', workspace);
+      const lines = printed.mock.calls.map(([line]) => String(line));
+      printed.mockRestore();
+      const [include, ...versions] = lines;
+      expect(include).toMatch(/^[0-9a-f]{64}$/);
+      expect(versions).toEqual([`s3://bucket/data ${await dataVersion(aws, 's3://bucket/data')}`]);
+    } finally {
+      rmSync(workspace, { recursive: true, force: true });
+    }
+  });
+});

@@ -1,0 +1,84 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { Aws } from '../aws/clients';
+import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
+import { StoreKeys } from '../store/keys';
+import { Store } from '../store/store';
+import type { Check } from './plan';
+import { Remote } from './remote';
+
+const environment = { ...process.env };
+afterAll(() => {
+  process.env = environment;
+});
+
+describe('a confidential plan', () => {
+  let at: Fixture;
+  let aws: Aws;
+  beforeAll(async () => {
+    at = await startFixture();
+    Object.assign(process.env, at.aws.environment);
+    aws = new Aws({ region: 'eu-west-1' });
+  });
+  afterAll(async () => {
+    aws.close();
+    await at.close();
+  });
+
+  it('is in the store only sealed, in the command not at all, and is gone after it', async () => {
+    const written: [string, Buffer][] = [];
+    class Watched extends Store {
+      override put(...of: Parameters<Store['put']>) {
+        written.push([of[0], of[1]]);
+        return super.put(...of);
+      }
+    }
+    const store = new Watched(aws, { bucket: 'bucket' });
+    const remote = new Remote(aws, store, new StoreKeys('', 'model'), at.aws.named.get('box')!.id, {});
+    const secret = randomBytes(15).toString('hex');
+    const asked = remote.send(
+      { op: 'cancel', run: `20260101-000000-model-${secret}`, grace: 1 },
+      { comment: 'test', confidential: true },
+    );
+    // The instance has read it: there is no such run.
+    await expect(asked).rejects.toMatchObject({
+      remoteCode: 'NO_RUN',
+      detail: { run: expect.stringContaining(secret) },
+    });
+    const [[key, plan]] = written.filter(([name]) => name.includes('/plan/'));
+    expect(plan.subarray(0, 4).toString()).toBe('NXS1');
+    expect(at.aws.commands.some(({ script }) => script.includes(secret))).toBe(false);
+    expect(await store.get(key)).toBe(null);
+  });
+});
+
+describe('the doctor on the instance', () => {
+  it('writes by a form whose checksum S3 checks, and finds the role by the metadata service', async () => {
+    const at = await startFixture();
+    Object.assign(process.env, at.aws.environment);
+    const aws = new Aws({ region: 'eu-west-1' });
+    try {
+      const store = new Store(aws, { bucket: 'bucket' });
+      const box = at.aws.named.get('box')!.id;
+      const remote = new Remote(aws, store, new StoreKeys('', 'model'), box, {});
+      await store.put('probe', Buffer.from('x'));
+      const probe = {
+        get: await store.presignGet('probe'),
+        sha256: createHash('sha256').update('x').digest('hex'),
+        post: await store.presignPost('out/'),
+        key: 'out/written',
+      };
+      const check = async (name: string) => {
+        const { checks } = await remote.send<{ checks: Check[] }>({ op: 'doctor', probe }, { comment: 'test' });
+        return checks.find((each) => each.name === name);
+      };
+      expect(await check('write to S3')).toMatchObject({ ok: true });
+      expect((await store.get('out/written'))?.toString()).toBe('probe');
+      expect(await check('instance role')).toMatchObject({ ok: true, detail: 'local-instance' });
+      at.aws.role(box).name = null;
+      expect(await check('instance role')).toMatchObject({ ok: null, detail: expect.stringContaining('no role') });
+    } finally {
+      aws.close();
+      await at.close();
+    }
+  });
+});

@@ -1,0 +1,162 @@
+import { decodeFrame, encodeFrame, newFrame, type Frame, type FrameError } from './frame';
+
+/** Bytes of input in a frame. */
+const CHUNK = 1024;
+/** Frames on their way at once, and frames that wait for one before them. */
+const WINDOW = 256;
+const EARLY = 10_000;
+/** Between two looks for what was not acknowledged, and how long an acknowledgement may take, ms. */
+const LOOK = 100;
+const SHORTEST = 200;
+const LONGEST = 1_000;
+/** The agent says nothing to what it has taken before: what others overtook so often was taken, and its answer lost. */
+const SENDS = 8;
+/** Frames in a row that are none. */
+const BAD = 100;
+
+interface Waiting {
+  sequence: number;
+  data: Buffer;
+  /** ms of `performance.now()`; 0: not yet. */
+  sentAt: number;
+  sends: number;
+}
+
+export interface ChannelEvents {
+  /** Called for each payload once, in order. */
+  onPayload(type: number, payload: Buffer): void;
+  /** The other end says that the session is over, and perhaps why. */
+  onClosed(why: string): void;
+  onGarbage(error: FrameError): void;
+}
+
+/**
+ * A session's stream above its connections: what comes is acknowledged, put in order and handed on once; what goes is
+ * kept until it is acknowledged, and goes again over the next connection.
+ */
+export class Channel {
+  private transmit?: (data: Buffer) => void;
+  private paused = false;
+  private nextSequence = 0;
+  private expected = 0;
+  private readonly early = new Map<number, Frame>();
+  private readonly queue: { type: number; payload: Buffer }[] = [];
+  private readonly unacknowledged = new Map<number, Waiting>();
+  private roundTrip = 100;
+  private bad = 0;
+  private readonly timer = setInterval(() => this.sendAgain(), LOOK);
+
+  constructor(private readonly events: ChannelEvents) {
+    this.timer.unref();
+  }
+
+  /** There is a connection: what was not acknowledged over the one before goes first. */
+  attach(transmit: (data: Buffer) => void): void {
+    this.transmit = transmit;
+    this.paused = false;
+    for (const each of this.unacknowledged.values()) {
+      each.sends = 0;
+      this.sendOne(each);
+    }
+    this.sendQueued();
+  }
+
+  detach(): void {
+    this.transmit = undefined;
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.detach();
+  }
+
+  send(type: number, payload: Buffer): void {
+    for (let from = 0; from < payload.length; from += CHUNK)
+      this.queue.push({ type, payload: payload.subarray(from, from + CHUNK) });
+    this.sendQueued();
+  }
+
+  receive(data: Buffer): void {
+    let frame: Frame;
+    try {
+      frame = decodeFrame(data);
+    } catch (error) {
+      // Not acknowledged: it comes again, and as it was sent this time.
+      if (++this.bad >= BAD) this.events.onGarbage(error as FrameError);
+      return;
+    }
+    this.bad = 0;
+    if (frame.type === 'output_stream_data') this.output(frame);
+    else if (frame.type === 'acknowledge') this.acknowledged(frame);
+    else if (frame.type === 'channel_closed') this.events.onClosed(String(parse(frame.payload)?.Output ?? ''));
+    else if (frame.type === 'pause_publication') this.paused = true;
+    else if (frame.type === 'start_publication') {
+      this.paused = false;
+      this.sendQueued();
+    }
+  }
+
+  private output(frame: Frame): void {
+    if (frame.sequence > this.expected && this.early.size >= EARLY) return;
+    this.acknowledge(frame);
+    if (frame.sequence < this.expected) return;
+    this.early.set(frame.sequence, frame);
+    for (let next = this.early.get(this.expected); next; next = this.early.get(this.expected)) {
+      this.early.delete(this.expected++);
+      this.events.onPayload(next.payloadType, next.payload);
+    }
+  }
+
+  private acknowledge(frame: Frame): void {
+    const content = {
+      AcknowledgedMessageType: frame.type,
+      AcknowledgedMessageId: frame.id,
+      AcknowledgedMessageSequenceNumber: frame.sequence,
+      IsSequentialMessage: true,
+    };
+    this.transmit?.(encodeFrame(newFrame('acknowledge', 0, Buffer.from(JSON.stringify(content)), { flags: 3 })));
+  }
+
+  private acknowledged(frame: Frame): void {
+    const sequence = parse(frame.payload)?.AcknowledgedMessageSequenceNumber as number;
+    const waiting = this.unacknowledged.get(sequence);
+    if (!waiting) return;
+    this.unacknowledged.delete(sequence);
+    this.roundTrip += (performance.now() - waiting.sentAt - this.roundTrip) / 8;
+    for (const each of this.unacknowledged.values())
+      if (each.sequence < sequence && each.sends >= SENDS) this.unacknowledged.delete(each.sequence);
+    this.sendQueued();
+  }
+
+  private sendQueued(): void {
+    while (this.transmit && !this.paused && this.queue.length && this.unacknowledged.size < WINDOW) {
+      const { type, payload } = this.queue.shift()!;
+      const sequence = this.nextSequence++;
+      const frame = newFrame('input_stream_data', type, payload, { sequence });
+      const waiting = { sequence, data: encodeFrame(frame), sentAt: 0, sends: 0 };
+      this.unacknowledged.set(sequence, waiting);
+      this.sendOne(waiting);
+    }
+  }
+
+  private sendAgain(): void {
+    const due = performance.now() - Math.min(LONGEST, Math.max(SHORTEST, this.roundTrip * 2));
+    for (const each of this.unacknowledged.values()) if (each.sentAt < due) this.sendOne(each);
+  }
+
+  private sendOne(waiting: Waiting): void {
+    if (!this.transmit || this.paused) return;
+    waiting.sentAt = performance.now();
+    waiting.sends++;
+    this.transmit(waiting.data);
+  }
+}
+
+function parse(payload: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(payload.toString());
+    return value && typeof value === 'object' ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,76 @@
+import { randomUUID } from 'node:crypto';
+import type { WebSocket } from 'ws';
+import type { Aws } from '../../aws/clients';
+import { sdk } from '../../aws/sdk';
+
+/** What a stream is opened with. */
+export interface StreamAddress {
+  url: string;
+  token: string;
+}
+
+/** The first client that knows separate output streams; what came with later ones is nothing that we do. */
+export const CLIENT_VERSION = '1.2.312.0';
+const OPEN_WITHIN = 15_000;
+/** A connection is asked now and then whether it still is one, ms, and is none where it has said nothing for so long. */
+const PING_EVERY = 10_000;
+const SILENCE = 25_000;
+
+/**
+ * Opens a WebSocket to a session's stream and says the token.
+ * @param clientId one for the whole session.
+ * @throws Error of the network or of the service where it does not open.
+ */
+export async function connectStream(
+  aws: Aws,
+  { url, token }: StreamAddress,
+  clientId: string,
+  on: { message(data: Buffer): void; close(why: string): void },
+): Promise<{ send(data: Buffer): void; close(): void }> {
+  const { WebSocket } = sdk.webSocket();
+  const agent = await aws.webSocketAgent(url);
+  const socket: WebSocket = new WebSocket(url, {
+    agent,
+    handshakeTimeout: OPEN_WITHIN,
+    perMessageDeflate: false,
+  });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('open', resolve);
+    socket.once('error', reject);
+    socket.once('close', () => reject(new Error('the connection was closed')));
+  });
+  socket.removeAllListeners('error');
+  let heard = performance.now();
+  const hear = () => (heard = performance.now());
+  const timer = setInterval(() => {
+    if (performance.now() - heard > SILENCE) socket.terminate();
+    else socket.ping();
+  }, PING_EVERY);
+  let trouble = '';
+  socket.on('error', (error) => (trouble = error.message));
+  socket.on('pong', hear);
+  socket.on('message', (data: Buffer, binary: boolean) => {
+    hear();
+    if (binary) on.message(data);
+  });
+  socket.on('close', (code, reason) => {
+    clearInterval(timer);
+    on.close(trouble || String(reason) || `the connection was closed (${code})`);
+  });
+  socket.send(
+    JSON.stringify({
+      MessageSchemaVersion: '1.0',
+      RequestId: randomUUID(),
+      TokenValue: token,
+      ClientId: clientId,
+      ClientVersion: CLIENT_VERSION,
+    }),
+  );
+  return {
+    send: (data) => socket.send(data, { binary: true }, () => undefined),
+    close: () => {
+      socket.close();
+      setTimeout(() => socket.terminate(), 1_000).unref();
+    },
+  };
+}

@@ -1,0 +1,56 @@
+import { Problem } from '../../report/problem';
+import { CLIENT_VERSION } from './connection';
+
+const SUCCESS = 1;
+const FAILED = 2;
+const UNSUPPORTED = 3;
+
+interface Action {
+  ActionType: string;
+}
+
+/**
+ * The answer to the agent's handshake request.
+ * @returns `refusal`, where the session can't go on with us.
+ */
+export function answerHandshake(payload: Buffer, instance: string): { response: Buffer; refusal?: Problem } {
+  let actions: Action[];
+  try {
+    actions = (JSON.parse(payload.toString()) as { RequestedClientActions?: Action[] }).RequestedClientActions ?? [];
+  } catch {
+    return {
+      response: Buffer.from('{}'),
+      refusal: new Problem('SESSION_PROTOCOL', `${instance} sent a handshake that is no JSON.`),
+    };
+  }
+  const processed = actions.map(({ ActionType }) =>
+    ActionType === 'SessionType'
+      ? { ActionType, ActionStatus: SUCCESS, ActionResult: null, Error: '' }
+      : {
+          ActionType,
+          ActionStatus: ActionType === 'KMSEncryption' ? FAILED : UNSUPPORTED,
+          ActionResult: null,
+          Error: `nx-ec2 does not support ${ActionType}`,
+        },
+  );
+  const errors = processed.map(({ Error: error }) => error).filter(Boolean);
+  const response = Buffer.from(
+    JSON.stringify({ ClientVersion: CLIENT_VERSION, ProcessedClientActions: processed, Errors: errors }),
+  );
+  if (actions.some(({ ActionType }) => ActionType === 'KMSEncryption'))
+    return { response, refusal: encrypted(instance) };
+  if (errors.length)
+    return {
+      response,
+      refusal: new Problem('SESSION_PROTOCOL', `${instance} asks for what nx-ec2 does not know: ${errors.join(', ')}.`),
+    };
+  return { response };
+}
+
+function encrypted(instance: string): Problem {
+  return new Problem(
+    'SESSION_ENCRYPTED',
+    `Sessions to ${instance} are to be encrypted by a KMS key, which nx-ec2 does not support (TLS encrypts them anyway).`,
+    { next: "Take the KMS key out of Session Manager's preferences, or do without live sessions." },
+  );
+}

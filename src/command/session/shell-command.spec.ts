@@ -1,0 +1,48 @@
+import { execFileSync } from 'node:child_process';
+import fc from 'fast-check';
+import { LastWord, shellCommand } from './shell-command';
+
+const place = { root: null, run: null, tree: 't', project: 'p', projectRoot: 'p', user: null };
+
+describe('the command line of a shell', () => {
+  it('is one line for any sh, whatever the names in it are', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (project, run) => {
+        const { command } = shellCommand({ ...place, project, run });
+        expect(command).toMatch(/^[\x20-\x7e]+$/);
+        expect(command).not.toContain('{{');
+        // Quoting is whole: what follows it is a word of its own.
+        expect(command.split("'").length % 2).toBe(1);
+      }),
+    );
+  });
+
+  it('ends with a word of its own where there is no Python', () => {
+    const { command, nonce } = shellCommand(place);
+    const alone = command.replace(/^PATH="[^"]*"/, 'PATH=/nowhere');
+    const word = new LastWord(nonce);
+    const shown = word.take(execFileSync('/bin/sh', ['-c', alone]));
+    expect([shown.toString(), word.end]).toEqual(['', { error: expect.objectContaining({ code: 'NO_PYTHON' }) }]);
+  });
+});
+
+describe('the last word of a shell', () => {
+  it('is taken out, however the stream is cut, and nothing else is', () => {
+    const pieces = fc.array(fc.oneof(fc.string(), fc.constantFrom('\u001b', '\u001b_nx-ec2 ', '\u001b\\', '\n')));
+    fc.assert(
+      fc.property(pieces, fc.nat(255), fc.array(fc.nat(400)), (text, exit, cuts) => {
+        const before = Buffer.from(text.join(''));
+        const end = Buffer.from(JSON.stringify({ exit })).toString('base64');
+        const all = Buffer.concat([before, Buffer.from(`\u001b_nx-ec2 0123456789abcdef ${end}\u001b\\`)]);
+        const word = new LastWord('0123456789abcdef');
+        const shown: Buffer[] = [];
+        let from = 0;
+        for (const cut of [...cuts.map((each) => each % all.length).sort((a, b) => a - b), all.length]) {
+          shown.push(word.take(all.subarray(from, cut)));
+          from = cut;
+        }
+        expect([Buffer.concat(shown), word.end]).toEqual([before, { exit }]);
+      }),
+    );
+  });
+});

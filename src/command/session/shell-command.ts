@@ -1,0 +1,82 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
+import { INTERPRETERS } from '../script';
+
+/** Where a shell is wanted. */
+export interface ShellPlace {
+  /** Of nx-ec2 on the instance; null: the instance's own. */
+  root: string | null;
+  /** Null: the latest of the project in the tree, or the tree itself. */
+  run: string | null;
+  tree: string;
+  project: string;
+  /** Workspace-relative. */
+  projectRoot: string;
+  user: string | null;
+}
+
+export interface ShellCommand {
+  /** One line for `sh -c` of AWS-StartInteractiveCommand; no text of a user's is in it but as base64. */
+  command: string;
+  /** What its last word begins with, which no program can have printed. */
+  nonce: string;
+}
+
+/** How a shell ended: its exit code, or why there was none. */
+export type ShellEnd = { exit: number } | { error: { code: string; message: string } };
+
+const BOOT = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv[1])))';
+
+export function shellCommand(place: ShellPlace): ShellCommand {
+  const nonce = randomBytes(16).toString('hex');
+  const program = deflateSync(readFileSync(join(__dirname, 'shell.py'))).toString('base64');
+  const request = Buffer.from(JSON.stringify({ ...place, nonce })).toString('base64');
+  const missing = Buffer.from(
+    JSON.stringify({ error: { code: 'NO_PYTHON', message: 'there is no Python on the PATH' } }),
+  ).toString('base64');
+  const command = [
+    'PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin"',
+    `for python in ${INTERPRETERS}; do command -v "$python" >/dev/null 2>&1 && exec "$python" -I -S -B -c '${BOOT}' '${program}' '${request}' "$NX_EC2_ROOT"; done`,
+    `printf '\\033_nx-ec2 ${nonce} ${missing}\\033\\\\'`,
+  ].join('; ');
+  return { command, nonce };
+}
+
+/** Takes the last word of a shell's program out of what a terminal gets. */
+export class LastWord {
+  end?: ShellEnd;
+  private held: Buffer = Buffer.alloc(0);
+  private readonly begin: Buffer;
+
+  constructor(nonce: string) {
+    this.begin = Buffer.from(`\u001b_nx-ec2 ${nonce} `);
+  }
+
+  /** @returns what is to be shown; what may be the beginning of the word is kept back until more comes. */
+  take(data: Buffer): Buffer {
+    const all = Buffer.concat([this.held, data]);
+    const at = all.indexOf(this.begin);
+    if (at === -1) {
+      const kept = this.mayBegin(all);
+      this.held = all.subarray(all.length - kept);
+      return all.subarray(0, all.length - kept);
+    }
+    const from = at + this.begin.length;
+    const to = all.indexOf('\u001b\\', from);
+    this.held = all.subarray(at);
+    if (to !== -1) {
+      this.end = JSON.parse(Buffer.from(all.toString('latin1', from, to), 'base64').toString()) as ShellEnd;
+      this.held = all.subarray(to + 2);
+    }
+    return all.subarray(0, at);
+  }
+
+  /** How many of the last bytes are how the word begins. */
+  private mayBegin(data: Buffer): number {
+    for (let length = Math.min(this.begin.length - 1, data.length); length > 0; length--)
+      if (data.subarray(data.length - length).equals(this.begin.subarray(0, length))) return length;
+    return 0;
+  }
+}

@@ -1,0 +1,125 @@
+"""A shell where a run has its files and its environment, or else in the project's directory of the tree; tells at the end how it ended."""
+import base64
+import json
+import os
+import pwd
+import re
+import signal
+import subprocess
+import sys
+
+BOOT = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv[1])))"
+RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z0-9-]{1,40}-[a-z2-7]{6}")
+request = json.loads(base64.b64decode(sys.argv[2]))
+root = request["root"] or sys.argv[3] or "/var/lib/nx-ec2"
+
+
+def finish(**how):
+    text = base64.b64encode(json.dumps(how).encode()).decode()
+    sys.stdout.write("\033_nx-ec2 %s %s\033\\" % (request["nonce"], text))
+    sys.stdout.flush()
+    sys.exit(0)
+
+
+def fail(code, message):
+    finish(error={"code": code, "message": message})
+
+
+def read(*path):
+    try:
+        with open(os.path.join(root, *path), encoding="utf-8") as file:
+            return json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def become_root():
+    """What is below the root belongs to whoever the agent runs commands as, which a session does not run as."""
+    try:
+        owner = os.stat(root).st_uid
+    except FileNotFoundError:
+        fail("NOTHING_SYNCED", "nothing was ever synced to this instance: there is no %s" % root)
+    except PermissionError:
+        owner = 0
+    if os.geteuid() in (0, owner):
+        return
+    try:
+        allowed = subprocess.run(["sudo", "-n", "true"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        said = allowed.stderr.decode("utf-8", "replace").strip() if allowed.returncode else None
+    except OSError as error:
+        said = str(error)
+    if said is not None:
+        fail("NO_SUDO", "%s must become the training user, and may not by sudo: %s" % (pwd.getpwuid(os.geteuid()).pw_name, said))
+    os.execvp("sudo", ["sudo", "-n", sys.executable, "-I", "-S", "-B", "-c", BOOT] + sys.argv[1:])
+
+
+def runs():
+    """The runs that may be meant, newest first."""
+    if request["run"] is not None:
+        return [request["run"]] if RUN_ID.fullmatch(request["run"]) and read("runs", request["run"], "run.json") else fail("NO_RUN", "there is no run %s on this instance" % request["run"])
+    try:
+        names = sorted(filter(RUN_ID.fullmatch, os.listdir(os.path.join(root, "runs"))), reverse=True)
+    except FileNotFoundError:
+        return []
+    records = ((name, read("runs", name, "run.json") or {}) for name in names)
+    return [name for name, record in records if record.get("tree") == request["tree"] and record.get("project") == request["project"]]
+
+
+def place():
+    """(directory, variables, account, what it is)"""
+    for run in runs():
+        environment = read("runs", run, "environment.json")
+        if environment and os.path.isdir(environment["directory"]):
+            return environment["directory"], environment["variables"], account(environment["user"]), "run %s" % run
+        work = os.path.join(root, "runs", run, "work", request["projectRoot"])
+        if os.path.isdir(work):
+            return work, {}, account(read("runs", run, "run.json")["user"]), "run %s, without its environment" % run
+        if request["run"] is not None:
+            fail("NO_DIRECTORY", "the files of run %s are no more on this instance" % run)
+    files = os.path.join(root, "trees", request["tree"], "files")
+    directory = os.path.join(files, request["projectRoot"])
+    if not os.path.isdir(directory):
+        fail("NOTHING_SYNCED", "%s was never synced to this instance: there is no %s" % (request["project"], directory))
+    return directory, {}, request["user"] and account(request["user"]) or pwd.getpwuid(os.stat(files).st_uid), "the synced files"
+
+
+def account(name):
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        fail("NO_USER", "there is no user %s" % name)
+
+
+def run_shell(directory, variables, user):
+    if os.geteuid() == 0 and user.pw_uid != 0:
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    os.chdir(directory)
+    usable = os.access(user.pw_shell or "", os.X_OK) and not user.pw_shell.endswith(("nologin", "false"))
+    shell = user.pw_shell if usable else "/bin/sh"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SUDO_")}
+    environment = dict(kept, HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, SHELL=shell)
+    environment.update(variables)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_DFL)
+    os.execve(shell, [os.path.basename(shell)], environment)
+
+
+become_root()
+directory, variables, user, what = place()
+sys.stdout.write("%s: %s, as %s\r\n" % (what, directory, user.pw_name))
+sys.stdout.flush()
+# They are for the shell and what runs in it.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU):
+    signal.signal(number, signal.SIG_IGN)
+pid = os.fork()
+if pid == 0:
+    try:
+        run_shell(directory, variables, user)
+    except Exception as error:
+        sys.stdout.write("the shell could not be started: %s\r\n" % error)
+        sys.stdout.flush()
+    os._exit(126)
+status = os.waitpid(pid, 0)[1]
+finish(exit=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))

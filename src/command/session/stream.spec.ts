@@ -1,0 +1,307 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import { DescribeSessionsCommand } from '@aws-sdk/client-ssm';
+import { Aws } from '../../aws/clients';
+import type { Fault } from '../../local-aws/faults';
+import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
+import type { LocalAwsOptions } from '../../local-aws/server';
+import { openStream, type StreamOptions } from './stream';
+
+const NON_INTERACTIVE = 'AWS-StartNonInteractiveCommand';
+const INTERACTIVE = 'AWS-StartInteractiveCommand';
+/** May do everything but start sessions. */
+const DENIED = {
+  accessKeyId: 'AKIADENIEDDENIED0001',
+  secretAccessKey: 'denied',
+  arn: 'arn:aws:iam::000000000000:user/denied',
+  deny: ['ssm:StartSession'],
+};
+
+describe('a session', () => {
+  const before = { ...process.env };
+  let at: Fixture;
+  let aws: Aws;
+  let box: string;
+
+  const begin = async (options: Partial<LocalAwsOptions> = {}) => {
+    at = await startFixture(options);
+    box = at.aws.named.get('box')!.id;
+    Object.assign(process.env, at.aws.environment);
+    aws = new Aws({});
+  };
+  afterEach(async () => {
+    aws.close();
+    await at.close();
+    process.env = { ...before };
+  });
+
+  /** Opens a stream and keeps what comes. */
+  const open = async (document: string, command: string, more: Partial<StreamOptions> = {}) => {
+    const output: Buffer[] = [];
+    const errors: Buffer[] = [];
+    const parameters: Record<string, string[]> = { command: [command] };
+    if (document === NON_INTERACTIVE) parameters.separateOutputStream = ['true'];
+    const stream = await openStream(aws, box, {
+      document,
+      parameters,
+      reason: 'test',
+      onOutput: (data) => output.push(data),
+      onError: (data) => errors.push(data),
+      ...more,
+    });
+    const text = () => Buffer.concat(output).toString();
+    return {
+      stream,
+      text,
+      bytes: () => Buffer.concat(output),
+      errors: () => Buffer.concat(errors).toString(),
+      said: (word: string) =>
+        until(
+          () => text().includes(word),
+          () => `${word} in ${JSON.stringify(text())}`,
+        ),
+    };
+  };
+  const problem = (promise: Promise<unknown>) =>
+    promise.then(
+      () => 'none',
+      (error: { code?: string; message: string }) => `${error.code}: ${error.message}`,
+    );
+
+  /** No character of it is U+FFFD, and its end is a whole one: of such the agent delivers every byte. */
+  const large = () => {
+    const bytes = randomBytes(5 << 20);
+    for (let found = bytes.indexOf('\ufffd'); found >= 0; found = bytes.indexOf('\ufffd')) bytes[found] = 0;
+    bytes.fill('\n', bytes.length - 4);
+    const file = join(at.directory, 'large');
+    writeFileSync(file, bytes);
+    return { file, bytes };
+  };
+  const hash = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+
+  it.each<[string, Fault[]]>([
+    ['nothing', []],
+    [
+      'frames twice, swapped and lost, and cuts',
+      [
+        { service: 'session', action: 'output', frame: 'duplicate', after: 30, times: 40 },
+        { service: 'session', action: 'output', frame: 'swap', after: 5, times: 50 },
+        { service: 'session', action: 'output', frame: 'drop', after: 20, times: 20 },
+        { service: 'session', action: 'input', frame: 'drop', after: 10, times: 20 },
+        { service: 'session', action: 'input', frame: 'duplicate', times: 20 },
+        { service: 'session', action: 'output', frame: 'cut', bytes: 1_000_000 },
+        { service: 'session', action: 'output', frame: 'cut', bytes: 1_500_000 },
+      ],
+    ],
+  ])('brings 5 MB of bytes in order, each once, through %s', async (_, faults) => {
+    await begin({ faults });
+    const { file, bytes } = large();
+    const { stream, bytes: got } = await open(NON_INTERACTIVE, `cat '${file}'`);
+    expect(await stream.ended).toMatchObject({ exitCode: 0 });
+    expect([got().length, hash(got())]).toEqual([bytes.length, hash(bytes)]);
+  });
+
+  it('has errors apart, and the exit code', async () => {
+    await begin();
+    const { stream, text, errors } = await open(NON_INTERACTIVE, `sh -c 'echo out; echo err >&2; exit 3'`);
+    expect(await stream.ended).toMatchObject({ exitCode: 3 });
+    expect([text(), errors()]).toEqual(['out\n', 'err\n']);
+  });
+
+  it('splits a command as a shell does and runs it without one', async () => {
+    await begin();
+    const { stream, text } = await open(NON_INTERACTIVE, `printf '%s|' "a  b" c\\ d $HOME * # nothing`);
+    await stream.ended;
+    expect(text()).toBe('a  b|c d|$HOME|*|');
+  });
+
+  it('says what could not be started', async () => {
+    await begin();
+    const missing = await open(NON_INTERACTIVE, '/nowhere/nothing');
+    expect(await missing.stream.ended).toMatchObject({ exitCode: 1 });
+    expect(missing.errors()).toContain('/nowhere/nothing');
+    const open_ = await open(NON_INTERACTIVE, `echo 'open`);
+    await open_.stream.ended;
+    expect(open_.errors()).toContain('closing quote');
+  });
+
+  it('delivers nothing before the end without separate streams, and no exit code', async () => {
+    await begin();
+    const { stream, text } = await open(NON_INTERACTIVE, `sh -c 'echo one; sleep 0.5; echo two >&2; exit 3'`, {
+      parameters: { command: [`sh -c 'echo one; sleep 0.5; echo two >&2; exit 3'`] },
+    });
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    expect(text()).toBe('');
+    expect(await stream.ended).toMatchObject({ exitCode: null });
+    expect(text()).toBe('one\ntwo\n');
+  });
+
+  it('is live, and at the distance of the network', async () => {
+    await begin({ network: { client: { roundTrip: 200 } } });
+    const gate = join(at.directory, 'gate');
+    const { stream, said, text } = await open(
+      NON_INTERACTIVE,
+      `sh -c 'echo one; until [ -e ${gate} ]; do sleep 0.01; done; date +%s%3N'`,
+    );
+    await said('one');
+    writeFileSync(gate, '');
+    await until(() => /\d{13}/.test(text()), text);
+    const came = Date.now();
+    const left = Number(/\d{13}/.exec(text())![0]);
+    expect(came - left).toBeGreaterThanOrEqual(98);
+    expect(await stream.ended).toMatchObject({ exitCode: 0 });
+  });
+
+  it('survives some seconds without a network, and gets what was said meanwhile', async () => {
+    await begin();
+    const { stream, said, text } = await open(
+      NON_INTERACTIVE,
+      `sh -c 'for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do echo line $n; sleep 0.2; done; exit 4'`,
+    );
+    await said('line 3');
+    at.aws.faults.add({ service: 'session', frame: 'cut' });
+    at.aws.faults.add({ service: 'session', action: 'connect', cut: 'before', times: 2 });
+    at.aws.faults.add({ service: 'ssm', action: 'ResumeSession', cut: 'before', times: 8 });
+    expect(await stream.ended).toMatchObject({ exitCode: 4, cuts: 1 });
+    expect(text()).toBe(Array.from({ length: 20 }, (_, n) => `line ${n + 1}\n`).join(''));
+    const resumed = at.aws.requests.filter(({ action, status }) => action === 'ResumeSession' && status === 200);
+    expect(resumed.length).toBeGreaterThanOrEqual(3);
+  });
+
+  it('tells of cuts, after which an agent may read no more of what runs', async () => {
+    await begin({ sessions: { pauseEndsOutput: true } });
+    const { stream, said } = await open(NON_INTERACTIVE, `sh -c 'while :; do echo line; sleep 0.02; done'`);
+    await said('line');
+    at.aws.faults.add({ service: 'ssm', action: 'ResumeSession', delay: 300 });
+    at.aws.faults.add({ service: 'session', action: 'output', frame: 'cut' });
+    expect(await stream.ended).toMatchObject({ exitCode: -1, cuts: 1 });
+  });
+
+  it('is over where it ended while it was not connected', async () => {
+    await begin();
+    const { stream, said } = await open(NON_INTERACTIVE, `sh -c 'echo there; sleep 30'`);
+    await said('there');
+    at.aws.faults.add({ service: 'ssm', action: 'ResumeSession', delay: 300 });
+    at.aws.faults.add({ service: 'session', action: 'output', frame: 'cut' });
+    at.aws.restartAgent(box);
+    expect(await stream.ended).toMatchObject({ exitCode: null });
+  });
+
+  it('ends after a time without input, which its keeping alive is', async () => {
+    await begin({ sessions: { idle: 400 } });
+    const { stream, said } = await open(INTERACTIVE, 'echo begun; exec cat');
+    await said('begun');
+    const started = Date.now();
+    for (let times = 0; times < 8; times++) {
+      stream.resize(80 + times, 24);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect(Date.now() - started).toBeGreaterThan(700);
+    stream.write(Buffer.from('still there\n'));
+    await said('still there');
+    const { exitCode, why } = await stream.ended;
+    expect([exitCode, why]).toEqual([null, expect.stringContaining('nothing came from the client')]);
+  });
+
+  it('is refused in AWS’s words where it is denied, not connected, encrypted or unknown', async () => {
+    await begin({ identities: [DENIED], sessions: { kmsKeyId: 'alias/sessions' } });
+    expect(await problem(open(NON_INTERACTIVE, 'true'))).toMatch(/^SESSION_ENCRYPTED: .*KMS/);
+    expect(await problem(open('AWS-Nothing', 'true'))).toMatch(/^SESSION_START: [^]*InvalidDocument/);
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [box] }));
+    expect(await problem(open(NON_INTERACTIVE, 'true'))).toMatch(/^SESSION_UNAVAILABLE: [^]*TargetNotConnected/);
+    process.env.AWS_ACCESS_KEY_ID = DENIED.accessKeyId;
+    process.env.AWS_SECRET_ACCESS_KEY = DENIED.secretAccessKey;
+    aws.close();
+    aws = new Aws({});
+    expect(await problem(open(NON_INTERACTIVE, 'true'))).toMatch(
+      /^SESSION_DENIED: [^]*AccessDeniedException: User: [^]*ssm:StartSession/,
+    );
+  });
+
+  it('ends with its instance, and takes its processes along', async () => {
+    await begin();
+    const { stream, said } = await open(NON_INTERACTIVE, `sh -c 'echo there; sleep 60'`);
+    await said('there');
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [box] }));
+    expect(await stream.ended).toMatchObject({ exitCode: null });
+    expect(at.aws.instances.processes(box)).toEqual([]);
+  });
+
+  it.each(['close', 'abort'] as const)('is terminated by %s, with what ran in it', async (how) => {
+    await begin();
+    const controller = new AbortController();
+    const { stream, said } = await open(INTERACTIVE, 'echo there; sleep 60', { signal: controller.signal });
+    await said('there');
+    if (how === 'close') {
+      await stream.close();
+      expect(await stream.ended).toMatchObject({ exitCode: null });
+    } else {
+      controller.abort(new Error('enough'));
+      await expect(stream.ended).rejects.toThrow('enough');
+    }
+    await until(
+      () => at.aws.instances.processes(box).length === 0,
+      () => 'no process left',
+    );
+    const listed = await at.ssm.send(new DescribeSessionsCommand({ State: 'History' }));
+    expect(listed.Sessions).toMatchObject([{ Target: box, DocumentName: INTERACTIVE, Reason: 'test' }]);
+  });
+
+  it('has a terminal: echo, its size, Ctrl+C', async () => {
+    await begin();
+    const { stream, said, text } = await open(
+      INTERACTIVE,
+      'trap "echo caught" INT; echo begun; read line; echo "got $line"; stty size; sleep 60; echo after; read end',
+    );
+    await said('begun');
+    stream.resize(123, 45);
+    stream.write(Buffer.from('hello\r'));
+    await said('got hello');
+    expect(text()).toContain('begun\r\nhello\r\ngot hello\r\n');
+    await said('45 123');
+    stream.write(Buffer.from([3]));
+    await said('caught');
+    await said('after');
+    stream.write(Buffer.from('\r'));
+    expect(await stream.ended).toMatchObject({ exitCode: null });
+  });
+
+  it('takes large input in order, once, through lost and doubled frames', async () => {
+    await begin({
+      faults: [
+        { service: 'session', action: 'input', frame: 'drop', after: 5, times: 10 },
+        { service: 'session', action: 'input', frame: 'duplicate', after: 20, times: 10 },
+        { service: 'session', action: 'input', frame: 'swap', after: 30, times: 10 },
+        { service: 'session', action: 'output', frame: 'drop', after: 4, times: 20 },
+        { service: 'session', action: 'input', frame: 'cut', bytes: 100_000 },
+      ],
+    });
+    const file = join(at.directory, 'input');
+    const { stream, said } = await open(
+      INTERACTIVE,
+      `stty raw -echo; echo begun; head -c 200000 > ${file}; sha256sum ${file}`,
+    );
+    await said('begun');
+    const bytes = randomBytes(200_000);
+    stream.write(bytes);
+    await said(hash(bytes));
+    await stream.ended;
+  });
+
+  it('is a shell where no command is given', async () => {
+    await begin();
+    const { stream, said } = await open('SSM-SessionManagerRunShell', '', { parameters: {} });
+    stream.write(Buffer.from('echo "$((20 + 3)) in $HOME"; exit\r'));
+    await said(`23 in ${at.aws.instances.disk(box)}/home`);
+    expect(await stream.ended).toMatchObject({ exitCode: null });
+  });
+});
+
+async function until(holds: () => boolean, what: () => string): Promise<void> {
+  for (const end = Date.now() + 15_000; !holds();) {
+    if (Date.now() > end) throw new Error(`never came: ${what()}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

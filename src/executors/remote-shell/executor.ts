@@ -1,0 +1,34 @@
+import type { ExecutorContext } from '@nx/devkit';
+import { shellCommand } from '../../command/session/shell-command';
+import { Problem } from '../../report/problem';
+import { openSession } from '../../run/session';
+import { openShell } from '../../run/shell';
+import { runTarget } from '../run-target';
+import type { RemoteShellExecutorSchema } from './schema';
+
+/** A shell on the instance, in a run's directory with its environment, or in the synced project; ends as the shell ended. */
+export default function remoteShell(
+  options: RemoteShellExecutorSchema,
+  context: ExecutorContext,
+): Promise<{ success: boolean }> {
+  return runTarget('remote-shell', { ...options }, context, false, async (target) => {
+    const { configuration, reporter, project, signal } = target;
+    target.onInterrupt(() => 'The shell is ended.');
+    const session = await openSession(configuration, project, context.root, reporter);
+    try {
+      const shell = shellCommand({
+        root: configuration.remoteRoot ?? null,
+        run: options.run ?? null,
+        tree: session.tree,
+        project,
+        projectRoot: configuration.projectRoot,
+        user: configuration.user ?? null,
+      });
+      const exitCode = await openShell(session, shell, signal);
+      if (exitCode !== 0) throw new Problem('SHELL_FAILED', `The shell ended with exit code ${exitCode}.`);
+      return { instance: session.instance, exitCode };
+    } finally {
+      session.close();
+    }
+  });
+}

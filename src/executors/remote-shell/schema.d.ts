@@ -1,0 +1,7 @@
+/** The executor's own options; those of the configuration (docs/CONFIGURATION.md) are validated by src/config. */
+export interface RemoteShellExecutorSchema {
+  run?: string;
+  verbose?: boolean;
+  json?: boolean;
+  [configuration: string]: unknown;
+}

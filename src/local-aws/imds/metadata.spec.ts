@@ -1,0 +1,103 @@
+import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
+import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3';
+import { DescribeInstanceInformationCommand, SSMClient } from '@aws-sdk/client-ssm';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
+
+describe('the metadata service of an instance', () => {
+  let at: Fixture;
+  let id: string;
+  beforeAll(async () => {
+    at = await startFixture({ instances: ['box', 'other'] });
+    id = at.aws.named.get('box')!.id;
+  });
+  afterAll(() => at.close());
+
+  const ask = async (path: string, init: RequestInit = {}, instance = id) => {
+    const answer = await fetch(`${at.aws.url}/imds/${instance}/latest/${path}`, init);
+    return { status: answer.status, body: await answer.text() };
+  };
+  const token = async (seconds = 60, instance = id) =>
+    ask('api/token', { method: 'PUT', headers: { 'x-aws-ec2-metadata-token-ttl-seconds': String(seconds) } }, instance);
+  const get = async (path: string) => ask(path, { headers: { 'x-aws-ec2-metadata-token': (await token()).body } });
+
+  it('answers whoever has a token of it, and nobody else', async () => {
+    expect(await get('meta-data/instance-id')).toEqual({ status: 200, body: id });
+    expect((await ask('meta-data/instance-id')).status).toBe(401);
+    const foreign = (await token(60, at.aws.named.get('other')!.id)).body;
+    expect((await ask('meta-data/instance-id', { headers: { 'x-aws-ec2-metadata-token': foreign } })).status).toBe(401);
+    expect((await token(0)).status).toBe(400);
+    expect((await token(21_601)).status).toBe(400);
+    expect((await ask('api/token')).status).toBe(405);
+  });
+
+  it('forgets a token at its end', async () => {
+    const headers = { 'x-aws-ec2-metadata-token': (await token(1)).body };
+    expect((await ask('meta-data/instance-id', { headers })).status).toBe(200);
+    const deadline = Date.now() + 5_000;
+    while ((await ask('meta-data/instance-id', { headers })).status !== 401) expect(Date.now()).toBeLessThan(deadline);
+  });
+
+  it('knows what the instance is and where', async () => {
+    expect((await get('meta-data/instance-type')).body).toBe('t3.micro');
+    expect((await get('meta-data/placement/region')).body).toBe('eu-west-1');
+    expect((await get('meta-data/placement/availability-zone')).body).toBe('eu-west-1a');
+    expect(JSON.parse((await get('dynamic/instance-identity/document')).body)).toMatchObject({
+      instanceId: id,
+      region: 'eu-west-1',
+      accountId: '000000000000',
+    });
+    expect((await get('meta-data/spot/instance-action')).status).toBe(404);
+  });
+
+  describe('with a role', () => {
+    /** Those that the metadata service hands out now. */
+    const credentials = async () => {
+      const found = JSON.parse((await get('meta-data/iam/security-credentials/local-instance')).body) as {
+        [name: string]: string;
+      };
+      return {
+        accessKeyId: found.AccessKeyId,
+        secretAccessKey: found.SecretAccessKey,
+        sessionToken: found.Token,
+        expiration: new Date(found.Expiration),
+      };
+    };
+
+    it('gives credentials of it, the same ones until they come to their end', async () => {
+      const first = await credentials();
+      expect(await credentials()).toEqual(first);
+      const sts = new STSClient({ ...at.clientOptions, credentials: first });
+      const { Arn } = await sts.send(new GetCallerIdentityCommand({}));
+      expect(Arn).toBe(`arn:aws:sts::000000000000:assumed-role/local-instance/${id}`);
+      at.aws.role(id).expire();
+      expect(await refusal(sts.send(new GetCallerIdentityCommand({})))).toBe('ExpiredToken 400');
+      expect((await credentials()).accessKeyId).not.toBe(first.accessKeyId);
+    });
+
+    it('is denied what it is denied, in every service’s own words', async () => {
+      const role = at.aws.role(id);
+      const options = { ...at.clientOptions, credentials: await credentials() };
+      role.deny.push('ssm:DescribeInstanceInformation', 's3:*', 'sts:GetCallerIdentity');
+      const ssm = new SSMClient(options);
+      expect(await refusal(ssm.send(new DescribeInstanceInformationCommand({})))).toBe('AccessDeniedException 400');
+      expect(await refusal(new STSClient(options).send(new GetCallerIdentityCommand({})))).toBe('AccessDenied 403');
+      role.deny.length = 0;
+      await ssm.send(new DescribeInstanceInformationCommand({}));
+      await new S3Client({ ...options, forcePathStyle: true }).send(new ListBucketsCommand({}));
+    });
+
+    it('has none where it was taken away', async () => {
+      at.aws.role(id).name = null;
+      expect((await get('meta-data/iam/security-credentials/')).status).toBe(404);
+      at.aws.role(id).name = 'local-instance';
+      expect((await get('meta-data/iam/security-credentials/')).body).toBe('local-instance');
+    });
+  });
+
+  it('is gone with its instance', async () => {
+    const { id: other } = at.aws.named.get('other')!;
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [other] }));
+    expect((await token(60, other)).status).toBe(404);
+  });
+});

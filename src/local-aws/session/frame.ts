@@ -1,0 +1,70 @@
+import { createHash, randomUUID } from 'node:crypto';
+
+/** Kinds of payload. Source: amazon-ssm-agent's own source, as for all of this directory. */
+export const PAYLOAD = {
+  output: 1,
+  size: 3,
+  handshakeRequest: 5,
+  handshakeResponse: 6,
+  handshakeComplete: 7,
+  flag: 10,
+  stderr: 11,
+  exitCode: 12,
+} as const;
+
+/** The flag that ends a session. */
+export const TERMINATE = 2;
+
+/** One binary message of a data channel. */
+export interface Frame {
+  type: string;
+  sequence: number;
+  id: string;
+  payloadType: number;
+  payload: Buffer;
+}
+
+const HEADER = 116;
+const PAYLOAD_AT = HEADER + 4;
+
+/** @param flags 1: the first of a stream; 3: not of a stream. */
+export function frameOf(
+  type: string,
+  sequence: number,
+  flags: number,
+  payloadType: number,
+  payload: Buffer,
+  id: string = randomUUID(),
+): Buffer {
+  const frame = Buffer.alloc(PAYLOAD_AT + payload.length);
+  frame.writeUInt32BE(HEADER, 0);
+  frame.write(type.padEnd(32), 4, 'latin1');
+  frame.writeUInt32BE(1, 36);
+  frame.writeBigUInt64BE(BigInt(Date.now()), 40);
+  frame.writeBigInt64BE(BigInt(sequence), 48);
+  frame.writeBigUInt64BE(BigInt(flags), 56);
+  const uuid = Buffer.from(id.replace(/-/g, ''), 'hex');
+  uuid.copy(frame, 64, 8);
+  uuid.copy(frame, 72, 0, 8);
+  createHash('sha256').update(payload).digest().copy(frame, 80);
+  frame.writeUInt32BE(payloadType, 112);
+  frame.writeUInt32BE(payload.length, 116);
+  payload.copy(frame, PAYLOAD_AT);
+  return frame;
+}
+
+/** Null for what is no frame, or is not what its digest says: nobody answers it, and its sender sends it again. */
+export function readFrame(data: Buffer): Frame | null {
+  if (data.length < PAYLOAD_AT || data.readUInt32BE(0) !== HEADER) return null;
+  const payload = data.subarray(PAYLOAD_AT);
+  if (data.readUInt32BE(116) !== payload.length) return null;
+  if (payload.length && !createHash('sha256').update(payload).digest().equals(data.subarray(80, 112))) return null;
+  const uuid = Buffer.concat([data.subarray(72, 80), data.subarray(64, 72)]).toString('hex');
+  return {
+    type: data.toString('latin1', 4, 36).replace(/[\0 ]+$/, ''),
+    sequence: Number(data.readBigInt64BE(48)),
+    id: uuid.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    payloadType: data.readUInt32BE(112),
+    payload,
+  };
+}

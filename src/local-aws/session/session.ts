@@ -1,0 +1,220 @@
+import { AgentChannel } from './channel';
+import type { SessionDocument } from './document';
+import { frameOf, PAYLOAD, TERMINATE } from './frame';
+import { Program } from './program';
+import { TextPieces } from './text-pieces';
+
+/** Separate output needs a client of this version. */
+const SEPARATE_SINCE = [1, 2, 312, 0];
+
+export interface SessionSettings {
+  /** ms without input after which it ends. */
+  idle: number;
+  /** From the first client to what runs, ms. */
+  pickUp: number;
+  /** Asked for in the handshake; local AWS has no KMS, so a session that a client accepts so ends all the same. */
+  kmsKeyId?: string;
+  pauseEndsOutput: boolean;
+  environment: NodeJS.ProcessEnv;
+  /** Whether the instance still runs. */
+  there: () => boolean;
+}
+
+/** One session: its program, its data channel, and why it ended. */
+export class LocalSession {
+  readonly started = Date.now();
+  ended?: number;
+  /** The token that opens the stream next; each one opens it once. */
+  token = '';
+  private readonly channel = new AgentChannel(
+    (type, payload) => this.input(type, payload),
+    // What comes before there is anything to give it to.
+    () => !this.shaken || this.program !== undefined,
+  );
+  private program?: Program;
+  private begun = false;
+  private shaken: boolean;
+  private shakingSince = 0;
+  private idle?: NodeJS.Timeout;
+  private delivery?: NodeJS.Timeout;
+  private client?: { send: (frame: Buffer) => void; close: () => void };
+  private readonly held: Buffer[] = [];
+  private readonly texts = { stdout: new TextPieces(), stderr: new TextPieces() };
+
+  constructor(
+    readonly id: string,
+    readonly instance: string,
+    readonly owner: string,
+    readonly documentName: string,
+    readonly reason: string,
+    private readonly document: SessionDocument,
+    private readonly settings: SessionSettings,
+    private readonly onEnd: () => void,
+  ) {
+    this.shaken = !document.handshake && !settings.kmsKeyId;
+    this.stayAwake();
+  }
+
+  /** A client opened the stream; one that was there before is gone. */
+  attach(client: { send: (frame: Buffer) => void; close: () => void }, clientVersion: string): void {
+    this.client?.close();
+    this.client = client;
+    if (this.begun) {
+      this.channel.attach(client.send);
+      return;
+    }
+    this.begun = true;
+    this.delivery = setTimeout(() => {
+      if (this.client) this.channel.attach(this.client.send);
+      if (this.document.separate && isOlder(clientVersion)) {
+        this.channel.send(
+          PAYLOAD.output,
+          Buffer.from('Separate output streams need session-manager-plugin 1.2.312.0 or newer: please upgrade it.\n'),
+        );
+        void this.finish();
+      } else if (this.shaken) this.run();
+      else this.askForHandshake();
+    }, this.settings.pickUp);
+  }
+
+  detach(client: { send: (frame: Buffer) => void }): void {
+    if (this.client !== client) return;
+    this.client = undefined;
+    this.channel.detach();
+  }
+
+  receive(frame: Buffer): void {
+    if (!this.ended) this.channel.receive(frame);
+  }
+
+  /** Ends it now. @param why what the client is told. */
+  end(why = ''): void {
+    if (this.ended) return;
+    this.ended = Date.now();
+    clearTimeout(this.idle);
+    clearTimeout(this.delivery);
+    this.channel.close();
+    this.program?.kill();
+    const closed = {
+      MessageId: this.id,
+      CreatedDate: String(Date.now()),
+      DestinationId: this.instance,
+      SessionId: this.id,
+      MessageType: 'channel_closed',
+      SchemaVersion: 1,
+      Output: why,
+    };
+    this.client?.send(frameOf('channel_closed', 0, 3, 0, Buffer.from(JSON.stringify(closed))));
+    this.client?.close();
+    this.onEnd();
+  }
+
+  private input(type: number, payload: Buffer): void {
+    this.stayAwake();
+    if (type === PAYLOAD.handshakeResponse) return this.handshakeAnswered(payload);
+    if (!this.shaken) return;
+    if (type === PAYLOAD.output) this.program?.write(payload);
+    else if (type === PAYLOAD.size) {
+      const size = parse(payload) as { cols?: unknown; rows?: unknown } | undefined;
+      if (Number.isInteger(size?.cols) && Number.isInteger(size?.rows))
+        this.program?.resize(Number(size!.cols), Number(size!.rows));
+    } else if (type === PAYLOAD.flag && payload.length === 4 && payload.readUInt32BE(0) === TERMINATE) this.end();
+  }
+
+  private stayAwake(): void {
+    clearTimeout(this.idle);
+    this.idle = setTimeout(
+      () => this.end(`Session ${this.id} was terminated: nothing came from the client for too long.`),
+      this.settings.idle,
+    );
+    this.idle.unref();
+  }
+
+  private askForHandshake(): void {
+    const { type, properties } = this.document;
+    this.shakingSince = Date.now();
+    const { kmsKeyId } = this.settings;
+    this.sendJson(PAYLOAD.handshakeRequest, {
+      AgentVersion: '3.3.0.0',
+      RequestedClientActions: [
+        { ActionType: 'SessionType', ActionParameters: { SessionType: type, Properties: properties } },
+        ...(kmsKeyId ? [{ ActionType: 'KMSEncryption', ActionParameters: { KMSKeyId: kmsKeyId } }] : []),
+      ],
+    });
+  }
+
+  private handshakeAnswered(payload: Buffer): void {
+    if (this.shaken) return;
+    const answer = parse(payload) as { ProcessedClientActions?: { ActionStatus?: unknown }[] } | undefined;
+    const actions = answer?.ProcessedClientActions ?? [];
+    if (!actions.length || actions.some(({ ActionStatus }) => ActionStatus !== 1) || this.settings.kmsKeyId)
+      return this.end('The handshake failed.');
+    this.shaken = true;
+    const nanoseconds = (Date.now() - this.shakingSince) * 1_000_000;
+    this.sendJson(PAYLOAD.handshakeComplete, { HandshakeTimeToComplete: nanoseconds, CustomerMessage: '' });
+    this.run();
+  }
+
+  private run(): void {
+    const { separate, type } = this.document;
+    const holds = type === 'NonInteractiveCommands' && !separate;
+    this.program = new Program(this.document, this.settings.environment, {
+      onData: async (data, stream) => {
+        // The pipe is closed by this.
+        if (separate && this.settings.pauseEndsOutput && !this.client) throw new Error('the channel is paused');
+        if (holds) this.held.push(data);
+        else await this.output(data, stream);
+      },
+      onEnd: (code) => {
+        if (this.ended) return;
+        // The agent of an instance that is gone sends nothing more.
+        if (!this.settings.there()) return this.end();
+        void (async () => {
+          if (holds) await this.output(Buffer.concat(this.held), 'stdout');
+          if (separate) this.channel.send(PAYLOAD.exitCode, Buffer.from(`EXIT_CODE: ${code}`));
+          await this.finish();
+        })();
+      },
+      onFailure: (message) => {
+        if (this.ended) return;
+        if (separate) this.channel.send(PAYLOAD.exitCode, Buffer.from('EXIT_CODE: 1'));
+        this.channel.send(PAYLOAD.stderr, Buffer.from(message));
+        void this.finish();
+      },
+    });
+  }
+
+  private async output(data: Buffer, stream: 'stdout' | 'stderr'): Promise<void> {
+    for (const piece of this.texts[stream].take(data)) {
+      if (this.ended) return;
+      this.channel.send(stream === 'stdout' ? PAYLOAD.output : PAYLOAD.stderr, piece);
+      await this.channel.room();
+    }
+  }
+
+  /** What ran is done: the session ends when everything was acknowledged. */
+  private async finish(): Promise<void> {
+    await this.channel.drained();
+    this.end();
+  }
+
+  private sendJson(type: number, content: unknown): void {
+    this.channel.send(type, Buffer.from(JSON.stringify(content)));
+  }
+}
+
+function isOlder(version: string): boolean {
+  const parts = version.split('.').map(Number);
+  for (const [at, least] of SEPARATE_SINCE.entries()) {
+    if ((parts[at] || 0) !== least) return (parts[at] || 0) < least;
+  }
+  return false;
+}
+
+function parse(payload: Buffer): unknown {
+  try {
+    return JSON.parse(payload.toString()) as unknown;
+  } catch {
+    return undefined;
+  }
+}

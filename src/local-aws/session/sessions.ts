@@ -1,0 +1,157 @@
+import { randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Identity } from '../identity';
+import { MARK, type Instances } from '../instance/instances';
+import { AwsError } from '../service';
+import { sessionDocument } from './document';
+import { LocalSession } from './session';
+
+type Json = Record<string, unknown>;
+
+export interface SessionOptions {
+  /** ms without a client's input after which a session ends; absent: 20 minutes. */
+  idle?: number;
+  /**
+   * The agent is told at once when its client is gone, and then reads no more of separate streams, even when the client
+   * is there again: what runs meets a broken pipe. Absent: a cut is over before the agent learns of it.
+   */
+  pauseEndsOutput?: boolean;
+  /** Sessions are to be encrypted by this key, as an account's preferences may want it. */
+  kmsKeyId?: string;
+}
+
+const IDLE = 20 * 60_000;
+/** Who asks for the history gets that much. */
+const HISTORY = 200;
+
+/** Session Manager: sessions of all instances. */
+export class Sessions {
+  private readonly known = new Map<string, LocalSession>();
+  /** Where the streams are: `ws://127.0.0.1:<port>`. */
+  url = '';
+  readonly actions: Record<string, (input: Json, identity: Identity) => Json> = {
+    StartSession: (input, identity) => this.start(input, identity),
+    ResumeSession: (input) => this.resume(input),
+    TerminateSession: (input) => this.terminate(input),
+    DescribeSessions: (input) => this.describe(input),
+  };
+
+  constructor(
+    private readonly instances: Instances,
+    private readonly options: SessionOptions,
+    private readonly pickUp: () => number,
+  ) {}
+
+  get(id: string): LocalSession | undefined {
+    return this.known.get(id);
+  }
+
+  /** The agent of an instance starts anew: its sessions' workers end, and their clients are told so. */
+  restartAgent(instance: string): void {
+    for (const session of this.active()) if (session.instance === instance) session.end('The agent was restarted.');
+  }
+
+  close(): void {
+    for (const session of this.active()) session.end();
+  }
+
+  private active(): LocalSession[] {
+    return [...this.known.values()].filter(({ ended }) => ended === undefined);
+  }
+
+  private start(input: Json, identity: Identity): Json {
+    const instance = String(input.Target ?? '');
+    if (!this.instances.online(instance)) throw new AwsError('TargetNotConnected', `${instance} is not connected.`);
+    const name = String(input.DocumentName ?? 'SSM-SessionManagerRunShell');
+    const document = sessionDocument(name, (input.Parameters ?? {}) as Record<string, string[]>);
+    const owner = identity.arn;
+    const id = `${owner
+      .split('/')
+      .pop()!
+      .replace(/[^\w.-]/g, '-')}-${randomBytes(9).toString('hex').slice(0, 17)}`;
+    const disk = this.instances.disk(instance);
+    const home = join(disk, 'home');
+    mkdirSync(home, { recursive: true });
+    const session = new LocalSession(
+      id,
+      instance,
+      owner,
+      name,
+      String(input.Reason ?? ''),
+      document,
+      {
+        idle: this.options.idle ?? IDLE,
+        kmsKeyId: this.options.kmsKeyId,
+        pauseEndsOutput: this.options.pauseEndsOutput ?? false,
+        pickUp: this.pickUp(),
+        there: () => this.instances.get(instance)?.state === 'running',
+        environment: {
+          PATH: process.env.PATH,
+          TERM: 'xterm-256color',
+          LANG: process.env.LANG ?? 'C.UTF-8',
+          HOME: home,
+          NX_EC2_ROOT: join(disk, 'root'),
+          [MARK]: instance,
+        },
+      },
+      () => this.forget(),
+    );
+    this.known.set(id, session);
+    return this.stream(session);
+  }
+
+  private resume(input: Json): Json {
+    return this.stream(this.alive(input));
+  }
+
+  private terminate(input: Json): Json {
+    this.known.get(String(input.SessionId))?.end();
+    return { SessionId: input.SessionId };
+  }
+
+  private describe(input: Json): Json {
+    const active = input.State === 'Active';
+    if (!active && input.State !== 'History')
+      throw new AwsError('ValidationException', "Value at 'state' failed to satisfy constraint: [Active, History]");
+    const filters = (input.Filters ?? []) as { key: string; value: string }[];
+    const field = (session: LocalSession, key: string) =>
+      ({ Target: session.instance, Owner: session.owner, SessionId: session.id })[key];
+    const time = (ms: number | undefined) => (ms === undefined ? undefined : ms / 1000);
+    const sessions = [...this.known.values()]
+      .filter(({ ended }) => (ended === undefined) === active)
+      .filter((session) => filters.every(({ key, value }) => field(session, key) === value))
+      .map((session) => ({
+        SessionId: session.id,
+        Target: session.instance,
+        Status: active ? 'Connected' : 'Terminated',
+        StartDate: time(session.started),
+        EndDate: time(session.ended),
+        DocumentName: session.documentName,
+        Owner: session.owner,
+        Reason: session.reason,
+      }));
+    return { Sessions: sessions };
+  }
+
+  private alive(input: Json): LocalSession {
+    const session = this.known.get(String(input.SessionId));
+    if (!session || session.ended !== undefined)
+      throw new AwsError('DoesNotExistException', `Session ${String(input.SessionId)} does not exist.`);
+    return session;
+  }
+
+  private stream(session: LocalSession): Json {
+    session.token = randomBytes(96).toString('base64');
+    return {
+      SessionId: session.id,
+      TokenValue: session.token,
+      StreamUrl: `${this.url}/v1/data-channel/${session.id}?role=publish_subscribe`,
+    };
+  }
+
+  private forget(): void {
+    const ended = [...this.known.values()].filter(({ ended: at }) => at !== undefined);
+    for (const { id } of ended.slice(0, -HISTORY)) this.known.delete(id);
+  }
+}

@@ -1,0 +1,40 @@
+"""Runs a command on a terminal of its own: input from standard input, output to standard output, "columns rows" lines from descriptor 3."""
+import fcntl
+import os
+import pty
+import select
+import struct
+import sys
+import termios
+
+pid, terminal = pty.fork()
+if pid == 0:
+    os.close(3)
+    try:
+        os.execvp(sys.argv[1], sys.argv[1:])
+    finally:
+        os._exit(127)
+sizes = b""
+sources = [terminal, 0, 3]
+while terminal in sources:
+    for source in select.select(sources, [], [])[0]:
+        try:
+            data = os.read(source, 65536)
+        except OSError:  # EIO: nobody holds the other end any more.
+            data = b""
+        if not data:
+            sources.remove(source)
+        elif source == terminal:
+            while data:
+                data = data[os.write(1, data):]
+        elif source == 0:
+            while data:
+                data = data[os.write(terminal, data):]
+        else:
+            *lines, sizes = (sizes + data).split(b"\n")
+            for line in lines:
+                columns, rows = map(int, line.split())
+                fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+os.close(terminal)
+status = os.waitpid(pid, 0)[1]
+sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))

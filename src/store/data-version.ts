@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto';
+import type { ListObjectsV2CommandOutput, S3Client } from '@aws-sdk/client-s3';
+import type { Aws } from '../aws/clients';
+import { awsProblem, awsStatus } from '../aws/reason';
+import { sdk } from '../aws/sdk';
+import { Problem } from '../report/problem';
+
+interface DataObject {
+  Key: string;
+  ETag: string;
+  Size: number;
+}
+
+/**
+ * The version of data in S3, `s3://<bucket>[/<prefix>]`, as the instance will find it: docs/FORMAT.md, "Data".
+ * @throws Problem where it can't be listed, or nothing is there.
+ */
+export async function dataVersion(aws: Aws, source: string): Promise<string> {
+  const [, bucket, rest = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/s.exec(source)!;
+  const prefix = rest.replace(/\/+$/, '');
+  const what = `The data ${source} could not be listed.`;
+  let objects: DataObject[];
+  try {
+    const s3 = await clientOf(aws, bucket);
+    objects = await list(s3, bucket, prefix && `${prefix}/`);
+    if (!objects.length && prefix) objects = await one(s3, bucket, prefix);
+  } catch (error) {
+    throw awsProblem('DATA', what, error, 'The caller needs s3:ListBucket on that bucket.');
+  }
+  if (!objects.some(({ Key }) => !Key.endsWith('/'))) throw new Problem('DATA', `${what} Nothing is there.`);
+  return versionOf(bucket, objects);
+}
+
+/** SHA-256 over the bucket and each key, ETag and size, sorted by the keys' bytes. Objects that stand for directories do not count. */
+export function versionOf(bucket: string, objects: DataObject[]): string {
+  const hash = createHash('sha256').update(`nx-ec2 data 1\0${bucket}\0`);
+  const sorted = objects
+    .filter(({ Key }) => !Key.endsWith('/'))
+    .map((object) => ({ ...object, bytes: Buffer.from(object.Key) }))
+    .sort((a, b) => Buffer.compare(a.bytes, b.bytes));
+  for (const { bytes, ETag, Size } of sorted) hash.update(bytes).update(`\0${ETag.replace(/^"+|"+$/g, '')}\0${Size}\0`);
+  return hash.digest('hex');
+}
+
+/** A client of the bucket's region: S3 says which, to whoever asks elsewhere. */
+async function clientOf(aws: Aws, bucket: string): Promise<S3Client> {
+  const { HeadBucketCommand } = sdk.s3();
+  const s3 = await aws.s3();
+  try {
+    await s3.send(new HeadBucketCommand({ Bucket: bucket }));
+  } catch (error) {
+    const { headers } = (error as { $response?: { headers?: Record<string, string> } }).$response ?? {};
+    const region = headers?.['x-amz-bucket-region'];
+    if ((awsStatus(error) === 301 || awsStatus(error) === 400) && region) return aws.s3(region);
+    if (awsStatus(error) !== 403) throw error;
+    // Listing it says why.
+  }
+  return s3;
+}
+
+async function list(s3: S3Client, Bucket: string, Prefix: string): Promise<DataObject[]> {
+  const { ListObjectsV2Command } = sdk.s3();
+  const found: DataObject[] = [];
+  let ContinuationToken: string | undefined;
+  do {
+    const page: ListObjectsV2CommandOutput = await s3.send(
+      new ListObjectsV2Command({ Bucket, Prefix, ContinuationToken }),
+    );
+    for (const { Key, ETag, Size } of page.Contents ?? []) found.push({ Key: Key!, ETag: ETag!, Size: Size! });
+    ContinuationToken = page.NextContinuationToken;
+  } while (ContinuationToken);
+  return found;
+}
+
+/** The object of that very key, where there is one. */
+async function one(s3: S3Client, Bucket: string, Key: string): Promise<DataObject[]> {
+  const { HeadObjectCommand } = sdk.s3();
+  try {
+    const { ETag, ContentLength } = await s3.send(new HeadObjectCommand({ Bucket, Key }));
+    return [{ Key, ETag: ETag!, Size: ContentLength! }];
+  } catch (error) {
+    if (awsStatus(error) === 404) return [];
+    throw error;
+  }
+}
