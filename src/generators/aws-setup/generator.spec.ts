@@ -77,15 +77,6 @@ describe('aws-setup', () => {
     expect(sends).toHaveLength(2);
     expect(JSON.stringify(sends[0].Resource)).toContain('document/AWS-RunShellScript');
     expect(sends[1].Condition).toEqual({ Null: { 'ssm:resourceTag/nx-ec2': 'false' } });
-    const sessions = statements(Resources.CallerPolicy).filter(({ Action }) => String(Action).includes('Session'));
-    expect(sessions.map(({ Action }) => Action)).toEqual([
-      'ssm:StartSession',
-      'ssm:StartSession',
-      ['ssm:ResumeSession', 'ssm:TerminateSession'],
-    ]);
-    expect(JSON.stringify(sessions[0].Resource)).not.toContain('AWS-RunShellScript');
-    expect(sessions[1].Condition).toEqual({ Null: { 'ssm:resourceTag/nx-ec2': 'false' } });
-    expect(JSON.stringify(sessions[2].Condition)).toContain('${aws:userid}');
   });
 
   const resources = () => (setupTemplate('acme-training') as { Resources: Record<string, object> }).Resources;

@@ -47,7 +47,7 @@ export function sessionStatements(tag: string): Json[] {
       Effect: 'Allow',
       Action: OWN,
       Resource: sessions('*'),
-      Condition: { StringLike: { 'ssm:resourceTag/aws:ssmmessages:session-id': '${aws:userid}' } },
+      Condition: { StringLike: { 'ssm:resourceTag/aws:ssmmessages:session-id': '${aws:userid}*' } },
     },
   ];
 }

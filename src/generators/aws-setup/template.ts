@@ -115,31 +115,6 @@ export function setupTemplate(bucket: string): Json {
             },
             ...sessionStatements(INSTANCE_TAG),
             {
-              Sid: 'SessionDocuments',
-              Effect: 'Allow',
-              Action: 'ssm:StartSession',
-              Resource: ['AWS-StartInteractiveCommand', 'AWS-StartNonInteractiveCommand'].map((document) => ({
-                'Fn::Sub': `arn:\${AWS::Partition}:ssm:\${AWS::Region}::document/${document}`,
-              })),
-            },
-            {
-              Sid: 'SessionsOnTaggedInstances',
-              Effect: 'Allow',
-              Action: 'ssm:StartSession',
-              Resource: {
-                'Fn::Sub': 'arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*',
-              },
-              Condition: { Null: { [`ssm:resourceTag/${INSTANCE_TAG}`]: 'false' } },
-            },
-            {
-              // What Session Manager tags a session with, for users and for assumed roles.
-              Sid: 'OwnSessions',
-              Effect: 'Allow',
-              Action: ['ssm:ResumeSession', 'ssm:TerminateSession'],
-              Resource: { 'Fn::Sub': 'arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:session/*' },
-              Condition: { StringLike: { 'ssm:resourceTag/aws:ssmmessages:session-id': '${aws:userid}*' } },
-            },
-            {
               // None of these can be limited to a resource.
               Sid: 'Look',
               Effect: 'Allow',
