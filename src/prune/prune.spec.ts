@@ -269,7 +269,9 @@ describe('prune', () => {
   it('removes nothing that it listed before the machine slept', async () => {
     const pack = await at.pack();
     const [stored] = await at.store.list(packKey(pack));
-    const doomed = new Map([[`p/${pack.sha256}`, { ...stored, kind: 'pack' as const, name: '', project: '', run: '' }]]);
+    const doomed = new Map([
+      [`p/${pack.sha256}`, { ...stored, kind: 'pack' as const, name: '', project: '', run: '' }],
+    ]);
     let time = 0;
     const options = { check: async () => undefined, onRemoved: () => undefined, now: () => (time += 61_000) };
     await expect(remove(at.store, 'team/v1/', doomed, options)).rejects.toMatchObject({ code: 'PRUNE_SLEPT' });

@@ -146,7 +146,11 @@ function judge(
   return { condemned, doomed };
 }
 
-function report({ items, unknown }: Inventory, { condemned, doomed }: Sentence, damaged: string[]): Omit<Pruned, 'runs'> {
+function report(
+  { items, unknown }: Inventory,
+  { condemned, doomed }: Sentence,
+  damaged: string[],
+): Omit<Pruned, 'runs'> {
   const none = (): Amount => ({ count: 0, bytes: 0 });
   const fate = (): Fate => ({ kept: none(), condemned: none(), removed: none() });
   const kinds = {

@@ -88,14 +88,15 @@ function neededOf(runs: Life[], keep: number): Set<string> {
     if (readable(run)) needed.add(`snapshot ${run.project} ${run.snapshot}`);
     const thin = readable(run) && run.ended && run.age > 1 && run.damaged !== 'artifacts';
     const whole = !thin && { all: true };
-    const named = new Set([
-      ...(run.artifacts ?? []),
-      ...run.checkpoints.flatMap((each) => (each.named ? each.parts : [])),
-    ].map(partName));
+    const named = new Set(
+      [...(run.artifacts ?? []), ...run.checkpoints.flatMap((each) => (each.named ? each.parts : []))].map(partName),
+    );
     if (!run.recordless) needed.add(`${index} record.json`);
     for (const name of Object.keys(objectsOf(run))) {
       const number = /^checkpoint\/(\d+)/.exec(name)?.[1];
-      const superseded = number ? !run.checkpoints[Number(number) - 1].named : name.startsWith('part/') && !named.has(name);
+      const superseded = number
+        ? !run.checkpoints[Number(number) - 1].named
+        : name.startsWith('part/') && !named.has(name);
       if (whole || !superseded) needed.add(`${index} ${name}`);
     }
   }
@@ -113,7 +114,9 @@ describe('prune, whatever runs a store has seen', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(life, { maxLength: 5 }), fc.nat(2), async (drawn, keepRuns) => {
         // A list that can't be read is there to be read.
-        const runs = drawn.map((run) => (run.damaged === 'artifacts' && !run.artifacts ? { ...run, damaged: null } : run));
+        const runs = drawn.map((run) =>
+          run.damaged === 'artifacts' && !run.artifacts ? { ...run, damaged: null } : run,
+        );
         at.empty();
         const names = new Map<string, string>();
         const ages = new Map<string, number>();
@@ -145,7 +148,8 @@ describe('prune, whatever runs a store has seen', () => {
           const written = run.damaged === 'record' ? { v: 1, state: 5 } : record;
           const keys = await at.run(idOf(index), run.recordless ? null : written, objectsOf(run), project);
           for (const [name, key] of keys) {
-            const days = name === 'record.json' ? run.age : name === 'collected' ? run.collected! : run.age + run.earlier;
+            const days =
+              name === 'record.json' ? run.age : name === 'collected' ? run.collected! : run.age + run.earlier;
             made(`${index} ${name}`, key, days);
           }
           if (run.key === null) continue;
@@ -170,7 +174,9 @@ describe('prune, whatever runs a store has seen', () => {
         const there = await at.there();
         for (const project of [0, 1])
           for (let each = 0; each < SNAPSHOTS; each++)
-            expect(there.has(at.keys().pack(packs[project][each].sha256))).toBe(needed.has(`snapshot ${project} ${each}`));
+            expect(there.has(at.keys().pack(packs[project][each].sha256))).toBe(
+              needed.has(`snapshot ${project} ${each}`),
+            );
       }),
       { numRuns: 60 },
     );

@@ -43,7 +43,9 @@ export async function findNeededRuns(
   const kept = keptRuns(runs, limits, now);
   let records = await readRecords(kept, reader);
   // Where one that goes on came from: it may begin anew.
-  const origins = [...records].flatMap(([run, read]) => (read.ended ? [] : (runs.get(nameOf(run.project, read.restored ?? '')) ?? [])));
+  const origins = [...records].flatMap(([run, read]) =>
+    read.ended ? [] : (runs.get(nameOf(run.project, read.restored ?? '')) ?? []),
+  );
   for (const run of origins) kept.add(run);
   records = new Map([...records, ...(await readRecords(new Set(origins), reader))]);
 
@@ -108,10 +110,12 @@ function keptRuns(runs: ReadonlyMap<string, Run>, limits: Limits, now: number): 
 async function readRecords(runs: ReadonlySet<Run>, reader: Reader) {
   const own = [...runs].flatMap(({ record }) => record ?? []);
   const read = await reader.runs(own);
-  return new Map([...runs].flatMap((run) => {
-    const needs = run.record && read.get(run.record.name);
-    return needs ? [[run, needs] as const] : [];
-  }));
+  return new Map(
+    [...runs].flatMap((run) => {
+      const needs = run.record && read.get(run.record.name);
+      return needs ? [[run, needs] as const] : [];
+    }),
+  );
 }
 
 /**
@@ -122,7 +126,9 @@ async function superseded(run: Run, checkpoints: number[], now: number, reader: 
   const base = `${nameOf(run.project, run.id)}/`;
   const named = new Set(checkpoints.map((n) => `${base}checkpoint/${n}.json`));
   const old = run.items.filter(({ modified }) => now - modified >= SETTLED);
-  const left = old.filter(({ name }) => /^checkpoint\/[1-9]\d*\.json$/.test(name.slice(base.length)) && !named.has(name));
+  const left = old.filter(
+    ({ name }) => /^checkpoint\/[1-9]\d*\.json$/.test(name.slice(base.length)) && !named.has(name),
+  );
   const parts = old.filter(({ name }) => /^part\/[0-9a-f]{64}$/.test(name.slice(base.length)));
   if (!left.length && !parts.length) return [];
   const lists = run.items.filter(({ name }) => named.has(name) || name === `${base}artifacts.json`);

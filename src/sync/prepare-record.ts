@@ -65,7 +65,8 @@ export async function prepareRecord(context: SyncContext, of: Recorded): Promise
     history: [snapshot.id],
     packs,
     store: once(async () => {
-      if (!known || !(await isWhole(context, snapshot))) await context.store.put(context.keys.record(snapshot.id), bytes);
+      if (!known || !(await isWhole(context, snapshot)))
+        await context.store.put(context.keys.record(snapshot.id), bytes);
     }),
   };
 }

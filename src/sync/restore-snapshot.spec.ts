@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
@@ -40,7 +51,11 @@ describe('restoring a snapshot', () => {
   const sync = async () => {
     const wishes = pipe.wishes();
     const seen = await wishes.scan();
-    const { snapshot } = await scan({ workspaceRoot: pipe.workspace, paths: listed(pipe.workspace), emptyDirectories: ['empty'] });
+    const { snapshot } = await scan({
+      workspaceRoot: pipe.workspace,
+      paths: listed(pipe.workspace),
+      emptyDirectories: ['empty'],
+    });
     return (await pipe.sync({ scan: async () => ({ ...seen, snapshot }) })).snapshot.id;
   };
   const packs = () => pipe.keys((key) => key.includes('v1/p/'));
@@ -65,7 +80,8 @@ describe('restoring a snapshot', () => {
     const now = await restore(second, undefined, (bytes) => (told = bytes));
     expect(await idOf(now)).toBe(second);
     const files = listed(pipe.workspace).filter((path) => path !== 'model/link');
-    for (const path of files) expect(readFileSync(join(now, path)).equals(readFileSync(join(pipe.workspace, path)))).toBe(true);
+    for (const path of files)
+      expect(readFileSync(join(now, path)).equals(readFileSync(join(pipe.workspace, path)))).toBe(true);
     expect(told).toBeGreaterThan(6 * MB);
     const before = await restore(first);
     expect(await idOf(before)).toBe(first);

@@ -36,7 +36,9 @@ export async function restoreSnapshot(
   const { snapshot } = stored;
   // One snapshot has one place: no link that another left can be on the way of a file.
   const beside = `${target}.${snapshot.id.slice(0, 16)}.nx-ec2-part`;
-  const directories = new Set(snapshot.entries.map((entry) => (entry.kind === 'directory' ? entry.path : dirname(entry.path))));
+  const directories = new Set(
+    snapshot.entries.map((entry) => (entry.kind === 'directory' ? entry.path : dirname(entry.path))),
+  );
   for (const directory of ['.', ...directories]) await mkdir(join(beside, directory), { recursive: true });
   const files = snapshot.entries.filter((entry) => entry.kind === 'file');
   const first = new Map<string, FileEntry>();
