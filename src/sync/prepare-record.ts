@@ -6,8 +6,9 @@ import type { Recipes } from '../snapshot/recipes';
 import type { Snapshot } from '../snapshot/snapshot';
 import type { PackName } from '../store/pack-index';
 import type { Head } from './head';
+import { readSnapshot } from './read-snapshot';
 import { readVerified } from './read-verified';
-import { changeRecord, LONGEST_HISTORY, wholeRecord, type Whereabouts } from './record';
+import { changeRecord, LONGEST_HISTORY, recordNeeds, wholeRecord, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
 
 /** A snapshot's record on its way to the store. */
@@ -39,29 +40,56 @@ const MOST_DATA = 1024 * 1024;
 export async function prepareRecord(context: SyncContext, of: Recorded): Promise<PreparedRecord> {
   const { base, before, snapshot, where, delta, located } = of;
   if (base && before && delta && base.history.length && base.history.length < LONGEST_HISTORY) {
-    return {
+    const packs = [...new Map([...base.packs, ...where.packs])];
+    // What the tree held before has a record, which those that came after lead back to: it must not lead to them.
+    const earlier = base.history.indexOf(snapshot.id);
+    if (earlier >= 0) return { history: base.history.slice(0, earlier + 1), packs, store: async () => undefined };
+    const prepared: PreparedRecord = {
       history: [...base.history, snapshot.id],
-      packs: [...new Map([...base.packs, ...where.packs])],
-      store: once(context, snapshot, () => changeRecord(before, snapshot, where, delta)),
+      packs,
+      store: once(async () => {
+        const bytes = changeRecord(before, snapshot, where, delta);
+        const isNew = await context.store.put(context.keys.record(snapshot.id), bytes, { onlyIfNew: true });
+        if (isNew) return;
+        // Another tree came to it by another way, and that is written down; where it can't be read, the next record is whole.
+        const { history } = await readSnapshot(context.store, context.keys, snapshot.id).catch(() => ({ history: [] }));
+        prepared.history = history;
+      }),
     };
+    return prepared;
   }
   const { bytes, packs } = await whole(context, of);
   // Where the store had everything, it most likely has the record too: another instance's, a colleague's.
   const known = located.size === 0 && Object.keys(where.data).length === 0;
-  return { history: [snapshot.id], packs, store: once(context, snapshot, () => bytes, known) };
+  return {
+    history: [snapshot.id],
+    packs,
+    store: once(async () => {
+      if (!known || !(await isWhole(context, snapshot)))
+        await context.store.put(context.keys.record(snapshot.id), bytes);
+    }),
+  };
 }
 
-function once({ store, keys }: SyncContext, { id }: Snapshot, make: () => Buffer, known = false): () => Promise<void> {
+function once(work: () => Promise<void>): () => Promise<void> {
   let storing: Promise<void> | undefined;
-  const put = async () => {
-    if (!known || !(await store.has(keys.record(id)))) await store.put(keys.record(id), make());
-  };
   return () => {
-    storing ??= put();
+    storing ??= work();
     // Whoever asks first need not wait for it.
     storing.catch(() => undefined);
     return storing;
   };
+}
+
+/** Whether the store has a record of a snapshot that needs no other. */
+async function isWhole({ store, keys }: SyncContext, { id }: Snapshot): Promise<boolean> {
+  try {
+    const bytes = await store.get(keys.record(id));
+    return bytes !== null && recordNeeds(bytes).base === null;
+  } catch {
+    // Whoever writes it next says what is wrong.
+    return false;
+  }
 }
 
 /** Everything that a tree which lost its contents needs: where each is, or the small ones themselves. */
