@@ -105,42 +105,46 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(readFileSync(join(tree(), 'digits/train.py'))).toEqual(readFileSync(join(workspace, 'digits/train.py')));
   });
 
-  once('keeps the tree in step under watch, with new and ignored files, and leaves nothing behind when it is interrupted', async () => {
-    const watch = spawn('npx', ['nx', 'run', 'digits:remote-watch', '--outputStyle=stream'], {
-      cwd: workspace,
-      env: environment,
-      detached: true,
-    });
-    let text = '';
-    for (const stream of [watch.stdout, watch.stderr]) stream.on('data', (data: Buffer) => (text += data));
-    const ended = new Promise((resolve) => watch.once('close', resolve));
-    const until = async (holds: () => boolean) => {
-      for (const end = Date.now() + 30_000; !holds();) {
-        if (Date.now() > end) throw new Error(`it did not come to that: ${holds.toString()}\n${text}`);
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-    };
-    const there = (path: string) => (existsSync(join(tree(), path)) ? readFileSync(join(tree(), path), 'utf8') : null);
-    await until(() => text.includes('Watching'));
-    const { pid } = JSON.parse(readFileSync(join(tree(), '../watch'), 'utf8')) as { pid: number };
-    write('digits/watched.py', 'one');
-    await until(() => there('digits/watched.py') === 'one');
-    write('digits/watched.py', 'two');
-    write('libs/dataset/dataset/new.py', 'new');
-    await until(() => there('digits/watched.py') === 'two' && there('libs/dataset/dataset/new.py') === 'new');
-    write('digits/.gitignore', 'watched.py\n');
-    await until(() => there('digits/watched.py') === null);
-    rmSync(join(workspace, 'digits/.gitignore'));
-    await until(() => there('digits/watched.py') === 'two');
-    rmSync(join(workspace, 'digits/watched.py'));
-    rmSync(join(workspace, 'libs/dataset/dataset/new.py'));
-    await until(() => there('digits/watched.py') === null && there('libs/dataset/dataset/new.py') === null);
-    expect(text).toMatch(/Synced digits\/watched\.py \(3 B\) in \d+ ms/);
-    process.kill(-watch.pid!, 'SIGINT');
-    await ended;
-    await until(() => !existsSync(`/proc/${pid}`) || /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8')));
-    expect(nx('run', 'digits:remote-sync').text).toContain('nothing changed');
-  });
+  once(
+    'keeps the tree in step under watch, with new and ignored files, and leaves nothing behind when it is interrupted',
+    async () => {
+      const watch = spawn('npx', ['nx', 'run', 'digits:remote-watch', '--outputStyle=stream'], {
+        cwd: workspace,
+        env: environment,
+        detached: true,
+      });
+      let text = '';
+      for (const stream of [watch.stdout, watch.stderr]) stream.on('data', (data: Buffer) => (text += data));
+      const ended = new Promise((resolve) => watch.once('close', resolve));
+      const until = async (holds: () => boolean) => {
+        for (const end = Date.now() + 30_000; !holds();) {
+          if (Date.now() > end) throw new Error(`it did not come to that: ${holds.toString()}\n${text}`);
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+      };
+      const there = (path: string) =>
+        existsSync(join(tree(), path)) ? readFileSync(join(tree(), path), 'utf8') : null;
+      await until(() => text.includes('Watching'));
+      const { pid } = JSON.parse(readFileSync(join(tree(), '../watch'), 'utf8')) as { pid: number };
+      write('digits/watched.py', 'one');
+      await until(() => there('digits/watched.py') === 'one');
+      write('digits/watched.py', 'two');
+      write('libs/dataset/dataset/new.py', 'new');
+      await until(() => there('digits/watched.py') === 'two' && there('libs/dataset/dataset/new.py') === 'new');
+      write('digits/.gitignore', 'watched.py\n');
+      await until(() => there('digits/watched.py') === null);
+      rmSync(join(workspace, 'digits/.gitignore'));
+      await until(() => there('digits/watched.py') === 'two');
+      rmSync(join(workspace, 'digits/watched.py'));
+      rmSync(join(workspace, 'libs/dataset/dataset/new.py'));
+      await until(() => there('digits/watched.py') === null && there('libs/dataset/dataset/new.py') === null);
+      expect(text).toMatch(/Synced digits\/watched\.py \(3 B\) in \d+ ms/);
+      process.kill(-watch.pid!, 'SIGINT');
+      await ended;
+      await until(() => !existsSync(`/proc/${pid}`) || /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8')));
+      expect(nx('run', 'digits:remote-sync').text).toContain('nothing changed');
+    },
+  );
 
   it('lists with --dryRun what would be sent and what is left out, and sends nothing', () => {
     write('digits/.env', 'SECRET=1');

@@ -211,12 +211,15 @@ export function showRun(
   const { reporter } = session;
   let waiting = run.queue !== null;
   let state = '';
+  let warned = 0;
   return followRun(session, run, {
     ...wishes,
     onLog: (data) => reporter.log(data),
     onState: (now) => {
       if (now.queue && JSON.stringify(now.queue) !== JSON.stringify(run.queue)) reporter.line(describeQueue(now.queue));
       run = now;
+      for (const text of now.metrics.warnings.slice(warned)) reporter.warn(printable(text));
+      warned = Math.max(warned, now.metrics.warnings.length);
       if (now.state === state) return;
       state = now.state;
       if (waiting && !now.queue && now.outcome === null) {
