@@ -2,7 +2,7 @@
 import os
 import time
 
-from . import logfile
+from . import hole, logfile
 
 SEGMENT = 256 * 1024
 # Between two writes of the last segment, seconds: at first, after so long a run, and from then on.
@@ -48,6 +48,7 @@ class LogUpload:
                     self.size = end
                     if end % SEGMENT == 0:
                         _write_number(os.path.join(self.home, "log.saved"), end)
+            hole.give_back(self.home, self.size - self.size % SEGMENT)
         complete = ended and self.size >= there
         if (complete and not self.done) or (now - self.timed > TIMES and self.size):
             self.timed = now

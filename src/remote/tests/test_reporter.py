@@ -11,7 +11,8 @@ from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings  # noqa: E402
-from nx_ec2_remote import files, reporter, segments  # noqa: E402
+from nx_ec2_remote import files, hole, reporter, segments  # noqa: E402
+from nx_ec2_remote.log import read as read_log  # noqa: E402
 
 STORE = {"access": "role"}
 # Three segments of log, a metric, two checkpoints, artifacts in two parts.
@@ -98,6 +99,23 @@ class ReporterTest(Trainings):
         with open(os.path.join(self.store, ".writes")) as file:
             parts = [line for line in file.read().split("\n") if line.startswith("part/")]
         self.assertLessEqual(len(parts) - len(set(parts)), kills, "parts that were there were sent again")
+
+    def test_a_log_that_is_in_the_store_gives_its_disk_back(self):
+        home, log = self.ended()
+        with mock.patch.object(hole, "KEEP", 300000), mock.patch.object(hole, "STEP", 65536):
+            self.assertTrue(self.report(home))
+        self.assert_told(home, log)
+        begin = hole.begin_of(home)
+        self.assertGreater(begin, 65536)
+        path = os.path.join(home, "log")
+        self.assertEqual(os.path.getsize(path), len(log))
+        with open(path, "rb") as file:
+            data = file.read()
+        self.assertEqual(data[begin:], log[begin:])
+        if os.stat(path).st_blocks * 512 < len(log) - 65536:
+            self.assertEqual(data[:begin], b"\0" * begin)
+        piece = read_log(home, 0)
+        self.assertEqual((piece["offset"], piece["size"]), (begin, len(log)))
 
     def test_one_that_is_at_work_is_left_alone(self):
         home, _ = self.ended("")
