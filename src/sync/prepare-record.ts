@@ -1,15 +1,13 @@
-import { deflateSync } from 'node:zlib';
-import { WHOLE } from '../snapshot/chunk';
-import type { FileEntry } from '../snapshot/entry';
-import type { Delta } from '../snapshot/diff';
 import type { Recipes } from '../snapshot/recipes';
+import type { Delta } from '../snapshot/diff';
 import type { Snapshot } from '../snapshot/snapshot';
+import { YOUNG } from '../store/condemned';
 import type { PackName } from '../store/pack-index';
 import type { Head } from './head';
 import { readSnapshot } from './read-snapshot';
-import { readVerified } from './read-verified';
-import { changeRecord, LONGEST_HISTORY, recordNeeds, wholeRecord, type Whereabouts } from './record';
+import { changeRecord, LONGEST_HISTORY, recordNeeds, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
+import { makeWhole } from './whole-record';
 
 /** A snapshot's record on its way to the store. */
 export interface PreparedRecord {
@@ -33,9 +31,6 @@ export interface Recorded {
   located: ReadonlyMap<string, PackName>;
 }
 
-/** Contents that are in no pack are at most so many bytes in a record. */
-const MOST_DATA = 1024 * 1024;
-
 /** What the next sync, of whoever, needs to know of this one: what it changes in the base's record, or the whole. */
 export async function prepareRecord(context: SyncContext, of: Recorded): Promise<PreparedRecord> {
   const { base, before, snapshot, where, delta, located } = of;
@@ -51,14 +46,16 @@ export async function prepareRecord(context: SyncContext, of: Recorded): Promise
         const bytes = changeRecord(before, snapshot, where, delta);
         const isNew = await context.store.put(context.keys.record(snapshot.id), bytes, { onlyIfNew: true });
         if (isNew) return;
-        // Another tree came to it by another way, and that is written down; where it can't be read, the next record is whole.
-        const { history } = await readSnapshot(context.store, context.keys, snapshot.id).catch(() => ({ history: [] }));
-        prepared.history = history;
+        // Another tree came to it by another way. What that wrote may be about to be removed, and others may lead to it.
+        const known = await readSnapshot(context.store, context.keys, snapshot.id).catch(() => undefined);
+        const { bytes: all, packs } = await makeWhole(context, of, known);
+        await context.store.put(context.keys.record(snapshot.id), all);
+        Object.assign(prepared, { history: [snapshot.id], packs });
       }),
     };
     return prepared;
   }
-  const { bytes, packs } = await whole(context, of);
+  const { bytes, packs } = await makeWhole(context, of);
   // Where the store had everything, it most likely has the record too: another instance's, a colleague's.
   const known = located.size === 0 && Object.keys(where.data).length === 0;
   return {
@@ -81,55 +78,17 @@ function once(work: () => Promise<void>): () => Promise<void> {
   };
 }
 
-/** Whether the store has a record of a snapshot that needs no other. */
+/** A record that is older, ms, may be about to be removed: it is written anew. */
+const SAFE = YOUNG - 24 * 3_600_000;
+
+/** Whether the store has a record of a snapshot that needs no other, and stays. */
 async function isWhole({ store, keys }: SyncContext, { id }: Snapshot): Promise<boolean> {
   try {
-    const bytes = await store.get(keys.record(id));
-    return bytes !== null && recordNeeds(bytes).base === null;
+    const stored = await store.getVersion(keys.record(id));
+    if (!stored || recordNeeds(stored.bytes).base !== null) return false;
+    return (await store.now()).getTime() - stored.modified < SAFE;
   } catch {
     // Whoever writes it next says what is wrong.
     return false;
-  }
-}
-
-/** Everything that a tree which lost its contents needs: where each is, or the small ones themselves. */
-async function whole(
-  { index, workspaceRoot }: SyncContext,
-  { snapshot, recipes, where, located }: Recorded,
-): Promise<{ bytes: Buffer; packs: Whereabouts['packs'] }> {
-  const all: Whereabouts = { recipes: { ...where.recipes }, packs: [], data: { ...where.data } };
-  const packs = new Map(where.packs);
-  let data = Object.values(all.data).reduce((sum, text) => sum + text.length, 0);
-  const inPack = (chunk: string) => {
-    const pack = located.get(chunk) ?? index.find(chunk);
-    if (pack) packs.set(pack.sha256, pack.size);
-    return pack !== undefined;
-  };
-  const small = new Map<string, FileEntry>();
-  for (const entry of snapshot.entries) {
-    if (entry.kind !== 'file') continue;
-    if (entry.size <= WHOLE) small.set(entry.sha256, entry);
-    else {
-      const recipe = recipes.get(entry.sha256);
-      if (recipe) all.recipes[entry.sha256] = recipe;
-      recipe?.forEach(([chunk]) => inPack(chunk));
-    }
-  }
-  const absent = [...small.values()].filter(({ sha256 }) => !(sha256 in all.data) && !inPack(sha256));
-  // What this machine knows of packs ends after some days; the store's indexes know more.
-  if (absent.length) await index.refresh().catch(() => undefined);
-  for (const entry of absent) if (!inPack(entry.sha256) && data < MOST_DATA) data += embed(all, entry, workspaceRoot);
-  all.packs = [...packs];
-  return { bytes: wholeRecord(snapshot, all), packs: all.packs };
-}
-
-/** A content that rode in a command, read again; one that changed meanwhile is left out, to be asked for when it is needed. */
-function embed(all: Whereabouts, entry: FileEntry, workspaceRoot: string): number {
-  try {
-    const content = readVerified(workspaceRoot, entry.path, 0, [entry.sha256, entry.size]);
-    all.data[entry.sha256] = deflateSync(content, { level: 9 }).toString('base64');
-    return all.data[entry.sha256].length;
-  } catch {
-    return 0;
   }
 }

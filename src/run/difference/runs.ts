@@ -66,7 +66,7 @@ export async function compareRuns(before: RunInStore, after: RunInStore): Promis
 function settings({ description: { command, configuration } }: RunRecord): Record<string, unknown> {
   // What an instance costs decides no result.
   const { pricePerHour: _, ...rest } = configuration;
-  return { ...rest, 'command line': command };
+  return { ...rest, commandLine: command };
 }
 
 function versions({ data }: RunRecord): Record<string, string> {
