@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { run, timed } from './contenders/contender';
 import { drive } from './contenders/driver';
+import { costOfRun } from './cost';
 import { firstLine, firstTime, inTheCommand, oneCommand, oneWay, throughTheStore, underWatch } from './floor';
 import { followed } from './followed';
 import {
@@ -142,6 +143,15 @@ export const scenarios: Scenario[] = [
     of: 'ours',
     run: followedByTen,
     goals: [within(350, ({ more }) => more.waited, 'its command, to its start')],
+  },
+  {
+    name: 'cost',
+    title: 'what a run costs its instance and its bucket, after ten minutes',
+    input: 'source',
+    network: {},
+    of: 'ours',
+    run: costOfRun,
+    goals: [],
   },
   {
     name: 'second',
