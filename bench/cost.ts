@@ -70,7 +70,10 @@ async function during(ground: Ground, processes: number[]) {
 }
 
 function reporterOf(supervisor: number, training: number): number {
-  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8').trim().split(' ').map(Number);
+  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .map(Number);
   return children.find((pid) => pid !== training)!;
 }
 
@@ -85,6 +88,8 @@ const TICK = 1000 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf
 
 /** User and system time so far, ms. */
 function processorTime(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\) /, '').split(' ');
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    .replace(/^.*\) /, '')
+    .split(' ');
   return (Number(fields[11]) + Number(fields[12])) * TICK;
 }

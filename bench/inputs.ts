@@ -154,8 +154,10 @@ function makeWorkspace(workspace: string, root: string): void {
   const targets = { 'remote-train': { executor: 'nx-ec2:remote-train' }, nothing: { executor: './nothing:nothing' } };
   json('model/project.json', { name: 'model', projectType: 'application', targets });
   json('nothing/package.json', { name: 'nothing', executors: './executors.json' });
-  json('nothing/executors.json', { executors: { nothing: { implementation: './nothing.js', schema: './schema.json' } } });
-  json('nothing/schema.json', { version: 2, type: 'object', properties: {} });
+  json('nothing/executors.json', {
+    executors: { nothing: { implementation: './nothing.js', schema: './schema.json' } },
+  });
+  json('nothing/schema.json', { version: 2, outputCapture: 'direct-nodejs', type: 'object', properties: {} });
   put(join(workspace, 'nothing/nothing.js'), NOTHING);
   put(join(workspace, 'model/train.py'), TRAINING);
   put(join(workspace, '.gitignore'), 'node_modules\n.nx\n');

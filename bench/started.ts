@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { OurCourse } from './contenders/ours';
 import type { Line } from './contenders/terminal';
+import type { Ground } from './ground';
 import { median } from './percentile';
 import type { Measure, Stage } from './scenario';
 
 const ROUNDS = 5;
+/** The training goes on for so long, s: its first line is not there because it has ended. */
+const GOES_ON = ['1.5', '1', '0.1', '0.1'];
 
 /** From the executor's first line to the training's first one on the terminal, with what happened on the way, ms from its begin on. */
 export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise<Measure> {
@@ -15,23 +18,10 @@ export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise
     if (edit) input.edit();
     let more = {};
     const measured = await measure(async () => {
-      const training = course.begin('remote-train', { signal });
+      const training = course.begin('remote-train', { options: { args: GOES_ON }, signal });
       const line = await training.line(FIRST);
-      const { begun, startUp, clientMemory, out } = await training.done;
-      const { requests, commands } = await ground.observe();
-      const [command] = commands;
-      const { run } = JSON.parse(out.trim().split('\n').pop()!) as { run: string };
-      const record = runRecord(ground.place.instances[0].disk, run);
-      more = {
-        's3 first': since(begun, requests.find(({ service, link }) => service === 's3' && link === 'client')?.sent),
-        sent: since(begun, requests.find(({ action }) => action === 'SendCommand')?.sent),
-        script: since(begun, command.started),
-        synced: since(begun, record.createdAt),
-        'training started': since(begun, record.startedAt),
-        'first line written': since(begun, writtenAt(line)),
-        'command ended': since(begun, command.ended),
-        'on the terminal': since(begun, line.at),
-      };
+      const { begun, startUp, clientMemory } = await training.done;
+      more = await onTheWay(ground, begun, line);
       return { begun, ended: line.at, startUp, clientMemory };
     });
     course.forgetArtifacts();
@@ -40,7 +30,7 @@ export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise
 }
 
 /** The same by `nx run`, from the process's start on; and Nx alone, by an executor that does nothing. */
-export async function startedByNx({ course, measure, signal }: Stage<OurCourse>): Promise<Measure> {
+export async function startedByNx({ course, ground, measure, signal }: Stage<OurCourse>): Promise<Measure> {
   await course.sync(signal);
   const nothing: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
@@ -49,16 +39,38 @@ export async function startedByNx({ course, measure, signal }: Stage<OurCourse>)
     nothing.push((await nx.line(/nothing$/)).at - started);
     await nx.done;
   }
+  let inside = {};
   const measured = await measure(async () => {
     const begun = Date.now();
-    const training = course.nx('remote-train', course.reach);
-    const ended = (await training.line(FIRST)).at;
+    const training = course.nx('remote-train', [...course.reach, `--args=${GOES_ON.join(' ')}`]);
+    const line = await training.line(FIRST);
     await training.done;
-    return { begun, ended };
+    inside = await onTheWay(ground, begun, line);
+    return { begun, ended: line.at };
   });
   course.forgetArtifacts();
   const nx = median(nothing);
-  return { ...measured, more: { nx, without: measured.time - nx } };
+  return { ...measured, more: { nx, without: measured.time - nx, ...inside } };
+}
+
+/** When what happened, ms from the begin on. */
+async function onTheWay(ground: Ground, begun: number, line: Line): Promise<Record<string, number>> {
+  const { requests, commands } = await ground.observe();
+  const [command] = commands;
+  const { disk } = ground.place.instances[0];
+  const [run] = readdirSync(join(disk, 'root/runs'));
+  const record = runRecord(disk, run);
+  const at = {
+    'first request': requests.find(({ link }) => link === 'client')?.sent,
+    'command sent': requests.find(({ action }) => action === 'SendCommand')?.sent,
+    'script begins': command.started,
+    synced: record.createdAt,
+    'training started': record.startedAt,
+    'first line written': Number(/at ([\d.]+)/.exec(line.text)![1]) * 1000,
+    'command ended': command.ended,
+    'on the terminal': line.at,
+  };
+  return Object.fromEntries(Object.entries(at).map(([what, time]) => [what, (time ?? NaN) - begun]));
 }
 
 /** What an interpreter takes to start and print, ms: the median. */
@@ -72,14 +84,6 @@ export function interpreterStart(): number {
 }
 
 const FIRST = /\btrains at [\d.]+/;
-
-function writtenAt({ text }: Line): number {
-  return Number(/at ([\d.]+)/.exec(text)![1]) * 1000;
-}
-
-function since(begun: number, at: number | null | undefined): number {
-  return at ? at - begun : NaN;
-}
 
 export interface RunOnDisk {
   createdAt: number;

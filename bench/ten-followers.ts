@@ -39,6 +39,10 @@ export async function followedByTen({ course, ground, measure, signal }: Stage<O
     requests: Math.round(traffic.requests / FOLLOWERS),
     sent: traffic.up / FOLLOWERS,
     received: traffic.down / FOLLOWERS,
-    more: { waited, 'commands by followers': traffic.commands, 'requests a minute of each': traffic.requests / FOLLOWERS },
+    more: {
+      waited,
+      'commands by followers': traffic.commands,
+      'requests a minute of each': traffic.requests / FOLLOWERS,
+    },
   };
 }
