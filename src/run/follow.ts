@@ -88,6 +88,7 @@ class Follower {
     let wait = SHORTEST;
     for (;;) {
       const before = this.at;
+      const state = this.watch.record?.state;
       try {
         const ended = await this.look();
         if (ended) return ended;
@@ -103,7 +104,9 @@ class Follower {
         if (Date.now() - this.troubleSince > PATIENCE) throw leftAlone(error as Problem, this.run.id);
         wait = LONGEST;
       }
-      wait = this.at > before || this.watch.changed ? SHORTEST : Math.min(LONGEST, wait * 1.3);
+      // A record that was only told again, as a quiet run's is every 10 s, is nothing new.
+      const moved = this.at > before || this.watch.record?.state !== state;
+      wait = moved ? SHORTEST : Math.min(LONGEST, wait * 1.3);
       await pause(wait, this.wishes.signal);
     }
   }

@@ -22,7 +22,7 @@ export default function remoteSubmit(
       return describeFiles(reporter, scanned);
     }
     target.onInterrupt(() => 'Interrupted before the training was started.');
-    const session = await openSession(configuration, project, context.root, reporter);
+    const session = await openSession(configuration, project, context.root, reporter, 'store');
     try {
       const restore = options.resume ? await resumePoint(session, options.resume, false) : null;
       const rerun = options.rerun ?? false;

@@ -21,14 +21,19 @@ export default function remoteTrain(
   return runTarget('remote-train', { ...options }, context, true, async (target) => {
     const { configuration, reporter, project, workspace, signal } = target;
     refuseStaleHit(configuration, context);
-    const scanned = await scanProject(workspace);
     if (options.dryRun) {
+      const scanned = await scanProject(workspace);
       await planRun(configuration, project, scanned, context.root, { rerun: false, detached: false, restore: null });
       return describeFiles(reporter, scanned);
     }
     target.onInterrupt(() => 'Interrupted before the training was started.');
-    const session = await openSession(configuration, project, context.root, reporter);
+    // Files are looked at while AWS is asked who and where.
+    const opening = openSession(configuration, project, context.root, reporter, 'store');
+    const scanning = scanProject(workspace);
+    scanning.catch(() => undefined);
+    const session = await opening;
     try {
+      const scanned = await scanning;
       const restore = options.resume ? await resumePoint(session, options.resume, true) : null;
       const rerun = options.rerun ?? false;
       const planned = await planRun(configuration, project, scanned, context.root, { rerun, detached: false, restore });
