@@ -155,6 +155,8 @@ export interface RunFacts {
   id: string;
   key: string;
   project: string;
+  /** Whose it is: an ARN. */
+  caller: string;
   tree: string;
   snapshot: string;
   instance: string;

@@ -7,6 +7,7 @@ import { globPattern } from './artifacts';
 import { followRun, type FollowWishes } from './follow';
 import type { RunRecord } from './record';
 import { readSecrets } from './secrets';
+import { nameOf } from './status';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { join, posix } from 'node:path';
@@ -171,23 +172,24 @@ function refuseMissingScript(
 
 /**
  * Says what was started or found.
- * @param cancel the command that stops it.
+ * @param followed whether it is the caller's own, and the command that stops it, where its log follows.
  */
 export function describeStart(
   session: RunsSession,
   run: RunFacts,
   attached: false | 'running' | 'ended',
-  cancel: string | null,
+  followed?: { own: boolean; cancel: string },
 ): void {
   const { reporter } = session;
   const process = run.pid ? `, PID ${run.pid}` : '';
+  const by = followed?.own === false ? `, ${printable(nameOf(run.caller))}'s,` : '';
   if (attached === 'running') {
     reporter.line(
-      `This training runs already: attached to ${reporter.strong(run.id)} on ${run.instance}${process} (--rerun starts another)`,
+      `This training runs already: attached to ${reporter.strong(run.id)}${by} on ${run.instance}${process} (--rerun starts another)`,
     );
   } else if (attached === 'ended') {
     reporter.line(
-      `This training has ended already: ${reporter.strong(run.id)} on ${run.instance} (--rerun starts another)`,
+      `This training has ended already: ${reporter.strong(run.id)}${by} on ${run.instance} (--rerun starts another)`,
     );
   } else {
     reporter.line(
@@ -195,8 +197,15 @@ export function describeStart(
     );
   }
   if (run.queue) reporter.line(describeQueue(run.queue));
-  if (attached !== 'ended' && cancel) {
-    reporter.line(`Ctrl+C leaves it running (twice stops it); come back with the same command, stop it with ${cancel}`);
+  if (attached !== 'ended' && followed) {
+    const { train } = session.configuration;
+    reporter.line(
+      !followed.own
+        ? 'Ctrl+C leaves it running; come back with the same command'
+        : train.onCancel === 'stop'
+          ? 'Ctrl+C stops it'
+          : `Ctrl+C leaves it running (twice stops it); come back with the same command, stop it with ${followed.cancel}`,
+    );
   }
   if (run.user === 'root')
     reporter.detail('It runs as root: no login user was found on the instance; "user" names one.');

@@ -36,7 +36,7 @@ export default function remoteSubmit(
               `Interrupted while the training was being started. See whether it runs: ${commandOf(context, 'remote-status')}`,
           ),
       });
-      describeStart(session, run, attached, null);
+      describeStart(session, run, attached);
       reporter.line(`  its log:   ${commandOf(context, 'remote-logs')} --run=${run.id}`);
       reporter.line(`  how it is: ${commandOf(context, 'remote-status')} --run=${run.id}`);
       reporter.line(`  its files: ${commandOf(context, 'remote-pull')} --run=${run.id}`);

@@ -47,8 +47,9 @@ export default function remoteTrain(
           ),
       });
       const { run, attached } = launched;
-      leaveRunning(target, session, run);
-      describeStart(session, run, attached, commandOf(context, 'remote-cancel'));
+      const own = !attached || run.caller === (await session.caller());
+      leaveRunning(target, session, run, own);
+      describeStart(session, run, attached, { own, cancel: commandOf(context, 'remote-cancel') });
       const [ended] = await Promise.all([
         showRun(session, run, { signal, first: launched.log, formSince: launched.formSince }),
         launched.settled,

@@ -1,7 +1,7 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { stripVTControlCharacters } from 'node:util';
+import { promisify, stripVTControlCharacters } from 'node:util';
 
 /** An Nx of a workspace, with the plugin installed. */
 export class Nx {
@@ -10,9 +10,9 @@ export class Nx {
     private readonly environment: NodeJS.ProcessEnv,
   ) {}
 
-  /** A project of one script, on an instance of its own. */
+  /** A project of one script. */
   project(name: string, script: string, config: { instance: string; train?: object; [key: string]: unknown }): void {
-    const directory = join(this.workspace, 'faults', name);
+    const directory = join(this.workspace, 'models', name);
     mkdirSync(directory, { recursive: true });
     writeFileSync(join(directory, 'project.json'), JSON.stringify({ name }));
     writeFileSync(join(directory, '.gitignore'), 'artifacts\n');
@@ -24,9 +24,23 @@ export class Nx {
     );
   }
 
+  /** `nx run`, of the first word. */
   run(words: string[], environment: NodeJS.ProcessEnv = {}): Running {
+    return this.command(['run', words[0], '--outputStyle=stream', ...words.slice(1)], environment);
+  }
+
+  /** The same on a terminal, with Ctrl+C so many times as soon as it has said that. */
+  async onTerminal(word: string, times: number, words: string[]): Promise<OnTerminal> {
+    const program = [join(__dirname, 'terminal.py'), word, String(times), 'npx', 'nx', 'run', ...words];
+    const { CI: _, ...environment } = this.environment;
+    const { stdout } = await promisify(execFile)('python3', program, { cwd: this.workspace, env: environment });
+    const said = JSON.parse(stdout) as OnTerminal;
+    return { ...said, text: stripVTControlCharacters(said.text) };
+  }
+
+  command(words: string[], environment: NodeJS.ProcessEnv = {}): Running {
     return new Running(
-      spawn('npx', ['nx', 'run', words[0], '--outputStyle=stream', ...words.slice(1)], {
+      spawn('npx', ['nx', ...words], {
         cwd: this.workspace,
         env: { ...this.environment, ...environment },
         detached: true,
@@ -34,6 +48,13 @@ export class Nx {
       }),
     );
   }
+}
+
+/** What a program on a terminal has said, and how long after the first Ctrl+C it ended. */
+export interface OnTerminal {
+  seconds: number;
+  status: number;
+  text: string;
 }
 
 export class Running {
@@ -44,6 +65,13 @@ export class Running {
     for (const stream of [process.stdout!, process.stderr!])
       stream.on('data', (data: Buffer) => (this.text += stripVTControlCharacters(data.toString())));
     this.ended = new Promise((resolve) => process.once('close', (code) => resolve(code)));
+  }
+
+  /** Waits for its end, which must be with that exit code: else all that it has said is shown. */
+  async ends(code: number): Promise<this> {
+    const ended = await this.ended;
+    if (ended !== code) throw new Error(`it ended with ${ended}, not ${code}:\n${this.text}`);
+    return this;
   }
 
   /** Waits until it has printed that. */
@@ -65,6 +93,14 @@ export class Running {
     const found = /\d{8}-\d{6}-[a-z0-9-]+-[a-z2-7]{6}/.exec(this.text);
     if (!found) throw new Error(`no run in:\n${this.text}`);
     return found[0];
+  }
+
+  /** The line that `--json` prints. */
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  get result(): any {
+    const line = this.text.split('\n').find((each) => each.includes('{"success"'));
+    if (!line) throw new Error(`no result in:\n${this.text}`);
+    return JSON.parse(line.slice(line.indexOf('{')));
   }
 
   /** What the training has printed, line by line. */
