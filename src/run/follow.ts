@@ -18,6 +18,8 @@ export const STALE = 40_000;
 const FIRST = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
 const ASK_EVERY = 5_000;
+/** Where the store can't be told, a new way into it is not tried more often, ms. */
+const RENEW_EVERY = 60_000;
 /** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
 const PATIENCE = 30 * 60_000;
 /** After so long a stream is worth its session, ms. */
@@ -180,7 +182,8 @@ class Follower {
       const more = await askRun(this.session, this.run, this.at, this.wishes.signal);
       Object.assign(log, more.log);
     }
-    if (!report?.saved && (report?.trouble || run.outcome !== null)) await this.renew();
+    const fresh = Date.now() - (this.formSince ?? 0) < RENEW_EVERY;
+    if (!report?.saved && !fresh && (report?.trouble || run.outcome !== null)) await this.renew();
     const now = recordOf(run);
     if (!record) this.wishes.onState(now);
     // The store can't be told, and nothing more is to be expected.
