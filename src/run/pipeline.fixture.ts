@@ -130,7 +130,7 @@ export class Pipeline {
     const scanned = { ...(await look()), files: { paths: listed(this.workspace) } } as unknown as Scanned;
     const { configuration } = this.session;
     const planned = await planRun(configuration, this.project, scanned, this.workspace, {
-      ...{ rerun: false, detached: false, restore: null },
+      ...{ rerun: false, detached: false, restore: null, aws: null },
       ...wishes,
     });
     const { reply } = await this.sync({

@@ -18,7 +18,12 @@ export default function remoteSubmit(
     const { configuration, reporter, project, workspace, signal } = target;
     const scanned = await scanProject(workspace);
     if (options.dryRun) {
-      await planRun(configuration, project, scanned, context.root, { rerun: false, detached: true, restore: null });
+      await planRun(configuration, project, scanned, context.root, {
+        rerun: false,
+        detached: true,
+        restore: null,
+        aws: null,
+      });
       return describeFiles(reporter, scanned);
     }
     target.onInterrupt(() => 'Interrupted before the training was started.');
@@ -26,7 +31,12 @@ export default function remoteSubmit(
     try {
       const restore = options.resume ? await resumePoint(session, options.resume, false) : null;
       const rerun = options.rerun ?? false;
-      const planned = await planRun(configuration, project, scanned, context.root, { rerun, detached: true, restore });
+      const planned = await planRun(configuration, project, scanned, context.root, {
+        rerun,
+        detached: true,
+        restore,
+        aws: session.aws,
+      });
       const { run, attached, settled } = await launch(session, workspace, planned, {
         ...{ signal, scanned, rerun },
         force: options.force,

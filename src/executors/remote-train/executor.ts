@@ -23,7 +23,12 @@ export default function remoteTrain(
     refuseStaleHit(configuration, context);
     const scanned = await scanProject(workspace);
     if (options.dryRun) {
-      await planRun(configuration, project, scanned, context.root, { rerun: false, detached: false, restore: null });
+      await planRun(configuration, project, scanned, context.root, {
+        rerun: false,
+        detached: false,
+        restore: null,
+        aws: null,
+      });
       return describeFiles(reporter, scanned);
     }
     target.onInterrupt(() => 'Interrupted before the training was started.');
@@ -31,7 +36,12 @@ export default function remoteTrain(
     try {
       const restore = options.resume ? await resumePoint(session, options.resume, true) : null;
       const rerun = options.rerun ?? false;
-      const planned = await planRun(configuration, project, scanned, context.root, { rerun, detached: false, restore });
+      const planned = await planRun(configuration, project, scanned, context.root, {
+        rerun,
+        detached: false,
+        restore,
+        aws: session.aws,
+      });
       const launched = await launch(session, workspace, planned, {
         ...{ signal, scanned, rerun },
         force: options.force,
