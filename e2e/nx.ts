@@ -40,7 +40,7 @@ export class Nx {
 
   command(words: string[], environment: NodeJS.ProcessEnv = {}): Running {
     return new Running(
-      spawn('npx', ['nx', ...words], {
+      spawn('node_modules/.bin/nx', words, {
         cwd: this.workspace,
         env: { ...this.environment, ...environment },
         detached: true,

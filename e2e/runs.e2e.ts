@@ -20,7 +20,8 @@ beforeAll(async () => {
 afterAll(() => worlds.close());
 
 describe('runs, as they are typed', () => {
-  const here = () => world;
+  // Each with a memory of its own: Nx takes the graph that another of its processes is making, which may lack a new project.
+  const here = () => ({ ...world, nx: worlds.machine(world.aws, worlds.workspace) });
   many(here);
   alone(here);
   users(here, () => worlds.machine(world.aws, copy, COLLEAGUE.environment));

@@ -51,6 +51,8 @@ export class Worlds {
       NX_DAEMON: 'false',
       NX_TUI: 'false',
       NX_NO_CLOUD: 'true',
+      // Half the work of a process: main-job.e2e.ts has the plugin isolated, as it is by default.
+      NX_ISOLATE_PLUGINS: 'false',
       CI: 'true',
       NX_CACHE_DIRECTORY: join(memory, 'cache'),
       NX_WORKSPACE_DATA_DIRECTORY: join(memory, 'data'),

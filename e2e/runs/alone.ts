@@ -39,7 +39,6 @@ export function alone(at: () => World): void {
     const since = await nx.run(['left:remote-logs', `--since=${new Date(endedAt - 2500).toISOString()}`]).ends(0);
     expect(since.steps.at(-1)).toBe(12);
     expect(since.steps.length).toBeLessThan(12);
-    expect((await nx.run(['left:remote-logs', '--since=1h']).ends(0)).steps).toEqual(STEPS);
 
     const output = join(nx.workspace, 'models/left/artifacts');
     rmSync(output, { recursive: true });

@@ -8,11 +8,14 @@ const ID = /\d{8}-\d{6}-[a-z0-9-]+-[a-z2-7]{6}/;
 /** What signals to a target do to its run. */
 export function interrupted(at: () => World): void {
   const started = async (name: string, train: object = {}) => {
-    begin(at(), name, ENDLESS, { train: { grace: '1s', ...train } });
-    const running = at().nx.run([`${name}:remote-train`, '--json']);
+    const world = at();
+    const { nx } = world;
+    begin(world, name, ENDLESS, { train: { grace: '1s', ...train } });
+    const running = nx.run([`${name}:remote-train`, '--json']);
     await running.said('begun');
     const since = Date.now();
     return {
+      nx,
       running,
       async isOver() {
         expect(await running.ended).not.toBe(0);
@@ -22,44 +25,45 @@ export function interrupted(at: () => World): void {
   };
 
   it.concurrent('a signal leaves it, and says how to come back', async () => {
-    const { running, isOver } = await started('once');
+    const { nx, running, isOver } = await started('once');
     running.kill('SIGTERM');
     await isOver();
     const { id, text, result } = running;
     expect(text).toContain(`Detached: ${id} goes on`);
     expect(text).toContain(`nx run once:remote-logs --run=${id}`);
     expect(result).toMatchObject({ success: false, error: { code: 'DETACHED' } });
-    const status = await at().nx.run(['once:remote-status', '--run=last', '--json']).ends(0);
+    const status = await nx.run(['once:remote-status', '--run=last', '--json']).ends(0);
     expect(status.result.runs[0]).toMatchObject({ id, state: 'running' });
-    const cancelled = await at().nx.run(['once:remote-cancel', '--json']).ends(0);
+    const cancelled = await nx.run(['once:remote-cancel', '--json']).ends(0);
     expect(cancelled.result).toMatchObject({ run: id, outcome: 'cancelled', already: false });
   });
 
   it.concurrent('"onCancel": "stop": a signal stops it', async () => {
-    const { running, isOver } = await started('stops', { onCancel: 'stop' });
+    const { nx, running, isOver } = await started('stops', { onCancel: 'stop' });
     running.kill('SIGTERM');
     await isOver();
     expect(running.text).toContain('Ctrl+C stops it');
     expect(running.text).toContain(`${running.id} is asked to stop`);
     expect(running.result.error.code).toBe('STOPPED');
-    expect(await outcome(at().nx, 'stops', running.id)).toBe('cancelled');
+    expect(await outcome(nx, 'stops', running.id)).toBe('cancelled');
   });
 
   it.concurrent('two signals stop it, also where Nx says nothing more', async () => {
-    const { running, isOver } = await started('twice');
+    const { nx, running, isOver } = await started('twice');
     running.kill('SIGINT');
     await new Promise((resolve) => setTimeout(resolve, 500));
     running.kill('SIGINT');
     await isOver();
-    expect(await outcome(at().nx, 'twice', running.id)).toBe('cancelled');
+    expect(await outcome(nx, 'twice', running.id)).toBe('cancelled');
   });
 
   it.concurrent.each([
     ['once', 1, /Detached: (\S+) goes on[^]*remote-logs --run=\1[^]*Once more within 2 s/, 'running'],
     ['twice', 2, /Detached: (\S+) goes on[^]*\1 is asked to stop/, 'ended'],
   ])('Ctrl+C %s in a terminal says what becomes of it', async (name, times, says, state) => {
-    begin(at(), `terminal-${name}`, ENDLESS, { train: { grace: '1s' } });
-    const { nx } = at();
+    const world = at();
+    const { nx } = world;
+    begin(world, `terminal-${name}`, ENDLESS, { train: { grace: '1s' } });
     const target = `terminal-${name}:remote-train`;
     const { seconds, status, text } = await nx.onTerminal('begun', times, [target, '--outputStyle=stream']);
     expect(text).toMatch(says);

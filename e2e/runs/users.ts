@@ -27,21 +27,21 @@ export function users(at: () => World, colleague: () => Nx): void {
     ['one tree', { tree: 'team' }],
     ['a tree for each', {}],
   ])('two who start the same training at once get one run, and each its files: %s', async (_, sync) => {
-    const theirs = colleague();
+    const [world, theirs] = [at(), colleague()];
     const name = `same-${Object.keys(sync).length}`;
-    const runs = shared(at(), theirs, name, TRAINING, { sync, train: { args: '0.3' } });
-    const both = await Promise.all([at().nx, theirs].map((nx) => nx.run([`${name}:remote-train`, '--json']).ends(0)));
+    const runs = shared(world, theirs, name, TRAINING, { sync, train: { args: '0.3' } });
+    const both = await Promise.all([world.nx, theirs].map((nx) => nx.run([`${name}:remote-train`, '--json']).ends(0)));
     expect(both[0].id).toBe(both[1].id);
     expect(both.map(({ result }) => result.attached).filter(Boolean)).toEqual(['running']);
     for (const each of both) expect(each.steps).toEqual(STEPS);
-    for (const nx of [at().nx, theirs]) expect(resultOf(nx, name)).toEqual(RESULT);
+    for (const nx of [world.nx, theirs]) expect(resultOf(nx, name)).toEqual(RESULT);
     expect(readdirSync(runs).filter((each) => each.includes(name))).toEqual([both[0].id]);
   });
 
   it.concurrent("a colleague's run is not stopped by default, in no way", async () => {
-    const theirs = colleague();
-    const { nx } = at();
-    shared(at(), theirs, 'mine', ENDLESS, { train: { grace: '1s', onCancel: 'stop' } });
+    const [world, theirs] = [at(), colleague()];
+    const { nx } = world;
+    shared(world, theirs, 'mine', ENDLESS, { train: { grace: '1s', onCancel: 'stop' } });
     const { id } = await nx.run(['mine:remote-submit']).ends(0);
     const none = await theirs.run(['mine:remote-cancel', '--json']).ends(1);
     expect(none.result.error.code).toBe('NO_RUN');

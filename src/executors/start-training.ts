@@ -29,7 +29,7 @@ export async function startTraining(
   const { configuration, context, reporter, project, workspace, signal } = target;
   if (options.dryRun) {
     const scanned = await scanProject(workspace);
-    await planRun(configuration, project, scanned, context.root, { rerun: false, detached, restore: null });
+    await planRun(configuration, project, scanned, context.root, { rerun: false, detached, restore: null, aws: null });
     return describeFiles(reporter, scanned);
   }
   target.onInterrupt(() => 'Interrupted before the training was started.');
@@ -42,7 +42,10 @@ export async function startTraining(
     const scanned = await scanning;
     const restore = options.resume ? await resumePoint(session, options.resume, !detached) : null;
     const rerun = options.rerun ?? false;
-    const planned = await planRun(configuration, project, scanned, context.root, { rerun, detached, restore });
+    const planned = await planRun(configuration, project, scanned, context.root, {
+      ...{ rerun, detached, restore },
+      aws: session.aws,
+    });
     const launched = await launch(session, workspace, planned, {
       ...{ signal, scanned, rerun },
       force: options.force,

@@ -83,14 +83,14 @@ class Starting:
 
 
 def find(root, part):
-    """The run that is this very training, whoever has started it: by its id, or by its key where that goes on or has
-    succeeded, and is not known to be done with."""
+    """The run that is this very training, whoever has started it: by its id, or by its key where that goes on, or has
+    succeeded after the one that is known to be done with."""
     if os.path.exists(os.path.join(directory(root, part["id"]), "run.json")):
         return state(root, part["id"])
     if part["rerun"]:
         return None
     for record in all_of(root, part["key"]):
-        if record["id"] != part["known"] and record["outcome"] in (None, "succeeded"):
+        if record["outcome"] is None or (record["outcome"] == "succeeded" and record["id"] > (part["known"] or "")):
             return record
     return None
 

@@ -133,7 +133,7 @@ export class Pipeline {
       files: { paths: listed(this.workspace), leftOut: [], warnings: [] },
     } as unknown as Scanned;
     const planned = await planRun(this.session.configuration, this.project, scanned, this.workspace, {
-      ...{ rerun: false, detached: false, restore: null },
+      ...{ rerun: false, detached: false, restore: null, aws: null },
       ...wishes,
     });
     return { planned, scanned };

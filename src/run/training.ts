@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import type { Aws } from '../aws/clients';
 import type { Restore, RunFacts, RunPart } from '../command/plan';
 import { detectEnvironment } from '../workspace/environment';
 import { gitState } from '../workspace/git';
@@ -12,6 +13,7 @@ import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
+import { dataVersion } from '../store/data-version';
 import type { Snapshot } from '../snapshot/snapshot';
 import { newRunId, runKey } from './run-id';
 import type { Scanned } from './scan-project';
@@ -30,6 +32,8 @@ export interface RunWishes {
   rerun: boolean;
   detached: boolean;
   restore: Restore | null;
+  /** To look up the versions of keyed data with; null where nothing is to be started. */
+  aws: Aws | null;
 }
 
 /** The run that a plan starts. Throws where the script is not among the files that are sent. */
@@ -50,6 +54,8 @@ export async function planRun(
     environment: train.environment,
   });
   const env = { ...passedVariables(train.passEnv), ...train.env };
+  const keyed = train.data.filter((each) => each.key);
+  const versions = wishes.aws && (await Promise.all(keyed.map(({ source }) => dataVersion(wishes.aws!, source))));
   const id = newRunId(project, new Date());
   const decides = {
     project,
@@ -70,6 +76,7 @@ export async function planRun(
       env,
       secrets: train.secrets,
       snapshot: snapshot.id,
+      versions: versions?.length ? versions : undefined,
       artifacts: train.artifacts,
       restore: wishes.restore && { run: wishes.restore.run, n: wishes.restore.n },
     });
