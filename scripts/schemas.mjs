@@ -40,7 +40,7 @@ const rerun = {
 };
 const resume = {
   type: 'string',
-  description: "Go on from the last checkpoint of a run: its id, or `last` for your own latest of this project.",
+  description: 'Go on from the last checkpoint of a run: its id, or `last` for your own latest of this project.',
 };
 const own = {
   'remote-sync': { dryRun, force },
@@ -49,7 +49,10 @@ const own = {
   'remote-submit': { dryRun, force, rerun, resume },
   'remote-logs': {
     run,
-    since: { type: 'string', description: 'From then on: a duration before now ("10m"), or a time ("2026-11-25T10:00").' },
+    since: {
+      type: 'string',
+      description: 'From then on: a duration before now ("10m"), or a time ("2026-11-25T10:00").',
+    },
     tail: { type: 'number', description: 'Only so many of the last lines, and what follows.' },
     follow: { type: 'boolean', description: 'Stay until the run has ended; false: show what there is.', default: true },
   },
@@ -66,10 +69,17 @@ const own = {
     run,
     path: { description: 'Globs of artifacts to fetch, relative to the project. Default: all of them.' },
     checkpoints: { description: 'Checkpoints to fetch: none, last, all, or a number. Default: none.' },
-    output: { type: 'string', description: 'Directory to fetch to, relative to the project. Default: where they belong.' },
+    output: {
+      type: 'string',
+      description: 'Directory to fetch to, relative to the project. Default: where they belong.',
+    },
   },
   'remote-exec': {
-    run: { type: 'string', description: 'In the directory and environment of this run; `last`: your own latest. Default: among the synced files.' },
+    run: {
+      type: 'string',
+      description:
+        'In the directory and environment of this run; `last`: your own latest. Default: among the synced files.',
+    },
     command: { description: 'The command: a string that is split into words as a shell does, or an array.' },
   },
   'remote-shell': { run },
@@ -85,8 +95,11 @@ const { train, ...connection } = json.properties;
 delete connection.$schema;
 delete connection.sync;
 for (const [name, { description }] of Object.entries(executors)) {
-  const trainProperties =
-    /^remote-(train|submit)$/.test(name) ? train.properties : name === 'remote-cancel' ? { grace: train.properties.grace } : {};
+  const trainProperties = /^remote-(train|submit)$/.test(name)
+    ? train.properties
+    : name === 'remote-cancel'
+      ? { grace: train.properties.grace }
+      : {};
   const properties = {
     ...connection,
     sync: { type: 'object', description: 'What is sent: as "sync" in ec2.config.json.' },
