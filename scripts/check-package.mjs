@@ -18,6 +18,7 @@ const needed = [
   'dist/cli/main.js',
   'dist/remote/bootstrap.py',
   'dist/remote/main.py',
+  'dist/remote/tail.py',
   'dist/local-aws/server.js',
   'dist/local-aws/session/terminal.py',
   'dist/command/session/shell.py',
@@ -28,10 +29,9 @@ const needed = [
     `dist/generators/${name}/schema.json`,
   ]),
   'dist/generators/training-project/files/common/train.py.template',
-  ...['sync', 'watch', 'train', 'logs', 'cancel', 'shell', 'doctor'].flatMap((name) => [
-    `dist/executors/remote-${name}/executor.js`,
-    `dist/executors/remote-${name}/schema.json`,
-  ]),
+  ...['sync', 'watch', 'train', 'submit', 'logs', 'status', 'cancel', 'pull', 'exec', 'shell', 'doctor'].flatMap(
+    (name) => [`dist/executors/remote-${name}/executor.js`, `dist/executors/remote-${name}/schema.json`],
+  ),
 ];
 const missing = needed.filter((path) => !paths.includes(path));
 const stray = paths.filter(

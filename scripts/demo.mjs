@@ -31,5 +31,6 @@ console.log(`\nExit code ${train.status}. Try next:
   cd demo && npx nx-ec2 local-aws        in one terminal; it prints what to export in another
   npx nx run digits:remote-train         again: Nx restores the artifacts from its cache
   npx nx run digits:remote-train --args="--epochs 3"
+  npx nx run digits:remote-status        the runs; --run=last shows one in full
   npx nx run digits:remote-doctor`);
 process.exitCode = train.status ?? 1;

@@ -1,16 +1,38 @@
 // npm test: unit and integration, the remote side, the end-to-end suite with its witnesses, part of it on Node 22. NX_EC2_E2E_NX chooses the versions of Nx.
-import { execFileSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 
 const nx = process.env.NX_EC2_E2E_NX ?? '22.7.8,23.2.1,24.0.6';
-const run = (...args) =>
-  execFileSync('npm', ['run', '--silent', ...args], { stdio: 'inherit', env: { ...process.env, NX_EC2_E2E_NX: nx } });
-try {
-  run('build');
-  run('test:unit');
-  run('test:remote');
-  run('test:witnesses');
-  run('test:e2e');
-  run('test:node22');
-} catch (error) {
-  process.exitCode = error.status || 1;
+const environment = { ...process.env, NX_EC2_E2E_NX: nx };
+const words = (script) => ['run', '--silent', ...script.split(' ')];
+
+/** Runs one after another, each with its output as it comes. */
+function inOrder(...scripts) {
+  for (const script of scripts) {
+    const { status } = spawnSync('npm', words(script), { stdio: 'inherit', env: environment });
+    if (status !== 0) process.exit(status || 1);
+  }
 }
+
+/** Runs several at once; what each says is said when it has ended. */
+async function beside(...scripts) {
+  const codes = await Promise.all(
+    scripts.map(
+      (script) =>
+        new Promise((resolve) => {
+          const parts = [];
+          const child = spawn('npm', words(script), { stdio: ['ignore', 'pipe', 'pipe'], env: environment });
+          for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => parts.push(data));
+          child.once('close', (code) => {
+            process.stdout.write(`\n# npm run ${script}\n${Buffer.concat(parts)}`);
+            resolve(code);
+          });
+        }),
+    ),
+  );
+  const failed = codes.find((code) => code !== 0);
+  if (failed !== undefined) process.exit(failed || 1);
+}
+
+inOrder('build');
+await beside('test:unit', 'test:remote', 'test:witnesses');
+inOrder('test:e2e', 'test:node22');

@@ -28,12 +28,41 @@ program
   .action(async (projectRoot: string) => (await import('./data-key.js')).dataKey(projectRoot));
 
 program
+  .command('diff')
+  .description('show what differs between two runs: code, configuration, data, packages, how they went, what they left')
+  .argument('<before>', 'the id of a run')
+  .argument('<after>', 'the id of another')
+  .option('--project <name>', "the runs' project; default: the one whose name is in the run's id")
+  .option('--bucket <name>', 'default, as for the following: what is configured for the project')
+  .option('--prefix <prefix>', 'key prefix of the store in the bucket')
+  .option('--region <region>', 'AWS region')
+  .option('--profile <profile>', 'profile of the AWS configuration files')
+  .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
+  .action(async (before: string, after: string, options) => (await import('./diff.js')).diff(before, after, options));
+
+program
+  .command('checkout')
+  .description('bring the exact code that a run ran into a directory of its own')
+  .argument('<run>', 'the id of the run')
+  .option('--output <directory>', "where; not there, or empty. Default: the run's id, below the current directory")
+  .option('--project <name>', "the runs' project; default: the one whose name is in the run's id")
+  .option('--bucket <name>', 'default, as for the following: what is configured for the project')
+  .option('--prefix <prefix>', 'key prefix of the store in the bucket')
+  .option('--region <region>', 'AWS region')
+  .option('--profile <profile>', 'profile of the AWS configuration files')
+  .option('--verbose', 'say more')
+  .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
+  .action(async (run: string, options) => (await import('./checkout.js')).checkout(run, options));
+
+program
   .command('prune')
   .description('list what nothing in the store needs any more; with --apply, remove it (safe while others sync)')
   .option('--apply', 'remove it; without this, nothing is changed')
   .option('--older-than <duration>', 'keep everything that is younger; at least 7d', '14d')
   .option('--refs-older-than <duration>', 'trees that were not synced for so long keep nothing', '90d')
   .option('--keep-records <number>', 'keep the newest snapshots of each project that is in use, however old', '20')
+  .option('--runs-older-than <duration>', 'runs that nothing was written of for so long go, with all they left', '90d')
+  .option('--keep-runs <number>', 'keep the newest runs of each project, however old', '20')
   .option('--bucket <name>', 'default, as for the following: the options of nx-ec2 in nx.json')
   .option('--prefix <prefix>', 'key prefix of the store in the bucket')
   .option('--region <region>', 'AWS region')
@@ -44,7 +73,8 @@ program
     'after',
     `
 Needed is what is younger than --older-than; what a tree that was synced within --refs-older-than holds, with the
-records and packs that lead to it; and the newest records of such trees' projects. Packs, records and stale refs that
+records and packs that lead to it; the newest records of such trees' projects; and runs that are younger than
+--runs-older-than, the newest ones, and their code. Packs, records and stale refs that
 are not are condemned first, and removed by a prune at least 8 days later if they still are not: run it every week.`,
   )
   .action(async (options) => (await import('./prune.js')).prune(options));

@@ -12,7 +12,9 @@ describe('nx-ec2 prune', () => {
     await at.ref([await at.record([pack])]);
     await at.ref([], 'old/i-2');
     await at.index([await at.pack()]);
+    await at.run('20260101-000000-model-aaaaaa', { v: 1, state: 'ended', snapshot: '', checkpoints: [] });
     at.age(100);
+    await at.run('20260301-000000-model-aaaaaa', { v: 1, state: 'ended', snapshot: '', checkpoints: [] });
     await at.ref([await at.record([pack])]);
   });
   afterAll(() => at.close());
@@ -25,7 +27,10 @@ describe('nx-ec2 prune', () => {
       stdout: stdout as unknown as NodeJS.WriteStream,
       stderr: stderr as unknown as NodeJS.WriteStream,
     });
-    const defaults = { olderThan: '14d', refsOlderThan: '90d', keepRecords: '0', bucket: 'bucket', prefix: 'team' };
+    const defaults = {
+      ...{ olderThan: '14d', refsOlderThan: '90d', keepRecords: '0', bucket: 'bucket', prefix: 'team' },
+      ...{ runsOlderThan: '90d', keepRuns: '0' },
+    };
     const error = await prune({ ...defaults, ...options }, reporter).then(
       () => null,
       (reason: unknown) => reason,
@@ -43,6 +48,7 @@ describe('nx-ec2 prune', () => {
     expect(out).toMatch(/needed +condemned +to be removed\n/);
     expect(out).toMatch(/packs +1 \(\S+ B\) +1 \(\S+ B\) +-\n/);
     expect(out).toMatch(/1 ref .* not written for 90d: stale.*\n {2}model\/ref\/old\/i-2\n/);
+    expect(out).toMatch(/1 run \(\d+ B\) kept; to be removed: 1 run.* \(\d+ B\)\.\n/);
     expect(out).toMatch(/Nothing was changed: --apply/);
     expect(await at.store.list('')).toEqual(before);
   });
@@ -68,6 +74,8 @@ describe('nx-ec2 prune', () => {
     [{ olderThan: '6d' }, 'PRUNE_OPTION', /--older-than=6d is less than 7d/],
     [{ olderThan: '14' }, 'PRUNE_OPTION', /--older-than: 14 must be a duration/],
     [{ refsOlderThan: '8d' }, 'PRUNE_OPTION', /--refs-older-than=8d is less than/],
+    [{ runsOlderThan: '8d' }, 'PRUNE_OPTION', /--runs-older-than=8d is less than/],
+    [{ keepRuns: 'all' }, 'PRUNE_OPTION', /--keep-runs takes a whole number/],
     [{ keepRecords: '-1' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
     [{ keepRecords: '1.5' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
     [{ bucket: 'B' }, 'CONFIG_INVALID', /--bucket: must be the name of an S3 bucket/],

@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { readJsonFile, workspaceRoot, type NxJsonConfiguration } from '@nx/devkit';
+import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
 import { duration } from '../config/units';
@@ -11,12 +9,15 @@ import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { YOUNG } from '../store/condemned';
 import { Store } from '../store/store';
+import { nxJson } from './nx-json';
 
 export interface PruneOptions {
   apply?: boolean;
   olderThan: string;
   refsOlderThan: string;
   keepRecords: string;
+  runsOlderThan: string;
+  keepRuns: string;
   bucket?: string;
   prefix?: string;
   region?: string;
@@ -43,6 +44,8 @@ const KINDS: [keyof Pruned['kinds'], string][] = [
   ['record', 'records'],
   ['ref', 'refs'],
   ['helper', 'helpers'],
+  ['run', 'of runs'],
+  ['key', 'keys'],
   ['leftover', 'left-overs'],
 ];
 
@@ -79,29 +82,27 @@ export async function prune(options: PruneOptions, reporter = new Reporter(optio
   }
 }
 
-function nxJson(): NxJsonConfiguration {
-  const file = join(workspaceRoot, 'nx.json');
-  if (!existsSync(file)) return {};
-  try {
-    return readJsonFile<NxJsonConfiguration>(file);
-  } catch (cause) {
-    throw new Problem('CONFIG_SYNTAX', `${file} is not valid JSON: ${(cause as Error).message}`, { cause });
-  }
-}
-
 function limits(options: PruneOptions): Omit<PruneWishes, 'onProgress'> {
   const olderThan = ms('--older-than', options.olderThan);
   const refsOlderThan = ms('--refs-older-than', options.refsOlderThan);
-  const keepRecords = Number(options.keepRecords);
+  const runsOlderThan = ms('--runs-older-than', options.runsOlderThan);
   if (olderThan < YOUNG)
     throw new Problem('PRUNE_OPTION', `--older-than=${options.olderThan} is less than 7d.`, {
       next: 'So long a sync relies on what it has found in the store.',
     });
   if (refsOlderThan < olderThan)
     throw new Problem('PRUNE_OPTION', `--refs-older-than=${options.refsOlderThan} is less than --older-than.`);
-  if (!/^\d{1,9}$/.test(options.keepRecords))
-    throw new Problem('PRUNE_OPTION', `--keep-records takes a whole number, not ${printable(options.keepRecords)}.`);
-  return { apply: options.apply ?? false, olderThan, refsOlderThan, keepRecords };
+  if (runsOlderThan < olderThan)
+    throw new Problem('PRUNE_OPTION', `--runs-older-than=${options.runsOlderThan} is less than --older-than.`);
+  const keepRecords = whole('--keep-records', options.keepRecords);
+  const keepRuns = whole('--keep-runs', options.keepRuns);
+  return { apply: options.apply ?? false, olderThan, refsOlderThan, keepRecords, runsOlderThan, keepRuns };
+}
+
+function whole(option: string, text: string): number {
+  if (!/^\d{1,9}$/.test(text))
+    throw new Problem('PRUNE_OPTION', `${option} takes a whole number, not ${printable(text)}.`);
+  return Number(text);
 }
 
 function ms(option: string, text: string): number {
@@ -131,7 +132,7 @@ function progress(reporter: Reporter): PruneWishes['onProgress'] {
 }
 
 function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefix: string; bucket: string }): void {
-  const { kinds, staleRefs, damaged, unknown, indexes, next } = pruned;
+  const { kinds, runs, staleRefs, damaged, unknown, indexes, next } = pruned;
   const all = Object.values(kinds);
   const sum = (which: keyof (typeof all)[number]): Amount => ({
     count: all.reduce((total, fate) => total + fate[which].count, 0),
@@ -150,6 +151,13 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
     row(name, cell(kept), cell(condemned), cell(removed));
   }
   row('in all', cell(sum('kept')), cell(sum('condemned')), cell(sum('removed')));
+  const { run } = kinds;
+  if (run.kept.count || run.removed.count) {
+    const thinned = run.removed.count ? ', with what the kept ones name no more' : '';
+    reporter.line(
+      `${formatCount(runs.kept, 'run')} (${formatSize(run.kept.bytes)}) kept; ${options.apply ? 'removed' : 'to be removed'}: ${formatCount(runs.removed, 'run')}${thinned} (${formatSize(run.removed.bytes)}).`,
+    );
+  }
   const list = (names: string[]) => {
     const shown = options.verbose ? names : names.slice(0, NAMED);
     for (const name of shown) reporter.line(`  ${printable(name)}`);

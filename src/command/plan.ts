@@ -129,7 +129,7 @@ export type Operation =
   | { op: 'cancel'; run: string; grace: number }
   | { op: 'exec'; run: string | null; tree: string; exec: ExecPart }
   | { op: 'renew'; run: string; store: Access | null }
-  | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string } };
+  | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string }; store: Access };
 
 export interface Plan {
   v: 1;

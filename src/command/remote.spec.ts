@@ -5,7 +5,7 @@ import { Aws } from '../aws/clients';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
-import type { Check } from './plan';
+import type { Access, Check } from './plan';
 import { Remote } from './remote';
 import { pause, sendCommand } from './run-command';
 
@@ -99,8 +99,13 @@ describe('the doctor on the instance', () => {
         post: await store.presignPost('out/'),
         key: 'out/written',
       };
+      const access: Access = {
+        ...{ access: 'role', bucket: 'bucket', region: 'eu-west-1', endpoint: at.aws.url, pathStyle: true },
+        ...{ owner: null, kms: null, prefix: 'v1/model/run/doctor/', post: null, expires: null },
+      };
       const check = async (name: string) => {
-        const { checks } = await remote.send<{ checks: Check[] }>({ op: 'doctor', probe }, { comment: 'test' });
+        const operation = { op: 'doctor', probe, store: access } as const;
+        const { checks } = await remote.send<{ checks: Check[] }>(operation, { comment: 'test' });
         return checks.find((each) => each.name === name);
       };
       expect(await check('write to S3')).toMatchObject({ ok: true });

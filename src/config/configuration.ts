@@ -37,6 +37,7 @@ export interface Configuration {
   instance: InstanceName & { wait: number };
   /** Several, for remote-sync alone; the first is `instance`. */
   instances: InstanceName[];
+  pricePerHour?: number;
   remoteRoot?: string;
   user?: string;
   sync: {

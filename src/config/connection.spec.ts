@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resolveConnection } from './connection';
@@ -19,6 +19,22 @@ describe('the connection of a workspace', () => {
       prefix: 'other',
       region: 'eu-west-1',
     });
+  });
+
+  it('is, for a project, what its own file says', () => {
+    const workspaceRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-connection-'));
+    try {
+      mkdirSync(join(workspaceRoot, 'model'));
+      const write = (own: object) => writeFileSync(join(workspaceRoot, 'model/ec2.config.json'), JSON.stringify(own));
+      const own = (options = {}) => resolveConnection({ workspaceRoot, nxJson, projectRoot: 'model', options });
+      write({ bucket: 'ours', train: { script: 'x' } });
+      expect(own()).toEqual({ bucket: 'ours', prefix: 'team', region: 'eu-west-1' });
+      expect(own({ bucket: 'another' }).bucket).toBe('another');
+      write({ bucket: 'NO' });
+      expect(own).toThrow(/"bucket" in model\/ec2\.config\.json/);
+    } finally {
+      rmSync(workspaceRoot, { recursive: true });
+    }
   });
 
   it('says where what is wrong comes from', () => {

@@ -1,6 +1,7 @@
+import { posix } from 'node:path';
 import { z } from 'zod';
 import { Problem } from '../report/problem';
-import { pluginOptions, type Configuration } from './configuration';
+import { CONFIG_FILE, pluginOptions, readConfigFile, type Configuration } from './configuration';
 import { enforcePolicy } from './policy';
 import { connectionShape } from './schema';
 
@@ -14,21 +15,28 @@ const { region, profile, roleArn, bucket, prefix, bucketOwner, kmsKeyId } = conn
 const schema = z.object({ region, profile, roleArn, bucket, prefix, bucketOwner, kmsKeyId });
 
 /**
- * The connection that the plugin's options in nx.json name, under that of a command line.
+ * The connection that the plugin's options in nx.json name, under that of a project, under that of a command line.
  * @throws Problem that names the place, the key and what is allowed.
  */
 export function resolveConnection(input: {
   workspaceRoot: string;
   nxJson: { plugins?: unknown[] };
+  /** Workspace-relative: of the project whose `ec2.config.json` counts; absent: none does. */
+  projectRoot?: string;
   /** Options of the command line; undefined: not given. */
   options: Partial<Record<keyof Connection, string | undefined>>;
   environment?: NodeJS.ProcessEnv;
 }): Connection {
   const given = Object.fromEntries(Object.entries(input.options).filter(([, value]) => value !== undefined));
-  const result = schema.safeParse({ ...pluginOptions(input.nxJson), ...given });
+  const { workspaceRoot, projectRoot } = input;
+  const own = projectRoot === undefined ? {} : readConfigFile(workspaceRoot, projectRoot);
+  const result = schema.safeParse({ ...pluginOptions(input.nxJson), ...own, ...given });
   if (!result.success) {
+    const where = (key: string) => (key in own ? posix.join(projectRoot!, CONFIG_FILE) : 'nx.json');
     const lines = result.error.issues.map(({ path: [key], message }) =>
-      String(key) in given ? `  --${String(key)}: ${message}` : `  "${String(key)}" in nx.json: ${message}`,
+      String(key) in given
+        ? `  --${String(key)}: ${message}`
+        : `  "${String(key)}" in ${where(String(key))}: ${message}`,
     );
     throw new Problem('CONFIG_INVALID', `The connection is not valid:\n${lines.join('\n')}`);
   }

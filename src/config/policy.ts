@@ -21,6 +21,9 @@ const policySchema = z.strictObject({
   regions: list,
   kmsKeys: list,
   users: list,
+  secrets: list,
+  data: list,
+  variables: list,
   envFiles: z.boolean().optional(),
 });
 
@@ -38,12 +41,13 @@ export function policyAllows(patterns: string[], value: string): boolean {
 
 /** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
 type Limited = Pick<Configuration, 'bucket' | 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
-  Partial<Pick<Configuration, 'instances' | 'sync' | 'user'>>;
+  Partial<Pick<Configuration, 'instances' | 'sync' | 'user' | 'train'>>;
 
 /** @throws Problem where the configuration names what the policy does not allow. */
 export function enforcePolicy(configuration: Limited, workspaceRoot: string, environment: NodeJS.ProcessEnv): void {
   const path = policyPath(environment);
   const policy = path ? readPolicy(path, workspaceRoot) : {};
+  const { train } = configuration;
   const rules: Rule[] = [
     ['bucket', policy.buckets, configuration.bucket],
     ['prefix', policy.prefixes, configuration.prefix],
@@ -53,6 +57,9 @@ export function enforcePolicy(configuration: Limited, workspaceRoot: string, env
     ['region', policy.regions, configuration.region],
     ['kmsKeyId', policy.kmsKeys, configuration.kmsKeyId],
     ['user', policy.users, configuration.user],
+    ...Object.values(train?.secrets ?? {}).map((source): Rule => ['train.secrets', policy.secrets, source]),
+    ...(train?.data ?? []).map(({ source }): Rule => ['train.data', policy.data, source]),
+    ...(train?.passEnv ?? []).map((name): Rule => ['train.passEnv', policy.variables, name]),
   ];
   for (const [key, allowed, value] of rules) {
     if (allowed && value !== undefined && !policyAllows(allowed, value)) {

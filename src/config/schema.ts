@@ -45,6 +45,11 @@ export const connectionShape = {
     .describe(
       'The instance: an id, a Name, or { "id" | "name" | "tag", "wait": "5m" }. For remote-sync several: a list, or { "tag", "all": true }.',
     ),
+  pricePerHour: z
+    .number()
+    .positive()
+    .optional()
+    .describe('What an hour of the instance costs, USD: remote-status and the end of a run say what it came to.'),
   remoteRoot: z
     .string()
     .startsWith('/', 'must be an absolute path')

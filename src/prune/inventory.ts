@@ -1,7 +1,7 @@
 import type { Store, StoredKey } from '../store/store';
 
 /** What an object of the store is, by its name: docs/FORMAT.md, "Store". */
-export type Kind = 'pack' | 'index' | 'record' | 'ref' | 'helper' | 'leftover';
+export type Kind = 'pack' | 'index' | 'record' | 'ref' | 'helper' | 'run' | 'key' | 'leftover';
 
 export interface Item {
   kind: Kind;
@@ -9,6 +9,8 @@ export interface Item {
   name: string;
   /** Encoded, as it is in the name; '' for what is nobody's own. */
   project: string;
+  /** The run that it is part of; '' for what is of none. */
+  run: string;
   /** bytes */
   size: number;
   /** ms since the epoch, by S3's clock. */
@@ -29,6 +31,8 @@ const NAMES: [Kind, RegExp][] = [
   ['helper', /^helper\/[0-9a-f]{64}$/],
   ['record', /^([^/]+)\/m\/[0-9a-f]{64}$/],
   ['ref', /^([^/]+)\/ref\/[^/]+\/[^/]+$/],
+  ['run', /^([^/]+)\/run\/([^/]+)\/[^]+$/],
+  ['key', /^([^/]+)\/key\/[^/]+$/],
   ['leftover', /^([^/]+)\/(plan|archive)\/[^/]+$/],
   ['leftover', /^([^/]+)\/(watch|out)\/[^/]+\/[^/]+$/],
 ];
@@ -38,7 +42,9 @@ export function itemOf({ key, size, modified }: StoredKey, base: string): Item |
   const name = key.slice(base.length);
   for (const [kind, pattern] of NAMES) {
     const match = pattern.exec(name);
-    if (match) return { kind, name, project: (kind !== 'index' && match[1]) || '', size, modified };
+    if (!match) continue;
+    const project = (kind !== 'index' && match[1]) || '';
+    return { kind, name, project, run: kind === 'run' ? match[2] : '', size, modified };
   }
   return null;
 }

@@ -1,4 +1,6 @@
 import type { Item } from './inventory';
+import type { RunNeeds } from './run-lists';
+import { findNeededRuns } from './runs';
 
 /** How long, ms, and how much is kept. */
 export interface Limits {
@@ -8,6 +10,10 @@ export interface Limits {
   refsOlderThan: number;
   /** So many records, the newest, of each project that has a ref which is not stale. */
   keepRecords: number;
+  /** A run that nothing was written of for so long goes, with all that is its own. */
+  runsOlderThan: number;
+  /** So many runs, the newest, of each project stay. */
+  keepRuns: number;
 }
 
 /** What a ref names, below `v1/`. */
@@ -22,15 +28,27 @@ export interface RecordNeeds {
   packs: string[];
 }
 
-/** Both leave out what is gone or damaged, and so names nothing. */
+/** All leave out what is gone or damaged, and so names nothing. */
 export interface Reader {
   refs(items: Item[]): Promise<RefNeeds[]>;
   records(items: Item[]): Promise<RecordNeeds[]>;
+  /** Of runs' records, by their names. */
+  runs(items: Item[]): Promise<Map<string, RunNeeds>>;
+  /** The run that each of these keys names, by the key's name. */
+  keys(items: Item[]): Promise<Map<string, string>>;
+  /** The parts that lists of artifacts and checkpoints name; null where one of them can't be read. */
+  parts(items: Item[]): Promise<Set<string> | null>;
+}
+
+/** What is needed: names below `v1/`. */
+export interface Needed {
+  names: Set<string>;
+  runs: { kept: number; removed: number };
 }
 
 /**
  * The names of all that is needed: what is young; refs that are not stale, what they name; the newest records of their
- * projects; and what all these records name in turn.
+ * projects; runs that are not old, the newest ones, and their code; and what all these records name in turn.
  * @param now ms since the epoch, by S3's clock.
  */
 export async function findNeeded(
@@ -38,15 +56,16 @@ export async function findNeeded(
   limits: Limits,
   now: number,
   reader: Reader,
-): Promise<Set<string>> {
-  const needed = new Set<string>();
+): Promise<Needed> {
+  const runs = await findNeededRuns(items.values(), limits, now, reader);
+  const needed = new Set([...runs.own, ...runs.records]);
   const records = new Map<string, Item[]>();
   const refs: Item[] = [];
   for (const item of items.values()) {
     const age = now - item.modified;
     if (item.kind === 'ref') {
       if (age < limits.refsOlderThan) refs.push(item);
-    } else if (item.kind === 'index' || age < limits.olderThan) {
+    } else if (item.kind !== 'run' && item.kind !== 'key' && (item.kind === 'index' || age < limits.olderThan)) {
       needed.add(item.name);
     }
     if (item.kind !== 'record') continue;
@@ -72,5 +91,5 @@ export async function findNeeded(
       if (item) unread.push(item);
     }
   }
-  return needed;
+  return { names: needed, runs: { kept: runs.kept, removed: runs.removed } };
 }

@@ -112,7 +112,10 @@ describe('prune, whatever a store has been through', () => {
         }
         at.age(ages);
         const needed = neededOf(told);
-        const limits = { olderThan: OLDER * DAY, refsOlderThan: REFS_OLDER * DAY, keepRecords: told.keep, apply: true };
+        const limits = {
+          ...{ olderThan: OLDER * DAY, refsOlderThan: REFS_OLDER * DAY, keepRecords: told.keep, apply: true },
+          ...{ runsOlderThan: REFS_OLDER * DAY, keepRuns: 0 },
+        };
 
         await prune(at.store, 'team', limits);
         let there = await at.there();

@@ -8,7 +8,7 @@ import { remove } from './remove';
 import { DAY, StoreFixture } from '../store/store.fixture';
 
 const PREFIX = 'team';
-const LIMITS = { olderThan: 14 * DAY, refsOlderThan: 90 * DAY, keepRecords: 0 };
+const LIMITS = { olderThan: 14 * DAY, refsOlderThan: 90 * DAY, keepRecords: 0, runsOlderThan: 90 * DAY, keepRuns: 0 };
 
 class Killed extends Error {}
 
@@ -256,10 +256,22 @@ describe('prune', () => {
     expect(there).not.toContain(recordKey(forgotten));
   });
 
+  it('leaves all as it is where a run is of a later version, and names a record that is damaged', async () => {
+    await at.run('20260101-000000-model-aaaaaa', { v: 1, state: 'running' }, { 'log/0': 'log' });
+    at.age(30);
+    const { damaged, runs, kinds } = await pruneNow();
+    expect(damaged).toEqual(['model/run/20260101-000000-model-aaaaaa/record.json']);
+    expect([runs, kinds.run.kept.count]).toEqual([{ kept: 1, removed: 0 }, 2]);
+    await at.run('20260102-000000-model-aaaaaa', { v: 2 });
+    await expect(pruneNow()).rejects.toMatchObject({ code: 'PRUNE_NEWER' });
+  });
+
   it('removes nothing that it listed before the machine slept', async () => {
     const pack = await at.pack();
     const [stored] = await at.store.list(packKey(pack));
-    const doomed = new Map([[`p/${pack.sha256}`, { ...stored, kind: 'pack' as const, name: '', project: '' }]]);
+    const doomed = new Map([
+      [`p/${pack.sha256}`, { ...stored, kind: 'pack' as const, name: '', project: '', run: '' }],
+    ]);
     let time = 0;
     const options = { check: async () => undefined, onRemoved: () => undefined, now: () => (time += 61_000) };
     await expect(remove(at.store, 'team/v1/', doomed, options)).rejects.toMatchObject({ code: 'PRUNE_SLEPT' });

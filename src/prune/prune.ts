@@ -28,6 +28,8 @@ export interface Fate {
 
 export interface Pruned {
   kinds: Record<Exclude<Kind, 'index'>, Fate>;
+  /** How many runs are kept, and how many go: their objects are of the kind `run`. */
+  runs: { kept: number; removed: number };
   /** Refs that keep nothing, below `v1/`. */
   staleRefs: string[];
   /** Refs and records that can't be read, below `v1/`. */
@@ -61,11 +63,11 @@ export async function prune(store: Store, prefix: string, wishes: PruneWishes): 
   const inventory = await takeInventory(store, base, (count) => progress('listing', count, 0));
   const now = (await store.now()).getTime();
   const reader = new StoreReader(store, base, (done, total) => progress('records', done, total));
-  const needed = await findNeeded(inventory.items, wishes, now, reader);
+  const { names: needed, runs } = await findNeeded(inventory.items, wishes, now, reader);
   const indexed = indexes.packs;
   const sentence = judge(inventory, needed, indexed, before, now);
   const { condemned, doomed } = sentence;
-  const pruned = report(inventory, sentence, reader.damaged);
+  const pruned = { ...report(inventory, sentence, reader.damaged), runs };
   if (!wishes.apply) return pruned;
 
   const by = randomBytes(8).toString('hex');
@@ -114,6 +116,9 @@ interface Sentence {
   doomed: Map<string, Item>;
 }
 
+/** What nobody comes back to who found it once: a run's objects are that run's alone. */
+const AT_ONCE: ReadonlySet<Kind> = new Set(['helper', 'leftover', 'run', 'key']);
+
 /** What nothing needs: packs, records and refs, which a sync may come back to, wait; the rest goes at once. */
 function judge(
   { items }: Inventory,
@@ -127,7 +132,7 @@ function judge(
   for (const item of items.values()) {
     const { kind, name } = item;
     if (needed.has(name)) continue;
-    if (kind === 'helper' || kind === 'leftover') {
+    if (AT_ONCE.has(kind)) {
       doomed.set(name, item);
       continue;
     }
@@ -141,10 +146,17 @@ function judge(
   return { condemned, doomed };
 }
 
-function report({ items, unknown }: Inventory, { condemned, doomed }: Sentence, damaged: string[]): Pruned {
+function report(
+  { items, unknown }: Inventory,
+  { condemned, doomed }: Sentence,
+  damaged: string[],
+): Omit<Pruned, 'runs'> {
   const none = (): Amount => ({ count: 0, bytes: 0 });
   const fate = (): Fate => ({ kept: none(), condemned: none(), removed: none() });
-  const kinds = { pack: fate(), record: fate(), ref: fate(), helper: fate(), leftover: fate() };
+  const kinds = {
+    ...{ pack: fate(), record: fate(), ref: fate() },
+    ...{ helper: fate(), run: fate(), key: fate(), leftover: fate() },
+  };
   const staleRefs: string[] = [];
   for (const { kind, name, size } of items.values()) {
     if (kind === 'index') continue;

@@ -4,13 +4,14 @@ import type { Ref } from '../sync/head';
 import { NewerRecord, recordNeeds } from '../sync/record';
 import type { Item } from './inventory';
 import type { Reader, RecordNeeds, RefNeeds } from './needed';
+import { NewerList, parseKey, parseParts, parseRunRecord, type RunNeeds } from './run-lists';
 import { sideBySide } from './side-by-side';
 
 /** Read at once: objects, and bytes of them (what they hold is some times that). */
 const READS = 8;
 const ID = /^[0-9a-f]{64}$/;
 
-/** Reads refs and records of the store; a damaged one names nothing, as it does for a sync, and is reported. */
+/** Reads refs, records and runs' lists of the store; a damaged one names nothing, as it does for a sync, and is reported. */
 export class StoreReader implements Reader {
   /** Names of what is damaged. */
   readonly damaged: string[] = [];
@@ -40,6 +41,24 @@ export class StoreReader implements Reader {
     });
   }
 
+  async runs(items: Item[]): Promise<Map<string, RunNeeds>> {
+    let done = 0;
+    const read = await this.read(items, (bytes, { name }) => {
+      this.onRead(++done, items.length);
+      return [name, parseRunRecord(bytes)] as const;
+    });
+    return new Map(read);
+  }
+
+  async keys(items: Item[]): Promise<Map<string, string>> {
+    return new Map(await this.read(items, (bytes, { name }) => [name, parseKey(bytes)] as const));
+  }
+
+  async parts(items: Item[]): Promise<Set<string> | null> {
+    const read = await this.read(items, parseParts);
+    return read.length === items.length ? new Set(read.flat()) : null;
+  }
+
   private async read<T>(items: Item[], parse: (bytes: Buffer, item: Item) => T): Promise<T[]> {
     const found: T[] = [];
     await sideBySide(items, READS, async (item) => {
@@ -49,7 +68,7 @@ export class StoreReader implements Reader {
       try {
         found.push(parse(stored.bytes, item));
       } catch (error) {
-        if (error instanceof NewerRecord) throw newer(item.name, error);
+        if (error instanceof NewerRecord || error instanceof NewerList) throw newer(item.name, error);
         this.damaged.push(item.name);
       }
     });

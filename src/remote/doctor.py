@@ -10,6 +10,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 from . import account as accounts, fetch
+from .bucket import open_bucket
 from .credentials import instance_role
 from .failure import Failure
 
@@ -34,6 +35,7 @@ def check(plan, root):
     check_store(plan["probe"], add)
     check_index(account, variables, add)
     add("instance role", *role())
+    check_runs(plan["store"], add)
     return {"checks": checks}
 
 
@@ -73,6 +75,19 @@ def check_store(probe, add):
         add("write to S3", True, "by a presigned form")
     except Failure as failure:
         add("write to S3", False, "%s %s" % (failure.message, failure.detail.get("aws", "")), fix)
+
+
+def check_runs(store, add):
+    """Tries to write where runs tell of themselves, by the role: what goes on without a client has no form."""
+    where = "s3://%s/%s" % (store["bucket"], store["prefix"])
+    try:
+        open_bucket(dict(store, access="role"))
+        add("write runs by the role", True, where)
+    except Failure as failure:
+        add(
+            "write runs by the role", None, "%s %s" % (failure.message, failure.detail.get("aws", "")),
+            "only runs that nobody follows need it, and resuming them: s3:PutObject and s3:GetObject on v1/*/run/*, as aws-setup's InstanceProfile has",
+        )
 
 
 def check_index(account, variables, add):

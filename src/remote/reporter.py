@@ -93,6 +93,7 @@ class Reporter:
                     done = self.tell(record, ended is not None)
                     self.trouble, self.trouble_since, self.pause = None, None, PAUSES[0]
                     if done:
+                        self.saver.parts.close()
                         self.keep(saved=True)
                         return
             except Failure as failure:

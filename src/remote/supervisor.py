@@ -214,9 +214,10 @@ class Supervisor:
         while True:
             ours, others = contract.variables_of(part, self.record, self.home, self.project)
             whole = dict(dict(others, **variables), **ours)
-            local = os.environ.get("NX_EC2_LOCAL_INSTANCE")
-            if local:
-                whole["NX_EC2_LOCAL_INSTANCE"] = local
+            # What a local instance is known by, and where it finds its role.
+            for name in ("NX_EC2_LOCAL_INSTANCE", "AWS_EC2_METADATA_SERVICE_ENDPOINT"):
+                if name in os.environ:
+                    whole[name] = os.environ[name]
             words = command + (part["resumeArgs"] if self.record["attempt"] > 1 or part["restore"] else [])
             if not self.attempt(words, whole):
                 return

@@ -16,10 +16,13 @@ def follow(home, at):
     checked, ended = 0.0, False
     while True:
         try:
+            # What is not on the disk any more is in the store.
+            at = max(at, begin_of(home))
             with open(path, "rb") as file:
                 file.seek(at)
                 piece = file.read(PIECE)
-                while piece:
+                # What went while it was read is no log.
+                while piece and begin_of(home) <= at:
                     sys.stdout.write("%d %s\n" % (at, base64.b64encode(piece).decode()))
                     at += len(piece)
                     piece = file.read(PIECE)
@@ -37,6 +40,14 @@ def follow(home, at):
             except (OSError, ValueError):
                 pass
         time.sleep(LOOK)
+
+
+def begin_of(home):
+    try:
+        with open(os.path.join(home, "log.hole")) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
 
 
 def main():

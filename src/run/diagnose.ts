@@ -6,6 +6,8 @@ import { Aws } from '../aws/clients';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
 import type { Configuration } from '../config/configuration';
+import { storeAccess } from './access';
+import { checkSession } from './check-session';
 import { openSession } from './session';
 import type { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
@@ -70,6 +72,7 @@ export async function diagnose(
     }
     const session = await openSession(configuration, project, workspaceRoot, reporter);
     const uploaded = `${keys.out(`doctor-${id}`)}probe`;
+    const run = `doctor-${id}`;
     try {
       const { checks: remote } = await session.remote.send<{ checks: Check[] }>(
         {
@@ -80,16 +83,19 @@ export async function diagnose(
             post: await store.presignPost(keys.out(`doctor-${id}`)),
             key: uploaded,
           },
+          store: await storeAccess(session, run, false),
         },
         { comment: 'nx-ec2: doctor', signal, stillThere: session.stillThere },
       );
       add('run a command by SSM', true, `as ${await callerArn(aws)}`);
       findings.push(...remote.map((check): Finding => ({ where: 'instance', ...check })));
+      findings.push({ where: 'here', ...(await checkSession(aws, session.instance, signal)) });
     } catch (error) {
       addFailure('run a command by SSM', error as Problem);
     } finally {
       session.close();
-      await store.delete([probe.key, uploaded]).catch((error: Problem) => addFailure('delete from the bucket', error));
+      const left = [probe.key, uploaded, `${keys.run(run)}probe`];
+      await store.delete(left).catch((error: Problem) => addFailure('delete from the bucket', error));
     }
     return findings;
   } finally {

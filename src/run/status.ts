@@ -65,6 +65,13 @@ function took({ startedAt, endedAt }: RunRecord): string {
   return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
 }
 
+/** What a run has come to so far at the price that was configured, in words; null where none was. */
+export function costOf({ startedAt, endedAt, description }: RunRecord): string | null {
+  const { pricePerHour } = description.configuration;
+  if (typeof pricePerHour !== 'number' || !startedAt) return null;
+  return `$${((((endedAt ?? Date.now()) - startedAt) / 3_600_000) * pricePerHour).toFixed(2)}`;
+}
+
 export function tableOfRuns(runs: RunStatus[], project: string): string {
   if (!runs.length) return `${project} has no runs in the store.`;
   const rows = runs.map((run) => [
@@ -73,10 +80,11 @@ export function tableOfRuns(runs: RunStatus[], project: string): string {
     formatDuration(Date.now() - run.createdAt),
     took(run),
     run.exitCode === null ? (run.signal ?? '') : String(run.exitCode),
+    costOf(run) ?? '',
     run.instance,
     nameOf(run.caller),
   ]);
-  return table([['RUN', 'STATE', 'AGE', 'DURATION', 'EXIT', 'INSTANCE', 'BY'], ...rows]);
+  return table([['RUN', 'STATE', 'AGE', 'DURATION', 'EXIT', 'COST', 'INSTANCE', 'BY'], ...rows]);
 }
 
 /** Columns as wide as their widest cell. */
@@ -114,6 +122,10 @@ export function describeRun(run: RunStatus): string {
     ['started', time(run.startedAt)],
     ['ended', time(run.endedAt)],
     ['duration', took(run)],
+    [
+      'cost',
+      costOf(run) && `${costOf(run)}, at $${String(description.configuration.pricePerHour)} an hour as configured`,
+    ],
     ['attempts', run.attempt > 1 ? attemptsOf(run) : null],
     ['log', `${formatSize(run.log.size)} in the store`],
     ['host', hostOf(metrics.host)],

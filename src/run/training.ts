@@ -147,11 +147,11 @@ function passedVariables(names: string[]): Record<string, string> {
 }
 
 /** What decides a run's result, as far as anybody may read it: names of variables and secrets, not their values. */
-function describeConfiguration({ train }: Configuration): Record<string, unknown> {
+function describeConfiguration({ train, pricePerHour }: Configuration): Record<string, unknown> {
   const { script, command, args, environment, setup, outputDir, env, secrets, data, claim, retry, memory, cores } =
     train;
   return {
-    ...{ script, command, args, environment, setup, outputDir, data, claim, retry, memory, cores },
+    ...{ script, command, args, environment, setup, outputDir, data, claim, retry, memory, cores, pricePerHour },
     env: Object.keys(env).sort(),
     secrets: Object.keys(secrets).sort(),
   };
@@ -227,12 +227,15 @@ export function showRun(
   const { reporter } = session;
   let waiting = run.queue !== null;
   let state = '';
+  let warned = 0;
   return followRun(session, run, {
     ...wishes,
     onLog: (data) => reporter.log(data),
     onState: (now) => {
       if (now.queue && JSON.stringify(now.queue) !== JSON.stringify(run.queue)) reporter.line(describeQueue(now.queue));
       run = now;
+      for (const text of now.metrics.warnings.slice(warned)) reporter.warn(printable(text));
+      warned = Math.max(warned, now.metrics.warnings.length);
       if (now.state === state) return;
       state = now.state;
       if (waiting && !now.queue && now.outcome === null) {

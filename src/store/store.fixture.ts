@@ -90,6 +90,19 @@ export class StoreFixture {
     return key;
   }
 
+  /**
+   * A run's record and what a test says besides, by names below the run's prefix. @returns the keys, by those names.
+   */
+  async run(id: string, record: object | null, more: Record<string, object | string> = {}, project = 'model') {
+    const keys = new Map<string, string>();
+    const all = { ...more, ...(record ? { 'record.json': record } : {}) };
+    for (const [name, value] of Object.entries(all)) {
+      keys.set(name, this.keys(project).run(id) + name);
+      await this.store.put(keys.get(name)!, Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
+    }
+    return keys;
+  }
+
   /** Lets time pass for everything that is in the bucket, for some keys alone, or for each key so many days. */
   age(time: number | ReadonlyMap<string, number>, keys?: string[]): void {
     for (const file of readdirSync(this.bucket).filter((name) => name.endsWith('.json'))) {

@@ -319,12 +319,7 @@ export class Store {
    * The object as it is at this moment, where others than us write it; null where there is none.
    * @param limit bytes. @param unless the ETag of a version that is of no use. @throws Problem `STORE_TOO_LARGE` where it is larger: nothing of it is read.
    */
-  async getBounded(
-    key: string,
-    limit: number,
-    signal?: AbortSignal,
-    unless?: string,
-  ): Promise<DatedVersion | null> {
+  async getBounded(key: string, limit: number, signal?: AbortSignal, unless?: string): Promise<DatedVersion | null> {
     let answered = 0;
     // One of its own: the SDK leaves a listener on it for each request.
     signal &&= AbortSignal.any([signal]);

@@ -26,6 +26,8 @@ export function remedyOf(error: unknown, based: boolean, offered: readonly PackN
   const { remoteCode: code, detail } = error;
   // Another caller synced, the disk was replaced, or files were changed there, and its history did not help.
   if (code === 'NEEDS' && based) return 'everything';
+  // Its history is not what was thought: somebody else wrote one of the records anew.
+  if (code === 'SNAPSHOT_MISMATCH' && based) return 'everything';
   const missing = code === 'FETCH_FAILED' && [403, 404].includes(Number(detail.status));
   // A record of the base is gone: it was not known that somebody needs it.
   if (based && missing && !SENT.has(String(detail.what))) return 'everything';

@@ -1,14 +1,13 @@
-import { deflateSync } from 'node:zlib';
-import { WHOLE } from '../snapshot/chunk';
-import type { FileEntry } from '../snapshot/entry';
-import type { Delta } from '../snapshot/diff';
 import type { Recipes } from '../snapshot/recipes';
+import type { Delta } from '../snapshot/diff';
 import type { Snapshot } from '../snapshot/snapshot';
+import { YOUNG } from '../store/condemned';
 import type { PackName } from '../store/pack-index';
 import type { Head } from './head';
-import { readVerified } from './read-verified';
-import { changeRecord, LONGEST_HISTORY, wholeRecord, type Whereabouts } from './record';
+import { readSnapshot } from './read-snapshot';
+import { changeRecord, LONGEST_HISTORY, recordNeeds, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
+import { makeWhole } from './whole-record';
 
 /** A snapshot's record on its way to the store. */
 export interface PreparedRecord {
@@ -32,76 +31,64 @@ export interface Recorded {
   located: ReadonlyMap<string, PackName>;
 }
 
-/** Contents that are in no pack are at most so many bytes in a record. */
-const MOST_DATA = 1024 * 1024;
-
 /** What the next sync, of whoever, needs to know of this one: what it changes in the base's record, or the whole. */
 export async function prepareRecord(context: SyncContext, of: Recorded): Promise<PreparedRecord> {
   const { base, before, snapshot, where, delta, located } = of;
   if (base && before && delta && base.history.length && base.history.length < LONGEST_HISTORY) {
-    return {
+    const packs = [...new Map([...base.packs, ...where.packs])];
+    // What the tree held before has a record, which those that came after lead back to: it must not lead to them.
+    const earlier = base.history.indexOf(snapshot.id);
+    if (earlier >= 0) return { history: base.history.slice(0, earlier + 1), packs, store: async () => undefined };
+    const prepared: PreparedRecord = {
       history: [...base.history, snapshot.id],
-      packs: [...new Map([...base.packs, ...where.packs])],
-      store: once(context, snapshot, () => changeRecord(before, snapshot, where, delta)),
+      packs,
+      store: once(async () => {
+        const bytes = changeRecord(before, snapshot, where, delta);
+        const isNew = await context.store.put(context.keys.record(snapshot.id), bytes, { onlyIfNew: true });
+        if (isNew) return;
+        // Another tree came to it by another way. What that wrote may be about to be removed, and others may lead to it.
+        const known = await readSnapshot(context.store, context.keys, snapshot.id).catch(() => undefined);
+        const { bytes: all, packs } = await makeWhole(context, of, known);
+        await context.store.put(context.keys.record(snapshot.id), all);
+        Object.assign(prepared, { history: [snapshot.id], packs });
+      }),
     };
+    return prepared;
   }
-  const { bytes, packs } = await whole(context, of);
+  const { bytes, packs } = await makeWhole(context, of);
   // Where the store had everything, it most likely has the record too: another instance's, a colleague's.
   const known = located.size === 0 && Object.keys(where.data).length === 0;
-  return { history: [snapshot.id], packs, store: once(context, snapshot, () => bytes, known) };
+  return {
+    history: [snapshot.id],
+    packs,
+    store: once(async () => {
+      if (!known || !(await isWhole(context, snapshot)))
+        await context.store.put(context.keys.record(snapshot.id), bytes);
+    }),
+  };
 }
 
-function once({ store, keys }: SyncContext, { id }: Snapshot, make: () => Buffer, known = false): () => Promise<void> {
+function once(work: () => Promise<void>): () => Promise<void> {
   let storing: Promise<void> | undefined;
-  const put = async () => {
-    if (!known || !(await store.has(keys.record(id)))) await store.put(keys.record(id), make());
-  };
   return () => {
-    storing ??= put();
+    storing ??= work();
     // Whoever asks first need not wait for it.
     storing.catch(() => undefined);
     return storing;
   };
 }
 
-/** Everything that a tree which lost its contents needs: where each is, or the small ones themselves. */
-async function whole(
-  { index, workspaceRoot }: SyncContext,
-  { snapshot, recipes, where, located }: Recorded,
-): Promise<{ bytes: Buffer; packs: Whereabouts['packs'] }> {
-  const all: Whereabouts = { recipes: { ...where.recipes }, packs: [], data: { ...where.data } };
-  const packs = new Map(where.packs);
-  let data = Object.values(all.data).reduce((sum, text) => sum + text.length, 0);
-  const inPack = (chunk: string) => {
-    const pack = located.get(chunk) ?? index.find(chunk);
-    if (pack) packs.set(pack.sha256, pack.size);
-    return pack !== undefined;
-  };
-  const small = new Map<string, FileEntry>();
-  for (const entry of snapshot.entries) {
-    if (entry.kind !== 'file') continue;
-    if (entry.size <= WHOLE) small.set(entry.sha256, entry);
-    else {
-      const recipe = recipes.get(entry.sha256);
-      if (recipe) all.recipes[entry.sha256] = recipe;
-      recipe?.forEach(([chunk]) => inPack(chunk));
-    }
-  }
-  const absent = [...small.values()].filter(({ sha256 }) => !(sha256 in all.data) && !inPack(sha256));
-  // What this machine knows of packs ends after some days; the store's indexes know more.
-  if (absent.length) await index.refresh().catch(() => undefined);
-  for (const entry of absent) if (!inPack(entry.sha256) && data < MOST_DATA) data += embed(all, entry, workspaceRoot);
-  all.packs = [...packs];
-  return { bytes: wholeRecord(snapshot, all), packs: all.packs };
-}
+/** A record that is older, ms, may be about to be removed: it is written anew. */
+const SAFE = YOUNG - 24 * 3_600_000;
 
-/** A content that rode in a command, read again; one that changed meanwhile is left out, to be asked for when it is needed. */
-function embed(all: Whereabouts, entry: FileEntry, workspaceRoot: string): number {
+/** Whether the store has a record of a snapshot that needs no other, and stays. */
+async function isWhole({ store, keys }: SyncContext, { id }: Snapshot): Promise<boolean> {
   try {
-    const content = readVerified(workspaceRoot, entry.path, 0, [entry.sha256, entry.size]);
-    all.data[entry.sha256] = deflateSync(content, { level: 9 }).toString('base64');
-    return all.data[entry.sha256].length;
+    const stored = await store.getVersion(keys.record(id));
+    if (!stored || recordNeeds(stored.bytes).base !== null) return false;
+    return (await store.now()).getTime() - stored.modified < SAFE;
   } catch {
-    return 0;
+    // Whoever writes it next says what is wrong.
+    return false;
   }
 }

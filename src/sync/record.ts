@@ -48,25 +48,26 @@ export function recordNeeds(bytes: Buffer): { base: string | null; packs: string
 export class NewerRecord extends Error {}
 
 /**
- * The snapshot that a history of records leads to, and the packs that they name.
- * @throws Error where they are not what their ids say.
+ * The snapshot that a history of records leads to, and where they say that contents are.
+ * @throws Error where they are not what their ids say, `NewerRecord` for one of a later version.
  */
-export function foldRecords(records: { id: string; bytes: Buffer }[]): {
-  snapshot: Snapshot;
-  packs: Whereabouts['packs'];
-} {
+export function foldRecords(records: { id: string; bytes: Buffer }[]): { snapshot: Snapshot } & Whereabouts {
   let snapshot: Snapshot | undefined;
   const packs = new Map<string, number>();
+  const recipes: Whereabouts['recipes'] = {};
+  const data: Whereabouts['data'] = {};
   for (const { id, bytes } of records) {
     const record = JSON.parse(inflateSync(bytes).toString()) as SnapshotRecord;
-    if (record.v !== 1) throw new Error(`a record of version ${String(record.v)}`);
+    if ((record.v as number) !== 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
     if (record.base === null) snapshot = Snapshot.parse(Buffer.from(record.manifest));
     else if (snapshot?.id === record.base)
       snapshot = applyDelta(snapshot, { gone: record.gone, changed: parseRecords(record.records) });
     else throw new Error('a record changes another than the one before it');
     if (snapshot.id !== id) throw new Error('a record is not of its snapshot');
     for (const [sha256, size] of record.packs) packs.set(sha256, size);
+    Object.assign(recipes, record.recipes);
+    Object.assign(data, record.data);
   }
   if (!snapshot) throw new Error('there is no record');
-  return { snapshot, packs: [...packs] };
+  return { snapshot, packs: [...packs], recipes, data };
 }

@@ -1,6 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { splitCommand } from '../../config/words';
 import { Problem } from '../../report/problem';
+import { printable } from '../../report/terminal-text';
 import { execute } from '../../run/exec';
 import { chosenRun } from '../../run/find-run';
 import { askToStop } from '../../run/cancel';
@@ -33,9 +34,9 @@ export default function remoteExec(
         }),
       );
       if (done.outcome !== 'succeeded') {
-        const how =
-          done.failure?.message ?? (done.signal ? `was killed by ${done.signal}` : `exited with ${done.exitCode}`);
-        throw Object.assign(new Problem('COMMAND_FAILED', `${argv[0]} ${how}.`), {
+        const how = done.signal ? `was killed by ${done.signal}` : `exited with ${done.exitCode}`;
+        const what = done.failure ? printable(done.failure.message) : `${printable(argv[0])} ${how}`;
+        throw Object.assign(new Problem('COMMAND_FAILED', `${what}.`), {
           result: { exitCode: done.exitCode, signal: done.signal },
         });
       }

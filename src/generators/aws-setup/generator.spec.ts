@@ -15,8 +15,10 @@ interface Statement {
 /** Every statement of every policy, wherever the template has it. */
 function statements(value: unknown): Statement[] {
   if (typeof value !== 'object' || value === null) return [];
-  const own = 'Statement' in value ? (value.Statement as Statement[]) : [];
-  return [...own, ...Object.values(value).flatMap(statements)];
+  const all =
+    'Statement' in value ? (value.Statement as (Statement | { 'Fn::If': [string, Statement, object] })[]) : [];
+  const own = all.map((each) => ('Fn::If' in each ? each['Fn::If'][1] : each));
+  return [...own, ...(own.length ? [] : Object.values(value).flatMap(statements))];
 }
 
 describe('aws-setup', () => {
@@ -75,15 +77,71 @@ describe('aws-setup', () => {
     expect(sends).toHaveLength(2);
     expect(JSON.stringify(sends[0].Resource)).toContain('document/AWS-RunShellScript');
     expect(sends[1].Condition).toEqual({ Null: { 'ssm:resourceTag/nx-ec2': 'false' } });
-    const sessions = statements(Resources.CallerPolicy).filter(({ Action }) => String(Action).includes('Session'));
-    expect(sessions.map(({ Action }) => Action)).toEqual([
-      'ssm:StartSession',
-      'ssm:StartSession',
-      ['ssm:ResumeSession', 'ssm:TerminateSession'],
+  });
+
+  const resources = () => (setupTemplate('acme-training') as { Resources: Record<string, object> }).Resources;
+  const named = (resource: unknown) =>
+    [resource].flat().map((each) => (each as { 'Fn::Sub'?: string })['Fn::Sub'] ?? each);
+
+  it('lets an instance tell of runs and read them, its secrets and its data, and nothing else', () => {
+    const role = statements(resources().InstanceRole).filter(
+      ({ Effect, Action }) => Effect === 'Allow' && !String(Action).includes('sts:'),
+    );
+    const granted = (action: string) => role.filter(({ Action }) => [Action].flat().includes(action));
+    expect(granted('s3:PutObject').flatMap(({ Resource }) => named(Resource))).toEqual([
+      '${Bucket.Arn}/v1/*/run/*',
+      '${Bucket.Arn}/*/v1/*/run/*',
     ]);
-    expect(JSON.stringify(sessions[0].Resource)).not.toContain('AWS-RunShellScript');
-    expect(sessions[1].Condition).toEqual({ Null: { 'ssm:resourceTag/nx-ec2': 'false' } });
-    expect(JSON.stringify(sessions[2].Condition)).toContain('${aws:userid}');
+    expect(granted('s3:GetObject').flatMap(({ Resource }) => named(Resource))).toEqual([
+      '${Bucket.Arn}/v1/*/run/*',
+      '${Bucket.Arn}/*/v1/*/run/*',
+      { Ref: 'DataArns' },
+    ]);
+    expect(granted('s3:ListBucket')[0].Condition).toEqual({
+      StringLike: { 's3:prefix': ['v1/*/run/*', '*/v1/*/run/*'] },
+    });
+    expect(granted('s3:DeleteObject')).toEqual([]);
+    expect(named(granted('ssm:GetParameter')[0].Resource)).toEqual([
+      'arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/${SecretPrefix}/*',
+    ]);
+    expect(named(granted('secretsmanager:GetSecretValue')[0].Resource)).toEqual([
+      'arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${SecretPrefix}/*',
+    ]);
+    expect(granted('kms:Decrypt').map(({ Resource }) => Resource)).toEqual([{ Ref: 'KmsKeyArn' }]);
+  });
+
+  it('makes what is optional depend on its parameter', () => {
+    const { Parameters, Conditions } = setupTemplate('acme-training') as Record<
+      string,
+      Record<string, { Default: string }>
+    >;
+    for (const [condition, parameter] of [
+      ['HasData', 'DataArns'],
+      ['HasKey', 'KmsKeyArn'],
+    ]) {
+      expect(Parameters[parameter].Default).toBe('');
+      expect(JSON.stringify(Conditions[condition])).toContain(`{"Ref":"${parameter}"}`);
+      expect(JSON.stringify(resources())).toContain(`{"Fn::If":["${condition}",`);
+    }
+  });
+
+  it('lets callers start two documents on tagged instances, and end sessions of their own', () => {
+    const caller = statements(resources().CallerPolicy);
+    const starts = caller.filter(({ Action }) => Action === 'ssm:StartSession');
+    expect(starts.flatMap(({ Resource }) => named(Resource))).toEqual([
+      'arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-StartNonInteractiveCommand',
+      'arn:${AWS::Partition}:ssm:${AWS::Region}::document/AWS-StartInteractiveCommand',
+      'arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*',
+    ]);
+    // Else a session without a document would be a shell.
+    for (const { Condition } of starts)
+      expect(Condition).toMatchObject({ BoolIfExists: { 'ssm:SessionDocumentAccessCheck': 'true' } });
+    expect(starts[1].Condition).toMatchObject({ Null: { 'ssm:resourceTag/nx-ec2': 'false' } });
+    const ends = caller.filter(({ Action }) => [Action].flat().includes('ssm:TerminateSession'));
+    for (const { Resource, Condition } of ends) {
+      const [session] = named(Resource) as string[];
+      expect(/:session\/\$\{!aws:(userid|username)\}-\*$/.test(session) || Condition !== undefined).toBe(true);
+    }
   });
 
   it('lets a job that only prunes read what says what is needed, write indexes, and remove', () => {
@@ -96,7 +154,16 @@ describe('aws-setup', () => {
       ['s3:ListBucket', [undefined]],
       [
         's3:GetObject',
-        ['v1/p/*', '*/v1/p/*', 'v1/x/*', '*/v1/x/*', 'v1/*/m/*', '*/v1/*/m/*', 'v1/*/ref/*', '*/v1/*/ref/*'],
+        [
+          'p/*',
+          'x/*',
+          '*/m/*',
+          '*/ref/*',
+          '*/key/*',
+          '*/run/*/record.json',
+          '*/run/*/artifacts.json',
+          '*/run/*/checkpoint/*',
+        ].flatMap((name) => [`v1/${name}`, `*/v1/${name}`]),
       ],
       ['s3:PutObject', ['v1/x/*', '*/v1/x/*']],
       ['s3:DeleteObject', ['v1/*', '*/v1/*']],

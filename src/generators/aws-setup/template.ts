@@ -1,7 +1,12 @@
-type Json = Record<string, unknown>;
+import { instancePolicies, SETTINGS, whereSet } from './instance-role';
+import { sessionStatements } from './session-rights';
+import { kmsStatement, policy, stored, type Json } from './statements';
 
 /** Whoever may send commands may do so to instances that carry this tag, whatever its value, and to no other. */
 export const INSTANCE_TAG = 'nx-ec2';
+
+/** What of a run names others of its objects. */
+const RUN_LISTS = ['record.json', 'artifacts.json', 'checkpoint/*'].map((name) => `*/run/*/${name}`);
 
 /** What nx-ec2 needs in an account, with the rights that it uses and no others: a CloudFormation template. */
 export function setupTemplate(bucket: string): Json {
@@ -18,6 +23,11 @@ export function setupTemplate(bucket: string): Json {
         AllowedPattern: '[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]',
         Description: 'The bucket that everything travels through',
       },
+      ...SETTINGS,
+    },
+    Conditions: {
+      HasData: whereSet('DataArns'),
+      HasKey: whereSet('KmsKeyArn'),
     },
     Resources: {
       Bucket: {
@@ -64,35 +74,13 @@ export function setupTemplate(bucket: string): Json {
       InstanceRole: {
         Type: 'AWS::IAM::Role',
         Properties: {
-          Description: 'The SSM agent of instances that train; no rights in S3, which presigned URLs stand in for',
+          Description: 'Instances that train: the SSM agent, and what runs tell the store and read for themselves',
           AssumeRolePolicyDocument: policy({
             Effect: 'Allow',
             Principal: { Service: { 'Fn::Sub': 'ec2.${AWS::URLSuffix}' } },
             Action: 'sts:AssumeRole',
           }),
-          Policies: [
-            {
-              PolicyName: 'ssm-agent',
-              // The part of AmazonSSMManagedInstanceCore that Run Command and Session Manager use.
-              PolicyDocument: policy({
-                Effect: 'Allow',
-                Action: [
-                  'ssm:UpdateInstanceInformation',
-                  'ssmmessages:CreateControlChannel',
-                  'ssmmessages:CreateDataChannel',
-                  'ssmmessages:OpenControlChannel',
-                  'ssmmessages:OpenDataChannel',
-                  'ec2messages:AcknowledgeMessage',
-                  'ec2messages:DeleteMessage',
-                  'ec2messages:FailMessage',
-                  'ec2messages:GetEndpoint',
-                  'ec2messages:GetMessages',
-                  'ec2messages:SendReply',
-                ],
-                Resource: '*',
-              }),
-            },
-          ],
+          Policies: instancePolicies(),
         },
       },
       InstanceProfile: { Type: 'AWS::IAM::InstanceProfile', Properties: { Roles: [{ Ref: 'InstanceRole' }] } },
@@ -125,31 +113,7 @@ export function setupTemplate(bucket: string): Json {
               },
               Condition: { Null: { [`ssm:resourceTag/${INSTANCE_TAG}`]: 'false' } },
             },
-            {
-              Sid: 'SessionDocuments',
-              Effect: 'Allow',
-              Action: 'ssm:StartSession',
-              Resource: ['AWS-StartInteractiveCommand', 'AWS-StartNonInteractiveCommand'].map((document) => ({
-                'Fn::Sub': `arn:\${AWS::Partition}:ssm:\${AWS::Region}::document/${document}`,
-              })),
-            },
-            {
-              Sid: 'SessionsOnTaggedInstances',
-              Effect: 'Allow',
-              Action: 'ssm:StartSession',
-              Resource: {
-                'Fn::Sub': 'arn:${AWS::Partition}:ec2:${AWS::Region}:${AWS::AccountId}:instance/*',
-              },
-              Condition: { Null: { [`ssm:resourceTag/${INSTANCE_TAG}`]: 'false' } },
-            },
-            {
-              // What Session Manager tags a session with, for users and for assumed roles.
-              Sid: 'OwnSessions',
-              Effect: 'Allow',
-              Action: ['ssm:ResumeSession', 'ssm:TerminateSession'],
-              Resource: { 'Fn::Sub': 'arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:session/*' },
-              Condition: { StringLike: { 'ssm:resourceTag/aws:ssmmessages:session-id': '${aws:userid}*' } },
-            },
+            ...sessionStatements(INSTANCE_TAG),
             {
               // None of these can be limited to a resource.
               Sid: 'Look',
@@ -157,6 +121,7 @@ export function setupTemplate(bucket: string): Json {
               Action: ['ssm:GetCommandInvocation', 'ssm:DescribeInstanceInformation', 'ec2:DescribeInstances'],
               Resource: '*',
             },
+            { 'Fn::If': ['HasKey', kmsStatement(), { Ref: 'AWS::NoValue' }] },
           ),
         },
       },
@@ -173,11 +138,11 @@ export function setupTemplate(bucket: string): Json {
               Condition: { StringLike: { 's3:prefix': ['v1/*', '*/v1/*'] } },
             },
             {
-              // What is needed is read off these; no plan, no archive, no artifact.
+              // What is needed is read off these; no plan, no archive, no log, no artifact.
               Sid: 'Read',
               Effect: 'Allow',
               Action: 's3:GetObject',
-              Resource: stored('p/*', 'x/*', '*/m/*', '*/ref/*'),
+              Resource: stored('p/*', 'x/*', '*/m/*', '*/ref/*', '*/key/*', ...RUN_LISTS),
             },
             { Sid: 'Write', Effect: 'Allow', Action: 's3:PutObject', Resource: stored('x/*') },
             { Sid: 'Remove', Effect: 'Allow', Action: 's3:DeleteObject', Resource: stored('*') },
@@ -195,13 +160,4 @@ export function setupTemplate(bucket: string): Json {
       },
     },
   };
-}
-
-/** Objects of the store, whatever its prefix. */
-function stored(...names: string[]): Json[] {
-  return names.flatMap((name) => ['', '*/'].map((prefix) => ({ 'Fn::Sub': `\${Bucket.Arn}/${prefix}v1/${name}` })));
-}
-
-function policy(...statements: Json[]): Json {
-  return { Version: '2012-10-17', Statement: statements };
 }

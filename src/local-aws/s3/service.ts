@@ -134,6 +134,8 @@ export class S3Service implements Service {
       'last-modified': new Date(about.modified).toUTCString(),
       'accept-ranges': 'bytes',
     };
+    if (request.headers['if-none-match'] === object.etag)
+      return { status: 304, headers: { etag: about.etag, 'last-modified': headers['last-modified'] } };
     const range = /^bytes=(\d*)-(\d*)$/.exec(String(request.headers.range ?? ''));
     const body = (from: number, to: number) =>
       request.method === 'HEAD' || to < from

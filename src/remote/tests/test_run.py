@@ -11,6 +11,21 @@ from runs import NONE, Trainings  # noqa: E402
 from nx_ec2_remote import held, main, processes  # noqa: E402
 
 
+def memory_group():
+    """A control group of at most 60 MB, new; None where this user, or this system, makes none."""
+    for base, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        group = os.path.join(base, "nx-ec2-test-%d" % os.getpid())
+        try:
+            os.makedirs(group, exist_ok=True)
+            with open(os.path.join(group, limit), "w") as file:
+                file.write("60000000")
+            return group
+        except OSError:
+            if os.path.isdir(group):
+                os.rmdir(group)
+    return None
+
+
 class RunTest(Trainings):
     def test_a_tool_is_looked_for_on_the_path_that_the_configuration_names(self):
         tools = os.path.join(self.root, "tools")
@@ -131,6 +146,18 @@ class RunTest(Trainings):
     def test_more_memory_than_the_limit_is_named(self):
         state, _ = self.train("x = b'x' * (300 << 20)\nimport time; time.sleep(60)", limits={"memory": 100 << 20, "cores": None})
         self.assertEqual((state["outcome"], state["signal"], state["failure"]["code"]), ("failed", "SIGKILL", "OUT_OF_MEMORY"))
+
+    @unittest.skipUnless(memory_group(), "no group of processes with a memory limit can be made here")
+    def test_what_the_kernel_kills_for_lack_of_memory_is_named(self):
+        group = memory_group()
+        try:
+            state, _ = self.train(
+                "import os\nopen(%r, 'w').write(str(os.getpid()))\nx = b'x' * (300 << 20)" % os.path.join(group, "cgroup.procs"),
+            )
+        finally:
+            os.rmdir(group)
+        self.assertEqual((state["outcome"], state["signal"], state["failure"]["code"]), ("failed", "SIGKILL", "OUT_OF_MEMORY"))
+        self.assertIn("kernel", state["failure"]["message"])
 
     @unittest.skipUnless(hasattr(os, "sched_setaffinity") and os.cpu_count() > 1, "there is one processor, or no way to choose")
     def test_a_training_gets_no_more_processors_than_it_may_use(self):

@@ -1,0 +1,24 @@
+import fc from 'fast-check';
+import { newRunId } from '../run/run-id';
+import { isOf } from './named-run';
+
+describe('the project of a run', () => {
+  it('is found from the id of any run of any project', () => {
+    fc.assert(
+      fc.property(
+        fc.string({ unit: 'binary' }),
+        fc.date({ noInvalidDate: true, min: new Date(0), max: new Date('9999-01-01') }),
+        (name, now) => {
+          expect(isOf(newRunId(name, now), { name })).toBe(true);
+        },
+      ),
+    );
+  });
+
+  it('is none where the id is of another, and what is no id is refused', () => {
+    const id = newRunId('digits', new Date());
+    expect(isOf(id, { name: 'digit' })).toBe(false);
+    for (const no of ['', 'digits', `${id}/..`, `../${id}`])
+      expect(() => isOf(no, { name: 'x' })).toThrow(/no run's id/);
+  });
+});

@@ -1,0 +1,99 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { createProjectGraphAsync, readCachedProjectGraph, workspaceRoot, type ProjectGraph } from '@nx/devkit';
+import { Aws } from '../aws/clients';
+import { resolveConnection } from '../config/connection';
+import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
+import { readRecord } from '../run/record';
+import { slug } from '../run/run-id';
+import type { RunInStore } from '../run/difference/runs';
+import { StoreKeys } from '../store/keys';
+import { Store } from '../store/store';
+import { nxJson } from './nx-json';
+
+/** What says where a run is, where its id does not. */
+export interface WhereOptions {
+  project?: string;
+  bucket?: string;
+  prefix?: string;
+  region?: string;
+  profile?: string;
+}
+
+export interface NamedProject {
+  name: string;
+  /** Workspace-relative; absent: the workspace does not know it. */
+  root?: string;
+}
+
+const ID = /^\d{8}-\d{6}-([a-z0-9-]{1,60})-[a-z2-7]{6}$/;
+
+/**
+ * Whether a run is of a project, by the name in its id.
+ * @throws Problem where that is no run's id.
+ */
+export function isOf(run: string, { name }: NamedProject): boolean {
+  const own = ID.exec(run)?.[1];
+  if (own === undefined)
+    throw new Problem('RUN_ID', `${printable(run)} is no run's id.`, {
+      next: 'One is such as 20261124-043012-digits-x7k2qa: nx run <project>:remote-status lists them.',
+    });
+  return slug(name) === own;
+}
+
+/**
+ * Finds a run by its id alone: its project by the name in the id, the store by what is configured for that project.
+ * @param use what is done with it, before the connection is closed.
+ */
+export async function withRun<T>(
+  run: string,
+  options: WhereOptions,
+  use: (found: RunInStore) => Promise<T>,
+): Promise<T> {
+  const { project, ...given } = options;
+  isOf(run, { name: '' });
+  const found = await workspaceProjects((each) => (project === undefined ? isOf(run, each) : each.name === project));
+  // One that the workspace does not know any more may still have runs.
+  const projects = found.length || project === undefined ? found : [{ name: project }];
+  if (!projects.length)
+    throw new Problem('NO_PROJECT', `No project of this workspace has the name in ${run}.`, {
+      next: 'Name it with --project, and where its runs are, if the workspace does not say so, with --bucket.',
+    });
+  for (const { name, root } of projects as NamedProject[]) {
+    const connection = resolveConnection({ workspaceRoot, nxJson: nxJson(), projectRoot: root, options: given });
+    const aws = new Aws(connection);
+    try {
+      await aws.region();
+      const [store, keys] = [new Store(aws, connection), new StoreKeys(connection.prefix, name)];
+      const read = await readRecord(store, keys, run);
+      if (read) return await use({ store, keys, record: read.record });
+    } finally {
+      aws.close();
+    }
+  }
+  const names = projects.map(({ name }) => printable(name)).join(', ');
+  throw new Problem('NO_RUN', `There is no run ${run} of ${names} in the store.`, {
+    next: 'It was removed by "nx-ec2 prune", or is of another project (--project) or store (--bucket, --prefix).',
+  });
+}
+
+/** The projects that fit; the workspace is only looked through anew where none does as Nx remembers it. */
+async function workspaceProjects(fits: (project: NamedProject) => boolean): Promise<NamedProject[]> {
+  if (!existsSync(join(workspaceRoot, 'nx.json'))) return [];
+  const fitting = ({ nodes }: ProjectGraph) =>
+    Object.values(nodes)
+      .map(({ name, data }) => ({ name, root: data.root }))
+      .filter(fits);
+  const remembered = rememberedGraph();
+  const found = remembered ? fitting(remembered) : [];
+  return found.length ? found : fitting(await createProjectGraphAsync());
+}
+
+function rememberedGraph(): ProjectGraph | null {
+  try {
+    return readCachedProjectGraph();
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,167 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import type { Fixture } from '../local-aws/local-aws.fixture';
+import { Reporter } from '../report/reporter';
+import { Pipeline, startPipeline } from '../run/pipeline.fixture';
+import type { RunRecord } from '../run/record';
+import { newRunId } from '../run/run-id';
+import { putRecord, recordOf } from '../run/saved-run.fixture';
+import { checkout } from './checkout';
+import { diff } from './diff';
+
+const sha256 = (of: string) => createHash('sha256').update(of).digest('hex');
+
+/** Two runs of a project whose code, configuration and results differ. */
+describe('nx-ec2 diff and checkout', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+  let home: string;
+  let before: RunRecord;
+  let after: RunRecord;
+  beforeAll(async () => {
+    at = await startPipeline({ instances: ['box'] });
+    pipe = await new Pipeline(at, 'store').open();
+    home = mkdtempSync(join(tmpdir(), 'nx-ec2-checkout-'));
+    pipe.write('model/train.py', 'import torch\n\nprint("one")\n');
+    pipe.write('model/run.sh', '#!/bin/sh\n', 0o755);
+    pipe.write('model/weights', randomBytes(50_000));
+    pipe.write('uv.lock', '[[package]]\nname = "torch"\nversion = "2.1.0"\n');
+    before = await run({ args: ['--epochs', '3'], pricePerHour: 1 }, { loss: 0.5, old: 1 }, 'model one', [
+      'v1',
+      'same',
+    ]);
+    pipe.write('model/train.py', 'import torch\n\nprint("two")\n');
+    pipe.write('model/new.py', '');
+    rmSync(join(pipe.workspace, 'model/run.sh'));
+    pipe.write('model/weights', randomBytes(60_000));
+    pipe.write('uv.lock', '[[package]]\nname = "torch"\nversion = "2.2.0"\n');
+    after = await run({ args: ['--epochs', '5'], pricePerHour: 2 }, { loss: 0.25 }, 'model two', ['v2', 'same']);
+  });
+  afterAll(async () => {
+    pipe.close();
+    rmSync(home, { recursive: true, force: true });
+    await at.close();
+  });
+
+  /** As the instance would have told of it. */
+  const run = async (configuration: object, training: Record<string, number>, model: string, versions: string[]) => {
+    const { snapshot } = await pipe.sync();
+    const { store, keys } = pipe.session;
+    const id = newRunId(pipe.project, new Date());
+    const part = sha256(model);
+    const list = {
+      v: 1,
+      files: [{ path: 'artifacts/model', size: model.length, sha256: part, executable: false, parts: [part] }],
+      skipped: [],
+    };
+    await store.put(`${keys.run(id)}artifacts.json`, Buffer.from(JSON.stringify(list)));
+    const base = recordOf();
+    const record = recordOf({
+      ...{ id, snapshot: snapshot.id, project: pipe.project },
+      artifacts: { state: 'saved', sha256: sha256(JSON.stringify(list)), files: 1, bytes: model.length, error: null },
+      metrics: { ...base.metrics, host: null, training },
+      data: versions.map((version, index) => ({
+        source: `s3://data/${index}`,
+        path: `data/${index}`,
+        version,
+        files: 1,
+        bytes: 1,
+      })),
+      description: { git: null, command: 'train.py', configuration: { ...configuration }, host: 'here' },
+    });
+    await putRecord(store, keys, record);
+    return record;
+  };
+
+  const printed = async (work: (reporter: Reporter) => Promise<void>, json = false) => {
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    const streams = {
+      stdout: stdout as unknown as NodeJS.WriteStream,
+      stderr: stderr as unknown as NodeJS.WriteStream,
+    };
+    const out = text(stdout);
+    const error = await work(new Reporter({ json, ...streams })).then(
+      () => null,
+      (reason: unknown) => reason,
+    );
+    stdout.end();
+    return { out: await out, error };
+  };
+  const where = () => ({ project: pipe.project, bucket: 'bucket', prefix: pipe.session.configuration.prefix });
+
+  it('shows what differs, and nothing else', async () => {
+    const { out, error } = await printed((reporter) => diff(before.id, after.id, where(), reporter));
+    expect(error).toBeNull();
+    for (const line of [
+      /\+ model\/new\.py {2}0 B\n/,
+      /- model\/run\.sh {2}10 B\n/,
+      /~ model\/weights .*, not text\n/,
+      /lock files among them: uv\.lock\n/,
+      /uv\.lock:\n {2}~ torch 2\.1\.0 → 2\.2\.0\n/,
+      /args {2}\["--epochs","3"\] → \["--epochs","5"\]\n/,
+      /s3:\/\/data\/0 at data\/0" {2}v1 → v2\n/,
+      /loss +0\.5 +0\.25 +-0\.25\n/,
+      /old +1 +–\n/,
+      /~ artifacts\/model {2}9 B → 9 B\n/,
+      /--- .* model\/train\.py\n\+\+\+ .* model\/train\.py\n@@ .* @@\n import torch\n \n-print\("one"\)\n\+print\("two"\)\n/,
+    ])
+      expect(out).toMatch(line);
+    expect(out).not.toMatch(/pricePerHour|data\/1|\ngit\n/);
+    const same = await printed((reporter) => diff(after.id, after.id, where(), reporter));
+    expect(same.out).toBe(`${after.id} and ${after.id} do not differ.\n`);
+  });
+
+  it('says it in one machine-readable line', async () => {
+    const { out } = await printed((reporter) => diff(before.id, after.id, where(), reporter), true);
+    expect(JSON.parse(out)).toMatchObject({
+      success: true,
+      before: before.id,
+      code: { same: false, removed: [{ path: 'model/run.sh' }], packages: [{ changed: [{ name: 'torch' }] }] },
+      metrics: [
+        { name: 'loss', difference: -0.25 },
+        { name: 'old', after: null },
+      ],
+      artifacts: { changed: [{ path: 'artifacts/model' }], trouble: null },
+    });
+  });
+
+  it('brings the code of a run back, by its id alone', async () => {
+    const output = join(home, 'then');
+    const { out, error } = await printed((reporter) => checkout(before.id, { ...where(), output }, reporter), true);
+    expect(error).toBeNull();
+    expect(JSON.parse(out)).toMatchObject({
+      success: true,
+      run: before.id,
+      snapshot: before.snapshot,
+      directory: output,
+    });
+    expect(readFileSync(join(output, 'model/train.py'), 'utf8')).toContain('one');
+    expect(statSync(join(output, 'model/run.sh')).mode & 0o777).toBe(0o755);
+    const again = await printed((reporter) => checkout(before.id, { ...where(), output }, reporter));
+    expect(again.error).toMatchObject({ code: 'TARGET_TAKEN' });
+  });
+
+  it('says what it does not find', async () => {
+    const unknown = newRunId(pipe.project, new Date());
+    const find = async (id: string, options: object) =>
+      (await printed((reporter) => checkout(id, { output: join(home, 'none'), ...options }, reporter))).error;
+    expect(await find(unknown, where())).toMatchObject({ code: 'NO_RUN' });
+    expect(await find('last', where())).toMatchObject({ code: 'RUN_ID' });
+    expect(await find(unknown, { bucket: 'bucket' })).toMatchObject({ code: 'NO_PROJECT' });
+    expect(existsSync(join(home, 'none'))).toBe(false);
+  });
+
+  it('compares what it can where code or lists are gone', async () => {
+    const { store, keys } = pipe.session;
+    await store.delete([keys.record(before.snapshot), `${keys.run(before.id)}artifacts.json`]);
+    const { out, error } = await printed((reporter) => diff(before.id, after.id, where(), reporter));
+    expect(error).toBeNull();
+    expect(out).toMatch(/code\n {2}The store does not know the files of the snapshot/);
+    expect(out).toMatch(/artifacts\n {2}.*artifacts\.json is not in the store any more/);
+    expect(out).toMatch(/loss +0\.5/);
+  });
+});

@@ -1,0 +1,75 @@
+import { hash } from 'node:crypto';
+import { inflateSync } from 'node:zlib';
+import { Problem } from '../report/problem';
+import type { StoreKeys } from './keys';
+import { directoryLength, readDirectory, type Segment } from './pack';
+import type { PackName } from './pack-index';
+import type { Store } from './store';
+
+/** A pack holds at most so many bytes, a segment so many of chunks. */
+const MAX_PACK = 16 * 1024 * 1024 + 64 * 1024;
+const MAX_SEGMENT = 1024 * 1024;
+/** Of a pack so much is read first, bytes from its end: what it holds is written there. */
+const END = 64 * 1024;
+
+/**
+ * Reads those chunks of a pack that are wanted, each verified by its name. A pack that holds none of them is not read
+ * but for its end.
+ * @param wanted whether a chunk is.
+ * @returns whether there is such a pack.
+ * @throws Problem `PACK_MISMATCH` where it is not a pack, or holds something else under a chunk's name.
+ */
+export async function readChunks(
+  store: Store,
+  keys: StoreKeys,
+  pack: PackName,
+  wanted: (chunk: string) => boolean,
+  onChunk: (chunk: string, data: Buffer) => Promise<void>,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const key = keys.pack(pack.sha256);
+  let asked = END;
+  let end = await store.getEnd(key, asked);
+  if (!end) return false;
+  const length = guard(key, () => directoryLength(end!));
+  if (length > MAX_PACK) throw mismatch(key);
+  if (length > end.length) end = (await store.getEnd(key, (asked = length))) ?? end;
+  const segments = guard(key, () =>
+    readDirectory(end).filter(([, , , chunks]) => chunks.some(([name]) => wanted(name))),
+  );
+  if (!segments.length) return true;
+  const whole = end.length < asked ? end : (await store.getBounded(key, MAX_PACK, signal))?.bytes;
+  if (!whole) return false;
+  for (const segment of segments) {
+    const raw = guard(key, () => unpack(whole, segment));
+    let at = 0;
+    for (const [name, size] of segment[3]) {
+      const data = raw.subarray(at, (at += size));
+      if (!wanted(name)) continue;
+      if (data.length !== size || hash('sha256', data, 'hex') !== name) throw mismatch(key);
+      await onChunk(name, data);
+    }
+  }
+  return true;
+}
+
+function unpack(pack: Buffer, [offset, stored, form]: Segment): Buffer {
+  const bytes = pack.subarray(offset, offset + stored);
+  return form === 'z' ? inflateSync(bytes, { maxOutputLength: MAX_SEGMENT }) : bytes;
+}
+
+/** What a pack says of itself is nobody's word: whatever can't be read is a pack that is damaged. */
+function guard<T>(key: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw mismatch(key, cause);
+  }
+}
+
+function mismatch(key: string, cause?: unknown): Problem {
+  return new Problem('PACK_MISMATCH', `${key} is not the pack that it is named.`, {
+    next: 'It was damaged, or somebody else writes to the store. The next sync that needs it replaces it.',
+    cause,
+  });
+}
