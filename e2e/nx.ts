@@ -110,22 +110,29 @@ export class Running {
 
   /** What our side has said besides the log, without what differs each time. */
   says(project: string): string[] {
-    return this.text
-      .split('\n')
-      .filter((line) => line.startsWith(`${project}: `))
-      .map((line) => line.slice(project.length + 2))
-      .filter((line) => !/^(step \d+ of|Synced |Training |Ctrl\+C |Artifacts: |This training )/.test(line))
-      .map((line) =>
-        line
-          .replace(/\d{8}-\d{6}-[a-z0-9-]+-[a-z2-7]{6}/g, '‹run›')
-          .replace(/i-[0-9a-f]{17}/g, '‹instance›')
-          .replace(/\/\S*\/runs\/\S+/g, '‹directory›')
-          .replace(/\b\d+(\.\d+)? s\b|\b\d+m \d\ds\b/g, '‹time›')
-          .replace(/http:\/\/127\.0\.0\.1:\d+\S*/g, '‹endpoint›')
-          .replace(/\b127\.0\.0\.1:\d+/g, '‹endpoint›')
-          .replace(new RegExp(project, 'g'), 'model')
-          .trim(),
-      )
-      .filter((line, index, all) => line && all.indexOf(line) === index);
+    return (
+      this.text
+        .split('\n')
+        .filter((line) => line.startsWith(`${project}: `))
+        .map((line) => line.slice(project.length + 2))
+        // Of the training's own words only what it means to say: how Python words an error differs.
+        .filter((line) => !/^(Traceback \(most| {2}File "| {4}|\w+Error: )/.test(line))
+        .filter((line) => !/^(step \d+ of|Synced |Training |Ctrl\+C |Artifacts: |This training )/.test(line))
+        .map((line) =>
+          line
+            // Which of several requests meets a fault first is chance.
+            .replace(/\(Could not [^)]*\)/g, '(Could not read ‹object›)')
+            .replace(/s3:\/\/\S+\.(?=\s|$)/g, 's3://‹object›.')
+            .replace(/\d{8}-\d{6}-[a-z0-9-]+-[a-z2-7]{6}/g, '‹run›')
+            .replace(/i-[0-9a-f]{17}/g, '‹instance›')
+            .replace(/\/\S*\/runs\/\S+/g, '‹directory›')
+            .replace(/\b\d+(\.\d+)? s\b|\b\d+m \d\ds\b/g, '‹time›')
+            .replace(/http:\/\/127\.0\.0\.1:\d+\S*/g, '‹endpoint›')
+            .replace(/\b127\.0\.0\.1:\d+/g, '‹endpoint›')
+            .replace(new RegExp(project, 'g'), 'model')
+            .trim(),
+        )
+        .filter((line, index, all) => line && all.indexOf(line) === index)
+    );
   }
 }

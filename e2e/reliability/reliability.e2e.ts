@@ -156,7 +156,7 @@ describe('what goes wrong while a training runs', () => {
     expect(result('fault-laptop')).toEqual(RESULT);
     tell(
       'the client is killed',
-      'laptop',
+      'fault-laptop',
       first,
       await kept('fault-laptop', first.id),
       'the same command attaches, shows the log from its start, and collects',
@@ -286,7 +286,7 @@ describe('what goes wrong while a training runs', () => {
     expect(result('fault-credentials')).toEqual(RESULT);
     tell(
       'the credentials expire',
-      'credentials',
+      'fault-credentials',
       first,
       await kept('fault-credentials', first.id, world),
       'after signing in, the same command attaches, shows the log from its start, and collects',
@@ -304,7 +304,7 @@ describe('what goes wrong while a training runs', () => {
     expect(readdirSync(join(world.aws.instances.disk(instance), 'root/runs'))).toEqual([first.id]);
     tell(
       'the command that starts it arrives twice',
-      'twice',
+      'fault-twice',
       first,
       await kept('fault-twice', first.id, world),
       'it was started once',
