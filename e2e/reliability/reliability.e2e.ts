@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { LOCAL_IDENTITY } from '../../src/local-aws/identity';
 import type { Running } from '../nx';
 import { Worlds, type World } from '../worlds';
-import { rowsOf, withTable, type Row } from './table';
+import { promisesOf, withTable, type Row } from './table';
 
 const root = join(__dirname, '../..');
 const training = readFileSync(join(__dirname, '../training.py'), 'utf8');
@@ -318,8 +318,8 @@ it('says in docs/RELIABILITY.md what was seen', () => {
   const order = [...rows].sort((a, b) => a.fault.localeCompare(b.fault));
   const made = withTable(page, order);
   if (process.env.NX_EC2_WRITE_DOCS) writeFileSync(path, made);
-  const known = rowsOf(process.env.NX_EC2_WRITE_DOCS ? made : page);
-  for (const row of rowsOf(made)) expect(known).toContain(row);
+  const known = promisesOf(process.env.NX_EC2_WRITE_DOCS ? made : page);
+  for (const row of promisesOf(made)) expect(known).toContain(row);
 });
 
 /** Whether this user may mount a small disk. */
