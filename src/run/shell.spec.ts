@@ -106,7 +106,7 @@ describe('a shell', () => {
       const ended = open(both, run);
       await said(`run ${RUN}: `);
       type('pwd; echo "<$ODD>"; exit\r');
-      await said(`${home}/work/model\r\n`);
+      await said(`${join(home, 'work', 'model')}\r\n`);
       await said("<it's $HOME \u00fc>");
       expect(await ended).toBe(0);
     }

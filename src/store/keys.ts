@@ -52,7 +52,7 @@ export class StoreKeys {
     return this.own(`plan/${syncId}.json`);
   }
 
-  /** The prefix under which a run's artifacts come back; ends in a slash. */
+  /** The prefix below which the doctor has an instance write; ends in a slash. */
   out(run: string): string {
     return this.own(`out/${run}/`);
   }

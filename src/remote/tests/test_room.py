@@ -68,7 +68,7 @@ class RoomTest(unittest.TestCase):
     def test_the_files_of_saved_runs_go_after_a_day_and_the_rest_stays(self):
         old, new = self.run_of(1, 2), self.run_of(2, 0.5)
         self.assertEqual(self.gone(), [old + "/env", old + "/work"])
-        self.assertTrue(self.there(old + "/setup.log") and self.there(new + "/work/p/train.py"))
+        self.assertTrue(self.there(old + "/setup.log") and self.there(os.path.join(new, "work", "p", "train.py")))
 
     def test_records_go_after_two_weeks_but_for_the_newest(self):
         runs = [self.run_of(n, 20) for n in range(room.RUNS + 2)]
@@ -78,14 +78,14 @@ class RoomTest(unittest.TestCase):
     def test_nothing_of_a_live_run_goes(self):
         run, env = self.hold(self.run_of(1, 60), fcntl.LOCK_EX), self.hold(self.shared("envs", "a", 60))
         self.assertEqual(self.gone(free=(0, 100)), [])
-        self.assertTrue(self.there(run + "/work/p/train.py") and self.there(env + "/done.json"))
+        self.assertTrue(self.there(os.path.join(run, "work", "p", "train.py")) and self.there(env + "/done.json"))
 
     def test_what_is_not_saved_is_kept_for_a_month_and_then_named(self):
         for saved in (False, None):
             young, old = self.run_of(1, 29, saved), self.run_of(2, 31, saved)
             result = self.make_room(free=(0, 100))
             self.assertEqual(result["removed"], [{"path": old, "why": "not saved, and older than 30 days"}])
-            self.assertTrue(self.there(young + "/work/p/train.py"))
+            self.assertTrue(self.there(os.path.join(young, "work", "p", "train.py")))
 
     def test_environments_and_data_go_when_they_are_not_used_and_environments_by_number(self):
         old, data = self.shared("envs", "old", 15), self.shared("data", "old", 15)
