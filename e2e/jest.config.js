@@ -1,4 +1,12 @@
 const base = require('../jest.config');
 
 /** The packed tarball in a real Nx workspace, against local AWS. */
-module.exports = { ...base, rootDir: '..', roots: ['<rootDir>/e2e'], testMatch: ['**/*.e2e.ts'], testTimeout: 240_000 };
+module.exports = {
+  ...base,
+  rootDir: '..',
+  roots: ['<rootDir>/e2e'],
+  testMatch: ['**/*.e2e.ts'],
+  testTimeout: 240_000,
+  // Without a tarball each file makes one, by a build that all of them share.
+  maxWorkers: process.env.NX_EC2_TARBALL ? 2 : 1,
+};

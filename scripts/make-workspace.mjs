@@ -1,7 +1,7 @@
 // Makes an Nx workspace from examples/ with the packed plugin installed in it: node scripts/make-workspace.mjs DIRECTORY [NX_VERSION]
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -20,8 +20,7 @@ export function makeWorkspace(directory, nxVersion) {
       encoding: 'utf8',
       env: { ...process.env, NX_DAEMON: 'false' },
     });
-  run(process.execPath, [join(root, 'scripts/build.mjs')], root);
-  const tarball = run('npm', ['pack', '--silent', '--pack-destination', directory], root).trim().split('\n').pop();
+  const tarball = pack(directory, run);
   const manifest = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8'));
   if (nxVersion) manifest.devDependencies.nx = nxVersion;
   manifest.devDependencies['nx-ec2'] = `file:./${tarball}`;
@@ -30,6 +29,17 @@ export function makeWorkspace(directory, nxVersion) {
   run('git', ['init', '-q']);
   run('git', ['add', '-A']);
   run('git', ['-c', 'user.name=demo', '-c', 'user.email=demo@localhost', 'commit', '-qm', 'The examples']);
+}
+
+/** The tarball's name, in the directory: the one that NX_EC2_TARBALL names, else one of what is here. */
+function pack(directory, run) {
+  const made = process.env.NX_EC2_TARBALL;
+  if (made) {
+    cpSync(made, join(directory, basename(made)));
+    return basename(made);
+  }
+  run(process.execPath, [join(root, 'scripts/build.mjs')], root);
+  return run('npm', ['pack', '--silent', '--pack-destination', directory], root).trim().split('\n').pop();
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) makeWorkspace(resolve(process.argv[2]), process.argv[3]);

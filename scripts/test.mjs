@@ -1,6 +1,10 @@
 // npm test: unit and integration, the remote side, the end-to-end suite with its witnesses, part of it on Node 22. NX_EC2_E2E_NX chooses the versions of Nx.
 import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const nx = process.env.NX_EC2_E2E_NX ?? '22.7.8,23.2.1,24.0.6';
 const environment = { ...process.env, NX_EC2_E2E_NX: nx };
 const words = (script) => ['run', '--silent', ...script.split(' ')];
@@ -34,5 +38,14 @@ async function beside(...scripts) {
 }
 
 inOrder('build');
+// One tarball for all workspaces: several are made at once.
+const packed = join(root, '.cache/packed');
+rmSync(packed, { recursive: true, force: true });
+mkdirSync(packed, { recursive: true });
+const { stdout } = spawnSync('npm', ['pack', '--silent', '--pack-destination', packed], {
+  cwd: root,
+  encoding: 'utf8',
+});
+environment.NX_EC2_TARBALL = join(packed, stdout.trim().split('\n').pop());
 await beside('test:unit', 'test:remote', 'test:witnesses');
 inOrder('test:e2e', 'test:node22');
