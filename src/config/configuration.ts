@@ -103,7 +103,7 @@ const REPORTING: Record<TargetName, string[]> = {
   'remote-train': ['dryRun', 'force', 'verbose', 'json', 'rerun', 'resume'],
   'remote-submit': ['dryRun', 'force', 'verbose', 'json', 'rerun', 'resume'],
   'remote-logs': ['run', 'since', 'tail', 'follow', 'verbose', 'json'],
-  'remote-status': ['run', 'watch', 'limit', 'all', 'verbose', 'json'],
+  'remote-status': ['run', 'watch', 'limit', 'verbose', 'json'],
   'remote-cancel': ['run', 'force', 'verbose', 'json'],
   'remote-pull': ['run', 'path', 'checkpoints', 'output', 'verbose', 'json'],
   'remote-exec': ['run', 'command', 'verbose', 'json'],

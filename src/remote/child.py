@@ -29,7 +29,6 @@ class Child:
     def __init__(self, line, variables, directory, account, log, mask, limits, wish, but):
         self.line, self.log, self.mask, self.limits, self.wish, self.but = line, log, mask, limits, wish, but
         self.stopped, self.over = None, False
-        self.peak = 0
         self.program = shutil.which(line[0], path=variables.get("PATH")) or line[0]
         self.output, writing = os.pipe()
         try:
@@ -88,7 +87,6 @@ class Child:
 
     def _is_over(self):
         used = processes.resident(processes.family(self.pid))
-        self.peak = max(self.peak, used)
         if used <= self.limits["memory"]:
             return False
         self.over = True

@@ -9,7 +9,7 @@ from .failure import Failure
 class Saver:
     """Its work is done by a thread, so that a large checkpoint holds up no record. `look` is called by the reporter alone.
 
-    `settled`: what so many attempts, which have ended, have left is saved."""
+    `trouble`: what can not be saved, and why. `settled`: what so many attempts, which have ended, have left is saved."""
 
     def __init__(self, home, part, bucket):
         from .parts import Parts
@@ -57,6 +57,7 @@ class Saver:
             # A run that was lost has an attempt that nobody saw the end of.
             self._checkpoints(attempt).look()
         self.checkpoints = list(self.saved.kept)
+        self.trouble = "; ".join("a checkpoint can not be saved: %s" % why for _, why in sorted(self.saved.unfit.items())) or None
 
     def _checkpoints(self, attempt):
         from .checkpoints import Checkpoints

@@ -112,7 +112,7 @@ class Supervisor:
             note(self.home)
         processes.end(lambda: processes.descendants(self.reporter), 1.0)
         self.log.close()
-        self.save(state="ended", endedAt=now(), outcome=self.outcome())
+        self.save(state="ended", endedAt=now(), outcome=self.outcome(), truncated=self.log.lost > 0)
         # Others may wait for what it held: that is free from here on, and room is made for them.
         os.close(self.lock)
         self.make_room()

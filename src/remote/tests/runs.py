@@ -1,6 +1,7 @@
 """Trainings as the client starts them, for tests: on a root of their own, with no store."""
 import base64
 import os
+import random
 import sys
 import time
 import unittest
@@ -10,6 +11,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402
 from nx_ec2_remote import main  # noqa: E402
 
+# A dead run's processes are found by its id, on all of the machine: another process's tests must have others.
+OURS = "".join(random.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(5))
 NONE = {"manager": "none", "root": "p", "file": "", "locked": False}
 
 
@@ -40,7 +43,7 @@ class Trainings(unittest.TestCase):
     def plan(self, script, **more):
         self.count += 1
         plan = self.served.plan({b"p/train.py": script.encode()})
-        return dict(plan, op="train", run=part("20260101-000000-p-aaaaa%s" % "abcdefghijklmnop"[self.count], **more))
+        return dict(plan, op="train", run=part("20260101-000000-p-%s%s" % (OURS, "abcdefghijklmnop"[self.count]), **more))
 
     def start(self, script, **more):
         reply = main.run(self.plan(script, **more), self.root)
