@@ -19,6 +19,21 @@ export interface LaunchTemplate {
   clientToken?: string;
 }
 
+/** How a request names a template: by its id or its name. */
+export interface TemplateName {
+  id?: string;
+  name?: string;
+  version?: string;
+}
+
+export function readTemplateName(form: Form): TemplateName {
+  return {
+    id: form.text('LaunchTemplateId'),
+    name: form.text('LaunchTemplateName'),
+    version: form.text('Version'),
+  };
+}
+
 /** Launch templates, of one version each. */
 export class LaunchTemplates {
   private readonly kept: KeptJson<LaunchTemplate>;
@@ -40,10 +55,9 @@ export class LaunchTemplates {
     this.kept.set(template.id, template);
   }
 
-  /** What the template says that a request names. */
-  spec(form: Form): LaunchSpec {
-    const found = this.find(form);
-    const version = form.text('Version') ?? '$Default';
+  /** What a template says. @throws AwsError where it, or its version, is not there. */
+  spec({ version = '$Default', ...name }: TemplateName): LaunchSpec {
+    const found = this.find(name);
     if (!['1', '$Default', '$Latest'].includes(version))
       throw new AwsError(
         'InvalidLaunchTemplateId.VersionNotFound',
@@ -52,8 +66,7 @@ export class LaunchTemplates {
     return found.spec;
   }
 
-  find(form: Form): LaunchTemplate {
-    const [id, name] = [form.text('LaunchTemplateId'), form.text('LaunchTemplateName')];
+  private find({ id, name }: TemplateName): LaunchTemplate {
     const found = this.all().find((each) => (id === undefined ? each.name === name : each.id === id));
     if (!found)
       throw id === undefined
@@ -95,7 +108,7 @@ export class LaunchTemplates {
   }
 
   private delete(form: Form): { [name: string]: Xml } {
-    const template = this.find(form);
+    const template = this.find(readTemplateName(form));
     this.kept.delete(template.id);
     return { launchTemplate: templateXml(template) };
   }

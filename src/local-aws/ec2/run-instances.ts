@@ -6,7 +6,7 @@ import type { Form } from './form';
 import type { InstanceActions } from './instance-actions';
 import type { Launcher } from './launcher';
 import { overSpec, readLaunchSpec } from './launch-spec';
-import type { LaunchTemplates } from './launch-templates';
+import { readTemplateName, type LaunchTemplates } from './launch-templates';
 import type { Xml } from './xml';
 
 const LONGEST_TOKEN = 64;
@@ -40,7 +40,10 @@ export class RunInstances {
     }
     const template = form.part('LaunchTemplate');
     const spec = readLaunchSpec(form);
-    const checked = this.launcher.check(template ? overSpec(spec, this.templates.spec(template)) : spec, caller);
+    const checked = this.launcher.check(
+      template ? overSpec(spec, this.templates.spec(readTemplateName(template))) : spec,
+      caller,
+    );
     dryRun(form);
     return this.told.reservation(this.launcher.launch(checked, most, { clientToken, fingerprint }));
   }

@@ -11,7 +11,7 @@ export function select<Row>(
   form: Form,
   rows: Row[],
   fields: Record<string, (row: Row) => Value | Value[]>,
-  tags: (row: Row) => Record<string, string> = () => ({}),
+  tags?: (row: Row) => Record<string, string>,
 ): Row[] {
   const filters = form.parts('Filter').map((part) => {
     const name = part.required('Name');
@@ -26,17 +26,17 @@ export function select<Row>(
 function field<Row>(
   name: string,
   fields: Record<string, (row: Row) => Value | Value[]>,
-  tags: (row: Row) => Record<string, string>,
+  tags: ((row: Row) => Record<string, string>) | undefined,
 ): (row: Row) => Value | Value[] {
-  if (name === 'tag-key') return (row) => Object.keys(tags(row));
-  if (name.startsWith('tag:')) return (row) => tags(row)[name.slice(4)];
+  if (tags && name === 'tag-key') return (row) => Object.keys(tags(row));
+  if (tags && name.startsWith('tag:')) return (row) => tags(row)[name.slice(4)];
   if (!Object.hasOwn(fields, name)) throw new AwsError('InvalidParameterValue', `The filter '${name}' is invalid`);
   return fields[name];
 }
 
 function pattern(text: string): RegExp {
   const escaped = text.replace(/[.+^${}()|[\]\\]/g, '\\$&');
-  return new RegExp(`^${escaped.replace(/\*/g, '.*').replace(/\?/g, '.')}$`, 's');
+  return new RegExp(`^${escaped.replace(/\*/g, '.*').replace(/\?/g, '.')}$`, 'su');
 }
 
 /** A page of a Describe call's rows, and the token of the next one. */

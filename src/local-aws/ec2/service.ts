@@ -6,6 +6,9 @@ import { dryRun, type Action } from './action';
 import { Capacity } from './capacity';
 import { catalogueActions } from './catalogue-actions';
 import { zonesOf } from './catalogue/network';
+import type { Fleet } from './fleet';
+import { FleetActions } from './fleet-actions';
+import { Fleets } from './fleets';
 import { Form } from './form';
 import { InstanceActions } from './instance-actions';
 import { Interruptions } from './interruptions';
@@ -28,6 +31,8 @@ export interface Left {
   volumes: string[];
   /** That are open or active. */
   spotRequests: string[];
+  /** That are active, or have instances. */
+  fleets: string[];
   launchTemplates: string[];
 }
 
@@ -39,6 +44,7 @@ export class Ec2Service implements Service {
   private readonly volumes: Volumes;
   private readonly spot: SpotRequests;
   private readonly templates: LaunchTemplates;
+  private readonly fleets: Fleets;
   private readonly actions: Record<string, Action>;
 
   /** @param directory where it keeps what is no instance. */
@@ -54,6 +60,7 @@ export class Ec2Service implements Service {
     this.templates = new LaunchTemplates(join(directory, 'launch-templates.json'));
     this.interruptions = new Interruptions(instances, this.spot);
     const launcher = new Launcher(instances, this.volumes, this.spot, this.capacity, this.profiles, zones);
+    this.fleets = new Fleets(join(directory, 'fleets.json'), instances, launcher, this.templates);
     const told = new InstanceActions(instances, this.volumes, zones);
     this.actions = {
       ...told.actions,
@@ -61,11 +68,13 @@ export class Ec2Service implements Service {
       ...this.volumes.actions,
       ...this.spot.actions,
       ...this.templates.actions,
+      ...new FleetActions(this.fleets, instances).actions,
       ...new TagActions([
         { type: 'instance', all: () => instances.seen(), save: () => instances.save() },
         tagged('volume', this.volumes),
         tagged('spot-instances-request', this.spot),
         tagged('launch-template', this.templates),
+        tagged('fleet', this.fleets),
       ]).actions,
       ...catalogueActions(zones, region),
       ...spotPriceActions(zones),
@@ -78,12 +87,14 @@ export class Ec2Service implements Service {
       instances: ids(this.instances.all().filter(({ state }) => state !== 'terminated')),
       volumes: ids(this.volumes.all()),
       spotRequests: ids(this.spot.all().filter(({ state }) => state === 'open' || state === 'active')),
+      fleets: ids(this.fleets.all().filter((fleet) => this.isLeft(fleet))),
       launchTemplates: ids(this.templates.all()),
     };
   }
 
   close(): void {
     this.interruptions.close();
+    this.fleets.close();
   }
 
   error(error: AwsError, requestId: string): ServiceResponse {
@@ -107,5 +118,10 @@ export class Ec2Service implements Service {
       headers: { 'content-type': 'text/xml' },
       body: `<?xml version="1.0" encoding="UTF-8"?>\n<${name}Response xmlns="${NAMESPACE}">${content}</${name}Response>`,
     };
+  }
+
+  private isLeft(fleet: Fleet): boolean {
+    const replaces = fleet.type === 'maintain' && fleet.state === 'active';
+    return replaces || this.fleets.living(fleet).length > 0;
   }
 }

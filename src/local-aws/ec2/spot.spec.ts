@@ -82,6 +82,7 @@ describe('a spot instance', () => {
       instances: [],
       volumes: [],
       spotRequests: [],
+      fleets: [],
       launchTemplates: [],
     });
   });
