@@ -166,6 +166,10 @@ describe('RunInstances', () => {
     capacity.clear();
     capacity.add({ type: 'p3.2xlarge', code: 'VcpuLimitExceeded' });
     expect(await refused({ InstanceType: 'p3.2xlarge' })).toMatch(/^VcpuLimitExceeded: You have requested more vCPU/);
+    capacity.add({ market: 'spot', code: 'MaxSpotInstanceCountExceeded' });
+    expect(await refused({ InstanceMarketOptions: { MarketType: 'spot' } })).toBe(
+      'MaxSpotInstanceCountExceeded: Max spot instance count exceeded',
+    );
     expect(await refused({})).toBeNull();
     expect(at.aws.left().spotRequests).toEqual([]);
   });

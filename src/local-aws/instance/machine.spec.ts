@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DescribeInstancesCommand, RunInstancesCommand, type RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import { GetCommandInvocationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
@@ -134,5 +135,50 @@ describe('an instance that was launched', () => {
     const id = await launch({ IamInstanceProfile: undefined });
     expect((await told(id)).IamInstanceProfile).toBeUndefined();
     expect(await refusal(send(id, 'true'))).toBe('InvalidInstanceId 400');
+  });
+
+  it('runs and is not online as long as its agent is late', async () => {
+    at.aws.instances.agentDelay = Infinity;
+    const id = await launch();
+    expect((await told(id)).State!.Name).toBe('running');
+    expect(await refusal(send(id, 'true'))).toBe('InvalidInstanceId 400');
+    at.aws.instances.agentDelay = 0;
+    expect(await run(id, 'true')).toMatchObject({ Status: 'Success' });
+  });
+
+  it('reads its user data and its profile from its metadata', async () => {
+    const id = await launch({ UserData: userData('#!/bin/sh\n'), MetadataOptions: { HttpTokens: 'optional' } });
+    const read = async (path: string) => (await fetch(`${at.aws.url}/imds/${id}/latest/${path}`)).text();
+    expect(await read('user-data')).toBe('#!/bin/sh\n');
+    expect(await read('meta-data/iam/security-credentials/')).toBe('training');
+    expect(await read('meta-data/instance-life-cycle')).toBe('on-demand');
+  });
+
+  it('is what it was after a restart of local AWS', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-kept-'));
+    const first = await startFixture({ directory, instances: [] });
+    const command = new RunInstancesCommand({
+      ImageId: 'ami-00000000000000001',
+      MinCount: 1,
+      MaxCount: 1,
+      ClientToken: 'kept',
+      IamInstanceProfile: { Name: 'training' },
+      InstanceInitiatedShutdownBehavior: 'terminate',
+    });
+    const [made] = (await first.ec2.send(command)).Instances!;
+    await first.close();
+    const second = await startFixture({ directory, instances: [] });
+    expect((await second.ec2.send(command)).Instances).toEqual([made]);
+    const sent = await second.ssm.send(
+      new SendCommandCommand({
+        DocumentName: 'AWS-RunShellScript',
+        InstanceIds: [made.InstanceId!],
+        Parameters: { commands: ['shutdown now'] },
+      }),
+    );
+    expect(sent.Command!.Status).toBe('Pending');
+    await until(() => second.aws.left().instances.length === 0);
+    await second.close();
+    rmSync(directory, { recursive: true, force: true });
   });
 });
