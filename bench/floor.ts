@@ -38,6 +38,16 @@ export function oneCommand(network: NetworkProfile): Floor {
   ];
 }
 
+/** What is written on the instance and is on the terminal as soon as the network allows. */
+export function oneWay(network: NetworkProfile): Floor {
+  return [['one way', distances(network).roundTrip / 2]];
+}
+
+/** A command that starts an interpreter, and what that prints first. @param interpreter ms that it takes to start. */
+export function firstLine(network: NetworkProfile, interpreter: number): Floor {
+  return [...oneCommand(network), ['an interpreter that starts and prints', interpreter]];
+}
+
 /** Bytes that fit into the command. */
 export function inTheCommand(network: NetworkProfile, bytes: number): Floor {
   return [...oneCommand(network), [`${bytes} bytes up`, bytes / distances(network).up]];

@@ -12,6 +12,17 @@ export function atMostFloors(limit: number): Goal {
   };
 }
 
+/** Without what of it `less` says. */
+export function atMostFloorsWithout(limit: number, less: (measure: Measure) => number, what: string): Goal {
+  return {
+    text: `without ${what} ≤ ${limit} × floor`,
+    judge: (ours, { floor }) => {
+      const ratio = (ours.time - less(ours)) / total(floor!);
+      return { value: `${ratio.toFixed(2)} ×`, met: ratio <= limit };
+    },
+  };
+}
+
 export function timesAheadOf(contender: string, times: number): Goal {
   return {
     text: times === 1 ? `ahead of ${contender}` : `≥ ${times} × ahead of ${contender}`,
@@ -31,6 +42,15 @@ export const aheadOfAll: Goal = {
     return { value: `${(best / time).toFixed(1)} × the next`, met: best > time };
   },
 };
+
+/** @param limit ms beyond the floor. */
+export const behindFloor = (limit: number): Goal => ({
+  text: `at most ${formatMs(limit)} behind the floor`,
+  judge: ({ time }, { floor }) => {
+    const behind = time - total(floor!);
+    return { value: formatMs(behind), met: behind <= limit };
+  },
+});
 
 export const within = (limit: number, of: (measure: Measure) => number | undefined, what: string): Goal =>
   bounded(`${what} ≤ ${formatMs(limit)}`, limit, of, formatMs);

@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, normalize } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Fault } from '../src/local-aws/faults';
 import { MARK } from '../src/local-aws/instance/instances';
 import type { LinkTraffic, NetworkProfile } from '../src/local-aws/network';
 import { startLocalAws, type AnsweredRequest, type LocalAws } from '../src/local-aws/server';
@@ -12,6 +13,7 @@ import { Tunnel } from './link';
 export interface Observed {
   client: LinkTraffic;
   requests: AnsweredRequest[];
+  /** Sent, begun and ended on the instance. */
   commands: { requested: number; started?: number; ended?: number }[];
 }
 
@@ -101,6 +103,11 @@ export class GroundProcess {
     const running = () => [...named.values()].flatMap(({ id }) => instances.processes(id));
     for (const last = performance.now() + GRACE; running().length; await sleep(LOOK))
       if (performance.now() > last) throw new Error(`still running on the instances: ${running().join(', ')}`);
+  }
+
+  /** From now on that goes wrong. */
+  async fail(fault: Fault): Promise<void> {
+    this.aws.faults.add(fault);
   }
 
   async watchMemory(): Promise<void> {

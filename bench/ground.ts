@@ -1,5 +1,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
+import type { Fault } from '../src/local-aws/faults';
 import type { NetworkProfile } from '../src/local-aws/network';
 import type { GroundProcess, Observed, Place } from './ground-process';
 
@@ -33,6 +34,7 @@ export class Ground {
   serve = (directory: string): Promise<number> => this.call('serve', directory);
   observe = (): Promise<Observed> => this.call('observe');
   idle = (): Promise<void> => this.call('idle');
+  fail = (fault: Fault): Promise<void> => this.call('fail', fault);
   watchMemory = (): Promise<void> => this.call('watchMemory');
   peakMemory = (): Promise<number> => this.call('peakMemory');
 

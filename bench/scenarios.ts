@@ -1,18 +1,24 @@
 import { readdirSync } from 'node:fs';
 import { run, timed } from './contenders/contender';
 import { drive } from './contenders/driver';
-import { firstTime, inTheCommand, oneCommand, throughTheStore, underWatch } from './floor';
+import { costOfRun } from './cost';
+import { firstLine, firstTime, inTheCommand, oneCommand, oneWay, throughTheStore, underWatch } from './floor';
+import { followed } from './followed';
 import {
   aheadOfAll,
   atMostBytes,
   atMostFloors,
+  atMostFloorsWithout,
   atMostTimes,
+  behindFloor,
   oneCommand as inOneCommand,
   timesAheadOf,
   within,
 } from './goals';
 import { root } from './programs';
 import type { Scenario, Stage } from './scenario';
+import { interpreterStart, startedByNx, startedWarm } from './started';
+import { followedByTen } from './ten-followers';
 import { POLL, watched } from './watched';
 
 const KB = 1_000;
@@ -75,6 +81,77 @@ export const scenarios: Scenario[] = [
       inOneCommand,
       atMostFloors(1.2),
     ],
+  },
+  {
+    name: 'start',
+    title: "remote-train to the training's first line",
+    input: 'source',
+    of: 'ours',
+    run: startedWarm(false),
+    floor: (network) => firstLine(network, interpreterStart()),
+    goals: [atMostFloors(1.3), inOneCommand],
+  },
+  {
+    name: 'start-edit',
+    title: "one line edited, remote-train to the training's first line",
+    input: 'source',
+    of: 'ours',
+    run: startedWarm(true),
+    floor: (network) => firstLine(network, interpreterStart()),
+    goals: [atMostFloors(1.3), inOneCommand],
+  },
+  {
+    name: 'start-nx',
+    title: "nx run model:remote-train to the training's first line",
+    input: 'source',
+    of: 'ours',
+    run: startedByNx,
+    floor: (network) => firstLine(network, interpreterStart()),
+    goals: [atMostFloors(1.3), atMostFloorsWithout(1.3, ({ more }) => more.nx, "Nx's own start"), inOneCommand],
+  },
+  {
+    name: 'log',
+    title: 'a line of a log, streamed, 95th percentile',
+    input: 'source',
+    of: 'ours',
+    run: followed('streamed'),
+    floor: oneWay,
+    goals: [behindFloor(500)],
+  },
+  {
+    name: 'log-stored',
+    title: 'a line of a log, no sessions, 95th percentile',
+    input: 'source',
+    of: 'ours',
+    run: followed('stored'),
+    floor: oneWay,
+    goals: [],
+  },
+  {
+    name: 'log-asked',
+    title: 'a line of a log, no sessions and no way into the store, 95th percentile',
+    input: 'source',
+    of: 'ours',
+    run: followed('asked'),
+    floor: oneWay,
+    goals: [],
+  },
+  {
+    name: 'followers',
+    title: 'remote-cancel beside ten followers',
+    input: 'source',
+    of: 'ours',
+    run: followedByTen,
+    goals: [within(350, ({ more }) => more.waited, 'its command, to its start')],
+  },
+  {
+    name: 'cost',
+    title: 'what a run costs its instance and its bucket, after ten minutes',
+    input: 'source',
+    network: {},
+    of: 'ours',
+    run: costOfRun,
+    goals: [],
   },
   {
     name: 'second',

@@ -329,6 +329,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
       [
         join(__dirname, 'terminal.py'),
         'begun',
+        '1',
         'npx',
         'nx',
         'run',

@@ -85,6 +85,12 @@ const own = {
   'remote-shell': { run },
   'remote-doctor': {},
 };
+/** Types alone: Nx refuses an object, or a list, where the schema does not say that there may be one. */
+const shapeOf = ({ type, items, anyOf }) => {
+  if (!anyOf) return { type, ...(items ? { items: shapeOf(items) } : {}) };
+  const shapes = new Map(anyOf.map(shapeOf).map((each) => [JSON.stringify(each), each]));
+  return shapes.size > 1 ? { anyOf: [...shapes.values()] } : [...shapes.values()][0];
+};
 const { train, ...connection } = json.properties;
 delete connection.$schema;
 delete connection.sync;
@@ -101,12 +107,13 @@ for (const [name, { description }] of Object.entries(executors)) {
   };
   for (const key of Object.keys(properties)) {
     // Validation is src/config's, with messages that name the place; a default here would hide what is configured.
-    const { description: text, type, enum: values } = properties[key];
+    const { description: text, type, enum: values, items, anyOf } = properties[key];
     // No type where several are allowed: Nx would turn a word into a list of one.
     properties[key] = {
       ...(type ? { type } : {}),
       ...(values ? { enum: values } : {}),
-      ...(type === 'array' ? { items: { type: 'string' } } : {}),
+      ...(type === 'array' ? { items: shapeOf(items) } : {}),
+      ...(anyOf?.some((each) => each.type === 'object' || each.type === 'array') ? shapeOf({ anyOf }) : {}),
       description: text,
     };
   }

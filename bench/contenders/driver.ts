@@ -1,5 +1,6 @@
-import { fork, type ChildProcess } from 'node:child_process';
+import { fork, spawn, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
+import { root } from '../programs';
 import { now, type Timing } from './contender';
 
 /** What a driver tells when it is through. */
@@ -50,6 +51,26 @@ export function start(name: string, task: object, options: Options): Driving {
         );
       const { begun, ended, memory } = told;
       resolve({ begun, ended, startUp: begun - started, clientMemory: memory, out });
+    });
+  });
+  return { child, done };
+}
+
+/** `nx` with these words, as a terminal starts it. Its beginning is the process's. */
+export function startNx(args: string[], cwd: string, env: Record<string, string>): Driving {
+  const begun = now();
+  const child = spawn(process.execPath, [join(root, 'node_modules/nx/dist/bin/nx.js'), ...args], {
+    cwd,
+    env: { ...process.env, NX_NO_CLOUD: 'true', AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let out = '';
+  child.stdout.on('data', (data) => (out += data));
+  const done = new Promise<Timing & { out: string }>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      if (code === 0) resolve({ begun, ended: now(), out });
+      else reject(new Error(`nx ended with ${code ?? signal}: ${out.slice(-2_000)}`));
     });
   });
   return { child, done };

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { rmSync } from 'node:fs';
 import { root } from '../programs';
 import type { Contender, Course, Site, Timing } from './contender';
-import { start, type Driving } from './driver';
+import { start, startNx, type Driving } from './driver';
 import type { Task } from './ours-driver';
+import { Terminal } from './terminal';
 import { Watching } from './watching';
 
 export const ours: Contender = {
@@ -18,14 +19,21 @@ export const ours: Contender = {
 
 interface How {
   instance?: number;
+  /** What is asked of the executor beside what every measurement asks. */
+  options?: Record<string, unknown>;
+  environment?: Record<string, string>;
+  /** It does not end with a success by itself. */
   endless?: boolean;
   signal?: AbortSignal;
 }
 
+/** As `start` has them of a training. */
+const TRAINING_WORDS = ['--script=train.py', '--environment=none'];
+
 /** What only ours is asked to do, beside what every contender does. */
 export class OurCourse implements Course {
   private tree = '';
-  private watching?: Watching;
+  private readonly open: Terminal[] = [];
 
   constructor(private readonly site: Site) {
     rmSync(join(site.input.workspace, '.nx'), { recursive: true, force: true });
@@ -41,17 +49,49 @@ export class OurCourse implements Course {
 
   async train(): Promise<Timing> {
     const timing = await this.execute('remote-train', {});
-    // What a training brings back is no part of the input.
-    rmSync(join(this.site.input.source, 'artifacts'), { recursive: true, force: true });
+    this.forgetArtifacts();
     return timing;
+  }
+
+  /** What a training brings back is no part of the input. */
+  forgetArtifacts(): void {
+    rmSync(join(this.site.input.source, 'artifacts'), { recursive: true, force: true });
   }
 
   /** The executor remote-watch at work. */
   async watch(signal?: AbortSignal): Promise<Watching> {
     const { input } = this.site;
-    this.watching = new Watching(this.start('remote-watch', { signal, endless: true }), input.source, this.target());
-    await this.watching.line(/^Watching;/);
-    return this.watching;
+    const watching = new Watching(this.start('remote-watch', { signal, endless: true }), input.source, this.target());
+    this.open.push(watching);
+    await watching.line(/^Watching;/);
+    return watching;
+  }
+
+  /** An executor at work, for who reads what it prints. */
+  begin(executor: string, how: How): Terminal {
+    this.lookByNx();
+    const terminal = new Terminal(this.start(executor, how));
+    this.open.push(terminal);
+    return terminal;
+  }
+
+  /** An executor from its first line to its last. */
+  async end(executor: string, how: How): Promise<Timing & { out: string }> {
+    return await this.start(executor, how).done;
+  }
+
+  /** `nx run model:<target>`, as it is typed, without Nx's daemon. */
+  nx(target: string, options: string[] = []): Terminal {
+    const args = ['run', `model:${target}`, ...options];
+    const terminal = new Terminal(startNx(args, this.site.input.workspace, this.environment()));
+    this.open.push(terminal);
+    return terminal;
+  }
+
+  /** The options by which `nx run` reaches what `begin` reaches. */
+  get reach(): string[] {
+    const { bucket, instance, user } = this.common(0);
+    return [`--bucket=${bucket}`, `--instance=${instance.id}`, ...(user ? [`--user=${user}`] : []), ...TRAINING_WORDS];
   }
 
   /** Syncs, and is killed as soon as so many bytes have gone over the client's link. */
@@ -71,7 +111,7 @@ export class OurCourse implements Course {
   }
 
   close(): void {
-    this.watching?.kill();
+    for (const terminal of this.open) terminal.kill();
   }
 
   private async execute(executor: string, how: How): Promise<Timing> {
@@ -90,26 +130,37 @@ export class OurCourse implements Course {
     });
   }
 
-  private start(executor: string, { instance = 0, endless, signal }: How): Driving {
-    const { ground, input, directory } = this.site;
-    const { environment, instances } = ground.place;
+  private environment(): Record<string, string> {
+    const { ground, directory } = this.site;
+    return { ...ground.place.environment, NX_DAEMON: 'false', XDG_CACHE_HOME: join(directory, 'cache') };
+  }
+
+  private common(instance: number) {
+    return {
+      bucket: 'bench',
+      instance: { id: this.site.ground.place.instances[instance].id },
+      // As on an instance with a login user: who trains is not root.
+      ...(process.getuid?.() === 0 ? { user: 'nobody' } : {}),
+    };
+  }
+
+  private start(executor: string, { instance = 0, options, environment, endless, signal }: How): Driving {
+    const { input } = this.site;
     const task: Task = {
       dist: join(root, 'dist'),
       executor,
       workspace: input.workspace,
       options: {
         json: true,
-        bucket: 'bench',
-        instance: { id: instances[instance].id },
-        // As on an instance with a login user: who trains is not root.
-        ...(process.getuid?.() === 0 ? { user: 'nobody' } : {}),
+        ...this.common(instance),
         ...(executor === 'remote-train' ? { script: 'train.py', environment: 'none' } : {}),
+        ...options,
       },
       endless,
     };
     return start('ours-driver', task, {
       cwd: input.workspace,
-      env: { ...environment, NX_DAEMON: 'false', XDG_CACHE_HOME: join(directory, 'cache') },
+      env: { ...this.environment(), ...environment },
       signal,
     });
   }

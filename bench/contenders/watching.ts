@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { now, type Timing } from './contender';
 import type { Driving } from './driver';
+import { Terminal } from './terminal';
 
 /** A save that takes longer has failed, ms. */
 const LIMIT = 30_000;
@@ -16,32 +16,13 @@ export interface Save extends Timing {
 }
 
 /** A watch at work in another process. */
-export class Watching {
-  private readonly lines: string[] = [];
-  private readonly waiting = new Set<(line: string) => void>();
-
+export class Watching extends Terminal {
   constructor(
-    private readonly driving: Driving,
+    driving: Driving,
     private readonly source: string,
     private readonly target: string,
   ) {
-    driving.done.catch(() => undefined);
-    createInterface(driving.child.stderr!).on('line', (line) => {
-      this.lines.push(line);
-      for (const hear of this.waiting) hear(line);
-    });
-  }
-
-  /** Waits for a line that is still to be printed. @returns when it was. */
-  async line(wanted: RegExp): Promise<number> {
-    let hear!: (line: string) => void;
-    const heard = new Promise<number>((resolve) => (hear = (line) => wanted.test(line) && resolve(now())));
-    this.waiting.add(hear);
-    try {
-      return await Promise.race([heard, this.end, this.late()]);
-    } finally {
-      this.waiting.delete(hear);
-    }
+    super(driving);
   }
 
   /** @param edit makes an edit, and says of which file: of that the instance's copy is looked at. */
@@ -57,27 +38,6 @@ export class Watching {
       await sleep(LOOK);
     }
     const ended = now();
-    return { begun, ended, acknowledged: await printed };
-  }
-
-  /** As by Ctrl+C. */
-  async interrupt(): Promise<Timing> {
-    this.driving.child.kill('SIGINT');
-    return await this.driving.done;
-  }
-
-  kill(): void {
-    this.driving.child.kill('SIGKILL');
-  }
-
-  private get end(): Promise<never> {
-    return this.driving.done.then(() => {
-      throw new Error('the watch has ended');
-    });
-  }
-
-  private async late(limit = LIMIT): Promise<never> {
-    await sleep(limit, undefined, { ref: false });
-    throw new Error(`nothing after ${LIMIT / 1000} s: ${this.lines.slice(-5).join('; ')}`);
+    return { begun, ended, acknowledged: (await printed).at };
   }
 }

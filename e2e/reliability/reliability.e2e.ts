@@ -2,64 +2,32 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LOCAL_IDENTITY, type Identity } from '../../src/local-aws/identity';
-import { startLocalAws, type LocalAws } from '../../src/local-aws/server';
-import { Nx, type Running } from './nx';
-import { rowsOf, withTable, type Row } from './table';
+import { LOCAL_IDENTITY } from '../../src/local-aws/identity';
+import type { Running } from '../nx';
+import { Worlds, type World } from '../worlds';
+import { promisesOf, withTable, type Row } from './table';
 
 const root = join(__dirname, '../..');
-const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-reliability-'));
-const workspace = join(directory, 'workspace');
-const training = readFileSync(join(__dirname, 'training.py'), 'utf8');
+const training = readFileSync(join(__dirname, '../training.py'), 'utf8');
 const RESULT = { total: 650, began: 0 };
 const rows: Row[] = [];
 
-/** Local AWS with an Nx that reaches it: one for each fault of the services, since it strikes all who use them. */
-interface World {
-  aws: LocalAws;
-  nx: Nx;
-}
-
-const worlds: LocalAws[] = [];
-
-async function makeWorld(identities: Identity[] = []): Promise<World> {
-  const number = worlds.length;
-  const aws = await startLocalAws({
-    ...{ directory: join(directory, `aws-${number}`), buckets: ['nx-ec2-local'], instances: [], identities },
-  });
-  worlds.push(aws);
-  const { PYTHONUNBUFFERED: _, ...own } = process.env;
-  const nx = new Nx(workspace, {
-    ...own,
-    ...aws.environment,
-    NX_DAEMON: 'false',
-    NX_TUI: 'false',
-    NX_NO_CLOUD: 'true',
-    CI: 'true',
-    NX_CACHE_DIRECTORY: join(workspace, '.nx/cache'),
-    NX_WORKSPACE_DATA_DIRECTORY: join(directory, `data-${number}`),
-    NX_EC2_CACHE_DIRECTORY: join(directory, `memory-${number}`),
-  });
-  return { aws, nx };
-}
-
+const worlds = new Worlds('reliability');
+const { directory, workspace } = worlds;
+/** One more for each fault of the services, since it strikes all who use them. */
 let calm: World;
 
 beforeAll(async () => {
-  execFileSync(process.execPath, [join(root, 'scripts/make-workspace.mjs'), workspace], { stdio: 'inherit' });
-  calm = await makeWorld();
+  worlds.install();
+  calm = await worlds.make();
 }, 120_000);
 
-afterAll(async () => {
-  for (const aws of worlds) await aws.close();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterAll(() => worlds.close());
 
-const launch = ({ aws }: World) => aws.instances.launch({ booted: true }).id;
 const onInstance = ({ aws }: World, instance: string, run: string): { supervisor: number } =>
   JSON.parse(readFileSync(join(aws.instances.disk(instance), 'root/runs', run, 'run.json'), 'utf8'));
 const result = (project: string) =>
-  JSON.parse(readFileSync(join(workspace, 'faults', project, 'artifacts/result.json'), 'utf8'));
+  JSON.parse(readFileSync(join(workspace, 'models', project, 'artifacts/result.json'), 'utf8'));
 
 interface Start {
   world?: World;
@@ -72,7 +40,7 @@ interface Start {
 /** Starts the training of a project of its own, up to its third step. */
 async function begin(project: string, start: Start = {}): Promise<{ instance: string; first: Running }> {
   const world = start.world ?? calm;
-  const instance = start.instance ?? launch(world);
+  const instance = start.instance ?? world.launch();
   world.nx.project(project, start.script ?? training, { bucket: 'nx-ec2-local', instance, train: start.train });
   const first = world.nx.run([`${project}:remote-train`], start.environment);
   await first.said('step 3 of');
@@ -83,8 +51,7 @@ async function begin(project: string, start: Start = {}): Promise<{ instance: st
 async function kept(project: string, id: string, { nx } = calm): Promise<string> {
   const status = nx.run([`${project}:remote-status`, `--run=${id}`, '--json']);
   await status.ended;
-  const line = status.text.split('\n').find((each) => each.includes('{"success"'))!;
-  const [run] = JSON.parse(line.slice(line.indexOf('{'))).runs;
+  const [run] = status.result.runs;
   return [
     run.log.size > 0 && 'the log',
     run.checkpoints.length > 0 && 'checkpoints',
@@ -174,7 +141,7 @@ describe('what goes wrong while a training runs', () => {
     const log = calm.nx.run(['fault-terminated:remote-logs', `--run=${first.id}`]);
     expect(await log.ended).toBe(1);
     expect(log.steps.slice(0, 2)).toEqual([1, 2]);
-    const next = await resumes('fault-terminated', first.id, `--instance=${launch(calm)}`);
+    const next = await resumes('fault-terminated', first.id, `--instance=${calm.launch()}`);
     tell('the instance is terminated', 'fault-terminated', first, keeps, `on another instance, ${next}`);
   });
 
@@ -189,7 +156,7 @@ describe('what goes wrong while a training runs', () => {
     expect(result('fault-laptop')).toEqual(RESULT);
     tell(
       'the client is killed',
-      'laptop',
+      'fault-laptop',
       first,
       await kept('fault-laptop', first.id),
       'the same command attaches, shows the log from its start, and collects',
@@ -198,7 +165,7 @@ describe('what goes wrong while a training runs', () => {
 
   const mounted = canMount();
   (mounted ? it.concurrent : it.skip)('the disk is full (needs root, to make a small one)', async () => {
-    const instance = launch(calm);
+    const instance = calm.launch();
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=48m', 'nx-ec2-test', calm.aws.instances.disk(instance)]);
     try {
       const greedy = training.replace(
@@ -226,7 +193,7 @@ describe('what goes wrong while a training runs', () => {
   });
 
   it.concurrent('the network is cut for a minute', async () => {
-    const world = await makeWorld();
+    const world = await worlds.make();
     const { first } = await begin('fault-network', { world, train: { args: '7' } });
     const cut = { cut: 'before' as const, times: Infinity };
     world.aws.faults.add({ link: 'client', ...cut });
@@ -247,7 +214,7 @@ describe('what goes wrong while a training runs', () => {
   });
 
   it.concurrent('the instance has no network for a minute', async () => {
-    const world = await makeWorld();
+    const world = await worlds.make();
     const { first } = await begin('fault-cutoff', { world, train: { args: '7' } });
     world.aws.faults.add({ link: 'instance', cut: 'before', times: Infinity });
     await new Promise((resolve) => setTimeout(resolve, 60_000));
@@ -277,7 +244,7 @@ describe('what goes wrong while a training runs', () => {
   });
 
   it.concurrent('AWS throttles', async () => {
-    const world = await makeWorld();
+    const world = await worlds.make();
     const { first } = await begin('fault-throttled', { world });
     world.aws.faults.add({
       service: 'ssm',
@@ -307,7 +274,7 @@ describe('what goes wrong while a training runs', () => {
       accessKeyId: 'ASIALOCALSHORTLIVED1',
       session: { token: 'short-lived', expires: Infinity },
     };
-    const world = await makeWorld([identity]);
+    const world = await worlds.make([identity]);
     const environment = { AWS_ACCESS_KEY_ID: identity.accessKeyId, AWS_SESSION_TOKEN: identity.session.token };
     const { first } = await begin('fault-credentials', { world, environment });
     identity.session.expires = Date.now() - 1;
@@ -319,7 +286,7 @@ describe('what goes wrong while a training runs', () => {
     expect(result('fault-credentials')).toEqual(RESULT);
     tell(
       'the credentials expire',
-      'credentials',
+      'fault-credentials',
       first,
       await kept('fault-credentials', first.id, world),
       'after signing in, the same command attaches, shows the log from its start, and collects',
@@ -327,7 +294,7 @@ describe('what goes wrong while a training runs', () => {
   });
 
   it.concurrent('the command is sent twice', async () => {
-    const world = await makeWorld();
+    const world = await worlds.make();
     // The answer is lost, and the SDK asks again: SSM knows no token by which it could tell.
     world.aws.faults.add({ service: 'ssm', action: 'SendCommand', cut: 'after' });
     const { instance, first } = await begin('fault-twice', { world });
@@ -337,7 +304,7 @@ describe('what goes wrong while a training runs', () => {
     expect(readdirSync(join(world.aws.instances.disk(instance), 'root/runs'))).toEqual([first.id]);
     tell(
       'the command that starts it arrives twice',
-      'twice',
+      'fault-twice',
       first,
       await kept('fault-twice', first.id, world),
       'it was started once',
@@ -351,8 +318,8 @@ it('says in docs/RELIABILITY.md what was seen', () => {
   const order = [...rows].sort((a, b) => a.fault.localeCompare(b.fault));
   const made = withTable(page, order);
   if (process.env.NX_EC2_WRITE_DOCS) writeFileSync(path, made);
-  const known = rowsOf(process.env.NX_EC2_WRITE_DOCS ? made : page);
-  for (const row of rowsOf(made)) expect(known).toContain(row);
+  const known = promisesOf(process.env.NX_EC2_WRITE_DOCS ? made : page);
+  for (const row of promisesOf(made)) expect(known).toContain(row);
 });
 
 /** Whether this user may mount a small disk. */

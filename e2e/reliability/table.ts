@@ -19,17 +19,18 @@ export function withTable(page: string, rows: Row[]): string {
   return `${page.slice(0, before)}${BEGIN}\n\n${table.join('\n')}\n\n${page.slice(after)}`;
 }
 
-/** The rows of a page, without their layout. */
-export function rowsOf(page: string): string[] {
+/**
+ * What the rows of a page promise: the fault, the verdict, and what happens next. How a fault was met on the way there
+ * differs with what it met first.
+ */
+export function promisesOf(page: string): string[] {
   return page
     .slice(page.indexOf(BEGIN), page.indexOf(END))
     .split('\n')
     .filter((line) => line.startsWith('| '))
     .slice(2)
-    .map((line) =>
-      line
-        .split(/(?<!\\)\|/)
-        .map((each) => each.trim())
-        .join('|'),
-    );
+    .map((line) => {
+      const [, fault, , kept, next] = line.split(/(?<!\\)\|/).map((each) => each.trim());
+      return [fault, /the verdict: .*/.exec(kept)?.[0], next].join(' | ');
+    });
 }

@@ -87,7 +87,7 @@ export class Aws {
     const url = customEndpoint(service) ?? this.usualEndpoint(service, bucket);
     if (!url || !URL.canParse(url) || (!isLoopback(url) && getProxyForUrl(url))) return;
     try {
-      this.early.open(new URL(url), certificateAuthorities());
+      this.early.open(new URL(url), certificateAuthorities(), service);
     } catch {
       // Whoever loads the client says what is wrong with its authorities.
     }

@@ -53,6 +53,17 @@ describe('EarlyConnections', () => {
     agent.destroy();
   });
 
+  it('opens one for each service of a host', async () => {
+    const url = await listen('http');
+    const agent = new HttpAgent({ keepAlive: true });
+    early.serve(agent);
+    for (const service of ['s3', 'ssm', 's3']) early.open(url, undefined, service);
+    while (connections < 2) await once(server, 'connection');
+    expect(await Promise.all([ask(url, agent), ask(url, agent)])).toEqual(['here', 'here']);
+    expect(connections).toBe(2);
+    agent.destroy();
+  });
+
   it('is as if it had not been where the other end was not trusted', async () => {
     const url = await listen('https');
     const agent = new HttpsAgent({ ca: certificate.cert });

@@ -9,22 +9,25 @@ type Create = (options: { host?: string; port?: number | string }, done?: unknow
  * two round trips. Each is handed to the first request for its host; one that failed meanwhile is as if it had not been.
  */
 export class EarlyConnections {
-  private readonly waiting = new Map<string, Socket>();
+  /** By host, one for each who is to need one. */
+  private readonly waiting = new Map<string, Map<string, Socket>>();
 
-  /** @param ca authorities beside Node's own. */
-  open(url: URL, ca: string[] | undefined): void {
+  /** @param ca authorities beside Node's own. @param service where several are at one host, each has its own. */
+  open(url: URL, ca: string[] | undefined, service = ''): void {
     const secure = url.protocol === 'https:';
     const port = Number(url.port) || (secure ? 443 : 80);
     const host = url.hostname.replace(/^\[|\]$/g, '');
     const key = `${host}:${port}`;
-    if (this.waiting.has(key)) return;
+    const there = this.waiting.get(key) ?? new Map<string, Socket>();
+    if (there.has(service)) return;
+    this.waiting.set(key, there);
     const socket = secure
       ? connectTls({ host, port, servername: host, ca, ALPNProtocols: ['http/1.1'] })
       : connectPlain({ host, port });
     socket.setNoDelay(true);
     // Whoever needs it meets the same error, and reports it.
-    socket.on('error', () => this.waiting.delete(key));
-    this.waiting.set(key, socket);
+    socket.on('error', () => there.delete(service));
+    there.set(service, socket);
   }
 
   /** Has an agent take what waits before it connects by itself. */
@@ -33,14 +36,17 @@ export class EarlyConnections {
     const create = own.createConnection.bind(agent);
     own.createConnection = (options, done) => {
       const key = `${options.host}:${options.port}`;
-      const socket = this.waiting.get(key);
-      this.waiting.delete(key);
-      return socket && !socket.destroyed ? socket : create(options, done);
+      const there = this.waiting.get(key);
+      for (const [service, socket] of there ?? []) {
+        there!.delete(service);
+        if (!socket.destroyed) return socket;
+      }
+      return create(options, done);
     };
   }
 
   close(): void {
-    for (const socket of this.waiting.values()) socket.destroy();
+    for (const there of this.waiting.values()) for (const socket of there.values()) socket.destroy();
     this.waiting.clear();
   }
 }

@@ -36,7 +36,7 @@ export interface RunPart {
   timeout: number | null;
   grace: number;
   rerun: boolean;
-  /** A run of the same key that needs not be found: it was collected, or has failed. */
+  /** A run of the same key that needs not be found, nor any before it: it was collected, or has failed. */
   known: string | null;
   caller: string;
   /** Nobody renews the form: the instance's role is needed. */
@@ -155,6 +155,8 @@ export interface RunFacts {
   id: string;
   key: string;
   project: string;
+  /** Whose it is: an ARN. */
+  caller: string;
   tree: string;
   snapshot: string;
   instance: string;

@@ -1,10 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Aws } from '../aws/clients';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
 import type { Access, Check } from './plan';
 import { Remote } from './remote';
+import { pause, sendCommand } from './run-command';
 
 const environment = { ...process.env };
 afterAll(() => {
@@ -48,6 +51,35 @@ describe('a confidential plan', () => {
     expect(plan.subarray(0, 4).toString()).toBe('NXS1');
     expect(at.aws.commands.some(({ script }) => script.includes(secret))).toBe(false);
     expect(await store.get(key)).toBe(null);
+  });
+});
+
+describe('an instance that has all the commands that it takes', () => {
+  it('is sent to again, once it has dropped one', async () => {
+    const at = await startFixture();
+    Object.assign(process.env, at.aws.environment);
+    const aws = new Aws({ region: 'eu-west-1' });
+    try {
+      const box = at.aws.named.get('box')!.id;
+      const free = join(at.aws.instances.disk(box), 'free');
+      const wait = { comment: 'wait', executionTimeout: 60 };
+      for (let sent = 0; sent < 10; sent++)
+        await sendCommand(aws, [box], `while [ ! -e '${free}' ]; do sleep 0.05; done`, wait);
+      const remote = new Remote(aws, new Store(aws, { bucket: 'bucket' }), new StoreKeys('', 'model'), box, {});
+      const asked = remote.send({ op: 'cancel', run: '20260101-000000-model-aaaaaa', grace: 1 }, { comment: 'test' });
+      asked.catch(() => undefined);
+      const dropped = () => at.aws.commands.filter(({ stderr }) => stderr === 'ProcessorBufferFull').length;
+      const end = Date.now() + 20_000;
+      while (dropped() < 2 && Date.now() < end) await pause(20);
+      writeFileSync(free, '');
+      // It got there: there is no such run.
+      await expect(asked).rejects.toMatchObject({ remoteCode: 'NO_RUN' });
+      expect(at.aws.commands.filter(({ comment, started }) => comment === 'test' && started)).toHaveLength(1);
+      expect(dropped()).toBeGreaterThanOrEqual(2);
+    } finally {
+      aws.close();
+      await at.close();
+    }
   });
 });
 

@@ -7,7 +7,7 @@ import type { Store } from '../store/store';
 import type { Operation, Plan } from './plan';
 import { remoteSide } from './remote-side';
 import { parseReply, type Reply } from './reply';
-import { COMMAND_LIMIT, followCommand, sendCommand, unanswered } from './run-command';
+import { COMMAND_LIMIT, finishCommand, sendCommand, unanswered } from './run-command';
 import { commandScript, type Request } from './script';
 import { seal } from './seal';
 
@@ -157,7 +157,7 @@ export class Remote {
       const results = await Promise.all(
         instances.map(async (instance): Promise<[string, T | Error]> => {
           try {
-            const invocation = await followCommand(this.aws, instance, ids.get(instance)!, command);
+            const invocation = await finishCommand(this.aws, instance, ids.get(instance)!, script, command);
             const reply = parseReply(invocation.stdout) as Reply<T> | null;
             if (!reply) throw unanswered(instance, invocation);
             return [instance, reply.ok ? reply : remoteFailure(instance, operation.op, reply.error)];

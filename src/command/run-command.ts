@@ -155,6 +155,46 @@ export async function followCommand(
   }
 }
 
+/** Between two tries where an instance takes no more commands, ms: at first and up to the longest, and for how long in all. */
+const FIRST_TRY = 500;
+const LONGEST_TRY = 8_000;
+const FULL = 10 * 60_000;
+
+/**
+ * The same, and sends it again where the agent has dropped it: five commands run on an instance and five wait, and one
+ * more has never started.
+ * @throws Problem INSTANCE_BUSY where it takes none for ten minutes.
+ */
+export async function finishCommand(
+  aws: Aws,
+  instance: string,
+  commandId: string,
+  script: string,
+  options: CommandOptions,
+): Promise<Invocation> {
+  const until = Date.now() + FULL;
+  for (let wait = FIRST_TRY; ; wait = Math.min(LONGEST_TRY, wait * 1.5)) {
+    const invocation = await followCommand(aws, instance, commandId, options);
+    if (!wasDropped(invocation)) return invocation;
+    if (Date.now() > until) {
+      throw new Problem(
+        'INSTANCE_BUSY',
+        `${instance} took no command for ${FULL / 60_000} minutes: five run, and five wait.`,
+        {
+          next: 'Those of nx-ec2 end in seconds: see in the command history of Systems Manager which do not, and cancel them.',
+        },
+      );
+    }
+    // Not all that were dropped together come together again.
+    await pause(wait * (0.5 + Math.random()), options.signal);
+    commandId = (await sendCommand(aws, [instance], script, options)).get(instance)!;
+  }
+}
+
+function wasDropped({ responseCode, status, stdout, stderr }: Invocation): boolean {
+  return responseCode === -1 && [status, stdout, stderr].some((text) => text.includes('ProcessorBufferFull'));
+}
+
 /** The first that is not null; null where none is after so many ms. Rejects as the first that rejects, and when it is aborted. */
 function firstWithin<T>(ms: number, all: Iterable<Promise<T | null>>, signal?: AbortSignal): Promise<T | null> {
   return new Promise((resolve, reject) => {

@@ -9,12 +9,13 @@ export class Interrupts {
   private first = 0;
   private second = false;
   private wake: (() => void) | undefined;
-  private readonly handler = () => this.take();
+  private readonly handler = (signal?: NodeJS.Signals) => this.take(signal);
 
   constructor(
     private readonly on: {
-      first: () => void;
-      again: () => void;
+      /** By which signal; none where Nx went away. */
+      first: (signal?: NodeJS.Signals) => void;
+      again: (signal?: NodeJS.Signals) => void;
       /** After the first. */
       leave: () => void;
     },
@@ -38,15 +39,15 @@ export class Interrupts {
     return this.second;
   }
 
-  private take(): void {
+  private take(signal?: NodeJS.Signals): void {
     const now = Date.now();
     if (!this.first) {
       this.first = now;
-      this.on.first();
+      this.on.first(signal);
       this.on.leave();
     } else if (!this.second && now - this.first > ONE && now - this.first < TWICE) {
       this.second = true;
-      this.on.again();
+      this.on.again(signal);
       this.wake?.();
     }
   }

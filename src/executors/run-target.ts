@@ -57,11 +57,12 @@ export async function runTarget(
   let say: () => string = () => 'Interrupted; nothing was started.';
   let stop: Stop | undefined;
   const interrupts = new Interrupts({
-    first: () => {
-      if (stop?.atOnce) return reporter.line(`\n${stop.say}`);
-      reporter.line(`\n${say()}${stop ? `\nOnce more within 2 s, and it is stopped.` : ''}`);
-    },
-    again: () => stop && reporter.line(stop.say),
+    first: (by) =>
+      reporter.answer(
+        by,
+        stop?.atOnce ? stop.say : `${say()}${stop ? `\nOnce more within 2 s, and it is stopped.` : ''}`,
+      ),
+    again: (by) => stop && reporter.answer(by, stop.say),
     leave: () => controller.abort(new Interrupted()),
   });
   const interrupted = new Promise<never>((_, reject) =>

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { createReadStream } from 'node:fs';
+import { closeSync, createReadStream } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
@@ -201,7 +201,10 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
         region: claim?.region,
         requestId,
       });
-      if (cut === 'after') return void response.destroy();
+      if (cut === 'after') {
+        if (typeof answered.body === 'object' && 'file' in answered.body) closeSync(answered.body.file);
+        return void response.destroy();
+      }
     } catch (error) {
       if (!(error instanceof AwsError)) console.error(error);
       const known = error instanceof AwsError ? error : new AwsError('InternalError', String(error), 500);
@@ -307,7 +310,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
 function read(body: ServiceResponse['body']): AsyncIterable<Buffer> | Buffer[] {
   if (body === undefined) return [];
   if (typeof body === 'string' || Buffer.isBuffer(body)) return [Buffer.from(body)];
-  return createReadStream(body.file, { start: body.from, end: body.to, highWaterMark: 256 * 1024 });
+  return createReadStream('', { fd: body.file, start: body.from, end: body.to, highWaterMark: 256 * 1024 });
 }
 
 /** ms since the epoch, finer than a millisecond: two processes of one machine agree on it. */

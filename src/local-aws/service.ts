@@ -27,7 +27,8 @@ export interface ServiceResponse {
 
 /** A body that is read from a file as it is sent. */
 export interface FileRange {
-  file: string;
+  /** A descriptor, open since the request was handled: what is written under the name meanwhile is another object. */
+  file: number;
   /** The first and the last byte. */
   from: number;
   to: number;

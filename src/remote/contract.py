@@ -54,6 +54,8 @@ def hyperparameters(args):
     return found
 
 
-def write_down(home, directory, variables, account):
-    """What a shell, or a command, beside the training needs to find what it finds."""
-    files.write_json(os.path.join(home, "environment.json"), {"directory": directory, "variables": variables, "user": account.pw_name}, 0o600)
+def write_down(home, directory, variables, secrets, account):
+    """What a shell, or a command, beside the training needs to find what it finds: all but the values of secrets."""
+    open_to_all = {name: value for name, value in variables.items() if name not in secrets}
+    known = {"directory": directory, "variables": open_to_all, "withheld": sorted(secrets), "user": account.pw_name}
+    files.write_json(os.path.join(home, "environment.json"), known, 0o600)

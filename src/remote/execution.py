@@ -9,6 +9,7 @@ from .child import CanNotStart, Child
 from .detached import detached
 from .failure import Failure
 from .logfile import LogFile
+from .masking import Mask
 
 NO_LIMITS = {"memory": None, "cores": None}
 
@@ -27,12 +28,12 @@ def start(plan, root):
 
 def begin(plan, root, home):
     part = plan["exec"]
-    directory, variables, account = place(plan, root)
+    directory, variables, hidden, account = place(plan, root)
     os.makedirs(home, exist_ok=True)
     descriptor = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     record = {
-        "id": part["id"], "kind": "exec", "key": "", "project": "", "tree": plan["tree"], "snapshot": "",
+        "id": part["id"], "kind": "exec", "key": "", "project": "", "caller": "", "tree": plan["tree"], "snapshot": "",
         "instance": os.environ.get("AWS_SSM_INSTANCE_ID"), "boot": reporter.boot(), "state": "preparing", "pid": None, "supervisor": None,
         "user": account.pw_name, "createdAt": now(), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None, "attempt": 1,
         "attempts": [], "queue": None, "claim": {"exclusive": False, "gpus": 0}, "gpus": [], "training": 0, "stop": None, "failure": None,
@@ -41,29 +42,49 @@ def begin(plan, root, home):
     files.write_json(os.path.join(home, "run.json"), record)
 
     def execute():
-        Execution(home, record, part, directory, variables, account).execute()
+        Execution(home, record, part, directory, variables, hidden, account).execute()
 
     detached(execute)
     os.close(descriptor)
 
 
 def place(plan, root):
-    """(directory, variables, account) that the command gets."""
+    """(directory, variables, secrets, account) that the command gets."""
     if plan["run"]:
-        there = files.read_json(os.path.join(runs.directory(root, plan["run"]), "environment.json"))
+        home = runs.directory(root, plan["run"])
+        there = files.read_json(os.path.join(home, "environment.json"))
         if there is None or not os.path.isdir(there["directory"]):
             raise Failure("NO_RUN", "the run %s has no directory on this instance, or not yet" % plan["run"], run=plan["run"])
-        return there["directory"], there["variables"], accounts.training_user(there["user"])
+        return there["directory"], there["variables"], secrets(home, there), accounts.training_user(there["user"])
     account = accounts.training_user(plan.get("user"))
     directory = os.path.join(root, "trees", plan["tree"], "files", plan["exec"]["projectRoot"])
     if not os.path.isdir(directory):
         raise Failure("NO_TREE", "nothing was synced to this instance yet")
-    return directory, accounts.login_environment(account), account
+    return directory, accounts.login_environment(account), {}, account
+
+
+def secrets(home, there):
+    """The values of a run's secrets, None for those that a client has read: nowhere are they written down, the others are read anew."""
+    found = dict.fromkeys(there.get("withheld") or ())
+    part = files.read_json(os.path.join(home, "plan.json"))
+    if found and part and part["secrets"]:
+        from .secret_values import read_secrets
+
+        found.update(read_secrets(part))
+    return found
 
 
 class Execution:
-    def __init__(self, home, record, part, directory, variables, account):
-        self.home, self.record, self.part, self.directory, self.variables, self.account = home, record, part, directory, variables, account
+    def __init__(self, home, record, part, directory, variables, hidden, account):
+        self.home, self.record, self.part, self.directory, self.account = home, record, part, directory, account
+        # What it began bears its mark, so that it is found where this process is killed.
+        values = {name: value for name, value in hidden.items() if value is not None}
+        self.lacking = sorted(set(hidden) - set(values))
+        self.variables = dict(variables, NX_EC2_EXEC_ID=record["id"], **values)
+        local = os.environ.get("NX_EC2_LOCAL_INSTANCE")
+        if local:
+            self.variables["NX_EC2_LOCAL_INSTANCE"] = local
+        self.mask = Mask(values.values()) if values else None
         self.deadline = time.monotonic() + part["timeout"] if part["timeout"] else None
         self.shutdown = False
 
@@ -76,10 +97,10 @@ class Execution:
         for each in (signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
         log = LogFile(self.home)
-        # What it began bears its mark, so that it is found where this process is killed.
-        variables = dict(self.variables, NX_EC2_EXEC_ID=self.record["id"])
+        if self.lacking:
+            log.say("without %s: what the client reads for a training is kept nowhere" % ", ".join(self.lacking))
         try:
-            child = Child(self.part["argv"], variables, self.directory, self.account, log, None, NO_LIMITS, self.wish, None)
+            child = Child(self.part["argv"], self.variables, self.directory, self.account, log, self.mask, NO_LIMITS, self.wish, None)
         except CanNotStart as error:
             log.close()
             self.save(state="ended", endedAt=now(), outcome="failed", failure={"code": "START_FAILED", "message": str(error), "exitCode": None})

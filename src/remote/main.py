@@ -39,18 +39,17 @@ def train(plan, root):
 
     part = plan["run"]
     with TreeLock(root, plan["tree"]) as lock:
-        # Under the lock: of two that ask for the same training at once, the second finds the first's.
-        found = runs.find(root, plan["tree"], part)
         result, tree = sync.apply(plan, root, lock.progress)
         # The supervisor lives long, and needs nothing of what was synced how.
         plan["sync"] = {"snapshot": result["head"]}
-        attached = False
-        if found is None:
-            state = runs.start(plan, root, lock, tree)
-        else:
-            state = found
-            if state["id"] != part["id"]:
-                attached = "ended" if state["state"] == "ended" else "running"
+        # Of two that ask for the same training at once, each in a tree of its own, the second finds the first's.
+        with runs.Starting(root):
+            state = runs.find(root, part)
+            if state is None:
+                runs.start(plan, root, lock, tree)
+    if state is None:
+        state = runs.watch_start(root, part["id"])
+    attached = state["id"] != part["id"] and ("ended" if state["state"] == "ended" else "running")
     return dict(result, run=state, attached=attached, log=log.read(state["directory"], 0))
 
 

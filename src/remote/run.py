@@ -1,4 +1,5 @@
 """Runs: their record, their start, their end as others see it."""
+import fcntl
 import os
 import re
 import time
@@ -49,15 +50,15 @@ def report(home):
     return files.read_json(os.path.join(home, "report.json"))
 
 
-def all_of(root, tree):
-    """The records of a tree's trainings, newest first."""
+def all_of(root, key):
+    """The records of the runs of one training, newest first."""
     try:
         names = sorted((name for name in os.listdir(os.path.join(root, "runs")) if RUN_ID.fullmatch(name)), reverse=True)
     except OSError:
         return
     for name in names:
         record = files.read_json(os.path.join(root, "runs", name, "run.json"))
-        if record and record["tree"] == tree and record["kind"] == "training":
+        if record and record["key"] == key and record["kind"] == "training":
             try:
                 yield state(root, name)
             except Failure:
@@ -65,20 +66,37 @@ def all_of(root, tree):
                 continue
 
 
-def find(root, tree, part):
-    """The run that is this very training: by its id, or by its key where that goes on or has succeeded, and is not known to be done with."""
+class Starting:
+    """Held by whoever looks whether a training runs already, and starts it where it does not."""
+
+    def __init__(self, root):
+        self.path = os.path.join(root, "start.lock")
+
+    def __enter__(self):
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_):
+        # What was forked meanwhile has the descriptor too: closing it here would not give up the lock.
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        os.close(self.descriptor)
+
+
+def find(root, part):
+    """The run that is this very training, whoever has started it: by its id, or by its key where that goes on, or has
+    succeeded after the one that is known to be done with."""
     if os.path.exists(os.path.join(directory(root, part["id"]), "run.json")):
         return state(root, part["id"])
     if part["rerun"]:
         return None
-    for record in all_of(root, tree):
-        if record["key"] == part["key"] and record["id"] != part["known"] and record["outcome"] in (None, "succeeded"):
+    for record in all_of(root, part["key"]):
+        if record["outcome"] is None or (record["outcome"] == "succeeded" and record["id"] > (part["known"] or "")):
             return record
     return None
 
 
 def start(plan, root, lock, tree):
-    """Starts the run of a plan; (its record, what it has printed so far)."""
+    """Starts the run of a plan."""
     from . import reporter, supervisor
     from .host import count_gpus
 
@@ -92,7 +110,7 @@ def start(plan, root, lock, tree):
         open_bucket(dict(part["store"], access="role"))
     os.makedirs(home, exist_ok=True)
     record = {
-        "id": part["id"], "kind": part.get("kind", "training"), "key": part["key"], "project": part["project"], "tree": plan["tree"],
+        "id": part["id"], "kind": part.get("kind", "training"), "key": part["key"], "project": part["project"], "caller": part["caller"], "tree": plan["tree"],
         "snapshot": plan["sync"]["snapshot"], "instance": os.environ.get("AWS_SSM_INSTANCE_ID"), "boot": reporter.boot(),
         "state": "preparing", "pid": None, "supervisor": None, "user": account.pw_name, "scope": False,
         "createdAt": int(time.time() * 1000), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None,
@@ -100,9 +118,13 @@ def start(plan, root, lock, tree):
         "training": None, "data": [], "restored": None,
         "stop": None, "failure": None, "outcome": None, "directory": home,
     }
-    files.write_json(os.path.join(home, "plan.json"), part, 0o600)
+    files.write_json(os.path.join(home, "plan.json"), without_secrets(part), 0o600)
     supervisor.spawn(home, record, part, tree, account, lock)
-    return watch_start(root, part["id"])
+
+
+def without_secrets(part):
+    """What of a run's plan is written down: the values that the client has read are the training's alone."""
+    return dict(part, env={name: value for name, value in part["env"].items() if name not in part["mask"]})
 
 
 def watch_start(root, run_id):

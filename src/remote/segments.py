@@ -21,6 +21,8 @@ class LogUpload:
         self.home = home
         self.path = os.path.join(home, "log")
         self.began = self.wrote = self.timed = 0.0
+        # How much the times that are in the store speak of.
+        self.told = 0
         self.done = False
         self.size = _read_number(os.path.join(home, "log.saved"))
 
@@ -50,9 +52,10 @@ class LogUpload:
                         _write_number(os.path.join(self.home, "log.saved"), end)
             hole.give_back(self.home, self.size - self.size % SEGMENT)
         complete = ended and self.size >= there
-        if (complete and not self.done) or (now - self.timed > TIMES and self.size):
+        if (complete and not self.done) or (now - self.timed > TIMES and self.size != self.told):
             self.timed = now
             bucket.put("times.json", logfile.as_json(logfile.read_times(self.home, MOST_TIMES)), "application/json")
+            self.told = self.size
         self.done = complete
 
 

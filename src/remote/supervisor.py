@@ -297,7 +297,7 @@ class Supervisor:
         record, part = self.record, self.part
         started = now()
         kills = verdict.oom_kills()
-        contract.write_down(self.home, self.project, variables, self.account)
+        contract.write_down(self.home, self.project, variables, list(part["secrets"]) + part["mask"], self.account)
         if record["training"] is None:
             record["training"] = self.log.size
         child = self.child(line, variables, self.project, part["limits"], "START_FAILED")

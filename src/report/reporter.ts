@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { formatDuration, formatSize } from './units';
 import { TerminalText } from './terminal-text';
@@ -56,6 +57,20 @@ export class Reporter {
   line(text: string): void {
     this.endLogLine();
     this.write(this.out, `${text}\n`);
+  }
+
+  /**
+   * What a signal is answered with. After a Ctrl+C Nx shows no more of what comes to it by a pipe, as with
+   * `--outputStyle=stream`: the terminal is told, where there is one.
+   */
+  answer(signal: NodeJS.Signals | undefined, text: string): void {
+    this.line(`\n${text}`);
+    if (signal !== 'SIGINT' || this.out.isTTY || this.silenced) return;
+    try {
+      writeFileSync('/dev/tty', `\n${text}\n`);
+    } catch {
+      // There is none.
+    }
   }
 
   /** Only with --verbose. */

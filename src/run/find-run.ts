@@ -2,7 +2,7 @@ import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import type { StoreKeys } from '../store/keys';
 import { STALE } from './follow';
-import { latestRun, readRecord, type RunRecord } from './record';
+import { isRunId, latestRun, readRecord, type RunRecord } from './record';
 import type { RunsSession } from './session';
 
 /** A run of the store, with how long ago it was told of, ms. */
@@ -17,7 +17,12 @@ export interface FoundRun {
  */
 export async function chosenRun(session: RunsSession, run: string | undefined): Promise<FoundRun> {
   const { store, keys, project } = session;
-  const found = run ? await readRecord(store, keys, run) : await latestRun(store, keys, await session.caller());
+  const named = run === undefined || isRunId(run);
+  const found = !named
+    ? null
+    : run
+      ? await readRecord(store, keys, run)
+      : await latestRun(store, keys, await session.caller());
   if (found) return found;
   throw new Problem(
     'NO_RUN',
@@ -48,17 +53,33 @@ export async function sameTraining(
   { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
   key: string,
 ): Promise<SameTraining> {
-  const bytes = await store.get(keys.key(key));
-  if (!bytes) return { found: null, known: null };
-  const { run } = JSON.parse(bytes.toString()) as { run?: unknown };
-  if (typeof run !== 'string') return { found: null, known: null };
-  const [read, collected] = await Promise.all([readRecord(store, keys, run), store.has(collectedKey(keys, run))]);
+  const none = { found: null, known: null };
+  const run = runOf(await store.get(keys.key(key)));
+  if (run === null) return none;
+  const [read, collected] = await Promise.all([
+    // What can't be read is nobody's we know: it only helps to find.
+    readRecord(store, keys, run).catch((error: unknown) => {
+      if (error instanceof Problem && /^(RECORD_INVALID|STORE_TOO_LARGE)$/.test(error.code)) return null;
+      throw error;
+    }),
+    store.has(collectedKey(keys, run)),
+  ]);
   if (!read || read.record.key !== key) return { found: null, known: collected ? run : null };
   const { record } = read;
   if (goesOn(read)) return { found: { record, attached: 'running' }, known: null };
-  if (record.state !== 'ended') return { found: null, known: null };
+  if (record.state !== 'ended') return none;
   const kept = record.outcome === 'succeeded' && record.artifacts?.state !== 'failed' && !collected;
   return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
+}
+
+/** The run that the object under a key names; null where it names none. */
+function runOf(bytes: Buffer | null): string | null {
+  try {
+    const { run } = JSON.parse(bytes?.toString() ?? '{}') as { run?: unknown };
+    return typeof run === 'string' && isRunId(run) ? run : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Written by whoever has brought a run's artifacts back. */

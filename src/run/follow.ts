@@ -18,6 +18,8 @@ export const STALE = 40_000;
 const FIRST = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
 const ASK_EVERY = 5_000;
+/** Where the store can't be told, a new way into it is not tried more often, ms. */
+const RENEW_EVERY = 60_000;
 /** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
 const PATIENCE = 30 * 60_000;
 /** After so long a stream is worth its session, ms. */
@@ -88,6 +90,7 @@ class Follower {
     let wait = SHORTEST;
     for (;;) {
       const before = this.at;
+      const state = this.watch.record?.state;
       try {
         const ended = await this.look();
         if (ended) return ended;
@@ -103,7 +106,9 @@ class Follower {
         if (Date.now() - this.troubleSince > PATIENCE) throw leftAlone(error as Problem, this.run.id);
         wait = LONGEST;
       }
-      wait = this.at > before || this.watch.changed ? SHORTEST : Math.min(LONGEST, wait * 1.3);
+      // A record that was only told again, as a quiet run's is every 10 s, is nothing new.
+      const moved = this.at > before || this.watch.record?.state !== state;
+      wait = moved ? SHORTEST : Math.min(LONGEST, wait * 1.3);
       await pause(wait, this.wishes.signal);
     }
   }
@@ -177,7 +182,8 @@ class Follower {
       const more = await askRun(this.session, this.run, this.at, this.wishes.signal);
       Object.assign(log, more.log);
     }
-    if (!report?.saved && (report?.trouble || run.outcome !== null)) await this.renew();
+    const fresh = Date.now() - (this.formSince ?? 0) < RENEW_EVERY;
+    if (!report?.saved && !fresh && (report?.trouble || run.outcome !== null)) await this.renew();
     const now = recordOf(run);
     if (!record) this.wishes.onState(now);
     // The store can't be told, and nothing more is to be expected.

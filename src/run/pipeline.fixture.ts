@@ -14,9 +14,10 @@ import { strategyOf } from '../sync/choose';
 import { synchronise, type SyncWishes } from '../sync/synchronise';
 import { followRun, type FollowWishes } from './follow';
 import type { RunRecord } from './record';
-import type { Scanned } from './scan-project';
+import { launch, type Launched } from './launch';
+import type { Scanned, Workspace } from './scan-project';
 import { openSession, type Session } from './session';
-import { planRun, type RunWishes } from './training';
+import { planRun, type PlannedRun, type RunWishes } from './training';
 
 /** Every file and link below a directory, relative to it, sorted. */
 export function listed(directory: string, below = ''): string[] {
@@ -124,19 +125,39 @@ export class Pipeline {
     return done;
   }
 
-  /** Starts a training of `model/train.py` by the command that syncs. @param more takes the place of what the plan says. */
-  async train(more: Partial<RunPart> = {}, wishes: Partial<RunWishes> = {}): Promise<TrainReply> {
-    const { scan: look } = this.wishes();
-    const scanned = { ...(await look()), files: { paths: listed(this.workspace) } } as unknown as Scanned;
-    const { configuration } = this.session;
-    const planned = await planRun(configuration, this.project, scanned, this.workspace, {
-      ...{ rerun: false, detached: false, restore: null },
+  /** The training of `model/train.py` as it is configured, and the scan that it is of. */
+  private async plan(wishes: Partial<RunWishes> = {}): Promise<{ planned: PlannedRun; scanned: Scanned }> {
+    const found = await this.wishes().scan();
+    const scanned = {
+      ...found,
+      files: { paths: listed(this.workspace), leftOut: [], warnings: [] },
+    } as unknown as Scanned;
+    const planned = await planRun(this.session.configuration, this.project, scanned, this.workspace, {
+      ...{ rerun: false, detached: false, restore: null, aws: null },
       ...wishes,
     });
+    return { planned, scanned };
+  }
+
+  /** Starts it by the command that syncs. @param more takes the place of what the plan says. */
+  async train(more: Partial<RunPart> = {}, wishes: Partial<RunWishes> = {}): Promise<TrainReply> {
+    const { planned } = await this.plan(wishes);
     const { reply } = await this.sync({
       run: async (snapshot) => ({ ...(await planned.part(this.session, snapshot)), ...more }),
     });
     return reply;
+  }
+
+  /** Starts it as the targets do: unless it is found. */
+  async launch(wishes: Partial<RunWishes> = {}): Promise<Launched> {
+    const { planned, scanned } = await this.plan(wishes);
+    const { session, workspace: workspaceRoot, project } = this;
+    const { configuration, reporter } = session;
+    const workspace = { workspaceRoot, project, configuration, reporter } as Workspace;
+    return launch(session, workspace, planned, {
+      ...{ signal: new AbortController().signal, scanned, rerun: wishes.rerun ?? false },
+      onSend: () => undefined,
+    });
   }
 
   /** Follows a run to its end: its record, and its log. */

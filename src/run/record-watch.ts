@@ -45,7 +45,6 @@ export function recordOf(run: RunFacts & { state?: RunRecord['state'] }): RunRec
     ...run,
     v: 1,
     state: run.state ?? (run.outcome === null ? 'running' : 'ended'),
-    caller: '',
     attempts: [],
     log: { size: 0, training: null, truncated: false },
     metrics: { host: null, gpus: null, training: {}, segments: 0, warnings: [] },

@@ -12,6 +12,11 @@ const LOOKED_AT = 64;
 
 const RUN_ID = /^\d{8}-\d{6}-[a-z0-9-]{1,60}-[a-z2-7]{6}$/;
 
+/** Whether a text has the shape of a run's id: any other is no part of a key. */
+export function isRunId(text: string): boolean {
+  return RUN_ID.test(text);
+}
+
 const text = z.string().max(4096);
 const count = z.number().int().nonnegative();
 const ms = z.number();

@@ -79,16 +79,21 @@ export function openRuns(
   };
 }
 
-/** Finds the instance and the tree that are meant; asks AWS only what it must to know them. */
+/**
+ * Finds the instance and the tree that are meant; asks AWS only what it must to know them.
+ * @param soon what is asked of the store as soon as the session is open, so that it is connected to by then.
+ */
 export async function openSession(
   configuration: Configuration,
   project: string,
   workspaceRoot: string,
   reporter: Reporter,
+  soon?: 'store',
 ): Promise<Session> {
   const runs = openRuns(configuration, project, workspaceRoot, reporter);
   const { aws, store, keys } = runs;
   aws.connect('ssm');
+  if (soon) aws.connect('s3', configuration.bucket);
   try {
     const { wait } = configuration.instance;
     const named = configuration.sync.tree;

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import type { Aws } from '../aws/clients';
 import type { Restore, RunFacts, RunPart } from '../command/plan';
 import { detectEnvironment } from '../workspace/environment';
 import { gitState } from '../workspace/git';
@@ -7,10 +8,12 @@ import { globPattern } from './artifacts';
 import { followRun, type FollowWishes } from './follow';
 import type { RunRecord } from './record';
 import { readSecrets } from './secrets';
+import { nameOf } from './status';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
+import { dataVersion } from '../store/data-version';
 import type { Snapshot } from '../snapshot/snapshot';
 import { newRunId, runKey } from './run-id';
 import type { Scanned } from './scan-project';
@@ -29,6 +32,8 @@ export interface RunWishes {
   rerun: boolean;
   detached: boolean;
   restore: Restore | null;
+  /** To look up the versions of keyed data with; null where nothing is to be started. */
+  aws: Aws | null;
 }
 
 /** The run that a plan starts. Throws where the script is not among the files that are sent. */
@@ -49,6 +54,8 @@ export async function planRun(
     environment: train.environment,
   });
   const env = { ...passedVariables(train.passEnv), ...train.env };
+  const keyed = train.data.filter((each) => each.key);
+  const versions = wishes.aws && (await Promise.all(keyed.map(({ source }) => dataVersion(wishes.aws!, source))));
   const id = newRunId(project, new Date());
   const decides = {
     project,
@@ -69,6 +76,7 @@ export async function planRun(
       env,
       secrets: train.secrets,
       snapshot: snapshot.id,
+      versions: versions?.length ? versions : undefined,
       artifacts: train.artifacts,
       restore: wishes.restore && { run: wishes.restore.run, n: wishes.restore.n },
     });
@@ -171,23 +179,24 @@ function refuseMissingScript(
 
 /**
  * Says what was started or found.
- * @param cancel the command that stops it.
+ * @param followed whether it is the caller's own, and the command that stops it, where its log follows.
  */
 export function describeStart(
   session: RunsSession,
   run: RunFacts,
   attached: false | 'running' | 'ended',
-  cancel: string | null,
+  followed?: { own: boolean; cancel: string },
 ): void {
   const { reporter } = session;
   const process = run.pid ? `, PID ${run.pid}` : '';
+  const by = followed?.own === false ? `, ${printable(nameOf(run.caller))}'s,` : '';
   if (attached === 'running') {
     reporter.line(
-      `This training runs already: attached to ${reporter.strong(run.id)} on ${run.instance}${process} (--rerun starts another)`,
+      `This training runs already: attached to ${reporter.strong(run.id)}${by} on ${run.instance}${process} (--rerun starts another)`,
     );
   } else if (attached === 'ended') {
     reporter.line(
-      `This training has ended already: ${reporter.strong(run.id)} on ${run.instance} (--rerun starts another)`,
+      `This training has ended already: ${reporter.strong(run.id)}${by} on ${run.instance} (--rerun starts another)`,
     );
   } else {
     reporter.line(
@@ -195,8 +204,15 @@ export function describeStart(
     );
   }
   if (run.queue) reporter.line(describeQueue(run.queue));
-  if (attached !== 'ended' && cancel) {
-    reporter.line(`Ctrl+C leaves it running (twice stops it); come back with the same command, stop it with ${cancel}`);
+  if (attached !== 'ended' && followed) {
+    const { train } = session.configuration;
+    reporter.line(
+      !followed.own
+        ? 'Ctrl+C leaves it running; come back with the same command'
+        : train.onCancel === 'stop'
+          ? 'Ctrl+C stops it'
+          : `Ctrl+C leaves it running (twice stops it); come back with the same command, stop it with ${followed.cancel}`,
+    );
   }
   if (run.user === 'root')
     reporter.detail('It runs as root: no login user was found on the instance; "user" names one.');

@@ -70,7 +70,9 @@ def place():
     for run in runs():
         environment = read("runs", run, "environment.json")
         if environment and os.path.isdir(environment["directory"]):
-            return environment["directory"], environment["variables"], account(environment["user"]), "run %s" % run
+            hidden = environment.get("withheld")
+            what = "run %s%s" % (run, ", without its secrets (%s)" % ", ".join(hidden) if hidden else "")
+            return environment["directory"], environment["variables"], account(environment["user"]), what
         work = os.path.join(root, "runs", run, "work", request["projectRoot"])
         if os.path.isdir(work):
             return work, {}, account(read("runs", run, "run.json")["user"]), "run %s, without its environment" % run

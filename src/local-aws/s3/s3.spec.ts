@@ -63,6 +63,14 @@ describe('S3', () => {
     expect(await text('conditional')).toBe('three');
   });
 
+  it('reads what has changed', async () => {
+    const { ETag } = await put('changing', 'one');
+    const unless = (IfNoneMatch?: string) => at.s3.send(new GetObjectCommand({ Bucket, Key: 'changing', IfNoneMatch }));
+    await expect(unless(ETag)).rejects.toMatchObject({ $metadata: { httpStatusCode: 304 } });
+    await put('changing', 'two');
+    expect(await (await unless(ETag)).Body!.transformToString()).toBe('two');
+  });
+
   it.each(Object.values(ChecksumAlgorithm).filter((each) => /^(CRC|SHA1$|SHA256$)/.test(each)))(
     'takes a %s that is right and no other',
     async (algorithm) => {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { XMLParser } from 'fast-xml-parser';
 import { ACCOUNT, allow, type Identities } from '../identity';
@@ -133,9 +134,13 @@ export class S3Service implements Service {
       'last-modified': new Date(about.modified).toUTCString(),
       'accept-ranges': 'bytes',
     };
+    if (request.headers['if-none-match'] === object.etag)
+      return { status: 304, headers: { etag: about.etag, 'last-modified': headers['last-modified'] } };
     const range = /^bytes=(\d*)-(\d*)$/.exec(String(request.headers.range ?? ''));
     const body = (from: number, to: number) =>
-      request.method === 'HEAD' || to < from ? undefined : { file: this.buckets.file(bucket, key), from, to };
+      request.method === 'HEAD' || to < from
+        ? undefined
+        : { file: openSync(this.buckets.file(bucket, key), 'r'), from, to };
     if (!range)
       return {
         status: 200,

@@ -1,0 +1,99 @@
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { OurCourse } from './contenders/ours';
+import type { Line } from './contenders/terminal';
+import type { Ground } from './ground';
+import { median } from './percentile';
+import type { Measure, Stage } from './scenario';
+
+const ROUNDS = 5;
+/** The training goes on for so long, s: its first line is not there because it has ended. */
+const GOES_ON = ['1.5', '1', '0.1', '0.1'];
+
+/** From the executor's first line to the training's first one on the terminal, with what happened on the way, ms from its begin on. */
+export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise<Measure> {
+  return async ({ course, ground, input, measure, signal }) => {
+    await course.sync(signal);
+    if (edit) input.edit();
+    let more = {};
+    const measured = await measure(async () => {
+      const training = course.begin('remote-train', { options: { args: GOES_ON }, signal });
+      const line = await training.line(FIRST);
+      const { begun, startUp, clientMemory } = await training.done;
+      more = await onTheWay(ground, begun, line);
+      return { begun, ended: line.at, startUp, clientMemory };
+    });
+    course.forgetArtifacts();
+    return { ...measured, more };
+  };
+}
+
+/** The same by `nx run`, from the process's start on; and Nx alone, by an executor that does nothing. */
+export async function startedByNx({ course, ground, measure, signal }: Stage<OurCourse>): Promise<Measure> {
+  await course.sync(signal);
+  const nothing: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const started = Date.now();
+    const nx = course.nx('nothing');
+    nothing.push((await nx.line(/nothing$/)).at - started);
+    await nx.done;
+  }
+  let inside = {};
+  const measured = await measure(async () => {
+    const begun = Date.now();
+    const training = course.nx('remote-train', [...course.reach, `--args=${GOES_ON.join(' ')}`]);
+    const line = await training.line(FIRST);
+    await training.done;
+    inside = await onTheWay(ground, begun, line);
+    return { begun, ended: line.at };
+  });
+  course.forgetArtifacts();
+  const nx = median(nothing);
+  return { ...measured, more: { nx, without: measured.time - nx, ...inside } };
+}
+
+/** When what happened, ms from the begin on. */
+async function onTheWay(ground: Ground, begun: number, line: Line): Promise<Record<string, number>> {
+  const { requests, commands } = await ground.observe();
+  const [command] = commands;
+  const { disk } = ground.place.instances[0];
+  const [run] = readdirSync(join(disk, 'root/runs'));
+  const record = runRecord(disk, run);
+  const at = {
+    'first request': requests.find(({ link }) => link === 'client')?.sent,
+    'command sent': requests.find(({ action }) => action === 'SendCommand')?.sent,
+    'script begins': command.started,
+    synced: record.createdAt,
+    'training started': record.startedAt,
+    'first line written': Number(/at ([\d.]+)/.exec(line.text)![1]) * 1000,
+    'command ended': command.ended,
+    'on the terminal': line.at,
+  };
+  return Object.fromEntries(Object.entries(at).map(([what, time]) => [what, (time ?? NaN) - begun]));
+}
+
+/** What an interpreter takes to start and print, ms: the median. */
+export function interpreterStart(): number {
+  const times = Array.from({ length: ROUNDS * 3 }, () => {
+    const begun = performance.now();
+    spawnSync('python3', ['-c', 'print("trains", flush=True)']);
+    return performance.now() - begun;
+  });
+  return median(times);
+}
+
+const FIRST = /\btrains at [\d.]+/;
+
+export interface RunOnDisk {
+  createdAt: number;
+  startedAt: number;
+  /** Process numbers. */
+  supervisor: number;
+  pid: number;
+}
+
+/** A run's record on the instance. */
+export function runRecord(disk: string, run: string): RunOnDisk {
+  return JSON.parse(readFileSync(join(disk, 'root/runs', run, 'run.json'), 'utf8')) as RunOnDisk;
+}

@@ -1,0 +1,32 @@
+import { Worlds, type World } from './worlds';
+import { alone } from './runs/alone';
+import { exec } from './runs/exec';
+import { files } from './runs/files';
+import { interrupted } from './runs/interrupted';
+import { many } from './runs/many';
+import { secrets } from './runs/secrets';
+import { users, COLLEAGUE } from './runs/users';
+
+const worlds = new Worlds('runs');
+let world: World;
+let copy: string;
+
+beforeAll(async () => {
+  worlds.install();
+  copy = worlds.copy();
+  world = await worlds.make([COLLEAGUE]);
+}, 120_000);
+
+afterAll(() => worlds.close());
+
+describe('runs, as they are typed', () => {
+  // Each with a memory of its own: Nx takes the graph that another of its processes is making, which may lack a new project.
+  const here = () => ({ ...world, nx: worlds.machine(world.aws, worlds.workspace) });
+  many(here);
+  alone(here);
+  users(here, () => worlds.machine(world.aws, copy, COLLEAGUE.environment));
+  interrupted(here);
+  files(here);
+  secrets(here);
+  exec(here);
+});

@@ -1,0 +1,75 @@
+import type { World } from '../worlds';
+import { begin, ENDLESS, outcome } from './training';
+
+/** All is over on this side before Nx 24 would kill it, s. */
+const SOON = 4;
+const ID = /\d{8}-\d{6}-[a-z0-9-]+-[a-z2-7]{6}/;
+
+/** What signals to a target do to its run. */
+export function interrupted(at: () => World): void {
+  const started = async (name: string, train: object = {}) => {
+    const world = at();
+    const { nx } = world;
+    begin(world, name, ENDLESS, { train: { grace: '1s', ...train } });
+    const running = nx.run([`${name}:remote-train`, '--json']);
+    await running.said('begun');
+    const since = Date.now();
+    return {
+      nx,
+      running,
+      async isOver() {
+        expect(await running.ended).not.toBe(0);
+        expect(Date.now() - since).toBeLessThan(SOON * 1000);
+      },
+    };
+  };
+
+  it.concurrent('a signal leaves it, and says how to come back', async () => {
+    const { nx, running, isOver } = await started('once');
+    running.kill('SIGTERM');
+    await isOver();
+    const { id, text, result } = running;
+    expect(text).toContain(`Detached: ${id} goes on`);
+    expect(text).toContain(`nx run once:remote-logs --run=${id}`);
+    expect(result).toMatchObject({ success: false, error: { code: 'DETACHED' } });
+    const status = await nx.run(['once:remote-status', '--run=last', '--json']).ends(0);
+    expect(status.result.runs[0]).toMatchObject({ id, state: 'running' });
+    const cancelled = await nx.run(['once:remote-cancel', '--json']).ends(0);
+    expect(cancelled.result).toMatchObject({ run: id, outcome: 'cancelled', already: false });
+  });
+
+  it.concurrent('"onCancel": "stop": a signal stops it', async () => {
+    const { nx, running, isOver } = await started('stops', { onCancel: 'stop' });
+    running.kill('SIGTERM');
+    await isOver();
+    expect(running.text).toContain('Ctrl+C stops it');
+    expect(running.text).toContain(`${running.id} is asked to stop`);
+    expect(running.result.error.code).toBe('STOPPED');
+    expect(await outcome(nx, 'stops', running.id)).toBe('cancelled');
+  });
+
+  it.concurrent('two signals stop it, also where Nx says nothing more', async () => {
+    const { nx, running, isOver } = await started('twice');
+    running.kill('SIGINT');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    running.kill('SIGINT');
+    await isOver();
+    expect(await outcome(nx, 'twice', running.id)).toBe('cancelled');
+  });
+
+  it.concurrent.each([
+    ['once', 1, /Detached: (\S+) goes on[^]*remote-logs --run=\1[^]*Once more within 2 s/, 'running'],
+    ['twice', 2, /Detached: (\S+) goes on[^]*\1 is asked to stop/, 'ended'],
+  ])('Ctrl+C %s in a terminal says what becomes of it', async (name, times, says, state) => {
+    const world = at();
+    const { nx } = world;
+    begin(world, `terminal-${name}`, ENDLESS, { train: { grace: '1s' } });
+    const target = `terminal-${name}:remote-train`;
+    const { seconds, status, text } = await nx.onTerminal('begun', times, [target, '--outputStyle=stream']);
+    expect(text).toMatch(says);
+    expect([seconds < SOON, status === 0]).toEqual([true, false]);
+    const id = ID.exec(text)![0];
+    if (state === 'running') await nx.run([`terminal-${name}:remote-cancel`, `--run=${id}`]).ends(0);
+    else expect(await outcome(nx, `terminal-${name}`, id)).toBe('cancelled');
+  });
+}

@@ -1,0 +1,62 @@
+import { describeFiles } from '../run/describe-files';
+import { launch, type Launched } from '../run/launch';
+import { resumePoint } from '../run/resume';
+import { scanProject } from '../run/scan-project';
+import { openSession, type Session } from '../run/session';
+import { planRun } from '../run/training';
+import { commandOf } from '../workspace/invocation';
+import type { Target } from './run-target';
+
+/** Options of the targets that start a training. */
+export interface StartOptions {
+  rerun?: boolean;
+  resume?: string;
+  dryRun?: boolean;
+  force?: boolean;
+}
+
+/**
+ * Starts a training, or finds the one that is the same, and hands it over with a session that ends with `then`. With
+ * `--dryRun` the files are listed instead.
+ * @param detached it is to go on without a client.
+ */
+export async function startTraining(
+  target: Target,
+  options: StartOptions,
+  detached: boolean,
+  then: (session: Session, launched: Launched) => Promise<object>,
+): Promise<object> {
+  const { configuration, context, reporter, project, workspace, signal } = target;
+  if (options.dryRun) {
+    const scanned = await scanProject(workspace);
+    await planRun(configuration, project, scanned, context.root, { rerun: false, detached, restore: null, aws: null });
+    return describeFiles(reporter, scanned);
+  }
+  target.onInterrupt(() => 'Interrupted before the training was started.');
+  // Files are looked at while AWS is asked who and where.
+  const opening = openSession(configuration, project, context.root, reporter, 'store');
+  const scanning = scanProject(workspace);
+  scanning.catch(() => undefined);
+  const session = await opening;
+  try {
+    const scanned = await scanning;
+    const restore = options.resume ? await resumePoint(session, options.resume, !detached) : null;
+    const rerun = options.rerun ?? false;
+    const planned = await planRun(configuration, project, scanned, context.root, {
+      ...{ rerun, detached, restore },
+      aws: session.aws,
+    });
+    const launched = await launch(session, workspace, planned, {
+      ...{ signal, scanned, rerun },
+      force: options.force,
+      onSend: () =>
+        target.onInterrupt(
+          () =>
+            `Interrupted while the training was being started. See whether it runs: ${commandOf(context, 'remote-status')}`,
+        ),
+    });
+    return await then(session, launched);
+  } finally {
+    session.close();
+  }
+}
