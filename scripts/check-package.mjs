@@ -21,6 +21,8 @@ const needed = [
   'dist/remote/tail.py',
   'dist/local-aws/server.js',
   'dist/local-aws/session/terminal.py',
+  'dist/local-aws/instance/shutdown.py',
+  'dist/local-aws/instance/cloud_init.py',
   'dist/command/session/shell.py',
   'dist/cli/data-key.js',
   'generators.json',

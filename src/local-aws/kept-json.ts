@@ -10,12 +10,24 @@ export class KeptJson<T> {
     );
   }
 
+  all(): T[] {
+    return [...this.rows.values()];
+  }
+
   get(name: string): T | undefined {
     return this.rows.get(name);
   }
 
   set(name: string, row: T): void {
     this.rows.set(name, row);
+    this.save();
+  }
+
+  delete(name: string): void {
+    if (this.rows.delete(name)) this.save();
+  }
+
+  private save(): void {
     writeFileSync(`${this.file}.tmp`, JSON.stringify(Object.fromEntries(this.rows)), { mode: 0o600 });
     renameSync(`${this.file}.tmp`, this.file);
   }

@@ -29,7 +29,7 @@ describe('local AWS', () => {
     const run = () =>
       at.ec2.send(
         new RunInstancesCommand({
-          ImageId: 'ami-1',
+          ImageId: 'ami-00000000000000001',
           MinCount: 1,
           MaxCount: 1,
           ClientToken: 'once',

@@ -4,11 +4,15 @@ import { closeSync, createReadStream } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
-import { Ec2Service } from './ec2/service';
+import type { Capacity } from './ec2/capacity';
+import type { InstanceProfiles } from './ec2/profiles';
+import { Ec2Service, type Left } from './ec2/service';
 import { faultError, Faults, type Fault } from './faults';
 import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity } from './identity';
 import { Metadata } from './imds/metadata';
-import { Instances, type LocalInstance } from './instance/instances';
+import { CloudInit } from './instance/cloud-init';
+import { Instances, type InstanceTimes, type LocalInstance } from './instance/instances';
+import { Power } from './instance/power';
 import { InstanceRole } from './instance/role';
 import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
 import { S3Service } from './s3/service';
@@ -24,7 +28,7 @@ import { Parameters } from './ssm/parameters';
 import { SsmService } from './ssm/service';
 import { StsService } from './sts/service';
 
-export interface LocalAwsOptions {
+export interface LocalAwsOptions extends InstanceTimes {
   /** Where its state is kept; a restart finds it again. */
   directory: string;
   /** 0: any that is free. */
@@ -37,8 +41,6 @@ export interface LocalAwsOptions {
   /** What goes wrong. */
   faults?: Fault[];
   network?: NetworkProfile;
-  /** From an instance's launch to its agent being online, ms; half of it the instance is pending. */
-  boot?: number;
   sessions?: SessionOptions;
 }
 
@@ -71,6 +73,16 @@ export interface LocalAws {
   instanceEnvironment: Record<string, string>;
   /** The role of an instance, which it has by its metadata service: to be taken away, denied things, or let expire. */
   role(instance: string): InstanceRole;
+  /** What EC2 is short of. */
+  capacity: Capacity;
+  /** Instance profiles that EC2 does not know yet. */
+  profiles: InstanceProfiles;
+  /** Takes a spot instance back. @param noticeMs from the notice to its end; absent: two minutes. */
+  interrupt(instance: string, options?: { noticeMs?: number }): void;
+  /** Tells a spot instance that it is at risk. */
+  recommendRebalance(instance: string): void;
+  /** What is still there of all that was made. */
+  left(): Left;
   requests: AnsweredRequest[];
   /** Each command, with when it was sent, started and ended. */
   commands: readonly Invocation[];
@@ -92,27 +104,30 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const identities = new Identities([LOCAL_IDENTITY, INSTANCE_IDENTITY, ...(options.identities ?? [])]);
   const faults = new Faults(options.faults);
   let network = new Network(options.network ?? {});
-  const instances = new Instances(join(options.directory, 'instances'), options.boot ?? 0);
+  const instances = new Instances(join(options.directory, 'instances'), options, region);
+  const cloudInit = new CloudInit(instances);
+  const power = new Power(instances);
   const s3 = new S3Service(join(options.directory, 's3'), region, identities);
   const roles = new Map<string, InstanceRole>();
   const role = (instance: string) => {
-    const found = roles.get(instance) ?? new InstanceRole(instance, identities);
+    const profile = instances.get(instance)?.profile ?? null;
+    const found = roles.get(instance) ?? new InstanceRole(instance, identities, profile);
     roles.set(instance, found);
     return found;
   };
-  const metadata = new Metadata(instances, region, role);
+  const metadata = new Metadata(instances, region, role, power);
   const ssm = new SsmService(
     instances,
     region,
     new Parameters(join(options.directory, 'parameters.json'), region),
-    (id) => ({ AWS_EC2_METADATA_SERVICE_ENDPOINT: `${url}/imds/${id}` }),
     options.network?.pickUp,
     options.sessions,
   );
+  const ec2 = new Ec2Service(instances, region, join(options.directory, 'ec2'));
   const services: Record<string, Service> = {
     s3,
     ssm,
-    ec2: new Ec2Service(instances, region),
+    ec2,
     sts: new StsService(identities),
     secretsmanager: new SecretsManagerService(join(options.directory, 'secrets.json'), region),
   };
@@ -247,6 +262,8 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   });
   const { port } = server.address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
+  instances.url = url;
+  cloudInit.resume();
   ssm.sessions.url = `ws://127.0.0.1:${port}`;
   const environment = ({ accessKeyId, secretAccessKey, session }: Identity) => ({
     AWS_ENDPOINT_URL: url,
@@ -271,11 +288,17 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     environment: environment(LOCAL_IDENTITY),
     instanceEnvironment: environment(INSTANCE_IDENTITY),
     role,
+    capacity: ec2.capacity,
+    profiles: ec2.profiles,
+    interrupt: (instance, how) => ec2.interruptions.interrupt(instance, how),
+    recommendRebalance: (instance) => ec2.interruptions.recommendRebalance(instance),
+    left: () => ec2.left(),
     restartAgent: (instance) => ssm.restartAgent(instance),
     reread: () => s3.buckets.reread(),
     close: async () => {
       ssm.close();
       streams.close();
+      for (const each of [cloudInit, power, ec2]) each.close();
       instances.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

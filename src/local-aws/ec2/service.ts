@@ -1,16 +1,101 @@
-import { ACCOUNT } from '../identity';
-import type { Instances, LocalInstance } from '../instance/instances';
+import { join } from 'node:path';
+import { mkdirSync } from 'node:fs';
+import type { Instances } from '../instance/instances';
 import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import { dryRun, type Action } from './action';
+import { Capacity } from './capacity';
+import { catalogueActions } from './catalogue-actions';
+import { zonesOf } from './catalogue/network';
+import type { Fleet } from './fleet';
+import { FleetActions } from './fleet-actions';
+import { Fleets } from './fleets';
+import { Form } from './form';
+import { InstanceActions } from './instance-actions';
+import { Interruptions } from './interruptions';
+import { LaunchTemplates } from './launch-templates';
+import { Launcher } from './launcher';
+import { InstanceProfiles } from './profiles';
+import { RunInstances } from './run-instances';
+import { spotPriceActions } from './spot-prices';
+import { SpotRequests } from './spot-requests';
+import { TagActions, tagged } from './tag-actions';
+import { Volumes } from './volumes';
+import { writeXml } from './xml';
 
 const NAMESPACE = 'http://ec2.amazonaws.com/doc/2016-11-15/';
-const CODES = { pending: 0, running: 16, terminated: 48, stopped: 80 };
 
-/** What is called of EC2, by its query protocol. */
+/** What costs or is in the way as long as it is there, by its ids. */
+export interface Left {
+  /** That are not terminated. */
+  instances: string[];
+  volumes: string[];
+  /** That are open or active. */
+  spotRequests: string[];
+  /** That are active, or have instances. */
+  fleets: string[];
+  launchTemplates: string[];
+}
+
+/** EC2, by its query protocol. */
 export class Ec2Service implements Service {
+  readonly capacity = new Capacity();
+  readonly profiles = new InstanceProfiles();
+  readonly interruptions: Interruptions;
+  private readonly volumes: Volumes;
+  private readonly spot: SpotRequests;
+  private readonly templates: LaunchTemplates;
+  private readonly fleets: Fleets;
+  private readonly actions: Record<string, Action>;
+
+  /** @param directory where it keeps what is no instance. */
   constructor(
     private readonly instances: Instances,
-    private readonly region: string,
-  ) {}
+    region: string,
+    directory: string,
+  ) {
+    mkdirSync(directory, { recursive: true });
+    const zones = zonesOf(region);
+    this.volumes = new Volumes(join(directory, 'volumes.json'), instances);
+    this.spot = new SpotRequests(join(directory, 'spot-requests.json'), instances);
+    this.templates = new LaunchTemplates(join(directory, 'launch-templates.json'));
+    this.interruptions = new Interruptions(instances, this.spot);
+    const launcher = new Launcher(instances, this.volumes, this.spot, this.capacity, this.profiles, zones);
+    this.fleets = new Fleets(join(directory, 'fleets.json'), instances, launcher, this.templates);
+    const told = new InstanceActions(instances, this.volumes, zones);
+    this.actions = {
+      ...told.actions,
+      ...new RunInstances(instances, launcher, this.templates, told).actions,
+      ...this.volumes.actions,
+      ...this.spot.actions,
+      ...this.templates.actions,
+      ...new FleetActions(this.fleets, instances).actions,
+      ...new TagActions([
+        { type: 'instance', all: () => instances.seen(), save: () => instances.save() },
+        tagged('volume', this.volumes),
+        tagged('spot-instances-request', this.spot),
+        tagged('launch-template', this.templates),
+        tagged('fleet', this.fleets),
+      ]).actions,
+      ...catalogueActions(zones, region),
+      ...spotPriceActions(zones),
+    };
+  }
+
+  left(): Left {
+    const ids = (rows: { id: string }[]) => rows.map(({ id }) => id);
+    return {
+      instances: ids(this.instances.all().filter(({ state }) => state !== 'terminated')),
+      volumes: ids(this.volumes.all()),
+      spotRequests: ids(this.spot.all().filter(({ state }) => state === 'open' || state === 'active')),
+      fleets: ids(this.fleets.all().filter((fleet) => this.isLeft(fleet))),
+      launchTemplates: ids(this.templates.all()),
+    };
+  }
+
+  close(): void {
+    this.interruptions.close();
+    this.fleets.close();
+  }
 
   error(error: AwsError, requestId: string): ServiceResponse {
     return {
@@ -21,124 +106,22 @@ export class Ec2Service implements Service {
   }
 
   async handle(request: ServiceRequest): Promise<ServiceResponse> {
-    const form = new URLSearchParams(request.body.toString());
-    const action = form.get('Action') ?? '';
+    const form = new Form(new URLSearchParams(request.body.toString()));
+    const name = form.text('Action') ?? '';
+    if (!Object.hasOwn(this.actions, name))
+      throw new AwsError('InvalidAction', `The action ${name} is not valid for this web service.`);
+    // RunInstances says first what is wrong with what it is asked for.
+    if (name !== 'RunInstances') dryRun(form);
+    const content = writeXml({ requestId: request.requestId, ...this.actions[name](form, request.identity) });
     return {
       status: 200,
       headers: { 'content-type': 'text/xml' },
-      body: `<?xml version="1.0" encoding="UTF-8"?>\n<${action}Response xmlns="${NAMESPACE}"><requestId>${request.requestId}</requestId>${this.act(action, form)}</${action}Response>`,
+      body: `<?xml version="1.0" encoding="UTF-8"?>\n<${name}Response xmlns="${NAMESPACE}">${content}</${name}Response>`,
     };
   }
 
-  private act(action: string, form: URLSearchParams): string {
-    switch (action) {
-      case 'DescribeInstances':
-        return `<reservationSet>${this.select(form)
-          .map((each) => this.reservation([each]))
-          .join('')}</reservationSet>`;
-      case 'RunInstances':
-        return this.run(form);
-      case 'StartInstances':
-        return this.change(form, 'running');
-      case 'StopInstances':
-        return this.change(form, 'stopped');
-      case 'TerminateInstances':
-        return this.change(form, 'terminated');
-      case 'CreateTags':
-        for (const id of list(form, 'ResourceId')) this.instances.tag(this.find(id), tags(form, 'Tag'));
-        return '<return>true</return>';
-      default:
-        throw new AwsError('InvalidAction', `The action ${action} is not valid for this web service.`);
-    }
+  private isLeft(fleet: Fleet): boolean {
+    const replaces = fleet.type === 'maintain' && fleet.state === 'active';
+    return replaces || this.fleets.living(fleet).length > 0;
   }
-
-  private run(form: URLSearchParams): string {
-    const clientToken = form.get('ClientToken') ?? undefined;
-    const before = clientToken ? this.instances.all().filter((each) => each.clientToken === clientToken) : [];
-    if (before.length) return this.fields(before);
-    const made: LocalInstance[] = [];
-    for (let count = 0; count < Number(form.get('MaxCount') ?? 1); count++) {
-      made.push(
-        this.instances.launch({
-          type: form.get('InstanceType') ?? undefined,
-          image: form.get('ImageId') ?? undefined,
-          tags: tags(form, 'TagSpecification.1.Tag'),
-          clientToken,
-        }),
-      );
-    }
-    return this.fields(made);
-  }
-
-  private change(form: URLSearchParams, state: LocalInstance['state']): string {
-    const found = list(form, 'InstanceId').map((id) => this.find(id));
-    const rows = found.map((each) => {
-      const previous = each.state;
-      if (previous === 'terminated' && state !== 'terminated')
-        throw new AwsError(
-          'IncorrectInstanceState',
-          `The instance '${each.id}' is not in a state from which it can be ${state}.`,
-        );
-      if (previous !== state) this.instances.change(each, state);
-      return `<item><instanceId>${each.id}</instanceId><currentState>${stateXml(this.instances.state(each))}</currentState><previousState>${stateXml(previous)}</previousState></item>`;
-    });
-    return `<instancesSet>${rows.join('')}</instancesSet>`;
-  }
-
-  private select(form: URLSearchParams): LocalInstance[] {
-    const ids = list(form, 'InstanceId');
-    if (ids.length) return ids.map((id) => this.find(id));
-    const filters: { name: string; values: string[] }[] = [];
-    for (let number = 1; form.has(`Filter.${number}.Name`); number++)
-      filters.push({ name: form.get(`Filter.${number}.Name`)!, values: list(form, `Filter.${number}.Value`) });
-    return this.instances.all().filter((each) =>
-      filters.every(({ name, values }) => {
-        if (name === 'instance-state-name') return values.includes(this.instances.state(each));
-        if (name === 'instance-id') return values.includes(each.id);
-        if (name.startsWith('tag:')) return values.includes(each.tags[name.slice(4)]);
-        throw new AwsError('InvalidParameterValue', `The filter '${name}' is invalid`);
-      }),
-    );
-  }
-
-  private find(id: string): LocalInstance {
-    if (!/^i-[0-9a-f]{8}([0-9a-f]{9})?$/.test(id))
-      throw new AwsError('InvalidInstanceID.Malformed', `Invalid id: "${id}"`);
-    const found = this.instances.get(id);
-    if (!found) throw new AwsError('InvalidInstanceID.NotFound', `The instance ID '${id}' does not exist`);
-    return found;
-  }
-
-  private reservation(instances: LocalInstance[]): string {
-    return `<item>${this.fields(instances)}</item>`;
-  }
-
-  private fields(instances: LocalInstance[]): string {
-    const items = instances.map(
-      (each) =>
-        `<item><instanceId>${each.id}</instanceId><imageId>${escapeXml(each.image)}</imageId><instanceState>${stateXml(this.instances.state(each))}</instanceState><instanceType>${escapeXml(each.type)}</instanceType><launchTime>${new Date(each.launched).toISOString()}</launchTime><placement><availabilityZone>${this.region}a</availabilityZone></placement><tagSet>${Object.entries(
-          each.tags,
-        )
-          .map(([key, value]) => `<item><key>${escapeXml(key)}</key><value>${escapeXml(value)}</value></item>`)
-          .join('')}</tagSet></item>`,
-    );
-    return `<reservationId>r-${instances[0].id.slice(2)}</reservationId><ownerId>${ACCOUNT}</ownerId><groupSet/><instancesSet>${items.join('')}</instancesSet>`;
-  }
-}
-
-function stateXml(state: LocalInstance['state']): string {
-  return `<code>${CODES[state]}</code><name>${state}</name>`;
-}
-
-function list(form: URLSearchParams, name: string): string[] {
-  const values: string[] = [];
-  for (let number = 1; form.has(`${name}.${number}`); number++) values.push(form.get(`${name}.${number}`)!);
-  return values;
-}
-
-function tags(form: URLSearchParams, name: string): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (let number = 1; form.has(`${name}.${number}.Key`); number++)
-    found[form.get(`${name}.${number}.Key`)!] = form.get(`${name}.${number}.Value`) ?? '';
-  return found;
 }

@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ACCOUNT } from '../identity';
+import { instanceType } from '../ec2/catalogue/instance-types';
 import type { Instances, LocalInstance } from '../instance/instances';
+import type { Power } from '../instance/power';
 import type { InstanceRole } from '../instance/role';
 
 const LONGEST = 21_600;
 
 /**
- * The metadata services of all instances (IMDSv2), each below `/imds/<instance id>`: on a real instance it is the
+ * The metadata services of all instances (IMDSv2, and version 1 where an instance may), each below `/imds/<instance id>`: on a real instance it is the
  * machine's own, and nothing of it goes over a network.
  */
 export class Metadata {
@@ -18,16 +20,29 @@ export class Metadata {
     private readonly instances: Instances,
     private readonly region: string,
     private readonly role: (instance: string) => InstanceRole,
+    private readonly power: Power,
   ) {}
 
   answer(request: IncomingMessage, response: ServerResponse): void {
     request.resume();
-    const [, id, path] = /^\/imds\/([^/]+)\/latest\/(.*)$/.exec(request.url ?? '') ?? [];
+    const [, id, service, path] = /^\/imds\/([^/]+)\/(latest|local)\/(.*)$/.exec(request.url ?? '') ?? [];
     const instance = this.instances.get(id);
     const { status, body } =
-      !instance || instance.state !== 'running' ? { status: 404, body: '' } : this.act(request, instance, path);
+      instance?.state !== 'running'
+        ? { status: 404, body: '' }
+        : service === 'local'
+          ? { status: this.ask(request, instance, path), body: '' }
+          : this.act(request, instance, path);
     response.writeHead(status, { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(body) });
     response.end(body);
+  }
+
+  /** Not of IMDS: how the instance's own `shutdown` reaches what runs it, `<action>?seconds=<n>`. */
+  private ask({ method, headers }: IncomingMessage, instance: LocalInstance, path: string): number {
+    if (method !== 'POST') return 405;
+    const [action, query] = path.split('?');
+    const seconds = Number(new URLSearchParams(query).get('seconds'));
+    return this.power.ask(instance, action, seconds, headers['x-local-secret']);
   }
 
   private act({ method, headers }: IncomingMessage, instance: LocalInstance, path: string) {
@@ -41,21 +56,31 @@ export class Metadata {
       this.tokens.set(token, { instance: instance.id, until: Date.now() + seconds * 1000 });
       return { status: 200, body: token };
     }
-    const token = this.tokens.get(String(headers['x-aws-ec2-metadata-token']));
-    if (token?.instance !== instance.id || token.until < Date.now()) return { status: 401, body: '' };
+    const given = headers['x-aws-ec2-metadata-token'];
+    const token = this.tokens.get(String(given));
+    const byVersion1 = given === undefined && instance.httpTokens === 'optional';
+    if (!byVersion1 && (token?.instance !== instance.id || token.until < Date.now())) return { status: 401, body: '' };
     if (method !== 'GET') return { status: 405, body: '' };
     const body = this.value(instance, path);
     return body === undefined ? { status: 404, body: '' } : { status: 200, body };
   }
 
-  private value({ id, type, image, launched }: LocalInstance, path: string): string | undefined {
+  private value(instance: LocalInstance, path: string): string | undefined {
+    const { id, type, image, launched, zone, interruption, rebalance, userData } = instance;
     const role = this.role(id);
-    const zone = `${this.region}a`;
     switch (path) {
       case 'meta-data/instance-id':
         return id;
       case 'meta-data/instance-type':
         return type;
+      case 'meta-data/ami-id':
+        return image;
+      case 'meta-data/instance-life-cycle':
+        return instance.spotRequest === undefined ? 'on-demand' : 'spot';
+      case 'meta-data/local-ipv4':
+        return instance.privateIp;
+      case 'meta-data/public-ipv4':
+        return instance.publicIp;
       case 'meta-data/placement/availability-zone':
         return zone;
       case 'meta-data/placement/region':
@@ -64,10 +89,20 @@ export class Metadata {
         return role.name ?? undefined;
       case `meta-data/iam/security-credentials/${role.name}`:
         return role.name === null ? undefined : credentials(role);
+      case 'meta-data/spot/instance-action':
+        return interruption === undefined
+          ? undefined
+          : JSON.stringify({ action: 'terminate', time: timestamp(interruption) });
+      case 'meta-data/spot/termination-time':
+        return interruption === undefined ? undefined : timestamp(interruption);
+      case 'meta-data/events/recommendations/rebalance':
+        return rebalance === undefined ? undefined : JSON.stringify({ noticeTime: timestamp(rebalance) });
+      case 'user-data':
+        return userData === undefined ? undefined : Buffer.from(userData, 'base64').toString();
       case 'dynamic/instance-identity/document':
         return JSON.stringify({
           accountId: ACCOUNT,
-          architecture: process.arch === 'arm64' ? 'arm64' : 'x86_64',
+          architecture: instanceType(type)?.architecture ?? 'x86_64',
           availabilityZone: zone,
           imageId: image,
           instanceId: id,
@@ -77,7 +112,6 @@ export class Metadata {
           version: '2017-09-30',
         });
       default:
-        // `spot/instance-action` too, as long as nobody interrupts it.
         return undefined;
     }
   }

@@ -1,37 +1,65 @@
-import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { endProcesses, MARK, processesOf } from './processes';
+import {
+  instanceRecord,
+  type InstanceState,
+  type InstanceTraits,
+  type LocalInstance,
+  type Settled,
+  type StateReason,
+} from './record';
+import { installPrograms } from './programs';
 
-export type InstanceState = 'pending' | 'running' | 'stopped' | 'terminated';
+export { MARK, type InstanceState, type LocalInstance };
 
-export interface LocalInstance {
-  id: string;
-  state: InstanceState;
-  type: string;
-  image: string;
-  tags: Record<string, string>;
-  /** ms since the epoch. */
-  launched: number;
-  clientToken?: string;
+export interface InstanceTimes {
+  /** From a launch to the agent being online, ms; half of it the instance is pending. */
+  boot?: number;
+  /** How long an instance is stopping or shutting down, ms. */
+  transition?: number;
+  /** How long a new instance is not found yet, ms. */
+  unseen?: number;
 }
 
-/** The variable that marks every process of an instance, so that its end can find them all. */
-export const MARK = 'NX_EC2_LOCAL_INSTANCE';
+/** What a change of an instance was: `launched` at first, `started` from a stop or a reboot. */
+export type InstanceEvent = 'launched' | 'started' | 'stopped' | 'terminated';
 
 /** Instances are records with a directory each, which is their disk, and processes of this machine. */
 export class Instances {
   private readonly known = new Map<string, LocalInstance>();
+  /** Told of each change, after it. */
+  readonly watchers: ((instance: LocalInstance, event: InstanceEvent) => void)[] = [];
+  /** Between running and its agent being online, ms: besides the boot. */
+  agentDelay = 0;
+  private readonly boot: number;
+  private readonly transition: number;
+  private readonly unseen: number;
 
-  /** @param boot from a launch to the agent being online, ms; half of it the instance is pending. */
   constructor(
     private readonly directory: string,
-    private readonly boot: number,
+    times: InstanceTimes = {},
+    private readonly region = 'eu-west-1',
   ) {
+    this.boot = times.boot ?? 0;
+    this.transition = times.transition ?? 0;
+    this.unseen = times.unseen ?? 0;
     mkdirSync(directory, { recursive: true });
     const file = join(directory, 'instances.json');
     if (existsSync(file))
-      for (const each of JSON.parse(readFileSync(file, 'utf8')) as LocalInstance[]) this.known.set(each.id, each);
+      for (const each of JSON.parse(readFileSync(file, 'utf8')) as LocalInstance[])
+        this.known.set(each.id, instanceRecord(each, region));
+  }
+
+  /** Where local AWS listens: what runs in an instance finds its metadata service below. */
+  set url(url: string) {
+    writeFileSync(join(this.directory, 'url'), url);
+    for (const { id, state } of this.all()) if (state !== 'terminated') this.installPrograms(id);
+  }
+
+  get url(): string {
+    return readFileSync(join(this.directory, 'url'), 'utf8');
   }
 
   all(): LocalInstance[] {
@@ -42,48 +70,59 @@ export class Instances {
     return this.known.get(id);
   }
 
+  /** Those that EC2 tells of: a new one only after a moment. */
+  seen(): LocalInstance[] {
+    return this.all().filter(({ launched }) => Date.now() >= launched + this.unseen);
+  }
+
   /** Its state as EC2 tells it at this moment. */
-  state({ state, launched }: LocalInstance): InstanceState {
-    return state === 'running' && Date.now() < launched + this.boot / 2 ? 'pending' : state;
+  state({ state, launched, changed }: LocalInstance): InstanceState {
+    if (state === 'running') return Date.now() < launched + this.boot / 2 ? 'pending' : state;
+    if (Date.now() >= changed + this.transition) return state;
+    return state === 'stopped' ? 'stopping' : 'shutting-down';
   }
 
   /** Whether its agent takes commands. */
   online(id: string): boolean {
     const instance = this.known.get(id);
-    return instance?.state === 'running' && Date.now() >= instance.launched + this.boot;
+    if (instance?.state !== 'running' || instance.profile === null) return false;
+    return Date.now() >= instance.launched + this.boot + this.agentDelay;
   }
 
-  launch(of: {
-    type?: string;
-    image?: string;
-    tags?: Record<string, string>;
-    clientToken?: string;
-    booted?: boolean;
-  }): LocalInstance {
-    const instance: LocalInstance = {
-      id: `i-${randomBytes(9).toString('hex').slice(0, 17)}`,
-      state: 'running',
-      type: of.type ?? 't3.micro',
-      image: of.image ?? 'ami-00000000000000000',
-      tags: of.tags ?? {},
-      launched: Date.now() - (of.booted ? this.boot : 0),
-      clientToken: of.clientToken,
-    };
-    this.known.set(instance.id, instance);
-    mkdirSync(this.disk(instance.id), { recursive: true });
-    this.save();
+  /** When it runs, ms since the epoch. */
+  booted({ launched }: LocalInstance): number {
+    return launched + this.boot / 2;
+  }
+
+  launch({ booted, ...traits }: InstanceTraits & { booted?: boolean }): LocalInstance {
+    const id = `i-${randomBytes(9).toString('hex').slice(0, 17)}`;
+    const launched = Date.now() - (booted ? Math.max(this.boot, this.unseen) : 0);
+    const instance = instanceRecord({ ...traits, id, launched }, this.region);
+    this.known.set(id, instance);
+    mkdirSync(this.disk(id), { recursive: true });
+    this.installPrograms(id);
+    this.changed(instance, 'launched');
     return instance;
   }
 
   /** Changes the state; whatever leaves `running` ends the instance's processes, and `terminated` takes its disk. */
-  change(instance: LocalInstance, state: InstanceState): void {
+  change(instance: LocalInstance, state: Settled, reason?: StateReason): void {
     const before = instance.state;
     // First the state: what its processes leave is not reported by an agent that is gone.
     instance.state = state;
-    if (before === 'running') this.endProcesses(instance.id);
+    instance.reason = reason;
+    if (before === 'running') endProcesses(instance.id);
+    instance.changed = Date.now();
     if (state === 'running' && before !== 'running') instance.launched = Date.now();
     if (state === 'terminated') rmSync(this.disk(instance.id), { recursive: true, force: true });
-    this.save();
+    this.changed(instance, state === 'running' ? 'started' : state);
+  }
+
+  /** Its processes end, and it boots again. */
+  reboot(instance: LocalInstance): void {
+    endProcesses(instance.id);
+    instance.launched = Date.now();
+    this.changed(instance, 'started');
   }
 
   tag(instance: LocalInstance, tags: Record<string, string>): void {
@@ -95,54 +134,42 @@ export class Instances {
     return join(this.directory, id);
   }
 
+  /** What every process of the instance is started with, besides what its starter says. */
+  environment(id: string): Record<string, string> {
+    const root = join(this.disk(id), 'root');
+    return {
+      PATH: `${join(this.disk(id), 'bin')}:${process.env.PATH}`,
+      NX_EC2_ROOT: root,
+      NX_EC2_DATA_ROOT: root,
+      AWS_EC2_METADATA_SERVICE_ENDPOINT: `${this.url}/imds/${id}`,
+      [MARK]: id,
+    };
+  }
+
   close(): void {
-    for (const { id, state } of this.known.values()) if (state === 'running') this.endProcesses(id);
+    for (const { id, state } of this.known.values()) if (state === 'running') endProcesses(id);
   }
 
-  /** Every process that was ever started in the instance, also one that left its session and its parent. */
   processes(id: string): number[] {
-    return marked(id);
+    return processesOf(id);
   }
 
-  /** Ends all of them. */
   endProcesses(id: string): void {
-    for (let rounds = 0; rounds < 20; rounds++) {
-      const found = this.processes(id);
-      if (!found.length) return;
-      for (const pid of found) {
-        try {
-          process.kill(pid, 'SIGKILL');
-        } catch {
-          // It ended by itself.
-        }
-      }
-    }
+    endProcesses(id);
   }
 
-  private save(): void {
+  save(): void {
     const file = join(this.directory, 'instances.json');
-    writeFileSync(`${file}.tmp`, JSON.stringify(this.all(), null, 2));
+    writeFileSync(`${file}.tmp`, JSON.stringify(this.all(), null, 2), { mode: 0o600 });
     renameSync(`${file}.tmp`, file);
   }
-}
 
-function marked(id: string): number[] {
-  const mark = `${MARK}=${id}`;
-  if (process.platform === 'linux') {
-    return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .filter((pid) => {
-        try {
-          return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(mark);
-        } catch {
-          return false;
-        }
-      })
-      .map(Number);
+  private changed(instance: LocalInstance, event: InstanceEvent): void {
+    this.save();
+    for (const watcher of this.watchers) watcher(instance, event);
   }
-  return execFileSync('ps', ['-A', '-E', '-ww', '-o', 'pid=,command='], { encoding: 'utf8', maxBuffer: 1 << 26 })
-    .split('\n')
-    .filter((line) => line.includes(mark))
-    .map((line) => parseInt(line, 10))
-    .filter((pid) => pid !== process.pid);
+
+  private installPrograms(id: string): void {
+    installPrograms(this.disk(id), join(this.directory, 'url'), this.known.get(id)!);
+  }
 }

@@ -7,7 +7,7 @@ const BEFORE = 5 * 60_000;
 /** The role of one instance, and the credentials that the instance has by it. */
 export class InstanceRole {
   /** null: the instance has none. Credentials that it was given before hold to their end, as AWS's do. */
-  name: string | null = 'local-instance';
+  name: string | null;
   /** Actions that are denied to it, e.g. `s3:PutObject`; `ssm:*` for all of a service. */
   readonly deny: string[] = [];
   /** Seconds that the credentials live which are handed out from now on. */
@@ -17,7 +17,10 @@ export class InstanceRole {
   constructor(
     private readonly instance: string,
     private readonly identities: Identities,
-  ) {}
+    profile: string | null,
+  ) {
+    this.name = profile;
+  }
 
   /** Those that the metadata service hands out now. */
   credentials(): Identity & Required<Pick<Identity, 'session'>> {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Identity } from '../identity';
-import { MARK, type Instances } from '../instance/instances';
+import type { Instances } from '../instance/instances';
 import { AwsError } from '../service';
 import { sessionDocument } from './document';
 import { LocalSession } from './session';
@@ -70,8 +70,7 @@ export class Sessions {
       .split('/')
       .pop()!
       .replace(/[^\w.-]/g, '-')}-${randomBytes(9).toString('hex').slice(0, 17)}`;
-    const disk = this.instances.disk(instance);
-    const home = join(disk, 'home');
+    const home = join(this.instances.disk(instance), 'home');
     mkdirSync(home, { recursive: true });
     const session = new LocalSession(
       id,
@@ -87,12 +86,10 @@ export class Sessions {
         pickUp: this.pickUp(),
         there: () => this.instances.get(instance)?.state === 'running',
         environment: {
-          PATH: process.env.PATH,
+          ...this.instances.environment(instance),
           TERM: 'xterm-256color',
           LANG: process.env.LANG ?? 'C.UTF-8',
           HOME: home,
-          NX_EC2_ROOT: join(disk, 'root'),
-          [MARK]: instance,
         },
       },
       () => this.forget(),

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { MARK, type Instances } from '../instance/instances';
+import type { Instances } from '../instance/instances';
 
 /** What the agent reports of a command. Source: amazon-ssm-agent's own source. */
 export interface Invocation {
@@ -40,7 +40,6 @@ export class Agent {
   constructor(
     private readonly instances: Instances,
     private readonly region: string,
-    private readonly metadata: (instance: string) => Record<string, string>,
   ) {}
 
   take(invocation: Invocation): void {
@@ -100,17 +99,13 @@ export class Agent {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
-        PATH: process.env.PATH,
+        ...this.instances.environment(invocation.instance),
         ...(process.env.LANG ? { LANG: process.env.LANG } : {}),
         SSM_COMMAND_ID: invocation.commandId,
         AWS_SSM_INSTANCE_ID: invocation.instance,
         AWS_SSM_REGION_NAME: this.region,
         AWS_SSM_PLATFORM_NAME: process.platform,
         AWS_SSM_PLATFORM_VERSION: '0',
-        NX_EC2_ROOT: join(disk, 'root'),
-        NX_EC2_DATA_ROOT: join(disk, 'root'),
-        ...this.metadata(invocation.instance),
-        [MARK]: invocation.instance,
       },
     });
     const stdout = new Output();

@@ -1,3 +1,4 @@
+import { imageParameter } from '../ec2/catalogue/images';
 import { ACCOUNT } from '../identity';
 import type { Json } from '../json-protocol';
 import { KeptJson } from '../kept-json';
@@ -14,7 +15,10 @@ interface Parameter {
 /** What a SecureString is to whoever does not ask for it decrypted. */
 const SEALED = 'AQICAHhsealed';
 
-/** The Parameter Store: String and SecureString. */
+/** AWS's own parameters, which no account has. */
+const PUBLIC = '/aws/service/';
+
+/** The Parameter Store: String and SecureString, and the public parameters that name images. */
 export class Parameters {
   private readonly kept: KeptJson<Parameter>;
   readonly actions: Record<string, (input: Json) => Json>;
@@ -51,6 +55,11 @@ export class Parameters {
         'ParameterAlreadyExists',
         'The parameter already exists. To overwrite this value, set the overwrite option in the request to true.',
       );
+    if (/^\/?(aws|ssm)/i.test(Name))
+      throw new AwsError(
+        'ValidationException',
+        'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).',
+      );
     if (!['String', 'SecureString'].includes(Type))
       throw new AwsError('UnsupportedParameterType', `Local AWS has no parameters of the type ${Type}.`);
     const Version = (before?.Version ?? 0) + 1;
@@ -60,6 +69,10 @@ export class Parameters {
 
   /** By its name, or by its ARN, where a name's slash is the ARN's. */
   private find(name: string): Parameter | undefined {
+    return this.own(name) ?? publicParameter(name);
+  }
+
+  private own(name: string): Parameter | undefined {
     const path = /^arn:[^:]*:ssm:[^:]*:\d*:parameter\/(.*)$/.exec(name)?.[1];
     return path === undefined ? this.kept.get(name) : (this.kept.get(`/${path}`) ?? this.kept.get(path));
   }
@@ -69,8 +82,14 @@ export class Parameters {
     return {
       ...parameter,
       Value: sealed ? SEALED : parameter.Value,
-      ARN: `arn:aws:ssm:${this.region}:${ACCOUNT}:parameter/${parameter.Name.replace(/^\//, '')}`,
+      ARN: `arn:aws:ssm:${this.region}:${parameter.Name.startsWith(PUBLIC) ? '' : ACCOUNT}:parameter/${parameter.Name.replace(/^\//, '')}`,
       DataType: 'text',
     };
   }
+}
+
+function publicParameter(name: string): Parameter | undefined {
+  const path = /^arn:[^:]*:ssm:[^:]*::parameter(\/.*)$/.exec(name)?.[1] ?? name;
+  const Value = imageParameter(path);
+  return Value === undefined ? undefined : { Name: path, Type: 'String', Value, Version: 1, LastModifiedDate: 0 };
 }

@@ -21,13 +21,11 @@ export class SsmService implements Service {
     private readonly instances: Instances,
     region: string,
     parameters: Parameters,
-    /** The variables that the agent of an instance finds its metadata service by. */
-    metadata: (instance: string) => Record<string, string>,
     /** From a command being sent to its script's start, ms. */
     public pickUp = 0,
     sessions: SessionOptions = {},
   ) {
-    this.agent = new Agent(instances, region, metadata);
+    this.agent = new Agent(instances, region);
     this.sessions = new Sessions(instances, sessions, () => this.pickUp);
     this.actions = {
       ...parameters.actions,

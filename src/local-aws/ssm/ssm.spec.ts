@@ -17,6 +17,12 @@ import {
 import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
 
 const DocumentName = 'AWS-RunShellScript';
+const machine = {
+  ImageId: 'ami-00000000000000001',
+  MinCount: 1,
+  MaxCount: 1,
+  IamInstanceProfile: { Name: 'training' },
+};
 
 describe('Run Command', () => {
   let at: Fixture;
@@ -151,7 +157,7 @@ describe('Run Command', () => {
 
   it('is refused before the agent is online and after the instance is gone', async () => {
     const slow = await startFixture({ boot: 400 });
-    const launched = await slow.ec2.send(new RunInstancesCommand({ ImageId: 'ami-1', MinCount: 1, MaxCount: 1 }));
+    const launched = await slow.ec2.send(new RunInstancesCommand(machine));
     const { InstanceId, State } = launched.Instances![0];
     const command = () =>
       slow.ssm.send(
@@ -197,7 +203,7 @@ describe('Run Command', () => {
   });
 
   async function launch() {
-    const launched = await at.ec2.send(new RunInstancesCommand({ ImageId: 'ami-1', MinCount: 1, MaxCount: 1 }));
+    const launched = await at.ec2.send(new RunInstancesCommand(machine));
     return { id: launched.Instances![0].InstanceId! };
   }
 });

@@ -1,0 +1,90 @@
+export interface Image {
+  id: string;
+  name: string;
+  description: string;
+  architecture: 'x86_64' | 'arm64';
+  owner: string;
+  ownerAlias?: 'amazon';
+  rootDevice: string;
+  /** GiB of its root volume. */
+  size: number;
+  snapshot: string;
+  /** The public SSM parameters that name it. */
+  parameters: string[];
+}
+
+const AMAZON = '137112412989';
+const DEEP_LEARNING = '898082745236';
+const CANONICAL = '099720109477';
+
+/** The images of a region, as its public parameters name them. */
+export const IMAGES: Image[] = [
+  image(1, 'al2023-ami-2023.6.20241010.0-kernel-6.1-x86_64', 'x86_64', AMAZON, '/dev/xvda', 8, [
+    '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64',
+    '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-x86_64',
+  ]),
+  image(2, 'al2023-ami-2023.6.20241010.0-kernel-6.1-arm64', 'arm64', AMAZON, '/dev/xvda', 8, [
+    '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64',
+    '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-arm64',
+  ]),
+  image(3, 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20240927', 'x86_64', CANONICAL, '/dev/sda1', 8, [
+    '/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id',
+  ]),
+  image(4, 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-20240927', 'arm64', CANONICAL, '/dev/sda1', 8, [
+    '/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id',
+  ]),
+  image(
+    5,
+    'Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) 20241011',
+    'x86_64',
+    DEEP_LEARNING,
+    '/dev/sda1',
+    65,
+    ['/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id'],
+  ),
+  image(
+    6,
+    'Deep Learning ARM64 Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) 20241011',
+    'arm64',
+    DEEP_LEARNING,
+    '/dev/sda1',
+    65,
+    ['/aws/service/deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id'],
+  ),
+];
+
+export function findImage(id: string): Image | undefined {
+  return IMAGES.find((each) => each.id === id);
+}
+
+/** What a public parameter's value is: the id of an image. */
+export function imageParameter(name: string): string | undefined {
+  return IMAGES.find(({ parameters }) => parameters.includes(name))?.id;
+}
+
+/** The one that an instance has which nobody chose one for. */
+export const DEFAULT_IMAGE = IMAGES[0];
+
+function image(
+  number: number,
+  name: string,
+  architecture: Image['architecture'],
+  owner: string,
+  rootDevice: string,
+  size: number,
+  parameters: string[],
+): Image {
+  const hex = number.toString(16).padStart(17, '0');
+  return {
+    id: `ami-${hex}`,
+    name,
+    description: name,
+    architecture,
+    owner,
+    ownerAlias: owner === CANONICAL ? undefined : 'amazon',
+    rootDevice,
+    size,
+    snapshot: `snap-${hex}`,
+    parameters,
+  };
+}

@@ -1,0 +1,81 @@
+export interface InstanceType {
+  name: string;
+  cpus: number;
+  /** MiB. */
+  memory: number;
+  architecture: 'x86_64' | 'arm64';
+  /** USD an hour. */
+  spotPrice: number;
+  gpu?: { name: string; count: number; /** MiB of each. */ memory: number };
+  /** The letters of the zones that have it; absent: all. */
+  zones?: string;
+}
+
+const T4 = { name: 'T4', memory: 16_384 };
+const A10G = { name: 'A10G', memory: 24_576 };
+
+export const INSTANCE_TYPES: InstanceType[] = [
+  { name: 't3.micro', cpus: 2, memory: 1024, architecture: 'x86_64', spotPrice: 0.0036 },
+  { name: 't3.medium', cpus: 2, memory: 4096, architecture: 'x86_64', spotPrice: 0.0143 },
+  { name: 't4g.micro', cpus: 2, memory: 1024, architecture: 'arm64', spotPrice: 0.0029 },
+  { name: 'm5.large', cpus: 2, memory: 8192, architecture: 'x86_64', spotPrice: 0.0394 },
+  { name: 'm7g.large', cpus: 2, memory: 8192, architecture: 'arm64', spotPrice: 0.0361 },
+  { name: 'c5.xlarge', cpus: 4, memory: 8192, architecture: 'x86_64', spotPrice: 0.0718 },
+  { name: 'r5.xlarge', cpus: 4, memory: 32_768, architecture: 'x86_64', spotPrice: 0.0897 },
+  { name: 'g4dn.xlarge', cpus: 4, memory: 16_384, architecture: 'x86_64', spotPrice: 0.1902, gpu: { ...T4, count: 1 } },
+  {
+    name: 'g4dn.12xlarge',
+    cpus: 48,
+    memory: 196_608,
+    architecture: 'x86_64',
+    spotPrice: 1.4317,
+    gpu: { ...T4, count: 4 },
+  },
+  {
+    name: 'g5.xlarge',
+    cpus: 4,
+    memory: 16_384,
+    architecture: 'x86_64',
+    spotPrice: 0.4463,
+    gpu: { ...A10G, count: 1 },
+    zones: 'ab',
+  },
+  {
+    name: 'g5.12xlarge',
+    cpus: 48,
+    memory: 196_608,
+    architecture: 'x86_64',
+    spotPrice: 2.5391,
+    gpu: { ...A10G, count: 4 },
+    zones: 'ab',
+  },
+  {
+    name: 'g5g.xlarge',
+    cpus: 4,
+    memory: 8192,
+    architecture: 'arm64',
+    spotPrice: 0.2108,
+    gpu: { name: 'T4g', count: 1, memory: 16_384 },
+  },
+  {
+    name: 'p3.2xlarge',
+    cpus: 8,
+    memory: 62_464,
+    architecture: 'x86_64',
+    spotPrice: 1.0317,
+    gpu: { name: 'V100', count: 1, memory: 16_384 },
+  },
+  {
+    name: 'p4d.24xlarge',
+    cpus: 96,
+    memory: 1_179_648,
+    architecture: 'x86_64',
+    spotPrice: 11.5724,
+    gpu: { name: 'A100', count: 8, memory: 40_960 },
+    zones: 'b',
+  },
+];
+
+export function instanceType(name: string): InstanceType | undefined {
+  return INSTANCE_TYPES.find((each) => each.name === name);
+}

@@ -1,0 +1,78 @@
+import type { Form } from './form';
+
+/** A disk of an instance, as its launch asks for it. */
+export interface DiskSpec {
+  device: string;
+  /** GiB. */
+  size?: number;
+  type?: string;
+  encrypted?: boolean;
+  deleteOnTermination?: boolean;
+}
+
+/** What a launch, or the template of one, says; all of it may be absent. */
+export interface LaunchSpec {
+  image?: string;
+  type?: string;
+  zone?: string;
+  subnet?: string;
+  securityGroups?: string[];
+  disks?: DiskSpec[];
+  httpTokens?: 'required' | 'optional';
+  shutdownBehavior?: 'stop' | 'terminate';
+  /** The name of an instance profile, or its ARN. */
+  profile?: string;
+  /** Base64. */
+  userData?: string;
+  keyName?: string;
+  publicIp?: boolean;
+  market?: { type?: string; spotType?: string; interruption?: string };
+  /** By the type of resource. */
+  tags?: Record<string, Record<string, string>>;
+}
+
+export function readLaunchSpec(form: Form): LaunchSpec {
+  const network = form.parts('NetworkInterface')[0];
+  const groups = [...form.list('SecurityGroupId'), ...(network?.list('SecurityGroupId') ?? [])];
+  const disks = form.parts('BlockDeviceMapping').map(readDisk);
+  const tags = form.tagSpecifications();
+  const market = form.part('InstanceMarketOptions');
+  const spot = market?.part('SpotOptions');
+  return {
+    image: form.text('ImageId'),
+    type: form.text('InstanceType'),
+    zone: form.text('Placement.AvailabilityZone'),
+    subnet: form.text('SubnetId') ?? network?.text('SubnetId'),
+    securityGroups: groups.length ? groups : undefined,
+    disks: disks.length ? disks : undefined,
+    httpTokens: form.text('MetadataOptions.HttpTokens') as LaunchSpec['httpTokens'],
+    shutdownBehavior: form.text('InstanceInitiatedShutdownBehavior') as LaunchSpec['shutdownBehavior'],
+    profile: form.text('IamInstanceProfile.Name') ?? form.text('IamInstanceProfile.Arn'),
+    userData: form.text('UserData'),
+    keyName: form.text('KeyName'),
+    publicIp: network?.flag('AssociatePublicIpAddress'),
+    market: market && {
+      type: market.text('MarketType'),
+      spotType: spot?.text('SpotInstanceType'),
+      interruption: spot?.text('InstanceInterruptionBehavior'),
+    },
+    tags: Object.keys(tags).length ? tags : undefined,
+  };
+}
+
+/** What the one says, and what it doesn't say as the other has it. */
+export function overSpec(spec: LaunchSpec, template: LaunchSpec): LaunchSpec {
+  const said = Object.entries(spec).filter(([, value]) => value !== undefined);
+  return { ...template, ...(Object.fromEntries(said) as LaunchSpec) };
+}
+
+function readDisk(form: Form): DiskSpec {
+  const ebs = form.part('Ebs');
+  return {
+    device: form.required('DeviceName'),
+    size: ebs?.number('VolumeSize'),
+    type: ebs?.text('VolumeType'),
+    encrypted: ebs?.flag('Encrypted'),
+    deleteOnTermination: ebs?.flag('DeleteOnTermination'),
+  };
+}

@@ -1,0 +1,184 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DescribeInstancesCommand, RunInstancesCommand, type RunInstancesCommandInput } from '@aws-sdk/client-ec2';
+import { GetCommandInvocationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
+import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
+import { USER_DATA_LOG } from './cloud-init';
+
+describe('an instance that was launched', () => {
+  let at: Fixture;
+  beforeAll(async () => {
+    at = await startFixture({ instances: [] });
+  });
+  afterAll(() => at.close());
+
+  const launch = async (more: Partial<RunInstancesCommandInput> = {}) => {
+    const command = new RunInstancesCommand({
+      ImageId: 'ami-00000000000000001',
+      MinCount: 1,
+      MaxCount: 1,
+      IamInstanceProfile: { Name: 'training' },
+      ...more,
+    });
+    return (await at.ec2.send(command)).Instances![0].InstanceId!;
+  };
+  const send = async (id: string, script: string) => {
+    const { Command } = await at.ssm.send(
+      new SendCommandCommand({
+        DocumentName: 'AWS-RunShellScript',
+        InstanceIds: [id],
+        Parameters: { commands: [script] },
+      }),
+    );
+    return Command!.CommandId!;
+  };
+  const run = async (id: string, script: string) => {
+    const CommandId = await send(id, script);
+    const deadline = Date.now() + 20_000;
+    for (;;) {
+      const got = await at.ssm.send(new GetCommandInvocationCommand({ CommandId, InstanceId: id }));
+      if (!['Pending', 'InProgress'].includes(got.Status!)) return got;
+      expect(Date.now()).toBeLessThan(deadline);
+    }
+  };
+  const until = async (holds: () => Promise<boolean> | boolean) => {
+    const deadline = Date.now() + 20_000;
+    while (!(await holds())) {
+      expect(Date.now()).toBeLessThan(deadline);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  const told = async (id: string) => {
+    const { Reservations } = await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }));
+    return Reservations![0].Instances![0];
+  };
+  const userData = (script: string) => Buffer.from(script).toString('base64');
+
+  it('has run its user data when cloud-init says so', async () => {
+    const id = await launch({
+      UserData: userData('#!/bin/sh\nsleep 0.3\necho "ready in $PWD"\necho oops >&2\ntouch made\n'),
+    });
+    const waited = await run(id, 'cloud-init status --wait');
+    expect(waited).toMatchObject({ Status: 'Success', StandardOutputContent: 'status: done\n' });
+    const disk = at.aws.instances.disk(id);
+    expect(existsSync(join(disk, 'made'))).toBe(true);
+    expect(readFileSync(join(disk, USER_DATA_LOG), 'utf8')).toBe(`ready in ${disk}\noops\n`);
+  });
+
+  it('has an error of cloud-init where its user data fails', async () => {
+    const failing = await launch({ UserData: userData('#!/bin/sh\nexit 3\n') });
+    expect(await run(failing, 'cloud-init status --wait --long')).toMatchObject({
+      ResponseCode: 1,
+      StandardOutputContent: 'status: error\n',
+    });
+    const config = await launch({ UserData: userData('#cloud-config\n') });
+    expect(await run(config, 'cloud-init status --wait')).toMatchObject({ ResponseCode: 1 });
+    expect(readFileSync(join(at.aws.instances.disk(config), USER_DATA_LOG), 'utf8')).toMatch(/does not begin with #!/);
+  });
+
+  it('stops or terminates when it is shut down from within', async () => {
+    const stopping = await launch();
+    await send(stopping, 'shutdown -h now');
+    await until(async () => (await told(stopping)).State!.Name === 'stopped');
+    expect((await told(stopping)).StateReason!.Code).toBe('Client.InstanceInitiatedShutdown');
+    const ending = await launch({ InstanceInitiatedShutdownBehavior: 'terminate' });
+    await send(ending, 'sudo() { "$@"; }; sudo systemctl poweroff');
+    await until(async () => (await told(ending)).State!.Name === 'terminated');
+  });
+
+  it('is shut down from its user data too, later, and not when that is cancelled', async () => {
+    const id = await launch({
+      UserData: userData('#!/bin/sh\nshutdown +1\n'),
+      InstanceInitiatedShutdownBehavior: 'terminate',
+    });
+    expect(await run(id, 'cloud-init status --wait && shutdown -c && shutdown -P +2 && shutdown -c')).toMatchObject({
+      Status: 'Success',
+    });
+    expect(await run(id, 'shutdown whenever')).toMatchObject({ ResponseCode: 1 });
+    expect((await told(id)).State!.Name).toBe('running');
+    await send(id, 'poweroff');
+    await until(async () => (await told(id)).State!.Name === 'terminated');
+  });
+
+  it('boots again where it says so, without its processes', async () => {
+    const id = await launch({ UserData: userData('#!/bin/sh\necho once >> count\n') });
+    await run(id, 'cloud-init status --wait; sleep 300 </dev/null >/dev/null 2>&1 & ');
+    expect(at.aws.instances.processes(id)).toHaveLength(1);
+    await send(id, 'reboot');
+    await until(() => at.aws.instances.processes(id).length === 0);
+    expect(await run(id, 'cloud-init status --wait')).toMatchObject({ Status: 'Success' });
+    expect(readFileSync(join(at.aws.instances.disk(id), 'count'), 'utf8')).toBe('once\n');
+  });
+
+  it('is shut down by nobody outside it', async () => {
+    const id = await launch();
+    const ask = (secret: string) =>
+      fetch(`${at.aws.url}/imds/${id}/local/poweroff?seconds=0`, {
+        method: 'POST',
+        headers: { 'x-local-secret': secret },
+      });
+    expect((await ask('guess')).status).toBe(403);
+    const other = await launch();
+    expect((await ask(at.aws.instances.get(other)!.secret)).status).toBe(403);
+    expect((await told(id)).State!.Name).toBe('running');
+  });
+
+  it('answers IMDSv1 only where it may', async () => {
+    const ask = async (id: string) => (await fetch(`${at.aws.url}/imds/${id}/latest/meta-data/instance-id`)).status;
+    expect(await ask(await launch())).toBe(401);
+    expect(await ask(await launch({ MetadataOptions: { HttpTokens: 'required' } }))).toBe(401);
+    expect(await ask(await launch({ MetadataOptions: { HttpTokens: 'optional' } }))).toBe(200);
+  });
+
+  it('is never online without a profile', async () => {
+    const id = await launch({ IamInstanceProfile: undefined });
+    expect((await told(id)).IamInstanceProfile).toBeUndefined();
+    expect(await refusal(send(id, 'true'))).toBe('InvalidInstanceId 400');
+  });
+
+  it('runs and is not online as long as its agent is late', async () => {
+    at.aws.instances.agentDelay = Infinity;
+    const id = await launch();
+    expect((await told(id)).State!.Name).toBe('running');
+    expect(await refusal(send(id, 'true'))).toBe('InvalidInstanceId 400');
+    at.aws.instances.agentDelay = 0;
+    expect(await run(id, 'true')).toMatchObject({ Status: 'Success' });
+  });
+
+  it('reads its user data and its profile from its metadata', async () => {
+    const id = await launch({ UserData: userData('#!/bin/sh\n'), MetadataOptions: { HttpTokens: 'optional' } });
+    const read = async (path: string) => (await fetch(`${at.aws.url}/imds/${id}/latest/${path}`)).text();
+    expect(await read('user-data')).toBe('#!/bin/sh\n');
+    expect(await read('meta-data/iam/security-credentials/')).toBe('training');
+    expect(await read('meta-data/instance-life-cycle')).toBe('on-demand');
+  });
+
+  it('is what it was after a restart of local AWS', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-kept-'));
+    const first = await startFixture({ directory, instances: [] });
+    const command = new RunInstancesCommand({
+      ImageId: 'ami-00000000000000001',
+      MinCount: 1,
+      MaxCount: 1,
+      ClientToken: 'kept',
+      IamInstanceProfile: { Name: 'training' },
+      InstanceInitiatedShutdownBehavior: 'terminate',
+    });
+    const [made] = (await first.ec2.send(command)).Instances!;
+    await first.close();
+    const second = await startFixture({ directory, instances: [] });
+    expect((await second.ec2.send(command)).Instances).toEqual([made]);
+    const sent = await second.ssm.send(
+      new SendCommandCommand({
+        DocumentName: 'AWS-RunShellScript',
+        InstanceIds: [made.InstanceId!],
+        Parameters: { commands: ['shutdown now'] },
+      }),
+    );
+    expect(sent.Command!.Status).toBe('Pending');
+    await until(() => second.aws.left().instances.length === 0);
+    await second.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+});

@@ -1,0 +1,86 @@
+import { randomBytes } from 'node:crypto';
+import { DEFAULT_IMAGE } from '../ec2/catalogue/images';
+
+/** Where an instance is or is on its way to. */
+export type Settled = 'running' | 'stopped' | 'terminated';
+
+/** As EC2 tells it. */
+export type InstanceState = Settled | 'pending' | 'stopping' | 'shutting-down';
+
+/** Why an instance left `running`, in EC2's words. */
+export interface StateReason {
+  code: string;
+  message: string;
+  /** `User initiated (2024-01-01 00:00:00 GMT)`. */
+  transition: string;
+}
+
+export interface LocalInstance {
+  id: string;
+  state: Settled;
+  type: string;
+  image: string;
+  tags: Record<string, string>;
+  /** ms since the epoch; a start sets it anew. */
+  launched: number;
+  /** When its state last changed, ms since the epoch. */
+  changed: number;
+  reason?: StateReason;
+  clientToken?: string;
+  /** What was asked for under the client token. */
+  fingerprint?: string;
+  /** Those of one call have one reservation. */
+  reservation: string;
+  index: number;
+  zone: string;
+  /** The name of its instance profile, and of the role in it; null: it has none, and its agent is never online. */
+  profile: string | null;
+  /** What `shutdown` in the instance does to it. */
+  shutdownBehavior: 'stop' | 'terminate';
+  httpTokens: 'required' | 'optional';
+  privateIp: string;
+  publicIp?: string;
+  securityGroups: string[];
+  /** Base64, as it was given. */
+  userData?: string;
+  spotRequest?: string;
+  /** The fleet that keeps it. */
+  fleet?: string;
+  /** When EC2 ends it: it has been given notice. ms since the epoch. */
+  interruption?: number;
+  /** When EC2 said that it is at risk, ms since the epoch. */
+  rebalance?: number;
+  /** What its `shutdown` proves by that it runs in the instance. */
+  secret: string;
+}
+
+/** What an instance may be launched with. */
+export type InstanceTraits = Partial<Omit<LocalInstance, 'id' | 'state' | 'launched' | 'changed' | 'secret'>>;
+
+/** The profile of an instance that nobody chose one for. */
+const PROFILE = 'local-instance';
+
+/** A whole record out of what is known; what is undefined is as if it weren't there. */
+export function instanceRecord(
+  traits: InstanceTraits & Pick<LocalInstance, 'id' | 'launched'> & Partial<LocalInstance>,
+  region: string,
+): LocalInstance {
+  const known = Object.fromEntries(Object.entries(traits).filter(([, value]) => value !== undefined));
+  return {
+    state: 'running',
+    type: 't3.micro',
+    image: DEFAULT_IMAGE.id,
+    tags: {},
+    changed: traits.launched,
+    reservation: `r-${traits.id.slice(2)}`,
+    index: 0,
+    zone: `${region}a`,
+    profile: PROFILE,
+    shutdownBehavior: 'stop',
+    httpTokens: 'required',
+    privateIp: `172.31.${randomBytes(1)[0] % 48}.${4 + (randomBytes(1)[0] % 250)}`,
+    securityGroups: [],
+    secret: randomBytes(16).toString('hex'),
+    ...(known as typeof traits),
+  };
+}
