@@ -45,6 +45,8 @@ export interface RunPart {
   artifacts: { patterns: string[]; limits: { files: number; bytes: number } };
   checkpoints: { keep: number; every: number | null };
   restore: Restore | null;
+  /** The run is gone on with, as this attempt, from what the store has of it: its instance is gone. */
+  resume: { attempt: number } | null;
   limits: { memory: number | null; cores: number | null };
   claim: Claim;
   retry: { exitCodes: number[]; attempts: number };

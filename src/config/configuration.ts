@@ -5,7 +5,8 @@ import type { InstanceName } from '../config/instance-name';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { enforcePolicy } from './policy';
-import { configurationSchema, trainShape } from './schema';
+import { descriptionSchema, readDescription } from './description';
+import { configurationSchema, NAMING, trainShape } from './schema';
 import { splitCommand, splitWords } from './words';
 
 export const CONFIG_FILE = 'ec2.config.json';
@@ -133,7 +134,7 @@ export function resolveConfiguration(input: ConfigurationInput): Configuration {
   const value = validate(merged, sources.map(({ where }) => where).join(', '));
   if (!value.bucket) throw missing(input, 'bucket', 'the name of the S3 bucket that everything travels through');
   if (value.instance === undefined)
-    throw missing(input, 'instance', 'an instance id ("i-…"), a Name, or { "tag": { … } }');
+    throw missing(input, 'instance', 'an instance id ("i-…"), a Name, { "tag": { … } }, or { "type": "…" }');
   const configuration: Configuration = {
     ...value,
     projectRoot: input.projectRoot,
@@ -211,13 +212,19 @@ function optionNames(target: TargetName): string[] {
 function merge(low: Raw, high: Raw): Raw {
   const out: Raw = { ...low };
   for (const [key, value] of Object.entries(high)) {
-    const both = isObject(out[key]) && isObject(value) && key !== 'instance';
+    const both =
+      isObject(out[key]) && isObject(value) && (key !== 'instance' || (describes(out[key]) && describes(value)));
     out[key] = both ? merge(out[key] as Raw, value as Raw) : value;
   }
   // A script named above takes the place of a command named below, and the other way round.
   if ('script' in high && !('command' in high)) delete out.command;
   if ('command' in high && !('script' in high)) delete out.script;
   return out;
+}
+
+/** Whether it describes an instance, or part of it, instead of naming one that is there. */
+function describes(value: Raw): boolean {
+  return !NAMING.some((key) => key in value);
 }
 
 function isObject(value: unknown): value is Raw {
@@ -232,7 +239,8 @@ function validate(
 ): z.infer<typeof configurationSchema> {
   const result = configurationSchema.safeParse(values);
   if (result.success) return result.data;
-  const lines = result.error.issues.map((issue) => {
+  const issues = result.error.issues.flatMap((issue) => meant(issue, values));
+  const lines = issues.map((issue) => {
     const path = issue.path.join('.');
     if (issue.code === 'unrecognized_keys') {
       const shape =
@@ -240,7 +248,9 @@ function validate(
           ? Object.keys(configurationSchema.shape.sync.unwrap().shape)
           : path === 'train'
             ? Object.keys(trainShape)
-            : top;
+            : path.startsWith('instance')
+              ? Object.keys(descriptionSchema.shape)
+              : top;
       return `  ${issue.keys
         .map((key) => [path, key].filter(Boolean).join('.'))
         .map(printable)
@@ -251,6 +261,18 @@ function validate(
   throw new Problem('CONFIG_INVALID', `${where}:\n${lines.join('\n')}`);
 }
 
+type Issue = z.core.$ZodIssue;
+
+/** What is wrong with the one form of `instance` that was meant, instead of with all of them. */
+function meant(issue: Issue, values: Raw): Issue[] {
+  const { instance } = values;
+  if (issue.code !== 'invalid_union' || issue.path.join('.') !== 'instance' || !isObject(instance)) return [issue];
+  const key = NAMING.find((each) => each in instance);
+  const forms = configurationSchema.shape.instance.unwrap().options;
+  const form = forms.findIndex((each) => 'shape' in each && (key ? key in each.shape : 'type' in each.shape));
+  return issue.errors[form].map((each) => ({ ...each, path: ['instance', ...each.path] }));
+}
+
 function missing(input: ConfigurationInput, key: string, what: string): Problem {
   return new Problem('CONFIG_MISSING', `"${key}" is not set for ${input.projectName}.`, {
     next: `Set it to ${what} in ${posix.join(input.projectRoot, CONFIG_FILE)}, in the options of nx-ec2 in nx.json, or by --${key}.`,
@@ -258,12 +280,13 @@ function missing(input: ConfigurationInput, key: string, what: string): Problem 
 }
 
 type Instance = Exclude<NonNullable<z.infer<typeof configurationSchema>['instance']>, unknown[]>;
+type Named = Exclude<Instance, string>;
 
 function instancesOf(
   input: ConfigurationInput,
   value: NonNullable<z.infer<typeof configurationSchema>['instance']>,
 ): Pick<Configuration, 'instance' | 'instances'> {
-  const all = [value].flat().map(instanceName);
+  const all = [value].flat().map((each) => instanceName(input, each));
   const [first] = all;
   if (input.target !== 'remote-sync' && (all.length > 1 || ('tag' in first && first.all))) {
     throw new Problem('CONFIG_INVALID', `${input.target} takes one instance, and "instance" names several.`, {
@@ -273,11 +296,20 @@ function instancesOf(
   return { instance: first, instances: all.map(({ wait: _, ...name }) => name) };
 }
 
-function instanceName(value: Instance): Configuration['instance'] {
+function instanceName(input: ConfigurationInput, value: Instance): Configuration['instance'] {
   if (typeof value === 'string') {
     return /^i-[0-9a-f]{8,17}$/.test(value) ? { id: value, wait: WAIT } : { name: value, wait: WAIT };
   }
-  return { ...value, wait: value.wait ?? WAIT };
+  if (isNamed(value)) return { ...value, wait: value.wait ?? WAIT };
+  const described = readDescription(value);
+  if (!('wrong' in described)) return { described, wait: value.wait };
+  throw described.missing
+    ? missing(input, described.wrong, 'an instance type, or a list of them')
+    : new Problem('CONFIG_INVALID', described.wrong);
+}
+
+function isNamed(value: Named): value is Exclude<Named, { onFinish: unknown }> {
+  return !describes(value);
 }
 
 function trainOf(

@@ -1,2 +1,7 @@
-/** How a configuration names an instance; a tag with `all` names every one that carries it and runs. */
-export type InstanceName = { id: string } | { name: string } | { tag: Record<string, string>; all?: boolean };
+import type { Description } from './description';
+
+/** One that is there; a tag with `all` names every one that carries it and runs. */
+export type NamedInstance = { id: string } | { name: string } | { tag: Record<string, string>; all?: boolean };
+
+/** How a configuration says which instance: by a name, or by what it is to be, where one is made for the project. */
+export type InstanceName = NamedInstance | { described: Description };

@@ -4,7 +4,7 @@ import { join, relative, resolve } from 'node:path';
 import { z } from 'zod';
 import { Problem } from '../report/problem';
 import type { Configuration } from './configuration';
-import type { InstanceName } from './instance-name';
+import type { InstanceName, NamedInstance } from './instance-name';
 
 /** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
 export const ENV_FILE = /^\.env/i;
@@ -18,6 +18,9 @@ const policySchema = z.strictObject({
   profiles: list,
   roles: list,
   instances: list,
+  instanceTypes: list,
+  instanceProfiles: list,
+  images: list,
   regions: list,
   kmsKeys: list,
   users: list,
@@ -53,7 +56,7 @@ export function enforcePolicy(configuration: Limited, workspaceRoot: string, env
     ['prefix', policy.prefixes, configuration.prefix],
     ['profile', policy.profiles, configuration.profile],
     ['roleArn', policy.roles, configuration.roleArn],
-    ...(configuration.instances ?? []).map((name): Rule => ['instance', policy.instances, nameOf(name)]),
+    ...(configuration.instances ?? []).flatMap((name) => instanceRules(policy, name)),
     ['region', policy.regions, configuration.region],
     ['kmsKeyId', policy.kmsKeys, configuration.kmsKeyId],
     ['user', policy.users, configuration.user],
@@ -82,7 +85,18 @@ export function enforcePolicy(configuration: Limited, workspaceRoot: string, env
 
 type Rule = [key: string, allowed: string[] | undefined, value: string | undefined];
 
-function nameOf(name: InstanceName): string {
+/** Where a policy names the instances that may be used, others may be made only if it says which. */
+function instanceRules(policy: z.infer<typeof policySchema>, name: InstanceName): Rule[] {
+  if (!('described' in name)) return [['instance', policy.instances, nameOf(name)]];
+  const { types, instanceProfile, ami } = name.described;
+  return [
+    ...types.map((type): Rule => ['instance.type', policy.instanceTypes ?? (policy.instances && []), type]),
+    ['instance.instanceProfile', policy.instanceProfiles, instanceProfile],
+    ['instance.ami', policy.images, ami],
+  ];
+}
+
+function nameOf(name: NamedInstance): string {
   if ('id' in name) return name.id;
   if ('name' in name) return name.name;
   return Object.entries(name.tag)

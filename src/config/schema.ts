@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { descriptionSchema } from './description';
 import { duration, size } from './units';
 
 const text = z.string().min(1);
@@ -11,6 +12,9 @@ const named = [
   z.strictObject({ name: text, wait: duration.optional() }),
   z.strictObject({ tag: z.record(text, z.string()), all: z.boolean().optional(), wait: duration.optional() }),
 ] as const;
+
+/** An instance that is there is named by one of these keys; an object without any describes one that is to be made. */
+export const NAMING = ['id', 'name', 'tag'] as const;
 
 /** The connection: the same for all projects of a workspace, as a rule. */
 export const connectionShape = {
@@ -40,10 +44,10 @@ export const connectionShape = {
     ),
   kmsKeyId: text.optional().describe("KMS key that objects are encrypted with. Default: the bucket's own."),
   instance: z
-    .union([text, ...named, z.array(z.union([text, ...named])).min(1)])
+    .union([text, ...named, z.array(z.union([text, ...named])).min(1), descriptionSchema])
     .optional()
     .describe(
-      'The instance: an id, a Name, or { "id" | "name" | "tag", "wait": "5m" }. For remote-sync several: a list, or { "tag", "all": true }.',
+      'The instance: an id, a Name, { "id" | "name" | "tag", "wait": "5m" }, or a description of one that is made when needed, { "type": "g5.xlarge", … }. For remote-sync several: a list, or { "tag", "all": true }.',
     ),
   pricePerHour: z
     .number()

@@ -1,11 +1,11 @@
 import type { Filter, Instance } from '@aws-sdk/client-ec2';
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
-import type { InstanceName } from '../config/instance-name';
+import type { NamedInstance } from '../config/instance-name';
 import { Problem } from '../report/problem';
 import { sdk } from '../aws/sdk';
 
-export type { InstanceName };
+export type { NamedInstance };
 
 export interface FoundInstance {
   id: string;
@@ -26,7 +26,7 @@ const STATES: Record<number, string> = {
 };
 
 /** `i-0abc`, `named "gpu-box"`, `tagged Team=vision`. */
-export function describeName(name: InstanceName): string {
+export function describeName(name: NamedInstance): string {
   if ('id' in name) return name.id;
   if ('name' in name) return `named "${name.name}"`;
   return `tagged ${Object.entries(name.tag)
@@ -38,7 +38,7 @@ export function describeName(name: InstanceName): string {
  * The one instance that is meant. By name or tag, exactly one that is not terminated must match; among several, the
  * only one that runs or boots is meant.
  */
-export async function findInstance(aws: Aws, name: InstanceName): Promise<FoundInstance> {
+export async function findInstance(aws: Aws, name: NamedInstance): Promise<FoundInstance> {
   const found = await describe(aws, name);
   if ('id' in name) {
     if (found.length === 0) throw missing(name);
@@ -59,7 +59,7 @@ export async function findInstance(aws: Aws, name: InstanceName): Promise<FoundI
 }
 
 /** Every instance that is meant: one for a name, all that run for a tag with `all`. Ids, each once. */
-export async function findInstances(aws: Aws, names: readonly InstanceName[]): Promise<string[]> {
+export async function findInstances(aws: Aws, names: readonly NamedInstance[]): Promise<string[]> {
   const found = await Promise.all(
     names.map(async (name) => {
       if ('id' in name) return [name.id];
@@ -72,13 +72,13 @@ export async function findInstances(aws: Aws, names: readonly InstanceName[]): P
   return [...new Set(found.flat())].sort();
 }
 
-function missing(name: InstanceName): Problem {
+function missing(name: NamedInstance): Problem {
   return new Problem('INSTANCE_MISSING', `There is no instance ${describeName(name)} in this account and region.`, {
     next: 'Check "instance", "region" and "profile".',
   });
 }
 
-async function describe(aws: Aws, name: InstanceName): Promise<FoundInstance[]> {
+async function describe(aws: Aws, name: NamedInstance): Promise<FoundInstance[]> {
   const { DescribeInstancesCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   const filters: Filter[] | undefined =

@@ -2,13 +2,13 @@ import type { Aws } from '../aws/clients';
 import { Problem } from '../report/problem';
 import type { Store } from '../store/store';
 import { callerArn } from './caller';
-import { describeName, findInstance, type FoundInstance, type InstanceName } from './find';
+import { describeName, findInstance, type FoundInstance, type NamedInstance } from './find';
 import { isOnline, waitOnline } from './online';
 
 export interface PreflightTarget {
   aws: Aws;
   store: Store;
-  instances: readonly InstanceName[];
+  instances: readonly NamedInstance[];
   /** ms that a booting instance is waited for. */
   wait: number;
   onWait?: (what: string) => void;

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Check } from '../command/plan';
 import { callerArn } from '../instance/caller';
+import { isThere } from '../instance/made';
 import { preflightChecks } from '../instance/preflight';
 import { Aws } from '../aws/clients';
 import { StoreKeys } from '../store/keys';
@@ -8,7 +9,7 @@ import { Store } from '../store/store';
 import type { Configuration } from '../config/configuration';
 import { storeAccess } from './access';
 import { checkSession } from './check-session';
-import { openSession } from './session';
+import { openSession, type Session } from './session';
 import type { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 
@@ -47,7 +48,7 @@ export async function diagnose(
     const checks = preflightChecks({
       aws,
       store,
-      instances: configuration.instances,
+      instances: configuration.instances.filter(isThere),
       wait: Math.min(wait, WAIT),
       onWait: (what) => reporter.line(what),
       signal,
@@ -70,7 +71,14 @@ export async function diagnose(
       addFailure('write to the bucket', error as Problem);
       return findings;
     }
-    const session = await openSession(configuration, project, workspaceRoot, reporter);
+    let session: Session;
+    try {
+      session = await openSession(configuration, project, workspaceRoot, reporter);
+    } catch (error) {
+      if ((error as Problem).code !== 'INSTANCE_MISSING') throw error;
+      add('instance', null, (error as Problem).what, (error as Problem).next);
+      return findings;
+    }
     const uploaded = `${keys.out(`doctor-${id}`)}probe`;
     const run = `doctor-${id}`;
     try {

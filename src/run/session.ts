@@ -4,8 +4,11 @@ import picomatch from 'picomatch';
 import { Aws } from '../aws/clients';
 import { Remote } from '../command/remote';
 import type { Configuration } from '../config/configuration';
+import type { InstanceName, NamedInstance } from '../config/instance-name';
+import { Problem } from '../report/problem';
 import { findInstances, refuseGone } from '../instance/find';
 import { learnCaller, rememberedCaller } from '../instance/caller';
+import { isThere, madeName, type Owner } from '../instance/made';
 import { preflight } from '../instance/preflight';
 import type { Reporter } from '../report/reporter';
 import { GLOB } from '../config/glob';
@@ -104,14 +107,13 @@ export async function openSession(
       preflight({
         aws,
         store,
-        instances:
-          found.instances?.map((id) => ({ id })) ??
-          configuration.instances.filter((name) => !('tag' in name && name.all)),
+        instances: found.instances?.map((id) => ({ id })) ?? configuration.instances.filter(isThere),
         wait,
         onWait: (what) => reporter.line(what),
         signal,
       });
-    const caller = named ? '' : await rememberedCaller(aws);
+    const made = 'described' in configuration.instance;
+    const caller = named && !made ? '' : await rememberedCaller(aws);
     if (caller === undefined) {
       // A machine that has never synced: what must hold is asked for while the caller is.
       aws.connect('s3', configuration.bucket);
@@ -119,18 +121,20 @@ export async function openSession(
       checked = check();
       checked.catch(() => undefined);
     }
-    const [instances, arn] = await Promise.all([
-      findInstances(aws, configuration.instances),
-      caller ?? learnCaller(aws),
-    ]).catch(async (error: unknown) => {
-      // The preflight knows all that is wrong.
-      await checked;
-      throw error;
-    });
+    const workspace = workspaceIdentity(workspaceRoot);
+    const asking = caller === undefined ? learnCaller(aws) : Promise.resolve(caller);
+    const names = nameAll(configuration.instances, async () => ({ workspace, project, caller: await asking }));
+    const [instances, arn] = await Promise.all([names.then((all) => findInstances(aws, all)), asking]).catch(
+      async (error: unknown) => {
+        // The preflight knows all that is wrong.
+        await checked;
+        throw made ? notUp(error, project) : error;
+      },
+    );
     found.instances = instances;
     const [instance] = instances;
     const state = stateDirectory(workspaceRoot);
-    const tree = treeId({ workspace: workspaceIdentity(workspaceRoot), project, caller: arn, tree: named });
+    const tree = treeId({ workspace, project, caller: arn, tree: named });
     return {
       ...runs,
       ...runs.at(instance),
@@ -150,6 +154,19 @@ export async function openSession(
     aws.close();
     throw error;
   }
+}
+
+/** The names by which they are found; the caller is only asked for where one was made for it. */
+function nameAll(names: readonly InstanceName[], owner: () => Promise<Owner>): Promise<NamedInstance[]> {
+  return Promise.all(names.map(async (name) => ('described' in name ? madeName(await owner(), name.described) : name)));
+}
+
+/** The same, in words of what is to be done. */
+function notUp(error: unknown, project: string): unknown {
+  if (!(error instanceof Problem) || error.code !== 'INSTANCE_MISSING') return error;
+  return new Problem('INSTANCE_MISSING', `No instance is up for ${project}.`, {
+    next: `Bring one up: nx run ${project}:remote-up (remote-train does it by itself).`,
+  });
 }
 
 /** One for each bucket and prefix, for all workspaces of this machine: contents are shared below a prefix. */

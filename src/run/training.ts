@@ -108,6 +108,7 @@ export async function planRun(
         },
         checkpoints: { keep: train.checkpoints.keep, every: seconds(train.checkpoints.every) },
         restore: wishes.restore,
+        resume: null,
         limits: { memory: train.memory ?? null, cores: train.cores ?? null },
         retry: train.retry,
         resumeArgs: train.resumeArgs,

@@ -23,10 +23,13 @@ export function workspaceIdentity(workspaceRoot: string): string {
   return basename(workspaceRoot);
 }
 
+/** Who a caller is: in CI the session's name changes with each job; the role is who it is. */
+export function callerIdentity(arn: string): string {
+  return process.env.CI ? arn.replace(/(:assumed-role\/[^/]+)\/.*$/, '$1') : arn;
+}
+
 /** The tree of one project of one workspace of one caller, or of everyone who names the same `tree`. */
 export function treeId(of: { workspace: string; project: string; caller: string; tree?: string }): string {
-  // In CI the session's name changes with each job; the role is who it is.
-  const caller = process.env.CI ? of.caller.replace(/(:assumed-role\/[^/]+)\/.*$/, '$1') : of.caller;
-  const parts = of.tree === undefined ? [of.workspace, of.project, caller] : [of.tree, of.project];
+  const parts = of.tree === undefined ? [of.workspace, of.project, callerIdentity(of.caller)] : [of.tree, of.project];
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 24);
 }

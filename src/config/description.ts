@@ -1,0 +1,147 @@
+import ms from 'ms';
+import { z } from 'zod';
+import { duration, size } from './units';
+
+const text = z.string().min(1);
+const typeName = z.string().regex(/^[a-z][a-z0-9-]*\.[a-z0-9-]+$/, 'must be an instance type, e.g. "g5.xlarge"');
+const subnet = z.string().regex(/^subnet-[0-9a-f]{8,17}$/, 'must look like subnet-0123456789abcdef0');
+
+/** What becomes of an instance when its training has ended. */
+const finish = z
+  .string()
+  .regex(/^(terminate|stop|keep|keep \d+(\.\d+)?\s*[a-z]+)$/, 'must be "terminate", "stop", "keep", or "keep 30m"');
+
+/** An instance that is made when it is needed. */
+export const descriptionSchema = z.strictObject({
+  type: z
+    .union([typeName, z.array(typeName).min(1).max(20)])
+    .optional()
+    .describe('Instance type, or several in the order in which they are tried.'),
+  ami: text
+    .default('auto')
+    .describe(
+      'An image id, a family (al2023, ubuntu-24.04, ubuntu-22.04, deep-learning), or a public SSM parameter. auto: deep-learning where the type has NVIDIA GPUs, else al2023.',
+    ),
+  spot: z
+    .union([z.boolean(), z.literal('or-on-demand')])
+    .default(false)
+    .describe('Spot capacity: true, or "or-on-demand" where on-demand may be taken when there is none.'),
+  volumeSize: size
+    .optional()
+    .describe("Size of the root volume. Default: 50 GB, or the image's own if that is larger."),
+  subnet: z
+    .union([subnet, z.array(subnet).min(1).max(20)])
+    .optional()
+    .describe("Subnet, or several (one for each zone that may be tried). Default: those of the region's default VPC."),
+  securityGroups: z
+    .array(z.string().regex(/^sg-[0-9a-f]{8,17}$/, 'must look like sg-0123456789abcdef0'))
+    .min(1)
+    .max(5)
+    .optional()
+    .describe("Security groups; none needs an inbound rule. Default: the VPC's own."),
+  instanceProfile: text
+    .optional()
+    .describe('Instance profile, by name or ARN: its role lets the SSM agent work, and reaches the store.'),
+  publicIp: z.boolean().default(false).describe('A public address: where the subnet has no other way to AWS.'),
+  tags: z
+    .record(z.string().min(1).max(128), z.string().max(256))
+    .default({})
+    .describe('More tags of the instance and its volumes.'),
+  userData: z
+    .string()
+    .max(12_000)
+    .optional()
+    .describe('A script (#!…) or cloud-config (#cloud-config) for the first boot, as text.'),
+  maxLifetime: duration
+    .prefault('24h')
+    .describe(
+      'Longest time from the launch (or start), or over all instances of a run, until the instance ends itself.',
+    ),
+  idleTimeout: z
+    .union([z.literal(false), duration])
+    .prefault('1h')
+    .describe('The instance ends itself when there was no run, no session, and a quiet GPU and CPU for so long.'),
+  maxCost: z
+    .number()
+    .positive()
+    .optional()
+    .describe('USD that the instance may cost: at the price of the launch it makes a shorter lifetime.'),
+  onFinish: z
+    .strictObject({ success: finish.default('terminate'), failure: finish.default('keep 30m') })
+    .prefault({})
+    .describe(
+      'What becomes of an instance that a training made, when that has ended: terminate, stop, keep (until a guard ends it), "keep 30m".',
+    ),
+  recovery: z
+    .enum(['client', 'fleet', 'none'])
+    .optional()
+    .describe(
+      'Who goes on with a run whose spot instance was interrupted: client: remote-train, as long as it follows; fleet: an EC2 Fleet, with nobody there. Default with spot: client.',
+    ),
+  wait: duration.prefault('10m').describe('How long the instance may take until Systems Manager reaches it.'),
+});
+
+/** A validated description. Durations are ms, sizes bytes. */
+export interface Description {
+  types: string[];
+  ami: string;
+  spot: boolean | 'or-on-demand';
+  volumeSize?: number;
+  subnets?: string[];
+  securityGroups?: string[];
+  instanceProfile?: string;
+  publicIp: boolean;
+  tags: Record<string, string>;
+  userData?: string;
+  maxLifetime: number;
+  idleTimeout: number | false;
+  maxCost?: number;
+  /** What the instance does when it shuts itself down. */
+  shutdown: 'terminate' | 'stop';
+  /** ms that the instance is kept after a training that it was made for; undefined: until a guard ends it. */
+  onFinish: { success?: number; failure?: number };
+  recovery: 'client' | 'fleet' | 'none';
+}
+
+type Written = z.output<typeof descriptionSchema>;
+
+/**
+ * A description as it is meant.
+ * @returns the reason, where it contradicts itself or says too little.
+ */
+export function readDescription(written: Written): Description | { wrong: string; missing?: boolean } {
+  const { type, subnet, spot, onFinish, recovery, maxLifetime, ...rest } = written;
+  if (type === undefined) return { wrong: 'instance.type', missing: true };
+  const words = Object.values(onFinish);
+  const stops = words.includes('stop');
+  if (stops && spot)
+    return { wrong: 'instance.onFinish: a spot instance can not be stopped, only terminated (a one-time request).' };
+  if (stops && words.includes('terminate'))
+    return {
+      wrong:
+        'instance.onFinish: an instance that shuts itself down either stops or terminates, not one after success and the other after failure.',
+    };
+  if (recovery && recovery !== 'none' && !spot)
+    return { wrong: `instance.recovery: "${recovery}" is for spot instances, and "spot" is not set.` };
+  if (recovery === 'fleet' && spot !== true)
+    return { wrong: 'instance.recovery: a fleet takes spot capacity only: "spot" must be true.' };
+  if (recovery === 'fleet' && words.includes('keep'))
+    return {
+      wrong: 'instance.onFinish: a fleet ends with its run: "keep" needs a limit ("keep 30m"), or "terminate".',
+    };
+  const kept = (word: string) =>
+    word === 'keep' ? undefined : word.startsWith('keep ') ? ms(word.slice(5) as ms.StringValue) : 0;
+  for (const word of words)
+    if (word.startsWith('keep ') && !(kept(word)! > 0))
+      return { wrong: `instance.onFinish: "${word}" has no duration: "keep 30m".` };
+  return {
+    ...rest,
+    types: [type].flat(),
+    subnets: subnet === undefined ? undefined : [subnet].flat(),
+    spot,
+    maxLifetime,
+    shutdown: stops ? 'stop' : 'terminate',
+    onFinish: { success: kept(onFinish.success), failure: kept(onFinish.failure) },
+    recovery: recovery ?? (spot ? 'client' : 'none'),
+  };
+}
