@@ -85,6 +85,9 @@ describe('what an instance costs', () => {
     const price: Price = { perHour: 0.53, market: 'spot', where: 'eu-west-1a', date: '2026-11-25', source: 'ec2' };
     expect(describePrice(price)).toBe("$0.53 an hour (spot, eu-west-1a, EC2's price of 2026-11-25)");
     expect(describePrice({ ...price, source: 'configured' })).toBe('$0.53 an hour (spot, eu-west-1a, as configured)');
+    expect(describePrice({ ...price, market: 'on-demand', where: 'eu-west-1', source: 'configured' })).toBe(
+      '$0.53 an hour (eu-west-1, as configured)',
+    );
     expect([1.204, 0.0036, 0, 12.345, 0.1].map(dollars)).toEqual(['$1.20', '$0.0036', '$0.00', '$12.35', '$0.10']);
   });
 });

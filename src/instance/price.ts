@@ -1,20 +1,11 @@
 import type { Aws } from '../aws/clients';
 import { awsProblem } from '../aws/reason';
 import { sdk } from '../aws/sdk';
+import type { Price } from '../command/plan';
 import { Problem } from '../report/problem';
 import { onDemandPrice } from './price-list';
 
-/** What an instance costs. */
-export interface Price {
-  /** USD. */
-  perHour: number;
-  market: 'spot' | 'on-demand';
-  /** The zone of a spot price, else the region. */
-  where: string;
-  /** yyyy-mm-dd (UTC): when it was the price. */
-  date: string;
-  source: 'ec2' | 'pricing' | 'configured';
-}
+export type { Price };
 
 export interface Priced {
   type: string;
@@ -116,15 +107,15 @@ export function readPriceTag(text: string): Price | null {
   };
 }
 
-const SOURCES: Record<Price['source'], (date: string) => string> = {
-  ec2: (date) => `EC2's price of ${date}`,
-  pricing: (date) => `the price list of ${date}`,
-  configured: () => 'as configured',
-};
-
-/** `$0.53 an hour (spot, eu-west-1a, EC2's price of 2026-11-25)` */
+/**
+ * `$0.53 an hour (spot, eu-west-1a, EC2's price of 2026-11-25)`. What was configured is not looked into: it is not said
+ * to be that of an on-demand instance.
+ */
 export function describePrice({ perHour, market, where, date, source }: Price): string {
-  return `${dollars(perHour)} an hour (${market}, ${where}, ${SOURCES[source](date)})`;
+  const configured = source === 'configured';
+  const from = configured ? 'as configured' : source === 'ec2' ? `EC2's price of ${date}` : `the price list of ${date}`;
+  const words = [configured && market === 'on-demand' ? '' : market, where, from].filter(Boolean);
+  return `${dollars(perHour)} an hour (${words.join(', ')})`;
 }
 
 /** `$1.20`, `$0.0036`: two decimals, or as many as say something of less than ten cents. */
