@@ -187,7 +187,7 @@ class Reporter:
         state = record["state"] if not ended or finished else "saving"
         whole = {name: record[name] for name in TAKEN}
         whole.update({
-            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"],
+            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"], "since": record.get("since"),
             "log": {"size": self.log.size, "training": record["training"], "truncated": record.get("truncated", False)},
             "metrics": self.metrics.latest(), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
             "description": part["description"], "access": self.bucket.way, "trouble": self.saver.trouble,

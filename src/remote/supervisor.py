@@ -301,7 +301,7 @@ class Supervisor:
         if record["training"] is None:
             record["training"] = self.log.size
         child = self.child(line, variables, self.project, part["limits"], "START_FAILED")
-        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started)
+        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started, since=started)
         code = child.wait()
         exit_code, died = (code, None) if code >= 0 else (None, processes.name_of(-code))
         failure = verdict.failure_of(child, code, kills, self.log, self.home) if not child.stopped else None
