@@ -6,6 +6,7 @@ import signal
 import time
 
 from . import files, processes
+from .booted import boot
 from .failure import Failure
 from .held import held
 
@@ -231,12 +232,3 @@ def settle(home):
         files.write_json(path, record)
     finally:
         os.close(descriptor)
-
-
-def boot():
-    """What tells this boot of the machine from others; None where nothing does."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return None
