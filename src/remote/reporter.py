@@ -6,6 +6,7 @@ import signal
 import time
 
 from . import files, interruption, processes, stops
+from .booted import boot
 from .failure import Failure
 from .fence import Fenced, Superseded
 from .held import held
@@ -198,7 +199,7 @@ class Reporter:
         state = record["state"] if not ended or finished else "saving"
         whole = {name: record[name] for name in TAKEN}
         whole.update({
-            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"],
+            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"], "since": record.get("since"), "resumed": record.get("resumed"),
             "log": {"size": self.log.size, "training": record["training"], "truncated": record.get("truncated", False)},
             "metrics": self.metrics.latest(), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
             "description": part["description"], "access": self.bucket.way, "trouble": self.saver.trouble,
@@ -212,7 +213,7 @@ MARKS = {"training": "NX_EC2_RUN_ID", "exec": "NX_EC2_EXEC_ID"}
 # What a record in the store takes of the run's own.
 TAKEN = (
     "id", "key", "project", "tree", "snapshot", "instance", "user", "directory", "exitCode", "signal", "stop", "failure", "pid",
-    "createdAt", "startedAt", "endedAt", "attempt", "attemptAt", "attempts", "queue", "claim", "gpus", "data", "restored",
+    "createdAt", "startedAt", "endedAt", "attempt", "attempts", "queue", "claim", "gpus", "data", "restored",
 )
 
 
@@ -242,12 +243,3 @@ def settle(home):
         files.write_json(path, record)
     finally:
         os.close(descriptor)
-
-
-def boot():
-    """What tells this boot of the machine from others; None where nothing does."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return None
