@@ -3,21 +3,24 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import { RunInstancesCommand } from '@aws-sdk/client-ec2';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import type { RunFacts, RunPart, TrainReply } from '../command/plan';
-import { resolveConfiguration } from '../config/configuration';
+import { resolveConfiguration, type Configuration } from '../config/configuration';
+import { madeKey, TAG } from '../instance/made';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import type { LocalAwsOptions } from '../local-aws/server';
 import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
+import { workspaceIdentity } from '../workspace/identity';
 import { strategyOf } from '../sync/choose';
 import { synchronise, type SyncWishes } from '../sync/synchronise';
 import { followRun, type FollowWishes } from './follow';
 import type { RunRecord } from './record';
 import { launch, type Launched } from './launch';
 import type { Scanned, Workspace } from './scan-project';
-import { openSession, type Session } from './session';
-import { planRun, type PlannedRun, type RunWishes } from './training';
+import { openRuns, openSession, type Session } from './session';
+import { planRun, type NextAttempt, type PlannedRun, type RunWishes } from './training';
 
 /** Every file and link below a directory, relative to it, sorted. */
 export function listed(directory: string, below = ''): string[] {
@@ -55,6 +58,8 @@ export class Pipeline {
   readonly workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-pipeline-'));
   readonly memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
   readonly said: string[] = [];
+  /** What was shown of logs. */
+  readonly logged: Buffer[] = [];
   session!: Session;
 
   constructor(
@@ -68,28 +73,63 @@ export class Pipeline {
   ): Promise<this> {
     this.session?.close();
     process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
-    this.session = await openSession(
-      resolveConfiguration({
-        workspaceRoot: this.workspace,
-        projectName: this.project,
-        projectRoot: 'model',
-        nxJson: {},
-        options: {
-          bucket: 'bucket',
-          instance: this.at.aws.named.get('box')!.id,
-          ...(target === 'remote-train' ? { script: 'train.py' } : {}),
-          ...options,
-        },
-        target,
-        environment: {},
-      }),
-      this.project,
-      this.workspace,
-      new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream, verbose: true }),
-    );
-    for (const how of ['warn', 'line', 'detail'] as const)
-      this.session.reporter[how] = (text) => void this.said.push(text);
+    const configuration = this.configuration(options, target);
+    this.session = await openSession(configuration, this.project, this.workspace, this.reporter());
     return this;
+  }
+
+  /** A new spot instance with a role, as one is launched that is described; the session is on it. */
+  async openSpot(options: Record<string, unknown> = {}): Promise<string> {
+    process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
+    const machine = { type: 'g4dn.xlarge', spot: true, instanceProfile: 'training' };
+    const configuration = this.configuration({ ...options, instance: machine }, 'remote-train');
+    if (!('described' in configuration.instance)) throw new Error('the instance is not described');
+    const runs = openRuns(configuration, this.project, this.workspace, this.reporter());
+    const owner = { workspace: workspaceIdentity(this.workspace), project: this.project, caller: await runs.caller() };
+    runs.close();
+    const { Instances } = await this.at.ec2.send(
+      new RunInstancesCommand({
+        ...{ ImageId: 'ami-00000000000000005', InstanceType: 'g4dn.xlarge', MinCount: 1, MaxCount: 1 },
+        IamInstanceProfile: { Name: 'training' },
+        InstanceMarketOptions: {
+          MarketType: 'spot',
+          SpotOptions: { SpotInstanceType: 'one-time', InstanceInterruptionBehavior: 'terminate' },
+        },
+        TagSpecifications: [
+          {
+            ResourceType: 'instance',
+            Tags: [{ Key: TAG.key, Value: madeKey(owner, configuration.instance.described) }],
+          },
+        ],
+      }),
+    );
+    await this.open({ ...options, instance: machine });
+    return Instances![0].InstanceId!;
+  }
+
+  private configuration(options: Record<string, unknown>, target: 'remote-train' | 'remote-sync'): Configuration {
+    return resolveConfiguration({
+      workspaceRoot: this.workspace,
+      projectName: this.project,
+      projectRoot: 'model',
+      nxJson: {},
+      options: {
+        bucket: 'bucket',
+        ...('instance' in options ? {} : { instance: this.at.aws.named.get('box')!.id }),
+        ...(target === 'remote-train' ? { script: 'train.py' } : {}),
+        ...options,
+      },
+      target,
+      environment: {},
+    });
+  }
+
+  private reporter(): Reporter {
+    const stdout = new PassThrough().resume() as unknown as NodeJS.WriteStream;
+    const reporter = new Reporter({ stdout, verbose: true });
+    for (const how of ['warn', 'line', 'detail'] as const) reporter[how] = (text) => void this.said.push(text);
+    reporter.log = (data) => void this.logged.push(data);
+    return reporter;
   }
 
   close(): void {
@@ -149,13 +189,13 @@ export class Pipeline {
   }
 
   /** Starts it as the targets do: unless it is found. */
-  async launch(wishes: Partial<RunWishes> = {}): Promise<Launched> {
+  async launch(wishes: Partial<RunWishes> = {}, goOn?: NextAttempt): Promise<Launched> {
     const { planned, scanned } = await this.plan(wishes);
     const { session, workspace: workspaceRoot, project } = this;
     const { configuration, reporter } = session;
     const workspace = { workspaceRoot, project, configuration, reporter } as Workspace;
     return launch(session, workspace, planned, {
-      ...{ signal: new AbortController().signal, scanned, rerun: wishes.rerun ?? false },
+      ...{ signal: new AbortController().signal, scanned, rerun: wishes.rerun ?? false, goOn },
       onSend: () => undefined,
     });
   }
