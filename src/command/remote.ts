@@ -213,6 +213,8 @@ export function remoteFailure(
       'What goes on without a client needs the role of the instance: s3:PutObject on the prefix of the store (nx g nx-ec2:aws-setup has it). Attached, with remote-train, it is not needed.',
     ACCESS_DENIED:
       'The role of the instance needs s3:PutObject and s3:GetObject on the prefix of the store: nx g nx-ec2:aws-setup has the statement.',
+    RUN_GOES_ON: 'The same command attaches to it; a minute after its instance is gone, it is gone on with.',
+    NOT_RESUMABLE: 'With --rerun the training is started as another run.',
     NO_TREE: 'Sync first: remote-sync.',
     NO_RUN: 'Without --run the latest run of this project by this caller is meant.',
     PATH_BLOCKED: 'Move what stands there away on the instance; no sync brought it.',

@@ -58,6 +58,8 @@ export async function followRun(session: RunsSession, run: RunFacts, wishes: Fol
 
 class Follower {
   private at: number;
+  /** Up to here, what was shown is in the store: another instance goes on after it. */
+  private sure: number;
   private readonly log: StoredLog;
   private readonly watch: RecordWatch;
   private stream: LogStream | null | undefined;
@@ -79,6 +81,7 @@ class Follower {
     private readonly wishes: FollowWishes,
   ) {
     this.at = wishes.quiet ? Number.MAX_SAFE_INTEGER : (wishes.from ?? 0);
+    this.sure = this.at;
     this.formSince = wishes.formSince;
     this.log = new StoredLog(session.store, session.keys, run.id);
     this.watch = new RecordWatch(session.store, session.keys, run.id);
@@ -120,10 +123,12 @@ class Follower {
   private async look(): Promise<RunRecord | null> {
     const { signal } = this.wishes;
     const streamed = this.stream?.alive ?? false;
-    const [record] = await Promise.all([
+    const [found] = await Promise.all([
       this.watch.look(signal),
       streamed || this.wishes.quiet ? undefined : this.readStored(),
     ]);
+    // What was told of the attempt before tells nothing of one that has just begun.
+    const record = found && found.attempt >= this.run.attempt ? found : null;
     if (record) {
       this.adopt(record);
       if (this.watch.changed) this.wishes.onState(record);
@@ -148,7 +153,10 @@ class Follower {
 
   /** The run may go on on another instance: with its log as far as it was saved. */
   private adopt(record: RunRecord): void {
-    if (record.attempt < this.run.attempt || record.instance === this.run.instance) return;
+    if (record.instance === this.run.instance) {
+      this.sure = Math.max(this.sure, Math.min(this.at, record.log.size));
+      return;
+    }
     this.session.reporter.line(
       `${record.id} goes on on ${record.instance}, after ${this.run.instance} (attempt ${record.attempt})`,
     );
@@ -156,7 +164,8 @@ class Follower {
     this.awaited = 0;
     this.stream?.close();
     Object.assign(this, { stream: undefined, opened: 0, reopen: 2_500, told: undefined });
-    if (!this.wishes.quiet) this.at = Math.min(this.at, record.resumed?.log ?? this.at);
+    if (!this.wishes.quiet) this.at = Math.min(this.at, Math.max(this.sure, record.resumed?.log ?? this.at));
+    this.sure = this.at;
   }
 
   private sayAwaited(record: RunRecord): void {
@@ -171,7 +180,9 @@ class Follower {
   /** Whether the store had more of the log. */
   private async readStored(): Promise<boolean> {
     const from = this.at;
-    return this.accept(from, await this.log.read(from, this.wishes.signal));
+    const more = this.accept(from, await this.log.read(from, this.wishes.signal));
+    if (more && this.sure === from) this.sure = this.at;
+    return more;
   }
 
   /** Takes a piece of the log, whoever brings it: what was shown is dropped, what lies ahead comes again. */

@@ -2,7 +2,7 @@ import type { RunFacts } from '../command/plan';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
-import { whyNot } from './interruption';
+import { canGoOn, whyNot } from './interruption';
 import type { RunRecord } from './record';
 
 /** How a run ended, with its verb: `exited with 3 after 2m 05s`, `was cancelled after 4 s (exited with 0)`. */
@@ -39,7 +39,8 @@ export function describeOutcome(run: RunFacts): string {
 /** A run that ended and did not succeed, as an error. Its last log lines have been shown by whoever followed it. */
 export function refuseFailure(run: RunFacts, project: string): void {
   if (run.outcome === 'succeeded') return;
-  const refused = 'description' in run ? whyNot(run as RunRecord) : null;
+  const record = 'description' in run ? (run as RunRecord) : null;
+  const refused = record && whyNot(record);
   const saved = (run as { checkpoints?: unknown[] }).checkpoints?.length;
   throw new Problem(
     `RUN_${(run.outcome ?? 'unknown').toUpperCase().replace('-', '_')}`,
@@ -47,6 +48,7 @@ export function refuseFailure(run: RunFacts, project: string): void {
     {
       next: [
         ...(refused ? [`${refused.what} ${refused.next}`] : []),
+        ...(record && canGoOn(record) ? ['Go on with it on another instance: the same command again.'] : []),
         `Its log again: nx run ${project}:remote-logs --run=${run.id}`,
         `What it left:  nx run ${project}:remote-pull --run=${run.id} (on ${run.instance}: ${printable(run.directory)})`,
         ...(saved ? [`Go on from its last checkpoint: nx run ${project}:remote-train --resume=${run.id}`] : []),

@@ -1,0 +1,115 @@
+import type { Fixture } from '../local-aws/local-aws.fixture';
+import { canGoOn, isAwaited, wasInterrupted, whyNot } from './interruption';
+import { Pipeline, startPipeline } from './pipeline.fixture';
+import type { RunRecord } from './record';
+import { putRecord, recordOf, RUN } from './saved-run.fixture';
+import { describeRun, oneStatus } from './status';
+
+const FIRST = 'i-00000000000000001';
+const base = recordOf();
+
+function ended(recovery: 'client' | 'fleet' | 'none', more: Partial<RunRecord> = {}): RunRecord {
+  return recordOf({
+    ...{ instance: FIRST, outcome: 'interrupted', exitCode: null, stop: { reason: 'interruption', at: 1 } },
+    description: { ...base.description, recovery },
+    ...more,
+  });
+}
+
+describe('an interruption', () => {
+  const gone = { code: 'INSTANCE_GONE', message: 'gone', exitCode: null };
+
+  it('is what takes a spot instance away, with notice or without, and nothing else', () => {
+    expect(wasInterrupted(ended('none'))).toBe(true);
+    expect(wasInterrupted(ended('client', { outcome: 'lost', stop: null, failure: gone }))).toBe(true);
+    // Another's instance, of which nothing says that it is a spot instance.
+    expect(wasInterrupted(ended('none', { outcome: 'lost', stop: null, failure: gone }))).toBe(false);
+    expect(
+      wasInterrupted(ended('client', { outcome: 'lost', stop: null, failure: { ...gone, code: 'REBOOTED' } })),
+    ).toBe(false);
+    for (const reason of ['shutdown', 'lifetime', 'cost', 'superseded'])
+      expect(wasInterrupted(ended('client', { stop: { reason, at: 1 } }))).toBe(false);
+    expect(wasInterrupted(ended('client', { state: 'saving' }))).toBe(false);
+    expect(wasInterrupted(ended('client', { outcome: 'cancelled' }))).toBe(false);
+  });
+
+  it('is gone on after by who is to do so, where the store can be read from there', () => {
+    expect([canGoOn(ended('client')), isAwaited(ended('client')), whyNot(ended('client'))]).toEqual([
+      true,
+      false,
+      null,
+    ]);
+    expect([canGoOn(ended('fleet')), isAwaited(ended('fleet'))]).toEqual([false, true]);
+    expect([canGoOn(ended('none')), isAwaited(ended('none')), whyNot(ended('none'))]).toEqual([false, false, null]);
+    const formed = ended('client', { access: 'presigned' });
+    expect(canGoOn(formed)).toBe(false);
+    expect(whyNot(formed)?.code).toBe('RECOVERY_IMPOSSIBLE');
+  });
+});
+
+describe('a run with a fleet', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+  beforeAll(async () => {
+    at = await startPipeline();
+    pipe = await new Pipeline(at, 'store').open();
+  });
+  afterAll(async () => {
+    pipe.close();
+    await at.close();
+  });
+
+  it('is followed on from one instance to the next, with its log as far as it was saved', async () => {
+    const { store, keys } = pipe.session;
+    const log = (text: string) => store.put(`${keys.run(RUN)}log/0`, Buffer.from(text));
+    const size = (bytes: number) => ({ size: bytes, training: 0, truncated: false });
+    await log('one\ntw');
+    const record = ended('fleet', { log: size(6) });
+    await putRecord(store, keys, record);
+    const status = await oneStatus(pipe.session, RUN, new AbortController().signal);
+    expect(describeRun(status)).toContain('its fleet brings another instance up');
+    // Only shown once more, nobody waits.
+    expect((await pipe.follow(record, { once: true })).run.outcome).toBe('interrupted');
+
+    const following = pipe.follow(record);
+    while (!pipe.said.join().includes('waiting for its fleet')) await new Promise((resolve) => setTimeout(resolve, 20));
+    const next = { instance: 'i-00000000000000002', attempt: 2, resumed: { from: FIRST, log: 6 } };
+    await log('one\ntw\nthree\n');
+    await putRecord(store, keys, {
+      ...ended('fleet', { ...next, log: size(13) }),
+      ...{ state: 'running', outcome: null, stop: null, access: 'presigned' },
+    });
+    while (!pipe.said.join().includes('goes on on i-00000000000000002'))
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    await log('one\ntw\nthree\nfour\n');
+    await putRecord(
+      store,
+      keys,
+      ended('fleet', { ...next, log: size(18), outcome: 'succeeded', stop: null, exitCode: 0 }),
+    );
+    const done = await following;
+    expect(done.run).toMatchObject({ outcome: 'succeeded', attempt: 2 });
+    expect(done.log.toString()).toBe('one\ntw\nthree\nfour\n');
+    expect(pipe.said.filter((text) => text.includes('waiting for its fleet'))).toHaveLength(1);
+  });
+
+  it('is not taken to have ended as the attempt before the one that has just begun', async () => {
+    const { store, keys } = pipe.session;
+    await store.put(`${keys.run(RUN)}log/0`, Buffer.from('one\ntw\nthree\nfour\n'));
+    await putRecord(store, keys, ended('client', { log: { size: 6, training: 0, truncated: false } }));
+    const begun = { instance: 'i-00000000000000002', attempt: 2, resumed: { from: FIRST, log: 6 } };
+    const run = ended('client', { ...begun, state: 'running', outcome: null, stop: null });
+    const following = pipe.follow(run, { from: 6 });
+    const look = new Promise((resolve) => setTimeout(resolve, 700, 'it is followed'));
+    expect(await Promise.race([following, look])).toBe('it is followed');
+    const size = { size: 18, training: 0, truncated: false };
+    await putRecord(
+      store,
+      keys,
+      ended('client', { ...begun, log: size, outcome: 'succeeded', stop: null, exitCode: 0 }),
+    );
+    const done = await following;
+    expect(done.run).toMatchObject({ outcome: 'succeeded', attempt: 2 });
+    expect(done.log.toString()).toBe('one\ntw\nthree\nfour\n'.slice(6));
+  });
+});
