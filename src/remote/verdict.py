@@ -7,6 +7,8 @@ FULL = 1024 * 1024
 STOPPED = {
     "cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted",
     "lifetime": "interrupted", "cost": "interrupted", "deadline": "interrupted", "hung": "interrupted",
+    # The spot notice; and another instance that has gone on with the run.
+    "interruption": "interrupted", "superseded": "interrupted",
 }
 
 
