@@ -12,6 +12,12 @@ const of = (who: Dependent['who'], action: string, at: string, why: string): Dep
 export const DEPENDENT: Dependent[] = [
   of(
     'caller',
+    'sts:AssumeRole',
+    'any call, where "roleArn" or the profile names a role',
+    'on that role; it is that role then that needs the rest',
+  ),
+  of(
+    'caller',
     's3:GetObject',
     'a presigned URL that the instance opens',
     'a URL can do what its signer may at the time when it is opened, and dies with the token of its session',

@@ -174,6 +174,7 @@ export const NEEDS = {
     need('ec2:DescribeInstances', 'what is there'),
     need('ec2:DescribeFleets', 'what is there'),
     need('ec2:TerminateInstances', 'one that is past its time', 'there is one'),
+    need('ec2:StopInstances', 'one that would have stopped itself', 'there is one'),
     need('ec2:DeleteFleets', 'one that is past its time', 'there is one'),
   ],
 } satisfies Record<string, Need[]>;

@@ -90,7 +90,7 @@ export const DEADLINE: Statement[] = [
   { Sid: 'LookAfter', Action: ['ec2:DescribeInstances', 'ec2:DescribeFleets'], Resource: '*', on: ALL },
   {
     Sid: 'End',
-    Action: ['ec2:TerminateInstances', 'ec2:DeleteFleets'],
+    Action: ['ec2:TerminateInstances', 'ec2:StopInstances', 'ec2:DeleteFleets'],
     Resource: ec2('instance', 'fleet'),
     Condition: OURS,
     on: `what is tagged ${MANAGED_TAG}=true`,
