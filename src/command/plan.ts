@@ -96,6 +96,20 @@ export interface Description {
   /** What decides the result, as configured; no values of variables. */
   configuration: Record<string, unknown>;
   host: string;
+  /** What an hour of its instance costs; null: not known. */
+  price: Price | null;
+}
+
+/** What an instance costs. */
+export interface Price {
+  /** USD. */
+  perHour: number;
+  market: 'spot' | 'on-demand';
+  /** The zone of a spot price, else the region. */
+  where: string;
+  /** yyyy-mm-dd (UTC): when it was the price. */
+  date: string;
+  source: 'ec2' | 'pricing' | 'configured';
 }
 
 /** The watcher to start: where it finds edits, where it acknowledges them. Their key travels in the command itself. */

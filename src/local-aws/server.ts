@@ -4,6 +4,7 @@ import { closeSync, createReadStream } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
+import { Calls } from './calls';
 import type { Capacity } from './ec2/capacity';
 import type { InstanceProfiles } from './ec2/profiles';
 import { Ec2Service, type Left } from './ec2/service';
@@ -15,9 +16,12 @@ import { Instances, type InstanceTimes, type LocalInstance } from './instance/in
 import { Power } from './instance/power';
 import { InstanceRole } from './instance/role';
 import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
+import { PricingService } from './pricing/service';
 import { S3Service } from './s3/service';
 import { SecretsManagerService } from './secretsmanager/service';
+import { ServiceQuotasService, type Quotas } from './servicequotas/service';
 import { AwsError, type Service, type ServiceResponse } from './service';
+import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from './service';
 import type { SessionOptions } from './session/sessions';
 import { Streams } from './session/streams';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
@@ -77,6 +81,8 @@ export interface LocalAws {
   capacity: Capacity;
   /** Instance profiles that EC2 does not know yet. */
   profiles: InstanceProfiles;
+  /** What the account may have at once. */
+  quotas: Quotas;
   /** Takes a spot instance back. @param noticeMs from the notice to its end; absent: two minutes. */
   interrupt(instance: string, options?: { noticeMs?: number }): void;
   /** Tells a spot instance that it is at risk. */
@@ -84,6 +90,8 @@ export interface LocalAws {
   /** What is still there of all that was made. */
   left(): Left;
   requests: AnsweredRequest[];
+  /** The same as IAM sees them, to be looked at and cleared. */
+  calls: Calls;
   /** Each command, with when it was sent, started and ended. */
   commands: readonly Invocation[];
   /** What went over each link so far. */
@@ -97,7 +105,7 @@ export interface LocalAws {
   close(): Promise<void>;
 }
 
-/** S3, SSM, EC2, STS, Secrets Manager and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
+/** S3, SSM, EC2, STS, Secrets Manager, the price list, quotas and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const region = options.region ?? 'eu-west-1';
   const unlock = lockState(options.directory);
@@ -124,12 +132,15 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     options.sessions,
   );
   const ec2 = new Ec2Service(instances, region, join(options.directory, 'ec2'));
+  const quotas = new ServiceQuotasService(region);
   const services: Record<string, Service> = {
     s3,
     ssm,
     ec2,
     sts: new StsService(identities),
     secretsmanager: new SecretsManagerService(join(options.directory, 'secrets.json'), region),
+    pricing: new PricingService(region),
+    servicequotas: quotas,
   };
   for (const bucket of options.buckets ?? []) s3.buckets.create(bucket);
   const named = new Map<string, LocalInstance>();
@@ -141,6 +152,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     );
   }
   const requests: AnsweredRequest[] = [];
+  const calls = new Calls();
   const opened = new WeakMap<Socket, number>();
 
   const answer = async (request: IncomingMessage, response: ServerResponse, asksFirst: boolean) => {
@@ -158,6 +170,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     let service: Service = s3;
     let name = 's3';
     let answered: ServiceResponse;
+    let asked: ServiceRequest | undefined;
     let action = request.method ?? '';
     let cut: Fault['cut'];
     try {
@@ -179,18 +192,10 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
         if (name !== 's3') headers['x-local-body-sha256'] = createHash('sha256').update(body).digest('hex');
         verifyClaim(claim, { method: request.method!, rawPath, rawQuery, headers }, identity ?? undefined, Date.now());
         signer = chunkSigner(claim, identity!);
-        // S3 knows by itself which permission a request needs.
-        if (name !== 's3') allow(identity, `${name}:${action}`);
       } else {
         identity = verifyV2Url({ method: request.method!, rawPath, query }, identities, Date.now());
       }
-      const fault = faults.take(name, action, linkName);
-      if (fault?.delay) await pause(fault.delay);
-      cut = fault?.cut;
-      if (cut === 'before') return void response.destroy();
-      const error = fault && faultError(fault);
-      if (error) throw error;
-      answered = await service.handle({
+      asked = {
         method: request.method!,
         path: decodeURIComponent(rawPath),
         query,
@@ -200,7 +205,17 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
         signer,
         region: claim?.region,
         requestId,
-      });
+      };
+      // S3 knows by itself which permission a request needs.
+      if (name !== 's3') allow(identity, `${name}:${action}`);
+      const fault = faults.take(name, action, linkName);
+      if (fault?.delay) await pause(fault.delay);
+      cut = fault?.cut;
+      if (cut === 'before') return void response.destroy();
+      const error = fault && faultError(fault);
+      if (error) throw error;
+      answered = await service.handle(asked);
+      calls.add(name, action, asked);
       if (cut === 'after') {
         if (typeof answered.body === 'object' && 'file' in answered.body) closeSync(answered.body.file);
         return void response.destroy();
@@ -209,6 +224,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       if (!(error instanceof AwsError)) console.error(error);
       const known = error instanceof AwsError ? error : new AwsError('InternalError', String(error), 500);
       answered = service.error(known, requestId);
+      if (asked) calls.add(name, action, asked, known.code);
     }
     const { body: content } = answered;
     const head = {
@@ -279,6 +295,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     faults,
     named,
     requests,
+    calls,
     commands: ssm.invocations,
     traffic: () => network.traffic,
     useNetwork: (profile) => {
@@ -290,6 +307,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     role,
     capacity: ec2.capacity,
     profiles: ec2.profiles,
+    quotas: quotas.quotas,
     interrupt: (instance, how) => ec2.interruptions.interrupt(instance, how),
     recommendRebalance: (instance) => ec2.interruptions.recommendRebalance(instance),
     left: () => ec2.left(),

@@ -6,6 +6,7 @@ import signal
 import time
 
 from . import files, processes
+from .booted import boot
 from .failure import Failure
 from .held import held
 
@@ -187,7 +188,7 @@ class Reporter:
         state = record["state"] if not ended or finished else "saving"
         whole = {name: record[name] for name in TAKEN}
         whole.update({
-            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"],
+            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"], "since": record.get("since"),
             "log": {"size": self.log.size, "training": record["training"], "truncated": record.get("truncated", False)},
             "metrics": self.metrics.latest(), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
             "description": part["description"], "access": self.bucket.way, "trouble": self.saver.trouble,
@@ -231,12 +232,3 @@ def settle(home):
         files.write_json(path, record)
     finally:
         os.close(descriptor)
-
-
-def boot():
-    """What tells this boot of the machine from others; None where nothing does."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return None

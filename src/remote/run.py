@@ -114,7 +114,7 @@ def start(plan, root, lock, tree):
         "snapshot": plan["sync"]["snapshot"], "instance": os.environ.get("AWS_SSM_INSTANCE_ID"), "boot": reporter.boot(),
         "state": "preparing", "pid": None, "supervisor": None, "user": account.pw_name, "scope": False,
         "createdAt": int(time.time() * 1000), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None,
-        "attempt": 1, "attempts": [], "queue": None, "claim": part["claim"], "gpus": [], "totalGpus": count_gpus(),
+        "since": None, "attempt": 1, "attempts": [], "queue": None, "claim": part["claim"], "gpus": [], "totalGpus": count_gpus(),
         "training": None, "data": [], "restored": None,
         "stop": None, "failure": None, "outcome": None, "directory": home,
     }

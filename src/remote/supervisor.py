@@ -190,7 +190,7 @@ class Supervisor:
     def outcome(self):
         record = self.record
         if record["stop"]:
-            return {"cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted"}[record["stop"]["reason"]]
+            return verdict.STOPPED[record["stop"]["reason"]]
         if record["failure"]:
             return "setup-failed" if record["failure"]["code"] in SETUP else "failed"
         return "succeeded" if record["exitCode"] == 0 and record["signal"] is None else "failed"
@@ -301,7 +301,7 @@ class Supervisor:
         if record["training"] is None:
             record["training"] = self.log.size
         child = self.child(line, variables, self.project, part["limits"], "START_FAILED")
-        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started)
+        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started, since=started)
         code = child.wait()
         exit_code, died = (code, None) if code >= 0 else (None, processes.name_of(-code))
         failure = verdict.failure_of(child, code, kills, self.log, self.home) if not child.stopped else None

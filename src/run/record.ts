@@ -67,6 +67,16 @@ const description = z.object({
   command: z.string().max(65536),
   configuration: z.record(text, z.unknown()),
   host: text,
+  price: z
+    .object({
+      perHour: z.number().positive(),
+      market: z.enum(['spot', 'on-demand']),
+      where: text,
+      date: text,
+      source: z.enum(['ec2', 'pricing', 'configured']),
+    })
+    .nullable()
+    .default(null),
 });
 
 const recordSchema = z.object({
@@ -93,6 +103,8 @@ const recordSchema = z.object({
   startedAt: ms.nullable(),
   endedAt: ms.nullable(),
   attempt: count,
+  /** When the attempt began that is under way or was the last. */
+  since: ms.nullable().default(null),
   attempts: z
     .array(
       z.object({

@@ -41,6 +41,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     startedAt: 2,
     endedAt: 3,
     attempt: 1,
+    since: 2,
     attempts: [
       { n: 1, instance: 'i-0123456789abcdef0', startedAt: 2, endedAt: 3, exitCode: 0, signal: null, why: null },
     ],
@@ -62,7 +63,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     artifacts: null,
     data: [],
     restored: null,
-    description: { git: null, command: 'python train.py', configuration: {}, host: 'laptop' },
+    description: { git: null, command: 'python train.py', configuration: {}, host: 'laptop', price: null },
     beat: 7,
     access: 'role',
     trouble: null,

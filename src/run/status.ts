@@ -1,7 +1,9 @@
+import { dollars } from '../instance/price';
 import { printable } from '../report/terminal-text';
 import { formatDuration, formatSize } from '../report/units';
 import type { Problem } from '../report/problem';
 import { askRun } from './ask';
+import { costOf, describeCost } from './cost';
 import { chosenRun, type FoundRun } from './find-run';
 import { lost, STALE } from './follow';
 import { describeOutcome } from './outcome';
@@ -61,15 +63,13 @@ function stateOf(run: RunStatus): string {
   return run.silent ? `silent for ${formatDuration(run.heard)}` : run.state;
 }
 
-function took({ startedAt, endedAt }: RunRecord): string {
-  return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
+function amountOf(run: RunStatus): string {
+  const cost = costOf(run);
+  return cost ? dollars(cost.usd) : '';
 }
 
-/** What a run has come to so far at the price that was configured, in words; null where none was. */
-export function costOf({ startedAt, endedAt, description }: RunRecord): string | null {
-  const { pricePerHour } = description.configuration;
-  if (typeof pricePerHour !== 'number' || !startedAt) return null;
-  return `$${((((endedAt ?? Date.now()) - startedAt) / 3_600_000) * pricePerHour).toFixed(2)}`;
+function took({ startedAt, endedAt }: RunRecord): string {
+  return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
 }
 
 export function tableOfRuns(runs: RunStatus[], project: string): string {
@@ -80,7 +80,7 @@ export function tableOfRuns(runs: RunStatus[], project: string): string {
     formatDuration(Date.now() - run.createdAt),
     took(run),
     run.exitCode === null ? (run.signal ?? '') : String(run.exitCode),
-    costOf(run) ?? '',
+    amountOf(run),
     run.instance,
     nameOf(run.caller),
   ]);
@@ -122,10 +122,7 @@ export function describeRun(run: RunStatus): string {
     ['started', time(run.startedAt)],
     ['ended', time(run.endedAt)],
     ['duration', took(run)],
-    [
-      'cost',
-      costOf(run) && `${costOf(run)}, at $${String(description.configuration.pricePerHour)} an hour as configured`,
-    ],
+    ['cost', describeCost(run)],
     ['attempts', run.attempt > 1 ? attemptsOf(run) : null],
     ['log', `${formatSize(run.log.size)} in the store`],
     ['host', hostOf(metrics.host)],

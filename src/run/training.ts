@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Aws } from '../aws/clients';
-import type { Restore, RunFacts, RunPart } from '../command/plan';
+import type { Price, Restore, RunFacts, RunPart } from '../command/plan';
+import { priceOf } from '../instance/price';
 import { detectEnvironment } from '../workspace/environment';
 import { gitState } from '../workspace/git';
 import { instanceEndpoints, storeAccess } from './access';
@@ -34,6 +35,8 @@ export interface RunWishes {
   restore: Restore | null;
   /** To look up the versions of keyed data with; null where nothing is to be started. */
   aws: Aws | null;
+  /** What the instance costs that was made for it. */
+  price?: Price | null;
 }
 
 /** The run that a plan starts. Throws where the script is not among the files that are sent. */
@@ -124,6 +127,7 @@ export async function planRun(
           command: [train.script ?? train.command, ...train.args].flat().join(' '),
           configuration: describeConfiguration(configuration),
           host: hostname(),
+          price: wishes.price ?? (await configuredPrice(configuration, session.aws)),
         },
       };
     },
@@ -131,6 +135,12 @@ export async function planRun(
 }
 
 const MAX_FILES = 100_000;
+
+async function configuredPrice({ pricePerHour, instance }: Configuration, aws: Aws): Promise<Price | null> {
+  if (pricePerHour === undefined) return null;
+  const market = 'described' in instance && instance.described.spot === true ? 'spot' : 'on-demand';
+  return priceOf(aws, { type: '', market }, pricePerHour);
+}
 
 function seconds(ms: number | undefined): number | null {
   return ms === undefined ? null : Math.ceil(ms / 1000);

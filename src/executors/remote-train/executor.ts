@@ -1,5 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { collectArtifacts } from '../../run/artifacts';
+import { printable } from '../../report/terminal-text';
+import { costOf, describeCost } from '../../run/cost';
 import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { describeStart, showRun } from '../../run/training';
 import { commandOf } from '../../workspace/invocation';
@@ -26,6 +28,8 @@ export default function remoteTrain(
         showRun(session, run, { signal, first: launched.log, formSince: launched.formSince }),
         launched.settled,
       ]);
+      const cost = describeCost(ended);
+      if (cost) reporter.line(`The training has cost ${printable(cost)}`);
       refuseFailure(ended, project);
       reporter.line(`The training ${describeOutcome(ended)}`);
       const collected = await collectArtifacts(session, ended, signal);
@@ -38,6 +42,7 @@ export default function remoteTrain(
         exitCode: ended.exitCode,
         startedAt: ended.startedAt,
         endedAt: ended.endedAt,
+        cost: costOf(ended),
         checkpoints: ended.checkpoints.length,
         metrics: ended.metrics.training,
         artifacts: { directory: collected.directory, files: collected.artifacts.length, bytes: collected.bytes },
