@@ -26,40 +26,17 @@ PACKAGE = "nx_ec2_remote"
 PAUSES = (1, 60)
 # What an object may be at most, bytes.
 LIMIT = 64 * 1024 * 1024
-# Seconds that `finish` may take.
-FINISHING = 120
 TIMEOUT = 30
 
 
 def start(wish, log=print):
     """Sees to it that the run goes on as long as it is to; returns when it needs this instance no more. In a process of its own."""
-    try:
-        # What is started from here is not to outlive a lack of memory as the keeper does.
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("0")
-    except OSError:
-        pass
     persist(lambda: load(wish, log).attend(), log)
 
 
 def finish(wish, log=print):
-    """Before the instance ends itself: the run is over, and so is its fleet. Whether that is done."""
-    child = os.fork()
-    if child == 0:
-        try:
-            persist(lambda: load(wish, log).close(), log)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    deadline = time.monotonic() + FINISHING
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return status == 0
-        time.sleep(0.1)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    return False
+    """Before the instance ends itself: the run is over, and so is its fleet. In a process of its own, which may be killed."""
+    persist(lambda: load(wish, log).close(), log)
 
 
 def persist(work, log, sleep=time.sleep):

@@ -11,7 +11,7 @@ from .credentials import instance_role
 from .ec2 import Ec2
 from .failure import Failure
 from .held import held
-from .metadata import Metadata
+from .metadata import Absent, Metadata
 from .next_step import CANCEL, FINISH, GO_ON, LEAVE, START, WAIT, next_step
 from .stored_snapshot import Signer, plan_sync
 from .unstarted import ended_record
@@ -39,7 +39,8 @@ class Fleet:
         self.home = runs.directory(self.root, self.id)
         self.bucket = Bucket(dict(self.part["store"], access="role"), "role")
         self.ec2 = Ec2(boot["fleet"]["region"], boot["fleet"]["endpoint"])
-        self.instance = Metadata().get("meta-data/instance-id").strip()
+        self.metadata = Metadata()
+        self.instance = self.metadata.get("meta-data/instance-id").strip()
         # As the agent's commands have it.
         os.environ["AWS_SSM_INSTANCE_ID"] = self.instance
         self.tried = 0
@@ -67,7 +68,7 @@ class Fleet:
         if self.goes_on_here():
             time.sleep(TICK)
             return False
-        interrupted = os.path.exists(os.path.join(self.root, "interruption.json"))
+        interrupted = self.is_taken_back()
         found = self.bucket.read("record.json", RECORD)
         record = found and json.loads(found.data)
         step = next_step(record, found.age if found else None, interrupted, self.bucket.get("stop", limit=RECORD) is not None)
@@ -163,12 +164,22 @@ class Fleet:
 
     def close(self):
         """The instance ends itself: so does its run, unless EC2 takes the instance back."""
-        if os.path.exists(os.path.join(self.root, "interruption.json")):
+        if self.is_taken_back():
             return
         if self.bucket.get("record.json", limit=RECORD) is None:
             why = (files.read_json(self.path) or {}).get("trouble") or "the instance ended itself before the run had begun"
             self.record(None, "setup-failed", failure={"code": "NOT_STARTED", "message": why, "exitCode": None})
         self.delete(terminate=True)
+
+    def is_taken_back(self):
+        """Whether EC2 has given notice: what is left to be done is the next instance's."""
+        if os.path.exists(os.path.join(self.root, "interruption.json")):
+            return True
+        try:
+            self.metadata.get("meta-data/spot/instance-action")
+            return True
+        except Absent:
+            return False
 
     def trouble(self, failure):
         text = ": ".join(filter(None, [failure.message, failure.detail.get("aws") or failure.detail.get("fix")]))

@@ -5,9 +5,10 @@ import os
 import signal
 import time
 
-from . import files, processes
+from . import files, interruption, processes, stops
 from .booted import boot
 from .failure import Failure
+from .fence import Fenced, Superseded
 from .held import held
 
 TICK = 0.2
@@ -78,10 +79,13 @@ class Reporter:
         from .run_metrics import RunMetrics
         from .segments import LogUpload
 
+        fresh = not os.path.exists(os.path.join(self.home, "report.json"))
         self.report = dict({"saved": False, "settled": 0, "beat": 0}, **(files.read_json(os.path.join(self.home, "report.json")) or {}))
-        self.beat = self.report["beat"]
+        self.beat, self.fresh = self.report["beat"], fresh
+        self.keep()
         self.metrics = RunMetrics(self.home, self.part["metrics"], os.path.dirname(os.path.dirname(self.home)))
         self.log = LogUpload(self.home)
+        interruption.watch(self.home, self.part["grace"])
         ended = None
         while True:
             record = self.record()
@@ -97,6 +101,10 @@ class Reporter:
                         self.saver.parts.close()
                         self.keep(saved=True)
                         return
+            except Superseded:
+                stops.ask(self.home, "superseded", self.part["grace"])
+                self.keep(superseded=True, trouble="another instance has gone on with the run")
+                return
             except Failure as failure:
                 self.troubled(failure)
             if ended is not None and self.trouble and time.monotonic() - max(ended, self.trouble_since) > PATIENCE:
@@ -127,7 +135,8 @@ class Reporter:
         if self.bucket is None:
             if time.monotonic() < self.due:
                 return
-            self.bucket = open_bucket(access)
+            record = files.read_json(os.path.join(self.home, "run.json"))
+            self.bucket = Fenced(open_bucket(access), record["instance"], record["attempt"], self.report.get("etag"), self.fresh)
         else:
             self.bucket.renew(access)
         self.access_seen = changed
@@ -157,6 +166,8 @@ class Reporter:
 
     def tell(self, record, ended):
         """Brings the store a step nearer to what is here; True where nothing is left to be done."""
+        self.bucket.attempt = record["attempt"]
+        self.bucket.make_sure()
         self.log.look(self.bucket, self.metrics.feed, ended)
         if time.monotonic() - self.measured > SAMPLE or (ended and self.log.done and not self.all_measured):
             self.measured, self.all_measured = time.monotonic(), ended
@@ -165,7 +176,7 @@ class Reporter:
         if self.saver is None:
             from .saver import Saver
 
-            self.saver = Saver(self.home, self.part, self.bucket)
+            self.saver = Saver(self.home, self.part, self.bucket, self.report["settled"])
         self.saver.look(record, ended)
         if self.saver.settled != self.report["settled"]:
             self.keep(settled=self.saver.settled)
@@ -179,8 +190,8 @@ class Reporter:
 
     def put(self, whole):
         self.beat += 1
-        self.bucket.put("record.json", json.dumps(dict(whole, beat=self.beat)).encode(), "application/json")
-        self.keep(beat=self.beat, trouble=None)
+        self.bucket.put_record(json.dumps(dict(whole, beat=self.beat)).encode())
+        self.keep(beat=self.beat, etag=self.bucket.etag, trouble=None)
 
     def compose(self, record, ended, finished):
         """docs/FORMAT.md, "Runs in the store"."""
@@ -202,7 +213,7 @@ MARKS = {"training": "NX_EC2_RUN_ID", "exec": "NX_EC2_EXEC_ID"}
 # What a record in the store takes of the run's own.
 TAKEN = (
     "id", "key", "project", "tree", "snapshot", "instance", "user", "directory", "exitCode", "signal", "stop", "failure", "pid",
-    "createdAt", "startedAt", "endedAt", "attempt", "attempts", "queue", "claim", "gpus", "data", "restored",
+    "createdAt", "startedAt", "endedAt", "attempt", "attemptAt", "attempts", "queue", "claim", "gpus", "data", "restored",
 )
 
 

@@ -15,6 +15,7 @@ NONE = hashlib.sha256(b"").hexdigest()
 # What says that another try may help, with a status that does not.
 TRANSIENT = {
     "SlowDown", "RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "OperationAborted", "InternalError", "ServiceUnavailable",
+    "ConditionalRequestConflict",
     "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "InternalServerError",
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}

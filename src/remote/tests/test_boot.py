@@ -97,15 +97,9 @@ class BootTest(unittest.TestCase):
         # The helper is kept.
         self.assertEqual(self.asked, [KEY, "some/v1/helper/" + sha256(self.helper), KEY])
 
-    def test_finishes_in_a_process_of_its_own(self):
-        self.assertTrue(boot.finish(self.wish()))
+    def test_ends_what_it_was_told_of(self):
+        boot.finish(self.wish())
         self.assertEqual(self.told(), ["closed"])
-
-    def test_gives_up_finishing_where_it_can_not(self):
-        wish = self.wish()
-        del self.objects[KEY]
-        with mock.patch.object(boot, "FINISHING", 0.3):
-            self.assertFalse(boot.finish(wish, lambda text: None))
 
     def test_believes_no_other_bytes(self):
         wish = self.wish()

@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import part  # noqa: E402
 from nx_ec2_remote import fleet, next_step  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
+from nx_ec2_remote.metadata import Absent  # noqa: E402
 
 RUN = "20260101-000000-p-aaaaaa"
 ACCESS = {
@@ -147,6 +148,8 @@ class FleetTest(unittest.TestCase):
 
     def get(self, path):
         """The metadata's."""
+        if "spot" in path:
+            raise Absent(path)
         return "i-own\n"
 
     def instance(self, wish=WISH):
