@@ -33,6 +33,8 @@ export interface KeeperWish {
     owner: string | null;
     key: string;
     sha256: string;
+    /** 32 bytes, base64: what it is sealed with. */
+    seal: string;
   } | null;
 }
 

@@ -4,22 +4,13 @@ import { customEndpoint } from '../aws/clients';
 import type { RunPart } from '../command/plan';
 import { remoteSide } from '../command/remote-side';
 import { seal } from '../command/seal';
+import type { KeeperWish } from '../instance/user-data';
 import type { Snapshot } from '../snapshot/snapshot';
 import { limitsOf } from '../sync/plan-sync';
 import type { RunsSession } from './session';
 
 /** How an instance finds what starts its run with no command: docs/FORMAT.md, "Runs with a fleet". */
-export interface BootPlace {
-  bucket: string;
-  region: string;
-  endpoint: string | null;
-  pathStyle: boolean;
-  owner: string | null;
-  key: string;
-  sha256: string;
-  /** 32 bytes, base64: what the object is sealed with. */
-  seal: string;
-}
+export type BootPlace = NonNullable<KeeperWish['boot']>;
 
 /**
  * Writes what an instance starts a run from, or goes on with it, with nobody there, and the remote side. It is sealed:
