@@ -20,7 +20,6 @@ import { PricingService } from './pricing/service';
 import { S3Service } from './s3/service';
 import { SecretsManagerService } from './secretsmanager/service';
 import { ServiceQuotasService, type Quotas } from './servicequotas/service';
-import { AwsError, type Service, type ServiceResponse } from './service';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from './service';
 import type { SessionOptions } from './session/sessions';
 import { Streams } from './session/streams';
