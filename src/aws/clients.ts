@@ -65,10 +65,11 @@ export class Aws {
     });
   }
 
-  ec2(): Promise<EC2Client> {
-    return this.once('ec2', async () => {
+  /** @param attempts 1: what EC2 fails with is the caller's to judge (no capacity is a 500 there). */
+  ec2(attempts?: 1): Promise<EC2Client> {
+    return this.once(`ec2 ${attempts ?? ''}`, async () => {
       const { EC2Client } = sdk.ec2();
-      return new EC2Client(await this.base('ec2'));
+      return new EC2Client({ ...(await this.base('ec2')), ...(attempts ? { maxAttempts: attempts } : {}) });
     });
   }
 
