@@ -72,6 +72,16 @@ export async function sameTraining(
   return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
 }
 
+/** The run that was started last for a training, whatever became of it, as it is in the store. */
+export async function lastOf(
+  { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
+  key: string,
+): Promise<{ run: string; record: RunRecord | null } | null> {
+  const run = runOf(await store.get(keys.key(key)));
+  if (run === null) return null;
+  return { run, record: (await readRecord(store, keys, run))?.record ?? null };
+}
+
 /** The run that the object under a key names; null where it names none. */
 function runOf(bytes: Buffer | null): string | null {
   try {

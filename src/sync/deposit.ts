@@ -68,7 +68,9 @@ async function depositOnce(
   if (!(await areThere(base, packs))) return null;
   await Promise.all([
     base.store.put(base.keys.record(snapshot.id), bytes),
-    base.index.publish().catch((error: Error) => base.reporter.warn(`others can't use what was uploaded: ${error.message}`)),
+    base.index
+      .publish()
+      .catch((error: Error) => base.reporter.warn(`others can't use what was uploaded: ${error.message}`)),
   ]);
   return { snapshot, uploaded: delivery.uploaded(), saved: delivery.saved };
 }

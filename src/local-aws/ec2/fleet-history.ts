@@ -26,9 +26,7 @@ export function historyXml(form: Form, fleet: Fleet): { [name: string]: Xml } {
   const start = Date.parse(form.required('StartTime'));
   if (Number.isNaN(start)) throw new AwsError('InvalidParameterValue', 'Invalid value for StartTime.');
   const wanted = form.text('EventType');
-  const events = fleet.events.filter(
-    ({ at, type }) => at >= start && (wanted === undefined || wanted === type),
-  );
+  const events = fleet.events.filter(({ at, type }) => at >= start && (wanted === undefined || wanted === type));
   return {
     fleetId: fleet.id,
     startTime: timestamp(start),
