@@ -65,11 +65,18 @@ export class Aws {
     });
   }
 
-  /** @param attempts 1: what EC2 fails with is the caller's to judge (no capacity is a 500 there). */
-  ec2(attempts?: 1): Promise<EC2Client> {
-    return this.once(`ec2 ${attempts ?? ''}`, async () => {
+  ec2(): Promise<EC2Client> {
+    return this.once('ec2', async () => {
       const { EC2Client } = sdk.ec2();
-      return new EC2Client({ ...(await this.base('ec2')), ...(attempts ? { maxAttempts: attempts } : {}) });
+      return new EC2Client(await this.base('ec2'));
+    });
+  }
+
+  /** Sends each request once: what EC2 fails with is the caller's to judge, where no capacity is a 500. */
+  ec2Once(): Promise<EC2Client> {
+    return this.once('ec2 once', async () => {
+      const { EC2Client } = sdk.ec2();
+      return new EC2Client({ ...(await this.base('ec2')), retryStrategy: { retry: (next, args) => next(args) } });
     });
   }
 

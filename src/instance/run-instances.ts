@@ -57,7 +57,7 @@ export async function runInstances(
   signal?: AbortSignal,
 ): Promise<Answer> {
   const { RunInstancesCommand } = sdk.ec2();
-  const ec2 = await aws.ec2(1);
+  const ec2 = await aws.ec2Once();
   const started = Date.now();
   let said = false;
   const wait = async (limit: number, text: string): Promise<boolean> => {

@@ -29,7 +29,7 @@ export async function start(aws: Aws, id: string, reporter: Reporter, signal?: A
   } finally {
     waiting.end();
   }
-  const ec2 = await aws.ec2(1);
+  const ec2 = await aws.ec2Once();
   try {
     await ec2.send(new StartInstancesCommand({ InstanceIds: [id] }), { abortSignal: signal });
   } catch (error) {

@@ -2,7 +2,7 @@
 import os
 import signal
 
-from . import files, processes
+from . import files, processes, stops
 from .held import held
 
 # A reporter that gave up is waited for so long after the end of its run, seconds: a client may bring another way into the store.
@@ -66,11 +66,8 @@ class Run:
 
     def stop(self, reason, grace):
         """Wishes its end, once. Where the disk takes no wish, its supervisor is told that the machine goes down."""
-        path = os.path.join(self.home, "stop.json")
-        if os.path.exists(path):
-            return False
         try:
-            files.write_json(path, {"reason": reason, "grace": grace})
+            return stops.ask(self.home, reason, grace)
         except OSError:
             if self.record.get("supervisor"):
                 processes.send(self.record["supervisor"], signal.SIGTERM)

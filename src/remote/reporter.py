@@ -199,7 +199,7 @@ class Reporter:
         state = record["state"] if not ended or finished else "saving"
         whole = {name: record[name] for name in TAKEN}
         whole.update({
-            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"], "since": record.get("since"),
+            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"], "since": record.get("since"), "resumed": record.get("resumed"),
             "log": {"size": self.log.size, "training": record["training"], "truncated": record.get("truncated", False)},
             "metrics": self.metrics.latest(), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
             "description": part["description"], "access": self.bucket.way, "trouble": self.saver.trouble,
@@ -213,7 +213,7 @@ MARKS = {"training": "NX_EC2_RUN_ID", "exec": "NX_EC2_EXEC_ID"}
 # What a record in the store takes of the run's own.
 TAKEN = (
     "id", "key", "project", "tree", "snapshot", "instance", "user", "directory", "exitCode", "signal", "stop", "failure", "pid",
-    "createdAt", "startedAt", "endedAt", "attempt", "attemptAt", "attempts", "queue", "claim", "gpus", "data", "restored",
+    "createdAt", "startedAt", "endedAt", "attempt", "attempts", "queue", "claim", "gpus", "data", "restored",
 )
 
 

@@ -31,13 +31,13 @@ def begin(home, part, instance):
     refuse(record, found, part)
     clear(home)
     os.makedirs(home, exist_ok=True)
-    log = take_log(home, bucket, there)
+    told, log = take_log(home, bucket, there)
     take_metrics(home, record, there, log)
-    manifest = take_checkpoints(home, bucket, part, record, there)
+    take_checkpoints(home, bucket, part, record, there)
     # Of two that go on with a run, the one whose first record is not the next after this one ends itself.
-    state = taken_over(record, found.modified, part["resume"]["attempt"], manifest)
-    told = {"saved": False, "settled": len(state["attempts"]), "beat": record["beat"], "etag": found.etag}
-    files.write_json(os.path.join(home, "report.json"), told)
+    state = taken_over(record, found.modified, part["resume"]["attempt"], told)
+    report = {"saved": False, "settled": len(state["attempts"]), "beat": record["beat"], "etag": found.etag}
+    files.write_json(os.path.join(home, "report.json"), report)
     return state
 
 
@@ -101,7 +101,7 @@ def numbers(there, folder):
 
 
 def take_log(home, bucket, there):
-    """A log of the length that the store's has, of which the last segment alone is here. That length."""
+    """A log of which the last segment alone is here. The length that the store's has, and that of this one, whose last line has ended."""
     from .segments import SEGMENT
 
     segments = numbers(there, "log")
@@ -122,7 +122,7 @@ def take_log(home, bucket, there):
     times = (json.loads(bucket.get("times.json") or b"{}") if "times.json" in there else {}).get("times", [])
     with open(os.path.join(home, "times"), "w") as file:
         file.writelines("%d %d\n" % (at, size) for at, size in times if size <= length)
-    return length
+    return start + len(data), length
 
 
 def take_metrics(home, record, there, log):
@@ -137,7 +137,7 @@ def take_metrics(home, record, there, log):
 
 
 def take_checkpoints(home, bucket, part, record, there):
-    """The list of what is saved, whose numbers go on; the manifest of the newest that is there and what it is named, or None."""
+    """The list of what is saved, whose numbers go on. The newest that is there is going to be restored: it is no other then."""
     from .checkpoints import Checkpoints, numbered
 
     kept = record["checkpoints"]
@@ -155,8 +155,7 @@ def take_checkpoints(home, bucket, part, record, there):
         with open(os.path.join(home, "parts.json"), "w") as file:
             file.writelines(name + "\n" for name in sorted({name for entry in manifest["files"] for name in entry["parts"]}) if "part/" + name in there)
         saved.expects(manifest)
-        return manifest
-    return None
+        return
 
 
 def needed(bucket, name, limit=RECORD):
@@ -166,8 +165,8 @@ def needed(bucket, name, limit=RECORD):
     return data
 
 
-def taken_over(record, heard, attempt, manifest):
-    """What the run's state has of before. `heard`: when the store was told of the run last, ms."""
+def taken_over(record, heard, attempt, log):
+    """What the run's state has of before. `heard`: when the store was told of the run last, ms; `log`: bytes that it has of the log."""
     attempts = list(record["attempts"])
     seen = attempts and attempts[-1]["n"] == record["attempt"]
     if seen:
@@ -175,12 +174,12 @@ def taken_over(record, heard, attempt, manifest):
     else:
         ended = record["endedAt"] or heard
         attempts.append({
-            "n": record["attempt"], "instance": record["instance"], "startedAt": record.get("attemptAt"), "endedAt": ended, "exitCode": None, "signal": None,
+            "n": record["attempt"], "instance": record["instance"], "startedAt": record.get("since"), "endedAt": ended, "exitCode": None, "signal": None,
             "stopped": record["outcome"] == "interrupted", "why": "nothing more was heard of %s" % record["instance"],
         })
     return {
         "createdAt": record["createdAt"], "startedAt": record["startedAt"], "attempt": attempt, "attempts": attempts,
-        "training": record["log"]["training"], "resumed": {"from": record["instance"], "unit": manifest and manifest["unit"]},
+        "training": record["log"]["training"], "resumed": {"from": record["instance"], "log": log},
     }
 
 

@@ -117,7 +117,7 @@ def start(plan, root, lock, tree):
         "state": "preparing", "pid": None, "supervisor": None, "user": account.pw_name, "scope": False,
         "createdAt": int(time.time() * 1000), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None,
         "since": None, "attempt": 1, "attempts": [], "queue": None, "claim": part["claim"], "gpus": [], "totalGpus": count_gpus(),
-        "training": None, "data": [], "restored": None, "attemptAt": None, "resumed": None,
+        "training": None, "data": [], "restored": None, "resumed": None,
         "stop": None, "failure": None, "outcome": None, "directory": home,
     }
     if part.get("resume"):

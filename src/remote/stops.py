@@ -1,15 +1,7 @@
-"""Why a run is stopped, and how it ends then: docs/FORMAT.md, "Run state"."""
+"""Asking a run to stop. What comes of the reasons: `verdict.STOPPED`."""
 import os
 
 from . import files
-
-OUTCOMES = {
-    "cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted",
-    # The keeper's.
-    "lifetime": "interrupted", "cost": "interrupted", "deadline": "interrupted", "hung": "interrupted",
-    # The spot notice; and another instance that has gone on with the run meanwhile.
-    "interruption": "interrupted", "superseded": "interrupted",
-}
 
 
 def ask(home, reason, grace):

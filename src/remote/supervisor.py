@@ -8,7 +8,7 @@ import signal
 import time
 import traceback
 
-from . import account as accounts, contract, environment, files, processes, stops, verdict
+from . import account as accounts, contract, environment, files, processes, verdict
 from .child import CanNotStart, Child
 from .claims import Claims
 from .detached import detached
@@ -190,7 +190,7 @@ class Supervisor:
     def outcome(self):
         record = self.record
         if record["stop"]:
-            return stops.OUTCOMES[record["stop"]["reason"]]
+            return verdict.STOPPED[record["stop"]["reason"]]
         if record["failure"]:
             return "setup-failed" if record["failure"]["code"] in SETUP else "failed"
         return "succeeded" if record["exitCode"] == 0 and record["signal"] is None else "failed"
@@ -330,7 +330,7 @@ class Supervisor:
         if record["training"] is None:
             record["training"] = self.log.size
         child = self.child(line, variables, self.project, part["limits"], "START_FAILED")
-        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started, since=started, attemptAt=started)
+        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started, since=started)
         code = child.wait()
         exit_code, died = (code, None) if code >= 0 else (None, processes.name_of(-code))
         failure = verdict.failure_of(child, code, kills, self.log, self.home) if not child.stopped else None
@@ -349,7 +349,7 @@ class Supervisor:
             self.save(pid=None, exitCode=exit_code, signal=died, failure=failure)
             self.refuse_stopped(child)
             return False
-        self.save(pid=None, attempt=record["attempt"] + 1, attemptAt=None)
+        self.save(pid=None, attempt=record["attempt"] + 1)
         self.settle_checkpoints()
         self.log.say("exited with %d, attempt %d of %d begins" % (code, failures + 1, part["retry"]["attempts"]))
         return True

@@ -133,6 +133,7 @@ class ResumeTest(Resuming):
             record = self.interrupt()
             self.assertEqual((record["attempt"], record["instance"]), (n, "i-%d" % n))
             self.assertTrue(self.log().startswith(log), "what was told is told once")
+            self.assertEqual(record["resumed"], {"from": "i-%d" % (n - 1), "log": len(log)})
             log = self.log()
         self.at("i-4")
         self.begin(leave=0, attempt=4, pad=pad)
@@ -265,7 +266,7 @@ class ResumeTest(Resuming):
         last = self.ended()
         attempt = last["attempts"][0]
         self.assertEqual((attempt["instance"], attempt["why"]), ("i-1", "nothing more was heard of i-1"))
-        self.assertEqual(attempt["startedAt"], state["attemptAt"])
+        self.assertEqual(attempt["startedAt"], state["since"])
         self.assertGreaterEqual(attempt["endedAt"], attempt["startedAt"])
         self.assertIn(b"step 3 1 2 3", self.log())
         self.assertEqual(self.log().count(b"step 2"), 1)
