@@ -1,5 +1,5 @@
 import { pause } from '../../command/run-command';
-import { deleteFleet, findFleet, fleetTrouble, instancesOf } from '../../instance/fleet';
+import { deleteFleet, fleetTrouble, instancesOf } from '../../instance/fleet';
 import { Problem } from '../../report/problem';
 import { printable } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
@@ -37,28 +37,6 @@ export async function awaitFirst(
     }
     await waiting.say();
     await pause(LOOK, signal);
-  }
-}
-
-/**
- * Waits for the attempt after one that was cut off.
- * @returns null where nobody goes on with the run: its fleet is gone.
- */
-export async function awaitNext(
-  session: RunsSession,
-  { id, attempt }: Pick<RunRecord, 'id' | 'attempt'>,
-  signal: AbortSignal,
-): Promise<RunRecord | null> {
-  let waiting: Waiting | undefined;
-  for (;;) {
-    const read = await readRecord(session.store, session.keys, id);
-    // One that was cut off and is recorded as over since, as by a cancel, is over.
-    if (read && (read.record.attempt > attempt || isOver(read.record))) return read.record;
-    const { fleets } = await findFleet(session.aws, id, signal);
-    if (!fleets.length) return null;
-    waiting ??= new Waiting(session, id, fleets[0], Date.now());
-    await waiting.say();
-    await pause(LOOK * 3, signal);
   }
 }
 

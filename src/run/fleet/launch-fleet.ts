@@ -10,6 +10,7 @@ import { treeId, workspaceIdentity } from '../../workspace/identity';
 import { storeBoot } from '../boot-object';
 import { describeLeftOut, warnLarge } from '../describe-files';
 import { lastOf, rememberTraining, sameTraining } from '../find-run';
+import { isAwaited } from '../interruption';
 import type { Launched } from '../launch';
 import { scanProject, type Scanned, type Workspace } from '../scan-project';
 import { openContents, type RunsSession } from '../session';
@@ -69,7 +70,7 @@ async function whatThereIs(
   key: string,
 ): Promise<Pick<Launched, 'run' | 'attached'> | { id: string; fleet: string | null } | null> {
   const { found } = await sameTraining(session, key);
-  if (found) return { run: found.record, attached: found.attached };
+  if (found && !isAwaited(found.record)) return { run: found.record, attached: found.attached };
   const last = await lastOf(session, key);
   if (!last || (last.record && isOver(last.record))) return null;
   const { fleets, template } = await findFleet(session.aws, last.run);
