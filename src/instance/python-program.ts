@@ -4,7 +4,7 @@
  * @param modules sources by file names; comments and docstrings of theirs are left out.
  */
 export function pythonProgram(modules: Record<string, string>, main: string): string {
-  const lines = Object.entries(modules).map(([name, source]) => `"${name.slice(0, -3)}":\n${literal(bare(source))},\n`);
+  const lines = Object.entries(modules).map(([name, source]) => `"${name.slice(0, -3)}": ${literal(bare(source))},\n`);
   return `import importlib, importlib.machinery, sys
 sources = {
 ${lines.join('')}}
@@ -30,12 +30,9 @@ export function bare(source: string): string {
     .replace(/\n{2,}/g, '\n');
 }
 
-/** Strings as JSON has them, which Python joins: one for each line. ASCII. */
-function literal(text: string): string {
-  const lines = text.match(/[^\n]*\n|[^\n]+/g) ?? [''];
-  return lines.map((line) => JSON.stringify(line).replace(/[^ -~]/g, escape)).join('\n');
-}
-
-function escape(char: string): string {
-  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+/** A source as Python's raw string. */
+function literal(source: string): string {
+  if (/'''|[^\n -~]/.test(source) || !source.endsWith('\n'))
+    throw new Error("a module of a program must be ASCII, end in a newline, and hold no '''");
+  return `r'''${source}'''`;
 }

@@ -115,7 +115,7 @@ describe('user data', () => {
   it('carries modules that mean what their sources do, and all that they import', () => {
     const directory = join(__dirname, '..', 'remote');
     const [{ text }] = partsOf([userData(wish)])[0];
-    const names = [...text.matchAll(/^"(\w+)":$/gm)].map(([, name]) => name);
+    const names = [...text.matchAll(/^"(\w+)": r'''/gm)].map(([, name]) => name);
     const sources = names.map((name) => readFileSync(join(directory, `${name}.py`), 'utf8'));
     const without = `
 import ast, json, sys

@@ -261,7 +261,7 @@ def keep(wish):
         pass
     mark = instance and "NX_EC2_LOCAL_INSTANCE=%s" % instance
     idle = Idle(root, wish["idle"], mark, clock) if wish["idle"] is not None else None
-    keeper = Keeper(wish, root, Power(bool(instance)), booted.boot(), clock, time.time, idle)
+    keeper = Keeper(wish, root, Power(os.environ.get("NX_EC2_LOCAL_BIN", "") if instance else None), booted.boot(), clock, time.time, idle)
     keeper.lock = lock or None
     keeper.go_on()
     keeper.keep()
