@@ -48,6 +48,7 @@ const KEEPER = [
   'held',
   'detached',
   'processes',
+  'stops',
   'host',
   'idle',
   'activity',

@@ -53,7 +53,7 @@ export class FleetPipeline extends Pipeline {
         script: 'train.py',
         artifacts: ['artifacts/**'],
         instance: {
-          type: ['m5.large', 'c5.large'],
+          type: ['m5.large', 'c5.xlarge'],
           instanceProfile: 'training',
           spot: true,
           recovery: 'fleet',
