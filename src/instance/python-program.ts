@@ -29,7 +29,7 @@ export function bare(source: string): string {
       /^( *)"""[\s\S]*?"""\n(\n*)(\1(?=\S))?/gm,
       // A class, or function, that has nothing else needs something.
       (_, indent: string, blank: string, same?: string) =>
-        same === undefined ? `${indent}pass\n${blank}` : blank + same,
+        indent && same === undefined ? `${indent}pass\n${blank}` : blank + (same ?? ''),
     )
     .replace(/^[ ]*#.*\n/gm, '')
     .replace(/\n{2,}/g, '\n');
