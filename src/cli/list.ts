@@ -54,7 +54,7 @@ function say(reporter: Reporter, made: Listed[], wishes: ListOptions & { region:
 function row(each: Listed, now: number): string[] {
   return [
     each.id,
-    each.state || each.kind,
+    each.state || '-',
     each.kind === 'instance' ? (each.type ?? '') : each.kind,
     each.market ?? '',
     each.owner === null ? '?' : nameOf(each.owner),

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   DescribeInstancesCommand,
   DescribeVolumesCommand,
@@ -17,11 +20,16 @@ let project = 0;
 describe('an instance that is made', () => {
   let at: Fixture;
   let caller: Caller;
+  const memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
   const identity = { ...LOCAL_IDENTITY, deny: [] as string[] };
   beforeAll(async () => {
     at = await startPipeline({ instances: [], identities: [identity] });
+    process.env.NX_EC2_CACHE_DIRECTORY = memory;
   });
-  afterAll(() => at.close());
+  afterAll(async () => {
+    await at.close();
+    rmSync(memory, { recursive: true, force: true });
+  });
   beforeEach(() => {
     caller = new Caller({ workspace: 'work space', project: `vision ${++project}`, caller: CALLER });
   });
@@ -89,7 +97,7 @@ describe('an instance that is made', () => {
     const { tags, id, deadline } = await up(description, { by: 'remote-train', run });
     expect(tags).toMatchObject({ [TAG.run]: run, [TAG.by]: 'remote-train', [TAG.finish]: 'stop 0 1800' });
     expect(tags[TAG.idle]).toBeUndefined();
-    expect(tags[TAG.price]).toBeUndefined();
+    expect(tags[TAG.price]).toMatch(/^0\.0101 on-demand eu-west-1 .* pricing$/);
     expect(Math.abs(deadline! - Date.now() - 24 * 3600_000)).toBeLessThan(60_000);
     expect(tags[TAG.deadline]).toBe(String(deadline));
     expect(at.aws.instances.get(id)!.shutdownBehavior).toBe('stop');
@@ -99,7 +107,8 @@ describe('an instance that is made', () => {
     const { tags } = await up(described({ maxCost: 1, maxLifetime: '24h' }), { pricePerHour: 0.5 });
     expect(tags[TAG.lifetime]).toBe('7200');
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: at.aws.left().instances }));
-    await expect(up(described({ maxCost: 2 }))).rejects.toMatchObject({ code: 'PRICE_UNKNOWN' });
+    identity.deny.push('pricing:GetProducts');
+    await expect(up(described({ maxCost: 2, type: 't3.medium' }))).rejects.toMatchObject({ code: 'PRICE_UNKNOWN' });
     await expect(up(described({ maxCost: 0.01 }), { pricePerHour: 10 })).rejects.toMatchObject({ code: 'MAX_COST' });
     expect(at.aws.left().instances).toEqual([]);
   });
