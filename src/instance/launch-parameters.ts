@@ -29,6 +29,8 @@ export interface LaunchPurpose {
   run: string | null;
   /** ms since the epoch. */
   deadline: number | null;
+  /** What starts its run with no command. */
+  boot?: KeeperWish['boot'];
 }
 
 /** How long an instance may live, seconds, and why no longer. @throws Problem where `maxCost` buys nothing, or the price is not known. */
@@ -71,7 +73,7 @@ export function launchParameters(
     v: 1,
     root: purpose.root,
     ...{ lifetime, because, deadline: purpose.deadline, idle },
-    ...{ start: trains ? START : null, finish, shutdown: description.shutdown, boot: null },
+    ...{ start: trains ? START : null, finish, shutdown: description.shutdown, boot: purpose.boot ?? null },
   };
   const tags = toTags(madeTags(description, purpose, price, { lifetime, idle, finish }));
   const kinds: TagSpecification['ResourceType'][] = ['instance', 'volume'];

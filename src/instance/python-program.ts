@@ -25,7 +25,12 @@ importlib.import_module(package + ".${main}").main(sys.argv[1:])
 /** A source without what only people read: lines of comment, docstrings, blank lines. */
 export function bare(source: string): string {
   return source
-    .replace(/^[ ]*"""[\s\S]*?"""\n/gm, '')
+    .replace(
+      /^( *)"""[\s\S]*?"""\n(\n*)(\1(?=\S))?/gm,
+      // A class, or function, that has nothing else needs something.
+      (_, indent: string, blank: string, same?: string) =>
+        indent && same === undefined ? `${indent}pass\n${blank}` : blank + (same ?? ''),
+    )
     .replace(/^[ ]*#.*\n/gm, '')
     .replace(/\n{2,}/g, '\n');
 }
