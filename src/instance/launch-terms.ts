@@ -76,10 +76,10 @@ export class LaunchTerms {
   }
 
   private price(to: Try): Promise<Price | null> {
-    const { aws, pricePerHour } = this.wish;
+    const { aws, pricePerHour, reporter } = this.wish;
     const name = `${to.type} ${to.zone} ${to.market}`;
     let asking = this.prices.get(name);
-    if (!asking) this.prices.set(name, (asking = priceOf(aws, to, pricePerHour)));
+    if (!asking) this.prices.set(name, (asking = priceOf(aws, to, pricePerHour, (text) => reporter.detail(text))));
     return asking;
   }
 
