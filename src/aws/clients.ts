@@ -72,6 +72,14 @@ export class Aws {
     });
   }
 
+  /** Sends each request once: what EC2 fails with is the caller's to judge, where no capacity is a 500. */
+  ec2Once(): Promise<EC2Client> {
+    return this.once('ec2 once', async () => {
+      const { EC2Client } = sdk.ec2();
+      return new EC2Client({ ...(await this.base('ec2')), retryStrategy: { retry: (next, args) => next(args) } });
+    });
+  }
+
   sts(): Promise<STSClient> {
     return this.once('sts', async () => {
       const { STSClient } = sdk.sts();

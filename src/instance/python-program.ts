@@ -4,7 +4,7 @@
  * @param modules sources by file names; comments and docstrings of theirs are left out.
  */
 export function pythonProgram(modules: Record<string, string>, main: string): string {
-  const lines = Object.entries(modules).map(([name, source]) => `"${name.slice(0, -3)}":\n${literal(bare(source))},\n`);
+  const lines = Object.entries(modules).map(([name, source]) => `"${name.slice(0, -3)}": ${literal(bare(source))},\n`);
   return `import importlib, importlib.machinery, sys
 sources = {
 ${lines.join('')}}
@@ -25,17 +25,19 @@ importlib.import_module(package + ".${main}").main(sys.argv[1:])
 /** A source without what only people read: lines of comment, docstrings, blank lines. */
 export function bare(source: string): string {
   return source
-    .replace(/^[ ]*"""[\s\S]*?"""\n/gm, '')
+    .replace(
+      /^( *)"""[\s\S]*?"""\n(\n*)(\1(?=\S))?/gm,
+      // A class, or function, that has nothing else needs something.
+      (_, indent: string, blank: string, same?: string) =>
+        indent && same === undefined ? `${indent}pass\n${blank}` : blank + (same ?? ''),
+    )
     .replace(/^[ ]*#.*\n/gm, '')
     .replace(/\n{2,}/g, '\n');
 }
 
-/** Strings as JSON has them, which Python joins: one for each line. ASCII. */
-function literal(text: string): string {
-  const lines = text.match(/[^\n]*\n|[^\n]+/g) ?? [''];
-  return lines.map((line) => JSON.stringify(line).replace(/[^ -~]/g, escape)).join('\n');
-}
-
-function escape(char: string): string {
-  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+/** A source as Python's raw string. */
+function literal(source: string): string {
+  if (/'''|[^\n -~]/.test(source) || !source.endsWith('\n'))
+    throw new Error("a module of a program must be ASCII, end in a newline, and hold no '''");
+  return `r'''${source}'''`;
 }

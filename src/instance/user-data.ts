@@ -33,6 +33,8 @@ export interface KeeperWish {
     owner: string | null;
     key: string;
     sha256: string;
+    /** 32 bytes, base64: what it is sealed with. */
+    seal: string;
   } | null;
 }
 
@@ -46,6 +48,7 @@ const KEEPER = [
   'held',
   'detached',
   'processes',
+  'stops',
   'host',
   'idle',
   'activity',
@@ -53,7 +56,7 @@ const KEEPER = [
   'power',
   'keeper',
 ];
-const AT_BOOT: string[] = [];
+const AT_BOOT = ['failure', 'metadata', 'credentials', 'endpoints', 'sigv4', 'unseal', 'boot'];
 
 /** How much later than the keeper the system's own timer ends the instance, minutes: it has runs to stop before. */
 const MARGIN = 10;

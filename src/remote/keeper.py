@@ -142,12 +142,10 @@ class Keeper:
             os.setsid()
             if self.lock is not None:
                 os.close(self.lock)
-            alone = take(os.path.join(self.home, "boot.lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if alone is not False:
-                spare()
-                from . import boot
+            spare()
+            from . import boot
 
-                boot.start(self.wish)
+            boot.start(self.wish, self.say)
             code = 0
         except BaseException:
             self.say(traceback.format_exc())
@@ -157,7 +155,7 @@ class Keeper:
     def finish_run(self):
         from . import boot
 
-        boot.finish(self.wish)
+        boot.finish(self.wish, self.say)
 
     def save(self):
         since = self.guards.idle_since()
@@ -263,7 +261,7 @@ def keep(wish):
         pass
     mark = instance and "NX_EC2_LOCAL_INSTANCE=%s" % instance
     idle = Idle(root, wish["idle"], mark, clock) if wish["idle"] is not None else None
-    keeper = Keeper(wish, root, Power(bool(instance)), booted.boot(), clock, time.time, idle)
+    keeper = Keeper(wish, root, Power(os.environ.get("NX_EC2_LOCAL_BIN", "") if instance else None), booted.boot(), clock, time.time, idle)
     keeper.lock = lock or None
     keeper.go_on()
     keeper.keep()

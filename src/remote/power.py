@@ -16,10 +16,10 @@ class Gone(Exception):
 
 
 class Power:
-    """`local`: whether the instance is a local one, whose own programs are the first on the path."""
+    """`only`: where a local instance has its own programs; None on a real one."""
 
-    def __init__(self, local):
-        self.only = os.environ.get("PATH", "").split(":")[0] if local else None
+    def __init__(self, only):
+        self.only = only
         self.tries = 0
         # Minutes since the boot at which the system's own timer ends the machine; None: it has none of ours.
         self.armed = None

@@ -78,6 +78,16 @@ export async function sameTraining(
   return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
 }
 
+/** The run that was started last for a training, whatever became of it, as it is in the store. */
+export async function lastOf(
+  { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
+  key: string,
+): Promise<{ run: string; record: RunRecord | null } | null> {
+  const run = runOf(await store.get(keys.key(key)));
+  if (run === null) return null;
+  return { run, record: (await readRecord(store, keys, run))?.record ?? null };
+}
+
 /** A record that nobody writes any more, of a run on a spot instance, as one that is lost where its instance is gone. */
 async function asEc2Knows(record: RunRecord, at: RunsSession['at']): Promise<RunRecord> {
   if (record.state === 'ended' || record.description.recovery === 'none') return record;

@@ -2,6 +2,7 @@ import { inflateSync } from 'node:zlib';
 import { isTransient } from '../aws/reason';
 import type { LogPiece, PollReply, RunFacts } from '../command/plan';
 import { pause } from '../command/run-command';
+import { findFleet } from '../instance/fleet';
 import { Problem } from '../report/problem';
 import { askRun, renewAccess, FORM_AGE } from './ask';
 import { recordOf, RecordWatch, type RunRecord } from './record-watch';
@@ -21,6 +22,8 @@ const FIRST = 4_000;
 const ASK_EVERY = 5_000;
 /** Where the store can't be told, a new way into it is not tried more often, ms. */
 const RENEW_EVERY = 60_000;
+/** Whether the fleet is there that is to go on with a run is asked so often, ms. */
+const FLEET_EVERY = 10_000;
 /** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
 const PATIENCE = 30 * 60_000;
 /** After so long a stream is worth its session, ms. */
@@ -72,6 +75,8 @@ class Follower {
   private troubleSince: number | undefined;
   /** The attempt whose next one is waited for, where that was said. */
   private awaited = 0;
+  /** What EC2 said of the fleet that is to begin it, and when it was asked, ms. */
+  private fleet: { asked: number; gone: boolean } | null = null;
   /** What the instance itself said last. */
   private told: PollReply | undefined;
 
@@ -136,8 +141,7 @@ class Follower {
       while (this.at < record.log.size && (await this.readStored())) continue;
       if (record.state === 'ended' && this.at >= record.log.size) {
         if (!isAwaited(record) || this.wishes.once) return record;
-        this.sayAwaited(record);
-        return null;
+        return (await this.isGone(record)) ? record : null;
       }
       if (this.wishes.once && this.at >= record.log.size) return record;
     }
@@ -161,20 +165,27 @@ class Follower {
       `${record.id} goes on on ${record.instance}, after ${this.run.instance} (attempt ${record.attempt})`,
     );
     this.run = record;
-    this.awaited = 0;
+    Object.assign(this, { awaited: 0, fleet: null });
     this.stream?.close();
     Object.assign(this, { stream: undefined, opened: 0, reopen: 2_500, told: undefined });
     if (!this.wishes.quiet) this.at = Math.min(this.at, Math.max(this.sure, record.resumed?.log ?? this.at));
     this.sure = this.at;
   }
 
-  private sayAwaited(record: RunRecord): void {
-    if (this.awaited === record.attempt) return;
-    this.awaited = record.attempt;
-    const how = record.outcome === 'lost' ? 'is gone' : 'was taken away';
-    this.session.reporter.line(
-      `The spot instance ${record.instance} ${how}: waiting for its fleet to bring another up.`,
-    );
+  /** While the next attempt is awaited: whether the fleet that is to begin it is gone, and was the last time, too. */
+  private async isGone(record: RunRecord): Promise<boolean> {
+    if (this.awaited !== record.attempt) {
+      this.awaited = record.attempt;
+      const how = record.outcome === 'lost' ? 'is gone' : 'was taken away';
+      this.session.reporter.line(
+        `The spot instance ${record.instance} ${how}: waiting for its fleet to bring another up.`,
+      );
+    }
+    if (Date.now() - (this.fleet?.asked ?? 0) < FLEET_EVERY) return false;
+    const before = this.fleet?.gone ?? false;
+    const { fleets } = await findFleet(this.session.aws, record.id, this.wishes.signal);
+    this.fleet = { asked: Date.now(), gone: !fleets.length };
+    return before && this.fleet.gone;
   }
 
   /** Whether the store had more of the log. */
@@ -216,8 +227,7 @@ class Follower {
       if (problem.code === 'INSTANCE_GONE') {
         const gone = lost(record ?? recordOf(this.run), problem);
         if (!isAwaited(gone) || this.wishes.once) return gone;
-        this.sayAwaited(gone);
-        return null;
+        return (await this.isGone(gone)) ? gone : null;
       }
       if (!NO_ANSWER.includes(problem.code)) throw error;
       this.session.reporter.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);

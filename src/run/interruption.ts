@@ -10,9 +10,10 @@ export function wasInterrupted({ state, outcome, stop, failure, description }: E
   return outcome === 'lost' && failure?.code === 'INSTANCE_GONE' && description.recovery !== 'none';
 }
 
-/** Whether the next attempt of a run begins with nobody's doing: its fleet brings another instance up. */
+/** Whether the next attempt of a run begins with nobody's doing: its fleet brings another instance up, however it was ended. */
 export function isAwaited(run: Ended): boolean {
-  return wasInterrupted(run) && run.description.recovery === 'fleet';
+  if (run.state !== 'ended' || run.description.recovery !== 'fleet') return false;
+  return wasInterrupted(run) || run.outcome === 'lost' || run.stop?.reason === 'shutdown';
 }
 
 /** Whether whoever starts the same training again goes on with a run instead. */

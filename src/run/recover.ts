@@ -1,10 +1,11 @@
+import type { RunFacts } from '../command/plan';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import { formatDuration } from '../report/units';
 import { canGoOn } from './interruption';
 import type { Launched } from './launch';
 import { readRecord, type RunRecord } from './record';
-import type { RunsSession, Session } from './session';
+import type { RunsSession } from './session';
 import { showRun, type NextAttempt } from './training';
 
 /** An instance goes on with a run that did not end only when the store was not told of it for so long, ms by S3's clock. */
@@ -13,30 +14,34 @@ export const SILENCE = 60_000;
 const LOOK = 1_000;
 
 export interface Recovery {
-  /** Sees to it that the instance of a run is gone, and that there is another: a session on that one. */
-  replace(gone: RunRecord): Promise<Session>;
-  /** Brings the files there and goes on with the run. */
-  again(session: Session, next: NextAttempt): Promise<Launched>;
+  /** Sees to it that the instance of a run is gone, that there is another, and starts the next attempt there. */
+  goOn(gone: RunRecord, next: NextAttempt): Promise<Launched>;
+}
+
+export interface ThroughWishes {
+  signal: AbortSignal;
+  /** null: a run that is interrupted has ended. */
+  recovery: Recovery | null;
+  /** Another attempt has begun, on another instance. */
+  onAgain?: (run: RunFacts) => void;
 }
 
 /**
  * Follows a run to its end as `showRun` does, over as many instances as are taken away from it meanwhile.
- * @returns its record, and the session on its last instance, which is the caller's to close; those between are closed.
- * @throws Problem of `replace` or `again`, with how it can be gone on with later.
+ * @throws Problem of `goOn`, with how it can be gone on with later.
  */
 export async function showThrough(
-  session: Session,
+  session: RunsSession,
   launched: Launched,
-  { signal, ...recovery }: Recovery & { signal: AbortSignal },
-): Promise<{ session: Session; run: RunRecord }> {
-  const first = session;
+  { signal, recovery, onAgain }: ThroughWishes,
+): Promise<RunRecord> {
   for (;;) {
     const { run, log, formSince, settled } = launched;
     const [ended] = await Promise.all([
       showRun(session, run, { signal, first: log, formSince, from: run.resumed?.log }),
       settled,
     ]);
-    if (!canGoOn(ended)) return { session, run: ended };
+    if (!recovery || !canGoOn(ended)) return ended;
     const since = Date.now();
     const { reporter } = session;
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
@@ -45,16 +50,13 @@ export async function showThrough(
         `${describeSaved(ended)}. Going on with ${ended.id} on another.`,
     );
     try {
-      const next = await recovery.replace(ended);
-      if (session !== first) session.close();
-      session = next;
-      await untilSilent(session, ended.id, signal);
-      launched = await recovery.again(session, { id: ended.id, attempt: ended.attempt + 1 });
+      launched = await recovery.goOn(ended, { id: ended.id, attempt: ended.attempt + 1 });
     } catch (error) {
       throw signal.aborted ? error : leftForLater(error, ended.id);
     }
+    onAgain?.(launched.run);
     reporter.line(
-      `Attempt ${launched.run.attempt} of ${ended.id} on ${session.instance}, ${formatDuration(Date.now() - since)} later`,
+      `Attempt ${launched.run.attempt} of ${ended.id} on ${launched.run.instance}, ${formatDuration(Date.now() - since)} later`,
     );
   }
 }

@@ -41,8 +41,8 @@ export interface RunWishes {
   restore: Restore | null;
   /** To look up the versions of keyed data with; null where nothing is to be started. */
   aws: Aws | null;
-  /** What the instance costs that was made for it. */
-  price?: Price | null;
+  /** What the instance costs that was made for it; asked when it is there. */
+  price?: () => Price | null;
 }
 
 /** The run that a plan starts. Throws where the script is not among the files that are sent. */
@@ -134,7 +134,7 @@ export async function planRun(
           recovery: 'described' in configuration.instance ? configuration.instance.described.recovery : 'none',
           configuration: describeConfiguration(configuration),
           host: hostname(),
-          price: wishes.price ?? (await configuredPrice(configuration, session.aws)),
+          price: wishes.price?.() ?? (await configuredPrice(configuration, session.aws)),
         },
       };
     },
