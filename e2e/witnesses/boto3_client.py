@@ -80,8 +80,9 @@ def presigned(s3):
 
 
 def commands(ec2, ssm):
+    image = ssm.get_parameter(Name="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64")["Parameter"]["Value"]
     launched = ec2.run_instances(
-        ImageId="ami-00000000000000000", InstanceType="t3.micro", MinCount=1, MaxCount=1,
+        ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1, IamInstanceProfile={"Name": "witness"},
         TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "witness"}]}],
     )["Instances"][0]["InstanceId"]
     ec2.get_waiter("instance_running").wait(InstanceIds=[launched])

@@ -93,6 +93,8 @@ export interface Description {
   git: { commit: string; branch: string | null; dirty: boolean; remote: string | null } | null;
   /** As one would type it. */
   command: string;
+  /** Who goes on with it where its spot instance is taken away. */
+  recovery: 'client' | 'fleet' | 'none';
   /** What decides the result, as configured; no values of variables. */
   configuration: Record<string, unknown>;
   host: string;
@@ -188,6 +190,8 @@ export interface RunFacts {
   outcome: null | Outcome;
   directory: string;
   attempt: number;
+  /** Where it was gone on with from another instance: bytes of its log that were saved there. */
+  resumed?: null | { from: string; log: number };
   queue: null | { before: number; holders: string[] };
   claim: Claim;
   gpus: number[] | null;

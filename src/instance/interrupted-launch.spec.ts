@@ -66,8 +66,14 @@ describe('a launch that is killed at any step, and begun again', () => {
       }),
     ).finally(() => caller.aws.close());
 
-  /** Kills one launch each before and after each of its requests. @returns the callers. */
-  async function killed(more: Partial<BringUp> = {}, beside = false): Promise<Caller[]> {
+  /**
+   * Kills one launch each before and after each of its requests.
+   * @param beside another goes on with the same. @param after what is done at once when it has been killed. @returns the callers.
+   */
+  async function killed(
+    more: Partial<BringUp> = {},
+    { beside = false, after }: { beside?: boolean; after?: (caller: Caller) => Promise<void> } = {},
+  ): Promise<Caller[]> {
     const whole = new MortalAws(Infinity, 'after');
     await run(new Caller(owner(), whole), more);
     expect(whole.sent).toBeGreaterThan(8);
@@ -78,6 +84,7 @@ describe('a launch that is killed at any step, and begun again', () => {
       callers.map(async (caller) => {
         const other = beside ? run(new Caller(caller.owner), more) : undefined;
         await run(caller, more).catch((error: Error) => error);
+        await after?.(caller);
         await other;
       }),
     );
@@ -91,10 +98,15 @@ describe('a launch that is killed at any step, and begun again', () => {
   };
 
   it('makes one instance', async () => {
-    for (const caller of await killed()) {
-      const { id } = await run(new Caller(caller.owner));
-      expectOne(caller, id);
-    }
+    await killed(
+      {},
+      {
+        after: async (caller) => {
+          const { id } = await run(new Caller(caller.owner));
+          expectOne(caller, id);
+        },
+      },
+    );
     expect(at.aws.left().volumes.length).toBe(at.aws.left().instances.length);
   }, 120_000);
 
@@ -151,8 +163,8 @@ describe('a launch that is killed at any step, and begun again', () => {
 
   it('makes one where another does the same beside it', async () => {
     at.aws.capacity.add({ market: 'spot', type: 'm5.large', zone: 'eu-west-1a' });
-    const callers = await killed({}, true);
-    for (const caller of callers) {
+    const again = async (caller: Caller) => void (await run(new Caller(caller.owner)));
+    for (const caller of await killed({}, { beside: true, after: again })) {
       const { id } = await run(new Caller(caller.owner));
       expectOne(caller, id);
     }

@@ -12,10 +12,10 @@ import { userData, type KeeperWish } from './user-data';
 const GB = 1024 ** 3;
 /** The root volume's size where nothing is said, GB. */
 const DISK = 50;
-/** A training that nobody starts ends its instance, seconds. */
-const START = 3600;
+/** A training that nobody starts ends its instance, seconds; an idle time that is shorter holds here too. */
+const START = 900;
 /** Less than that is of no use, seconds. */
-const SHORTEST = 300;
+const SHORTEST = 60;
 
 /** What an instance is launched for. */
 export interface LaunchPurpose {
@@ -29,6 +29,8 @@ export interface LaunchPurpose {
   run: string | null;
   /** ms since the epoch. */
   deadline: number | null;
+  /** What starts its run with no command. */
+  boot?: KeeperWish['boot'];
 }
 
 /** How long an instance may live, seconds, and why no longer. @throws Problem where `maxCost` buys nothing, or the price is not known. */
@@ -71,7 +73,12 @@ export function launchParameters(
     v: 1,
     root: purpose.root,
     ...{ lifetime, because, deadline: purpose.deadline, idle },
-    ...{ start: trains ? START : null, finish, shutdown: description.shutdown, boot: null },
+    ...{
+      start: trains ? Math.min(START, idle ?? START) : null,
+      finish,
+      shutdown: description.shutdown,
+      boot: purpose.boot ?? null,
+    },
   };
   const tags = toTags(madeTags(description, purpose, price, { lifetime, idle, finish }));
   const kinds: TagSpecification['ResourceType'][] = ['instance', 'volume'];

@@ -1,18 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
-import { formatDuration } from '../report/units';
-import { callerIdentity } from '../workspace/identity';
 import type { BringUp } from './bring-up';
 import { cancelOpenRequests, terminate } from './end-instance';
-import { imagesOf, machineTypes, type Image } from './image';
+import { imagesOf } from './image';
 import { LaunchJournal, type LaunchState, type StoredLaunch } from './launch-journal';
-import { launchParameters, lifetimeOf, parametersHash } from './launch-parameters';
+import { LaunchTerms, STALE } from './launch-terms';
 import { isLiving, launchedUnder, lookAt, type LivingInstance } from './living';
+import { machineTypes } from './machine-type';
 import { TAG } from './made';
 import { describeTry, isSameTry, placements, type Try } from './placement';
-import { describePrice, dollars, priceOf, priceTag, readPriceTag, type Price } from './price';
 import { runInstances, type LaunchPatience } from './run-instances';
 
 /** How long each kind of doubt is waited out, ms. */
@@ -23,17 +20,12 @@ export interface Patience extends LaunchPatience {
 
 export const PATIENCE: Patience = { profile: 60_000, trouble: 120_000, sure: 30_000 };
 const AGAIN = 1_000;
-/** A launch that nobody went on with for so long is begun anew, ms; EC2 need not know its token by then. */
-const STALE = 24 * 3600_000;
-/** Clocks of two machines differ by no more, ms. */
-const SKEW = 5 * 60_000;
 
 /** One launch of one machine, gone on with wherever the one before was killed: docs/FORMAT.md, "Launch". */
 export class Launch {
   private readonly journal: LaunchJournal;
+  private readonly terms: LaunchTerms;
   private tries: Try[] = [];
-  private images = new Map<string, Image>();
-  private readonly prices = new Map<string, Promise<Price | null>>();
   /** What became of tries that this process has seen, in words. */
   private readonly seen = new Map<string, string>();
   private said = '';
@@ -44,16 +36,19 @@ export class Launch {
     private readonly patience: Patience,
   ) {
     this.journal = new LaunchJournal(wish.store, wish.keys, key);
+    this.terms = new LaunchTerms(wish, key);
   }
 
   /** @throws Problem NO_CAPACITY where every try was refused; others for what no other try would mend. */
   async run(): Promise<{ how: 'launched' | 'found'; instance: LivingInstance }> {
     const { aws, description, signal } = this.wish;
     const types = await machineTypes(aws, description.types, signal);
-    [this.images, this.tries] = await Promise.all([
+    const [images, tries] = await Promise.all([
       imagesOf(aws, description.ami, types, signal),
       placements(aws, description, signal),
     ]);
+    this.terms.images = images;
+    this.tries = tries;
     for (let absent = 0; absent < 5;) {
       signal?.throwIfAborted();
       const stored = await this.journal.read(signal);
@@ -70,7 +65,7 @@ export class Launch {
   /** Begins another generation, unless somebody else has. */
   private async begin(etag: string | null): Promise<void> {
     const { owner, by, run } = this.wish;
-    const state = await this.terms({
+    const state = await this.terms.of({
       v: 1,
       generation: randomBytes(8).toString('hex'),
       at: Date.now(),
@@ -99,10 +94,11 @@ export class Launch {
       return 'anew';
     }
     const token = tokenOf(state);
-    const parameters = age < STALE ? await this.sameParameters(state) : null;
+    const parameters =
+      age < STALE && this.isOffered(state.tries[state.n]) ? await this.terms.sameParameters(state) : null;
     if (!parameters) return this.withoutParameters(state, etag, age);
     const what = describeTry(state.tries[state.n]);
-    this.say(state);
+    this.say(this.terms.describe(state));
     const answer = await runInstances(
       aws,
       parameters,
@@ -135,10 +131,18 @@ export class Launch {
   }
 
   private async doubt(): Promise<null> {
-    const text = 'A launch was begun elsewhere: waiting until it is known what it has launched.';
-    if (this.said !== text) this.wish.reporter.line((this.said = text));
+    this.say('A launch was begun elsewhere: waiting until it is known what it has launched.');
     await pause(AGAIN, this.wish.signal);
     return null;
+  }
+
+  private isOffered(to: Try): boolean {
+    return this.tries.some((each) => isSameTry(each, to));
+  }
+
+  /** Not twice in a row. */
+  private say(text: string): void {
+    if (this.said !== text) this.wish.reporter.line((this.said = text));
   }
 
   private isOurs({ tags }: LivingInstance): boolean {
@@ -166,91 +170,14 @@ export class Launch {
   /** Goes on to the next try, unless somebody else has. */
   private async giveUp(state: LaunchState, etag: string, code: string): Promise<void> {
     const next: LaunchState = { ...state, n: state.n + 1, refused: [...state.refused, code] };
-    const isThere = () => this.tries.some((each) => isSameTry(each, next.tries[next.n]));
-    while (next.n < next.tries.length && !isThere()) {
+    while (next.n < next.tries.length && !this.isOffered(next.tries[next.n])) {
       next.n++;
       next.refused.push('NotOffered');
     }
     const market = next.tries[next.n]?.market;
     if (state.tries[state.n].market === 'spot' && market !== 'spot')
       await cancelOpenRequests(this.wish.aws, this.key, this.wish.reporter);
-    await this.journal.write(market ? await this.terms(next) : next, etag);
-  }
-
-  /** What the try that is under way is made of: its price now, how long it may live by that, its parameters' hash. */
-  private async terms(state: LaunchState): Promise<LaunchState> {
-    const price = await this.price(state.tries[state.n]);
-    const priced = { ...state, price: price && priceTag(price) };
-    const terms = { ...priced, deadline: this.deadline(priced, price) };
-    return { ...terms, parameters: parametersHash(this.parameters(terms)) };
-  }
-
-  private deadline({ at, made }: LaunchState, price: Price | null): number | null {
-    if (made === 'remote-up') return null;
-    return this.wish.deadline ?? at + lifetimeOf(this.wish.description, price).lifetime * 1000;
-  }
-
-  private parameters(state: LaunchState): RunInstancesCommandInput {
-    const { description, owner, store, prefix, root } = this.wish;
-    const to = state.tries[state.n];
-    return launchParameters(
-      description,
-      to,
-      this.images.get(to.type)!,
-      state.price ? readPriceTag(state.price) : null,
-      {
-        owner: { ...owner, caller: state.by },
-        key: this.key,
-        store: `${store.bucket}/${prefix ?? ''}`,
-        root: root ?? null,
-        ...{ made: state.made, run: state.run, deadline: state.deadline },
-      },
-    );
-  }
-
-  /**
-   * The parameters of the try that is under way, if they are still those that it was begun with. Whoever may write to
-   * the store may have written it: nothing of it is taken that this side would not ask for itself.
-   */
-  private async sameParameters(state: LaunchState): Promise<RunInstancesCommandInput | null> {
-    const { by, owner, description } = this.wish;
-    const to = state.tries[state.n];
-    const price = state.price === null ? null : readPriceTag(state.price);
-    const age = Date.now() - state.at;
-    if (!this.tries.some((each) => isSameTry(each, to)) || state.made !== by) return null;
-    if (callerIdentity(state.by) !== callerIdentity(owner.caller)) return null;
-    if ((price === null) !== (state.price === null) || age < -SKEW || age > STALE + SKEW) return null;
-    // A price that is far too low would make a lifetime that is far too long.
-    const now = price && (await this.price(to));
-    if (price && now && price.perHour < now.perHour / 2) return null;
-    if (description.maxCost !== undefined && !price) return null;
-    if (state.deadline !== this.deadline(state, price)) return null;
-    const parameters = this.parameters(state);
-    return parametersHash(parameters) === state.parameters ? parameters : null;
-  }
-
-  private price(to: Try): Promise<Price | null> {
-    const { aws, pricePerHour, reporter } = this.wish;
-    const name = `${to.type} ${to.zone} ${to.market}`;
-    let asking = this.prices.get(name);
-    if (!asking) this.prices.set(name, (asking = priceOf(aws, to, pricePerHour, (text) => reporter.detail(text))));
-    return asking;
-  }
-
-  /** What is about to be launched, and what it may cost. */
-  private say(state: LaunchState): void {
-    const { description, reporter } = this.wish;
-    const price = state.price === null ? null : readPriceTag(state.price);
-    const { lifetime } = lifetimeOf(description, price);
-    const limits = [`at most ${formatDuration(lifetime * 1000)}`];
-    if (state.deadline !== null && state.deadline < Date.now() + lifetime * 1000)
-      limits[0] = `at most ${formatDuration(state.deadline - Date.now())} more`;
-    if (description.idleTimeout !== false) limits.push(`${formatDuration(description.idleTimeout)} idle`);
-    const cost = price
-      ? `${describePrice(price)}, at most ${dollars((price.perHour * lifetime) / 3600)}`
-      : 'price not known';
-    const text = `Launching ${describeTry(state.tries[state.n])}: ${cost}; it lives ${limits.join(', ')}`;
-    if (this.said !== text) reporter.line((this.said = text));
+    await this.journal.write(market ? await this.terms.of(next) : next, etag);
   }
 
   private exhausted({ generation, tries, refused }: LaunchState): Problem {

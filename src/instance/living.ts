@@ -28,15 +28,26 @@ export function isLiving({ state }: Pick<LivingInstance, 'state'>): boolean {
   return state !== 'terminated' && state !== 'shutting-down';
 }
 
-/** The instances of this project that were made for this caller and live, the oldest first. */
-export async function ownInstances(aws: Aws, owner: Owner, signal?: AbortSignal): Promise<LivingInstance[]> {
+/**
+ * The instances of this project that were made for this caller and live, the oldest first.
+ * @param ending also those that are about to be terminated.
+ */
+export async function ownInstances(
+  aws: Aws,
+  owner: Owner,
+  signal?: AbortSignal,
+  ending = false,
+): Promise<LivingInstance[]> {
   const found = await describe(
     aws,
     {
       Filters: [
         { Name: `tag:${TAG.managed}`, Values: ['true'] },
         { Name: `tag:${TAG.project}`, Values: [wildcarded(tagText(owner.project))] },
-        { Name: 'instance-state-name', Values: ['pending', 'running', 'stopping', 'stopped'] },
+        {
+          Name: 'instance-state-name',
+          Values: ['pending', 'running', 'stopping', 'stopped', ...(ending ? ['shutting-down'] : [])],
+        },
       ],
     },
     `Could not look up the instances of ${owner.project}.`,

@@ -61,7 +61,7 @@ export function overdue(inventory: Inventory, fates: Fates, now: number): Overdu
 }
 
 function stops(kind: Kind, { tags }: Made): boolean {
-  return kind === 'instance' && readTags(tags).finish?.by === 'stop';
+  return kind === 'instance' && readTags(tags).finish?.shutdown === 'stop';
 }
 
 /** Whether it goes on, as far as can be told. */

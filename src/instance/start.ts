@@ -4,7 +4,8 @@ import { sdk } from '../aws/sdk';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
-import { lookAt } from './living';
+import { findInstance, type NamedInstance } from './find';
+import { lookAt, type LivingInstance } from './living';
 import { Waiting } from './waiting';
 
 const POLL = 2_000;
@@ -46,4 +47,20 @@ export async function start(aws: Aws, id: string, reporter: Reporter, signal?: A
   // What EC2 tells of it may be a moment old.
   for (const until = Date.now() + LAG; Date.now() < until; await pause(POLL / 4, signal))
     if ((await lookAt(aws, id, signal))?.state !== 'stopped') return;
+}
+
+/** The instance that is named, started where it is stopped. */
+export async function startNamed(
+  aws: Aws,
+  name: NamedInstance,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<LivingInstance & { how: 'started' | 'found' }> {
+  const { id, state } = await findInstance(aws, name);
+  const stopped = state === 'stopped' || state === 'stopping';
+  if (!stopped && state !== 'running' && state !== 'pending')
+    throw new Problem('INSTANCE_GONE', `${id} is ${state}.`, { next: 'Name another instance, or describe one.' });
+  if (stopped) await start(aws, id, reporter, signal);
+  reporter.line(stopped ? `Started ${id}.` : `${id} is there: ${state}.`);
+  return { ...(await lookAt(aws, id, signal))!, how: stopped ? 'started' : 'found' };
 }

@@ -16,8 +16,8 @@ export interface ReadTags {
   deadline: number | null;
   /** ms. */
   idle: number | null;
-  /** ms that it is kept after its run's success, or failure (null: until a guard ends it), and what ends it then. */
-  finish: { by: 'terminate' | 'stop'; success: number | null; failure: number | null } | null;
+  /** ms that it is kept after its run's success, or failure; null: until a guard ends it. */
+  finish: { shutdown: 'terminate' | 'stop'; success: number | null; failure: number | null } | null;
 }
 
 export function readTags(tags: Record<string, string>): ReadTags {
@@ -39,10 +39,10 @@ export function readTags(tags: Record<string, string>): ReadTags {
 }
 
 function readFinish(text: string): ReadTags['finish'] {
-  const [, by, success, failure] = /^(terminate|stop) (\d{1,9}|-) (\d{1,9}|-)$/.exec(text) ?? [];
+  const [, shutdown, success, failure] = /^(terminate|stop) (\d{1,9}|-) (\d{1,9}|-)$/.exec(text) ?? [];
   if (success === undefined) return null;
   const ms = (word: string) => (word === '-' ? null : Number(word) * 1000);
-  return { by: by as 'terminate' | 'stop', success: ms(success), failure: ms(failure) };
+  return { shutdown: shutdown as 'terminate' | 'stop', success: ms(success), failure: ms(failure) };
 }
 
 /** When it ends at the latest, and by what; null: nothing says so. */

@@ -4,6 +4,7 @@ import { closeSync, createReadStream } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
+import { Calls } from './calls';
 import type { Capacity } from './ec2/capacity';
 import type { InstanceProfiles } from './ec2/profiles';
 import { Ec2Service, type Left } from './ec2/service';
@@ -19,7 +20,7 @@ import { PricingService } from './pricing/service';
 import { S3Service } from './s3/service';
 import { SecretsManagerService } from './secretsmanager/service';
 import { ServiceQuotasService, type Quotas } from './servicequotas/service';
-import { AwsError, type Service, type ServiceResponse } from './service';
+import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from './service';
 import type { SessionOptions } from './session/sessions';
 import { Streams } from './session/streams';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
@@ -88,6 +89,8 @@ export interface LocalAws {
   /** What is still there of all that was made. */
   left(): Left;
   requests: AnsweredRequest[];
+  /** The same as IAM sees them, to be looked at and cleared. */
+  calls: Calls;
   /** Each command, with when it was sent, started and ended. */
   commands: readonly Invocation[];
   /** What went over each link so far. */
@@ -148,6 +151,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     );
   }
   const requests: AnsweredRequest[] = [];
+  const calls = new Calls();
   const opened = new WeakMap<Socket, number>();
 
   const answer = async (request: IncomingMessage, response: ServerResponse, asksFirst: boolean) => {
@@ -165,6 +169,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     let service: Service = s3;
     let name = 's3';
     let answered: ServiceResponse;
+    let asked: ServiceRequest | undefined;
     let action = request.method ?? '';
     let cut: Fault['cut'];
     try {
@@ -186,18 +191,10 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
         if (name !== 's3') headers['x-local-body-sha256'] = createHash('sha256').update(body).digest('hex');
         verifyClaim(claim, { method: request.method!, rawPath, rawQuery, headers }, identity ?? undefined, Date.now());
         signer = chunkSigner(claim, identity!);
-        // S3 knows by itself which permission a request needs.
-        if (name !== 's3') allow(identity, `${name}:${action}`);
       } else {
         identity = verifyV2Url({ method: request.method!, rawPath, query }, identities, Date.now());
       }
-      const fault = faults.take(name, action, linkName);
-      if (fault?.delay) await pause(fault.delay);
-      cut = fault?.cut;
-      if (cut === 'before') return void response.destroy();
-      const error = fault && faultError(fault);
-      if (error) throw error;
-      answered = await service.handle({
+      asked = {
         method: request.method!,
         path: decodeURIComponent(rawPath),
         query,
@@ -207,7 +204,17 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
         signer,
         region: claim?.region,
         requestId,
-      });
+      };
+      // S3 knows by itself which permission a request needs.
+      if (name !== 's3') allow(identity, `${name}:${action}`);
+      const fault = faults.take(name, action, linkName);
+      if (fault?.delay) await pause(fault.delay);
+      cut = fault?.cut;
+      if (cut === 'before') return void response.destroy();
+      const error = fault && faultError(fault);
+      if (error) throw error;
+      answered = await service.handle(asked);
+      calls.add(name, action, asked);
       if (cut === 'after') {
         if (typeof answered.body === 'object' && 'file' in answered.body) closeSync(answered.body.file);
         return void response.destroy();
@@ -216,6 +223,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       if (!(error instanceof AwsError)) console.error(error);
       const known = error instanceof AwsError ? error : new AwsError('InternalError', String(error), 500);
       answered = service.error(known, requestId);
+      if (asked) calls.add(name, action, asked, known.code);
     }
     const { body: content } = answered;
     const head = {
@@ -286,6 +294,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     faults,
     named,
     requests,
+    calls,
     commands: ssm.invocations,
     traffic: () => network.traffic,
     useNetwork: (profile) => {

@@ -58,7 +58,7 @@ describe('the price of a run', () => {
     const pipe = await new Pipeline(at, 'auto').open({ pricePerHour: 2 });
     pipe.write('model/train.py', 'pass\n');
     const train = async (price?: Price) => {
-      const { run } = await pipe.train({ rerun: true }, { price });
+      const { run } = await pipe.train({ rerun: true }, { price: price && (() => price) });
       return (await pipe.follow(run)).run;
     };
     const [one, other] = [await train(), await train(spot)];

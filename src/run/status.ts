@@ -9,6 +9,7 @@ import { lost, STALE } from './follow';
 import { describeOutcome } from './outcome';
 import { listRuns, readRecord, type RunRecord } from './record';
 import { recordOf } from './record-watch';
+import { canGoOn, isAwaited } from './interruption';
 import type { RunsSession } from './session';
 
 /** A run as it is now, as far as can be told. */
@@ -59,6 +60,7 @@ async function statusOf(session: RunsSession, { record, age }: FoundRun, signal:
 
 /** In a few words: `running`, `running?` for one that nothing was heard of, `succeeded`. */
 function stateOf(run: RunStatus): string {
+  if (isAwaited(run)) return `${run.outcome}, to go on`;
   if (run.state === 'ended') return run.outcome ?? 'ended';
   return run.silent ? `silent for ${formatDuration(run.heard)}` : run.state;
 }
@@ -112,7 +114,7 @@ export function describeRun(run: RunStatus): string {
   const time = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString().replace('T', ' ').slice(0, 19));
   const rows: [string, string | null][] = [
     ['run', run.id],
-    ['state', run.state === 'ended' && run.outcome ? describeOutcome(run) : stateOf(run)],
+    ['state', run.state === 'ended' && run.outcome ? `${describeOutcome(run)}${describeNext(run)}` : stateOf(run)],
     ['waits for', run.queue && run.queue.holders.join(', ')],
     ['by', run.caller],
     ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
@@ -142,6 +144,11 @@ export function describeRun(run: RunStatus): string {
     .filter(([, value]) => value)
     .map(([name, value]) => `${name.padEnd(11)} ${printable(value!)}`)
     .join('\n');
+}
+
+function describeNext(run: RunStatus): string {
+  if (isAwaited(run)) return '; its fleet brings another instance up, which goes on with it';
+  return canGoOn(run) ? '; the same command goes on with it on another instance' : '';
 }
 
 function codeOf({ snapshot, description: { git } }: RunRecord): string {

@@ -26,7 +26,13 @@ export interface PlannedRun {
   id: string;
   /** What makes two trainings the same. */
   key(snapshot: Snapshot): string;
-  part(session: RunsSession, snapshot: Snapshot): Promise<RunPart>;
+  /** @param goOn the run that is gone on with instead of a new one, and its next attempt. */
+  part(session: RunsSession, snapshot: Snapshot, goOn?: NextAttempt): Promise<RunPart>;
+}
+
+export interface NextAttempt {
+  id: string;
+  attempt: number;
 }
 
 export interface RunWishes {
@@ -35,8 +41,8 @@ export interface RunWishes {
   restore: Restore | null;
   /** To look up the versions of keyed data with; null where nothing is to be started. */
   aws: Aws | null;
-  /** What the instance costs that was made for it. */
-  price?: Price | null;
+  /** What the instance costs that was made for it; asked when it is there. */
+  price?: () => Price | null;
 }
 
 /** The run that a plan starts. Throws where the script is not among the files that are sent. */
@@ -86,15 +92,15 @@ export async function planRun(
   return {
     id,
     key,
-    async part(session, snapshot) {
+    async part(session, snapshot, goOn) {
       const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
       const [store, caller, gitNow] = await Promise.all([
-        storeAccess(session, id, !wishes.detached),
+        storeAccess(session, goOn?.id ?? id, !wishes.detached),
         session.caller(),
         git,
       ]);
       return {
-        id,
+        id: goOn?.id ?? id,
         key: key(snapshot),
         ...decides,
         env: { ...env, ...read },
@@ -111,7 +117,7 @@ export async function planRun(
         },
         checkpoints: { keep: train.checkpoints.keep, every: seconds(train.checkpoints.every) },
         restore: wishes.restore,
-        resume: null,
+        resume: goOn ? { attempt: goOn.attempt } : null,
         limits: { memory: train.memory ?? null, cores: train.cores ?? null },
         retry: train.retry,
         resumeArgs: train.resumeArgs,
@@ -125,9 +131,10 @@ export async function planRun(
         description: {
           git: gitNow,
           command: [train.script ?? train.command, ...train.args].flat().join(' '),
+          recovery: 'described' in configuration.instance ? configuration.instance.described.recovery : 'none',
           configuration: describeConfiguration(configuration),
           host: hostname(),
-          price: wishes.price ?? (await configuredPrice(configuration, session.aws)),
+          price: wishes.price?.() ?? (await configuredPrice(configuration, session.aws)),
         },
       };
     },

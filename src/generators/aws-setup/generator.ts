@@ -3,8 +3,10 @@ import { pluginOptions } from '../../config/configuration';
 import { connectionShape } from '../../config/schema';
 import { Problem } from '../../report/problem';
 import init from '../init/generator';
+import { INSTANCE_TAG, MANAGED_TAG } from '../../aws/permissions/statement';
+import { readOptions, type SetupOptions } from './options';
 import type { AwsSetupGeneratorSchema } from './schema';
-import { INSTANCE_TAG, setupTemplate } from './template';
+import { setupTemplate } from './template';
 
 /** Writes the CloudFormation template and puts the bucket into nx.json; nothing is made in AWS. */
 export default async function awsSetup(tree: Tree, options: AwsSetupGeneratorSchema): Promise<() => void> {
@@ -18,21 +20,63 @@ export default async function awsSetup(tree: Tree, options: AwsSetupGeneratorSch
   if (directory.startsWith('..') || directory.startsWith('/')) {
     throw new Problem('DIRECTORY_OUTSIDE', `--directory=${directory} is outside the workspace.`);
   }
+  const setup = readOptions(options);
   await init(tree, { bucket, region: options.region });
   const known = pluginOptions(readNxJson(tree) ?? {});
   const file = joinPathFragments(directory, 'nx-ec2.template.json');
-  writeJson(tree, file, setupTemplate(bucket));
+  writeJson(tree, file, setupTemplate(bucket, setup));
   await formatFiles(tree);
   return () => {
     const region = typeof known.region === 'string' ? ` --region ${known.region}` : '';
     if (known.bucket !== bucket) {
       console.warn(`nx.json names another bucket, ${String(known.bucket)}: it was kept. The template makes ${bucket}.`);
     }
-    console.log(`
-Once per account and region, by somebody who may make roles:
-  aws cloudformation deploy --stack-name nx-ec2 --template-file ${file} --capabilities CAPABILITY_IAM${region}
-  aws cloudformation describe-stacks --stack-name nx-ec2 --query 'Stacks[0].Outputs'${region}
-Then attach CallerPolicy to those who start trainings, give the instances that train InstanceProfile, and tag them:
-  aws ec2 create-tags --resources i-… --tags Key=${INSTANCE_TAG},Value=train${region}`);
+    for (const line of whatNext(file, setup, region)) console.log(line);
   };
+}
+
+/** What is to be done with the template. @param region as the AWS CLI takes it, or ''. */
+function whatNext(file: string, setup: SetupOptions, region: string): string[] {
+  const { launch, lifecycle, budget, deadline, instanceProfile } = setup;
+  const capability = instanceProfile ? 'CAPABILITY_NAMED_IAM' : 'CAPABILITY_IAM';
+  const outputs = `aws cloudformation describe-stacks --stack-name nx-ec2${region} --output text --query`;
+  const profile = instanceProfile
+    ? `"${instanceProfile}"`
+    : `what this says: ${outputs} "Stacks[0].Outputs[?OutputKey=='InstanceProfile'].OutputValue"`;
+  return [
+    `
+Once per account and region, by somebody who may make roles:
+  aws cloudformation deploy --stack-name nx-ec2 --template-file ${file} --capabilities ${capability}${region}
+  ${outputs} 'Stacks[0].Outputs'
+Then attach CallerPolicy to those who start trainings, give the instances that train InstanceProfile, and tag them:
+  aws ec2 create-tags --resources i-… --tags Key=${INSTANCE_TAG},Value=train${region}`,
+    ...(launch
+      ? [
+          `
+Attach LaunchPolicy, besides, to those who make instances, and name the profile of those that are made,
+"instance": { "instanceProfile": … } in ec2.config.json or in the plugin's options in nx.json:
+  ${profile}`,
+        ]
+      : []),
+    ...(lifecycle
+      ? [
+          `
+Only old versions and unfinished uploads go by the lifecycle. What is transient in the store (v1/<project>/plan/, out/,
+watch/ …) has the project's name before it, and S3 takes no wildcard in a rule's prefix: npx nx-ec2 prune removes that.`,
+        ]
+      : []),
+    ...(budget
+      ? [
+          `
+The budget counts by the tag ${MANAGED_TAG}, once it is a cost allocation tag (Billing, Cost allocation tags: activate it;
+the management account's to do in an organisation; it is to be had a day after the first instance).`,
+        ]
+      : []),
+    ...(deadline
+      ? [
+          `
+The deadline ends what is 15 minutes past its time: look at its executions (Systems Manager, Automation) after a day.`,
+        ]
+      : []),
+  ];
 }

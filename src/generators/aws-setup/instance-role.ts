@@ -1,4 +1,7 @@
-import { kmsStatement, policy, stored, type Json } from './statements';
+import { KEY } from '../../aws/permissions/caller';
+import { AGENT, DATA, RECOVERY, RUNS, SECRETS } from '../../aws/permissions/role';
+import type { Statement } from '../../aws/permissions/statement';
+import { allow, policy, where, type Json } from './render';
 
 /** Parameters of the template that the role depends on. */
 export const SETTINGS: Json = {
@@ -29,79 +32,47 @@ export function whereSet(parameter: string): Json {
   return { 'Fn::Not': [{ 'Fn::Equals': [text, ''] }] };
 }
 
-/** The role's policies: the agent's, and what a run does in its own name when nobody is there to sign for it. */
-export function instancePolicies(): Json[] {
-  return [
-    {
-      PolicyName: 'ssm-agent',
-      // The part of AmazonSSMManagedInstanceCore that Run Command and Session Manager use.
-      PolicyDocument: policy({
-        Effect: 'Allow',
-        Action: [
-          'ssm:UpdateInstanceInformation',
-          'ssmmessages:CreateControlChannel',
-          'ssmmessages:CreateDataChannel',
-          'ssmmessages:OpenControlChannel',
-          'ssmmessages:OpenDataChannel',
-          'ec2messages:AcknowledgeMessage',
-          'ec2messages:DeleteMessage',
-          'ec2messages:FailMessage',
-          'ec2messages:GetEndpoint',
-          'ec2messages:GetMessages',
-          'ec2messages:SendReply',
+/**
+ * The role and its profile: the agent's rights, and what a run does in its own name when nobody is there to sign for it.
+ * @param profile its name, where it is not CloudFormation's to choose.
+ */
+export function instanceResources(profile: string | undefined, recovery: boolean): Json {
+  // A policy without statements is none: the condition is the policy's.
+  const given = (name: string, condition: string, statements: Statement[]) =>
+    where(
+      condition,
+      own(
+        name,
+        statements.map(({ where: _, ...each }) => each),
+      ),
+    );
+  return {
+    InstanceRole: {
+      Type: 'AWS::IAM::Role',
+      Properties: {
+        Description: 'Instances that train: the SSM agent, and what runs tell the store and read for themselves',
+        AssumeRolePolicyDocument: policy({
+          Effect: 'Allow',
+          Principal: { Service: { 'Fn::Sub': 'ec2.${AWS::URLSuffix}' } },
+          Action: 'sts:AssumeRole',
+        }),
+        Policies: [
+          own('ssm-agent', AGENT),
+          own('runs', RUNS),
+          own('secrets', SECRETS),
+          given('data', 'HasData', DATA),
+          given('key', 'HasKey', [KEY]),
+          ...(recovery ? [own('recovery', RECOVERY)] : []),
         ],
-        Resource: '*',
-      }),
+      },
     },
-    {
-      PolicyName: 'runs',
-      // Runs alone: packs, records, refs and what commands fetch are out of reach, and nothing can be removed.
-      PolicyDocument: policy(
-        { Sid: 'Runs', Effect: 'Allow', Action: ['s3:GetObject', 's3:PutObject'], Resource: stored('*/run/*') },
-        {
-          Sid: 'ListRuns',
-          Effect: 'Allow',
-          Action: 's3:ListBucket',
-          Resource: { 'Fn::GetAtt': ['Bucket', 'Arn'] },
-          Condition: { StringLike: { 's3:prefix': ['v1/*/run/*', '*/v1/*/run/*'] } },
-        },
-      ),
+    InstanceProfile: {
+      Type: 'AWS::IAM::InstanceProfile',
+      Properties: { ...(profile ? { InstanceProfileName: profile } : {}), Roles: [{ Ref: 'InstanceRole' }] },
     },
-    {
-      PolicyName: 'secrets',
-      PolicyDocument: policy(
-        {
-          Sid: 'Parameters',
-          Effect: 'Allow',
-          Action: 'ssm:GetParameter',
-          Resource: own('ssm', 'parameter/${SecretPrefix}/*'),
-        },
-        {
-          Sid: 'Secrets',
-          Effect: 'Allow',
-          Action: 'secretsmanager:GetSecretValue',
-          Resource: own('secretsmanager', 'secret:${SecretPrefix}/*'),
-        },
-      ),
-    },
-    where('HasData', {
-      PolicyName: 'data',
-      PolicyDocument: policy({
-        Sid: 'Data',
-        Effect: 'Allow',
-        Action: ['s3:GetObject', 's3:ListBucket'],
-        Resource: { Ref: 'DataArns' },
-      }),
-    }),
-    where('HasKey', { PolicyName: 'key', PolicyDocument: policy(kmsStatement()) }),
-  ];
+  };
 }
 
-function where(condition: string, value: Json): Json {
-  return { 'Fn::If': [condition, value, { Ref: 'AWS::NoValue' }] };
-}
-
-/** A resource of this account and region. */
-function own(service: string, resource: string): Json {
-  return { 'Fn::Sub': `arn:\${AWS::Partition}:${service}:\${AWS::Region}:\${AWS::AccountId}:${resource}` };
+function own(name: string, statements: Statement[]): Json {
+  return { PolicyName: name, PolicyDocument: allow(...statements) };
 }

@@ -6,6 +6,7 @@ import { ACCOUNT, allow, type Identities } from '../identity';
 import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { verifyForm } from '../signature';
 import { decodePayload } from './payload';
+import { address, permission } from './permission';
 import { Buckets, etagOf, type StoredObject } from './objects';
 import { Uploads } from './uploads';
 
@@ -63,7 +64,7 @@ export class S3Service implements Service {
     }
     if (!this.buckets.exists(bucket)) throw new AwsError('NoSuchBucket', 'The specified bucket does not exist', 404);
     if (owner && owner !== ACCOUNT) throw new AwsError('AccessDenied', 'Access Denied', 403);
-    allow(request.identity, permission(request, key));
+    allow(request.identity, permission(request, bucket, key));
     return key ? this.object(request, bucket, key) : this.bucket(request, bucket);
   }
 
@@ -281,7 +282,9 @@ export class S3Service implements Service {
     if (!boundary)
       throw new AwsError('PreconditionFailed', 'Bucket POST must be of the enclosure-type multipart/form-data', 412);
     const { fields, file } = readForm(request.body, boundary);
-    allow(verifyForm(fields, this.identities, file.length, Date.now()), 's3:PutObject');
+    // A form says itself who has signed it.
+    request.identity = verifyForm(fields, this.identities, file.length, Date.now());
+    allow(request.identity, 's3:PutObject');
     const key = fields.get('key')!;
     const { checksums } = decodePayload(formHeaders(fields), file);
     const headers = { ...Object.fromEntries([...fields].filter(([name]) => KEPT.test(name))), ...checksums };
@@ -351,26 +354,6 @@ export class S3Service implements Service {
       `<ListAllMyBucketsResult xmlns="${NAMESPACE}"><Owner><ID>${ACCOUNT}</ID></Owner><Buckets>${names.join('')}</Buckets></ListAllMyBucketsResult>`,
     );
   }
-}
-
-/** The bucket and the key of a request: in its path, or the bucket in its host (`bucket.localhost`, `bucket.s3.localhost`). */
-function address({ path, headers }: ServiceRequest): { bucket: string; key: string } {
-  const host = /^(.+?)(?:\.s3)?\.localhost(?::\d+)?$/.exec(String(headers.host ?? ''))?.[1];
-  if (host && host !== 's3') return { bucket: host, key: path.slice(1) };
-  const [, bucket, ...rest] = path.split('/');
-  return { bucket, key: rest.join('/') };
-}
-
-/** The permission that a request needs; a form's is looked at with the form. */
-function permission({ method, query }: ServiceRequest, key: string): string {
-  if (!key) {
-    if (query.has('location')) return 's3:GetBucketLocation';
-    if (method === 'GET' || method === 'HEAD') return 's3:ListBucket';
-    if (method === 'DELETE') return 's3:DeleteBucket';
-    return query.has('delete') ? 's3:DeleteObject' : '';
-  }
-  if (method === 'DELETE') return query.has('uploadId') ? 's3:AbortMultipartUpload' : 's3:DeleteObject';
-  return method === 'GET' || method === 'HEAD' ? 's3:GetObject' : 's3:PutObject';
 }
 
 /** The checksum of a form's file, as a request's headers would say it. */

@@ -1,0 +1,182 @@
+/** An action of AWS that something calls. */
+export interface Need {
+  /** e.g. `ssm:SendCommand`. */
+  action: string;
+  why: string;
+  /** Absent: always. */
+  when?: string;
+}
+
+const need = (action: string, why: string, when?: string): Need => ({ action, why, ...(when ? { when } : {}) });
+/** The same, in some cases only. */
+const where = (when: string, needs: Need[]): Need[] => needs.map((each) => ({ ...each, when }));
+
+const FIRST = 'from a machine that has never synced';
+
+/** Who and where: asked where it is not remembered. */
+const WHO = [
+  need('sts:GetCallerIdentity', "keeps callers' trees apart (needs no permission)", FIRST),
+  need('ec2:DescribeInstances', 'finds the instance', 'it is named by name or tag, or does not answer'),
+  need('ssm:DescribeInstanceInformation', 'whether Systems Manager reaches it', `${FIRST}, or it does not answer`),
+  need('s3:ListBucket', 'whether the bucket is there', FIRST),
+];
+/** One command and its answer. */
+const COMMAND = [
+  need('ssm:SendCommand', 'what is done on the instance'),
+  need('ssm:GetCommandInvocation', 'its answer'),
+];
+const PUT = 'what the store lacks: packs, records, the remote side';
+const TRAVEL = [
+  need('s3:PutObject', PUT, 'the store lacks something'),
+  need('s3:GetObject', 'which packs are there; signs for the instance, which fetches by it', 'something is to be sent'),
+  need('s3:DeleteObject', 'plans, archives and edits are removed after use', 'there was one'),
+  need('s3:AbortMultipartUpload', 'an archive that was interrupted', 'it was'),
+];
+const SYNC = [...WHO, ...COMMAND, ...TRAVEL];
+const CUT = [
+  need('ssm:ResumeSession', 'goes on with the session', 'the connection was cut'),
+  need('ssm:TerminateSession', 'ends the session', 'it has not ended by itself'),
+];
+const SESSION = [need('ssm:StartSession', 'the live log', 'the run goes on, and sessions are to be had'), ...CUT];
+/** What is read of runs. */
+const LIST_RUNS = need(
+  's3:ListBucket',
+  'which runs there are; that what is not there is 404, not 403',
+  'no run is named',
+);
+const READ_RUN = need('s3:GetObject', "the run's record, and what it leads to");
+const ASK = where('the store has not been told of the end', COMMAND);
+const GONE = need('ec2:DescribeInstances', 'whether its instance is still there', 'the run is not heard of');
+const MINE = need('sts:GetCallerIdentity', "which runs are the caller's", FIRST);
+const START = [
+  ...WHO,
+  ...COMMAND,
+  need('s3:PutObject', `${PUT}; which run was started`),
+  need('s3:GetObject', 'which run was started; its record, log and artifacts; signs for the instance'),
+  ...TRAVEL.slice(2),
+  need('ssm:GetParameter', 'secrets', '"secretsFrom" is client, or the image is named by a parameter'),
+  need('secretsmanager:GetSecretValue', 'secrets', '"secretsFrom" is client'),
+];
+const VERSION = 'there is keyed "data"';
+const KEYED = where(VERSION, [
+  need('s3:ListBucket', 'the version of its prefix'),
+  need('s3:GetObject', 'the version of its object'),
+]);
+
+/** What making an instance takes. */
+const LAUNCH = [
+  need('ec2:DescribeInstances', 'whether one is there, and how far the new one is'),
+  need('ec2:RunInstances', 'the instance', 'none is there'),
+  need('ec2:StartInstances', 'the instance', 'it was stopped'),
+  need('ec2:DescribeInstanceTypes', 'processors, GPUs and architecture of the type', 'one is made'),
+  need('ec2:DescribeInstanceTypeOfferings', 'in which zones there is the type', 'one is made'),
+  need('ec2:DescribeImages', "the image's root volume", 'one is made'),
+  need('ec2:DescribeSubnets', 'where it may be', 'one is made'),
+  need('ec2:DescribeVpcs', 'the default VPC', 'one is made, and no subnet is named'),
+  need('ssm:GetParameter', 'the image of a family', 'one is made of an image that is not named by its id'),
+  need('ssm:GetParameters', 'the same', 'the same'),
+  need('ec2:DescribeSpotPriceHistory', 'its price', 'spot'),
+  need('pricing:GetProducts', 'its price', 'on-demand'),
+  need('servicequotas:GetServiceQuota', 'the limit that was met', 'EC2 refuses for a limit'),
+  need('ec2:DescribeSpotInstanceRequests', 'why there is no spot capacity', 'spot'),
+  need('ec2:CancelSpotInstanceRequests', 'a request that is not waited for any longer', 'spot'),
+  need('ec2:TerminateInstances', 'what was launched twice, or does not come up', 'it was'),
+];
+const DESCRIBED = where('the instance is described, and none is up', LAUNCH);
+const FLEET = where('"recovery" is fleet', [
+  need('ec2:CreateLaunchTemplate', 'what the fleet launches'),
+  need('ec2:CreateFleet', 'the fleet'),
+  need('ec2:DescribeFleets', 'how it is'),
+  need('ec2:DescribeFleetInstances', 'which instance it has'),
+  need('ec2:DescribeFleetHistory', 'why it has none'),
+  need('ec2:DeleteFleets', 'it was given up'),
+  need('ec2:DeleteLaunchTemplate', 'the same'),
+]);
+const STOP_FLEET = FLEET.filter(({ action }) => /Describe|Delete/.test(action));
+
+const LEFT = [
+  need('ec2:DescribeInstances', 'what is there'),
+  need('ec2:DescribeVolumes', 'volumes that were left'),
+  need('ec2:DescribeSpotInstanceRequests', 'requests that are open'),
+  need('ec2:DescribeFleets', 'fleets'),
+];
+
+/** What is called by whom: executors by their name, verbs of the command with `nx-ec2` before it. */
+export const NEEDS = {
+  'remote-sync': SYNC,
+  'remote-watch': [
+    ...WHO,
+    ...COMMAND,
+    need('s3:PutObject', `${PUT}; edits`),
+    need('s3:GetObject', 'acknowledgements; signs for the instance'),
+    ...TRAVEL.slice(2),
+    need('s3:ListBucket', 'what is left of a watch', 'it ends'),
+  ],
+  'remote-train': [...START, ...SESSION, ...KEYED, ...DESCRIBED, ...FLEET],
+  'remote-submit': [...START, ...KEYED, ...DESCRIBED, ...FLEET],
+  'remote-logs': [READ_RUN, LIST_RUNS, MINE, ...ASK, GONE, ...SESSION],
+  'remote-status': [READ_RUN, LIST_RUNS, MINE, ...ASK, GONE],
+  'remote-cancel': [READ_RUN, LIST_RUNS, MINE, ...COMMAND, GONE, ...STOP_FLEET],
+  'remote-pull': [READ_RUN, LIST_RUNS, MINE],
+  'remote-exec': [...WHO, ...COMMAND, ...TRAVEL],
+  'remote-shell': [...WHO, need('ssm:StartSession', 'the shell'), ...CUT],
+  'remote-doctor': [
+    ...WHO,
+    ...COMMAND,
+    need('s3:PutObject', 'whether it may'),
+    need('s3:GetObject', 'whether it may'),
+    need('s3:DeleteObject', 'what it wrote'),
+    need('ssm:StartSession', 'whether it may'),
+    ...CUT,
+  ],
+  'remote-up': [...WHO, ...LAUNCH],
+  'remote-down': [
+    need('ec2:DescribeInstances', 'which one'),
+    need('ec2:StopInstances', 'the instance', '--stop'),
+    need('ec2:TerminateInstances', 'the instance', 'not with --stop'),
+    need('ec2:CancelSpotInstanceRequests', 'its request', 'spot'),
+    ...STOP_FLEET,
+    MINE,
+  ],
+  'nx-ec2 data-key': KEYED,
+  'nx-ec2 diff': [READ_RUN],
+  'nx-ec2 checkout': [READ_RUN],
+  'nx-ec2 prune': [
+    need('s3:ListBucket', 'what is there'),
+    need('s3:GetObject', 'what of it is needed'),
+    need('s3:PutObject', 'indexes', '--apply'),
+    need('s3:DeleteObject', 'what is not needed', '--apply'),
+  ],
+  'nx-ec2 list': LEFT,
+  'nx-ec2 clean': [
+    ...LEFT,
+    ...where('--apply, and there is one', [
+      need('ec2:TerminateInstances', 'instances'),
+      need('ec2:DeleteVolume', 'volumes'),
+      need('ec2:CancelSpotInstanceRequests', 'requests'),
+      need('ec2:DeleteFleets', 'fleets'),
+      need('ec2:DeleteLaunchTemplate', "fleets' templates"),
+    ]),
+  ],
+  /** The instances' role. */
+  instance: [
+    need('s3:PutObject', "a run's record, log, metrics, artifacts, checkpoints"),
+    need('s3:GetObject', 'resuming; "data"', 'a run is resumed, has "data", or is started with nobody there'),
+    need('s3:ListBucket', '"data"; checkpoints', 'a run is resumed, or has "data"'),
+    need('ssm:GetParameter', '"secrets"', 'a run has some'),
+    need('secretsmanager:GetSecretValue', '"secrets"', 'a run has some'),
+    need('ec2:DescribeTags', 'which fleet it is of', '"recovery" is fleet'),
+    need('ec2:DeleteFleets', 'the fleet that it is of, at the end', '"recovery" is fleet'),
+    need('ec2:DeleteLaunchTemplate', "the fleet's template", '"recovery" is fleet'),
+  ],
+  /** What looks after instances from outside: aws-setup --deadline. */
+  deadline: [
+    need('ec2:DescribeInstances', 'what is there'),
+    need('ec2:DescribeFleets', 'what is there'),
+    need('ec2:TerminateInstances', 'one that is past its time', 'there is one'),
+    need('ec2:StopInstances', 'one that would have stopped itself', 'there is one'),
+    need('ec2:DeleteFleets', 'one that is past its time', 'there is one'),
+  ],
+} satisfies Record<string, Need[]>;
+
+export type Who = keyof typeof NEEDS;

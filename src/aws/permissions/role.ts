@@ -1,0 +1,101 @@
+import { KEY } from './caller';
+import { ec2, MANAGED_TAG, OURS, own, stored, type Statement } from './statement';
+
+const ALL = 'all: it has no resource to limit it to';
+
+/** The part of AmazonSSMManagedInstanceCore that Run Command and Session Manager use. */
+export const AGENT: Statement[] = [
+  {
+    Sid: 'Agent',
+    Action: [
+      'ssm:UpdateInstanceInformation',
+      'ssmmessages:CreateControlChannel',
+      'ssmmessages:CreateDataChannel',
+      'ssmmessages:OpenControlChannel',
+      'ssmmessages:OpenDataChannel',
+      'ec2messages:AcknowledgeMessage',
+      'ec2messages:DeleteMessage',
+      'ec2messages:FailMessage',
+      'ec2messages:GetEndpoint',
+      'ec2messages:GetMessages',
+      'ec2messages:SendReply',
+    ],
+    Resource: '*',
+    on: ALL,
+  },
+];
+
+/** Runs alone: packs, records, refs and what commands fetch are out of reach, and nothing can be removed. */
+export const RUNS: Statement[] = [
+  {
+    Sid: 'Runs',
+    Action: ['s3:GetObject', 's3:PutObject'],
+    Resource: stored('*/run/*'),
+    on: '`v1/*/run/*`, whatever the prefix',
+  },
+  {
+    Sid: 'ListRuns',
+    Action: ['s3:ListBucket'],
+    Resource: ['${Bucket.Arn}'],
+    Condition: { StringLike: { 's3:prefix': ['v1/*/run/*', '*/v1/*/run/*'] } },
+    on: 'the same',
+  },
+];
+
+export const SECRETS: Statement[] = [
+  {
+    Sid: 'Parameters',
+    Action: ['ssm:GetParameter'],
+    Resource: [own('ssm', 'parameter/${SecretPrefix}/*')],
+    on: '`/nx-ec2/*` (parameter `SecretPrefix` of the template)',
+  },
+  {
+    Sid: 'Secrets',
+    Action: ['secretsmanager:GetSecretValue'],
+    Resource: [own('secretsmanager', 'secret:${SecretPrefix}/*')],
+    on: '`nx-ec2/*` (the same)',
+  },
+];
+
+export const DATA: Statement[] = [
+  {
+    Sid: 'Data',
+    Action: ['s3:GetObject', 's3:ListBucket'],
+    Resource: ['${DataArns}'],
+    on: 'what `DataArns` names; nothing by default',
+    where: 'DataArns',
+  },
+];
+
+/** What an instance of a fleet does with nobody there: fetches what the run is, and ends the fleet at the end. */
+export const RECOVERY: Statement[] = [
+  {
+    Sid: 'Contents',
+    Action: ['s3:GetObject'],
+    Resource: stored('helper/*', 'p/*', '*/m/*'),
+    on: "the remote side, packs, snapshots' records",
+  },
+  { Sid: 'OwnTags', Action: ['ec2:DescribeTags'], Resource: '*', on: ALL },
+  {
+    Sid: 'EndFleet',
+    Action: ['ec2:DeleteFleets', 'ec2:DeleteLaunchTemplate'],
+    Resource: ec2('fleet', 'launch-template'),
+    Condition: OURS,
+    on: `what is tagged ${MANAGED_TAG}=true`,
+  },
+];
+
+/** What looks after instances from outside. */
+export const DEADLINE: Statement[] = [
+  { Sid: 'LookAfter', Action: ['ec2:DescribeInstances', 'ec2:DescribeFleets'], Resource: '*', on: ALL },
+  {
+    Sid: 'End',
+    Action: ['ec2:TerminateInstances', 'ec2:StopInstances', 'ec2:DeleteFleets'],
+    Resource: ec2('instance', 'fleet'),
+    Condition: OURS,
+    on: `what is tagged ${MANAGED_TAG}=true`,
+  },
+];
+
+/** All that an instance's role may have. */
+export const ROLE: Statement[] = [...AGENT, ...RUNS, ...SECRETS, ...DATA, KEY, ...RECOVERY];

@@ -1,0 +1,200 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { PutParameterCommand } from '@aws-sdk/client-ssm';
+import type * as Checkout from '../cli/checkout';
+import type * as DataKey from '../cli/data-key';
+import type * as Diff from '../cli/diff';
+import type * as Prune from '../cli/prune';
+import { NEEDS, type Need, type Who } from '../aws/permissions/needs';
+import { Workshop } from './workshop.fixture';
+
+// It lists files in a thread that loads TypeScript by itself; what is sent to AWS is the same.
+jest.mock('../workspace/fresh-listing', () => ({
+  FreshListing: class {
+    prepare() {}
+    list = async () => ['model/project.json', 'model/train.py'];
+    async close() {}
+  },
+}));
+
+const TRAIN = { script: 'train.py', environment: 'none' };
+const SCRIPT = `
+import os, sys, time
+os.makedirs("artifacts", exist_ok=True)
+open("artifacts/model", "w").write("trained")
+time.sleep(float(sys.argv[1]) if len(sys.argv) > 1 else 0)
+`;
+
+/** Runs all that this package has in one workspace, one after the other, and holds the calls that were made against the table. */
+describe('the table of permissions', () => {
+  let shop: Workshop;
+  /** What was called by whom, in each of its runs. */
+  const seen = new Map<Who, Set<string>[]>();
+  const ran = (who: Who, actions: Set<string>) => seen.set(who, [...(seen.get(who) ?? []), actions]);
+
+  beforeAll(async () => {
+    shop = await Workshop.open();
+    shop.write('model/train.py', SCRIPT);
+    await shop.at.ssm.send(new PutParameterCommand({ Name: '/nx-ec2/key', Value: 'hush', Type: 'SecureString' }));
+    const secrets = new SecretsManagerClient(shop.at.clientOptions);
+    await secrets.send(new CreateSecretCommand({ Name: 'nx-ec2/key', SecretString: 'hush' }));
+    secrets.destroy();
+    await shop.at.s3.send(new PutObjectCommand({ Bucket: 'data', Key: 'set/a', Body: 'a' }));
+  });
+  afterAll(() => shop.close());
+
+  /** Does what one executor or verb does, and takes down what it, or an instance meanwhile, has called. */
+  const as = async <T>(who: Who, work: () => Promise<T>): Promise<T> => {
+    const { calls } = shop.at.aws;
+    calls.clear();
+    const done = await work();
+    const of = (role: boolean) =>
+      new Set(
+        calls
+          .all()
+          .filter(({ instance }) => (instance !== undefined) === role)
+          .map(({ action }) => action),
+      );
+    ran(who, of(false));
+    if (of(true).size) ran('instance', of(true));
+    return done;
+  };
+  const run = <T = { run: string }>(who: Who, options: object = {}) => as(who, () => shop.run<T>(who, options));
+
+  /** Each call is in the table, and what the table says is always called, was. */
+  const agree = (who: Who) => {
+    const needs: Need[] = NEEDS[who];
+    const runs = seen.get(who) ?? [];
+    const made = new Set(runs.flatMap((each) => [...each]));
+    const known = new Set(needs.map(({ action }) => action));
+    const always = needs.filter(({ when }) => !when).map(({ action }) => action);
+    expect({
+      runs: runs.length > 0,
+      'not in the table': [...made].filter((action) => !known.has(action)),
+      'always, and not called': [...new Set(always.filter((action) => runs.some((each) => !each.has(action))))],
+    }).toEqual({ runs: true, 'not in the table': [], 'always, and not called': [] });
+  };
+
+  it('is right of remote-sync', async () => {
+    await run('remote-sync');
+    await run('remote-sync');
+    shop.write('model/train.py', `${SCRIPT}\n# edited`);
+    await run('remote-sync', { sync: { inline: false } });
+    shop.forget();
+    await run('remote-sync', { instance: { name: 'box' }, force: true });
+    agree('remote-sync');
+  });
+
+  it('is right of remote-doctor', async () => {
+    await run('remote-doctor');
+    shop.forget();
+    await run('remote-doctor');
+    agree('remote-doctor');
+  });
+
+  let first: string;
+  it('is right of remote-train', async () => {
+    ({ run: first } = await run('remote-train', TRAIN));
+    await run('remote-train', TRAIN);
+    const secrets = { A: 'ssm:/nx-ec2/key', B: 'secretsmanager:nx-ec2/key' };
+    const data = [{ source: 's3://data/set', path: 'data', key: true }];
+    await run('remote-train', { ...TRAIN, secrets, data, args: '3' });
+    await run('remote-train', { ...TRAIN, secrets, secretsFrom: 'client', args: '0.1' });
+    agree('remote-train');
+  }, 60_000);
+
+  let long: string;
+  it('is right of remote-submit', async () => {
+    await run('remote-submit', { ...TRAIN, args: '0.2' });
+    ({ run: long } = await run('remote-submit', { ...TRAIN, args: '300' }));
+    agree('remote-submit');
+  }, 60_000);
+
+  it('is right of remote-logs and remote-status', async () => {
+    await run('remote-logs', { run: first });
+    await run('remote-logs', { run: long, follow: false });
+    await run('remote-status');
+    await run('remote-status', { run: first });
+    agree('remote-logs');
+    agree('remote-status');
+  });
+
+  it('is right of remote-cancel', async () => {
+    await run('remote-cancel', { run: long });
+    agree('remote-cancel');
+  }, 60_000);
+
+  it('is right of remote-pull', async () => {
+    await run('remote-pull', { run: first, output: 'brought' });
+    agree('remote-pull');
+  });
+
+  it('is right of remote-exec', async () => {
+    await run('remote-exec', { command: 'true' });
+    await run('remote-exec', { command: 'true', run: first });
+    agree('remote-exec');
+  });
+
+  it('is right of remote-shell', async () => {
+    const stdin = Object.assign(new PassThrough(), { isTTY: true, isRaw: false, setRawMode: () => undefined });
+    const before = Object.getOwnPropertyDescriptor(process, 'stdin')!;
+    Object.defineProperty(process, 'stdin', { value: stdin, configurable: true });
+    try {
+      const done = run('remote-shell');
+      stdin.write('exit\r');
+      await done;
+    } finally {
+      Object.defineProperty(process, 'stdin', before);
+    }
+    agree('remote-shell');
+  });
+
+  it('is right of remote-watch', async () => {
+    await as('remote-watch', async () => {
+      const watching = shop.run('remote-watch').catch((error: Error) => error.message);
+      await shop.says(/Watching;/);
+      shop.write('model/train.py', `${SCRIPT}\n# watched`);
+      await shop.says(/train\.py/);
+      process.emit('SIGINT');
+      expect(await watching).toContain('DETACHED');
+    });
+    agree('remote-watch');
+  });
+
+  it('is right of the verbs', async () => {
+    // Loaded now, as executors are: Nx reads where the workspace is when it is loaded.
+    const verb = (name: string) => import(`../cli/${name}`);
+    const { diff } = (await verb('diff')) as typeof Diff;
+    const { checkout } = (await verb('checkout')) as typeof Checkout;
+    const { prune } = (await verb('prune')) as typeof Prune;
+    const { dataKey } = (await verb('data-key')) as typeof DataKey;
+    const where = { project: 'model', bucket: 'bucket' };
+    await as('nx-ec2 diff', () => diff(first, long, where, shop.reporter()));
+    const output = join(shop.workspace, 'out');
+    await as('nx-ec2 checkout', () => checkout(first, { ...where, output }, shop.reporter()));
+    const ages = { olderThan: '14d', refsOlderThan: '90d', keepRecords: '20', runsOlderThan: '90d', keepRuns: '20' };
+    for (const apply of [false, true])
+      await as('nx-ec2 prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.reporter()));
+    const data = [
+      { source: 's3://data/set', path: 'data', key: true },
+      { source: 's3://data/set/a', path: 'a', key: true },
+    ];
+    shop.write('model/ec2.config.json', JSON.stringify({ train: { data } }));
+    jest.spyOn(console, 'log').mockImplementation(() => undefined);
+    await as('nx-ec2 data-key', () => dataKey('model', shop.workspace));
+    for (const each of ['diff', 'checkout', 'prune', 'data-key'] as const) agree(`nx-ec2 ${each}`);
+  });
+
+  it("is right of the instances' role", () => agree('instance'));
+
+  it('has all that this package has', () => {
+    const { executors } = JSON.parse(readFileSync(join(__dirname, '../../executors.json'), 'utf8'));
+    const verbs = [...readFileSync(join(__dirname, '../cli/main.ts'), 'utf8').matchAll(/\.command\('([a-z-]+)'\)/g)];
+    const all = [...Object.keys(executors), ...verbs.map(([, verb]) => `nx-ec2 ${verb}`)];
+    // It runs AWS itself, and asks none.
+    expect(all.filter((who) => !seen.has(who as Who) && who !== 'nx-ec2 local-aws')).toEqual([]);
+  });
+});

@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DEADLINE } from '../../aws/permissions/role';
+import { allow, policy, type Json } from './render';
+
+/** How often it is looked; docs/SECURITY.md says so too. */
+const EVERY = 'rate(10 minutes)';
+
+/** The program that ends what is past its time, as Systems Manager runs it. */
+export function deadlineProgram(): string {
+  return readFileSync(join(__dirname, 'deadline.py'), 'utf8');
+}
+
+/** A deadline outside of the instances: a schedule that starts an automation, each by a role of its own. */
+export function deadlineResources(): Json {
+  const automation = (kind: string, name: string) => ({
+    'Fn::Sub': `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:${kind}/${name}`,
+  });
+  return {
+    DeadlineRole: role('ssm.amazonaws.com', 'Ends instances and fleets of nx-ec2 that are past their time', {
+      PolicyName: 'end',
+      PolicyDocument: allow(...DEADLINE),
+    }),
+    DeadlineAutomation: {
+      Type: 'AWS::SSM::Document',
+      Properties: {
+        DocumentType: 'Automation',
+        DocumentFormat: 'JSON',
+        UpdateMethod: 'NewVersion',
+        Content: {
+          schemaVersion: '0.3',
+          description: 'Ends what nx-ec2 has made and what is past its time',
+          assumeRole: { 'Fn::GetAtt': ['DeadlineRole', 'Arn'] },
+          mainSteps: [
+            {
+              name: 'end',
+              action: 'aws:executeScript',
+              timeoutSeconds: 300,
+              inputs: { Runtime: 'python3.11', Handler: 'handler', Script: deadlineProgram() },
+            },
+          ],
+        },
+      },
+    },
+    DeadlineStarter: role('scheduler.amazonaws.com', 'Starts the automation that ends what is past its time', {
+      PolicyName: 'start',
+      PolicyDocument: policy(
+        {
+          Sid: 'Start',
+          Effect: 'Allow',
+          Action: 'ssm:StartAutomationExecution',
+          Resource: [
+            automation('automation-definition', '${DeadlineAutomation}:*'),
+            automation('document', '${DeadlineAutomation}'),
+            automation('automation-execution', '*'),
+          ],
+        },
+        {
+          Sid: 'PassRole',
+          Effect: 'Allow',
+          Action: 'iam:PassRole',
+          Resource: { 'Fn::GetAtt': ['DeadlineRole', 'Arn'] },
+          Condition: { StringEquals: { 'iam:PassedToService': 'ssm.amazonaws.com' } },
+        },
+      ),
+    }),
+    DeadlineSchedule: {
+      Type: 'AWS::Scheduler::Schedule',
+      Properties: {
+        Description: 'nx-ec2: a deadline outside of the instances',
+        ScheduleExpression: EVERY,
+        FlexibleTimeWindow: { Mode: 'OFF' },
+        Target: {
+          Arn: { 'Fn::Sub': 'arn:${AWS::Partition}:scheduler:::aws-sdk:ssm:startAutomationExecution' },
+          RoleArn: { 'Fn::GetAtt': ['DeadlineStarter', 'Arn'] },
+          Input: { 'Fn::Sub': '{"DocumentName":"${DeadlineAutomation}"}' },
+          RetryPolicy: { MaximumEventAgeInSeconds: 600, MaximumRetryAttempts: 3 },
+        },
+      },
+    },
+  };
+}
+
+/** A role of a service, for this account alone. */
+function role(service: string, description: string, given: Json): Json {
+  return {
+    Type: 'AWS::IAM::Role',
+    Properties: {
+      Description: description,
+      AssumeRolePolicyDocument: policy({
+        Effect: 'Allow',
+        Principal: { Service: service },
+        Action: 'sts:AssumeRole',
+        Condition: { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } },
+      }),
+      Policies: [given],
+    },
+  };
+}
