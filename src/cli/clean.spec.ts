@@ -13,7 +13,9 @@ describe('nx-ec2 clean', () => {
   let made: MadeFixture;
   const ids: Record<string, string> = {};
   const late = () =>
-    ['ended', 'late', 'missing', 'fleet', 'ofFleet', 'template', 'loose', 'volume', 'request'].map((name) => ids[name]);
+    ['ended', 'late', 'missing', 'stops', 'fleet', 'ofFleet', 'template', 'loose', 'volume', 'request'].map(
+      (name) => ids[name],
+    );
 
   beforeAll(async () => {
     made = await MadeFixture.start();
@@ -28,6 +30,7 @@ describe('nx-ec2 clean', () => {
     await launch('kept', { run: kept, finish: 'terminate - -' });
     await launch('others', { run: first, finish: 'terminate 0 0' });
     await launch('elsewhere', { run: run(), store: 'other/team', finish: 'terminate 0 0' });
+    await launch('stops', { lifetime: '3600', finish: 'stop - -' });
     await launch('stopped', { lifetime: '3600' });
     await launch('theirs', { owner: OTHER, lifetime: '3600' });
     await launch('untagged', { managed: undefined, lifetime: '1', deadline: '1' });
@@ -55,6 +58,7 @@ describe('nx-ec2 clean', () => {
       const [any] = Object.values(rows);
       rows[ids.request] = { ...any, id: ids.request, state: 'open', instance: undefined, tags: made.tags({}) };
     });
+    made.at.aws.capacity.add({ market: 'spot' });
     ids.ofFleet = made.at.aws.instances.all().find(({ fleet }) => fleet === ids.fleet)!.id;
     ids.new = await made.launch(made.tags({ run: run(), finish: 'terminate 0 0' }));
     const before = { startedAt: 1, createdAt: 1 };
@@ -107,9 +111,10 @@ describe('nx-ec2 clean', () => {
     const refused = await run({ apply: true });
     expect(refused.error).toMatchObject({
       code: 'CLEAN',
-      message: expect.stringMatching(/^1 of 9 could not be ended/),
+      message: expect.stringMatching(/^1 of 10 could not be ended/),
     });
     expect(refused.out).toMatch(new RegExp(`volume ${ids.volume}\\.(.|\n)*UnauthorizedOperation: not you`));
+    expect(refused.out).toMatch(new RegExp(`The instance ${ids.stops} is stopped\\.`));
     expect(refused.out).toMatch(new RegExp(`The instance ${ids.late} has ended\\.`));
     const cancelled = made.at.aws.requests.filter(({ action }) => action === 'CancelSpotInstanceRequests');
     expect(cancelled).toHaveLength(3);
@@ -119,7 +124,8 @@ describe('nx-ec2 clean', () => {
       { id: ids.theirs, result: 'ended' },
       { id: ids.volume, result: 'ended' },
     ]);
-    const gone = new Set([...late(), ids.theirs]);
+    expect(made.at.aws.instances.get(ids.stops)!.state).toBe('stopped');
+    const gone = new Set([...late().filter((id) => id !== ids.stops), ids.theirs]);
     for (const name of [
       'going',
       'kept',

@@ -18,7 +18,7 @@ export interface CleanOptions extends AccountOptions {
   json?: boolean;
 }
 
-/** Instances are waited for so long until they are terminated, ms. */
+/** Instances are waited for so long until they have ended, ms. */
 const WAIT = 3 * 60_000;
 
 /** Shows what of that which nx-ec2 has made should have ended, and ends it where it is to. */
@@ -63,18 +63,26 @@ async function fatesOf({ place, aws, inventory }: Account, reporter: Reporter): 
 
 const HEAD = ['WHAT', 'ID', 'OWNER', 'PROJECT', 'RUN', 'WHY'];
 
-function row({ kind, id, made, why }: Overdue): string[] {
+function row({ kind, id, made, why, how }: Overdue): string[] {
   const { owner, project, run } = readTags(made.tags);
-  return [kind, id, owner === null ? '?' : nameOf(owner), project ?? '?', run ?? '', why];
+  return [
+    kind,
+    id,
+    owner === null ? '?' : nameOf(owner),
+    project ?? '?',
+    run ?? '',
+    how === 'stop' ? `${why}: is stopped, its disk stays` : why,
+  ];
 }
 
-function told({ kind, id, made, why }: Overdue): object {
+function told({ kind, id, made, why, how }: Overdue): object {
   const { owner, project, run } = readTags(made.tags);
-  return { kind, id, owner, project, run, why };
+  return { kind, id, owner, project, run, why, how };
 }
 
-function describe({ kind, id, result, problem }: Ended): string {
+function describe({ kind, id, how, result, problem }: Ended): string {
   const what = `The ${kind} ${printable(id)}`;
   if (result === 'failed') return printable(problem ?? `${what} could not be ended.`);
-  return result === 'ended' ? `${what} has ended.` : `${what} is being ended: EC2 had not done it within 3 minutes.`;
+  const [has, is] = how === 'stop' ? ['is stopped', 'being stopped'] : ['has ended', 'being ended'];
+  return result === 'ended' ? `${what} ${has}.` : `${what} is ${is}: EC2 had not done it within 3 minutes.`;
 }

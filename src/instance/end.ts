@@ -20,7 +20,7 @@ const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', '
 
 /**
  * Ends what is overdue, each for itself: what one is refused stops no other.
- * @param wait ms that instances are waited for until they are terminated.
+ * @param wait ms that instances are waited for until they have ended.
  */
 export async function endAll(
   aws: Aws,
@@ -52,13 +52,14 @@ export async function endAll(
   return done;
 }
 
-async function end(aws: Aws, { kind, id }: Overdue, spotRequest: string | null): Promise<void> {
+async function end(aws: Aws, { kind, id, how }: Overdue, spotRequest: string | null): Promise<void> {
   const ec2 = await aws.ec2();
   const to = sdk.ec2();
   switch (kind) {
     case 'spot request':
       return void (await ec2.send(new to.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [id] })));
     case 'instance':
+      if (how === 'stop') return void (await ec2.send(new to.StopInstancesCommand({ InstanceIds: [id] })));
       if (spotRequest)
         await ec2.send(new to.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [spotRequest] }));
       return void (await ec2.send(new to.TerminateInstancesCommand({ InstanceIds: [id] })));
@@ -74,7 +75,7 @@ async function end(aws: Aws, { kind, id }: Overdue, spotRequest: string | null):
   }
 }
 
-/** Those that EC2 does not call terminated. */
+/** Those that EC2 does not call terminated, or stopped where that is what they are to be. */
 async function living(aws: Aws, ended: Ended[]): Promise<Set<string>> {
   const ec2 = await aws.ec2();
   const Filters = [{ Name: 'instance-id', Values: ended.map(({ id }) => id) }];
@@ -84,7 +85,10 @@ async function living(aws: Aws, ended: Ended[]): Promise<Set<string>> {
     do {
       const answer = await ec2.send(new (sdk.ec2().DescribeInstancesCommand)({ Filters, NextToken }));
       for (const { Instances = [] } of answer.Reservations ?? [])
-        for (const { InstanceId, State } of Instances) if (State?.Name !== 'terminated') left.add(InstanceId!);
+        for (const { InstanceId: id, State } of Instances) {
+          const stops = State?.Name === 'stopped' && ended.some((each) => each.id === id && each.how === 'stop');
+          if (State?.Name !== 'terminated' && !stops) left.add(id!);
+        }
       NextToken = answer.NextToken || undefined;
     } while (NextToken);
   } catch {

@@ -18,6 +18,8 @@ export interface Overdue {
   id: string;
   made: Made;
   why: string;
+  /** Of an instance: whether its disk is to stay. */
+  how: 'end' | 'stop';
 }
 
 /** A guard that is late, or a clock that is off, is given so long, ms. */
@@ -33,7 +35,7 @@ const UNHEARD = 30 * 60_000;
 export function overdue(inventory: Inventory, fates: Fates, now: number): Overdue[] {
   const late: Overdue[] = [];
   const add = (kind: Kind, made: Made, why: string | null) => {
-    if (why !== null) late.push({ kind, id: made.id, made, why });
+    if (why !== null) late.push({ kind, id: made.id, made, why, how: stops(kind, made) ? 'stop' : 'end' });
   };
   for (const each of inventory.fleets) {
     const own = inventory.instances.filter(({ fleet }) => fleet === each.id);
@@ -56,6 +58,10 @@ export function overdue(inventory: Inventory, fates: Fates, now: number): Overdu
       add('spot request', each, old(each, now, 'it still waits for an instance'));
   for (const each of inventory.volumes) add('volume', each, old(each, now, 'no instance has it'));
   return late;
+}
+
+function stops(kind: Kind, { tags }: Made): boolean {
+  return kind === 'instance' && readTags(tags).finish?.shutdown === 'stop';
 }
 
 /** Whether it goes on, as far as can be told. */

@@ -22,10 +22,10 @@ describe('the doctor', () => {
   });
   beforeEach(() => at.aws.faults.clear());
 
-  const findings = async () => {
+  const findings = async (instance: unknown = at.aws.named.get('box')!.id) => {
     const configuration = resolveConfiguration({
       ...{ workspaceRoot: workspace, projectName: 'model', projectRoot: 'model', nxJson: {}, environment: {} },
-      options: { bucket: 'bucket', instance: at.aws.named.get('box')!.id },
+      options: { bucket: 'bucket', instance },
       target: 'remote-doctor',
     });
     const reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
@@ -61,5 +61,14 @@ describe('the doctor', () => {
       fix: expect.stringMatching(/remote-shell/),
     });
     expect([...found.values()].filter(({ ok }) => ok === false)).toEqual([]);
+  }, 60_000);
+
+  it('looks at what a described instance would be launched from, where none is up', async () => {
+    const found = await findings({ type: 't3.micro', instanceProfile: 'training' });
+    for (const name of ['instance type', 'offered', 'image', 'launch an instance', 'quota for t3.micro'])
+      expect(found.get(name)).toMatchObject({ where: 'here', ok: true });
+    expect(found.get('instance')).toMatchObject({ ok: null, fix: expect.stringMatching(/remote-up/) });
+    const { Contents = [] } = await at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
+    expect(Contents.filter(({ Key }) => Key!.endsWith('probe'))).toEqual([]);
   }, 60_000);
 });

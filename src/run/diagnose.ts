@@ -84,6 +84,7 @@ export async function diagnose(
     try {
       session = await openSession(configuration, project, workspaceRoot, reporter);
     } catch (error) {
+      await store.delete([probe.key]).catch((problem: Problem) => addFailure('delete from the bucket', problem));
       if ((error as Problem).code !== 'INSTANCE_MISSING') throw error;
       add('instance', null, (error as Problem).what, (error as Problem).next);
       return findings;
