@@ -11,7 +11,11 @@ export class Nx {
   ) {}
 
   /** A project of one script. */
-  project(name: string, script: string, config: { instance: string; train?: object; [key: string]: unknown }): void {
+  project(
+    name: string,
+    script: string,
+    config: { instance: string | object; train?: object; [key: string]: unknown },
+  ): void {
     const directory = join(this.workspace, 'models', name);
     mkdirSync(directory, { recursive: true });
     writeFileSync(join(directory, 'project.json'), JSON.stringify({ name }));

@@ -31,9 +31,21 @@ const needed = [
     `dist/generators/${name}/schema.json`,
   ]),
   'dist/generators/training-project/files/common/train.py.template',
-  ...['sync', 'watch', 'train', 'submit', 'logs', 'status', 'cancel', 'pull', 'exec', 'shell', 'doctor'].flatMap(
-    (name) => [`dist/executors/remote-${name}/executor.js`, `dist/executors/remote-${name}/schema.json`],
-  ),
+  ...[
+    'sync',
+    'watch',
+    'train',
+    'submit',
+    'logs',
+    'status',
+    'cancel',
+    'pull',
+    'exec',
+    'shell',
+    'up',
+    'down',
+    'doctor',
+  ].flatMap((name) => [`dist/executors/remote-${name}/executor.js`, `dist/executors/remote-${name}/schema.json`]),
 ];
 const missing = needed.filter((path) => !paths.includes(path));
 const stray = paths.filter(

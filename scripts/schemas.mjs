@@ -83,6 +83,15 @@ const own = {
     command: { description: 'The command: a string that is split into words as a shell does, or an array.' },
   },
   'remote-shell': { run },
+  'remote-up': {},
+  'remote-down': {
+    stop: { type: 'boolean', description: 'Stop it, and keep its disk, instead of terminating it.', default: false },
+    force: {
+      type: 'boolean',
+      description: 'Even where a run goes on, or where it was made for a colleague.',
+      default: false,
+    },
+  },
   'remote-doctor': {},
 };
 /** Types alone: Nx refuses an object, or a list, where the schema does not say that there may be one. */

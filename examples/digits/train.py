@@ -51,6 +51,15 @@ def save(path, value):
     os.replace(path + ".tmp", path)
 
 
+def share_right(weights, rows):
+    return sum(predict(weights, image) == label for image, label in rows) / len(rows)
+
+
+def newest(checkpoints):
+    names = sorted(name for name in os.listdir(checkpoints) if name.startswith("epoch-") and name.endswith(".json"))
+    return os.path.join(checkpoints, names[-1]) if names else None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=8)
@@ -62,24 +71,25 @@ def main():
     output = os.environ.get("NX_EC2_OUTPUT_DIR", os.path.join(HERE, "artifacts"))
     checkpoints = os.environ.get("NX_EC2_CHECKPOINT_DIR", os.path.join(output, "checkpoints"))
     os.makedirs(checkpoints, exist_ok=True)
+    # On EC2 the directory is a run's own: what is there was put back for an attempt after the first.
+    resume = options.resume or ("NX_EC2_CHECKPOINT_DIR" in os.environ and newest(checkpoints))
 
     rows, held_out = dataset.split(dataset.load(os.path.join(HERE, "data", "digits.csv")), options.held_out, options.seed)
     print("%d images to train on, %d held out" % (len(rows), len(held_out)))
     first, weights = 0, [[0.0] * 65 for _ in range(CLASSES)]
-    if options.resume:
-        with open(options.resume) as file:
+    if resume:
+        with open(resume) as file:
             state = json.load(file)
         first, weights = state["epoch"], state["weights"]
         print("resumed after epoch %d" % first)
-    accuracy = 0.0
     for epoch in range(first, options.epochs):
         # Each epoch has an order of its own, so that a resumed training goes on exactly as it would have.
         order = random.Random(options.seed * 1000 + epoch).sample(rows, len(rows))
         loss = train_epoch(weights, order, options.learning_rate)
-        accuracy = sum(predict(weights, image) == label for image, label in held_out) / len(held_out)
-        print("epoch %d/%d  loss %.4f  accuracy %.4f" % (epoch + 1, options.epochs, loss, accuracy))
+        print("epoch %d/%d  loss %.4f  accuracy %.4f" % (epoch + 1, options.epochs, loss, share_right(weights, held_out)))
         save(os.path.join(checkpoints, "epoch-%03d.json" % (epoch + 1)), {"epoch": epoch + 1, "weights": weights})
     save(os.path.join(output, "model.json"), {"weights": weights})
+    accuracy = share_right(weights, held_out)
     save(os.path.join(output, "metrics.json"), {"accuracy": accuracy, "epochs": options.epochs})
     with open(os.path.join(output, "predictions.csv"), "w", newline="") as file:
         writer = csv.writer(file)

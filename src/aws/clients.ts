@@ -3,8 +3,10 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { rootCertificates } from 'node:tls';
 import type { EC2Client } from '@aws-sdk/client-ec2';
+import type { PricingClient } from '@aws-sdk/client-pricing';
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import type { ServiceQuotasClient } from '@aws-sdk/client-service-quotas';
 import type { SSMClient } from '@aws-sdk/client-ssm';
 import type { STSClient } from '@aws-sdk/client-sts';
 import { getProxyForUrl } from 'proxy-from-env';
@@ -24,7 +26,13 @@ export interface AwsSettings {
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
-type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts' | 'secretsmanager';
+type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts' | 'secretsmanager' | 'pricing' | 'servicequotas';
+
+/** The service in the names of the SDK's variables, where it is not its own name. */
+const VARIABLES: Partial<Record<ServiceName, string>> = {
+  secretsmanager: 'SECRETS_MANAGER',
+  servicequotas: 'SERVICE_QUOTAS',
+};
 
 /**
  * The SDK's clients, each loaded and made when first asked for (the four take about half a second to load).
@@ -65,6 +73,14 @@ export class Aws {
     });
   }
 
+  /** Sends each request once: what EC2 fails with is the caller's to judge, where no capacity is a 500. */
+  ec2Once(): Promise<EC2Client> {
+    return this.once('ec2 once', async () => {
+      const { EC2Client } = sdk.ec2();
+      return new EC2Client({ ...(await this.base('ec2')), retryStrategy: { retry: (next, args) => next(args) } });
+    });
+  }
+
   sts(): Promise<STSClient> {
     return this.once('sts', async () => {
       const { STSClient } = sdk.sts();
@@ -76,6 +92,22 @@ export class Aws {
     return this.once('secretsmanager', async () => {
       const { SecretsManagerClient } = sdk.secretsManager();
       return new SecretsManagerClient(await this.base('secretsmanager'));
+    });
+  }
+
+  /** The price list, which few regions answer for all. */
+  pricing(): Promise<PricingClient> {
+    return this.once('pricing', async () => {
+      const { PricingClient } = sdk.pricing();
+      const region = priceListRegion(await this.region());
+      return new PricingClient({ ...(await this.base('pricing')), region, maxAttempts: 2 });
+    });
+  }
+
+  serviceQuotas(): Promise<ServiceQuotasClient> {
+    return this.once('servicequotas', async () => {
+      const { ServiceQuotasClient } = sdk.serviceQuotas();
+      return new ServiceQuotasClient({ ...(await this.base('servicequotas')), maxAttempts: 2 });
     });
   }
 
@@ -173,7 +205,8 @@ export class Aws {
     const { NodeHttpHandler } = sdk.http();
     const endpoint = customEndpoint(service);
     const target =
-      endpoint ?? `https://${service}.${this.settings.region ?? process.env.AWS_REGION ?? 'us-east-1'}.amazonaws.com`;
+      endpoint ??
+      `https://${service === 'pricing' ? 'api.pricing' : service}.${this.settings.region ?? process.env.AWS_REGION ?? 'us-east-1'}.amazonaws.com`;
     const { agent: httpsAgent, proxied } = await this.secureAgent(target);
     const httpAgent = this.plainAgent();
     for (const agent of [httpAgent, ...(proxied ? [] : [httpsAgent])]) this.early.serve(agent);
@@ -206,8 +239,14 @@ export class Aws {
 /** The endpoint that the environment sets in AWS's place, by the SDK's own variable names. */
 export function customEndpoint(service: ServiceName): string | undefined {
   if (process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === 'true') return undefined;
-  const name = service === 'secretsmanager' ? 'SECRETS_MANAGER' : service.toUpperCase();
+  const name = VARIABLES[service] ?? service.toUpperCase();
   return process.env[`AWS_ENDPOINT_URL_${name}`] || process.env.AWS_ENDPOINT_URL || undefined;
+}
+
+/** Where the price list of a region is asked for (AWS's general reference, "Price List endpoints"). */
+function priceListRegion(region: string): string {
+  if (region.startsWith('cn-')) return 'cn-northwest-1';
+  return region.startsWith('eu-') ? 'eu-central-1' : region.startsWith('ap-') ? 'ap-south-1' : 'us-east-1';
 }
 
 function isLoopback(url: string): boolean {

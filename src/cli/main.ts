@@ -55,6 +55,37 @@ program
   .action(async (run: string, options) => (await import('./checkout.js')).checkout(run, options));
 
 program
+  .command('list')
+  .description('list what nx-ec2 has made in the account and region: whose it is, what it costs, what will end it')
+  .option('--mine', 'only your own')
+  .option('--project <name>', 'only what was made for this project')
+  .option('--region <region>', 'AWS region')
+  .option('--profile <profile>', 'profile of the AWS configuration files')
+  .option('--verbose', 'say where each price is from')
+  .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
+  .action(async (options) => (await import('./list.js')).list(options));
+
+program
+  .command('clean')
+  .description('list what nx-ec2 has made and should have ended; with --apply, end it')
+  .option('--apply', 'end it; without this, nothing is changed')
+  .option('--all', "also others', not only your own")
+  .option('--bucket <name>', 'default, as for the following: the options of nx-ec2 in nx.json')
+  .option('--prefix <prefix>', 'key prefix of the store in the bucket')
+  .option('--region <region>', 'AWS region')
+  .option('--profile <profile>', 'profile of the AWS configuration files')
+  .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
+  .addHelpText(
+    'after',
+    `
+Should have ended: an instance or a fleet 10 minutes past its lifetime or its deadline, or after the time that it is
+kept when its run has ended; an instance whose run is not in the store 30 minutes after the launch; launch templates
+that no fleet uses, volumes that no instance has, spot requests that have none. What has a run that goes on is never
+touched, nor what was stopped, nor anything without the tag nx-ec2:managed.`,
+  )
+  .action(async (options) => (await import('./clean.js')).clean(options));
+
+program
   .command('prune')
   .description('list what nothing in the store needs any more; with --apply, remove it (safe while others sync)')
   .option('--apply', 'remove it; without this, nothing is changed')

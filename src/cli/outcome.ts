@@ -7,7 +7,10 @@ export async function reportOutcome(reporter: Reporter, work: () => Promise<obje
     reporter.result({ success: true, ...(await work()) });
   } catch (error) {
     if (error instanceof Problem)
-      reporter.result({ success: false, error: { code: error.code, message: error.message, aws: error.aws } });
+      reporter.result({
+        ...{ success: false, error: { code: error.code, message: error.message, aws: error.aws } },
+        ...(error as { result?: object }).result,
+      });
     throw error;
   }
 }

@@ -71,7 +71,14 @@ describe('nx-ec2 diff and checkout', () => {
         files: 1,
         bytes: 1,
       })),
-      description: { git: null, command: 'train.py', configuration: { ...configuration }, host: 'here' },
+      description: {
+        git: null,
+        command: 'train.py',
+        recovery: 'none',
+        configuration: { ...configuration },
+        host: 'here',
+        price: null,
+      },
     });
     await putRecord(store, keys, record);
     return record;

@@ -93,9 +93,25 @@ export interface Description {
   git: { commit: string; branch: string | null; dirty: boolean; remote: string | null } | null;
   /** As one would type it. */
   command: string;
+  /** Who goes on with it where its spot instance is taken away. */
+  recovery: 'client' | 'fleet' | 'none';
   /** What decides the result, as configured; no values of variables. */
   configuration: Record<string, unknown>;
   host: string;
+  /** What an hour of its instance costs; null: not known. */
+  price: Price | null;
+}
+
+/** What an instance costs. */
+export interface Price {
+  /** USD. */
+  perHour: number;
+  market: 'spot' | 'on-demand';
+  /** The zone of a spot price, else the region. */
+  where: string;
+  /** yyyy-mm-dd (UTC): when it was the price. */
+  date: string;
+  source: 'ec2' | 'pricing' | 'configured';
 }
 
 /** The watcher to start: where it finds edits, where it acknowledges them. Their key travels in the command itself. */
@@ -174,6 +190,8 @@ export interface RunFacts {
   outcome: null | Outcome;
   directory: string;
   attempt: number;
+  /** Where it was gone on with from another instance: bytes of its log that were saved there. */
+  resumed?: null | { from: string; log: number };
   queue: null | { before: number; holders: string[] };
   claim: Claim;
   gpus: number[] | null;

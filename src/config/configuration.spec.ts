@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { resolveConfiguration, type TargetName } from './configuration';
+import type { Description } from './description';
 import { policyAllows } from './policy';
 import { splitCommand, splitWords } from './words';
 
@@ -118,6 +119,59 @@ describe('resolveConfiguration', () => {
     );
   });
 
+  describe('a description of an instance', () => {
+    const described = (instance: object, options: Record<string, unknown> = {}, plugin: object = {}) =>
+      resolve({ ...base, instance }, options, plugin).instance as { described: Description; wait: number };
+
+    it('has defaults that end it by itself', () => {
+      const { described: it, wait } = described({ type: 't3.micro' });
+      expect(it).toMatchObject({
+        ...{ types: ['t3.micro'], ami: 'auto', spot: false, publicIp: false, maxLifetime: 86_400_000 },
+        ...{ idleTimeout: 3_600_000, shutdown: 'terminate', recovery: 'none' },
+        onFinish: { success: 0, failure: 30 * 60_000 },
+      });
+      expect(wait).toBe(600_000);
+    });
+
+    it('is put together from several places, unless one names an instance that is there', () => {
+      const low = { type: ['g5.xlarge', 'g4dn.xlarge'], onFinish: { failure: 'terminate' } };
+      const high = { spot: true, onFinish: { success: 'keep 5m' } };
+      expect(described(low, { instance: high }, { instance: { maxLifetime: '2h' } }).described).toMatchObject({
+        ...{ types: low.type, spot: true, recovery: 'client', maxLifetime: 7_200_000 },
+        onFinish: { success: 300_000, failure: 0 },
+      });
+      expect(described(low, { instance: { name: 'gpu' } })).toEqual({ name: 'gpu', wait: 300_000 });
+      expect(described(low, { instance: 'i-0123456789abcdef0' })).toMatchObject({ id: 'i-0123456789abcdef0' });
+    });
+
+    it.each([
+      [
+        'stopping a one-time spot instance',
+        { spot: true, onFinish: { success: 'stop' } },
+        /spot instance can not be stop/,
+      ],
+      ['both ends', { onFinish: { success: 'stop', failure: 'terminate' } }, /either stops or terminates/],
+      ['recovery without spot', { recovery: 'fleet' }, /"spot" is not set/],
+      ['a fleet that may take on-demand', { spot: 'or-on-demand', recovery: 'fleet' }, /"spot" must be true/],
+      ['a fleet that is kept', { spot: true, recovery: 'fleet', onFinish: { failure: 'keep' } }, /needs a limit/],
+      [
+        'a time without a unit',
+        { onFinish: { failure: 'keep 30' } },
+        /instance\.onFinish\.failure: must be "terminate"/,
+      ],
+      ['a time in a unit that is none', { onFinish: { failure: 'keep 3 moons' } }, /"keep 3 moons" has no duration/],
+      ['an unknown key', { size: 'large' }, /instance\.size: unknown; allowed are type, ami/],
+      ['a wrong type', { type: 'large' }, /instance\.type: /],
+      ['both kinds', { id: 'i-0123456789abcdef0', spot: true }, /instance\.spot: unknown/],
+    ])('is refused: %s', (_, wrong, message) => {
+      expect(() => described({ ...('id' in wrong ? {} : { type: 't3.micro' }), ...wrong })).toThrow(message);
+    });
+
+    it('is refused without a type, by the place where it belongs', () => {
+      expect(() => described({ spot: true })).toThrow(/"instance\.type" is not set for model/);
+    });
+  });
+
   it('says where the syntax is wrong', () => {
     expect(() => resolve('{ "a": }')).toThrow(/model\/ec2\.config\.json is not valid JSON/);
   });
@@ -138,6 +192,18 @@ describe('a policy outside the repository', () => {
       /"roleArn"/,
     );
     expect(resolve(base, {}, {}, policy({ buckets: ['acme-*'] })).bucket).toBe('acme-training');
+  });
+
+  it('limits what may be made', () => {
+    const type = (limits: object, type: string | string[]) => () =>
+      resolve({ ...base, instance: { type } }, {}, {}, policy(limits));
+    expect(type({ instanceTypes: ['t3.*'] }, 't3.micro')).not.toThrow();
+    expect(type({ instanceTypes: ['t3.*'] }, ['t3.micro', 'p4d.24xlarge'])).toThrow(
+      /"instance\.type": "p4d\.24xlarge"/,
+    );
+    // Who lists the instances that may be used has not said that others may be made.
+    expect(type({ instances: ['i-*'] }, 't3.micro')).toThrow(/does not allow "instance\.type"/);
+    expect(type({ instanceProfiles: ['x'] }, 't3.micro')).not.toThrow();
   });
 
   it('is not believed when it lies in the workspace', () => {

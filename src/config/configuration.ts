@@ -22,6 +22,8 @@ export type TargetName =
   | 'remote-pull'
   | 'remote-exec'
   | 'remote-shell'
+  | 'remote-up'
+  | 'remote-down'
   | 'remote-doctor';
 
 /** The validated configuration of one command. Durations are ms, sizes bytes, command lines lists of words. */
@@ -109,6 +111,8 @@ const REPORTING: Record<TargetName, string[]> = {
   'remote-pull': ['run', 'path', 'checkpoints', 'output', 'verbose', 'json'],
   'remote-exec': ['run', 'command', 'verbose', 'json'],
   'remote-shell': ['run', 'verbose', 'json'],
+  'remote-up': ['verbose', 'json'],
+  'remote-down': ['stop', 'force', 'verbose', 'json'],
   'remote-doctor': ['verbose', 'json'],
 };
 

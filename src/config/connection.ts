@@ -14,11 +14,10 @@ export type Connection = Pick<
 const { region, profile, roleArn, bucket, prefix, bucketOwner, kmsKeyId } = connectionShape;
 const schema = z.object({ region, profile, roleArn, bucket, prefix, bucketOwner, kmsKeyId });
 
-/**
- * The connection that the plugin's options in nx.json name, under that of a project, under that of a command line.
- * @throws Problem that names the place, the key and what is allowed.
- */
-export function resolveConnection(input: {
+/** What leads to an account and a region; a store only where one is named. */
+export type Place = Omit<Connection, 'bucket'> & { bucket?: string };
+
+interface ConnectionInput {
   workspaceRoot: string;
   nxJson: { plugins?: unknown[] };
   /** Workspace-relative: of the project whose `ec2.config.json` counts; absent: none does. */
@@ -26,7 +25,23 @@ export function resolveConnection(input: {
   /** Options of the command line; undefined: not given. */
   options: Partial<Record<keyof Connection, string | undefined>>;
   environment?: NodeJS.ProcessEnv;
-}): Connection {
+}
+
+/**
+ * The connection that the plugin's options in nx.json name, under that of a project, under that of a command line.
+ * @throws Problem that names the place, the key and what is allowed.
+ */
+export function resolveConnection(input: ConnectionInput): Connection {
+  const { bucket, ...place } = resolvePlace(input);
+  if (bucket === undefined)
+    throw new Problem('CONFIG_MISSING', 'No bucket is named.', {
+      next: 'Set "bucket" in the options of nx-ec2 in nx.json, run this in the workspace, or give --bucket.',
+    });
+  return { ...place, bucket };
+}
+
+/** The same for what can do without a store. */
+export function resolvePlace(input: ConnectionInput): Place {
   const given = Object.fromEntries(Object.entries(input.options).filter(([, value]) => value !== undefined));
   const { workspaceRoot, projectRoot } = input;
   const own = projectRoot === undefined ? {} : readConfigFile(workspaceRoot, projectRoot);
@@ -40,11 +55,6 @@ export function resolveConnection(input: {
     );
     throw new Problem('CONFIG_INVALID', `The connection is not valid:\n${lines.join('\n')}`);
   }
-  if (result.data.bucket === undefined)
-    throw new Problem('CONFIG_MISSING', 'No bucket is named.', {
-      next: 'Set "bucket" in the options of nx-ec2 in nx.json, run this in the workspace, or give --bucket.',
-    });
-  const connection = { ...result.data, bucket: result.data.bucket };
-  enforcePolicy(connection, input.workspaceRoot, input.environment ?? process.env);
-  return connection;
+  enforcePolicy(result.data, input.workspaceRoot, input.environment ?? process.env);
+  return result.data;
 }

@@ -43,8 +43,8 @@ export function policyAllows(patterns: string[], value: string): boolean {
 }
 
 /** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
-type Limited = Pick<Configuration, 'bucket' | 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
-  Partial<Pick<Configuration, 'instances' | 'sync' | 'user' | 'train'>>;
+type Limited = Pick<Configuration, 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
+  Partial<Pick<Configuration, 'bucket' | 'instances' | 'sync' | 'user' | 'train'>>;
 
 /** @throws Problem where the configuration names what the policy does not allow. */
 export function enforcePolicy(configuration: Limited, workspaceRoot: string, environment: NodeJS.ProcessEnv): void {

@@ -27,6 +27,8 @@ describe('the targets of a project', () => {
       'remote-pull',
       'remote-exec',
       'remote-shell',
+      'remote-up',
+      'remote-down',
       'remote-doctor',
     ]);
     expect(Object.keys(infer({ train }))).toContain('remote-train');
@@ -95,6 +97,8 @@ describe('the targets of a project', () => {
       'remote-pull',
       'remote-exec',
       'remote-shell',
+      'remote-up',
+      'remote-down',
       'remote-doctor',
       'remote-submit',
       'fit',

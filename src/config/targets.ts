@@ -27,6 +27,8 @@ export interface TargetNames {
   pullTargetName?: string;
   execTargetName?: string;
   shellTargetName?: string;
+  upTargetName?: string;
+  downTargetName?: string;
   doctorTargetName?: string;
 }
 
@@ -88,6 +90,8 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     pull: names.pullTargetName ?? 'remote-pull',
     exec: names.execTargetName ?? 'remote-exec',
     shell: names.shellTargetName ?? 'remote-shell',
+    up: names.upTargetName ?? 'remote-up',
+    down: names.downTargetName ?? 'remote-down',
     doctor: names.doctorTargetName ?? 'remote-doctor',
   };
   const targets: Record<string, TargetConfiguration> = {
@@ -112,6 +116,8 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
       options: { command: 'nvidia-smi' },
     }),
     [name.shell]: target(name.shell, 'remote-shell', 'Open a shell on the instance', { options: { run: '<id>' } }),
+    [name.up]: target(name.up, 'remote-up', 'Bring the EC2 instance up', { options: { json: true } }),
+    [name.down]: target(name.down, 'remote-down', 'Take down what is up for the project', { options: { stop: true } }),
     [name.doctor]: target(name.doctor, 'remote-doctor', 'Check what the other targets rely on', {
       options: { json: true },
     }),

@@ -2,7 +2,9 @@ import { describeFiles } from '../run/describe-files';
 import { launch, type Launched } from '../run/launch';
 import { resumePoint } from '../run/resume';
 import { scanProject } from '../run/scan-project';
-import { openSession, type Session } from '../run/session';
+import type { Recovery } from '../run/recover';
+import type { RunRecord } from '../run/record';
+import { openSession, type RunsSession } from '../run/session';
 import { planRun } from '../run/training';
 import { commandOf } from '../workspace/invocation';
 import type { Target } from './run-target';
@@ -15,6 +17,14 @@ export interface StartOptions {
   force?: boolean;
 }
 
+/** What comes with a run whose instance was made for it. */
+export interface MadeRun {
+  /** How it is gone on with when its instance is taken away; null: not from here. */
+  recovery: Recovery | null;
+  /** Says what becomes of its instance, and waits for it. */
+  seeOff(run: RunRecord): Promise<void>;
+}
+
 /**
  * Starts a training, or finds the one that is the same, and hands it over with a session that ends with `then`. With
  * `--dryRun` the files are listed instead.
@@ -24,7 +34,7 @@ export async function startTraining(
   target: Target,
   options: StartOptions,
   detached: boolean,
-  then: (session: Session, launched: Launched) => Promise<object>,
+  then: (session: RunsSession, launched: Launched, made?: MadeRun) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, reporter, project, workspace, signal } = target;
   if (options.dryRun) {
@@ -33,6 +43,10 @@ export async function startTraining(
     return describeFiles(reporter, scanned);
   }
   target.onInterrupt(() => 'Interrupted before the training was started.');
+  if ('described' in configuration.instance) {
+    const { startOnMade } = await import('./start-on-made.js');
+    return startOnMade(target, configuration.instance.described, options, detached, then);
+  }
   // Files are looked at while AWS is asked who and where.
   const opening = openSession(configuration, project, context.root, reporter, 'store');
   const scanning = scanProject(workspace);

@@ -115,11 +115,16 @@ async function describe(aws: Aws, name: NamedInstance): Promise<FoundInstance[]>
   return found;
 }
 
+/** pending, running, shutting-down, terminated, stopping, stopped. */
+export function stateOf({ State }: Instance): string {
+  // The high byte of the code is for AWS's internal use (EC2 API reference, InstanceState).
+  return STATES[(State?.Code ?? 0) & 0xff] ?? State?.Name ?? 'unknown';
+}
+
 function toFound(instance: Instance): FoundInstance {
   return {
     id: instance.InstanceId!,
-    // The high byte of the code is for AWS's internal use (EC2 API reference, InstanceState).
-    state: STATES[(instance.State?.Code ?? 0) & 0xff] ?? instance.State?.Name ?? 'unknown',
+    state: stateOf(instance),
     name: instance.Tags?.find(({ Key }) => Key === 'Name')?.Value,
     type: instance.InstanceType,
     profile: instance.IamInstanceProfile?.Arn,

@@ -28,6 +28,11 @@ export const TAG = {
   finish: 'nx-ec2:finish',
 } as const;
 
+/** As a tag's value: EC2 takes 256 characters. */
+export function tagText(text: string): string {
+  return [...text].slice(0, 256).join('');
+}
+
 /**
  * What an instance is found by again: the same for the same owner and what can't be changed of a machine that is there.
  * Guards, what becomes of it afterwards and tags may change without another one being made.

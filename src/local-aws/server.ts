@@ -16,8 +16,10 @@ import { Instances, type InstanceTimes, type LocalInstance } from './instance/in
 import { Power } from './instance/power';
 import { InstanceRole } from './instance/role';
 import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
+import { PricingService } from './pricing/service';
 import { S3Service } from './s3/service';
 import { SecretsManagerService } from './secretsmanager/service';
+import { ServiceQuotasService, type Quotas } from './servicequotas/service';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from './service';
 import type { SessionOptions } from './session/sessions';
 import { Streams } from './session/streams';
@@ -78,6 +80,8 @@ export interface LocalAws {
   capacity: Capacity;
   /** Instance profiles that EC2 does not know yet. */
   profiles: InstanceProfiles;
+  /** What the account may have at once. */
+  quotas: Quotas;
   /** Takes a spot instance back. @param noticeMs from the notice to its end; absent: two minutes. */
   interrupt(instance: string, options?: { noticeMs?: number }): void;
   /** Tells a spot instance that it is at risk. */
@@ -100,7 +104,7 @@ export interface LocalAws {
   close(): Promise<void>;
 }
 
-/** S3, SSM, EC2, STS, Secrets Manager and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
+/** S3, SSM, EC2, STS, Secrets Manager, the price list, quotas and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const region = options.region ?? 'eu-west-1';
   const unlock = lockState(options.directory);
@@ -127,12 +131,15 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     options.sessions,
   );
   const ec2 = new Ec2Service(instances, region, join(options.directory, 'ec2'));
+  const quotas = new ServiceQuotasService(region);
   const services: Record<string, Service> = {
     s3,
     ssm,
     ec2,
     sts: new StsService(identities),
     secretsmanager: new SecretsManagerService(join(options.directory, 'secrets.json'), region),
+    pricing: new PricingService(region),
+    servicequotas: quotas,
   };
   for (const bucket of options.buckets ?? []) s3.buckets.create(bucket);
   const named = new Map<string, LocalInstance>();
@@ -299,6 +306,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     role,
     capacity: ec2.capacity,
     profiles: ec2.profiles,
+    quotas: quotas.quotas,
     interrupt: (instance, how) => ec2.interruptions.interrupt(instance, how),
     recommendRebalance: (instance) => ec2.interruptions.recommendRebalance(instance),
     left: () => ec2.left(),

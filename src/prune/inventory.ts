@@ -33,7 +33,7 @@ const NAMES: [Kind, RegExp][] = [
   ['ref', /^([^/]+)\/ref\/[^/]+\/[^/]+$/],
   ['run', /^([^/]+)\/run\/([^/]+)\/[^]+$/],
   ['key', /^([^/]+)\/key\/[^/]+$/],
-  ['leftover', /^([^/]+)\/(plan|archive)\/[^/]+$/],
+  ['leftover', /^([^/]+)\/(plan|archive|launch)\/[^/]+$/],
   ['leftover', /^([^/]+)\/(watch|out)\/[^/]+\/[^/]+$/],
 ];
 

@@ -1,7 +1,9 @@
 """The part of the store below one key prefix, by the instance's role or by a presigned form (docs/FORMAT.md, "Runs in the store")."""
 import base64
+import collections
 import hashlib
 import time
+from email.utils import parsedate_to_datetime
 
 from .connection import PAUSE, Connections
 from .endpoints import bucket_url, encode
@@ -12,6 +14,8 @@ from .signing import Service, may_pass, send
 
 LIMIT = 16 * 1024 * 1024
 PROBE = "probe"
+# An object as it was read: its bytes, its ETag, when it was written (ms) and how long ago that was (seconds), by S3's clock.
+Object = collections.namedtuple("Object", "data etag modified age")
 
 
 def open_bucket(access, connections=None):
@@ -43,29 +47,46 @@ class Bucket:
         """A new form takes the place of the one before."""
         self.access = access
 
-    def put(self, name, data, content_type="application/octet-stream"):
-        """Writes an object, which is there when this returns: S3 has checked its SHA-256.
+    def put(self, name, data, content_type="application/octet-stream", condition=None):
+        """Writes an object, which is there when this returns: S3 has checked its SHA-256. Its ETag, None by a form.
 
+        `condition`: headers that say what must be there by now, with the role alone. CHANGED where that does not hold.
         EXPIRED: a new form, or new credentials, are needed. ACCESS_DENIED, UPLOAD_FAILED: `detail.status`, `detail.aws`."""
         if len(data) > LIMIT:
             raise ValueError("an object of %d bytes" % len(data))
-        answer = (self._put if self.service else self._post)(name, data, content_type, hashlib.sha256(data).hexdigest())
+        digest = hashlib.sha256(data).hexdigest()
+        answer = self._put(name, data, content_type, digest, condition or {}) if self.service else self._post(name, data, content_type, digest)
+        if condition and (answer.status == 412 or answer.code == "NoSuchKey"):
+            raise Failure("CHANGED", "%s is not what it was: %s" % (name, answer.words), status=answer.status, aws=answer.words)
         if not 200 <= answer.status < 300:
             raise Failure(
                 refusal(answer), "%s%s could not be written to the bucket %s: %s" % (self.access["prefix"], name, self.access["bucket"], answer.words),
                 status=answer.status, aws=answer.words,
             )
+        return answer.headers.get("ETag") if self.service else None
 
     def get(self, name, span=None, limit=LIMIT):
         """An object's bytes, None where there is none: of (first, last), both included, last None for the end, or of (None, last bytes).
 
         What begins behind the end is empty. By the role alone: else NO_ROLE. FETCH_FAILED, LIMIT."""
+        found = self._get(name, span, limit)
+        return None if found is None else b"" if found.status == 416 else bytes(found.body)
+
+    def read(self, name, limit=LIMIT):
+        """An Object, None where there is none. As `get`."""
+        found = self._get(name, None, limit)
+        if found is None:
+            return None
+        modified, now = (parsedate_to_datetime(found.headers[each]).timestamp() for each in ("Last-Modified", "Date"))
+        return Object(bytes(found.body), found.headers["ETag"], int(modified * 1000), max(0.0, now - modified))
+
+    def _get(self, name, span, limit):
         headers = self._owner()
         if span is not None:
             headers["Range"] = "bytes=%s-%s" % tuple("" if each is None else each for each in span)
         answer = self._role().ask("GET", self._url(name), headers, limit=limit)
         if answer.status == 416:
-            return b""
+            return answer
         # S3 says 403 of what is not there to whoever may not list the bucket.
         if answer.code in ("NoSuchKey", "AccessDenied"):
             return None
@@ -73,7 +94,7 @@ class Bucket:
             raise Failure("FETCH_FAILED", "%s could not be fetched: %s" % (name, answer.words), what=name, status=answer.status, aws=answer.words)
         if len(answer.body) > limit:
             raise Failure("LIMIT", "%s is larger than %d bytes" % (name, limit), limit=limit, value=len(answer.body))
-        return bytes(answer.body)
+        return answer
 
     def list(self, prefix=""):
         """(name, size) of each object whose name begins so, sorted. By the role alone: else NO_ROLE."""
@@ -92,9 +113,9 @@ class Bucket:
     def _owner(self):
         return {"x-amz-expected-bucket-owner": self.access["owner"]} if self.access["owner"] else {}
 
-    def _put(self, name, data, content_type, digest):
+    def _put(self, name, data, content_type, digest, condition):
         checksum = base64.b64encode(bytes.fromhex(digest)).decode()
-        headers = dict(self._owner(), **{"Content-Type": content_type, "x-amz-checksum-sha256": checksum})
+        headers = dict(self._owner(), **{"Content-Type": content_type, "x-amz-checksum-sha256": checksum}, **condition)
         if self.access["kms"]:
             headers["x-amz-server-side-encryption"] = "aws:kms"
             headers["x-amz-server-side-encryption-aws-kms-key-id"] = self.access["kms"]

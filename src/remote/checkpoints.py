@@ -160,6 +160,11 @@ class Checkpoints:
             }
             self._save_state()
 
+    def expects(self, manifest):
+        """What `manifest` describes is to be put into the directory, and is saved already."""
+        self.state["seen"][manifest["unit"]] = {"signature": None, "content": content(manifest["files"]), "files": len(manifest["files"]), "order": 0}
+        self._save_state()
+
     def _save_state(self, **changes):
         self.state.update(changes)
         files.write_json(self.path, self.state, 0o600)
@@ -172,5 +177,10 @@ def content(entries):
 
 def last_number(bucket):
     """The last number that was used in the store, for who goes on without the state of who began. Failure NO_ROLE without a role."""
-    names = [name.rpartition("/")[2] for name, _ in bucket.list("checkpoint/")]
+    return numbered(name for name, _ in bucket.list("checkpoint/"))
+
+
+def numbered(names):
+    """The last number among the names of a run's objects."""
+    names = [name[len("checkpoint/"):] for name in names if name.startswith("checkpoint/")]
     return max([0] + [int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()])

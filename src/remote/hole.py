@@ -18,6 +18,13 @@ def begin_of(home):
         return 0
 
 
+def write(home, begin):
+    path = os.path.join(home, "log.hole")
+    with open(path + ".new", "w") as file:
+        file.write(str(begin))
+    os.replace(path + ".new", path)
+
+
 def give_back(home, saved):
     """Frees what lies before the last KEEP bytes of the `saved` ones, where there is enough of it and the file system can."""
     begin, end = begin_of(home), saved - KEEP
@@ -25,10 +32,7 @@ def give_back(home, saved):
         return
     end -= end % STEP
     # Readers are told before it is gone.
-    path = os.path.join(home, "log.hole")
-    with open(path + ".new", "w") as file:
-        file.write(str(end))
-    os.replace(path + ".new", path)
+    write(home, end)
     descriptor = os.open(os.path.join(home, "log"), os.O_WRONLY)
     try:
         punch = ctypes.CDLL(None, use_errno=True).fallocate64

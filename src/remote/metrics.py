@@ -129,13 +129,15 @@ def _identity(found):
 
 
 class MetricsLog:
-    """JSON lines in segments of 1,024, `<home>/metrics/<n>`, which `save` brings to the store."""
+    """JSON lines in segments of 1,024, `<home>/metrics/<n>`, which `save` brings to the store.
+
+    The first that is here need not be 0: those before it were written on another instance."""
 
     def __init__(self, home):
         self.directory = os.path.join(home, "metrics")
         os.makedirs(self.directory, exist_ok=True)
         there = [int(name) for name in os.listdir(self.directory) if name.isdigit()]
-        self.number = max(there) if there else 0
+        self.first, self.number = min(there, default=0), max(there, default=0)
         data = self.read(self.number)
         whole = data[:data.rfind(b"\n") + 1]
         if whole != data:
@@ -169,7 +171,7 @@ class MetricsLog:
 
     def save(self, bucket):
         """Writes the segments that the store does not have as they are. Failure of the bucket: the rest at the next time."""
-        for number in range(self.segments):
+        for number in range(self.first, self.segments):
             if number < self.number and self.saved.get(number, -1) >= os.path.getsize(self._path(number)):
                 continue
             data = self.read(number)

@@ -5,8 +5,10 @@ import os
 import signal
 import time
 
-from . import files, processes
+from . import files, interruption, processes, stops
+from .booted import boot
 from .failure import Failure
+from .fence import Fenced, Superseded
 from .held import held
 
 TICK = 0.2
@@ -77,10 +79,13 @@ class Reporter:
         from .run_metrics import RunMetrics
         from .segments import LogUpload
 
+        fresh = not os.path.exists(os.path.join(self.home, "report.json"))
         self.report = dict({"saved": False, "settled": 0, "beat": 0}, **(files.read_json(os.path.join(self.home, "report.json")) or {}))
-        self.beat = self.report["beat"]
+        self.beat, self.fresh = self.report["beat"], fresh
+        self.keep()
         self.metrics = RunMetrics(self.home, self.part["metrics"], os.path.dirname(os.path.dirname(self.home)))
         self.log = LogUpload(self.home)
+        interruption.watch(self.home, self.part["grace"])
         ended = None
         while True:
             record = self.record()
@@ -96,6 +101,10 @@ class Reporter:
                         self.saver.parts.close()
                         self.keep(saved=True)
                         return
+            except Superseded:
+                stops.ask(self.home, "superseded", self.part["grace"])
+                self.keep(superseded=True, trouble="another instance has gone on with the run")
+                return
             except Failure as failure:
                 self.troubled(failure)
             if ended is not None and self.trouble and time.monotonic() - max(ended, self.trouble_since) > PATIENCE:
@@ -126,7 +135,8 @@ class Reporter:
         if self.bucket is None:
             if time.monotonic() < self.due:
                 return
-            self.bucket = open_bucket(access)
+            record = files.read_json(os.path.join(self.home, "run.json"))
+            self.bucket = Fenced(open_bucket(access), record["instance"], record["attempt"], self.report.get("etag"), self.fresh)
         else:
             self.bucket.renew(access)
         self.access_seen = changed
@@ -156,6 +166,8 @@ class Reporter:
 
     def tell(self, record, ended):
         """Brings the store a step nearer to what is here; True where nothing is left to be done."""
+        self.bucket.attempt = record["attempt"]
+        self.bucket.make_sure()
         self.log.look(self.bucket, self.metrics.feed, ended)
         if time.monotonic() - self.measured > SAMPLE or (ended and self.log.done and not self.all_measured):
             self.measured, self.all_measured = time.monotonic(), ended
@@ -164,7 +176,7 @@ class Reporter:
         if self.saver is None:
             from .saver import Saver
 
-            self.saver = Saver(self.home, self.part, self.bucket)
+            self.saver = Saver(self.home, self.part, self.bucket, self.report["settled"])
         self.saver.look(record, ended)
         if self.saver.settled != self.report["settled"]:
             self.keep(settled=self.saver.settled)
@@ -178,8 +190,8 @@ class Reporter:
 
     def put(self, whole):
         self.beat += 1
-        self.bucket.put("record.json", json.dumps(dict(whole, beat=self.beat)).encode(), "application/json")
-        self.keep(beat=self.beat, trouble=None)
+        self.bucket.put_record(json.dumps(dict(whole, beat=self.beat)).encode())
+        self.keep(beat=self.beat, etag=self.bucket.etag, trouble=None)
 
     def compose(self, record, ended, finished):
         """docs/FORMAT.md, "Runs in the store"."""
@@ -187,7 +199,7 @@ class Reporter:
         state = record["state"] if not ended or finished else "saving"
         whole = {name: record[name] for name in TAKEN}
         whole.update({
-            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"],
+            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"], "since": record.get("since"), "resumed": record.get("resumed"),
             "log": {"size": self.log.size, "training": record["training"], "truncated": record.get("truncated", False)},
             "metrics": self.metrics.latest(), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
             "description": part["description"], "access": self.bucket.way, "trouble": self.saver.trouble,
@@ -231,12 +243,3 @@ def settle(home):
         files.write_json(path, record)
     finally:
         os.close(descriptor)
-
-
-def boot():
-    """What tells this boot of the machine from others; None where nothing does."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return None

@@ -41,7 +41,8 @@ def tell(home):
     from . import reporter
 
     part = files.read_json(os.path.join(home, "plan.json"))
-    if part and part["store"] and not (report(home) or {}).get("saved"):
+    told = report(home) or {}
+    if part and part["store"] and not (told.get("saved") or told.get("superseded")):
         reporter.start(home)
 
 
@@ -85,9 +86,11 @@ class Starting:
 def find(root, part):
     """The run that is this very training, whoever has started it: by its id, or by its key where that goes on, or has
     succeeded after the one that is known to be done with."""
+    resume = part.get("resume")
     if os.path.exists(os.path.join(directory(root, part["id"]), "run.json")):
-        return state(root, part["id"])
-    if part["rerun"]:
+        record = state(root, part["id"])
+        return None if resume and record["outcome"] is not None and record["attempt"] < resume["attempt"] else record
+    if part["rerun"] or resume:
         return None
     for record in all_of(root, part["key"]):
         if record["outcome"] is None or (record["outcome"] == "succeeded" and record["id"] > (part["known"] or "")):
@@ -108,16 +111,20 @@ def start(plan, root, lock, tree):
 
         # Nobody will renew a form: what can't be told must not be begun.
         open_bucket(dict(part["store"], access="role"))
-    os.makedirs(home, exist_ok=True)
     record = {
         "id": part["id"], "kind": part.get("kind", "training"), "key": part["key"], "project": part["project"], "caller": part["caller"], "tree": plan["tree"],
         "snapshot": plan["sync"]["snapshot"], "instance": os.environ.get("AWS_SSM_INSTANCE_ID"), "boot": reporter.boot(),
         "state": "preparing", "pid": None, "supervisor": None, "user": account.pw_name, "scope": False,
         "createdAt": int(time.time() * 1000), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None,
-        "attempt": 1, "attempts": [], "queue": None, "claim": part["claim"], "gpus": [], "totalGpus": count_gpus(),
-        "training": None, "data": [], "restored": None,
+        "since": None, "attempt": 1, "attempts": [], "queue": None, "claim": part["claim"], "gpus": [], "totalGpus": count_gpus(),
+        "training": None, "data": [], "restored": None, "resumed": None,
         "stop": None, "failure": None, "outcome": None, "directory": home,
     }
+    if part.get("resume"):
+        from . import resume
+
+        record.update(resume.begin(home, part, record["instance"]))
+    os.makedirs(home, exist_ok=True)
     files.write_json(os.path.join(home, "plan.json"), without_secrets(part), 0o600)
     supervisor.spawn(home, record, part, tree, account, lock)
 

@@ -4,14 +4,16 @@ import threading
 
 from . import files
 from .failure import Failure
+from .fence import Superseded
 
 
 class Saver:
     """Its work is done by a thread, so that a large checkpoint holds up no record. `look` is called by the reporter alone.
 
-    `trouble`: what can not be saved, and why. `settled`: what so many attempts, which have ended, have left is saved."""
+    `trouble`: what can not be saved, and why. `settled`: what so many attempts, which have ended, have left is saved, or was on
+    another instance."""
 
-    def __init__(self, home, part, bucket):
+    def __init__(self, home, part, bucket, settled=0):
         from .parts import Parts
 
         self.home, self.part, self.bucket = home, part, bucket
@@ -19,7 +21,7 @@ class Saver:
         self.parts = Parts(bucket, os.path.join(home, "parts.json"))
         self.saved = None
         self.artifacts, self.checkpoints, self.trouble = None, (files.read_json(os.path.join(home, "checkpoints.json")) or {}).get("kept", []), None
-        self.settled, self.done = 0, False
+        self.settled, self.done = settled, False
         self.thread, self.failure = None, None
 
     def look(self, record, ended):
@@ -38,18 +40,18 @@ class Saver:
 
     def _work(self, record, ended):
         try:
-            self._save_checkpoints(record["attempts"], ended or len(record["attempts"]) > self.settled, record["attempt"])
+            self._save_checkpoints(record["attempts"], record["attempt"])
             if ended:
                 self._save_artifacts()
                 self.done = True
-        except Failure as failure:
+        except (Failure, Superseded) as failure:
             self.failure = failure
         except OSError as error:
             self.failure = Failure("SAVE_FAILED", str(error))
 
-    def _save_checkpoints(self, attempts, over, attempt):
+    def _save_checkpoints(self, attempts, attempt):
         """What the attempt that goes on has left so far, or the last one that is over, once and for all."""
-        if over and attempts:
+        if len(attempts) > self.settled:
             last = attempts[-1]
             self._checkpoints(last["n"]).look(final=True, killed=last["signal"] is not None or last["stopped"], ended=last["endedAt"] / 1000.0)
             self.settled = len(attempts)

@@ -1,21 +1,21 @@
 """Requests that the instance's role signs (Signature Version 4), sent again while the trouble may pass."""
 import hashlib
-import hmac
 import http.client
 import json
 import re
 import time
-import urllib.parse
 from email.utils import parsedate_to_datetime
 
 from .connection import PAUSE, Broken, Connections
 from .credentials import instance_role
 from .fetch import TRIES
+from .sigv4 import sign
 
 NONE = hashlib.sha256(b"").hexdigest()
 # What says that another try may help, with a status that does not.
 TRANSIENT = {
     "SlowDown", "RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "OperationAborted", "InternalError", "ServiceUnavailable",
+    "ConditionalRequestConflict",
     "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "InternalServerError",
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
@@ -128,24 +128,3 @@ def unescape(text):
     import html
 
     return html.unescape(text)
-
-
-def sign(credentials, service, region, method, url, headers, digest, now):
-    """The headers of a request, signed. `digest`: its body's SHA-256 in hex; `now`: seconds since the epoch, by AWS's clock."""
-    parts = urllib.parse.urlsplit(url)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    headers = dict(headers, **{"Host": parts.netloc, "X-Amz-Date": stamp, "X-Amz-Content-Sha256": digest})
-    if credentials.token:
-        headers["X-Amz-Security-Token"] = credentials.token
-    lines = sorted((name.lower(), " ".join(value.split())) for name, value in headers.items())
-    names = ";".join(name for name, _ in lines)
-    query = "&".join(sorted(parts.query.split("&"))) if parts.query else ""
-    canonical = "\n".join([method, parts.path or "/", query] + ["%s:%s" % line for line in lines] + ["", names, digest])
-    scope = "/".join([stamp[:8], region, service, "aws4_request"])
-    key = ("AWS4" + credentials.secret).encode()
-    for part in scope.split("/"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    headers["Authorization"] = "AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s" % (credentials.key, scope, names, signature)
-    return headers

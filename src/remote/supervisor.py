@@ -190,7 +190,7 @@ class Supervisor:
     def outcome(self):
         record = self.record
         if record["stop"]:
-            return {"cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted"}[record["stop"]["reason"]]
+            return verdict.STOPPED[record["stop"]["reason"]]
         if record["failure"]:
             return "setup-failed" if record["failure"]["code"] in SETUP else "failed"
         return "succeeded" if record["exitCode"] == 0 and record["signal"] is None else "failed"
@@ -207,7 +207,9 @@ class Supervisor:
         variables = dict(accounts.login_environment(self.account), **part["env"])
         secrets = self.secrets()
         if part["timeout"]:
-            self.deadline = time.monotonic() + part["timeout"]
+            from .resume import trained
+
+            self.deadline = time.monotonic() + part["timeout"] - trained(self.record["attempts"])
         self.fetch_data()
         command, variables = self.set_up(dict(variables, **secrets))
         self.restore()
@@ -218,7 +220,7 @@ class Supervisor:
             for name in ("NX_EC2_LOCAL_INSTANCE", "AWS_EC2_METADATA_SERVICE_ENDPOINT"):
                 if name in os.environ:
                     whole[name] = os.environ[name]
-            words = command + (part["resumeArgs"] if self.record["attempt"] > 1 or part["restore"] else [])
+            words = command + (part["resumeArgs"] if self.goes_on() else [])
             if not self.attempt(words, whole):
                 return
 
@@ -276,15 +278,42 @@ class Supervisor:
             raise Failed("SETUP_FAILED", str(failed), failed.code)
 
     def restore(self):
-        """Puts the checkpoint in place that the training is to go on from."""
-        wish = self.part["restore"]
-        if wish is None:
-            return
+        """Puts the checkpoint in place that the training is to go on from: the newest of the run itself, where it was begun elsewhere."""
+        wishes, resumed = [self.part["restore"]] if self.part["restore"] else [], self.record["resumed"]
+        if resumed:
+            from .resume import own_checkpoints
+
+            wishes = own_checkpoints(self.home, self.part) or wishes
+            how = "" if wishes else ": nothing was saved to go on from, it begins anew"
+            self.log.say("attempt %d, on %s after %s%s" % (self.record["attempt"], self.record["instance"], resumed["from"], how))
+        while wishes:
+            wish = wishes.pop(0)
+            try:
+                return self.restore_one(wish)
+            except Failure as failure:
+                # What is damaged or gone in the store can't be gone on from; what could not be fetched may be there.
+                if not wishes or failure.detail.get("why") not in ("ABSENT", "CHECKPOINT_MISMATCH", "PART_MISMATCH"):
+                    raise
+                self.log.say("the checkpoint %d can not be gone on from: %s" % (wish["n"], failure.message))
+
+    def restore_one(self, wish):
         from .restored import restore_from
 
-        manifest = restore_from(wish, self.part["store"], self.home, self.account)
+        try:
+            manifest = restore_from(wish, self.part["store"], self.home, self.account, self.refuse_stop)
+        except Stopped:
+            self.look_after()
+            raise
         self.save(restored={"run": wish["run"], "n": wish["n"], "unit": manifest["unit"]})
         self.log.say("goes on from %s, the checkpoint %d of %s" % (manifest["unit"], wish["n"], wish["run"]))
+
+    def refuse_stop(self):
+        if self.wish():
+            raise Stopped()
+
+    def goes_on(self):
+        """Whether the training is told that it does: where there is, or may be, a checkpoint."""
+        return bool(self.record["restored"]) or self.record["attempt"] > (self.part.get("resume") or {"attempt": 1})["attempt"]
 
     def child(self, line, variables, directory, limits, code):
         try:
@@ -301,12 +330,14 @@ class Supervisor:
         if record["training"] is None:
             record["training"] = self.log.size
         child = self.child(line, variables, self.project, part["limits"], "START_FAILED")
-        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started)
+        self.save(state="running", pid=child.pid, startedAt=record["startedAt"] or started, since=started)
         code = child.wait()
         exit_code, died = (code, None) if code >= 0 else (None, processes.name_of(-code))
         failure = verdict.failure_of(child, code, kills, self.log, self.home) if not child.stopped else None
+        # Interruptions are none.
+        failures = 1 + sum(1 for each in record["attempts"] if each["exitCode"] is not None and not each["stopped"])
         again = (
-            not child.stopped and code in part["retry"]["exitCodes"] and record["attempt"] < part["retry"]["attempts"]
+            not child.stopped and code in part["retry"]["exitCodes"] and failures < part["retry"]["attempts"]
             and not (failure and failure["code"] == "NO_SPACE")
         )
         ended = {
@@ -320,7 +351,7 @@ class Supervisor:
             return False
         self.save(pid=None, attempt=record["attempt"] + 1)
         self.settle_checkpoints()
-        self.log.say("exited with %d, attempt %d of %d begins" % (code, record["attempt"], part["retry"]["attempts"]))
+        self.log.say("exited with %d, attempt %d of %d begins" % (code, failures + 1, part["retry"]["attempts"]))
         return True
 
     def settle_checkpoints(self):

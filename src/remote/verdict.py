@@ -3,6 +3,13 @@ import os
 
 # A file system with less than this free counts as full.
 FULL = 1024 * 1024
+# The outcome of a run by the reason of its stop: somebody's wish, its own limit, or what ends its instance or it there.
+STOPPED = {
+    "cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted",
+    "lifetime": "interrupted", "cost": "interrupted", "deadline": "interrupted", "hung": "interrupted",
+    # The spot notice; and another instance that has gone on with the run.
+    "interruption": "interrupted", "superseded": "interrupted",
+}
 
 
 def oom_kills():

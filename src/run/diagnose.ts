@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Check } from '../command/plan';
 import { callerArn } from '../instance/caller';
+import { diagnoseDescription } from '../instance/diagnose-description';
 import { isThere } from '../instance/made';
 import { preflightChecks } from '../instance/preflight';
 import { Aws } from '../aws/clients';
 import { grantLines } from '../aws/permissions/grant';
 import type { Where } from '../aws/permissions/statement';
+import { workspaceIdentity } from '../workspace/identity';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
 import type { Configuration } from '../config/configuration';
@@ -63,6 +65,13 @@ export async function diagnose(
       if (result.status === 'fulfilled') add(checks[index].name, true, result.value);
       else addFailure(checks[index].name, result.reason as Problem);
     });
+    const { instance, pricePerHour } = configuration;
+    if ('described' in instance && findings.every(({ ok }) => ok !== false)) {
+      const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(aws) };
+      const purpose = { owner, store: `${configuration.bucket}/${configuration.prefix}` };
+      const asked = await diagnoseDescription(aws, instance.described, purpose, pricePerHour, signal);
+      findings.push(...asked.map((check): Finding => ({ where: 'here', ...check })));
+    }
     if (findings.some(({ ok }) => ok === false)) return findings;
 
     const id = randomBytes(8).toString('hex');

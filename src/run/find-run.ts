@@ -1,7 +1,8 @@
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import type { StoreKeys } from '../store/keys';
-import { STALE } from './follow';
+import { lost, STALE } from './follow';
+import { canGoOn, isAwaited } from './interruption';
 import { isRunId, latestRun, readRecord, type RunRecord } from './record';
 import type { RunsSession } from './session';
 
@@ -46,11 +47,13 @@ export interface SameTraining {
   found: { record: RunRecord; attached: 'running' | 'ended' } | null;
   /** One that is done with: the instance is not to find it either. */
   known: string | null;
+  /** One whose spot instance was taken away, and that nobody has gone on with yet. */
+  interrupted?: RunRecord;
 }
 
 /** Looks up the run that was started last for a training. What the store has not been told of, the instance finds. */
 export async function sameTraining(
-  { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
+  { store, keys, at }: Pick<RunsSession, 'store' | 'keys' | 'at'>,
   key: string,
 ): Promise<SameTraining> {
   const none = { found: null, known: null };
@@ -65,11 +68,36 @@ export async function sameTraining(
     store.has(collectedKey(keys, run)),
   ]);
   if (!read || read.record.key !== key) return { found: null, known: collected ? run : null };
-  const { record } = read;
-  if (goesOn(read)) return { found: { record, attached: 'running' }, known: null };
+  if (goesOn(read)) return { found: { record: read.record, attached: 'running' }, known: null };
+  const record = await asEc2Knows(read.record, at);
+  if (canGoOn(record)) return { found: null, known: null, interrupted: record };
+  // The next attempt comes by itself: that is what is attached to.
+  if (isAwaited(record)) return { found: { record: read.record, attached: 'running' }, known: null };
   if (record.state !== 'ended') return none;
   const kept = record.outcome === 'succeeded' && record.artifacts?.state !== 'failed' && !collected;
   return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
+}
+
+/** The run that was started last for a training, whatever became of it, as it is in the store. */
+export async function lastOf(
+  { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
+  key: string,
+): Promise<{ run: string; record: RunRecord | null } | null> {
+  const run = runOf(await store.get(keys.key(key)));
+  if (run === null) return null;
+  return { run, record: (await readRecord(store, keys, run))?.record ?? null };
+}
+
+/** A record that nobody writes any more, of a run on a spot instance, as one that is lost where its instance is gone. */
+async function asEc2Knows(record: RunRecord, at: RunsSession['at']): Promise<RunRecord> {
+  if (record.state === 'ended' || record.description.recovery === 'none') return record;
+  try {
+    await at(record.instance).stillThere();
+    return record;
+  } catch (error) {
+    if (error instanceof Problem && error.code === 'INSTANCE_GONE') return lost(record, error);
+    throw error;
+  }
 }
 
 /** The run that the object under a key names; null where it names none. */

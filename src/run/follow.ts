@@ -2,9 +2,11 @@ import { inflateSync } from 'node:zlib';
 import { isTransient } from '../aws/reason';
 import type { LogPiece, PollReply, RunFacts } from '../command/plan';
 import { pause } from '../command/run-command';
+import { findFleet } from '../instance/fleet';
 import { Problem } from '../report/problem';
 import { askRun, renewAccess, FORM_AGE } from './ask';
 import { recordOf, RecordWatch, type RunRecord } from './record-watch';
+import { isAwaited } from './interruption';
 import type { RunsSession } from './session';
 import { StoredLog } from './stored-log';
 import { LogStream } from './stream';
@@ -20,6 +22,8 @@ const FIRST = 4_000;
 const ASK_EVERY = 5_000;
 /** Where the store can't be told, a new way into it is not tried more often, ms. */
 const RENEW_EVERY = 60_000;
+/** Whether the fleet is there that is to go on with a run is asked so often, ms. */
+const FLEET_EVERY = 10_000;
 /** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
 const PATIENCE = 30 * 60_000;
 /** After so long a stream is worth its session, ms. */
@@ -67,12 +71,16 @@ class Follower {
   private reopen = 2_500;
   private formSince: number | undefined;
   private troubleSince: number | undefined;
+  /** The attempt whose next one is waited for, where that was said. */
+  private awaited = 0;
+  /** What EC2 said of the fleet that is to begin it, and when it was asked, ms. */
+  private fleet: { asked: number; gone: boolean } | null = null;
   /** What the instance itself said last. */
   private told: PollReply | undefined;
 
   constructor(
     private readonly session: RunsSession,
-    private readonly run: RunFacts,
+    private run: RunFacts,
     private readonly wishes: FollowWishes,
   ) {
     this.at = wishes.quiet ? Number.MAX_SAFE_INTEGER : (wishes.from ?? 0);
@@ -122,10 +130,14 @@ class Follower {
       streamed || this.wishes.quiet ? undefined : this.readStored(),
     ]);
     if (record) {
+      this.adopt(record);
       if (this.watch.changed) this.wishes.onState(record);
       // What the record says is there is there.
       while (this.at < record.log.size && (await this.readStored())) continue;
-      if (record.state === 'ended' && this.at >= record.log.size) return record;
+      if (record.state === 'ended' && this.at >= record.log.size) {
+        if (!isAwaited(record) || this.wishes.once) return record;
+        return (await this.isGone(record)) ? record : null;
+      }
       if (this.wishes.once && this.at >= record.log.size) return record;
     }
     const silent = record ? this.watch.age > STALE : Date.now() - this.started > FIRST;
@@ -136,6 +148,35 @@ class Follower {
     if (record?.state === 'running') this.openStream();
     if (record?.access === 'presigned' && this.formSince && Date.now() - this.formSince > FORM_AGE) await this.renew();
     return null;
+  }
+
+  /** The run may go on on another instance: with its log as far as it was saved. */
+  private adopt(record: RunRecord): void {
+    if (record.attempt < this.run.attempt || record.instance === this.run.instance) return;
+    this.session.reporter.line(
+      `${record.id} goes on on ${record.instance}, after ${this.run.instance} (attempt ${record.attempt})`,
+    );
+    this.run = record;
+    Object.assign(this, { awaited: 0, fleet: null });
+    this.stream?.close();
+    Object.assign(this, { stream: undefined, opened: 0, reopen: 2_500, told: undefined });
+    if (!this.wishes.quiet) this.at = Math.min(this.at, record.resumed?.log ?? this.at);
+  }
+
+  /** While the next attempt is awaited: whether the fleet that is to begin it is gone, and was the last time, too. */
+  private async isGone(record: RunRecord): Promise<boolean> {
+    if (this.awaited !== record.attempt) {
+      this.awaited = record.attempt;
+      const how = record.outcome === 'lost' ? 'is gone' : 'was taken away';
+      this.session.reporter.line(
+        `The spot instance ${record.instance} ${how}: waiting for its fleet to bring another up.`,
+      );
+    }
+    if (Date.now() - (this.fleet?.asked ?? 0) < FLEET_EVERY) return false;
+    const before = this.fleet?.gone ?? false;
+    const { fleets } = await findFleet(this.session.aws, record.id, this.wishes.signal);
+    this.fleet = { asked: Date.now(), gone: !fleets.length };
+    return before && this.fleet.gone;
   }
 
   /** Whether the store had more of the log. */
@@ -172,7 +213,11 @@ class Follower {
       this.told = await askRun(this.session, this.run, this.at, this.wishes.signal);
     } catch (error) {
       const problem = error as Problem;
-      if (problem.code === 'INSTANCE_GONE') return lost(record ?? recordOf(this.run), problem);
+      if (problem.code === 'INSTANCE_GONE') {
+        const gone = lost(record ?? recordOf(this.run), problem);
+        if (!isAwaited(gone) || this.wishes.once) return gone;
+        return (await this.isGone(gone)) ? gone : null;
+      }
       if (!NO_ANSWER.includes(problem.code)) throw error;
       this.session.reporter.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
       return null;

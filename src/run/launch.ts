@@ -1,10 +1,11 @@
 import type { LogPiece, RunFacts, TrainReply } from '../command/plan';
 import { Halt } from '../sync/synchronise';
-import { rememberTraining, sameTraining } from './find-run';
+import { rememberTraining, sameTraining, type SameTraining } from './find-run';
 import { push } from './push';
+import { untilSilent } from './recover';
 import type { Scanned, Workspace } from './scan-project';
 import type { Session } from './session';
-import type { PlannedRun } from './training';
+import type { NextAttempt, PlannedRun } from './training';
 
 export interface Launched {
   run: RunFacts;
@@ -17,17 +18,28 @@ export interface Launched {
   settled: Promise<unknown>;
 }
 
-/** Starts a training, with the command that also syncs; or finds the one that is the same. */
+/**
+ * Starts a training, with the command that also syncs; or finds the one that is the same, or goes on with it where it was
+ * interrupted. With `goOn` that very run is gone on with, as that attempt.
+ */
 export async function launch(
   session: Session,
   workspace: Workspace,
   planned: PlannedRun,
-  options: { signal: AbortSignal; scanned: Scanned; rerun: boolean; force?: boolean; onSend: () => void },
+  options: {
+    signal: AbortSignal;
+    scanned: Scanned;
+    rerun: boolean;
+    force?: boolean;
+    goOn?: NextAttempt;
+    onSend: () => void;
+  },
 ): Promise<Launched> {
   const { signal, scanned, rerun, force } = options;
   // While it is found out what must be sent, and sent, it is looked up whether that is needed.
   const key = planned.key(scanned.snapshot);
-  const looking = rerun ? Promise.resolve({ found: null, known: null }) : sameTraining(session, key);
+  const looking: Promise<SameTraining> =
+    rerun || options.goOn ? Promise.resolve({ found: null, known: null }) : sameTraining(session, key);
   looking.catch(() => undefined);
   const formSince = Date.now();
   try {
@@ -35,10 +47,14 @@ export async function launch(
       ...{ signal, force },
       first: scanned,
       run: async (snapshot) => {
-        const [part, { found, known }] = await Promise.all([planned.part(session, snapshot), looking]);
-        if (part.key !== key) return part;
-        if (found) throw new Halt();
-        return { ...part, known };
+        const [part, same] = await Promise.all([planned.part(session, snapshot, options.goOn), looking]);
+        if (part.key !== key || options.goOn) return part;
+        if (same.found) throw new Halt();
+        if (!same.interrupted) return { ...part, known: same.known };
+        const { id, instance, attempt } = same.interrupted;
+        session.reporter.line(`${id} was interrupted on ${instance}: it is gone on with (--rerun starts another).`);
+        await untilSilent(session, id, signal);
+        return planned.part(session, snapshot, { id, attempt: attempt + 1 });
       },
       onSend: options.onSend,
     });

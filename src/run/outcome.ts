@@ -2,6 +2,8 @@ import type { RunFacts } from '../command/plan';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
+import { whyNot } from './interruption';
+import type { RunRecord } from './record';
 
 /** How a run ended, with its verb: `exited with 3 after 2m 05s`, `was cancelled after 4 s (exited with 0)`. */
 export function describeOutcome(run: RunFacts): string {
@@ -22,7 +24,9 @@ export function describeOutcome(run: RunFacts): string {
     case 'timed-out':
       return `was stopped at its time limit${took} (${how})`;
     case 'interrupted':
-      return `was interrupted${took}: the instance was shutting down (${how})`;
+      return run.stop?.reason === 'interruption'
+        ? `was interrupted${took}: AWS took its spot instance ${run.instance} away`
+        : `was interrupted${took}: the instance was shutting down (${how})`;
     case 'setup-failed':
       return `failed before it began: ${why ?? 'its set-up failed'}`;
     case 'lost':
@@ -35,12 +39,14 @@ export function describeOutcome(run: RunFacts): string {
 /** A run that ended and did not succeed, as an error. Its last log lines have been shown by whoever followed it. */
 export function refuseFailure(run: RunFacts, project: string): void {
   if (run.outcome === 'succeeded') return;
+  const refused = 'description' in run ? whyNot(run as RunRecord) : null;
   const saved = (run as { checkpoints?: unknown[] }).checkpoints?.length;
   throw new Problem(
     `RUN_${(run.outcome ?? 'unknown').toUpperCase().replace('-', '_')}`,
     `The training ${run.id} ${describeOutcome(run)}.`,
     {
       next: [
+        ...(refused ? [`${refused.what} ${refused.next}`] : []),
         `Its log again: nx run ${project}:remote-logs --run=${run.id}`,
         `What it left:  nx run ${project}:remote-pull --run=${run.id} (on ${run.instance}: ${printable(run.directory)})`,
         ...(saved ? [`Go on from its last checkpoint: nx run ${project}:remote-train --resume=${run.id}`] : []),

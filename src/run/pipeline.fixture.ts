@@ -126,7 +126,7 @@ export class Pipeline {
   }
 
   /** The training of `model/train.py` as it is configured, and the scan that it is of. */
-  private async plan(wishes: Partial<RunWishes> = {}): Promise<{ planned: PlannedRun; scanned: Scanned }> {
+  protected async plan(wishes: Partial<RunWishes> = {}): Promise<{ planned: PlannedRun; scanned: Scanned }> {
     const found = await this.wishes().scan();
     const scanned = {
       ...found,

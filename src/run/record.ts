@@ -65,8 +65,19 @@ const description = z.object({
     .object({ commit: text, branch: text.nullable(), dirty: z.boolean(), remote: text.nullable().default(null) })
     .nullable(),
   command: z.string().max(65536),
+  recovery: z.enum(['client', 'fleet', 'none']).default('none'),
   configuration: z.record(text, z.unknown()),
   host: text,
+  price: z
+    .object({
+      perHour: z.number().positive(),
+      market: z.enum(['spot', 'on-demand']),
+      where: text,
+      date: text,
+      source: z.enum(['ec2', 'pricing', 'configured']),
+    })
+    .nullable()
+    .default(null),
 });
 
 const recordSchema = z.object({
@@ -93,6 +104,8 @@ const recordSchema = z.object({
   startedAt: ms.nullable(),
   endedAt: ms.nullable(),
   attempt: count,
+  /** When the attempt began that is under way or was the last. */
+  since: ms.nullable().default(null),
   attempts: z
     .array(
       z.object({
@@ -106,6 +119,8 @@ const recordSchema = z.object({
       }),
     )
     .max(1000),
+  /** The instance that it was gone on with from, and how much of the log was saved there. */
+  resumed: z.object({ from: text, log: count }).nullable().default(null),
   queue: z.object({ before: count, holders: z.array(text).max(1000) }).nullable(),
   claim: z.object({ exclusive: z.boolean(), gpus: count }),
   gpus: z.array(count).max(256).nullable(),

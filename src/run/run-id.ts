@@ -21,6 +21,12 @@ export function newRunId(project: string, now: Date, random: Buffer = randomByte
   return `${date.replace(/-/g, '')}-${time.slice(0, 8).replace(/:/g, '')}-${slug(project)}-${suffix}`;
 }
 
+/** When a run was given its id, ms since the epoch, to a second. */
+export function runTime(id: string): number {
+  const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-/.exec(id)!.map(Number);
+  return Date.UTC(year, month - 1, day, hour, minute, second);
+}
+
 /**
  * What makes two trainings the same: the hash of everything that decides their result.
  * @param parts JSON values; objects are compared regardless of their keys' order.

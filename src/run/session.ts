@@ -94,7 +94,7 @@ export async function openSession(
   soon?: 'store',
 ): Promise<Session> {
   const runs = openRuns(configuration, project, workspaceRoot, reporter);
-  const { aws, store, keys } = runs;
+  const { aws, store } = runs;
   aws.connect('ssm');
   if (soon) aws.connect('s3', configuration.bucket);
   try {
@@ -140,8 +140,7 @@ export async function openSession(
       ...runs.at(instance),
       ...{ instance, instances, tree },
       memory: state,
-      index: new PackIndex(store, keys, packFile(configuration)),
-      travel: travel(configuration),
+      ...openContents(runs),
       caller: async () => arn || runs.caller(),
       preflight: (signal) => {
         const asked = checked ?? check(signal);
@@ -167,6 +166,15 @@ function notUp(error: unknown, project: string): unknown {
   return new Problem('INSTANCE_MISSING', `No instance is up for ${project}.`, {
     next: `Bring one up: nx run ${project}:remote-up (remote-train does it by itself).`,
   });
+}
+
+/** What contents are put into the store with. Asks AWS nothing. */
+export function openContents({
+  store,
+  keys,
+  configuration,
+}: Pick<RunsSession, 'store' | 'keys' | 'configuration'>): Pick<Session, 'index' | 'travel'> {
+  return { index: new PackIndex(store, keys, packFile(configuration)), travel: travel(configuration) };
 }
 
 /** One for each bucket and prefix, for all workspaces of this machine: contents are shared below a prefix. */

@@ -1,12 +1,15 @@
+import { dollars } from '../instance/price';
 import { printable } from '../report/terminal-text';
 import { formatDuration, formatSize } from '../report/units';
 import type { Problem } from '../report/problem';
 import { askRun } from './ask';
+import { costOf, describeCost } from './cost';
 import { chosenRun, type FoundRun } from './find-run';
 import { lost, STALE } from './follow';
 import { describeOutcome } from './outcome';
 import { listRuns, readRecord, type RunRecord } from './record';
 import { recordOf } from './record-watch';
+import { canGoOn, isAwaited } from './interruption';
 import type { RunsSession } from './session';
 
 /** A run as it is now, as far as can be told. */
@@ -57,19 +60,18 @@ async function statusOf(session: RunsSession, { record, age }: FoundRun, signal:
 
 /** In a few words: `running`, `running?` for one that nothing was heard of, `succeeded`. */
 function stateOf(run: RunStatus): string {
+  if (isAwaited(run)) return `${run.outcome}, to go on`;
   if (run.state === 'ended') return run.outcome ?? 'ended';
   return run.silent ? `silent for ${formatDuration(run.heard)}` : run.state;
 }
 
-function took({ startedAt, endedAt }: RunRecord): string {
-  return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
+function amountOf(run: RunStatus): string {
+  const cost = costOf(run);
+  return cost ? dollars(cost.usd) : '';
 }
 
-/** What a run has come to so far at the price that was configured, in words; null where none was. */
-export function costOf({ startedAt, endedAt, description }: RunRecord): string | null {
-  const { pricePerHour } = description.configuration;
-  if (typeof pricePerHour !== 'number' || !startedAt) return null;
-  return `$${((((endedAt ?? Date.now()) - startedAt) / 3_600_000) * pricePerHour).toFixed(2)}`;
+function took({ startedAt, endedAt }: RunRecord): string {
+  return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
 }
 
 export function tableOfRuns(runs: RunStatus[], project: string): string {
@@ -80,7 +82,7 @@ export function tableOfRuns(runs: RunStatus[], project: string): string {
     formatDuration(Date.now() - run.createdAt),
     took(run),
     run.exitCode === null ? (run.signal ?? '') : String(run.exitCode),
-    costOf(run) ?? '',
+    amountOf(run),
     run.instance,
     nameOf(run.caller),
   ]);
@@ -112,7 +114,7 @@ export function describeRun(run: RunStatus): string {
   const time = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString().replace('T', ' ').slice(0, 19));
   const rows: [string, string | null][] = [
     ['run', run.id],
-    ['state', run.state === 'ended' && run.outcome ? describeOutcome(run) : stateOf(run)],
+    ['state', run.state === 'ended' && run.outcome ? `${describeOutcome(run)}${describeNext(run)}` : stateOf(run)],
     ['waits for', run.queue && run.queue.holders.join(', ')],
     ['by', run.caller],
     ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
@@ -122,10 +124,7 @@ export function describeRun(run: RunStatus): string {
     ['started', time(run.startedAt)],
     ['ended', time(run.endedAt)],
     ['duration', took(run)],
-    [
-      'cost',
-      costOf(run) && `${costOf(run)}, at $${String(description.configuration.pricePerHour)} an hour as configured`,
-    ],
+    ['cost', describeCost(run)],
     ['attempts', run.attempt > 1 ? attemptsOf(run) : null],
     ['log', `${formatSize(run.log.size)} in the store`],
     ['host', hostOf(metrics.host)],
@@ -145,6 +144,11 @@ export function describeRun(run: RunStatus): string {
     .filter(([, value]) => value)
     .map(([name, value]) => `${name.padEnd(11)} ${printable(value!)}`)
     .join('\n');
+}
+
+function describeNext(run: RunStatus): string {
+  if (isAwaited(run)) return '; its fleet brings another instance up, which goes on with it';
+  return canGoOn(run) ? '; the same command goes on with it on another instance' : '';
 }
 
 function codeOf({ snapshot, description: { git } }: RunRecord): string {

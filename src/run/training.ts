@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Aws } from '../aws/clients';
-import type { Restore, RunFacts, RunPart } from '../command/plan';
+import type { Price, Restore, RunFacts, RunPart } from '../command/plan';
+import { priceOf } from '../instance/price';
 import { detectEnvironment } from '../workspace/environment';
 import { gitState } from '../workspace/git';
 import { instanceEndpoints, storeAccess } from './access';
@@ -25,7 +26,13 @@ export interface PlannedRun {
   id: string;
   /** What makes two trainings the same. */
   key(snapshot: Snapshot): string;
-  part(session: RunsSession, snapshot: Snapshot): Promise<RunPart>;
+  /** @param goOn the run that is gone on with instead of a new one, and its next attempt. */
+  part(session: RunsSession, snapshot: Snapshot, goOn?: NextAttempt): Promise<RunPart>;
+}
+
+export interface NextAttempt {
+  id: string;
+  attempt: number;
 }
 
 export interface RunWishes {
@@ -34,6 +41,8 @@ export interface RunWishes {
   restore: Restore | null;
   /** To look up the versions of keyed data with; null where nothing is to be started. */
   aws: Aws | null;
+  /** What the instance costs that was made for it; asked when it is there. */
+  price?: () => Price | null;
 }
 
 /** The run that a plan starts. Throws where the script is not among the files that are sent. */
@@ -83,15 +92,15 @@ export async function planRun(
   return {
     id,
     key,
-    async part(session, snapshot) {
+    async part(session, snapshot, goOn) {
       const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
       const [store, caller, gitNow] = await Promise.all([
-        storeAccess(session, id, !wishes.detached),
+        storeAccess(session, goOn?.id ?? id, !wishes.detached),
         session.caller(),
         git,
       ]);
       return {
-        id,
+        id: goOn?.id ?? id,
         key: key(snapshot),
         ...decides,
         env: { ...env, ...read },
@@ -108,7 +117,7 @@ export async function planRun(
         },
         checkpoints: { keep: train.checkpoints.keep, every: seconds(train.checkpoints.every) },
         restore: wishes.restore,
-        resume: null,
+        resume: goOn ? { attempt: goOn.attempt } : null,
         limits: { memory: train.memory ?? null, cores: train.cores ?? null },
         retry: train.retry,
         resumeArgs: train.resumeArgs,
@@ -122,8 +131,10 @@ export async function planRun(
         description: {
           git: gitNow,
           command: [train.script ?? train.command, ...train.args].flat().join(' '),
+          recovery: 'described' in configuration.instance ? configuration.instance.described.recovery : 'none',
           configuration: describeConfiguration(configuration),
           host: hostname(),
+          price: wishes.price?.() ?? (await configuredPrice(configuration, session.aws)),
         },
       };
     },
@@ -131,6 +142,12 @@ export async function planRun(
 }
 
 const MAX_FILES = 100_000;
+
+async function configuredPrice({ pricePerHour, instance }: Configuration, aws: Aws): Promise<Price | null> {
+  if (pricePerHour === undefined) return null;
+  const market = 'described' in instance && instance.described.spot === true ? 'spot' : 'on-demand';
+  return priceOf(aws, { type: '', market }, pricePerHour);
+}
 
 function seconds(ms: number | undefined): number | null {
   return ms === undefined ? null : Math.ceil(ms / 1000);

@@ -62,6 +62,11 @@ export class StoreKeys {
     return this.own(`key/${runKey}`);
   }
 
+  /** How far the launch of an instance is: docs/FORMAT.md, "Launch". */
+  launch(madeKey: string): string {
+    return this.own(`launch/${madeKey}`);
+  }
+
   /** The prefix of all that is a run's, ends in a slash; with '' that of all runs. */
   run(run: string): string {
     return this.own(run ? `run/${run}/` : 'run/');

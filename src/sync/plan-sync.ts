@@ -49,7 +49,7 @@ export async function planSync(
 }
 
 /** What the snapshot makes, and no more: the instance refuses whatever goes beyond. */
-function limitsOf({ entries }: Snapshot): SyncPart['limits'] {
+export function limitsOf({ entries }: Snapshot): SyncPart['limits'] {
   return {
     entries: entries.length,
     bytes: entries.reduce((sum, entry) => sum + (entry.kind === 'file' ? entry.size : 0), 0),

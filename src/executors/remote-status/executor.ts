@@ -1,5 +1,6 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { pause } from '../../command/run-command';
+import { isAwaited } from '../../run/interruption';
 import { openRuns } from '../../run/session';
 import { describeRun, listStatus, oneStatus, tableOfRuns } from '../../run/status';
 import { runTarget } from '../run-target';
@@ -26,7 +27,7 @@ export default function remoteStatus(
         const text = options.run ? describeRun(runs[0]) : tableOfRuns(runs, project);
         if (text !== said) reporter.line(said ? `\n${text}` : text);
         said = text;
-        const live = runs.some(({ state }) => state !== 'ended');
+        const live = runs.some((run) => run.state !== 'ended' || isAwaited(run));
         if (!options.watch || !live) return { runs };
         await pause(WATCH, signal);
       }

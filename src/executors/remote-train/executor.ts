@@ -1,7 +1,10 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { collectArtifacts } from '../../run/artifacts';
+import { printable } from '../../report/terminal-text';
+import { costOf, describeCost } from '../../run/cost';
 import { describeOutcome, refuseFailure } from '../../run/outcome';
-import { describeStart, showRun } from '../../run/training';
+import { showThrough } from '../../run/recover';
+import { describeStart } from '../../run/training';
 import { commandOf } from '../../workspace/invocation';
 import { leaveRunning } from '../leave-running';
 import { refuseStaleHit } from '../stale-hit';
@@ -17,18 +20,23 @@ export default function remoteTrain(
   return runTarget('remote-train', { ...options }, context, true, async (target) => {
     const { configuration, reporter, project, signal } = target;
     refuseStaleHit(configuration, context);
-    return startTraining(target, options, false, async (session, launched) => {
+    return startTraining(target, options, false, async (session, launched, made) => {
       const { run, attached } = launched;
       const own = !attached || run.caller === (await session.caller());
       leaveRunning(target, session, run, own);
       describeStart(session, run, attached, { own, cancel: commandOf(context, 'remote-cancel') });
-      const [ended] = await Promise.all([
-        showRun(session, run, { signal, first: launched.log, formSince: launched.formSince }),
-        launched.settled,
-      ]);
+      const ended = await showThrough(session, launched, {
+        signal,
+        recovery: (own && made?.recovery) || null,
+        onAgain: (again) => leaveRunning(target, session, again, own),
+      });
+      const cost = describeCost(ended);
+      if (cost) reporter.line(`The training has cost ${printable(cost)}`);
+      if (ended.outcome !== 'succeeded') await made?.seeOff(ended);
       refuseFailure(ended, project);
       reporter.line(`The training ${describeOutcome(ended)}`);
       const collected = await collectArtifacts(session, ended, signal);
+      await made?.seeOff(ended);
       return {
         run: ended.id,
         instance: ended.instance,
@@ -38,6 +46,7 @@ export default function remoteTrain(
         exitCode: ended.exitCode,
         startedAt: ended.startedAt,
         endedAt: ended.endedAt,
+        cost: costOf(ended),
         checkpoints: ended.checkpoints.length,
         metrics: ended.metrics.training,
         artifacts: { directory: collected.directory, files: collected.artifacts.length, bytes: collected.bytes },

@@ -60,7 +60,8 @@ export default async function trainingProject(
       { overwriteStrategy: OverwriteStrategy.KeepExisting },
     );
   }
-  await trainingTargets(tree, { project: there ?? name, script: 'train.py' });
+  const { instanceType, spot, instanceProfile } = options;
+  await trainingTargets(tree, { project: there ?? name, script: 'train.py', instanceType, spot, instanceProfile });
   await formatFiles(tree);
   return () => {
     console.log(`\nTrain it:    npx nx run ${there ?? name}:remote-train`);

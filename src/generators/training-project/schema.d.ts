@@ -1,4 +1,6 @@
-export interface TrainingProjectGeneratorSchema {
+import type { WantedInstance } from '../training-targets/wanted-instance';
+
+export interface TrainingProjectGeneratorSchema extends WantedInstance {
   directory: string;
   name?: string;
   environment?: 'auto' | 'none' | 'uv' | 'pip';

@@ -40,6 +40,27 @@ describe('training-targets', () => {
     expect(readNxJson(tree)!.plugins).toEqual([{ plugin: 'nx-ec2', options: { bucket: 'mine' } }]);
   });
 
+  it('describes an instance that is made when it is needed, and keeps the one that is there', async () => {
+    const wanted = { instanceType: 'g5.xlarge, g4dn.xlarge', spot: true, instanceProfile: 'nx-ec2' };
+    await trainingTargets(tree, { project: 'model', ...wanted });
+    const written = { type: ['g5.xlarge', 'g4dn.xlarge'], spot: true, instanceProfile: 'nx-ec2' };
+    expect(readJson(tree, 'models/model/ec2.config.json').instance).toEqual(written);
+    await trainingTargets(tree, { project: 'model', instanceType: 't3.micro' });
+    expect(readJson(tree, 'models/model/ec2.config.json').instance).toEqual(written);
+  });
+
+  it('refuses what describes no instance, before anything is written', async () => {
+    const before = tree.listChanges().length;
+    await expect(trainingTargets(tree, { project: 'model', spot: true })).rejects.toThrow(
+      /--instanceType is not given/,
+    );
+    await expect(trainingTargets(tree, { project: 'model', instanceType: 'large' })).rejects.toThrow(
+      /no instance type/,
+    );
+    await expect(trainingTargets(tree, { project: 'model', instanceType: ',' })).rejects.toThrow(/no instance type/);
+    expect(tree.listChanges()).toHaveLength(before);
+  });
+
   it.each(['digits/train.py', 'src/digits/__main__.py'])('finds the script of a Python package: %s', async (script) => {
     tree.delete('models/model/train.py');
     tree.write(`models/model/${script}`, '');

@@ -14,6 +14,7 @@ import { inferTargets } from '../../config/targets';
 import { Problem } from '../../report/problem';
 import init from '../init/generator';
 import type { TrainingTargetsGeneratorSchema } from './schema';
+import { describeWanted } from './wanted-instance';
 
 const SCRIPTS = ['train.py', 'src/train.py', 'main.py', 'src/main.py'];
 /** Below a package's own directory, as @nxlv/python, uv and poetry lay it out. */
@@ -25,6 +26,7 @@ export default async function trainingTargets(tree: Tree, options: TrainingTarge
   const file = joinPathFragments(root, CONFIG_FILE);
   const before = tree.exists(file) ? readJson<Record<string, unknown>>(tree, file) : {};
   const train = (before.train ?? {}) as Record<string, unknown>;
+  const instance = before.instance ?? describeWanted(options);
   const script = options.script ?? findScript(tree, root);
   if (train.script === undefined && train.command === undefined) {
     if (script === undefined) {
@@ -43,6 +45,7 @@ export default async function trainingTargets(tree: Tree, options: TrainingTarge
   writeJson(tree, file, {
     $schema: `${offsetFromRoot(root)}node_modules/nx-ec2/ec2.config.schema.json`,
     ...before,
+    ...(instance === undefined ? {} : { instance }),
     train,
   });
   if (options.explicit) addTargets(tree, options.project, root, { ...before, train });

@@ -1,4 +1,6 @@
-export interface TrainingTargetsGeneratorSchema {
+import type { WantedInstance } from './wanted-instance';
+
+export interface TrainingTargetsGeneratorSchema extends WantedInstance {
   project: string;
   script?: string;
   outputDir?: string;

@@ -4,6 +4,7 @@ import { AwsError } from '../service';
 import type { Action } from './action';
 import { readFleet, type Fleet } from './fleet';
 import type { Fleets } from './fleets';
+import { historyXml } from './fleet-history';
 import { errorXml, fleetXml, launchedXml } from './fleet-xml';
 import type { Form } from './form';
 import { page, select } from './select';
@@ -18,6 +19,7 @@ export class FleetActions {
     DeleteFleets: (form) => this.delete(form),
     DescribeFleets: (form) => this.describe(form),
     DescribeFleetInstances: (form) => this.describeInstances(form),
+    DescribeFleetHistory: (form) => historyXml(form, this.find(form.required('FleetId'))),
   };
 
   constructor(

@@ -22,6 +22,16 @@ export interface FleetError {
   message: string;
 }
 
+/** Something that happened to a fleet. */
+export interface FleetEvent {
+  /** ms since the epoch. */
+  at: number;
+  type: 'fleet-change' | 'instance-change' | 'service-error';
+  subType: string;
+  description: string;
+  instance?: string;
+}
+
 export interface Fleet {
   /** `fleet-…` */
   id: string;
@@ -41,8 +51,9 @@ export interface Fleet {
   clientToken?: string;
   fingerprint: string;
   launched: { instance: string; pool: number; market: Market }[];
-  /** What an instant fleet was refused. */
+  /** What an instant fleet was refused, and what keeps one that is maintained from its target. */
   errors: FleetError[];
+  events: FleetEvent[];
 }
 
 /** Options of fleets that change what they do, and that local AWS does not have. */
@@ -93,6 +104,7 @@ export function readFleet(form: Form): Fleet {
     fingerprint: form.fingerprint(),
     launched: [],
     errors: [],
+    events: [],
   };
 }
 

@@ -6,6 +6,7 @@ import { AwsError } from '../service';
 import type { Market } from './capacity';
 import type { CheckedLaunch } from './checked-launch';
 import type { Fleet, Pool } from './fleet';
+import { note } from './fleet-history';
 import type { Launcher } from './launcher';
 import { overSpec } from './launch-spec';
 import type { LaunchTemplates } from './launch-templates';
@@ -62,6 +63,7 @@ export class Fleets {
   create(fleet: Fleet, caller: Identity | null): void {
     for (const market of MARKETS)
       if (fleet.target[market] > 0) for (const pool of fleet.pools) this.check(fleet, pool, market, caller);
+    note(fleet, { type: 'fleet-change', subType: 'active', description: 'The fleet is active' });
     this.save(fleet);
     this.fill(fleet);
     this.keep(fleet, TRIED_AGAIN);
@@ -70,6 +72,7 @@ export class Fleets {
   /** It replaces nothing any more. */
   delete(fleet: Fleet, terminate: boolean): void {
     fleet.state = terminate ? 'deleted_terminating' : 'deleted_running';
+    note(fleet, { type: 'fleet-change', subType: fleet.state, description: 'The fleet was deleted' });
     this.end(fleet, terminate ? byUser() : undefined);
   }
 
@@ -118,12 +121,15 @@ export class Fleets {
     for (const [number, pool] of fleet.pools.entries()) {
       try {
         const checked = this.check(fleet, pool, market, null);
-        for (const { id } of this.launcher.launch(checked, count, { fleet: fleet.id }))
+        for (const { id } of this.launcher.launch(checked, count, { fleet: fleet.id })) {
           fleet.launched.push({ instance: id, pool: number, market });
+          note(fleet, { type: 'instance-change', subType: 'launched', description: checked.type.name, instance: id });
+        }
         return true;
       } catch (error) {
         if (!(error instanceof AwsError)) throw error;
         fleet.errors.push({ pool: number, market, code: error.code, message: error.message });
+        note(fleet, { type: 'service-error', subType: error.code, description: error.message });
       }
     }
     return false;

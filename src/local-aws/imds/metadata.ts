@@ -65,7 +65,7 @@ export class Metadata {
     return body === undefined ? { status: 404, body: '' } : { status: 200, body };
   }
 
-  private value(instance: LocalInstance, path: string): string | undefined {
+  private value(instance: LocalInstance, path: string): string | Buffer | undefined {
     const { id, type, image, launched, zone, interruption, rebalance, userData } = instance;
     const role = this.role(id);
     switch (path) {
@@ -98,7 +98,7 @@ export class Metadata {
       case 'meta-data/events/recommendations/rebalance':
         return rebalance === undefined ? undefined : JSON.stringify({ noticeTime: timestamp(rebalance) });
       case 'user-data':
-        return userData === undefined ? undefined : Buffer.from(userData, 'base64').toString();
+        return userData === undefined ? undefined : Buffer.from(userData, 'base64');
       case 'dynamic/instance-identity/document':
         return JSON.stringify({
           accountId: ACCOUNT,

@@ -8,7 +8,7 @@ import { Timers } from './timers';
 /** Where the output of user data goes, on the instance's disk. */
 export const USER_DATA_LOG = join('var', 'log', 'cloud-init-output.log');
 
-/** Runs each instance's user data at its first boot, as cloud-init does: a script, as a process of the instance. */
+/** Has each instance's user data done as cloud-init does, by a process of the instance: `cloud_init.py`. */
 export class CloudInit {
   private readonly timers = new Timers();
 
@@ -32,32 +32,33 @@ export class CloudInit {
     this.timers.at(instance.id, this.instances.booted(instance), () => this.run(instance));
   }
 
-  private run({ id, userData }: LocalInstance): void {
+  private run(instance: LocalInstance): void {
+    const { id, userData } = instance;
     const disk = this.instances.disk(id);
     const home = join(disk, 'cloud');
     const tell = (status: string) => {
       if (existsSync(home)) writeFileSync(join(home, 'status'), status);
     };
-    // Once in an instance's life, not at each boot.
-    if (existsSync(home)) return tell('done');
     mkdirSync(home, { recursive: true });
     mkdirSync(join(disk, 'var', 'log'), { recursive: true });
-    const script = Buffer.from(userData ?? '', 'base64');
+    if (!userData) return tell('done');
+    tell('running');
+    writeFileSync(join(home, 'user-data'), Buffer.from(userData, 'base64'));
     const log = openSync(join(disk, USER_DATA_LOG), 'a');
     try {
-      if (!script.length) return tell('done');
-      if (script.toString('latin1', 0, 2) !== '#!') {
-        writeFileSync(log, 'Local AWS runs user data that is a script, and this does not begin with #!.\n');
-        return tell('error');
-      }
-      tell('running');
-      const file = join(home, 'user-data');
-      writeFileSync(file, script, { mode: 0o700 });
-      const child = spawn(file, {
+      const program = join(__dirname, 'cloud_init.py');
+      const child = spawn('python3', ['-I', '-S', program, join(home, 'status'), 'boot'], {
         cwd: disk,
         detached: true,
         stdio: ['ignore', log, log],
-        env: { LANG: 'C.UTF-8', ...this.instances.environment(id) },
+        env: {
+          LANG: 'C.UTF-8',
+          INSTANCE_ID: id,
+          // Its machine does not boot with it, and must not be shut down for it.
+          NX_EC2_LOCAL_BOOT: String(Math.round(this.instances.booted(instance))),
+          NX_EC2_LOCAL_BIN: join(disk, 'bin'),
+          ...this.instances.environment(id),
+        },
       });
       child.on('error', () => tell('error'));
       child.on('exit', (code) => {

@@ -7,6 +7,12 @@ import struct
 import sys
 import termios
 
+try:
+    # As the agent's worker is called, to which a session is a process each.
+    with open("/proc/self/comm", "w") as file:
+        file.write("ssm-session-worker"[:15])
+except OSError:
+    pass
 pid, terminal = pty.fork()
 if pid == 0:
     os.close(3)

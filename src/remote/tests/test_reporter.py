@@ -2,15 +2,14 @@
 import fcntl
 import json
 import os
-import signal
 import sys
 import tempfile
-import threading
 import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings  # noqa: E402
+from directory_store import Store  # noqa: E402
 from nx_ec2_remote import files, hole, reporter, segments  # noqa: E402
 from nx_ec2_remote.log import read as read_log  # noqa: E402
 
@@ -124,27 +123,6 @@ class ReporterTest(Trainings):
         self.report(home)
         os.close(descriptor)
         self.assertEqual(self.objects(), {})
-
-
-class Store:
-    """A bucket that is a directory. Its process is killed at the n-th write: by turns before it, and after it."""
-
-    way = "role"
-
-    def __init__(self, directory, kill):
-        self.directory, self.kill, self.count, self.lock = directory, kill, 0, threading.Lock()
-
-    def put(self, name, data, content_type=None):
-        with self.lock:
-            self.count += 1
-            dies = self.kill is not None and self.count >= self.kill
-            if dies and self.count % 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            files.write_atomically(os.path.join(self.directory, name), data)
-            with open(os.path.join(self.directory, ".writes"), "a") as file:
-                file.write(name + "\n")
-            if dies:
-                os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,12 @@ export const IMAGES: Image[] = [
     65,
     ['/aws/service/deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id'],
   ),
+  image(7, 'ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20240927', 'x86_64', CANONICAL, '/dev/sda1', 8, [
+    '/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id',
+  ]),
+  image(8, 'ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-arm64-server-20240927', 'arm64', CANONICAL, '/dev/sda1', 8, [
+    '/aws/service/canonical/ubuntu/server/22.04/stable/current/arm64/hvm/ebs-gp2/ami-id',
+  ]),
 ];
 
 export function findImage(id: string): Image | undefined {

@@ -4,7 +4,7 @@ export interface InstanceType {
   /** MiB. */
   memory: number;
   architecture: 'x86_64' | 'arm64';
-  /** USD an hour. */
+  /** USD an hour; made up, as on-demand prices are. */
   spotPrice: number;
   gpu?: { name: string; count: number; /** MiB of each. */ memory: number };
   /** The letters of the zones that have it; absent: all. */
@@ -75,6 +75,14 @@ export const INSTANCE_TYPES: InstanceType[] = [
     zones: 'b',
   },
 ];
+
+/** USD an hour, of an instance that is not spot. */
+export function onDemandPrice({ spotPrice }: InstanceType): number {
+  return Math.round(spotPrice * 2.8 * 10_000) / 10_000;
+}
+
+/** USD for a GB of a gp3 volume, a month. */
+export const VOLUME_PRICE = 0.088;
 
 export function instanceType(name: string): InstanceType | undefined {
   return INSTANCE_TYPES.find((each) => each.name === name);

@@ -1,0 +1,25 @@
+import { guards } from './instances/guards';
+import { launched } from './instances/launched';
+import { NOTHING } from './instances/made';
+import { spot } from './instances/spot';
+import { Worlds, type World } from './worlds';
+
+const worlds = new Worlds('instances');
+let world: World;
+
+beforeAll(async () => {
+  worlds.install();
+  // As EC2 is: a new instance takes its time, and is not seen at once.
+  world = await worlds.make([], { boot: 1_500, transition: 500, unseen: 500 });
+}, 120_000);
+
+afterAll(() => worlds.close());
+
+describe('instances that are made when they are needed', () => {
+  const here = () => ({ ...world, nx: worlds.machine(world.aws, worlds.workspace) });
+  describe('launched', () => launched(here));
+  describe('guarded', () => guards(here));
+  describe('spot', () => spot(here));
+
+  it('leave nothing behind', () => expect(world.aws.left()).toEqual(NOTHING));
+});

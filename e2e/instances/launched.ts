@@ -1,0 +1,97 @@
+import type { World } from '../worlds';
+import { gone, living, madeFor, project, result, TOTAL } from './made';
+
+/** An instance is made for a training, and is gone after it. */
+export function launched(at: () => World): void {
+  it('brings one up, trains, and takes it down, in one nx run', async () => {
+    const world = at();
+    project(world, 'whole');
+    const train = await world.nx.run(['whole:remote-train', '--args=0.05', '--json']).ends(0);
+    expect(result(world, 'whole')).toEqual({ total: TOTAL, began: 0 });
+    expect(living(world.aws, 'whole')).toEqual([]);
+    const [instance, ...more] = madeFor(world.aws, 'whole');
+    expect(more).toEqual([]);
+    expect(train.text).toMatch(/t3\.micro/);
+    expect(train.text).toContain(instance.id);
+    expect(instance).toMatchObject({ state: 'terminated', tags: { 'nx-ec2:managed': 'true', 'nx-ec2:run': train.id } });
+  });
+
+  it('goes to the next zone where the first has no capacity, and says so', async () => {
+    const world = at();
+    project(world, 'zones');
+    world.aws.capacity.add({ zone: 'eu-west-1a', code: 'InsufficientInstanceCapacity' });
+    try {
+      const train = await world.nx.run(['zones:remote-train', '--args=0.05']).ends(0);
+      expect(train.text).toMatch(/eu-west-1a.*InsufficientInstanceCapacity/);
+      expect(madeFor(world.aws, 'zones').map(({ zone }) => zone)).toEqual(['eu-west-1b']);
+    } finally {
+      world.aws.capacity.clear();
+    }
+  });
+
+  it('waits for a profile that arrives late', async () => {
+    const world = at();
+    world.aws.profiles.arrive('late', 4_000);
+    project(world, 'late', { instanceProfile: 'late' });
+    const train = await world.nx.run(['late:remote-train', '--args=0.05']).ends(0);
+    expect(train.text).toMatch(/profile/);
+    expect(madeFor(world.aws, 'late')).toHaveLength(1);
+  });
+
+  it('ends clearly where Systems Manager never reaches it, and the instance is gone', async () => {
+    const world = at();
+    project(world, 'mute', { wait: '4s' });
+    world.aws.instances.agentDelay = Infinity;
+    try {
+      const train = world.nx.run(['mute:remote-train', '--json']);
+      expect(await train.ended).not.toBe(0);
+      expect(train.result.error.code).toBe('SSM_OFFLINE');
+      expect(living(world.aws, 'mute')).toEqual([]);
+      expect(madeFor(world.aws, 'mute')).toHaveLength(1);
+    } finally {
+      world.aws.instances.agentDelay = 0;
+    }
+  });
+
+  it('keeps the instance of a failed training for a while, for the same command to find', async () => {
+    const world = at();
+    project(world, 'fails', { onFinish: { failure: 'keep 6s' } }, {}, 'import sys; print("step 1 of 1"); sys.exit(3)');
+    const train = world.nx.run(['fails:remote-train']);
+    expect(await train.ended).not.toBe(0);
+    expect(train.text).toMatch(/is kept for 6 s/);
+    expect(living(world.aws, 'fails')).toHaveLength(1);
+    await gone(world.aws, 'fails');
+  });
+
+  it('leaves the instance to its guards when the laptop goes, and the same command comes back', async () => {
+    const world = at();
+    project(world, 'closed');
+    const first = world.nx.run(['closed:remote-train', '--args=0.3']);
+    await first.said('step 2 of');
+    first.kill('SIGKILL');
+    const again = await world.nx.run(['closed:remote-train', '--args=0.3']).ends(0);
+    expect(again.text).toContain('attached');
+    expect(again.id).toBe(first.id);
+    expect(result(world, 'closed')).toEqual({ total: TOTAL, began: 0 });
+    await gone(world.aws, 'closed');
+    expect(madeFor(world.aws, 'closed')).toHaveLength(1);
+  });
+
+  it('remote-up makes one, which a training finds and leaves, until remote-down', async () => {
+    const world = at();
+    project(world, 'warm');
+    const up = await world.nx.run(['warm:remote-up', '--json']).ends(0);
+    const again = await world.nx.run(['warm:remote-up', '--json']).ends(0);
+    expect(again.result.instance).toBe(up.result.instance);
+    await world.nx.run(['warm:remote-train', '--args=0.05']).ends(0);
+    expect(living(world.aws, 'warm')).toEqual([up.result.instance]);
+    await world.nx.run(['warm:remote-down', '--stop']).ends(0);
+    expect(madeFor(world.aws, 'warm')[0].state).toBe('stopped');
+    const third = await world.nx.run(['warm:remote-up', '--json']).ends(0);
+    expect(third.result.instance).toBe(up.result.instance);
+    await world.nx.run(['warm:remote-down']).ends(0);
+    expect(living(world.aws, 'warm')).toEqual([]);
+    const none = await world.nx.run(['warm:remote-down']).ends(0);
+    expect(none.text).toMatch(/No instance|nothing/i);
+  });
+}

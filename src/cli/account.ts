@@ -1,0 +1,42 @@
+import { workspaceRoot } from '@nx/devkit';
+import { Aws } from '../aws/clients';
+import { resolvePlace, type Place } from '../config/connection';
+import { callerArn } from '../instance/caller';
+import { takeInventory, type Inventory } from '../instance/inventory';
+import { nxJson } from './nx-json';
+
+/** Options that say which account and region are meant. */
+export interface AccountOptions {
+  bucket?: string;
+  prefix?: string;
+  region?: string;
+  profile?: string;
+}
+
+/** What nx-ec2 has made in an account and region. */
+export interface Account {
+  place: Place;
+  aws: Aws;
+  region: string;
+  /** ARN. */
+  caller: string;
+  inventory: Inventory;
+  /** ms since the epoch, by AWS's clock where this machine's is off. */
+  now: number;
+}
+
+/** Looks, and closes the connection after `use`. */
+export async function withAccount<T>(options: AccountOptions, use: (account: Account) => Promise<T>): Promise<T> {
+  const { bucket, prefix, region, profile } = options;
+  const place = resolvePlace({ workspaceRoot, nxJson: nxJson(), options: { bucket, prefix, region, profile } });
+  const aws = new Aws(place);
+  try {
+    const region = await aws.region();
+    const [caller, inventory] = await Promise.all([callerArn(aws), takeInventory(aws)]);
+    // What the SDK has learnt of the difference between the two clocks, ms.
+    const { systemClockOffset } = (await aws.ec2()).config;
+    return await use({ place, aws, region, caller, inventory, now: Date.now() + systemClockOffset });
+  } finally {
+    aws.close();
+  }
+}

@@ -1,0 +1,140 @@
+import { StopInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import { newRunId } from '../run/run-id';
+import { clean, type CleanOptions } from './clean';
+import { MadeFixture, MINUTE, OTHER, printed } from './made.fixture';
+
+const HOUR = 60 * MINUTE;
+const spot = {
+  InstanceMarketOptions: { MarketType: 'spot' as const },
+};
+
+/** An account as it is after some days; what is old was made three hours ago. */
+describe('nx-ec2 clean', () => {
+  let made: MadeFixture;
+  const ids: Record<string, string> = {};
+  const late = () =>
+    ['ended', 'late', 'missing', 'fleet', 'ofFleet', 'template', 'loose', 'volume', 'request'].map((name) => ids[name]);
+
+  beforeAll(async () => {
+    made = await MadeFixture.start();
+    const run = (project = 'model') => newRunId(project, new Date(Date.now() - 2.5 * HOUR));
+    const [ended, going, kept, first, other, fleet] = ['model', 'model', 'model', 'model', 'vision', 'model'].map(run);
+    const launch = async (name: string, tags: Record<string, string | undefined>, more = {}) =>
+      void (ids[name] = await made.launch(made.tags(tags), more));
+    await launch('ended', { run: ended, finish: 'terminate 0 1800' }, spot);
+    await launch('late', { lifetime: '3600', project: '\x1b]0;owned\x07\x1b[2Jevil' });
+    await launch('missing', { run: run(), finish: 'terminate 0 1800' });
+    await launch('going', { run: going, lifetime: '3600', finish: 'terminate 0 1800' });
+    await launch('kept', { run: kept, finish: 'terminate - -' });
+    await launch('others', { run: first, finish: 'terminate 0 0' });
+    await launch('elsewhere', { run: run(), store: 'other/team', finish: 'terminate 0 0' });
+    await launch('stopped', { lifetime: '3600' });
+    await launch('theirs', { owner: OTHER, lifetime: '3600' });
+    await launch('untagged', { managed: undefined, lifetime: '1', deadline: '1' });
+    await launch('no', { managed: 'false', lifetime: '1', deadline: '1' });
+    const disk = { DeviceName: '/dev/xvda', Ebs: { DeleteOnTermination: false } };
+    await launch('gone', {}, { BlockDeviceMappings: [disk] });
+    await made.at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [ids.gone] }));
+    await made.at.ec2.send(new StopInstancesCommand({ InstanceIds: [ids.stopped] }));
+    const tags = made.tags({ run: fleet, finish: 'terminate 0 0' });
+    ids.template = await made.template('of-the-fleet', tags);
+    ids.loose = await made.template('of-none', made.tags({}));
+    ids.foreign = await made.template('foreign', made.tags({ managed: undefined }));
+    ids.fleet = await made.fleet('of-the-fleet', tags);
+    made.at.aws.capacity.add({ market: 'spot' });
+    await made.template('of-the-waiting', tags);
+    ids.waiting = await made.fleet('of-the-waiting', made.tags({ run: run(), finish: 'terminate 0 0' }));
+    // And some seconds: AWS's clock is known to a second.
+    await made.age(3 * HOUR + 5_000, (file, rows) => {
+      if (file === 'volumes')
+        ids.volume = (Object.values(rows) as { id: string; attachment?: object }[]).find(
+          (each) => !each.attachment,
+        )!.id;
+      if (file !== 'spot-requests') return;
+      ids.request = 'sir-0000abcd';
+      const [any] = Object.values(rows);
+      rows[ids.request] = { ...any, id: ids.request, state: 'open', instance: undefined, tags: made.tags({}) };
+    });
+    ids.ofFleet = made.at.aws.instances.all().find(({ fleet }) => fleet === ids.fleet)!.id;
+    ids.new = await made.launch(made.tags({ run: run(), finish: 'terminate 0 0' }));
+    const before = { startedAt: 1, createdAt: 1 };
+    const over = { ...before, state: 'ended' as const, endedAt: Date.now() - 2 * HOUR - 5_000 };
+    await made.tell({ ...over, id: ended, instance: ids.ended });
+    await made.tell({ ...over, id: kept, instance: ids.kept });
+    await made.tell({ ...over, id: first, instance: ids.others });
+    await made.tell({ ...over, id: fleet, instance: 'i-0123456789abcdef0' });
+    const on = { ...before, state: 'running' as const, outcome: null, endedAt: null };
+    await made.tell({ ...on, id: going, instance: ids.going });
+    await made.tell({ ...on, id: other, instance: ids.others, project: 'vision' });
+  }, 60_000);
+  afterAll(() => made.close());
+
+  const run = (options: Partial<CleanOptions> = {}) =>
+    printed((reporter) => clean({ bucket: 'bucket', prefix: 'team', ...options }, reporter), options.json);
+  const there = () => Object.values(made.at.aws.left()).flat().sort();
+
+  it('shows what should have ended and why, and changes nothing', async () => {
+    const before = there();
+    const { out, error } = await run({ json: true });
+    expect(error).toBeNull();
+    const told = JSON.parse(out) as { overdue: { id: string; why: string }[]; others: number; applied: boolean };
+    expect(told.overdue.map(({ id }) => id).sort()).toEqual(late().sort());
+    expect(told).toMatchObject({ success: true, applied: false, others: 1 });
+    const why = Object.fromEntries(told.overdue.map((each) => [each.id, each.why]));
+    expect(why[ids.ended]).toBe('its run has ended 2h 00m ago');
+    expect(why[ids.late]).toBe('2h 00m past its lifetime');
+    expect(why[ids.missing]).toBe('3h 00m after its launch there is no record of its run');
+    expect(why[ids.fleet]).toBe('its run has ended 2h 00m ago');
+    expect(why[ids.loose]).toBe('no fleet uses it, 3h 00m after it was made');
+    expect(why[ids.volume]).toBe('no instance has it, 3h 00m after it was made');
+    expect(there()).toEqual(before);
+  });
+
+  it('says it in a table that foreign tags can not break out of', async () => {
+    const { out } = await run();
+    expect(out).toMatch(new RegExp(`instance +${ids.late} +local +evil +2h 00m past its lifetime\n`));
+    expect(out).not.toMatch(/\x1b|\x07/);
+    expect(out).toMatch(/Of others: 1, left alone; --all/);
+    expect(out).toMatch(/Nothing was changed: --apply ends it\.\n$/);
+  });
+
+  it('says what could not be ended, and ends the rest; then what is left; of others when it is told to', async () => {
+    const before = there();
+    made.at.aws.faults.add({
+      ...{ service: 'ec2', action: 'DeleteVolume' },
+      error: { code: 'UnauthorizedOperation', message: 'not you', status: 403 },
+    });
+    const refused = await run({ apply: true });
+    expect(refused.error).toMatchObject({
+      code: 'CLEAN',
+      message: expect.stringMatching(/^1 of 9 could not be ended/),
+    });
+    expect(refused.out).toMatch(new RegExp(`volume ${ids.volume}\\.(.|\n)*UnauthorizedOperation: not you`));
+    expect(refused.out).toMatch(new RegExp(`The instance ${ids.late} has ended\\.`));
+    const cancelled = made.at.aws.requests.filter(({ action }) => action === 'CancelSpotInstanceRequests');
+    expect(cancelled).toHaveLength(3);
+    const again = await run({ apply: true, all: true, json: true });
+    expect(again.error).toBeNull();
+    expect((JSON.parse(again.out) as { overdue: object[] }).overdue).toMatchObject([
+      { id: ids.theirs, result: 'ended' },
+      { id: ids.volume, result: 'ended' },
+    ]);
+    const gone = new Set([...late(), ids.theirs]);
+    for (const name of [
+      'going',
+      'kept',
+      'others',
+      'elsewhere',
+      'stopped',
+      'untagged',
+      'no',
+      'new',
+      'foreign',
+      'waiting',
+    ])
+      expect(there()).toContain(ids[name]);
+    expect(before.filter((id) => gone.has(id) && there().includes(id))).toEqual([]);
+    const { out } = await run({ all: true });
+    expect(out).toBe('Nothing in eu-west-1 should have ended.\n');
+  }, 60_000);
+});

@@ -1,0 +1,78 @@
+import { hourly, listMade, type Listed } from '../instance/listing';
+import { describePrice, dollars } from '../instance/price';
+import { Reporter } from '../report/reporter';
+import { printable } from '../report/terminal-text';
+import { formatCount, formatDuration } from '../report/units';
+import { nameOf, table } from '../run/status';
+import { withAccount, type AccountOptions } from './account';
+import { reportOutcome } from './outcome';
+
+export interface ListOptions extends AccountOptions {
+  mine?: boolean;
+  project?: string;
+  verbose?: boolean;
+  json?: boolean;
+}
+
+/** Shows what nx-ec2 has made in the account and region, by its tags alone. */
+export async function list(options: ListOptions, reporter = new Reporter(options)): Promise<void> {
+  await reportOutcome(reporter, () =>
+    withAccount(options, async ({ region, caller, inventory, now }) => {
+      const { mine, project } = options;
+      const made = listMade(inventory, { caller, mine, project, now });
+      const total = hourly(made);
+      say(reporter, made, { ...options, region, now });
+      return { region, caller, made, ...total };
+    }),
+  );
+}
+
+const HEAD = ['ID', 'STATE', 'TYPE', 'MARKET', 'OWNER', 'PROJECT', 'WORKSPACE', 'RUN', 'AGE', 'COST', 'ENDS'];
+
+function say(reporter: Reporter, made: Listed[], wishes: ListOptions & { region: string; now: number }): void {
+  const { region, now, mine, project } = wishes;
+  if (!made.length) {
+    const whose = `${mine ? ' of yours' : ''}${project === undefined ? '' : ` of ${printable(project)}`}`;
+    return reporter.line(`Nothing${whose} that nx-ec2 has made is in ${region}.`);
+  }
+  for (const [title, part] of [
+    ['Yours', made.filter((each) => each.mine)],
+    ["The team's", made.filter((each) => !each.mine)],
+  ] as const) {
+    if (!part.length) continue;
+    reporter.line(
+      `${reporter.strong(`${title} in ${region}`)}\n${table([HEAD, ...part.map((each) => row(each, now))])}\n`,
+    );
+  }
+  const { perHour, unknown } = hourly(made);
+  const rest = unknown ? `, and ${formatCount(unknown, 'instance')} whose price is not known` : '';
+  reporter.line(`In all ${dollars(perHour)} an hour${rest}; disks are not counted.`);
+  for (const { id, price } of made)
+    if (price && wishes.verbose) reporter.line(`${printable(id)}: ${describePrice(price)}`);
+}
+
+function row(each: Listed, now: number): string[] {
+  return [
+    each.id,
+    each.state || '-',
+    each.kind === 'instance' ? (each.type ?? '') : each.kind,
+    each.market ?? '',
+    each.owner === null ? '?' : nameOf(each.owner),
+    each.project ?? '?',
+    each.workspace ?? '?',
+    each.run ?? '',
+    formatDuration(each.age),
+    each.cost === null ? '' : dollars(each.cost),
+    endOf(each, now),
+  ];
+}
+
+/** The soonest of what ends it, and after how much idleness before that. */
+function endOf({ kind, state, ends, idle }: Listed, now: number): string {
+  if (kind !== 'instance' && kind !== 'fleet') return '';
+  if (state === 'stopped' || state === 'shutting-down') return '';
+  const idleness = idle === null ? '' : `${ends ? ', or' : ''} ${formatDuration(idle)} idle`;
+  if (!ends) return idleness.trim() || 'nothing ends it';
+  const left = ends.at - now;
+  return `${left < 0 ? `${formatDuration(-left)} ago` : `in ${formatDuration(left)}`} (${ends.by})${idleness}`;
+}

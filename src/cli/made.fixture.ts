@@ -1,0 +1,157 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import {
+  CreateFleetCommand,
+  CreateLaunchTemplateCommand,
+  RunInstancesCommand,
+  type RunInstancesCommandInput,
+} from '@aws-sdk/client-ec2';
+import { Aws } from '../aws/clients';
+import { ACCOUNT } from '../local-aws/identity';
+import type { Fixture } from '../local-aws/local-aws.fixture';
+import { Reporter } from '../report/reporter';
+import { startPipeline } from '../run/pipeline.fixture';
+import type { RunRecord } from '../run/record';
+import { putRecord, recordOf } from '../run/saved-run.fixture';
+import { StoreKeys } from '../store/keys';
+import { Store } from '../store/store';
+
+export const ME = `arn:aws:iam::${ACCOUNT}:user/local`;
+export const OTHER = `arn:aws:sts::${ACCOUNT}:assumed-role/team/bea`;
+export const MINUTE = 60_000;
+
+type Tags = Record<string, string>;
+
+/** An account with what nx-ec2 has made in it, and a store with what the instances have told of their runs. */
+export class MadeFixture {
+  private directory = mkdtempSync(join(tmpdir(), 'nx-ec2-made-'));
+  private clients!: Aws;
+  at!: Fixture;
+
+  static async start(): Promise<MadeFixture> {
+    const made = new MadeFixture();
+    await made.open();
+    return made;
+  }
+
+  private async open(): Promise<void> {
+    this.at = await startPipeline({ instances: [], directory: this.directory });
+    this.clients = new Aws({});
+  }
+
+  async close(): Promise<void> {
+    this.clients.close();
+    await this.at.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** The tags of something of ours; undefined: without that one. */
+  tags(more: Record<string, string | undefined> = {}): Tags {
+    const all: Record<string, string | undefined> = {
+      managed: 'true',
+      ...{ owner: ME, project: 'model', workspace: 'acme', store: 'bucket/team', lifetime: '86400' },
+      ...more,
+    };
+    const given = Object.entries(all).filter((each): each is [string, string] => each[1] !== undefined);
+    return Object.fromEntries(given.map(([key, value]) => [`nx-ec2:${key}`, value]));
+  }
+
+  async launch(tags: Tags, more: Partial<RunInstancesCommandInput> = {}): Promise<string> {
+    const Tags = list(tags);
+    const { Instances } = await this.at.ec2.send(
+      new RunInstancesCommand({
+        ...{ ImageId: 'ami-00000000000000001', InstanceType: 't3.micro', MinCount: 1, MaxCount: 1 },
+        TagSpecifications: [
+          { ResourceType: 'instance', Tags },
+          { ResourceType: 'volume', Tags },
+        ],
+        ...more,
+      }),
+    );
+    return Instances![0].InstanceId!;
+  }
+
+  async template(name: string, tags: Tags): Promise<string> {
+    const { LaunchTemplate } = await this.at.ec2.send(
+      new CreateLaunchTemplateCommand({
+        LaunchTemplateName: name,
+        LaunchTemplateData: {
+          ...{ ImageId: 'ami-00000000000000001', InstanceType: 't3.micro' },
+          TagSpecifications: [{ ResourceType: 'instance', Tags: list(tags) }],
+        },
+        TagSpecifications: [{ ResourceType: 'launch-template', Tags: list(tags) }],
+      }),
+    );
+    return LaunchTemplate!.LaunchTemplateId!;
+  }
+
+  /** @param template its name. */
+  async fleet(template: string, tags: Tags): Promise<string> {
+    const { FleetId } = await this.at.ec2.send(
+      new CreateFleetCommand({
+        Type: 'maintain',
+        TargetCapacitySpecification: { TotalTargetCapacity: 1, DefaultTargetCapacityType: 'spot' },
+        LaunchTemplateConfigs: [
+          { LaunchTemplateSpecification: { LaunchTemplateName: template, Version: '$Latest' }, Overrides: [] },
+        ],
+        TagSpecifications: [{ ResourceType: 'fleet', Tags: list(tags) }],
+      }),
+    );
+    return FleetId!;
+  }
+
+  /** What an instance says of a run. */
+  async tell(more: Partial<RunRecord> & { id: string; instance: string; project?: string }): Promise<void> {
+    const keys = new StoreKeys('team', more.project ?? 'model');
+    await putRecord(new Store(this.clients, { bucket: 'bucket' }), keys, recordOf(more));
+  }
+
+  /** Everything that is there is older by so much, ms: by what local AWS keeps of it, while it does not run. */
+  async age(ms: number, edit: (file: string, rows: Record<string, object>) => void = () => undefined): Promise<void> {
+    this.clients.close();
+    await this.at.close();
+    for (const name of ['volumes', 'spot-requests', 'launch-templates', 'fleets']) {
+      const file = join(this.directory, 'ec2', `${name}.json`);
+      let rows: Record<string, object> = {};
+      try {
+        rows = JSON.parse(readFileSync(file, 'utf8')) as typeof rows;
+      } catch {
+        // There is none yet.
+      }
+      for (const row of Object.values(rows) as { created: number }[]) row.created -= ms;
+      edit(name, rows);
+      writeFileSync(file, JSON.stringify(rows));
+    }
+    await this.open();
+    for (const each of this.at.aws.instances.all()) each.launched -= ms;
+    this.at.aws.instances.save();
+  }
+}
+
+function list(tags: Tags): { Key: string; Value: string }[] {
+  return Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
+}
+
+/** What a verb prints, and what it ends with. */
+export async function printed(
+  work: (reporter: Reporter) => Promise<void>,
+  json = false,
+): Promise<{ out: string; error: unknown }> {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  const out = text(stdout);
+  stderr.resume();
+  const reporter = new Reporter({
+    json,
+    stdout: stdout as unknown as NodeJS.WriteStream,
+    stderr: stderr as unknown as NodeJS.WriteStream,
+  });
+  const error = await work(reporter).then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  stdout.end();
+  return { out: await out, error };
+}

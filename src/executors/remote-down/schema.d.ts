@@ -1,0 +1,8 @@
+/** The executor's own options; those of the configuration (docs/CONFIGURATION.md) are validated by src/config. */
+export interface RemoteDownExecutorSchema {
+  stop?: boolean;
+  force?: boolean;
+  verbose?: boolean;
+  json?: boolean;
+  [configuration: string]: unknown;
+}

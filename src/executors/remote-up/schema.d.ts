@@ -1,0 +1,6 @@
+/** The executor's own options; those of the configuration (docs/CONFIGURATION.md) are validated by src/config. */
+export interface RemoteUpExecutorSchema {
+  verbose?: boolean;
+  json?: boolean;
+  [configuration: string]: unknown;
+}

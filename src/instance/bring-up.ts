@@ -1,0 +1,134 @@
+import type { Aws } from '../aws/clients';
+import type { Description } from '../config/description';
+import type { Reporter } from '../report/reporter';
+import { printable } from '../report/terminal-text';
+import type { StoreKeys } from '../store/keys';
+import type { Store } from '../store/store';
+import { terminate } from './end-instance';
+import { Launch, PATIENCE, tokenOf, type Patience } from './launch';
+import { LaunchJournal } from './launch-journal';
+import { ownInstances, type LivingInstance } from './living';
+import { madeKey, TAG, type Owner } from './made';
+import { readPriceTag, type Price } from './price';
+import { start } from './start';
+
+export { waitReady } from './ready';
+export { takeDown } from './take-down';
+
+export interface BringUp {
+  aws: Aws;
+  store: Store;
+  keys: StoreKeys;
+  /** The store's, as configured: for the tag. */
+  prefix?: string;
+  owner: Owner;
+  description: Description;
+  /** As configured, USD. */
+  pricePerHour?: number;
+  /** `remoteRoot`, as configured. */
+  root?: string | null;
+  by: 'remote-up' | 'remote-train';
+  /** The run that it is made for. */
+  run?: string;
+  /** ms since the epoch: the run's, from its first instance; absent: this is the first. */
+  deadline?: number;
+  reporter: Reporter;
+  signal?: AbortSignal;
+  patience?: Partial<Patience>;
+}
+
+export interface BroughtUp {
+  id: string;
+  /** `found`: it was there, perhaps made for something else: its tags say what. */
+  how: 'launched' | 'started' | 'found';
+  type: string;
+  zone: string | null;
+  market: 'spot' | 'on-demand';
+  /** At the launch; null: not known. */
+  price: Price | null;
+  /** ms since the epoch; null: it has none. */
+  deadline: number | null;
+  tags: Record<string, string>;
+}
+
+/**
+ * The instance that is described: the one that lives, one that is stopped and is started, or one that is launched.
+ * It can be interrupted anywhere and called again, and at once by several: there is one instance in the end.
+ * Returns as soon as EC2 has it: `waitReady` waits for the rest.
+ */
+export async function bringUp(wish: BringUp): Promise<BroughtUp> {
+  const { aws, owner, description, reporter, signal } = wish;
+  const key = madeKey(owner, description);
+  const own = await ownInstances(aws, owner, signal);
+  sayOthers(
+    own.filter(({ tags }) => tags[TAG.key] !== key),
+    owner,
+    reporter,
+  );
+  const [found] = await withoutTwins(
+    wish,
+    key,
+    own.filter(({ tags }) => tags[TAG.key] === key),
+  );
+  if (found) return take(wish, found, 'found');
+  const { how, instance } = await new Launch(wish, key, { ...PATIENCE, ...wish.patience }).run();
+  return take(wish, instance, how);
+}
+
+async function take(
+  { aws, reporter, signal }: BringUp,
+  { id, state, type, zone, market, tags }: LivingInstance,
+  how: 'launched' | 'found',
+): Promise<BroughtUp> {
+  const where = `${id} (${type}${zone ? `, ${zone}` : ''})`;
+  const stopped = state === 'stopped' || state === 'stopping';
+  if (stopped) {
+    await start(aws, id, reporter, signal);
+    reporter.line(`Started ${where}.`);
+  } else reporter.line(how === 'launched' ? `Launched ${where}.` : `${where} is there: ${state}.`);
+  const price = readPriceTag(tags[TAG.price] ?? '');
+  const deadline = Number(tags[TAG.deadline]);
+  return {
+    ...{ id, type, zone, market, price, tags },
+    how: stopped ? 'started' : how,
+    deadline: deadline > 0 ? deadline : null,
+  };
+}
+
+/**
+ * Of several with one key, those that were launched by a try that had been given up, by somebody who was killed before
+ * ending them, are ended.
+ * @returns the others, what the launch has written down first, then what runs.
+ */
+async function withoutTwins(wish: BringUp, key: string, found: LivingInstance[]): Promise<LivingInstance[]> {
+  if (found.length < 2) return found;
+  const { aws, store, keys, reporter, signal } = wish;
+  const state = (await new LaunchJournal(store, keys, key).read(signal))?.state;
+  const named = found.find(({ id }) => id === state?.instance);
+  const rest: LivingInstance[] = [];
+  for (const each of found) {
+    const given =
+      state && named && each !== named && state.tries.some((_, n) => each.clientToken === tokenOf({ ...state, n }));
+    if (!given) rest.push(each);
+    else {
+      reporter.line(`${each.id} was launched by a try that had been given up: it is ended.`);
+      await terminate(aws, each, reporter, signal);
+    }
+  }
+  const rank = (each: LivingInstance) => (each === named ? 0 : each.state === 'running' ? 1 : 2);
+  rest.sort((a, b) => rank(a) - rank(b));
+  if (rest.length > 1)
+    reporter.warn(
+      `Several instances are what is described: ${rest.map(({ id }) => id).join(', ')}. The first is taken.`,
+    );
+  return rest;
+}
+
+/** What costs besides. */
+function sayOthers(others: LivingInstance[], { project }: Owner, reporter: Reporter): void {
+  if (!others.length) return;
+  const words = others.map(({ id, type, state }) => `${id} (${type}, ${state})`);
+  reporter.line(
+    `Of ${printable(project)} there are others of yours, made by another description: ${words.join(', ')}. nx run ${printable(project)}:remote-down ends them all.`,
+  );
+}

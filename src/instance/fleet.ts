@@ -1,0 +1,211 @@
+import type {
+  CreateFleetCommandInput,
+  CreateLaunchTemplateCommandInput,
+  RequestLaunchTemplateData,
+  Tag,
+} from '@aws-sdk/client-ec2';
+import type { Aws } from '../aws/clients';
+import { awsCode, awsProblem } from '../aws/reason';
+import { sdk } from '../aws/sdk';
+import { Problem } from '../report/problem';
+import { TAG } from './made';
+
+/** What EC2 takes of overrides. */
+const MOST_OVERRIDES = 300;
+/** States in which a fleet launches. */
+const ACTIVE = new Set(['submitted', 'active', 'modifying']);
+
+/** A fleet that a run is to have: all of it follows from the run, so that asking twice makes one. */
+export interface FleetWish {
+  run: string;
+  /** What its instances are made of, but for type and subnet. */
+  instance: RequestLaunchTemplateData;
+  /** Each of the types in each of the subnets. */
+  places: readonly { type: string; subnet: string }[];
+  /** ms since the epoch: then it ends, with its instances. */
+  deadline: number;
+  tags: Tag[];
+}
+
+/** What EC2 has of a run's fleet. */
+export interface FoundFleet {
+  /** That launch, or may. */
+  fleets: string[];
+  template: boolean;
+}
+
+/** The name of the launch template of a run's fleet. */
+export function templateName(run: string): string {
+  return `nx-ec2-${run}`;
+}
+
+/** The template, where there is none of the name. What has made one already has decided what the instances are. */
+export async function makeTemplate(aws: Aws, wish: FleetWish, abortSignal?: AbortSignal): Promise<void> {
+  const { CreateLaunchTemplateCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const input: CreateLaunchTemplateCommandInput = {
+    LaunchTemplateName: templateName(wish.run),
+    ClientToken: wish.run,
+    LaunchTemplateData: wish.instance,
+    TagSpecifications: [{ ResourceType: 'launch-template', Tags: wish.tags }],
+  };
+  try {
+    await ec2.send(new CreateLaunchTemplateCommand(input), { abortSignal });
+  } catch (error) {
+    if (awsCode(error) === 'InvalidLaunchTemplateName.AlreadyExistsException') return;
+    throw awsProblem('FLEET', `Could not make the launch template ${templateName(wish.run)}.`, error);
+  }
+}
+
+/** The fleet's id: with one client token for a run, the same for whoever asks again. */
+export async function makeFleet(aws: Aws, wish: FleetWish, abortSignal?: AbortSignal): Promise<string> {
+  const { CreateFleetCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  try {
+    const made = await ec2.send(new CreateFleetCommand(fleetInput(wish)), { abortSignal });
+    return made.FleetId!;
+  } catch (error) {
+    throw awsProblem('FLEET', `Could not make the fleet of ${wish.run}.`, error);
+  }
+}
+
+function fleetInput({ run, places, deadline, tags }: FleetWish): CreateFleetCommandInput {
+  return {
+    ClientToken: run,
+    Type: 'maintain',
+    TargetCapacitySpecification: {
+      TotalTargetCapacity: 1,
+      SpotTargetCapacity: 1,
+      OnDemandTargetCapacity: 0,
+      DefaultTargetCapacityType: 'spot',
+    },
+    SpotOptions: { AllocationStrategy: 'price-capacity-optimized', InstanceInterruptionBehavior: 'terminate' },
+    ExcessCapacityTerminationPolicy: 'termination',
+    ReplaceUnhealthyInstances: true,
+    TerminateInstancesWithExpiration: true,
+    // EC2 takes whole seconds.
+    ValidUntil: new Date(Math.floor(deadline / 1000) * 1000),
+    LaunchTemplateConfigs: [
+      {
+        LaunchTemplateSpecification: { LaunchTemplateName: templateName(run), Version: '1' },
+        Overrides: places.slice(0, MOST_OVERRIDES).map(({ type, subnet }) => ({
+          InstanceType: type as 't3.micro',
+          SubnetId: subnet,
+        })),
+      },
+    ],
+    TagSpecifications: [{ ResourceType: 'fleet', Tags: tags }],
+  };
+}
+
+/** What there is of a run's, by its tag: a second or two after it was made it may not be told of yet. */
+export async function findFleet(aws: Aws, run: string, abortSignal?: AbortSignal): Promise<FoundFleet> {
+  const { DescribeTagsCommand, DescribeFleetsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const asked = async <T>(question: Promise<T>): Promise<T> =>
+    question.catch((error: unknown) => {
+      throw awsProblem('FLEET', `Could not look up the fleet of ${run}.`, error);
+    });
+  const { Tags = [] } = await asked(
+    ec2.send(
+      new DescribeTagsCommand({
+        Filters: [
+          { Name: 'key', Values: [TAG.run] },
+          { Name: 'value', Values: [run] },
+          { Name: 'resource-type', Values: ['fleet', 'launch-template'] },
+        ],
+      }),
+      { abortSignal },
+    ),
+  );
+  const ids = Tags.filter(({ ResourceType }) => ResourceType === 'fleet').map(({ ResourceId }) => ResourceId!);
+  const { Fleets = [] } = ids.length
+    ? await asked(ec2.send(new DescribeFleetsCommand({ FleetIds: ids }), { abortSignal }))
+    : {};
+  return {
+    fleets: Fleets.filter(({ FleetState }) => ACTIVE.has(FleetState!)).map(({ FleetId }) => FleetId!),
+    template: Tags.some(({ ResourceType }) => ResourceType === 'launch-template'),
+  };
+}
+
+/** The instances of a run that are not terminated, nor on their way there. */
+export async function instancesOf(aws: Aws, run: string, abortSignal?: AbortSignal): Promise<string[]> {
+  const { DescribeInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const states = ['pending', 'running', 'stopping', 'stopped'];
+  const { Reservations = [] } = await ec2
+    .send(
+      new DescribeInstancesCommand({
+        Filters: [
+          { Name: `tag:${TAG.run}`, Values: [run] },
+          { Name: 'instance-state-name', Values: states },
+        ],
+      }),
+      { abortSignal },
+    )
+    .catch((error: unknown) => {
+      throw awsProblem('FLEET', `Could not look up the instances of ${run}.`, error);
+    });
+  return Reservations.flatMap(({ Instances = [] }) => Instances.map(({ InstanceId }) => InstanceId!));
+}
+
+/** What EC2 says last of why a fleet lacks an instance; null where it says nothing. Its words, from outside. */
+export async function fleetTrouble(aws: Aws, fleet: string, since: number): Promise<string | null> {
+  const { DescribeFleetHistoryCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  try {
+    const { HistoryRecords = [] } = await ec2.send(
+      new DescribeFleetHistoryCommand({ FleetId: fleet, StartTime: new Date(since) }),
+    );
+    const last = HistoryRecords.filter(({ EventType }) => EventType === 'service-error').at(-1)?.EventInformation;
+    return last ? [last.EventSubType, last.EventDescription].filter(Boolean).join(': ') : null;
+  } catch {
+    // It only explains.
+    return null;
+  }
+}
+
+/**
+ * Deletes a run's template, then its fleets with their instances: a fleet without a template launches nothing.
+ * @returns whether anything of it was there.
+ */
+export async function deleteFleet(aws: Aws, run: string): Promise<boolean> {
+  const found = await findFleet(aws, run);
+  await deleteTemplate(aws, run);
+  if (!found.fleets.length) return found.template;
+  const { DeleteFleetsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const answer = await ec2
+    .send(new DeleteFleetsCommand({ FleetIds: found.fleets, TerminateInstances: true }))
+    .catch((error: unknown) => {
+      throw awsProblem('FLEET', `Could not delete the fleet of ${run}: it goes on launching instances.`, error);
+    });
+  const [failed] = (answer.UnsuccessfulFleetDeletions ?? []).filter(
+    ({ Error: why }) => why?.Code !== 'fleetIdDoesNotExist' && why?.Code !== 'fleetNotInDeletableState',
+  );
+  if (failed)
+    throw new Problem('FLEET', `Could not delete the fleet ${failed.FleetId}: it goes on launching instances.`, {
+      aws: { code: String(failed.Error?.Code), message: String(failed.Error?.Message) },
+      next: `aws ec2 delete-fleets --terminate-instances --fleet-ids ${failed.FleetId}`,
+    });
+  return true;
+}
+
+export async function deleteTemplate(aws: Aws, run: string): Promise<void> {
+  const { DeleteLaunchTemplateCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const LaunchTemplateName = templateName(run);
+  await ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateName })).catch((error: unknown) => {
+    if (/NotFound/.test(awsCode(error) ?? '')) return;
+    throw awsProblem('FLEET', `Could not delete the launch template ${LaunchTemplateName}.`, error);
+  });
+}
+
+/** Ends instances of a run that its fleet has left. */
+export async function endInstances(aws: Aws, instances: string[]): Promise<void> {
+  const { TerminateInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  await ec2.send(new TerminateInstancesCommand({ InstanceIds: instances })).catch((error: unknown) => {
+    throw awsProblem('FLEET', `Could not terminate ${instances.join(', ')}.`, error);
+  });
+}

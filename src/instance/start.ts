@@ -1,0 +1,66 @@
+import type { Aws } from '../aws/clients';
+import { awsProblem } from '../aws/reason';
+import { sdk } from '../aws/sdk';
+import { pause } from '../command/run-command';
+import { Problem } from '../report/problem';
+import type { Reporter } from '../report/reporter';
+import { findInstance, type NamedInstance } from './find';
+import { lookAt, type LivingInstance } from './living';
+import { Waiting } from './waiting';
+
+const POLL = 2_000;
+/** What EC2 tells may be older than what it answered, ms. */
+const LAG = 30_000;
+
+/** Starts an instance that is stopped, or about to be. @throws Problem where EC2 does not. */
+export async function start(aws: Aws, id: string, reporter: Reporter, signal?: AbortSignal): Promise<void> {
+  const { StartInstancesCommand } = sdk.ec2();
+  const waiting = new Waiting(reporter, `${id} is stopping; it is started as soon as it has stopped`);
+  try {
+    for (let state = ''; state !== 'stopped';) {
+      state = (await lookAt(aws, id, signal))?.state ?? 'terminated';
+      if (state === 'running' || state === 'pending') return;
+      if (state !== 'stopped' && state !== 'stopping')
+        throw new Problem('INSTANCE_GONE', `${id} is ${state}: it can not be started.`);
+      if (state === 'stopping') {
+        waiting.say();
+        await pause(POLL / 2, signal);
+      }
+    }
+  } finally {
+    waiting.end();
+  }
+  const ec2 = await aws.ec2Once();
+  try {
+    await ec2.send(new StartInstancesCommand({ InstanceIds: [id] }), { abortSignal: signal });
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    throw awsProblem(
+      'INSTANCE_START',
+      `Could not start ${id}.`,
+      error,
+      /^Insufficient/.test((error as Error).name)
+        ? 'Its zone has no capacity now, and it can not move: try again later, or terminate it (remote-down), and another is made elsewhere.'
+        : undefined,
+    );
+  }
+  // What EC2 tells of it may be a moment old.
+  for (const until = Date.now() + LAG; Date.now() < until; await pause(POLL / 4, signal))
+    if ((await lookAt(aws, id, signal))?.state !== 'stopped') return;
+}
+
+/** The instance that is named, started where it is stopped. */
+export async function startNamed(
+  aws: Aws,
+  name: NamedInstance,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<LivingInstance & { how: 'started' | 'found' }> {
+  const { id, state } = await findInstance(aws, name);
+  const stopped = state === 'stopped' || state === 'stopping';
+  if (!stopped && state !== 'running' && state !== 'pending')
+    throw new Problem('INSTANCE_GONE', `${id} is ${state}.`, { next: 'Name another instance, or describe one.' });
+  if (stopped) await start(aws, id, reporter, signal);
+  reporter.line(stopped ? `Started ${id}.` : `${id} is there: ${state}.`);
+  return { ...(await lookAt(aws, id, signal))!, how: stopped ? 'started' : 'found' };
+}

@@ -1,0 +1,76 @@
+import type { Aws } from '../aws/clients';
+import { sdk } from '../aws/sdk';
+import { pause } from '../command/run-command';
+import { Problem } from '../report/problem';
+import type { Reporter } from '../report/reporter';
+import { formatDuration, formatSize } from '../report/units';
+import { stop, terminate } from './end-instance';
+import { lookAt } from './living';
+import { Waiting } from './waiting';
+
+const POLL = 2_000;
+/** EC2 takes a minute or two; an instance that shuts down slowly, some more. ms. */
+const LIMIT = 15 * 60_000;
+const GB = 1024 ** 3;
+
+/**
+ * Ends an instance, or stops it, and waits until EC2 says that it is so. One that is so already is left.
+ * @throws Problem where it can't be, or is not within a quarter of an hour.
+ */
+export async function takeDown(
+  aws: Aws,
+  id: string,
+  how: 'terminate' | 'stop',
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<void> {
+  const found = await lookAt(aws, id, signal);
+  const wanted = how === 'terminate' ? 'terminated' : 'stopped';
+  if (!found || found.state === 'terminated' || found.state === wanted) {
+    reporter.line(`${id} is ${found?.state ?? 'terminated'}.`);
+    return;
+  }
+  if (how === 'stop') {
+    if (found.market === 'spot')
+      throw new Problem('SPOT_STOP', `${id} is a spot instance: it can only be terminated.`, {
+        next: 'Leave out --stop. Its disk goes with it; what runs have saved is in the store.',
+      });
+    if (found.state !== 'stopping') await stop(aws, id, signal);
+  } else if (found.state !== 'shutting-down') await terminate(aws, found, reporter, signal);
+  const waiting = new Waiting(reporter, `${id} is ${how === 'stop' ? 'stopping' : 'shutting down'}`);
+  try {
+    const until = Date.now() + LIMIT;
+    for (let wait = POLL / 8; ; wait = Math.min(POLL, wait * 1.5)) {
+      const now = await lookAt(aws, id, signal);
+      if (!now || now.state === 'terminated' || now.state === wanted) break;
+      if (Date.now() > until)
+        throw new Problem('INSTANCE_END', `${id} is still ${now.state} after ${formatDuration(LIMIT)}.`, {
+          next: 'Run the same command again, or look at it in the console.',
+        });
+      await pause(wait, signal);
+    }
+  } finally {
+    waiting.end();
+  }
+  reporter.line(`${id} is ${wanted}.`);
+}
+
+/** The disks of an instance, bytes; null where EC2 does not say. */
+export async function diskSizes(aws: Aws, id: string): Promise<number | null> {
+  const { DescribeVolumesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  try {
+    const filters = [{ Name: 'attachment.instance-id', Values: [id] }];
+    const { Volumes = [] } = await ec2.send(new DescribeVolumesCommand({ Filters: filters }));
+    return Volumes.reduce((sum, { Size = 0 }) => sum + Size * GB, 0);
+  } catch {
+    return null;
+  }
+}
+
+/** What a stopped instance goes on costing, in words. */
+export async function describeStopped(aws: Aws, id: string): Promise<string> {
+  const bytes = await diskSizes(aws, id);
+  const disk = bytes === null ? 'Its disk' : `Its disk of ${formatSize(bytes)}`;
+  return `${disk} goes on costing what gp3 storage costs until it is terminated.`;
+}

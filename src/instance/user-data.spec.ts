@@ -1,0 +1,143 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import { bare } from './python-program';
+import { USER_DATA_LIMIT, userData, type KeeperWish } from './user-data';
+
+const wish: KeeperWish = {
+  v: 1,
+  root: null,
+  lifetime: 86_400,
+  because: 'lifetime',
+  deadline: null,
+  idle: 3600,
+  start: 900,
+  finish: { success: 0, failure: 1800 },
+  shutdown: 'terminate',
+  boot: null,
+};
+
+/** The parts as cloud-init reads them, with Python's own reader of mail: [type, hex of the bytes]. */
+const READ = `
+import email, json, sys
+for line in sys.stdin:
+    message = email.message_from_bytes(bytes.fromhex(line))
+    parts = [each for each in message.walk() if not each.is_multipart()]
+    print(json.dumps([[each.get_content_type(), each.get_payload(decode=True).hex()] for each in parts]))
+`;
+
+function partsOf(packed: Buffer[]): { type: string; text: string }[][] {
+  const input = packed.map((each) => gunzipSync(each).toString('hex')).join('\n');
+  const lines = execFileSync('python3', ['-c', READ], { input, encoding: 'utf8', maxBuffer: 1 << 28 });
+  return lines
+    .trim()
+    .split('\n')
+    .map((line) =>
+      (JSON.parse(line) as [string, string][]).map(([type, hex]) => ({
+        type,
+        text: Buffer.from(hex, 'hex').toString(),
+      })),
+    );
+}
+
+describe('user data', () => {
+  it('has the keeper first, and then what the user has, by its first line', () => {
+    const of = (own?: string) => partsOf([userData(wish, own)])[0];
+    expect(of().map(({ type }) => type)).toEqual(['text/cloud-boothook']);
+    expect(of('#!/bin/bash\necho hi')[1]).toEqual({ type: 'text/x-shellscript', text: '#!/bin/bash\necho hi' });
+    expect(of('#cloud-config\npackages: [git]\n')[1].type).toBe('text/cloud-config');
+    expect(of('#cloud-config-archive\n[]\n')[1].type).toBe('text/cloud-config-archive');
+    expect(of('#cloud-boothook\ntrue\n')[1].type).toBe('text/cloud-boothook');
+    expect(() => userData(wish, 'echo hi')).toThrow(/nothing that cloud-init knows/);
+  });
+
+  it('is the same bytes for the same input, whatever the time and the system', () => {
+    const once = userData(wish, '#!/bin/sh\n');
+    expect(once.equals(userData(wish, '#!/bin/sh\n'))).toBe(true);
+    expect(once.subarray(0, 10).toString('hex')).toBe('1f8b08000000000002ff');
+  });
+
+  it("brings any text of a user's as it is, and is ASCII", () => {
+    const text = fc
+      .array(
+        fc.oneof(
+          fc.string({ unit: 'binary', maxLength: 200 }).map((each) => each.toWellFormed()),
+          fc.constantFrom(
+            '\n',
+            '\r\n',
+            ' \n',
+            '\t\n',
+            '--=_nx-ec2_=',
+            '\n--=_nx-ec2_=--\n',
+            '=',
+            '=3D',
+            '.\n',
+            'From ',
+          ),
+          fc.constantFrom("NX_EC2_KEEPER\n'", '$(reboot)', 'x'.repeat(2000)),
+        ),
+      )
+      .map((pieces) => `#!${pieces.join('')}`);
+    fc.assert(
+      fc.property(fc.array(text, { minLength: 20, maxLength: 20 }), (texts) => {
+        const packed = texts.map((own) => userData(wish, own));
+        for (const each of packed)
+          expect(gunzipSync(each).every((byte) => byte === 10 || byte === 9 || (byte > 31 && byte < 127))).toBe(true);
+        expect(partsOf(packed).map((parts) => parts[1].text)).toEqual(texts);
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  it('takes the wish through the shell as it is', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (name) => {
+        const root = `/${name.toWellFormed()}`;
+        const [{ text }] = partsOf([userData({ ...wish, root })])[0];
+        const word = /^wish=([A-Za-z0-9+/=]+)$/m.exec(text)![1];
+        expect(JSON.parse(Buffer.from(word, 'base64').toString())).toEqual({ ...wish, root });
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  it('says by how much it is too large, and has room for what the configuration takes', () => {
+    const noise = Array.from({ length: 400 }, (_, at) => hash('sha256', String(at), 'base64')).join('');
+    expect(() => userData(wish, `#!/bin/sh\n: ${noise}`)).toThrow(
+      /The user data is \d+ bytes too large: EC2 takes 16384/,
+    );
+    expect(userData(wish).length).toBeLessThan(USER_DATA_LIMIT - 6000);
+  });
+
+  it('carries modules that mean what their sources do, and all that they import', () => {
+    const directory = join(__dirname, '..', 'remote');
+    const place = { bucket: 'b', region: 'r', endpoint: null, pathStyle: false, owner: null, key: 'k' };
+    const boot = { ...place, sha256: '0'.repeat(64), seal: '' };
+    const [{ text }] = partsOf([userData({ ...wish, boot })])[0];
+    const names = [...text.matchAll(/^"(\w+)": r'''/gm)].map(([, name]) => name);
+    const sources = names.map((name) => readFileSync(join(directory, `${name}.py`), 'utf8'));
+    const without = `
+import ast, json, sys
+for before, after in json.load(sys.stdin):
+    tree = ast.parse(before)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(getattr(body[0].value, "value", None), str):
+            del body[0]
+            body or body.append(ast.Pass())
+    assert ast.dump(tree) == ast.dump(ast.parse(after)), before[:80]
+`;
+    const input = JSON.stringify(sources.map((source) => [source, bare(source)]));
+    expect(spawnSync('python3', ['-c', without], { input, encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' });
+    const imported = sources.flatMap((source) =>
+      [...source.matchAll(/^ *from \.(\w*) import (.*)$/gm)].flatMap(([, from, list]) =>
+        from ? [from] : list.split(', '),
+      ),
+    );
+    expect(imported.map((name) => name.split(' ')[0]).filter((name) => !names.includes(name))).toEqual([]);
+    expect(names).toContain('boot');
+  });
+});

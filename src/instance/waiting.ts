@@ -1,0 +1,33 @@
+import type { Reporter } from '../report/reporter';
+import { formatDuration } from '../report/units';
+
+/** Between two signs of life, ms. */
+const EVERY = 20_000;
+
+/** Says what is waited for, and every so often for how long already. */
+export class Waiting {
+  private readonly started = Date.now();
+  private readonly timer: NodeJS.Timeout;
+  private said = '';
+
+  constructor(
+    private readonly reporter: Reporter,
+    private what: string,
+  ) {
+    this.timer = setInterval(
+      () => this.reporter.line(`${this.what}: ${formatDuration(Date.now() - this.started)} so far`),
+      EVERY,
+    ).unref();
+  }
+
+  /** Says it now, once. @param what that it is something else by now. */
+  say(what = this.what): void {
+    this.what = what;
+    if (this.said !== what) this.reporter.line(what);
+    this.said = what;
+  }
+
+  end(): void {
+    clearInterval(this.timer);
+  }
+}

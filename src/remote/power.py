@@ -1,0 +1,49 @@
+"""How the machine is shut down: by itself, later, where nobody does it before; and now, until it has happened."""
+import os
+import subprocess
+
+# For what a command of the machine's may take, seconds.
+PATIENCE = 20
+# After so many tries of the usual way the next one goes by the harder ones.
+USUAL = 3
+NOW = ("shutdown", "-h", "now")
+HARDER = (("systemctl", "poweroff", "-f"), ("poweroff", "-f"), NOW)
+
+
+class Gone(Exception):
+    # A local instance that is not there any more: what is left on the path would mean this machine.
+    pass
+
+
+class Power:
+    """`only`: where a local instance has its own programs; None on a real one."""
+
+    def __init__(self, only):
+        self.only = only
+        self.tries = 0
+        # Minutes since the boot at which the system's own timer ends the machine; None: it has none of ours.
+        self.armed = None
+
+    def arm(self, minutes):
+        """Sets the system's own timer, in so many minutes; whether it took it."""
+        return self.run(("shutdown", "-h", "+%d" % minutes))
+
+    def off(self):
+        """Shuts down now: returns what it said, and is called again where that did not come to anything."""
+        words = NOW if self.tries < USUAL else HARDER[(self.tries - USUAL) % len(HARDER)]
+        self.tries += 1
+        return " ".join(words), self.run(words)
+
+    def run(self, words):
+        program = words[0]
+        if self.only is not None:
+            program = os.path.join(self.only, words[0])
+            if not os.path.exists(program):
+                raise Gone()
+        try:
+            done = subprocess.run(
+                (program,) + tuple(words[1:]), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=PATIENCE, cwd="/",
+            )
+        except (OSError, subprocess.SubprocessError):
+            return False
+        return done.returncode == 0

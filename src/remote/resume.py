@@ -1,0 +1,194 @@
+"""Going on with a run whose instance is gone, from what the store has of it: docs/FORMAT.md, "Interruption"."""
+import json
+import os
+import re
+import shutil
+
+from . import files, hole, restore
+from .failure import Failure
+from .held import held
+
+# A run that the store was told of within so long may still go on, seconds by S3's clock.
+SILENCE = 60
+RECORD = 1024 * 1024
+MANIFEST = 64 * 1024 * 1024
+# How an attempt ended that may be gone on after.
+INTERRUPTED = ("interrupted", "lost")
+
+
+def begin(home, part, instance):
+    """Makes the directory of a run, which is none of this instance yet, go on where the store has it; what its state takes over.
+
+    `run.json` is written after it, by the supervisor: until then, whoever is killed is begun again. NO_ROLE, ACCESS_DENIED:
+    the role must write, read and list below the run's prefix. RUN_GOES_ON, NOT_RESUMABLE."""
+    from .bucket import open_bucket
+
+    if part["store"] is None:
+        raise Failure("NO_ROLE", "the run has no store to be gone on with from")
+    bucket = open_bucket(dict(part["store"], access="role"))
+    found, there = read(bucket, part)
+    record = json.loads(found.data)
+    refuse(record, found, part)
+    clear(home)
+    os.makedirs(home, exist_ok=True)
+    told, log = take_log(home, bucket, there)
+    take_metrics(home, record, there, log)
+    take_checkpoints(home, bucket, part, record, there)
+    # Of two that go on with a run, the one whose first record is not the next after this one ends itself.
+    state = taken_over(record, found.modified, part["resume"]["attempt"], told)
+    report = {"saved": False, "settled": len(state["attempts"]), "beat": record["beat"], "etag": found.etag}
+    files.write_json(os.path.join(home, "report.json"), report)
+    return state
+
+
+def read(bucket, part):
+    """The run's record as an Object, and the names and sizes of all that the store has of it."""
+    try:
+        there = dict(bucket.list())
+        found = bucket.read("record.json", RECORD)
+    except Failure as failure:
+        if failure.code != "ACCESS_DENIED":
+            raise
+        raise denied(part, failure.detail.get("aws"))
+    if found is None and "record.json" in there:
+        raise denied(part, "s3:GetObject is refused")
+    if found is None:
+        raise Failure("NOT_RESUMABLE", "the store has no record of %s: nothing is known of it that could be gone on with" % part["id"])
+    return found, there
+
+
+def denied(part, aws):
+    return Failure(
+        "ACCESS_DENIED", "the instance's role may not read the run, to go on with it", status=403, aws=aws,
+        fix="allow s3:GetObject and s3:PutObject on %s%s*, and s3:ListBucket on %s for that prefix" % (
+            part["store"]["bucket"] + "/", part["store"]["prefix"], part["store"]["bucket"],
+        ),
+    )
+
+
+def refuse(record, found, part):
+    """A Failure where the run is another's, goes on, or has ended by itself."""
+    attempt = part["resume"]["attempt"]
+    if not isinstance(record, dict) or record.get("v") != 1 or record.get("id") != part["id"]:
+        raise Failure("NOT_RESUMABLE", "the record of %s in the store is of another version, or another run" % part["id"])
+    if record["key"] != part["key"]:
+        raise Failure("NOT_RESUMABLE", "%s is another training than the one that is to be gone on with: its files or options differ" % part["id"])
+    if record["state"] == "ended" and record["outcome"] not in INTERRUPTED:
+        raise Failure("NOT_RESUMABLE", "%s has ended by itself: %s" % (part["id"], record["outcome"]), outcome=record["outcome"])
+    if record["state"] != "ended" and found.age < SILENCE:
+        raise Failure("RUN_GOES_ON", "%s goes on, on %s: the store was told of it %d s ago" % (part["id"], record["instance"], found.age), instance=record["instance"])
+    if record["attempt"] >= attempt:
+        raise Failure(
+            "RUN_GOES_ON", "the attempt %d of %s was begun already, on %s" % (record["attempt"], part["id"], record["instance"]), instance=record["instance"],
+        )
+
+
+def clear(home):
+    """What one that was killed has left, or an earlier attempt on this very instance."""
+    if held(os.path.join(home, "lock")) or held(os.path.join(home, "report.lock")):
+        raise Failure("RUN_GOES_ON", "the run is still told of by this instance itself")
+    # First what says that there is a run.
+    try:
+        os.unlink(os.path.join(home, "run.json"))
+    except FileNotFoundError:
+        pass
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def numbers(there, folder):
+    """{n: bytes} of the objects `<folder>/<n>`."""
+    return {int(name[len(folder) + 1:]): size for name, size in there.items() if re.fullmatch(folder + "/[0-9]{1,9}", name)}
+
+
+def take_log(home, bucket, there):
+    """A log of which the last segment alone is here. The length that the store's has, and that of this one, whose last line has ended."""
+    from .segments import SEGMENT
+
+    segments = numbers(there, "log")
+    last = max(segments, default=0)
+    data = needed(bucket, "log/%d" % last) if segments else b""
+    start = last * SEGMENT
+    with open(os.path.join(home, "log"), "wb") as file:
+        file.truncate(start)
+        file.seek(start)
+        file.write(data)
+        if data and not data.endswith(b"\n"):
+            # What was cut off in the middle of a line is one.
+            file.write(b"\n")
+        length = file.tell()
+    hole.write(home, start)
+    with open(os.path.join(home, "log.saved"), "w") as file:
+        file.write(str(start))
+    times = (json.loads(bucket.get("times.json") or b"{}") if "times.json" in there else {}).get("times", [])
+    with open(os.path.join(home, "times"), "w") as file:
+        file.writelines("%d %d\n" % (at, size) for at, size in times if size <= length)
+    return start + len(data), length
+
+
+def take_metrics(home, record, there, log):
+    """What is measured from here on goes into the next segment, and what was printed before is not counted again."""
+    os.makedirs(os.path.join(home, "metrics"))
+    segments = numbers(there, "metrics")
+    if segments:
+        open(os.path.join(home, "metrics", str(max(segments) + 1)), "w").close()
+    metrics = record["metrics"]
+    position = {"latest": metrics["training"], "identity": None, "offset": 0}
+    files.write_json(os.path.join(home, "metrics.json"), {"fed": log, "position": position, "warnings": metrics["warnings"]})
+
+
+def take_checkpoints(home, bucket, part, record, there):
+    """The list of what is saved, whose numbers go on. The newest that is there is going to be restored: it is no other then."""
+    from .checkpoints import Checkpoints, numbered
+
+    kept = record["checkpoints"]
+    wish = part["checkpoints"]
+    saved = Checkpoints(
+        os.path.join(home, "checkpoints"), home, None, None, wish["keep"], wish["every"], part["resume"]["attempt"], kept=kept, number=numbered(there),
+    )
+    for each in reversed(kept):
+        try:
+            manifest = restore.read(needed(bucket, "checkpoint/%d.json" % each["n"], MANIFEST), each["sha256"])
+        except Failure as failure:
+            if failure.code in ("CHECKPOINT_MISMATCH", "PART_MISMATCH", "NOT_RESUMABLE"):
+                continue
+            raise
+        with open(os.path.join(home, "parts.json"), "w") as file:
+            file.writelines(name + "\n" for name in sorted({name for entry in manifest["files"] for name in entry["parts"]}) if "part/" + name in there)
+        saved.expects(manifest)
+        return
+
+
+def needed(bucket, name, limit=RECORD):
+    data = bucket.get(name, limit=limit)
+    if data is None:
+        raise Failure("NOT_RESUMABLE", "%s of the run is not in the store" % name, what=name)
+    return data
+
+
+def taken_over(record, heard, attempt, log):
+    """What the run's state has of before. `heard`: when the store was told of the run last, ms; `log`: bytes that it has of the log."""
+    attempts = list(record["attempts"])
+    seen = attempts and attempts[-1]["n"] == record["attempt"]
+    if seen:
+        attempts[-1] = dict(attempts[-1], why="%s was interrupted" % record["instance"] if record["outcome"] == "interrupted" else "%s was lost" % record["instance"])
+    else:
+        ended = record["endedAt"] or heard
+        attempts.append({
+            "n": record["attempt"], "instance": record["instance"], "startedAt": record.get("since"), "endedAt": ended, "exitCode": None, "signal": None,
+            "stopped": record["outcome"] == "interrupted", "why": "nothing more was heard of %s" % record["instance"],
+        })
+    return {
+        "createdAt": record["createdAt"], "startedAt": record["startedAt"], "attempt": attempt, "attempts": attempts,
+        "training": record["log"]["training"], "resumed": {"from": record["instance"], "log": log},
+    }
+
+
+def trained(attempts):
+    """Seconds that attempts have trained."""
+    return sum(max(0, each["endedAt"] - each["startedAt"]) for each in attempts if each["startedAt"] and each["endedAt"]) / 1000.0
+
+
+def own_checkpoints(home, part):
+    """What an attempt may go on from, newest first, as a plan's `restore`."""
+    kept = (files.read_json(os.path.join(home, "checkpoints.json")) or {"kept": []})["kept"]
+    return [{"run": part["id"], "n": each["n"], "sha256": each["sha256"], "prefix": part["store"]["prefix"], "urls": None} for each in reversed(kept)]

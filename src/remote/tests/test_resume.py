@@ -1,0 +1,468 @@
+"""A run that is gone on with on another instance: as if it had never left, whatever is killed on the way, and by one instance alone."""
+import json
+import os
+import sys
+import tempfile
+import time
+import unittest
+from unittest import mock
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from runs import Trainings, part  # noqa: E402
+from directory_store import Store  # noqa: E402
+from nx_ec2_remote import fence, files, interruption, main, resume, segments, stops  # noqa: E402
+from nx_ec2_remote.failure import Failure  # noqa: E402
+from nx_ec2_remote.metadata import Absent  # noqa: E402
+
+STORE = {"access": "role", "prefix": "v1/p/run/r/", "bucket": "b"}
+# Counts to `STEPS` from where its newest checkpoint left off, each step a line of its log; stops itself after LEAVE steps.
+SCRIPT = """
+import os, signal, sys, time
+at = os.environ["NX_EC2_CHECKPOINT_DIR"]
+print("attempt", os.environ["NX_EC2_ATTEMPT"], sys.argv[1:])
+done = max([int(name[5:]) for name in os.listdir(at) if name.startswith("step-") and name[5:].isdigit()] + [0])
+state = open(os.path.join(at, "step-%d" % done)).read() if done else ""
+for n in range(done + 1, 5):
+    state += "%d " % n
+    print("step", n, state, "x" * PAD)
+    path = os.path.join(at, "step-%d" % n)
+    open(path + ".tmp", "w").write(state)
+    os.rename(path + ".tmp", path)
+    open(path + ".complete", "w").close()
+    if n == LEAVE:
+        print("half of a li", end="", flush=True)
+        time.sleep(60)
+open("artifacts/result", "w").write(state)
+"""
+
+
+def script(leave, pad=10):
+    return SCRIPT.replace("LEAVE", str(leave)).replace("PAD", str(pad))
+
+
+class Resuming(Trainings):
+    """Instances are roots of their own beside one store."""
+
+    def setUp(self):
+        super().setUp()
+        self.store = Store(tempfile.mkdtemp(dir=self.root))
+        for what, value in (("nx_ec2_remote.bucket.open_bucket", lambda access: self.store), ("nx_ec2_remote.interruption.watch", lambda *_: None)):
+            patch = mock.patch(what, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.first = None
+
+    def at(self, name):
+        """Another instance from here on."""
+        if self.first is None:
+            self.first = self.root
+            self.addCleanup(lambda: setattr(self, "root", self.first))
+        os.environ["AWS_SSM_INSTANCE_ID"] = name
+        self.addCleanup(os.environ.pop, "AWS_SSM_INSTANCE_ID", None)
+        self.root = os.path.join(self.first, name)
+        os.makedirs(self.root)
+
+    def begin(self, leave, attempt=None, pad=10, ok=True, **more):
+        """Starts the one run, or goes on with it; the reply."""
+        plan = self.plan(script(leave, pad), store=STORE, resumeArgs=["--resume"], detached=True, **dict({"resume": attempt and {"attempt": attempt}}, **more))
+        plan["run"]["id"], plan["run"]["key"] = self.run_id, "key"
+        reply = main.run(plan, self.root)
+        if ok:
+            self.assertTrue(reply["ok"], reply)
+        return reply
+
+    @property
+    def run_id(self):
+        from runs import OURS
+
+        return "20260101-000000-p-%sz" % OURS
+
+    def home(self):
+        return os.path.join(self.root, "runs", self.run_id)
+
+    def record(self):
+        return json.loads(self.store.objects().get("record.json", b"null"))
+
+    def until_told(self, holds):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            record = self.record()
+            if record and holds(record):
+                return record
+            time.sleep(0.02)
+        self.fail("it was not told: %r" % (record,))
+
+    def interrupt(self):
+        """As soon as the training has said its last word."""
+        self.wait_for_last_word()
+        stops.ask(self.home(), "interruption", 1)
+        return self.ended()
+
+    def wait_for_last_word(self):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with open(os.path.join(self.home(), "log"), "rb") as file:
+                if file.read().endswith(b"half of a li"):
+                    return
+            time.sleep(0.02)
+        self.fail("it did not come to that")
+
+    def ended(self):
+        return self.until_told(lambda record: record["state"] == "ended" and record["attempt"] == files.read_json(os.path.join(self.home(), "run.json"))["attempt"])
+
+    def log(self):
+        objects, n, log = self.store.objects(), 0, b""
+        while "log/%d" % n in objects:
+            log += objects["log/%d" % n]
+            n += 1
+        return log
+
+
+class ResumeTest(Resuming):
+    def test_a_run_goes_on_on_other_instances_as_if_it_had_never_left(self):
+        # Two segments of log and a piece.
+        pad = segments.SEGMENT // 2
+        self.at("i-1")
+        self.begin(leave=1, pad=pad)
+        first = self.interrupt()
+        self.assertEqual((first["outcome"], first["stop"]["reason"]), ("interrupted", "interruption"))
+        log = self.log()
+        for n in (2, 3):
+            self.at("i-%d" % n)
+            self.begin(leave=n, attempt=n, pad=pad)
+            record = self.interrupt()
+            self.assertEqual((record["attempt"], record["instance"]), (n, "i-%d" % n))
+            self.assertTrue(self.log().startswith(log), "what was told is told once")
+            self.assertEqual(record["resumed"], {"from": "i-%d" % (n - 1), "log": len(log)})
+            log = self.log()
+        self.at("i-4")
+        self.begin(leave=0, attempt=4, pad=pad)
+        last = self.ended()
+        self.assertEqual((last["outcome"], last["createdAt"]), ("succeeded", first["createdAt"]))
+        self.assertEqual([(each["n"], each["instance"], each["why"]) for each in last["attempts"]], [
+            (1, "i-1", "i-1 was interrupted"), (2, "i-2", "i-2 was interrupted"), (3, "i-3", "i-3 was interrupted"), (4, "i-4", None),
+        ])
+        lines = [line.rstrip("x").strip() for line in self.log().decode().split("\n") if line.startswith(("step", "attempt"))]
+        self.assertEqual(lines, [
+            "attempt 1 []", "step 1 1", "attempt 2 ['--resume']", "step 2 1 2", "attempt 3 ['--resume']", "step 3 1 2 3",
+            "attempt 4 ['--resume']", "step 4 1 2 3 4",
+        ])
+        self.assertEqual(last["log"]["size"], len(self.log()))
+        # What was restored is no checkpoint again, and no part is sent twice.
+        self.assertEqual([(each["n"], each["unit"], each["attempt"]) for each in last["checkpoints"]], [(2, "step-2", 2), (3, "step-3", 3), (4, "step-4", 4)])
+        self.assertEqual(last["restored"], {"run": self.run_id, "n": 3, "unit": "step-3"})
+        with open(os.path.join(self.store.directory, ".writes")) as file:
+            parts = [line for line in file.read().split() if line.startswith("part/")]
+        self.assertEqual(len(parts), len(set(parts)))
+        times = json.loads(self.store.objects()["times.json"])["times"]
+        self.assertEqual(times, sorted(times))
+        self.assertEqual(times[-1][1], len(self.log()))
+
+    def test_killed_at_any_request_it_is_begun_again(self):
+        self.at("i-1")
+        self.begin(leave=2)
+        self.interrupt()
+        before = self.store.objects()
+        self.at("i-2")
+        home, wish = self.home(), dict(part(self.run_id), store=STORE, key="key", resume={"attempt": 2})
+        kills = 0
+        while True:
+            child = os.fork()
+            if child == 0:
+                try:
+                    store = Store(self.store.directory, kill=kills + 1, reads=True)
+                    with mock.patch("nx_ec2_remote.bucket.open_bucket", lambda access: store):
+                        resume.begin(home, wish, "i-2")
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            status = os.waitpid(child, 0)[1]
+            self.assertFalse(os.path.exists(os.path.join(home, "run.json")))
+            self.assertEqual(self.store.objects(), before, "going on begins with nothing written")
+            if status == 0:
+                break
+            self.assertEqual(status, 9)
+            kills += 1
+        self.assertGreaterEqual(kills, 3)
+        self.begin(leave=0, attempt=2)
+        self.assertEqual(self.ended()["outcome"], "succeeded")
+        # Who asks for the same again finds it.
+        self.assertEqual(self.begin(leave=0, attempt=2)["run"]["attempt"], 2)
+
+    def test_killed_at_any_write_of_a_file_it_is_begun_again(self):
+        self.at("i-1")
+        self.begin(leave=2)
+        self.interrupt()
+        self.at("i-2")
+        home, wish = self.home(), dict(part(self.run_id), store=STORE, key="key", resume={"attempt": 2})
+        kills, whole = 0, None
+        while whole is None:
+            child = os.fork()
+            if child == 0:
+                try:
+                    count = [0]
+
+                    def dies(*args, **more):
+                        count[0] += 1
+                        if count[0] > kills:
+                            os.kill(os.getpid(), 9)
+
+                    write = files.write_atomically
+                    with mock.patch("nx_ec2_remote.files.write_atomically", lambda *args, **more: (dies(), write(*args, **more))):
+                        resume.begin(home, wish, "i-2")
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            status = os.waitpid(child, 0)[1]
+            whole = True if status == 0 else None
+            kills += status != 0
+        self.assertGreaterEqual(kills, 3)
+        self.begin(leave=0, attempt=2)
+        self.assertEqual(self.ended()["outcome"], "succeeded")
+
+    def test_a_run_that_goes_on_or_has_ended_by_itself_is_refused(self):
+        self.at("i-1")
+        self.begin(leave=1)
+        self.until_told(lambda record: record["state"] == "running")
+        self.at("i-2")
+        self.assertEqual(self.begin(leave=0, attempt=2, ok=False)["error"]["code"], "RUN_GOES_ON")
+        self.root = os.path.join(self.first, "i-1")
+        self.interrupt()
+        self.root = os.path.join(self.first, "i-2")
+        other = self.plan(script(0), store=STORE, resume={"attempt": 2})
+        other["run"]["id"] = self.run_id
+        self.assertEqual(main.run(other, self.root)["error"]["code"], "NOT_RESUMABLE")
+        self.assertEqual(self.begin(leave=0, attempt=1, ok=False)["error"]["code"], "RUN_GOES_ON")
+        self.begin(leave=0, attempt=2)
+        self.ended()
+        self.at("i-3")
+        self.assertEqual(self.begin(leave=0, attempt=3, ok=False)["error"]["code"], "NOT_RESUMABLE")
+
+    def test_a_role_that_may_not_read_is_told_what_lacks(self):
+        self.at("i-1")
+        self.begin(leave=1)
+        self.interrupt()
+        self.at("i-2")
+        for denied in ("get", "list"):
+            self.store = Store(self.store.directory, denied=(denied,))
+            error = self.begin(leave=0, attempt=2, ok=False)["error"]
+            self.assertEqual((error["code"], "s3:GetObject" in error["detail"]["fix"]), ("ACCESS_DENIED", True))
+            self.assertFalse(os.path.exists(self.home()))
+
+    def test_an_attempt_that_nobody_saw_the_end_of_is_told_and_what_was_saved_is_gone_on_from(self):
+        self.at("i-1")
+        self.begin(leave=2)
+        self.until_told(lambda record: record["state"] == "running" and len(record["checkpoints"]) == 2)
+        # It vanishes: nothing of it writes any more.
+        gone, self.store = self.store, Store(tempfile.mkdtemp(dir=self.first), ahead=61)
+        state = files.read_json(os.path.join(self.home(), "run.json"))
+        os.kill(state["supervisor"], 9)
+        self.until_lost(gone)
+        record = dict(json.loads(gone.objects()["record.json"]), state="running", outcome=None, endedAt=None, failure=None)
+        for name, data in dict(gone.objects(), **{"record.json": json.dumps(record).encode()}).items():
+            files.write_atomically(os.path.join(self.store.directory, name), data)
+        self.at("i-2")
+        self.begin(leave=0, attempt=2)
+        last = self.ended()
+        attempt = last["attempts"][0]
+        self.assertEqual((attempt["instance"], attempt["why"]), ("i-1", "nothing more was heard of i-1"))
+        self.assertEqual(attempt["startedAt"], state["since"])
+        self.assertGreaterEqual(attempt["endedAt"], attempt["startedAt"])
+        self.assertIn(b"step 3 1 2 3", self.log())
+        self.assertEqual(self.log().count(b"step 2"), 1)
+
+    def until_lost(self, store):
+        deadline = time.monotonic() + 20
+        while json.loads(store.objects()["record.json"])["state"] != "ended":
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
+    def test_where_nothing_was_saved_it_begins_anew_and_says_so(self):
+        self.at("i-1")
+        self.begin(leave=0, env={"PATH": os.environ["PATH"]}, setup=[["sleep", "60"]])
+        self.until_told(lambda record: record["state"] == "setup")
+        stops.ask(self.home(), "interruption", 1)
+        self.assertEqual(self.ended()["outcome"], "interrupted")
+        self.at("i-2")
+        self.begin(leave=0, attempt=2)
+        self.ended()
+        self.assertIn(b"on i-2 after i-1: nothing was saved to go on from, it begins anew", self.log())
+        self.assertIn(b"attempt 2 []", self.log())
+
+    def test_a_damaged_checkpoint_gives_way_to_the_one_before(self):
+        self.at("i-1")
+        self.begin(leave=3)
+        record = self.interrupt()
+        newest = json.loads(self.store.objects()["checkpoint/3.json"])
+        files.write_atomically(os.path.join(self.store.directory, "part", newest["files"][0]["parts"][0]), b"damaged")
+        files.write_atomically(os.path.join(self.store.directory, "record.json"), json.dumps(record).encode())
+        self.at("i-2")
+        self.begin(leave=0, attempt=2)
+        self.assertEqual(self.ended()["outcome"], "succeeded")
+        self.assertIn(b"the checkpoint 3 can not be gone on from", self.log())
+        self.assertEqual(self.log().count(b"step 3 1 2 3"), 2)
+
+    def test_the_time_limit_is_of_all_attempts_and_interruptions_are_no_failures(self):
+        self.at("i-1")
+        self.begin(leave=1, timeout=600)
+        record = self.interrupt()
+        record["attempts"][0]["startedAt"] -= 600000
+        files.write_atomically(os.path.join(self.store.directory, "record.json"), json.dumps(record).encode())
+        self.at("i-2")
+        self.begin(leave=2, attempt=2, timeout=601)
+        self.assertEqual(self.ended()["outcome"], "timed-out")
+
+
+class FenceTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.store, self.now = Store(directory.name), 0.0
+
+    def fenced(self, instance="i-1", attempt=1, etag=None, fresh=True):
+        return fence.Fenced(self.store, instance, attempt, etag, fresh, clock=lambda: self.now)
+
+    def tell(self, it, **more):
+        it.put_record(json.dumps(dict({"instance": it.instance, "attempt": it.attempt}, **more)).encode())
+
+    def test_the_one_that_was_taken_over_from_writes_nothing_more(self):
+        old = self.fenced()
+        self.tell(old)
+        new = self.fenced("i-2", 2, old.etag, fresh=False)
+        self.tell(new)
+        before = self.store.objects()
+        with self.assertRaises(fence.Superseded):
+            self.tell(old)
+        for name in ("log/0", "record.json"):
+            with self.assertRaises(fence.Superseded):
+                old.put(name, b"x")
+        self.assertEqual(self.store.objects(), before)
+        self.tell(new)
+
+    def test_one_that_was_silent_looks_before_it_writes(self):
+        old = self.fenced()
+        self.tell(old)
+        self.tell(self.fenced("i-2", 2, old.etag, fresh=False))
+        self.now = fence.LEASE + 1
+        with self.assertRaises(fence.Superseded):
+            old.put("log/0", b"x")
+        self.assertNotIn("log/0", self.store.objects())
+
+    def test_of_two_that_go_on_with_a_run_the_second_is_too_late(self):
+        first = self.fenced()
+        self.tell(first)
+        a, b = self.fenced("i-2", 2, first.etag, fresh=False), self.fenced("i-3", 2, first.etag, fresh=False)
+        self.tell(a)
+        with self.assertRaises(fence.Superseded):
+            self.tell(b)
+
+    def test_an_answer_that_was_lost_is_found_out(self):
+        it = self.fenced()
+        self.tell(it)
+        etag = it.etag
+        self.tell(it, beat=2)
+        # As if the answer to that had not come.
+        it.etag = etag
+        self.tell(it, beat=3)
+        # Restarted before it had written down what it knew.
+        again = self.fenced(fresh=False)
+        again.put("log/0", b"x")
+        self.tell(again, beat=4)
+        self.assertEqual(json.loads(self.store.objects()["record.json"])["beat"], 4)
+
+    def test_a_role_that_may_not_read_writes_as_it_did(self):
+        it = self.fenced()
+        self.tell(it)
+        put = self.store.put
+
+        def refuses(name, data, kind=None, condition=None):
+            if condition and "If-Match" in condition:
+                raise Failure("ACCESS_DENIED", "no", status=403)
+            return put(name, data, kind)
+
+        self.store.put = refuses
+        self.tell(it, beat=2)
+        self.tell(it, beat=3)
+        self.assertEqual(json.loads(self.store.objects()["record.json"])["beat"], 3)
+
+
+class Notices(Resuming):
+    def test_one_that_finds_itself_superseded_ends_its_training(self):
+        self.at("i-1")
+        self.begin(leave=1)
+        self.wait_for_last_word()
+        record = self.until_told(lambda record: record["state"] == "running")
+        other = json.dumps(dict(record, instance="i-2", attempt=2)).encode()
+        files.write_atomically(os.path.join(self.store.directory, "record.json"), other)
+        with open(os.path.join(self.home(), "log"), "a") as file:
+            file.write("more\n")
+        state, _ = self.end(self.run_id)
+        self.assertEqual((state["outcome"], state["stop"]["reason"]), ("interrupted", "superseded"))
+        self.assertEqual(self.store.objects()["record.json"], other)
+        self.assertTrue(files.read_json(os.path.join(self.home(), "report.json"))["superseded"])
+
+
+class Imds:
+    """`answers`: {path: [answer, …]}, the last of them again and again; an exception is raised."""
+
+    def __init__(self, **answers):
+        self.life, self.action = answers["life"], answers["action"]
+
+    def get(self, path):
+        answers = self.life if path.endswith("life-cycle") else self.action
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class InterruptionTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.root = directory.name
+        self.home = os.path.join(self.root, "runs", "r")
+        os.makedirs(self.home)
+        self.slept = []
+
+    def look(self, grace=30, **answers):
+        interruption.look_out(self.home, grace, Imds(**answers), self.slept.append)
+        return files.read_json(os.path.join(self.home, "stop.json")), files.read_json(os.path.join(self.root, "interruption.json"))
+
+    def notice(self, seconds):
+        return json.dumps({"action": "terminate", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))})
+
+    def test_the_notice_stops_the_run_and_leaves_a_minute(self):
+        stop, told = self.look(life=["spot"], action=[Absent(), Absent(), self.notice(120)])
+        self.assertEqual((stop["reason"], stop["grace"]), ("interruption", 30))
+        self.assertEqual(told["action"], "terminate")
+        self.assertAlmostEqual(told["at"] / 1000.0, time.time() + 120, delta=2)
+        self.assertEqual(self.slept, [2.0, 2.0])
+
+    def test_the_grace_is_what_the_notice_leaves(self):
+        for left, grace in ((120, 60), (90, 30), (60, 20), (30, 10), (-5, 0)):
+            self.assertEqual(interruption.allowed(600, left), grace)
+        self.assertEqual(interruption.allowed(5, 120), 5)
+
+    def test_a_cancel_that_is_there_wins(self):
+        files.write_json(os.path.join(self.home, "stop.json"), {"reason": "cancelled", "grace": 1})
+        stop, told = self.look(life=["spot"], action=[self.notice(120)])
+        self.assertEqual(stop["reason"], "cancelled")
+        self.assertIsNotNone(told)
+
+    def test_a_notice_that_can_not_be_read_is_one(self):
+        stop, _ = self.look(life=["spot"], action=["?"])
+        self.assertEqual(stop["reason"], "interruption")
+
+    def test_another_instance_is_not_asked_again(self):
+        self.assertEqual(self.look(life=["on-demand"], action=[]), (None, None))
+
+    def test_a_service_that_does_not_answer_is_asked_ever_less(self):
+        off = Failure("NO_METADATA", "off", status=0)
+        stop, _ = self.look(life=[off] * 6 + ["spot"], action=[off, self.notice(120)])
+        self.assertEqual(stop["reason"], "interruption")
+        self.assertEqual(self.slept, [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 2.0])
+
+
+if __name__ == "__main__":
+    unittest.main()

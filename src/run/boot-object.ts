@@ -1,0 +1,52 @@
+import { hash, randomBytes } from 'node:crypto';
+import { deflateSync } from 'node:zlib';
+import { customEndpoint } from '../aws/clients';
+import type { RunPart } from '../command/plan';
+import { remoteSide } from '../command/remote-side';
+import { seal } from '../command/seal';
+import type { KeeperWish } from '../instance/user-data';
+import type { Snapshot } from '../snapshot/snapshot';
+import { limitsOf } from '../sync/plan-sync';
+import type { RunsSession } from './session';
+
+/** How an instance finds what starts its run with no command: docs/FORMAT.md, "Runs with a fleet". */
+export type BootPlace = NonNullable<KeeperWish['boot']>;
+
+/**
+ * Writes what an instance starts a run from, or goes on with it, with nobody there, and the remote side. It is sealed:
+ * it holds variables of the training. Named by its hash, so that of two who write one nobody takes the other's away.
+ * @param template the launch template's name.
+ */
+export async function storeBoot(
+  session: RunsSession,
+  run: RunPart,
+  tree: string,
+  snapshot: Snapshot,
+  template: string,
+): Promise<BootPlace> {
+  const { store, keys, aws, configuration } = session;
+  const boot = {
+    v: 1,
+    helper: remoteSide().sha256,
+    root: configuration.remoteRoot ?? null,
+    user: configuration.user ?? null,
+    tree,
+    snapshot: snapshot.id,
+    limits: limitsOf(snapshot),
+    fleet: { region: await aws.region(), endpoint: customEndpoint('ec2') ?? null, template },
+    run,
+  };
+  const key = randomBytes(32);
+  const bytes = seal(deflateSync(JSON.stringify(boot)), key);
+  const sha256 = hash('sha256', bytes, 'hex');
+  const place = `${keys.run(run.id)}boot/${sha256}`;
+  await Promise.all([storeHelper(session), store.put(place, bytes)]);
+  const { bucket, region, endpoint, pathStyle, owner } = run.store;
+  return { ...{ bucket, region, endpoint, pathStyle, owner }, key: place, sha256, seal: key.toString('base64') };
+}
+
+/** The remote side, as its hash names it: an instance that finds another under that name can tell nobody. */
+async function storeHelper({ store, keys }: RunsSession): Promise<void> {
+  const { bytes, sha256 } = remoteSide();
+  await store.putNamed(keys.helper(sha256), sha256, bytes);
+}

@@ -1,0 +1,107 @@
+import type { Description } from '../config/description';
+import type { NamedInstance } from '../config/instance-name';
+import { pause } from '../command/run-command';
+import { cancelOpenRequests } from '../instance/end-instance';
+import { findInstance } from '../instance/find';
+import { LaunchJournal } from '../instance/launch-journal';
+import { isOwn, lookAt, ownInstances, type LivingInstance } from '../instance/living';
+import { madeKey, TAG, type Owner } from '../instance/made';
+import { describeStopped, takeDown } from '../instance/take-down';
+import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
+import { formatDuration } from '../report/units';
+import type { RunsSession } from './session';
+import { runsUnderWay } from './under-way';
+
+export interface DownWishes {
+  /** Instead of being terminated, which takes the disk. */
+  stop: boolean;
+  /** Even where a run goes on, or it is a colleague's. */
+  force: boolean;
+  signal?: AbortSignal;
+}
+
+/** What a launch that was killed has launched is seen by EC2's lists after so long, ms. */
+const SETTLED = 10_000;
+
+/**
+ * Ends, or stops, the instances of a project that were made for this caller, or the one that is named.
+ * @returns their ids.
+ * @throws Problem before anything is touched, where one must not be.
+ */
+export async function bringDown(session: RunsSession, owner: Owner, wishes: DownWishes): Promise<string[]> {
+  const { aws, reporter, configuration, store, keys, project } = session;
+  const { stop, force, signal } = wishes;
+  const { instance } = configuration;
+  const described = 'described' in instance ? instance.described : undefined;
+  const found = described ? await allOwn(session, owner, described, signal) : [await theNamed(session, owner, wishes)];
+  if (!found.length) {
+    reporter.line(`Nothing is up for ${printable(project)}.`);
+    return [];
+  }
+  const spot = found.find(({ market }) => market === 'spot');
+  if (stop && spot)
+    throw new Problem('SPOT_STOP', `${spot.id} is a spot instance: it can only be terminated.`, {
+      next: 'Leave out --stop. Its disk goes with it; what runs have saved is in the store.',
+    });
+  const running = found.filter(({ state }) => state === 'running' || state === 'pending').map(({ id }) => id);
+  const runs = force ? [] : await runsUnderWay(store, keys, new Set(running));
+  if (runs.length) {
+    const lines = runs.map(
+      ({ record, age }) =>
+        `  ${record.id} on ${printable(record.instance)} (${record.state}, heard of ${formatDuration(age)} ago)`,
+    );
+    throw new Problem('RUN_UNDER_WAY', `A run goes on there:\n${lines.join('\n')}`, {
+      next: `Stop it (nx run ${printable(project)}:remote-cancel --run=${runs[0].record.id}), or take it down all the same with --force.`,
+    });
+  }
+  const ended = await Promise.allSettled(
+    found.map(({ id }) => takeDown(aws, id, stop ? 'stop' : 'terminate', reporter, signal)),
+  );
+  const failed = ended.find((each) => each.status === 'rejected');
+  if (failed) throw failed.reason;
+  if (stop) for (const { id } of found) reporter.line(`${id}: ${await describeStopped(aws, id)}`);
+  return found.map(({ id }) => id);
+}
+
+/** Those that live or are ending, once EC2 tells of what a killed launch has launched. */
+async function allOwn(
+  { aws, store, keys, reporter }: RunsSession,
+  owner: Owner,
+  description: Description,
+  signal?: AbortSignal,
+): Promise<LivingInstance[]> {
+  const key = madeKey(owner, description);
+  const journal = new LaunchJournal(store, keys, key);
+  for (;;) {
+    const [found, launch] = await Promise.all([ownInstances(aws, owner, signal, true), journal.read(signal)]);
+    const waits =
+      launch?.state && launch.age < SETTLED && (launch.state.instance ?? launch.state.n < launch.state.tries.length);
+    if (!waits || found.some(({ tags }) => tags[TAG.key] === key)) {
+      await cancelOpenRequests(aws, key, reporter);
+      return found;
+    }
+    await pause(1_000, signal);
+  }
+}
+
+async function theNamed(
+  { aws, configuration }: RunsSession,
+  owner: Owner,
+  { stop, force, signal }: DownWishes,
+): Promise<LivingInstance> {
+  const { id } = await findInstance(aws, configuration.instance as NamedInstance);
+  const found = (await lookAt(aws, id, signal))!;
+  const managed = found.tags[TAG.managed] === 'true';
+  if (!managed && !stop)
+    throw new Problem('NOT_MADE', `${id} was not made by nx-ec2, which never terminates such an instance.`, {
+      next: '--stop stops it.',
+    });
+  if (managed && !force && !isOwn(found.tags, owner)) {
+    const { [TAG.owner]: whose = 'somebody', [TAG.project]: project = '' } = found.tags;
+    throw new Problem('NOT_YOURS', `${id} was made for ${printable(whose)}, project ${printable(project)}.`, {
+      next: 'Take it down all the same with --force.',
+    });
+  }
+  return found;
+}

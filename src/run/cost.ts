@@ -1,0 +1,49 @@
+import type { Price } from '../command/plan';
+import { describePrice, dollars } from '../instance/price';
+import type { RunRecord } from './record';
+
+/** What a run has come to so far. */
+export interface Cost {
+  usd: number;
+  price: Price;
+}
+
+/** null where nobody knows what its instance costs, and before it has begun. */
+export function costOf(run: RunRecord, now = Date.now()): Cost | null {
+  const price = run.description.price ?? configured(run);
+  const hours = trained(run, now) / 3_600_000;
+  return price && run.startedAt !== null ? { usd: hours * price.perHour, price } : null;
+}
+
+/** `$0.12, at $0.53 an hour (spot, eu-west-1a, EC2's price of 2026-11-25)` */
+export function describeCost(run: RunRecord, now?: number): string | null {
+  const cost = costOf(run, now);
+  return cost && `${dollars(cost.usd)}, at ${describePrice(cost.price)}`;
+}
+
+/** How long it has had an instance to itself, ms: on each from its first start to its last end there, not what is between two. */
+export function trained(run: RunRecord, now: number): number {
+  const { instance, startedAt, since, attempts } = run;
+  if (startedAt === null) return 0;
+  const end = run.state === 'ended' ? run.endedAt : now;
+  const spans: { instance: string; from: number; to: number }[] = [];
+  const add = (on: string, from: number, to: number) => {
+    const last = spans.at(-1);
+    if (last?.instance === on) last.to = Math.max(last.to, to);
+    else spans.push({ instance: on, from, to });
+  };
+  for (const each of attempts)
+    if (each.startedAt !== null) add(each.instance, each.startedAt, each.endedAt ?? each.startedAt);
+  // The attempt that goes on is not among them yet; what is saved after the last one is its instance's time too.
+  const begun = attempts.length ? (since ?? spans.at(-1)?.to ?? startedAt) : startedAt;
+  if (end !== null) add(instance, begun, end);
+  return spans.reduce((total, { from, to }) => total + Math.max(0, to - from), 0);
+}
+
+/** Of a run that was started before prices were written down. */
+function configured({ description, startedAt }: RunRecord): Price | null {
+  const { pricePerHour } = description.configuration;
+  if (typeof pricePerHour !== 'number' || !(pricePerHour > 0)) return null;
+  const date = new Date(startedAt ?? 0).toISOString().slice(0, 10);
+  return { perHour: pricePerHour, market: 'on-demand', where: '', date, source: 'configured' };
+}

@@ -1,0 +1,49 @@
+import { pause } from '../../command/run-command';
+import type { Description } from '../../config/description';
+import { deleteFleet, deleteTemplate, endInstances, findFleet, instancesOf } from '../../instance/fleet';
+import { formatDuration } from '../../report/units';
+import type { RunRecord } from '../record';
+import type { RunsSession } from '../session';
+
+/** The instance ends what is a run's by itself: so long it is waited for, ms. */
+const PATIENCE = 90_000;
+const LOOK = 2_000;
+
+/**
+ * After the end of a run: waits until its fleet, its template and its instances are gone, as the instance is to see to,
+ * and deletes what is not. An instance that is kept for a look stays, and is named.
+ */
+export async function endOfFleet(
+  session: RunsSession,
+  { id, outcome }: Pick<RunRecord, 'id' | 'outcome'>,
+  { onFinish }: Pick<Description, 'onFinish'>,
+  signal?: AbortSignal,
+  patience = PATIENCE,
+): Promise<void> {
+  const { aws, reporter } = session;
+  const kept = (outcome === 'succeeded' ? onFinish.success : onFinish.failure) ?? 0;
+  const until = Date.now() + patience;
+  for (;;) {
+    const [{ fleets, template }, instances] = await Promise.all([
+      findFleet(aws, id, signal),
+      instancesOf(aws, id, signal),
+    ]);
+    const gone = !fleets.length && !template;
+    if (gone && kept && instances.length) {
+      reporter.line(
+        `The fleet of ${id} is deleted. ${instances.join(', ')} is kept for ${formatDuration(kept)} and then ends itself.`,
+      );
+      return;
+    }
+    if (gone && !instances.length) return reporter.line(`The fleet of ${id} and its instances are gone.`);
+    if (Date.now() > until) {
+      const left = [...fleets, ...(template ? ['its launch template'] : []), ...(kept ? [] : instances)].join(', ');
+      reporter.warn(`The instance did not end what was made for ${id}: ${left} is deleted from here.`);
+      await deleteFleet(aws, id);
+      await deleteTemplate(aws, id);
+      if (instances.length && !kept) await endInstances(aws, instances);
+      return;
+    }
+    await pause(LOOK, signal);
+  }
+}

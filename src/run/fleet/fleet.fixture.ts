@@ -1,0 +1,106 @@
+import type { Description } from '../../config/description';
+import { resolveConfiguration } from '../../config/configuration';
+import { findFleet } from '../../instance/fleet';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { followRun } from '../follow';
+import type { Launched } from '../launch';
+import { Pipeline } from '../pipeline.fixture';
+import type { RunRecord } from '../record';
+import type { Workspace } from '../scan-project';
+import { openRuns, type RunsSession } from '../session';
+import { Reporter } from '../../report/reporter';
+import { PassThrough } from 'node:stream';
+import { launchFleet, type FleetOptions } from './launch-fleet';
+
+/** Trains three steps, each a checkpoint, one a second at the most; prints each once, whatever comes between. */
+export const STEPS = `
+import os, time
+place = os.environ["NX_EC2_CHECKPOINT_DIR"]
+done = max([0] + [int(name.split("-")[1]) for name in os.listdir(place) if name.startswith("step-") and not name.endswith(".complete")])
+state = int(open(os.path.join(place, "step-%d" % done)).read()) if done else 1
+for step in range(done + 1, 9):
+    state = state * 31 % 1000003
+    time.sleep(0.6)
+    path = os.path.join(place, "step-%d" % step)
+    open(path, "w").write(str(state))
+    open(path + ".complete", "w").close()
+    print("step", step, state, flush=True)
+os.makedirs("artifacts", exist_ok=True)
+open("artifacts/result", "w").write(str(state))
+`;
+
+/** A workspace whose training a fleet goes on with. */
+export class FleetPipeline extends Pipeline {
+  runs!: RunsSession;
+
+  constructor(
+    at: Fixture,
+    private readonly description: Record<string, unknown> = {},
+  ) {
+    super(at, 'store');
+  }
+
+  openRuns(): this {
+    process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
+    this.runs?.close();
+    const configuration = resolveConfiguration({
+      workspaceRoot: this.workspace,
+      projectName: this.project,
+      projectRoot: 'model',
+      nxJson: {},
+      options: {
+        bucket: 'bucket',
+        script: 'train.py',
+        artifacts: ['artifacts/**'],
+        instance: {
+          type: ['m5.large', 'c5.xlarge'],
+          instanceProfile: 'training',
+          spot: true,
+          recovery: 'fleet',
+          onFinish: { success: 'terminate', failure: 'terminate' },
+          ...this.description,
+        },
+      },
+      target: 'remote-train',
+      environment: {},
+    });
+    const reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+    for (const how of ['warn', 'line', 'detail'] as const) reporter[how] = (text) => void this.said.push(text);
+    this.runs = openRuns(configuration, this.project, this.workspace, reporter);
+    // What plans a run asks for no more than a session of runs has.
+    this.session = this.runs as typeof this.session;
+    return this;
+  }
+
+  get described(): Description {
+    const { instance } = this.runs.configuration;
+    if (!('described' in instance)) throw new Error('no description');
+    return instance.described;
+  }
+
+  async launchFleet(more: Partial<FleetOptions> = {}): Promise<Launched> {
+    const { planned, scanned } = await this.plan({ detached: true });
+    const { configuration, reporter } = this.runs;
+    const workspace = { workspaceRoot: this.workspace, project: this.project, configuration, reporter } as Workspace;
+    const launched = await launchFleet(this.runs, this.described, workspace, planned, {
+      ...{ signal: new AbortController().signal, scanned, rerun: false, wait: 60_000, onMade: () => undefined },
+      ...more,
+    });
+    await launched.settled;
+    return launched;
+  }
+
+  /** Follows the run to its end, over all its instances. */
+  async ended(run: Launched['run']): Promise<{ run: RunRecord; log: string }> {
+    const pieces: Buffer[] = [];
+    const record = await followRun(this.runs, run, {
+      onState: () => undefined,
+      onLog: (data) => void pieces.push(data),
+    });
+    return { run: record, log: Buffer.concat(pieces).toString() };
+  }
+
+  found(run: string): ReturnType<typeof findFleet> {
+    return findFleet(this.runs.aws, run);
+  }
+}

@@ -1,0 +1,139 @@
+import { awsCode } from '../../aws/reason';
+import type { RunPart } from '../../command/plan';
+import type { Description } from '../../config/description';
+import { deleteFleet, findFleet, makeFleet, makeTemplate, templateName, type FleetWish } from '../../instance/fleet';
+import type { Owner } from '../../instance/made';
+import { Problem } from '../../report/problem';
+import { formatCount, formatDuration, formatSize } from '../../report/units';
+import { deposit } from '../../sync/deposit';
+import { treeId, workspaceIdentity } from '../../workspace/identity';
+import { storeBoot } from '../boot-object';
+import { describeLeftOut, warnLarge } from '../describe-files';
+import { lastOf, rememberTraining, sameTraining } from '../find-run';
+import { isAwaited } from '../interruption';
+import type { Launched } from '../launch';
+import { scanProject, type Scanned, type Workspace } from '../scan-project';
+import { openContents, type RunsSession } from '../session';
+import type { PlannedRun } from '../training';
+import { awaitFirst, isOver } from './await-attempt';
+import { fleetWish, lookUpGround, type Ground } from './fleet-wish';
+
+export interface FleetOptions {
+  signal: AbortSignal;
+  scanned: Scanned;
+  rerun: boolean;
+  /** ms that the fleet may take until the run has begun. */
+  wait: number;
+  /** Called when the fleet is made, and goes on whatever becomes of this side. */
+  onMade: (run: string) => void;
+}
+
+/**
+ * Starts a training that a fleet goes on with, or finds the one that is the same. Returns when its first attempt has
+ * begun. Whoever is killed on the way, and begins again, goes on with what there is.
+ */
+export async function launchFleet(
+  session: RunsSession,
+  description: Description,
+  workspace: Workspace,
+  planned: PlannedRun,
+  options: FleetOptions,
+): Promise<Launched> {
+  const { signal, scanned, rerun, wait } = options;
+  const caller = await session.caller();
+  const owner = { workspace: workspaceIdentity(session.workspaceRoot), project: session.project, caller };
+  const key = planned.key(scanned.snapshot);
+  const begun = rerun ? null : await whatThereIs(session, key);
+  if (begun && 'run' in begun) return { ...begun, settled: Promise.resolve() };
+  const ground = await lookUpGround(session, description, owner, signal);
+  const made = begun
+    ? { run: begun.id, fleet: begun.fleet ?? (await make(session, fleetWish(session, ground, begun.id, null), signal)) }
+    : await start(session, ground, owner, workspace, planned, options);
+  options.onMade(made.run);
+  session.reporter.line(
+    `The fleet ${made.fleet} ${begun ? 'was made before' : 'is made'}: it runs ${made.run} with nobody there, and is gone ${formatDuration(fleetWish(session, ground, made.run, null).deadline - Date.now())} from now at the latest.`,
+  );
+  const record = await awaitFirst(session, made.run, made.fleet, wait, signal);
+  if (record.failure?.code === 'RECOVERY_REFUSED') {
+    await deleteFleet(session.aws, made.run);
+    throw new Problem('RECOVERY_REFUSED', record.failure.message, {
+      next: 'The fleet is deleted. nx g nx-ec2:aws-setup has the role; "recovery": "client" needs no such right.',
+    });
+  }
+  const attached = begun ? ('running' as const) : false;
+  return { run: record, attached, settled: rememberTraining(session, record.key, record.id) };
+}
+
+/** A run of this training that needs no other, or that has what a fleet is made of; null where there is none. */
+async function whatThereIs(
+  session: RunsSession,
+  key: string,
+): Promise<Pick<Launched, 'run' | 'attached'> | { id: string; fleet: string | null } | null> {
+  const { found } = await sameTraining(session, key);
+  if (found && !isAwaited(found.record)) return { run: found.record, attached: found.attached };
+  const last = await lastOf(session, key);
+  if (!last || (last.record && isOver(last.record))) return null;
+  const { fleets, template } = await findFleet(session.aws, last.run);
+  if (fleets.length && last.record) return { run: last.record, attached: 'running' };
+  // A template without a fleet is of one that was killed between the two.
+  return fleets.length || (template && !last.record) ? { id: last.run, fleet: fleets[0] ?? null } : null;
+}
+
+/** Everything into the store, then the template, then the fleet. */
+async function start(
+  session: RunsSession,
+  ground: Ground,
+  owner: Owner,
+  workspace: Workspace,
+  planned: PlannedRun,
+  { signal, scanned }: FleetOptions,
+): Promise<{ run: string; fleet: string }> {
+  const { reporter, configuration, store, keys, workspaceRoot } = session;
+  describeLeftOut(scanned.files, (text) => reporter.detail(text));
+  const size = scanned.snapshot.entries.reduce((sum, each) => sum + (each.kind === 'file' ? each.size : 0), 0);
+  warnLarge(reporter, scanned.snapshot, size, configuration.sync.warnSize);
+  let next: Scanned | undefined = scanned;
+  const context = { workspaceRoot, store, keys, reporter, signal, ...openContents(session) };
+  const { snapshot, uploaded, saved } = await deposit(context, async () => {
+    const now = next ?? (await scanProject(workspace));
+    next = undefined;
+    return now;
+  });
+  reporter.line(
+    `Stored ${formatCount(snapshot.size, 'file')}: ${formatSize(uploaded)} uploaded, ${formatSize(saved)} there already`,
+  );
+  const run = alone(await planned.part(session, snapshot));
+  const { tree } = configuration.sync;
+  const boot = await storeBoot(session, run, treeId({ ...owner, tree }), snapshot, templateName(planned.id));
+  // Known before anything of it is there: who is killed from here on is found again.
+  await rememberTraining(session, run.key, planned.id);
+  const wish = fleetWish(session, ground, planned.id, boot);
+  await makeTemplate(session.aws, wish, signal);
+  return { run: planned.id, fleet: await make(session, wish, signal) };
+}
+
+/** As nobody is there to renew what a client has signed: by the role alone. */
+function alone(part: RunPart): RunPart {
+  const { store, restore } = part;
+  return {
+    ...part,
+    detached: true,
+    store: { ...store, access: 'role', post: null, expires: null },
+    restore: restore && { ...restore, urls: null },
+  };
+}
+
+/** Makes the fleet. Where it can't be made, nothing of it is left. */
+async function make({ aws }: RunsSession, wish: FleetWish, signal: AbortSignal): Promise<string> {
+  try {
+    return await makeFleet(aws, wish, signal);
+  } catch (error) {
+    // Made already, of a configuration that was another then.
+    if (awsCode((error as Error).cause) === 'IdempotentParameterMismatch') {
+      const { fleets } = await findFleet(aws, wish.run);
+      if (fleets.length) return fleets[0];
+    }
+    await deleteFleet(aws, wish.run).catch(() => undefined);
+    throw error;
+  }
+}
