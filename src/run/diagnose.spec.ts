@@ -25,10 +25,10 @@ describe('the doctor', () => {
   });
   beforeEach(() => at.aws.faults.clear());
 
-  const findings = async () => {
+  const findings = async (instance: unknown = at.aws.named.get('box')!.id) => {
     const configuration = resolveConfiguration({
       ...{ workspaceRoot: workspace, projectName: 'model', projectRoot: 'model', nxJson: {}, environment: {} },
-      options: { bucket: 'bucket', instance: at.aws.named.get('box')!.id },
+      options: { bucket: 'bucket', instance },
       target: 'remote-doctor',
     });
     const reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
@@ -110,6 +110,20 @@ describe('the doctor', () => {
     },
     60_000,
   );
+
+  it('names what a caller lacks who may not launch', async () => {
+    process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
+    LIMITED.deny.push('iam:PassRole');
+    try {
+      const found = await findings({ type: 't3.micro', instanceProfile: 'training' });
+      const { ok, fix } = found.get('launch an instance')!;
+      expect(ok).toBe(false);
+      expect(statements(fix)).toEqual([expect.objectContaining({ Action: 'iam:PassRole' })]);
+    } finally {
+      LIMITED.deny.length = 0;
+      process.env.AWS_ACCESS_KEY_ID = LOCAL_IDENTITY.accessKeyId;
+    }
+  }, 60_000);
 
   it('names what the role of the instance lacks, and what a session does', async () => {
     process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;

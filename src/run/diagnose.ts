@@ -13,7 +13,7 @@ import { Store } from '../store/store';
 import type { Configuration } from '../config/configuration';
 import { storeAccess } from './access';
 import { checkSession } from './check-session';
-import { withGrant } from './instance-grant';
+import { withGrant } from './with-grant';
 import { openSession, type Session } from './session';
 import type { Denied, Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
@@ -70,7 +70,7 @@ export async function diagnose(
       const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(aws) };
       const purpose = { owner, store: `${configuration.bucket}/${configuration.prefix}` };
       const asked = await diagnoseDescription(aws, instance.described, purpose, pricePerHour, signal);
-      findings.push(...asked.map((check): Finding => ({ where: 'here', ...check })));
+      findings.push(...asked.map((check): Finding => ({ where: 'here', ...withGrant(check, where) })));
     }
     if (findings.some(({ ok }) => ok === false)) return findings;
 
