@@ -11,6 +11,7 @@ import type { SSMClient } from '@aws-sdk/client-ssm';
 import type { STSClient } from '@aws-sdk/client-sts';
 import { getProxyForUrl } from 'proxy-from-env';
 import { Problem } from '../report/problem';
+import { marksCalls } from './called';
 import { EarlyConnections } from './early-connection';
 import { sdk } from './sdk';
 
@@ -174,7 +175,7 @@ export class Aws {
 
   private once<T>(name: string, make: () => Promise<T>): Promise<T> {
     let made = this.made.get(name) as Promise<T> | undefined;
-    if (!made) this.made.set(name, (made = make()));
+    if (!made) this.made.set(name, (made = make().then(marksCalls)));
     return made;
   }
 

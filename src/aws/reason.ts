@@ -1,4 +1,7 @@
-import { Problem, type AwsReason } from '../report/problem';
+import { Problem, type AwsReason, type Denied } from '../report/problem';
+import { calledBy } from './called';
+import { parseDenial } from './denied';
+import type * as Lookup from './permissions/lookup';
 
 interface SdkError extends Error {
   code?: string;
@@ -64,16 +67,38 @@ export function awsProblem(code: string, what: string, error: unknown, next?: st
       cause: error,
     });
   }
-  const aws: AwsReason = { code: name, message: ownWords(sdk), status, requestId: sdk.$metadata?.requestId };
-  return new Problem(code, what, { aws, next: next ?? hint(name), cause: error });
+  const denied = deniedBy(error);
+  const aws: AwsReason = {
+    ...{ code: name, message: ownWords(sdk), status, requestId: sdk.$metadata?.requestId },
+    ...(denied ? { denied } : {}),
+  };
+  return new Problem(code, what, { aws, next: next ?? hint(name, denied), cause: error });
 }
+
+/** The permission that an error is for the want of: as AWS names it, else that of the call which failed. */
+export function deniedBy(error: unknown): Denied | undefined {
+  const { name, message } = error as SdkError;
+  // Of what is not there S3 says 403 as well, to whoever may not list: the caller of this knows.
+  if (!DENIED.test(name) && !(awsStatus(error) === 403 && NAMELESS.test(name))) return undefined;
+  const said = parseDenial(message);
+  const called = calledBy(error);
+  const action = said?.action ?? (name.startsWith('AuthFailure') ? 'iam:CreateServiceLinkedRole' : called?.action);
+  if (!action) return undefined;
+  const resource = said?.resource ?? (action === called?.action ? called.resource : null);
+  return { action, resource, explicit: said?.explicit ?? false };
+}
+
+const DENIED = /AccessDenied|UnauthorizedOperation|ServiceLinkedRoleCreationNotPermitted|^(Forbidden|403)$/;
+/** What the SDK calls an answer without a body, such as that to a HEAD. */
+const NAMELESS = /^Unknown(Error)?$/;
 
 /** What the service wrote; the SDK fills in where nothing came, as to a HEAD request or from a proxy. */
 function ownWords({ message, $metadata }: SdkError): string {
   return /^Unknown(Error)?$/.test(message) ? `(HTTP ${$metadata?.httpStatusCode}, no more was said)` : message;
 }
 
-function hint(name: string): string | undefined {
+function hint(name: string, denied: Denied | undefined): string | undefined {
+  if (denied) return describeDenied(denied);
   if (/^(ExpiredToken|ExpiredTokenException|RequestExpired)$/.test(name))
     return 'The credentials have expired: sign in again.';
   if (
@@ -84,10 +109,21 @@ function hint(name: string): string | undefined {
     return 'Check the credentials in force: aws sts get-caller-identity.';
   }
   if (/^(RequestTimeTooSkewed)$/.test(name)) return "This machine's clock is off: set it.";
-  if (/AccessDenied|UnauthorizedOperation|^Forbidden$|^403$/.test(name)) {
+  if (DENIED.test(name)) {
     return 'The caller lacks a permission: the CallerPolicy of nx g nx-ec2:aws-setup has those that it needs.';
   }
   return undefined;
+}
+
+// Loaded where something is refused.
+// eslint-disable-next-line @typescript-eslint/no-require-imports
+const permissions = () => require('./permissions/lookup') as typeof Lookup;
+
+function describeDenied({ action, explicit }: Denied): string {
+  if (explicit)
+    return `${action} is denied to the caller by a policy that says so: none that allows it helps. Ask who runs the account.`;
+  const policy = permissions().policyWith(action);
+  return `The caller lacks ${action}${policy ? `: the ${policy} of nx g nx-ec2:aws-setup has it` : ''}.`;
 }
 
 function networkHint(error: SdkError | undefined): string | undefined {

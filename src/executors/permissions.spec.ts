@@ -5,8 +5,10 @@ import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import { PutParameterCommand } from '@aws-sdk/client-ssm';
 import type * as Checkout from '../cli/checkout';
+import type * as Clean from '../cli/clean';
 import type * as DataKey from '../cli/data-key';
 import type * as Diff from '../cli/diff';
+import type * as List from '../cli/list';
 import type * as Prune from '../cli/prune';
 import { NEEDS, type Need, type Who } from '../aws/permissions/needs';
 import { Workshop } from './workshop.fixture';
@@ -19,6 +21,9 @@ jest.mock('../workspace/fresh-listing', () => ({
     async close() {}
   },
 }));
+
+// As Node names what is loaded when it is needed, which is not there before it is compiled.
+jest.mock('./start-on-made.js', () => jest.requireActual('./start-on-made'), { virtual: true });
 
 const TRAIN = { script: 'train.py', environment: 'none' };
 const SCRIPT = `
@@ -164,6 +169,22 @@ describe('the table of permissions', () => {
     agree('remote-watch');
   });
 
+  const MADE = { type: 't3.micro', instanceProfile: 'training' };
+  it('is right of instances that are made', async () => {
+    await run('remote-doctor', { instance: MADE });
+    await run('remote-up', { instance: MADE });
+    await run('remote-up', { instance: MADE });
+    await run('remote-sync', { instance: MADE });
+    await run('remote-doctor', { instance: MADE });
+    await run('remote-exec', { instance: MADE, command: 'true' });
+    await run('remote-down', { instance: MADE, stop: true, force: true });
+    await run('remote-up', { instance: MADE });
+    await run('remote-down', { instance: MADE });
+    await run('remote-down', { instance: { name: 'other' }, stop: true, force: true });
+    await run('remote-train', { ...TRAIN, instance: { ...MADE, spot: true }, args: '0.3' });
+    for (const who of ['up', 'down', 'sync', 'doctor', 'exec', 'train'] as const) agree(`remote-${who}`);
+  }, 120_000);
+
   it('is right of the verbs', async () => {
     // Loaded now, as executors are: Nx reads where the workspace is when it is loaded.
     const verb = (name: string) => import(`../cli/${name}`);
@@ -178,6 +199,10 @@ describe('the table of permissions', () => {
     const ages = { olderThan: '14d', refsOlderThan: '90d', keepRecords: '20', runsOlderThan: '90d', keepRuns: '20' };
     for (const apply of [false, true])
       await as('nx-ec2 prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.reporter()));
+    const { list } = (await verb('list')) as typeof List;
+    const { clean } = (await verb('clean')) as typeof Clean;
+    await as('nx-ec2 list', () => list({}, shop.reporter()));
+    for (const apply of [false, true]) await as('nx-ec2 clean', () => clean({ apply }, shop.reporter()));
     const data = [
       { source: 's3://data/set', path: 'data', key: true },
       { source: 's3://data/set/a', path: 'a', key: true },
@@ -185,7 +210,7 @@ describe('the table of permissions', () => {
     shop.write('model/ec2.config.json', JSON.stringify({ train: { data } }));
     jest.spyOn(console, 'log').mockImplementation(() => undefined);
     await as('nx-ec2 data-key', () => dataKey('model', shop.workspace));
-    for (const each of ['diff', 'checkout', 'prune', 'data-key'] as const) agree(`nx-ec2 ${each}`);
+    for (const each of ['diff', 'checkout', 'prune', 'data-key', 'list', 'clean'] as const) agree(`nx-ec2 ${each}`);
   });
 
   it("is right of the instances' role", () => agree('instance'));

@@ -36,7 +36,7 @@ export class Workshop {
   }
 
   static async open(): Promise<Workshop> {
-    return new Workshop(await startFixture({ buckets: ['bucket', 'data'] }));
+    return new Workshop(await startFixture({ buckets: ['bucket', 'data'], instances: ['box', 'other'] }));
   }
 
   get instance(): string {

@@ -4,6 +4,17 @@ export interface AwsReason {
   message: string;
   status?: number;
   requestId?: string;
+  /** Where a permission is missing: which. */
+  denied?: Denied;
+}
+
+export interface Denied {
+  /** e.g. `ssm:SendCommand`. */
+  action: string;
+  /** ARN, where it is known. */
+  resource: string | null;
+  /** A policy denies it, so that none helps which allows it. */
+  explicit: boolean;
 }
 
 /**

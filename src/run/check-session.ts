@@ -1,7 +1,7 @@
 import type { Aws } from '../aws/clients';
 import type { Check } from '../command/plan';
 import { openStream } from '../command/session/stream';
-import { Problem } from '../report/problem';
+import { Problem, type Denied } from '../report/problem';
 
 const NAME = 'open a session';
 const DOCUMENT = 'AWS-StartNonInteractiveCommand';
@@ -10,7 +10,11 @@ const FIX = 'without one, a log comes from the store every few seconds, and remo
 const PATIENCE = 15_000;
 
 /** Opens a session of Session Manager as the live log does, and ends it. What live streams take is no condition of anything else. */
-export async function checkSession(aws: Aws, instance: string, signal?: AbortSignal): Promise<Check> {
+export async function checkSession(
+  aws: Aws,
+  instance: string,
+  signal?: AbortSignal,
+): Promise<{ check: Check; denied?: Denied }> {
   try {
     const stream = await openStream(aws, instance, {
       document: DOCUMENT,
@@ -28,12 +32,13 @@ export async function checkSession(aws: Aws, instance: string, signal?: AbortSig
       clearTimeout(timer);
       await stream.close();
     }
-    return { name: NAME, ok: true, detail: DOCUMENT, fix: null };
+    return { check: { name: NAME, ok: true, detail: DOCUMENT, fix: null } };
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
     const [what] = error.message.split('\n');
     const detail = error.aws ? `${what} ${error.aws.code}: ${error.aws.message}` : what;
     const known = /^SESSION_(DENIED|UNAVAILABLE|ENCRYPTED)$/.test(error.code);
-    return { name: NAME, ok: known ? null : false, detail, fix: error.next ? `${error.next} (${FIX})` : FIX };
+    const fix = error.next ? `${error.next} (${FIX})` : FIX;
+    return { check: { name: NAME, ok: known ? null : false, detail, fix }, denied: error.aws?.denied };
   }
 }

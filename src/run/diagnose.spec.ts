@@ -4,16 +4,19 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { resolveConfiguration } from '../config/configuration';
+import { LOCAL_IDENTITY } from '../local-aws/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
 import { diagnose } from './diagnose';
 import { startPipeline } from './pipeline.fixture';
 
+const LIMITED = { ...LOCAL_IDENTITY, accessKeyId: 'AKIALIMITEDLIMITED01', deny: [] as string[] };
+
 describe('the doctor', () => {
   let at: Fixture;
   let workspace: string;
   beforeAll(async () => {
-    at = await startPipeline({ instances: ['box'] });
+    at = await startPipeline({ instances: ['box'], identities: [LIMITED] });
     workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-doctor-'));
   });
   afterAll(async () => {
@@ -70,5 +73,90 @@ describe('the doctor', () => {
     expect(found.get('instance')).toMatchObject({ ok: null, fix: expect.stringMatching(/remote-up/) });
     const { Contents = [] } = await at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
     expect(Contents.filter(({ Key }) => Key!.endsWith('probe'))).toEqual([]);
+  /** The statements on the lines of what to do. */
+  const statements = (fix: string | null) => {
+    const [, json] = /policy: (\{.*\})$/m.exec(fix ?? '') ?? [];
+    return JSON.parse(`[${json ?? ''}]`) as object[];
+  };
+
+  it.each([
+    ['s3:PutObject', 'write to the bucket', [{ Action: 's3:PutObject', Resource: 'arn:aws:s3:::bucket/*' }]],
+    ['s3:GetObject', 'read from the bucket', [{ Action: 's3:GetObject', Resource: 'arn:aws:s3:::bucket/*' }]],
+    ['s3:ListBucket', 'bucket', [{ Action: 's3:ListBucket', Resource: 'arn:aws:s3:::bucket' }]],
+    ['ssm:DescribeInstanceInformation', 'instance', [{ Action: 'ssm:DescribeInstanceInformation', Resource: '*' }]],
+    [
+      'ssm:SendCommand',
+      'run a command by SSM',
+      [
+        { Action: 'ssm:SendCommand', Resource: 'arn:aws:ssm:eu-west-1::document/AWS-RunShellScript' },
+        {
+          Resource: 'arn:aws:ec2:eu-west-1:000000000000:instance/*',
+          Condition: { Null: { 'ssm:resourceTag/nx-ec2': 'false' } },
+        },
+        { Condition: { StringEquals: { 'ssm:resourceTag/nx-ec2:managed': 'true' } } },
+      ],
+    ],
+    ['ssm:GetCommandInvocation', 'run a command by SSM', [{ Action: 'ssm:GetCommandInvocation', Resource: '*' }]],
+    ['s3:DeleteObject', 'delete from the bucket', [{ Action: 's3:DeleteObject', Resource: 'arn:aws:s3:::bucket/*' }]],
+  ])(
+    'names %s where a caller lacks it, and the statement to add',
+    async (action, name, expected) => {
+      process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
+      LIMITED.deny.push(action);
+      try {
+        const finding = (await findings()).get(name)!;
+        expect(finding).toMatchObject({ ok: false, where: 'here' });
+        expect(statements(finding.fix)).toEqual(
+          expected.map((each) => expect.objectContaining({ Effect: 'Allow', ...each })),
+        );
+        if (action === 'ssm:SendCommand') expect(finding.fix).toMatch(/create-tags --resources i-/);
+      } finally {
+        LIMITED.deny.length = 0;
+        process.env.AWS_ACCESS_KEY_ID = LOCAL_IDENTITY.accessKeyId;
+      }
+    },
+    60_000,
+  );
+
+  it('names what a caller lacks who may not launch', async () => {
+    process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
+    LIMITED.deny.push('iam:PassRole');
+    try {
+      const found = await findings({ type: 't3.micro', instanceProfile: 'training' });
+      const { ok, fix } = found.get('launch an instance')!;
+      expect(ok).toBe(false);
+      expect(statements(fix)).toEqual([expect.objectContaining({ Action: 'iam:PassRole' })]);
+    } finally {
+      LIMITED.deny.length = 0;
+      process.env.AWS_ACCESS_KEY_ID = LOCAL_IDENTITY.accessKeyId;
+    }
+  }, 60_000);
+
+  it('names what the role of the instance lacks, and what a session does', async () => {
+    process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
+    LIMITED.deny.push('ssm:StartSession');
+    const { deny } = at.aws.role(at.aws.named.get('box')!.id);
+    deny.push('s3:PutObject');
+    try {
+      const found = await findings();
+      expect(statements(found.get('write runs by the role')!.fix)).toEqual([
+        {
+          Effect: 'Allow',
+          Action: 's3:PutObject',
+          Resource: ['arn:aws:s3:::bucket/v1/*/run/*', 'arn:aws:s3:::bucket/*/v1/*/run/*'],
+        },
+      ]);
+      expect(found.get('write runs by the role')!.fix).toContain("the instance's role's policy");
+      expect(statements(found.get('open a session')!.fix)[0]).toMatchObject({
+        Action: 'ssm:StartSession',
+        Resource: [
+          expect.stringMatching(/AWS-StartNonInteractiveCommand$/),
+          expect.stringMatching(/AWS-StartInteractive/),
+        ],
+      });
+    } finally {
+      LIMITED.deny.length = deny.length = 0;
+      process.env.AWS_ACCESS_KEY_ID = LOCAL_IDENTITY.accessKeyId;
+    }
   }, 60_000);
 });

@@ -5,14 +5,17 @@ import { diagnoseDescription } from '../instance/diagnose-description';
 import { isThere } from '../instance/made';
 import { preflightChecks } from '../instance/preflight';
 import { Aws } from '../aws/clients';
+import { grantLines } from '../aws/permissions/grant';
+import type { Where } from '../aws/permissions/statement';
 import { workspaceIdentity } from '../workspace/identity';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
 import type { Configuration } from '../config/configuration';
 import { storeAccess } from './access';
 import { checkSession } from './check-session';
+import { withGrant } from './with-grant';
 import { openSession, type Session } from './session';
-import type { Problem } from '../report/problem';
+import type { Denied, Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 
 export interface Finding extends Check {
@@ -37,12 +40,13 @@ export async function diagnose(
   const add = (name: string, ok: boolean | null, detail: string, fix: string | null = null) =>
     findings.push({ where: 'here', name, ok, detail, fix });
   const aws = new Aws(configuration);
+  const where: Where = { bucket: configuration.bucket };
   try {
     const store = new Store(aws, configuration);
     const keys = new StoreKeys(configuration.prefix, project);
     const { wait } = configuration.instance;
     try {
-      add('region', true, await aws.region());
+      add('region', true, (where.region = await aws.region()));
     } catch (error) {
       addFailure('region', error as Problem);
       return findings;
@@ -56,6 +60,7 @@ export async function diagnose(
       signal,
     });
     const results = await Promise.allSettled(checks.map((check) => check.run()));
+    Object.assign(where, await account(aws));
     results.forEach((result, index) => {
       if (result.status === 'fulfilled') add(checks[index].name, true, result.value);
       else addFailure(checks[index].name, result.reason as Problem);
@@ -65,19 +70,21 @@ export async function diagnose(
       const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(aws) };
       const purpose = { owner, store: `${configuration.bucket}/${configuration.prefix}` };
       const asked = await diagnoseDescription(aws, instance.described, purpose, pricePerHour, signal);
-      findings.push(...asked.map((check): Finding => ({ where: 'here', ...check })));
+      findings.push(...asked.map((check): Finding => ({ where: 'here', ...withGrant(check, where) })));
     }
     if (findings.some(({ ok }) => ok === false)) return findings;
 
     const id = randomBytes(8).toString('hex');
     const probe = { key: keys.probe(id), body: randomBytes(64) };
+    let doing = 'write to the bucket';
     try {
       await store.put(probe.key, probe.body);
-      add('write to the bucket', true, `s3://${store.bucket}/${probe.key}`);
-      const back = await store.get(probe.key);
-      add('read from the bucket', back?.equals(probe.body) ?? false, 'what was written came back');
+      add(doing, true, `s3://${store.bucket}/${probe.key}`);
+      doing = 'read from the bucket';
+      const back = await store.getVersion(probe.key, true);
+      add(doing, back?.bytes.equals(probe.body) ?? false, 'what was written came back');
     } catch (error) {
-      addFailure('write to the bucket', error as Problem);
+      addFailure(doing, error as Problem);
       return findings;
     }
     let session: Session;
@@ -106,8 +113,9 @@ export async function diagnose(
         { comment: 'nx-ec2: doctor', signal, stillThere: session.stillThere },
       );
       add('run a command by SSM', true, `as ${await callerArn(aws)}`);
-      findings.push(...remote.map((check): Finding => ({ where: 'instance', ...check })));
-      findings.push({ where: 'here', ...(await checkSession(aws, session.instance, signal)) });
+      findings.push(...remote.map((check): Finding => ({ where: 'instance', ...withGrant(check, where) })));
+      const opened = await checkSession(aws, session.instance, signal);
+      findings.push({ where: 'here', ...opened.check, fix: fixes(opened.check.fix, opened.denied) });
     } catch (error) {
       addFailure('run a command by SSM', error as Problem);
     } finally {
@@ -123,6 +131,17 @@ export async function diagnose(
   function addFailure(name: string, problem: Problem): void {
     const [what, ...rest] = problem.message.split('\n');
     const aws = problem.aws ? `${what} ${problem.aws.code}: ${problem.aws.message}` : what;
-    add(name, false, aws, problem.next ?? (rest.join(' ') || null));
+    add(name, false, aws, fixes(problem.next ?? (rest.join(' ') || null), problem.aws?.denied));
   }
+
+  /** What to do, with the statements to add where a permission is missing: a line each. */
+  function fixes(fix: string | null, denied: Denied | undefined): string | null {
+    return denied ? [fix, ...grantLines(denied, where)].filter((line) => line !== null).join('\n') : fix;
+  }
+}
+
+/** What the caller's ARN says of the account; nothing where it is not to be had. */
+async function account(aws: Aws): Promise<Pick<Where, 'partition' | 'account'>> {
+  const [, partition, , , account] = (await callerArn(aws).catch(() => '')).split(':');
+  return account ? { partition, account } : {};
 }

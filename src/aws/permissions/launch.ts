@@ -72,19 +72,18 @@ export const LAUNCH: Statement[] = [
   },
   {
     Sid: 'PublicImages',
-    Action: ['ssm:GetParameter', 'ssm:GetParameters'],
+    Action: ['ssm:GetParameters'],
     Resource: ['arn:${AWS::Partition}:ssm:${AWS::Region}::parameter/aws/service/*'],
     on: "AWS's public parameters",
   },
   {
     Sid: 'LookFurther',
     Action: [
-      ...['InstanceTypes', 'InstanceTypeOfferings', 'Images', 'Subnets', 'Vpcs'],
-      ...['SpotPriceHistory', 'SpotInstanceRequests', 'Volumes'],
-      ...['Fleets', 'FleetInstances', 'FleetHistory'],
+      ...['InstanceTypes', 'InstanceTypeOfferings', 'Images', 'Subnets', 'SpotPriceHistory', 'SpotInstanceRequests'],
+      ...['Volumes', 'LaunchTemplates', 'Tags', 'Fleets', 'FleetHistory'],
     ]
       .map((what) => `ec2:Describe${what}`)
-      .concat('pricing:GetProducts', 'servicequotas:GetServiceQuota'),
+      .concat('pricing:GetProducts', 'servicequotas:GetServiceQuota', 'servicequotas:GetAWSDefaultServiceQuota'),
     Resource: '*',
     on: ALL,
   },

@@ -18,6 +18,12 @@ export function statementsFor(action: string, principal: Principal = 'caller'): 
   return STATEMENTS[principal].filter((each) => each.Action.includes(action));
 }
 
+/** The policy of the template of aws-setup that allows callers an action; undefined where none does. */
+export function policyWith(action: string): 'CallerPolicy' | 'LaunchPolicy' | undefined {
+  const has = ({ Action }: Statement) => Action.includes(action);
+  return CALLER.some(has) ? 'CallerPolicy' : LAUNCH.some(has) ? 'LaunchPolicy' : undefined;
+}
+
 /** Whose a row of the table is. */
 export function principalOf(who: Who): Principal {
   return who === 'instance' || who === 'deadline' ? who : 'caller';

@@ -54,7 +54,7 @@ const START = [
   need('s3:PutObject', `${PUT}; which run was started`),
   need('s3:GetObject', 'which run was started; its record, log and artifacts; signs for the instance'),
   ...TRAVEL.slice(2),
-  need('ssm:GetParameter', 'secrets', '"secretsFrom" is client, or the image is named by a parameter'),
+  need('ssm:GetParameter', 'secrets', '"secretsFrom" is client'),
   need('secretsmanager:GetSecretValue', 'secrets', '"secretsFrom" is client'),
 ];
 const VERSION = 'there is keyed "data"';
@@ -63,42 +63,55 @@ const KEYED = where(VERSION, [
   need('s3:GetObject', 'the version of its object'),
 ]);
 
+const MAKE = 'one is made';
+/** What is asked before an instance is launched. */
+const BEFORE = [
+  need('ec2:DescribeInstanceTypes', 'processors, GPUs and architecture of the type', MAKE),
+  need('ec2:DescribeInstanceTypeOfferings', 'in which zones there is the type', MAKE),
+  need('ec2:DescribeImages', "the image's root volume", MAKE),
+  need('ec2:DescribeSubnets', 'where it may be', MAKE),
+  need('ssm:GetParameters', 'the image of a family', 'one is made of an image that is not named by its id'),
+  need('ec2:DescribeSpotPriceHistory', 'its price', 'spot'),
+  need('pricing:GetProducts', 'its price', 'on-demand'),
+];
 /** What making an instance takes. */
 const LAUNCH = [
+  ...BEFORE,
   need('ec2:DescribeInstances', 'whether one is there, and how far the new one is'),
   need('ec2:RunInstances', 'the instance', 'none is there'),
   need('ec2:StartInstances', 'the instance', 'it was stopped'),
-  need('ec2:DescribeInstanceTypes', 'processors, GPUs and architecture of the type', 'one is made'),
-  need('ec2:DescribeInstanceTypeOfferings', 'in which zones there is the type', 'one is made'),
-  need('ec2:DescribeImages', "the image's root volume", 'one is made'),
-  need('ec2:DescribeSubnets', 'where it may be', 'one is made'),
-  need('ec2:DescribeVpcs', 'the default VPC', 'one is made, and no subnet is named'),
-  need('ssm:GetParameter', 'the image of a family', 'one is made of an image that is not named by its id'),
-  need('ssm:GetParameters', 'the same', 'the same'),
-  need('ec2:DescribeSpotPriceHistory', 'its price', 'spot'),
-  need('pricing:GetProducts', 'its price', 'on-demand'),
-  need('servicequotas:GetServiceQuota', 'the limit that was met', 'EC2 refuses for a limit'),
-  need('ec2:DescribeSpotInstanceRequests', 'why there is no spot capacity', 'spot'),
-  need('ec2:CancelSpotInstanceRequests', 'a request that is not waited for any longer', 'spot'),
-  need('ec2:TerminateInstances', 'what was launched twice, or does not come up', 'it was'),
+  need('ec2:DescribeSpotInstanceRequests', 'requests of tries that were given up', 'spot'),
+  need('ec2:CancelSpotInstanceRequests', 'the same', 'spot'),
+  need('ec2:TerminateInstances', 'what was launched twice, or what a training left', 'it was'),
 ];
 const DESCRIBED = where('the instance is described, and none is up', LAUNCH);
 const FLEET = where('"recovery" is fleet', [
   need('ec2:CreateLaunchTemplate', 'what the fleet launches'),
   need('ec2:CreateFleet', 'the fleet'),
+  need('ec2:DescribeTags', 'which one a run has'),
   need('ec2:DescribeFleets', 'how it is'),
-  need('ec2:DescribeFleetInstances', 'which instance it has'),
+  need('ec2:DescribeInstances', 'its instances'),
   need('ec2:DescribeFleetHistory', 'why it has none'),
-  need('ec2:DeleteFleets', 'it was given up'),
+  need('ec2:DeleteFleets', 'it is given up, or has ended'),
   need('ec2:DeleteLaunchTemplate', 'the same'),
+  need('ec2:TerminateInstances', 'the same'),
 ]);
-const STOP_FLEET = FLEET.filter(({ action }) => /Describe|Delete/.test(action));
+const STOP_FLEET = FLEET.filter(({ action }) => !/Create|History/.test(action));
+/** The doctor asks all that a launch does, and launches nothing. */
+const WOULD_LAUNCH = where('the instance is described', [
+  ...BEFORE,
+  need('ec2:RunInstances', 'whether it may: with DryRun'),
+  need('servicequotas:GetServiceQuota', 'whether the quota has room'),
+  need('servicequotas:GetAWSDefaultServiceQuota', 'the same, where the account has none of its own'),
+]);
 
 const LEFT = [
+  need('sts:GetCallerIdentity', "what of it is one's own (needs no permission)"),
   need('ec2:DescribeInstances', 'what is there'),
   need('ec2:DescribeVolumes', 'volumes that were left'),
   need('ec2:DescribeSpotInstanceRequests', 'requests that are open'),
   need('ec2:DescribeFleets', 'fleets'),
+  need('ec2:DescribeLaunchTemplates', "fleets' templates"),
 ];
 
 /** What is called by whom: executors by their name, verbs of the command with `nx-ec2` before it. */
@@ -121,21 +134,33 @@ export const NEEDS = {
   'remote-exec': [...WHO, ...COMMAND, ...TRAVEL],
   'remote-shell': [...WHO, need('ssm:StartSession', 'the shell'), ...CUT],
   'remote-doctor': [
-    ...WHO,
-    ...COMMAND,
+    need('s3:ListBucket', 'whether the bucket is there'),
     need('s3:PutObject', 'whether it may'),
     need('s3:GetObject', 'whether it may'),
-    need('s3:DeleteObject', 'what it wrote'),
-    need('ssm:StartSession', 'whether it may'),
+    need('s3:DeleteObject', 'what it wrote', 'it has sent a command'),
+    ...WHO,
+    ...where('an instance is up', [...COMMAND, need('ssm:StartSession', 'whether it may')]),
     ...CUT,
+    ...WOULD_LAUNCH,
   ],
-  'remote-up': [...WHO, ...LAUNCH],
+  'remote-up': [
+    MINE,
+    need('ssm:DescribeInstanceInformation', 'whether Systems Manager reaches it'),
+    need('ssm:SendCommand', 'what guards it'),
+    need('ssm:GetCommandInvocation', 'its answer'),
+    need('s3:GetObject', 'how far its launch is; signs for the instance', MAKE),
+    need('s3:PutObject', 'the same; the remote side', MAKE),
+    ...LAUNCH,
+  ],
   'remote-down': [
     need('ec2:DescribeInstances', 'which one'),
+    need('ec2:DescribeSpotInstanceRequests', 'requests that are still open', 'it was made'),
+    need('s3:GetObject', 'how far its launch is; whether a run goes on', 'it was made, or not with --force'),
     need('ec2:StopInstances', 'the instance', '--stop'),
+    need('ec2:DescribeVolumes', 'disks that go on costing', '--stop'),
     need('ec2:TerminateInstances', 'the instance', 'not with --stop'),
-    need('ec2:CancelSpotInstanceRequests', 'its request', 'spot'),
-    ...STOP_FLEET,
+    need('ec2:CancelSpotInstanceRequests', 'requests', 'spot'),
+    need('s3:ListBucket', 'whether a run goes on', 'not with --force'),
     MINE,
   ],
   'nx-ec2 data-key': KEYED,
@@ -150,6 +175,10 @@ export const NEEDS = {
   'nx-ec2 list': LEFT,
   'nx-ec2 clean': [
     ...LEFT,
+    ...where('a bucket is named, and something has a run', [
+      need('s3:GetObject', 'how its run ended'),
+      need('s3:ListBucket', 'that what is not there is 404, not 403'),
+    ]),
     ...where('--apply, and there is one', [
       need('ec2:TerminateInstances', 'instances'),
       need('ec2:DeleteVolume', 'volumes'),

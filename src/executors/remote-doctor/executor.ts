@@ -38,6 +38,6 @@ function table(findings: Finding[]): string[] {
   const width = Math.max(...findings.map(({ name }) => name.length));
   return findings.flatMap(({ where, name, ok, detail, fix }) => [
     `${where.padEnd(8)}  ${MARKS.get(ok)!.padEnd(6)}  ${name.padEnd(width)}  ${printable(detail)}`,
-    ...(fix && ok !== true ? [`${' '.repeat(18 + width)}  -> ${printable(fix)}`] : []),
+    ...(fix && ok !== true ? fix.split('\n').map((line) => `${' '.repeat(18 + width)}  -> ${printable(line)}`) : []),
   ]);
 }
