@@ -43,6 +43,10 @@ export async function startTraining(
     return describeFiles(reporter, scanned);
   }
   target.onInterrupt(() => 'Interrupted before the training was started.');
+  if ('described' in configuration.instance && configuration.instance.described.recovery === 'fleet') {
+    const { startWithFleet } = await import('./start-with-fleet.js');
+    return startWithFleet(target, configuration.instance.described, options, then);
+  }
   if ('described' in configuration.instance) {
     const { startOnMade } = await import('./start-on-made.js');
     return startOnMade(target, configuration.instance.described, options, detached, then);

@@ -6,6 +6,7 @@ import { Problem } from '../report/problem';
 import { storeBase, StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { STALE } from './follow';
+import { isAwaited } from './interruption';
 import { isRunId, listRuns, readRecord, type ReadRecord } from './record';
 
 const AT_ONCE = 16;
@@ -72,7 +73,8 @@ async function fateOf(store: Store, keys: StoreKeys, run: string): Promise<{ fat
   if (!read) return { fate: { is: 'missing' }, instance: null };
   const { record, age } = read;
   const { instance } = record;
-  if (record.state !== 'ended') return { fate: { is: age < STALE ? 'goes on' : 'quiet' }, instance };
+  if (record.state !== 'ended' || isAwaited(record))
+    return { fate: { is: age < STALE ? 'goes on' : 'quiet' }, instance };
   return { fate: { is: 'ended', at: record.endedAt ?? 0, succeeded: record.outcome === 'succeeded' }, instance };
 }
 

@@ -1,6 +1,9 @@
 import { deleteFleet, endInstances, findFleet, instancesOf } from '../../instance/fleet';
+import { Problem } from '../../report/problem';
+import { goesOn, type FoundRun } from '../find-run';
 import type { RunRecord } from '../record';
 import type { RunsSession } from '../session';
+import { isOver } from './await-attempt';
 
 /**
  * Cancels a run that is between two instances of its fleet, or was not begun by any: `stop` is written, so that an
@@ -18,7 +21,21 @@ export async function cancelBetween({ aws, store, keys }: RunsSession, run: stri
   return true;
 }
 
-/** A record as it reads after that: nobody is left to write it. */
-export function cancelled(record: RunRecord): RunRecord {
+/**
+ * Cancels a run of which no instance can be told: it is between two of its fleet's.
+ * @returns its record, as it reads now that nobody is left to write it; null where the run is to be told itself.
+ */
+export async function cancelWithFleet(session: RunsSession, found: FoundRun): Promise<RunRecord | null> {
+  const { record } = found;
+  if (record.description.recovery !== 'fleet' || isOver(record)) return null;
+  if (goesOn(found)) {
+    try {
+      await session.at(record.instance).stillThere();
+      return null;
+    } catch (error) {
+      if (!(error instanceof Problem) || error.code !== 'INSTANCE_GONE') throw error;
+    }
+  }
+  if (!(await cancelBetween(session, record.id))) return null;
   return { ...record, state: 'ended', outcome: 'cancelled', stop: { reason: 'cancelled', at: Date.now() } };
 }

@@ -1,6 +1,8 @@
 import { readRecord, type RunRecord } from '../record';
 import { startPipeline } from '../pipeline.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { cancelWithFleet } from './cancel-fleet';
+import { endOfFleet } from './end-of-fleet';
 import { FleetPipeline, STEPS } from './fleet.fixture';
 
 const NOTHING = { instances: [], volumes: [], spotRequests: [], fleets: [], launchTemplates: [] };
@@ -53,4 +55,86 @@ describe('a run with a fleet', () => {
     await gone();
     expect(at.aws.left()).toEqual(NOTHING);
   }, 200_000);
+
+  it('is one fleet, where its client is killed between the template and the fleet, and comes again', async () => {
+    at.aws.faults.add({ service: 'ec2', action: 'CreateFleet', cut: 'before', times: 9 });
+    // A killed client cleans nothing up.
+    at.aws.faults.add({ service: 'ec2', action: 'DeleteLaunchTemplate', status: 403, code: 'UnauthorizedOperation' });
+    await expect(pipe.launchFleet()).rejects.toThrow(/Could not make the fleet/);
+    expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [expect.any(String)] });
+    at.aws.faults.clear();
+    pipe.openRuns();
+    const [one, other] = [await pipe.launchFleet(), await pipe.launchFleet()];
+    expect(other.run.id).toBe(one.run.id);
+    expect(at.aws.left()).toMatchObject({ fleets: [expect.any(String)], launchTemplates: [expect.any(String)] });
+    const { run: record } = await pipe.ended(one.run);
+    expect(record).toMatchObject({ outcome: 'succeeded', attempt: 1 });
+    await gone();
+  }, 60_000);
+
+  it('is refused, and leaves nothing, where the role may not end it', async () => {
+    const denied = watchLaunches((id) => at.aws.role(id).deny.push('ec2:DeleteFleets'));
+    await expect(pipe.launchFleet()).rejects.toMatchObject({
+      code: 'RECOVERY_REFUSED',
+      message: expect.stringMatching(/ec2:DeleteFleets.*UnauthorizedOperation/s),
+    });
+    denied();
+    await gone();
+  }, 60_000);
+
+  it('ends at its deadline, however it goes', async () => {
+    pipe.close();
+    pipe = new FleetPipeline(at, { maxLifetime: '15s' }).openRuns();
+    pipe.write('model/train.py', 'import time\ntime.sleep(600)\n');
+    const { run } = await pipe.launchFleet();
+    const { run: record } = await pipe.ended(run);
+    expect(record.outcome).not.toBe('succeeded');
+    await gone();
+  }, 90_000);
+
+  it('is deleted where it finds no capacity in time', async () => {
+    at.aws.capacity.add({ market: 'spot' });
+    await expect(pipe.launchFleet({ wait: 2_000 })).rejects.toThrow(
+      /did not begin it within 2 s.*\n.*InsufficientInstanceCapacity/s,
+    );
+    await gone();
+  }, 60_000);
+
+  it('is not gone on with where it is cancelled between two instances', async () => {
+    const { run } = await pipe.launchFleet();
+    at.aws.capacity.add({ market: 'spot' });
+    at.aws.interrupt(run.instance, { noticeMs: 3_000 });
+    await until(() => at.aws.left().instances.length === 0);
+    const found = (await readRecord(pipe.runs.store, pipe.runs.keys, run.id))!;
+    expect(await cancelWithFleet(pipe.runs, found)).toMatchObject({ outcome: 'cancelled' });
+    await gone();
+  }, 60_000);
+
+  it('keeps the instance of a run that failed for a look, and no fleet', async () => {
+    pipe.close();
+    pipe = new FleetPipeline(at, { onFinish: { failure: 'keep 5s' } }).openRuns();
+    pipe.write('model/train.py', 'raise SystemExit(3)\n');
+    const { run } = await pipe.launchFleet();
+    const { run: record } = await pipe.ended(run);
+    expect(record).toMatchObject({ outcome: 'failed', exitCode: 3 });
+    await endOfFleet(pipe.runs, record, pipe.described);
+    expect(pipe.said.at(-1)).toMatch(/is kept for 5 s and then ends itself/);
+    expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [], instances: [run.instance] });
+    await gone();
+  }, 90_000);
+
+  it('is of one image', async () => {
+    pipe.close();
+    pipe = new FleetPipeline(at, { type: ['m5.large', 'g5.xlarge'] }).openRuns();
+    pipe.write('model/train.py', STEPS);
+    await expect(pipe.launchFleet()).rejects.toMatchObject({ code: 'FLEET_TYPES' });
+    expect(at.aws.left()).toEqual(NOTHING);
+  });
+
+  /** Does something to each instance as soon as it is there. @returns how that ends. */
+  function watchLaunches(work: (id: string) => void): () => void {
+    const watcher = ({ id }: { id: string }, event: string) => void (event === 'launched' && work(id));
+    at.aws.instances.watchers.unshift(watcher);
+    return () => void at.aws.instances.watchers.splice(at.aws.instances.watchers.indexOf(watcher), 1);
+  }
 });
