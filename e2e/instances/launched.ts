@@ -58,7 +58,7 @@ export function launched(at: () => World): void {
     project(world, 'fails', { onFinish: { failure: 'keep 6s' } }, {}, 'import sys; print("step 1 of 1"); sys.exit(3)');
     const train = world.nx.run(['fails:remote-train']);
     expect(await train.ended).not.toBe(0);
-    expect(train.text).toMatch(/is kept for 6 s/);
+    expect(train.text).toMatch(/is kept for 6\.0 s/);
     expect(living(world.aws, 'fails')).toHaveLength(1);
     await gone(world.aws, 'fails');
   });

@@ -73,6 +73,8 @@ describe('the doctor', () => {
     expect(found.get('instance')).toMatchObject({ ok: null, fix: expect.stringMatching(/remote-up/) });
     const { Contents = [] } = await at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
     expect(Contents.filter(({ Key }) => Key!.endsWith('probe'))).toEqual([]);
+  }, 60_000);
+
   /** The statements on the lines of what to do. */
   const statements = (fix: string | null) => {
     const [, json] = /policy: (\{.*\})$/m.exec(fix ?? '') ?? [];
