@@ -8,7 +8,7 @@ import { whyNot } from './interruption';
 import { refuseFailure } from './outcome';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 import { readRecord, type RunRecord } from './record';
-import { showThrough } from './recover';
+import { showThrough, untilSilent } from './recover';
 import { SEGMENT } from './stored-log';
 
 const STEPS = 30;
@@ -64,18 +64,18 @@ describe('a training on spot instances', () => {
   };
   /** Follows over instances; `replaced` are told. */
   const follow = async (launched: Awaited<ReturnType<Pipeline['launch']>>, replaced: (gone: RunRecord) => void) =>
-    (
-      await showThrough(pipe.session, launched, {
-        signal: new AbortController().signal,
-        replace: async (gone) => {
+    showThrough(pipe.session, launched, {
+      signal: new AbortController().signal,
+      recovery: {
+        goOn: async (gone, next) => {
           replaced(gone);
           await terminate(gone.instance);
           await pipe.openSpot();
-          return pipe.session;
+          await untilSilent(pipe.session, gone.id);
+          return pipe.launch({}, next);
         },
-        again: (_, next) => pipe.launch({}, next),
-      })
-    ).run;
+      },
+    });
 
   it('interrupted three times, ends as one that was not, bit for bit, with one log', async () => {
     pipe.write('model/train.py', TRAINING(0));

@@ -59,7 +59,11 @@ describe('a run with a fleet', () => {
   it('is one fleet, where its client is killed between the template and the fleet, and comes again', async () => {
     at.aws.faults.add({ service: 'ec2', action: 'CreateFleet', cut: 'before', times: 9 });
     // A killed client cleans nothing up.
-    at.aws.faults.add({ service: 'ec2', action: 'DeleteLaunchTemplate', status: 403, code: 'UnauthorizedOperation' });
+    at.aws.faults.add({
+      service: 'ec2',
+      action: 'DeleteLaunchTemplate',
+      error: { code: 'UnauthorizedOperation', status: 403 },
+    });
     await expect(pipe.launchFleet()).rejects.toThrow(/Could not make the fleet/);
     expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [expect.any(String)] });
     at.aws.faults.clear();
