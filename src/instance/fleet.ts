@@ -12,6 +12,8 @@ import { TAG } from './made';
 
 /** What EC2 takes of overrides. */
 const MOST_OVERRIDES = 300;
+/** The instance stops and saves its run first: so long after the deadline EC2 itself ends what is left, ms. */
+const LAST = 10 * 60_000;
 /** States in which a fleet launches. */
 const ACTIVE = new Set(['submitted', 'active', 'modifying']);
 
@@ -22,7 +24,7 @@ export interface FleetWish {
   instance: RequestLaunchTemplateData;
   /** Each of the types in each of the subnets. */
   places: readonly { type: string; subnet: string }[];
-  /** ms since the epoch: then it ends, with its instances. */
+  /** ms since the epoch: then its instance ends itself and it. */
   deadline: number;
   tags: Tag[];
 }
@@ -84,7 +86,7 @@ function fleetInput({ run, places, deadline, tags }: FleetWish): CreateFleetComm
     ReplaceUnhealthyInstances: true,
     TerminateInstancesWithExpiration: true,
     // EC2 takes whole seconds.
-    ValidUntil: new Date(Math.floor(deadline / 1000) * 1000),
+    ValidUntil: new Date(Math.floor((deadline + LAST) / 1000) * 1000),
     LaunchTemplateConfigs: [
       {
         LaunchTemplateSpecification: { LaunchTemplateName: templateName(run), Version: '1' },

@@ -4,6 +4,7 @@ import { Problem } from '../../report/problem';
 import { printable } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { readRecord, type RunRecord } from '../record';
+import { runTime } from '../run-id';
 import type { RunsSession } from '../session';
 
 /** Between two looks into the store, and at EC2, ms. */
@@ -22,7 +23,7 @@ export async function awaitFirst(
   signal: AbortSignal,
 ): Promise<RunRecord> {
   const since = Date.now();
-  const waiting = new Waiting(session, run, fleet, since);
+  const waiting = new Waiting(session, run, fleet);
   for (;;) {
     const read = await readRecord(session.store, session.keys, run);
     if (read) return read.record;
@@ -58,7 +59,6 @@ class Waiting {
     private readonly session: RunsSession,
     private readonly run: string,
     private readonly fleet: string,
-    private readonly since: number,
   ) {}
 
   async say(): Promise<void> {
@@ -73,7 +73,7 @@ class Waiting {
     const { aws } = this.session;
     const instances = await instancesOf(aws, this.run).catch(() => []);
     if (instances.length) return `${instances.join(', ')} is there and has not begun yet.`;
-    const why = await fleetTrouble(aws, this.fleet, this.since);
+    const why = await fleetTrouble(aws, this.fleet, runTime(this.run));
     return `The fleet has no instance yet${why ? `: ${printable(why)}` : '.'}`;
   }
 }

@@ -12,15 +12,20 @@ import { Reporter } from '../../report/reporter';
 import { PassThrough } from 'node:stream';
 import { launchFleet, type FleetOptions } from './launch-fleet';
 
-/** Trains three steps, each a checkpoint, one a second at the most; prints each once, whatever comes between. */
-export const STEPS = `
+/**
+ * Trains eight steps, each a checkpoint. Each of the first attempts makes two, and then waits for what takes its
+ * instance away. @param taken so many attempts.
+ */
+export function steps(taken = 0): string {
+  return `
 import os, time
-place = os.environ["NX_EC2_CHECKPOINT_DIR"]
+place, attempt = os.environ["NX_EC2_CHECKPOINT_DIR"], int(os.environ["NX_EC2_ATTEMPT"])
 done = max([0] + [int(name.split("-")[1]) for name in os.listdir(place) if name.startswith("step-") and not name.endswith(".complete")])
 state = int(open(os.path.join(place, "step-%d" % done)).read()) if done else 1
 for step in range(done + 1, 9):
+    if attempt <= ${taken} and step > 2 * attempt:
+        time.sleep(600)
     state = state * 31 % 1000003
-    time.sleep(0.6)
     path = os.path.join(place, "step-%d" % step)
     open(path, "w").write(str(state))
     open(path + ".complete", "w").close()
@@ -28,6 +33,7 @@ for step in range(done + 1, 9):
 os.makedirs("artifacts", exist_ok=True)
 open("artifacts/result", "w").write(str(state))
 `;
+}
 
 /** A workspace whose training a fleet goes on with. */
 export class FleetPipeline extends Pipeline {

@@ -1,9 +1,10 @@
+import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { readRecord, type RunRecord } from '../record';
 import { startPipeline } from '../pipeline.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { cancelWithFleet } from './cancel-fleet';
 import { endOfFleet } from './end-of-fleet';
-import { FleetPipeline, STEPS } from './fleet.fixture';
+import { FleetPipeline, steps } from './fleet.fixture';
 
 const NOTHING = { instances: [], volumes: [], spotRequests: [], fleets: [], launchTemplates: [] };
 
@@ -14,14 +15,23 @@ describe('a run with a fleet', () => {
   afterAll(() => at.close());
   beforeEach(() => {
     pipe = new FleetPipeline(at).openRuns();
-    pipe.write('model/train.py', STEPS);
+    pipe.write('model/train.py', steps());
   });
-  afterEach(() => {
-    pipe.close();
+  afterEach(async () => {
     at.aws.faults.clear();
     at.aws.capacity.clear();
+    // What a test that fails has left is not the next one's.
+    await endAll();
+    pipe.close();
   });
 
+  const endAll = async () => {
+    const { fleets, launchTemplates, instances } = at.aws.left();
+    for (const LaunchTemplateId of launchTemplates)
+      await at.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId }));
+    if (fleets.length) await at.ec2.send(new DeleteFleetsCommand({ FleetIds: fleets, TerminateInstances: true }));
+    if (instances.length) await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: instances }));
+  };
   const until = async (holds: () => Promise<boolean> | boolean, seconds = 100) => {
     const deadline = Date.now() + seconds * 1000;
     while (!(await holds())) {
@@ -34,6 +44,7 @@ describe('a run with a fleet', () => {
   const gone = () => until(() => Object.values(at.aws.left()).every((each) => each.length === 0));
 
   it('ends by itself, with nobody there, whatever is taken from it', async () => {
+    pipe.write('model/train.py', steps(3));
     const { run } = await pipe.launchFleet();
     expect(run.attempt).toBe(1);
     const seen = new Set<string>();
@@ -49,9 +60,11 @@ describe('a run with a fleet', () => {
     const { run: record, log } = await pipe.ended(run);
     expect(record).toMatchObject({ state: 'ended', outcome: 'succeeded', attempt: 4 });
     expect(seen.size).toBe(3);
+    // As it would have, had nothing come between: each step once, from what the one before has saved.
     let state = 1;
-    for (let step = 1; step <= 8; step++) state = (state * 31) % 1000003;
-    expect(log).toContain(`step 8 ${state}\n`);
+    const wanted = Array.from({ length: 8 }, (_, at) => `step ${at + 1} ${(state = (state * 31) % 1000003)}`);
+    expect(log.split('\n').filter((line) => line.startsWith('step '))).toEqual(wanted);
+    expect(record.artifacts).toMatchObject({ state: 'saved', files: 1 });
     await gone();
     expect(at.aws.left()).toEqual(NOTHING);
   }, 200_000);
@@ -86,25 +99,29 @@ describe('a run with a fleet', () => {
     await gone();
   }, 60_000);
 
-  it('ends at its deadline, however it goes', async () => {
+  it('ends at its deadline, with what it has saved', async () => {
     pipe.close();
-    pipe = new FleetPipeline(at, { maxLifetime: '15s' }).openRuns();
-    pipe.write('model/train.py', 'import time\ntime.sleep(600)\n');
+    pipe = new FleetPipeline(at, { maxLifetime: '10s' }).openRuns();
+    pipe.write('model/train.py', steps(9));
     const { run } = await pipe.launchFleet();
     const { run: record } = await pipe.ended(run);
-    expect(record.outcome).not.toBe('succeeded');
+    // On its first instance the two are one.
+    const reason = expect.stringMatching(/^(deadline|lifetime)$/);
+    expect(record).toMatchObject({ outcome: 'interrupted', stop: { reason }, attempt: 1 });
+    expect(record.checkpoints.at(-1)).toMatchObject({ unit: 'step-2' });
     await gone();
   }, 90_000);
 
   it('is deleted where it finds no capacity in time', async () => {
     at.aws.capacity.add({ market: 'spot' });
     await expect(pipe.launchFleet({ wait: 2_000 })).rejects.toThrow(
-      /did not begin it within 2 s.*\n.*InsufficientInstanceCapacity/s,
+      /did not begin it within 2.0 s.*\n.*InsufficientInstanceCapacity/s,
     );
     await gone();
   }, 60_000);
 
   it('is not gone on with where it is cancelled between two instances', async () => {
+    pipe.write('model/train.py', steps(1));
     const { run } = await pipe.launchFleet();
     at.aws.capacity.add({ market: 'spot' });
     at.aws.interrupt(run.instance, { noticeMs: 3_000 });
@@ -122,15 +139,16 @@ describe('a run with a fleet', () => {
     const { run: record } = await pipe.ended(run);
     expect(record).toMatchObject({ outcome: 'failed', exitCode: 3 });
     await endOfFleet(pipe.runs, record, pipe.described);
-    expect(pipe.said.at(-1)).toMatch(/is kept for 5 s and then ends itself/);
-    expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [], instances: [run.instance] });
+    expect(pipe.said.at(-1)).toMatch(/is kept for 5.0 s and then ends itself/);
+    expect(await pipe.found(run.id)).toEqual({ fleets: [], template: false });
+    expect(at.aws.left()).toMatchObject({ instances: [run.instance] });
     await gone();
   }, 90_000);
 
   it('is of one image', async () => {
     pipe.close();
     pipe = new FleetPipeline(at, { type: ['m5.large', 'g5.xlarge'] }).openRuns();
-    pipe.write('model/train.py', STEPS);
+    pipe.write('model/train.py', steps());
     await expect(pipe.launchFleet()).rejects.toMatchObject({ code: 'FLEET_TYPES' });
     expect(at.aws.left()).toEqual(NOTHING);
   });
