@@ -1,6 +1,8 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { hash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
@@ -110,6 +112,63 @@ describe('user data', () => {
       /The user data is \d+ bytes too large: EC2 takes 16384/,
     );
     expect(userData(wish).length).toBeLessThan(USER_DATA_LIMIT - 6000);
+  });
+
+  describe('on a machine', () => {
+    const home = mkdtempSync(join(tmpdir(), 'nx-ec2-hook-'));
+    const bin = join(home, 'bin');
+    afterAll(() => rmSync(home, { recursive: true }));
+    const said = () => (existsSync(join(home, 'said')) ? readFileSync(join(home, 'said'), 'utf8') : '');
+    const put = (name: string, script: string) =>
+      writeFileSync(join(bin, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    /** The hook with a machine's directories below `home`, and programs that only say that they were called. */
+    const hook = () => {
+      rmSync(home, { recursive: true });
+      for (const each of ['bin', 'run/systemd/system']) mkdirSync(join(home, each), { recursive: true });
+      for (const name of ['systemctl', 'shutdown', 'poweroff']) put(name, `echo "${name} $*" >>"${home}/said"`);
+      for (const name of ['cat', 'mkdir', 'sleep']) put(name, `PATH=/bin:/usr/bin exec ${name} "$@"`);
+      const [{ text }] = partsOf([userData({ ...wish, root: join(home, 'root'), lifetime: 90 })])[0];
+      return text.replace(/^PATH=.*$/m, `PATH='${bin}'`).replaceAll('/run/', `${home}/run/`);
+    };
+    const python = () =>
+      symlinkSync(
+        execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim(),
+        join(bin, 'python3.9'),
+      );
+    const until = async (holds: () => boolean) => {
+      for (const end = Date.now() + 20_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 50)))
+        expect(Date.now()).toBeLessThan(end);
+    };
+
+    it('is a unit of its own where systemd is, which starts again what ends', async () => {
+      const script = hook();
+      python();
+      expect(spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8', env: {} })).toMatchObject({
+        status: 0,
+        stderr: '',
+      });
+      expect(said()).toBe('systemctl daemon-reload\nsystemctl start --no-block nx-ec2-keeper.service\n');
+      const unit = readFileSync(join(home, 'run/systemd/system/nx-ec2-keeper.service'), 'utf8');
+      expect(unit).toMatch(/^Restart=always$/m);
+      const [, line] = /^ExecStart=(.*)$/m.exec(unit)!;
+      const [file, ...words] = line.split(' ');
+      // As an instance's that is gone, it could shut down nothing but what is in its own directory.
+      const local = { NX_EC2_LOCAL_INSTANCE: 'i-hook', NX_EC2_LOCAL_BOOT: String(Date.now()), NX_EC2_LOCAL_BIN: bin };
+      const child = spawn(file, words, { env: local, stdio: 'ignore' });
+      await until(() => said().includes('shutdown -h +12'));
+      child.kill();
+      await once(child, 'exit');
+      const kept = JSON.parse(readFileSync(join(home, 'root/keeper/wish.json'), 'utf8')) as KeeperWish;
+      expect(kept.lifetime).toBe(90);
+    });
+
+    it("leaves it to the system's own timer where there is no Python", async () => {
+      const script = hook();
+      put('python3', 'exit 1');
+      const run = spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8', env: {} });
+      expect(run).toMatchObject({ status: 0, stderr: '' });
+      await until(() => said() === 'shutdown -h +12\n');
+    });
   });
 
   it('carries modules that mean what their sources do, and all that they import', () => {

@@ -113,13 +113,11 @@ class Keeper:
         now = self.clock()
         if self.armed or self.ends or now < self.due["arm"]:
             return
-        left = self.wish["lifetime"] - now
-        if self.wish["deadline"] is not None:
-            left = min(left, self.wish["deadline"] / 1000.0 - self.wall())
-        self.armed = self.power.arm(int(max(0.0, left) + MARGIN + 59) // 60)
+        left = max(0.0, self.left())
+        self.armed = self.power.arm(int(left + MARGIN + 59) // 60)
         self.due["arm"] = now + AGAIN
         if self.armed:
-            self.say("ends at the latest in %d s" % max(0.0, left))
+            self.say("ends at the latest in %d s" % left)
 
     def start_run(self):
         """Where the run is started by the instance itself: in a process of its own, again where that failed."""
@@ -128,15 +126,17 @@ class Keeper:
         self.due["boot"] = self.clock() + AGAIN
         if self.starter is not None:
             pid, status = os.waitpid(self.starter, os.WNOHANG)
-            if pid == 0 or status == 0:
-                self.due["boot"] = self.clock() + AGAIN if pid == 0 else float("inf")
+            if pid == 0:
                 return
-            self.say("the start of the run failed")
+            if status == 0:
+                self.due["boot"] = float("inf")
+                return
         self.starter = os.fork()
         if self.starter == 0:
             self.begin_run()
 
     def begin_run(self):
+        """Ends with 1 where it failed, or another keeper's still begins it."""
         code = 1
         try:
             os.setsid()
@@ -148,14 +148,17 @@ class Keeper:
             boot.start(self.wish, self.say)
             code = 0
         except BaseException:
-            self.say(traceback.format_exc())
+            self.say("the run was not started: %s" % traceback.format_exc())
         finally:
             os._exit(code)
 
     def finish_run(self):
         from . import boot
 
-        boot.finish(self.wish, self.say)
+        try:
+            boot.finish(self.wish, self.say)
+        except BaseException:
+            self.say("what its run has made was not removed: %s" % traceback.format_exc())
 
     def save(self):
         since = self.guards.idle_since()
@@ -186,8 +189,18 @@ class Keeper:
         """Beside all else, which a disk that does not answer can hold for ever."""
         while True:
             time.sleep(AGAIN)
-            if self.clock() > self.wish["lifetime"] + ENDING + 2 * AGAIN:
-                self.power.off()
+            if self.left() < -(ENDING + 2 * AGAIN):
+                try:
+                    self.power.off()
+                except Gone:
+                    os._exit(0)
+
+    def left(self):
+        """Seconds to the end of the lifetime, or to the deadline."""
+        left = self.wish["lifetime"] - self.clock()
+        if self.wish["deadline"] is not None:
+            left = min(left, self.wish["deadline"] / 1000.0 - self.wall())
+        return left
 
     def keep(self):
         threading.Thread(target=self.last_resort, daemon=True).start()

@@ -21,8 +21,6 @@ class Power:
     def __init__(self, only):
         self.only = only
         self.tries = 0
-        # Minutes since the boot at which the system's own timer ends the machine; None: it has none of ours.
-        self.armed = None
 
     def arm(self, minutes):
         """Sets the system's own timer, in so many minutes; whether it took it."""

@@ -190,7 +190,7 @@ class Supervisor:
     def outcome(self):
         record = self.record
         if record["stop"]:
-            return verdict.STOPPED[record["stop"]["reason"]]
+            return verdict.STOPPED.get(record["stop"]["reason"], "interrupted")
         if record["failure"]:
             return "setup-failed" if record["failure"]["code"] in SETUP else "failed"
         return "succeeded" if record["exitCode"] == 0 and record["signal"] is None else "failed"

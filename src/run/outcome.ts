@@ -5,6 +5,29 @@ import { formatDuration } from '../report/units';
 import { canGoOn, whyNot } from './interruption';
 import type { RunRecord } from './record';
 
+/** Why something ended a run that was not over, and what to change where that was not meant. By the reason of its stop. */
+const INTERRUPTIONS: Record<string, { why: string; change?: string }> = {
+  shutdown: { why: 'the instance was shutting down' },
+  interruption: { why: 'AWS took its spot instance away' },
+  superseded: { why: 'another instance had gone on with it' },
+  lifetime: {
+    why: "the instance's longest lifetime was over",
+    change: 'Give it longer: a longer "instance.maxLifetime"',
+  },
+  cost: {
+    why: 'the instance had cost what it may',
+    change: 'Let it cost more: a higher "instance.maxCost"',
+  },
+  deadline: {
+    why: 'the time that it has over all its instances was over',
+    change: 'Give it longer: a longer "instance.maxLifetime", or a higher "instance.maxCost"',
+  },
+  hung: {
+    why: 'it seemed to hang: it printed nothing, and neither processors nor GPUs did anything',
+    change: 'If it was only silent: a longer "instance.idleTimeout", or let it print now and then',
+  },
+};
+
 /** How a run ended, with its verb: `exited with 3 after 2m 05s`, `was cancelled after 4 s (exited with 0)`. */
 export function describeOutcome(run: RunFacts): string {
   const took = run.startedAt && run.endedAt ? ` after ${formatDuration(run.endedAt - run.startedAt)}` : '';
@@ -24,9 +47,7 @@ export function describeOutcome(run: RunFacts): string {
     case 'timed-out':
       return `was stopped at its time limit${took} (${how})`;
     case 'interrupted':
-      return run.stop?.reason === 'interruption'
-        ? `was interrupted${took}: AWS took its spot instance ${run.instance} away`
-        : `was interrupted${took}: the instance was shutting down (${how})`;
+      return `was interrupted${took}: ${interruption(run).why} (${how})`;
     case 'setup-failed':
       return `failed before it began: ${why ?? 'its set-up failed'}`;
     case 'lost':
@@ -36,12 +57,18 @@ export function describeOutcome(run: RunFacts): string {
   }
 }
 
+function interruption({ stop }: RunFacts): { why: string; change?: string } {
+  const reason = stop?.reason ?? 'shutdown';
+  return Object.hasOwn(INTERRUPTIONS, reason) ? INTERRUPTIONS[reason] : { why: printable(reason) };
+}
+
 /** A run that ended and did not succeed, as an error. Its last log lines have been shown by whoever followed it. */
 export function refuseFailure(run: RunFacts, project: string): void {
   if (run.outcome === 'succeeded') return;
   const record = 'description' in run ? (run as RunRecord) : null;
   const refused = record && whyNot(record);
   const saved = (run as { checkpoints?: unknown[] }).checkpoints?.length;
+  const { change } = run.outcome === 'interrupted' ? interruption(run) : {};
   throw new Problem(
     `RUN_${(run.outcome ?? 'unknown').toUpperCase().replace('-', '_')}`,
     `The training ${run.id} ${describeOutcome(run)}.`,
@@ -51,6 +78,7 @@ export function refuseFailure(run: RunFacts, project: string): void {
         ...(record && canGoOn(record) ? ['Go on with it on another instance: the same command again.'] : []),
         `Its log again: nx run ${project}:remote-logs --run=${run.id}`,
         `What it left:  nx run ${project}:remote-pull --run=${run.id} (on ${run.instance}: ${printable(run.directory)})`,
+        ...(change ? [change] : []),
         ...(saved ? [`Go on from its last checkpoint: nx run ${project}:remote-train --resume=${run.id}`] : []),
       ].join('\n'),
     },

@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { DescribeInstancesCommand, RunInstancesCommand, type RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import { GetCommandInvocationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
 import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
@@ -77,6 +78,46 @@ describe('an instance that was launched', () => {
     expect(readFileSync(join(at.aws.instances.disk(config), USER_DATA_LOG), 'utf8')).toMatch(/does not begin with #!/);
   });
 
+  it('does what a message of several parts says: hooks first and at each boot, scripts once', async () => {
+    const part = (type: string, text: string) =>
+      `--edge\nContent-Type: ${type}\nContent-Transfer-Encoding: base64\n\n${Buffer.from(text).toString('base64')}\n`;
+    const message = [
+      'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="edge"\n\n',
+      part('text/x-shellscript', '#!/bin/sh\necho script >> done\n'),
+      part('text/cloud-boothook', '#!/bin/sh\necho "hook of $INSTANCE_ID" >> done\n'),
+      part('text/cloud-boothook', '#cloud-boothook\n#!/bin/sh\necho failing >> done\nexit 3\n'),
+      part('text/x-shellscript', '#!/bin/sh\necho second >> done\n'),
+      '--edge--\n',
+    ].join('');
+    const id = await launch({ UserData: gzipSync(message).toString('base64') });
+    expect(await run(id, 'cloud-init status --wait')).toMatchObject({ StandardOutputContent: 'status: done\n' });
+    const done = () =>
+      readFileSync(join(at.aws.instances.disk(id), 'done'), 'utf8')
+        .trim()
+        .split('\n');
+    const hooks = [`hook of ${id}`, 'failing'];
+    expect(done()).toEqual([...hooks, 'script', 'second']);
+    await send(id, 'reboot');
+    await until(() => done().length === 6);
+    expect(done()).toEqual([...hooks, 'script', 'second', ...hooks]);
+  });
+
+  it('does the rest where a script fails, and has an error for what it does not know', async () => {
+    const part = (type: string, text: string) => `--edge\nContent-Type: ${type}\n\n${text}\n`;
+    const message = [
+      'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="edge"\n\n',
+      part('text/cloud-config', '#cloud-config\npackages: [git]'),
+      part('text/x-shellscript', '#!/bin/sh\nexit 3'),
+      part('text/x-shellscript', '#!/bin/sh\ntouch made'),
+      '--edge--\n',
+    ].join('');
+    const id = await launch({ UserData: userData(message) });
+    expect(await run(id, 'cloud-init status --wait')).toMatchObject({ ResponseCode: 1 });
+    const disk = at.aws.instances.disk(id);
+    expect(existsSync(join(disk, 'made'))).toBe(true);
+    expect(readFileSync(join(disk, USER_DATA_LOG), 'utf8')).toMatch(/does not begin with #!/);
+  });
+
   it('stops or terminates when it is shut down from within', async () => {
     const stopping = await launch();
     await send(stopping, 'shutdown -h now');
@@ -150,6 +191,10 @@ describe('an instance that was launched', () => {
     const id = await launch({ UserData: userData('#!/bin/sh\n'), MetadataOptions: { HttpTokens: 'optional' } });
     const read = async (path: string) => (await fetch(`${at.aws.url}/imds/${id}/latest/${path}`)).text();
     expect(await read('user-data')).toBe('#!/bin/sh\n');
+    const bytes = gzipSync('#!/bin/sh\n');
+    const packed = await launch({ UserData: bytes.toString('base64'), MetadataOptions: { HttpTokens: 'optional' } });
+    const answered = await (await fetch(`${at.aws.url}/imds/${packed}/latest/user-data`)).arrayBuffer();
+    expect(Buffer.from(answered).equals(bytes)).toBe(true);
     expect(await read('meta-data/iam/security-credentials/')).toBe('training');
     expect(await read('meta-data/instance-life-cycle')).toBe('on-demand');
   });
