@@ -1,5 +1,7 @@
+import { guards } from './instances/guards';
 import { launched } from './instances/launched';
 import { NOTHING } from './instances/made';
+import { spot } from './instances/spot';
 import { Worlds, type World } from './worlds';
 
 const worlds = new Worlds('instances');
@@ -16,6 +18,8 @@ afterAll(() => worlds.close());
 describe('instances that are made when they are needed', () => {
   const here = () => ({ ...world, nx: worlds.machine(world.aws, worlds.workspace) });
   describe('launched', () => launched(here));
+  describe('guarded', () => guards(here));
+  describe('spot', () => spot(here));
 
   it('leave nothing behind', () => expect(world.aws.left()).toEqual(NOTHING));
 });

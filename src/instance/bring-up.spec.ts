@@ -87,7 +87,7 @@ describe('an instance that is made', () => {
     ]);
     expect(Object.fromEntries(Volumes![0].Tags!.map(({ Key, Value }) => [Key, Value]))).toEqual(tags);
     expect(caller.told).toMatch(
-      /^Launching t3\.micro in eu-west-1a: \$0\.50 an hour \(.*\), at most \$1\.00; it lives at most 2h 00m, 1h 00m idle\nLaunched i-/,
+      /^Launching t3\.micro in eu-west-1a: \$0\.50 an hour \(.*\), at most \$1\.00; it lives at most 2h 00m, or 1h 00m idle\.\nLaunched i-/,
     );
   });
 

@@ -11,9 +11,8 @@ import unittest
 import zlib
 from unittest import mock
 
-HOME = tempfile.mkdtemp()
-os.symlink(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.join(HOME, "nx_ec2_remote"))
-sys.path.insert(0, HOME)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import package  # noqa: E402,F401
 from nx_ec2_remote import boot, credentials, sigv4  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 
@@ -31,10 +30,6 @@ class Fleet:
         with open(self.path, "a") as file:
             file.write(text + " ")
 """
-
-
-def tearDownModule():
-    shutil.rmtree(HOME)
 
 
 def sha256(data):
@@ -57,10 +52,10 @@ class BootTest(unittest.TestCase):
         self.root = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.root)
         # The package's own modules are loaded again afterwards.
-        for name, value in (("modules", dict(sys.modules)), ("meta_path", list(sys.meta_path))):
-            patch = mock.patch.object(sys, name, value)
-            patch.start()
-            self.addCleanup(patch.stop)
+        modules = mock.patch.dict(sys.modules)
+        modules.start()
+        self.addCleanup(modules.stop)
+        self.addCleanup(sys.meta_path.__setitem__, slice(None), list(sys.meta_path))
         self.helper = zlib.compress(json.dumps({"format": 1, "modules": {"__init__.py": "", "fleet.py": FLEET}}).encode())
         self.objects = {"some/v1/helper/" + sha256(self.helper): self.helper}
         self.asked = []

@@ -1,22 +1,15 @@
 """The role's credentials: asked for once, renewed in time, and kept while they hold."""
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 import unittest
 
-HOME = tempfile.mkdtemp()
-os.symlink(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.join(HOME, "nx_ec2_remote"))
-sys.path.insert(0, HOME)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import package  # noqa: E402,F401
 from nx_ec2_remote import credentials, endpoints, signing  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from nx_ec2_remote.metadata import Absent  # noqa: E402
-
-
-def tearDownModule():
-    shutil.rmtree(HOME)
 
 
 class Metadata:

@@ -12,14 +12,9 @@ import tempfile
 import threading
 import unittest
 
-HOME = tempfile.mkdtemp()
-os.symlink(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.join(HOME, "nx_ec2_remote"))
-sys.path.insert(0, HOME)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import package  # noqa: E402,F401
 from nx_ec2_remote import lock, main  # noqa: E402
-
-
-def tearDownModule():
-    shutil.rmtree(HOME)
 
 
 def manifest(files):

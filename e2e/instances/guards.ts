@@ -1,0 +1,52 @@
+import { instanceType, onDemandPrice } from '../../src/local-aws/ec2/catalogue/instance-types';
+import type { World } from '../worlds';
+import { gone, living, madeFor, project } from './made';
+
+/** Sleeps without a word, and without the processor. */
+const SILENT = 'import time; print("begun", flush=True); time.sleep(600)';
+
+/** USD an hour. */
+const PRICE = onDemandPrice(instanceType('t3.micro')!);
+
+/** Each guard ends an instance with nobody there. */
+export function guards(at: () => World): void {
+  /** What the store says of a run whose instance is gone. */
+  const outcome = async (name: string, id: string) => {
+    const status = await at()
+      .nx.run([`${name}:remote-status`, `--run=${id}`, '--json'])
+      .ends(0);
+    const [run] = status.result.runs;
+    return [run.outcome, run.stop?.reason];
+  };
+  const abandoned = async (name: string, instance: object) => {
+    const world = at();
+    project(world, name, instance, {}, SILENT);
+    const train = world.nx.run([`${name}:remote-train`]);
+    await train.said('begun');
+    train.kill('SIGKILL');
+    await gone(world.aws, name, 120);
+    expect(madeFor(world.aws, name)).toHaveLength(1);
+    return outcome(name, train.id);
+  };
+
+  it.concurrent('a lifetime', async () => {
+    expect(await abandoned('lifetime', { maxLifetime: '12s' })).toEqual(['interrupted', 'lifetime']);
+  });
+
+  it.concurrent('what it may cost', async () => {
+    // A minute, which is the least that a launch is for, of what local AWS asks for an hour of this type.
+    expect(await abandoned('cost', { maxCost: (PRICE / 3600) * 61 })).toEqual(['interrupted', 'cost']);
+  });
+
+  it.concurrent('a run that hangs', async () => {
+    expect(await abandoned('hung', { idleTimeout: '8s' })).toEqual(['interrupted', 'hung']);
+  });
+
+  it.concurrent('an idle instance', async () => {
+    const world = at();
+    project(world, 'idle', { idleTimeout: '8s' });
+    await world.nx.run(['idle:remote-up']).ends(0);
+    expect(living(world.aws, 'idle')).toHaveLength(1);
+    await gone(world.aws, 'idle', 90);
+  });
+}

@@ -1,0 +1,86 @@
+import { cpSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { World } from '../worlds';
+import { gone, living, madeFor, until } from './made';
+
+const EPOCHS = 60;
+const FILES = ['model.json', 'metrics.json', 'predictions.csv'];
+
+/** The example, interrupted in the middle of an epoch three times, ends as the uninterrupted one, bit for bit. */
+export function spot(at: () => World): void {
+  const write = (name: string, instance: object) => {
+    const world = at();
+    const own = join(world.nx.workspace, 'models', name);
+    const script = readFileSync(join(world.nx.workspace, 'digits/train.py'), 'utf8');
+    world.nx.project(name, script.replace('os.path.join(HERE, "..", "libs"', 'os.path.join(HERE, "../..", "libs"'), {
+      bucket: 'nx-ec2-local',
+      storeAccess: 'role',
+      instance: { type: 't3.micro', instanceProfile: 'trainer', ...instance },
+      sync: { include: ['{workspaceRoot}/libs/**'] },
+      train: { args: `--epochs ${EPOCHS}`, checkpoints: { keep: 3 } },
+    });
+    cpSync(join(world.nx.workspace, 'digits/data'), join(own, 'data'), { recursive: true });
+    return FILES.map((file) => join(own, 'artifacts', file));
+  };
+  const contents = (files: string[]) => files.map((file) => readFileSync(file, 'utf8'));
+  const epochs = (text: string) => [...text.matchAll(/epoch (\d+)\//g)].map(([, epoch]) => Number(epoch));
+
+  /** Takes the instance of the run away three times, each after it has trained for a while. */
+  const interrupt = async (name: string, trained: (instance: string) => boolean) => {
+    const { aws } = at();
+    for (let times = 0; times < 3; times++) {
+      await until(() => living(aws, name).some(trained), 90, `attempt ${times + 1} of ${name}`);
+      const [id] = living(aws, name).filter(trained);
+      aws.interrupt(id, { noticeMs: 8_000 });
+      await until(() => !living(aws, name).includes(id), 60, `the end of ${id}`);
+    }
+  };
+  /** Whether an instance has saved a checkpoint of its own attempt. */
+  const saved = (name: string) => (id: string) => {
+    const { aws } = at();
+    const runs = join(aws.instances.disk(id), 'root/runs');
+    try {
+      const [run] = madeFor(aws, name).flatMap(({ tags }) => tags['nx-ec2:run'] ?? []);
+      const { kept, attempt } = JSON.parse(readFileSync(join(runs, run, 'checkpoints.json'), 'utf8'));
+      return kept.some((each: { attempt: number }) => each.attempt === attempt);
+    } catch {
+      return false;
+    }
+  };
+
+  let plain: string[];
+  beforeAll(async () => {
+    const files = write('plain', {});
+    await at().nx.run(['plain:remote-train']).ends(0);
+    plain = contents(files);
+  }, 240_000);
+
+  it('with a client that follows', async () => {
+    const files = write('followed', { spot: true });
+    const train = at().nx.run(['followed:remote-train', '--json']);
+    await Promise.all([train.ends(0), interrupt('followed', saved('followed'))]);
+    expect(contents(files)).toEqual(plain);
+    // The log is one, with the epochs that were begun anew.
+    expect(train.text.match(/resumed after epoch/g)).toHaveLength(3);
+    expect(epochs(train.text).filter((epoch, index, all) => epoch < (all[index - 1] ?? 0))).toHaveLength(0);
+    expect(train.result).toMatchObject({ success: true, attempts: 4 });
+    await gone(at().aws, 'followed');
+    expect(madeFor(at().aws, 'followed')).toHaveLength(4);
+  });
+
+  it('with nobody there', async () => {
+    const files = write('alone', { spot: true, recovery: 'fleet', maxLifetime: '10m' });
+    const submit = await at().nx.run(['alone:remote-submit', '--json']).ends(0);
+    await interrupt('alone', saved('alone'));
+    await gone(at().aws, 'alone', 120);
+    const pull = await at()
+      .nx.run(['alone:remote-pull', `--run=${submit.result.run}`])
+      .ends(0);
+    expect(pull.text).toContain('model.json');
+    expect(contents(files)).toEqual(plain);
+    const status = await at()
+      .nx.run(['alone:remote-status', `--run=${submit.result.run}`, '--json'])
+      .ends(0);
+    expect(status.result.runs[0]).toMatchObject({ outcome: 'succeeded', attempt: 4 });
+  });
+}

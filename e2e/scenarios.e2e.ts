@@ -1,0 +1,63 @@
+import { mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
+import { NOTHING, until } from './instances/made';
+import { Random } from './scenarios/random';
+import { imagine, live } from './scenarios/scenario';
+import { Worlds, type World } from './worlds';
+
+/** How many, and how many at a time. NX_EC2_SEED brings a failed series back. */
+const SCENARIOS = Number(process.env.NX_EC2_SCENARIOS ?? 100);
+const AT_ONCE = 8;
+const seed = Number(process.env.NX_EC2_SEED ?? Date.now() % 1_000_000);
+
+const worlds = new Worlds('scenarios');
+let world: World;
+
+beforeAll(async () => {
+  worlds.install();
+  world = await worlds.make([], { boot: 500, transition: 200, unseen: 500 });
+}, 120_000);
+
+afterAll(() => worlds.close());
+
+it(`${SCENARIOS} lives of a project, killed and begun again by chance, leave nothing (seed ${seed})`, async () => {
+  const { aws } = world;
+  // A project never has two instances that live, but for one that an interruption is taking away.
+  const twice: string[] = [];
+  aws.instances.watchers.push(({ tags }, event) => {
+    if (event !== 'launched') return;
+    const there = aws.instances
+      .all()
+      .filter((each) => each.tags['nx-ec2:project'] === tags['nx-ec2:project'] && each.state !== 'terminated');
+    if (there.length > 1) twice.push(`${tags['nx-ec2:project']}: ${there.map(({ id }) => id).join(', ')}`);
+  });
+  const failures: string[] = [];
+  const waiting = Array.from({ length: SCENARIOS }, (_, index) => index);
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      const memory = mkdtempSync(join(worlds.directory, 'memory-'));
+      const environment = {
+        ...process.env,
+        ...aws.environment,
+        NX_DAEMON: 'false',
+        NX_WORKSPACE_ROOT_PATH: world.nx.workspace,
+        NX_WORKSPACE_DATA_DIRECTORY: join(memory, 'data'),
+        NX_EC2_CACHE_DIRECTORY: join(memory, 'ours'),
+      };
+      for (let index; (index = waiting.shift()) !== undefined;) {
+        const scenario = imagine(`life-${index}`, new Random(seed + index));
+        await live(world, environment, scenario).catch((error: Error) =>
+          failures.push(`${JSON.stringify(scenario)}: ${error.message}`),
+        );
+      }
+    }),
+  );
+  expect(failures).toEqual([]);
+  expect(twice).toEqual([]);
+  await until(
+    () => Object.values(aws.left()).every((each) => each.length === 0),
+    150,
+    `nothing being left (${JSON.stringify(aws.left())})`,
+  );
+  expect(aws.left()).toEqual(NOTHING);
+}, 900_000);
