@@ -1,4 +1,4 @@
-import { cpSync, readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { World } from '../worlds';
 import { gone, living, madeFor, until } from './made';
@@ -16,9 +16,9 @@ export function spot(at: () => World): void {
       bucket: 'nx-ec2-local',
       storeAccess: 'role',
       instance: { type: 't3.micro', instanceProfile: 'trainer', ...instance },
-      sync: { include: ['{workspaceRoot}/libs/**'] },
       train: { args: `--epochs ${EPOCHS}`, checkpoints: { keep: 3 } },
     });
+    writeFileSync(join(own, 'project.json'), JSON.stringify({ name, implicitDependencies: ['dataset'] }));
     cpSync(join(world.nx.workspace, 'digits/data'), join(own, 'data'), { recursive: true });
     return FILES.map((file) => join(own, 'artifacts', file));
   };

@@ -91,16 +91,26 @@ describe('an instance that is made', () => {
     );
   });
 
-  it('has what a training says besides: its run, its deadline, what becomes of it, and stops where that is said', async () => {
+  it('has what a training says besides: its run, what becomes of it, and stops where that is said', async () => {
     const run = '20261125-101010-vision-abcdef';
     const description = described({ onFinish: { success: 'stop', failure: 'keep 30m' }, idleTimeout: false });
     const { tags, id, deadline } = await up(description, { by: 'remote-train', run });
     expect(tags).toMatchObject({ [TAG.run]: run, [TAG.by]: 'remote-train', [TAG.finish]: 'stop 0 1800' });
     expect(tags[TAG.idle]).toBeUndefined();
     expect(tags[TAG.price]).toMatch(/^0\.0101 on-demand eu-west-1 .* pricing$/);
-    expect(Math.abs(deadline! - Date.now() - 24 * 3600_000)).toBeLessThan(60_000);
-    expect(tags[TAG.deadline]).toBe(String(deadline));
+    // It is the run's only one.
+    expect([deadline, tags[TAG.deadline]]).toEqual([null, undefined]);
     expect(at.aws.instances.get(id)!.shutdownBehavior).toBe('stop');
+  });
+
+  it('has a deadline where its run may come to be on another, which has the same', async () => {
+    const description = described({ spot: true });
+    const first = await up(description, { by: 'remote-train' });
+    expect(Math.abs(first.deadline! - Date.now() - 24 * 3600_000)).toBeLessThan(60_000);
+    expect(first.tags[TAG.deadline]).toBe(String(first.deadline));
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [first.id] }));
+    const deadline = first.deadline! - 1000;
+    expect(await up(description, { by: 'remote-train', deadline })).toMatchObject({ how: 'launched', deadline });
   });
 
   it('lives no longer than what it may cost buys, and is not launched where the price is not known', async () => {

@@ -33,7 +33,8 @@ export class LaunchTerms {
   }
 
   private deadline({ at, made }: LaunchState, price: Price | null): number | null {
-    if (made === 'remote-up') return null;
+    // A run that never has a second instance is bounded by its lifetime alone.
+    if (made === 'remote-up' || this.wish.description.recovery === 'none') return null;
     return this.wish.deadline ?? at + lifetimeOf(this.wish.description, price).lifetime * 1000;
   }
 
