@@ -7,7 +7,9 @@ import process from 'node:process';
 const [project, target, options] = process.argv.slice(2);
 const root = process.cwd();
 const data = { name: project, root: `models/${project}`, targets: { [target]: { executor: `nx-ec2:${target}` } } };
-const execute = createRequire(join(root, 'package.json'))(`nx-ec2/dist/executors/${target}/executor.js`).default;
+const execute = createRequire(join(root, 'package.json'))(
+  join(root, 'node_modules/nx-ec2/dist/executors', target, 'executor.js'),
+).default;
 void execute(JSON.parse(options), {
   root,
   cwd: root,
