@@ -2,7 +2,7 @@ import type { Tag } from '@aws-sdk/client-ec2';
 import type { Aws } from '../aws/clients';
 import { awsProblem } from '../aws/reason';
 import { sdk } from '../aws/sdk';
-import { TAG } from './made';
+import { FLEET_ID, TAG } from './made';
 
 /** What bears our tag in an account and region. Nothing in its tags is believed: anybody may write them. */
 export interface Made {
@@ -100,7 +100,7 @@ export async function takeInventory(aws: Aws, abortSignal?: AbortSignal): Promis
         zone: each.Placement?.AvailabilityZone ?? '',
         market: each.InstanceLifecycle === 'spot' ? ('spot' as const) : ('on-demand' as const),
         spotRequest: each.SpotInstanceRequestId ?? null,
-        fleet: each.Tags?.find(({ Key }) => Key === 'aws:ec2:fleet-id')?.Value ?? null,
+        fleet: each.Tags?.find(({ Key }) => Key === FLEET_ID)?.Value ?? null,
       }))
       .filter(({ tags, state }) => isOurs(tags) && state !== 'terminated'),
     fleets: fleets

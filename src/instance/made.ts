@@ -28,6 +28,9 @@ export const TAG = {
   finish: 'nx-ec2:finish',
 } as const;
 
+/** EC2's own tag of what a fleet launches. */
+export const FLEET_ID = 'aws:ec2:fleet-id';
+
 /** As a tag's value: EC2 takes 256 characters. */
 export function tagText(text: string): string {
   return [...text].slice(0, 256).join('');

@@ -1,3 +1,4 @@
+import { FLEET_ID } from './made';
 import { formatDuration } from '../report/units';
 import type { Inventory, Kind, Made, MadeFleet, MadeInstance } from './inventory';
 import { endOf, readTags, type ReadTags } from './tags';
@@ -54,7 +55,7 @@ export function overdue(inventory: Inventory, fates: Fates, now: number): Overdu
       add('launch template', each, old(each, now, 'no fleet uses it'));
   }
   for (const each of inventory.spotRequests)
-    if (!kept.some(({ id }) => id === each.tags['aws:ec2:fleet-id']))
+    if (!kept.some(({ id }) => id === each.tags[FLEET_ID]))
       add('spot request', each, old(each, now, 'it still waits for an instance'));
   for (const each of inventory.volumes) add('volume', each, old(each, now, 'no instance has it'));
   return late;

@@ -6,6 +6,8 @@ import type { Reporter } from '../report/reporter';
 import { formatDuration, formatSize } from '../report/units';
 import { stop, terminate } from './end-instance';
 import { lookAt } from './living';
+import { dollars } from './price';
+import { volumePrice } from './price-list';
 import { Waiting } from './waiting';
 
 const POLL = 2_000;
@@ -72,5 +74,8 @@ export async function diskSizes(aws: Aws, id: string): Promise<number | null> {
 export async function describeStopped(aws: Aws, id: string): Promise<string> {
   const bytes = await diskSizes(aws, id);
   const disk = bytes === null ? 'Its disk' : `Its disk of ${formatSize(bytes)}`;
-  return `${disk} goes on costing what gp3 storage costs until it is terminated.`;
+  const price = await volumePrice(aws);
+  const cost =
+    price === null || bytes === null ? 'what gp3 storage costs' : `${dollars((price * bytes) / GB)} a month (gp3)`;
+  return `${disk} goes on costing ${cost} until it is terminated.`;
 }

@@ -5,11 +5,12 @@ import { cancelOpenRequests } from '../instance/end-instance';
 import { findInstance } from '../instance/find';
 import { LaunchJournal } from '../instance/launch-journal';
 import { isOwn, lookAt, ownInstances, type LivingInstance } from '../instance/living';
-import { madeKey, TAG, type Owner } from '../instance/made';
+import { FLEET_ID, madeKey, TAG, type Owner } from '../instance/made';
 import { describeStopped, takeDown } from '../instance/take-down';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
+import { cancelBetween } from './fleet/cancel-fleet';
 import type { RunsSession } from './session';
 import { runsUnderWay } from './under-way';
 
@@ -55,6 +56,7 @@ export async function bringDown(session: RunsSession, owner: Owner, wishes: Down
       next: `Stop it (nx run ${printable(project)}:remote-cancel --run=${runs[0].record.id}), or take it down all the same with --force.`,
     });
   }
+  await endFleets(session, found);
   const ended = await Promise.allSettled(
     found.map(({ id }) => takeDown(aws, id, stop ? 'stop' : 'terminate', reporter, signal)),
   );
@@ -62,6 +64,16 @@ export async function bringDown(session: RunsSession, owner: Owner, wishes: Down
   if (failed) throw failed.reason;
   if (stop) for (const { id } of found) reporter.line(`${id}: ${await describeStopped(aws, id)}`);
   return found.map(({ id }) => id);
+}
+
+/** A fleet would replace what is taken from it: it goes first, with its run. */
+async function endFleets(session: RunsSession, found: LivingInstance[]): Promise<void> {
+  for (const { id, tags } of found) {
+    const run = tags[FLEET_ID] === undefined ? undefined : tags[TAG.run];
+    if (run === undefined) continue;
+    session.reporter.line(`${id} is one of the fleet of ${printable(run)}, which is deleted.`);
+    await cancelBetween(session, run);
+  }
 }
 
 /** Those that live or are ending, once EC2 tells of what a killed launch has launched. */

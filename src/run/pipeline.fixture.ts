@@ -107,7 +107,7 @@ export class Pipeline {
     return Instances![0].InstanceId!;
   }
 
-  private configuration(options: Record<string, unknown>, target: 'remote-train' | 'remote-sync'): Configuration {
+  protected configuration(options: Record<string, unknown>, target: 'remote-train' | 'remote-sync'): Configuration {
     return resolveConfiguration({
       workspaceRoot: this.workspace,
       projectName: this.project,
@@ -124,7 +124,7 @@ export class Pipeline {
     });
   }
 
-  private reporter(): Reporter {
+  protected reporter(): Reporter {
     const stdout = new PassThrough().resume() as unknown as NodeJS.WriteStream;
     const reporter = new Reporter({ stdout, verbose: true });
     for (const how of ['warn', 'line', 'detail'] as const) reporter[how] = (text) => void this.said.push(text);

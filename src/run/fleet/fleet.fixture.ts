@@ -1,5 +1,4 @@
 import type { Description } from '../../config/description';
-import { resolveConfiguration } from '../../config/configuration';
 import { findFleet } from '../../instance/fleet';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { followRun } from '../follow';
@@ -8,8 +7,6 @@ import { Pipeline } from '../pipeline.fixture';
 import type { RunRecord } from '../record';
 import type { Workspace } from '../scan-project';
 import { openRuns, type RunsSession } from '../session';
-import { Reporter } from '../../report/reporter';
-import { PassThrough } from 'node:stream';
 import { launchFleet, type FleetOptions } from './launch-fleet';
 
 /**
@@ -49,30 +46,13 @@ export class FleetPipeline extends Pipeline {
   openRuns(): this {
     process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
     this.runs?.close();
-    const configuration = resolveConfiguration({
-      workspaceRoot: this.workspace,
-      projectName: this.project,
-      projectRoot: 'model',
-      nxJson: {},
-      options: {
-        bucket: 'bucket',
-        script: 'train.py',
-        artifacts: ['artifacts/**'],
-        instance: {
-          type: ['m5.large', 'c5.xlarge'],
-          instanceProfile: 'training',
-          spot: true,
-          recovery: 'fleet',
-          onFinish: { success: 'terminate', failure: 'terminate' },
-          ...this.description,
-        },
-      },
-      target: 'remote-train',
-      environment: {},
-    });
-    const reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
-    for (const how of ['warn', 'line', 'detail'] as const) reporter[how] = (text) => void this.said.push(text);
-    this.runs = openRuns(configuration, this.project, this.workspace, reporter);
+    const instance = {
+      ...{ type: ['m5.large', 'c5.xlarge'], instanceProfile: 'training', spot: true, recovery: 'fleet' },
+      onFinish: { success: 'terminate', failure: 'terminate' },
+      ...this.description,
+    };
+    const configuration = this.configuration({ artifacts: ['artifacts/**'], instance }, 'remote-train');
+    this.runs = openRuns(configuration, this.project, this.workspace, this.reporter());
     // What plans a run asks for no more than a session of runs has.
     this.session = this.runs as typeof this.session;
     return this;

@@ -2,6 +2,8 @@ import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCom
 import { readRecord, type RunRecord } from '../record';
 import { startPipeline } from '../pipeline.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { workspaceIdentity } from '../../workspace/identity';
+import { bringDown } from '../bring-down';
 import { cancelWithFleet } from './cancel-fleet';
 import { endOfFleet } from './end-of-fleet';
 import { FleetPipeline, steps } from './fleet.fixture';
@@ -144,6 +146,18 @@ describe('a run with a fleet', () => {
     expect(at.aws.left()).toMatchObject({ instances: [run.instance] });
     await gone();
   }, 90_000);
+
+  it('is taken down with its instance, which it would replace', async () => {
+    pipe.write('model/train.py', steps(1));
+    const { run } = await pipe.launchFleet();
+    const owner = { workspace: workspaceIdentity(pipe.workspace), project: pipe.project, caller: run.caller };
+    await expect(bringDown(pipe.runs, owner, { stop: false, force: false })).rejects.toMatchObject({
+      code: 'RUN_UNDER_WAY',
+    });
+    expect(await bringDown(pipe.runs, owner, { stop: false, force: true })).toEqual([run.instance]);
+    await gone();
+    expect(at.aws.left()).toEqual(NOTHING);
+  });
 
   it('is of one image', async () => {
     pipe.close();
