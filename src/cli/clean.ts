@@ -1,4 +1,4 @@
-import { endAll, type Ended } from '../instance/end';
+import { endOverdue, type Ended } from '../instance/end-overdue';
 import { isMine } from '../instance/listing';
 import { overdue, type Fates, type Overdue } from '../instance/overdue';
 import { readTags } from '../instance/tags';
@@ -36,7 +36,7 @@ export async function clean(options: CleanOptions, reporter = new Reporter(optio
         if (mine.length) reporter.line('Nothing was changed: --apply ends it.');
         return { region, applied: false, overdue: mine.map(told), others };
       }
-      const ended = await endAll(aws, mine, inventory, WAIT);
+      const ended = await endOverdue(aws, mine, inventory, WAIT, reporter);
       for (const each of ended) reporter.line(describe(each));
       const failed = ended.filter(({ result }) => result === 'failed');
       const results = ended.map((each) => ({ ...told(each), result: each.result, problem: each.problem }));

@@ -175,12 +175,18 @@ export async function deleteFleet(aws: Aws, run: string): Promise<boolean> {
   const found = await findFleet(aws, run);
   await deleteTemplate(aws, run);
   if (!found.fleets.length) return found.template;
+  await deleteFleets(aws, found.fleets);
+  return true;
+}
+
+/** Deletes fleets with their instances; those that are deleted already are left. */
+export async function deleteFleets(aws: Aws, ids: string[]): Promise<void> {
   const { DeleteFleetsCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   const answer = await ec2
-    .send(new DeleteFleetsCommand({ FleetIds: found.fleets, TerminateInstances: true }))
+    .send(new DeleteFleetsCommand({ FleetIds: ids, TerminateInstances: true }))
     .catch((error: unknown) => {
-      throw awsProblem('FLEET', `Could not delete the fleet of ${run}: it goes on launching instances.`, error);
+      throw awsProblem('FLEET', `Could not delete the fleet ${ids.join(', ')}: it goes on launching instances.`, error);
     });
   const [failed] = (answer.UnsuccessfulFleetDeletions ?? []).filter(
     ({ Error: why }) => why?.Code !== 'fleetIdDoesNotExist' && why?.Code !== 'fleetNotInDeletableState',
@@ -190,7 +196,6 @@ export async function deleteFleet(aws: Aws, run: string): Promise<boolean> {
       aws: { code: String(failed.Error?.Code), message: String(failed.Error?.Message) },
       next: `aws ec2 delete-fleets --terminate-instances --fleet-ids ${failed.FleetId}`,
     });
-  return true;
 }
 
 export async function deleteTemplate(aws: Aws, run: string): Promise<void> {

@@ -2,7 +2,9 @@ import type { Aws } from '../aws/clients';
 import { awsProblem } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import { pause } from '../command/run-command';
-import { Problem } from '../report/problem';
+import type { Reporter } from '../report/reporter';
+import { stop, terminate } from './end-instance';
+import { deleteFleets } from './fleet';
 import type { Inventory, Kind } from './inventory';
 import type { Overdue } from './overdue';
 
@@ -22,11 +24,12 @@ const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', '
  * Ends what is overdue, each for itself: what one is refused stops no other.
  * @param wait ms that instances are waited for until they have ended.
  */
-export async function endAll(
+export async function endOverdue(
   aws: Aws,
   late: Overdue[],
   { instances }: Inventory,
   wait: number,
+  reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<Ended[]> {
   const done: Ended[] = [];
@@ -34,7 +37,7 @@ export async function endAll(
     for (const each of late.filter((one) => one.kind === kind)) {
       const request = instances.find(({ id }) => id === each.id)?.spotRequest ?? null;
       try {
-        await end(aws, each, request);
+        await end(aws, each, request, reporter);
         done.push({ ...each, result: kind === 'instance' ? 'ending' : 'ended', problem: null });
       } catch (error) {
         const problem = awsProblem('END', `Could not end the ${kind} ${each.id}.`, error);
@@ -52,26 +55,25 @@ export async function endAll(
   return done;
 }
 
-async function end(aws: Aws, { kind, id, how }: Overdue, spotRequest: string | null): Promise<void> {
+async function end(
+  aws: Aws,
+  { kind, id, how }: Overdue,
+  spotRequest: string | null,
+  reporter: Reporter,
+): Promise<void> {
   const ec2 = await aws.ec2();
   const to = sdk.ec2();
   switch (kind) {
     case 'spot request':
       return void (await ec2.send(new to.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [id] })));
     case 'instance':
-      if (how === 'stop') return void (await ec2.send(new to.StopInstancesCommand({ InstanceIds: [id] })));
-      if (spotRequest)
-        await ec2.send(new to.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [spotRequest] }));
-      return void (await ec2.send(new to.TerminateInstancesCommand({ InstanceIds: [id] })));
+      return how === 'stop' ? stop(aws, id) : terminate(aws, { id, spotRequest }, reporter);
     case 'launch template':
       return void (await ec2.send(new to.DeleteLaunchTemplateCommand({ LaunchTemplateId: id })));
     case 'volume':
       return void (await ec2.send(new to.DeleteVolumeCommand({ VolumeId: id })));
-    case 'fleet': {
-      const command = new to.DeleteFleetsCommand({ FleetIds: [id], TerminateInstances: true });
-      const [refused] = (await ec2.send(command)).UnsuccessfulFleetDeletions ?? [];
-      if (refused) throw new Problem('END', `${refused.Error?.Code}: ${refused.Error?.Message}`);
-    }
+    case 'fleet':
+      return deleteFleets(aws, [id]);
   }
 }
 
