@@ -32,23 +32,6 @@ export const INSTANCE_IDENTITY: Identity = {
   instance: 'any',
 };
 
-const DENIAL: Record<string, { code: string; status: number }> = {
-  ssm: { code: 'AccessDeniedException', status: 400 },
-  ec2: { code: 'UnauthorizedOperation', status: 403 },
-  sts: { code: 'AccessDenied', status: 403 },
-};
-
-/** @throws AwsError where the identity is denied the action, as that service says it. */
-export function refuseDenied(identity: Identity, service: string, action: string): void {
-  if (!identity.deny?.includes(`${service}:${action}`)) return;
-  const { code, status } = DENIAL[service];
-  throw new AwsError(
-    code,
-    `User: ${identity.arn} is not authorized to perform: ${service}:${action} with an explicit deny in an identity-based policy`,
-    status,
-  );
-}
-
 /** Everyone who may sign. Sessions are forgotten by a restart, which their callers see as a token that is not valid. */
 export class Identities {
   private readonly known = new Map<string, Identity>();

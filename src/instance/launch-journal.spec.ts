@@ -1,0 +1,56 @@
+import fc from 'fast-check';
+import { parseLaunch, type LaunchState } from './launch-journal';
+
+const letters = (low: number, high: number, of: string) =>
+  fc.string({ unit: fc.constantFrom(...of), minLength: low, maxLength: high });
+const hex = (length: number) => letters(length, length, '0123456789abcdef');
+const ms = fc.nat({ max: 2 ** 45 });
+const word = letters(1, 80, 'abcXYZ019.-');
+const tried = fc.record({
+  ...{ type: word, subnet: word, zone: word },
+  market: fc.constantFrom<'spot' | 'on-demand'>('spot', 'on-demand'),
+});
+
+const state: fc.Arbitrary<LaunchState> = fc.array(fc.tuple(tried, word), { maxLength: 20 }).chain((tries) =>
+  fc
+    .record({
+      ...{ generation: hex(16), at: ms, by: fc.string({ minLength: 1, maxLength: 2048 }), n: fc.nat(tries.length) },
+      made: fc.constantFrom<'remote-up' | 'remote-train'>('remote-up', 'remote-train'),
+      run: fc.constantFrom(null, '20261125-101010-vision-abcdef'),
+      ...{ price: fc.option(fc.string({ maxLength: 256 })), deadline: fc.option(ms), parameters: hex(64) },
+      instance: fc.option(hex(17).map((id) => `i-${id}`)),
+    })
+    .map((rest) => ({
+      ...{ v: 1 as const, ...rest, tries: tries.map(([each]) => each) },
+      refused: tries.slice(0, rest.n).map(([, code]) => code),
+    })),
+);
+
+describe('how far a launch is, as the store has it', () => {
+  it('comes back as it was written', () => {
+    fc.assert(fc.property(state, (it) => expect(parseLaunch(Buffer.from(JSON.stringify(it)))).toEqual(it)));
+  });
+
+  it('is not believed where anything of it is not of its shape, and no bytes are an error', () => {
+    fc.assert(fc.property(fc.uint8Array(), (bytes) => expect(parseLaunch(Buffer.from(bytes))).toBeNull()));
+    fc.assert(
+      fc.property(state, (it) => {
+        const changed = [
+          { ...it, generation: `${it.generation}0` },
+          { ...it, n: it.tries.length + 1 },
+          { ...it, refused: [...it.refused, 'Code'] },
+          { ...it, instance: 'i-1; reboot' },
+          { ...it, run: '../other' },
+          { ...it, tries: [...it.tries, { type: 't3.micro', subnet: 's', zone: 'a b', market: 'spot' }] },
+          { ...it, parameters: undefined },
+          { ...it, v: 0 },
+        ];
+        for (const each of changed) expect(parseLaunch(Buffer.from(JSON.stringify(each)))).toBeNull();
+      }),
+    );
+  });
+
+  it('is refused where a later version has written it, which may mean something else', () => {
+    expect(() => parseLaunch(Buffer.from('{"v":2}'))).toThrow(/later version of nx-ec2/);
+  });
+});
