@@ -48,18 +48,19 @@ export function spot(at: () => World): void {
     }
   };
 
-  let plain: string[];
-  beforeAll(async () => {
-    const files = write('plain', {});
-    await at().nx.run(['plain:remote-train']).ends(0);
-    plain = contents(files);
-  }, 240_000);
+  let plain: Promise<string[]> | undefined;
+  const uninterrupted = () =>
+    (plain ??= (async () => {
+      const files = write('plain', {});
+      await at().nx.run(['plain:remote-train']).ends(0);
+      return contents(files);
+    })());
 
-  it('with a client that follows', async () => {
+  it.concurrent('with a client that follows', async () => {
     const files = write('followed', { spot: true });
     const train = at().nx.run(['followed:remote-train', '--json']);
     await Promise.all([train.ends(0), interrupt('followed', saved('followed'))]);
-    expect(contents(files)).toEqual(plain);
+    expect(contents(files)).toEqual(await uninterrupted());
     // The log is one: what was not saved yet is trained, and said, again.
     expect(train.text.match(/resumed after epoch/g)).toHaveLength(3);
     expect(new Set(epochs(train.text)).size).toBe(EPOCHS);
@@ -68,7 +69,7 @@ export function spot(at: () => World): void {
     expect(madeFor(at().aws, 'followed')).toHaveLength(4);
   });
 
-  it('with nobody there', async () => {
+  it.concurrent('with nobody there', async () => {
     const files = write('alone', { spot: true, recovery: 'fleet', maxLifetime: '10m' });
     const submit = await at().nx.run(['alone:remote-submit', '--json']).ends(0);
     await interrupt('alone', saved('alone'));
@@ -79,7 +80,7 @@ export function spot(at: () => World): void {
       .nx.run(['alone:remote-pull', `--run=${submit.result.run}`])
       .ends(0);
     expect(pull.text).toContain('Pulled 3 files');
-    expect(contents(files)).toEqual(plain);
+    expect(contents(files)).toEqual(await uninterrupted());
     const status = await at()
       .nx.run(['alone:remote-status', `--run=${submit.result.run}`, '--json'])
       .ends(0);

@@ -3,7 +3,7 @@ import { findImage, type Image } from './catalogue/images';
 import { instanceType, type InstanceType } from './catalogue/instance-types';
 import { SECURITY_GROUP, type Zone } from './catalogue/network';
 import type { InstanceProfiles } from './profiles';
-import type { DiskSpec, LaunchSpec } from './launch-spec';
+import type { DiskSpec, LaunchSpec } from './launch-specification';
 
 /** A launch that says nothing that EC2 refuses. */
 export interface CheckedLaunch {

@@ -8,7 +8,7 @@ import type { CheckedLaunch } from './checked-launch';
 import type { Fleet, Pool } from './fleet';
 import { note } from './fleet-history';
 import type { Launcher } from './launcher';
-import { overSpec } from './launch-spec';
+import { overSpec } from './launch-specification';
 import type { LaunchTemplates } from './launch-templates';
 import { byUser, initiated } from './reason';
 

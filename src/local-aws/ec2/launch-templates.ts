@@ -4,7 +4,7 @@ import { KeptJson } from '../kept-json';
 import { AwsError } from '../service';
 import type { Action } from './action';
 import type { Form } from './form';
-import { readLaunchSpec, type LaunchSpec } from './launch-spec';
+import { readLaunchSpec, type LaunchSpec } from './launch-specification';
 import { page, select } from './select';
 import { tagSet, timestamp, type Xml } from './xml';
 

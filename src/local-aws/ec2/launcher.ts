@@ -5,7 +5,7 @@ import { alsoAllow } from './action';
 import type { Capacity } from './capacity';
 import type { Zone } from './catalogue/network';
 import { checkLaunch, type CheckedLaunch } from './checked-launch';
-import type { LaunchSpec } from './launch-spec';
+import type { LaunchSpec } from './launch-specification';
 import type { InstanceProfiles } from './profiles';
 import type { SpotRequests } from './spot-requests';
 import type { Volumes } from './volumes';

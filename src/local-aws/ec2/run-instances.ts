@@ -5,7 +5,7 @@ import { dryRun, type Action } from './action';
 import type { Form } from './form';
 import type { InstanceActions } from './instance-actions';
 import type { Launcher } from './launcher';
-import { overSpec, readLaunchSpec } from './launch-spec';
+import { overSpec, readLaunchSpec } from './launch-specification';
 import { readTemplateName, type LaunchTemplates } from './launch-templates';
 import type { Xml } from './xml';
 
