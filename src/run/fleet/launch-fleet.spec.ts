@@ -60,6 +60,10 @@ describe('a run with a fleet', () => {
       at.aws.interrupt(instance, { noticeMs: 6_000 });
     }
     const { run: record, log } = await pipe.ended(run);
+    if (process.env.NX_EC2_MEASURE)
+      console.log(
+        record.attempts.slice(1).map(({ startedAt }, n) => ({ gap: startedAt! - record.attempts[n].endedAt! })),
+      );
     expect(record).toMatchObject({ state: 'ended', outcome: 'succeeded', attempt: 4 });
     expect(seen.size).toBe(3);
     // As it would have, had nothing come between: each step once, from what the one before has saved.
