@@ -2,12 +2,11 @@ import type { Fate, Fates } from '../instance/overdue';
 import type { Inventory } from '../instance/inventory';
 import { readTags, type ReadTags } from '../instance/tags';
 import { sideBySide } from '../prune/side-by-side';
-import { Problem } from '../report/problem';
 import { storeBase, StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { STALE } from './follow';
 import { isAwaited } from './interruption';
-import { isRunId, listRuns, readRecord, type ReadRecord } from './record';
+import { isRunId, isUnreadable, listRuns, readRecord, type ReadRecord } from './record';
 
 const AT_ONCE = 16;
 /** So many of the newest runs of a project are looked at. */
@@ -66,8 +65,7 @@ async function fateOf(store: Store, keys: StoreKeys, run: string): Promise<{ fat
   try {
     read = await readRecord(store, keys, run);
   } catch (error) {
-    if (error instanceof Problem && /^(RECORD_INVALID|STORE_TOO_LARGE)$/.test(error.code))
-      return { fate: { is: 'unreadable' }, instance: null };
+    if (isUnreadable(error)) return { fate: { is: 'unreadable' }, instance: null };
     throw error;
   }
   if (!read) return { fate: { is: 'missing' }, instance: null };

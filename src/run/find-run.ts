@@ -3,7 +3,7 @@ import { printable } from '../report/terminal-text';
 import type { StoreKeys } from '../store/keys';
 import { lost, STALE } from './follow';
 import { canGoOn, isAwaited } from './interruption';
-import { isRunId, latestRun, readRecord, type RunRecord } from './record';
+import { isRunId, latestRun, readOrNobodys, readRecord, type RunRecord } from './record';
 import type { RunsSession } from './session';
 
 /** A run of the store, with how long ago it was told of, ms. */
@@ -61,10 +61,7 @@ export async function sameTraining(
   if (run === null) return none;
   const [read, collected] = await Promise.all([
     // What can't be read is nobody's we know: it only helps to find.
-    readRecord(store, keys, run).catch((error: unknown) => {
-      if (error instanceof Problem && /^(RECORD_INVALID|STORE_TOO_LARGE)$/.test(error.code)) return null;
-      throw error;
-    }),
+    readOrNobodys(store, keys, run),
     store.has(collectedKey(keys, run)),
   ]);
   if (!read || read.record.key !== key) return { found: null, known: collected ? run : null };

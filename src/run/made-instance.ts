@@ -7,14 +7,14 @@ import { Waiting } from '../instance/waiting';
 import { pause } from '../command/run-command';
 import { formatDuration } from '../report/units';
 import { workspaceIdentity } from '../workspace/identity';
-import { listRuns, readRecord, type RunRecord } from './record';
+import { goesOn } from './find-run';
+import type { RunRecord } from './record';
 import type { RunsSession } from './session';
+import { runsUnderWay } from './under-way';
 
 /** How long an instance may take to end itself after its run, ms, before it is ended from here. */
 const BY_ITSELF = 120_000;
 const POLL = 1_000;
-/** So many of the newest runs are asked whether they are on an instance. */
-const LOOKED_AT = 32;
 
 /**
  * Makes the instance that a run is to train on, or finds the one that was made, and waits until it can be used. One
@@ -92,7 +92,6 @@ export async function seeOff(session: RunsSession, run: RunRecord, signal: Abort
 
 /** Another run of the project that goes on on the same instance. */
 async function otherRun({ store, keys }: RunsSession, { id, instance }: RunRecord): Promise<string | null> {
-  const others = (await listRuns(store, keys)).slice(0, LOOKED_AT).filter((each) => each !== id);
-  const read = await Promise.all(others.map((each) => readRecord(store, keys, each).catch(() => null)));
-  return read.find((each) => each?.record.instance === instance && each.record.state !== 'ended')?.record.id ?? null;
+  const there = await runsUnderWay(store, keys, new Set([instance]));
+  return there.find((each) => each.record.id !== id && goesOn(each))?.record.id ?? null;
 }

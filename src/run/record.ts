@@ -181,6 +181,19 @@ export async function readRecord(store: Store, keys: StoreKeys, id: string): Pro
   };
 }
 
+/** The same; one that can't be read is nobody's: null. */
+export function readOrNobodys(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
+  return readRecord(store, keys, id).catch((error: unknown) => {
+    if (isUnreadable(error)) return null;
+    throw error;
+  });
+}
+
+/** Whether a record is there, and is not one that we can read. */
+export function isUnreadable(error: unknown): boolean {
+  return error instanceof Problem && /^(RECORD_INVALID|STORE_TOO_LARGE)$/.test(error.code);
+}
+
 export function parseRecord(bytes: Buffer, id: string, key: string): RunRecord {
   let value: unknown;
   try {
@@ -223,14 +236,7 @@ export async function latestRun(store: Store, keys: StoreKeys, caller?: string):
   const ids = (await listRuns(store, keys)).slice(0, LOOKED_AT);
   const step = caller === undefined ? 1 : AT_ONCE;
   for (let from = 0; from < ids.length; from += step) {
-    const read = await Promise.all(
-      ids.slice(from, from + step).map((id) =>
-        readRecord(store, keys, id).catch((error: unknown) => {
-          if (error instanceof Problem && /^(RECORD_INVALID|STORE_TOO_LARGE)$/.test(error.code)) return null;
-          throw error;
-        }),
-      ),
-    );
+    const read = await Promise.all(ids.slice(from, from + step).map((id) => readOrNobodys(store, keys, id)));
     const found = read.find((each) => each && (caller === undefined || each.record.caller === caller));
     if (found) return found;
   }

@@ -1,7 +1,6 @@
-import { Problem } from '../report/problem';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
-import { listRuns, readRecord, type ReadRecord } from './record';
+import { listRuns, readOrNobodys, type ReadRecord } from './record';
 
 /** Records that are looked at, the newest, and at once. */
 const LOOKED_AT = 64;
@@ -20,14 +19,7 @@ export async function runsUnderWay(
   const ids = (await listRuns(store, keys)).slice(0, LOOKED_AT);
   const found: ReadRecord[] = [];
   for (let from = 0; from < ids.length; from += AT_ONCE) {
-    const read = await Promise.all(
-      ids.slice(from, from + AT_ONCE).map((id) =>
-        readRecord(store, keys, id).catch((error: unknown) => {
-          if (error instanceof Problem && /^(RECORD_INVALID|STORE_TOO_LARGE)$/.test(error.code)) return null;
-          throw error;
-        }),
-      ),
-    );
+    const read = await Promise.all(ids.slice(from, from + AT_ONCE).map((id) => readOrNobodys(store, keys, id)));
     for (const each of read)
       if (each && each.record.state !== 'ended' && instances.has(each.record.instance)) found.push(each);
   }
