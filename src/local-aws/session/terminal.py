@@ -21,7 +21,8 @@ if pid == 0:
     finally:
         os._exit(127)
 sizes = b""
-sources = [terminal, 0, 3]
+# A size that was sent before some input holds for it.
+sources = [terminal, 3, 0]
 while terminal in sources:
     for source in select.select(sources, [], [])[0]:
         try:
