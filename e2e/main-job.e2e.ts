@@ -324,29 +324,21 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
   it('detaches within a second of Ctrl+C in a terminal, with the run going on', () => {
     write('digits/case.py', 'import time\nprint("begun", flush=True)\ntime.sleep(8)\nprint("ended")\n');
     const { CI: _, ...own } = environment;
-    const done = spawnSync(
-      'python3',
-      [
-        join(__dirname, 'terminal.py'),
-        'begun',
-        '1',
-        'npx',
-        'nx',
-        'run',
-        'digits:remote-train',
-        '--script=case.py',
-        '--rerun',
-      ],
-      {
+    const program = ['npx', 'nx', 'run', 'digits:remote-train', '--script=case.py', '--rerun'];
+    const pressed = () => {
+      const done = spawnSync('python3', [join(__dirname, 'terminal.py'), 'begun', '1', ...program], {
         cwd: workspace,
         env: own,
         encoding: 'utf8',
         timeout: 120_000,
-      },
-    );
-    const { seconds, text } = JSON.parse(done.stdout) as { seconds: number; text: string };
-    expect(seconds).toBeLessThan(1);
-    expect(text).toMatch(/Detached: \S+ goes on[^]*remote-logs --run=/);
+      });
+      return JSON.parse(done.stdout) as { seconds: number; text: string };
+    };
+    let left = pressed();
+    // Nx itself leaves at once, and may be gone before what we say has come through its pseudo-terminal.
+    for (let tries = 1; tries < 3 && !left.text.includes('Detached'); tries++) left = pressed();
+    expect(left.seconds).toBeLessThan(1);
+    expect(left.text).toMatch(/Detached: \S+ goes on[^]*remote-logs --run=/);
     const logs = nx('run', 'digits:remote-logs');
     expect(logs.text).toContain('ended');
     expect(logs.code).toBe(0);

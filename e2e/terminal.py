@@ -1,4 +1,4 @@
-"""Runs a program on a terminal and presses Ctrl+C as soon as a line ends with a word, and so many times in all, half a second apart: terminal.py WORD TIMES PROGRAM [ARGUMENT]..."""
+"""Runs a program on a terminal and presses Ctrl+C as soon as a line ends with a word, and so many times in all, a second apart: terminal.py WORD TIMES PROGRAM [ARGUMENT]..."""
 import json
 import os
 import pty
@@ -13,7 +13,7 @@ if pid == 0:
     os.execvp(program[0], program)
 text, pressed, presses = b"", None, 0
 while True:
-    if (presses == 0 and re.search(re.escape(word) + rb"\r?\n", text)) or (0 < presses < times and time.monotonic() > pressed + 0.5 * presses):
+    if (presses == 0 and re.search(re.escape(word) + rb"\r?\n", text)) or (0 < presses < times and time.monotonic() > pressed + 1.0 * presses):
         pressed, presses = pressed or time.monotonic(), presses + 1
         os.write(terminal, b"\x03")
     if not select.select([terminal], [], [], 0.05)[0]:

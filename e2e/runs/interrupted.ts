@@ -51,7 +51,7 @@ export function interrupted(at: () => World): void {
   it.concurrent('two signals stop it, also where Nx says nothing more', async () => {
     const { nx, running, isOver } = await started('twice');
     running.kill('SIGINT');
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
     running.kill('SIGINT');
     await isOver();
     expect(await outcome(nx, 'twice', running.id)).toBe('cancelled');

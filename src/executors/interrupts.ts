@@ -1,12 +1,16 @@
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** A Ctrl+C in a terminal comes as several signals, within so many ms: they count as one. */
-const ONE = 150;
+/**
+ * A Ctrl+C comes several times: from the terminal, and from Nx, which passes it on when it has looked up all processes
+ * of the tree. Within so many ms they count as one.
+ */
+const ONE = 700;
 /** A second one within so many ms stops what goes on. */
 const TWICE = 2_000;
 
 /** The signals that a target gets, and Nx going away, as what a person has done: once, or twice. */
 export class Interrupts {
   private first = 0;
+  private kind: NodeJS.Signals | undefined;
   private second = false;
   private wake: (() => void) | undefined;
   private readonly handler = (signal?: NodeJS.Signals) => this.take(signal);
@@ -43,9 +47,10 @@ export class Interrupts {
     const now = Date.now();
     if (!this.first) {
       this.first = now;
+      this.kind = signal;
       this.on.first(signal);
       this.on.leave();
-    } else if (!this.second && now - this.first > ONE && now - this.first < TWICE) {
+    } else if (!this.second && signal === this.kind && now - this.first > ONE && now - this.first < TWICE) {
       this.second = true;
       this.on.again(signal);
       this.wake?.();

@@ -24,6 +24,7 @@ jest.mock('../workspace/fresh-listing', () => ({
 
 // As Node names what is loaded when it is needed, which is not there before it is compiled.
 jest.mock('./start-on-made.js', () => jest.requireActual('./start-on-made'), { virtual: true });
+jest.mock('./start-with-fleet.js', () => jest.requireActual('./start-with-fleet'), { virtual: true });
 
 const TRAIN = { script: 'train.py', environment: 'none' };
 const SCRIPT = `
@@ -183,6 +184,28 @@ describe('the table of permissions', () => {
     await run('remote-down', { instance: { name: 'other' }, stop: true, force: true });
     await run('remote-train', { ...TRAIN, instance: { ...MADE, spot: true }, args: '0.3' });
     for (const who of ['up', 'down', 'sync', 'doctor', 'exec', 'train'] as const) agree(`remote-${who}`);
+  }, 120_000);
+
+  it('is right of fleets', async () => {
+    const instance = { ...MADE, spot: true, recovery: 'fleet', onFinish: { failure: 'terminate' } };
+    const { aws } = shop.at;
+    await run('remote-train', { ...TRAIN, instance, args: '0.4' });
+    await run('remote-train', { ...TRAIN, instance, args: '0.4' });
+    const { run: gone } = await run('remote-submit', { ...TRAIN, instance, args: '301' });
+    aws.capacity.add({ market: 'spot' });
+    const spot = () => aws.instances.all().filter(({ spotRequest, state }) => spotRequest && state !== 'terminated');
+    for (const { id } of spot()) aws.interrupt(id, { noticeMs: 500 });
+    await shop.until(() => spot().length === 0);
+    await run('remote-cancel', { instance, run: gone });
+    const wait = { ...instance, wait: '1s' };
+    await as('remote-submit', () =>
+      expect(shop.run('remote-submit', { ...TRAIN, instance: wait, args: '302' })).rejects.toThrow('FLEET_WAIT'),
+    );
+    aws.capacity.clear();
+    await run('remote-submit', { ...TRAIN, instance, args: '303' });
+    await run('remote-down', { instance, force: true });
+    expect(aws.left()).toMatchObject({ fleets: [], launchTemplates: [], spotRequests: [] });
+    for (const who of ['train', 'submit', 'cancel', 'down'] as const) agree(`remote-${who}`);
   }, 120_000);
 
   it('is right of the verbs', async () => {

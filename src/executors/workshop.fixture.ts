@@ -72,9 +72,13 @@ export class Workshop {
   }
 
   /** Waits until the executor that runs has printed that. */
-  async says(words: RegExp): Promise<void> {
-    for (const end = Date.now() + 20_000; !words.test(this.printed);) {
-      if (Date.now() > end) throw new Error(`never came: ${words} in ${this.printed}`);
+  says(words: RegExp): Promise<void> {
+    return this.until(() => words.test(this.printed));
+  }
+
+  async until(holds: () => boolean): Promise<void> {
+    for (const end = Date.now() + 20_000; !holds();) {
+      if (Date.now() > end) throw new Error(`never came: ${holds} in ${this.printed}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

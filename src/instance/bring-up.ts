@@ -12,9 +12,6 @@ import { madeKey, TAG, type Owner } from './made';
 import { readPriceTag, type Price } from './price';
 import { start } from './start';
 
-export { waitReady } from './ready';
-export { takeDown } from './take-down';
-
 export interface BringUp {
   aws: Aws;
   store: Store;
@@ -54,7 +51,7 @@ export interface BroughtUp {
 /**
  * The instance that is described: the one that lives, one that is stopped and is started, or one that is launched.
  * It can be interrupted anywhere and called again, and at once by several: there is one instance in the end.
- * Returns as soon as EC2 has it: `waitReady` waits for the rest.
+ * Returns as soon as EC2 has it: `bringUpReady` waits for the rest.
  */
 export async function bringUp(wish: BringUp): Promise<BroughtUp> {
   const { aws, owner, description, reporter, signal } = wish;

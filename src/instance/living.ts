@@ -119,6 +119,6 @@ export function toLiving(instance: Instance): LivingInstance {
 }
 
 /** As a filter's value, that meets at least what is equal: what has a meaning of its own there stands for any character. */
-function wildcarded(text: string): string {
+export function wildcarded(text: string): string {
   return text.replace(/[*?\\]/g, '?');
 }

@@ -75,7 +75,7 @@ export async function waitOnline(
     }
     say(state === 'pending' ? `${instance.id} is booting` : `${instance.id} runs; waiting for its SSM agent`);
     await pause(POLL, signal);
-    if (state === 'pending' || Date.now() - started > 10 * POLL)
+    if (state === 'pending' || Date.now() - started > 2 * POLL)
       state = (await findInstance(aws, { id: instance.id })).state;
   }
 }

@@ -85,7 +85,7 @@ def helper_of(boot, root, source):
             return data
     except OSError:
         pass
-    data = source.get(source.place["key"].rpartition("v1/")[0] + "v1/helper/" + boot["helper"])
+    data = source.get(source.place["key"].rpartition("/")[0] + "/" + boot["helper"])
     if hash_of(data) != boot["helper"]:
         raise Failure("HELPER_MISMATCH", "the remote side in the store is not what boot.json names")
     os.makedirs(os.path.dirname(kept), mode=0o755, exist_ok=True)

@@ -39,14 +39,14 @@ export async function storeBoot(
   const key = randomBytes(32);
   const bytes = seal(deflateSync(JSON.stringify(boot)), key);
   const sha256 = hash('sha256', bytes, 'hex');
-  const place = `${keys.run(run.id)}boot/${sha256}`;
-  await Promise.all([storeHelper(session), store.put(place, bytes)]);
+  const beside = `${keys.run(run.id)}boot/`;
+  const place = `${beside}${sha256}`;
+  const helper = remoteSide();
+  // The run's own: it stays as long as the run does.
+  await Promise.all([
+    store.putNamed(`${beside}${helper.sha256}`, helper.sha256, helper.bytes),
+    store.put(place, bytes),
+  ]);
   const { bucket, region, endpoint, pathStyle, owner } = run.store;
   return { ...{ bucket, region, endpoint, pathStyle, owner }, key: place, sha256, seal: key.toString('base64') };
-}
-
-/** The remote side, as its hash names it: an instance that finds another under that name can tell nobody. */
-async function storeHelper({ store, keys }: RunsSession): Promise<void> {
-  const { bytes, sha256 } = remoteSide();
-  await store.putNamed(keys.helper(sha256), sha256, bytes);
 }

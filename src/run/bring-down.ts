@@ -3,6 +3,7 @@ import type { NamedInstance } from '../config/instance-name';
 import { pause } from '../command/run-command';
 import { cancelOpenRequests } from '../instance/end-instance';
 import { findInstance } from '../instance/find';
+import { ownFleets } from '../instance/fleet';
 import { LaunchJournal } from '../instance/launch-journal';
 import { isOwn, lookAt, ownInstances, type LivingInstance } from '../instance/living';
 import { FLEET_ID, madeKey, TAG, type Owner } from '../instance/made';
@@ -10,7 +11,9 @@ import { describeStopped, takeDown } from '../instance/take-down';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
+import { isOver } from './fleet/await-attempt';
 import { cancelBetween } from './fleet/cancel-fleet';
+import { isRunId, readOrNobodys } from './record';
 import type { RunsSession } from './session';
 import { runsUnderWay } from './under-way';
 
@@ -31,12 +34,14 @@ const SETTLED = 10_000;
  * @throws Problem before anything is touched, where one must not be.
  */
 export async function bringDown(session: RunsSession, owner: Owner, wishes: DownWishes): Promise<string[]> {
-  const { aws, reporter, configuration, store, keys, project } = session;
+  const { aws, reporter, configuration, project } = session;
   const { stop, force, signal } = wishes;
   const { instance } = configuration;
   const described = 'described' in instance ? instance.described : undefined;
   const found = described ? await allOwn(session, owner, described, signal) : [await theNamed(session, owner, wishes)];
-  if (!found.length) {
+  const all = described ? await ownFleets(aws, owner, signal) : [];
+  const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
+  if (!found.length && !waiting.length) {
     reporter.line(`Nothing is up for ${printable(project)}.`);
     return [];
   }
@@ -46,17 +51,24 @@ export async function bringDown(session: RunsSession, owner: Owner, wishes: Down
       next: 'Leave out --stop. Its disk goes with it; what runs have saved is in the store.',
     });
   const running = found.filter(({ state }) => state === 'running' || state === 'pending').map(({ id }) => id);
-  const runs = force ? [] : await runsUnderWay(store, keys, new Set(running));
-  if (runs.length) {
-    const lines = runs.map(
-      ({ record, age }) =>
-        `  ${record.id} on ${printable(record.instance)} (${record.state}, heard of ${formatDuration(age)} ago)`,
+  if (stop && waiting.length)
+    throw new Problem(
+      'SPOT_STOP',
+      `The fleet of ${printable(waiting[0])} has no instance now: it can only be deleted.`,
+      {
+        next: 'Leave out --stop. What runs have saved is in the store.',
+      },
     );
+  const runs = force ? [] : [...(await underWay(session, running)), ...(await awaited(session, waiting))];
+  if (runs.length) {
+    const lines = runs.map(({ id, how }) => `  ${id} ${how}`);
     throw new Problem('RUN_UNDER_WAY', `A run goes on there:\n${lines.join('\n')}`, {
-      next: `Stop it (nx run ${printable(project)}:remote-cancel --run=${runs[0].record.id}), or take it down all the same with --force.`,
+      next: `Stop it (nx run ${printable(project)}:remote-cancel --run=${runs[0].id}), or take it down all the same with --force.`,
     });
   }
   await endFleets(session, found);
+  for (const run of waiting)
+    if (await cancelBetween(session, run)) reporter.line(`The fleet of ${printable(run)} is deleted.`);
   const ended = await Promise.allSettled(
     found.map(({ id }) => takeDown(aws, id, stop ? 'stop' : 'terminate', reporter, signal)),
   );
@@ -64,6 +76,26 @@ export async function bringDown(session: RunsSession, owner: Owner, wishes: Down
   if (failed) throw failed.reason;
   if (stop) for (const { id } of found) reporter.line(`${id}: ${await describeStopped(aws, id)}`);
   return found.map(({ id }) => id);
+}
+
+interface GoingOn {
+  id: string;
+  how: string;
+}
+
+async function underWay({ store, keys }: RunsSession, instances: string[]): Promise<GoingOn[]> {
+  return (await runsUnderWay(store, keys, new Set(instances))).map(({ record, age }) => ({
+    id: record.id,
+    how: `on ${printable(record.instance)} (${record.state}, heard of ${formatDuration(age)} ago)`,
+  }));
+}
+
+/** Of runs whose fleet has no instance, those that it is to go on with. */
+async function awaited({ store, keys }: RunsSession, runs: string[]): Promise<GoingOn[]> {
+  const read = await Promise.all(runs.map((run) => (isRunId(run) ? readOrNobodys(store, keys, run) : null)));
+  return runs
+    .filter((_, n) => !read[n] || !isOver(read[n].record))
+    .map((run) => ({ id: printable(run), how: 'waits for an instance of its fleet' }));
 }
 
 /** A fleet would replace what is taken from it: it goes first, with its run. */

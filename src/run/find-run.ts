@@ -75,14 +75,32 @@ export async function sameTraining(
   return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
 }
 
-/** The run that was started last for a training, whatever became of it, as it is in the store. */
-export async function lastOf(
+/** What the store says of a training: which run was started last, whatever became of it. */
+export interface LastRun {
+  /** null: none was. */
+  run: string | null;
+  record: RunRecord | null;
+  /** How long ago it was named, ms; and what says whether another was since. */
+  age: number;
+  etag: string | null;
+}
+
+export async function lastOf({ store, keys }: Pick<RunsSession, 'store' | 'keys'>, key: string): Promise<LastRun> {
+  const there = await store.getBounded(keys.key(key), KEY_LIMIT);
+  if (!there) return { run: null, record: null, age: Infinity, etag: null };
+  const run = runOf(there.bytes);
+  const record = run === null ? null : ((await readRecord(store, keys, run))?.record ?? null);
+  return { run, record, age: there.answered - there.modified, etag: there.etag };
+}
+
+/** Names a run as the one that is started for a training. @returns false where another client has named one since. */
+export async function claimTraining(
   { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
   key: string,
-): Promise<{ run: string; record: RunRecord | null } | null> {
-  const run = runOf(await store.get(keys.key(key)));
-  if (run === null) return null;
-  return { run, record: (await readRecord(store, keys, run))?.record ?? null };
+  run: string,
+  { etag }: Pick<LastRun, 'etag'>,
+): Promise<boolean> {
+  return (await store.swap(keys.key(key), keyObject(run), etag)) !== null;
 }
 
 /** A record that nobody writes any more, of a run on a spot instance, as one that is lost where its instance is gone. */
@@ -95,6 +113,13 @@ async function asEc2Knows(record: RunRecord, at: RunsSession['at']): Promise<Run
     if (error instanceof Problem && error.code === 'INSTANCE_GONE') return lost(record, error);
     throw error;
   }
+}
+
+/** bytes */
+const KEY_LIMIT = 64 * 1024;
+
+function keyObject(run: string): Buffer {
+  return Buffer.from(JSON.stringify({ v: 1, run }));
 }
 
 /** The run that the object under a key names; null where it names none. */
@@ -118,6 +143,5 @@ export async function rememberTraining(
   key: string,
   run: string,
 ): Promise<void> {
-  const value = Buffer.from(JSON.stringify({ v: 1, run }));
-  await store.put(keys.key(key), value, { contentType: 'application/json' }).catch(() => undefined);
+  await store.put(keys.key(key), keyObject(run), { contentType: 'application/json' }).catch(() => undefined);
 }

@@ -1,12 +1,13 @@
 import type { Description } from '../config/description';
-import { bringUp, takeDown, waitReady, type BroughtUp } from '../instance/bring-up';
+import type { BringUp, BroughtUp } from '../instance/bring-up';
+import { bringUpReady } from '../instance/bring-up-ready';
 import { isLiving, lookAt } from '../instance/living';
 import { TAG } from '../instance/made';
 import { readTags } from '../instance/tags';
+import { takeDown } from '../instance/take-down';
 import { Waiting } from '../instance/waiting';
 import { pause } from '../command/run-command';
 import { formatDuration } from '../report/units';
-import { workspaceIdentity } from '../workspace/identity';
 import { goesOn } from './find-run';
 import type { RunRecord } from './record';
 import type { RunsSession } from './session';
@@ -28,26 +29,25 @@ export async function makeInstance(
   onUp: (instance: BroughtUp) => void,
   signal: AbortSignal,
 ): Promise<BroughtUp> {
-  const { aws, store, keys, reporter, project, workspaceRoot, configuration } = session;
-  const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await session.caller() };
+  const { aws, store, keys, reporter, configuration } = session;
+  const owner = await session.owner();
   const {
     prefix,
     pricePerHour,
     remoteRoot,
     instance: { wait },
   } = configuration;
-  const instance = await bringUp({
+  const wish: BringUp = {
     ...{ aws, store, keys, prefix, owner, description, pricePerHour, reporter, signal },
     ...{ root: remoteRoot ?? null, by: 'remote-train', run: run.id, deadline: run.deadline },
-  });
-  onUp(instance);
+  };
+  let up: BroughtUp | undefined;
   try {
-    await waitReady(aws, instance.id, wait, reporter, signal);
+    return await bringUpReady(wish, wait, (instance) => onUp((up = instance)));
   } catch (error) {
-    await giveUp(session, instance, signal);
+    if (up) await giveUp(session, up, signal);
     throw error;
   }
-  return instance;
 }
 
 /** Ends an instance that was made for a training which can't begin; one that was left by a signal has its guards. */

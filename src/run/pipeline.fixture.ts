@@ -12,7 +12,6 @@ import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import type { LocalAwsOptions } from '../local-aws/server';
 import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
-import { workspaceIdentity } from '../workspace/identity';
 import { strategyOf } from '../sync/choose';
 import { synchronise, type SyncWishes } from '../sync/synchronise';
 import { followRun, type FollowWishes } from './follow';
@@ -85,7 +84,7 @@ export class Pipeline {
     const configuration = this.configuration({ ...options, instance: machine }, 'remote-train');
     if (!('described' in configuration.instance)) throw new Error('the instance is not described');
     const runs = openRuns(configuration, this.project, this.workspace, this.reporter());
-    const owner = { workspace: workspaceIdentity(this.workspace), project: this.project, caller: await runs.caller() };
+    const owner = await runs.owner();
     runs.close();
     const { Instances } = await this.at.ec2.send(
       new RunInstancesCommand({

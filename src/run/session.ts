@@ -33,6 +33,8 @@ export interface RunsSession {
   at: (instance: string) => Place;
   /** The caller's ARN. */
   caller: () => Promise<string>;
+  /** Whose is what is made from here. */
+  owner: () => Promise<Owner>;
   close(): void;
 }
 
@@ -67,6 +69,7 @@ export function openRuns(
   const store = new Store(aws, configuration);
   const keys = new StoreKeys(configuration.prefix, project);
   const places = new Map<string, Place>();
+  const caller = async () => (await rememberedCaller(aws)) ?? learnCaller(aws);
   return {
     ...{ configuration, project, workspaceRoot, reporter, aws, store, keys },
     at: (instance) => {
@@ -77,7 +80,8 @@ export function openRuns(
       places.set(instance, place);
       return place;
     },
-    caller: async () => (await rememberedCaller(aws)) ?? learnCaller(aws),
+    caller,
+    owner: async () => ({ workspace: workspaceIdentity(workspaceRoot), project, caller: await caller() }),
     close: () => aws.close(),
   };
 }

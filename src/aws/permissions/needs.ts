@@ -50,7 +50,7 @@ const GONE = need('ec2:DescribeInstances', 'whether its instance is still there'
 const MINE = need('sts:GetCallerIdentity', "which runs are the caller's", FIRST);
 const START = [
   ...WHO,
-  ...COMMAND,
+  ...where('not where "recovery" is fleet', COMMAND),
   need('s3:PutObject', `${PUT}; which run was started`),
   need('s3:GetObject', 'which run was started; its record, log and artifacts; signs for the instance'),
   ...TRAVEL.slice(2),
@@ -129,7 +129,10 @@ export const NEEDS = {
   'remote-submit': [...START, ...KEYED, ...DESCRIBED, ...FLEET],
   'remote-logs': [READ_RUN, LIST_RUNS, MINE, ...ASK, GONE, ...SESSION],
   'remote-status': [READ_RUN, LIST_RUNS, MINE, ...ASK, GONE],
-  'remote-cancel': [READ_RUN, LIST_RUNS, MINE, ...COMMAND, GONE, ...STOP_FLEET],
+  'remote-cancel': [
+    ...[READ_RUN, LIST_RUNS, MINE, ...where('an instance has the run', COMMAND), GONE],
+    ...[need('s3:PutObject', 'that the run of a fleet is not gone on with', '"recovery" is fleet'), ...STOP_FLEET],
+  ],
   'remote-pull': [READ_RUN, LIST_RUNS, MINE],
   'remote-exec': [...WHO, ...COMMAND, ...TRAVEL],
   'remote-shell': [...WHO, need('ssm:StartSession', 'the shell'), ...CUT],
@@ -155,6 +158,7 @@ export const NEEDS = {
   'remote-down': [
     need('ec2:DescribeInstances', 'which one'),
     need('ec2:DescribeSpotInstanceRequests', 'requests that are still open', 'it was made'),
+    need('ec2:DescribeTags', 'fleets that wait for an instance', 'the instance is described'),
     need('s3:GetObject', 'how far its launch is; whether a run goes on', 'it was made, or not with --force'),
     need('ec2:StopInstances', 'the instance', '--stop'),
     need('ec2:DescribeVolumes', 'disks that go on costing', '--stop'),

@@ -1,7 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { cancelRun } from '../../run/cancel';
 import { chosenRun } from '../../run/find-run';
-import { cancelBetween, cancelWithFleet } from '../../run/fleet/cancel-fleet';
+import { cancelUnbegun, cancelWithFleet } from '../../run/fleet/cancel-fleet';
 import { describeOutcome } from '../../run/outcome';
 import { isRunId } from '../../run/record';
 import { openRuns } from '../../run/session';
@@ -21,7 +21,7 @@ export default function remoteCancel(
     try {
       const found = await chosenRun(session, options.run).catch(async (error: unknown) => {
         if (!(error instanceof Problem) || error.code !== 'NO_RUN' || !isRunId(options.run ?? '')) throw error;
-        if (!(await cancelBetween(session, options.run!))) throw error;
+        if (!(await cancelUnbegun(session, options.run!, options.force ?? false))) throw error;
         return null;
       });
       if (!found) {

@@ -1,7 +1,6 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { bringDown } from '../../run/bring-down';
 import { openRuns } from '../../run/session';
-import { workspaceIdentity } from '../../workspace/identity';
 import { runTarget } from '../run-target';
 import type { RemoteDownExecutorSchema } from './schema';
 
@@ -18,9 +17,8 @@ export default function remoteDown(
     );
     try {
       await session.aws.region();
-      const owner = { workspace: workspaceIdentity(context.root), project, caller: await session.caller() };
       const { stop = false, force = false } = options;
-      const instances = await bringDown(session, owner, { stop, force, signal });
+      const instances = await bringDown(session, await session.owner(), { stop, force, signal });
       return { instances, state: stop ? 'stopped' : 'terminated' };
     } finally {
       session.close();

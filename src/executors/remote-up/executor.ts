@@ -1,10 +1,10 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { bringUp, waitReady } from '../../instance/bring-up';
+import { bringUpReady } from '../../instance/bring-up-ready';
 import { TAG } from '../../instance/made';
 import { readPriceTag } from '../../instance/price';
+import { waitReady } from '../../instance/ready';
 import { startNamed } from '../../instance/start';
 import { openRuns } from '../../run/session';
-import { workspaceIdentity } from '../../workspace/identity';
 import { runTarget } from '../run-target';
 import type { RemoteUpExecutorSchema } from './schema';
 
@@ -23,13 +23,16 @@ export default function remoteUp(
       await aws.region();
       const { id, how, type, zone, market, tags } =
         'described' in instance
-          ? await bringUp({
-              ...{ aws, store, keys, prefix, pricePerHour, reporter, signal, root: remoteRoot, by: 'remote-up' },
-              owner: { workspace: workspaceIdentity(context.root), project, caller: await session.caller() },
-              description: instance.described,
-            })
+          ? await bringUpReady(
+              {
+                ...{ aws, store, keys, prefix, pricePerHour, reporter, signal, root: remoteRoot, by: 'remote-up' },
+                owner: await session.owner(),
+                description: instance.described,
+              },
+              instance.wait,
+            )
           : await startNamed(aws, instance, reporter, signal);
-      await waitReady(aws, id, instance.wait, reporter, signal);
+      if (!('described' in instance)) await waitReady(aws, id, instance.wait, reporter, signal);
       reporter.line(`${id} is ready.`);
       return { instance: id, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };
     } finally {

@@ -16,7 +16,8 @@ import package  # noqa: E402,F401
 from nx_ec2_remote import boot, credentials, sigv4  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 
-KEY = "some/v1/p/run/20260101-000000-p-aaaaaa/boot.json"
+BESIDE = "some/v1/p/run/20260101-000000-p-aaaaaa/boot/"
+KEY = BESIDE + "b" * 64
 FLEET = """
 import json, os
 class Fleet:
@@ -57,7 +58,7 @@ class BootTest(unittest.TestCase):
         self.addCleanup(modules.stop)
         self.addCleanup(sys.meta_path.__setitem__, slice(None), list(sys.meta_path))
         self.helper = zlib.compress(json.dumps({"format": 1, "modules": {"__init__.py": "", "fleet.py": FLEET}}).encode())
-        self.objects = {"some/v1/helper/" + sha256(self.helper): self.helper}
+        self.objects = {BESIDE + sha256(self.helper): self.helper}
         self.asked = []
         patch = mock.patch.object(boot.Source, "get", lambda source, key: self.get(key))
         patch.start()
@@ -90,7 +91,7 @@ class BootTest(unittest.TestCase):
         self.assertEqual(self.told(), ["attended"])
         boot.start(self.wish(os.urandom(32)))
         # The helper is kept.
-        self.assertEqual(self.asked, [KEY, "some/v1/helper/" + sha256(self.helper), KEY])
+        self.assertEqual(self.asked, [KEY, BESIDE + sha256(self.helper), KEY])
 
     def test_ends_what_it_was_told_of(self):
         boot.finish(self.wish())
@@ -103,7 +104,7 @@ class BootTest(unittest.TestCase):
         wish = self.wish(os.urandom(32))
         wish["boot"]["seal"] = base64.b64encode(os.urandom(32)).decode()
         self.assertEqual(self.refused(wish), "PLAN_MISMATCH")
-        self.objects["some/v1/helper/" + sha256(self.helper)] = self.helper + b" "
+        self.objects[BESIDE + sha256(self.helper)] = self.helper + b" "
         self.assertEqual(self.refused(self.wish()), "HELPER_MISMATCH")
 
     def test_a_helper_that_was_kept_is_checked_too(self):

@@ -1,4 +1,4 @@
-import { deleteFleet, endInstances, findFleet, instancesOf } from '../../instance/fleet';
+import { deleteFleet, endInstances, findFleet, instancesOf, ownFleets } from '../../instance/fleet';
 import { Problem } from '../../report/problem';
 import { goesOn, type FoundRun } from '../find-run';
 import type { RunRecord } from '../record';
@@ -19,6 +19,21 @@ export async function cancelBetween({ aws, store, keys }: RunsSession, run: stri
   const left = await instancesOf(aws, run);
   if (left.length) await endInstances(aws, left);
   return true;
+}
+
+/**
+ * Cancels a run that no instance has begun.
+ * @param force also one that was begun for somebody else. @returns false where it has no fleet.
+ */
+export async function cancelUnbegun(session: RunsSession, run: string, force: boolean): Promise<boolean> {
+  if (!force && !(await ownFleets(session.aws, await session.owner())).includes(run)) {
+    const { fleets, template } = await findFleet(session.aws, run);
+    if (!fleets.length && !template) return false;
+    throw new Problem('NOT_YOURS', `The fleet of ${run} was made for somebody else.`, {
+      next: 'Delete it all the same with --force.',
+    });
+  }
+  return cancelBetween(session, run);
 }
 
 /**

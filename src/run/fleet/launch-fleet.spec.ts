@@ -2,7 +2,6 @@ import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCom
 import { readRecord, type RunRecord } from '../record';
 import { startPipeline } from '../pipeline.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
-import { workspaceIdentity } from '../../workspace/identity';
 import { bringDown } from '../bring-down';
 import { cancelWithFleet } from './cancel-fleet';
 import { endOfFleet } from './end-of-fleet';
@@ -95,6 +94,18 @@ describe('a run with a fleet', () => {
     await gone();
   }, 60_000);
 
+  it('is one fleet, where two clients begin it at the same moment', async () => {
+    at.aws.calls.clear();
+    at.aws.faults.add({ service: 'ec2', action: 'CreateLaunchTemplate', delay: 2_000, times: 1 });
+    const [one, other] = await Promise.all([pipe.launchFleet(), pipe.launchFleet()]);
+    expect(other.run.id).toBe(one.run.id);
+    expect([one.attached, other.attached].sort()).toEqual([false, 'running']);
+    expect(at.aws.calls.all().filter(({ action }) => action === 'ec2:CreateLaunchTemplate')).toHaveLength(1);
+    expect(pipe.said.filter((line) => /was begun just now/.test(line))).toHaveLength(1);
+    await pipe.ended(one.run);
+    await gone();
+  }, 60_000);
+
   it('is refused, and leaves nothing, where the role may not end it', async () => {
     const denied = watchLaunches((id) => at.aws.role(id).deny.push('ec2:DeleteFleets'));
     await expect(pipe.launchFleet()).rejects.toMatchObject({
@@ -132,6 +143,12 @@ describe('a run with a fleet', () => {
     at.aws.capacity.add({ market: 'spot' });
     at.aws.interrupt(run.instance, { noticeMs: 3_000 });
     await until(() => at.aws.left().instances.length === 0);
+    const down = (force: boolean) =>
+      pipe.runs.owner().then((owner) => bringDown(pipe.runs, owner, { stop: false, force }));
+    await expect(down(false)).rejects.toMatchObject({
+      code: 'RUN_UNDER_WAY',
+      message: expect.stringMatching(new RegExp(`${run.id} waits for an instance of its fleet`)),
+    });
     const found = (await readRecord(pipe.runs.store, pipe.runs.keys, run.id))!;
     expect(await cancelWithFleet(pipe.runs, found)).toMatchObject({ outcome: 'cancelled' });
     await gone();
@@ -154,7 +171,7 @@ describe('a run with a fleet', () => {
   it('is taken down with its instance, which it would replace', async () => {
     pipe.write('model/train.py', steps(1));
     const { run } = await pipe.launchFleet();
-    const owner = { workspace: workspaceIdentity(pipe.workspace), project: pipe.project, caller: run.caller };
+    const owner = await pipe.runs.owner();
     await expect(bringDown(pipe.runs, owner, { stop: false, force: false })).rejects.toMatchObject({
       code: 'RUN_UNDER_WAY',
     });

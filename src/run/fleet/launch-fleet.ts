@@ -1,15 +1,16 @@
 import { awsCode } from '../../aws/reason';
 import type { RunPart } from '../../command/plan';
+import { pause } from '../../command/run-command';
 import type { Description } from '../../config/description';
 import { deleteFleet, findFleet, makeFleet, makeTemplate, templateName, type FleetWish } from '../../instance/fleet';
 import type { Owner } from '../../instance/made';
 import { Problem } from '../../report/problem';
 import { formatCount, formatDuration, formatSize } from '../../report/units';
 import { deposit } from '../../sync/deposit';
-import { treeId, workspaceIdentity } from '../../workspace/identity';
+import { treeId } from '../../workspace/identity';
 import { storeBoot } from '../boot-object';
 import { describeLeftOut, warnLarge } from '../describe-files';
-import { lastOf, rememberTraining, sameTraining } from '../find-run';
+import { claimTraining, lastOf, rememberTraining, sameTraining, type LastRun } from '../find-run';
 import { isAwaited } from '../interruption';
 import type { Launched } from '../launch';
 import { scanProject, type Scanned, type Workspace } from '../scan-project';
@@ -17,6 +18,11 @@ import { openContents, type RunsSession } from '../session';
 import type { PlannedRun } from '../training';
 import { awaitFirst, isOver } from './await-attempt';
 import { fleetWish, lookUpGround, type Ground } from './fleet-wish';
+
+/** A run that was named so long ago has a fleet that is told of, or its client was killed, ms. */
+const BEGINNING = 20_000;
+/** Between two looks, ms. */
+const LOOK = 1_000;
 
 export interface FleetOptions {
   signal: AbortSignal;
@@ -40,18 +46,27 @@ export async function launchFleet(
   options: FleetOptions,
 ): Promise<Launched> {
   const { signal, scanned, rerun, wait } = options;
-  const caller = await session.caller();
-  const owner = { workspace: workspaceIdentity(session.workspaceRoot), project: session.project, caller };
+  const owner = await session.owner();
   const key = planned.key(scanned.snapshot);
-  const begun = rerun ? null : await whatThereIs(session, key);
-  if (begun && 'run' in begun) return { ...begun, settled: Promise.resolve() };
-  const ground = await lookUpGround(session, description, owner, signal);
-  const made = begun
-    ? { run: begun.id, fleet: begun.fleet ?? (await make(session, fleetWish(session, ground, begun.id, null), signal)) }
-    : await start(session, ground, owner, workspace, planned, options);
+  let ground: Ground | undefined;
+  let begun: Begun | null = null;
+  let made: { run: string; fleet: string } | null = null;
+  while (!made) {
+    const last = rerun ? null : await lastWhenSettled(session, key, signal);
+    const there = last && (await whatThereIs(session, key, last));
+    if (there && 'run' in there) return { ...there, settled: Promise.resolve() };
+    begun = there;
+    ground ??= await lookUpGround(session, description, owner, signal);
+    made = begun
+      ? {
+          run: begun.id,
+          fleet: begun.fleet ?? (await make(session, fleetWish(session, ground, begun.id, null), signal)),
+        }
+      : await start(session, ground, owner, workspace, planned, last, options);
+  }
   options.onMade(made.run);
   session.reporter.line(
-    `The fleet ${made.fleet} ${begun ? 'was made before' : 'is made'}: it runs ${made.run} with nobody there, and is gone ${formatDuration(fleetWish(session, ground, made.run, null).deadline - Date.now())} from now at the latest.`,
+    `The fleet ${made.fleet} ${begun ? 'was made before' : 'is made'}: it runs ${made.run} with nobody there, and is gone ${formatDuration(fleetWish(session, ground!, made.run, null).deadline - Date.now())} from now at the latest.`,
   );
   const record = await awaitFirst(session, made.run, made.fleet, wait, signal);
   if (record.failure?.code === 'RECOVERY_REFUSED') {
@@ -64,30 +79,57 @@ export async function launchFleet(
   return { run: record, attached, settled: rememberTraining(session, record.key, record.id) };
 }
 
+/** A run whose fleet was not seen to begin it. */
+interface Begun {
+  id: string;
+  /** null: there is its template alone. */
+  fleet: string | null;
+}
+
+/**
+ * The last run of a training. One that was named just now, and of which nothing is there yet, is another client's that
+ * is at it: what comes of it is waited for.
+ */
+async function lastWhenSettled(session: RunsSession, key: string, signal: AbortSignal): Promise<LastRun> {
+  for (let said = false; ; said = true) {
+    const last = await lastOf(session, key);
+    if (last.run === null || last.record || last.age > BEGINNING) return last;
+    const { fleets, template } = await findFleet(session.aws, last.run, signal);
+    if (fleets.length || template) return last;
+    if (!said) session.reporter.line(`${last.run} of this training was begun just now: its fleet is waited for.`);
+    await pause(LOOK, signal);
+  }
+}
+
 /** A run of this training that needs no other, or that has what a fleet is made of; null where there is none. */
 async function whatThereIs(
   session: RunsSession,
   key: string,
-): Promise<Pick<Launched, 'run' | 'attached'> | { id: string; fleet: string | null } | null> {
+  last: LastRun,
+): Promise<Pick<Launched, 'run' | 'attached'> | Begun | null> {
   const { found } = await sameTraining(session, key);
   if (found && !isAwaited(found.record)) return { run: found.record, attached: found.attached };
-  const last = await lastOf(session, key);
-  if (!last || (last.record && isOver(last.record))) return null;
+  if (last.run === null || (last.record && isOver(last.record))) return null;
   const { fleets, template } = await findFleet(session.aws, last.run);
   if (fleets.length && last.record) return { run: last.record, attached: 'running' };
   // A template without a fleet is of one that was killed between the two.
   return fleets.length || (template && !last.record) ? { id: last.run, fleet: fleets[0] ?? null } : null;
 }
 
-/** Everything into the store, then the template, then the fleet. */
+/**
+ * Everything into the store, then the template, then the fleet.
+ * @param last the training's; null: another run of it is wanted in any case.
+ * @returns null where another client has begun meanwhile.
+ */
 async function start(
   session: RunsSession,
   ground: Ground,
   owner: Owner,
   workspace: Workspace,
   planned: PlannedRun,
+  last: LastRun | null,
   { signal, scanned }: FleetOptions,
-): Promise<{ run: string; fleet: string }> {
+): Promise<{ run: string; fleet: string } | null> {
   const { reporter, configuration, store, keys, workspaceRoot } = session;
   describeLeftOut(scanned.files, (text) => reporter.detail(text));
   const size = scanned.snapshot.entries.reduce((sum, each) => sum + (each.kind === 'file' ? each.size : 0), 0);
@@ -106,7 +148,8 @@ async function start(
   const { tree } = configuration.sync;
   const boot = await storeBoot(session, run, treeId({ ...owner, tree }), snapshot, templateName(planned.id));
   // Known before anything of it is there: who is killed from here on is found again.
-  await rememberTraining(session, run.key, planned.id);
+  if (!last) await rememberTraining(session, run.key, planned.id);
+  else if (!(await claimTraining(session, run.key, planned.id, last))) return null;
   const wish = fleetWish(session, ground, planned.id, boot);
   await makeTemplate(session.aws, wish, signal);
   return { run: planned.id, fleet: await make(session, wish, signal) };
