@@ -12,7 +12,7 @@ from .ec2 import Ec2
 from .failure import Failure
 from .held import held
 from .metadata import Absent, Metadata
-from .next_step import CANCEL, FINISH, GO_ON, LEAVE, START, WAIT, next_step
+from .next_step import CANCEL, FINISH, GIVE_UP, GO_ON, LEAVE, MOST_LOST, START, WAIT, next_step
 from .stored_snapshot import Signer, plan_sync
 from .unstarted import ended_record
 
@@ -24,6 +24,10 @@ LOOK = 5.0
 TRIES = 6
 PAUSES = (1, 60)
 PASSING = {"FETCH_FAILED", "NO_ROLE", "NO_METADATA", "EXPIRED", "UPLOAD_FAILED", "BUSY", "CHANGED", "EC2_FAILED", "RUN_GOES_ON"}
+LOST_AGAIN = (
+    "%d attempts in a row ended without a word, and without a checkpoint: it seems to take its machine down. "
+    "The log tells how far it came; more memory, or a checkpoint sooner, may help"
+) % MOST_LOST
 # Of a fleet that was just made, the tags may not be told of yet: so long they are looked for, seconds.
 TAGGED = 60
 
@@ -76,6 +80,8 @@ class Fleet:
             time.sleep(LOOK)
         elif step == CANCEL:
             self.record(found, "cancelled", stop={"reason": "cancelled", "at": int(time.time() * 1000)})
+        elif step == GIVE_UP:
+            self.record(found, "failed", failure={"code": "LOST_AGAIN", "message": LOST_AGAIN, "exitCode": None})
         elif step == START and not self.may_end():
             return True
         elif step in (START, GO_ON):

@@ -3,7 +3,10 @@
 # An attempt that was not heard of for so long is over, seconds by S3's clock.
 SILENCE = 60
 
-START, GO_ON, WAIT, CANCEL, FINISH, LEAVE = "start", "go on", "wait", "cancel", "finish", "leave"
+# So many attempts in a row of which nothing more was heard, and that have saved nothing, are the run's own doing.
+MOST_LOST = 4
+
+START, GO_ON, GIVE_UP, WAIT, CANCEL, FINISH, LEAVE = "start", "go on", "give up", "wait", "cancel", "finish", "leave"
 # Why the machine, and not the run, came to its end.
 TAKEN = ("interruption", "shutdown")
 
@@ -22,7 +25,23 @@ def next_step(record, age, interrupted, stopped):
         return CANCEL
     if interrupted:
         return LEAVE
-    return START if record is None else GO_ON
+    if record is None:
+        return START
+    return GIVE_UP if lost_in_a_row(record) >= MOST_LOST else GO_ON
+
+
+def lost_in_a_row(record):
+    """How many attempts, up to the last, ended without a word and without a checkpoint."""
+    saved = {each["attempt"] for each in record["checkpoints"]}
+    ends = [(each["n"], each["exitCode"] is None and not each.get("stopped")) for each in record["attempts"]]
+    if not ends or ends[-1][0] != record["attempt"]:
+        ends.append((record["attempt"], record["outcome"] in (None, "lost")))
+    count = 0
+    for n, lost in reversed(ends):
+        if not lost or n in saved:
+            break
+        count += 1
+    return count
 
 
 def may_go_on(record):

@@ -72,8 +72,8 @@ export const RECOVERY: Statement[] = [
   {
     Sid: 'Contents',
     Action: ['s3:GetObject'],
-    Resource: stored('helper/*', 'p/*', '*/m/*'),
-    on: "the remote side, packs, snapshots' records",
+    Resource: stored('p/*', '*/m/*'),
+    on: "packs, snapshots' records",
   },
   { Sid: 'OwnTags', Action: ['ec2:DescribeTags'], Resource: '*', on: ALL },
   {

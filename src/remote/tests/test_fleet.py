@@ -124,8 +124,14 @@ class Stored:
         self.data, self.etag, self.age = data, str(Stored.count), age
 
 
-def recorded(attempt, outcome, stop=None, instance="i-other", state="ended"):
-    return json.dumps({"state": state, "outcome": outcome, "stop": stop, "attempt": attempt, "instance": instance, "beat": 1}).encode()
+def recorded(attempt, outcome, stop=None, instance="i-other", state="ended", **more):
+    return json.dumps(dict({
+        "state": state, "outcome": outcome, "stop": stop, "attempt": attempt, "instance": instance, "beat": 1, "attempts": [], "checkpoints": [],
+    }, **more)).encode()
+
+
+def ended(n, stopped=False, code=None):
+    return {"n": n, "exitCode": code, "stopped": stopped}
 
 
 class FleetTest(unittest.TestCase):
@@ -249,6 +255,13 @@ class FleetTest(unittest.TestCase):
             self.over()
             self.assertEqual((self.world.record()["outcome"], self.world.attempts, self.world.terminated), ("cancelled", [], True))
 
+    def test_gives_up_what_is_lost_again_and_again(self):
+        self.world.objects["record.json"] = Stored(recorded(4, "lost", attempts=[ended(1), ended(2), ended(3)]))
+        self.instance().attend()
+        self.over()
+        record = self.world.record()
+        self.assertEqual((record["outcome"], record["failure"]["code"], self.world.attempts), ("failed", "LOST_AGAIN", []))
+
     def test_ends_the_run_that_can_not_be_begun(self):
         def refuse(plan, root):
             return {"ok": False, "error": {"code": "NO_USER", "message": "there is no user x", "detail": {}}}
@@ -302,6 +315,19 @@ class NextStepTest(unittest.TestCase):
         self.assertEqual(self.step(age=61), "go on")
         self.assertEqual(self.step(age=61, stopped=True), "cancel")
         self.assertEqual(self.step(age=59, interrupted=True), "leave")
+
+    def test_what_is_lost_in_a_row_with_nothing_saved_is_counted(self):
+        for wanted, attempt, outcome, more in (
+            (1, 1, "lost", {}),
+            (4, 4, None, {"attempts": [ended(1), ended(2), ended(3)]}),
+            (3, 3, "lost", {"attempts": [ended(1), ended(2), ended(3)]}),
+            (0, 4, "interrupted", {"attempts": [ended(1), ended(2), ended(3)]}),
+            (2, 4, "lost", {"attempts": [ended(1), ended(2, stopped=True), ended(3)]}),
+            (2, 4, "lost", {"attempts": [ended(1), ended(2, code=1), ended(3)]}),
+            (1, 4, "lost", {"attempts": [ended(1), ended(2), ended(3)], "checkpoints": [{"attempt": 3}]}),
+        ):
+            with self.subTest(wanted=wanted, more=more):
+                self.assertEqual(next_step.lost_in_a_row(json.loads(recorded(attempt, outcome, **more))), wanted)
 
     def test_one_that_nobody_knows_is_started(self):
         self.assertEqual(next_step.next_step(None, None, False, False), "start")
