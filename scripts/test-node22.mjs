@@ -20,14 +20,12 @@ if (Number(process.versions.node.split('.')[0]) >= 22) {
   const run = (args, more) =>
     spawnSync(join(bin, 'node'), [jest, ...args], { cwd: root, stdio: 'inherit', env: { ...env, ...more } }).status;
   console.log(`The same on Node ${spawnSync(join(bin, 'node'), ['--version'], { encoding: 'utf8' }).stdout.trim()}`);
-  // What takes long there is Python's, not Node's: the long tests of the pipeline are left to the other line.
+  // What waits for instances is left to the other line: what it takes long for is Python's, not Node's.
   process.exitCode =
     run([
       '--testPathIgnorePatterns',
-      'src/run/(pipeline|watch|store|recover|fleet)',
-      'src/instance/(keeper|user-data)',
-      'src/executors',
-      'src/prune',
+      'src/(run|instance|executors|prune|local-aws)/',
+      'src/command/(remote|session)',
       'src/sync/restore',
     ]) ||
     run(['--config', 'e2e/jest.config.js', 'main-job', '-t', 'trains, brings the artifacts back'], {
