@@ -1,6 +1,18 @@
 // Makes an Nx workspace from examples/ with the packed plugin installed in it: node scripts/make-workspace.mjs DIRECTORY [NX_VERSION]
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -25,10 +37,42 @@ export function makeWorkspace(directory, nxVersion) {
   if (nxVersion) manifest.devDependencies.nx = nxVersion;
   manifest.devDependencies['nx-ec2'] = `file:./${tarball}`;
   writeFileSync(join(directory, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
-  run('npm', ['install', '--no-audit', '--no-fund', '--silent']);
+  const like = installedLike(manifest.devDependencies.nx);
+  if (like) takeInstalled(like, directory);
+  else run('npm', ['install', '--no-audit', '--no-fund', '--silent']);
   run('git', ['init', '-q']);
   run('git', ['add', '-A']);
   run('git', ['-c', 'user.name=demo', '-c', 'user.email=demo@localhost', 'commit', '-qm', 'The examples']);
+}
+
+/** A workspace that has the same installed, of those that NX_EC2_WORKSPACES holds. */
+function installedLike(nxVersion) {
+  const made = process.env.NX_EC2_WORKSPACES && join(process.env.NX_EC2_WORKSPACES, nxVersion);
+  return made && existsSync(join(made, 'node_modules')) ? made : null;
+}
+
+/** Installs nothing anew: files are the same ones, where the disk has it. */
+function takeInstalled(from, directory) {
+  cpSync(join(from, 'package-lock.json'), join(directory, 'package-lock.json'));
+  const take = (path) => {
+    mkdirSync(join(directory, path));
+    for (const entry of readdirSync(join(from, path), { withFileTypes: true })) {
+      const [source, target] = [from, directory].map((root) => join(root, path, entry.name));
+      if (entry.isDirectory()) take(join(path, entry.name));
+      else if (entry.isSymbolicLink()) symlinkSync(readlinkSync(source), target);
+      else link(source, target);
+    }
+  };
+  take('node_modules');
+}
+
+function link(source, target) {
+  try {
+    linkSync(source, target);
+  } catch (error) {
+    if (error.code !== 'EXDEV' && error.code !== 'EPERM') throw error;
+    copyFileSync(source, target);
+  }
 }
 
 /** The tarball's name, in the directory: the one that NX_EC2_TARBALL names, else one of what is here. */

@@ -7,7 +7,11 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const nx = process.env.NX_EC2_E2E_NX ?? '22.7.8,23.2.1,24.0.6';
 const environment = { ...process.env, NX_EC2_E2E_NX: nx };
-const words = (script) => ['run', '--silent', ...script.split(' ')];
+/** `script`: its name, or the name and its arguments. */
+const words = (script) => {
+  const [name, ...args] = [script].flat();
+  return ['run', '--silent', name, ...(args.length ? ['--', ...args] : [])];
+};
 
 /** Runs one after another, each with its output as it comes. */
 function inOrder(...scripts) {
@@ -27,7 +31,7 @@ async function beside(...scripts) {
           const child = spawn('npm', words(script), { stdio: ['ignore', 'pipe', 'pipe'], env: environment });
           for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => parts.push(data));
           child.once('close', (code) => {
-            process.stdout.write(`\n# npm run ${script}\n${Buffer.concat(parts)}`);
+            process.stdout.write(`\n# npm run ${[script].flat()[0]}\n${Buffer.concat(parts)}`);
             resolve(code);
           });
         }),
@@ -47,5 +51,9 @@ const { stdout } = spawnSync('npm', ['pack', '--silent', '--pack-destination', p
   encoding: 'utf8',
 });
 environment.NX_EC2_TARBALL = join(packed, stdout.trim().split('\n').pop());
-await beside('test:unit', 'test:remote', 'test:witnesses');
+// A workspace with each version of Nx, which end-to-end tests take theirs from: what is installed is installed once.
+const workspaces = join(root, '.cache/workspaces');
+rmSync(workspaces, { recursive: true, force: true });
+await beside('test:unit', 'test:remote', 'test:witnesses', ['workspaces', workspaces, nx]);
+environment.NX_EC2_WORKSPACES = workspaces;
 inOrder('test:e2e', 'test:node22');

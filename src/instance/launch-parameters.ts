@@ -167,7 +167,7 @@ function madeTags(
     [TAG.lifetime]: String(lifetime),
     ...(idle === null ? {} : { [TAG.idle]: String(idle) }),
     ...(deadline === null ? {} : { [TAG.deadline]: String(deadline) }),
-    ...(finish ? { [TAG.finish]: `${shutdown} ${finish.success ?? '-'} ${finish.failure ?? '-'}` } : {}),
+    [TAG.finish]: `${shutdown} ${finish?.success ?? '-'} ${finish?.failure ?? '-'}`,
   };
 }
 
