@@ -62,6 +62,7 @@ describe('an instance that is made', () => {
       Name: `nx-ec2 vision ${project}`,
       Team: 'vision',
       [TAG.managed]: 'true',
+      [TAG.finish]: 'terminate - -',
       [TAG.key]: madeKey(caller.owner, description),
       [TAG.workspace]: 'work space',
       [TAG.project]: `vision ${project}`,
