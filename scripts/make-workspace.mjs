@@ -18,6 +18,9 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
+/** A registry that does not answer is asked again after a minute, where npm itself waits for five. */
+const PATIENCE = ['--fetch-timeout=60000', '--fetch-retries=5'];
+
 export function makeWorkspace(directory, nxVersion) {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
@@ -39,7 +42,7 @@ export function makeWorkspace(directory, nxVersion) {
   writeFileSync(join(directory, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   const like = installedLike(manifest.devDependencies.nx);
   if (like) takeInstalled(like, directory);
-  else run('npm', ['install', '--no-audit', '--no-fund', '--silent']);
+  else run('npm', ['install', '--no-audit', '--no-fund', '--silent', '--prefer-offline', ...PATIENCE]);
   run('git', ['init', '-q']);
   run('git', ['add', '-A']);
   run('git', ['-c', 'user.name=demo', '-c', 'user.email=demo@localhost', 'commit', '-qm', 'The examples']);
