@@ -103,6 +103,20 @@ export async function claimTraining(
   return (await store.swap(keys.key(key), keyObject(run), etag)) !== null;
 }
 
+/** A run that did not come to be is not waited for by who begins the same next. It only helps: that it fails is no failure. */
+export async function disclaimTraining(
+  { store, keys }: Pick<RunsSession, 'store' | 'keys'>,
+  key: string,
+  run: string,
+): Promise<void> {
+  try {
+    const there = await store.getBounded(keys.key(key), KEY_LIMIT);
+    if (there && runOf(there.bytes) === run) await store.swap(keys.key(key), keyObject(), there.etag);
+  } catch {
+    // It is waited for.
+  }
+}
+
 /** A record that nobody writes any more, of a run on a spot instance, as one that is lost where its instance is gone. */
 async function asEc2Knows(record: RunRecord, at: RunsSession['at']): Promise<RunRecord> {
   if (record.state === 'ended' || record.description.recovery === 'none') return record;
@@ -118,7 +132,7 @@ async function asEc2Knows(record: RunRecord, at: RunsSession['at']): Promise<Run
 /** bytes */
 const KEY_LIMIT = 64 * 1024;
 
-function keyObject(run: string): Buffer {
+function keyObject(run?: string): Buffer {
   return Buffer.from(JSON.stringify({ v: 1, run }));
 }
 

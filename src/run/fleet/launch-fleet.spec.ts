@@ -135,6 +135,12 @@ describe('a run with a fleet', () => {
       /did not begin it within 2.0 s.*\n.*InsufficientInstanceCapacity/s,
     );
     await gone();
+    // Who begins the same again at once does not wait for what has come to nothing.
+    at.aws.capacity.clear();
+    const { run } = await pipe.launchFleet();
+    expect(pipe.said.join('\n')).not.toMatch(/was begun just now/);
+    await pipe.ended(run);
+    await gone();
   }, 60_000);
 
   it('is not gone on with where it is cancelled between two instances', async () => {

@@ -10,7 +10,7 @@ import { deposit } from '../../sync/deposit';
 import { treeId } from '../../workspace/identity';
 import { storeBoot } from '../boot-object';
 import { describeLeftOut, warnLarge } from '../describe-files';
-import { claimTraining, lastOf, rememberTraining, sameTraining, type LastRun } from '../find-run';
+import { claimTraining, disclaimTraining, lastOf, rememberTraining, sameTraining, type LastRun } from '../find-run';
 import { isAwaited } from '../interruption';
 import type { Launched } from '../launch';
 import { scanProject, type Scanned, type Workspace } from '../scan-project';
@@ -45,9 +45,26 @@ export async function launchFleet(
   planned: PlannedRun,
   options: FleetOptions,
 ): Promise<Launched> {
-  const { signal, scanned, rerun, wait } = options;
+  const key = planned.key(options.scanned.snapshot);
+  try {
+    return await launchOrFind(session, description, workspace, planned, key, options);
+  } catch (error) {
+    const left = await findFleet(session.aws, planned.id).catch(() => null);
+    if (left && !left.fleets.length && !left.template) await disclaimTraining(session, key, planned.id);
+    throw error;
+  }
+}
+
+async function launchOrFind(
+  session: RunsSession,
+  description: Description,
+  workspace: Workspace,
+  planned: PlannedRun,
+  key: string,
+  options: FleetOptions,
+): Promise<Launched> {
+  const { signal, rerun, wait } = options;
   const owner = await session.owner();
-  const key = planned.key(scanned.snapshot);
   let ground: Ground | undefined;
   let begun: Begun | null = null;
   let made: { run: string; fleet: string } | null = null;
@@ -149,7 +166,11 @@ async function start(
   const boot = await storeBoot(session, run, treeId({ ...owner, tree }), snapshot, templateName(planned.id));
   // Known before anything of it is there: who is killed from here on is found again.
   if (!last) await rememberTraining(session, run.key, planned.id);
-  else if (!(await claimTraining(session, run.key, planned.id, last))) return null;
+  else {
+    // Files that were changed meanwhile make another training of it.
+    const found = run.key === planned.key(scanned.snapshot) ? last : await lastOf(session, run.key);
+    if (!(await claimTraining(session, run.key, planned.id, found))) return null;
+  }
   const wish = fleetWish(session, ground, planned.id, boot);
   await makeTemplate(session.aws, wish, signal);
   return { run: planned.id, fleet: await make(session, wish, signal) };
