@@ -3,7 +3,8 @@ import { Interrupts } from './interrupts';
 describe('signals', () => {
   let interrupts: Interrupts;
   let got: string[];
-  const send = (...signals: string[]) => signals.forEach((each) => process.emit(each as NodeJS.Signals, each as NodeJS.Signals));
+  const send = (...signals: string[]) =>
+    signals.forEach((each) => process.emit(each as NodeJS.Signals, each as NodeJS.Signals));
   const later = (ms: number) => jest.setSystemTime(Date.now() + ms);
 
   beforeEach(() => {

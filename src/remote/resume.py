@@ -168,14 +168,16 @@ def needed(bucket, name, limit=RECORD):
 def taken_over(record, heard, attempt, log):
     """What the run's state has of before. `heard`: when the store was told of the run last, ms; `log`: bytes that it has of the log."""
     attempts = list(record["attempts"])
+    price = record["description"].get("price")
     seen = attempts and attempts[-1]["n"] == record["attempt"]
     if seen:
-        attempts[-1] = dict(attempts[-1], why="%s was interrupted" % record["instance"] if record["outcome"] == "interrupted" else "%s was lost" % record["instance"])
+        attempts[-1] = dict(attempts[-1], price=price, why="%s was interrupted" % record["instance"] if record["outcome"] == "interrupted" else "%s was lost" % record["instance"])
     else:
         ended = record["endedAt"] or heard
         attempts.append({
             "n": record["attempt"], "instance": record["instance"], "startedAt": record.get("since"), "endedAt": ended, "exitCode": None, "signal": None,
             "stopped": record["outcome"] == "interrupted", "why": "nothing more was heard of %s" % record["instance"],
+            "price": price,
         })
     return {
         "createdAt": record["createdAt"], "startedAt": record["startedAt"], "attempt": attempt, "attempts": attempts,

@@ -1,5 +1,5 @@
 import type { Price } from '../command/plan';
-import { costOf, describeCost, trained } from './cost';
+import { costOf, describeCost } from './cost';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 import { parseRecord, type RunRecord } from './record';
 import { recordOf } from './saved-run.fixture';
@@ -8,7 +8,7 @@ const HOUR = 3_600_000;
 const spot: Price = { perHour: 0.5, market: 'spot', where: 'eu-west-1a', date: '2026-11-25', source: 'ec2' };
 
 function attempt(n: number, instance: string, startedAt: number | null, endedAt: number | null) {
-  return { n, instance, startedAt, endedAt, exitCode: null, signal: null, why: null };
+  return { n, instance, startedAt, endedAt, exitCode: null, signal: null, why: null, price: null };
 }
 
 function run(more: Partial<RunRecord>, price: Price | null = spot): RunRecord {
@@ -28,13 +28,16 @@ describe('what a run has cost', () => {
   it('counts the time on each instance, and not what is between two', () => {
     const attempts = [attempt(1, 'i-1', 0, 2 * HOUR), attempt(2, 'i-2', 5 * HOUR, 6 * HOUR)];
     const last = attempt(3, 'i-3', 9 * HOUR, 10 * HOUR);
-    const of = (more: Partial<RunRecord>) => trained(run({ startedAt: 0, ...more }), 12 * HOUR) / HOUR;
+    const of = (more: Partial<RunRecord>) => costOf(run({ startedAt: 0, ...more }), 12 * HOUR)!.usd / 0.5;
     expect(of({ attempts: [...attempts, last], instance: 'i-3', endedAt: 10.5 * HOUR })).toBe(2 + 1 + 1.5);
     // It goes on, on a third one, since 9 h.
     const going: Partial<RunRecord> = { state: 'running', endedAt: null, attempts, instance: 'i-3', since: 9 * HOUR };
     expect(of(going)).toBe(2 + 1 + 3);
     // On the same one again: it was there all the while.
     expect(of({ ...going, instance: 'i-2' })).toBe(2 + 7);
+    // Each instance at its own price.
+    const [first, second] = attempts;
+    expect(of({ ...going, attempts: [{ ...first, price: { ...spot, perHour: 5 } }, second] })).toBe(20 + 1 + 3);
     // Nobody saw the end of the first.
     expect(of({ ...going, attempts: [attempt(1, 'i-1', HOUR, null)] })).toBe(3);
   });

@@ -2,17 +2,22 @@ import type { Price } from '../command/plan';
 import { describePrice, dollars } from '../instance/price';
 import type { RunRecord } from './record';
 
+/** ms */
+const HOUR = 3_600_000;
+
 /** What a run has come to so far. */
 export interface Cost {
   usd: number;
+  /** Of its last instance. */
   price: Price;
 }
 
 /** null where nobody knows what its instance costs, and before it has begun. */
 export function costOf(run: RunRecord, now = Date.now()): Cost | null {
   const price = run.description.price ?? configured(run);
-  const hours = trained(run, now) / 3_600_000;
-  return price && run.startedAt !== null ? { usd: hours * price.perHour, price } : null;
+  if (!price || run.startedAt === null) return null;
+  const costs = spansOf(run, now).map(({ from, to, perHour }) => ((to - from) / HOUR) * (perHour ?? price.perHour));
+  return { usd: costs.reduce((sum, each) => sum + each, 0), price };
 }
 
 /** `$0.12, at $0.53 an hour (spot, eu-west-1a, EC2's price of 2026-11-25)` */
@@ -21,23 +26,35 @@ export function describeCost(run: RunRecord, now?: number): string | null {
   return cost && `${dollars(cost.usd)}, at ${describePrice(cost.price)}`;
 }
 
-/** How long it has had an instance to itself, ms: on each from its first start to its last end there, not what is between two. */
-export function trained(run: RunRecord, now: number): number {
+/** When a run has had an instance to itself, ms since the epoch. */
+interface Span {
+  instance: string;
+  from: number;
+  to: number;
+  /** USD; null: as the last instance's. */
+  perHour: number | null;
+}
+
+/** On each instance from its first start to its last end there, not what is between two. */
+function spansOf(run: RunRecord, now: number): Span[] {
   const { instance, startedAt, since, attempts } = run;
-  if (startedAt === null) return 0;
+  if (startedAt === null) return [];
   const end = run.state === 'ended' ? run.endedAt : now;
-  const spans: { instance: string; from: number; to: number }[] = [];
-  const add = (on: string, from: number, to: number) => {
+  const spans: Span[] = [];
+  const add = (on: string, from: number, to: number, perHour: number | null) => {
     const last = spans.at(-1);
-    if (last?.instance === on) last.to = Math.max(last.to, to);
-    else spans.push({ instance: on, from, to });
+    if (last?.instance === on) {
+      last.to = Math.max(last.to, to);
+      last.perHour ??= perHour;
+    } else spans.push({ instance: on, from, to: Math.max(from, to), perHour });
   };
   for (const each of attempts)
-    if (each.startedAt !== null) add(each.instance, each.startedAt, each.endedAt ?? each.startedAt);
+    if (each.startedAt !== null)
+      add(each.instance, each.startedAt, each.endedAt ?? each.startedAt, each.price?.perHour ?? null);
   // The attempt that goes on is not among them yet; what is saved after the last one is its instance's time too.
   const begun = attempts.length ? (since ?? spans.at(-1)?.to ?? startedAt) : startedAt;
-  if (end !== null) add(instance, begun, end);
-  return spans.reduce((total, { from, to }) => total + Math.max(0, to - from), 0);
+  if (end !== null) add(instance, begun, end, null);
+  return spans;
 }
 
 /** Of a run that was started before prices were written down. */

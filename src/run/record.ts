@@ -59,6 +59,17 @@ const gpu = z.object({
   power: amount,
 });
 
+const price = z
+  .object({
+    perHour: z.number().positive(),
+    market: z.enum(['spot', 'on-demand']),
+    where: text,
+    date: text,
+    source: z.enum(['ec2', 'pricing', 'configured']),
+  })
+  .nullable()
+  .default(null);
+
 /** What the client said of itself. */
 const description = z.object({
   git: z
@@ -68,16 +79,7 @@ const description = z.object({
   recovery: z.enum(['client', 'fleet', 'none']).default('none'),
   configuration: z.record(text, z.unknown()),
   host: text,
-  price: z
-    .object({
-      perHour: z.number().positive(),
-      market: z.enum(['spot', 'on-demand']),
-      where: text,
-      date: text,
-      source: z.enum(['ec2', 'pricing', 'configured']),
-    })
-    .nullable()
-    .default(null),
+  price,
 });
 
 const recordSchema = z.object({
@@ -116,6 +118,8 @@ const recordSchema = z.object({
         exitCode: z.number().int().nullable(),
         signal: text.nullable(),
         why: text.nullable(),
+        /** Of an instance that the run is no more on; null: as the last one's. */
+        price,
       }),
     )
     .max(1000),

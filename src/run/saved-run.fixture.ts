@@ -43,7 +43,16 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     attempt: 1,
     since: 2,
     attempts: [
-      { n: 1, instance: 'i-0123456789abcdef0', startedAt: 2, endedAt: 3, exitCode: 0, signal: null, why: null },
+      {
+        n: 1,
+        instance: 'i-0123456789abcdef0',
+        startedAt: 2,
+        endedAt: 3,
+        exitCode: 0,
+        signal: null,
+        why: null,
+        price: null,
+      },
     ],
     queue: null,
     claim: { exclusive: false, gpus: 0 },
