@@ -3,7 +3,7 @@ import type { NamedInstance } from '../config/instance-name';
 import { pause } from '../command/run-command';
 import { cancelOpenRequests } from '../instance/end-instance';
 import { findInstance } from '../instance/find';
-import { ownFleets } from '../instance/fleet';
+import { ownFleets } from '../instance/find-fleet';
 import { LaunchJournal } from '../instance/launch-journal';
 import { isOwn, lookAt, ownInstances, type LivingInstance } from '../instance/living';
 import { FLEET_ID, madeKey, TAG, type Owner } from '../instance/made';

@@ -2,7 +2,7 @@ import { inflateSync } from 'node:zlib';
 import { isTransient } from '../aws/reason';
 import type { LogPiece, PollReply, RunFacts } from '../command/plan';
 import { pause } from '../command/run-command';
-import { findFleet } from '../instance/fleet';
+import { findFleet } from '../instance/find-fleet';
 import { Problem } from '../report/problem';
 import { askRun, renewAccess, FORM_AGE } from './ask';
 import { recordOf, RecordWatch, type RunRecord } from './record-watch';

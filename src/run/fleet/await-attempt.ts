@@ -1,5 +1,6 @@
 import { pause } from '../../command/run-command';
-import { deleteFleet, fleetTrouble, instancesOf } from '../../instance/fleet';
+import { fleetTrouble, instancesOf } from '../../instance/find-fleet';
+import { deleteFleet } from '../../instance/fleet';
 import { Problem } from '../../report/problem';
 import { printable } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';

@@ -1,4 +1,5 @@
-import { deleteFleet, endInstances, findFleet, instancesOf, ownFleets } from '../../instance/fleet';
+import { findFleet, instancesOf, ownFleets } from '../../instance/find-fleet';
+import { deleteFleet, endInstances } from '../../instance/fleet';
 import { Problem } from '../../report/problem';
 import { goesOn, type FoundRun } from '../find-run';
 import type { RunRecord } from '../record';

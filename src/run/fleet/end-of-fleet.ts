@@ -1,6 +1,7 @@
 import { pause } from '../../command/run-command';
 import type { Description } from '../../config/description';
-import { deleteFleet, deleteTemplate, endInstances, findFleet, instancesOf } from '../../instance/fleet';
+import { findFleet, instancesOf } from '../../instance/find-fleet';
+import { deleteFleet, deleteTemplate, endInstances } from '../../instance/fleet';
 import { formatDuration } from '../../report/units';
 import type { RunRecord } from '../record';
 import type { RunsSession } from '../session';

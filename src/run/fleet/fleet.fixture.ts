@@ -1,5 +1,5 @@
 import type { Description } from '../../config/description';
-import { findFleet } from '../../instance/fleet';
+import { findFleet } from '../../instance/find-fleet';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { followRun } from '../follow';
 import type { Launched } from '../launch';

@@ -1,8 +1,8 @@
 import { awsCode } from '../../aws/reason';
 import type { RunPart } from '../../command/plan';
-import { pause } from '../../command/run-command';
 import type { Description } from '../../config/description';
-import { deleteFleet, findFleet, makeFleet, makeTemplate, templateName, type FleetWish } from '../../instance/fleet';
+import { findFleet } from '../../instance/find-fleet';
+import { deleteFleet, makeFleet, makeTemplate, templateName, type FleetWish } from '../../instance/fleet';
 import type { Owner } from '../../instance/made';
 import { Problem } from '../../report/problem';
 import { formatCount, formatDuration, formatSize } from '../../report/units';
@@ -10,19 +10,14 @@ import { deposit } from '../../sync/deposit';
 import { treeId } from '../../workspace/identity';
 import { storeBoot } from '../boot-object';
 import { describeLeftOut, warnLarge } from '../describe-files';
-import { claimTraining, disclaimTraining, lastOf, rememberTraining, sameTraining, type LastRun } from '../find-run';
-import { isAwaited } from '../interruption';
+import { claimTraining, disclaimTraining, lastOf, rememberTraining, type LastRun } from '../find-run';
 import type { Launched } from '../launch';
 import { scanProject, type Scanned, type Workspace } from '../scan-project';
 import { openContents, type RunsSession } from '../session';
 import type { PlannedRun } from '../training';
-import { awaitFirst, isOver } from './await-attempt';
+import { awaitFirst } from './await-attempt';
+import { lastWhenSettled, whatThereIs, type Begun } from './find-begun';
 import { fleetWish, lookUpGround, type Ground } from './fleet-wish';
-
-/** A run that was named so long ago has a fleet that is told of, or its client was killed, ms. */
-const BEGINNING = 20_000;
-/** Between two looks, ms. */
-const LOOK = 1_000;
 
 export interface FleetOptions {
   signal: AbortSignal;
@@ -94,43 +89,6 @@ async function launchOrFind(
   }
   const attached = begun ? ('running' as const) : false;
   return { run: record, attached, settled: rememberTraining(session, record.key, record.id) };
-}
-
-/** A run whose fleet was not seen to begin it. */
-interface Begun {
-  id: string;
-  /** null: there is its template alone. */
-  fleet: string | null;
-}
-
-/**
- * The last run of a training. One that was named just now, and of which nothing is there yet, is another client's that
- * is at it: what comes of it is waited for.
- */
-async function lastWhenSettled(session: RunsSession, key: string, signal: AbortSignal): Promise<LastRun> {
-  for (let said = false; ; said = true) {
-    const last = await lastOf(session, key);
-    if (last.run === null || last.record || last.age > BEGINNING) return last;
-    const { fleets, template } = await findFleet(session.aws, last.run, signal);
-    if (fleets.length || template) return last;
-    if (!said) session.reporter.line(`${last.run} of this training was begun just now: its fleet is waited for.`);
-    await pause(LOOK, signal);
-  }
-}
-
-/** A run of this training that needs no other, or that has what a fleet is made of; null where there is none. */
-async function whatThereIs(
-  session: RunsSession,
-  key: string,
-  last: LastRun,
-): Promise<Pick<Launched, 'run' | 'attached'> | Begun | null> {
-  const { found } = await sameTraining(session, key);
-  if (found && !isAwaited(found.record)) return { run: found.record, attached: found.attached };
-  if (last.run === null || (last.record && isOver(last.record))) return null;
-  const { fleets, template } = await findFleet(session.aws, last.run);
-  if (fleets.length && last.record) return { run: last.record, attached: 'running' };
-  // A template without a fleet is of one that was killed between the two.
-  return fleets.length || (template && !last.record) ? { id: last.run, fleet: fleets[0] ?? null } : null;
 }
 
 /**
