@@ -71,9 +71,12 @@ export class Running {
     this.ended = new Promise((resolve) => process.once('close', (code) => resolve(code)));
   }
 
-  /** Waits for its end, which must be with that exit code: else all that it has said is shown. */
+  /** Waits for its end, which must be with that exit code and within 200 s: else all that it has said is shown. */
   async ends(code: number): Promise<this> {
-    const ended = await this.ended;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<string>((resolve) => (timer = setTimeout(resolve, 200_000, 'no end within 200 s')));
+    const ended = await Promise.race([this.ended, late]);
+    clearTimeout(timer);
     if (ended !== code) throw new Error(`it ended with ${ended}, not ${code}:\n${this.text}`);
     return this;
   }

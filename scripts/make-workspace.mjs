@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as tar from 'tar';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -41,7 +42,7 @@ export function makeWorkspace(directory, nxVersion) {
   manifest.devDependencies['nx-ec2'] = `file:./${tarball}`;
   writeFileSync(join(directory, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   const like = installedLike(manifest.devDependencies.nx);
-  if (like) takeInstalled(like, directory);
+  if (like) takeInstalled(like, directory, tarball);
   else run('npm', ['install', '--no-audit', '--no-fund', '--silent', '--prefer-offline', ...PATIENCE]);
   run('git', ['init', '-q']);
   run('git', ['add', '-A']);
@@ -54,8 +55,8 @@ function installedLike(nxVersion) {
   return made && existsSync(join(made, 'node_modules')) ? made : null;
 }
 
-/** Installs nothing anew: files are the same ones, where the disk has it. */
-function takeInstalled(from, directory) {
+/** Installs nothing but the tarball anew: the other files are the same ones, where the disk has it. */
+function takeInstalled(from, directory, tarball) {
   cpSync(join(from, 'package-lock.json'), join(directory, 'package-lock.json'));
   const take = (path) => {
     mkdirSync(join(directory, path));
@@ -67,6 +68,10 @@ function takeInstalled(from, directory) {
     }
   };
   take('node_modules');
+  const plugin = join(directory, 'node_modules/nx-ec2');
+  rmSync(plugin, { recursive: true });
+  mkdirSync(plugin);
+  tar.extract({ sync: true, file: join(directory, tarball), cwd: plugin, strip: 1 });
 }
 
 function link(source, target) {

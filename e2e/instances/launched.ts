@@ -1,5 +1,5 @@
 import type { World } from '../worlds';
-import { gone, living, madeFor, project, result, TOTAL } from './made';
+import { gone, living, madeFor, project, result, TOTAL, until } from './made';
 
 /** An instance is made for a training, and is gone after it. */
 export function launched(at: () => World): void {
@@ -51,6 +51,23 @@ export function launched(at: () => World): void {
     } finally {
       world.aws.instances.agentDelay = 0;
     }
+  });
+
+  it('takes another one where the one that was up ends as the training begins', async () => {
+    const world = at();
+    project(world, 'swept');
+    await world.nx.run(['swept:remote-up']).ends(0);
+    const [first] = madeFor(world.aws, 'swept');
+    const train = world.nx.run(['swept:remote-train', '--args=0.05']);
+    const begun = () =>
+      world.aws.commands.some(({ instance, comment }) => instance === first.id && /train/.test(comment));
+    await until(begun, 60, 'the command', 5);
+    world.aws.instances.change(first, 'terminated');
+    await train.ends(0);
+    expect(train.text).toContain(`${first.id} came to its end before the training began there`);
+    expect(result(world, 'swept').total).toBe(TOTAL);
+    expect(madeFor(world.aws, 'swept')).toHaveLength(2);
+    expect(living(world.aws, 'swept')).toEqual([]);
   });
 
   it('keeps the instance of a failed training for a while, for the same command to find', async () => {

@@ -38,10 +38,10 @@ export function living(aws: LocalAws, name: string): string[] {
     .map(({ id }) => id);
 }
 
-export async function until(holds: () => boolean, seconds = 60, what = 'it'): Promise<void> {
+export async function until(holds: () => boolean, seconds = 60, what = 'it', pause = 50): Promise<void> {
   for (const end = Date.now() + seconds * 1000; !holds();) {
     if (Date.now() > end) throw new Error(`${what} did not come to be within ${seconds} s`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 

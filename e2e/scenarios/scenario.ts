@@ -76,6 +76,9 @@ export async function live(world: World, environment: NodeJS.ProcessEnv, of: Sce
   }
 }
 
+/** What is to end, and does not, is killed after so long, ms. */
+const PATIENCE = 240_000;
+
 function execute(
   workspace: string,
   environment: NodeJS.ProcessEnv,
@@ -91,7 +94,7 @@ function execute(
   });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (text += data.toString()));
-  const timer = kill === null ? undefined : setTimeout(() => child.kill('SIGKILL'), kill);
+  const timer = setTimeout(() => child.kill('SIGKILL'), kill ?? PATIENCE);
   return new Promise((resolve) =>
     child.once('close', (code) => {
       clearTimeout(timer);

@@ -36,7 +36,14 @@ describe('a confidential plan', () => {
       }
     }
     const store = new Watched(aws, { bucket: 'bucket' });
-    const remote = new Remote(aws, store, new StoreKeys('', 'model'), at.aws.named.get('box')!.id, {});
+    const remote = new Remote(
+      aws,
+      store,
+      new StoreKeys('', 'model'),
+      at.aws.named.get('box')!.id,
+      {},
+      async () => undefined,
+    );
     const secret = randomBytes(15).toString('hex');
     const asked = remote.send(
       { op: 'cancel', run: `20260101-000000-model-${secret}`, grace: 1 },
@@ -65,7 +72,14 @@ describe('an instance that has all the commands that it takes', () => {
       const wait = { comment: 'wait', executionTimeout: 60 };
       for (let sent = 0; sent < 10; sent++)
         await sendCommand(aws, [box], `while [ ! -e '${free}' ]; do sleep 0.05; done`, wait);
-      const remote = new Remote(aws, new Store(aws, { bucket: 'bucket' }), new StoreKeys('', 'model'), box, {});
+      const remote = new Remote(
+        aws,
+        new Store(aws, { bucket: 'bucket' }),
+        new StoreKeys('', 'model'),
+        box,
+        {},
+        async () => undefined,
+      );
       const asked = remote.send({ op: 'cancel', run: '20260101-000000-model-aaaaaa', grace: 1 }, { comment: 'test' });
       asked.catch(() => undefined);
       const dropped = () => at.aws.commands.filter(({ stderr }) => stderr === 'ProcessorBufferFull').length;
@@ -91,7 +105,7 @@ describe('the doctor on the instance', () => {
     try {
       const store = new Store(aws, { bucket: 'bucket' });
       const box = at.aws.named.get('box')!.id;
-      const remote = new Remote(aws, store, new StoreKeys('', 'model'), box, {});
+      const remote = new Remote(aws, store, new StoreKeys('', 'model'), box, {}, async () => undefined);
       await store.put('probe', Buffer.from('x'));
       const probe = {
         get: await store.presignGet('probe'),

@@ -28,7 +28,6 @@ export interface SendOptions {
   /** A key for what is sent later than the command, base64. It travels in the command even where the plan does not. */
   key?: string;
   signal?: AbortSignal;
-  stillThere?: () => Promise<void>;
   /** Called when the command has been sent: what may go beside it goes then. */
   onSent?: () => void;
 }
@@ -56,6 +55,8 @@ export class Remote {
     private readonly keys: StoreKeys,
     private readonly instance: string,
     private readonly settings: RemoteSettings,
+    /** Throws when an instance is gone: SSM says of its commands for ever that they are in progress. */
+    private readonly stillThere: (instance: string) => Promise<void>,
   ) {}
 
   /** The remote side's hash, for whoever records that an instance has it. */
@@ -149,7 +150,6 @@ export class Remote {
       comment: options.comment,
       executionTimeout: options.executionTimeout ?? 120,
       signal: options.signal,
-      stillThere: options.stillThere,
     };
     try {
       const ids = await sendCommand(this.aws, instances, script, command);
@@ -157,7 +157,10 @@ export class Remote {
       const results = await Promise.all(
         instances.map(async (instance): Promise<[string, T | Error]> => {
           try {
-            const invocation = await finishCommand(this.aws, instance, ids.get(instance)!, script, command);
+            const invocation = await finishCommand(this.aws, instance, ids.get(instance)!, script, {
+              ...command,
+              stillThere: () => this.stillThere(instance),
+            });
             const reply = parseReply(invocation.stdout) as Reply<T> | null;
             if (!reply) throw unanswered(instance, invocation);
             return [instance, reply.ok ? reply : remoteFailure(instance, operation.op, reply.error)];

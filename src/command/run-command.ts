@@ -22,7 +22,7 @@ export interface CommandOptions {
   deliveryTimeout?: number;
   signal?: AbortSignal;
   /** Asked now and then while the command does not end: throws when the instance is gone. */
-  stillThere?: () => Promise<void>;
+  stillThere: () => Promise<void>;
 }
 
 /** AWS-RunShellScript's limit for the document with its parameters, less what the document itself takes. */
@@ -67,7 +67,7 @@ export async function sendCommand(
   aws: Aws,
   instances: readonly string[],
   script: string,
-  options: CommandOptions,
+  options: Omit<CommandOptions, 'stillThere'>,
 ): Promise<Map<string, string>> {
   const { SendCommandCommand } = sdk.ssm();
   const ssm = await aws.ssm();
@@ -147,7 +147,7 @@ export async function followCommand(
       asked.catch(() => undefined);
       looks.add(asked);
     }
-    if (options.stillThere && Date.now() - checked > CHECK_EVERY) {
+    if (Date.now() - checked > CHECK_EVERY) {
       // The commands of an instance that vanished stay InProgress: EC2 knows better.
       checked = Date.now();
       await options.stillThere();

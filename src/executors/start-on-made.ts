@@ -1,17 +1,18 @@
 import type { Description } from '../config/description';
 import type { BroughtUp } from '../instance/bring-up';
-import { lookAt } from '../instance/living';
+import { isLiving, lookAt } from '../instance/living';
 import { readTags } from '../instance/tags';
 import { takeDown } from '../instance/take-down';
 import { sameTraining } from '../run/find-run';
 import { launch, type Launched } from '../run/launch';
 import { giveUp, makeInstance, seeOff } from '../run/made-instance';
-import type { RunRecord } from '../run/record';
+import { readRecord, type RunRecord } from '../run/record';
 import { untilSilent, type Recovery } from '../run/recover';
 import { resumePoint } from '../run/resume';
 import { scanProject, type Scanned } from '../run/scan-project';
 import { openRuns, openSession, type RunsSession, type Session } from '../run/session';
 import { planRun, type NextAttempt, type PlannedRun } from '../run/training';
+import { Problem } from '../report/problem';
 import { commandOf } from '../workspace/invocation';
 import type { Target } from './run-target';
 import type { MadeRun, StartOptions } from './start-training';
@@ -84,7 +85,15 @@ class MadeStart implements Recovery {
   }
 
   async begin(): Promise<Launched> {
-    return this.launch(await this.makeReady(this.planned.id));
+    const { reporter } = this.runs;
+    for (;;) {
+      try {
+        return await this.launch(await this.makeReady(this.planned.id));
+      } catch (error) {
+        if (!(await this.endedUnbegun())) throw error;
+        reporter.line(`${this.instance!.id} came to its end before the training began there: another takes its place.`);
+      }
+    }
   }
 
   async goOn(gone: RunRecord, next: NextAttempt): Promise<Launched> {
@@ -103,6 +112,14 @@ class MadeStart implements Recovery {
 
   close(): void {
     for (const session of this.sessions) session.close();
+  }
+
+  /** Whether the instance, which was there already, is gone, as one of its guards may have begun to end it, and nothing of the run is known. */
+  private async endedUnbegun(): Promise<boolean> {
+    const { instance, target, runs, planned } = this;
+    if (instance?.how !== 'found' || target.signal.aborted) return false;
+    const now = await lookAt(runs.aws, instance.id, target.signal);
+    return !(now && isLiving(now)) && (await readRecord(runs.store, runs.keys, planned.id)) === null;
   }
 
   /** Makes an instance for a run, or finds the one that was made, and waits until it can be used. */
@@ -143,8 +160,10 @@ class MadeStart implements Recovery {
         },
       });
     } catch (error) {
+      const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
       if (!sent) await giveUp(runs, this.instance!, signal);
-      else reporter.warn(`${session.instance} is left: where no training goes on there, it ends itself. ${this.endIt}`);
+      else if (!gone)
+        reporter.warn(`${session.instance} is left: where no training goes on there, it ends itself. ${this.endIt}`);
       throw error;
     }
   }

@@ -30,7 +30,7 @@ export async function bringUpReady(
   }
 }
 
-async function hasEnded({ aws, signal }: BringUp, id: string): Promise<boolean> {
+async function hasEnded({ aws, signal }: Pick<BringUp, 'aws' | 'signal'>, id: string): Promise<boolean> {
   const now = await lookAt(aws, id, signal);
   return !now || !isLiving(now) || now.state.startsWith('stop');
 }

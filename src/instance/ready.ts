@@ -4,6 +4,7 @@ import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
+import { refuseGone } from './find';
 import { lookAt } from './living';
 import { waitOnline } from './online';
 import { Waiting } from './waiting';
@@ -73,7 +74,7 @@ async function seen(aws: Aws, id: string, signal?: AbortSignal) {
 
 /** Undefined: it could not be asked yet. */
 async function bootStatus(aws: Aws, id: string, left: number, signal?: AbortSignal): Promise<string | undefined> {
-  const options = { comment: 'nx-ec2: boot', executionTimeout: 60, signal };
+  const options = { comment: 'nx-ec2: boot', executionTimeout: 60, signal, stillThere: () => refuseGone(aws, id) };
   try {
     const command = (await sendCommand(aws, [id], BOOTED, options)).get(id)!;
     return (await followCommand(aws, id, command, options)).stdout.trim() || undefined;

@@ -16,7 +16,7 @@ export async function askRun(
   await there.stillThere();
   return there.remote.send<PollReply>(
     { op: 'poll', run: run.id, offset },
-    { comment: `nx-ec2: look at ${run.id}`, executionTimeout: 60, signal, stillThere: there.stillThere },
+    { comment: `nx-ec2: look at ${run.id}`, executionTimeout: 60, signal },
   );
 }
 
@@ -29,6 +29,6 @@ export async function renewAccess(
   const there = session.at(run.instance);
   return there.remote.send(
     { op: 'renew', run: run.id, store: await storeAccess(session, run.id, true) },
-    { comment: `nx-ec2: renew the access of ${run.id}`, executionTimeout: 60, signal, stillThere: there.stillThere },
+    { comment: `nx-ec2: renew the access of ${run.id}`, executionTimeout: 60, signal },
   );
 }

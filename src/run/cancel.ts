@@ -11,10 +11,10 @@ export function askToStop(
   grace: number,
   signal?: AbortSignal,
 ): Promise<{ run: RunState; already: boolean }> {
-  const { remote, stillThere } = session.at(run.instance);
+  const { remote } = session.at(run.instance);
   return remote.send(
     { op: 'cancel', run: run.id, grace: Math.ceil(grace / 1000) },
-    { comment: `nx-ec2: cancel ${run.id}`, signal, stillThere },
+    { comment: `nx-ec2: cancel ${run.id}`, signal },
   );
 }
 

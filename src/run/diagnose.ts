@@ -110,7 +110,7 @@ export async function diagnose(
           },
           store: await storeAccess(session, run, false),
         },
-        { comment: 'nx-ec2: doctor', signal, stillThere: session.stillThere },
+        { comment: 'nx-ec2: doctor', signal },
       );
       add('run a command by SSM', true, `as ${await callerArn(aws)}`);
       findings.push(...remote.map((check): Finding => ({ where: 'instance', ...withGrant(check, where) })));

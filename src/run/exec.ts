@@ -25,7 +25,7 @@ export async function execute(
 ): Promise<RunState> {
   const { configuration, project, tree, reporter } = session;
   const instance = run?.instance ?? session.instance;
-  const { remote, stillThere } = session.at(instance);
+  const { remote } = session.at(instance);
   const { timeout, grace } = configuration.train;
   const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
   const started = await remote.send<{ run: RunState; log: LogPiece }>(
@@ -41,7 +41,7 @@ export async function execute(
         grace: Math.ceil(grace / 1000),
       },
     },
-    { comment: `nx-ec2: ${argv[0]}`, confidential: true, signal, stillThere },
+    { comment: `nx-ec2: ${argv[0]}`, confidential: true, signal },
   );
   let { run: state, log } = started;
   onStart(state);

@@ -74,7 +74,7 @@ export function openRuns(
     ...{ configuration, project, workspaceRoot, reporter, aws, store, keys },
     at: (instance) => {
       const place = places.get(instance) ?? {
-        remote: new Remote(aws, store, keys, instance, configuration),
+        remote: new Remote(aws, store, keys, instance, configuration, (id) => refuseGone(aws, id)),
         stillThere: () => refuseGone(aws, instance),
       };
       places.set(instance, place);
