@@ -87,6 +87,7 @@ class MadeStart implements Recovery {
   async begin(): Promise<Launched> {
     const { reporter } = this.runs;
     for (;;) {
+      this.instance = undefined;
       try {
         return await this.launch(await this.makeReady(this.planned.id));
       } catch (error) {
