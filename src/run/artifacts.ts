@@ -43,9 +43,13 @@ const RECORD = '.nx-ec2.json';
 /** Files that are fetched at once. */
 const FILES = 8;
 
-/** A glob as the regular expression that the remote side matches whole project-relative paths with; `.` is any character. */
+/**
+ * A glob as the regular expression that the remote side matches whole project-relative paths with; `.` is any character.
+ * Its end is written so that Python reads the same: there `$` is also before a line break at the end.
+ */
 export function globPattern(glob: string): string {
-  return picomatch.makeRe(glob, GLOB).source;
+  const { source } = picomatch.makeRe(glob, GLOB);
+  return source.replace(/\\[^]|\[(?:\\[^]|[^\]\\])*\]|\$/g, (token) => (token === '$' ? '(?![\\s\\S])' : token));
 }
 
 /**
