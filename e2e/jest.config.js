@@ -7,6 +7,8 @@ module.exports = {
   roots: ['<rootDir>/e2e'],
   testMatch: ['**/*.e2e.ts'],
   testTimeout: 240_000,
+  // Of it.concurrent, in each worker: each is a process of Nx or several.
+  maxConcurrency: 4,
   // Without a tarball each file makes one, by a build that all of them share.
   maxWorkers: process.env.NX_EC2_TARBALL ? 2 : 1,
 };

@@ -7,7 +7,7 @@ import { Worlds, type World } from './worlds';
 
 /** How many, and how many at a time. NX_EC2_SEED brings a failed series back. */
 const SCENARIOS = Number(process.env.NX_EC2_SCENARIOS ?? 100);
-const AT_ONCE = 8;
+const AT_ONCE = 6;
 const seed = Number(process.env.NX_EC2_SEED ?? Date.now() % 1_000_000);
 
 const worlds = new Worlds('scenarios');

@@ -14,50 +14,56 @@ with open(os.path.join(os.environ["NX_EC2_OUTPUT_DIR"], "result.json"), "w") as 
 
 /** More trainings at once than an instance takes commands, each with the instance to itself. */
 export function many(at: () => World): void {
-  it.concurrent('twelve projects that claim one instance train in turn', async () => {
-    const { nx, aws, launch } = at();
-    const instance = launch();
-    for (const name of NAMES)
-      nx.project(name, SCRIPT, { bucket: 'nx-ec2-local', instance, train: { claim: 'exclusive' } });
-    const free = join(aws.instances.disk(instance), 'free');
-    // Five that run and five that wait: the instance takes no more.
-    const ssm = new SSMClient({
-      endpoint: aws.url,
-      region: 'eu-west-1',
-      credentials: {
-        accessKeyId: aws.environment.AWS_ACCESS_KEY_ID,
-        secretAccessKey: aws.environment.AWS_SECRET_ACCESS_KEY,
-      },
-    });
-    for (let sent = 0; sent < 10; sent++) {
-      const Parameters = { commands: [`while [ ! -e '${free}' ]; do sleep 0.2; done`] };
-      await ssm.send(
-        new SendCommandCommand({ DocumentName: 'AWS-RunShellScript', InstanceIds: [instance], Parameters }),
-      );
-    }
-    const all = nx.command([
-      'run-many',
-      '-t',
-      'remote-train',
-      `--projects=${NAMES}`,
-      '--parallel=12',
-      '--output-style=stream',
-    ]);
-    const dropped = () =>
-      aws.commands.filter((each) => each.instance === instance && each.stderr === 'ProcessorBufferFull').length;
-    await until(() => dropped() > 2, 'commands are dropped', 60);
-    writeFileSync(free, '');
-    await all.ends(0);
-    const results = NAMES.map((name) => JSON.parse(artifact(nx, name, 'result.json')!));
-    expect(results.map(({ project }) => project)).toEqual(NAMES);
-    const turns = [...results].sort((a, b) => a.begun - b.begun);
-    for (const [index, turn] of turns.slice(1).entries()) expect(turn.begun).toBeGreaterThan(turns[index].ended);
-    const changed = NAMES.slice(0, 2);
-    for (const name of changed)
-      nx.project(name, `${SCRIPT}# changed\n`, { bucket: 'nx-ec2-local', instance, train: { claim: 'exclusive' } });
-    const files = changed.map((name) => `models/${name}/train.py`);
-    const affected = nx.command(['affected', '-t', 'remote-train', `--files=${files}`, '--output-style=stream']);
-    await affected.ends(0);
-    expect(NAMES.filter((name) => affected.text.includes(`${name}: Training`))).toEqual(changed);
-  });
+  it.concurrent(
+    'twelve projects that claim one instance train in turn',
+    async () => {
+      const { nx, aws, launch } = at();
+      const instance = launch();
+      for (const name of NAMES)
+        nx.project(name, SCRIPT, { bucket: 'nx-ec2-local', instance, train: { claim: 'exclusive' } });
+      const free = join(aws.instances.disk(instance), 'free');
+      // Five that run and five that wait: the instance takes no more.
+      const ssm = new SSMClient({
+        endpoint: aws.url,
+        region: 'eu-west-1',
+        credentials: {
+          accessKeyId: aws.environment.AWS_ACCESS_KEY_ID,
+          secretAccessKey: aws.environment.AWS_SECRET_ACCESS_KEY,
+        },
+      });
+      for (let sent = 0; sent < 10; sent++) {
+        const Parameters = { commands: [`while [ ! -e '${free}' ]; do sleep 0.2; done`] };
+        await ssm.send(
+          new SendCommandCommand({ DocumentName: 'AWS-RunShellScript', InstanceIds: [instance], Parameters }),
+        );
+      }
+      const all = nx.command([
+        'run-many',
+        '-t',
+        'remote-train',
+        `--projects=${NAMES}`,
+        '--parallel=12',
+        '--output-style=stream',
+      ]);
+      const dropped = () =>
+        aws.commands.filter((each) => each.instance === instance && each.stderr === 'ProcessorBufferFull').length;
+      await until(() => dropped() > 2, 'commands are dropped', 180).catch((error: Error) => {
+        throw new Error(`${error.message}\n${all.text}`);
+      });
+      writeFileSync(free, '');
+      await all.ends(0);
+      const results = NAMES.map((name) => JSON.parse(artifact(nx, name, 'result.json')!));
+      expect(results.map(({ project }) => project)).toEqual(NAMES);
+      const turns = [...results].sort((a, b) => a.begun - b.begun);
+      for (const [index, turn] of turns.slice(1).entries()) expect(turn.begun).toBeGreaterThan(turns[index].ended);
+      const changed = NAMES.slice(0, 2);
+      for (const name of changed)
+        nx.project(name, `${SCRIPT}# changed\n`, { bucket: 'nx-ec2-local', instance, train: { claim: 'exclusive' } });
+      const files = changed.map((name) => `models/${name}/train.py`);
+      const affected = nx.command(['affected', '-t', 'remote-train', `--files=${files}`, '--output-style=stream']);
+      await affected.ends(0);
+      expect(NAMES.filter((name) => affected.text.includes(`${name}: Training`))).toEqual(changed);
+    },
+    400_000,
+  );
 }
