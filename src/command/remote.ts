@@ -55,7 +55,7 @@ export class Remote {
     private readonly keys: StoreKeys,
     private readonly instance: string,
     private readonly settings: RemoteSettings,
-    /** Throws when an instance is gone: SSM says of its commands for ever that they are in progress. */
+    /** Throws when an instance is gone: SSM says of its commands for long that they are in progress. */
     private readonly stillThere: (instance: string) => Promise<void>,
   ) {}
 

@@ -6,6 +6,7 @@ import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { findInstance, type NamedInstance } from './find';
 import { lookAt, type LivingInstance } from './living';
+import { waitReady } from './ready';
 import { Waiting } from './waiting';
 
 const POLL = 2_000;
@@ -49,10 +50,11 @@ export async function start(aws: Aws, id: string, reporter: Reporter, signal?: A
     if ((await lookAt(aws, id, signal))?.state !== 'stopped') return;
 }
 
-/** The instance that is named, started where it is stopped. */
+/** The instance that is named, started where it is stopped. Returns when it can be used. @param wait ms */
 export async function startNamed(
   aws: Aws,
   name: NamedInstance,
+  wait: number,
   reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<LivingInstance & { how: 'started' | 'found' }> {
@@ -62,5 +64,6 @@ export async function startNamed(
     throw new Problem('INSTANCE_GONE', `${id} is ${state}.`, { next: 'Name another instance, or describe one.' });
   if (stopped) await start(aws, id, reporter, signal);
   reporter.line(stopped ? `Started ${id}.` : `${id} is there: ${state}.`);
+  await waitReady(aws, id, wait, reporter, signal);
   return { ...(await lookAt(aws, id, signal))!, how: stopped ? 'started' : 'found' };
 }

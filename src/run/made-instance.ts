@@ -18,6 +18,23 @@ const BY_ITSELF = 120_000;
 const POLL = 1_000;
 
 /**
+ * Brings up the instance that a project describes, and waits until it can be used.
+ * @param purpose what it is for. @param onUp as soon as EC2 has it.
+ */
+export async function bringUpDescribed(
+  session: RunsSession,
+  description: Description,
+  purpose: Pick<BringUp, 'by' | 'run' | 'deadline'>,
+  signal: AbortSignal,
+  onUp?: (instance: BroughtUp) => void,
+): Promise<BroughtUp> {
+  const { aws, store, keys, reporter, configuration } = session;
+  const { prefix, pricePerHour, remoteRoot: root, instance } = configuration;
+  const wish = { aws, store, keys, prefix, pricePerHour, root, reporter, signal, description, ...purpose };
+  return bringUpReady({ ...wish, owner: await session.owner() }, instance.wait, onUp);
+}
+
+/**
  * Makes the instance that a run is to train on, or finds the one that was made, and waits until it can be used. One
  * that this call has made and that can't be used is ended.
  * @param onUp as soon as EC2 has it.
@@ -25,25 +42,14 @@ const POLL = 1_000;
 export async function makeInstance(
   session: RunsSession,
   description: Description,
-  run: { id: string; deadline?: number },
+  { id, deadline }: { id: string; deadline?: number },
   onUp: (instance: BroughtUp) => void,
   signal: AbortSignal,
 ): Promise<BroughtUp> {
-  const { aws, store, keys, reporter, configuration } = session;
-  const owner = await session.owner();
-  const {
-    prefix,
-    pricePerHour,
-    remoteRoot,
-    instance: { wait },
-  } = configuration;
-  const wish: BringUp = {
-    ...{ aws, store, keys, prefix, owner, description, pricePerHour, reporter, signal },
-    ...{ root: remoteRoot ?? null, by: 'remote-train', run: run.id, deadline: run.deadline },
-  };
+  const purpose = { by: 'remote-train', run: id, deadline } as const;
   let up: BroughtUp | undefined;
   try {
-    return await bringUpReady(wish, wait, (instance) => onUp((up = instance)));
+    return await bringUpDescribed(session, description, purpose, signal, (instance) => onUp((up = instance)));
   } catch (error) {
     if (up) await giveUp(session, up, signal);
     throw error;

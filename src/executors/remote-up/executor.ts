@@ -1,9 +1,8 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { bringUpReady } from '../../instance/bring-up-ready';
 import { TAG } from '../../instance/made';
 import { readPriceTag } from '../../instance/price';
-import { waitReady } from '../../instance/ready';
 import { startNamed } from '../../instance/start';
+import { bringUpDescribed } from '../../run/made-instance';
 import { openRuns } from '../../run/session';
 import { runTarget } from '../run-target';
 import type { RemoteUpExecutorSchema } from './schema';
@@ -15,24 +14,15 @@ export default function remoteUp(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-up', { ...options }, context, false, async (target) => {
     const { configuration, reporter, project, signal } = target;
-    const { instance, prefix, pricePerHour, remoteRoot } = configuration;
+    const { instance } = configuration;
     const session = openRuns(configuration, project, context.root, reporter);
-    const { aws, store, keys } = session;
     target.onInterrupt(() => `Left. The same command goes on from here; nx run ${project}:remote-down ends it.`);
     try {
-      await aws.region();
+      await session.aws.region();
       const { id, how, type, zone, market, tags } =
         'described' in instance
-          ? await bringUpReady(
-              {
-                ...{ aws, store, keys, prefix, pricePerHour, reporter, signal, root: remoteRoot, by: 'remote-up' },
-                owner: await session.owner(),
-                description: instance.described,
-              },
-              instance.wait,
-            )
-          : await startNamed(aws, instance, reporter, signal);
-      if (!('described' in instance)) await waitReady(aws, id, instance.wait, reporter, signal);
+          ? await bringUpDescribed(session, instance.described, { by: 'remote-up' }, signal)
+          : await startNamed(session.aws, instance, instance.wait, reporter, signal);
       reporter.line(`${id} is ready.`);
       return { instance: id, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };
     } finally {
