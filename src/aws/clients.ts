@@ -13,6 +13,7 @@ import { getProxyForUrl } from 'proxy-from-env';
 import { Problem } from '../report/problem';
 import { marksCalls } from './called';
 import { EarlyConnections } from './early-connection';
+import { isLoopback } from './loopback';
 import { sdk } from './sdk';
 
 /** Where and as whom AWS is spoken to. Absent values are the SDK's own resolution (environment, profile, SSO, roles). */
@@ -247,11 +248,6 @@ export function customEndpoint(service: ServiceName): string | undefined {
 function priceListRegion(region: string): string {
   if (region.startsWith('cn-')) return 'cn-northwest-1';
   return region.startsWith('eu-') ? 'eu-central-1' : region.startsWith('ap-') ? 'ap-south-1' : 'us-east-1';
-}
-
-function isLoopback(url: string): boolean {
-  const host = new URL(url).hostname;
-  return host === 'localhost' || host.endsWith('.localhost') || host.startsWith('127.') || host === '[::1]';
 }
 
 /**

@@ -55,6 +55,6 @@ export function resolvePlace(input: ConnectionInput): Place {
     );
     throw new Problem('CONFIG_INVALID', `The connection is not valid:\n${lines.join('\n')}`);
   }
-  enforcePolicy(result.data, input.workspaceRoot, input.environment ?? process.env);
+  enforcePolicy({ ...result.data, projectRoot }, workspaceRoot, input.environment ?? process.env);
   return result.data;
 }

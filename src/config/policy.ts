@@ -1,10 +1,12 @@
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join, relative, resolve } from 'node:path';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
+import { isLoopback } from '../aws/loopback';
 import { Problem } from '../report/problem';
 import type { Configuration } from './configuration';
 import type { InstanceName, NamedInstance } from './instance-name';
+import { WorkspaceVariables } from './workspace-variables';
 
 /** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
 export const ENV_FILE = /^\.env/i;
@@ -27,6 +29,7 @@ const policySchema = z.strictObject({
   secrets: list,
   data: list,
   variables: list,
+  endpoints: list,
   envFiles: z.boolean().optional(),
 });
 
@@ -44,14 +47,47 @@ export function policyAllows(patterns: string[], value: string): boolean {
 
 /** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
 type Limited = Pick<Configuration, 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
-  Partial<Pick<Configuration, 'bucket' | 'instances' | 'sync' | 'user' | 'train'>>;
+  Partial<Pick<Configuration, 'bucket' | 'projectRoot' | 'instances' | 'sync' | 'user' | 'train'>>;
 
-/** @throws Problem where the configuration names what the policy does not allow. */
+/** A policy file, parsed. */
+interface Policy extends z.infer<typeof policySchema> {
+  path: string;
+}
+
+/** What an endpoint is set by, for all services or for one. */
+const ENDPOINT_VARIABLE = /^AWS_ENDPOINT_URL(_[A-Z0-9_]+)?$/;
+/** Variables that decide as whom AWS is asked, and who is believed to be AWS. */
+const TRUST_VARIABLE = /^(AWS_.*|NODE_EXTRA_CA_CERTS|(HTTPS?|ALL|NO)_PROXY)$/i;
+
+/**
+ * Applies every policy file that is found: each must allow what it has a key for.
+ * @throws Problem where the configuration, or a variable that a file of the workspace has set, is not allowed.
+ */
 export function enforcePolicy(configuration: Limited, workspaceRoot: string, environment: NodeJS.ProcessEnv): void {
-  const path = policyPath(environment);
-  const policy = path ? readPolicy(path, workspaceRoot) : {};
+  const roots = ['', ...(configuration.projectRoot ? [configuration.projectRoot] : [])];
+  const variables = new WorkspaceVariables(workspaceRoot, roots, environment);
+  refuseSetByWorkspace(variables, 'NX_EC2_POLICY');
+  const policies = policyPaths(environment).map((path) => readPolicy(path, workspaceRoot));
+  enforceVariables(policies, variables, environment);
+  for (const policy of policies) {
+    for (const [key, allowed, value] of rulesOf(policy, configuration)) enforceRule(policy, key, allowed, value);
+  }
+  const envFile = configuration.sync?.include.find((pattern) => pattern.split('/').some((part) => ENV_FILE.test(part)));
+  const strict = policies.find(({ envFiles }) => !envFiles);
+  if (envFile && (strict || (environment.CI && !policies.length))) {
+    throw new Problem(
+      'POLICY',
+      `"sync.include" names ${envFile}, which is not sent ${strict ? `under the policy ${strict.path}` : 'in CI'}.`,
+      {
+        next: 'A policy file outside the repository (NX_EC2_POLICY) can allow it: { "envFiles": true }.',
+      },
+    );
+  }
+}
+
+function rulesOf(policy: Policy, configuration: Limited): Rule[] {
   const { train } = configuration;
-  const rules: Rule[] = [
+  return [
     ['bucket', policy.buckets, configuration.bucket],
     ['prefix', policy.prefixes, configuration.prefix],
     ['profile', policy.profiles, configuration.profile],
@@ -64,29 +100,46 @@ export function enforcePolicy(configuration: Limited, workspaceRoot: string, env
     ...(train?.data ?? []).map(({ source }): Rule => ['train.data', policy.data, source]),
     ...(train?.passEnv ?? []).map((name): Rule => ['train.passEnv', policy.variables, name]),
   ];
-  for (const [key, allowed, value] of rules) {
-    if (allowed && value !== undefined && !policyAllows(allowed, value)) {
-      throw new Problem('POLICY', `The policy ${path} does not allow "${key}": "${value}".`, {
-        next: `It allows: ${allowed.join(', ') || 'none'}.`,
-      });
-    }
+}
+
+function enforceRule(policy: Policy, key: string, allowed: string[] | undefined, value: string | undefined): void {
+  if (!allowed || value === undefined || policyAllows(allowed, value)) return;
+  throw new Problem('POLICY', `The policy ${policy.path} does not allow "${key}": "${value}".`, {
+    next: `It allows: ${allowed.join(', ') || 'none'}.`,
+  });
+}
+
+/**
+ * Endpoints are held against `endpoints`, whoever set them. A file of the workspace may set one on loopback alone, and
+ * under a policy no other variable that says as whom AWS is asked or who is believed to be AWS: a region and a profile
+ * are held against the policy as those of the configuration are.
+ */
+function enforceVariables(policies: Policy[], variables: WorkspaceVariables, environment: NodeJS.ProcessEnv): void {
+  for (const [name, value] of Object.entries(environment)) {
+    if (!value || !TRUST_VARIABLE.test(name)) continue;
+    if (ENDPOINT_VARIABLE.test(name)) {
+      for (const policy of policies) enforceRule(policy, name, policy.endpoints, value);
+      if (!isLoopback(value)) refuseSetByWorkspace(variables, name);
+    } else if (/^AWS_(DEFAULT_)?REGION$/.test(name)) {
+      if (variables.fileOf(name)) for (const policy of policies) enforceRule(policy, name, policy.regions, value);
+    } else if (/^AWS_(DEFAULT_)?PROFILE$/.test(name)) {
+      if (variables.fileOf(name)) for (const policy of policies) enforceRule(policy, name, policy.profiles, value);
+    } else if (policies.length) refuseSetByWorkspace(variables, name);
   }
-  const envFile = configuration.sync?.include.find((pattern) => pattern.split('/').some((part) => ENV_FILE.test(part)));
-  if (envFile && !policy.envFiles && (path || environment.CI)) {
-    throw new Problem(
-      'POLICY',
-      `"sync.include" names ${envFile}, which is not sent ${path ? `under the policy ${path}` : 'in CI'}.`,
-      {
-        next: 'A policy file outside the repository (NX_EC2_POLICY) can allow it: { "envFiles": true }.',
-      },
-    );
-  }
+}
+
+function refuseSetByWorkspace(variables: WorkspaceVariables, name: string): void {
+  const file = variables.fileOf(name);
+  if (!file) return;
+  throw new Problem('POLICY', `${file} sets ${name}, which a file of the workspace may not set.`, {
+    next: `Remove it from ${file} and set it in the shell, or in the settings of the CI service.`,
+  });
 }
 
 type Rule = [key: string, allowed: string[] | undefined, value: string | undefined];
 
 /** Where a policy names the instances that may be used, others may be made only if it says which. */
-function instanceRules(policy: z.infer<typeof policySchema>, name: InstanceName): Rule[] {
+function instanceRules(policy: Policy, name: InstanceName): Rule[] {
   if (!('described' in name)) return [['instance', policy.instances, nameOf(name)]];
   const { types, instanceProfile, ami } = name.described;
   return [
@@ -104,21 +157,48 @@ function nameOf(name: NamedInstance): string {
     .join(',');
 }
 
-function policyPath(environment: NodeJS.ProcessEnv): string | undefined {
-  if (environment.NX_EC2_POLICY) return resolve(environment.NX_EC2_POLICY);
-  return [join(homedir(), '.config/nx-ec2/policy.json'), '/etc/nx-ec2/policy.json'].find((path) => existsSync(path));
+/** The policy that the environment names, and those of the user and of the machine where there are any. */
+function policyPaths(environment: NodeJS.ProcessEnv): string[] {
+  const named = environment.NX_EC2_POLICY ? [resolve(environment.NX_EC2_POLICY)] : [];
+  const usual = [
+    ...homes(environment).map((home) => join(home, '.config/nx-ec2/policy.json')),
+    '/etc/nx-ec2/policy.json',
+  ];
+  return [...new Set([...named, ...usual.filter(isPresent)])];
 }
 
-function readPolicy(path: string, workspaceRoot: string): z.infer<typeof policySchema> {
+/** The home directory that the environment names, and that of the account, which no variable changes. */
+function homes({ HOME, USERPROFILE }: NodeJS.ProcessEnv): string[] {
+  const named = [HOME, USERPROFILE].filter((home): home is string => Boolean(home));
+  try {
+    return [...named, userInfo().homedir];
+  } catch {
+    // A user without an entry in the account database.
+    return named;
+  }
+}
+
+/** A policy that is present and can't be looked at is one that can't be read, not one that is absent. */
+function isPresent(path: string): boolean {
+  try {
+    statSync(path);
+    return true;
+  } catch (error) {
+    return !['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
+  }
+}
+
+function readPolicy(path: string, workspaceRoot: string): Policy {
   let value: unknown;
   try {
     const from = relative(realpathSync(workspaceRoot), realpathSync(path));
-    if (!from.startsWith('..')) throw new Error('it lies inside the workspace that it is to limit');
+    if (from !== '..' && !from.startsWith(`..${sep}`))
+      throw new Error('it lies inside the workspace that it is to limit');
     value = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
     throw new Problem('POLICY', `The policy ${path} can't be used: ${(error as Error).message}.`);
   }
   const result = policySchema.safeParse(value);
   if (!result.success) throw new Problem('POLICY', `The policy ${path} is not valid: ${z.prettifyError(result.error)}`);
-  return result.data;
+  return { path, ...result.data };
 }

@@ -1,0 +1,151 @@
+import { createRequire } from 'node:module';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import fc from 'fast-check';
+import { enforcePolicy } from './policy';
+import { WorkspaceVariables } from './workspace-variables';
+
+// Nx's own parser of such files.
+const nx = createRequire(require.resolve('nx/package.json'));
+const { parse } = nx('dotenv') as { parse: (text: string) => Record<string, string> };
+const { expand } = nx('dotenv-expand') as {
+  expand: (options: object) => { parsed: Record<string, string> };
+};
+
+let root: string;
+let outside: string;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'policy-workspace-'));
+  outside = mkdtempSync(join(tmpdir(), 'policy-outside-'));
+});
+afterEach(() => {
+  for (const each of [root, outside]) rmSync(each, { recursive: true, force: true });
+});
+
+const write = (path: string, value: string | object) => {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, typeof value === 'string' ? value : JSON.stringify(value));
+  return path;
+};
+const configuration = { prefix: '', bucket: 'acme-training', projectRoot: 'model' };
+const enforce = (environment: NodeJS.ProcessEnv, value: object = {}) =>
+  enforcePolicy({ ...configuration, ...value }, root, { HOME: join(outside, 'home'), ...environment });
+
+describe('several policies', () => {
+  it('each limit the configuration: the one that NX_EC2_POLICY names does not replace the one of the home directory', () => {
+    write(join(outside, 'home/.config/nx-ec2/policy.json'), { buckets: ['acme-*'] });
+    const named = write(join(outside, 'named.json'), { buckets: ['*'], regions: ['eu-*'] });
+    expect(() => enforce({ NX_EC2_POLICY: named })).not.toThrow();
+    expect(() => enforce({ NX_EC2_POLICY: named }, { bucket: 'other' })).toThrow(/home.*does not allow "bucket"/);
+    expect(() => enforce({ NX_EC2_POLICY: named }, { region: 'us-east-1' })).toThrow(/named\.json.*"region"/);
+    expect(() => enforce({}, { bucket: 'other' })).toThrow(/does not allow "bucket"/);
+  });
+
+  it('send .env files only where all of them allow it', () => {
+    const include = { sync: { include: ['.env.local'] } };
+    const named = write(join(outside, 'named.json'), { envFiles: true });
+    expect(() => enforce({ NX_EC2_POLICY: named, CI: 'true' }, include)).not.toThrow();
+    write(join(outside, 'home/.config/nx-ec2/policy.json'), {});
+    expect(() => enforce({ NX_EC2_POLICY: named }, include)).toThrow(/not sent under the policy .*home/);
+  });
+
+  it('stop the command when one can not be read', () => {
+    mkdirSync(join(outside, 'home/.config/nx-ec2/policy.json'), { recursive: true });
+    expect(() => enforce({})).toThrow(/policy\.json can't be used: EISDIR/);
+    expect(() => enforce({ NX_EC2_POLICY: join(outside, 'absent.json') })).toThrow(/absent\.json can't be used/);
+  });
+
+  it('believes one whose name begins with two dots beside the workspace', () => {
+    const beside = write(join(dirname(root), '..policy-beside.json'), { buckets: [] });
+    try {
+      expect(() => enforce({ NX_EC2_POLICY: beside })).toThrow(/does not allow "bucket"/);
+    } finally {
+      rmSync(beside);
+    }
+    const within = write(join(root, '..policy.json'), {});
+    expect(() => enforce({ NX_EC2_POLICY: within })).toThrow(/inside the workspace/);
+  });
+});
+
+describe('endpoints', () => {
+  it('are held against the policy, whoever set them', () => {
+    const policy = write(join(outside, 'p.json'), { endpoints: ['https://s3.acme.example', 'http://127.0.0.1:*'] });
+    const set = (values: object) => () => enforce({ NX_EC2_POLICY: policy, ...values });
+    expect(set({ AWS_ENDPOINT_URL_S3: 'https://s3.acme.example' })).not.toThrow();
+    expect(set({ AWS_ENDPOINT_URL: 'http://127.0.0.1:4566' })).not.toThrow();
+    expect(set({ AWS_ENDPOINT_URL_SSM: 'https://evil.example' })).toThrow(/does not allow "AWS_ENDPOINT_URL_SSM"/);
+    expect(set({})).not.toThrow();
+  });
+});
+
+describe('a variable that a file of the workspace has set', () => {
+  // As Nx does: the file's variables come into the environment.
+  const withFile = (path: string, text: string, environment: object = {}) => {
+    write(join(root, path), text);
+    return () => enforce({ ...parse(text), ...environment });
+  };
+
+  it('is no policy', () => {
+    const text = `NX_EC2_POLICY=${write(join(outside, 'lax.json'), {})}\n`;
+    expect(withFile('.env', text)).toThrow(/^\.env sets NX_EC2_POLICY, which a file of the workspace may not set/);
+    // The shell's own has precedence over the file's, so it is the one in force.
+    const own = write(join(outside, 'own.json'), {});
+    expect(withFile('.env', text, { NX_EC2_POLICY: own })).not.toThrow();
+  });
+
+  it.each(['.env', '.env.local', '.local.env', 'model/.env', 'model/.env.remote-train', 'model/.remote-train.ci.env'])(
+    'is no endpoint, in %s',
+    (file) => {
+      expect(withFile(file, 'AWS_ENDPOINT_URL_S3="https://evil.example"')).toThrow(
+        new RegExp(`${file.replaceAll('.', '\\.')} sets AWS_ENDPOINT_URL_S3`),
+      );
+      expect(withFile(file, 'AWS_ENDPOINT_URL=http://127.evil.example/')).toThrow(/sets AWS_ENDPOINT_URL/);
+      expect(withFile(file, 'AWS_ENDPOINT_URL=http://127.0.0.1:4566')).not.toThrow();
+    },
+  );
+
+  it('is no credential, authority or proxy under a policy', () => {
+    for (const name of [
+      'AWS_ACCESS_KEY_ID',
+      'AWS_CONFIG_FILE',
+      'AWS_CA_BUNDLE',
+      'NODE_EXTRA_CA_CERTS',
+      'https_proxy',
+    ]) {
+      const set = withFile('.env', `${name}=x`);
+      expect(set).not.toThrow();
+      write(join(outside, 'home/.config/nx-ec2/policy.json'), {});
+      expect(set).toThrow(new RegExp(`sets ${name}`));
+      rmSync(join(outside, 'home/.config/nx-ec2/policy.json'));
+    }
+  });
+
+  it('is held against the policy as the configuration is, where it is a region or a profile', () => {
+    write(join(outside, 'home/.config/nx-ec2/policy.json'), { regions: ['eu-west-1'], profiles: [] });
+    expect(withFile('.env', 'AWS_REGION=eu-west-1')).not.toThrow();
+    expect(withFile('.env', 'AWS_REGION=us-east-1')).toThrow(/does not allow "AWS_REGION": "us-east-1"/);
+    expect(withFile('.env', 'AWS_PROFILE=admin')).toThrow(/does not allow "AWS_PROFILE"/);
+    write(join(root, '.env'), '');
+    expect(() => enforce({ AWS_PROFILE: 'mine', AWS_REGION: 'us-east-1' })).not.toThrow();
+  });
+
+  it('is recognised in whatever way it is written', () => {
+    const piece = fc.oneof(
+      fc.constantFrom('"', "'", '`', ' ', '#', '=', '\n', '\\', '$', '${HOME}', 'export ', ': ', 'X=1', '\r\n', '\t'),
+      fc.string({ maxLength: 6 }),
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 8 }), fc.array(piece, { maxLength: 4 }), (before, value) => {
+        const text = `${before.join('')}\nAWS_CONFIG_FILE${value[0] ?? '='}=${value.join('')}\n`;
+        const environment: Record<string, string> = {};
+        expand({ parsed: parse(text), processEnv: environment });
+        writeFileSync(join(root, '.env'), text);
+        const found = new WorkspaceVariables(root, [''], environment).fileOf('AWS_CONFIG_FILE');
+        return !environment.AWS_CONFIG_FILE || found === '.env';
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
