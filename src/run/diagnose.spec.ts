@@ -82,8 +82,8 @@ describe('the doctor', () => {
   };
 
   it.each([
-    ['s3:PutObject', 'write to the bucket', [{ Action: 's3:PutObject', Resource: 'arn:aws:s3:::bucket/*' }]],
-    ['s3:GetObject', 'read from the bucket', [{ Action: 's3:GetObject', Resource: 'arn:aws:s3:::bucket/*' }]],
+    ['s3:PutObject', 'write to the bucket', [{ Action: 's3:PutObject', Resource: 'arn:aws:s3:::bucket/v1/*' }]],
+    ['s3:GetObject', 'read from the bucket', [{ Action: 's3:GetObject', Resource: 'arn:aws:s3:::bucket/v1/*' }]],
     ['s3:ListBucket', 'bucket', [{ Action: 's3:ListBucket', Resource: 'arn:aws:s3:::bucket' }]],
     ['ssm:DescribeInstanceInformation', 'instance', [{ Action: 'ssm:DescribeInstanceInformation', Resource: '*' }]],
     [
@@ -99,7 +99,11 @@ describe('the doctor', () => {
       ],
     ],
     ['ssm:GetCommandInvocation', 'run a command by SSM', [{ Action: 'ssm:GetCommandInvocation', Resource: '*' }]],
-    ['s3:DeleteObject', 'delete from the bucket', [{ Action: 's3:DeleteObject', Resource: 'arn:aws:s3:::bucket/*' }]],
+    [
+      's3:DeleteObject',
+      'delete from the bucket',
+      [{ Action: 's3:DeleteObject', Resource: 'arn:aws:s3:::bucket/v1/*' }],
+    ],
   ])(
     'names %s where a caller lacks it, and the statement to add',
     async (action, name, expected) => {
@@ -145,7 +149,7 @@ describe('the doctor', () => {
         {
           Effect: 'Allow',
           Action: 's3:PutObject',
-          Resource: ['arn:aws:s3:::bucket/v1/*/run/*', 'arn:aws:s3:::bucket/*/v1/*/run/*'],
+          Resource: 'arn:aws:s3:::bucket/v1/*/run/*',
         },
       ]);
       expect(found.get('write runs by the role')!.fix).toContain("the instance's role's policy");

@@ -40,7 +40,7 @@ export async function diagnose(
   const add = (name: string, ok: boolean | null, detail: string, fix: string | null = null) =>
     findings.push({ where: 'here', name, ok, detail, fix });
   const aws = new Aws(configuration);
-  const where: Where = { bucket: configuration.bucket };
+  const where: Where = { bucket: configuration.bucket, prefix: configuration.prefix };
   try {
     const store = new Store(aws, configuration);
     const keys = new StoreKeys(configuration.prefix, project);

@@ -5,9 +5,12 @@ import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import { Problem } from '../report/problem';
+import { storeBase } from './keys';
 
 export interface StoreSettings {
   bucket: string;
+  /** Of the store in its bucket; absent: the bucket's root. */
+  prefix?: string;
   /** 12 digits: every call says whose bucket it expects. */
   bucketOwner?: string;
   /** The KMS key that objects are encrypted with; absent: the bucket's own default. */
@@ -514,6 +517,8 @@ export class Store {
         if (region) return region;
       }
       if (status === 403) {
+        // A caller may be allowed to list the store's prefix and nothing else of the bucket.
+        if (this.settings.prefix && (await this.mayList(storeBase(this.settings.prefix)))) return region;
         throw this.problem(
           'BUCKET_FORBIDDEN',
           `The bucket ${bucket} can't be used by the credentials in force${this.settings.bucketOwner ? `, or does not belong to account ${this.settings.bucketOwner}` : ''}.`,
@@ -523,6 +528,17 @@ export class Store {
       }
       throw this.problem('BUCKET', `The bucket ${bucket} could not be reached.`, error);
     }
+  }
+
+  private async mayList(prefix: string): Promise<boolean> {
+    const { ListObjectsV2Command } = sdk.s3();
+    const s3 = await this.aws.s3();
+    const { bucket, bucketOwner } = this.settings;
+    const request = { Bucket: bucket, ExpectedBucketOwner: bucketOwner, Prefix: prefix, MaxKeys: 1 };
+    return s3.send(new ListObjectsV2Command(request)).then(
+      () => true,
+      () => false,
+    );
   }
 
   private target(key: string) {

@@ -1,4 +1,13 @@
-import { INSTANCE_TAG, MANAGED_TAG, OURS_BY_SSM, own, stored, type Condition, type Statement } from './statement';
+import {
+  INSTANCE_TAG,
+  MANAGED_TAG,
+  OURS_BY_SSM,
+  own,
+  stored,
+  storeKeys,
+  type Condition,
+  type Statement,
+} from './statement';
 
 const SESSION_DOCUMENTS = ['AWS-StartNonInteractiveCommand', 'AWS-StartInteractiveCommand'];
 const END_SESSIONS = ['ssm:ResumeSession', 'ssm:TerminateSession'];
@@ -19,12 +28,20 @@ export const KEY: Statement = {
 
 /** What a caller needs for instances that are there: to sync, train, look and fetch. */
 export const CALLER: Statement[] = [
-  { Sid: 'Bucket', Action: ['s3:ListBucket'], Resource: ['${Bucket.Arn}'], on: 'the bucket' },
+  { Sid: 'Bucket', Action: ['s3:ListBucket'], Resource: ['${Bucket.Arn}'], on: 'the bucket', where: '!Prefix' },
+  {
+    Sid: 'BelowPrefix',
+    Action: ['s3:ListBucket'],
+    Resource: ['${Bucket.Arn}'],
+    Condition: { StringLike: { 's3:prefix': storeKeys('*') } },
+    on: 'the prefix (parameter `Prefix` of the template)',
+    where: 'Prefix',
+  },
   {
     Sid: 'Objects',
     Action: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
-    Resource: ['${Bucket.Arn}/*'],
-    on: 'its objects',
+    Resource: stored('*'),
+    on: 'the objects of the store',
   },
   {
     Sid: 'Document',
@@ -120,7 +137,7 @@ export const PRUNE: Statement[] = [
     Sid: 'List',
     Action: ['s3:ListBucket'],
     Resource: ['${Bucket.Arn}'],
-    Condition: { StringLike: { 's3:prefix': ['v1/*', '*/v1/*'] } },
+    Condition: { StringLike: { 's3:prefix': storeKeys('*') } },
     on: 'the store',
   },
   {

@@ -16,7 +16,9 @@ export function grantLines(denied: Denied, where: Where, principal: Principal = 
   const { action, resource, explicit } = denied;
   if (explicit)
     return [`${action} is denied by a policy that says so: find that one, no statement that allows it helps`];
-  const known = statementsFor(action, principal);
+  // Of two that exclude each other, the one that fits the store's prefix.
+  const unfit = where.prefix ? '!Prefix' : 'Prefix';
+  const known = statementsFor(action, principal).filter((each) => each.where !== unfit);
   const statements = known.length
     ? known.map((each) => concrete(each, where, action))
     : [{ Effect: 'Allow', Action: action, Resource: resource ?? '*' }];

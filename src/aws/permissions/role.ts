@@ -1,5 +1,5 @@
 import { KEY } from './caller';
-import { ec2, MANAGED_TAG, OURS, own, stored, type Statement } from './statement';
+import { ec2, MANAGED_TAG, OURS, own, stored, storeKeys, type Statement } from './statement';
 
 const ALL = 'all: it has no resource to limit it to';
 
@@ -31,13 +31,13 @@ export const RUNS: Statement[] = [
     Sid: 'Runs',
     Action: ['s3:GetObject', 's3:PutObject'],
     Resource: stored('*/run/*'),
-    on: '`v1/*/run/*`, whatever the prefix',
+    on: '`v1/*/run/*` below the prefix (parameter `Prefix` of the template; any by default)',
   },
   {
     Sid: 'ListRuns',
     Action: ['s3:ListBucket'],
     Resource: ['${Bucket.Arn}'],
-    Condition: { StringLike: { 's3:prefix': ['v1/*/run/*', '*/v1/*/run/*'] } },
+    Condition: { StringLike: { 's3:prefix': storeKeys('*/run/*') } },
     on: 'the same',
   },
 ];

@@ -10,8 +10,8 @@ export interface Statement {
   Condition?: Condition;
   /** What that is, in words. */
   on: string;
-  /** The template has it only where this parameter of its is set. */
-  where?: 'KmsKeyArn' | 'DataArns';
+  /** The template has it only where this parameter of its is set, or with `!` only where it is not. */
+  where?: 'KmsKeyArn' | 'DataArns' | 'Prefix' | '!Prefix';
 }
 
 /** The tag whose presence makes an instance that is not made by nx-ec2 one that commands may be sent to. */
@@ -29,9 +29,14 @@ export function ec2(...types: string[]): string[] {
   return types.map((type) => own('ec2', `${type}/*`));
 }
 
-/** Objects of the store, whatever its prefix. */
+/** Keys of the store below the template's prefix, which is any by default (`*`). */
+export function storeKeys(...names: string[]): string[] {
+  return names.map((name) => `\${Prefix}v1/${name}`);
+}
+
+/** The objects with these keys. */
 export function stored(...names: string[]): string[] {
-  return names.flatMap((name) => ['', '*/'].map((prefix) => `\${Bucket.Arn}/${prefix}v1/${name}`));
+  return storeKeys(...names).map((key) => `\${Bucket.Arn}/${key}`);
 }
 
 /** Condition: what is made carries our tag from the start. */
@@ -47,11 +52,13 @@ export interface Where {
   region?: string;
   account?: string;
   bucket?: string;
+  /** Of the store in its bucket, '' for the bucket's root; absent: any. */
+  prefix?: string;
 }
 
 /** A statement as IAM takes it. @param action the only one that is wanted. */
 export function concrete(statement: Statement, where: Where, action?: string): Record<string, unknown> {
-  const { partition = 'aws', region = '*', account = '*', bucket = 'BUCKET' } = where;
+  const { partition = 'aws', region = '*', account = '*', bucket = 'BUCKET', prefix } = where;
   const known: Record<string, string> = {
     'AWS::Partition': partition,
     'AWS::Region': region,
@@ -62,6 +69,7 @@ export function concrete(statement: Statement, where: Where, action?: string): R
     KmsKeyArn: 'ARN-OF-THE-KEY',
     DataArns: 'ARN-OF-THE-DATA',
     SecretPrefix: 'nx-ec2',
+    Prefix: prefix === undefined ? '*' : prefix.replace(/([^/])$/, '$1/'),
   };
   const fill = (text: string) =>
     text.replace(/\$\{(!?)([^}]+)\}/g, (all, literal: string, name: string) =>

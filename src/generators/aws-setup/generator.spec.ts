@@ -17,7 +17,11 @@ function statements(value: unknown): Statement[] {
   if (typeof value !== 'object' || value === null) return [];
   const all =
     'Statement' in value ? (value.Statement as (Statement | { 'Fn::If': [string, Statement, object] })[]) : [];
-  const own = all.map((each) => ('Fn::If' in each ? each['Fn::If'][1] : each));
+  const own = all.flatMap((each) =>
+    'Fn::If' in each
+      ? each['Fn::If'].filter((value): value is Statement => Object(value).Action !== undefined)
+      : [each],
+  );
   return [...own, ...(own.length ? [] : Object.values(value).flatMap(statements))];
 }
 
@@ -89,16 +93,14 @@ describe('aws-setup', () => {
     );
     const granted = (action: string) => role.filter(({ Action }) => [Action].flat().includes(action));
     expect(granted('s3:PutObject').flatMap(({ Resource }) => named(Resource))).toEqual([
-      '${Bucket.Arn}/v1/*/run/*',
-      '${Bucket.Arn}/*/v1/*/run/*',
+      '${Bucket.Arn}/${Prefix}v1/*/run/*',
     ]);
     expect(granted('s3:GetObject').flatMap(({ Resource }) => named(Resource))).toEqual([
-      '${Bucket.Arn}/v1/*/run/*',
-      '${Bucket.Arn}/*/v1/*/run/*',
+      '${Bucket.Arn}/${Prefix}v1/*/run/*',
       { Ref: 'DataArns' },
     ]);
     expect(granted('s3:ListBucket')[0].Condition).toEqual({
-      StringLike: { 's3:prefix': ['v1/*/run/*', '*/v1/*/run/*'] },
+      StringLike: { 's3:prefix': [{ 'Fn::Sub': '${Prefix}v1/*/run/*' }] },
     });
     expect(granted('s3:DeleteObject')).toEqual([]);
     expect(named(granted('ssm:GetParameter')[0].Resource)).toEqual([
@@ -115,14 +117,37 @@ describe('aws-setup', () => {
       string,
       Record<string, { Default: string }>
     >;
-    for (const [condition, parameter] of [
-      ['HasData', 'DataArns'],
-      ['HasKey', 'KmsKeyArn'],
+    for (const [condition, parameter, unset] of [
+      ['HasData', 'DataArns', ''],
+      ['HasKey', 'KmsKeyArn', ''],
+      ['HasPrefix', 'Prefix', '*'],
     ]) {
-      expect(Parameters[parameter].Default).toBe('');
+      expect(Parameters[parameter].Default).toBe(unset);
       expect(JSON.stringify(Conditions[condition])).toContain(`{"Ref":"${parameter}"}`);
       expect(JSON.stringify(resources())).toContain(`{"Fn::If":["${condition}",`);
     }
+  });
+
+  it('keeps callers and instances to the prefix that is set', () => {
+    const all = [resources().CallerPolicy, resources().InstanceRole, resources().PrunePolicy].flatMap((resource) =>
+      JSON.stringify(resource).match(/"Fn::Sub":"[^"]*"/g),
+    );
+    const onObjects = all.filter((text) => text?.includes('${Bucket.Arn}/'));
+    expect(onObjects.length).toBeGreaterThan(5);
+    for (const text of onObjects) expect(text).toContain('${Bucket.Arn}/${Prefix}v1/');
+    const lists = statements(resources().CallerPolicy).filter(({ Action }) => Action === 's3:ListBucket');
+    expect(lists.map(({ Condition }) => Condition)).toEqual([
+      undefined,
+      { StringLike: { 's3:prefix': [{ 'Fn::Sub': '${Prefix}v1/*' }] } },
+    ]);
+    const caller = JSON.stringify(resources().CallerPolicy);
+    expect(caller).toContain('{"Fn::If":["HasPrefix",{"Ref":"AWS::NoValue"},{"Sid":"Bucket"');
+    expect(caller).toContain('{"Fn::If":["HasPrefix",{"Sid":"BelowPrefix"');
+    const pattern = new RegExp(
+      `^(?:${(setupTemplate('a') as { Parameters: Record<string, Record<string, string>> }).Parameters.Prefix.AllowedPattern})$`,
+    );
+    for (const prefix of ['*', 'team-a/', 'ml/team_b/']) expect(prefix).toMatch(pattern);
+    for (const prefix of ['', 'team-a', 'team*/', '${x}/', '/', 'a//']) expect(prefix).not.toMatch(pattern);
   });
 
   it('lets callers start two documents on tagged instances, and end sessions of their own', () => {
@@ -163,10 +188,10 @@ describe('aws-setup', () => {
           '*/run/*/record.json',
           '*/run/*/artifacts.json',
           '*/run/*/checkpoint/*',
-        ].flatMap((name) => [`v1/${name}`, `*/v1/${name}`]),
+        ].map((name) => `\${Prefix}v1/${name}`),
       ],
-      ['s3:PutObject', ['v1/x/*', '*/v1/x/*']],
-      ['s3:DeleteObject', ['v1/*', '*/v1/*']],
+      ['s3:PutObject', ['${Prefix}v1/x/*']],
+      ['s3:DeleteObject', ['${Prefix}v1/*']],
     ]);
   });
 });

@@ -3,8 +3,18 @@ import { AGENT, DATA, RECOVERY, RUNS, SECRETS } from '../../aws/permissions/role
 import type { Statement } from '../../aws/permissions/statement';
 import { allow, policy, where, type Json } from './render';
 
-/** Parameters of the template that the role depends on. */
+/** The value of the parameter `Prefix` that restricts nothing. */
+export const ANY_PREFIX = '*';
+
+/** Parameters of the template that policies depend on. */
 export const SETTINGS: Json = {
+  Prefix: {
+    Type: 'String',
+    Default: ANY_PREFIX,
+    AllowedPattern: "\\*|([A-Za-z0-9!_.'()-]+/)+",
+    Description:
+      'The only prefix of the bucket that callers and instances may use, with a slash at its end, e.g. team-a/; * allows any',
+  },
   SecretPrefix: {
     Type: 'String',
     Default: 'nx-ec2',
@@ -26,10 +36,10 @@ export const SETTINGS: Json = {
   },
 };
 
-/** A condition of the template: a parameter, or list of them, is not left empty. */
-export function whereSet(parameter: string): Json {
+/** A condition of the template: a parameter, or list of them, does not have the default that sets nothing. */
+export function whereSet(parameter: string, unset = ''): Json {
   const text = parameter === 'DataArns' ? { 'Fn::Join': ['', { Ref: parameter }] } : { Ref: parameter };
-  return { 'Fn::Not': [{ 'Fn::Equals': [text, ''] }] };
+  return { 'Fn::Not': [{ 'Fn::Equals': [text, unset] }] };
 }
 
 /**

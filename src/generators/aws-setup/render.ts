@@ -11,9 +11,12 @@ export function policy(...statements: Json[]): Json {
   return { Version: '2012-10-17', Statement: statements };
 }
 
-/** What is there only where a condition of the template holds. */
+/** A value that the template has only where one of its conditions holds, or with `!` only where it does not. */
 export function where(condition: string, value: Json): Json {
-  return { 'Fn::If': [condition, value, { Ref: 'AWS::NoValue' }] };
+  const absent = { Ref: 'AWS::NoValue' };
+  return condition.startsWith('!')
+    ? { 'Fn::If': [condition.slice(1), absent, value] }
+    : { 'Fn::If': [condition, value, absent] };
 }
 
 /** A text with `${…}` in it, as a template has it. */
@@ -24,7 +27,7 @@ export function substituted(text: string): unknown {
   return attribute ? { 'Fn::GetAtt': [resource, attribute] } : { Ref: whole };
 }
 
-const SETTING = { KmsKeyArn: 'HasKey', DataArns: 'HasData' };
+const SETTING = { KmsKeyArn: 'HasKey', DataArns: 'HasData', Prefix: 'HasPrefix', '!Prefix': '!HasPrefix' };
 
 function render(statement: Statement): Json {
   const { Sid, Action, Resource, Condition } = statement;

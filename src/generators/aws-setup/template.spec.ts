@@ -36,8 +36,8 @@ const ALL: SetupOptions = {
 const resources = (options: SetupOptions = ALL) =>
   (setupTemplate('acme-training', options) as { Resources: Record<string, Resource> }).Resources;
 const statements = (name: string, options?: SetupOptions) =>
-  resources(options)[name].Properties.PolicyDocument!.Statement.map((each) =>
-    'Fn::If' in each ? each['Fn::If'][1] : each,
+  resources(options)[name].Properties.PolicyDocument!.Statement.flatMap((each) =>
+    'Fn::If' in each ? each['Fn::If'].filter((value) => typeof value === 'object' && 'Action' in value) : [each],
   );
 const granting = (action: string, options?: SetupOptions) =>
   statements('LaunchPolicy', options).filter(({ Action }) => [Action].flat().includes(action));

@@ -5,7 +5,7 @@ import { bucketResources } from './bucket';
 import { budgetResources } from './budget';
 import { deadlineResources } from './deadline';
 import { endpointResources } from './endpoints';
-import { instanceResources, SETTINGS, whereSet } from './instance-role';
+import { ANY_PREFIX, instanceResources, SETTINGS, whereSet } from './instance-role';
 import type { SetupOptions } from './options';
 import { allow, type Json } from './render';
 
@@ -28,6 +28,7 @@ export function setupTemplate(bucket: string, options: SetupOptions = {}): Json 
     Conditions: {
       HasData: whereSet('DataArns'),
       HasKey: whereSet('KmsKeyArn'),
+      HasPrefix: whereSet('Prefix', ANY_PREFIX),
     },
     Resources: {
       ...bucketResources(lifecycle),
