@@ -195,6 +195,8 @@ export interface RunFacts {
   queue: null | { before: number; holders: string[] };
   claim: Claim;
   gpus: number[] | null;
+  /** About its end, for the user. */
+  warnings?: string[];
 }
 
 /** As the instance knows it. */

@@ -1,6 +1,7 @@
 """One command of a run, from its start to its end: its output into the log, its limits, its stop."""
 import fcntl
 import os
+import resource
 import select
 import shutil
 import signal
@@ -8,8 +9,14 @@ import subprocess
 import time
 
 from . import account as accounts, processes
+from .leader import Leaders
+from .left import Left
 
 TICK = 0.1
+# Seconds that other processes get to end by themselves when the one that they belong to has ended.
+FOLLOW = 1.0
+# Seconds between two looks whether the command has become a launcher.
+LAUNCHER_POLL = 5.0
 # Between two looks at how much memory is used, seconds.
 WEIGH = 0.5
 # What holds the output open after all processes that are known have ended is not waited for longer, seconds.
@@ -24,11 +31,15 @@ class CanNotStart(Exception):
 
 
 class Child:
-    """`wish()` tells whether it is to stop: None, or (reason, grace in seconds). `but`: a child of ours that is none of its."""
+    """`wish()` tells whether it is to stop: None, or (reason, grace in seconds). `but`: a child of ours that is none of its.
+
+    `cut`: a signal ended one of its processes that did not handle it, or a launcher failed: a file may be half written.
+    `left`: the processes that still ran a second after the command had ended by itself."""
 
     def __init__(self, line, variables, directory, account, log, mask, limits, wish, but):
         self.line, self.log, self.mask, self.limits, self.wish, self.but = line, log, mask, limits, wish, but
         self.stopped, self.over = None, False
+        self.cut, self.left = False, Left()
         self.program = shutil.which(line[0], path=variables.get("PATH")) or line[0]
         self.output, writing = os.pipe()
         try:
@@ -53,7 +64,7 @@ class Child:
 
     def wait(self):
         """Its return code, negative for a signal. What it began and left is ended too."""
-        weighed = time.monotonic()
+        weighed, looked, launcher = time.monotonic(), time.monotonic(), False
         while self.process.poll() is None:
             self.pump(TICK)
             stop = self.wish()
@@ -65,31 +76,67 @@ class Child:
                 weighed = now
                 if self._is_over():
                     break
-        self.process.wait()
+            if not launcher and now - looked > LAUNCHER_POLL:
+                looked, launcher = now, Leaders(self.pid).launcher
+        code = self.process.wait()
+        if not self.stopped and not self.over:
+            self._wait_until(lambda: not self.members(), time.monotonic() + FOLLOW)
+            self.left = Left(self.members(), self.mask)
+            # 128 and a signal's number: so a shell tells of a child that a signal ended.
+            self.cut = bool(self.left) or code < 0 or 128 < code < 160 or (launcher and code != 0)
         processes.end(lambda: processes.descendants(self.but), 1.0, self.pump)
         self.drain()
-        return self.process.returncode
+        return code
 
     def stop(self, stop):
+        """SIGTERM for the leaders; for what is left when they have ended; SIGKILL when the grace is over."""
         self.stopped = stop
-        # The child itself is waited for: it may do what it wants in its grace.
         deadline = time.monotonic() + stop[1]
-        for pid in processes.family(self.pid):
-            processes.send(pid, signal.SIGTERM)
-        while self.process.poll() is None and time.monotonic() < deadline:
-            self.pump(TICK)
+        leaders = Leaders(self.pid)
+        self.cut = not leaders.handled
+        self._signal(leaders.pids)
+        self._wait_until(lambda: not set(leaders.pids) & set(self.members()), deadline)
+        self._wait_until(lambda: not self.members(), min(deadline, time.monotonic() + FOLLOW))
+        told = set()
+
+        def ended():
+            members = self.members()
+            self._signal(set(members) - told)
+            told.update(members)
+            return not members
+
+        if not self._wait_until(ended, deadline):
+            self.cut = True
         self.kill()
 
+    def members(self):
+        """The processes of the command that live, also those that it has left to us."""
+        self.process.poll()
+        others = set(processes.family(self.but)) if self.but else ()
+        return [pid for pid in processes.family(os.getpid()) if pid != os.getpid() and pid not in others]
+
     def kill(self):
-        for pid in processes.family(self.pid):
+        for pid in self.members():
             processes.send(pid, signal.SIGKILL)
         self.process.wait()
+
+    def _signal(self, pids):
+        for pid in pids:
+            processes.send(pid, signal.SIGTERM)
+
+    def _wait_until(self, holds, deadline):
+        """Whether `holds()` became true before the deadline."""
+        while not holds():
+            if time.monotonic() >= deadline:
+                return False
+            self.pump(TICK)
+        return True
 
     def _is_over(self):
         used = processes.resident(processes.family(self.pid))
         if used <= self.limits["memory"]:
             return False
-        self.over = True
+        self.over = self.cut = True
         self.kill()
         return True
 
@@ -135,4 +182,15 @@ def begin(account, limits):
     if limits["cores"] and hasattr(os, "sched_setaffinity"):
         usable = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, usable[: limits["cores"]])
+    allow_open_files()
     accounts.become(account)
+
+
+def allow_open_files():
+    """Raises the limit of open files to the hard one: the agent's soft limit of 1,024 is too low for data loaders."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        # macOS takes no more than OPEN_MAX.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(10240, hard)) if hard != resource.RLIM_INFINITY else max(soft, 10240), hard))

@@ -58,6 +58,11 @@ class Mask:
         rest, self.held = self.held, b""
         return self.whole.sub(STARS, rest) if self.whole else rest
 
+    def cover(self, text):
+        """A text of its own, beside the stream, without the values."""
+        data = text.encode("utf-8", "replace")
+        return (self.whole.sub(STARS, data) if self.whole else data).decode("utf-8", "replace")
+
     def _open(self, data, at):
         """Where a value may have begun that is not over; the data's end where none has."""
         for start in range(max(at, len(data) - self.longest + 1), len(data)):

@@ -213,7 +213,7 @@ MARKS = {"training": "NX_EC2_RUN_ID", "exec": "NX_EC2_EXEC_ID"}
 # What a record in the store takes of the run's own.
 TAKEN = (
     "id", "key", "project", "tree", "snapshot", "instance", "user", "directory", "exitCode", "signal", "stop", "failure", "pid",
-    "createdAt", "startedAt", "endedAt", "attempt", "attempts", "queue", "claim", "gpus", "data", "restored",
+    "createdAt", "startedAt", "endedAt", "attempt", "attempts", "queue", "claim", "gpus", "data", "restored", "warnings",
 )
 
 

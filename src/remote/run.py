@@ -118,7 +118,7 @@ def start(plan, root, lock, tree):
         "createdAt": int(time.time() * 1000), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None,
         "since": None, "attempt": 1, "attempts": [], "queue": None, "claim": part["claim"], "gpus": [], "totalGpus": count_gpus(),
         "training": None, "data": [], "restored": None, "resumed": None,
-        "stop": None, "failure": None, "outcome": None, "directory": home,
+        "stop": None, "failure": None, "outcome": None, "warnings": [], "directory": home,
     }
     if part.get("resume"):
         from . import resume

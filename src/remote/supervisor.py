@@ -327,6 +327,7 @@ class Supervisor:
         started = now()
         kills = verdict.oom_kills()
         contract.write_down(self.home, self.project, variables, list(part["secrets"]) + part["mask"], self.account)
+        written_down = os.stat(os.path.join(self.home, "environment.json")).st_ctime_ns
         if record["training"] is None:
             record["training"] = self.log.size
         child = self.child(line, variables, self.project, part["limits"], "START_FAILED")
@@ -334,6 +335,9 @@ class Supervisor:
         code = child.wait()
         exit_code, died = (code, None) if code >= 0 else (None, processes.name_of(-code))
         failure = verdict.failure_of(child, code, kills, self.log, self.home) if not child.stopped else None
+        if child.left:
+            self.log.say(child.left.warning())
+            failure = failure or verdict.unfinished(child.left, code, os.path.join(self.project, part["outputDir"]), self.home, written_down)
         # Interruptions are none.
         failures = 1 + sum(1 for each in record["attempts"] if each["exitCode"] is not None and not each["stopped"])
         again = (
@@ -342,11 +346,12 @@ class Supervisor:
         )
         ended = {
             "n": record["attempt"], "instance": record["instance"], "startedAt": started, "endedAt": now(), "exitCode": exit_code, "signal": died,
-            "stopped": child.stopped is not None, "why": "it exited with %d" % code if again else None,
+            "stopped": child.stopped is not None, "cut": child.cut or verdict.was_out_of_memory(kills), "why": "it exited with %d" % code if again else None,
         }
         record["attempts"].append(ended)
         if not again:
-            self.save(pid=None, exitCode=exit_code, signal=died, failure=failure)
+            warnings = [child.left.warning()] if child.left and not failure else []
+            self.save(pid=None, exitCode=exit_code, signal=died, failure=failure, warnings=warnings)
             self.refuse_stopped(child)
             return False
         self.save(pid=None, attempt=record["attempt"] + 1)

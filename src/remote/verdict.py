@@ -1,6 +1,8 @@
 """Why a training ended, where its exit code alone does not tell."""
 import os
 
+from . import left as lefts
+
 # A file system with less than this free counts as full.
 FULL = 1024 * 1024
 # The outcome of a run by the reason of its stop: somebody's wish, its own limit, or what ends its instance or it there.
@@ -55,10 +57,28 @@ def failure_of(child, code, kills, log, home):
     exit_code = code if code >= 0 else None
     if child.over:
         return told("OUT_OF_MEMORY", "it used more memory than its limit of %s (\"train.memory\")" % size(child.limits["memory"]), exit_code)
-    if code in (-9, 137) and kills is not None and (oom_kills() or 0) > kills:
+    if code in (-9, 137) and was_out_of_memory(kills):
         return told("OUT_OF_MEMORY", "the kernel killed it: the machine was out of memory", exit_code)
     if log.full or (code != 0 and is_full(home)):
         return told("NO_SPACE", "the disk was full" + (", and %d bytes of its log are lost" % log.lost if log.lost else ""), exit_code)
+    return None
+
+
+def was_out_of_memory(kills):
+    """Whether the kernel has killed a process for lack of memory since `kills` were counted."""
+    return kills is not None and (oom_kills() or 0) > kills
+
+
+def unfinished(left, code, output, home, since):
+    """The failure of a command that exited with 0 and left its training in the background; None where that only left helpers.
+
+    A training has left something in its output directory, and nothing that was left still writes there or to a checkpoint."""
+    if code != 0:
+        return None
+    if not lefts.written_since(output, since):
+        return told("LEFT_RUNNING", "the command ended and %s, with nothing written to the output directory" % left.what(), code)
+    if left.writes_below(output) or left.writes_below(os.path.join(home, "checkpoints")):
+        return told("LEFT_RUNNING", "the command ended and %s, which was still writing its results" % left.what(), code)
     return None
 
 

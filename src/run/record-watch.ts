@@ -50,6 +50,7 @@ export function recordOf(run: RunFacts & { state?: RunRecord['state'] }): RunRec
     log: { size: 0, training: null, truncated: false },
     metrics: { host: null, gpus: null, training: {}, segments: 0, warnings: [] },
     checkpoints: [],
+    warnings: [],
     artifacts: null,
     restored: null,
     resumed: run.resumed ?? null,

@@ -152,6 +152,8 @@ const recordSchema = z.object({
     .nullable(),
   data: z.array(z.object({ source: text, path: text, version: text, files: count, bytes: count })).max(1000),
   restored: z.object({ run: text, n: count, unit: text }).nullable().default(null),
+  /** About its end, for the user. */
+  warnings: z.array(text).max(100).default([]),
   description,
   beat: count,
   access: z.enum(['role', 'presigned']),

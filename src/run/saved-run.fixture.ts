@@ -58,6 +58,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     claim: { exclusive: false, gpus: 0 },
     gpus: null,
     log: { size: 10, training: 5, truncated: false },
+    warnings: [],
     metrics: {
       host: {
         ...{ cpu: 1, cores: null, load: null, memoryUsed: null, memoryTotal: null },

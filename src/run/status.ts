@@ -138,7 +138,7 @@ export function describeRun(run: RunStatus): string {
     ['data', run.data.map(({ source, version }) => `${source} (${version.slice(0, 12)})`).join(', ')],
     ['heard', run.state === 'ended' ? null : `${formatDuration(run.heard)} ago`],
     ['trouble', run.trouble],
-    ...metrics.warnings.map((text): [string, string] => ['warning', text]),
+    ...[...run.warnings, ...metrics.warnings].map((text): [string, string] => ['warning', text]),
   ];
   return rows
     .filter(([, value]) => value)

@@ -1,6 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { chosenRun } from '../../run/find-run';
 import { startOfLog } from '../../run/log-start';
+import { printable } from '../../report/terminal-text';
 import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { openRuns } from '../../run/session';
 import { showRun } from '../../run/training';
@@ -25,6 +26,7 @@ export default function remoteLogs(
         reporter.detail(`${run.id} goes on.`);
       } else {
         refuseFailure(run, project);
+        for (const warning of run.warnings ?? []) reporter.warn(printable(warning));
         reporter.line(`The training ${run.id} ${describeOutcome(run)}`);
       }
       return { run: run.id, instance: run.instance, outcome: run.outcome, exitCode: run.exitCode };

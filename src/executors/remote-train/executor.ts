@@ -34,6 +34,7 @@ export default function remoteTrain(
       if (cost) reporter.line(`The training has cost ${printable(cost)}`);
       if (ended.outcome !== 'succeeded') await made?.seeOff(ended);
       refuseFailure(ended, project);
+      for (const warning of ended.warnings ?? []) reporter.warn(printable(warning));
       reporter.line(`The training ${describeOutcome(ended)}`);
       const collected = await collectArtifacts(session, ended, signal);
       await made?.seeOff(ended);

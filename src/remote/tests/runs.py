@@ -40,12 +40,12 @@ class Trainings(unittest.TestCase):
     def tearDown(self):
         self.served.tearDown()
 
-    def plan(self, script, **more):
+    def plan(self, script, /, **more):
         self.count += 1
         plan = self.served.plan({b"p/train.py": script.encode()})
         return dict(plan, op="train", run=part("20260101-000000-p-%s%s" % (OURS, "abcdefghijklmnop"[self.count]), **more))
 
-    def start(self, script, **more):
+    def start(self, script, /, **more):
         reply = main.run(self.plan(script, **more), self.root)
         self.assertTrue(reply["ok"], reply)
         return reply["run"]
@@ -74,5 +74,5 @@ class Trainings(unittest.TestCase):
         """The run's state when it has ended, and its log."""
         return self.until(run_id, lambda state, log: state["outcome"] is not None)
 
-    def train(self, script, **more):
+    def train(self, script, /, **more):
         return self.end(self.start(script, **more)["id"])
