@@ -11,8 +11,12 @@ const floors = [
   ['snapshot', 'workspace'],
   ['config'],
   ['aws'],
-  ['report'],
+  ['report', 'system'],
 ];
+/** Whatever inflates: without a limit, a few bytes become gigabytes. */
+const INFLATES =
+  '/^(inflate|inflateRaw|gunzip|unzip|brotliDecompress|zstdDecompress)(Sync)?$|^create(Inflate|InflateRaw|Gunzip|Unzip|BrotliDecompress|ZstdDecompress)$|^(Inflate|InflateRaw|Gunzip|Unzip|BrotliDecompress|ZstdDecompress)$/';
+const ZLIB = '[source.value=/^(node:)?zlib$/]';
 const above = (floor) => floors.slice(0, floor).flat();
 
 export default tseslint.config(
@@ -56,6 +60,21 @@ export default tseslint.config(
       },
     },
     rules: { '@typescript-eslint/no-require-imports': 'off' },
+  },
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/system/bounded.ts', '**/*.spec.ts', '**/*.fixture.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        ...[
+          `ImportDeclaration${ZLIB} ImportSpecifier[imported.name=${INFLATES}]`,
+          `ImportDeclaration${ZLIB} :matches(ImportNamespaceSpecifier, ImportDefaultSpecifier)`,
+          `CallExpression[callee.name='require'][arguments.0.value=/^(node:)?zlib$/]`,
+          `ImportExpression${ZLIB}`,
+        ].map((selector) => ({ selector, message: 'Nothing is inflated without a limit: use src/system/bounded.ts.' })),
+      ],
+    },
   },
   ...floors.flatMap((names, floor) =>
     names

@@ -42,7 +42,7 @@ describe('nx-ec2 prune', () => {
   };
 
   it('shows what would go and what is stale, and that nothing was changed', async () => {
-    const before = await at.store.list('');
+    const before = await at.store.list('', 10_000);
     const { out, error } = await run({});
     expect(error).toBeNull();
     expect(out).toMatch(/needed +condemned +to be removed\n/);
@@ -50,7 +50,7 @@ describe('nx-ec2 prune', () => {
     expect(out).toMatch(/1 ref .* not written for 90d: stale.*\n {2}model\/ref\/old\/i-2\n/);
     expect(out).toMatch(/1 run \(\d+ B\) kept; to be removed: 1 run.* \(\d+ B\)\.\n/);
     expect(out).toMatch(/Nothing was changed: --apply/);
-    expect(await at.store.list('')).toEqual(before);
+    expect(await at.store.list('', 10_000)).toEqual(before);
   });
 
   it('prints one machine-readable line, of a failure too', async () => {

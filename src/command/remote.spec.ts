@@ -57,7 +57,7 @@ describe('a confidential plan', () => {
     const [[key, plan]] = written.filter(([name]) => name.includes('/plan/'));
     expect(plan.subarray(0, 4).toString()).toBe('NXS1');
     expect(at.aws.commands.some(({ script }) => script.includes(secret))).toBe(false);
-    expect(await store.get(key)).toBe(null);
+    expect(await store.get(key, 1024)).toBe(null);
   });
 });
 
@@ -123,7 +123,7 @@ describe('the doctor on the instance', () => {
         return checks.find((each) => each.name === name);
       };
       expect(await check('write to S3')).toMatchObject({ ok: true });
-      expect((await store.get('out/written'))?.toString()).toBe('probe');
+      expect((await store.get('out/written', 1024))?.toString()).toBe('probe');
       expect(await check('instance role')).toMatchObject({ ok: true, detail: 'local-instance' });
       at.aws.role(box).name = null;
       expect(await check('instance role')).toMatchObject({ ok: null, detail: expect.stringContaining('no role') });

@@ -73,7 +73,7 @@ export class LaunchJournal {
   }
 
   async read(signal?: AbortSignal): Promise<StoredLaunch | null> {
-    const stored = await this.store.getBounded(this.key, LARGEST, signal);
+    const stored = await this.store.getVersion(this.key, LARGEST, { signal });
     if (!stored) return null;
     const { bytes, etag, modified, answered } = stored;
     return { state: parseLaunch(bytes), etag, age: Math.max(0, answered - modified) };

@@ -1,11 +1,19 @@
 import { directoryLength, readDirectory } from '../store/pack';
-import { formatIndex, indexName, indexTime, NewerIndex, parseIndex, type IndexedPack } from '../store/pack-index';
+import {
+  formatIndex,
+  indexName,
+  indexTime,
+  MAX_INDEX,
+  MAX_INDEXES,
+  MOST_CHUNKS,
+  NewerIndex,
+  parseIndex,
+  type IndexedPack,
+} from '../store/pack-index';
 import type { Store } from '../store/store';
-import { newer } from './reader';
+import { newer, readOrDamaged } from './reader';
 import { sideBySide } from './side-by-side';
 
-/** An index object holds so many chunks at the most, or one pack: 16 MiB in memory. */
-const MOST_CHUNKS = 512 * 1024;
 /** One that holds so many is not written anew for company's sake. */
 const FULL = MOST_CHUNKS / 2;
 /** Of a pack whose directory is read, so much is, bytes: more is asked for where it does not do. */
@@ -25,6 +33,8 @@ export class Indexes {
     private readonly store: Store,
     private readonly base: string,
     private readonly all: readonly Index[],
+    /** Names, below `v1/`, of those that can't be read: they are removed. */
+    readonly damaged: readonly string[],
   ) {}
 
   /**
@@ -32,15 +42,18 @@ export class Indexes {
    * @throws Problem for one of a later version. One that is damaged names nothing and is removed.
    */
   static async read(store: Store, base: string, onRead: (done: number, total: number) => void): Promise<Indexes> {
-    const listed = (await store.list(`${base}x/`)).map(({ key }) => key.slice(base.length + 2));
+    const listed = (await store.list(`${base}x/`, MAX_INDEXES)).map(({ key }) => key.slice(base.length + 2));
     const names = listed.filter((name) => indexTime(name) !== undefined);
     let done = 0;
     const all: Index[] = [];
+    const damaged: string[] = [];
     await sideBySide(names, READS, async (name) => {
-      const packs = await readIndex(store, base, name);
+      const read = await readIndex(store, base, name);
       onRead(++done, names.length);
       // Gone: another prune has put it into another one.
-      if (packs === null) return;
+      if (read === null) return;
+      if (read === 'damaged') damaged.push(`x/${name}`);
+      const packs = read === 'damaged' ? [] : read;
       const chunks = packs.reduce((sum, pack) => sum + pack.chunks.length, 0);
       all.push({ name, packs: packs.map(({ sha256 }) => sha256), chunks });
     });
@@ -48,6 +61,7 @@ export class Indexes {
       store,
       base,
       all.sort((a, b) => (a.name < b.name ? -1 : 1)),
+      damaged,
     );
   }
 
@@ -83,7 +97,8 @@ export class Indexes {
     let taken = 0;
     const next = () => onDone(++taken, replaced.length + add.length);
     for (const { name } of replaced) {
-      for (const pack of (await readIndex(this.store, this.base, name)) ?? []) await take(pack);
+      const packs = await readIndex(this.store, this.base, name);
+      if (Array.isArray(packs)) for (const pack of packs) await take(pack);
       done.push(`${this.base}x/${name}`);
       next();
     }
@@ -158,13 +173,13 @@ class IndexWriter {
   }
 }
 
-async function readIndex(store: Store, base: string, name: string): Promise<IndexedPack[] | null> {
-  const stored = await store.getVersion(`${base}x/${name}`, true);
-  if (!stored) return null;
+async function readIndex(store: Store, base: string, name: string): Promise<IndexedPack[] | 'damaged' | null> {
+  const stored = await readOrDamaged(store, `${base}x/${name}`, MAX_INDEX);
+  if (stored === null || stored === 'damaged') return stored;
   try {
     return parseIndex(stored.bytes);
   } catch (error) {
     if (error instanceof NewerIndex) throw newer(`x/${name}`, error);
-    return [];
+    return 'damaged';
   }
 }

@@ -62,10 +62,10 @@ describe('prune', () => {
     await aged();
     await pruneNow();
     at.age(9);
-    const before = await at.store.list('');
+    const before = await at.store.list('', 10_000);
     const { kinds } = await pruneNow({ apply: false });
     expect([kinds.pack.removed.count, kinds.record.removed.count]).toEqual([1, 1]);
-    expect(await at.store.list('')).toEqual(before);
+    expect(await at.store.list('', 10_000)).toEqual(before);
   });
 
   it('keeps what is young, whoever names it, with the bases and packs that young records need', async () => {
@@ -209,13 +209,13 @@ describe('prune', () => {
 
   it('takes nothing for gone that it may not read', async () => {
     await aged();
-    const before = await at.store.list('');
+    const before = await at.store.list('', 10_000);
     const denied = { code: 'AccessDenied', message: 'Access Denied', status: 403 };
     // Two indexes, the list, a listing of each and of all, a ref, two records: whichever it is.
     for (let after = 0; after < 8; after++) {
       at.local.aws.faults.add({ service: 's3', action: 'GET', after, error: denied });
       await expect(pruneNow()).rejects.toMatchObject({ aws: { code: 'AccessDenied' } });
-      expect(await at.store.list('')).toEqual(before);
+      expect(await at.store.list('', 10_000)).toEqual(before);
     }
   });
 
@@ -268,7 +268,7 @@ describe('prune', () => {
 
   it('removes nothing that it listed before the machine slept', async () => {
     const pack = await at.pack();
-    const [stored] = await at.store.list(packKey(pack));
+    const [stored] = await at.store.list(packKey(pack), 1);
     const doomed = new Map([
       [`p/${pack.sha256}`, { ...stored, kind: 'pack' as const, name: '', project: '', run: '' }],
     ]);

@@ -32,7 +32,7 @@ export interface Pruned {
   runs: { kept: number; removed: number };
   /** Refs that keep nothing, below `v1/`. */
   staleRefs: string[];
-  /** Refs and records that can't be read, below `v1/`. */
+  /** Indexes, refs and records that can't be read, below `v1/`. */
   damaged: string[];
   unknown: Amount;
   /** Index objects that were replaced, and by how many. */
@@ -67,7 +67,7 @@ export async function prune(store: Store, prefix: string, wishes: PruneWishes): 
   const indexed = indexes.packs;
   const sentence = judge(inventory, needed, indexed, before, now);
   const { condemned, doomed } = sentence;
-  const pruned = { ...report(inventory, sentence, reader.damaged), runs };
+  const pruned = { ...report(inventory, sentence, [...indexes.damaged, ...reader.damaged]), runs };
   if (!wishes.apply) return pruned;
 
   const by = randomBytes(8).toString('hex');

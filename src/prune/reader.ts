@@ -1,7 +1,7 @@
 import { Problem } from '../report/problem';
-import type { Store } from '../store/store';
-import type { Ref } from '../sync/head';
-import { NewerRecord, recordNeeds } from '../sync/record';
+import { StoreTooLarge, type Store, type StoredVersion } from '../store/store';
+import { MAX_REF, type Ref } from '../sync/head';
+import { MAX_RECORD, NewerRecord, recordNeeds } from '../sync/record';
 import type { Item } from './inventory';
 import type { Reader, RecordNeeds, RefNeeds } from './needed';
 import { NewerList, parseKey, parseParts, parseRunRecord, type RunNeeds } from './run-lists';
@@ -10,6 +10,10 @@ import { sideBySide } from './side-by-side';
 /** Read at once: objects, and bytes of them (what they hold is some times that). */
 const READS = 8;
 const ID = /^[0-9a-f]{64}$/;
+/** The largest object of each kind, bytes: records and lists of runs are as in `src/run`, which uses what is here. */
+const MAX_RUN_RECORD = 1024 * 1024;
+const MAX_KEY = 64 * 1024;
+const MAX_FILE_LIST = 128 * 1024 * 1024;
 
 /** Reads refs, records and runs' lists of the store; a damaged one names nothing, as it does for a sync, and is reported. */
 export class StoreReader implements Reader {
@@ -24,7 +28,7 @@ export class StoreReader implements Reader {
   ) {}
 
   refs(items: Item[]): Promise<RefNeeds[]> {
-    return this.read(items, (bytes, { project }) => {
+    return this.read(items, MAX_REF, (bytes, { project }) => {
       const ref = JSON.parse(bytes.toString()) as Ref;
       if ((ref.v as number) > 2) throw new NewerRecord(`a ref of version ${String(ref.v)}`);
       const ids = [ref.snapshot, ...ref.history].filter((id) => ID.test(id));
@@ -34,7 +38,7 @@ export class StoreReader implements Reader {
 
   records(items: Item[]): Promise<RecordNeeds[]> {
     let done = 0;
-    return this.read(items, (bytes, { project }) => {
+    return this.read(items, MAX_RECORD, (bytes, { project }) => {
       this.onRead(++done, items.length);
       const { base, packs } = recordNeeds(bytes);
       return { base: base && `${project}/m/${base}`, packs: packs.map((sha256) => `p/${sha256}`) };
@@ -43,7 +47,7 @@ export class StoreReader implements Reader {
 
   async runs(items: Item[]): Promise<Map<string, RunNeeds>> {
     let done = 0;
-    const read = await this.read(items, (bytes, { name }) => {
+    const read = await this.read(items, MAX_RUN_RECORD, (bytes, { name }) => {
       this.onRead(++done, items.length);
       return [name, parseRunRecord(bytes)] as const;
     });
@@ -51,20 +55,21 @@ export class StoreReader implements Reader {
   }
 
   async keys(items: Item[]): Promise<Map<string, string>> {
-    return new Map(await this.read(items, (bytes, { name }) => [name, parseKey(bytes)] as const));
+    return new Map(await this.read(items, MAX_KEY, (bytes, { name }) => [name, parseKey(bytes)] as const));
   }
 
   async parts(items: Item[]): Promise<Set<string> | null> {
-    const read = await this.read(items, parseParts);
+    const read = await this.read(items, MAX_FILE_LIST, parseParts);
     return read.length === items.length ? new Set(read.flat()) : null;
   }
 
-  private async read<T>(items: Item[], parse: (bytes: Buffer, item: Item) => T): Promise<T[]> {
+  /** @param limit of each, bytes: one that is larger is damaged. */
+  private async read<T>(items: Item[], limit: number, parse: (bytes: Buffer, item: Item) => T): Promise<T[]> {
     const found: T[] = [];
     await sideBySide(items, READS, async (item) => {
-      // What may not be read is not taken for gone: then it would keep nothing.
-      const stored = await this.store.getVersion(this.base + item.name, true);
-      if (!stored) return;
+      const stored = await readOrDamaged(this.store, this.base + item.name, limit);
+      if (stored === null) return;
+      if (stored === 'damaged') return void this.damaged.push(item.name);
       try {
         found.push(parse(stored.bytes, item));
       } catch (error) {
@@ -73,6 +78,20 @@ export class StoreReader implements Reader {
       }
     });
     return found;
+  }
+}
+
+/** An object, or `damaged` where it is too large; null where there is none. A 403 does not mean that there is none. */
+export async function readOrDamaged(
+  store: Store,
+  key: string,
+  limit: number,
+): Promise<StoredVersion | 'damaged' | null> {
+  try {
+    return await store.getVersion(key, limit, { strict: true });
+  } catch (error) {
+    if (error instanceof StoreTooLarge) return 'damaged';
+    throw error;
   }
 }
 

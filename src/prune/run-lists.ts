@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parseJson } from '../system/bounded';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const version = z.object({ v: z.number() });
@@ -50,7 +51,7 @@ export function parseKey(bytes: Buffer): string {
 }
 
 function parse<T>(bytes: Buffer, schema: z.ZodType<T>): T {
-  const value: unknown = JSON.parse(bytes.toString('utf8'));
+  const value = parseJson(bytes);
   const { data } = version.safeParse(value);
   if (data && data.v > 1) throw new NewerList(`a list of version ${data.v}`);
   return schema.parse(value);

@@ -11,13 +11,18 @@ from .files import BLOCK
 from .stage import write_at
 
 
+# What a member may have beside its bytes, headers and padding, and what is at an archive's end.
+HEADERS, END = 16 * 1024, 64 * 1024
+
+
 def receive(part, contents):
     """Takes the wanted contents out of the archive, by hash, into the stage; verifies the archive itself."""
     limits, taken = part["limits"], 0
     with fetch.open_url("archive", part["archive"]["url"]) as answer:
-        source = Hashing(answer)
+        source = Hashing(answer, part["archive"]["size"])
         try:
-            with gzip.GzipFile(fileobj=source) as unpacked, tarfile.open(fileobj=unpacked, mode="r|", errorlevel=2) as archive:
+            unpacked = Limited(gzip.GzipFile(fileobj=source), limits["bytes"] + (limits["entries"] + 1) * HEADERS + END)
+            with tarfile.open(fileobj=unpacked, mode="r|", errorlevel=2, tarinfo=Member) as archive:
                 for number, member in enumerate(archive):
                     if number >= limits["entries"]:
                         raise Failure("LIMIT", "more members than declared", limit="entries", value=number)
@@ -63,16 +68,42 @@ def stage_member(member, contents):
         os.close(descriptor)
 
 
-class Hashing:
-    """A stream that hashes what is read through it."""
+class Member(tarfile.TarInfo):
+    """A header that is longer than any name of ours is not read into memory."""
 
-    def __init__(self, source):
-        self.source = source
+    @classmethod
+    def frombuf(cls, *header):
+        member = super().frombuf(*header)
+        if not member.isreg() and member.size > HEADERS:
+            raise Failure("ARCHIVE_MISMATCH", "the archive can not be read: a header of %d bytes" % member.size)
+        return member
+
+
+class Limited:
+    """What is unpacked, up to a limit: LIMIT where there is more."""
+
+    def __init__(self, source, limit):
+        self.source, self.left, self.limit = source, limit, limit
+
+    def read(self, size):
+        data = self.source.read(min(size, self.left + 1))
+        self.left -= len(data)
+        if self.left < 0:
+            raise Failure("LIMIT", "the archive unpacks to more than %d bytes" % self.limit, limit="bytes", value=self.limit)
+        return data
+
+
+class Hashing:
+    """A stream that hashes what is read through it: no more than it is said to have, and a byte."""
+
+    def __init__(self, source, limit):
+        self.source, self.limit = source, limit
         self.digest = hashlib.sha256()
         self.size = 0
 
     def read(self, size=-1):
-        data = self.source.read(size)
+        left = self.limit + 1 - self.size
+        data = self.source.read(left if size < 0 else min(size, left))
         self.digest.update(data)
         self.size += len(data)
         return data

@@ -4,8 +4,8 @@ import hashlib
 import os
 import queue
 import threading
-import zlib
 
+from .bounded import inflate
 from .failure import Failure
 from .stage import write_at
 
@@ -215,8 +215,6 @@ def check_pieces(recipe, content):
 def decode(data, size):
     """A content of `size` bytes that rode along (zlib, base64); no bytes where it is not one."""
     try:
-        unpacker = zlib.decompressobj()
-        content = unpacker.decompress(base64.b64decode(data, validate=True), size + 1)
-        return content if unpacker.eof else b""
-    except (ValueError, TypeError, zlib.error):
+        return inflate(base64.b64decode(data, validate=True), size)
+    except (ValueError, TypeError):
         return b""

@@ -1,7 +1,7 @@
 """Starts, and goes on with, a run that nobody sends a command for: docs/FORMAT.md, "Runs with a fleet".
 
 It comes with the user data, by whose hash it knows `boot.json`, by whose hash it knows the helper: what it does is fetch and check
-both by the instance's role, and hand over. With it come failure, metadata, credentials, endpoints, sigv4 and unseal."""
+both by the instance's role, and hand over. With it come failure, bounded, metadata, credentials, endpoints, sigv4 and unseal."""
 import base64
 import hashlib
 import importlib
@@ -12,9 +12,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import zlib
 from email.utils import parsedate_to_datetime
 
+from .bounded import inflate, parse
 from .credentials import Role
 from .endpoints import bucket_url, encode
 from .failure import Failure
@@ -24,8 +24,9 @@ from .unseal import unseal
 PACKAGE = "nx_ec2_remote"
 # Between two tries, seconds: it doubles up to the last.
 PAUSES = (1, 60)
-# What an object may be at most, bytes.
+# What an object may be at most, bytes: as it is stored, and inflated.
 LIMIT = 64 * 1024 * 1024
+TEXT_LIMIT = 256 * 1024 * 1024
 TIMEOUT = 30
 
 
@@ -65,10 +66,10 @@ def load(wish, log=print):
         data = unseal(data, base64.b64decode(place["seal"]))
         if data is None:
             raise Failure("PLAN_MISMATCH", "%s is not sealed with the key of the user data" % place["key"])
-        data = zlib.decompress(data)
-    boot = json.loads(data)
+        data = inflate(data, TEXT_LIMIT)
+    boot = parse(data)
     root = boot["root"] or wish.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
-    modules = json.loads(zlib.decompress(helper_of(boot, root, source)))["modules"]
+    modules = json.loads(inflate(helper_of(boot, root, source), LIMIT))["modules"]
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
         del sys.modules[name]
     sys.meta_path[:] = [Modules(modules)] + [each for each in sys.meta_path if not isinstance(each, Modules)]

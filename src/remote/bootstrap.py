@@ -3,6 +3,8 @@ if sys.version_info < (3, 8):
     sys.exit(88)
 import base64, hashlib, hmac, importlib.machinery, json, os, zlib
 
+LIMIT = 256 * 1024 * 1024
+
 def reply(value):
     print("NX-EC2 " + json.dumps(value, ensure_ascii=True, separators=(",", ":")), flush=True)
     sys.exit(0 if value["ok"] else 1)
@@ -14,11 +16,21 @@ def fetch(what, url):
     import urllib.request
     try:
         with urllib.request.urlopen(url, timeout=60) as answer:
-            return answer.read()
+            data = answer.read(LIMIT + 1)
+            if len(data) > LIMIT:
+                raise ValueError("it has more than %d bytes" % LIMIT)
+            return data
     except urllib.error.HTTPError as error:
         fail("FETCH_FAILED", "the %s could not be fetched: HTTP %d" % (what, error.code), what=what, status=error.code, aws=error.read(2000).decode("utf-8", "replace"))
     except Exception as error:
         fail("FETCH_FAILED", "the %s could not be fetched: %s" % (what, error), what=what, status=0)
+
+def inflate(data):
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(data, LIMIT)
+    if not unpacker.eof:
+        raise ValueError("it is cut short, or has more than %d inflated bytes" % LIMIT)
+    return data
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
@@ -47,7 +59,7 @@ class Modules:
 os.umask(0o022)
 request = json.loads(base64.b64decode(sys.stdin.readline()))
 if "plan" in request:
-    plan = zlib.decompress(base64.b64decode(request["plan"]))
+    plan = inflate(base64.b64decode(request["plan"]))
 else:
     plan = fetch("plan", request["fetch"]["url"])
     if sha256(plan) != request["fetch"]["sha256"]:
@@ -56,7 +68,7 @@ else:
         plan = unseal(plan, base64.b64decode(request["fetch"]["seal"]))
         if plan is None:
             fail("PLAN_MISMATCH", "the plan is not sealed with the key that the command names")
-        plan = zlib.decompress(plan)
+        plan = inflate(plan)
 plan = json.loads(plan)
 plan["key"] = request.get("key")
 root = plan.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
@@ -78,7 +90,7 @@ if sha256(helper) != request["helper"]:
     except OSError as error:
         fail("NO_ROOT", "%s can not be written: %s" % (root, error), path=root, reason=str(error))
 try:
-    sys.meta_path.insert(0, Modules(json.loads(zlib.decompress(helper))["modules"]))
+    sys.meta_path.insert(0, Modules(json.loads(inflate(helper))["modules"]))
     from nx_ec2_remote.main import run
     result = run(plan, root)
 except Exception:

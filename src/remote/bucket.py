@@ -13,6 +13,8 @@ from .listing import list_objects
 from .signing import Service, may_pass, send
 
 LIMIT = 16 * 1024 * 1024
+# Objects that a list may hold.
+LISTED = 1_000_000
 PROBE = "probe"
 # An object as it was read: its bytes, its ETag, when it was written (ms) and how long ago that was (seconds), by S3's clock.
 Object = collections.namedtuple("Object", "data etag modified age")
@@ -98,9 +100,12 @@ class Bucket:
 
     def list(self, prefix=""):
         """(name, size) of each object whose name begins so, sorted. By the role alone: else NO_ROLE."""
-        start = self.access["prefix"]
-        found = list_objects(self._role(), self.url, start + prefix, self.access["owner"])
-        return [(key[len(start):], size) for key, size, _ in found]
+        start, found = self.access["prefix"], []
+        for key, size, _ in list_objects(self._role(), self.url, start + prefix, self.access["owner"]):
+            if len(found) == LISTED:
+                raise Failure("LIMIT", "%s%s holds more than %d objects" % (start, prefix, LISTED), limit=LISTED, value=LISTED + 1)
+            found.append((key[len(start):], size))
+        return found
 
     def _role(self):
         if not self.service:

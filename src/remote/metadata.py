@@ -56,7 +56,7 @@ class Metadata:
             try:
                 request = urllib.request.Request("%s/latest/%s" % (self.endpoint, path), method=method, headers=headers)
                 with self.opener.open(request, timeout=TIMEOUT) as answer:
-                    return answer.read().decode("utf-8", "replace")
+                    return answer.read(1 << 20).decode("utf-8", "replace")
             except urllib.error.HTTPError as error:
                 error.close()
                 if error.code < 500 or attempt == TRIES - 1:

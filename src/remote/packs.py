@@ -1,9 +1,8 @@
 """Packs: docs/FORMAT.md, "Store". Fetched whole or in part, and believed only as far as their hashes go."""
 import hashlib
-import json
 import struct
-import zlib
 
+from . import bounded
 from .connection import in_parallel, is_absent
 from .failure import Failure
 
@@ -136,15 +135,11 @@ def read_directory(pack, end, first):
     limit = pack["size"] - TRAILER.size - length
     at = limit - first
     try:
-        unpacker = zlib.decompressobj()
-        data = unpacker.decompress(end[at:at + length], DIRECTORY_LIMIT)
-        if not unpacker.eof:
-            raise ValueError("it is too large, or cut short")
-        directory = json.loads(data)
+        directory = bounded.parse(bounded.inflate(end[at:at + length], DIRECTORY_LIMIT))
         if directory["v"] != 1:
             raise ValueError("it is of another version")
         return check_segments(directory["segments"], limit), limit
-    except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise mismatch(pack, "has a directory that is damaged: %s" % error)
 
 
@@ -167,12 +162,11 @@ def check_segments(segments, limit):
 
 def inflate(pack, data, size):
     """A segment's raw bytes: never more than it says, whatever it would unpack to."""
-    unpacker = zlib.decompressobj()
     try:
-        raw = unpacker.decompress(data, size + 1)
-    except zlib.error as error:
+        raw = bounded.inflate(data, size)
+    except ValueError as error:
         raise mismatch(pack, "has a segment that is damaged: %s" % error)
-    if len(raw) != size or not unpacker.eof:
+    if len(raw) != size:
         raise mismatch(pack, "has a segment that does not hold what it says")
     return raw
 

@@ -1,8 +1,6 @@
 """Snapshots' records, by which a tree that holds something else is healed: docs/FORMAT.md, "Record"."""
-import json
-import zlib
-
 from . import snapshot
+from .bounded import TooLarge, inflate, parse
 from .connection import in_parallel, is_absent
 from .failure import Failure
 
@@ -63,12 +61,10 @@ def read_record(connections, each):
             what="record", status=answer.status, aws=bytes(answer.body[:2000]).decode("utf-8", "replace"), record=name,
         )
     try:
-        unpacker = zlib.decompressobj()
-        text = unpacker.decompress(answer.body, TEXT_LIMIT)
-        if not unpacker.eof:
-            raise ValueError("it is too large, or cut short")
-        return json.loads(text)
-    except (zlib.error, ValueError, RecursionError) as error:
+        if len(answer.body) > RECORD_LIMIT:
+            raise TooLarge("it has more than %d bytes" % RECORD_LIMIT)
+        return parse(inflate(answer.body, TEXT_LIMIT))
+    except (ValueError, RecursionError) as error:
         raise mismatch(name, "it can't be read: %s" % error)
 
 

@@ -10,6 +10,7 @@ import traceback
 import zlib
 
 from . import fetch
+from .bounded import inflate, parse
 from .connection import Broken, Connections
 from .failure import Failure
 
@@ -128,9 +129,10 @@ class Watcher:
     def open(self, body):
         """The edit, if it is the one that is expected, from whom it is expected."""
         if len(body) <= EDIT_LIMIT and hmac.compare_digest(body[:32], self.seal("edit", self.next, body[32:])):
-            unpacker = zlib.decompressobj()
-            text = unpacker.decompress(body[32:], TEXT_LIMIT)
-            edit = json.loads(text) if unpacker.eof else {}
+            try:
+                edit = parse(inflate(body[32:], TEXT_LIMIT))
+            except ValueError:
+                edit = {}
             if edit.get("v") == 1 and edit.get("n") == self.next:
                 return edit
         # As if it were not there: not even read again.

@@ -81,7 +81,7 @@ export async function diagnose(
       await store.put(probe.key, probe.body);
       add(doing, true, `s3://${store.bucket}/${probe.key}`);
       doing = 'read from the bucket';
-      const back = await store.getVersion(probe.key, true);
+      const back = await store.getVersion(probe.key, probe.body.length, { strict: true });
       add(doing, back?.bytes.equals(probe.body) ?? false, 'what was written came back');
     } catch (error) {
       addFailure(doing, error as Problem);

@@ -11,6 +11,8 @@ import { isRunId, isUnreadable, listRuns, readRecord, type ReadRecord } from './
 const AT_ONCE = 16;
 /** So many of the newest runs of a project are looked at. */
 const LOOKED_AT = 500;
+/** A store has so many projects at the most. */
+const MAX_PROJECTS = 100_000;
 /** Clocks of clients, which name runs, and of EC2 may differ so much, ms. */
 const SKEW = 3600_000;
 
@@ -83,7 +85,7 @@ function idTime(at: number): string {
 
 /** What is not a project's below the store's base has no runs. */
 async function projects(store: Store, prefix: string): Promise<string[]> {
-  const names = await store.prefixes(storeBase(prefix));
+  const names = await store.prefixes(storeBase(prefix), MAX_PROJECTS);
   return names.flatMap((name) => {
     try {
       return ['p', 'x', 'helper'].includes(name) ? [] : [decodeURIComponent(name)];

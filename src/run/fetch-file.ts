@@ -151,7 +151,7 @@ async function fetchPart(
   const key = `${prefix}part/${sha256}`;
   const which = `part ${at + 1} of ${entry.parts.length} of ${printable(entry.path)} (${key})`;
   for (let tries = 1; ; tries++) {
-    const stored = await store.getBounded(key, PART_SIZE, signal).catch(async (error: unknown) => {
+    const stored = await store.getVersion(key, PART_SIZE, { signal }).catch(async (error: unknown) => {
       // An answer that was cut off; what S3 refuses is no better the next time.
       if (signal.aborted || tries === TRIES || !(error instanceof Problem) || error.aws || error.code !== 'STORE_GET')
         throw signal.aborted ? signal.reason : error;

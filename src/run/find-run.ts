@@ -1,6 +1,7 @@
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import type { StoreKeys } from '../store/keys';
+import { StoreTooLarge } from '../store/store';
 import { lost, STALE } from './follow';
 import { canGoOn, isAwaited } from './interruption';
 import { isRunId, latestRun, readOrNobodys, readRecord, type RunRecord } from './record';
@@ -57,7 +58,7 @@ export async function sameTraining(
   key: string,
 ): Promise<SameTraining> {
   const none = { found: null, known: null };
-  const run = runOf(await store.get(keys.key(key)));
+  const run = runOf(await store.get(keys.key(key), KEY_LIMIT).catch(unlessTooLarge));
   if (run === null) return none;
   const [read, collected] = await Promise.all([
     // What can't be read is nobody's we know: it only helps to find.
@@ -86,7 +87,7 @@ export interface LastRun {
 }
 
 export async function lastOf({ store, keys }: Pick<RunsSession, 'store' | 'keys'>, key: string): Promise<LastRun> {
-  const there = await store.getBounded(keys.key(key), KEY_LIMIT);
+  const there = await store.getVersion(keys.key(key), KEY_LIMIT);
   if (!there) return { run: null, record: null, age: Infinity, etag: null };
   const run = runOf(there.bytes);
   const record = run === null ? null : ((await readRecord(store, keys, run))?.record ?? null);
@@ -110,7 +111,7 @@ export async function disclaimTraining(
   run: string,
 ): Promise<void> {
   try {
-    const there = await store.getBounded(keys.key(key), KEY_LIMIT);
+    const there = await store.getVersion(keys.key(key), KEY_LIMIT);
     if (there && runOf(there.bytes) === run) await store.swap(keys.key(key), keyObject(), there.etag);
   } catch {
     // It is waited for.
@@ -131,6 +132,12 @@ async function asEc2Knows(record: RunRecord, at: RunsSession['at']): Promise<Run
 
 /** bytes */
 const KEY_LIMIT = 64 * 1024;
+
+/** One that is too large names no run: it only helps to find one. */
+function unlessTooLarge(error: unknown): null {
+  if (error instanceof StoreTooLarge) return null;
+  throw error;
+}
 
 function keyObject(run?: string): Buffer {
   return Buffer.from(JSON.stringify({ v: 1, run }));

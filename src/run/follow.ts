@@ -1,9 +1,9 @@
-import { inflateSync } from 'node:zlib';
 import { isTransient } from '../aws/reason';
 import type { LogPiece, PollReply, RunFacts } from '../command/plan';
 import { pause } from '../command/run-command';
 import { findFleet } from '../instance/find-fleet';
 import { Problem } from '../report/problem';
+import { inflate } from '../system/bounded';
 import { askRun, renewAccess, FORM_AGE } from './ask';
 import { recordOf, RecordWatch, type RunRecord } from './record-watch';
 import { isAwaited } from './interruption';
@@ -266,8 +266,19 @@ function leftAlone(error: Problem, run: string): Problem {
 /** What says nothing of the run. */
 const NO_ANSWER = ['COMMAND_UNDELIVERED', 'COMMAND_TIMEOUT', 'COMMAND_FAILED', 'COMMAND_CANCELLED', 'INSTANCE_OFFLINE'];
 
+/** A reply brings so much of a log at the most, bytes: `READ` of log.py. */
+const MAX_PIECE = 512 * 1024;
+
 export function inflated(piece: LogPiece): Buffer {
-  return piece.length ? inflateSync(Buffer.from(piece.data, 'base64')) : Buffer.alloc(0);
+  if (!piece.length) return Buffer.alloc(0);
+  try {
+    return inflate(Buffer.from(piece.data, 'base64'), MAX_PIECE);
+  } catch (error) {
+    throw new Problem(
+      'REPLY_INVALID',
+      `The instance's reply has a piece of log that can't be read: ${(error as Error).message}.`,
+    );
+  }
 }
 
 /** A run whose instance is gone. */

@@ -22,7 +22,7 @@ import { formatPointer, pointerPath, pointerTo } from './pointer';
 import { pullRun } from './pull';
 import type { PullWishes } from './pull-wishes';
 import type { RunRecord } from './record';
-import { readArtifactList, readCheckpoint, type StoredFile } from './run-files';
+import { readArtifactList, PART_SIZE, readCheckpoint, type StoredFile } from './run-files';
 import { recordOf, RUN, saveRun } from './saved-run.fixture';
 
 const MB = 1024 * 1024;
@@ -155,7 +155,7 @@ describe('pulling a run', () => {
     const record = await save();
     for (const name of ['artifacts.json', 'checkpoint/1.json']) {
       const key = at.keys().run(RUN) + name;
-      const bytes = (await at.store.get(key))!;
+      const bytes = (await at.store.get(key, PART_SIZE))!;
       await at.store.put(key, Buffer.concat([bytes, Buffer.from(' ')]));
     }
     await expect(pull(record)).rejects.toMatchObject({ code: 'LIST_MISMATCH' });

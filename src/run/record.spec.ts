@@ -40,7 +40,11 @@ describe('the records of runs', () => {
     ['a state that is none', { ...recordOf(), state: 'dancing' }, /state: /],
     ['a text without end', { ...recordOf(), user: 'x'.repeat(5000) }, /user: /],
     ['a number that is none', { ...recordOf(), log: { size: -1, training: null, truncated: false } }, /log\.size: /],
-    ['more than a record', `{"v":1,"x":"${'x'.repeat(1024 * 1024)}"}`, /larger than it can be/],
+    [
+      'more than a record',
+      `{"v":1,"x":"${'x'.repeat(1024 * 1024)}"}`,
+      /record.json is too large: it has 1,048,590 bytes, its limit is 1,048,576 bytes/,
+    ],
   ])('are refused where they are %s', async (_name, value, message) => {
     await put(value);
     await expect(readRecord(at.store, at.keys(), RUN)).rejects.toThrow(message);

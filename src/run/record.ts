@@ -9,6 +9,8 @@ export const MAX_RECORD = 1024 * 1024;
 /** Records that are read at once, and at most, to find a caller's latest run. */
 const AT_ONCE = 8;
 const LOOKED_AT = 64;
+/** A project has so many runs in the store at the most. */
+const MAX_RUNS = 500_000;
 
 const RUN_ID = /^\d{8}-\d{6}-[a-z0-9-]{1,60}-[a-z2-7]{6}$/;
 
@@ -178,7 +180,7 @@ export interface ReadRecord {
  */
 export async function readRecord(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
   const key = `${keys.run(id)}record.json`;
-  const stored = await store.getBounded(key, MAX_RECORD);
+  const stored = await store.getVersion(key, MAX_RECORD);
   if (!stored) return null;
   return {
     record: parseRecord(stored.bytes, id, key),
@@ -230,7 +232,7 @@ function invalid(key: string, why: string): Problem {
 
 /** The ids of the project's runs that are in the store, newest first. */
 export async function listRuns(store: Store, keys: StoreKeys): Promise<string[]> {
-  const names = await store.prefixes(keys.run(''));
+  const names = await store.prefixes(keys.run(''), MAX_RUNS);
   return names.filter((name) => RUN_ID.test(name)).sort((a, b) => (a < b ? 1 : -1));
 }
 

@@ -59,7 +59,8 @@ describe('a training on spot instances', () => {
   const stored = async (run: RunRecord) => {
     const { store, keys } = pipe.session;
     const pieces: Buffer[] = [];
-    for (let n = 0; n * SEGMENT < run.log.size; n++) pieces.push((await store.get(`${keys.run(run.id)}log/${n}`))!);
+    for (let n = 0; n * SEGMENT < run.log.size; n++)
+      pieces.push((await store.get(`${keys.run(run.id)}log/${n}`, SEGMENT))!);
     return Buffer.concat(pieces).toString();
   };
   /** Follows over instances; `replaced` are told. */

@@ -4,6 +4,7 @@ import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
+import { parseJson, TooLarge } from '../system/bounded';
 import type { RunRecord } from './record';
 
 /** Parts are of this size, but the last one: docs/FORMAT.md, "Parts". */
@@ -78,16 +79,17 @@ export async function readCheckpoint(store: Store, keys: StoreKeys, record: RunR
 }
 
 async function readPinned<T>(store: Store, key: string, sha256: string, schema: z.ZodType<T>): Promise<T> {
-  const stored = await store.getBounded(key, MAX_LIST);
+  const stored = await store.getVersion(key, MAX_LIST);
   if (!stored) throw mismatch(key, 'is not in the store any more', 'It was removed, by "nx-ec2 prune" or by hand.');
   if (hash('sha256', stored.bytes, 'hex') !== sha256) throw mismatch(key, "is not what the run's record says");
   try {
-    const parsed = schema.safeParse(JSON.parse(stored.bytes.toString('utf8')));
+    const parsed = schema.safeParse(parseJson(stored.bytes));
     if (parsed.success) return parsed.data;
     const [issue] = parsed.error.issues;
     throw mismatch(key, `can't be read: ${printable(`${issue.path.join('.')}: ${issue.message}`).slice(0, 500)}`);
   } catch (error) {
-    throw error instanceof Problem ? error : mismatch(key, "can't be read: it is no JSON");
+    if (error instanceof Problem) throw error;
+    throw mismatch(key, `can't be read: ${error instanceof TooLarge ? error.message : 'it is no JSON'}`);
   }
 }
 

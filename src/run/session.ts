@@ -177,8 +177,12 @@ export function openContents({
   store,
   keys,
   configuration,
-}: Pick<RunsSession, 'store' | 'keys' | 'configuration'>): Pick<Session, 'index' | 'travel'> {
-  return { index: new PackIndex(store, keys, packFile(configuration)), travel: travel(configuration) };
+  reporter,
+}: Pick<RunsSession, 'store' | 'keys' | 'configuration' | 'reporter'>): Pick<Session, 'index' | 'travel'> {
+  return {
+    index: new PackIndex(store, keys, packFile(configuration), (text) => reporter.warn(text)),
+    travel: travel(configuration),
+  };
 }
 
 /** One for each bucket and prefix, for all workspaces of this machine: contents are shared below a prefix. */

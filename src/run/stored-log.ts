@@ -1,8 +1,14 @@
+import { z } from 'zod';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 
 /** Bytes of a segment of a run's log: docs/FORMAT.md, "Runs in the store". */
 export const SEGMENT = 256 * 1024;
+/** 2,000 pairs of numbers. */
+const MAX_TIMES = 256 * 1024;
+
+const number = z.number().int().nonnegative();
+const timesSchema = z.object({ times: z.array(z.tuple([number, number])).max(10_000) });
 
 /** A run's log as the store has it. */
 export class StoredLog {
@@ -19,16 +25,20 @@ export class StoredLog {
   /** What of it is there from an offset on, up to the end of one segment; empty where nothing is. */
   async read(offset: number, signal?: AbortSignal): Promise<Buffer> {
     const number = Math.floor(offset / SEGMENT);
-    const piece = await this.store.getFrom(`${this.prefix}log/${number}`, offset % SEGMENT, signal);
+    const piece = await this.store.getFrom(`${this.prefix}log/${number}`, offset % SEGMENT, SEGMENT, signal);
     return piece ?? Buffer.alloc(0);
   }
 
   /** When what was written: pairs of ms and of the bytes that there were by then. */
   async times(): Promise<[number, number][]> {
-    const bytes = await this.store.get(`${this.prefix}times.json`);
+    const bytes = await this.store.get(`${this.prefix}times.json`, MAX_TIMES);
     if (!bytes) return [];
-    const { times } = JSON.parse(bytes.toString()) as { times?: [number, number][] };
-    return Array.isArray(times) ? times.filter((pair) => pair.every(Number.isSafeInteger)) : [];
+    try {
+      return timesSchema.parse(JSON.parse(bytes.toString())).times;
+    } catch {
+      // They only help to find a place in the log.
+      return [];
+    }
   }
 
   /** Where the last so many lines of its first `size` bytes begin. */
@@ -37,6 +47,8 @@ export class StoredLog {
     for (let end = size; end > 0;) {
       const start = Math.floor((end - 1) / SEGMENT) * SEGMENT;
       const segment = (await this.read(start)).subarray(0, end - start);
+      // The store has less than it is said to have: nothing is looked for before what lacks.
+      if (!segment.length) return end;
       // The last line may or may not have ended.
       for (let at = segment.length - (end === size ? 2 : 1); at >= 0; at--) {
         if (segment[at] === 10 && ++found === lines) return start + at + 1;

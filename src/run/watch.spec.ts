@@ -225,7 +225,7 @@ describe('a watch', () => {
     const shown = () => pipe.said.filter((line) => line.startsWith('Synced model/train.py')).length;
     pipe.write('model/train.py', 'three');
     await until(() => requests('PUT', /\/2$/).length === 2);
-    const written = (await pipe.session.store.get(key))!;
+    const written = (await pipe.session.store.get(key, 2 ** 20))!;
     const { sync } = JSON.parse(inflateSync(written.subarray(32)).toString()) as Edit;
     const reply = {
       v: 1,

@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { deflateSync, inflateSync } from 'node:zlib';
+import { deflateSync } from 'node:zlib';
+import { inflate, parseJson } from '../system/bounded';
 import type { Chunk } from './chunk';
 
 interface Known {
@@ -10,6 +11,8 @@ interface Known {
 
 /** So many states of a file are remembered: what an instance holds may be older than the last scan. */
 const STATES = 3;
+/** The file of recipes, inflated, bytes. */
+const MAX_REMEMBERED = 256 * 1024 * 1024;
 
 /** The recipes of large files, by path, the latest state first. */
 export class Recipes {
@@ -55,7 +58,7 @@ export class Recipes {
     if (this.known) return this.known;
     this.known = new Map();
     try {
-      const { v, recipes } = JSON.parse(inflateSync(readFileSync(this.file ?? '')).toString()) as {
+      const { v, recipes } = parseJson(inflate(readFileSync(this.file ?? ''), MAX_REMEMBERED)) as {
         v: number;
         recipes: [string, Known[]][];
       };

@@ -1,4 +1,5 @@
-import type { Store } from './store';
+import { parseJson } from '../system/bounded';
+import { StoreTooLarge, type Store, type StoredVersion } from './store';
 
 const DAY = 24 * 3_600_000;
 /** What is read of the store is believed so long, ms: which packs are there, and which records lead to a head. */
@@ -7,6 +8,9 @@ export const BELIEVED = 7 * DAY;
 export const YOUNG = 7 * DAY;
 /** What is condemned is removed after so long, ms, at the earliest: when nobody believes in it, and a day for what was begun on the last one. */
 export const GRACE = BELIEVED + DAY;
+
+/** The list's most bytes: some hundred thousand names. */
+const MAX_LIST = 64 * 1024 * 1024;
 
 /** What nothing needs and is to be removed: docs/FORMAT.md, "Garbage". */
 export interface Condemned {
@@ -28,12 +32,18 @@ export class NewerCondemned extends Error {}
  * @throws NewerCondemned for a list of a later version.
  */
 export async function readCondemned(store: Store, key: string, strict = false): Promise<Condemned> {
-  const stored = await store.getVersion(key, strict);
+  let stored: StoredVersion | null;
+  try {
+    stored = await store.getVersion(key, MAX_LIST, { strict });
+  } catch (error) {
+    if (error instanceof StoreTooLarge) return { etag: error.etag, since: new Map(), damaged: true };
+    throw error;
+  }
   if (!stored) return { etag: null, since: new Map() };
   const { etag } = stored;
   let list: { v?: number; condemned?: Record<string, number | null> };
   try {
-    list = JSON.parse(stored.bytes.toString()) as typeof list;
+    list = parseJson(stored.bytes) as typeof list;
   } catch {
     return { etag, since: new Map(), damaged: true };
   }

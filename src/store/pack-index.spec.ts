@@ -19,7 +19,7 @@ class Objects {
   gets = 0;
 
   readonly store = {
-    list: async (prefix: string, after = '') => {
+    list: async (prefix: string, _limit: number, after = '') => {
       this.lists++;
       const keys = [...this.all.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
       this.onList();

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { deflateSync, inflateSync } from 'node:zlib';
+import { deflateSync } from 'node:zlib';
+import { formatCount } from '../report/units';
+import { inflate } from '../system/bounded';
 import { BELIEVED } from './condemned';
 import type { StoreKeys } from './keys';
-import type { Store } from './store';
+import { StoreTooLarge, type Store } from './store';
 
 const HEADER = Buffer.from('NX-EC2 index 1\n');
 const HASH = 32;
@@ -17,6 +19,17 @@ const LATE = 24 * 3_600_000;
 const SKEW = 3_600_000;
 /** Indexes are listed so often at the most while they go between being listed and being read. */
 const TRIES = 3;
+/** How many there may be, and how many are read side by side. */
+export const MAX_INDEXES = 100_000;
+const READS = 8;
+/** An index object holds so many chunks at the most, or one pack. */
+export const MOST_CHUNKS = 512 * 1024;
+/** The most bytes of an index as it is stored, and inflated. */
+export const MAX_INDEX = 32 * 1024 * 1024;
+const MAX_INFLATED = 64 * 1024 * 1024;
+/** Hashes do not compress: an index that inflates to more than so many times its size, and some bytes, is none. */
+const MAX_RATIO = 4;
+const SLACK = 64 * 1024;
 
 export interface PackName {
   sha256: string;
@@ -42,6 +55,13 @@ interface Line {
   upTo?: number;
 }
 
+interface ReadIndex {
+  name: string;
+  packs: IndexedPack[] | 'gone' | 'failed';
+}
+
+const REBUILD = '"npx nx-ec2 prune --apply" replaces it.';
+
 interface Known extends PackName {
   at: number;
 }
@@ -55,7 +75,7 @@ export class NewerIndex extends Error {}
 
 /** @throws Error for what is no index, `NewerIndex` for one of another version. */
 export function parseIndex(bytes: Buffer): IndexedPack[] {
-  const data = inflateSync(bytes);
+  const data = inflate(bytes, Math.min(MAX_INFLATED, bytes.length * MAX_RATIO + SLACK));
   if (!data.subarray(0, HEADER.length).equals(HEADER)) {
     const version = /^NX-EC2 index (\d{1,9})\n/.exec(data.toString('latin1', 0, 32))?.[1];
     if (version) throw new NewerIndex(`an index of version ${version}`);
@@ -68,6 +88,21 @@ export function parseIndex(bytes: Buffer): IndexedPack[] {
     at = end;
   }
   return packs;
+}
+
+/** The packs of one index object each. */
+export function splitIndex(packs: readonly IndexedPack[]): IndexedPack[][] {
+  const groups: IndexedPack[][] = [];
+  let chunks = 0;
+  for (const pack of packs) {
+    chunks += pack.chunks.length;
+    if (!groups.length || chunks > MOST_CHUNKS) {
+      groups.push([]);
+      chunks = pack.chunks.length;
+    }
+    groups.at(-1)!.push(pack);
+  }
+  return groups;
 }
 
 function packRecord({ sha256, size, chunks }: IndexedPack): Buffer {
@@ -122,7 +157,7 @@ function timeOfName(time: Date): string {
 export class PackIndex {
   private readonly byChunk = new Map<string, Known>();
   /** Packs that were uploaded from here and are in no index object yet. */
-  private unwritten = new Map<string, IndexedPack>();
+  private readonly unwritten = new Map<string, IndexedPack>();
   /** Index objects that were read, and the time in their names up to which all were, ms. */
   private readonly read = new Set<string>();
   private upTo = 0;
@@ -135,6 +170,7 @@ export class PackIndex {
     private readonly store: Store,
     private readonly keys: StoreKeys,
     private readonly file: string | undefined,
+    private readonly warn: (text: string) => void = () => undefined,
   ) {}
 
   /** The pack that holds a chunk, as far as is known. */
@@ -146,7 +182,8 @@ export class PackIndex {
 
   /**
    * Learns what others have uploaded since it was asked last. What can't be read is as if it were not there, until it
-   * is asked again; what is gone was put into another index, which is there: `prune` writes it first.
+   * is asked again; what is gone was put into another index, which is there: `prune` writes it first. One that is
+   * damaged or too large is ignored, and named once: what only it knows is uploaded again.
    */
   refresh(): Promise<void> {
     this.refreshing ??= this.ask().finally(() => (this.refreshing = undefined));
@@ -160,11 +197,9 @@ export class PackIndex {
     const prefix = this.keys.index('');
     for (let tries = 0; tries < TRIES; tries++) {
       const after = this.upTo > LATE ? prefix + timeOfName(new Date(this.upTo - LATE)) : undefined;
-      const listed = (await this.store.list(prefix, after)).map(({ key }) => key.slice(prefix.length));
+      const listed = (await this.store.list(prefix, MAX_INDEXES, after)).map(({ key }) => key.slice(prefix.length));
       const names = listed.filter((name) => isIndex(name) && !this.read.has(name));
-      const found = await Promise.all(
-        names.map(async (name) => ({ name, packs: await this.readIndex(prefix + name) })),
-      );
+      const found = await this.readIndexes(prefix, names);
       const done = found.filter(({ packs }) => packs !== 'failed').map(({ name }) => name);
       const failed = found.find(({ packs }) => packs === 'failed');
       // A name from a clock that is ahead must not hide those that come after it.
@@ -199,27 +234,47 @@ export class PackIndex {
   /** Tells everyone of the packs that were uploaded from here. */
   async publish(): Promise<void> {
     if (!this.unwritten.size) return;
-    const packs = [...this.unwritten.values()];
-    const bytes = formatIndex(packs);
-    const name = indexName(bytes, await this.store.now());
-    await this.store.put(this.keys.index(name), bytes);
-    this.unwritten = new Map();
-    this.append([JSON.stringify({ published: packs.map(({ sha256 }) => sha256) })]);
+    for (const packs of splitIndex([...this.unwritten.values()])) {
+      const bytes = formatIndex(packs);
+      const name = indexName(bytes, await this.store.now());
+      await this.store.put(this.keys.index(name), bytes);
+      for (const { sha256 } of packs) this.unwritten.delete(sha256);
+      this.append([JSON.stringify({ published: packs.map(({ sha256 }) => sha256) })]);
+    }
   }
 
-  private async readIndex(key: string): Promise<IndexedPack[] | 'gone' | 'failed'> {
+  private async readIndexes(prefix: string, names: readonly string[]): Promise<ReadIndex[]> {
+    const found: ReadIndex[] = [];
+    const left = names.entries();
+    const work = async () => {
+      for (const [at, name] of left) found[at] = { name, packs: await this.readIndex(prefix + name) };
+    };
+    await Promise.all(Array.from({ length: READS }, work));
+    return found;
+  }
+
+  private async readIndex(key: string): Promise<ReadIndex['packs']> {
     let bytes: Buffer | null;
     try {
-      bytes = await this.store.get(key);
-    } catch {
-      return 'failed';
+      bytes = await this.store.get(key, MAX_INDEX);
+    } catch (error) {
+      return error instanceof StoreTooLarge ? this.ignore(error.what) : 'failed';
     }
     if (!bytes) return 'gone';
     try {
       return parseIndex(bytes);
-    } catch {
-      return [];
+    } catch (error) {
+      const next = error instanceof NewerIndex ? 'Update nx-ec2.' : REBUILD;
+      return this.ignore(
+        `The index ${key} (${formatCount(bytes.length, 'byte')}) can't be read: ${(error as Error).message}.`,
+        next,
+      );
     }
+  }
+
+  private ignore(why: string, next = REBUILD): [] {
+    this.warn(`${why} It is ignored; what it lists is uploaded again where it is needed. ${next}`);
+    return [];
   }
 
   private line(pack: IndexedPack, at: number, own: boolean): string {

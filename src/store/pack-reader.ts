@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { inflateSync } from 'node:zlib';
 import { Problem } from '../report/problem';
+import { inflate } from '../system/bounded';
 import type { StoreKeys } from './keys';
 import { directoryLength, readDirectory, type Segment } from './pack';
 import type { PackName } from './pack-index';
@@ -38,7 +38,7 @@ export async function readChunks(
     readDirectory(end).filter(([, , , chunks]) => chunks.some(([name]) => wanted(name))),
   );
   if (!segments.length) return true;
-  const whole = end.length < asked ? end : (await store.getBounded(key, MAX_PACK, signal))?.bytes;
+  const whole = end.length < asked ? end : await store.get(key, MAX_PACK, signal);
   if (!whole) return false;
   for (const segment of segments) {
     const raw = guard(key, () => unpack(whole, segment));
@@ -55,7 +55,7 @@ export async function readChunks(
 
 function unpack(pack: Buffer, [offset, stored, form]: Segment): Buffer {
   const bytes = pack.subarray(offset, offset + stored);
-  return form === 'z' ? inflateSync(bytes, { maxOutputLength: MAX_SEGMENT }) : bytes;
+  return form === 'z' ? inflate(bytes, MAX_SEGMENT) : bytes;
 }
 
 /** What a pack says of itself is nobody's word: whatever can't be read is a pack that is damaged. */

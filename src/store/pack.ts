@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
-import { constants, deflate, deflateSync, inflateSync } from 'node:zlib';
+import { constants, deflate, deflateSync } from 'node:zlib';
 import type { Chunk } from '../snapshot/chunk';
+import { inflate, parseJson } from '../system/bounded';
 
 const compress = promisify(deflate);
 
@@ -16,6 +17,8 @@ export interface Pack {
 export type Segment = [offset: number, stored: number, form: 'z' | 'r', chunks: Chunk[]];
 
 const MAGIC = 'NXP1';
+/** A directory inflates to no more bytes than this. */
+const MAX_DIRECTORY = 32 * 1024 * 1024;
 /** Chunks of so many bytes in all are compressed together. */
 const SEGMENT = 512 * 1024;
 /** Of so many bytes of a segment it is measured whether compressing is worth while. */
@@ -104,7 +107,7 @@ function assemble(segments: Buffer[], directory: string, chunks: Chunk[]): Pack 
 
 /** A pack of the same chunks under another name: its directory has one more space at its end. */
 export function renamed({ bytes, chunks }: Pack): Pack {
-  const directory = directoryText(bytes);
+  const directory = directoryJson(bytes).toString();
   return assemble([bytes.subarray(0, bytes.length - directoryLength(bytes))], `${directory} `, chunks);
 }
 
@@ -120,13 +123,13 @@ export function directoryLength(end: Buffer): number {
  * @throws Error for what is no pack of this version.
  */
 export function readDirectory(end: Buffer): Segment[] {
-  const { v, segments } = JSON.parse(directoryText(end)) as { v: number; segments: Segment[] };
+  const { v, segments } = parseJson(directoryJson(end)) as { v: number; segments: Segment[] };
   if (v !== 1) throw new Error(`a pack of version ${v}`);
   return segments;
 }
 
-function directoryText(end: Buffer): string {
+function directoryJson(end: Buffer): Buffer {
   const length = directoryLength(end);
   if (length > end.length) throw new Error('not a pack');
-  return inflateSync(end.subarray(end.length - length, end.length - 8)).toString();
+  return inflate(end.subarray(end.length - length, end.length - 8), MAX_DIRECTORY);
 }

@@ -128,7 +128,7 @@ export class StoreFixture {
 
   /** The keys that are there. */
   async there(): Promise<Set<string>> {
-    return new Set((await this.store.list('')).map(({ key }) => key));
+    return new Set((await this.store.list('', 10_000)).map(({ key }) => key));
   }
 
   /** Where a machine which knows nothing finds the chunks of packs. */

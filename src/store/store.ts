@@ -1,10 +1,10 @@
 import type { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import type { GetObjectCommandOutput, PutObjectCommandInput, S3Client } from '@aws-sdk/client-s3';
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import { Problem } from '../report/problem';
+import { formatCount } from '../report/units';
 import { storeBase } from './keys';
 
 export interface StoreSettings {
@@ -37,12 +37,23 @@ export interface StoredVersion {
   etag: string;
   /** ms since the epoch, by S3's clock. */
   modified: number;
+  /** When S3 answered, by its clock, ms since the epoch, to a second: how old it is needs no clock of ours. */
+  answered: number;
 }
 
-/** The same, with what S3's clock said when it answered: how old it is needs no clock of ours. */
-export interface DatedVersion extends StoredVersion {
-  /** ms since the epoch, to a second. */
-  answered: number;
+/** An object is larger than its kind can be. */
+export class StoreTooLarge extends Problem {
+  /** @param etag of the object; null where S3 sent none. */
+  constructor(
+    name: string,
+    size: string,
+    limit: number,
+    readonly etag: string | null,
+  ) {
+    super('STORE_TOO_LARGE', `${name} is too large: it has ${size}, its limit is ${formatCount(limit, 'byte')}.`, {
+      next: 'Another program writes to this prefix, or the object was damaged.',
+    });
+  }
 }
 
 /** How long a presigned URL of ours lives, seconds: one command's delivery and work. */
@@ -121,7 +132,10 @@ export class Store {
       if (![404, 409, 412].includes(awsStatus(error)!) || awsCode(error) === 'NoSuchBucket')
         throw this.problem('STORE_PUT', `Could not write ${this.name(key)}.`, error);
       // The answer to the first try may have been lost, and this be the one to its repetition.
-      const there = await this.getVersion(key);
+      const there = await this.getVersion(key, body.length).catch((error: unknown) => {
+        if (error instanceof StoreTooLarge) return null;
+        throw error;
+      });
       return there?.bytes.equals(body) ? there.etag : null;
     }
   }
@@ -177,10 +191,16 @@ export class Store {
     }
   }
 
-  /** The keys that begin with a prefix, sorted, each with its size and time; only those after `after` where it is given. */
-  async list(prefix: string, after?: string): Promise<StoredKey[]> {
+  /**
+   * The keys that begin with a prefix, sorted, each with its size and time; only those after `after` where it is given.
+   * @param limit how many. @throws Problem `STORE_TOO_MANY` where there are more.
+   */
+  async list(prefix: string, limit: number, after?: string): Promise<StoredKey[]> {
     const found: StoredKey[] = [];
-    for await (const page of this.pages(prefix, after)) found.push(...page);
+    for await (const page of this.pages(prefix, after)) {
+      found.push(...page);
+      if (found.length > limit) throw this.tooMany(prefix, limit);
+    }
     return found;
   }
 
@@ -209,8 +229,11 @@ export class Store {
     } while (token);
   }
 
-  /** What the keys below a prefix go on with up to the next slash: the names of its "directories", sorted. */
-  async prefixes(prefix: string): Promise<string[]> {
+  /**
+   * What the keys below a prefix go on with up to the next slash: the names of its "directories", sorted.
+   * @param limit how many. @throws Problem `STORE_TOO_MANY` where there are more.
+   */
+  async prefixes(prefix: string, limit: number): Promise<string[]> {
     const { ListObjectsV2Command } = sdk.s3();
     const s3 = await this.aws.s3();
     const found: string[] = [];
@@ -228,6 +251,7 @@ export class Store {
       });
       token = answer.NextContinuationToken;
       for (const { Prefix } of answer.CommonPrefixes ?? []) found.push(Prefix!.slice(prefix.length, -1));
+      if (found.length > limit) throw this.tooMany(prefix, limit);
     } while (token);
     return found;
   }
@@ -271,25 +295,45 @@ export class Store {
     await s3.send(new AbortMultipartUploadCommand({ ...this.target(key), UploadId: uploadId })).catch(() => undefined);
   }
 
-  /** @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that). */
-  async get(key: string, signal?: AbortSignal): Promise<Buffer | null> {
-    const answer = await this.read(key, [404, 403], undefined, signal);
-    return answer && this.bytes(key, answer);
-  }
-
   /**
-   * The same, with what tells it from what stood or will stand under its key.
-   * @param strict a 403 is an error: for whoever may list, it does not mean that there is none.
+   * @param limit bytes.
+   * @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that).
+   * @throws StoreTooLarge
    */
-  async getVersion(key: string, strict = false): Promise<StoredVersion | null> {
-    const answer = await this.read(key, strict ? [404] : [404, 403]);
-    if (!answer) return null;
-    const bytes = await this.bytes(key, answer);
-    return { bytes, etag: answer.ETag!, modified: answer.LastModified?.getTime() ?? 0 };
+  async get(key: string, limit: number, signal?: AbortSignal): Promise<Buffer | null> {
+    return (await this.getVersion(key, limit, { signal }))?.bytes ?? null;
   }
 
   /**
-   * An object, if it is not the version that is known already, with how long ago it was written by S3's clock alone.
+   * The object as it is at this moment, with what tells it from other versions, and how old it is by S3's clock alone.
+   * @param limit bytes.
+   * @param options `strict`: a 403 is an error: for whoever may list, it does not mean that there is no object.
+   * `unless`: the ETag of a version that is of no use.
+   * @returns null where there is none. @throws StoreTooLarge where it is larger: no more than the limit is read.
+   */
+  async getVersion(
+    key: string,
+    limit: number,
+    options: { strict?: boolean; unless?: string; signal?: AbortSignal } = {},
+  ): Promise<StoredVersion | null> {
+    let answered = 0;
+    // One of its own: the SDK leaves a listener on it for each request.
+    const signal = options.signal && AbortSignal.any([options.signal]);
+    const answer = await this.read(
+      key,
+      options.strict ? [404] : [404, 403],
+      undefined,
+      signal,
+      (date) => (answered = date),
+      options.unless,
+    );
+    if (!answer) return null;
+    const bytes = await this.bytes(key, answer, limit, signal);
+    return { bytes, etag: answer.ETag!, modified: answer.LastModified?.getTime() ?? 0, answered };
+  }
+
+  /**
+   * An object, if it is not the version that is known already.
    * @param etag of what is known; undefined: nothing is. @param limit bytes.
    * @returns `same`, or the object; null where there is none.
    */
@@ -298,54 +342,23 @@ export class Store {
     limit: number,
     etag: string | undefined,
     signal?: AbortSignal,
-  ): Promise<DatedVersion | 'same' | null> {
+  ): Promise<StoredVersion | 'same' | null> {
     try {
-      return await this.getBounded(key, limit, signal, etag);
+      return await this.getVersion(key, limit, { signal, unless: etag });
     } catch (error) {
       if (awsStatus((error as Problem).cause) === 304) return 'same';
       throw error;
     }
   }
 
-  /** What an object holds from an offset on, empty where it ends there; null where there is none. */
-  async getFrom(key: string, offset: number, signal?: AbortSignal): Promise<Buffer | null> {
+  /** The bytes of an object from an offset on, up to `end`; empty where it ends before; null where there is none. */
+  async getFrom(key: string, offset: number, end: number, signal?: AbortSignal): Promise<Buffer | null> {
     try {
-      const answer = await this.read(key, [404, 403], offset ? `bytes=${offset}-` : undefined, signal);
-      return answer && (await this.bytes(key, answer));
+      const answer = await this.read(key, [404, 403], `bytes=${offset}-${end - 1}`, signal);
+      return answer && (await this.bytes(key, answer, end - offset, signal));
     } catch (error) {
       if (awsStatus((error as Problem).cause) === 416) return Buffer.alloc(0);
       throw error;
-    }
-  }
-
-  /**
-   * The object as it is at this moment, where others than us write it; null where there is none.
-   * @param limit bytes. @param unless the ETag of a version that is of no use. @throws Problem `STORE_TOO_LARGE` where it is larger: nothing of it is read.
-   */
-  async getBounded(key: string, limit: number, signal?: AbortSignal, unless?: string): Promise<DatedVersion | null> {
-    let answered = 0;
-    // One of its own: the SDK leaves a listener on it for each request.
-    signal &&= AbortSignal.any([signal]);
-    const answer = await this.read(key, [404, 403], undefined, signal, (date) => (answered = date), unless);
-    if (!answer) return null;
-    if ((answer.ContentLength ?? Infinity) > limit) {
-      (answer.Body as Readable).destroy();
-      throw new Problem(
-        'STORE_TOO_LARGE',
-        `${this.name(key)} is larger than it can be (${answer.ContentLength} bytes).`,
-        {
-          next: 'Somebody else writes to the store.',
-        },
-      );
-    }
-    // The SDK heeds the signal until the answer begins.
-    const abort = () => void (answer.Body as Readable).destroy(signal!.reason as Error);
-    signal?.addEventListener('abort', abort, { once: true });
-    try {
-      const bytes = await this.bytes(key, answer);
-      return { bytes, etag: answer.ETag!, modified: answer.LastModified?.getTime() ?? 0, answered };
-    } finally {
-      signal?.removeEventListener('abort', abort);
     }
   }
 
@@ -364,21 +377,39 @@ export class Store {
   /** The last bytes of an object, all of it where it is smaller; null where there is none. */
   async getEnd(key: string, bytes: number): Promise<Buffer | null> {
     const answer = await this.read(key, [404, 403], `bytes=-${bytes}`);
-    return answer && this.bytes(key, answer);
+    return answer && this.bytes(key, answer, bytes);
   }
 
-  /** All that an answer brings: it may be cut off on the way, or not be what S3 keeps the checksum of. */
-  private async bytes(key: string, answer: GetObjectCommandOutput): Promise<Buffer> {
+  /** All that an answer brings, up to a limit: it may be cut off on the way, or not be what S3 keeps the checksum of. */
+  private async bytes(
+    key: string,
+    answer: GetObjectCommandOutput,
+    limit: number,
+    signal?: AbortSignal,
+  ): Promise<Buffer> {
+    const body = answer.Body as Readable;
+    const tooLarge = (size: number, how = '') => {
+      body.destroy();
+      return new StoreTooLarge(this.name(key), `${how}${formatCount(size, 'byte')}`, limit, answer.ETag ?? null);
+    };
+    if ((answer.ContentLength ?? 0) > limit) throw tooLarge(answer.ContentLength!);
+    // The SDK heeds the signal until the answer begins.
+    const abort = () => void body.destroy(signal!.reason as Error);
+    signal?.addEventListener('abort', abort, { once: true });
+    const pieces: Buffer[] = [];
+    let size = 0;
     try {
-      return await buffer(answer.Body as Readable);
+      for await (const piece of body) {
+        size += (piece as Buffer).length;
+        if (size > limit) throw tooLarge(limit, 'more than ');
+        pieces.push(piece as Buffer);
+      }
+      return Buffer.concat(pieces);
     } catch (error) {
       throw this.problem('STORE_GET', `Could not read ${this.name(key)}.`, error);
+    } finally {
+      signal?.removeEventListener('abort', abort);
     }
-  }
-
-  /** The object as a stream; throws a `Problem` where there is none. */
-  async getStream(key: string): Promise<Readable> {
-    return (await this.read(key, []))!.Body as Readable;
   }
 
   /**
@@ -551,6 +582,12 @@ export class Store {
 
   private name(key: string): string {
     return `s3://${this.settings.bucket}/${key}`;
+  }
+
+  private tooMany(prefix: string, limit: number): Problem {
+    return new Problem('STORE_TOO_MANY', `${this.name(prefix)} holds more than ${formatCount(limit, 'object')}.`, {
+      next: 'Remove what no run needs: npx nx-ec2 prune. If it stays so, another program writes to this prefix.',
+    });
   }
 
   private problem(code: string, what: string, error: unknown, next?: string) {

@@ -3,7 +3,7 @@ import { DAY, StoreFixture } from './store.fixture';
 import { formatCondemned } from './condemned';
 import { PackWriter, readDirectory, renamed, type Pack } from './pack';
 import { PackIndex } from './pack-index';
-import { PackUploads } from './upload';
+import { LARGEST_PACK, PackUploads } from './upload';
 
 async function packed(content = randomBytes(100)): Promise<Pack> {
   const writer = new PackWriter(() => 6);
@@ -54,7 +54,7 @@ describe('uploading a pack that is there', () => {
     await condemn(formatCondemned(new Map([pack.sha256, second].map((name) => [`p/${name}`, null])), 'test'));
     const third = await upload(pack);
     expect(new Set([pack.sha256, second, third]).size).toBe(3);
-    const stored = (await at.store.get(at.keys().pack(third)))!;
+    const stored = (await at.store.get(at.keys().pack(third), LARGEST_PACK))!;
     expect(createHash('sha256').update(stored).digest('hex')).toBe(third);
     expect(readDirectory(stored)).toEqual(readDirectory(pack.bytes));
   });

@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import { inflateSync } from 'node:zlib';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatCount } from '../report/units';
@@ -9,6 +8,7 @@ import type { StoreKeys } from '../store/keys';
 import { PackIndex, type PackName } from '../store/pack-index';
 import { readChunks } from '../store/pack-reader';
 import type { Store } from '../store/store';
+import { inflate } from '../system/bounded';
 import type { StoredSnapshot } from './read-snapshot';
 
 export interface FetchWishes {
@@ -93,7 +93,7 @@ export async function fetchContents(
 
 function fromData(data: string, sha256: string, size: number): Buffer | null {
   try {
-    const content = inflateSync(Buffer.from(data, 'base64'), { maxOutputLength: size });
+    const content = inflate(Buffer.from(data, 'base64'), size);
     return hash('sha256', content, 'hex') === sha256 ? content : null;
   } catch {
     // It may be had elsewhere.

@@ -79,7 +79,7 @@ describe('the head of a tree', () => {
     const local = recallHead(context, 'i-1');
     return local && isFresh(local) ? local : readHead(context, 'i-1');
   };
-  const written = async () => (await at.store.getVersion(at.keys().ref('tree', 'i-1')))?.modified;
+  const written = async () => (await at.store.getVersion(at.keys().ref('tree', 'i-1'), 2 ** 16))?.modified;
 
   it('is remembered here with what leads to it for as long as prune keeps that', async () => {
     rememberHead(context, 'i-1', head({ written: Date.now() - 6.9 * DAY }), snapshot);

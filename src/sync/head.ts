@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { deflateSync, inflateSync } from 'node:zlib';
+import { deflateSync } from 'node:zlib';
 import { Snapshot } from '../snapshot/snapshot';
 import { BELIEVED } from '../store/condemned';
-import { foldRecords, LONGEST_HISTORY, type Whereabouts } from './record';
+import { StoreTooLarge } from '../store/store';
+import { inflate } from '../system/bounded';
+import { foldRecords, LONGEST_HISTORY, MAX_INFLATED, MAX_RECORD, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
 
 /** What an instance's tree acknowledged last. It only chooses what is sent: a wrong one costs a repair. */
@@ -30,6 +32,9 @@ export interface Ref {
   helper: string;
 }
 
+/** A ref names an instance's head and at most 16 records. */
+export const MAX_REF = 64 * 1024;
+
 /** What a head is stored and remembered by. */
 export type NewHead = Omit<Head, 'read' | 'written'>;
 
@@ -44,7 +49,7 @@ export function recallHead(context: SyncContext, instance: string): Head | null 
       ...head,
       written: head.written ?? 0,
       read: () => {
-        const snapshot = Snapshot.parse(inflateSync(data.subarray(end + 1)));
+        const snapshot = Snapshot.parse(inflate(data.subarray(end + 1), MAX_INFLATED));
         if (snapshot.id !== head.snapshot) throw new Error('the remembered head is damaged');
         return snapshot;
       },
@@ -71,13 +76,14 @@ export async function readHead(context: SyncContext, instance: string): Promise<
 }
 
 async function readStored({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
-  const stored = await store.getVersion(keys.ref(tree, instance));
+  const key = keys.ref(tree, instance);
+  const stored = await store.getVersion(key, MAX_REF).catch(unlessTooLarge);
   if (!stored) return null;
   try {
     const ref = JSON.parse(stored.bytes.toString()) as Ref;
     if (ref.v !== 2 || !ref.history.length || ref.history.length > LONGEST_HISTORY) return null;
     const records = await Promise.all(
-      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id)))! })),
+      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id), MAX_RECORD))! })),
     );
     const { snapshot, packs } = foldRecords(records);
     if (snapshot.id !== ref.snapshot) return null;
@@ -85,6 +91,12 @@ async function readStored({ store, keys, tree }: SyncContext, instance: string):
   } catch {
     return null;
   }
+}
+
+/** A ref that is too large is as if it were not there: it only saves time. */
+function unlessTooLarge(error: unknown): null {
+  if (error instanceof StoreTooLarge) return null;
+  throw error;
 }
 
 /** Remembers an acknowledged head here, so that the next sync knows it without asking. */

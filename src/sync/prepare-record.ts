@@ -5,7 +5,7 @@ import { YOUNG } from '../store/condemned';
 import type { PackName } from '../store/pack-index';
 import type { Head } from './head';
 import { readSnapshot } from './read-snapshot';
-import { changeRecord, LONGEST_HISTORY, recordNeeds, type Whereabouts } from './record';
+import { changeRecord, LONGEST_HISTORY, MAX_RECORD, recordNeeds, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
 import { makeWhole } from './whole-record';
 
@@ -84,7 +84,7 @@ const SAFE = YOUNG - 24 * 3_600_000;
 /** Whether the store has a record of a snapshot that needs no other, and stays. */
 async function isWhole({ store, keys }: SyncContext, { id }: Snapshot): Promise<boolean> {
   try {
-    const stored = await store.getVersion(keys.record(id));
+    const stored = await store.getVersion(keys.record(id), MAX_RECORD);
     if (!stored || recordNeeds(stored.bytes).base !== null) return false;
     return (await store.now()).getTime() - stored.modified < SAFE;
   } catch {

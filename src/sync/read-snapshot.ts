@@ -2,10 +2,7 @@ import { Problem } from '../report/problem';
 import type { Snapshot } from '../snapshot/snapshot';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
-import { foldRecords, LONGEST_HISTORY, NewerRecord, recordNeeds, type Whereabouts } from './record';
-
-/** A record names each file of a workspace once: one that is larger, bytes, is nobody's we know. */
-const MAX_RECORD = 64 * 1024 * 1024;
+import { foldRecords, LONGEST_HISTORY, MAX_RECORD, NewerRecord, recordNeeds, type Whereabouts } from './record';
 
 /** A snapshot that the store knows, with what its records say of where contents are. */
 export interface StoredSnapshot extends Whereabouts {
@@ -23,7 +20,7 @@ export async function readSnapshot(store: Store, keys: StoreKeys, id: string): P
   for (let next: string | null = id; next !== null;) {
     if (records.length === LONGEST_HISTORY || records.some((each) => each.id === next))
       throw invalid(id, 'its records lead to no whole one');
-    const stored = await store.getBounded(keys.record(next), MAX_RECORD);
+    const stored = await store.getVersion(keys.record(next), MAX_RECORD);
     if (!stored) throw gone(id, keys.record(next));
     records.unshift({ id: next, bytes: stored.bytes });
     const { base } = read(id, () => recordNeeds(stored.bytes));

@@ -1,7 +1,8 @@
-import { deflateSync, inflateSync } from 'node:zlib';
+import { deflateSync } from 'node:zlib';
 import type { Chunk } from '../snapshot/chunk';
 import { applyDelta, difference, type Delta } from '../snapshot/diff';
 import { formatRecords, parseRecords, Snapshot } from '../snapshot/snapshot';
+import { inflate, parseJson } from '../system/bounded';
 
 /** What a record says of where contents are. */
 export interface Whereabouts {
@@ -15,6 +16,9 @@ export interface Whereabouts {
 type SnapshotRecord = { v: 1; snapshot: string } & Whereabouts &
   ({ base: null; manifest: string } | { base: string; gone: string[]; records: string });
 
+/** A record names each file of a workspace once: its most bytes as it is stored, and inflated. */
+export const MAX_RECORD = 64 * 1024 * 1024;
+export const MAX_INFLATED = 256 * 1024 * 1024;
 /** Records that lead to a snapshot: one whole and at most so many that each change the one before. */
 export const LONGEST_HISTORY = 16;
 
@@ -40,7 +44,7 @@ function format(record: SnapshotRecord): Buffer {
  * @throws Error for what is no record, `NewerRecord` for one of a later version.
  */
 export function recordNeeds(bytes: Buffer): { base: string | null; packs: string[] } {
-  const record = JSON.parse(inflateSync(bytes).toString()) as SnapshotRecord;
+  const record = parseJson(inflate(bytes, MAX_INFLATED)) as SnapshotRecord;
   if ((record.v as number) > 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
   return { base: record.base, packs: record.packs.map(([sha256]) => sha256) };
 }
@@ -57,7 +61,7 @@ export function foldRecords(records: { id: string; bytes: Buffer }[]): { snapsho
   const recipes: Whereabouts['recipes'] = {};
   const data: Whereabouts['data'] = {};
   for (const { id, bytes } of records) {
-    const record = JSON.parse(inflateSync(bytes).toString()) as SnapshotRecord;
+    const record = parseJson(inflate(bytes, MAX_INFLATED)) as SnapshotRecord;
     if ((record.v as number) !== 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
     if (record.base === null) snapshot = Snapshot.parse(Buffer.from(record.manifest));
     else if (snapshot?.id === record.base)

@@ -1,5 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { deflateSync, inflateSync } from 'node:zlib';
+import { deflateSync } from 'node:zlib';
+import { inflate } from '../system/bounded';
 
 /** Whose messages these are: docs/FORMAT.md, "watch". */
 export interface Seal {
@@ -9,7 +10,7 @@ export interface Seal {
 
 const SIZE = 32;
 /** What a watcher says is short, bytes unpacked: paths and names, the first of them. */
-const LONGEST = 1024 * 1024;
+export const MAX_MESSAGE = 1024 * 1024;
 
 /** A message as it lies in the store: its HMAC, then its JSON, compressed. */
 export function seal(by: Seal, kind: 'edit' | 'ack', n: number, message: object): Buffer {
@@ -21,7 +22,7 @@ export function seal(by: Seal, kind: 'edit' | 'ack', n: number, message: object)
 export function unseal(by: Seal, kind: 'edit' | 'ack', n: number, bytes: Buffer): unknown {
   const body = bytes.subarray(SIZE);
   if (bytes.length < SIZE || !timingSafeEqual(bytes.subarray(0, SIZE), code(by, kind, n, body))) return null;
-  return JSON.parse(inflateSync(body, { maxOutputLength: LONGEST }).toString());
+  return JSON.parse(inflate(body, MAX_MESSAGE).toString());
 }
 
 function code({ session, key }: Seal, kind: string, n: number, body: Buffer): Buffer {

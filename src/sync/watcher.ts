@@ -6,7 +6,7 @@ import type { Reply } from '../command/reply';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import type { PresignedPost } from '../store/store';
-import { seal, unseal, type Seal } from './seal';
+import { MAX_MESSAGE, seal, unseal, type Seal } from './seal';
 import type { SyncContext } from './strategy';
 
 /** How patiently an instance is dealt with, ms. */
@@ -174,7 +174,7 @@ export class Watcher {
   /** What the watcher said of an edit, or in its place; null where it has said nothing yet. */
   private async acknowledgement(n: number, signal?: AbortSignal): Promise<Reply | null> {
     const key = `${this.prefix}ack-${n}`;
-    const bytes = await within(REQUEST, signal, (signal) => this.context.store.get(key, signal));
+    const bytes = await within(REQUEST, signal, (signal) => this.context.store.get(key, MAX_MESSAGE, signal));
     const reply = bytes && (unseal(this.seal, 'ack', n, bytes) as Reply | null);
     if (reply && !reply.ok && reply.error.code === 'WATCH_ENDED') {
       if (!this.used.includes(key)) this.used.push(key);

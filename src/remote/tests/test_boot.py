@@ -107,6 +107,11 @@ class BootTest(unittest.TestCase):
         self.objects[BESIDE + sha256(self.helper)] = self.helper + b" "
         self.assertEqual(self.refused(self.wish()), "HELPER_MISMATCH")
 
+    def test_unpacks_no_bomb(self):
+        with mock.patch.object(boot, "TEXT_LIMIT", 1 << 20), self.assertRaises(ValueError) as raised:
+            boot.load(self.wish(os.urandom(32), padding=" " * (2 << 20)))
+        self.assertIn("1048576 inflated bytes", str(raised.exception))
+
     def test_a_helper_that_was_kept_is_checked_too(self):
         os.mkdir(os.path.join(self.root, "helper"))
         path = os.path.join(self.root, "helper", sha256(self.helper))

@@ -134,6 +134,43 @@ class SyncTest(unittest.TestCase):
         self.assertEqual(main.run(plan, self.root)["error"]["code"], "ARCHIVE_MISMATCH")
         self.assertEqual(self.tree(), {b"a": b"1"})
 
+    def test_archive_bombs_are_not_unpacked(self):
+        self.sync({b"a": b"1"})
+
+        def packed(fill):
+            buffer = io.BytesIO()
+            with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=9) as unpacked:
+                fill(unpacked)
+            return buffer.getvalue()
+
+        def member(size, kind=tarfile.REGTYPE):
+            def fill(unpacked):
+                each = tarfile.TarInfo("f")
+                each.size, each.type = size, kind
+                unpacked.write(each.tobuf(tarfile.GNU_FORMAT))
+                unpacked.write(bytes(64 << 20))
+
+            return fill
+
+        def members(unpacked):
+            for _ in range(20000):
+                unpacked.write(tarfile.TarInfo("d").tobuf(tarfile.GNU_FORMAT))
+
+        for fill, code in (
+            (member(60 << 20), "LIMIT"), (members, "LIMIT"),
+            (member(60 << 20, tarfile.XHDTYPE), "ARCHIVE_MISMATCH"), (member(60 << 20, tarfile.GNUTYPE_LONGNAME), "ARCHIVE_MISMATCH"),
+        ):
+            data = packed(fill)
+            plan = self.plan({b"a": b"2"}, limits={"entries": 10, "bytes": 1000})
+            self.served["/a"] = data
+            plan["sync"]["archive"].update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+            reply = main.run(plan, self.root)
+            self.assertEqual(reply.get("error", {}).get("code"), code, reply)
+        plan = self.plan({b"a": b"2"})
+        self.served["/a"] += bytes(1000)
+        self.assertEqual(main.run(plan, self.root)["error"]["code"], "ARCHIVE_MISMATCH")
+        self.assertEqual(self.tree(), {b"a": b"1"})
+
     def test_no_entry_escapes(self):
         for path in (b"../x", b"/x", b"a/../../x", b"a//b", b"."):
             self.assertEqual(self.sync({path: b"1"})["error"]["code"], "UNSAFE_PATH", path)

@@ -1,0 +1,55 @@
+"""Nothing is inflated, or parsed, without a limit."""
+import ast
+import os
+import sys
+import unittest
+import zlib
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import package  # noqa: E402,F401
+from nx_ec2_remote import bounded  # noqa: E402
+
+REMOTE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# What inflates, by the modules that may: `bootstrap` travels alone, and `archive` reads a stream up to a limit.
+INFLATES = {"decompress", "decompressobj", "GzipFile", "ZipFile", "open_gzip", "BZ2File", "LZMAFile", "LZMADecompressor", "BZ2Decompressor"}
+ALLOWED = {"bounded.py": {"decompressobj", "decompress"}, "bootstrap.py": {"decompressobj", "decompress"}, "archive.py": {"GzipFile"}}
+
+
+class Bounded(unittest.TestCase):
+    def test_inflates_up_to_the_limit_exactly(self):
+        for data in (b"", b"x", b"x" * 1000):
+            self.assertEqual(bounded.inflate(zlib.compress(data), len(data)), data)
+            if data:
+                with self.assertRaises(bounded.TooLarge):
+                    bounded.inflate(zlib.compress(data), len(data) - 1)
+
+    def test_refuses_a_bomb(self):
+        with self.assertRaises(bounded.TooLarge):
+            bounded.inflate(zlib.compress(bytes(32 << 20)), 1 << 20)
+
+    def test_refuses_what_is_no_whole_stream_with_another_error(self):
+        for data in (b"{}", zlib.compress(b"abc")[:5], b""):
+            with self.assertRaises(ValueError) as raised:
+                bounded.inflate(data, 100)
+            self.assertNotIsInstance(raised.exception, bounded.TooLarge)
+
+    def test_parses_a_long_text_and_refuses_as_many_bytes_of_tiny_values(self):
+        self.assertEqual(bounded.parse(b'{"a": [1]}'), {"a": [1]})
+        self.assertEqual(len(bounded.parse(b'"%s"' % (b"x" * 2 * bounded.VALUES))), 2 * bounded.VALUES)
+        for value in (b"[],", b"{},", b"0,"):
+            with self.assertRaises(bounded.TooLarge):
+                bounded.parse(b"[" + value * (bounded.VALUES + 1) + b"0]")
+
+    def test_no_other_module_inflates(self):
+        names = [name for name in os.listdir(REMOTE) if name.endswith(".py")]
+        self.assertIn("packs.py", names)
+        for name in names:
+            with open(os.path.join(REMOTE, name)) as file:
+                tree = ast.parse(file.read())
+            used = {node.attr if isinstance(node, ast.Attribute) else node.id for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Name))}
+            used |= {each.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for each in node.names}
+            self.assertLessEqual(used & INFLATES, ALLOWED.get(name, set()), name)
+
+
+if __name__ == "__main__":
+    unittest.main()
