@@ -73,6 +73,11 @@ const own = {
       type: 'string',
       description: 'Directory to fetch to, relative to the project. Default: where they belong.',
     },
+    overwrite: {
+      type: 'boolean',
+      description: 'Replace files that are here and differ. Those that git tracks are never replaced.',
+      default: false,
+    },
   },
   'remote-exec': {
     run: {

@@ -1,9 +1,13 @@
-import { resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
-import { readSnapshot } from '../sync/read-snapshot';
+import { Snapshot, type Entry } from '../snapshot/snapshot';
+import { readSnapshot, type StoredSnapshot } from '../sync/read-snapshot';
 import { restoreSnapshot } from '../sync/restore-snapshot';
+import { visibleToTools, workspaceAbove } from '../workspace/ignored';
+import { bareRepositoryHeads, toolFile } from '../workspace/tool-files';
 import { withRun, type WhereOptions } from './named-run';
 import { reportOutcome } from './outcome';
 
@@ -17,8 +21,13 @@ export interface CheckoutOptions extends WhereOptions {
 export function checkout(run: string, options: CheckoutOptions, reporter = new Reporter(options)): Promise<void> {
   return reportOutcome(reporter, () =>
     withRun(run, options, async ({ store, keys, record }) => {
-      const directory = resolve(options.output ?? record.id);
-      const stored = await readSnapshot(store, keys, record.snapshot);
+      const directory = resolve(options.output ?? defaultDirectory(record.id));
+      refuseWorkspace(directory, record.id);
+      const { stored, heldBack } = withoutControl(await readSnapshot(store, keys, record.snapshot));
+      if (heldBack.length > 0)
+        reporter.warn(
+          `not written, since version control would act on it: ${heldBack.slice(0, 10).map(printable).join(', ')}`,
+        );
       const sizes = new Map(
         stored.snapshot.entries.flatMap((entry) => (entry.kind === 'file' ? [[entry.sha256, entry.size]] : [])),
       );
@@ -36,7 +45,37 @@ export function checkout(run: string, options: CheckoutOptions, reporter = new R
         `${printable(directory)}: what ${record.id} ran, ${formatCount(entries, 'file')}, ${formatSize(bytes)}${printable(commit)}`,
       );
       reporter.detail(`Snapshot ${record.snapshot}, verified.`);
-      return { run: record.id, snapshot: record.snapshot, directory, entries, bytes };
+      return { run: record.id, snapshot: record.snapshot, directory, entries, bytes, heldBack };
     }),
   );
+}
+
+/** Beside the workspace: within it, another copy of its projects would break its project graph. */
+function defaultDirectory(run: string): string {
+  const workspace = workspaceAbove(process.cwd());
+  return workspace === null ? run : join(dirname(workspace), run);
+}
+
+/** @throws Problem where Nx would take the files for the workspace's own. */
+function refuseWorkspace(directory: string, run: string): void {
+  const workspace = workspaceAbove(directory);
+  if (workspace === null || visibleToTools(directory, ['project.json']).size === 0) return;
+  throw new Problem(
+    'CHECKOUT_IN_WORKSPACE',
+    `${printable(directory)} is inside the workspace ${workspace}: Nx, git and other tools would act on the code of the run.`,
+    {
+      next: `Add --output=${join(dirname(workspace), run)}, or name the directory in .gitignore.`,
+    },
+  );
+}
+
+/** A snapshot without what lies in directories of version control. */
+function withoutControl(stored: StoredSnapshot): { stored: StoredSnapshot; heldBack: string[] } {
+  const { entries } = stored.snapshot;
+  const heads = bareRepositoryHeads(entries.map(({ path }) => path));
+  const isHeld = ({ path }: Entry) => heads.has(path) || toolFile(path)?.control === true;
+  const heldBack = entries.filter(isHeld).map(({ path }) => path);
+  if (heldBack.length === 0) return { stored, heldBack };
+  const snapshot = Snapshot.of(entries.filter((entry) => !isHeld(entry)));
+  return { stored: { ...stored, snapshot }, heldBack };
 }

@@ -44,7 +44,7 @@ program
   .command('checkout')
   .description('bring the exact code that a run ran into a directory of its own')
   .argument('<run>', 'the id of the run')
-  .option('--output <directory>', "where; not there, or empty. Default: the run's id, below the current directory")
+  .option('--output <directory>', "where; not there, or empty. Default: the run's id, beside the workspace")
   .option('--project <name>', "the runs' project; default: the one whose name is in the run's id")
   .option('--bucket <name>', 'default, as for the following: what is configured for the project')
   .option('--prefix <prefix>', 'key prefix of the store in the bucket')

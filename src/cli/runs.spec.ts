@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -150,6 +151,31 @@ describe('nx-ec2 diff and checkout', () => {
     expect(statSync(join(output, 'model/run.sh')).mode & 0o777).toBe(0o755);
     const again = await printed((reporter) => checkout(before.id, { ...where(), output }, reporter));
     expect(again.error).toMatchObject({ code: 'TARGET_TAKEN' });
+  });
+
+  it('does not put the code of a run where Nx would take it for the workspace, nor what version control acts on', async () => {
+    const workspace = join(home, 'workspace');
+    mkdirSync(workspace);
+    writeFileSync(join(workspace, 'nx.json'), '{}');
+    execFileSync('git', ['-C', workspace, 'init', '-q']);
+    const inside = join(workspace, 'runs/then');
+    const refused = await printed((reporter) => checkout(before.id, { ...where(), output: inside }, reporter));
+    expect(refused.error).toMatchObject({
+      code: 'CHECKOUT_IN_WORKSPACE',
+      message: expect.stringContaining(join(home, before.id)),
+    });
+    expect(existsSync(join(workspace, 'runs'))).toBe(false);
+    writeFileSync(join(workspace, '.gitignore'), 'runs\n');
+    pipe.write('model/.git/config', '[core]');
+    pipe.write('model/bare.git/HEAD', '');
+    pipe.write('model/bare.git/objects/x', '');
+    pipe.write('model/.gitignore', '');
+    const { id } = await run({}, {}, 'model three', ['v3']);
+    const { out, error } = await printed((reporter) => checkout(id, { ...where(), output: inside }, reporter), true);
+    expect(error).toBeNull();
+    expect(JSON.parse(out)).toMatchObject({ heldBack: ['model/.git/config', 'model/bare.git/HEAD'] });
+    expect(existsSync(join(inside, 'model/.git'))).toBe(false);
+    expect(existsSync(join(inside, 'model/.gitignore'))).toBe(true);
   });
 
   it('says what it does not find', async () => {

@@ -108,7 +108,7 @@ const REPORTING: Record<TargetName, string[]> = {
   'remote-logs': ['run', 'since', 'tail', 'follow', 'verbose', 'json'],
   'remote-status': ['run', 'watch', 'limit', 'verbose', 'json'],
   'remote-cancel': ['run', 'force', 'verbose', 'json'],
-  'remote-pull': ['run', 'path', 'checkpoints', 'output', 'verbose', 'json'],
+  'remote-pull': ['run', 'path', 'checkpoints', 'output', 'overwrite', 'verbose', 'json'],
   'remote-exec': ['run', 'command', 'verbose', 'json'],
   'remote-shell': ['run', 'verbose', 'json'],
   'remote-up': ['verbose', 'json'],

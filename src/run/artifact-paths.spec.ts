@@ -1,23 +1,26 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import fc from 'fast-check';
-import { refuseUnsafeArtifacts, type Artifact } from './artifact-paths';
+import { foldAll } from '../workspace/name-folding';
+import { assertArtifactList, assertArtifactSize, screenArtifacts, type Artifact } from './artifact-paths';
 
 const artifact = (path: string, size = 1): Artifact => ({ path, size, sha256: 'a'.repeat(64), executable: false });
-const refuse = (paths: string[], tracked: string[] | null = null, maxSize = 100) =>
-  refuseUnsafeArtifacts(
+const check = (paths: string[]) =>
+  assertArtifactList(
     paths.map((path) => artifact(path)),
     'out',
-    tracked && new Set(tracked),
-    maxSize,
   );
 
-describe('what comes back', () => {
-  it('is let in where it is a plain path inside the output directory', () => {
+describe('a list of what comes back', () => {
+  it('is taken where it has plain paths inside the output directory', () => {
     const component = fc
       .string({ unit: 'grapheme', minLength: 1, maxLength: 12 })
       .filter((name) => !/[/\0]/.test(name) && name !== '.' && name !== '..');
     fc.assert(
       fc.property(fc.array(component, { minLength: 1, maxLength: 6 }), (parts) => {
-        expect(() => refuse([`out/${parts.join('/')}`])).not.toThrow();
+        expect(() => check([`out/${parts.join('/')}`])).not.toThrow();
       }),
     );
   });
@@ -27,33 +30,125 @@ describe('what comes back', () => {
     const plain = fc.constantFrom('a', 'b c', '..x', 'out');
     fc.assert(
       fc.property(fc.array(plain, { maxLength: 4 }), odd, fc.array(plain, { maxLength: 4 }), (head, bad, tail) => {
-        expect(() => refuse([['out', ...head, bad, ...tail].join('/')])).toThrow(/refused/);
+        expect(() => check([['out', ...head, bad, ...tail].join('/')])).toThrow(/refused/);
       }),
     );
     for (const path of ['/etc/passwd', 'outside', 'out', 'OUT/a', 'other/out/a', ''])
-      expect(() => refuse([path])).toThrow(/refused/);
+      expect(() => check([path])).toThrow(/refused/);
   });
 
-  it.each([
-    [['out/A', 'out/a']],
-    [['out/\u00e9', 'out/e\u0301']],
-    [['out/d/x', 'out/D/y']],
-    [['out/a', 'out/a/b']],
-    [['out/a/b', 'out/A']],
-    [['out/a', 'out/a']],
-  ])('is refused where %j are one name on some file systems', (paths) => {
-    expect(() => refuse(paths)).toThrow(/one name/);
-    expect(() => refuse([...paths].reverse())).toThrow(/one name/);
-  });
-
-  it('never replaces a file under version control', () => {
-    expect(() => refuse(['out/kept'], ['out/kept'])).toThrow(/under version control/);
-    expect(() => refuse(['out/new'], ['out/kept'])).not.toThrow();
+  it.each([[['out/a', 'out/a/b']], [['out/a', 'out/a']]])('is refused where no file system holds %j', (paths) => {
+    expect(() => check(paths)).toThrow(/refused/);
+    expect(() => check([...paths].reverse())).toThrow(/refused/);
   });
 
   it('is refused over the limit, with the largest named', () => {
     const all = [artifact('out/small', 1), artifact('out/large', 100)];
-    expect(() => refuseUnsafeArtifacts(all, 'out', null, 100)).toThrow(/out\/large/);
-    expect(() => refuseUnsafeArtifacts(all, 'out', null, 101)).not.toThrow();
+    expect(() => assertArtifactSize(all, 100)).toThrow(/out\/large/);
+    expect(() => assertArtifactSize(all, 101)).not.toThrow();
+  });
+});
+
+describe('what is held back', () => {
+  let top: string;
+  let output: string;
+  beforeEach(() => {
+    top = mkdtempSync(join(tmpdir(), 'nx-ec2-screen-'));
+    output = join(top, 'model', 'out');
+  });
+  afterEach(() => rmSync(top, { recursive: true, force: true }));
+
+  const write = (path: string, content = '') => {
+    mkdirSync(dirname(join(top, path)), { recursive: true });
+    writeFileSync(join(top, path), content);
+  };
+  const git = (...args: string[]) => execFileSync('git', ['-C', top, ...args]);
+  const workspace = () => {
+    git('init', '-q');
+    write('nx.json', '{}');
+  };
+  const screen = async (paths: string[], fold?: (path: string) => string) =>
+    screenArtifacts(
+      paths.map((path) => artifact(`out/${path}`)),
+      { output, outputDir: 'out' },
+      fold,
+    );
+  const held = async (paths: string[], fold?: (path: string) => string) =>
+    (await screen(paths, fold)).heldBack.map(({ path }) => path.slice('out/'.length));
+
+  it.each([
+    [['A', 'a'], ['a']],
+    [['\u00e9', 'e\u0301'], ['e\u0301']],
+    [
+      ['D/x', 'd/x', 'd/y'],
+      ['d/x', 'd/y'],
+    ],
+    [['A', 'a/b'], ['a/b']],
+    [['a/b', 'A'], ['A']],
+    [['stra\u00dfe', 'STRASSE'], ['STRASSE']],
+  ])('of %j on a file system that takes them for one: %j', async (paths, expected) => {
+    expect(await held(paths, foldAll)).toEqual(expected);
+    expect(await held(paths, (path) => path)).toEqual([]);
+  });
+
+  it('is the file that git tracks, but not where it is the same', async () => {
+    workspace();
+    write('model/out/kept', 'mine');
+    write('model/out/same', 'x');
+    git('add', '-f', '.');
+    rmSync(join(output, 'kept'));
+    const same = {
+      ...artifact('out/same'),
+      sha256: '2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881',
+    };
+    const { heldBack, unchanged, accepted } = await screenArtifacts([artifact('out/kept'), same, artifact('out/new')], {
+      output,
+      outputDir: 'out',
+    });
+    expect(heldBack).toEqual([{ path: 'out/kept', why: 'git tracks the file that is here' }]);
+    expect([unchanged, accepted].map((each) => each.map(({ path }) => path))).toEqual([['out/same'], ['out/new']]);
+  });
+
+  it('is a file that a submodule tracks', async () => {
+    workspace();
+    write('model/out/deep/x', 'mine');
+    execFileSync('git', ['-C', output, 'init', '-q']);
+    execFileSync('git', ['-C', output, 'add', '.']);
+    expect(await held(['deep/x', 'deep/y'])).toEqual(['deep/x']);
+  });
+
+  it('is what tools act on, unless git and Nx ignore the directory', async () => {
+    workspace();
+    const paths = ['package.json', 'deep/.envrc', 'conftest.py', 'model.bin'];
+    expect(await held(paths)).toEqual(paths.slice(0, 3));
+    write('.git/info/exclude', 'out\n');
+    // Nx does not know that list.
+    expect(await held(paths)).toEqual(paths.slice(0, 3));
+    write('.git/info/exclude');
+    write('.gitignore', 'model/out/*\n!model/out/package.json\n');
+    expect(await held(paths)).toEqual(['package.json']);
+    write('model/.gitignore', 'out\n');
+    const { heldBack, ignored } = await screen(paths);
+    expect(heldBack).toEqual([]);
+    expect(ignored).toEqual(paths.slice(0, 3).map((path) => `out/${path}`));
+    write('.nxignore', '# again\n!model/out\n');
+    expect(await held(paths)).toEqual(paths.slice(0, 3));
+  });
+
+  it('is never an ordinary file name, in whatever directory', async () => {
+    workspace();
+    const ordinary = [
+      'model.pth',
+      'config.json',
+      'tokenizer_config.json',
+      '.hydra/config.yaml',
+      'head',
+      'checkpoint-5/optimizer.pt',
+      'git',
+      'a.b/c',
+      'build/x',
+      'README.md',
+    ];
+    expect(await held(ordinary)).toEqual([]);
   });
 });

@@ -1,6 +1,16 @@
+import { lstatSync } from 'node:fs';
+import { join } from 'node:path';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatSize } from '../report/units';
+import { isOrdinaryDirectory, visibleToTools } from '../workspace/ignored';
+import { probeFolding, type FoldNames } from '../workspace/name-folding';
+import { nearestDirectory } from '../workspace/run-git';
+import { bareRepositoryHeads, foldName, toolFile } from '../workspace/tool-files';
+import { trackedFiles } from '../workspace/tracked';
+import { UNFINISHED } from './fetch-file';
+import { POINTER } from './pointer';
+import { hasContent } from './same-content';
 
 /** One artifact as the instance lists it: docs/FORMAT.md, "collect". */
 export interface Artifact {
@@ -11,53 +21,34 @@ export interface Artifact {
   executable: boolean;
 }
 
+export interface HeldBack {
+  /** Project-relative. */
+  path: string;
+  why: string;
+}
+
 /**
- * Holds what comes back to the same rules as what goes out: inside the output directory, no `..`, no two names that
- * a file system may take for one, no tracked file overwritten, within the size limit. The instance is not believed.
+ * Refuses a list that no instance makes: a path outside the output directory, with `..` in it, a file that is there
+ * twice or is a directory as well. The instance is not believed.
  * @param outputDir project-relative.
- * @param tracked project-relative paths under version control; null where there is none.
- * @throws Problem that names the first offenders; nothing has been written by then.
+ * @throws Problem that names the first offender; nothing has been written by then.
  */
-export function refuseUnsafeArtifacts(
-  artifacts: Artifact[],
-  outputDir: string,
-  tracked: Set<string> | null,
-  maxSize: number,
-): void {
-  const folded = new Map<string, string>();
-  const directories = new Map<string, string>();
-  let total = 0;
-  for (const { path, size } of artifacts) {
-    if (!isInside(path, outputDir)) {
-      throw unsafe(`${printable(path)} is not inside the output directory ${outputDir}`);
-    }
-    if (tracked?.has(path)) {
-      throw new Problem(
-        'ARTIFACT_TRACKED',
-        `The artifact ${printable(path)} would overwrite a file that is under version control.`,
-        {
-          next: 'Have the training write elsewhere, set "train.outputDir", or remove the file from version control.',
-        },
-      );
-    }
-    const key = fold(path);
-    const twin = folded.get(key) ?? directories.get(key);
-    if (twin !== undefined) throw unsafe(`${printable(path)} and ${printable(twin)} are one name on some file systems`);
-    folded.set(key, path);
+export function assertArtifactList(artifacts: Artifact[], outputDir: string): void {
+  const files = new Set<string>();
+  const directories = new Set<string>();
+  for (const { path } of artifacts) {
+    if (!isInside(path, outputDir)) throw unsafe(`${printable(path)} is not inside the output directory ${outputDir}`);
+    if (files.has(path)) throw unsafe(`${printable(path)} is listed twice`);
+    files.add(path);
     const parts = path.split('/');
-    for (let depth = 1; depth < parts.length; depth++) {
-      const parent = parts.slice(0, depth).join('/');
-      const parentKey = fold(parent);
-      const other = directories.get(parentKey);
-      if ((other !== undefined && other !== parent) || folded.has(parentKey)) {
-        throw unsafe(
-          `${printable(path)} and ${printable(other ?? folded.get(parentKey)!)} are one name on some file systems`,
-        );
-      }
-      directories.set(parentKey, parent);
-    }
-    total += size;
+    for (let depth = 1; depth < parts.length; depth++) directories.add(parts.slice(0, depth).join('/'));
   }
+  for (const path of files) if (directories.has(path)) throw unsafe(`${printable(path)} is a file and a directory`);
+}
+
+/** @throws Problem that names the largest. */
+export function assertArtifactSize(artifacts: Artifact[], maxSize: number): void {
+  const total = artifacts.reduce((sum, { size }) => sum + size, 0);
   if (total > maxSize) {
     const largest = [...artifacts].sort((a, b) => b.size - a.size).slice(0, 5);
     throw new Problem(
@@ -70,6 +61,144 @@ export function refuseUnsafeArtifacts(
   }
 }
 
+export interface Target {
+  /** Absolute: where the output directory's content goes. */
+  output: string;
+  /** The run's output directory, project-relative. */
+  outputDir: string;
+  /** Paths that somebody named in full: outside of workspaces and repositories they come whatever their names are. */
+  named?: ReadonlySet<string>;
+}
+
+export interface Screened<T extends Artifact> {
+  accepted: T[];
+  /** Files that git tracks here and that are the same as the artifact: they are not written. */
+  unchanged: T[];
+  heldBack: HeldBack[];
+  /** Accepted files that tools act on, in a directory that git and Nx ignore. */
+  ignored: string[];
+  /** As the file system of the output directory compares names. */
+  fold: FoldNames;
+  /** Paths relative to the output directory, folded. */
+  tracked: Set<string>;
+}
+
+/**
+ * Decides for each artifact whether it may be written where it belongs. Only the offenders are held back: names that
+ * programs here act on, names that this plugin uses, files that git tracks, and names that are one here.
+ * @throws Problem `GIT_FAILED`
+ */
+export async function screenArtifacts<T extends Artifact>(
+  artifacts: readonly T[],
+  { output, outputDir, named = new Set() }: Target,
+  fold: FoldNames = probeFolding(nearestDirectory(output)),
+): Promise<Screened<T>> {
+  const inside = (path: string) => path.slice(outputDir.length + 1);
+  const tracked = new Set([...trackedFiles(output)].map(fold));
+  const screened: Screened<T> = { accepted: [], unchanged: [], heldBack: [], ignored: [], fold, tracked };
+  const hold = ({ path }: Artifact, why: string) => void screened.heldBack.push({ path, why });
+
+  const isPlain = isOrdinaryDirectory(output);
+  const isWanted = ({ path }: Artifact) => isPlain && named.has(path);
+
+  const linked = linkedDirectories(output);
+  const reserved = artifacts.filter((file) => {
+    const link = linked(inside(file.path));
+    if (link !== null) hold(file, `${link} is a symbolic link here`);
+    else if (isReserved(inside(file.path)) && !isWanted(file)) hold(file, 'nx-ec2 uses names of this form itself');
+    else return true;
+    return false;
+  });
+  const heads = bareRepositoryHeads(artifacts.map(({ path }) => inside(path)));
+  const found = reserved.map((file) => {
+    const path = inside(file.path);
+    const acts = heads.has(path)
+      ? { why: 'it would make its directory a git repository', always: true }
+      : toolFile(path);
+    return { file, path, acts };
+  });
+  const visible = visibleToTools(
+    output,
+    found.flatMap(({ acts, path }) => (acts && !acts.always ? [path] : [])),
+  );
+  const names = new Names(fold);
+  for (const { file, path, acts } of found) {
+    if (acts?.always && !isWanted(file)) {
+      hold(file, acts.why);
+      continue;
+    }
+    if (acts && visible.has(path)) {
+      hold(file, `${acts.why}, and the directory is not ignored by git and Nx`);
+      continue;
+    }
+    const twin = names.add(path);
+    if (twin !== null) {
+      hold(
+        file,
+        twin === path
+          ? 'another file of the run has this path'
+          : `${printable(twin)} is the same name on this file system`,
+      );
+      continue;
+    }
+    if (tracked.has(fold(path))) {
+      if (await hasContent(join(output, path), file)) screened.unchanged.push(file);
+      else hold(file, 'git tracks the file that is here');
+      continue;
+    }
+    if (acts && !isPlain) screened.ignored.push(file.path);
+    screened.accepted.push(file);
+  }
+  return screened;
+}
+
+/** Whether a path has a part that is named as this plugin names its own files beside artifacts. */
+export function isReserved(path: string): boolean {
+  return path.split('/').some((part) => [POINTER, UNFINISHED].some((ending) => foldName(part).endsWith(ending)));
+}
+
+/** Which link, of those that are here, a path would lead through; null: none. */
+function linkedDirectories(output: string): (path: string) => string | null {
+  const known = new Map<string, boolean>();
+  return (path) => {
+    const parts = path.split('/');
+    for (let depth = 1; depth < parts.length; depth++) {
+      const directory = parts.slice(0, depth).join('/');
+      let isLink = known.get(directory);
+      if (isLink === undefined) {
+        isLink = lstatSync(join(output, directory), { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
+        known.set(directory, isLink);
+      }
+      if (isLink) return directory;
+    }
+    return null;
+  };
+}
+
+/** Paths that were added so far, of which no two may be one. */
+class Names {
+  private readonly files = new Map<string, string>();
+  private readonly directories = new Map<string, string>();
+
+  constructor(private readonly fold: FoldNames) {}
+
+  /** @returns the path that it would be one with, and null where it was added. */
+  add(path: string): string | null {
+    const key = this.fold(path);
+    const twin = this.files.get(key) ?? this.directories.get(key);
+    if (twin !== undefined) return twin;
+    const parts = path.split('/');
+    const parents = parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
+    for (const parent of parents) {
+      const other = this.directories.get(this.fold(parent)) ?? this.files.get(this.fold(parent));
+      if (other !== undefined && (other !== parent || this.files.has(this.fold(parent)))) return other;
+    }
+    for (const parent of parents) this.directories.set(this.fold(parent), parent);
+    this.files.set(key, path);
+    return null;
+  }
+}
+
 function isInside(path: string, directory: string): boolean {
   if (path.includes('\0') || (path.includes('\\') && process.platform === 'win32')) return false;
   const parts = path.split('/');
@@ -77,12 +206,8 @@ function isInside(path: string, directory: string): boolean {
   return path.startsWith(`${directory}/`);
 }
 
-function fold(path: string): string {
-  return path.normalize('NFC').toLowerCase();
-}
-
 function unsafe(why: string): Problem {
-  return new Problem('ARTIFACT_UNSAFE', `An artifact was refused: ${why}.`, {
-    next: 'Nothing was written. Have the training name its files otherwise, or choose with "train.artifacts".',
+  return new Problem('ARTIFACT_UNSAFE', `The list of artifacts was refused: ${why}.`, {
+    next: 'Nothing was written. Another program may be writing to this prefix of the bucket.',
   });
 }

@@ -5,7 +5,6 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  readFileSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -13,33 +12,39 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import picomatch from 'picomatch';
 import type { Configuration } from '../config/configuration';
 import { GLOB } from '../config/glob';
 import { Problem } from '../report/problem';
+import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
-import { trackedFiles } from '../workspace/tracked';
-import { refuseUnsafeArtifacts } from './artifact-paths';
+import type { FoldNames } from '../workspace/name-folding';
+import { assertArtifactList, assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
+import { COLLECTED, readCollected } from './collected';
 import { fetchFile, Room } from './fetch-file';
 import { collectedKey } from './find-run';
+import { reportHeldBack } from './held-back';
 import { refuseSymlinkOnTheWay } from './no-symlinks';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
 import type { RunRecord } from './record';
-import { readArtifactList, type StoredFile } from './run-files';
+import { MAX_FILES, readArtifactList, type StoredFile } from './run-files';
 import type { RunsSession } from './session';
 import { StoredLog } from './stored-log';
 
 export interface Collected {
   artifacts: StoredFile[];
+  /** What of them stays in the store because of its name, and why. */
+  heldBack: HeldBack[];
   bytes: number;
   /** Where they are, workspace-relative. */
   directory: string;
 }
 
-/** What an earlier collection brought, in the output directory: only this is ever removed by the next one. */
-const RECORD = '.nx-ec2.json';
+const TRAINING_LOG = 'training.log';
+/** bytes, on every file system that is in use */
+const LONGEST_NAME = 255;
 /** Files that are fetched at once. */
 const FILES = 8;
 
@@ -69,17 +74,28 @@ export async function collectArtifacts(
   const root = join(workspaceRoot, projectRoot);
   const output = join(root, train.outputDir);
   refuseSymlinkOnTheWay(root, train.outputDir);
-  const tracked = relativeTo(trackedFiles(workspaceRoot, output), projectRoot);
-  refuseUnsafeArtifacts(list.files, train.outputDir, tracked, train.maxArtifactSize);
+  assertArtifactList(list.files, train.outputDir);
+  assertArtifactSize(list.files, train.maxArtifactSize);
   for (const { path, why } of list.skipped) reporter.warn(`left on the instance: ${printable(path)} (${why})`);
-
-  const stays = staysInStore(configuration);
-  const kept = list.files.filter(stays);
-  const wanted = list.files.filter((file) => !stays(file));
+  const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(list.files, {
+    output,
+    outputDir: train.outputDir,
+  });
   const inside = (path: string) => path.slice(train.outputDir.length + 1);
+  const isTracked = (path: string) => tracked.has(fold(path));
+  const stays = staysInStore(configuration);
+  const wanted = accepted.filter((file) => !stays(file));
+  const kept = accepted.filter(stays).filter(({ path }) => {
+    const why = pointerFault(pointerPath(inside(path)), isTracked);
+    if (why) heldBack.push({ path, why });
+    return !why;
+  });
+  reportHeldBack(reporter, project, record.id, heldBack, ignored);
+
   const bytes = wanted.reduce((sum, { size }) => sum + size, 0);
-  const stage = `${output}.nx-ec2-${randomBytes(4).toString('hex')}`;
-  mkdirSync(stage, { recursive: true });
+  const stage = makeStage(output);
+  const files = join(stage, 'files');
+  mkdirSync(files);
   try {
     const progress = reporter.progress('Fetching artifacts', bytes);
     let done = 0;
@@ -88,7 +104,7 @@ export async function collectArtifacts(
     await Promise.all(
       Array.from({ length: FILES }, async () => {
         for (let file = queue.shift(); file; file = queue.shift()) {
-          await fetchFile(store, keys.run(record.id), file, join(stage, inside(file.path)), {
+          await fetchFile(store, keys.run(record.id), file, join(files, inside(file.path)), {
             ...{ signal, room },
             onBytes: (more) => progress.update((done += more)),
           });
@@ -99,16 +115,15 @@ export async function collectArtifacts(
     const paths = wanted.map(({ path }) => inside(path));
     for (const file of kept) {
       const path = pointerPath(inside(file.path));
-      mkdirSync(dirname(join(stage, path)), { recursive: true });
-      writeFileSync(join(stage, path), formatPointer(pointerTo(project, record.id, file)));
+      mkdirSync(dirname(join(files, path)), { recursive: true });
+      writeFileSync(join(files, path), formatPointer(pointerTo(project, record.id, file)));
       paths.push(path);
     }
-    // The training's own file of that name wins.
-    if (record.log.training !== null && !paths.includes('training.log')) {
-      await writeLog(session, record, join(stage, 'training.log'), signal);
-      paths.push('training.log');
+    if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, reporter)) {
+      await writeLog(session, record, join(files, TRAINING_LOG), signal);
+      paths.push(TRAINING_LOG);
     }
-    switchIn(stage, output, paths, record, list.files, (path) => tracked?.has(`${train.outputDir}/${path}`) ?? false);
+    switchIn(files, output, train.outputDir, paths, record, list.files, isTracked);
     const directory = join(projectRoot, train.outputDir);
     reporter.line(
       `Artifacts: ${formatCount(wanted.length, 'file')}, ${formatSize(bytes)}, in ${directory}/` +
@@ -117,10 +132,40 @@ export async function collectArtifacts(
     await store
       .put(collectedKey(keys, record.id), Buffer.from('{"v":1}'), { contentType: 'application/json' })
       .catch((error: Error) => reporter.warn(`after collecting: ${error.message}`));
-    return { artifacts: list.files, bytes, directory };
+    return { artifacts: list.files, heldBack, bytes, directory };
   } finally {
     rmSync(stage, { recursive: true, force: true });
   }
+}
+
+/** A directory beside the output directory. Neither git nor Nx looks into it while it is there. */
+function makeStage(output: string): string {
+  const stage = `${output}.nx-ec2-${randomBytes(4).toString('hex')}`;
+  mkdirSync(stage, { recursive: true });
+  for (const name of ['.gitignore', '.nxignore']) writeFileSync(join(stage, name), '*\n');
+  return stage;
+}
+
+/** Why a pointer can't be written; null where it can. */
+function pointerFault(path: string, isTracked: (path: string) => boolean): string | null {
+  if (isTracked(path)) return 'git tracks the file that is in the place of its pointer';
+  return Buffer.byteLength(basename(path)) > LONGEST_NAME ? 'its name is too long for a pointer file' : null;
+}
+
+/** Whether the log can be written: the training's own file, or directory, of that name wins. */
+function hasPlaceForLog(
+  paths: readonly string[],
+  fold: FoldNames,
+  isTracked: (path: string) => boolean,
+  reporter: Reporter,
+): boolean {
+  const own = fold(TRAINING_LOG);
+  if (paths.some((path) => fold(path) === own)) return false;
+  const isDirectory = paths.some((path) => fold(path).startsWith(`${own}/`));
+  if (!isDirectory && !isTracked(TRAINING_LOG)) return true;
+  const why = isDirectory ? 'the training made a directory of that name' : 'git tracks the file that is here';
+  reporter.warn(`${TRAINING_LOG} was not written: ${why}. The log is in the store: remote-logs shows it.`);
+  return false;
 }
 
 /** @throws Problem where what the run left is not in the store. */
@@ -136,11 +181,18 @@ function refuseUnsaved(record: RunRecord, project: string): void {
     {
       next:
         error?.code === 'LIMIT'
-          ? 'Raise "train.maxArtifactSize", or choose with "train.artifacts".'
+          ? (LIMIT_ADVICE[String(error.detail.limit)] ?? LIMIT_ADVICE.bytes)
           : `They are on ${record.instance} in ${printable(record.directory)}: the same command tries again. nx run ${project}:remote-doctor tells what is in the way.`,
     },
   );
 }
+
+/** What to do where the instance refused to save artifacts, by the limit that it names. */
+const LIMIT_ADVICE: Record<string, string> = {
+  bytes: 'Raise "train.maxArtifactSize", or choose fewer with "train.artifacts".',
+  files: `At most ${MAX_FILES.toLocaleString('en')} files come back. Have the training pack them into an archive, or choose fewer with "train.artifacts".`,
+  depth: 'Have the training nest its directories less deeply, or pack them into an archive.',
+};
 
 /** Whether an artifact is not to come back by itself. The first glob that matches it decides. */
 function staysInStore({ train }: Configuration): (file: StoredFile) => boolean {
@@ -173,15 +225,17 @@ async function writeLog(
 function switchIn(
   stage: string,
   output: string,
+  outputDir: string,
   paths: string[],
   run: RunRecord,
   artifacts: StoredFile[],
   kept: (path: string) => boolean,
 ): void {
   mkdirSync(output, { recursive: true });
-  for (const path of paths) {
+  const earlier = new Set(readCollected(output, outputDir).paths);
+  for (const path of [...paths, COLLECTED]) {
     refuseSymlinkOnTheWay(output, dirname(path));
-    if (lstatSync(join(output, path), { throwIfNoEntry: false })?.isDirectory() && !brought(output, path)) {
+    if (lstatSync(join(output, path), { throwIfNoEntry: false })?.isDirectory() && !brought(output, earlier, path)) {
       throw new Problem(
         'ARTIFACT_BLOCKED',
         `The artifact ${printable(path)} can't be written: a directory of that name is in ${output}.`,
@@ -191,19 +245,19 @@ function switchIn(
       );
     }
   }
-  for (const old of recorded(output)) {
+  for (const old of earlier) {
     if (kept(old)) continue;
     refuseSymlinkOnTheWay(output, dirname(old));
     rmSync(join(output, old), { force: true });
     removeEmptyParents(output, dirname(old));
   }
-  const record = join(stage, RECORD);
+  const record = join(stage, COLLECTED);
   writeFileSync(
     record,
     `${JSON.stringify({ run: run.id, snapshot: run.snapshot, exitCode: run.exitCode, startedAt: run.startedAt, endedAt: run.endedAt, files: [...paths].sort(), artifacts: artifacts.map(({ path, size, sha256 }) => ({ path, size, sha256 })) }, null, 2)}\n`,
   );
   // Before the files: a kill in between leaves nothing that the next collection would not know as ours.
-  renameSync(record, join(output, RECORD));
+  renameSync(record, join(output, COLLECTED));
   for (const path of paths) {
     mkdirSync(dirname(join(output, path)), { recursive: true });
     renameSync(join(stage, path), join(output, path));
@@ -211,26 +265,12 @@ function switchIn(
 }
 
 /** Whether a directory holds nothing but what the last collection brought. */
-function brought(output: string, directory: string): boolean {
-  const ours = new Set(recorded(output));
+function brought(output: string, ours: ReadonlySet<string>, directory: string): boolean {
   const only = (path: string): boolean =>
     readdirSync(join(output, path), { withFileTypes: true }).every((each) =>
       each.isDirectory() ? only(`${path}/${each.name}`) : ours.has(`${path}/${each.name}`),
     );
   return only(directory);
-}
-
-function recorded(output: string): string[] {
-  try {
-    const value = JSON.parse(readFileSync(join(output, RECORD), 'utf8')) as { files?: unknown };
-    if (!Array.isArray(value.files)) return [];
-    return value.files.filter(
-      (path): path is string =>
-        typeof path === 'string' && !path.split('/').some((part) => part === '' || part === '.' || part === '..'),
-    );
-  } catch {
-    return [];
-  }
 }
 
 function removeEmptyParents(output: string, directory: string): void {
@@ -239,9 +279,4 @@ function removeEmptyParents(output: string, directory: string): void {
     if (!existsSync(path) || readdirSync(path).length > 0) return;
     rmdirSync(path);
   }
-}
-
-function relativeTo(paths: Set<string> | null, root: string): Set<string> | null {
-  if (!paths || root === '.' || root === '') return paths;
-  return new Set([...paths].filter((path) => path.startsWith(`${root}/`)).map((path) => path.slice(root.length + 1)));
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -186,6 +187,67 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     const { run } = await pipe.follow((await pipe.train()).run);
     await expect(collectArtifacts(pipe.session, run)).rejects.toThrow(/5000 bytes are more than the limit/);
     expect(listed(join(pipe.workspace, 'model'))).toEqual(['train.py']);
+  });
+
+  it('collects a successful run whatever its artifacts are named, and holds back only the offenders', async () => {
+    const git = (...args: string[]) => execFileSync('git', ['-C', pipe.workspace, ...args]);
+    git('init', '-q');
+    pipe.write('model/artifacts/metrics.json', '{}');
+    git('add', '.');
+    pipe.write(
+      'model/train.py',
+      [
+        'import os',
+        'def save(path):',
+        '    os.makedirs(os.path.dirname("artifacts/" + path), exist_ok=True)',
+        '    open("artifacts/" + path, "w").write(path)',
+        'for path in ("A", "a", "model.bin", ".nx-ec2.json", "training.log/x", ".git/config", ".envrc", "metrics.json"): save(path)',
+        'save("n" * 250)',
+      ].join('\n'),
+    );
+    await pipe.open({ fetchLimit: '100B' });
+    const { run } = await pipe.follow((await pipe.train()).run);
+    const { heldBack } = await collectArtifacts(pipe.session, run);
+    const names = (paths: string[]) => paths.map((path) => path.replace(/^artifacts\//, '')).sort();
+    const long = 'n'.repeat(250);
+    expect(names(heldBack.map(({ path }) => path))).toEqual([
+      '.envrc',
+      '.git/config',
+      '.nx-ec2.json',
+      'metrics.json',
+      long,
+    ]);
+    expect(listed(join(pipe.workspace, 'model/artifacts'))).toEqual(
+      ['.nx-ec2.json', 'A', 'a', 'metrics.json', 'model.bin', 'training.log/x'].sort(),
+    );
+    expect(readFileSync(join(pipe.workspace, 'model/artifacts/metrics.json'), 'utf8')).toBe('{}');
+    expect(pipe.said.join('\n')).toMatch(/training\.log was not written: the training made a directory of that name/);
+    // A second collection knows what the first brought.
+    await collectArtifacts(pipe.session, run);
+    expect(listed(join(pipe.workspace, 'model'))).toEqual(
+      expect.arrayContaining(['artifacts/model.bin', 'artifacts/metrics.json', 'train.py']),
+    );
+    pipe.write('.git/config', 'broken [');
+    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'GIT_FAILED' });
+  });
+
+  it('says how to come below the limit that the instance refused artifacts for', async () => {
+    pipe.write('model/train.py', '');
+    const { run } = await pipe.follow((await pipe.train()).run);
+    const failed = (limit: string) =>
+      collectArtifacts(pipe.session, {
+        ...run,
+        artifacts: {
+          state: 'failed',
+          sha256: null,
+          files: 0,
+          bytes: 0,
+          error: { code: 'LIMIT', message: 'too many', detail: { limit } },
+        },
+      });
+    await expect(failed('files')).rejects.toThrow(/At most 100,000 files .* archive/);
+    await expect(failed('bytes')).rejects.toThrow(/train\.maxArtifactSize/);
+    await expect(failed('depth')).rejects.toThrow(/less deeply/);
   });
 
   it('brings the artifacts of one run to all who wait for it', async () => {

@@ -55,6 +55,6 @@ export function parsePointer(text: string): Pointer | null {
   }
 }
 
-function shellWord(word: string): string {
+export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, `'\\''`)}'`;
 }

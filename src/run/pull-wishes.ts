@@ -18,8 +18,8 @@ export interface PullWishes {
   paths?: string[];
   /** Default: none. A number: that one, of those that the record names. */
   checkpoints?: 'none' | 'last' | 'all' | number;
-  /** Project-relative paths under version control: never written over. null where there is none, or the output is elsewhere. */
-  tracked?: Set<string> | null;
+  /** Replace files that are here and differ. Those that git tracks are never replaced. */
+  overwrite?: boolean;
   /** bytes, in all */
   limit: number;
   signal?: AbortSignal;

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
@@ -56,7 +57,7 @@ describe('pulling a run', () => {
   const checkpoints = { 'checkpoint-5/model.pt': randomBytes(9 * MB), 'checkpoint-5/state.json': Buffer.from('5') };
   const save = () => saveRun(at.store, at.keys(), files, checkpoints);
   const pull = (record: RunRecord, more: Partial<PullWishes> = {}) =>
-    pullRun({ store: at.store, keys: at.keys(), reporter }, record, {
+    pullRun({ store: at.store, keys: at.keys(), reporter, project: 'model' }, record, {
       output,
       outputDir: 'artifacts',
       limit: 1024 * MB,
@@ -83,13 +84,19 @@ describe('pulling a run', () => {
 
   it('brings all artifacts, and a second time none', async () => {
     const record = await save();
-    expect(await pull(record)).toEqual({ fetched: 5, there: 0, bytes: 17 * MB + 2 + 9 + 1 });
+    expect(await pull(record)).toEqual({ fetched: 5, there: 0, heldBack: [], bytes: 17 * MB + 2 + 9 + 1 });
     expectHere(files);
     expect(statSync(join(output, 'run.sh')).mode & 0o777).toBe(0o755);
     chmodSync(join(output, 'run.sh'), 0o644);
     writeFileSync(join(output, 'empty'), 'changed');
     writeFileSync(join(output, 'deep/er/metrics.json'), '[]');
-    expect(await pull(record)).toEqual({ fetched: 2, there: 3, bytes: 2 });
+    const error = await pull(record).catch((each: unknown) => each as Error & { code: string });
+    expect(error).toMatchObject({
+      code: 'FILES_DIFFER',
+      message: expect.stringMatching(/deep\/er\/metrics\.json\n {2}empty\n.*--overwrite/s),
+    });
+    expect(readFileSync(join(output, 'empty'), 'utf8')).toBe('changed');
+    expect(await pull(record, { overwrite: true })).toEqual({ fetched: 2, there: 3, heldBack: [], bytes: 2 });
     expectHere(files);
     expect(statSync(join(output, 'run.sh')).mode & 0o777).toBe(0o755);
     expect(said.at(-1)).toMatch(/^Pulled 2 files \(2 B\), 3 there already: /);
@@ -180,8 +187,8 @@ describe('pulling a run', () => {
   });
 
   it.each([
-    ['two names that are one', [{ path: 'artifacts/A' }, { path: 'artifacts/a' }], 'ARTIFACT_UNSAFE'],
-    ['a name that we give', [{ path: 'artifacts/a.nx-ec2-part' }], 'ARTIFACT_UNSAFE'],
+    ['a file that is listed twice', [{ path: 'artifacts/a' }, { path: 'artifacts/a' }], 'ARTIFACT_UNSAFE'],
+    ['a file that is a directory', [{ path: 'artifacts/a' }, { path: 'artifacts/a/b' }], 'ARTIFACT_UNSAFE'],
     [
       'more than the limit',
       [{ size: 2000 * MB, parts: Array<string>(250).fill('a'.repeat(64)) }],
@@ -189,18 +196,128 @@ describe('pulling a run', () => {
     ],
     ['parts that do not make the size', [{ size: 5 }], 'LIST_MISMATCH'],
     ['a part that is no hash', [{ size: 5, parts: ['../../../p/x'] }], 'LIST_MISMATCH'],
-    ['a file under version control', [{ path: 'artifacts/tracked' }], 'ARTIFACT_TRACKED'],
     ['a directory in the way', [{ path: 'artifacts/directory' }], 'ARTIFACT_BLOCKED'],
     ['a file in the way', [{ path: 'artifacts/file/x' }], 'ARTIFACT_BLOCKED'],
-    ['a link on the way', [{ path: 'artifacts/link/x' }], 'ARTIFACT_UNSAFE'],
   ])('refuses %s', async (_name, list, code) => {
     mkdirSync(join(output, 'directory'), { recursive: true });
     writeFileSync(join(output, 'file'), '');
     symlinkSync(top, join(output, 'link'));
     const before = listed(top);
-    const wishes = { tracked: new Set(['artifacts/tracked']) };
-    await expect(pull(await forge(list), wishes)).rejects.toMatchObject({ code });
+    await expect(pull(await forge(list))).rejects.toMatchObject({ code });
     expect(listed(top)).toEqual(before);
+  });
+
+  describe('into a git repository', () => {
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-C', top, ...args], { encoding: 'utf8', env: { ...process.env }, stdio: 'pipe' });
+    const files = {
+      'model.bin': 'w',
+      '.git/config': '[core]\n\tfsmonitor = touch ran',
+      'run.git/HEAD': 'ref: refs/heads/main',
+      'run.git/refs/x': '',
+      'package.json': '{}',
+      '.nx-ec2.json': '{}',
+      'model.nx-ec2-part': '',
+      'notes.txt': 'theirs',
+    };
+    const saved = () =>
+      saveRun(
+        at.store,
+        at.keys(),
+        Object.fromEntries(Object.entries(files).map(([path, text]) => [path, Buffer.from(text)])),
+      );
+    beforeEach(() => {
+      git('init', '-q');
+      mkdirSync(output);
+      writeFileSync(join(output, 'notes.txt'), 'mine');
+      git('add', 'artifacts/notes.txt');
+    });
+
+    it('holds back only what programs here act on, what git tracks and what we name so ourselves', async () => {
+      const record = await saved();
+      const { heldBack } = await pull(record);
+      expect(heldBack.map(({ path }) => path.slice('artifacts/'.length)).sort()).toEqual([
+        '.git/config',
+        '.nx-ec2.json',
+        'model.nx-ec2-part',
+        'notes.txt',
+        'package.json',
+        'run.git/HEAD',
+      ]);
+      expect(listed(output)).toEqual(['model.bin', 'notes.txt', 'run.git/refs/x']);
+      expect(readFileSync(join(output, 'notes.txt'), 'utf8')).toBe('mine');
+      expect(said.join('\n')).toMatch(
+        /6 artifacts of .* were held back .*artifacts\/\.git\/config: git runs programs that it names\n/s,
+      );
+      // Nor does --overwrite replace what git tracks.
+      expect((await pull(record, { overwrite: true })).heldBack).toHaveLength(6);
+      expect(readFileSync(join(output, 'notes.txt'), 'utf8')).toBe('mine');
+    });
+
+    it('brings what was held back by the command that the message names', async () => {
+      const record = await saved();
+      await pull(record);
+      const [, path, to] = /--path=(\S+) --output=(\S+)$/m.exec(said.find((each) => each.includes('held back'))!)!;
+      rmSync(to, { recursive: true, force: true });
+      try {
+        expect((await pull(record, { paths: [path], output: to })).heldBack).toEqual([]);
+        expect(listed(to)).toEqual([path.slice('artifacts/'.length)]);
+      } finally {
+        rmSync(to, { recursive: true, force: true });
+      }
+    });
+
+    it('brings manifests where the directory is ignored, says so once, and never a git directory', async () => {
+      writeFileSync(join(top, '.gitignore'), 'artifacts\n');
+      expect((await pull(await saved())).heldBack.map(({ path }) => path)).not.toContain('artifacts/package.json');
+      expect(existsSync(join(output, 'package.json'))).toBe(true);
+      expect(existsSync(join(output, '.git'))).toBe(false);
+      expect(said.filter((each) => each.includes('Tools act on'))).toHaveLength(1);
+    });
+
+    it('replaces no uncommitted work, tracked or not, where it is pulled into sources', async () => {
+      writeFileSync(join(top, 'model.bin'), 'mine');
+      const error = await pull(await saved(), { output: top }).catch((each: unknown) => each);
+      expect(error).toMatchObject({ code: 'FILES_DIFFER' });
+      expect(readFileSync(join(top, 'model.bin'), 'utf8')).toBe('mine');
+    });
+
+    it('refuses where git fails, and reads a repository that belongs to another user', async () => {
+      const record = await saved();
+      process.env.GIT_TEST_ASSUME_DIFFERENT_OWNER = '1';
+      try {
+        expect(() => git('status')).toThrow(/dubious ownership/);
+        expect((await pull(record)).heldBack.map(({ path }) => path)).toContain('artifacts/notes.txt');
+      } finally {
+        delete process.env.GIT_TEST_ASSUME_DIFFERENT_OWNER;
+      }
+      writeFileSync(join(top, '.git/config'), 'broken [');
+      const before = listed(output);
+      await expect(pull(record, { overwrite: true })).rejects.toMatchObject({ code: 'GIT_FAILED' });
+      expect(listed(output)).toEqual(before);
+    });
+
+    it('writes no file through a link', async () => {
+      symlinkSync(tmpdir(), join(output, 'link'));
+      const { heldBack } = await pull(await forge([{ path: 'artifacts/link/nx-ec2-never' }, { path: 'artifacts/a' }]));
+      expect(heldBack).toEqual([{ path: 'artifacts/link/nx-ec2-never', why: 'link is a symbolic link here' }]);
+      expect(existsSync(join(tmpdir(), 'nx-ec2-never'))).toBe(false);
+      expect(existsSync(join(output, 'a'))).toBe(true);
+    });
+  });
+
+  it('brings an artifact and a checkpoint that have one path: the artifact, and says so', async () => {
+    const record = await saveRun(
+      at.store,
+      at.keys(),
+      { 'checkpoints/1/unit/a': Buffer.from('artifact') },
+      { 'unit/a': Buffer.from('checkpoint') },
+    );
+    const { heldBack } = await pull(record, { checkpoints: 'all' });
+    expect(heldBack).toEqual([
+      { path: 'artifacts/checkpoints/1/unit/a', why: 'another file of the run has this path' },
+    ]);
+    expectHere({ 'checkpoints/1/unit/a': Buffer.from('artifact') });
   });
 
   it('holds checkpoints to the same rules', async () => {

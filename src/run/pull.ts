@@ -1,19 +1,20 @@
-import { chmodSync, constants, existsSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
-import { refuseUnsafeArtifacts } from './artifact-paths';
-import { fetchFile, hashOpened, Room, UNFINISHED, unfinished } from './fetch-file';
-import { refuseSymlinkOnTheWay } from './no-symlinks';
+import { assertArtifactList, assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
+import { readCollected } from './collected';
+import { fetchFile, Room, unfinished } from './fetch-file';
+import { reportHeldBack } from './held-back';
 import { parsePointer, pointerPath } from './pointer';
 import { wantedArtifacts, wantedCheckpoints, type PullWishes } from './pull-wishes';
 import type { RunRecord } from './record';
 import type { StoredFile } from './run-files';
+import { hasContent } from './same-content';
 
 /** Files that are looked at, or fetched, at once; their parts share one room. */
 const FILES = 8;
@@ -22,36 +23,49 @@ export interface Pulled {
   /** Files that were fetched, and those that were there already. */
   fetched: number;
   there: number;
+  /** What stays in the store because of its name, and why. */
+  heldBack: HeldBack[];
   /** bytes that came over the wire: what an earlier pull has left is not among them. */
   bytes: number;
 }
 
 /**
  * Brings artifacts and checkpoints of a run from the store, whether it goes on or has ended. Nothing is written before
- * all paths are known to be safe; each file is switched in when it is whole. One that is there already stays.
- * @throws Problem `NOTHING_TO_PULL`, `NO_CHECKPOINT`, and those of reading, of unsafe paths, of fetching.
+ * all paths are known to be safe and no file is known to be in the way; each file is switched in when it is whole. One
+ * that is there already stays.
+ * @throws Problem `NOTHING_TO_PULL`, `NO_CHECKPOINT`, `FILES_DIFFER`, and those of reading, of unsafe paths, of fetching.
  */
 export async function pullRun(
-  { store, keys, reporter }: { store: Store; keys: StoreKeys; reporter: Reporter },
+  { store, keys, reporter, project }: { store: Store; keys: StoreKeys; reporter: Reporter; project: string },
   record: RunRecord,
   wishes: PullWishes,
 ): Promise<Pulled> {
   const { output, outputDir, signal } = wishes;
-  const files = [
-    ...(await wantedArtifacts(store, keys, reporter, record, wishes)),
-    ...(await wantedCheckpoints(store, keys, record, wishes)),
-  ];
+  const artifacts = await wantedArtifacts(store, keys, reporter, record, wishes);
+  const checkpoints = await wantedCheckpoints(store, keys, record, wishes);
   // One rule for all that is written, whoever has made the lists.
-  refuseUnsafeArtifacts(files, outputDir, wishes.tracked ?? null, wishes.limit);
-  const wanted = files.map((file) => ({ file, path: file.path.slice(outputDir.length + 1) }));
+  for (const list of [artifacts, checkpoints]) assertArtifactList(list, outputDir);
+  const files = [...artifacts, ...checkpoints];
+  assertArtifactSize(files, wishes.limit);
+  const named = new Set(wishes.paths);
+  const { accepted, unchanged, heldBack, ignored, tracked, fold } = await screenArtifacts(files, {
+    output,
+    outputDir,
+    named,
+  });
+  reportHeldBack(reporter, project, record.id, heldBack, ignored);
+  const wanted = accepted.map((file) => ({ file, path: file.path.slice(outputDir.length + 1) }));
   refuseBlocked(
     output,
     wanted.map(({ path }) => path),
   );
+  const present = await compareWithPresent(output, outputDir, wanted);
+  if (!wishes.overwrite) refuseDifferent(output, present.differ);
+  mkdirSync(output, { recursive: true });
 
-  const total = files.reduce((sum, { size }) => sum + size, 0);
+  const total = accepted.reduce((sum, { size }) => sum + size, 0);
   const progress = reporter.progress('Fetching', total);
-  const pulled: Pulled = { fetched: 0, there: 0, bytes: 0 };
+  const pulled: Pulled = { fetched: 0, there: unchanged.length, heldBack, bytes: 0 };
   const room = new Room();
   const prefix = keys.run(record.id);
   let done = 0;
@@ -63,7 +77,8 @@ export async function pullRun(
       any.throwIfAborted();
       const { file, path } = next;
       const target = join(output, path);
-      if (await isThere(target, file)) {
+      if (present.same.has(path)) {
+        setExecutable(target, file.executable);
         pulled.there++;
         progress.update((done += file.size));
       } else {
@@ -77,7 +92,7 @@ export async function pullRun(
         });
         pulled.fetched++;
       }
-      removePointer(target, file.sha256);
+      if (!tracked.has(fold(pointerPath(path)))) removePointer(target, file.sha256);
     }
   };
   const all = await Promise.allSettled(
@@ -98,12 +113,6 @@ export async function pullRun(
 /** @throws Problem where something that is here would be written through, or would have to go. */
 function refuseBlocked(output: string, paths: string[]): void {
   for (const path of paths) {
-    if (path.endsWith(UNFINISHED)) {
-      throw new Problem('ARTIFACT_UNSAFE', `${printable(path)} was refused: files that are not whole are named so.`, {
-        next: 'Nothing was written. Have the training name it otherwise.',
-      });
-    }
-    refuseSymlinkOnTheWay(output, dirname(path));
     const parts = path.split('/');
     const parents = parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
     for (const at of [...parents, path, unfinished(path)]) {
@@ -117,21 +126,56 @@ function refuseBlocked(output: string, paths: string[]): void {
       }
     }
   }
-  mkdirSync(output, { recursive: true });
 }
 
-async function isThere(target: string, { size, sha256, executable }: StoredFile): Promise<boolean> {
-  const stat = lstatSync(target, { throwIfNoEntry: false });
-  if (!stat?.isFile() || stat.size !== size) return false;
-  const file = await open(target, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0));
-  try {
-    if ((await hashOpened(file, size)) !== sha256) return false;
-  } finally {
-    await file.close();
-  }
-  if (process.platform !== 'win32' && Boolean(stat.mode & 0o100) !== executable)
+interface Present {
+  /** Paths of files that are here with the content that is wanted. */
+  same: Set<string>;
+  /** Paths of files that are here with another content, which no collection has brought. */
+  differ: string[];
+}
+
+/** What is here of the files that are wanted. */
+async function compareWithPresent(
+  output: string,
+  outputDir: string,
+  wanted: { file: StoredFile; path: string }[],
+): Promise<Present> {
+  const collected = readCollected(output, outputDir).contents;
+  const present: Present = { same: new Set(), differ: [] };
+  const queue = [...wanted];
+  const compare = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const { file, path } = next;
+      const target = join(output, path);
+      if (!lstatSync(target, { throwIfNoEntry: false })) continue;
+      const earlier = collected.get(path);
+      if (await hasContent(target, file)) present.same.add(path);
+      else if (!earlier || !(await hasContent(target, earlier))) present.differ.push(path);
+    }
+  };
+  await Promise.all(Array.from({ length: FILES }, compare));
+  present.differ.sort();
+  return present;
+}
+
+/** @throws Problem where files that are here would be replaced, and are not what a collection has brought. */
+function refuseDifferent(output: string, differ: string[]): void {
+  if (differ.length === 0) return;
+  const named = differ.slice(0, 10).map((path) => `  ${printable(path)}`);
+  const more = differ.length > 10 ? [`  and ${differ.length - 10} more`] : [];
+  throw new Problem(
+    'FILES_DIFFER',
+    [`${formatCount(differ.length, 'file')} in ${output} would be replaced by other content:`, ...named, ...more].join(
+      '\n',
+    ),
+    { next: 'Nothing was written. Add --overwrite to replace them, or choose another directory with --output.' },
+  );
+}
+
+function setExecutable(target: string, executable: boolean): void {
+  if (process.platform !== 'win32' && Boolean(lstatSync(target).mode & 0o100) !== executable)
     chmodSync(target, executable ? 0o755 : 0o644);
-  return true;
 }
 
 /** The artifact is here: what stood in its place goes. */

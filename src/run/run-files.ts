@@ -12,7 +12,8 @@ export const PART_SIZE = 8 * 1024 * 1024;
 
 /** A list of 100,000 files with their parts. */
 const MAX_LIST = 128 * 1024 * 1024;
-const MAX_FILES = 100_000;
+/** Files of one list: more are not saved. */
+export const MAX_FILES = 100_000;
 /** 8 TB. */
 const MAX_PARTS = 1_000_000;
 

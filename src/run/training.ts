@@ -16,6 +16,7 @@ import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
 import { dataVersion } from '../store/data-version';
 import type { Snapshot } from '../snapshot/snapshot';
+import { MAX_FILES } from './run-files';
 import { newRunId, runKey } from './run-id';
 import type { Scanned } from './scan-project';
 import type { RunsSession } from './session';
@@ -140,8 +141,6 @@ export async function planRun(
     },
   };
 }
-
-const MAX_FILES = 100_000;
 
 async function configuredPrice({ pricePerHour, instance }: Configuration, aws: Aws): Promise<Price | null> {
   if (pricePerHour === undefined) return null;

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { chmod, copyFile, lstat, mkdir, open, readdir, rename, rm, rmdir, symlink } from 'node:fs/promises';
+import { chmod, copyFile, lstat, mkdir, open, readdir, rename, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
@@ -35,11 +35,14 @@ export async function restoreSnapshot(
   await refuseTaken(target);
   const { snapshot } = stored;
   // One snapshot has one place: no link that another left can be on the way of a file.
-  const beside = `${target}.${snapshot.id.slice(0, 16)}.nx-ec2-part`;
+  const stage = `${target}.${snapshot.id.slice(0, 16)}.nx-ec2-part`;
+  const beside = join(stage, 'files');
   const directories = new Set(
     snapshot.entries.map((entry) => (entry.kind === 'directory' ? entry.path : dirname(entry.path))),
   );
   for (const directory of ['.', ...directories]) await mkdir(join(beside, directory), { recursive: true });
+  // Neither git nor Nx looks into it while it is there.
+  for (const name of ['.gitignore', '.nxignore']) await writeFile(join(stage, name), '*\n');
   const files = snapshot.entries.filter((entry) => entry.kind === 'file');
   const first = new Map<string, FileEntry>();
   for (const file of files) if (!first.has(file.sha256)) first.set(file.sha256, file);
@@ -69,6 +72,7 @@ export async function restoreSnapshot(
     if (error.code !== 'ENOENT') throw taken(target);
   });
   await rename(beside, target);
+  await rm(stage, { recursive: true, force: true });
 }
 
 async function refuseTaken(target: string): Promise<void> {

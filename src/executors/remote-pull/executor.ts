@@ -1,10 +1,10 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../../report/problem';
 import { chosenRun } from '../../run/find-run';
+import { refuseSymlinkOnTheWay } from '../../run/no-symlinks';
 import { pullRun } from '../../run/pull';
 import { openRuns } from '../../run/session';
-import { trackedFiles } from '../../workspace/tracked';
 import { runTarget } from '../run-target';
 import type { RemotePullExecutorSchema } from './schema';
 
@@ -17,7 +17,8 @@ export default function remotePull(
     const { configuration, reporter, project, signal } = target;
     const { outputDir, maxArtifactSize } = configuration.train;
     const root = join(context.root, configuration.projectRoot);
-    const output = join(root, options.output ?? outputDir);
+    const output = resolve(root, options.output ?? outputDir);
+    if (options.output === undefined) refuseSymlinkOnTheWay(root, outputDir);
     target.onInterrupt(() => 'Interrupted; the same command goes on where this one was.');
     const session = openRuns(configuration, project, context.root, reporter);
     try {
@@ -26,7 +27,7 @@ export default function remotePull(
         ...{ output, outputDir, signal },
         paths: options.path === undefined ? undefined : [options.path].flat(),
         checkpoints: checkpointsOf(options.checkpoints),
-        tracked: options.output === undefined ? trackedFrom(context.root, configuration.projectRoot, output) : null,
+        overwrite: options.overwrite,
         limit: maxArtifactSize,
       });
       return { run: record.id, ...pulled };
@@ -41,10 +42,4 @@ function checkpointsOf(wish: string | number | undefined): 'none' | 'last' | 'al
   if (wish === 'none' || wish === 'last' || wish === 'all') return wish;
   if (/^[1-9]\d{0,8}$/.test(String(wish))) return Number(wish);
   throw new Problem('OPTION_INVALID', `--checkpoints=${wish}: must be none, last, all, or a number.`);
-}
-
-function trackedFrom(workspaceRoot: string, projectRoot: string, output: string): Set<string> | null {
-  const tracked = trackedFiles(workspaceRoot, output);
-  if (!tracked || projectRoot === '.') return tracked;
-  return new Set([...tracked].map((path) => path.slice(projectRoot.length + 1)));
 }

@@ -4,6 +4,7 @@ export interface RemotePullExecutorSchema {
   path?: string | string[];
   checkpoints?: string | number;
   output?: string;
+  overwrite?: boolean;
   verbose?: boolean;
   json?: boolean;
   [configuration: string]: unknown;

@@ -50,7 +50,12 @@ export default function remoteTrain(
         cost: costOf(ended),
         checkpoints: ended.checkpoints.length,
         metrics: ended.metrics.training,
-        artifacts: { directory: collected.directory, files: collected.artifacts.length, bytes: collected.bytes },
+        artifacts: {
+          directory: collected.directory,
+          files: collected.artifacts.length,
+          bytes: collected.bytes,
+          heldBack: collected.heldBack,
+        },
       };
     });
   });

@@ -1,0 +1,40 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Reporter } from '../report/reporter';
+import { printable } from '../report/terminal-text';
+import { formatCount } from '../report/units';
+import { shellWord } from './pointer';
+import type { HeldBack } from './artifact-paths';
+
+/** Paths that are named in one message. */
+const NAMED = 10;
+
+/** Says what stays in the store because of its name, how to get it, and what came though tools would act on it. */
+export function reportHeldBack(
+  reporter: Reporter,
+  project: string,
+  run: string,
+  heldBack: readonly HeldBack[],
+  ignored: readonly string[],
+): void {
+  if (heldBack.length > 0) {
+    const named = heldBack.slice(0, NAMED).map(({ path, why }) => `  ${printable(path)}: ${why}`);
+    const more = heldBack.length > NAMED ? [`  and ${heldBack.length - NAMED} more`] : [];
+    const words = ['nx', 'run', `${project}:remote-pull`, `--run=${run}`, `--path=${heldBack[0].path}`];
+    words.push(`--output=${join(tmpdir(), run)}`);
+    reporter.warn(
+      [
+        `${formatCount(heldBack.length, 'artifact')} of ${run} ${heldBack.length === 1 ? 'was' : 'were'} held back and not written:`,
+        ...named,
+        ...more,
+        `The store has what was held back. To fetch it to a directory outside of this workspace: ${printable(words.map(shellWord).join(' '))}`,
+      ].join('\n'),
+    );
+  }
+  if (ignored.length > 0) {
+    const named = ignored.slice(0, 3).map(printable).join(', ');
+    reporter.warn(
+      `Tools act on the names of ${formatCount(ignored.length, 'artifact')} (${named}${ignored.length > 3 ? ', …' : ''}). They were written because git and Nx ignore the directory; don't run programs in it that you don't trust with them.`,
+    );
+  }
+}
