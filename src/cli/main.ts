@@ -20,12 +20,12 @@ program
   .action(async (options) => (await import('./local-aws.js')).localAws(options));
 
 program
-  .command('data-key')
+  .command('cache-key')
   .description(
-    'print a hash of what "sync.include" names in a project, and the versions of keyed "data": the runtime input of its remote-train',
+    'print the identity of what a training of a project is sent, data in S3 included: the runtime input of its remote-train',
   )
   .argument('<projectRoot>', "the project's directory, relative to the workspace")
-  .action(async (projectRoot: string) => (await import('./data-key.js')).dataKey(projectRoot));
+  .action(async (projectRoot: string) => (await import('./cache-key.js')).cacheKey(projectRoot));
 
 program
   .command('diff')

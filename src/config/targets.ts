@@ -1,20 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { TargetConfiguration } from '@nx/devkit';
-import { CONFIG_FILE } from './configuration';
+import { NOT_TRAINED } from './not-trained';
 import { ROOT_FILES } from './root-files';
 
-/** What of a project, and of what it depends on, can change a training: not docs, tests, notebooks. `init` makes it the named input `training`. */
-export const TRAINING_INPUT = [
-  'default',
-  '!{projectRoot}/**/*.md',
-  '!{projectRoot}/docs/**/*',
-  '!{projectRoot}/tests/**/*',
-  '!{projectRoot}/**/test_*.py',
-  '!{projectRoot}/**/*_test.py',
-  '!{projectRoot}/**/*.ipynb',
-  `!{projectRoot}/${CONFIG_FILE}`,
-];
+/**
+ * What of a project, and of what it depends on, can change a training; `init` makes it the named input `training`. Nx
+ * selects what is affected by it. What makes the cache key exact is the runtime input of `cacheKeyCommand`.
+ */
+export const TRAINING_INPUT = ['default', ...NOT_TRAINED.map((pattern) => `!{projectRoot}/${pattern}`)];
 
 export interface TargetNames {
   syncTargetName?: string;
@@ -61,8 +55,6 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   const { workspaceRoot, projectRoot, merged, names } = of;
   const train = (merged.train ?? {}) as Raw;
   const sync = (merged.sync ?? {}) as Raw;
-  const include = (sync.include ?? []) as string[];
-  const keyed = ((train.data ?? []) as { key?: boolean }[]).some(({ key }) => key);
   const target = (
     name: string,
     executor: string,
@@ -151,8 +143,10 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
         ...ROOT_FILES.filter((file) => existsSync(join(workspaceRoot, file))).map((file) => `{workspaceRoot}/${file}`),
         // What goes along from this machine decides the result as well.
         ...((train.passEnv ?? []) as string[]).map((env) => ({ env })),
-        // What is git-ignored, or in S3, is no part of Nx's hash: without this a hit could restore the result of other data.
-        ...(include.length || keyed ? [{ runtime: dataKeyCommand(workspaceRoot, projectRoot) }] : []),
+        // Nx's own hash goes by times of change and knows nothing of git-ignored files or of S3: this one is of what is sent.
+        { runtime: cacheKeyCommand(workspaceRoot, projectRoot) },
+        // With it, Nx computes the hash when the tasks that this one depends on have ended, not before.
+        { dependentTasksOutputFiles: '**/*', transitive: true },
       ],
       options,
     },
@@ -164,8 +158,8 @@ function namedInput({ namedInput: there }: Inference): string[] {
   return there ? ['training', '^training'] : [...TRAINING_INPUT, '^default'];
 }
 
-/** A command line that prints a hash of what `sync.include` and keyed data name; Nx runs it in the workspace's root, by a shell. */
-function dataKeyCommand(workspaceRoot: string, projectRoot: string): string {
+/** A command line that prints the identity of what a training is sent; Nx runs it in the workspace's root, by a shell. */
+function cacheKeyCommand(workspaceRoot: string, projectRoot: string): string {
   const main = relative(workspaceRoot, join(__dirname, '../cli/main.js'));
-  return ['node', main, 'data-key', projectRoot].map((word) => `'${word.replace(/'/g, `'\\''`)}'`).join(' ');
+  return ['node', main, 'cache-key', projectRoot].map((word) => `'${word.replace(/'/g, `'\\''`)}'`).join(' ');
 }

@@ -6,7 +6,7 @@ import { CreateSecretCommand, SecretsManagerClient } from '@aws-sdk/client-secre
 import { PutParameterCommand } from '@aws-sdk/client-ssm';
 import type * as Checkout from '../cli/checkout';
 import type * as Clean from '../cli/clean';
-import type * as DataKey from '../cli/data-key';
+import type * as CacheKey from '../cli/cache-key';
 import type * as Diff from '../cli/diff';
 import type * as List from '../cli/list';
 import type * as Prune from '../cli/prune';
@@ -214,7 +214,7 @@ describe('the table of permissions', () => {
     const { diff } = (await verb('diff')) as typeof Diff;
     const { checkout } = (await verb('checkout')) as typeof Checkout;
     const { prune } = (await verb('prune')) as typeof Prune;
-    const { dataKey } = (await verb('data-key')) as typeof DataKey;
+    const { cacheKey } = (await verb('cache-key')) as typeof CacheKey;
     const where = { project: 'model', bucket: 'bucket' };
     await as('nx-ec2 diff', () => diff(first, long, where, shop.reporter()));
     const output = join(shop.workspace, 'out');
@@ -232,8 +232,8 @@ describe('the table of permissions', () => {
     ];
     shop.write('model/ec2.config.json', JSON.stringify({ train: { data } }));
     jest.spyOn(console, 'log').mockImplementation(() => undefined);
-    await as('nx-ec2 data-key', () => dataKey('model', shop.workspace));
-    for (const each of ['diff', 'checkout', 'prune', 'data-key', 'list', 'clean'] as const) agree(`nx-ec2 ${each}`);
+    await as('nx-ec2 cache-key', () => cacheKey('model', shop.workspace));
+    for (const each of ['diff', 'checkout', 'prune', 'cache-key', 'list', 'clean'] as const) agree(`nx-ec2 ${each}`);
   });
 
   it("is right of the instances' role", () => agree('instance'));

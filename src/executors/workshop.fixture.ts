@@ -54,13 +54,18 @@ export class Workshop {
     mkdirSync(this.memory);
   }
 
-  /** @returns the line for machines that it printed. @throws Error where it did not succeed. */
-  async run<T = Record<string, unknown>>(name: string, options: object = {}): Promise<T> {
+  /**
+   * Runs an executor with these options; `cache`: as a target that Nx caches.
+   * @returns the line for machines that it printed.
+   * @throws Error where it did not succeed.
+   */
+  async run<T = Record<string, unknown>>(name: string, given: object = {}): Promise<T> {
+    const { cache, ...options } = given as { cache?: boolean };
     const { default: execute } = (await import(`./${name}/executor`)) as { default: Executor };
     this.printed = '';
     const { success } = await execute(
       { bucket: 'bucket', instance: { id: this.instance }, json: true, ...options },
-      this.context(name),
+      this.context(name, cache),
     );
     if (!success) throw new Error(`${name} did not succeed: ${this.printed}`);
     const line = this.printed
@@ -96,14 +101,16 @@ export class Workshop {
     await this.at.close();
   }
 
-  private context(executor: string): ExecutorContext {
-    const data = { name: 'model', root: 'model', targets: { [executor]: { executor: `nx-ec2:${executor}` } } };
+  private context(executor: string, cache?: boolean): ExecutorContext {
+    const target = { executor: `nx-ec2:${executor}`, cache };
+    const data = { name: 'model', root: 'model', targets: { [executor]: target } };
     return {
       root: this.workspace,
       cwd: this.workspace,
       isVerbose: false,
       projectName: 'model',
       targetName: executor,
+      target,
       nxJsonConfiguration: {},
       projectsConfigurations: { version: 2, projects: { model: data } },
       projectGraph: { nodes: { model: { type: 'app', name: 'model', data } }, dependencies: { model: [] } },

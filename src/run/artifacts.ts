@@ -129,9 +129,6 @@ export async function collectArtifacts(
       `Artifacts: ${formatCount(wanted.length, 'file')}, ${formatSize(bytes)}, in ${directory}/` +
         (kept.length ? `; ${formatCount(kept.length, 'file')} in the store, with pointers here (remote-pull)` : ''),
     );
-    await store
-      .put(collectedKey(keys, record.id), Buffer.from('{"v":1}'), { contentType: 'application/json' })
-      .catch((error: Error) => reporter.warn(`after collecting: ${error.message}`));
     return { artifacts: list.files, heldBack, bytes, directory };
   } finally {
     rmSync(stage, { recursive: true, force: true });
@@ -166,6 +163,16 @@ function hasPlaceForLog(
   const why = isDirectory ? 'the training made a directory of that name' : 'git tracks the file that is here';
   reporter.warn(`${TRAINING_LOG} was not written: ${why}. The log is in the store: remote-logs shows it.`);
   return false;
+}
+
+/** Notes that the result of a run was delivered: the same training started again is another run. */
+export async function markCollected(
+  { store, keys, reporter }: Pick<RunsSession, 'store' | 'keys' | 'reporter'>,
+  run: string,
+): Promise<void> {
+  await store
+    .put(collectedKey(keys, run), Buffer.from('{"v":1}'), { contentType: 'application/json' })
+    .catch((error: Error) => reporter.warn(`after collecting: ${error.message}`));
 }
 
 /** @throws Problem where what the run left is not in the store. */

@@ -1,5 +1,5 @@
 import type { Fixture } from '../local-aws/local-aws.fixture';
-import { collectArtifacts } from './artifacts';
+import { collectArtifacts, markCollected } from './artifacts';
 import { chosenRun, rememberTraining, sameTraining } from './find-run';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 import { putRecord } from './saved-run.fixture';
@@ -30,6 +30,7 @@ describe('a training that is asked for again', () => {
     expect([second.attached, second.run.id]).toEqual(['ended', run.id]);
     expect(at.aws.commands).toHaveLength(commands);
     expect((await collectArtifacts(pipe.session, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/made']);
+    await markCollected(pipe.session, run.id);
     const third = await pipe.launch();
     expect(third.attached).toBe(false);
     expect(third.run.id).not.toBe(run.id);

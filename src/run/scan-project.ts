@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
 import type { Configuration } from '../config/configuration';
 import { printable } from '../report/terminal-text';
@@ -7,7 +6,7 @@ import type { Recipes } from '../snapshot/recipes';
 import { scan, type ScanResult } from '../snapshot/scan';
 import type { Snapshot } from '../snapshot/snapshot';
 import { findFiles, type FilesInput, type FoundFiles } from '../workspace/files';
-import { stateDirectory } from '../workspace/state';
+import { scanCache } from '../workspace/state';
 
 export interface Workspace {
   workspaceRoot: string;
@@ -47,7 +46,7 @@ export function filesInput({ workspaceRoot, projectGraph, project, configuration
 export function scanFiles({ workspaceRoot, project }: Workspace, files: FoundFiles): Promise<ScanResult> {
   return scan({
     workspaceRoot,
-    cache: join(stateDirectory(workspaceRoot), 'scans', encodeURIComponent(project)),
+    cache: scanCache(workspaceRoot, project),
     paths: files.paths,
     emptyDirectories: files.emptyDirectories,
   });

@@ -1,10 +1,11 @@
-import { existsSync, lstatSync, readdirSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { createProjectFileMapUsingProjectGraph, type ProjectGraph } from '@nx/devkit';
+import type { ProjectGraph } from '@nx/devkit';
 import picomatch from 'picomatch';
 import { Problem } from '../report/problem';
 import { GLOB } from '../config/glob';
 import { ENV_FILE } from '../config/policy';
+import { PACKAGING_FILES, whyNotTrained } from '../config/not-trained';
 import { ROOT_FILES } from '../config/root-files';
 
 export interface FilesInput {
@@ -42,6 +43,8 @@ export const NEVER: ReadonlyMap<string, string> = new Map([
 
 /** As Nx knows them: git-ignored files are not among them. */
 const listFiles: ListFiles = async (projectGraph, projects) => {
+  // Loaded where Nx is asked: whoever has a list can do without.
+  const { createProjectFileMapUsingProjectGraph } = await import('@nx/devkit');
   const files = await createProjectFileMapUsingProjectGraph(projectGraph);
   return projects.flatMap((project) => files[project] ?? []).map(({ file }) => file);
 };
@@ -56,7 +59,16 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   const projectRoot = projectGraph.nodes[projectName].data.root;
   const found = findIncluded({ ...input, projectRoot });
   const { paths, emptyDirectories, leftOut, warnings, take } = found;
-  for (const file of await list(projectGraph, projectsOf(input))) take(file);
+  const projects = projectsOf(input);
+  const reasons = whyLeftOut(
+    workspaceRoot,
+    projects.map((name) => projectGraph.nodes[name].data.root),
+  );
+  for (const file of await list(projectGraph, projects)) {
+    const why = paths.has(file) ? null : reasons(file);
+    if (why) leftOut.push({ path: file, why });
+    else take(file);
+  }
   for (const file of ROOT_FILES) if (existsSync(join(workspaceRoot, file))) take(file);
 
   if (paths.size === 0 && emptyDirectories.size === 0) {
@@ -69,6 +81,38 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
     );
   }
   return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
+}
+
+/**
+ * Why a file of a project is left out by default: it is a test, a notebook, or a document that no packaging file of the
+ * project names.
+ */
+function whyLeftOut(workspaceRoot: string, roots: string[]): (path: string) => string | null {
+  const innermostFirst = [...roots].sort((a, b) => b.length - a.length);
+  const packaging = new Map<string, string>();
+  const textOf = (root: string) => {
+    const known = packaging.get(root);
+    if (known !== undefined) return known;
+    const text = PACKAGING_FILES.map((name) => readText(join(workspaceRoot, root, name))).join('\n');
+    packaging.set(root, text);
+    return text;
+  };
+  return (path) => {
+    const root = innermostFirst.find((each) => each === '.' || path.startsWith(`${each}/`));
+    if (root === undefined) return null;
+    const own = root === '.' ? path : path.slice(root.length + 1);
+    const why = whyNotTrained(own);
+    if (why === null || (!own.includes('/') && textOf(root).includes(own))) return null;
+    return `${why}: "sync.include" sends it`;
+  };
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 /** What `sync.include` names, git-ignored or not, and `take`, which decides of any path whether it travels. */

@@ -34,6 +34,30 @@ function readProcess(pid: number): [string[], number] | null {
   }
 }
 
+/** Before this executor's own process, ms: where the start of the nx process can't be read. */
+const UNKNOWN_START = 60_000;
+
+/** When the nx process that runs this executor started, ms since the epoch, by this machine's clock. */
+export function nxStartedAt(): number {
+  const unknown = Date.now() - process.uptime() * 1000 - UNKNOWN_START;
+  try {
+    if (process.platform !== 'linux') {
+      const text = execFileSync('ps', ['-o', 'lstart=', '-p', String(process.ppid)], {
+        encoding: 'utf8',
+        env: { ...process.env, LC_ALL: 'C' },
+      });
+      return Date.parse(text.trim()) || unknown;
+    }
+    const stat = readFileSync(`/proc/${process.ppid}/stat`, 'utf8');
+    // proc(5): the 22nd field, in ticks of 10 ms since the machine booted; 19 fields stand between the state and it.
+    const ticks = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+    const uptime = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
+    return Date.now() - uptime * 1000 + ticks * 10 || unknown;
+  } catch {
+    return unknown;
+  }
+}
+
 /** The configuration that a command line of nx asks for (`-c x`, `--configuration=x`), or undefined. */
 export function askedConfiguration(args: readonly string[]): string | undefined {
   const end = args.indexOf('--');

@@ -12,6 +12,11 @@ export function machineState(): string {
   return own ? resolve(own) : join(cache || join(homedir(), '.cache'), 'nx-ec2');
 }
 
+/** Where what a scan of a project's files has read is remembered; without an ending. */
+export function scanCache(workspaceRoot: string, project: string): string {
+  return join(stateDirectory(workspaceRoot), 'scans', encodeURIComponent(project));
+}
+
 /** The same for one workspace. */
 export function stateDirectory(workspaceRoot: string): string {
   const name = createHash('sha256').update(realpathSync(workspaceRoot)).digest('hex').slice(0, 16);

@@ -170,7 +170,7 @@ export const NEEDS = {
     ...STOP_FLEET,
     MINE,
   ],
-  'nx-ec2 data-key': KEYED,
+  'nx-ec2 cache-key': KEYED,
   'nx-ec2 diff': [READ_RUN],
   'nx-ec2 checkout': [READ_RUN],
   'nx-ec2 prune': [

@@ -1,11 +1,12 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { collectArtifacts } from '../../run/artifacts';
+import { collectArtifacts, markCollected } from '../../run/artifacts';
 import { printable } from '../../report/terminal-text';
 import { costOf, describeCost } from '../../run/cost';
 import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { showThrough } from '../../run/recover';
 import { describeStart } from '../../run/training';
 import { commandOf } from '../../workspace/invocation';
+import { CacheKeyCheck } from '../cache-key-check';
 import { leaveRunning } from '../leave-running';
 import { refuseStaleHit } from '../stale-hit';
 import { runTarget } from '../run-target';
@@ -22,9 +23,11 @@ export default function remoteTrain(
     refuseStaleHit(configuration, context);
     return startTraining(target, options, false, async (session, launched, made) => {
       const { run, attached } = launched;
+      const keyCheck = new CacheKeyCheck(target);
       const own = !attached || run.caller === (await session.caller());
       leaveRunning(target, session, run, own);
       describeStart(session, run, attached, { own, cancel: commandOf(context, 'remote-cancel') });
+      await keyCheck.announce(run.snapshot);
       const ended = await showThrough(session, launched, {
         signal,
         recovery: (own && made?.recovery) || null,
@@ -38,6 +41,8 @@ export default function remoteTrain(
       reporter.line(`The training ${describeOutcome(ended)}`);
       const collected = await collectArtifacts(session, ended, signal);
       await made?.seeOff(ended);
+      keyCheck.refuseCaching(ended, collected.directory);
+      await markCollected(session, ended.id);
       return {
         run: ended.id,
         instance: ended.instance,

@@ -8,7 +8,7 @@ describe('init', () => {
     await init(tree, { bucket: 'acme-training', instance: '' });
     const { plugins, namedInputs } = readNxJson(tree)!;
     expect(plugins).toEqual([{ plugin: 'nx-ec2', options: { bucket: 'acme-training' } }]);
-    expect(namedInputs!.training).toEqual(expect.arrayContaining(['default', '!{projectRoot}/**/*.md']));
+    expect(namedInputs!.training).toEqual(expect.arrayContaining(['default', '!{projectRoot}/README*']));
   });
 
   it("keeps a plugin's options and a named input that are there, and changes nothing when it is run again", async () => {

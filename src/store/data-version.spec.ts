@@ -1,12 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Aws } from '../aws/clients';
 import { onInstance } from '../command/instance-python.fixture';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
-import { dataVersion } from '../store/data-version';
-import { dataKey } from './data-key';
+import { dataVersion } from './data-version';
 
 describe('the version of data in S3', () => {
   let at: Fixture;
@@ -59,27 +55,5 @@ answer = list_source(given["source"], "eu-west-1", given["endpoint"], Connection
   it('is refused where nothing is there, or nobody may look', async () => {
     await expect(dataVersion(aws, 's3://bucket/absent')).rejects.toThrow('s3://bucket/absent');
     await expect(dataVersion(aws, 's3://no-such-bucket/x')).rejects.toMatchObject({ code: 'DATA' });
-  });
-
-  it('is what nx-ec2 data-key prints, for the data that is to be part of the cache key', async () => {
-    const workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-data-key-'));
-    try {
-      mkdirSync(join(workspace, 'model'));
-      writeFileSync(join(workspace, 'nx.json'), '{}');
-      const data = [
-        { source: 's3://bucket/data', path: 'data', key: true },
-        { source: 's3://bucket/other', path: 'other' },
-      ];
-      writeFileSync(join(workspace, 'model/ec2.config.json'), JSON.stringify({ region: 'eu-west-1', train: { data } }));
-      const printed = jest.spyOn(console, 'log').mockImplementation(() => undefined);
-      await dataKey('model', workspace);
-      const lines = printed.mock.calls.map(([line]) => String(line));
-      printed.mockRestore();
-      const [include, ...versions] = lines;
-      expect(include).toMatch(/^[0-9a-f]{64}$/);
-      expect(versions).toEqual([`s3://bucket/data ${await dataVersion(aws, 's3://bucket/data')}`]);
-    } finally {
-      rmSync(workspace, { recursive: true, force: true });
-    }
   });
 });

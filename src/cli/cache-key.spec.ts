@@ -1,0 +1,149 @@
+import { appendFileSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { Workshop } from '../executors/workshop.fixture';
+import { reportedKeys, reportKey } from '../workspace/key-log';
+import { sharedListing, type Listing } from '../workspace/shared-listing';
+import { stateDirectory } from '../workspace/state';
+import { cacheKey } from './cache-key';
+
+// Nx looks at the files once in a process; each key is asked for by a process of its own.
+let listed = 0;
+const list = async (root: string): Promise<Listing> => {
+  listed++;
+  const files = readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)))
+    .filter((path) => path.startsWith('model/'));
+  const data = { root: 'model' };
+  const projectGraph = { nodes: { model: { type: 'app', name: 'model', data } }, dependencies: { model: [] } };
+  return { projectGraph: projectGraph as Listing['projectGraph'], files: { model: files } };
+};
+
+describe('nx-ec2 cache-key', () => {
+  let shop: Workshop;
+  beforeAll(async () => {
+    shop = await Workshop.open();
+    shop.write('model/train.py', 'print(1)\n');
+    shop.write('model/prompts/system.md', 'one\n');
+    shop.write('model/ec2.config.json', JSON.stringify({ train: { script: 'train.py' } }));
+  });
+  afterAll(() => shop.close());
+
+  const key = async () => {
+    const printed = jest.spyOn(console, 'log').mockImplementation(() => undefined);
+    try {
+      await cacheKey('model', shop.workspace, (root) => sharedListing(root, list));
+      return printed.mock.calls.map(([line]) => String(line));
+    } finally {
+      printed.mockRestore();
+    }
+  };
+  const path = (name: string) => join(shop.workspace, name);
+
+  it('is the id of the snapshot that a sync sends, and is reported to the executor', async () => {
+    const before = Date.now();
+    const [snapshot, ...more] = await key();
+    expect(more).toEqual([]);
+    const { snapshot: sent } = await shop.run<{ snapshot: string }>('remote-sync');
+    expect(snapshot).toBe(sent);
+    expect(reportedKeys(shop.workspace, 'model', before)).toEqual([{ at: expect.any(Number), snapshot, versions: [] }]);
+  });
+
+  it('changes with every file that a training can read, whatever its name and its time of change', async () => {
+    const seen = new Set(await key());
+    const changes = [
+      () => shop.write('model/prompts/system.md', 'two\n'),
+      () => shop.write('model/docs/data.txt', 'x'),
+      () => shop.write('model/empty/first.txt', 'x'),
+      () => {
+        const { atime, mtime } = statSync(path('model/train.py'));
+        shop.write('model/train.py', 'print(2)\n');
+        utimesSync(path('model/train.py'), atime, mtime);
+      },
+      () => rmSync(path('model/docs/data.txt')),
+      () => rmSync(path('model/prompts'), { recursive: true }),
+    ];
+    for (const change of changes) {
+      change();
+      const [now] = await key();
+      expect(seen).not.toContain(now);
+      seen.add(now);
+    }
+  });
+
+  it('does not change with tests, notebooks and documents, which are not sent', async () => {
+    const before = await key();
+    for (const name of ['README.md', 'LICENSE', 'CHANGELOG.md', 'tests/data.json', 'a/test_b.py', 'n.ipynb'])
+      shop.write(`model/${name}`, String(Math.random()));
+    expect(await key()).toEqual(before);
+    // A build needs the document that a packaging file names.
+    shop.write('model/pyproject.toml', '[project]\nname = "m"\nversion = "1"\nreadme = "README.md"\n');
+    const packaged = await key();
+    shop.write('model/README.md', 'more');
+    expect(await key()).not.toEqual(packaged);
+  });
+
+  it('is an error text where files can not be sent: the target says what is wrong', async () => {
+    const config = readFileSync(path('model/ec2.config.json'));
+    shop.write(
+      'model/ec2.config.json',
+      JSON.stringify({ sync: { include: ['../..'] }, train: { script: 'train.py' } }),
+    );
+    expect(await key()).toEqual([expect.stringMatching(/^error: .*outside the workspace/)]);
+    writeFileSync(path('model/ec2.config.json'), config);
+  });
+
+  it('asks Nx once for projects that are asked for at the same time, and again after a change', async () => {
+    const now = jest.spyOn(Date, 'now').mockReturnValue(Date.now());
+    await key();
+    const before = listed;
+    await Promise.all([key(), key()]);
+    expect(listed).toBe(before);
+    shop.write('model/another.py', '');
+    await key();
+    expect(listed).toBe(before + 1);
+    shop.write('nx.json', '{ "plugins": [] }');
+    await key();
+    expect(listed).toBe(before + 2);
+    now.mockReturnValue(Date.now() + 60_000);
+    await key();
+    expect(listed).toBe(before + 3);
+    now.mockRestore();
+  });
+
+  it('has the version of each data in S3 that is part of the key', async () => {
+    await shop.at.s3.send(new PutObjectCommand({ Bucket: 'data', Key: 'corpus/a', Body: 'a' }));
+    const data = [
+      { source: 's3://data/corpus', path: 'data', key: true },
+      { source: 's3://data/other', path: 'other' },
+    ];
+    shop.write('model/ec2.config.json', JSON.stringify({ region: 'eu-west-1', train: { script: 'train.py', data } }));
+    const [, version, ...more] = await key();
+    expect(version).toMatch(/^s3:\/\/data\/corpus [0-9a-f]+/);
+    expect(more).toEqual([]);
+  });
+});
+
+describe('the key log', () => {
+  let shop: Workshop;
+  beforeAll(async () => {
+    shop = await Workshop.open();
+  });
+  afterAll(() => shop.close());
+
+  it('keeps what was reported since a moment, whatever else its file holds', () => {
+    const key = (at: number) => ({ at, snapshot: String(at), versions: [] });
+    for (const at of [1, 2, 3]) reportKey(shop.workspace, 'a/b', key(at));
+    appendFileSync(join(stateDirectory(shop.workspace), 'keys', 'a%2Fb'), '{"at": 9, "snap\nnull\n[]\n{}\n');
+    reportKey(shop.workspace, 'a/b', key(4));
+    expect(reportedKeys(shop.workspace, 'a/b', 2)).toEqual([key(2), key(3), key(4)]);
+    expect(reportedKeys(shop.workspace, 'other', 0)).toEqual([]);
+  });
+
+  it('does not grow without limit', () => {
+    for (let at = 0; at < 4000; at++) reportKey(shop.workspace, 'm', { at, snapshot: 'x'.repeat(64), versions: [] });
+    expect(statSync(join(stateDirectory(shop.workspace), 'keys', 'm')).size).toBeLessThan(300 * 1024);
+    expect(reportedKeys(shop.workspace, 'm', 3999)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,86 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { NxJsonConfiguration } from '@nx/devkit';
+import { declaredConfiguration, pluginOptions } from '../config/configuration';
+import { Aws, type AwsSettings } from '../aws/clients';
+import { Problem } from '../report/problem';
+import { scan } from '../snapshot/scan';
+import { dataVersion } from '../store/data-version';
+import { findFiles } from '../workspace/files';
+import { reportKey } from '../workspace/key-log';
+import { sharedListing } from '../workspace/shared-listing';
+import { scanCache } from '../workspace/state';
+
+/**
+ * Prints the key of a project. What stands against it is printed in its place: Nx would else end every command that
+ * computes a hash, and the target itself says what is wrong.
+ */
+export async function cacheKey(
+  projectRoot: string,
+  workspaceRoot = process.cwd(),
+  listing = sharedListing,
+): Promise<void> {
+  try {
+    for (const line of await keyOf(projectRoot, workspaceRoot, listing)) console.log(line);
+  } catch (error) {
+    console.log(`error: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * The identity of what a training of a project is sent: the id of its snapshot, and the version of each data in
+ * S3 that is part of the cache key. Nx makes it part of the key of remote-train, and the executor, which finds it
+ * again in the key log, compares it with what it sends.
+ */
+async function keyOf(projectRoot: string, workspaceRoot: string, listing: typeof sharedListing): Promise<string[]> {
+  const at = Date.now();
+  const plugin = pluginOptions(await readNxJson(workspaceRoot));
+  const declared = declaredConfiguration(plugin, workspaceRoot, projectRoot);
+  const sync = declared.sync as { include?: string[]; exclude?: string[]; dependencies?: boolean };
+  const train = declared.train as { outputDir?: string; data?: { source: string; key?: boolean }[] };
+  const { projectGraph, files } = await listing(workspaceRoot);
+  const projectName = Object.keys(projectGraph.nodes).find(
+    (name) => projectGraph.nodes[name].data.root === projectRoot,
+  );
+  if (projectName === undefined)
+    throw new Problem('PROJECT_MISSING', `Nx has no project in ${projectRoot}.`, { next: 'nx show projects' });
+  const found = await findFiles(
+    {
+      ...{ workspaceRoot, projectGraph, projectName },
+      include: sync.include ?? [],
+      exclude: sync.exclude ?? [],
+      dependencies: sync.dependencies ?? true,
+      outputDir: train.outputDir ?? 'artifacts',
+    },
+    async (_, projects) => projects.flatMap((project) => files[project] ?? []),
+  );
+  const { snapshot } = await scan({ workspaceRoot, ...found, cache: scanCache(workspaceRoot, projectName) });
+  const versions = await dataVersions(declared as AwsSettings, train.data ?? []);
+  reportKey(workspaceRoot, projectRoot, { at, snapshot: snapshot.id, versions });
+  return [snapshot.id, ...versions];
+}
+
+async function readNxJson(workspaceRoot: string): Promise<NxJsonConfiguration> {
+  const text = readFileSync(join(workspaceRoot, 'nx.json'), 'utf8');
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Comments, trailing commas: what Nx itself accepts.
+    return (await import('@nx/devkit')).parseJson(text);
+  }
+}
+
+/** Data that is part of the key, each with its version. */
+async function dataVersions(
+  { region, profile, roleArn }: AwsSettings,
+  data: { source: string; key?: boolean }[],
+): Promise<string[]> {
+  const keyed = data.filter(({ key }) => key);
+  if (!keyed.length) return [];
+  const aws = new Aws({ region, profile, roleArn });
+  try {
+    return await Promise.all(keyed.map(async ({ source }) => `${source} ${await dataVersion(aws, source)}`));
+  } finally {
+    aws.close();
+  }
+}

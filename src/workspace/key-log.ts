@@ -1,0 +1,52 @@
+import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { stateDirectory } from './state';
+
+/** The identity of what a training is sent, as Nx was told it at one moment. */
+export interface ReportedKey {
+  /** When its computation began, ms since the epoch. */
+  at: number;
+  /** The id of the snapshot. */
+  snapshot: string;
+  /** Of data in S3 that is part of the key, in the order of the configuration. */
+  versions: string[];
+}
+
+/** The log is cut at this size, bytes: a line has some 100, and only the lines of commands that still run are read. */
+const LIMIT = 256 * 1024;
+
+/** Remembers what Nx was told, for the executor that Nx starts afterwards. */
+export function reportKey(workspaceRoot: string, projectRoot: string, key: ReportedKey): void {
+  const file = logFile(workspaceRoot, projectRoot);
+  mkdirSync(dirname(file), { recursive: true });
+  const line = `${JSON.stringify(key)}\n`;
+  if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > LIMIT) {
+    writeFileSync(file, readFileSync(file, 'utf8').slice(-LIMIT / 2));
+  }
+  // Several processes append at once: one short write each.
+  appendFileSync(file, line);
+}
+
+/** What Nx was told of a project since a moment, ms since the epoch. */
+export function reportedKeys(workspaceRoot: string, projectRoot: string, since: number): ReportedKey[] {
+  let text: string;
+  try {
+    text = readFileSync(logFile(workspaceRoot, projectRoot), 'utf8');
+  } catch {
+    return [];
+  }
+  return text.split('\n').flatMap((line) => {
+    try {
+      const key = JSON.parse(line) as ReportedKey;
+      const valid = typeof key.snapshot === 'string' && Array.isArray(key.versions) && key.at >= since;
+      return valid ? [key] : [];
+    } catch {
+      // A line that was cut.
+      return [];
+    }
+  });
+}
+
+function logFile(workspaceRoot: string, projectRoot: string): string {
+  return join(stateDirectory(workspaceRoot), 'keys', encodeURIComponent(projectRoot));
+}

@@ -1,0 +1,106 @@
+import { lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join, posix } from 'node:path';
+import type { ProjectGraph } from '@nx/devkit';
+import { stateDirectory } from './state';
+
+/** What of Nx's project graph and file map decides which files travel. */
+export interface Listing {
+  projectGraph: ProjectGraph;
+  /** Workspace-relative, by project. */
+  files: Record<string, string[]>;
+}
+
+interface Stored extends Listing {
+  v: 1;
+  /** ms since the epoch */
+  at: number;
+  /** What `lstat` said of each place that a new file or another rule would change. */
+  places: [path: string, stamp: string][];
+}
+
+/**
+ * Loading Nx's library and listing a workspace takes some tenths of a second of processor time, and Nx asks for the
+ * key of each project by a process of its own. So a list serves all that ask within this time, ms, as long as nothing
+ * that decides it has changed.
+ */
+const SHARED = 2_000;
+/** Files of the workspace's root that decide what Nx and git list. */
+const ROOT_RULES = ['nx.json', 'package.json', '.gitignore', '.nxignore', '.git/index', '.git/info/exclude'];
+/** Files anywhere that decide which projects there are, and which of their files are listed. */
+const RULES = /(^|\/)(\.gitignore|\.nxignore|project\.json|package\.json|pyproject\.toml|ec2\.config\.json)$/;
+
+/**
+ * The projects and their files, as Nx lists them now.
+ * @param list asks Nx, which looks at the files once in a process.
+ */
+export async function sharedListing(workspaceRoot: string, list = listByNx): Promise<Listing> {
+  const file = join(stateDirectory(workspaceRoot), 'listing.json');
+  const known = read(file);
+  if (known && isCurrent(workspaceRoot, known)) return known;
+  const at = Date.now();
+  const listing = await list(workspaceRoot);
+  const places = placesOf(listing).map((path): [string, string] => [path, stamp(workspaceRoot, path)]);
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    const written = `${file}.${process.pid}`;
+    writeFileSync(written, JSON.stringify({ v: 1, at, places, ...listing } satisfies Stored));
+    renameSync(written, file);
+  } catch {
+    // The next process lists again.
+  }
+  return listing;
+}
+
+function isCurrent(workspaceRoot: string, { at, places }: Stored): boolean {
+  const age = Date.now() - at;
+  return age >= 0 && age < SHARED && places.every(([path, was]) => stamp(workspaceRoot, path) === was);
+}
+
+async function listByNx(workspaceRoot: string): Promise<Listing> {
+  // Nx's daemon may be what waits for this process, so it is not asked.
+  process.env.NX_DAEMON = 'false';
+  process.env.NX_WORKSPACE_ROOT_PATH = workspaceRoot;
+  const nx = await import('@nx/devkit');
+  let projectGraph: ProjectGraph;
+  try {
+    // Nx has written it before it asks for keys.
+    projectGraph = nx.readCachedProjectGraph();
+  } catch {
+    projectGraph = await nx.createProjectGraphAsync({ exitOnError: false });
+  }
+  const map = await nx.createProjectFileMapUsingProjectGraph(projectGraph);
+  const nodes = Object.entries(projectGraph.nodes).map(([name, { type, data }]) => [
+    name,
+    { name, type, data: { root: data.root } },
+  ]);
+  const dependencies = Object.entries(projectGraph.dependencies).filter(([name]) => name in projectGraph.nodes);
+  return {
+    projectGraph: { nodes: Object.fromEntries(nodes), dependencies: Object.fromEntries(dependencies) },
+    files: Object.fromEntries(Object.entries(map).map(([name, files]) => [name, files.map(({ file }) => file)])),
+  };
+}
+
+function read(file: string): Stored | null {
+  try {
+    const stored = JSON.parse(readFileSync(file, 'utf8')) as Stored;
+    const valid = stored.v === 1 && stored.places.length > 0 && stored.projectGraph.nodes && stored.files;
+    return valid ? stored : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The directories of all files, in which a new one would appear, and the files that are rules. */
+function placesOf({ files }: Listing): string[] {
+  const places = new Set(['.', ...ROOT_RULES]);
+  for (const path of Object.values(files).flat()) {
+    if (RULES.test(path)) places.add(path);
+    for (let at = posix.dirname(path); !places.has(at); at = posix.dirname(at)) places.add(at);
+  }
+  return [...places];
+}
+
+function stamp(workspaceRoot: string, path: string): string {
+  const stat = lstatSync(join(workspaceRoot, path), { throwIfNoEntry: false });
+  return stat ? `${stat.ino} ${stat.mtimeMs} ${stat.ctimeMs} ${stat.isDirectory() ? '' : stat.size}` : '';
+}
