@@ -12,16 +12,16 @@ from .parts import Changed
 TRIES = 3
 
 
-def save_artifacts(part, project, parts, bucket, progress=None):
+def save_artifacts(part, project, parts, bucket, progress=None, account=None):
     """Saves the artifacts of a run and their list. Its record's `artifacts`; `progress(bytes, of bytes)` as it goes on.
 
-    `part` is the run's part of the plan, `project` its directory. Failure: BAD_PLAN, LIMIT, ARTIFACT_CHANGED, or of the bucket."""
+    `part` is the run's part of the plan, `project` its directory, as `inside` takes a base. Failure: BAD_PLAN, LIMIT, ARTIFACT_CHANGED, or of the bucket."""
     try:
         patterns = [re.compile(each, re.DOTALL) for each in part["artifacts"]["patterns"]]
     except re.error as error:
         raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
     for left in reversed(range(TRIES)):
-        found, skipped = look(project, part["outputDir"], patterns)
+        found, skipped = look(project, part["outputDir"], patterns, account)
         total = sum(size for _, size in found)
         refuse_more(found, total, part["artifacts"]["limits"])
         done = [0]
@@ -44,14 +44,18 @@ def save_artifacts(part, project, parts, bucket, progress=None):
     }
 
 
-def look(project, output, patterns):
+def look(project, output, patterns, account=None):
     """([(path, size), …], what is skipped): paths relative to the project."""
     found, skipped = [], []
-    for path, what in inside.walk(project, output):
-        if stat.S_ISDIR(what.st_mode) or not any(pattern.fullmatch(path) for pattern in patterns):
+    for path, what in inside.walk(project, output, account):
+        why = inside.what_else(path, what, account)
+        if stat.S_ISDIR(what.st_mode):
+            # Whether anything in it would have matched can't be told.
+            if why:
+                skipped.append({"path": inside.shown(path), "why": why})
+        elif not any(pattern.fullmatch(path) for pattern in patterns):
             continue
-        why = inside.what_else(path, what)
-        if why:
+        elif why:
             skipped.append({"path": inside.shown(path), "why": why})
         else:
             found.append((path, what.st_size))

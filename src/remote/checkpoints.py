@@ -15,7 +15,8 @@ class Checkpoints:
     where another instance left off: the record's list, and the last number that was used (`last_number`). `directory` is the training's, of
     which nothing is changed here."""
 
-    def __init__(self, directory, home, parts, bucket, keep, every, attempt, kept=(), number=0, clock=time.monotonic, wall=time.time):
+    def __init__(self, directory, home, parts, bucket, keep, every, attempt, kept=(), number=0, clock=time.monotonic, wall=time.time, account=None):
+        self.account = account
         self.directory, self.parts, self.bucket, self.keep, self.every, self.attempt = directory, parts, bucket, keep, every, attempt
         self.clock, self.wall = clock, wall
         self.path = os.path.join(home, "checkpoints.json")
@@ -42,7 +43,7 @@ class Checkpoints:
     def _begin(self):
         """Another attempt. What one that was cut off has left, and nobody looked at, may be half of something."""
         if not self.state["ended"]:
-            for name, unit in units.find(self.directory).items():
+            for name, unit in units.find(self.directory, self.account).items():
                 if not unit.marked and not self._saved(unit):
                     self.state["refused"][name] = unit.signature
         self._save_state(attempt=self.attempt, ended=False)
@@ -62,7 +63,7 @@ class Checkpoints:
         within the last seconds may be half of something, and is not saved, not by a later attempt either."""
         before = self.kept[-1:]
         self._finish()
-        there = units.find(self.directory)
+        there = units.find(self.directory, self.account)
         self._forget(there)
         now = self.clock()
         whole = sorted((unit for unit in there.values() if self._whole(unit, now, final) and self._wanted(unit)), key=lambda unit: unit.order)
@@ -118,7 +119,7 @@ class Checkpoints:
             entries = self.parts.save_all(self.directory, unit.files)
         except Changed:
             entries = None
-        now = units.find(self.directory).get(unit.name)
+        now = units.find(self.directory, self.account).get(unit.name)
         if entries is None or now is None or now.signature != unit.signature:
             self.watched.pop(unit.name, None)
             return
@@ -153,7 +154,7 @@ class Checkpoints:
 
     def restored(self, manifest):
         """What was put into the directory by `restore` is saved already: only a change of it makes a checkpoint of it."""
-        unit = units.find(self.directory).get(manifest["unit"])
+        unit = units.find(self.directory, self.account).get(manifest["unit"])
         if unit is not None:
             self.state["seen"][unit.name] = {
                 "signature": unit.signature, "content": content(manifest["files"]), "files": len(manifest["files"]), "order": unit.order[0],

@@ -1,5 +1,9 @@
-"""What is below a directory that others write to: reached from its descriptor, never through a symbolic link."""
+"""What is below a directory that others write to: reached from its descriptor, never through a symbolic link.
+
+`base` is the path of a directory that nobody but root can exchange, or the descriptor of a directory, which stays open. With an
+`account`, root reads nothing for it that it could not read itself."""
 import errno
+import functools
 import os
 import stat
 
@@ -12,20 +16,35 @@ GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 DEPTH = 200
 
 
-def open_file(base, path):
-    """The descriptor of a file by its path below a directory; OSError of GONE where it can not be reached so."""
+def open_file(base, path, account=None):
+    """The descriptor of a regular file by its path below a directory.
+
+    OSError: of GONE where none can be reached so, EACCES where the account may not read it."""
     parent, _, name = path.rpartition("/")
+    if name in ("", ".", ".."):
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     directory = open_directory(base, parent)
     try:
-        return os.open(name, FILE, dir_fd=directory)
+        descriptor = os.open(name, FILE, dir_fd=directory)
     finally:
         os.close(directory)
+    found = os.fstat(descriptor)
+    fault = errno.ENXIO if not stat.S_ISREG(found.st_mode) else errno.EACCES if not may_read(found, account) else None
+    if fault:
+        os.close(descriptor)
+        raise OSError(fault, os.strerror(fault), path)
+    return descriptor
 
 
-def open_directory(base, path):
-    descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for name in path.split("/") if path else []:
+def open_directory(base, path=""):
+    """The descriptor of a directory; OSError of GONE where it can not be reached so. `..` leads nowhere."""
+    descriptor = os.open(".", DIRECTORY, dir_fd=base) if isinstance(base, int) else os.open(base, DIRECTORY)
+    for name in path.split("/"):
+        if name in ("", "."):
+            continue
         try:
+            if name == "..":
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             inner = os.open(name, DIRECTORY, dir_fd=descriptor)
         finally:
             os.close(descriptor)
@@ -33,8 +52,10 @@ def open_directory(base, path):
     return descriptor
 
 
-def walk(base, path=""):
-    """(path, lstat) of all below a directory, by name, a directory before what is in it. What goes meanwhile is left out."""
+def walk(base, path="", account=None):
+    """(path, lstat) of all below a directory, by name, a directory before what is in it. What goes meanwhile is left out.
+
+    So is what is in a directory that the account may not read: the directory itself is not, and `what_else` tells of it."""
     try:
         descriptor = open_directory(base, path)
     except OSError as error:
@@ -42,12 +63,12 @@ def walk(base, path=""):
             return
         raise
     try:
-        yield from _below(descriptor, path, DEPTH)
+        yield from _below(descriptor, path, DEPTH, account)
     finally:
         os.close(descriptor)
 
 
-def _below(descriptor, path, depth):
+def _below(descriptor, path, depth, account):
     for name in sorted(os.listdir(descriptor)):
         inner = path + "/" + name if path else name
         try:
@@ -55,7 +76,7 @@ def _below(descriptor, path, depth):
         except FileNotFoundError:
             continue
         yield inner, found
-        if not stat.S_ISDIR(found.st_mode):
+        if not stat.S_ISDIR(found.st_mode) or not may_read(found, account):
             continue
         if not depth:
             raise Failure("LIMIT", "directories are nested too deep in %s" % shown(path), limit="depth", value=DEPTH)
@@ -66,22 +87,42 @@ def _below(descriptor, path, depth):
                 continue
             raise
         try:
-            yield from _below(below, inner, depth - 1)
+            # Another may stand there by now.
+            if may_read(os.fstat(below), account):
+                yield from _below(below, inner, depth - 1, account)
         finally:
             os.close(below)
 
 
-def what_else(path, found):
-    """Why something that is no directory can not be kept under its name; None where it can."""
+def may_read(found, account):
+    """Whether the account can read the file, or list the directory, that a stat result describes."""
+    wanted = 0o5 if stat.S_ISDIR(found.st_mode) else 0o4
+    if account is None or account.pw_uid == 0:
+        return True
+    if found.st_uid == account.pw_uid:
+        # Its own is its own, whatever the mode: root can open it.
+        return os.geteuid() == 0 or found.st_mode >> 6 & wanted == wanted
+    shift = 3 if found.st_gid in _groups(account.pw_name, account.pw_gid) else 0
+    return found.st_mode >> shift & wanted == wanted
+
+
+@functools.lru_cache(maxsize=None)
+def _groups(name, group):
+    return frozenset(os.getgrouplist(name, group))
+
+
+def what_else(path, found, account=None):
+    """Why something can not be kept under its name; None where it can. A directory can, if it can be listed."""
     if stat.S_ISLNK(found.st_mode):
         return "a symbolic link"
-    if not stat.S_ISREG(found.st_mode):
-        return "a special file"
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    return None
+    if not stat.S_ISDIR(found.st_mode):
+        if not stat.S_ISREG(found.st_mode):
+            return "a special file"
+        try:
+            path.encode("utf-8")
+        except UnicodeEncodeError:
+            return "its name is not UTF-8"
+    return None if may_read(found, account) else "the user %s can not read it" % account.pw_name
 
 
 def shown(path):

@@ -2,9 +2,8 @@
 import json
 import os
 import re
-import stat
 
-from . import files
+from . import files, inside
 from .metric_line import parse
 
 # Longer lines are not metrics.
@@ -56,10 +55,12 @@ class TrainingMetrics:
         self._take(self.log.feed(b"\n"), at)
         self._take(self.of_file.feed(b"\n"), at)
 
-    def read_file(self, path, at):
-        """Takes what the training has written to its file of metrics since the last time; begins anew where it was replaced or cut."""
+    def read_file(self, base, path, at, account=None):
+        """Takes what the training has written to its file of metrics since the last time; begins anew where it was replaced or cut.
+
+        It is `path` below `base`, and the account's to read, as `inside` has these."""
         while True:
-            if self.file is None and not self._open(path):
+            if self.file is None and not self._open(base, path, account):
                 return
             size = os.fstat(self.file.fileno()).st_size
             if size < self.offset:
@@ -71,19 +72,16 @@ class TrainingMetrics:
             if data:
                 return
             # Read to its end; another may stand in its place by now.
-            if _identity_of(path) in (None, self.identity):
+            if _identity_of(base, path, account) in (None, self.identity):
                 return
             self.close()
 
-    def _open(self, path):
+    def _open(self, base, path, account):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = inside.open_file(base, path, account)
         except OSError:
             return False
-        identity = _identity(os.fstat(descriptor))
-        if identity is None:
-            os.close(descriptor)
-            return False
+        identity = _identity(descriptor)
         self.file = open(descriptor, "rb", buffering=0)
         if identity != self.identity:
             self.identity = identity
@@ -117,15 +115,20 @@ class TrainingMetrics:
                 self.samples[-1] = (at, dict(self.samples[-1][1], **found))
 
 
-def _identity_of(path):
+def _identity_of(base, path, account):
     try:
-        return _identity(os.stat(path, follow_symlinks=False))
+        descriptor = inside.open_file(base, path, account)
     except OSError:
         return None
+    try:
+        return _identity(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _identity(found):
-    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+def _identity(descriptor):
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 class MetricsLog:

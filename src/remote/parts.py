@@ -1,9 +1,9 @@
 """Files as parts, each under its hash in the store: sent once, from several threads."""
 import concurrent.futures
+import errno
 import hashlib
 import os
 import re
-import stat
 import threading
 
 from . import inside
@@ -23,8 +23,8 @@ class Parts:
 
     The bucket's `put` is called from several threads at once. One `save` at a time."""
 
-    def __init__(self, bucket, known_path):
-        self.bucket = bucket
+    def __init__(self, bucket, known_path, account=None):
+        self.bucket, self.account = bucket, account
         self.lock = threading.Lock()
         self.file = open(known_path, "a+b", buffering=0)
         self.file.seek(0)
@@ -37,7 +37,7 @@ class Parts:
     def save(self, base, path, progress=None):
         """The entry of a file (docs/FORMAT.md, "Parts") when all its parts are in the store; `progress` gets bytes, piece by piece.
 
-        `path` is below the directory `base`, and the entry's. Changed where it is no longer what was read; Failure of the bucket."""
+        `path` is below the directory `base` (`inside` says what that may be), and the entry's. Changed where it is no longer what was read; Failure of the bucket."""
         return self.save_all(base, [path], progress)[0]
 
     def save_all(self, base, paths, progress=None):
@@ -50,15 +50,12 @@ class Parts:
 
     def _read(self, base, path, sending):
         try:
-            descriptor = inside.open_file(base, path)
+            descriptor = inside.open_file(base, path, self.account)
         except OSError as error:
-            if error.errno in inside.GONE:
+            if error.errno in inside.GONE + (errno.EACCES,):
                 raise Changed(path)
             raise
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            os.close(descriptor)
-            raise Changed(path)
         with open(descriptor, "rb") as file:
             whole, names, left = hashlib.sha256(), [], before.st_size
             while left:
@@ -77,7 +74,7 @@ class Parts:
 
     def _now(self, base, path):
         try:
-            descriptor = inside.open_file(base, path)
+            descriptor = inside.open_file(base, path, self.account)
         except OSError:
             return None
         try:

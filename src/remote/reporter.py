@@ -68,7 +68,6 @@ class Reporter:
         self.seen, self.written, self.beat = None, 0.0, 0
         self.sampled, self.measured, self.all_measured = 0.0, 0.0, False
         self.saver = None
-        self.project = os.path.join(home, "work", self.part["projectRoot"])
 
     def run(self):
         descriptor = os.open(os.path.join(self.home, "report.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -76,6 +75,7 @@ class Reporter:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
+        from .account import training_user
         from .run_metrics import RunMetrics
         from .segments import LogUpload
 
@@ -83,7 +83,8 @@ class Reporter:
         self.report = dict({"saved": False, "settled": 0, "beat": 0}, **(files.read_json(os.path.join(self.home, "report.json")) or {}))
         self.beat, self.fresh = self.report["beat"], fresh
         self.keep()
-        self.metrics = RunMetrics(self.home, self.part["metrics"], os.path.dirname(os.path.dirname(self.home)))
+        self.account = training_user(files.read_json(os.path.join(self.home, "run.json"))["user"])
+        self.metrics = RunMetrics(self.home, self.part, os.path.dirname(os.path.dirname(self.home)), self.account)
         self.log = LogUpload(self.home)
         interruption.watch(self.home, self.part["grace"])
         ended = None
@@ -162,7 +163,7 @@ class Reporter:
     def sample(self, ended):
         if not ended and time.monotonic() - self.sampled > SAMPLE:
             self.sampled = time.monotonic()
-            self.metrics.sample(self.project)
+            self.metrics.sample()
 
     def tell(self, record, ended):
         """Brings the store a step nearer to what is here; True where nothing is left to be done."""
@@ -171,12 +172,12 @@ class Reporter:
         self.log.look(self.bucket, self.metrics.feed, ended)
         if time.monotonic() - self.measured > SAMPLE or (ended and self.log.done and not self.all_measured):
             self.measured, self.all_measured = time.monotonic(), ended
-            self.metrics.read_file(self.project)
+            self.metrics.read_file()
             self.metrics.save(self.bucket)
         if self.saver is None:
             from .saver import Saver
 
-            self.saver = Saver(self.home, self.part, self.bucket, self.report["settled"])
+            self.saver = Saver(self.home, self.part, self.bucket, self.report["settled"], self.account)
         self.saver.look(record, ended)
         if self.saver.settled != self.report["settled"]:
             self.keep(settled=self.saver.settled)

@@ -11,19 +11,20 @@ WARNINGS = 20
 
 
 class RunMetrics:
-    """`wish`: the plan's `metrics`. `feed` gets the log's bytes in their order."""
+    """`part`: the run's part of the plan; `account`: the training's. `feed` gets the log's bytes in their order."""
 
-    def __init__(self, home, wish, root):
+    def __init__(self, home, part, root, account=None):
+        wish, self.work, self.account = part["metrics"], os.path.join(home, "work"), account
         self.path = os.path.join(home, "metrics.json")
         kept = files.read_json(self.path) or {}
         self.fed = kept.get("fed", 0)
         self.training = TrainingMetrics(kept.get("position"))
-        self.file = wish["file"]
+        self.file = wish["file"] and "%s/%s" % (part["projectRoot"], wish["file"])
         self.host, self.idle, self.log = HostSampler(root), IdleWatch(wish["idle"]), MetricsLog(home)
         self.now = {"host": None, "gpus": None}
         self.warnings = kept.get("warnings", [])
 
-    def sample(self, project):
+    def sample(self):
         """Looks at the machine, and at the file that the training writes metrics to."""
         self.now = self.host.sample()
         at = int(time.time() * 1000)
@@ -31,11 +32,11 @@ class RunMetrics:
         warning = self.idle.look(self.now["gpus"])
         if warning:
             self.warnings = (self.warnings + [warning])[-WARNINGS:]
-        self.read_file(project)
+        self.read_file()
 
-    def read_file(self, project):
+    def read_file(self):
         if self.file:
-            self.training.read_file(os.path.join(project, self.file), int(time.time() * 1000))
+            self.training.read_file(self.work, self.file, int(time.time() * 1000), self.account)
         self._take()
 
     def feed(self, offset, data):

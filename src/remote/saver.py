@@ -2,7 +2,7 @@
 import os
 import threading
 
-from . import files
+from . import files, inside
 from .failure import Failure
 from .fence import Superseded
 
@@ -13,12 +13,11 @@ class Saver:
     `trouble`: what can not be saved, and why. `settled`: what so many attempts, which have ended, have left is saved, or was on
     another instance."""
 
-    def __init__(self, home, part, bucket, settled=0):
+    def __init__(self, home, part, bucket, settled=0, account=None):
         from .parts import Parts
 
-        self.home, self.part, self.bucket = home, part, bucket
-        self.project = os.path.join(home, "work", part["projectRoot"])
-        self.parts = Parts(bucket, os.path.join(home, "parts.json"))
+        self.home, self.part, self.bucket, self.account = home, part, bucket, account
+        self.parts = Parts(bucket, os.path.join(home, "parts.json"), account)
         self.saved = None
         self.artifacts, self.checkpoints, self.trouble = None, (files.read_json(os.path.join(home, "checkpoints.json")) or {}).get("kept", []), None
         self.settled, self.done = settled, False
@@ -66,18 +65,39 @@ class Saver:
 
         if self.saved is None or self.saved.attempt != attempt:
             wish = self.part["checkpoints"]
-            self.saved = Checkpoints(os.path.join(self.home, "checkpoints"), self.home, self.parts, self.bucket, wish["keep"], wish["every"], attempt)
+            self.saved = Checkpoints(os.path.join(self.home, "checkpoints"), self.home, self.parts, self.bucket, wish["keep"], wish["every"], attempt, account=self.account)
         return self.saved
 
     def _save_artifacts(self):
         from .artifacts import save_artifacts
 
-        if not os.path.isdir(os.path.join(self.project, self.part["outputDir"])):
-            return
         try:
-            self.artifacts = save_artifacts(self.part, self.project, self.parts, self.bucket)
+            project = self._open_project()
+            if project is None:
+                return
+            try:
+                self.artifacts = save_artifacts(self.part, project, self.parts, self.bucket, account=self.account)
+            finally:
+                os.close(project)
         except Failure as failure:
             if failure.code in ("UPLOAD_FAILED", "EXPIRED", "ACCESS_DENIED", "NO_ROLE"):
                 raise
             # What the run has left is not what may be kept: to ask again changes nothing.
             self.artifacts = {"state": "failed", "sha256": None, "files": 0, "bytes": 0, "error": failure.data()}
+
+    def _open_project(self):
+        """The descriptor of the project's directory; None where there is no output directory in it."""
+        try:
+            project = inside.open_directory(os.path.join(self.home, "work"), self.part["projectRoot"])
+            try:
+                os.close(inside.open_directory(project, self.part["outputDir"]))
+                return project
+            except OSError:
+                os.close(project)
+                raise
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in inside.GONE:
+                raise
+            raise Failure("UNSAFE_PATH", "the output directory %s is, or is in, a symbolic link or a file: nothing of it is saved" % self.part["outputDir"], path=self.part["outputDir"])

@@ -18,8 +18,8 @@ QUIET = 2.0
 class Unit:
     """One top-level name of a checkpoint directory."""
 
-    def __init__(self, name, found):
-        self.name = name
+    def __init__(self, name, found, account=None):
+        self.name, self.account = name, account
         self.directory = stat.S_ISDIR(found.st_mode)
         self.files = []
         # When it changed last, seconds, by what its files and directories say.
@@ -39,14 +39,14 @@ class Unit:
             self._mark = found.st_mtime
         else:
             self.changed = max(self.changed, found.st_mtime)
+        why = inside.what_else(path, found, self.account)
+        if why:
+            self.why = "%s: %s" % (inside.shown(path), why)
+            return
         if isdir:
             # Renamed in, not merely emptied.
             if path == self.name and found.st_ctime_ns > found.st_mtime_ns:
                 self._came(found)
-            return
-        why = inside.what_else(path, found)
-        if why:
-            self.why = "%s: %s" % (inside.shown(path), why)
             return
         self.files.append(path)
         self._came(found)
@@ -87,10 +87,10 @@ class Unit:
         return any(directory + "/.metadata" not in there for directory in sharded)
 
 
-def find(directory):
+def find(directory, account=None):
     """The units by their names. An empty one is none."""
     units, marks = {}, {}
-    for path, found in inside.walk(directory):
+    for path, found in inside.walk(directory, account=account):
         name, _, below = path.partition("/")
         if not below and name.endswith(MARK):
             marks[name[:-len(MARK)]] = found
@@ -100,7 +100,7 @@ def find(directory):
             if name in units:
                 units[name].add(path, found)
         elif not stat.S_ISLNK(found.st_mode):
-            units[name] = Unit(name, found)
+            units[name] = Unit(name, found, account)
     for name, found in marks.items():
         if name in units:
             units[name].mark(found)
