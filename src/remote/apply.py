@@ -3,7 +3,7 @@ import os
 import stat
 import time
 
-from . import account as accounts, files
+from . import account as accounts, files, inside
 from .directories import Directories
 from .failure import Failure
 from .snapshot import parents_of, text
@@ -41,8 +41,8 @@ def keep(tree, paths):
     now = time.time()
     name = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + "%03dZ" % (now * 1000 % 1000)
     root = os.path.join(tree.directory, "kept", name)
-    os.makedirs(root)
-    accounts.own(root, tree.account)
+    # Nobody else can enter it before it is done, and so exchange what root gives away in it.
+    os.makedirs(root, 0o700)
     target = Directories(root, tree.account)
     try:
         for path in paths:
@@ -50,11 +50,13 @@ def keep(tree, paths):
             beside = target.make(path.rpartition(b"/")[0])
             os.rename(name, name, src_dir_fd=parent, dst_dir_fd=beside)
             status = os.stat(name, dir_fd=beside, follow_symlinks=False)
-            # A file that a run shares stays root's, whatever was done to it.
-            if tree.can_share and status.st_nlink == 1:
+            # A file that a run shares stays root's, whatever was done to it, and so does what the user can't read.
+            if tree.can_share and status.st_nlink == 1 and (not stat.S_ISREG(status.st_mode) or inside.may_read(status, tree.account)):
                 os.chown(name, tree.account.pw_uid, tree.account.pw_gid, dir_fd=beside, follow_symlinks=False)
     finally:
         target.close()
+    os.chmod(root, 0o755)
+    accounts.own(root, tree.account)
     return root
 
 

@@ -139,6 +139,9 @@ class Contents:
             return False
         self.found.spent.discard(path)
         self.stage.link(*self.tree.directories.of(path), target[0])
+        # Another may have stood there by then.
+        if not os.path.samestat(self.stage.stat(target[0]), status):
+            raise Drifted()
         return True
 
     def copy(self, content, descriptor, targets):

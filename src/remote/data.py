@@ -1,11 +1,11 @@
 """Data in S3 for a run: fetched once by the instance's role, kept by version, shared read-only (docs/FORMAT.md, "Data")."""
 import os
-import pwd
 import shutil
+import stat
 import threading
 import time
 
-from . import data_listing, kept, room
+from . import account as accounts, data_listing, kept, room
 from .connection import Connections, in_parallel
 from .data_fetch import Fetch
 from .directories import Directories
@@ -127,10 +127,22 @@ def data_root(root, account):
         os.makedirs(place, mode=0o755, exist_ok=True)
         status = os.lstat(place)
         # Where others may write, what is there need not be what was fetched.
-        if status.st_uid == os.geteuid() and not os.path.islink(place) and not status.st_mode & 0o022 and can_enter(place, account):
+        if status.st_uid == os.geteuid() and not os.path.islink(place) and not status.st_mode & 0o022 and stays(place) and can_enter(place, account):
             return place
     reason = "it belongs to somebody else, others may write there, or %s can not enter it" % account.pw_name
     raise Failure("NO_ROOT", "data can not be kept in %s: %s" % (place, reason), path=place, reason=reason)
+
+
+def stays(place):
+    """Whether nobody but root, and us, can put another directory in the place of one: by a directory above it."""
+    place = os.path.realpath(place)
+    while place != os.path.dirname(place):
+        place = os.path.dirname(place)
+        status = os.stat(place)
+        # Where the sticky bit is set, others rename what is theirs alone.
+        if status.st_uid not in (0, os.geteuid()) or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
+            return False
+    return True
 
 
 def can_enter(place, account):
@@ -166,24 +178,30 @@ def instance_storage():
     return None
 
 
-def link_data(entries, project):
-    """Lets each path of the work directory lead to its data, as its owner's. PATH_BLOCKED where something stands there already."""
-    account = pwd.getpwuid(os.stat(project).st_uid)
+def link_data(entries, project, account):
+    """Lets each path of the work directory lead to its data, by a process of the account's. PATH_BLOCKED where something stands there already."""
+    links = [(data_listing.safe(entry["path"].rstrip("/"), entry["source"]), entry["directory"]) for entry in entries]
+    blocked = accounts.act(account, lambda: _link(links, project, account))
+    if blocked is not None:
+        path, source = links[blocked][0], entries[blocked]["source"]
+        raise Failure("PATH_BLOCKED", "%s can not appear at %s: something is there already" % (source, path), path=path, source=source)
+
+
+def _link(links, project, account):
+    """Makes the links; the number of the first that can't be made."""
     directories = Directories(project, account)
     try:
-        for entry in entries:
-            path = data_listing.safe(entry["path"].rstrip("/"), entry["source"])
+        for number, (path, directory) in enumerate(links):
             parent, _, name = os.fsencode(path).rpartition(b"/")
-            at = directories.make(parent)
             try:
-                os.symlink(entry["directory"], name, dir_fd=at)
+                at = directories.make(parent)
+                os.symlink(directory, name, dir_fd=at)
+            except Failure:
+                return number
             except FileExistsError:
                 # A later attempt of the run finds its own.
-                if _target(name, at) == entry["directory"]:
-                    continue
-                raise Failure("PATH_BLOCKED", "%s can not appear at %s: something is there already" % (entry["source"], path), path=path, source=entry["source"])
-            if os.geteuid() == 0:
-                os.chown(name, account.pw_uid, account.pw_gid, dir_fd=at, follow_symlinks=False)
+                if _target(name, at) != directory:
+                    return number
     finally:
         directories.close()
 

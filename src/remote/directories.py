@@ -12,7 +12,7 @@ LIMIT = 200
 
 
 class Directories:
-    """A descriptor that was given out may be closed when the next is asked for."""
+    """A descriptor that was given out may be closed when the next is asked for. `root` can be exchanged by nobody but root."""
 
     def __init__(self, root, account):
         self.account = account
@@ -70,9 +70,15 @@ class Directories:
         except FileNotFoundError:
             if not make:
                 raise
-        os.mkdir(name, 0o755, dir_fd=parent)
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:
+            # Made by another meanwhile, who owns it.
+            return os.open(name, OPEN, dir_fd=parent)
         descriptor = os.open(name, OPEN, dir_fd=parent)
-        accounts.own(descriptor, self.account)
+        # Whoever owns the parent can put another one there by now: only an empty one of root's is given away.
+        if os.fstat(descriptor).st_uid == os.geteuid() and not os.listdir(descriptor):
+            accounts.own(descriptor, self.account)
         return descriptor
 
     def _trim(self, keep):

@@ -9,6 +9,7 @@ from .managers import TOOLS, Builder, SetupFailed
 from .manifests import Manifests
 from .members import Alone, Members
 from .overlay import Overlay
+from .trash import remove_tree
 
 
 # Options of `uv run` that choose what is installed: with one of them it installs, else the environment is as it should be.
@@ -87,7 +88,7 @@ class Setup:
         # What was killed may still write: never where we do.
         for each in os.listdir(directory):
             if each.startswith("made-"):
-                shutil.rmtree(os.path.join(directory, each), ignore_errors=True)
+                remove_tree(os.path.join(directory, each))
         made = tempfile.mkdtemp(prefix="made-", dir=directory)
         os.chmod(made, 0o755)
         accounts.own(made, self.account)
@@ -99,10 +100,10 @@ class Setup:
             if self.is_guarded() and "alone" not in taken:
                 accounts.guard(made)
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            remove_tree(made)
             raise
         if "alone" in taken:
-            shutil.rmtree(made, ignore_errors=True)
+            remove_tree(made)
             return taken
         return {"env": env, "members": taken, "manager": self.kind, "madeAt": int(time.time() * 1000)}
 
@@ -139,8 +140,7 @@ class Setup:
 
     def own(self):
         """The directory of the run's own environment, anew for each attempt."""
-        if os.path.lexists(self.env):
-            shutil.rmtree(self.env)
+        remove_tree(self.env)
         os.mkdir(self.env)
         accounts.own(self.env, self.account)
 

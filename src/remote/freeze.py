@@ -20,9 +20,11 @@ class FreezeFailed(Exception):
 
 def freeze(tree, work, progress):
     """Makes the directory `work` what the tree's head says. The tree was just compared, and its lock is held."""
-    os.mkdir(work)
-    accounts.own(work, tree.account)
+    # Nobody else can enter it before it is done, and so exchange what root makes in it.
+    os.mkdir(work, 0o700)
     Freezer(tree, work).freeze(progress)
+    os.chmod(work, 0o755)
+    accounts.own(work, tree.account)
 
 
 class Freezer:

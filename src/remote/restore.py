@@ -2,14 +2,15 @@
 import hashlib
 import json
 import os
-import shutil
 
 from . import account as accounts, together
 from .failure import Failure
+from .trash import remove_tree
 
 
 def restore(data, sha256, directory, get_part, account):
     """Makes the unit that a checkpoint's object describes, verified, the account's: beside, then by rename, in place of what stands there.
+    What `directory` lies in is root's.
 
     `data` are the object's bytes, `sha256` what they must be; `get_part(sha256)` gives a part's bytes, or None, by several threads.
     Its manifest. Failure: CHECKPOINT_MISMATCH, PART_MISMATCH, or of `get_part`."""
@@ -18,9 +19,11 @@ def restore(data, sha256, directory, get_part, account):
     if not os.path.isdir(directory):
         os.makedirs(directory)
         accounts.own(directory, account)
-    stage = os.path.join(directory, ".nx-ec2-restore")
-    shutil.rmtree(stage, ignore_errors=True)
-    os.makedirs(os.path.join(stage, "new"), 0o700)
+    # Beside the directory, where the account can exchange nothing, and can't enter.
+    stage = directory + ".restore"
+    remove_tree(stage)
+    os.mkdir(stage, 0o700)
+    os.mkdir(os.path.join(stage, "new"))
     try:
         made = os.path.join(stage, "new", unit)
         if manifest["kind"] == "directory":
@@ -41,7 +44,7 @@ def restore(data, sha256, directory, get_part, account):
             os.rename(place, os.path.join(stage, "old"))
         os.rename(made, place)
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        remove_tree(stage)
     return manifest
 
 

@@ -2,11 +2,11 @@
 import json
 import os
 import re
-import shutil
 
 from . import files, hole, restore
 from .failure import Failure
 from .held import held
+from .trash import Trash
 
 # A run that the store was told of within so long may still go on, seconds by S3's clock.
 SILENCE = 60
@@ -92,7 +92,9 @@ def clear(home):
         os.unlink(os.path.join(home, "run.json"))
     except FileNotFoundError:
         pass
-    shutil.rmtree(home, ignore_errors=True)
+    trash = Trash(os.path.dirname(os.path.dirname(home)))
+    trash.take(home)
+    trash.empty()
 
 
 def numbers(there, folder):

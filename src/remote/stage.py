@@ -98,6 +98,9 @@ class Stage:
         """Gives a file that is about to lose its name another one here."""
         os.link(name, content_name, src_dir_fd=directory, dst_dir_fd=self.descriptor, follow_symlinks=False)
 
+    def stat(self, name):
+        return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+
     def hash(self, name):
         descriptor = self.open(name)
         try:

@@ -8,7 +8,7 @@ import signal
 import time
 import traceback
 
-from . import account as accounts, contract, environment, files, processes, verdict
+from . import account as accounts, contract, environment, files, inside, processes, verdict
 from .child import CanNotStart, Child
 from .claims import Claims
 from .detached import detached
@@ -200,10 +200,7 @@ class Supervisor:
 
     def train(self):
         part = self.part
-        if part["script"] is not None and not os.path.isfile(os.path.join(self.project, part["script"])):
-            raise Failed("NO_SCRIPT", "the script %s is not among the synced files" % part["script"])
-        self.make(self.project, part["outputDir"])
-        self.make(self.home, "checkpoints")
+        self.prepare()
         variables = dict(accounts.login_environment(self.account), **part["env"])
         secrets = self.secrets()
         if part["timeout"]:
@@ -224,14 +221,26 @@ class Supervisor:
             if not self.attempt(words, whole):
                 return
 
-    def make(self, base, relative):
-        """A directory of the training user's."""
-        at = base
-        for each in relative.split("/"):
-            at = os.path.join(at, each)
-            if not os.path.isdir(at):
-                os.mkdir(at)
-                accounts.own(at, self.account)
+    def prepare(self):
+        """Makes the directories that the training writes to, those below its own by a process of its user."""
+        part, output = self.part, os.path.join(self.project, self.part["outputDir"])
+
+        def make():
+            os.makedirs(output, exist_ok=True)
+            return part["script"] is None or os.path.isfile(os.path.join(self.project, part["script"]))
+
+        if not accounts.act(self.account, make):
+            raise Failed("NO_SCRIPT", "the script %s is not among the synced files" % part["script"])
+        try:
+            os.close(inside.open_directory(self.work, "%s/%s" % (part["projectRoot"], part["outputDir"])))
+        except OSError as error:
+            if error.errno not in inside.GONE:
+                raise
+            raise Failed("PATH_BLOCKED", "the output directory %s is, or is in, a symbolic link: nothing of it could be saved" % part["outputDir"])
+        checkpoints = os.path.join(self.home, "checkpoints")
+        if not os.path.isdir(checkpoints):
+            os.mkdir(checkpoints)
+            accounts.own(checkpoints, self.account)
 
     def secrets(self):
         """The values that the training gets, and a mask for all that are secret."""
@@ -257,7 +266,7 @@ class Supervisor:
         self.log.say("fetching %s" % ", ".join(each["source"] for each in self.part["data"]))
         self.save(state="setup")
         entries = fetch_data(self.part, self.root, self.account, self.look_after)
-        link_data(entries, self.project)
+        link_data(entries, self.project, self.account)
         self.save(data=[{name: entry[name] for name in ("source", "path", "version", "files", "bytes")} for entry in entries])
 
     def set_up(self, variables):

@@ -1,8 +1,9 @@
 """Removing so that nothing is ever half there: moved to `<root>/trash` at once, deleted afterwards, by this one or the next."""
 import errno
 import os
-import shutil
 import stat
+
+from .inside import DIRECTORY
 
 
 class Trash:
@@ -34,30 +35,69 @@ class Trash:
             return False
 
     def empty(self):
-        for name in os.listdir(self.at):
-            path = os.path.join(self.at, name)
-            freed = size(path)
-            if os.path.isdir(path) and not os.path.islink(path):
-                # What can't be deleted, or is still written to, is left to the next one.
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                os.unlink(path)
-            if not os.path.lexists(path):
-                self.freed += freed
+        descriptor = os.open(self.at, DIRECTORY)
+        try:
+            for name in os.listdir(descriptor):
+                self.freed += remove(descriptor, name)
+        finally:
+            os.close(descriptor)
 
 
-def size(path):
-    """Bytes on the disk below a path; what has another name elsewhere frees nothing."""
-    total = alone(os.lstat(path))
-    if os.path.isdir(path) and not os.path.islink(path):
-        for _, _, names, descriptor in os.fwalk(path):
-            for name in names:
+def remove_tree(path):
+    """Removes what is at a path, if anything is, from a directory that is root's alone."""
+    parent = os.open(os.path.dirname(path), DIRECTORY)
+    try:
+        remove(parent, os.path.basename(path))
+    finally:
+        os.close(parent)
+
+
+def remove(parent, top):
+    """Removes a file, or a directory and all below it, from a directory that is root's alone; the bytes on the disk that this freed.
+
+    A directory in a directory is moved beside it first: so one is open at a time, however deep they are. What can't be deleted, or is
+    still written to, is left to the next one."""
+    freed, count, waiting = 0, 0, [top]
+    while waiting:
+        name = waiting.pop()
+        try:
+            descriptor = os.open(name, DIRECTORY, dir_fd=parent)
+        except OSError:
+            freed += _unlink(name, parent)
+            continue
+        try:
+            for each in os.listdir(descriptor):
+                if not _is_directory(each, descriptor):
+                    freed += _unlink(each, descriptor)
+                    continue
+                count += 1
+                beside = "%s.%d-%d" % (top, os.getpid(), count)
                 try:
-                    total += alone(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
-                except FileNotFoundError:
-                    pass
-    return total
+                    os.rename(each, beside, src_dir_fd=descriptor, dst_dir_fd=parent)
+                    waiting.append(beside)
+                except OSError:
+                    continue
+        finally:
+            os.close(descriptor)
+        try:
+            os.rmdir(name, dir_fd=parent)
+        except OSError:
+            continue
+    return freed
 
 
-def alone(status):
+def _is_directory(name, parent):
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _unlink(name, parent):
+    """The bytes on the disk that removing a name freed; what has another name elsewhere frees nothing."""
+    try:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        os.unlink(name, dir_fd=parent)
+    except OSError:
+        return 0
     return status.st_blocks * 512 if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0

@@ -1,5 +1,6 @@
 """A tree: the snapshot that it holds as it was recorded, and what is really there."""
 import array
+import errno
 import hashlib
 import os
 import stat
@@ -120,16 +121,20 @@ class Tree:
         except OSError:
             return None
         try:
-            return files.hash_file(descriptor) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+            return files.hash_file(descriptor)
         finally:
             os.close(descriptor)
 
     def open(self, path):
-        """A descriptor to read a file by."""
+        """A descriptor to read a regular file by; OSError where there is none."""
         parent, name = self.directories.of(path)
         if parent is None:
             raise FileNotFoundError(path)
-        return os.open(name, READ, dir_fd=parent)
+        descriptor = os.open(name, READ, dir_fd=parent)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), path)
+        return descriptor
 
     def close(self):
         self.directories.close()

@@ -1,4 +1,5 @@
 """What root must not be led to: files and directories outside of what the training user owns."""
+import ctypes
 import os
 import pwd
 import random
@@ -56,25 +57,24 @@ class Outside(unittest.TestCase):
 
 
 class Swapping:
+    """Exchanges a directory and a link, as one step, at random moments. `count`: so often it has."""
+
     def __init__(self, path, target):
-        self.path, self.aside, self.target = path, path + ".aside", target
-        self.stopped, self.count = threading.Event(), 0
-        self.random = random.Random(5)
+        self.path, self.aside = os.fsencode(path), os.fsencode(path + ".aside")
+        os.symlink(target, self.aside)
+        self.stopped, self.count, self.random = threading.Event(), 0, random.Random(5)
         self.thread = threading.Thread(target=self._swap, daemon=True)
 
     def _swap(self):
+        exchange = ctypes.CDLL(None, use_errno=True).renameat2
+        # AT_FDCWD, RENAME_EXCHANGE: twice, so that the directory stands there in the end.
         while not self.stopped.is_set():
-            self._pause()
-            os.rename(self.path, self.aside)
-            os.symlink(self.target, self.path)
-            self._pause()
-            os.unlink(self.path)
-            os.rename(self.aside, self.path)
+            for _ in range(2):
+                # Any length, so that it happens between any two steps of who walks.
+                time.sleep(self.random.random() * 0.002)
+                if exchange(-100, self.path, -100, self.aside, 2):
+                    raise OSError(ctypes.get_errno(), "renameat2")
             self.count += 1
-
-    def _pause(self):
-        # Any length, so that it happens between any two steps of who walks.
-        time.sleep(self.random.random() * 0.002)
 
     def __enter__(self):
         self.thread.start()

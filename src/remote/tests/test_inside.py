@@ -107,7 +107,7 @@ class AsTheUserTest(Saving):
         os.link(self.secret, os.path.join(self.work, "p/artifacts/hard"))
         os.rename(self.outside, os.path.join(self.work, "p/artifacts/moved"))
         self.assertEqual(self.saved(), (["artifacts/for-all", "artifacts/mine"], {
-            "artifacts/hard": "the user nobody can not read it", "artifacts/moved": "nobody may not read it",
+            "artifacts/hard": "the user nobody can not read it", "artifacts/moved": "the user nobody can not read it",
         }))
         self.assert_nothing_read()
 
@@ -118,7 +118,7 @@ class AsTheUserTest(Saving):
         os.mkdir(os.path.join(self.home, "checkpoints/unit/private"), 0o700)
         found = units.find(os.path.join(self.home, "checkpoints"), NOBODY)
         self.assertEqual({name: unit.why for name, unit in found.items()}, {
-            "hard": "hard: the user nobody can not read it", "unit": "unit/private: nobody may not read it",
+            "hard": "hard: the user nobody can not read it", "unit": "unit/private: the user nobody can not read it",
         })
         bucket = Bucket()
         known = parts.Parts(bucket, os.path.join(self.home, "parts.json"), NOBODY)

@@ -184,6 +184,21 @@ class RoomTest(unittest.TestCase):
         self.assertEqual(len(made), 2)
         self.assertTrue(os.path.exists(os.path.join(at, "done.json")))
 
+    def test_nothing_is_nested_too_deep_to_be_removed(self):
+        path = self.shared("envs", "old", 99)
+        at = os.open(os.path.join(self.root, path, "made-1"), os.O_RDONLY)
+        for _ in range(3000):
+            os.mkdir("d", dir_fd=at)
+            inner = os.open("d", os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at = inner
+        os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=at))
+        os.close(at)
+        os.utime(os.path.join(self.root, path, "used"), (NOW - 99 * DAY, NOW - 99 * DAY))
+        self.make_room()
+        self.assertFalse(self.there(path))
+        self.assertEqual(os.listdir(os.path.join(self.root, "trash")), [])
+
     def everything(self):
         """A bit of each kind that goes, and the paths that must be whole or gone."""
         items = [self.run_of(1, 2) + "/work", self.run_of(2, 31, False), self.shared("envs", "old", 99), self.shared("data", "old", 99)]
