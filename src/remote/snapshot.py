@@ -52,10 +52,15 @@ def read_records(fields):
 
 
 def check_tree(entries):
-    """The entries, if none of them stands where another needs a directory."""
+    """The entries, if none of them stands where another needs a directory, and no link leads through another."""
     directories = parents_of(entries)
     for path in directories:
         if path in entries:
+            raise unsafe(path)
+    links = {path: entry[1] for path, entry in entries.items() if entry[0] == "link"}
+    for path, target in links.items():
+        # Each of two links can stay in the tree by text, and both together leave it.
+        if any(on_the_way in links for on_the_way in parents_of([resolve(path, target)])):
             raise unsafe(path)
     return entries
 
@@ -107,9 +112,18 @@ def check_path(path):
 
 
 def check_target(path, target):
-    resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    if not target or target.startswith(b"/") or resolved == b".." or resolved.startswith(b"../"):
+    """Refuses a target that leaves the tree, and one with a `..` after a name: that would leave what the name leads to."""
+    names = [name for name in target.split(b"/") if name not in (b"", b".")]
+    while names and names[0] == b"..":
+        del names[0]
+    resolved = resolve(path, target)
+    if not target or target.startswith(b"/") or b".." in names or resolved == b".." or resolved.startswith(b"../"):
         raise unsafe(path)
+
+
+def resolve(path, target):
+    """Where a link leads, by text alone."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
 
 
 def unsafe(path):

@@ -41,15 +41,35 @@ export function pathFault(path: string): string | null {
   return null;
 }
 
-/** Why a link's target can't be an entry's, or null. Resolved by text alone, it must stay inside the workspace. */
+/**
+ * Why a link's target can't be an entry's, or null. Resolved by text alone, it must stay inside the workspace; `..` stands
+ * at its start only, since after a name it would leave what that name leads to.
+ */
 export function targetFault(path: string, target: string): string | null {
   if (target === '') return 'is empty';
   if (target.includes('\0')) return 'holds a NUL';
   if (!target.isWellFormed()) return 'is not valid Unicode';
   if (target.startsWith('/')) return 'is absolute';
-  const resolved = posix.normalize(posix.join(posix.dirname(path), target));
+  const names = target.split('/').filter((name) => name !== '' && name !== '.');
+  const start = names.findIndex((name) => name !== '..');
+  if (start >= 0 && names.includes('..', start)) return 'has a ".." after a name';
+  const resolved = resolveTarget(path, target);
   if (resolved === '..' || resolved.startsWith('../')) return 'leads out of the workspace';
   return null;
+}
+
+/** Where a link leads by text alone, `.` for the workspace itself. */
+function resolveTarget(path: string, target: string): string {
+  return posix.normalize(posix.join(posix.dirname(path), target)).replace(/\/$/, '');
+}
+
+/** The link among `links` that the way to another link's target leads through; undefined where there is none. */
+export function linkOnTheWay({ path, target }: LinkEntry, links: ReadonlySet<string>): string | undefined {
+  const resolved = resolveTarget(path, target);
+  for (let end = resolved.indexOf('/'); end > 0; end = resolved.indexOf('/', end + 1)) {
+    if (links.has(resolved.slice(0, end))) return resolved.slice(0, end);
+  }
+  return undefined;
 }
 
 /** The order of entries: by the bytes of their paths. */

@@ -168,7 +168,7 @@ function link(path: string, target: string): Entry {
   const fault = targetFault(path, target);
   if (fault) {
     throw new Problem('LINK_OUTSIDE', `The symbolic link ${printable(path)} -> ${printable(target)} ${fault}.`, {
-      next: 'Links may point inside the workspace only, by a relative path: replace it, or leave it out with "sync.exclude".',
+      next: 'Links may point inside the workspace only, by a relative path with ".." at its start alone: replace it, or leave it out with "sync.exclude".',
     });
   }
   return { kind: 'link', path, target };

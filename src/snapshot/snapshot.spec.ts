@@ -9,6 +9,26 @@ import { formatRecords, parseRecords, Snapshot, type Entry } from './snapshot';
 const hash = (digit: string) => digit.repeat(64);
 const file = (path: string, sha256 = hash('a')): Entry => ({ kind: 'file', path, executable: false, size: 1, sha256 });
 
+/** Resolves a path as a kernel does, name by name. */
+function follow(path: string, links: ReadonlyMap<string, string>): string {
+  const at: string[] = [];
+  const left = path.split('/');
+  for (let steps = 0; left.length && steps < 100; steps++) {
+    const name = left.shift()!;
+    if (name === '' || name === '.') continue;
+    if (name === '..') {
+      if (!at.length) return 'outside';
+      at.pop();
+      continue;
+    }
+    const target = links.get([...at, name].join('/'));
+    if (target === undefined) at.push(name);
+    else if (target.startsWith('/')) return 'outside';
+    else left.unshift(...target.split('/'));
+  }
+  return at.join('/');
+}
+
 describe('Snapshot', () => {
   it('has the same id whatever the order', () => {
     const entries = [file('a'), file('b/c'), file('é')];
@@ -43,6 +63,53 @@ describe('Snapshot', () => {
 
   it.each(['/etc/passwd', '../x', 'a/../../x'])('refuses a link to %s', (target) => {
     expect(() => Snapshot.of([{ kind: 'link', path: 'l', target }])).toThrow(/link/);
+  });
+
+  it.each(['b/..', 'b/../c', '../b/../c', './b/./..'])(
+    'refuses a link to %s: after a name ".." is elsewhere',
+    (target) => {
+      expect(() => Snapshot.of([{ kind: 'link', path: 'a/l', target }])).toThrow(/".." after a name/);
+    },
+  );
+
+  it.each(['../shared/common', '..b', '..', '.', '../..', 'b//c/', './b'])(
+    'takes a link to %s from a/d/l',
+    (target) => {
+      expect(Snapshot.of([{ kind: 'link', path: 'a/d/l', target }]).size).toBe(1);
+    },
+  );
+
+  it('refuses a link through another, and takes one to another', () => {
+    const link = (path: string, target: string): Entry => ({ kind: 'link', path, target });
+    expect(() => Snapshot.of([link('a', 'd/e'), link('b', 'a/x'), file('d/e/x')])).toThrow(
+      /b -> a\/x leads through .* a\.$/m,
+    );
+    expect(() => Snapshot.of([link('p/a', '..'), link('b', 'p/a/x')])).toThrow(/through the symbolic link p\/a/);
+    expect(() => Snapshot.of([link('a', 'a/x')])).toThrow(/through the symbolic link a/);
+    expect(Snapshot.of([link('a', 'd/e'), link('b', 'a'), file('d/e/x')]).size).toBe(3);
+  });
+
+  it('takes no links that lead out of it when they are followed, whatever they are', () => {
+    const name = fc.constantFrom('a', 'b', 'c');
+    const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
+    const target = fc
+      .array(fc.constantFrom('a', 'b', 'c', '..', '.', ''), { minLength: 1, maxLength: 5 })
+      .map((parts) => parts.join('/'));
+    let taken = 0;
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.tuple(path, target), { selector: ([at]) => at, maxLength: 6 }), (links) => {
+        try {
+          Snapshot.of(links.map(([at, to]) => ({ kind: 'link', path: at, target: to })));
+        } catch {
+          return;
+        }
+        taken++;
+        const known = new Map(links);
+        for (const [at] of links) expect(follow(at, known)).not.toBe('outside');
+      }),
+      { numRuns: 3000 },
+    );
+    expect(taken).toBeGreaterThan(100);
   });
 });
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
-import { comparePaths, pathFault, targetFault, type Entry } from './entry';
+import { comparePaths, linkOnTheWay, pathFault, targetFault, type Entry, type LinkEntry } from './entry';
 
 export type { Entry, FileEntry } from './entry';
 
@@ -132,6 +132,7 @@ function refuseFaults(sorted: readonly Entry[]): void {
     if (leaves.has(entry.path)) throw invalid(`The path ${printable(entry.path)} is there twice.`);
     leaves.add(entry.path);
   }
+  refuseLinksThroughLinks(sorted.filter((entry) => entry.kind === 'link'));
   for (const { path } of sorted) {
     for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1)) {
       const part = path.slice(0, end);
@@ -151,6 +152,20 @@ function refuseFaults(sorted: readonly Entry[]): void {
       }
       spellings.set(key, part);
     }
+  }
+}
+
+/** By text each of two links can stay inside the workspace, and both together lead out of it. */
+function refuseLinksThroughLinks(links: readonly LinkEntry[]): void {
+  const paths = new Set(links.map(({ path }) => path));
+  for (const link of links) {
+    const other = linkOnTheWay(link, paths);
+    if (other === undefined) continue;
+    throw new Problem(
+      'LINK_OUTSIDE',
+      `The symbolic link ${printable(link.path)} -> ${printable(link.target)} leads through the symbolic link ${printable(other)}.`,
+      { next: 'Let it point to its target directly, or leave one of the two out with "sync.exclude".' },
+    );
   }
 }
 

@@ -176,6 +176,12 @@ class SyncTest(unittest.TestCase):
             self.assertEqual(self.sync({path: b"1"})["error"]["code"], "UNSAFE_PATH", path)
         for target in (b"/etc/passwd", b"../x", b"a/../../x"):
             self.assertEqual(self.sync({b"l": ("link", target)})["error"]["code"], "UNSAFE_PATH", target)
+        for target in (b"b/..", b"b/../c", b"../b/../c", b"./b/./.."):
+            self.assertEqual(self.sync({b"a/l": ("link", target)})["error"]["code"], "UNSAFE_PATH", target)
+        for links in ({b"a": b"d/e", b"b": b"a/x"}, {b"p/a": b"..", b"b": b"p/a/x"}, {b"a": b"a/x"}):
+            self.assertEqual(self.sync({path: ("link", target) for path, target in links.items()})["error"]["code"], "UNSAFE_PATH", links)
+        links = {b"p/common": b"../shared/common", b"again": b"p/common", b"p/d/up": b"..", b"p/d/self": b"./..b"}
+        self.assertTrue(self.sync({path: ("link", target) for path, target in links.items()})["ok"])
 
     def test_nothing_is_written_through_a_link_that_was_put_in_the_way(self):
         self.sync({b"d/a": b"1"})
