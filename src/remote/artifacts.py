@@ -4,12 +4,16 @@ import json
 import re
 import stat
 
-from . import inside
+from . import inside, links
 from .failure import Failure
 from .parts import Changed
 
 # How often they are saved anew where a file changes meanwhile.
 TRIES = 3
+# A client reads no longer path, bytes.
+LONGEST_PATH = 4096
+# As many of those that are skipped are listed by name.
+LISTED = 1000
 
 
 def save_artifacts(part, project, parts, bucket, progress=None, account=None):
@@ -22,9 +26,12 @@ def save_artifacts(part, project, parts, bucket, progress=None, account=None):
         raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
     for left in reversed(range(TRIES)):
         found, skipped = look(project, part["outputDir"], patterns, account)
-        total = sum(size for _, size in found)
-        refuse_more(found, total, part["artifacts"]["limits"])
-        done = [0]
+        found, long = by_length(found)
+        led, skipped = links.copies(project, found, skipped)
+        sizes = dict(found)
+        sizes.update((link, sizes[path]) for link, path in led.items())
+        refuse_more(list(sizes.items()), sum(sizes.values()), part["artifacts"]["limits"])
+        total, done = sum(size for _, size in found), [0]
 
         def on_bytes(count):
             done[0] += count
@@ -37,7 +44,9 @@ def save_artifacts(part, project, parts, bucket, progress=None, account=None):
         except Changed as changed:
             if not left:
                 raise Failure("ARTIFACT_CHANGED", "%s changed each time that it was read" % changed, path=str(changed))
-    data = json.dumps({"v": 1, "files": entries, "skipped": skipped}).encode()
+    by_path = {entry["path"]: entry for entry in entries}
+    entries += [dict(by_path[path], path=link) for link, path in sorted(led.items())]
+    data = json.dumps({"v": 1, "files": entries, "skipped": bounded(skipped + long)}).encode()
     bucket.put("artifacts.json", data)
     return {
         "state": "saved", "sha256": hashlib.sha256(data).hexdigest(), "files": len(entries), "bytes": sum(entry["size"] for entry in entries), "error": None,
@@ -60,6 +69,20 @@ def look(project, output, patterns, account=None):
         else:
             found.append((path, what.st_size))
     return found, skipped
+
+
+def by_length(found):
+    """(what can be listed, what is skipped because its path is too long for that)."""
+    short = [each for each in found if len(each[0].encode()) <= LONGEST_PATH]
+    kept = {path for path, _ in short}
+    why = "its path is longer than %d bytes" % LONGEST_PATH
+    return short, [{"path": path[:200] + "...", "why": why} for path, _ in found if path not in kept]
+
+
+def bounded(skipped):
+    if len(skipped) <= LISTED:
+        return skipped
+    return skipped[:LISTED] + [{"path": "%d more" % (len(skipped) - LISTED), "why": "only %d are listed by name" % LISTED}]
 
 
 def refuse_more(found, total, limits):

@@ -1,9 +1,9 @@
-import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatSize } from '../report/units';
 import { isOrdinaryDirectory, visibleToTools } from '../workspace/ignored';
+import { lookUp } from '../workspace/look-up';
 import { probeFolding, type FoldNames } from '../workspace/name-folding';
 import { nearestDirectory } from '../workspace/run-git';
 import { bareRepositoryHeads, foldName, toolFile } from '../workspace/tool-files';
@@ -166,7 +166,7 @@ function linkedDirectories(output: string): (path: string) => string | null {
       const directory = parts.slice(0, depth).join('/');
       let isLink = known.get(directory);
       if (isLink === undefined) {
-        isLink = lstatSync(join(output, directory), { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
+        isLink = lookUp(join(output, directory))?.isSymbolicLink() ?? false;
         known.set(directory, isLink);
       }
       if (isLink) return directory;

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
-  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -21,6 +20,7 @@ import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import type { FoldNames } from '../workspace/name-folding';
+import { lookUp } from '../workspace/look-up';
 import { assertArtifactList, assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
 import { COLLECTED, readCollected } from './collected';
 import { fetchFile, Room } from './fetch-file';
@@ -242,7 +242,7 @@ function switchIn(
   const earlier = new Set(readCollected(output, outputDir).paths);
   for (const path of [...paths, COLLECTED]) {
     refuseSymlinkOnTheWay(output, dirname(path));
-    if (lstatSync(join(output, path), { throwIfNoEntry: false })?.isDirectory() && !brought(output, earlier, path)) {
+    if (lookUp(join(output, path))?.isDirectory() && !brought(output, earlier, path)) {
       throw new Problem(
         'ARTIFACT_BLOCKED',
         `The artifact ${printable(path)} can't be written: a directory of that name is in ${output}.`,

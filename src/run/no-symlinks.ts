@@ -1,6 +1,6 @@
-import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { Problem } from '../report/problem';
+import { lookUp } from '../workspace/look-up';
 
 /** Nothing is ever written through a symbolic link. */
 export function refuseSymlinkOnTheWay(base: string, relative: string): void {
@@ -8,7 +8,7 @@ export function refuseSymlinkOnTheWay(base: string, relative: string): void {
   for (const part of relative.split('/')) {
     if (part === '.' || part === '') continue;
     path = join(path, part);
-    const stat = lstatSync(path, { throwIfNoEntry: false });
+    const stat = lookUp(path);
     if (stat?.isSymbolicLink()) {
       throw new Problem('ARTIFACT_UNSAFE', `Artifacts can't be written: ${path} is a symbolic link.`, {
         next: 'Remove the link, or set "train.outputDir".',

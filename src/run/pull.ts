@@ -6,6 +6,7 @@ import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
+import { lookUp } from '../workspace/look-up';
 import { assertArtifactList, assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
 import { readCollected } from './collected';
 import { fetchFile, Room, unfinished } from './fetch-file';
@@ -116,7 +117,7 @@ function refuseBlocked(output: string, paths: string[]): void {
     const parts = path.split('/');
     const parents = parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
     for (const at of [...parents, path, unfinished(path)]) {
-      const stat = lstatSync(join(output, at), { throwIfNoEntry: false });
+      const stat = lookUp(join(output, at));
       if (!stat) continue;
       const fits = parents.includes(at) ? stat.isDirectory() : at === path ? !stat.isDirectory() : stat.isFile();
       if (!fits) {
@@ -148,7 +149,7 @@ async function compareWithPresent(
     for (let next = queue.shift(); next; next = queue.shift()) {
       const { file, path } = next;
       const target = join(output, path);
-      if (!lstatSync(target, { throwIfNoEntry: false })) continue;
+      if (!lookUp(target)) continue;
       const earlier = collected.get(path);
       if (await hasContent(target, file)) present.same.add(path);
       else if (!earlier || !(await hasContent(target, earlier))) present.differ.push(path);

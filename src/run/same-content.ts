@@ -1,10 +1,11 @@
-import { constants, lstatSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { lookUp } from '../workspace/look-up';
 import { hashOpened } from './fetch-file';
 
 /** Whether a path is a regular file of that content. */
 export async function hasContent(path: string, { size, sha256 }: { size: number; sha256: string }): Promise<boolean> {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
+  const stat = lookUp(path);
   if (!stat?.isFile() || stat.size !== size) return false;
   const file = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0));
   try {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
@@ -81,6 +81,14 @@ function isBelowRepository(directory: string): boolean {
 /** The nearest directory that exists, of a path and those above it. */
 export function nearestDirectory(path: string): string {
   let at = path;
-  while (!existsSync(at)) at = dirname(at);
+  while (!isDirectory(at)) at = dirname(at);
   return at;
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }

@@ -221,12 +221,51 @@ class ArtifactsTest(Files):
         self.write(os.fsdecode(b"artifacts/\xff"), b"x")
         seen = []
         state, listed = self.save(patterns=(r"artifacts/(?!unwanted).*",), progress=lambda *now: seen.append(now))
-        self.assertEqual([entry["path"] for entry in listed["files"]], ["artifacts/deep/er/x.txt", "artifacts/model.bin"])
-        self.assertEqual([entry["executable"] for entry in listed["files"]], [False, True])
+        self.assertEqual([entry["path"] for entry in listed["files"]], ["artifacts/deep/er/x.txt", "artifacts/model.bin", "artifacts/link"])
+        self.assertEqual([entry["executable"] for entry in listed["files"]], [False, True, True])
         self.assertEqual({each["path"]: each["why"] for each in listed["skipped"]}, {
-            "artifacts/link": "a symbolic link", "artifacts/up": "a symbolic link", "artifacts/pipe": "a special file", "artifacts/?": "its name is not UTF-8",
+            "artifacts/up": "a symbolic link", "artifacts/pipe": "a special file", "artifacts/?": "its name is not UTF-8",
         })
-        self.assertEqual((state["state"], state["files"], state["bytes"], seen[-1]), ("saved", 2, 5001, (5001, 5001)))
+        self.assertEqual((state["state"], state["files"], state["bytes"], seen[-1]), ("saved", 3, 10001, (5001, 5001)))
+
+    def test_a_link_to_an_artifact_comes_back_as_a_copy_and_no_other_link_does(self):
+        self.write("artifacts/epoch=1.ckpt", b"one")
+        self.write("artifacts/left-out", b"no")
+        self.write("secret", b"secret")
+        links = {
+            "last.ckpt": "epoch=1.ckpt", "deep/last": "../last.ckpt", "deep/dotted": ".././deep/../epoch=1.ckpt", "loop": "loop2", "loop2": "loop",
+            "out": "../secret", "absolute": os.path.join(self.base, "artifacts/epoch=1.ckpt"), "unmatched": "left-out", "gone": "nothing", "dir": "deep",
+        }
+        os.mkdir(os.path.join(self.base, "artifacts/deep"))
+        for name, to in links.items():
+            os.symlink(to, os.path.join(self.base, "artifacts", name))
+        bucket = Bucket()
+        _, listed = self.save(bucket, patterns=("artifacts/(?!left-out).*",))
+        by_path = {entry["path"][len("artifacts/"):]: entry["sha256"] for entry in listed["files"]}
+        one = hashlib.sha256(b"one").hexdigest()
+        self.assertEqual(by_path, {name: one for name in ("epoch=1.ckpt", "last.ckpt", "deep/last", "deep/dotted")})
+        self.assertEqual(sorted(each["path"][len("artifacts/"):] for each in listed["skipped"]), ["absolute", "dir", "gone", "loop", "loop2", "out", "unmatched"])
+        self.assertEqual(len([name for name in bucket.puts if name.startswith("part/")]), 1)
+        with self.assertRaises(Failure):
+            self.save(files=3)
+
+    def test_what_a_client_could_not_read_of_the_list_is_skipped(self):
+        deep = "artifacts"
+        descriptor = os.open(self.base, os.O_RDONLY)
+        for name in ["artifacts"] + ["d" * 250] * 17:
+            os.mkdir(name, dir_fd=descriptor)
+            below = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
+        os.close(descriptor)
+        for number in range(1200):
+            os.symlink("nothing", os.path.join(self.base, deep, "link%d" % number))
+        _, listed = self.save()
+        self.assertEqual(listed["files"], [])
+        self.assertEqual(len(listed["skipped"]), 1001)
+        self.assertEqual(listed["skipped"][-1]["path"], "201 more")
+        self.assertTrue(all(len(each["path"]) < 300 for each in listed["skipped"]))
 
     def test_an_output_directory_that_went_or_became_a_link_has_no_artifacts(self):
         self.assertEqual(self.save()[1]["files"], [])

@@ -1,0 +1,43 @@
+"""Symbolic links among artifacts: one that leads to an artifact comes back as a copy of it."""
+import os
+import posixpath
+
+from . import inside
+
+# As many links are followed from one to the next.
+HOPS = 10
+
+
+def copies(project, found, skipped):
+    """({link: artifact}, what stays skipped). Only the text of a link is read: what it names is one of the files found, or nothing.
+
+    `found` and `skipped` are as `artifacts.look` has them."""
+    files = {path for path, _ in found}
+    links = {each["path"]: target(project, each["path"]) for each in skipped if each["why"] == "a symbolic link"}
+    led = {}
+    for path in links:
+        at = path
+        for _ in range(HOPS):
+            at = links.get(at)
+            if at is None or at in files:
+                break
+        if at in files:
+            led[path] = at
+    return led, [each for each in skipped if each["path"] not in led]
+
+
+def target(project, path):
+    """Where a link leads, relative to the project; None where it leads elsewhere, or its name can't be kept."""
+    parent, _, name = path.rpartition("/")
+    try:
+        descriptor = inside.open_directory(project, parent)
+        try:
+            text = os.readlink(name, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        text.encode("utf-8")
+    except (OSError, UnicodeEncodeError):
+        return None
+    if os.path.isabs(text):
+        return None
+    return posixpath.normpath(posixpath.join(parent, text))
