@@ -132,7 +132,7 @@ function progress(reporter: Reporter): PruneWishes['onProgress'] {
 }
 
 function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefix: string; bucket: string }): void {
-  const { kinds, runs, staleRefs, damaged, unknown, indexes, next } = pruned;
+  const { kinds, runs, staleRefs, damaged, unverified, unknown, indexes, next } = pruned;
   const all = Object.values(kinds);
   const sum = (which: keyof (typeof all)[number]): Amount => ({
     count: all.reduce((total, fate) => total + fate[which].count, 0),
@@ -172,6 +172,12 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
   if (damaged.length) {
     reporter.warn(`${formatCount(damaged.length, 'object')} can't be read, and so names nothing:`);
     list(damaged);
+  }
+  if (unverified.length) {
+    reporter.warn(
+      `${formatCount(unverified.length, 'record')} of runs can't be verified (ssm:GetParameter on the secret of the store lets prune verify them, unless somebody else has written them): their runs keep all their objects, as long as they are kept.`,
+    );
+    list(unverified);
   }
   if (unknown.count)
     reporter.line(

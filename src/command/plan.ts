@@ -46,7 +46,7 @@ export interface RunPart {
   checkpoints: { keep: number; every: number | null };
   restore: Restore | null;
   /** The run is gone on with, as this attempt, from what the store has of it: its instance is gone. */
-  resume: { attempt: number } | null;
+  resume: { attempt: number; beat: number } | null;
   limits: { memory: number | null; cores: number | null };
   claim: Claim;
   retry: { exitCodes: number[]; attempts: number };
@@ -58,6 +58,8 @@ export interface RunPart {
   index: string | null;
   metrics: { file: string | null; idle: number | null };
   description: Description;
+  /** What its record is signed with, base64: it travels in the command even where the plan does not, or sealed. */
+  recordKey: string;
 }
 
 /** How the instance reaches what is a run's in the store: docs/FORMAT.md, "Runs in the store". */
@@ -141,7 +143,7 @@ export interface Edit {
 /** What an operation adds to the plan's envelope. */
 export type Operation =
   | { op: 'sync'; tree: string; sync: SyncPart }
-  | { op: 'train'; tree: string; sync: SyncPart; run: RunPart }
+  | { op: 'train'; tree: string; sync: SyncPart; run: Omit<RunPart, 'recordKey'> }
   | { op: 'watch'; tree: string; sync: SyncPart; watch: WatchPart }
   | { op: 'poll'; run: string; offset: number }
   | { op: 'cancel'; run: string; grace: number }

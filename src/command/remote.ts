@@ -25,7 +25,7 @@ export interface SendOptions {
    * variables): it travels through the store, sealed, and its key in the command.
    */
   confidential?: boolean;
-  /** A key for what is sent later than the command, base64. It travels in the command even where the plan does not. */
+  /** A key for what is written to the store later than the command, base64. It travels in the command even where the plan does not. */
   key?: string;
   signal?: AbortSignal;
   /** Called when the command has been sent: what may go beside it goes then. */

@@ -48,7 +48,9 @@ export async function startOnMade(
     }
     const { interrupted } = same ?? {};
     const launched = interrupted
-      ? await start.goOn(interrupted, { id: interrupted.id, attempt: interrupted.attempt + 1 })
+      ? await start.goOn(interrupted, {
+          ...{ id: interrupted.id, attempt: interrupted.attempt + 1, beat: interrupted.beat },
+        })
       : await start.begin();
     return await then(runs, launched, made);
   } finally {

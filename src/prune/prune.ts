@@ -34,6 +34,8 @@ export interface Pruned {
   staleRefs: string[];
   /** Indexes, refs and records that can't be read, below `v1/`. */
   damaged: string[];
+  /** Runs' records that can't be verified, below `v1/`: their runs keep all that they have. */
+  unverified: string[];
   unknown: Amount;
   /** Index objects that were replaced, and by how many. */
   indexes: { from: number; to: number };
@@ -67,7 +69,9 @@ export async function prune(store: Store, prefix: string, wishes: PruneWishes): 
   const indexed = indexes.packs;
   const sentence = judge(inventory, needed, indexed, before, now);
   const { condemned, doomed } = sentence;
-  const pruned = { ...report(inventory, sentence, [...indexes.damaged, ...reader.damaged]), runs };
+  const { unverified } = reader;
+  const damaged = [...indexes.damaged, ...reader.damaged];
+  const pruned = { ...report(inventory, sentence, { damaged, unverified }), runs };
   if (!wishes.apply) return pruned;
 
   const by = randomBytes(8).toString('hex');
@@ -149,7 +153,7 @@ function judge(
 function report(
   { items, unknown }: Inventory,
   { condemned, doomed }: Sentence,
-  damaged: string[],
+  { damaged, unverified }: Pick<StoreReader, 'damaged' | 'unverified'>,
 ): Omit<Pruned, 'runs'> {
   const none = (): Amount => ({ count: 0, bytes: 0 });
   const fate = (): Fate => ({ kept: none(), condemned: none(), removed: none() });
@@ -169,6 +173,7 @@ function report(
     kinds,
     staleRefs,
     damaged,
+    unverified,
     unknown,
     indexes: { from: 0, to: 0 },
     next: nextRemoval({ condemned, doomed }),

@@ -1,10 +1,12 @@
 import { Problem } from '../report/problem';
+import { openSigned, RecordUnverified } from '../run/signed-record';
+import { StoreKeys } from '../store/keys';
 import { StoreTooLarge, type Store, type StoredVersion } from '../store/store';
 import { MAX_REF, type Ref } from '../sync/head';
 import { MAX_RECORD, NewerRecord, recordNeeds } from '../sync/record';
 import type { Item } from './inventory';
 import type { Reader, RecordNeeds, RefNeeds } from './needed';
-import { NewerList, parseKey, parseParts, parseRunRecord, type RunNeeds } from './run-lists';
+import { NewerList, parseKey, parseParts, parseRunRecord, parseUnverified, type RunNeeds } from './run-lists';
 import { sideBySide } from './side-by-side';
 
 /** Read at once: objects, and bytes of them (what they hold is some times that). */
@@ -19,6 +21,8 @@ const MAX_FILE_LIST = 128 * 1024 * 1024;
 export class StoreReader implements Reader {
   /** Names of what is damaged. */
   readonly damaged: string[] = [];
+  /** Names of runs' records that do not bear the signature of their runs, or whose key is not to be had. */
+  readonly unverified: string[] = [];
 
   /** @param onRead told how many of how many records were read. */
   constructor(
@@ -47,11 +51,23 @@ export class StoreReader implements Reader {
 
   async runs(items: Item[]): Promise<Map<string, RunNeeds>> {
     let done = 0;
-    const read = await this.read(items, MAX_RUN_RECORD, (bytes, { name }) => {
+    const read = await this.read(items, MAX_RUN_RECORD, async (bytes, item) => {
       this.onRead(++done, items.length);
-      return [name, parseRunRecord(bytes)] as const;
+      return [item.name, await this.needsOfRun(bytes, item)] as const;
     });
     return new Map(read);
+  }
+
+  /** Anybody may have written a record that can't be verified: what it names is kept, and nothing that it does not name goes. */
+  private async needsOfRun(bytes: Buffer, { project, run, name }: Item): Promise<RunNeeds> {
+    const keys = new StoreKeys(this.base.replace(/v1\/$/, ''), decodeURIComponent(project));
+    try {
+      return parseRunRecord(await openSigned(this.store.recordKeys, { keys, run }, bytes));
+    } catch (error) {
+      if (!(error instanceof RecordUnverified)) throw error;
+      this.unverified.push(name);
+      return { ...parseUnverified(bytes), ended: false };
+    }
   }
 
   async keys(items: Item[]): Promise<Map<string, string>> {
@@ -64,14 +80,18 @@ export class StoreReader implements Reader {
   }
 
   /** @param limit of each, bytes: one that is larger is damaged. */
-  private async read<T>(items: Item[], limit: number, parse: (bytes: Buffer, item: Item) => T): Promise<T[]> {
+  private async read<T>(
+    items: Item[],
+    limit: number,
+    parse: (bytes: Buffer, item: Item) => T | Promise<T>,
+  ): Promise<T[]> {
     const found: T[] = [];
     await sideBySide(items, READS, async (item) => {
       const stored = await readOrDamaged(this.store, this.base + item.name, limit);
       if (stored === null) return;
       if (stored === 'damaged') return void this.damaged.push(item.name);
       try {
-        found.push(parse(stored.bytes, item));
+        found.push(await parse(stored.bytes, item));
       } catch (error) {
         if (error instanceof NewerRecord || error instanceof NewerList) throw newer(item.name, error);
         this.damaged.push(item.name);

@@ -74,15 +74,15 @@ class Bucket:
         found = self._get(name, span, limit)
         return None if found is None else b"" if found.status == 416 else bytes(found.body)
 
-    def read(self, name, limit=LIMIT):
-        """An Object, None where there is none. As `get`."""
-        found = self._get(name, None, limit)
+    def read(self, name, limit=LIMIT, cut=False):
+        """An Object, None where there is none. As `get`; with `cut`, what is larger than the limit is cut off, not a LIMIT."""
+        found = self._get(name, None, limit, cut)
         if found is None:
             return None
         modified, now = (parsedate_to_datetime(found.headers[each]).timestamp() for each in ("Last-Modified", "Date"))
-        return Object(bytes(found.body), found.headers["ETag"], int(modified * 1000), max(0.0, now - modified))
+        return Object(bytes(found.body[:limit]), found.headers["ETag"], int(modified * 1000), max(0.0, now - modified))
 
-    def _get(self, name, span, limit):
+    def _get(self, name, span, limit, cut=False):
         headers = self._owner()
         if span is not None:
             headers["Range"] = "bytes=%s-%s" % tuple("" if each is None else each for each in span)
@@ -94,7 +94,7 @@ class Bucket:
             return None
         if answer.status not in (200, 206):
             raise Failure("FETCH_FAILED", "%s could not be fetched: %s" % (name, answer.words), what=name, status=answer.status, aws=answer.words)
-        if len(answer.body) > limit:
+        if len(answer.body) > limit and not cut:
             raise Failure("LIMIT", "%s is larger than %d bytes" % (name, limit), limit=limit, value=len(answer.body))
         return answer
 

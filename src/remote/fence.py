@@ -1,11 +1,9 @@
 """One writer for a run: of two instances that have it, the one that was taken over from finds out, and writes no more."""
-import json
 import threading
 import time
 
 from .failure import Failure
-
-RECORD = "record.json"
+from .signed_record import RECORD, version
 # Nobody goes on with a run that the store was told of within resume.SILENCE. Who has not written the record for so long, seconds,
 # looks first whether it is still its own.
 LEASE = 30
@@ -16,13 +14,15 @@ class Superseded(Exception):
 
 
 class Fenced:
-    """A Bucket whose record this instance writes. `attempt`: the newest that this instance has begun; `etag`: the record's, as it was
-    written or read last, None where there was none; `fresh`: nobody has told the store of the run before.
+    """A Bucket whose record this instance writes. `key`: what it is signed with; `attempt`: the newest that this instance has begun;
+    `etag` and `version`: the record's, as it was written or read last, None where there was none; `fresh`: nobody has told the store
+    of the run before. A record that does not bear the run's signature, or is an old one, is written over.
 
     By a form, or by a role that may write only, nothing can be held: then it is the Bucket alone."""
 
-    def __init__(self, bucket, instance, attempt, etag, fresh, clock=None):
-        self.bucket, self.instance, self.attempt, self.etag = bucket, instance, attempt, etag
+    def __init__(self, bucket, key, instance, attempt, etag, version, fresh, clock=None):
+        self.bucket, self.key, self.instance, self.attempt, self.etag = bucket, key, instance, attempt, etag
+        self.version = tuple(version or (0, 0))
         self.clock = clock or boottime
         self.holds = bucket.way == "role"
         # When the record was known to be ours; another has it; a condition was taken once.
@@ -42,8 +42,9 @@ class Fenced:
             self.make_sure()
         self.bucket.put(name, data, content_type)
 
-    def put_record(self, data):
+    def put_record(self, record):
         """Writes the record where it is still ours. Superseded."""
+        data = self.key.sign(record)
         if not self.holds:
             return self.bucket.put(RECORD, data, "application/json")
         with self.lock:
@@ -53,7 +54,7 @@ class Fenced:
                 condition = {"If-Match": self.etag} if self.etag else {"If-None-Match": "*"}
                 try:
                     self.etag = self.bucket.put(RECORD, data, "application/json", condition)
-                    self.since, self.proven = now, "If-Match" in condition
+                    self.since, self.proven, self.version = now, "If-Match" in condition, version(record)
                     return
                 except Failure as failure:
                     if failure.code == "ACCESS_DENIED" and "If-Match" in condition and not self.proven:
@@ -76,7 +77,7 @@ class Fenced:
 
     def _read(self):
         now = self.clock()
-        found = self.bucket.read(RECORD)
+        found, record = self.key.read(self.bucket)
         if found is None:
             if self.etag is not None:
                 # It is there, and this role may not read it.
@@ -84,16 +85,14 @@ class Fenced:
             self.since = now
             return
         if found.etag != self.etag:
-            try:
-                record = json.loads(found.data)
-                ours = record["instance"] == self.instance and record["attempt"] <= self.attempt
-            except (ValueError, KeyError, TypeError):
-                ours = False
-            if not ours:
+            if record is not None and version(record) > self.version and not self._is_ours(record):
                 self.lost = True
                 raise Superseded()
             self.etag = found.etag
         self.since = now
+
+    def _is_ours(self, record):
+        return record["instance"] == self.instance and record["attempt"] <= self.attempt
 
     def _refuse_lost(self):
         if self.lost:

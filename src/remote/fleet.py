@@ -1,6 +1,5 @@
 """A run with a fleet, as each of its instances sees to it: docs/FORMAT.md, "Runs with a fleet"."""
 import fcntl
-import json
 import os
 import subprocess
 import time
@@ -12,7 +11,8 @@ from .ec2 import Ec2
 from .failure import Failure
 from .held import held
 from .metadata import Absent, Metadata
-from .next_step import CANCEL, FINISH, GIVE_UP, GO_ON, LEAVE, MOST_LOST, START, WAIT, next_step
+from .next_step import ABANDON, CANCEL, FINISH, GIVE_UP, GO_ON, LEAVE, MOST_LOST, START, WAIT, next_step, unverified_step
+from .signed_record import RECORD as RECORD_NAME, RecordKey, version
 from .stored_snapshot import Signer, plan_sync
 from .unstarted import ended_record
 
@@ -28,6 +28,7 @@ LOST_AGAIN = (
     "%d attempts in a row ended without a word, and without a checkpoint: it seems to take its machine down. "
     "The log tells how far it came; more memory, or a checkpoint sooner, may help"
 ) % MOST_LOST
+FORGED = "somebody else has written over the run's record, and no instance was left to correct it: what the run had come to is not known"
 # Of a fleet that was just made, the tags may not be told of yet: so long they are looked for, seconds.
 TAGGED = 60
 
@@ -48,6 +49,7 @@ class Fleet:
         # As the agent's commands have it.
         os.environ["AWS_SSM_INSTANCE_ID"] = self.instance
         self.tried = 0
+        self.key, self.seen = RecordKey(self.part), (0, 0)
 
     def attend(self):
         """Starts the run, or goes on with it; returns when it has ended and its fleet is deleted, or the instance is taken back."""
@@ -73,15 +75,20 @@ class Fleet:
             time.sleep(TICK)
             return False
         interrupted = self.is_taken_back()
-        found = self.bucket.read("record.json", RECORD)
-        record = found and json.loads(found.data)
-        step = next_step(record, found.age if found else None, interrupted, self.bucket.get("stop", limit=RECORD) is not None)
+        found, record = self.read()
+        stopped = self.key.is_stop(self.bucket.get("stop", limit=RECORD))
+        if found and record is None:
+            step = unverified_step(found.age, interrupted, stopped)
+        else:
+            step = next_step(record, found.age if found else None, interrupted, stopped)
         if step == WAIT:
             time.sleep(LOOK)
         elif step == CANCEL:
-            self.record(found, "cancelled", stop={"reason": "cancelled", "at": int(time.time() * 1000)})
+            self.record(found, record, "cancelled", stop={"reason": "cancelled", "at": int(time.time() * 1000)})
         elif step == GIVE_UP:
-            self.record(found, "failed", failure={"code": "LOST_AGAIN", "message": LOST_AGAIN, "exitCode": None})
+            self.record(found, record, "failed", failure={"code": "LOST_AGAIN", "message": LOST_AGAIN, "exitCode": None})
+        elif step == ABANDON:
+            self.record(found, None, "failed", failure={"code": "RECORD_UNVERIFIED", "message": FORGED, "exitCode": None})
         elif step == START and not self.may_end():
             return True
         elif step in (START, GO_ON):
@@ -89,6 +96,15 @@ class Fleet:
         elif step == FINISH:
             self.finish(record)
         return step in (LEAVE, FINISH)
+
+    def read(self):
+        """(found, record): None for a record that does not bear the run's signature, or is older than one that was seen here."""
+        found, record = self.key.read(self.bucket)
+        if record is not None:
+            if version(record) < self.seen:
+                return found, None
+            self.seen = version(record)
+        return found, record
 
     def goes_on_here(self):
         """Whether the run has a process here that is not through with it."""
@@ -101,7 +117,7 @@ class Fleet:
 
     def begin(self, found, record):
         """The next attempt. One that can't be begun ends the run, as set-up failed."""
-        resume = {"attempt": record["attempt"] + 1} if record else None
+        resume = {"attempt": record["attempt"] + 1, "beat": record["beat"]} if record else None
         try:
             plan = {
                 "v": 1, "op": "train", "root": self.root, "user": self.boot["user"], "tree": self.boot["tree"],
@@ -116,7 +132,7 @@ class Fleet:
             if failure.code in PASSING or self.tried < TRIES:
                 raise
             self.trouble(failure)
-            self.record(found, "setup-failed", failure=told(failure))
+            self.record(found, record, "setup-failed", failure=told(failure))
             return
         self.tried = 0
         self.log("attempt %d of %s has begun" % (reply["run"]["attempt"], self.id))
@@ -146,14 +162,17 @@ class Fleet:
                 "(\"Condition\": {\"StringEquals\": {\"aws:ResourceTag/nx-ec2:managed\": \"true\"}}; ec2:DescribeTags has no condition). %s"
             ) % (failure.detail["action"], failure.message)
             self.log(message)
-            self.record(None, "setup-failed", failure={"code": "RECOVERY_REFUSED", "message": message, "exitCode": None})
+            self.record(None, None, "setup-failed", failure={"code": "RECOVERY_REFUSED", "message": message, "exitCode": None})
             return False
 
-    def record(self, found, outcome, failure=None, stop=None):
-        """Tells the store of a run that ends with no attempt here."""
-        whole = ended_record(self.boot, self.instance, outcome, found and json.loads(found.data), failure, stop)
+    def record(self, found, before, outcome, failure=None, stop=None):
+        """Tells the store of a run that ends with no attempt here. `found`: what is written over; `before`: the record that it is."""
+        whole = ended_record(self.boot, self.instance, outcome, before, failure, stop)
+        if found and before is None:
+            # How often the one before was written is not known: so often it was not.
+            whole["beat"] = int(time.time())
         condition = {"If-Match": found.etag} if found else {"If-None-Match": "*"}
-        self.bucket.put("record.json", json.dumps(whole).encode(), "application/json", condition)
+        self.bucket.put(RECORD_NAME, self.key.sign(whole), "application/json", condition)
 
     def finish(self, record):
         """The launch template goes first: a fleet without one launches nothing. Then the fleet, with its instances."""
@@ -172,9 +191,10 @@ class Fleet:
         """The instance ends itself: so does its run, unless EC2 takes the instance back."""
         if self.is_taken_back():
             return
-        if self.bucket.get("record.json", limit=RECORD) is None:
+        found, record = self.read()
+        if record is None:
             why = (files.read_json(self.path) or {}).get("trouble") or "the instance ended itself before the run had begun"
-            self.record(None, "setup-failed", failure={"code": "NOT_STARTED", "message": why, "exitCode": None})
+            self.record(found, None, "setup-failed", failure={"code": "NOT_STARTED", "message": why, "exitCode": None})
         self.delete(terminate=True)
 
     def is_taken_back(self):

@@ -38,6 +38,10 @@ def train(plan, root):
     from .lock import TreeLock
 
     part = plan["run"]
+    # In the command's request, where the plan itself may lie in the store; a fleet's instance has it sealed.
+    part.setdefault("recordKey", plan.get("key"))
+    if part["store"] is not None and not part["recordKey"]:
+        raise Failure("BAD_PLAN", "the plan has no key to sign the run's record with")
     with TreeLock(root, plan["tree"]) as lock:
         result, tree = sync.apply(plan, root, lock.progress)
         # The supervisor lives long, and needs nothing of what was synced how.

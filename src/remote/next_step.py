@@ -7,6 +7,7 @@ SILENCE = 60
 MOST_LOST = 4
 
 START, GO_ON, GIVE_UP, WAIT, CANCEL, FINISH, LEAVE = "start", "go on", "give up", "wait", "cancel", "finish", "leave"
+ABANDON = "abandon"
 # Why the machine, and not the run, came to its end.
 TAKEN = ("interruption", "shutdown")
 
@@ -28,6 +29,14 @@ def next_step(record, age, interrupted, stopped):
     if record is None:
         return START
     return GIVE_UP if lost_in_a_row(record) >= MOST_LOST else GO_ON
+
+
+def unverified_step(age, interrupted, stopped):
+    """The step where the record in the store is not the run's: an instance that has the run writes over it, and where none does
+    nothing is known that could be continued."""
+    if interrupted:
+        return LEAVE
+    return WAIT if age < SILENCE else CANCEL if stopped else ABANDON
 
 
 def lost_in_a_row(record):

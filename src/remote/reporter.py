@@ -1,6 +1,5 @@
 """The process that makes the store equal to a run's directory, while the run lives and once more after its end."""
 import fcntl
-import json
 import os
 import signal
 import time
@@ -10,6 +9,7 @@ from .booted import boot
 from .failure import Failure
 from .fence import Fenced, Superseded
 from .held import held
+from .signed_record import RecordKey
 
 TICK = 0.2
 # A record is written at each change of the run's state, and so often else, seconds.
@@ -137,7 +137,9 @@ class Reporter:
             if time.monotonic() < self.due:
                 return
             record = files.read_json(os.path.join(self.home, "run.json"))
-            self.bucket = Fenced(open_bucket(access), record["instance"], record["attempt"], self.report.get("etag"), self.fresh)
+            key = RecordKey(self.part)
+            etag, version = self.report.get("etag"), self.report.get("version")
+            self.bucket = Fenced(open_bucket(access), key, record["instance"], record["attempt"], etag, version, self.fresh)
         else:
             self.bucket.renew(access)
         self.access_seen = changed
@@ -191,8 +193,10 @@ class Reporter:
 
     def put(self, whole):
         self.beat += 1
-        self.bucket.put_record(json.dumps(dict(whole, beat=self.beat)).encode())
-        self.keep(beat=self.beat, etag=self.bucket.etag, trouble=None)
+        # Before it is written: after a restart, no other record gets this number.
+        self.keep(beat=self.beat)
+        self.bucket.put_record(dict(whole, beat=self.beat))
+        self.keep(etag=self.bucket.etag, version=self.bucket.version, trouble=None)
 
     def compose(self, record, ended, finished):
         """docs/FORMAT.md, "Runs in the store"."""

@@ -6,6 +6,7 @@ import re
 from . import files, hole, restore
 from .failure import Failure
 from .held import held
+from .signed_record import RECORD as NAME, RecordKey, version
 from .trash import Trash
 
 # A run that the store was told of within so long may still go on, seconds by S3's clock.
@@ -26,8 +27,7 @@ def begin(home, part, instance):
     if part["store"] is None:
         raise Failure("NO_ROLE", "the run has no store to be gone on with from")
     bucket = open_bucket(dict(part["store"], access="role"))
-    found, there = read(bucket, part)
-    record = json.loads(found.data)
+    found, record, there = read(bucket, part)
     refuse(record, found, part)
     clear(home)
     os.makedirs(home, exist_ok=True)
@@ -36,25 +36,27 @@ def begin(home, part, instance):
     take_checkpoints(home, bucket, part, record, there)
     # Of two that go on with a run, the one whose first record is not the next after this one ends itself.
     state = taken_over(record, found.modified, part["resume"]["attempt"], told)
-    report = {"saved": False, "settled": len(state["attempts"]), "beat": record["beat"], "etag": found.etag}
+    report = {"saved": False, "settled": len(state["attempts"]), "beat": record["beat"], "etag": found.etag, "version": version(record)}
     files.write_json(os.path.join(home, "report.json"), report)
     return state
 
 
 def read(bucket, part):
-    """The run's record as an Object, and the names and sizes of all that the store has of it."""
+    """The run's record as an Object and as it reads, and the names and sizes of all that the store has of it."""
     try:
         there = dict(bucket.list())
-        found = bucket.read("record.json", RECORD)
+        found, record = RecordKey(part).read(bucket)
     except Failure as failure:
         if failure.code != "ACCESS_DENIED":
             raise
         raise denied(part, failure.detail.get("aws"))
-    if found is None and "record.json" in there:
+    if found is None and NAME in there:
         raise denied(part, "s3:GetObject is refused")
     if found is None:
         raise Failure("NOT_RESUMABLE", "the store has no record of %s: nothing is known of it that could be gone on with" % part["id"])
-    return found, there
+    if record is None:
+        raise Failure("RECORD_UNVERIFIED", "the record of %s in the store does not bear the run's signature: somebody else has written it" % part["id"])
+    return found, record, there
 
 
 def denied(part, aws):
@@ -69,7 +71,9 @@ def denied(part, aws):
 def refuse(record, found, part):
     """A Failure where the run is another's, goes on, or has ended by itself."""
     attempt = part["resume"]["attempt"]
-    if not isinstance(record, dict) or record.get("v") != 1 or record.get("id") != part["id"]:
+    if record.get("beat", 0) < (part["resume"].get("beat") or 0):
+        raise Failure("RECORD_UNVERIFIED", "the record of %s in the store is older than the one that was seen before: somebody has put it back" % part["id"])
+    if record.get("v") != 1 or record.get("id") != part["id"]:
         raise Failure("NOT_RESUMABLE", "the record of %s in the store is of another version, or another run" % part["id"])
     if record["key"] != part["key"]:
         raise Failure("NOT_RESUMABLE", "%s is another training than the one that is to be gone on with: its files or options differ" % part["id"])

@@ -84,10 +84,17 @@ interface GoingOn {
 }
 
 async function underWay({ store, keys }: RunsSession, instances: string[]): Promise<GoingOn[]> {
-  return (await runsUnderWay(store, keys, new Set(instances))).map(({ record, age }) => ({
-    id: record.id,
-    how: `on ${printable(record.instance)} (${record.state}, heard of ${formatDuration(age)} ago)`,
-  }));
+  const { runs, unverified } = await runsUnderWay(store, keys, new Set(instances));
+  return [
+    ...runs.map(({ record, age }) => ({
+      id: record.id,
+      how: `on ${printable(record.instance)} (${record.state}, heard of ${formatDuration(age)} ago)`,
+    })),
+    ...unverified.map(({ id, instance, why }) => ({
+      id,
+      how: printable(`may run on ${instance}: its record can't be verified, ${why}`),
+    })),
+  ];
 }
 
 /** Of runs whose fleet has no instance, those that it is to go on with. */

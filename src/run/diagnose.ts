@@ -22,6 +22,9 @@ export interface Finding extends Check {
   where: 'here' | 'instance';
 }
 
+/** Without it, what this machine starts can be verified here alone. */
+const SIGNING = "sign runs' records";
+
 /** A booting instance is waited for this long by the doctor, ms. */
 const WAIT = 15_000;
 
@@ -87,6 +90,11 @@ export async function diagnose(
       addFailure(doing, error as Problem);
       return findings;
     }
+    try {
+      add(SIGNING, true, `the secret of the store is the parameter ${await store.recordKeys.check(keys)}`);
+    } catch (error) {
+      addFailure(SIGNING, error as Problem, null);
+    }
     let session: Session;
     try {
       session = await openSession(configuration, project, workspaceRoot, reporter);
@@ -128,10 +136,10 @@ export async function diagnose(
     aws.close();
   }
 
-  function addFailure(name: string, problem: Problem): void {
+  function addFailure(name: string, problem: Problem, ok: false | null = false): void {
     const [what, ...rest] = problem.message.split('\n');
     const aws = problem.aws ? `${what} ${problem.aws.code}: ${problem.aws.message}` : what;
-    add(name, false, aws, fixes(problem.next ?? (rest.join(' ') || null), problem.aws?.denied));
+    add(name, ok, aws, fixes(problem.next ?? (rest.join(' ') || null), problem.aws?.denied));
   }
 
   /** What to do, with the statements to add where a permission is missing: a line each. */

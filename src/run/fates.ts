@@ -7,6 +7,7 @@ import type { Store } from '../store/store';
 import { STALE } from './follow';
 import { isAwaited } from './interruption';
 import { isRunId, isUnreadable, listRuns, readRecord, type ReadRecord } from './record';
+import { RecordUnverified } from './signed-record';
 
 const AT_ONCE = 16;
 /** So many of the newest runs of a project are looked at. */
@@ -67,7 +68,9 @@ async function fateOf(store: Store, keys: StoreKeys, run: string): Promise<{ fat
   try {
     read = await readRecord(store, keys, run);
   } catch (error) {
-    if (isUnreadable(error)) return { fate: { is: 'unreadable' }, instance: null };
+    // Anybody may have written what can't be verified: it keeps an instance, and ends none.
+    const instance = error instanceof RecordUnverified ? error.instance : null;
+    if (isUnreadable(error)) return { fate: { is: 'unreadable' }, instance };
     throw error;
   }
   if (!read) return { fate: { is: 'missing' }, instance: null };

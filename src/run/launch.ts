@@ -51,10 +51,10 @@ export async function launch(
         if (part.key !== key || options.goOn) return part;
         if (same.found) throw new Halt();
         if (!same.interrupted) return { ...part, known: same.known };
-        const { id, instance, attempt } = same.interrupted;
+        const { id, instance, attempt, beat } = same.interrupted;
         session.reporter.line(`${id} was interrupted on ${instance}: it is gone on with (--rerun starts another).`);
         await untilSilent(session, id, signal);
-        return planned.part(session, snapshot, { id, attempt: attempt + 1 });
+        return planned.part(session, snapshot, { id, attempt: attempt + 1, beat });
       },
       onSend: options.onSend,
     });

@@ -98,6 +98,7 @@ export async function seeOff(session: RunsSession, run: RunRecord, signal: Abort
 
 /** Another run of the project that goes on on the same instance. */
 async function otherRun({ store, keys }: RunsSession, { id, instance }: RunRecord): Promise<string | null> {
-  const there = await runsUnderWay(store, keys, new Set([instance]));
-  return there.find((each) => each.record.id !== id && goesOn(each))?.record.id ?? null;
+  const { runs, unverified } = await runsUnderWay(store, keys, new Set([instance]));
+  const others = [...runs.filter(goesOn).map(({ record }) => record.id), ...unverified.map((each) => each.id)];
+  return others.find((each) => each !== id) ?? null;
 }

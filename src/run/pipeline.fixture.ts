@@ -41,6 +41,7 @@ export async function startPipeline(options: Partial<LocalAwsOptions> = {}): Pro
     AWS_REGION: region,
     AWS_ACCESS_KEY_ID: credentials.accessKeyId,
     AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    NX_EC2_CACHE_DIRECTORY: join(at.directory, 'memory'),
   });
   return {
     ...at,

@@ -1,23 +1,32 @@
 import type { RunFacts } from '../command/plan';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
-import { MAX_RECORD, parseRecord, type RunRecord } from './record';
+import { Problem } from '../report/problem';
+import { isOlder, MAX_RECORD, replayed, verifyRecord, type RunRecord, type VerifiedRecord } from './record';
 
 export type { RunRecord };
 
+/** A run that is alive writes over a forged record within 10 s: so long the verified one is kept, ms. */
+const UNVERIFIED = 30_000;
+
 /** A run's record in the store, looked at again and again. */
 export class RecordWatch {
-  record: RunRecord | null = null;
+  /** The newest that was verified. */
+  record: VerifiedRecord | null = null;
   /** Whether the last look found another one than the look before. */
   changed = false;
   private etag: string | undefined;
   /** When it was written, by our clock, ms. */
   private written = 0;
+  /** Since when there is one that can't be verified, by our clock, ms. */
+  private unverified: { since: number; why: Problem } | undefined;
 
+  /** @param patience how long one that can't be verified is waited to be written over, ms. */
   constructor(
     private readonly store: Store,
     private readonly keys: StoreKeys,
     private readonly run: string,
+    private readonly patience = UNVERIFIED,
   ) {}
 
   /** Since it was written, ms, by S3's clock. */
@@ -25,17 +34,33 @@ export class RecordWatch {
     return Date.now() - this.written;
   }
 
-  /** The record as it is now; null where there is none. */
-  async look(signal?: AbortSignal): Promise<RunRecord | null> {
+  /**
+   * The record as it is now; null where there is none.
+   * @throws Problem `RECORD_UNVERIFIED` where another has taken its place, and stays.
+   */
+  async look(signal?: AbortSignal): Promise<VerifiedRecord | null> {
     const key = `${this.keys.run(this.run)}record.json`;
-    const found = await this.store.getChanged(key, MAX_RECORD, this.etag, signal);
-    this.changed = found !== 'same' && found !== null;
-    if (found && found !== 'same') {
-      this.record = parseRecord(found.bytes, this.run, key);
-      this.etag = found.etag;
-      this.written = Date.now() - Math.max(0, found.answered - found.modified);
+    this.changed = false;
+    try {
+      const found = await this.store.getChanged(key, MAX_RECORD, this.etag, signal);
+      if (found && found !== 'same') {
+        this.etag = found.etag;
+        await this.take(found.bytes, Date.now() - Math.max(0, found.answered - found.modified));
+      }
+    } catch (error) {
+      if (!(error instanceof Problem) || !/^(RECORD_UNVERIFIED|STORE_TOO_LARGE)$/.test(error.code)) throw error;
+      this.unverified ??= { since: Date.now(), why: error };
     }
+    if (this.unverified && Date.now() - this.unverified.since >= this.patience) throw this.unverified.why;
     return this.record;
+  }
+
+  private async take(bytes: Buffer, written: number): Promise<void> {
+    const { store, keys, run } = this;
+    const record = await verifyRecord(store, keys, run, bytes);
+    if (this.record && isOlder(record, this.record)) throw replayed(record, [this.record.attempt, this.record.beat]);
+    await store.recordKeys.remember({ keys, run }, [record.attempt, record.beat]);
+    Object.assign(this, { record, written, changed: true, unverified: undefined });
   }
 }
 

@@ -1,6 +1,7 @@
 import { StoreFixture } from '../store/store.fixture';
 import { latestRun, listRuns, readRecord } from './record';
 import { putRecord, recordOf, RUN } from './saved-run.fixture';
+import { signRecord } from './signed-record';
 
 describe('the records of runs', () => {
   let at: StoreFixture;
@@ -9,11 +10,12 @@ describe('the records of runs', () => {
   beforeEach(() => at.empty());
 
   const id = (n: number) => `20260101-${String(n).padStart(6, '0')}-model-abcdef`;
-  const put = (value: unknown) =>
-    at.store.put(
-      `${at.keys().run(RUN)}record.json`,
-      Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)),
-    );
+  /** Signed as the run's, whatever it is. */
+  const put = async (value: unknown) => {
+    const { key } = await at.store.recordKeys.forStart({ keys: at.keys(), run: RUN });
+    const bytes = Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
+    await at.store.put(`${at.keys().run(RUN)}record.json`, signRecord(key, RUN, bytes));
+  };
 
   it('are read as they are, with their age by the clock of S3', async () => {
     await putRecord(at.store, at.keys(), recordOf());
@@ -43,7 +45,7 @@ describe('the records of runs', () => {
     [
       'more than a record',
       `{"v":1,"x":"${'x'.repeat(1024 * 1024)}"}`,
-      /record.json is too large: it has 1,048,590 bytes, its limit is 1,048,576 bytes/,
+      /record.json is too large: it has 1,048,680 bytes, its limit is 1,048,576 bytes/,
     ],
   ])('are refused where they are %s', async (_name, value, message) => {
     await put(value);

@@ -3,6 +3,7 @@ import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
+import { openSigned, RecordUnverified } from './signed-record';
 
 /** A record is a few kilobytes; a larger one is nobody's we know. */
 export const MAX_RECORD = 1024 * 1024;
@@ -164,32 +165,38 @@ const recordSchema = z.object({
 
 /** docs/FORMAT.md, "Runs in the store": what the instance says of a run. */
 export type RunRecord = z.infer<typeof recordSchema>;
+declare const verified: unique symbol;
+/** One that bears the signature of its run, made by `verifyRecord` alone. */
+export type VerifiedRecord = RunRecord & { readonly [verified]: true };
 export type SavedCheckpoint = z.infer<typeof savedCheckpoint>;
 
 export interface ReadRecord {
-  record: RunRecord;
+  record: VerifiedRecord;
   /** How long ago it was written, ms, by S3's clock alone. */
   age: number;
   etag: string;
 }
 
 /**
- * A run's record as it is in the store; null where there is none. Its shape is checked and its texts are bounded, not
- * more: whoever prints one of them makes it `printable`.
- * @throws Problem `RECORD_INVALID` where it is not a record of this run that we can read.
+ * A run's record as it is in the store; null where there is none. Its signature and its shape are checked and its texts
+ * are bounded, not more: whoever prints one of them makes it `printable`.
+ * @throws Problem `RECORD_UNVERIFIED` where it does not bear the run's signature, `RECORD_INVALID` where it is not a
+ * record of this run that we can read.
  */
 export async function readRecord(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
   const key = `${keys.run(id)}record.json`;
   const stored = await store.getVersion(key, MAX_RECORD);
   if (!stored) return null;
-  return {
-    record: parseRecord(stored.bytes, id, key),
-    age: Math.max(0, stored.answered - stored.modified),
-    etag: stored.etag,
-  };
+  const age = Math.max(0, stored.answered - stored.modified);
+  try {
+    return { record: await verifyRecord(store, keys, id, stored.bytes), age, etag: stored.etag };
+  } catch (error) {
+    if (error instanceof RecordUnverified) error.age = age;
+    throw error;
+  }
 }
 
-/** The same; one that can't be read is nobody's: null. */
+/** The same; null for one that can't be read or verified: it is taken for absent. */
 export function readOrNobodys(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
   return readRecord(store, keys, id).catch((error: unknown) => {
     if (isUnreadable(error)) return null;
@@ -197,11 +204,41 @@ export function readOrNobodys(store: Store, keys: StoreKeys, id: string): Promis
   });
 }
 
-/** Whether a record is there, and is not one that we can read. */
+/** Whether a record is there, and is not one that we can read or verify. */
 export function isUnreadable(error: unknown): boolean {
-  return error instanceof Problem && /^(RECORD_INVALID|STORE_TOO_LARGE)$/.test(error.code);
+  return error instanceof Problem && /^(RECORD_INVALID|RECORD_UNVERIFIED|STORE_TOO_LARGE)$/.test(error.code);
 }
 
+/**
+ * The record of a run in bytes that anybody may have written who can write to the bucket.
+ * @throws Problem `RECORD_UNVERIFIED`, `RECORD_INVALID`
+ */
+export async function verifyRecord(store: Store, keys: StoreKeys, id: string, bytes: Buffer): Promise<VerifiedRecord> {
+  const name = { keys, run: id };
+  const record = parseRecord(await openSigned(store.recordKeys, name, bytes), id, `${keys.run(id)}record.json`);
+  const seen = await store.recordKeys.seen(name);
+  if (seen && isOlder(record, { attempt: seen[0], beat: seen[1] })) throw replayed(record, seen);
+  return record as VerifiedRecord;
+}
+
+/** Whether a record was written before another of the same run. */
+export function isOlder(one: Pick<RunRecord, 'attempt' | 'beat'>, other: Pick<RunRecord, 'attempt' | 'beat'>): boolean {
+  return one.attempt < other.attempt || (one.attempt === other.attempt && one.beat < other.beat);
+}
+
+export function replayed(
+  { id, attempt, beat, instance }: RunRecord,
+  [seenAttempt, seenBeat]: [number, number],
+): Problem {
+  return new RecordUnverified(
+    id,
+    `it is older (attempt ${attempt}, beat ${beat}) than one that this machine has seen (attempt ${seenAttempt}, beat ${seenBeat})`,
+    'Somebody has put an old record back: look at who may write to the bucket. A run that is alive writes a new one within 10 s.',
+    { instance },
+  );
+}
+
+/** The shape alone: what decides anything is a `VerifiedRecord`. */
 export function parseRecord(bytes: Buffer, id: string, key: string): RunRecord {
   let value: unknown;
   try {
@@ -238,7 +275,7 @@ export async function listRuns(store: Store, keys: StoreKeys): Promise<string[]>
 
 /**
  * The newest run, or with `caller` (an ARN) the newest of that caller among the newest 64; null where there is none.
- * A record that can't be read is nobody's.
+ * A record that can't be read or verified is taken for absent.
  */
 export async function latestRun(store: Store, keys: StoreKeys, caller?: string): Promise<ReadRecord | null> {
   const ids = (await listRuns(store, keys)).slice(0, LOOKED_AT);

@@ -50,7 +50,7 @@ export async function showThrough(
         `${describeSaved(ended)}. Going on with ${ended.id} on another.`,
     );
     try {
-      launched = await recovery.goOn(ended, { id: ended.id, attempt: ended.attempt + 1 });
+      launched = await recovery.goOn(ended, { id: ended.id, attempt: ended.attempt + 1, beat: ended.beat });
     } catch (error) {
       throw signal.aborted ? error : leftForLater(error, ended.id);
     }

@@ -14,6 +14,7 @@ import { dirname, join } from 'node:path';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import type { RunRecord } from './record';
+import { signRecord } from './signed-record';
 
 export const RUN = '20260101-000000-model-abcdef';
 
@@ -89,8 +90,14 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
   };
 }
 
+/** A record as the run's instance writes it. */
+export async function signedBytes(store: Store, keys: StoreKeys, record: { id: string }): Promise<Buffer> {
+  const { key } = await store.recordKeys.forStart({ keys, run: record.id });
+  return signRecord(key, record.id, Buffer.from(JSON.stringify(record)));
+}
+
 export async function putRecord(store: Store, keys: StoreKeys, record: RunRecord): Promise<void> {
-  await store.put(`${keys.run(record.id)}record.json`, Buffer.from(JSON.stringify(record)));
+  await store.put(`${keys.run(record.id)}record.json`, await signedBytes(store, keys, record));
 }
 
 const SAVE = `

@@ -7,10 +7,11 @@ import { costOf, describeCost } from './cost';
 import { chosenRun, type FoundRun } from './find-run';
 import { lost, STALE } from './follow';
 import { describeOutcome } from './outcome';
-import { listRuns, readRecord, type RunRecord } from './record';
+import { listRuns, readRecord, type ReadRecord, type RunRecord } from './record';
 import { recordOf } from './record-watch';
 import { canGoOn, isAwaited } from './interruption';
 import type { RunsSession } from './session';
+import { RecordUnverified } from './signed-record';
 
 /** A run as it is now, as far as can be told. */
 export interface RunStatus extends RunRecord {
@@ -20,23 +21,43 @@ export interface RunStatus extends RunRecord {
   silent: boolean;
 }
 
+/** A run whose record can't be verified: nothing that it says is believed. */
+export interface UnverifiedRun {
+  id: string;
+  state: 'unverified';
+  why: string;
+}
+
 /** How many records are read at once. */
 const AT_ONCE = 16;
 
 /** The newest runs of the project, newest first. */
-export async function listStatus(session: RunsSession, limit: number, signal: AbortSignal): Promise<RunStatus[]> {
+export async function listStatus(
+  session: RunsSession,
+  limit: number,
+  signal: AbortSignal,
+): Promise<(RunStatus | UnverifiedRun)[]> {
   const ids = (await listRuns(session.store, session.keys)).slice(0, limit);
-  const found: RunStatus[] = [];
+  const found: (RunStatus | UnverifiedRun)[] = [];
   for (let from = 0; from < ids.length; from += AT_ONCE) {
     const some = await Promise.all(
       ids.slice(from, from + AT_ONCE).map(async (id) => {
-        const read = await readRecord(session.store, session.keys, id);
-        return read && statusOf(session, read, signal);
+        const read = await readOrWhy(session, id);
+        return read && ('why' in read ? read : statusOf(session, read, signal));
       }),
     );
     found.push(...some.filter((each) => each !== null));
   }
   return found;
+}
+
+async function readOrWhy({ store, keys }: RunsSession, id: string): Promise<ReadRecord | UnverifiedRun | null> {
+  try {
+    return await readRecord(store, keys, id);
+  } catch (error) {
+    if (error instanceof RecordUnverified) return { id, state: 'unverified', why: error.why };
+    throw error;
+  }
 }
 
 export async function oneStatus(session: RunsSession, run: string, signal: AbortSignal): Promise<RunStatus> {
@@ -74,9 +95,16 @@ function took({ startedAt, endedAt }: RunRecord): string {
   return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
 }
 
-export function tableOfRuns(runs: RunStatus[], project: string): string {
+export function tableOfRuns(runs: (RunStatus | UnverifiedRun)[], project: string): string {
   if (!runs.length) return `${project} has no runs in the store.`;
-  const rows = runs.map((run) => [
+  const rows = runs.map((run) => ('why' in run ? [run.id, run.state, '', '', '', '', '', ''] : rowOf(run)));
+  const shown = table([['RUN', 'STATE', 'AGE', 'DURATION', 'EXIT', 'COST', 'INSTANCE', 'BY'], ...rows]);
+  const reasons = runs.flatMap((run) => ('why' in run ? [printable(`${run.id} is unverified: ${run.why}`)] : []));
+  return [shown, ...reasons].join('\n');
+}
+
+function rowOf(run: RunStatus): string[] {
+  return [
     run.id,
     stateOf(run),
     formatDuration(Date.now() - run.createdAt),
@@ -85,8 +113,7 @@ export function tableOfRuns(runs: RunStatus[], project: string): string {
     amountOf(run),
     run.instance,
     nameOf(run.caller),
-  ]);
-  return table([['RUN', 'STATE', 'AGE', 'DURATION', 'EXIT', 'COST', 'INSTANCE', 'BY'], ...rows]);
+  ];
 }
 
 /** Columns as wide as their widest cell. */

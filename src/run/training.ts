@@ -34,6 +34,8 @@ export interface PlannedRun {
 export interface NextAttempt {
   id: string;
   attempt: number;
+  /** Of the record that this follows from: an older one is not gone on from. */
+  beat: number;
 }
 
 export interface RunWishes {
@@ -95,10 +97,11 @@ export async function planRun(
     key,
     async part(session, snapshot, goOn) {
       const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
-      const [store, caller, gitNow] = await Promise.all([
+      const [store, caller, gitNow, recordKey] = await Promise.all([
         storeAccess(session, goOn?.id ?? id, !wishes.detached),
         session.caller(),
         git,
+        signingKey(session, goOn?.id ?? id),
       ]);
       return {
         id: goOn?.id ?? id,
@@ -118,7 +121,7 @@ export async function planRun(
         },
         checkpoints: { keep: train.checkpoints.keep, every: seconds(train.checkpoints.every) },
         restore: wishes.restore,
-        resume: goOn ? { attempt: goOn.attempt } : null,
+        resume: goOn ? { attempt: goOn.attempt, beat: goOn.beat } : null,
         limits: { memory: train.memory ?? null, cores: train.cores ?? null },
         retry: train.retry,
         resumeArgs: train.resumeArgs,
@@ -137,9 +140,25 @@ export async function planRun(
           host: hostname(),
           price: wishes.price?.() ?? (await configuredPrice(configuration, session.aws)),
         },
+        recordKey,
       };
     },
   };
+}
+
+/** What a run signs its record with, base64. Says where this machine alone can verify it. */
+async function signingKey({ store, keys, reporter }: RunsSession, run: string): Promise<string> {
+  const { key, local } = await store.recordKeys.forStart({ keys, run });
+  if (local) {
+    const reason = [local.what, local.aws && `${local.aws.code}: ${local.aws.message}`].filter(Boolean).join(' ');
+    reporter.warn(
+      printable(
+        `Only this machine can verify the record of ${run}: elsewhere the run is shown as unverified, and is not found by the same training. ` +
+          `The secret of the store is not to be had: ${reason} The CallerPolicy of nx g nx-ec2:aws-setup allows ssm:GetParameter and ssm:PutParameter on it.`,
+      ),
+    );
+  }
+  return key.toString('base64');
 }
 
 async function configuredPrice({ pricePerHour, instance }: Configuration, aws: Aws): Promise<Price | null> {

@@ -1,27 +1,40 @@
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
-import { listRuns, readOrNobodys, type ReadRecord } from './record';
+import { STALE } from './follow';
+import { isUnreadable, listRuns, readRecord, type ReadRecord } from './record';
+import { RecordUnverified } from './signed-record';
 
 /** Records that are looked at, the newest, and at once. */
 const LOOKED_AT = 64;
 const AT_ONCE = 8;
 
-/**
- * The project's runs on these instances of which no end is recorded, among the newest 64. One that was not heard of for
- * long may have ended all the same: its age tells. A record that can't be read is nobody's.
- */
+export interface RunsUnderWay {
+  /** Of which no end is recorded. One that was not heard of for long may have ended all the same: its age tells. */
+  runs: ReadRecord[];
+  /** Written lately, with a record that names one of the instances and can't be verified. */
+  unverified: { id: string; instance: string; why: string }[];
+}
+
+/** The project's runs on these instances, among the newest 64. A record that can't be read is taken for absent. */
 export async function runsUnderWay(
   store: Store,
   keys: StoreKeys,
   instances: ReadonlySet<string>,
-): Promise<ReadRecord[]> {
-  if (!instances.size) return [];
+): Promise<RunsUnderWay> {
+  const found: RunsUnderWay = { runs: [], unverified: [] };
+  if (!instances.size) return found;
   const ids = (await listRuns(store, keys)).slice(0, LOOKED_AT);
-  const found: ReadRecord[] = [];
-  for (let from = 0; from < ids.length; from += AT_ONCE) {
-    const read = await Promise.all(ids.slice(from, from + AT_ONCE).map((id) => readOrNobodys(store, keys, id)));
-    for (const each of read)
-      if (each && each.record.state !== 'ended' && instances.has(each.record.instance)) found.push(each);
-  }
+  const look = async (id: string) => {
+    try {
+      const read = await readRecord(store, keys, id);
+      if (read && read.record.state !== 'ended' && instances.has(read.record.instance)) found.runs.push(read);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      if (!(error instanceof RecordUnverified) || error.age >= STALE) return;
+      const { instance, why } = error;
+      if (instance !== null && instances.has(instance)) found.unverified.push({ id, instance, why });
+    }
+  };
+  for (let from = 0; from < ids.length; from += AT_ONCE) await Promise.all(ids.slice(from, from + AT_ONCE).map(look));
   return found;
 }

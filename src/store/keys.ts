@@ -6,6 +6,8 @@ export function storeBase(prefix: string): string {
 /** The keys of the store below its prefix: docs/FORMAT.md, "Store". */
 export class StoreKeys {
   private readonly base: string;
+  /** Without a slash at its end. */
+  readonly prefix: string;
 
   /**
    * @param prefix the configured prefix, with or without a slash at its end; '' for the bucket's root.
@@ -13,9 +15,10 @@ export class StoreKeys {
    */
   constructor(
     prefix: string,
-    private readonly project: string,
+    readonly project: string,
   ) {
     this.base = storeBase(prefix);
+    this.prefix = this.base.replace(/\/?v1\/$/, '');
   }
 
   helper(sha256: string): string {

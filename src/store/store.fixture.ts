@@ -9,6 +9,7 @@ import { StoreKeys } from './keys';
 import { PackWriter, type Pack } from './pack';
 import { formatIndex, indexName, PackIndex } from './pack-index';
 import { Store } from './store';
+import { signedBytes } from '../run/saved-run.fixture';
 import { changeRecord, wholeRecord, type Whereabouts } from '../sync/record';
 
 export const DAY = 24 * 3_600_000;
@@ -33,6 +34,7 @@ export class StoreFixture {
       AWS_REGION: region,
       AWS_ACCESS_KEY_ID: credentials.accessKeyId,
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+      NX_EC2_CACHE_DIRECTORY: join(local.directory, 'memory'),
     });
     const aws = new Aws({});
     return new StoreFixture(local, aws, new Store(aws, { bucket: 'bucket' }), environment);
@@ -91,15 +93,17 @@ export class StoreFixture {
   }
 
   /**
-   * A run's record and what a test says besides, by names below the run's prefix. @returns the keys, by those names.
+   * A run's record, signed, and what a test says besides, by names below the run's prefix. @returns the keys, by those names.
    */
   async run(id: string, record: object | null, more: Record<string, object | string> = {}, project = 'model') {
     const keys = new Map<string, string>();
-    const all = { ...more, ...(record ? { 'record.json': record } : {}) };
-    for (const [name, value] of Object.entries(all)) {
+    const put = async (name: string, bytes: Buffer) => {
       keys.set(name, this.keys(project).run(id) + name);
-      await this.store.put(keys.get(name)!, Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
-    }
+      await this.store.put(keys.get(name)!, bytes);
+    };
+    for (const [name, value] of Object.entries(more))
+      await put(name, Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
+    if (record) await put('record.json', await signedBytes(this.store, this.keys(project), { ...record, id }));
     return keys;
   }
 

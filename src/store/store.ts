@@ -6,6 +6,7 @@ import { sdk } from '../aws/sdk';
 import { Problem } from '../report/problem';
 import { formatCount } from '../report/units';
 import { storeBase } from './keys';
+import { RecordKeys } from './record-keys';
 
 export interface StoreSettings {
   bucket: string;
@@ -61,10 +62,15 @@ export const URL_LIFETIME = 3600;
 
 /** The bucket in our words. The only place where S3 is called. */
 export class Store {
+  /** What the records of its runs are signed with. */
+  readonly recordKeys: RecordKeys;
+
   constructor(
     private readonly aws: Aws,
     private readonly settings: StoreSettings,
-  ) {}
+  ) {
+    this.recordKeys = new RecordKeys(aws, settings.bucket);
+  }
 
   get bucket(): string {
     return this.settings.bucket;

@@ -173,8 +173,10 @@ async function operationOf(
   const run = await wishes.run?.(snapshot);
   if (run) {
     const confidential = Object.keys(run.env).length > 0 || run.restore !== null;
-    const options = { comment: `nx-ec2: train ${run.id}`, executionTimeout, confidential };
-    return { operation: { op: 'train', tree, sync, run }, options };
+    // A plan that is not sealed may come to lie in the bucket: who can write there must not learn the key.
+    const { recordKey, ...part } = run;
+    const options = { comment: `nx-ec2: train ${run.id}`, executionTimeout, confidential, key: recordKey };
+    return { operation: { op: 'train', tree, sync, run: part }, options };
   }
   const comment = `nx-ec2: ${wishes.watch ? 'watch' : 'sync'} ${snapshot.id.slice(0, 12)}`;
   const watch = await wishes.watch?.();

@@ -17,6 +17,9 @@ const CHECK_DOCUMENT: Condition = { BoolIfExists: { 'ssm:SessionDocumentAccessCh
 const document = (name: string) => `arn:\${AWS::Partition}:ssm:\${AWS::Region}::document/${name}`;
 const sessions = (name: string) => [own('ssm', `session/${name}`)];
 
+/** What signs the records of runs: callers may read it, instances may not. */
+const STORE_SECRETS = own('ssm', 'parameter/nx-ec2-callers/${Bucket}/${Prefix}secret');
+
 /** Reading and writing encrypted objects. */
 export const KEY: Statement = {
   Sid: 'Key',
@@ -42,6 +45,12 @@ export const CALLER: Statement[] = [
     Action: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
     Resource: stored('*'),
     on: 'the objects of the store',
+  },
+  {
+    Sid: 'StoreSecret',
+    Action: ['ssm:GetParameter', 'ssm:PutParameter'],
+    Resource: [STORE_SECRETS],
+    on: "the store's secret",
   },
   {
     Sid: 'Document',
@@ -149,4 +158,10 @@ export const PRUNE: Statement[] = [
   },
   { Sid: 'Write', Action: ['s3:PutObject'], Resource: stored('x/*'), on: 'indexes' },
   { Sid: 'Remove', Action: ['s3:DeleteObject'], Resource: stored('*'), on: 'the store' },
+  {
+    Sid: 'StoreSecret',
+    Action: ['ssm:GetParameter'],
+    Resource: [STORE_SECRETS],
+    on: "the store's secret: without it, no record of a run can be verified, and less is removed",
+  },
 ];

@@ -48,8 +48,16 @@ const READ_RUN = need('s3:GetObject', "the run's record, and what it leads to");
 const ASK = where('the store has not been told of the end', COMMAND);
 const GONE = need('ec2:DescribeInstances', 'whether its instance is still there', 'the run is not heard of');
 const MINE = need('sts:GetCallerIdentity', "which runs are the caller's", FIRST);
+const NOT_READ = 'this machine has not read it';
+/** A run's record is believed where its signature is right. */
+const VERIFY = need('ssm:GetParameter', "the store's secret, which verifies the records of runs", NOT_READ);
+const SIGN = [
+  need('ssm:GetParameter', "the store's secret, which signs the records of runs", NOT_READ),
+  need('ssm:PutParameter', 'the same', 'the store has none yet'),
+];
 const START = [
   ...WHO,
+  ...SIGN,
   ...where('not where "recovery" is fleet', COMMAND),
   need('s3:PutObject', `${PUT}; which run was started`),
   need('s3:GetObject', 'which run was started; its record, log and artifacts; signs for the instance'),
@@ -127,20 +135,21 @@ export const NEEDS = {
   ],
   'remote-train': [...START, ...SESSION, ...KEYED, ...DESCRIBED, ...FLEET],
   'remote-submit': [...START, ...KEYED, ...DESCRIBED, ...FLEET],
-  'remote-logs': [READ_RUN, LIST_RUNS, MINE, ...ASK, GONE, ...SESSION],
-  'remote-status': [READ_RUN, LIST_RUNS, MINE, ...ASK, GONE],
+  'remote-logs': [READ_RUN, VERIFY, LIST_RUNS, MINE, ...ASK, GONE, ...SESSION],
+  'remote-status': [READ_RUN, VERIFY, LIST_RUNS, MINE, ...ASK, GONE],
   'remote-cancel': [
-    ...[READ_RUN, LIST_RUNS, MINE, ...where('an instance has the run', COMMAND), GONE],
+    ...[READ_RUN, VERIFY, LIST_RUNS, MINE, ...where('an instance has the run', COMMAND), GONE],
     ...[need('s3:PutObject', 'that the run of a fleet is not gone on with', '"recovery" is fleet'), ...STOP_FLEET],
   ],
-  'remote-pull': [READ_RUN, LIST_RUNS, MINE],
-  'remote-exec': [...WHO, ...COMMAND, ...TRAVEL],
+  'remote-pull': [READ_RUN, VERIFY, LIST_RUNS, MINE],
+  'remote-exec': [...WHO, ...where('--run', [VERIFY]), ...COMMAND, ...TRAVEL],
   'remote-shell': [...WHO, need('ssm:StartSession', 'the shell'), ...CUT],
   'remote-doctor': [
     need('s3:ListBucket', 'whether the bucket is there'),
     need('s3:PutObject', 'whether it may'),
     need('s3:GetObject', 'whether it may'),
     need('s3:DeleteObject', 'what it wrote', 'it has sent a command'),
+    ...SIGN,
     ...WHO,
     ...where('an instance is up', [...COMMAND, need('ssm:StartSession', 'whether it may')]),
     ...CUT,
@@ -166,16 +175,18 @@ export const NEEDS = {
     need('ec2:TerminateInstances', 'the instance', 'not with --stop'),
     need('ec2:CancelSpotInstanceRequests', 'requests', 'spot'),
     need('s3:ListBucket', 'whether a run goes on', 'not with --force'),
+    VERIFY,
     need('s3:PutObject', 'that the run of a fleet is not gone on with', '"recovery" is fleet'),
     ...STOP_FLEET,
     MINE,
   ],
   'nx-ec2 cache-key': KEYED,
-  'nx-ec2 diff': [READ_RUN],
-  'nx-ec2 checkout': [READ_RUN],
+  'nx-ec2 diff': [READ_RUN, VERIFY],
+  'nx-ec2 checkout': [READ_RUN, VERIFY],
   'nx-ec2 prune': [
     need('s3:ListBucket', 'what is there'),
     need('s3:GetObject', 'what of it is needed'),
+    VERIFY,
     need('s3:PutObject', 'indexes', '--apply'),
     need('s3:DeleteObject', 'what is not needed', '--apply'),
   ],
@@ -184,6 +195,7 @@ export const NEEDS = {
     ...LEFT,
     ...where('a bucket is named, and something has a run', [
       need('s3:GetObject', 'how its run ended'),
+      VERIFY,
       need('s3:ListBucket', 'that what is not there is 404, not 403'),
     ]),
     ...where('--apply, and there is one', [

@@ -64,6 +64,7 @@ export function concrete(statement: Statement, where: Where, action?: string): R
     'AWS::Region': region,
     'AWS::AccountId': account,
     'AWS::URLSuffix': partition === 'aws-cn' ? 'amazonaws.com.cn' : 'amazonaws.com',
+    Bucket: bucket,
     'Bucket.Arn': `arn:${partition}:s3:::${bucket}`,
     'InstanceRole.Arn': `arn:${partition}:iam::${account}:role/ROLE-OF-THE-INSTANCE-PROFILE`,
     KmsKeyArn: 'ARN-OF-THE-KEY',

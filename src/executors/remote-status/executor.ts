@@ -24,10 +24,11 @@ export default function remoteStatus(
         const runs = options.run
           ? [await oneStatus(session, options.run, signal)]
           : await listStatus(session, options.limit ?? 20, signal);
-        const text = options.run ? describeRun(runs[0]) : tableOfRuns(runs, project);
+        const [first] = runs;
+        const text = options.run && !('why' in first) ? describeRun(first) : tableOfRuns(runs, project);
         if (text !== said) reporter.line(said ? `\n${text}` : text);
         said = text;
-        const live = runs.some((run) => run.state !== 'ended' || isAwaited(run));
+        const live = runs.some((run) => !('why' in run) && (run.state !== 'ended' || isAwaited(run)));
         if (!options.watch || !live) return { runs };
         await pause(WATCH, signal);
       }

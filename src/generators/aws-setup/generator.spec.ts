@@ -192,6 +192,12 @@ describe('aws-setup', () => {
       ],
       ['s3:PutObject', ['${Prefix}v1/x/*']],
       ['s3:DeleteObject', ['${Prefix}v1/*']],
+      [
+        'ssm:GetParameter',
+        [
+          'arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/nx-ec2-callers/${Bucket}/${Prefix}secret',
+        ],
+      ],
     ]);
   });
 });

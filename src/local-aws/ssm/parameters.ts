@@ -1,5 +1,5 @@
 import { imageParameter } from '../ec2/catalogue/images';
-import { ACCOUNT } from '../identity';
+import { ACCOUNT, type Identity } from '../identity';
 import type { Json } from '../json-protocol';
 import { KeptJson } from '../kept-json';
 import { AwsError } from '../service';
@@ -18,10 +18,18 @@ const SEALED = 'AQICAHhsealed';
 /** AWS's own parameters, which no account has. */
 const PUBLIC = '/aws/service/';
 
+/** What the role of aws-setup may not read, as no instance of it does. */
+const CALLERS = /(^|parameter)\/nx-ec2-callers\//;
+/** As documented for names: with the ARN it is 1,011 characters at most. */
+const LONGEST = 948;
+const LEVELS = 15;
+const NAME_RULE =
+  'Parameter name must be a fully qualified name. It can only include the following symbols and letters: a-zA-Z0-9_.-/';
+
 /** The Parameter Store: String and SecureString, and the public parameters that name images. */
 export class Parameters {
   private readonly kept: KeptJson<Parameter>;
-  readonly actions: Record<string, (input: Json) => Json>;
+  readonly actions: Record<string, (input: Json, identity: Identity) => Json>;
 
   constructor(
     file: string,
@@ -30,13 +38,20 @@ export class Parameters {
     this.kept = new KeptJson(file);
     this.actions = {
       PutParameter: (input) => this.put(input),
-      GetParameter: (input) => {
+      DeleteParameter: (input) => {
+        if (!this.kept.get(String(input.Name))) throw new AwsError('ParameterNotFound', '');
+        this.kept.delete(String(input.Name));
+        return {};
+      },
+      GetParameter: (input, identity) => {
+        refuseInstances([String(input.Name)], identity, 'GetParameter');
         const found = this.find(String(input.Name));
         if (!found) throw new AwsError('ParameterNotFound', `Parameter ${String(input.Name)} not found.`);
         return { Parameter: this.shown(found, input) };
       },
-      GetParameters: (input) => {
+      GetParameters: (input, identity) => {
         const names = input.Names as string[];
+        refuseInstances(names, identity, 'GetParameters');
         if (names.length > 10)
           throw new AwsError('ValidationException', 'Member must have length less than or equal to 10');
         return {
@@ -59,6 +74,13 @@ export class Parameters {
       throw new AwsError(
         'ValidationException',
         'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).',
+      );
+    if (!/^[a-zA-Z0-9._/-]+$/.test(Name) || (Name.includes('/') && !Name.startsWith('/')) || Name.length > LONGEST)
+      throw new AwsError('ValidationException', NAME_RULE);
+    if (Name.split('/').length - 1 > LEVELS)
+      throw new AwsError(
+        'HierarchyLevelLimitExceededException',
+        `A parameter hierarchy can have a maximum of ${LEVELS} levels.`,
       );
     if (!['String', 'SecureString'].includes(Type))
       throw new AwsError('UnsupportedParameterType', `Local AWS has no parameters of the type ${Type}.`);
@@ -86,6 +108,14 @@ export class Parameters {
       DataType: 'text',
     };
   }
+}
+
+function refuseInstances(names: string[], identity: Identity, action: string): void {
+  if (identity.instance === undefined || !names.some((name) => CALLERS.test(name))) return;
+  throw new AwsError(
+    'AccessDeniedException',
+    `User: ${identity.arn} is not authorized to perform: ssm:${action} because no identity-based policy allows the ssm:${action} action`,
+  );
 }
 
 function publicParameter(name: string): Parameter | undefined {

@@ -54,7 +54,7 @@ class Store:
             return None
         return Object(data, hashlib.sha256(data).hexdigest(), int(modified * 1000), time.time() + self.ahead - modified)
 
-    def read(self, name, limit=None):
+    def read(self, name, limit=None, cut=False):
         if self.reads and self._counts():
             os.kill(os.getpid(), signal.SIGKILL)
         # As S3's 403, which may as well be an object that is not there.

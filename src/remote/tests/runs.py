@@ -1,5 +1,6 @@
 """Trainings as the client starts them, for tests: on a root of their own, with no store."""
 import base64
+import json
 import os
 import random
 import sys
@@ -10,10 +11,23 @@ import zlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402
 from nx_ec2_remote import main  # noqa: E402
+from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
 
 # A dead run's processes are found by its id, on all of the machine: another process's tests must have others.
 OURS = "".join(random.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(5))
+# What records are signed with.
+KEY = base64.b64encode(bytes(range(32))).decode()
 NONE = {"manager": "none", "root": "p", "file": "", "locked": False}
+
+
+def signed(record, run_id, key=KEY):
+    """A record as it lies in the store."""
+    return RecordKey({"recordKey": key, "id": run_id}).sign(record)
+
+
+def unsigned(data):
+    """The record in what lies in the store, whoever has signed it; None where nothing is."""
+    return data and json.loads(data)["record"]
 
 
 def part(run_id, **more):
@@ -26,7 +40,7 @@ def part(run_id, **more):
         "checkpoints": {"keep": 3, "every": None}, "restore": None, "limits": {"memory": None, "cores": None},
         "claim": {"exclusive": False, "gpus": 0}, "retry": {"exitCodes": [], "attempts": 3}, "resumeArgs": [], "secrets": {}, "mask": [], "data": [],
         "endpoints": {"s3": None, "ssm": None, "secretsmanager": None}, "index": None, "metrics": {"file": None, "idle": None},
-        "description": {"git": None, "command": "", "configuration": {}, "host": ""},
+        "description": {"git": None, "command": "", "configuration": {}, "host": ""}, "recordKey": KEY,
     }, **more)
 
 

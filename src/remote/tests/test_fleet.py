@@ -1,4 +1,5 @@
 """A run with a fleet, on its instances: whatever they are killed at, the next one ends what was begun."""
+import base64
 import json
 import os
 import shutil
@@ -8,10 +9,11 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import part  # noqa: E402
+from runs import KEY, part, signed, unsigned  # noqa: E402
 from nx_ec2_remote import fleet, next_step  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from nx_ec2_remote.metadata import Absent  # noqa: E402
+from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
 
 RUN = "20260101-000000-p-aaaaaa"
 ACCESS = {
@@ -49,7 +51,7 @@ class World:
 
     # The bucket.
 
-    def read(self, name, limit=None):
+    def read(self, name, limit=None, cut=False):
         return self.step("read " + name, lambda: self.objects.get(name))
 
     def get(self, name, span=None, limit=None):
@@ -106,14 +108,14 @@ class World:
             self.attempts.append(attempt)
             outcome = self.outcomes.pop(0) if self.outcomes else self.outcome
             reason = {"reason": "interruption", "at": 1} if outcome == "interrupted" else None
-            self.objects["record.json"] = Stored(recorded(attempt, outcome, reason))
+            self.objects["record.json"] = Stored(recorded(attempt, outcome, reason, beat=(record or {"beat": 0})["beat"] + 1))
 
         self.step("run", train)
         return {"ok": True, "run": {"attempt": attempt}}
 
     def record(self):
         found = self.objects.get("record.json")
-        return found and json.loads(found.data)
+        return found and unsigned(found.data)
 
 
 class Stored:
@@ -125,9 +127,28 @@ class Stored:
 
 
 def recorded(attempt, outcome, stop=None, instance="i-other", state="ended", **more):
-    return json.dumps(dict({
+    return signed(dict({
         "state": state, "outcome": outcome, "stop": stop, "attempt": attempt, "instance": instance, "beat": 1, "attempts": [], "checkpoints": [],
-    }, **more)).encode()
+    }, **more), RUN)
+
+
+def stop(key=KEY):
+    return json.dumps({"v": 2, "mac": RecordKey({"recordKey": key, "id": RUN})._mac(b"stop 2", b"").decode()}).encode()
+
+
+def forgeries(genuine):
+    """What somebody may write who has read the record, and has not the key."""
+    record = unsigned(genuine)
+    succeeded = dict(record, state="ended", outcome="succeeded", stop=None)
+    head, data = genuine.split(b',"record":')
+    return [
+        b"", b"{}", b"null", b"\0" * 100, json.dumps(succeeded).encode(), json.dumps(dict(succeeded, v=1)).encode(),
+        head + b',"record":' + json.dumps(succeeded).encode() + b"}",
+        signed(succeeded, RUN, base64.b64encode(bytes(32)).decode()),
+        # That of another run, whose key somebody has.
+        signed(succeeded, RUN[:-1] + "b"),
+        genuine + b" ", genuine[:-1], head.upper() + b',"record":' + data,
+    ]
 
 
 def ended(n, stopped=False, code=None):
@@ -250,10 +271,55 @@ class FleetTest(unittest.TestCase):
             self.world = World()
             if before:
                 self.world.objects["record.json"] = Stored(before)
-            self.world.objects["stop"] = Stored(b"{}")
+            self.world.objects["stop"] = Stored(stop())
             self.instance().attend()
             self.over()
             self.assertEqual((self.world.record()["outcome"], self.world.attempts, self.world.terminated), ("cancelled", [], True))
+
+    def test_obeys_no_cancel_but_one_that_the_run_s_key_has_signed(self):
+        other = stop(base64.b64encode(bytes(32)).decode())
+        for forged in (b"", b"{}", b"[]", b"not JSON", b'{"mac": 1}', b'{"mac": "%s"}' % (b"0" * 64), b'{"mac": "\u00e9"}', other, recorded(1, "cancelled")):
+            self.world = World()
+            self.world.objects["stop"] = Stored(forged)
+            self.instance().attend()
+            self.assertEqual((self.world.record()["outcome"], self.world.attempts), ("succeeded", [1]), forged)
+
+    def test_a_forged_record_ends_nothing_while_it_is_young(self):
+        genuine = recorded(3, "interrupted", {"reason": "interruption"}, beat=7)
+        for forged in forgeries(genuine):
+            with self.subTest(forged=forged[:120]):
+                self.world = World()
+                self.world.objects["record.json"] = Stored(forged, age=1.0)
+                it = self.instance()
+                self.assertFalse(it.step())
+                self.assertEqual((self.world.attempts, self.world.fleet, self.world.objects["record.json"].data), ([], True, forged))
+                # The instance that has the run writes its own again.
+                self.world.objects["record.json"] = Stored(genuine)
+                it.attend()
+                self.over()
+                self.assertEqual((self.world.attempts, self.world.record()["outcome"]), ([4], "succeeded"))
+
+    def test_a_forged_record_that_nobody_corrects_fails_the_run_and_ends_the_fleet(self):
+        genuine = recorded(3, "interrupted", {"reason": "interruption"}, beat=7)
+        for forged in forgeries(genuine):
+            with self.subTest(forged=forged[:120]):
+                self.world = World()
+                self.world.objects["record.json"] = Stored(forged, age=61.0)
+                self.instance().attend()
+                self.over()
+                record = self.world.record()
+                self.assertEqual((record["outcome"], record["failure"]["code"], self.world.attempts), ("failed", "RECORD_UNVERIFIED", []))
+                self.assertGreater(record["beat"], 7)
+
+    def test_a_record_that_is_older_than_one_that_was_seen_is_none(self):
+        old, new = (recorded(attempt, "interrupted", {"reason": "interruption"}, beat=beat) for attempt, beat in ((1, 5), (2, 9)))
+        self.world.objects["record.json"] = Stored(new)
+        it = self.instance()
+        self.assertEqual(it.read()[1]["attempt"], 2)
+        self.world.objects["record.json"] = Stored(old)
+        self.assertIsNone(it.read()[1])
+        it.step()
+        self.assertEqual(self.world.attempts, [])
 
     def test_gives_up_what_is_lost_again_and_again(self):
         self.world.objects["record.json"] = Stored(recorded(4, "lost", attempts=[ended(1), ended(2), ended(3)]))
@@ -293,7 +359,7 @@ class FleetTest(unittest.TestCase):
 
 class NextStepTest(unittest.TestCase):
     def step(self, outcome=None, stop=None, age=0.0, state=None, interrupted=False, stopped=False):
-        record = json.loads(recorded(1, outcome, stop and {"reason": stop}, state=state or ("ended" if outcome else "running")))
+        record = unsigned(recorded(1, outcome, stop and {"reason": stop}, state=state or ("ended" if outcome else "running")))
         return next_step.next_step(record, age, interrupted, stopped)
 
     def test_a_run_that_ended_by_itself_is_finished(self):
@@ -327,7 +393,7 @@ class NextStepTest(unittest.TestCase):
             (1, 4, "lost", {"attempts": [ended(1), ended(2), ended(3)], "checkpoints": [{"attempt": 3}]}),
         ):
             with self.subTest(wanted=wanted, more=more):
-                self.assertEqual(next_step.lost_in_a_row(json.loads(recorded(attempt, outcome, **more))), wanted)
+                self.assertEqual(next_step.lost_in_a_row(unsigned(recorded(attempt, outcome, **more))), wanted)
 
     def test_one_that_nobody_knows_is_started(self):
         self.assertEqual(next_step.next_step(None, None, False, False), "start")

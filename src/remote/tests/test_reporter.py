@@ -8,7 +8,7 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import Trainings  # noqa: E402
+from runs import Trainings, unsigned  # noqa: E402
 from directory_store import Store  # noqa: E402
 from nx_ec2_remote import files, hole, reporter, segments  # noqa: E402
 from nx_ec2_remote.log import read as read_log  # noqa: E402
@@ -66,7 +66,7 @@ class ReporterTest(Trainings):
 
     def assert_told(self, home, log):
         objects = self.objects()
-        record = json.loads(objects["record.json"])
+        record = unsigned(objects["record.json"])
         self.assertEqual((record["state"], record["outcome"], record["exitCode"]), ("ended", "succeeded", 0))
         told = b"".join(objects["log/%d" % n] for n in range(-(-len(log) // segments.SEGMENT)))
         self.assertEqual(told, log)

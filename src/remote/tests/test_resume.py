@@ -8,12 +8,14 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import Trainings, part  # noqa: E402
+from runs import Trainings, part, signed, unsigned  # noqa: E402
 from directory_store import Store  # noqa: E402
 from nx_ec2_remote import fence, files, interruption, main, resume, segments, stops  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from nx_ec2_remote.metadata import Absent  # noqa: E402
+from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
 
+RUN = "20260101-000000-p-aaaaaa"
 STORE = {"access": "role", "prefix": "v1/p/run/r/", "bucket": "b"}
 # Counts to `STEPS` from where its newest checkpoint left off, each step a line of its log; stops itself after LEAVE steps.
 SCRIPT = """
@@ -81,7 +83,10 @@ class Resuming(Trainings):
         return os.path.join(self.root, "runs", self.run_id)
 
     def record(self):
-        return json.loads(self.store.objects().get("record.json", b"null"))
+        return unsigned(self.store.objects().get("record.json"))
+
+    def put_record(self, record, store=None):
+        files.write_atomically(os.path.join((store or self.store).directory, "record.json"), signed(record, self.run_id))
 
     def until_told(self, holds):
         deadline = time.monotonic() + 30
@@ -258,8 +263,8 @@ class ResumeTest(Resuming):
         state = files.read_json(os.path.join(self.home(), "run.json"))
         os.kill(state["supervisor"], 9)
         self.until_lost(gone)
-        record = dict(json.loads(gone.objects()["record.json"]), state="running", outcome=None, endedAt=None, failure=None)
-        for name, data in dict(gone.objects(), **{"record.json": json.dumps(record).encode()}).items():
+        record = dict(unsigned(gone.objects()["record.json"]), state="running", outcome=None, endedAt=None, failure=None)
+        for name, data in dict(gone.objects(), **{"record.json": signed(record, self.run_id)}).items():
             files.write_atomically(os.path.join(self.store.directory, name), data)
         self.at("i-2")
         self.begin(leave=0, attempt=2)
@@ -273,7 +278,7 @@ class ResumeTest(Resuming):
 
     def until_lost(self, store):
         deadline = time.monotonic() + 20
-        while json.loads(store.objects()["record.json"])["state"] != "ended":
+        while unsigned(store.objects()["record.json"])["state"] != "ended":
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
 
@@ -295,19 +300,40 @@ class ResumeTest(Resuming):
         record = self.interrupt()
         newest = json.loads(self.store.objects()["checkpoint/3.json"])
         files.write_atomically(os.path.join(self.store.directory, "part", newest["files"][0]["parts"][0]), b"damaged")
-        files.write_atomically(os.path.join(self.store.directory, "record.json"), json.dumps(record).encode())
+        self.put_record(record)
         self.at("i-2")
         self.begin(leave=0, attempt=2)
         self.assertEqual(self.ended()["outcome"], "succeeded")
         self.assertIn(b"the checkpoint 3 can not be gone on from", self.log())
         self.assertEqual(self.log().count(b"step 3 1 2 3"), 2)
 
+    def test_a_record_that_is_not_the_run_s_or_is_an_old_one_is_not_gone_on_from(self):
+        self.at("i-1")
+        self.begin(leave=1)
+        record = self.interrupt()
+        genuine = self.store.objects()["record.json"]
+        self.at("i-2")
+        forged = dict(record, checkpoints=[dict(each, sha256="0" * 64) for each in record["checkpoints"]])
+        for data in (
+            json.dumps(forged).encode(), genuine.replace(record["checkpoints"][0]["sha256"].encode(), b"0" * 64),
+            signed(forged, self.run_id, "A" * 43 + "="), signed(record, self.run_id[:-1] + "y"),
+        ):
+            files.write_atomically(os.path.join(self.store.directory, "record.json"), data)
+            self.assertEqual(self.begin(leave=0, attempt=2, ok=False)["error"]["code"], "RECORD_UNVERIFIED")
+        self.put_record(dict(record, beat=record["beat"] - 1))
+        reply = self.begin(leave=0, resume={"attempt": 2, "beat": record["beat"]}, ok=False)
+        self.assertEqual(reply["error"]["code"], "RECORD_UNVERIFIED")
+        self.assertFalse(os.path.exists(self.home()))
+        files.write_atomically(os.path.join(self.store.directory, "record.json"), genuine)
+        self.begin(leave=0, resume={"attempt": 2, "beat": record["beat"]})
+        self.assertEqual(self.ended()["outcome"], "succeeded")
+
     def test_the_time_limit_is_of_all_attempts_and_interruptions_are_no_failures(self):
         self.at("i-1")
         self.begin(leave=1, timeout=600)
         record = self.interrupt()
         record["attempts"][0]["startedAt"] -= 600000
-        files.write_atomically(os.path.join(self.store.directory, "record.json"), json.dumps(record).encode())
+        self.put_record(record)
         self.at("i-2")
         self.begin(leave=2, attempt=2, timeout=601)
         self.assertEqual(self.ended()["outcome"], "timed-out")
@@ -319,11 +345,17 @@ class FenceTest(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.store, self.now = Store(directory.name), 0.0
 
-    def fenced(self, instance="i-1", attempt=1, etag=None, fresh=True):
-        return fence.Fenced(self.store, instance, attempt, etag, fresh, clock=lambda: self.now)
+    def fenced(self, instance="i-1", attempt=1, etag=None, fresh=True, version=None):
+        return fence.Fenced(self.store, RecordKey(part(RUN)), instance, attempt, etag, version, fresh, clock=lambda: self.now)
 
-    def tell(self, it, **more):
-        it.put_record(json.dumps(dict({"instance": it.instance, "attempt": it.attempt}, **more)).encode())
+    def tell(self, it, beat=1):
+        it.put_record({"instance": it.instance, "attempt": it.attempt, "beat": beat})
+
+    def record(self):
+        return unsigned(self.store.objects()["record.json"])
+
+    def overwrite(self, data):
+        files.write_atomically(os.path.join(self.store.directory, "record.json"), data)
 
     def test_the_one_that_was_taken_over_from_writes_nothing_more(self):
         old = self.fenced()
@@ -356,6 +388,39 @@ class FenceTest(unittest.TestCase):
         with self.assertRaises(fence.Superseded):
             self.tell(b)
 
+    def test_a_forged_record_stops_nobody_and_is_written_over(self):
+        it = self.fenced()
+        self.tell(it, beat=4)
+        genuine = self.store.objects()["record.json"]
+        other = {"instance": "i-9", "attempt": 9, "beat": 9}
+        for n, forged in enumerate((
+            b"", b"{}", json.dumps(other).encode(), signed(other, RUN, "A" * 43 + "="), signed(other, RUN[:-1] + "b"),
+            genuine.replace(b'"attempt": 1', b'"attempt": 9'), genuine.replace(b"i-1", b"i-9"), b"x" * (2 << 20),
+        )):
+            self.overwrite(forged)
+            self.now += fence.LEASE + 1
+            it.put("log/0", b"x")
+            self.tell(it, beat=5 + n)
+            self.assertEqual(self.record(), {"instance": "i-1", "attempt": 1, "beat": 5 + n})
+
+    def test_an_old_record_that_is_put_back_stops_nobody(self):
+        old = self.fenced()
+        self.tell(old, beat=3)
+        before = self.store.objects()["record.json"]
+        new = self.fenced("i-2", 2, old.etag, fresh=False, version=old.version)
+        self.tell(new, beat=4)
+        self.overwrite(before)
+        self.tell(new, beat=5)
+        self.assertEqual(self.record(), {"instance": "i-2", "attempt": 2, "beat": 5})
+
+    def test_one_that_still_writes_is_not_taken_over_from(self):
+        old = self.fenced()
+        self.tell(old, beat=3)
+        new = self.fenced("i-2", 2, old.etag, fresh=False, version=old.version)
+        self.tell(old, beat=4)
+        with self.assertRaises(fence.Superseded):
+            self.tell(new, beat=4)
+
     def test_an_answer_that_was_lost_is_found_out(self):
         it = self.fenced()
         self.tell(it)
@@ -368,7 +433,7 @@ class FenceTest(unittest.TestCase):
         again = self.fenced(fresh=False)
         again.put("log/0", b"x")
         self.tell(again, beat=4)
-        self.assertEqual(json.loads(self.store.objects()["record.json"])["beat"], 4)
+        self.assertEqual(self.record()["beat"], 4)
 
     def test_a_role_that_may_not_read_writes_as_it_did(self):
         it = self.fenced()
@@ -383,7 +448,7 @@ class FenceTest(unittest.TestCase):
         self.store.put = refuses
         self.tell(it, beat=2)
         self.tell(it, beat=3)
-        self.assertEqual(json.loads(self.store.objects()["record.json"])["beat"], 3)
+        self.assertEqual(self.record()["beat"], 3)
 
 
 class Notices(Resuming):
@@ -392,7 +457,7 @@ class Notices(Resuming):
         self.begin(leave=1)
         self.wait_for_last_word()
         record = self.until_told(lambda record: record["state"] == "running")
-        other = json.dumps(dict(record, instance="i-2", attempt=2)).encode()
+        other = signed(dict(record, instance="i-2", attempt=2), self.run_id)
         files.write_atomically(os.path.join(self.store.directory, "record.json"), other)
         with open(os.path.join(self.home(), "log"), "a") as file:
             file.write("more\n")

@@ -4,6 +4,7 @@ import { Problem } from '../../report/problem';
 import { goesOn, type FoundRun } from '../find-run';
 import type { RunRecord } from '../record';
 import type { RunsSession } from '../session';
+import { signStop } from '../signed-record';
 import { isOver } from './await-attempt';
 
 /**
@@ -14,8 +15,9 @@ import { isOver } from './await-attempt';
 export async function cancelBetween({ aws, store, keys }: RunsSession, run: string): Promise<boolean> {
   const { fleets, template } = await findFleet(aws, run);
   if (!fleets.length && !template) return false;
-  const stop = Buffer.from(JSON.stringify({ v: 1, at: Date.now() }));
-  await store.put(`${keys.run(run)}stop`, stop, { contentType: 'application/json' });
+  const [key] = (await store.recordKeys.forVerification({ keys, run })).keys;
+  // Unsigned, an instance would not obey it: then the fleet alone is deleted.
+  if (key) await store.put(`${keys.run(run)}stop`, signStop(key, run), { contentType: 'application/json' });
   await deleteFleet(aws, run);
   const left = await instancesOf(aws, run);
   if (left.length) await endInstances(aws, left);

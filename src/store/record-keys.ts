@@ -1,0 +1,107 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import type { Aws } from '../aws/clients';
+import { isTransient } from '../aws/reason';
+import type { Problem } from '../report/problem';
+import { readRunState, writeRunState } from './run-state';
+import { StoreSecret } from './store-secret';
+import type { StoreKeys } from './keys';
+
+/** Whose record it is. */
+export interface RunName {
+  keys: StoreKeys;
+  run: string;
+}
+
+export interface SigningKey {
+  key: Buffer;
+  /** Why this machine alone can verify the run's record; null: everybody who reads the store's secret can. */
+  local: Problem | null;
+}
+
+export interface VerifyingKeys {
+  /** One of them is the run's. */
+  keys: Buffer[];
+  /** Why the key that the store's secret makes is not among them; null: it is. */
+  missing: Problem | null;
+}
+
+/**
+ * The keys that runs sign their records with: docs/FORMAT.md, "Signed records". A run's key is derived from the store's
+ * secret; where that can't be read, it is a random one that this machine keeps.
+ */
+export class RecordKeys {
+  private readonly secrets = new Map<string, StoreSecret>();
+
+  constructor(
+    private readonly aws: Aws,
+    private readonly bucket: string,
+  ) {}
+
+  /**
+   * The key for a run that this machine starts, or starts again.
+   * @throws Problem where AWS does not answer: then nothing can be started either.
+   */
+  async forStart(name: RunName): Promise<SigningKey> {
+    const state = await this.state(name);
+    if (state.key) return { key: state.key, local: null };
+    const secret = this.secret(name);
+    try {
+      return { key: derive(await secret.make(), name), local: null };
+    } catch (error) {
+      const problem = error as Problem;
+      if (isTransient(problem.cause) || problem.code !== 'STORE_SECRET') throw error;
+      const key = randomBytes(32);
+      writeRunState(await this.place(name), { ...state, key });
+      return { key, local: problem };
+    }
+  }
+
+  /** The keys that a run's record may be signed with. @param anew the secret is read again, not taken from this machine. */
+  async forVerification(name: RunName, anew = false): Promise<VerifyingKeys> {
+    const { key } = await this.state(name);
+    const own = key ? [key] : [];
+    try {
+      const secret = await this.secret(name).read(anew);
+      return { keys: [...own, derive(secret, name)], missing: null };
+    } catch (error) {
+      const problem = error as Problem;
+      if (isTransient(problem.cause) || problem.code !== 'STORE_SECRET') throw error;
+      return { keys: own, missing: problem };
+    }
+  }
+
+  /** Makes sure that the store has its secret. @returns the parameter that holds it. @throws Problem `STORE_SECRET` */
+  async check(keys: StoreKeys): Promise<string> {
+    const secret = this.secret({ keys });
+    await secret.make();
+    return secret.parameter;
+  }
+
+  /** The version of a run's record that this machine has seen; null: none. */
+  async seen(name: RunName): Promise<[attempt: number, beat: number] | null> {
+    return (await this.state(name)).seen ?? null;
+  }
+
+  async remember(name: RunName, seen: [attempt: number, beat: number]): Promise<void> {
+    writeRunState(await this.place(name), { ...(await this.state(name)), seen });
+  }
+
+  private secret({ keys: { prefix } }: Pick<RunName, 'keys'>): StoreSecret {
+    let secret = this.secrets.get(prefix);
+    if (!secret) this.secrets.set(prefix, (secret = new StoreSecret(this.aws, this.bucket, prefix)));
+    return secret;
+  }
+
+  private async state(name: RunName) {
+    return readRunState(await this.place(name));
+  }
+
+  private async place({ keys, run }: RunName): Promise<string[]> {
+    return [await this.secret({ keys }).place(), keys.project, run];
+  }
+}
+
+/** Other runs' keys tell nothing of it. A run's id has no line break: no two names make one text. */
+function derive(secret: Buffer, { keys: { project }, run }: RunName): Buffer {
+  return createHmac('sha256', secret).update(`nx-ec2 record key 1\n${run}\n${project}`).digest();
+}
