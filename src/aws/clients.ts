@@ -13,6 +13,7 @@ import { getProxyForUrl } from 'proxy-from-env';
 import { Problem } from '../report/problem';
 import { marksCalls } from './called';
 import { EarlyConnections } from './early-connection';
+import { httpHandler } from './http-handler';
 import { isLoopback } from './loopback';
 import { sdk } from './sdk';
 
@@ -203,7 +204,6 @@ export class Aws {
   }
 
   private async requestHandler(service: ServiceName) {
-    const { NodeHttpHandler } = sdk.http();
     const endpoint = customEndpoint(service);
     const target =
       endpoint ??
@@ -211,7 +211,7 @@ export class Aws {
     const { agent: httpsAgent, proxied } = await this.secureAgent(target);
     const httpAgent = this.plainAgent();
     for (const agent of [httpAgent, ...(proxied ? [] : [httpsAgent])]) this.early.serve(agent);
-    return new NodeHttpHandler({ httpAgent, httpsAgent, connectionTimeout: 10_000, requestTimeout: 120_000 });
+    return httpHandler(service, { httpAgent, httpsAgent });
   }
 
   private async secureAgent(target: string): Promise<{ agent: HttpsAgent; proxied: boolean }> {

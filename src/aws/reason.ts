@@ -127,6 +127,10 @@ function describeDenied({ action, explicit }: Denied): string {
 }
 
 function networkHint(error: SdkError | undefined): string | undefined {
+  if (error?.code === 'FOREIGN_ANSWER')
+    return 'A proxy or the sign-in page of a network is in between: open a web page in a browser, or check HTTPS_PROXY and AWS_ENDPOINT_URL.';
+  if (error?.name === 'TimeoutError')
+    return 'Nothing answered in time: check the network, the proxy (HTTPS_PROXY) and the route to AWS, and try again.';
   if (error?.code === 'ECONNREFUSED') {
     return process.env.AWS_ENDPOINT_URL
       ? `Is AWS_ENDPOINT_URL (${process.env.AWS_ENDPOINT_URL}) right, and does it run? For local AWS: npx nx-ec2 local-aws`

@@ -1,8 +1,11 @@
+import { join } from 'node:path';
 import type { GetCommandInvocationCommandOutput } from '@aws-sdk/client-ssm';
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, isTransient } from '../aws/reason';
 import { Problem } from '../report/problem';
 import { sdk } from '../aws/sdk';
+import { machineState } from '../workspace/state';
+import { LookBudget } from './look-budget';
 
 export interface Invocation {
   commandId: string;
@@ -34,6 +37,8 @@ const SOONEST = 250;
 const FIRST_POLL = 50;
 const BRISK = 1_200;
 const LONGEST_POLL = 2_000;
+/** The same where others share the budget of looks, or AWS throttles them. */
+const RAREST_POLL = 30_000;
 /** Looks on their way at once. */
 const LOOKS = 3;
 /** GetCommandInvocation may not know the command yet: facts, "The SSM API". */
@@ -104,6 +109,21 @@ export async function followCommand(
   commandId: string,
   options: CommandOptions,
 ): Promise<Invocation> {
+  const budget = new LookBudget(join(machineState(), 'looks'));
+  try {
+    return await waitForEnd(aws, instance, commandId, options, budget);
+  } finally {
+    budget.close();
+  }
+}
+
+async function waitForEnd(
+  aws: Aws,
+  instance: string,
+  commandId: string,
+  options: CommandOptions,
+  budget: LookBudget,
+): Promise<Invocation> {
   const { GetCommandInvocationCommand } = sdk.ssm();
   const ssm = await aws.ssm();
   const started = Date.now();
@@ -117,9 +137,13 @@ export async function followCommand(
         abortSignal: options.signal,
       });
       troubleSince = undefined;
+      // The SDK repeats a request that was throttled before anybody hears of it.
+      if ((answer.$metadata.attempts ?? 1) > 1) budget.throttled();
+      else budget.answered();
     } catch (error) {
       if (awsCode(error) === 'InvocationDoesNotExist' && Date.now() - started < INVISIBLE) return null;
       if (isTransient(error)) {
+        budget.throttled();
         troubleSince ??= Date.now();
         if (Date.now() - troubleSince < PATIENCE) return null;
       }
@@ -139,7 +163,7 @@ export async function followCommand(
   const looks = new Set<Promise<Invocation | null>>();
   let wait = FIRST_POLL;
   for (let due = SOONEST; ; due = wait) {
-    const ended = await firstWithin(due, looks, options.signal);
+    const ended = await firstWithin(Math.min(RAREST_POLL, due * budget.factor()), looks, options.signal);
     if (ended) return ended;
     if (Date.now() - started > BRISK) wait = Math.min(LONGEST_POLL, wait * 1.3);
     if (looks.size < LOOKS) {

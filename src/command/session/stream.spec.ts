@@ -37,6 +37,45 @@ describe('a session', () => {
     process.env = { ...before };
   });
 
+  describe('whose agent never opens its end of the stream', () => {
+    const NEVER: Fault = { service: 'session', action: 'output', frame: 'drop', times: 1e9 };
+    const request = {
+      document: NON_INTERACTIVE,
+      parameters: { command: ['true'], separateOutputStream: ['true'] },
+      reason: 'test',
+      onOutput: () => undefined,
+      onError: () => undefined,
+    };
+    const open = (within: number) => openStream(aws, box, request, within);
+    const active = async () => (await at.ssm.send(new DescribeSessionsCommand({ State: 'Active' }))).Sessions;
+
+    it('is given up after two sessions, both of which are ended', async () => {
+      await begin({ faults: [NEVER] });
+      await expect(open(300)).rejects.toMatchObject({
+        code: 'SESSION_UNAVAILABLE',
+        message: expect.stringMatching(/agent on i-\w+ did not open its end of a session within 0.3 s, 2 times/),
+      });
+      expect(await active()).toEqual([]);
+    });
+
+    it('is replaced by another session, which works', async () => {
+      await begin({ faults: [NEVER] });
+      const ssm = await aws.ssm();
+      let started = 0;
+      ssm.middlewareStack.add(
+        (next, { commandName }) =>
+          (args) => {
+            if (commandName === 'StartSessionCommand' && ++started === 2) at.aws.faults.clear();
+            return next(args);
+          },
+        { step: 'initialize' },
+      );
+      const stream = await open(3_000);
+      await expect(stream.ended).resolves.toMatchObject({ exitCode: 0 });
+      expect(started).toBe(2);
+    });
+  });
+
   /** Opens a stream and keeps what comes. */
   const open = async (document: string, command: string, more: Partial<StreamOptions> = {}) => {
     const output: Buffer[] = [];
@@ -190,15 +229,15 @@ describe('a session', () => {
   });
 
   it('ends after a time without input, which its keeping alive is', async () => {
-    await begin({ sessions: { idle: 400 } });
+    await begin({ sessions: { idle: 3_000 } });
     const { stream, said } = await open(INTERACTIVE, 'echo begun; exec cat');
     await said('begun');
     const started = Date.now();
-    for (let times = 0; times < 8; times++) {
+    for (let times = 0; times < 16; times++) {
       stream.resize(80 + times, 24);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await new Promise((resolve) => setTimeout(resolve, 250));
     }
-    expect(Date.now() - started).toBeGreaterThan(700);
+    expect(Date.now() - started).toBeGreaterThan(3_500);
     stream.write(Buffer.from('still there\n'));
     await said('still there');
     const { exitCode, why } = await stream.ended;

@@ -44,6 +44,9 @@ const KEEP_ALIVE = 20_000;
 /** No connection for so long, ms, and the stream is lost; the first must be there sooner. */
 const PATIENCE = 120_000;
 const FIRST_WITHIN = 20_000;
+/** From the start of a session until the agent has opened its end, ms, and how many sessions are tried. */
+const BEGIN_WITHIN = 30_000;
+const ATTEMPTS = 2;
 const FIRST_RETRY = 100;
 const LONGEST_RETRY = 5_000;
 /** A session that tells nothing by itself has begun when it is connected. */
@@ -52,17 +55,48 @@ const SILENT = 'SSM-SessionManagerRunShell';
 /**
  * Starts a session of Session Manager and opens its stream. A cut is waited out: the session is resumed, and what was
  * not acknowledged comes again.
+ * @param within ms until the agent must have opened its end; then another session is started, once.
  * @throws Problem SESSION_DENIED, SESSION_UNAVAILABLE (the instance or the stream can't be reached), SESSION_ENCRYPTED,
  *   SESSION_START.
  */
-export async function openStream(aws: Aws, instance: string, options: StreamOptions): Promise<SessionStream> {
-  const { session, address } = await startSession(aws, instance, options, options.signal);
-  const stream = new Stream(aws, instance, session, options);
-  stream.run(address);
-  // What fails before it has begun is told by this call alone.
-  stream.ended.catch(() => undefined);
-  await Promise.race([stream.begun, stream.ended]);
-  return stream;
+export async function openStream(
+  aws: Aws,
+  instance: string,
+  options: StreamOptions,
+  within = BEGIN_WITHIN,
+): Promise<SessionStream> {
+  for (let attempt = 1; ; attempt++) {
+    const { session, address } = await startSession(aws, instance, options, options.signal);
+    const stream = new Stream(aws, instance, session, options);
+    stream.run(address);
+    // What fails before it has begun is told by this call alone.
+    stream.ended.catch(() => undefined);
+    if (await beginsWithin(stream, within)) return stream;
+    // The service took the session, and the agent never opened its end of the stream.
+    await stream.close().catch(() => undefined);
+    if (attempt === ATTEMPTS) throw notBegun(instance, within);
+  }
+}
+
+/** Rejects as the stream does where it fails before it has begun. */
+async function beginsWithin(stream: Stream, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), ms)));
+  try {
+    return await Promise.race([stream.begun.then(() => true), stream.ended.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function notBegun(instance: string, within: number): Problem {
+  return new Problem(
+    'SESSION_UNAVAILABLE',
+    `The SSM agent on ${instance} did not open its end of a session within ${within / 1000} s, ${ATTEMPTS} times.`,
+    {
+      next: 'The agent may hang or have no route to ssmmessages.<region>.amazonaws.com: restart it (sudo systemctl restart amazon-ssm-agent), or see what nx run <project>:remote-doctor says.',
+    },
+  );
 }
 
 class Stream implements SessionStream {

@@ -1,0 +1,76 @@
+import { Agent, createServer, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { S3Client, ListObjectsV2Command, GetObjectCommand } from '@aws-sdk/client-s3';
+import { awsProblem } from './reason';
+import { httpHandler } from './http-handler';
+
+describe("the SDK's requests", () => {
+  let server: Server;
+  let asked: number;
+  const client = async (listener: RequestListener, silent = 300) => {
+    asked = 0;
+    server = createServer((request, response) => {
+      asked++;
+      request.resume();
+      listener(request, response);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const agent = new Agent();
+    return new S3Client({
+      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      region: 'eu-west-1',
+      credentials: { accessKeyId: 'a', secretAccessKey: 'b' },
+      forcePathStyle: true,
+      maxAttempts: 2,
+      requestHandler: httpHandler('s3', { httpAgent: agent }, silent),
+    });
+  };
+  afterEach(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const list = (s3: S3Client) => s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
+
+  it('end where nothing ever answers, after another attempt', async () => {
+    const s3 = await client(() => undefined);
+    const error = await list(s3).catch((each: unknown) => each);
+    expect(error).toMatchObject({ name: 'TimeoutError' });
+    expect(asked).toBe(2);
+    expect(awsProblem('X', 'Could not list.', error).next).toMatch(/Nothing answered in time: check the network/);
+  });
+
+  it('last as long as bytes come', async () => {
+    const body = '<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>';
+    const s3 = await client((_, response) => {
+      response.writeHead(200, { 'content-type': 'application/xml' });
+      const pieces = [...body];
+      const timer = setInterval(() => {
+        const piece = pieces.splice(0, 4).join('');
+        if (piece) response.write(piece);
+        else response.end(() => clearInterval(timer));
+      }, 60);
+    }, 800);
+    await expect(list(s3)).resolves.toMatchObject({ KeyCount: 0 });
+  });
+
+  it('take no web page for an empty list', async () => {
+    const s3 = await client((_, response) => {
+      response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
+      response.end('<html><body>Sign in to the hotel</body></html>');
+    });
+    const error = await list(s3).catch((each: unknown) => each);
+    const problem = awsProblem('STORE_LIST', 'Could not list s3://bucket/.', error);
+    expect(problem.message).toMatch(/A web page came back \(HTTP 200\) where AWS was asked/);
+    expect(problem.next).toMatch(/sign-in page/);
+    expect(asked).toBe(1);
+  });
+
+  it('bring an object that is a web page', async () => {
+    const s3 = await client((_, response) => {
+      response.writeHead(200, { 'content-type': 'text/html', 'x-amz-request-id': '1' });
+      response.end('<html></html>');
+    });
+    const { Body } = await s3.send(new GetObjectCommand({ Bucket: 'bucket', Key: 'page.html' }));
+    await expect(Body!.transformToString()).resolves.toBe('<html></html>');
+  });
+});

@@ -1,0 +1,50 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { LookBudget } from './look-budget';
+
+describe('the budget of looks', () => {
+  let directory: string;
+  beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'nx-ec2-looks-'))));
+  afterEach(() => rmSync(directory, { recursive: true, force: true }));
+  const NOW = Date.now() + 1_000;
+  const several = (count: number) => Array.from({ length: count }, () => new LookBudget(directory));
+
+  it('lets a few commands be followed at full pace, and shares that among more', () => {
+    const few = several(4);
+    expect(few.map((each) => each.factor(NOW))).toEqual([1, 1, 1, 1]);
+    const more = several(16);
+    expect(more.at(-1)!.factor(NOW)).toBe(5);
+    // The first learn of it within a second, and of the end of the others.
+    expect(few[0].factor(NOW + 500)).toBe(1);
+    expect(few[0].factor(NOW + 1_000)).toBe(5);
+    for (const each of more) each.close();
+    expect(few[0].factor(NOW + 2_000)).toBe(1);
+  });
+
+  it('does not count a follower that was killed', () => {
+    const [alive] = several(20);
+    expect(alive.factor(NOW)).toBe(5);
+    expect(alive.factor(NOW + 60_000)).toBe(1);
+    expect(readdirSync(directory)).toHaveLength(1);
+  });
+
+  it('slows all down for a while where one was throttled, and that one the more often it was', () => {
+    const [one, other] = several(2);
+    one.throttled(NOW);
+    expect(other.factor(NOW)).toBe(4);
+    expect(other.factor(NOW + 31_000)).toBe(1);
+    for (let again = 0; again < 4; again++) one.throttled(NOW);
+    expect(one.factor(NOW + 31_000)).toBe(32);
+    for (let answers = 0; answers < 40; answers++) one.answered();
+    expect(one.factor(NOW + 32_000)).toBe(1);
+  });
+
+  it('counts itself alone where its directory can not be used', () => {
+    writeFileSync(join(directory, 'file'), '');
+    const budget = new LookBudget(join(directory, 'file'));
+    expect(budget.factor()).toBe(1);
+    budget.throttled();
+    budget.close();
+  });
+});
