@@ -76,6 +76,27 @@ export default tseslint.config(
       ],
     },
   },
+  {
+    files: ['src/**/*.ts'],
+    ignores: [
+      'src/report/reporter.ts',
+      'src/cli/{main,data-key,local-aws}.ts',
+      'src/{generators,local-aws}/**',
+      'src/run/shell.ts',
+      '**/*.spec.ts',
+      '**/*.fixture.ts',
+    ],
+    rules: {
+      'no-console': 'error',
+      'no-restricted-properties': [
+        'error',
+        ...['stdout', 'stderr'].map((property) => ({
+          ...{ object: 'process', property },
+          message: 'What is printed goes through the Reporter, which makes it safe to print.',
+        })),
+      ],
+    },
+  },
   ...floors.flatMap((names, floor) =>
     names
       .filter(() => floor > 0)

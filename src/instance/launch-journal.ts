@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Problem } from '../report/problem';
+import { text } from '../report/text-schema';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { isRunId } from '../run/record';
@@ -17,13 +18,13 @@ const schema = z
     v: z.literal(1),
     generation: z.string().regex(/^[0-9a-f]{16}$/),
     at: ms,
-    by: z.string().min(1).max(2048),
+    by: text(2048).refine(Boolean),
     made: z.enum(['remote-up', 'remote-train']),
     run: z.string().refine(isRunId).nullable(),
     tries: z.array(tried).max(MOST_TRIES),
     n: z.number().int().nonnegative(),
     refused: z.array(word).max(MOST_TRIES),
-    price: z.string().max(256).nullable(),
+    price: text(256).nullable(),
     deadline: ms.nullable(),
     parameters: z.string().regex(/^[0-9a-f]{64}$/),
     instance: z

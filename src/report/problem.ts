@@ -1,4 +1,6 @@
-/** AWS's own words about a failure, verbatim. */
+import { printable, printableLines } from './terminal-text';
+
+/** AWS's own words about a failure: verbatim, but for what is not safe to print. */
 export interface AwsReason {
   code: string;
   message: string;
@@ -19,7 +21,8 @@ export interface Denied {
 
 /**
  * The one family of errors that users see: what failed, on what, why AWS says so, what to do next.
- * Whoever catches one prints its message alone, without a stack: it is the user's to mend, not ours to debug.
+ * Whoever catches one prints its message alone, without a stack: it is the user's to mend, not ours to debug. Its texts
+ * quote paths, tags, AWS and the instance: they are made safe to print here.
  */
 export class Problem extends Error {
   /** A stable name for machines, e.g. `CONFIG_INVALID`, `BUCKET_FORBIDDEN`. */
@@ -29,14 +32,20 @@ export class Problem extends Error {
   readonly next?: string;
 
   constructor(code: string, what: string, more: { aws?: AwsReason; next?: string; cause?: unknown } = {}) {
-    const lines = [what];
-    if (more.aws) lines.push(`AWS says: ${more.aws.code}: ${more.aws.message}`);
-    if (more.next) lines.push(more.next);
+    const aws = more.aws && {
+      ...more.aws,
+      code: printable(more.aws.code),
+      message: printable(more.aws.message),
+    };
+    const next = more.next && printableLines(more.next);
+    const lines = [printableLines(what)];
+    if (aws) lines.push(`AWS says: ${aws.code}: ${aws.message}`);
+    if (next) lines.push(next);
     super(lines.join('\n'), { cause: more.cause });
     this.name = 'Problem';
     this.code = code;
-    this.what = what;
-    this.aws = more.aws;
-    this.next = more.next;
+    this.what = lines[0];
+    this.aws = aws;
+    this.next = next;
   }
 }

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { formatDuration, formatSize } from './units';
-import { TerminalText } from './terminal-text';
+import { printable, printableJson, sanitize, sanitizeLines, TerminalText } from './terminal-text';
 
 export interface ReporterOptions {
   verbose?: boolean;
@@ -30,7 +30,18 @@ const QUIET = 1_000;
 /** A line longer than this is printed in pieces, characters. */
 const LONGEST_HELD = 16_384;
 
-/** What the user sees. Everything printed by an executor goes through one of these. */
+const RESET = '\x1b[0m';
+/** What `strong` and `warn` put around a text: noncharacters, which become colours when all else was made safe to print. */
+const MARKS = new Map([
+  ['\ufdd0', '\x1b[1m'],
+  ['\ufdd1', '\x1b[33m'],
+  ['\ufdd2', RESET],
+]);
+
+/**
+ * What the user sees. Everything printed by an executor goes through one of these, and is made safe to print here, whoever
+ * wrote it: colours are its own, but for those of a log.
+ */
 export class Reporter {
   private silenced = false;
   private readonly out: NodeJS.WriteStream;
@@ -56,7 +67,7 @@ export class Reporter {
 
   line(text: string): void {
     this.endLogLine();
-    this.write(this.out, `${text}\n`);
+    this.write(this.out, `${this.safe(text)}\n`);
   }
 
   /**
@@ -67,7 +78,7 @@ export class Reporter {
     this.line(`\n${text}`);
     if (signal !== 'SIGINT' || this.out.isTTY || this.silenced) return;
     try {
-      writeFileSync('/dev/tty', `\n${text}\n`);
+      writeFileSync('/dev/tty', `\n${this.safe(text)}\n`);
     } catch {
       // There is none.
     }
@@ -79,7 +90,7 @@ export class Reporter {
   }
 
   warn(text: string): void {
-    this.line(`${this.paint('33', 'warning:')} ${text}`);
+    this.line(`${this.paint('\ufdd1', 'warning:')} ${text}`);
   }
 
   /** A piece of a remote log, cut anywhere: printed as it comes, made fit for a terminal. */
@@ -101,11 +112,11 @@ export class Reporter {
 
   /** The one machine-readable line of `--json`. */
   result(value: object): void {
-    if (this.options.json) this.write(this.stdout, `${JSON.stringify(value)}\n`);
+    if (this.options.json) this.write(this.stdout, `${printableJson(value)}\n`);
   }
 
   strong(text: string): string {
-    return this.paint('1', text);
+    return this.paint('\ufdd0', text);
   }
 
   /**
@@ -131,7 +142,7 @@ export class Reporter {
         if (inPlace) {
           if (!bar) {
             bar = new SingleBar({
-              format: `${label} {bar} {percentage}% {size}, {rate}/s, {left} left`,
+              format: `${printable(label)} {bar} {percentage}% {size}, {rate}/s, {left} left`,
               stream: this.out,
               clearOnComplete: true,
               barsize: 24,
@@ -171,12 +182,20 @@ export class Reporter {
     this.logEndedLine = true;
   }
 
-  private paint(code: string, text: string): string {
+  /** Lines that are safe to print, with the colours that `paint` has marked. */
+  private safe(text: string): string {
+    return this.colours() ? text.split(/\r?\n/).map(coloured).join('\n') : sanitizeLines(text, Infinity);
+  }
+
+  private paint(mark: string, text: string): string {
+    return this.colours() ? `${mark}${text}\ufdd2` : text;
+  }
+
+  private colours(): boolean {
     // NO_COLOR wins over the FORCE_COLOR that Nx always sets (https://no-color.org).
-    if (process.env.NO_COLOR) return text;
+    if (process.env.NO_COLOR) return false;
     const forced = process.env.FORCE_COLOR;
-    const colour = forced !== undefined ? forced !== '0' && forced !== 'false' : this.out.isTTY;
-    return colour ? `\x1b[${code}m${text}\x1b[0m` : text;
+    return forced !== undefined ? forced !== '0' && forced !== 'false' : this.out.isTTY;
   }
 
   private write(stream: NodeJS.WriteStream, text: string): void {
@@ -187,4 +206,13 @@ export class Reporter {
       this.silence();
     }
   }
+}
+
+/** Safe to print, but for our own colours: a mark that somebody else wrote is at worst a colour, until the line ends. */
+function coloured(line: string): string {
+  const marks = line.match(/[\ufdd0-\ufdd2]/g);
+  if (!marks) return sanitize(line, Infinity);
+  const filter = new TerminalText(true, MARKS);
+  const text = filter.write(Buffer.from(line)) + filter.end();
+  return marks.at(-1) === '\ufdd2' ? text : text + RESET;
 }

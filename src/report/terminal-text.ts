@@ -2,16 +2,25 @@ import { StringDecoder } from 'node:string_decoder';
 
 const ESC = '\x1b';
 const BREAK = '\u200b';
+const SECTION = 'section_start'.length;
 /** A colour sequence longer than this is noise. */
 const MAX_SEQUENCE = 64;
+/** What changes the direction of the text around it: names could look like others. */
+const BIDI = /^[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]$/;
+/** What is not seen, but for the joiners that scripts and emoji need; line ends of Unicode; noncharacters. */
+const INVISIBLE =
+  // eslint-disable-next-line no-misleading-character-class
+  /^[\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufdd0-\ufdef\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e0fff}]$/u;
+/** A longer text is cut, characters. */
+const LONGEST = 16_384;
 
 type State = 'text' | 'escape' | 'csi' | 'string' | 'string-escape' | 'charset';
 
 /**
  * Makes a remote log fit to print: text, colours (SGR), CR, LF and tab pass; every other control sequence is
  * dropped, so that a log line can't move the cursor, set a title, or answer a terminal query. What a CI service
- * would read as a command (`::name::` at the start of a line, `##[…]`, `##vso[…]`, `##teamcity[…]` anywhere) is
- * broken by a zero-width space. Fed in pieces cut anywhere, it gives the same text as fed at once.
+ * would read as a command (`::name::` at the start of a line; `##[…]`, `##vso[…]`, `##teamcity[…]`, `section_start:…`
+ * anywhere) is broken by a zero-width space. Fed in pieces cut anywhere, it gives the same text as fed at once.
  */
 export class TerminalText {
   private readonly decoder = new StringDecoder('utf8');
@@ -21,6 +30,18 @@ export class TerminalText {
   private atLineStart = true;
   private colon = false;
   private hashes = 0;
+  /** The end of the text so far, as long as what is looked for in it. */
+  private tail = '';
+  private returned = false;
+
+  /**
+   * @param strict no colours, nothing that is not seen, and line ends that become visible.
+   * @param marks characters that stand for something else, which passes.
+   */
+  constructor(
+    private readonly strict = false,
+    private readonly marks: ReadonlyMap<string, string> = new Map(),
+  ) {}
 
   write(data: Buffer): string {
     return this.filter(this.decoder.write(data));
@@ -75,7 +96,7 @@ export class TerminalText {
     if (char >= '@' && char <= '~') {
       const sequence = this.sequence;
       this.state = 'text';
-      return char === 'm' && /^[\d;:]*$/.test(sequence) ? `${ESC}[${sequence}m` : '';
+      return char === 'm' && !this.strict && /^[\d;:]*$/.test(sequence) ? `${ESC}[${sequence}m` : '';
     }
     if (char === '\n' || char === '\r') {
       this.state = 'text';
@@ -100,15 +121,21 @@ export class TerminalText {
       this.state = 'string';
       return '';
     }
+    const returned = this.returned;
+    this.returned = char === '\r';
     if (char === '\n' || char === '\r') {
-      this.atLineStart = true;
+      this.atLineStart = !this.strict;
       this.colon = false;
       this.hashes = 0;
-      return char;
+      this.tail = '';
+      return !this.strict ? char : char === '\n' && returned ? '' : '\\n';
     }
     if ((char < ' ' && char !== '\t') || (char >= '\x7f' && char <= '\x9f')) return '';
     // What counts as a line end for some reader of a CI log must not hide a command either.
     if (char === '\u2028' || char === '\u2029' || char === '\u0085') return '';
+    const mark = this.marks.get(char);
+    if (mark !== undefined) return mark;
+    if ((this.strict ? INVISIBLE : BIDI).test(char)) return '';
 
     let out = char;
     if (this.atLineStart) {
@@ -124,12 +151,65 @@ export class TerminalText {
     }
     if (this.hashes >= 2 && (char === '[' || char === 'v' || char === 't')) out = BREAK + out;
     this.hashes = char === '#' ? this.hashes + 1 : 0;
+    if (char === ':' && /section_(start|end)$/.test(this.tail)) out = BREAK + out;
+    this.tail = (this.tail + char).slice(-SECTION);
     return out;
   }
 }
 
-/** The same for a text at hand: a name, an error message from an instance. Line ends become visible. */
+/**
+ * Makes a text safe to print inside a line, whoever wrote it: no control characters, no escape sequences, nothing that
+ * is not seen or that changes the direction, no commands of CI services; line ends become visible. Made safe twice, it
+ * is the same.
+ * @param limit characters: what is longer is cut.
+ */
+export function sanitize(text: string, limit: number): string {
+  const cut = text.length > limit ? `${text.slice(0, limit - 1)}…` : text;
+  if (isPlain(cut)) return cut;
+  const filter = new TerminalText(true);
+  return filter.write(Buffer.from(cut)) + filter.end();
+}
+
+/** The same, cut where it is longer than any text of ours. */
 export function printable(text: string): string {
-  const filter = new TerminalText();
-  return (filter.write(Buffer.from(text)) + filter.end()).replace(/\r?\n|\r/g, '\\n');
+  return sanitize(text, LONGEST);
+}
+
+/** The same for a text of several lines: they stay lines. */
+export function sanitizeLines(text: string, limit: number): string {
+  const cut = text.length > limit ? `${text.slice(0, limit - 1)}…` : text;
+  return cut
+    .split(/\r?\n/)
+    .map((line) => sanitize(line, Infinity))
+    .join('\n');
+}
+
+export function printableLines(text: string): string {
+  return sanitizeLines(text, LONGEST);
+}
+
+/** Whether there is nothing to look for in it. */
+function isPlain(text: string): boolean {
+  return /^[ -~]*$/.test(text) && !/^\s*:/.test(text) && !text.includes('##') && !text.includes('section_');
+}
+
+/** The same for each text of a value that was JSON, its names too. @param lines names of texts that keep their lines. */
+export function printableValue(value: unknown, lines: ReadonlySet<string> = new Set(), name = ''): unknown {
+  if (typeof value === 'string') return lines.has(name) ? sanitizeLines(value, Infinity) : sanitize(value, Infinity);
+  if (Array.isArray(value)) return value.map((each) => printableValue(each, lines, name));
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, each]) => [printable(key), printableValue(each, lines, key)]),
+  );
+}
+
+/** JSON on one line, that no terminal and no CI service reads as more than text; it parses to the same value. */
+export function printableJson(value: unknown): string {
+  return JSON.stringify(value).replace(/[^ -~]|(?<=#)#/gu, (char) =>
+    char < '\xa0' || INVISIBLE.test(char) ? escaped(char) : char,
+  );
+}
+
+function escaped(char: string): string {
+  return [...Array(char.length).keys()].map((at) => `\\u${char.charCodeAt(at).toString(16).padStart(4, '0')}`).join('');
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { path, text } from '../report/text-schema';
 import type { StoredFile } from './run-files';
 
 /** What comes back in the place of an artifact that stays in the store: which one, and how to get it. */
@@ -19,10 +20,10 @@ const LARGEST = 64 * 1024;
 
 const schema = z.object({
   run: z.string().min(1).max(200),
-  path: z.string().min(1).max(4096),
+  path: path(),
   size: z.number().int().nonnegative(),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  how: z.string().max(16384),
+  how: text(16384),
 });
 
 /** The path of the pointer to an artifact. */

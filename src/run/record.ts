@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
+import { shown, text, word } from '../report/text-schema';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { openSigned, RecordUnverified } from './signed-record';
@@ -20,15 +21,14 @@ export function isRunId(text: string): boolean {
   return RUN_ID.test(text);
 }
 
-const text = z.string().max(4096);
 const count = z.number().int().nonnegative();
 const ms = z.number();
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-const numbers = z.record(text, z.number().nullable());
+const numbers = z.record(text(), z.number().nullable());
 
 const savedCheckpoint = z.object({
   n: z.number().int().positive(),
-  unit: text,
+  unit: text(),
   sha256,
   size: count,
   files: count,
@@ -54,7 +54,7 @@ const host = z.object({
 /** °C, W. */
 const gpu = z.object({
   index: count,
-  name: text,
+  name: text(),
   utilization: amount,
   memoryUsed: amount,
   memoryTotal: amount,
@@ -66,8 +66,8 @@ const price = z
   .object({
     perHour: z.number().positive(),
     market: z.enum(['spot', 'on-demand']),
-    where: text,
-    date: text,
+    where: text(),
+    date: text(),
     source: z.enum(['ec2', 'pricing', 'configured']),
   })
   .nullable()
@@ -76,33 +76,33 @@ const price = z
 /** What the client said of itself. */
 const description = z.object({
   git: z
-    .object({ commit: text, branch: text.nullable(), dirty: z.boolean(), remote: text.nullable().default(null) })
+    .object({ commit: text(), branch: text().nullable(), dirty: z.boolean(), remote: text().nullable().default(null) })
     .nullable(),
-  command: z.string().max(65536),
+  command: text(65536),
   recovery: z.enum(['client', 'fleet', 'none']).default('none'),
-  configuration: z.record(text, z.unknown()),
-  host: text,
+  configuration: z.record(text(), shown),
+  host: text(),
   price,
 });
 
 const recordSchema = z.object({
   v: z.literal(1),
   id: z.string().regex(RUN_ID),
-  key: text,
-  project: text,
-  tree: text,
-  snapshot: text,
-  caller: text,
-  instance: text,
-  user: text,
-  directory: text,
+  key: word,
+  project: text(),
+  tree: word,
+  snapshot: word,
+  caller: text(),
+  instance: word,
+  user: text(),
+  directory: text(),
   state: z.enum(['preparing', 'queued', 'setup', 'running', 'saving', 'ended']),
   outcome: z.enum(['succeeded', 'failed', 'cancelled', 'timed-out', 'interrupted', 'setup-failed', 'lost']).nullable(),
   exitCode: z.number().int().nullable(),
-  signal: text.nullable(),
-  stop: z.object({ reason: text, at: ms }).nullable(),
+  signal: text().nullable(),
+  stop: z.object({ reason: text(), at: ms }).nullable(),
   failure: z
-    .object({ code: text, message: z.string().max(65536), exitCode: z.number().int().nullable().default(null) })
+    .object({ code: text(), message: text(65536), exitCode: z.number().int().nullable().default(null) })
     .nullable(),
   pid: count.nullable(),
   createdAt: ms,
@@ -115,20 +115,20 @@ const recordSchema = z.object({
     .array(
       z.object({
         n: count,
-        instance: text,
+        instance: word,
         startedAt: ms.nullable(),
         endedAt: ms.nullable(),
         exitCode: z.number().int().nullable(),
-        signal: text.nullable(),
-        why: text.nullable(),
+        signal: text().nullable(),
+        why: text().nullable(),
         /** Of an instance that the run is no more on; null: as the last one's. */
         price,
       }),
     )
     .max(1000),
   /** The instance that it was gone on with from, and how much of the log was saved there. */
-  resumed: z.object({ from: text, log: count }).nullable().default(null),
-  queue: z.object({ before: count, holders: z.array(text).max(1000) }).nullable(),
+  resumed: z.object({ from: word, log: count }).nullable().default(null),
+  queue: z.object({ before: count, holders: z.array(word).max(1000) }).nullable(),
   claim: z.object({ exclusive: z.boolean(), gpus: count }),
   gpus: z.array(count).max(256).nullable(),
   log: z.object({ size: count, training: count.nullable(), truncated: z.boolean() }),
@@ -137,7 +137,7 @@ const recordSchema = z.object({
     gpus: z.array(gpu).max(256).nullable(),
     training: numbers,
     segments: count,
-    warnings: z.array(text).max(1000),
+    warnings: z.array(text()).max(1000),
   }),
   /** Those that are kept, oldest first. */
   checkpoints: z.array(savedCheckpoint).max(1000),
@@ -148,19 +148,22 @@ const recordSchema = z.object({
       files: count.nullable().default(null),
       bytes: count.nullable().default(null),
       error: z
-        .object({ code: text, message: z.string().max(65536), detail: z.record(text, z.unknown()).default({}) })
+        .object({ code: text(), message: text(65536), detail: z.record(text(), shown).default({}) })
         .nullable()
         .default(null),
     })
     .nullable(),
-  data: z.array(z.object({ source: text, path: text, version: text, files: count, bytes: count })).max(1000),
-  restored: z.object({ run: text, n: count, unit: text }).nullable().default(null),
+  data: z.array(z.object({ source: text(), path: text(), version: text(), files: count, bytes: count })).max(1000),
+  restored: z
+    .object({ run: z.string().regex(RUN_ID), n: count, unit: text() })
+    .nullable()
+    .default(null),
   /** About its end, for the user. */
-  warnings: z.array(text).max(100).default([]),
+  warnings: z.array(text()).max(100).default([]),
   description,
   beat: count,
   access: z.enum(['role', 'presigned']),
-  trouble: text.nullable(),
+  trouble: text().nullable(),
 });
 
 /** docs/FORMAT.md, "Runs in the store": what the instance says of a run. */
@@ -178,8 +181,8 @@ export interface ReadRecord {
 }
 
 /**
- * A run's record as it is in the store; null where there is none. Its signature and its shape are checked and its texts
- * are bounded, not more: whoever prints one of them makes it `printable`.
+ * A run's record as it is in the store; null where there is none. Its signature and its shape are checked; its texts are
+ * bounded and safe to print.
  * @throws Problem `RECORD_UNVERIFIED` where it does not bear the run's signature, `RECORD_INVALID` where it is not a
  * record of this run that we can read.
  */

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
+import { path, text } from '../report/text-schema';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { parseJson, TooLarge } from '../system/bounded';
@@ -21,7 +22,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 const storedFile = z
   .object({
-    path: z.string().min(1).max(4096),
+    path: path(),
     size: z.number().int().nonnegative(),
     sha256,
     executable: z.boolean(),
@@ -32,14 +33,14 @@ const storedFile = z
 const artifactList = z.object({
   v: z.literal(1),
   files: z.array(storedFile).max(MAX_FILES),
-  skipped: z.array(z.object({ path: z.string().max(4096), why: z.string().max(4096) })).max(MAX_FILES),
+  skipped: z.array(z.object({ path: text(), why: text() })).max(MAX_FILES),
 });
 
 const checkpoint = z
   .object({
     v: z.literal(1),
     n: z.number().int().positive(),
-    unit: z.string().min(1).max(255),
+    unit: path(255),
     kind: z.enum(['file', 'directory']),
     at: z.number(),
     attempt: z.number().int().nonnegative(),

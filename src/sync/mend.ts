@@ -53,7 +53,7 @@ export async function mend(
     await forgetPacks(context, offered);
     return true;
   }
-  const paths = detail.paths as string[] | undefined;
+  const paths = Array.isArray(detail.paths) ? detail.paths.map(String) : undefined;
   reporter.line(
     `Files changed while they were sent${paths ? ` (${paths.slice(0, 3).map(printable).join(', ')})` : ''}; scanning again.`,
   );

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { isTransient } from '../aws/reason';
 import type { Edit, SyncPart, SyncReply, WatchPart } from '../command/plan';
 import { remoteFailure } from '../command/remote';
-import type { Reply } from '../command/reply';
+import { readReply, type Reply } from '../command/reply';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import type { PresignedPost } from '../store/store';
@@ -175,7 +175,7 @@ export class Watcher {
   private async acknowledgement(n: number, signal?: AbortSignal): Promise<Reply | null> {
     const key = `${this.prefix}ack-${n}`;
     const bytes = await within(REQUEST, signal, (signal) => this.context.store.get(key, MAX_MESSAGE, signal));
-    const reply = bytes && (unseal(this.seal, 'ack', n, bytes) as Reply | null);
+    const reply = bytes && readReply(unseal(this.seal, 'ack', n, bytes));
     if (reply && !reply.ok && reply.error.code === 'WATCH_ENDED') {
       if (!this.used.includes(key)) this.used.push(key);
       throw new WatcherGone(reply.error.detail.why as WatcherGone['why'], reply.error.message);
