@@ -34,12 +34,13 @@ class Child:
     """`wish()` tells whether it is to stop: None, or (reason, grace in seconds). `but`: a child of ours that is none of its.
 
     `cut`: a signal ended one of its processes that did not handle it, or a launcher failed: a file may be half written.
-    `left`: the processes that still ran a second after the command had ended by itself."""
+    `left`: the processes that still ran a second after the command had ended by itself. `unkilled`: those that SIGKILL did not end.
+    `group`: the control group that it is started in, or None."""
 
-    def __init__(self, line, variables, directory, account, log, mask, limits, wish, but):
+    def __init__(self, line, variables, directory, account, log, mask, limits, wish, but, group=None):
         self.line, self.log, self.mask, self.limits, self.wish, self.but = line, log, mask, limits, wish, but
         self.stopped, self.over = None, False
-        self.cut, self.left = False, Left()
+        self.cut, self.left, self.unkilled = False, Left(), Left()
         self.program = shutil.which(line[0], path=variables.get("PATH")) or line[0]
         self.output, writing = os.pipe()
         try:
@@ -50,13 +51,14 @@ class Child:
         try:
             self.process = subprocess.Popen(
                 line, executable=self.program, cwd=directory, env=variables, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing,
-                start_new_session=True, preexec_fn=lambda: begin(account, limits),
+                start_new_session=True, preexec_fn=lambda: begin(account, limits, group),
             )
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             os.close(self.output)
             raise CanNotStart("%s can not be run: %s" % (line[0], error))
         finally:
             os.close(writing)
+        self.processes = processes.Descendants(but, self.process.pid, group)
 
     @property
     def pid(self):
@@ -76,6 +78,7 @@ class Child:
                 weighed = now
                 if self._is_over():
                     break
+            self.processes.reap()
             if not launcher and now - looked > LAUNCHER_POLL:
                 looked, launcher = now, Leaders(self.pid).launcher
         code = self.process.wait()
@@ -84,7 +87,7 @@ class Child:
             self.left = Left(self.members(), self.mask)
             # 128 and a signal's number: so a shell tells of a child that a signal ended.
             self.cut = bool(self.left) or code < 0 or 128 < code < 160 or (launcher and code != 0)
-        processes.end(lambda: processes.descendants(self.but), 1.0, self.pump)
+        self.unkilled = Left(self.processes.end(1.0, self.pump), self.mask)
         self.drain()
         return code
 
@@ -112,12 +115,11 @@ class Child:
     def members(self):
         """The processes of the command that live, also those that it has left to us."""
         self.process.poll()
-        others = set(processes.family(self.but)) if self.but else ()
-        return [pid for pid in processes.family(os.getpid()) if pid != os.getpid() and pid not in others]
+        self.processes.reap()
+        return self.processes.pids()
 
     def kill(self):
-        for pid in self.members():
-            processes.send(pid, signal.SIGKILL)
+        self.processes.kill(self.pump)
         self.process.wait()
 
     def _signal(self, pids):
@@ -133,7 +135,7 @@ class Child:
         return True
 
     def _is_over(self):
-        used = processes.resident(processes.family(self.pid))
+        used = processes.resident(self.processes.pids())
         if used <= self.limits["memory"]:
             return False
         self.over = self.cut = True
@@ -175,8 +177,10 @@ class Child:
             self.log.write(self.mask.flush())
 
 
-def begin(account, limits):
+def begin(account, limits, group):
     """In the child, before it becomes what it is to be."""
+    if group:
+        group.enter()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     if limits["cores"] and hasattr(os, "sched_setaffinity"):

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from . import account as accounts, files, reporter, run as runs
+from . import account as accounts, cgroup, files, processes, reporter, run as runs
 from .child import CanNotStart, Child
 from .detached import detached
 from .failure import Failure
@@ -96,17 +96,23 @@ class Execution:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "shutdown", True))
         for each in (signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
+        processes.adopt_orphans()
+        group = cgroup.create(self.home)
         log = LogFile(self.home)
         if self.lacking:
             log.say("without %s: what the client reads for a training is kept nowhere" % ", ".join(self.lacking))
         try:
-            child = Child(self.part["argv"], self.variables, self.directory, self.account, log, self.mask, NO_LIMITS, self.wish, None)
+            child = Child(self.part["argv"], self.variables, self.directory, self.account, log, self.mask, NO_LIMITS, self.wish, None, group)
         except CanNotStart as error:
             log.close()
             self.save(state="ended", endedAt=now(), outcome="failed", failure={"code": "START_FAILED", "message": str(error), "exitCode": None})
             return
         self.save(state="running", supervisor=os.getpid(), pid=child.pid, startedAt=now())
         code = child.wait()
+        if child.unkilled:
+            log.say(child.unkilled.unkilled())
+        if group:
+            group.remove()
         log.close()
         stop = child.stopped and {"reason": child.stopped[0], "at": now()}
         outcome = "succeeded" if code == 0 and not stop else "cancelled" if stop else "failed"

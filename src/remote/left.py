@@ -32,6 +32,13 @@ class Left:
             self.what(), "it was" if len(self.commands) == 1 else "they were",
         )
 
+    def unkilled(self):
+        count = len(self.commands)
+        named = ", ".join(self.commands[:NAMED]) + (", …" if count > NAMED else "")
+        return "%s could not be killed and may still use the instance (%s). Restart the instance to end %s." % (
+            "A process" if count == 1 else "%d processes" % count, named, "it" if count == 1 else "them",
+        )
+
     def writes_below(self, directory):
         return any(path.startswith(directory + "/") for path in self.open)
 

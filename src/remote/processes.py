@@ -1,10 +1,17 @@
-"""Processes as trees, and as what bears a run's mark: found, signalled, reaped."""
+"""Processes as trees, and as what bears a run's mark: found, signalled, ended, reaped."""
+import ctypes
 import os
 import signal
 import subprocess
 import time
 
 TICK = 0.05
+# Seconds for which what can't be killed at once is tried again, and of these how long at a time by `chase`.
+PATIENCE, CHASE = 10.0, 0.2
+# So many looks that find nothing end a chase.
+QUIET = 20
+# PR_SET_CHILD_SUBREAPER of Linux.
+SET_CHILD_SUBREAPER = 36
 
 
 def family(top):
@@ -20,8 +27,8 @@ def family(top):
     return ([top] if any(pid == top for pid, _ in pairs) else []) + found
 
 
-def proc_pairs():
-    """(pid, its parent) of all that live, zombies not."""
+def proc_pairs(but=(b"Z", b"X")):
+    """(pid, its parent) of all that live; zombies, which are in the state Z, only where `but` says so."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
@@ -29,7 +36,7 @@ def proc_pairs():
                     fields = file.read().rpartition(b")")[2].split()
             except OSError:
                 continue
-            if fields[0] not in (b"Z", b"X"):
+            if fields[0] not in but:
                 yield int(entry), int(fields[1])
 
 
@@ -58,20 +65,129 @@ def marked(mark):
     return found
 
 
-def descendants(but=None):
-    """Ours, without that of a child of ours, and without what it began."""
-    reap()
-    kept = set(family(but)) if but else ()
-    return [pid for pid in family(os.getpid()) if pid != os.getpid() and pid not in kept]
-
-
-def reap():
-    """Takes leave of the ended orphans of a training, which are children of ours."""
+def adopt_orphans():
+    """Has the orphans of what we start become our children, so that they can be found and ended (Linux, prctl(2))."""
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
+        ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (OSError, AttributeError):
         pass
+
+
+def children():
+    """Our children, also those that have ended. One that is forked at this moment may lack."""
+    try:
+        found = []
+        for task in os.listdir("/proc/self/task"):
+            with open("/proc/self/task/%s/children" % task) as file:
+                found += [int(each) for each in file.read().split()]
+        return found
+    except OSError:
+        pairs = proc_pairs(but=()) if os.path.isdir("/proc/self") else listed_pairs()
+        return [pid for pid, parent in pairs if parent == os.getpid()]
+
+
+def has_ended(pid):
+    """Whether a child of ours has ended; it is gone then."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
+
+
+class Processes:
+    """What is ended together. `listed()`: the pids. `group`: the control group that it was started in, or None."""
+
+    def __init__(self, listed, group=None):
+        self.listed, self.group = listed, group
+
+    def pids(self):
+        found = self.listed()
+        return sorted(set(found).union(self.group.pids())) if self.group else found
+
+    def end(self, grace, tick=lambda: None):
+        """SIGTERM, the grace in seconds, then as `kill`. What is left of it."""
+        deadline, told = time.monotonic() + grace, set()
+        left = self.pids()
+        while left and time.monotonic() < deadline:
+            for pid in left:
+                # Also what was begun meanwhile.
+                if pid not in told:
+                    told.add(pid)
+                    send(pid, signal.SIGTERM)
+            tick()
+            time.sleep(TICK)
+            left = self.pids()
+        return self.kill(tick)
+
+    def kill(self, tick=lambda: None, patience=PATIENCE):
+        """Kills all of it, also what forks faster than it can be listed. What is left after the patience, seconds.
+
+        A control group is killed in one step. What is in none is stopped until a look finds no new one: what is stopped forks no more."""
+        deadline = time.monotonic() + patience
+        while True:
+            if self.group:
+                self.group.kill()
+            stopped, fresh = set(), set(self.pids())
+            while fresh and time.monotonic() < deadline:
+                self.signal(fresh, signal.SIGSTOP)
+                stopped |= fresh
+                fresh = set(self.pids()) - stopped
+            self.signal(stopped | fresh, signal.SIGKILL)
+            self.chase()
+            left = self.pids()
+            if not left or time.monotonic() >= deadline:
+                return left
+            tick()
+            time.sleep(TICK / 10)
+
+    def signal(self, pids, number):
+        for pid in pids:
+            send(pid, number)
+
+    def chase(self):
+        pass
+
+
+class Descendants(Processes):
+    """All that descends from us, but for the child `but` and what it began. `awaited`: a child of whose end somebody else asks."""
+
+    def __init__(self, but=None, awaited=None, group=None):
+        super().__init__(self._list, group)
+        self.but, self.awaited = but, awaited
+
+    def _list(self):
+        kept = set(family(self.but)) if self.but else ()
+        return [pid for pid in family(os.getpid()) if pid != os.getpid() and pid not in kept]
+
+    def reap(self):
+        """Takes leave of the orphans that have ended."""
+        for pid in children():
+            if pid not in (self.but, self.awaited):
+                has_ended(pid)
+
+    def signal(self, pids, number):
+        """To whole process groups in one step, which reaches what they fork meanwhile. Each is a session's that we began."""
+        for group in {group_of(pid) for pid in pids} - {None, os.getpgrp()}:
+            try:
+                os.killpg(group, number)
+            except OSError:
+                pass
+        super().signal(pids, number)
+
+    def chase(self):
+        """What forks and ends by turns, in a new session each time: it is a child of ours when the one before has ended."""
+        deadline, quiet = time.monotonic() + CHASE, 0
+        while quiet < QUIET and time.monotonic() < deadline:
+            alive = [pid for pid in children() if pid != self.but and (pid == self.awaited or not has_ended(pid))]
+            super().signal(alive, signal.SIGKILL)
+            quiet = 0 if set(alive) - {self.awaited} else quiet + 1
+
+
+def group_of(pid):
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
 
 
 def send(pid, number):
@@ -79,27 +195,6 @@ def send(pid, number):
         os.kill(pid, number)
     except OSError:
         pass
-
-
-def end(find, grace, tick=lambda: None):
-    """Ends whatever `find()` lists: SIGTERM, the grace in seconds, SIGKILL. Whether all of it is gone."""
-    for sent, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
-        deadline = time.monotonic() + patience
-        left, told = find(), set()
-        while left:
-            for pid in left:
-                # Also what was begun meanwhile.
-                if pid not in told:
-                    told.add(pid)
-                    send(pid, sent)
-            if time.monotonic() > deadline:
-                break
-            tick()
-            time.sleep(TICK)
-            left = find()
-        if not left:
-            return True
-    return False
 
 
 def resident(pids):

@@ -4,11 +4,12 @@ import os
 import signal
 import time
 
-from . import files, interruption, processes, stops
+from . import cgroup, files, interruption, processes, stops
 from .booted import boot
 from .failure import Failure
 from .fence import Fenced, Superseded
 from .held import held
+from .left import Left
 from .signed_record import RecordKey
 
 TICK = 0.2
@@ -236,8 +237,11 @@ def settle(home):
         if record["state"] == "ended":
             return
         mark = "%s=%s" % (MARKS[record["kind"]], record["id"])
-        processes.end(lambda: processes.marked(mark), 2.0)
         rebooted = record.get("boot") != boot()
+        group = None if rebooted else cgroup.of_run(home)
+        unkilled = Left(processes.Processes(lambda: processes.marked(mark), group).end(2.0))
+        if group:
+            group.remove()
         record.update(
             state="ended", endedAt=int(time.time() * 1000), outcome="lost",
             failure={
@@ -245,6 +249,8 @@ def settle(home):
                 "message": "the instance was restarted" if rebooted else "its supervisor is gone: it was killed, or the instance was restarted",
             },
         )
+        if unkilled:
+            record["warnings"] = record.get("warnings", []) + [unkilled.unkilled()]
         files.write_json(path, record)
     finally:
         os.close(descriptor)

@@ -16,7 +16,7 @@ def enter(run, limits):
     properties = [
         ("Description", "s", "nx-ec2 run %s" % run), ("PIDs", "au", "1", str(os.getpid())),
         # What ends the supervisor alone leaves the reporter, which tells of it.
-        ("KillMode", "s", "process"), ("CollectMode", "s", "inactive-or-failed"),
+        ("KillMode", "s", "process"), ("Delegate", "b", "true"), ("CollectMode", "s", "inactive-or-failed"),
     ]
     if limits["memory"]:
         properties += [("MemoryAccounting", "b", "true"), ("MemoryMax", "t", str(limits["memory"]))]

@@ -1,5 +1,4 @@
 """The process that lasts: has the tree frozen for its run, waits its turn, sets up, trains, and writes down the end."""
-import ctypes
 import errno
 import fcntl
 import os
@@ -8,7 +7,7 @@ import signal
 import time
 import traceback
 
-from . import account as accounts, contract, environment, files, inside, processes, verdict
+from . import account as accounts, cgroup, contract, environment, files, inside, processes, verdict
 from .child import CanNotStart, Child
 from .claims import Claims
 from .detached import detached
@@ -70,6 +69,8 @@ class Supervisor:
         self.log = None
         # As long as it is there, nobody removes the environment that it names.
         self.environment = None
+        # The control group of what the run starts.
+        self.group = None
 
     def save(self, **changes):
         self.record.update(changes)
@@ -86,11 +87,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self.on_shutdown)
         for each in (signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
-        try:
-            # Orphans of the training become our children, so that they can be found and ended (Linux, prctl(2)).
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-        except (OSError, AttributeError):
-            pass
+        processes.adopt_orphans()
         self.log = LogFile(self.home)
         self.save(supervisor=os.getpid())
         try:
@@ -110,7 +107,9 @@ class Supervisor:
             code = "NO_SPACE" if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) else "START_FAILED"
             self.save(failure={"code": code, "message": "%s: %s" % (type(error).__name__, error), "exitCode": None})
             note(self.home)
-        processes.end(lambda: processes.descendants(self.reporter), 1.0)
+        processes.Descendants(self.reporter, group=self.group).end(1.0)
+        if self.group:
+            self.group.remove()
         self.log.close()
         self.save(state="ended", endedAt=now(), outcome=self.outcome(), truncated=self.log.lost > 0)
         # Others may wait for what it held: that is free from here on, and room is made for them.
@@ -142,6 +141,7 @@ class Supervisor:
 
         why = enter(self.record["id"], self.part["limits"])
         self.save(scope=why is None)
+        self.group = cgroup.create(self.home)
 
     def wait_for_turn(self):
         with Claims(self.root, self.record["totalGpus"]) as claims:
@@ -326,7 +326,7 @@ class Supervisor:
 
     def child(self, line, variables, directory, limits, code):
         try:
-            return Child(line, variables, directory, self.account, self.log, self.mask, limits, self.wish, self.reporter)
+            return Child(line, variables, directory, self.account, self.log, self.mask, limits, self.wish, self.reporter, self.group)
         except CanNotStart as error:
             raise Failed(code, str(error))
 
@@ -360,6 +360,9 @@ class Supervisor:
         record["attempts"].append(ended)
         if not again:
             warnings = [child.left.warning()] if child.left and not failure else []
+            if child.unkilled:
+                self.log.say(child.unkilled.unkilled())
+                warnings.append(child.unkilled.unkilled())
             self.save(pid=None, exitCode=exit_code, signal=died, failure=failure, warnings=warnings)
             self.refuse_stopped(child)
             return False
