@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 
-from . import account as accounts, files, index
+from . import account as accounts, files, index, requirements
 
 # Enough to tell them apart; a longer path would not fit into the first line of a script (127 bytes).
 LENGTH = 32
@@ -15,6 +15,8 @@ SETTINGS = re.compile(r"(PIP|UV|POETRY|CONDA|MAMBA)_.*|CC|CXX|CFLAGS|CXXFLAGS|LD
 # They open an index and change nothing in it, and are others every day.
 OPENING = re.compile(r".*(PASSWORD|TOKEN|USERNAME|HTTP_BASIC|NETRC|CERT).*")
 VERSION_TIMEOUT = 30
+# Lists of places, divided by blanks (pip) or commas (uv).
+LINKS = ("PIP_FIND_LINKS", "UV_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
 
 
 def key(part, manifests, variables, account):
@@ -22,6 +24,7 @@ def key(part, manifests, variables, account):
     said = {
         "v": 1, "manager": manifests.kind, "root": part["environment"]["root"], "file": part["environment"]["file"],
         "files": {os.path.relpath(path, manifests.work): files.hash_file(path) for path in manifests.files},
+        "links": {os.path.relpath(path, manifests.work): files.hash_file(path) for path in linked(variables, manifests.root)},
         "layout": manifests.layout(), "machine": list(os.uname()[i] for i in (0, 4)), "libc": list(platform.libc_ver()), "system": release(),
         "tools": versions(tools, variables, account, manifests.root), "paths": [os.path.realpath(shutil.which(tool, path=variables.get("PATH")) or "") for tool in tools],
         "index": index.without_credentials(part.get("index") or ""), "account": [account.pw_name, account.pw_uid],
@@ -30,6 +33,12 @@ def key(part, manifests, variables, account):
         },
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:LENGTH]
+
+
+def linked(variables, directory):
+    """Archives that lie where a variable has pip or uv look for packages."""
+    places = [place for name in LINKS for place in re.split(r"[\s,]+", variables.get(name) or "")]
+    return sorted({path for place in places for path in requirements.archives(place, directory)})
 
 
 def release():

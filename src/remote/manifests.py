@@ -8,6 +8,8 @@ from . import requirements
 OF_PACKAGE = re.compile(r"pyproject\.toml|setup\.(py|cfg)|requirements[^/]*\.txt|MANIFEST\.in")
 # How uv.lock and poetry.lock, which are written by their tools, name a package of the workspace.
 UV_SOURCE = re.compile(r'^source = \{ (editable|virtual|directory|path) = "((?:[^"\\]|\\.)*)" \}', re.MULTILINE)
+# A directory of archives in place of an index: uv names the archives in it by their names alone.
+UV_REGISTRY = re.compile(r'^source = \{ registry = "((?:[^"\\]|\\.)*)" \}', re.MULTILINE)
 POETRY_SOURCE = re.compile(r'^\[package\.source\]\ntype = "(directory|file)"\nurl = "((?:[^"\\]|\\.)*)"', re.MULTILINE)
 NAME = re.compile(r"^\[(?:project|tool\.poetry)\]\s*$(?:\n(?!\[).*)*?\nname\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']", re.MULTILINE)
 SKIPPED = {"node_modules", "__pycache__", "build", "dist"}
@@ -65,6 +67,9 @@ class Manifests:
                 self.files += self.of_package(path)
                 if how != "virtual":
                     self.packages.append(path)
+        if self.kind == "uv":
+            for place in sorted(set(UV_REGISTRY.findall(text))):
+                self.files += requirements.archives(place, base)
         if self.kind == "poetry":
             self.packages.append(os.path.normpath(self.root))
 

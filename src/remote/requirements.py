@@ -4,14 +4,19 @@ import re
 from urllib.parse import unquote, urlsplit
 
 INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s+|=|(?=[^\s-]))(.+)")
+# Where packages are looked for besides the index: a directory of archives, a page that links to them, an index on the disk.
+LINKS = re.compile(r"(?:-f|--find-links|-i|--index-url|--extra-index-url)(?:\s+|=)(.+)")
+ARCHIVE = re.compile(r".*\.(?:whl|egg|zip|tgz|tar(?:\.(?:gz|bz2|xz|Z))?)")
+# So many archives are looked at in one place; a place with more is no part of a workspace.
+MOST_ARCHIVES = 10000
 EDITABLE = re.compile(r"(?:-e|--editable)(?:\s+|=)(.+)")
 # Variables, markers and options that may follow a path.
 TRAILER = re.compile(r"\s+(?:;|--|#).*$|\[[^\]]*\]$|#egg=.*$")
 
 
 def local(path, directory):
-    """(files that are read, directories and archives that are named). Paths in them count from `directory`, those of
-    included files from the file that includes them, as pip has it."""
+    """(files that are read, directories and archives that are named, or that lie where packages are looked for). Paths
+    in them count from `directory`, those of included files from the file that includes them, as pip has it."""
     read, named, waiting = [], [], [path]
     while waiting:
         path = os.path.normpath(waiting.pop())
@@ -25,10 +30,34 @@ def local(path, directory):
             if include:
                 waiting.append(os.path.join(os.path.dirname(path), include.group(1).strip("\"' ")))
                 continue
+            links = LINKS.match(line)
+            if links:
+                named += archives(links.group(1), directory)
+                continue
             found = named_path(line)
             if found:
                 named.append(os.path.normpath(os.path.join(directory, found)))
     return read, sorted(set(named))
+
+
+def archives(place, directory):
+    """The archives on the disk that a place of packages has, a path or a file: URL; none where it is elsewhere."""
+    place = TRAILER.sub("", place.strip()).strip("\"' ")
+    if place.startswith("file:"):
+        place = unquote(urlsplit(place).path)
+    elif "://" in place or not place:
+        return []
+    place = os.path.normpath(os.path.join(directory, place))
+    if os.path.isfile(place):
+        # A page of links: what it links to lies beside it as a rule.
+        return [place] + archives(os.path.dirname(place), directory)
+    found = []
+    for at, directories, names in os.walk(place):
+        directories.sort()
+        found += [os.path.join(at, name) for name in sorted(names) if ARCHIVE.fullmatch(name)]
+        if len(found) > MOST_ARCHIVES:
+            break
+    return found[:MOST_ARCHIVES]
 
 
 def lines(text):

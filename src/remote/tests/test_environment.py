@@ -16,7 +16,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401  (puts the remote side on the path)
 from workspace import package, wheel, write  # noqa: E402
-from nx_ec2_remote import account as accounts, environment, files, held, index, requirements  # noqa: E402
+from nx_ec2_remote import account as accounts, environment, environment_key, files, held, index, requirements  # noqa: E402
+from nx_ec2_remote.manifests import Manifests  # noqa: E402
 
 UV = os.environ.get("NX_EC2_TEST_UV") or shutil.which("uv")
 SHOW = "import dep, lib, sys; print(dep.WHAT, lib.WHAT, sys.prefix)\n"
@@ -156,6 +157,23 @@ class KeptTest(SetupTest):
         for change in ({}, {"requirements.txt": "dep==1.0\n-e ./libs/lib\n# other\n"}, {"libs/lib/src/other/__init__.py": ""}, {".python-version": sys.version.split()[0]}):
             self.made(self.setup(dict(self.workspace("WHAT = 1"), **change)))
         self.assertEqual(len(self.envs()), 4)
+
+    def test_a_rebuilt_wheel_is_another_environment(self):
+        def name(wheel, **variables):
+            text = "--find-links ./wheels\n--extra-index-url=file:simple\ndep==1.0\n"
+            setup = self.setup(dict(self.workspace("WHAT = 1"), **dict({"requirements.txt": text}, **wheel)))
+            manifests = Manifests(setup.work, setup.part)
+            return environment_key.key(setup.part, manifests, dict(os.environ, **variables), self.account)
+
+        built = {"wheels/dep-1.0-py3-none-any.whl": "one"}
+        first = name(built)
+        self.assertEqual(name(built), first)
+        others = [
+            name({"wheels/dep-1.0-py3-none-any.whl": "two"}), name(dict(built, **{"wheels/sub/other.tar.gz": ""})),
+            name(dict(built, **{"simple/dep/dep-1.0.zip": ""})), name(dict(built, **{"more/x.whl": "1"}), PIP_FIND_LINKS="https://h/x more"),
+            name(dict(built, **{"more/x.whl": "2"}), PIP_FIND_LINKS="https://h/x more"),
+        ]
+        self.assertEqual(len(set(others + [first])), 6)
 
     def test_a_file_that_decides_nothing_is_not_part_of_it(self):
         for text in ("one", "two"):
@@ -441,6 +459,17 @@ class RequirementsTest(unittest.TestCase):
             ("a[b]>=1,<2", None), ("--find-links ./wheels", None), ("torch --hash=sha256:aa/bb", None),
         ):
             self.assertEqual([requirements.named_path(each) for each in requirements.lines(line)], [path], line)
+
+    def test_archives_are_found_where_packages_are_looked_for(self):
+        with tempfile.TemporaryDirectory() as at:
+            write(at, {"w h/a.whl": "", "w h/sub/b.tar.gz": "", "w h/readme": "", "page/links.html": "", "page/c.zip": ""})
+            for line, found in (
+                ("--find-links './w h'", ["w h/a.whl", "w h/sub/b.tar.gz"]), ("-f file://%s/w%%20h" % at, ["w h/a.whl", "w h/sub/b.tar.gz"]),
+                ("-i page/links.html", ["page/c.zip", "page/links.html"]), ("--index-url https://h/s", []), ("--find-links=./absent", []),
+            ):
+                write(at, {"requirements.txt": line})
+                _, named = requirements.local(os.path.join(at, "requirements.txt"), at)
+                self.assertEqual([os.path.relpath(each, at) for each in named], found, line)
 
     def test_files_that_are_included_count_and_each_once(self):
         with tempfile.TemporaryDirectory() as at:
