@@ -2,6 +2,8 @@
 import os
 import stat
 
+from . import inside
+from .failure import Failure
 from .leader import arguments
 
 # Characters shown of one command line, and command lines shown.
@@ -62,14 +64,10 @@ def open_for_writing(pid):
     return found
 
 
-def written_since(directory, moment):
-    """Whether a file below a directory was written after a moment, ns as `st_ctime_ns`."""
-    for at, _, names in os.walk(directory):
-        for name in names:
-            try:
-                found = os.lstat(os.path.join(at, name))
-            except OSError:
-                continue
-            if stat.S_ISREG(found.st_mode) and found.st_ctime_ns > moment:
-                return True
-    return False
+def written_since(base, path, moment):
+    """Whether a file below a directory (`inside` says of which) was written after a moment, ns as `st_ctime_ns`."""
+    try:
+        return any(stat.S_ISREG(found.st_mode) and found.st_ctime_ns > moment for _, found in inside.walk(base, path))
+    except Failure:
+        # Nested too deep: something is there.
+        return True

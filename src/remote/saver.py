@@ -52,7 +52,7 @@ class Saver:
         """What the attempt that goes on has left so far, or the last one that is over, once and for all."""
         if len(attempts) > self.settled:
             last = attempts[-1]
-            self._checkpoints(last["n"]).look(final=True, killed=last["signal"] is not None or last["stopped"], ended=last["endedAt"] / 1000.0)
+            self._checkpoints(last["n"]).look(final=True, cut=last["cut"], ended=last["endedAt"] / 1000.0)
             self.settled = len(attempts)
         else:
             # A run that was lost has an attempt that nobody saw the end of.

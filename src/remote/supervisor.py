@@ -295,6 +295,9 @@ class Supervisor:
             wishes = own_checkpoints(self.home, self.part) or wishes
             how = "" if wishes else ": nothing was saved to go on from, it begins anew"
             self.log.say("attempt %d, on %s after %s%s" % (self.record["attempt"], self.record["instance"], resumed["from"], how))
+        self.restore_newest(wishes)
+
+    def restore_newest(self, wishes):
         while wishes:
             wish = wishes.pop(0)
             try:
@@ -346,7 +349,7 @@ class Supervisor:
         failure = verdict.failure_of(child, code, kills, self.log, self.home) if not child.stopped else None
         if child.left:
             self.log.say(child.left.warning())
-            failure = failure or verdict.unfinished(child.left, code, os.path.join(self.project, part["outputDir"]), self.home, written_down)
+            failure = failure or verdict.unfinished(child.left, code, self.home, os.path.join(part["projectRoot"], part["outputDir"]), written_down)
         # Interruptions are none.
         failures = 1 + sum(1 for each in record["attempts"] if each["exitCode"] is not None and not each["stopped"])
         again = (
@@ -381,7 +384,7 @@ class Supervisor:
                 break
             time.sleep(TURN)
         refused = (files.read_json(os.path.join(self.home, "checkpoints.json")) or {}).get("refused", {})
-        for name in refused:
+        for name in sorted(name for each in refused.values() for name in each["names"]):
             aside = os.path.join(self.home, "half", str(self.record["attempt"] - 1))
             os.makedirs(aside, exist_ok=True)
             try:
@@ -389,6 +392,19 @@ class Supervisor:
             except FileNotFoundError:
                 continue
             self.log.say("the checkpoint %s may be half of one and is not gone on from: it is in %s" % (name, aside))
+        if refused:
+            self.restore_last()
+
+    def restore_last(self):
+        """Puts the last whole set back, of which names were moved aside."""
+        from .resume import own_checkpoints
+
+        wishes = own_checkpoints(self.home, self.part)
+        try:
+            self.restore_newest(wishes)
+        except Failure as failure:
+            # By a form, which can't read, or with the store out of reach: what is whole stands there.
+            self.log.say("the last whole checkpoint could not be put back: %s" % failure.message)
 
     def refuse_stopped(self, child):
         if child.stopped:

@@ -1,56 +1,92 @@
 """What a checkpoint directory holds: units, each whole or still on its way."""
 import hashlib
+import os
 import re
 import stat
 
-from . import inside
+from . import inside, pointers
 
 # Names under which frameworks write what they rename when it is whole, and what marks another unit.
 ON_ITS_WAY = re.compile(r"\..*|tmp-.*|.*\.(tmp|part|partial|complete)|.*\.orbax-checkpoint-tmp.*", re.DOTALL)
 # What trainings log beside their checkpoints.
 LOGS = re.compile(r"runs|logs|lightning_logs|wandb|mlruns|tensorboard|events\.out\.tfevents\..*|.*\.log", re.DOTALL)
 TRAINER = re.compile(r"checkpoint-\d+")
+# Names that are one checkpoint together: TensorFlow's three files, shards `00001-of-00003`, a file of each process.
+TENSORFLOW = re.compile(r"(?P<stem>.+)\.(index|meta|data-\d+-of-(?P<count>\d+))", re.DOTALL)
+SHARD = re.compile(r"(?P<before>.*?)\d{4,}(?P<of>[-_]of[-_])(?P<count>\d{4,})(?P<after>.*)", re.DOTALL)
+RANK = re.compile(r"(?P<before>(?:.*[-_.])?(?:rank|shard|worker|proc|process|gpu|mp_rank|tp_rank|pp_rank|dp_rank)[-_=]?)(?P<n>\d+)(?P<after>.*)", re.DOTALL)
 MARK = ".complete"
 # A unit that does not change for so long, seconds, is taken to be whole.
 QUIET = 2.0
 
 
 class Unit:
-    """One top-level name of a checkpoint directory."""
+    """One top-level name of a checkpoint directory, or several that only make a checkpoint together."""
 
-    def __init__(self, name, found, account=None):
-        self.name, self.account = name, account
-        self.directory = stat.S_ISDIR(found.st_mode)
+    def __init__(self, label, account=None):
+        # What it is called: its name, or the stem of its names.
+        self.label, self.account = label, account
+        # Its top-level names: "directory", "file" or "link".
+        self.names = {}
         self.files = []
+        # The labels of units that it names; `missing`: it names one that is not there; `to`: the name that a link leads to.
+        self.points, self.missing, self.to = set(), False, None
+        # How many files it has when it is complete, None where no name says.
+        self.count = None
         # When it changed last, seconds, by what its files and directories say.
         self.changed = 0.0
         # When the last of its files came to be as it is, which no program can set: (ctime, name as numbers sort).
-        self.order = (0, len(name), name)
+        self.order = (0, len(label), label)
         # Why it can not be saved.
         self.why = None
         self._signature = None
         self._lines, self._newest, self._mark = [], 0.0, None
-        self.add(name, found)
+        # Of each name: (ctime of the name itself, the latest time of anything in it, its own mtime), ns.
+        self._times = {}
+
+    @property
+    def family(self):
+        """The same for units that are versions of one another: their names differ in numbers alone."""
+        return re.sub(r"\d+", "#", self.label)
+
+    @property
+    def is_pointer(self):
+        return bool(self.points) or self.missing or self.to is not None
+
+    @property
+    def switched_in(self):
+        """Whether each of its names was renamed, or changed in its mode alone, after the last write to anything in it."""
+        return all(came > written and came >= latest for came, latest, written in self._times.values())
 
     def add(self, path, found):
         isdir = stat.S_ISDIR(found.st_mode)
+        name, _, below = path.partition("/")
+        if not below:
+            self.names[name] = "directory" if isdir else "link" if stat.S_ISLNK(found.st_mode) else "file"
+            self._times[name] = (found.st_ctime_ns, found.st_mtime_ns, found.st_mtime_ns)
+        else:
+            came, latest, written = self._times[name]
+            self._times[name] = (came, max(latest, found.st_mtime_ns, found.st_ctime_ns), written)
         self._lines.append((path, stat.S_IFMT(found.st_mode), found.st_mode & 0o100, 0 if isdir else found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
-        if path == self.name + "/" + MARK:
+        if path == name + "/" + MARK:
             self._mark = found.st_mtime
         else:
             self.changed = max(self.changed, found.st_mtime)
+        if self.names.get(path) == "link":
+            self._came(found)
+            return
         why = inside.what_else(path, found, self.account)
         if why:
             self.why = "%s: %s" % (inside.shown(path), why)
             return
         if isdir:
             # Renamed in, not merely emptied.
-            if path == self.name and found.st_ctime_ns > found.st_mtime_ns:
+            if not below and found.st_ctime_ns > found.st_mtime_ns:
                 self._came(found)
             return
         self.files.append(path)
         self._came(found)
-        if path != self.name + "/" + MARK:
+        if path != name + "/" + MARK:
             self._newest = max(self._newest, found.st_mtime)
 
     def _came(self, found):
@@ -75,21 +111,23 @@ class Unit:
     @property
     def trainers(self):
         """Whether the Trainer of Hugging Face has made it."""
-        return TRAINER.fullmatch(self.name) is not None and any(self.name + name in self.files for name in ("/training_args.bin", "/trainer_state.json"))
+        return TRAINER.fullmatch(self.label) is not None and any(self.label + name in self.files for name in ("/training_args.bin", "/trainer_state.json"))
 
     @property
     def unfinished(self):
-        """Whether a file lacks that its framework writes last: the Trainer of Hugging Face, distributed checkpoints of PyTorch."""
+        """Whether a file lacks: one that its framework writes last, or a shard of those that the names count."""
         there = set(self.files)
-        if self.trainers and self.name + "/trainer_state.json" not in there:
+        if self.trainers and self.label + "/trainer_state.json" not in there:
+            return True
+        if self.count is not None and len(there) < self.count:
             return True
         sharded = {path.rpartition("/")[0] for path in self.files if path.endswith(".distcp")}
         return any(directory + "/.metadata" not in there for directory in sharded)
 
 
 def find(directory, account=None):
-    """The units by their names. An empty one is none."""
-    units, marks = {}, {}
+    """The units by their labels. An empty one is none."""
+    tops, found_below, marks, links = {}, {}, {}, {}
     for path, found in inside.walk(directory, account=account):
         name, _, below = path.partition("/")
         if not below and name.endswith(MARK):
@@ -97,13 +135,114 @@ def find(directory, account=None):
         if ON_ITS_WAY.fullmatch(name) or LOGS.fullmatch(name):
             continue
         if below:
-            if name in units:
-                units[name].add(path, found)
-        elif not stat.S_ISLNK(found.st_mode):
-            units[name] = Unit(name, found, account)
-    for name, found in marks.items():
-        if name in units:
-            units[name].mark(found)
+            if name in found_below:
+                found_below[name].append((path, found))
+            continue
+        if stat.S_ISLNK(found.st_mode):
+            to = link_of(directory, name)
+            if to is None:
+                continue
+            links[name] = to
+        tops[name] = found
+        found_below[name] = []
+    units = {}
+    for label, names in together({name for name in tops if name not in links}, tops).items():
+        unit = units[label] = Unit(label, account)
+        for name in sorted(names):
+            unit.add(name, tops[name])
+            for path, found in found_below[name]:
+                unit.add(path, found)
+        unit.count = count_of(names)
+    for label, found in marks.items():
+        if label in units:
+            units[label].mark(found)
+    units = {label: unit for label, unit in units.items() if unit.files or unit.why}
+    for name, to in links.items():
+        unit = units[name] = Unit(name, account)
+        unit.to = to
+        unit.add(name, tops[name])
+    point(directory, units, account)
     # Beside its checkpoints the Trainer writes the model, its card, its arguments: they would push the checkpoints out.
-    alone = any(unit.trainers for unit in units.values())
-    return {name: unit for name, unit in units.items() if (unit.files or unit.why) and not (alone and not TRAINER.fullmatch(name))}
+    if any(unit.trainers for unit in units.values()):
+        kept = {label for label in units if TRAINER.fullmatch(label)}
+        kept |= {label for label, unit in units.items() if unit.points and unit.points <= kept}
+        units = {label: unit for label, unit in units.items() if label in kept}
+    return units
+
+
+def link_of(directory, name):
+    try:
+        return pointers.linked(os.readlink(os.path.join(directory, name)), directory)
+    except OSError:
+        return None
+
+
+def together(names, tops):
+    """{label: names}: names that are one checkpoint together under one label, each other name under itself."""
+    files = {name for name in names if stat.S_ISREG(tops[name].st_mode)}
+    stems = {match.group("stem") for match in map(TENSORFLOW.fullmatch, files) if match and match.group("count")}
+    groups = {}
+    for name in names:
+        groups.setdefault(stem(name, stems) if name in files else name, set()).add(name)
+    return {(label if group == {label} or label not in names else min(group)): group for label, group in groups.items()}
+
+
+def stem(name, stems):
+    """The label of a file. `stems`: those of TensorFlow's checkpoints that have data."""
+    match = TENSORFLOW.fullmatch(name)
+    if match:
+        return match.group("stem") if match.group("stem") in stems else name
+    match = SHARD.fullmatch(name)
+    if match:
+        return match.group("before") + "*" + match.group("of") + match.group("count") + match.group("after")
+    match = RANK.fullmatch(name)
+    return match.group("before") + "*" + match.group("after") if match else name
+
+
+def count_of(names):
+    """How many files make the unit, None where its names do not say."""
+    tensorflow, shards, ranks = ([match for match in map(rule.fullmatch, names) if match] for rule in (TENSORFLOW, SHARD, RANK))
+    data = [int(match.group("count")) for match in tensorflow if match.group("count")]
+    if data:
+        # Beside the data, the index must be there, which is written last.
+        others = sum(1 for match in tensorflow if not match.group("count"))
+        return max(data) + (others if any(name.endswith(".index") for name in names) else others + 1)
+    if shards:
+        return max(int(match.group("count")) for match in shards)
+    if ranks:
+        numbers = [int(match.group("n")) for match in ranks]
+        return max(numbers) - min(numbers) + 1
+    return None
+
+
+def point(directory, units, account):
+    """Finds out which units name others."""
+    for label, unit in units.items():
+        if unit.to is not None:
+            target = next((other.label for other in units.values() if unit.to in other.names and other is not unit), None)
+            unit.points, unit.missing = ({target}, False) if target else (set(), True)
+        elif list(unit.names.values()) == ["file"] and unit.why is None:
+            text = short_text(directory, unit.files[0], account)
+            if text:
+                names = {}
+                for other in units.values():
+                    if other is not unit:
+                        names[other.label] = other.label
+                        for name in other.names:
+                            names[name] = other.label
+                            names.setdefault(name.rpartition(".")[0] or name, other.label)
+                unit.points, unit.missing = pointers.named(label, text, names)
+
+
+def short_text(directory, path, account):
+    """What a small text file says; None of any other."""
+    try:
+        descriptor = inside.open_file(directory, path, account)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:
+        data = file.read(pointers.LARGEST + 1)
+    try:
+        return data.decode("utf-8") if len(data) <= pointers.LARGEST and b"\0" not in data else None
+    except UnicodeDecodeError:
+        return None

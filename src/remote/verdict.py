@@ -69,15 +69,16 @@ def was_out_of_memory(kills):
     return kills is not None and (oom_kills() or 0) > kills
 
 
-def unfinished(left, code, output, home, since):
+def unfinished(left, code, home, output, since):
     """The failure of a command that exited with 0 and left its training in the background; None where that only left helpers.
 
-    A training has left something in its output directory, and nothing that was left still writes there or to a checkpoint."""
+    A training has left something in its output directory (`output`, below the run's work), and nothing that was left still writes
+    there or to a checkpoint."""
     if code != 0:
         return None
-    if not lefts.written_since(output, since):
+    if not lefts.written_since(os.path.join(home, "work"), output, since):
         return told("LEFT_RUNNING", "the command ended and %s, with nothing written to the output directory" % left.what(), code)
-    if left.writes_below(output) or left.writes_below(os.path.join(home, "checkpoints")):
+    if left.writes_below(os.path.join(home, "work", output)) or left.writes_below(os.path.join(home, "checkpoints")):
         return told("LEFT_RUNNING", "the command ended and %s, which was still writing its results" % left.what(), code)
     return None
 

@@ -322,9 +322,24 @@ describe('pulling a run', () => {
 
   it('holds checkpoints to the same rules', async () => {
     const file = { path: 'u/../../../x', size: 0, sha256: hash('sha256', ''), executable: false, parts: [] };
-    for (const change of [{}, { unit: '..', files: [{ ...file, path: '../x' }] }, { unit: 'v' }, { kind: 'file' }]) {
+    for (const change of [
+      {},
+      { unit: '..', files: [{ ...file, path: '../x' }] },
+      { names: [{ name: 'v', kind: 'directory' }] },
+      { names: [{ name: 'u', kind: 'file' }] },
+      { names: [{ name: 'u', kind: 'link' }] },
+    ]) {
       const bytes = Buffer.from(
-        JSON.stringify({ v: 1, n: 1, unit: 'u', kind: 'directory', at: 1, attempt: 1, files: [file], ...change }),
+        JSON.stringify({
+          v: 1,
+          n: 1,
+          unit: 'u',
+          names: [{ name: 'u', kind: 'directory' }],
+          at: 1,
+          attempt: 1,
+          files: [file],
+          ...change,
+        }),
       );
       await at.store.put(`${at.keys().run(RUN)}checkpoint/1.json`, bytes);
       const entry = { n: 1, unit: 'u', sha256: hash('sha256', bytes), size: 0, files: 1, at: 1, attempt: 1 };

@@ -41,24 +41,27 @@ const checkpoint = z
     v: z.literal(1),
     n: z.number().int().positive(),
     unit: path(255),
-    kind: z.enum(['file', 'directory']),
+    names: z
+      .array(z.object({ name: path(255), kind: z.enum(['file', 'directory', 'link']) }))
+      .min(1)
+      .max(MAX_FILES),
     at: z.number(),
     attempt: z.number().int().nonnegative(),
     files: z.array(storedFile).min(1).max(MAX_FILES),
   })
-  .refine(
-    ({ unit, kind, files }) =>
-      kind === 'file'
-        ? files.length === 1 && files[0].path === unit
-        : files.every(({ path }) => path.startsWith(`${unit}/`)),
-    'it names files that are not its own',
-  );
+  .refine(({ names, files }) => {
+    const kinds = new Map(names.map(({ name, kind }) => [name, kind]));
+    return files.every(({ path }) => {
+      const [name, ...below] = path.split('/');
+      return kinds.get(name) === (below.length > 0 ? 'directory' : 'file');
+    });
+  }, 'it names files that are not its own');
 
 /** A file in the store, in parts. Its path is as the instance says: nothing has checked where it leads. */
 export type StoredFile = z.infer<typeof storedFile>;
 /** Paths are relative to the project. */
 export type ArtifactList = z.infer<typeof artifactList>;
-/** Paths are relative to the checkpoint directory, and begin with the unit's name. */
+/** A set of names. Paths are relative to the checkpoint directory, and begin with one of them; a link has no file. */
 export type Checkpoint = z.infer<typeof checkpoint>;
 
 /** The list of a run's artifacts; null where none were saved. @throws Problem `LIST_MISMATCH` */

@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -75,6 +76,10 @@ class Saving(unittest.TestCase):
     def manifest(self, n):
         return json.loads(self.bucket.objects["checkpoint/%d.json" % n])
 
+    def set(self, n):
+        """The names of a checkpoint."""
+        return [each["name"] for each in self.manifest(n)["names"]]
+
     def brought_back(self, entry):
         target = tempfile.mkdtemp(dir=self.top)
         restore.restore(self.bucket.objects["checkpoint/%d.json" % entry["n"]], entry["sha256"], target, self.bucket.part, ACCOUNT)
@@ -98,7 +103,7 @@ class CheckpointsTest(Saving):
             "n": 1, "unit": "last.ckpt", "sha256": hashlib.sha256(data).hexdigest(), "size": 2500, "files": 1, "at": 1002000, "attempt": 1,
         })
         self.assertEqual({name: value for name, value in json.loads(data).items() if name != "files"}, {
-            "v": 1, "n": 1, "unit": "last.ckpt", "kind": "file", "at": 1002000, "attempt": 1,
+            "v": 1, "n": 1, "unit": "last.ckpt", "at": 1002000, "attempt": 1, "names": [{"name": "last.ckpt", "kind": "file"}],
         })
         self.assertFalse(self.later(it))
 
@@ -123,7 +128,7 @@ class CheckpointsTest(Saving):
         self.now += 0.2
         self.assertTrue(it.look())
         self.assertEqual(self.names(it), [(1, "checkpoint-500")])
-        self.assertEqual((it.latest()["files"], self.manifest(1)["kind"]), (6, "directory"))
+        self.assertEqual((it.latest()["files"], self.manifest(1)["names"]), (6, [{"name": "checkpoint-500", "kind": "directory"}]))
         self.assertIn("checkpoint-500/optimizer.pt", self.brought_back(it.latest()))
 
     def test_logs_and_what_the_trainer_writes_beside_its_checkpoints_push_none_out(self):
@@ -145,7 +150,7 @@ class CheckpointsTest(Saving):
         self.write("checkpoint-5/model")
         self.write("best.pt")
         self.later(it)
-        self.assertEqual(self.names(it), [(1, "checkpoint-5"), (2, "best.pt")])
+        self.assertEqual((self.names(it), self.set(1)), ([(1, "best.pt")], ["best.pt", "checkpoint-5"]))
 
     def test_a_distributed_checkpoint_waits_for_its_metadata(self):
         it = self.open()
@@ -165,7 +170,7 @@ class CheckpointsTest(Saving):
         os.rename(os.path.join(self.directory, "tmp-checkpoint-5"), os.path.join(self.directory, "checkpoint-5"))
         os.rename(os.path.join(self.directory, "a.tmp"), os.path.join(self.directory, "a"))
         self.assertTrue(self.later(it))
-        self.assertEqual({unit for _, unit in self.names(it)}, {"checkpoint-5", "a"})
+        self.assertEqual(self.set(1), ["a", "checkpoint-5"])
 
     def test_what_was_renamed_in_counts_from_then_on(self):
         it = self.open()
@@ -272,21 +277,21 @@ class CheckpointsTest(Saving):
 
     def test_what_a_killed_training_was_writing_is_never_a_checkpoint(self):
         it = self.open()
-        self.write("good", at=1010)
-        self.write("marked", at=1019.5)
+        now = time.time()
+        self.write("good", at=now - 10)
+        self.write("half/config", at=now - 19)
+        os.utime(os.path.join(self.directory, "half"), (now - 19, now - 19))
+        half = self.write("half/model")
+        self.write("marked")
         self.write("marked.complete")
-        half = self.write("half/model", at=1019)
-        self.write("half/config", at=1001)
-        for directory in ("half",):
-            os.utime(os.path.join(self.directory, directory), (1001, 1001))
-        it.look(final=True, killed=True, ended=1020)
-        self.assertEqual({unit for _, unit in self.names(it)}, {"good", "marked"})
+        it.look(final=True, cut=True, ended=os.stat(half).st_mtime + 1)
+        self.assertEqual(self.set(1), ["good", "marked"])
         it = self.open(attempt=2)
         self.assertFalse(self.later(it, 100))
         with open(half, "ab") as file:
             file.write(b"written anew")
         self.assertTrue(self.later(it))
-        self.assertEqual(it.latest()["attempt"], 2)
+        self.assertEqual((it.latest()["attempt"], self.set(2)), (2, ["good", "half", "marked"]))
 
     def test_what_is_left_by_an_attempt_whose_end_nobody_saw_is_not_believed(self):
         it = self.open()
@@ -428,6 +433,8 @@ class RestoreTest(Saving):
 
     def test_what_is_not_the_one_that_is_meant_changes_nothing(self):
         entry, data = self.saved()
+        # What stands there as it should be would not be fetched.
+        self.write("d/a", b"changed")
         before = self.there("d")
         spoilt = dict(self.bucket.objects)
         name = next(name for name in spoilt if name.startswith("part/"))
@@ -437,10 +444,15 @@ class RestoreTest(Saving):
             other = json.dumps(dict(json.loads(data), **change)).encode()
             return other, hashlib.sha256(other).hexdigest()
 
-        file = json.loads(data)["files"][0]
+        file, named = json.loads(data)["files"][0], json.loads(data)["names"]
         cases = [((data, "0" * 64), "CHECKPOINT_MISMATCH"), ((data[:-1], hashlib.sha256(data[:-1]).hexdigest()), "CHECKPOINT_MISMATCH")]
         cases += [(made(**change), "CHECKPOINT_MISMATCH") for change in (
-            {"v": 2}, {"unit": ".."}, {"unit": "a/b"}, {"unit": ""}, {"unit": "e"}, {"kind": "file"}, {"kind": "link"}, {"files": []}, {"files": [file, file]},
+            {"v": 2}, {"unit": ".."}, {"unit": "a/b"}, {"unit": ""}, {"files": []}, {"files": [file, file]}, {"names": []}, {"names": 5},
+            {"names": [{"name": "e", "kind": "directory"}]}, {"names": [{"name": "d", "kind": "file"}]}, {"names": [{"name": "d", "kind": "pipe"}]},
+            {"names": named + named}, {"names": named + [{"name": "e", "kind": "directory"}]}, {"names": named + [{"name": "e", "kind": "file"}]},
+            {"names": named + [{"name": "l", "kind": "link", "to": "../x"}]}, {"names": named + [{"name": "l", "kind": "link", "to": "l"}]},
+            {"names": named + [{"name": "..", "kind": "link", "to": "d"}]}, {"names": named + [{"name": "a/l", "kind": "link", "to": "d"}]},
+            {"names": named + [{"name": "l", "kind": "link"}]},
             {"files": [file, dict(file, path="d/a/b")]}, {"unit": 5}, {"files": 5},
         )]
         cases += [(made(files=[dict(file, path=path)]), "PART_MISMATCH") for path in ("d/../../x", "/d/a", "d//a", "d/a\0")]

@@ -181,7 +181,7 @@ class RestoreTest(Outside):
         part = b"weights"
         name = hashlib.sha256(part).hexdigest()
         entry = {"path": "unit/a", "size": len(part), "sha256": name, "executable": False, "parts": [name]}
-        manifest = json.dumps({"v": 1, "n": 1, "unit": "unit", "kind": "directory", "files": [entry]}).encode()
+        manifest = json.dumps({"v": 1, "n": 1, "unit": "unit", "names": [{"name": "unit", "kind": "directory"}], "files": [entry]}).encode()
         seen = []
 
         def get(_):

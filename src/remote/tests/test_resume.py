@@ -1,6 +1,7 @@
 """A run that is gone on with on another instance: as if it had never left, whatever is killed on the way, and by one instance alone."""
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -10,7 +11,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings, part, signed, unsigned  # noqa: E402
 from directory_store import Store  # noqa: E402
-from nx_ec2_remote import fence, files, interruption, main, resume, segments, stops  # noqa: E402
+from nx_ec2_remote import child, fence, files, interruption, main, resume, segments, stops  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from nx_ec2_remote.metadata import Absent  # noqa: E402
 from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
@@ -449,6 +450,47 @@ class FenceTest(unittest.TestCase):
         self.tell(it, beat=2)
         self.tell(it, beat=3)
         self.assertEqual(self.record()["beat"], 3)
+
+
+# Saves a checkpoint of two names, waits until that is in the store, and is killed in the middle of the next one.
+KILLED = """
+import os, sys, time
+at = os.environ["NX_EC2_CHECKPOINT_DIR"]
+if os.environ["NX_EC2_ATTEMPT"] == "1":
+    for step in (1, 2):
+        os.mkdir(at + "/global_step%%d" %% step)
+        open(at + "/global_step%%d/states" %% step, "w").write("%%d" %% step * 100)
+        open(at + "/latest", "w").write("global_step%%d" %% step)
+        while step == 1 and not os.path.exists(%r):
+            time.sleep(0.05)
+    os.kill(os.getpid(), 9)
+print("found", sorted(os.listdir(at)), open(at + "/latest").read(), len(open(at + "/global_step1/states").read()), sys.argv[1:])
+"""
+
+
+class CutOffTest(Resuming):
+    @unittest.skipUnless(os.path.isdir("/proc/self"), "launchers are known from /proc")
+    def test_the_next_attempt_finds_the_last_whole_set_where_a_worker_was_killed(self):
+        self.at("i-1")
+        torchrun = os.path.join(self.root, "torchrun")
+        os.symlink(shutil.which("bash"), torchrun)
+        # The supervisor is a fork of this process.
+        self.addCleanup(setattr, child, "LAUNCHER_POLL", child.LAUNCHER_POLL)
+        child.LAUNCHER_POLL = 0
+        # It exits by itself, with a code that asks for another attempt, when its worker is gone.
+        command = [torchrun, "-c", "%s train.py $1; code=$?; [ $code = 0 ] || exit 75" % sys.executable, "x"]
+        plan = self.plan(
+            KILLED % os.path.join(self.store.directory, "checkpoint", "1.json"), store=STORE, detached=True, script=None, command=command,
+            retry={"exitCodes": [75], "attempts": 2}, resumeArgs=["--resume"],
+        )
+        plan["run"]["id"] = self.run_id
+        self.assertTrue(main.run(plan, self.root)["ok"])
+        state, log = self.end(self.run_id)
+        self.assertEqual([each["cut"] for each in state["attempts"]], [True, False], log)
+        self.assertIn(b"found ['global_step1', 'latest'] global_step1 100 ['--resume']\n", log)
+        self.assertIn(b"the checkpoint latest may be half of one", log)
+        half = os.path.join(self.home(), "half", "1")
+        self.assertEqual(sorted(os.listdir(half)), ["global_step2", "latest"])
 
 
 class Notices(Resuming):
