@@ -103,12 +103,19 @@ describe('nx-ec2 cache-key', () => {
     shop.write('model/another.py', '');
     await key();
     expect(listed).toBe(before + 1);
+    shop.write('model/empty/a', '');
+    rmSync(path('model/empty/a'));
+    await key();
+    const withEmpty = listed;
+    shop.write('model/empty/b', '');
+    await key();
+    expect(listed).toBe(withEmpty + 1);
     shop.write('nx.json', '{ "plugins": [] }');
     await key();
-    expect(listed).toBe(before + 2);
+    expect(listed).toBe(withEmpty + 2);
     now.mockReturnValue(Date.now() + 60_000);
     await key();
-    expect(listed).toBe(before + 3);
+    expect(listed).toBe(withEmpty + 3);
     now.mockRestore();
   });
 

@@ -1,6 +1,7 @@
-import { lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
+import { NEVER } from './files';
 import { stateDirectory } from './state';
 
 /** What of Nx's project graph and file map decides which files travel. */
@@ -21,9 +22,9 @@ interface Stored extends Listing {
 /**
  * Loading Nx's library and listing a workspace takes some tenths of a second of processor time, and Nx asks for the
  * key of each project by a process of its own. So a list serves all that ask within this time, ms, as long as nothing
- * that decides it has changed.
+ * that decides it has changed. What no stamp shows is a first file deep in a directory that was ignored or empty.
  */
-const SHARED = 2_000;
+const SHARED = 20_000;
 /** Files of the workspace's root that decide what Nx and git list. */
 const ROOT_RULES = ['nx.json', 'package.json', '.gitignore', '.nxignore', '.git/index', '.git/info/exclude'];
 /** Files anywhere that decide which projects there are, and which of their files are listed. */
@@ -39,7 +40,7 @@ export async function sharedListing(workspaceRoot: string, list = listByNx): Pro
   if (known && isCurrent(workspaceRoot, known)) return known;
   const at = Date.now();
   const listing = await list(workspaceRoot);
-  const places = placesOf(listing).map((path): [string, string] => [path, stamp(workspaceRoot, path)]);
+  const places = placesOf(workspaceRoot, listing).map((path): [string, string] => [path, stamp(workspaceRoot, path)]);
   try {
     mkdirSync(dirname(file), { recursive: true });
     const written = `${file}.${process.pid}`;
@@ -90,14 +91,20 @@ function read(file: string): Stored | null {
   }
 }
 
-/** The directories of all files, in which a new one would appear, and the files that are rules. */
-function placesOf({ files }: Listing): string[] {
-  const places = new Set(['.', ...ROOT_RULES]);
+/** The directories in which a new file would appear, those without a file that is listed included, and the rules. */
+function placesOf(workspaceRoot: string, { files }: Listing): string[] {
+  const directories = new Set(['.']);
+  const rules: string[] = [];
   for (const path of Object.values(files).flat()) {
-    if (RULES.test(path)) places.add(path);
-    for (let at = posix.dirname(path); !places.has(at); at = posix.dirname(at)) places.add(at);
+    if (RULES.test(path)) rules.push(path);
+    for (let at = posix.dirname(path); !directories.has(at); at = posix.dirname(at)) directories.add(at);
   }
-  return [...places];
+  const others = [...directories].flatMap((directory) =>
+    readdirSync(join(workspaceRoot, directory), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && !NEVER.has(entry.name))
+      .map(({ name }) => posix.join(directory, name)),
+  );
+  return [...new Set([...directories, ...others, ...rules, ...ROOT_RULES])];
 }
 
 function stamp(workspaceRoot: string, path: string): string {
