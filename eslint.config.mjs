@@ -17,6 +17,27 @@ const floors = [
 const INFLATES =
   '/^(inflate|inflateRaw|gunzip|unzip|brotliDecompress|zstdDecompress)(Sync)?$|^create(Inflate|InflateRaw|Gunzip|Unzip|BrotliDecompress|ZstdDecompress)$|^(Inflate|InflateRaw|Gunzip|Unzip|BrotliDecompress|ZstdDecompress)$/';
 const ZLIB = '[source.value=/^(node:)?zlib$/]';
+/** Requests that start, stop, terminate, cancel or delete what is in EC2: one folder sends them, after it has checked what EC2 says. */
+const ENDING =
+  '^(StartInstances|RebootInstances|StopInstances|TerminateInstances|DeleteFleets|ModifyFleet|CancelSpotInstanceRequests|CancelSpotFleetRequests|DeleteLaunchTemplate|DeleteLaunchTemplateVersions|DeleteVolume)(Command)?$';
+/** What only some files may write. */
+const restrictions = [
+  {
+    only: ['src/system/bounded.ts'],
+    selectors: [
+      `ImportDeclaration${ZLIB} ImportSpecifier[imported.name=${INFLATES}]`,
+      `ImportDeclaration${ZLIB} :matches(ImportNamespaceSpecifier, ImportDefaultSpecifier)`,
+      `CallExpression[callee.name='require'][arguments.0.value=/^(node:)?zlib$/]`,
+      `ImportExpression${ZLIB}`,
+    ],
+    message: 'Nothing is inflated without a limit: use src/system/bounded.ts.',
+  },
+  {
+    only: ['src/instance/stop/**/*.ts', 'src/local-aws/**/*.ts'],
+    selectors: [`:matches(Identifier[name=/${ENDING}/], Literal[value=/${ENDING}/])`],
+    message: 'Only src/instance/stop sends this request, for what it has checked: see its managed.ts.',
+  },
+];
 const above = (floor) => floors.slice(0, floor).flat();
 
 export default tseslint.config(
@@ -61,21 +82,20 @@ export default tseslint.config(
     },
     rules: { '@typescript-eslint/no-require-imports': 'off' },
   },
-  {
-    files: ['src/**/*.ts'],
-    ignores: ['src/system/bounded.ts', '**/*.spec.ts', '**/*.fixture.ts'],
+  // One rule holds all restrictions, and a later configuration replaces it: where one does not apply, the others do.
+  ...[
+    { files: ['src/**/*.ts'], rules: restrictions },
+    ...restrictions.map((one) => ({ files: one.only, rules: restrictions.filter((other) => other !== one) })),
+  ].map(({ files, rules }) => ({
+    files,
+    ignores: ['**/*.spec.ts', '**/*.fixture.ts'],
     rules: {
       'no-restricted-syntax': [
         'error',
-        ...[
-          `ImportDeclaration${ZLIB} ImportSpecifier[imported.name=${INFLATES}]`,
-          `ImportDeclaration${ZLIB} :matches(ImportNamespaceSpecifier, ImportDefaultSpecifier)`,
-          `CallExpression[callee.name='require'][arguments.0.value=/^(node:)?zlib$/]`,
-          `ImportExpression${ZLIB}`,
-        ].map((selector) => ({ selector, message: 'Nothing is inflated without a limit: use src/system/bounded.ts.' })),
+        ...rules.flatMap(({ selectors, message }) => selectors.map((selector) => ({ selector, message }))),
       ],
     },
-  },
+  })),
   {
     files: ['src/**/*.ts'],
     ignores: [

@@ -61,6 +61,7 @@ describe('nx-ec2 clean', () => {
     made.at.aws.capacity.add({ market: 'spot' });
     ids.ofFleet = made.at.aws.instances.all().find(({ fleet }) => fleet === ids.fleet)!.id;
     ids.new = await made.launch(made.tags({ run: run(), finish: 'terminate 0 0' }));
+    for (const id of [ids.ended, ids.missing, ids.ofFleet]) made.keeper(id);
     const before = { startedAt: 1, createdAt: 1 };
     const over = { ...before, state: 'ended' as const, endedAt: Date.now() - 2 * HOUR - 5_000 };
     await made.tell({ ...over, id: ended, instance: ids.ended });
@@ -142,5 +143,56 @@ describe('nx-ec2 clean', () => {
     expect(before.filter((id) => gone.has(id) && there().includes(id))).toEqual([]);
     const { out } = await run({ all: true });
     expect(out).toBe('Nothing in eu-west-1 should have ended.\n');
+  }, 60_000);
+});
+
+/** Whoever writes to the bucket can say of any run that it has ended, or remove what is said of it. */
+describe('nx-ec2 clean, with forged records', () => {
+  let made: MadeFixture;
+  const ids: Record<string, string> = {};
+  const runs: Record<string, string> = {};
+  let release: () => void;
+
+  beforeAll(async () => {
+    made = await MadeFixture.start();
+    for (const name of ['busy', 'removed', 'mute', 'idle', 'waiting', 'elsewhere'])
+      runs[name] = newRunId('model', new Date(Date.now() - 2.5 * HOUR));
+    for (const name of ['busy', 'removed', 'mute', 'idle'])
+      ids[name] = await made.launch(made.tags({ run: runs[name], finish: 'terminate 0 0' }));
+    // A record names it, and its tags do not name the record's run.
+    ids.named = await made.launch(made.tags({}));
+    ids.unmanaged = await made.launch(made.tags({ managed: undefined, run: runs.elsewhere, finish: 'terminate 0 0' }));
+    await made.template('of-the-waiting', made.tags({ run: runs.waiting, finish: 'terminate 0 0' }));
+    ids.waiting = await made.fleet('of-the-waiting', made.tags({ run: runs.waiting, finish: 'terminate 0 0' }));
+    await made.age(3 * HOUR);
+    for (const name of ['busy', 'removed', 'idle']) made.keeper(ids[name]);
+    const stops = [await made.runOn(ids.busy, runs.busy), await made.runOn(ids.removed, runs.removed)];
+    release = () => stops.forEach((stop) => stop());
+    const forged = { startedAt: 1, createdAt: 1, state: 'ended' as const, endedAt: Date.now() - 2 * HOUR };
+    for (const name of ['busy', 'mute', 'idle', 'waiting'])
+      await made.tell({ ...forged, id: runs[name], instance: ids[name] ?? 'i-0123456789abcdef0' });
+    await made.tell({ ...forged, id: runs.elsewhere, instance: ids.named });
+  }, 60_000);
+  afterAll(async () => {
+    release();
+    await made.close();
+  });
+
+  it('ends what says itself that nothing runs there, and nothing else', async () => {
+    const { out, error } = await printed((reporter) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true, all: true }, reporter),
+    );
+    expect(error).toBeNull();
+    expect(out).toMatch(new RegExp(`The instance ${ids.idle} has ended\\.`));
+    expect(out).toMatch(new RegExp(`Kept the instance ${ids.busy} .*, as the store says, but ${runs.busy} runs there`));
+    expect(out).toMatch(
+      new RegExp(`Kept the instance ${ids.removed} .* no record of its run.*${runs.removed} runs there`),
+    );
+    expect(out).toMatch(new RegExp(`Kept the instance ${ids.mute} .* it does not say what runs there`));
+    expect(out).toMatch(new RegExp(`Kept the fleet ${ids.waiting} `));
+    const { instances, fleets } = made.at.aws.left();
+    expect(fleets).toEqual([ids.waiting]);
+    expect(instances).toEqual(expect.arrayContaining([ids.busy, ids.removed, ids.mute, ids.named, ids.unmanaged]));
+    expect(instances).not.toContain(ids.idle);
   }, 60_000);
 });

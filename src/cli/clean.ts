@@ -1,10 +1,12 @@
-import { endOverdue, type Ended } from '../instance/end-overdue';
+import type { Inventory } from '../instance/inventory';
 import { isMine } from '../instance/listing';
 import { overdue, type Fates, type Overdue } from '../instance/overdue';
+import { terminateExpired, type Ended } from '../instance/stop/terminate-expired';
 import { readTags } from '../instance/tags';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
+import { askActivity, type Activity } from '../run/ask-activity';
 import { readFates } from '../run/fates';
 import { nameOf, table } from '../run/status';
 import { Store } from '../store/store';
@@ -25,18 +27,21 @@ const WAIT = 3 * 60_000;
 export async function clean(options: CleanOptions, reporter = new Reporter(options)): Promise<void> {
   await reportOutcome(reporter, () =>
     withAccount(options, async (account) => {
-      const { aws, region, caller, inventory, now } = account;
-      const late = overdue(inventory, await fatesOf(account, reporter), now);
-      const mine = options.all ? late : late.filter(({ made }) => isMine(made, caller));
+      const { aws, region, caller, inventory } = account;
+      const chosen = (late: Overdue[]) => (options.all ? late : late.filter(({ made }) => isMine(made, caller)));
+      const { judge, kept } = await judgeOf(account, chosen, reporter);
+      const late = judge(inventory);
+      const mine = chosen(late);
       const others = late.length - mine.length;
       if (mine.length) reporter.line(table([HEAD, ...mine.map(row)]));
       else reporter.line(`Nothing${options.all ? '' : ' of yours'} in ${region} should have ended.`);
+      for (const line of kept) reporter.line(line);
       if (others) reporter.line(`Of others: ${others}, left alone; --all names and ends them too.`);
       if (!options.apply) {
         if (mine.length) reporter.line('Nothing was changed: --apply ends it.');
         return { region, applied: false, overdue: mine.map(told), others };
       }
-      const ended = await endOverdue(aws, mine, inventory, WAIT, reporter);
+      const ended = await terminateExpired(aws, mine, judge, WAIT, reporter);
       for (const each of ended) reporter.line(describe(each));
       const failed = ended.filter(({ result }) => result === 'failed');
       const results = ended.map((each) => ({ ...told(each), result: each.result, problem: each.problem }));
@@ -52,13 +57,49 @@ export async function clean(options: CleanOptions, reporter = new Reporter(optio
   );
 }
 
-const NONE: Fates = { tagged: () => null, on: () => [] };
-
-async function fatesOf({ place, aws, inventory }: Account, reporter: Reporter): Promise<Fates> {
+/**
+ * Decides what of an inventory is expired. The store alone ends nothing: an instance that is within its own times and
+ * whose run has ended, as the store says, is asked whether anything runs there.
+ * @param chosen those that are ended: only they are asked. @returns also what is kept since an instance says so.
+ */
+async function judgeOf(
+  { place, aws, inventory, now }: Account,
+  chosen: (late: Overdue[]) => Overdue[],
+  reporter: Reporter,
+): Promise<{ judge: (inventory: Inventory) => Overdue[]; kept: string[] }> {
   const { bucket, prefix } = place;
-  if (bucket !== undefined) return readFates(new Store(aws, { ...place, bucket }), prefix, inventory);
-  reporter.warn('No bucket is named: what has a run is looked at by its times alone.');
-  return NONE;
+  if (bucket === undefined) {
+    reporter.warn('No bucket is named: what has a run is looked at by its times alone.');
+    return {
+      judge: (found) => overdue(found, { tagged: () => null, on: () => [], isIdle: () => false }, now),
+      kept: [],
+    };
+  }
+  const store = new Store(aws, { ...place, bucket });
+  const fates = await readFates(store, prefix, inventory);
+  const judgeBy = (isIdle: Fates['isIdle']) => (found: Inventory) => overdue(found, { ...fates, isIdle }, now);
+  const certain = new Set(judgeBy(() => false)(inventory).map(({ id }) => id));
+  const asked = chosen(judgeBy(() => true)(inventory)).filter(
+    ({ kind, id }) => (kind === 'instance' || kind === 'fleet') && !certain.has(id),
+  );
+  const instances = inventory.instances.filter(({ id, fleet }) =>
+    asked.some((each) => each.id === id || (fleet !== null && each.id === fleet)),
+  );
+  const answers = await askActivity(aws, store, prefix, instances);
+  return {
+    judge: judgeBy((id) => answers.get(id) === null),
+    kept: asked.flatMap(({ kind, id, why }) => {
+      const own = instances.filter((each) => each.id === id || each.fleet === id);
+      const reason = own.map((each) => answers.get(each.id)).find((said): said is string => said !== null);
+      return reason === undefined && own.length ? [] : [keptLine(kind, id, why, reason ?? null)];
+    }),
+  };
+}
+
+function keptLine(kind: string, id: string, why: string, reason: Activity): string {
+  return printable(
+    `Kept the ${kind} ${id} until its lifetime or deadline: ${why}, as the store says, but ${reason ?? 'no instance of it can be asked'}.`,
+  );
 }
 
 const HEAD = ['WHAT', 'ID', 'OWNER', 'PROJECT', 'RUN', 'WHY'];

@@ -1,4 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -22,6 +24,15 @@ import { Store } from '../store/store';
 export const ME = `arn:aws:iam::${ACCOUNT}:user/local`;
 export const OTHER = `arn:aws:sts::${ACCOUNT}:assumed-role/team/bea`;
 export const MINUTE = 60_000;
+
+/** Holds a run's lock, as its supervisor does. */
+const HOLD = `
+import fcntl, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+`;
 
 type Tags = Record<string, string>;
 
@@ -64,6 +75,7 @@ export class MadeFixture {
     const { Instances } = await this.at.ec2.send(
       new RunInstancesCommand({
         ...{ ImageId: 'ami-00000000000000001', InstanceType: 't3.micro', MinCount: 1, MaxCount: 1 },
+        IamInstanceProfile: { Name: 'training' },
         TagSpecifications: [
           { ResourceType: 'instance', Tags },
           { ResourceType: 'volume', Tags },
@@ -80,6 +92,7 @@ export class MadeFixture {
         LaunchTemplateName: name,
         LaunchTemplateData: {
           ...{ ImageId: 'ami-00000000000000001', InstanceType: 't3.micro' },
+          IamInstanceProfile: { Name: 'training' },
           TagSpecifications: [{ ResourceType: 'instance', Tags: list(tags) }],
         },
         TagSpecifications: [{ ResourceType: 'launch-template', Tags: list(tags) }],
@@ -107,6 +120,26 @@ export class MadeFixture {
   async tell(more: Partial<RunRecord> & { id: string; instance: string; project?: string }): Promise<void> {
     const keys = new StoreKeys('team', more.project ?? 'model');
     await putRecord(new Store(this.clients, { bucket: 'bucket' }), keys, recordOf(more));
+  }
+
+  /** The keeper's mark on an instance, without which the instance does not know what runs there. */
+  keeper(instance: string): void {
+    const keeper = join(this.rootOf(instance), 'keeper');
+    mkdirSync(keeper, { recursive: true });
+    writeFileSync(join(keeper, 'wish.json'), '{}');
+  }
+
+  /** A run that runs on an instance, until what is returned is called. */
+  async runOn(instance: string, run: string): Promise<() => void> {
+    const home = join(this.rootOf(instance), 'runs', run);
+    mkdirSync(home, { recursive: true });
+    const child = spawn('python3', ['-c', HOLD, join(home, 'lock')], { stdio: ['pipe', 'pipe', 'inherit'] });
+    await once(child.stdout, 'data');
+    return () => child.stdin.end();
+  }
+
+  private rootOf(instance: string): string {
+    return join(this.at.aws.instances.disk(instance), 'root');
   }
 
   /** Everything that is there is older by so much, ms: by what local AWS keeps of it, while it does not run. */

@@ -149,7 +149,8 @@ export type Operation =
   | { op: 'cancel'; run: string; grace: number }
   | { op: 'exec'; run: string | null; tree: string; exec: ExecPart }
   | { op: 'renew'; run: string; store: Access | null }
-  | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string }; store: Access };
+  | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string }; store: Access }
+  | { op: 'activity' };
 
 export interface Plan {
   v: 1;
@@ -264,4 +265,11 @@ export interface Check {
   ok: boolean | null;
   detail: string;
   fix: string | null;
+}
+
+/** What runs on an instance now. */
+export interface ActivityReply {
+  /** Ids of runs and commands that run, or whose results are still being saved. */
+  runs: string[];
+  syncing: boolean;
 }

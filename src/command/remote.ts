@@ -57,6 +57,8 @@ export class Remote {
     private readonly settings: RemoteSettings,
     /** Throws when an instance is gone: SSM says of its commands for long that they are in progress. */
     private readonly stillThere: (instance: string) => Promise<void>,
+    /** Throws where no command may be sent to an instance. */
+    private readonly allowed: (instance: string) => Promise<void> = () => Promise.resolve(),
   ) {}
 
   /** The remote side's hash, for whoever records that an instance has it. */
@@ -99,6 +101,7 @@ export class Remote {
     operation: Operation,
     options: SendOptions,
   ): Promise<Map<string, T | Error>> {
+    await Promise.all(instances.map((instance) => this.allowed(instance)));
     await this.storeHelper();
     const results = await this.attempt<T>(instances, operation, options);
     const troubled = instances.filter((instance) => isHelperTrouble(results.get(instance)!));
@@ -193,6 +196,7 @@ const WHAT: Record<Operation['op'], string> = {
   exec: 'run the command',
   renew: 'tell the store of the run',
   doctor: 'be examined',
+  activity: 'say what runs there',
 };
 
 /** The remote side's error, in a sentence with its next step. */

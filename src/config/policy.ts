@@ -85,6 +85,37 @@ export function enforcePolicy(configuration: Limited, workspaceRoot: string, env
   }
 }
 
+/** An instance that a run's record names, as EC2 describes it. */
+export interface RecordedInstance {
+  id: string;
+  type: string;
+  tags: Record<string, string>;
+  /** Whether nx-ec2 launched it for this project. */
+  managed: boolean;
+}
+
+/**
+ * Applies every policy file to an instance that a run's record names, as to one that the configuration names.
+ * @returns whether a policy allows it by its id, name or tag.
+ * @throws Problem where one does not allow it.
+ */
+export function enforceInstancePolicy(
+  { id, type, tags, managed }: RecordedInstance,
+  workspaceRoot: string,
+  environment: NodeJS.ProcessEnv,
+): boolean {
+  const names = [id, ...(tags.Name ? [tags.Name] : []), ...Object.entries(tags).map((tag) => tag.join('='))];
+  let allowed = false;
+  for (const path of policyPaths(environment)) {
+    const policy = readPolicy(path, workspaceRoot);
+    if (!policy.instances) continue;
+    if (names.some((name) => policyAllows(policy.instances!, name))) allowed = true;
+    else if (managed) enforceRule(policy, 'instance.type', policy.instanceTypes ?? [], type);
+    else enforceRule(policy, 'instance', policy.instances, id);
+  }
+  return allowed;
+}
+
 function rulesOf(policy: Policy, configuration: Limited): Rule[] {
   const { train } = configuration;
   return [

@@ -2,7 +2,7 @@ import type { Description } from '../config/description';
 import type { BroughtUp } from '../instance/bring-up';
 import { isLiving, lookAt } from '../instance/living';
 import { readTags } from '../instance/tags';
-import { takeDown } from '../instance/take-down';
+import { endInterrupted } from '../run/end-interrupted';
 import { sameTraining } from '../run/find-run';
 import { launch, type Launched } from '../run/launch';
 import { giveUp, makeInstance, seeOff } from '../run/made-instance';
@@ -38,7 +38,7 @@ export async function startOnMade(
       recovery: description.recovery === 'client' ? start : null,
       seeOff: (run) => {
         target.onInterrupt(() => `Interrupted: the training has ended, and ${run.instance} ends itself.`);
-        return seeOff(runs, run, signal);
+        return seeOff(runs, run, start.broughtUp, signal);
       },
     };
     const same = rerun ? null : await sameTraining(runs, key);
@@ -100,17 +100,20 @@ class MadeStart implements Recovery {
   }
 
   async goOn(gone: RunRecord, next: NextAttempt): Promise<Launched> {
-    const { aws, reporter } = this.runs;
     const { context, signal } = this.target;
     this.target.onInterrupt(
       () => `Interrupted before ${gone.id} was gone on with. Go on with it: ${commandOf(context, 'remote-train')}`,
     );
-    const before = await lookAt(aws, gone.instance, signal);
-    if (before) await takeDown(aws, gone.instance, 'terminate', reporter, signal);
+    const before = await endInterrupted(this.runs, gone, this.broughtUp, signal);
     const deadline = (before && readTags(before.tags).deadline) ?? this.instance?.deadline ?? undefined;
     const session = await this.makeReady(gone.id, deadline);
     await untilSilent(session, gone.id, signal);
     return this.launch(session, next);
+  }
+
+  /** The id of the instance that this command has brought up last; null: none yet. */
+  get broughtUp(): string | null {
+    return this.instance?.id ?? null;
   }
 
   close(): void {
@@ -143,7 +146,7 @@ class MadeStart implements Recovery {
       this.sessions.push(session);
       return session;
     } catch (error) {
-      await giveUp(runs, this.instance, signal);
+      await giveUp(runs, this.instance, run, signal);
       throw error;
     }
   }
@@ -164,7 +167,7 @@ class MadeStart implements Recovery {
       });
     } catch (error) {
       const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
-      if (!sent) await giveUp(runs, this.instance!, signal);
+      if (!sent) await giveUp(runs, this.instance!, goOn?.id ?? planned.id, signal);
       else if (!gone)
         reporter.warn(`${session.instance} is left: where no training goes on there, it ends itself. ${this.endIt}`);
       throw error;

@@ -1,16 +1,19 @@
 import type { Aws } from '../aws/clients';
 import type { Description } from '../config/description';
+import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
-import { terminate } from './end-instance';
-import { Launch, PATIENCE, tokenOf, type Patience } from './launch';
+import { generationOf, Launch, PATIENCE, type Patience } from './launch';
 import { LaunchJournal } from './launch-journal';
 import { ownInstances, type LivingInstance } from './living';
 import { madeKey, TAG, type Owner } from './made';
 import { readPriceTag, type Price } from './price';
 import { start } from './start';
+import { isRefusal, launchClaim } from './stop/claim';
+import { managedInstance } from './stop/managed';
+import { terminate } from './stop/terminate';
 
 export interface BringUp {
   aws: Aws;
@@ -73,14 +76,18 @@ export async function bringUp(wish: BringUp): Promise<BroughtUp> {
 }
 
 async function take(
-  { aws, reporter, signal }: BringUp,
+  wish: BringUp,
   { id, state, type, zone, market, tags }: LivingInstance,
   how: 'launched' | 'found',
 ): Promise<BroughtUp> {
+  const { aws, reporter, signal } = wish;
   const where = `${id} (${type}${zone ? `, ${zone}` : ''})`;
   const stopped = state === 'stopped' || state === 'stopping';
   if (stopped) {
-    await start(aws, id, reporter, signal);
+    // One of the caller's own is started whichever store it was launched for: this run uses another one from now on.
+    const instance = await managedInstance(aws, id, { ...launchClaim(wish), waived: ['store'] }, { signal });
+    if (!instance) throw new Problem('INSTANCE_GONE', `${id} is terminated: it can not be started.`);
+    await start(aws, instance, reporter, signal);
     reporter.line(`Started ${where}.`);
   } else reporter.line(how === 'launched' ? `Launched ${where}.` : `${where} is there: ${state}.`);
   const price = readPriceTag(tags[TAG.price] ?? '');
@@ -93,9 +100,10 @@ async function take(
 }
 
 /**
- * Of several with one key, those that were launched by a try that had been given up, by somebody who was killed before
- * ending them, are ended.
- * @returns the others, what the launch has written down first, then what runs.
+ * Terminates, of several instances with one key, those that an abandoned attempt of the same launch has launched: the
+ * client that should have done it was killed. The journal says which one is kept; EC2 must say that both were launched
+ * by one launch (their client tokens) and for the same run.
+ * @returns the others, the one that the journal names first, then those that run.
  */
 async function withoutTwins(wish: BringUp, key: string, found: LivingInstance[]): Promise<LivingInstance[]> {
   if (found.length < 2) return found;
@@ -104,12 +112,11 @@ async function withoutTwins(wish: BringUp, key: string, found: LivingInstance[])
   const named = found.find(({ id }) => id === state?.instance);
   const rest: LivingInstance[] = [];
   for (const each of found) {
-    const given =
-      state && named && each !== named && state.tries.some((_, n) => each.clientToken === tokenOf({ ...state, n }));
-    if (!given) rest.push(each);
+    const twin = named && each !== named && isSameLaunch(each, named) && (await managedTwin(wish, each));
+    if (!twin) rest.push(each);
     else {
-      reporter.line(`${each.id} was launched by a try that had been given up: it is ended.`);
-      await terminate(aws, each, reporter, signal);
+      reporter.line(`Terminating ${each.id}: a duplicate from an earlier attempt of the launch of ${named.id}.`);
+      await terminate(aws, twin, reporter, signal);
     }
   }
   const rank = (each: LivingInstance) => (each === named ? 0 : each.state === 'running' ? 1 : 2);
@@ -119,6 +126,23 @@ async function withoutTwins(wish: BringUp, key: string, found: LivingInstance[])
       `Several instances are what is described: ${rest.map(({ id }) => id).join(', ')}. The first is taken.`,
     );
   return rest;
+}
+
+/** Whether EC2 says that two instances are of one launch, which needs one alone. */
+function isSameLaunch(one: LivingInstance, other: LivingInstance): boolean {
+  const launch = generationOf(one.clientToken);
+  return launch !== null && launch === generationOf(other.clientToken) && one.tags[TAG.run] === other.tags[TAG.run];
+}
+
+/** null: it is gone, or it is not one that may be terminated from here. */
+async function managedTwin(wish: BringUp, { id }: LivingInstance) {
+  try {
+    return await managedInstance(wish.aws, id, launchClaim(wish), { signal: wish.signal });
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    wish.reporter.warn(error.message);
+    return null;
+  }
 }
 
 /** What costs besides. */

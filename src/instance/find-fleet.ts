@@ -103,7 +103,7 @@ export async function instancesOf(aws: Aws, run: string, abortSignal?: AbortSign
     .send(
       new DescribeInstancesCommand({
         Filters: [
-          { Name: `tag:${TAG.run}`, Values: [run] },
+          { Name: `tag:${TAG.run}`, Values: [wildcarded(run)] },
           { Name: 'instance-state-name', Values: states },
         ],
       }),

@@ -7,8 +7,6 @@ import type {
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
 import { sdk } from '../aws/sdk';
-import { Problem } from '../report/problem';
-import { findFleet } from './find-fleet';
 
 /** What EC2 takes of overrides. */
 const MOST_OVERRIDES = 300;
@@ -89,54 +87,4 @@ function fleetInput({ run, places, deadline, tags }: FleetWish): CreateFleetComm
     ],
     TagSpecifications: [{ ResourceType: 'fleet', Tags: tags }],
   };
-}
-
-/**
- * Deletes a run's template, then its fleets with their instances: a fleet without a template launches nothing.
- * @returns whether anything of it was there.
- */
-export async function deleteFleet(aws: Aws, run: string): Promise<boolean> {
-  const found = await findFleet(aws, run);
-  await deleteTemplate(aws, run);
-  if (!found.fleets.length) return found.template;
-  await deleteFleets(aws, found.fleets);
-  return true;
-}
-
-/** Deletes fleets with their instances; those that are deleted already are left. */
-export async function deleteFleets(aws: Aws, ids: string[]): Promise<void> {
-  const { DeleteFleetsCommand } = sdk.ec2();
-  const ec2 = await aws.ec2();
-  const answer = await ec2
-    .send(new DeleteFleetsCommand({ FleetIds: ids, TerminateInstances: true }))
-    .catch((error: unknown) => {
-      throw awsProblem('FLEET', `Could not delete the fleet ${ids.join(', ')}: it goes on launching instances.`, error);
-    });
-  const [failed] = (answer.UnsuccessfulFleetDeletions ?? []).filter(
-    ({ Error: why }) => why?.Code !== 'fleetIdDoesNotExist' && why?.Code !== 'fleetNotInDeletableState',
-  );
-  if (failed)
-    throw new Problem('FLEET', `Could not delete the fleet ${failed.FleetId}: it goes on launching instances.`, {
-      aws: { code: String(failed.Error?.Code), message: String(failed.Error?.Message) },
-      next: `aws ec2 delete-fleets --terminate-instances --fleet-ids ${failed.FleetId}`,
-    });
-}
-
-export async function deleteTemplate(aws: Aws, run: string): Promise<void> {
-  const { DeleteLaunchTemplateCommand } = sdk.ec2();
-  const ec2 = await aws.ec2();
-  const LaunchTemplateName = templateName(run);
-  await ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateName })).catch((error: unknown) => {
-    if (/NotFound/.test(awsCode(error) ?? '')) return;
-    throw awsProblem('FLEET', `Could not delete the launch template ${LaunchTemplateName}.`, error);
-  });
-}
-
-/** Ends instances of a run that its fleet has left. */
-export async function endInstances(aws: Aws, instances: string[]): Promise<void> {
-  const { TerminateInstancesCommand } = sdk.ec2();
-  const ec2 = await aws.ec2();
-  await ec2.send(new TerminateInstancesCommand({ InstanceIds: instances })).catch((error: unknown) => {
-    throw awsProblem('FLEET', `Could not terminate ${instances.join(', ')}.`, error);
-  });
 }

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import type { BringUp } from './bring-up';
-import { cancelOpenRequests, terminate } from './end-instance';
 import { imagesOf } from './image';
 import { LaunchJournal, type LaunchState, type StoredLaunch } from './launch-journal';
 import { LaunchTerms, STALE } from './launch-terms';
@@ -11,6 +10,9 @@ import { machineTypes } from './machine-type';
 import { TAG } from './made';
 import { describeTry, isSameTry, placements, type Try } from './placement';
 import { runInstances, type LaunchPatience } from './run-instances';
+import { isRefusal, launchClaim, mismatch } from './stop/claim';
+import { managedInstance, UNSEEN } from './stop/managed';
+import { cancelOpenRequests, terminate } from './stop/terminate';
 
 /** How long each kind of doubt is waited out, ms. */
 export interface Patience extends LaunchPatience {
@@ -20,6 +22,8 @@ export interface Patience extends LaunchPatience {
 
 export const PATIENCE: Patience = { profile: 60_000, trouble: 120_000, sure: 30_000 };
 const AGAIN = 1_000;
+/** Times that an instance is written down against others who write. */
+const MOST_CLAIMS = 20;
 
 /** One launch of one machine, gone on with wherever the one before was killed: docs/FORMAT.md, "Launch". */
 export class Launch {
@@ -146,25 +150,50 @@ export class Launch {
   }
 
   private isOurs({ tags }: LivingInstance): boolean {
-    return tags[TAG.managed] === 'true' && tags[TAG.key] === this.key;
+    return tags[TAG.key] === this.key && mismatch(tags, launchClaim(this.wish)) === null;
   }
 
   /**
-   * Writes down whose the launch is. Where another instance has it, this one is ended.
-   * @returns whether it is this one's.
+   * Writes down which instance the launch has. Where the journal names another one, EC2 is asked about that: the id
+   * alone may be anybody's. If it is one of ours and lives, this one is a duplicate and is terminated.
+   * @returns whether the launch has this one.
    */
   private async claim(instance: LivingInstance, state: LaunchState, etag: string): Promise<boolean> {
+    const { aws, signal } = this.wish;
     let at: string | null = etag;
-    while (at !== null) {
+    // An instance that can't be written down for others who write is found by its tags.
+    for (let tries = 0; tries < MOST_CLAIMS;) {
       if ((await this.journal.write({ ...state, instance: instance.id }, at)) !== null) return true;
       const now: StoredLaunch | null = await this.journal.read();
-      if (now?.state?.instance === instance.id) return true;
-      // Whoever went on to the next try has none yet: then the launch is over.
-      at = now?.state?.generation === state.generation && now.state.instance === null ? now.etag : null;
+      const named = now?.state?.instance ?? null;
+      if (named === instance.id) return true;
+      const other = named === null ? null : await lookAt(aws, named, signal);
+      if (named !== null && !other && now!.age < this.patience.sure) {
+        await this.doubt();
+        continue;
+      }
+      const begunAnew = named === null && now?.state && now.state.generation !== state.generation;
+      if (begunAnew || (other && isLiving(other) && this.isOurs(other))) {
+        await this.terminateDuplicate(instance);
+        return false;
+      }
+      at = now?.etag ?? null;
+      tries++;
     }
-    this.wish.reporter.line(`Another launch was faster: ${instance.id} is ended.`);
-    await terminate(this.wish.aws, instance, this.wish.reporter);
-    return false;
+    return true;
+  }
+
+  private async terminateDuplicate({ id }: LivingInstance): Promise<void> {
+    const { aws, reporter } = this.wish;
+    try {
+      const duplicate = await managedInstance(aws, id, launchClaim(this.wish), { unseen: UNSEEN });
+      if (!duplicate) return;
+      reporter.line(`Terminating ${id}: another client launched an instance first.`);
+      await terminate(aws, duplicate, reporter);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      reporter.warn(error.message);
+    }
   }
 
   /** Goes on to the next try, unless somebody else has. */
@@ -176,7 +205,7 @@ export class Launch {
     }
     const market = next.tries[next.n]?.market;
     if (state.tries[state.n].market === 'spot' && market !== 'spot')
-      await cancelOpenRequests(this.wish.aws, this.key, this.wish.reporter);
+      await cancelOpenRequests(this.wish.aws, this.key, launchClaim(this.wish), this.wish.reporter);
     await this.journal.write(market ? await this.terms.of(next) : next, etag);
   }
 
@@ -194,4 +223,9 @@ export class Launch {
 /** One for each try of each generation. */
 export function tokenOf({ generation, n }: Pick<LaunchState, 'generation' | 'n'>): string {
   return `nx-ec2-${generation}-${n}`;
+}
+
+/** Which launch a client token is of; null: of none of ours. */
+export function generationOf(token: string | null): string | null {
+  return /^nx-ec2-([0-9a-f]{16})-\d+$/.exec(token ?? '')?.[1] ?? null;
 }

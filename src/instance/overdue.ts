@@ -11,6 +11,8 @@ export type Fate =
 export interface Fates {
   tagged(tags: ReadTags): Fate | null;
   on(instance: string): Fate[];
+  /** Whether the instance itself says that nothing runs on it. What the store says can keep it, and not end it. */
+  isIdle(instance: string): boolean;
 }
 
 /** Something that should not be there any more. */
@@ -29,8 +31,9 @@ const MARGIN = 10 * 60_000;
 const UNHEARD = 30 * 60_000;
 
 /**
- * What of an inventory should have ended. Nothing whose run goes on, or can't be told, and nothing that was stopped: who
- * stops an instance keeps its disk.
+ * What of an inventory should have ended: by its own tags, or since its run has ended and the instance itself says that
+ * nothing runs there. Nothing whose run goes on, or can't be told, and nothing that was stopped: who stops an instance
+ * keeps its disk.
  * @param now ms since the epoch, by AWS's clock.
  */
 export function overdue(inventory: Inventory, fates: Fates, now: number): Overdue[] {
@@ -41,7 +44,8 @@ export function overdue(inventory: Inventory, fates: Fates, now: number): Overdu
   for (const each of inventory.fleets) {
     const own = inventory.instances.filter(({ fleet }) => fleet === each.id);
     const busy = own.some(({ id }) => fates.on(id).some(isBusy));
-    add('fleet', each, busy ? null : whyFleet(each, fates, now));
+    const idle = own.length > 0 && own.every(({ id }) => fates.isIdle(id));
+    add('fleet', each, busy ? null : whyFleet(each, idle, fates, now));
   }
   const kept = inventory.fleets.filter(({ id }) => !late.some((each) => each.id === id));
   for (const each of inventory.instances) {
@@ -81,7 +85,7 @@ function whyInstance(instance: MadeInstance, replaced: boolean, fates: Fates, no
   const here = [...fates.on(instance.id), ...(own ? [own] : [])];
   if (here.some(isBusy)) return null;
   const late = pastItsTime(instance, tags, now);
-  if (late !== null || own === null || replaced) return late;
+  if (late !== null || own === null || replaced || !fates.isIdle(instance.id)) return late;
   const age = now - instance.since;
   if (own.is === 'missing')
     return age > UNHEARD ? `${formatDuration(age)} after its launch there is no record of its run` : null;
@@ -91,13 +95,13 @@ function whyInstance(instance: MadeInstance, replaced: boolean, fates: Fates, no
   return afterItsRun(here, tags, now);
 }
 
-function whyFleet(fleet: MadeFleet, fates: Fates, now: number): string | null {
+function whyFleet(fleet: MadeFleet, idle: boolean, fates: Fates, now: number): string | null {
   const tags = readTags(fleet.tags);
   const own = tags.run === null ? null : fates.tagged(tags);
   if (own && isBusy(own)) return null;
   // A fleet that waits for capacity has no record of its run, however long that takes.
   const late = pastItsTime(fleet, { ...tags, lifetime: null }, now);
-  return late ?? (own?.is === 'ended' ? afterItsRun([own], tags, now) : null);
+  return late ?? (own?.is === 'ended' && idle ? afterItsRun([own], tags, now) : null);
 }
 
 function pastItsTime({ since }: Made, tags: ReadTags, now: number): string | null {

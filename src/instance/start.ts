@@ -1,12 +1,13 @@
 import type { Aws } from '../aws/clients';
 import { awsProblem } from '../aws/reason';
-import { sdk } from '../aws/sdk';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
-import { findInstance, type NamedInstance } from './find';
+import type { NamedInstance } from './find';
 import { lookAt, type LivingInstance } from './living';
 import { waitReady } from './ready';
+import { userInstance, type ManagedInstance, type UserInstance } from './stop/managed';
+import { requestStart } from './stop/terminate';
 import { Waiting } from './waiting';
 
 const POLL = 2_000;
@@ -14,8 +15,13 @@ const POLL = 2_000;
 const LAG = 30_000;
 
 /** Starts an instance that is stopped, or about to be. @throws Problem where EC2 does not. */
-export async function start(aws: Aws, id: string, reporter: Reporter, signal?: AbortSignal): Promise<void> {
-  const { StartInstancesCommand } = sdk.ec2();
+export async function start(
+  aws: Aws,
+  instance: ManagedInstance | UserInstance,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { id } = instance;
   const waiting = new Waiting(reporter, `${id} is stopping; it is started as soon as it has stopped`);
   try {
     for (let state = ''; state !== 'stopped';) {
@@ -31,9 +37,8 @@ export async function start(aws: Aws, id: string, reporter: Reporter, signal?: A
   } finally {
     waiting.end();
   }
-  const ec2 = await aws.ec2Once();
   try {
-    await ec2.send(new StartInstancesCommand({ InstanceIds: [id] }), { abortSignal: signal });
+    await requestStart(aws, instance, signal);
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
     throw awsProblem(
@@ -58,11 +63,12 @@ export async function startNamed(
   reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<LivingInstance & { how: 'started' | 'found' }> {
-  const { id, state } = await findInstance(aws, name);
+  const instance = await userInstance(aws, name, signal);
+  const { id, state } = instance;
   const stopped = state === 'stopped' || state === 'stopping';
   if (!stopped && state !== 'running' && state !== 'pending')
     throw new Problem('INSTANCE_GONE', `${id} is ${state}.`, { next: 'Name another instance, or describe one.' });
-  if (stopped) await start(aws, id, reporter, signal);
+  if (stopped) await start(aws, instance, reporter, signal);
   reporter.line(stopped ? `Started ${id}.` : `${id} is there: ${state}.`);
   await waitReady(aws, id, wait, reporter, signal);
   return { ...(await lookAt(aws, id, signal))!, how: stopped ? 'started' : 'found' };

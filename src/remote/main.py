@@ -77,4 +77,5 @@ OPERATIONS = {
     "exec": operation("execution", "start"),
     "renew": operation("run", "renew"),
     "doctor": operation("doctor", "check"),
+    "activity": operation("activity_report", "report"),
 }

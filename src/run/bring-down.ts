@@ -1,16 +1,19 @@
 import type { Description } from '../config/description';
 import type { NamedInstance } from '../config/instance-name';
 import { pause } from '../command/run-command';
-import { cancelOpenRequests } from '../instance/end-instance';
 import { findInstance } from '../instance/find';
 import { ownFleets } from '../instance/find-fleet';
 import { LaunchJournal } from '../instance/launch-journal';
 import { isOwn, lookAt, ownInstances, type LivingInstance } from '../instance/living';
 import { FLEET_ID, madeKey, TAG, type Owner } from '../instance/made';
-import { describeStopped, takeDown } from '../instance/take-down';
+import { mismatch, refusal, type Claim, type Waivable } from '../instance/stop/claim';
+import { managedFleets, managedInstance, userInstance } from '../instance/stop/managed';
+import { describeStopped, takeDown, type TakeDown } from '../instance/stop/stop-and-wait';
+import { cancelOpenRequests, deleteFleets } from '../instance/stop/terminate';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
+import { sessionClaim } from './claim';
 import { isOver } from './fleet/await-attempt';
 import { cancelBetween } from './fleet/cancel-fleet';
 import { isRunId, readOrNobodys } from './record';
@@ -27,6 +30,7 @@ export interface DownWishes {
 
 /** What a launch that was killed has launched is seen by EC2's lists after so long, ms. */
 const SETTLED = 10_000;
+const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store'];
 
 /**
  * Ends, or stops, the instances of a project that were made for this caller, or the one that is named.
@@ -38,7 +42,11 @@ export async function bringDown(session: RunsSession, owner: Owner, wishes: Down
   const { stop, force, signal } = wishes;
   const { instance } = configuration;
   const described = 'described' in instance ? instance.described : undefined;
-  const found = described ? await allOwn(session, owner, described, signal) : [await theNamed(session, owner, wishes)];
+  // With --force the instance that is named may be anybody's; of the project's, those of another store are meant too.
+  const claim = await sessionClaim(session, !force ? [] : described ? ['store'] : EVERYTHING);
+  const found = described
+    ? ofStore(session, await allOwn(session, owner, described, claim, signal), claim)
+    : [await theNamed(session, wishes, claim)];
   const all = described ? await ownFleets(aws, owner, signal) : [];
   const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
   if (!found.length && !waiting.length) {
@@ -66,11 +74,14 @@ export async function bringDown(session: RunsSession, owner: Owner, wishes: Down
       next: `Stop it (nx run ${printable(project)}:remote-cancel --run=${runs[0].id}), or take it down all the same with --force.`,
     });
   }
-  await endFleets(session, found);
+  const downs = await Promise.all(found.map((each) => check(session, each, claim, wishes)));
+  await endFleets(session, found, claim);
   for (const run of waiting)
-    if (await cancelBetween(session, run)) reporter.line(`The fleet of ${printable(run)} is deleted.`);
+    if (await cancelBetween(session, run, false)) reporter.line(`The fleet of ${printable(run)} is deleted.`);
   const ended = await Promise.allSettled(
-    found.map(({ id }) => takeDown(aws, id, stop ? 'stop' : 'terminate', reporter, signal)),
+    downs.map((down, n) =>
+      down ? takeDown(aws, down, reporter, signal) : reporter.line(`${found[n].id} is terminated.`),
+    ),
   );
   const failed = ended.find((each) => each.status === 'rejected');
   if (failed) throw failed.reason;
@@ -105,14 +116,44 @@ async function awaited({ store, keys }: RunsSession, runs: string[]): Promise<Go
     .map((run) => ({ id: printable(run), how: 'waits for an instance of its fleet' }));
 }
 
-/** A fleet would replace what is taken from it: it goes first, with its run. */
-async function endFleets(session: RunsSession, found: LivingInstance[]): Promise<void> {
+/** Passes an instance through the gate; null where it is gone by now. */
+async function check(
+  { aws, configuration }: RunsSession,
+  { id, tags }: LivingInstance,
+  claim: Claim,
+  { stop, signal }: DownWishes,
+): Promise<TakeDown | null> {
+  // The user's own instance, which the configuration names: that it is stopped, is the user's word.
+  if (tags[TAG.managed] !== 'true' && stop && !('described' in configuration.instance))
+    return { instance: await userInstance(aws, { id }, signal), how: 'stop' };
+  const instance = await managedInstance(aws, id, claim, { signal });
+  return instance && { instance, how: stop ? 'stop' : 'terminate' };
+}
+
+/** A fleet would replace an instance that is taken from it: it goes first, with its run. */
+async function endFleets(session: RunsSession, found: LivingInstance[], claim: Claim): Promise<void> {
+  const { aws, reporter } = session;
+  const strict = { ...claim, waived: [] };
   for (const { id, tags } of found) {
-    const run = tags[FLEET_ID] === undefined ? undefined : tags[TAG.run];
-    if (run === undefined) continue;
-    session.reporter.line(`${id} is one of the fleet of ${printable(run)}, which is deleted.`);
-    await cancelBetween(session, run);
+    if (tags[FLEET_ID] === undefined || tags[TAG.managed] !== 'true') continue;
+    reporter.line(`${id} is one of the fleet of ${printable(tags[TAG.run] ?? '?')}, which is deleted.`);
+    if (mismatch(tags, strict) === null && (await cancelBetween(session, tags[TAG.run] ?? '', false))) continue;
+    // A colleague's, by --force: the fleet that EC2 says the instance is of, whatever other tags say.
+    const { fleets, refused } = await managedFleets(aws, [tags[FLEET_ID]], claim);
+    if (refused.length) throw refused[0];
+    await deleteFleets(aws, fleets);
   }
+}
+
+/** Those that were launched for the configured store; the others are named, unless --force means them too. */
+function ofStore({ reporter }: RunsSession, found: LivingInstance[], claim: Claim): LivingInstance[] {
+  return found.filter(({ id, tags }) => {
+    if (mismatch(tags, claim)?.tag !== 'store') return true;
+    reporter.warn(
+      `${id} was left as it is: it was launched for the store ${printable(tags[TAG.store] ?? '?')}. --force terminates it too.`,
+    );
+    return false;
+  });
 }
 
 /** Those that live or are ending, once EC2 tells of what a killed launch has launched. */
@@ -120,6 +161,7 @@ async function allOwn(
   { aws, store, keys, reporter }: RunsSession,
   owner: Owner,
   description: Description,
+  claim: Claim,
   signal?: AbortSignal,
 ): Promise<LivingInstance[]> {
   const key = madeKey(owner, description);
@@ -129,7 +171,7 @@ async function allOwn(
     const waits =
       launch?.state && launch.age < SETTLED && (launch.state.instance ?? launch.state.n < launch.state.tries.length);
     if (!waits || found.some(({ tags }) => tags[TAG.key] === key)) {
-      await cancelOpenRequests(aws, key, reporter);
+      await cancelOpenRequests(aws, key, claim, reporter);
       return found;
     }
     await pause(1_000, signal);
@@ -138,8 +180,8 @@ async function allOwn(
 
 async function theNamed(
   { aws, configuration }: RunsSession,
-  owner: Owner,
   { stop, force, signal }: DownWishes,
+  claim: Claim,
 ): Promise<LivingInstance> {
   const { id } = await findInstance(aws, configuration.instance as NamedInstance);
   const found = (await lookAt(aws, id, signal))!;
@@ -148,8 +190,9 @@ async function theNamed(
     throw new Problem('NOT_MADE', `${id} was not made by nx-ec2, which never terminates such an instance.`, {
       next: '--stop stops it.',
     });
-  if (managed && !force && !isOwn(found.tags, owner)) {
+  if (managed && !force && mismatch(found.tags, claim)) {
     const { [TAG.owner]: whose = 'somebody', [TAG.project]: project = '' } = found.tags;
+    if (isOwn(found.tags, claim.owner)) throw refusal(`The instance ${id}`, mismatch(found.tags, claim)!, claim);
     throw new Problem('NOT_YOURS', `${id} was made for ${printable(whose)}, project ${printable(project)}.`, {
       next: 'Take it down all the same with --force.',
     });

@@ -26,7 +26,7 @@ export async function readFates(
   store: Store,
   prefix: string,
   { instances, fleets, templates }: Inventory,
-): Promise<Fates> {
+): Promise<Omit<Fates, 'isIdle'>> {
   const here = `${store.bucket}/${prefix}`.replace(/\/+$/, '');
   const known = new Map<string, Fate>();
   const on = new Map<string, Fate[]>();

@@ -3,18 +3,23 @@ import type { BringUp, BroughtUp } from '../instance/bring-up';
 import { bringUpReady } from '../instance/bring-up-ready';
 import { isLiving, lookAt } from '../instance/living';
 import { TAG } from '../instance/made';
+import { isRefusal } from '../instance/stop/claim';
+import { managedInstance, UNSEEN } from '../instance/stop/managed';
+import { isResourceId } from '../instance/stop/resource-id';
+import { takeDown } from '../instance/stop/stop-and-wait';
 import { readTags } from '../instance/tags';
-import { takeDown } from '../instance/take-down';
 import { Waiting } from '../instance/waiting';
 import { pause } from '../command/run-command';
 import { formatDuration } from '../report/units';
+import { askRun } from './ask';
+import { runClaim, sessionClaim } from './claim';
 import { goesOn } from './find-run';
 import type { RunRecord } from './record';
 import type { RunsSession } from './session';
 import { runsUnderWay } from './under-way';
 
 /** How long an instance may take to end itself after its run, ms, before it is ended from here. */
-const BY_ITSELF = 120_000;
+export const SHUTDOWN = { timeout: 120_000 };
 const POLL = 1_000;
 
 /**
@@ -51,26 +56,48 @@ export async function makeInstance(
   try {
     return await bringUpDescribed(session, description, purpose, signal, (instance) => onUp((up = instance)));
   } catch (error) {
-    if (up) await giveUp(session, up, signal);
+    if (up) await giveUp(session, up, id, signal);
     throw error;
   }
 }
 
-/** Ends an instance that was made for a training which can't begin; one that was left by a signal has its guards. */
-export async function giveUp({ aws, reporter }: RunsSession, instance: BroughtUp, signal: AbortSignal): Promise<void> {
+/**
+ * Terminates an instance that this command launched for a training which can't begin; one that was left by a signal has
+ * its guards. One that another command launched meanwhile, for another run, is left.
+ */
+export async function giveUp(
+  session: RunsSession,
+  instance: BroughtUp,
+  run: string,
+  signal: AbortSignal,
+): Promise<void> {
   if (signal.aborted || instance.how !== 'launched') return;
-  reporter.line(`${instance.id} was made for this training, which does not begin: it is ended.`);
-  await takeDown(aws, instance.id, 'terminate', reporter).catch((error: Error) =>
-    reporter.warn(`${instance.id} could not be ended: ${error.message}`),
-  );
+  const { aws, reporter } = session;
+  const { id } = instance;
+  try {
+    const managed = await managedInstance(aws, id, await runClaim(session, run), { unseen: UNSEEN });
+    if (!managed) return;
+    reporter.line(`Terminating ${id}: it was launched for this training, which failed to start.`);
+    await takeDown(aws, { instance: managed, how: 'terminate' }, reporter);
+  } catch (error) {
+    reporter.warn(`${id} could not be ended: ${(error as Error).message}`);
+  }
 }
 
 /**
- * What becomes of a run's instance, where it was made for a training: said, and waited for where that is soon. It ends
- * itself; where it does not, it is ended from here.
+ * What becomes of a run's instance, where it was launched for a training: said, and waited for where that is soon. It
+ * shuts itself down. Where it does not, it is terminated from here if EC2 says that it was launched for this very run,
+ * and if it does not say itself that the run still runs: the record alone, which names it, is not enough.
+ * @param own the instance that this command itself brought up for the run, whatever run it was launched for.
  */
-export async function seeOff(session: RunsSession, run: RunRecord, signal: AbortSignal): Promise<void> {
+export async function seeOff(
+  session: RunsSession,
+  run: RunRecord,
+  own: string | null,
+  signal: AbortSignal,
+): Promise<void> {
   const { aws, reporter } = session;
+  if (!isResourceId('instance', run.instance)) return;
   const instance = await lookAt(aws, run.instance, signal);
   if (!instance || !isLiving(instance) || instance.tags[TAG.managed] !== 'true') return;
   const { finish } = readTags(instance.tags);
@@ -83,7 +110,7 @@ export async function seeOff(session: RunsSession, run: RunRecord, signal: Abort
   if (after > 0) return reporter.line(`${id} is kept for ${formatDuration(after)}, and then ${done}. ${down}`);
   const waiting = new Waiting(reporter, `${id} is being ${done}`);
   try {
-    for (const until = Date.now() + BY_ITSELF; Date.now() < until; await pause(POLL, signal)) {
+    for (const until = Date.now() + SHUTDOWN.timeout; Date.now() < until; await pause(POLL, signal)) {
       const now = await lookAt(aws, id, signal);
       if (!now || !isLiving(now) || now.state === 'stopped') return reporter.line(`${id} is ${now?.state ?? done}.`);
       const other = now.state === 'running' ? await otherRun(session, run) : null;
@@ -92,8 +119,45 @@ export async function seeOff(session: RunsSession, run: RunRecord, signal: Abort
   } finally {
     waiting.end();
   }
-  reporter.warn(`${id} has not ended by itself within ${formatDuration(BY_ITSELF)}: it is ended from here.`);
-  await takeDown(aws, id, finish.shutdown, reporter, signal);
+  await shutDown(session, run, id === own, finish.shutdown, signal);
+}
+
+/** Terminates, or stops, the instance of a run that has not shut itself down. */
+async function shutDown(
+  session: RunsSession,
+  run: RunRecord,
+  own: boolean,
+  how: 'terminate' | 'stop',
+  signal: AbortSignal,
+): Promise<void> {
+  const { aws, reporter } = session;
+  const { instance: id } = run;
+  try {
+    // The caller's own is terminated whichever store it was launched for: this command has brought it up for the run.
+    const claim = own ? await sessionClaim(session, ['store']) : await runClaim(session, run.id);
+    const instance = await managedInstance(aws, id, claim, { signal });
+    if (!instance) return;
+    if (await saysThatItGoesOn(session, run, signal)) {
+      reporter.warn(`${id} was left as it is: the store says that ${run.id} has ended, and the instance that it runs.`);
+      return;
+    }
+    reporter.warn(`${id} has not ended by itself within ${formatDuration(SHUTDOWN.timeout)}: it is ended from here.`);
+    await takeDown(aws, { instance, how }, reporter, signal);
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    reporter.warn(`${id} has not ended by itself within ${formatDuration(SHUTDOWN.timeout)}. ${error.message}`);
+  }
+}
+
+/** Whether the instance itself says that a run goes on. One that does not answer says nothing. */
+async function saysThatItGoesOn(session: RunsSession, run: RunRecord, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await askRun(session, run, run.log.size, signal)).run.outcome === null;
+  } catch (error) {
+    signal.throwIfAborted();
+    session.reporter.detail(`${run.instance} does not answer: ${(error as Error).message}`);
+    return false;
+  }
 }
 
 /** Another run of the project that goes on on the same instance. */

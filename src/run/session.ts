@@ -19,6 +19,7 @@ import type { Travel } from '../sync/strategy';
 import { fromProject } from '../workspace/files';
 import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';
+import { checkInstance } from './check-instance';
 
 /** What is asked of runs: the store, and the instances that they are or were on. */
 export interface RunsSession {
@@ -31,6 +32,8 @@ export interface RunsSession {
   keys: StoreKeys;
   /** The remote side of any instance: a run may be on another than the configuration names by now. */
   at: (instance: string) => Place;
+  /** Says that the configuration names these: commands go there without another question. */
+  allow: (instances: readonly string[]) => void;
   /** The caller's ARN. */
   caller: () => Promise<string>;
   /** Whose is what is made from here. */
@@ -40,6 +43,8 @@ export interface RunsSession {
 
 export interface Place {
   remote: Remote;
+  /** Throws where no command may be sent there: see `checkInstance`. `remote` asks it by itself. */
+  allowed: () => Promise<void>;
   /** Throws INSTANCE_GONE when EC2 says that the instance does not run. */
   stillThere: () => Promise<void>;
 }
@@ -69,19 +74,32 @@ export function openRuns(
   const store = new Store(aws, configuration);
   const keys = new StoreKeys(configuration.prefix, project);
   const places = new Map<string, Place>();
+  const checks = new Map<string, Promise<void>>();
   const caller = async () => (await rememberedCaller(aws)) ?? learnCaller(aws);
+  const owner = async () => ({ workspace: workspaceIdentity(workspaceRoot), project, caller: await caller() });
+  const allowed = (instance: string): Promise<void> => {
+    let check = checks.get(instance);
+    if (!check) {
+      checks.set(instance, (check = checkInstance({ aws, configuration, owner, workspaceRoot }, instance)));
+      // What AWS could not say is asked again.
+      check.catch(() => checks.delete(instance));
+    }
+    return check;
+  };
   return {
     ...{ configuration, project, workspaceRoot, reporter, aws, store, keys },
+    allow: (instances) => instances.forEach((instance) => checks.set(instance, Promise.resolve())),
     at: (instance) => {
       const place = places.get(instance) ?? {
-        remote: new Remote(aws, store, keys, instance, configuration, (id) => refuseGone(aws, id)),
+        remote: new Remote(aws, store, keys, instance, configuration, (id) => refuseGone(aws, id), allowed),
+        allowed: () => allowed(instance),
         stillThere: () => refuseGone(aws, instance),
       };
       places.set(instance, place);
       return place;
     },
     caller,
-    owner: async () => ({ workspace: workspaceIdentity(workspaceRoot), project, caller: await caller() }),
+    owner,
     close: () => aws.close(),
   };
 }
@@ -136,6 +154,7 @@ export async function openSession(
       },
     );
     found.instances = instances;
+    runs.allow(instances);
     const [instance] = instances;
     const state = stateDirectory(workspaceRoot);
     const tree = treeId({ workspace, project, caller: arn, tree: named });

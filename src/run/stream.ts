@@ -50,6 +50,7 @@ export class LogStream {
   private async begin(session: RunsSession, run: RunFacts, at: number): Promise<void> {
     try {
       const { openStream } = sessions();
+      await session.at(run.instance).allowed();
       const opened = await openStream(session.aws, run.instance, {
         document: DOCUMENT,
         parameters: {

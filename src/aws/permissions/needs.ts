@@ -100,6 +100,7 @@ const FLEET = where('"recovery" is fleet', [
   need('ec2:DescribeFleets', 'how it is'),
   need('ec2:DescribeInstances', 'its instances'),
   need('ec2:DescribeFleetHistory', 'why it has none'),
+  need('ec2:DescribeLaunchTemplates', 'whether the template is its own'),
   need('ec2:DeleteFleets', 'it is given up, or has ended'),
   need('ec2:DeleteLaunchTemplate', 'the same'),
   need('ec2:TerminateInstances', 'the same'),
@@ -197,6 +198,10 @@ export const NEEDS = {
       need('s3:GetObject', 'how its run ended'),
       VERIFY,
       need('s3:ListBucket', 'that what is not there is 404, not 403'),
+    ]),
+    ...where('an instance lives within its times, and its run has ended', [
+      ...COMMAND,
+      need('s3:PutObject', 'the remote side'),
     ]),
     ...where('--apply, and there is one', [
       need('ec2:TerminateInstances', 'instances'),

@@ -35,7 +35,7 @@ export default function remoteCancel(
         });
       }
       target.onInterrupt(() => `Left; ${record.id} is being stopped all the same.`);
-      const between = await cancelWithFleet(session, found);
+      const between = await cancelWithFleet(session, found, options.force ?? false);
       const { run, already } = between ? { run: between, already: false } : await cancelRun(session, record, signal);
       reporter.line(
         already ? `${run.id} had ended already: it ${describeOutcome(run)}` : `${run.id} ${describeOutcome(run)}`,

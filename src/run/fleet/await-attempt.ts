@@ -1,9 +1,10 @@
 import { pause } from '../../command/run-command';
 import { fleetTrouble, instancesOf } from '../../instance/find-fleet';
-import { deleteFleet } from '../../instance/fleet';
+import { deleteFleet } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
 import { printable } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
+import { runClaim } from '../claim';
 import { readRecord, type RunRecord } from '../record';
 import { runTime } from '../run-id';
 import type { RunsSession } from '../session';
@@ -30,7 +31,7 @@ export async function awaitFirst(
     if (read) return read.record;
     if (Date.now() - since > wait) {
       const trouble = await waiting.trouble();
-      await deleteFleet(session.aws, run);
+      await deleteFleet(session.aws, await runClaim(session, run));
       throw new Problem(
         'FLEET_WAIT',
         `The fleet of ${run} did not begin it within ${formatDuration(wait)}, and is deleted.${trouble ? `\n${trouble}` : ''}`,

@@ -1,8 +1,10 @@
 import { pause } from '../../command/run-command';
 import type { Description } from '../../config/description';
 import { findFleet, instancesOf } from '../../instance/find-fleet';
-import { deleteFleet, deleteTemplate, endInstances } from '../../instance/fleet';
+import { isRefusal } from '../../instance/stop/claim';
+import { deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
 import { formatDuration } from '../../report/units';
+import { runClaim } from '../claim';
 import type { RunRecord } from '../record';
 import type { RunsSession } from '../session';
 
@@ -40,9 +42,15 @@ export async function endOfFleet(
     if (Date.now() > until) {
       const left = [...fleets, ...(template ? ['its launch template'] : []), ...(kept ? [] : instances)].join(', ');
       reporter.warn(`The instance did not end what was made for ${id}: ${left} is deleted from here.`);
-      await deleteFleet(aws, id);
-      await deleteTemplate(aws, id);
-      if (instances.length && !kept) await endInstances(aws, instances);
+      const claim = await runClaim(session, id);
+      try {
+        await deleteFleet(aws, claim);
+      } catch (error) {
+        // Of a colleague's run that was followed; the run itself has ended.
+        if (!isRefusal(error)) throw error;
+        reporter.warn(error.message);
+      }
+      if (!kept) await terminateLeft(aws, claim, reporter);
       return;
     }
     await pause(LOOK, signal);

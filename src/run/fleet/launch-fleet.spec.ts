@@ -156,7 +156,7 @@ describe('a run with a fleet', () => {
       message: expect.stringMatching(new RegExp(`${run.id} waits for an instance of its fleet`)),
     });
     const found = (await readRecord(pipe.runs.store, pipe.runs.keys, run.id))!;
-    expect(await cancelWithFleet(pipe.runs, found)).toMatchObject({ outcome: 'cancelled' });
+    expect(await cancelWithFleet(pipe.runs, found, false)).toMatchObject({ outcome: 'cancelled' });
     await gone();
   }, 60_000);
 

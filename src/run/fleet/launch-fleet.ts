@@ -2,13 +2,15 @@ import { awsCode } from '../../aws/reason';
 import type { RunPart } from '../../command/plan';
 import type { Description } from '../../config/description';
 import { findFleet } from '../../instance/find-fleet';
-import { deleteFleet, makeFleet, makeTemplate, templateName, type FleetWish } from '../../instance/fleet';
+import { makeFleet, makeTemplate, templateName, type FleetWish } from '../../instance/fleet';
 import type { Owner } from '../../instance/made';
+import { deleteFleet } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
 import { formatCount, formatDuration, formatSize } from '../../report/units';
 import { deposit } from '../../sync/deposit';
 import { treeId } from '../../workspace/identity';
 import { storeBoot } from '../boot-object';
+import { runClaim } from '../claim';
 import { describeLeftOut, warnLarge } from '../describe-files';
 import { claimTraining, disclaimTraining, lastOf, rememberTraining, type LastRun } from '../find-run';
 import type { Launched } from '../launch';
@@ -82,7 +84,7 @@ async function launchOrFind(
   );
   const record = await awaitFirst(session, made.run, made.fleet, wait, signal);
   if (record.failure?.code === 'RECOVERY_REFUSED') {
-    await deleteFleet(session.aws, made.run);
+    await deleteFleet(session.aws, await runClaim(session, made.run));
     throw new Problem('RECOVERY_REFUSED', record.failure.message, {
       next: 'The fleet is deleted. nx g nx-ec2:aws-setup has the role; "recovery": "client" needs no such right.',
     });
@@ -146,7 +148,8 @@ function alone(part: RunPart): RunPart {
 }
 
 /** Makes the fleet. Where it can't be made, nothing of it is left. */
-async function make({ aws }: RunsSession, wish: FleetWish, signal: AbortSignal): Promise<string> {
+async function make(session: RunsSession, wish: FleetWish, signal: AbortSignal): Promise<string> {
+  const { aws } = session;
   try {
     return await makeFleet(aws, wish, signal);
   } catch (error) {
@@ -155,7 +158,7 @@ async function make({ aws }: RunsSession, wish: FleetWish, signal: AbortSignal):
       const { fleets } = await findFleet(aws, wish.run);
       if (fleets.length) return fleets[0];
     }
-    await deleteFleet(aws, wish.run).catch(() => undefined);
+    await deleteFleet(aws, await runClaim(session, wish.run)).catch(() => undefined);
     throw error;
   }
 }

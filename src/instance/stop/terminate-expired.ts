@@ -1,12 +1,12 @@
-import type { Aws } from '../aws/clients';
-import { awsProblem } from '../aws/reason';
-import { sdk } from '../aws/sdk';
-import { pause } from '../command/run-command';
-import type { Reporter } from '../report/reporter';
-import { stop, terminate } from './end-instance';
-import { deleteFleets } from './fleet';
-import type { Inventory, Kind } from './inventory';
-import type { Overdue } from './overdue';
+import type { Aws } from '../../aws/clients';
+import { awsProblem } from '../../aws/reason';
+import { sdk } from '../../aws/sdk';
+import { pause } from '../../command/run-command';
+import type { Reporter } from '../../report/reporter';
+import { takeInventory, type Inventory, type Kind } from '../inventory';
+import type { Overdue } from '../overdue';
+import { expiredResources, type ExpiredResources } from './managed';
+import { cancelRequest, deleteFleets, deleteTemplate, deleteVolume, stop, terminate } from './terminate';
 
 /** What became of something that was to end. `ending`: EC2 has begun, and had not done it while it was waited for. */
 export interface Ended extends Overdue {
@@ -21,26 +21,33 @@ const POLL = 2_000;
 const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', 'volume'];
 
 /**
- * Ends what is overdue, each for itself: what one is refused stops no other.
- * @param wait ms that instances are waited for until they have ended.
+ * Ends what is expired, each for itself: what one is refused stops no other. EC2 is asked again first, and what is not
+ * expired any more is left.
+ * @param judge what of an inventory is expired. @param wait ms that instances are waited for until they have ended.
  */
-export async function endOverdue(
+export async function terminateExpired(
   aws: Aws,
   late: Overdue[],
-  { instances }: Inventory,
+  judge: (inventory: Inventory) => Overdue[],
   wait: number,
   reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<Ended[]> {
+  if (!late.length) return [];
+  const inventory = await takeInventory(aws, signal);
+  const still = new Map(judge(inventory).map((each) => [`${each.kind} ${each.id}`, each]));
+  const resources = expiredResources(inventory, (kind, id) => still.has(`${kind} ${id}`));
   const done: Ended[] = [];
   for (const kind of ORDER)
-    for (const each of late.filter((one) => one.kind === kind)) {
-      const request = instances.find(({ id }) => id === each.id)?.spotRequest ?? null;
+    for (const { id } of late.filter((one) => one.kind === kind)) {
+      // What it is to be, stopped or terminated, may have changed as well.
+      const each = still.get(`${kind} ${id}`);
+      if (!each) continue;
       try {
-        await end(aws, each, request, reporter);
+        await end(aws, each, resources, reporter);
         done.push({ ...each, result: kind === 'instance' ? 'ending' : 'ended', problem: null });
       } catch (error) {
-        const problem = awsProblem('END', `Could not end the ${kind} ${each.id}.`, error);
+        const problem = awsProblem('END', `Could not end the ${kind} ${id}.`, error);
         done.push({ ...each, result: 'failed', problem: problem.message });
       }
     }
@@ -58,22 +65,20 @@ export async function endOverdue(
 async function end(
   aws: Aws,
   { kind, id, how }: Overdue,
-  spotRequest: string | null,
+  { instances, fleets, templates, requests, volumes }: ExpiredResources,
   reporter: Reporter,
 ): Promise<void> {
-  const ec2 = await aws.ec2();
-  const to = sdk.ec2();
   switch (kind) {
     case 'spot request':
-      return void (await ec2.send(new to.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [id] })));
+      return cancelRequest(aws, requests.get(id)!);
     case 'instance':
-      return how === 'stop' ? stop(aws, id) : terminate(aws, { id, spotRequest }, reporter);
+      return how === 'stop' ? stop(aws, instances.get(id)!) : terminate(aws, instances.get(id)!, reporter);
     case 'launch template':
-      return void (await ec2.send(new to.DeleteLaunchTemplateCommand({ LaunchTemplateId: id })));
+      return deleteTemplate(aws, templates.get(id)!);
     case 'volume':
-      return void (await ec2.send(new to.DeleteVolumeCommand({ VolumeId: id })));
+      return deleteVolume(aws, volumes.get(id)!);
     case 'fleet':
-      return deleteFleets(aws, [id]);
+      return deleteFleets(aws, [fleets.get(id)!]);
   }
 }
 

@@ -1,44 +1,44 @@
-import type { Aws } from '../aws/clients';
-import { sdk } from '../aws/sdk';
-import { pause } from '../command/run-command';
-import { Problem } from '../report/problem';
-import type { Reporter } from '../report/reporter';
-import { formatDuration, formatSize } from '../report/units';
-import { stop, terminate } from './end-instance';
-import { lookAt } from './living';
-import { dollars } from './price';
-import { volumePrice } from './price-list';
-import { Waiting } from './waiting';
+import type { Aws } from '../../aws/clients';
+import { sdk } from '../../aws/sdk';
+import { pause } from '../../command/run-command';
+import { Problem } from '../../report/problem';
+import type { Reporter } from '../../report/reporter';
+import { formatDuration, formatSize } from '../../report/units';
+import { lookAt } from '../living';
+import { dollars } from '../price';
+import { volumePrice } from '../price-list';
+import { Waiting } from '../waiting';
+import type { ManagedInstance, UserInstance } from './managed';
+import { stop, terminate } from './terminate';
 
 const POLL = 2_000;
 /** EC2 takes a minute or two; an instance that shuts down slowly, some more. ms. */
 const LIMIT = 15 * 60_000;
 const GB = 1024 ** 3;
 
+/** How an instance is taken down: one that nx-ec2 did not launch can only be stopped. */
+export type TakeDown =
+  { instance: ManagedInstance; how: 'terminate' | 'stop' } | { instance: UserInstance; how: 'stop' };
+
 /**
- * Ends an instance, or stops it, and waits until EC2 says that it is so. One that is so already is left.
+ * Terminates an instance, or stops it, and waits until EC2 says that it is so. One that is so already is left.
  * @throws Problem where it can't be, or is not within a quarter of an hour.
  */
-export async function takeDown(
-  aws: Aws,
-  id: string,
-  how: 'terminate' | 'stop',
-  reporter: Reporter,
-  signal?: AbortSignal,
-): Promise<void> {
-  const found = await lookAt(aws, id, signal);
+export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, signal?: AbortSignal): Promise<void> {
+  const { instance, how } = down;
+  const { id, state, market } = instance;
   const wanted = how === 'terminate' ? 'terminated' : 'stopped';
-  if (!found || found.state === 'terminated' || found.state === wanted) {
-    reporter.line(`${id} is ${found?.state ?? 'terminated'}.`);
+  if (state === 'terminated' || state === wanted) {
+    reporter.line(`${id} is ${state}.`);
     return;
   }
-  if (how === 'stop') {
-    if (found.market === 'spot')
+  if (down.how === 'stop') {
+    if (market === 'spot')
       throw new Problem('SPOT_STOP', `${id} is a spot instance: it can only be terminated.`, {
         next: 'Leave out --stop. Its disk goes with it; what runs have saved is in the store.',
       });
-    if (found.state !== 'stopping') await stop(aws, id, signal);
-  } else if (found.state !== 'shutting-down') await terminate(aws, found, reporter, signal);
+    if (state !== 'stopping') await stop(aws, down.instance, signal);
+  } else if (state !== 'shutting-down') await terminate(aws, down.instance, reporter, signal);
   const waiting = new Waiting(reporter, `${id} is ${how === 'stop' ? 'stopping' : 'shutting down'}`);
   try {
     const until = Date.now() + LIMIT;

@@ -1,0 +1,83 @@
+import { Problem } from '../../report/problem';
+import { printable } from '../../report/terminal-text';
+import { callerIdentity } from '../../workspace/identity';
+import { TAG, tagText, type Owner } from '../made';
+
+/** What the tags of a resource must say before it is stopped, terminated, cancelled or deleted from here. */
+export interface Claim {
+  owner: Owner;
+  /** The configured bucket and prefix: `bucket/prefix`. */
+  store: string;
+  /** The run that it must have been launched for; absent where it is not ended for a run. */
+  run?: string;
+  /** Tags that need not match, because the user named the resource and forced it. `managed` always counts. */
+  waived?: readonly Waivable[];
+}
+
+/** The claim of whoever launches instances for an owner and a store. */
+export function launchClaim(of: { owner: Owner; store: { bucket: string }; prefix?: string }): Claim {
+  return { owner: of.owner, store: `${of.store.bucket}/${of.prefix ?? ''}` };
+}
+
+export type Waivable = 'workspace' | 'project' | 'owner' | 'store';
+
+/** The first tag that does not say what it must. */
+export interface Mismatch {
+  tag: 'managed' | Waivable | 'run';
+  /** null: the resource does not have the tag. */
+  value: string | null;
+  expected: string;
+}
+
+/** Compares a resource's tags with a claim; null where it may be ended. */
+export function mismatch(tags: Readonly<Record<string, string>>, claim: Claim): Mismatch | null {
+  const { owner, store, run, waived = [] } = claim;
+  const rules: [tag: Mismatch['tag'], expected: string, same?: (value: string) => string][] = [
+    ['managed', 'true'],
+    ['workspace', tagText(owner.workspace)],
+    ['project', tagText(owner.project)],
+    ['store', tagText(store), withoutSlash],
+    ['owner', tagText(owner.caller), callerIdentity],
+    ...(run === undefined ? [] : [['run', run] as ['run', string]]),
+  ];
+  for (const [tag, expected, same = (value: string) => value] of rules) {
+    if ((waived as readonly string[]).includes(tag)) continue;
+    const value = Object.hasOwn(tags, TAG[tag]) ? tags[TAG[tag]] : null;
+    if (value === null || same(value) !== same(expected)) return { tag, value, expected };
+  }
+  return null;
+}
+
+/** A prefix means the same with a slash at its end and without one. */
+function withoutSlash(store: string): string {
+  return store.replace(/\/+$/, '');
+}
+
+/** Explains why a resource was left as it is. @param what `The instance i-…`. */
+export function refusal(what: string, { tag, value, expected }: Mismatch, { owner }: Claim): Problem {
+  const down = `nx run ${printable(owner.project)}:remote-down --instance=<id> --force`;
+  if (tag === 'managed')
+    return new Problem(
+      'NOT_MADE',
+      `${what} was left as it is: nx-ec2 did not launch it (no tag ${TAG.managed}=true).`,
+      {
+        next: 'nx-ec2 never terminates or deletes such a resource. If it is to go, use the AWS console or CLI.',
+      },
+    );
+  const has = value === null ? 'is missing' : `is ${JSON.stringify(printable(value))}`;
+  return new Problem(
+    tag === 'run' ? 'OTHER_RUN' : 'NOT_YOURS',
+    `${what} was left as it is: its tag ${TAG[tag]} ${has}, and must be ${JSON.stringify(printable(expected))}.`,
+    {
+      next:
+        tag === 'run'
+          ? `It was launched for another run. To terminate it all the same: nx run ${printable(owner.project)}:remote-down`
+          : `Ask its owner, or terminate an instance all the same: ${down}`,
+    },
+  );
+}
+
+/** Whether a failure says that a resource was left as it is. */
+export function isRefusal(error: unknown): error is Problem {
+  return error instanceof Problem && ['NOT_MADE', 'NOT_YOURS', 'OTHER_RUN'].includes(error.code);
+}

@@ -1,0 +1,60 @@
+import type { Aws } from '../../aws/clients';
+import type { Problem } from '../../report/problem';
+import type { Reporter } from '../../report/reporter';
+import { findFleet, instancesOf } from '../find-fleet';
+import { templateName } from '../fleet';
+import { isRefusal, type Claim } from './claim';
+import { managedFleets, managedInstance, managedTemplate, type ManagedFleet, type ManagedTemplate } from './managed';
+import { deleteFleets, deleteTemplate, terminate } from './terminate';
+
+/** A claim on what was launched for one run. */
+export type RunClaim = Claim & { run: string };
+
+/** What of a run's fleet matches a claim. */
+export interface CheckedFleet {
+  fleets: ManagedFleet[];
+  template: ManagedTemplate | null;
+}
+
+/**
+ * Looks up what has the tag of a run, or its template's name, and matches the claim; null where nothing is there.
+ * @throws Problem where all that is there does not match.
+ */
+export async function checkFleet(aws: Aws, claim: RunClaim): Promise<CheckedFleet | null> {
+  const found = await findFleet(aws, claim.run);
+  const { fleets, refused } = await managedFleets(aws, found.fleets, claim);
+  const template = await managedTemplate(aws, templateName(claim.run), claim).catch((error: unknown) => {
+    if (!isRefusal(error)) throw error;
+    refused.push(error);
+    return null;
+  });
+  if (fleets.length || template) return { fleets, template };
+  const [problem] = refused as (Problem | undefined)[];
+  if (problem) throw problem;
+  return null;
+}
+
+/**
+ * Deletes a run's template, then its fleets with their instances: a fleet without a template launches nothing.
+ * @returns whether anything of it was there. @throws Problem as `checkFleet` does.
+ */
+export async function deleteFleet(aws: Aws, claim: RunClaim): Promise<boolean> {
+  const found = await checkFleet(aws, claim);
+  if (!found) return false;
+  if (found.template) await deleteTemplate(aws, found.template);
+  await deleteFleets(aws, found.fleets);
+  return true;
+}
+
+/** Terminates the instances of a run that its fleet has left. One that does not match the claim is named, and left. */
+export async function terminateLeft(aws: Aws, claim: RunClaim, reporter: Reporter): Promise<void> {
+  for (const id of await instancesOf(aws, claim.run)) {
+    try {
+      const instance = await managedInstance(aws, id, claim);
+      if (instance) await terminate(aws, instance, reporter);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      reporter.warn(error.message);
+    }
+  }
+}

@@ -1,0 +1,160 @@
+import type { Aws } from '../../aws/clients';
+import { awsCode, awsProblem } from '../../aws/reason';
+import { sdk } from '../../aws/sdk';
+import { pause } from '../../command/run-command';
+import { Problem } from '../../report/problem';
+import type { Reporter } from '../../report/reporter';
+import {
+  assertChecked,
+  openRequests,
+  UNSEEN,
+  type ManagedFleet,
+  type ManagedInstance,
+  type ManagedRequest,
+  type ManagedTemplate,
+  type ManagedVolume,
+  type UserInstance,
+} from './managed';
+import type { Claim } from './claim';
+
+/*
+ * The only file that sends EC2 a request that starts, stops, terminates, cancels or deletes. It takes what `managed.ts`
+ * has checked and nothing else: an id from the bucket, a tag or an option is never enough.
+ */
+
+/** Asks EC2 to terminate an instance, its spot request first; does not wait until it has. */
+export async function terminate(
+  aws: Aws,
+  instance: ManagedInstance,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<void> {
+  assertChecked(instance);
+  const { id, spotRequest } = instance;
+  const { TerminateInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  if (spotRequest) await cancelSpot(aws, [spotRequest], reporter);
+  await whenSeen(
+    () => ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }), { abortSignal: signal }),
+    `Could not terminate ${id}.`,
+    signal,
+  );
+}
+
+/** Asks EC2 to stop an instance. */
+export async function stop(aws: Aws, instance: ManagedInstance | UserInstance, signal?: AbortSignal): Promise<void> {
+  assertChecked(instance);
+  const { id } = instance;
+  const { StopInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const command = new StopInstancesCommand({ InstanceIds: [id] });
+  await whenSeen(() => ec2.send(command, { abortSignal: signal }), `Could not stop ${id}.`, signal);
+}
+
+/** Asks EC2 to start an instance, once: the caller knows what each answer means. */
+export async function requestStart(
+  aws: Aws,
+  instance: ManagedInstance | UserInstance,
+  abortSignal?: AbortSignal,
+): Promise<void> {
+  assertChecked(instance);
+  const { StartInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2Once();
+  await ec2.send(new StartInstancesCommand({ InstanceIds: [instance.id] }), { abortSignal });
+}
+
+/**
+ * Cancels the spot requests of a launch that are still open: capacity that came for one after the next option was tried
+ * would be a second instance.
+ */
+export async function cancelOpenRequests(aws: Aws, key: string, claim: Claim, reporter: Reporter): Promise<void> {
+  try {
+    const open = await openRequests(aws, key, claim);
+    const ids = open.map(({ id }) => id);
+    if (ids.length) await cancelSpot(aws, ids, reporter);
+  } catch (error) {
+    reporter.warn(awsProblem('SPOT_REQUEST', 'Could not look for open spot requests.', error).message);
+  }
+}
+
+/** @throws AWS's error */
+export async function cancelRequest(aws: Aws, request: ManagedRequest): Promise<void> {
+  assertChecked(request);
+  const { CancelSpotInstanceRequestsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  await ec2.send(new CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [request.id] }));
+}
+
+/** Deletes fleets with their instances; those that are deleted already are left. */
+export async function deleteFleets(aws: Aws, fleets: ManagedFleet[]): Promise<void> {
+  fleets.forEach(assertChecked);
+  if (!fleets.length) return;
+  const ids = fleets.map(({ id }) => id);
+  const { DeleteFleetsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const answer = await ec2
+    .send(new DeleteFleetsCommand({ FleetIds: ids, TerminateInstances: true }))
+    .catch((error: unknown) => {
+      throw awsProblem('FLEET', `Could not delete the fleet ${ids.join(', ')}: it goes on launching instances.`, error);
+    });
+  const [failed] = (answer.UnsuccessfulFleetDeletions ?? []).filter(
+    ({ Error: why }) => why?.Code !== 'fleetIdDoesNotExist' && why?.Code !== 'fleetNotInDeletableState',
+  );
+  if (failed)
+    throw new Problem('FLEET', `Could not delete the fleet ${failed.FleetId}: it goes on launching instances.`, {
+      aws: { code: String(failed.Error?.Code), message: String(failed.Error?.Message) },
+      next: `aws ec2 delete-fleets --terminate-instances --fleet-ids ${failed.FleetId}`,
+    });
+}
+
+export async function deleteTemplate(aws: Aws, template: ManagedTemplate): Promise<void> {
+  assertChecked(template);
+  const { DeleteLaunchTemplateCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const command = new DeleteLaunchTemplateCommand({ LaunchTemplateId: template.id });
+  await ec2.send(command).catch((error: unknown) => {
+    if (/NotFound/.test(awsCode(error) ?? '')) return;
+    throw awsProblem('FLEET', `Could not delete the launch template ${template.id}.`, error);
+  });
+}
+
+/** @throws AWS's error */
+export async function deleteVolume(aws: Aws, volume: ManagedVolume): Promise<void> {
+  assertChecked(volume);
+  const { DeleteVolumeCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  await ec2.send(new DeleteVolumeCommand({ VolumeId: volume.id }));
+}
+
+/** A request that can't be cancelled is no reason to let the instance live. */
+async function cancelSpot(aws: Aws, ids: string[], reporter: Reporter): Promise<void> {
+  const { CancelSpotInstanceRequestsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  try {
+    await ec2.send(new CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: ids }));
+  } catch (error) {
+    if (awsCode(error) === 'InvalidSpotInstanceRequestID.NotFound') return;
+    reporter.warn(awsProblem('SPOT_REQUEST', `Could not cancel the spot request ${ids.join(', ')}.`, error).message);
+  }
+}
+
+async function whenSeen(ask: () => Promise<unknown>, what: string, signal?: AbortSignal): Promise<void> {
+  const until = Date.now() + UNSEEN;
+  for (;;) {
+    try {
+      await ask();
+      return;
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (awsCode(error) !== 'InvalidInstanceID.NotFound' || Date.now() > until)
+        throw awsProblem('INSTANCE_END', what, error, hint(awsCode(error)));
+    }
+    await pause(1_000, signal);
+  }
+}
+
+function hint(code: string | undefined): string | undefined {
+  return code === 'OperationNotPermitted'
+    ? 'It is protected: aws ec2 modify-instance-attribute --no-disable-api-termination (or --no-disable-api-stop) --instance-id i-…'
+    : undefined;
+}
