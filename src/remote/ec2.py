@@ -1,4 +1,8 @@
-"""What of EC2 an instance of a fleet asks for, by its role: the query protocol, signed."""
+"""What of EC2 an instance of a fleet asks for, by its role: the query protocol, signed.
+
+The only module of the runtime that deletes anything in EC2: the instance's own fleet and its launch template.
+"""
+import re
 import xml.etree.ElementTree
 
 from .endpoints import encode, service_url
@@ -8,6 +12,9 @@ from .signing import Service
 VERSION = "2016-11-15"
 # What DeleteFleets says of a fleet that is gone, or going.
 GONE = {"fleetIdDoesNotExist", "fleetNotInDeletableState"}
+# EC2 sets it on what a fleet launches; nobody else can.
+FLEET_ID = "aws:ec2:fleet-id"
+FLEET = re.compile("fleet-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Ec2:
@@ -15,15 +22,27 @@ class Ec2:
         self.url = service_url("ec2", region, endpoint)
         self.service = Service("ec2", region, role)
 
-    def fleets_of(self, run):
-        """The ids of the run's fleets, by their tag."""
-        filters = {"resource-type": "fleet", "key": "nx-ec2:run", "value": run}
-        values = {}
-        for number, (name, value) in enumerate(filters.items(), 1):
-            values["Filter.%d.Name" % number] = name
-            values["Filter.%d.Value.1" % number] = value
-        found = self.read("DescribeTags", values)
-        return [each.text for each in found.iter() if local(each) == "resourceId"]
+    def own_fleet(self, instance, run):
+        """The id of the fleet that EC2 says launched this instance, if it is the run's; None where EC2 does not tell yet.
+
+        NOT_MANAGED where it is another's."""
+        fleet = self.tags(instance).get(FLEET_ID)
+        if fleet is None:
+            return None
+        if not FLEET.fullmatch(fleet):
+            raise Failure("NOT_MANAGED", "%r is not the id of a fleet" % fleet)
+        tags = self.tags(fleet)
+        if not tags:
+            return None
+        for key, expected in (("nx-ec2:managed", "true"), ("nx-ec2:run", run)):
+            if tags.get(key) != expected:
+                raise Failure("NOT_MANAGED", "the fleet %s is not this run's: its tag %s is %r, not %r" % (fleet, key, tags.get(key), expected))
+        return fleet
+
+    def tags(self, resource):
+        found = self.read("DescribeTags", {"Filter.1.Name": "resource-id", "Filter.1.Value.1": resource})
+        rows = [{local(each): each.text or "" for each in item} for item in found.iter() if local(item) == "item"]
+        return {row["key"]: row.get("value", "") for row in rows if row.get("resourceId") == resource}
 
     def may_delete(self, fleet):
         """ACCESS_DENIED where the role may not delete the fleet; nothing is deleted."""

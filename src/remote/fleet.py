@@ -147,11 +147,11 @@ class Fleet:
         """Whether the role may delete what goes on costing when the run has ended; where it may not, the run is over before it began."""
         deadline = time.monotonic() + TAGGED
         try:
-            fleets = self.ec2.fleets_of(self.id)
-            while not fleets and time.monotonic() < deadline:
+            fleet = self.ec2.own_fleet(self.instance, self.id)
+            while not fleet and time.monotonic() < deadline:
                 time.sleep(LOOK)
-                fleets = self.ec2.fleets_of(self.id)
-            for fleet in fleets:
+                fleet = self.ec2.own_fleet(self.instance, self.id)
+            if fleet:
                 self.ec2.may_delete(fleet)
             return True
         except Failure as failure:
@@ -181,9 +181,11 @@ class Fleet:
         self.delete(terminate=not kept or not os.path.exists(os.path.join(self.home, "run.json")))
 
     def delete(self, terminate):
-        fleets = self.ec2.fleets_of(self.id)
+        fleet = self.ec2.own_fleet(self.instance, self.id)
+        if self.boot["fleet"]["template"] != "nx-ec2-%s" % self.id:
+            raise Failure("NOT_MANAGED", "the launch template %r is not this run's" % self.boot["fleet"]["template"])
         self.ec2.delete_template(self.boot["fleet"]["template"])
-        for fleet in fleets:
+        if fleet:
             self.log("deleting the fleet %s" % fleet)
             self.ec2.delete_fleet(fleet, terminate)
 

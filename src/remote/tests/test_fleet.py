@@ -69,8 +69,8 @@ class World:
 
     # EC2.
 
-    def fleets_of(self, run):
-        return self.step("tags", lambda: self.allow("DescribeTags") or (["fleet-1"] if self.fleet and not self.absent else []))
+    def own_fleet(self, instance, run):
+        return self.step("tags", lambda: self.allow("DescribeTags") or ("fleet-1" if self.fleet and not self.absent else None))
 
     def may_delete(self, fleet_id):
         self.step("dry", lambda: self.allow("DeleteFleets"))
