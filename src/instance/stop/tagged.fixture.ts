@@ -1,4 +1,10 @@
-import { DescribeInstancesCommand, RunInstancesCommand, type RunInstancesCommandInput } from '@aws-sdk/client-ec2';
+import {
+  CreateFleetCommand,
+  CreateLaunchTemplateCommand,
+  DescribeInstancesCommand,
+  RunInstancesCommand,
+  type RunInstancesCommandInput,
+} from '@aws-sdk/client-ec2';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 
 /** An instance with these tags, as whoever may launch one can have it. */
@@ -30,4 +36,27 @@ export async function describeInstances(
     state: State!.Name!,
     tags: Object.fromEntries(Tags.map(({ Key, Value }) => [Key!, Value ?? ''])),
   }));
+}
+
+/** A fleet of one spot instance, and its launch template, with these tags; what it launches has none. @returns its id. */
+export async function fleetTagged({ ec2 }: Fixture, template: string, tags: Record<string, string>): Promise<string> {
+  const Tags = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
+  await ec2.send(
+    new CreateLaunchTemplateCommand({
+      LaunchTemplateName: template,
+      LaunchTemplateData: { ImageId: 'ami-00000000000000001', InstanceType: 't3.micro' },
+      TagSpecifications: [{ ResourceType: 'launch-template', Tags }],
+    }),
+  );
+  const { FleetId } = await ec2.send(
+    new CreateFleetCommand({
+      Type: 'maintain',
+      TargetCapacitySpecification: { TotalTargetCapacity: 1, DefaultTargetCapacityType: 'spot' },
+      LaunchTemplateConfigs: [
+        { LaunchTemplateSpecification: { LaunchTemplateName: template, Version: '$Latest' }, Overrides: [] },
+      ],
+      TagSpecifications: [{ ResourceType: 'fleet', Tags }],
+    }),
+  );
+  return FleetId!;
 }

@@ -1,0 +1,203 @@
+import { DeleteFleetsCommand, DeleteLaunchTemplateCommand } from '@aws-sdk/client-ec2';
+import { SHUTDOWN, seeOff } from './made-instance';
+import { cancelRun } from './cancel';
+import { endInterrupted } from './end-interrupted';
+import { cancelBetween } from './fleet/cancel-fleet';
+import { Pipeline, startPipeline } from './pipeline.fixture';
+import { recordOf, RUN } from './saved-run.fixture';
+import { openRuns, type RunsSession } from './session';
+import { TAG } from '../instance/made';
+import { describeInstances, fleetTagged, launchTagged } from '../instance/stop/tagged.fixture';
+import type { Fixture } from '../local-aws/local-aws.fixture';
+import { Problem } from '../report/problem';
+
+const OTHER = 'arn:aws:iam::123456789012:user/bea';
+const OTHER_RUN = '20260101-000000-model-ghijkl';
+
+/** Whoever writes to the bucket can have a record, a journal or a list name any instance. */
+describe('what a forged record names', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+  let ours: Record<string, string>;
+  const signal = new AbortController().signal;
+  const timeout = SHUTDOWN.timeout;
+
+  beforeAll(async () => {
+    at = await startPipeline();
+    pipe = await new Pipeline(at, 'store').open();
+    const owner = await pipe.session.owner();
+    ours = {
+      [TAG.managed]: 'true',
+      [TAG.workspace]: owner.workspace,
+      [TAG.project]: owner.project,
+      [TAG.owner]: owner.caller,
+      [TAG.store]: 'bucket/',
+      [TAG.run]: RUN,
+      [TAG.finish]: 'terminate 0 0',
+    };
+    SHUTDOWN.timeout = 0;
+  });
+  afterAll(async () => {
+    SHUTDOWN.timeout = timeout;
+    pipe.close();
+    await at.close();
+  });
+
+  const launch = (more: Record<string, string | undefined> = {}) => {
+    const tags = Object.entries({ ...ours, ...more }).filter((each): each is [string, string] => each[1] !== undefined);
+    return launchTagged(at, Object.fromEntries(tags));
+  };
+  const state = async (id: string) => (await describeInstances(at, id))[0].state;
+  const sent = (action: string) => at.aws.requests.filter((each) => each.action === action).length;
+
+  /** Instances that no record of this run may end, and why. */
+  const foreign: [what: string, tags: Record<string, string | undefined>][] = [
+    ['that nx-ec2 did not launch', { [TAG.managed]: undefined }],
+    ['whose tag says that it is not managed', { [TAG.managed]: 'false' }],
+    ['of a colleague', { [TAG.owner]: OTHER }],
+    ['of another project', { [TAG.project]: 'vision' }],
+    ['of another workspace', { [TAG.workspace]: 'other' }],
+    ['of another store', { [TAG.store]: 'bucket/other' }],
+    ['of another run', { [TAG.run]: OTHER_RUN }],
+    ['of no run', { [TAG.run]: undefined }],
+  ];
+
+  describe.each(foreign)('an instance %s', (_, tags) => {
+    let id: string;
+    beforeAll(async () => void (id = await launch(tags)));
+
+    it('survives a success that was forged', async () => {
+      await seeOff(pipe.session, recordOf({ instance: id }), null, signal);
+      expect(await state(id)).toBe('running');
+    });
+
+    it('survives an interruption that was forged, which says what is in the way', async () => {
+      const ended = endInterrupted(pipe.session, { id: RUN, instance: id }, null, signal);
+      const error = (await ended.catch((reason: unknown) => reason)) as Problem;
+      expect(error).toBeInstanceOf(Problem);
+      expect(error.message).toMatch(
+        new RegExp(`${id} was left as it is: .*nx-ec2:.*The record of ${RUN} names it`, 's'),
+      );
+      expect(error.message).toContain('--rerun');
+      expect(await state(id)).toBe('running');
+    });
+  });
+
+  it('of another shape than an id is not asked EC2 about', async () => {
+    const before = at.aws.requests.length;
+    for (const instance of ['i-1;rm', '*', 'i-*', 'arn:aws:ec2:eu-west-1:1:instance/i-0123456789abcdef0']) {
+      await seeOff(pipe.session, recordOf({ instance }), null, signal);
+      expect(await endInterrupted(pipe.session, { id: RUN, instance }, null, signal)).toBeNull();
+    }
+    expect(at.aws.requests.length).toBe(before);
+  });
+
+  it('and EC2 says is this very run’s, is ended', async () => {
+    const [finished, interrupted] = [await launch(), await launch()];
+    await seeOff(pipe.session, recordOf({ instance: finished }), null, signal);
+    expect(await state(finished)).toBe('terminated');
+    await endInterrupted(pipe.session, { id: RUN, instance: interrupted }, null, signal);
+    expect(await state(interrupted)).toBe('terminated');
+  }, 60_000);
+
+  it('was brought up by this command itself, which is ended whatever run it was launched for', async () => {
+    const [reused, colleagues] = [await launch({ [TAG.run]: OTHER_RUN }), await launch({ [TAG.owner]: OTHER })];
+    await seeOff(pipe.session, recordOf({ instance: reused }), reused, signal);
+    expect(await state(reused)).toBe('terminated');
+    await seeOff(pipe.session, recordOf({ instance: colleagues }), colleagues, signal);
+    expect(await state(colleagues)).toBe('running');
+  }, 60_000);
+
+  it('has ended, says the record, and the instance that it runs: it is left', async () => {
+    pipe.write('model/train.py', 'import time\nprint("on", flush=True)\ntime.sleep(600)\n');
+    const box = at.aws.named.get('box')!;
+    const before = { ...box.tags };
+    const { run } = await pipe.launch();
+    Object.assign(box.tags, ours, { [TAG.run]: run.id });
+    await seeOff(pipe.session, recordOf({ id: run.id, instance: box.id }), null, signal);
+    expect(pipe.said.at(-1)).toMatch(new RegExp(`${box.id} was left as it is.*the instance that it runs`));
+    expect(await state(box.id)).toBe('running');
+    box.tags = before;
+    await cancelRun(pipe.session, run, signal);
+  }, 60_000);
+
+  describe('is a fleet', () => {
+    const name = `nx-ec2-${RUN}`;
+    const stopped = async () => (await pipe.keys((key) => key.endsWith(`${RUN}/stop`))).length > 0;
+    const tagged = (more: Record<string, string | undefined>) =>
+      Object.fromEntries(
+        Object.entries({ ...ours, ...more }).filter((each): each is [string, string] => each[1] !== undefined),
+      );
+    afterEach(async () => {
+      const { fleets, launchTemplates } = at.aws.left();
+      for (const LaunchTemplateId of launchTemplates)
+        await at.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId }));
+      if (fleets.length) await at.ec2.send(new DeleteFleetsCommand({ FleetIds: fleets, TerminateInstances: true }));
+    });
+
+    it.each(foreign)('%s: it stays, with its template, and nothing is written', async (_, tags) => {
+      const fleet = await fleetTagged(at, name, tagged(tags));
+      const error = (await cancelBetween(pipe.session, RUN, false).catch((reason: unknown) => reason)) as Problem;
+      expect(['NOT_MADE', 'NOT_YOURS', 'OTHER_RUN']).toContain(error.code);
+      expect(at.aws.left()).toMatchObject({ fleets: [fleet], launchTemplates: [expect.any(String)] });
+      expect(await stopped()).toBe(false);
+    });
+
+    it('of a colleague: it goes where the user forces it, and another project’s stays', async () => {
+      const fleet = await fleetTagged(at, name, tagged({ [TAG.owner]: OTHER }));
+      const vision = await fleetTagged(at, 'other', tagged({ [TAG.project]: 'vision' }));
+      expect(await cancelBetween(pipe.session, RUN, true)).toBe(true);
+      expect(at.aws.left().fleets).toEqual([vision]);
+      expect(fleet).not.toBe(vision);
+      expect(await stopped()).toBe(true);
+    });
+
+    it('of this run: it goes, and a colleague’s instance with the run’s tag stays', async () => {
+      const colleagues = await launch({ [TAG.owner]: OTHER });
+      await fleetTagged(at, name, ours);
+      expect(await cancelBetween(pipe.session, RUN, false)).toBe(true);
+      expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [] });
+      expect(await state(colleagues)).toBe('running');
+      expect(pipe.said.join('\n')).toMatch(
+        new RegExp(`The instance ${colleagues} was left as it is: its tag nx-ec2:owner`),
+      );
+    });
+  });
+
+  describe('gets no commands', () => {
+    /** As where a described instance is configured: no session has found any. */
+    let runs: RunsSession;
+    beforeAll(() => {
+      runs = openRuns(pipe.session.configuration, pipe.project, pipe.workspace, pipe.session.reporter);
+    });
+    afterAll(() => runs.close());
+
+    const cancel = (instance: string) => cancelRun(runs, { id: RUN, instance }, signal);
+
+    it.each(foreign.filter(([what]) => !/colleague|run/.test(what)))('if it is one %s', async (_, tags) => {
+      const id = await launch(tags);
+      const before = sent('SendCommand');
+      await expect(cancel(id)).rejects.toMatchObject({
+        code: 'INSTANCE_NOT_ALLOWED',
+        message: expect.stringContaining(`--instance=${id}`),
+      });
+      expect(sent('SendCommand')).toBe(before);
+    });
+
+    it('if it has another shape than an id', async () => {
+      const before = at.aws.requests.length;
+      for (const id of ['i-1;rm', '*', 'i-0123456789abcdef0\n'])
+        await expect(cancel(id)).rejects.toMatchObject({ code: 'RESOURCE_ID' });
+      expect(at.aws.requests.length).toBe(before);
+    });
+
+    it('unless the configuration names it, or nx-ec2 launched it for this project and store', async () => {
+      const colleagues = await launch({ [TAG.owner]: OTHER, [TAG.run]: OTHER_RUN });
+      for (const id of [colleagues, at.aws.named.get('box')!.id]) {
+        const before = sent('SendCommand');
+        await expect(cancel(id)).rejects.toMatchObject({ code: 'NO_RUN' });
+        expect(sent('SendCommand')).toBeGreaterThan(before);
+      }
+    }, 60_000);
+  });
+});
