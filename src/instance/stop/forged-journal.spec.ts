@@ -38,7 +38,7 @@ describe('a forged launch journal', () => {
     caller.wish(description, { prefix: 'team', patience: { profile: 5_000, sure: 2_000 }, ...more });
   const states = async (...ids: string[]) => (await describeInstances(at, ...ids)).map(({ state }) => state);
   const journalKey = () => wish().keys.launch(madeKey(caller.owner, description));
-  const read = async () => JSON.parse((await wish().store.get(journalKey()))!.toString()) as LaunchState;
+  const read = async () => JSON.parse((await wish().store.get(journalKey(), 65536))!.toString()) as LaunchState;
   const forge = async (change: Partial<LaunchState>) =>
     wish().store.put(journalKey(), Buffer.from(JSON.stringify({ ...(await read()), ...change })));
 
