@@ -1,7 +1,9 @@
 import { appendFileSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Workshop } from '../executors/workshop.fixture';
+import { Reporter } from '../report/reporter';
 import { reportedKeys, reportKey } from '../workspace/key-log';
 import { sharedListing, type Listing } from '../workspace/shared-listing';
 import { stateDirectory } from '../workspace/state';
@@ -31,13 +33,10 @@ describe('nx-ec2 cache-key', () => {
   afterAll(() => shop.close());
 
   const key = async () => {
-    const printed = jest.spyOn(console, 'log').mockImplementation(() => undefined);
-    try {
-      await cacheKey('model', shop.workspace, (root) => sharedListing(root, list));
-      return printed.mock.calls.map(([line]) => String(line));
-    } finally {
-      printed.mockRestore();
-    }
+    const stdout = new PassThrough();
+    const reporter = new Reporter({ plain: true, stdout: stdout as unknown as NodeJS.WriteStream });
+    await cacheKey('model', shop.workspace, (root) => sharedListing(root, list), reporter);
+    return String(stdout.read()).trimEnd().split('\n');
   };
   const path = (name: string) => join(shop.workspace, name);
 

@@ -4,6 +4,7 @@ import type { NxJsonConfiguration } from '@nx/devkit';
 import { declaredConfiguration, pluginOptions } from '../config/configuration';
 import { Aws, type AwsSettings } from '../aws/clients';
 import { Problem } from '../report/problem';
+import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
 import { dataVersion } from '../store/data-version';
 import { findFiles } from '../workspace/files';
@@ -12,18 +13,19 @@ import { sharedListing } from '../workspace/shared-listing';
 import { scanCache } from '../workspace/state';
 
 /**
- * Prints the key of a project. What stands against it is printed in its place: Nx would else end every command that
- * computes a hash, and the target itself says what is wrong.
+ * Prints the key of a project. An error is printed in its place: Nx would else end every command that computes a hash,
+ * and the target itself says what is wrong.
  */
 export async function cacheKey(
   projectRoot: string,
   workspaceRoot = process.cwd(),
   listing = sharedListing,
+  reporter = new Reporter({ plain: true }),
 ): Promise<void> {
   try {
-    for (const line of await keyOf(projectRoot, workspaceRoot, listing)) console.log(line);
+    for (const line of await keyOf(projectRoot, workspaceRoot, listing)) reporter.line(line);
   } catch (error) {
-    console.log(`error: ${(error as Error).message}`);
+    reporter.line(`error: ${(error as Error).message}`);
   }
 }
 
