@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Identity } from '../src/local-aws/identity';
+import type { IdentityOptions } from '../src/local-aws/identity';
 import type { InstanceTimes } from '../src/local-aws/instance/instances';
 import { startLocalAws, type LocalAws } from '../src/local-aws/server';
 import { Nx } from './nx';
@@ -34,7 +34,7 @@ export class Worlds {
     execFileSync(process.execPath, [join(root, 'scripts/make-workspace.mjs'), this.workspace], { stdio: 'inherit' });
   }
 
-  async make(identities: Identity[] = [], times: InstanceTimes = {}): Promise<World> {
+  async make(identities: IdentityOptions[] = [], times: InstanceTimes = {}): Promise<World> {
     const directory = join(this.directory, `aws-${this.all.length}`);
     const aws = await startLocalAws({ directory, buckets: ['nx-ec2-local'], instances: [], identities, ...times });
     this.all.push(aws);

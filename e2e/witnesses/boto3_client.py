@@ -79,6 +79,26 @@ def presigned(s3):
     return {"body": body, "refused": statuses}
 
 
+def form(s3, **conditions):
+    made = s3.generate_presigned_post(BUCKET, "form/x", ExpiresIn=60, **conditions)
+    boundary = "witness-boundary"
+    parts = ["--%s\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n" % (boundary, name, value) for name, value in made["fields"].items()]
+    parts.append("--%s\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\nby form\r\n--%s--\r\n" % (boundary, boundary))
+    asked = urllib.request.Request(
+        made["url"], "".join(parts).encode(), {"Content-Type": "multipart/form-data; boundary=" + boundary}, method="POST",
+    )
+    try:
+        return urllib.request.urlopen(asked).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def forms(s3):
+    taken = form(s3)
+    body = s3.get_object(Bucket=BUCKET, Key="form/x")["Body"].read().decode()
+    return {"taken": taken, "body": body, "too large": form(s3, Conditions=[["content-length-range", 0, 3]])}
+
+
 def commands(ec2, ssm):
     image = ssm.get_parameter(Name="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64")["Parameter"]["Value"]
     launched = ec2.run_instances(
@@ -130,6 +150,7 @@ def main():
         "objects": objects(s3),
         "multipart": multipart(s3, sys.argv[2]),
         "presigned": presigned(s3),
+        "forms": forms(s3),
         "commands": commands(ec2, ssm),
     }))
 

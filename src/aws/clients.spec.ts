@@ -39,17 +39,14 @@ describe('Aws', () => {
 
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'nx-ec2-tls-'));
-    at = await startFixture();
+    at = await startFixture({ hosts: [HOST] });
+    const { accessKeyId, secretAccessKey } = at.clientOptions.credentials;
     const certificate = ownCertificate(HOST);
     bundle = join(directory, 'authority.pem');
     writeFileSync(bundle, certificate.cert);
     // The SDK reads it once.
-    const keys = `aws_access_key_id = ${LOCAL_IDENTITY.accessKeyId}\naws_secret_access_key = ${LOCAL_IDENTITY.secretAccessKey}\n`;
-    const answer = {
-      Version: 1,
-      AccessKeyId: LOCAL_IDENTITY.accessKeyId,
-      SecretAccessKey: LOCAL_IDENTITY.secretAccessKey,
-    };
+    const keys = `aws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`;
+    const answer = { Version: 1, AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey };
     writeFileSync(join(directory, 'answer.json'), JSON.stringify(answer));
     writeFileSync(
       join(directory, 'config'),
@@ -73,8 +70,8 @@ describe('Aws', () => {
       AWS_SHARED_CREDENTIALS_FILE: join(directory, 'credentials'),
       AWS_EC2_METADATA_DISABLED: 'true',
       AWS_REGION: 'eu-west-1',
-      AWS_ACCESS_KEY_ID: LOCAL_IDENTITY.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: LOCAL_IDENTITY.secretAccessKey,
+      AWS_ACCESS_KEY_ID: at.clientOptions.credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: at.clientOptions.credentials.secretAccessKey,
       AWS_ENDPOINT_URL: `https://${HOST}:${tls.port}`,
       HTTPS_PROXY: proxyUrl(),
       AWS_CA_BUNDLE: bundle,

@@ -37,7 +37,7 @@ export async function onInstance<T = unknown>(
       env: {
         PATH: process.env.PATH,
         PYTHONPATH: home,
-        AWS_EC2_METADATA_SERVICE_ENDPOINT: `${aws.url}/imds/${instance}`,
+        AWS_EC2_METADATA_SERVICE_ENDPOINT: aws.instances.metadataUrl(instance),
         ...env,
       },
     });

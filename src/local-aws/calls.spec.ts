@@ -82,7 +82,10 @@ describe('the log of calls', () => {
 
   it('says what was refused, and forgets all when it is cleared', async () => {
     await at.ec2.send(new DescribeInstancesCommand({}));
-    const ssm = new SSMClient({ ...at.clientOptions, credentials: DENIED });
+    const ssm = new SSMClient({
+      ...at.clientOptions,
+      credentials: { ...at.clientOptions.credentials, accessKeyId: DENIED.accessKeyId },
+    });
     const InstanceIds = [at.aws.named.get('box')!.id];
     await expect(ssm.send(new SendCommandCommand({ InstanceIds, DocumentName: 'AWS-RunShellScript' }))).rejects.toThrow(
       /not authorized to perform: ssm:SendCommand/,

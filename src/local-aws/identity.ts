@@ -14,19 +14,20 @@ export interface Identity {
   instance?: string;
 }
 
+/** One who may sign besides: all but the secret, which is the state directory's. */
+export type IdentityOptions = Omit<Identity, 'secretAccessKey'>;
+
 export const ACCOUNT = '000000000000';
 
-/** The one that everyone may use: local AWS listens on loopback only. */
-export const LOCAL_IDENTITY: Identity = {
+/** The identity whose keys local AWS prints. */
+export const LOCAL_IDENTITY: IdentityOptions = {
   accessKeyId: 'AKIALOCALLOCALLOCAL1',
-  secretAccessKey: 'local-aws-is-on-loopback-only-and-not-secret',
   arn: `arn:aws:iam::${ACCOUNT}:user/local`,
 };
 
 /** A role for a program that is to speak as an instance does; an instance's own role gives it others. */
-export const INSTANCE_IDENTITY: Identity = {
+export const INSTANCE_IDENTITY: IdentityOptions = {
   accessKeyId: 'ASIALOCALINSTANCE001',
-  secretAccessKey: 'local-aws-is-on-loopback-only-and-not-secret',
   arn: `arn:aws:sts::${ACCOUNT}:assumed-role/local-instance/session`,
   session: { token: 'local-instance-role', expires: Infinity },
   instance: 'any',
@@ -36,8 +37,9 @@ export const INSTANCE_IDENTITY: Identity = {
 export class Identities {
   private readonly known = new Map<string, Identity>();
 
-  constructor(identities: Identity[]) {
-    for (const each of identities) this.known.set(each.accessKeyId, each);
+  /** @param secretAccessKey of all of them; a role that is assumed gets its own. */
+  constructor(secretAccessKey: string, identities: IdentityOptions[]) {
+    for (const each of identities) this.known.set(each.accessKeyId, { ...each, secretAccessKey });
   }
 
   get(accessKeyId: string): Identity | undefined {

@@ -5,13 +5,17 @@ import { EC2Client } from '@aws-sdk/client-ec2';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SSMClient } from '@aws-sdk/client-ssm';
 import { STSClient } from '@aws-sdk/client-sts';
-import { LOCAL_IDENTITY } from './identity';
 import { startLocalAws, type LocalAws, type LocalAwsOptions } from './server';
 
 export interface Fixture {
   aws: LocalAws;
   directory: string;
-  clientOptions: { endpoint: string; region: string; credentials: typeof LOCAL_IDENTITY; maxAttempts: number };
+  clientOptions: {
+    endpoint: string;
+    region: string;
+    credentials: { accessKeyId: string; secretAccessKey: string };
+    maxAttempts: number;
+  };
   s3: S3Client;
   ssm: SSMClient;
   ec2: EC2Client;
@@ -23,7 +27,9 @@ export interface Fixture {
 export async function startFixture(options: Partial<LocalAwsOptions> = {}): Promise<Fixture> {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'nx-ec2-local-'));
   const aws = await startLocalAws({ buckets: ['bucket'], instances: ['box'], ...options, directory });
-  const clientOptions = { endpoint: aws.url, region: 'eu-west-1', credentials: LOCAL_IDENTITY, maxAttempts: 1 };
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = aws.environment;
+  const credentials = { accessKeyId, secretAccessKey };
+  const clientOptions = { endpoint: aws.url, region: 'eu-west-1', credentials, maxAttempts: 1 };
   const clients = {
     s3: new S3Client({ ...clientOptions, forcePathStyle: true }),
     ssm: new SSMClient(clientOptions),

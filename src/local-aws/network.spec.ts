@@ -7,7 +7,6 @@ import { GetObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from
 import { createPresignedPost } from '@aws-sdk/s3-presigned-post';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { CancelCommandCommand, GetCommandInvocationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
-import { INSTANCE_IDENTITY } from './identity';
 import { startFixture, type Fixture } from './local-aws.fixture';
 
 const KB = 1_000;
@@ -81,7 +80,7 @@ describe('a network profile', () => {
     const socket = connect(at.aws.port, '127.0.0.1');
     await sleep(260);
     const begun = performance.now();
-    socket.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    socket.write(`GET / HTTP/1.1\r\nhost: localhost:${at.aws.port}\r\n\r\n`);
     await once(socket, 'data');
     expect(performance.now() - begun).toBeLessThan(200);
     socket.destroy();
@@ -103,7 +102,8 @@ describe('a network profile', () => {
   it('tells what an instance sends from what a client does', async () => {
     at = await startFixture();
     await put('key', 10);
-    const role = { ...INSTANCE_IDENTITY, sessionToken: INSTANCE_IDENTITY.session!.token };
+    const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = at.aws.instanceEnvironment;
+    const role = { accessKeyId, secretAccessKey, sessionToken: at.aws.instanceEnvironment.AWS_SESSION_TOKEN };
     const instance = new S3Client({ ...at.clientOptions, credentials: role, forcePathStyle: true });
     await instance.send(new ListBucketsCommand({}));
     await fetch(await getSignedUrl(at.s3, new GetObjectCommand({ Bucket: 'bucket', Key: 'key' })));

@@ -9,7 +9,7 @@ import type { Capacity } from './ec2/capacity';
 import type { InstanceProfiles } from './ec2/profiles';
 import { Ec2Service, type Left } from './ec2/service';
 import { faultError, Faults, type Fault } from './faults';
-import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity } from './identity';
+import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity, type IdentityOptions } from './identity';
 import { Metadata } from './imds/metadata';
 import { CloudInit } from './instance/cloud-init';
 import { Instances, type InstanceTimes, type LocalInstance } from './instance/instances';
@@ -25,11 +25,13 @@ import type { SessionOptions } from './session/sessions';
 import { Streams } from './session/streams';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
 import { verifyV2Url } from './signature-v2';
+import { prepareStateDirectory, secretAccessKey } from './state-directory';
 import { lockState } from './state-lock';
 import type { Invocation } from './ssm/agent';
 import { Parameters } from './ssm/parameters';
 import { SsmService } from './ssm/service';
 import { StsService } from './sts/service';
+import { refuseUpgrade, refuseWebPage } from './web-page';
 
 export interface LocalAwsOptions extends InstanceTimes {
   /** Where its state is kept; a restart finds it again. */
@@ -40,7 +42,9 @@ export interface LocalAwsOptions extends InstanceTimes {
   buckets?: string[];
   /** Instances to run, by Name; one that is there already is used. */
   instances?: string[];
-  identities?: Identity[];
+  identities?: IdentityOptions[];
+  /** Names that it is reached by besides its own, at any port: of a proxy in front of it. */
+  hosts?: string[];
   /** What goes wrong. */
   faults?: Fault[];
   network?: NetworkProfile;
@@ -107,8 +111,13 @@ export interface LocalAws {
 /** S3, SSM, EC2, STS, Secrets Manager, the price list, quotas and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const region = options.region ?? 'eu-west-1';
+  prepareStateDirectory(options.directory);
   const unlock = lockState(options.directory);
-  const identities = new Identities([LOCAL_IDENTITY, INSTANCE_IDENTITY, ...(options.identities ?? [])]);
+  const identities = new Identities(secretAccessKey(options.directory), [
+    LOCAL_IDENTITY,
+    INSTANCE_IDENTITY,
+    ...(options.identities ?? []),
+  ]);
   const faults = new Faults(options.faults);
   let network = new Network(options.network ?? {});
   const instances = new Instances(join(options.directory, 'instances'), options, region);
@@ -178,9 +187,10 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       let identity: Identity | null = null;
       let signer: ChunkSigner | undefined;
       if (claim) {
+        if (!Object.hasOwn(services, claim.service))
+          throw new AwsError('UnknownOperationException', `Local AWS has no service ${claim.service}.`, 404);
         name = claim.service;
         service = services[name];
-        if (!service) throw new AwsError('UnknownOperationException', `Local AWS has no service ${name}.`, 404);
         action =
           String(request.headers['x-amz-target'] ?? '')
             .split('.')
@@ -256,6 +266,11 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     response.end(last);
   };
   const take = (asksFirst: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+    const refused = refuseWebPage(request, request.socket.localPort!, options.hosts);
+    if (refused !== undefined) {
+      request.resume();
+      return void response.writeHead(403, { 'content-type': 'text/plain', connection: 'close' }).end(refused);
+    }
     if (request.url?.startsWith('/imds/')) return metadata.answer(request, response);
     answer(request, response, asksFirst).catch(() => response.destroy());
   };
@@ -264,6 +279,8 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   server.on('checkContinue', take(true));
   const streams = new Streams(ssm.sessions, faults, () => network.client);
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    const refused = refuseWebPage(request, socket.localPort!, options.hosts);
+    if (refused !== undefined) return refuseUpgrade(socket, refused);
     const connected = network.client.connected(socket, opened.get(socket)!);
     streams.upgrade(request, socket, head, connected).catch(() => socket.destroy());
   });
@@ -280,7 +297,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   instances.url = url;
   cloudInit.resume();
   ssm.sessions.url = `ws://127.0.0.1:${port}`;
-  const environment = ({ accessKeyId, secretAccessKey, session }: Identity) => ({
+  const environment = ({ accessKeyId, secretAccessKey, session }: Identity): Record<string, string> => ({
     AWS_ENDPOINT_URL: url,
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
@@ -301,8 +318,8 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       network = new Network(profile);
       ssm.pickUp = profile.pickUp ?? 0;
     },
-    environment: environment(LOCAL_IDENTITY),
-    instanceEnvironment: environment(INSTANCE_IDENTITY),
+    environment: environment(identities.get(LOCAL_IDENTITY.accessKeyId)!),
+    instanceEnvironment: environment(identities.get(INSTANCE_IDENTITY.accessKeyId)!),
     role,
     capacity: ec2.capacity,
     profiles: ec2.profiles,

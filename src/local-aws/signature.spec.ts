@@ -43,6 +43,28 @@ describe('signatures', () => {
     });
   });
 
+  it('are needed by every API, and nothing but S3 answers without one', async () => {
+    const form = { 'content-type': 'application/x-www-form-urlencoded' };
+    const bodies: [string, Record<string, string>][] = [
+      ['Action=RunInstances&Version=2016-11-15&ImageId=ami-1&MinCount=1&MaxCount=1', form],
+      ['Action=GetCallerIdentity&Version=2011-06-15', form],
+      ['{}', { 'x-amz-target': 'AmazonSSM.SendCommand' }],
+      ['{}', { 'x-amz-target': 'secretsmanager.GetSecretValue' }],
+      ['{}', { authorization: 'AWS4-HMAC-SHA256 Credential=x' }],
+    ];
+    for (const [body, headers] of bodies) {
+      const answer = await fetch(at.aws.url, { method: 'POST', headers, body });
+      expect([body, answer.status >= 400]).toEqual([body, true]);
+    }
+    for (const service of ['constructor', '__proto__', 'hasOwnProperty', 'nothing']) {
+      const authorization = `AWS4-HMAC-SHA256 Credential=AKIALOCALLOCALLOCAL1/20240101/eu-west-1/${service}/aws4_request, SignedHeaders=host, Signature=${'0'.repeat(64)}`;
+      const answer = await fetch(at.aws.url, { method: 'POST', headers: { authorization } });
+      expect([service, answer.status]).toEqual([service, 404]);
+    }
+    expect(at.aws.calls.all().filter(({ service }) => service === 'ec2')).toEqual([]);
+    expect(at.aws.instances.all()).toHaveLength(1);
+  });
+
   it('of a clock that is off by more than 15 minutes are refused', async () => {
     const off = { systemClockOffset: 16 * 60_000 };
     expect((await refusals(off)).s3).toBe('RequestTimeTooSkewed 403');

@@ -176,8 +176,17 @@ export function chunkSigner(claim: Claim, identity: Identity): ChunkSigner {
   };
 }
 
-/** Verifies the policy of a presigned form (S3 POST) and returns the signer's claim. */
-export function verifyForm(fields: Map<string, string>, identities: Identities, size: number, now: number): Identity {
+/**
+ * Verifies the policy of a presigned form (S3 POST) and returns the signer.
+ * @param bucket that the form was sent to: what a condition on `bucket` is compared with. Boto3 sends no such field.
+ */
+export function verifyForm(
+  fields: Map<string, string>,
+  bucket: string,
+  identities: Identities,
+  size: number,
+  now: number,
+): Identity {
   const credential = scope(fields.get('x-amz-credential') ?? '////');
   const identity = identities.get(credential.accessKeyId);
   if (!identity) throw unknownKey('s3');
@@ -194,6 +203,7 @@ export function verifyForm(fields: Map<string, string>, identities: Identities, 
   const policy = JSON.parse(Buffer.from(encoded, 'base64').toString()) as { expiration: string; conditions: unknown[] };
   if (now > Date.parse(policy.expiration))
     throw new AwsError('AccessDenied', 'Invalid according to Policy: Policy expired.', 403);
+  const valueOf = (name: string) => (name === 'bucket' ? bucket : fields.get(name));
   const covered = new Set(['policy', 'x-amz-signature', 'file']);
   const failed = (condition: unknown) =>
     new AwsError(
@@ -205,7 +215,7 @@ export function verifyForm(fields: Map<string, string>, identities: Identities, 
     if (!Array.isArray(condition)) {
       for (const [name, value] of Object.entries(condition as Record<string, string>)) {
         covered.add(name.toLowerCase());
-        if (fields.get(name.toLowerCase()) !== value) throw failed(['eq', `$${name}`, value]);
+        if (valueOf(name.toLowerCase()) !== value) throw failed(['eq', `$${name}`, value]);
       }
       continue;
     }
@@ -219,7 +229,7 @@ export function verifyForm(fields: Map<string, string>, identities: Identities, 
     }
     const name = a.replace(/^\$/, '').toLowerCase();
     covered.add(name);
-    const value = fields.get(name);
+    const value = valueOf(name);
     // A field that is not there fails even what any value would do.
     if (value === undefined || (kind === 'eq' ? value !== b : !value.startsWith(b))) throw failed(condition);
   }

@@ -1,11 +1,10 @@
-import { linkSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const held = new Set<string>();
 
 /** Keeps a state directory to one server. A lock whose process is gone is taken over. @returns what lets it go. */
 export function lockState(directory: string): () => void {
-  mkdirSync(directory, { recursive: true });
   const path = realpathSync(directory);
   const lock = join(path, 'lock');
   const own = join(path, `lock.${process.pid}`);

@@ -251,7 +251,6 @@ describe('a session', () => {
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [box] }));
     expect(await problem(open(NON_INTERACTIVE, 'true'))).toMatch(/^SESSION_UNAVAILABLE: [^]*TargetNotConnected/);
     process.env.AWS_ACCESS_KEY_ID = DENIED.accessKeyId;
-    process.env.AWS_SECRET_ACCESS_KEY = DENIED.secretAccessKey;
     aws.close();
     aws = new Aws({});
     expect(await problem(open(NON_INTERACTIVE, 'true'))).toMatch(

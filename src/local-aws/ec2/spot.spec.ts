@@ -44,7 +44,7 @@ async function stateOf(at: Fixture, id: string) {
 
 /** What the instance reads of its metadata: the body, or null where it is not there. */
 async function metadata(at: Fixture, id: string, path: string): Promise<string | null> {
-  const of = `${at.aws.url}/imds/${id}/latest`;
+  const of = `${at.aws.instances.metadataUrl(id)}/latest`;
   const ttl = { 'x-aws-ec2-metadata-token-ttl-seconds': '60' };
   const token = await (await fetch(`${of}/api/token`, { method: 'PUT', headers: ttl })).text();
   const answer = await fetch(`${of}/meta-data/${path}`, { headers: { 'x-aws-ec2-metadata-token': token } });

@@ -14,7 +14,7 @@ describe('the metadata service of an instance', () => {
   afterAll(() => at.close());
 
   const ask = async (path: string, init: RequestInit = {}, instance = id) => {
-    const answer = await fetch(`${at.aws.url}/imds/${instance}/latest/${path}`, init);
+    const answer = await fetch(`${at.aws.instances.metadataUrl(instance)}/latest/${path}`, init);
     return { status: answer.status, body: await answer.text() };
   };
   const token = async (seconds = 60, instance = id) =>
@@ -29,6 +29,22 @@ describe('the metadata service of an instance', () => {
     expect((await token(0)).status).toBe(400);
     expect((await token(21_601)).status).toBe(400);
     expect((await ask('api/token')).status).toBe(405);
+  });
+
+  it('answers only what has the secret of the instance, and no web page', async () => {
+    const own = at.aws.instances.metadataUrl(id);
+    const others = at.aws.instances.get(at.aws.named.get('other')!.id)!.secret;
+    const put = async (url: string, more: Record<string, string> = {}) =>
+      (
+        await fetch(`${url}/latest/api/token`, {
+          method: 'PUT',
+          headers: { 'x-aws-ec2-metadata-token-ttl-seconds': '60', ...more },
+        })
+      ).status;
+    expect(await put(own)).toBe(200);
+    for (const path of [id, `${id}/`, `${id}/guess`, `${id}/${others}`])
+      expect([path, await put(`${at.aws.url}/imds/${path}`)]).toEqual([path, 404]);
+    expect(await put(own, { 'sec-fetch-site': 'cross-site' })).toBe(403);
   });
 
   it('forgets a token at its end', async () => {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ACCOUNT } from '../identity';
 import { instanceType } from '../ec2/catalogue/instance-types';
@@ -9,8 +9,8 @@ import type { InstanceRole } from '../instance/role';
 const LONGEST = 21_600;
 
 /**
- * The metadata services of all instances (IMDSv2, and version 1 where an instance may), each below `/imds/<instance id>`: on a real instance it is the
- * machine's own, and nothing of it goes over a network.
+ * The metadata services of all instances (IMDSv2, and version 1 where an instance may), each below `/imds/<instance id>/<secret>`: on a real
+ * instance it is the machine's own, and nothing of it goes over a network; here the secret keeps it to the instance's processes.
  */
 export class Metadata {
   /** Until when a token holds, ms since the epoch; each is of one instance. */
@@ -25,10 +25,11 @@ export class Metadata {
 
   answer(request: IncomingMessage, response: ServerResponse): void {
     request.resume();
-    const [, id, service, path] = /^\/imds\/([^/]+)\/(latest|local)\/(.*)$/.exec(request.url ?? '') ?? [];
+    const [, id, secret, service, path] =
+      /^\/imds\/([^/]+)\/([^/]+)\/(latest|local)\/(.*)$/.exec(request.url ?? '') ?? [];
     const instance = this.instances.get(id);
     const { status, body } =
-      instance?.state !== 'running'
+      instance?.state !== 'running' || !isSecretOf(instance, secret)
         ? { status: 404, body: '' }
         : service === 'local'
           ? { status: this.ask(request, instance, path), body: '' }
@@ -38,11 +39,11 @@ export class Metadata {
   }
 
   /** Not of IMDS: how the instance's own `shutdown` reaches what runs it, `<action>?seconds=<n>`. */
-  private ask({ method, headers }: IncomingMessage, instance: LocalInstance, path: string): number {
+  private ask({ method }: IncomingMessage, instance: LocalInstance, path: string): number {
     if (method !== 'POST') return 405;
     const [action, query] = path.split('?');
     const seconds = Number(new URLSearchParams(query).get('seconds'));
-    return this.power.ask(instance, action, seconds, headers['x-local-secret']);
+    return this.power.ask(instance, action, seconds);
   }
 
   private act({ method, headers }: IncomingMessage, instance: LocalInstance, path: string) {
@@ -115,6 +116,11 @@ export class Metadata {
         return undefined;
     }
   }
+}
+
+function isSecretOf(instance: LocalInstance, given: string): boolean {
+  const [own, said] = [instance.secret, given].map((text) => Buffer.from(text));
+  return own.length === said.length && timingSafeEqual(own, said);
 }
 
 function credentials(role: InstanceRole): string {

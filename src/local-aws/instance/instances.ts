@@ -141,9 +141,14 @@ export class Instances {
       PATH: `${join(this.disk(id), 'bin')}:${process.env.PATH}`,
       NX_EC2_ROOT: root,
       NX_EC2_DATA_ROOT: root,
-      AWS_EC2_METADATA_SERVICE_ENDPOINT: `${this.url}/imds/${id}`,
+      AWS_EC2_METADATA_SERVICE_ENDPOINT: this.metadataUrl(id),
       [MARK]: id,
     };
+  }
+
+  /** Where an instance's metadata service answers: only its own processes know the secret in it. */
+  metadataUrl(id: string): string {
+    return `${this.url}/imds/${id}/${this.known.get(id)!.secret}`;
   }
 
   close(): void {

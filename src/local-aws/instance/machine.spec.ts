@@ -155,18 +155,16 @@ describe('an instance that was launched', () => {
   it('is shut down by nobody outside it', async () => {
     const id = await launch();
     const ask = (secret: string) =>
-      fetch(`${at.aws.url}/imds/${id}/local/poweroff?seconds=0`, {
-        method: 'POST',
-        headers: { 'x-local-secret': secret },
-      });
-    expect((await ask('guess')).status).toBe(403);
+      fetch(`${at.aws.url}/imds/${id}/${secret}/local/poweroff?seconds=0`, { method: 'POST' });
+    expect((await ask('guess')).status).toBe(404);
     const other = await launch();
-    expect((await ask(at.aws.instances.get(other)!.secret)).status).toBe(403);
+    expect((await ask(at.aws.instances.get(other)!.secret)).status).toBe(404);
     expect((await told(id)).State!.Name).toBe('running');
   });
 
   it('answers IMDSv1 only where it may', async () => {
-    const ask = async (id: string) => (await fetch(`${at.aws.url}/imds/${id}/latest/meta-data/instance-id`)).status;
+    const ask = async (id: string) =>
+      (await fetch(`${at.aws.instances.metadataUrl(id)}/latest/meta-data/instance-id`)).status;
     expect(await ask(await launch())).toBe(401);
     expect(await ask(await launch({ MetadataOptions: { HttpTokens: 'required' } }))).toBe(401);
     expect(await ask(await launch({ MetadataOptions: { HttpTokens: 'optional' } }))).toBe(200);
@@ -189,11 +187,11 @@ describe('an instance that was launched', () => {
 
   it('reads its user data and its profile from its metadata', async () => {
     const id = await launch({ UserData: userData('#!/bin/sh\n'), MetadataOptions: { HttpTokens: 'optional' } });
-    const read = async (path: string) => (await fetch(`${at.aws.url}/imds/${id}/latest/${path}`)).text();
+    const read = async (path: string) => (await fetch(`${at.aws.instances.metadataUrl(id)}/latest/${path}`)).text();
     expect(await read('user-data')).toBe('#!/bin/sh\n');
     const bytes = gzipSync('#!/bin/sh\n');
     const packed = await launch({ UserData: bytes.toString('base64'), MetadataOptions: { HttpTokens: 'optional' } });
-    const answered = await (await fetch(`${at.aws.url}/imds/${packed}/latest/user-data`)).arrayBuffer();
+    const answered = await (await fetch(`${at.aws.instances.metadataUrl(packed)}/latest/user-data`)).arrayBuffer();
     expect(Buffer.from(answered).equals(bytes)).toBe(true);
     expect(await read('meta-data/iam/security-credentials/')).toBe('training');
     expect(await read('meta-data/instance-life-cycle')).toBe('on-demand');

@@ -1,4 +1,3 @@
-import { timingSafeEqual } from 'node:crypto';
 import type { Instances } from './instances';
 import type { LocalInstance } from './record';
 import { Timers } from './timers';
@@ -13,11 +12,8 @@ export class Power {
     instances.watchers.push(({ id }) => this.timers.clear(id));
   }
 
-  /** @param secret what the caller has of the instance. @returns the HTTP status of the answer. */
-  ask(instance: LocalInstance, action: string, seconds: number, secret: unknown): number {
-    const given = Buffer.from(String(secret));
-    const own = Buffer.from(instance.secret);
-    if (given.length !== own.length || !timingSafeEqual(given, own)) return 403;
+  /** @returns the HTTP status of the answer. */
+  ask(instance: LocalInstance, action: string, seconds: number): number {
     if (action === 'cancel') {
       this.timers.clear(instance.id);
       return 200;

@@ -50,7 +50,7 @@ export interface LocalInstance {
   interruption?: number;
   /** When EC2 said that it is at risk, ms since the epoch. */
   rebalance?: number;
-  /** What its `shutdown` proves by that it runs in the instance. */
+  /** What its processes prove by that they run in it: a part of its metadata service's path. */
   secret: string;
 }
 

@@ -48,9 +48,8 @@ def main(url_file, instance, secret_file, name, *words):
     with open(secret_file) as file:
         secret = file.read()
     asked = urllib.request.Request(
-        "%s/imds/%s/local/%s?seconds=%d" % (url, instance, action, max(seconds, 0)),
+        "%s/imds/%s/%s/local/%s?seconds=%d" % (url, instance, secret, action, max(seconds, 0)),
         method="POST",
-        headers={"x-local-secret": secret},
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

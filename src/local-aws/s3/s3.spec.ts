@@ -94,7 +94,11 @@ describe('S3', () => {
 
   it('says of a key that is not there 404, and 403 to whoever may not list', async () => {
     expect(await refusal(text('absent'))).toBe('NoSuchKey 404');
-    const stranger = new S3Client({ ...at.clientOptions, forcePathStyle: true, credentials: KEYLESS });
+    const stranger = new S3Client({
+      ...at.clientOptions,
+      forcePathStyle: true,
+      credentials: { ...at.clientOptions.credentials, accessKeyId: KEYLESS.accessKeyId },
+    });
     expect(await refusal(stranger.send(new GetObjectCommand({ Bucket, Key: 'absent' })))).toBe('AccessDenied 403');
     expect(await refusal(stranger.send(new ListObjectsV2Command({ Bucket })))).toBe('AccessDenied 403');
   });
@@ -253,6 +257,38 @@ describe('S3', () => {
       return `${answer.status} ${/<Code>(.*)<\/Code>/.exec(await answer.text())?.[1] ?? ''}`.trim();
     };
 
+    it('is for the bucket of its policy, whether a field says so or none', async () => {
+      await at.s3.send(new CreateBucketCommand({ Bucket: 'form-other' }));
+      const { url, fields } = await createPresignedPost(at.s3, { Bucket, Key: 'form/bucket', Expires: 60 });
+      const send = async (to: string, given: Record<string, string>) => {
+        const form = new FormData();
+        for (const [name, value] of Object.entries(given)) form.set(name, value);
+        form.set('file', new Blob(['content']), 'x');
+        return (await fetch(to, { method: 'POST', body: form })).status;
+      };
+      // As boto3 makes it: the policy has a condition on the bucket, and no field says it.
+      const { bucket: _, ...unnamed } = fields as Record<string, string>;
+      expect(await send(url, unnamed)).toBe(204);
+      expect(await send(url, fields)).toBe(204);
+      const elsewhere = url.replace(`/${Bucket}`, '/form-other');
+      expect(elsewhere).not.toBe(url);
+      expect(await send(elsewhere, unnamed)).toBe(403);
+      expect(await send(elsewhere, { ...unnamed, bucket: Bucket })).toBe(403);
+    });
+
+    it('is all that comes without a signature', async () => {
+      await put('unsigned', 'content');
+      const xml = '<Delete><Object><Key>unsigned</Key></Object></Delete>';
+      const form = new FormData();
+      form.set('file', new Blob([xml]));
+      for (const path of ['', `${Bucket}?delete`, Bucket, `${Bucket}/unsigned`, `${Bucket}?uploads`])
+        for (const body of [xml, form]) {
+          const answer = await fetch(`${at.aws.url}/${path}`, { method: 'POST', body });
+          expect([path, answer.status >= 400]).toEqual([path, true]);
+        }
+      expect(await text('unsigned')).toBe('content');
+    });
+
     it('takes what its policy says and nothing else', async () => {
       expect(await post({ key: 'form/one' })).toBe('204');
       expect(await text('form/one')).toBe('content');
@@ -288,7 +324,10 @@ describe('S3', () => {
       const sha = (data: string) => createHash('sha256').update(data).digest('hex');
       const key = scope
         .split('/')
-        .reduce<Buffer | string>((secret, each) => hmac(secret, each), `AWS4${LOCAL_IDENTITY.secretAccessKey}`);
+        .reduce<Buffer | string>(
+          (secret, each) => hmac(secret, each),
+          `AWS4${at.clientOptions.credentials.secretAccessKey}`,
+        );
       const signed: Record<string, string> = {
         host,
         'x-amz-content-sha256': declared,

@@ -39,7 +39,7 @@ export class S3Service implements Service {
 
   async handle(request: ServiceRequest): Promise<ServiceResponse> {
     const { bucket, key } = address(request);
-    if (!request.identity && !(request.method === 'POST' && key === ''))
+    if (!request.identity && !(bucket && !key && isForm(request)))
       throw new AwsError('AccessDenied', 'Access Denied', 403);
     if (!bucket) return this.listBuckets();
     const owner = request.headers['x-amz-expected-bucket-owner'];
@@ -71,8 +71,8 @@ export class S3Service implements Service {
   private bucket(request: ServiceRequest, bucket: string): ServiceResponse {
     const { method, query } = request;
     if (method === 'HEAD') return { status: 200, headers: { 'x-amz-bucket-region': this.region } };
+    if (isForm(request)) return this.form(request, bucket);
     if (method === 'POST' && query.has('delete')) return this.deleteObjects(request, bucket);
-    if (method === 'POST') return this.form(request, bucket);
     if (method === 'DELETE') {
       if (this.buckets.list(bucket).length)
         throw new AwsError('BucketNotEmpty', 'The bucket you tried to delete is not empty', 409);
@@ -283,7 +283,7 @@ export class S3Service implements Service {
       throw new AwsError('PreconditionFailed', 'Bucket POST must be of the enclosure-type multipart/form-data', 412);
     const { fields, file } = readForm(request.body, boundary);
     // A form says itself who has signed it.
-    request.identity = verifyForm(fields, this.identities, file.length, Date.now());
+    request.identity = verifyForm(fields, bucket, this.identities, file.length, Date.now());
     allow(request.identity, 's3:PutObject');
     const key = fields.get('key')!;
     const { checksums } = decodePayload(formHeaders(fields), file);
@@ -357,6 +357,12 @@ export class S3Service implements Service {
 }
 
 /** The checksum of a form's file, as a request's headers would say it. */
+/** A presigned form, which says in its fields who signed it; any other request without a signature is refused. */
+function isForm({ method, query, headers }: ServiceRequest): boolean {
+  const type = String(headers['content-type'] ?? '');
+  return method === 'POST' && !query.has('delete') && /^multipart\/form-data\b/i.test(type);
+}
+
 function formHeaders(fields: Map<string, string>): Record<string, string> {
   const sent = [...fields].filter(
     ([name]) => name.startsWith('x-amz-checksum-') && name !== 'x-amz-checksum-algorithm',

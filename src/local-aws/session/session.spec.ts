@@ -212,7 +212,8 @@ it.each([
     deny: [`${service}:${action}`],
   };
   const at = await startFixture({ identities: [denied] });
-  at.ec2.config.credentials = () => Promise.resolve(denied);
+  at.ec2.config.credentials = () =>
+    Promise.resolve({ ...at.clientOptions.credentials, accessKeyId: denied.accessKeyId });
   const InstanceIds = [at.aws.named.get('box')!.id];
   expect(await refusal(at.ec2.send(new TerminateInstancesCommand({ InstanceIds })))).toBe(expected);
   await at.close();

@@ -1,0 +1,40 @@
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const SECRET = 'secret-access-key';
+/** Local AWS makes these in its state directory; one that holds other files and none of these is not one. */
+const OWN = ['instances', 's3', 'lock', SECRET];
+/** Git and Nx read these; the copies of projects below are neither committed nor part of the project graph. */
+const IGNORE_FILES = ['.gitignore', '.nxignore'];
+
+/**
+ * Creates a state directory, or takes an existing one, so that only its owner can read it.
+ * @throws Error where it holds files and none of them is local AWS's.
+ */
+export function prepareStateDirectory(directory: string): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const names = readdirSync(directory);
+  if (names.length && !names.some((name) => OWN.includes(name)))
+    throw new Error(`${directory} holds files and no state of local AWS: choose an empty or a new directory.`);
+  chmodSync(directory, 0o700);
+  for (const name of IGNORE_FILES) createFile(join(directory, name), '*\n');
+}
+
+/** The secret access key of a state directory, random and made once. */
+export function secretAccessKey(directory: string): string {
+  const file = join(directory, SECRET);
+  createFile(file, randomBytes(30).toString('base64'));
+  chmodSync(file, 0o600);
+  const secret = readFileSync(file, 'utf8').trim();
+  if (secret.length < 40) throw new Error(`${file} holds no secret access key: delete the file for a new one.`);
+  return secret;
+}
+
+function createFile(file: string, content: string): void {
+  try {
+    writeFileSync(file, content, { mode: 0o600, flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}

@@ -1,0 +1,80 @@
+import { request } from 'node:http';
+import fc from 'fast-check';
+import { WebSocket } from 'ws';
+import { startFixture, type Fixture } from './local-aws.fixture';
+import { refuseWebPage } from './web-page';
+
+describe('local AWS and web pages', () => {
+  let at: Fixture;
+  beforeAll(async () => {
+    at = await startFixture();
+  });
+  afterAll(() => at.close());
+
+  const ask = (headers: Record<string, string>, path = '/bucket') =>
+    new Promise<{ status: number; body: string }>((resolve, reject) => {
+      request({ host: '127.0.0.1', port: at.aws.port, path, method: 'POST', headers }, (answer) => {
+        let body = '';
+        answer.on('data', (part) => (body += String(part)));
+        answer.on('end', () => resolve({ status: answer.statusCode!, body }));
+      })
+        .on('error', reject)
+        .end('Action=RunInstances');
+    });
+
+  const pages = (): [string, Record<string, string>, string][] => [
+    ['a rebound name', { host: `rebound.example:${at.aws.port}` }, 'Host'],
+    ['a rebound name without a port', { host: 'rebound.example' }, 'Host'],
+    ['a name that only begins as its own', { host: `localhost.rebound.example:${at.aws.port}` }, 'Host'],
+    ['a name that only ends as its own', { host: `notlocalhost:${at.aws.port}` }, 'Host'],
+    ['another port', { host: `localhost:${at.aws.port - 1}` }, 'Host'],
+    ['the form of a page', { origin: 'https://page.example' }, 'Origin'],
+    ['a page without an origin', { origin: 'null' }, 'Origin'],
+    ['a page of its own address', { origin: at.aws.url }, 'Origin'],
+    ['an image of another site', { 'sec-fetch-site': 'cross-site' }, 'Sec-Fetch-Site'],
+    ['a page on another port', { 'sec-fetch-site': 'same-site' }, 'Sec-Fetch-Site'],
+  ];
+
+  it('refuses what a browser sends for a page, before it looks at anything else', async () => {
+    for (const path of ['/', '/bucket', `/imds/${at.aws.named.get('box')!.id}/x/latest/api/token`])
+      for (const [what, headers, names] of pages()) {
+        const { status, body } = await ask(headers, path);
+        expect([what, path, status]).toEqual([what, path, 403]);
+        expect(body).toContain(`${names} header`);
+      }
+    expect(at.aws.calls.all()).toEqual([]);
+  });
+
+  it('refuses the upgrade of a page', async () => {
+    const id = at.aws.named.get('box')!.id;
+    for (const [what, headers] of pages()) {
+      const socket = new WebSocket(`ws://127.0.0.1:${at.aws.port}/v1/data-channel/${id}?role=publish_subscribe`, {
+        headers,
+      });
+      const refused = await new Promise<string>((resolve) => socket.on('error', ({ message }) => resolve(message)));
+      expect([what, refused]).toEqual([what, 'Unexpected server response: 403']);
+    }
+  });
+
+  it('answers by each of its names', async () => {
+    for (const host of ['127.0.0.1', 'localhost', '[::1]', 'bucket.localhost', 'bucket.s3.localhost'])
+      expect((await ask({ host: `${host}:${at.aws.port}`, 'sec-fetch-site': 'none' })).body).not.toContain('header');
+  });
+
+  it('takes no other host for its own, whatever it looks like', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.domain(),
+          fc.ipV4(),
+          fc.string(),
+          fc.domain().map((name) => `localhost.${name}`),
+        ),
+        (name) => {
+          const own = /^(127\.0\.0\.1|\[::1\]|([a-z0-9-]+\.)*localhost)$/i.test(name);
+          expect(refuseWebPage({ headers: { host: `${name}:4566` } }, 4566) === undefined).toBe(own);
+        },
+      ),
+    );
+  });
+});
