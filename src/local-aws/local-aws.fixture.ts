@@ -16,6 +16,8 @@ export interface Fixture {
     credentials: { accessKeyId: string; secretAccessKey: string };
     maxAttempts: number;
   };
+  /** Of a program that speaks as an instance does. */
+  instanceCredentials: { accessKeyId: string; secretAccessKey: string; sessionToken: string };
   s3: S3Client;
   ssm: SSMClient;
   ec2: EC2Client;
@@ -40,6 +42,11 @@ export async function startFixture(options: Partial<LocalAwsOptions> = {}): Prom
     aws,
     directory,
     clientOptions,
+    instanceCredentials: {
+      accessKeyId: aws.instanceEnvironment.AWS_ACCESS_KEY_ID,
+      secretAccessKey: aws.instanceEnvironment.AWS_SECRET_ACCESS_KEY,
+      sessionToken: aws.instanceEnvironment.AWS_SESSION_TOKEN,
+    },
     ...clients,
     close: async () => {
       for (const client of Object.values(clients)) client.destroy();

@@ -102,9 +102,7 @@ describe('a network profile', () => {
   it('tells what an instance sends from what a client does', async () => {
     at = await startFixture();
     await put('key', 10);
-    const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = at.aws.instanceEnvironment;
-    const role = { accessKeyId, secretAccessKey, sessionToken: at.aws.instanceEnvironment.AWS_SESSION_TOKEN };
-    const instance = new S3Client({ ...at.clientOptions, credentials: role, forcePathStyle: true });
+    const instance = new S3Client({ ...at.clientOptions, credentials: at.instanceCredentials, forcePathStyle: true });
     await instance.send(new ListBucketsCommand({}));
     await fetch(await getSignedUrl(at.s3, new GetObjectCommand({ Bucket: 'bucket', Key: 'key' })));
     const { url, fields } = await createPresignedPost(at.s3, { Bucket: 'bucket', Key: 'form' });

@@ -7,7 +7,6 @@ import fc from 'fast-check';
 import { Aws } from '../aws/clients';
 import { ROLE } from '../aws/permissions/role';
 import { concrete } from '../aws/permissions/statement';
-import { INSTANCE_IDENTITY } from '../local-aws/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import type { StoreKeys } from '../store/keys';
 import { secretParameter } from '../store/store-secret';
@@ -234,8 +233,7 @@ describe("a run's record", () => {
 
   it('is signed with a secret that no instance of aws-setup reads', async () => {
     await machine('reader').recordKeys.forStart({ keys, run: RUN });
-    const { accessKeyId, secretAccessKey, session } = INSTANCE_IDENTITY;
-    const credentials = { accessKeyId, secretAccessKey, sessionToken: session!.token };
+    const credentials = at.local.instanceCredentials;
     const instance = new SSMClient({ ...at.local.clientOptions, credentials });
     const asked = instance.send(new GetParameterCommand({ Name: PARAMETER, WithDecryption: true }));
     await expect(asked).rejects.toMatchObject({ name: 'AccessDeniedException' });
@@ -294,8 +292,7 @@ describe('somebody with the role of an instance', () => {
   let role: S3Client;
   beforeAll(async () => {
     at = await startPipeline();
-    const { accessKeyId, secretAccessKey, session } = INSTANCE_IDENTITY;
-    const credentials = { accessKeyId, secretAccessKey, sessionToken: session!.token };
+    const credentials = at.instanceCredentials;
     role = new S3Client({ ...at.clientOptions, credentials, forcePathStyle: true });
   });
   afterAll(async () => {
