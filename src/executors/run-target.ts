@@ -3,6 +3,7 @@ import { resolveConfiguration, type Configuration, type TargetName } from '../co
 import { Problem } from '../report/problem';
 import type { Workspace } from '../run/scan-project';
 import { Reporter } from '../report/reporter';
+import { takeCacheFailure } from '../system/cache-file';
 import { Interrupts } from './interrupts';
 import { refusePassThrough, refuseUnknownConfiguration } from '../workspace/invocation';
 
@@ -96,6 +97,8 @@ export async function runTarget(
       },
     });
     const result = await Promise.race([work, interrupted]);
+    const trouble = takeCacheFailure();
+    if (trouble) reporter.warn(trouble);
     reporter.result({ success: true, project, target: name, ...result });
     return { success: true };
   } catch (error) {

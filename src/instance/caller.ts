@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { z } from 'zod';
 import type { Aws } from '../aws/clients';
 import { awsProblem } from '../aws/reason';
+import { readCache, writeCache } from '../system/cache-file';
 import { machineState } from '../workspace/state';
 import { sdk } from '../aws/sdk';
 
@@ -32,20 +33,22 @@ async function ask(aws: Aws): Promise<string> {
  * @returns what is remembered, or undefined.
  */
 export async function rememberedCaller(aws: Aws): Promise<string | undefined> {
+  let file: string;
   try {
-    return readFileSync(await callerFile(aws), 'utf8');
+    file = await callerFile(aws);
   } catch {
-    // Never asked, or no credentials: that is said where AWS is asked.
+    // No credentials: that is said where AWS is asked.
     return undefined;
   }
+  return readCache(file, (bytes) => remembered.parse(JSON.parse(bytes.toString())).arn) ?? undefined;
 }
+
+const remembered = z.object({ v: z.literal(1), arn: z.string().regex(/^arn:[!-~]{1,2048}$/) });
 
 /** Asks, and remembers. */
 export async function learnCaller(aws: Aws): Promise<string> {
   const arn = await callerArn(aws);
-  const file = await callerFile(aws);
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, arn);
+  writeCache(await callerFile(aws), JSON.stringify({ v: 1, arn }));
   return arn;
 }
 

@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { customEndpoint, type Aws } from '../aws/clients';
 import { sdk } from '../aws/sdk';
 import { Problem } from '../report/problem';
+import { readCache, writeCache } from '../system/cache-file';
 import { machineState } from '../workspace/state';
 
 /** What the price list says, and the day (UTC) on which it was asked. */
@@ -77,25 +78,17 @@ async function ask(
   return Math.min(...prices);
 }
 
+const schema = z.object({ v: z.literal(1), perHour: z.number().positive(), at: z.number() });
+
 /** The list changes a few times a month: what this machine has asked is not asked again on the same day. */
 async function remembered(name: string, asking: () => Promise<number>): Promise<ListPrice> {
   const where = hash('sha256', `${customEndpoint('pricing') ?? ''}\n${name}`, 'hex').slice(0, 32);
   const file = join(machineState(), 'prices', where);
-  try {
-    const { v, perHour, at } = JSON.parse(readFileSync(file, 'utf8')) as { v: number; perHour: number; at: number };
-    if (v === 1 && perHour > 0 && Math.abs(Date.now() - at) < BELIEVED) return { perHour, date: day(at) };
-  } catch {
-    // Not asked yet, or nothing that we wrote.
-  }
+  const known = readCache(file, (bytes) => schema.parse(JSON.parse(bytes.toString())));
+  if (known && Math.abs(Date.now() - known.at) < BELIEVED) return { perHour: known.perHour, date: day(known.at) };
   const perHour = await asking();
   const at = Date.now();
-  try {
-    mkdirSync(join(machineState(), 'prices'), { recursive: true });
-    writeFileSync(`${file}.${process.pid}`, JSON.stringify({ v: 1, perHour, at }));
-    renameSync(`${file}.${process.pid}`, file);
-  } catch {
-    // It is asked again.
-  }
+  writeCache(file, JSON.stringify({ v: 1, perHour, at }));
   return { perHour, date: day(at) };
 }
 

@@ -1,12 +1,12 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync, type Stats } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { hash } from 'node:crypto';
-import { dirname } from 'node:path';
+import { readCache, writeCache } from '../system/cache-file';
 import type { Entry } from './entry';
 
 /** What an entry was at the last scan: its place in the columns. */
 type Row = number;
 
-const VERSION = 1;
+const VERSION = 2;
 const KINDS = ['-', 'x', 'link', 'directory'] as const;
 /** A file that changed so shortly before it was read, ms, may change again within the clock's granularity, as git has it. */
 const RACY = 2_000;
@@ -27,23 +27,20 @@ export class HashCache {
   ) {}
 
   static load(file: string | undefined): HashCache {
-    try {
-      if (!file) return EMPTY;
-      const data = readFileSync(file);
+    const parse = (data: Buffer) => {
       const end = data.indexOf('\n');
-      const { v, count, snapshot } = JSON.parse(data.toString('utf8', 0, end)) as Record<string, unknown>;
-      if (v !== VERSION || typeof count !== 'number') return EMPTY;
+      const { v, count, size, snapshot } = JSON.parse(data.toString('utf8', 0, end)) as Record<string, unknown>;
+      if (v !== VERSION || typeof count !== 'number' || count < 0 || size !== data.length - end - 1) return null;
       let at = end + 1;
       const take = (bytes: number) => data.subarray(at, (at += bytes));
       const stats = new Float64Array(new Uint8Array(take(count * STATS * 8)).buffer);
       const kinds = new Uint8Array(take(count));
       const hashes = take(count * 32);
       const paths = count ? data.toString('utf8', at).split('\0') : [];
-      if (paths.length !== count || hashes.length !== count * 32) return EMPTY;
+      if (paths.length !== count || hashes.length !== count * 32) return null;
       return new HashCache(paths, stats, kinds, hashes, String(snapshot));
-    } catch {
-      return EMPTY;
-    }
+    };
+    return readCache(file, parse) ?? EMPTY;
   }
 
   /** Looks paths up; asked for them in ascending order, it looks at each row once. */
@@ -103,20 +100,10 @@ export class HashCache {
       const racy = !stat || Math.max(stat.mtimeMs, stat.ctimeMs) > now - RACY;
       columns.set(racy ? [-1, 0, 0, 0] : [stat.size, stat.mtimeMs, stat.ctimeMs, stat.ino], index * STATS);
     });
-    const header = `${JSON.stringify({ v: VERSION, count, snapshot })}\n`;
-    mkdirSync(dirname(file), { recursive: true });
-    const beside = `${file}.${process.pid}`;
-    writeFileSync(
-      beside,
-      Buffer.concat([
-        Buffer.from(header),
-        Buffer.from(columns.buffer),
-        kinds,
-        hashes,
-        Buffer.from(entries.map(({ path }) => path).join('\0')),
-      ]),
-    );
-    renameSync(beside, file);
+    const paths = Buffer.from(entries.map(({ path }) => path).join('\0'));
+    const body = Buffer.concat([Buffer.from(columns.buffer), kinds, hashes, paths]);
+    const header = `${JSON.stringify({ v: VERSION, count, size: body.length, snapshot })}\n`;
+    writeCache(file, Buffer.concat([Buffer.from(header), body]));
   }
 }
 

@@ -1,7 +1,7 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { deflateSync } from 'node:zlib';
+import { z } from 'zod';
 import { inflate, parseJson } from '../system/bounded';
+import { readCache, writeCache } from '../system/cache-file';
 import type { Chunk } from './chunk';
 
 interface Known {
@@ -13,6 +13,13 @@ interface Known {
 const STATES = 3;
 /** The file of recipes, inflated, bytes. */
 const MAX_REMEMBERED = 256 * 1024 * 1024;
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const known = z.object({ sha256, chunks: z.array(z.tuple([sha256, z.number().int().nonnegative()])) });
+const schema = z.object({
+  v: z.literal(1),
+  recipes: z.array(z.tuple([z.string(), z.array(known).min(1).max(STATES)])),
+});
 
 /** The recipes of large files, by path, the latest state first. */
 export class Recipes {
@@ -47,25 +54,15 @@ export class Recipes {
   save(paths: { has(path: string): boolean }): void {
     if (!this.changed || !this.file) return;
     const kept = [...this.load()].filter(([path]) => paths.has(path));
-    const beside = `${this.file}.${process.pid}`;
-    mkdirSync(dirname(this.file), { recursive: true });
-    writeFileSync(beside, deflateSync(JSON.stringify({ v: 1, recipes: kept }), { level: 1 }));
-    renameSync(beside, this.file);
+    writeCache(this.file, deflateSync(JSON.stringify({ v: 1, recipes: kept }), { level: 1 }));
     this.changed = false;
   }
 
   private load(): Map<string, Known[]> {
-    if (this.known) return this.known;
-    this.known = new Map();
-    try {
-      const { v, recipes } = parseJson(inflate(readFileSync(this.file ?? ''), MAX_REMEMBERED)) as {
-        v: number;
-        recipes: [string, Known[]][];
-      };
-      if (v === 1) this.known = new Map(recipes);
-    } catch {
-      // A hint alone: without it, a large file is cut anew.
-    }
+    // A hint alone: without it, a large file is cut anew.
+    this.known ??= new Map(
+      readCache(this.file, (bytes) => schema.parse(parseJson(inflate(bytes, MAX_REMEMBERED))).recipes) ?? [],
+    );
     return this.known;
   }
 }

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { deflateSync } from 'node:zlib';
+import { z } from 'zod';
 import { formatCount } from '../report/units';
 import { inflate } from '../system/bounded';
+import { appendCache, readCache, writeCache } from '../system/cache-file';
 import { BELIEVED } from './condemned';
 import type { StoreKeys } from './keys';
 import { StoreTooLarge, type Store } from './store';
@@ -41,19 +41,23 @@ export interface IndexedPack extends PackName {
   chunks: string[];
 }
 
+const names = z.array(z.string()).optional();
+const time = z.number().min(0).max(8e15).optional();
+
 /** A line of what this machine remembers. */
-interface Line {
+const lineSchema = z.object({
   /** When a pack was seen, ms since the epoch; `own`: uploaded from here. */
-  at?: number;
-  own?: boolean;
-  pack?: string;
-  forget?: string[];
-  published?: string[];
+  at: time,
+  own: z.boolean().optional(),
+  pack: z.string().optional(),
+  forget: names,
+  published: names,
   /** When the store was asked for indexes, those that were read, and the time up to which it was asked, ms. */
-  asked?: number;
-  read?: string[];
-  upTo?: number;
-}
+  asked: time,
+  read: names,
+  upTo: time,
+});
+type Line = z.infer<typeof lineSchema>;
 
 interface ReadIndex {
   name: string;
@@ -291,18 +295,13 @@ export class PackIndex {
   private load(): void {
     if (this.loaded) return;
     this.loaded = true;
-    let text = '';
-    try {
-      if (this.file) text = readFileSync(this.file, 'utf8');
-    } catch {
-      return;
-    }
+    const text = readCache(this.file, (bytes) => bytes.toString()) ?? '';
     const now = Date.now();
     const kept: string[] = [];
     let expired = false;
     for (const line of text.split('\n')) {
       try {
-        const record = JSON.parse(line) as Line;
+        const record: Line = lineSchema.parse(JSON.parse(line));
         if (record.pack && !isBelieved(record.at!, now)) {
           expired = true;
           continue;
@@ -322,7 +321,7 @@ export class PackIndex {
     // What is no longer believed is asked for from the beginning.
     [this.upTo, this.asked] = [0, 0];
     this.read.clear();
-    writeFileSync(this.file!, [...kept, ''].join('\n'));
+    writeCache(this.file!, [...kept, ''].join('\n'));
   }
 
   private drop(packs: ReadonlySet<string>): void {
@@ -332,8 +331,7 @@ export class PackIndex {
 
   private append(lines: string[]): void {
     if (!this.file || !lines.length) return;
-    mkdirSync(dirname(this.file), { recursive: true });
     // A line break first: what a killed process left unfinished must not swallow it.
-    appendFileSync(this.file, `\n${lines.join('\n')}\n`);
+    appendCache(this.file, `\n${lines.join('\n')}\n`);
   }
 }

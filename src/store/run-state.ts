@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { readCache, writeCache } from '../system/cache-file';
 import { machineState } from '../workspace/state';
 
 /** What this machine keeps of a run. */
@@ -20,7 +20,8 @@ export function readRunState(place: string[]): RunState {
 }
 
 export function writeRunState(place: string[], { key, seen }: RunState): void {
-  writePrivate(fileOf('runs', place), { v: 1, key: key?.toString('base64'), seen });
+  // A random key that can't be kept leaves its run's record unverified; all else only saves a question.
+  writeCache(fileOf('runs', place), JSON.stringify({ v: 1, key: key?.toString('base64'), seen }));
 }
 
 /** The store's secret as this machine remembers it; null where it does not. */
@@ -30,7 +31,7 @@ export function readCachedSecret(place: string[]): Buffer | null {
 }
 
 export function cacheSecret(place: string[], secret: Buffer): void {
-  writePrivate(fileOf('store-secrets', place), { v: 1, secret: secret.toString('base64') });
+  writeCache(fileOf('store-secrets', place), JSON.stringify({ v: 1, secret: secret.toString('base64') }));
 }
 
 /** 32 bytes as base64; null for anything else. */
@@ -43,22 +44,7 @@ function fileOf(directory: string, place: string[]): string {
   return join(machineState(), directory, `${hash('sha256', JSON.stringify(place), 'hex').slice(0, 32)}.json`);
 }
 
+/** null: there is none. */
 function readJson(file: string): unknown {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'));
-  } catch {
-    return null;
-  }
-}
-
-/** Whole or not at all. A machine that can't keep it asks again. */
-function writePrivate(file: string, value: object): void {
-  try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    const beside = `${file}.${process.pid}`;
-    writeFileSync(beside, JSON.stringify(value), { mode: 0o600 });
-    renameSync(beside, file);
-  } catch {
-    // It saves a question; a random key that is lost leaves its run's record unverified.
-  }
+  return readCache<unknown>(file, (bytes) => JSON.parse(bytes.toString()));
 }

@@ -15,6 +15,9 @@ import { synchronise } from './synchronise';
 
 const HELPER = 'a'.repeat(64);
 
+/** The id of a snapshot, and the name of a pack, that nothing has. */
+const GONE = '0'.repeat(64);
+
 describe('the head of a tree', () => {
   let at: StoreFixture;
   let memory: string;
@@ -90,7 +93,7 @@ describe('the head of a tree', () => {
     rememberHead(
       context,
       'i-1',
-      head({ written: Date.now() - 7.1 * DAY, history: ['gone'], packs: [['gone', 1]] }),
+      head({ written: Date.now() - 7.1 * DAY, history: [GONE], packs: [[GONE, 1]] }),
       snapshot,
     );
     const alone = (await known())!;

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
+import { z } from 'zod';
 import { Snapshot } from '../snapshot/snapshot';
 import { BELIEVED } from '../store/condemned';
 import { StoreTooLarge } from '../store/store';
 import { inflate } from '../system/bounded';
+import { readCache, writeCache } from '../system/cache-file';
 import { foldRecords, LONGEST_HISTORY, MAX_INFLATED, MAX_RECORD, type Whereabouts } from './record';
 import type { SyncContext } from './strategy';
 
@@ -38,25 +39,30 @@ export const MAX_REF = 64 * 1024;
 /** What a head is stored and remembered by. */
 export type NewHead = Omit<Head, 'read' | 'written'>;
 
+const id = z.string().regex(/^[0-9a-f]{64}$/);
+const remembered = z.object({
+  v: z.literal(2),
+  snapshot: id,
+  history: z.array(id).max(LONGEST_HISTORY),
+  packs: z.array(z.tuple([id, z.number().int().nonnegative()])),
+  helper: z.string(),
+  written: z.number().default(0),
+});
+
 /** This machine's own memory of a head; null where it has none. */
 export function recallHead(context: SyncContext, instance: string): Head | null {
-  try {
-    const data = readFileSync(localFile(context, instance)!);
+  return readCache(localFile(context, instance), (data) => {
     const end = data.indexOf('\n');
-    const { v, ...head } = JSON.parse(data.toString('utf8', 0, end)) as Ref & Pick<Head, 'packs' | 'written'>;
-    if (v !== 2) return null;
+    const { v: _version, ...head } = remembered.parse(JSON.parse(data.toString('utf8', 0, end)));
     return {
       ...head,
-      written: head.written ?? 0,
       read: () => {
         const snapshot = Snapshot.parse(inflate(data.subarray(end + 1), MAX_INFLATED));
         if (snapshot.id !== head.snapshot) throw new Error('the remembered head is damaged');
         return snapshot;
       },
     };
-  } catch {
-    return null;
-  }
+  });
 }
 
 /** Whether what a head names is still kept by `prune`, as far as this machine's memory goes. */
@@ -110,10 +116,7 @@ export function rememberHead(
   if (!file) return;
   const { history, packs, helper, written } = head;
   const header = JSON.stringify({ v: 2, snapshot: snapshot.id, history, packs, helper, written });
-  mkdirSync(dirname(file), { recursive: true });
-  const beside = `${file}.${process.pid}`;
-  writeFileSync(beside, Buffer.concat([Buffer.from(`${header}\n`), deflateSync(snapshot.canonical, { level: 1 })]));
-  renameSync(beside, file);
+  writeCache(file, Buffer.concat([Buffer.from(`${header}\n`), deflateSync(snapshot.canonical, { level: 1 })]));
 }
 
 /** Tells everyone who shares the tree. */

@@ -1,5 +1,5 @@
-import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { appendCache, readCache, writeCache } from '../system/cache-file';
 import { stateDirectory } from './state';
 
 /** The identity of what a training is sent, as Nx was told it at one moment. */
@@ -18,24 +18,17 @@ const LIMIT = 256 * 1024;
 /** Remembers what Nx was told, for the executor that Nx starts afterwards. */
 export function reportKey(workspaceRoot: string, projectRoot: string, key: ReportedKey): void {
   const file = logFile(workspaceRoot, projectRoot);
-  mkdirSync(dirname(file), { recursive: true });
-  const line = `${JSON.stringify(key)}\n`;
-  if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > LIMIT) {
-    writeFileSync(file, readFileSync(file, 'utf8').slice(-LIMIT / 2));
-  }
-  // Several processes append at once: one short write each.
-  appendFileSync(file, line);
+  const long = readCache(file, (bytes) => (bytes.length > LIMIT ? bytes.toString() : null));
+  if (long) writeCache(file, long.slice(-LIMIT / 2));
+  // Several processes append at once: one short write each. A line break first: what a killed one left unfinished must
+  // not swallow it.
+  appendCache(file, `\n${JSON.stringify(key)}\n`);
 }
 
 /** What Nx was told of a project since a moment, ms since the epoch. */
 export function reportedKeys(workspaceRoot: string, projectRoot: string, since: number): ReportedKey[] {
-  let text: string;
-  try {
-    text = readFileSync(logFile(workspaceRoot, projectRoot), 'utf8');
-  } catch {
-    return [];
-  }
-  return text.split('\n').flatMap((line) => {
+  const text = readCache(logFile(workspaceRoot, projectRoot), (bytes) => bytes.toString());
+  return (text ?? '').split('\n').flatMap((line) => {
     try {
       const key = JSON.parse(line) as ReportedKey;
       const valid = typeof key.snapshot === 'string' && Array.isArray(key.versions) && key.at >= since;

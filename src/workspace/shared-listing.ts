@@ -1,6 +1,7 @@
-import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join, posix } from 'node:path';
+import { lstatSync, readdirSync, type Stats } from 'node:fs';
+import { join, posix } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
+import { readCache, writeCache } from '../system/cache-file';
 import { NEVER } from './files';
 import { stateDirectory } from './state';
 
@@ -41,14 +42,7 @@ export async function sharedListing(workspaceRoot: string, list = listByNx): Pro
   const at = Date.now();
   const listing = await list(workspaceRoot);
   const places = placesOf(workspaceRoot, listing).map((path): [string, string] => [path, stamp(workspaceRoot, path)]);
-  try {
-    mkdirSync(dirname(file), { recursive: true });
-    const written = `${file}.${process.pid}`;
-    writeFileSync(written, JSON.stringify({ v: 1, at, places, ...listing } satisfies Stored));
-    renameSync(written, file);
-  } catch {
-    // The next process lists again.
-  }
+  writeCache(file, JSON.stringify({ v: 1, at, places, ...listing } satisfies Stored));
   return listing;
 }
 
@@ -82,13 +76,17 @@ async function listByNx(workspaceRoot: string): Promise<Listing> {
 }
 
 function read(file: string): Stored | null {
-  try {
-    const stored = JSON.parse(readFileSync(file, 'utf8')) as Stored;
-    const valid = stored.v === 1 && stored.places.length > 0 && stored.projectGraph.nodes && stored.files;
-    return valid ? stored : null;
-  } catch {
-    return null;
-  }
+  return readCache(file, (bytes) => {
+    const stored = JSON.parse(bytes.toString()) as Stored;
+    const { places, files } = stored;
+    const valid = stored.v === 1 && stored.projectGraph.nodes && stored.projectGraph.dependencies;
+    const listed = Object.values(files).every(
+      (each) => Array.isArray(each) && each.every((path) => typeof path === 'string'),
+    );
+    const stamped =
+      places.length > 0 && places.every((each) => each.length === 2 && each.every((text) => typeof text === 'string'));
+    return valid && listed && stamped ? stored : null;
+  });
 }
 
 /** The directories in which a new file would appear, those without a file that is listed included, and the rules. */
@@ -108,6 +106,11 @@ function placesOf(workspaceRoot: string, { files }: Listing): string[] {
 }
 
 function stamp(workspaceRoot: string, path: string): string {
-  const stat = lstatSync(join(workspaceRoot, path), { throwIfNoEntry: false });
+  let stat: Stats | undefined;
+  try {
+    stat = lstatSync(join(workspaceRoot, path), { throwIfNoEntry: false });
+  } catch {
+    // In a worktree or a submodule of git, `.git` is a file: nothing is below it.
+  }
   return stat ? `${stat.ino} ${stat.mtimeMs} ${stat.ctimeMs} ${stat.isDirectory() ? '' : stat.size}` : '';
 }

@@ -9,12 +9,21 @@ import { join, resolve } from 'node:path';
  */
 export function machineState(): string {
   const { NX_EC2_CACHE_DIRECTORY: own, XDG_CACHE_HOME: cache } = process.env;
-  return own ? resolve(own) : join(cache || join(homedir(), '.cache'), 'nx-ec2');
+  return own ? resolve(own) : join(cache || join(home(), '.cache'), 'nx-ec2');
 }
 
 /** Where what a scan of a project's files has read is remembered; without an ending. */
 export function scanCache(workspaceRoot: string, project: string): string {
   return join(stateDirectory(workspaceRoot), 'scans', encodeURIComponent(project));
+}
+
+/** A user without an entry and without HOME, as in some containers, has none: then nothing is remembered. */
+function home(): string {
+  try {
+    return homedir();
+  } catch {
+    return '/nonexistent';
+  }
 }
 
 /** The same for one workspace. */

@@ -1,0 +1,59 @@
+import { randomBytes } from 'node:crypto';
+import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** A file that is larger, bytes, is none of ours. */
+const LARGEST = 512 * 1024 * 1024;
+
+let failure: string | null = null;
+
+/** Why this process could not write to the cache, the first time that it could not; null afterwards. */
+export function takeCacheFailure(): string | null {
+  const told = failure;
+  failure = null;
+  return told;
+}
+
+/**
+ * What a file of the cache holds; null where it is not there, or is not what we wrote: the cache only saves time.
+ * @param parse throws, or returns null, for anything but its shape.
+ */
+export function readCache<T>(file: string | undefined, parse: (bytes: Buffer) => T | null): T | null {
+  try {
+    if (file === undefined || statSync(file).size > LARGEST) return null;
+    return parse(readFileSync(file));
+  } catch {
+    return null;
+  }
+}
+
+/** Writes a file of the cache, for its owner only, whole or not at all. Where it can't be written, nothing fails. */
+export function writeCache(file: string, data: string | Buffer): void {
+  const beside = `${file}.${randomBytes(6).toString('hex')}`;
+  attempt(() => {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    try {
+      writeFileSync(beside, data, { mode: 0o600, flag: 'wx' });
+      renameSync(beside, file);
+    } catch (error) {
+      rmSync(beside, { force: true });
+      throw error;
+    }
+  });
+}
+
+/** Appends to a file of the cache. Several processes may append at once, and any may be killed in the middle of a line. */
+export function appendCache(file: string, data: string): void {
+  attempt(() => {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    appendFileSync(file, data, { mode: 0o600 });
+  });
+}
+
+function attempt(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    failure ??= `The cache can't be written, so the next commands take longer: ${(error as Error).message}. NX_EC2_CACHE_DIRECTORY names another directory.`;
+  }
+}
