@@ -3,6 +3,7 @@ import os
 import pwd
 import stat
 
+from . import inside
 from .failure import Failure
 
 LOGIN_USERS = ("ubuntu", "ec2-user", "admin", "debian", "rocky", "almalinux", "centos", "fedora", "core", "bitnami", "cloud-user")
@@ -49,17 +50,34 @@ def own(path, account):
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
-def guard(directory):
-    """Makes all that is in a directory root's, for everybody to read."""
-    for _, names, others, descriptor in os.fwalk(directory):
-        # First the directory: what is in it is nobody's to exchange then.
-        os.fchown(descriptor, 0, 0)
-        os.fchmod(descriptor, 0o755)
-        for name in names + others:
+def guard(directory, account):
+    """Makes all of the account's that is in a directory root's, for everybody to read. What is another's stays as it is: names of
+    other files that the account put there are no reason to show these to everybody."""
+    descriptor = inside.open_directory(directory)
+    try:
+        _guard(descriptor, account)
+    finally:
+        os.close(descriptor)
+
+
+def _guard(descriptor, account):
+    if os.fstat(descriptor).st_uid != account.pw_uid:
+        return
+    # First the directory: what is in it can't be exchanged then.
+    os.fchown(descriptor, 0, 0)
+    os.fchmod(descriptor, 0o755)
+    for name in os.listdir(descriptor):
+        status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            inner = inside.open_directory(descriptor, name)
+            try:
+                _guard(inner, account)
+            finally:
+                os.close(inner)
+        elif status.st_uid == account.pw_uid:
             os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
-            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-            if stat.S_ISREG(mode):
-                os.chmod(name, 0o555 if mode & 0o111 else 0o444, dir_fd=descriptor)
+            if stat.S_ISREG(status.st_mode):
+                os.chmod(name, 0o555 if status.st_mode & 0o111 else 0o444, dir_fd=descriptor)
 
 
 def act(account, work):

@@ -4,9 +4,8 @@ import shutil
 import tempfile
 import time
 
-from . import account as accounts, environment_key, index, kept
+from . import account as accounts, environment_key, index, kept, manifests
 from .managers import TOOLS, Builder, SetupFailed
-from .manifests import Manifests
 from .members import Alone, Members
 from .overlay import Overlay
 from .trash import remove_tree
@@ -49,10 +48,9 @@ class Setup:
         if self.kind == "none":
             return self.command([], {})
         self.need()
-        self.manifests = Manifests(self.work, self.part)
         commit = ((self.part.get("description") or {}).get("git") or {}).get("commit")
-        if commit:
-            self.told = dict(self.manifests.versions(commit), **self.told)
+        self.manifests = manifests.gather(self.work, self.part, commit, self.account)
+        self.told = dict(self.manifests.versions, **self.told)
         if self.kind in ("uv", "poetry") and not (self.part["environment"]["locked"] and self.manifests.lock):
             self.say("there is no %s.lock among the files that are sent: the environment is this run's alone" % self.kind)
             return self.alone()
@@ -98,7 +96,7 @@ class Setup:
             env = builder.build()
             taken = self.linked(builder, env) or accounts.act(self.account, lambda: self.taken(env, since))
             if self.is_guarded() and "alone" not in taken:
-                accounts.guard(made)
+                accounts.guard(made, self.account)
         except BaseException:
             remove_tree(made)
             raise

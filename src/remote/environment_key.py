@@ -23,9 +23,9 @@ def key(part, manifests, variables, account):
     tools = ["python3"] if manifests.kind == "pip" else [manifests.kind, "python3"]
     said = {
         "v": 1, "manager": manifests.kind, "root": part["environment"]["root"], "file": part["environment"]["file"],
-        "files": {os.path.relpath(path, manifests.work): files.hash_file(path) for path in manifests.files},
-        "links": {os.path.relpath(path, manifests.work): files.hash_file(path) for path in linked(variables, manifests.root)},
-        "layout": manifests.layout(), "machine": list(os.uname()[i] for i in (0, 4)), "libc": list(platform.libc_ver()), "system": release(),
+        "files": manifests.hashes, "layout": manifests.layout,
+        "links": accounts.act(account, lambda: {os.path.relpath(path, manifests.work): files.hash_file(path) for path in linked(variables, manifests.root)}),
+        "machine": list(os.uname()[i] for i in (0, 4)), "libc": list(platform.libc_ver()), "system": release(),
         "tools": versions(tools, variables, account, manifests.root), "paths": [os.path.realpath(shutil.which(tool, path=variables.get("PATH")) or "") for tool in tools],
         "index": index.without_credentials(part.get("index") or ""), "account": [account.pw_name, account.pw_uid],
         "settings": {

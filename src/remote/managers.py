@@ -59,7 +59,7 @@ class Builder:
             "POETRY_VIRTUALENVS_PATH": self.directory, "POETRY_VIRTUALENVS_IN_PROJECT": "false", "POETRY_VIRTUALENVS_CREATE": "true",
             "POETRY_VIRTUALENVS_OPTIONS_NO_PIP": "false", "VIRTUAL_ENV": None,
         }, self.root)
-        made = [name for name in os.listdir(self.directory) if os.path.exists(os.path.join(self.directory, name, "pyvenv.cfg"))]
+        made = [each.name for each in os.scandir(self.directory) if each.is_dir(follow_symlinks=False) and os.path.exists(os.path.join(each.path, "pyvenv.cfg"))]
         if made:
             self.env = os.path.join(self.directory, made[0])
         if self.compile:

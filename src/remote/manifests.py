@@ -1,8 +1,9 @@
 """The files of a workspace that decide what its Python environment holds."""
 import os
 import re
+import types
 
-from . import requirements
+from . import account as accounts, files, requirements
 
 # What a package's metadata and dependencies may be written in.
 OF_PACKAGE = re.compile(r"pyproject\.toml|setup\.(py|cfg)|requirements[^/]*\.txt|MANIFEST\.in")
@@ -12,9 +13,17 @@ UV_SOURCE = re.compile(r'^source = \{ (editable|virtual|directory|path) = "((?:[
 UV_REGISTRY = re.compile(r'^source = \{ registry = "((?:[^"\\]|\\.)*)" \}', re.MULTILINE)
 POETRY_SOURCE = re.compile(r'^\[package\.source\]\ntype = "(directory|file)"\nurl = "((?:[^"\\]|\\.)*)"', re.MULTILINE)
 NAME = re.compile(r"^\[(?:project|tool\.poetry)\]\s*$(?:\n(?!\[).*)*?\nname\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']", re.MULTILINE)
+# The module that builds a package, where its files are the package's own.
+BACKEND = re.compile(r"^build-backend\s*=\s*[\"']([A-Za-z0-9_]+)", re.MULTILINE)
+BACKEND_PATH = re.compile(r"^backend-path\s*=\s*\[([^\]]*)\]", re.MULTILINE)
 SKIPPED = {"node_modules", "__pycache__", "build", "dist"}
 # How deep a new directory of Python files changes what a build finds: namespaces lie that deep, and hardly deeper.
 DEPTH = 3
+
+
+def gather(work, part, commit, account):
+    """What `Manifests` tells, as attributes, read by a process of the account's: the files lie where it can exchange them."""
+    return types.SimpleNamespace(**accounts.act(account, lambda: Manifests(work, part).told(commit)))
 
 
 class Manifests:
@@ -33,9 +42,28 @@ class Manifests:
             self.packages = [path for path in named if os.path.isdir(path) and (path + os.sep).startswith(work + os.sep)]
             self.files += [path for path in named if os.path.isfile(path)]
         for package in self.packages:
-            self.files += self.of_package(package)
+            self.files += self.of_package(package) + self.backend_of(package)
         self.files += self.above(".python-version")
         self.files = sorted(set(self.files))
+
+    def told(self, commit):
+        return {
+            "work": self.work, "kind": self.kind, "root": self.root, "lock": self.lock, "layout": self.layout(),
+            "hashes": {os.path.relpath(path, self.work): files.hash_file(path) for path in self.files},
+            "versions": self.versions(commit) if commit else {},
+        }
+
+    def backend_of(self, package):
+        """The files of the module that builds a package, where the package brings it: it decides what is installed."""
+        path = os.path.join(package, "pyproject.toml")
+        text = read(path) if os.path.isfile(path) else ""
+        module, at = BACKEND.search(text), BACKEND_PATH.search(text)
+        found = []
+        for directory in re.findall(r"[\"']([^\"']*)[\"']", at.group(1)) if module and at else []:
+            base = os.path.normpath(os.path.join(package, directory, module.group(1)))
+            found += [base + ".py"] if os.path.isfile(base + ".py") else []
+            found += [os.path.join(below, name) for below, _, names in os.walk(base) for name in names if name.endswith(".py")]
+        return found
 
     def above(self, name):
         """The files of a name from the environment's root up to the workspace's."""

@@ -16,8 +16,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401  (puts the remote side on the path)
 from workspace import package, wheel, write  # noqa: E402
-from nx_ec2_remote import account as accounts, environment, environment_key, files, held, index, requirements  # noqa: E402
-from nx_ec2_remote.manifests import Manifests  # noqa: E402
+from nx_ec2_remote import account as accounts, environment, environment_key, files, held, index, manifests, requirements  # noqa: E402
 
 UV = os.environ.get("NX_EC2_TEST_UV") or shutil.which("uv")
 SHOW = "import dep, lib, sys; print(dep.WHAT, lib.WHAT, sys.prefix)\n"
@@ -162,8 +161,8 @@ class KeptTest(SetupTest):
         def name(wheel, **variables):
             text = "--find-links ./wheels\n--extra-index-url=file:simple\ndep==1.0\n"
             setup = self.setup(dict(self.workspace("WHAT = 1"), **dict({"requirements.txt": text}, **wheel)))
-            manifests = Manifests(setup.work, setup.part)
-            return environment_key.key(setup.part, manifests, dict(os.environ, **variables), self.account)
+            gathered = manifests.gather(setup.work, setup.part, None, self.account)
+            return environment_key.key(setup.part, gathered, dict(os.environ, **variables), self.account)
 
         built = {"wheels/dep-1.0-py3-none-any.whl": "one"}
         first = name(built)
@@ -174,6 +173,12 @@ class KeptTest(SetupTest):
             name(dict(built, **{"more/x.whl": "2"}), PIP_FIND_LINKS="https://h/x more"),
         ]
         self.assertEqual(len(set(others + [first])), 6)
+
+    def test_another_build_backend_of_a_package_makes_another_environment(self):
+        files = self.workspace("WHAT = 1")
+        for comment in ("", "# other\n"):
+            self.made(self.setup(dict(files, **{"libs/lib/backend.py": files["libs/lib/backend.py"] + comment})))
+        self.assertEqual(len(self.envs()), 2)
 
     def test_a_file_that_decides_nothing_is_not_part_of_it(self):
         for text in ("one", "two"):

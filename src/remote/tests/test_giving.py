@@ -12,7 +12,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import runs  # noqa: E402
 import test_sync  # noqa: E402,F401
-from nx_ec2_remote import data, inside, restore, supervisor, trash  # noqa: E402
+from nx_ec2_remote import account as accounts, data, inside, manifests, restore, supervisor, trash  # noqa: E402
 from nx_ec2_remote.directories import Directories  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from outside import NOBODY, Outside, needs_root  # noqa: E402
@@ -168,6 +168,40 @@ class DataTest(Outside):
         os.chmod(os.path.dirname(place), 0o755)
         os.chown(os.path.dirname(place), NOBODY.pw_uid, -1)
         self.assertFalse(data.stays(place))
+
+
+@needs_root
+class EnvironmentTest(Outside):
+    def test_what_is_shared_is_roots_and_what_was_roots_stays_as_it_is(self):
+        self.write("work/env/lib/a.py", b"x", 0o664)
+        self.write("work/env/bin/python", b"x", 0o4755)
+        os.symlink("../../outside", os.path.join(self.work, "env/link"))
+        for at, names, others in os.walk(self.work):
+            for path in [at] + [os.path.join(at, name) for name in names + others]:
+                os.lchown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+        os.chmod(os.path.join(self.work, "env/bin/python"), 0o4755)
+        os.link(self.secret, os.path.join(self.work, "env/lib/hard"))
+        os.mkdir(os.path.join(self.work, "env/private"), 0o700)
+        accounts.guard(self.work, NOBODY)
+        modes = {os.path.relpath(path, self.work): (status.st_uid, stat.S_IMODE(status.st_mode)) for path, status in (
+            (os.path.join(self.work, name), found) for name, found in inside.walk(self.work)
+        ) if not stat.S_ISLNK(status.st_mode)}
+        self.assertEqual(modes, {
+            "env": (0, 0o755), "env/lib": (0, 0o755), "env/lib/a.py": (0, 0o444), "env/bin": (0, 0o755), "env/bin/python": (0, 0o555),
+            "env/lib/hard": (0, 0o600), "env/private": (0, 0o700),
+        })
+        self.assert_outside_unchanged()
+
+    def test_the_files_that_decide_are_read_by_the_user(self):
+        os.mkdir(os.path.join(self.work, "p"))
+        self.write("outside/requirements.txt", b"-e ./lib\n", 0o600)
+        os.symlink("../../outside/requirements.txt", os.path.join(self.work, "p/requirements.txt"))
+        part = {"environment": {"manager": "pip", "root": "p", "file": "requirements.txt", "locked": False}}
+        gathered = manifests.gather(self.work, part, None, NOBODY)
+        self.assertEqual((gathered.hashes, gathered.root), ({}, os.path.join(self.work, "p")))
+        os.unlink(os.path.join(self.work, "p/requirements.txt"))
+        self.write("work/p/requirements.txt", b"x==1\n")
+        self.assertEqual(list(manifests.gather(self.work, part, None, NOBODY).hashes), ["p/requirements.txt"])
 
 
 @needs_root
