@@ -101,10 +101,23 @@ const own = {
 };
 /** Types alone: Nx refuses an object, or a list, where the schema does not say that there may be one. */
 const shapeOf = ({ type, items, anyOf }) => {
-  if (!anyOf) return { type, ...(items ? { items: shapeOf(items) } : {}) };
+  if (!anyOf) return { type, ...(items ? { items: asText(shapeOf(items)) } : {}) };
   const shapes = new Map(anyOf.map(shapeOf).map((each) => [JSON.stringify(each), each]));
   return shapes.size > 1 ? { anyOf: [...shapes.values()] } : [...shapes.values()][0];
 };
+/**
+ * Text that looks like a number reaches the executor as one, which takes it back from the command line. No list of
+ * types: by that Nx would make numbers of texts in a target's options, too.
+ */
+const TEXT = [{ type: 'string' }, { type: 'number' }];
+const asText = ({ type, enum: values, anyOf, ...rest }) =>
+  anyOf
+    ? { anyOf: anyOf.some((each) => each.type === 'number') ? anyOf : [...anyOf, TEXT[1]], ...rest }
+    : asTextAlone({ type, enum: values, ...rest });
+const asTextAlone = ({ type, enum: values, ...rest }) =>
+  (type === 'string' && !values) || (Array.isArray(type) && type.join() === 'string,number')
+    ? { anyOf: TEXT, ...rest }
+    : { ...(type ? { type } : {}), ...(values ? { enum: values } : {}), ...rest };
 const { train, ...connection } = json.properties;
 delete connection.$schema;
 delete connection.sync;
@@ -126,7 +139,7 @@ for (const [name, { description }] of Object.entries(executors)) {
     properties[key] = {
       ...(type ? { type } : {}),
       ...(values ? { enum: values } : {}),
-      ...(type === 'array' ? { items: shapeOf(items) } : {}),
+      ...(type === 'array' ? { items: asText(shapeOf(items)) } : {}),
       ...(anyOf?.some((each) => each.type === 'object' || each.type === 'array') ? shapeOf({ anyOf }) : {}),
       description: text,
     };
@@ -138,7 +151,9 @@ for (const [name, { description }] of Object.entries(executors)) {
     title: name,
     description,
     type: 'object',
-    properties: { ...properties, ...own[name], ...reporting },
+    properties: Object.fromEntries(
+      Object.entries({ ...properties, ...own[name], ...reporting }).map(([key, each]) => [key, asText(each)]),
+    ),
     // Unknown options are refused by src/config, which says what is allowed.
     additionalProperties: true,
     required: [],

@@ -185,6 +185,34 @@ export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw 
   }
 }
 
+/** Options of the executors' own that are numbers; the others are text, or are no numbers at all. */
+const NUMBERS = new Set(['tail', 'limit']);
+
+/**
+ * A target's options, where Nx made numbers of texts that look like one, as they were typed: each that is text.
+ * @param asTyped an option's value with the text of each number that was typed.
+ */
+export function textOptions(target: TargetName, options: Raw, asTyped: (key: string, value: unknown) => unknown): Raw {
+  const schemas: Record<string, z.ZodType> = { ...configurationSchema.shape };
+  for (const key of trainOptions(target)) schemas[key] = trainShape[key as keyof typeof trainShape];
+  return Object.fromEntries(
+    Object.entries(options).map(([key, value]) => {
+      const typed = asTyped(key, value);
+      const own = REPORTING[target].includes(key);
+      const isText = own ? !NUMBERS.has(key) : schemas[key] !== undefined && takesText(schemas[key], typed);
+      return [key, isText ? typed : value];
+    }),
+  );
+}
+
+/** Whether a schema takes a value as the kind of value that it is; what is wrong with its content is told later. */
+function takesText(schema: z.ZodType, value: unknown): boolean {
+  const { error } = schema.safeParse(value);
+  return !error?.issues.some(
+    ({ code }) => code === 'invalid_type' || code === 'invalid_union' || code === 'invalid_value',
+  );
+}
+
 function optionValues(input: ConfigurationInput): Raw {
   const values: Raw = {};
   const train: Raw = {};

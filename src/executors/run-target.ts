@@ -1,10 +1,11 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { resolveConfiguration, type Configuration, type TargetName } from '../config/configuration';
+import { resolveConfiguration, textOptions, type Configuration, type TargetName } from '../config/configuration';
 import { Problem } from '../report/problem';
 import type { Workspace } from '../run/scan-project';
 import { Reporter } from '../report/reporter';
 import { takeCacheFailure } from '../system/cache-file';
 import { Interrupts } from './interrupts';
+import { asTyped, typedOptions } from '../workspace/typed-options';
 import { refusePassThrough, refuseUnknownConfiguration } from '../workspace/invocation';
 
 /** What every executor of ours works with. */
@@ -44,15 +45,19 @@ class Interrupted extends Error {}
  * Runs one executor: validates its options, hands it what it works with, turns errors into messages, and ends with
  * `{ success }`. A signal means that this side leaves; what goes on on the instance is stopped only by a second one
  * within two seconds, or where the target says so.
+ * @param given as Nx hands them over; `recipe` gets them with texts as they were typed.
  * @param plain the target is cacheable: what it prints is replayed, so nothing is drawn in place.
  */
-export async function runTarget(
+export async function runTarget<O extends ReportingOptions>(
   name: TargetName,
-  options: ReportingOptions & Record<string, unknown>,
+  given: O,
   context: ExecutorContext,
   plain: boolean,
-  recipe: (target: Target) => Promise<object>,
+  recipe: (target: Target, options: O) => Promise<object>,
 ): Promise<{ success: boolean }> {
+  const typed = typedOptions(context);
+  const options = textOptions(name, { ...(given as object) }, (key, value) => asTyped(value, typed[key])) as O &
+    Record<string, unknown>;
   const reporter = new Reporter({ verbose: options.verbose, json: options.json, plain });
   const controller = new AbortController();
   let say: () => string = () => 'Interrupted; nothing was started.';
@@ -84,18 +89,27 @@ export async function runTarget(
       options,
       target: name,
     });
-    work = recipe({
-      configuration,
-      context,
-      project,
-      workspace: { workspaceRoot: context.root, projectGraph: context.projectGraph, project, configuration, reporter },
-      reporter,
-      signal: controller.signal,
-      onInterrupt: (text, how) => {
-        say = text;
-        stop = how;
+    work = recipe(
+      {
+        configuration,
+        context,
+        project,
+        workspace: {
+          workspaceRoot: context.root,
+          projectGraph: context.projectGraph,
+          project,
+          configuration,
+          reporter,
+        },
+        reporter,
+        signal: controller.signal,
+        onInterrupt: (text, how) => {
+          say = text;
+          stop = how;
+        },
       },
-    });
+      options,
+    );
     const result = await Promise.race([work, interrupted]);
     const trouble = takeCacheFailure();
     if (trouble) reporter.warn(trouble);

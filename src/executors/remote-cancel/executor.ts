@@ -12,10 +12,10 @@ import type { RemoteCancelExecutorSchema } from './schema';
 
 /** Stops a run: SIGTERM to all its processes, a grace, SIGKILL; waits until it has ended. */
 export default function remoteCancel(
-  options: RemoteCancelExecutorSchema,
+  given: RemoteCancelExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-cancel', { ...options }, context, false, async (target) => {
+  return runTarget('remote-cancel', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     const session = openRuns(configuration, project, context.root, reporter);
     try {

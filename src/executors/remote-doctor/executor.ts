@@ -7,10 +7,10 @@ import type { RemoteDoctorExecutorSchema } from './schema';
 
 /** Checks what the other targets rely on, from here and from the instance, and prints a table. */
 export default function remoteDoctor(
-  options: RemoteDoctorExecutorSchema,
+  given: RemoteDoctorExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-doctor', { ...options }, context, false, async (target) => {
+  return runTarget('remote-doctor', given, context, false, async (target) => {
     const { configuration, reporter, project, signal } = target;
     const findings = await diagnose(configuration, project, context.root, reporter, signal);
     for (const line of table(findings)) reporter.line(line);

@@ -6,10 +6,10 @@ import type { RemoteDownExecutorSchema } from './schema';
 
 /** Takes down what was made for the project, or the instance that is named: terminates it, or stops it. */
 export default function remoteDown(
-  options: RemoteDownExecutorSchema,
+  given: RemoteDownExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-down', { ...options }, context, false, async (target) => {
+  return runTarget('remote-down', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     const session = openRuns(configuration, project, context.root, reporter);
     target.onInterrupt(

@@ -11,10 +11,10 @@ import type { RemoteExecExecutorSchema } from './schema';
 
 /** Runs a command on the instance, in a run's directory with its environment, or among the synced files; ends as it ended. */
 export default function remoteExec(
-  options: RemoteExecExecutorSchema,
+  given: RemoteExecExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-exec', { ...options }, context, false, async (target) => {
+  return runTarget('remote-exec', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     const { command } = options;
     const argv = Array.isArray(command) ? command.map(String) : splitCommand(String(command ?? ''), '--command');

@@ -10,10 +10,10 @@ import type { RemoteLogsExecutorSchema } from './schema';
 
 /** Shows a run's log, from its start or a later point, and follows it to its end; ends as the run ended. */
 export default function remoteLogs(
-  options: RemoteLogsExecutorSchema,
+  given: RemoteLogsExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-logs', { ...options }, context, false, async (target) => {
+  return runTarget('remote-logs', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     target.onInterrupt(() => 'Left the log; the run is not touched.');
     const session = openRuns(configuration, project, context.root, reporter);

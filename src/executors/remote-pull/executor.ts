@@ -10,10 +10,10 @@ import type { RemotePullExecutorSchema } from './schema';
 
 /** Brings artifacts and checkpoints of any run from the store, verified; what is here already is not fetched again. */
 export default function remotePull(
-  options: RemotePullExecutorSchema,
+  given: RemotePullExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-pull', { ...options }, context, false, async (target) => {
+  return runTarget('remote-pull', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     const { outputDir, maxArtifactSize } = configuration.train;
     const root = join(context.root, configuration.projectRoot);

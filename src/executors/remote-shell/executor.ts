@@ -8,10 +8,10 @@ import type { RemoteShellExecutorSchema } from './schema';
 
 /** A shell on the instance, in a run's directory with its environment, or in the synced project; ends as the shell ended. */
 export default function remoteShell(
-  options: RemoteShellExecutorSchema,
+  given: RemoteShellExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-shell', { ...options }, context, false, async (target) => {
+  return runTarget('remote-shell', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     target.onInterrupt(() => 'The shell is ended.');
     const session = await openSession(configuration, project, context.root, reporter);

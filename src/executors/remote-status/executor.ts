@@ -11,10 +11,10 @@ const WATCH = 2_000;
 
 /** The runs of the project, or one of them in full; as the store knows them, and asked after where it has not been told. */
 export default function remoteStatus(
-  options: RemoteStatusExecutorSchema,
+  given: RemoteStatusExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-status', { ...options }, context, false, async (target) => {
+  return runTarget('remote-status', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     target.onInterrupt(() => 'Left; nothing is touched.');
     const session = openRuns(configuration, project, context.root, reporter);

@@ -7,10 +7,10 @@ import type { RemoteSubmitExecutorSchema } from './schema';
 
 /** Starts a training and leaves it: it goes on with this machine off. Needs the instance's role, since nobody renews a form. */
 export default function remoteSubmit(
-  options: RemoteSubmitExecutorSchema,
+  given: RemoteSubmitExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-submit', { ...options }, context, false, async (target) => {
+  return runTarget('remote-submit', given, context, false, async (target, options) => {
     const { reporter } = target;
     return startTraining(target, options, true, async (session, { run, attached, settled }) => {
       describeStart(session, run, attached);

@@ -10,10 +10,10 @@ import type { RemoteSyncExecutorSchema } from './schema';
 
 /** Puts the project and what it depends on onto the instance, or onto several. */
 export default function remoteSync(
-  options: RemoteSyncExecutorSchema,
+  given: RemoteSyncExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-sync', { ...options }, context, false, async (target) => {
+  return runTarget('remote-sync', given, context, false, async (target, options) => {
     const { configuration, reporter, project, workspace, signal } = target;
     if (options.dryRun) return describeFiles(reporter, await scanProject(workspace));
     target.onInterrupt(() => 'Interrupted. The same command goes on from here; the tree on the instance is whole.');

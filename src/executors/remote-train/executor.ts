@@ -15,10 +15,10 @@ import type { RemoteTrainExecutorSchema } from './schema';
 
 /** Trains on the instance: syncs, starts, shows the log, brings the artifacts back, ends as the training ended. */
 export default function remoteTrain(
-  options: RemoteTrainExecutorSchema,
+  given: RemoteTrainExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-train', { ...options }, context, true, async (target) => {
+  return runTarget('remote-train', given, context, true, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     refuseStaleHit(configuration, context);
     return startTraining(target, options, false, async (session, launched, made) => {

@@ -9,10 +9,10 @@ import type { RemoteUpExecutorSchema } from './schema';
 
 /** Brings the instance up: starts the one that is named or was stopped, launches the one that is described; waits until it can be worked with. */
 export default function remoteUp(
-  options: RemoteUpExecutorSchema,
+  given: RemoteUpExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-up', { ...options }, context, false, async (target) => {
+  return runTarget('remote-up', given, context, false, async (target) => {
     const { configuration, reporter, project, signal } = target;
     const { instance } = configuration;
     const session = openRuns(configuration, project, context.root, reporter);

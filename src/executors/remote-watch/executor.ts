@@ -7,10 +7,10 @@ import type { RemoteWatchExecutorSchema } from './schema';
 
 /** Keeps the instance in step with the project and what it depends on, until it is interrupted. */
 export default function remoteWatch(
-  options: RemoteWatchExecutorSchema,
+  given: RemoteWatchExecutorSchema,
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
-  return runTarget('remote-watch', { ...options }, context, false, async (target) => {
+  return runTarget('remote-watch', given, context, false, async (target, options) => {
     const { configuration, reporter, project, workspace, signal } = target;
     const session = await openSession(configuration, project, context.root, reporter);
     try {
