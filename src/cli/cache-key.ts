@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NxJsonConfiguration } from '@nx/devkit';
 import { declaredConfiguration, pluginOptions } from '../config/configuration';
+import { readText } from '../config/read-text';
 import { Aws, type AwsSettings } from '../aws/clients';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
@@ -63,7 +63,7 @@ async function keyOf(projectRoot: string, workspaceRoot: string, listing: typeof
 }
 
 async function readNxJson(workspaceRoot: string): Promise<NxJsonConfiguration> {
-  const text = readFileSync(join(workspaceRoot, 'nx.json'), 'utf8');
+  const text = readText(join(workspaceRoot, 'nx.json'));
   try {
     return JSON.parse(text);
   } catch {

@@ -172,8 +172,16 @@ describe('resolveConfiguration', () => {
     });
   });
 
+  it('may have a byte order mark, comments and trailing commas, as files of Nx may', () => {
+    const text =
+      '\ufeff{\r\n  // the store\r\n  "bucket": "bucket", "instance": "box",\r\n  "train": { "script": "train.py", /* none */ "args": ["a",], },\r\n}\r\n';
+    expect(resolve(text).train).toMatchObject({ script: 'train.py', args: ['a'] });
+  });
+
   it('says where the syntax is wrong', () => {
-    expect(() => resolve('{ "a": }')).toThrow(/model\/ec2\.config\.json is not valid JSON/);
+    expect(() => resolve('{ "a": }')).toThrow(/model\/ec2\.config\.json is not valid JSON: .* at 1:8/);
+    expect(() => resolve('')).toThrow(/model\/ec2\.config\.json is not valid JSON: .* at 1:1/);
+    expect(() => resolve('[]')).toThrow(/model\/ec2\.config\.json must hold one object/);
   });
 });
 

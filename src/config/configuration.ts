@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { join, posix, relative, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { InstanceName } from '../config/instance-name';
@@ -7,6 +7,7 @@ import { printable } from '../report/terminal-text';
 import { enforcePolicy } from './policy';
 import { descriptionSchema, readDescription } from './description';
 import { configurationSchema, NAMING, trainShape } from './schema';
+import { readText } from './read-text';
 import { splitCommand, splitWords } from './words';
 
 export const CONFIG_FILE = 'ec2.config.json';
@@ -173,16 +174,16 @@ export function declaredConfiguration(
 export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw {
   const path = join(workspaceRoot, projectRoot, CONFIG_FILE);
   if (!existsSync(path)) return {};
+  const name = posix.join(projectRoot, CONFIG_FILE);
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(readFileSync(path, 'utf8'));
-    if (!value || typeof value !== 'object' || Array.isArray(value)) throw new Error('it must hold one object');
-    return value as Raw;
+    // As Nx reads its own files: with comments and trailing commas; and with the byte order mark that some editors add.
+    value = parseLikeNx(readText(path));
   } catch (error) {
-    throw new Problem(
-      'CONFIG_SYNTAX',
-      `${posix.join(projectRoot, CONFIG_FILE)} is not valid JSON: ${(error as Error).message}`,
-    );
+    throw new Problem('CONFIG_SYNTAX', `${name} is not valid JSON: ${(error as Error).message.trimEnd()}`);
   }
+  if (value && typeof value === 'object' && !Array.isArray(value)) return value as Raw;
+  throw new Problem('CONFIG_SYNTAX', `${name} must hold one object, in braces.`);
 }
 
 /** Options of the executors' own that are numbers; the others are text, or are no numbers at all. */
@@ -211,6 +212,16 @@ function takesText(schema: z.ZodType, value: unknown): boolean {
   return !error?.issues.some(
     ({ code }) => code === 'invalid_type' || code === 'invalid_union' || code === 'invalid_value',
   );
+}
+
+/** Nx's own parser, which names line and column, is loaded for what is not plain JSON: it takes long to load. */
+function parseLikeNx(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // eslint-disable-next-line @typescript-eslint/no-require-imports, @typescript-eslint/consistent-type-imports
+    return (require('@nx/devkit') as typeof import('@nx/devkit')).parseJson(text);
+  }
 }
 
 function optionValues(input: ConfigurationInput): Raw {

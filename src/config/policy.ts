@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
@@ -6,6 +6,7 @@ import { isLoopback } from '../aws/loopback';
 import { Problem } from '../report/problem';
 import type { Configuration } from './configuration';
 import type { InstanceName, NamedInstance } from './instance-name';
+import { readText } from './read-text';
 import { WorkspaceVariables } from './workspace-variables';
 
 /** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
@@ -225,7 +226,7 @@ function readPolicy(path: string, workspaceRoot: string): Policy {
     const from = relative(realpathSync(workspaceRoot), realpathSync(path));
     if (from !== '..' && !from.startsWith(`..${sep}`))
       throw new Error('it lies inside the workspace that it is to limit');
-    value = JSON.parse(readFileSync(path, 'utf8'));
+    value = JSON.parse(readText(path));
   } catch (error) {
     throw new Problem('POLICY', `The policy ${path} can't be used: ${(error as Error).message}.`);
   }

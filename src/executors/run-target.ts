@@ -141,6 +141,7 @@ export async function runTarget<O extends ReportingOptions>(
     });
     return { success: false };
   } finally {
+    reporter.endLog();
     // A Ctrl+C in a terminal comes as several signals: after the first, the others must not kill the clean-up.
     if (!controller.signal.aborted) interrupts.close();
   }

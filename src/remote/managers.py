@@ -64,14 +64,14 @@ class Builder:
             self.env = os.path.join(self.directory, made[0])
         if self.compile:
             try:
-                self.run([self.python(), "-m", "compileall", "-q", os.path.join(self.env, "lib")], {"VIRTUAL_ENV": None}, self.root)
+                self.run([self.python(), "-I", "-m", "compileall", "-q", os.path.join(self.env, "lib")], {"VIRTUAL_ENV": None}, self.root)
             except SetupFailed:
                 # Of a file that is for another Python: the others are compiled.
                 pass
 
     def with_pip(self):
-        self.run(["python3", "-m", "venv", self.env], {}, self.root)
-        self.run([self.python(), "-m", "pip", "install", "--disable-pip-version-check", "-r", self.file], {}, self.root)
+        self.run(["python3", "-I", "-m", "venv", self.env], {}, self.root)
+        self.run([self.python(), "-I", "-m", "pip", "install", "--disable-pip-version-check", "-r", self.file], {}, self.root)
 
     def with_conda(self):
         self.run(["conda", "env", "create", "--yes", "-p", self.env, "-f", self.file], {}, self.root)
@@ -84,4 +84,4 @@ class Builder:
         if self.manifests.kind == "uv":
             self.run(["uv", "pip", "install", "--python", self.python(), "--no-deps", "-e", package], {}, self.root)
         else:
-            self.run([self.python(), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-e", package], {}, self.root)
+            self.run([self.python(), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-e", package], {}, self.root)

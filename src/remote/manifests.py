@@ -84,8 +84,7 @@ class Manifests:
         self.lock = locks[0]
         self.files.append(self.lock)
         base = os.path.dirname(self.lock)
-        with open(self.lock, encoding="utf-8", errors="replace") as file:
-            text = file.read().replace("\r\n", "\n")
+        text = requirements.read(self.lock)
         for how, path in (UV_SOURCE if self.kind == "uv" else POETRY_SOURCE).findall(text):
             path = os.path.normpath(os.path.join(base, path))
             if os.path.isfile(path):
@@ -121,7 +120,7 @@ class Manifests:
         """Variables that say a version where a package takes it from git, which is not sent."""
         version, said = "0.0.0+%s" % commit[:7], {}
         for package in self.packages:
-            text = "".join(read(path) for path in self.of_package(package) if path.endswith((".toml", ".py", ".cfg")))
+            text = "".join(requirements.read(path) for path in self.of_package(package) if path.endswith((".toml", ".py", ".cfg")))
             if re.search(r"setuptools[-_]scm", text):
                 name = NAME.search(text) or re.search(r"^\s*name\s*=\s*[\"']?([A-Za-z0-9._-]+)", text, re.MULTILINE)
                 if name:
@@ -129,8 +128,3 @@ class Manifests:
             if "hatch-vcs" in text:
                 said["SETUPTOOLS_SCM_PRETEND_VERSION"] = version
         return said
-
-
-def read(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()

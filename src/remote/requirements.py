@@ -1,4 +1,5 @@
 """What a requirements file leads to: other such files, and packages and archives on the disk."""
+import codecs
 import os
 import re
 from urllib.parse import unquote, urlsplit
@@ -14,17 +15,26 @@ EDITABLE = re.compile(r"(?:-e|--editable)(?:\s+|=)(.+)")
 TRAILER = re.compile(r"\s+(?:;|--|#).*$|\[[^\]]*\]$|#egg=.*$")
 
 
+def read(path):
+    """A file's text by its byte order mark, as pip reads it: some shells of Windows write requirements in UTF-16."""
+    with open(path, "rb") as file:
+        data = file.read()
+    for mark, encoding in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        if data.startswith(mark):
+            return data[len(mark):].decode(encoding, "replace").replace("\r\n", "\n")
+    return data.decode("utf-8", "replace").replace("\r\n", "\n")
+
+
 def local(path, directory):
     """(files that are read, directories and archives that are named, or that lie where packages are looked for). Paths
     in them count from `directory`, those of included files from the file that includes them, as pip has it."""
-    read, named, waiting = [], [], [path]
+    listed, named, waiting = [], [], [path]
     while waiting:
         path = os.path.normpath(waiting.pop())
-        if path in read or not os.path.isfile(path):
+        if path in listed or not os.path.isfile(path):
             continue
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
-        read.append(path)
+        text = read(path)
+        listed.append(path)
         for line in lines(text):
             include = INCLUDE.match(line)
             if include:
@@ -37,7 +47,7 @@ def local(path, directory):
             found = named_path(line)
             if found:
                 named.append(os.path.normpath(os.path.join(directory, found)))
-    return read, sorted(set(named))
+    return listed, sorted(set(named))
 
 
 def archives(place, directory):

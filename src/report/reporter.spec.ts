@@ -37,6 +37,17 @@ describe('Reporter', () => {
     );
   });
 
+  it('prints the last line of a log that has no end, and what was cut within a character', () => {
+    for (const tty of [true, false]) {
+      const { pieces, reporter: it } = reporter({ tty });
+      it.log(Buffer.from('one\ntwo'));
+      it.log(Buffer.from('é').subarray(0, 1));
+      it.endLog();
+      it.endLog();
+      expect(pieces.join('')).toBe('one\ntwo\ufffd\n');
+    }
+  });
+
   it('does not keep a line back that never ends', () => {
     const { pieces, reporter: it } = reporter();
     it.log(Buffer.alloc(20_000, 'x'));

@@ -110,6 +110,12 @@ export class Reporter {
     this.logEndedLine = text.endsWith('\n');
   }
 
+  /** Prints what is held back of the log's last line: nothing more comes. */
+  endLog(): void {
+    this.held += this.text.end();
+    this.endLogLine();
+  }
+
   /** The one machine-readable line of `--json`. */
   result(value: object): void {
     if (this.options.json) this.write(this.stdout, `${printableJson(value)}\n`);

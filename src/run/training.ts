@@ -16,6 +16,7 @@ import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
 import { dataVersion } from '../store/data-version';
 import type { Snapshot } from '../snapshot/snapshot';
+import { refuseWindowsLineEnds } from './line-ends';
 import { MAX_FILES } from './run-files';
 import { newRunId, runKey } from './run-id';
 import type { Scanned } from './scan-project';
@@ -58,6 +59,9 @@ export async function planRun(
 ): Promise<PlannedRun> {
   const train = configuration.train;
   if (train.script) refuseMissingScript(configuration, train.script, scanned, workspaceRoot);
+  const sent = new Set(scanned.files.paths);
+  for (const command of [train.command ?? [], ...(train.setup ?? [])])
+    refuseWindowsLineEnds(workspaceRoot, configuration.projectRoot, command, sent);
   const git = gitState(workspaceRoot);
   const environment = await detectEnvironment({
     workspaceRoot,

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import type { EnvironmentManager } from './environment-manager';
+import { readText } from '../config/read-text';
 import { Problem } from '../report/problem';
 
 export interface PythonEnvironment {
@@ -71,7 +71,7 @@ function upwards(directory: string): string[] {
 async function readToml(path: string, name: string): Promise<Record<string, unknown>> {
   const { parse } = await import('smol-toml');
   try {
-    return parse(readFileSync(path, 'utf8'));
+    return parse(readText(path));
   } catch (error) {
     throw new Problem('TOML', `${name} can't be read: ${(error as Error).message}`);
   }

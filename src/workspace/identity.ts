@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { readText } from '../config/read-text';
 
 /** What a workspace is known by in every clone: its origin without credentials, else its package's name, else its folder's. */
 export function workspaceIdentity(workspaceRoot: string): string {
@@ -15,7 +15,7 @@ export function workspaceIdentity(workspaceRoot: string): string {
     // No git, or no origin.
   }
   try {
-    const { name } = JSON.parse(readFileSync(join(workspaceRoot, 'package.json'), 'utf8')) as { name?: string };
+    const { name } = JSON.parse(readText(join(workspaceRoot, 'package.json'))) as { name?: string };
     if (name) return name;
   } catch {
     // No package.json.

@@ -484,5 +484,21 @@ class RequirementsTest(unittest.TestCase):
             self.assertEqual(named, [os.path.join(at, "lib")])
 
 
+
+class MarkedTest(unittest.TestCase):
+    def test_manifests_are_read_by_their_byte_order_mark(self):
+        text = "-r more.txt\r\n./packages/a\r\n"
+        with tempfile.TemporaryDirectory() as top:
+            with open(os.path.join(top, "more.txt"), "wb") as file:
+                file.write(b"\xef\xbb\xbf./b.whl\n")
+            for data in (text.encode("utf-8-sig"), b"\xff\xfe" + text.encode("utf-16-le"), b"\xfe\xff" + text.encode("utf-16-be"), text.encode()):
+                path = os.path.join(top, "requirements.txt")
+                with open(path, "wb") as file:
+                    file.write(data)
+                read, named = requirements.local(path, top)
+                self.assertEqual([os.path.basename(each) for each in read], ["requirements.txt", "more.txt"])
+                self.assertEqual([os.path.relpath(each, top) for each in named], ["b.whl", "packages/a"])
+
+
 if __name__ == "__main__":
     unittest.main()
