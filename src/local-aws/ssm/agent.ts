@@ -22,8 +22,9 @@ export interface Invocation {
   ended?: number;
 }
 
-/** The exit code that asks for a reboot. */
+/** The exit code that asks for a reboot, and how often one command may run so; after that the agent never answers. */
 const REBOOT = 194;
+const RUNS = 15;
 const RUNNING = 5;
 const BUFFERED = 5;
 const OUTPUT_LIMIT = 24_000;
@@ -50,6 +51,8 @@ export class Agent {
       return;
     }
     queue.waiting.push(invocation);
+    // The agent says so when it takes a command, not when a slot is free.
+    invocation.status = invocation.details = 'InProgress';
     this.next(queue);
   }
 
@@ -60,6 +63,7 @@ export class Agent {
       stop();
       return;
     }
+    // One that waits for a slot never runs, and is never answered.
     const queue = this.queues.get(invocation.instance);
     if (queue) queue.waiting = queue.waiting.filter((each) => each !== invocation);
     if (invocation.status === 'Pending') end(invocation, 'Cancelled', 'Cancelled', -1, '', '');
@@ -84,15 +88,13 @@ export class Agent {
     });
   }
 
-  private run(invocation: Invocation, done: () => void, before = { stdout: '', stderr: '' }): void {
+  private run(invocation: Invocation, done: () => void, before = { stdout: '', stderr: '' }, runs = 1): void {
     const disk = this.instances.disk(invocation.instance);
     const home = join(disk, 'ssm', invocation.commandId);
     mkdirSync(home, { recursive: true });
     const script = join(home, '_script.sh');
     writeFileSync(script, `${invocation.script}\n`, { mode: 0o700 });
-    invocation.status = 'InProgress';
     invocation.started ??= Date.now();
-    invocation.details = 'InProgress';
     // A session of its own stands in for the process group that the agent makes: killed as a whole all the same.
     const child = spawn('sh', ['-c', script], {
       cwd: '/usr/bin',
@@ -113,14 +115,19 @@ export class Agent {
     child.stdout.on('data', (data: Buffer) => stdout.add(data));
     child.stderr.on('data', (data: Buffer) => stderr.add(data));
     let killed: 'timeout' | 'cancel' | undefined;
+    let left = false;
+    // What left the process group may hold the streams: a command that was killed does not wait for it.
+    const letGo = () => [child.stdout, child.stderr].forEach((stream) => stream.destroy());
     const kill = (why: 'timeout' | 'cancel') => {
       killed = why;
       try {
         process.kill(-child.pid!, 'SIGKILL');
       } catch {
-        // Only a child that left the group still holds the streams.
+        left = true;
+        letGo();
       }
     };
+    child.on('exit', () => killed && setImmediate(letGo));
     const timer = setTimeout(() => kill('timeout'), invocation.executionTimeout * 1000);
     timer.unref();
     this.stops.set(invocation, () => kill('cancel'));
@@ -131,8 +138,10 @@ export class Agent {
       // The agent of an instance that is gone reports nothing.
       if (this.instances.get(invocation.instance)?.state === 'running') {
         const texts = [before.stdout + stdout.text(), before.stderr + stderr.text()] as const;
-        if (code === REBOOT && !killed) return this.reboot(invocation, done, { stdout: texts[0], stderr: texts[1] });
-        report(invocation, signal ? 137 : (code ?? 1), killed, ...texts);
+        if (code === REBOOT && !killed && runs < RUNS)
+          return this.reboot(invocation, done, { stdout: texts[0], stderr: texts[1] }, runs + 1);
+        if (left && killed === 'timeout') report(invocation, 1, undefined, texts[0], texts[1], 'no such process');
+        else if (code !== REBOOT || killed) report(invocation, signal ? 137 : (code ?? 1), killed, ...texts);
       }
       done();
     });
@@ -144,9 +153,14 @@ export class Agent {
   }
 
   /** Exit 194: the instance boots again, which ends all its processes, and the whole script runs once more. */
-  private reboot(invocation: Invocation, done: () => void, before: { stdout: string; stderr: string }): void {
+  private reboot(
+    invocation: Invocation,
+    done: () => void,
+    before: { stdout: string; stderr: string },
+    runs: number,
+  ): void {
     this.instances.endProcesses(invocation.instance);
-    setImmediate(() => this.run(invocation, done, before));
+    setImmediate(() => this.run(invocation, done, before, runs));
   }
 }
 
@@ -157,15 +171,24 @@ function report(
   killed: 'timeout' | 'cancel' | undefined,
   stdout: string,
   stderr: string,
+  why = `exit status ${code}`,
 ): void {
-  if (JSON.stringify({ stdout, stderr }).length > REPLY_LIMIT) return;
+  if (goJsonSize({ stdout, stderr }) > REPLY_LIMIT) return;
   if (killed === 'cancel') return end(invocation, 'Cancelled', 'Cancelled', 137, stdout, stderr);
   if (killed === 'timeout' || code === 137)
     return end(invocation, 'TimedOut', 'Execution Timed Out', 137, stdout, stderr);
   if (code === 0) return end(invocation, 'Success', 'Success', code, stdout, stderr);
-  if (code === 168) return end(invocation, 'Success', 'Success', code, `${stdout}\nStep exited with code 168.`, stderr);
-  if (code === 169) return end(invocation, 'Failed', 'Failed', code, `${stdout}\nStep exited with code 169.`, stderr);
-  end(invocation, 'Failed', 'Failed', code, stdout, `${stderr}failed to run commands: exit status ${code}`);
+  const text = `\nStep exited with code ${code}.`;
+  if (code === 168) return end(invocation, 'Success', 'Success', code, stdout + text, '');
+  const failed = `${stderr}failed to run commands: ${why}`;
+  if (code === 169) return end(invocation, 'Failed', 'Failed', code, stdout + text, failed + text);
+  end(invocation, 'Failed', 'Failed', code, stdout, failed);
+}
+
+/** Bytes of the JSON that Go writes: it escapes `<`, `>` and `&`, in six bytes each. */
+function goJsonSize(value: unknown): number {
+  const json = JSON.stringify(value).replace(/[<>&\u2028\u2029]/g, '\\u0000');
+  return Buffer.byteLength(json);
 }
 
 function end(
@@ -196,11 +219,17 @@ class Output {
   }
 
   text(): string {
-    return cut(Buffer.concat(this.parts), OUTPUT_LIMIT);
+    // The agent cuts what reaches the limit, not only what exceeds it.
+    return this.size < OUTPUT_LIMIT
+      ? String(Buffer.concat(this.parts))
+      : truncated(Buffer.concat(this.parts), OUTPUT_LIMIT);
   }
 }
 
 function cut(data: Buffer, limit: number): string {
-  if (data.length <= limit) return data.toString('utf8');
+  return data.length <= limit ? data.toString('utf8') : truncated(data, limit);
+}
+
+function truncated(data: Buffer, limit: number): string {
   return data.toString('utf8', 0, limit - TRUNCATED.length) + TRUNCATED;
 }

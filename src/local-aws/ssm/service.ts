@@ -105,7 +105,7 @@ export class SsmService implements Service {
       };
       this.invocations.push(invocation);
       // {{ssm:NAME}} is resolved by the agent; a name that is not there fails the whole document with no output.
-      if (unknown) Object.assign(invocation, { status: 'Failed', details: 'Failed', code: 1, ended: Date.now() });
+      if (unknown) Object.assign(invocation, { status: 'Failed', details: 'Failed', code: -1, ended: Date.now() });
       else this.deliver(invocation);
     }
     return {

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   RunInstancesCommand,
@@ -101,6 +102,46 @@ describe('Run Command', () => {
     expect(seen.StandardErrorContent).toHaveLength(8_000);
   });
 
+  it('cuts from exactly 24,000 bytes on', async () => {
+    const print = (bytes: number) => run(`head -c ${bytes} /dev/zero | tr '\\0' a`);
+    expect((await print(23_999)).StandardOutputContent).toBe('a'.repeat(23_999));
+    expect((await print(24_000)).StandardOutputContent).toMatch(/^a{23980}--output truncated--$/);
+  });
+
+  it('says of exit 168 and 169 what the agent says, in the streams where it says it', async () => {
+    expect(await run('echo out; echo err >&2; exit 168')).toMatchObject({
+      StandardOutputContent: 'out\n\nStep exited with code 168.',
+      StandardErrorContent: '',
+    });
+    const failed = await run('echo err >&2; exit 169');
+    expect(failed.StandardErrorContent).toMatch(/^err\n[^]*exit status 169[^]*Step exited with code 169\.$/);
+  });
+
+  it('stops running again after 15 exits of 194, and is never answered', async () => {
+    const runs = `${at.directory}/runs`;
+    const id = await send(`echo x >> ${runs}; exit 194`);
+    const count = async () => (await readFile(runs, 'utf8').catch(() => '')).length / 2;
+    while ((await count()) < 15) await sleep(20);
+    await run('true');
+    await sleep(100);
+    expect([await count(), (await look(id)).Status]).toEqual([15, 'InProgress']);
+  });
+
+  it('counts a reply as Go writes it: <, > and & take six bytes each', async () => {
+    const id = await send("head -c 23000 /dev/zero | tr '\\0' '<'");
+    await sleep(600);
+    expect(await look(id)).toMatchObject({ Status: 'InProgress', StandardOutputContent: '' });
+    expect(await run("head -c 19000 /dev/zero | tr '\\0' '<'")).toMatchObject({ Status: 'Success' });
+  });
+
+  it('ends at its time limit although a process that left its group holds its output', async () => {
+    const begun = Date.now();
+    const seen = await run('echo before; setsid sleep 60 &', { Parameters: { executionTimeout: ['5'] } });
+    expect(seen).toMatchObject({ Status: 'Failed', ResponseCode: 1, StandardOutputContent: 'before\n' });
+    expect(seen.StandardErrorContent).toContain('no such process');
+    expect(Date.now() - begun).toBeLessThan(40_000);
+  }, 60_000);
+
   it('never ends where its reply would be over 120,000 bytes', async () => {
     const id = await send("head -c 24000 /dev/zero | tr '\\0' '\\033'");
     await sleep(600);
@@ -138,7 +179,11 @@ describe('Run Command', () => {
   });
 
   it('fails without a word where {{ssm:…}} names nothing, and leaves other braces alone', async () => {
-    expect(await run('echo {{ssm:nothing}}')).toMatchObject({ Status: 'Failed', StandardOutputContent: '' });
+    expect(await run('echo {{ssm:nothing}}')).toMatchObject({
+      Status: 'Failed',
+      ResponseCode: -1,
+      StandardOutputContent: '',
+    });
     expect(await run("echo '{{ commands }} $$'")).toMatchObject({ StandardOutputContent: '{{ commands }} $$\n' });
   });
 
@@ -148,11 +193,16 @@ describe('Run Command', () => {
     for (let count = 0; count < 11; count++) ids.push(await send('sleep 20', {}, other));
     await sleep(300);
     const states = await Promise.all(ids.map(async (id) => (await look(id, other)).Status));
-    expect(states).toEqual([...Array(5).fill('InProgress'), ...Array(5).fill('Pending'), 'Failed']);
+    expect(states).toEqual([...Array(10).fill('InProgress'), 'Failed']);
+    // One that waits never runs once it is cancelled, and is not answered.
+    await at.ssm.send(new CancelCommandCommand({ CommandId: ids[9] }));
+    await at.ssm.send(new CancelCommandCommand({ CommandId: ids[0] }));
+    expect((await look(ids[9], other)).Status).toBe('InProgress');
+    expect((await look(ids[9], other)).ExecutionStartDateTime).toBe('');
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [other] }));
     // What ran on an instance that is gone stays as it was.
     await sleep(200);
-    expect((await look(ids[0], other)).Status).toBe('InProgress');
+    expect((await look(ids[1], other)).Status).toBe('InProgress');
   });
 
   it('is refused before the agent is online and after the instance is gone', async () => {
