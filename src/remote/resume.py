@@ -1,4 +1,5 @@
 """Going on with a run whose instance is gone, from what the store has of it: docs/FORMAT.md, "Interruption"."""
+import hashlib
 import json
 import os
 import re
@@ -31,7 +32,7 @@ def begin(home, part, instance):
     refuse(record, found, part)
     clear(home)
     os.makedirs(home, exist_ok=True)
-    told, log = take_log(home, bucket, there)
+    told, log = take_log(home, bucket, record, there)
     take_metrics(home, record, there, log)
     take_checkpoints(home, bucket, part, record, there)
     # Of two that go on with a run, the one whose first record is not the next after this one ends itself.
@@ -106,14 +107,26 @@ def numbers(there, folder):
     return {int(name[len(folder) + 1:]): size for name, size in there.items() if re.fullmatch(folder + "/[0-9]{1,9}", name)}
 
 
-def take_log(home, bucket, there):
-    """A log of which the last segment alone is here. The length that the store's has, and that of this one, whose last line has ended."""
+def take_log(home, bucket, record, there):
+    """A log of which the last segment alone is here. The length that the store's has, and that of this one, whose last line has ended.
+
+    What the record names is verified; what was written after it, until the instance was lost, is taken as it is."""
     from .segments import SEGMENT
 
-    segments = numbers(there, "log")
-    last = max(segments, default=0)
-    data = needed(bucket, "log/%d" % last) if segments else b""
-    start = last * SEGMENT
+    segments, (hashes, rest, last) = numbers(there, "log"), log_hashes(record["log"])
+    number, data = hashes.whole, b""
+    if rest and number not in segments:
+        raise changed_log(number)
+    while number in segments:
+        data = needed(bucket, "log/%d" % number)[:SEGMENT]
+        if rest and hashlib.sha256(data[:rest]).hexdigest() != last:
+            raise changed_log(number)
+        rest = 0
+        if len(data) < SEGMENT or number + 1 not in segments:
+            break
+        hashes.add(data)
+        number += 1
+    start = number * SEGMENT
     with open(os.path.join(home, "log"), "wb") as file:
         file.truncate(start)
         file.seek(start)
@@ -123,12 +136,26 @@ def take_log(home, bucket, there):
             file.write(b"\n")
         length = file.tell()
     hole.write(home, start)
-    with open(os.path.join(home, "log.saved"), "w") as file:
-        file.write(str(start))
+    files.write_json(os.path.join(home, "log.saved"), hashes.data())
     times = (json.loads(bucket.get("times.json") or b"{}") if "times.json" in there else {}).get("times", [])
     with open(os.path.join(home, "times"), "w") as file:
         file.writelines("%d %d\n" % (at, size) for at, size in times if size <= length)
     return start + len(data), length
+
+
+def log_hashes(log):
+    """Of a record's log: the hashes of the whole segments, how many bytes the record names of the next one, and their hash."""
+    from .segments import SEGMENT, LogHashes
+
+    saved, (whole, rest) = log["hashes"], divmod(log["size"], SEGMENT)
+    if not saved:
+        return LogHashes(), 0, None
+    names = saved["segments"][:whole - saved["folded"]]
+    return LogHashes(dict(saved, segments=names)), rest, saved["segments"][-1] if rest else None
+
+
+def changed_log(number):
+    return Failure("NOT_RESUMABLE", "log/%d of the run is not what its record names: somebody else has changed it" % number, what="log/%d" % number)
 
 
 def take_metrics(home, record, there, log):

@@ -1,8 +1,9 @@
 """A run's log in the store: segments, of which the last is rewritten as it grows."""
+import hashlib
 import os
 import time
 
-from . import hole, logfile
+from . import files, hole, logfile
 
 SEGMENT = 256 * 1024
 # Between two writes of the last segment, seconds: at first, after so long a run, and from then on.
@@ -12,6 +13,36 @@ TIMES = 15
 MOST_TIMES = 2000
 # How much is taken in one go, segments: other things are to be told meanwhile.
 AT_ONCE = 32
+
+
+# So many segments' hashes a record names at most; then the oldest become one.
+MOST_HASHES, FOLDED = 512, 256
+
+
+class LogHashes:
+    """What the segments of a log have as their hashes: docs/FORMAT.md, "Log". `saved`: as in a record, of whole segments alone."""
+
+    def __init__(self, saved=None):
+        saved = saved or {"folded": 0, "chain": "0" * 64, "segments": []}
+        self.folded, self.chain, self.segments = saved["folded"], saved["chain"], list(saved["segments"])
+
+    @property
+    def whole(self):
+        """So many segments are whole."""
+        return self.folded + len(self.segments)
+
+    def add(self, data):
+        """The next whole segment."""
+        self.segments.append(hashlib.sha256(data).hexdigest())
+        if len(self.segments) > MOST_HASHES:
+            for each in self.segments[:FOLDED]:
+                self.chain = hashlib.sha256(bytes.fromhex(self.chain + each)).hexdigest()
+            self.folded += FOLDED
+            del self.segments[:FOLDED]
+
+    def data(self, last=None):
+        """As in a record. `last`: the hash of the segment that is not whole yet."""
+        return {"folded": self.folded, "chain": self.chain, "segments": self.segments + ([last] if last else [])}
 
 
 class LogUpload:
@@ -24,7 +55,13 @@ class LogUpload:
         # How much the times that are in the store speak of.
         self.told = 0
         self.done = False
-        self.size = _read_number(os.path.join(home, "log.saved"))
+        self.saved = os.path.join(home, "log.saved")
+        self.hashes, self.last = LogHashes(files.read_json(self.saved)), None
+        self.size = self.hashes.whole * SEGMENT
+
+    def manifest(self):
+        """The hashes of what is in the store, for the record."""
+        return self.hashes.data(self.last)
 
     def look(self, bucket, feed, ended):
         """Sends what is new, where it is time; everything once the run has ended. What is sent is also fed to `feed(offset, data)`."""
@@ -48,8 +85,10 @@ class LogUpload:
                     end = number * SEGMENT + len(data)
                     feed(number * SEGMENT, data)
                     self.size = end
+                    self.last = hashlib.sha256(data).hexdigest() if end % SEGMENT else None
                     if end % SEGMENT == 0:
-                        _write_number(os.path.join(self.home, "log.saved"), end)
+                        self.hashes.add(data)
+                        self._keep()
             hole.give_back(self.home, self.size - self.size % SEGMENT)
         complete = ended and self.size >= there
         if (complete and not self.done) or (now - self.timed > TIMES and self.size != self.told):
@@ -58,20 +97,9 @@ class LogUpload:
             self.told = self.size
         self.done = complete
 
-
-def _read_number(path):
-    try:
-        with open(path) as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return 0
-
-
-def _write_number(path, number):
-    try:
-        with open(path + ".new", "w") as file:
-            file.write(str(number))
-        os.replace(path + ".new", path)
-    except OSError:
-        # It is sent once more then.
-        pass
+    def _keep(self):
+        try:
+            files.write_json(self.saved, self.hashes.data())
+        except OSError:
+            # It is sent once more then.
+            pass

@@ -217,12 +217,7 @@ async function writeLog(
   const log = new StoredLog(store, keys, record.id);
   const file = openSync(target, 'w', 0o644);
   try {
-    for (let at = record.log.training!; at < record.log.size;) {
-      const piece = await log.read(at, signal);
-      if (!piece.length) throw new Problem('LOG_MISSING', `The log of ${record.id} is not in the store from ${at} on.`);
-      writeSync(file, piece.subarray(0, record.log.size - at));
-      at += piece.length;
-    }
+    for await (const piece of log.verified(record, record.log.training!, signal)) writeSync(file, piece);
   } finally {
     closeSync(file);
   }

@@ -8,6 +8,7 @@ import { askRun, renewAccess, FORM_AGE } from './ask';
 import { recordOf, RecordWatch, type RunRecord } from './record-watch';
 import { isAwaited } from './interruption';
 import type { RunsSession } from './session';
+import { ShownLog } from './shown-log';
 import { StoredLog } from './stored-log';
 import { LogStream } from './stream';
 
@@ -64,6 +65,7 @@ class Follower {
   /** Up to here, what was shown is in the store: another instance goes on after it. */
   private sure: number;
   private readonly log: StoredLog;
+  private readonly shown: ShownLog;
   private readonly watch: RecordWatch;
   private stream: LogStream | null | undefined;
   private readonly started = Date.now();
@@ -75,6 +77,7 @@ class Follower {
   private troubleSince: number | undefined;
   /** The attempt whose next one is waited for, where that was said. */
   private awaited = 0;
+  private warned = false;
   /** What EC2 said of the fleet that is to begin it, and when it was asked, ms. */
   private fleet: { asked: number; gone: boolean } | null = null;
   /** What the instance itself said last. */
@@ -87,6 +90,7 @@ class Follower {
   ) {
     this.at = wishes.quiet ? Number.MAX_SAFE_INTEGER : (wishes.from ?? 0);
     this.sure = this.at;
+    this.shown = new ShownLog(this.at);
     this.formSince = wishes.formSince;
     this.log = new StoredLog(session.store, session.keys, run.id);
     this.watch = new RecordWatch(session.store, session.keys, run.id);
@@ -140,6 +144,7 @@ class Follower {
       // What the record says is there is there.
       while (this.at < record.log.size && (await this.readStored())) continue;
       if (record.state === 'ended' && this.at >= record.log.size) {
+        this.verifyShown(record);
         if (!isAwaited(record) || this.wishes.once) return record;
         return (await this.isGone(record)) ? record : null;
       }
@@ -172,6 +177,16 @@ class Follower {
     this.sure = this.at;
   }
 
+  /** What came from the store was nobody's word until the run's record named it. */
+  private verifyShown(record: RunRecord): void {
+    const segment = this.wishes.quiet ? null : this.shown.changed(record);
+    if (segment === null || this.warned) return;
+    this.warned = true;
+    this.session.reporter.warn(
+      `The log that was shown is not the one that the instance has recorded: log/${segment} of ${record.id} differs. Somebody else writes to the bucket.`,
+    );
+  }
+
   /** While the next attempt is awaited: whether the fleet that is to begin it is gone, and was the last time, too. */
   private async isGone(record: RunRecord): Promise<boolean> {
     if (this.awaited !== record.attempt) {
@@ -201,6 +216,7 @@ class Follower {
     const known = this.at - offset;
     if (known < 0 || known >= data.length) return false;
     const piece = data.subarray(known);
+    this.shown.add(this.at, piece);
     this.at += piece.length;
     this.wishes.onLog(piece);
     return true;

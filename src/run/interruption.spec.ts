@@ -62,7 +62,7 @@ describe('a run with a fleet', () => {
   it('is followed on from one instance to the next, with its log as far as it was saved', async () => {
     const { store, keys } = pipe.session;
     const log = (text: string) => store.put(`${keys.run(RUN)}log/0`, Buffer.from(text));
-    const size = (bytes: number) => ({ size: bytes, training: 0, truncated: false });
+    const size = (bytes: number) => ({ size: bytes, training: 0, truncated: false, hashes: null });
     await log('one\ntw');
     const record = ended('fleet', { log: size(6) });
     await putRecord(store, keys, record);
@@ -96,13 +96,13 @@ describe('a run with a fleet', () => {
   it('is not taken to have ended as the attempt before the one that has just begun', async () => {
     const { store, keys } = pipe.session;
     await store.put(`${keys.run(RUN)}log/0`, Buffer.from('one\ntw\nthree\nfour\n'));
-    await putRecord(store, keys, ended('client', { log: { size: 6, training: 0, truncated: false } }));
+    await putRecord(store, keys, ended('client', { log: { size: 6, training: 0, truncated: false, hashes: null } }));
     const begun = { instance: 'i-00000000000000002', attempt: 2, resumed: { from: FIRST, log: 6 } };
     const run = ended('client', { ...begun, state: 'running', outcome: null, stop: null });
     const following = pipe.follow(run, { from: 6 });
     const look = new Promise((resolve) => setTimeout(resolve, 700, 'it is followed'));
     expect(await Promise.race([following, look])).toBe('it is followed');
-    const size = { size: 18, training: 0, truncated: false };
+    const size = { size: 18, training: 0, truncated: false, hashes: null };
     await putRecord(
       store,
       keys,

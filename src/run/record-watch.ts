@@ -72,7 +72,7 @@ export function recordOf(run: RunFacts & { state?: RunRecord['state'] }): RunRec
     state: run.state ?? (run.outcome === null ? 'running' : 'ended'),
     since: null,
     attempts: [],
-    log: { size: 0, training: null, truncated: false },
+    log: { size: 0, training: null, truncated: false, hashes: null },
     metrics: { host: null, gpus: null, training: {}, segments: 0, warnings: [] },
     checkpoints: [],
     warnings: [],

@@ -131,7 +131,16 @@ const recordSchema = z.object({
   queue: z.object({ before: count, holders: z.array(word).max(1000) }).nullable(),
   claim: z.object({ exclusive: z.boolean(), gpus: count }),
   gpus: z.array(count).max(256).nullable(),
-  log: z.object({ size: count, training: count.nullable(), truncated: z.boolean() }),
+  log: z.object({
+    size: count,
+    training: count.nullable(),
+    truncated: z.boolean(),
+    /** SHA-256 of its segments, the last one as far as `size`; `chain` is of the first `folded` of them, in one. */
+    hashes: z
+      .object({ folded: count, chain: sha256, segments: z.array(sha256).max(1024) })
+      .nullable()
+      .default(null),
+  }),
   metrics: z.object({
     host: host.nullable(),
     gpus: z.array(gpu).max(256).nullable(),

@@ -58,7 +58,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
     queue: null,
     claim: { exclusive: false, gpus: 0 },
     gpus: null,
-    log: { size: 10, training: 5, truncated: false },
+    log: { size: 10, training: 5, truncated: false, hashes: null },
     warnings: [],
     metrics: {
       host: {

@@ -12,6 +12,7 @@ import type { StoreKeys } from '../store/keys';
 import { secretParameter } from '../store/store-secret';
 import { Store } from '../store/store';
 import { StoreFixture } from '../store/store.fixture';
+import { collectArtifacts } from './artifacts';
 import { readFates } from './fates';
 import { rememberTraining, sameTraining } from './find-run';
 import { Pipeline, startPipeline } from './pipeline.fixture';
@@ -69,7 +70,7 @@ describe("a run's record", () => {
       { snapshot: sha256 },
       { artifacts: { state: 'saved', sha256, files: 1, bytes: 1, error: null } },
       { checkpoints: [{ n: 1, unit: 'step', sha256, size: 1, files: 1, at: 1, attempt: 1 }] },
-      { log: { size: 11, training: 5, truncated: false } },
+      { log: { size: 11, training: 5, truncated: false, hashes: null } },
       { restored: { run: OTHER, n: 1, unit: 'step' } },
       { directory: '/etc' },
     ];
@@ -337,6 +338,28 @@ describe('somebody with the role of an instance', () => {
     expect([again.attached, again.run.id === run.id]).toEqual([false, false]);
     expect((await pipe.follow(again.run)).run.exitCode).toBe(3);
   }, 120_000);
+
+  it('brings back no log that it has changed, and no list, and says which', async () => {
+    pipe.write('model/train.py', 'print("loss 0.5")\nopen("artifacts/model", "w").write("trained")\n');
+    const { run } = await pipe.follow((await pipe.train()).run);
+    const at = pipe.session.keys.run(run.id);
+    const overwrite = async (name: string, change: (text: string) => string) => {
+      const there = (await pipe.session.store.get(at + name, MAX_RECORD))!.toString();
+      await role.send(new PutObjectCommand({ Bucket: 'bucket', Key: at + name, Body: change(there) }));
+      return () => role.send(new PutObjectCommand({ Bucket: 'bucket', Key: at + name, Body: there }));
+    };
+    const undo = await overwrite('log/0', (text) => text.replace('loss 0.5', 'loss 0.1'));
+    const changed = { code: 'LOG_CHANGED', message: expect.stringContaining(`${at}log/0`) };
+    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject(changed);
+    const { log } = await pipe.follow(run);
+    expect(log.toString()).toContain('loss 0.1');
+    expect(pipe.said.join('\n')).toMatch(/The log that was shown is not the one .*: log\/0 of/);
+    await undo();
+    const put = await overwrite('artifacts.json', (text) => text.replace('artifacts/model', 'artifacts/other'));
+    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'LIST_MISMATCH' });
+    await put();
+    expect((await collectArtifacts(pipe.session, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/model']);
+  }, 90_000);
 
   it('learns no key from what lies in the bucket', async () => {
     pipe.write('model/train.py', 'pass\n');

@@ -1,6 +1,10 @@
+import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { Problem } from '../report/problem';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
+import { LogCheck } from './log-check';
+import type { RunRecord } from './record';
 
 /** Bytes of a segment of a run's log: docs/FORMAT.md, "Runs in the store". */
 export const SEGMENT = 256 * 1024;
@@ -27,6 +31,31 @@ export class StoredLog {
     const number = Math.floor(offset / SEGMENT);
     const piece = await this.store.getFrom(`${this.prefix}log/${number}`, offset % SEGMENT, SEGMENT, signal);
     return piece ?? Buffer.alloc(0);
+  }
+
+  /**
+   * What a run's record names of the log, from an offset on, in pieces: none is given that is not as the record says. A
+   * segment of a very long log is verified with all before it: then its pieces come first, and the error after them.
+   * @throws Problem `LOG_MISSING`, `LOG_CHANGED`
+   */
+  async *verified(record: RunRecord, from: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const { size } = record.log;
+    const check = new LogCheck(record);
+    const first = Math.floor(from / SEGMENT);
+    for (let n = check.begin(first); n * SEGMENT < size; n++) {
+      const wanted = Math.min(SEGMENT, size - n * SEGMENT);
+      const bytes = (await this.read(n * SEGMENT, signal)).subarray(0, wanted);
+      if (bytes.length < wanted)
+        throw new Problem(
+          'LOG_MISSING',
+          `The log of ${record.id} is not in the store from ${n * SEGMENT + bytes.length} on.`,
+        );
+      if (!check.takes(n, hash('sha256', bytes, 'hex')))
+        throw new Problem('LOG_CHANGED', `${this.prefix}log/${n} is not what the record of the run says.`, {
+          next: 'Somebody else has changed it: look at who may write to the bucket.',
+        });
+      if (n >= first) yield n === first ? bytes.subarray(from % SEGMENT) : bytes;
+    }
   }
 
   /** When what was written: pairs of ms and of the bytes that there were by then. */

@@ -1,5 +1,6 @@
 """The reporter: whatever it is killed at, the next one makes the store equal to the run."""
 import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -71,6 +72,8 @@ class ReporterTest(Trainings):
         told = b"".join(objects["log/%d" % n] for n in range(-(-len(log) // segments.SEGMENT)))
         self.assertEqual(told, log)
         self.assertEqual(record["log"]["size"], len(log))
+        pieces = [log[start:start + segments.SEGMENT] for start in range(0, len(log), segments.SEGMENT)]
+        self.assertEqual(record["log"]["hashes"], {"folded": 0, "chain": "0" * 64, "segments": [hashlib.sha256(each).hexdigest() for each in pieces]})
         self.assertEqual(record["metrics"]["training"], {"loss": 0.25})
         self.assertEqual([each["unit"] for each in record["checkpoints"]], ["step-1", "step-2"])
         for each in record["checkpoints"]:

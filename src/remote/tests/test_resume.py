@@ -1,4 +1,5 @@
 """A run that is gone on with on another instance: as if it had never left, whatever is killed on the way, and by one instance alone."""
+import hashlib
 import json
 import os
 import shutil
@@ -328,6 +329,28 @@ class ResumeTest(Resuming):
         files.write_atomically(os.path.join(self.store.directory, "record.json"), genuine)
         self.begin(leave=0, resume={"attempt": 2, "beat": record["beat"]})
         self.assertEqual(self.ended()["outcome"], "succeeded")
+
+    def test_a_log_that_was_changed_is_not_gone_on_with(self):
+        self.at("i-1")
+        self.begin(leave=1, pad=segments.SEGMENT)
+        self.interrupt()
+        self.at("i-2")
+        objects = self.store.objects()
+        last = "log/%d" % max(int(name[4:]) for name in objects if name.startswith("log/"))
+        files.write_atomically(os.path.join(self.store.directory, last), objects[last].replace(b"li", b"LI"))
+        error = self.begin(leave=0, attempt=2, ok=False)["error"]
+        self.assertEqual((error["code"], error["detail"]["what"]), ("NOT_RESUMABLE", last))
+        os.unlink(os.path.join(self.store.directory, last))
+        self.assertEqual(self.begin(leave=0, attempt=2, ok=False)["error"]["code"], "NOT_RESUMABLE")
+        # What comes after what the record names is taken: nobody was left to record it.
+        files.write_atomically(os.path.join(self.store.directory, last), objects[last] + b"ne\nmore\n")
+        files.write_atomically(os.path.join(self.store.directory, "log/999999999"), b"x")
+        self.begin(leave=0, attempt=2)
+        record = self.ended()
+        log = self.log()
+        self.assertIn(b"half of a line\nmore\n", log)
+        pieces = [log[start:start + segments.SEGMENT] for start in range(0, len(log), segments.SEGMENT)]
+        self.assertEqual(record["log"]["hashes"]["segments"], [hashlib.sha256(each).hexdigest() for each in pieces])
 
     def test_the_time_limit_is_of_all_attempts_and_interruptions_are_no_failures(self):
         self.at("i-1")
