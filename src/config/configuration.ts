@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import type { InstanceName } from '../config/instance-name';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
+import { assertGlob } from './glob';
 import { enforcePolicy } from './policy';
 import { descriptionSchema, readDescription } from './description';
 import { configurationSchema, NAMING, trainShape } from './schema';
@@ -375,6 +376,7 @@ function trainOf(
         `train.artifacts: ${printable(artifact.path)} is not inside train.outputDir (${outputDir}).`,
       );
     }
+    assertGlob(artifact.path.slice(outputDir.length + 1));
     return artifact;
   });
   const data = train.data.map((each) => ({ ...each, path: inside(input, 'train.data', each.path) }));

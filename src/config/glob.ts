@@ -1,5 +1,197 @@
+import { posix } from 'node:path';
+import picomatch from 'picomatch';
+import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
+
 /**
  * How every glob of the configuration is read (picomatch): `*` and `**` match names that begin with a dot, and any
- * character of a name, a line break too.
+ * character of a name, a line break too. A `!` before a pattern is a character like any other.
  */
-export const GLOB = { dot: true, flags: 's' };
+export const GLOB = { dot: true, flags: 's', nonegate: true };
+
+const WORKSPACE = '{workspaceRoot}/';
+/** Bounds that keep a backtracking matcher fast, whatever the path: docs/SECURITY.md. */
+const MAX_LENGTH = 512;
+const MAX_STARS = 4;
+const MAX_GLOBSTARS = 3;
+const MAX_GROUPS = 2;
+const MAX_DEPTH = 3;
+
+/** A pattern and the directory that it is relative to. The directory is a path: no character of it is a wildcard. */
+export interface RootedGlob {
+  /** As the user wrote it. */
+  written: string;
+  /** Workspace-relative; empty for the workspace's root. */
+  root: string;
+  /** Relative to `root`; empty for `root` itself. */
+  pattern: string;
+}
+
+/**
+ * A glob of the configuration, which is relative to its project or begins with `{workspaceRoot}/`. Each `..` at its
+ * start leads one directory up.
+ * @returns null where it is outside the workspace.
+ */
+export function rootedGlob(projectRoot: string, written: string): RootedGlob | null {
+  const isAnchored = written.startsWith(WORKSPACE);
+  let root = isAnchored || projectRoot === '.' ? '' : projectRoot;
+  let pattern = posix.normalize(isAnchored ? written.slice(WORKSPACE.length) : written);
+  for (; pattern === '..' || pattern.startsWith('../'); pattern = pattern.slice(3)) {
+    if (root === '') return null;
+    root = parentOf(root);
+  }
+  if (posix.isAbsolute(pattern)) return null;
+  pattern = pattern.replace(/\/$/, '');
+  return { written, root, pattern: pattern === '.' ? '' : pattern };
+}
+
+/** Whether a workspace-relative path is what a glob names: by its wildcards, or literally, with everything below it. */
+export type PathMatcher = (path: string) => boolean;
+
+/** @throws Problem `GLOB_INVALID` */
+export function globMatcher({ root, pattern }: RootedGlob, options: { nocase?: boolean } = {}): PathMatcher {
+  const matches = patternMatcher(pattern, options);
+  return (path) => {
+    const rest = pathBelow(root, path);
+    return rest !== null && matches(rest);
+  };
+}
+
+/**
+ * Matches a pattern at any depth: what holds for a project holds for every other one whose files are sent along.
+ * Upper and lower case are the same. A pattern that begins with `{workspaceRoot}/` is relative to that alone.
+ */
+export function secretMatcher(projectRoot: string, patterns: readonly string[]): PathMatcher {
+  const matchers = patterns.map((written): PathMatcher => {
+    const glob = rootedGlob(projectRoot, written);
+    if (glob === null) return () => false;
+    const rooted = globMatcher(glob, { nocase: true });
+    if (written.startsWith(WORKSPACE)) return rooted;
+    const matches = patternMatcher(glob.pattern, { nocase: true });
+    return (path) => rooted(path) || suffixes(path).some(matches);
+  });
+  return (path) => matchers.some((matches) => matches(path));
+}
+
+/** Whether a path, relative to where the pattern is, is what the pattern names. */
+function patternMatcher(pattern: string, { nocase = false }: { nocase?: boolean } = {}): PathMatcher {
+  if (pattern === '') return () => true;
+  assertGlob(pattern);
+  const fold = (text: string) => (nocase ? text.toLowerCase() : text);
+  const literal = new Set([fold(pattern), fold(withoutEscapes(pattern))]);
+  const isLiteral = (path: string) => [...literal].some((each) => path === each || path.startsWith(`${each}/`));
+  if (!isGlob(pattern)) return (path) => isLiteral(fold(path));
+  // Flags replace `nocase`.
+  const matches = picomatch(pattern, { ...GLOB, flags: nocase ? 'is' : 's' });
+  return (path) => matches(path) || isLiteral(fold(path));
+}
+
+/** The directory that a glob is to be looked for in, workspace-relative. */
+export function globBase({ root, pattern }: RootedGlob): string {
+  if (pattern === '') return root || '.';
+  const base = isGlob(pattern) ? picomatch.scan(pattern, { ...GLOB, unescape: true }).base : withoutEscapes(pattern);
+  return posix.join(root, base) || '.';
+}
+
+/** Whether a pattern has wildcards. */
+export function isGlob(pattern: string): boolean {
+  return picomatch.scan(pattern, GLOB).isGlob;
+}
+
+/**
+ * A glob below a directory as the regular expression, for JavaScript and Python alike, that the instance matches whole
+ * paths with; `.` is any character. A path that is equal to the glob matches, whatever it holds.
+ */
+export function globSource(directory: string, glob: string): string {
+  const pattern = glob.slice(directory.length + 1);
+  assertGlob(pattern);
+  const { source } = picomatch.makeRe(pattern, GLOB);
+  const prefix = escapeExpression(`${directory}/`);
+  // In Python, `$` is also before a line break at the end. What is relative to the directory begins behind it.
+  const portable = source.replace(/\\[^]|\[(?:\\[^]|[^\]\\])*\]|[$^]/g, (token) =>
+    token === '$' ? '(?![\\s\\S])' : token === '^' ? `(?<=^${prefix})` : token,
+  );
+  return `${prefix}(?:${escapeExpression(pattern)}|${portable})`;
+}
+
+/** Like `globSource`, here. */
+export function artifactMatcher(directory: string, glob: string): PathMatcher {
+  const expression = new RegExp(`^(?:${globSource(directory, glob)})$`, 's');
+  return (path) => expression.test(path);
+}
+
+/**
+ * Refuses a pattern that a backtracking matcher could need exponential time for.
+ * @throws Problem `GLOB_INVALID`
+ */
+export function assertGlob(pattern: string): void {
+  const why = globFault(pattern);
+  if (why === null) return;
+  const shown = pattern.length > 100 ? `${pattern.slice(0, 100)}…` : pattern;
+  throw new Problem('GLOB_INVALID', `The pattern ${printable(shown)} ${why}.`, {
+    next: 'Write several simpler patterns.',
+  });
+}
+
+function globFault(pattern: string): string | null {
+  if (pattern.length > MAX_LENGTH) return `is longer than ${MAX_LENGTH} characters`;
+  // Escaped characters are plain, classes match one character.
+  const plain = pattern.replace(/\\[^]/g, '_').replace(/\[[!^]?\]?[^\]]*\]/g, '?');
+  let depth = 0;
+  for (const char of plain) {
+    if ('({'.includes(char) && ++depth > MAX_DEPTH) return `nests groups more than ${MAX_DEPTH} deep`;
+    if (')}'.includes(char) && depth > 0) depth--;
+  }
+  if (/\)[*+?{]/.test(plain)) return 'repeats a group: write +(…) or *(…)';
+  const groups = [...plain.matchAll(/([+*!])\(([^()]*)([()]?)/g)];
+  for (const [, kind, body, end] of groups) {
+    if (end === '(') return `nests a group in ${kind}(…)`;
+    if (kind !== '!' && !isUnambiguous(body)) return `can match the same text by ${kind}(${body}) in several ways`;
+  }
+  if ((plain.match(/\*{2,}/g) ?? []).length > MAX_GLOBSTARS) return `has more than ${MAX_GLOBSTARS} times "**"`;
+  for (const part of plain.split('/')) {
+    if ((part.match(/[+*!]\(/g) ?? []).length > MAX_GROUPS)
+      return `has more than ${MAX_GROUPS} of the groups +(…), *(…) and !(…) in one name`;
+    if ((part.match(/[*+]+/g) ?? []).length > MAX_STARS) return `has more than ${MAX_STARS} wildcards in one name`;
+  }
+  return null;
+}
+
+/** Whether repeated alternatives can match a text in one way at most: none is the beginning of another. */
+function isUnambiguous(body: string): boolean {
+  if (body === '?') return true;
+  const alternatives = body.split('|');
+  return (
+    !/[*?+{}/@!]/.test(body) &&
+    alternatives.every(
+      (each, at) => each !== '' && alternatives.every((other, of) => at === of || !other.startsWith(each)),
+    )
+  );
+}
+
+/** A path relative to a directory; null where it is not below it. */
+function pathBelow(directory: string, path: string): string | null {
+  if (directory === '') return path;
+  if (path === directory) return '';
+  return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : null;
+}
+
+/** A path without its first 0, 1, 2, … directories. */
+function suffixes(path: string): string[] {
+  const parts = path.split('/');
+  return parts.map((_, at) => parts.slice(at).join('/'));
+}
+
+function parentOf(directory: string): string {
+  const parent = posix.dirname(directory);
+  return parent === '.' ? '' : parent;
+}
+
+function withoutEscapes(pattern: string): string {
+  return pattern.replace(/\\([^])/g, '$1');
+}
+
+/** ASCII punctuation alone is escaped: JavaScript and Python read that the same. */
+function escapeExpression(text: string): string {
+  return text.replace(/[!-/:-@[-`{-~ ]/g, '\\$&');
+}

@@ -12,9 +12,8 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import picomatch from 'picomatch';
 import type { Configuration } from '../config/configuration';
-import { GLOB } from '../config/glob';
+import { artifactMatcher } from '../config/glob';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
@@ -47,15 +46,6 @@ const TRAINING_LOG = 'training.log';
 const LONGEST_NAME = 255;
 /** Files that are fetched at once. */
 const FILES = 8;
-
-/**
- * A glob as the regular expression that the remote side matches whole project-relative paths with; `.` is any character.
- * Its end is written so that Python reads the same: there `$` is also before a line break at the end.
- */
-export function globPattern(glob: string): string {
-  const { source } = picomatch.makeRe(glob, GLOB);
-  return source.replace(/\\[^]|\[(?:\\[^]|[^\]\\])*\]|\$/g, (token) => (token === '$' ? '(?![\\s\\S])' : token));
-}
 
 /**
  * Brings a succeeded run's artifacts and log back from the store into the output directory: verified here, switched in
@@ -203,7 +193,7 @@ const LIMIT_ADVICE: Record<string, string> = {
 
 /** Whether an artifact is not to come back by itself. The first glob that matches it decides. */
 function staysInStore({ train }: Configuration): (file: StoredFile) => boolean {
-  const globs = train.artifacts.map(({ path, fetch }) => ({ matches: picomatch(path, GLOB), fetch }));
+  const globs = train.artifacts.map(({ path, fetch }) => ({ matches: artifactMatcher(train.outputDir, path), fetch }));
   return ({ path, size }) => size > train.fetchLimit || globs.find(({ matches }) => matches(path))?.fetch === false;
 }
 

@@ -1,5 +1,4 @@
-import picomatch from 'picomatch';
-import { GLOB } from '../config/glob';
+import { artifactMatcher, globMatcher, rootedGlob, type PathMatcher } from '../config/glob';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
@@ -31,7 +30,7 @@ export async function wantedArtifacts(
   keys: StoreKeys,
   reporter: Reporter,
   record: RunRecord,
-  { paths, checkpoints = 'none' }: PullWishes,
+  { paths, outputDir, checkpoints = 'none' }: PullWishes,
 ): Promise<StoredFile[]> {
   const list = await readArtifactList(store, keys, record);
   if (!list) {
@@ -45,8 +44,7 @@ export async function wantedArtifacts(
   }
   for (const { path, why } of list.skipped)
     reporter.warn(`left on the instance: ${printable(path)} (${printable(why)})`);
-  // A path that is equal matches, whatever it holds.
-  const matches = paths && picomatch(paths, GLOB);
+  const matches = paths && selectionMatcher(paths, outputDir, new Set(list.files.map(({ path }) => path)));
   const chosen = list.files.filter(({ path }) => !matches || matches(path));
   if (paths && chosen.length === 0) {
     const some = list.files.slice(0, 10).map(({ path }) => `  ${printable(path)}`);
@@ -55,6 +53,17 @@ export async function wantedArtifacts(
     });
   }
   return chosen;
+}
+
+/** What is wanted by its path, whatever characters it holds, or by a glob. */
+function selectionMatcher(wanted: readonly string[], outputDir: string, listed: ReadonlySet<string>): PathMatcher {
+  const matchers = wanted.map((each): PathMatcher => {
+    if (listed.has(each)) return (path) => path === each;
+    if (each.startsWith(`${outputDir}/`)) return artifactMatcher(outputDir, each);
+    const glob = rootedGlob('', each);
+    return glob ? globMatcher(glob) : () => false;
+  });
+  return (path) => matchers.some((matches) => matches(path));
 }
 
 /** The files of the checkpoints that are wished for, under the paths that they get, relative to the project. */

@@ -38,9 +38,9 @@ export async function scanProject(workspace: Workspace): Promise<Scanned> {
 
 /** What of the configuration decides which files travel. */
 export function filesInput({ workspaceRoot, projectGraph, project, configuration }: Workspace): FilesInput {
-  const { include, exclude, dependencies } = configuration.sync;
+  const { include, exclude, secret, dependencies } = configuration.sync;
   const { outputDir } = configuration.train;
-  return { workspaceRoot, projectGraph, projectName: project, include, exclude, dependencies, outputDir };
+  return { workspaceRoot, projectGraph, projectName: project, include, exclude, secret, dependencies, outputDir };
 }
 
 export function scanFiles({ workspaceRoot, project }: Workspace, files: FoundFiles): Promise<ScanResult> {

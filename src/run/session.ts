@@ -1,6 +1,5 @@
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
-import picomatch from 'picomatch';
 import { Aws } from '../aws/clients';
 import { Remote } from '../command/remote';
 import type { Configuration } from '../config/configuration';
@@ -11,12 +10,11 @@ import { learnCaller, rememberedCaller } from '../instance/caller';
 import { isThere, madeName, type Owner } from '../instance/made';
 import { preflight } from '../instance/preflight';
 import type { Reporter } from '../report/reporter';
-import { GLOB } from '../config/glob';
+import { secretMatcher, type PathMatcher } from '../config/glob';
 import { StoreKeys } from '../store/keys';
 import { PackIndex } from '../store/pack-index';
 import { Store } from '../store/store';
 import type { Travel } from '../sync/strategy';
-import { fromProject } from '../workspace/files';
 import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';
 import { checkInstance } from './check-instance';
@@ -211,11 +209,10 @@ function packFile({ bucket, prefix }: Configuration): string {
 }
 
 function travel({ sync, projectRoot }: Configuration): Travel {
-  const secret = sync.secret.map((glob) => fromProject(projectRoot, glob));
-  let matches: ((path: string) => boolean) | undefined;
+  let matches: PathMatcher | undefined;
   return {
     inline: sync.inline,
     compression: sync.compression,
-    isSecret: (path) => (matches ??= picomatch(secret, { ...GLOB, nocase: true }))(path),
+    isSecret: (path) => (matches ??= secretMatcher(projectRoot, sync.secret))(path),
   };
 }

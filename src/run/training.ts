@@ -5,7 +5,7 @@ import { priceOf } from '../instance/price';
 import { detectEnvironment } from '../workspace/environment';
 import { gitState } from '../workspace/git';
 import { instanceEndpoints, storeAccess } from './access';
-import { globPattern } from './artifacts';
+import { globSource } from '../config/glob';
 import { followRun, type FollowWishes } from './follow';
 import type { RunRecord } from './record';
 import { readSecrets } from './secrets';
@@ -120,7 +120,7 @@ export async function planRun(
         detached: wishes.detached,
         store,
         artifacts: {
-          patterns: train.artifacts.map(({ path }) => globPattern(path)),
+          patterns: train.artifacts.map(({ path }) => globSource(train.outputDir, path)),
           limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
         },
         checkpoints: { keep: train.checkpoints.keep, every: seconds(train.checkpoints.every) },

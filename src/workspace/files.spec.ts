@@ -37,7 +37,31 @@ describe('what sync.include names', () => {
     const { paths, left, warnings } = find(['data', 'dta/**'], ['data/raw/**']);
     expect(paths).toEqual(['model/data/a.csv']);
     expect(left).toEqual({ 'model/data/raw/b.csv': 'sync.exclude' });
-    expect(warnings).toEqual(['"sync.include" matches nothing: model/dta/**']);
+    expect(warnings).toEqual(['"sync.include" matches nothing: dta/**']);
+  });
+
+  it('takes a path that exists for that path, with the characters of a pattern in it as well', () => {
+    write('model/data (1)/a.csv', 'model/data [x]/.env', 'model/data x/b.csv');
+    expect(find(['data (1)', 'data [x]']).paths).toEqual(['model/data (1)/a.csv']);
+    expect(find(['data \\(1\\)/*.csv']).paths).toEqual(['model/data (1)/a.csv']);
+  });
+
+  it('and what exclude names hold below a project whose directory is called like a pattern', () => {
+    const hostile = fc
+      .array(fc.constantFrom(...'(){}[]!*?+@\\ ^$|a'), { minLength: 1, maxLength: 4 })
+      .map((characters) => characters.join(''));
+    fc.assert(
+      fc.property(hostile, (projectRoot) => {
+        write(`${projectRoot}/raw/people.csv`, `${projectRoot}/raw/keep.json`, `${projectRoot}/data/a.csv`);
+        const found = findIncluded({
+          ...{ workspaceRoot, projectRoot, outputDir: 'artifacts' },
+          ...{ include: ['raw', 'data/*.csv'], exclude: ['raw/*.csv', 'absent/**'] },
+        });
+        expect([...found.paths].sort()).toEqual([`${projectRoot}/data/a.csv`, `${projectRoot}/raw/keep.json`]);
+        expect(found.leftOut).toEqual([{ path: `${projectRoot}/raw/people.csv`, why: 'sync.exclude' }]);
+        expect(found.unusedExcludes().map(({ written }) => written)).toEqual(['absent/**']);
+      }),
+    );
   });
 
   it('keeps empty directories', () => {

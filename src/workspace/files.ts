@@ -1,10 +1,10 @@
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
-import picomatch from 'picomatch';
 import { Problem } from '../report/problem';
-import { GLOB } from '../config/glob';
+import { globBase, globMatcher, isGlob, rootedGlob, secretMatcher, type RootedGlob } from '../config/glob';
 import { ENV_FILE } from '../config/policy';
+import { printable } from '../report/terminal-text';
 import { PACKAGING_FILES, whyNotTrained } from '../config/not-trained';
 import { ROOT_FILES } from '../config/root-files';
 
@@ -14,6 +14,8 @@ export interface FilesInput {
   projectName: string;
   include: string[];
   exclude: string[];
+  /** `sync.secret`; given where a pattern that matches nothing is to be reported. */
+  secret?: string[];
   dependencies: boolean;
   /** Project-relative: what trainings leave never travels back there. */
   outputDir: string;
@@ -30,7 +32,8 @@ export interface FoundFiles {
 /** Workspace-relative paths of the files of projects. */
 export type ListFiles = (projectGraph: ProjectGraph, projects: readonly string[]) => Promise<string[]>;
 
-const WORKSPACE = '{workspaceRoot}/';
+/** A pattern that has matched none of so many files is not searched for further. */
+const MAX_LOOKED_AT = 10_000;
 /** Parts of paths that never travel, and why. */
 export const NEVER: ReadonlyMap<string, string> = new Map([
   ['.git', 'version control'],
@@ -80,6 +83,7 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
       },
     );
   }
+  warnings.push(...unusedPatterns(input, paths, found.unusedExcludes()));
   return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
 }
 
@@ -124,22 +128,30 @@ export function findIncluded(
   leftOut: FoundFiles['leftOut'];
   warnings: string[];
   take(path: string): void;
+  /** Patterns of `exclude` that have matched no path so far. */
+  unusedExcludes(): RootedGlob[];
 } {
   const { workspaceRoot, projectRoot } = input;
   const own = projectRoot === '.' ? '' : projectRoot;
-  const inProject = (pattern: string) => fromProject(projectRoot, pattern);
-  const excluded = picomatch(input.exclude.map(inProject), GLOB);
+  const exclude = globsOf(projectRoot, input.exclude).map((glob) => ({ matches: globMatcher(glob), glob }));
+  const unused = new Set(exclude);
+  const excluded = (path: string) => {
+    // Each is tried: the ones that match nothing are named.
+    const matching = exclude.filter(({ matches }) => matches(path));
+    for (const each of matching) unused.delete(each);
+    return matching.length > 0;
+  };
   const output = posix.join(own, input.outputDir);
   const leftOut: FoundFiles['leftOut'] = [];
   const paths = new Set<string>();
   const emptyDirectories = new Set<string>();
   const warnings: string[] = [];
-  const literal = new Set(
-    input.include
-      .map(inProject)
-      .filter((pattern) => !picomatch.scan(pattern).isGlob)
-      .map((path) => path.replace(/\/$/, '')),
-  );
+  const include = input.include.map((written) => {
+    const glob = rootedGlob(projectRoot, written);
+    if (glob) return includedGlob(workspaceRoot, glob);
+    throw new Problem('INCLUDE_OUTSIDE', `"sync.include" names ${printable(written)}, which is outside the workspace.`);
+  });
+  const literal = new Set(include.flatMap(({ path }) => (path === null ? [] : [path])));
   const take = (path: string) => {
     const why = excluded(path)
       ? 'sync.exclude'
@@ -149,34 +161,74 @@ export function findIncluded(
     if (why) leftOut.push({ path, why });
     else paths.add(path);
   };
-  for (const pattern of input.include.map(inProject)) {
-    if (pattern === '..' || pattern.startsWith('../') || posix.isAbsolute(pattern)) {
-      throw new Problem('INCLUDE_OUTSIDE', `"sync.include" names ${pattern}, which is outside the workspace.`);
-    }
+  for (const { written, base, matches } of include) {
     const before = paths.size + emptyDirectories.size + leftOut.length;
-    const scan = picomatch.scan(pattern);
-    const trimmed = pattern.replace(/\/$/, '');
-    const matches = scan.isGlob
-      ? picomatch(pattern, GLOB)
-      : (path: string) => path === trimmed || path.startsWith(`${trimmed}/`);
-    walk(workspaceRoot, scan.isGlob ? scan.base : trimmed, (path, empty) => {
+    walk(workspaceRoot, base, (path, empty) => {
       if (!matches(path)) return;
       if (!empty) take(path);
       else if (!excluded(path)) emptyDirectories.add(path);
     });
     if (paths.size + emptyDirectories.size + leftOut.length === before)
-      warnings.push(`"sync.include" matches nothing: ${pattern}`);
+      warnings.push(`"sync.include" matches nothing: ${printable(written)}`);
   }
-  return { paths, emptyDirectories, leftOut, warnings, take };
+  return {
+    paths,
+    emptyDirectories,
+    leftOut,
+    warnings,
+    take,
+    unusedExcludes: () => [...unused].map(({ glob }) => glob),
+  };
 }
 
-/** A glob of the configuration, which is relative to its project or begins with {workspaceRoot}/, relative to the workspace. */
-export function fromProject(projectRoot: string, pattern: string): string {
-  return posix.normalize(
-    pattern.startsWith(WORKSPACE)
-      ? pattern.slice(WORKSPACE.length)
-      : posix.join(projectRoot === '.' ? '' : projectRoot, pattern),
-  );
+/** The patterns that can match something of the workspace. */
+function globsOf(projectRoot: string, patterns: readonly string[]): RootedGlob[] {
+  return patterns.flatMap((written) => rootedGlob(projectRoot, written) ?? []);
+}
+
+/** What of `include` is looked for, and where: a path that exists is meant literally, whatever characters it holds. */
+function includedGlob(workspaceRoot: string, glob: RootedGlob) {
+  const asPath = posix.join(glob.root, glob.pattern) || '.';
+  const exists = lstatSync(join(workspaceRoot, asPath), { throwIfNoEntry: false }) !== undefined;
+  const { written } = glob;
+  if (!exists && isGlob(glob.pattern)) return { written, path: null, base: globBase(glob), matches: globMatcher(glob) };
+  const path = exists ? asPath : globBase(glob);
+  return {
+    ...{ written, path, base: path },
+    matches: (each: string) => path === '.' || each === path || each.startsWith(`${path}/`),
+  };
+}
+
+/**
+ * Warnings of patterns that match nothing. Those that begin with a double star are for whatever may come, and patterns of
+ * `exclude` may name what is git-ignored and therefore not listed.
+ */
+function unusedPatterns(input: FilesInput, paths: ReadonlySet<string>, excludes: readonly RootedGlob[]): string[] {
+  const { workspaceRoot, projectGraph, projectName } = input;
+  const { root } = projectGraph.nodes[projectName].data;
+  const isSpecific = (pattern: string) => !pattern.replace('{workspaceRoot}/', '').startsWith('**');
+  const excluded = excludes.filter((glob) => isSpecific(glob.written) && !existsAnywhere(workspaceRoot, glob));
+  const secret = (input.secret ?? []).filter((written) => {
+    if (!isSpecific(written)) return false;
+    const matches = secretMatcher(root, [written]);
+    return ![...paths].some(matches);
+  });
+  return [
+    ...excluded.map(({ written }) => `"sync.exclude" matches nothing: ${printable(written)}`),
+    ...secret.map((written) => `"sync.secret" matches nothing that is sent: ${printable(written)}`),
+  ];
+}
+
+/** Whether a file or an empty directory on disk matches; so many are looked at that it may be taken as given. */
+function existsAnywhere(workspaceRoot: string, glob: RootedGlob): boolean {
+  const matches = globMatcher(glob);
+  let left = MAX_LOOKED_AT;
+  let found = false;
+  walk(workspaceRoot, globBase(glob), (path) => {
+    if (--left <= 0 || matches(path)) found = true;
+    return found;
+  });
+  return found;
 }
 
 /** Why a path never travels, unless a pattern without wildcards names the very part that it is left out for. */
@@ -201,12 +253,11 @@ function projectsOf({ projectGraph, projectName, dependencies }: FilesInput): st
 
 /** Workspace-relative directories and files in which something may change that travels. */
 export function placesOf(input: FilesInput): string[] {
-  const { projectGraph, include, projectName } = input;
+  const { workspaceRoot, projectGraph, include, projectName } = input;
   const { root } = projectGraph.nodes[projectName].data;
-  const included = include.map((pattern) => {
-    const path = fromProject(root, pattern);
-    const { isGlob, base } = picomatch.scan(path);
-    return isGlob ? base : path.replace(/\/$/, '');
+  const included = globsOf(root, include).map((glob) => {
+    const { base } = includedGlob(workspaceRoot, glob);
+    return base === '.' ? '' : base;
   });
   return [...projectsOf(input).map((name) => projectGraph.nodes[name].data.root), ...included];
 }
@@ -226,14 +277,18 @@ function dependenciesOf(graph: ProjectGraph, project: string): string[] {
   return [...seen];
 }
 
-function walk(workspaceRoot: string, from: string, visit: (path: string, emptyDirectory: boolean) => void): void {
+/** @returns true once a visit has: then the walk is over. */
+function walk(
+  workspaceRoot: string,
+  from: string,
+  visit: (path: string, emptyDirectory: boolean) => boolean | void,
+): boolean {
   const stat = lstatSync(join(workspaceRoot, from), { throwIfNoEntry: false });
-  if (!stat) return;
-  if (!stat.isDirectory()) return visit(from, false);
+  if (!stat) return false;
+  if (!stat.isDirectory()) return visit(from, false) === true;
   const names = readdirSync(join(workspaceRoot, from));
-  if (names.length === 0) return visit(from, true);
-  for (const name of names) {
-    if (name === '.git' || name === 'node_modules') continue;
-    walk(workspaceRoot, posix.join(from === '.' ? '' : from, name), visit);
-  }
+  if (names.length === 0) return visit(from, true) === true;
+  return names
+    .filter((name) => name !== '.git' && name !== 'node_modules')
+    .some((name) => walk(workspaceRoot, posix.join(from === '.' ? '' : from, name), visit));
 }

@@ -49,7 +49,11 @@ export default async function trainingTargets(tree: Tree, options: TrainingTarge
     train,
   });
   if (options.explicit) addTargets(tree, options.project, root, { ...before, train });
-  ignore(tree, joinPathFragments(root, '.gitignore'), `/${String(train.outputDir ?? 'artifacts')}/`);
+  ignore(
+    tree,
+    joinPathFragments(root, '.gitignore'),
+    `/${escapeIgnorePattern(String(train.outputDir ?? 'artifacts'))}/`,
+  );
   await formatFiles(tree);
 }
 
@@ -83,6 +87,11 @@ function addTargets(tree: Tree, name: string, root: string, merged: Record<strin
     namedInput,
   });
   updateProjectConfiguration(tree, name, { ...project, targets: { ...targets, ...project.targets } });
+}
+
+/** A path as a pattern of .gitignore that names it alone. */
+export function escapeIgnorePattern(path: string): string {
+  return path.replace(/[\\*?[\]]/g, '\\$&');
 }
 
 /** Artifacts that are not git-ignored would change the training's cache key each time. */

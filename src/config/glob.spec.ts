@@ -1,0 +1,144 @@
+import { execFileSync } from 'node:child_process';
+import fc from 'fast-check';
+import picomatch from 'picomatch';
+import { artifactMatcher, assertGlob, GLOB, globMatcher, globSource, rootedGlob, secretMatcher } from './glob';
+
+const MATCH = `
+import json, re, sys
+print(json.dumps([bool(re.compile(pattern, re.DOTALL).fullmatch(path)) for pattern, path in json.load(sys.stdin)]))
+`;
+
+/** Which of the paths Python takes for the glob's. */
+function python(triples: [directory: string, glob: string, path: string][]): boolean[] {
+  const input = JSON.stringify(triples.map(([directory, glob, path]) => [globSource(directory, glob), path]));
+  return JSON.parse(execFileSync('python3', ['-I', '-c', MATCH], { input, encoding: 'utf8' }));
+}
+
+/** Names of directories that hold what globs and regular expressions give a meaning to. */
+const hostile = fc
+  .array(fc.constantFrom(...'(){}[]!*?+@\\ ^$|.,-#&~a\n\'"', 'é'), { minLength: 1, maxLength: 5 })
+  .map((characters) => characters.join(''))
+  .filter((name) => name !== '.' && name !== '..');
+const directory = fc.array(hostile, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
+
+const pieces = fc.constantFrom('a', 'b', '.', '\n', '$', ' ', '-', 'é', '{', ']', '\\', '!');
+const name = fc.array(pieces, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
+const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
+const part = fc.constantFrom('**', '*', '?', 'a', '*.b', '[ab]', '[!a]', '{a,b}', '*[$]', '.*', '@(a|b)', '!(a)', '!a');
+const glob = fc.array(part, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
+
+describe('a glob of artifacts', () => {
+  it('has at its end no line break that a name has', () => {
+    const paths = ['out/.\n', 'out/a\n', 'out/a', 'out/..\n/b', 'out/$\n', 'out/b$'];
+    const triples = (each: string) => paths.map((of): [string, string, string] => ['out', each, of]);
+    expect(python(triples('out/**'))).toEqual(paths.map(() => true));
+    expect(python(triples('out/a'))).toEqual([false, false, true, false, false, false]);
+    expect(python(triples('out/*[$]'))).toEqual([false, false, false, false, false, true]);
+    expect(python(triples('out/*$'))).toEqual([false, false, false, false, false, true]);
+  });
+
+  it('is on the instance what it is here, whatever the output directory is called', () => {
+    const triple = fc.tuple(directory, glob, path);
+    fc.assert(
+      fc.property(fc.array(triple, { minLength: 200, maxLength: 200 }), (triples) => {
+        const whole = triples.map(([at, each, of]): [string, string, string] => [at, `${at}/${each}`, `${at}/${of}`]);
+        const here = triples.map(([, each, of]) => each === of || picomatch.makeRe(each, GLOB).test(of));
+        expect(whole.map(([at, each, of]) => artifactMatcher(at, each)(of))).toEqual(here);
+        expect(python(whole)).toEqual(here);
+      }),
+      { numRuns: 10, endOnFailure: true },
+    );
+  });
+
+  it('matches the path that is equal to it, and nothing beside the output directory', () => {
+    const inside = artifactMatcher('out (1)', 'out (1)/model (2).bin');
+    expect(['out (1)/model (2).bin', 'out 1/model 2.bin', 'x/out (1)/model (2).bin'].map(inside)).toEqual([
+      true,
+      false,
+      false,
+    ]);
+  });
+});
+
+describe('a glob of a project', () => {
+  const matches = (root: string, written: string, of: string) => globMatcher(rootedGlob(root, written)!)(of);
+
+  it('is matched below the project, whatever the directory of the project is called', () => {
+    fc.assert(
+      fc.property(directory, glob, path, (root, each, of) => {
+        const expected = matches('plain', each, `plain/${of}`);
+        expect(matches(root, each, `${root}/${of}`)).toBe(expected);
+        expect(matches(root, each, `other/${of}`)).toBe(false);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('may lead up, and out of the workspace never', () => {
+    expect(matches('libs/(team)/model', '../data/*.csv', 'libs/(team)/data/a.csv')).toBe(true);
+    expect(matches('libs/(team)/model', '{workspaceRoot}/data/**', 'data/a/b')).toBe(true);
+    expect(rootedGlob('libs/model', '../../../x')).toBeNull();
+    expect(rootedGlob('libs/model', '{workspaceRoot}/../x')).toBeNull();
+  });
+
+  it('that is a path names all below it, with the characters of a pattern in it as well', () => {
+    expect(matches('model', 'raw (1)', 'model/raw (1)/a.csv')).toBe(true);
+    expect(matches('model', 'raw', 'model/raw/a.csv')).toBe(true);
+    expect(matches('model', 'raw', 'model/rawest')).toBe(false);
+    expect(matches('model', 'raw \\(1\\)', 'model/raw (1)/a.csv')).toBe(true);
+  });
+});
+
+describe('sync.secret', () => {
+  it('matches at any depth of any project, in any case', () => {
+    fc.assert(
+      fc.property(directory, directory, (root, library) => {
+        const isSecret = secretMatcher(root, ['**/*.pem', 'keys/*.txt']);
+        for (const place of [root, library, `${library}/x`]) {
+          expect(isSecret(`${place}/tls.PEM`)).toBe(true);
+          expect(isSecret(`${place}/Keys/a.txt`)).toBe(true);
+        }
+        expect(isSecret(`${library}/a.txt`)).toBe(false);
+        expect(isSecret('tls.pem')).toBe(true);
+      }),
+    );
+  });
+
+  it('is relative to the workspace alone where it says so', () => {
+    const isSecret = secretMatcher('model', ['{workspaceRoot}/keys/*']);
+    expect(['keys/a', 'model/keys/a'].map(isSecret)).toEqual([true, false]);
+  });
+});
+
+describe('the time that a glob may take', () => {
+  /** A bound that no idle machine is needed for; what is refused would take hours. */
+  const BOUND_MS = 20_000;
+  const evil = [
+    ...['+(a)+(a)b', '*a*a*ab', '**/a/**/b', '{a,aa}{a,aa}{a,aa}{a,aa}b', '+(a|b)c', '!(*a)b', '*(a)*(a)b'],
+    ...['+(a|aa)b', '(a+)+b', '+(*a)b', '+(+(a))b', '*(a|*)b', '**/**/**/**/b', '*a*a*a*a*ab', '(a|a)*b', '((((a))))'],
+    ...['+(a|a?)b', '+([a-z]|a)b', '@(+(a)|b)*(a)*(a)b', '{+(a),+(aa)}+(a)b', 'a'.repeat(600)],
+  ];
+  const long = ['a'.repeat(255), `${'a'.repeat(60)}/`.repeat(3) + 'a'];
+
+  it('is bounded in both languages, or the glob is refused', () => {
+    const accepted = evil.filter((each) => {
+      try {
+        assertGlob(each);
+        return true;
+      } catch (error) {
+        expect((error as { code: string }).code).toBe('GLOB_INVALID');
+        return false;
+      }
+    });
+    expect(accepted).toEqual(expect.arrayContaining(['*a*a*ab', '**/a/**/b', '{a,aa}{a,aa}{a,aa}{a,aa}b']));
+    for (const refused of ['(a+)+b', '+(*a)b', '+(+(a))b', '**/**/**/**/b', '*a*a*a*a*ab', '+(a|aa)b'])
+      expect(accepted).not.toContain(refused);
+    const started = Date.now();
+    for (const each of accepted) for (const of of long) artifactMatcher('out', `out/${each}`)(`out/${of}`);
+    const triples = accepted.flatMap((each) =>
+      long.map((of): [string, string, string] => ['out', `out/${each}`, `out/${of}`]),
+    );
+    expect(python(triples).length).toBe(triples.length);
+    expect(Date.now() - started).toBeLessThan(BOUND_MS);
+  }, 120_000);
+});
