@@ -56,7 +56,7 @@ const KEEPER = [
   'power',
   'keeper',
 ];
-const AT_BOOT = ['failure', 'bounded', 'metadata', 'credentials', 'endpoints', 'sigv4', 'unseal', 'boot'];
+const AT_BOOT = ['failure', 'metadata', 'credentials', 'endpoints', 'sigv4', 'unseal', 'boot'];
 
 /** How much later than the keeper the system's own timer ends the instance, minutes: it has runs to stop before. */
 const MARGIN = 10;

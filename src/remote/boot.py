@@ -1,7 +1,7 @@
 """Starts, and goes on with, a run that nobody sends a command for: docs/FORMAT.md, "Runs with a fleet".
 
 It comes with the user data, by whose hash it knows `boot.json`, by whose hash it knows the helper: what it does is fetch and check
-both by the instance's role, and hand over. With it come failure, bounded, metadata, credentials, endpoints, sigv4 and unseal."""
+both by the instance's role, and hand over. With it come failure, metadata, credentials, endpoints, sigv4 and unseal."""
 import base64
 import hashlib
 import importlib
@@ -12,9 +12,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zlib
 from email.utils import parsedate_to_datetime
 
-from .bounded import inflate, parse
 from .credentials import Role
 from .endpoints import bucket_url, encode
 from .failure import Failure
@@ -67,7 +67,7 @@ def load(wish, log=print):
         if data is None:
             raise Failure("PLAN_MISMATCH", "%s is not sealed with the key of the user data" % place["key"])
         data = inflate(data, TEXT_LIMIT)
-    boot = parse(data)
+    boot = json.loads(data)
     root = boot["root"] or wish.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
     modules = json.loads(inflate(helper_of(boot, root, source), LIMIT))["modules"]
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
@@ -94,6 +94,14 @@ def helper_of(boot, root, source):
     with open(beside, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write(data)
     os.replace(beside, kept)
+    return data
+
+
+def inflate(data, limit):
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(data, limit)
+    if not unpacker.eof:
+        raise ValueError("it is cut short, or holds more than %d inflated bytes" % limit)
     return data
 
 

@@ -58,6 +58,12 @@ export class TerminalText {
   }
 
   private take(char: string): string {
+    const mark = this.marks.get(char);
+    if (mark !== undefined) {
+      // A sequence that somebody has left open ends here.
+      this.state = 'text';
+      return mark;
+    }
     switch (this.state) {
       case 'text':
         return this.takeText(char);
@@ -133,8 +139,6 @@ export class TerminalText {
     if ((char < ' ' && char !== '\t') || (char >= '\x7f' && char <= '\x9f')) return '';
     // What counts as a line end for some reader of a CI log must not hide a command either.
     if (char === '\u2028' || char === '\u2029' || char === '\u0085') return '';
-    const mark = this.marks.get(char);
-    if (mark !== undefined) return mark;
     if ((this.strict ? INVISIBLE : BIDI).test(char)) return '';
 
     let out = char;
