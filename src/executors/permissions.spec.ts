@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
@@ -217,8 +217,10 @@ describe('the table of permissions', () => {
     const { cacheKey } = (await verb('cache-key')) as typeof CacheKey;
     const where = { project: 'model', bucket: 'bucket' };
     await as('nx-ec2 diff', () => diff(first, long, where, shop.reporter()));
-    const output = join(shop.workspace, 'out');
+    // Inside the workspace, tools would act on the code of the run.
+    const output = `${shop.workspace}-out`;
     await as('nx-ec2 checkout', () => checkout(first, { ...where, output }, shop.reporter()));
+    rmSync(output, { recursive: true });
     const ages = { olderThan: '14d', refsOlderThan: '90d', keepRecords: '20', runsOlderThan: '90d', keepRuns: '20' };
     for (const apply of [false, true])
       await as('nx-ec2 prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.reporter()));
