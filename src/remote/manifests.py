@@ -56,7 +56,7 @@ class Manifests:
     def backend_of(self, package):
         """The files of the module that builds a package, where the package brings it: it decides what is installed."""
         path = os.path.join(package, "pyproject.toml")
-        text = read(path) if os.path.isfile(path) else ""
+        text = requirements.read(path) if os.path.isfile(path) else ""
         module, at = BACKEND.search(text), BACKEND_PATH.search(text)
         found = []
         for directory in re.findall(r"[\"']([^\"']*)[\"']", at.group(1)) if module and at else []:
