@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from . import account as accounts, processes
+from . import account as accounts, process_group, processes
 from .leader import Leaders
 from .left import Left
 
@@ -58,7 +58,7 @@ class Child:
             raise CanNotStart("%s can not be run: %s" % (line[0], error))
         finally:
             os.close(writing)
-        self.processes = processes.Descendants(but, self.process.pid, group)
+        self.processes = process_group.Descendants(but, self.process.pid, group)
 
     @property
     def pid(self):

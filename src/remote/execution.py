@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from . import account as accounts, cgroup, files, processes, reporter, run as runs
+from . import account as accounts, cgroup, files, process_group, reporter, run as runs
 from .child import CanNotStart, Child
 from .detached import detached
 from .failure import Failure
@@ -96,7 +96,7 @@ class Execution:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "shutdown", True))
         for each in (signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
-        processes.adopt_orphans()
+        process_group.adopt_orphans()
         group = cgroup.create(self.home)
         log = LogFile(self.home)
         if self.lacking:

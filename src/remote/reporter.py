@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from . import cgroup, files, interruption, processes, stops
+from . import cgroup, files, interruption, process_group, processes, stops
 from .booted import boot
 from .failure import Failure
 from .fence import Fenced, Superseded
@@ -239,7 +239,7 @@ def settle(home):
         mark = "%s=%s" % (MARKS[record["kind"]], record["id"])
         rebooted = record.get("boot") != boot()
         group = None if rebooted else cgroup.of_run(home)
-        unkilled = Left(processes.Processes(lambda: processes.marked(mark), group).end(2.0))
+        unkilled = Left(process_group.Processes(lambda: processes.marked(mark), group).end(2.0))
         if group:
             group.remove()
         record.update(

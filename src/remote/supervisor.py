@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 
-from . import account as accounts, cgroup, contract, environment, files, inside, processes, verdict
+from . import account as accounts, cgroup, contract, environment, files, inside, process_group, processes, verdict
 from .child import CanNotStart, Child
 from .claims import Claims
 from .detached import detached
@@ -87,7 +87,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self.on_shutdown)
         for each in (signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
-        processes.adopt_orphans()
+        process_group.adopt_orphans()
         self.log = LogFile(self.home)
         self.save(supervisor=os.getpid())
         try:
@@ -107,7 +107,7 @@ class Supervisor:
             code = "NO_SPACE" if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) else "START_FAILED"
             self.save(failure={"code": code, "message": "%s: %s" % (type(error).__name__, error), "exitCode": None})
             note(self.home)
-        processes.Descendants(self.reporter, group=self.group).end(1.0)
+        process_group.Descendants(self.reporter, group=self.group).end(1.0)
         if self.group:
             self.group.remove()
         self.log.close()

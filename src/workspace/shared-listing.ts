@@ -97,11 +97,7 @@ function placesOf(workspaceRoot: string, { files }: Listing): string[] {
     if (RULES.test(path)) rules.push(path);
     for (let at = posix.dirname(path); !directories.has(at); at = posix.dirname(at)) directories.add(at);
   }
-  const others = [...directories].flatMap((directory) =>
-    readdirSync(join(workspaceRoot, directory), { withFileTypes: true })
-      .filter((entry) => entry.isDirectory() && !NEVER.has(entry.name))
-      .map(({ name }) => posix.join(directory, name)),
-  );
+  const others = [...directories].flatMap((directory) => subdirectories(workspaceRoot, directory));
   return [...new Set([...directories, ...others, ...rules, ...ROOT_RULES])];
 }
 
@@ -113,4 +109,15 @@ function stamp(workspaceRoot: string, path: string): string {
     // In a worktree or a submodule of git, `.git` is a file: nothing is below it.
   }
   return stat ? `${stat.ino} ${stat.mtimeMs} ${stat.ctimeMs} ${stat.isDirectory() ? '' : stat.size}` : '';
+}
+
+function subdirectories(workspaceRoot: string, directory: string): string[] {
+  try {
+    return readdirSync(join(workspaceRoot, directory), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory() && !NEVER.has(entry.name))
+      .map(({ name }) => posix.join(directory, name));
+  } catch {
+    // It disappeared since it was listed.
+    return [];
+  }
 }

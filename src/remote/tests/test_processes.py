@@ -9,7 +9,7 @@ from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings  # noqa: E402
-from nx_ec2_remote import cgroup, leader, left, main, processes  # noqa: E402
+from nx_ec2_remote import cgroup, leader, left, main, process_group, processes  # noqa: E402
 
 LINUX = os.path.isdir("/proc/self")
 # Forks and ends by turns, in `chains` chains, for half a minute at the most; each that lives counts in the file. `detach` is done by each.
@@ -181,7 +181,7 @@ class ProcessesTest(unittest.TestCase):
     def test_what_can_not_be_killed_is_told_after_the_patience(self):
         child = subprocess.Popen(["sleep", "60"], start_new_session=True)
         try:
-            it = processes.Processes(lambda: [child.pid])
+            it = process_group.Processes(lambda: [child.pid])
             with mock.patch.object(processes, "send", lambda pid, number: None):
                 self.assertEqual(it.kill(patience=0.2), [child.pid])
         finally:
@@ -208,7 +208,7 @@ class ProcessesTest(unittest.TestCase):
             while len(processes.family(kept.pid)) < 2 and time.monotonic() < deadline:
                 time.sleep(0.01)
             family = processes.family(kept.pid)
-            self.assertEqual(processes.Descendants(kept.pid, other.pid).end(0.1), [])
+            self.assertEqual(process_group.Descendants(kept.pid, other.pid).end(0.1), [])
             self.assertEqual(other.wait(), -signal.SIGTERM)
             self.assertEqual(processes.family(kept.pid), family)
         finally:
@@ -219,7 +219,7 @@ class ProcessesTest(unittest.TestCase):
     def test_the_end_of_an_awaited_child_stays_its_own(self):
         child = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; sleep 60 & wait; sleep 60"], stdout=subprocess.PIPE, start_new_session=True)
         child.stdout.readline()
-        self.assertEqual(processes.Descendants(None, child.pid).end(0.1), [])
+        self.assertEqual(process_group.Descendants(None, child.pid).end(0.1), [])
         self.assertEqual(child.wait(), -signal.SIGKILL)
         child.stdout.close()
 
