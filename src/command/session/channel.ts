@@ -9,7 +9,10 @@ const EARLY = 10_000;
 const LOOK = 100;
 const SHORTEST = 200;
 const LONGEST = 1_000;
-/** The agent says nothing to what it has taken before: what others overtook so often was taken, and its answer lost. */
+/**
+ * An agent older than June 2023 does not acknowledge again what it has taken: a frame that was sent so often, while a
+ * later one was acknowledged, was taken and its acknowledgement lost. Newer agents acknowledge each copy.
+ */
 const SENDS = 8;
 /** Frames in a row that are none. */
 const BAD = 100;

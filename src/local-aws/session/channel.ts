@@ -97,8 +97,9 @@ export class AgentChannel {
   }
 
   private input(frame: Frame): void {
-    // As with the agent: what was taken before is not acknowledged again, even if the client never saw that it was.
-    if (frame.sequence < this.expected || !this.ready(frame.payloadType)) return;
+    // As agents do since June 2023: what was taken before is acknowledged again.
+    if (frame.sequence < this.expected) return this.acknowledge(frame);
+    if (!this.ready(frame.payloadType)) return;
     this.acknowledge(frame);
     this.early.set(frame.sequence, frame);
     for (let each = this.early.get(this.expected); each; each = this.early.get(this.expected)) {

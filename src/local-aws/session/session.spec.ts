@@ -144,6 +144,28 @@ describe('Session Manager', () => {
     expect(await refusal(at.ssm.send(new ResumeSessionCommand({ SessionId })))).toBe('DoesNotExistException 400');
   });
 
+  it('acknowledges each copy of what it was sent', async () => {
+    const { StreamUrl, TokenValue } = await start('sleep 60');
+    const client = await Client.open(StreamUrl!, TokenValue!);
+    await client.shake();
+    const count = (sequence: number) => {
+      const said = client.frames
+        .filter(({ type }) => type === 'acknowledge')
+        .map(({ payload }) => JSON.parse(payload.toString()) as { AcknowledgedMessageSequenceNumber: number });
+      return said.filter((each) => each.AcknowledgedMessageSequenceNumber === sequence).length;
+    };
+    const size = JSON.stringify({ cols: 80, rows: 24 });
+    client.input(1, 3, size);
+    await client.waitFor(() => count(1) === 1);
+    client.input(1, 3, size);
+    client.input(1, 3, size);
+    await client.waitFor(() => count(1) === 3);
+    client.input(2, 3, size);
+    await client.waitFor(() => count(2) === 1);
+    client.input(3, 10, Buffer.from([0, 0, 0, 2]));
+    await client.waitFor(() => client.closed);
+  });
+
   it('sends nothing while the client pauses it', async () => {
     const { StreamUrl, TokenValue } = await start(`sh -c 'sleep 0.3; echo out'`);
     const client = await Client.open(StreamUrl!, TokenValue!);
