@@ -82,8 +82,8 @@ describe('data in S3, as the instance fetches it', () => {
     const project = join(root, 'work');
     mkdirSync(join(project, 'data'), { recursive: true });
     const link = `
-link_data(entries, ${JSON.stringify(project)})
-link_data(entries, ${JSON.stringify(project)})
+link_data(entries, ${JSON.stringify(project)}, account)
+link_data(entries, ${JSON.stringify(project)}, account)
 answer = [entries, seen[-1]]
 `;
     const [[entry], last] = await run<[Entry[], unknown[]]>(undefined, link);
@@ -254,7 +254,7 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
     const project = join(root, 'work');
     mkdirSync(join(project, 'data'), { recursive: true });
     writeFileSync(join(project, 'data/corpus'), 'mine');
-    const link = `link_data(entries, ${JSON.stringify(project)})`;
+    const link = `link_data(entries, ${JSON.stringify(project)}, account)`;
     expect(await run(undefined, link)).toMatchObject({ failure: 'PATH_BLOCKED', path: 'data/corpus' });
     const out = [{ source: 's3://bucket/corpus', path: '../out' }];
     expect(await run(out, link)).toMatchObject({ failure: 'UNSAFE_PATH' });
