@@ -7,6 +7,9 @@ import { ENV_FILE } from '../config/policy';
 import { printable } from '../report/terminal-text';
 import { PACKAGING_FILES, whyNotTrained } from '../config/not-trained';
 import { ROOT_FILES } from '../config/root-files';
+import { formatCount } from '../report/units';
+import { gitFiles, linkFault, linkTarget, nxIgnored, specialFiles, type GitFiles } from './git-files';
+import { lookUp } from './look-up';
 
 export interface FilesInput {
   workspaceRoot: string;
@@ -63,15 +66,30 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   const found = findIncluded({ ...input, projectRoot });
   const { paths, emptyDirectories, leftOut, warnings, take } = found;
   const projects = projectsOf(input);
-  const reasons = whyLeftOut(
-    workspaceRoot,
-    projects.map((name) => projectGraph.nodes[name].data.root),
-  );
-  for (const file of await list(projectGraph, projects)) {
+  const roots = projects.map((name) => projectGraph.nodes[name].data.root);
+  const reasons = whyLeftOut(workspaceRoot, roots);
+  const onGitFailed = (error: Error) => {
+    warnings.push(`git can't say which files it has, only those that Nx lists are sent: ${printable(error.message)}`);
+    return null;
+  };
+  const [listed, git] = await Promise.all([
+    list(projectGraph, projects),
+    gitFiles(workspaceRoot, roots).catch(onGitFailed),
+  ]);
+  const add = (file: string) => {
     const why = paths.has(file) ? null : reasons(file);
     if (why) leftOut.push({ path: file, why });
-    else take(file);
-  }
+    else take(file, git?.tracked.has(file));
+  };
+  for (const file of listed) add(file);
+  const nothing: NotListed = { send: [], leftOut: [], named: [] };
+  const missed = git
+    ? ((await compareWithGit(workspaceRoot, { projectGraph, projects, listed, git }).catch(onGitFailed)) ?? nothing)
+    : nothing;
+  for (const file of missed.send) add(file);
+  leftOut.push(...missed.leftOut);
+  const special = specialFiles(workspaceRoot, [...listed, ...paths]).filter((path) => !paths.has(path));
+  leftOut.push(...special.map((path) => ({ path, why: 'neither a file nor a directory' })));
   for (const file of ROOT_FILES) if (existsSync(join(workspaceRoot, file))) take(file);
 
   if (paths.size === 0 && emptyDirectories.size === 0) {
@@ -83,8 +101,93 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
       },
     );
   }
+  const unsent = [...missed.named, ...special];
+  if (unsent.length)
+    warnings.push(
+      `not sent: ${formatCount(unsent.length, 'path')} (${unsent.slice(0, 5).map(printable).join(', ')}${unsent.length > 5 ? ', …' : ''}). remote-sync --dryRun says why.`,
+    );
+  warnings.push(...danglingLinks(workspaceRoot, paths, missed.send));
   warnings.push(...unusedPatterns(input, paths, found.unusedExcludes()));
   return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
+}
+
+/** Paths that git has of the projects and Nx does not list. */
+interface NotListed {
+  send: string[];
+  leftOut: FoundFiles['leftOut'];
+  /** Of `leftOut`, the paths that are named in each run, since no setting leaves them out. */
+  named: string[];
+}
+
+async function compareWithGit(
+  workspaceRoot: string,
+  of: { projectGraph: ProjectGraph; projects: string[]; listed: string[]; git: GitFiles },
+): Promise<NotListed> {
+  const send: string[] = [];
+  const leftOut: FoundFiles['leftOut'] = [];
+  const named: string[] = [];
+  const { git } = of;
+  const omit = (path: string, why: string, isNamed = true) => {
+    leftOut.push({ path, why });
+    if (isNamed) named.push(path);
+  };
+  for (const path of git.unnameable) omit(path, 'its name is not valid UTF-8');
+  for (const path of git.submodules)
+    if (isEmptyDirectory(join(workspaceRoot, path))) omit(path, 'an empty submodule: git submodule update --init');
+  const listed = new Set(of.listed);
+  const owner = ownerOf(of.projectGraph);
+  const missing: string[] = [];
+  for (const path of [...git.tracked, ...git.others]) {
+    if (listed.has(path)) continue;
+    const project = owner(path);
+    if (project === undefined || of.projects.includes(project)) missing.push(path);
+    // A project around others, as one in the workspace's root, does not own their files.
+    else omit(path, `it belongs to the project ${project}, on which this one does not depend`, false);
+  }
+  if (missing.length === 0) return { send, leftOut, named };
+  const ignored = await nxIgnored(workspaceRoot, missing);
+  for (const path of missing) {
+    const stat = lookUp(join(workspaceRoot, path));
+    if (!stat) continue;
+    if (ignored.has(path)) omit(path, '.nxignore', false);
+    else if (stat.isSymbolicLink()) {
+      const fault = linkFault(workspaceRoot, path);
+      if (fault) omit(path, fault);
+      else send.push(path);
+    } else if (stat.isFile() && git.tracked.has(path)) send.push(path);
+  }
+  return { send, leftOut, named };
+}
+
+/** The project that a path belongs to: the innermost. */
+function ownerOf({ nodes }: ProjectGraph): (path: string) => string | undefined {
+  const byRoot = new Map(Object.entries(nodes).map(([name, { data }]) => [data.root, name]));
+  return (path) => {
+    for (let at = posix.dirname(path); ; at = posix.dirname(at)) {
+      const name = byRoot.get(at);
+      if (name !== undefined || at === '.') return name;
+    }
+  };
+}
+
+/** Warnings of links that lead nowhere on the instance. */
+function danglingLinks(workspaceRoot: string, paths: ReadonlySet<string>, links: readonly string[]): string[] {
+  return links.flatMap((path) => {
+    if (!paths.has(path) || !lookUp(join(workspaceRoot, path))?.isSymbolicLink()) return [];
+    const target = linkTarget(workspaceRoot, path);
+    if (target === '.' || [...paths].some((each) => each === target || each.startsWith(`${target}/`))) return [];
+    const link = `the symbolic link ${printable(path)} leads to ${printable(target)}, which`;
+    if (!lookUp(join(workspaceRoot, target))) return `${link} does not exist`;
+    return `${link} is not sent: add ${printable(`{workspaceRoot}/${target}`)} to "sync.include"`;
+  });
+}
+
+function isEmptyDirectory(path: string): boolean {
+  try {
+    return readdirSync(path).length === 0;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -127,7 +230,8 @@ export function findIncluded(
   emptyDirectories: Set<string>;
   leftOut: FoundFiles['leftOut'];
   warnings: string[];
-  take(path: string): void;
+  /** Files that git tracks travel from the output directory, too: trainings did not leave them. */
+  take(path: string, isTracked?: boolean): void;
   /** Patterns of `exclude` that have matched no path so far. */
   unusedExcludes(): RootedGlob[];
 } {
@@ -152,10 +256,10 @@ export function findIncluded(
     throw new Problem('INCLUDE_OUTSIDE', `"sync.include" names ${printable(written)}, which is outside the workspace.`);
   });
   const literal = new Set(include.flatMap(({ path }) => (path === null ? [] : [path])));
-  const take = (path: string) => {
+  const take = (path: string, isTracked = false) => {
     const why = excluded(path)
       ? 'sync.exclude'
-      : path.startsWith(`${output}/`)
+      : path.startsWith(`${output}/`) && !isTracked
         ? "the trainings' output"
         : never(path, literal);
     if (why) leftOut.push({ path, why });

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Problem } from '../report/problem';
@@ -35,6 +35,32 @@ export function runGit(directory: string, args: string[], options: GitOptions = 
         : `Make "git status" work there, then run the same command again. If the repository belongs to another user: git config --global --add safe.directory '*'`,
     },
   );
+}
+
+/**
+ * What git lists, as bytes, without blocking; null where the directory is in no repository or git is not installed.
+ * @throws Error where git fails.
+ */
+export async function listFromGit(directory: string, args: string[]): Promise<Buffer | null> {
+  const list = (more: NodeJS.ProcessEnv) =>
+    new Promise<{ failure: string | null; stdout: Buffer; isMissing: boolean }>((resolve) => {
+      const options = {
+        ...{ maxBuffer: 1 << 28, timeout: TIMEOUT_MS, encoding: 'buffer' as const },
+        env: { ...process.env, LC_ALL: 'C', LANGUAGE: 'C', GIT_LITERAL_PATHSPECS: undefined, ...more },
+      };
+      execFile('git', ['-C', directory, ...QUIET, ...args], options, (error, stdout, stderr) =>
+        resolve({
+          failure: error && (stderr.toString().trim() || error.message),
+          stdout,
+          isMissing: error?.code === 'ENOENT',
+        }),
+      );
+    });
+  const first = await list({});
+  const result = first.failure && /dubious ownership/.test(first.failure) ? await list(trustOwner()) : first;
+  if (result.failure === null) return result.stdout;
+  if (result.isMissing || /not a git repository/.test(result.failure)) return null;
+  throw new Error(result.failure);
 }
 
 /** A repository that belongs to another user, as a checkout does that is mounted into a container, is read all the same. */
