@@ -13,6 +13,7 @@ import { getProxyForUrl } from 'proxy-from-env';
 import { Problem } from '../report/problem';
 import { marksCalls } from './called';
 import { EarlyConnections } from './early-connection';
+import { endpointVariable } from './endpoint-variable';
 import { httpHandler } from './http-handler';
 import { isLoopback } from './loopback';
 import { sdk } from './sdk';
@@ -29,12 +30,6 @@ export interface AwsSettings {
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
 type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts' | 'secretsmanager' | 'pricing' | 'servicequotas';
-
-/** The service in the names of the SDK's variables, where it is not its own name. */
-const VARIABLES: Partial<Record<ServiceName, string>> = {
-  secretsmanager: 'SECRETS_MANAGER',
-  servicequotas: 'SERVICE_QUOTAS',
-};
 
 /**
  * The SDK's clients, each loaded and made when first asked for (the four take about half a second to load).
@@ -239,9 +234,8 @@ export class Aws {
 
 /** The endpoint that the environment sets in AWS's place, by the SDK's own variable names. */
 export function customEndpoint(service: ServiceName): string | undefined {
-  if (process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === 'true') return undefined;
-  const name = VARIABLES[service] ?? service.toUpperCase();
-  return process.env[`AWS_ENDPOINT_URL_${name}`] || process.env.AWS_ENDPOINT_URL || undefined;
+  const name = endpointVariable(service);
+  return name && process.env[name];
 }
 
 /** Where the price list of a region is asked for (AWS's general reference, "Price List endpoints"). */

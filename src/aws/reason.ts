@@ -1,6 +1,7 @@
 import { Problem, type AwsReason, type Denied } from '../report/problem';
 import { calledBy } from './called';
 import { parseDenial } from './denied';
+import { endpointVariable } from './endpoint-variable';
 import type * as Lookup from './permissions/lookup';
 
 interface SdkError extends Error {
@@ -132,8 +133,9 @@ function networkHint(error: SdkError | undefined): string | undefined {
   if (error?.name === 'TimeoutError')
     return 'Nothing answered in time: check the network, the proxy (HTTPS_PROXY) and the route to AWS, and try again.';
   if (error?.code === 'ECONNREFUSED') {
-    return process.env.AWS_ENDPOINT_URL
-      ? `Is AWS_ENDPOINT_URL (${process.env.AWS_ENDPOINT_URL}) right, and does it run? For local AWS: npx nx-ec2 local-aws`
+    const name = endpointVariable(calledBy(error)?.action.split(':')[0] ?? '');
+    return name
+      ? `Nothing answers at ${name} (${process.env[name]}): check the address, and that the server runs. To start local AWS: npx nx-ec2 local-aws`
       : 'Check the network and the proxy settings (HTTPS_PROXY).';
   }
   if (/certificate/i.test(error?.message ?? ''))

@@ -220,6 +220,8 @@ export function remoteFailure(
       'What goes on without a client needs the role of the instance: s3:PutObject on the prefix of the store (nx g nx-ec2:aws-setup has it). Attached, with remote-train, it is not needed.',
     ACCESS_DENIED:
       'The role of the instance needs s3:PutObject and s3:GetObject on the prefix of the store: nx g nx-ec2:aws-setup has the statement.',
+    KEY_REFUSED:
+      "This S3 server does not know the access key of the instance's role, as its metadata service hands it out: another server than AWS needs to know it. Attached, with remote-train, the role is not needed.",
     RUN_GOES_ON: 'The same command attaches to it; a minute after its instance is gone, it is gone on with.',
     NOT_RESUMABLE: 'With --rerun the training is started as another run.',
     NO_TREE: 'Sync first: remote-sync.',
@@ -227,9 +229,8 @@ export function remoteFailure(
     PATH_BLOCKED: 'Move what stands there away on the instance; no sync brought it.',
     INTERNAL: 'This is a fault of nx-ec2: please report it with the trace below.',
   };
-  const aws = detail.aws
-    ? `\nS3 says: ${typeof detail.aws === 'string' ? detail.aws : JSON.stringify(detail.aws)}`
-    : '';
+  const words = typeof detail.aws === 'string' ? detail.aws : JSON.stringify(detail.aws ?? '');
+  const aws = detail.aws && !error.message.includes(words) ? `\nS3 says: ${words}` : '';
   const trace = code === 'INTERNAL' && detail.trace ? `\n${String(detail.trace)}` : '';
   return new RemoteFailure(
     code,

@@ -10,7 +10,7 @@ from .endpoints import bucket_url, encode
 from .failure import Failure
 from .fetch import TRIES, form
 from .listing import list_objects
-from .signing import Service, may_pass, send
+from .signing import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, may_pass, send
 
 LIMIT = 16 * 1024 * 1024
 # Objects that a list may hold.
@@ -21,16 +21,22 @@ Object = collections.namedtuple("Object", "data etag modified age")
 
 
 def open_bucket(access, connections=None):
-    """The Bucket of a plan's `store`. NO_ROLE and ACCESS_DENIED where nothing that `access` allows can write there."""
+    """The Bucket of a plan's `store`. NO_ROLE, ACCESS_DENIED and KEY_REFUSED where nothing that `access` allows can write there.
+
+    The role needs conditional writes, for the run's record: the probe is one. A server that lacks them (501) gets the form."""
     if access["access"] == "presigned":
         return Bucket(access, "presigned", connections)
     try:
         bucket = Bucket(access, "role", connections)
-        bucket.put(PROBE, b"nx-ec2")
+        bucket.put(PROBE, b"nx-ec2", condition={"If-None-Match": "*"})
         return bucket
     except Failure as failure:
-        # Where nobody answers, the form would fare no better.
-        unreachable = failure.code == "UPLOAD_FAILED" and not 400 <= failure.detail["status"] < 500
+        if failure.code == "CHANGED":
+            # There is a probe already. S3 looks at permissions before it looks at conditions.
+            return bucket
+        # If no server answers, or it fails, the form would fail as well.
+        answered = 400 <= failure.detail.get("status", 400) < 500 or failure.detail.get("status") == NOT_IMPLEMENTED
+        unreachable = failure.code == "UPLOAD_FAILED" and not answered
         if access["access"] == "role" or access["post"] is None or unreachable:
             raise
     return Bucket(access, "presigned", connections)
@@ -53,7 +59,7 @@ class Bucket:
         """Writes an object, which is there when this returns: S3 has checked its SHA-256. Its ETag, None by a form.
 
         `condition`: headers that say what must be there by now, with the role alone. CHANGED where that does not hold.
-        EXPIRED: a new form, or new credentials, are needed. ACCESS_DENIED, UPLOAD_FAILED: `detail.status`, `detail.aws`."""
+        EXPIRED: a new form, or new credentials, are needed. ACCESS_DENIED, KEY_REFUSED, UPLOAD_FAILED: `detail.status`, `detail.aws`."""
         if len(data) > LIMIT:
             raise ValueError("an object of %d bytes" % len(data))
         digest = hashlib.sha256(data).hexdigest()
@@ -140,4 +146,6 @@ def refusal(answer):
     """The code of a Failure for what S3 answered to a write."""
     if answer.code in ("ExpiredToken", "RequestExpired") or "expired" in answer.message.lower():
         return "EXPIRED"
+    if answer.code in UNKNOWN_KEY:
+        return "KEY_REFUSED"
     return "ACCESS_DENIED" if answer.status == 403 else "UPLOAD_FAILED"

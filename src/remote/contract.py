@@ -6,6 +6,20 @@ import re
 from . import files
 
 
+# What a local instance is known by and where it finds its role; how its programs reach local AWS instead of AWS.
+LOCAL = ("NX_EC2_LOCAL_INSTANCE", "AWS_EC2_METADATA_SERVICE_ENDPOINT")
+LOCAL_AWS = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+
+
+def in_local_instance(variables, environment=os.environ):
+    """The variables, with those of the local instance that this process is in. On EC2, the variables alone."""
+    if "NX_EC2_LOCAL_INSTANCE" not in environment:
+        return variables
+    here = {name: environment[name] for name in LOCAL + LOCAL_AWS if name in environment}
+    # The user's own endpoint or region holds.
+    return dict(here, **{name: value for name, value in variables.items() if name not in LOCAL or name not in here})
+
+
 def variables_of(part, record, home, project):
     """Ours, which hold whatever the login shell says, and those that give way to what the training is told otherwise."""
     output = os.path.join(project, part["outputDir"])

@@ -69,12 +69,12 @@ def check_store(probe, add):
             skew = abs(parsedate_to_datetime(date).timestamp() - time.time())
             add("clock", skew < 60, "%d s off S3's" % skew, "set the clock (chrony)")
     except Failure as failure:
-        add("read from S3", False, "%s %s" % (failure.message, failure.detail.get("aws", "")), fix)
+        add("read from S3", False, failure.with_aws(), fix)
     try:
         fetch.upload(probe["post"], probe["key"], io.BytesIO(b"probe"), 5, hashlib.sha256(b"probe").hexdigest())
         add("write to S3", True, "by a presigned form")
     except Failure as failure:
-        add("write to S3", False, "%s %s" % (failure.message, failure.detail.get("aws", "")), fix)
+        add("write to S3", False, failure.with_aws(), fix)
 
 
 def check_runs(store, add):
@@ -85,7 +85,7 @@ def check_runs(store, add):
         add("write runs by the role", True, where)
     except Failure as failure:
         add(
-            "write runs by the role", None, "%s %s" % (failure.message, failure.detail.get("aws", "")),
+            "write runs by the role", None, failure.with_aws(),
             "only runs that nobody follows need it, and resuming them: s3:PutObject and s3:GetObject on v1/*/run/*, as aws-setup's InstanceProfile has",
         )
 

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from . import account as accounts, cgroup, files, process_group, reporter, run as runs
+from . import account as accounts, cgroup, contract, files, process_group, reporter, run as runs
 from .child import CanNotStart, Child
 from .detached import detached
 from .failure import Failure
@@ -80,10 +80,7 @@ class Execution:
         # What it began bears its mark, so that it is found where this process is killed.
         values = {name: value for name, value in hidden.items() if value is not None}
         self.lacking = sorted(set(hidden) - set(values))
-        self.variables = dict(variables, NX_EC2_EXEC_ID=record["id"], **values)
-        local = os.environ.get("NX_EC2_LOCAL_INSTANCE")
-        if local:
-            self.variables["NX_EC2_LOCAL_INSTANCE"] = local
+        self.variables = contract.in_local_instance(dict(variables, NX_EC2_EXEC_ID=record["id"], **values))
         self.mask = Mask(values.values()) if values else None
         self.deadline = time.monotonic() + part["timeout"] if part["timeout"] else None
         self.shutdown = False

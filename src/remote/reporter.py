@@ -147,7 +147,7 @@ class Reporter:
         self.due = 0.0
 
     def troubled(self, failure):
-        text = "%s: %s" % (failure.message, failure.detail.get("aws") or "") if failure.detail.get("aws") else failure.message
+        text = failure.with_aws()
         if self.trouble is None:
             self.trouble_since = time.monotonic()
         self.trouble = text

@@ -80,7 +80,7 @@ class Saver:
             finally:
                 os.close(project)
         except Failure as failure:
-            if failure.code in ("UPLOAD_FAILED", "EXPIRED", "ACCESS_DENIED", "NO_ROLE"):
+            if failure.code in ("UPLOAD_FAILED", "EXPIRED", "ACCESS_DENIED", "KEY_REFUSED", "NO_ROLE"):
                 raise
             # What the run has left is not what may be kept: to ask again changes nothing.
             self.artifacts = {"state": "failed", "sha256": None, "files": 0, "bytes": 0, "error": failure.data()}

@@ -18,7 +18,11 @@ TRANSIENT = {
     "ConditionalRequestConflict",
     "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "InternalServerError",
 }
+# The server lacks what a request needs; another try gets the same answer.
+NOT_IMPLEMENTED = 501
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+# The server does not know the access key, or has another secret for it: no permission helps.
+UNKNOWN_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidToken"}
 SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
 
 
@@ -100,7 +104,7 @@ def send(connections, method, url, headers, data, limit):
 
 
 def may_pass(answer):
-    return answer.status == 0 or answer.status >= 500 or answer.status == 429 or answer.code in TRANSIENT
+    return answer.status == 0 or (answer.status >= 500 and answer.status != NOT_IMPLEMENTED) or answer.status == 429 or answer.code in TRANSIENT
 
 
 def is_skewed(answer):

@@ -213,10 +213,7 @@ class Supervisor:
         while True:
             ours, others = contract.variables_of(part, self.record, self.home, self.project)
             whole = dict(dict(others, **variables), **ours)
-            # What a local instance is known by, and where it finds its role.
-            for name in ("NX_EC2_LOCAL_INSTANCE", "AWS_EC2_METADATA_SERVICE_ENDPOINT"):
-                if name in os.environ:
-                    whole[name] = os.environ[name]
+            whole = contract.in_local_instance(whole)
             words = command + (part["resumeArgs"] if self.goes_on() else [])
             if not self.attempt(words, whole):
                 return

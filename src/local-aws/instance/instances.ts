@@ -142,6 +142,10 @@ export class Instances {
       NX_EC2_ROOT: root,
       NX_EC2_DATA_ROOT: root,
       AWS_EC2_METADATA_SERVICE_ENDPOINT: this.metadataUrl(id),
+      // A program of the instance that calls AWS reaches this server, with the role that the metadata service gives it.
+      AWS_ENDPOINT_URL: this.url,
+      AWS_REGION: this.region,
+      AWS_DEFAULT_REGION: this.region,
       [MARK]: id,
     };
   }

@@ -72,6 +72,23 @@ describe('Run Command', () => {
     ]);
   });
 
+  it('has this server for its endpoint, and no credentials but those of the metadata service', async () => {
+    const { StandardOutputContent: out } = await run('env | grep ^AWS_ | sort');
+    const variables = Object.fromEntries(
+      out!
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split(/=(.*)/).slice(0, 2)),
+    );
+    expect(variables).toMatchObject({
+      AWS_ENDPOINT_URL: at.aws.url,
+      AWS_REGION: 'eu-west-1',
+      AWS_DEFAULT_REGION: 'eu-west-1',
+      AWS_EC2_METADATA_SERVICE_ENDPOINT: expect.stringMatching(/\/imds\//),
+    });
+    expect(Object.keys(variables).filter((name) => /KEY|TOKEN|PROFILE/.test(name))).toEqual([]);
+  });
+
   it.each([
     [0, 'Success', 0],
     [3, 'Failed', 3],

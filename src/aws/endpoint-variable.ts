@@ -1,0 +1,12 @@
+/** What the SDK calls a service in the name of its variable, where that is not our name in capitals. */
+const NAMES: Record<string, string> = {
+  secretsmanager: 'SECRETS_MANAGER',
+  servicequotas: 'SERVICE_QUOTAS',
+};
+
+/** The variable of the environment that sets another endpoint for a service than AWS's; undefined if none does. */
+export function endpointVariable(service: string): string | undefined {
+  if (process.env.AWS_IGNORE_CONFIGURED_ENDPOINT_URLS === 'true') return undefined;
+  const own = `AWS_ENDPOINT_URL_${NAMES[service] ?? service.toUpperCase()}`;
+  return [own, 'AWS_ENDPOINT_URL'].find((name) => process.env[name]);
+}
