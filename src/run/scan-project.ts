@@ -1,11 +1,13 @@
 import type { ProjectGraph } from '@nx/devkit';
 import type { Configuration } from '../config/configuration';
 import { printable } from '../report/terminal-text';
+import { formatCount } from '../report/units';
 import type { Reporter } from '../report/reporter';
 import type { Recipes } from '../snapshot/recipes';
 import { scan, type ScanResult } from '../snapshot/scan';
 import type { Snapshot } from '../snapshot/snapshot';
 import { findFiles, type FilesInput, type FoundFiles } from '../workspace/files';
+import { lfsPointers } from '../workspace/lfs-pointers';
 import { scanCache } from '../workspace/state';
 
 export interface Workspace {
@@ -22,7 +24,8 @@ export interface Scanned {
   recipes: Recipes;
 }
 
-/** The project's files as they are now. Says what vanished, what was left out, and which patterns match nothing. */
+/** The project's files as they are now. Warns of files that disappeared or are pointers of Git LFS, and of
+ * patterns that match nothing. */
 export async function scanProject(workspace: Workspace): Promise<Scanned> {
   const { reporter } = workspace;
   const files = await findFiles(filesInput(workspace));
@@ -33,7 +36,15 @@ export async function scanProject(workspace: Workspace): Promise<Scanned> {
       `gone since they were listed, not sent: ${vanished.slice(0, 10).map(printable).join(', ')}${vanished.length > 10 ? ` and ${vanished.length - 10} more` : ''}`,
     );
   }
+  const pointers = lfsPointers(workspace.workspaceRoot, snapshot.entries);
+  if (pointers.length) reporter.warn(describePointers(pointers));
   return { files, snapshot, recipes };
+}
+
+function describePointers(paths: string[]): string {
+  const few = `${paths.slice(0, 5).map(printable).join(', ')}${paths.length > 5 ? ', …' : ''}`;
+  const are = paths.length === 1 ? 'is a Git LFS pointer' : 'are Git LFS pointers';
+  return `${formatCount(paths.length, 'file')} ${are}, and the contents are not on this machine: ${few}. Run "git lfs pull" to get them.`;
 }
 
 /** What of the configuration decides which files travel. */

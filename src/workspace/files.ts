@@ -82,7 +82,7 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
     else take(file, git?.tracked.has(file));
   };
   for (const file of listed) add(file);
-  const nothing: NotListed = { send: [], leftOut: [], named: [] };
+  const nothing: NotListed = { send: [], leftOut: [], named: [], nested: new Map() };
   const missed = git
     ? ((await compareWithGit(workspaceRoot, { projectGraph, projects, listed, git }).catch(onGitFailed)) ?? nothing)
     : nothing;
@@ -106,6 +106,7 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
     warnings.push(
       `not sent: ${formatCount(unsent.length, 'path')} (${unsent.slice(0, 5).map(printable).join(', ')}${unsent.length > 5 ? ', …' : ''}). remote-sync --dryRun says why.`,
     );
+  if (missed.nested.size) warnings.push(describeNested(projectName, missed.nested));
   warnings.push(...danglingLinks(workspaceRoot, paths, missed.send));
   warnings.push(...unusedPatterns(input, paths, found.unusedExcludes()));
   return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
@@ -117,6 +118,8 @@ interface NotListed {
   leftOut: FoundFiles['leftOut'];
   /** Of `leftOut`, the paths that are named in each run, since no setting leaves them out. */
   named: string[];
+  /** The number of files of `leftOut` by the project inside that owns them. */
+  nested: Map<string, number>;
 }
 
 async function compareWithGit(
@@ -126,6 +129,7 @@ async function compareWithGit(
   const send: string[] = [];
   const leftOut: FoundFiles['leftOut'] = [];
   const named: string[] = [];
+  const nested: NotListed['nested'] = new Map();
   const { git } = of;
   const omit = (path: string, why: string, isNamed = true) => {
     leftOut.push({ path, why });
@@ -141,10 +145,13 @@ async function compareWithGit(
     if (listed.has(path)) continue;
     const project = owner(path);
     if (project === undefined || of.projects.includes(project)) missing.push(path);
-    // A project around others, as one in the workspace's root, does not own their files.
-    else omit(path, `it belongs to the project ${project}, on which this one does not depend`, false);
+    else {
+      // A project around others, as one in the workspace's root, does not own their files.
+      omit(path, `it belongs to the project ${project}, on which this one does not depend`, false);
+      nested.set(project, (nested.get(project) ?? 0) + 1);
+    }
   }
-  if (missing.length === 0) return { send, leftOut, named };
+  if (missing.length === 0) return { send, leftOut, named, nested };
   const ignored = await nxIgnored(workspaceRoot, missing);
   for (const path of missing) {
     const stat = lookUp(join(workspaceRoot, path));
@@ -156,7 +163,13 @@ async function compareWithGit(
       else send.push(path);
     } else if (stat.isFile() && git.tracked.has(path)) send.push(path);
   }
-  return { send, leftOut, named };
+  return { send, leftOut, named, nested };
+}
+
+function describeNested(projectName: string, nested: NotListed['nested']): string {
+  const count = [...nested.values()].reduce((sum, each) => sum + each, 0);
+  const few = [...nested.keys()].slice(0, 5).map(printable).join(', ');
+  return `not sent: ${formatCount(count, 'file')} of ${formatCount(nested.size, 'project')} in directories of ${printable(projectName)} or its dependencies (${few}${nested.size > 5 ? ', …' : ''}), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them.`;
 }
 
 /** The project that a path belongs to: the innermost. */

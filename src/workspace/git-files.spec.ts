@@ -148,12 +148,15 @@ describe('files of a repository', () => {
     });
   });
 
-  it('of a nested project are left out, since the project that owns them is no dependency', async () => {
+  it('of a nested project are left out where it is no dependency, and the project is named', async () => {
     write('train.py');
     write('libs/a/a.py');
     track();
-    const { paths, left } = await find(['train.py'], { roots: { model: '.', a: 'libs/a' } });
+    const { paths, left, warnings } = await find(['train.py'], { roots: { model: '.', a: 'libs/a' } });
     expect(paths).toEqual(['train.py']);
+    expect(warnings).toEqual([
+      'not sent: 1 file of 1 project in directories of model or its dependencies (a), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them.',
+    ]);
     expect(left).toEqual({ 'libs/a/a.py': 'it belongs to the project a, on which this one does not depend' });
   });
 
