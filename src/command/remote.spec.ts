@@ -7,7 +7,7 @@ import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
 import type { Access, Check } from './plan';
 import { Remote } from './remote';
-import { pause, sendCommand } from './run-command';
+import { finishCommand, pause, sendCommand } from './run-command';
 
 const environment = { ...process.env };
 afterAll(() => {
@@ -94,6 +94,49 @@ describe('an instance that has all the commands that it takes', () => {
       aws.close();
       await at.close();
     }
+  });
+});
+
+describe('a command that never started, with no reason given', () => {
+  const options = { comment: 'test', executionTimeout: 60, stillThere: async () => undefined };
+  // The agent runs nothing of a script that names a parameter which does not exist: Failed, −1, no output.
+  const dropped = 'echo {{ssm:nothing}}';
+  let at: Awaited<ReturnType<typeof startFixture>>;
+  let aws: Aws;
+  beforeAll(async () => {
+    at = await startFixture();
+    Object.assign(process.env, at.aws.environment);
+    aws = new Aws({ region: 'eu-west-1' });
+  });
+  afterAll(async () => {
+    aws.close();
+    await at.close();
+  });
+  const first = async (script: string) => {
+    const box = at.aws.named.get('box')!.id;
+    return { box, id: (await sendCommand(aws, [box], script, options)).get(box)! };
+  };
+
+  it('is sent again', async () => {
+    const { box, id } = await first(dropped);
+    expect(await finishCommand(aws, box, id, 'echo ran', options)).toMatchObject({
+      status: 'Success',
+      stdout: 'ran\n',
+    });
+  });
+
+  it('is given up after two more tries', async () => {
+    const { box, id } = await first(dropped);
+    const before = at.aws.commands.length;
+    expect(await finishCommand(aws, box, id, dropped, options)).toMatchObject({ status: 'Failed', responseCode: -1 });
+    expect(at.aws.commands.length - before).toBe(2);
+  });
+
+  it('is not sent again if it started and failed', async () => {
+    const { box, id } = await first('exit 3');
+    const before = at.aws.commands.length;
+    expect(await finishCommand(aws, box, id, 'exit 3', options)).toMatchObject({ status: 'Failed', responseCode: 3 });
+    expect(at.aws.commands.length).toBe(before);
   });
 });
 

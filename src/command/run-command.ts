@@ -183,10 +183,13 @@ async function waitForEnd(
 const FIRST_TRY = 500;
 const LONGEST_TRY = 8_000;
 const FULL = 10 * 60_000;
+/** How often a command is sent again that never started, if nothing says that the instance was full. */
+const RESENDS = 2;
+const NEVER_STARTED = /^(Failed|Undeliverable|DeliveryTimedOut)$/;
 
 /**
- * The same, and sends it again where the agent has dropped it: five commands run on an instance and five wait, and one
- * more has never started.
+ * Like followCommand, but sends a command again that never started: the agent drops one if five run and five wait, and
+ * does not always say so. A command that arrives twice is carried out once.
  * @throws Problem INSTANCE_BUSY where it takes none for ten minutes.
  */
 export async function finishCommand(
@@ -197,9 +200,11 @@ export async function finishCommand(
   options: CommandOptions,
 ): Promise<Invocation> {
   const until = Date.now() + FULL;
+  let unexplained = 0;
   for (let wait = FIRST_TRY; ; wait = Math.min(LONGEST_TRY, wait * 1.5)) {
     const invocation = await followCommand(aws, instance, commandId, options);
-    if (!wasDropped(invocation)) return invocation;
+    if (!neverStarted(invocation)) return invocation;
+    if (!saysFull(invocation) && ++unexplained > RESENDS) return invocation;
     if (Date.now() > until) {
       throw new Problem(
         'INSTANCE_BUSY',
@@ -215,8 +220,12 @@ export async function finishCommand(
   }
 }
 
-function wasDropped({ responseCode, status, stdout, stderr }: Invocation): boolean {
-  return responseCode === -1 && [status, stdout, stderr].some((text) => text.includes('ProcessorBufferFull'));
+function neverStarted(invocation: Invocation): boolean {
+  return invocation.responseCode === -1 && (NEVER_STARTED.test(invocation.status) || saysFull(invocation));
+}
+
+function saysFull({ status, stdout, stderr }: Invocation): boolean {
+  return [status, stdout, stderr].some((text) => text.includes('ProcessorBufferFull'));
 }
 
 /** The first that is not null; null where none is after so many ms. Rejects as the first that rejects, and when it is aborted. */
