@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import { FileEvents } from '../workspace/file-events';
 import { placesOf } from '../workspace/files';
+import { trackedBelow } from '../workspace/git-files';
 import { FreshListing } from '../workspace/fresh-listing';
 import { Rescan } from './rescan';
 import { filesInput, type Workspace } from './scan-project';
@@ -12,11 +13,14 @@ export async function openWorkspace(
   const { workspaceRoot, configuration, reporter } = workspace;
   const listing = new FreshListing(workspaceRoot);
   listing.prepare();
+  const output = posix.join(configuration.projectRoot, configuration.train.outputDir);
   try {
     const events = await FileEvents.open({
       workspaceRoot,
       places: placesOf(filesInput(workspace)),
-      except: [posix.join(configuration.projectRoot, configuration.train.outputDir)],
+      except: [output],
+      // A file that comes to be tracked there is watched from the next start.
+      tracked: await trackedBelow(workspaceRoot, output),
       onLoss: (why) =>
         reporter.warn(
           `no file events (${why}): files are looked at every few seconds. On Linux, raise fs.inotify.max_user_watches.`,

@@ -24,11 +24,12 @@ describe('file events', () => {
     }
     return any ? null : [...seen].sort();
   };
-  const open = async (places = ['model', 'libs/a']) => {
+  const open = async (places = ['model', 'libs/a'], tracked: string[] = []) => {
     events = await FileEvents.open({
       workspaceRoot,
       places,
       except: ['model/artifacts'],
+      tracked,
       onLoss: (why) => {
         throw new Error(why);
       },
@@ -49,6 +50,15 @@ describe('file events', () => {
   afterEach(async () => {
     await events.close();
     rmSync(workspaceRoot, { recursive: true });
+  });
+
+  it('tell of tracked files in a directory that is left alone, and of nothing else there', async () => {
+    write('model/artifacts/nets/net.py', 'model/artifacts/runs/1/log');
+    await open(['model'], ['model/artifacts/nets/net.py']);
+    write('model/artifacts/model.bin', 'model/artifacts/nets/weights.bin', 'model/artifacts/runs/1/log');
+    write('model/artifacts/nets/net.py', 'model/train.py');
+    const expected = ['model/artifacts/nets/net.py', 'model/train.py'];
+    expect(await until(...expected)).toEqual(expected);
   });
 
   it('tell of what is written, removed and renamed, at the root and in depth', async () => {

@@ -18,6 +18,8 @@ export interface Scope {
   places: readonly string[];
   /** Directories to leave alone. */
   except: readonly string[];
+  /** Files in these directories that are looked at all the same. */
+  tracked?: readonly string[];
   /** File events are not to be had, and why. */
   onLoss: (why: string) => void;
 }
@@ -152,8 +154,9 @@ function isWithin(scope: Scope, absolute: string): boolean {
   return scope.places.some((place) => isBelow(path, place) || isBelow(place, path));
 }
 
-function isLeftAlone({ places, except }: Scope, path: string): boolean {
-  if (except.some((each) => isBelow(path, each))) return true;
+function isLeftAlone({ places, except, tracked = [] }: Scope, path: string): boolean {
+  // A directory above a tracked file has to be watched.
+  if (except.some((each) => isBelow(path, each)) && !tracked.some((each) => isBelow(each, path))) return true;
   const hidden = path.split('/').some((part) => NEVER.has(part));
   // Unless it is named itself, or leads to what is.
   return (

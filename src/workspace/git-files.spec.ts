@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
 import fc from 'fast-check';
 import { findFiles, type FilesInput } from './files';
-import { gitFiles } from './git-files';
+import { gitFiles, trackedBelow } from './git-files';
 
 describe('files of a repository', () => {
   const environment = { ...process.env };
@@ -71,6 +71,9 @@ describe('files of a repository', () => {
     const { paths, left } = await find(listed, { outputDir: 'models' });
     expect(paths).toEqual(['model/models/net.py', 'model/train.py']);
     expect(left).toEqual({ 'model/models/weights.bin': "the trainings' output" });
+    // A watch looks at these.
+    expect(await trackedBelow(workspaceRoot, 'model/models')).toEqual(['model/models/net.py']);
+    expect(await trackedBelow(workspaceRoot, 'model/absent')).toEqual([]);
   });
 
   it('are not sent where sync.exclude or .nxignore leaves them out, though git tracks them', async () => {

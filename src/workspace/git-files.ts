@@ -43,6 +43,12 @@ export async function gitFiles(workspaceRoot: string, roots: readonly string[]):
   return found;
 }
 
+/** The files that git tracks in a directory of the workspace; none where git fails, which findFiles reports. */
+export async function trackedBelow(workspaceRoot: string, directory: string): Promise<string[]> {
+  const files = await gitFiles(workspaceRoot, [directory]).catch(() => null);
+  return [...(files?.tracked ?? [])];
+}
+
 /** Of these paths, those that a .nxignore leaves out, as git reads its patterns. */
 export async function nxIgnored(workspaceRoot: string, paths: readonly string[]): Promise<Set<string>> {
   const found = new Set<string>();
