@@ -56,6 +56,15 @@ export class Aws {
     });
   }
 
+  /** Sends no checksum that S3 does not require: for servers that refuse the headers. */
+  s3WithoutChecksums(): Promise<S3Client> {
+    return this.once('s3 without checksums', async () => {
+      const { S3Client } = sdk.s3();
+      const forcePathStyle = customEndpoint('s3') !== undefined;
+      return new S3Client({ ...(await this.base('s3')), forcePathStyle, requestChecksumCalculation: 'WHEN_REQUIRED' });
+    });
+  }
+
   ssm(): Promise<SSMClient> {
     return this.once('ssm', async () => {
       const { SSMClient } = sdk.ssm();

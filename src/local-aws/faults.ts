@@ -8,6 +8,8 @@ export interface Fault {
   action?: string;
   /** Only what comes over this link: of clients, or of instances. */
   link?: 'client' | 'instance';
+  /** Only requests that have one of these headers, in lower case. */
+  headers?: string[];
   /** Requests of that kind that pass before. */
   after?: number;
   /** How many go wrong; absent: one. */
@@ -42,13 +44,19 @@ export class Faults {
   }
 
   /** The fault that this request meets. */
-  take(service: string, action: string, link: 'client' | 'instance' = 'client'): Fault | undefined {
+  take(
+    service: string,
+    action: string,
+    link: 'client' | 'instance' = 'client',
+    headers: Record<string, unknown> = {},
+  ): Fault | undefined {
     return this.first(
       (fault) =>
         !fault.frame &&
         (!fault.service || fault.service === service) &&
         (!fault.action || fault.action === action) &&
-        (!fault.link || fault.link === link),
+        (!fault.link || fault.link === link) &&
+        (!fault.headers || fault.headers.some((name) => headers[name] !== undefined)),
     );
   }
 

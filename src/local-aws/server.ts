@@ -217,7 +217,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       };
       // S3 knows by itself which permission a request needs.
       if (name !== 's3') allow(identity, `${name}:${action}`);
-      const fault = faults.take(name, action, linkName);
+      const fault = faults.take(name, action, linkName, request.headers);
       if (fault?.delay) await pause(fault.delay);
       cut = fault?.cut;
       if (cut === 'before') return void response.destroy();

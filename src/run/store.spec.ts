@@ -220,6 +220,24 @@ describe('syncing by the store', () => {
     auto.close();
   });
 
+  it('uploads the archive to a server that lacks conditional writes and refuses checksums', async () => {
+    const auto = await new Pipeline(at, 'auto').open();
+    auto.write('model/new', randomBytes(100_000));
+    at.aws.faults.add({
+      ...{ service: 's3', action: 'PUT', link: 'client', times: 10_000 },
+      headers: ['if-none-match', 'if-match', 'x-amz-sdk-checksum-algorithm', 'x-amz-checksum-crc32'],
+      error: { code: 'NotImplemented', status: 501 },
+    });
+    try {
+      const { reply } = await auto.sync();
+      expect(statSync(join(reply.tree, 'model/new')).size).toBe(100_000);
+      expect(auto.said.join()).toContain('sending an archive');
+    } finally {
+      at.aws.faults.clear();
+      auto.close();
+    }
+  });
+
   it('makes the tree right whichever request it was killed at, and sends no pack twice', async () => {
     const grow = (round: number) => {
       pipe.write('model/a.py', source(round));

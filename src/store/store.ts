@@ -269,11 +269,17 @@ export class Store {
 
   /**
    * Uploads a stream of unknown length: one PUT when small, multipart when large; given up cleanly on an error.
-   * @param onProgress bytes sent so far.
+   * @param onProgress bytes sent so far. @param checksums false: S3 is sent no checksum; the reader must know the hash.
    */
-  async upload(key: string, body: Readable, onProgress?: (bytes: number) => void, signal?: AbortSignal): Promise<void> {
+  async upload(
+    key: string,
+    body: Readable,
+    onProgress?: (bytes: number) => void,
+    signal?: AbortSignal,
+    checksums = true,
+  ): Promise<void> {
     const { Upload } = sdk.upload();
-    const s3 = await this.aws.s3();
+    const s3 = await (checksums ? this.aws.s3() : this.aws.s3WithoutChecksums());
     const upload = new Upload({
       client: s3,
       params: { ...this.target(key), ...this.encryption(), Body: body, ContentType: 'application/gzip' },

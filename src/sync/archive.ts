@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { create } from 'tar';
 import { formatSize } from '../report/units';
-import { FileMoved, nothing, type Delivery, type SyncStrategy } from './strategy';
+import { FileMoved, nothing, type Delivery, type Freight, type SyncContext, type SyncStrategy } from './strategy';
 
 /** What tar adds to a file: its header, with room for a long name. */
 const HEADER = 1_536;
@@ -14,57 +14,67 @@ const HEADER = 1_536;
  * It streams from the disk to S3, so memory stays bounded whatever the size.
  */
 export const archiveStrategy: SyncStrategy = {
-  async deliver(context, { lacking }): Promise<Delivery> {
-    if (lacking.length === 0) return nothing();
-    const { store, keys, reporter, signal, workspaceRoot } = context;
-    const key = keys.archive(randomBytes(12).toString('hex'));
-    const total = lacking.reduce((sum, { size }) => sum + size + HEADER, 0);
-    const progress = reporter.progress('Uploading', total);
-    const hash = createHash('sha256');
-    let read = 0;
-    let size = 0;
-    const counted = new Transform({
-      transform(part: Buffer, _encoding, done) {
-        progress.update((read += part.length));
-        done(null, part);
-      },
-    });
-    const hashed = new Transform({
-      transform(part: Buffer, _encoding, done) {
-        hash.update(part);
-        size += part.length;
-        done(null, part);
-      },
-    });
-    const body = new PassThrough();
-    // `./`: a name that begins with @ would be read as the name of an archive to include.
-    const names = lacking.map(({ path }) => `./${path}`);
-    const tar = create({ cwd: workspaceRoot, portable: true, noDirRecurse: true, strict: true }, names);
-    try {
-      const packed = pipeline(
-        Readable.from(tar as AsyncIterable<Buffer>),
-        counted,
-        createGzip({ level: 6 }),
-        hashed,
-        body,
-        { signal },
-      );
-      await Promise.all([
-        packed.catch((error) => {
-          body.destroy(error as Error);
-          throw archiveProblem(error as NodeJS.ErrnoException);
-        }),
-        store.upload(key, body, undefined, signal),
-      ]);
-    } finally {
-      progress.end();
-    }
-    reporter.detail(`Archive: ${formatSize(size)} for ${formatSize(total)} of files, s3://${store.bucket}/${key}`);
-    const delivery = nothing();
-    delivery.part.archive = { url: await store.presignGet(key), sha256: hash.digest('hex'), size };
-    return { ...delivery, uploaded: () => size, leftovers: [key] };
-  },
+  deliver: (context, freight) => deliver(context, freight, true),
 };
+
+/**
+ * The archive for a server that lacks what the store needs: it may refuse checksum headers too. The instance checks
+ * the archive's SHA-256, which travels in the command.
+ */
+export const plainArchiveStrategy: SyncStrategy = {
+  deliver: (context, freight) => deliver(context, freight, false),
+};
+
+async function deliver(context: SyncContext, { lacking }: Freight, checksums: boolean): Promise<Delivery> {
+  if (lacking.length === 0) return nothing();
+  const { store, keys, reporter, signal, workspaceRoot } = context;
+  const key = keys.archive(randomBytes(12).toString('hex'));
+  const total = lacking.reduce((sum, { size }) => sum + size + HEADER, 0);
+  const progress = reporter.progress('Uploading', total);
+  const hash = createHash('sha256');
+  let read = 0;
+  let size = 0;
+  const counted = new Transform({
+    transform(part: Buffer, _encoding, done) {
+      progress.update((read += part.length));
+      done(null, part);
+    },
+  });
+  const hashed = new Transform({
+    transform(part: Buffer, _encoding, done) {
+      hash.update(part);
+      size += part.length;
+      done(null, part);
+    },
+  });
+  const body = new PassThrough();
+  // `./`: a name that begins with @ would be read as the name of an archive to include.
+  const names = lacking.map(({ path }) => `./${path}`);
+  const tar = create({ cwd: workspaceRoot, portable: true, noDirRecurse: true, strict: true }, names);
+  try {
+    const packed = pipeline(
+      Readable.from(tar as AsyncIterable<Buffer>),
+      counted,
+      createGzip({ level: 6 }),
+      hashed,
+      body,
+      { signal },
+    );
+    await Promise.all([
+      packed.catch((error) => {
+        body.destroy(error as Error);
+        throw archiveProblem(error as NodeJS.ErrnoException);
+      }),
+      store.upload(key, body, undefined, signal, checksums),
+    ]);
+  } finally {
+    progress.end();
+  }
+  reporter.detail(`Archive: ${formatSize(size)} for ${formatSize(total)} of files, s3://${store.bucket}/${key}`);
+  const delivery = nothing();
+  delivery.part.archive = { url: await store.presignGet(key), sha256: hash.digest('hex'), size };
+  return { ...delivery, uploaded: () => size, leftovers: [key] };
+}
 
 function archiveProblem(error: NodeJS.ErrnoException): Error {
   const moved =
