@@ -90,9 +90,6 @@ describe('a variable that a file of the workspace has set', () => {
   it('is no policy', () => {
     const text = `NX_EC2_POLICY=${write(join(outside, 'lax.json'), {})}\n`;
     expect(withFile('.env', text)).toThrow(/^\.env sets NX_EC2_POLICY, which a file of the workspace may not set/);
-    // The shell's own has precedence over the file's, so it is the one in force.
-    const own = write(join(outside, 'own.json'), {});
-    expect(withFile('.env', text, { NX_EC2_POLICY: own })).not.toThrow();
   });
 
   it.each(['.env', '.env.local', '.local.env', 'model/.env', 'model/.env.remote-train', 'model/.remote-train.ci.env'])(
@@ -106,9 +103,34 @@ describe('a variable that a file of the workspace has set', () => {
     },
   );
 
+  it('is not where secrets are kept', () => {
+    expect(withFile('.env', 'NX_EC2_CACHE_DIRECTORY=cache')).toThrow(/sets NX_EC2_CACHE_DIRECTORY/);
+  });
+
+  it('is found in a file that is named by a target or a configuration with slashes', () => {
+    for (const file of ['model/.env.q/r', 'model/.q/r.env', '.env.a/b/c.local']) {
+      expect(withFile(file, 'AWS_ENDPOINT_URL=https://evil.example')).toThrow(`${file} sets AWS_ENDPOINT_URL`);
+      rmSync(join(root, file));
+    }
+  });
+
+  it("is the shell's own where nx was started with it, whatever files say", () => {
+    write(join(root, '.env'), 'AWS_PROFILE=mine\nAWS_REGION=other');
+    const environment = { AWS_PROFILE: 'mine', AWS_REGION: 'other', AWS_CA_BUNDLE: 'x' };
+    const set = new WorkspaceVariables(root, [''], environment, () => ({ AWS_PROFILE: 'mine', AWS_REGION: 'own' }));
+    expect(set.fileOf('AWS_PROFILE')).toBeUndefined();
+    expect(set.fileOf('AWS_REGION')).toBe('.env');
+    // From a file that is not found by its name.
+    expect(set.fileOf('AWS_CA_BUNDLE')).toMatch(/^A file that Nx loads/);
+    expect(set.fileOf('AWS_ABSENT')).toBeUndefined();
+  });
+
   it('is no credential, authority or proxy under a policy', () => {
     for (const name of [
       'AWS_ACCESS_KEY_ID',
+      'NODE_TLS_REJECT_UNAUTHORIZED',
+      'SSL_CERT_FILE',
+      'NX_EC2_NO_SESSIONS',
       'AWS_CONFIG_FILE',
       'AWS_CA_BUNDLE',
       'NODE_EXTRA_CA_CERTS',
@@ -138,7 +160,7 @@ describe('a variable that a file of the workspace has set', () => {
     );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 8 }), fc.array(piece, { maxLength: 4 }), (before, value) => {
-        const text = `${before.join('')}\nAWS_CONFIG_FILE${value[0] ?? '='}=${value.join('')}\n`;
+        const text = `${before.join('')}\nAWS_CONFIG_FILE${value[0] ?? '='}=${value.join('')}\n"x"\n`;
         const environment: Record<string, string> = {};
         expand({ parsed: parse(text), processEnv: environment });
         writeFileSync(join(root, '.env'), text);

@@ -7,7 +7,7 @@ import { Problem } from '../report/problem';
 import type { Configuration } from './configuration';
 import type { InstanceName, NamedInstance } from './instance-name';
 import { readText } from './read-text';
-import { WorkspaceVariables } from './workspace-variables';
+import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
 
 /** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
 export const ENV_FILE = /^\.env/i;
@@ -57,8 +57,13 @@ interface Policy extends z.infer<typeof policySchema> {
 
 /** What an endpoint is set by, for all services or for one. */
 const ENDPOINT_VARIABLE = /^AWS_ENDPOINT_URL(_[A-Z0-9_]+)?$/;
-/** Variables that decide as whom AWS is asked, and who is believed to be AWS. */
-const TRUST_VARIABLE = /^(AWS_.*|NODE_EXTRA_CA_CERTS|(HTTPS?|ALL|NO)_PROXY)$/i;
+/** The policy itself, and where the secrets of stores are kept. */
+const NEVER_BY_WORKSPACE = ['NX_EC2_POLICY', 'NX_EC2_CACHE_DIRECTORY'];
+/** Variables that decide as whom AWS is asked, who is believed to be AWS, and what nx-ec2 remembers. */
+const TRUST_VARIABLE =
+  /^(AWS_.*|NX_EC2_.*|NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY|XDG_CACHE_HOME|HOME|USERPROFILE)$/i;
+/** Set by this package itself, for the SDK. */
+const OWN_VARIABLE = 'AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED';
 
 /**
  * Applies every policy file that is found: each must allow what it has a key for.
@@ -66,8 +71,9 @@ const TRUST_VARIABLE = /^(AWS_.*|NODE_EXTRA_CA_CERTS|(HTTPS?|ALL|NO)_PROXY)$/i;
  */
 export function enforcePolicy(configuration: Limited, workspaceRoot: string, environment: NodeJS.ProcessEnv): void {
   const roots = ['', ...(configuration.projectRoot ? [configuration.projectRoot] : [])];
-  const variables = new WorkspaceVariables(workspaceRoot, roots, environment);
-  refuseSetByWorkspace(variables, 'NX_EC2_POLICY');
+  const startedWith = environment === process.env ? environmentOfNx : undefined;
+  const variables = new WorkspaceVariables(workspaceRoot, roots, environment, startedWith);
+  for (const name of NEVER_BY_WORKSPACE) refuseSetByWorkspace(variables, name);
   const policies = policyPaths(environment).map((path) => readPolicy(path, workspaceRoot));
   enforceVariables(policies, variables, environment);
   for (const policy of policies) {
@@ -148,7 +154,7 @@ function enforceRule(policy: Policy, key: string, allowed: string[] | undefined,
  */
 function enforceVariables(policies: Policy[], variables: WorkspaceVariables, environment: NodeJS.ProcessEnv): void {
   for (const [name, value] of Object.entries(environment)) {
-    if (!value || !TRUST_VARIABLE.test(name)) continue;
+    if (!value || !TRUST_VARIABLE.test(name) || name === OWN_VARIABLE) continue;
     if (ENDPOINT_VARIABLE.test(name)) {
       for (const policy of policies) enforceRule(policy, name, policy.endpoints, value);
       if (!isLoopback(value)) refuseSetByWorkspace(variables, name);

@@ -3,60 +3,99 @@ import { join, posix } from 'node:path';
 
 /**
  * The names of files whose variables Nx puts into the environment of a task: `.env`, `.env.<x>`, `.<x>.env`, in the
- * project and in the workspace root (`getEnvPathsForTask` and `loadRootEnvFiles` of Nx 22 to 24).
+ * project and in the workspace root (`getEnvPathsForTask` and `loadRootEnvFiles` of Nx 22 to 24). <x> is the name of a
+ * target or a configuration, which may hold slashes.
  */
-const LOADED_BY_NX = /^\.env(\..+)?$|^\..+\.env$/;
-/** An assignment as dotenv reads it: `NAME=value`, `export NAME=value`, `NAME: value`. */
-const assignment = (name: string) => new RegExp(`^[^\\S\\n]*(?:export\\s+)?${name}(?:\\s*=|:\\s)[^\\S\\n]*(.*)$`, 'gm');
+const LOADED_BY_NX = /^\.env(\..+)?$|^\..+\.env$/s;
+/** Directories with a dot that are large and hold no such file; and how deep names with slashes are followed. */
+const PASSED_OVER = new Set(['.git', '.nx', '.venv', '.cache', '.nx-ec2']);
+const DEPTH = 4;
+/** How far up the processes that of nx is looked for. */
+const ANCESTORS = 16;
 
 /**
  * Tells which variables of the environment a file of the workspace has set. Nx loads such files before it starts an
- * executor, and the environment keeps no trace of it, so the files are read again. In doubt the answer is yes: a value
- * counts as the shell's own only where the file gives the variable another one.
+ * executor. On Linux the environment that the outermost nx process was started with shows what is the shell's own.
+ * Elsewhere the files are read again, and every variable that one of them assigns counts as set by it.
  */
 export class WorkspaceVariables {
   private files: { path: string; text: string }[] | undefined;
+  private started: NodeJS.ProcessEnv | null | undefined;
 
-  /** @param roots workspace-relative directories whose files Nx loads: the workspace's own and the project's. */
+  /**
+   * @param roots workspace-relative directories whose files Nx loads: the workspace's own and the project's.
+   * @param startedWith reads the environment that nx was started with; null where it can't be known.
+   */
   constructor(
     private readonly workspaceRoot: string,
     private readonly roots: string[],
     private readonly environment: NodeJS.ProcessEnv,
+    private readonly startedWith: () => NodeJS.ProcessEnv | null = () => null,
   ) {}
 
-  /** The workspace-relative path of the file that has set a variable; undefined where none has. */
+  /** The workspace-relative path of a file that has set a variable, or words for one; undefined where none has. */
   fileOf(name: string): string | undefined {
     const value = this.environment[name];
     if (!value) return undefined;
-    this.files ??= this.roots.flatMap((root) => readFiles(this.workspaceRoot, root));
-    return this.files.find(({ text }) =>
-      [...text.matchAll(assignment(name))].some(([, written]) => mayBe(written, value)),
-    )?.path;
+    if (this.started === undefined) this.started = this.startedWith();
+    if (this.started?.[name] === value) return undefined;
+    this.files ??= this.roots.flatMap((root) => readFiles(this.workspaceRoot, root, '', DEPTH));
+    // As dotenv reads an assignment; its value may begin on the next line.
+    const word = new RegExp(`(?<![\\w.-])${name}(\\s*=|:\\s)`);
+    const file = this.files.find(({ text }) => word.test(text))?.path;
+    return file ?? (this.started ? 'A file that Nx loads (.env and the like)' : undefined);
   }
 }
 
-function readFiles(workspaceRoot: string, root: string): { path: string; text: string }[] {
-  let names: string[];
+/** The environment that the outermost nx process above this one was started with; null where that is not known. */
+export function environmentOfNx(): NodeJS.ProcessEnv | null {
+  let found: NodeJS.ProcessEnv | null = null;
   try {
-    names = readdirSync(join(workspaceRoot, root));
+    for (let pid = process.ppid, depth = 0; pid > 1 && depth < ANCESTORS; depth++) {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      if (words.some((word) => /(^|\/)nx(\.js)?$/.test(word)))
+        found = parse(readFileSync(`/proc/${pid}/environ`, 'utf8'));
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+    }
   } catch {
-    return [];
+    // No /proc, or a process of another user's further up.
   }
-  return names
-    .filter((name) => LOADED_BY_NX.test(name))
-    .flatMap((name) => {
+  return found;
+}
+
+function parse(environ: string): NodeJS.ProcessEnv {
+  const pairs = environ.split('\0').map((pair): [string, string] => {
+    const at = pair.indexOf('=');
+    return [pair.slice(0, at), pair.slice(at + 1)];
+  });
+  return Object.fromEntries(pairs.filter(([name]) => name));
+}
+
+function readFiles(
+  workspaceRoot: string,
+  root: string,
+  below: string,
+  depth: number,
+): { path: string; text: string }[] {
+  const directory = posix.join(root, below);
+  try {
+    return readdirSync(join(workspaceRoot, directory), { withFileTypes: true }).flatMap((entry) => {
+      const name = posix.join(below, entry.name);
+      if (entry.isDirectory()) {
+        const may = name.startsWith('.') && !PASSED_OVER.has(name) && depth > 0;
+        return may ? readFiles(workspaceRoot, root, name, depth - 1) : [];
+      }
+      if (!LOADED_BY_NX.test(name)) return [];
       const path = posix.join(root, name);
       try {
-        return [{ path, text: readFileSync(join(workspaceRoot, path), 'utf8').replaceAll('\r\n', '\n') }];
+        return [{ path, text: readFileSync(join(workspaceRoot, path), 'utf8') }];
       } catch {
-        // What can't be read here, Nx could not load either.
+        // A file that can't be read here, Nx could not load either.
         return [];
       }
     });
-}
-
-/** Whether what stands behind `NAME=` can have become this value: by quotes, a comment, an escape, an expansion. */
-function mayBe(written: string, value: string): boolean {
-  if (/[\\$`]/.test(written) || /^(["'])(?!.*\1)/.test(written.trim())) return true;
-  return written.includes(value);
+  } catch {
+    return [];
+  }
 }

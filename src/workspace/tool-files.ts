@@ -66,7 +66,11 @@ const MANIFESTS = new Set([
     'pixi.toml',
   ],
   ...['uv.lock', 'poetry.lock', 'pdm.lock'],
+  ...['pytest.toml', 'tasks.py', 'dodo.py', 'fabfile.py', 'conanfile.py', 'wscript', 'sconstruct', 'snakefile'],
   // other languages and build tools
+  ...['gradlew', 'gradlew.bat', 'mvnw', 'nx.bat', 'meson.build', 'earthfile'],
+  ...['brewfile', 'guardfile', 'berksfile', 'vagrantfile', 'jenkinsfile', 'turbo.json', 'moon.yml', 'tslint.json'],
+  ...['cdk.json', 'nuget.config', 'global.json', 'chart.yaml', 'desktop.ini'],
   ...[
     'makefile',
     'gnumakefile',
@@ -136,6 +140,11 @@ const PATTERNS = [
   /^(ts|js)config(\.[^]*)?\.json$/,
   // What pytest and the test runners of JavaScript run.
   /^test_[^]*\.py$/,
+  /^tests?\.py$/,
+  /\.conf\.js$|\.config\.babel\.js$/,
+  /\.tf(vars)?$/,
+  // A shell's wildcard makes an option of it.
+  /^-/,
   /_test\.py$/,
   /\.(test|spec|e2e|cy)\.(js|cjs|mjs|ts|cts|mts|jsx|tsx)$/,
   /^__tests__$/,

@@ -28,6 +28,9 @@ interface Index {
   sorted?: { key: string; bytes: Buffer }[];
 }
 
+/** S3 user guide, "Bucket naming rules". */
+export const BUCKET_NAME = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
+
 /**
  * Buckets as directories: an object is two files, its bytes and what is known of it, named by the hash of its key.
  * What is known is in memory too: the directory belongs to one server.
@@ -44,8 +47,9 @@ export class Buckets {
     this.indexes.clear();
   }
 
+  /** A name that is none of a bucket's, `..` or that of our own directory for uploads, has no bucket. */
   exists(bucket: string): boolean {
-    return existsSync(join(this.directory, bucket));
+    return BUCKET_NAME.test(bucket) && existsSync(join(this.directory, bucket));
   }
 
   names(): string[] {

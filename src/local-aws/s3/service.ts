@@ -7,7 +7,7 @@ import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceRes
 import { verifyForm } from '../signature';
 import { decodePayload } from './payload';
 import { address, permission } from './permission';
-import { Buckets, etagOf, type StoredObject } from './objects';
+import { BUCKET_NAME, Buckets, etagOf, type StoredObject } from './objects';
 import { Uploads } from './uploads';
 
 const SMALLEST_PART = 5 * 1024 * 1024;
@@ -51,8 +51,7 @@ export class S3Service implements Service {
         { 'x-amz-bucket-region': this.region },
       );
     if (request.method === 'PUT' && !key) {
-      if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket))
-        throw new AwsError('InvalidBucketName', 'The specified bucket is not valid.');
+      if (!BUCKET_NAME.test(bucket)) throw new AwsError('InvalidBucketName', 'The specified bucket is not valid.');
       if (this.buckets.exists(bucket))
         throw new AwsError(
           'BucketAlreadyOwnedByYou',

@@ -1,0 +1,36 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { trackedFiles } from './tracked';
+
+describe('the files that git tracks below a directory', () => {
+  let root: string;
+  beforeEach(() => (root = mkdtempSync(join(tmpdir(), 'nx-ec2-tracked-'))));
+  afterEach(() => rmSync(root, { recursive: true, force: true }));
+  const commit = (repository: string, ...paths: string[]) => {
+    for (const path of paths) {
+      mkdirSync(join(repository, path, '..'), { recursive: true });
+      writeFileSync(join(repository, path), path);
+    }
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@example.invalid', ...args], { cwd: repository });
+    git('init', '-q');
+    git('add', ...paths);
+    git('commit', '-qm', 'x');
+  };
+
+  it('are those of the repository around it, and of repositories in it, however deep', () => {
+    commit(join(root, 'out/a/vendor'), 'w.txt', 'deep/x');
+    commit(join(root, 'out/a/vendor/inner'), 'y');
+    commit(root, 'out/tracked', 'other');
+    writeFileSync(join(root, 'out/untracked'), '');
+    expect([...trackedFiles(join(root, 'out'))].sort()).toEqual([
+      'a/vendor/deep/x',
+      'a/vendor/inner/y',
+      'a/vendor/w.txt',
+      'tracked',
+    ]);
+    expect(trackedFiles(join(root, 'absent')).size).toBe(0);
+  });
+});
