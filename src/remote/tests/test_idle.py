@@ -106,7 +106,7 @@ class IdleTest(unittest.TestCase):
         child = subprocess.Popen([sys.executable, "-c", "while True: pass"], env=dict(os.environ, **{name: value}))
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while it.look() is not None:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.1)
