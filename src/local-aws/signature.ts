@@ -187,24 +187,14 @@ export function verifyForm(
   size: number,
   now: number,
 ): Identity {
-  const credential = scope(fields.get('x-amz-credential') ?? '////');
-  const identity = identities.get(credential.accessKeyId);
-  if (!identity) throw unknownKey('s3');
-  verifyToken(identity, fields.get('x-amz-security-token'), 's3', now);
   const encoded = fields.get('policy') ?? '';
-  if (
-    !same(
-      hmac(signingKey(identity.secretAccessKey, credential), encoded).toString('hex'),
-      fields.get('x-amz-signature') ?? '',
-    )
-  ) {
-    throw mismatch('s3');
-  }
+  const identity = formSigner(fields, encoded, identities);
+  verifyToken(identity, fields.get('x-amz-security-token'), 's3', now);
   const policy = JSON.parse(Buffer.from(encoded, 'base64').toString()) as { expiration: string; conditions: unknown[] };
   if (now > Date.parse(policy.expiration))
     throw new AwsError('AccessDenied', 'Invalid according to Policy: Policy expired.', 403);
   const valueOf = (name: string) => (name === 'bucket' ? bucket : fields.get(name));
-  const covered = new Set(['policy', 'x-amz-signature', 'file']);
+  const covered = new Set(['policy', 'x-amz-signature', 'awsaccesskeyid', 'signature', 'file']);
   const failed = (condition: unknown) =>
     new AwsError(
       'AccessDenied',
@@ -237,6 +227,20 @@ export function verifyForm(
     if (!covered.has(name) && !name.startsWith('x-ignore-'))
       throw new AwsError('AccessDenied', `Invalid according to Policy: Extra input fields: ${name}`, 403);
   }
+  return identity;
+}
+
+/** Who has signed a form's policy: by Signature Version 4, or by version 2, which boto3 uses for an endpoint of one's own. */
+function formSigner(fields: Map<string, string>, policy: string, identities: Identities): Identity {
+  const accessKeyId = fields.get('awsaccesskeyid');
+  const credential = accessKeyId === undefined ? scope(fields.get('x-amz-credential') ?? '////') : undefined;
+  const identity = identities.get(credential?.accessKeyId ?? accessKeyId!);
+  if (!identity) throw unknownKey('s3');
+  const secret = identity.secretAccessKey;
+  const valid = credential
+    ? same(hmac(signingKey(secret, credential), policy).toString('hex'), fields.get('x-amz-signature') ?? '')
+    : same(createHmac('sha1', secret).update(policy).digest('base64'), fields.get('signature') ?? '');
+  if (!valid) throw mismatch('s3');
   return identity;
 }
 

@@ -276,6 +276,29 @@ describe('S3', () => {
       expect(await send(elsewhere, { ...unnamed, bucket: Bucket })).toBe(403);
     });
 
+    it('may be signed by Signature Version 2, as boto3 signs it for an endpoint of its own', async () => {
+      const { accessKeyId, secretAccessKey } = at.clientOptions.credentials;
+      const policy = Buffer.from(
+        JSON.stringify({
+          expiration: new Date(Date.now() + 60_000).toISOString(),
+          conditions: [{ bucket: Bucket }, { key: 'form/v2' }],
+        }),
+      ).toString('base64');
+      const signature = createHmac('sha1', secretAccessKey).update(policy).digest('base64');
+      const send = async (given: Record<string, string>) => {
+        const form = new FormData();
+        for (const [name, value] of Object.entries({ key: 'form/v2', AWSAccessKeyId: accessKeyId, policy, ...given }))
+          form.set(name, value);
+        form.set('file', new Blob(['content']), 'x');
+        return (await fetch(`${at.clientOptions.endpoint}/${Bucket}`, { method: 'POST', body: form })).status;
+      };
+      expect(await send({ signature })).toBe(204);
+      expect(await text('form/v2')).toBe('content');
+      expect(await send({ signature: signature.replace(/^./, (first) => (first === 'A' ? 'B' : 'A')) })).toBe(403);
+      expect(await send({})).toBe(403);
+      expect(await send({ signature, AWSAccessKeyId: 'AKIANOBODY' })).toBe(403);
+    });
+
     it('is all that comes without a signature', async () => {
       await put('unsigned', 'content');
       const xml = '<Delete><Object><Key>unsigned</Key></Object></Delete>';
