@@ -83,10 +83,10 @@ export function launched(at: () => World): void {
   it('leaves the instance to its guards when the laptop goes, and the same command comes back', async () => {
     const world = at();
     project(world, 'closed');
-    const first = world.nx.run(['closed:remote-train', '--args=0.3']);
+    const first = world.nx.run(['closed:remote-train', '--args=1']);
     await first.said('step 2 of');
     first.kill('SIGKILL');
-    const again = await world.nx.run(['closed:remote-train', '--args=0.3']).ends(0);
+    const again = await world.nx.run(['closed:remote-train', '--args=1']).ends(0);
     expect(again.text).toContain('attached');
     expect(again.id).toBe(first.id);
     expect(result(world, 'closed')).toEqual({ total: TOTAL, began: 0 });

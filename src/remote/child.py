@@ -104,7 +104,8 @@ class Child:
 
         def ended():
             members = self.members()
-            self._signal(set(members) - told)
+            # Parents first: a shell whose child ends before it would begin its next step.
+            self._signal([pid for pid in members if pid not in told])
             told.update(members)
             return not members
 
