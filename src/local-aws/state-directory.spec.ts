@@ -65,7 +65,7 @@ describe('the state directory of local AWS', () => {
     project('model', 'model');
     for (const state of ['.nx-ec2/local-aws', 'tools/state']) {
       await (await startFixture({ directory: join(parent, state) })).close();
-      project(`${state}/instances/i-1/root/work`, 'model');
+      project(`${state}/instances/i-1/tree/copy`, 'model');
     }
     const { stdout } = await promisify(execFile)(
       process.execPath,
