@@ -140,7 +140,10 @@ export const NEEDS = {
   'remote-status': [READ_RUN, VERIFY, LIST_RUNS, MINE, ...ASK, GONE],
   'remote-cancel': [
     ...[READ_RUN, VERIFY, LIST_RUNS, MINE, ...where('an instance has the run', COMMAND), GONE],
-    ...[need('s3:PutObject', 'that the run of a fleet is not gone on with', '"recovery" is fleet'), ...STOP_FLEET],
+    ...[
+      need('s3:PutObject', 'a request that the run of a fleet does not resume', '"recovery" is fleet'),
+      ...STOP_FLEET,
+    ],
   ],
   'remote-pull': [READ_RUN, VERIFY, LIST_RUNS, MINE],
   'remote-exec': [...WHO, ...where('--run', [VERIFY]), ...COMMAND, ...TRAVEL],
@@ -177,7 +180,7 @@ export const NEEDS = {
     need('ec2:CancelSpotInstanceRequests', 'requests', 'spot'),
     need('s3:ListBucket', 'whether a run goes on', 'not with --force'),
     VERIFY,
-    need('s3:PutObject', 'that the run of a fleet is not gone on with', '"recovery" is fleet'),
+    need('s3:PutObject', 'a request that the run of a fleet does not resume', '"recovery" is fleet'),
     ...STOP_FLEET,
     MINE,
   ],
