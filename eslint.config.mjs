@@ -100,7 +100,7 @@ export default tseslint.config(
     files: ['src/**/*.ts'],
     ignores: [
       'src/report/reporter.ts',
-      'src/cli/{main,data-key,local-aws}.ts',
+      'src/cli/{main,cache-key,local-aws}.ts',
       'src/{generators,local-aws}/**',
       'src/run/shell.ts',
       '**/*.spec.ts',
