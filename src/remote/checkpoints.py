@@ -35,7 +35,7 @@ class Checkpoints:
         self.waiting = None
         self.state = files.read_json(self.path) or {
             "v": 1, "number": 0, "kept": [], "last": None, "pending": None, "at": None, "order": [], "seen": {}, "refused": {}, "attempt": attempt,
-            "ended": False,
+            "ended": False, "judged": 0,
         }
         self._adopt(list(kept), number)
         if self.state["attempt"] != attempt:
@@ -78,12 +78,15 @@ class Checkpoints:
         `final`: the training has ended, at `ended` (seconds since the epoch). `cut`: by a signal, so that what was changing
         within the last seconds, and was not renamed in, may be half of something: it is not saved, not by a later attempt either."""
         before = self.kept[-1:]
-        self._finish()
         there = units.find(self.directory, self.account)
         self._forget(there)
         now = self.clock()
         if final and cut:
             self._refuse(there, self._doubtful(there, self.wall() if ended is None else ended))
+        if final:
+            # Before anything is sent: the next attempt must know what is doubtful, even if the store is out of reach.
+            self._save_state(judged=self.attempt)
+        self._finish()
         whole = {unit.label for unit in there.values() if self._whole(unit, now, final)}
         new = sorted((there[label] for label in whole if self._wanted(there[label])), key=lambda unit: unit.order)
         new = [unit for unit in new if not unit.missing or (final and not cut and unit.to is None)]
@@ -114,7 +117,7 @@ class Checkpoints:
 
     def _doubtful(self, there, ended):
         for unit in there.values():
-            if not self._wanted(unit):
+            if not self._wanted(unit) or self._is_pending(unit):
                 continue
             if unit.is_pointer:
                 if unit.missing:
@@ -141,6 +144,11 @@ class Checkpoints:
         seen = self.state["seen"].get(unit.label)
         return seen is not None and seen["signature"] == unit.signature
 
+    def _is_pending(self, unit):
+        """Whether it was whole, and all of it is in the store but for the manifest."""
+        seen = (self.state["pending"] or {"seen": {}})["seen"].get(unit.label)
+        return seen is not None and seen["signature"] == unit.signature
+
     def _refused(self, unit):
         refused = self.state["refused"].get(unit.label)
         return refused is not None and refused["signature"] == unit.signature
@@ -154,7 +162,7 @@ class Checkpoints:
         if now - self.watched[unit.label][1] >= PATIENCE:
             return False
         for each in there.values():
-            if pointers.is_current(each.label) and unit.label not in each.points:
+            if each.points and unit.label not in each.points and pointers.is_current(each.label):
                 if any(there[label].family == unit.family and there[label].order < unit.order for label in each.points if label in there):
                     return True
         return False

@@ -106,6 +106,8 @@ class Execution:
             return
         self.save(state="running", supervisor=os.getpid(), pid=child.pid, startedAt=now())
         code = child.wait()
+        if child.left:
+            log.say(child.left.warning("A command runs no longer than remote-exec does: end it with `wait`, or run it as a training."))
         if child.unkilled:
             log.say(child.unkilled.unkilled())
         if group:

@@ -29,10 +29,8 @@ class Left:
         named = ", ".join(self.commands[:NAMED]) + (", …" if count > NAMED else "")
         return "left %s running (%s)" % ("a process" if count == 1 else "%d processes" % count, named)
 
-    def warning(self):
-        return "The command ended and %s; %s stopped. Run the training in the foreground, or end the script with `wait`." % (
-            self.what(), "it was" if len(self.commands) == 1 else "they were",
-        )
+    def warning(self, advice="Run the training in the foreground, or end the script with `wait`."):
+        return "The command ended and %s; %s stopped. %s" % (self.what(), "it was" if len(self.commands) == 1 else "they were", advice)
 
     def unkilled(self):
         count = len(self.commands)

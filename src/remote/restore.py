@@ -21,8 +21,7 @@ def restore(data, sha256, directory, get_part, account):
     if not os.path.isdir(directory):
         os.makedirs(directory)
         accounts.own(directory, account)
-    wanted = [(each, [entry for entry in manifest["files"] if top(entry) == each["name"]]) for each in manifest["names"]]
-    wanted = [(each, entries) for each, entries in wanted if not stands(directory, each, entries, account)]
+    wanted = lacking(manifest, directory, account)
     # Beside the directory, where the account can exchange nothing, and can't enter.
     stage = directory + ".restore"
     remove_tree(stage)
@@ -57,6 +56,12 @@ def restore(data, sha256, directory, get_part, account):
     finally:
         remove_tree(stage)
     return manifest
+
+
+def lacking(manifest, directory, account):
+    """(name, its files) of each name of a checkpoint that does not stand in the directory as the checkpoint has it."""
+    named = [(each, [entry for entry in manifest["files"] if top(entry) == each["name"]]) for each in manifest["names"]]
+    return [(each, entries) for each, entries in named if not stands(directory, each, entries, account)]
 
 
 def top(entry):

@@ -18,6 +18,8 @@ from .logfile import LogFile
 TURN = 0.25
 # How long the next attempt waits for what the last one left to be saved, seconds.
 SAVING = 60
+# How long it waits for the reporter to find out what the last one left half, seconds: a large upload comes first.
+JUDGING = 900
 NO_LIMITS = {"memory": None, "cores": None}
 
 
@@ -373,14 +375,19 @@ class Supervisor:
 
     def settle_checkpoints(self):
         """Before another attempt: what the last one left is saved, as far as the store takes it, and what is half is moved aside."""
-        deadline = time.monotonic() + SAVING
-        while time.monotonic() < deadline and self.part["store"]:
+        last, began = self.record["attempts"][-1], time.monotonic()
+        while self.part["store"]:
             self.look_after()
             report = files.read_json(os.path.join(self.home, "report.json")) or {}
             if report.get("settled", 0) >= len(self.record["attempts"]):
                 break
+            waited = time.monotonic() - began
+            if waited > SAVING and (not last["cut"] or self.saved().get("judged") == last["n"]):
+                break
+            if waited > JUDGING:
+                raise Failed("RESTORE_FAILED", "it is not known which checkpoints of attempt %d are whole: the reporter has not looked at them" % last["n"])
             time.sleep(TURN)
-        refused = (files.read_json(os.path.join(self.home, "checkpoints.json")) or {}).get("refused", {})
+        refused = self.saved().get("refused", {})
         for name in sorted(name for each in refused.values() for name in each["names"]):
             aside = os.path.join(self.home, "half", str(self.record["attempt"] - 1))
             os.makedirs(aside, exist_ok=True)
@@ -392,16 +399,27 @@ class Supervisor:
         if refused:
             self.restore_last()
 
+    def saved(self):
+        """What the reporter has noted of the checkpoints."""
+        return files.read_json(os.path.join(self.home, "checkpoints.json")) or {}
+
     def restore_last(self):
-        """Puts the last whole set back, of which names were moved aside."""
+        """Makes the last whole set stand in the directory, from which names were moved aside. Failed where it can't be fetched: the
+        training would find a part of it, or nothing, and begin anew."""
+        from .restore import lacking
         from .resume import own_checkpoints
 
-        wishes = own_checkpoints(self.home, self.part)
+        directory, last = os.path.join(self.home, "checkpoints"), self.saved().get("last")
+        if last and last["own"] and not lacking(last, directory, self.account):
+            self.log.say("the checkpoint %d stands whole in the checkpoint directory" % self.saved()["kept"][-1]["n"])
+            return
+        wishes = own_checkpoints(self.home, self.part) or ([self.part["restore"]] if self.part["restore"] else [])
+        if not wishes:
+            self.log.say("no whole checkpoint was saved before: the training begins anew")
         try:
             self.restore_newest(wishes)
         except Failure as failure:
-            # By a form, which can't read, or with the store out of reach: what is whole stands there.
-            self.log.say("the last whole checkpoint could not be put back: %s" % failure.message)
+            raise Failed("RESTORE_FAILED", "the last whole checkpoint can't be put back, and the training would begin anew: %s" % failure.message)
 
     def refuse_stopped(self, child):
         if child.stopped:

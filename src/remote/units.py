@@ -1,10 +1,11 @@
 """What a checkpoint directory holds: units, each whole or still on its way."""
+import collections.abc
 import hashlib
 import os
 import re
 import stat
 
-from . import inside, pointers
+from . import inside, pointers, versions
 
 # Names under which frameworks write what they rename when it is whole, and what marks another unit.
 ON_ITS_WAY = re.compile(r"\..*|tmp-.*|.*\.(tmp|part|partial|complete)|.*\.orbax-checkpoint-tmp.*", re.DOTALL)
@@ -31,6 +32,8 @@ class Unit:
         self.files = []
         # The labels of units that it names; `missing`: it names one that is not there; `to`: the name that a link leads to.
         self.points, self.missing, self.to = set(), False, None
+        # The same for units that are versions of one another.
+        self.family = versions.family(label)
         # How many files it has when it is complete, None where no name says.
         self.count = None
         # When it changed last, seconds, by what its files and directories say.
@@ -43,11 +46,6 @@ class Unit:
         self._lines, self._newest, self._mark = [], 0.0, None
         # Of each name: (ctime of the name itself, the latest time of anything in it, its own mtime), ns.
         self._times = {}
-
-    @property
-    def family(self):
-        """The same for units that are versions of one another: their names differ in numbers alone."""
-        return re.sub(r"\d+", "#", self.label)
 
     @property
     def is_pointer(self):
@@ -114,6 +112,11 @@ class Unit:
         return TRAINER.fullmatch(self.label) is not None and any(self.label + name in self.files for name in ("/training_args.bin", "/trainer_state.json"))
 
     @property
+    def is_orbax_step(self):
+        """Whether Orbax has made it, whose name is the step alone."""
+        return self.label.isdigit() and self.label + "/_CHECKPOINT_METADATA" in self.files
+
+    @property
     def unfinished(self):
         """Whether a file lacks: one that its framework writes last, or a shard of those that the names count."""
         there = set(self.files)
@@ -162,6 +165,7 @@ def find(directory, account=None):
         unit.to = to
         unit.add(name, tops[name])
     point(directory, units, account)
+    tell_versions(units)
     # Beside its checkpoints the Trainer writes the model, its card, its arguments: they would push the checkpoints out.
     if any(unit.trainers for unit in units.values()):
         kept = {label for label in units if TRAINER.fullmatch(label)}
@@ -217,6 +221,7 @@ def count_of(names):
 
 def point(directory, units, account):
     """Finds out which units name others."""
+    names = Others.of(units)
     for label, unit in units.items():
         if unit.to is not None:
             target = next((other.label for other in units.values() if unit.to in other.names and other is not unit), None)
@@ -224,14 +229,52 @@ def point(directory, units, account):
         elif list(unit.names.values()) == ["file"] and unit.why is None:
             text = short_text(directory, unit.files[0], account)
             if text:
-                names = {}
-                for other in units.values():
-                    if other is not unit:
-                        names[other.label] = other.label
-                        for name in other.names:
-                            names[name] = other.label
-                            names.setdefault(name.rpartition(".")[0] or name, other.label)
-                unit.points, unit.missing = pointers.named(label, text, names)
+                unit.points, unit.missing = pointers.named(label, text, Others(names, label))
+
+
+class Others(collections.abc.Mapping):
+    """{a name, or the stem of several: the label of its unit} of all units but one."""
+
+    def __init__(self, names, but):
+        self.names, self.but = names, but
+
+    @staticmethod
+    def of(units):
+        """{name: labels}, those that have the whole name before those of which it is the stem."""
+        names = {}
+        for unit in units.values():
+            for name in {unit.label, *unit.names}:
+                names.setdefault(name, []).insert(0, unit.label)
+        for unit in units.values():
+            for name in unit.names:
+                names.setdefault(name.rpartition(".")[0] or name, []).append(unit.label)
+        return names
+
+    def __getitem__(self, name):
+        for label in self.names[name]:
+            if label != self.but:
+                return label
+        raise KeyError(name)
+
+    def __iter__(self):
+        return (name for name in self.names if any(label != self.but for label in self.names[name]))
+
+    def __len__(self):
+        return sum(1 for _ in self)
+
+
+def tell_versions(units):
+    """Finds out which units are versions of one another though their names alone do not say so.
+
+    A pointer that says what to resume from names one of several whose names differ in numbers: the others are its versions."""
+    known = {versions.numbered(unit.label) for unit in units.values() if unit.is_orbax_step}
+    for unit in units.values():
+        if pointers.is_current(unit.label):
+            named = [versions.numbered(label) for label in unit.points]
+            known.update(each for each in named if named.count(each) == 1)
+    for unit in units.values():
+        if versions.numbered(unit.label) in known:
+            unit.family = versions.numbered(unit.label)
 
 
 def short_text(directory, path, account):

@@ -380,10 +380,10 @@ class CheckpointsTest(Saving):
         rng = random.Random(11)
         for _ in range(12):
             self.fresh()
-            it, states = self.open(keep=100), {"u%d" % unit: set() for unit in range(3)}
+            it, states = self.open(keep=100), {"step%d" % unit: set() for unit in range(3)}
             self.bucket.fail = None
             for _ in range(60):
-                unit = "u%d" % rng.randrange(3)
+                unit = "step%d" % rng.randrange(3)
                 path = os.path.join(self.directory, unit, "f%d" % rng.randrange(3))
                 act = rng.random()
                 if act < 0.6:

@@ -12,7 +12,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings, part, signed, unsigned  # noqa: E402
 from directory_store import Store  # noqa: E402
-from nx_ec2_remote import child, fence, files, interruption, main, resume, segments, stops  # noqa: E402
+from nx_ec2_remote import child, fence, files, interruption, main, resume, segments, stops, supervisor  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from nx_ec2_remote.metadata import Absent  # noqa: E402
 from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
@@ -491,29 +491,89 @@ print("found", sorted(os.listdir(at)), open(at + "/latest").read(), len(open(at 
 """
 
 
+# The same with a file for each step, or with one that is written again, and where it is not killed before anything is saved.
+KILLED_IN_FILES = """
+import os, sys, time
+at = os.environ["NX_EC2_CHECKPOINT_DIR"]
+if os.environ["NX_EC2_ATTEMPT"] == "1":
+    for step in (1, 2):
+        open(at + "/" + %r %% step, "w").write("%%d" %% step * 100)
+        while step == 1 and not os.path.exists(%r):
+            time.sleep(0.05)
+    os.kill(os.getpid(), 9)
+print("found", sorted(os.listdir(at)), sys.argv[1:])
+"""
+
+
+@unittest.skipUnless(os.path.isdir("/proc/self"), "launchers are known from /proc")
 class CutOffTest(Resuming):
-    @unittest.skipUnless(os.path.isdir("/proc/self"), "launchers are known from /proc")
-    def test_the_next_attempt_finds_the_last_whole_set_where_a_worker_was_killed(self):
+    def setUp(self):
+        super().setUp()
         self.at("i-1")
-        torchrun = os.path.join(self.root, "torchrun")
-        os.symlink(shutil.which("bash"), torchrun)
         # The supervisor is a fork of this process.
         self.addCleanup(setattr, child, "LAUNCHER_POLL", child.LAUNCHER_POLL)
         child.LAUNCHER_POLL = 0
-        # It exits by itself, with a code that asks for another attempt, when its worker is gone.
+        self.saved = os.path.join(self.store.directory, "checkpoint", "1.json")
+
+    def train_cut_off(self, script, **more):
+        """The state and the log of a run whose launcher exits, when its worker is gone, with a code that asks for another attempt."""
+        torchrun = os.path.join(self.root, "torchrun")
+        os.symlink(shutil.which("bash"), torchrun)
         command = [torchrun, "-c", "%s train.py $1; code=$?; [ $code = 0 ] || exit 75" % sys.executable, "x"]
         plan = self.plan(
-            KILLED % os.path.join(self.store.directory, "checkpoint", "1.json"), store=STORE, detached=True, script=None, command=command,
-            retry={"exitCodes": [75], "attempts": 2}, resumeArgs=["--resume"],
+            script, store=STORE, detached=True, script=None, command=command, retry={"exitCodes": [75], "attempts": 2}, resumeArgs=["--resume"], **more,
         )
         plan["run"]["id"] = self.run_id
         self.assertTrue(main.run(plan, self.root)["ok"])
-        state, log = self.end(self.run_id)
+        return self.end(self.run_id)
+
+    def by_form(self):
+        """The run is saved by a form, and the role can't read."""
+        def open_bucket(access):
+            if "post" in access:
+                raise Failure("NO_ROLE", "the instance has no role")
+            return self.store
+
+        patch = mock.patch("nx_ec2_remote.bucket.open_bucket", open_bucket)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return dict(STORE, access="presigned")
+
+    def test_the_next_attempt_finds_the_last_whole_set_where_a_worker_was_killed(self):
+        state, log = self.train_cut_off(KILLED % self.saved)
         self.assertEqual([each["cut"] for each in state["attempts"]], [True, False], log)
         self.assertIn(b"found ['global_step1', 'latest'] global_step1 100 ['--resume']\n", log)
         self.assertIn(b"the checkpoint latest may be half of one", log)
         half = os.path.join(self.home(), "half", "1")
         self.assertEqual(sorted(os.listdir(half)), ["global_step2", "latest"])
+
+    def test_by_a_form_no_attempt_begins_with_a_part_of_the_last_whole_set(self):
+        self.by_form()
+        state, log = self.train_cut_off(KILLED % self.saved)
+        self.assertEqual((state["outcome"], (state["failure"] or {}).get("code")), ("setup-failed", "RESTORE_FAILED"), log)
+        self.assertEqual(len(state["attempts"]), 1)
+        self.assertNotIn(b"found", log)
+
+    def test_by_a_form_an_attempt_goes_on_where_the_last_whole_set_still_stands(self):
+        self.by_form()
+        _, log = self.train_cut_off(KILLED_IN_FILES % ("step-%d.pt", self.saved))
+        self.assertIn(b"the checkpoint 1 stands whole in the checkpoint directory\n", log)
+        self.assertIn(b"found ['step-1.pt'] ['--resume']\n", log)
+
+    def test_where_nothing_whole_was_saved_it_says_that_it_begins_anew(self):
+        self.by_form()
+        _, log = self.train_cut_off(KILLED_IN_FILES % ("model-%d.pt", self.root))
+        self.assertIn(b"no whole checkpoint was saved before: the training begins anew\n", log)
+        self.assertIn(b"found [] ['--resume']\n", log)
+
+    def test_a_set_of_another_run_is_fetched_again_where_this_one_has_saved_none(self):
+        self.by_form()
+        it = object.__new__(supervisor.Supervisor)
+        it.home, it.part, it.record, it.account = self.root, part("r", store=STORE, restore={"run": "other", "n": 4}), {}, None
+        it.log, fetched = mock.Mock(), []
+        with mock.patch.object(it, "restore_one", fetched.append):
+            it.restore_last()
+        self.assertEqual(fetched, [{"run": "other", "n": 4}])
 
 
 class Notices(Resuming):

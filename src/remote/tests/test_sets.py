@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from test_checkpoints import ACCOUNT, Saving, below  # noqa: E402
-from nx_ec2_remote import pointers, restore, units  # noqa: E402
+from nx_ec2_remote import files, pointers, restore, units, versions  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 
 
@@ -211,6 +211,74 @@ class SetsTest(Sets):
         self.assertEqual((read, self.set(2)), (["optimizer.pt"], ["model.pt", "optimizer.pt"]))
 
 
+class VersionsTest(Sets):
+    """Only the newest of several versions is in a set; what may be something else is in each."""
+
+    VERSIONS = (
+        ("step1", "step2"), ("epoch=3-val_loss=0.25.ckpt", "epoch=12-val_loss=0.2.ckpt"), ("checkpoint-500", "checkpoint-1000"), ("iter_0000010", "iter_0000020"),
+        ("ckpt-1", "ckpt-2"), ("model_Epoch 3.pt", "model_Epoch 4.pt"), ("fold0_epoch3.pt", "fold0_epoch4.pt"), ("resnet50-step-1.pt", "resnet50-step-20.pt"),
+        ("global_step1", "global_step10"), ("globalstep1", "globalstep2"), ("step3-rank1-of-2.pt", "step4-rank1-of-2.pt"), ("ep9.pt", "ep10.pt"),
+    )
+    OTHERS = (
+        ("fold0.pt", "fold1.pt"), ("fold0_epoch3.pt", "fold1_epoch3.pt"), ("model1.pt", "model2.pt"), ("seed1-step5", "seed2-step5"), ("0", "1"), ("a1", "a2"),
+        ("footstep1", "footstep2"), ("checkpoint-fold0", "checkpoint-fold1"), ("checkpoint_0_epoch_3", "checkpoint_1_epoch_3"), ("v1.5", "v1.6"),
+        ("shard-1-of-2", "shard-1-of-4"), ("step#", "step1"), ("epoch1.pt", "epoch1.json"), ("lr0.1", "lr0.2"),
+    )
+
+    def test_names(self):
+        for one, other in self.VERSIONS:
+            self.assertEqual(versions.family(one), versions.family(other))
+        for one, other in self.OTHERS:
+            self.assertNotEqual(versions.family(one), versions.family(other))
+
+    def test_numbered_names_of_another_meaning_all_come_back(self):
+        for names in (["fold%d.pt" % n for n in range(5)], ["rank_%d.pt" % n for n in range(4)], ["shard-%05d-of-00004" % n for n in range(1, 5)], ["0", "1"]):
+            self.fresh()
+            it = self.open(keep=1)
+            for name in names:
+                self.write(name, name.encode())
+                self.later(it)
+            it.look(final=True)
+            self.assertEqual(sorted(self.back(it.latest())), names)
+
+    def test_a_pointer_and_orbax_say_what_is_a_version(self):
+        it = self.open()
+        for step in (1, 2, 3):
+            self.detectron(step)
+            self.write("%d/_CHECKPOINT_METADATA" % (step * 10), b"%d" % step)
+            self.write("fold%d.pt" % step, b"%d" % step)
+            self.later(it)
+        it.look(final=True)
+        self.assertEqual(self.set(it.latest()["n"]), ["30", "fold1.pt", "fold2.pt", "fold3.pt", "last_checkpoint", "model_0000003.pth"])
+
+    def test_a_pointer_to_one_of_several_parts_leaves_the_others_in_the_set(self):
+        it = self.open()
+        for fold in (1, 2):
+            self.write("fold%d.pt" % fold, b"%d" % fold)
+            self.write("latest.json", b'{"path": "fold%d.pt"}' % fold)
+            self.later(it)
+        self.assertEqual(self.set(it.latest()["n"]), ["fold1.pt", "fold2.pt", "latest.json"])
+
+    def test_of_any_names_a_set_has_all_but_older_versions(self):
+        rng = random.Random(3)
+        for _ in range(60):
+            self.fresh()
+            it, newest, written = self.open(keep=1), {}, set()
+            for _ in range(rng.randrange(2, 8)):
+                part = rng.choice(("fold%d_", "model-%d-", "seed=%d.", "head%d-", "x%d_", "%d-", "checkpoint-%d_", "")).replace("%d", "%d" % rng.randrange(3))
+                step = rng.choice(("step%d.pt", "epoch_%d", "iter-%d.ckpt", "global_step%d", "weights.bin")).replace("%d", "%d" % rng.randrange(12))
+                name = part + step
+                self.write(name, b"%d" % rng.getrandbits(32))
+                written.add(name)
+                # As the generator made it, not by the rule that is tested.
+                newest[part, re.sub("[0-9]+", "", step)] = name
+                if rng.random() < 0.5:
+                    self.later(it)
+            self.later(it)
+            it.look(final=True)
+            self.assertEqual(sorted(self.back(it.latest())), sorted(set(newest.values())), written)
+
+
 class CutOffTest(Sets):
     def ended(self, cut, **more):
         it = self.open()
@@ -268,6 +336,28 @@ class CutOffTest(Sets):
         os.utime(os.path.join(self.directory, "model.pt"), (old, old))
         it.look(final=True, cut=True, ended=time.time())
         self.assertEqual(len(it.kept), 1)
+
+
+    def test_what_is_doubtful_is_known_though_the_store_is_out_of_reach(self):
+        it = self.open()
+        self.deepspeed(1)
+        self.later(it)
+        self.deepspeed(2)
+        put = self.bucket.put
+
+        def out_of_reach(name, data):
+            if name == "checkpoint/2.json":
+                raise Failure("UPLOAD_FAILED", "no answer")
+            return put(name, data)
+
+        self.bucket.put = out_of_reach
+        with self.assertRaises(Failure):
+            self.later(it)
+        self.deepspeed(3)
+        with self.assertRaises(Failure):
+            it.look(final=True, cut=True, ended=time.time())
+        state = files.read_json(os.path.join(self.home, "checkpoints.json"))
+        self.assertEqual((sorted(state["refused"]), state["judged"], state["ended"]), (["global_step3", "latest"], 1, False))
 
 
 class KilledTest(Sets):

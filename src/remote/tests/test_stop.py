@@ -8,7 +8,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings  # noqa: E402
-from nx_ec2_remote import child, leader, left, main  # noqa: E402
+from nx_ec2_remote import child, leader, left, main, processes  # noqa: E402
 
 LINUX = os.path.isdir("/proc/self")
 # It says when it has its handler, and what it gets, and how often.
@@ -208,6 +208,18 @@ class LeftTest(Trainings):
         self.assertIn(b"***", log)
         for text in (log.decode(), state["failure"]["message"]):
             self.assertNotIn("s3cret", text)
+
+    def test_what_a_command_beside_the_trainings_leaves_is_named_and_stopped(self):
+        self.train("")
+        script = "nohup sleep 987 > /dev/null 2>&1 & echo $!; exit 3"
+        plan = {"v": 1, "op": "exec", "tree": self.plan("")["tree"], "run": None, "user": None, "exec": {
+            "id": self.plan("")["run"]["id"], "projectRoot": "p", "argv": ["sh", "-c", script], "timeout": None, "grace": 1,
+        }}
+        self.assertTrue(main.run(plan, self.root)["ok"])
+        state, log = self.end(plan["exec"]["id"])
+        self.assertEqual((state["outcome"], state["exitCode"]), ("failed", 3))
+        self.assertIn(b"The command ended and left a process running (sleep 987); it was stopped.", log)
+        self.assertEqual(processes.family(int(log.split()[0])), [])
 
     def test_only_some_of_many_are_named(self):
         many = left.Left()
