@@ -144,7 +144,24 @@ describe('an instance that is made', () => {
     other.aws.close();
     caller.said.length = 0;
     await up(described({}));
-    expect(caller.said[0]).toContain(`made by another description: ${id} (m5.large, running). nx run`);
+    expect(caller.said[0]).toContain(
+      `launched by another description or for another bucket or prefix: ${id} (m5.large, running). nx run`,
+    );
+  });
+
+  it('is not one that was launched for another bucket or prefix, running or stopped', async () => {
+    const { id } = await up(described({}), { prefix: 'one' });
+    const stop = () => at.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }));
+    expect(await up(described({}), { prefix: 'two' })).toMatchObject({
+      how: 'launched',
+      id: expect.not.stringMatching(id),
+    });
+    await stop();
+    expect(await up(described({}), { prefix: 'two' })).toMatchObject({
+      how: 'found',
+      id: expect.not.stringMatching(id),
+    });
+    expect(await up(described({}), { prefix: 'one/' })).toMatchObject({ how: 'started', id });
   });
 
   it('goes on to the next zone and type, and says so', async () => {

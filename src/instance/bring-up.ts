@@ -11,7 +11,7 @@ import { ownInstances, type LivingInstance } from './living';
 import { madeKey, TAG, type Owner } from './made';
 import { readPriceTag, type Price } from './price';
 import { start } from './start';
-import { isRefusal, launchClaim } from './stop/claim';
+import { isRefusal, launchClaim, mismatch } from './stop/claim';
 import { managedInstance } from './stop/managed';
 import { terminate } from './stop/terminate';
 
@@ -60,16 +60,14 @@ export async function bringUp(wish: BringUp): Promise<BroughtUp> {
   const { aws, owner, description, reporter, signal } = wish;
   const key = madeKey(owner, description);
   const own = await ownInstances(aws, owner, signal);
+  const claim = launchClaim(wish);
+  const isDescribed = ({ tags }: LivingInstance) => tags[TAG.key] === key && mismatch(tags, claim) === null;
   sayOthers(
-    own.filter(({ tags }) => tags[TAG.key] !== key),
+    own.filter((each) => !isDescribed(each)),
     owner,
     reporter,
   );
-  const [found] = await withoutTwins(
-    wish,
-    key,
-    own.filter(({ tags }) => tags[TAG.key] === key),
-  );
+  const [found] = await withoutTwins(wish, key, own.filter(isDescribed));
   if (found) return take(wish, found, 'found');
   const { how, instance } = await new Launch(wish, key, { ...PATIENCE, ...wish.patience }).run();
   return take(wish, instance, how);
@@ -84,8 +82,7 @@ async function take(
   const where = `${id} (${type}${zone ? `, ${zone}` : ''})`;
   const stopped = state === 'stopped' || state === 'stopping';
   if (stopped) {
-    // One of the caller's own is started whichever store it was launched for: this run uses another one from now on.
-    const instance = await managedInstance(aws, id, { ...launchClaim(wish), waived: ['store'] }, { signal });
+    const instance = await managedInstance(aws, id, launchClaim(wish), { signal });
     if (!instance) throw new Problem('INSTANCE_GONE', `${id} is terminated: it can not be started.`);
     await start(aws, instance, reporter, signal);
     reporter.line(`Started ${where}.`);
@@ -150,6 +147,6 @@ function sayOthers(others: LivingInstance[], { project }: Owner, reporter: Repor
   if (!others.length) return;
   const words = others.map(({ id, type, state }) => `${id} (${type}, ${state})`);
   reporter.line(
-    `Of ${printable(project)} there are others of yours, made by another description: ${words.join(', ')}. nx run ${printable(project)}:remote-down ends them all.`,
+    `Of ${printable(project)} there are others of yours, launched by another description or for another bucket or prefix: ${words.join(', ')}. nx run ${printable(project)}:remote-down ends them all.`,
   );
 }

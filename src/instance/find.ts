@@ -44,6 +44,11 @@ export async function findInstance(aws: Aws, name: NamedInstance): Promise<Found
     if (found.length === 0) throw missing(name);
     return found[0];
   }
+  return only(found, name);
+}
+
+/** Of several, the one that is not terminated, or the only one that runs or boots. @throws Problem */
+export function only<T extends { id: string; state: string }>(found: readonly T[], name: NamedInstance): T {
   const living = found.filter(({ state }) => state !== 'terminated' && state !== 'shutting-down');
   const up = living.filter(({ state }) => state === 'running' || state === 'pending');
   const candidates = up.length === 1 ? up : living;

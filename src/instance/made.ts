@@ -47,11 +47,6 @@ export function madeKey(owner: Owner, description: Description): string {
   return hash('sha256', JSON.stringify(parts), 'hex').slice(0, 24);
 }
 
-/** The name by which the one that was made is found. */
-export function madeName(owner: Owner, description: Description): NamedInstance {
-  return { tag: { [TAG.key]: madeKey(owner, description) } };
-}
-
 /** Whether exactly one must be there. */
 export function isThere(name: InstanceName): name is NamedInstance {
   return !('described' in name) && !('tag' in name && name.all);

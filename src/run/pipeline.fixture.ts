@@ -98,7 +98,14 @@ export class Pipeline {
         TagSpecifications: [
           {
             ResourceType: 'instance',
-            Tags: [{ Key: TAG.key, Value: madeKey(owner, configuration.instance.described) }],
+            Tags: Object.entries({
+              [TAG.key]: madeKey(owner, configuration.instance.described),
+              [TAG.managed]: 'true',
+              [TAG.workspace]: owner.workspace,
+              [TAG.project]: owner.project,
+              [TAG.owner]: owner.caller,
+              [TAG.store]: `${configuration.bucket}/${configuration.prefix}`,
+            }).map(([Key, Value]) => ({ Key, Value })),
           },
         ],
       }),

@@ -3,12 +3,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { HeadObjectCommand } from '@aws-sdk/client-s3';
 import { resolveConfiguration } from '../config/configuration';
+import { madeKey, TAG } from '../instance/made';
+import { launchTagged } from '../instance/stop/tagged.fixture';
 import { ACCOUNT } from '../local-aws/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
-import { openSession, type Session } from './session';
+import { sessionClaim } from './claim';
+import { openRuns, openSession, type Session } from './session';
 
 const KEY = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/1234`;
 /** What an uploader adds to a form for the object `x`. */
@@ -23,8 +27,9 @@ describe("a session on a company's bucket", () => {
   const sessions: Session[] = [];
   const before = { ...process.env };
 
-  const open = async (options: Record<string, unknown>) => {
-    const configuration = resolveConfiguration({
+  const silent = () => new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+  const configurationOf = (options: Record<string, unknown>) =>
+    resolveConfiguration({
       workspaceRoot: workspace,
       projectName: 'model',
       projectRoot: 'model',
@@ -33,8 +38,8 @@ describe("a session on a company's bucket", () => {
       target: 'remote-sync',
       environment: {},
     });
-    const reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
-    const session = await openSession(configuration, 'model', workspace, reporter);
+  const open = async (options: Record<string, unknown>) => {
+    const session = await openSession(configurationOf(options), 'model', workspace, silent());
     sessions.push(session);
     return session;
   };
@@ -83,6 +88,46 @@ describe("a session on a company's bucket", () => {
         SSEKMSKeyId: KEY,
       });
     }
+  });
+
+  describe('whose instance is described', () => {
+    const machine = { type: 't3.micro', instanceProfile: 'training' };
+    let tags: Record<string, string>;
+    beforeEach(async () => {
+      const runs = openRuns(configurationOf({ instance: machine }), 'model', workspace, silent());
+      const claim = await sessionClaim(runs);
+      runs.close();
+      const { instance } = configurationOf({ instance: machine });
+      if (!('described' in instance)) throw new Error('it is not described');
+      tags = {
+        [TAG.managed]: 'true',
+        [TAG.key]: madeKey(claim.owner, instance.described),
+        [TAG.workspace]: claim.owner.workspace,
+        [TAG.project]: claim.owner.project,
+        [TAG.owner]: claim.owner.caller,
+        [TAG.store]: claim.store,
+      };
+    });
+
+    it.each([TAG.managed, TAG.key, TAG.workspace, TAG.project, TAG.owner, TAG.store])(
+      'takes no instance whose tag %s is another',
+      async (tag) => {
+        const forged = await launchTagged(at, { ...tags, [tag]: 'other' });
+        const without = await launchTagged(at, Object.fromEntries(Object.entries(tags).filter(([key]) => key !== tag)));
+        await expect(open({ instance: machine })).rejects.toMatchObject({
+          code: tag === TAG.store ? 'NOT_YOURS' : 'INSTANCE_MISSING',
+        });
+        const own = await launchTagged(at, tags);
+        expect((await open({ instance: machine })).instances).toEqual([own]);
+        await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [forged, without, own] }));
+      },
+    );
+
+    it('takes none of several', async () => {
+      const both = [await launchTagged(at, tags), await launchTagged(at, tags)];
+      await expect(open({ instance: machine })).rejects.toMatchObject({ code: 'INSTANCE_AMBIGUOUS' });
+      await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: both }));
+    });
   });
 
   it('works as the role that is named', async () => {

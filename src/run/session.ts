@@ -6,8 +6,9 @@ import type { Configuration } from '../config/configuration';
 import type { InstanceName, NamedInstance } from '../config/instance-name';
 import { Problem } from '../report/problem';
 import { findInstances, refuseGone } from '../instance/find';
+import { findDescribed } from '../instance/find-described';
 import { learnCaller, rememberedCaller } from '../instance/caller';
-import { isThere, madeName, type Owner } from '../instance/made';
+import { isThere, madeKey, type Owner } from '../instance/made';
 import { preflight } from '../instance/preflight';
 import type { Reporter } from '../report/reporter';
 import { secretMatcher, type PathMatcher } from '../config/glob';
@@ -18,6 +19,7 @@ import type { Travel } from '../sync/strategy';
 import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';
 import { checkInstance } from './check-instance';
+import { sessionClaim } from './claim';
 
 /** What is asked of runs: the store, and the instances that they are or were on. */
 export interface RunsSession {
@@ -143,7 +145,10 @@ export async function openSession(
     }
     const workspace = workspaceIdentity(workspaceRoot);
     const asking = caller === undefined ? learnCaller(aws) : Promise.resolve(caller);
-    const names = nameAll(configuration.instances, async () => ({ workspace, project, caller: await asking }));
+    const names = nameAll(
+      { ...runs, owner: async () => ({ workspace, project, caller: await asking }) },
+      configuration.instances,
+    );
     const [instances, arn] = await Promise.all([names.then((all) => findInstances(aws, all)), asking]).catch(
       async (error: unknown) => {
         // The preflight knows all that is wrong.
@@ -176,9 +181,18 @@ export async function openSession(
   }
 }
 
-/** The names by which they are found; the caller is only asked for where one was made for it. */
-function nameAll(names: readonly InstanceName[], owner: () => Promise<Owner>): Promise<NamedInstance[]> {
-  return Promise.all(names.map(async (name) => ('described' in name ? madeName(await owner(), name.described) : name)));
+/** Those by a description are looked up by their tags; the caller is only asked for where there is one. */
+function nameAll(
+  runs: Pick<RunsSession, 'aws' | 'configuration' | 'owner'>,
+  names: readonly InstanceName[],
+): Promise<NamedInstance[]> {
+  return Promise.all(
+    names.map(async (name) => {
+      if (!('described' in name)) return name;
+      const claim = await sessionClaim(runs);
+      return findDescribed(runs.aws, madeKey(claim.owner, name.described), claim);
+    }),
+  );
 }
 
 /** The same, in words of what is to be done. */
