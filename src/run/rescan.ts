@@ -2,7 +2,7 @@ import { basename, join } from 'node:path';
 import { lstatSync } from 'node:fs';
 import { findFiles, placesOf, type FilesInput, type FoundFiles, type ListFiles } from '../workspace/files';
 import type { Burst } from '../workspace/file-events';
-import { filesInput, scanFiles, type Scanned, type Workspace } from './scan-project';
+import { filesInput, scanFiles, warnPointers, type Scanned, type Workspace } from './scan-project';
 
 /** They decide which files Nx lists. */
 const IGNORE_FILES = new Set(['.gitignore', '.nxignore']);
@@ -19,6 +19,8 @@ export class Rescan {
   private readonly input: FilesInput;
   private readonly included: string[];
   private readonly said = new Set<string>();
+  /** Contents that were looked at for pointers of Git LFS. */
+  private readonly looked = new Set<string>();
 
   constructor(
     private readonly workspace: Workspace,
@@ -34,6 +36,7 @@ export class Rescan {
     if (anew) await this.listAnew(burst.paths);
     const files = this.files!;
     const { snapshot, recipes } = await scanFiles(this.workspace, files);
+    warnPointers(this.workspace, snapshot, this.looked);
     return { files, snapshot, recipes, anew };
   }
 

@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Rescan } from './rescan';
 import { scanProject, type Workspace } from './scan-project';
 
 let listed: string[] = [];
@@ -22,23 +23,28 @@ describe('a scan of a project', () => {
     rmSync(directory, { recursive: true });
   });
 
+  const open = () => {
+    const warnings: string[] = [];
+    const workspace = {
+      workspaceRoot: join(directory, 'ws'),
+      projectGraph: { nodes: { model: { name: 'model', type: 'app', data: { root: 'model' } } }, dependencies: {} },
+      project: 'model',
+      configuration: {
+        sync: { include: [], exclude: [], secret: [], dependencies: true },
+        train: { outputDir: 'artifacts' },
+      },
+      reporter: { warn: (text: string) => warnings.push(text) },
+    } as unknown as Workspace;
+    return { workspace, warnings };
+  };
+  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'4d7a'.repeat(16)}\nsize 123456789\n`;
+
   it('names pointers of Git LFS each time, whether or not they had to be read again', async () => {
-    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'4d7a'.repeat(16)}\nsize 123456789\n`;
     listed = ['model/train.py', 'model/weights.bin'];
     writeFileSync(join(directory, 'ws/model/train.py'), '');
     writeFileSync(join(directory, 'ws/model/weights.bin'), pointer);
-    const warnings: string[] = [];
-    const scan = () =>
-      scanProject({
-        workspaceRoot: join(directory, 'ws'),
-        projectGraph: { nodes: { model: { name: 'model', type: 'app', data: { root: 'model' } } }, dependencies: {} },
-        project: 'model',
-        configuration: {
-          sync: { include: [], exclude: [], secret: [], dependencies: true },
-          train: { outputDir: 'artifacts' },
-        },
-        reporter: { warn: (text: string) => warnings.push(text) },
-      } as unknown as Workspace);
+    const { workspace, warnings } = open();
+    const scan = () => scanProject(workspace);
     const told =
       '1 file is a Git LFS pointer, and the contents are not on this machine: model/weights.bin. Run "git lfs pull" to get them.';
     await scan();
@@ -56,5 +62,20 @@ describe('a scan of a project', () => {
     listed.pop();
     await scan();
     expect(warnings).toHaveLength(3);
+  });
+
+  it('of a watch names each pointer of Git LFS once, and one that takes a content’s place', async () => {
+    listed = ['model/a.bin', 'model/b.bin'];
+    writeFileSync(join(directory, 'ws/model/a.bin'), pointer);
+    writeFileSync(join(directory, 'ws/model/b.bin'), 'content');
+    const { workspace, warnings } = open();
+    const rescan = new Rescan(workspace, async () => listed);
+    await rescan.after({ paths: null });
+    await rescan.after({ paths: new Set(['model/b.bin']) });
+    expect(warnings).toEqual([expect.stringMatching(/^1 file is a Git LFS pointer, .*: model\/a\.bin\./)]);
+    writeFileSync(join(directory, 'ws/model/b.bin'), pointer);
+    await rescan.after({ paths: new Set(['model/b.bin']) });
+    await rescan.after({ paths: null });
+    expect(warnings.slice(1)).toEqual([expect.stringMatching(/^1 file is a Git LFS pointer, .*: model\/b\.bin\./)]);
   });
 });

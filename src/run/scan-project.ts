@@ -36,15 +36,23 @@ export async function scanProject(workspace: Workspace): Promise<Scanned> {
       `gone since they were listed, not sent: ${vanished.slice(0, 10).map(printable).join(', ')}${vanished.length > 10 ? ` and ${vanished.length - 10} more` : ''}`,
     );
   }
-  const pointers = lfsPointers(workspace.workspaceRoot, snapshot.entries);
-  if (pointers.length) reporter.warn(describePointers(pointers));
+  warnPointers(workspace, snapshot);
   return { files, snapshot, recipes };
 }
 
-function describePointers(paths: string[]): string {
+/** Warns of files that hold pointers of Git LFS. @param known what was looked at before: see `lfsPointers`. */
+export function warnPointers(
+  { workspaceRoot, reporter }: Pick<Workspace, 'workspaceRoot' | 'reporter'>,
+  { entries }: Snapshot,
+  known?: Set<string>,
+): void {
+  const paths = lfsPointers(workspaceRoot, entries, known);
+  if (paths.length === 0) return;
   const few = `${paths.slice(0, 5).map(printable).join(', ')}${paths.length > 5 ? ', …' : ''}`;
   const are = paths.length === 1 ? 'is a Git LFS pointer' : 'are Git LFS pointers';
-  return `${formatCount(paths.length, 'file')} ${are}, and the contents are not on this machine: ${few}. Run "git lfs pull" to get them.`;
+  reporter.warn(
+    `${formatCount(paths.length, 'file')} ${are}, and the contents are not on this machine: ${few}. Run "git lfs pull" to get them.`,
+  );
 }
 
 /** What of the configuration decides which files travel. */

@@ -84,7 +84,8 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   for (const file of listed) add(file);
   const nothing: NotListed = { send: [], leftOut: [], named: [], nested: new Map() };
   const missed = git
-    ? ((await compareWithGit(workspaceRoot, { projectGraph, projects, listed, git }).catch(onGitFailed)) ?? nothing)
+    ? ((await compareWithGit(workspaceRoot, { projectGraph, projects, listed, git, found }).catch(onGitFailed)) ??
+      nothing)
     : nothing;
   for (const file of missed.send) add(file);
   leftOut.push(...missed.leftOut);
@@ -124,7 +125,13 @@ interface NotListed {
 
 async function compareWithGit(
   workspaceRoot: string,
-  of: { projectGraph: ProjectGraph; projects: string[]; listed: string[]; git: GitFiles },
+  of: {
+    projectGraph: ProjectGraph;
+    projects: string[];
+    listed: string[];
+    git: GitFiles;
+    found: Pick<Included, 'paths' | 'excluded'>;
+  },
 ): Promise<NotListed> {
   const send: string[] = [];
   const leftOut: FoundFiles['leftOut'] = [];
@@ -145,6 +152,8 @@ async function compareWithGit(
     if (listed.has(path)) continue;
     const project = owner(path);
     if (project === undefined || of.projects.includes(project)) missing.push(path);
+    else if (of.found.paths.has(path)) continue;
+    else if (of.found.excluded(path)) omit(path, 'sync.exclude', false);
     else {
       // A project around others, as one in the workspace's root, does not own their files.
       omit(path, `it belongs to the project ${project}, on which this one does not depend`, false);
@@ -168,8 +177,8 @@ async function compareWithGit(
 
 function describeNested(projectName: string, nested: NotListed['nested']): string {
   const count = [...nested.values()].reduce((sum, each) => sum + each, 0);
-  const few = [...nested.keys()].slice(0, 5).map(printable).join(', ');
-  return `not sent: ${formatCount(count, 'file')} of ${formatCount(nested.size, 'project')} in directories of ${printable(projectName)} or its dependencies (${few}${nested.size > 5 ? ', …' : ''}), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them.`;
+  const few = [...nested.keys()].sort().slice(0, 5).map(printable).join(', ');
+  return `not sent: ${formatCount(count, 'file')} of ${formatCount(nested.size, 'project')} in directories of ${printable(projectName)} or its dependencies (${few}${nested.size > 5 ? ', …' : ''}), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them; "sync.exclude" of their directories ends this warning.`;
 }
 
 /** The project that a path belongs to: the innermost. */
@@ -235,19 +244,23 @@ function readText(path: string): string {
   }
 }
 
-/** What `sync.include` names, git-ignored or not, and `take`, which decides of any path whether it travels. */
-export function findIncluded(
-  input: Omit<FilesInput, 'projectGraph' | 'projectName' | 'dependencies'> & { projectRoot: string },
-): {
+interface Included {
   paths: Set<string>;
   emptyDirectories: Set<string>;
   leftOut: FoundFiles['leftOut'];
   warnings: string[];
   /** Files that git tracks travel from the output directory, too: trainings did not leave them. */
   take(path: string, isTracked?: boolean): void;
+  /** Whether a pattern of `exclude` matches a path. */
+  excluded(path: string): boolean;
   /** Patterns of `exclude` that have matched no path so far. */
   unusedExcludes(): RootedGlob[];
-} {
+}
+
+/** What `sync.include` names, git-ignored or not, and `take`, which decides of any path whether it travels. */
+export function findIncluded(
+  input: Omit<FilesInput, 'projectGraph' | 'projectName' | 'dependencies'> & { projectRoot: string },
+): Included {
   const { workspaceRoot, projectRoot } = input;
   const own = projectRoot === '.' ? '' : projectRoot;
   const exclude = globsOf(projectRoot, input.exclude).map((glob) => ({ matches: globMatcher(glob), glob }));
@@ -294,6 +307,7 @@ export function findIncluded(
     leftOut,
     warnings,
     take,
+    excluded,
     unusedExcludes: () => [...unused].map(({ glob }) => glob),
   };
 }

@@ -158,9 +158,24 @@ describe('files of a repository', () => {
     const { paths, left, warnings } = await find(['train.py'], { roots: { model: '.', a: 'libs/a' } });
     expect(paths).toEqual(['train.py']);
     expect(warnings).toEqual([
-      'not sent: 1 file of 1 project in directories of model or its dependencies (a), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them.',
+      'not sent: 1 file of 1 project in directories of model or its dependencies (a), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them; "sync.exclude" of their directories ends this warning.',
     ]);
     expect(left).toEqual({ 'libs/a/a.py': 'it belongs to the project a, on which this one does not depend' });
+  });
+
+  it('of a nested project are named only where no pattern says whether they are sent', async () => {
+    for (const path of ['train.py', 'libs/a/a.py', 'libs/a/deep/b.py', 'libs/(b)/b.py']) write(path);
+    track();
+    const roots = { model: '.', a: 'libs/a', b: 'libs/(b)' };
+    const excluded = await find(['train.py'], { roots, exclude: ['libs/**'] });
+    expect(excluded.warnings).toEqual([]);
+    expect(Object.values(excluded.left)).toEqual(Array(3).fill('sync.exclude'));
+    const included = await find(['train.py'], { roots, include: ['libs/a'], exclude: ['libs/(b)'] });
+    expect(included.warnings).toEqual([]);
+    expect(included.paths).toEqual(['libs/a/a.py', 'libs/a/deep/b.py', 'train.py']);
+    const partly = await find(['train.py'], { roots, include: ['libs/a/deep'] });
+    expect(partly.paths).toContain('libs/a/deep/b.py');
+    expect(partly.warnings).toEqual([expect.stringMatching(/^not sent: 2 files of 2 projects .* \(a, b\), /)]);
   });
 
   it('name a submodule that is empty', async () => {

@@ -7,11 +7,17 @@ const HEAD = Buffer.from('version https://git-lfs.github.com/spec/v1\n');
 const SMALLEST = 110;
 const LARGEST = 1_023;
 
-/** Of the files of a snapshot, those that hold a pointer of Git LFS where the content should be. */
-export function lfsPointers(workspaceRoot: string, entries: readonly Entry[]): string[] {
+/**
+ * Of the files of a snapshot, those that hold a pointer of Git LFS where the content should be.
+ * @param known what was looked at before, and is not again: paths with their contents' hashes. It grows.
+ */
+export function lfsPointers(workspaceRoot: string, entries: readonly Entry[], known = new Set<string>()): string[] {
   const head = Buffer.alloc(HEAD.length);
   return entries.flatMap((entry) => {
     if (entry.kind !== 'file' || entry.size < SMALLEST || entry.size > LARGEST) return [];
+    const content = `${entry.sha256} ${entry.path}`;
+    if (known.has(content)) return [];
+    known.add(content);
     return readHead(join(workspaceRoot, entry.path), head) && head.equals(HEAD) ? [entry.path] : [];
   });
 }
