@@ -11,7 +11,7 @@ type Executor = (options: object, context: ExecutorContext) => Promise<{ success
 /** A workspace of one project, and this package's executors and verbs in this process, against local AWS. */
 export class Workshop {
   readonly workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-workshop-'));
-  private readonly memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
+  readonly memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
   /** What executors printed since the last one began. */
   printed = '';
   private readonly silence: jest.SpyInstance[];

@@ -12,6 +12,17 @@ const LIMITS = { olderThan: 14 * DAY, refsOlderThan: 90 * DAY, keepRecords: 0, r
 
 class Killed extends Error {}
 
+const OLD_RUN = '20250101-000000-model-aaaaaa';
+const KEPT_RUN = '20260101-000000-model-bbbbbb';
+
+function runRecord(): object {
+  return { v: 1, state: 'ended', snapshot: 's', checkpoints: [{ n: 1 }], restored: null };
+}
+
+function objects(names: string[]): Record<string, string> {
+  return Object.fromEntries(names.map((name) => [name, name]));
+}
+
 describe('prune', () => {
   let at: StoreFixture;
   beforeAll(async () => {
@@ -318,14 +329,29 @@ describe('prune', () => {
     const pardoned = await at.record([lost]);
     const fresh = await at.pack();
     await at.index([fresh]);
+    // A run that is too old, with all that it has, and one that is kept for its checkpoint.
+    const parts = Array.from({ length: 3 }, (_, n) => `part/${String(n).repeat(64)}`);
+    const list = { v: 1, files: [{ parts: [parts[0].slice(5)] }] };
+    const old = await at.run(OLD_RUN, runRecord(), {
+      'artifacts.json': list,
+      'checkpoint/1.json': list,
+      ...objects(parts),
+    });
+    const kept = await at.run(KEPT_RUN, runRecord(), {
+      'artifacts.json': list,
+      'checkpoint/1.json': list,
+      ...objects(parts.slice(0, 1)),
+    });
+    at.age(100, [...old.values()]);
     const back = at.save();
-    const calls = { before: 0, after: 0 };
+    const calls = { before: 0, midway: 0, after: 0 };
     await pruneNow(
       {},
       intercept(at.store, async (_method, moment) => void calls[moment]++),
     );
     expect(calls.after).toBeGreaterThan(15);
-    for (const when of ['before', 'after'] as const) {
+    expect(calls.midway).toBeGreaterThan(0);
+    for (const when of ['before', 'midway', 'after'] as const) {
       for (let call = 0; call < calls[when]; call++) {
         back();
         let count = 0;
@@ -345,6 +371,8 @@ describe('prune', () => {
         for (const pack of [packs.whole, packs.change, lost, fresh]) expect(find(pack)).toBe(pack.sha256);
         const there = await at.there();
         for (const pack of [packs.garbage, late]) expect(there).not.toContain(packKey(pack));
+        expect([...there].filter((key) => key.includes(OLD_RUN))).toEqual([]);
+        for (const key of kept.values()) expect(there).toContain(key);
         expect(there).not.toContain(recordKey(forgotten));
       }
     }
@@ -356,8 +384,11 @@ function bound(store: Store, name: string | symbol): unknown {
   return typeof value === 'function' ? value.bind(store) : value;
 }
 
-/** A store that says what is asked of it, before and after. */
-function intercept(store: Store, tell: (method: string, moment: 'before' | 'after') => Promise<void>): Store {
+/** A store that says what is asked of it, before and after, and when half of several objects are removed. */
+function intercept(
+  store: Store,
+  tell: (method: string, moment: 'before' | 'midway' | 'after') => Promise<void>,
+): Store {
   return new Proxy(store, {
     get(target, name) {
       const value = Reflect.get(target, name, target) as unknown;
@@ -372,6 +403,12 @@ function intercept(store: Store, tell: (method: string, moment: 'before' | 'afte
         };
       return async (...args: unknown[]) => {
         await tell(String(name), 'before');
+        const [keys] = args;
+        if (name === 'delete' && Array.isArray(keys) && keys.length > 1) {
+          // S3 removes the keys of one request one after another.
+          await target.delete((keys as string[]).slice(0, keys.length >> 1));
+          await tell(name, 'midway');
+        }
         const result: unknown = await value.apply(target, args);
         await tell(String(name), 'after');
         return result;

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -20,6 +19,7 @@ import { printable } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import type { FoldNames } from '../workspace/name-folding';
 import { lookUp } from '../workspace/look-up';
+import { makeScratch } from '../workspace/scratch';
 import { assertArtifactList, assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
 import { COLLECTED, readCollected } from './collected';
 import { fetchFile, Room } from './fetch-file';
@@ -83,7 +83,7 @@ export async function collectArtifacts(
   reportHeldBack(reporter, project, record.id, heldBack, ignored);
 
   const bytes = wanted.reduce((sum, { size }) => sum + size, 0);
-  const stage = makeStage(output);
+  const stage = makeScratch(dirname(output), basename(output));
   const files = join(stage, 'files');
   mkdirSync(files);
   try {
@@ -123,14 +123,6 @@ export async function collectArtifacts(
   } finally {
     rmSync(stage, { recursive: true, force: true });
   }
-}
-
-/** A directory beside the output directory. Neither git nor Nx looks into it while it is there. */
-function makeStage(output: string): string {
-  const stage = `${output}.nx-ec2-${randomBytes(4).toString('hex')}`;
-  mkdirSync(stage, { recursive: true });
-  for (const name of ['.gitignore', '.nxignore']) writeFileSync(join(stage, name), '*\n');
-  return stage;
 }
 
 /** Why a pointer can't be written; null where it can. */

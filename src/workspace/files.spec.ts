@@ -1,8 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { findIncluded } from './files';
+import { makeScratch } from './scratch';
 
 describe('what sync.include names', () => {
   let workspaceRoot: string;
@@ -82,6 +83,14 @@ describe('what sync.include names', () => {
   it('never sends back what trainings left', () => {
     write('model/artifacts/model.json');
     expect(find(['**']).left).toEqual({ 'model/artifacts/model.json': "the trainings' output" });
+  });
+
+  it('never sends what a killed collection has left beside the output directory', () => {
+    const scratch = makeScratch(join(workspaceRoot, 'model'), 'artifacts');
+    write('model/train.py', `model/${basename(scratch)}/files/half`);
+    const { paths, left } = find(['**']);
+    expect(paths).toEqual(['model/train.py']);
+    expect(left[`model/${basename(scratch)}/files/half`]).toBe('nx-ec2 works in it');
   });
 
   it('leaves .env files and environments where they are, unless their own name is given', () => {

@@ -10,6 +10,7 @@ import { ROOT_FILES } from '../config/root-files';
 import { formatCount } from '../report/units';
 import { gitFiles, linkFault, linkTarget, nxIgnored, specialFiles, type GitFiles } from './git-files';
 import { lookUp } from './look-up';
+import { isScratch } from './scratch';
 
 export interface FilesInput {
   workspaceRoot: string;
@@ -287,7 +288,9 @@ export function findIncluded(
       ? 'sync.exclude'
       : path.startsWith(`${output}/`) && !isTracked
         ? "the trainings' output"
-        : never(path, literal);
+        : isScratch(path)
+          ? 'nx-ec2 works in it'
+          : never(path, literal);
     if (why) leftOut.push({ path, why });
     else paths.add(path);
   };

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
-import { existsSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeScratch } from './scratch';
 
 /** Makes two names one where the file system takes them for one. */
 export type FoldNames = (path: string) => string;
@@ -12,21 +12,21 @@ export const foldAll: FoldNames = (path) => path.normalize('NFC').toUpperCase().
  * tried, names that may be one are taken for one.
  */
 export function probeFolding(directory: string): FoldNames {
-  const composed = `.nx-ec2-${randomBytes(6).toString('hex')}-\u00e9z`;
-  const path = join(directory, composed);
+  const composed = '\u00e9z';
+  let scratch: string | undefined;
   try {
+    scratch = makeScratch(directory);
+    const path = join(scratch, composed);
     writeFileSync(path, '', { flag: 'wx' });
-  } catch {
-    return foldAll;
-  }
-  try {
     const ignoresCase = existsSync(path.slice(0, -1) + 'Z');
-    const ignoresForm = existsSync(join(directory, composed.normalize('NFD')));
+    const ignoresForm = existsSync(join(scratch, composed.normalize('NFD')));
     return (name) => {
       const formed = ignoresForm || ignoresCase ? name.normalize('NFC') : name;
       return ignoresCase ? foldAll(formed) : formed;
     };
+  } catch {
+    return foldAll;
   } finally {
-    unlinkSync(path);
+    if (scratch !== undefined) rmSync(scratch, { recursive: true, force: true });
   }
 }
