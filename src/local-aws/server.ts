@@ -12,7 +12,7 @@ import { faultError, Faults, type Fault } from './faults';
 import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity, type IdentityOptions } from './identity';
 import { Metadata } from './imds/metadata';
 import { CloudInit } from './instance/cloud-init';
-import { Instances, type InstanceTimes, type LocalInstance } from './instance/instances';
+import { Instances, type AgentChannel, type InstanceTimes, type LocalInstance } from './instance/instances';
 import { Power } from './instance/power';
 import { InstanceRole } from './instance/role';
 import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
@@ -27,7 +27,7 @@ import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signatu
 import { verifyV2Url } from './signature-v2';
 import { prepareStateDirectory, secretAccessKey } from './state-directory';
 import { lockState } from './state-lock';
-import type { Invocation } from './ssm/agent';
+import type { Invocation } from './ssm/invocation';
 import { Parameters } from './ssm/parameters';
 import { SsmService } from './ssm/service';
 import { StsService } from './sts/service';
@@ -48,6 +48,8 @@ export interface LocalAwsOptions extends InstanceTimes {
   /** What goes wrong. */
   faults?: Fault[];
   network?: NetworkProfile;
+  /** How the agents of instances get their commands; absent: by the message gateway. */
+  agentChannel?: AgentChannel;
   sessions?: SessionOptions;
 }
 
@@ -101,6 +103,8 @@ export interface LocalAws {
   traffic(): Record<LinkName, LinkTraffic>;
   /** From now on it is that far away; what went over the links is counted anew. */
   useNetwork(profile: NetworkProfile): void;
+  /** From now on an instance's agent, or those of all, get their commands so. */
+  useAgentChannel(channel: AgentChannel, instance?: string): void;
   /** Starts an instance's agent anew: its sessions end, its commands go on. */
   restartAgent(instance: string): void;
   /** Takes notice of what another hand changed in the directory of its buckets. */
@@ -121,6 +125,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const faults = new Faults(options.faults);
   let network = new Network(options.network ?? {});
   const instances = new Instances(join(options.directory, 'instances'), options, region);
+  instances.channel = options.agentChannel ?? 'gateway';
   const cloudInit = new CloudInit(instances);
   const power = new Power(instances);
   const s3 = new S3Service(join(options.directory, 's3'), region, identities);
@@ -136,6 +141,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     instances,
     region,
     new Parameters(join(options.directory, 'parameters.json'), region),
+    (instance) => (role(instance).name === null ? null : role(instance).credentials()),
     options.network?.pickUp,
     options.sessions,
   );
@@ -327,6 +333,11 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     interrupt: (instance, how) => ec2.interruptions.interrupt(instance, how),
     recommendRebalance: (instance) => ec2.interruptions.recommendRebalance(instance),
     left: () => ec2.left(),
+    useAgentChannel: (channel, instance) => {
+      if (instance === undefined) instances.channels.clear();
+      if (instance === undefined) instances.channel = channel;
+      else instances.channels.set(instance, channel);
+    },
     restartAgent: (instance) => ssm.restartAgent(instance),
     reread: () => s3.buckets.reread(),
     close: async () => {

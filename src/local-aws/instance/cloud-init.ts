@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Instances } from './instances';
+import { limited } from './limited';
 import type { LocalInstance } from './record';
 import { Timers } from './timers';
 
@@ -47,7 +48,8 @@ export class CloudInit {
     const log = openSync(join(disk, USER_DATA_LOG), 'a');
     try {
       const program = join(__dirname, 'cloud_init.py');
-      const child = spawn('python3', ['-I', '-S', program, join(home, 'status'), 'boot'], {
+      const [file, ...args] = limited(['python3', '-I', '-S', program, join(home, 'status'), 'boot']);
+      const child = spawn(file, args, {
         cwd: disk,
         detached: true,
         stdio: ['ignore', log, log],

@@ -23,6 +23,12 @@ export interface InstanceTimes {
   unseen?: number;
 }
 
+/**
+ * How an agent gets its commands: `gateway` is the message gateway (ssmmessages), which sessions need, too; an agent
+ * without a route to it asks for them by `ec2messages`.
+ */
+export type AgentChannel = 'gateway' | 'ec2messages';
+
 /** What a change of an instance was: `launched` at first, `started` from a stop or a reboot. */
 export type InstanceEvent = 'launched' | 'started' | 'stopped' | 'terminated';
 
@@ -33,6 +39,9 @@ export class Instances {
   readonly watchers: ((instance: LocalInstance, event: InstanceEvent) => void)[] = [];
   /** Between running and its agent being online, ms: besides the boot. */
   agentDelay = 0;
+  /** What the agents of instances use for which `channels` has nothing else. */
+  channel: AgentChannel = 'gateway';
+  readonly channels = new Map<string, AgentChannel>();
   private readonly boot: number;
   private readonly transition: number;
   private readonly unseen: number;
@@ -87,6 +96,15 @@ export class Instances {
     const instance = this.known.get(id);
     if (instance?.state !== 'running' || instance.profile === null) return false;
     return Date.now() >= instance.launched + this.boot + this.agentDelay;
+  }
+
+  channelOf(id: string): AgentChannel {
+    return this.channels.get(id) ?? this.channel;
+  }
+
+  /** Whether its agent takes sessions. */
+  takesSessions(id: string): boolean {
+    return this.online(id) && this.channelOf(id) === 'gateway';
   }
 
   /** When it runs, ms since the epoch. */

@@ -1,8 +1,9 @@
 import { AgentChannel } from './channel';
 import type { SessionDocument } from './document';
 import { frameOf, PAYLOAD, TERMINATE } from './frame';
-import { Program } from './program';
+import { Program, type ProgramOutput } from './program';
 import { TextPieces } from './text-pieces';
+import type { SessionUser } from './user';
 
 /** Separate output needs a client of this version. */
 const SEPARATE_SINCE = [1, 2, 312, 0];
@@ -16,6 +17,7 @@ export interface SessionSettings {
   kmsKeyId?: string;
   pauseEndsOutput: boolean;
   environment: NodeJS.ProcessEnv;
+  user?: SessionUser;
   /** Whether the instance still runs. */
   there: () => boolean;
 }
@@ -158,7 +160,7 @@ export class LocalSession {
   private run(): void {
     const { separate, type } = this.document;
     const holds = type === 'NonInteractiveCommands' && !separate;
-    this.program = new Program(this.document, this.settings.environment, {
+    const output: ProgramOutput = {
       onData: async (data, stream) => {
         // The pipe is closed by this.
         if (separate && this.settings.pauseEndsOutput && !this.client) throw new Error('the channel is paused');
@@ -181,7 +183,8 @@ export class LocalSession {
         this.channel.send(PAYLOAD.stderr, Buffer.from(message));
         void this.finish();
       },
-    });
+    };
+    this.program = new Program(this.document, this.settings.environment, output, this.settings.user);
   }
 
   private async output(data: Buffer, stream: 'stdout' | 'stderr'): Promise<void> {

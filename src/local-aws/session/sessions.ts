@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Identity } from '../identity';
 import type { Instances } from '../instance/instances';
 import { AwsError } from '../service';
 import { sessionDocument } from './document';
 import { LocalSession } from './session';
+import { sessionUser, type SessionUser } from './user';
 
 type Json = Record<string, unknown>;
 
@@ -17,6 +18,8 @@ export interface SessionOptions {
    * is there again: what runs meets a broken pipe. Absent: a cut is over before the agent learns of it.
    */
   pauseEndsOutput?: boolean;
+  /** As whom sessions run; absent: as ssm-user where local AWS runs as root and this machine has such a user. */
+  user?: string;
   /** Sessions are to be encrypted by this key, as an account's preferences may want it. */
   kmsKeyId?: string;
 }
@@ -28,6 +31,7 @@ const HISTORY = 200;
 /** Session Manager: sessions of all instances. */
 export class Sessions {
   private readonly known = new Map<string, LocalSession>();
+  private readonly user?: SessionUser;
   /** Where the streams are: `ws://127.0.0.1:<port>`. */
   url = '';
   readonly actions: Record<string, (input: Json, identity: Identity) => Json> = {
@@ -41,7 +45,9 @@ export class Sessions {
     private readonly instances: Instances,
     private readonly options: SessionOptions,
     private readonly pickUp: () => number,
-  ) {}
+  ) {
+    this.user = sessionUser(options.user);
+  }
 
   get(id: string): LocalSession | undefined {
     return this.known.get(id);
@@ -62,7 +68,8 @@ export class Sessions {
 
   private start(input: Json, identity: Identity): Json {
     const instance = String(input.Target ?? '');
-    if (!this.instances.online(instance)) throw new AwsError('TargetNotConnected', `${instance} is not connected.`);
+    if (!this.instances.takesSessions(instance))
+      throw new AwsError('TargetNotConnected', `${instance} is not connected.`);
     const name = String(input.DocumentName ?? 'SSM-SessionManagerRunShell');
     const document = sessionDocument(name, (input.Parameters ?? {}) as Record<string, string[]>);
     const owner = identity.arn;
@@ -72,6 +79,7 @@ export class Sessions {
       .replace(/[^\w.-]/g, '-')}-${randomBytes(9).toString('hex').slice(0, 17)}`;
     const home = join(this.instances.disk(instance), 'home');
     mkdirSync(home, { recursive: true });
+    if (this.user) chownSync(home, this.user.uid, this.user.gid);
     const session = new LocalSession(
       id,
       instance,
@@ -80,6 +88,7 @@ export class Sessions {
       String(input.Reason ?? ''),
       document,
       {
+        user: this.user,
         idle: this.options.idle ?? IDLE,
         kmsKeyId: this.options.kmsKeyId,
         pauseEndsOutput: this.options.pauseEndsOutput ?? false,

@@ -1,4 +1,4 @@
-"""Runs a command on a terminal of its own: input from standard input, output to standard output, "columns rows" lines from descriptor 3."""
+"""Runs a command on a terminal of its own, as "uid:gid" or, for "-", as who runs this: input from standard input, output to standard output, "columns rows" lines from descriptor 3."""
 import fcntl
 import os
 import pty
@@ -17,7 +17,13 @@ pid, terminal = pty.fork()
 if pid == 0:
     os.close(3)
     try:
-        os.execvp(sys.argv[1], sys.argv[1:])
+        if sys.argv[1] != "-":
+            uid, gid = map(int, sys.argv[1].split(":"))
+            os.fchown(0, uid, -1)
+            os.setgroups([gid])
+            os.setgid(gid)
+            os.setuid(uid)
+        os.execvp(sys.argv[2], sys.argv[2:])
     finally:
         os._exit(127)
 sizes = b""

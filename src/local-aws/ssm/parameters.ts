@@ -4,13 +4,26 @@ import type { Json } from '../json-protocol';
 import { KeptJson } from '../kept-json';
 import { AwsError } from '../service';
 
-interface Parameter {
-  Name: string;
+interface Version {
   Type: string;
   Value: string;
   Version: number;
   LastModifiedDate: number;
 }
+
+interface Parameter extends Version {
+  Name: string;
+  /** Which version was asked for, e.g. `:3`. */
+  Selector?: string;
+}
+
+/** As it is kept: the latest version, and those before it. */
+interface KeptParameter extends Parameter {
+  Earlier?: Version[];
+}
+
+/** So many versions are kept of a parameter. */
+const VERSIONS = 100;
 
 /** What a SecureString is to whoever does not ask for it decrypted. */
 const SEALED = 'AQICAHhsealed';
@@ -28,7 +41,7 @@ const NAME_RULE =
 
 /** The Parameter Store: String and SecureString, and the public parameters that name images. */
 export class Parameters {
-  private readonly kept: KeptJson<Parameter>;
+  private readonly kept: KeptJson<KeptParameter>;
   readonly actions: Record<string, (input: Json, identity: Identity) => Json>;
 
   constructor(
@@ -44,22 +57,33 @@ export class Parameters {
         return {};
       },
       GetParameter: (input, identity) => {
-        refuseInstances([String(input.Name)], identity, 'GetParameter');
-        const found = this.find(String(input.Name));
-        if (!found) throw new AwsError('ParameterNotFound', `Parameter ${String(input.Name)} not found.`);
+        const name = String(input.Name);
+        refuseInstances([name], identity, 'GetParameter');
+        const found = this.find(name);
+        if (!found && this.find(selected(name).name))
+          throw new AwsError(
+            'ParameterVersionNotFound',
+            `Systems Manager could not find version ${selected(name).version} of ${selected(name).name}. Verify the version and try again.`,
+          );
+        if (!found) throw new AwsError('ParameterNotFound', `Parameter ${name} not found.`);
         return { Parameter: this.shown(found, input) };
       },
       GetParameters: (input, identity) => {
         const names = input.Names as string[];
-        refuseInstances(names, identity, 'GetParameters');
         if (names.length > 10)
           throw new AwsError('ValidationException', 'Member must have length less than or equal to 10');
         return {
-          Parameters: names.flatMap((name) => this.find(name) ?? []).map((each) => this.shown(each, input)),
+          Parameters: this.read(names, identity).map((each) => this.shown(each, input)),
           InvalidParameters: names.filter((name) => !this.find(name)),
         };
       },
     };
+  }
+
+  /** Those of these names that exist. @throws AwsError where the identity may not read one. */
+  read(names: string[], identity: Identity | null): Parameter[] {
+    refuseInstances(names, identity, 'GetParameters');
+    return names.flatMap((name) => this.find(name) ?? []);
   }
 
   private put(input: Json): Json {
@@ -85,16 +109,24 @@ export class Parameters {
     if (!['String', 'SecureString'].includes(Type))
       throw new AwsError('UnsupportedParameterType', `Local AWS has no parameters of the type ${Type}.`);
     const Version = (before?.Version ?? 0) + 1;
-    this.kept.set(Name, { Name, Type, Value, Version, LastModifiedDate: Date.now() / 1000 });
+    const { Earlier = [], ...latest } = before ?? {};
+    const earlier = before ? [...Earlier, latest as Version].slice(1 - VERSIONS) : undefined;
+    this.kept.set(Name, { Name, Type, Value, Version, LastModifiedDate: Date.now() / 1000, Earlier: earlier });
     return { Version, Tier: 'Standard' };
   }
 
-  /** By its name, or by its ARN, where a name's slash is the ARN's. */
-  private find(name: string): Parameter | undefined {
-    return this.own(name) ?? publicParameter(name);
+  /** By its name, or by its ARN, where a name's slash is the ARN's; with a version behind either, that one. */
+  private find(reference: string): Parameter | undefined {
+    const { name, version } = selected(reference);
+    const kept = this.own(name) ?? publicParameter(name);
+    if (!kept) return undefined;
+    const { Earlier = [], ...latest } = kept;
+    if (version === undefined) return latest;
+    const found = [latest, ...Earlier].find((each) => each.Version === version);
+    return found && { ...found, Name: latest.Name, Selector: `:${version}` };
   }
 
-  private own(name: string): Parameter | undefined {
+  private own(name: string): KeptParameter | undefined {
     const path = /^arn:[^:]*:ssm:[^:]*:\d*:parameter\/(.*)$/.exec(name)?.[1];
     return path === undefined ? this.kept.get(name) : (this.kept.get(`/${path}`) ?? this.kept.get(path));
   }
@@ -110,15 +142,21 @@ export class Parameters {
   }
 }
 
-function refuseInstances(names: string[], identity: Identity, action: string): void {
-  if (identity.instance === undefined || !names.some((name) => CALLERS.test(name))) return;
+/** The version that a reference asks for, apart from its name. */
+function selected(reference: string): { name: string; version?: number } {
+  const [, name, version] = /^(.+):(\d+)$/.exec(reference) ?? [undefined, reference];
+  return { name, version: version === undefined ? undefined : Number(version) };
+}
+
+function refuseInstances(names: string[], identity: Identity | null, action: string): void {
+  if (identity?.instance === undefined || !names.some((name) => CALLERS.test(name))) return;
   throw new AwsError(
     'AccessDeniedException',
     `User: ${identity.arn} is not authorized to perform: ssm:${action} because no identity-based policy allows the ssm:${action} action`,
   );
 }
 
-function publicParameter(name: string): Parameter | undefined {
+function publicParameter(name: string): KeptParameter | undefined {
   const path = /^arn:[^:]*:ssm:[^:]*::parameter(\/.*)$/.exec(name)?.[1] ?? name;
   const Value = imageParameter(path);
   return Value === undefined ? undefined : { Name: path, Type: 'String', Value, Version: 1, LastModifiedDate: 0 };

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { ACCOUNT, type Identity } from '../identity';
+import { ACCOUNT, allow, type Identity } from '../identity';
 import type { Instances } from '../instance/instances';
 import { answerJson, jsonError, type Json } from '../json-protocol';
 import { Sessions, type SessionOptions } from '../session/sessions';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
-import { Agent, type Invocation } from './agent';
+import { Agent } from './agent';
+import type { Invocation } from './invocation';
 import type { Parameters } from './parameters';
+import { resolveReferences } from './references';
 
 const DOCUMENT_LIMIT = 64 * 1024;
 
@@ -20,12 +22,14 @@ export class SsmService implements Service {
   constructor(
     private readonly instances: Instances,
     region: string,
-    parameters: Parameters,
+    private readonly parameters: Parameters,
+    /** Whose permissions an instance's agent has. */
+    private readonly identityOf: (instance: string) => Identity | null,
     /** From a command being sent to its script's start, ms. */
     public pickUp = 0,
     sessions: SessionOptions = {},
   ) {
-    this.agent = new Agent(instances, region);
+    this.agent = new Agent(instances, region, (invocation) => this.resolve(invocation));
     this.sessions = new Sessions(instances, sessions, () => this.pickUp);
     this.actions = {
       ...parameters.actions,
@@ -37,7 +41,7 @@ export class SsmService implements Service {
       DescribeInstanceInformation: (input) => this.describe(input),
       GetConnectionStatus: (input) => ({
         Target: input.Target,
-        Status: this.instances.online(String(input.Target)) ? 'connected' : 'notconnected',
+        Status: this.instances.takesSessions(String(input.Target)) ? 'connected' : 'notconnected',
       }),
     };
   }
@@ -50,6 +54,7 @@ export class SsmService implements Service {
   /** Commands that are on their way never arrive. */
   close(): void {
     this.sessions.close();
+    this.agent.close();
     for (const timer of this.onTheWay) clearTimeout(timer);
   }
 
@@ -84,17 +89,14 @@ export class SsmService implements Service {
         'InvalidInstanceId',
         `Instances [[${offline.join(', ')}]] not in a valid state for account ${ACCOUNT}`,
       );
-    const executionTimeout = Number(parameters.executionTimeout?.[0] ?? 3600);
     const commandId = randomUUID();
-    const script = (parameters.commands ?? []).join('\n');
-    const unknown = /\{\{\s*ssm:([^}]*)\}\}/.exec(script);
     for (const instance of ids) {
       const invocation: Invocation = {
         commandId,
         instance,
-        script,
         comment: String(input.Comment ?? ''),
-        executionTimeout: executionTimeout >= 5 && executionTimeout <= 172_800 ? executionTimeout : 3600,
+        parameters,
+        ...scriptOf(parameters),
         status: 'Pending',
         details: 'Pending',
         code: -1,
@@ -104,9 +106,7 @@ export class SsmService implements Service {
         deliveryTimeout: timeout ?? 3600,
       };
       this.invocations.push(invocation);
-      // {{ssm:NAME}} is resolved by the agent; a name that is not there fails the whole document with no output.
-      if (unknown) Object.assign(invocation, { status: 'Failed', details: 'Failed', code: -1, ended: Date.now() });
-      else this.deliver(invocation);
+      this.deliver(invocation);
     }
     return {
       Command: {
@@ -128,6 +128,23 @@ export class SsmService implements Service {
       if (invocation.ended === undefined) this.agent.take(invocation);
     }, this.pickUp);
     this.onTheWay.add(timer);
+  }
+
+  /** By the agent, with what the instance's role may read. */
+  private resolve(invocation: Invocation): boolean {
+    const identity = this.identityOf(invocation.instance);
+    try {
+      const resolved = resolveReferences(invocation.parameters, (names) => {
+        if (!identity) throw new AwsError('AccessDeniedException', `${invocation.instance} has no role.`);
+        allow(identity, 'ssm:GetParameters');
+        return this.parameters.read(names, identity);
+      });
+      if (resolved) Object.assign(invocation, scriptOf(resolved));
+      return resolved !== null;
+    } catch (error) {
+      if (error instanceof AwsError) return false;
+      throw error;
+    }
   }
 
   private targets(input: Json): string[] {
@@ -228,6 +245,16 @@ export class SsmService implements Service {
       }));
     return { InstanceInformationList: list };
   }
+}
+
+/** What AWS-RunShellScript makes of its parameters. */
+function scriptOf({ commands = [], workingDirectory = [], executionTimeout = [] }: Record<string, string[]>) {
+  const seconds = Number(executionTimeout[0] ?? 3600);
+  return {
+    script: commands.join('\n'),
+    workingDirectory: workingDirectory[0] ?? '',
+    executionTimeout: seconds >= 5 && seconds <= 172_800 ? seconds : 3600,
+  };
 }
 
 /** As GetCommandInvocation words them: ISO 8601, empty for what has not begun or not ended. */
