@@ -1,13 +1,16 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CancelCommandCommand, GetCommandInvocationCommand } from '@aws-sdk/client-ssm';
 import { Aws } from '../aws/clients';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
 import type { Access, Check } from './plan';
 import { Remote } from './remote';
-import { finishCommand, pause, sendCommand } from './run-command';
+import { REPEAT } from './repeat';
+import { finishCommand, followCommand, pause, sendCommand, type Invocation } from './run-command';
 
 const environment = { ...process.env };
 afterAll(() => {
@@ -62,7 +65,7 @@ describe('a confidential plan', () => {
 });
 
 describe('an instance that has all the commands that it takes', () => {
-  it('is sent to again, once it has dropped one', async () => {
+  it('is sent to again, although nothing says that it has refused one', async () => {
     const at = await startFixture();
     Object.assign(process.env, at.aws.environment);
     const aws = new Aws({ region: 'eu-west-1' });
@@ -82,14 +85,19 @@ describe('an instance that has all the commands that it takes', () => {
       );
       const asked = remote.send({ op: 'cancel', run: '20260101-000000-model-aaaaaa', grace: 1 }, { comment: 'test' });
       asked.catch(() => undefined);
-      const dropped = () => at.aws.commands.filter(({ stderr }) => stderr === 'ProcessorBufferFull').length;
+      const refused = () => at.aws.commands.filter((each) => each.refused);
       const end = Date.now() + 20_000;
-      while (dropped() < 2 && Date.now() < end) await pause(20);
+      for (let seen = 0; seen < 2 && Date.now() < end; await pause(20)) {
+        seen = refused().length;
+        // It is overdue at once, not after 30 s.
+        for (const each of refused()) each.deliveryTimeout = 0;
+      }
       writeFileSync(free, '');
       // It got there: there is no such run.
       await expect(asked).rejects.toMatchObject({ remoteCode: 'NO_RUN' });
       expect(at.aws.commands.filter(({ comment, started }) => comment === 'test' && started)).toHaveLength(1);
-      expect(dropped()).toBeGreaterThanOrEqual(2);
+      expect(refused().map(({ details }) => details)).toEqual(Array(refused().length).fill('Delivery Timed Out'));
+      expect(refused().length).toBeGreaterThanOrEqual(2);
     } finally {
       aws.close();
       await at.close();
@@ -97,8 +105,11 @@ describe('an instance that has all the commands that it takes', () => {
   });
 });
 
-describe('a command that never started, with no reason given', () => {
-  const options = { comment: 'test', executionTimeout: 60, stillThere: async () => undefined };
+describe('a command', () => {
+  const options = {
+    ...{ comment: 'test', executionTimeout: 60, stillThere: async () => undefined },
+    ...{ repeat: REPEAT.sync, answered: () => true },
+  };
   // The agent runs nothing of a script that names a parameter which does not exist: Failed, −1, no output.
   const dropped = 'echo {{ssm:nothing}}';
   let at: Awaited<ReturnType<typeof startFixture>>;
@@ -117,7 +128,7 @@ describe('a command that never started, with no reason given', () => {
     return { box, id: (await sendCommand(aws, [box], script, options)).get(box)! };
   };
 
-  it('is sent again', async () => {
+  it('is sent again if it never started, with no reason given', async () => {
     const { box, id } = await first(dropped);
     expect(await finishCommand(aws, box, id, 'echo ran', options)).toMatchObject({
       status: 'Success',
@@ -135,8 +146,82 @@ describe('a command that never started, with no reason given', () => {
   it('is not sent again if it started and failed', async () => {
     const { box, id } = await first('exit 3');
     const before = at.aws.commands.length;
-    expect(await finishCommand(aws, box, id, 'exit 3', options)).toMatchObject({ status: 'Failed', responseCode: 3 });
+    const unread = { ...options, answered: () => false };
+    expect(await finishCommand(aws, box, id, 'exit 3', unread)).toMatchObject({ status: 'Failed', responseCode: 3 });
     expect(at.aws.commands.length).toBe(before);
+  });
+
+  it('is not sent again if it must not be', async () => {
+    const { box, id } = await first(dropped);
+    const repeat = { ...REPEAT.sync, unstarted: false };
+    expect(await finishCommand(aws, box, id, 'echo ran', { ...options, repeat })).toMatchObject({ responseCode: -1 });
+  });
+
+  it('is sent again if it ran, brought no reply, and only reads; but not for ever', async () => {
+    const reads = { ...options, repeat: REPEAT.poll, answered: ({ stdout }: Invocation) => stdout === 'reply\n' };
+    const { box, id } = await first('exit 3');
+    expect(await finishCommand(aws, box, id, 'echo reply', reads)).toMatchObject({ stdout: 'reply\n' });
+    const before = at.aws.commands.length;
+    expect(await finishCommand(aws, box, (await first('exit 3')).id, 'exit 3', reads)).toMatchObject({
+      responseCode: 3,
+    });
+    expect(at.aws.commands.length - before).toBe(3);
+  });
+
+  it('is not sent again if it was cancelled or killed for its time', async () => {
+    const reads = { ...options, repeat: REPEAT.poll, answered: () => false };
+    const { box, id } = await first('sleep 60');
+    while ((await look(box, id)).Status !== 'InProgress') await pause(20);
+    await at.ssm.send(new CancelCommandCommand({ CommandId: id }));
+    expect(await finishCommand(aws, box, id, 'echo ran', reads)).toMatchObject({ status: 'Cancelled' });
+    const killed = (await first('exit 137')).id;
+    expect(await finishCommand(aws, box, killed, 'echo ran', reads)).toMatchObject({ status: 'ExecutionTimedOut' });
+  });
+
+  const look = (InstanceId: string, CommandId: string) =>
+    at.ssm.send(new GetCommandInvocationCommand({ CommandId, InstanceId }));
+
+  it('is given up with its id where Systems Manager never says how it ended', async () => {
+    // Over the gateway the agent drops a reply of this size.
+    const { box, id } = await first("head -c 23000 /dev/zero | tr '\\0' '<'");
+    const brief = { ...options, deliveryTimeout: 0, executionTimeout: 0.3 };
+    await expect(followCommand(aws, box, id, brief, 200)).rejects.toMatchObject({
+      code: 'COMMAND_OVERDUE',
+      message: expect.stringMatching(`^Command ${id} on ${box} is InProgress after .*, although its time limit is`),
+    });
+  });
+
+  it('is waited for as long as it may take', async () => {
+    const { box, id } = await first('sleep 1.2; echo late');
+    const limits = { ...options, deliveryTimeout: 0.5, executionTimeout: 0.2 };
+    expect(await followCommand(aws, box, id, limits, 20_000)).toMatchObject({ stdout: 'late\n' });
+  });
+
+  it('is believed where it has ended while this machine slept past the limit', async () => {
+    const { box, id } = await first('true');
+    let slept = 0;
+    const begun = Date.now();
+    const clock = jest.spyOn(performance, 'now').mockImplementation(() => Date.now() - begun + slept);
+    const followed = followCommand(aws, box, id, { ...options, executionTimeout: 5 }, 0);
+    // Its first look comes later.
+    await pause(100);
+    slept = 3_600_000;
+    await expect(followed).resolves.toMatchObject({ status: 'Success' });
+    clock.mockRestore();
+  });
+});
+
+describe('the table of what may be sent again', () => {
+  it('names each operation of the runtime', () => {
+    const list =
+      'import sys; sys.path.insert(0, sys.argv[1]); from remote.main import OPERATIONS; print(" ".join(OPERATIONS))';
+    const operations = execFileSync('python3', ['-B', '-c', list, join(__dirname, '..')], { encoding: 'utf8' });
+    expect(Object.keys(REPEAT).sort()).toEqual(operations.trim().split(' ').sort());
+  });
+
+  it('repeats without a reply only what changes nothing, or the same each time', () => {
+    const repeated = Object.entries(REPEAT).filter(([, { unanswered }]) => unanswered);
+    expect(repeated.map(([operation]) => operation).sort()).toEqual(['activity', 'cancel', 'doctor', 'poll', 'renew']);
   });
 });
 

@@ -7,6 +7,7 @@ import type { Store } from '../store/store';
 import type { Operation, Plan } from './plan';
 import { remoteSide } from './remote-side';
 import { parseReply, type Reply } from './reply';
+import { REPEAT } from './repeat';
 import { COMMAND_LIMIT, finishCommand, sendCommand, unanswered } from './run-command';
 import { commandScript, type Request } from './script';
 import { seal } from './seal';
@@ -163,6 +164,8 @@ export class Remote {
             const invocation = await finishCommand(this.aws, instance, ids.get(instance)!, script, {
               ...command,
               stillThere: () => this.stillThere(instance),
+              repeat: REPEAT[operation.op],
+              answered: ({ stdout }) => parseReply(stdout) !== null,
             });
             const reply = parseReply(invocation.stdout) as Reply<T> | null;
             if (!reply) throw unanswered(instance, invocation);

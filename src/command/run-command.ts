@@ -5,7 +5,9 @@ import { awsCode, awsProblem, isTransient } from '../aws/reason';
 import { Problem } from '../report/problem';
 import { sdk } from '../aws/sdk';
 import { machineState } from '../workspace/state';
+import { formatDuration } from '../report/units';
 import { LookBudget } from './look-budget';
+import type { Repeat } from './repeat';
 
 export interface Invocation {
   commandId: string;
@@ -21,7 +23,7 @@ export interface CommandOptions {
   comment: string;
   /** How long the command may run on the instance, seconds (5 to 172,800). */
   executionTimeout: number;
-  /** How long it may wait for delivery, seconds (30 at least). */
+  /** How long it may wait for delivery, seconds; Systems Manager takes 30 and more. Absent: 30. */
   deliveryTimeout?: number;
   signal?: AbortSignal;
   /** Asked now and then while the command does not end: throws when the instance is gone. */
@@ -46,6 +48,13 @@ const INVISIBLE = 60_000;
 const CHECK_EVERY = 15_000;
 /** Trouble on the way to AWS is waited out this long, ms: the command goes on without us. */
 const PATIENCE = 120_000;
+/** Within both its limits, delivery and execution, and this long a command has ended, ms: an agent that is killed or restarted answers up to a minute late. */
+const OVERDUE = 120_000;
+/**
+ * The default limit of a delivery, seconds: the least that Systems Manager takes. An agent that has no room for a
+ * command refuses it, and Systems Manager may not say so before this is over.
+ */
+const DELIVERY = 30;
 
 const ENDED = new Set([
   'Success',
@@ -84,7 +93,7 @@ export async function sendCommand(
         new SendCommandCommand({
           DocumentName: 'AWS-RunShellScript',
           InstanceIds: some,
-          TimeoutSeconds: Math.max(30, options.deliveryTimeout ?? 120),
+          TimeoutSeconds: Math.max(DELIVERY, options.deliveryTimeout ?? DELIVERY),
           Comment: options.comment.slice(0, 100),
           Parameters: { commands: [script], executionTimeout: [String(options.executionTimeout)] },
         }),
@@ -101,17 +110,20 @@ export async function sendCommand(
 /**
  * Waits for a command's end on one instance. The SDK's waiter is not used: it starts at 5 s and retries every error,
  * expired tokens included.
- * @throws Problem where it can't be followed. A script that exits non-zero is an `Invocation`.
+ * @param overdue how long after its limits it is given up, ms.
+ * @throws Problem where it can't be followed, COMMAND_OVERDUE where it does not end. A script that exits non-zero is an
+ *   `Invocation`.
  */
 export async function followCommand(
   aws: Aws,
   instance: string,
   commandId: string,
   options: CommandOptions,
+  overdue = OVERDUE,
 ): Promise<Invocation> {
   const budget = new LookBudget(join(machineState(), 'looks'));
   try {
-    return await waitForEnd(aws, instance, commandId, options, budget);
+    return await waitForEnd(aws, instance, commandId, options, budget, overdue);
   } finally {
     budget.close();
   }
@@ -123,15 +135,20 @@ async function waitForEnd(
   commandId: string,
   options: CommandOptions,
   budget: LookBudget,
+  overdue: number,
 ): Promise<Invocation> {
   const { GetCommandInvocationCommand } = sdk.ssm();
   const ssm = await aws.ssm();
-  const started = Date.now();
+  // No clock that somebody sets.
+  const now = () => performance.now();
+  const started = now();
+  const limit = ((options.deliveryTimeout ?? DELIVERY) + options.executionTimeout) * 1000 + overdue;
   let checked = started;
   let troubleSince: number | undefined;
   /** The command's end, or null while it goes on. */
   const look = async (): Promise<Invocation | null> => {
     let answer: GetCommandInvocationCommandOutput;
+    const asked = now();
     try {
       answer = await ssm.send(new GetCommandInvocationCommand({ CommandId: commandId, InstanceId: instance }), {
         abortSignal: options.signal,
@@ -141,16 +158,20 @@ async function waitForEnd(
       if ((answer.$metadata.attempts ?? 1) > 1) budget.throttled();
       else budget.answered();
     } catch (error) {
-      if (awsCode(error) === 'InvocationDoesNotExist' && Date.now() - started < INVISIBLE) return null;
+      if (awsCode(error) === 'InvocationDoesNotExist' && now() - started < INVISIBLE) return null;
       if (isTransient(error)) {
         budget.throttled();
-        troubleSince ??= Date.now();
-        if (Date.now() - troubleSince < PATIENCE) return null;
+        troubleSince ??= now();
+        if (now() - troubleSince < PATIENCE) return null;
       }
       throw awsProblem('COMMAND_STATUS', `Could not read the state of command ${commandId} on ${instance}.`, error);
     }
     const status = (answer.StatusDetails || answer.Status || '').replace(/\s/g, '');
-    if (!ENDED.has(status) && !ENDED.has(answer.Status ?? '')) return null;
+    if (!ENDED.has(status) && !ENDED.has(answer.Status ?? '')) {
+      // By an answer to a look that late: a machine that slept sees first whether the command has ended.
+      if (asked - started > limit) throw overdueProblem(instance, commandId, status, asked - started, options);
+      return null;
+    }
     return {
       commandId,
       status,
@@ -165,15 +186,15 @@ async function waitForEnd(
   for (let due = SOONEST; ; due = wait) {
     const ended = await firstWithin(Math.min(RAREST_POLL, due * budget.factor()), looks, options.signal);
     if (ended) return ended;
-    if (Date.now() - started > BRISK) wait = Math.min(LONGEST_POLL, wait * 1.3);
+    if (now() - started > BRISK) wait = Math.min(LONGEST_POLL, wait * 1.3);
     if (looks.size < LOOKS) {
       const asked = look().finally(() => looks.delete(asked));
       asked.catch(() => undefined);
       looks.add(asked);
     }
-    if (Date.now() - checked > CHECK_EVERY) {
+    if (now() - checked > CHECK_EVERY) {
       // The commands of an instance that vanished stay InProgress: EC2 knows better.
-      checked = Date.now();
+      checked = now();
       await options.stillThere();
     }
   }
@@ -183,49 +204,90 @@ async function waitForEnd(
 const FIRST_TRY = 500;
 const LONGEST_TRY = 8_000;
 const FULL = 10 * 60_000;
-/** How often a command is sent again that never started, if nothing says that the instance was full. */
+/** How often a command is sent again that never started, or brought no reply, if nothing says that the instance was full. */
 const RESENDS = 2;
+/** A command that is not delivered is sent again for so long, ms: an agent that restarts is back within a minute. */
+const UNDELIVERED = 4 * 60_000;
 const NEVER_STARTED = /^(Failed|Undeliverable|DeliveryTimedOut)$/;
 
+export interface FinishOptions extends CommandOptions {
+  repeat: Repeat;
+  /** Whether a command that ran has brought its reply. */
+  answered: (invocation: Invocation) => boolean;
+}
+
 /**
- * Like followCommand, but sends a command again that never started: the agent drops one if five run and five wait, and
- * does not always say so. A command that arrives twice is carried out once.
- * @throws Problem INSTANCE_BUSY where it takes none for ten minutes.
+ * Like followCommand, but sends a command again where that is safe: one that never started (an agent takes five that
+ * run and five that wait, and does not always say so), and one that ran and brought no reply.
+ * @returns the last one's end; where it never started, Systems Manager said why or was asked often enough.
+ * @throws Problem INSTANCE_BUSY where the instance says for ten minutes that it takes none.
  */
 export async function finishCommand(
   aws: Aws,
   instance: string,
   commandId: string,
   script: string,
-  options: CommandOptions,
+  options: FinishOptions,
 ): Promise<Invocation> {
-  const until = Date.now() + FULL;
+  const started = performance.now();
+  const since = () => performance.now() - started;
   let unexplained = 0;
   for (let wait = FIRST_TRY; ; wait = Math.min(LONGEST_TRY, wait * 1.5)) {
     const invocation = await followCommand(aws, instance, commandId, options);
-    if (!neverStarted(invocation)) return invocation;
-    if (!saysFull(invocation) && ++unexplained > RESENDS) return invocation;
-    if (Date.now() > until) {
-      throw new Problem(
-        'INSTANCE_BUSY',
-        `${instance} took no command for ${FULL / 60_000} minutes: five run, and five wait.`,
-        {
-          next: 'Those of nx-ec2 end in seconds: see in the command history of Systems Manager which do not, and cancel them.',
-        },
-      );
-    }
+    if (!mayRepeat(invocation, options)) return invocation;
+    if (saysFull(invocation)) {
+      if (since() > FULL) throw busyProblem(instance);
+    } else if (isUndelivered(invocation)) {
+      if (since() > UNDELIVERED) return invocation;
+    } else if (++unexplained > RESENDS) return invocation;
     // Not all that were dropped together come together again.
     await pause(wait * (0.5 + Math.random()), options.signal);
     commandId = (await sendCommand(aws, [instance], script, options)).get(instance)!;
   }
 }
 
+function mayRepeat(invocation: Invocation, { repeat, answered }: FinishOptions): boolean {
+  if (neverStarted(invocation)) return repeat.unstarted;
+  // What was killed for its time or its memory, or by somebody, would be again.
+  return repeat.unanswered && /^(Success|Failed)$/.test(invocation.status) && !answered(invocation);
+}
+
 function neverStarted(invocation: Invocation): boolean {
   return invocation.responseCode === -1 && (NEVER_STARTED.test(invocation.status) || saysFull(invocation));
 }
 
+function isUndelivered({ status }: Invocation): boolean {
+  return /^(Undeliverable|DeliveryTimedOut)$/.test(status);
+}
+
 function saysFull({ status, stdout, stderr }: Invocation): boolean {
   return [status, stdout, stderr].some((text) => text.includes('ProcessorBufferFull'));
+}
+
+function busyProblem(instance: string): Problem {
+  return new Problem(
+    'INSTANCE_BUSY',
+    `${instance} took no command for ${FULL / 60_000} minutes: five run, and five wait.`,
+    {
+      next: 'Those of nx-ec2 end in seconds: see in the command history of Systems Manager which do not, and cancel them.',
+    },
+  );
+}
+
+function overdueProblem(
+  instance: string,
+  commandId: string,
+  status: string,
+  ms: number,
+  { executionTimeout }: CommandOptions,
+): Problem {
+  return new Problem(
+    'COMMAND_OVERDUE',
+    `Command ${commandId} on ${instance} is ${status} after ${formatDuration(ms)}, although its time limit is ${formatDuration(executionTimeout * 1000)}.`,
+    {
+      next: `Its answer was lost, or the SSM agent hangs. Restart the agent (sudo systemctl restart amazon-ssm-agent) and run the same nx command again: nothing is done twice. What Systems Manager knows: aws ssm get-command-invocation --command-id ${commandId} --instance-id ${instance}`,
+    },
+  );
 }
 
 /** The first that is not null; null where none is after so many ms. Rejects as the first that rejects, and when it is aborted. */
@@ -284,7 +346,7 @@ export function unanswered(instance: string, invocation: Invocation): Problem {
   const tail = (stderr || stdout).trimEnd().split('\n').slice(-10).join('\n');
   if (/Undeliverable|DeliveryTimedOut/.test(status)) {
     return new Problem('COMMAND_UNDELIVERED', `Command ${commandId} was never delivered to ${instance} (${status}).`, {
-      next: 'The SSM agent does not take commands: nx run <project>:remote-doctor tells why.',
+      next: 'The SSM agent does not take commands: it is not reached (nx run <project>:remote-doctor tells why), or five commands run and five wait: see the command history of Systems Manager.',
     });
   }
   if (status === 'Cancelled') {

@@ -177,6 +177,7 @@ describe('an agent with five commands that run and five that wait', () => {
       StandardErrorContent: '',
     });
     expect(started()).toBe(10);
+    expect(at.aws.commands.filter(({ refused }) => refused)).toHaveLength(1);
   });
 
   it('holds the eleventh over ec2messages, and what comes after it, until there is room', async () => {

@@ -43,6 +43,7 @@ export class Agent {
     if (!this.resolve(invocation)) return end(invocation, 'Failed', 'Failed');
     if (this.instances.channelOf(invocation.instance) === 'ec2messages') queue.held.push(invocation);
     else if (hasRoom(queue)) accept(queue, invocation);
+    else invocation.refused = true;
     this.next(queue);
   }
 

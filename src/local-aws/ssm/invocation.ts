@@ -20,6 +20,8 @@ export interface Invocation {
   requested: number;
   /** Seconds. */
   deliveryTimeout: number;
+  /** The agent had no room for it. Nothing of that is told by the service. */
+  refused?: true;
   started?: number;
   ended?: number;
 }
