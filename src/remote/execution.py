@@ -20,8 +20,10 @@ def start(plan, root):
 
     part = plan["exec"]
     home = runs.directory(root, part["id"])
-    if not os.path.exists(os.path.join(home, "run.json")):
-        begin(plan, root, home)
+    # Of two commands with the same id that arrive at once, the second finds what the first has begun.
+    with runs.Starting(root):
+        if not os.path.exists(os.path.join(home, "run.json")):
+            begin(plan, root, home)
     state = runs.watch_start(root, part["id"])
     return {"run": state, "log": log.read(home, 0)}
 

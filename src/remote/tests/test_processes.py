@@ -9,7 +9,7 @@ from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings  # noqa: E402
-from nx_ec2_remote import cgroup, leader, left, main, process_group, processes  # noqa: E402
+from nx_ec2_remote import cgroup, execution, leader, left, main, process_group, processes  # noqa: E402
 
 LINUX = os.path.isdir("/proc/self")
 # Forks and ends by turns, in `chains` chains, for half a minute at the most; each that lives counts in the file. `detach` is done by each.
@@ -147,6 +147,31 @@ class DetachedTest(Ending):
         numbers = [int(line) for line in log.split() if line.isdigit()]
         self.assertEqual((state["state"], len(numbers)), ("ended", 1), log)
         self.assertEqual(processes.family(numbers[0]), [])
+
+    def test_a_command_that_arrives_twice_at_once_runs_once(self):
+        self.train("")
+        count = os.path.join(self.root, "count")
+        plan = {"v": 1, "op": "exec", "tree": self.plan("")["tree"], "run": None, "user": None, "exec": {
+            "id": self.plan("")["run"]["id"], "projectRoot": "p", "argv": ["sh", "-c", "echo once >> %s" % count], "timeout": None, "grace": 0.3,
+        }}
+        place = execution.place
+
+        def slowly(*words):
+            time.sleep(0.3)
+            return place(*words)
+
+        def arrive():
+            child = os.fork()
+            if child == 0:
+                with mock.patch.object(execution, "place", slowly):
+                    os._exit(0 if main.run(plan, self.root)["ok"] else 1)
+            return child
+
+        for child in (arrive(), arrive()):
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+        self.end(plan["exec"]["id"])
+        with open(count) as file:
+            self.assertEqual(file.read(), "once\n")
 
 
 @unittest.skipUnless(GROUPED, "needs a control group, version 2, that this user may make")
