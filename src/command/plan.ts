@@ -150,7 +150,8 @@ export type Operation =
   | { op: 'exec'; run: string | null; tree: string; exec: ExecPart }
   | { op: 'renew'; run: string; store: Access | null }
   | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string }; store: Access }
-  | { op: 'activity' };
+  /** `keeper`: it fails where no keeper works below the root. */
+  | { op: 'activity'; keeper: boolean };
 
 export interface Plan {
   v: 1;

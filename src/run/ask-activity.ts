@@ -28,7 +28,7 @@ export async function askActivity(
     const remote = new Remote(aws, store, keys, id, {}, (instance) => refuseGone(aws, instance));
     const options = { comment: 'nx-ec2: clean', executionTimeout: 60, signal: AbortSignal.timeout(TIMEOUT) };
     try {
-      const { runs, syncing } = await remote.send<ActivityReply>({ op: 'activity' }, options);
+      const { runs, syncing } = await remote.send<ActivityReply>({ op: 'activity', keeper: true }, options);
       answers.set(id, runs.length ? `${runs.join(', ')} runs there` : syncing ? 'files are being synced' : null);
     } catch (error) {
       answers.set(id, `it does not say what runs there: ${(error as Error).message.split('\n')[0].replace(/\.$/, '')}`);

@@ -1,3 +1,4 @@
+import type { ActivityReply } from '../command/plan';
 import type { Description } from '../config/description';
 import type { NamedInstance } from '../config/instance-name';
 import { pause } from '../command/run-command';
@@ -30,6 +31,8 @@ export interface DownWishes {
 
 /** What a launch that was killed has launched is seen by EC2's lists after so long, ms. */
 const SETTLED = 10_000;
+/** An instance that has not answered by then is not waited for, ms. */
+const ASK_TIMEOUT_MS = 60_000;
 const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store'];
 
 /**
@@ -74,6 +77,7 @@ export async function bringDown(session: RunsSession, owner: Owner, wishes: Down
       next: `Stop it (nx run ${printable(project)}:remote-cancel --run=${runs[0].id}), or take it down all the same with --force.`,
     });
   }
+  if (!force) await refuseOthersRuns(session, found, wishes);
   const downs = await Promise.all(found.map((each) => check(session, each, claim, wishes)));
   await endFleets(session, found, claim);
   for (const run of waiting)
@@ -106,6 +110,38 @@ async function underWay({ store, keys }: RunsSession, instances: string[]): Prom
       how: printable(`may run on ${instance}: its record can't be verified, ${why}`),
     })),
   ];
+}
+
+/**
+ * Asks an instance that nx-ec2 did not launch what runs there: other projects, workspaces and stores may use it, of which
+ * this project's records say nothing. One that does not answer is stopped, since that is a reason to stop it.
+ */
+async function refuseOthersRuns(
+  { at, project, reporter }: RunsSession,
+  found: LivingInstance[],
+  { signal }: DownWishes,
+): Promise<void> {
+  const shared = found.filter(({ tags, state }) => tags[TAG.managed] !== 'true' && state === 'running');
+  for (const { id } of shared) {
+    const timeout = AbortSignal.timeout(ASK_TIMEOUT_MS);
+    const options = {
+      comment: 'nx-ec2: down',
+      executionTimeout: 60,
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    };
+    const runs = await at(id)
+      .remote.send<ActivityReply>({ op: 'activity', keeper: false }, options)
+      .then((reply) => reply.runs)
+      .catch((error: Error) => {
+        signal?.throwIfAborted();
+        reporter.warn(`${id} does not say what runs there: ${error.message}`);
+        return [];
+      });
+    if (!runs.length) continue;
+    throw new Problem('RUN_UNDER_WAY', `${id} says that something runs there: ${printable(runs.join(', '))}.`, {
+      next: `Wait until it has ended, or stop the instance all the same: nx run ${printable(project)}:remote-down --stop --force`,
+    });
+  }
 }
 
 /** Of runs whose fleet has no instance, those that it is to go on with. */

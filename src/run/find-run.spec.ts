@@ -65,6 +65,6 @@ describe('a training that is asked for again', () => {
 
   it('is no run by a name that is none', async () => {
     await expect(chosenRun(pipe.session, '../../x')).rejects.toThrow('There is no run');
-    await expect(chosenRun(pipe.session, undefined)).rejects.toThrow('has no run of yours');
+    await expect(chosenRun(pipe.session, undefined)).rejects.toThrow('has no run of yours in this workspace');
   });
 });

@@ -5,6 +5,7 @@ import { StoreTooLarge } from '../store/store';
 import { lost, STALE } from './follow';
 import { canGoOn, isAwaited } from './interruption';
 import { isRunId, latestRun, readOrNobodys, readRecord, type RunRecord } from './record';
+import { treeId } from '../workspace/identity';
 import type { RunsSession } from './session';
 
 /** A run of the store, with how long ago it was told of, ms. */
@@ -14,7 +15,8 @@ export interface FoundRun {
 }
 
 /**
- * The run that is meant: the one that is named, else the caller's own latest of this project.
+ * The run that is meant: the one that is named, else the caller's own latest of this project in this workspace. Another
+ * workspace may have a project of this name in the same store.
  * @throws Problem where there is none.
  */
 export async function chosenRun(session: RunsSession, run: string | undefined): Promise<FoundRun> {
@@ -24,17 +26,25 @@ export async function chosenRun(session: RunsSession, run: string | undefined): 
     ? null
     : run
       ? await readRecord(store, keys, run)
-      : await latestRun(store, keys, await session.caller());
+      : await latestRun(store, keys, await ownRuns(session));
   if (found) return found;
   throw new Problem(
     'NO_RUN',
-    run ? `There is no run ${printable(run)} of ${project}.` : `${project} has no run of yours.`,
+    run ? `There is no run ${printable(run)} of ${project}.` : `${project} has no run of yours in this workspace.`,
     {
       next: run
         ? `The runs of ${project}: nx run ${project}:remote-status`
-        : `Those of others: nx run ${project}:remote-status; one is named by --run=<id>.`,
+        : `All runs of ${project}: nx run ${project}:remote-status. --run=<id> names one.`,
     },
   );
+}
+
+/** Whether a run is one that the caller started from this workspace: it is on the tree of both. */
+async function ownRuns({ configuration, owner }: RunsSession): Promise<(record: RunRecord) => boolean> {
+  const own = await owner();
+  const { tree } = configuration.sync;
+  const trees = [treeId(own), treeId({ ...own, tree })];
+  return (record) => record.caller === own.caller && trees.includes(record.tree);
 }
 
 /** What is known to be so: a run that goes on is only said to while it was told of. */

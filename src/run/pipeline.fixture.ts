@@ -54,7 +54,6 @@ export async function startPipeline(options: Partial<LocalAwsOptions> = {}): Pro
 
 /** A workspace without Nx, a project of its own, and what this machine remembers of it. */
 export class Pipeline {
-  readonly project = `project ${randomBytes(4).toString('hex')}`;
   readonly workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-pipeline-'));
   readonly memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
   readonly said: string[] = [];
@@ -65,6 +64,7 @@ export class Pipeline {
   constructor(
     readonly at: Fixture,
     readonly strategy: 'auto' | 'store' | 'archive',
+    readonly project = `project ${randomBytes(4).toString('hex')}`,
   ) {}
 
   async open(

@@ -286,15 +286,19 @@ export async function listRuns(store: Store, keys: StoreKeys): Promise<string[]>
 }
 
 /**
- * The newest run, or with `caller` (an ARN) the newest of that caller among the newest 64; null where there is none.
- * A record that can't be read or verified is taken for absent.
+ * The newest run, or with `isMeant` the newest that it accepts among the newest 64; null where there is none. A record
+ * that can't be read or verified is taken for absent.
  */
-export async function latestRun(store: Store, keys: StoreKeys, caller?: string): Promise<ReadRecord | null> {
+export async function latestRun(
+  store: Store,
+  keys: StoreKeys,
+  isMeant?: (record: RunRecord) => boolean,
+): Promise<ReadRecord | null> {
   const ids = (await listRuns(store, keys)).slice(0, LOOKED_AT);
-  const step = caller === undefined ? 1 : AT_ONCE;
+  const step = isMeant === undefined ? 1 : AT_ONCE;
   for (let from = 0; from < ids.length; from += step) {
     const read = await Promise.all(ids.slice(from, from + step).map((id) => readOrNobodys(store, keys, id)));
-    const found = read.find((each) => each && (caller === undefined || each.record.caller === caller));
+    const found = read.find((each) => each && (isMeant === undefined || isMeant(each.record)));
     if (found) return found;
   }
   return null;

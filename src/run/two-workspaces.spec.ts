@@ -1,0 +1,94 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { DescribeInstancesCommand } from '@aws-sdk/client-ec2';
+import type { Fixture } from '../local-aws/local-aws.fixture';
+import { prune } from '../prune/prune';
+import { DAY } from '../store/store.fixture';
+import { bringDown } from './bring-down';
+import { cancelRun } from './cancel';
+import { chosenRun } from './find-run';
+import { listed, Pipeline, startPipeline } from './pipeline.fixture';
+import { listStatus } from './status';
+
+const FOREVER = 'import time\nprint("ready", flush=True)\ntime.sleep(600)\n';
+
+describe.each([
+  ['one store', ''],
+  ['two prefixes of a bucket', 'other/'],
+])('two workspaces with a project of the same name, one instance and %s', (_, prefix) => {
+  let at: Fixture;
+  let one: Pipeline;
+  let other: Pipeline;
+  beforeAll(async () => void (at = await startPipeline()));
+  afterAll(() => at.close());
+  beforeEach(async () => {
+    one = await new Pipeline(at, 'store').open();
+    other = await new Pipeline(at, 'store', one.project).open({ prefix });
+  });
+  afterEach(() => {
+    one.close();
+    other.close();
+  });
+
+  const signal = new AbortController().signal;
+  const launched = async (pipe: Pipeline, script: string) => {
+    pipe.write('model/train.py', script);
+    const { run, settled } = await pipe.launch();
+    await settled;
+    return run;
+  };
+
+  it('have a tree each', async () => {
+    one.write('model/a', 'of one');
+    other.write('model/b', 'of the other');
+    const trees = [(await one.sync()).reply.tree, (await other.sync()).reply.tree];
+    one.write('model/a', 'edited');
+    await one.sync();
+    expect(trees.map((tree) => listed(tree))).toEqual([['model/a'], ['model/b']]);
+    expect(readFileSync(join(trees[0], 'model/a'), 'utf8')).toBe('edited');
+    // What prune keeps of one, it keeps of the other.
+    const { store } = one.session;
+    const limits = {
+      olderThan: 14 * DAY,
+      refsOlderThan: 90 * DAY,
+      keepRecords: 0,
+      runsOlderThan: 90 * DAY,
+      keepRuns: 0,
+    };
+    await prune(store, '', { ...limits, apply: true });
+    for (const pipe of [one, other]) {
+      rmSync(pipe.memory, { recursive: true, force: true });
+      const { reply, sent } = await pipe.sync();
+      expect([reply.written, sent.uploaded]).toEqual([0, 0]);
+    }
+  }, 60_000);
+
+  it('choose their own runs, and end nothing of the other', async () => {
+    const first = await launched(one, FOREVER);
+    const second = await launched(other, `${FOREVER}# the other\n`);
+    expect((await chosenRun(one.session, undefined)).record.id).toBe(first.id);
+    expect((await chosenRun(other.session, undefined)).record.id).toBe(second.id);
+    const seen = (await listStatus(one.session, 10, signal)).map(({ id }) => id).sort();
+    expect(seen).toEqual(prefix ? [first.id] : [first.id, second.id].sort());
+
+    const mine = await chosenRun(other.session, undefined);
+    const { run } = await cancelRun(other.session, mine.record, signal);
+    expect([run.id, run.outcome]).toEqual([second.id, 'cancelled']);
+    const down = bringDown(other.session, await other.session.owner(), { stop: true, force: false });
+    await expect(down).rejects.toMatchObject({ code: 'RUN_UNDER_WAY' });
+    const { instance } = one.session;
+    const { Reservations = [] } = await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [instance] }));
+    expect(Reservations[0].Instances![0].State!.Name).toBe('running');
+    expect((await chosenRun(one.session, undefined)).record.state).toBe('running');
+    await cancelRun(one.session, first, signal);
+  }, 60_000);
+
+  it('says that it has no run, where only the other has one', async () => {
+    const run = await launched(one, 'print(1)\n');
+    await one.follow(run);
+    await expect(chosenRun(other.session, undefined)).rejects.toMatchObject({
+      code: 'NO_RUN',
+      message: expect.stringContaining('has no run of yours in this workspace'),
+    });
+  });
+});
