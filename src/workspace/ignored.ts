@@ -20,7 +20,8 @@ export function visibleToTools(directory: string, paths: readonly string[]): Set
   // A path that begins with a colon must not be read as a pattern.
   const asked = paths.map((path) => `./${posix.join(below, path)}`);
   // 1: git ignores none of them.
-  const answer = runGit(base, ['check-ignore', '-z', '-v', '-n', '--stdin'], {
+  // Nx compares the case of names, whatever git is configured to do.
+  const answer = runGit(base, ['-c', 'core.ignoreCase=false', 'check-ignore', '-z', '-v', '-n', '--stdin'], {
     input: asked.map((path) => `${path}\0`).join(''),
     codes: [0, 1],
   })!;
