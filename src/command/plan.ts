@@ -60,6 +60,8 @@ export interface RunPart {
   description: Description;
   /** What its record is signed with, base64: it travels in the command even where the plan does not, or sealed. */
   recordKey: string;
+  /** What the client has signed of the run, hex: docs/FORMAT.md, "Signed records". It is in the record. */
+  identity: string;
 }
 
 /** How the instance reaches what is a run's in the store: docs/FORMAT.md, "Runs in the store". */

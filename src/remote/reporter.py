@@ -205,7 +205,7 @@ class Reporter:
         state = record["state"] if not ended or finished else "saving"
         whole = {name: record[name] for name in TAKEN}
         whole.update({
-            "v": 1, "caller": part["caller"], "state": state, "outcome": record["outcome"], "since": record.get("since"), "resumed": record.get("resumed"),
+            "v": 1, "caller": part["caller"], "identity": part["identity"], "state": state, "outcome": record["outcome"], "since": record.get("since"), "resumed": record.get("resumed"),
             "log": {"size": self.log.size, "training": record["training"], "truncated": record.get("truncated", False), "hashes": self.log.manifest()},
             "metrics": self.metrics.latest(), "checkpoints": self.saver.checkpoints, "artifacts": self.saver.artifacts,
             "description": part["description"], "access": self.bucket.way, "trouble": self.saver.trouble,

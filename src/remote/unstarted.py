@@ -11,7 +11,7 @@ def ended_record(boot, instance, outcome, before=None, failure=None, stop=None):
     part = boot["run"]
     return dict({
         "v": 1, "id": part["id"], "key": part["key"], "project": part["project"], "tree": boot["tree"], "snapshot": boot["snapshot"],
-        "caller": part["caller"], "instance": instance, "user": boot["user"] or "", "directory": "", "exitCode": None, "signal": None,
+        "caller": part["caller"], "identity": part["identity"], "instance": instance, "user": boot["user"] or "", "directory": "", "exitCode": None, "signal": None,
         "createdAt": now, "startedAt": None, "attempt": 1, "attempts": [], "claim": part["claim"], "gpus": None, "data": [], "restored": None, "warnings": [],
         "log": {"size": 0, "training": None, "truncated": False, "hashes": None},
         "metrics": {"host": None, "gpus": None, "training": {}, "segments": 0, "warnings": []},

@@ -118,10 +118,10 @@ const KINDS: Record<string, Kind> = {
     },
   },
   'what is kept of a run': {
-    write: () => writeRunState(['s', 'p', 'r'], { key: Buffer.alloc(32, 1), seen: [1, 2] }),
+    write: () => writeRunState(['s', 'p', 'r'], { secret: Buffer.alloc(32, 1), seen: [1, 2] }),
     read: () => {
       const state = readRunState(['s', 'p', 'r']);
-      return state.key ? [state.key.toString('hex'), state.seen] : null;
+      return state.secret ? [state.secret.toString('hex'), state.seen] : null;
     },
   },
   "a store's secret": {

@@ -1,6 +1,6 @@
 import { StoreFixture } from '../store/store.fixture';
-import { latestRun, listRuns, readRecord } from './record';
-import { putRecord, recordOf, RUN } from './saved-run.fixture';
+import { latestRun, listRuns, readRecord, type RunRecord } from './record';
+import { putRecord, recordOf, RUN, signAs } from './saved-run.fixture';
 import { signRecord } from './signed-record';
 
 describe('the records of runs', () => {
@@ -12,9 +12,12 @@ describe('the records of runs', () => {
   const id = (n: number) => `20260101-${String(n).padStart(6, '0')}-model-abcdef`;
   /** Signed as the run's, whatever it is. */
   const put = async (value: unknown) => {
-    const { key } = await at.store.recordKeys.forStart({ keys: at.keys(), run: RUN });
-    const bytes = Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
-    await at.store.put(`${at.keys().run(RUN)}record.json`, signRecord(key, RUN, bytes));
+    const { keys: signer } = await at.store.recordKeys.forStart({ keys: at.keys(), run: RUN });
+    const bytes =
+      typeof value === 'string'
+        ? signRecord(signer.key, RUN, Buffer.from(value))
+        : signAs(signer, RUN, value as Partial<RunRecord>);
+    await at.store.put(`${at.keys().run(RUN)}record.json`, bytes);
   };
 
   it('are read as they are, with their age by the clock of S3', async () => {

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { StoreKeys } from '../store/keys';
+import type { RunKeys } from '../store/record-keys';
 import type { Store } from '../store/store';
 import type { RunRecord } from './record';
 import { signRecord } from './signed-record';
@@ -91,9 +92,20 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
 }
 
 /** A record as the run's instance writes it. */
-export async function signedBytes(store: Store, keys: StoreKeys, record: { id: string }): Promise<Buffer> {
-  const { key } = await store.recordKeys.forStart({ keys, run: record.id });
-  return signRecord(key, record.id, Buffer.from(JSON.stringify(record)));
+export async function signedBytes(store: Store, keys: StoreKeys, record: Partial<RunRecord>): Promise<Buffer> {
+  return signAs((await store.recordKeys.forStart({ keys, run: record.id! })).keys, record.id!, record);
+}
+
+/** The same with the keys of any run. @param said what the client has signed of it */
+export function signAs(
+  signer: RunKeys,
+  run: string,
+  record: Partial<RunRecord>,
+  said: Partial<RunRecord> = record,
+): Buffer {
+  const { key = '', snapshot = '', caller = '' } = said;
+  const identity = signer.identity({ key, snapshot, caller }).toString('hex');
+  return signRecord(signer.key, run, Buffer.from(JSON.stringify({ ...record, identity })));
 }
 
 export async function putRecord(store: Store, keys: StoreKeys, record: RunRecord): Promise<void> {

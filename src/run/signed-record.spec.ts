@@ -18,7 +18,7 @@ import { rememberTraining, sameTraining } from './find-run';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 import { latestRun, MAX_RECORD, readRecord } from './record';
 import { RecordWatch } from './record-watch';
-import { putRecord, recordOf, RUN, signedBytes } from './saved-run.fixture';
+import { putRecord, recordOf, RUN, signAs, signedBytes } from './saved-run.fixture';
 import { signRecord } from './signed-record';
 import { listStatus, tableOfRuns } from './status';
 import { runsUnderWay } from './under-way';
@@ -87,8 +87,7 @@ describe("a run's record", () => {
   });
 
   it('is refused with any of its bytes changed, more or fewer', async () => {
-    const { key } = await at.store.recordKeys.forStart({ keys, run: RUN });
-    const signed = signRecord(key, RUN, Buffer.from(JSON.stringify(recordOf())));
+    const signed = await signedBytes(at.store, keys, recordOf());
     await fc.assert(
       fc.asyncProperty(fc.nat(signed.length - 1), fc.integer({ min: 1, max: 255 }), async (where, flip) => {
         const changed = Buffer.from(signed);
@@ -108,11 +107,37 @@ describe("a run's record", () => {
     await put(other);
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
     // One who holds the other run's key, as everybody on its instance may.
-    const { key } = await at.store.recordKeys.forStart({ keys, run: OTHER });
-    await put(signRecord(key, RUN, Buffer.from(JSON.stringify(recordOf()))));
+    const { keys: signer } = await at.store.recordKeys.forStart({ keys, run: OTHER });
+    await put(signAs(signer, RUN, recordOf()));
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
     await put(await signedBytes(at.store, at.keys('other'), recordOf()));
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
+  });
+
+  it("is refused where its instance, which has its key, says that it is another training, or another caller's", async () => {
+    const { keys: signer } = await at.store.recordKeys.forStart({ keys, run: RUN });
+    const own = recordOf();
+    await put(signAs(signer, RUN, own));
+    expect((await read())!.record).toEqual(own);
+    const changes: Partial<typeof own>[] = [
+      { key: 'ab'.repeat(32) },
+      { caller: 'arn:aws:iam::123456789012:user/eve' },
+      { snapshot: 'cd'.repeat(32) },
+      { project: 'other' },
+    ];
+    for (const change of changes) {
+      await put(signAs(signer, RUN, { ...own, ...change }, own));
+      await expect(read()).rejects.toMatchObject(UNVERIFIED);
+      expect(await latestRun(at.store, keys, (each) => !change.caller || each.caller === change.caller)).toBeNull();
+    }
+    // Nor does what a client has signed of another run help.
+    const other = (await at.store.recordKeys.forStart({ keys, run: OTHER })).keys;
+    const identity = other.identity({ ...own, key: 'ab'.repeat(32) }).toString('hex');
+    for (const said of [identity, '', null, undefined]) {
+      const record = { ...own, key: 'ab'.repeat(32), identity: said };
+      await put(signRecord(signer.key, RUN, Buffer.from(JSON.stringify(record))));
+      await expect(read()).rejects.toMatchObject(UNVERIFIED);
+    }
   });
 
   it('is taken for absent where runs are searched, keeps instances, and is shown with the reason', async () => {
@@ -190,7 +215,7 @@ describe("a run's record", () => {
     await at.local.ssm.send(new DeleteParameterCommand({ Name: PARAMETER }));
     const stores = Array.from({ length: 4 }, (_, n) => machine(`racer-${n}`));
     const made = await Promise.all(stores.map((store) => store.recordKeys.forStart({ keys, run: RUN })));
-    expect(new Set(made.map(({ key }) => key.toString('hex'))).size).toBe(1);
+    expect(new Set(made.map(({ keys: signer }) => signer.key.toString('hex'))).size).toBe(1);
     expect(made.map(({ local }) => local)).toEqual([null, null, null, null]);
   });
 
@@ -212,12 +237,12 @@ describe("a run's record", () => {
       at.local.aws.faults.add({ service: 'ssm', action, error, times: 9 });
       try {
         const own = machine(`own-${action}`);
-        const { key, local } = await own.recordKeys.forStart({ keys, run: RUN });
+        const { keys: signer, local } = await own.recordKeys.forStart({ keys, run: RUN });
         expect(local).toMatchObject({ code: 'STORE_SECRET', aws: { code: 'AccessDeniedException' } });
-        await put(signRecord(key, RUN, Buffer.from(JSON.stringify(recordOf()))));
+        await put(signAs(signer, RUN, recordOf()));
         expect((await read(machine(`own-${action}`)))!.record.id).toBe(RUN);
         // Its next attempt is signed with the same.
-        expect((await machine(`own-${action}`).recordKeys.forStart({ keys, run: RUN })).key).toEqual(key);
+        expect((await machine(`own-${action}`).recordKeys.forStart({ keys, run: RUN })).keys.key).toEqual(signer.key);
         await expect(read(machine('elsewhere'))).rejects.toMatchObject({
           ...UNVERIFIED,
           message: expect.stringContaining(PARAMETER),
@@ -373,7 +398,7 @@ describe('somebody with the role of an instance', () => {
       return before(key, body, options);
     };
     const { run } = await pipe.train({ args });
-    const { key } = await store.recordKeys.forStart({ keys: pipe.session.keys, run: run.id });
+    const { key } = (await store.recordKeys.forStart({ keys: pipe.session.keys, run: run.id })).keys;
     expect(seen.some((body) => body.includes(run.id) && body.includes('"op":"train"'))).toBe(true);
     expect(seen.some((body) => body.includes(key.toString('base64')))).toBe(false);
     expect((await pipe.follow(run)).run.outcome).toBe('succeeded');

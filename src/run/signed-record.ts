@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
-import type { RecordKeys, RunName } from '../store/record-keys';
+import type { RecordKeys, RunKeys, RunName } from '../store/record-keys';
 
 const HEAD = /^\{"v":2,"mac":"([0-9a-f]{64})","record":/;
 const HEAD_LENGTH = '{"v":2,"mac":"","record":'.length + 64;
@@ -36,10 +36,12 @@ export async function openSigned(recordKeys: RecordKeys, name: RunName, bytes: B
       { instance },
     );
   let known = await recordKeys.forVerification(name);
-  if (fits(known.keys)) return signed.record;
+  let signer = known.keys.find(fits);
+  if (signer) return genuine(signer);
   // The secret may have been created again since this machine has read it.
   known = await recordKeys.forVerification(name, true);
-  if (fits(known.keys)) return signed.record;
+  signer = known.keys.find(fits);
+  if (signer) return genuine(signer);
   if (known.missing) {
     const { what, next, aws } = known.missing;
     throw new RecordUnverified(
@@ -57,9 +59,34 @@ export async function openSigned(recordKeys: RecordKeys, name: RunName, bytes: B
     { instance },
   );
 
-  function fits(keys: Buffer[]): boolean {
-    return keys.some((key) => timingSafeEqual(macOf(key, run, signed!.record), signed!.mac));
+  function fits({ key }: RunKeys): boolean {
+    return timingSafeEqual(macOf(key, run, signed!.record), signed!.mac);
   }
+
+  function genuine(signer: RunKeys): Buffer {
+    if (hasIdentity(signer, name, signed!.record)) return signed!.record;
+    throw new RecordUnverified(
+      run,
+      'it says that the run is another training than the one that was started, or of another caller',
+      'Whoever is root on its instance can sign its record, and has written it: look at what ran there.',
+      { instance },
+    );
+  }
+}
+
+/** Whether a client has signed what a record says of the run's training and of its caller. The shape is not checked here. */
+function hasIdentity(signer: RunKeys, { keys }: RunName, record: Buffer): boolean {
+  let said: Record<string, unknown>;
+  try {
+    said = { ...(JSON.parse(record.toString('utf8')) as object) };
+  } catch {
+    return true;
+  }
+  const { v, project, key, snapshot, caller, identity } = said;
+  if (v !== 1) return true;
+  if (project !== keys.project || typeof identity !== 'string' || !/^[0-9a-f]{64}$/.test(identity)) return false;
+  if (typeof key !== 'string' || typeof snapshot !== 'string' || typeof caller !== 'string') return false;
+  return timingSafeEqual(signer.identity({ key, snapshot, caller }), Buffer.from(identity, 'hex'));
 }
 
 /** A record that anybody may have written who can write to the bucket. */

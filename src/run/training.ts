@@ -15,6 +15,7 @@ import { printable } from '../report/terminal-text';
 import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
 import { dataVersion } from '../store/data-version';
+import type { RunKeys } from '../store/record-keys';
 import type { Snapshot } from '../snapshot/snapshot';
 import { refuseWindowsLineEnds } from './line-ends';
 import { MAX_FILES } from './run-files';
@@ -101,15 +102,16 @@ export async function planRun(
     key,
     async part(session, snapshot, goOn) {
       const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
-      const [store, caller, gitNow, recordKey] = await Promise.all([
+      const [store, caller, gitNow, signer] = await Promise.all([
         storeAccess(session, goOn?.id ?? id, !wishes.detached),
         session.caller(),
         git,
-        signingKey(session, goOn?.id ?? id),
+        signingKeys(session, goOn?.id ?? id),
       ]);
+      const identity = { key: key(snapshot), snapshot: snapshot.id, caller };
       return {
         id: goOn?.id ?? id,
-        key: key(snapshot),
+        key: identity.key,
         ...decides,
         env: { ...env, ...read },
         timeout: seconds(train.timeout),
@@ -144,15 +146,16 @@ export async function planRun(
           host: hostname(),
           price: wishes.price?.() ?? (await configuredPrice(configuration, session.aws)),
         },
-        recordKey,
+        recordKey: signer.key.toString('base64'),
+        identity: signer.identity(identity).toString('hex'),
       };
     },
   };
 }
 
-/** What a run signs its record with, base64. Says where this machine alone can verify it. */
-async function signingKey({ store, keys, reporter }: RunsSession, run: string): Promise<string> {
-  const { key, local } = await store.recordKeys.forStart({ keys, run });
+/** What a run's record is signed with. Says where this machine alone can verify it. */
+async function signingKeys({ store, keys, reporter }: RunsSession, run: string): Promise<RunKeys> {
+  const { keys: signer, local } = await store.recordKeys.forStart({ keys, run });
   if (local) {
     const reason = [local.what, local.aws && `${local.aws.code}: ${local.aws.message}`].filter(Boolean).join(' ');
     reporter.warn(
@@ -162,7 +165,7 @@ async function signingKey({ store, keys, reporter }: RunsSession, run: string): 
       ),
     );
   }
-  return key.toString('base64');
+  return signer;
 }
 
 async function configuredPrice({ pricePerHour, instance }: Configuration, aws: Aws): Promise<Price | null> {

@@ -12,15 +12,47 @@ export interface RunName {
   run: string;
 }
 
-export interface SigningKey {
-  key: Buffer;
+/** What a run is: nobody but a client may say it. */
+export interface RunIdentity {
+  /** Of its training: two runs with one key are taken for one another. */
+  key: string;
+  snapshot: string;
+  caller: string;
+}
+
+/** The keys of one run, made of the store's secret, or of one that this machine keeps for the run. */
+export class RunKeys {
+  /** What its instance signs its record with. */
+  readonly key: Buffer;
+
+  constructor(
+    private readonly secret: Buffer,
+    private readonly name: RunName,
+  ) {
+    // Other runs' keys tell nothing of it. A run's id has no line break: no two names make one text.
+    this.key = hmac(secret, `nx-ec2 record key 1\n${name.run}\n${name.keys.project}`);
+  }
+
+  /**
+   * What a client signs of a run. The instance has `key` and could sign any record of its run with it, but not say that
+   * the run is another training, or somebody else's: docs/FORMAT.md, "Signed records".
+   */
+  identity({ key, snapshot, caller }: RunIdentity): Buffer {
+    const { keys, run } = this.name;
+    const text = JSON.stringify([run, keys.project, key, snapshot, caller]);
+    return hmac(hmac(this.secret, 'nx-ec2 run identity 1'), text);
+  }
+}
+
+export interface SigningKeys {
+  keys: RunKeys;
   /** Why this machine alone can verify the run's record; null: everybody who reads the store's secret can. */
   local: Problem | null;
 }
 
 export interface VerifyingKeys {
-  /** One of them is the run's. */
-  keys: Buffer[];
+  /** One of them are the run's. */
+  keys: RunKeys[];
   /** Why the key that the store's secret makes is not among them; null: it is. */
   missing: Problem | null;
 }
@@ -41,28 +73,28 @@ export class RecordKeys {
    * The key for a run that this machine starts, or starts again.
    * @throws Problem where AWS does not answer: then nothing can be started either.
    */
-  async forStart(name: RunName): Promise<SigningKey> {
+  async forStart(name: RunName): Promise<SigningKeys> {
     const state = await this.state(name);
-    if (state.key) return { key: state.key, local: null };
+    if (state.secret) return { keys: new RunKeys(state.secret, name), local: null };
     const secret = this.secret(name);
     try {
-      return { key: derive(await secret.make(), name), local: null };
+      return { keys: new RunKeys(await secret.make(), name), local: null };
     } catch (error) {
       const problem = error as Problem;
       if (isTransient(problem.cause) || problem.code !== 'STORE_SECRET') throw error;
-      const key = randomBytes(32);
-      writeRunState(await this.place(name), { ...state, key });
-      return { key, local: problem };
+      const own = randomBytes(32);
+      writeRunState(await this.place(name), { ...state, secret: own });
+      return { keys: new RunKeys(own, name), local: problem };
     }
   }
 
   /** The keys that a run's record may be signed with. @param anew the secret is read again, not taken from this machine. */
   async forVerification(name: RunName, anew = false): Promise<VerifyingKeys> {
-    const { key } = await this.state(name);
-    const own = key ? [key] : [];
+    const state = await this.state(name);
+    const own = state.secret ? [new RunKeys(state.secret, name)] : [];
     try {
       const secret = await this.secret(name).read(anew);
-      return { keys: [...own, derive(secret, name)], missing: null };
+      return { keys: [...own, new RunKeys(secret, name)], missing: null };
     } catch (error) {
       const problem = error as Problem;
       if (isTransient(problem.cause) || problem.code !== 'STORE_SECRET') throw error;
@@ -101,7 +133,6 @@ export class RecordKeys {
   }
 }
 
-/** Other runs' keys tell nothing of it. A run's id has no line break: no two names make one text. */
-function derive(secret: Buffer, { keys: { project }, run }: RunName): Buffer {
-  return createHmac('sha256', secret).update(`nx-ec2 record key 1\n${run}\n${project}`).digest();
+function hmac(key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest();
 }

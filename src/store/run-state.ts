@@ -5,23 +5,23 @@ import { machineState } from '../workspace/state';
 
 /** What this machine keeps of a run. */
 export interface RunState {
-  /** The key that its record is signed with, where the store's secret could not be read. */
-  key?: Buffer;
+  /** In the place of the store's secret, where that could not be read. */
+  secret?: Buffer;
   /** The newest version of its record that was seen. */
   seen?: [attempt: number, beat: number];
 }
 
 /** @param place what tells the run from all others. */
 export function readRunState(place: string[]): RunState {
-  const { key, seen } = (readJson(fileOf('runs', place)) ?? {}) as { key?: unknown; seen?: unknown };
-  const bytes = keyBytes(key);
+  const { secret, seen } = (readJson(fileOf('runs', place)) ?? {}) as { secret?: unknown; seen?: unknown };
+  const bytes = keyBytes(secret);
   const isVersion = Array.isArray(seen) && seen.length === 2 && seen.every(Number.isSafeInteger);
-  return { ...(bytes ? { key: bytes } : {}), ...(isVersion ? { seen: seen as [number, number] } : {}) };
+  return { ...(bytes ? { secret: bytes } : {}), ...(isVersion ? { seen: seen as [number, number] } : {}) };
 }
 
-export function writeRunState(place: string[], { key, seen }: RunState): void {
-  // A random key that can't be kept leaves its run's record unverified; all else only saves a question.
-  writeCache(fileOf('runs', place), JSON.stringify({ v: 1, key: key?.toString('base64'), seen }));
+export function writeRunState(place: string[], { secret, seen }: RunState): void {
+  // A random secret that can't be kept leaves its run's record unverified; all else only saves a question.
+  writeCache(fileOf('runs', place), JSON.stringify({ v: 1, secret: secret?.toString('base64'), seen }));
 }
 
 /** The store's secret as this machine remembers it; null where it does not. */

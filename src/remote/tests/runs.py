@@ -40,7 +40,7 @@ def part(run_id, **more):
         "checkpoints": {"keep": 3, "every": None}, "restore": None, "limits": {"memory": None, "cores": None},
         "claim": {"exclusive": False, "gpus": 0}, "retry": {"exitCodes": [], "attempts": 3}, "resumeArgs": [], "secrets": {}, "mask": [], "data": [],
         "endpoints": {"s3": None, "ssm": None, "secretsmanager": None}, "index": None, "metrics": {"file": None, "idle": None},
-        "description": {"git": None, "command": "", "configuration": {}, "host": ""}, "recordKey": KEY,
+        "description": {"git": None, "command": "", "configuration": {}, "host": ""}, "recordKey": KEY, "identity": "0" * 64,
     }, **more)
 
 

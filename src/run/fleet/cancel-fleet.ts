@@ -20,9 +20,9 @@ export async function cancelBetween(session: RunsSession, run: string, force: bo
   if (!isRunId(run)) return false;
   const claim = await runClaim(session, run, force ? ['owner'] : []);
   if (!(await checkFleet(aws, claim))) return false;
-  const [key] = (await store.recordKeys.forVerification({ keys, run })).keys;
+  const [signer] = (await store.recordKeys.forVerification({ keys, run })).keys;
   // Unsigned, an instance would not obey it: then the fleet alone is deleted.
-  if (key) await store.put(`${keys.run(run)}stop`, signStop(key, run), { contentType: 'application/json' });
+  if (signer) await store.put(`${keys.run(run)}stop`, signStop(signer.key, run), { contentType: 'application/json' });
   await deleteFleet(aws, claim);
   await terminateLeft(aws, claim, reporter);
   return true;
