@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { hash, randomBytes } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -9,6 +9,7 @@ import type { RunFacts, RunPart, TrainReply } from '../command/plan';
 import { resolveConfiguration, type Configuration } from '../config/configuration';
 import { madeKey, TAG } from '../instance/made';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
+import type { StoredObject } from '../local-aws/s3/objects';
 import type { LocalAwsOptions } from '../local-aws/server';
 import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
@@ -137,6 +138,15 @@ export class Pipeline {
     for (const how of ['warn', 'line', 'detail'] as const) reporter[how] = (text) => void this.said.push(text);
     reporter.log = (data) => void this.logged.push(data);
     return reporter;
+  }
+
+  /** As if the store had been told of a run so long ago, ms: nothing waits for that time to pass. */
+  age(run: string, ms: number): void {
+    const key = `${this.session.keys.run(run)}record.json`;
+    const file = join(this.at.directory, 's3/bucket', `${hash('sha256', key)}.json`);
+    const object = JSON.parse(readFileSync(file, 'utf8')) as StoredObject;
+    writeFileSync(file, JSON.stringify({ ...object, modified: object.modified - ms }));
+    this.at.aws.reread();
   }
 
   close(): void {

@@ -8,7 +8,7 @@ import { whyNot } from './interruption';
 import { refuseFailure } from './outcome';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 import { readRecord, type RunRecord } from './record';
-import { showThrough, untilSilent } from './recover';
+import { showThrough, SILENCE, untilSilent } from './recover';
 import { SEGMENT } from './stored-log';
 
 const STEPS = 30;
@@ -133,8 +133,12 @@ describe('a training on spot instances', () => {
     pipe.write('model/train.py', TRAINING(0.3));
     const first = await pipe.openSpot();
     const launched = await pipe.launch();
-    void until(() => steps(shown()).includes(8)).then(() => terminate(first));
+    const taken = until(() => steps(shown()).includes(8)).then(async () => {
+      await terminate(first);
+      pipe.age(launched.run.id, SILENCE);
+    });
     const ended = await follow(launched, (gone) => expect(gone).toMatchObject({ outcome: 'lost' }));
+    await taken;
     expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
     expect(ended.attempts[0]).toMatchObject({ instance: first, why: `nothing more was heard of ${first}` });
     const log = await stored(ended);
