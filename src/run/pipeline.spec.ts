@@ -119,13 +119,15 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
   });
 
   it('sends a large file in parts, and leaves no part behind', async () => {
-    pipe.write('model/large.bin', randomBytes(20 * 1024 * 1024));
+    // Two parts and a piece.
+    const size = 17 * 1024 * 1024;
+    pipe.write('model/large.bin', randomBytes(size));
     const { reply, sent } = await pipe.sync();
-    expect(sent.uploaded).toBeGreaterThan(20 * 1024 * 1024);
+    expect(sent.uploaded).toBeGreaterThan(size);
     const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
     expect(sha256(join(reply.tree, 'model/large.bin'))).toBe(sha256(join(pipe.workspace, 'model/large.bin')));
     expect(await pipe.stored()).toEqual([]);
-  });
+  }, 120_000);
 
   it('gives an upload up cleanly', async () => {
     const endless = new Readable({
