@@ -11,7 +11,7 @@ module.exports = {
       { jsc: { target: 'es2022', parser: { syntax: 'typescript' } }, module: { type: 'commonjs' } },
     ],
   },
-  // Most of the time they wait for processes: one less than the processors, which is jest's own choice, leaves one idle.
-  maxWorkers: '100%',
+  // Most of the time they wait for processes and for deadlines: with one worker a processor, processors are idle.
+  maxWorkers: '150%',
   testTimeout: 30_000,
 };
