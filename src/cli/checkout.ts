@@ -7,7 +7,7 @@ import { Snapshot, type Entry } from '../snapshot/snapshot';
 import { readSnapshot, type StoredSnapshot } from '../sync/read-snapshot';
 import { restoreSnapshot } from '../sync/restore-snapshot';
 import { visibleToTools, workspaceAbove } from '../workspace/ignored';
-import { bareRepositoryHeads, toolFile } from '../workspace/tool-files';
+import { bareRepositoryFiles, toolFile } from '../workspace/tool-files';
 import { withRun, type WhereOptions } from './named-run';
 import { reportOutcome } from './outcome';
 
@@ -72,7 +72,7 @@ function refuseWorkspace(directory: string, run: string): void {
 /** A snapshot without what lies in directories of version control. */
 function withoutControl(stored: StoredSnapshot): { stored: StoredSnapshot; heldBack: string[] } {
   const { entries } = stored.snapshot;
-  const heads = bareRepositoryHeads(entries.map(({ path }) => path));
+  const heads = bareRepositoryFiles(entries.map(({ path }) => path));
   const isHeld = ({ path }: Entry) => heads.has(path) || toolFile(path)?.control === true;
   const heldBack = entries.filter(isHeld).map(({ path }) => path);
   if (heldBack.length === 0) return { stored, heldBack };

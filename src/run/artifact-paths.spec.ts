@@ -86,6 +86,7 @@ describe('what is held back', () => {
     [['A', 'a/b'], ['a/b']],
     [['a/b', 'A'], ['A']],
     [['stra\u00dfe', 'STRASSE'], ['STRASSE']],
+    [['a/b', 'a\u200b/c'], ['a\u200b/c']],
   ])('of %j on a file system that takes them for one: %j', async (paths, expected) => {
     expect(await held(paths, foldAll)).toEqual(expected);
     expect(await held(paths, (path) => path)).toEqual([]);
@@ -107,6 +108,25 @@ describe('what is held back', () => {
     });
     expect(heldBack).toEqual([{ path: 'out/kept', why: 'git tracks the file that is here' }]);
     expect([unchanged, accepted].map((each) => each.map(({ path }) => path))).toEqual([['out/same'], ['out/new']]);
+  });
+
+  it('is what a tracked file, or a directory with one, would have to make way for', async () => {
+    workspace();
+    write('model/out/file', 'mine');
+    write('model/out/deep/x', 'mine');
+    git('add', '-f', '.');
+    expect((await screen(['file/x/y', 'deep', 'new'])).heldBack).toEqual([
+      { path: 'out/file/x/y', why: 'git tracks the file file, which is in the way' },
+      { path: 'out/deep', why: 'git tracks files in the directory that is here' },
+    ]);
+    rmSync(output, { recursive: true });
+    expect(await held(['file/x', 'deep'])).toEqual(['file/x', 'deep']);
+  });
+
+  it('is what would make a repository of a directory with what is there already', async () => {
+    write('model/out/data/refs/x');
+    write('model/out/own/HEAD');
+    expect(await held(['data/HEAD', 'data/config', 'own/config', 'own/x'])).toEqual(['data/HEAD', 'own/config']);
   });
 
   it('is a file that a submodule tracks', async () => {

@@ -6,7 +6,7 @@ import { isOrdinaryDirectory, visibleToTools } from '../workspace/ignored';
 import { lookUp } from '../workspace/look-up';
 import { probeFolding, type FoldNames } from '../workspace/name-folding';
 import { nearestDirectory } from '../workspace/run-git';
-import { bareRepositoryHeads, foldName, toolFile } from '../workspace/tool-files';
+import { bareRepositoryFiles, foldName, toolFile } from '../workspace/tool-files';
 import { trackedFiles } from '../workspace/tracked';
 import { UNFINISHED } from './fetch-file';
 import { POINTER } from './pointer';
@@ -109,10 +109,13 @@ export async function screenArtifacts<T extends Artifact>(
     else return true;
     return false;
   });
-  const heads = bareRepositoryHeads(artifacts.map(({ path }) => inside(path)));
+  const repository = bareRepositoryFiles(
+    artifacts.map(({ path }) => inside(path)),
+    (path) => lookUp(join(output, path)) !== null,
+  );
   const found = reserved.map((file) => {
     const path = inside(file.path);
-    const acts = heads.has(path)
+    const acts = repository.has(path)
       ? { why: 'it would make its directory a git repository', always: true }
       : toolFile(path);
     return { file, path, acts };
@@ -121,6 +124,7 @@ export async function screenArtifacts<T extends Artifact>(
     output,
     found.flatMap(({ acts, path }) => (acts && !acts.always ? [path] : [])),
   );
+  const directories = new Set([...tracked].flatMap(parentsOf));
   const names = new Names(fold);
   for (const { file, path, acts } of found) {
     if (acts?.always && !isWanted(file)) {
@@ -139,6 +143,15 @@ export async function screenArtifacts<T extends Artifact>(
           ? 'another file of the run has this path'
           : `${printable(twin)} is the same name on this file system`,
       );
+      continue;
+    }
+    const blocked = parentsOf(path).find((parent) => tracked.has(fold(parent)));
+    if (blocked !== undefined) {
+      hold(file, `git tracks the file ${printable(blocked)}, which is in the way`);
+      continue;
+    }
+    if (directories.has(fold(path))) {
+      hold(file, 'git tracks files in the directory that is here');
       continue;
     }
     if (tracked.has(fold(path))) {
@@ -175,6 +188,12 @@ function linkedDirectories(output: string): (path: string) => string | null {
   };
 }
 
+/** The directories that a path is in, the outermost first. */
+function parentsOf(path: string): string[] {
+  const parts = path.split('/');
+  return parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
+}
+
 /** Paths that were added so far, of which no two may be one. */
 class Names {
   private readonly files = new Map<string, string>();
@@ -187,8 +206,7 @@ class Names {
     const key = this.fold(path);
     const twin = this.files.get(key) ?? this.directories.get(key);
     if (twin !== undefined) return twin;
-    const parts = path.split('/');
-    const parents = parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
+    const parents = parentsOf(path);
     for (const parent of parents) {
       const other = this.directories.get(this.fold(parent)) ?? this.files.get(this.fold(parent));
       if (other !== undefined && (other !== parent || this.files.has(this.fold(parent)))) return other;

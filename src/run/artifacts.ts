@@ -113,6 +113,8 @@ export async function collectArtifacts(
       await writeLog(session, record, join(files, TRAINING_LOG), signal);
       paths.push(TRAINING_LOG);
     }
+    // The directory may have been replaced by a link while the files were on their way.
+    refuseSymlinkOnTheWay(root, train.outputDir);
     switchIn(files, output, train.outputDir, paths, record, list.files, isTracked);
     const directory = join(projectRoot, train.outputDir);
     reporter.line(
@@ -219,6 +221,7 @@ function switchIn(
   const earlier = new Set(readCollected(output, outputDir).paths);
   for (const path of [...paths, COLLECTED]) {
     refuseSymlinkOnTheWay(output, dirname(path));
+    refuseFileOnTheWay(output, earlier, path);
     if (lookUp(join(output, path))?.isDirectory() && !brought(output, earlier, path)) {
       throw new Problem(
         'ARTIFACT_BLOCKED',
@@ -245,6 +248,19 @@ function switchIn(
   for (const path of paths) {
     mkdirSync(dirname(join(output, path)), { recursive: true });
     renameSync(join(stage, path), join(output, path));
+  }
+}
+
+/** Refuses an artifact for whose directory a file would have to go that the last collection did not bring. */
+function refuseFileOnTheWay(output: string, ours: ReadonlySet<string>, path: string): void {
+  for (let directory = dirname(path); directory !== '.'; directory = dirname(directory)) {
+    const stat = lookUp(join(output, directory));
+    if (stat === null || stat.isDirectory() || ours.has(directory)) continue;
+    throw new Problem(
+      'ARTIFACT_BLOCKED',
+      `The artifact ${printable(path)} can't be written: the file ${printable(directory)} is in ${output}.`,
+      { next: 'Move it away and run the same command again.' },
+    );
   }
 }
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
@@ -203,7 +203,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
         'def save(path):',
         '    os.makedirs(os.path.dirname("artifacts/" + path), exist_ok=True)',
         '    open("artifacts/" + path, "w").write(path)',
-        'for path in ("A", "a", "model.bin", ".nx-ec2.json", "training.log/x", ".git/config", ".envrc", "metrics.json"): save(path)',
+        'for path in ("A", "a", "model.bin", ".nx-ec2.json", "training.log/x", ".git/config", ".envrc", "metrics.json", "sub/x"): save(path)',
         'save("n" * 250)',
       ].join('\n'),
     );
@@ -220,7 +220,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       long,
     ]);
     expect(listed(join(pipe.workspace, 'model/artifacts'))).toEqual(
-      ['.nx-ec2.json', 'A', 'a', 'metrics.json', 'model.bin', 'training.log/x'].sort(),
+      ['.nx-ec2.json', 'A', 'a', 'metrics.json', 'model.bin', 'sub/x', 'training.log/x'].sort(),
     );
     expect(readFileSync(join(pipe.workspace, 'model/artifacts/metrics.json'), 'utf8')).toBe('{}');
     expect(pipe.said.join('\n')).toMatch(/training\.log was not written: the training made a directory of that name/);
@@ -229,6 +229,26 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     expect(listed(join(pipe.workspace, 'model'))).toEqual(
       expect.arrayContaining(['artifacts/model.bin', 'artifacts/metrics.json', 'train.py']),
     );
+    // A file in the place of a directory, and a directory that becomes a link while the files are on their way.
+    const output = join(pipe.workspace, 'model/artifacts');
+    rmSync(join(output, 'sub'), { recursive: true });
+    pipe.write('model/artifacts/sub', 'mine');
+    const before = listed(output);
+    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'ARTIFACT_BLOCKED' });
+    expect(listed(output)).toEqual(before);
+    const { store } = pipe.session;
+    const getVersion = store.getVersion.bind(store);
+    jest.spyOn(store, 'getVersion').mockImplementation((...args) => {
+      if (!lstatSync(output).isSymbolicLink()) {
+        renameSync(output, `${output}-moved`);
+        symlinkSync('artifacts-moved', output);
+      }
+      return getVersion(...args);
+    });
+    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
+    expect(listed(`${output}-moved`)).toEqual(before);
+    jest.restoreAllMocks();
+    rmSync(output);
     pipe.write('.git/config', 'broken [');
     await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'GIT_FAILED' });
   });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { bareRepositoryHeads, toolFile } from './tool-files';
+import { bareRepositoryFiles, toolFile } from './tool-files';
 
 const plain = fc.stringMatching(/^[a-z0-9][a-z0-9_-]{0,8}$/).filter((name) => toolFile(name) === null);
 
@@ -8,7 +8,7 @@ const spelled = (name: string) =>
   fc
     .tuple(
       fc.array(fc.boolean(), { minLength: name.length, maxLength: name.length }),
-      fc.constantFrom('', '\u200c', '\ufeff', '\u206f'),
+      fc.constantFrom('', '\u200c', '\ufeff', '\u206f', '\u00ad', '\u200b', '\u2060', '\ufe0f', '\u{e0041}'),
       fc.nat(name.length),
       fc.constantFrom('', '.', ' ', '. .', ':stream', '::$INDEX_ALLOCATION'),
       fc.boolean(),
@@ -68,6 +68,19 @@ describe('a file that programs act on', () => {
       'sitecustomize.py',
       'Makefile',
     );
+    names.push(
+      'jupyter_notebook_config.py',
+      'gunicorn.conf.py',
+      'ansible.cfg',
+      'MLproject',
+      'main.tf.json',
+      'build.ninja',
+      'gulpfile.mjs',
+      'karma.conf.ts',
+      'package.json5',
+      'git.exe',
+      'npx.cmd',
+    );
     const tool = fc.constantFrom(...names.map((name) => name.toLowerCase())).chain(spelled);
     fc.assert(
       fc.property(fc.array(plain, { maxLength: 3 }), tool, fc.array(plain, { maxLength: 2 }), (above, name, below) => {
@@ -79,6 +92,15 @@ describe('a file that programs act on', () => {
   it('is one that changes what is ignored, wherever it lies', () => {
     for (const name of ['.gitignore', '.nxignore', '.gitattributes', 'a/.gitmodules', '.hydra/.gitignore'])
       expect(toolFile(name)?.always).toBe(true);
+  });
+
+  it('is one that NTFS or Windows takes for another', () => {
+    for (const name of ['GITIGN~1', 'gitmod~1', 'gi7eba~1', 'a/gitatt~2'])
+      expect(toolFile(name, 'linux')?.always).toBe(true);
+    for (const name of ['PROJEC~1.JSO', 'a/train.py.', 'train.py ', 'train.py::$DATA', 'a/nul', 'COM1.txt', 'a~1'])
+      expect(toolFile(name, 'win32')?.always).toBe(true);
+    for (const name of ['train.py', 'nullable.txt', 'epoch=1.ckpt', 'a.b/c~d'])
+      expect(toolFile(name, 'win32')).toBeNull();
   });
 
   it('is told of any name there may be', () => {
@@ -118,5 +140,26 @@ it('finds the file that makes a directory a git repository', () => {
     'd/Head/x',
     'd/objects/y',
   ];
-  expect([...bareRepositoryHeads(paths)].sort()).toEqual(['HEAD', 'a/HEAD', 'c/head']);
+  expect([...bareRepositoryFiles(paths)].sort()).toEqual(['HEAD', 'a/HEAD', 'c/head']);
+});
+
+it('finds what would make a repository of a directory that has a part of one already', () => {
+  const there = new Set(['a/HEAD', 'b/refs']);
+  const isThere = (path: string) => there.has(path);
+  const paths = [
+    'a/objects/1',
+    'a/Config',
+    'a/hooks/post-checkout',
+    'a/x',
+    'b/HEAD',
+    'c/HEAD',
+    'c/config',
+    'x/a/config',
+  ];
+  expect([...bareRepositoryFiles(paths, isThere)].sort()).toEqual([
+    'a/Config',
+    'a/hooks/post-checkout',
+    'a/objects/1',
+    'b/HEAD',
+  ]);
 });

@@ -8,15 +8,11 @@
  * Names are compared as the most lenient file systems compare them.
  */
 
-/** HFS+ ignores these in names: the list that git uses for `.git`. */
-const IGNORABLE = /[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]/g;
+import { withoutIgnorable } from './name-folding';
 
 /** A name as the most lenient of file systems reads it: case, Unicode forms, trailing dots and spaces, NTFS streams. */
 export function foldName(name: string): string {
-  return name
-    .replace(IGNORABLE, '')
-    .normalize('NFKC')
-    .replace(IGNORABLE, '')
+  return withoutIgnorable(withoutIgnorable(name).normalize('NFKC'))
     .toUpperCase()
     .toLowerCase()
     .replace(/:.*$/s, '')
@@ -33,6 +29,10 @@ const CONTROL = new Map([
   ['nx', 'Nx reads it'],
 ]);
 const IGNORE_FILES = new Set(['.gitignore', '.nxignore', '.gitattributes', '.gitmodules']);
+/** The short names that NTFS gives these. */
+const SHORT_IGNORE_FILES = /^(gitign|nxigno|gitatt|gitmod|(gi|nx)[0-9a-f]{4})~\d+$/;
+/** What Windows takes for the name of another file, or of a device. */
+const ALIASED_ON_WINDOWS = /:|[. ]$|^[^.]{1,8}~\d|^(con|prn|aux|nul|com\d|lpt\d) *(\.|$)/is;
 
 /** Names with a dot at their beginning that no tool acts on. */
 const INERT = new Set(['.hydra', '.gitkeep', '.keep', '.ipynb_checkpoints', '.ds_store']);
@@ -131,6 +131,37 @@ const MANIFESTS = new Set([
     'skaffold.yaml',
     'dangerfile.js',
   ],
+  // read from the working directory by programs that are started in it
+  ...['jupyter_config.py', 'jupyter_config.json', 'ipython_config.py', 'gunicorn.conf.py', 'ansible.cfg', 'mlproject'],
+  ...['startup.m', 'startup.jl', 'project.toml', 'juliaproject.toml', 'localpreferences.toml', 'config.ru'],
+  ...['build.ninja', 'xmake.lua', 'build.zig', 'nim.cfg', 'config.nims', 'dune-project', 'cmakeuserpresets.json'],
+  ...[
+    'rust-toolchain',
+    'rust-toolchain.toml',
+    'magefile.go',
+    'foundry.toml',
+    'rebar.config',
+    'makefile.pl',
+    'build.pl',
+  ],
+  ...['deps.edn', 'bb.edn', 'project.clj', 'shadow-cljs.edn', 'stack.yaml', 'package.yaml', 'cabal.project'],
+  ...['package.json5', 'turbo.jsonc', 'biome.json', 'biome.jsonc', 'dprint.json', 'wrangler.toml'],
+  ...['netlify.toml', 'vercel.json', 'wrangler.json', 'wrangler.jsonc', 'devbox.json', 'mise.local.toml', 'pants.toml'],
+  ...['workspace.bzlmod', 'buck', 'tupfile', 'pulumi.yaml', 'serverless.yml', 'terragrunt.hcl'],
+  ...['hatch.toml', 'hatch_build.py', 'pdm.toml', 'pyrightconfig.json'],
+  ...[
+    'makefile.am',
+    'bsdmakefile',
+    'jakefile',
+    'cakefile',
+    'caddyfile',
+    'capfile',
+    'thorfile',
+    'fastfile',
+    'puppetfile',
+  ],
+  ...['appraisals', 'steepfile', 'rakefile.rb', 'lefthook-local.yml', 'lefthook-local.yaml', 'lefthook.toml'],
+  ...['lefthook.json', 'msbuild.rsp', 'directory.build.rsp', 'directory.packages.props', 'autorun.inf'],
 ]);
 
 const PATTERNS = [
@@ -141,14 +172,21 @@ const PATTERNS = [
   // What pytest and the test runners of JavaScript run.
   /^test_[^]*\.py$/,
   /^tests?\.py$/,
-  /\.conf\.js$|\.config\.babel\.js$/,
-  /\.tf(vars)?$/,
+  /\.conf\.(js|cjs|mjs|ts|cts|mts)$|\.config\.babel\.js$/,
+  /\.(tf|tofu|tfvars)(\.json)?$/,
+  /^(gulpfile|gruntfile|jakefile)\.[^.]+$/,
+  /^taskfile(\.dist)?\.ya?ml$/,
+  /^jupyter_[^]*_config\.(py|json)$/,
+  // Python on Windows reads its paths from it.
+  /\._pth$/,
+  // Windows looks for programs in the working directory first.
+  /\.(exe|com|bat|cmd|ps1|vbs|lnk|scf|url)$/,
   // A shell's wildcard makes an option of it.
   /^-/,
   /_test\.py$/,
   /\.(test|spec|e2e|cy)\.(js|cjs|mjs|ts|cts|mts|jsx|tsx)$/,
   /^__tests__$/,
-  /\.(csproj|fsproj|vbproj|vcxproj|sln|slnx|code-workspace|gemspec|xcodeproj|xcworkspace|opam|cabal)$/,
+  /\.([a-z]*proj|sln|slnx|code-workspace|gemspec|xcodeproj|xcworkspace|opam|cabal)$/,
   /^(docker-)?compose\.[^]*\.ya?ml$/,
   /^dockerfile\./,
 ];
@@ -165,13 +203,15 @@ export interface ToolFile {
  * Whether a program would act on a file by its path; null where none does.
  * @param path any relative path; both kinds of slash separate names.
  */
-export function toolFile(path: string): ToolFile | null {
+export function toolFile(path: string, platform: NodeJS.Platform = process.platform): ToolFile | null {
   let found: ToolFile | null = null;
   for (const part of path.split(/[\\/]/)) {
     const name = foldName(part);
     const control = CONTROL.get(/^\.?([^]*?)(~\d+)?$/.exec(name)![1]);
     if (control && /^\.|~\d+$/.test(name)) return { why: control, always: true, control: true };
-    if (IGNORE_FILES.has(name))
+    if (platform === 'win32' && ALIASED_ON_WINDOWS.test(part))
+      return { why: 'Windows takes it for the name of another file', always: true };
+    if (IGNORE_FILES.has(name) || SHORT_IGNORE_FILES.test(name))
       return { why: 'it changes what git or Nx ignores, or how git reads files', always: true };
     if (found || INERT.has(name)) continue;
     if (name.startsWith('.'))
@@ -182,23 +222,44 @@ export function toolFile(path: string): ToolFile | null {
   return found;
 }
 
-/** Names of which two in one directory, HEAD and another, make it a git repository. */
-const BARE = new Set(['objects', 'refs', 'commondir']);
+/** Names of which one, beside a HEAD, makes their directory a git repository. */
+const BARE = ['objects', 'refs', 'commondir'];
+/** What git reads of a repository, or runs. */
+const PARTS = new Set([...BARE, 'config', 'config.worktree', 'hooks']);
 
 /**
- * The HEAD files that would make their directories git repositories, whose configuration git would believe.
- * @param paths relative paths of files that are, or will be, in one directory.
+ * The files that would make their directories git repositories, whose configuration git would believe: HEAD, or where a
+ * HEAD is there already, what belongs beside it.
+ * @param paths relative paths of files that will be in one directory.
+ * @param isThere whether a path is in that directory already.
  */
-export function bareRepositoryHeads(paths: readonly string[]): Set<string> {
-  const heads = new Map<string, string[]>();
+export function bareRepositoryFiles(
+  paths: readonly string[],
+  isThere: (path: string) => boolean = () => false,
+): Set<string> {
+  const heads: { path: string; parent: string; directory: string }[] = [];
   const marked = new Set<string>();
+  const found = new Set<string>();
+  const known = new Map<string, boolean>();
+  const isThereOnce = (path: string) => {
+    if (!known.has(path)) known.set(path, isThere(path));
+    return known.get(path)!;
+  };
   for (const path of paths) {
-    const parts = path.split('/').map(foldName);
-    parts.forEach((name, depth) => {
-      const parent = parts.slice(0, depth).join('/');
-      if (BARE.has(name)) marked.add(parent);
-      if (name === 'head' && depth === parts.length - 1) heads.set(parent, [...(heads.get(parent) ?? []), path]);
+    const parts = path.split('/');
+    const names = parts.map(foldName);
+    names.forEach((name, depth) => {
+      const parent = parts
+        .slice(0, depth)
+        .map((part) => `${part}/`)
+        .join('');
+      const directory = names.slice(0, depth).join('/');
+      if (BARE.includes(name)) marked.add(directory);
+      if (name === 'head' && depth === parts.length - 1) heads.push({ path, parent, directory });
+      if (PARTS.has(name) && isThereOnce(`${parent}HEAD`)) found.add(path);
     });
   }
-  return new Set([...heads].filter(([directory]) => marked.has(directory)).flatMap(([, each]) => each));
+  for (const { path, parent, directory } of heads)
+    if (marked.has(directory) || BARE.some((name) => isThereOnce(`${parent}${name}`))) found.add(path);
+  return found;
 }
