@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
+execFileSync(process.execPath, [join(root, 'scripts/schemas.mjs'), '--check'], { stdio: 'inherit' });
 const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: root, encoding: 'utf8' }));
 const paths = files.map(({ path }) => path);
 const isOfTests = (path) => /spec\.|fixture|__pycache__|(^|\/)tests\/|(^|\/)test_/.test(path);

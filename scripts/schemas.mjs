@@ -1,4 +1,5 @@
 // Writes ec2.config.schema.json and each executor's schema.json from the one schema in src/config (needs a build).
+// With --check, it writes nothing and fails where one is not what it would write.
 import { writeFileSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -10,7 +11,14 @@ const { z } = require('zod');
 const { configurationSchema } = require(join(root, 'dist/config/schema.js'));
 const { executors } = JSON.parse(readFileSync(join(root, 'executors.json'), 'utf8'));
 
-const write = (path, value) => writeFileSync(join(root, path), `${JSON.stringify(value, null, 2)}\n`);
+const isCheck = process.argv.includes('--check');
+const stale = [];
+const write = (path, value) => {
+  if (!isCheck) writeFileSync(join(root, path), `${JSON.stringify(value, null, 2)}\n`);
+  // Formatting is Prettier's.
+  else if (JSON.stringify(JSON.parse(readFileSync(join(root, path), 'utf8'))) !== JSON.stringify(value))
+    stale.push(path);
+};
 const json = z.toJSONSchema(configurationSchema, { io: 'input', target: 'draft-7', unrepresentable: 'any' });
 write('ec2.config.schema.json', { ...json, title: 'nx-ec2: the configuration of a training project' });
 
@@ -67,11 +75,15 @@ const own = {
   },
   'remote-pull': {
     run,
-    path: { description: 'Globs of artifacts to fetch, relative to the project. Default: all of them.' },
+    path: {
+      description:
+        'Paths or globs of artifacts to fetch, relative to the project, extra files too; those outside the project begin with {workspaceRoot}/. Default: all outputs.',
+    },
     checkpoints: { description: 'Checkpoints to fetch: none, last, all, or a number. Default: none.' },
     output: {
       type: 'string',
-      description: 'Directory to fetch to, relative to the project. Default: where they belong.',
+      description:
+        'Directory that stands for the project, relative to it: artifacts/model.pt goes to <output>/artifacts/model.pt. Default: the project.',
     },
     overwrite: {
       type: 'boolean',
@@ -158,4 +170,9 @@ for (const [name, { description }] of Object.entries(executors)) {
     additionalProperties: true,
     required: [],
   });
+}
+
+if (stale.length) {
+  console.error(`stale, to be written by "node scripts/schemas.mjs" and formatted: ${stale.join(', ')}`);
+  process.exit(1);
 }

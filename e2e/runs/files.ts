@@ -20,7 +20,7 @@ open(os.path.join(output, "small.txt"), "w").write("small")
 open(os.path.join(output, "raw.txt"), "w").write("raw")
 `;
       begin(world, 'large', script, {
-        train: { fetchLimit: '100KB', artifacts: [{ path: 'artifacts/raw.*', fetch: false }, 'artifacts/**'] },
+        train: { downloadLimit: '100KB', outputs: [{ path: 'artifacts/raw.*', download: false }] },
       });
       const { id, text } = await nx.run(['large:remote-train']).ends(0);
       expect(text).toMatch(/Artifacts: 1 file, .* 2 files in the store, with pointers here/);
@@ -52,6 +52,37 @@ open(os.path.join(output, "raw.txt"), "w").write("raw")
       await nx.run(['large:remote-pull']).ends(0);
       expect(artifact(nx, 'large', 'raw.txt')).toBe('raw');
       expect(artifact(nx, 'large', 'raw.txt.nx-ec2.json')).toBeNull();
+    },
+  );
+
+  it.concurrent(
+    'results outside the outputs are named and kept, and come as outputs without another training',
+    async () => {
+      const world = at();
+      const { nx } = world;
+      const script = `import os
+print("trained")
+os.makedirs("out")
+open("out/model.pt", "w").write("weights")
+`;
+      begin(world, 'scattered', script);
+      const first = await nx.run(['scattered:remote-train']).ends(1);
+      expect(first.text).toMatch(/wrote 1 file \(7 B\) outside its outputs.*out\/model\.pt.*"outputs": \["out\/"\]/s);
+      expect(first.text).toContain('The target is reported as failed');
+      const project = join(nx.workspace, 'models/scattered');
+      const file = join(project, 'ec2.config.json');
+      const written = JSON.parse(readFileSync(file, 'utf8'));
+      writeFileSync(file, JSON.stringify({ ...written, train: { ...written.train, outputs: ['out/'] } }));
+      // The advice of the message, and what a person does beside it.
+      writeFileSync(join(project, '.gitignore'), 'artifacts\nout/\n');
+      const second = await nx.run(['scattered:remote-train']).ends(0);
+      expect(second.text).toContain('This training has ended already');
+      expect(readFileSync(join(project, 'out/model.pt'), 'utf8')).toBe('weights');
+      rmSync(join(project, 'out'), { recursive: true });
+      expect((await nx.run(['scattered:remote-train']).ends(0)).text).toMatch(
+        /local cache|Nx read the output from the cache/,
+      );
+      expect(readFileSync(join(project, 'out/model.pt'), 'utf8')).toBe('weights');
     },
   );
 

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { NxJsonConfiguration } from '@nx/devkit';
 import { declaredConfiguration, pluginOptions } from '../config/configuration';
 import { readText } from '../config/read-text';
+import { allOutputs, type WrittenOutput } from '../config/outputs';
 import { Aws, type AwsSettings } from '../aws/clients';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
@@ -39,7 +40,7 @@ async function keyOf(projectRoot: string, workspaceRoot: string, listing: typeof
   const plugin = pluginOptions(await readNxJson(workspaceRoot));
   const declared = declaredConfiguration(plugin, workspaceRoot, projectRoot);
   const sync = declared.sync as { include?: string[]; exclude?: string[]; dependencies?: boolean };
-  const train = declared.train as { outputDir?: string; data?: { source: string; key?: boolean }[] };
+  const train = declared.train as { outputs?: WrittenOutput[]; data?: { source: string; key?: boolean }[] };
   const { projectGraph, files } = await listing(workspaceRoot);
   const projectName = Object.keys(projectGraph.nodes).find(
     (name) => projectGraph.nodes[name].data.root === projectRoot,
@@ -52,7 +53,7 @@ async function keyOf(projectRoot: string, workspaceRoot: string, listing: typeof
       include: sync.include ?? [],
       exclude: sync.exclude ?? [],
       dependencies: sync.dependencies ?? true,
-      outputDir: train.outputDir ?? 'artifacts',
+      outputs: allOutputs(train.outputs),
     },
     async (_, projects) => projects.flatMap((project) => files[project] ?? []),
   );

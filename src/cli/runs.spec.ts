@@ -63,7 +63,14 @@ describe('nx-ec2 diff and checkout', () => {
     const base = recordOf();
     const record = recordOf({
       ...{ id, snapshot: snapshot.id, project: pipe.project },
-      artifacts: { state: 'saved', sha256: sha256(JSON.stringify(list)), files: 1, bytes: model.length, error: null },
+      artifacts: {
+        state: 'saved',
+        sha256: sha256(JSON.stringify(list)),
+        files: 1,
+        bytes: model.length,
+        extra: null,
+        error: null,
+      },
       metrics: { ...base.metrics, host: null, training },
       data: versions.map((version, index) => ({
         source: `s3://data/${index}`,

@@ -21,6 +21,11 @@ export type RecipeStep =
 
 export type EnvironmentManager = 'uv' | 'poetry' | 'conda' | 'pip' | 'none';
 
+export interface Limits {
+  files: number;
+  bytes: number;
+}
+
 export interface RunPart {
   id: string;
   key: string;
@@ -42,7 +47,13 @@ export interface RunPart {
   /** Nobody renews the form: the instance's role is needed. */
   detached: boolean;
   store: Access;
-  artifacts: { patterns: string[]; limits: { files: number; bytes: number } };
+  artifacts: {
+    /** Regular expressions that paths relative to the project match as a whole, or a directory above them; and where without wildcards. */
+    outputs: { pattern: string; base: string }[];
+    limits: Limits;
+    /** Of files outside the outputs. */
+    extra: Limits;
+  };
   checkpoints: { keep: number; every: number | null };
   restore: Restore | null;
   /** The run is gone on with, as this attempt, from what the store has of it: its instance is gone. */

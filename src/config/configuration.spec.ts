@@ -55,12 +55,22 @@ describe('resolveConfiguration', () => {
   it.each([
     ['an unknown key', { ...base, bukket: 'x' }, /model\/ec2\.config\.json[^]*bukket: unknown; allowed are/],
     ['an unknown key of train', { ...base, train: { script: 'a', epochs: 3 } }, /train\.epochs: unknown; allowed are/],
+    [
+      'a key of another name',
+      { ...base, train: { script: 'a', outputDir: 'x', epochs: 3 } },
+      /train\.outputDir: unknown; .*"outputs"[^]*train\.epochs: unknown; allowed/,
+    ],
     ['a wrong type', { ...base, sync: { include: 'x' } }, /sync\.include/],
     ['a number for a duration', { ...base, train: { script: 'a', timeout: '30' } }, /with a unit/],
     ['a missing bucket', { instance: 'gpu', train: base.train }, /"bucket" is not set for model/],
     ['a missing script', { bucket: 'acme-training', instance: 'gpu' }, /"train\.script" is not set/],
     ['a script outside', { ...base, train: { script: '../x.py' } }, /not inside the project/],
-    ['artifacts outside', { ...base, train: { script: 'a', artifacts: ['../**'] } }, /not inside train\.outputDir/],
+    [
+      'an output outside',
+      { ...base, train: { script: 'a', outputs: ['../x'] } },
+      /train\.outputs: \.\.\/x is not inside the project/,
+    ],
+    ['an output that is everything', { ...base, train: { script: 'a', outputs: ['**'] } }, /is the whole project/],
     ['an unclosed quotation', { ...base, train: { script: 'a', args: "'x" } }, /can't be split/],
     ['a shell in setup', { ...base, train: { script: 'a', setup: 'uv sync && make' } }, /bash -c 'uv sync && make'/],
   ])('refuses %s', (_name, file, message) => {

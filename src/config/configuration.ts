@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import type { InstanceName } from '../config/instance-name';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
-import { assertGlob } from './glob';
+import { allOutputs, literalOutputs, outputFault, type Output } from './outputs';
 import { enforcePolicy } from './policy';
 import { descriptionSchema, readDescription } from './description';
 import { configurationSchema, NAMING, trainShape } from './schema';
@@ -63,10 +63,10 @@ export interface Configuration {
     env: Record<string, string>;
     setup: string[][] | null;
     environment: 'auto' | 'uv' | 'poetry' | 'conda' | 'pip' | 'none';
-    outputDir: string;
-    /** What is kept, and whether it comes back by itself. */
-    artifacts: { path: string; fetch: boolean }[];
-    fetchLimit: number;
+    /** With the output directory, which is always one. */
+    outputs: Output[];
+    downloadLimit: number;
+    extraLimit: number;
     maxArtifactSize: number;
     timeout?: number;
     grace: number;
@@ -295,15 +295,24 @@ function validate(
             : path.startsWith('instance')
               ? Object.keys(descriptionSchema.shape)
               : top;
-      return `  ${issue.keys
-        .map((key) => [path, key].filter(Boolean).join('.'))
-        .map(printable)
-        .join(', ')}: unknown; allowed are ${shape.join(', ')}`;
+      const keys = issue.keys.map((key) => [path, key].filter(Boolean).join('.'));
+      const replaced = keys.flatMap((key) => (REPLACED.has(key) ? [`  ${key}: unknown; ${REPLACED.get(key)}`] : []));
+      const unknown = keys.filter((key) => !REPLACED.has(key));
+      if (unknown.length > 0)
+        replaced.push(`  ${unknown.map(printable).join(', ')}: unknown; allowed are ${shape.join(', ')}`);
+      return replaced.join('\n');
     }
     return `  ${path || '(top)'}: ${issue.message}`;
   });
   throw new Problem('CONFIG_INVALID', `${where}:\n${lines.join('\n')}`);
 }
+
+/** Keys that have another name by now, or another form, and how to write what they said. */
+const REPLACED: ReadonlyMap<string, string> = new Map([
+  ['train.outputDir', 'to bring back the files that are left in a directory, write "outputs": ["<directory>/"]'],
+  ['train.artifacts', 'write "outputs", with "download" in the place of "fetch"'],
+  ['train.fetchLimit', 'write "downloadLimit"'],
+]);
 
 type Issue = z.core.$ZodIssue;
 
@@ -367,18 +376,12 @@ function trainOf(
           next: 'Keep one.',
         });
   }
-  const outputDir = inside(input, 'train.outputDir', train.outputDir);
-  const artifacts = (train.artifacts ?? [`${outputDir}/**`]).map((each) => {
-    const artifact = typeof each === 'string' ? { path: each, fetch: true } : each;
-    if (!artifact.path.startsWith(`${outputDir}/`) || artifact.path.split('/').includes('..')) {
-      throw new Problem(
-        'CONFIG_INVALID',
-        `train.artifacts: ${printable(artifact.path)} is not inside train.outputDir (${outputDir}).`,
-      );
-    }
-    assertGlob(artifact.path.slice(outputDir.length + 1));
-    return artifact;
-  });
+  const outputs = allOutputs(train.outputs);
+  for (const output of outputs) {
+    const fault = outputFault(output);
+    if (fault !== null) throw new Problem('CONFIG_INVALID', `train.outputs: ${printable(output.path)} ${fault}.`);
+  }
+  for (const path of literalOutputs(outputs)) inside(input, 'train.outputs', path);
   const data = train.data.map((each) => ({ ...each, path: inside(input, 'train.data', each.path) }));
   const list = (value: string | string[], what: string) =>
     typeof value === 'string' ? splitWords(value, what) : value;
@@ -398,8 +401,7 @@ function trainOf(
         : train.setup === false
           ? []
           : [train.setup].flat().map((line) => splitCommand(line, 'train.setup')),
-    outputDir,
-    artifacts,
+    outputs,
     resumeArgs: list(train.resumeArgs, 'train.resumeArgs'),
     claim:
       typeof train.claim === 'string'

@@ -99,25 +99,17 @@ export function isGlob(pattern: string): boolean {
 }
 
 /**
- * A glob below a directory as the regular expression, for JavaScript and Python alike, that the instance matches whole
- * paths with; `.` is any character. A path that is equal to the glob matches, whatever it holds.
+ * A glob as a regular expression, for JavaScript and Python alike, that the instance matches whole paths with; `.` is any
+ * character. A path that is equal to the glob matches, whatever it holds.
  */
-export function globSource(directory: string, glob: string): string {
-  const pattern = glob.slice(directory.length + 1);
+export function portableExpression(pattern: string): string {
   assertGlob(pattern);
   const { source } = picomatch.makeRe(pattern, GLOB);
-  const prefix = escapeExpression(`${directory}/`);
-  // In Python, `$` is also before a line break at the end. What is relative to the directory begins behind it.
-  const portable = source.replace(/\\[^]|\[(?:\\[^]|[^\]\\])*\]|[$^]/g, (token) =>
-    token === '$' ? '(?![\\s\\S])' : token === '^' ? `(?<=^${prefix})` : token,
+  // In Python, `$` is also before a line break at the end.
+  const portable = source.replace(/\\[^]|\[(?:\\[^]|[^\]\\])*\]|\$/g, (token) =>
+    token === '$' ? '(?![\\s\\S])' : token,
   );
-  return `${prefix}(?:${escapeExpression(pattern)}|${portable})`;
-}
-
-/** Like `globSource`, here. */
-export function artifactMatcher(directory: string, glob: string): PathMatcher {
-  const expression = new RegExp(`^(?:${globSource(directory, glob)})$`, 's');
-  return (path) => expression.test(path);
+  return `(?:${escapeExpression(pattern)}|${portable})`;
 }
 
 /**

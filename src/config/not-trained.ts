@@ -10,6 +10,9 @@ const PATTERNS: [pattern: string, why: string][] = [
   ['**/test_*.py', 'a test'],
   ['**/*_test.py', 'a test'],
   ['**/*.ipynb', 'a notebook'],
+  ['**/.gitignore', 'for git alone'],
+  ['**/.gitattributes', 'for git alone'],
+  ['**/.nxignore', 'for Nx alone'],
   ['ec2.config.json', "nx-ec2's configuration"],
 ];
 

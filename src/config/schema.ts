@@ -123,18 +123,20 @@ export const trainShape = {
     .enum(['auto', 'uv', 'poetry', 'conda', 'pip', 'none'])
     .default('auto')
     .describe("The project's Python tool."),
-  outputDir: text
-    .default('artifacts')
-    .describe('Directory that artifacts are left in and come back to, relative to the project.'),
-  artifacts: z
-    .array(z.union([text, z.strictObject({ path: text, fetch: z.boolean().default(true) })]))
-    .optional()
+  outputs: z
+    .array(z.union([text, z.strictObject({ path: text, download: z.boolean().default(true) })]))
+    .default([])
     .describe(
-      'Globs of what is kept, inside outputDir; with { "path", "fetch": false } it stays in the store and a pointer file comes back. Default: everything in it.',
+      'Files, directories and globs, relative to the project, that the training writes its results to: they come back. "artifacts/" (NX_EC2_OUTPUT_DIR) is always one. With { "path", "download": false } it stays in the store and a pointer file comes back.',
     ),
-  fetchLimit: size
+  downloadLimit: size
     .prefault('500MB')
     .describe('A larger artifact stays in the store, and a pointer file comes back in its place.'),
+  extraLimit: size
+    .prefault('10GB')
+    .describe(
+      'Files that the training writes outside its outputs are saved in the store as well, up to this size in all.',
+    ),
   maxArtifactSize: size.prefault('100GB').describe('Artifacts larger than this in all are refused.'),
   timeout: duration.optional().describe('Time limit of the training, e.g. "8h".'),
   grace: duration.prefault('30s').describe('Time between SIGTERM and SIGKILL.'),

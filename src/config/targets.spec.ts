@@ -47,7 +47,14 @@ describe('the targets of a project', () => {
 
   it('name the outputs literally: an option that is only a default restores nothing', () => {
     expect(infer({ train })['remote-train'].outputs).toEqual(['{projectRoot}/artifacts']);
-    expect(infer({ train: { ...train, outputDir: 'out' } })['remote-train'].outputs).toEqual(['{projectRoot}/out']);
+    const outputs = ['snapshot.pt', { path: 'lightning_logs/version_*/', download: false }];
+    expect(infer({ train: { ...train, outputs } })['remote-train'].outputs).toEqual([
+      '{projectRoot}/snapshot.pt',
+      '{projectRoot}/snapshot.pt.nx-ec2.json',
+      '{projectRoot}/lightning_logs/version_*',
+      '{projectRoot}/lightning_logs/version_*.nx-ec2.json',
+      '{projectRoot}/artifacts',
+    ]);
   });
 
   it('put into the cache key what changes a result, and nothing else', () => {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { TargetConfiguration } from '@nx/devkit';
 import { NOT_TRAINED } from './not-trained';
+import { allOutputs, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from './outputs';
 import { ROOT_FILES } from './root-files';
 
 /**
@@ -43,7 +44,7 @@ export interface Inference {
 /** Settings that do not change what a training results in, so that they are not part of its cache key. */
 const NOT_RESULT = new Set([
   ...['timeout', 'grace', 'maxArtifactSize', 'memory', 'cores', 'claim', 'retry', 'onCancel', 'metrics', 'checkpoints'],
-  ...['secrets', 'secretsFrom', 'index'],
+  ...['secrets', 'secretsFrom', 'index', 'extraLimit'],
 ]);
 
 /**
@@ -115,7 +116,7 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     }),
   };
   if (train.script === undefined && train.command === undefined) return targets;
-  const outputDir = (train.outputDir as string | undefined) ?? 'artifacts';
+  const outputs = allOutputs(train.outputs as WrittenOutput[] | undefined);
   const options: Raw = Object.fromEntries(Object.entries(train).filter(([key]) => !NOT_RESULT.has(key)));
   const sent = Object.fromEntries(
     Object.entries(sync).filter(([key]) => ['include', 'exclude', 'dependencies'].includes(key)),
@@ -137,7 +138,11 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     { options: { args: '--epochs 3' } },
     {
       cache: true,
-      outputs: [`{projectRoot}/${outputDir}`],
+      // A file that stays in the store has a pointer beside it; one in a directory is in it.
+      outputs: outputs.flatMap(({ path }) => [
+        `{projectRoot}/${path}`,
+        ...(path === OUTPUT_DIRECTORY ? [] : [`{projectRoot}/${path}${POINTER}`]),
+      ]),
       inputs: [
         ...own,
         ...ROOT_FILES.filter((file) => existsSync(join(workspaceRoot, file))).map((file) => `{workspaceRoot}/${file}`),

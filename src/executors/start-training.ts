@@ -1,6 +1,6 @@
 import { describeFiles } from '../run/describe-files';
 import { launch, type Launched } from '../run/launch';
-import { checkOutputDirectory } from '../run/output-directory';
+import { checkOutputs } from '../run/check-outputs';
 import { resumePoint } from '../run/resume';
 import { scanProject } from '../run/scan-project';
 import type { Recovery } from '../run/recover';
@@ -38,7 +38,7 @@ export async function startTraining(
   then: (session: RunsSession, launched: Launched, made?: MadeRun) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, reporter, project, workspace, signal } = target;
-  checkOutputDirectory(context.root, configuration, reporter);
+  checkOutputs(context.root, configuration);
   if (options.dryRun) {
     const scanned = await scanProject(workspace);
     await planRun(configuration, project, scanned, context.root, { rerun: false, detached, restore: null, aws: null });

@@ -1,10 +1,9 @@
-"""What a run leaves in its output directory, saved in the store: docs/FORMAT.md, "Artifacts"."""
+"""What a run leaves, saved in the store: its outputs, and extra files that it wrote elsewhere. docs/FORMAT.md, "Artifacts"."""
 import hashlib
 import json
-import re
-import stat
+import os
 
-from . import inside, links
+from . import inside, links, written
 from .failure import Failure
 from .parts import Changed
 
@@ -16,59 +15,74 @@ LONGEST_PATH = 4096
 LISTED = 1000
 
 
-def save_artifacts(part, project, parts, bucket, progress=None, account=None):
+def save_artifacts(part, work, inputs, parts, bucket, progress=None, account=None):
     """Saves the artifacts of a run and their list. Its record's `artifacts`; `progress(bytes, of bytes)` as it goes on.
 
-    `part` is the run's part of the plan, `project` its directory, as `inside` takes a base. Failure: BAD_PLAN, LIMIT, ARTIFACT_CHANGED, or of the bucket."""
+    `part` is the run's part of the plan, `work` the run's directory, as `inside` takes a base, `inputs` what it held before. Failure:
+    BAD_PLAN, LIMIT, ARTIFACT_CHANGED, or of the bucket."""
+    project = inside.open_directory(work, part["projectRoot"])
     try:
-        patterns = [re.compile(each, re.DOTALL) for each in part["artifacts"]["patterns"]]
-    except re.error as error:
-        raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
-    for left in reversed(range(TRIES)):
-        found, skipped = look(project, part["outputDir"], patterns, account)
-        found, long = by_length(found)
-        led, skipped = links.copies(project, found, skipped)
-        sizes = dict(found)
-        sizes.update((link, sizes[path]) for link, path in led.items())
-        refuse_more(list(sizes.items()), sum(sizes.values()), part["artifacts"]["limits"])
-        total, done = sum(size for _, size in found), [0]
-
-        def on_bytes(count):
-            done[0] += count
-            if progress:
-                progress(done[0], total)
-
-        try:
-            entries = parts.save_all(project, [path for path, _ in found], on_bytes)
-            break
-        except Changed as changed:
-            if not left:
-                raise Failure("ARTIFACT_CHANGED", "%s changed each time that it was read" % changed, path=str(changed))
-    by_path = {entry["path"]: entry for entry in entries}
-    entries += [dict(by_path[path], path=link) for link, path in sorted(led.items())]
-    data = json.dumps({"v": 1, "files": entries, "skipped": bounded(skipped + long)}).encode()
+        for left in reversed(range(TRIES)):
+            found = written.look(work, part, inputs, account)
+            try:
+                entries, skipped = save_outputs(part, project, found, parts, progress)
+                break
+            except Changed as changed:
+                if not left:
+                    raise Failure("ARTIFACT_CHANGED", "%s changed each time that it was read" % changed, path=str(changed))
+    finally:
+        os.close(project)
+    extra, unsaved = save_extra(part, work, found.extra, parts)
+    data = json.dumps({"v": 1, "files": entries, "extra": extra, "unsaved": unsaved, "skipped": skipped}).encode()
     bucket.put("artifacts.json", data)
     return {
-        "state": "saved", "sha256": hashlib.sha256(data).hexdigest(), "files": len(entries), "bytes": sum(entry["size"] for entry in entries), "error": None,
+        "state": "saved", "sha256": hashlib.sha256(data).hexdigest(), "files": len(entries), "bytes": sum(entry["size"] for entry in entries),
+        "extra": {"files": len(extra), "bytes": sum(entry["size"] for entry in extra), "unsaved": len(unsaved)}, "error": None,
     }
 
 
-def look(project, output, patterns, account=None):
-    """([(path, size), …], what is skipped): paths relative to the project."""
-    found, skipped = [], []
-    for path, what in inside.walk(project, output, account):
-        why = inside.what_else(path, what, account)
-        if stat.S_ISDIR(what.st_mode):
-            # Whether anything in it would have matched can't be told.
-            if why:
-                skipped.append({"path": inside.shown(path), "why": why})
-        elif not any(pattern.fullmatch(path) for pattern in patterns):
-            continue
-        elif why:
-            skipped.append({"path": inside.shown(path), "why": why})
+def save_outputs(part, project, found, parts, progress=None):
+    """(the entries of what outputs name, what of it is skipped). Changed where a file changed meanwhile."""
+    files, long = by_length([(path, what.st_size) for path, what in found.outputs])
+    led, skipped = links.copies(project, files, found.skipped)
+    sizes = dict(files)
+    sizes.update((link, sizes[path]) for link, path in led.items())
+    refuse_more(list(sizes.items()), sum(sizes.values()), part["artifacts"]["limits"])
+    total, done = sum(size for _, size in files), [0]
+
+    def on_bytes(count):
+        done[0] += count
+        if progress:
+            progress(done[0], total)
+
+    by_path = {entry["path"]: entry for entry in parts.save_all(project, [path for path, _ in files], on_bytes)}
+    entries = [dict(entry, was=found.sent.get(path)) for path, entry in by_path.items()]
+    entries += [dict(by_path[path], path=link, was=None) for link, path in sorted(led.items())]
+    return entries, bounded(skipped + long)
+
+
+def save_extra(part, work, found, parts):
+    """(the entries of extra files that are saved, what of them is not, and why). The smallest come first, as far as the limits allow."""
+    limits = part["artifacts"]["extra"]
+    files, unsaved = by_length(sorted(((path, what.st_size) for path, what in found), key=lambda each: (each[1], each[0])))
+    sizes, kept, total = dict(files), [], 0
+    for path, size in files:
+        if len(kept) < limits["files"] and total + size <= limits["bytes"]:
+            kept.append(path)
+            total += size
         else:
-            found.append((path, what.st_size))
-    return found, skipped
+            unsaved.append({"path": path, "why": "over the limit"})
+    try:
+        entries = parts.save_all(work, kept)
+    except Changed:
+        # One that something still writes to must not keep the others from being saved.
+        entries = []
+        for path in kept:
+            try:
+                entries.append(parts.save(work, path))
+            except Changed:
+                unsaved.append({"path": path, "why": "it changed while it was read"})
+    return sorted(entries, key=lambda entry: entry["path"]), bounded([dict(each, size=sizes.get(each["path"], 0)) for each in unsaved], size=0)
 
 
 def by_length(found):
@@ -79,10 +93,10 @@ def by_length(found):
     return short, [{"path": path[:200] + "...", "why": why} for path, _ in found if path not in kept]
 
 
-def bounded(skipped):
+def bounded(skipped, **more):
     if len(skipped) <= LISTED:
         return skipped
-    return skipped[:LISTED] + [{"path": "%d more" % (len(skipped) - LISTED), "why": "only %d are listed by name" % LISTED}]
+    return skipped[:LISTED] + [dict(more, path="%d more" % (len(skipped) - LISTED), why="only %d are listed by name" % LISTED)]
 
 
 def refuse_more(found, total, limits):

@@ -52,10 +52,11 @@ def open_directory(base, path=""):
     return descriptor
 
 
-def walk(base, path="", account=None):
+def walk(base, path="", account=None, skip=None):
     """(path, lstat) of all below a directory, by name, a directory before what is in it. What goes meanwhile is left out.
 
-    So is what is in a directory that the account may not read: the directory itself is not, and `what_else` tells of it."""
+    So is what is in a directory that the account may not read: the directory itself is not, and `what_else` tells of it. `skip(path,
+    name)` tells of a directory whether it is left out with all that is in it."""
     try:
         descriptor = open_directory(base, path)
     except OSError as error:
@@ -63,17 +64,19 @@ def walk(base, path="", account=None):
             return
         raise
     try:
-        yield from _below(descriptor, path, DEPTH, account)
+        yield from _below(descriptor, path, DEPTH, account, skip)
     finally:
         os.close(descriptor)
 
 
-def _below(descriptor, path, depth, account):
+def _below(descriptor, path, depth, account, skip):
     for name in sorted(os.listdir(descriptor)):
         inner = path + "/" + name if path else name
         try:
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         except FileNotFoundError:
+            continue
+        if skip and stat.S_ISDIR(found.st_mode) and skip(inner, name):
             continue
         yield inner, found
         if not stat.S_ISDIR(found.st_mode) or not may_read(found, account):
@@ -89,7 +92,7 @@ def _below(descriptor, path, depth, account):
         try:
             # Another may stand there by now.
             if may_read(os.fstat(below), account):
-                yield from _below(below, inner, depth - 1, account)
+                yield from _below(below, inner, depth - 1, account, skip)
         finally:
             os.close(below)
 

@@ -1,9 +1,6 @@
 """Processes that a command left running when it ended: named, and whether the training is among them."""
 import os
-import stat
 
-from . import inside
-from .failure import Failure
 from .leader import arguments
 
 # Characters shown of one command line, and command lines shown.
@@ -61,11 +58,3 @@ def open_for_writing(pid):
             found.add(path)
     return found
 
-
-def written_since(base, path, moment):
-    """Whether a file below a directory (`inside` says of which) was written after a moment, ns as `st_ctime_ns`."""
-    try:
-        return any(stat.S_ISREG(found.st_mode) and found.st_ctime_ns > moment for _, found in inside.walk(base, path))
-    except Failure:
-        # Nested too deep: something is there.
-        return True

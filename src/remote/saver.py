@@ -70,34 +70,35 @@ class Saver:
 
     def _save_artifacts(self):
         from .artifacts import save_artifacts
+        from .written import Inputs
 
         try:
-            project = self._open_project()
-            if project is None:
+            try:
+                work = inside.open_directory(os.path.join(self.home, "work"))
+            except FileNotFoundError:
                 return
             try:
-                self.artifacts = save_artifacts(self.part, project, self.parts, self.bucket, account=self.account)
+                self._check_directories(work)
+                self.artifacts = save_artifacts(self.part, work, Inputs(self.home), self.parts, self.bucket, account=self.account)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                if error.errno not in inside.GONE:
+                    raise
+                path = self.part["outputDir"]
+                raise Failure("UNSAFE_PATH", "the output directory %s is, or is in, a symbolic link or a file: nothing of it is saved" % path, path=path)
             finally:
-                os.close(project)
+                os.close(work)
         except Failure as failure:
             if failure.code in ("UPLOAD_FAILED", "EXPIRED", "ACCESS_DENIED", "KEY_REFUSED", "NO_ROLE"):
                 raise
             # What the run has left is not what may be kept: to ask again changes nothing.
-            self.artifacts = {"state": "failed", "sha256": None, "files": 0, "bytes": 0, "error": failure.data()}
+            self.artifacts = {"state": "failed", "sha256": None, "files": 0, "bytes": 0, "extra": None, "error": failure.data()}
 
-    def _open_project(self):
-        """The descriptor of the project's directory; None where there is no output directory in it."""
+    def _check_directories(self, work):
+        """OSError of GONE where the project's directory, or an output directory that is there, is not one; FileNotFoundError without a project."""
+        os.close(inside.open_directory(work, self.part["projectRoot"]))
         try:
-            project = inside.open_directory(os.path.join(self.home, "work"), self.part["projectRoot"])
-            try:
-                os.close(inside.open_directory(project, self.part["outputDir"]))
-                return project
-            except OSError:
-                os.close(project)
-                raise
+            os.close(inside.open_directory(work, "%s/%s" % (self.part["projectRoot"], self.part["outputDir"])))
         except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno not in inside.GONE:
-                raise
-            raise Failure("UNSAFE_PATH", "the output directory %s is, or is in, a symbolic link or a file: nothing of it is saved" % self.part["outputDir"], path=self.part["outputDir"])
+            pass

@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 
-from . import account as accounts, cgroup, contract, environment, files, inside, process_group, processes, verdict
+from . import account as accounts, cgroup, contract, environment, files, inside, process_group, processes, verdict, written
 from .child import CanNotStart, Child
 from .claims import Claims
 from .detached import detached
@@ -123,6 +123,7 @@ class Supervisor:
         from .freeze import FreezeFailed, freeze
 
         lock.own()
+        written.keep_sent(self.home, self.tree.entries)
         try:
             freeze(self.tree, self.work, lock.progress)
         except FreezeFailed as failure:
@@ -212,6 +213,7 @@ class Supervisor:
         self.fetch_data()
         command, variables = self.set_up(dict(variables, **secrets))
         self.restore()
+        written.keep_baseline(self.home, part, self.environment.has_steps())
         while True:
             ours, others = contract.variables_of(part, self.record, self.home, self.project)
             whole = dict(dict(others, **variables), **ours)
@@ -348,7 +350,7 @@ class Supervisor:
         failure = verdict.failure_of(child, code, kills, self.log, self.home) if not child.stopped else None
         if child.left:
             self.log.say(child.left.warning())
-            failure = failure or verdict.unfinished(child.left, code, self.home, os.path.join(part["projectRoot"], part["outputDir"]), written_down)
+            failure = failure or verdict.unfinished(child.left, code, self.home, part, written_down, self.account)
         # Interruptions are none.
         failures = 1 + sum(1 for each in record["attempts"] if each["exitCode"] is not None and not each["stopped"])
         again = (

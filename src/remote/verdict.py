@@ -1,7 +1,7 @@
 """Why a training ended, where its exit code alone does not tell."""
 import os
 
-from . import left as lefts
+from . import written
 
 # A file system with less than this free counts as full.
 FULL = 1024 * 1024
@@ -69,18 +69,28 @@ def was_out_of_memory(kills):
     return kills is not None and (oom_kills() or 0) > kills
 
 
-def unfinished(left, code, home, output, since):
+def unfinished(left, code, home, part, since, account=None):
     """The failure of a command that exited with 0 and left its training in the background; None where that only left helpers.
 
-    A training has left something in its output directory (`output`, below the run's work), and nothing that was left still writes
-    there or to a checkpoint."""
+    A training has written something since the moment `since` (ns, as `st_ctime_ns`) that nothing that was left has open, and nothing
+    that was left still writes to an output or to a checkpoint. `part` is the run's part of the plan."""
     if code != 0:
         return None
-    if not lefts.written_since(os.path.join(home, "work"), output, since):
-        return told("LEFT_RUNNING", "the command ended and %s, with nothing written to the output directory" % left.what(), code)
-    if left.writes_below(os.path.join(home, "work", output)) or left.writes_below(os.path.join(home, "checkpoints")):
+    work = os.path.join(home, "work")
+    if not any(what.st_ctime_ns > since for path, what in files_written(home, part, account) if os.path.join(work, path) not in left.open):
+        return told("LEFT_RUNNING", "the command ended and %s, with no result written" % left.what(), code)
+    project, outputs = os.path.normpath(os.path.join(work, part["projectRoot"])), written.Outputs(part)
+    if left.writes_below(os.path.join(home, "checkpoints")) or any(
+            path.startswith(project + "/") and outputs.match(path[len(project) + 1:]) for path in left.open):
         return told("LEFT_RUNNING", "the command ended and %s, which was still writing its results" % left.what(), code)
     return None
+
+
+def files_written(home, part, account):
+    """The files that a run has written, as paths in its directory with their stat results."""
+    prefix = "" if part["projectRoot"] == "." else part["projectRoot"] + "/"
+    found = written.look(os.path.join(home, "work"), part, written.Inputs(home), account)
+    return [(prefix + path, what) for path, what in found.outputs] + found.extra
 
 
 def told(code, message, exit_code):

@@ -9,7 +9,7 @@ import { nearestDirectory } from '../workspace/run-git';
 import { bareRepositoryFiles, foldName, toolFile } from '../workspace/tool-files';
 import { trackedFiles } from '../workspace/tracked';
 import { UNFINISHED } from './fetch-file';
-import { POINTER } from './pointer';
+import { POINTER } from '../config/outputs';
 import { hasContent } from './same-content';
 
 /** One artifact as the instance lists it: docs/FORMAT.md, "collect". */
@@ -19,6 +19,8 @@ export interface Artifact {
   size: number;
   sha256: string;
   executable: boolean;
+  /** The content that it was sent to the instance with. */
+  was?: { size: number; sha256: string } | null;
 }
 
 export interface HeldBack {
@@ -28,16 +30,15 @@ export interface HeldBack {
 }
 
 /**
- * Refuses a list that no instance makes: a path outside the output directory, with `..` in it, a file that is there
- * twice or is a directory as well. The instance is not believed.
- * @param outputDir project-relative.
+ * Refuses a list that no instance makes: a path outside the project, with `..` in it, a file that is there twice or is a
+ * directory as well. The instance is not believed.
  * @throws Problem that names the first offender; nothing has been written by then.
  */
-export function assertArtifactList(artifacts: Artifact[], outputDir: string): void {
+export function assertArtifactList(artifacts: readonly Artifact[]): void {
   const files = new Set<string>();
   const directories = new Set<string>();
   for (const { path } of artifacts) {
-    if (!isInside(path, outputDir)) throw unsafe(`${printable(path)} is not inside the output directory ${outputDir}`);
+    if (!isInside(path)) throw unsafe(`${printable(path)} is not inside the project`);
     if (files.has(path)) throw unsafe(`${printable(path)} is listed twice`);
     files.add(path);
     const parts = path.split('/');
@@ -47,7 +48,7 @@ export function assertArtifactList(artifacts: Artifact[], outputDir: string): vo
 }
 
 /** @throws Problem that names the largest. */
-export function assertArtifactSize(artifacts: Artifact[], maxSize: number): void {
+export function assertArtifactSize(artifacts: readonly Artifact[], maxSize: number): void {
   const total = artifacts.reduce((sum, { size }) => sum + size, 0);
   if (total > maxSize) {
     const largest = [...artifacts].sort((a, b) => b.size - a.size).slice(0, 5);
@@ -55,17 +56,15 @@ export function assertArtifactSize(artifacts: Artifact[], maxSize: number): void
       'ARTIFACTS_TOO_LARGE',
       `The artifacts are ${formatSize(total)}, more than "train.maxArtifactSize" (${formatSize(maxSize)}).`,
       {
-        next: `The largest:\n${largest.map(({ path, size }) => `  ${formatSize(size)}  ${printable(path)}`).join('\n')}\nRaise the limit, or choose with "train.artifacts".`,
+        next: `The largest:\n${largest.map(({ path, size }) => `  ${formatSize(size)}  ${printable(path)}`).join('\n')}\nRaise the limit, or choose fewer files with "train.outputs".`,
       },
     );
   }
 }
 
 export interface Target {
-  /** Absolute: where the output directory's content goes. */
+  /** Absolute: the directory that paths are relative to, as a rule the project's own. */
   output: string;
-  /** The run's output directory, project-relative. */
-  outputDir: string;
   /** Paths that somebody named in full: outside of workspaces and repositories they come whatever their names are. */
   named?: ReadonlySet<string>;
 }
@@ -77,23 +76,23 @@ export interface Screened<T extends Artifact> {
   heldBack: HeldBack[];
   /** Accepted files that tools act on, in a directory that git and Nx ignore. */
   ignored: string[];
-  /** As the file system of the output directory compares names. */
+  /** As the file system of the directory compares names. */
   fold: FoldNames;
-  /** Paths relative to the output directory, folded. */
+  /** Paths relative to the directory, folded. */
   tracked: Set<string>;
 }
 
 /**
  * Decides for each artifact whether it may be written where it belongs. Only the offenders are held back: names that
- * programs here act on, names that this plugin uses, files that git tracks, and names that are one here.
+ * programs here act on, names that this plugin uses, names that are one here, and files that git tracks, unless the run
+ * changed one that was sent and is here as it was sent.
  * @throws Problem `GIT_FAILED`
  */
 export async function screenArtifacts<T extends Artifact>(
   artifacts: readonly T[],
-  { output, outputDir, named = new Set() }: Target,
+  { output, named = new Set() }: Target,
   fold: FoldNames = probeFolding(nearestDirectory(output)),
 ): Promise<Screened<T>> {
-  const inside = (path: string) => path.slice(outputDir.length + 1);
   const tracked = new Set([...trackedFiles(output)].map(fold));
   const screened: Screened<T> = { accepted: [], unchanged: [], heldBack: [], ignored: [], fold, tracked };
   const hold = ({ path }: Artifact, why: string) => void screened.heldBack.push({ path, why });
@@ -103,18 +102,18 @@ export async function screenArtifacts<T extends Artifact>(
 
   const linked = linkedDirectories(output);
   const reserved = artifacts.filter((file) => {
-    const link = linked(inside(file.path));
+    const link = linked(file.path);
     if (link !== null) hold(file, `${link} is a symbolic link here`);
-    else if (isReserved(inside(file.path)) && !isWanted(file)) hold(file, 'nx-ec2 uses names of this form itself');
+    else if (isReserved(file.path) && !isWanted(file)) hold(file, 'nx-ec2 uses names of this form itself');
     else return true;
     return false;
   });
   const repository = bareRepositoryFiles(
-    artifacts.map(({ path }) => inside(path)),
+    artifacts.map(({ path }) => path),
     (path) => lookUp(join(output, path)) !== null,
   );
   const found = reserved.map((file) => {
-    const path = inside(file.path);
+    const { path } = file;
     const acts = repository.has(path)
       ? { why: 'it would make its directory a git repository', always: true }
       : toolFile(path);
@@ -155,9 +154,19 @@ export async function screenArtifacts<T extends Artifact>(
       continue;
     }
     if (tracked.has(fold(path))) {
-      if (await hasContent(join(output, path), file)) screened.unchanged.push(file);
-      else hold(file, 'git tracks the file that is here');
-      continue;
+      const here = join(output, path);
+      if (await hasContent(here, file)) {
+        screened.unchanged.push(file);
+        continue;
+      }
+      if (!file.was) {
+        hold(file, 'git tracks the file that is here');
+        continue;
+      }
+      if (!(await hasContent(here, file.was))) {
+        hold(file, 'git tracks the file that is here, and it is not the one that was sent');
+        continue;
+      }
     }
     if (acts && !isPlain) screened.ignored.push(file.path);
     screened.accepted.push(file);
@@ -217,11 +226,9 @@ class Names {
   }
 }
 
-function isInside(path: string, directory: string): boolean {
+function isInside(path: string): boolean {
   if (path.includes('\0') || (path.includes('\\') && process.platform === 'win32')) return false;
-  const parts = path.split('/');
-  if (parts.some((part) => part === '' || part === '.' || part === '..')) return false;
-  return path.startsWith(`${directory}/`);
+  return path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 }
 
 function unsafe(why: string): Problem {

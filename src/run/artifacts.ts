@@ -1,18 +1,7 @@
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  rmdirSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Configuration } from '../config/configuration';
-import { artifactMatcher } from '../config/glob';
+import { OUTPUT_DIRECTORY, POINTER } from '../config/outputs';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
@@ -20,37 +9,46 @@ import { formatCount, formatSize } from '../report/units';
 import type { FoldNames } from '../workspace/name-folding';
 import { lookUp } from '../workspace/look-up';
 import { makeScratch } from '../workspace/scratch';
-import { assertArtifactList, assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
+import { listArtifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
+import { assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
 import { COLLECTED, readCollected } from './collected';
 import { fetchFile, Room } from './fetch-file';
 import { collectedKey } from './find-run';
+import { reportExtra } from './extra-files';
 import { reportHeldBack } from './held-back';
 import { refuseSymlinkOnTheWay } from './no-symlinks';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
 import type { RunRecord } from './record';
-import { MAX_FILES, readArtifactList, type StoredFile } from './run-files';
+import { MAX_FILES, type StoredFile } from './run-files';
 import type { RunsSession } from './session';
 import { StoredLog } from './stored-log';
 
 export interface Collected {
+  /** Of outputs. */
   artifacts: StoredFile[];
   /** What of them stays in the store because of its name, and why. */
   heldBack: HeldBack[];
   bytes: number;
   /** Where they are, workspace-relative. */
   directory: string;
+  /** Files that the run wrote outside its outputs and that are in the store. */
+  extra: ListedArtifact[];
+  /** Those that are not. */
+  unsaved: UnsavedFile[];
 }
 
-const TRAINING_LOG = 'training.log';
+const TRAINING_LOG = `${OUTPUT_DIRECTORY}/training.log`;
 /** bytes, on every file system that is in use */
 const LONGEST_NAME = 255;
 /** Files that are fetched at once. */
 const FILES = 8;
+/** Places that are named in one message. */
+const PLACES = 4;
 
 /**
- * Brings a succeeded run's artifacts and log back from the store into the output directory: verified here, switched in
- * by rename when all of them are there. What is over the limit, or not to be fetched, stays in the store, and a pointer
- * comes in its place.
+ * Brings a succeeded run's outputs and its log back from the store into the project: verified here, switched in by rename
+ * when all of them are there. What is over the limit, or not to be downloaded, stays in the store, and a pointer comes in
+ * its place. A file that the run did not write stays.
  */
 export async function collectArtifacts(
   session: RunsSession,
@@ -60,30 +58,30 @@ export async function collectArtifacts(
   const { store, keys, reporter, project, configuration, workspaceRoot } = session;
   const { train, projectRoot } = configuration;
   refuseUnsaved(record, project);
-  const list = (await readArtifactList(store, keys, record)) ?? { files: [], skipped: [] };
+  const { outputs } = train;
+  const list = (await listArtifacts(session, record, { projectRoot, outputs })) ?? {
+    files: [],
+    unsaved: [],
+    skipped: [],
+  };
   const root = join(workspaceRoot, projectRoot);
-  const output = join(root, train.outputDir);
-  refuseSymlinkOnTheWay(root, train.outputDir);
-  assertArtifactList(list.files, train.outputDir);
-  assertArtifactSize(list.files, train.maxArtifactSize);
+  refuseSymlinkOnTheWay(root, OUTPUT_DIRECTORY);
+  const artifacts = list.files.filter(({ output }) => output !== undefined);
+  assertArtifactSize(artifacts, train.maxArtifactSize);
   for (const { path, why } of list.skipped) reporter.warn(`left on the instance: ${printable(path)} (${why})`);
-  const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(list.files, {
-    output,
-    outputDir: train.outputDir,
-  });
-  const inside = (path: string) => path.slice(train.outputDir.length + 1);
+  const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(artifacts, { output: root });
   const isTracked = (path: string) => tracked.has(fold(path));
   const stays = staysInStore(configuration);
   const wanted = accepted.filter((file) => !stays(file));
   const kept = accepted.filter(stays).filter(({ path }) => {
-    const why = pointerFault(pointerPath(inside(path)), isTracked);
+    const why = pointerFault(pointerPath(path), isTracked);
     if (why) heldBack.push({ path, why });
     return !why;
   });
   reportHeldBack(reporter, project, record.id, heldBack, ignored);
 
   const bytes = wanted.reduce((sum, { size }) => sum + size, 0);
-  const stage = makeScratch(dirname(output), basename(output));
+  const stage = makeScratch(root, OUTPUT_DIRECTORY);
   const files = join(stage, 'files');
   mkdirSync(files);
   try {
@@ -94,7 +92,7 @@ export async function collectArtifacts(
     await Promise.all(
       Array.from({ length: FILES }, async () => {
         for (let file = queue.shift(); file; file = queue.shift()) {
-          await fetchFile(store, keys.run(record.id), file, join(files, inside(file.path)), {
+          await fetchFile(store, keys.run(record.id), file, join(files, file.path), {
             ...{ signal, room },
             onBytes: (more) => progress.update((done += more)),
           });
@@ -102,29 +100,47 @@ export async function collectArtifacts(
       }),
     );
     progress.end();
-    const paths = wanted.map(({ path }) => inside(path));
+    const paths = wanted.map(({ path }) => path);
     for (const file of kept) {
-      const path = pointerPath(inside(file.path));
+      const path = pointerPath(file.path);
       mkdirSync(dirname(join(files, path)), { recursive: true });
       writeFileSync(join(files, path), formatPointer(pointerTo(project, record.id, file)));
       paths.push(path);
     }
     if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, reporter)) {
+      mkdirSync(join(files, OUTPUT_DIRECTORY), { recursive: true });
       await writeLog(session, record, join(files, TRAINING_LOG), signal);
       paths.push(TRAINING_LOG);
     }
     // The directory may have been replaced by a link while the files were on their way.
-    refuseSymlinkOnTheWay(root, train.outputDir);
-    switchIn(files, output, train.outputDir, paths, record, list.files, isTracked);
-    const directory = join(projectRoot, train.outputDir);
+    refuseSymlinkOnTheWay(root, OUTPUT_DIRECTORY);
+    switchIn(files, root, paths, record, artifacts);
+    const directory = join(projectRoot, OUTPUT_DIRECTORY);
     reporter.line(
-      `Artifacts: ${formatCount(wanted.length, 'file')}, ${formatSize(bytes)}, in ${directory}/` +
+      `Artifacts: ${formatCount(wanted.length, 'file')}, ${formatSize(bytes)}, in ${describePlaces(projectRoot, wanted)}` +
         (kept.length ? `; ${formatCount(kept.length, 'file')} in the store, with pointers here (remote-pull)` : ''),
     );
-    return { artifacts: list.files, heldBack, bytes, directory };
+    const extra = list.files.filter(({ output }) => output === undefined);
+    reportExtra(session, record, extra, list.unsaved);
+    return { artifacts, heldBack, bytes, directory, extra, unsaved: list.unsaved };
   } finally {
     rmSync(stage, { recursive: true, force: true });
   }
+}
+
+/** The outputs that files came to, as people look for them. */
+function describePlaces(projectRoot: string, files: readonly ListedArtifact[]): string {
+  const places = new Set(
+    files.map(({ path, output }) => (path === output?.path ? path : `${placeOf(path, output!.path)}/`)),
+  );
+  if (places.size === 0) places.add(`${OUTPUT_DIRECTORY}/`);
+  const named = [...places].sort().map((place) => printable(join(projectRoot, place)));
+  return named.length > PLACES ? `${named.slice(0, PLACES).join(', ')}, …` : named.join(', ');
+}
+
+/** The directory that an output without wildcards is, else the one at the top that holds the file. */
+function placeOf(path: string, output: string): string {
+  return path.startsWith(`${output}/`) ? output : path.split('/').slice(0, -1)[0] || '.';
 }
 
 /** Why a pointer can't be written; null where it can. */
@@ -180,15 +196,14 @@ function refuseUnsaved(record: RunRecord, project: string): void {
 
 /** What to do where the instance refused to save artifacts, by the limit that it names. */
 const LIMIT_ADVICE: Record<string, string> = {
-  bytes: 'Raise "train.maxArtifactSize", or choose fewer with "train.artifacts".',
-  files: `At most ${MAX_FILES.toLocaleString('en')} files come back. Have the training pack them into an archive, or choose fewer with "train.artifacts".`,
+  bytes: 'Raise "train.maxArtifactSize", or choose fewer files with "train.outputs".',
+  files: `At most ${MAX_FILES.toLocaleString('en')} files come back. Have the training pack them into an archive, or choose fewer with "train.outputs".`,
   depth: 'Have the training nest its directories less deeply, or pack them into an archive.',
 };
 
-/** Whether an artifact is not to come back by itself. The first glob that matches it decides. */
-function staysInStore({ train }: Configuration): (file: StoredFile) => boolean {
-  const globs = train.artifacts.map(({ path, fetch }) => ({ matches: artifactMatcher(train.outputDir, path), fetch }));
-  return ({ path, size }) => size > train.fetchLimit || globs.find(({ matches }) => matches(path))?.fetch === false;
+/** Whether an artifact is not to come back by itself. */
+function staysInStore({ train }: Configuration): (file: ListedArtifact) => boolean {
+  return ({ size, output }) => size > train.downloadLimit || output?.download === false;
 }
 
 /** What the training itself has printed. */
@@ -207,76 +222,60 @@ async function writeLog(
   }
 }
 
-/** Puts the staged files in place: what the last collection brought goes, the record changes, each file is renamed in. */
+/** Puts the staged files in place: the record changes, then each file is renamed in. Other files stay. */
 function switchIn(
   stage: string,
-  output: string,
-  outputDir: string,
-  paths: string[],
+  root: string,
+  paths: readonly string[],
   run: RunRecord,
-  artifacts: StoredFile[],
-  kept: (path: string) => boolean,
+  artifacts: readonly StoredFile[],
 ): void {
-  mkdirSync(output, { recursive: true });
-  const earlier = new Set(readCollected(output, outputDir).paths);
+  const earlier = new Set(readCollected(root).paths);
+  const blocking = new Set<string>();
   for (const path of [...paths, COLLECTED]) {
-    refuseSymlinkOnTheWay(output, dirname(path));
-    refuseFileOnTheWay(output, earlier, path);
-    if (lookUp(join(output, path))?.isDirectory() && !brought(output, earlier, path)) {
+    refuseSymlinkOnTheWay(root, dirname(path));
+    const inTheWay = blockedBy(root, path);
+    if (inTheWay === null) continue;
+    // What an earlier collection brought gives way, as it would to the training here.
+    if (!isBrought(root, earlier, inTheWay)) {
       throw new Problem(
         'ARTIFACT_BLOCKED',
-        `The artifact ${printable(path)} can't be written: a directory of that name is in ${output}.`,
-        {
-          next: 'Move it away and run the same command again.',
-        },
+        `The artifact ${printable(path)} can't be written: ${inTheWay === path ? 'a directory' : 'a file'} is at ${printable(inTheWay)} in ${root}.`,
+        { next: 'Move it away and run the same command again.' },
       );
     }
+    blocking.add(inTheWay);
   }
-  for (const old of earlier) {
-    if (kept(old)) continue;
-    refuseSymlinkOnTheWay(output, dirname(old));
-    rmSync(join(output, old), { force: true });
-    removeEmptyParents(output, dirname(old));
-  }
-  const record = join(stage, COLLECTED);
+  for (const path of blocking) rmSync(join(root, path), { recursive: true, force: true });
+  const record = join(stage, POINTER);
   writeFileSync(
     record,
     `${JSON.stringify({ run: run.id, snapshot: run.snapshot, exitCode: run.exitCode, startedAt: run.startedAt, endedAt: run.endedAt, files: [...paths].sort(), artifacts: artifacts.map(({ path, size, sha256 }) => ({ path, size, sha256 })) }, null, 2)}\n`,
   );
-  // Before the files: a kill in between leaves nothing that the next collection would not know as ours.
-  renameSync(record, join(output, COLLECTED));
+  // Before the files: after a kill in between, the next collection or pull knows each as one that was brought.
+  mkdirSync(join(root, dirname(COLLECTED)), { recursive: true });
+  renameSync(record, join(root, COLLECTED));
   for (const path of paths) {
-    mkdirSync(dirname(join(output, path)), { recursive: true });
-    renameSync(join(stage, path), join(output, path));
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    renameSync(join(stage, path), join(root, path));
   }
 }
 
-/** Refuses an artifact for whose directory a file would have to go that the last collection did not bring. */
-function refuseFileOnTheWay(output: string, ours: ReadonlySet<string>, path: string): void {
-  for (let directory = dirname(path); directory !== '.'; directory = dirname(directory)) {
-    const stat = lookUp(join(output, directory));
-    if (stat === null || stat.isDirectory() || ours.has(directory)) continue;
-    throw new Problem(
-      'ARTIFACT_BLOCKED',
-      `The artifact ${printable(path)} can't be written: the file ${printable(directory)} is in ${output}.`,
-      { next: 'Move it away and run the same command again.' },
-    );
+/** What is where a file is to be written: a directory, or a file where one of its directories has to be; null: nothing. */
+function blockedBy(root: string, path: string): string | null {
+  const parts = path.split('/');
+  for (let depth = 1; depth < parts.length; depth++) {
+    const parent = parts.slice(0, depth).join('/');
+    const stat = lookUp(join(root, parent));
+    if (!stat) return null;
+    if (!stat.isDirectory()) return parent;
   }
+  return lookUp(join(root, path))?.isDirectory() ? path : null;
 }
 
-/** Whether a directory holds nothing but what the last collection brought. */
-function brought(output: string, ours: ReadonlySet<string>, directory: string): boolean {
-  const only = (path: string): boolean =>
-    readdirSync(join(output, path), { withFileTypes: true }).every((each) =>
-      each.isDirectory() ? only(`${path}/${each.name}`) : ours.has(`${path}/${each.name}`),
-    );
-  return only(directory);
-}
-
-function removeEmptyParents(output: string, directory: string): void {
-  for (let each = directory; each !== '.' && each !== ''; each = dirname(each)) {
-    const path = join(output, each);
-    if (!existsSync(path) || readdirSync(path).length > 0) return;
-    rmdirSync(path);
-  }
+/** Whether a path is, or holds nothing but, what an earlier collection brought. */
+function isBrought(root: string, ours: ReadonlySet<string>, path: string): boolean {
+  if (ours.has(path)) return true;
+  if (!lookUp(join(root, path))?.isDirectory()) return false;
+  return readdirSync(join(root, path)).every((name) => isBrought(root, ours, `${path}/${name}`));
 }

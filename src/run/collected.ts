@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { POINTER } from './pointer';
+import { OUTPUT_DIRECTORY, POINTER } from '../config/outputs';
 
-/** The file in an output directory that says what the last collection brought; only that is removed by the next one. */
-export const COLLECTED = POINTER;
+/** The file that says what the last collection brought, project-relative. */
+export const COLLECTED = `${OUTPUT_DIRECTORY}/${POINTER}`;
 
 const schema = z.object({
   files: z.array(z.string()),
@@ -12,23 +12,23 @@ const schema = z.object({
 });
 
 export interface CollectedFiles {
-  /** Relative to the output directory. */
+  /** Project-relative. */
   paths: string[];
   /** The contents of those that are artifacts, by the same paths. */
   contents: Map<string, { size: number; sha256: string }>;
 }
 
-/** What the last collection brought into an output directory; nothing where no collection can be told. */
-export function readCollected(output: string, outputDir: string): CollectedFiles {
+/** The files that the last collection brought into a project's directory; none where that can't be read. */
+export function readCollected(root: string): CollectedFiles {
   const none = { paths: [], contents: new Map() };
   try {
-    const parsed = schema.safeParse(JSON.parse(readFileSync(join(output, COLLECTED), 'utf8')));
+    const parsed = schema.safeParse(JSON.parse(readFileSync(join(root, COLLECTED), 'utf8')));
     if (!parsed.success) return none;
     const { files, artifacts } = parsed.data;
     const paths = files.filter((path) => path.split('/').every((part) => !['', '.', '..'].includes(part)));
     const brought = new Set(paths);
     const contents = artifacts
-      .map(({ path, ...content }) => [path.slice(outputDir.length + 1), content] as const)
+      .map(({ path, ...content }) => [path, content] as const)
       .filter(([path]) => brought.has(path));
     return { paths, contents: new Map(contents) };
   } catch {

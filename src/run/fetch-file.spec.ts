@@ -33,7 +33,14 @@ describe('fetching a file from its parts', () => {
     );
   const save = async (data: Buffer, executable = false): Promise<StoredFile> => {
     for (const part of cut(data)) await at.store.put(partKey(sha256(part)), part);
-    return { path: 'out/model.bin', size: data.length, sha256: sha256(data), executable, parts: cut(data).map(sha256) };
+    return {
+      path: 'out/model.bin',
+      size: data.length,
+      sha256: sha256(data),
+      executable,
+      parts: cut(data).map(sha256),
+      was: null,
+    };
   };
   /** The parts that were asked for while something was done, by their place in the file. */
   const asked = async (entry: StoredFile, work: () => Promise<unknown>) => {

@@ -28,6 +28,7 @@ const FULL: RunRecord = recordOf({
     sha256: null,
     files: null,
     bytes: null,
+    extra: null,
     error: { code: 'x', message: 'x', detail: { x: 'x' } },
   },
   checkpoints: [{ n: 1, unit: 'x', sha256: 'a'.repeat(64), size: 1, files: 1, at: 1, attempt: 1 }],

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { Aws } from '../aws/clients';
 import { resolveConfiguration } from '../config/configuration';
+import { allOutputs } from '../config/outputs';
 import { Reporter } from '../report/reporter';
 import { Store } from '../store/store';
 import { StoreFixture } from '../store/store.fixture';
@@ -75,11 +76,11 @@ describe('a run that is fetched by a process that is killed', () => {
         record,
       ),
     );
-  const STAYS = { script: 'train.py', artifacts: [{ path: 'artifacts/large.pt', fetch: false }, 'artifacts/**'] };
+  const STAYS = { script: 'train.py', outputs: [{ path: 'artifacts/large.pt', download: false }] };
   const pull = () =>
     withStore((store) =>
       pullRun({ store, keys: at.keys(), reporter: reporter(), project: 'model' }, record, {
-        ...{ output, outputDir: 'artifacts', limit: 1e9 },
+        ...{ output: join(workspace, 'model'), projectRoot: 'model', outputs: allOutputs(), limit: 1e9 },
       }),
     );
 
@@ -142,7 +143,7 @@ describe('a run that is fetched by a process that is killed', () => {
     expect(steps).toBeGreaterThan(25);
   });
 
-  it('is collected by the same command again, in place of what an earlier run has left', async () => {
+  it('is collected by the same command again, beside what an earlier run has left', async () => {
     const steps = await killed(
       1,
       collect,
@@ -152,12 +153,10 @@ describe('a run that is fetched by a process that is killed', () => {
         writeFileSync(join(output, '.nx-ec2.json'), JSON.stringify({ files: ['old'] }));
       },
       () => {
-        expect(here()).toEqual(
-          Object.keys(files)
-            .filter((path) => path !== 'large.pt')
-            .sort(),
-        );
-        expectWhole(here());
+        const brought = Object.keys(files).filter((path) => path !== 'large.pt');
+        expect(here()).toEqual([...brought, 'old'].sort());
+        expectWhole(brought);
+        expect(readFileSync(join(output, 'old'), 'utf8')).toBe('of an earlier run');
         expect(JSON.parse(readFileSync(join(output, 'large.pt.nx-ec2.json'), 'utf8'))).toMatchObject({
           run: record.id,
         });

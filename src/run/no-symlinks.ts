@@ -11,7 +11,7 @@ export function refuseSymlinkOnTheWay(base: string, relative: string): void {
     const stat = lookUp(path);
     if (stat?.isSymbolicLink()) {
       throw new Problem('ARTIFACT_UNSAFE', `Artifacts can't be written: ${path} is a symbolic link.`, {
-        next: 'Remove the link, or set "train.outputDir".',
+        next: 'Remove the link, or change "train.outputs".',
       });
     }
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { POINTER } from '../config/outputs';
 import { path, text } from '../report/text-schema';
 import type { StoredFile } from './run-files';
 
@@ -14,7 +15,6 @@ export interface Pointer {
   how: string;
 }
 
-export const POINTER = '.nx-ec2.json';
 /** A larger file is no pointer, bytes. */
 const LARGEST = 64 * 1024;
 

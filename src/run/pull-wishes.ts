@@ -1,4 +1,5 @@
-import { artifactMatcher, globMatcher, rootedGlob, type PathMatcher } from '../config/glob';
+import { globMatcher, rootedGlob, type PathMatcher } from '../config/glob';
+import { OUTPUT_DIRECTORY, type Output } from '../config/outputs';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { printable } from '../report/terminal-text';
@@ -6,14 +7,22 @@ import { formatCount } from '../report/units';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import type { RunRecord } from './record';
-import { readArtifactList, readCheckpoint, type StoredFile } from './run-files';
+import { listArtifacts, type ListedArtifact } from './artifact-list';
+import { readCheckpoint, type StoredFile } from './run-files';
+
+/** How the name of a file outside the project begins. */
+const OUTSIDE = '{workspaceRoot}/';
 
 export interface PullWishes {
-  /** Absolute: what was below the run's output directory goes below this one, checkpoints into `checkpoints/<n>/`. */
+  /** Absolute: stands for the project's directory. Checkpoints go into `artifacts/checkpoints/<n>/`. */
   output: string;
-  /** The run's output directory, project-relative. */
-  outputDir: string;
-  /** Paths or globs, project-relative, of the artifacts that are wanted; absent: all of them. */
+  /** Workspace-relative. */
+  projectRoot: string;
+  outputs: readonly Output[];
+  /**
+   * Names or globs of the artifacts that are wanted, project-relative or with `{workspaceRoot}/`; absent: all outputs, and
+   * no extra files.
+   */
   paths?: string[];
   /** Default: none. A number: that one, of those that the record names. */
   checkpoints?: 'none' | 'last' | 'all' | number;
@@ -30,9 +39,9 @@ export async function wantedArtifacts(
   keys: StoreKeys,
   reporter: Reporter,
   record: RunRecord,
-  { paths, outputDir, checkpoints = 'none' }: PullWishes,
-): Promise<StoredFile[]> {
-  const list = await readArtifactList(store, keys, record);
+  { paths, projectRoot, outputs, checkpoints = 'none' }: PullWishes,
+): Promise<ListedArtifact[]> {
+  const list = await listArtifacts({ store, keys }, record, { projectRoot, outputs });
   if (!list) {
     const why =
       record.artifacts?.state === 'failed'
@@ -44,10 +53,10 @@ export async function wantedArtifacts(
   }
   for (const { path, why } of list.skipped)
     reporter.warn(`left on the instance: ${printable(path)} (${printable(why)})`);
-  const matches = paths && selectionMatcher(paths, outputDir, new Set(list.files.map(({ path }) => path)));
-  const chosen = list.files.filter(({ path }) => !matches || matches(path));
+  const matches = paths && selectionMatcher(paths, new Set(list.files.map(({ name }) => name)));
+  const chosen = list.files.filter(({ name, output }) => (matches ? matches(name) : output !== undefined));
   if (paths && chosen.length === 0) {
-    const some = list.files.slice(0, 10).map(({ path }) => `  ${printable(path)}`);
+    const some = list.files.slice(0, 10).map(({ name }) => `  ${printable(name)}`);
     throw new Problem('NOTHING_TO_PULL', `No artifact of ${record.id} is named ${printable(paths.join(', '))}.`, {
       next: `It has ${formatCount(list.files.length, 'artifact')}${some.length > 0 ? `:\n${some.join('\n')}` : '.'}`,
     });
@@ -56,12 +65,17 @@ export async function wantedArtifacts(
 }
 
 /** What is wanted by its path, whatever characters it holds, or by a glob. */
-function selectionMatcher(wanted: readonly string[], outputDir: string, listed: ReadonlySet<string>): PathMatcher {
+function selectionMatcher(wanted: readonly string[], listed: ReadonlySet<string>): PathMatcher {
   const matchers = wanted.map((each): PathMatcher => {
-    if (listed.has(each)) return (path) => path === each;
-    if (each.startsWith(`${outputDir}/`)) return artifactMatcher(outputDir, each);
-    const glob = rootedGlob('', each);
-    return glob ? globMatcher(glob) : () => false;
+    if (listed.has(each)) return (name) => name === each;
+    const isOutside = each.startsWith(OUTSIDE);
+    const glob = rootedGlob('', isOutside ? each.slice(OUTSIDE.length) : each);
+    if (!glob) return () => false;
+    const matchesGlob = globMatcher(glob);
+    return (name) => {
+      if (name.startsWith(OUTSIDE) !== isOutside) return false;
+      return matchesGlob(isOutside ? name.slice(OUTSIDE.length) : name);
+    };
   });
   return (path) => matchers.some((matches) => matches(path));
 }
@@ -71,7 +85,7 @@ export async function wantedCheckpoints(
   store: Store,
   keys: StoreKeys,
   record: RunRecord,
-  { outputDir, checkpoints = 'none' }: PullWishes,
+  { checkpoints = 'none' }: PullWishes,
 ): Promise<StoredFile[]> {
   if (checkpoints === 'none') return [];
   const kept = record.checkpoints.map(({ n }) => n);
@@ -81,7 +95,7 @@ export async function wantedCheckpoints(
   const wanted: StoredFile[] = [];
   for (const n of numbers) {
     const { files } = await readCheckpoint(store, keys, record, n);
-    for (const file of files) wanted.push({ ...file, path: `${outputDir}/checkpoints/${n}/${file.path}` });
+    for (const file of files) wanted.push({ ...file, path: `${OUTPUT_DIRECTORY}/checkpoints/${n}/${file.path}` });
   }
   return wanted;
 }

@@ -41,26 +41,24 @@ export async function pullRun(
   record: RunRecord,
   wishes: PullWishes,
 ): Promise<Pulled> {
-  const { output, outputDir, signal } = wishes;
+  const { output, signal } = wishes;
   const artifacts = await wantedArtifacts(store, keys, reporter, record, wishes);
   const checkpoints = await wantedCheckpoints(store, keys, record, wishes);
   // One rule for all that is written, whoever has made the lists.
-  for (const list of [artifacts, checkpoints]) assertArtifactList(list, outputDir);
+  for (const list of [artifacts, checkpoints]) assertArtifactList(list);
   const files = [...artifacts, ...checkpoints];
   assertArtifactSize(files, wishes.limit);
   const named = new Set(wishes.paths);
   const { accepted, unchanged, heldBack, ignored, tracked, fold } = await screenArtifacts(files, {
     output,
-    outputDir,
     named,
   });
   reportHeldBack(reporter, project, record.id, heldBack, ignored);
-  const wanted = accepted.map((file) => ({ file, path: file.path.slice(outputDir.length + 1) }));
   refuseBlocked(
     output,
-    wanted.map(({ path }) => path),
+    accepted.map(({ path }) => path),
   );
-  const present = await compareWithPresent(output, outputDir, wanted);
+  const present = await compareWithPresent(output, accepted);
   if (!wishes.overwrite) refuseDifferent(output, present.differ);
   mkdirSync(output, { recursive: true });
 
@@ -70,13 +68,13 @@ export async function pullRun(
   const room = new Room();
   const prefix = keys.run(record.id);
   let done = 0;
-  const queue = [...wanted];
+  const queue = [...accepted];
   const failed = new AbortController();
   const any = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   const work = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
+    for (let file = queue.shift(); file; file = queue.shift()) {
       any.throwIfAborted();
-      const { file, path } = next;
+      const { path } = file;
       const target = join(output, path);
       if (present.same.has(path)) {
         setExecutable(target, file.executable);
@@ -132,27 +130,27 @@ function refuseBlocked(output: string, paths: string[]): void {
 interface Present {
   /** Paths of files that are here with the content that is wanted. */
   same: Set<string>;
-  /** Paths of files that are here with another content, which no collection has brought. */
+  /** Paths of files that are here with another content, which no collection has brought and which was not sent. */
   differ: string[];
 }
 
 /** What is here of the files that are wanted. */
-async function compareWithPresent(
-  output: string,
-  outputDir: string,
-  wanted: { file: StoredFile; path: string }[],
-): Promise<Present> {
-  const collected = readCollected(output, outputDir).contents;
+async function compareWithPresent(output: string, wanted: readonly StoredFile[]): Promise<Present> {
+  const collected = readCollected(output).contents;
   const present: Present = { same: new Set(), differ: [] };
   const queue = [...wanted];
   const compare = async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
-      const { file, path } = next;
+    for (let file = queue.shift(); file; file = queue.shift()) {
+      const { path } = file;
       const target = join(output, path);
       if (!lookUp(target)) continue;
-      const earlier = collected.get(path);
-      if (await hasContent(target, file)) present.same.add(path);
-      else if (!earlier || !(await hasContent(target, earlier))) present.differ.push(path);
+      if (await hasContent(target, file)) {
+        present.same.add(path);
+        continue;
+      }
+      const known = [collected.get(path), file.was].filter((each) => each != null);
+      const isKnown = (await Promise.all(known.map((each) => hasContent(target, each)))).some(Boolean);
+      if (!isKnown) present.differ.push(path);
     }
   };
   await Promise.all(Array.from({ length: FILES }, compare));

@@ -156,6 +156,7 @@ const recordSchema = z.object({
       sha256: sha256.nullable().default(null),
       files: count.nullable().default(null),
       bytes: count.nullable().default(null),
+      extra: z.object({ files: count, bytes: count, unsaved: count }).nullable().default(null),
       error: z
         .object({ code: text(), message: text(65536), detail: z.record(text(), shown).default({}) })
         .nullable()

@@ -15,6 +15,8 @@ export const PART_SIZE = 8 * 1024 * 1024;
 const MAX_LIST = 128 * 1024 * 1024;
 /** Files of one list: more are not saved. */
 export const MAX_FILES = 100_000;
+/** Extra files of one run: more are not saved. */
+export const MAX_EXTRA_FILES = 10_000;
 /** 8 TB. */
 const MAX_PARTS = 1_000_000;
 
@@ -27,12 +29,19 @@ const storedFile = z
     sha256,
     executable: z.boolean(),
     parts: z.array(sha256).max(MAX_PARTS),
+    /** The content that it was sent to the instance with; null: it was not sent. */
+    was: z.object({ size: z.number().int().nonnegative(), sha256 }).nullable().default(null),
   })
   .refine(({ size, parts }) => parts.length === Math.ceil(size / PART_SIZE), 'its parts do not make its size');
 
 const artifactList = z.object({
   v: z.literal(1),
   files: z.array(storedFile).max(MAX_FILES),
+  extra: z.array(storedFile).max(MAX_EXTRA_FILES).default([]),
+  unsaved: z
+    .array(z.object({ path: text(), why: text(), size: z.number().int().nonnegative() }))
+    .max(MAX_FILES)
+    .default([]),
   skipped: z.array(z.object({ path: text(), why: text() })).max(MAX_FILES),
 });
 
@@ -59,7 +68,7 @@ const checkpoint = z
 
 /** A file in the store, in parts. Its path is as the instance says: nothing has checked where it leads. */
 export type StoredFile = z.infer<typeof storedFile>;
-/** Paths are relative to the project. */
+/** Paths are relative to the project; those of `extra` and `unsaved` to the workspace. */
 export type ArtifactList = z.infer<typeof artifactList>;
 /** A set of names. Paths are relative to the checkpoint directory, and begin with one of them; a link has no file. */
 export type Checkpoint = z.infer<typeof checkpoint>;

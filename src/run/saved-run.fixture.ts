@@ -117,11 +117,12 @@ import json, os, sys
 home, tests = sys.argv[1:]
 sys.path[:0] = [home, tests]
 from kept import Bucket
-from nx_ec2_remote import artifacts, checkpoints, parts
+from nx_ec2_remote import artifacts, checkpoints, parts, written
 bucket = Bucket()
 saved = parts.Parts(bucket, os.path.join(home, "parts.json"))
-part = {"outputDir": "artifacts", "artifacts": {"patterns": [".*"], "limits": {"files": 1000, "bytes": 1 << 40}}}
-state = artifacts.save_artifacts(part, os.path.join(home, "project"), saved, bucket)
+limits = {"files": 1000, "bytes": 1 << 40}
+part = {"projectRoot": ".", "artifacts": {"outputs": [{"pattern": ".*", "base": ""}], "limits": limits, "extra": limits}}
+state = artifacts.save_artifacts(part, os.path.join(home, "project"), written.Inputs(home), saved, bucket)
 it = checkpoints.Checkpoints(os.path.join(home, "checkpoints"), home, saved, bucket, 3, None, 1)
 it.look(final=True)
 for name, data in bucket.objects.items():

@@ -31,7 +31,7 @@ describe('a scan of a project', () => {
       project: 'model',
       configuration: {
         sync: { include: [], exclude: [], secret: [], dependencies: true },
-        train: { outputDir: 'artifacts' },
+        train: { outputs: [{ path: 'artifacts', download: true }] },
       },
       reporter: { warn: (text: string) => warnings.push(text) },
     } as unknown as Workspace;

@@ -58,8 +58,8 @@ export function warnPointers(
 /** What of the configuration decides which files travel. */
 export function filesInput({ workspaceRoot, projectGraph, project, configuration }: Workspace): FilesInput {
   const { include, exclude, secret, dependencies } = configuration.sync;
-  const { outputDir } = configuration.train;
-  return { workspaceRoot, projectGraph, projectName: project, include, exclude, secret, dependencies, outputDir };
+  const { outputs } = configuration.train;
+  return { workspaceRoot, projectGraph, projectName: project, include, exclude, secret, dependencies, outputs };
 }
 
 export function scanFiles({ workspaceRoot, project }: Workspace, files: FoundFiles): Promise<ScanResult> {

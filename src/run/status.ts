@@ -1,6 +1,6 @@
 import { dollars } from '../instance/price';
 import { printable } from '../report/terminal-text';
-import { formatDuration, formatSize } from '../report/units';
+import { formatCount, formatDuration, formatSize } from '../report/units';
 import type { Problem } from '../report/problem';
 import { askRun } from './ask';
 import { costOf, describeCost } from './cost';
@@ -161,6 +161,12 @@ export function describeRun(run: RunStatus): string {
     [
       'artifacts',
       artifacts && `${artifacts.files ?? 0} files, ${formatSize(artifacts.bytes ?? 0)}, ${artifacts.state}`,
+    ],
+    [
+      'extra files',
+      artifacts?.extra?.files
+        ? `${formatCount(artifacts.extra.files, 'file')} outside the outputs, ${formatSize(artifacts.extra.bytes)}`
+        : null,
     ],
     ['data', run.data.map(({ source, version }) => `${source} (${version.slice(0, 12)})`).join(', ')],
     ['heard', run.state === 'ended' ? null : `${formatDuration(run.heard)} ago`],

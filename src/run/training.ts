@@ -5,7 +5,7 @@ import { priceOf } from '../instance/price';
 import { detectEnvironment } from '../workspace/environment';
 import { gitState } from '../workspace/git';
 import { instanceEndpoints, storeAccess } from './access';
-import { globSource } from '../config/glob';
+import { OUTPUT_DIRECTORY, outputRule } from '../config/outputs';
 import { followRun, type FollowWishes } from './follow';
 import type { RunRecord } from './record';
 import { readSecrets } from './secrets';
@@ -18,7 +18,7 @@ import { dataVersion } from '../store/data-version';
 import type { RunKeys } from '../store/record-keys';
 import type { Snapshot } from '../snapshot/snapshot';
 import { refuseWindowsLineEnds } from './line-ends';
-import { MAX_FILES } from './run-files';
+import { MAX_EXTRA_FILES, MAX_FILES } from './run-files';
 import { newRunId, runKey } from './run-id';
 import type { Scanned } from './scan-project';
 import type { RunsSession } from './session';
@@ -82,7 +82,7 @@ export async function planRun(
     args: train.args,
     environment,
     setup: train.setup,
-    outputDir: train.outputDir,
+    outputDir: OUTPUT_DIRECTORY,
     index: train.index ?? null,
     data: train.data.map(({ source, path }) => ({ source, path })),
     claim: train.claim,
@@ -94,7 +94,6 @@ export async function planRun(
       secrets: train.secrets,
       snapshot: snapshot.id,
       versions: versions?.length ? versions : undefined,
-      artifacts: train.artifacts,
       restore: wishes.restore && { run: wishes.restore.run, n: wishes.restore.n },
     });
   return {
@@ -122,8 +121,9 @@ export async function planRun(
         detached: wishes.detached,
         store,
         artifacts: {
-          patterns: train.artifacts.map(({ path }) => globSource(train.outputDir, path)),
+          outputs: train.outputs.map(outputRule),
           limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
+          extra: { files: MAX_EXTRA_FILES, bytes: train.extraLimit },
         },
         checkpoints: { keep: train.checkpoints.keep, every: seconds(train.checkpoints.every) },
         restore: wishes.restore,
@@ -191,10 +191,9 @@ function passedVariables(names: string[]): Record<string, string> {
 
 /** What decides a run's result, as far as anybody may read it: names of variables and secrets, not their values. */
 function describeConfiguration({ train, pricePerHour }: Configuration): Record<string, unknown> {
-  const { script, command, args, environment, setup, outputDir, env, secrets, data, claim, retry, memory, cores } =
-    train;
+  const { script, command, args, environment, setup, outputs, env, secrets, data, claim, retry, memory, cores } = train;
   return {
-    ...{ script, command, args, environment, setup, outputDir, data, claim, retry, memory, cores, pricePerHour },
+    ...{ script, command, args, environment, setup, outputs, data, claim, retry, memory, cores, pricePerHour },
     env: Object.keys(env).sort(),
     secrets: Object.keys(secrets).sort(),
   };

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { literalOutputs } from '../config/outputs';
 import { FileEvents } from '../workspace/file-events';
 import { placesOf } from '../workspace/files';
 import { trackedBelow } from '../workspace/git-files';
@@ -13,14 +14,15 @@ export async function openWorkspace(
   const { workspaceRoot, configuration, reporter } = workspace;
   const listing = new FreshListing(workspaceRoot);
   listing.prepare();
-  const output = posix.join(configuration.projectRoot, configuration.train.outputDir);
+  const { projectRoot, train } = configuration;
+  const outputs = literalOutputs(train.outputs).map((path) => posix.join(projectRoot === '.' ? '' : projectRoot, path));
   try {
     const events = await FileEvents.open({
       workspaceRoot,
       places: placesOf(filesInput(workspace)),
-      except: [output],
+      except: outputs,
       // A file that comes to be tracked there is watched from the next start.
-      tracked: await trackedBelow(workspaceRoot, output),
+      tracked: (await Promise.all(outputs.map((output) => trackedBelow(workspaceRoot, output)))).flat(),
       onLoss: (why) =>
         reporter.warn(
           `no file events (${why}): files are looked at every few seconds. On Linux, raise fs.inotify.max_user_watches.`,

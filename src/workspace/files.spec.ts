@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import fc from 'fast-check';
+import { allOutputs } from '../config/outputs';
 import { findIncluded } from './files';
 import { makeScratch } from './scratch';
 
@@ -19,7 +20,7 @@ describe('what sync.include names', () => {
     }
   };
   const find = (include: string[], exclude: string[] = []) => {
-    const found = findIncluded({ workspaceRoot, projectRoot: 'model', include, exclude, outputDir: 'artifacts' });
+    const found = findIncluded({ workspaceRoot, projectRoot: 'model', include, exclude, outputs: allOutputs() });
     return {
       paths: [...found.paths].sort(),
       empty: [...found.emptyDirectories],
@@ -55,7 +56,7 @@ describe('what sync.include names', () => {
       fc.property(hostile, (projectRoot) => {
         write(`${projectRoot}/raw/people.csv`, `${projectRoot}/raw/keep.json`, `${projectRoot}/data/a.csv`);
         const found = findIncluded({
-          ...{ workspaceRoot, projectRoot, outputDir: 'artifacts' },
+          ...{ workspaceRoot, projectRoot, outputs: allOutputs() },
           ...{ include: ['raw', 'data/*.csv'], exclude: ['raw/*.csv', 'absent/**'] },
         });
         expect([...found.paths].sort()).toEqual([`${projectRoot}/data/a.csv`, `${projectRoot}/raw/keep.json`]);

@@ -3,6 +3,7 @@ import { join, posix } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
 import { Problem } from '../report/problem';
 import { globBase, globMatcher, isGlob, rootedGlob, secretMatcher, type RootedGlob } from '../config/glob';
+import { outputMatcher, type Output } from '../config/outputs';
 import { ENV_FILE } from '../config/policy';
 import { printable } from '../report/terminal-text';
 import { PACKAGING_FILES, whyNotTrained } from '../config/not-trained';
@@ -21,8 +22,8 @@ export interface FilesInput {
   /** `sync.secret`; given where a pattern that matches nothing is to be reported. */
   secret?: string[];
   dependencies: boolean;
-  /** Project-relative: what trainings leave never travels back there. */
-  outputDir: string;
+  /** What trainings leave never travels back to the instance. */
+  outputs: readonly Output[];
 }
 
 export interface FoundFiles {
@@ -250,7 +251,7 @@ interface Included {
   emptyDirectories: Set<string>;
   leftOut: FoundFiles['leftOut'];
   warnings: string[];
-  /** Files that git tracks travel from the output directory, too: trainings did not leave them. */
+  /** Files that git tracks travel from outputs, too: trainings did not leave them. */
   take(path: string, isTracked?: boolean): void;
   /** Whether a pattern of `exclude` matches a path. */
   excluded(path: string): boolean;
@@ -263,7 +264,6 @@ export function findIncluded(
   input: Omit<FilesInput, 'projectGraph' | 'projectName' | 'dependencies'> & { projectRoot: string },
 ): Included {
   const { workspaceRoot, projectRoot } = input;
-  const own = projectRoot === '.' ? '' : projectRoot;
   const exclude = globsOf(projectRoot, input.exclude).map((glob) => ({ matches: globMatcher(glob), glob }));
   const unused = new Set(exclude);
   const excluded = (path: string) => {
@@ -272,7 +272,7 @@ export function findIncluded(
     for (const each of matching) unused.delete(each);
     return matching.length > 0;
   };
-  const output = posix.join(own, input.outputDir);
+  const isOutput = outputMatcher(projectRoot, input.outputs);
   const leftOut: FoundFiles['leftOut'] = [];
   const paths = new Set<string>();
   const emptyDirectories = new Set<string>();
@@ -286,7 +286,7 @@ export function findIncluded(
   const take = (path: string, isTracked = false) => {
     const why = excluded(path)
       ? 'sync.exclude'
-      : path.startsWith(`${output}/`) && !isTracked
+      : !isTracked && isOutput(path)
         ? "the trainings' output"
         : isScratch(path)
           ? 'nx-ec2 works in it'

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, wri
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
+import { allOutputs } from '../config/outputs';
 import fc from 'fast-check';
 import { findFiles, type FilesInput } from './files';
 import { gitFiles, trackedBelow } from './git-files';
@@ -43,7 +44,7 @@ describe('files of a repository', () => {
     const found = await findFiles(
       {
         ...{ workspaceRoot, projectName: 'model', include: [], exclude: [], dependencies: true },
-        ...{ outputDir: 'artifacts', ...options },
+        ...{ outputs: allOutputs(), ...options },
         projectGraph: { nodes: Object.fromEntries(nodes), dependencies: {} } as ProjectGraph,
       },
       async () => listed,
@@ -62,13 +63,13 @@ describe('files of a repository', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('are sent from the output directory where git tracks them; what trainings left there is not', async () => {
+  it('are sent from an output where git tracks them; what trainings left there is not', async () => {
     write('model/train.py');
     write('model/models/net.py');
     track();
     write('model/models/weights.bin');
     const listed = ['model/train.py', 'model/models/net.py', 'model/models/weights.bin'];
-    const { paths, left } = await find(listed, { outputDir: 'models' });
+    const { paths, left } = await find(listed, { outputs: allOutputs(['models/']) });
     expect(paths).toEqual(['model/models/net.py', 'model/train.py']);
     expect(left).toEqual({ 'model/models/weights.bin': "the trainings' output" });
     // A watch looks at these.
@@ -82,8 +83,9 @@ describe('files of a repository', () => {
     for (const path of ['train.py', 'raw/a.csv', 'x.log', 'keep.log', 'big.bin']) write(`model/${path}`);
     track();
     const { paths, left } = await find(['model/train.py'], { exclude: ['big.bin'] });
-    expect(paths).toEqual(['model/.nxignore', 'model/keep.log', 'model/train.py']);
+    expect(paths).toEqual(['model/keep.log', 'model/train.py']);
     expect(left).toEqual({
+      'model/.nxignore': 'for Nx alone: "sync.include" sends it',
       'model/raw/a.csv': '.nxignore',
       'model/x.log': '.nxignore',
       'model/big.bin': 'sync.exclude',
@@ -97,8 +99,8 @@ describe('files of a repository', () => {
     write('model/z.csv');
     track();
     const { paths, leftOut } = await find(['model/train.py']);
-    expect(paths).toEqual(['model/.nxignore', 'model/train.py', 'model/z.csv']);
-    expect(leftOut).toHaveLength(450);
+    expect(paths).toEqual(['model/train.py', 'model/z.csv']);
+    expect(leftOut.filter(({ why }) => why === '.nxignore')).toHaveLength(450);
   });
 
   describe('that are symbolic links', () => {

@@ -141,7 +141,9 @@ function attempt(
     timeout: TIMEOUT_MS,
     env: { ...gitEnvironment(), ...more },
   });
-  if (error) return { stdout: '', failure: error.message, code: (error as NodeJS.ErrnoException).code };
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  // A git that ends before it has read its input says why on its own.
+  if (error && !(code === 'EPIPE' && status !== null)) return { stdout: '', failure: error.message, code };
   if (status !== null && codes.includes(status)) return { stdout };
   return { stdout: '', failure: stderr.trim() || `git ended with ${status ?? signal}` };
 }

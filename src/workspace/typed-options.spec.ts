@@ -52,7 +52,7 @@ describe('an option that is text', () => {
     ['remote-train', 'command'],
     ['remote-train', 'script'],
     ['remote-train', 'resume'],
-    ['remote-train', 'outputDir'],
+    ['remote-train', 'remoteRoot'],
     ['remote-train', 'instance'],
     ['remote-submit', 'bucket'],
     ['remote-submit', 'prefix'],
@@ -80,11 +80,11 @@ describe('an option that is text', () => {
         numeric.filter((each) => !each.startsWith('-')),
         numeric,
         (one, two) => {
-          const words = ['--args', one, `--args=${two}`, `--env.TAG=${one}`, `--output-dir=${two}`];
+          const words = ['--args', one, `--args=${two}`, `--env.TAG=${one}`, `--remote-root=${two}`];
           const typed = parseText(words);
           expect(asTyped(byNx(words).args, typed.args)).toEqual([one, two]);
           expect(asTyped(byNx(words).env, typed.env)).toEqual({ TAG: one });
-          expect(asTyped(0, typed.outputDir)).toBe(two);
+          expect(asTyped(0, typed.remoteRoot)).toBe(two);
         },
       ),
     );

@@ -23,7 +23,7 @@ export function parseText(words: readonly string[]): Options {
       'parse-positional-numbers': false,
     },
   });
-  // As Nx names them: `--output-dir` is `outputDir`.
+  // As Nx names them: `--remote-root` is `remoteRoot`.
   return Object.fromEntries(
     Object.entries(parsed).map(([key, value]) => [
       key.replace(/(?<=.)-+(.)/g, (_, letter: string) => letter.toUpperCase()),

@@ -2,7 +2,6 @@ import { join, resolve } from 'node:path';
 import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../../report/problem';
 import { chosenRun } from '../../run/find-run';
-import { refuseSymlinkOnTheWay } from '../../run/no-symlinks';
 import { pullRun } from '../../run/pull';
 import { openRuns } from '../../run/session';
 import { runTarget } from '../run-target';
@@ -15,16 +14,16 @@ export default function remotePull(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-pull', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
-    const { outputDir, maxArtifactSize } = configuration.train;
-    const root = join(context.root, configuration.projectRoot);
-    const output = resolve(root, options.output ?? outputDir);
-    if (options.output === undefined) refuseSymlinkOnTheWay(root, outputDir);
+    const { projectRoot } = configuration;
+    const { outputs, maxArtifactSize } = configuration.train;
+    const root = join(context.root, projectRoot);
+    const output = resolve(root, options.output ?? '.');
     target.onInterrupt(() => 'Interrupted; the same command goes on where this one was.');
     const session = openRuns(configuration, project, context.root, reporter);
     try {
       const { record } = await chosenRun(session, options.run);
       const pulled = await pullRun(session, record, {
-        ...{ output, outputDir, signal },
+        ...{ output, projectRoot, outputs, signal },
         paths: options.path === undefined ? undefined : [options.path].flat(),
         checkpoints: checkpointsOf(options.checkpoints),
         overwrite: options.overwrite,

@@ -2,6 +2,7 @@ import type { ExecutorContext } from '@nx/devkit';
 import { collectArtifacts, markCollected } from '../../run/artifacts';
 import { printable } from '../../report/terminal-text';
 import { costOf, describeCost } from '../../run/cost';
+import { refuseCachingNothing } from '../../run/extra-files';
 import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { showThrough } from '../../run/recover';
 import { describeStart } from '../../run/training';
@@ -42,6 +43,7 @@ export default function remoteTrain(
       const collected = await collectArtifacts(session, ended, signal);
       await made?.seeOff(ended);
       keyCheck.refuseCaching(ended, collected.directory);
+      if (context.target?.cache) refuseCachingNothing(ended.id, collected);
       await markCollected(session, ended.id);
       return {
         run: ended.id,
@@ -60,6 +62,8 @@ export default function remoteTrain(
           files: collected.artifacts.length,
           bytes: collected.bytes,
           heldBack: collected.heldBack,
+          extra: collected.extra.map(({ name, size }) => ({ name, size })),
+          unsaved: collected.unsaved,
         },
       };
     });

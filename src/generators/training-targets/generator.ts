@@ -10,6 +10,8 @@ import {
   type Tree,
 } from '@nx/devkit';
 import { CONFIG_FILE } from '../../config/configuration';
+import { isGlob } from '../../config/glob';
+import { allOutputs, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from '../../config/outputs';
 import { inferTargets } from '../../config/targets';
 import { Problem } from '../../report/problem';
 import init from '../init/generator';
@@ -40,7 +42,7 @@ export default async function trainingTargets(tree: Tree, options: TrainingTarge
     }
     train.script = script;
   }
-  if (options.outputDir && options.outputDir !== 'artifacts') train.outputDir ??= options.outputDir;
+  if (options.outputs?.length) train.outputs ??= options.outputs;
   if (!options.explicit) await init(tree, {});
   writeJson(tree, file, {
     $schema: `${offsetFromRoot(root)}node_modules/nx-ec2/ec2.config.schema.json`,
@@ -49,11 +51,7 @@ export default async function trainingTargets(tree: Tree, options: TrainingTarge
     train,
   });
   if (options.explicit) addTargets(tree, options.project, root, { ...before, train });
-  ignore(
-    tree,
-    joinPathFragments(root, '.gitignore'),
-    `/${escapeIgnorePattern(String(train.outputDir ?? 'artifacts'))}/`,
-  );
+  ignore(tree, joinPathFragments(root, '.gitignore'), ignorePatterns(train.outputs as WrittenOutput[] | undefined));
   await formatFiles(tree);
 }
 
@@ -89,14 +87,26 @@ function addTargets(tree: Tree, name: string, root: string, merged: Record<strin
   updateProjectConfiguration(tree, name, { ...project, targets: { ...targets, ...project.targets } });
 }
 
+/** Patterns of .gitignore that name the outputs of a training. Globs with braces or groups have no such pattern. */
+export function ignorePatterns(written: readonly WrittenOutput[] | undefined): string[] {
+  const outputs = allOutputs(written);
+  return outputs.flatMap(({ path }) => {
+    if (path === OUTPUT_DIRECTORY) return [`/${path}/`];
+    if (isGlob(path)) return /[{}()!+@|\\]/.test(path) ? [] : [`/${path}`];
+    // A directory or a file, which may have a pointer beside it.
+    return [`/${escapeIgnorePattern(path)}`, `/${escapeIgnorePattern(path)}${POINTER}`];
+  });
+}
+
 /** A path as a pattern of .gitignore that names it alone. */
 export function escapeIgnorePattern(path: string): string {
   return path.replace(/[\\*?[\]]/g, '\\$&');
 }
 
 /** Artifacts that are not git-ignored would change the training's cache key each time. */
-function ignore(tree: Tree, file: string, line: string): void {
+function ignore(tree: Tree, file: string, lines: readonly string[]): void {
   const text = tree.exists(file) ? tree.read(file, 'utf8')! : '';
-  if (text.split('\n').includes(line)) return;
-  tree.write(file, `${text}${text && !text.endsWith('\n') ? '\n' : ''}${line}\n`);
+  const present = new Set(text.split('\n'));
+  const missing = lines.filter((line) => !present.has(line));
+  if (missing.length) tree.write(file, `${text}${text && !text.endsWith('\n') ? '\n' : ''}${missing.join('\n')}\n`);
 }

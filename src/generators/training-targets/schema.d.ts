@@ -3,6 +3,6 @@ import type { WantedInstance } from './wanted-instance';
 export interface TrainingTargetsGeneratorSchema extends WantedInstance {
   project: string;
   script?: string;
-  outputDir?: string;
+  outputs?: string[];
   explicit?: boolean;
 }

@@ -17,6 +17,10 @@ from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
 OURS = "".join(random.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(5))
 # What records are signed with.
 KEY = base64.b64encode(bytes(range(32))).decode()
+ARTIFACTS = {
+    "outputs": [{"pattern": "artifacts", "base": "artifacts"}],
+    "limits": {"files": 100, "bytes": 1 << 30}, "extra": {"files": 100, "bytes": 1 << 30},
+}
 NONE = {"manager": "none", "root": "p", "file": "", "locked": False}
 
 
@@ -36,7 +40,7 @@ def part(run_id, **more):
         "id": run_id, "key": run_id, "project": "p", "projectRoot": "p", "script": "train.py", "command": None, "args": [],
         "environment": NONE, "setup": None, "env": {}, "outputDir": "artifacts", "timeout": None, "grace": 1, "rerun": False, "known": None,
         "caller": "arn:aws:iam::000000000000:user/local", "detached": False, "store": None,
-        "artifacts": {"patterns": ["artifacts/.*"], "limits": {"files": 100, "bytes": 1 << 30}},
+        "artifacts": ARTIFACTS,
         "checkpoints": {"keep": 3, "every": None}, "restore": None, "limits": {"memory": None, "cores": None},
         "claim": {"exclusive": False, "gpus": 0}, "retry": {"exitCodes": [], "attempts": 3}, "resumeArgs": [], "secrets": {}, "mask": [], "data": [],
         "endpoints": {"s3": None, "ssm": None, "secretsmanager": None}, "index": None, "metrics": {"file": None, "idle": None},

@@ -10,13 +10,16 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401
-from nx_ec2_remote import artifacts, checkpoints, inside, metrics, parts, saver, units  # noqa: E402
+from nx_ec2_remote import checkpoints, inside, metrics, parts, saver, units, written  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from kept import Bucket  # noqa: E402
 from outside import NOBODY, SECRET, Outside, needs_root  # noqa: E402
 
 PART = {
-    "projectRoot": "p", "outputDir": "artifacts", "artifacts": {"patterns": [".*"], "limits": {"files": 1000, "bytes": 1 << 30}},
+    "projectRoot": "p", "outputDir": "artifacts", "artifacts": {
+        "outputs": [{"pattern": "artifacts", "base": "artifacts"}],
+        "limits": {"files": 1000, "bytes": 1 << 30}, "extra": {"files": 1000, "bytes": 1 << 30},
+    },
     "checkpoints": {"keep": 3, "every": None},
 }
 
@@ -57,8 +60,9 @@ class LinksTest(Saving):
         self.assert_nothing_read()
 
     def test_without_an_output_directory_there_are_no_artifacts(self):
-        os.mkdir(os.path.join(self.work, "p"))
         self.assertIsNone(self.saved())
+        os.mkdir(os.path.join(self.work, "p"))
+        self.assertEqual(self.saved(), ([], {}))
 
     def test_dots_lead_nowhere(self):
         for path in ("..", "../outside", "p/../../outside", "p/.."):
@@ -180,7 +184,7 @@ class LimitsTest(Saving):
             at = os.path.join(at, "d")
             os.mkdir(at)
         with self.assertRaises(Failure) as raised:
-            artifacts.look(self.work, "p", [])
+            written.look(self.work, PART, written.Inputs(self.home))
         self.assertEqual(raised.exception.code, "LIMIT")
 
 

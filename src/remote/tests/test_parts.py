@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401
-from nx_ec2_remote import artifacts, parts, together  # noqa: E402
+from nx_ec2_remote import artifacts, written, parts, together  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from kept import Bucket  # noqa: E402
 
@@ -202,10 +202,13 @@ class PartsTest(Files):
 
 
 class ArtifactsTest(Files):
-    def save(self, bucket=None, patterns=("artifacts/.*",), progress=None, **limits):
-        part = {"outputDir": "artifacts", "artifacts": {"patterns": list(patterns), "limits": dict({"files": 100, "bytes": 1 << 30}, **limits)}}
+    def save(self, bucket=None, patterns=("artifacts",), progress=None, **limits):
+        part = {"projectRoot": ".", "artifacts": {
+            "outputs": [{"pattern": each, "base": "artifacts"} for each in patterns],
+            "limits": dict({"files": 100, "bytes": 1 << 30}, **limits), "extra": {"files": 100, "bytes": 1 << 30},
+        }}
         bucket = bucket or Bucket()
-        state = artifacts.save_artifacts(part, self.base, self.parts(bucket), bucket, progress)
+        state = artifacts.save_artifacts(part, self.base, written.Inputs(os.path.join(self.base, "no-home")), self.parts(bucket), bucket, progress)
         data = bucket.objects["artifacts.json"]
         self.assertEqual(state["sha256"], hashlib.sha256(data).hexdigest())
         return state, json.loads(data)

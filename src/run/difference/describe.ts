@@ -50,7 +50,7 @@ export function describeDifference(found: RunDifference): string[] {
   );
   return [
     `${found.before} → ${found.after}`,
-    ...told.flatMap(([name, lines]) => ['', name, ...lines.map((line) => `  ${line}`)]),
+    ...told.flatMap(([name, lines]) => ['', name, ...lines.map((line) => printable(`  ${line}`))]),
     ...diffs,
   ];
 }

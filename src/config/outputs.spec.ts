@@ -1,0 +1,110 @@
+import fc from 'fast-check';
+import picomatch from 'picomatch';
+import { GLOB } from './glob';
+import { allOutputs, literalOutputs, outputFault, outputFinder, outputMatcher, outputRule } from './outputs';
+import { matchHere, matchInPython } from './portable.fixture';
+
+/** Names that hold what globs and regular expressions give a meaning to. */
+const hostile = fc
+  .array(fc.constantFrom(...'(){}[]!*?+@\\ ^$|.,-#&~a\n\'"', 'é'), { minLength: 1, maxLength: 5 })
+  .map((characters) => characters.join(''))
+  .filter((name) => name !== '.' && name !== '..');
+const directory = fc.array(hostile, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
+const pieces = fc.constantFrom('a', 'b', '.', '\n', '$', ' ', '-', 'é', '{', ']', '\\', '!');
+const name = fc.array(pieces, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
+const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
+const wild = fc.constantFrom('*', '?', '[ab]', '[$]', '{a,b}', 'a', '.', '$', ' ');
+const glob = fc
+  .array(
+    fc.array(wild, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('')),
+    { minLength: 1, maxLength: 3 },
+  )
+  .map((parts) => parts.join('/').replace(/\*{2,}/g, '*'));
+
+describe('outputs', () => {
+  it('have at their end no line break that a name has', () => {
+    const paths = ['.\n', 'a\n', 'a', '..\n/b', '$\n', 'b$'];
+    const pairs = (each: string) => paths.map((of): [string, string] => [each, of]);
+    expect(matchInPython(pairs('**'))).toEqual(paths.map(() => true));
+    expect(matchInPython(pairs('a'))).toEqual([false, false, true, false, false, false]);
+    expect(matchInPython(pairs('*[$]'))).toEqual([false, false, false, false, false, true]);
+    expect(matchInPython(pairs('*$'))).toEqual([false, false, false, false, false, true]);
+  });
+
+  it('are on the instance what they are here', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(glob, path), { minLength: 400, maxLength: 400 }), (pairs) => {
+        const here = pairs.map(([each, of]) => each === of || picomatch.makeRe(each, GLOB).test(of));
+        expect(matchInPython(pairs)).toEqual(here);
+      }),
+      { numRuns: 4, endOnFailure: true },
+    );
+  });
+
+  it('name files, directories and all that is in them', () => {
+    const written = [
+      'snapshot.pt',
+      'wandb/',
+      './lightning_logs/version_*/',
+      '**/*.ckpt',
+      { path: 'raw', download: false },
+    ];
+    const find = outputFinder(allOutputs(written));
+    const expected: Record<string, string | undefined> = {
+      'snapshot.pt': 'snapshot.pt',
+      'snapshot.pt2': undefined,
+      'wandb/run/x': 'wandb',
+      wandbs: undefined,
+      'lightning_logs/version_3/metrics.csv': 'lightning_logs/version_*',
+      'lightning_logs/other': undefined,
+      'a/b/c.ckpt': '**/*.ckpt',
+      'a/dir.ckpt/part': '**/*.ckpt',
+      'raw/x.ckpt': '**/*.ckpt',
+      'raw/x': 'raw',
+      'artifacts/model.bin': 'artifacts',
+      'train.py': undefined,
+    };
+    for (const [each, output] of Object.entries(expected)) expect([each, find(each)?.path]).toEqual([each, output]);
+    expect(find('raw/x')!.download).toBe(false);
+    expect(outputMatcher('libs/(m)', allOutputs(written))('libs/(m)/wandb/x')).toBe(true);
+    expect(outputMatcher('libs/(m)', allOutputs(written))('wandb/x')).toBe(false);
+    expect(literalOutputs(allOutputs(written))).toEqual(['snapshot.pt', 'wandb', 'raw', 'artifacts']);
+  });
+
+  it('that are paths name themselves and what is below, whatever characters they hold', () => {
+    fc.assert(
+      fc.property(directory, path, (each, below) => {
+        const output = allOutputs([each])[0];
+        fc.pre(outputFaultOf(each) === null);
+        const find = outputFinder([output]);
+        expect(find(output.path)).toBe(output);
+        expect(find(`${output.path}/${below}`)).toBe(output);
+        expect(matchHere(output.path, output.path)).toBe(true);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('are inside the project, and not all of it', () => {
+    for (const each of ['/x', '..', '../x', 'a/../../x']) expect(outputFaultOf(each)).toBe('is not inside the project');
+    for (const each of ['.', './', '**', '*', 'a/..', '*/**']) expect(outputFaultOf(each)).toBe('is the whole project');
+    for (const each of ['a', 'a/', '*.pt', '**/*.pt', '..x']) expect(outputFaultOf(each)).toBeNull();
+  });
+
+  it('tell the instance where they are to be looked for', () => {
+    expect(allOutputs(['out/x', 'logs/v*/', '**/*.pt']).map((each) => outputRule(each).base)).toEqual([
+      'out/x',
+      'logs',
+      '',
+      'artifacts',
+    ]);
+  });
+});
+
+function outputFaultOf(written: string): string | null {
+  try {
+    return outputFault(allOutputs([written])[0]);
+  } catch (error) {
+    return (error as Error).message;
+  }
+}

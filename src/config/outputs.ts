@@ -1,0 +1,77 @@
+import { posix } from 'node:path';
+import { assertGlob, globBase, globMatcher, isGlob, portableExpression, type PathMatcher } from './glob';
+
+/** How the name of a pointer ends, which comes back in the place of an artifact that stays in the store. */
+export const POINTER = '.nx-ec2.json';
+/** The directory that is an output of every training: NX_EC2_OUTPUT_DIR. Project-relative. */
+export const OUTPUT_DIRECTORY = 'artifacts';
+
+export interface Output {
+  /** A file, a directory or a glob, project-relative, normalized, without a slash at its end. */
+  path: string;
+  /** Whether it comes back by itself. */
+  download: boolean;
+}
+
+/** An entry of `train.outputs` as it is written. */
+export type WrittenOutput = string | { path: string; download?: boolean };
+
+/** `train.outputs` with the output directory, which is always one. @param written undefined: the default. */
+export function allOutputs(written: readonly WrittenOutput[] = []): Output[] {
+  const outputs = written.map((each): Output => {
+    const { path, download = true } = typeof each === 'string' ? { path: each } : each;
+    return { path: posix.normalize(path).replace(/\/$/, ''), download };
+  });
+  const isThere = outputs.some(({ path }) => path === OUTPUT_DIRECTORY);
+  return isThere ? outputs : [...outputs, { path: OUTPUT_DIRECTORY, download: true }];
+}
+
+/** What is wrong with an output; null: nothing. */
+export function outputFault({ path }: Output): string | null {
+  if (posix.isAbsolute(path) || path === '..' || path.startsWith('../')) return 'is not inside the project';
+  if (path === '.' || path === '' || /^[*/]+$/.test(path)) return 'is the whole project';
+  assertGlob(path);
+  return null;
+}
+
+/**
+ * The first output that names a project-relative path: the path itself, or a directory that it is in, by the text of the
+ * output or by its wildcards.
+ */
+export function outputFinder(outputs: readonly Output[]): (path: string) => Output | undefined {
+  const rules = outputs.map((output) => ({
+    output,
+    matches: globMatcher({ root: '', written: '', pattern: output.path }),
+  }));
+  const known = new Map<string, Output | undefined>();
+  const ofDirectory = (directory: string): Output | undefined => {
+    if (directory === '.') return undefined;
+    if (!known.has(directory)) known.set(directory, find(directory));
+    return known.get(directory);
+  };
+  const find = (path: string) => {
+    const above = ofDirectory(posix.dirname(path));
+    const own = rules.find(({ matches }) => matches(path))?.output;
+    if (!above || !own) return own ?? above;
+    return outputs.indexOf(own) < outputs.indexOf(above) ? own : above;
+  };
+  return find;
+}
+
+/** Whether a workspace-relative path is an output of the project. */
+export function outputMatcher(projectRoot: string, outputs: readonly Output[]): PathMatcher {
+  const find = outputFinder(outputs);
+  const own = projectRoot === '.' ? '' : `${projectRoot}/`;
+  return (path) => path.startsWith(own) && find(path.slice(own.length)) !== undefined;
+}
+
+/** Outputs without wildcards: directories, or files. */
+export function literalOutputs(outputs: readonly Output[]): string[] {
+  return outputs.map(({ path }) => path).filter((path) => !isGlob(path));
+}
+
+/** An output as the instance matches it: docs/FORMAT.md, "Plan". */
+export function outputRule({ path }: Output): { pattern: string; base: string } {
+  const base = globBase({ root: '', written: '', pattern: path });
+  return { pattern: portableExpression(path), base: base === '.' ? '' : base };
+}

@@ -1,0 +1,155 @@
+"""The files that a run has written in its directory: those of its outputs, and extra ones elsewhere. docs/FORMAT.md, "Artifacts"."""
+import os
+import re
+import stat
+
+from . import files, inside, snapshot
+from .failure import Failure
+
+SENT, BASELINE = "sent", "baseline.json"
+# Directories and files that programs make for themselves: never extra files.
+CACHES = frozenset((
+    "__pycache__", ".venv", "venv", ".cache", ".git", ".nx", "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints",
+    ".hypothesis", ".tox", ".nox", ".eggs", ".triton", ".numba_cache", ".keras", ".torch", ".dvc", ".Rproj.user", ".julia",
+))
+CACHE_NAMES = re.compile(r".*(\.egg-info|\.dist-info|\.pyc|\.pyo|\.swp|\.lock|\.pid|~)|\.DS_Store|\.coverage|core\.\d+", re.DOTALL)
+
+
+class Outputs:
+    """Tells the paths of outputs. `part` is the run's part of a plan; paths are relative to the project."""
+
+    def __init__(self, part):
+        try:
+            self.rules = [(re.compile(each["pattern"], re.DOTALL), each["base"]) for each in part["artifacts"]["outputs"]]
+        except re.error as error:
+            raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
+
+    def match(self, path):
+        """Whether an output names a path, or a directory that it is in."""
+        return any(pattern.fullmatch(each) for each in _with_parents(path) for pattern, _ in self.rules)
+
+    def may_hold(self, directory):
+        """Whether an output names a directory below this one without wildcards, or something in such a directory."""
+        return any(base == directory or base.startswith(directory + "/") for _, base in self.rules)
+
+
+class Inputs:
+    """What the run's directory held before its first attempt. `home` is the run's own."""
+
+    def __init__(self, home):
+        self.entries, self.present, self.since = {}, {}, None
+        try:
+            with open(os.path.join(home, SENT), "rb") as file:
+                self.entries = snapshot.read_records(file.read().split(b"\0")[1:-1])
+        except FileNotFoundError:
+            pass
+        path = os.path.join(home, BASELINE)
+        baseline = files.read_json(path)
+        if baseline is not None:
+            # The training has begun after this file was renamed to its name.
+            self.present, self.since = baseline["present"], os.stat(path).st_ctime_ns
+
+    def was(self, work, path, found, account=None):
+        """({"size", "sha256"} of a file that was sent, None of another; whether the file, whose stat result is `found`, is as it was before)."""
+        entry = self.entries.get(os.fsencode(path))
+        if entry is None or entry[0] != "file":
+            return None, self.present.get(path) == signature(found)
+        sent = {"size": entry[2], "sha256": entry[3]}
+        if found.st_size != entry[2]:
+            return sent, False
+        # A link to the same file, made for another run, changes the time as well: the content decides.
+        if self.since is not None and found.st_ctime_ns <= self.since:
+            return sent, True
+        try:
+            descriptor = inside.open_file(work, path, account)
+        except OSError:
+            return sent, True
+        try:
+            return sent, files.hash_file(descriptor) == entry[3]
+        finally:
+            os.close(descriptor)
+
+
+class Written:
+    """What `look` found. `outputs` and `skipped` are relative to the project, `extra` to the run's directory."""
+
+    def __init__(self):
+        # [(path, stat result)]
+        self.outputs, self.extra = [], []
+        # Of `outputs`: {path: the content that the file was sent with}.
+        self.sent = {}
+        # [{"path", "why"}], of outputs.
+        self.skipped = []
+
+
+def keep_sent(home, entries):
+    """Writes down what the run's directory is made of. `entries` as `snapshot` has them."""
+    files.write_atomically(os.path.join(home, SENT), snapshot.canonical(entries), durable=False)
+
+
+def keep_baseline(home, part, was_set_up):
+    """Writes down, before the first attempt, what is there besides what was sent. Without a set-up, nothing is."""
+    if os.path.exists(os.path.join(home, BASELINE)):
+        return
+    present = {}
+    if was_set_up:
+        sent, outputs = Inputs(home).entries, Outputs(part)
+        for path, found in walk(os.path.join(home, "work"), part, outputs):
+            if stat.S_ISREG(found.st_mode) and os.fsencode(path) not in sent:
+                present[path] = signature(found)
+    files.write_json(os.path.join(home, BASELINE), {"present": present})
+
+
+def look(work, part, inputs, account=None):
+    """The files below a run's directory (`inside` says what `work` may be) that the run has written or changed. Failure: BAD_PLAN, LIMIT."""
+    written, outputs = Written(), Outputs(part)
+    for path, found in walk(work, part, outputs, account):
+        own = below(part, path)
+        is_output = own is not None and outputs.match(own)
+        why = inside.what_else(path, found, account)
+        if stat.S_ISDIR(found.st_mode):
+            # Whether anything in it would have matched can not be told.
+            if why and own is not None and (is_output or outputs.may_hold(own)):
+                written.skipped.append({"path": inside.shown(own), "why": why})
+        elif why:
+            if is_output:
+                written.skipped.append({"path": inside.shown(own), "why": why})
+        elif is_output:
+            sent, is_same = inputs.was(work, path, found, account)
+            if sent is None or not is_same:
+                written.outputs.append((own, found))
+            if sent is not None and not is_same:
+                written.sent[own] = sent
+        elif inputs.since is not None and not CACHE_NAMES.fullmatch(path.rpartition("/")[2]) and not inputs.was(work, path, found, account)[1]:
+            written.extra.append((path, found))
+    return written
+
+
+def walk(work, part, outputs, account=None):
+    """`inside.walk` of a run's directory, without what caches hold. One that an output names is none."""
+
+    def is_cache(path, name):
+        if name not in CACHES and not CACHE_NAMES.fullmatch(name):
+            return False
+        own = below(part, path)
+        return own is None or not (outputs.match(own) or outputs.may_hold(own))
+
+    return inside.walk(work, account=account, skip=is_cache)
+
+
+def below(part, path):
+    """A path in the run's directory relative to the project; None outside of it, and of the project itself."""
+    if part["projectRoot"] == ".":
+        return path
+    return path[len(part["projectRoot"]) + 1:] if path.startswith(part["projectRoot"] + "/") else None
+
+
+def signature(found):
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def _with_parents(path):
+    yield path
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

@@ -1,0 +1,70 @@
+import { OUTPUT_DIRECTORY, outputFinder, type Output } from '../config/outputs';
+import type { StoreKeys } from '../store/keys';
+import type { Store } from '../store/store';
+import { assertArtifactList } from './artifact-paths';
+import type { RunRecord } from './record';
+import { readArtifactList, type ArtifactList, type StoredFile } from './run-files';
+
+/** Where files that a run wrote outside of its project come to lie, project-relative. */
+const OUTSIDE = `${OUTPUT_DIRECTORY}/workspace`;
+
+export interface ListedArtifact extends StoredFile {
+  /** Where it is written, project-relative and below the project. */
+  path: string;
+  /** As people name it: its path relative to the project; outside of the project, it begins with `{workspaceRoot}/`. */
+  name: string;
+  /** The output that names it; undefined: it is an extra file. */
+  output?: Output;
+}
+
+/** A file that a run wrote outside its outputs and that is not in the store. */
+export interface UnsavedFile {
+  name: string;
+  why: string;
+  size: number;
+}
+
+export interface Artifacts {
+  files: ListedArtifact[];
+  unsaved: UnsavedFile[];
+  /** Of outputs, what can't be saved. Paths are project-relative. */
+  skipped: ArtifactList['skipped'];
+}
+
+/**
+ * The artifacts of a run. What is an output, the configuration of today decides: an extra file of the run is one as soon
+ * as `train.outputs` names it.
+ * @returns null where none were saved.
+ * @throws Problem `LIST_MISMATCH`, `ARTIFACT_UNSAFE`
+ */
+export async function listArtifacts(
+  { store, keys }: { store: Store; keys: StoreKeys },
+  record: RunRecord,
+  { projectRoot, outputs }: { projectRoot: string; outputs: readonly Output[] },
+): Promise<Artifacts | null> {
+  const list = await readArtifactList(store, keys, record);
+  if (!list) return null;
+  // Before anything is done with a path; and once more where all of them are to lie.
+  for (const each of [list.files, list.extra]) assertArtifactList(each);
+  const find = outputFinder(outputs);
+  const nameOf = (path: string) => {
+    if (projectRoot === '.') return path;
+    return path.startsWith(`${projectRoot}/`) ? path.slice(projectRoot.length + 1) : `{workspaceRoot}/${path}`;
+  };
+  const listed = (file: StoredFile, name: string): ListedArtifact => {
+    if (name.startsWith('{workspaceRoot}/')) return { ...file, name, path: `${OUTSIDE}/${file.path}`, was: null };
+    const output = find(name);
+    // Only what the configuration names may take the place of a file that git tracks.
+    return { ...file, name, path: name, output, was: output ? file.was : null };
+  };
+  const files = [
+    ...list.files.map((file) => listed(file, file.path)),
+    ...list.extra.map((file) => listed(file, nameOf(file.path))),
+  ];
+  assertArtifactList(files);
+  return {
+    files,
+    unsaved: list.unsaved.map(({ path, ...rest }) => ({ name: nameOf(path), ...rest })),
+    skipped: list.skipped,
+  };
+}
