@@ -12,6 +12,7 @@ interface Options {
   bucket: string;
   instance: string;
   boot: string;
+  agentChannel: string;
   faults?: string;
   network?: string;
   json?: boolean;
@@ -22,6 +23,9 @@ export async function localAws(options: Options): Promise<void> {
   const port = Number(options.port);
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new Error(`--port takes 0 to 65535, not ${options.port}`);
+  const { agentChannel } = options;
+  if (agentChannel !== 'gateway' && agentChannel !== 'ec2messages')
+    throw new Error(`--agent-channel: write gateway or ec2messages, not ${agentChannel}`);
   const aws = await startLocalAws({
     port,
     directory: resolve(options.directory),
@@ -29,6 +33,7 @@ export async function localAws(options: Options): Promise<void> {
     buckets: [options.bucket],
     instances: [options.instance],
     boot: bootTime(options.boot),
+    agentChannel,
     faults: options.faults ? (JSON.parse(readFileSync(options.faults, 'utf8')) as Fault[]) : [],
     network: options.network === undefined ? {} : networkProfile(options.network),
   }).catch((error: NodeJS.ErrnoException) => {

@@ -16,6 +16,7 @@ program
   .option('--instance <name>', 'an instance to run', 'local')
   .option('--boot <duration>', "from an instance's launch to its agent being online", '1s')
   .option('--network <profile>', 'how far away it seems: wan, or a round trip and rates, e.g. 60ms,50Mbit,200Mbit')
+  .option('--agent-channel <channel>', 'how its agents get their commands: gateway or ec2messages', 'gateway')
   .option('--faults <file>', 'what goes wrong: a JSON list, see docs/LOCAL-AWS.md')
   .option('--json', 'print one machine-readable line')
   .action(async (options) => (await import('./local-aws.js')).localAws(options));

@@ -23,6 +23,7 @@ import { ServiceQuotasService, type Quotas } from './servicequotas/service';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from './service';
 import type { SessionOptions } from './session/sessions';
 import { Streams } from './session/streams';
+import { sessionUser } from './session/user';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
 import { verifyV2Url } from './signature-v2';
 import { prepareStateDirectory, secretAccessKey } from './state-directory';
@@ -115,7 +116,8 @@ export interface LocalAws {
 /** S3, SSM, EC2, STS, Secrets Manager, the price list, quotas and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const region = options.region ?? 'eu-west-1';
-  prepareStateDirectory(options.directory);
+  const user = sessionUser(options.sessions?.user);
+  prepareStateDirectory(options.directory, user?.gid);
   const unlock = lockState(options.directory);
   const identities = new Identities(secretAccessKey(options.directory), [
     LOCAL_IDENTITY,
@@ -137,14 +139,15 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     return found;
   };
   const metadata = new Metadata(instances, region, role, power);
-  const ssm = new SsmService(
+  const ssm = new SsmService({
     instances,
     region,
-    new Parameters(join(options.directory, 'parameters.json'), region),
-    (instance) => (role(instance).name === null ? null : role(instance).credentials()),
-    options.network?.pickUp,
-    options.sessions,
-  );
+    parameters: new Parameters(join(options.directory, 'parameters.json'), region),
+    identityOf: (instance) => (role(instance).name === null ? null : role(instance).credentials()),
+    pickUp: options.network?.pickUp,
+    sessions: options.sessions,
+    sessionUser: user,
+  });
   const ec2 = new Ec2Service(instances, region, join(options.directory, 'ec2'));
   const quotas = new ServiceQuotasService(region);
   const services: Record<string, Service> = {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const SECRET = 'secret-access-key';
@@ -10,14 +10,16 @@ const IGNORE_FILES = ['.gitignore', '.nxignore'];
 
 /**
  * Creates a state directory, or takes an existing one, so that only its owner can read it.
+ * @param group may open what it knows the name of: of another user as whom sessions run.
  * @throws Error where it holds files and none of them is local AWS's.
  */
-export function prepareStateDirectory(directory: string): void {
+export function prepareStateDirectory(directory: string, group?: number): void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const names = readdirSync(directory);
   if (names.length && !names.some((name) => OWN.includes(name)))
     throw new Error(`${directory} holds files and no state of local AWS: choose an empty or a new directory.`);
-  chmodSync(directory, 0o700);
+  if (group !== undefined) chownSync(directory, process.getuid!(), group);
+  chmodSync(directory, group === undefined ? 0o700 : 0o710);
   for (const name of IGNORE_FILES) createFile(join(directory, name), '*\n');
 }
 

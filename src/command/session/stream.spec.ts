@@ -1,8 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
-import { DescribeSessionsCommand } from '@aws-sdk/client-ssm';
+import { DescribeSessionsCommand, PutParameterCommand } from '@aws-sdk/client-ssm';
 import { Aws } from '../../aws/clients';
 import type { Fault } from '../../local-aws/faults';
 import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
@@ -304,6 +305,68 @@ describe('a session', () => {
     await said('after');
     stream.write(Buffer.from('\r'));
     expect(await stream.ended).toMatchObject({ exitCode: null });
+  });
+
+  it('ends with 1 after a Ctrl+C without a terminal, whatever a trap says', async () => {
+    await begin();
+    const { stream, said, text } = await open(
+      NON_INTERACTIVE,
+      `sh -c 'trap "echo caught; exit 3" INT; echo begun; while :; do sleep 0.05; done'`,
+    );
+    await said('begun');
+    stream.write(Buffer.from([3]));
+    expect(await stream.ended).toMatchObject({ exitCode: 1 });
+    expect(text()).toContain('caught');
+  });
+
+  it('says of a program that is not there what the agent says', async () => {
+    await begin();
+    const { stream, errors } = await open(NON_INTERACTIVE, 'nx-ec2-no-such-program --help');
+    expect(await stream.ended).toMatchObject({ exitCode: 1 });
+    expect(errors()).toBe(
+      'Error occurred starting the command: exec: "nx-ec2-no-such-program": executable file not found in $PATH\n',
+    );
+  });
+
+  it('has pipes and 1,024 open files, as a command', async () => {
+    await begin();
+    const { stream, text } = await open(NON_INTERACTIVE, `sh -c 'ulimit -S -n; [ -p /dev/stdout ] && echo pipe'`);
+    await stream.ended;
+    expect(text()).toBe('1024\npipe\n');
+  });
+
+  it('replaces a reference to a parameter, and never opens where there is no such parameter', async () => {
+    await begin();
+    await at.ssm.send(new PutParameterCommand({ Name: '/word', Value: 'value', Type: 'String' }));
+    const { stream, text } = await open(NON_INTERACTIVE, 'echo {{ssm:/word}}');
+    await stream.ended;
+    expect(text()).toBe('value\n');
+    const request = {
+      ...{ document: NON_INTERACTIVE, reason: 'test', onOutput: () => undefined, onError: () => undefined },
+      parameters: { command: ['echo {{ssm:/nothing}}'] },
+    };
+    await expect(openStream(aws, box, request, 300)).rejects.toMatchObject({ code: 'SESSION_UNAVAILABLE' });
+  });
+
+  const asRoot = process.getuid?.() === 0 ? it : it.skip;
+  asRoot('runs as the user of sessions, with a home that is its own', async () => {
+    await begin({ sessions: { user: 'nobody' } });
+    const show = 'id -u; id -G; touch "$HOME/made" && echo made';
+    const expected = execFileSync('sh', ['-c', 'id -u nobody; id -g nobody'], { encoding: 'utf8' });
+    const { stream, text } = await open(NON_INTERACTIVE, `sh -c '${show}'`);
+    await stream.ended;
+    expect(text()).toBe(`${expected}made\n`);
+    const terminal = await open(INTERACTIVE, `${show}; tty > /dev/tty && echo own > "$(tty)"`);
+    await terminal.stream.ended;
+    expect(terminal.text().replace(/\r/g, '')).toMatch(new RegExp(`^${expected}made\n/dev/.*\nown\n$`));
+  });
+
+  it('takes no user that it cannot become', async () => {
+    await begin();
+    const directory = join(at.directory, 'other');
+    await expect(startFixture({ directory, sessions: { user: 'nx-ec2-no-such-user' } })).rejects.toThrow(
+      'This machine has no user nx-ec2-no-such-user.',
+    );
   });
 
   it('takes large input in order, once, through lost and doubled frames', async () => {

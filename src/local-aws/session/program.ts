@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { accessSync, closeSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
-import { limited } from '../instance/limited';
+import { limited, SH } from '../instance/limited';
 import { openPipe } from '../instance/pipe';
 import type { SessionDocument } from './document';
 import { shellWords } from './shell-words';
@@ -38,7 +38,7 @@ export class Program {
     const fail = (message: string) => setImmediate(() => output.onFailure(message));
     let words: string[];
     try {
-      words = onTerminal ? ['sh', ...(command.trim() ? ['-c', command] : [])] : shellWords(command);
+      words = onTerminal ? [SH, ...(command.trim() ? ['-c', command] : [])] : shellWords(command);
     } catch (error) {
       fail(`Failed to parse commands input: ${(error as Error).message}\n`);
       return;

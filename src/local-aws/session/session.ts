@@ -18,6 +18,8 @@ export interface SessionSettings {
   pauseEndsOutput: boolean;
   environment: NodeJS.ProcessEnv;
   user?: SessionUser;
+  /** The agent dropped the request: it never opens its end of the stream. */
+  dropped: boolean;
   /** Whether the instance still runs. */
   there: () => boolean;
 }
@@ -61,6 +63,7 @@ export class LocalSession {
   attach(client: { send: (frame: Buffer) => void; close: () => void }, clientVersion: string): void {
     this.client?.close();
     this.client = client;
+    if (this.settings.dropped) return;
     if (this.begun) {
       this.channel.attach(client.send);
       return;

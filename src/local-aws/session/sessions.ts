@@ -6,7 +6,7 @@ import type { Instances } from '../instance/instances';
 import { AwsError } from '../service';
 import { sessionDocument } from './document';
 import { LocalSession } from './session';
-import { sessionUser, type SessionUser } from './user';
+import type { SessionUser } from './user';
 
 type Json = Record<string, unknown>;
 
@@ -24,6 +24,16 @@ export interface SessionOptions {
   kmsKeyId?: string;
 }
 
+/** What sessions need of the agents that run them. */
+export interface SessionAgent {
+  instances: Instances;
+  options: SessionOptions;
+  user?: SessionUser;
+  pickUp: () => number;
+  /** Puts the values of Parameter Store in place of their references; null where the agent refuses the document. */
+  resolve: (instance: string, parameters: Record<string, string[]>) => Record<string, string[]> | null;
+}
+
 const IDLE = 20 * 60_000;
 /** Who asks for the history gets that much. */
 const HISTORY = 200;
@@ -31,7 +41,6 @@ const HISTORY = 200;
 /** Session Manager: sessions of all instances. */
 export class Sessions {
   private readonly known = new Map<string, LocalSession>();
-  private readonly user?: SessionUser;
   /** Where the streams are: `ws://127.0.0.1:<port>`. */
   url = '';
   readonly actions: Record<string, (input: Json, identity: Identity) => Json> = {
@@ -41,12 +50,12 @@ export class Sessions {
     DescribeSessions: (input) => this.describe(input),
   };
 
-  constructor(
-    private readonly instances: Instances,
-    private readonly options: SessionOptions,
-    private readonly pickUp: () => number,
-  ) {
-    this.user = sessionUser(options.user);
+  private readonly instances: Instances;
+  private readonly options: SessionOptions;
+
+  constructor(private readonly agent: SessionAgent) {
+    this.instances = agent.instances;
+    this.options = agent.options;
   }
 
   get(id: string): LocalSession | undefined {
@@ -71,7 +80,12 @@ export class Sessions {
     if (!this.instances.takesSessions(instance))
       throw new AwsError('TargetNotConnected', `${instance} is not connected.`);
     const name = String(input.DocumentName ?? 'SSM-SessionManagerRunShell');
-    const document = sessionDocument(name, (input.Parameters ?? {}) as Record<string, string[]>);
+    const parameters = (input.Parameters ?? {}) as Record<string, string[]>;
+    // The service checks the parameters as they are, the agent replaces what they refer to.
+    const asked = sessionDocument(name, parameters);
+    const resolved = this.agent.resolve(instance, parameters);
+    const document = resolved ? sessionDocument(name, resolved) : asked;
+    const { user } = this.agent;
     const owner = identity.arn;
     const id = `${owner
       .split('/')
@@ -79,7 +93,7 @@ export class Sessions {
       .replace(/[^\w.-]/g, '-')}-${randomBytes(9).toString('hex').slice(0, 17)}`;
     const home = join(this.instances.disk(instance), 'home');
     mkdirSync(home, { recursive: true });
-    if (this.user) chownSync(home, this.user.uid, this.user.gid);
+    if (user) chownSync(home, user.uid, user.gid);
     const session = new LocalSession(
       id,
       instance,
@@ -88,11 +102,12 @@ export class Sessions {
       String(input.Reason ?? ''),
       document,
       {
-        user: this.user,
+        user,
+        dropped: resolved === null,
         idle: this.options.idle ?? IDLE,
         kmsKeyId: this.options.kmsKeyId,
         pauseEndsOutput: this.options.pauseEndsOutput ?? false,
-        pickUp: this.pickUp(),
+        pickUp: this.agent.pickUp(),
         there: () => this.instances.get(instance)?.state === 'running',
         environment: {
           ...this.instances.environment(instance),

@@ -23,7 +23,8 @@ if pid == 0:
             os.setgroups([gid])
             os.setgid(gid)
             os.setuid(uid)
-        os.execvp(sys.argv[2], sys.argv[2:])
+        # By its path: another user may not read what Python would look it up with.
+        os.execv(sys.argv[2], [os.path.basename(sys.argv[2])] + sys.argv[3:])
     finally:
         os._exit(127)
 sizes = b""

@@ -3,6 +3,7 @@ import { ACCOUNT, allow, type Identity } from '../identity';
 import type { Instances } from '../instance/instances';
 import { answerJson, jsonError, type Json } from '../json-protocol';
 import { Sessions, type SessionOptions } from '../session/sessions';
+import type { SessionUser } from '../session/user';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { Agent } from './agent';
 import type { Invocation } from './invocation';
@@ -10,6 +11,18 @@ import type { Parameters } from './parameters';
 import { resolveReferences } from './references';
 
 const DOCUMENT_LIMIT = 64 * 1024;
+
+export interface SsmOptions {
+  instances: Instances;
+  region: string;
+  parameters: Parameters;
+  /** Whose permissions an instance's agent has. */
+  identityOf: (instance: string) => Identity | null;
+  pickUp?: number;
+  sessions?: SessionOptions;
+  /** As whom sessions run; absent: as the user of this process. */
+  sessionUser?: SessionUser;
+}
 
 /** Run Command, Session Manager and what goes with them: JSON 1.1. */
 export class SsmService implements Service {
@@ -19,18 +32,26 @@ export class SsmService implements Service {
   private readonly actions: Record<string, (input: Json, identity: Identity) => Json>;
   private readonly onTheWay = new Set<NodeJS.Timeout>();
 
-  constructor(
-    private readonly instances: Instances,
-    region: string,
-    private readonly parameters: Parameters,
-    /** Whose permissions an instance's agent has. */
-    private readonly identityOf: (instance: string) => Identity | null,
-    /** From a command being sent to its script's start, ms. */
-    public pickUp = 0,
-    sessions: SessionOptions = {},
-  ) {
-    this.agent = new Agent(instances, region, (invocation) => this.resolve(invocation));
-    this.sessions = new Sessions(instances, sessions, () => this.pickUp);
+  /** From a command being sent to its script's start, ms. */
+  pickUp: number;
+  private readonly instances: Instances;
+
+  constructor(private readonly options: SsmOptions) {
+    const { instances, region, parameters, pickUp = 0, sessions = {}, sessionUser } = options;
+    this.instances = instances;
+    this.pickUp = pickUp;
+    this.agent = new Agent(instances, region, (invocation) => {
+      const resolved = this.resolve(invocation.instance, invocation.parameters);
+      if (resolved) Object.assign(invocation, scriptOf(resolved));
+      return resolved !== null;
+    });
+    this.sessions = new Sessions({
+      instances,
+      options: sessions,
+      user: sessionUser,
+      pickUp: () => this.pickUp,
+      resolve: (instance, given) => this.resolve(instance, given),
+    });
     this.actions = {
       ...parameters.actions,
       ...this.sessions.actions,
@@ -130,19 +151,17 @@ export class SsmService implements Service {
     this.onTheWay.add(timer);
   }
 
-  /** By the agent, with what the instance's role may read. */
-  private resolve(invocation: Invocation): boolean {
-    const identity = this.identityOf(invocation.instance);
+  /** By the agent, with what the instance's role may read; null where it fails the document for that. */
+  private resolve(instance: string, parameters: Record<string, string[]>): Record<string, string[]> | null {
+    const identity = this.options.identityOf(instance);
     try {
-      const resolved = resolveReferences(invocation.parameters, (names) => {
-        if (!identity) throw new AwsError('AccessDeniedException', `${invocation.instance} has no role.`);
+      return resolveReferences(parameters, (names) => {
+        if (!identity) throw new AwsError('AccessDeniedException', `${instance} has no role.`);
         allow(identity, 'ssm:GetParameters');
-        return this.parameters.read(names, identity);
+        return this.options.parameters.read(names, identity);
       });
-      if (resolved) Object.assign(invocation, scriptOf(resolved));
-      return resolved !== null;
     } catch (error) {
-      if (error instanceof AwsError) return false;
+      if (error instanceof AwsError) return null;
       throw error;
     }
   }
