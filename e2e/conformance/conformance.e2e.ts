@@ -19,11 +19,14 @@ import {
 import {
   CancelCommandCommand,
   GetCommandInvocationCommand,
+  GetConnectionStatusCommand,
   SendCommandCommand,
   type GetCommandInvocationCommandOutput,
 } from '@aws-sdk/client-ssm';
 import { createPresignedPost } from '@aws-sdk/s3-presigned-post';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { Aws } from '../../src/aws/clients';
+import { openStream } from '../../src/command/session/stream';
 import { refusal } from '../../src/local-aws/local-aws.fixture';
 import { openTarget, type Target } from './target';
 
@@ -93,6 +96,84 @@ describe('Run Command', () => {
     expect(Buffer.byteLength(seen.StandardErrorContent!)).toBe(8_000);
   });
 
+  it('cuts what reaches the limit, not only what exceeds it', async () => {
+    const print = async (bytes: number) => (await run(`head -c ${bytes} /dev/zero | tr "\\0" x`)).StandardOutputContent;
+    expect(await print(23_999)).toBe('x'.repeat(23_999));
+    expect(await print(24_000)).toMatch(/^x{23980}--output truncated--$/);
+  });
+
+  it('adds words to exit 168 on standard output, and to 169 on both', async () => {
+    expect(await run('echo out; echo err >&2; exit 168')).toMatchObject({
+      StandardOutputContent: expect.stringMatching(/^out\n[^]*Step exited with code 168\./),
+      StandardErrorContent: '',
+    });
+    expect(await run('echo out; echo err >&2; exit 169')).toMatchObject({
+      StandardOutputContent: expect.stringMatching(/^out\n[^]*Step exited with code 169\./),
+      StandardErrorContent: expect.stringMatching(/^err\n[^]*exit status 169[^]*Step exited with code 169\./),
+    });
+  });
+
+  it('has pipes for its output, and may open 1,024 files', async () => {
+    const seen = await run('[ -p /dev/stdout ] && echo out; [ -p /dev/stderr ] && echo err; ulimit -S -n');
+    expect(seen.StandardOutputContent).toBe('out\nerr\n1024\n');
+  });
+
+  it('runs in an absolute working directory; without it nothing runs, and a relative one does not count', async () => {
+    const within = async (directory: string) => run('pwd', { workingDirectory: [directory] });
+    expect((await within('/var/tmp')).StandardOutputContent).toBe('/var/tmp\n');
+    const usual = (await run('pwd')).StandardOutputContent;
+    expect((await within('no-such-directory')).StandardOutputContent).toBe(usual);
+    expect(await within(`${at.remoteRoot}/missing`)).toMatchObject({
+      Status: 'Failed',
+      ResponseCode: 1,
+      StandardOutputContent: '',
+      StandardErrorContent: expect.stringMatching(/failed to run commands: fork\/exec .*no such file or directory/),
+    });
+  });
+
+  it('replaces a reference to a parameter, and runs nothing where there is no such parameter', async () => {
+    const image = '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64';
+    expect((await run(`echo {{ssm:${image}}}`)).StandardOutputContent).toMatch(/^ami-[0-9a-f]+\n$/);
+    expect(await run('echo {{ssm:nx-ec2-conformance-no-such-parameter}}')).toMatchObject({
+      Status: 'Failed',
+      ResponseCode: -1,
+      StandardOutputContent: '',
+    });
+    expect((await run("echo '{{ commands }} $$'")).StandardOutputContent).toBe('{{ commands }} $$\n');
+  });
+
+  it('ends at its time limit although a process that left its group holds its output', async () => {
+    const started = Date.now();
+    const seen = await run('echo before; setsid sleep 30 &', { executionTimeout: ['5'] });
+    expect(seen).toMatchObject({ Status: 'Failed', ResponseCode: 1, StandardOutputContent: 'before\n' });
+    expect(seen.StandardErrorContent).toContain('no such process');
+    expect(Date.now() - started).toBeLessThan(25_000);
+  });
+
+  it('is in progress while it waits behind five others, and never runs once it is cancelled', async () => {
+    const [free, ran] = [`${at.remoteRoot}/free`, `${at.remoteRoot}/ran`];
+    await run(`mkdir -p ${at.remoteRoot}`);
+    const ids: string[] = [];
+    for (let sent = 0; sent < 5; sent++) ids.push(await send(`while [ ! -e ${free} ]; do sleep 0.2; done`));
+    for (const id of ids) await until(id, ({ Status }) => Status === 'InProgress');
+    const waiting = await send(`touch ${ran}`);
+    expect((await until(waiting, ({ Status }) => Status !== 'Pending')).Status).toBe('InProgress');
+    await at.ssm.send(new CancelCommandCommand({ CommandId: waiting }));
+    await sleep(1_000);
+    // Frees a slot for the command that lets the others end.
+    await at.ssm.send(new CancelCommandCommand({ CommandId: ids[0] }));
+    expect((await run(`touch ${free}; [ -e ${ran} ] || echo never`)).StandardOutputContent).toBe('never\n');
+    for (const id of ids.slice(1)) expect((await ended(id)).Status).toBe('Success');
+  });
+
+  it('loses a reply over 120,000 bytes of JSON on the message gateway, and there alone', async () => {
+    const { Status } = await at.ssm.send(new GetConnectionStatusCommand({ Target: at.instance }));
+    const id = await send('head -c 23000 /dev/zero | tr "\\0" "<"');
+    await until(id, (seen) => seen.Status !== 'Pending');
+    for (let later = 0; later < 3; later++) await run('sleep 1');
+    expect((await look(id))!.Status).toBe(Status === 'connected' ? 'InProgress' : 'Success');
+  });
+
   it('shows nothing while it runs', async () => {
     const id = await send('echo early; sleep 4');
     const running = await until(id, ({ Status }) => Status === 'InProgress');
@@ -132,6 +213,49 @@ describe('Run Command', () => {
     expect(
       await refusal(at.ssm.send(new SendCommandCommand({ ...input, Parameters: { commands: ['true'] } }))),
     ).toMatch(/^InvalidInstanceId /);
+  });
+});
+
+describe('a session', () => {
+  const before = { ...process.env };
+  afterAll(() => void (process.env = before));
+
+  const session = async (command: string, signal?: number) => {
+    Object.assign(process.env, at.environment);
+    const aws = new Aws({ region: at.region });
+    let text = '';
+    let said = () => undefined as void;
+    const first = new Promise<void>((resolve) => (said = resolve));
+    try {
+      const stream = await openStream(aws, at.instance, {
+        document: 'AWS-StartNonInteractiveCommand',
+        parameters: { command: [command], separateOutputStream: ['true'] },
+        reason: 'nx-ec2: conformance',
+        onOutput: (data) => {
+          text += data.toString();
+          said();
+        },
+        onError: () => undefined,
+      });
+      if (signal !== undefined) {
+        await first;
+        stream.write(Buffer.from([signal]));
+      }
+      const { exitCode } = await stream.ended;
+      return { exitCode, text };
+    } finally {
+      aws.close();
+    }
+  };
+
+  it('has pipes, 1,024 open files, and the exit code of its command', async () => {
+    const seen = await session(`sh -c '[ -p /dev/stdout ] && echo pipe; ulimit -S -n; exit 3'`);
+    expect(seen).toEqual({ exitCode: 3, text: 'pipe\n1024\n' });
+  });
+
+  it('ends with 1 after a Ctrl+C, whatever a trap ends with', async () => {
+    const trap = `sh -c 'trap "exit 3" INT; echo begun; while :; do sleep 0.1; done'`;
+    expect(await session(trap, 3)).toEqual({ exitCode: 1, text: 'begun\n' });
   });
 });
 

@@ -283,7 +283,15 @@ function leftAlone(error: Problem, run: string): Problem {
 }
 
 /** What says nothing of the run. */
-const NO_ANSWER = ['COMMAND_UNDELIVERED', 'COMMAND_TIMEOUT', 'COMMAND_FAILED', 'COMMAND_CANCELLED', 'INSTANCE_OFFLINE'];
+const NO_ANSWER = [
+  'COMMAND_UNDELIVERED',
+  'COMMAND_OVERDUE',
+  'COMMAND_TIMEOUT',
+  'COMMAND_FAILED',
+  'COMMAND_CANCELLED',
+  'INSTANCE_OFFLINE',
+  'INSTANCE_BUSY',
+];
 
 /** A reply brings so much of a log at the most, bytes: `READ` of log.py. */
 const MAX_PIECE = 512 * 1024;

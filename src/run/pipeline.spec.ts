@@ -293,3 +293,17 @@ it('warns where an archive can not be removed, and has synced all the same', asy
   pipe.close();
   await at.close();
 });
+
+it('lets a training open as many files as the hard limit allows, where its command may open 1,024', async () => {
+  const at = await startPipeline();
+  const pipe = await new Pipeline(at, 'store').open();
+  try {
+    pipe.write('model/train.py', 'import resource\nprint(*resource.getrlimit(resource.RLIMIT_NOFILE))\n');
+    const { log } = await pipe.follow((await pipe.train()).run);
+    const [soft, hard] = log.toString().trim().split('\n').at(-1)!.split(' ');
+    expect(soft).toBe(hard);
+  } finally {
+    pipe.close();
+    await at.close();
+  }
+});
