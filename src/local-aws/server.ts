@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Calls } from './calls';
 import type { Capacity } from './ec2/capacity';
 import type { InstanceProfiles } from './ec2/profiles';
+import { decodeUri } from './decode-uri';
 import { Ec2Service, type Left } from './ec2/service';
 import { faultError, Faults, type Fault } from './faults';
 import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity, type IdentityOptions } from './identity';
@@ -215,7 +216,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       }
       asked = {
         method: request.method!,
-        path: decodeURIComponent(rawPath),
+        path: decodeUri(rawPath),
         query,
         headers: request.headers,
         body,

@@ -1,6 +1,7 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Identities, Identity } from './identity';
+import { decodeUri } from './decode-uri';
 import { AwsError } from './service';
 
 /** What a request says of its signature: AWS Signature Version 4, in headers or in the query. */
@@ -87,7 +88,7 @@ export function verifyClaim(
     claim.expires !== undefined ? 'UNSIGNED-PAYLOAD' : String(request.headers['x-amz-content-sha256'] ?? '');
   const candidates = claim.service === 's3' ? [payload] : [String(request.headers['x-local-body-sha256'])];
   const canonicalPath =
-    claim.service === 's3' ? encodePath(decodeURIComponent(request.rawPath)) : encodePath(request.rawPath);
+    claim.service === 's3' ? encodePath(decodeUri(request.rawPath)) : encodePath(request.rawPath);
   const matches = candidates.some((hash) => {
     const canonical = [
       request.method,
@@ -279,7 +280,7 @@ function canonicalQuery(raw: string): string {
   return raw
     .split('&')
     .map((pair) => {
-      const [name, value = ''] = pair.split('=').map((part) => encode(decodeURIComponent(part.replace(/\+/g, ' '))));
+      const [name, value = ''] = pair.split('=').map((part) => encode(decodeUri(part.replace(/\+/g, ' '))));
       return [name, value];
     })
     .filter(([name]) => name !== 'X-Amz-Signature')

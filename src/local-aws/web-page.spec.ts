@@ -35,6 +35,38 @@ describe('local AWS and web pages', () => {
     ['a page on another port', { 'sec-fetch-site': 'same-site' }, 'Sec-Fetch-Site'],
   ];
 
+  it('refuses what is sent to it as to a proxy', async () => {
+    for (const url of ['http://page.example/', 'http://127.0.0.1/bucket', 'bucket'])
+      expect(refuseWebPage({ headers: { host: '127.0.0.1:4566' }, url }, 4566)).toContain(
+        'another address than a path',
+      );
+    expect((await ask({}, 'http://page.example/bucket')).status).toBe(403);
+  });
+
+  it('answers an address that it can not decode as AWS does', async () => {
+    const logged = jest.spyOn(console, 'error').mockImplementation();
+    const broken = fc.constantFrom('%z', '%zz', '%ff', '%c3', '%e0%80', '%ed%a0%80');
+    const word = fc.stringMatching(/^[a-z0-9]{0,5}$/);
+    await fc.assert(
+      fc.asyncProperty(
+        word,
+        broken,
+        word,
+        fc.constantFrom('/', '/bucket/', '/a/b/'),
+        async (before, bad, after, above) => {
+          const { status, body } = await ask({}, `${above}${before}${bad}${after}`);
+          expect([status, /<Code>(.*)<\/Code>/.exec(body)?.[1]]).toEqual([400, 'InvalidURI']);
+        },
+      ),
+      { numRuns: 30 },
+    );
+    expect(logged).not.toHaveBeenCalled();
+    logged.mockRestore();
+    const socket = new WebSocket(`ws://127.0.0.1:${at.aws.port}/v1/data-channel/%zz?role=publish_subscribe`);
+    const refused = await new Promise<string>((resolve) => socket.on('error', ({ message }) => resolve(message)));
+    expect(refused).toBe('Unexpected server response: 404');
+  });
+
   it('refuses what a browser sends for a page, before it looks at anything else', async () => {
     for (const path of ['/', '/bucket', `/imds/${at.aws.named.get('box')!.id}/x/latest/api/token`])
       for (const [what, headers, names] of pages()) {

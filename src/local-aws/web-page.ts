@@ -12,7 +12,7 @@ const OWN_HOST = /^(127\.0\.0\.1|\[::1\]|([a-z0-9-]+\.)*localhost)$/i;
  * @returns why the request is refused; undefined: it comes from a program.
  */
 export function refuseWebPage(
-  { headers }: Pick<IncomingMessage, 'headers'>,
+  { headers, url = '/' }: Pick<IncomingMessage, 'headers' | 'url'>,
   port: number,
   hosts: readonly string[] = [],
 ): string | undefined {
@@ -23,7 +23,10 @@ export function refuseWebPage(
       : site !== undefined && site !== 'none'
         ? 'a Sec-Fetch-Site header'
         : isOwnHost(host, port, hosts)
-          ? undefined
+          ? // What a browser sends to a proxy names its host there as well.
+            /^[/*]/.test(url)
+            ? undefined
+            : 'another address than a path'
           : 'a Host header that is not its own';
   return (
     reason &&

@@ -1,14 +1,16 @@
 """cloud-init of a local instance: does what its user data says at a boot, and says how far that is."""
 
 import email
-import gzip
 import json
 import os
 import subprocess
 import sys
 import time
+import zlib
 
 POLL = 0.1
+# User data has 16 KB at most; bytes that it may inflate to.
+MOST = 4 * 1024 * 1024
 # What is done with a part by its type, and how a part of no type begins.
 HOOK, SCRIPT = "text/cloud-boothook", "text/x-shellscript"
 BEGINS = (("#cloud-boothook", HOOK), ("#!", SCRIPT))
@@ -25,7 +27,7 @@ def status(file):
 def parts(data):
     """(type, bytes) of each part, as cloud-init reads them: a MIME message, or one part that tells by its first line what it is."""
     if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+        data = inflate(data)
     if b"mime-version:" not in data[:4096].lower():
         return [(typed(data), data)]
     found = [each for each in email.message_from_bytes(data).walk() if not each.is_multipart()]
@@ -33,6 +35,20 @@ def parts(data):
         (each.get_content_type() if each.get_content_type() != "text/plain" else typed(content), content)
         for each, content in ((each, each.get_payload(decode=True)) for each in found)
     ]
+
+
+def inflate(data):
+    """The content of a gzip file, of one member or several."""
+    content = b""
+    while data:
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        content += unpacker.decompress(data, MOST + 1 - len(content))
+        if len(content) > MOST:
+            sys.exit("cloud-init: the user data inflates to more than %d bytes" % MOST)
+        if not unpacker.eof:
+            sys.exit("cloud-init: the user data is no whole gzip file")
+        data = unpacker.unused_data
+    return content
 
 
 def typed(content):

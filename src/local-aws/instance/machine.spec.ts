@@ -78,6 +78,15 @@ describe('an instance that was launched', () => {
     expect(readFileSync(join(at.aws.instances.disk(config), USER_DATA_LOG), 'utf8')).toMatch(/does not begin with #!/);
   });
 
+  it.each([
+    ['inflates to more than it may', gzipSync(Buffer.alloc(5 * 1024 * 1024), { level: 9 })],
+    ['is cut off', gzipSync('#!/bin/sh\n').subarray(0, -9)],
+  ])('has an error of cloud-init where its user data %s', async (_, bytes) => {
+    const id = await launch({ UserData: bytes.toString('base64') });
+    expect(await run(id, 'cloud-init status --wait')).toMatchObject({ ResponseCode: 1 });
+    expect(readFileSync(join(at.aws.instances.disk(id), USER_DATA_LOG), 'utf8')).toMatch(/^cloud-init: the user data /);
+  });
+
   it('does what a message of several parts says: hooks first and at each boot, scripts once', async () => {
     const part = (type: string, text: string) =>
       `--edge\nContent-Type: ${type}\nContent-Transfer-Encoding: base64\n\n${Buffer.from(text).toString('base64')}\n`;

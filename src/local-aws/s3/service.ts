@@ -3,6 +3,7 @@ import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { XMLParser } from 'fast-xml-parser';
 import { ACCOUNT, allow, type Identities } from '../identity';
+import { decodeUri } from '../decode-uri';
 import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { verifyForm } from '../signature';
 import { decodePayload } from './payload';
@@ -170,7 +171,7 @@ export class S3Service implements Service {
   }
 
   private copy(request: ServiceRequest, bucket: string, key: string): ServiceResponse {
-    const source = decodeURIComponent(String(request.headers['x-amz-copy-source']).split('?')[0]).replace(/^\//, '');
+    const source = decodeUri(String(request.headers['x-amz-copy-source']).split('?')[0]).replace(/^\//, '');
     const [from, ...rest] = source.split('/');
     const object = this.buckets.exists(from) ? this.buckets.head(from, rest.join('/')) : null;
     if (!object) throw new AwsError('NoSuchKey', 'The specified key does not exist.', 404);

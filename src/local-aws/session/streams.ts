@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { decodeUri } from '../decode-uri';
 import type { Faults } from '../faults';
 import type { Link } from '../network';
 import type { Sessions } from './sessions';
@@ -26,8 +27,8 @@ export class Streams {
     await link.thereAndBack();
     const fault = this.faults.take('session', 'connect');
     if (fault?.delay) await new Promise((resolve) => setTimeout(resolve, fault.delay));
-    const id = /^\/v1\/data-channel\/([^/?]+)\?role=publish_subscribe$/.exec(request.url ?? '')?.[1];
-    const session = id === undefined ? undefined : this.sessions.get(decodeURIComponent(id));
+    const id = sessionId(request.url);
+    const session = id === undefined ? undefined : this.sessions.get(id);
     if (fault?.cut || !session) {
       socket.end(fault?.cut ? undefined : 'HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
       return;
@@ -106,6 +107,16 @@ function greeting(data: Buffer, binary: boolean): { token: unknown; version: str
     const said = JSON.parse(data.toString()) as Record<string, unknown>;
     if (said.MessageSchemaVersion !== '1.0' || !said.RequestId || !said.ClientId) return undefined;
     return { token: said.TokenValue, version: String(said.ClientVersion ?? '0') };
+  } catch {
+    return undefined;
+  }
+}
+
+/** The session that the address of a stream names; undefined where it names none. */
+function sessionId(url = ''): string | undefined {
+  const encoded = /^\/v1\/data-channel\/([^/?]+)\?role=publish_subscribe$/.exec(url)?.[1];
+  try {
+    return encoded === undefined ? undefined : decodeUri(encoded);
   } catch {
     return undefined;
   }
