@@ -34,7 +34,10 @@ export function checkout(run: string, options: CheckoutOptions, reporter = new R
       const bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0);
       const progress = reporter.progress('Fetching', bytes);
       try {
-        await restoreSnapshot(store, keys, stored, directory, { onProgress: (done) => progress.update(done) });
+        await restoreSnapshot(store, keys, stored, directory, {
+          warn: (text) => reporter.warn(text),
+          onProgress: (done) => progress.update(done),
+        });
       } finally {
         progress.end();
       }

@@ -18,7 +18,7 @@ export function diff(
   return reportOutcome(reporter, () =>
     withRun(before, options, (a) =>
       withRun(after, options, async (b) => {
-        const found = await compareRuns(a, b);
+        const found = await compareRuns(a, b, (text) => reporter.warn(text));
         for (const line of describeDifference(found)) reporter.line(line);
         return found;
       }),

@@ -59,6 +59,18 @@ describe('sync.secret', () => {
     );
   });
 
+  it('is all that is in a directory that a pattern names, however deep, but not all of the project', () => {
+    const below = fc.array(fc.constantFrom('a', 'b.txt', 'c'), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(below, fc.constantFrom('Secrets', '.env.d', 'tls.key', 'my-credentials'), (parts, directory) => {
+        const isSecret = secretMatcher('a-secret/model', ['*secret*', '.env*', '*.key', '*credential*']);
+        for (const place of ['', 'a-secret/model/', 'lib/x/'])
+          expect(isSecret([`${place}${directory}`, ...parts].join('/'))).toBe(true);
+        expect(isSecret(['a-secret/model', ...parts].join('/'))).toBe(false);
+      }),
+    );
+  });
+
   it('is relative to the workspace alone where it says so', () => {
     const isSecret = secretMatcher('model', ['{workspaceRoot}/keys/*']);
     expect(['keys/a', 'model/keys/a'].map(isSecret)).toEqual([true, false]);

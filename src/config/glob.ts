@@ -59,7 +59,8 @@ export function globMatcher({ root, pattern }: RootedGlob, options: { nocase?: b
 
 /**
  * Matches a pattern at any depth: what holds for a project holds for every other one whose files are sent along.
- * Upper and lower case are the same. A pattern that begins with `{workspaceRoot}/` is relative to that alone.
+ * Upper and lower case are the same. A pattern that begins with `{workspaceRoot}/` is relative to that alone. What
+ * names a directory, with wildcards or without, names all that is in it; the project's own directory is no secret.
  */
 export function secretMatcher(projectRoot: string, patterns: readonly string[]): PathMatcher {
   const matchers = patterns.map((written): PathMatcher => {
@@ -70,7 +71,11 @@ export function secretMatcher(projectRoot: string, patterns: readonly string[]):
     const matches = patternMatcher(glob.pattern, { nocase: true });
     return (path) => rooted(path) || suffixes(path).some(matches);
   });
-  return (path) => matchers.some((matches) => matches(path));
+  const above = new Set(directoriesOf(`${projectRoot}/`));
+  return (path) => {
+    const paths = [path, ...directoriesOf(path).filter((directory) => !above.has(directory))];
+    return matchers.some((matches) => paths.some(matches));
+  };
 }
 
 /** Whether a path, relative to where the pattern is, is what the pattern names. */
@@ -166,6 +171,12 @@ function pathBelow(directory: string, path: string): string | null {
   if (directory === '') return path;
   if (path === directory) return '';
   return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : null;
+}
+
+/** The directories that a path is in. */
+function directoriesOf(path: string): string[] {
+  const parts = path.split('/');
+  return parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
 }
 
 /** A path without its first 0, 1, 2, … directories. */

@@ -87,8 +87,7 @@ export function verifyClaim(
   const payload =
     claim.expires !== undefined ? 'UNSIGNED-PAYLOAD' : String(request.headers['x-amz-content-sha256'] ?? '');
   const candidates = claim.service === 's3' ? [payload] : [String(request.headers['x-local-body-sha256'])];
-  const canonicalPath =
-    claim.service === 's3' ? encodePath(decodeUri(request.rawPath)) : encodePath(request.rawPath);
+  const canonicalPath = claim.service === 's3' ? encodePath(decodeUri(request.rawPath)) : encodePath(request.rawPath);
   const matches = candidates.some((hash) => {
     const canonical = [
       request.method,

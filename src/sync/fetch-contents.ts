@@ -14,6 +14,8 @@ import type { StoredSnapshot } from './read-snapshot';
 export interface FetchWishes {
   /** Told of each piece of a content, verified, in any order: where in the content it belongs, bytes. */
   onPiece: (content: string, offset: number, data: Buffer) => Promise<void>;
+  /** Told of the store's indexes that can't be used. */
+  warn: (text: string) => void;
   signal?: AbortSignal;
 }
 
@@ -38,7 +40,7 @@ export async function fetchContents(
   keys: StoreKeys,
   stored: StoredSnapshot,
   wanted: readonly FileEntry[],
-  { onPiece, signal }: FetchWishes,
+  { onPiece, warn, signal }: FetchWishes,
 ): Promise<void> {
   const lacking = new Map<string, Place[]>();
   const unknown: string[] = [];
@@ -81,7 +83,7 @@ export async function fetchContents(
     });
   const named = stored.packs.filter(([sha256]) => /^[0-9a-f]{64}$/.test(sha256));
   await take(named.map(([sha256, size]) => ({ sha256, size })));
-  if (lacking.size) await take(await elsewhere(store, keys, lacking));
+  if (lacking.size) await take(await elsewhere(store, keys, lacking, warn));
   if (!lacking.size && !unknown.length) return;
   if (damaged) throw damaged;
   const contents = new Set([...unknown, ...[...lacking.values()].flat().map(({ content }) => content)]);
@@ -110,8 +112,13 @@ function recipeOf({ recipes }: StoredSnapshot, sha256: string, size: number): re
 }
 
 /** Packs that the indexes say hold chunks: what a record leaves out, others may have uploaded. */
-async function elsewhere(store: Store, keys: StoreKeys, chunks: ReadonlyMap<string, Place[]>): Promise<PackName[]> {
-  const index = new PackIndex(store, keys, undefined);
+async function elsewhere(
+  store: Store,
+  keys: StoreKeys,
+  chunks: ReadonlyMap<string, Place[]>,
+  warn: FetchWishes['warn'],
+): Promise<PackName[]> {
+  const index = new PackIndex(store, keys, undefined, warn);
   await index.refresh();
   const packs = new Map<string, PackName>();
   for (const chunk of chunks.keys()) {

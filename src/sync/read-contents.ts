@@ -15,10 +15,12 @@ export async function readContents(
   keys: StoreKeys,
   stored: StoredSnapshot,
   files: readonly FileEntry[],
+  warn: (text: string) => void,
 ): Promise<Map<string, Buffer>> {
   const contents = new Map(files.map(({ sha256, size }) => [sha256, Buffer.alloc(size)]));
   const once = new Map(files.map((file) => [file.sha256, file]));
   await fetchContents(store, keys, stored, [...once.values()], {
+    warn,
     onPiece: async (content, offset, data) => void data.copy(contents.get(content)!, offset),
   }).catch((error: unknown) => {
     if (!(error instanceof Problem) || !/^(CONTENTS_GONE|PACK_MISMATCH)$/.test(error.code)) throw error;

@@ -18,6 +18,7 @@ import type { Fixture } from '../local-aws/local-aws.fixture';
 import { listed, Pipeline, startPipeline } from '../run/pipeline.fixture';
 import { scan } from '../snapshot/scan';
 import { LONGEST_HISTORY } from './record';
+import { indexName } from '../store/pack-index';
 import { readSnapshot } from './read-snapshot';
 import { restoreSnapshot } from './restore-snapshot';
 
@@ -28,9 +29,12 @@ describe('restoring a snapshot', () => {
   let at: Fixture;
   let pipe: Pipeline;
   let home: string;
+  let warnings: string[];
+  const warn = (text: string) => void warnings.push(text);
   beforeAll(async () => void (at = await startPipeline({ instances: ['box'] })));
   afterAll(() => at.close());
   beforeEach(async () => {
+    warnings = [];
     pipe = await new Pipeline(at, 'store').open();
     home = mkdtempSync(join(tmpdir(), 'nx-ec2-restored-'));
   });
@@ -42,7 +46,10 @@ describe('restoring a snapshot', () => {
 
   const restore = async (id: string, target = join(home, id.slice(0, 8)), onProgress?: (bytes: number) => void) => {
     const { store, keys } = pipe.session;
-    await restoreSnapshot(store, keys, await readSnapshot(store, keys, id), target, { onProgress });
+    await restoreSnapshot(store, keys, await readSnapshot(store, keys, id), target, {
+      warn,
+      onProgress,
+    });
     return target;
   };
   const idOf = async (directory: string) =>
@@ -159,7 +166,12 @@ describe('restoring a snapshot', () => {
     for (const Key of own) await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: randomBytes(5_000) }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'PACK_MISMATCH' });
     for (const Key of own) await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key }));
+    // An index that can't be read might have told of other packs.
+    const index = pipe.session.keys.index(indexName(Buffer.from('no index'), new Date()));
+    await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: index, Body: 'no index' }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'CONTENTS_GONE', message: expect.stringMatching(/prune/) });
+    expect(warnings).toEqual([expect.stringContaining(`The index ${index} (8 bytes) can't be read`)]);
+    await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: index }));
     await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: pipe.session.keys.record(id) }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'SNAPSHOT_GONE' });
   });
@@ -170,7 +182,7 @@ describe('restoring a snapshot', () => {
     const { id } = (await archive.sync()).snapshot;
     const { store, keys } = archive.session;
     const stored = await readSnapshot(store, keys, id);
-    await expect(restoreSnapshot(store, keys, stored, join(home, 'x'))).rejects.toMatchObject({
+    await expect(restoreSnapshot(store, keys, stored, join(home, 'x'), { warn })).rejects.toMatchObject({
       code: 'CONTENTS_GONE',
       message: expect.stringMatching(/model\/large.*\n.*archive/),
     });

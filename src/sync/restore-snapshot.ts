@@ -9,10 +9,10 @@ import { readContent } from '../snapshot/read-content';
 import { scan } from '../snapshot/scan';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
-import { fetchContents } from './fetch-contents';
+import { fetchContents, type FetchWishes } from './fetch-contents';
 import type { StoredSnapshot } from './read-snapshot';
 
-export interface RestoreWishes {
+export interface RestoreWishes extends Pick<FetchWishes, 'warn'> {
   signal?: AbortSignal;
   /** Told how many bytes of contents are there. */
   onProgress?: (bytes: number) => void;
@@ -30,7 +30,7 @@ export async function restoreSnapshot(
   keys: StoreKeys,
   stored: StoredSnapshot,
   target: string,
-  { signal, onProgress }: RestoreWishes = {},
+  { warn, signal, onProgress }: RestoreWishes,
 ): Promise<void> {
   await refuseTaken(target);
   const { snapshot } = stored;
@@ -53,6 +53,7 @@ export async function restoreSnapshot(
     else onProgress?.((done += file.size));
   }
   await fetchContents(store, keys, stored, wanted, {
+    warn,
     signal,
     onPiece: async (content, offset, data) => {
       await write(join(beside, first.get(content)!.path), offset, data);

@@ -46,7 +46,11 @@ const MAX_LOCK = 8 * 1024 * 1024;
 const HUNKS = { context: 3, maxEditLength: 10_000, timeout: 1_000 };
 
 /** Where the store can't tell what a snapshot was, or what a file held, that is said: no error. */
-export async function compareCode(before: StoredCode, after: StoredCode): Promise<CodeDifference> {
+export async function compareCode(
+  before: StoredCode,
+  after: StoredCode,
+  warn: (text: string) => void,
+): Promise<CodeDifference> {
   const none = { added: [], removed: [], changed: [], lockFiles: [], packages: [], trouble: null };
   if (before.snapshot === after.snapshot) return { same: true, ...none };
   const read = await Promise.all(
@@ -75,12 +79,14 @@ export async function compareCode(before: StoredCode, after: StoredCode): Promis
       before.keys,
       old,
       wanted.map((each) => each.before),
+      warn,
     ),
     readContents(
       after.store,
       after.keys,
       now,
       wanted.map((each) => each.after),
+      warn,
     ),
   ]);
   const packages: PackageChanges[] = [];

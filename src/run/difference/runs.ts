@@ -43,11 +43,15 @@ export interface ArtifactChange {
 }
 
 /** What differs between two runs, of whatever age, as far as the store can tell. */
-export async function compareRuns(before: RunInStore, after: RunInStore): Promise<RunDifference> {
+export async function compareRuns(
+  before: RunInStore,
+  after: RunInStore,
+  warn: (text: string) => void,
+): Promise<RunDifference> {
   const [a, b] = [before.record, after.record];
   const code = ({ store, keys, record }: RunInStore) => ({ store, keys, snapshot: record.snapshot });
   const [compared, artifacts] = await Promise.all([
-    compareCode(code(before), code(after)),
+    compareCode(code(before), code(after), warn),
     compareArtifacts(before, after),
   ]);
   return {
