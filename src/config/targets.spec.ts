@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { inferTargets, type Inference } from './targets';
 
 const train = { script: 'train.py', args: '--epochs 3' };
@@ -36,6 +37,19 @@ describe('the targets of a project', () => {
 
   it('are cached for training alone', () => {
     for (const [name, { cache }] of Object.entries(infer({ train }))) expect(cache).toBe(name === 'remote-train');
+  });
+
+  it('are not cached where Nx would take the path of the project or of an output for another pattern', () => {
+    const cached = (projectRoot: string, ...outputs: string[]) =>
+      infer({ train: { ...train, outputs } }, { projectRoot })['remote-train'].cache;
+    const plain = fc.array(fc.constantFrom(...'ab-_.@+,~ $#é/'), { maxLength: 6 }).map((parts) => parts.join(''));
+    fc.assert(
+      fc.property(plain, fc.constantFrom(...'*?[]{}()!\\'), plain, (before, special, after) => {
+        expect(cached(`m${before}${after}x`, 'runs/*/model.bin')).toBe(true);
+        expect(cached(`m${before}${special}${after}x`)).toBe(false);
+      }),
+    );
+    for (const output of ['out (1)', '!(a)', 'a!b', 'a\\*b']) expect(cached('m', output)).toBe(false);
   });
 
   it('never run a sync for a training that is a cache hit, nor swallow its failure', () => {

@@ -48,6 +48,14 @@ const NOT_RESULT = new Set([
 ]);
 
 /**
+ * Characters in a project's path that Nx reads as a pattern when it looks for outputs: `{projectRoot}` is replaced as
+ * text, and nothing escapes them. It would then restore none, or take files elsewhere for outputs.
+ */
+const PATTERN_IN_ROOT = /[*?[\]{}()!\\]/;
+/** Of patterns for outputs, those that mean something else to Nx: it takes `!` for all other files. */
+const PATTERN_OF_OTHERS = /[()!\\]/;
+
+/**
  * The targets of a project with an ec2.config.json. The options of `remote-train` carry what changes a training's
  * result, which makes it part of the cache key (Nx hashes a target's options); the file itself is left out of the
  * inputs, so that a new timeout or another instance trains nothing anew.
@@ -123,6 +131,7 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   );
   if (Object.keys(sent).length) options.sync = sent;
   const own = namedInput(of);
+  const isCacheable = !PATTERN_IN_ROOT.test(projectRoot) && !outputs.some(({ path }) => PATTERN_OF_OTHERS.test(path));
   // Never cached: what was only started has no outputs.
   targets[name.submit] = target(
     name.submit,
@@ -134,10 +143,12 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   targets[name.train] = target(
     name.train,
     'remote-train',
-    'Train on the EC2 instance',
+    isCacheable
+      ? 'Train on the EC2 instance'
+      : "Train on the EC2 instance (not cached: Nx can't find outputs whose paths have these characters)",
     { options: { args: '--epochs 3' } },
     {
-      cache: true,
+      cache: isCacheable,
       // A file that stays in the store has a pointer beside it; one in a directory is in it.
       outputs: outputs.flatMap(({ path }) => [
         `{projectRoot}/${path}`,

@@ -1,3 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   addProjectConfiguration,
   readJson,
@@ -6,9 +10,10 @@ import {
   updateProjectConfiguration,
   type Tree,
 } from '@nx/devkit';
+import fc from 'fast-check';
 import { createTreeWithEmptyWorkspace } from '@nx/devkit/testing';
 import init from '../init/generator';
-import trainingTargets from './generator';
+import trainingTargets, { escapeIgnorePattern } from './generator';
 
 describe('training-targets', () => {
   let tree: Tree;
@@ -88,5 +93,55 @@ describe('training-targets', () => {
   it('says what to do where there is no script', async () => {
     tree.delete('models/model/train.py');
     await expect(trainingTargets(tree, { project: 'model' })).rejects.toThrow(/--script/);
+  });
+});
+
+describe('a path as a pattern of .gitignore', () => {
+  let root: string;
+  beforeAll(() => {
+    root = mkdtempSync(join(tmpdir(), 'nx-ec2-ignore-'));
+    execFileSync('git', ['-C', root, 'init', '-q']);
+  });
+  afterAll(() => rmSync(root, { recursive: true }));
+
+  const name = (characters: string) =>
+    fc
+      .array(fc.constantFrom(...characters), { minLength: 1, maxLength: 5 })
+      .map((parts) => parts.join(''))
+      .filter((text) => text !== '.' && text !== '..');
+  /** For each path, the one whose pattern git finds for a file in it; null: none. */
+  const matched = (paths: string[]) => {
+    const patterns = paths.map((path) => `/${escapeIgnorePattern(path)}`);
+    writeFileSync(join(root, '.gitignore'), `${patterns.join('\n')}\n`);
+    const input = paths.map((path) => `./${path}/x\0`).join('');
+    const args = ['-C', root, 'check-ignore', '--no-index', '-z', '-v', '-n', '--stdin'];
+    const fields = execFileSync('git', args, { input, encoding: 'utf8' }).split('\0');
+    return paths.map((_, at) => paths[Number(fields[4 * at + 1]) - 1] ?? null);
+  };
+
+  it('is what git reads as that path, and as no other', () => {
+    const path = fc.array(name('ab*?[]!#\\{}()-^ .:é'), { minLength: 1, maxLength: 2 }).map((parts) => parts.join('/'));
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(
+          path.filter((each) => !each.endsWith(' ')),
+          { minLength: 40, maxLength: 80 },
+        ),
+        (paths) => {
+          const outermost = paths.filter((each) => !paths.some((other) => each.startsWith(`${other}/`)));
+          expect(matched(outermost)).toEqual(outermost);
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  it('names what no pattern can hold', () => {
+    fc.assert(
+      fc.property(fc.array(name('ab*\n\r \t'), { minLength: 20, maxLength: 40 }), (paths) => {
+        expect(matched(paths)).not.toContain(null);
+      }),
+      { numRuns: 15 },
+    );
   });
 });

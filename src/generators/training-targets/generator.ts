@@ -98,9 +98,12 @@ export function ignorePatterns(written: readonly WrittenOutput[] | undefined): s
   });
 }
 
-/** A path as a pattern of .gitignore that names it alone. */
+/**
+ * A path as a pattern of .gitignore that names it alone. Line ends have no escape there, and a blank at the end is cut
+ * off by git or by Nx: a wildcard takes the place of that character.
+ */
 export function escapeIgnorePattern(path: string): string {
-  return path.replace(/[\\*?[\]]/g, '\\$&');
+  return path.replace(/[\\*?[\]]/g, '\\$&').replace(/[\r\n]|[ \t\v\f]$/g, '?');
 }
 
 /** Artifacts that are not git-ignored would change the training's cache key each time. */
