@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
 import { printableLines } from '../report/terminal-text';
+import { fileProblem } from '../report/file-problem';
 
 const program = new Command('nx-ec2').description(
   'What concerns the workspace or the account; training is done by nx run <project>:remote-train.',
@@ -113,6 +114,6 @@ are not are condemned first, and removed by a prune at least 8 days later if the
   .action(async (options) => (await import('./prune.js')).prune(options));
 
 program.parseAsync().catch((error: Error) => {
-  console.error(`error: ${printableLines(error.message)}`);
+  console.error(`error: ${printableLines((fileProblem(error) ?? error).message)}`);
   process.exitCode = 1;
 });

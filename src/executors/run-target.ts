@@ -7,6 +7,7 @@ import { takeCacheFailure } from '../system/cache-file';
 import { Interrupts } from './interrupts';
 import { asTyped, typedOptions } from '../workspace/typed-options';
 import { refusePassThrough, refuseUnknownConfiguration } from '../workspace/invocation';
+import { fileProblem } from '../report/file-problem';
 
 /** What every executor of ours works with. */
 export interface Target {
@@ -129,7 +130,7 @@ export async function runTarget<O extends ReportingOptions>(
       await within(CLEAN_UP, asked ? stop?.stop() : work);
       return { success: false };
     }
-    const problem = error instanceof Problem ? error : undefined;
+    const problem = error instanceof Problem ? error : fileProblem(error);
     const message = problem?.message ?? (error as Error).stack ?? String(error);
     reporter.line(`${reporter.strong('error:')} ${message}`);
     reporter.result({

@@ -12,7 +12,7 @@ import { makeScratch } from '../workspace/scratch';
 import { listArtifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
 import { assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
 import { COLLECTED, readCollected } from './collected';
-import { fetchFile, Room } from './fetch-file';
+import { fetchFile, forEachFile, Room } from './fetch-file';
 import { collectedKey } from './find-run';
 import { reportExtra } from './extra-files';
 import { reportHeldBack } from './held-back';
@@ -22,6 +22,7 @@ import type { RunRecord } from './record';
 import { MAX_FILES, type StoredFile } from './run-files';
 import type { RunsSession } from './session';
 import { StoredLog } from './stored-log';
+import { onFile } from '../report/file-problem';
 
 export interface Collected {
   /** Of outputs. */
@@ -88,18 +89,13 @@ export async function collectArtifacts(
     const progress = reporter.progress('Fetching artifacts', bytes);
     let done = 0;
     const room = new Room();
-    const queue = [...wanted];
-    await Promise.all(
-      Array.from({ length: FILES }, async () => {
-        for (let file = queue.shift(); file; file = queue.shift()) {
-          await fetchFile(store, keys.run(record.id), file, join(files, file.path), {
-            ...{ signal, room },
-            onBytes: (more) => progress.update((done += more)),
-          });
-        }
+    // None of them writes any more when the directory is removed.
+    await forEachFile(wanted, FILES, signal, (file, any) =>
+      fetchFile(store, keys.run(record.id), file, join(files, file.path), {
+        ...{ signal: any, room },
+        onBytes: (more) => progress.update((done += more)),
       }),
-    );
-    progress.end();
+    ).finally(() => progress.end());
     const paths = wanted.map(({ path }) => path);
     for (const file of kept) {
       const path = pointerPath(file.path);
@@ -109,7 +105,8 @@ export async function collectArtifacts(
     }
     if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, reporter)) {
       mkdirSync(join(files, OUTPUT_DIRECTORY), { recursive: true });
-      await writeLog(session, record, join(files, TRAINING_LOG), signal);
+      const log = join(files, TRAINING_LOG);
+      await onFile(log, () => writeLog(session, record, log, signal));
       paths.push(TRAINING_LOG);
     }
     // The directory may have been replaced by a link while the files were on their way.

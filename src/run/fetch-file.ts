@@ -7,6 +7,7 @@ import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import type { Store } from '../store/store';
 import { PART_SIZE, type StoredFile } from './run-files';
+import { onFile } from '../report/file-problem';
 
 /** What a file is called until all of it is there ends so. */
 export const UNFINISHED = '.nx-ec2-part';
@@ -63,7 +64,17 @@ export async function fetchFile(
   prefix: string,
   entry: StoredFile,
   target: string,
-  { signal, onBytes, room = new Room() }: FetchOptions = {},
+  options: FetchOptions = {},
+): Promise<void> {
+  await onFile(target, () => fetchInto(store, prefix, entry, target, options));
+}
+
+async function fetchInto(
+  store: Store,
+  prefix: string,
+  entry: StoredFile,
+  target: string,
+  { signal, onBytes, room = new Room() }: FetchOptions,
 ): Promise<void> {
   mkdirSync(dirname(target), { recursive: true });
   const beside = unfinished(target);
@@ -86,6 +97,36 @@ export async function fetchFile(
     await file.close();
   }
   await rename(beside, target);
+}
+
+/**
+ * Does the same with each of several files, so many at once. The first failure stops the others, and is thrown when none
+ * of them writes any more.
+ */
+export async function forEachFile<T>(
+  files: readonly T[],
+  count: number,
+  signal: AbortSignal | undefined,
+  act: (file: T, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const queue = [...files];
+  const failed = new AbortController();
+  const any = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const work = async () => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      any.throwIfAborted();
+      await act(next, any);
+    }
+  };
+  const all = await Promise.allSettled(
+    Array.from({ length: count }, () =>
+      work().catch((error: unknown) => {
+        failed.abort(error);
+        throw error;
+      }),
+    ),
+  );
+  if (all.some(({ status }) => status === 'rejected')) throw failed.signal.reason;
 }
 
 async function fetchParts(

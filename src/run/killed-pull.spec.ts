@@ -1,4 +1,13 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  promises,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -163,5 +172,30 @@ describe('a run that is fetched by a process that is killed', () => {
       },
     );
     expect(steps).toBeGreaterThan(35);
+  });
+
+  it.each([
+    ['collected', collect, []],
+    ['pulled', pull, ['artifacts']],
+  ])('is %s by the same command once a full disk has room again', async (_, work, left) => {
+    const file = await promises.open(__filename);
+    const full = Object.assign(new Error('ENOSPC: no space left on device, write'), {
+      code: 'ENOSPC',
+      syscall: 'write',
+    });
+    const write = jest.spyOn(Object.getPrototypeOf(file) as typeof file, 'write').mockRejectedValue(full);
+    await file.close();
+    await expect(work()).rejects.toMatchObject({
+      code: 'DISK_FULL',
+      message: expect.stringMatching(
+        /^The disk of \S+ is full: \S+\/(model\.bin|metrics\.json|large\.pt) could not be written\.\nFree/,
+      ),
+    });
+    write.mockRestore();
+    expect(existing(join(workspace, 'model'))).toEqual(left);
+    expect(here()).toEqual([]);
+    await work();
+    expectWhole(here());
+    expect(here()).toContain('model.bin');
   });
 });

@@ -9,7 +9,7 @@ import type { Store } from '../store/store';
 import { lookUp } from '../workspace/look-up';
 import { assertArtifactList, assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
 import { readCollected } from './collected';
-import { fetchFile, Room, unfinished } from './fetch-file';
+import { fetchFile, forEachFile, Room, unfinished } from './fetch-file';
 import { reportHeldBack } from './held-back';
 import { parsePointer, pointerPath } from './pointer';
 import { wantedArtifacts, wantedCheckpoints, type PullWishes } from './pull-wishes';
@@ -68,42 +68,26 @@ export async function pullRun(
   const room = new Room();
   const prefix = keys.run(record.id);
   let done = 0;
-  const queue = [...accepted];
-  const failed = new AbortController();
-  const any = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
-  const work = async () => {
-    for (let file = queue.shift(); file; file = queue.shift()) {
-      any.throwIfAborted();
-      const { path } = file;
-      const target = join(output, path);
-      if (present.same.has(path)) {
-        setExecutable(target, file.executable);
-        pulled.there++;
-        progress.update((done += file.size));
-      } else {
-        await fetchFile(store, prefix, file, target, {
-          signal: any,
-          room,
-          onBytes: (bytes, fetched) => {
-            if (fetched) pulled.bytes += bytes;
-            progress.update((done += bytes));
-          },
-        });
-        pulled.fetched++;
-      }
-      if (!tracked.has(fold(pointerPath(path)))) removePointer(target, file.sha256);
+  await forEachFile(accepted, FILES, signal, async (file, any) => {
+    const { path } = file;
+    const target = join(output, path);
+    if (present.same.has(path)) {
+      setExecutable(target, file.executable);
+      pulled.there++;
+      progress.update((done += file.size));
+    } else {
+      await fetchFile(store, prefix, file, target, {
+        signal: any,
+        room,
+        onBytes: (bytes, fetched) => {
+          if (fetched) pulled.bytes += bytes;
+          progress.update((done += bytes));
+        },
+      });
+      pulled.fetched++;
     }
-  };
-  const all = await Promise.allSettled(
-    Array.from({ length: FILES }, () =>
-      work().catch((error: unknown) => {
-        failed.abort(error);
-        throw error;
-      }),
-    ),
-  );
-  progress.end();
-  if (all.some(({ status }) => status === 'rejected')) throw failed.signal.reason;
+    if (!tracked.has(fold(pointerPath(path)))) removePointer(target, file.sha256);
+  }).finally(() => progress.end());
   const there = pulled.there > 0 ? `, ${pulled.there} there already` : '';
   reporter.line(`Pulled ${formatCount(pulled.fetched, 'file')} (${formatSize(pulled.bytes)})${there}: ${output}`);
   return pulled;

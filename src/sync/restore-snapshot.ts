@@ -11,6 +11,7 @@ import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { fetchContents, type FetchWishes } from './fetch-contents';
 import type { StoredSnapshot } from './read-snapshot';
+import { onFile } from '../report/file-problem';
 
 export interface RestoreWishes extends Pick<FetchWishes, 'warn'> {
   signal?: AbortSignal;
@@ -56,7 +57,8 @@ export async function restoreSnapshot(
     warn,
     signal,
     onPiece: async (content, offset, data) => {
-      await write(join(beside, first.get(content)!.path), offset, data);
+      const path = join(beside, first.get(content)!.path);
+      await onFile(path, () => write(path, offset, data));
       onProgress?.((done += data.length));
     },
   });

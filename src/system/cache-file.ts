@@ -30,7 +30,7 @@ export function readCache<T>(file: string | undefined, parse: (bytes: Buffer) =>
 /** Writes a file of the cache, for its owner only, whole or not at all. Where it can't be written, nothing fails. */
 export function writeCache(file: string, data: string | Buffer): void {
   const beside = `${file}.${randomBytes(6).toString('hex')}`;
-  attempt(() => {
+  attempt(file, () => {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     try {
       writeFileSync(beside, data, { mode: 0o600, flag: 'wx' });
@@ -44,16 +44,16 @@ export function writeCache(file: string, data: string | Buffer): void {
 
 /** Appends to a file of the cache. Several processes may append at once, and any may be killed in the middle of a line. */
 export function appendCache(file: string, data: string): void {
-  attempt(() => {
+  attempt(file, () => {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     appendFileSync(file, data, { mode: 0o600 });
   });
 }
 
-function attempt(act: () => void): void {
+function attempt(file: string, act: () => void): void {
   try {
     act();
   } catch (error) {
-    failure ??= `The cache can't be written, so the next commands take longer: ${(error as Error).message}. NX_EC2_CACHE_DIRECTORY names another directory.`;
+    failure ??= `The cache can't be written, so the next commands take longer: ${dirname(file)}: ${(error as Error).message}. NX_EC2_CACHE_DIRECTORY names another directory.`;
   }
 }
