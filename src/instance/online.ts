@@ -5,6 +5,7 @@ import { Problem } from '../report/problem';
 import { formatDuration } from '../report/units';
 import { findInstance, type FoundInstance } from './find';
 import { sdk } from '../aws/sdk';
+import { steadyNow } from '../system/moment';
 
 const POLL = 2_000;
 
@@ -39,7 +40,7 @@ export async function waitOnline(
   onWait: (what: string) => void,
   signal?: AbortSignal,
 ): Promise<void> {
-  const started = Date.now();
+  const started = steadyNow();
   let said = '';
   let state = instance.state;
   const say = (what: string) => {
@@ -64,7 +65,7 @@ export async function waitOnline(
         if (!isTransient((error as Problem).cause)) throw error;
       }
     }
-    if (Date.now() - started >= limit) {
+    if (steadyNow() - started >= limit) {
       throw new Problem(
         'SSM_OFFLINE',
         `Systems Manager does not reach ${instance.id} after ${formatDuration(limit)} (instance ${state}, agent ${ping ?? 'never registered'}).`,
@@ -75,7 +76,7 @@ export async function waitOnline(
     }
     say(state === 'pending' ? `${instance.id} is booting` : `${instance.id} runs; waiting for its SSM agent`);
     await pause(POLL, signal);
-    if (state === 'pending' || Date.now() - started > 2 * POLL)
+    if (state === 'pending' || steadyNow() - started > 2 * POLL)
       state = (await findInstance(aws, { id: instance.id })).state;
   }
 }

@@ -8,6 +8,7 @@ import { refuseGone } from './find';
 import { lookAt } from './living';
 import { waitOnline } from './online';
 import { Waiting } from './waiting';
+import { steadyNow } from '../system/moment';
 
 const AGAIN = 2_000;
 /** A new instance may not be found for about a second (facts, "EC2"), ms. */
@@ -41,8 +42,8 @@ export async function waitReady(
   reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<void> {
-  const started = Date.now();
-  const left = () => Math.max(0, limit - (Date.now() - started));
+  const started = steadyNow();
+  const left = () => Math.max(0, limit - (steadyNow() - started));
   const waiting = new Waiting(reporter, `Waiting for ${id}`);
   try {
     const instance = await seen(aws, id, signal);
@@ -65,10 +66,10 @@ export async function waitReady(
 }
 
 async function seen(aws: Aws, id: string, signal?: AbortSignal) {
-  for (const until = Date.now() + UNSEEN; ; await pause(AGAIN / 4, signal)) {
+  for (const until = steadyNow() + UNSEEN; ; await pause(AGAIN / 4, signal)) {
     const found = await lookAt(aws, id, signal);
     if (found) return found;
-    if (Date.now() > until) throw new Problem('INSTANCE_MISSING', `EC2 knows no instance ${id}.`);
+    if (steadyNow() > until) throw new Problem('INSTANCE_MISSING', `EC2 knows no instance ${id}.`);
   }
 }
 

@@ -7,6 +7,7 @@ import type { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
 import { isLiving, toLiving, type LivingInstance } from './living';
+import { steadyNow } from '../system/moment';
 
 /** What EC2 says to one try. */
 export type Answer =
@@ -58,10 +59,10 @@ export async function runInstances(
 ): Promise<Answer> {
   const { RunInstancesCommand } = sdk.ec2();
   const ec2 = await aws.ec2Once();
-  const started = Date.now();
+  const started = steadyNow();
   let said = false;
   const wait = async (limit: number, text: string): Promise<boolean> => {
-    if (Date.now() - started >= limit) return false;
+    if (steadyNow() - started >= limit) return false;
     if (!said) say(text);
     said = true;
     await pause(Math.min(AGAIN, limit), signal);

@@ -9,6 +9,7 @@ import { waitReady } from './ready';
 import { userInstance, type ManagedInstance, type UserInstance } from './stop/managed';
 import { requestStart } from './stop/terminate';
 import { Waiting } from './waiting';
+import { steadyNow } from '../system/moment';
 
 const POLL = 2_000;
 /** What EC2 tells may be older than what it answered, ms. */
@@ -51,7 +52,7 @@ export async function start(
     );
   }
   // What EC2 tells of it may be a moment old.
-  for (const until = Date.now() + LAG; Date.now() < until; await pause(POLL / 4, signal))
+  for (const until = steadyNow() + LAG; steadyNow() < until; await pause(POLL / 4, signal))
     if ((await lookAt(aws, id, signal))?.state !== 'stopped') return;
 }
 

@@ -1,12 +1,13 @@
 import type { Reporter } from '../report/reporter';
 import { formatDuration } from '../report/units';
+import { steadyNow } from '../system/moment';
 
 /** Between two signs of life, ms. */
 const EVERY = 20_000;
 
 /** Says what is waited for, and every so often for how long already. */
 export class Waiting {
-  private readonly started = Date.now();
+  private readonly started = steadyNow();
   private readonly timer: NodeJS.Timeout;
   private said = '';
 
@@ -15,7 +16,7 @@ export class Waiting {
     private what: string,
   ) {
     this.timer = setInterval(
-      () => this.reporter.line(`${this.what}: ${formatDuration(Date.now() - this.started)} so far`),
+      () => this.reporter.line(`${this.what}: ${formatDuration(steadyNow() - this.started)} so far`),
       EVERY,
     ).unref();
   }

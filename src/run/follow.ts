@@ -11,6 +11,7 @@ import type { RunsSession } from './session';
 import { ShownLog } from './shown-log';
 import { StoredLog } from './stored-log';
 import { LogStream } from './stream';
+import { Moment, steadyNow } from '../system/moment';
 
 /** Between two looks into the store, ms: at first, and up to the longest while nothing changes. */
 const SHORTEST = 250;
@@ -39,7 +40,7 @@ export interface FollowWishes {
   /** What came with the start. */
   first?: LogPiece;
   /** When the form was signed that the run was started with, ms: it is renewed while we follow. */
-  formSince?: number;
+  formSince?: Moment;
   /** Return as soon as all that there is was shown. */
   once?: boolean;
   /** Only its end is of interest. */
@@ -70,12 +71,12 @@ class Follower {
   private readonly shown: ShownLog;
   private readonly watch: RecordWatch;
   private stream: LogStream | null | undefined;
-  private readonly started = Date.now();
-  private asked = 0;
+  private readonly started = steadyNow();
+  private asked = -Infinity;
   /** When a stream was opened last, and how long after that another may be, ms. */
-  private opened = 0;
+  private opened = -Infinity;
   private reopen = 2_500;
-  private formSince: number | undefined;
+  private formSince: Moment | undefined;
   private troubleSince: number | undefined;
   /** The attempt whose next one is waited for, where that was said. */
   private awaited = 0;
@@ -119,8 +120,8 @@ class Follower {
         // The run goes on without us: a network cut is waited out.
         if (!this.troubleSince)
           this.session.reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
-        this.troubleSince ??= Date.now();
-        if (Date.now() - this.troubleSince > PATIENCE) throw leftAlone(error as Problem, this.run.id);
+        this.troubleSince ??= steadyNow();
+        if (steadyNow() - this.troubleSince > PATIENCE) throw leftAlone(error as Problem, this.run.id);
         wait = LONGEST;
       }
       // A record that was only told again, as a quiet run's is every 10 s, is nothing new.
@@ -153,13 +154,13 @@ class Follower {
       if (this.wishes.once && this.at >= record.log.size) return record;
     }
     const stale = this.stream?.over ? STALE_WITHOUT_STREAM : STALE;
-    const silent = record ? this.watch.age > stale : Date.now() - this.started > FIRST;
-    if (silent && Date.now() - this.asked > ASK_EVERY) {
+    const silent = record ? this.watch.age > stale : steadyNow() - this.started > FIRST;
+    if (silent && steadyNow() - this.asked > ASK_EVERY) {
       const ended = await this.ask(record);
       if (ended) return ended;
     }
     if (record?.state === 'running') this.openStream();
-    if (record?.access === 'presigned' && this.formSince && Date.now() - this.formSince > FORM_AGE) await this.renew();
+    if (record?.access === 'presigned' && this.formSince && this.formSince.age > FORM_AGE) await this.renew();
     return null;
   }
 
@@ -175,7 +176,7 @@ class Follower {
     this.run = record;
     Object.assign(this, { awaited: 0, fleet: null });
     this.stream?.close();
-    Object.assign(this, { stream: undefined, opened: 0, reopen: 2_500, told: undefined });
+    Object.assign(this, { stream: undefined, opened: -Infinity, reopen: 2_500, told: undefined });
     if (!this.wishes.quiet) this.at = Math.min(this.at, Math.max(this.sure, record.resumed?.log ?? this.at));
     this.sure = this.at;
   }
@@ -199,10 +200,10 @@ class Follower {
         `The spot instance ${record.instance} ${how}: waiting for its fleet to bring another up.`,
       );
     }
-    if (Date.now() - (this.fleet?.asked ?? 0) < FLEET_EVERY) return false;
+    if (steadyNow() - (this.fleet?.asked ?? -Infinity) < FLEET_EVERY) return false;
     const before = this.fleet?.gone ?? false;
     const { fleets } = await findFleet(this.session.aws, record.id, this.wishes.signal);
-    this.fleet = { asked: Date.now(), gone: !fleets.length };
+    this.fleet = { asked: steadyNow(), gone: !fleets.length };
     return before && this.fleet.gone;
   }
 
@@ -228,17 +229,17 @@ class Follower {
   /** Opens one, and another where it has ended: an agent's streams end for good where its channel was paused once. */
   private openStream(): void {
     const { once, quiet } = this.wishes;
-    if (once || quiet || this.stream === null || Date.now() - this.started < STREAM_AFTER) return;
+    if (once || quiet || this.stream === null || steadyNow() - this.started < STREAM_AFTER) return;
     if (this.stream && !this.stream.over) return;
-    if (Date.now() - this.opened < this.reopen) return;
-    this.opened = Date.now();
+    if (steadyNow() - this.opened < this.reopen) return;
+    this.opened = steadyNow();
     this.reopen = Math.min(60_000, this.reopen * 2);
     this.stream = LogStream.open(this.session, this.run, this.at, (offset, data) => void this.accept(offset, data));
   }
 
   /** Nothing is heard of the run: EC2 is asked whether its instance is there, and the instance how it goes. */
   private async ask(record: RunRecord | null): Promise<RunRecord | null> {
-    this.asked = Date.now();
+    this.asked = steadyNow();
     try {
       this.told = await askRun(this.session, this.run, this.at, this.wishes.signal);
     } catch (error) {
@@ -257,7 +258,7 @@ class Follower {
       const more = await askRun(this.session, this.run, this.at, this.wishes.signal);
       Object.assign(log, more.log);
     }
-    const fresh = Date.now() - (this.formSince ?? 0) < RENEW_EVERY;
+    const fresh = this.formSince !== undefined && this.formSince.age < RENEW_EVERY;
     if (!report?.saved && !fresh && (report?.trouble || run.outcome !== null)) await this.renew();
     const now = recordOf(run);
     if (!record) this.wishes.onState(now);
@@ -267,7 +268,7 @@ class Follower {
   }
 
   private async renew(): Promise<void> {
-    this.formSince = Date.now();
+    this.formSince = new Moment();
     await renewAccess(this.session, this.run, this.wishes.signal).catch((error: Error) =>
       this.session.reporter.detail(`The instance's way into the store was not renewed: ${error.message}`),
     );

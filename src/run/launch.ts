@@ -1,5 +1,6 @@
 import type { LogPiece, RunFacts, TrainReply } from '../command/plan';
 import { Halt } from '../sync/synchronise';
+import { Moment } from '../system/moment';
 import { rememberTraining, sameTraining, type SameTraining } from './find-run';
 import { push } from './push';
 import { untilSilent } from './recover';
@@ -12,8 +13,8 @@ export interface Launched {
   attached: false | 'running' | 'ended';
   /** What it has printed so far. */
   log?: LogPiece;
-  /** When the form was signed that it writes to the store with, ms; undefined where another client started it. */
-  formSince?: number;
+  /** When the form was signed that it writes to the store with; undefined where another client started it. */
+  formSince?: Moment;
   /** What remains to be done beside what follows. Never rejects. */
   settled: Promise<unknown>;
 }
@@ -41,7 +42,7 @@ export async function launch(
   const looking: Promise<SameTraining> =
     rerun || options.goOn ? Promise.resolve({ found: null, known: null }) : sameTraining(session, key);
   looking.catch(() => undefined);
-  const formSince = Date.now();
+  const formSince = new Moment();
   try {
     const pushed = await push<TrainReply>(session, workspace, {
       ...{ signal, force },

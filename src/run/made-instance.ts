@@ -17,6 +17,7 @@ import { goesOn } from './find-run';
 import type { RunRecord } from './record';
 import type { RunsSession } from './session';
 import { runsUnderWay } from './under-way';
+import { steadyNow } from '../system/moment';
 
 /** How long an instance may take to end itself after its run, ms, before it is ended from here. */
 export const SHUTDOWN = { timeout: 120_000 };
@@ -110,7 +111,7 @@ export async function seeOff(
   if (after > 0) return reporter.line(`${id} is kept for ${formatDuration(after)}, and then ${done}. ${down}`);
   const waiting = new Waiting(reporter, `${id} is being ${done}`);
   try {
-    for (const until = Date.now() + SHUTDOWN.timeout; Date.now() < until; await pause(POLL, signal)) {
+    for (const until = steadyNow() + SHUTDOWN.timeout; steadyNow() < until; await pause(POLL, signal)) {
       const now = await lookAt(aws, id, signal);
       if (!now || !isLiving(now) || now.state === 'stopped') return reporter.line(`${id} is ${now?.state ?? done}.`);
       const other = now.state === 'running' ? await otherRun(session, run) : null;

@@ -7,6 +7,7 @@ import { synchronise, type Synchronised, type SyncWishes } from '../sync/synchro
 import { describeLeftOut, warnLarge } from './describe-files';
 import { scanProject, type Scanned, type Workspace } from './scan-project';
 import type { Session } from './session';
+import { steadyNow } from '../system/moment';
 
 /** Brings the instance to the workspace's state, and starts a run or a watcher with the same command where one is given. */
 export async function push<R extends SyncReply>(
@@ -22,7 +23,7 @@ export async function push<R extends SyncReply>(
   } & Pick<SyncWishes, 'force' | 'run' | 'watch'>,
 ): Promise<Synchronised<R>> {
   const { reporter, configuration } = session;
-  const started = Date.now();
+  const started = steadyNow();
   let scanned = options.first;
   let planned = '';
   const result = await synchronise<R>({ ...session, signal: options.signal }, strategyOf(configuration.sync.strategy), {
@@ -43,7 +44,7 @@ export async function push<R extends SyncReply>(
     watch: options.watch,
     onSend: options.onSend,
   });
-  describeSync(session, result, Date.now() - started);
+  describeSync(session, result, steadyNow() - started);
   return result;
 }
 

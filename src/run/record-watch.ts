@@ -3,6 +3,7 @@ import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { Problem } from '../report/problem';
 import { isOlder, MAX_RECORD, replayed, verifyRecord, type RunRecord, type VerifiedRecord } from './record';
+import { Moment, steadyNow } from '../system/moment';
 
 export type { RunRecord };
 
@@ -17,7 +18,7 @@ export class RecordWatch {
   changed = false;
   private etag: string | undefined;
   /** When it was written, by our clock, ms. */
-  private written = 0;
+  private written: Moment | undefined;
   /** Since when there is one that can't be verified, by our clock, ms. */
   private unverified: { since: number; why: Problem } | undefined;
 
@@ -31,7 +32,7 @@ export class RecordWatch {
 
   /** Since it was written, ms, by S3's clock. */
   get age(): number {
-    return Date.now() - this.written;
+    return this.written?.age ?? Infinity;
   }
 
   /**
@@ -45,17 +46,17 @@ export class RecordWatch {
       const found = await this.store.getChanged(key, MAX_RECORD, this.etag, signal);
       if (found && found !== 'same') {
         this.etag = found.etag;
-        await this.take(found.bytes, Date.now() - Math.max(0, found.answered - found.modified));
+        await this.take(found.bytes, new Moment(Math.max(0, found.answered - found.modified)));
       }
     } catch (error) {
       if (!(error instanceof Problem) || !/^(RECORD_UNVERIFIED|STORE_TOO_LARGE)$/.test(error.code)) throw error;
-      this.unverified ??= { since: Date.now(), why: error };
+      this.unverified ??= { since: steadyNow(), why: error };
     }
-    if (this.unverified && Date.now() - this.unverified.since >= this.patience) throw this.unverified.why;
+    if (this.unverified && steadyNow() - this.unverified.since >= this.patience) throw this.unverified.why;
     return this.record;
   }
 
-  private async take(bytes: Buffer, written: number): Promise<void> {
+  private async take(bytes: Buffer, written: Moment): Promise<void> {
     const { store, keys, run } = this;
     const record = await verifyRecord(store, keys, run, bytes);
     if (this.record && isOlder(record, this.record)) throw replayed(record, [this.record.attempt, this.record.beat]);

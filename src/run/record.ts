@@ -299,8 +299,9 @@ export async function latestRun(
   const step = isMeant === undefined ? 1 : AT_ONCE;
   for (let from = 0; from < ids.length; from += step) {
     const read = await Promise.all(ids.slice(from, from + step).map((id) => readOrNobodys(store, keys, id)));
-    const found = read.find((each) => each && (isMeant === undefined || isMeant(each.record)));
-    if (found) return found;
+    const found = read.flatMap((each) => (each && (isMeant === undefined || isMeant(each.record)) ? [each] : []));
+    // An id has the time of the machine that started the run, whose clock may be off.
+    if (found.length) return found.reduce((a, b) => (b.record.createdAt > a.record.createdAt ? b : a));
   }
   return null;
 }

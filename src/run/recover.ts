@@ -7,6 +7,7 @@ import type { Launched } from './launch';
 import { readRecord, type RunRecord } from './record';
 import type { RunsSession } from './session';
 import { showRun, type NextAttempt } from './training';
+import { steadyNow } from '../system/moment';
 
 /** An instance goes on with a run that did not end only when the store was not told of it for so long, ms by S3's clock. */
 export const SILENCE = 60_000;
@@ -42,7 +43,7 @@ export async function showThrough(
       settled,
     ]);
     if (!recovery || !canGoOn(ended)) return ended;
-    const since = Date.now();
+    const since = steadyNow();
     const { reporter } = session;
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
     reporter.line(
@@ -56,7 +57,7 @@ export async function showThrough(
     }
     onAgain?.(launched.run);
     reporter.line(
-      `Attempt ${launched.run.attempt} of ${ended.id} on ${launched.run.instance}, ${formatDuration(Date.now() - since)} later`,
+      `Attempt ${launched.run.attempt} of ${ended.id} on ${launched.run.instance}, ${formatDuration(steadyNow() - since)} later`,
     );
   }
 }

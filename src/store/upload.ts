@@ -5,6 +5,7 @@ import type { StoreKeys } from './keys';
 import { renamed, type Pack } from './pack';
 import type { PackIndex } from './pack-index';
 import type { Store } from './store';
+import { steadyNow } from '../system/moment';
 
 /** The largest pack, bytes: what a killed upload sends twice at the most is about one. */
 export const LARGEST_PACK = 8 * 1024 * 1024;
@@ -49,14 +50,14 @@ export class PackUploads {
 
   /** Bytes a second, as measured so far. */
   get rate(): number {
-    return this.started && this.sent ? this.sent / ((Date.now() - this.started) / 1000) : 0;
+    return this.started && this.sent ? this.sent / ((steadyNow() - this.started) / 1000) : 0;
   }
 
   /** Begins to send a pack once there is room on the way; throws what went wrong with an earlier one. */
   async send(pack: Pack): Promise<void> {
     while (this.flying.size && !this.hasRoom(pack.bytes.length)) await Promise.race(this.flying);
     if (this.failed) throw this.failed;
-    this.started ||= Date.now();
+    this.started ||= steadyNow();
     this.inFlight += pack.bytes.length;
     const flight: Promise<void> = this.deliver(pack)
       .catch((error: unknown) => void (this.failed ??= error))
@@ -81,7 +82,7 @@ export class PackUploads {
 
   private async deliver(pack: Pack): Promise<void> {
     const { signal, onSent, onWait } = this.options;
-    const since = Date.now();
+    const since = steadyNow();
     for (let wait = 1_000; ; wait = Math.min(15_000, wait * 2)) {
       try {
         pack = await this.put(pack);
@@ -95,7 +96,7 @@ export class PackUploads {
         return onSent(pack);
       } catch (error) {
         const cause = error instanceof Problem ? error.cause : error;
-        if (signal?.aborted || !isTransient(cause) || Date.now() - since > PATIENCE) throw error;
+        if (signal?.aborted || !isTransient(cause) || steadyNow() - since > PATIENCE) throw error;
         // Throttled or cut off: fewer at once, and later.
         this.concurrency = Math.max(1, this.concurrency >> 1);
         onWait((error as Error).message.split('\n')[0]);

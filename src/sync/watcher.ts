@@ -8,6 +8,7 @@ import { Problem } from '../report/problem';
 import type { PresignedPost } from '../store/store';
 import { MAX_MESSAGE, seal, unseal, type Seal } from './seal';
 import type { SyncContext } from './strategy';
+import { Moment } from '../system/moment';
 
 /** How patiently an instance is dealt with, ms. */
 export interface WatchPace {
@@ -52,7 +53,7 @@ export class Watcher {
   private number = 0;
   /** The edit that was given up before it was acknowledged: the watcher may have taken it, or still waits for it. */
   private unanswered?: Buffer;
-  private form?: { post: PresignedPost; signed: number };
+  private form?: { post: PresignedPost; signed: Moment };
   /** Keys of what was read, and is of no more use. */
   private used: string[] = [];
   private tidied = Promise.resolve();
@@ -185,8 +186,8 @@ export class Watcher {
 
   /** A form that is to be used from now on; null while the one before will do. */
   private async signForm(): Promise<PresignedPost | null> {
-    if (this.form && Date.now() - this.form.signed < SIGNED) return null;
-    this.form = { post: await this.context.store.presignPost(this.prefix), signed: Date.now() };
+    if (this.form && this.form.signed.age < SIGNED) return null;
+    this.form = { post: await this.context.store.presignPost(this.prefix), signed: new Moment() };
     return this.form.post;
   }
 }

@@ -25,13 +25,14 @@ export function reportKey(workspaceRoot: string, projectRoot: string, key: Repor
   appendCache(file, `\n${JSON.stringify(key)}\n`);
 }
 
-/** What Nx was told of a project since a moment, ms since the epoch. */
+/** What Nx was told of a project from a moment, ms since the epoch, until now. What has a later time is of another clock. */
 export function reportedKeys(workspaceRoot: string, projectRoot: string, since: number): ReportedKey[] {
   const text = readCache(logFile(workspaceRoot, projectRoot), (bytes) => bytes.toString());
+  const now = Date.now();
   return (text ?? '').split('\n').flatMap((line) => {
     try {
       const key = JSON.parse(line) as ReportedKey;
-      const valid = typeof key.snapshot === 'string' && Array.isArray(key.versions) && key.at >= since;
+      const valid = typeof key.snapshot === 'string' && Array.isArray(key.versions) && key.at >= since && key.at <= now;
       return valid ? [key] : [];
     } catch {
       // A line that was cut.

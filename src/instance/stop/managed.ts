@@ -11,6 +11,7 @@ import { lookAt, type LivingInstance } from '../living';
 import { TAG } from '../made';
 import { mismatch, refusal, type Claim } from './claim';
 import { assertResourceId } from './resource-id';
+import { steadyNow } from '../../system/moment';
 
 declare const checked: unique symbol;
 
@@ -61,7 +62,7 @@ export async function managedInstance(
 ): Promise<ManagedInstance | null> {
   assertResourceId('instance', id);
   let found = await lookAt(aws, id, signal);
-  for (const until = Date.now() + unseen; !found && Date.now() < until; found = await lookAt(aws, id, signal))
+  for (const until = steadyNow() + unseen; !found && steadyNow() < until; found = await lookAt(aws, id, signal))
     await pause(AGAIN, signal);
   if (!found || found.state === 'terminated') return null;
   const wrong = mismatch(found.tags, claim);

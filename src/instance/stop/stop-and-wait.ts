@@ -10,6 +10,7 @@ import { volumePrice } from '../price-list';
 import { Waiting } from '../waiting';
 import type { ManagedInstance, UserInstance } from './managed';
 import { stop, terminate } from './terminate';
+import { steadyNow } from '../../system/moment';
 
 const POLL = 2_000;
 /** EC2 takes a minute or two; an instance that shuts down slowly, some more. ms. */
@@ -41,11 +42,11 @@ export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, sig
   } else if (state !== 'shutting-down') await terminate(aws, down.instance, reporter, signal);
   const waiting = new Waiting(reporter, `${id} is ${how === 'stop' ? 'stopping' : 'shutting down'}`);
   try {
-    const until = Date.now() + LIMIT;
+    const until = steadyNow() + LIMIT;
     for (let wait = POLL / 8; ; wait = Math.min(POLL, wait * 1.5)) {
       const now = await lookAt(aws, id, signal);
       if (!now || now.state === 'terminated' || now.state === wanted) break;
-      if (Date.now() > until)
+      if (steadyNow() > until)
         throw new Problem('INSTANCE_END', `${id} is still ${now.state} after ${formatDuration(LIMIT)}.`, {
           next: 'Run the same command again, or look at it in the console.',
         });

@@ -7,6 +7,7 @@ import { takeInventory, type Inventory, type Kind } from '../inventory';
 import type { Overdue } from '../overdue';
 import { expiredResources, type ExpiredResources } from './managed';
 import { cancelRequest, deleteFleets, deleteTemplate, deleteVolume, stop, terminate } from './terminate';
+import { steadyNow } from '../../system/moment';
 
 /** What became of something that was to end. `ending`: EC2 has begun, and had not done it while it was waited for. */
 export interface Ended extends Overdue {
@@ -52,11 +53,11 @@ export async function terminateExpired(
       }
     }
   const terminating = done.filter(({ result }) => result === 'ending');
-  const deadline = Date.now() + wait;
+  const deadline = steadyNow() + wait;
   while (terminating.some(({ result }) => result === 'ending')) {
     const left = await living(aws, terminating);
     for (const each of terminating) if (!left.has(each.id)) each.result = 'ended';
-    if (!left.size || Date.now() > deadline) break;
+    if (!left.size || steadyNow() > deadline) break;
     await pause(POLL, signal);
   }
   return done;

@@ -16,6 +16,7 @@ import {
   type UserInstance,
 } from './managed';
 import type { Claim } from './claim';
+import { steadyNow } from '../../system/moment';
 
 /*
  * The only file that sends EC2 a request that starts, stops, terminates, cancels or deletes. It takes what `managed.ts`
@@ -139,14 +140,14 @@ async function cancelSpot(aws: Aws, ids: string[], reporter: Reporter): Promise<
 }
 
 async function whenSeen(ask: () => Promise<unknown>, what: string, signal?: AbortSignal): Promise<void> {
-  const until = Date.now() + UNSEEN;
+  const until = steadyNow() + UNSEEN;
   for (;;) {
     try {
       await ask();
       return;
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      if (awsCode(error) !== 'InvalidInstanceID.NotFound' || Date.now() > until)
+      if (awsCode(error) !== 'InvalidInstanceID.NotFound' || steadyNow() > until)
         throw awsProblem('INSTANCE_END', what, error, hint(awsCode(error)));
     }
     await pause(1_000, signal);

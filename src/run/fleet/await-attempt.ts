@@ -8,6 +8,7 @@ import { runClaim } from '../claim';
 import { readRecord, type RunRecord } from '../record';
 import { runTime } from '../run-id';
 import type { RunsSession } from '../session';
+import { steadyNow } from '../../system/moment';
 
 /** Between two looks into the store, and at EC2, ms. */
 const LOOK = 1_000;
@@ -24,12 +25,12 @@ export async function awaitFirst(
   wait: number,
   signal: AbortSignal,
 ): Promise<RunRecord> {
-  const since = Date.now();
+  const since = steadyNow();
   const waiting = new Waiting(session, run, fleet);
   for (;;) {
     const read = await readRecord(session.store, session.keys, run);
     if (read) return read.record;
-    if (Date.now() - since > wait) {
+    if (steadyNow() - since > wait) {
       const trouble = await waiting.trouble();
       await deleteFleet(session.aws, await runClaim(session, run));
       throw new Problem(
@@ -54,7 +55,7 @@ export function isOver({ state, outcome, stop }: Pick<RunRecord, 'state' | 'outc
 
 /** Says what is waited for: capacity, or an instance that boots. */
 class Waiting {
-  private asked = 0;
+  private asked = -Infinity;
   private said = '';
 
   constructor(
@@ -64,8 +65,8 @@ class Waiting {
   ) {}
 
   async say(): Promise<void> {
-    if (Date.now() - this.asked < ASK) return;
-    this.asked = Date.now();
+    if (steadyNow() - this.asked < ASK) return;
+    this.asked = steadyNow();
     const text = await this.trouble();
     if (text && text !== this.said) this.session.reporter.line(text);
     this.said = text;

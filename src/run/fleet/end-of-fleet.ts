@@ -7,6 +7,7 @@ import { formatDuration } from '../../report/units';
 import { runClaim } from '../claim';
 import type { RunRecord } from '../record';
 import type { RunsSession } from '../session';
+import { steadyNow } from '../../system/moment';
 
 /** The instance ends what is a run's by itself: so long it is waited for, ms. */
 const PATIENCE = 90_000;
@@ -25,7 +26,7 @@ export async function endOfFleet(
 ): Promise<void> {
   const { aws, reporter } = session;
   const kept = (outcome === 'succeeded' ? onFinish.success : onFinish.failure) ?? 0;
-  const until = Date.now() + patience;
+  const until = steadyNow() + patience;
   for (;;) {
     const [{ fleets, template }, instances] = await Promise.all([
       findFleet(aws, id, signal),
@@ -39,7 +40,7 @@ export async function endOfFleet(
       return;
     }
     if (gone && !instances.length) return reporter.line(`The fleet of ${id} and its instances are gone.`);
-    if (Date.now() > until) {
+    if (steadyNow() > until) {
       const left = [...fleets, ...(template ? ['its launch template'] : []), ...(kept ? [] : instances)].join(', ');
       reporter.warn(`The instance did not end what was made for ${id}: ${left} is deleted from here.`);
       const claim = await runClaim(session, id);
