@@ -56,6 +56,10 @@ describe('printable', () => {
     );
     const plain = { a: [1, null, true, 'x'], b: { c: 2.5 } };
     expect(printableValue(plain)).toEqual(plain);
+    for (const open of ['[', '{"a":']) {
+      const deep = JSON.parse(`${open.repeat(100_000)}1${(open === '[' ? ']' : '}').repeat(100_000)}`) as unknown;
+      expect(JSON.stringify(printableValue(deep))).toContain('"…"');
+    }
   });
 });
 

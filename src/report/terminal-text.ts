@@ -197,13 +197,21 @@ function isPlain(text: string): boolean {
   return /^[ -~]*$/.test(text) && !/^\s*:/.test(text) && !text.includes('##') && !text.includes('section_');
 }
 
-/** The same for each text of a value that was JSON, its names too. @param lines names of texts that keep their lines. */
-export function printableValue(value: unknown, lines: ReadonlySet<string> = new Set(), name = ''): unknown {
+/** No value of ours is nested deeper. */
+const DEEPEST = 64;
+
+/**
+ * The same for each text of a value that was JSON, its names too. Values that are nested deeper than any of ours become
+ * an ellipsis: whoever walks through the result has stack enough.
+ * @param lines names of texts that keep their lines.
+ */
+export function printableValue(value: unknown, lines: ReadonlySet<string> = new Set(), name = '', depth = 0): unknown {
   if (typeof value === 'string') return lines.has(name) ? sanitizeLines(value, Infinity) : sanitize(value, Infinity);
-  if (Array.isArray(value)) return value.map((each) => printableValue(each, lines, name));
   if (typeof value !== 'object' || value === null) return value;
+  if (depth === DEEPEST) return '…';
+  if (Array.isArray(value)) return value.map((each) => printableValue(each, lines, name, depth + 1));
   return Object.fromEntries(
-    Object.entries(value).map(([key, each]) => [printable(key), printableValue(each, lines, key)]),
+    Object.entries(value).map(([key, each]) => [printable(key), printableValue(each, lines, key, depth + 1)]),
   );
 }
 

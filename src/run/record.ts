@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isResourceId } from '../instance/stop/resource-id';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { shown, text, word } from '../report/text-schema';
@@ -22,7 +23,9 @@ export function isRunId(text: string): boolean {
 }
 
 const count = z.number().int().nonnegative();
-const ms = z.number();
+/** A time that a `Date` can hold. */
+const ms = z.number().nonnegative().max(8_640_000_000_000_000);
+const instanceId = z.string().refine((id) => isResourceId('instance', id), 'is no id of an instance');
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const numbers = z.record(text(), z.number().nullable());
 
@@ -93,7 +96,7 @@ const recordSchema = z.object({
   tree: word,
   snapshot: word,
   caller: text(),
-  instance: word,
+  instance: instanceId,
   user: text(),
   directory: text(),
   state: z.enum(['preparing', 'queued', 'setup', 'running', 'saving', 'ended']),
@@ -115,7 +118,7 @@ const recordSchema = z.object({
     .array(
       z.object({
         n: count,
-        instance: word,
+        instance: instanceId,
         startedAt: ms.nullable(),
         endedAt: ms.nullable(),
         exitCode: z.number().int().nullable(),
@@ -127,7 +130,7 @@ const recordSchema = z.object({
     )
     .max(1000),
   /** The instance that it was gone on with from, and how much of the log was saved there. */
-  resumed: z.object({ from: word, log: count }).nullable().default(null),
+  resumed: z.object({ from: instanceId, log: count }).nullable().default(null),
   queue: z.object({ before: count, holders: z.array(word).max(1000) }).nullable(),
   claim: z.object({ exclusive: z.boolean(), gpus: count }),
   gpus: z.array(count).max(256).nullable(),

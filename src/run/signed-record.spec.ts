@@ -167,6 +167,21 @@ describe("a run's record", () => {
     expect(fates.on(instance)).toEqual([{ is: 'unreadable' }]);
   });
 
+  it.each([
+    ['an outcome that is none', { outcome: 'splendid' }],
+    ['an instance that is none', { instance: 'i-1;reboot' }],
+    ['a time that is none', { createdAt: 1e300 }],
+  ])('says of one run alone, with %s, that it is unreadable', async (_what, change) => {
+    await putRecord(at.store, keys, recordOf());
+    await put(await signedBytes(at.store, keys, { ...recordOf({ id: OTHER }), ...(change as object) }), OTHER);
+    const listed = await listStatus({ store: at.store, keys } as never, 20, new AbortController().signal);
+    expect(listed.map(({ id, state }) => [id, state])).toEqual([
+      [OTHER, 'unreadable'],
+      [RUN, 'ended'],
+    ]);
+    expect(tableOfRuns(listed, 'model')).toContain(`${OTHER} is unreadable: The record `);
+  });
+
   it('is not followed back in time, here or by the next command of this machine', async () => {
     const [older, newer] = await Promise.all(
       [recordOf({ attempt: 1, beat: 9 }), recordOf({ attempt: 2, beat: 10 })].map((each) =>

@@ -1,4 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { isResourceId } from '../instance/stop/resource-id';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import type { RecordKeys, RunKeys, RunName } from '../store/record-keys';
@@ -111,7 +112,7 @@ export class RecordUnverified extends Problem {
 function claimedInstance(bytes: Buffer): string | null {
   try {
     const { instance } = JSON.parse(bytes.toString('utf8')) as { instance?: unknown };
-    return typeof instance === 'string' && /^m?i-[0-9a-f]{8,17}$/.test(instance) ? instance : null;
+    return typeof instance === 'string' && isResourceId('instance', instance) ? instance : null;
   } catch {
     return null;
   }

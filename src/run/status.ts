@@ -7,7 +7,7 @@ import { costOf, describeCost } from './cost';
 import { chosenRun, type FoundRun } from './find-run';
 import { lost, STALE } from './follow';
 import { describeOutcome } from './outcome';
-import { listRuns, readRecord, type ReadRecord, type RunRecord } from './record';
+import { isUnreadable, listRuns, readRecord, type ReadRecord, type RunRecord } from './record';
 import { recordOf } from './record-watch';
 import { canGoOn, isAwaited } from './interruption';
 import type { RunsSession } from './session';
@@ -21,10 +21,10 @@ export interface RunStatus extends RunRecord {
   silent: boolean;
 }
 
-/** A run whose record can't be verified: nothing that it says is believed. */
+/** A run whose record can't be verified or read: nothing that it says is believed. */
 export interface UnverifiedRun {
   id: string;
-  state: 'unverified';
+  state: 'unverified' | 'unreadable';
   why: string;
 }
 
@@ -56,6 +56,8 @@ async function readOrWhy({ store, keys }: RunsSession, id: string): Promise<Read
     return await readRecord(store, keys, id);
   } catch (error) {
     if (error instanceof RecordUnverified) return { id, state: 'unverified', why: error.why };
+    // One run that can't be read does not hide the others.
+    if (isUnreadable(error)) return { id, state: 'unreadable', why: (error as Problem).what };
     throw error;
   }
 }
@@ -99,7 +101,7 @@ export function tableOfRuns(runs: (RunStatus | UnverifiedRun)[], project: string
   if (!runs.length) return `${project} has no runs in the store.`;
   const rows = runs.map((run) => ('why' in run ? [run.id, run.state, '', '', '', '', '', ''] : rowOf(run)));
   const shown = table([['RUN', 'STATE', 'AGE', 'DURATION', 'EXIT', 'COST', 'INSTANCE', 'BY'], ...rows]);
-  const reasons = runs.flatMap((run) => ('why' in run ? [printable(`${run.id} is unverified: ${run.why}`)] : []));
+  const reasons = runs.flatMap((run) => ('why' in run ? [printable(`${run.id} is ${run.state}: ${run.why}`)] : []));
   return [shown, ...reasons].join('\n');
 }
 
