@@ -1,7 +1,7 @@
 import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
-import { printable } from '../report/terminal-text';
+import { printable, printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { Snapshot, type Entry } from '../snapshot/snapshot';
 import { readSnapshot, type StoredSnapshot } from '../sync/read-snapshot';
@@ -26,7 +26,7 @@ export function checkout(run: string, options: CheckoutOptions, reporter = new R
       const { stored, heldBack } = withoutControl(await readSnapshot(store, keys, record.snapshot));
       if (heldBack.length > 0)
         reporter.warn(
-          `not written, since version control would act on it: ${heldBack.slice(0, 10).map(printable).join(', ')}`,
+          `not written, since version control would act on it: ${heldBack.slice(0, 10).map(printablePath).join(', ')}`,
         );
       const sizes = new Map(
         stored.snapshot.entries.flatMap((entry) => (entry.kind === 'file' ? [[entry.sha256, entry.size]] : [])),

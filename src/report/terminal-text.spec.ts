@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { printable, TerminalText } from './terminal-text';
+import { printable, printablePath, TerminalText } from './terminal-text';
 
 function filter(...pieces: (string | Buffer)[]): string {
   const text = new TerminalText();
@@ -100,5 +100,26 @@ describe('TerminalText', () => {
 describe('printable', () => {
   it('keeps a name on one line', () => {
     expect(printable('a\nb\x1b[2Jc')).toBe('a\\nbc');
+  });
+});
+
+describe('a path that is printed', () => {
+  const unseen = fc.constantFrom(
+    ...['\u200b', '\u00ad', '\u2060', '\ufe0f', '\u202e', '\u200d', '\u00a0', '\u3000', '\u2028', '\ud800'],
+    ...['\x1b', '\r', '\n', '\0', '\x9b', '\u{e0041}'],
+  );
+  const seen = fc.stringMatching(/^[a-zA-Z0-9._é🎉 /-]{0,8}$/u);
+
+  it('shows each character that is not seen, so that no other path looks like it', () => {
+    fc.assert(
+      fc.property(seen, unseen, seen, (before, char, after) => {
+        const shown = printablePath(before + char + after);
+        expect(shown).toMatch(/^[^\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]*$/u);
+        expect(shown).not.toBe(printablePath(before + after));
+        expect(printable(shown)).toBe(shown);
+        expect(printablePath(before + after)).toBe(before + after);
+      }),
+    );
+    expect(printablePath('.e\u200bnv')).toBe('.e\\u{200b}nv');
   });
 });

@@ -179,6 +179,18 @@ export function printable(text: string): string {
   return sanitize(text, LONGEST);
 }
 
+/** What is not seen in a name, or looks like another character. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]|(?! )\p{Zs}/gu;
+
+/**
+ * Makes the path of a file safe to print inside a line: characters that are not seen become escapes, so that no file is
+ * taken for another (`.e<U+200B>nv` for `.env`).
+ */
+export function printablePath(path: string): string {
+  const seen = path.replace(UNSEEN, (char) => (char === '\n' ? '\\n' : `\\u{${char.codePointAt(0)!.toString(16)}}`));
+  return printable(seen);
+}
+
 /** The same for a text of several lines: they stay lines. */
 export function sanitizeLines(text: string, limit: number): string {
   const cut = text.length > limit ? `${text.slice(0, limit - 1)}…` : text;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
+import { printablePath } from '../report/terminal-text';
 import { formatSize } from '../report/units';
 import { isOrdinaryDirectory, visibleToTools } from '../workspace/ignored';
 import { lookUp } from '../workspace/look-up';
@@ -38,13 +38,13 @@ export function assertArtifactList(artifacts: readonly Artifact[]): void {
   const files = new Set<string>();
   const directories = new Set<string>();
   for (const { path } of artifacts) {
-    if (!isInside(path)) throw unsafe(`${printable(path)} is not inside the project`);
-    if (files.has(path)) throw unsafe(`${printable(path)} is listed twice`);
+    if (!isInside(path)) throw unsafe(`${printablePath(path)} is not inside the project`);
+    if (files.has(path)) throw unsafe(`${printablePath(path)} is listed twice`);
     files.add(path);
     const parts = path.split('/');
     for (let depth = 1; depth < parts.length; depth++) directories.add(parts.slice(0, depth).join('/'));
   }
-  for (const path of files) if (directories.has(path)) throw unsafe(`${printable(path)} is a file and a directory`);
+  for (const path of files) if (directories.has(path)) throw unsafe(`${printablePath(path)} is a file and a directory`);
 }
 
 /** @throws Problem that names the largest. */
@@ -56,7 +56,7 @@ export function assertArtifactSize(artifacts: readonly Artifact[], maxSize: numb
       'ARTIFACTS_TOO_LARGE',
       `The artifacts are ${formatSize(total)}, more than "train.maxArtifactSize" (${formatSize(maxSize)}).`,
       {
-        next: `The largest:\n${largest.map(({ path, size }) => `  ${formatSize(size)}  ${printable(path)}`).join('\n')}\nRaise the limit, or choose fewer files with "train.outputs".`,
+        next: `The largest:\n${largest.map(({ path, size }) => `  ${formatSize(size)}  ${printablePath(path)}`).join('\n')}\nRaise the limit, or choose fewer files with "train.outputs".`,
       },
     );
   }
@@ -140,13 +140,13 @@ export async function screenArtifacts<T extends Artifact>(
         file,
         twin === path
           ? 'another file of the run has this path'
-          : `${printable(twin)} is the same name on this file system`,
+          : `${printablePath(twin)} is the same name on this file system`,
       );
       continue;
     }
     const blocked = parentsOf(path).find((parent) => tracked.has(fold(parent)));
     if (blocked !== undefined) {
-      hold(file, `git tracks the file ${printable(blocked)}, which is in the way`);
+      hold(file, `git tracks the file ${printablePath(blocked)}, which is in the way`);
       continue;
     }
     if (directories.has(fold(path))) {

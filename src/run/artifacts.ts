@@ -4,7 +4,7 @@ import type { Configuration } from '../config/configuration';
 import { OUTPUT_DIRECTORY, POINTER } from '../config/outputs';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
-import { printable } from '../report/terminal-text';
+import { printable, printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import type { FoldNames } from '../workspace/name-folding';
 import { lookUp } from '../workspace/look-up';
@@ -69,7 +69,7 @@ export async function collectArtifacts(
   refuseSymlinkOnTheWay(root, OUTPUT_DIRECTORY);
   const artifacts = list.files.filter(({ output }) => output !== undefined);
   assertArtifactSize(artifacts, train.maxArtifactSize);
-  for (const { path, why } of list.skipped) reporter.warn(`left on the instance: ${printable(path)} (${why})`);
+  for (const { path, why } of list.skipped) reporter.warn(`left on the instance: ${printablePath(path)} (${why})`);
   const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(artifacts, { output: root });
   const isTracked = (path: string) => tracked.has(fold(path));
   const stays = staysInStore(configuration);
@@ -237,7 +237,7 @@ function switchIn(
     if (!isBrought(root, earlier, inTheWay)) {
       throw new Problem(
         'ARTIFACT_BLOCKED',
-        `The artifact ${printable(path)} can't be written: ${inTheWay === path ? 'a directory' : 'a file'} is at ${printable(inTheWay)} in ${root}.`,
+        `The artifact ${printablePath(path)} can't be written: ${inTheWay === path ? 'a directory' : 'a file'} is at ${printablePath(inTheWay)} in ${root}.`,
         { next: 'Move it away and run the same command again.' },
       );
     }

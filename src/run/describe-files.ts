@@ -1,5 +1,5 @@
 import type { Reporter } from '../report/reporter';
-import { printable } from '../report/terminal-text';
+import { printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import type { FoundFiles } from '../workspace/files';
 import type { Snapshot } from '../snapshot/snapshot';
@@ -13,8 +13,8 @@ export function describeFiles(
 ): object {
   for (const entry of snapshot.entries) {
     const size = entry.kind === 'file' ? formatSize(entry.size).padStart(10) : ''.padStart(10);
-    const what = entry.kind === 'link' ? ` -> ${printable(entry.target)}` : entry.kind === 'directory' ? '/' : '';
-    reporter.line(`${size}  ${printable(entry.path)}${what}`);
+    const what = entry.kind === 'link' ? ` -> ${printablePath(entry.target)}` : entry.kind === 'directory' ? '/' : '';
+    reporter.line(`${size}  ${printablePath(entry.path)}${what}`);
   }
   describeLeftOut(files, (text) => reporter.line(text));
   const bytes = totalSize(snapshot);
@@ -28,7 +28,7 @@ export function describeFiles(
 export function describeLeftOut(files: FoundFiles, say: (text: string) => void): void {
   if (files.leftOut.length === 0) return;
   say(`Left out:`);
-  for (const { path, why } of files.leftOut) say(`  ${printable(path)}  (${why})`);
+  for (const { path, why } of files.leftOut) say(`  ${printablePath(path)}  (${why})`);
 }
 
 /** Names the largest files where the whole is larger than `sync.warnSize`, before anything is sent. */
@@ -39,7 +39,7 @@ export function warnLarge(reporter: Reporter, snapshot: Snapshot, bytes: number,
     .sort((a, b) => b.size - a.size)
     .slice(0, LARGEST);
   reporter.warn(`${formatSize(bytes)} will be sent (sync.warnSize is ${formatSize(warnSize)}). The largest files:`);
-  for (const { path, size } of largest) reporter.line(`${formatSize(size).padStart(12)}  ${printable(path)}`);
+  for (const { path, size } of largest) reporter.line(`${formatSize(size).padStart(12)}  ${printablePath(path)}`);
 }
 
 export function totalSize(snapshot: Snapshot): number {

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { CONFIG_FILE, type Configuration } from '../config/configuration';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
+import { printable, printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import type { ListedArtifact, UnsavedFile } from './artifact-list';
 import { shellWord } from './pointer';
@@ -81,7 +81,7 @@ function suggester(workspaceRoot: string, { projectRoot }: Configuration): (name
 
 function namedWithSizes(files: readonly { name: string; size: number }[]): string[] {
   const largest = [...files].sort((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1));
-  const named = largest.slice(0, NAMED).map(({ name, size }) => `  ${printable(name)}  ${formatSize(size)}`);
+  const named = largest.slice(0, NAMED).map(({ name, size }) => `  ${printablePath(name)}  ${formatSize(size)}`);
   return files.length > NAMED ? [...named, `  and ${files.length - NAMED} more`] : named;
 }
 

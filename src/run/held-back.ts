@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Reporter } from '../report/reporter';
-import { printable } from '../report/terminal-text';
+import { printable, printablePath } from '../report/terminal-text';
 import { formatCount } from '../report/units';
 import { shellWord } from './pointer';
 import type { HeldBack } from './artifact-paths';
@@ -18,9 +18,11 @@ export function reportHeldBack(
   ignored: readonly string[],
 ): void {
   if (heldBack.length > 0) {
-    const named = heldBack.slice(0, NAMED).map(({ path, why }) => `  ${printable(path)}: ${why}`);
+    const named = heldBack.slice(0, NAMED).map(({ path, why }) => `  ${printablePath(path)}: ${why}`);
     const more = heldBack.length > NAMED ? [`  and ${heldBack.length - NAMED} more`] : [];
-    const words = ['nx', 'run', `${project}:remote-pull`, `--run=${run}`, `--path=${heldBack[0].path}`];
+    // A path that is printed with an escape can't be copied from here.
+    const first = heldBack.find(({ path }) => printablePath(path) === path) ?? heldBack[0];
+    const words = ['nx', 'run', `${project}:remote-pull`, `--run=${run}`, `--path=${first.path}`];
     words.push(`--output=${join(tmpdir(), run)}`);
     reporter.warn(
       [
@@ -32,7 +34,7 @@ export function reportHeldBack(
     );
   }
   if (ignored.length > 0) {
-    const named = ignored.slice(0, 3).map(printable).join(', ');
+    const named = ignored.slice(0, 3).map(printablePath).join(', ');
     reporter.warn(
       `Tools act on the names of ${formatCount(ignored.length, 'artifact')} (${named}${ignored.length > 3 ? ', …' : ''}). They were written because git and Nx ignore the directory; don't run programs in it that you don't trust with them.`,
     );

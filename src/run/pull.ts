@@ -2,7 +2,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync } fro
 import { join } from 'node:path';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
-import { printable } from '../report/terminal-text';
+import { printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
@@ -103,9 +103,13 @@ function refuseBlocked(output: string, paths: string[]): void {
       if (!stat) continue;
       const fits = parents.includes(at) ? stat.isDirectory() : at === path ? !stat.isDirectory() : stat.isFile();
       if (!fits) {
-        throw new Problem('ARTIFACT_BLOCKED', `${printable(path)} can't be written: ${printable(at)} is in the way.`, {
-          next: `Move it away, in ${output}, and run the same command again.`,
-        });
+        throw new Problem(
+          'ARTIFACT_BLOCKED',
+          `${printablePath(path)} can't be written: ${printablePath(at)} is in the way.`,
+          {
+            next: `Move it away, in ${output}, and run the same command again.`,
+          },
+        );
       }
     }
   }
@@ -145,7 +149,7 @@ async function compareWithPresent(output: string, wanted: readonly StoredFile[])
 /** @throws Problem where files that are here would be replaced, and are not what a collection has brought. */
 function refuseDifferent(output: string, differ: string[]): void {
   if (differ.length === 0) return;
-  const named = differ.slice(0, 10).map((path) => `  ${printable(path)}`);
+  const named = differ.slice(0, 10).map((path) => `  ${printablePath(path)}`);
   const more = differ.length > 10 ? [`  and ${differ.length - 10} more`] : [];
   throw new Problem(
     'FILES_DIFFER',

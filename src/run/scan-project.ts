@@ -1,6 +1,6 @@
 import type { ProjectGraph } from '@nx/devkit';
 import type { Configuration } from '../config/configuration';
-import { printable } from '../report/terminal-text';
+import { printablePath } from '../report/terminal-text';
 import { formatCount } from '../report/units';
 import type { Reporter } from '../report/reporter';
 import type { Recipes } from '../snapshot/recipes';
@@ -33,7 +33,7 @@ export async function scanProject(workspace: Workspace): Promise<Scanned> {
   const { snapshot, vanished, recipes } = await scanFiles(workspace, files);
   if (vanished.length) {
     reporter.warn(
-      `gone since they were listed, not sent: ${vanished.slice(0, 10).map(printable).join(', ')}${vanished.length > 10 ? ` and ${vanished.length - 10} more` : ''}`,
+      `gone since they were listed, not sent: ${vanished.slice(0, 10).map(printablePath).join(', ')}${vanished.length > 10 ? ` and ${vanished.length - 10} more` : ''}`,
     );
   }
   warnPointers(workspace, snapshot);
@@ -48,7 +48,7 @@ export function warnPointers(
 ): void {
   const paths = lfsPointers(workspaceRoot, entries, known);
   if (paths.length === 0) return;
-  const few = `${paths.slice(0, 5).map(printable).join(', ')}${paths.length > 5 ? ', …' : ''}`;
+  const few = `${paths.slice(0, 5).map(printablePath).join(', ')}${paths.length > 5 ? ', …' : ''}`;
   const are = paths.length === 1 ? 'is a Git LFS pointer' : 'are Git LFS pointers';
   reporter.warn(
     `${formatCount(paths.length, 'file')} ${are}, and the contents are not on this machine: ${few}. Run "git lfs pull" to get them.`,

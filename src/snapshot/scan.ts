@@ -1,7 +1,7 @@
 import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
+import { printablePath } from '../report/terminal-text';
 import { WHOLE } from './chunk';
 import { targetFault, type Entry } from './entry';
 import { HashCache } from './hash-cache';
@@ -111,7 +111,7 @@ function list(root: string, paths: readonly string[], known: HashCache): Found[]
     if (!stat) return { path, stat: null, row: null, entry: null };
     if (stat.isSymbolicLink()) return { path, stat: null, row: null, entry: link(path, readlinkSync(absolute)) };
     if (!stat.isFile()) {
-      throw new Problem('FILE_SPECIAL', `${printable(path)} is neither a file nor a symbolic link.`, {
+      throw new Problem('FILE_SPECIAL', `${printablePath(path)} is neither a file nor a symbolic link.`, {
         next: 'Leave it out with "sync.exclude".',
       });
     }
@@ -153,7 +153,7 @@ function readStable(path: string, read: () => Content | null): Content | null {
       return refuseUnreadable(path, error as Error);
     }
     if (tries === READS) {
-      throw new Problem('FILE_CHANGING', `${printable(path)} keeps changing while it is read.`, {
+      throw new Problem('FILE_CHANGING', `${printablePath(path)} keeps changing while it is read.`, {
         next: 'Run the command again when nothing writes there, or leave it out with "sync.exclude".',
       });
     }
@@ -167,16 +167,20 @@ function file(path: string, stat: Stats, sha256: string): Entry {
 function link(path: string, target: string): Entry {
   const fault = targetFault(path, target);
   if (fault) {
-    throw new Problem('LINK_OUTSIDE', `The symbolic link ${printable(path)} -> ${printable(target)} ${fault}.`, {
-      next: 'Links may point inside the workspace only, by a relative path with ".." at its start alone: replace it, or leave it out with "sync.exclude".',
-    });
+    throw new Problem(
+      'LINK_OUTSIDE',
+      `The symbolic link ${printablePath(path)} -> ${printablePath(target)} ${fault}.`,
+      {
+        next: 'Links may point inside the workspace only, by a relative path with ".." at its start alone: replace it, or leave it out with "sync.exclude".',
+      },
+    );
   }
   return { kind: 'link', path, target };
 }
 
 function refuseUnnameable(path: string, vanished: string[]): void {
   if (path.includes('\ufffd'))
-    throw new Problem('PATH_INVALID', `The name ${printable(path)} is not valid UTF-8.`, {
+    throw new Problem('PATH_INVALID', `The name ${printablePath(path)} is not valid UTF-8.`, {
       next: 'Rename the file, or leave it out with "sync.exclude".',
     });
   vanished.push(path);
@@ -197,7 +201,7 @@ function refuseOutside(root: string, path: string, checked: Set<string>): void {
   if (from === '..' || from.startsWith('../')) {
     throw new Problem(
       'PATH_OUTSIDE',
-      `${printable(path)} is outside the workspace: ${printable(parent)} leads to ${printable(real)}.`,
+      `${printablePath(path)} is outside the workspace: ${printablePath(parent)} leads to ${printablePath(real)}.`,
       {
         next: 'Leave it out with "sync.exclude", or copy it into the workspace.',
       },
@@ -211,7 +215,7 @@ function gone(error: unknown): boolean {
 }
 
 function refuseUnreadable(path: string, error: Error): never {
-  throw new Problem('FILE_UNREADABLE', `${printable(path)} can't be read: ${error.message}`, {
+  throw new Problem('FILE_UNREADABLE', `${printablePath(path)} can't be read: ${error.message}`, {
     next: 'Mend its permissions, or leave it out with "sync.exclude".',
     cause: error,
   });

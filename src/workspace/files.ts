@@ -5,7 +5,7 @@ import { Problem } from '../report/problem';
 import { globBase, globMatcher, isGlob, rootedGlob, secretMatcher, type RootedGlob } from '../config/glob';
 import { outputMatcher, type Output } from '../config/outputs';
 import { ENV_FILE } from '../config/policy';
-import { printable } from '../report/terminal-text';
+import { printable, printablePath } from '../report/terminal-text';
 import { PACKAGING_FILES, whyNotTrained } from '../config/not-trained';
 import { ROOT_FILES } from '../config/root-files';
 import { formatCount } from '../report/units';
@@ -107,7 +107,7 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   const unsent = [...missed.named, ...special];
   if (unsent.length)
     warnings.push(
-      `not sent: ${formatCount(unsent.length, 'path')} (${unsent.slice(0, 5).map(printable).join(', ')}${unsent.length > 5 ? ', …' : ''}). remote-sync --dryRun says why.`,
+      `not sent: ${formatCount(unsent.length, 'path')} (${unsent.slice(0, 5).map(printablePath).join(', ')}${unsent.length > 5 ? ', …' : ''}). remote-sync --dryRun says why.`,
     );
   if (missed.nested.size) warnings.push(describeNested(projectName, missed.nested));
   warnings.push(...danglingLinks(workspaceRoot, paths, missed.send));
@@ -179,7 +179,7 @@ async function compareWithGit(
 
 function describeNested(projectName: string, nested: NotListed['nested']): string {
   const count = [...nested.values()].reduce((sum, each) => sum + each, 0);
-  const few = [...nested.keys()].sort().slice(0, 5).map(printable).join(', ');
+  const few = [...nested.keys()].sort().slice(0, 5).map(printablePath).join(', ');
   return `not sent: ${formatCount(count, 'file')} of ${formatCount(nested.size, 'project')} in directories of ${printable(projectName)} or its dependencies (${few}${nested.size > 5 ? ', …' : ''}), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them; "sync.exclude" of their directories ends this warning.`;
 }
 
@@ -200,7 +200,7 @@ function danglingLinks(workspaceRoot: string, paths: ReadonlySet<string>, links:
     if (!paths.has(path) || !lookUp(join(workspaceRoot, path))?.isSymbolicLink()) return [];
     const target = linkTarget(workspaceRoot, path);
     if (target === '.' || [...paths].some((each) => each === target || each.startsWith(`${target}/`))) return [];
-    const link = `the symbolic link ${printable(path)} leads to ${printable(target)}, which`;
+    const link = `the symbolic link ${printablePath(path)} leads to ${printablePath(target)}, which`;
     if (!lookUp(join(workspaceRoot, target))) return `${link} does not exist`;
     return `${link} is not sent: add ${printable(`{workspaceRoot}/${target}`)} to "sync.include"`;
   });

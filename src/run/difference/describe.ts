@@ -1,4 +1,4 @@
-import { printable } from '../../report/terminal-text';
+import { printable, printablePath } from '../../report/terminal-text';
 import { formatDuration, formatSize } from '../../report/units';
 import type { Entry } from '../../snapshot/entry';
 import { table } from '../status';
@@ -26,11 +26,12 @@ export function describeDifference(found: RunDifference): string[] {
       'artifacts',
       [
         ...(artifacts.trouble ? [printable(artifacts.trouble)] : []),
-        ...some(artifacts.added, ({ path, after }) => `+ ${printable(path)}  ${formatSize(after!.size)}`),
-        ...some(artifacts.removed, ({ path, before }) => `- ${printable(path)}  ${formatSize(before!.size)}`),
+        ...some(artifacts.added, ({ path, after }) => `+ ${printablePath(path)}  ${formatSize(after!.size)}`),
+        ...some(artifacts.removed, ({ path, before }) => `- ${printablePath(path)}  ${formatSize(before!.size)}`),
         ...some(
           artifacts.changed,
-          ({ path, before, after }) => `~ ${printable(path)}  ${formatSize(before!.size)} → ${formatSize(after!.size)}`,
+          ({ path, before, after }) =>
+            `~ ${printablePath(path)}  ${formatSize(before!.size)} → ${formatSize(after!.size)}`,
         ),
       ],
     ],
@@ -62,7 +63,7 @@ function codeLines(code: CodeDifference): string[] {
     entry.kind === 'file'
       ? formatSize(entry.size)
       : entry.kind === 'link'
-        ? `link to ${printable(entry.target)}`
+        ? `link to ${printablePath(entry.target)}`
         : 'empty directory';
   const bits = ({ before, after }: { before: Entry; after: Entry }) =>
     before.kind === 'file' && after.kind === 'file' && before.executable !== after.executable
@@ -70,11 +71,12 @@ function codeLines(code: CodeDifference): string[] {
       : '';
   const why = (reason: string | null) => (reason && !/packages|same content/.test(reason) ? `, ${reason}` : '');
   return [
-    ...some(code.added, (entry) => `+ ${printable(entry.path)}  ${size(entry)}`),
-    ...some(code.removed, (entry) => `- ${printable(entry.path)}  ${size(entry)}`),
+    ...some(code.added, (entry) => `+ ${printablePath(entry.path)}  ${size(entry)}`),
+    ...some(code.removed, (entry) => `- ${printablePath(entry.path)}  ${size(entry)}`),
     ...some(
       code.changed,
-      (each) => `~ ${printable(each.path)}  ${size(each.before)} → ${size(each.after)}${bits(each)}${why(each.why)}`,
+      (each) =>
+        `~ ${printablePath(each.path)}  ${size(each.before)} → ${size(each.after)}${bits(each)}${why(each.why)}`,
     ),
     ...(code.lockFiles.length ? [`lock files among them: ${code.lockFiles.map(printable).join(', ')}`] : []),
   ];
