@@ -4,6 +4,7 @@ import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, isTransient } from '../aws/reason';
 import { Problem } from '../report/problem';
 import { sdk } from '../aws/sdk';
+import { steadyNow } from '../system/moment';
 import { machineState } from '../workspace/state';
 import { formatDuration } from '../report/units';
 import { LookBudget } from './look-budget';
@@ -139,16 +140,14 @@ async function waitForEnd(
 ): Promise<Invocation> {
   const { GetCommandInvocationCommand } = sdk.ssm();
   const ssm = await aws.ssm();
-  // No clock that somebody sets.
-  const now = () => performance.now();
-  const started = now();
+  const started = steadyNow();
   const limit = ((options.deliveryTimeout ?? DELIVERY) + options.executionTimeout) * 1000 + overdue;
   let checked = started;
   let troubleSince: number | undefined;
   /** The command's end, or null while it goes on. */
   const look = async (): Promise<Invocation | null> => {
     let answer: GetCommandInvocationCommandOutput;
-    const asked = now();
+    const asked = steadyNow();
     try {
       answer = await ssm.send(new GetCommandInvocationCommand({ CommandId: commandId, InstanceId: instance }), {
         abortSignal: options.signal,
@@ -158,11 +157,11 @@ async function waitForEnd(
       if ((answer.$metadata.attempts ?? 1) > 1) budget.throttled();
       else budget.answered();
     } catch (error) {
-      if (awsCode(error) === 'InvocationDoesNotExist' && now() - started < INVISIBLE) return null;
+      if (awsCode(error) === 'InvocationDoesNotExist' && steadyNow() - started < INVISIBLE) return null;
       if (isTransient(error)) {
         budget.throttled();
-        troubleSince ??= now();
-        if (now() - troubleSince < PATIENCE) return null;
+        troubleSince ??= steadyNow();
+        if (steadyNow() - troubleSince < PATIENCE) return null;
       }
       throw awsProblem('COMMAND_STATUS', `Could not read the state of command ${commandId} on ${instance}.`, error);
     }
@@ -186,15 +185,15 @@ async function waitForEnd(
   for (let due = SOONEST; ; due = wait) {
     const ended = await firstWithin(Math.min(RAREST_POLL, due * budget.factor()), looks, options.signal);
     if (ended) return ended;
-    if (now() - started > BRISK) wait = Math.min(LONGEST_POLL, wait * 1.3);
+    if (steadyNow() - started > BRISK) wait = Math.min(LONGEST_POLL, wait * 1.3);
     if (looks.size < LOOKS) {
       const asked = look().finally(() => looks.delete(asked));
       asked.catch(() => undefined);
       looks.add(asked);
     }
-    if (now() - checked > CHECK_EVERY) {
+    if (steadyNow() - checked > CHECK_EVERY) {
       // The commands of an instance that vanished stay InProgress: EC2 knows better.
-      checked = now();
+      checked = steadyNow();
       await options.stillThere();
     }
   }
@@ -229,8 +228,8 @@ export async function finishCommand(
   script: string,
   options: FinishOptions,
 ): Promise<Invocation> {
-  const started = performance.now();
-  const since = () => performance.now() - started;
+  const started = steadyNow();
+  const since = () => steadyNow() - started;
   let unexplained = 0;
   for (let wait = FIRST_TRY; ; wait = Math.min(LONGEST_TRY, wait * 1.5)) {
     const invocation = await followCommand(aws, instance, commandId, options);

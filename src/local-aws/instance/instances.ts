@@ -39,6 +39,8 @@ export class Instances {
   readonly watchers: ((instance: LocalInstance, event: InstanceEvent) => void)[] = [];
   /** Between running and its agent being online, ms: besides the boot. */
   agentDelay = 0;
+  /** From a command's exit with 194 to the reboot that it asks for, ms: a minute on EC2. */
+  rebootDelay = 0;
   /** What the agents of instances use for which `channels` has nothing else. */
   channel: AgentChannel = 'gateway';
   readonly channels = new Map<string, AgentChannel>();

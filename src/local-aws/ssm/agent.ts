@@ -24,6 +24,7 @@ interface Queue {
 /** The SSM agent of all instances: runs scripts as processes, five at once and five waiting for each instance. */
 export class Agent {
   private readonly queues = new Map<string, Queue>();
+  private readonly reboots = new Set<NodeJS.Timeout>();
   private readonly stops = new Map<Invocation, () => void>();
 
   /** @param resolve puts the values of parameters into an invocation; false where that fails the whole document. */
@@ -78,6 +79,7 @@ export class Agent {
   /** Nothing more is started. */
   close(): void {
     for (const queue of this.queues.values()) queue.waiting = queue.held = [];
+    for (const timer of this.reboots) clearTimeout(timer);
   }
 
   private next(queue: Queue): void {
@@ -139,8 +141,14 @@ export class Agent {
     before: { stdout: string; stderr: string },
     runs: number,
   ): void {
-    this.instances.endProcesses(invocation.instance);
-    setImmediate(() => this.run(invocation, done, before, runs));
+    const timer = setTimeout(() => {
+      this.reboots.delete(timer);
+      this.instances.endProcesses(invocation.instance);
+      // The instance may be gone by now.
+      if (this.instances.get(invocation.instance)?.state === 'running') this.run(invocation, done, before, runs);
+      else done();
+    }, this.instances.rebootDelay);
+    this.reboots.add(timer);
   }
 }
 

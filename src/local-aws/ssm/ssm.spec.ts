@@ -92,6 +92,19 @@ describe('Run Command', () => {
     expect(seen).toMatchObject({ Status: 'Success', StandardOutputContent: 'once\nonce\n' });
   });
 
+  it('reboots some time after exit 194, and other processes end with that', async () => {
+    at.aws.instances.rebootDelay = 400;
+    await run('setsid sleep 60 </dev/null >/dev/null 2>&1 &');
+    const mark = `${at.directory}/delayed`;
+    const id = await send(`[ -e ${mark} ] && exit 0; touch ${mark}; exit 194`);
+    while (!(await readFile(mark).catch(() => null))) await sleep(10);
+    expect(at.aws.instances.processes(box).length).toBeGreaterThan(0);
+    expect((await look(id)).Status).toBe('InProgress');
+    expect((await ended(id)).Status).toBe('Success');
+    expect(at.aws.instances.processes(box)).toEqual([]);
+    at.aws.instances.rebootDelay = 0;
+  });
+
   it('cuts each stream by bytes and says so', async () => {
     const seen = await run("head -c 30000 /dev/zero | tr '\\0' a; head -c 30000 /dev/zero | tr '\\0' b >&2");
     expect(seen.StandardOutputContent).toHaveLength(24_000);
