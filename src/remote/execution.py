@@ -109,7 +109,7 @@ class Execution:
         self.save(state="running", supervisor=os.getpid(), pid=child.pid, startedAt=now())
         code = child.wait()
         if child.left:
-            log.say(child.left.warning("A command runs no longer than remote-exec does: end it with `wait`, or run it as a training."))
+            log.say(child.left.warning("remote-exec stops the processes that its command leaves: end the command with `wait`, or run a training."))
         if child.unkilled:
             log.say(child.unkilled.unkilled())
         if group:
