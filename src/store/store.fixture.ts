@@ -103,7 +103,15 @@ export class StoreFixture {
     };
     for (const [name, value] of Object.entries(more))
       await put(name, Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
-    if (record) await put('record.json', await signedBytes(this.store, this.keys(project), { ...record, id }));
+    if (record)
+      await put(
+        'record.json',
+        await signedBytes(this.store, this.keys(project), {
+          ...{ project, key: 'k', snapshot: '', caller: 'c' },
+          ...record,
+          id,
+        }),
+      );
     return keys;
   }
 
