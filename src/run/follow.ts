@@ -18,8 +18,6 @@ const SHORTEST = 250;
 const LONGEST = 2_000;
 /** A record that was not written for so long is of a run that may be gone, ms; it is written every 10 s. */
 export const STALE = 40_000;
-/** The same where the live log has ended as well, as it does when an instance is gone, ms: more than one record is late. */
-const STALE_WITHOUT_STREAM = 15_000;
 /** A run that was just started is given so long to be told of in the store, ms. */
 const FIRST = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
@@ -153,8 +151,7 @@ class Follower {
       }
       if (this.wishes.once && this.at >= record.log.size) return record;
     }
-    const stale = this.stream?.over ? STALE_WITHOUT_STREAM : STALE;
-    const silent = record ? this.watch.age > stale : steadyNow() - this.started > FIRST;
+    const silent = record ? this.watch.age > STALE : steadyNow() - this.started > FIRST;
     if (silent && steadyNow() - this.asked > ASK_EVERY) {
       const ended = await this.ask(record);
       if (ended) return ended;
