@@ -28,6 +28,8 @@ const RENEW_EVERY = 60_000;
 const FLEET_EVERY = 10_000;
 /** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
 const PATIENCE = 30 * 60_000;
+/** What the store lacks of a run that has ended is waited for this long, ms: an instance writes it again if it still runs. */
+const LACKING = 30_000;
 /** After so long a stream is worth its session, ms. */
 const STREAM_AFTER = 1_500;
 
@@ -43,6 +45,8 @@ export interface FollowWishes {
   once?: boolean;
   /** Only its end is of interest. */
   quiet?: boolean;
+  /** How long what the store lacks of a run that has ended is waited for, ms. */
+  patience?: number;
   onState: (run: RunRecord) => void;
   onLog: (data: Buffer) => void;
 }
@@ -81,6 +85,8 @@ class Follower {
   private warned = false;
   /** What EC2 said of the fleet that is to begin it, and when it was asked, ms. */
   private fleet: { asked: number; gone: boolean } | null = null;
+  /** Since when the run has ended and the store lacks some of it, ms of the steady clock. */
+  private lackingSince: number | undefined;
   /** What the instance itself said last. */
   private told: PollReply | undefined;
 
@@ -150,6 +156,10 @@ class Follower {
         return (await this.isGone(record)) ? record : null;
       }
       if (this.wishes.once && this.at >= record.log.size) return record;
+      if (record.state === 'ended' && !isAwaited(record) && this.lacks()) {
+        this.warnIncomplete(record);
+        return record;
+      }
     }
     const silent = record ? this.watch.age > STALE : steadyNow() - this.started > FIRST;
     if (silent && steadyNow() - this.asked > ASK_EVERY) {
@@ -176,6 +186,19 @@ class Follower {
     Object.assign(this, { stream: undefined, opened: -Infinity, reopen: 2_500, told: undefined });
     if (!this.wishes.quiet) this.at = Math.min(this.at, Math.max(this.sure, record.resumed?.log ?? this.at));
     this.sure = this.at;
+  }
+
+  /** Whether the store has lacked for too long what an instance writes before it says that its run has ended. */
+  private lacks(): boolean {
+    this.lackingSince ??= steadyNow();
+    return steadyNow() - this.lackingSince >= (this.wishes.patience ?? LACKING);
+  }
+
+  private warnIncomplete({ id, log }: RunRecord): void {
+    if (this.at >= log.size || this.wishes.quiet) return;
+    this.session.reporter.warn(
+      `The log of ${id} has ${log.size} bytes, and the store lacks those from ${this.at} on. Another program has changed or deleted them: look at who may write to the bucket.`,
+    );
   }
 
   /** What came from the store was nobody's word until the run's record named it. */
@@ -243,7 +266,10 @@ class Follower {
       const problem = error as Problem;
       if (problem.code === 'INSTANCE_GONE') {
         const gone = lost(record ?? recordOf(this.run), problem);
-        if (!isAwaited(gone) || this.wishes.once) return gone;
+        if (!isAwaited(gone) || this.wishes.once) {
+          if (record?.state === 'ended') this.warnIncomplete(record);
+          return gone;
+        }
         return (await this.isGone(gone)) ? gone : null;
       }
       if (!NO_ANSWER.includes(problem.code)) throw error;
@@ -259,6 +285,15 @@ class Follower {
     if (!report?.saved && !fresh && (report?.trouble || run.outcome !== null)) await this.renew();
     const now = recordOf(run);
     if (!record) this.wishes.onState(now);
+    if (run.outcome !== null && report?.saved && record?.state !== 'ended' && this.lacks()) {
+      throw new Problem(
+        'RECORD_UNVERIFIED',
+        `The store lacks the record of the end of ${run.id}, which its instance has written.`,
+        {
+          next: `Another program has deleted it or put an old one back: look at who may write to the bucket. The run is on ${run.instance}: ${run.directory}`,
+        },
+      );
+    }
     // The store can't be told, and nothing more is to be expected.
     if (run.outcome !== null && this.at >= log.size && report?.trouble && !record) return now;
     return null;
