@@ -1,4 +1,4 @@
-import { AwsError } from './service';
+import { AwsError, type ServiceRequest } from './service';
 
 /** One thing that goes wrong, or several in a row. */
 export interface Fault {
@@ -14,8 +14,12 @@ export interface Fault {
   after?: number;
   /** How many go wrong; absent: one. */
   times?: number;
-  /** The error that is answered, with AWS's own code and status. */
-  error?: { code: string; message?: string; status?: number };
+  /** The error that is answered, with AWS's own code and status. `headers`: what S3 sends with it. */
+  error?: { code: string; message?: string; status?: number; headers?: Record<string, string> };
+  /** The service does not see these headers, in lower case: as a server that does not know them. */
+  ignore?: string[];
+  /** S3: so long passes between the check of a write's condition and the write, ms: of several at once, each succeeds. */
+  apart?: number;
   /** The connection is cut: `before` the request is handled, or `after` it, when its effect is there and its answer lost. */
   cut?: 'before' | 'after';
   /** Held back so long, ms. */
@@ -84,5 +88,11 @@ export class Faults {
 }
 
 export function faultError({ error }: Fault): AwsError | undefined {
-  return error && new AwsError(error.code, error.message ?? error.code, error.status ?? 400);
+  return error && new AwsError(error.code, error.message ?? error.code, error.status ?? 400, error.headers);
+}
+
+/** A request as a server sees it that does not know some headers. */
+export function withoutHeaders(request: ServiceRequest, names: string[]): ServiceRequest {
+  const headers = Object.fromEntries(Object.entries(request.headers).filter(([name]) => !names.includes(name)));
+  return { ...request, headers };
 }

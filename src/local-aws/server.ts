@@ -9,7 +9,7 @@ import type { Capacity } from './ec2/capacity';
 import type { InstanceProfiles } from './ec2/profiles';
 import { decodeUri } from './decode-uri';
 import { Ec2Service, type Left } from './ec2/service';
-import { faultError, Faults, type Fault } from './faults';
+import { faultError, Faults, withoutHeaders, type Fault } from './faults';
 import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity, type IdentityOptions } from './identity';
 import { Metadata } from './imds/metadata';
 import { CloudInit } from './instance/cloud-init';
@@ -18,7 +18,7 @@ import { Power } from './instance/power';
 import { InstanceRole } from './instance/role';
 import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
 import { PricingService } from './pricing/service';
-import { S3Service } from './s3/service';
+import { CONDITIONS, S3Service } from './s3/service';
 import { SecretsManagerService } from './secretsmanager/service';
 import { ServiceQuotasService, type Quotas } from './servicequotas/service';
 import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from './service';
@@ -233,7 +233,13 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       if (cut === 'before') return void response.destroy();
       const error = fault && faultError(fault);
       if (error) throw error;
-      answered = await service.handle(asked);
+      let handled = fault?.ignore ? withoutHeaders(asked, fault.ignore) : asked;
+      if (fault?.apart !== undefined) {
+        s3.checkWrite(handled);
+        await pause(fault.apart);
+        handled = withoutHeaders(handled, CONDITIONS);
+      }
+      answered = await service.handle(handled);
       calls.add(name, action, asked);
       if (cut === 'after') {
         if (typeof answered.body === 'object' && 'file' in answered.body) closeSync(answered.body.file);

@@ -11,6 +11,8 @@ import { address, permission } from './permission';
 import { BUCKET_NAME, Buckets, etagOf, type StoredObject } from './objects';
 import { Uploads } from './uploads';
 
+/** What a write may depend on. */
+export const CONDITIONS = ['if-none-match', 'if-match'];
 const SMALLEST_PART = 5 * 1024 * 1024;
 const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
 /** Request headers that come back with the object. */
@@ -161,6 +163,12 @@ export class S3Service implements Service {
       },
       body: body(from, to),
     };
+  }
+
+  /** Refuses a write whose condition does not hold now. */
+  checkWrite(request: ServiceRequest): void {
+    const { bucket, key } = address(request);
+    if (bucket && key) this.checkConditions(request, this.buckets.head(bucket, key));
   }
 
   private checkConditions(request: ServiceRequest, existing: StoredObject | null): void {
@@ -356,13 +364,13 @@ export class S3Service implements Service {
   }
 }
 
-/** The checksum of a form's file, as a request's headers would say it. */
 /** A presigned form, which says in its fields who signed it; any other request without a signature is refused. */
 function isForm({ method, query, headers }: ServiceRequest): boolean {
   const type = String(headers['content-type'] ?? '');
   return method === 'POST' && !query.has('delete') && /^multipart\/form-data\b/i.test(type);
 }
 
+/** The checksum of a form's file, as a request's headers would say it. */
 function formHeaders(fields: Map<string, string>): Record<string, string> {
   const sent = [...fields].filter(
     ([name]) => name.startsWith('x-amz-checksum-') && name !== 'x-amz-checksum-algorithm',
