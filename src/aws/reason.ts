@@ -73,12 +73,13 @@ export function awsProblem(code: string, what: string, error: unknown, next?: st
     ...{ code: name, message: ownWords(sdk), status, requestId: sdk.$metadata?.requestId },
     ...(denied ? { denied } : {}),
   };
-  return new Problem(code, what, { aws, next: next ?? hint(name, denied), cause: error });
+  return new Problem(code, what, { aws, next: next ?? hint(sdk, denied), cause: error });
 }
 
 /** The permission that an error is for the want of: as AWS names it, else that of the call which failed. */
 export function deniedBy(error: unknown): Denied | undefined {
   const { name, message } = error as SdkError;
+  if (OBJECT_LOCK.test(message)) return undefined;
   // Of what is not there S3 says 403 as well, to whoever may not list: the caller of this knows.
   if (!DENIED.test(name) && !(awsStatus(error) === 403 && NAMELESS.test(name))) return undefined;
   const said = parseDenial(message);
@@ -90,6 +91,8 @@ export function deniedBy(error: unknown): Denied | undefined {
 }
 
 const DENIED = /AccessDenied|UnauthorizedOperation|ServiceLinkedRoleCreationNotPermitted|^(Forbidden|403)$/;
+/** S3: "Access Denied because object protected by object lock." */
+const OBJECT_LOCK = /\bobject[ -]?lock(ed)?\b|\bWORM\b/i;
 /** What the SDK calls an answer without a body, such as that to a HEAD. */
 const NAMELESS = /^Unknown(Error)?$/;
 
@@ -98,8 +101,10 @@ function ownWords({ message, $metadata }: SdkError): string {
   return /^Unknown(Error)?$/.test(message) ? `(HTTP ${$metadata?.httpStatusCode}, no more was said)` : message;
 }
 
-function hint(name: string, denied: Denied | undefined): string | undefined {
+function hint({ name, message }: SdkError, denied: Denied | undefined): string | undefined {
   if (denied) return describeDenied(denied);
+  if (OBJECT_LOCK.test(message))
+    return "Object Lock protects the object until its retention ends; no permission of the caller's helps. Use a bucket without Object Lock for the store.";
   if (/^(ExpiredToken|ExpiredTokenException|RequestExpired)$/.test(name))
     return 'The credentials have expired: sign in again.';
   if (

@@ -202,6 +202,9 @@ const WHAT: Record<Operation['op'], string> = {
   activity: 'say what runs there',
 };
 
+const NOT_IMPLEMENTED =
+  'This S3 server lacks conditional writes or checksums, which an instance needs to write a run by its role. Attached (remote-train) and with "storeAccess" other than "role", a run is written by a presigned form instead. Another way is a server that has them: docs/RELIABILITY.md, "What nx-ec2 needs of an S3 server".';
+
 /** The remote side's error, in a sentence with its next step. */
 export function remoteFailure(
   instance: string,
@@ -223,6 +226,8 @@ export function remoteFailure(
       'What goes on without a client needs the role of the instance: s3:PutObject on the prefix of the store (nx g nx-ec2:aws-setup has it). Attached, with remote-train, it is not needed.',
     ACCESS_DENIED:
       'The role of the instance needs s3:PutObject and s3:GetObject on the prefix of the store: nx g nx-ec2:aws-setup has the statement.',
+    OBJECT_LOCKED:
+      'Object Lock protects the object, and the bucket keeps no versions: a run replaces its record. Use a bucket without Object Lock for the store.',
     KEY_REFUSED:
       "This S3 server does not know the access key of the instance's role, as its metadata service hands it out: another server than AWS needs to know it. Attached, with remote-train, the role is not needed.",
     RUN_GOES_ON: 'The same command attaches to it; a minute after its instance is gone, it is gone on with.',
@@ -232,6 +237,7 @@ export function remoteFailure(
     PATH_BLOCKED: 'Move what stands there away on the instance; no sync brought it.',
     INTERNAL: 'This is a fault of nx-ec2: please report it with the trace below.',
   };
+  if (code === 'UPLOAD_FAILED' && detail.status === 501) next[code] = NOT_IMPLEMENTED;
   const words = typeof detail.aws === 'string' ? detail.aws : JSON.stringify(detail.aws ?? '');
   const aws = detail.aws && !error.message.includes(words) ? `\nS3 says: ${words}` : '';
   const trace = code === 'INTERNAL' && detail.trace ? `\n${String(detail.trace)}` : '';

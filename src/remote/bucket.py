@@ -146,6 +146,8 @@ def refusal(answer):
     """The code of a Failure for what S3 answered to a write."""
     if answer.code in ("ExpiredToken", "RequestExpired") or "expired" in answer.message.lower():
         return "EXPIRED"
+    if "object lock" in answer.message.lower():
+        return "OBJECT_LOCKED"
     if answer.code in UNKNOWN_KEY:
         return "KEY_REFUSED"
     return "ACCESS_DENIED" if answer.status == 403 else "UPLOAD_FAILED"

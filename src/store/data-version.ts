@@ -11,6 +11,10 @@ interface DataObject {
   Size: number;
 }
 
+/** S3 answers the same to a caller who may not list a bucket and to one who does not offer to pay. */
+const DENIED =
+  'The caller needs s3:ListBucket on that bucket. A requester-pays bucket can not be read: copy the data to a bucket of your own (aws s3 sync --request-payer requester).';
+
 /**
  * The version of data in S3, `s3://<bucket>[/<prefix>]`, as the instance will find it: docs/FORMAT.md, "Data".
  * @throws Problem where it can't be listed, or nothing is there.
@@ -25,7 +29,7 @@ export async function dataVersion(aws: Aws, source: string): Promise<string> {
     objects = await list(s3, bucket, prefix && `${prefix}/`);
     if (!objects.length && prefix) objects = await one(s3, bucket, prefix);
   } catch (error) {
-    throw awsProblem('DATA', what, error, 'The caller needs s3:ListBucket on that bucket.');
+    throw awsProblem('DATA', what, error, awsStatus(error) === 403 ? DENIED : undefined);
   }
   if (!objects.some(({ Key }) => !Key.endsWith('/'))) throw new Problem('DATA', `${what} Nothing is there.`);
   return versionOf(bucket, objects);

@@ -57,6 +57,17 @@ export class StoreTooLarge extends Problem {
   }
 }
 
+/** What an S3 server says of an object besides its content. */
+export interface ObjectVersion {
+  /** Absent where the bucket keeps no versions. */
+  version?: string;
+  /** Object Lock: until then it can't be deleted; absent also for a caller who may not see it. */
+  lockedUntil?: Date;
+}
+
+const NEEDS_CONDITIONS =
+  'Launching an instance and "prune --apply" need them, so that two clients at once can\'t both succeed. Set "instance" to one that exists (an id, a name or tags), or use an S3 server that has them: docs/RELIABILITY.md, "What nx-ec2 needs of an S3 server".';
+
 /** How long a presigned URL of ours lives, seconds: one command's delivery and work. */
 export const URL_LIFETIME = 3600;
 
@@ -64,6 +75,8 @@ export const URL_LIFETIME = 3600;
 export class Store {
   /** What the records of its runs are signed with. */
   readonly recordKeys: RecordKeys;
+  /** The server answered 501 to a plain write, which has no other header that could be missing there. */
+  private refusesChecksums = false;
 
   constructor(
     private readonly aws: Aws,
@@ -86,8 +99,8 @@ export class Store {
     options: { onlyIfNew?: boolean; contentType?: string; checksum?: string; signal?: AbortSignal } = {},
   ): Promise<boolean> {
     const { PutObjectCommand } = sdk.s3();
-    const s3 = await this.aws.s3();
     for (let tries = 0; ; tries++) {
+      const s3 = await (this.refusesChecksums ? this.aws.s3WithoutChecksums() : this.aws.s3());
       try {
         await s3.send(
           new PutObjectCommand({
@@ -103,9 +116,10 @@ export class Store {
         return true;
       } catch (error) {
         if (options.onlyIfNew && awsStatus(error) === 412) return false;
-        // Some that speak S3 know no conditions.
-        if (options.onlyIfNew && awsStatus(error) === 501 && !options.checksum) {
-          options = { ...options, onlyIfNew: false };
+        // Servers that lack conditional writes, or checksum headers. Callers that need either get the error.
+        if (awsStatus(error) === 501 && !options.checksum && (options.onlyIfNew || !this.refusesChecksums)) {
+          if (options.onlyIfNew) options = { ...options, onlyIfNew: false };
+          else this.refusesChecksums = true;
           continue;
         }
         // 409: another conditional write of this key was under way; S3 asks to try again.
@@ -119,10 +133,11 @@ export class Store {
    * Writes an object if it is still what it was: compare and swap.
    * @param etag of what it is to replace; null: there is to be none.
    * @returns its new ETag, or null where somebody else has written meanwhile.
+   * @throws Problem `CONDITIONAL_WRITES` where the server lacks them: a plain write could overwrite another client's.
    */
   async swap(key: string, body: Buffer, etag: string | null): Promise<string | null> {
     const { PutObjectCommand } = sdk.s3();
-    const s3 = await this.aws.s3();
+    const s3 = await (this.refusesChecksums ? this.aws.s3WithoutChecksums() : this.aws.s3());
     try {
       const answer = await s3.send(
         new PutObjectCommand({
@@ -135,6 +150,10 @@ export class Store {
       );
       return answer.ETag!;
     } catch (error) {
+      if (awsStatus(error) === 501) {
+        const what = `Could not write ${this.name(key)}: this S3 server does not implement conditional writes.`;
+        throw this.problem('CONDITIONAL_WRITES', what, error, NEEDS_CONDITIONS);
+      }
       if (![404, 409, 412].includes(awsStatus(error)!) || awsCode(error) === 'NoSuchBucket')
         throw this.problem('STORE_PUT', `Could not write ${this.name(key)}.`, error);
       // The answer to the first try may have been lost, and this be the one to its repetition.
@@ -386,6 +405,21 @@ export class Store {
     }
   }
 
+  /** What the server says of an object's versions; null where there is none. */
+  async version(key: string): Promise<ObjectVersion | null> {
+    const { HeadObjectCommand } = sdk.s3();
+    const s3 = await this.aws.s3();
+    try {
+      const head = await s3.send(new HeadObjectCommand(this.target(key)));
+      // A bucket whose versioning is suspended says "null".
+      const version = head.VersionId === 'null' ? undefined : head.VersionId;
+      return { version, lockedUntil: head.ObjectLockRetainUntilDate };
+    } catch (error) {
+      if (awsStatus(error) === 404) return null;
+      throw this.problem('STORE_GET', `Could not look at ${this.name(key)}.`, error);
+    }
+  }
+
   /** The last bytes of an object, all of it where it is smaller; null where there is none. */
   async getEnd(key: string, bytes: number): Promise<Buffer | null> {
     const answer = await this.read(key, [404, 403], `bytes=-${bytes}`);
@@ -545,9 +579,7 @@ export class Store {
       return answer.BucketRegion;
     } catch (error) {
       const status = awsStatus(error);
-      const region = (error as { $response?: { headers?: Record<string, string> } }).$response?.headers?.[
-        'x-amz-bucket-region'
-      ];
+      const region = namedRegion(error);
       if (status === 404) {
         throw this.problem(
           'BUCKET_MISSING',
@@ -566,7 +598,7 @@ export class Store {
           'BUCKET_FORBIDDEN',
           `The bucket ${bucket} can't be used by the credentials in force${this.settings.bucketOwner ? `, or does not belong to account ${this.settings.bucketOwner}` : ''}.`,
           error,
-          'The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it.',
+          'The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it. A requester-pays bucket of another account can not be used.',
         );
       }
       throw this.problem('BUCKET', `The bucket ${bucket} could not be reached.`, error);
@@ -603,15 +635,34 @@ export class Store {
   }
 
   private problem(code: string, what: string, error: unknown, next?: string) {
-    const aws = awsCode(error);
-    if (!next && (aws === 'NoSuchBucket' || aws === 'PermanentRedirect')) {
-      next =
-        aws === 'NoSuchBucket'
-          ? 'Check "bucket" and "region", or create it: aws s3 mb s3://NAME.'
-          : 'Set "region" to the bucket\'s region.';
-    }
-    return awsProblem(code, what, error, next);
+    return awsProblem(code, what, error, next ?? this.remedy(error));
   }
+
+  /** What to do about what is wrong with the bucket or with the server, whatever was asked of it; undefined for the rest. */
+  private remedy(error: unknown): string | undefined {
+    const { bucket } = this.settings;
+    const status = awsStatus(error);
+    const code = awsCode(error);
+    const region = namedRegion(error);
+    if (code === 'NoSuchBucket') return 'Check "bucket" and "region", or create it: aws s3 mb s3://NAME.';
+    if (status === 301 || code === 'PermanentRedirect' || code === 'AuthorizationHeaderMalformed') {
+      return region
+        ? `The bucket ${bucket} is in ${region}: set "region" to ${region}.`
+        : `The bucket ${bucket} is in another region: set "region" to that of the bucket (aws s3api get-bucket-location --bucket ${bucket}).`;
+    }
+    if (status === 307)
+      return `S3 sends requests for ${bucket} elsewhere for the moment, as it does for some hours after a bucket was created. Set "region" to that of the bucket${region ? ` (${region})` : ''}, and try again in a few minutes.`;
+    if (status === 501)
+      return 'This S3 server lacks something that the request needs: nx run <project>:remote-doctor says what. With "sync": {"strategy": "auto"}, files are sent as an archive instead.';
+    return undefined;
+  }
+}
+
+/** The bucket's region, as S3 names it in a refusal. */
+function namedRegion(error: unknown): string | undefined {
+  const { $response, Region } = error as { $response?: { headers?: Record<string, string> }; Region?: string };
+  const region = $response?.headers?.['x-amz-bucket-region'] ?? Region;
+  return region && /^[a-z0-9-]{1,40}$/.test(region) ? region : undefined;
 }
 
 /** Now by the server's clock: the SDK learns the difference from the answers it gets. */

@@ -9,7 +9,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import package  # noqa: E402,F401
 from nx_ec2_remote import signing  # noqa: E402
-from nx_ec2_remote.bucket import open_bucket  # noqa: E402
+from nx_ec2_remote.bucket import open_bucket, refusal  # noqa: E402
 from nx_ec2_remote.connection import Connections  # noqa: E402
 from nx_ec2_remote.credentials import Credentials  # noqa: E402
 from nx_ec2_remote.contract import in_local_instance  # noqa: E402
@@ -113,6 +113,10 @@ class OpenBucketTest(unittest.TestCase):
                     self.open(lambda headers: (403, code), way="role")
                 self.assertEqual(raised.exception.code, expected)
                 self.assertEqual(raised.exception.with_aws().count("words"), 1)
+
+    def test_an_object_that_object_lock_protects_is_no_missing_permission(self):
+        words = b"<Error><Code>AccessDenied</Code><Message>Access Denied because object protected by object lock.</Message></Error>"
+        self.assertEqual(refusal(signing.Answer(403, {}, words)), "OBJECT_LOCKED")
 
 
 class LocalInstanceTest(unittest.TestCase):
