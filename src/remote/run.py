@@ -106,10 +106,10 @@ def start(plan, root, lock, tree):
     part = plan["run"]
     home = directory(root, part["id"])
     account = training_user(plan.get("user"))
-    if part["detached"]:
+    if part["detached"] or (part["store"] and part["store"]["access"] == "role"):
         from .bucket import open_bucket
 
-        # Nobody will renew a form: what can't be told must not be begun.
+        # There is no form, or no client that renews it: a run that the role can't write must not start.
         open_bucket(dict(part["store"], access="role"))
     record = {
         "id": part["id"], "kind": part.get("kind", "training"), "key": part["key"], "project": part["project"], "caller": part["caller"], "tree": plan["tree"],
