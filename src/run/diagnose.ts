@@ -9,6 +9,8 @@ import { grantLines } from '../aws/permissions/grant';
 import type { Where } from '../aws/permissions/statement';
 import { workspaceIdentity } from '../workspace/identity';
 import { StoreKeys } from '../store/keys';
+import { checkServer } from '../store/check-server';
+import { postForm } from '../store/post-form';
 import { Store } from '../store/store';
 import type { Configuration } from '../config/configuration';
 import { storeAccess } from './access';
@@ -95,6 +97,13 @@ export async function diagnose(
     } catch (error) {
       addFailure(SIGNING, error as Problem, null);
     }
+    const tests = `${keys.out(`doctor-${id}`)}server/`;
+    const server = await checkServer(store, tests, {
+      launches: 'described' in instance,
+      postForm: (post, fields, body) => postForm(aws, post, fields, body),
+    });
+    findings.push(...server.checks.map((check): Finding => ({ where: 'here', ...check })));
+    await store.delete(server.keys).catch((problem: Problem) => addFailure('delete from the bucket', problem));
     let session: Session;
     try {
       session = await openSession(configuration, project, workspaceRoot, reporter);
