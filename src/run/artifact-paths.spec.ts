@@ -140,6 +140,18 @@ describe('what is held back', () => {
     ]);
   });
 
+  it('is an untracked file that was sent and edited here since', async () => {
+    workspace();
+    write('model/out/sent', 'sent');
+    write('model/out/edited', 'edited since');
+    const was = { size: 4, sha256: hash('sha256', 'sent') };
+    const changed = ['out/sent', 'out/edited', 'out/absent'].map((path) => ({ ...artifact(path), was }));
+    const { heldBack, accepted } = await screenArtifacts(changed, { output: project });
+    expect(accepted.map(({ path }) => path)).toEqual(['out/sent', 'out/absent']);
+    expect(heldBack).toEqual([{ path: 'out/edited', why: 'the file that is here was changed since it was sent' }]);
+    expect((await screenArtifacts(changed, { output: project, takesEdited: true })).heldBack).toEqual([]);
+  });
+
   it('is a file that a submodule tracks', async () => {
     workspace();
     write('model/out/deep/x', 'mine');

@@ -67,6 +67,8 @@ export interface Target {
   output: string;
   /** Paths that somebody named in full: outside of workspaces and repositories they come whatever their names are. */
   named?: ReadonlySet<string>;
+  /** The caller decides itself about files that git does not track and that were edited since they were sent. */
+  takesEdited?: boolean;
 }
 
 export interface Screened<T extends Artifact> {
@@ -84,13 +86,13 @@ export interface Screened<T extends Artifact> {
 
 /**
  * Decides for each artifact whether it may be written where it belongs. Only the offenders are held back: names that
- * programs here act on, names that this plugin uses, names that are one here, and files that git tracks, unless the run
- * changed one that was sent and is here as it was sent.
+ * programs here act on, names that this plugin uses, names that are one here, files that were edited since they were
+ * sent, and files that git tracks, unless the run changed one that was sent and is here as it was sent.
  * @throws Problem `GIT_FAILED`
  */
 export async function screenArtifacts<T extends Artifact>(
   artifacts: readonly T[],
-  { output, named = new Set() }: Target,
+  { output, named = new Set(), takesEdited = false }: Target,
   fold: FoldNames = probeFolding(nearestDirectory(output)),
 ): Promise<Screened<T>> {
   const tracked = new Set([...trackedFiles(output)].map(fold));
@@ -168,10 +170,19 @@ export async function screenArtifacts<T extends Artifact>(
         continue;
       }
     }
+    if (file.was && !takesEdited && (await isEdited(join(output, path), file, file.was))) {
+      hold(file, 'the file that is here was changed since it was sent');
+      continue;
+    }
     if (acts && !isPlain) screened.ignored.push(file.path);
     screened.accepted.push(file);
   }
   return screened;
+}
+
+/** Whether a file is neither the artifact nor the one that was sent. */
+async function isEdited(here: string, file: Artifact, was: { size: number; sha256: string }): Promise<boolean> {
+  return lookUp(here) !== null && !(await hasContent(here, was)) && !(await hasContent(here, file));
 }
 
 /** Whether a path has a part that is named as this plugin names its own files beside artifacts. */

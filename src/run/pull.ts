@@ -52,6 +52,7 @@ export async function pullRun(
   const { accepted, unchanged, heldBack, ignored, tracked, fold } = await screenArtifacts(files, {
     output,
     named,
+    takesEdited: true,
   });
   reportHeldBack(reporter, project, record.id, heldBack, ignored);
   refuseBlocked(
