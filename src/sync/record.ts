@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import type { Chunk } from '../snapshot/chunk';
 import { applyDelta, difference, type Delta } from '../snapshot/diff';
@@ -63,8 +64,12 @@ export function foldRecords(records: { id: string; bytes: Buffer }[]): { snapsho
   for (const { id, bytes } of records) {
     const record = parseJson(inflate(bytes, MAX_INFLATED)) as SnapshotRecord;
     if ((record.v as number) !== 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
-    if (record.base === null) snapshot = Snapshot.parse(Buffer.from(record.manifest));
-    else if (snapshot?.id === record.base)
+    if (record.base === null) {
+      const canonical = Buffer.from(record.manifest);
+      // Before it is parsed: a forged object of some 100 KB inflates to millions of entries.
+      if (hash('sha256', canonical, 'hex') !== id) throw new Error('a record is not of its snapshot');
+      snapshot = Snapshot.parse(canonical);
+    } else if (snapshot?.id === record.base)
       snapshot = applyDelta(snapshot, { gone: record.gone, changed: parseRecords(record.records) });
     else throw new Error('a record changes another than the one before it');
     if (snapshot.id !== id) throw new Error('a record is not of its snapshot');
