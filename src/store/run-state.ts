@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readCache, writeCache } from '../system/cache-file';
 import { machineState } from '../workspace/state';
@@ -11,6 +12,12 @@ export interface RunState {
   seen?: [attempt: number, beat: number];
 }
 
+/** What is kept of a run is removed when it was not written for this long, ms: the store keeps most runs for 90 days. */
+const KEPT = 180 * 24 * 3600_000;
+
+/** Directories whose old files this process has removed. */
+const swept = new Set<string>();
+
 /** @param place what tells the run from all others. */
 export function readRunState(place: string[]): RunState {
   const { secret, seen } = (readJson(fileOf('runs', place)) ?? {}) as { secret?: unknown; seen?: unknown };
@@ -20,6 +27,7 @@ export function readRunState(place: string[]): RunState {
 }
 
 export function writeRunState(place: string[], { secret, seen }: RunState): void {
+  sweep(join(machineState(), 'runs'));
   // A random secret that can't be kept leaves its run's record unverified; all else only saves a question.
   writeCache(fileOf('runs', place), JSON.stringify({ v: 1, secret: secret?.toString('base64'), seen }));
 }
@@ -42,6 +50,20 @@ export function keyBytes(text: unknown): Buffer | null {
 
 function fileOf(directory: string, place: string[]): string {
   return join(machineState(), directory, `${hash('sha256', JSON.stringify(place), 'hex').slice(0, 32)}.json`);
+}
+
+/** Removes what is old from a directory, once for each process: each run that was followed leaves a file. */
+function sweep(directory: string): void {
+  if (swept.has(directory)) return;
+  swept.add(directory);
+  try {
+    for (const name of readdirSync(directory)) {
+      const file = join(directory, name);
+      if (Date.now() - statSync(file).mtimeMs > KEPT) rmSync(file, { force: true });
+    }
+  } catch {
+    // It is not there yet, or another process is removing the same files.
+  }
 }
 
 /** null: there is none. */
