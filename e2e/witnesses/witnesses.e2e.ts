@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,9 @@ import { Aws } from '../../src/aws/clients';
 import { Remote } from '../../src/command/remote';
 import { findInstance } from '../../src/instance/find';
 import { startLocalAws, type LocalAws } from '../../src/local-aws/server';
+import { checkServer } from '../../src/store/check-server';
 import { StoreKeys } from '../../src/store/keys';
+import { postForm } from '../../src/store/post-form';
 import { Store } from '../../src/store/store';
 import { program, witnessPython } from './programs';
 
@@ -219,6 +221,62 @@ describe('ours on moto', () => {
     expect(listed.Commands).toMatchObject([
       { InstanceIds: [id], DocumentName: 'AWS-RunShellScript', Comment: 'nx-ec2: witness' },
     ]);
+  });
+});
+
+const versitygw = program('versitygw');
+const withVersitygw = versitygw ? it : it.skip;
+
+describe('ours on versitygw', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-versitygw-'));
+  const before = { ...process.env };
+  let server: ChildProcess | undefined;
+  let aws: Aws;
+
+  beforeAll(async () => {
+    if (!versitygw) return;
+    const port = await freePort();
+    const url = `http://127.0.0.1:${port}`;
+    const key = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'test-secret' };
+    const options = [
+      '--port',
+      `127.0.0.1:${port}`,
+      '--access',
+      'test',
+      '--secret',
+      'test-secret',
+      '--region',
+      'eu-west-1',
+    ];
+    const sidecar = join(directory, 'metadata');
+    const files = join(directory, 'files');
+    for (const each of [sidecar, files]) mkdirSync(each);
+    // Not every file system of temporary files has extended attributes.
+    server = spawn(versitygw, [...options, 'posix', '--sidecar', sidecar, files], { stdio: 'ignore' });
+    while (!(await fetch(url).catch(() => null))) {
+      if (server.exitCode !== null) throw new Error(`versitygw exited with ${server.exitCode}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    Object.assign(process.env, { AWS_ENDPOINT_URL: url, AWS_REGION: 'eu-west-1', ...key });
+    aws = new Aws({});
+  });
+  afterAll(() => {
+    aws?.close();
+    server?.kill();
+    process.env = before;
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  withVersitygw(`finds there all that the store needs${absent('versitygw', versitygw)}`, async () => {
+    const { CreateBucketCommand } = await import('@aws-sdk/client-s3');
+    await (await aws.s3()).send(new CreateBucketCommand({ Bucket: 'witness' }));
+    const store = new Store(aws, { bucket: 'witness' });
+    const { checks, keys } = await checkServer(store, 'v1/test/', {
+      ...{ launches: true, postForm: (post, fields, body) => postForm(aws, post, fields, body) },
+    });
+    expect(checks.filter(({ ok }) => ok !== true)).toEqual([]);
+    await store.delete(keys);
+    expect(await store.list('', 100)).toEqual([]);
   });
 });
 
