@@ -152,7 +152,7 @@ export const NEEDS = {
     need('s3:ListBucket', 'whether the bucket is there'),
     need('s3:PutObject', 'whether it may'),
     need('s3:GetObject', 'whether it may'),
-    need('s3:DeleteObject', 'what it wrote', 'it has sent a command'),
+    need('s3:DeleteObject', 'what it wrote'),
     ...SIGN,
     ...WHO,
     ...where('an instance is up', [...COMMAND, need('ssm:StartSession', 'whether it may')]),
