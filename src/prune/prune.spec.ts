@@ -3,6 +3,8 @@ import { PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Snapshot } from '../snapshot/snapshot';
 import type { Pack } from '../store/pack';
 import type { Store } from '../store/store';
+import { recordOf, signAs } from '../run/saved-run.fixture';
+import { RunKeys } from '../store/record-keys';
 import { prune, type PruneWishes } from './prune';
 import { remove } from './remove';
 import { DAY, StoreFixture } from '../store/store.fixture';
@@ -203,6 +205,29 @@ describe('prune', () => {
     expect(damaged.sort()).toEqual([`model/m/${change.id}`, 'model/ref/other/i-2']);
     expect([kinds.pack.kept.count, kinds.pack.condemned.count]).toEqual([1, 2]);
     expect(await at.there()).toContain(ref);
+  });
+
+  it('keeps all of a kept run whose record somebody else has written, and says so', async () => {
+    const record = recordOf({ id: KEPT_RUN, checkpoints: [] });
+    const run = at.keys().run(KEPT_RUN);
+    const [list, part] = [`${run}checkpoint/1.json`, `${run}part/${'a'.repeat(64)}`];
+    const lists = { [list]: '{"v":1,"files":[]}', [part]: 'x', [`${run}artifacts.json`]: '{"v":1,"files":[]}' };
+    for (const [key, body] of Object.entries(lists)) await at.store.put(key, Buffer.from(body));
+    const { keys: signer } = await at.store.recordKeys.forStart({ keys: at.keys(), run: KEPT_RUN });
+    const genuine = signAs(signer, KEPT_RUN, record);
+    const forged = signAs(new RunKeys(Buffer.alloc(32), { keys: at.keys(), run: KEPT_RUN }), KEPT_RUN, record);
+    // The same record, genuine, lets go what it does not name: the checkpoint and its part.
+    for (const [bytes, unverified, kept] of [
+      [forged, [`model/run/${KEPT_RUN}/record.json`], true],
+      [genuine, [], false],
+    ] as const) {
+      await at.store.put(`${run}record.json`, bytes);
+      at.age(5);
+      const said = await pruneNow();
+      expect(said.unverified).toEqual(unverified);
+      const there = await at.there();
+      for (const key of [list, part]) expect(there.has(key)).toBe(kept);
+    }
   });
 
   it.each([
