@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { parseLaunch, type LaunchState } from './launch-journal';
+import { StoreFixture } from '../store/store.fixture';
+import { LaunchJournal, parseLaunch, type LaunchState } from './launch-journal';
 
 const letters = (low: number, high: number, of: string) =>
   fc.string({ unit: fc.constantFrom(...of), minLength: low, maxLength: high });
@@ -52,5 +53,20 @@ describe('how far a launch is, as the store has it', () => {
 
   it('is refused where a later version has written it, which may mean something else', () => {
     expect(() => parseLaunch(Buffer.from('{"v":2}'))).toThrow(/later version of nx-ec2/);
+  });
+
+  it('counts as damaged where it is too large, and is written over', async () => {
+    const at = await StoreFixture.start();
+    try {
+      const journal = new LaunchJournal(at.store, at.keys(), 'a'.repeat(24));
+      await at.store.put(at.keys().launch('a'.repeat(24)), Buffer.alloc(600 * 1024, 0x20));
+      const found = (await journal.read())!;
+      expect(found.state).toBeNull();
+      const [next] = fc.sample(state, 1);
+      expect(await journal.write(next, found.etag)).not.toBeNull();
+      expect((await journal.read())!.state).toEqual(next);
+    } finally {
+      await at.close();
+    }
   });
 });

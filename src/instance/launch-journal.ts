@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { Problem } from '../report/problem';
 import { text } from '../report/text-schema';
 import type { StoreKeys } from '../store/keys';
-import type { Store } from '../store/store';
+import { StoreTooLarge, type Store } from '../store/store';
 import { isRunId } from '../run/record';
 
 /** Far more than 20 types in 20 subnets on two markets take, bytes. */
@@ -74,8 +74,13 @@ export class LaunchJournal {
   }
 
   async read(signal?: AbortSignal): Promise<StoredLaunch | null> {
-    const stored = await this.store.getVersion(this.key, LARGEST, { signal });
+    const stored = await this.store.getVersion(this.key, LARGEST, { signal }).catch((error: unknown) => {
+      // As damaged as one that is no JSON: it is written over, and is in the way of no launch and no remote-down.
+      if (error instanceof StoreTooLarge && error.etag !== null) return { tooLarge: error.etag };
+      throw error;
+    });
     if (!stored) return null;
+    if ('tooLarge' in stored) return { state: null, etag: stored.tooLarge, age: 0 };
     const { bytes, etag, modified, answered } = stored;
     return { state: parseLaunch(bytes), etag, age: Math.max(0, answered - modified) };
   }
