@@ -1,3 +1,5 @@
+const { availableParallelism } = require('node:os');
+
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 
 /** Unit and integration tests: `*.spec.ts` beside the code. The end-to-end suite has its own configuration in e2e/. */
@@ -12,6 +14,7 @@ module.exports = {
     ],
   },
   // Most of the time they wait for processes and for deadlines: with one worker a processor, processors are idle.
-  maxWorkers: '150%',
+  // A number: Jest reads a percentage above 100 as the number of workers.
+  maxWorkers: Math.ceil(availableParallelism() * 1.5),
   testTimeout: 30_000,
 };
