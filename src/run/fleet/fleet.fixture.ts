@@ -51,7 +51,7 @@ export class FleetPipeline extends Pipeline {
       onFinish: { success: 'terminate', failure: 'terminate' },
       ...this.description,
     };
-    const configuration = this.configuration({ artifacts: ['artifacts/**'], instance }, 'remote-train');
+    const configuration = this.configuration({ instance }, 'remote-train');
     this.runs = openRuns(configuration, this.project, this.workspace, this.reporter());
     // What plans a run asks for no more than a session of runs has.
     this.session = this.runs as typeof this.session;
