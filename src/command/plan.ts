@@ -50,6 +50,8 @@ export interface RunPart {
   artifacts: {
     /** Regular expressions that paths relative to the project match as a whole, or a directory above them; and where without wildcards. */
     outputs: { pattern: string; base: string }[];
+    /** The same of what is no result. */
+    scratch: { pattern: string; base: string }[];
     limits: Limits;
     /** Of files outside the outputs. */
     extra: Limits;

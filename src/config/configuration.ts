@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import type { InstanceName } from '../config/instance-name';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
-import { allOutputs, literalOutputs, outputFault, type Output } from './outputs';
+import { allOutputs, literalOutputs, outputFault, readOutputs, type Output } from './outputs';
 import { enforcePolicy } from './policy';
 import { descriptionSchema, readDescription } from './description';
 import { configurationSchema, NAMING, trainShape } from './schema';
@@ -66,6 +66,8 @@ export interface Configuration {
     /** With the output directory, which is always one. */
     outputs: Output[];
     downloadLimit: number;
+    /** As outputs, for what is no result. */
+    scratch: Output[];
     extraLimit: number;
     maxArtifactSize: number;
     timeout?: number;
@@ -377,9 +379,12 @@ function trainOf(
         });
   }
   const outputs = allOutputs(train.outputs);
-  for (const output of outputs) {
-    const fault = outputFault(output);
-    if (fault !== null) throw new Problem('CONFIG_INVALID', `train.outputs: ${printable(output.path)} ${fault}.`);
+  const scratch = readOutputs(train.scratch);
+  for (const [key, entries] of Object.entries({ outputs, scratch })) {
+    for (const entry of entries) {
+      const fault = outputFault(entry);
+      if (fault !== null) throw new Problem('CONFIG_INVALID', `train.${key}: ${printable(entry.path)} ${fault}.`);
+    }
   }
   for (const path of literalOutputs(outputs)) inside(input, 'train.outputs', path);
   const data = train.data.map((each) => ({ ...each, path: inside(input, 'train.data', each.path) }));
@@ -402,6 +407,7 @@ function trainOf(
           ? []
           : [train.setup].flat().map((line) => splitCommand(line, 'train.setup')),
     outputs,
+    scratch,
     resumeArgs: list(train.resumeArgs, 'train.resumeArgs'),
     claim:
       typeof train.claim === 'string'

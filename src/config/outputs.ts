@@ -16,12 +16,17 @@ export interface Output {
 /** An entry of `train.outputs` as it is written. */
 export type WrittenOutput = string | { path: string; download?: boolean };
 
-/** `train.outputs` with the output directory, which is always one. @param written undefined: the default. */
-export function allOutputs(written: readonly WrittenOutput[] = []): Output[] {
-  const outputs = written.map((each): Output => {
+/** Entries as they are written, normalized. */
+export function readOutputs(written: readonly WrittenOutput[]): Output[] {
+  return written.map((each) => {
     const { path, download = true } = typeof each === 'string' ? { path: each } : each;
     return { path: posix.normalize(path).replace(/\/$/, ''), download };
   });
+}
+
+/** `train.outputs` with the output directory, which is always one. @param written undefined: the default. */
+export function allOutputs(written: readonly WrittenOutput[] = []): Output[] {
+  const outputs = readOutputs(written);
   const isThere = outputs.some(({ path }) => path === OUTPUT_DIRECTORY);
   return isThere ? outputs : [...outputs, { path: OUTPUT_DIRECTORY, download: true }];
 }

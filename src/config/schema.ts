@@ -132,6 +132,12 @@ export const trainShape = {
   downloadLimit: size
     .prefault('500MB')
     .describe('A larger artifact stays in the store, and a pointer file comes back in its place.'),
+  scratch: z
+    .array(text)
+    .default([])
+    .describe(
+      'Files, directories and globs, relative to the project, that the training writes and that are no results, e.g. data that it downloads: neither saved nor named.',
+    ),
   extraLimit: size
     .prefault('10GB')
     .describe(

@@ -44,7 +44,7 @@ export interface Inference {
 /** Settings that do not change what a training results in, so that they are not part of its cache key. */
 const NOT_RESULT = new Set([
   ...['timeout', 'grace', 'maxArtifactSize', 'memory', 'cores', 'claim', 'retry', 'onCancel', 'metrics', 'checkpoints'],
-  ...['secrets', 'secretsFrom', 'index', 'extraLimit'],
+  ...['secrets', 'secretsFrom', 'index', 'scratch', 'extraLimit'],
 ]);
 
 /**

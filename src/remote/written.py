@@ -16,11 +16,11 @@ CACHE_NAMES = re.compile(r".*(\.egg-info|\.dist-info|\.pyc|\.pyo|\.swp|\.lock|\.
 
 
 class Outputs:
-    """Tells the paths of outputs. `part` is the run's part of a plan; paths are relative to the project."""
+    """Tells the paths of outputs, or of another list of the same form. `part` is the run's part of a plan; paths are relative to the project."""
 
-    def __init__(self, part):
+    def __init__(self, part, name="outputs"):
         try:
-            self.rules = [(re.compile(each["pattern"], re.DOTALL), each["base"]) for each in part["artifacts"]["outputs"]]
+            self.rules = [(re.compile(each["pattern"], re.DOTALL), each["base"]) for each in part["artifacts"][name]]
         except re.error as error:
             raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
 
@@ -102,7 +102,7 @@ def keep_baseline(home, part, was_set_up):
 
 def look(work, part, inputs, account=None):
     """The files below a run's directory (`inside` says what `work` may be) that the run has written or changed. Failure: BAD_PLAN, LIMIT."""
-    written, outputs = Written(), Outputs(part)
+    written, outputs, scratch = Written(), Outputs(part), Outputs(part, "scratch")
     for path, found in walk(work, part, outputs, account):
         own = below(part, path)
         is_output = own is not None and outputs.match(own)
@@ -120,21 +120,23 @@ def look(work, part, inputs, account=None):
                 written.outputs.append((own, found))
             if sent is not None and not is_same:
                 written.sent[own] = sent
-        elif inputs.since is not None and not CACHE_NAMES.fullmatch(path.rpartition("/")[2]) and not inputs.was(work, path, found, account)[1]:
-            written.extra.append((path, found))
+        elif inputs.since is not None and not (CACHE_NAMES.fullmatch(path.rpartition("/")[2]) or (own is not None and scratch.match(own))):
+            if not inputs.was(work, path, found, account)[1]:
+                written.extra.append((path, found))
     return written
 
 
 def walk(work, part, outputs, account=None):
-    """`inside.walk` of a run's directory, without what caches hold. One that an output names is none."""
+    """`inside.walk` of a run's directory, without what caches and scratch directories hold. One that an output names is neither."""
+    scratch = Outputs(part, "scratch")
 
-    def is_cache(path, name):
-        if name not in CACHES and not CACHE_NAMES.fullmatch(name):
-            return False
+    def is_left_out(path, name):
         own = below(part, path)
+        if name not in CACHES and not CACHE_NAMES.fullmatch(name) and not (own is not None and scratch.match(own)):
+            return False
         return own is None or not (outputs.match(own) or outputs.may_hold(own))
 
-    return inside.walk(work, account=account, skip=is_cache)
+    return inside.walk(work, account=account, skip=is_left_out)
 
 
 def below(part, path):

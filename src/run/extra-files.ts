@@ -91,7 +91,7 @@ function advice({ projectRoot }: Configuration, names: readonly string[], output
   if (outputs.length > 0) {
     const list = printable(JSON.stringify(outputs)).replace(/","/g, '", "');
     lines.push(
-      `To bring them back each time, add them to "train" in ${posix.join(projectRoot, CONFIG_FILE)}: "outputs": ${list}`,
+      `To bring them back each time, add them to "train" in ${posix.join(projectRoot, CONFIG_FILE)}: "outputs": ${list} (or to "scratch" what is no result)`,
     );
   }
   if (names.some((name) => name.startsWith(OUTSIDE)))

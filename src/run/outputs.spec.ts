@@ -95,6 +95,15 @@ describe('what a training writes', () => {
     expect(() => refuseCachingNothing(run.id, collected)).not.toThrow();
   });
 
+  it('is neither saved nor named where it is scratch', async () => {
+    writing('data/corpus.bin', 'out/model.pt');
+    await pipe.open({ outputs: ['out/'], scratch: ['data/'] });
+    const run = await train();
+    expect(run.artifacts).toMatchObject({ files: 1, extra: { files: 0, unsaved: 0 } });
+    expect((await collectArtifacts(pipe.session, run)).extra).toEqual([]);
+    expect(pipe.said.join('\n')).not.toContain('outside its outputs');
+  });
+
   it('is named where it is over the limit of what is saved', async () => {
     writing('out/model.pt');
     await pipe.open({ extraLimit: '5B' });

@@ -122,6 +122,7 @@ export async function planRun(
         store,
         artifacts: {
           outputs: train.outputs.map(outputRule),
+          scratch: train.scratch.map(outputRule),
           limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
           extra: { files: MAX_EXTRA_FILES, bytes: train.extraLimit },
         },

@@ -204,7 +204,7 @@ class PartsTest(Files):
 class ArtifactsTest(Files):
     def save(self, bucket=None, patterns=("artifacts",), progress=None, **limits):
         part = {"projectRoot": ".", "artifacts": {
-            "outputs": [{"pattern": each, "base": "artifacts"} for each in patterns],
+            "outputs": [{"pattern": each, "base": "artifacts"} for each in patterns], "scratch": [],
             "limits": dict({"files": 100, "bytes": 1 << 30}, **limits), "extra": {"files": 100, "bytes": 1 << 30},
         }}
         bucket = bucket or Bucket()

@@ -33,17 +33,17 @@ class Directory(unittest.TestCase):
             self.sent[os.fsencode(path)] = ("file", False, len(data), hashlib.sha256(data).hexdigest())
         written.keep_sent(self.home, dict(sorted(self.sent.items())))
 
-    def part(self, *outputs, **extra):
+    def part(self, *outputs, scratch=(), **extra):
         rules = [{"pattern": pattern, "base": base} for pattern, base in outputs or [("artifacts", "artifacts")]]
         return {"projectRoot": "p", "artifacts": {
-            "outputs": rules, "limits": {"files": 100, "bytes": 1 << 30}, "extra": dict({"files": 100, "bytes": 1 << 30}, **extra),
+            "outputs": rules, "scratch": [{"pattern": each, "base": each} for each in scratch], "limits": {"files": 100, "bytes": 1 << 30}, "extra": dict({"files": 100, "bytes": 1 << 30}, **extra),
         }}
 
     def begin(self, *outputs, was_set_up=False):
         written.keep_baseline(self.home, self.part(*outputs), was_set_up)
 
-    def look(self, *outputs):
-        found = written.look(self.work, self.part(*outputs), written.Inputs(self.home))
+    def look(self, *outputs, **more):
+        found = written.look(self.work, self.part(*outputs, **more), written.Inputs(self.home))
         return [path for path, _ in found.outputs], [path for path, _ in found.extra], found
 
 
@@ -84,6 +84,15 @@ class LookTest(Directory):
         self.assertEqual(self.look()[:2], ([], []))
         self.assertEqual(self.look(("\\.cache", ".cache"))[0], [".cache/hub/weights"])
         self.assertEqual(self.look(("\\.cache/hub/.*", ".cache/hub"))[0], [".cache/hub/weights"])
+
+    def test_scratch_files_are_neither_extra_nor_looked_for_and_an_output_in_them_is_one(self):
+        self.send(files={"p/train.py": b"code"})
+        self.begin()
+        for path in ("p/data/mnist/a", "p/data/model.pt", "p/tmp.bin", "p/other", "data/b"):
+            self.write(path)
+        scratch = {"scratch": ("data", "tmp\\.bin")}
+        self.assertEqual(self.look(**scratch)[:2], ([], ["data/b", "p/other"]))
+        self.assertEqual(self.look(("data/model\\.pt", "data/model.pt"), **scratch)[:2], (["data/model.pt"], ["data/b", "p/other"]))
 
     def test_files_of_the_set_up_are_not_the_trainings_unless_it_changes_them(self):
         self.send(files={"p/train.py": b"code"})
