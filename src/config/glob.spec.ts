@@ -1,19 +1,6 @@
 import fc from 'fast-check';
 import { assertGlob, globMatcher, rootedGlob, secretMatcher } from './glob';
-import { matchHere, matchInPython } from './portable.fixture';
-
-/** Names of directories that hold what globs and regular expressions give a meaning to. */
-const hostile = fc
-  .array(fc.constantFrom(...'(){}[]!*?+@\\ ^$|.,-#&~a\n\'"', 'é'), { minLength: 1, maxLength: 5 })
-  .map((characters) => characters.join(''))
-  .filter((name) => name !== '.' && name !== '..');
-const directory = fc.array(hostile, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
-
-const pieces = fc.constantFrom('a', 'b', '.', '\n', '$', ' ', '-', 'é', '{', ']', '\\', '!');
-const name = fc.array(pieces, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
-const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
-const part = fc.constantFrom('**', '*', '?', 'a', '*.b', '[ab]', '[!a]', '{a,b}', '*[$]', '.*', '@(a|b)', '!(a)', '!a');
-const glob = fc.array(part, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
+import { directory, glob, matchHere, matchInPython, path } from './portable.fixture';
 
 describe('a glob of a project', () => {
   const matches = (root: string, written: string, of: string) => globMatcher(rootedGlob(root, written)!)(of);

@@ -2,24 +2,7 @@ import fc from 'fast-check';
 import picomatch from 'picomatch';
 import { GLOB } from './glob';
 import { allOutputs, literalOutputs, outputFault, outputFinder, outputMatcher, outputRule } from './outputs';
-import { matchHere, matchInPython } from './portable.fixture';
-
-/** Names that hold what globs and regular expressions give a meaning to. */
-const hostile = fc
-  .array(fc.constantFrom(...'(){}[]!*?+@\\ ^$|.,-#&~a\n\'"', 'é'), { minLength: 1, maxLength: 5 })
-  .map((characters) => characters.join(''))
-  .filter((name) => name !== '.' && name !== '..');
-const directory = fc.array(hostile, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
-const pieces = fc.constantFrom('a', 'b', '.', '\n', '$', ' ', '-', 'é', '{', ']', '\\', '!');
-const name = fc.array(pieces, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
-const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
-const wild = fc.constantFrom('*', '?', '[ab]', '[$]', '{a,b}', 'a', '.', '$', ' ');
-const glob = fc
-  .array(
-    fc.array(wild, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('')),
-    { minLength: 1, maxLength: 3 },
-  )
-  .map((parts) => parts.join('/').replace(/\*{2,}/g, '*'));
+import { directory, glob, matchHere, matchInPython, path } from './portable.fixture';
 
 describe('outputs', () => {
   it('have at their end no line break that a name has', () => {
