@@ -169,8 +169,10 @@ describe('nx-ec2 clean, with forged records', () => {
     const stops = [await made.runOn(ids.busy, runs.busy), await made.runOn(ids.removed, runs.removed)];
     release = () => stops.forEach((stop) => stop());
     const forged = { startedAt: 1, createdAt: 1, state: 'ended' as const, endedAt: Date.now() - 2 * HOUR };
-    for (const name of ['busy', 'mute', 'idle', 'waiting'])
-      await made.tell({ ...forged, id: runs[name], instance: ids[name] ?? 'i-0123456789abcdef0' });
+    for (const name of ['busy', 'mute', 'idle', 'waiting']) {
+      const instance = name === 'waiting' ? 'i-0123456789abcdef0' : ids[name];
+      await made.tell({ ...forged, id: runs[name], instance });
+    }
     await made.tell({ ...forged, id: runs.elsewhere, instance: ids.named });
   }, 60_000);
   afterAll(async () => {

@@ -5,6 +5,7 @@ import { parseRecord, type RunRecord } from './record';
 import { recordOf } from './saved-run.fixture';
 
 const HOUR = 3_600_000;
+const FIRST = 'i-00000000000000001';
 const spot: Price = { perHour: 0.5, market: 'spot', where: 'eu-west-1a', date: '2026-11-25', source: 'ec2' };
 
 function attempt(n: number, instance: string, startedAt: number | null, endedAt: number | null) {
@@ -49,8 +50,8 @@ describe('what a run has cost', () => {
 
   it('is known of runs from before prices were written down, where one was configured', () => {
     const { price: _, ...old } = { ...description, configuration: { pricePerHour: 2 } };
-    const { since: __, ...record } = recordOf({ startedAt: 0, endedAt: HOUR, attempts: [attempt(1, 'i-1', 0, HOUR)] });
-    const stored = Buffer.from(JSON.stringify({ ...record, instance: 'i-1', description: old }));
+    const { since: __, ...record } = recordOf({ startedAt: 0, endedAt: HOUR, attempts: [attempt(1, FIRST, 0, HOUR)] });
+    const stored = Buffer.from(JSON.stringify({ ...record, instance: FIRST, description: old }));
     expect(describeCost(parseRecord(stored, record.id, 'k'))).toBe('$2.00, at $2.00 an hour (as configured)');
   });
 });

@@ -21,7 +21,7 @@ import { describeRun, table, tableOfRuns } from './status';
 const FULL: RunRecord = recordOf({
   ...{ outcome: 'interrupted', signal: 'SIGKILL', exitCode: null, stop: { reason: 'x', at: 1 } },
   failure: { code: 'X', message: 'x', exitCode: null },
-  resumed: { from: 'i-1', log: 1 },
+  resumed: { from: 'i-0123456789abcdef0', log: 1 },
   queue: { before: 1, holders: [RUN] },
   artifacts: {
     state: 'failed',

@@ -59,12 +59,16 @@ describe('a run with a fleet', () => {
     await at.close();
   });
 
+  /** A record of this project: only one is its run's. */
+  const ours = (recovery: 'client' | 'fleet', more: Partial<RunRecord>) =>
+    ended(recovery, { project: pipe.project, ...more });
+
   it('is followed on from one instance to the next, with its log as far as it was saved', async () => {
     const { store, keys } = pipe.session;
     const log = (text: string) => store.put(`${keys.run(RUN)}log/0`, Buffer.from(text));
     const size = (bytes: number) => ({ size: bytes, training: 0, truncated: false, hashes: null });
     await log('one\ntw');
-    const record = ended('fleet', { log: size(6) });
+    const record = ours('fleet', { log: size(6) });
     await putRecord(store, keys, record);
     const status = await oneStatus(pipe.session, RUN, new AbortController().signal);
     expect(describeRun(status)).toContain('its fleet brings another instance up');
@@ -76,7 +80,7 @@ describe('a run with a fleet', () => {
     const next = { instance: 'i-00000000000000002', attempt: 2, resumed: { from: FIRST, log: 6 } };
     await log('one\ntw\nthree\n');
     await putRecord(store, keys, {
-      ...ended('fleet', { ...next, log: size(13) }),
+      ...ours('fleet', { ...next, log: size(13) }),
       ...{ state: 'running', outcome: null, stop: null, access: 'presigned' },
     });
     while (!pipe.said.join().includes('goes on on i-00000000000000002'))
@@ -85,7 +89,7 @@ describe('a run with a fleet', () => {
     await putRecord(
       store,
       keys,
-      ended('fleet', { ...next, log: size(18), outcome: 'succeeded', stop: null, exitCode: 0 }),
+      ours('fleet', { ...next, log: size(18), outcome: 'succeeded', stop: null, exitCode: 0 }),
     );
     const done = await following;
     expect(done.run).toMatchObject({ outcome: 'succeeded', attempt: 2 });
@@ -96,9 +100,9 @@ describe('a run with a fleet', () => {
   it('is not taken to have ended as the attempt before the one that has just begun', async () => {
     const { store, keys } = pipe.session;
     await store.put(`${keys.run(RUN)}log/0`, Buffer.from('one\ntw\nthree\nfour\n'));
-    await putRecord(store, keys, ended('client', { log: { size: 6, training: 0, truncated: false, hashes: null } }));
+    await putRecord(store, keys, ours('client', { log: { size: 6, training: 0, truncated: false, hashes: null } }));
     const begun = { instance: 'i-00000000000000002', attempt: 2, resumed: { from: FIRST, log: 6 } };
-    const run = ended('client', { ...begun, state: 'running', outcome: null, stop: null });
+    const run = ours('client', { ...begun, state: 'running', outcome: null, stop: null });
     const following = pipe.follow(run, { from: 6 });
     const look = new Promise((resolve) => setTimeout(resolve, 700, 'it is followed'));
     expect(await Promise.race([following, look])).toBe('it is followed');
@@ -106,7 +110,7 @@ describe('a run with a fleet', () => {
     await putRecord(
       store,
       keys,
-      ended('client', { ...begun, log: size, outcome: 'succeeded', stop: null, exitCode: 0 }),
+      ours('client', { ...begun, log: size, outcome: 'succeeded', stop: null, exitCode: 0 }),
     );
     const done = await following;
     expect(done.run).toMatchObject({ outcome: 'succeeded', attempt: 2 });

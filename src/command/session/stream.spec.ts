@@ -141,7 +141,7 @@ describe('a session', () => {
     const { stream, bytes: got } = await open(NON_INTERACTIVE, `cat '${file}'`);
     expect(await stream.ended).toMatchObject({ exitCode: 0 });
     expect([got().length, hash(got())]).toEqual([bytes.length, hash(bytes)]);
-  });
+  }, 120_000);
 
   it('has errors apart, and the exit code', async () => {
     await begin();
