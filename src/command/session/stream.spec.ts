@@ -135,13 +135,17 @@ describe('a session', () => {
         { service: 'session', action: 'output', frame: 'cut', bytes: 1_500_000 },
       ],
     ],
-  ])('brings 5 MB of bytes in order, each once, through %s', async (_, faults) => {
-    await begin({ faults });
-    const { file, bytes } = large();
-    const { stream, bytes: got } = await open(NON_INTERACTIVE, `cat '${file}'`);
-    expect(await stream.ended).toMatchObject({ exitCode: 0 });
-    expect([got().length, hash(got())]).toEqual([bytes.length, hash(bytes)]);
-  }, 120_000);
+  ])(
+    'brings 5 MB of bytes in order, each once, through %s',
+    async (_, faults) => {
+      await begin({ faults });
+      const { file, bytes } = large();
+      const { stream, bytes: got } = await open(NON_INTERACTIVE, `cat '${file}'`);
+      expect(await stream.ended).toMatchObject({ exitCode: 0 });
+      expect([got().length, hash(got())]).toEqual([bytes.length, hash(bytes)]);
+    },
+    120_000,
+  );
 
   it('has errors apart, and the exit code', async () => {
     await begin();
