@@ -41,7 +41,7 @@ export interface RunPart {
   timeout: number | null;
   grace: number;
   rerun: boolean;
-  /** A run of the same key that needs not be found, nor any before it: it was collected, or has failed. */
+  /** A run of the same key that is not to be found, nor any before it: it has failed. */
   known: string | null;
   caller: string;
   /** Nobody renews the form: the instance's role is needed. */

@@ -1,3 +1,5 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { reportKey } from '../workspace/key-log';
 import { nxStartedAt } from '../workspace/invocation';
 import { Workshop } from './workshop.fixture';
@@ -37,10 +39,8 @@ describe('a result of other files than Nx has hashed', () => {
     const { snapshot } = await shop.run<Result>('remote-sync');
     report(snapshot);
     expect(await train()).toMatchObject({ run, snapshot, attached: 'ended' });
-    // It was delivered: started once more, it is another training.
-    const again = await train();
-    expect(again).toMatchObject({ attached: false });
-    expect(again.run).not.toBe(run);
+    // However often it was delivered.
+    expect(await train()).toMatchObject({ run, attached: 'ended' });
   });
 
   it('is cached where the files are those of the key, whatever earlier commands were told', async () => {
@@ -56,6 +56,40 @@ describe('a result of other files than Nx has hashed', () => {
     await train();
     report('0'.repeat(64));
     await shop.run('remote-train', { ...options, cache: false });
+  });
+});
+
+describe('a training that has succeeded', () => {
+  let shop: Workshop;
+  beforeAll(async () => {
+    shop = await Workshop.open();
+    shop.write('model/train.py', 'open("artifacts/m", "w").write("1")\n');
+  });
+  afterAll(() => shop.close());
+
+  it('is brought to another clone, also when its instance is gone, and is trained again with --rerun', async () => {
+    const train = (more = {}) =>
+      shop.run<{ run: string; attached: unknown }>('remote-train', { train: { script: 'train.py' }, ...more });
+    const { run } = await train();
+    // Another machine: it remembers nothing, and has no artifacts.
+    const asAnotherClone = () => {
+      shop.forget();
+      rmSync(join(shop.workspace, 'model/artifacts'), { recursive: true });
+    };
+    const brought = () => readFileSync(join(shop.workspace, 'model/artifacts/m'), 'utf8');
+    asAnotherClone();
+    expect(await train()).toMatchObject({ run, attached: 'ended' });
+    expect(shop.printed).toMatch(/This training has ended already: .*\(--rerun starts another\)/);
+    expect(brought()).toBe('1');
+    const { instances, named } = shop.at.aws;
+    instances.change(named.get('box')!, 'terminated');
+    asAnotherClone();
+    expect(await train()).toMatchObject({ run, attached: 'ended' });
+    expect(brought()).toBe('1');
+    await expect(train({ rerun: true })).rejects.toThrow(/INSTANCE_GONE|terminated/);
+    const other = { instance: { id: named.get('other')!.id } };
+    expect(await train(other)).toMatchObject({ run, attached: 'ended' });
+    expect(await train({ ...other, rerun: true })).toMatchObject({ attached: false });
   });
 });
 

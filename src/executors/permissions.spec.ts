@@ -104,7 +104,7 @@ describe('the table of permissions', () => {
   let first: string;
   it('is right of remote-train', async () => {
     ({ run: first } = await run('remote-train', TRAIN));
-    await run('remote-train', TRAIN);
+    await run('remote-train', { ...TRAIN, rerun: true });
     const secrets = { A: 'ssm:/nx-ec2/key', B: 'secretsmanager:nx-ec2/key' };
     const data = [{ source: 's3://data/set', path: 'data', key: true }];
     await run('remote-train', { ...TRAIN, secrets, data, args: '3' });
@@ -190,7 +190,7 @@ describe('the table of permissions', () => {
     const instance = { ...MADE, spot: true, recovery: 'fleet', onFinish: { failure: 'terminate' } };
     const { aws } = shop.at;
     await run('remote-train', { ...TRAIN, instance, args: '0.4' });
-    await run('remote-train', { ...TRAIN, instance, args: '0.4' });
+    await run('remote-train', { ...TRAIN, instance, rerun: true, args: '0.4' });
     const { run: gone } = await run('remote-submit', { ...TRAIN, instance, args: '301' });
     aws.capacity.add({ market: 'spot' });
     const spot = () => aws.instances.all().filter(({ spotRequest, state }) => spotRequest && state !== 'terminated');

@@ -1,11 +1,12 @@
 import { describeFiles } from '../run/describe-files';
+import { sameTraining } from '../run/find-run';
 import { launch, type Launched } from '../run/launch';
 import { checkOutputs } from '../run/check-outputs';
 import { resumePoint } from '../run/resume';
-import { scanProject } from '../run/scan-project';
+import { scanProject, type Scanned } from '../run/scan-project';
 import type { Recovery } from '../run/recover';
 import type { RunRecord } from '../run/record';
-import { openSession, type RunsSession } from '../run/session';
+import { openRuns, openSession, type RunsSession, type Session } from '../run/session';
 import { planRun } from '../run/training';
 import { commandOf } from '../workspace/invocation';
 import type { Target } from './run-target';
@@ -37,7 +38,7 @@ export async function startTraining(
   detached: boolean,
   then: (session: RunsSession, launched: Launched, made?: MadeRun) => Promise<object>,
 ): Promise<object> {
-  const { configuration, context, reporter, project, workspace, signal } = target;
+  const { configuration, context, reporter, project, workspace } = target;
   checkOutputs(context.root, configuration);
   if (options.dryRun) {
     const scanned = await scanProject(workspace);
@@ -57,26 +58,72 @@ export async function startTraining(
   const opening = openSession(configuration, project, context.root, reporter, 'store');
   const scanning = scanProject(workspace);
   scanning.catch(() => undefined);
-  const session = await opening;
+  let session: RunsSession | undefined;
   try {
-    const scanned = await scanning;
-    const restore = options.resume ? await resumePoint(session, options.resume, !detached) : null;
-    const rerun = options.rerun ?? false;
-    const planned = await planRun(configuration, project, scanned, context.root, {
-      ...{ rerun, detached, restore },
-      aws: session.aws,
-    });
-    const launched = await launch(session, workspace, planned, {
-      ...{ signal, scanned, rerun },
-      force: options.force,
-      onSend: () =>
-        target.onInterrupt(
-          () =>
-            `Interrupted while the training was being started. See whether it runs: ${commandOf(context, 'remote-status')}`,
-        ),
-    });
+    let launched: Launched;
+    try {
+      const opened = await opening;
+      session = opened;
+      launched = await start(target, opened, await scanning, options, detached);
+    } catch (error) {
+      session?.close();
+      session = openRuns(configuration, project, context.root, reporter);
+      const ended = options.rerun ? null : await findEnded(target, session, scanning, options, detached);
+      if (!ended) throw error;
+      launched = ended;
+    }
     return await then(session, launched);
   } finally {
-    session.close();
+    session?.close();
+  }
+}
+
+/** Starts it on an instance that is there, or finds the one that is the same. */
+async function start(
+  target: Target,
+  session: Session,
+  scanned: Scanned,
+  options: StartOptions,
+  detached: boolean,
+): Promise<Launched> {
+  const { configuration, context, project, workspace, signal } = target;
+  const restore = options.resume ? await resumePoint(session, options.resume, !detached) : null;
+  const rerun = options.rerun ?? false;
+  const planned = await planRun(configuration, project, scanned, context.root, {
+    ...{ rerun, detached, restore },
+    aws: session.aws,
+  });
+  return launch(session, workspace, planned, {
+    ...{ signal, scanned, rerun },
+    force: options.force,
+    onSend: () =>
+      target.onInterrupt(
+        () =>
+          `Interrupted while the training was being started. See whether it runs: ${commandOf(context, 'remote-status')}`,
+      ),
+  });
+}
+
+/** The same training, where it has succeeded: its result is in the store, whatever keeps another one from starting. */
+async function findEnded(
+  target: Target,
+  session: RunsSession,
+  scanning: Promise<Scanned>,
+  options: StartOptions,
+  detached: boolean,
+): Promise<Launched | null> {
+  const { configuration, context, project, signal } = target;
+  if (signal.aborted) return null;
+  try {
+    const restore = options.resume ? await resumePoint(session, options.resume, !detached) : null;
+    const scanned = await scanning;
+    const planned = await planRun(configuration, project, scanned, context.root, {
+      ...{ rerun: false, detached, restore, aws: session.aws },
+    });
+    const { found } = await sameTraining(session, planned.key(scanned.snapshot));
+    return found?.attached === 'ended' ? { run: found.record, attached: 'ended', settled: Promise.resolve() } : null;
+  } catch {
+    // What kept it from starting is what is said.
+    return null;
   }
 }

@@ -13,7 +13,6 @@ import { listArtifacts, type ListedArtifact, type UnsavedFile } from './artifact
 import { assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
 import { COLLECTED, readCollected } from './collected';
 import { fetchFile, forEachFile, Room } from './fetch-file';
-import { collectedKey } from './find-run';
 import { reportExtra } from './extra-files';
 import { reportHeldBack } from './held-back';
 import { refuseSymlinkOnTheWay } from './no-symlinks';
@@ -160,16 +159,6 @@ function hasPlaceForLog(
   const why = isDirectory ? 'the training made a directory of that name' : 'git tracks the file that is here';
   reporter.warn(`${TRAINING_LOG} was not written: ${why}. The log is in the store: remote-logs shows it.`);
   return false;
-}
-
-/** Notes that the result of a run was delivered: the same training started again is another run. */
-export async function markCollected(
-  { store, keys, reporter }: Pick<RunsSession, 'store' | 'keys' | 'reporter'>,
-  run: string,
-): Promise<void> {
-  await store
-    .put(collectedKey(keys, run), Buffer.from('{"v":1}'), { contentType: 'application/json' })
-    .catch((error: Error) => reporter.warn(`after collecting: ${error.message}`));
 }
 
 /** @throws Problem where what the run left is not in the store. */

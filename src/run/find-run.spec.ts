@@ -1,5 +1,7 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Fixture } from '../local-aws/local-aws.fixture';
-import { collectArtifacts, markCollected } from './artifacts';
+import { collectArtifacts } from './artifacts';
 import { chosenRun, rememberTraining, sameTraining } from './find-run';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 import { putRecord } from './saved-run.fixture';
@@ -17,7 +19,7 @@ describe('a training that is asked for again', () => {
   });
   afterEach(() => pipe.close());
 
-  it('is found while it runs, and until it was collected; then it is trained again', async () => {
+  it('is found when it has succeeded, however often its artifacts were collected, unless another run is wanted', async () => {
     const first = await pipe.launch();
     expect(first.attached).toBe(false);
     await first.settled;
@@ -26,15 +28,18 @@ describe('a training that is asked for again', () => {
     // Another machine, which remembers nothing.
     await pipe.forget();
     const commands = at.aws.commands.length;
-    const second = await pipe.launch();
-    expect([second.attached, second.run.id]).toEqual(['ended', run.id]);
+    for (let time = 0; time < 2; time++) {
+      const again = await pipe.launch();
+      expect([again.attached, again.run.id]).toEqual(['ended', run.id]);
+      expect((await collectArtifacts(pipe.session, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/made']);
+      // Nothing is ignored here.
+      rmSync(join(pipe.workspace, 'model/artifacts'), { recursive: true });
+    }
     expect(at.aws.commands).toHaveLength(commands);
-    expect((await collectArtifacts(pipe.session, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/made']);
-    await markCollected(pipe.session, run.id);
-    const third = await pipe.launch();
-    expect(third.attached).toBe(false);
-    expect(third.run.id).not.toBe(run.id);
-    await pipe.follow(third.run);
+    const rerun = await pipe.launch({ rerun: true });
+    expect(rerun.attached).toBe(false);
+    expect(rerun.run.id).not.toBe(run.id);
+    await pipe.follow(rerun.run);
   });
 
   it('is attached to while it runs, wherever', async () => {

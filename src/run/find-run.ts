@@ -1,6 +1,5 @@
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
-import type { StoreKeys } from '../store/keys';
 import { StoreTooLarge } from '../store/store';
 import { lost, STALE } from './follow';
 import { canGoOn, isAwaited } from './interruption';
@@ -54,7 +53,7 @@ export function goesOn({ record, age }: FoundRun): boolean {
 
 /** What the store knows of a training. */
 export interface SameTraining {
-  /** One that needs no other: it goes on, or it has succeeded and was not collected by anybody. */
+  /** One that needs no other: it goes on, or it has succeeded. */
   found: { record: RunRecord; attached: 'running' | 'ended' } | null;
   /** One that is done with: the instance is not to find it either. */
   known: string | null;
@@ -70,19 +69,16 @@ export async function sameTraining(
   const none = { found: null, known: null };
   const run = runOf(await store.get(keys.key(key), KEY_LIMIT).catch(unlessTooLarge));
   if (run === null) return none;
-  const [read, collected] = await Promise.all([
-    // What can't be read is nobody's we know: it only helps to find.
-    readOrNobodys(store, keys, run),
-    store.has(collectedKey(keys, run)),
-  ]);
-  if (!read || read.record.key !== key) return { found: null, known: collected ? run : null };
+  // What can't be read is nobody's we know: it only helps to find.
+  const read = await readOrNobodys(store, keys, run);
+  if (!read || read.record.key !== key) return none;
   if (goesOn(read)) return { found: { record: read.record, attached: 'running' }, known: null };
   const record = await asEc2Knows(read.record, at);
   if (canGoOn(record)) return { found: null, known: null, interrupted: record };
   // The next attempt comes by itself: that is what is attached to.
   if (isAwaited(record)) return { found: { record: read.record, attached: 'running' }, known: null };
   if (record.state !== 'ended') return none;
-  const kept = record.outcome === 'succeeded' && record.artifacts?.state !== 'failed' && !collected;
+  const kept = record.outcome === 'succeeded' && record.artifacts?.state !== 'failed';
   return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
 }
 
@@ -161,11 +157,6 @@ function runOf(bytes: Buffer | null): string | null {
   } catch {
     return null;
   }
-}
-
-/** Written by whoever has brought a run's artifacts back. */
-export function collectedKey(keys: StoreKeys, run: string): string {
-  return `${keys.run(run)}collected`;
 }
 
 /** Writes down which run was started last for a training. It only helps to find: that it fails is no failure. */

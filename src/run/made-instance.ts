@@ -102,7 +102,8 @@ export async function seeOff(
   const instance = await lookAt(aws, run.instance, signal);
   if (!instance || !isLiving(instance) || instance.tags[TAG.managed] !== 'true') return;
   const { finish } = readTags(instance.tags);
-  if (!finish) return;
+  // One that was started again since serves something else.
+  if (!finish || (run.endedAt !== null && instance.launchedAt > run.endedAt)) return;
   const { id } = instance;
   const after = run.outcome === 'succeeded' ? finish.success : finish.failure;
   const down = `nx run ${session.project}:remote-down ends it now.`;

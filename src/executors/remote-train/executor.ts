@@ -1,5 +1,5 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { collectArtifacts, markCollected } from '../../run/artifacts';
+import { collectArtifacts } from '../../run/artifacts';
 import { printable } from '../../report/terminal-text';
 import { costOf, describeCost } from '../../run/cost';
 import { refuseCachingNothing } from '../../run/extra-files';
@@ -44,7 +44,6 @@ export default function remoteTrain(
       await made?.seeOff(ended);
       keyCheck.refuseCaching(ended, collected.directory);
       if (context.target?.cache) refuseCachingNothing(ended.id, collected);
-      await markCollected(session, ended.id);
       return {
         run: ended.id,
         instance: ended.instance,
