@@ -1,0 +1,77 @@
+"""Lines that are metrics, and lines that are none."""
+import math
+import os
+import random
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sync  # noqa: E402,F401
+from nx_ec2_remote import metric_line  # noqa: E402
+
+PROGRESS = (
+    ("step 500 | loss 3.16", {"step": 500, "loss": 3.16}),
+    ("step 500 | loss 3.1600 | step time 12.34ms", {"step": 500, "loss": 3.16, "step_time": 12.34}),
+    ("step 0: train loss 4.2, val loss 4.1", {"step": 0, "train_loss": 4.2, "val_loss": 4.1}),
+    ("iter 100: loss 3.2, time 20.5ms, mfu 12.5%", {"iter": 100, "loss": 3.2, "time": 20.5, "mfu": 12.5}),
+    ("Epoch 1/10 - loss: 0.5 - acc: 0.8", {"Epoch": 1, "loss": 0.5, "acc": 0.8}),
+    ("epoch 8/8  loss 0.1  accuracy 0.9", {"epoch": 8, "loss": 0.1, "accuracy": 0.9}),
+    ("epoch=3 train/loss=1e-3 lr=0.01", {"epoch": 3, "train/loss": 0.001, "lr": 0.01}),
+    ("\x1b[32mloss: nan\x1b[0m", {"loss": None}),
+    ("loss=0.25", {"loss": 0.25}),
+    ("val_loss: -2.5e-2", {"val_loss": -0.025}),
+)
+ARGUMENTS = (
+    "{'lr': 0.001, 'batch_size': 32, 'epochs': 10}",
+    "{'seed': 1, 'model': 'small', 'cuda': True, 'n_layers': 6, 'foo': 2}",
+    '{"learning_rate": 1e-4, "max_steps": 500, "output": "artifacts", "eval_steps": 50}',
+    "{'loss_weight': 0.5, 'dropout': 0.1, 'batch_size': 8}",
+    "lr: 0.001", "batch_size=32", "seed: 1, epochs: 10", "loss_weight=0.5", "max_score: 10",
+)
+ORDINARY = (
+    "", " ", "ready", "step 3 of 12", "epoch 3", "step 3", "loss 3.16", "loss", "loss:", "=3", "loss: high", "loss: 3 apples and a pear",
+    "Listening on port 8080", "listening: 8080", "2026-01-02 10:00:00 INFO loss 3", "error 404", "error: 404", "exit code: 1", "return 1",
+    "Downloading: 100%", "took 3.2 s", "epoch 1 begins: loss 3 or so", "train size 1000, val size 200", "GPU 0: 1234 MB", "precision=16", "10.0.0.1: 22",
+    "loss.py:12: warning", "wrote score-3.json", "the loss of the step 3 was 4 at the end", "step 1 loss 2 !", "number of parameters: 10.65M", "loss 1.2.3", "loss: 0x10",
+)
+
+
+class MetricLineTest(unittest.TestCase):
+    def test_progress_lines_are_metrics(self):
+        for line, found in PROGRESS:
+            with self.subTest(line):
+                self.assertEqual(metric_line.parse(line.encode()), found)
+
+    def test_arguments_and_ordinary_lines_are_none(self):
+        for line in ARGUMENTS + ORDINARY:
+            with self.subTest(line):
+                self.assertIsNone(metric_line.parse(line.encode()))
+
+    def test_a_dict_with_a_result_or_with_the_progress_is_a_metric_whatever_stands_beside_it(self):
+        for line in ("{'loss': 0.5, 'learning_rate': 1e-05, 'phase': 'train'}", "{'step': 3, 'lr': 0.1}", '{"reward": 1, "batch_size": 2}', "{'answer': 42, 'of': 'all'}"):
+            with self.subTest(line):
+                self.assertTrue(metric_line.parse(line.encode()))
+
+    def test_a_line_of_other_words_is_none_however_they_are_put_together(self):
+        rng = random.Random(5)
+        vocabulary = "port user id GPU step epoch time took bytes seed lr files of at in INFO worker pid line size 3 4.5 1e-3 10% 2/3 | , : = - ; [ ] ( ) \t {} '".split(" ")
+        for _ in range(3000):
+            line = rng.choice((" ", "", ": ")).join(rng.choice(vocabulary) for _ in range(rng.randrange(12)))
+            self.assertIsNone(metric_line.parse(line.encode()), line)
+
+    def test_whatever_is_printed_ends_soon_and_gives_numbers_that_json_has(self):
+        rng = random.Random(6)
+        pieces = ["loss", "step", " ", ":", "=", "3", ".", "e9", "e999", "nan", "inf", "-", "|", "{", "}", "\x1b[1m", "\x00", "\u202e", "é", "a" * 70, "9" * 400, " " * 50, "\t"]
+        began = time.process_time()
+        lines = ["".join(rng.choice(pieces) for _ in range(rng.randrange(40))) for _ in range(3000)]
+        lines += [piece * (16000 // len(piece)) for piece in pieces] + [("a " * 8000), ("loss " * 3000) + "3", "loss=1 " * 2000, ("a" * 61 + " ") * 200]
+        for line in lines:
+            found = metric_line.parse(line.encode("utf-8", "replace"))
+            for name, value in (found or {}).items():
+                self.assertTrue(0 < len(name) <= metric_line.NAME and (value is None or math.isfinite(value)), line)
+        self.assertLess(time.process_time() - began, 20)
+
+
+if __name__ == "__main__":
+    unittest.main()
