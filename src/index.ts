@@ -1,6 +1,11 @@
 import { dirname } from 'node:path';
 import { createNodesFromFiles, type CreateNodesV2 } from '@nx/devkit';
-import { CONFIG_FILE, declaredConfiguration } from './config/configuration';
+import {
+  CONFIG_FILE,
+  declaredConfiguration,
+  findConfigurationProblem,
+  withoutTargetNames,
+} from './config/configuration';
 import { inferTargets, type TargetNames } from './config/targets';
 
 export interface NxEc2PluginOptions extends TargetNames {
@@ -15,11 +20,14 @@ export const createNodesV2: CreateNodesV2<NxEc2PluginOptions> = [
       (file, given, { workspaceRoot, nxJsonConfiguration }) => {
         const root = dirname(file);
         const values = { ...given } as NxEc2PluginOptions;
-        const merged = declaredConfiguration(values, workspaceRoot, root);
+        const problem = findConfigurationProblem(withoutTargetNames(values), workspaceRoot, root);
+        // A bad file is this project's own: its targets are inferred without it, and say what is wrong when they run.
+        const merged = problem ? {} : declaredConfiguration(values, workspaceRoot, root);
         const targets = inferTargets({
           workspaceRoot,
           projectRoot: root,
           merged,
+          isValid: problem === null,
           names: values,
           namedInput: nxJsonConfiguration?.namedInputs?.training !== undefined,
         });

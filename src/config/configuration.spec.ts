@@ -48,12 +48,46 @@ describe('resolveConfiguration', () => {
     expect([train.timeout, train.maxArtifactSize, train.grace]).toEqual([8 * 3600_000, 2 * 1024 ** 3, 30_000]);
   });
 
+  it('takes numbers and booleans as variables', () => {
+    const { env } = resolve({ ...base, train: { script: 'a.py', env: { EPOCHS: 3, AMP: true } } }).train;
+    expect(env).toEqual({ EPOCHS: '3', AMP: 'true' });
+  });
+
+  it('does not repeat a value that may be confidential', () => {
+    expect(() => resolve({ ...base, train: { script: 'a', secrets: { TOKEN: 'hf_abc' } } })).toThrow(
+      /^(?![^]*hf_abc)[^]*train\.secrets\.TOKEN: must be/,
+    );
+  });
+
   it('takes a number that Nx made of an argument', () => {
     expect(resolve(base, { args: 0.1 }).train.args).toEqual(['0.1']);
   });
 
   it.each([
-    ['an unknown key', { ...base, bukket: 'x' }, /model\/ec2\.config\.json[^]*bukket: unknown; allowed are/],
+    [
+      'a misspelt key',
+      { ...base, bukket: 'x' },
+      /model\/ec2\.config\.json[^]*bukket: unknown; did you mean "bucket"\?/,
+    ],
+    ['a misspelt key of train', { ...base, train: { scrpt: 'a' } }, /train\.scrpt: unknown; did you mean "script"\?/],
+    ['an unknown key', { ...base, qqqqqq: 'x' }, /model\/ec2\.config\.json[^]*qqqqqq: unknown; allowed are/],
+    ['a key of train at the top', { ...base, script: 'a' }, /script: unknown here; write it inside "train"/],
+    ['a time limit in unknown units', { ...base, train: { timeout: '8 hrs x' } }, /with a unit: .*; it is "8 hrs x"/],
+    ['a time limit without a unit', { ...base, train: { timeout: 8 } }, /train\.timeout: .* with a unit: .*; it is 8/],
+    ['a size without a unit', { ...base, train: { memory: '16' } }, /train\.memory: .* with a unit: .*; it is "16"/],
+    ['an s3 URL for a bucket', { ...base, bucket: 's3://acme' }, /bucket: must be the name alone, without s3:/],
+    ["a region's name", { ...base, region: 'Ireland' }, /region: must be the id of a region, .*; it is "Ireland"/],
+    [
+      'a word for a choice',
+      { ...base, instance: { type: 't3.micro', spot: 'maybe' } },
+      /instance\.spot: must be true or false or "or-on-demand"; it is "maybe"/,
+    ],
+    [
+      'a text for a number',
+      { ...base, instance: { type: 't3.micro', maxCost: '5usd' } },
+      /instance\.maxCost: must be a number without quotes; it is "5usd"/,
+    ],
+    ['a wrong instance id', { ...base, instance: 'i-xyz' }, /"i-xyz" is not an instance id/],
     ['an unknown key of train', { ...base, train: { script: 'a', epochs: 3 } }, /train\.epochs: unknown; allowed are/],
     [
       'a key of another name',
@@ -78,8 +112,8 @@ describe('resolveConfiguration', () => {
   });
 
   it('names the options of the target where one is not known, and takes none that the target does not honour', () => {
-    expect(() => resolve(base, { scirpt: 'x' })).toThrow(
-      /options of model:remote-train:\n {2}scirpt: unknown; allowed are script, command, args, .*dryRun, .*region/,
+    expect(() => resolve(base, { qqqqqq: 'x' })).toThrow(
+      /options of model:remote-train:\n {2}qqqqqq: unknown; allowed are script, command, args, .*dryRun, .*region/,
     );
     const target = (name: TargetName, options: Record<string, unknown>) => () =>
       resolveConfiguration({

@@ -2,12 +2,14 @@ import { existsSync, realpathSync } from 'node:fs';
 import { join, posix, relative, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { InstanceName } from '../config/instance-name';
+import { fileProblem } from '../report/file-problem';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { allOutputs, literalOutputs, outputFault, readOutputs, type Output } from './outputs';
 import { enforcePolicy } from './policy';
 import { descriptionSchema, readDescription } from './description';
 import { configurationSchema, NAMING, trainShape } from './schema';
+import { explainIssue, nearest } from './explain-issue';
 import { readText } from './read-text';
 import { splitCommand, splitWords } from './words';
 
@@ -158,9 +160,11 @@ export function resolveConfiguration(input: ConfigurationInput): Configuration {
 /** The plugin's options in nx.json, without those that name targets. */
 export function pluginOptions(nxJson: { plugins?: unknown[] }): Raw {
   const plugin = (nxJson.plugins ?? []).find((each) => (each as { plugin?: string }).plugin === 'nx-ec2');
-  const options = { ...((plugin as { options?: Raw } | undefined)?.options ?? {}) };
-  for (const key of Object.keys(options)) if (key.endsWith('TargetName')) delete options[key];
-  return options;
+  return withoutTargetNames((plugin as { options?: Raw } | undefined)?.options ?? {});
+}
+
+export function withoutTargetNames(options: Raw): Raw {
+  return Object.fromEntries(Object.entries(options).filter(([key]) => !key.endsWith('TargetName')));
 }
 
 /** What the files say of a project, as written: the plugin's options in nx.json under those of ec2.config.json. */
@@ -277,6 +281,31 @@ function isObject(value: unknown): value is Raw {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/**
+ * Checks what the files say of a project, without a command line: called when the project graph is made, so that a
+ * cache hit can't hide a wrong value of a key that is not part of the cache key.
+ * @returns the first problem; null: none. A key that is not set is none, since the command line may set it.
+ */
+export function findConfigurationProblem(plugin: Raw, workspaceRoot: string, projectRoot: string): Problem | null {
+  const input: ConfigurationInput = {
+    ...{ workspaceRoot, projectRoot, projectName: projectRoot, nxJson: {}, options: {}, target: 'remote-sync' },
+  };
+  try {
+    const own = readConfigFile(workspaceRoot, projectRoot);
+    const where = posix.join(projectRoot, CONFIG_FILE);
+    validate(plugin, 'the options of nx-ec2 in nx.json');
+    validate(own, where);
+    const value = validate(merge(plugin, own), where);
+    if (value.instance !== undefined) instancesOf(input, value.instance);
+    trainOf(input, value.train);
+    return null;
+  } catch (error) {
+    const problem = error instanceof Problem ? error : fileProblem(error);
+    if (!problem) throw error;
+    return problem.code === 'CONFIG_MISSING' ? null : problem;
+  }
+}
+
 /** @param top the keys that are allowed at the top, where they are not those of ec2.config.json. */
 function validate(
   values: Raw,
@@ -299,12 +328,21 @@ function validate(
               : top;
       const keys = issue.keys.map((key) => [path, key].filter(Boolean).join('.'));
       const replaced = keys.flatMap((key) => (REPLACED.has(key) ? [`  ${key}: unknown; ${REPLACED.get(key)}`] : []));
-      const unknown = keys.filter((key) => !REPLACED.has(key));
+      const advice = issue.keys.flatMap((key, index) => {
+        if (REPLACED.has(keys[index])) return [];
+        const guess = top.includes('$schema') && !path && !shape.includes(key) && key in trainShape;
+        const near = guess ? undefined : nearest(key, shape);
+        if (!guess && near === undefined) return [];
+        const text = guess ? `unknown here; write it inside "train"` : `unknown; did you mean "${near}"?`;
+        return [{ key: keys[index], text: `  ${printable(keys[index])}: ${text}` }];
+      });
+      replaced.push(...advice.map(({ text }) => text));
+      const unknown = keys.filter((key) => !REPLACED.has(key) && !advice.some((each) => each.key === key));
       if (unknown.length > 0)
         replaced.push(`  ${unknown.map(printable).join(', ')}: unknown; allowed are ${shape.join(', ')}`);
       return replaced.join('\n');
     }
-    return `  ${path || '(top)'}: ${issue.message}`;
+    return `  ${printable(path) || '(top)'}: ${explainIssue(issue, values)}`;
   });
   throw new Problem('CONFIG_INVALID', `${where}:\n${lines.join('\n')}`);
 }
@@ -353,7 +391,11 @@ function instancesOf(
 
 function instanceName(input: ConfigurationInput, value: Instance): Configuration['instance'] {
   if (typeof value === 'string') {
-    return /^i-[0-9a-f]{8,17}$/.test(value) ? { id: value, wait: WAIT } : { name: value, wait: WAIT };
+    if (/^i-[0-9a-f]{8,17}$/.test(value)) return { id: value, wait: WAIT };
+    if (!/^i-\S*$/.test(value)) return { name: value, wait: WAIT };
+    throw new Problem('CONFIG_INVALID', `instance: "${printable(value)}" is not an instance id.`, {
+      next: 'Write an id such as "i-0123456789abcdef0"; if it is the Name of an instance, write { "name": … }.',
+    });
   }
   if (isNamed(value)) return { ...value, wait: value.wait ?? WAIT };
   const described = readDescription(value);

@@ -18,12 +18,21 @@ export const NAMING = ['id', 'name', 'tag'] as const;
 
 /** The connection: the same for all projects of a workspace, as a rule. */
 export const connectionShape = {
-  region: text.optional().describe("AWS region. Default: the SDK's own resolution (AWS_REGION, profile)."),
+  region: z
+    .string()
+    .regex(/^[a-z0-9-]+$/, 'must be the id of a region, e.g. "eu-west-1"')
+    .optional()
+    .describe("AWS region. Default: the SDK's own resolution (AWS_REGION, profile)."),
   profile: text.optional().describe('Profile of the AWS configuration files.'),
   roleArn: z.string().startsWith('arn:').optional().describe('A role to assume with the credentials in force.'),
   bucket: z
     .string()
-    .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be the name of an S3 bucket')
+    .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, {
+      error: ({ input }) =>
+        String(input).startsWith('s3://')
+          ? 'must be the name alone, without s3://'
+          : 'must be the name of an S3 bucket',
+    })
     .optional()
     .describe('The bucket that everything travels through.'),
   prefix: z
@@ -114,7 +123,10 @@ export const trainShape = {
   script: text.optional().describe('Python script to run, relative to the project.'),
   command: words.optional().describe('Command to run instead of a script; split into words, not run by a shell.'),
   args: words.default([]).describe('Arguments: a string that is split into words as a shell does, or an array.'),
-  env: z.record(variable, z.string()).default({}).describe('Environment variables of the training.'),
+  env: z
+    .record(variable, z.union([z.string(), z.number().transform(String), z.boolean().transform(String)]))
+    .default({})
+    .describe('Environment variables of the training.'),
   setup: z
     .union([z.literal(false), z.string(), z.array(z.string())])
     .optional()

@@ -37,6 +37,8 @@ export interface Inference {
   /** The plugin's options in nx.json under those of ec2.config.json, as written. */
   merged: Raw;
   names: TargetNames;
+  /** Whether the configuration is valid (default). Else nothing is cached, so that each target runs and says what is wrong. */
+  isValid?: boolean;
   /** Whether nx.json has the named input `training`. */
   namedInput: boolean;
 }
@@ -123,7 +125,6 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
       options: { json: true },
     }),
   };
-  if (train.script === undefined && train.command === undefined) return targets;
   const outputs = allOutputs(train.outputs as WrittenOutput[] | undefined);
   const options: Raw = Object.fromEntries(Object.entries(train).filter(([key]) => !NOT_RESULT.has(key)));
   const sent = Object.fromEntries(
@@ -131,7 +132,10 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   );
   if (Object.keys(sent).length) options.sync = sent;
   const own = namedInput(of);
-  const isCacheable = !PATTERN_IN_ROOT.test(projectRoot) && !outputs.some(({ path }) => PATTERN_OF_OTHERS.test(path));
+  const isCacheable =
+    of.isValid !== false &&
+    !PATTERN_IN_ROOT.test(projectRoot) &&
+    !outputs.some(({ path }) => PATTERN_OF_OTHERS.test(path));
   // Never cached: what was only started has no outputs.
   targets[name.submit] = target(
     name.submit,
@@ -143,7 +147,7 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
   targets[name.train] = target(
     name.train,
     'remote-train',
-    isCacheable
+    isCacheable || of.isValid === false
       ? 'Train on the EC2 instance'
       : "Train on the EC2 instance (not cached: Nx can't find outputs whose paths have these characters)",
     { options: { args: '--epochs 3' } },
