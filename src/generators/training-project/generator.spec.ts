@@ -1,3 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   addProjectConfiguration,
   readJson,
@@ -24,6 +28,27 @@ describe('training-project', () => {
     expect(tree.read('models/foo/train.py', 'utf8')).toContain('Trains foo:');
     expect(tree.read('models/foo/.gitignore', 'utf8')).toBe('/artifacts/\n');
     expect(tree.exists('models/foo/pyproject.toml')).toBe(false);
+  });
+
+  it('scaffolds a training that resumes from its checkpoint directory, with tests that pass', async () => {
+    await trainingProject(tree, { directory: 'foo', environment: 'none' });
+    expect(tree.read('foo/README.md', 'utf8')).toContain('npx nx run foo:remote-train --resume=last');
+    const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-scaffold-'));
+    try {
+      for (const name of ['train.py', 'test_train.py'])
+        writeFileSync(join(directory, name), tree.read(`foo/${name}`, 'utf8')!);
+      const python = (...words: string[]) =>
+        execFileSync('python3', words, {
+          ...{ cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
+          env: { ...process.env, NX_EC2_CHECKPOINT_DIR: join(directory, 'saved') },
+        });
+      python('-m', 'unittest', '-q');
+      expect(python('train.py', '--epochs=2')).toMatch(/^epoch 1\/2 {2}loss \d\.\d+ {2}accuracy \d\.\d+\n/);
+      expect(readdirSync(join(directory, 'saved'))).toEqual(['last.json']);
+      expect(python('train.py', '--epochs=3')).toMatch(/^resumed after epoch 2\nepoch 3\/3 /);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('adds what the Python tool needs', async () => {
@@ -76,7 +101,7 @@ describe('training-project', () => {
           return;
         }
         const written = fresh.listChanges().filter(({ path }) => !before.has(path));
-        const root = written.find(({ path }) => path.endsWith('train.py'))!.path.replace(/train\.py$/, '');
+        const root = written.find(({ path }) => path.endsWith('/train.py'))!.path.replace(/train\.py$/, '');
         for (const { path } of written) expect(path === 'nx.json' || path.startsWith(root)).toBe(true);
         expect(root).toMatch(/^([A-Za-z0-9][A-Za-z0-9._-]*\/)+$/);
       }),
