@@ -33,6 +33,19 @@ describe('an instance that is made', () => {
   beforeEach(() => {
     caller = new Caller({ workspace: 'work space', project: `vision ${++project}`, caller: CALLER });
   });
+  it.each([
+    ['the account gives it no role', []],
+    ['it is not known whether the account does', ['ssm:GetServiceSetting']],
+  ])('is not launched without an instance profile where %s', async (_, deny) => {
+    identity.deny.push(...deny);
+    const before = at.aws.instances.all().length;
+    await expect(bringUp(caller.wish(described({ instanceProfile: undefined })))).rejects.toMatchObject({
+      code: 'NO_PROFILE',
+      message: expect.stringMatching(/nx g nx-ec2:aws-setup[^]*"instanceProfile": "<name>"/),
+    });
+    expect(at.aws.instances.all()).toHaveLength(before);
+  });
+
   afterEach(async () => {
     identity.deny.length = 0;
     caller.aws.close();

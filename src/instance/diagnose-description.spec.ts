@@ -34,7 +34,7 @@ describe('the doctor, of an instance that is described', () => {
   it('finds that it could be launched, where, from what, at what price, and launches nothing', async () => {
     const found = await diagnose({ type: ['g5.xlarge', 'g4dn.xlarge'], spot: 'or-on-demand' });
     expect(Object.keys(found)).toEqual([
-      ...['instance type', 'offered', 'image', 'price', 'launch an instance'],
+      ...['instance type', 'offered', 'instance profile', 'image', 'price', 'launch an instance'],
       ...['quota for g5.xlarge (spot)', 'quota for g5.xlarge', 'quota for g4dn.xlarge (spot)', 'quota for g4dn.xlarge'],
     ]);
     expect(Object.values(found).filter(({ ok }) => ok !== true)).toEqual([]);

@@ -5,6 +5,7 @@ import { sdk } from '../aws/sdk';
 import type { Check } from '../command/plan';
 import type { Description } from '../config/description';
 import type { Problem } from '../report/problem';
+import { assertProfile } from './assert-profile';
 import { imagesOf } from './image';
 import { machineTypes } from './machine-type';
 import { launchParameters, type LaunchPurpose } from './launch-parameters';
@@ -26,12 +27,16 @@ export async function diagnoseDescription(
 ): Promise<Check[]> {
   const { types, ami, spot } = description;
   const checks: Check[] = [];
-  const [machines, tries] = await Promise.all([
+  const [machines, tries, profile] = await Promise.all([
     attempt(checks, 'instance type', () => machineTypes(aws, types, signal)),
     attempt(checks, 'offered', () => placements(aws, description, signal)),
+    attempt(checks, 'instance profile', () =>
+      assertProfile(aws, description, signal).then(() => description.instanceProfile ?? null),
+    ),
   ]);
   if (machines) checks.unshift(found('instance type', types.join(', ')));
   if (tries) checks.push(found('offered', offers(tries)));
+  if (profile) checks.push(found('instance profile', profile));
   const images = machines && (await attempt(checks, 'image', () => imagesOf(aws, ami, machines, signal)));
   if (images)
     checks.push(

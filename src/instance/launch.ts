@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
+import { assertProfile } from './assert-profile';
 import type { BringUp } from './bring-up';
 import { imagesOf } from './image';
 import { LaunchJournal, type LaunchState, type StoredLaunch } from './launch-journal';
@@ -46,6 +47,7 @@ export class Launch {
   /** @throws Problem NO_CAPACITY where every try was refused; others for what no other try would mend. */
   async run(): Promise<{ how: 'launched' | 'found'; instance: LivingInstance }> {
     const { aws, description, signal } = this.wish;
+    await assertProfile(aws, description, signal);
     const types = await machineTypes(aws, description.types, signal);
     const [images, tries] = await Promise.all([
       imagesOf(aws, description.ami, types, signal),

@@ -34,6 +34,8 @@ export class SsmService implements Service {
 
   /** From a command being sent to its script's start, ms. */
   pickUp: number;
+  /** The role of the Default Host Management Configuration; null: it is off. */
+  hostManagementRole: string | null = null;
   private readonly instances: Instances;
 
   constructor(private readonly options: SsmOptions) {
@@ -60,6 +62,7 @@ export class SsmService implements Service {
       ListCommandInvocations: (input) => this.listInvocations(input),
       CancelCommand: (input) => this.cancel(input),
       DescribeInstanceInformation: (input) => this.describe(input),
+      GetServiceSetting: (input) => this.getServiceSetting(input),
       GetConnectionStatus: (input) => ({
         Target: input.Target,
         Status: this.instances.takesSessions(String(input.Target)) ? 'connected' : 'notconnected',
@@ -85,6 +88,12 @@ export class SsmService implements Service {
 
   async handle(request: ServiceRequest): Promise<ServiceResponse> {
     return answerJson(this.actions, request);
+  }
+
+  private getServiceSetting({ SettingId }: Json): Json {
+    if (SettingId !== '/ssm/managed-instance/default-ec2-instance-management-role')
+      throw new AwsError('ServiceSettingNotFound', `Local AWS has no setting ${String(SettingId)}.`);
+    return { ServiceSetting: { SettingId, SettingValue: this.hostManagementRole ?? '$None', Status: 'Customized' } };
   }
 
   private sendCommand(input: Json): Json {

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import type { RequestLaunchTemplateData } from '@aws-sdk/client-ec2';
 import type { Description } from '../../config/description';
+import { assertProfile } from '../../instance/assert-profile';
 import type { FleetWish } from '../../instance/fleet';
 import { imagesOf, type Image } from '../../instance/image';
 import { launchParameters, lifetimeOf } from '../../instance/launch-parameters';
@@ -30,6 +31,7 @@ export async function lookUpGround(
   owner: Owner,
   signal?: AbortSignal,
 ): Promise<Ground> {
+  await assertProfile(aws, description, signal);
   const [types, tries, price] = await Promise.all([
     machineTypes(aws, description.types, signal),
     placements(aws, description, signal),
