@@ -8,6 +8,7 @@ import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
 import { dataVersion } from '../store/data-version';
+import { environmentChoice } from '../config/environment-choice';
 import { findFiles } from '../workspace/files';
 import { reportKey } from '../workspace/key-log';
 import { sharedListing } from '../workspace/shared-listing';
@@ -54,6 +55,7 @@ async function keyOf(projectRoot: string, workspaceRoot: string, listing: typeof
       exclude: sync.exclude ?? [],
       dependencies: sync.dependencies ?? true,
       outputs: allOutputs(train.outputs),
+      environment: environmentChoice(declared.train),
     },
     async (_, projects) => projects.flatMap((project) => files[project] ?? []),
   );

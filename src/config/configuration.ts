@@ -12,6 +12,7 @@ import { configurationSchema, NAMING, trainShape } from './schema';
 import { explainIssue, nearest } from './explain-issue';
 import { readText } from './read-text';
 import { splitCommand, splitWords } from './words';
+import { environmentChoice, type EnvironmentChoice } from './environment-choice';
 
 export const CONFIG_FILE = 'ec2.config.json';
 
@@ -33,6 +34,11 @@ export type TargetName =
 /** The validated configuration of one command. Durations are ms, sizes bytes, command lines lists of words. */
 export interface Configuration {
   projectRoot: string;
+  /**
+   * Decides which files the environment is made of: by the files alone, as the cache key, which knows no options of a
+   * target.
+   */
+  declaredEnvironment: EnvironmentChoice;
   region?: string;
   profile?: string;
   roleArn?: string;
@@ -148,6 +154,9 @@ export function resolveConfiguration(input: ConfigurationInput): Configuration {
   const configuration: Configuration = {
     ...value,
     projectRoot: input.projectRoot,
+    declaredEnvironment: environmentChoice(
+      declaredConfiguration(sources[0].values, input.workspaceRoot, input.projectRoot).train,
+    ),
     bucket: value.bucket,
     ...instancesOf(input, value.instance),
     train: trainOf(input, value.train),
@@ -174,7 +183,7 @@ export function declaredConfiguration(
   projectRoot: string,
 ): Raw & { sync: Raw; train: Raw } {
   const own = readConfigFile(workspaceRoot, projectRoot);
-  const section = (key: string): Raw => ({ ...(plugin[key] as Raw), ...(own[key] as Raw) });
+  const section = (key: string): Raw => merge((plugin[key] ?? {}) as Raw, (own[key] ?? {}) as Raw);
   return { ...plugin, ...own, sync: section('sync'), train: section('train') };
 }
 

@@ -11,7 +11,9 @@ describe('the targets of a project', () => {
   let workspaceRoot: string;
   beforeAll(() => {
     workspaceRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-targets-'));
+    writeFileSync(join(workspaceRoot, 'pyproject.toml'), '[project]\nname = "x"\n');
     writeFileSync(join(workspaceRoot, 'uv.lock'), '');
+    writeFileSync(join(workspaceRoot, 'requirements.txt'), '');
   });
   afterAll(() => rmSync(workspaceRoot, { recursive: true }));
 
@@ -89,7 +91,7 @@ describe('the targets of a project', () => {
     }
     expect(key({ train, sync: { exclude: ['x'] } })).not.toBe(before);
     expect(infer({ train })['remote-train'].inputs).toEqual([
-      ...['training', '^training', '{workspaceRoot}/uv.lock'],
+      ...['training', '^training', '{workspaceRoot}/pyproject.toml', '{workspaceRoot}/uv.lock'],
       { runtime: expect.stringContaining('cache-key') },
       { dependentTasksOutputFiles: '**/*', transitive: true },
     ]);

@@ -1,9 +1,9 @@
-import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { TargetConfiguration } from '@nx/devkit';
 import { NOT_TRAINED } from './not-trained';
 import { allOutputs, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from './outputs';
-import { ROOT_FILES } from './root-files';
+import { environmentFiles } from './environment';
+import { environmentChoice } from './environment-choice';
 
 /**
  * What of a project, and of what it depends on, can change a training; `init` makes it the named input `training`. Nx
@@ -160,7 +160,10 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
       ]),
       inputs: [
         ...own,
-        ...ROOT_FILES.filter((file) => existsSync(join(workspaceRoot, file))).map((file) => `{workspaceRoot}/${file}`),
+        // Those in the project are its own files already.
+        ...environmentFiles({ workspaceRoot, projectRoot, choice: environmentChoice(train) })
+          .filter((file) => projectRoot !== '.' && !file.startsWith(`${projectRoot}/`))
+          .map((file) => `{workspaceRoot}/${file}`),
         // What goes along from this machine decides the result as well.
         ...((train.passEnv ?? []) as string[]).map((env) => ({ env })),
         // Nx's own hash goes by times of change and knows nothing of git-ignored files or of S3: this one is of what is sent.

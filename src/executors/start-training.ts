@@ -42,7 +42,9 @@ export async function startTraining(
   checkOutputs(context.root, configuration);
   if (options.dryRun) {
     const scanned = await scanProject(workspace);
-    await planRun(configuration, project, scanned, context.root, { rerun: false, detached, restore: null, aws: null });
+    const wishes = { rerun: false, detached, restore: null, aws: null };
+    const { environment } = await planRun(configuration, project, scanned, context.root, wishes);
+    reporter.detail(environment);
     return describeFiles(reporter, scanned);
   }
   target.onInterrupt(() => 'Interrupted before the training was started.');

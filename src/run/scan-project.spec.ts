@@ -32,6 +32,7 @@ describe('a scan of a project', () => {
       configuration: {
         sync: { include: [], exclude: [], secret: [], dependencies: true },
         train: { outputs: [{ path: 'artifacts', download: true }] },
+        declaredEnvironment: { environment: 'auto', command: null, setup: null },
       },
       reporter: { warn: (text: string) => warnings.push(text) },
     } as unknown as Workspace;

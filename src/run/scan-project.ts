@@ -59,7 +59,10 @@ export function warnPointers(
 export function filesInput({ workspaceRoot, projectGraph, project, configuration }: Workspace): FilesInput {
   const { include, exclude, secret, dependencies } = configuration.sync;
   const { outputs } = configuration.train;
-  return { workspaceRoot, projectGraph, projectName: project, include, exclude, secret, dependencies, outputs };
+  return {
+    ...{ workspaceRoot, projectGraph, projectName: project, include, exclude, secret, dependencies, outputs },
+    environment: configuration.declaredEnvironment,
+  };
 }
 
 export function scanFiles({ workspaceRoot, project }: Workspace, files: FoundFiles): Promise<ScanResult> {

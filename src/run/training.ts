@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import type { Aws } from '../aws/clients';
 import type { Price, Restore, RunFacts, RunPart } from '../command/plan';
 import { priceOf } from '../instance/price';
-import { detectEnvironment } from '../workspace/environment';
+import { describeEnvironment, detectEnvironment } from '../config/environment';
 import { gitState } from '../workspace/git';
 import { instanceEndpoints, storeAccess } from './access';
 import { OUTPUT_DIRECTORY, outputRule } from '../config/outputs';
@@ -27,6 +27,8 @@ import type { Configuration } from '../config/configuration';
 /** What is known of a run before the snapshot is: what decides its result, and what is only told to the instance. */
 export interface PlannedRun {
   id: string;
+  /** One line on the environment that it has. */
+  environment: string;
   /** What makes two trainings the same. */
   key(snapshot: Snapshot): string;
   /** @param goOn the run that is gone on with instead of a new one, and its next attempt. */
@@ -64,12 +66,13 @@ export async function planRun(
   for (const command of [train.command ?? [], ...(train.setup ?? [])])
     refuseWindowsLineEnds(workspaceRoot, configuration.projectRoot, command, sent);
   const git = gitState(workspaceRoot);
-  const environment = await detectEnvironment({
+  const found = detectEnvironment({
     workspaceRoot,
     projectRoot: configuration.projectRoot,
     paths: scanned.files.paths,
-    environment: train.environment,
+    choice: { environment: train.environment, command: train.command ?? null, setup: train.setup },
   });
+  const { environment } = found;
   const env = { ...passedVariables(train.passEnv), ...train.env };
   const keyed = train.data.filter((each) => each.key);
   const versions = wishes.aws && (await Promise.all(keyed.map(({ source }) => dataVersion(wishes.aws!, source))));
@@ -98,8 +101,10 @@ export async function planRun(
     });
   return {
     id,
+    environment: describeEnvironment(found),
     key,
     async part(session, snapshot, goOn) {
+      session.reporter.detail(describeEnvironment(found));
       const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
       const [store, caller, gitNow, signer] = await Promise.all([
         storeAccess(session, goOn?.id ?? id, !wishes.detached),

@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
 import { Problem } from '../report/problem';
@@ -7,8 +7,9 @@ import { outputMatcher, type Output } from '../config/outputs';
 import { ENV_FILE } from '../config/policy';
 import { printable, printablePath } from '../report/terminal-text';
 import { PACKAGING_FILES, whyNotTrained } from '../config/not-trained';
-import { ROOT_FILES } from '../config/root-files';
 import { formatCount } from '../report/units';
+import { environmentFiles } from '../config/environment';
+import type { EnvironmentChoice } from '../config/environment-choice';
 import { gitFiles, linkFault, linkTarget, nxIgnored, specialFiles, type GitFiles } from './git-files';
 import { lookUp } from './look-up';
 import { isScratch } from './scratch';
@@ -24,6 +25,8 @@ export interface FilesInput {
   dependencies: boolean;
   /** What trainings leave never travels back to the instance. */
   outputs: readonly Output[];
+  /** The files that the project's environment is made of travel, wherever in the workspace they are. */
+  environment: EnvironmentChoice;
 }
 
 export interface FoundFiles {
@@ -58,8 +61,8 @@ const listFiles: ListFiles = async (projectGraph, projects) => {
 };
 
 /**
- * The files of a project: its own and its dependencies' as Nx lists them, the root's lock files, and what `include`
- * names though it is git-ignored; less what `exclude` names and what never travels.
+ * The files of a project: its own and its dependencies' as Nx lists them, those that its environment is made of,
+ * and what `include` names though it is git-ignored; less what `exclude` names and what never travels.
  * @throws Problem where nothing is left to send.
  */
 export async function findFiles(input: FilesInput, list: ListFiles = listFiles): Promise<FoundFiles> {
@@ -93,7 +96,8 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   leftOut.push(...missed.leftOut);
   const special = specialFiles(workspaceRoot, [...listed, ...paths]).filter((path) => !paths.has(path));
   leftOut.push(...special.map((path) => ({ path, why: 'neither a file nor a directory' })));
-  for (const file of ROOT_FILES) if (existsSync(join(workspaceRoot, file))) take(file);
+  const environment = { workspaceRoot, projectRoot, choice: input.environment };
+  for (const file of environmentFiles(environment, found.excluded)) take(file);
 
   if (paths.size === 0 && emptyDirectories.size === 0) {
     throw new Problem(
@@ -261,7 +265,7 @@ interface Included {
 
 /** What `sync.include` names, git-ignored or not, and `take`, which decides of any path whether it travels. */
 export function findIncluded(
-  input: Omit<FilesInput, 'projectGraph' | 'projectName' | 'dependencies'> & { projectRoot: string },
+  input: Omit<FilesInput, 'projectGraph' | 'projectName' | 'dependencies' | 'environment'> & { projectRoot: string },
 ): Included {
   const { workspaceRoot, projectRoot } = input;
   const exclude = globsOf(projectRoot, input.exclude).map((glob) => ({ matches: globMatcher(glob), glob }));
@@ -393,7 +397,8 @@ export function placesOf(input: FilesInput): string[] {
     const { base } = includedGlob(workspaceRoot, glob);
     return base === '.' ? '' : base;
   });
-  return [...projectsOf(input).map((name) => projectGraph.nodes[name].data.root), ...included];
+  const environment = environmentFiles({ workspaceRoot, projectRoot: root, choice: input.environment });
+  return [...projectsOf(input).map((name) => projectGraph.nodes[name].data.root), ...included, ...environment];
 }
 
 /** Every project that a project depends on, however far; packages are not projects. */

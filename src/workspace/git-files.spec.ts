@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
 import { allOutputs } from '../config/outputs';
 import fc from 'fast-check';
+import { environmentChoice } from '../config/environment-choice';
 import { findFiles, type FilesInput } from './files';
 import { gitFiles, trackedBelow } from './git-files';
 
@@ -44,7 +45,7 @@ describe('files of a repository', () => {
     const found = await findFiles(
       {
         ...{ workspaceRoot, projectName: 'model', include: [], exclude: [], dependencies: true },
-        ...{ outputs: allOutputs(), ...options },
+        ...{ outputs: allOutputs(), environment: environmentChoice({}), ...options },
         projectGraph: { nodes: Object.fromEntries(nodes), dependencies: {} } as ProjectGraph,
       },
       async () => listed,

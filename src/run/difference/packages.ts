@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { CONDA_FILES } from '../../config/environment-manifests';
 
 /** Packages that one of two lock files names and the other does not, or in another version. */
 export interface PackageChanges {
@@ -12,7 +13,14 @@ export interface PackageChanges {
 const TOML = new Set(['uv.lock', 'poetry.lock']);
 const REQUIREMENTS = /^requirements[^/]*\.txt$/;
 /** Those of other tools are named, not read. */
-const OTHERS = new Set(['Pipfile.lock', 'pdm.lock', 'conda-lock.yml', 'environment.yml', 'package-lock.json']);
+const OTHERS = new Set([
+  'Pipfile.lock',
+  'pdm.lock',
+  'pixi.lock',
+  'conda-lock.yml',
+  'package-lock.json',
+  ...CONDA_FILES,
+]);
 
 /** Whether a path is that of a file that pins packages. */
 export function isLockFile(path: string): boolean {

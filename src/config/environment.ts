@@ -1,0 +1,164 @@
+import { statSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { readText } from './read-text';
+import { Problem } from '../report/problem';
+import { printable, printablePath } from '../report/terminal-text';
+import { commandLanguage } from './command-language';
+import type { EnvironmentChoice } from './environment-choice';
+import { namedBySetup, requirementsFiles } from './environment-files';
+import type { EnvironmentManager } from './environment-manager';
+import { directoriesUp, manifestsIn, type Manifest, type ReadFiles } from './environment-manifests';
+
+export interface PythonEnvironment {
+  manager: EnvironmentManager;
+  /** Workspace-relative directory of the manifest; '' is the workspace's root. */
+  root: string;
+  file: string;
+  locked: boolean;
+}
+
+export interface FoundEnvironment {
+  environment: PythonEnvironment;
+  /** The files that the environment is made of, workspace-relative and sorted. */
+  files: string[];
+  /** Manifests that are not used, since a nearer one is. */
+  unused: string[];
+}
+
+interface Project {
+  workspaceRoot: string;
+  /** Workspace-relative. */
+  projectRoot: string;
+  choice: EnvironmentChoice;
+}
+
+/**
+ * The files that a project's environment is made of and that travel with it. A file that can't be parsed counts as empty:
+ * `detectEnvironment` reports it.
+ * @param excluded files that are not sent.
+ */
+export function environmentFiles(
+  { workspaceRoot, projectRoot, choice }: Project,
+  excluded: (path: string) => boolean = () => false,
+): string[] {
+  const exists = (path: string) => isFile(join(workspaceRoot, path)) && !excluded(path);
+  const files: ReadFiles = { exists, read: (path) => (exists(path) ? readText(join(workspaceRoot, path)) : '') };
+  const own = projectRoot === '.' ? '' : projectRoot;
+  const found = search(own, choice, files, 'files');
+  const named = namedBySetup(own, choice.setup ?? [], exists);
+  const all = [...filesOf(found.chosen, own, files), ...named.flatMap((path) => requirementsFiles(path, files))];
+  return [...new Set(all)].sort();
+}
+
+/**
+ * The tool that a project's Python environment is made with: that of the nearest manifest, from the project up to the
+ * workspace's root.
+ * @param paths the files that are sent: no other counts.
+ */
+export function detectEnvironment({
+  workspaceRoot,
+  projectRoot,
+  choice,
+  paths,
+}: Project & { paths: readonly string[] }): FoundEnvironment {
+  const { environment } = choice;
+  const sent = new Set(paths);
+  const exists = (path: string) => sent.has(path);
+  const files: ReadFiles = {
+    exists,
+    read: (path) => (exists(path) ? readText(join(workspaceRoot, path)) : ''),
+    onInvalid: (path, error) => {
+      throw new Problem('TOML', `${printablePath(path)} can't be read: ${printable(error.message)}`);
+    },
+  };
+  const own = projectRoot === '.' ? '' : projectRoot;
+  const { chosen, others } = search(own, choice, files, 'manager');
+  const none = { manager: 'none' as const, root: projectRoot, file: '', locked: false };
+  if (!chosen) {
+    if (environment === 'auto' || environment === 'none') return { environment: none, files: [], unused: [] };
+    throw new Problem(
+      'ENVIRONMENT_MISSING',
+      `"train.environment" is ${environment}, but no manifest of it is among the files that are sent.`,
+    );
+  }
+  refuseAmbiguous(chosen, choice, files);
+  const used = filesOf(chosen, own, files);
+  const unused = [...new Set(others.map(pathOf))].filter((path) => !used.includes(path));
+  if (chosen.manager === 'unsupported') {
+    refuseUnsupported(chosen, choice);
+    return { environment: none, files: used, unused };
+  }
+  const { manager, root, file } = chosen;
+  return { environment: { manager, root, file, locked: chosen.lock !== null }, files: used, unused };
+}
+
+/** One line on the environment of a run. */
+export function describeEnvironment({ environment, files, unused }: FoundEnvironment): string {
+  const { manager, root, file } = environment;
+  const made = manager === 'none' ? 'none' : `${manager}, by ${printablePath(posix.join(root, file))}`;
+  const lock = files.find((path) => /\.lock$/.test(path));
+  const locked = environment.locked && lock ? `, locked by ${printablePath(lock)}` : '';
+  return `Environment: ${made}${locked}${unused.length ? ` (not used: ${unused.map(printablePath).join(', ')})` : ''}`;
+}
+
+function search(
+  own: string,
+  { environment, command, setup }: EnvironmentChoice,
+  files: ReadFiles,
+  wanted: 'files' | 'manager',
+): { chosen?: Manifest; others: Manifest[] } {
+  if (environment === 'none') return { others: [] };
+  let directories = directoriesUp(own);
+  if (environment === 'auto' && command) {
+    const language = commandLanguage(command, own, files.read);
+    // The lines of a set-up may need the files of an environment that the command does not run in.
+    if (language === 'other' && (setup === null || wanted === 'manager')) return { others: [] };
+    if (language === 'maybe' && setup === null) directories = [own];
+  }
+  const manifests = directories.flatMap((directory) => manifestsIn(directory, files));
+  const chosen = manifests.find(({ manager }) => environment === 'auto' || manager === environment);
+  return { chosen, others: manifests.filter((each) => each !== chosen) };
+}
+
+function filesOf(chosen: Manifest | undefined, own: string, files: ReadFiles): string[] {
+  if (!chosen) return [];
+  const beside = (directory: string, ...names: string[]) => names.map((name) => posix.join(directory, name));
+  const versions = directoriesUp(own).flatMap((directory) => beside(directory, '.python-version'));
+  const found = [pathOf(chosen), ...chosen.more, ...(chosen.lock === null ? [] : [chosen.lock])];
+  for (const directory of new Set(found.map((path) => posix.dirname(path)))) {
+    if (chosen.manager === 'uv') found.push(...beside(directory, 'uv.toml'));
+    if (chosen.manager === 'poetry') found.push(...beside(directory, 'poetry.toml'));
+  }
+  if (chosen.manager === 'pip' || chosen.manager === 'conda') found.push(...requirementsFiles(pathOf(chosen), files));
+  found.push(...versions.filter(files.exists).slice(0, 1));
+  return [...new Set(found)].filter(files.exists).sort();
+}
+
+function pathOf({ root, file }: Manifest): string {
+  return posix.join(root, file);
+}
+
+function refuseAmbiguous({ root }: Manifest, { environment }: EnvironmentChoice, { exists }: ReadFiles): void {
+  if (environment !== 'auto' || !['uv.lock', 'poetry.lock'].every((name) => exists(posix.join(root, name)))) return;
+  throw new Problem('ENVIRONMENT_AMBIGUOUS', `${posix.join(root, 'uv.lock')} and poetry.lock are both there.`, {
+    next: 'Remove one, or set "train.environment".',
+  });
+}
+
+/** nx-ec2 does not run these tools by itself: the project says how, in its set-up and its command. */
+function refuseUnsupported(manifest: Manifest, { command, setup }: EnvironmentChoice): void {
+  const { tool, setUp, run } = manifest.unsupported!;
+  // `pixi run` and `hatch run` make the environment that they run in.
+  if (setup !== null || (command && command[0] === tool && tool !== 'pdm')) return;
+  throw new Problem(
+    'ENVIRONMENT_UNSUPPORTED',
+    `${printablePath(pathOf(manifest))} describes an environment of ${tool}, which nx-ec2 does not set up by itself.`,
+    {
+      next: `Set "train.setup": "${setUp}" and "train.command": "${run} python <script>" in ec2.config.json, with ${tool} on the instance; or "train.environment" to none or to the tool of another manifest (uv, poetry, conda, pip).`,
+    },
+  );
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
