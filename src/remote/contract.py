@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import socket
 
 from . import files
 
@@ -25,26 +26,59 @@ def variables_of(part, record, home, project):
     output = os.path.join(project, part["outputDir"])
     checkpoints = os.path.join(home, "checkpoints")
     git = part["description"].get("git") or {}
+    given = hyperparameters(part["args"])
     ours = {
         "NX_EC2_RUN_ID": part["id"], "NX_EC2_ATTEMPT": str(record["attempt"]), "NX_EC2_PROJECT": part["project"],
         "NX_EC2_OUTPUT_DIR": output, "NX_EC2_CHECKPOINT_DIR": checkpoints,
     }
     others = {
         "PYTHONUNBUFFERED": "1",
-        "SM_MODEL_DIR": output, "SM_OUTPUT_DATA_DIR": output, "SM_CHECKPOINT_DIR": checkpoints,
+        "SM_MODEL_DIR": output, "SM_OUTPUT_DIR": output, "SM_OUTPUT_DATA_DIR": output, "SM_CHECKPOINT_DIR": checkpoints,
+        "SM_HOSTS": json.dumps([socket.gethostname()]), "SM_CURRENT_HOST": socket.gethostname(),
+        "SM_NUM_CPUS": str(part["limits"]["cores"] or len(os.sched_getaffinity(0))),
         "SM_NUM_GPUS": str(len(record["gpus"]) if record["claim"]["gpus"] else record["totalGpus"]),
-        "SM_HPS": json.dumps(hyperparameters(part["args"])),
+        "SM_HPS": json.dumps(given),
         "WANDB_RUN_ID": part["id"], "WANDB_RESUME": "allow",
         "WANDB_GIT_COMMIT": git.get("commit"), "WANDB_GIT_REMOTE_URL": git.get("remote"),
     }
-    for each in part["data"]:
-        channel = re.sub(r"[^A-Z0-9]+", "_", each["path"].rsplit("/", 1)[-1].upper()).strip("_")
-        others["SM_CHANNEL_" + channel] = os.path.join(project, each["path"])
+    for name, value in given.items():
+        others["SM_HP_" + variable_name(name)] = value if isinstance(value, str) else json.dumps(value)
+    names = [each["path"].rsplit("/", 1)[-1] for each in part["data"]]
+    others["SM_CHANNELS"] = json.dumps(sorted(names))
+    for name, each in zip(names, part["data"]):
+        others["SM_CHANNEL_" + variable_name(name)] = os.path.join(project, each["path"])
     if record["claim"]["gpus"]:
         ours["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in record["gpus"])
     if part["limits"]["cores"]:
         others["OMP_NUM_THREADS"] = str(part["limits"]["cores"])
     return ours, {name: value for name, value in others.items() if value is not None}
+
+
+def variable_name(text):
+    """A text as the end of a variable's name: capital letters, digits and underscores."""
+    return re.sub(r"[^A-Z0-9]+", "_", text.upper()).strip("_")
+
+
+PLACEHOLDER = re.compile(r"(?<!\{)\{(checkpointDir|outputDir|runId|project)\}(?!\})")
+
+
+def expander(part, home, project):
+    """A function that replaces `{checkpointDir}`, `{outputDir}`, `{runId}` and `{project}` in a text, once. Other braces
+    stay, and so does `{{name}}`."""
+    values = {
+        "checkpointDir": os.path.join(home, "checkpoints"), "outputDir": os.path.join(project, part["outputDir"]),
+        "runId": part["id"], "project": part["project"],
+    }
+    return lambda text: PLACEHOLDER.sub(lambda match: values[match.group(1)], text)
+
+
+def expanded(part, home, project):
+    """The specification of a run with its placeholders replaced in the arguments, the command and the variables. Values of
+    secrets stay as they are."""
+    expand = expander(part, home, project)
+    words = {name: part[name] and [expand(word) for word in part[name]] for name in ("args", "command", "resumeArgs")}
+    env = {name: value if name in part["mask"] else expand(value) for name, value in part["env"].items()}
+    return dict(part, env=env, **words)
 
 
 def hyperparameters(args):

@@ -60,10 +60,11 @@ class Failed(Exception):
 
 class Supervisor:
     def __init__(self, home, record, part, tree, account, lock):
-        self.home, self.record, self.part, self.tree, self.account, self.lock = home, record, part, tree, account, lock
+        self.home, self.record, self.tree, self.account, self.lock = home, record, tree, account, lock
         self.root = os.path.dirname(os.path.dirname(home))
         self.work = os.path.join(home, "work")
         self.project = os.path.join(self.work, part["projectRoot"])
+        self.part = contract.expanded(part, home, self.project)
         self.deadline = None
         self.shutdown = False
         self.reporter = None
