@@ -25,9 +25,12 @@ def inflate(data, limit):
 
 
 def parse(data):
-    """The value of JSON whose bytes are bounded already. TooLarge where its values would need many times its size in memory.
+    """The value of JSON whose bytes are bounded already. TooLarge where its values would need many times its size in memory, or are nested too deeply.
 
     What is inside a text counts too: no text of ours holds so many commas."""
     if len(data) > VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > VALUES:
         raise TooLarge("it holds more than %d values" % VALUES)
-    return json.loads(data)
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise TooLarge("its values are nested too deeply")

@@ -1,10 +1,10 @@
 """A saved checkpoint, put back into the checkpoint directory."""
 import hashlib
-import json
 import os
 import stat
 
 from . import account as accounts, files, inside, together
+from .bounded import parse
 from .failure import Failure
 from .trash import remove_tree
 
@@ -110,7 +110,7 @@ def read(data, sha256):
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Failure("CHECKPOINT_MISMATCH", "the checkpoint is not the one that is to be restored", sha256=sha256)
     try:
-        manifest = json.loads(data)
+        manifest = parse(data)
         names, entries = manifest["names"], manifest["files"]
         if manifest["v"] != 1 or not is_name(manifest["unit"]) or not entries or not names:
             raise ValueError("it is not of this version or shape")

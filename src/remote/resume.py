@@ -1,10 +1,10 @@
 """Going on with a run whose instance is gone, from what the store has of it: docs/FORMAT.md, "Interruption"."""
 import hashlib
-import json
 import os
 import re
 
 from . import files, hole, restore
+from .bounded import parse
 from .failure import Failure
 from .held import held
 from .signed_record import RECORD as NAME, RecordKey, version
@@ -137,10 +137,18 @@ def take_log(home, bucket, record, there):
         length = file.tell()
     hole.write(home, start)
     files.write_json(os.path.join(home, "log.saved"), hashes.data())
-    times = (json.loads(bucket.get("times.json") or b"{}") if "times.json" in there else {}).get("times", [])
+    times = read_times(bucket.get("times.json") or b"") if "times.json" in there else []
     with open(os.path.join(home, "times"), "w") as file:
         file.writelines("%d %d\n" % (at, size) for at, size in times if size <= length)
     return start + len(data), length
+
+
+def read_times(data):
+    """The times of a log. None of them where others changed the object, which is not signed: they only say where a log begins."""
+    try:
+        return [(int(at), int(size)) for at, size in parse(data)["times"]]
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return []
 
 
 def log_hashes(log):

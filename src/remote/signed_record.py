@@ -4,6 +4,8 @@ import hmac
 import json
 import re
 
+from .bounded import parse
+
 RECORD = "record.json"
 LIMIT = 1024 * 1024
 HEAD = re.compile(rb'\{"v":2,"mac":"([0-9a-f]{64})","record":')
@@ -36,7 +38,7 @@ class RecordKey:
     def is_stop(self, data):
         """Whether a client has written it that holds the run's key."""
         try:
-            return data is not None and hmac.compare_digest(json.loads(data)["mac"].encode(), self._mac(b"stop 2", b""))
+            return data is not None and hmac.compare_digest(parse(data)["mac"].encode(), self._mac(b"stop 2", b""))
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
 

@@ -1,5 +1,7 @@
 """Nothing is inflated, or parsed, without a limit."""
 import ast
+import base64
+import hashlib
 import os
 import sys
 import unittest
@@ -7,7 +9,9 @@ import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import package  # noqa: E402,F401
-from nx_ec2_remote import bounded  # noqa: E402
+from nx_ec2_remote import bounded, restore, resume  # noqa: E402
+from nx_ec2_remote.failure import Failure  # noqa: E402
+from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
 
 REMOTE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # What inflates, by the modules that may: `bootstrap` and `boot` travel alone, and `archive` reads a stream up to a limit.
@@ -39,6 +43,24 @@ class Bounded(unittest.TestCase):
         for value in (b"[],", b"{},", b"0,"):
             with self.assertRaises(bounded.TooLarge):
                 bounded.parse(b"[" + value * (bounded.VALUES + 1) + b"0]")
+
+    def test_refuses_values_that_are_nested_too_deeply(self):
+        for value in (b"[", b'{"a":'):
+            with self.assertRaises(bounded.TooLarge):
+                bounded.parse(value * 200000)
+
+    def test_deep_values_of_others_in_the_store_are_no_stop_no_times_and_no_checkpoint(self):
+        deep = b"[" * 200000
+        self.assertFalse(RecordKey({"recordKey": base64.b64encode(bytes(32)), "id": "r"}).is_stop(deep))
+        self.assertEqual(resume.read_times(deep), [])
+        with self.assertRaises(Failure) as raised:
+            restore.read(deep, hashlib.sha256(deep).hexdigest())
+        self.assertEqual(raised.exception.code, "CHECKPOINT_MISMATCH")
+
+    def test_times_of_a_wrong_shape_are_none(self):
+        self.assertEqual(resume.read_times(b'{"times": [[1, 2]]}'), [(1, 2)])
+        for data in (b"", b"[]", b"1", b"{}", b'{"times": 1}', b'{"times": [1]}', b'{"times": [[1, "x"]]}', b'{"times": [[1, Infinity]]}'):
+            self.assertEqual(resume.read_times(data), [], data)
 
     def test_no_other_module_inflates(self):
         names = [name for name in os.listdir(REMOTE) if name.endswith(".py")]
