@@ -6,7 +6,7 @@ import { formatCount, formatSize } from '../report/units';
 import { Snapshot, type Entry } from '../snapshot/snapshot';
 import { readSnapshot, type StoredSnapshot } from '../sync/read-snapshot';
 import { restoreSnapshot } from '../sync/restore-snapshot';
-import { visibleToTools, workspaceAbove } from '../workspace/ignored';
+import { visibleDirectories, visibleToTools, workspaceAbove } from '../workspace/ignored';
 import { bareRepositoryFiles, toolFile } from '../workspace/tool-files';
 import { withRun, type WhereOptions } from './named-run';
 import { reportOutcome } from './outcome';
@@ -62,7 +62,8 @@ function defaultDirectory(run: string): string {
 /** @throws Problem where Nx would take the files for the workspace's own. */
 function refuseWorkspace(directory: string, run: string): void {
   const workspace = workspaceAbove(directory);
-  if (workspace === null || visibleToTools(directory, ['project.json']).size === 0) return;
+  if (workspace === null) return;
+  if (visibleToTools(directory, ['project.json']).size === 0 && visibleDirectories(directory, ['']).size === 0) return;
   throw new Problem(
     'CHECKOUT_IN_WORKSPACE',
     `${printable(directory)} is inside the workspace ${workspace}: Nx, git and other tools would act on the code of the run.`,

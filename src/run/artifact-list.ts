@@ -61,7 +61,8 @@ export async function listArtifacts(
     ...list.files.map((file) => listed(file, file.path)),
     ...list.extra.map((file) => listed(file, nameOf(file.path))),
   ];
-  assertArtifactList(files);
+  // A file outside the project may get the path of an artifact, which is no reason to refuse the others: `screenArtifacts`.
+  assertArtifactList(files.filter(({ name, path }) => name === path));
   return {
     files,
     unsaved: list.unsaved.map(({ path, ...rest }) => ({ name: nameOf(path), ...rest })),

@@ -38,6 +38,14 @@ describe('a list of what comes back', () => {
     expect(() => check([...paths].reverse())).toThrow(/refused/);
   });
 
+  it('is refused where its directories would fill the memory', () => {
+    const deep = 'a/'.repeat(2000);
+    expect(() => assertArtifactList([artifact(`${deep}x`)])).toThrow(/nested too deeply/);
+    const many = Array.from({ length: 5000 }, (_, n) => artifact(`${n}/${'abcdefgh/'.repeat(200)}x`));
+    expect(() => assertArtifactList(many)).toThrow(/too many directories/);
+    expect(() => assertArtifactList(many.slice(0, 100))).not.toThrow();
+  });
+
   it('is refused over the limit, with the largest named', () => {
     const all = [artifact('out/small', 1), artifact('out/large', 100)];
     expect(() => assertArtifactSize(all, 100)).toThrow(/out\/large/);
@@ -176,6 +184,17 @@ describe('what is held back', () => {
     expect(ignored).toEqual(paths.slice(0, 3).map((path) => `out/${path}`));
     write('.nxignore', '# again\n!model/out\n');
     expect(await held(paths)).toEqual(paths.slice(0, 3));
+  });
+
+  it('is what tools find although git ignores it, by its own name', async () => {
+    workspace();
+    const names = ['.env', '.env.local', '.npmrc', '.venv/bin/python', 'node_modules/jest/index.js'];
+    const paths = [...names, 'package.json', 'train.pyc', '__pycache__/train.cpython-312.pyc'];
+    write('.gitignore', '.env*\n.npmrc\n.venv/\nnode_modules\npackage.json\n__pycache__/\n*.py[co]\n');
+    expect(await held(paths)).toEqual(paths);
+    // A directory that is ignored is one where no tool looks.
+    write('model/.gitignore', 'out/*\n!out/.gitkeep\n');
+    expect(await held(paths)).toEqual([]);
   });
 
   it('is never an ordinary file name, in whatever directory', async () => {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Problem } from '../report/problem';
 import { printablePath } from '../report/terminal-text';
 import { formatSize } from '../report/units';
-import { isOrdinaryDirectory, visibleToTools } from '../workspace/ignored';
+import { isOrdinaryDirectory, visibleDirectories, visibleToTools } from '../workspace/ignored';
 import { lookUp } from '../workspace/look-up';
 import { probeFolding, type FoldNames } from '../workspace/name-folding';
 import { nearestDirectory } from '../workspace/run-git';
@@ -29,20 +29,33 @@ export interface HeldBack {
   why: string;
 }
 
+/** Directories in each other: an instance saves no more than 200. */
+const DEPTH = 256;
+/** Characters of the paths of all directories of a list. */
+const DIRECTORIES = 64 * 1024 * 1024;
+
 /**
  * Refuses a list that no instance makes: a path outside the project, with `..` in it, a file that is there twice or is a
- * directory as well. The instance is not believed.
+ * directory as well, directories without end. The instance is not believed.
  * @throws Problem that names the first offender; nothing has been written by then.
  */
 export function assertArtifactList(artifacts: readonly Artifact[]): void {
   const files = new Set<string>();
   const directories = new Set<string>();
+  let characters = 0;
   for (const { path } of artifacts) {
     if (!isInside(path)) throw unsafe(`${printablePath(path)} is not inside the project`);
     if (files.has(path)) throw unsafe(`${printablePath(path)} is listed twice`);
     files.add(path);
-    const parts = path.split('/');
-    for (let depth = 1; depth < parts.length; depth++) directories.add(parts.slice(0, depth).join('/'));
+    if (path.split('/').length > DEPTH) throw unsafe(`${printablePath(path.slice(0, 200))}… is nested too deeply`);
+    // Where a directory is known, those above it are.
+    for (let end = path.lastIndexOf('/'); end > 0; end = path.lastIndexOf('/', end - 1)) {
+      const directory = path.slice(0, end);
+      if (directories.has(directory)) break;
+      directories.add(directory);
+      characters += directory.length;
+      if (characters > DIRECTORIES) throw unsafe('it has too many directories');
+    }
   }
   for (const path of files) if (directories.has(path)) throw unsafe(`${printablePath(path)} is a file and a directory`);
 }
@@ -117,13 +130,18 @@ export async function screenArtifacts<T extends Artifact>(
   const found = reserved.map((file) => {
     const { path } = file;
     const acts = repository.has(path)
-      ? { why: 'it would make its directory a git repository', always: true }
+      ? { why: 'it would make its directory a git repository', always: true, directory: '' }
       : toolFile(path);
     return { file, path, acts };
   });
+  const acting = found.flatMap(({ acts, path }) => (acts && !acts.always ? [{ path, directory: acts.directory }] : []));
   const visible = visibleToTools(
     output,
-    found.flatMap(({ acts, path }) => (acts && !acts.always ? [path] : [])),
+    acting.map(({ path }) => path),
+  );
+  const open = visibleDirectories(
+    output,
+    acting.map(({ directory }) => directory),
   );
   const directories = new Set([...tracked].flatMap(parentsOf));
   const names = new Names(fold);
@@ -132,7 +150,7 @@ export async function screenArtifacts<T extends Artifact>(
       hold(file, acts.why);
       continue;
     }
-    if (acts && visible.has(path)) {
+    if (acts && !acts.always && (visible.has(path) || open.has(acts.directory))) {
       hold(file, `${acts.why}, and the directory is not ignored by git and Nx`);
       continue;
     }

@@ -83,6 +83,18 @@ describe('what a training writes', () => {
     );
   });
 
+  it('comes back although a file outside the project would get the path of an artifact', async () => {
+    writing('artifacts/workspace', 'artifacts/model.pt', '../mlruns/meta.yaml');
+    const run = await train();
+    const collected = await collectArtifacts(pipe.session, run);
+    expect(collected).toMatchObject({ heldBack: [], extra: [{ name: '{workspaceRoot}/mlruns/meta.yaml' }] });
+    expect(['artifacts/workspace', 'artifacts/model.pt'].map(read)).toEqual(Array(2).fill('of the run'));
+    const output = join(pipe.workspace, 'elsewhere');
+    const paths = ['**', '{workspaceRoot}/**'];
+    const pulled = await pullRun(pipe.session, run, { output, projectRoot: 'model', outputs: [], paths, limit: 1e9 });
+    expect(pulled).toMatchObject({ fetched: 2, heldBack: [{ path: 'artifacts/workspace/mlruns/meta.yaml' }] });
+  });
+
   it('comes back from a run that was before the configuration named it, without another training', async () => {
     writing('out/model.pt');
     const first = await train();

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, posix, relative, resolve, sep } from 'node:path';
 import { nearestDirectory, runGit } from './run-git';
@@ -36,6 +37,23 @@ export function visibleToTools(directory: string, paths: readonly string[]): Set
     if (workspace === null || (posix.basename(source) === '.gitignore' && isInWorkspace)) visible.delete(paths[at]);
   });
   return visible;
+}
+
+/**
+ * Of directories below a directory, those in which tools may find files: git or Nx does not ignore all that is in them. A
+ * file that is ignored by its own name, as `.env` and `node_modules` are, is read by the tools that look for it there.
+ * @param directories relative to it, with a slash at their end; '' is the directory itself.
+ * @throws Problem `GIT_FAILED`
+ */
+export function visibleDirectories(directory: string, directories: Iterable<string>): Set<string> {
+  // No pattern was written for this name.
+  const name = `nx-ec2-${randomBytes(12).toString('hex')}`;
+  const all = [...new Set(directories)];
+  const visible = visibleToTools(
+    directory,
+    all.map((each) => each + name),
+  );
+  return new Set(all.filter((each) => visible.has(each + name)));
 }
 
 /**

@@ -148,6 +148,8 @@ const MANIFESTS = new Set([
   ...['package.json5', 'turbo.jsonc', 'biome.json', 'biome.jsonc', 'dprint.json', 'wrangler.toml'],
   ...['netlify.toml', 'vercel.json', 'wrangler.json', 'wrangler.jsonc', 'devbox.json', 'mise.local.toml', 'pants.toml'],
   ...['workspace.bzlmod', 'buck', 'tupfile', 'pulumi.yaml', 'serverless.yml', 'terragrunt.hcl'],
+  // environments and compiled modules, which Python takes before the sources beside them
+  ...['venv', 'virtualenv', 'site-packages', '__pycache__', '__pypackages__'],
   ...['hatch.toml', 'hatch_build.py', 'pdm.toml', 'pyrightconfig.json'],
   ...[
     'makefile.am',
@@ -177,6 +179,8 @@ const PATTERNS = [
   /^(gulpfile|gruntfile|jakefile)\.[^.]+$/,
   /^taskfile(\.dist)?\.ya?ml$/,
   /^jupyter_[^]*_config\.(py|json)$/,
+  // Modules that were compiled.
+  /\.py[co]$/,
   // Python on Windows reads its paths from it.
   /\._pth$/,
   // Windows looks for programs in the working directory first.
@@ -197,6 +201,8 @@ export interface ToolFile {
   always: boolean;
   /** It is in the directory of a version control system, or of Nx. */
   control?: boolean;
+  /** The directory that holds the name which tools look for, with a slash at its end; '' at the top. */
+  directory: string;
 }
 
 /**
@@ -205,19 +211,22 @@ export interface ToolFile {
  */
 export function toolFile(path: string, platform: NodeJS.Platform = process.platform): ToolFile | null {
   let found: ToolFile | null = null;
+  let next = 0;
   for (const part of path.split(/[\\/]/)) {
+    const directory = path.slice(0, path.lastIndexOf('/', next - 1) + 1);
+    next += part.length + 1;
     const name = foldName(part);
     const control = CONTROL.get(/^\.?([^]*?)(~\d+)?$/.exec(name)![1]);
-    if (control && /^\.|~\d+$/.test(name)) return { why: control, always: true, control: true };
+    if (control && /^\.|~\d+$/.test(name)) return { why: control, always: true, control: true, directory };
     if (platform === 'win32' && ALIASED_ON_WINDOWS.test(part))
-      return { why: 'Windows takes it for the name of another file', always: true };
+      return { why: 'Windows takes it for the name of another file', always: true, directory };
     if (IGNORE_FILES.has(name) || SHORT_IGNORE_FILES.test(name))
-      return { why: 'it changes what git or Nx ignores, or how git reads files', always: true };
+      return { why: 'it changes what git or Nx ignores, or how git reads files', always: true, directory };
     if (found || INERT.has(name)) continue;
     if (name.startsWith('.'))
-      found = { why: 'names that begin with a dot are the configuration of tools', always: false };
+      found = { why: 'names that begin with a dot are the configuration of tools', always: false, directory };
     else if (MANIFESTS.has(name) || PATTERNS.some((pattern) => pattern.test(name)))
-      found = { why: 'tools act on a file of this name', always: false };
+      found = { why: 'tools act on a file of this name', always: false, directory };
   }
   return found;
 }
