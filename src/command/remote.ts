@@ -6,7 +6,8 @@ import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import type { Operation, Plan } from './plan';
 import { remoteSide } from './remote-side';
-import { parseReply, type Reply } from './reply';
+import { parseReply } from './reply';
+import { checkReply } from './reply-shapes';
 import { REPEAT } from './repeat';
 import { COMMAND_LIMIT, finishCommand, sendCommand, unanswered } from './run-command';
 import { commandScript, type Request } from './script';
@@ -167,9 +168,10 @@ export class Remote {
               repeat: REPEAT[operation.op],
               answered: ({ stdout }) => parseReply(stdout) !== null,
             });
-            const reply = parseReply(invocation.stdout) as Reply<T> | null;
+            const reply = parseReply(invocation.stdout);
             if (!reply) throw unanswered(instance, invocation);
-            return [instance, reply.ok ? reply : remoteFailure(instance, operation.op, reply.error)];
+            if (!reply.ok) return [instance, remoteFailure(instance, operation.op, reply.error)];
+            return [instance, checkReply<T>(instance, operation, reply)];
           } catch (error) {
             return [instance, error as Error];
           }

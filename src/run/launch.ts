@@ -1,8 +1,10 @@
+import { invalidReply } from '../command/reply-shapes';
 import type { LogPiece, RunFacts, TrainReply } from '../command/plan';
 import { Halt } from '../sync/synchronise';
 import { Moment } from '../system/moment';
 import { rememberTraining, sameTraining, type SameTraining } from './find-run';
 import { push } from './push';
+import { readOrNobodys } from './record';
 import { untilSilent } from './recover';
 import type { Scanned, Workspace } from './scan-project';
 import type { Session } from './session';
@@ -60,6 +62,7 @@ export async function launch(
       onSend: options.onSend,
     });
     const { run, attached, log } = pushed.reply;
+    if (attached) await refuseForeign(session, run);
     const remembered = rememberTraining(session, run.key, run.id);
     return { run, attached, log, formSince, settled: Promise.all([pushed.settled, remembered]) };
   } catch (error) {
@@ -67,4 +70,18 @@ export async function launch(
     const { record, attached } = (await looking).found!;
     return { run: record, attached, settled: Promise.resolve() };
   }
+}
+
+/**
+ * Refuses a run that an instance names as the same training where the store knows better: this client would sign a form
+ * for that run's objects, and give it to the instance.
+ * @throws Problem `REPLY_INVALID`
+ */
+async function refuseForeign({ store, keys, instance }: Session, run: RunFacts): Promise<void> {
+  const read = await readOrNobodys(store, keys, run.id);
+  if (!read || (read.record.key === run.key && read.record.instance === run.instance)) return;
+  throw invalidReply(
+    instance,
+    `it tells of ${run.id}, which the store knows as another training or on another instance`,
+  );
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { count, ms, RUN_ID, runFacts } from '../command/reply-shapes';
 import { isResourceId } from '../instance/stop/resource-id';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
@@ -15,16 +16,11 @@ const LOOKED_AT = 64;
 /** A project has so many runs in the store at the most. */
 const MAX_RUNS = 500_000;
 
-const RUN_ID = /^\d{8}-\d{6}-[a-z0-9-]{1,60}-[a-z2-7]{6}$/;
-
 /** Whether a text has the shape of a run's id: any other is no part of a key. */
 export function isRunId(text: string): boolean {
   return RUN_ID.test(text);
 }
 
-const count = z.number().int().nonnegative();
-/** A time that a `Date` can hold. */
-const ms = z.number().nonnegative().max(8_640_000_000_000_000);
 const instanceId = z.string().refine((id) => isResourceId('instance', id), 'is no id of an instance');
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const numbers = z.record(text(), z.number().nullable());
@@ -89,29 +85,13 @@ const description = z.object({
 });
 
 const recordSchema = z.object({
+  ...runFacts,
   v: z.literal(1),
-  id: z.string().regex(RUN_ID),
+  instance: instanceId,
   key: word,
-  project: text(),
   tree: word,
   snapshot: word,
-  caller: text(),
-  instance: instanceId,
-  user: text(),
-  directory: text(),
   state: z.enum(['preparing', 'queued', 'setup', 'running', 'saving', 'ended']),
-  outcome: z.enum(['succeeded', 'failed', 'cancelled', 'timed-out', 'interrupted', 'setup-failed', 'lost']).nullable(),
-  exitCode: z.number().int().nullable(),
-  signal: text().nullable(),
-  stop: z.object({ reason: text(), at: ms }).nullable(),
-  failure: z
-    .object({ code: text(), message: text(65536), exitCode: z.number().int().nullable().default(null) })
-    .nullable(),
-  pid: count.nullable(),
-  createdAt: ms,
-  startedAt: ms.nullable(),
-  endedAt: ms.nullable(),
-  attempt: count,
   /** When the attempt began that is under way or was the last. */
   since: ms.nullable().default(null),
   attempts: z
@@ -131,9 +111,6 @@ const recordSchema = z.object({
     .max(1000),
   /** The instance that it was gone on with from, and how much of the log was saved there. */
   resumed: z.object({ from: instanceId, log: count }).nullable().default(null),
-  queue: z.object({ before: count, holders: z.array(word).max(1000) }).nullable(),
-  claim: z.object({ exclusive: z.boolean(), gpus: count }),
-  gpus: z.array(count).max(256).nullable(),
   log: z.object({
     size: count,
     training: count.nullable(),
@@ -171,8 +148,6 @@ const recordSchema = z.object({
     .object({ run: z.string().regex(RUN_ID), n: count, unit: text() })
     .nullable()
     .default(null),
-  /** About its end, for the user. */
-  warnings: z.array(text()).max(100).default([]),
   description,
   beat: count,
   access: z.enum(['role', 'presigned']),

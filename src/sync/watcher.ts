@@ -3,6 +3,7 @@ import { isTransient } from '../aws/reason';
 import type { Edit, SyncPart, SyncReply, WatchPart } from '../command/plan';
 import { remoteFailure } from '../command/remote';
 import { readReply, type Reply } from '../command/reply';
+import { checkSynced } from '../command/reply-shapes';
 import { pause } from '../command/run-command';
 import { Problem } from '../report/problem';
 import type { PresignedPost } from '../store/store';
@@ -109,7 +110,7 @@ export class Watcher {
     this.unanswered = undefined;
     this.number = n;
     if (!reply.ok) throw remoteFailure(this.context.instances[0], 'sync', reply.error);
-    return sync ? (reply as unknown as SyncReply) : null;
+    return sync ? checkSynced(this.context.instances[0], reply) : null;
   }
 
   /** Looks whether the watcher has said why it ended. @throws WatcherGone where it has. */

@@ -1,0 +1,95 @@
+import fc from 'fast-check';
+import type { Operation } from './plan';
+import { checkReply, checkSynced } from './reply-shapes';
+
+const HERE = 'i-0123456789abcdef0';
+const OTHER = 'i-0fedcba9876543210';
+const OWN = '20260101-000000-model-abcdef';
+const FOREIGN = '20260101-000000-model-fedcba';
+
+const run = {
+  ...{ id: OWN, kind: 'training', key: 'k', project: 'model', caller: 'arn', tree: 't', snapshot: 's', instance: HERE },
+  ...{ state: 'running', pid: 1, supervisor: 2, user: 'ubuntu', createdAt: 1, startedAt: 2, endedAt: null },
+  ...{ exitCode: null, signal: null, attempt: 1, queue: null, claim: { exclusive: false, gpus: 0 }, gpus: [] },
+  ...{ training: null, stop: null, failure: null, outcome: null, warnings: [], directory: '/r' },
+};
+const log = { offset: 0, length: 0, data: '', size: 0 };
+const synced = {
+  ...{ head: 'h', written: 0, deleted: 0, bytes: 0, healed: false, restored: [], restoredCount: 0, kept: null },
+  ...{ tree: '/t', user: 'ubuntu' },
+};
+const operations = {
+  sync: [{ op: 'sync' }, synced],
+  train: [
+    { op: 'train', run: { id: OWN, key: 'k' } },
+    { ...synced, run, attached: false, log },
+  ],
+  watch: [{ op: 'watch' }, { ...synced, watch: { pid: 1 } }],
+  poll: [
+    { op: 'poll', run: OWN },
+    { run, log, report: { saved: false, trouble: null } },
+  ],
+  cancel: [
+    { op: 'cancel', run: OWN },
+    { run, already: false },
+  ],
+  renew: [
+    { op: 'renew', run: OWN },
+    { run, report: null },
+  ],
+  exec: [
+    { op: 'exec', exec: { id: OWN }, run: null },
+    { run: { ...run, kind: 'exec', key: '', snapshot: '' }, log },
+  ],
+  activity: [{ op: 'activity' }, { runs: [OWN], syncing: false }],
+  doctor: [{ op: 'doctor' }, { checks: [{ name: 'Python', ok: true, detail: '3.8', fix: null }] }],
+} as const;
+type Op = keyof typeof operations;
+const check = (op: Op, reply: object = operations[op][1]) =>
+  checkReply<Record<string, unknown>>(HERE, operations[op][0] as unknown as Operation, reply);
+const invalid = expect.objectContaining({ code: 'REPLY_INVALID', message: expect.stringContaining(HERE) });
+
+describe('a reply of an instance', () => {
+  it.each(Object.keys(operations) as Op[])('to %s is taken with the values that it may have, and no others', (op) => {
+    const [, reply] = operations[op];
+    const wanted = 'run' in reply ? { ...reply, run: { ...reply.run, resumed: null } } : reply;
+    expect(check(op, { ...reply, v: 1, ok: true, more: 1 })).toEqual(wanted);
+  });
+
+  it('is refused by name where a value has another type, wherever it is', () => {
+    const ops = fc.constantFrom(...(Object.keys(operations) as Op[]));
+    fc.assert(
+      fc.property(ops, fc.nat(), fc.constantFrom(Symbol('absent'), {}, -1.5), (op, at, value) => {
+        const reply = structuredClone(operations[op][1]) as unknown as Record<string, Record<string, unknown>>;
+        const names = Object.keys(reply);
+        // In the run, where there is one, every other time.
+        const of = 'run' in reply && at % 2 ? reply.run : reply;
+        const inner = of === reply ? names : Object.keys(reply.run).filter((name) => name !== 'warnings');
+        const name = inner[Math.floor(at / 2) % inner.length];
+        if (typeof value === 'symbol') delete of[name];
+        else of[name] = value as never;
+        expect(() => check(op, reply)).toThrow(invalid);
+      }),
+    );
+  });
+
+  it.each(['poll', 'cancel', 'renew', 'exec', 'train'] as const)(
+    'to %s tells of the run that was asked about',
+    (op) => {
+      const reply = operations[op][1];
+      expect(() => check(op, { ...reply, run: { ...reply.run, id: FOREIGN } })).toThrow(invalid);
+      expect(() => check(op, { ...reply, run: { ...reply.run, instance: OTHER } })).toThrow(invalid);
+    },
+  );
+
+  it('to train may name another run only of the same training', () => {
+    const reply = { ...operations.train[1], attached: 'ended', run: { ...run, id: FOREIGN } };
+    expect(check('train', reply)).toMatchObject({ attached: 'ended', run: { id: FOREIGN } });
+    expect(() => check('train', { ...reply, run: { ...reply.run, key: 'other' } })).toThrow(/another training/);
+  });
+
+  it('is refused in an acknowledgement as well', () => {
+    expect(checkSynced(HERE, synced)).toEqual(synced);
+    expect(() => checkSynced(HERE, { ...synced, restored: null })).toThrow(invalid);
+  });
+});
