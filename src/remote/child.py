@@ -9,13 +9,13 @@ import subprocess
 import time
 
 from . import account as accounts, process_group, processes
-from .leader import Leaders
+from .leader import LAUNCHERS, Leaders, program
 from .left import Left
 
 TICK = 0.1
 # Seconds that other processes get to end by themselves when the one that they belong to has ended.
 FOLLOW = 1.0
-# Seconds between two looks whether the command has become a launcher.
+# Seconds between two looks whether the command has become a launcher, at most; at first they are closer.
 LAUNCHER_POLL = 5.0
 # Between two looks at how much memory is used, seconds.
 WEIGH = 0.5
@@ -66,7 +66,9 @@ class Child:
 
     def wait(self):
         """Its return code, negative for a signal. What it began and left is ended too."""
-        weighed, looked, launcher = time.monotonic(), time.monotonic(), False
+        weighed = looked = time.monotonic()
+        # A command that ends before the first look may be one as well.
+        launcher, every = program(self.line) in LAUNCHERS, min(TICK, LAUNCHER_POLL)
         while self.process.poll() is None:
             self.pump(TICK)
             stop = self.wish()
@@ -79,8 +81,8 @@ class Child:
                 if self._is_over():
                     break
             self.processes.reap()
-            if not launcher and now - looked > LAUNCHER_POLL:
-                looked, launcher = now, Leaders(self.pid).launcher
+            if not launcher and now - looked >= every:
+                looked, every, launcher = now, min(every * 2, LAUNCHER_POLL), Leaders(self.pid).launcher
         code = self.process.wait()
         if not self.stopped and not self.over:
             self._wait_until(lambda: not self.members(), time.monotonic() + FOLLOW)
