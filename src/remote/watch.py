@@ -100,6 +100,8 @@ def spawn(watcher, place):
 
     def watch():
         write_holder(place)
+        # Before anybody knows whom to signal.
+        watcher.wishes.detached()
         os.write(writing, b"%d" % os.getpid())
         keep_only(place)
         watcher.run()

@@ -72,7 +72,6 @@ class Watcher:
         self.troubled = False
 
     def run(self):
-        self.wishes.detached()
         self.heard = time.monotonic()
         try:
             while True:
