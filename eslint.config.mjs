@@ -37,6 +37,14 @@ const restrictions = [
     selectors: [`:matches(Identifier[name=/${ENDING}/], Literal[value=/${ENDING}/])`],
     message: 'Only src/instance/stop sends this request, for what it has checked: see its managed.ts.',
   },
+  {
+    only: ['src/system/flush.ts'],
+    selectors: [
+      'CallExpression > MemberExpression.callee[property.name=/^(datasync|readv|readableWebStream|getAsyncId)$/]',
+      'CallExpression > MemberExpression.callee[object.name=/^(file|handle|opened)$/i][property.name=/^(sync|utimes)$/]',
+    ],
+    message: "File handles of Yarn Plug'n'Play do not have this method: see src/system/flush.ts.",
+  },
 ];
 const above = (floor) => floors.slice(0, floor).flat();
 

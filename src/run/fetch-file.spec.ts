@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { StoreFixture } from '../store/store.fixture';
@@ -53,6 +54,24 @@ describe('fetching a file from its parts', () => {
       .sort((a, b) => a - b);
   };
   const fetchIt = (entry: StoredFile, more = {}) => fetchFile(at.store, prefix(), entry, target, more);
+
+  it("with the file handles of Yarn Plug'n'Play, which lack some methods", async () => {
+    const handle = await open(__filename);
+    const prototype = Object.getPrototypeOf(handle) as Record<string, () => unknown>;
+    await handle.close();
+    const spies = ['datasync', 'sync', 'utimes', 'readv', 'readableWebStream'].map((name) =>
+      jest.spyOn(prototype, name).mockImplementation(() => {
+        throw new Error('Method not implemented.');
+      }),
+    );
+    try {
+      const data = randomBytes(PART_SIZE + 1);
+      await fetchIt(await save(data));
+      expect(readFileSync(target).equals(data)).toBe(true);
+    } finally {
+      spies.forEach((spy) => spy.mockRestore());
+    }
+  });
 
   it.each([0, 1, 5 * MB, PART_SIZE, PART_SIZE + 1, 3 * PART_SIZE])('of %i bytes, as it was', async (size) => {
     const data = randomBytes(size);

@@ -8,6 +8,7 @@ import { printable } from '../report/terminal-text';
 import type { Store } from '../store/store';
 import { PART_SIZE, type StoredFile } from './run-files';
 import { onFile } from '../report/file-problem';
+import { flush } from '../system/flush';
 
 /** What a file is called until all of it is there ends so. */
 export const UNFINISHED = '.nx-ec2-part';
@@ -92,7 +93,7 @@ async function fetchInto(
       });
     }
     await file.chmod(entry.executable ? 0o755 : 0o644);
-    await file.datasync();
+    await flush(file);
   } finally {
     await file.close();
   }

@@ -131,8 +131,9 @@ export async function mortality(): Promise<() => Promise<void>> {
   }
   hook(fs.promises, 'copyFile', { when: ([, to], mortal) => mortal.owns(to) });
   const opened = await fs.promises.open(__filename);
-  for (const name of ['write', 'truncate', 'chmod', 'datasync']) hook(Object.getPrototypeOf(opened) as object, name);
+  for (const name of ['write', 'truncate', 'chmod']) hook(Object.getPrototypeOf(opened) as object, name);
   await opened.close();
+  hook(fs, 'fdatasync');
   hook(NodeHttpHandler.prototype, 'handle');
   for (const name of ['setTimeout', 'setInterval'] as const) {
     const real = global[name];
