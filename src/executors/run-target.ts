@@ -59,7 +59,10 @@ export async function runTarget<O extends ReportingOptions>(
   const typed = typedOptions(context);
   const options = textOptions(name, { ...(given as object) }, (key, value) => asTyped(value, typed[key])) as O &
     Record<string, unknown>;
-  const reporter = new Reporter({ verbose: options.verbose, json: options.json, plain });
+  const reporter = new Reporter({
+    ...{ verbose: options.verbose, json: options.json, plain },
+    project: context.projectName,
+  });
   const controller = new AbortController();
   let say: () => string = () => 'Interrupted; nothing was started.';
   let stop: Stop | undefined;
@@ -67,7 +70,9 @@ export async function runTarget<O extends ReportingOptions>(
     first: (by) =>
       reporter.answer(
         by,
-        stop?.atOnce ? stop.say : `${say()}${stop ? `\nOnce more within 2 s, and it is stopped.` : ''}`,
+        stop?.atOnce
+          ? stop.say
+          : `${say()}${stop && !reporter.isPseudoTerminal ? `\nOnce more within 2 s, and it is stopped.` : ''}`,
       ),
     again: (by) => stop && reporter.answer(by, stop.say),
     leave: () => controller.abort(new Interrupted()),
@@ -131,7 +136,7 @@ export async function runTarget<O extends ReportingOptions>(
       return { success: false };
     }
     const problem = error instanceof Problem ? error : fileProblem(error);
-    const message = problem?.message ?? (error as Error).stack ?? String(error);
+    const message = reporter.nameProject(problem?.message ?? (error as Error).stack ?? String(error));
     reporter.line(`${reporter.strong('error:')} ${message}`);
     reporter.result({
       success: false,

@@ -151,7 +151,7 @@ export async function refuseGone(aws: Aws, id: string): Promise<void> {
 function gone(id: string, state: string): Problem {
   return new Problem('INSTANCE_GONE', `The instance ${id} is ${state}: what went on there has ended without a word.`, {
     next: state.startsWith('stop')
-      ? 'Start it again to look at what is left on its disk.'
+      ? 'Start it again to look at what is left on its disk: nx run <project>:remote-up'
       : 'Its disk is gone with it.',
   });
 }

@@ -49,10 +49,7 @@ export async function waitOnline(
   for (;;) {
     if (state !== 'running' && state !== 'pending') {
       throw new Problem('INSTANCE_NOT_RUNNING', `The instance ${instance.id} is ${state}.`, {
-        next:
-          state === 'stopped'
-            ? `Start it: aws ec2 start-instances --instance-ids ${instance.id}`
-            : 'Name another instance.',
+        next: state === 'stopped' ? 'Start it: nx run <project>:remote-up' : 'Name another instance.',
       });
     }
     let ping: string | undefined;

@@ -12,7 +12,7 @@ function stream(isTTY: boolean) {
   return { pieces, into: into as unknown as NodeJS.WriteStream };
 }
 
-function reporter(options: { tty?: boolean; plain?: boolean; json?: boolean } = {}) {
+function reporter(options: { tty?: boolean; plain?: boolean; json?: boolean; project?: string } = {}) {
   const stdout = stream(options.tty ?? false);
   const stderr = stream(options.tty ?? false);
   const clock = { now: 0 };
@@ -52,6 +52,20 @@ describe('Reporter', () => {
     const { pieces, reporter: it } = reporter();
     it.log(Buffer.alloc(20_000, 'x'));
     expect(pieces.join('')).toHaveLength(20_000);
+  });
+
+  it.each([
+    ['digits', 'Start it: nx run digits:remote-up\n'],
+    ["$&$'", "Start it: nx run $&$':remote-up\n"],
+    [undefined, 'Start it: nx run <project>:remote-up\n'],
+  ])('names the project %s in commands', (project, expected) => {
+    const { pieces, reporter: it } = reporter({ project });
+    it.line('Start it: nx run <project>:remote-up');
+    expect(pieces.join('')).toBe(expected);
+  });
+
+  it.each([true, false])('knows whether Nx gave it a pseudo-terminal: %s', (tty) => {
+    expect(reporter({ tty }).reporter.isPseudoTerminal).toBe(tty);
   });
 
   it('prints nothing more once it is silent', () => {

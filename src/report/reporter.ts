@@ -7,6 +7,8 @@ export interface ReporterOptions {
   verbose?: boolean;
   /** One machine-readable line on stdout at the end; everything for people goes to stderr. */
   json?: boolean;
+  /** The project that the commands in messages name in place of `<project>`; absent: none is known. */
+  project?: string;
   /** Never draw in place, even on a terminal: what a cached target prints is replayed on each hit. */
   plain?: boolean;
   stdout?: NodeJS.WriteStream;
@@ -67,7 +69,21 @@ export class Reporter {
 
   line(text: string): void {
     this.endLogLine();
-    this.write(this.out, `${this.safe(text)}\n`);
+    this.write(this.out, `${this.safe(this.nameProject(text))}\n`);
+  }
+
+  /** A text whose commands (`nx run <project>:remote-up`) name the project. Who writes such a text often does not know it. */
+  nameProject(text: string): string {
+    const { project } = this.options;
+    return project === undefined ? text : text.replaceAll('nx run <project>:', () => `nx run ${printable(project)}:`);
+  }
+
+  /**
+   * Whether Nx runs this process in a pseudo-terminal of its own, as it does in its default output style. At the first
+   * Ctrl+C Nx ends there, so a second one does not arrive.
+   */
+  get isPseudoTerminal(): boolean {
+    return this.stdout.isTTY === true;
   }
 
   /**
@@ -78,7 +94,7 @@ export class Reporter {
     this.line(`\n${text}`);
     if (signal !== 'SIGINT' || this.out.isTTY || this.silenced) return;
     try {
-      writeFileSync('/dev/tty', `\n${this.safe(text)}\n`);
+      writeFileSync('/dev/tty', `\n${this.safe(this.nameProject(text))}\n`);
     } catch {
       // There is none.
     }

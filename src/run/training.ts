@@ -259,7 +259,7 @@ export function describeStart(
         ? 'Ctrl+C leaves it running; come back with the same command'
         : train.onCancel === 'stop'
           ? 'Ctrl+C stops it'
-          : `Ctrl+C leaves it running (twice stops it); come back with the same command, stop it with ${followed.cancel}`,
+          : `Ctrl+C leaves it running${reporter.isPseudoTerminal ? '' : ' (twice stops it)'}; come back with the same command, stop it with ${followed.cancel}`,
     );
   }
   if (run.user === 'root')

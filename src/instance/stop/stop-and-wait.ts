@@ -58,14 +58,14 @@ export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, sig
   reporter.line(`${id} is ${wanted}.`);
 }
 
-/** The disks of an instance, bytes; null where EC2 does not say. */
+/** The disks of an instance, bytes; null where EC2 does not say, or knows none: a stopped instance has at least one. */
 export async function diskSizes(aws: Aws, id: string): Promise<number | null> {
   const { DescribeVolumesCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   try {
     const filters = [{ Name: 'attachment.instance-id', Values: [id] }];
     const { Volumes = [] } = await ec2.send(new DescribeVolumesCommand({ Filters: filters }));
-    return Volumes.reduce((sum, { Size = 0 }) => sum + Size * GB, 0);
+    return Volumes.reduce((sum, { Size = 0 }) => sum + Size * GB, 0) || null;
   } catch {
     return null;
   }
