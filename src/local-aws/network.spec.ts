@@ -47,8 +47,10 @@ describe('a network profile', () => {
     const { Body } = await at.s3.send(new GetObjectCommand({ Bucket: 'bucket', Key: 'large' }));
     const arrivals: number[] = [];
     for await (const _part of Body as AsyncIterable<Buffer>) arrivals.push(performance.now() - begun);
-    expect(arrivals[arrivals.length - 1]).toBeGreaterThanOrEqual(400);
-    expect(arrivals.filter((time) => time < 250).length).toBeGreaterThan(3);
+    const last = arrivals[arrivals.length - 1];
+    expect(last).toBeGreaterThanOrEqual(400);
+    // The link has carried a part by the time that the last one came: not all of it waited for the end.
+    expect(arrivals[0]).toBeLessThan(last - 100);
   });
 
   it('takes no more from a sender than the link carries', async () => {

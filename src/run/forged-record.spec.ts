@@ -4,6 +4,7 @@ import { cancelRun } from './cancel';
 import { endInterrupted } from './end-interrupted';
 import { cancelBetween } from './fleet/cancel-fleet';
 import { Pipeline, startPipeline } from './pipeline.fixture';
+import type { RunRecord } from './record';
 import { recordOf, RUN } from './saved-run.fixture';
 import { openRuns, type RunsSession } from './session';
 import { TAG } from '../instance/made';
@@ -51,6 +52,9 @@ describe('what a forged record names', () => {
   const sent = (action: string) => at.aws.requests.filter((each) => each.action === action).length;
 
   /** Instances that no record of this run may end, and why. */
+  /** A run that ended after its instance was launched. */
+  const endedNow = (more: Partial<RunRecord>) => recordOf({ endedAt: Date.now(), ...more });
+
   const foreign: [what: string, tags: Record<string, string | undefined>][] = [
     ['that nx-ec2 did not launch', { [TAG.managed]: undefined }],
     ['whose tag says that it is not managed', { [TAG.managed]: 'false' }],
@@ -67,7 +71,7 @@ describe('what a forged record names', () => {
     beforeAll(async () => void (id = await launch(tags)));
 
     it('survives a success that was forged', async () => {
-      await seeOff(pipe.session, recordOf({ instance: id }), null, signal);
+      await seeOff(pipe.session, endedNow({ instance: id }), null, signal);
       expect(await state(id)).toBe('running');
     });
 
@@ -86,7 +90,7 @@ describe('what a forged record names', () => {
   it('of another shape than an id is not asked EC2 about', async () => {
     const before = at.aws.requests.length;
     for (const instance of ['i-1;rm', '*', 'i-*', 'arn:aws:ec2:eu-west-1:1:instance/i-0123456789abcdef0']) {
-      await seeOff(pipe.session, recordOf({ instance }), null, signal);
+      await seeOff(pipe.session, endedNow({ instance }), null, signal);
       expect(await endInterrupted(pipe.session, { id: RUN, instance }, null, signal)).toBeNull();
     }
     expect(at.aws.requests.length).toBe(before);
@@ -94,7 +98,7 @@ describe('what a forged record names', () => {
 
   it('and EC2 says is this very run’s, is ended', async () => {
     const [finished, interrupted] = [await launch(), await launch()];
-    await seeOff(pipe.session, recordOf({ instance: finished }), null, signal);
+    await seeOff(pipe.session, endedNow({ instance: finished }), null, signal);
     expect(await state(finished)).toBe('terminated');
     await endInterrupted(pipe.session, { id: RUN, instance: interrupted }, null, signal);
     expect(await state(interrupted)).toBe('terminated');
@@ -102,9 +106,9 @@ describe('what a forged record names', () => {
 
   it('was brought up by this command itself, which is ended whatever run it was launched for', async () => {
     const [reused, colleagues] = [await launch({ [TAG.run]: OTHER_RUN }), await launch({ [TAG.owner]: OTHER })];
-    await seeOff(pipe.session, recordOf({ instance: reused }), reused, signal);
+    await seeOff(pipe.session, endedNow({ instance: reused }), reused, signal);
     expect(await state(reused)).toBe('terminated');
-    await seeOff(pipe.session, recordOf({ instance: colleagues }), colleagues, signal);
+    await seeOff(pipe.session, endedNow({ instance: colleagues }), colleagues, signal);
     expect(await state(colleagues)).toBe('running');
   }, 60_000);
 
@@ -114,7 +118,7 @@ describe('what a forged record names', () => {
     const before = { ...box.tags };
     const { run } = await pipe.launch();
     Object.assign(box.tags, ours, { [TAG.run]: run.id });
-    await seeOff(pipe.session, recordOf({ id: run.id, instance: box.id }), null, signal);
+    await seeOff(pipe.session, endedNow({ id: run.id, instance: box.id }), null, signal);
     expect(pipe.said.at(-1)).toMatch(new RegExp(`${box.id} was left as it is.*the instance that it runs`));
     expect(await state(box.id)).toBe('running');
     box.tags = before;
