@@ -9,7 +9,9 @@ execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' 
 execFileSync(process.execPath, [join(root, 'scripts/schemas.mjs'), '--check'], { stdio: 'inherit' });
 const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: root, encoding: 'utf8' }));
 const paths = files.map(({ path }) => path);
-const isOfTests = (path) => /spec\.|fixture|__pycache__|(^|\/)tests\/|(^|\/)test_/.test(path);
+/** A template that scaffolds a test is for users. */
+const isOfTests = (path) =>
+  !path.endsWith('.template') && /spec\.|fixture|__pycache__|(^|\/)tests\/|(^|\/)test_/.test(path);
 /** The built file of each source file, so that a file that is renamed or added is expected without a list to keep. */
 const built = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())
