@@ -22,7 +22,7 @@ def part(**more):
 
 class Variables(unittest.TestCase):
     def of(self, **more):
-        ours, others = contract.variables_of(part(**more), RECORD, "/home", "/work/model")
+        ours, others = contract.variables_of(part(**more), RECORD, "/home", "/srv/model")
         return dict(others, **ours)
 
     def test_a_script_for_sagemaker_finds_one_host(self):
@@ -30,13 +30,13 @@ class Variables(unittest.TestCase):
         self.assertEqual([found["SM_CURRENT_HOST"]], json.loads(found["SM_HOSTS"]))
         self.assertEqual(str(len(os.sched_getaffinity(0))), found["SM_NUM_CPUS"])
         self.assertEqual("3", self.of(limits={"cores": 3, "memory": None})["SM_NUM_CPUS"])
-        self.assertEqual("/work/model/artifacts", found["SM_OUTPUT_DIR"])
+        self.assertEqual("/srv/model/artifacts", found["SM_OUTPUT_DIR"])
         self.assertEqual(([], {}), (json.loads(found["SM_CHANNELS"]), json.loads(found["SM_HPS"])))
 
     def test_it_finds_its_channels_and_hyperparameters(self):
         found = self.of(args=["--learning-rate", "0.1", "--name=a b", "--fast"], data=[{"path": "data/train-set"}, {"path": "eval"}])
         self.assertEqual(["eval", "train-set"], json.loads(found["SM_CHANNELS"]))
-        self.assertEqual("/work/model/data/train-set", found["SM_CHANNEL_TRAIN_SET"])
+        self.assertEqual("/srv/model/data/train-set", found["SM_CHANNEL_TRAIN_SET"])
         self.assertEqual(("0.1", "a b", "true"), (found["SM_HP_LEARNING_RATE"], found["SM_HP_NAME"], found["SM_HP_FAST"]))
 
     def test_names_are_those_of_variables_whatever_the_arguments_are_called(self):
