@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TargetConfiguration } from '@nx/devkit';
+import type { ExpandedPluginConfiguration, TargetConfiguration } from '@nx/devkit';
 import { createNodesV2 } from './index';
 
 describe('the inferred targets of a workspace', () => {
@@ -9,13 +9,13 @@ describe('the inferred targets of a workspace', () => {
   afterAll(() => rmSync(workspaceRoot, { recursive: true }));
 
   /** Target names and whether remote-train is cached, by project. */
-  async function infer(files: Record<string, string>, options: Record<string, unknown> = {}) {
+  async function infer(files: Record<string, string>, ...plugins: ExpandedPluginConfiguration[]) {
     const paths = Object.entries(files).map(([project, text]) => {
       mkdirSync(join(workspaceRoot, project), { recursive: true });
       writeFileSync(join(workspaceRoot, project, 'ec2.config.json'), text);
       return `${project}/ec2.config.json`;
     });
-    const nodes = await createNodesV2[1](paths, options, { workspaceRoot, nxJsonConfiguration: {} });
+    const nodes = await createNodesV2[1](paths, undefined, { workspaceRoot, nxJsonConfiguration: { plugins } });
     return Object.fromEntries(
       nodes.flatMap(([, { projects }]) =>
         Object.entries(projects ?? {}).map(([root, { targets }]): [string, Record<string, TargetConfiguration>] => [
@@ -41,8 +41,8 @@ describe('the inferred targets of a workspace', () => {
   ])('exist and are not cached, and other projects keep theirs: %s', async (_, bad) => {
     const targets = await infer({ bad, good: '{ "train": { "script": "train.py", "timeout": "8h" } }' });
     expect(Object.keys(targets.bad)).toEqual(Object.keys(targets.good));
-    expect(targets.bad['remote-train']).toMatchObject({ cache: false, options: {} });
-    expect(targets.good['remote-train']).toMatchObject({ cache: true, options: { script: 'train.py' } });
+    expect(targets.bad['remote-train']).toMatchObject({ cache: false });
+    expect(targets.good['remote-train']).toMatchObject({ cache: true });
   });
 
   it('exist for an empty object, where the command line may name the script', async () => {
@@ -52,8 +52,23 @@ describe('the inferred targets of a workspace', () => {
 
   it('are not cached where the options in nx.json are wrong', async () => {
     const files = { good: '{ "train": { "script": "train.py" } }' };
-    const { good } = await infer(files, { bucket: 's3://acme', trainTargetName: 'fit' });
-    expect(good.fit.cache).toBe(false);
-    expect((await infer(files, { bucket: 'acme-training', trainTargetName: 'fit' })).good.fit.cache).toBe(true);
+    const entry = (bucket: string) => ({ plugin: 'nx-ec2', options: { bucket, trainTargetName: 'fit' } });
+    expect((await infer(files, entry('s3://acme'))).good.fit.cache).toBe(false);
+    expect((await infer(files, entry('acme-training'))).good.fit.cache).toBe(true);
+  });
+
+  it('are made of the entries of nx.json that apply to the project, and of no other', async () => {
+    const text = '{ "train": { "script": "train.py" } }';
+    const entry = (directory: string, options: object) => ({
+      ...{ plugin: 'nx-ec2', include: [`${directory}/**`], options },
+    });
+    const { a, b } = await infer(
+      { a: text, b: text },
+      entry('a', { trainTargetName: 'fit', train: { passEnv: ['TOKEN'] } }),
+      entry('b', { bucket: 's3://wrong' }),
+    );
+    expect(a.fit).toMatchObject({ cache: true, inputs: expect.arrayContaining([{ env: 'TOKEN' }]) });
+    expect(b['remote-train'].cache).toBe(false);
+    expect(JSON.stringify(b['remote-train'].inputs)).not.toContain('TOKEN');
   });
 });

@@ -1,11 +1,8 @@
 import { dirname } from 'node:path';
 import { createNodesFromFiles, type CreateNodesV2 } from '@nx/devkit';
-import {
-  CONFIG_FILE,
-  declaredConfiguration,
-  findConfigurationProblem,
-  withoutTargetNames,
-} from './config/configuration';
+import { CONFIG_FILE, declaredConfiguration, readConfigFile } from './config/config-file';
+import { findConfigurationProblem } from './config/configuration';
+import { pluginOptionsWithNames, withoutTargetNames } from './config/plugin-options';
 import { inferTargets, type TargetNames } from './config/targets';
 
 export interface NxEc2PluginOptions extends TargetNames {
@@ -17,12 +14,14 @@ export const createNodesV2: CreateNodesV2<NxEc2PluginOptions> = [
   `**/${CONFIG_FILE}`,
   (files, options, context) =>
     createNodesFromFiles(
-      (file, given, { workspaceRoot, nxJsonConfiguration }) => {
+      (file, _, { workspaceRoot, nxJsonConfiguration }) => {
         const root = dirname(file);
-        const values = { ...given } as NxEc2PluginOptions;
-        const problem = findConfigurationProblem(withoutTargetNames(values), workspaceRoot, root);
+        // Nx hands over the options of one entry in nx.json; several may apply to the project, as the executors know.
+        const values: NxEc2PluginOptions = pluginOptionsWithNames(nxJsonConfiguration ?? {}, root);
+        const plugin = withoutTargetNames(values);
+        const problem = findConfigurationProblem(plugin, workspaceRoot, root);
         // A bad file is this project's own: its targets are inferred without it, and say what is wrong when they run.
-        const merged = problem ? {} : declaredConfiguration(values, workspaceRoot, root);
+        const merged = problem ? {} : declaredConfiguration(plugin, readConfigFile(workspaceRoot, root));
         const targets = inferTargets({
           workspaceRoot,
           projectRoot: root,

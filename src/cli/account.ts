@@ -1,6 +1,6 @@
 import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
-import { resolvePlace, type Place } from '../config/connection';
+import { resolvePlace, type Connection, type Place } from '../config/connection';
 import { callerArn } from '../instance/caller';
 import { takeInventory, type Inventory } from '../instance/inventory';
 import { nxJson } from './nx-json';
@@ -25,10 +25,17 @@ export interface Account {
   now: number;
 }
 
-/** Looks, and closes the connection after `use`. */
-export async function withAccount<T>(options: AccountOptions, use: (account: Account) => Promise<T>): Promise<T> {
+/**
+ * Looks, and closes the connection after `use`.
+ * @param keys the keys of the connection that `use` needs; default: all.
+ */
+export async function withAccount<T>(
+  options: AccountOptions,
+  use: (account: Account) => Promise<T>,
+  keys?: readonly (keyof Connection)[],
+): Promise<T> {
   const { bucket, prefix, region, profile } = options;
-  const place = resolvePlace({ workspaceRoot, nxJson: nxJson(), options: { bucket, prefix, region, profile } });
+  const place = resolvePlace({ workspaceRoot, nxJson: nxJson(), options: { bucket, prefix, region, profile }, keys });
   const aws = new Aws(place);
   try {
     const region = await aws.region();

@@ -3,6 +3,7 @@ import { join, relative } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Workshop } from '../executors/workshop.fixture';
+import { settingsDigest } from '../config/result-settings';
 import { Reporter } from '../report/reporter';
 import { reportedKeys, reportKey } from '../workspace/key-log';
 import { sharedListing, type Listing } from '../workspace/shared-listing';
@@ -42,11 +43,14 @@ describe('nx-ec2 cache-key', () => {
 
   it('is the id of the snapshot that a sync sends, and is reported to the executor', async () => {
     const before = Date.now();
-    const [snapshot, ...more] = await key();
+    const [settings, snapshot, ...more] = await key();
     expect(more).toEqual([]);
+    expect(settings).toBe(settingsDigest({ train: { script: 'train.py' } }));
     const { snapshot: sent } = await shop.run<{ snapshot: string }>('remote-sync');
     expect(snapshot).toBe(sent);
-    expect(reportedKeys(shop.workspace, 'model', before)).toEqual([{ at: expect.any(Number), snapshot, versions: [] }]);
+    expect(reportedKeys(shop.workspace, 'model', before)).toEqual([
+      { at: expect.any(Number), settings, snapshot, versions: [] },
+    ]);
   });
 
   it('changes with every file that a training can read, whatever its name and its time of change', async () => {
@@ -65,7 +69,7 @@ describe('nx-ec2 cache-key', () => {
     ];
     for (const change of changes) {
       change();
-      const [now] = await key();
+      const [, now] = await key();
       expect(seen).not.toContain(now);
       seen.add(now);
     }
@@ -89,8 +93,23 @@ describe('nx-ec2 cache-key', () => {
       'model/ec2.config.json',
       JSON.stringify({ sync: { include: ['../..'] }, train: { script: 'train.py' } }),
     );
-    expect(await key()).toEqual([expect.stringMatching(/^error: .*outside the workspace/)]);
+    expect(await key()).toEqual([expect.any(String), expect.stringMatching(/^error: .*outside the workspace/)]);
     writeFileSync(path('model/ec2.config.json'), config);
+  });
+
+  it('changes with settings that change a result, of the entry of nx.json that applies to the project as well', async () => {
+    const one = await key();
+    const entry = (directory: string, args: string) => ({
+      ...{ plugin: 'nx-ec2', include: [`${directory}/**`], options: { train: { args } } },
+    });
+    const withEntries = (...plugins: object[]) => shop.write('nx.json', JSON.stringify({ plugins }));
+    withEntries(entry('other', '--lr 1'));
+    expect(await key()).toEqual(one);
+    withEntries(entry('other', '--lr 1'), entry('model', '--lr 2'));
+    const [settings, ...same] = await key();
+    expect(settings).not.toBe(one[0]);
+    expect(same).toEqual(one.slice(1));
+    shop.write('nx.json', '{}');
   });
 
   it('asks Nx once for projects that are asked for at the same time, and again after a change', async () => {
@@ -125,7 +144,7 @@ describe('nx-ec2 cache-key', () => {
       { source: 's3://data/other', path: 'other' },
     ];
     shop.write('model/ec2.config.json', JSON.stringify({ region: 'eu-west-1', train: { script: 'train.py', data } }));
-    const [, version, ...more] = await key();
+    const [, , version, ...more] = await key();
     expect(version).toMatch(/^s3:\/\/data\/corpus [0-9a-f]+/);
     expect(more).toEqual([]);
   });
@@ -139,7 +158,7 @@ describe('the key log', () => {
   afterAll(() => shop.close());
 
   it('keeps what was reported since a moment, whatever else its file holds', () => {
-    const key = (at: number) => ({ at, snapshot: String(at), versions: [] });
+    const key = (at: number) => ({ at, settings: 's', snapshot: String(at), versions: [] });
     for (const at of [1, 2, 3]) reportKey(shop.workspace, 'a/b', key(at));
     appendFileSync(join(stateDirectory(shop.workspace), 'keys', 'a%2Fb'), '{"at": 9, "snap\nnull\n[]\n{}\n');
     reportKey(shop.workspace, 'a/b', key(4));
@@ -148,7 +167,8 @@ describe('the key log', () => {
   });
 
   it('does not grow without limit', () => {
-    for (let at = 0; at < 4000; at++) reportKey(shop.workspace, 'm', { at, snapshot: 'x'.repeat(64), versions: [] });
+    for (let at = 0; at < 4000; at++)
+      reportKey(shop.workspace, 'm', { at, settings: 's', snapshot: 'x'.repeat(64), versions: [] });
     expect(statSync(join(stateDirectory(shop.workspace), 'keys', 'm')).size).toBeLessThan(300 * 1024);
     expect(reportedKeys(shop.workspace, 'm', 3999)).toHaveLength(1);
   });

@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import type { NxJsonConfiguration } from '@nx/devkit';
-import { declaredConfiguration, pluginOptions } from '../config/configuration';
+import { declaredConfiguration, readConfigFile } from '../config/config-file';
+import { pluginOptions } from '../config/plugin-options';
+import { settingsDigest } from '../config/result-settings';
 import { readText } from '../config/read-text';
 import { allOutputs, type WrittenOutput } from '../config/outputs';
 import { Aws, type AwsSettings } from '../aws/clients';
@@ -25,21 +27,27 @@ export async function cacheKey(
   reporter = new Reporter({ plain: true }),
 ): Promise<void> {
   try {
-    for (const line of await keyOf(projectRoot, workspaceRoot, listing)) reporter.line(line);
+    for await (const line of keyOf(projectRoot, workspaceRoot, listing)) reporter.line(line);
   } catch (error) {
     reporter.line(`error: ${(error as Error).message}`);
   }
 }
 
 /**
- * The identity of what a training of a project is sent: the id of its snapshot, and the version of each data in
- * S3 that is part of the cache key. Nx makes it part of the key of remote-train, and the executor, which finds it
- * again in the key log, compares it with what it sends.
+ * Yields the identity of a training: the digest of its settings, the id of the snapshot of what it is sent, and the
+ * version of each data in S3 that is part of the cache key. Nx makes it part of the key of remote-train, and the
+ * executor, which finds it again in the key log, compares it with what it sends.
  */
-async function keyOf(projectRoot: string, workspaceRoot: string, listing: typeof sharedListing): Promise<string[]> {
+async function* keyOf(
+  projectRoot: string,
+  workspaceRoot: string,
+  listing: typeof sharedListing,
+): AsyncGenerator<string> {
   const at = Date.now();
-  const plugin = pluginOptions(await readNxJson(workspaceRoot));
-  const declared = declaredConfiguration(plugin, workspaceRoot, projectRoot);
+  const plugin = pluginOptions(await readNxJson(workspaceRoot), projectRoot);
+  const declared = declaredConfiguration(plugin, readConfigFile(workspaceRoot, projectRoot));
+  const settings = settingsDigest(declared);
+  yield settings;
   const sync = declared.sync as { include?: string[]; exclude?: string[]; dependencies?: boolean };
   const train = declared.train as { outputs?: WrittenOutput[]; data?: { source: string; key?: boolean }[] };
   const { projectGraph, files } = await listing(workspaceRoot);
@@ -61,8 +69,8 @@ async function keyOf(projectRoot: string, workspaceRoot: string, listing: typeof
   );
   const { snapshot } = await scan({ workspaceRoot, ...found, cache: scanCache(workspaceRoot, projectName) });
   const versions = await dataVersions(declared as AwsSettings, train.data ?? []);
-  reportKey(workspaceRoot, projectRoot, { at, snapshot: snapshot.id, versions });
-  return [snapshot.id, ...versions];
+  reportKey(workspaceRoot, projectRoot, { at, settings, snapshot: snapshot.id, versions });
+  yield* [snapshot.id, ...versions];
 }
 
 async function readNxJson(workspaceRoot: string): Promise<NxJsonConfiguration> {

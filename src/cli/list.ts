@@ -1,3 +1,4 @@
+import { ACCOUNT_KEYS } from '../config/connection';
 import { hourly, listMade, type Listed } from '../instance/listing';
 import { describePrice, dollars } from '../instance/price';
 import { Reporter } from '../report/reporter';
@@ -17,13 +18,17 @@ export interface ListOptions extends AccountOptions {
 /** Shows what nx-ec2 has made in the account and region, by its tags alone. */
 export async function list(options: ListOptions, reporter = new Reporter(options)): Promise<void> {
   await reportOutcome(reporter, () =>
-    withAccount(options, async ({ region, caller, inventory, now }) => {
-      const { mine, project } = options;
-      const made = listMade(inventory, { caller, mine, project, now });
-      const total = hourly(made);
-      say(reporter, made, { ...options, region, now });
-      return { region, caller, made, ...total };
-    }),
+    withAccount(
+      options,
+      async ({ region, caller, inventory, now }) => {
+        const { mine, project } = options;
+        const made = listMade(inventory, { caller, mine, project, now });
+        const total = hourly(made);
+        say(reporter, made, { ...options, region, now });
+        return { region, caller, made, ...total };
+      },
+      ACCOUNT_KEYS,
+    ),
   );
 }
 

@@ -1,20 +1,21 @@
 import { existsSync, realpathSync } from 'node:fs';
-import { join, posix, relative, resolve } from 'node:path';
+import { posix, relative, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { InstanceName } from '../config/instance-name';
 import { fileProblem } from '../report/file-problem';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { allOutputs, literalOutputs, outputFault, readOutputs, type Output } from './outputs';
+import { CONFIG_FILE, declaredConfiguration, readConfigFile } from './config-file';
+import { describes, isObject, merge, type Raw } from './merge';
+import { pluginOptions } from './plugin-options';
 import { enforcePolicy } from './policy';
 import { descriptionSchema, readDescription } from './description';
 import { configurationSchema, NAMING, trainShape } from './schema';
+import { settingsDigest } from './result-settings';
 import { explainIssue, nearest } from './explain-issue';
-import { readText } from './read-text';
 import { splitCommand, splitWords } from './words';
 import { environmentChoice, type EnvironmentChoice } from './environment-choice';
-
-export const CONFIG_FILE = 'ec2.config.json';
 
 export type TargetName =
   | 'remote-sync'
@@ -39,6 +40,8 @@ export interface Configuration {
    * target.
    */
   declaredEnvironment: EnvironmentChoice;
+  /** The digest of what the files say that can change a training's result: see `settingsDigest`. */
+  declaredSettings: string;
   region?: string;
   profile?: string;
   roleArn?: string;
@@ -108,8 +111,6 @@ export interface ConfigurationInput {
   environment?: NodeJS.ProcessEnv;
 }
 
-type Raw = Record<string, unknown>;
-
 const WAIT = 5 * 60_000;
 /** Options that are the executor's own, not the configuration's. */
 const REPORTING: Record<TargetName, string[]> = {
@@ -134,12 +135,11 @@ const REPORTING: Record<TargetName, string[]> = {
  */
 export function resolveConfiguration(input: ConfigurationInput): Configuration {
   const options = optionValues(input);
+  const own = readConfigFile(input.workspaceRoot, input.projectRoot);
+  const plugin = pluginOptions(input.nxJson, input.projectRoot);
   const sources: { where: string; values: Raw }[] = [
-    { where: 'the options of nx-ec2 in nx.json', values: pluginOptions(input.nxJson) },
-    {
-      where: posix.join(input.projectRoot, CONFIG_FILE),
-      values: readConfigFile(input.workspaceRoot, input.projectRoot),
-    },
+    { where: 'the options of nx-ec2 in nx.json', values: plugin },
+    { where: posix.join(input.projectRoot, CONFIG_FILE), values: own },
     { where: `the options of ${input.projectName}:${input.target}`, values: options },
   ];
   let merged: Raw = {};
@@ -151,12 +151,12 @@ export function resolveConfiguration(input: ConfigurationInput): Configuration {
   if (!value.bucket) throw missing(input, 'bucket', 'the name of the S3 bucket that everything travels through');
   if (value.instance === undefined)
     throw missing(input, 'instance', 'an instance id ("i-…"), a Name, { "tag": { … } }, or { "type": "…" }');
+  const declared = declaredConfiguration(plugin, own);
   const configuration: Configuration = {
     ...value,
     projectRoot: input.projectRoot,
-    declaredEnvironment: environmentChoice(
-      declaredConfiguration(sources[0].values, input.workspaceRoot, input.projectRoot).train,
-    ),
+    declaredEnvironment: environmentChoice(declared.train),
+    declaredSettings: settingsDigest(declared),
     bucket: value.bucket,
     ...instancesOf(input, value.instance),
     train: trainOf(input, value.train),
@@ -164,42 +164,6 @@ export function resolveConfiguration(input: ConfigurationInput): Configuration {
   delete (configuration as { $schema?: string }).$schema;
   enforcePolicy(configuration, input.workspaceRoot, input.environment ?? process.env);
   return configuration;
-}
-
-/** The plugin's options in nx.json, without those that name targets. */
-export function pluginOptions(nxJson: { plugins?: unknown[] }): Raw {
-  const plugin = (nxJson.plugins ?? []).find((each) => (each as { plugin?: string }).plugin === 'nx-ec2');
-  return withoutTargetNames((plugin as { options?: Raw } | undefined)?.options ?? {});
-}
-
-export function withoutTargetNames(options: Raw): Raw {
-  return Object.fromEntries(Object.entries(options).filter(([key]) => !key.endsWith('TargetName')));
-}
-
-/** What the files say of a project, as written: the plugin's options in nx.json under those of ec2.config.json. */
-export function declaredConfiguration(
-  plugin: Raw,
-  workspaceRoot: string,
-  projectRoot: string,
-): Raw & { sync: Raw; train: Raw } {
-  const own = readConfigFile(workspaceRoot, projectRoot);
-  const section = (key: string): Raw => merge((plugin[key] ?? {}) as Raw, (own[key] ?? {}) as Raw);
-  return { ...plugin, ...own, sync: section('sync'), train: section('train') };
-}
-
-export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw {
-  const path = join(workspaceRoot, projectRoot, CONFIG_FILE);
-  if (!existsSync(path)) return {};
-  const name = posix.join(projectRoot, CONFIG_FILE);
-  let value: unknown;
-  try {
-    // As Nx reads its own files: with comments and trailing commas; and with the byte order mark that some editors add.
-    value = parseLikeNx(readText(path));
-  } catch (error) {
-    throw new Problem('CONFIG_SYNTAX', `${name} is not valid JSON: ${(error as Error).message.trimEnd()}`);
-  }
-  if (value && typeof value === 'object' && !Array.isArray(value)) return value as Raw;
-  throw new Problem('CONFIG_SYNTAX', `${name} must hold one object, in braces.`);
 }
 
 /** Options of the executors' own that are numbers; the others are text, or are no numbers at all. */
@@ -230,16 +194,6 @@ function takesText(schema: z.ZodType, value: unknown): boolean {
   );
 }
 
-/** Nx's own parser, which names line and column, is loaded for what is not plain JSON: it takes long to load. */
-function parseLikeNx(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // eslint-disable-next-line @typescript-eslint/no-require-imports, @typescript-eslint/consistent-type-imports
-    return (require('@nx/devkit') as typeof import('@nx/devkit')).parseJson(text);
-  }
-}
-
 function optionValues(input: ConfigurationInput): Raw {
   const values: Raw = {};
   const train: Raw = {};
@@ -266,28 +220,6 @@ function isTraining(target: TargetName): boolean {
 function optionNames(target: TargetName): string[] {
   const own = Object.keys(configurationSchema.shape).filter((key) => key !== '$schema');
   return [...trainOptions(target), ...REPORTING[target], ...own];
-}
-
-function merge(low: Raw, high: Raw): Raw {
-  const out: Raw = { ...low };
-  for (const [key, value] of Object.entries(high)) {
-    const both =
-      isObject(out[key]) && isObject(value) && (key !== 'instance' || (describes(out[key]) && describes(value)));
-    out[key] = both ? merge(out[key] as Raw, value as Raw) : value;
-  }
-  // A script named above takes the place of a command named below, and the other way round.
-  if ('script' in high && !('command' in high)) delete out.command;
-  if ('command' in high && !('script' in high)) delete out.script;
-  return out;
-}
-
-/** Whether it describes an instance, or part of it, instead of naming one that is there. */
-function describes(value: Raw): boolean {
-  return !NAMING.some((key) => key in value);
-}
-
-function isObject(value: unknown): value is Raw {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /**

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { resolveConnection } from './connection';
+import { ACCOUNT_KEYS, resolveConnection, resolvePlace, type Connection } from './connection';
 
 const nxJson = {
   plugins: [
@@ -42,6 +42,28 @@ describe('the connection of a workspace', () => {
     const wrong = { plugins: [{ plugin: 'nx-ec2', options: { bucket: 'NO' } }] };
     expect(() => resolveConnection({ workspaceRoot: '/', nxJson: wrong, options: {} })).toThrow(/"bucket" in nx.json/);
     expect(() => resolveConnection({ workspaceRoot: '/', nxJson: {}, options: {} })).toThrow(/No bucket is named/);
+  });
+
+  it('is of one of several entries in nx.json: which one, the command line says', () => {
+    const entry = (bucket: string, region: string, include?: string[]) => ({
+      ...{ plugin: 'nx-ec2', options: { bucket, region }, include },
+    });
+    const several = {
+      plugins: [
+        { plugin: 'nx-ec2', options: { prefix: 'team' } },
+        entry('one', 'eu-west-1', ['a/**']),
+        entry('two', 'eu-west-1', ['b/**']),
+      ],
+    };
+    const of = (options: object, keys?: readonly (keyof Connection)[]) =>
+      resolvePlace({ workspaceRoot: '/nowhere-of-ours', nxJson: several, options, environment: {}, keys });
+    expect(() => of({})).toThrow(/differ in "bucket": none, one, two|differ in "region"/);
+    expect(of({ bucket: 'two' })).toEqual({ bucket: 'two', prefix: 'team', region: 'eu-west-1' });
+    const project = { workspaceRoot: '/nowhere-of-ours', nxJson: several, projectRoot: 'b/model', environment: {} };
+    expect(resolvePlace({ ...project, options: {} })).toEqual({ bucket: 'two', prefix: 'team', region: 'eu-west-1' });
+    several.plugins.shift();
+    expect(() => of({})).toThrow(/differ in "bucket": one, two\.[^]*--bucket/);
+    expect(of({}, ACCOUNT_KEYS).region).toBe('eu-west-1');
   });
 
   it('is what the policy allows', () => {

@@ -1,7 +1,11 @@
 import { posix } from 'node:path';
 import { z } from 'zod';
 import { Problem } from '../report/problem';
-import { CONFIG_FILE, pluginOptions, readConfigFile, type Configuration } from './configuration';
+import { printable } from '../report/terminal-text';
+import { CONFIG_FILE, readConfigFile } from './config-file';
+import type { Configuration } from './configuration';
+import type { Raw } from './merge';
+import { allPluginOptions, pluginOptions } from './plugin-options';
 import { enforcePolicy } from './policy';
 import { connectionShape } from './schema';
 
@@ -14,6 +18,10 @@ export type Connection = Pick<
 const { region, profile, roleArn, bucket, prefix, bucketOwner, kmsKeyId } = connectionShape;
 const schema = z.object({ region, profile, roleArn, bucket, prefix, bucketOwner, kmsKeyId });
 
+const KEYS = Object.keys(schema.shape) as (keyof Connection)[];
+/** The keys that lead to an account and a region alone. */
+export const ACCOUNT_KEYS = ['region', 'profile', 'roleArn'] as const;
+
 /** What leads to an account and a region; a store only where one is named. */
 export type Place = Omit<Connection, 'bucket'> & { bucket?: string };
 
@@ -25,6 +33,8 @@ interface ConnectionInput {
   /** Options of the command line; undefined: not given. */
   options: Partial<Record<keyof Connection, string | undefined>>;
   environment?: NodeJS.ProcessEnv;
+  /** Without a project: the keys that the caller uses (default: all), in which entries of nx.json must agree. */
+  keys?: readonly (keyof Connection)[];
 }
 
 /**
@@ -45,7 +55,11 @@ export function resolvePlace(input: ConnectionInput): Place {
   const given = Object.fromEntries(Object.entries(input.options).filter(([, value]) => value !== undefined));
   const { workspaceRoot, projectRoot } = input;
   const own = projectRoot === undefined ? {} : readConfigFile(workspaceRoot, projectRoot);
-  const result = schema.safeParse({ ...pluginOptions(input.nxJson), ...own, ...given });
+  const plugin =
+    projectRoot === undefined
+      ? workspaceOptions(input.nxJson, given, input.keys ?? KEYS)
+      : pluginOptions(input.nxJson, projectRoot);
+  const result = schema.safeParse({ ...plugin, ...own, ...given });
   if (!result.success) {
     const where = (key: string) => (key in own ? posix.join(projectRoot!, CONFIG_FILE) : 'nx.json');
     const lines = result.error.issues.map(({ path: [key], message }) =>
@@ -57,4 +71,23 @@ export function resolvePlace(input: ConnectionInput): Place {
   }
   enforcePolicy({ ...result.data, projectRoot }, workspaceRoot, input.environment ?? process.env);
   return result.data;
+}
+
+/**
+ * Reads the options of nx-ec2 in nx.json that hold without a project. Several entries must agree in the keys that are
+ * used; an option of the command line chooses the entries that have its value.
+ * @throws Problem `CONFIG_AMBIGUOUS`
+ */
+function workspaceOptions(nxJson: ConnectionInput['nxJson'], given: Raw, keys: readonly string[]): Raw {
+  const all = allPluginOptions(nxJson);
+  const chosen = all.filter((entry) => keys.every((key) => !(key in given) || entry[key] === given[key]));
+  const entries = chosen.length ? chosen : all;
+  const [first = {}] = entries;
+  const other = keys.find((key) => !(key in given) && entries.some((entry) => entry[key] !== first[key]));
+  if (other === undefined) return first;
+  const values = [...new Set(entries.map((entry) => entry[other]))];
+  const shown = values.map((value) => (value === undefined ? 'none' : printable(String(value))));
+  throw new Problem('CONFIG_AMBIGUOUS', `The entries of nx-ec2 in nx.json differ in "${other}": ${shown.join(', ')}.`, {
+    next: 'Choose one of them with --bucket, --prefix, --region or --profile.',
+  });
 }

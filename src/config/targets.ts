@@ -1,5 +1,6 @@
 import { join, relative } from 'node:path';
 import type { TargetConfiguration } from '@nx/devkit';
+import type { Raw } from './merge';
 import { NOT_TRAINED } from './not-trained';
 import { allOutputs, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from './outputs';
 import { environmentFiles } from './environment';
@@ -27,8 +28,6 @@ export interface TargetNames {
   doctorTargetName?: string;
 }
 
-type Raw = Record<string, unknown>;
-
 export interface Inference {
   workspaceRoot: string;
   /** Workspace-relative. */
@@ -43,12 +42,6 @@ export interface Inference {
   namedInput: boolean;
 }
 
-/** Settings that do not change what a training results in, so that they are not part of its cache key. */
-const NOT_RESULT = new Set([
-  ...['timeout', 'grace', 'maxArtifactSize', 'memory', 'cores', 'claim', 'retry', 'onCancel', 'metrics', 'checkpoints'],
-  ...['secrets', 'secretsFrom', 'index', 'scratch', 'extraLimit'],
-]);
-
 /**
  * Characters in a project's path that Nx reads as a pattern when it looks for outputs: `{projectRoot}` is replaced as
  * text, and nothing escapes them. It would then restore none, or take files elsewhere for outputs.
@@ -58,14 +51,13 @@ const PATTERN_IN_ROOT = /[*?[\]{}()!\\]/;
 const PATTERN_OF_OTHERS = /[()!\\]/;
 
 /**
- * The targets of a project with an ec2.config.json. The options of `remote-train` carry what changes a training's
- * result, which makes it part of the cache key (Nx hashes a target's options); the file itself is left out of the
- * inputs, so that a new timeout or another instance trains nothing anew.
+ * The targets of a project with an ec2.config.json. They have no options: the executors read the file. It is left out of
+ * the inputs, so that a new timeout or another instance trains nothing anew; the runtime input of `remote-train` prints
+ * the digest of those settings that can change a training's result.
  */
 export function inferTargets(of: Inference): Record<string, TargetConfiguration> {
   const { workspaceRoot, projectRoot, merged, names } = of;
   const train = (merged.train ?? {}) as Raw;
-  const sync = (merged.sync ?? {}) as Raw;
   const target = (
     name: string,
     executor: string,
@@ -126,24 +118,15 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     }),
   };
   const outputs = allOutputs(train.outputs as WrittenOutput[] | undefined);
-  const options: Raw = Object.fromEntries(Object.entries(train).filter(([key]) => !NOT_RESULT.has(key)));
-  const sent = Object.fromEntries(
-    Object.entries(sync).filter(([key]) => ['include', 'exclude', 'dependencies'].includes(key)),
-  );
-  if (Object.keys(sent).length) options.sync = sent;
   const own = namedInput(of);
   const isCacheable =
     of.isValid !== false &&
     !PATTERN_IN_ROOT.test(projectRoot) &&
     !outputs.some(({ path }) => PATTERN_OF_OTHERS.test(path));
   // Never cached: what was only started has no outputs.
-  targets[name.submit] = target(
-    name.submit,
-    'remote-submit',
-    'Start a training on the EC2 instance and leave it',
-    { options: { args: '--epochs 3' } },
-    { options },
-  );
+  targets[name.submit] = target(name.submit, 'remote-submit', 'Start a training on the EC2 instance and leave it', {
+    options: { args: '--epochs 3' },
+  });
   targets[name.train] = target(
     name.train,
     'remote-train',
@@ -171,7 +154,6 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
         // With it, Nx computes the hash when the tasks that this one depends on have ended, not before.
         { dependentTasksOutputFiles: '**/*', transitive: true },
       ],
-      options,
     },
   );
   return targets;

@@ -1,6 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { reportKey } from '../workspace/key-log';
+import { settingsDigest } from '../config/result-settings';
 import { nxStartedAt } from '../workspace/invocation';
 import { Workshop } from './workshop.fixture';
 
@@ -19,8 +20,9 @@ describe('a result of other files than Nx has hashed', () => {
   afterAll(() => shop.close());
 
   const options = { train: { script: 'train.py' }, cache: true };
-  const report = (snapshot: string, at = Date.now()) =>
-    reportKey(shop.workspace, 'model', { at, snapshot, versions: [] });
+  const settings = settingsDigest({ train: {} });
+  const report = (snapshot: string, at = Date.now(), other = settings) =>
+    reportKey(shop.workspace, 'model', { at, settings: other, snapshot, versions: [] });
   interface Result {
     run: string;
     snapshot: string;
@@ -49,6 +51,14 @@ describe('a result of other files than Nx has hashed', () => {
     report('0'.repeat(64), nxStartedAt() - 5_000);
     report(snapshot);
     expect(await train()).toMatchObject({ snapshot });
+  });
+
+  it('is not cached where the configuration is another by now, as with other files', async () => {
+    shop.forget();
+    const { snapshot } = await shop.run<Result>('remote-sync');
+    report(snapshot, Date.now(), settingsDigest({ train: { args: '--epochs 2' } }));
+    await expect(train()).rejects.toThrow(/NOT_CACHED/);
+    expect(shop.printed).toContain('The configuration of the training changed after Nx computed the cache key');
   });
 
   it('is no concern where the target is not cached, or its inputs are not ours', async () => {

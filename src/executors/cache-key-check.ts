@@ -31,11 +31,13 @@ export class CacheKeyCheck {
 
   /** Says at the start of a run that its result can't be cached. @param snapshot the id of what was sent. */
   async announce(snapshot: string): Promise<void> {
-    const other = this.reported.find((key) => key.snapshot !== snapshot);
+    const other = this.reported.find((key) => this.hasOtherSettings(key) || key.snapshot !== snapshot);
     if (!other) return;
-    const changed = await this.changedSince(other.at);
+    const changed = this.hasOtherSettings(other)
+      ? 'The configuration of the training changed'
+      : await this.changedSince(other.at);
     this.target.reporter.warn(
-      `${changed} after Nx computed the cache key of this task. The training uses the files as they are now; its result won't be cached.`,
+      `${changed} after Nx computed the cache key of this task. The training uses what is there now; its result won't be cached.`,
     );
   }
 
@@ -44,18 +46,23 @@ export class CacheKeyCheck {
     const used = new Map(ended.data.map(({ source, version }) => [source, `${source} ${version}`]));
     const keyed = this.target.configuration.train.data.filter(({ key }) => key);
     const other = this.reported.find(
-      ({ snapshot, versions }) =>
-        snapshot !== ended.snapshot ||
-        keyed.some(({ source }, index) => used.has(source) && used.get(source) !== versions[index]),
+      (key) =>
+        this.hasOtherSettings(key) ||
+        key.snapshot !== ended.snapshot ||
+        keyed.some(({ source }, index) => used.has(source) && used.get(source) !== key.versions[index]),
     );
     if (!other) return;
     throw new Problem(
       'NOT_CACHED',
-      `The training ${ended.id} succeeded, and its artifacts are in ${directory}/. They are not the result of the files that Nx computed the cache key of: files or data changed in between.`,
+      `The training ${ended.id} succeeded, and its artifacts are in ${directory}/. They are not the result of the files that Nx computed the cache key of: files, data or the configuration changed in between.`,
       {
         next: 'The target is reported as failed so that Nx does not cache the result for the earlier files. Run the same command again: it takes this result, without another training.',
       },
     );
+  }
+
+  private hasOtherSettings({ settings }: ReportedKey): boolean {
+    return settings !== this.target.configuration.declaredSettings;
   }
 
   /** Which files changed since then, in words. */

@@ -1,5 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { CONFIG_FILE, declaredConfiguration, pluginOptions, type Configuration } from '../config/configuration';
+import { CONFIG_FILE, declaredConfiguration, readConfigFile } from '../config/config-file';
+import type { Configuration } from '../config/configuration';
+import { pluginOptions } from '../config/plugin-options';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 
@@ -7,9 +9,8 @@ import { printable } from '../report/terminal-text';
 export function refuseStaleHit(configuration: Configuration, context: ExecutorContext): void {
   if (!context.target?.cache) return;
   const { sync } = declaredConfiguration(
-    pluginOptions(context.nxJsonConfiguration ?? {}),
-    context.root,
-    configuration.projectRoot,
+    pluginOptions(context.nxJsonConfiguration ?? {}, configuration.projectRoot),
+    readConfigFile(context.root, configuration.projectRoot),
   );
   const declared = new Set((sync.include ?? []) as string[]);
   const extra = configuration.sync.include.find((pattern) => !declared.has(pattern));

@@ -129,7 +129,7 @@ const KINDS: Record<string, Kind> = {
     read: () => readCachedSecret(['s'])?.toString('hex') ?? null,
   },
   'what Nx was told': {
-    write: () => reportKey(process.cwd(), 'p', { at: 5, snapshot: HASH, versions: ['v'] }),
+    write: () => reportKey(process.cwd(), 'p', { at: 5, settings: HASH, snapshot: HASH, versions: ['v'] }),
     read: () => reportedKeys(process.cwd(), 'p', 0)[0] ?? null,
     lines: true,
   },

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { CONFIG_FILE, type Configuration } from '../config/configuration';
+import { CONFIG_FILE } from '../config/config-file';
+import type { Configuration } from '../config/configuration';
 import { Problem } from '../report/problem';
 import { printable, printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';

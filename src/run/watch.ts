@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { pause } from '../command/run-command';
 import type { WatchReply } from '../command/plan';
 import { RemoteFailure } from '../command/remote';
-import { CONFIG_FILE } from '../config/configuration';
+import { CONFIG_FILE } from '../config/config-file';
 import { Problem } from '../report/problem';
 import type { Snapshot } from '../snapshot/snapshot';
 import { strategyOf } from '../sync/choose';

@@ -6,13 +6,15 @@ import { stateDirectory } from './state';
 export interface ReportedKey {
   /** When its computation began, ms since the epoch. */
   at: number;
+  /** The digest of the settings that can change a training's result. */
+  settings: string;
   /** The id of the snapshot. */
   snapshot: string;
   /** Of data in S3 that is part of the key, in the order of the configuration. */
   versions: string[];
 }
 
-/** The log is cut at this size, bytes: a line has some 100, and only the lines of commands that still run are read. */
+/** The log is cut at this size, bytes: a line has some 200, and only the lines of commands that still run are read. */
 const LIMIT = 256 * 1024;
 
 /** Remembers what Nx was told, for the executor that Nx starts afterwards. */
@@ -32,7 +34,12 @@ export function reportedKeys(workspaceRoot: string, projectRoot: string, since: 
   return (text ?? '').split('\n').flatMap((line) => {
     try {
       const key = JSON.parse(line) as ReportedKey;
-      const valid = typeof key.snapshot === 'string' && Array.isArray(key.versions) && key.at >= since && key.at <= now;
+      const valid =
+        typeof key.settings === 'string' &&
+        typeof key.snapshot === 'string' &&
+        Array.isArray(key.versions) &&
+        key.at >= since &&
+        key.at <= now;
       return valid ? [key] : [];
     } catch {
       // A line that was cut.

@@ -1,5 +1,5 @@
 import { formatFiles, joinPathFragments, readNxJson, writeJson, type Tree } from '@nx/devkit';
-import { pluginOptions } from '../../config/configuration';
+import { allPluginOptions } from '../../config/plugin-options';
 import { connectionShape } from '../../config/schema';
 import { Problem } from '../../report/problem';
 import init from '../init/generator';
@@ -22,7 +22,8 @@ export default async function awsSetup(tree: Tree, options: AwsSetupGeneratorSch
   }
   const setup = readOptions(options);
   await init(tree, { bucket, region: options.region });
-  const known = pluginOptions(readNxJson(tree) ?? {});
+  const entries = allPluginOptions(readNxJson(tree) ?? {});
+  const known = entries.find((entry) => entry.bucket === bucket) ?? entries[0];
   const file = joinPathFragments(directory, 'nx-ec2.template.json');
   writeJson(tree, file, setupTemplate(bucket, setup));
   await formatFiles(tree);

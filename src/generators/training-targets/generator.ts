@@ -9,7 +9,7 @@ import {
   writeJson,
   type Tree,
 } from '@nx/devkit';
-import { CONFIG_FILE } from '../../config/configuration';
+import { CONFIG_FILE } from '../../config/config-file';
 import { isGlob } from '../../config/glob';
 import { allOutputs, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from '../../config/outputs';
 import { inferTargets } from '../../config/targets';

@@ -1,0 +1,42 @@
+import { existsSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { Problem } from '../report/problem';
+import { merge, type Raw } from './merge';
+import { readText } from './read-text';
+
+export const CONFIG_FILE = 'ec2.config.json';
+
+/** Reads the ec2.config.json of a project, as it is written; {} where there is none. @throws Problem `CONFIG_SYNTAX` */
+export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw {
+  const path = join(workspaceRoot, projectRoot, CONFIG_FILE);
+  if (!existsSync(path)) return {};
+  const name = posix.join(projectRoot, CONFIG_FILE);
+  let value: unknown;
+  try {
+    // As Nx reads its own files: with comments and trailing commas; and with the byte order mark that some editors add.
+    value = parseLikeNx(readText(path));
+  } catch (error) {
+    throw new Problem('CONFIG_SYNTAX', `${name} is not valid JSON: ${(error as Error).message.trimEnd()}`);
+  }
+  if (value && typeof value === 'object' && !Array.isArray(value)) return value as Raw;
+  throw new Problem('CONFIG_SYNTAX', `${name} must hold one object, in braces.`);
+}
+
+/**
+ * Puts the ec2.config.json of a project over the options of nx-ec2 in nx.json, both as they are written: all that the
+ * files say of a project.
+ */
+export function declaredConfiguration(plugin: Raw, own: Raw): Raw & { sync: Raw; train: Raw } {
+  const section = (key: string): Raw => merge((plugin[key] ?? {}) as Raw, (own[key] ?? {}) as Raw);
+  return { ...plugin, ...own, sync: section('sync'), train: section('train') };
+}
+
+/** Nx's own parser, which names line and column, is loaded for what is not plain JSON: it takes long to load. */
+function parseLikeNx(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // eslint-disable-next-line @typescript-eslint/no-require-imports, @typescript-eslint/consistent-type-imports
+    return (require('@nx/devkit') as typeof import('@nx/devkit')).parseJson(text);
+  }
+}
