@@ -78,8 +78,9 @@ function neededOf(runs: Life[], keep: number): Set<string> {
     }),
   );
   for (const index of [...kept]) {
-    const { restored, ended, project } = runs[index];
-    if (readable(runs[index]) && !ended && restored !== null && runs[restored]?.project === project) kept.add(restored);
+    const { restored, ended, checkpoints, project } = runs[index];
+    const uses = !ended || !checkpoints.some(({ named }) => named);
+    if (readable(runs[index]) && uses && restored !== null && runs[restored]?.project === project) kept.add(restored);
   }
   const needed = new Set<string>();
   for (const [index, run] of runs.entries()) {

@@ -42,9 +42,9 @@ export async function findNeededRuns(
   const runs = groupRuns(all);
   const kept = keptRuns(runs, limits, now);
   let records = await readRecords(kept, reader);
-  // Where one that goes on came from: it may begin anew.
+  // The run whose checkpoint another one was started from, as long as that one has none of its own or may begin anew.
   const origins = [...records].flatMap(([run, read]) =>
-    read.ended ? [] : (runs.get(nameOf(run.project, read.restored ?? '')) ?? []),
+    read.ended && read.checkpoints.length ? [] : (runs.get(nameOf(run.project, read.restored ?? '')) ?? []),
   );
   for (const run of origins) kept.add(run);
   records = new Map([...records, ...(await readRecords(new Set(origins), reader))]);

@@ -39,7 +39,7 @@ class Saver:
 
     def _work(self, record, ended):
         try:
-            self._save_checkpoints(record["attempts"], record["attempt"])
+            self._save_checkpoints(record)
             if ended:
                 self._save_artifacts()
                 self.done = True
@@ -48,15 +48,20 @@ class Saver:
         except OSError as error:
             self.failure = Failure("SAVE_FAILED", str(error))
 
-    def _save_checkpoints(self, attempts, attempt):
-        """What the attempt that goes on has left so far, or the last one that is over, once and for all."""
+    def _save_checkpoints(self, record):
+        """What the attempt that goes on has left so far, or the last one that is over, once and for all.
+
+        Before the first attempt starts, the directory holds at most what is being restored: the supervisor notes it as saved."""
+        attempts = record["attempts"]
+        if len(attempts) <= self.settled and not record.get("since"):
+            return
         if len(attempts) > self.settled:
             last = attempts[-1]
             self._checkpoints(last["n"]).look(final=True, cut=last["cut"], ended=last["endedAt"] / 1000.0)
             self.settled = len(attempts)
         else:
             # A run that was lost has an attempt that nobody saw the end of.
-            self._checkpoints(attempt).look()
+            self._checkpoints(record["attempt"]).look()
         self.checkpoints = list(self.saved.kept)
         self.trouble = "; ".join("a checkpoint can not be saved: %s" % why for _, why in sorted(self.saved.unfit.items())) or None
 

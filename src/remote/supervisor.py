@@ -297,9 +297,18 @@ class Supervisor:
             wishes = own_checkpoints(self.home, self.part) or wishes
             how = "" if wishes else ": nothing was saved to go on from, it begins anew"
             self.log.say("attempt %d, on %s after %s%s" % (self.record["attempt"], self.record["instance"], resumed["from"], how))
-        self.restore_newest(wishes)
+        manifest = self.restore_newest(wishes)
+        if manifest and self.record["restored"]["run"] != self.part["id"]:
+            from .checkpoints import Checkpoints
+
+            # The store has it below the other run: it is uploaded only where the training changes it.
+            wish = self.part["checkpoints"]
+            directory = os.path.join(self.home, "checkpoints")
+            saved = Checkpoints(directory, self.home, None, None, wish["keep"], wish["every"], self.record["attempt"], account=self.account)
+            saved.restored(manifest)
 
     def restore_newest(self, wishes):
+        """The manifest of what was put in place; None where nothing was to be."""
         while wishes:
             wish = wishes.pop(0)
             try:
@@ -309,6 +318,7 @@ class Supervisor:
                 if not wishes or failure.detail.get("why") not in ("ABSENT", "CHECKPOINT_MISMATCH", "PART_MISMATCH"):
                     raise
                 self.log.say("the checkpoint %d can not be gone on from: %s" % (wish["n"], failure.message))
+        return None
 
     def restore_one(self, wish):
         from .restored import restore_from
@@ -320,6 +330,7 @@ class Supervisor:
             raise
         self.save(restored={"run": wish["run"], "n": wish["n"], "unit": manifest["unit"]})
         self.log.say("goes on from %s, the checkpoint %d of %s" % (manifest["unit"], wish["n"], wish["run"]))
+        return manifest
 
     def refuse_stop(self):
         if self.wish():

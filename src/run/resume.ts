@@ -1,6 +1,7 @@
 import type { Restore } from '../command/plan';
 import { Problem } from '../report/problem';
 import { chosenRun } from './find-run';
+import type { RunRecord, SavedCheckpoint } from './record';
 import { readCheckpoint } from './run-files';
 import type { RunsSession } from './session';
 
@@ -12,11 +13,11 @@ import type { RunsSession } from './session';
  */
 export async function resumePoint(session: RunsSession, run: string | true, signed: boolean): Promise<Restore> {
   const { store, keys, configuration } = session;
-  const { record } = await chosenRun(
+  const chosen = await chosenRun(
     session,
     run === true || run === 'last' || run === 'true' || run === '' ? undefined : run,
   );
-  const last = record.checkpoints.at(-1);
+  const { record, last } = (await lastCheckpoint(session, chosen.record)) ?? { record: chosen.record };
   if (!last) {
     throw new Problem('NO_CHECKPOINT', `${record.id} has saved no checkpoint to go on from.`, {
       next: 'A training is to write them into NX_EC2_CHECKPOINT_DIR; without --resume it begins anew.',
@@ -34,4 +35,18 @@ export async function resumePoint(session: RunsSession, run: string | true, sign
     names.map(async (name) => [name, await store.presignGet(`${prefix}${name}`)] as const),
   );
   return { ...restore, urls: Object.fromEntries(urls) };
+}
+
+/** The run's own last checkpoint; of a run that saved none, the checkpoint of another run that it was started from. */
+async function lastCheckpoint(
+  session: RunsSession,
+  record: RunRecord,
+): Promise<{ record: RunRecord; last: SavedCheckpoint } | null> {
+  const own = record.checkpoints.at(-1);
+  if (own) return { record, last: own };
+  const { restored } = record;
+  if (!restored || restored.run === record.id) return null;
+  const origin = (await chosenRun(session, restored.run)).record;
+  const last = origin.checkpoints.find(({ n }) => n === restored.n);
+  return last ? { record: origin, last } : null;
 }

@@ -12,7 +12,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import Trainings, part, signed, unsigned  # noqa: E402
 from directory_store import Store  # noqa: E402
-from nx_ec2_remote import child, fence, files, interruption, main, resume, segments, stops, supervisor  # noqa: E402
+from nx_ec2_remote import child, fence, files, interruption, main, resume, saver, segments, stops, supervisor  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
 from nx_ec2_remote.metadata import Absent  # noqa: E402
 from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
@@ -66,9 +66,9 @@ class Resuming(Trainings):
         self.root = os.path.join(self.first, name)
         os.makedirs(self.root)
 
-    def begin(self, leave, attempt=None, pad=10, ok=True, **more):
-        """Starts the one run, or goes on with it; the reply."""
-        plan = self.plan(script(leave, pad), store=STORE, resumeArgs=["--resume"], detached=True, **dict({"resume": attempt and {"attempt": attempt}}, **more))
+    def begin(self, leave, attempt=None, pad=10, ok=True, text=None, **more):
+        """Starts the one run, or goes on with it; the reply. `text`: another script."""
+        plan = self.plan(text or script(leave, pad), store=STORE, resumeArgs=["--resume"], detached=True, **dict({"resume": attempt and {"attempt": attempt}}, **more))
         plan["run"]["id"], plan["run"]["key"] = self.run_id, "key"
         reply = main.run(plan, self.root)
         if ok:
@@ -164,6 +164,36 @@ class ResumeTest(Resuming):
         times = json.loads(self.store.objects()["times.json"])["times"]
         self.assertEqual(times, sorted(times))
         self.assertEqual(times[-1][1], len(self.log()))
+
+    def test_a_checkpoint_of_another_run_is_restored_and_not_uploaded_again(self):
+        self.at("i-1")
+        self.begin(leave=2)
+        other = self.interrupt()["checkpoints"][-1]
+        others, self.store = self.store, Store(tempfile.mkdtemp(dir=self.first))
+        restore = {"run": "other", "n": other["n"], "sha256": other["sha256"], "prefix": "v1/p/run/other/", "urls": None}
+        stores = mock.patch("nx_ec2_remote.bucket.open_bucket", lambda access: others if access["prefix"] == restore["prefix"] else self.store)
+        stores.start()
+        self.addCleanup(stores.stop)
+        self.at("i-2")
+        # An attempt that saves nothing of its own, and one on another instance that does.
+        self.begin(leave=0, restore=restore, text="import time; print('half of a li', end='', flush=True); time.sleep(60)")
+        first = self.interrupt()
+        self.assertEqual((first["restored"]["unit"], first["checkpoints"]), ("step-2", []))
+        self.assertEqual([name for name in self.store.objects() if name.startswith(("part/", "checkpoint/"))], [])
+        self.at("i-3")
+        self.begin(leave=0, attempt=2, restore=restore)
+        last = self.ended()
+        self.assertEqual((last["outcome"], last["checkpoints"][-1]["unit"]), ("succeeded", "step-4"))
+        self.assertIn(b"step 3 1 2 3", self.log())
+
+    def test_a_run_whose_set_up_fails_saves_nothing_of_what_it_restored(self):
+        it = saver.Saver(self.root, part("r"), None)
+        it.saved = mock.Mock(kept=[], unfit={})
+        with mock.patch.object(it, "_checkpoints") as opened:
+            it._save_checkpoints({"attempts": [], "attempt": 1, "since": None})
+            opened.assert_not_called()
+            it._save_checkpoints({"attempts": [], "attempt": 1, "since": 1})
+            opened.assert_called_once_with(1)
 
     def test_killed_at_any_request_it_is_begun_again(self):
         self.at("i-1")
