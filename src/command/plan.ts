@@ -164,7 +164,13 @@ export type Operation =
   | { op: 'cancel'; run: string; grace: number }
   | { op: 'exec'; run: string | null; tree: string; exec: ExecPart }
   | { op: 'renew'; run: string; store: Access | null }
-  | { op: 'doctor'; probe: { get: string; sha256: string; post: PresignedPost; key: string }; store: Access }
+  | {
+      op: 'doctor';
+      probe: { get: string; sha256: string; post: PresignedPost; key: string };
+      store: Access;
+      /** The parameter that the instance's role must not be able to read. `endpoint`: what stands in AWS's place. */
+      secret: { parameter: string; endpoint: string | null };
+    }
   /** `keeper`: it fails where no keeper works below the root. */
   | { op: 'activity'; keeper: boolean };
 

@@ -245,8 +245,9 @@ describe('the doctor on the instance', () => {
         ...{ access: 'role', bucket: 'bucket', region: 'eu-west-1', endpoint: at.aws.url, pathStyle: true },
         ...{ owner: null, kms: null, prefix: 'v1/model/run/doctor/', post: null, expires: null },
       };
+      const secret = { parameter: '/nx-ec2-callers/bucket/secret', endpoint: at.aws.url };
       const check = async (name: string) => {
-        const operation = { op: 'doctor', probe, store: access } as const;
+        const operation = { op: 'doctor', probe, store: access, secret } as const;
         const { checks } = await remote.send<{ checks: Check[] }>(operation, { comment: 'test' });
         return checks.find((each) => each.name === name);
       };
@@ -255,6 +256,9 @@ describe('the doctor on the instance', () => {
       expect(await check('instance role')).toMatchObject({ ok: true, detail: 'local-instance' });
       at.aws.role(box).name = null;
       expect(await check('instance role')).toMatchObject({ ok: null, detail: expect.stringContaining('no role') });
+      expect(await check("the store's secret is kept from the role")).toMatchObject({
+        ...{ ok: true, detail: expect.stringContaining('no role') },
+      });
     } finally {
       aws.close();
       await at.close();

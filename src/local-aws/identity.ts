@@ -8,6 +8,8 @@ export interface Identity {
   arn: string;
   /** Actions that are denied, e.g. `s3:ListBucket`; `ssm:*` for all of a service. */
   deny?: string[];
+  /** Actions that an instance's role may besides what the role of aws-setup may, on every resource. */
+  allow?: string[];
   /** Temporary credentials: the token that must come with each request, and when it ends, ms since the epoch. */
   session?: { token: string; expires: number };
   /** The instance whose role it is. */

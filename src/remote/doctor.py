@@ -12,7 +12,12 @@ from email.utils import parsedate_to_datetime
 from . import account as accounts, fetch
 from .bucket import open_bucket
 from .credentials import instance_role
+from .endpoints import service_url
 from .failure import Failure
+from .signing import Service
+
+# What the secret of the store is called in the report: whoever reads it can sign any record of the store.
+SECRET = "the store's secret is kept from the role"
 
 
 def check(plan, root):
@@ -36,6 +41,7 @@ def check(plan, root):
     check_index(account, variables, add)
     add("instance role", *role())
     check_runs(plan["store"], add)
+    check_secret(plan["secret"], plan["store"]["region"], add)
     return {"checks": checks}
 
 
@@ -88,6 +94,29 @@ def check_runs(store, add):
             "write runs by the role", None, failure.with_aws(),
             "only runs that nobody follows need it, and resuming them: s3:PutObject and s3:GetObject on v1/*/run/*, as aws-setup's InstanceProfile has",
         )
+
+
+def check_secret(secret, region, add):
+    """Tries to read, by the role, what signs the records of all runs. Only a refusal is right: the value itself is thrown away."""
+    name = secret["parameter"]
+    try:
+        answer = Service("ssm", region).call(
+            "AmazonSSM.GetParameter", {"Name": name, "WithDecryption": True}, service_url("ssm", region, secret["endpoint"]),
+        )
+    except Failure as failure:
+        # Without a role, nothing can be read by it.
+        add(SECRET, True if failure.code == "NO_ROLE" else None, failure.message)
+        return
+    if "AccessDenied" in answer.code:
+        add(SECRET, True, "the role may not read %s" % name)
+    elif answer.status == 200 or answer.code == "ParameterNotFound":
+        add(
+            SECRET, False, "the role may read %s: a training on an instance with this role can sign the record of any run of the store" % name,
+            "use the role of aws-setup, or take ssm:GetParameter and ssm:GetParameters on this parameter from the role (AmazonSSMManagedInstanceCore allows"
+            " them on all parameters); then replace the secret, which invalidates the records of earlier runs: aws ssm delete-parameter --name %s" % name,
+        )
+    else:
+        add(SECRET, None, answer.words)
 
 
 def check_index(account, variables, add):

@@ -3,10 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
+import { DeleteParameterCommand, GetParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { resolveConfiguration } from '../config/configuration';
 import { LOCAL_IDENTITY } from '../local-aws/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
+import { secretParameter } from '../store/store-secret';
 import { diagnose } from './diagnose';
 import { startPipeline } from './pipeline.fixture';
 
@@ -66,6 +68,77 @@ describe('the doctor', () => {
     expect([...found.values()].filter(({ ok }) => ok === false)).toEqual([]);
   }, 60_000);
 
+  /** The statements on the lines of what to do. */
+  const statements = (fix: string | null) => {
+    const [, json] = /policy: (\{.*\})$/m.exec(fix ?? '') ?? [];
+    return JSON.parse(`[${json ?? ''}]`) as object[];
+  };
+
+  describe("the secret that signs runs' records", () => {
+    const SIGN = "sign runs' records";
+    const KEPT = "the store's secret is kept from the role";
+    const name = secretParameter('bucket', '');
+    const ssm = () => new SSMClient(at.clientOptions);
+    const remove = () =>
+      Promise.all([
+        ssm()
+          .send(new DeleteParameterCommand({ Name: name }))
+          .catch(() => undefined),
+        rmSync(join(process.env.NX_EC2_CACHE_DIRECTORY!, 'store-secrets'), { recursive: true, force: true }),
+      ]);
+    beforeEach(remove);
+
+    it('is created where the caller may, and the role may not read it', async () => {
+      const found = await findings();
+      expect(found.get(SIGN)).toMatchObject({ where: 'here', ok: true, detail: expect.stringContaining(name) });
+      expect(found.get(KEPT)).toMatchObject({ where: 'instance', ok: true, fix: null });
+      const { Parameter } = await ssm().send(new GetParameterCommand({ Name: name, WithDecryption: true }));
+      expect(Buffer.from(Parameter!.Value!, 'base64')).toHaveLength(32);
+    }, 60_000);
+
+    it.each([
+      ['it is there', true],
+      ['it is not there yet', false],
+    ])(
+      'fails for a role that may read every parameter, where %s',
+      async (_what, there) => {
+        const { allow } = at.aws.role(at.aws.named.get('box')!.id);
+        allow.push('ssm:GetParameter');
+        process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
+        if (!there) LIMITED.deny.push('ssm:PutParameter');
+        try {
+          const found = await findings();
+          expect(found.get(KEPT)).toMatchObject({
+            ...{ where: 'instance', ok: false, detail: expect.stringContaining(name) },
+            fix: expect.stringMatching(/AmazonSSMManagedInstanceCore.*delete-parameter/s),
+          });
+          expect(found.get(SIGN)!.ok).toBe(there ? true : null);
+          const secret = there && (await ssm().send(new GetParameterCommand({ Name: name, WithDecryption: true })));
+          if (secret) expect(JSON.stringify([...found.values()])).not.toContain(secret.Parameter!.Value);
+        } finally {
+          allow.length = LIMITED.deny.length = 0;
+          process.env.AWS_ACCESS_KEY_ID = LOCAL_IDENTITY.accessKeyId;
+        }
+      },
+      60_000,
+    );
+
+    it('is said where the caller may not read it, with the statement to add, and is no failure', async () => {
+      process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
+      LIMITED.deny.push('ssm:GetParameter');
+      try {
+        const { ok, fix } = (await findings()).get(SIGN)!;
+        expect(ok).toBeNull();
+        expect(statements(fix)).toContainEqual(
+          expect.objectContaining({ Resource: expect.stringMatching(/:parameter\/nx-ec2-callers\/bucket\//) }),
+        );
+      } finally {
+        LIMITED.deny.length = 0;
+        process.env.AWS_ACCESS_KEY_ID = LOCAL_IDENTITY.accessKeyId;
+      }
+    }, 60_000);
+  });
+
   it('looks at what a described instance would be launched from, where none is up', async () => {
     const found = await findings({ type: 't3.micro', instanceProfile: 'training' });
     for (const name of ['instance type', 'offered', 'image', 'launch an instance', 'quota for t3.micro'])
@@ -74,12 +147,6 @@ describe('the doctor', () => {
     const { Contents = [] } = await at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
     expect(Contents.filter(({ Key }) => Key!.endsWith('probe'))).toEqual([]);
   }, 60_000);
-
-  /** The statements on the lines of what to do. */
-  const statements = (fix: string | null) => {
-    const [, json] = /policy: (\{.*\})$/m.exec(fix ?? '') ?? [];
-    return JSON.parse(`[${json ?? ''}]`) as object[];
-  };
 
   it.each([
     ['s3:PutObject', 'write to the bucket', [{ Action: 's3:PutObject', Resource: 'arn:aws:s3:::bucket/v1/*' }]],

@@ -11,9 +11,10 @@ import { workspaceIdentity } from '../workspace/identity';
 import { StoreKeys } from '../store/keys';
 import { checkServer } from '../store/check-server';
 import { postForm } from '../store/post-form';
+import { secretParameter } from '../store/store-secret';
 import { Store } from '../store/store';
 import type { Configuration } from '../config/configuration';
-import { storeAccess } from './access';
+import { instanceEndpoints, storeAccess } from './access';
 import { checkSession } from './check-session';
 import { withGrant } from './with-grant';
 import { openSession, type Session } from './session';
@@ -24,7 +25,7 @@ export interface Finding extends Check {
   where: 'here' | 'instance';
 }
 
-/** Without it, what this machine starts can be verified here alone. */
+/** Whether callers may read, or create, the secret of the store: otherwise only this machine verifies what it starts. */
 const SIGNING = "sign runs' records";
 
 /** A booting instance is waited for this long by the doctor, ms. */
@@ -126,6 +127,10 @@ export async function diagnose(
             key: uploaded,
           },
           store: await storeAccess(session, run, false),
+          secret: {
+            parameter: secretParameter(configuration.bucket, configuration.prefix),
+            endpoint: instanceEndpoints().ssm,
+          },
         },
         { comment: 'nx-ec2: doctor', signal },
       );

@@ -10,6 +10,8 @@ export class InstanceRole {
   name: string | null;
   /** Actions that are denied to it, e.g. `s3:PutObject`; `ssm:*` for all of a service. */
   readonly deny: string[] = [];
+  /** Actions that it may besides what the role of aws-setup may, on every resource: policies that somebody attached. */
+  readonly allow: string[] = [];
   /** Seconds that the credentials live which are handed out from now on. */
   lifetime = LIFETIME;
   private current?: Identity & Required<Pick<Identity, 'session'>>;
@@ -33,6 +35,7 @@ export class InstanceRole {
         this.instance,
       );
       this.current.deny = this.deny;
+      this.current.allow = this.allow;
     }
     return this.current;
   }

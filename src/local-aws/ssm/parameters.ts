@@ -31,7 +31,7 @@ const SEALED = 'AQICAHhsealed';
 /** AWS's own parameters, which no account has. */
 const PUBLIC = '/aws/service/';
 
-/** What the role of aws-setup may not read, as no instance of it does. */
+/** What the role of aws-setup may not read. */
 const CALLERS = /(^|parameter)\/nx-ec2-callers\//;
 /** As documented for names: with the ARN it is 1,011 characters at most. */
 const LONGEST = 948;
@@ -149,7 +149,12 @@ function selected(reference: string): { name: string; version?: number } {
 }
 
 function refuseInstances(names: string[], identity: Identity | null, action: string): void {
-  if (identity?.instance === undefined || !names.some((name) => CALLERS.test(name))) return;
+  if (
+    identity?.instance === undefined ||
+    identity.allow?.includes(`ssm:${action}`) ||
+    !names.some((name) => CALLERS.test(name))
+  )
+    return;
   throw new AwsError(
     'AccessDeniedException',
     `User: ${identity.arn} is not authorized to perform: ssm:${action} because no identity-based policy allows the ssm:${action} action`,
