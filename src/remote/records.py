@@ -5,9 +5,10 @@ from .connection import in_parallel, is_absent
 from .failure import Failure
 
 CHAIN = 17
-# Stored, and unpacked.
+# Stored; unpacked: a whole one, and one that changes another, whose hash is known only when it was applied.
 RECORD_LIMIT = 64 * 1024 * 1024
 TEXT_LIMIT = 256 * 1024 * 1024
+CHANGE_LIMIT = 16 * 1024 * 1024
 
 
 class Absent(Exception):
@@ -23,7 +24,7 @@ class History:
         records = {}
 
         def fetch(place):
-            records[place] = read_record(connections, history[place])
+            records[place] = read_record(connections, history[place], whole=place == 0)
 
         in_parallel(range(len(history)), fetch)
         self.recipes, self.inline, self.entries, self.data = {}, {}, None, None
@@ -50,7 +51,7 @@ class History:
             raise mismatch(name, "it is damaged: %r" % error)
 
 
-def read_record(connections, each):
+def read_record(connections, each, whole=True):
     name = each["snapshot"]
     answer = connections.get("record", each["url"], RECORD_LIMIT, record=name)
     if is_absent(answer):
@@ -63,7 +64,7 @@ def read_record(connections, each):
     try:
         if len(answer.body) > RECORD_LIMIT:
             raise TooLarge("it has more than %d bytes" % RECORD_LIMIT)
-        return parse(inflate(answer.body, TEXT_LIMIT))
+        return parse(inflate(answer.body, TEXT_LIMIT if whole else CHANGE_LIMIT))
     except (ValueError, RecursionError) as error:
         raise mismatch(name, "it can't be read: %s" % error)
 

@@ -79,7 +79,7 @@ export class StoreFixture {
       packs: packs.map(({ sha256, bytes }) => [sha256, bytes.length]),
       data: {},
     };
-    const bytes = base ? changeRecord(base, snapshot, where) : wholeRecord(snapshot, where);
+    const bytes = base ? changeRecord(base, snapshot, where)! : wholeRecord(snapshot, where);
     await this.store.put(this.keys(project).record(snapshot.id), bytes);
     return snapshot;
   }

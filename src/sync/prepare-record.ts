@@ -44,7 +44,9 @@ export async function prepareRecord(context: SyncContext, of: Recorded): Promise
       packs,
       store: once(async () => {
         const bytes = changeRecord(before, snapshot, where, delta);
-        const isNew = await context.store.put(context.keys.record(snapshot.id), bytes, { onlyIfNew: true });
+        // Too large for a change: it is stored as a whole record.
+        const isNew =
+          bytes !== null && (await context.store.put(context.keys.record(snapshot.id), bytes, { onlyIfNew: true }));
         if (isNew) return;
         // Another tree came to it by another way. What that wrote may be about to be removed, and others may lead to it.
         const known = await readSnapshot(context.store, context.keys, snapshot.id).catch(() => undefined);

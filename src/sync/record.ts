@@ -3,7 +3,7 @@ import { deflateSync } from 'node:zlib';
 import type { Chunk } from '../snapshot/chunk';
 import { applyDelta, difference, type Delta } from '../snapshot/diff';
 import { formatRecords, parseRecords, Snapshot } from '../snapshot/snapshot';
-import { inflate, parseJson } from '../system/bounded';
+import { inflate, inflateStart, parseJson } from '../system/bounded';
 
 /** What a record says of where contents are. */
 export interface Whereabouts {
@@ -20,6 +20,11 @@ type SnapshotRecord = { v: 1; snapshot: string } & Whereabouts &
 /** A record names each file of a workspace once: its most bytes as it is stored, and inflated. */
 export const MAX_RECORD = 64 * 1024 * 1024;
 export const MAX_INFLATED = 256 * 1024 * 1024;
+/**
+ * The most bytes of a change, inflated. It is known by its hash only when it was applied to what it changes: so it is
+ * small, and a larger change is stored as a whole record.
+ */
+export const MAX_CHANGE = 16 * 1024 * 1024;
 /** Records that lead to a snapshot: one whole and at most so many that each change the one before. */
 export const LONGEST_HISTORY = 16;
 
@@ -27,17 +32,44 @@ export function wholeRecord(snapshot: Snapshot, where: Whereabouts): Buffer {
   return format({ v: 1, snapshot: snapshot.id, base: null, manifest: snapshot.canonical.toString(), ...where });
 }
 
+/** null: the change is too large for a record of its own. */
 export function changeRecord(
   base: Snapshot,
   snapshot: Snapshot,
   where: Whereabouts,
   { gone, changed }: Delta = difference(base, snapshot),
-): Buffer {
-  return format({ v: 1, snapshot: snapshot.id, base: base.id, gone, records: formatRecords(changed), ...where });
+): Buffer | null {
+  return format(
+    { v: 1, snapshot: snapshot.id, base: base.id, gone, records: formatRecords(changed), ...where },
+    MAX_CHANGE,
+  );
 }
 
-function format(record: SnapshotRecord): Buffer {
-  return deflateSync(JSON.stringify(record));
+/** The fields in the order that `parseRecord` relies on. null: its text has more than `limit` bytes. */
+function format(record: SnapshotRecord): Buffer;
+function format(record: SnapshotRecord, limit: number): Buffer | null;
+function format({ v, snapshot, base, ...rest }: SnapshotRecord, limit = Infinity): Buffer | null {
+  const text = Buffer.from(JSON.stringify({ v, snapshot, base, ...rest }));
+  return text.length > limit ? null : deflateSync(text);
+}
+
+/** How each record begins. */
+const START = /^\{"v":(\d{1,9}),"snapshot":"[0-9a-f]{64}","base":(null|"[0-9a-f]{64}"),/;
+const LONGEST_START = 256;
+
+/**
+ * A record as it is in the store. Its first bytes say whether it is a whole one, and so how far it is inflated.
+ * @throws Error for what is no record, `NewerRecord` for one of a later version.
+ */
+function parseRecord(bytes: Buffer): SnapshotRecord {
+  const [, version, base] = START.exec(inflateStart(bytes, LONGEST_START).toString('latin1')) ?? [];
+  if (Number(version) > 1) throw new NewerRecord(`a record of version ${version}`);
+  const whole = base === 'null';
+  const record = parseJson(inflate(bytes, whole ? MAX_INFLATED : MAX_CHANGE)) as SnapshotRecord;
+  if ((record.v as number) !== 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
+  // Of a field that is there twice, the last counts.
+  if (whole !== (record.base === null)) throw new Error('it begins as another kind of record');
+  return record;
 }
 
 /**
@@ -45,8 +77,7 @@ function format(record: SnapshotRecord): Buffer {
  * @throws Error for what is no record, `NewerRecord` for one of a later version.
  */
 export function recordNeeds(bytes: Buffer): { base: string | null; packs: string[] } {
-  const record = parseJson(inflate(bytes, MAX_INFLATED)) as SnapshotRecord;
-  if ((record.v as number) > 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
+  const record = parseRecord(bytes);
   return { base: record.base, packs: record.packs.map(([sha256]) => sha256) };
 }
 
@@ -62,8 +93,7 @@ export function foldRecords(records: { id: string; bytes: Buffer }[]): { snapsho
   const recipes: Whereabouts['recipes'] = {};
   const data: Whereabouts['data'] = {};
   for (const { id, bytes } of records) {
-    const record = parseJson(inflate(bytes, MAX_INFLATED)) as SnapshotRecord;
-    if ((record.v as number) !== 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
+    const record = parseRecord(bytes);
     if (record.base === null) {
       const canonical = Buffer.from(record.manifest);
       // Before it is parsed: a forged object of some 100 KB inflates to millions of entries.

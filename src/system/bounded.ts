@@ -1,4 +1,4 @@
-import { inflateSync } from 'node:zlib';
+import { constants, inflateSync } from 'node:zlib';
 import { formatCount } from '../report/units';
 
 /** JSON that is larger than this, bytes, is parsed only if it has no more values than this. */
@@ -25,6 +25,14 @@ export function inflate(data: Buffer, limit: number): Buffer {
     if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw new TooLarge(limit, 'inflated byte');
     throw error;
   }
+}
+
+/**
+ * The first bytes of what a zlib stream inflates to, of its first 1,024 bytes at most, which inflate to no more than about
+ * 1 MiB. @throws Error for what is no zlib stream.
+ */
+export function inflateStart(data: Buffer, length: number): Buffer {
+  return inflateSync(data.subarray(0, 1024), { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, length);
 }
 
 /**

@@ -15,7 +15,7 @@ import zlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401  (puts the remote side on the path)
 from store import DIRECTORY, Executable, Link, Store, canonical, contents, cut, inline, pack, packed, plan, read_tree, sha256, snapshot_id  # noqa: E402
-from nx_ec2_remote import connection, lock as locks, main, stage as stages  # noqa: E402
+from nx_ec2_remote import connection, lock as locks, main, records, stage as stages  # noqa: E402
 
 
 def noise(seed, size):
@@ -360,6 +360,18 @@ class Plans(PlanTest):
         record = {"snapshot": snapshot_id(self.second), "url": self.store.url("/m/bomb")}
         self.store.objects["/m/bomb"] = bomb
         self.refuse("SNAPSHOT_MISMATCH", self.first, self.second, self.second, history=[record])
+
+    def test_a_record_that_changes_another_is_inflated_to_its_own_small_limit(self):
+        self.begin(self.first)
+        whole = self.store.put_record({b"b": b"0"})
+        for fill, refused in ((records.CHANGE_LIMIT, True), (1000, False)):
+            contents = {sha256(content): packed(content) for content in self.second.values() if isinstance(content, bytes)}
+            change = self.store.put_record(self.second, {b"b": b"0"}, data=contents, change=lambda record: record.update(padding=" " * fill))
+            if refused:
+                error = self.refuse("SNAPSHOT_MISMATCH", self.first, self.second, self.second, history=[whole, change])
+                self.assertIn("it holds more than %d inflated bytes" % records.CHANGE_LIMIT, error["message"])
+            else:
+                self.assertTrue(self.run_plan(self.second, self.second, history=[whole, change])["ok"])
 
     def test_a_tampered_record_is_named(self):
         self.begin(self.first)
