@@ -4,7 +4,7 @@ import { declaredConfiguration, readConfigFile } from '../config/config-file';
 import { pluginOptions } from '../config/plugin-options';
 import { settingsDigest } from '../config/result-settings';
 import { readText } from '../config/read-text';
-import { allOutputs, type WrittenOutput } from '../config/outputs';
+import { writtenPaths, type WrittenOutput } from '../config/outputs';
 import { Aws, type AwsSettings } from '../aws/clients';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
@@ -49,7 +49,11 @@ async function* keyOf(
   const settings = settingsDigest(declared);
   yield settings;
   const sync = declared.sync as { include?: string[]; exclude?: string[]; dependencies?: boolean };
-  const train = declared.train as { outputs?: WrittenOutput[]; data?: { source: string; key?: boolean }[] };
+  const train = declared.train as {
+    outputs?: WrittenOutput[];
+    checkpoints?: { paths?: string[] };
+    data?: { source: string; key?: boolean }[];
+  };
   const { projectGraph, files } = await listing(workspaceRoot);
   const projectName = Object.keys(projectGraph.nodes).find(
     (name) => projectGraph.nodes[name].data.root === projectRoot,
@@ -62,7 +66,7 @@ async function* keyOf(
       include: sync.include ?? [],
       exclude: sync.exclude ?? [],
       dependencies: sync.dependencies ?? true,
-      outputs: allOutputs(train.outputs),
+      outputs: writtenPaths(train),
       environment: environmentChoice(declared.train),
     },
     async (_, projects) => projects.flatMap((project) => files[project] ?? []),

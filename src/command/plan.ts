@@ -56,7 +56,8 @@ export interface RunPart {
     /** Of files outside the outputs. */
     extra: Limits;
   };
-  checkpoints: { keep: number; every: number | null };
+  /** `paths`: as `outputs`, where checkpoints are beside the checkpoint directory. */
+  checkpoints: { keep: number; every: number | null; paths: { pattern: string; base: string }[] };
   restore: Restore | null;
   /** The run is gone on with, as this attempt, from what the store has of it: its instance is gone. */
   resume: { attempt: number; beat: number } | null;

@@ -104,6 +104,11 @@ describe('resolveConfiguration', () => {
       { ...base, train: { script: 'a', outputs: ['../x'] } },
       /train\.outputs: \.\.\/x is not inside the project/,
     ],
+    [
+      'a path of checkpoints outside',
+      { ...base, train: { script: 'a', checkpoints: { paths: ['../x'] } } },
+      /train\.checkpoints\.paths: \.\.\/x is not inside the project/,
+    ],
     ['an output that is everything', { ...base, train: { script: 'a', outputs: ['**'] } }, /is the whole project/],
     ['an unclosed quotation', { ...base, train: { script: 'a', args: "'x" } }, /can't be split/],
     ['a shell in setup', { ...base, train: { script: 'a', setup: 'uv sync && make' } }, /bash -c 'uv sync && make'/],

@@ -5,7 +5,7 @@ import type { InstanceName } from '../config/instance-name';
 import { fileProblem } from '../report/file-problem';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
-import { allOutputs, literalOutputs, outputFault, readOutputs, type Output } from './outputs';
+import { allOutputs, checkpointPaths, literalOutputs, outputFault, readOutputs, type Output } from './outputs';
 import { CONFIG_FILE, declaredConfiguration, readConfigFile } from './config-file';
 import { describes, isObject, merge, type Raw } from './merge';
 import { pluginOptions } from './plugin-options';
@@ -88,7 +88,12 @@ export interface Configuration {
     secretsFrom: 'instance' | 'client';
     resumeArgs: string[];
     retry: { exitCodes: number[]; attempts: number };
-    checkpoints: { keep: number; every?: number };
+    checkpoints: {
+      keep: number;
+      every?: number;
+      /** In the project, beside NX_EC2_CHECKPOINT_DIR. */
+      paths: Output[];
+    };
     memory?: number;
     cores?: number;
     claim: { exclusive: boolean; gpus: number };
@@ -363,13 +368,15 @@ function trainOf(
   }
   const outputs = allOutputs(train.outputs);
   const scratch = readOutputs(train.scratch);
-  for (const [key, entries] of Object.entries({ outputs, scratch })) {
+  const checkpoints = { ...train.checkpoints, paths: checkpointPaths(train) };
+  for (const [key, entries] of Object.entries({ outputs, scratch, 'checkpoints.paths': checkpoints.paths })) {
     for (const entry of entries) {
       const fault = outputFault(entry);
       if (fault !== null) throw new Problem('CONFIG_INVALID', `train.${key}: ${printable(entry.path)} ${fault}.`);
     }
   }
   for (const path of literalOutputs(outputs)) inside(input, 'train.outputs', path);
+  for (const path of literalOutputs(checkpoints.paths)) inside(input, 'train.checkpoints.paths', path);
   const data = train.data.map((each) => ({ ...each, path: inside(input, 'train.data', each.path) }));
   const list = (value: string | string[], what: string) =>
     typeof value === 'string' ? splitWords(value, what) : value;
@@ -391,6 +398,7 @@ function trainOf(
           : [train.setup].flat().map((line) => splitCommand(line, 'train.setup')),
     outputs,
     scratch,
+    checkpoints,
     resumeArgs: list(train.resumeArgs, 'train.resumeArgs'),
     claim:
       typeof train.claim === 'string'

@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import picomatch from 'picomatch';
 import { GLOB } from './glob';
-import { allOutputs, literalOutputs, outputFault, outputFinder, outputMatcher, outputRule } from './outputs';
+import {
+  allOutputs,
+  literalOutputs,
+  outputFault,
+  outputFinder,
+  outputMatcher,
+  outputRule,
+  writtenPaths,
+} from './outputs';
 import { directory, glob, matchHere, matchInPython, path } from './portable.fixture';
 
 describe('outputs', () => {
@@ -72,6 +80,13 @@ describe('outputs', () => {
     for (const each of ['/x', '..', '../x', 'a/../../x']) expect(outputFaultOf(each)).toBe('is not inside the project');
     for (const each of ['.', './', '**', '*', 'a/..', '*/**']) expect(outputFaultOf(each)).toBe('is the whole project');
     for (const each of ['a', 'a/', '*.pt', '**/*.pt', '..x']) expect(outputFaultOf(each)).toBeNull();
+  });
+
+  it('are left out of what is sent, and so are checkpoints', () => {
+    const written = { outputs: ['out/'], checkpoints: { paths: ['logs/**/checkpoints', './snapshot.pt'] } };
+    const isWritten = outputMatcher('model', writtenPaths(written));
+    const paths = ['out/a', 'logs/v0/checkpoints/last.ckpt', 'snapshot.pt', 'logs/v0/metrics.csv', 'train.py'];
+    expect(paths.filter((path) => isWritten(`model/${path}`))).toEqual(paths.slice(0, 3));
   });
 
   it('tell the instance where they are to be looked for', () => {

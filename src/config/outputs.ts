@@ -31,6 +31,19 @@ export function allOutputs(written: readonly WrittenOutput[] = []): Output[] {
   return isThere ? outputs : [...outputs, { path: OUTPUT_DIRECTORY, download: true }];
 }
 
+/** `train.checkpoints.paths`, normalized: they have the form of outputs. */
+export function checkpointPaths(train: { checkpoints?: { paths?: readonly string[] } }): Output[] {
+  return readOutputs(train.checkpoints?.paths ?? []);
+}
+
+/** The paths that a training writes its outputs and its checkpoints to: git-ignored files in them are not sent. */
+export function writtenPaths(train: {
+  outputs?: readonly WrittenOutput[];
+  checkpoints?: { paths?: readonly string[] };
+}): Output[] {
+  return [...allOutputs(train.outputs), ...checkpointPaths(train)];
+}
+
 /** What is wrong with an output; null: nothing. */
 export function outputFault({ path }: Output): string | null {
   if (posix.isAbsolute(path) || path === '..' || path.startsWith('../')) return 'is not inside the project';

@@ -184,9 +184,15 @@ export const trainShape = {
     .strictObject({
       keep: z.int().min(1).max(1000).default(3).describe('So many of the newest are kept in the store.'),
       every: duration.optional().describe('At most one in so long is saved, besides the last.'),
+      paths: z
+        .array(text)
+        .default([])
+        .describe(
+          'Files, directories and globs, relative to the project, that the training writes its checkpoints to, e.g. "output/checkpoint-*": saved while it runs, and put back to the same place before it resumes.',
+        ),
     })
     .prefault({})
-    .describe('What the training leaves in NX_EC2_CHECKPOINT_DIR is saved while it runs.'),
+    .describe('Checkpoints, in NX_EC2_CHECKPOINT_DIR and in the paths, are saved while the training runs.'),
   memory: size.optional().describe('Memory that all processes of the training may use.'),
   cores: z.int().min(1).optional().describe('Processors that the training may use.'),
   claim: z

@@ -31,7 +31,7 @@ describe('a scan of a project', () => {
       project: 'model',
       configuration: {
         sync: { include: [], exclude: [], secret: [], dependencies: true },
-        train: { outputs: [{ path: 'artifacts', download: true }] },
+        train: { outputs: [{ path: 'artifacts', download: true }], checkpoints: { paths: [] } },
         declaredEnvironment: { environment: 'auto', command: null, setup: null },
       },
       reporter: { warn: (text: string) => warnings.push(text) },

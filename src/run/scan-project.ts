@@ -58,7 +58,8 @@ export function warnPointers(
 /** What of the configuration decides which files travel. */
 export function filesInput({ workspaceRoot, projectGraph, project, configuration }: Workspace): FilesInput {
   const { include, exclude, secret, dependencies } = configuration.sync;
-  const { outputs } = configuration.train;
+  const { train } = configuration;
+  const outputs = [...train.outputs, ...train.checkpoints.paths];
   return {
     ...{ workspaceRoot, projectGraph, projectName: project, include, exclude, secret, dependencies, outputs },
     environment: configuration.declaredEnvironment,

@@ -131,7 +131,11 @@ export async function planRun(
           limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
           extra: { files: MAX_EXTRA_FILES, bytes: train.extraLimit },
         },
-        checkpoints: { keep: train.checkpoints.keep, every: seconds(train.checkpoints.every) },
+        checkpoints: {
+          keep: train.checkpoints.keep,
+          every: seconds(train.checkpoints.every),
+          paths: train.checkpoints.paths.map(outputRule),
+        },
         restore: wishes.restore,
         resume: goOn ? { attempt: goOn.attempt, beat: goOn.beat } : null,
         limits: { memory: train.memory ?? null, cores: train.cores ?? null },
@@ -250,6 +254,11 @@ export function describeStart(
     reporter.line(
       `Training ${reporter.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${process} as ${printable(run.user)}`,
     );
+  }
+  const { paths } = session.configuration.train.checkpoints;
+  if (attached === false && paths.length > 0) {
+    const places = ['NX_EC2_CHECKPOINT_DIR', ...paths.map(({ path }) => printable(path))].join(', ');
+    reporter.line(`Checkpoints are saved while it runs from ${places}`);
   }
   if (run.queue) reporter.line(describeQueue(run.queue));
   if (attached !== 'ended' && followed) {

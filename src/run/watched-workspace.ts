@@ -15,7 +15,9 @@ export async function openWorkspace(
   const listing = new FreshListing(workspaceRoot);
   listing.prepare();
   const { projectRoot, train } = configuration;
-  const outputs = literalOutputs(train.outputs).map((path) => posix.join(projectRoot === '.' ? '' : projectRoot, path));
+  const outputs = literalOutputs([...train.outputs, ...train.checkpoints.paths]).map((path) =>
+    posix.join(projectRoot === '.' ? '' : projectRoot, path),
+  );
   try {
     const events = await FileEvents.open({
       workspaceRoot,

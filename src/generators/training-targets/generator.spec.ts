@@ -33,6 +33,19 @@ describe('training-targets', () => {
     expect(tree.read('models/model/.gitignore', 'utf8')).toBe('/artifacts/\n');
   });
 
+  it('git-ignores outputs and checkpoints, each once', async () => {
+    const train = {
+      script: 'train.py',
+      outputs: ['out/'],
+      checkpoints: { paths: ['out/', 'output/checkpoint-*', 'snapshot.pt', 'a/{b,c}.pt'] },
+    };
+    tree.write('models/model/ec2.config.json', JSON.stringify({ train }));
+    await trainingTargets(tree, { project: 'model' });
+    expect(tree.read('models/model/.gitignore', 'utf8')!.split('\n')).toEqual([
+      ...['/out', '/out.nx-ec2.json', '/artifacts/', '/output/checkpoint-*', '/snapshot.pt', ''],
+    ]);
+  });
+
   it('changes nothing when it is run again, and keeps what is there', async () => {
     await init(tree, { bucket: 'mine' });
     tree.write('models/model/ec2.config.json', JSON.stringify({ region: 'x', train: { command: 'make' } }));

@@ -11,7 +11,7 @@ import {
 } from '@nx/devkit';
 import { CONFIG_FILE } from '../../config/config-file';
 import { isGlob } from '../../config/glob';
-import { allOutputs, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from '../../config/outputs';
+import { allOutputs, checkpointPaths, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from '../../config/outputs';
 import { inferTargets } from '../../config/targets';
 import { Problem } from '../../report/problem';
 import init from '../init/generator';
@@ -51,7 +51,7 @@ export default async function trainingTargets(tree: Tree, options: TrainingTarge
     train,
   });
   if (options.explicit) addTargets(tree, options.project, root, { ...before, train });
-  ignore(tree, joinPathFragments(root, '.gitignore'), ignorePatterns(train.outputs as WrittenOutput[] | undefined));
+  ignore(tree, joinPathFragments(root, '.gitignore'), ignorePatterns(train));
   await formatFiles(tree);
 }
 
@@ -87,15 +87,26 @@ function addTargets(tree: Tree, name: string, root: string, merged: Record<strin
   updateProjectConfiguration(tree, name, { ...project, targets: { ...targets, ...project.targets } });
 }
 
-/** Patterns of .gitignore that name the outputs of a training. Globs with braces or groups have no such pattern. */
-export function ignorePatterns(written: readonly WrittenOutput[] | undefined): string[] {
-  const outputs = allOutputs(written);
-  return outputs.flatMap(({ path }) => {
+/**
+ * Patterns of .gitignore that name the outputs and the checkpoints of a training. Globs with braces or groups have no such
+ * pattern.
+ */
+export function ignorePatterns(train: {
+  outputs?: readonly WrittenOutput[];
+  checkpoints?: { paths?: readonly string[] };
+}): string[] {
+  const outputs = allOutputs(train.outputs).flatMap(({ path }) => {
     if (path === OUTPUT_DIRECTORY) return [`/${path}/`];
-    if (isGlob(path)) return /[{}()!+@|\\]/.test(path) ? [] : [`/${path}`];
+    const patterns = ignorePattern(path);
     // A directory or a file, which may have a pointer beside it.
-    return [`/${escapeIgnorePattern(path)}`, `/${escapeIgnorePattern(path)}${POINTER}`];
+    return isGlob(path) ? patterns : [...patterns, ...patterns.map((pattern) => `${pattern}${POINTER}`)];
   });
+  return [...new Set([...outputs, ...checkpointPaths(train).flatMap(({ path }) => ignorePattern(path))])];
+}
+
+function ignorePattern(path: string): string[] {
+  if (isGlob(path)) return /[{}()!+@|\\]/.test(path) ? [] : [`/${path}`];
+  return [`/${escapeIgnorePattern(path)}`];
 }
 
 /**
