@@ -3,6 +3,7 @@ import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
 import type { NamedInstance } from '../config/instance-name';
 import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
 import { sdk } from '../aws/sdk';
 
 export type { NamedInstance };
@@ -14,6 +15,8 @@ export interface FoundInstance {
   name?: string;
   type?: string;
   profile?: string;
+  /** EC2's reason for its state: `Client.InstanceInitiatedShutdown: Instance initiated shutdown`. */
+  reason: string | null;
 }
 
 const STATES: Record<number, string> = {
@@ -133,7 +136,15 @@ function toFound(instance: Instance): FoundInstance {
     name: instance.Tags?.find(({ Key }) => Key === 'Name')?.Value,
     type: instance.InstanceType,
     profile: instance.IamInstanceProfile?.Arn,
+    reason: stateReason(instance),
   };
+}
+
+/** Why EC2 says an instance is in its state, code and message, safe to print. EC2's message begins with the code. */
+export function stateReason({ StateReason: reason }: Instance): string | null {
+  if (!reason?.Code) return null;
+  const message = reason.Message ?? '';
+  return printable(message.startsWith(reason.Code) ? message : `${reason.Code}: ${message}`);
 }
 
 /** Throws where EC2 says that the instance does not run any more; anything EC2 can't say is let pass. */
@@ -142,14 +153,15 @@ export async function refuseGone(aws: Aws, id: string): Promise<void> {
   try {
     found = await findInstance(aws, { id });
   } catch (error) {
-    if (error instanceof Problem && error.code === 'INSTANCE_MISSING') throw gone(id, 'terminated');
+    if (error instanceof Problem && error.code === 'INSTANCE_MISSING') throw gone(id, 'terminated', null);
     return;
   }
-  if (found.state !== 'running' && found.state !== 'pending') throw gone(id, found.state);
+  if (found.state !== 'running' && found.state !== 'pending') throw gone(id, found.state, found.reason);
 }
 
-function gone(id: string, state: string): Problem {
-  return new Problem('INSTANCE_GONE', `The instance ${id} is ${state}: what went on there has ended without a word.`, {
+function gone(id: string, state: string, reason: string | null): Problem {
+  const why = reason ? ` (${reason})` : '';
+  return new Problem('INSTANCE_GONE', `The instance ${id} is ${state}${why}: whatever was running on it was lost.`, {
     next: state.startsWith('stop')
       ? 'Start it again to look at what is left on its disk: nx run <project>:remote-up'
       : 'Its disk is gone with it.',

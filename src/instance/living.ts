@@ -2,9 +2,8 @@ import type { DescribeInstancesCommandInput, Instance } from '@aws-sdk/client-ec
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
 import { sdk } from '../aws/sdk';
-import { printable } from '../report/terminal-text';
 import { callerIdentity } from '../workspace/identity';
-import { stateOf } from './find';
+import { stateOf, stateReason } from './find';
 import { TAG, tagText, type Owner } from './made';
 
 /** An instance with what matters of one that is made and ended. */
@@ -103,7 +102,6 @@ async function describe(
 }
 
 export function toLiving(instance: Instance): LivingInstance {
-  const { StateReason: reason } = instance;
   return {
     id: instance.InstanceId!,
     state: stateOf(instance),
@@ -114,7 +112,7 @@ export function toLiving(instance: Instance): LivingInstance {
     clientToken: instance.ClientToken || null,
     launchedAt: instance.LaunchTime?.getTime() ?? 0,
     tags: Object.fromEntries((instance.Tags ?? []).map(({ Key, Value }) => [Key!, Value ?? ''])),
-    reason: reason?.Code ? printable(`${reason.Code}: ${reason.Message ?? ''}`) : null,
+    reason: stateReason(instance),
   };
 }
 
