@@ -56,7 +56,7 @@ it(`${SCENARIOS} lives of a project, killed and begun again by chance, leave not
   expect(twice).toEqual([]);
   await until(
     () => Object.values(aws.left()).every((each) => each.length === 0),
-    150,
+    240,
     `nothing being left (${JSON.stringify(aws.left())})`,
   );
   expect(aws.left()).toEqual(NOTHING);

@@ -28,7 +28,8 @@ export function imagine(name: string, random: Random): Scenario {
   const spot = random.percent(40);
   const instance = {
     ...(spot ? { spot: random.of<true | 'or-on-demand'>(true, 'or-on-demand') } : {}),
-    ...{ maxLifetime: '90s', idleTimeout: '10s' },
+    // Long enough for a client on a busy machine: an instance that ends by itself while one is at work is no failure.
+    ...{ maxLifetime: '180s', idleTimeout: '30s' },
     onFinish: { failure: random.of('terminate', 'keep 5s') },
   };
   const meanwhile = (): Step['meanwhile'] => {
