@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -158,6 +158,25 @@ describe('Aws', () => {
     delete process.env.AWS_SECRET_ACCESS_KEY;
     expect(await caller(open({ profile }))).toBe(arn);
     expect(new Set(proxy.asked)).toEqual(new Set([`${HOST}:${tls.port}`]));
+  });
+
+  it.each([
+    ['the configuration', { profile: 'kyes' }, {}],
+    ['AWS_PROFILE', {}, { AWS_PROFILE: 'kyes' }],
+  ])('names the profiles that exist where %s names another', async (where, settings, environment) => {
+    delete process.env.AWS_ACCESS_KEY_ID;
+    delete process.env.AWS_SECRET_ACCESS_KEY;
+    Object.assign(process.env, environment);
+    appendFileSync(join(directory, 'config'), '[sso-session corp]\nsso_region = x\n[ profile "two words" ] # mine\n');
+    const asked = caller(open(settings)).catch((error: unknown) => awsProblem('STS', 'Who?', error));
+    expect(await asked).toMatchObject({
+      code: 'PROFILE_UNKNOWN',
+      message: expect.stringContaining(
+        `There is no profile "kyes" in ${join(directory, 'config')} or ${join(directory, 'credentials')} (${where === 'AWS_PROFILE' ? where : '"profile"'} names it).\nThey have: keys, program, role, two words.`,
+      ),
+    });
+    delete process.env.AWS_REGION;
+    await expect(open(settings).region()).rejects.toMatchObject({ code: 'PROFILE_UNKNOWN' });
   });
 
   it('trusts NODE_EXTRA_CA_CERTS, which Node reads at its start', async () => {

@@ -15,6 +15,7 @@ import { marksCalls } from './called';
 import { EarlyConnections } from './early-connection';
 import { endpointVariable } from './endpoint-variable';
 import { httpHandler } from './http-handler';
+import { unknownProfile } from './profiles';
 import { isLoopback } from './loopback';
 import { sdk } from './sdk';
 
@@ -166,6 +167,8 @@ export class Aws {
     try {
       return await client.config.region();
     } catch (cause) {
+      const wrong = unknownProfile(this.settings.profile, cause);
+      if (wrong) throw wrong;
       throw new Problem('REGION_MISSING', 'No AWS region is set.', {
         next: 'Set "region" in ec2.config.json or in the plugin\'s options in nx.json, or export AWS_REGION.',
         cause,
@@ -198,7 +201,13 @@ export class Aws {
   private async credentials() {
     const { fromNodeProviderChain, fromTemporaryCredentials } = sdk.credentials();
     const clientConfig = { requestHandler: await this.requestHandler('sts') };
-    const own = fromNodeProviderChain({ profile: this.settings.profile, clientConfig });
+    const { profile } = this.settings;
+    const chain = fromNodeProviderChain({ profile, clientConfig });
+    // Credentials may be found elsewhere although the profile is missing: it is looked for where there are none.
+    const own: typeof chain = (properties) =>
+      chain(properties).catch((error: unknown) => {
+        throw unknownProfile(profile, error) ?? error;
+      });
     if (!this.settings.roleArn) return own;
     return fromTemporaryCredentials({
       masterCredentials: own,

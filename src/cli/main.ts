@@ -2,10 +2,12 @@
 import { Command } from 'commander';
 import { printableLines } from '../report/terminal-text';
 import { fileProblem } from '../report/file-problem';
+import { ownVersion } from './own-version';
 
-const program = new Command('nx-ec2').description(
-  'What concerns the workspace or the account; training is done by nx run <project>:remote-train.',
-);
+const program = new Command('nx-ec2')
+  .description('What concerns the workspace or the account; training is done by nx run <project>:remote-train.')
+  .version(ownVersion(), '-V, --version', "print the package's version")
+  .showHelpAfterError('The commands and their options: npx nx-ec2 --help');
 
 program
   .command('local-aws')

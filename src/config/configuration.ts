@@ -222,7 +222,7 @@ function isTraining(target: TargetName): boolean {
 }
 
 /** All options that a target takes. */
-function optionNames(target: TargetName): string[] {
+export function optionNames(target: TargetName): string[] {
   const own = Object.keys(configurationSchema.shape).filter((key) => key !== '$schema');
   return [...trainOptions(target), ...REPORTING[target], ...own];
 }

@@ -6,7 +6,8 @@ import { Reporter } from '../report/reporter';
 import { takeCacheFailure } from '../system/cache-file';
 import { Interrupts } from './interrupts';
 import { asTyped, typedOptions } from '../workspace/typed-options';
-import { refusePassThrough, refuseUnknownConfiguration } from '../workspace/invocation';
+import { assertNoForeignWords, assertNoPassThrough } from './command-line-words';
+import { nxCommandLine, refuseUnknownConfiguration } from '../workspace/invocation';
 import { fileProblem } from '../report/file-problem';
 
 /** What every executor of ours works with. */
@@ -86,7 +87,8 @@ export async function runTarget<O extends ReportingOptions>(
     const project = context.projectName!;
     const projectRoot = context.projectsConfigurations.projects[project].root;
     refuseUnknownConfiguration(context);
-    refusePassThrough();
+    assertNoPassThrough(name, nxCommandLine());
+    assertNoForeignWords(name, context);
     const configuration = resolveConfiguration({
       workspaceRoot: context.root,
       projectName: project,

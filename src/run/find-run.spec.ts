@@ -69,7 +69,11 @@ describe('a training that is asked for again', () => {
   });
 
   it('is no run by a name that is none', async () => {
-    await expect(chosenRun(pipe.session, '../../x')).rejects.toThrow('There is no run');
+    for (const name of ['../../x', 'latest', '20261124'])
+      await expect(chosenRun(pipe.session, name)).rejects.toMatchObject({
+        code: 'RUN_ID',
+        message: expect.stringContaining(`${name} is no run's id.\nWrite "last" for your latest run.`),
+      });
     await expect(chosenRun(pipe.session, undefined)).rejects.toThrow('has no run of yours in this workspace');
   });
 });

@@ -13,19 +13,33 @@ export interface FoundRun {
   age: number;
 }
 
+/** The values of `--run` that mean the caller's own latest run; Nx hands over `true` for an option without a value. */
+const LATEST: readonly unknown[] = [undefined, true, 'true', '', 'last'];
+
+/**
+ * Reads the value of an option that names a run.
+ * @returns the id; undefined for the caller's own latest run.
+ * @throws Problem `RUN_ID`
+ */
+export function readRunOption(option: string | true | undefined, project: string): string | undefined {
+  if (LATEST.includes(option)) return undefined;
+  const run = String(option);
+  if (isRunId(run)) return run;
+  throw new Problem('RUN_ID', `${printable(run)} is no run's id.`, {
+    next: `Write "last" for your latest run. The ids of all: nx run ${project}:remote-status`,
+  });
+}
+
 /**
  * The run that is meant: the one that is named, else the caller's own latest of this project in this workspace. Another
  * workspace may have a project of this name in the same store.
+ * @param option the value of `--run`, or of another option that names a run.
  * @throws Problem where there is none.
  */
-export async function chosenRun(session: RunsSession, run: string | undefined): Promise<FoundRun> {
+export async function chosenRun(session: RunsSession, option: string | true | undefined): Promise<FoundRun> {
   const { store, keys, project } = session;
-  const named = run === undefined || isRunId(run);
-  const found = !named
-    ? null
-    : run
-      ? await readRecord(store, keys, run)
-      : await latestRun(store, keys, await ownRuns(session));
+  const run = readRunOption(option, project);
+  const found = run ? await readRecord(store, keys, run) : await latestRun(store, keys, await ownRuns(session));
   if (found) return found;
   throw new Problem(
     'NO_RUN',

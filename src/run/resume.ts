@@ -13,10 +13,7 @@ import type { RunsSession } from './session';
  */
 export async function resumePoint(session: RunsSession, run: string | true, signed: boolean): Promise<Restore> {
   const { store, keys, configuration } = session;
-  const chosen = await chosenRun(
-    session,
-    run === true || run === 'last' || run === 'true' || run === '' ? undefined : run,
-  );
+  const chosen = await chosenRun(session, run);
   const { record, last } = (await lastCheckpoint(session, chosen.record)) ?? { record: chosen.record };
   if (!last) {
     throw new Problem('NO_CHECKPOINT', `${record.id} has saved no checkpoint to go on from.`, {

@@ -63,8 +63,7 @@ async function readOrWhy({ store, keys }: RunsSession, id: string): Promise<Read
 }
 
 export async function oneStatus(session: RunsSession, run: string, signal: AbortSignal): Promise<RunStatus> {
-  const id = run === 'last' || run === 'true' ? undefined : run;
-  return statusOf(session, await chosenRun(session, id), signal);
+  return statusOf(session, await chosenRun(session, run), signal);
 }
 
 /** What goes on and was not told of lately is asked after: EC2 knows whether its instance is there, the instance the rest. */

@@ -58,14 +58,18 @@ export function nxStartedAt(): number {
   }
 }
 
-/** The configuration that a command line of nx asks for (`-c x`, `--configuration=x`), or undefined. */
-export function askedConfiguration(args: readonly string[]): string | undefined {
+/**
+ * The configuration that a command line of nx asks for (`-c x`, `--configuration=x`, `project:target:x`), or undefined.
+ * @param task `project:target`.
+ */
+export function askedConfiguration(args: readonly string[], task: string): string | undefined {
   const end = args.indexOf('--');
   const own = end === -1 ? args : args.slice(0, end);
   let asked: string | undefined;
   own.forEach((arg, index) => {
     const joined = /^(?:-c|--configuration)=([^]*)$/.exec(arg);
     if (joined) asked = joined[1];
+    else if (arg.startsWith(`${task}:`)) asked = arg.slice(task.length + 1);
     else if ((arg === '-c' || arg === '--configuration') && own[index + 1] !== undefined) asked = own[index + 1];
   });
   return asked;
@@ -76,10 +80,10 @@ export function refuseUnknownConfiguration(
   context: ExecutorContext,
   args: readonly string[] | null = nxCommandLine(),
 ): void {
-  const asked = args ? askedConfiguration(args) : undefined;
-  if (!asked || asked === context.configurationName) return;
   const project = context.projectName!;
   const target = context.targetName!;
+  const asked = args ? askedConfiguration(args, `${project}:${target}`) : undefined;
+  if (!asked || asked === context.configurationName) return;
   const known = Object.keys(context.projectsConfigurations.projects[project]?.targets?.[target]?.configurations ?? {});
   if (known.includes(asked)) return;
   throw new Problem('CONFIGURATION_UNKNOWN', `${project}:${target} has no configuration "${asked}".`, {
@@ -87,19 +91,6 @@ export function refuseUnknownConfiguration(
       ? `It has: ${known.join(', ')}.`
       : `It has none; define it under "targets.${target}.configurations" in project.json.`,
   });
-}
-
-/** Words after `--` are refused with the form that works: Nx takes some of them for its own and drops them. */
-export function refusePassThrough(args: readonly string[] | null = nxCommandLine()): void {
-  const at = args?.indexOf('--') ?? -1;
-  if (!args || at === -1 || at === args.length - 1) return;
-  throw new Problem(
-    'WORDS_PASSED',
-    `Words after -- do not reach the training whole: Nx takes some of them for itself.`,
-    {
-      next: `Write: --args="${args.slice(at + 1).join(' ')}"`,
-    },
-  );
 }
 
 /** The command line of another target of this project, by whatever name this workspace has it. */

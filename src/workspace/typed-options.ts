@@ -38,7 +38,7 @@ function quoted(word: string): string {
 }
 
 /** The words that Nx parsed the task's options from; null where it doesn't say. */
-function wordsOfTask({ taskGraph, projectName, targetName }: ExecutorContext): string[] | null {
+export function wordsOfTask({ taskGraph, projectName, targetName }: ExecutorContext): string[] | null {
   const tasks = Object.values(taskGraph?.tasks ?? {});
   const task = tasks.find(({ target }) => target.project === projectName && target.target === targetName);
   const words: unknown = task?.overrides?.__overrides_unparsed__;

@@ -17,14 +17,12 @@ export default function remoteExec(
   return runTarget('remote-exec', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     const { command } = options;
-    const argv = Array.isArray(command) ? command.map(String) : splitCommand(String(command ?? ''), '--command');
-    if (!argv.length)
-      throw new Problem('OPTION_MISSING', 'What is to be run?', { next: 'Write: --command="nvidia-smi"' });
+    if (command === undefined || !String(command).trim())
+      throw new Problem('OPTION_MISSING', 'No command is given.', { next: 'Write: --command="nvidia-smi"' });
+    const argv = Array.isArray(command) ? command.map(String) : splitCommand(String(command), '--command');
     const session = await openSession(configuration, project, context.root, reporter);
     try {
-      const run = options.run
-        ? (await chosenRun(session, options.run === 'last' ? undefined : options.run)).record
-        : null;
+      const run = options.run ? (await chosenRun(session, options.run)).record : null;
       const done = await execute(session, run, argv, signal, (started) =>
         target.onInterrupt(() => `Left; the command goes on on ${started.instance} as ${started.id}.`, {
           // It is a command in the foreground, as one's own.

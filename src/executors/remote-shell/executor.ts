@@ -2,6 +2,7 @@ import type { ExecutorContext } from '@nx/devkit';
 import { shellCommand } from '../../command/session/shell-command';
 import { Problem } from '../../report/problem';
 import { openSession } from '../../run/session';
+import { readRunOption } from '../../run/find-run';
 import { openShell } from '../../run/shell';
 import { runTarget } from '../run-target';
 import type { RemoteShellExecutorSchema } from './schema';
@@ -18,7 +19,7 @@ export default function remoteShell(
     try {
       const shell = shellCommand({
         root: configuration.remoteRoot ?? null,
-        run: options.run ?? null,
+        run: readRunOption(options.run, project) ?? null,
         tree: session.tree,
         project,
         projectRoot: configuration.projectRoot,

@@ -5,11 +5,16 @@ import { Problem } from '../../report/problem';
 import init from '../init/generator';
 import { INSTANCE_TAG, MANAGED_TAG } from '../../aws/permissions/statement';
 import { readOptions, type SetupOptions } from './options';
+import { withoutStack } from '../without-stack';
 import type { AwsSetupGeneratorSchema } from './schema';
 import { setupTemplate } from './template';
 
 /** Writes the CloudFormation template and puts the bucket into nx.json; nothing is made in AWS. */
-export default async function awsSetup(tree: Tree, options: AwsSetupGeneratorSchema): Promise<() => void> {
+export default function awsSetup(tree: Tree, options: AwsSetupGeneratorSchema): Promise<() => void> {
+  return withoutStack(() => generate(tree, options));
+}
+
+async function generate(tree: Tree, options: AwsSetupGeneratorSchema): Promise<() => void> {
   const { bucket } = options;
   if (!connectionShape.bucket.safeParse(bucket).success || /\.\.|^xn--|-s3alias$|^\d+(\.\d+){3}$/.test(bucket)) {
     throw new Problem('BUCKET_NAME', `${JSON.stringify(bucket)} can't be the name of a bucket.`, {

@@ -2,6 +2,17 @@ import { readNxJson, updateNxJson } from '@nx/devkit';
 import { createTreeWithEmptyWorkspace } from '@nx/devkit/testing';
 import init from './generator';
 
+/** What a generator's callback warns of. */
+function printed(report: () => void): string {
+  const warn = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
+  try {
+    report();
+    return warn.mock.calls.flat().join('\n');
+  } finally {
+    warn.mockRestore();
+  }
+}
+
 describe('init', () => {
   it('registers the plugin and adds the named input of trainings', async () => {
     const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
@@ -20,7 +31,21 @@ describe('init', () => {
       plugins: ['other', { plugin: 'nx-ec2', options: { region: 'eu-west-1' } }],
       namedInputs: { training: ['production'] },
     });
-    await init(tree, { region: 'us-east-1' });
+    const report = await init(tree, { region: 'us-east-1' });
     expect(tree.read('nx.json', 'utf8')).toBe(once);
+    expect(printed(report)).toBe(
+      'nx.json has "region": "eu-west-1" for nx-ec2, which was kept. To use us-east-1, change it there.',
+    );
+    expect(printed(await init(tree, { region: 'eu-west-1' }))).toBe('');
+  });
+
+  it('refuses what is no name of a bucket, without advice to look at a stack trace', async () => {
+    const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
+    const asked = init(tree, { bucket: 's3://acme-training/v1' });
+    await expect(asked).rejects.toMatchObject({
+      stack: undefined,
+      message: expect.stringContaining('Write acme-training:'),
+    });
+    expect(readNxJson(tree)!.plugins).toBeUndefined();
   });
 });

@@ -10,15 +10,17 @@ import {
 } from '@nx/devkit';
 import { Problem } from '../../report/problem';
 import trainingTargets from '../training-targets/generator';
+import { withoutStack } from '../without-stack';
 import type { TrainingProjectGeneratorSchema } from './schema';
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** Scaffolds a project that trains at once; run again, it adds what is missing and keeps what is there. */
-export default async function trainingProject(
-  tree: Tree,
-  options: TrainingProjectGeneratorSchema,
-): Promise<() => void> {
+export default function trainingProject(tree: Tree, options: TrainingProjectGeneratorSchema): Promise<() => void> {
+  return withoutStack(() => generate(tree, options));
+}
+
+async function generate(tree: Tree, options: TrainingProjectGeneratorSchema): Promise<() => void> {
   const root = projectRoot(options.directory);
   const name = options.name ?? posix.basename(root);
   if (!NAME.test(name)) {

@@ -15,6 +15,7 @@ import { allOutputs, checkpointPaths, OUTPUT_DIRECTORY, POINTER, type WrittenOut
 import { inferTargets } from '../../config/targets';
 import { Problem } from '../../report/problem';
 import init from '../init/generator';
+import { withoutStack } from '../without-stack';
 import type { TrainingTargetsGeneratorSchema } from './schema';
 import { describeWanted } from './wanted-instance';
 
@@ -23,7 +24,11 @@ const SCRIPTS = ['train.py', 'src/train.py', 'main.py', 'src/main.py'];
 const IN_PACKAGE = ['train.py', '__main__.py'];
 
 /** Adds ec2.config.json to a project, from which the targets are inferred; what is there already is kept. */
-export default async function trainingTargets(tree: Tree, options: TrainingTargetsGeneratorSchema): Promise<void> {
+export default function trainingTargets(tree: Tree, options: TrainingTargetsGeneratorSchema): Promise<void> {
+  return withoutStack(() => generate(tree, options));
+}
+
+async function generate(tree: Tree, options: TrainingTargetsGeneratorSchema): Promise<void> {
   const { root } = readProjectConfiguration(tree, options.project);
   const file = joinPathFragments(root, CONFIG_FILE);
   const before = tree.exists(file) ? readJson<Record<string, unknown>>(tree, file) : {};
