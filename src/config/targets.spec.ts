@@ -95,7 +95,8 @@ describe('the targets of a project', () => {
       expect(settingsDigest({ train: { ...train, [name]: value } })).not.toBe(before);
     }
     expect(infer({ train })['remote-train'].inputs).toEqual([
-      ...['training', '^training', '{workspaceRoot}/pyproject.toml', '{workspaceRoot}/uv.lock'],
+      ...['training', '^training', '!{projectRoot}/artifacts', '!{projectRoot}/artifacts/**/*'],
+      ...['{workspaceRoot}/pyproject.toml', '{workspaceRoot}/uv.lock'],
       { runtime: expect.stringContaining('cache-key') },
       { dependentTasksOutputFiles: '**/*', transitive: true },
     ]);

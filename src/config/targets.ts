@@ -143,6 +143,8 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
       ]),
       inputs: [
         ...own,
+        // An untracked result is no input, whether git ignores it or not; a tracked one is part of the snapshot's id.
+        ...outputs.flatMap(({ path }) => [`!{projectRoot}/${path}`, `!{projectRoot}/${path}/**/*`]),
         // Those in the project are its own files already.
         ...environmentFiles({ workspaceRoot, projectRoot, choice: environmentChoice(train) })
           .filter((file) => projectRoot !== '.' && !file.startsWith(`${projectRoot}/`))
