@@ -52,6 +52,8 @@ export interface RunPart {
     outputs: { pattern: string; base: string }[];
     /** The same of what is no result. */
     scratch: { pattern: string; base: string }[];
+    /** Directories of outputs that the run's directory gets empty, project-relative: `numberedDirectories`. */
+    numbered: string[];
     limits: Limits;
     /** Of files outside the outputs. */
     extra: Limits;

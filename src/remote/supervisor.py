@@ -229,6 +229,12 @@ class Supervisor:
 
         def make():
             os.makedirs(output, exist_ok=True)
+            for path in part["artifacts"]["numbered"]:
+                try:
+                    os.makedirs(os.path.join(self.project, path), exist_ok=True)
+                except (FileExistsError, NotADirectoryError):
+                    # A file that was sent is in its place.
+                    pass
             return part["script"] is None or os.path.isfile(os.path.join(self.project, part["script"]))
 
         if not accounts.act(self.account, make):

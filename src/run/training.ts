@@ -7,6 +7,7 @@ import { gitState } from '../workspace/git';
 import { instanceEndpoints, storeAccess } from './access';
 import { OUTPUT_DIRECTORY, outputRule } from '../config/outputs';
 import { followRun, type FollowWishes } from './follow';
+import { numberedDirectories } from './numbered-directories';
 import type { RunRecord } from './record';
 import { readSecrets } from './secrets';
 import { nameOf } from './status';
@@ -128,6 +129,7 @@ export async function planRun(
         artifacts: {
           outputs: train.outputs.map(outputRule),
           scratch: train.scratch.map(outputRule),
+          numbered: numberedDirectories(workspaceRoot, configuration.projectRoot, train.outputs),
           limits: { files: MAX_FILES, bytes: train.maxArtifactSize },
           extra: { files: MAX_EXTRA_FILES, bytes: train.extraLimit },
         },

@@ -18,7 +18,7 @@ OURS = "".join(random.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(
 # What records are signed with.
 KEY = base64.b64encode(bytes(range(32))).decode()
 ARTIFACTS = {
-    "outputs": [{"pattern": "artifacts", "base": "artifacts"}], "scratch": [],
+    "outputs": [{"pattern": "artifacts", "base": "artifacts"}], "scratch": [], "numbered": [],
     "limits": {"files": 100, "bytes": 1 << 30}, "extra": {"files": 100, "bytes": 1 << 30},
 }
 NONE = {"manager": "none", "root": "p", "file": "", "locked": False}

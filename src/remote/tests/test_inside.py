@@ -17,7 +17,7 @@ from outside import NOBODY, SECRET, Outside, needs_root  # noqa: E402
 
 PART = {
     "projectRoot": "p", "outputDir": "artifacts", "artifacts": {
-        "outputs": [{"pattern": "artifacts", "base": "artifacts"}], "scratch": [],
+        "outputs": [{"pattern": "artifacts", "base": "artifacts"}], "scratch": [], "numbered": [],
         "limits": {"files": 1000, "bytes": 1 << 30}, "extra": {"files": 1000, "bytes": 1 << 30},
     },
     "checkpoints": {"keep": 3, "every": None},
