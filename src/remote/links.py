@@ -23,7 +23,15 @@ def copies(project, found, skipped):
                 break
         if at in files:
             led[path] = at
-    return led, [each for each in skipped if each["path"] not in led]
+    return led, [dict(each, why=explain(each, links, files)) for each in skipped if each["path"] not in led]
+
+
+def explain(each, links, files):
+    """Why something is skipped. A link to a directory of artifacts, as `wandb/latest-run` is, loses nothing."""
+    to = links.get(each["path"])
+    if to is not None and any(path.startswith(to + "/") for path in files):
+        return "a symbolic link to %s, whose files come back" % inside.shown(to)
+    return each["why"]
 
 
 def target(project, path):

@@ -14,7 +14,7 @@ import { assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-p
 import { COLLECTED, readCollected } from './collected';
 import { fetchFile, forEachFile, Room } from './fetch-file';
 import { reportExtra } from './extra-files';
-import { reportHeldBack } from './held-back';
+import { reportHeldBack, reportSkipped } from './held-back';
 import { refuseSymlinkOnTheWay } from './no-symlinks';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
 import type { RunRecord } from './record';
@@ -68,7 +68,7 @@ export async function collectArtifacts(
   refuseSymlinkOnTheWay(root, OUTPUT_DIRECTORY);
   const artifacts = list.files.filter(({ output }) => output !== undefined);
   assertArtifactSize(artifacts, train.maxArtifactSize);
-  for (const { path, why } of list.skipped) reporter.warn(`left on the instance: ${printablePath(path)} (${why})`);
+  reportSkipped(reporter, list.skipped);
   const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(artifacts, { output: root });
   const isTracked = (path: string) => tracked.has(fold(path));
   const stays = staysInStore(configuration);

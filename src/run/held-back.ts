@@ -40,3 +40,11 @@ export function reportHeldBack(
     );
   }
 }
+
+/** Names what of a run's outputs is not in the store, and why, in one warning. */
+export function reportSkipped(reporter: Reporter, skipped: readonly { path: string; why: string }[]): void {
+  if (skipped.length === 0) return;
+  const named = skipped.slice(0, NAMED).map(({ path, why }) => `${printablePath(path)} (${printable(why)})`);
+  const more = skipped.length > NAMED ? ` and ${skipped.length - NAMED} more` : '';
+  reporter.warn(`left on the instance: ${named.join(', ')}${more}`);
+}

@@ -6,6 +6,7 @@ import { printable } from '../report/terminal-text';
 import { formatCount } from '../report/units';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
+import { reportSkipped } from './held-back';
 import type { RunRecord } from './record';
 import { listArtifacts, type ListedArtifact } from './artifact-list';
 import { readCheckpoint, type StoredFile } from './run-files';
@@ -51,8 +52,7 @@ export async function wantedArtifacts(
     reporter.warn(why);
     return [];
   }
-  for (const { path, why } of list.skipped)
-    reporter.warn(`left on the instance: ${printable(path)} (${printable(why)})`);
+  reportSkipped(reporter, list.skipped);
   const matches = paths && selectionMatcher(paths, new Set(list.files.map(({ name }) => name)));
   const chosen = list.files.filter(({ name, output }) => (matches ? matches(name) : output !== undefined));
   if (paths && chosen.length === 0) {

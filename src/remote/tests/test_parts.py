@@ -204,7 +204,7 @@ class PartsTest(Files):
 class ArtifactsTest(Files):
     def save(self, bucket=None, patterns=("artifacts",), progress=None, **limits):
         part = {"projectRoot": ".", "artifacts": {
-            "outputs": [{"pattern": each, "base": "artifacts"} for each in patterns], "scratch": [],
+            "outputs": [{"pattern": each, "base": "artifacts"} for each in patterns], "scratch": [], "numbered": [],
             "limits": dict({"files": 100, "bytes": 1 << 30}, **limits), "extra": {"files": 100, "bytes": 1 << 30},
         }}
         bucket = bucket or Bucket()
@@ -248,6 +248,12 @@ class ArtifactsTest(Files):
         one = hashlib.sha256(b"one").hexdigest()
         self.assertEqual(by_path, {name: one for name in ("epoch=1.ckpt", "last.ckpt", "deep/last", "deep/dotted")})
         self.assertEqual(sorted(each["path"][len("artifacts/"):] for each in listed["skipped"]), ["absolute", "dir", "gone", "loop", "loop2", "out", "unmatched"])
+        self.assertEqual({each["why"] for each in listed["skipped"]}, {"a symbolic link"})
+        # A link to a directory whose files come back by themselves, as wandb/latest-run is, says so.
+        self.write("artifacts/deep/er/model.pt", b"model")
+        _, listed = self.save(Bucket(), patterns=("artifacts/(?!left-out).*",))
+        why = {each["path"]: each["why"] for each in listed["skipped"]}
+        self.assertEqual((why["artifacts/dir"], why["artifacts/gone"]), ("a symbolic link to artifacts/deep, whose files come back", "a symbolic link"))
         self.assertEqual(len([name for name in bucket.puts if name.startswith("part/")]), 1)
         with self.assertRaises(Failure):
             self.save(files=3)
