@@ -2,13 +2,19 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { PassThrough } from 'node:stream';
-import type { ExecutorContext } from '@nx/devkit';
+import type { ExecutorContext, ProjectGraph } from '@nx/devkit';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
 
 type Executor = (options: object, context: ExecutorContext) => Promise<{ success: boolean }>;
 
-/** A workspace of one project, and this package's executors and verbs in this process, against local AWS. */
+/** A project of the graph that executors get: its root, and the projects that it depends on. */
+export interface WorkshopProject {
+  root: string;
+  dependencies?: string[];
+}
+
+/** A workspace of one project, or of those that are given, and this package's executors and verbs in this process, against local AWS. */
 export class Workshop {
   readonly workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-workshop-'));
   readonly memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
@@ -17,7 +23,10 @@ export class Workshop {
   private readonly silence: jest.SpyInstance[];
   private readonly before = { ...process.env };
 
-  private constructor(readonly at: Fixture) {
+  private constructor(
+    readonly at: Fixture,
+    private readonly projects: Record<string, WorkshopProject>,
+  ) {
     Object.assign(process.env, at.aws.environment, {
       NX_EC2_CACHE_DIRECTORY: this.memory,
       NX_DAEMON: 'false',
@@ -32,11 +41,12 @@ export class Workshop {
       jest.spyOn(stream, 'write').mockImplementation(take),
     );
     this.write('nx.json', '{}');
-    this.write('model/project.json', JSON.stringify({ name: 'model', root: 'model' }));
+    for (const [name, { root }] of Object.entries(projects))
+      this.write(join(root, 'project.json'), JSON.stringify({ name, root }));
   }
 
-  static async open(): Promise<Workshop> {
-    return new Workshop(await startFixture({ buckets: ['bucket', 'data'], instances: ['box', 'other'] }));
+  static async open(projects: Record<string, WorkshopProject> = { model: { root: 'model' } }): Promise<Workshop> {
+    return new Workshop(await startFixture({ buckets: ['bucket', 'data'], instances: ['box', 'other'] }), projects);
   }
 
   get instance(): string {
@@ -55,17 +65,17 @@ export class Workshop {
   }
 
   /**
-   * Runs an executor with these options; `cache`: as a target that Nx caches.
+   * Runs an executor with these options; `cache`: as a target that Nx caches; `project`: of that project.
    * @returns the line for machines that it printed.
    * @throws Error where it did not succeed.
    */
   async run<T = Record<string, unknown>>(name: string, given: object = {}): Promise<T> {
-    const { cache, ...options } = given as { cache?: boolean };
+    const { cache, project = 'model', ...options } = given as { cache?: boolean; project?: string };
     const { default: execute } = (await import(`./${name}/executor`)) as { default: Executor };
     this.printed = '';
     const { success } = await execute(
       { bucket: 'bucket', instance: { id: this.instance }, json: true, ...options },
-      this.context(name, cache),
+      this.context(name, project, cache),
     );
     if (!success) throw new Error(`${name} did not succeed: ${this.printed}`);
     const line = this.printed
@@ -101,19 +111,32 @@ export class Workshop {
     await this.at.close();
   }
 
-  private context(executor: string, cache?: boolean): ExecutorContext {
+  /** The graph of the workspace's projects. */
+  get projectGraph(): ProjectGraph {
+    const entries = Object.entries(this.projects);
+    const nodes = entries.map(([name, { root }]) => [name, { type: 'app', name, data: { name, root, targets: {} } }]);
+    const dependencies = entries.map(([source, { dependencies: all = [] }]) => [
+      source,
+      all.map((target) => ({ source, target, type: 'static' })),
+    ]);
+    return { nodes: Object.fromEntries(nodes), dependencies: Object.fromEntries(dependencies) };
+  }
+
+  private context(executor: string, projectName: string, cache?: boolean): ExecutorContext {
+    const { projectGraph } = this;
     const target = { executor: `nx-ec2:${executor}`, cache };
-    const data = { name: 'model', root: 'model', targets: { [executor]: target } };
+    const data = Object.values(projectGraph.nodes).map((node) => [node.name, node.data]);
+    projectGraph.nodes[projectName].data.targets = { [executor]: target };
     return {
       root: this.workspace,
       cwd: this.workspace,
       isVerbose: false,
-      projectName: 'model',
+      projectName,
       targetName: executor,
       target,
       nxJsonConfiguration: {},
-      projectsConfigurations: { version: 2, projects: { model: data } },
-      projectGraph: { nodes: { model: { type: 'app', name: 'model', data } }, dependencies: { model: [] } },
+      projectsConfigurations: { version: 2, projects: Object.fromEntries(data) },
+      projectGraph,
     };
   }
 }

@@ -1,0 +1,116 @@
+import { TrainingProjects, type TrainingProject } from './projects.fixture';
+
+// Each trains several times.
+jest.setTimeout(90_000);
+
+/** Projects whose framework decides where results lie. The scripts write its layout with the standard library. */
+const PROJECTS = {
+  hydra: {
+    files: {
+      // As `@hydra.main` does: the directory is named by the time of the start, and so is that of the sweep.
+      'train.py': `
+import os, re
+config = open("conf/config.yaml").read()
+rate, now = re.search("lr: (.*)", config).group(1), re.search("now: (.*)", config).group(1)
+sweep = re.search("sweep: (.*)", config).group(1).split(",")
+for job, each in [(None, rate)] + list(enumerate(sweep)):
+    at = f"outputs/{now}" if job is None else f"multirun/{now}/{job}"
+    os.makedirs(at + "/.hydra")
+    for name in ("config", "hydra", "overrides"):
+        open(f"{at}/.hydra/{name}.yaml", "w").write(f"lr: {each}\\n")
+    open(at + "/train.log", "w").write("done\\n")
+    open(at + "/model.pt", "w").write(each)
+    print(f"loss={float(each) * 2}")
+open(f"multirun/{now}/multirun.yaml", "w").write("sweep\\n")
+`,
+      'conf/config.yaml': 'lr: 0.5\nsweep: 0.1,0.25\nnow: 2026-11-28/10-00-00\n',
+    },
+    config: { train: { script: 'train.py', outputs: ['outputs/', 'multirun/'] } },
+    results: ['outputs/*/*/{.hydra/*.yaml,model.pt,train.log}', 'multirun/*/*/{multirun.yaml,?/{.hydra/*.yaml,*}}'],
+    metrics: { loss: 0.5 },
+    inputs: ['hydra/conf/config.yaml'],
+  },
+  lightning: {
+    files: {
+      'train.py': `
+import os, re
+logs = "lightning_logs"
+os.makedirs(logs, exist_ok=True)
+taken = [int(name[8:]) for name in os.listdir(logs) if re.fullmatch(r"version_\\d+", name)]
+at = f"{logs}/version_{max(taken, default=-1) + 1}"
+os.makedirs(at + "/checkpoints")
+steps = int(open("steps.txt").read())
+open(at + "/hparams.yaml", "w").write("{}\\n")
+open(at + "/metrics.csv", "w").write(f"epoch,step,train_loss\\n0,{steps},0.5\\n")
+open(at + f"/checkpoints/epoch=0-step={steps}.ckpt", "w").write("weights")
+print(f"epoch: 0, step: {steps}, train_loss: 0.5")
+`,
+      'steps.txt': '8\n',
+    },
+    config: { train: { script: 'train.py', outputs: ['lightning_logs/'] } },
+    results: [
+      'lightning_logs/version_0/{hparams.yaml,metrics.csv}',
+      'lightning_logs/version_0/checkpoints/*-step=8.ckpt',
+    ],
+    metrics: { epoch: 0, step: 8, train_loss: 0.5 },
+    inputs: ['lightning/steps.txt'],
+  },
+  wandb: {
+    files: {
+      'train.py': `
+import os
+assert os.environ["WANDB_MODE"] == "offline"
+run = "wandb/offline-run-20261128_100000-abcd1234"
+os.makedirs(run + "/files"), os.makedirs(run + "/logs"), os.makedirs("runs/Nov28_10-00-00_box")
+for name in ("files/wandb-summary.json", "files/config.yaml", "logs/debug.log", "logs/debug-internal.log", "run-abcd1234.wandb"):
+    open(f"{run}/{name}", "w").write(name)
+os.symlink(os.path.basename(run), "wandb/latest-run")
+os.symlink(os.path.basename(run) + "/logs/debug.log", "wandb/debug.log")
+os.symlink("/tmp/core-debug.log", run + "/logs/debug-core.log")
+open("runs/Nov28_10-00-00_box/events.out.tfevents.1795860000.box.7.0", "wb").write(b"\\x18" + bytes(31))
+print({"loss": 0.125, "epoch": float(open("epochs.txt").read())})
+`,
+      'epochs.txt': '2\n',
+    },
+    config: { train: { script: 'train.py', outputs: ['wandb/', 'runs/'], env: { WANDB_MODE: 'offline' } } },
+    results: ['wandb/offline-run-*/**', 'wandb/debug*.log', 'runs/*/events.out.tfevents.*'],
+    metrics: { loss: 0.125, epoch: 2 },
+    inputs: ['wandb/epochs.txt'],
+  },
+} satisfies Record<string, TrainingProject>;
+
+describe('a project of a framework', () => {
+  let projects: TrainingProjects;
+  beforeAll(async () => void (projects = await TrainingProjects.open(PROJECTS)));
+  afterAll(() => projects.close());
+
+  it('of Hydra keeps the directory of each run and of each sweep', async () => {
+    await projects.expectTrained('hydra');
+    const now = '2026-11-28/11-00-00';
+    const of = (at: string) =>
+      ['.hydra/config.yaml', '.hydra/hydra.yaml', '.hydra/overrides.yaml', 'model.pt', 'train.log'].map(
+        (each) => `${at}/${each}`,
+      );
+    await projects.expectPiledUp('hydra', 'conf/config.yaml', `lr: 0.25\nsweep: 0.5\nnow: ${now}\n`, [
+      ...of(`multirun/${now}/0`),
+      ...of(`outputs/${now}`),
+      `multirun/${now}/multirun.yaml`,
+    ]);
+  });
+
+  it('of Lightning gets the next version', async () => {
+    await projects.expectTrained('lightning');
+    const at = 'lightning_logs/version_1';
+    await projects.expectPiledUp('lightning', 'steps.txt', '16\n', [
+      ...['hparams.yaml', 'metrics.csv', 'checkpoints/epoch=0-step=16.ckpt'].map((each) => `${at}/${each}`),
+    ]);
+  });
+
+  it('of W&B brings its offline runs and the files that its links lead to', async () => {
+    const { printed } = await projects.expectTrained('wandb');
+    expect(printed.match(/left on the instance: .*/g)).toEqual([
+      'left on the instance: wandb/latest-run (a symbolic link to wandb/offline-run-20261128_100000-abcd1234, whose files come back), ' +
+        'wandb/offline-run-20261128_100000-abcd1234/logs/debug-core.log (a symbolic link)',
+    ]);
+  });
+});
