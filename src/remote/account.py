@@ -40,6 +40,12 @@ def become(account):
         os.setuid(account.pw_uid)
 
 
+def enter(account, directory):
+    """For a child of ours, after the fork: gives up root, and only then goes to a directory that the account may have exchanged for a link."""
+    become(account)
+    os.chdir(directory)
+
+
 def own(path, account):
     """Gives a file (by its path or its descriptor) to the account."""
     if os.geteuid() != 0 or account.pw_uid == 0:

@@ -11,8 +11,8 @@ from .parts import Changed
 TRIES = 3
 # A client reads no longer path, bytes.
 LONGEST_PATH = 4096
-# As many of those that are skipped are listed by name.
-LISTED = 1000
+# As many of those that are skipped are listed by name, and so many characters of each path.
+LISTED, SHOWN = 1000, 2000
 
 
 def save_artifacts(part, work, inputs, parts, bucket, progress=None, account=None):
@@ -94,6 +94,7 @@ def by_length(found):
 
 
 def bounded(skipped, **more):
+    skipped = [dict(each, path=each["path"] if len(each["path"]) <= SHOWN else each["path"][:SHOWN] + "...") for each in skipped]
     if len(skipped) <= LISTED:
         return skipped
     return skipped[:LISTED] + [dict(more, path="%d more" % (len(skipped) - LISTED), why="only %d are listed by name" % LISTED)]

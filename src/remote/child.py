@@ -50,10 +50,13 @@ class Child:
         os.set_blocking(self.output, False)
         try:
             self.process = subprocess.Popen(
-                line, executable=self.program, cwd=directory, env=variables, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing,
-                start_new_session=True, preexec_fn=lambda: begin(account, limits, group),
+                line, executable=self.program, env=variables, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing,
+                start_new_session=True, preexec_fn=lambda: begin(account, directory, limits, group),
             )
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
+        except subprocess.SubprocessError:
+            os.close(self.output)
+            raise CanNotStart("%s can not be run as the user %s in %s" % (line[0], account.pw_name, directory))
+        except (OSError, ValueError) as error:
             os.close(self.output)
             raise CanNotStart("%s can not be run: %s" % (line[0], error))
         finally:
@@ -180,7 +183,7 @@ class Child:
             self.log.write(self.mask.flush())
 
 
-def begin(account, limits, group):
+def begin(account, directory, limits, group):
     """In the child, before it becomes what it is to be."""
     if group:
         group.enter()
@@ -190,7 +193,7 @@ def begin(account, limits, group):
         usable = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, usable[: limits["cores"]])
     allow_open_files()
-    accounts.become(account)
+    accounts.enter(account, directory)
 
 
 def allow_open_files():

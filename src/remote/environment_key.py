@@ -57,10 +57,10 @@ def versions(tools, variables, account, cwd):
     for tool in tools:
         try:
             asked.append(subprocess.Popen(
-                [tool, "--version"], env=variables, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                preexec_fn=lambda: accounts.become(account),
+                [tool, "--version"], env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: accounts.enter(account, cwd),
             ))
-        except OSError:
+        except (OSError, subprocess.SubprocessError):
             asked.append(None)
     said = []
     for child in asked:

@@ -7,12 +7,17 @@ import functools
 import os
 import stat
 
-from .failure import Failure
-
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A named pipe that somebody put there must not hold us up.
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+# Errors of a mounted file system whose server has ended, or that root may not enter, and of a damaged disk.
+OUT_OF_REACH = (
+    errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV, errno.ENOTCONN, errno.ESTALE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.EHOSTDOWN,
+)
+# The stat result of what can not be looked at; its mode is that of no file.
+UNREACHABLE = os.stat_result([0] * 10, {"st_mtime_ns": 0, "st_ctime_ns": 0})
+# Directories in each other that are entered.
 DEPTH = 200
 
 
@@ -55,8 +60,9 @@ def open_directory(base, path=""):
 def walk(base, path="", account=None, skip=None):
     """(path, lstat) of all below a directory, by name, a directory before what is in it. What goes meanwhile is left out.
 
-    So is what is in a directory that the account may not read: the directory itself is not, and `what_else` tells of it. `skip(path,
-    name)` tells of a directory whether it is left out with all that is in it."""
+    So is what is in a directory that the account may not read, or that is nested too deep: the directory itself is not, and `what_else`
+    tells of it. What can not be looked at has the stat result UNREACHABLE; a directory that can not be entered is there once more with
+    it. `skip(path, name, lstat)` tells of a directory whether it is left out with all that is in it."""
     try:
         descriptor = open_directory(base, path)
     except OSError as error:
@@ -64,37 +70,51 @@ def walk(base, path="", account=None, skip=None):
             return
         raise
     try:
-        yield from _below(descriptor, path, DEPTH, account, skip)
+        yield from _below(descriptor, os.listdir(descriptor), path, account, skip)
     finally:
         os.close(descriptor)
 
 
-def _below(descriptor, path, depth, account, skip):
-    for name in sorted(os.listdir(descriptor)):
+def _below(descriptor, names, path, account, skip):
+    for name in sorted(names):
         inner = path + "/" + name if path else name
         try:
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-        except FileNotFoundError:
+        except OSError as error:
+            if _is_out_of_reach(error):
+                yield inner, UNREACHABLE
             continue
-        if skip and stat.S_ISDIR(found.st_mode) and skip(inner, name):
+        if skip and stat.S_ISDIR(found.st_mode) and skip(inner, name, found):
             continue
         yield inner, found
-        if not stat.S_ISDIR(found.st_mode) or not may_read(found, account):
+        if not stat.S_ISDIR(found.st_mode) or not may_read(found, account) or is_too_deep(inner):
             continue
-        if not depth:
-            raise Failure("LIMIT", "directories are nested too deep in %s" % shown(path), limit="depth", value=DEPTH)
         try:
             below = os.open(name, DIRECTORY, dir_fd=descriptor)
         except OSError as error:
-            if error.errno in GONE:
-                continue
-            raise
+            if _is_out_of_reach(error):
+                yield inner, UNREACHABLE
+            continue
         try:
             # Another may stand there by now.
-            if may_read(os.fstat(below), account):
-                yield from _below(below, inner, depth - 1, account, skip)
+            there = os.listdir(below) if may_read(os.fstat(below), account) else ()
+            yield from _below(below, there, inner, account, skip)
+        except OSError as error:
+            if _is_out_of_reach(error):
+                yield inner, UNREACHABLE
         finally:
             os.close(below)
+
+
+def _is_out_of_reach(error):
+    """Whether nothing can be told of what is there; False where it is gone. Raises every other error."""
+    if error.errno not in OUT_OF_REACH + GONE:
+        raise error
+    return error.errno in OUT_OF_REACH
+
+
+def is_too_deep(path):
+    return path.count("/") >= DEPTH
 
 
 def may_read(found, account):
@@ -118,6 +138,10 @@ def what_else(path, found, account=None):
     """Why something can not be kept under its name; None where it can. A directory can, if it can be listed."""
     if stat.S_ISLNK(found.st_mode):
         return "a symbolic link"
+    if found.st_mode == UNREACHABLE.st_mode:
+        return "it can not be reached"
+    if stat.S_ISDIR(found.st_mode) and is_too_deep(path):
+        return "directories are nested too deep in it"
     if not stat.S_ISDIR(found.st_mode):
         if not stat.S_ISREG(found.st_mode):
             return "a special file"

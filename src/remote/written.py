@@ -101,19 +101,18 @@ def keep_baseline(home, part, was_set_up):
 
 
 def look(work, part, inputs, account=None):
-    """The files below a run's directory (`inside` says what `work` may be) that the run has written or changed. Failure: BAD_PLAN, LIMIT."""
+    """The files below a run's directory (`inside` says what `work` may be) that the run has written or changed. Failure: BAD_PLAN."""
     written, outputs, scratch = Written(), Outputs(part), Outputs(part, "scratch")
     for path, found in walk(work, part, outputs, account):
         own = below(part, path)
         is_output = own is not None and outputs.match(own)
         why = inside.what_else(path, found, account)
-        if stat.S_ISDIR(found.st_mode):
-            # Whether anything in it would have matched can not be told.
-            if why and own is not None and (is_output or outputs.may_hold(own)):
+        if why:
+            # Whether anything in a directory would have matched can not be told.
+            if is_output or (own is not None and not stat.S_ISLNK(found.st_mode) and outputs.may_hold(own)):
                 written.skipped.append({"path": inside.shown(own), "why": why})
-        elif why:
-            if is_output:
-                written.skipped.append({"path": inside.shown(own), "why": why})
+        elif stat.S_ISDIR(found.st_mode):
+            continue
         elif is_output:
             sent, is_same = inputs.was(work, path, found, account)
             if sent is None or not is_same:
@@ -127,12 +126,14 @@ def look(work, part, inputs, account=None):
 
 
 def walk(work, part, outputs, account=None):
-    """`inside.walk` of a run's directory, without what caches and scratch directories hold. One that an output names is neither."""
-    scratch = Outputs(part, "scratch")
+    """`inside.walk` of a run's directory, without what caches, scratch directories and other file systems hold. One that an output names is
+    none of these."""
+    scratch, device = Outputs(part, "scratch"), os.stat(work).st_dev
 
-    def is_left_out(path, name):
+    def is_left_out(path, name, found):
         own = below(part, path)
-        if name not in CACHES and not CACHE_NAMES.fullmatch(name) and not (own is not None and scratch.match(own)):
+        is_cache = name in CACHES or CACHE_NAMES.fullmatch(name) or (own is not None and scratch.match(own))
+        if (not is_cache and found.st_dev == device) or (part["projectRoot"] + "/").startswith(path + "/"):
             return False
         return own is None or not (outputs.match(own) or outputs.may_hold(own))
 

@@ -184,7 +184,6 @@ function refuseUnsaved(record: RunRecord, project: string): void {
 const LIMIT_ADVICE: Record<string, string> = {
   bytes: 'Raise "train.maxArtifactSize", or choose fewer files with "train.outputs".',
   files: `At most ${MAX_FILES.toLocaleString('en')} files come back. Have the training pack them into an archive, or choose fewer with "train.outputs".`,
-  depth: 'Have the training nest its directories less deeply, or pack them into an archive.',
 };
 
 /** Whether an artifact is not to come back by itself. */

@@ -12,10 +12,10 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import runs  # noqa: E402
 import test_sync  # noqa: E402,F401
-from nx_ec2_remote import account as accounts, data, inside, manifests, restore, supervisor, trash  # noqa: E402
+from nx_ec2_remote import account as accounts, child, data, environment_key, inside, logfile, manifests, restore, supervisor, trash  # noqa: E402
 from nx_ec2_remote.directories import Directories  # noqa: E402
 from nx_ec2_remote.failure import Failure  # noqa: E402
-from outside import NOBODY, Outside, needs_root  # noqa: E402
+from outside import NOBODY, SECRET, Outside, needs_root  # noqa: E402
 
 
 @needs_root
@@ -228,6 +228,32 @@ class RestoreTest(Outside):
             self.assertEqual(file.read(), part)
         self.assertEqual(sorted(os.listdir(self.home)), ["checkpoints", "outside", "work"])
         self.assert_outside_unchanged()
+
+
+@needs_root
+class CommandTest(Outside):
+    """A command starts in its directory as the user, who may have put a link in the place of it."""
+
+    def run_in(self, directory):
+        log = logfile.LogFile(self.home)
+        self.addCleanup(log.close)
+        limits = {"memory": None, "cores": None}
+        return child.Child(["cat", "key"], {"PATH": "/bin:/usr/bin"}, directory, NOBODY, log, None, limits, lambda: None, None).wait()
+
+    def test_can_not_start_in_a_directory_that_only_root_can_reach(self):
+        # Everybody may read what is in it, and only root can get there.
+        self.write("outside/inner/key", SECRET)
+        os.symlink("../outside/inner", os.path.join(self.work, "p"))
+        with self.assertRaises(child.CanNotStart) as raised:
+            self.run_in(os.path.join(self.work, "p"))
+        self.assertIn("as the user nobody in " + self.work, str(raised.exception))
+        said = environment_key.versions(["cat"], {"PATH": "/bin:/usr/bin"}, NOBODY, os.path.join(self.work, "p"))
+        self.assertEqual(said, [None])
+
+    def test_starts_in_one_that_the_user_can_reach(self):
+        self.write("work/p/key", b"x")
+        self.assertEqual(self.run_in(os.path.join(self.work, "p")), 0)
+        self.assertNotEqual(environment_key.versions(["cat"], {"PATH": "/bin:/usr/bin"}, NOBODY, os.path.join(self.work, "p")), [None])
 
 
 @needs_root

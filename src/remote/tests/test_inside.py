@@ -1,4 +1,5 @@
 """Whatever the training user puts below its directories, root reads nothing from outside of them, and is not held up."""
+import contextlib
 import errno
 import json
 import os
@@ -7,11 +8,11 @@ import stat
 import sys
 import time
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401
-from nx_ec2_remote import checkpoints, inside, metrics, parts, saver, units, written  # noqa: E402
-from nx_ec2_remote.failure import Failure  # noqa: E402
+from nx_ec2_remote import artifacts, checkpoints, inside, metrics, parts, saver, units, written  # noqa: E402
 from kept import Bucket  # noqa: E402
 from outside import NOBODY, SECRET, Outside, needs_root  # noqa: E402
 
@@ -176,16 +177,105 @@ class RaceTest(Saving):
                         read += 1
 
 
-class LimitsTest(Saving):
-    def test_directories_beyond_the_depth_are_a_failure(self):
-        at = os.path.join(self.work, "p", "artifacts")
-        os.makedirs(at)
-        for _ in range(inside.DEPTH + 2):
-            at = os.path.join(at, "d")
-            os.mkdir(at)
-        with self.assertRaises(Failure) as raised:
-            written.look(self.work, PART, written.Inputs(self.home))
-        self.assertEqual(raised.exception.code, "LIMIT")
+class WhatCanNotBeEnteredTest(Saving):
+    """It is named where an output may be in it, and keeps nothing else from being saved."""
+
+    def setUp(self):
+        super().setUp()
+        self.write("work/p/artifacts/model", b"x")
+
+    def look(self):
+        found = written.look(self.work, PART, written.Inputs(self.home))
+        return [path for path, _ in found.outputs], [(each["path"], each["why"]) for each in found.skipped]
+
+    def nest(self, *names, name="d"):
+        """Makes more directories in each other than are entered, the innermost with a file in it."""
+        at = os.open(os.path.join(self.work, *names[:1]), os.O_RDONLY)
+        for each in names[1:] + (name,) * (inside.DEPTH + 2):
+            if each not in os.listdir(at):
+                os.mkdir(each, dir_fd=at)
+            inner = os.open(each, os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at = inner
+        os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=at))
+        os.close(at)
+
+    def test_a_path_that_is_longer_than_clients_read_is_cut(self):
+        self.nest("p", "artifacts", name="d" * 50)
+        saved, skipped = self.saved(None)
+        self.assertEqual((saved, [len(path) for path in skipped]), (["artifacts/model"], [artifacts.SHOWN + 3]))
+
+    def test_directories_beyond_the_depth_in_an_output(self):
+        self.nest("p", "artifacts")
+        outputs, skipped = self.look()
+        self.assertEqual(outputs, ["artifacts/model"])
+        self.assertEqual([why for _, why in skipped], ["directories are nested too deep in it"])
+        self.assertTrue(skipped[0][0].startswith("artifacts/d/d/"))
+
+    def test_directories_beyond_the_depth_elsewhere(self):
+        os.mkdir(os.path.join(self.work, "cache"))
+        self.nest("cache")
+        self.assertEqual(self.look(), (["artifacts/model"], []))
+
+    def test_a_checkpoint_with_directories_beyond_the_depth_is_held_back_alone(self):
+        for name in ("a", "b"):
+            self.write("work/%s/x" % name, b"x")
+        self.nest("a")
+        found = units.find(self.work, None)
+        self.assertEqual(found["b"].why, None)
+        self.assertIn("nested too deep", found["a"].why)
+
+    def refusing(self, name, code, *calls):
+        """os.stat, os.open or os.listdir fail for this name as a dead mount, or one of another user's, does."""
+        def failing(call):
+            real = getattr(os, call)
+
+            def fail(path, *args, **more):
+                at = os.readlink("/proc/self/fd/%d" % path).rpartition("/")[2] if isinstance(path, int) and call == "listdir" else path
+                if at == name:
+                    raise OSError(code, os.strerror(code), name)
+                return real(path, *args, **more)
+
+            return mock.patch.object(os, call, fail)
+
+        stack = contextlib.ExitStack()
+        for call in calls:
+            stack.enter_context(failing(call))
+        return stack
+
+    def test_file_systems_that_do_not_answer(self):
+        self.write("work/mounted/x", b"x")
+        self.write("work/p/artifacts/mounted/x", b"x")
+        calls = [("stat",), ("open",)] + ([("listdir",)] if os.path.isdir("/proc/self") else [])
+        for code in (errno.ENOTCONN, errno.EACCES, errno.ESTALE, errno.EIO):
+            for refused in calls:
+                with self.subTest(code=code, refused=refused), self.refusing("mounted", code, *refused):
+                    self.assertEqual(self.look(), (["artifacts/model"], [("artifacts/mounted", "it can not be reached")]))
+        with self.refusing("artifacts", errno.ENOTCONN, "stat"):
+            self.assertEqual(self.look(), ([], [("artifacts", "it can not be reached")]))
+
+    def test_a_lack_of_descriptors_is_a_failure_and_no_reason_to_leave_anything_out(self):
+        for code in (errno.EMFILE, errno.ENOMEM):
+            with self.refusing("artifacts", code, "open"), self.assertRaises(OSError):
+                self.look()
+
+    def test_other_file_systems_are_entered_for_outputs_alone(self):
+        for name in ("work/data/x", "work/p/data/x", "work/p/artifacts/x"):
+            self.write(name, b"x")
+        real = os.stat
+
+        def stat(path, *args, **more):
+            found = real(path, *args, **more)
+            if path not in ("data", "artifacts", "p"):
+                return found
+            return os.stat_result(tuple(found)[:2] + (found.st_dev + 1,) + tuple(found)[3:10], {"st_mtime_ns": found.st_mtime_ns, "st_ctime_ns": found.st_ctime_ns})
+
+        with open(os.path.join(self.home, written.SENT), "wb"):
+            pass
+        written.keep_baseline(self.home, PART, False)
+        with mock.patch.object(os, "stat", stat):
+            found = written.look(self.work, PART, written.Inputs(self.home))
+        self.assertEqual(([path for path, _ in found.outputs], [path for path, _ in found.extra]), (["artifacts/model", "artifacts/x"], []))
 
 
 if __name__ == "__main__":
