@@ -8,7 +8,9 @@ from . import processes
 SHELLS = {"sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "fish", "busybox"}
 # Programs that start one command and wait for it. Where one handles SIGTERM it forwards it; else the signal is for its child.
 WRAPPERS = {
-    "accelerate", "conda", "hatch", "mamba", "micromamba", "npm", "npx", "pdm", "pipenv", "pixi", "poetry", "rye", "time", "uv", "uvx", "xvfb-run",
+    "accelerate", "bun", "catatonit", "conda", "doas", "dotenv", "dumb-init", "dvc", "flock", "hatch", "inv", "invoke", "just", "make", "mamba",
+    "micromamba", "mise", "ncu", "npm", "npx", "nsys", "pdm", "pipenv", "pixi", "pnpm", "poetry", "runuser", "rye", "script", "setsid", "strace",
+    "sudo", "task", "time", "timeout", "tini", "uv", "uvx", "xargs", "xvfb-run", "yarn",
 }
 # Programs that start the processes which train, forward SIGTERM to them, and exit by themselves whatever becomes of them.
 LAUNCHERS = {"accelerate", "deepspeed", "horovodrun", "mpiexec", "mpirun", "torchrun"}
@@ -22,7 +24,7 @@ WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 
 
 class Leaders:
-    """`pids`: what gets SIGTERM first. `handled`: each of them, and each worker of a launcher, has a handler for it.
+    """`pids`: what gets SIGTERM first. `handled`: each of them, and what it forwards the signal to, has a handler for it.
     `launcher`: a launcher is among them, or was passed through. Without /proc it is the command itself, of which nothing is known."""
 
     def __init__(self, top):
@@ -32,7 +34,7 @@ class Leaders:
                 self.children.setdefault(parent, []).append(pid)
         self.launcher = False
         self.pids = self._find(top, 0)
-        self.handled = all(handles(pid) and self._workers_handle(pid) for pid in self.pids)
+        self.handled = all(handles(pid) and self._forwards_to_handlers(pid) for pid in self.pids)
 
     def _find(self, pid, depth):
         below, name = self.children.get(pid, []), program(arguments(pid))
@@ -54,11 +56,18 @@ class Leaders:
         found = [self._find(pid, depth + 1) for pid in sorted(pids)]
         return [pid for each in found for pid in each if handles(pid)] or found[0]
 
-    def _workers_handle(self, pid):
-        if program(arguments(pid)) not in LAUNCHERS:
-            return True
-        workers = self.children.get(pid, [])
-        return all(handles(worker) and self._workers_handle(worker) for child in workers for worker in self._find(child, 1))
+    def _forwards_to_handlers(self, pid):
+        """Whether what a process with a handler starts can save as well: each worker of a launcher; one of the commands of a shell or wrapper."""
+        name, below = program(arguments(pid)), self.children.get(pid, [])
+        forwards = name in LAUNCHERS or name in SHELLS or name in WRAPPERS
+        started = [each for each in below if forwards or self._is_another_script(each, name)]
+        found = [handles(each) and self._forwards_to_handlers(each) for child in started for each in self._find(child, 1)]
+        return all(found) if name in LAUNCHERS else any(found) or not found
+
+    def _is_another_script(self, pid, name):
+        """Whether a Python program was started by another: workers of a trainer are forks of it, modules or `-c`."""
+        words = arguments(pid)
+        return python_target(words)[0] == "script" and program(words) != name
 
 
 def arguments(pid):
@@ -71,19 +80,32 @@ def arguments(pid):
 
 def program(words):
     """The name of what a process runs: of a Python program that of its script or module."""
-    name = os.path.basename(words[0]).lstrip("-") if words else ""
-    if not name.startswith(("python", "pypy")):
-        return name
+    name = _name(words)
+    kind, target = python_target(words)
+    if kind == "script":
+        script = os.path.basename(target)
+        return script[:-3] if script.endswith(".py") else script
+    return MODULES.get(target, target) if kind == "module" else name
+
+
+def python_target(words):
+    """("script", its path) or ("module", its name) that Python runs; (None, "") where it runs neither, or is not Python."""
     at = 1
-    while at < len(words) and words[at].startswith("-"):
+    while _name(words).startswith(("python", "pypy")) and at < len(words):
         if words[at] == "-m":
-            module = words[at + 1] if at + 1 < len(words) else ""
-            return MODULES.get(module, module)
+            return "module", words[at + 1] if at + 1 < len(words) else ""
+        if not words[at].startswith("-"):
+            return "script", words[at]
         if words[at] == "-c":
-            return name
+            break
         at += 2 if words[at] in WITH_VALUE else 1
-    script = os.path.basename(words[at]) if at < len(words) else name
-    return script[:-3] if script.endswith(".py") else script
+    return None, ""
+
+
+def _name(words):
+    # A program that shows a title of its own, as npm does, has it as its only word.
+    first = (words[0].split(" ")[0] if len(words) == 1 else words[0]) if words else ""
+    return os.path.basename(first).lstrip("-")
 
 
 def handles(pid, number=signal.SIGTERM):

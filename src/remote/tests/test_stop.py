@@ -108,6 +108,28 @@ class LeaderTest(Stopping):
         state, _, _ = self.stopped("import time; print('ready', flush=True); time.sleep(60)", [torchrun, "train.py"])
         self.assertTrue(state["attempts"][-1]["cut"])
 
+    def test_what_a_process_forwards_the_signal_to_must_handle_it_as_well(self):
+        forward = "import signal, subprocess, sys\np = subprocess.Popen([sys.executable, 'train.py'])\nsignal.signal(15, lambda *_: p.terminate())\nsys.exit(p.wait())\n"
+        with open(os.path.join(self.root, "forward.py"), "w") as file:
+            file.write(forward)
+        python = sys.executable
+        for command in (
+            ["timeout", "100", python, "train.py"],
+            [python, os.path.join(self.root, "forward.py")],
+            ["bash", "-c", "%s train.py & pid=$!; trap 'kill $pid; wait $pid' TERM; wait $pid" % python],
+        ):
+            with self.subTest(command):
+                state, _ = self.saved(command)
+                self.assertFalse(state["attempts"][-1]["cut"])
+                state, _, _ = self.stopped("import time; print('ready', flush=True); time.sleep(60)", command)
+                self.assertTrue(state["attempts"][-1]["cut"])
+
+    def test_workers_of_a_trainer_with_a_handler_need_none(self):
+        wait = "while True: time.sleep(0.02)"
+        for start in ("[sys.executable, '-c', 'import time\\n%s']" % wait, "[sys.executable, '-m', 'http.server', '0', '--bind', '127.0.0.1']", "['sleep', '60']"):
+            state, _ = self.saved(None, "import subprocess, sys\nsubprocess.Popen(%s, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n%s" % (start, trainer()))
+            self.assertFalse(state["attempts"][-1]["cut"], start)
+
     def test_workers_that_outlive_a_leader_without_a_handler_have_the_rest_of_the_grace(self):
         state, log, _ = self.stopped("import subprocess, sys\nsubprocess.call([sys.executable, '-c', %r])" % trainer())
         self.assertIn(b"saved after 1\n", log)
@@ -141,7 +163,7 @@ class LeaderTest(Stopping):
             (["python", "-m", "accelerate.commands.launch"], "accelerate"),
             (["/opt/conda/bin/python", "/opt/conda/bin/conda", "run"], "conda"),
             (["python3", "-c", "x", "torchrun"], "python3"), (["-bash"], "bash"), (["uv", "run", "x"], "uv"), ([], ""), (["python", "-m"], ""),
-            (["python"], "python"), (["python", "dir/train.py", "torchrun"], "train"),
+            (["npm run train"], "npm"), (["python", "train.py", "-c", "x.yaml"], "train"), (["python"], "python"), (["python", "dir/train.py", "torchrun"], "train"),
         ):
             self.assertEqual(leader.program(words), name, words)
 
