@@ -61,7 +61,6 @@ export function detectEnvironment({
   choice,
   paths,
 }: Project & { paths: readonly string[] }): FoundEnvironment {
-  const { environment } = choice;
   const sent = new Set(paths);
   const exists = (path: string) => sent.has(path);
   const files: ReadFiles = {
@@ -71,6 +70,16 @@ export function detectEnvironment({
       throw new Problem('TOML', `${printablePath(path)} can't be read: ${printable(error.message)}`);
     },
   };
+  return findEnvironment({ projectRoot, choice, files });
+}
+
+/** Like detectEnvironment, but reads the files by `files`. */
+export function findEnvironment({
+  projectRoot,
+  choice,
+  files,
+}: Omit<Project, 'workspaceRoot'> & { files: ReadFiles }): FoundEnvironment {
+  const { environment } = choice;
   const own = projectRoot === '.' ? '' : projectRoot;
   const { chosen, others } = search(own, choice, files, 'manager');
   const none = { manager: 'none' as const, root: projectRoot, file: '', locked: false };

@@ -63,7 +63,8 @@ async function generate(tree: Tree, options: TrainingProjectGeneratorSchema): Pr
     );
   }
   const { instanceType, spot, instanceProfile } = options;
-  await trainingTargets(tree, { project: there ?? name, script: 'train.py', instanceType, spot, instanceProfile });
+  const instance = { instanceType, spot, instanceProfile };
+  await trainingTargets(tree, { project: there ?? name, script: 'train.py', quiet: true, ...instance });
   await formatFiles(tree);
   return () => {
     console.log(`\nTrain it:    npx nx run ${there ?? name}:remote-train`);

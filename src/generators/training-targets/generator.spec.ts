@@ -17,11 +17,15 @@ import trainingTargets, { escapeIgnorePattern } from './generator';
 
 describe('training-targets', () => {
   let tree: Tree;
+  let log: jest.SpyInstance;
+  const said = () => log.mock.calls.map(([text]) => String(text)).join('\n');
   beforeEach(() => {
+    log = jest.spyOn(console, 'log').mockImplementation();
     tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
     addProjectConfiguration(tree, 'model', { root: 'models/model' });
     tree.write('models/model/train.py', '');
   });
+  afterEach(() => log.mockRestore());
 
   it('adds the configuration, registers the plugin and git-ignores the artifacts', async () => {
     await trainingTargets(tree, { project: 'model' });
@@ -101,6 +105,72 @@ describe('training-targets', () => {
       'remote-train': { executor: 'nx-ec2:remote-train', cache: true, outputs: ['{projectRoot}/artifacts'] },
     });
     expect(readNxJson(tree)!.plugins).toBeUndefined();
+  });
+
+  describe('what it finds', () => {
+    const train = "import torch\nimport wandb\nwandb.init()\ntorch.save(model, 'snapshot.pt')\n";
+    const config = 'models/model/ec2.config.json';
+
+    it('is written where it differs from the defaults, git-ignored, and said with where it is', async () => {
+      tree.write('models/model/train.py', train);
+      tree.write('models/model/requirements.txt', 'torch');
+      await trainingTargets(tree, { project: 'model' });
+      const outputs = ['snapshot.pt', 'wandb/'];
+      const checkpoints = { paths: ['snapshot.pt'] };
+      expect(readJson(tree, config).train).toEqual({ script: 'train.py', outputs, checkpoints });
+      expect(tree.read('models/model/.gitignore', 'utf8')).toMatch(/^\/snapshot\.pt$[^]*^\/wandb$/m);
+      expect(said()).toBe(`Found in models/model:
+  script: train.py (by its name)
+  framework: PyTorch (train.py:1), W&B (train.py:2)
+  outputs: snapshot.pt (train.py:4 torch.save)
+  outputs: wandb/ (train.py:3 wandb.init)
+  checkpoints: snapshot.pt (train.py:4 torch.save)
+  environment: pip, by models/model/requirements.txt`);
+    });
+
+    it('is only said where the project is configured', async () => {
+      tree.write('models/model/train.py', train);
+      const text = '{ "train": { "script": "train.py", "outputs": ["snapshot.pt"] } }';
+      tree.write(config, text);
+      await trainingTargets(tree, { project: 'model' });
+      expect(tree.read(config, 'utf8')).toBe(text);
+      expect(said()).toMatch(
+        /is unchanged\. To use what was found, add to "train" [^\n]*\n {2}"outputs": \["wandb\/"\]\n {2}"checkpoints": \{"paths":\["snapshot.pt"\]\}$/,
+      );
+    });
+
+    it('is only said where the file has comments', async () => {
+      tree.write('models/model/train.py', train);
+      const text = '{ "region": "eu-west-1" /* ours */ }';
+      tree.write(config, text);
+      await trainingTargets(tree, { project: 'model' });
+      expect(tree.read(config, 'utf8')).toBe(text);
+      expect(said()).toMatch(
+        /is unchanged[^]*"script": "train.py"\n {2}"outputs": \["snapshot.pt","wandb\/"\]\n {2}"checkpoints": \{"paths":\["snapshot.pt"\]\}$/,
+      );
+    });
+
+    it('is found in a project whose files are large, binary or of other projects', async () => {
+      addProjectConfiguration(tree, 'inner', { root: 'models/model/inner' });
+      tree.write('models/model/train.py', `${train}from inner import x\nimport large\n`);
+      tree.write('models/model/inner/__init__.py', 'open("inner.txt", "w")');
+      tree.write('models/model/large.py', `${'#'.repeat(1_000_000)}\nopen("large.txt", "w")`);
+      tree.write('models/model/binary.py', Buffer.from([0xff, 0xfe, 0, 1, 2, 34, 39]));
+      await trainingTargets(tree, { project: 'model' });
+      expect(readJson(tree, config).train.outputs).toEqual(['snapshot.pt', 'wandb/']);
+    });
+
+    it('gives way to options', async () => {
+      tree.write('models/model/train.py', train);
+      await trainingTargets(tree, { project: 'model', command: 'bash run.sh', outputs: ['mine/'] });
+      expect(readJson(tree, config).train).toEqual({ command: 'bash run.sh', outputs: ['mine/'] });
+    });
+
+    it('needs one start', async () => {
+      await expect(trainingTargets(tree, { project: 'model', script: 'a.py', command: 'b' })).rejects.toThrow(/both/);
+      await expect(trainingTargets(tree, { project: 'model', command: 'a && b' })).rejects.toThrow(/without a shell/);
+      expect(tree.exists(config)).toBe(false);
+    });
   });
 
   it('says what to do where there is no script', async () => {

@@ -1,5 +1,9 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import {
   formatFiles,
+  getProjects,
   joinPathFragments,
   offsetFromRoot,
   readJson,
@@ -11,19 +15,32 @@ import {
 } from '@nx/devkit';
 import { CONFIG_FILE } from '../../config/config-file';
 import { isGlob } from '../../config/glob';
-import { allOutputs, checkpointPaths, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from '../../config/outputs';
+import {
+  allOutputs,
+  checkpointPaths,
+  OUTPUT_DIRECTORY,
+  outputFinder,
+  POINTER,
+  type WrittenOutput,
+} from '../../config/outputs';
 import { inferTargets } from '../../config/targets';
+import { splitCommand } from '../../config/words';
 import { Problem } from '../../report/problem';
+import { printable, printablePath } from '../../report/terminal-text';
 import init from '../init/generator';
 import { withoutStack } from '../without-stack';
+import { detect, type Detection } from './detect/detect';
+import type { Finding } from './detect/findings';
+import { projectFiles, type ProjectFiles } from './detect/project-files';
+import { findStart, quoteWord, type Start } from './detect/start';
+import { additionLines, detectionLines, environmentLine } from './report';
 import type { TrainingTargetsGeneratorSchema } from './schema';
 import { describeWanted } from './wanted-instance';
 
-const SCRIPTS = ['train.py', 'src/train.py', 'main.py', 'src/main.py'];
-/** Below a package's own directory, as @nxlv/python, uv and poetry lay it out. */
-const IN_PACKAGE = ['train.py', '__main__.py'];
-
-/** Adds ec2.config.json to a project, from which the targets are inferred; what is there already is kept. */
+/**
+ * Adds ec2.config.json to a project, from which the targets are inferred, with what the project's sources say of its
+ * training; says what was found, and where. What is there already is kept.
+ */
 export default function trainingTargets(tree: Tree, options: TrainingTargetsGeneratorSchema): Promise<void> {
   return withoutStack(() => generate(tree, options));
 }
@@ -32,49 +49,111 @@ async function generate(tree: Tree, options: TrainingTargetsGeneratorSchema): Pr
   const { root } = readProjectConfiguration(tree, options.project);
   const file = joinPathFragments(root, CONFIG_FILE);
   const before = tree.exists(file) ? readJson<Record<string, unknown>>(tree, file) : {};
-  const train = (before.train ?? {}) as Record<string, unknown>;
+  const given = (before.train ?? {}) as Record<string, unknown>;
   const instance = before.instance ?? describeWanted(options);
-  const script = options.script ?? findScript(tree, root);
-  if (train.script === undefined && train.command === undefined) {
-    if (script === undefined) {
-      throw new Problem(
-        'SCRIPT_MISSING',
-        `${options.project} has none of ${[...SCRIPTS, ...IN_PACKAGE.map((name) => `<package>/${name}`)].join(', ')}.`,
-        {
-          next: 'Name its training script with --script.',
-        },
-      );
-    }
-    train.script = script;
-  }
-  if (options.outputs?.length) train.outputs ??= options.outputs;
+  const isConfigured = given.script !== undefined || given.command !== undefined;
+  const files = projectFiles(tree, root, otherRoots(tree, root));
+  const start = isConfigured ? startOf(given) : startFrom(options, files);
+  const detection = detect(files, start, trackedFiles(tree.root, root));
+  const found = foundTrain(isConfigured ? {} : options, start, detection);
+  const train = { ...(isConfigured ? {} : found), ...given };
+  if (options.outputs?.length && given.outputs === undefined) train.outputs = options.outputs;
   if (!options.explicit) await init(tree, {});
-  writeJson(tree, file, {
-    $schema: `${offsetFromRoot(root)}node_modules/nx-ec2/ec2.config.schema.json`,
-    ...before,
-    ...(instance === undefined ? {} : { instance }),
-    train,
-  });
+  const after = { ...before, ...(instance === undefined ? {} : { instance }), train };
+  // A file that is written again loses its comments.
+  const isKept = hasComments(tree, file);
+  const schema = `${offsetFromRoot(root)}node_modules/nx-ec2/ec2.config.schema.json`;
+  if (!isKept && !isDeepStrictEqual(after, before)) writeJson(tree, file, { $schema: schema, ...after });
   if (options.explicit) addTargets(tree, options.project, root, { ...before, train });
   ignore(tree, joinPathFragments(root, '.gitignore'), ignorePatterns(train));
   await formatFiles(tree);
+  if (options.quiet) return;
+  const lines = [
+    ...detectionLines(start, detection),
+    environmentLine(tree, root, train),
+    ...detection.notes.map((note) => `note: ${printable(note)}`),
+  ];
+  console.log([`Found in ${printablePath(root)}:`, ...lines.map((line) => `  ${line}`)].join('\n'));
+  const missing = isKept ? { ...added(given, train), ...additions(given, found) } : additions(train, found);
+  for (const line of additionLines(file, missing)) console.log(line);
 }
 
-/** The project's training script, where it has one of the usual names. */
-function findScript(tree: Tree, root: string): string | undefined {
-  const direct = SCRIPTS.find((path) => tree.isFile(joinPathFragments(root, path)));
-  if (direct) return direct;
-  for (const parent of ['', 'src']) {
-    for (const name of tree.children(joinPathFragments(root, parent))) {
-      const found = IN_PACKAGE.map((file) => joinPathFragments(parent, name, file)).find(
-        (path) =>
-          tree.isFile(joinPathFragments(root, path)) &&
-          tree.isFile(joinPathFragments(root, parent, name, '__init__.py')),
-      );
-      if (found) return found;
-    }
+/** The start that a configuration names. */
+function startOf({ script, command }: Record<string, unknown>): Start {
+  const words = Array.isArray(command) ? command.map((word) => quoteWord(String(word))).join(' ') : command;
+  const named = typeof script === 'string' ? { script } : { command: String(words ?? '') };
+  return { ...named, why: CONFIG_FILE };
+}
+
+function startFrom({ project, script, command }: TrainingTargetsGeneratorSchema, files: ProjectFiles): Start {
+  if (script !== undefined && command !== undefined)
+    throw new Problem('OPTION', '--script and --command are both given.', { next: 'Name one of them.' });
+  if (command !== undefined) {
+    splitCommand(command, '--command');
+    return { command, why: '--command' };
   }
-  return undefined;
+  return script === undefined ? findStart(project, files) : { script, why: '--script' };
+}
+
+/** `train` as it is written: what differs from the defaults. */
+function foundTrain(
+  { script }: Pick<TrainingTargetsGeneratorSchema, 'script'>,
+  start: Start,
+  { outputs, scratch, checkpoints, args, resume, command }: Detection,
+): Record<string, unknown> {
+  const values = (found: readonly Finding[]) => (found.length > 0 ? found.map(({ value }) => value) : undefined);
+  const launched =
+    command !== null && script === undefined
+      ? { command: command.value }
+      : { script: start.script, command: start.command };
+  const train = {
+    ...launched,
+    setup: start.setup,
+    args: args?.value,
+    outputs: values(outputs),
+    scratch: values(scratch),
+    checkpoints: checkpoints.length > 0 ? { paths: values(checkpoints) } : undefined,
+    resumeArgs: resume?.value,
+  };
+  return Object.fromEntries(Object.entries(train).filter(([, value]) => value !== undefined));
+}
+
+/** What would be written if the file had no comments. */
+function added(given: Record<string, unknown>, train: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(train).filter(([key]) => given[key] === undefined));
+}
+
+function hasComments(tree: Tree, file: string): boolean {
+  if (!tree.exists(file)) return false;
+  const text = tree.read(file, 'utf8')!.replace(/"(?:[^"\\]|\\.)*"/g, '""');
+  return text.includes('//') || text.includes('/*');
+}
+
+/** What was found that the configuration does not have. */
+function additions(train: Record<string, unknown>, found: Record<string, unknown>): Record<string, unknown> {
+  const covers = outputFinder(allOutputs(train.outputs as WrittenOutput[] | undefined));
+  const outputs = ((found.outputs ?? []) as string[]).filter((path) => !covers(path.replace(/\/$/, '')));
+  const rest = Object.entries(found).filter(
+    ([key]) => !['script', 'command', 'outputs', 'checkpoints'].includes(key) && train[key] === undefined,
+  );
+  const hasPaths = (train.checkpoints as { paths?: unknown } | undefined)?.paths !== undefined;
+  const checkpoints = found.checkpoints === undefined || hasPaths ? {} : { checkpoints: found.checkpoints };
+  return { ...(outputs.length > 0 ? { outputs } : {}), ...checkpoints, ...Object.fromEntries(rest) };
+}
+
+function otherRoots(tree: Tree, root: string): string[] {
+  return [...getProjects(tree).values()].map((project) => project.root).filter((other) => other !== root);
+}
+
+/** The project's files that git tracks; none without git. */
+function trackedFiles(workspaceRoot: string, root: string): string[] {
+  try {
+    const args = ['-C', join(workspaceRoot, root), 'ls-files', '-z'];
+    const listed = execFileSync('git', args, { encoding: 'utf8', timeout: 10_000, maxBuffer: 1 << 26, stdio: 'pipe' });
+    return listed.split('\0').filter(Boolean);
+  } catch {
+    return [];
+  }
 }
 
 /** Writes the targets into project.json, for a workspace that does not register the plugin; those that are there are kept. */
