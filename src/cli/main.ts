@@ -59,6 +59,47 @@ program
   .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
   .action(async (run: string, options) => (await import('./checkout.js')).checkout(run, options));
 
+const runs = program.command('runs').description('look at runs and wait for them, for scripts: no output but its own');
+
+for (const [name, description] of [
+  ['status', 'list the runs of a project, or show one in full'],
+  ['wait', 'wait until a run has ended; the exit code is that of the run'],
+  ['logs', 'print the log of a run and follow it to its end; the exit code is that of the run, if it has ended'],
+] as const) {
+  const verb = runs
+    .command(name)
+    .description(description)
+    .argument('[run]', 'the id of a run, or last: your latest one of the project')
+    .option('--project <name>', "the run's project; default: the one whose name is in the run's id");
+  if (name === 'status') {
+    verb.option('--limit <number>', 'list so many at most', '20');
+    verb.option('--watch', 'look again until no run goes on');
+  }
+  if (name === 'logs') {
+    verb.option('--since <time>', 'begin at a time, or a duration before now: 10m');
+    verb.option('--tail <lines>', 'begin with the last lines');
+    verb.option('--no-follow', 'end at the end of what is written by now');
+  }
+  verb
+    .option('--bucket <name>', 'default, as for the following: what is configured for the project')
+    .option('--prefix <prefix>', 'key prefix of the store in the bucket')
+    .option('--region <region>', 'AWS region')
+    .option('--profile <profile>', 'profile of the AWS configuration files')
+    .option('--json', 'print one machine-readable line on stdout, everything else on stderr')
+    .action(async (run: string | undefined, options) => {
+      const { runsStatus, runsWait, runsLogs } = await import('./runs.js');
+      await { status: runsStatus, wait: runsWait, logs: runsLogs }[name](run, options);
+    });
+  if (name !== 'status')
+    verb.addHelpText(
+      'after',
+      `
+Exit code: 0 if the run succeeded; else that of its program, or 128 and the number of the signal that killed it; 1 if
+the run has neither (it was lost, its set-up failed, or it was cancelled and exited with 0); 125 if it can't be told how
+the run ended; 130 after Ctrl+C, which leaves the run alone.`,
+    );
+}
+
 program
   .command('list')
   .description('list what nx-ec2 has made in the account and region: whose it is, what it costs, what will end it')
@@ -115,7 +156,7 @@ are not are condemned first, and removed by a prune at least 8 days later if the
   )
   .action(async (options) => (await import('./prune.js')).prune(options));
 
-program.parseAsync().catch((error: Error) => {
+program.parseAsync().catch((error: Error & { exitCode?: number }) => {
   console.error(`error: ${printableLines((fileProblem(error) ?? error).message)}`);
-  process.exitCode = 1;
+  process.exitCode = error.exitCode ?? 1;
 });

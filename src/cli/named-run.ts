@@ -79,7 +79,7 @@ export async function withRun<T>(
 }
 
 /** The projects that fit; the workspace is only looked through anew where none does as Nx remembers it. */
-async function workspaceProjects(fits: (project: NamedProject) => boolean): Promise<NamedProject[]> {
+export async function workspaceProjects(fits: (project: NamedProject) => boolean): Promise<NamedProject[]> {
   if (!existsSync(join(workspaceRoot, 'nx.json'))) return [];
   const fitting = ({ nodes }: ProjectGraph) =>
     Object.values(nodes)

@@ -1,3 +1,4 @@
+import { fileProblem } from '../report/file-problem';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 
@@ -6,11 +7,9 @@ export async function reportOutcome(reporter: Reporter, work: () => Promise<obje
   try {
     reporter.result({ success: true, ...(await work()) });
   } catch (error) {
-    if (error instanceof Problem)
-      reporter.result({
-        ...{ success: false, error: { code: error.code, message: error.message, aws: error.aws } },
-        ...(error as { result?: object }).result,
-      });
+    const problem = error instanceof Problem ? error : fileProblem(error);
+    const { code = 'INTERNAL', message = String(error), aws } = problem ?? {};
+    reporter.result({ success: false, error: { code, message, aws }, ...(error as { result?: object }).result });
     throw error;
   }
 }

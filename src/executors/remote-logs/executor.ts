@@ -1,10 +1,8 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { chosenRun } from '../../run/find-run';
-import { startOfLog } from '../../run/log-start';
 import { printable } from '../../report/terminal-text';
 import { describeOutcome, refuseFailure } from '../../run/outcome';
 import { openRuns } from '../../run/session';
-import { showRun } from '../../run/training';
+import { showLogs } from '../../run/show-logs';
 import { runTarget } from '../run-target';
 import type { RemoteLogsExecutorSchema } from './schema';
 
@@ -18,10 +16,7 @@ export default function remoteLogs(
     target.onInterrupt(() => 'Left the log; the run is not touched.');
     const session = openRuns(configuration, project, context.root, reporter);
     try {
-      const { record } = await chosenRun(session, options.run);
-      const from = await startOfLog(session, record, options);
-      const once = options.follow === false;
-      const run = await showRun(session, record, { signal, from, once });
+      const run = await showLogs(session, options, signal);
       if (run.outcome === null) {
         reporter.detail(`${run.id} goes on.`);
       } else {

@@ -1,0 +1,102 @@
+import { PassThrough } from 'node:stream';
+import type * as Devkit from '@nx/devkit';
+import { Workshop } from '../executors/workshop.fixture';
+import { Reporter } from '../report/reporter';
+import type * as Runs from './runs';
+import { exitCodeOf } from './run-exit-code';
+
+jest.mock('@nx/devkit', () => ({
+  ...jest.requireActual<typeof Devkit>('@nx/devkit'),
+  readCachedProjectGraph: () => mockGraph,
+  createProjectGraphAsync: async () => mockGraph,
+}));
+const mockGraph = { nodes: { model: { name: 'model', data: { root: 'model' } } } };
+// Each starts a run.
+jest.setTimeout(60_000);
+
+describe('nx-ec2 runs', () => {
+  let shop: Workshop;
+  beforeAll(async () => {
+    shop = await Workshop.open();
+    shop.write('nx.json', JSON.stringify({ plugins: [{ plugin: 'nx-ec2', options: { bucket: 'bucket' } }] }));
+    shop.write('model/ec2.config.json', JSON.stringify({ instance: { id: shop.instance } }));
+  });
+  afterAll(() => shop.close());
+  afterEach(() => {
+    process.exitCode = undefined;
+  });
+
+  /** Loaded once Nx's workspace is this one. */
+  const verbs = async (name = 'runs') => (await import(`./${name}`)) as typeof Runs;
+  /** What a verb prints for machines and for people, and the exit code that it sets. */
+  const verb = async (work: (verbs: typeof Runs, reporter: Reporter) => Promise<void>) => {
+    process.exitCode = undefined;
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()] as unknown as NodeJS.WriteStream[];
+    const error = await work(await verbs(), new Reporter({ json: true, plain: true, stdout, stderr })).then(
+      () => null,
+      (reason: Error & { exitCode: number }) => reason,
+    );
+    const read = (stream: NodeJS.WriteStream) => String((stream as unknown as PassThrough).read() ?? '');
+    return { json: JSON.parse(read(stdout)), text: read(stderr), exitCode: process.exitCode, error };
+  };
+  const submit = (script: string) =>
+    shop.run<{ run: string }>('remote-submit', {
+      ...{ json: true, train: { command: ['sh', '-c', script], environment: 'none' } },
+    });
+
+  it('wait, show the log, and end with the exit code of the run; all of stdout is one JSON object', async () => {
+    const { run } = await submit('echo trained; sleep 1; exit 3');
+    const facts = { run, success: false, outcome: 'failed', exitCode: 3, signal: null };
+    const waited = await verb(({ runsWait }, reporter) => runsWait(run, {}, reporter));
+    expect(waited).toMatchObject({ json: facts, exitCode: 3, error: null });
+    expect(waited.text).toMatch(/^The training \S+ exited with 3 after \d/);
+    const logs = await verb(({ runsLogs }, reporter) => runsLogs('last', { project: 'model' }, reporter));
+    expect(logs).toMatchObject({ json: facts, exitCode: 3, text: expect.stringContaining('trained\n') });
+    const status = await verb(({ runsStatus }, reporter) => runsStatus(undefined, { project: 'model' }, reporter));
+    expect(status).toMatchObject({ json: { success: true, runs: [{ id: run, exitCode: 3 }] }, exitCode: undefined });
+    expect(status.text).toContain('INSTANCE');
+  });
+
+  it('end with 125 where it can not be told how the run ended, with the error as JSON', async () => {
+    const unknown = '20260101-000000-model-aaaaaa';
+    const missing = await verb(({ runsWait }, reporter) => runsWait(unknown, {}, reporter));
+    expect(missing).toMatchObject({ json: { success: false, error: { code: 'NO_RUN' } }, error: { exitCode: 125 } });
+    for (const [run, options, code] of [
+      [undefined, {}, 'PROJECT_MISSING'],
+      [unknown, { tail: 'x' }, 'OPTION_INVALID'],
+      ['20260101-000000-other-aaaaaa', {}, 'NO_PROJECT'],
+      ['latest', { project: 'model' }, 'RUN_ID'],
+    ] as const) {
+      const { json, error } = await verb(({ runsLogs }, reporter) => runsLogs(run, options, reporter));
+      expect(json.error.code).toBe(code);
+      expect(error!.exitCode).toBe(125);
+    }
+  });
+
+  it('leave the run alone when they are interrupted', async () => {
+    const { run } = await submit('exec sleep 60');
+    const waiting = verb(({ runsWait }, reporter) => {
+      const waited = runsWait(run, {}, reporter);
+      process.emit('SIGINT', 'SIGINT');
+      return waited;
+    });
+    expect(await waiting).toMatchObject({ json: { error: { code: 'INTERRUPTED' } }, error: { exitCode: 130 } });
+    await shop.run('remote-cancel', { run });
+    const { exitCode } = await verb(({ runsWait }, reporter) => runsWait(run, {}, reporter));
+    expect(exitCode).toBe(143);
+  });
+});
+
+describe('the exit code of a run', () => {
+  it.each([
+    ['succeeded', 0, null, 0],
+    ['failed', 7, null, 7],
+    ['failed', null, 'SIGKILL', 137],
+    ['cancelled', 0, null, 1],
+    ['timed-out', null, 'SIGTERM', 143],
+    ['lost', null, null, 1],
+    ['setup-failed', null, 'SIGNONSENSE', 1],
+  ] as const)('%s, exited with %s, killed by %s: %i', (outcome, exitCode, signal, expected) => {
+    expect(exitCodeOf({ outcome, exitCode, signal })).toBe(expected);
+  });
+});

@@ -1,0 +1,141 @@
+import { workspaceRoot } from '@nx/devkit';
+import { resolveConfiguration } from '../config/configuration';
+import { Problem } from '../report/problem';
+import { Reporter } from '../report/reporter';
+import { printable } from '../report/terminal-text';
+import { chosenRun } from '../run/find-run';
+import { followRun } from '../run/follow';
+import { describeOutcome } from '../run/outcome';
+import type { RunRecord } from '../run/record';
+import { openRuns, type RunsSession } from '../run/session';
+import { showLogs } from '../run/show-logs';
+import { showStatus } from '../run/show-status';
+import { isOf, workspaceProjects, type NamedProject, type WhereOptions } from './named-run';
+import { nxJson } from './nx-json';
+import { reportOutcome } from './outcome';
+import { exitCodeOf, NOT_KNOWN } from './run-exit-code';
+
+export interface RunsOptions extends WhereOptions {
+  json?: boolean;
+}
+
+export interface RunsStatusOptions extends RunsOptions {
+  limit?: string;
+  watch?: boolean;
+}
+
+export interface RunsLogsOptions extends RunsOptions {
+  since?: string;
+  tail?: string;
+  follow?: boolean;
+}
+
+/** The exit code after Ctrl+C or SIGTERM; the run itself is not touched. */
+const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 };
+
+/** Shows the runs of a project, or one of them in full. */
+export function runsStatus(run: string | undefined, options: RunsStatusOptions, reporter = reporterOf(options)) {
+  return withRuns(run, options, reporter, async (session, signal) => {
+    const limit = wholeNumber('--limit', options.limit);
+    return { runs: await showStatus(session, { run, limit, watch: options.watch }, signal) };
+  });
+}
+
+/** Waits until a run has ended, without its log. The exit code of the process becomes that of the run. */
+export function runsWait(run: string | undefined, options: RunsOptions, reporter = reporterOf(options)) {
+  return withRuns(run, options, reporter, async (session, signal) => {
+    const { record } = await chosenRun(session, run);
+    const ended = await followRun(session, record, { signal, quiet: true, onState: () => {}, onLog: () => {} });
+    return reportEnd(ended, reporter);
+  });
+}
+
+/** Shows the log of a run and follows it to its end. If the run has ended, its exit code becomes that of the process. */
+export function runsLogs(run: string | undefined, options: RunsLogsOptions, reporter = reporterOf(options)) {
+  const { since, follow } = options;
+  return withRuns(run, options, reporter, async (session, signal) => {
+    const tail = wholeNumber('--tail', options.tail);
+    const shown = await showLogs(session, { run, since, tail, follow }, signal);
+    reporter.endLog();
+    return reportEnd(shown, reporter);
+  });
+}
+
+function reportEnd(run: RunRecord, reporter: Reporter): object {
+  const { id, instance, outcome, exitCode, signal, startedAt, endedAt } = run;
+  const facts = { run: id, instance, outcome, exitCode, signal, startedAt, endedAt };
+  if (outcome === null) return facts;
+  reporter.line(`The training ${id} ${describeOutcome(run)}`);
+  process.exitCode = exitCodeOf(run);
+  return { ...facts, success: outcome === 'succeeded' };
+}
+
+function reporterOf(options: RunsOptions): Reporter {
+  return new Reporter({ json: options.json, plain: true });
+}
+
+/** Does what a verb does for the runs of a project; its errors end the process with a code that no mapping gives to a run. */
+async function withRuns(
+  run: string | undefined,
+  { project, ...options }: RunsOptions,
+  reporter: Reporter,
+  use: (session: RunsSession, signal: AbortSignal) => Promise<object>,
+): Promise<void> {
+  const controller = new AbortController();
+  let interruptedBy: keyof typeof INTERRUPTED | undefined;
+  const interrupt = (signal: keyof typeof INTERRUPTED) => {
+    interruptedBy ??= signal;
+    controller.abort();
+  };
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+  try {
+    await reportOutcome(reporter, async () => {
+      const { bucket, prefix, region, profile } = options;
+      const given = Object.entries({ bucket, prefix, region, profile }).filter(([, value]) => value !== undefined);
+      const { name, root } = await projectOf(run, project);
+      const configuration = resolveConfiguration({
+        ...{ workspaceRoot, projectName: name, projectRoot: root, nxJson: nxJson(), target: 'remote-status' },
+        options: Object.fromEntries(given),
+      });
+      const session = openRuns(configuration, name, workspaceRoot, reporter);
+      try {
+        return await use(session, controller.signal);
+      } catch (error) {
+        if (interruptedBy === undefined) throw error;
+        throw new Problem('INTERRUPTED', 'Interrupted; the run is not touched.');
+      } finally {
+        session.close();
+      }
+    });
+  } catch (error) {
+    const exitCode = interruptedBy === undefined ? NOT_KNOWN : INTERRUPTED[interruptedBy];
+    throw Object.assign(error as Error, { exitCode });
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+/** Finds the project of a run: the one that is named, or the one whose name is in the run's id. */
+async function projectOf(run: string | undefined, named: string | undefined): Promise<Required<NamedProject>> {
+  const isId = run !== undefined && run !== 'last';
+  if (named === undefined && !isId) {
+    throw new Problem('PROJECT_MISSING', 'Without the id of a run, the project must be named.', {
+      next: 'Write --project=<name>, or the id of a run.',
+    });
+  }
+  const found = await workspaceProjects((each) => (named === undefined ? isOf(run!, each) : each.name === named));
+  const [project] = found;
+  if (found.length === 1 && project.root !== undefined) return { name: project.name, root: project.root };
+  const what = named === undefined ? `has the name in ${printable(run!)}` : `is called ${printable(named)}`;
+  throw found.length > 1
+    ? new Problem('PROJECT_AMBIGUOUS', `Several projects of this workspace have the name in ${printable(run!)}.`, {
+        next: `Choose one with --project: ${found.map(({ name }) => printable(name)).join(', ')}.`,
+      })
+    : new Problem('NO_PROJECT', `No project of this workspace ${what}.`, { next: 'nx show projects lists them.' });
+}
+
+function wholeNumber(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new Problem('OPTION_INVALID', `${option}=${printable(text)}: must be a whole number.`);
+}
