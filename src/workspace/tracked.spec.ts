@@ -33,4 +33,13 @@ describe('the files that git tracks below a directory', () => {
     ]);
     expect(trackedFiles(join(root, 'absent')).size).toBe(0);
   });
+
+  it('are not the directories of submodules, whose own files are', () => {
+    commit(join(root, 'libs/nets'), 'nets.py');
+    commit(root, 'train.py');
+    execFileSync('git', ['add', 'libs/nets'], { cwd: root, stdio: 'ignore' });
+    const modes = execFileSync('git', ['ls-files', '-s'], { cwd: root, encoding: 'utf8' });
+    expect(modes).toMatch(/^160000 .*\tlibs\/nets$/m);
+    expect([...trackedFiles(root)].sort()).toEqual(['libs/nets/nets.py', 'train.py']);
+  });
 });

@@ -2,6 +2,9 @@ import { readdirSync } from 'node:fs';
 import { join, posix, relative, sep } from 'node:path';
 import { nearestDirectory, runGit } from './run-git';
 
+/** The mode of a submodule among the files of a repository. */
+const SUBMODULE = '160000 ';
+
 /**
  * The files below a directory that git tracks, relative to it: by the repository (a submodule's too) that the directory
  * is in, and by repositories that lie below it.
@@ -11,8 +14,10 @@ import { nearestDirectory, runGit } from './run-git';
 export function trackedFiles(directory: string): Set<string> {
   const base = nearestDirectory(directory);
   const below = relative(base, directory).split(sep).join('/');
-  const listed = runGit(base, ['--literal-pathspecs', 'ls-files', '-z', '--', below === '' ? '.' : below]) ?? '';
-  const paths = listed.split('\0').filter(Boolean);
+  const listed = runGit(base, ['--literal-pathspecs', 'ls-files', '-sz', '--', below === '' ? '.' : below]) ?? '';
+  // A submodule is listed as if it were a file; its own files are listed below.
+  const entries = listed.split('\0').filter((entry) => entry && !entry.startsWith(SUBMODULE));
+  const paths = entries.map((entry) => entry.slice(entry.indexOf('\t') + 1));
   const tracked = new Set(
     below === ''
       ? paths
