@@ -94,6 +94,8 @@ describe('the targets of a project', () => {
     for (const [name, value] of Object.entries({ args: '--epochs 4', env: { A: '1' }, setup: false })) {
       expect(settingsDigest({ train: { ...train, [name]: value } })).not.toBe(before);
     }
+    const paths = infer({ train: { ...train, checkpoints: { paths: ['ckpt/'] } } })['remote-train'].inputs;
+    expect(paths).toEqual(expect.arrayContaining(['!{projectRoot}/ckpt', '!{projectRoot}/ckpt/**/*']));
     expect(infer({ train })['remote-train'].inputs).toEqual([
       ...['training', '^training', '!{projectRoot}/artifacts', '!{projectRoot}/artifacts/**/*'],
       ...['{workspaceRoot}/pyproject.toml', '{workspaceRoot}/uv.lock'],

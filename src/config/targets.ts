@@ -2,7 +2,7 @@ import { join, relative } from 'node:path';
 import type { TargetConfiguration } from '@nx/devkit';
 import type { Raw } from './merge';
 import { NOT_TRAINED } from './not-trained';
-import { allOutputs, OUTPUT_DIRECTORY, POINTER, type WrittenOutput } from './outputs';
+import { allOutputs, OUTPUT_DIRECTORY, POINTER, writtenPaths, type WrittenOutput } from './outputs';
 import { environmentFiles } from './environment';
 import { environmentChoice } from './environment-choice';
 
@@ -143,8 +143,8 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
       ]),
       inputs: [
         ...own,
-        // An untracked result is no input, whether git ignores it or not; a tracked one is part of the snapshot's id.
-        ...outputs.flatMap(({ path }) => [`!{projectRoot}/${path}`, `!{projectRoot}/${path}/**/*`]),
+        // An untracked result or checkpoint is no input, whether git ignores it or not; a tracked one is part of the snapshot's id.
+        ...writtenPaths(train).flatMap(({ path }) => [`!{projectRoot}/${path}`, `!{projectRoot}/${path}/**/*`]),
         // Those in the project are its own files already.
         ...environmentFiles({ workspaceRoot, projectRoot, choice: environmentChoice(train) })
           .filter((file) => projectRoot !== '.' && !file.startsWith(`${projectRoot}/`))
