@@ -47,17 +47,37 @@ export class TrainingProjects {
     private readonly projects: Record<string, TrainingProject>,
   ) {}
 
-  static async open(projects: Record<string, TrainingProject>): Promise<TrainingProjects> {
-    const shop = await Workshop.open(
-      Object.fromEntries(
-        Object.entries(projects).map(([name, { root = name, dependencies }]) => [name, { root, dependencies }]),
-      ),
-    );
+  /**
+   * @param libraries projects that do not train, by their names.
+   * @param shared files of no project, by their paths.
+   * @param tools a directory of programs that the instance has.
+   */
+  static async open(
+    projects: Record<string, TrainingProject>,
+    {
+      libraries = {},
+      shared = {},
+      tools,
+    }: {
+      libraries?: Record<string, Pick<TrainingProject, 'root' | 'files'>>;
+      shared?: Record<string, string>;
+      tools?: string;
+    } = {},
+  ): Promise<TrainingProjects> {
+    const both: [string, Pick<TrainingProject, 'root' | 'files' | 'dependencies'>][] = [
+      ...Object.entries(projects),
+      ...Object.entries(libraries),
+    ];
+    const roots = both.map(([name, { root = name, dependencies }]) => [name, { root, dependencies }]);
+    const shop = await Workshop.open(Object.fromEntries(roots));
     const all = new TrainingProjects(shop, projects);
-    for (const [name, { files, config }] of Object.entries(projects)) {
-      for (const [path, content] of Object.entries(files)) all.write(name, path, content);
-      all.write(name, 'ec2.config.json', JSON.stringify(config));
-    }
+    for (const [name, { root = name, files }] of both)
+      for (const [path, content] of Object.entries(files)) shop.write(join(root, path), content);
+    // The PATH is that of the login shell, which a test can't add to: the configuration does, besides its three settings.
+    const env = tools && { PATH: `${tools}:${process.env.PATH}` };
+    for (const [name, { config }] of Object.entries(projects))
+      all.write(name, 'ec2.config.json', JSON.stringify(env ? { ...config, train: { env, ...config.train } } : config));
+    for (const [path, content] of Object.entries(shared)) shop.write(path, content);
     shop.write('README.md', 'Not of a project.\n');
     all.git('init', '-q');
     all.git('add', '-A');
@@ -92,7 +112,9 @@ export class TrainingProjects {
     const { files } = this.projects[name];
     const ours = ['project.json', 'ec2.config.json', 'artifacts/training.log', 'artifacts/.nx-ec2.json'];
     const own = new Set([...Object.keys(files), ...ours]);
-    return listed(join(this.shop.workspace, this.root(name))).filter((path) => !own.has(path));
+    return listed(join(this.shop.workspace, this.root(name))).filter(
+      (path) => !own.has(path) && !path.includes('.git/'),
+    );
   }
 
   /** `nx run <name>:remote-train`, as a target that Nx caches. */
@@ -144,18 +166,27 @@ export class TrainingProjects {
     return inferTargets({ workspaceRoot, projectRoot, merged, names: {}, namedInput: false })['remote-train'];
   }
 
-  /** As Nx lists them. */
+  /** As Nx lists them: with the files of submodules. */
   private listing(): Listing {
-    const all = this.git('ls-files', '-z', '-co', '--exclude-standard').split('\0').filter(Boolean);
-    const roots = Object.keys(this.projects)
-      .map((name) => ({ name, root: this.root(name) }))
+    const { projectGraph } = this.shop;
+    const lists = [
+      this.git('ls-files', '-z', '-c', '--recurse-submodules'),
+      this.git('ls-files', '-z', '-o', '--exclude-standard'),
+    ];
+    const all = lists.flatMap((each) => each.split('\0')).filter((path) => path && this.exists(path));
+    const roots = Object.values(projectGraph.nodes)
+      .map(({ name, data }) => ({ name, root: data.root }))
       .sort((a, b) => b.root.length - a.root.length);
     const files: Record<string, string[]> = {};
-    for (const path of all.filter((each) => existsSync(join(this.shop.workspace, each)))) {
+    for (const path of all) {
       const owner = roots.find(({ root }) => path.startsWith(`${root}/`));
       if (owner) (files[owner.name] ??= []).push(path);
     }
-    return { projectGraph: this.shop.projectGraph, files };
+    return { projectGraph, files };
+  }
+
+  private exists(path: string): boolean {
+    return existsSync(join(this.shop.workspace, path));
   }
 
   /**
