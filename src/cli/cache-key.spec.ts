@@ -148,6 +148,37 @@ describe('nx-ec2 cache-key', () => {
     expect(version).toMatch(/^s3:\/\/data\/corpus [0-9a-f]+/);
     expect(more).toEqual([]);
   });
+
+  it('asks AWS for nothing that a policy does not allow, or that a file of the workspace redirects', async () => {
+    const data = [{ source: 's3://data/corpus', path: 'data', key: true }];
+    const policy = join(shop.memory, 'policy.json');
+    const refused = async (allowed: object, written: object, message: RegExp) => {
+      writeFileSync(policy, JSON.stringify(allowed));
+      shop.write('model/ec2.config.json', JSON.stringify({ region: 'eu-west-1', train: { data }, ...written }));
+      shop.at.aws.calls.clear();
+      expect((await key()).slice(1).join('\n')).toMatch(message);
+      expect(shop.at.aws.calls.all()).toEqual([]);
+    };
+    process.env.NX_EC2_POLICY = policy;
+    try {
+      await refused({ data: ['s3://other/*'] }, {}, /does not allow "train\.data": "s3:\/\/data\/corpus"/);
+      await refused({ roles: [] }, { roleArn: 'arn:aws:iam::000000000000:role/other' }, /does not allow "roleArn"/);
+      await refused({ profiles: [] }, { profile: 'admin' }, /does not allow "profile"/);
+      await refused({}, { profile: 1 }, /profile: /);
+    } finally {
+      delete process.env.NX_EC2_POLICY;
+    }
+    const before = process.env.AWS_ENDPOINT_URL_S3;
+    process.env.AWS_ENDPOINT_URL_S3 = 'http://s3.example:1';
+    shop.write('.env', 'AWS_ENDPOINT_URL_S3=http://s3.example:1\n');
+    try {
+      await refused({}, {}, /\.env sets AWS_ENDPOINT_URL_S3/);
+    } finally {
+      rmSync(path('.env'));
+      if (before === undefined) delete process.env.AWS_ENDPOINT_URL_S3;
+      else process.env.AWS_ENDPOINT_URL_S3 = before;
+    }
+  });
 });
 
 describe('the key log', () => {

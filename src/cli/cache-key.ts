@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import type { NxJsonConfiguration } from '@nx/devkit';
 import { declaredConfiguration, readConfigFile } from '../config/config-file';
+import { findConfigurationProblem } from '../config/configuration';
 import { pluginOptions } from '../config/plugin-options';
+import { enforcePolicy } from '../config/policy';
 import { settingsDigest } from '../config/result-settings';
 import { readText } from '../config/read-text';
 import { writtenPaths, type WrittenOutput } from '../config/outputs';
@@ -72,7 +74,17 @@ async function* keyOf(
     async (_, projects) => projects.flatMap((project) => files[project] ?? []),
   );
   const { snapshot } = await scan({ workspaceRoot, ...found, cache: scanCache(workspaceRoot, projectName) });
-  const versions = await dataVersions(declared as AwsSettings, train.data ?? []);
+  const data = (train.data ?? []).filter(({ key }) => key);
+  const versions: string[] = [];
+  if (data.length > 0) {
+    // Nx asks for the key before the target could refuse its configuration.
+    const problem = findConfigurationProblem(plugin, workspaceRoot, projectRoot);
+    if (problem) throw problem;
+    const { region, profile, roleArn } = declared as AwsSettings;
+    const asked = { region, profile, roleArn };
+    enforcePolicy({ ...asked, prefix: '', projectRoot, train: { data } }, workspaceRoot, process.env);
+    versions.push(...(await dataVersions(asked, data)));
+  }
   reportKey(workspaceRoot, projectRoot, { at, settings, snapshot: snapshot.id, versions });
   yield* [snapshot.id, ...versions];
 }
@@ -88,15 +100,10 @@ async function readNxJson(workspaceRoot: string): Promise<NxJsonConfiguration> {
 }
 
 /** Data that is part of the key, each with its version. */
-async function dataVersions(
-  { region, profile, roleArn }: AwsSettings,
-  data: { source: string; key?: boolean }[],
-): Promise<string[]> {
-  const keyed = data.filter(({ key }) => key);
-  if (!keyed.length) return [];
-  const aws = new Aws({ region, profile, roleArn });
+async function dataVersions(asked: AwsSettings, data: readonly { source: string }[]): Promise<string[]> {
+  const aws = new Aws(asked);
   try {
-    return await Promise.all(keyed.map(async ({ source }) => `${source} ${await dataVersion(aws, source)}`));
+    return await Promise.all(data.map(async ({ source }) => `${source} ${await dataVersion(aws, source)}`));
   } finally {
     aws.close();
   }

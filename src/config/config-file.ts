@@ -1,16 +1,25 @@
-import { existsSync } from 'node:fs';
-import { join, posix } from 'node:path';
+import { existsSync, realpathSync } from 'node:fs';
+import { isAbsolute, join, posix, relative, sep } from 'node:path';
 import { Problem } from '../report/problem';
 import { merge, type Raw } from './merge';
 import { readText } from './read-text';
 
 export const CONFIG_FILE = 'ec2.config.json';
 
-/** Reads the ec2.config.json of a project, as it is written; {} where there is none. @throws Problem `CONFIG_SYNTAX` */
+/**
+ * Reads the ec2.config.json of a project, as it is written; {} where there is none. A link that leaves the workspace is
+ * refused: the message of a syntax error quotes the file.
+ * @throws Problem `CONFIG_SYNTAX`, `CONFIG_OUTSIDE`
+ */
 export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw {
   const path = join(workspaceRoot, projectRoot, CONFIG_FILE);
   if (!existsSync(path)) return {};
   const name = posix.join(projectRoot, CONFIG_FILE);
+  const target = relative(realpathSync(workspaceRoot), realpathSync(path));
+  if (target === '..' || target.startsWith(`..${sep}`) || isAbsolute(target))
+    throw new Problem('CONFIG_OUTSIDE', `${name} is a symbolic link that leaves the workspace.`, {
+      next: 'Replace it with a file.',
+    });
   let value: unknown;
   try {
     // As Nx reads its own files: with comments and trailing commas; and with the byte order mark that some editors add.

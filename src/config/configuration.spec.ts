@@ -53,6 +53,25 @@ describe('resolveConfiguration', () => {
     expect(env).toEqual({ EPOCHS: '3', AMP: 'true' });
   });
 
+  it('gives no training the secret that signs the records of runs', () => {
+    for (const source of [
+      'ssm:/nx-ec2-callers/acme/secret',
+      'ssm:/nx-ec2-callers/acme/team/secret:1',
+      'ssm:arn:aws:ssm:eu-west-1:123456789012:parameter/nx-ec2-callers/acme/secret',
+    ])
+      expect(() => resolve({ ...base, train: { script: 'a', secrets: { TOKEN: source } } })).toThrow(
+        /train\.secrets\.TOKEN: must not be a parameter below \/nx-ec2-callers\//,
+      );
+    const named = { TOKEN: 'ssm:/nx-ec2/callers', OTHER: 'secretsmanager:nx-ec2-callers/x' };
+    expect(resolve({ ...base, train: { script: 'a', secrets: named } }).train.secrets).toEqual(named);
+  });
+
+  it('takes no prefix that leads out of itself where dots are resolved', () => {
+    for (const prefix of ['team-a/../team-b', '..', 'a/./b', './'])
+      expect(() => resolve({ ...base, prefix })).toThrow(/prefix: may not hold "\."/);
+    expect(resolve({ ...base, prefix: 'team.a/..b/c..' }).prefix).toBe('team.a/..b/c..');
+  });
+
   it('does not repeat a value that may be confidential', () => {
     expect(() => resolve({ ...base, train: { script: 'a', secrets: { TOKEN: 'hf_abc' } } })).toThrow(
       /^(?![^]*hf_abc)[^]*train\.secrets\.TOKEN: must be/,

@@ -51,6 +51,17 @@ describe('several policies', () => {
     expect(() => enforce({ NX_EC2_POLICY: named }, include)).toThrow(/not sent under the policy .*home/);
   });
 
+  it('send nothing of the directory of git, which holds the token of a CI job', () => {
+    const named = write(join(outside, 'named.json'), {});
+    for (const include of ['{workspaceRoot}/.git/config', '../.git', '.GIT/config']) {
+      const sync = { sync: { include: [include] } };
+      expect(() => enforce({ NX_EC2_POLICY: named }, sync)).toThrow(/which is not sent under the policy/);
+      expect(() => enforce({ CI: 'true' }, sync)).toThrow(/which is not sent in CI/);
+      expect(() => enforce({}, sync)).not.toThrow();
+    }
+    expect(() => enforce({ CI: 'true' }, { sync: { include: ['.github/x', '.gitattributes'] } })).not.toThrow();
+  });
+
   it('stop the command when one can not be read', () => {
     mkdirSync(join(outside, 'home/.config/nx-ec2/policy.json'), { recursive: true });
     expect(() => enforce({})).toThrow(/policy\.json can't be used: EISDIR/);
@@ -103,8 +114,50 @@ describe('a variable that a file of the workspace has set', () => {
     },
   );
 
-  it('is not where secrets are kept', () => {
-    expect(withFile('.env', 'NX_EC2_CACHE_DIRECTORY=cache')).toThrow(/sets NX_EC2_CACHE_DIRECTORY/);
+  it.each(['NX_EC2_CACHE_DIRECTORY', 'XDG_CACHE_HOME', 'HOME', 'USERPROFILE'])(
+    'is not where secrets are kept: %s',
+    (name) => {
+      expect(withFile('.env', `${name}=cache`, { [name]: 'cache' })).toThrow(`sets ${name}`);
+    },
+  );
+
+  // As Nx does: it unloads what .env sets as the shell does, and then loads the task's files.
+  describe('and that takes away what the shell has set', () => {
+    const emptied = (name: string, started: NodeJS.ProcessEnv | null, environment: NodeJS.ProcessEnv = {}) => {
+      write(join(root, '.env'), `${name}=as-in-the-shell\n`);
+      write(join(root, 'model/.remote-train.env'), `${name}=\n`);
+      return () =>
+        enforcePolicy(
+          { ...configuration, sync: { include: ['.env'] } as never },
+          root,
+          { HOME: join(outside, 'home'), ...environment },
+          () => started && { HOME: join(outside, 'home'), ...started },
+        );
+    };
+
+    it.each([
+      ['where the environment of nx is known', (name: string) => ({ [name]: 'as-in-the-shell' })],
+      ['where it is not', () => null],
+    ])('is found, %s', (_where, started) => {
+      expect(emptied('NX_EC2_POLICY', started('NX_EC2_POLICY'))).toThrow(/sets NX_EC2_POLICY/);
+      expect(emptied('CI', started('CI'))).toThrow(/\.env, which is not sent in CI/);
+      expect(emptied('OTHER', started('OTHER'))).not.toThrow();
+    });
+
+    it('is no endpoint, and under a policy no profile and no region', () => {
+      expect(emptied('AWS_ENDPOINT_URL_S3', { AWS_ENDPOINT_URL_S3: 'https://s3.acme.example' })).toThrow(
+        /sets AWS_ENDPOINT_URL_S3/,
+      );
+      for (const name of ['AWS_PROFILE', 'AWS_REGION', 'AWS_ROLE_ARN']) {
+        const set = emptied(name, { [name]: 'as-in-the-shell' });
+        expect(set).not.toThrow();
+        write(join(outside, 'home/.config/nx-ec2/policy.json'), { envFiles: true });
+        expect(set).toThrow(`sets ${name}`);
+        // As the shell has set it.
+        expect(emptied(name, { [name]: 'x' }, { [name]: 'x' })).not.toThrow();
+        rmSync(join(outside, 'home/.config/nx-ec2/policy.json'));
+      }
+    });
   });
 
   it('is found in a file that is named by a target or a configuration with slashes', () => {
@@ -135,6 +188,8 @@ describe('a variable that a file of the workspace has set', () => {
       'AWS_CA_BUNDLE',
       'NODE_EXTRA_CA_CERTS',
       'https_proxy',
+      'npm_config_https_proxy',
+      'npm_config_noproxy',
     ]) {
       const set = withFile('.env', `${name}=x`);
       expect(set).not.toThrow();

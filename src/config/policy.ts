@@ -4,6 +4,7 @@ import { join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { isLoopback } from '../aws/loopback';
 import { Problem } from '../report/problem';
+import { printable } from '../report/terminal-text';
 import type { Configuration } from './configuration';
 import type { InstanceName, NamedInstance } from './instance-name';
 import { readText } from './read-text';
@@ -11,6 +12,8 @@ import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
 
 /** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
 export const ENV_FILE = /^\.env/i;
+/** The same, and git's directory: its `config` holds the token with which a CI job has fetched the repository. */
+const CREDENTIAL_FILE = /^(\.env|\.git$)/i;
 
 const list = z.array(z.string()).optional();
 
@@ -48,7 +51,9 @@ export function policyAllows(patterns: string[], value: string): boolean {
 
 /** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
 type Limited = Pick<Configuration, 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
-  Partial<Pick<Configuration, 'bucket' | 'projectRoot' | 'instances' | 'sync' | 'user' | 'train'>>;
+  Partial<Pick<Configuration, 'bucket' | 'projectRoot' | 'instances' | 'sync' | 'user'>> & {
+    train?: Partial<Pick<Configuration['train'], 'secrets' | 'passEnv'>> & { data?: readonly { source: string }[] };
+  };
 
 /** A policy file, parsed. */
 interface Policy extends z.infer<typeof policySchema> {
@@ -58,10 +63,10 @@ interface Policy extends z.infer<typeof policySchema> {
 /** What an endpoint is set by, for all services or for one. */
 const ENDPOINT_VARIABLE = /^AWS_ENDPOINT_URL(_[A-Z0-9_]+)?$/;
 /** The policy itself, and where the secrets of stores are kept. */
-const NEVER_BY_WORKSPACE = ['NX_EC2_POLICY', 'NX_EC2_CACHE_DIRECTORY'];
+const NEVER_BY_WORKSPACE = ['NX_EC2_POLICY', 'NX_EC2_CACHE_DIRECTORY', 'XDG_CACHE_HOME', 'HOME', 'USERPROFILE'];
 /** Variables that decide as whom AWS is asked, who is believed to be AWS, and what nx-ec2 remembers. */
 const TRUST_VARIABLE =
-  /^(AWS_.*|NX_EC2_.*|NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY|XDG_CACHE_HOME|HOME|USERPROFILE)$/i;
+  /^(AWS_.*|NX_EC2_.*|NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED|SSL_CERT_(FILE|DIR)|(NPM_CONFIG_)?(HTTPS?|ALL|NO)_PROXY|NPM_CONFIG_(NO)?PROXY)$/i;
 /** Set by this package itself, for the SDK. */
 const OWN_VARIABLE = 'AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED';
 
@@ -69,22 +74,30 @@ const OWN_VARIABLE = 'AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED';
  * Applies every policy file that is found: each must allow what it has a key for.
  * @throws Problem where the configuration, or a variable that a file of the workspace has set, is not allowed.
  */
-export function enforcePolicy(configuration: Limited, workspaceRoot: string, environment: NodeJS.ProcessEnv): void {
+export function enforcePolicy(
+  configuration: Limited,
+  workspaceRoot: string,
+  environment: NodeJS.ProcessEnv,
+  startedWith = environment === process.env ? environmentOfNx : undefined,
+): void {
   const roots = ['', ...(configuration.projectRoot ? [configuration.projectRoot] : [])];
-  const startedWith = environment === process.env ? environmentOfNx : undefined;
   const variables = new WorkspaceVariables(workspaceRoot, roots, environment, startedWith);
-  for (const name of NEVER_BY_WORKSPACE) refuseSetByWorkspace(variables, name);
+  for (const name of NEVER_BY_WORKSPACE)
+    refuseSetByWorkspace(name, variables.fileOf(name) ?? variables.fileThatEmpties(name));
   const policies = policyPaths(environment).map((path) => readPolicy(path, workspaceRoot));
   enforceVariables(policies, variables, environment);
   for (const policy of policies) {
     for (const [key, allowed, value] of rulesOf(policy, configuration)) enforceRule(policy, key, allowed, value);
   }
-  const envFile = configuration.sync?.include.find((pattern) => pattern.split('/').some((part) => ENV_FILE.test(part)));
+  const envFile = configuration.sync?.include.find((pattern) =>
+    pattern.split('/').some((part) => CREDENTIAL_FILE.test(part)),
+  );
   const strict = policies.find(({ envFiles }) => !envFiles);
-  if (envFile && (strict || (environment.CI && !policies.length))) {
+  const isCI = environment.CI || variables.fileOf('CI') || variables.fileThatEmpties('CI');
+  if (envFile && (strict || (isCI && !policies.length))) {
     throw new Problem(
       'POLICY',
-      `"sync.include" names ${envFile}, which is not sent ${strict ? `under the policy ${strict.path}` : 'in CI'}.`,
+      `"sync.include" names ${printable(envFile)}, which is not sent ${strict ? `under the policy ${strict.path}` : 'in CI'}.`,
       {
         next: 'A policy file outside the repository (NX_EC2_POLICY) can allow it: { "envFiles": true }.',
       },
@@ -149,25 +162,26 @@ function enforceRule(policy: Policy, key: string, allowed: string[] | undefined,
 
 /**
  * Endpoints are held against `endpoints`, whoever set them. A file of the workspace may set one on loopback alone, and
- * under a policy no other variable that says as whom AWS is asked or who is believed to be AWS: a region and a profile
- * are held against the policy as those of the configuration are.
+ * under a policy no other variable that says as whom AWS is asked or who is believed to be AWS, nor take one away: a region
+ * and a profile are held against the policy as those of the configuration are.
  */
 function enforceVariables(policies: Policy[], variables: WorkspaceVariables, environment: NodeJS.ProcessEnv): void {
-  for (const [name, value] of Object.entries(environment)) {
-    if (!value || !TRUST_VARIABLE.test(name) || name === OWN_VARIABLE) continue;
+  for (const name of variables.names()) {
+    const value = environment[name];
+    if (!TRUST_VARIABLE.test(name) || name === OWN_VARIABLE) continue;
+    const file = variables.fileOf(name);
     if (ENDPOINT_VARIABLE.test(name)) {
-      for (const policy of policies) enforceRule(policy, name, policy.endpoints, value);
-      if (!isLoopback(value)) refuseSetByWorkspace(variables, name);
-    } else if (/^AWS_(DEFAULT_)?REGION$/.test(name)) {
-      if (variables.fileOf(name)) for (const policy of policies) enforceRule(policy, name, policy.regions, value);
-    } else if (/^AWS_(DEFAULT_)?PROFILE$/.test(name)) {
-      if (variables.fileOf(name)) for (const policy of policies) enforceRule(policy, name, policy.profiles, value);
-    } else if (policies.length) refuseSetByWorkspace(variables, name);
+      for (const policy of policies) enforceRule(policy, name, policy.endpoints, value || undefined);
+      if (!value || !isLoopback(value)) refuseSetByWorkspace(name, file);
+    } else if (value && /^AWS_(DEFAULT_)?REGION$/.test(name)) {
+      if (file) for (const policy of policies) enforceRule(policy, name, policy.regions, value);
+    } else if (value && /^AWS_(DEFAULT_)?PROFILE$/.test(name)) {
+      if (file) for (const policy of policies) enforceRule(policy, name, policy.profiles, value);
+    } else if (policies.length) refuseSetByWorkspace(name, file);
   }
 }
 
-function refuseSetByWorkspace(variables: WorkspaceVariables, name: string): void {
-  const file = variables.fileOf(name);
+function refuseSetByWorkspace(name: string, file: string | undefined): void {
   if (!file) return;
   throw new Problem('POLICY', `${file} sets ${name}, which a file of the workspace may not set.`, {
     next: `Remove it from ${file} and set it in the shell, or in the settings of the CI service.`,

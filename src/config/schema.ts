@@ -38,6 +38,10 @@ export const connectionShape = {
   prefix: z
     .string()
     .regex(/^[A-Za-z0-9!_.*()/-]*$/, 'may hold letters, digits and !_.*()/- only')
+    .refine(
+      (prefix) => !prefix.split('/').some((name) => name === '.' || name === '..'),
+      'may not hold "." or ".." as a name: some servers and proxies resolve them',
+    )
     .default('')
     .describe('Key prefix of the store in the bucket.'),
   bucketOwner: z
@@ -111,6 +115,9 @@ export const syncSchema = z.strictObject({
   warnSize: size.prefault('100MB').describe('Above this size the largest files are named before they are sent.'),
 });
 
+/** The folder of the parameters that hold the secrets of stores: callers may read them, instances may not. */
+export const CALLERS_FOLDER = '/nx-ec2-callers';
+
 const variable = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name');
 
 const words = z.union([
@@ -162,7 +169,13 @@ export const trainShape = {
   secrets: z
     .record(
       variable,
-      z.string().regex(/^(ssm|secretsmanager):.+$/, 'must be "ssm:<parameter>" or "secretsmanager:<secret>[#<key>]"'),
+      z
+        .string()
+        .regex(/^(ssm|secretsmanager):.+$/, 'must be "ssm:<parameter>" or "secretsmanager:<secret>[#<key>]"')
+        .refine(
+          (source) => !/^ssm:/.test(source) || !source.includes(`${CALLERS_FOLDER.slice(1)}/`),
+          `must not be a parameter below ${CALLERS_FOLDER}/, which only callers may read: it signs the records of runs`,
+        ),
     )
     .default({})
     .describe(

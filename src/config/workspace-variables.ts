@@ -14,9 +14,11 @@ const DEPTH = 4;
 const ANCESTORS = 16;
 
 /**
- * Tells which variables of the environment a file of the workspace has set. Nx loads such files before it starts an
- * executor. On Linux the environment that the outermost nx process was started with shows what is the shell's own.
- * Elsewhere the files are read again, and every variable that one of them assigns counts as set by it.
+ * Tells which variables of the environment a file of the workspace has set, changed or emptied. Nx loads such files before
+ * it starts an executor. A file can take away what the shell has set: Nx unloads a variable whose value in `.env` is that
+ * of the shell, and then loads the task's files, one of which may set it to nothing. On Linux the environment that the
+ * outermost nx process was started with shows what is the shell's own. Elsewhere the files are read again, and every
+ * variable that one of them assigns counts as set by it.
  */
 export class WorkspaceVariables {
   private files: { path: string; text: string }[] | undefined;
@@ -33,18 +35,45 @@ export class WorkspaceVariables {
     private readonly startedWith: () => NodeJS.ProcessEnv | null = () => null,
   ) {}
 
-  /** The workspace-relative path of a file that has set a variable, or words for one; undefined where none has. */
-  fileOf(name: string): string | undefined {
-    const value = this.environment[name];
-    if (!value) return undefined;
-    if (this.started === undefined) this.started = this.startedWith();
-    if (this.started?.[name] === value) return undefined;
-    this.files ??= this.roots.flatMap((root) => readFiles(this.workspaceRoot, root, '', DEPTH));
-    // As dotenv reads an assignment; its value may begin on the next line.
-    const word = new RegExp(`(?<![\\w.-])${name}(\\s*=|:\\s)`);
-    const file = this.files.find(({ text }) => word.test(text))?.path;
-    return file ?? (this.started ? 'A file that Nx loads (.env and the like)' : undefined);
+  /** The names of variables that have a value, or had one when nx was started. */
+  names(): string[] {
+    const all = { ...this.startEnvironment(), ...this.environment };
+    return Object.keys(all).filter((name) => this.environment[name] || this.started?.[name]);
   }
+
+  /** The workspace-relative path of a file that has set or emptied a variable, or words for one; undefined where none has. */
+  fileOf(name: string): string | undefined {
+    const value = this.environment[name] ?? '';
+    const started = this.startEnvironment();
+    if (started ? (started[name] ?? '') === value : value === '') return undefined;
+    const file = this.find(assignmentOf(name));
+    return file ?? (started ? 'A file that Nx loads (.env and the like)' : undefined);
+  }
+
+  /**
+   * The same for a variable that has no value now and whose absence matters: where the environment of nx is not known, a
+   * file that assigns what may be an empty text counts.
+   */
+  fileThatEmpties(name: string): string | undefined {
+    if (this.environment[name]) return undefined;
+    if (this.startEnvironment()) return this.fileOf(name);
+    return this.find(assignmentOf(name, '(?![ \\t]*["\'`]?[\\w/.:~-])'));
+  }
+
+  private startEnvironment(): NodeJS.ProcessEnv | null {
+    if (this.started === undefined) this.started = this.startedWith();
+    return this.started;
+  }
+
+  private find(assignment: RegExp): string | undefined {
+    this.files ??= this.roots.flatMap((root) => readFiles(this.workspaceRoot, root, '', DEPTH));
+    return this.files.find(({ text }) => assignment.test(text))?.path;
+  }
+}
+
+/** As dotenv reads an assignment; its value may begin on the next line. */
+function assignmentOf(name: string, value = ''): RegExp {
+  return new RegExp(`(?<![\\w.-])${name.replace(/\W/g, '\\$&')}(\\s*=|:\\s)${value}`);
 }
 
 /** The environment that the outermost nx process above this one was started with; null where that is not known. */

@@ -3,11 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { customEndpoint, type Aws } from '../aws/clients';
 import { awsCode, awsProblem, isTransient } from '../aws/reason';
 import { sdk } from '../aws/sdk';
+import { CALLERS_FOLDER } from '../config/schema';
 import { Problem } from '../report/problem';
 import { cacheSecret, keyBytes, readCachedSecret } from './run-state';
 
-/** Not below /nx-ec2/, whose parameters instances may read. */
-const FOLDER = '/nx-ec2-callers';
 /** A name is at most 1,011 characters with its ARN, and has at most 15 levels. */
 const LONGEST_PREFIX = 512;
 const MOST_LEVELS = 10;
@@ -24,7 +23,7 @@ export function secretParameter(bucket: string, prefix: string): string {
     levels.every((level) => /^[A-Za-z0-9._-]+$/.test(level));
   const level = prefix === '' ? '' : asIs ? `${prefix}/` : `sha256-${hash('sha256', prefix, 'hex')}/`;
   // As the store's keys are: so a policy that allows callers one prefix names it here alike.
-  return `${FOLDER}/${bucket}/${level}secret`;
+  return `${CALLERS_FOLDER}/${bucket}/${level}secret`;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   chownSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -89,6 +90,15 @@ describe('what git says of a directory', () => {
         message: expect.stringContaining('dubious ownership') as string,
       }),
     );
+    expect(existsSync(mark)).toBe(false);
+  });
+
+  it('is not the answer of files that look like a bare repository, whose programs never run', () => {
+    const mark = makeTrap();
+    cpSync(join(root, '.git'), join(root, 'out'), { recursive: true });
+    execFileSync('git', ['config', '--file', join(root, 'out/config'), 'core.worktree', '..']);
+    for (const ask of [() => trackedFiles(join(root, 'out')), () => visibleToTools(join(root, 'out'), ['a'])])
+      expect(ask).toThrow(expect.objectContaining<Partial<Problem>>({ code: 'GIT_FAILED' }));
     expect(existsSync(mark)).toBe(false);
   });
 

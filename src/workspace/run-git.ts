@@ -4,8 +4,14 @@ import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 
-/** No program that the repository's configuration names is run. */
-const QUIET = ['--no-optional-locks', '-c', 'core.fsmonitor=false', '-c', 'core.hooksPath=/dev/null'];
+/**
+ * No program that the repository's configuration names is run. Files of a repository can make one of its directories look
+ * like a bare repository, with a configuration of its own: git does not answer for that one.
+ */
+const QUIET = [
+  ...['--no-optional-locks', '-c', 'core.fsmonitor=false', '-c', 'core.hooksPath=/dev/null'],
+  ...['-c', 'safe.bareRepository=explicit'],
+];
 const TIMEOUT_MS = 60_000;
 
 export interface GitOptions {
