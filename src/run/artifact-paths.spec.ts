@@ -30,6 +30,7 @@ describe('a list of what comes back', () => {
         expect(() => check([['out', ...head, bad, ...tail].join('/')])).toThrow(/refused/);
       }),
     );
+    for (const path of ['a\ud800', '\udc00/a', '.g\ud83dit/config']) expect(() => check([path])).toThrow(/refused/);
     for (const path of ['/etc/passwd', '../a', '', '.', './a', 'a/']) expect(() => check([path])).toThrow(/refused/);
   });
 
@@ -170,14 +171,14 @@ describe('what is held back', () => {
 
   it('is what tools act on, unless git and Nx ignore the directory', async () => {
     workspace();
-    const paths = ['package.json', 'deep/.envrc', 'conftest.py', 'model.bin'];
+    const paths = ['project.json', 'deep/.envrc', 'setup.py', 'model.bin'];
     expect(await held(paths)).toEqual(paths.slice(0, 3));
     write('.git/info/exclude', 'out\n');
     // Nx does not know that list.
     expect(await held(paths)).toEqual(paths.slice(0, 3));
     write('.git/info/exclude');
-    write('.gitignore', 'model/out/*\n!model/out/package.json\n');
-    expect(await held(paths)).toEqual(['package.json']);
+    write('.gitignore', 'model/out/*\n!model/out/project.json\n');
+    expect(await held(paths)).toEqual(['project.json']);
     write('model/.gitignore', 'out\n');
     const { heldBack, ignored } = await screen(paths);
     expect(heldBack).toEqual([]);
@@ -186,11 +187,27 @@ describe('what is held back', () => {
     expect(await held(paths)).toEqual(paths.slice(0, 3));
   });
 
+  it('is what test runners and package managers search for, though git and Nx ignore the directory', async () => {
+    workspace();
+    write('.gitignore', 'out/\n');
+    const paths = ['conftest.py', 'deep/test_x.py', 'deep/package.json', 'x_test.go', 'Makefile', 'model.bin'];
+    expect(await held(paths)).toEqual(paths.slice(0, 4));
+  });
+
+  it('is what no file system has room for, and nothing else with it', async () => {
+    workspace();
+    const long = ['x'.repeat(256), '\u00e9'.repeat(128), `${'d/'.repeat(2040)}x`];
+    const fits = ['x'.repeat(255), '\u00e9'.repeat(127), 'model.bin'];
+    expect(await held([...long, ...fits])).toEqual(
+      process.platform === 'linux' ? long : expect.arrayContaining(long.slice(0, 2)),
+    );
+  });
+
   it('is what tools find although git ignores it, by its own name', async () => {
     workspace();
     const names = ['.env', '.env.local', '.npmrc', '.venv/bin/python', 'node_modules/jest/index.js'];
-    const paths = [...names, 'package.json', 'train.pyc', '__pycache__/train.cpython-312.pyc'];
-    write('.gitignore', '.env*\n.npmrc\n.venv/\nnode_modules\npackage.json\n__pycache__/\n*.py[co]\n');
+    const paths = [...names, 'project.json', 'train.pyc', '__pycache__/train.cpython-312.pyc'];
+    write('.gitignore', '.env*\n.npmrc\n.venv/\nnode_modules\nproject.json\n__pycache__/\n*.py[co]\n');
     expect(await held(paths)).toEqual(paths);
     // A directory that is ignored is one where no tool looks.
     write('model/.gitignore', 'out/*\n!out/.gitkeep\n');

@@ -115,8 +115,13 @@ export async function screenArtifacts<T extends Artifact>(
   const isPlain = isOrdinaryDirectory(output);
   const isWanted = ({ path }: Artifact) => isPlain && named.has(path);
 
+  const fitting = artifacts.filter((file) => {
+    const fits = !isTooLong(output, file.path);
+    if (!fits) hold(file, 'its path is too long here');
+    return fits;
+  });
   const linked = linkedDirectories(output);
-  const reserved = artifacts.filter((file) => {
+  const reserved = fitting.filter((file) => {
     const link = linked(file.path);
     if (link !== null) hold(file, `${link} is a symbolic link here`);
     else if (isReserved(file.path) && !isWanted(file)) hold(file, 'nx-ec2 uses names of this form itself');
@@ -124,7 +129,7 @@ export async function screenArtifacts<T extends Artifact>(
     return false;
   });
   const repository = bareRepositoryFiles(
-    artifacts.map(({ path }) => path),
+    fitting.map(({ path }) => path),
     (path) => lookUp(join(output, path)) !== null,
   );
   const found = reserved.map((file) => {
@@ -148,6 +153,10 @@ export async function screenArtifacts<T extends Artifact>(
   for (const { file, path, acts } of found) {
     if (acts?.always && !isWanted(file)) {
       hold(file, acts.why);
+      continue;
+    }
+    if (acts?.searched && !isPlain) {
+      hold(file, `${acts.why}, in directories that git ignores as well`);
       continue;
     }
     if (acts && !acts.always && (visible.has(path) || open.has(acts.directory))) {
@@ -203,6 +212,21 @@ async function isEdited(here: string, file: Artifact, was: { size: number; sha25
   return lookUp(here) !== null && !(await hasContent(here, was)) && !(await hasContent(here, file));
 }
 
+/** bytes of a name, on every file system that is in use, and of a path. */
+const LONGEST_NAME = 255;
+const LONGEST_PATHS: Partial<Record<NodeJS.Platform, number>> = { linux: 4095, darwin: 1023 };
+/** bytes that the path of a file has more as long as it is not whole. */
+const ON_ITS_WAY = 128;
+
+/** Whether no file of this path can be made in a directory. */
+function isTooLong(output: string, path: string): boolean {
+  const longest = LONGEST_PATHS[process.platform] ?? Infinity;
+  return (
+    Buffer.byteLength(join(output, path)) + ON_ITS_WAY > longest ||
+    path.split('/').some((part) => Buffer.byteLength(part) > LONGEST_NAME)
+  );
+}
+
 /** Whether a path has a part that is named as this plugin names its own files beside artifacts. */
 export function isReserved(path: string): boolean {
   return path.split('/').some((part) => [POINTER, UNFINISHED].some((ending) => foldName(part).endsWith(ending)));
@@ -256,6 +280,8 @@ class Names {
 }
 
 function isInside(path: string): boolean {
+  // A surrogate without its pair becomes another character in the name of a file.
+  if (/\p{Surrogate}/u.test(path)) return false;
   if (path.includes('\0') || (path.includes('\\') && process.platform === 'win32')) return false;
   return path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 }

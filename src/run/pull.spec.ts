@@ -219,7 +219,7 @@ describe('pulling a run', () => {
       '.git/config': '[core]\n\tfsmonitor = touch ran',
       'run.git/HEAD': 'ref: refs/heads/main',
       'run.git/refs/x': '',
-      'package.json': '{}',
+      'project.json': '{}',
       '.nx-ec2.json': '{}',
       'model.nx-ec2-part': '',
       'notes.txt': 'theirs',
@@ -245,7 +245,7 @@ describe('pulling a run', () => {
         '.nx-ec2.json',
         'model.nx-ec2-part',
         'notes.txt',
-        'package.json',
+        'project.json',
         'run.git/HEAD',
       ]);
       expect(listed(output)).toEqual(['model.bin', 'notes.txt', 'run.git/refs/x']);
@@ -273,8 +273,8 @@ describe('pulling a run', () => {
 
     it('brings manifests where the directory is ignored, says so once, and never a git directory', async () => {
       writeFileSync(join(top, '.gitignore'), 'artifacts\n');
-      expect((await pull(await saved())).heldBack.map(({ path }) => path)).not.toContain('artifacts/package.json');
-      expect(existsSync(join(output, 'package.json'))).toBe(true);
+      expect((await pull(await saved())).heldBack.map(({ path }) => path)).not.toContain('artifacts/project.json');
+      expect(existsSync(join(output, 'project.json'))).toBe(true);
       expect(existsSync(join(output, '.git'))).toBe(false);
       expect(said.filter((each) => each.includes('Tools act on'))).toHaveLength(1);
     });

@@ -12,6 +12,7 @@ import { readCollected } from './collected';
 import { fetchFile, forEachFile, Room, unfinished } from './fetch-file';
 import { reportHeldBack } from './held-back';
 import { parsePointer, pointerPath } from './pointer';
+import { refuseHome } from './pull-target';
 import { wantedArtifacts, wantedCheckpoints, type PullWishes } from './pull-wishes';
 import type { RunRecord } from './record';
 import type { StoredFile } from './run-files';
@@ -42,6 +43,7 @@ export async function pullRun(
   wishes: PullWishes,
 ): Promise<Pulled> {
   const { output, signal } = wishes;
+  refuseHome(output, record.id);
   const artifacts = await wantedArtifacts(store, keys, reporter, record, wishes);
   const checkpoints = await wantedCheckpoints(store, keys, record, wishes);
   // As the artifacts were when they were listed.

@@ -80,6 +80,11 @@ describe('a file that programs act on', () => {
       'package.json5',
       'git.exe',
       'npx.cmd',
+      'nodemon.json',
+      'mkdocs.yml',
+      'pipfile.lock',
+      'train.so',
+      'train.cpython-312-x86_64-linux-gnu.so',
     );
     const tool = fc.constantFrom(...names.map((name) => name.toLowerCase())).chain(spelled);
     fc.assert(
@@ -87,6 +92,34 @@ describe('a file that programs act on', () => {
         expect(toolFile([...above, name, ...below].join('/'))).not.toBeNull();
       }),
     );
+  });
+
+  it('is one that test runners and package managers find in ignored directories too', () => {
+    const names = [
+      'conftest.py',
+      'test_x.py',
+      'x_test.py',
+      'x_test.go',
+      'a.spec.ts',
+      'a_test.mts',
+      'test.js',
+      '__tests__',
+    ];
+    names.push('package.json', 'package.yaml', 'pyproject.toml', 'Cargo.toml');
+    const searched = fc.constantFrom(...names.map((name) => name.toLowerCase())).chain(spelled);
+    fc.assert(
+      fc.property(fc.array(fc.oneof(plain, fc.constant('venv')), { maxLength: 3 }), searched, (above, name) => {
+        expect(toolFile([...above, name].join('/'))).toMatchObject({ always: false, searched: true });
+      }),
+    );
+    for (const name of ['Makefile', 'venv/x', '.envrc', 'train.pyc']) expect(toolFile(name)?.searched).toBeUndefined();
+  });
+
+  it('is what an environment is made of, in the directory of the project alone', () => {
+    for (const name of ['requirements.txt', 'environment.yml', 'Conda.yaml']) {
+      expect(toolFile(name)).not.toBeNull();
+      expect(toolFile(`mlruns/0/model/${name}`)).toBeNull();
+    }
   });
 
   it('is one that changes what is ignored, wherever it lies', () => {

@@ -4,10 +4,12 @@
  * - A name of a version control system's or Nx's own directory is never written; nor is what makes a directory a bare
  *   git repository, nor a file that changes what is ignored.
  * - A name that begins with a dot is some tool's configuration, but for the few in `INERT`.
- * - Manifests, build files, files that test runners and Python import by name, and `<tool>.config.<extension>`.
+ * - Manifests, build files, files that test runners and Python import by name, and `<tool>.config.<extension>`. Those of
+ *   them that test runners and package managers search for below their directory are found in ignored directories too.
  * Names are compared as the most lenient file systems compare them.
  */
 
+import { CONDA_FILES } from '../config/environment-manifests';
 import { withoutIgnorable } from './name-folding';
 
 /** A name as the most lenient of file systems reads it: case, Unicode forms, trailing dots and spaces, NTFS streams. */
@@ -41,31 +43,12 @@ const MANIFESTS = new Set([
   // Nx and this plugin
   ...['project.json', 'nx.json', 'workspace.json', 'angular.json', 'lerna.json', 'ec2.config.json'],
   // packages of JavaScript
-  ...['package.json', 'package-lock.json', 'npm-shrinkwrap.json', 'yarn.lock', 'pnpm-lock.yaml', 'pnpm-workspace.yaml'],
+  ...['package-lock.json', 'npm-shrinkwrap.json', 'yarn.lock', 'pnpm-lock.yaml', 'pnpm-workspace.yaml'],
   ...['bun.lock', 'bun.lockb', 'bunfig.toml', 'deno.json', 'deno.jsonc', 'jsr.json', 'rush.json', 'node_modules'],
   // Python
-  ...[
-    'pyproject.toml',
-    'setup.py',
-    'setup.cfg',
-    'tox.ini',
-    'noxfile.py',
-    'pytest.ini',
-    'mypy.ini',
-    'pylintrc',
-    'ruff.toml',
-  ],
-  ...[
-    'conftest.py',
-    'sitecustomize.py',
-    'usercustomize.py',
-    'pyvenv.cfg',
-    'pipfile',
-    'uv.toml',
-    'poetry.toml',
-    'pixi.toml',
-  ],
-  ...['uv.lock', 'poetry.lock', 'pdm.lock'],
+  ...['setup.py', 'setup.cfg', 'tox.ini', 'noxfile.py', 'pytest.ini', 'mypy.ini', 'pylintrc', 'ruff.toml'],
+  ...['sitecustomize.py', 'usercustomize.py', 'pyvenv.cfg', 'pipfile', 'uv.toml', 'poetry.toml', 'pixi.toml'],
+  ...['uv.lock', 'poetry.lock', 'pdm.lock', 'pixi.lock', 'pipfile.lock', 'conda-lock.yml'],
   ...['pytest.toml', 'tasks.py', 'dodo.py', 'fabfile.py', 'conanfile.py', 'wscript', 'sconstruct', 'snakefile'],
   // other languages and build tools
   ...['gradlew', 'gradlew.bat', 'mvnw', 'nx.bat', 'meson.build', 'earthfile'],
@@ -91,17 +74,7 @@ const MANIFESTS = new Set([
     'build.xml',
     'build.sbt',
   ],
-  ...[
-    'cargo.toml',
-    'build.rs',
-    'go.mod',
-    'go.work',
-    'composer.json',
-    'mix.exs',
-    'package.swift',
-    'podfile',
-    'directory.build.props',
-  ],
+  ...['build.rs', 'go.mod', 'go.work', 'composer.json', 'mix.exs', 'package.swift', 'podfile', 'directory.build.props'],
   ...[
     'directory.build.targets',
     'flake.nix',
@@ -144,8 +117,8 @@ const MANIFESTS = new Set([
     'makefile.pl',
     'build.pl',
   ],
-  ...['deps.edn', 'bb.edn', 'project.clj', 'shadow-cljs.edn', 'stack.yaml', 'package.yaml', 'cabal.project'],
-  ...['package.json5', 'turbo.jsonc', 'biome.json', 'biome.jsonc', 'dprint.json', 'wrangler.toml'],
+  ...['deps.edn', 'bb.edn', 'project.clj', 'shadow-cljs.edn', 'stack.yaml', 'cabal.project'],
+  ...['turbo.jsonc', 'biome.json', 'biome.jsonc', 'dprint.json', 'wrangler.toml'],
   ...['netlify.toml', 'vercel.json', 'wrangler.json', 'wrangler.jsonc', 'devbox.json', 'mise.local.toml', 'pants.toml'],
   ...['workspace.bzlmod', 'buck', 'tupfile', 'pulumi.yaml', 'serverless.yml', 'terragrunt.hcl'],
   // environments and compiled modules, which Python takes before the sources beside them
@@ -163,17 +136,41 @@ const MANIFESTS = new Set([
     'puppetfile',
   ],
   ...['appraisals', 'steepfile', 'rakefile.rb', 'lefthook-local.yml', 'lefthook-local.yaml', 'lefthook.toml'],
+  ...['nodemon.json', 'nest-cli.json', 'firebase.json', 'serverless.yaml', 'serverless.json', 'docker-bake.hcl'],
+  ...['docker-bake.json', 'mkdocs.yml', 'mkdocs.yaml', 'book.toml', 'alembic.ini', 'celeryconfig.py'],
+  ...['cargo.lock', 'gemfile.lock', 'composer.lock', 'go.sum', 'mix.lock', 'renv.lock', 'vcpkg.json', 'conanfile.txt'],
+  ...['phpunit.xml', 'phpunit.xml.dist', 'captainhook.json', 'grumphp.yml', 'pubspec.yaml', 'analysis_options.yaml'],
+  ...['azure-pipelines.yaml', 'bitbucket-pipelines.yml', 'cloudbuild.yaml', 'buildspec.yml', 'appveyor.yml'],
+  ...['gradle-wrapper.properties', 'gradle-wrapper.jar', 'codegen.yml', 'codegen.ts', 'typedoc.json'],
   ...['lefthook.json', 'msbuild.rsp', 'directory.build.rsp', 'directory.packages.props', 'autorun.inf'],
 ]);
 
+/**
+ * Test runners and the workspaces of package managers search for these below the directory that they are started in,
+ * whatever git ignores: pytest, jest, vitest, bun, deno and go; npm, pnpm, yarn, uv and cargo.
+ */
+const SEARCHED = [
+  /^conftest\.py$/,
+  /^test_[^]*\.py$/,
+  /_test\.(py|go)$/,
+  /[._](test|spec|e2e|cy)\.(js|cjs|mjs|ts|cts|mts|jsx|tsx)$/,
+  /^(test|spec)\.(js|cjs|mjs|ts|cts|mts|jsx|tsx)$/,
+  /^__tests__$/,
+  /^package\.(json|json5|yaml)$/,
+  /^(pyproject|cargo)\.toml$/,
+];
+
+/** Environments are made of them where they lie in a project's directory; in others they tell of a model. */
+const ENVIRONMENTS = new Set(['requirements.txt', ...CONDA_FILES]);
+
 const PATTERNS = [
+  /^tests?\.py$/,
+  // Python takes a compiled module before the source beside it.
+  /\.(so|pyd)$/,
   // jest.config.ts, vite.config.mjs, eslint.config.js, … and jest.preset.js
   /\.(config|preset|workspace|setup)\.(js|cjs|mjs|ts|cts|mts|jsx|tsx)$/,
   /^(jest|babel|cypress|ava|swc|vitest)\.config\.(json|toml|ya?ml)$/,
   /^(ts|js)config(\.[^]*)?\.json$/,
-  // What pytest and the test runners of JavaScript run.
-  /^test_[^]*\.py$/,
-  /^tests?\.py$/,
   /\.conf\.(js|cjs|mjs|ts|cts|mts)$|\.config\.babel\.js$/,
   /\.(tf|tofu|tfvars)(\.json)?$/,
   /^(gulpfile|gruntfile|jakefile)\.[^.]+$/,
@@ -187,9 +184,6 @@ const PATTERNS = [
   /\.(exe|com|bat|cmd|ps1|vbs|lnk|scf|url)$/,
   // A shell's wildcard makes an option of it.
   /^-/,
-  /_test\.py$/,
-  /\.(test|spec|e2e|cy)\.(js|cjs|mjs|ts|cts|mts|jsx|tsx)$/,
-  /^__tests__$/,
   /\.([a-z]*proj|sln|slnx|code-workspace|gemspec|xcodeproj|xcworkspace|opam|cabal)$/,
   /^(docker-)?compose\.[^]*\.ya?ml$/,
   /^dockerfile\./,
@@ -199,6 +193,8 @@ export interface ToolFile {
   why: string;
   /** It is held back even where git and Nx ignore the directory. */
   always: boolean;
+  /** Tools search for it below the directory that they are started in, whether git ignores it or not. */
+  searched?: boolean;
   /** It is in the directory of a version control system, or of Nx. */
   control?: boolean;
   /** The directory that holds the name which tools look for, with a slash at its end; '' at the top. */
@@ -222,10 +218,22 @@ export function toolFile(path: string, platform: NodeJS.Platform = process.platf
       return { why: 'Windows takes it for the name of another file', always: true, directory };
     if (IGNORE_FILES.has(name) || SHORT_IGNORE_FILES.test(name))
       return { why: 'it changes what git or Nx ignores, or how git reads files', always: true, directory };
-    if (found || INERT.has(name)) continue;
-    if (name.startsWith('.'))
+    if (INERT.has(name)) continue;
+    if (SEARCHED.some((pattern) => pattern.test(name)))
+      found = {
+        why: 'test runners and package managers search for files of this name',
+        always: false,
+        searched: true,
+        directory,
+      };
+    else if (found) continue;
+    else if (name.startsWith('.'))
       found = { why: 'names that begin with a dot are the configuration of tools', always: false, directory };
-    else if (MANIFESTS.has(name) || PATTERNS.some((pattern) => pattern.test(name)))
+    else if (
+      MANIFESTS.has(name) ||
+      (path === part && ENVIRONMENTS.has(name)) ||
+      PATTERNS.some((pattern) => pattern.test(name))
+    )
       found = { why: 'tools act on a file of this name', always: false, directory };
   }
   return found;
