@@ -4,13 +4,15 @@ import os
 import re
 
 from . import files, inside
-from .metric_line import parse
+from .metric_line import is_unfinished_bar, parse
 
 # Longer lines are not metrics.
 LINE = 16384
 # Distinct names in all, and samples between two `take`.
 ALL_NAMES = 500
 SAMPLES = 200
+# Of a progress bar that is not at its end, one sample in so long is taken, ms.
+BAR = 5000
 READ = 1024 * 1024
 SEGMENT = 1024
 
@@ -38,6 +40,7 @@ class TrainingMetrics:
     def __init__(self, position=None):
         self.latest = {}
         self.samples = []
+        self.bar_at = None
         self.log, self.of_file = Lines(), Lines()
         self.file, self.identity, self.offset = None, None, 0
         if position:
@@ -107,6 +110,10 @@ class TrainingMetrics:
             found = {name: value for name, value in (found or {}).items() if name in self.latest or len(self.latest) < ALL_NAMES}
             if not found:
                 continue
+            if is_unfinished_bar(line):
+                if self.bar_at is not None and 0 <= at - self.bar_at < BAR:
+                    continue
+                self.bar_at = at
             self.latest.update(found)
             if len(self.samples) < SAMPLES:
                 self.samples.append((at, found))

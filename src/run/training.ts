@@ -10,7 +10,7 @@ import { followRun, type FollowWishes } from './follow';
 import { numberedDirectories } from './numbered-directories';
 import type { RunRecord } from './record';
 import { readSecrets } from './secrets';
-import { nameOf } from './status';
+import { metricsOf, nameOf } from './status';
 import { Problem } from '../report/problem';
 import { printable } from '../report/terminal-text';
 import { join, posix } from 'node:path';
@@ -277,8 +277,8 @@ export function describeStart(
     reporter.detail('It runs as root: no login user was found on the instance; "user" names one.');
 }
 
-/** Follows a run to its end with its log on the terminal. */
-export function showRun(
+/** Follows a run to its end with its log on the terminal; says at its end which metrics were recognised. */
+export async function showRun(
   session: RunsSession,
   run: RunFacts,
   wishes: Omit<FollowWishes, 'onLog' | 'onState'> = {},
@@ -287,7 +287,7 @@ export function showRun(
   let waiting = run.queue !== null;
   let state = '';
   let warned = 0;
-  return followRun(session, run, {
+  const ended = await followRun(session, run, {
     ...wishes,
     onLog: (data) => reporter.log(data),
     onState: (now) => {
@@ -305,6 +305,9 @@ export function showRun(
       if (now.state === 'saving') reporter.detail('Ended; what it left is being saved.');
     },
   });
+  const metrics = metricsOf(ended.metrics.training);
+  if (metrics !== '') reporter.line(`Metrics: ${printable(metrics)}`);
+  return ended;
 }
 
 function describeQueue({ before, holders }: { before: number; holders: string[] }): string {

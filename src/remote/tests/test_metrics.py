@@ -188,6 +188,13 @@ class TrainingTest(Temporary):
             with self.subTest(line[:80]):
                 self.assertEqual(self.read(line + "\n"), found)
 
+    def test_of_a_progress_bar_one_sample_in_5_s_is_taken_and_its_end(self):
+        it = self.training()
+        for second in range(13):
+            it.feed(b"\r%3d%%|## | %d/12 [00:01<00:01, 1.0it/s, loss=%d]" % (100 * second // 12, second, second), 1000 * second)
+        it.feed(b"\n", 12500)
+        self.assertEqual([found["loss"] for _, found in it.take()], [0, 5, 10, 12])
+
     def test_what_a_parser_could_go_down_in_is_no_metric(self):
         for text in ("-" * 16000 + "1", "(" * 16000, "[" * 8000, "{'a':" * 3000, "a" + ".a" * 8000, "not " * 4000 + "1", "lambda:" * 2000, "{" * 16000 + "}" * 10):
             for size in (1000, 4000, 20000):
