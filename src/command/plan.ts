@@ -35,6 +35,8 @@ export interface RunPart {
   command: string[] | null;
   args: string[];
   environment: { manager: EnvironmentManager; root: string; file: string; locked: boolean };
+  /** What installs a requirements.txt. */
+  installer: 'auto' | 'uv' | 'pip';
   setup: string[][] | null;
   env: Record<string, string>;
   outputDir: string;

@@ -74,6 +74,7 @@ export interface Configuration {
     env: Record<string, string>;
     setup: string[][] | null;
     environment: 'auto' | 'uv' | 'poetry' | 'conda' | 'pip' | 'none';
+    installer: 'auto' | 'uv' | 'pip';
     /** With the output directory, which is always one. */
     outputs: Output[];
     downloadLimit: number;

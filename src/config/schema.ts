@@ -142,6 +142,12 @@ export const trainShape = {
     .enum(['auto', 'uv', 'poetry', 'conda', 'pip', 'none'])
     .default('auto')
     .describe("The project's Python tool."),
+  installer: z
+    .enum(['auto', 'uv', 'pip'])
+    .default('auto')
+    .describe(
+      'What installs a requirements.txt: uv, which is fetched where the instance lacks it; pip; auto: uv, and pip where uv can not do it.',
+    ),
   outputs: z
     .array(z.union([text, z.strictObject({ path: text, download: z.boolean().default(true) })]))
     .default([])

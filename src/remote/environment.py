@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 
-from . import account as accounts, environment_key, index, kept, manifests
+from . import account as accounts, environment_key, index, kept, manifests, pip_settings, uv_pip, uv_tool
 from .managers import TOOLS, Builder, SetupFailed
 from .members import Alone, Members
 from .overlay import Overlay
@@ -25,10 +25,12 @@ class Setup:
 
     def __init__(self, root, home, part, project, work, account, variables):
         self.root, self.home, self.part, self.project, self.work = root, home, part, project, os.path.realpath(work)
-        self.account, self.variables = account, variables
+        self.account, self.variables = account, dict(variables)
         self.kind = part["environment"]["manager"]
         self.env = os.path.join(home, "env")
         self.lock = None
+        # What installs in pip's place.
+        self.installer = None
 
     def has_steps(self):
         return bool(self.part["setup"]) or (self.part["setup"] is None and self.kind != "none")
@@ -41,6 +43,7 @@ class Setup:
         and `pause` raise where the run is to stop."""
         self.process, self.say, self.pause = process, say, pause
         self.told = dict(self.variables, **index.variables(self.part.get("index")))
+        self.offer_uv()
         if self.part["setup"] is not None:
             for line in self.part["setup"]:
                 self.step(line, {}, self.project)
@@ -51,6 +54,8 @@ class Setup:
         commit = ((self.part.get("description") or {}).get("git") or {}).get("commit")
         self.manifests = manifests.gather(self.work, self.part, commit, self.account)
         self.told = dict(self.manifests.versions, **self.told)
+        if self.kind == "pip":
+            self.installer = self.choose_installer()
         if self.kind in ("uv", "poetry") and not (self.part["environment"]["locked"] and self.manifests.lock):
             self.say("there is no %s.lock among the files that are sent: the environment is this run's alone" % self.kind)
             return self.alone()
@@ -62,7 +67,7 @@ class Setup:
 
     def together(self):
         """In an environment that runs share, under one of the run's own that has the workspace's packages."""
-        name = environment_key.key(self.part, self.manifests, self.told, self.account)
+        name = environment_key.key(self.part, self.manifests, self.told, self.account, "uv" if self.installer else None)
         directory = os.path.join(self.root, "envs", name)
         started = time.monotonic()
         try:
@@ -92,7 +97,7 @@ class Setup:
         accounts.own(made, self.account)
         try:
             since = time.time()
-            builder = Builder(self.part, self.manifests, made, self.step, compile=True, copy=self.is_guarded())
+            builder = Builder(self.part, self.manifests, made, self.step, self.say, self.installer, compile=True, copy=self.is_guarded())
             env = builder.build()
             taken = self.linked(builder, env) or accounts.act(self.account, lambda: self.taken(env, since))
             if self.is_guarded() and "alone" not in taken:
@@ -133,7 +138,7 @@ class Setup:
 
     def alone(self):
         self.own()
-        env = Builder(self.part, self.manifests, self.env, self.step).build()
+        env = Builder(self.part, self.manifests, self.env, self.step, self.say, self.installer).build()
         return self.entered(env, env)
 
     def own(self):
@@ -191,9 +196,47 @@ class Setup:
         self.say("%s: done %s" % (line[0], took))
 
     def need(self):
+        if self.kind == "uv":
+            try:
+                return self.need_uv()
+            except uv_tool.Unavailable as why:
+                raise ToolMissing("uv is not on the PATH of the training's user, and can't be fetched: %s. Install it, or set \"train.index\" to an index that has it" % why)
         tool, how = TOOLS[self.kind]
         if shutil.which(tool, path=self.variables.get("PATH")) is None:
             raise ToolMissing("%s is not on the PATH of the training's user: %s" % (tool, how))
+
+    def need_uv(self, indexes=()):
+        """Puts uv on the PATH, of the set-up and of the training. @raises Unavailable"""
+        if shutil.which("uv", path=self.told.get("PATH")) is None:
+            directory = uv_tool.ensure(self.root, self.told, self.account, indexes, self.say, self.pause)
+            for variables in (self.variables, self.told):
+                variables["PATH"] = os.pathsep.join(filter(None, [variables.get("PATH"), directory]))
+
+    def offer_uv(self):
+        """For a command line that is uv's, though the project's tool is another one: it may bring uv itself."""
+        lines = (self.part["setup"] or []) + [self.part["command"] or []]
+        if self.kind == "uv" or not any(line and line[0] in uv_tool.PROGRAMS for line in lines):
+            return
+        try:
+            self.need_uv()
+        except uv_tool.Unavailable as why:
+            self.say("uv is not on the PATH, and can't be fetched: %s" % why)
+
+    def choose_installer(self):
+        """How uv installs the packages of a requirements file; None: pip does."""
+        wanted = self.part.get("installer") or "auto"
+        if wanted == "pip":
+            return None
+        try:
+            settings = accounts.act(self.account, lambda: pip_settings.read(self.told))
+            arguments, variables = uv_pip.translate(settings, self.manifests.options, self.told)
+            self.need_uv(self.manifests.options["index"])
+        except (uv_pip.Unfit, uv_tool.Unavailable) as why:
+            if wanted == "uv":
+                raise ToolMissing("\"train.installer\" is uv, and it can't be used: %s" % why)
+            self.say("pip installs the packages, not uv: %s" % why)
+            return None
+        return uv_pip.Installer(arguments, variables, wanted == "uv")
 
 
 def whole(record):

@@ -19,8 +19,9 @@ VERSION_TIMEOUT = 30
 LINKS = ("PIP_FIND_LINKS", "UV_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
 
 
-def key(part, manifests, variables, account):
-    tools = ["python3"] if manifests.kind == "pip" else [manifests.kind, "python3"]
+def key(part, manifests, variables, account, installer=None):
+    """`installer`: the program that installs what pip's requirements name, where it is another one."""
+    tools = [tool for tool in (installer if manifests.kind == "pip" else manifests.kind, "python3") if tool]
     said = {
         "v": 1, "manager": manifests.kind, "root": part["environment"]["root"], "file": part["environment"]["file"],
         "files": manifests.hashes, "layout": manifests.layout,

@@ -2,7 +2,6 @@
 import os
 
 TOOLS = {
-    "uv": ("uv", "it is one file: https://docs.astral.sh/uv/"),
     "poetry": ("poetry", "pipx install poetry"),
     "conda": ("conda", "use an AMI that has it, or set \"train.setup\""),
     "pip": ("python3", "install it"),
@@ -22,10 +21,11 @@ class SetupFailed(Exception):
 
 
 class Builder:
-    """`run(line, variables, cwd)` runs one command line to its end and raises where it fails."""
+    """`run(line, variables, cwd)` runs one command line to its end and raises where it fails; `say(text)` puts a line into the log.
+    `installer`: a `uv_pip.Installer` that installs in pip's place, or None."""
 
-    def __init__(self, part, manifests, directory, run, compile=False, copy=False):
-        self.part, self.manifests, self.directory, self.run = part, manifests, directory, run
+    def __init__(self, part, manifests, directory, run, say, installer=None, compile=False, copy=False):
+        self.part, self.manifests, self.directory, self.run, self.say, self.installer = part, manifests, directory, run, say, installer
         self.compile, self.copy = compile, copy
         self.root = manifests.root
         self.env = os.path.join(directory, "env")
@@ -38,18 +38,22 @@ class Builder:
 
     def with_uv(self):
         locked = self.part["environment"]["locked"] and self.manifests.lock is not None
-        # A hard link into uv's cache would be of one content, owner and mode with what every other environment holds.
-        more = {"UV_LINK_MODE": "copy"} if self.copy else {}
-        compiled = ["--compile-bytecode"] if self.compile else []
         if not (locked and self.part.get("index")):
-            line = ["uv", "sync"] + (["--frozen"] if locked else []) + compiled
-            self.run(line, dict(more, UV_PROJECT_ENVIRONMENT=self.env), self.root)
+            line = ["uv", "sync"] + (["--frozen"] if locked else []) + self.compiled()
+            self.run(line, dict(self.linking(), UV_PROJECT_ENVIRONMENT=self.env), self.root)
             return
         # uv.lock names each file by the URL it was locked from; as requirements, the same versions and hashes come from any index.
         listed = os.path.join(self.directory, "requirements.txt")
         self.run(["uv", "venv", self.env], {}, self.root)
         self.run(["uv", "export", "--frozen", "--quiet", "--no-header", "--output-file", listed], {}, self.root)
-        self.run(["uv", "pip", "install", "--python", self.python()] + compiled + ["-r", listed], more, os.path.dirname(self.manifests.lock))
+        self.run(["uv", "pip", "install", "--python", self.python()] + self.compiled() + ["-r", listed], self.linking(), os.path.dirname(self.manifests.lock))
+
+    def compiled(self):
+        return ["--compile-bytecode"] if self.compile else []
+
+    def linking(self):
+        # A hard link into uv's cache would be of one content, owner and mode with what every other environment holds.
+        return {"UV_LINK_MODE": "copy"} if self.copy else {}
 
     def with_poetry(self):
         if self.part.get("index"):
@@ -70,8 +74,34 @@ class Builder:
                 pass
 
     def with_pip(self):
+        if self.installer:
+            try:
+                return self.with_uv_pip()
+            except SetupFailed as failed:
+                if self.installer.required or failed.code is None or failed.code < 0:
+                    raise
+                self.say("uv did not install the packages: trying pip")
+                self.installer = None
+                self.clear()
         self.run(["python3", "-I", "-m", "venv", self.env], {}, self.root)
         self.run([self.python(), "-I", "-m", "pip", "install", "--disable-pip-version-check", "-r", self.file], {}, self.root)
+
+    def with_uv_pip(self):
+        try:
+            # With pip in it, which scripts of the project may call.
+            self.run(["python3", "-I", "-m", "venv", self.env], {}, self.root)
+        except SetupFailed as failed:
+            if failed.code is None or failed.code < 0:
+                raise
+            self.say("python3 can't make an environment with pip (the package python3-venv is missing): uv makes one without")
+            self.clear()
+            self.run(["uv", "venv", "--no-config", "--no-python-downloads", "--python", "python3", self.env], {}, self.root)
+        line = ["uv", "pip", "install", "--python", self.python()] + self.compiled() + self.installer.arguments
+        self.run(line + ["-r", self.file], dict(self.linking(), **self.installer.variables), self.root)
+
+    def clear(self):
+        """Removes a half-made environment: by the account, whose directory it is in."""
+        self.run(["rm", "-rf", self.env], {}, self.root)
 
     def with_conda(self):
         self.run(["conda", "env", "create", "--yes", "-p", self.env, "-f", self.file], {}, self.root)
@@ -83,5 +113,9 @@ class Builder:
         """Installs a package of the workspace so that its files stay where they are."""
         if self.manifests.kind == "uv":
             self.run(["uv", "pip", "install", "--python", self.python(), "--no-deps", "-e", package], {}, self.root)
+        elif self.installer:
+            options = [each for each in self.installer.arguments if each != "--require-hashes"]
+            line = ["uv", "pip", "install", "--python", self.python()] + options + ["--no-deps", "-e", package]
+            self.run(line, self.installer.variables, self.root)
         else:
             self.run([self.python(), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-e", package], {}, self.root)

@@ -3,7 +3,7 @@ import os
 import re
 import types
 
-from . import account as accounts, files, requirements
+from . import account as accounts, files, requirements, uv_pip
 
 # What a package's metadata and dependencies may be written in.
 OF_PACKAGE = re.compile(r"pyproject\.toml|setup\.(py|cfg)|requirements[^/]*\.txt|MANIFEST\.in")
@@ -34,11 +34,13 @@ class Manifests:
         environment = part["environment"]
         self.work, self.kind = work, environment["manager"]
         self.root = os.path.join(work, environment["root"])
-        self.lock, self.files, self.packages = None, [], []
+        self.lock, self.files, self.packages, self.options = None, [], [], None
         if self.kind in ("uv", "poetry"):
             self.of_lock()
         else:
             self.files, named = requirements.local(os.path.join(self.root, environment["file"]), self.root)
+            if self.kind == "pip":
+                self.options = uv_pip.options_of(self.files, work)
             self.packages = [path for path in named if os.path.isdir(path) and (path + os.sep).startswith(work + os.sep)]
             self.files += [path for path in named if os.path.isfile(path)]
         for package in self.packages:
@@ -48,7 +50,7 @@ class Manifests:
 
     def told(self, commit):
         return {
-            "work": self.work, "kind": self.kind, "root": self.root, "lock": self.lock, "layout": self.layout(),
+            "work": self.work, "kind": self.kind, "root": self.root, "lock": self.lock, "layout": self.layout(), "options": self.options,
             "hashes": {os.path.relpath(path, self.work): files.hash_file(path) for path in self.files},
             "versions": self.versions(commit) if commit else {},
         }

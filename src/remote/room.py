@@ -27,6 +27,8 @@ DRIFT = 30 * DAY
 # Helpers are small, and fetched again: a few clients' versions are in use at once.
 HELPER = 30 * DAY
 HELPERS = 5
+# Programs that are fetched again: the time of a directory is that of its last use.
+TOOL = 30 * DAY
 # What is new may lack its record or its lock for a moment.
 STARTING = HOUR
 # The part of the disk below which things go before their time.
@@ -86,7 +88,7 @@ class Room:
         self.root, self.needed, self.now, self.trash, self.result = root, needed, now, trash, result
 
     def make(self):
-        found = sorted(self.runs() + self.shared() + self.drift() + self.helpers(), key=lambda item: item.used)
+        found = sorted(self.runs() + self.shared() + self.drift() + self.helpers() + self.tools(), key=lambda item: item.used)
         for item in found:
             if item.due:
                 self.remove(item)
@@ -165,6 +167,10 @@ class Room:
         names = [name for name in os.listdir(at) if HELPER_NAME.fullmatch(name)] if is_directory(at) else []
         paths = sorted((os.path.join(at, name) for name in names), key=last, reverse=True)
         return [Item(path, last(path), "an old helper", n >= HELPERS and self.age(last(path)) > HELPER) for n, path in enumerate(paths)]
+
+    def tools(self):
+        paths = self.inside("tools")
+        return [Item(path, last(path), "a tool that was not used for 30 days", self.age(last(path)) > TOOL) for path in paths]
 
     def inside(self, kind, pattern=re.compile(r"[^.].*")):
         """The directories of a kind, by name; never through a link."""

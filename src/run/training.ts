@@ -119,6 +119,7 @@ export async function planRun(
         key: identity.key,
         ...decides,
         env: { ...env, ...read },
+        installer: train.installer,
         timeout: seconds(train.timeout),
         grace: Math.ceil(train.grace / 1000),
         rerun: wishes.rerun,

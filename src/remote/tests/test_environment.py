@@ -27,7 +27,7 @@ class Stop(Exception):
 
 
 class SetupTest(unittest.TestCase):
-    manager, file, locked = "pip", "requirements.txt", False
+    manager, file, locked, installer = "pip", "requirements.txt", False, "pip"
 
     def setUp(self):
         self.root = os.path.realpath(tempfile.mkdtemp())
@@ -36,7 +36,7 @@ class SetupTest(unittest.TestCase):
         self.index = os.path.join(self.root, "simple")
         wheel(self.index, "dep", "1.0", {"dep.py": "WHAT = 'dep'\ndef main():\n    import lib; print('script', lib.WHAT)\n"}, "depscript = dep:main")
         self.account = pwd.getpwuid(os.geteuid())
-        self.setups, self.lines, self.count = [], [], 0
+        self.setups, self.lines, self.count, self.binary = [], [], 0, {}
         self.more = {"PIP_NO_CACHE_DIR": "1", "PIP_CONFIG_FILE": os.devnull, "UV_CACHE_DIR": os.path.join(self.root, "cache"), "UV_NO_CONFIG": "1"}
 
     def tearDown(self):
@@ -55,12 +55,16 @@ class SetupTest(unittest.TestCase):
         home = os.path.join(self.root, "runs", "run-%d-%d" % (os.getpid(), self.count))
         work = os.path.join(home, "work")
         write(work, files)
+        for path, data in self.binary.items():
+            os.makedirs(os.path.dirname(os.path.join(work, path)), exist_ok=True)
+            with open(os.path.join(work, path), "wb") as file:
+                file.write(data)
         for at, _, names in os.walk(work):
             for name in [at] + [os.path.join(at, name) for name in names]:
                 accounts.own(name, self.account)
         part = dict({
             "environment": {"manager": self.manager, "root": "", "file": self.file, "locked": self.locked}, "projectRoot": "", "index": "file://" + self.index,
-            "setup": None, "script": "train.py", "command": None, "args": [], "env": {},
+            "setup": None, "script": "train.py", "command": None, "args": [], "env": {}, "installer": self.installer,
         }, **part)
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "VIRTUAL_ENV"))}
         if UV:
@@ -111,8 +115,8 @@ class SetupTest(unittest.TestCase):
         return "dep %s %s" % (code, setup.env)
 
 
-class KeptTest(SetupTest):
-    """Real tools, an index on the disk; pip's `requirements.txt` here."""
+class ToolsTest(SetupTest):
+    """Real tools, an index on the disk."""
 
     @classmethod
     def setUpClass(cls):
@@ -122,12 +126,16 @@ class KeptTest(SetupTest):
             # `python3 -m venv` takes two seconds each time: this one copies what it made once.
             made = os.path.join(cls.tools, "made")
             subprocess.check_call(["python3", "-m", "venv", made])
-            write(cls.tools, {"python3": '#!/bin/sh\n[ "$1 $2" = "-m venv" ] && exec cp -r %s "$3"\nexec %s "$@"\n' % (made, sys.executable)})
+            write(cls.tools, {"python3": '#!/bin/sh\n[ "$1 $2 $3" = "-I -m venv" ] && exec cp -r %s "$4"\nexec %s "$@"\n' % (made, sys.executable)})
             os.chmod(os.path.join(cls.tools, "python3"), 0o755)
 
     def setUp(self):
         super().setUp()
         self.more["PATH"] = os.pathsep.join([self.tools, os.environ["PATH"]] + ([os.path.dirname(UV)] if UV else []))
+
+
+class KeptTest(ToolsTest):
+    """pip's `requirements.txt` here."""
 
     def test_the_same_lock_file_with_a_changed_library_is_set_up_once_and_each_run_imports_its_own(self):
         # With all that `python3 -m venv` does.
@@ -397,6 +405,77 @@ class UvTest(KeptTest):
         setup = self.setup(files)
         self.assertEqual(self.made(setup)(), "dep one %s" % os.path.join(setup.env, "env"))
         self.assertFalse(os.path.exists(os.path.join(self.root, "envs")))
+
+
+@unittest.skipUnless(UV, "uv is not installed: its path in NX_EC2_TEST_UV")
+class UvPipTest(ToolsTest):
+    """A `requirements.txt` that uv installs."""
+
+    installer = "uv"
+
+    def test_it_is_set_up_once_and_each_run_imports_its_own_package_be_it_editable_or_not(self):
+        for how in ("-e ./libs/lib", "./libs/lib"):
+            for code in ("one", "two"):
+                setup = self.setup(dict(self.workspace("WHAT = '%s'" % code), **{"requirements.txt": "dep==1.0\n%s\n" % how}))
+                self.assertEqual(self.made(setup)(), self.shown(setup, code))
+        self.assertEqual(len(self.envs()), 2)
+        self.assertEqual({line[0] for line in self.lines}, {"python3", "uv"})
+
+    def test_a_python_without_ensurepip_is_no_obstacle(self):
+        write(self.root, {"tools/python3": '#!/bin/sh\n[ "$1 $2 $3" = "-I -m venv" ] && mkdir -p "$4/bin" && exit 1\nexec %s "$@"\n' % sys.executable})
+        os.chmod(os.path.join(self.root, "tools/python3"), 0o755)
+        self.more["PATH"] = os.path.join(self.root, "tools") + os.pathsep + self.more["PATH"]
+        setup = self.setup(self.workspace("WHAT = 'one'"))
+        self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
+        self.assertIn("uv makes one without", self.log())
+
+    def test_it_installs_what_pip_installs(self):
+        wheel(self.index, "two", "1.0", {"two.py": ""})
+        wheel(self.index, "early", "1.0a1", {"early.py": ""})
+        other = os.path.join(self.root, "other")
+        wheel(other, "two", "1.5", {"two.py": ""})
+        wheel(os.path.join(self.root, "links"), "linked", "1.0", {"linked.py": ""})
+        wheel(os.path.join(self.root, "links"), "named", "1.0", {"named.py": ""})
+        shared = dict(self.workspace("WHAT = 1"), **{"more/a.txt": "-c ../c.txt\n--find-links ../links\nlinked\n-e ./libs/lib\n", "c.txt": "two<2\n"})
+        for name in ("linked/linked", "named/named"):
+            with open(os.path.join(self.root, "links", name + "-1.0-py3-none-any.whl"), "rb") as file:
+                self.binary["links/%s-1.0-py3-none-any.whl" % name.partition("/")[0]] = file.read()
+        hashed = "".join("dep==1.0 --hash=sha256:%s\n" % files.hash_file(os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl")))
+        for text, variables in (
+            ("-r more/a.txt\n--extra-index-url file://%s\ntwo\nearly\n./links/named-1.0-py3-none-any.whl\n" % other, {}),
+            ("--pre\n-r more/a.txt\ntwo\nearly\n", {"PIP_EXTRA_INDEX_URL": "file://" + other, "PIP_CONSTRAINT": "c.txt"}),
+            ("-i file://%s\ntwo\n" % other, {"PIP_CONFIG_FILE": os.path.join(self.root, "pip.conf")}),
+            ("two\nlinked\n", {"PIP_CONFIG_FILE": os.path.join(self.root, "pip.conf"), "PIP_NO_INDEX": "1"}),
+            (hashed, {}),
+        ):
+            write(self.root, {"pip.conf": "[global]\nfind-links = %s %s\n" % (os.path.join(self.root, "links/linked"), os.path.join(other, "two"))})
+            found = []
+            for self.installer in ("pip", "uv"):
+                self.more.update({"PIP_CONFIG_FILE": os.devnull}, **variables)
+                found.append(self.installed(self.setup(dict(shared, **{"requirements.txt": text}))))
+            self.assertEqual(found[1], found[0], text)
+            self.assertNotEqual(found[0], [])
+            for name in variables:
+                del self.more[name]
+
+    def test_a_hash_is_required_of_each_where_one_has_it_as_in_pip(self):
+        wheel(self.index, "two", "1.0", {"two.py": ""})
+        hashed = "dep==1.0 --hash=sha256:%s\n" % files.hash_file(os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl"))
+        for text in (hashed + "two==1.0\n", hashed.replace(":" + hashed[-65:-1], ":" + "0" * 64)):
+            with self.assertRaises(environment.SetupFailed):
+                self.setup(dict(self.workspace("WHAT = 1"), **{"requirements.txt": text})).run(self.process, self.say, time.sleep)
+
+    def test_pip_takes_over_where_uv_fails_or_does_not_know_an_option_and_it_is_said(self):
+        self.installer = "auto"
+        self.more["WHICH"] = "dep"
+        for text, said in (("${WHICH}==1.0\n-e ./libs/lib\n", "uv did not install the packages: trying pip"), ("--prefer-binary\ndep==1.0\n-e ./libs/lib\n", "pip installs the packages, not uv: uv has no equivalent of --prefer-binary in requirements.txt")):
+            setup = self.setup(dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": text}))
+            self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
+            self.assertIn(said, self.log())
+
+    def installed(self, setup):
+        code = "import importlib.metadata as m; print(sorted('%s %s' % (d.metadata['Name'], d.version) for d in m.distributions()))"
+        return self.made(setup)("python", "-c", code)
 
 
 class FakeTest(SetupTest):

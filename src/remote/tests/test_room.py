@@ -106,6 +106,10 @@ class RoomTest(unittest.TestCase):
         self.put("trees/t/files", 99, {"a": ""})
         self.assertEqual(self.gone(free=(0, 100)), [old])
 
+    def test_a_tool_goes_30_days_after_its_last_use(self):
+        old, new = self.put("tools/old", 31, {"uv": ""}), self.put("tools/new", 29, {"uv": ""})
+        self.assertEqual((self.gone(), self.there(new)), ([old], True))
+
     def test_old_helpers_go_but_for_the_newest(self):
         helpers = [self.put("helper", 100, {"%064x" % n: ""}) + "/%064x" % n for n in range(room.HELPERS + 1)]
         for n, path in enumerate(helpers):

@@ -34,7 +34,7 @@ class RunTest(Trainings):
             file.write("#!/bin/sh\nmkdir -p $UV_PROJECT_ENVIRONMENT/bin\nln -s %s $UV_PROJECT_ENVIRONMENT/bin/python\n" % sys.executable)
         os.chmod(os.path.join(tools, "uv"), 0o755)
         uv = {"manager": "uv", "root": "p", "file": "pyproject.toml", "locked": True}
-        run, _ = self.train("", environment=uv, env={"PATH": "/usr/bin:/bin"})
+        run, _ = self.train("", environment=uv, env={"PATH": "/usr/bin:/bin", "PIP_INDEX_URL": "file:///absent"})
         self.assertEqual((run["outcome"], run["failure"]["code"]), ("setup-failed", "TOOL_MISSING"))
         run, log = self.train("import sys; print(sys.executable)", environment=uv, env={"PATH": tools + ":/usr/bin:/bin"})
         self.assertEqual(run["outcome"], "succeeded", run)
