@@ -56,17 +56,17 @@ def own(path, account):
         os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
-def guard(directory, account):
-    """Makes all of the account's that is in a directory root's, for everybody to read. What is another's stays as it is: names of
+def guard(directory, account, writable=0):
+    """Makes all of the account's that is in a directory root's, for everybody to read; `writable`: more bits of a file's mode. What is another's stays as it is: names of
     other files that the account put there are no reason to show these to everybody."""
     descriptor = inside.open_directory(directory)
     try:
-        _guard(descriptor, account)
+        _guard(descriptor, account, writable)
     finally:
         os.close(descriptor)
 
 
-def _guard(descriptor, account):
+def _guard(descriptor, account, writable):
     if os.fstat(descriptor).st_uid != account.pw_uid:
         return
     # First the directory: what is in it can't be exchanged then.
@@ -77,13 +77,13 @@ def _guard(descriptor, account):
         if stat.S_ISDIR(status.st_mode):
             inner = inside.open_directory(descriptor, name)
             try:
-                _guard(inner, account)
+                _guard(inner, account, writable)
             finally:
                 os.close(inner)
         elif status.st_uid == account.pw_uid:
             os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode):
-                os.chmod(name, 0o555 if status.st_mode & 0o111 else 0o444, dir_fd=descriptor)
+                os.chmod(name, (0o555 if status.st_mode & 0o111 else 0o444) | writable, dir_fd=descriptor)
 
 
 def act(account, work):

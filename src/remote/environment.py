@@ -1,18 +1,23 @@
 """The Python environment of a run: kept where it can be, the workspace's packages always the run's own."""
+import contextlib
 import os
 import shutil
 import tempfile
 import time
 
-from . import account as accounts, environment_key, index, kept, manifests, pip_settings, uv_pip, uv_tool
+from . import account as accounts, environment_key, index, kept, manifests, pip_settings, setup_progress, uv_pip, uv_tool
 from .managers import TOOLS, Builder, SetupFailed
 from .members import Alone, Members
 from .overlay import Overlay
 from .trash import remove_tree
+from .uv_cache import Cache
 
 
 # Options of `uv run` that choose what is installed: with one of them it installs, else the environment is as it should be.
 CHOOSING = {"--extra", "--all-extras", "--group", "--all-groups", "--only-group", "--no-group", "--only-dev", "--no-dev", "--package", "--all-packages"}
+
+
+GET_UV = 'install uv for the training\'s user, or set "train.index" to an index that has it'
 
 
 class ToolMissing(Exception):
@@ -31,6 +36,8 @@ class Setup:
         self.lock = None
         # What installs in pip's place.
         self.installer = None
+        # Where the environment is made.
+        self.made = None
 
     def has_steps(self):
         return bool(self.part["setup"]) or (self.part["setup"] is None and self.kind != "none")
@@ -38,8 +45,8 @@ class Setup:
     def run(self, process, say, pause):
         """(the training's command line, its variables).
 
-        process(line, variables, cwd) runs one command line to its end, as the training user and with its output in the log,
-        and returns its exit code (negative: a signal); say(text) puts a line into the log; pause(seconds) waits. `process`
+        process(line, variables, cwd, look) runs one command line to its end, as the training user and with its output in the log,
+        and returns its exit code (negative: a signal); it calls look() several times a second meanwhile. say(text) puts a line into the log; pause(seconds) waits. `process`
         and `pause` raise where the run is to stop."""
         self.process, self.say, self.pause = process, say, pause
         self.told = dict(self.variables, **index.variables(self.part.get("index")))
@@ -97,14 +104,18 @@ class Setup:
         accounts.own(made, self.account)
         try:
             since = time.time()
-            builder = Builder(self.part, self.manifests, made, self.step, self.say, self.installer, compile=True, copy=self.is_guarded())
-            env = builder.build()
-            taken = self.linked(builder, env) or accounts.act(self.account, lambda: self.taken(env, since))
+            with self.cached() as cache:
+                # Hard links only into a cache that becomes root's with the environment: the account may not make any to files that are.
+                builder = self.builder(made, compile=True, copy=self.is_guarded() and not (cache and cache.is_new))
+                env = builder.build()
+                linked = self.linked(builder, env)
+            taken = linked or accounts.act(self.account, lambda: self.taken(env, since))
             if self.is_guarded() and "alone" not in taken:
                 accounts.guard(made, self.account)
         except BaseException:
             remove_tree(made)
             raise
+        self.say("the environment has %s" % setup_progress.describe(env, self.account))
         if "alone" in taken:
             remove_tree(made)
             return taken
@@ -138,8 +149,28 @@ class Setup:
 
     def alone(self):
         self.own()
-        env = Builder(self.part, self.manifests, self.env, self.step, self.say, self.installer).build()
+        with self.cached() as cache:
+            # Files that become root's must not be those of an environment of the account's.
+            env = self.builder(self.env, copy=self.is_guarded() and bool(cache)).build()
+        self.say("the environment has %s" % setup_progress.describe(env, self.account))
         return self.entered(env, env)
+
+    def builder(self, directory, **options):
+        self.made = directory
+        return Builder(self.part, self.manifests, directory, self.step, self.say, self.installer, **options)
+
+    @contextlib.contextmanager
+    def cached(self):
+        """Gives the steps meanwhile the cache that uv keeps; None where uv has another one, or installs nothing."""
+        if not (self.kind == "uv" or self.installer) or any(self.told.get(name) for name in ("UV_CACHE_DIR", "UV_NO_CACHE")):
+            yield None
+            return
+        with Cache(self.root, self.home, self.part.get("caller"), self.account, self.is_guarded(), self.pause) as cache:
+            self.told["UV_CACHE_DIR"] = cache.path
+            try:
+                yield cache
+            finally:
+                del self.told["UV_CACHE_DIR"]
 
     def own(self):
         """The directory of the run's own environment, anew for each attempt."""
@@ -189,7 +220,7 @@ class Setup:
         variables = {name: value for name, value in dict(self.told, **more).items() if value is not None}
         self.say("+ %s" % index.without_credentials(" ".join(line)))
         started = time.monotonic()
-        code = self.process(line, variables, cwd)
+        code = self.process(line, variables, cwd, setup_progress.Progress(line[0], self.made, self.account, self.say).look)
         took = "after %.1f s" % (time.monotonic() - started)
         if code != 0:
             raise SetupFailed("%s %s %s" % (line[0], "exited with %d" % code if code > 0 else "was killed by signal %d" % -code, took), code)
@@ -200,7 +231,7 @@ class Setup:
             try:
                 return self.need_uv()
             except uv_tool.Unavailable as why:
-                raise ToolMissing("uv is not on the PATH of the training's user, and can't be fetched: %s. Install it, or set \"train.index\" to an index that has it" % why)
+                raise ToolMissing("uv is not on the PATH of the training's user, and can't be fetched: %s. To have it, %s" % (why, GET_UV))
         tool, how = TOOLS[self.kind]
         if shutil.which(tool, path=self.variables.get("PATH")) is None:
             raise ToolMissing("%s is not on the PATH of the training's user: %s" % (tool, how))

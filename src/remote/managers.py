@@ -1,5 +1,7 @@
 """How each tool makes a Python environment in a directory."""
+import glob
 import os
+import re
 
 TOOLS = {
     "poetry": ("poetry", "pipx install poetry"),
@@ -87,15 +89,14 @@ class Builder:
         self.run([self.python(), "-I", "-m", "pip", "install", "--disable-pip-version-check", "-r", self.file], {}, self.root)
 
     def with_uv_pip(self):
-        try:
-            # With pip in it, which scripts of the project may call.
-            self.run(["python3", "-I", "-m", "venv", self.env], {}, self.root)
-        except SetupFailed as failed:
-            if failed.code is None or failed.code < 0:
-                raise
-            self.say("python3 can't make an environment with pip (the package python3-venv is missing): uv makes one without")
-            self.clear()
-            self.run(["uv", "venv", "--no-config", "--no-python-downloads", "--python", "python3", self.env], {}, self.root)
+        # `python3 -m venv` takes most of its time to install pip, which uv does in no time. Scripts of the project may call it.
+        self.run(["python3", "-I", "-m", "venv", "--without-pip", self.env], {}, self.root)
+        wheels = bundled(self.env)
+        if wheels:
+            line = ["uv", "pip", "install", "--quiet", "--python", self.python(), "--no-config", "--offline", "--no-index", "--no-deps"]
+            self.run(line + wheels, self.linking(), self.root)
+        else:
+            self.say("the environment has no pip: python3 has none to install (ensurepip, in Debian's package python3-venv)")
         line = ["uv", "pip", "install", "--python", self.python()] + self.compiled() + self.installer.arguments
         self.run(line + ["-r", self.file], dict(self.linking(), **self.installer.variables), self.root)
 
@@ -119,3 +120,16 @@ class Builder:
             self.run(line, self.installer.variables, self.root)
         else:
             self.run([self.python(), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-e", package], {}, self.root)
+
+
+def bundled(env):
+    """The wheels that the Python of a virtual environment installs into a new one: pip, and before 3.12 setuptools."""
+    prefix = os.path.dirname(os.path.dirname(os.path.realpath(os.path.join(env, "bin", "python"))))
+    versions = [os.path.basename(path) for path in glob.glob(os.path.join(glob.escape(env), "lib", "python3.*"))]
+    places = [os.path.join(prefix, lib, version, "ensurepip", "_bundled") for version in versions for lib in ("lib", "lib64")]
+    places.append(os.path.join(prefix, "share", "python-wheels"))
+    found = []
+    for name in ["pip"] + (["setuptools"] if any(re.fullmatch(r"python3\.([89]|1[01])", version) for version in versions) else []):
+        wheels = [path for place in places for path in sorted(glob.glob(os.path.join(glob.escape(place), name + "-*.whl")))]
+        found += wheels[-1:]
+    return found

@@ -22,6 +22,8 @@ UNSAVED = 30 * DAY
 ENVIRONMENT = 14 * DAY
 ENVIRONMENTS = 10
 DATA = 14 * DAY
+# uv's, of one caller: what is in it can be fetched again.
+CACHE = 14 * DAY
 # Files of a user's that a sync moved aside.
 DRIFT = 30 * DAY
 # Helpers are small, and fetched again: a few clients' versions are in use at once.
@@ -135,7 +137,7 @@ class Room:
             saved += 1
             due = self.age(used) > RUN and saved > RUNS
             found.append(Item(path, used, "a saved run", due, locks, early=self.age(used) > STARTING))
-            for name in () if due else ("work", "env"):
+            for name in () if due else ("work", "env", "uv-cache"):
                 part = os.path.join(path, name)
                 if is_directory(part):
                     found.append(Item(part, used, "files of a saved run", self.age(used) > WORK, locks, early=True))
@@ -144,7 +146,7 @@ class Room:
     def shared(self):
         """What several runs use: each has the lock that they share, and the time when it was used last."""
         found = []
-        for kind, limit, count in (("envs", ENVIRONMENT, ENVIRONMENTS), ("data", DATA, None)):
+        for kind, limit, count in (("envs", ENVIRONMENT, ENVIRONMENTS), ("data", DATA, None), ("cache", CACHE, None)):
             paths = sorted(self.inside(kind), key=lambda path: last(path, "used"), reverse=True)
             for n, path in enumerate(paths):
                 used = last(path, "used")

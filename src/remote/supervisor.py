@@ -278,8 +278,8 @@ class Supervisor:
         self.save(data=[{name: entry[name] for name in ("source", "path", "version", "files", "bytes")} for entry in entries])
 
     def set_up(self, variables):
-        def process(line, variables, directory):
-            child = self.child(line, variables, directory, NO_LIMITS, "SETUP_FAILED")
+        def process(line, variables, directory, look):
+            child = self.child(line, variables, directory, NO_LIMITS, "SETUP_FAILED", look)
             code = child.wait()
             self.refuse_stopped(child)
             return code
@@ -346,9 +346,14 @@ class Supervisor:
         """Whether the training is told that it does: where there is, or may be, a checkpoint."""
         return bool(self.record["restored"]) or self.record["attempt"] > (self.part.get("resume") or {"attempt": 1})["attempt"]
 
-    def child(self, line, variables, directory, limits, code):
+    def child(self, line, variables, directory, limits, code, look=None):
+        def wish():
+            if look:
+                look()
+            return self.wish()
+
         try:
-            return Child(line, variables, directory, self.account, self.log, self.mask, limits, self.wish, self.reporter, self.group)
+            return Child(line, variables, directory, self.account, self.log, self.mask, limits, wish, self.reporter, self.group)
         except CanNotStart as error:
             raise Failed(code, str(error))
 

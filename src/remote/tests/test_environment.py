@@ -12,11 +12,12 @@ import tempfile
 import threading
 import time
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401  (puts the remote side on the path)
 from workspace import package, wheel, write  # noqa: E402
-from nx_ec2_remote import account as accounts, environment, environment_key, files, held, index, manifests, requirements  # noqa: E402
+from nx_ec2_remote import account as accounts, environment, environment_key, files, held, index, managers, manifests, requirements  # noqa: E402
 
 UV = os.environ.get("NX_EC2_TEST_UV") or shutil.which("uv")
 SHOW = "import dep, lib, sys; print(dep.WHAT, lib.WHAT, sys.prefix)\n"
@@ -73,14 +74,18 @@ class SetupTest(unittest.TestCase):
         self.setups.append(setup)
         return setup
 
-    def process(self, line, variables, cwd):
+    def process(self, line, variables, cwd, look):
         self.lines.append(line)
         with open(os.path.join(self.root, "log"), "ab") as log:
             program = shutil.which(line[0], path=variables["PATH"])
-            return subprocess.call(
+            child = subprocess.Popen(
                 line, executable=program, env=variables, cwd=cwd, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 preexec_fn=lambda: accounts.become(self.account), start_new_session=True,
             )
+        while child.poll() is None:
+            look()
+            time.sleep(0.01)
+        return child.returncode
 
     def say(self, text):
         with open(os.path.join(self.root, "log"), "a") as log:
@@ -126,7 +131,7 @@ class ToolsTest(SetupTest):
             # `python3 -m venv` takes two seconds each time: this one copies what it made once.
             made = os.path.join(cls.tools, "made")
             subprocess.check_call(["python3", "-m", "venv", made])
-            write(cls.tools, {"python3": '#!/bin/sh\n[ "$1 $2 $3" = "-I -m venv" ] && exec cp -r %s "$4"\nexec %s "$@"\n' % (made, sys.executable)})
+            write(cls.tools, {"python3": '#!/bin/sh\n[ "$# $1 $2 $3" = "4 -I -m venv" ] && exec cp -r %s "$4"\nexec %s "$@"\n' % (made, sys.executable)})
             os.chmod(os.path.join(cls.tools, "python3"), 0o755)
 
     def setUp(self):
@@ -368,6 +373,9 @@ class UvTest(KeptTest):
         with open(os.path.join(at, "uv.lock")) as file:
             return dict(files, **{"uv.lock": file.read()})
 
+    # Of requirements files.
+    test_a_rebuilt_wheel_is_another_environment = None
+
     def test_without_an_index_of_ones_own_the_lock_file_says_where_from(self):
         setup = self.setup(self.workspace("WHAT = 'one'"), index=None)
         self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
@@ -421,13 +429,12 @@ class UvPipTest(ToolsTest):
         self.assertEqual(len(self.envs()), 2)
         self.assertEqual({line[0] for line in self.lines}, {"python3", "uv"})
 
-    def test_a_python_without_ensurepip_is_no_obstacle(self):
-        write(self.root, {"tools/python3": '#!/bin/sh\n[ "$1 $2 $3" = "-I -m venv" ] && mkdir -p "$4/bin" && exit 1\nexec %s "$@"\n' % sys.executable})
-        os.chmod(os.path.join(self.root, "tools/python3"), 0o755)
-        self.more["PATH"] = os.path.join(self.root, "tools") + os.pathsep + self.more["PATH"]
-        setup = self.setup(self.workspace("WHAT = 'one'"))
-        self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
-        self.assertIn("uv makes one without", self.log())
+    def test_pip_is_in_it_where_python_brings_one(self):
+        for bundled, code in ((managers.bundled, 0), (lambda _: [], 1)):
+            with mock.patch.object(managers, "bundled", bundled):
+                run = self.made(self.setup(dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": "dep==1.0\n-e ./libs/lib\n# %d\n" % code})))
+            self.assertEqual(run("python", "-c", "import importlib.util as u; print(int(u.find_spec('pip') is None))"), str(code))
+        self.assertIn("the environment has no pip", self.log())
 
     def test_it_installs_what_pip_installs(self):
         wheel(self.index, "two", "1.0", {"two.py": ""})
