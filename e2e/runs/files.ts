@@ -136,7 +136,8 @@ print("found", len(names), "sum", sum(int(open(name).read().split()[1]) for name
     const says = (answer: number) => writeFileSync(join(library, 'answer/__init__.py'), `ANSWER = ${answer}\n`);
     says(41);
     begin(world, 'asker', 'import sys, answer\nprint("answer", answer.ANSWER, "in", answer.__file__)\n', {
-      train: { environment: 'pip' },
+      // uv would be fetched from an index.
+      train: { environment: 'pip', installer: 'pip' },
     });
     writeFileSync(join(nx.workspace, 'models/asker/requirements.txt'), '-e ../../libs/answer\n');
     writeFileSync(

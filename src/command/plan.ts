@@ -175,6 +175,8 @@ export type Operation =
       store: Access;
       /** The parameter that the instance's role must not be able to read. `endpoint`: what stands in AWS's place. */
       secret: { parameter: string; endpoint: string | null };
+      /** What sets up the project's environment. `ownIndex`: it takes packages from an index of its own. */
+      environment: { manager: EnvironmentManager; installer: 'auto' | 'uv' | 'pip'; ownIndex: boolean } | null;
     }
   /** `keeper`: it fails where no keeper works below the root. */
   | { op: 'activity'; keeper: boolean };

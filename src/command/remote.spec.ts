@@ -247,7 +247,7 @@ describe('the doctor on the instance', () => {
       };
       const secret = { parameter: '/nx-ec2-callers/bucket/secret', endpoint: at.aws.url };
       const check = async (name: string) => {
-        const operation = { op: 'doctor', probe, store: access, secret } as const;
+        const operation = { op: 'doctor', probe, store: access, secret, environment: null } as const;
         const { checks } = await remote.send<{ checks: Check[] }>(operation, { comment: 'test' });
         return checks.find((each) => each.name === name);
       };

@@ -37,6 +37,7 @@ def check(plan, root):
     variables = accounts.login_environment(account)
     tools = [tool for tool in ("python3", "uv", "poetry", "conda", "pip3", "nvidia-smi") if shutil.which(tool, path=variables.get("PATH"))]
     add("tools", "python3" in tools, ", ".join(tools) or "none", "install Python for that user")
+    check_environment(plan.get("environment"), root, account, variables, add)
     check_store(plan["probe"], add)
     check_index(account, variables, add)
     add("instance role", *role())
@@ -62,6 +63,27 @@ def check_root(root, add):
         add("space", free > 1 << 30, "%.1f GB free" % (free / (1 << 30)), 'free some, or set "remoteRoot" to a larger volume')
     except OSError as error:
         add("root", False, "%s: %s" % (root, error), 'set "remoteRoot" to a directory that can be written')
+
+
+def check_environment(part, root, account, variables, add):
+    """The tool that sets up the project's environment. A uv that the instance lacks is fetched, as a set-up would."""
+    from . import environment, managers, uv_tool
+
+    manager = part["manager"] if part else "none"
+    if manager in ("poetry", "conda"):
+        tool, how = managers.TOOLS[manager]
+        found = shutil.which(tool, path=variables.get("PATH"))
+        add("the project's %s" % manager, found is not None, found or "not on the PATH of %s" % account.pw_name, "%s: %s" % (manager, how))
+    elif manager == "uv" or (manager == "pip" and part["installer"] != "pip"):
+        found = shutil.which("uv", path=variables.get("PATH"))
+        why = None
+        try:
+            found = found or uv_tool.ensure(root, variables, account, (), lambda _: None, time.sleep)
+        except uv_tool.Unavailable as reason:
+            why = str(reason)
+        # With an index of the project's, which is not told here, a set-up may find it all the same.
+        needed = (manager == "uv" or part["installer"] == "uv") and not part["ownIndex"]
+        add("the project's uv", True if found else False if needed else None, found or why, environment.GET_UV if needed else "pip installs the packages instead, or uv comes from \"train.index\"")
 
 
 def check_store(probe, add):

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -45,6 +45,24 @@ describe('the doctor', () => {
     const { Contents = [] } = await at.s3.send(new ListObjectsV2Command({ Bucket: 'bucket' }));
     expect(Contents.map(({ Key }) => Key).filter((key) => !key!.includes('v1/helper/'))).toEqual([]);
   }, 60_000);
+
+  it('asks the instance for the tool of the project, and goes on where the environment is not to be made out', async () => {
+    mkdirSync(join(workspace, 'model'), { recursive: true });
+    const files = ['environment.yml', 'pixi.toml'].map((name) => join(workspace, 'model', name));
+    writeFileSync(files[0], '');
+    let found = await findings();
+    expect(found.get('environment')).toMatchObject({ ok: true, detail: 'conda, by model/environment.yml' });
+    expect(found.get("the project's conda")).toMatchObject({
+      where: 'instance',
+      ok: false,
+      fix: expect.stringMatching(/^conda: use an AMI/),
+    });
+    writeFileSync(files[1], '');
+    found = await findings();
+    for (const path of files) rmSync(path);
+    expect(found.get('environment')).toMatchObject({ ok: false, fix: expect.stringMatching(/train\.setup/) });
+    expect(found.get('write to S3')).toMatchObject({ ok: true });
+  }, 120_000);
 
   it('says what a role that may not write, and a caller that may start no sessions, do without', async () => {
     const { deny } = at.aws.role(at.aws.named.get('box')!.id);

@@ -14,6 +14,7 @@ import { postForm } from '../store/post-form';
 import { secretParameter } from '../store/store-secret';
 import { Store } from '../store/store';
 import type { Configuration } from '../config/configuration';
+import { describeEnvironment, detectEnvironment, environmentFiles } from '../config/environment';
 import { instanceEndpoints, storeAccess } from './access';
 import { checkSession } from './check-session';
 import { withGrant } from './with-grant';
@@ -57,6 +58,7 @@ export async function diagnose(
       addFailure('region', error as Problem);
       return findings;
     }
+    const environment = environmentOf(configuration, workspaceRoot);
     const checks = preflightChecks({
       aws,
       store,
@@ -72,13 +74,13 @@ export async function diagnose(
       else addFailure(checks[index].name, result.reason as Problem);
     });
     const { instance, pricePerHour } = configuration;
-    if ('described' in instance && findings.every(({ ok }) => ok !== false)) {
+    if ('described' in instance && !isBlocked()) {
       const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(aws) };
       const purpose = { owner, store: `${configuration.bucket}/${configuration.prefix}` };
       const asked = await diagnoseDescription(aws, instance.described, purpose, pricePerHour, signal);
       findings.push(...asked.map((check): Finding => ({ where: 'here', ...withGrant(check, where) })));
     }
-    if (findings.some(({ ok }) => ok === false)) return findings;
+    if (isBlocked()) return findings;
 
     const id = randomBytes(8).toString('hex');
     const probe = { key: keys.probe(id), body: randomBytes(64) };
@@ -131,6 +133,7 @@ export async function diagnose(
             parameter: secretParameter(configuration.bucket, configuration.prefix),
             endpoint: instanceEndpoints().ssm,
           },
+          environment,
         },
         { comment: 'nx-ec2: doctor', signal },
       );
@@ -148,6 +151,25 @@ export async function diagnose(
     return findings;
   } finally {
     aws.close();
+  }
+
+  /** Whether something failed that the other checks rely on. */
+  function isBlocked(): boolean {
+    return findings.some(({ ok, name }) => ok === false && name !== 'environment');
+  }
+
+  /** What the instance needs for the project's environment; null where that can't be told. */
+  function environmentOf({ projectRoot, declaredEnvironment: choice, train }: Configuration, workspaceRoot: string) {
+    try {
+      const paths = environmentFiles({ workspaceRoot, projectRoot, choice });
+      const found = detectEnvironment({ workspaceRoot, projectRoot, choice, paths });
+      const { manager } = found.environment;
+      add('environment', manager === 'none' ? null : true, describeEnvironment(found).replace(/^Environment: /, ''));
+      return { manager, installer: train.installer, ownIndex: train.index !== undefined };
+    } catch (error) {
+      addFailure('environment', error as Problem);
+      return null;
+    }
   }
 
   function addFailure(name: string, problem: Problem, ok: false | null = false): void {

@@ -17,7 +17,7 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: E402,F401  (puts the remote side on the path)
 from workspace import write  # noqa: E402
-from nx_ec2_remote import pip_settings, uv_pip, uv_tool  # noqa: E402
+from nx_ec2_remote import doctor, pip_settings, uv_pip, uv_tool  # noqa: E402
 
 NAME = "uv-%s-py3-none-any.whl" % uv_tool.VERSION
 NONE = {"index": [], "trusted": [], "hashed": False, "pre": False, "foreign": None}
@@ -160,6 +160,27 @@ class FetchTest(unittest.TestCase):
         os.rename(os.path.join(self.index, "uv"), os.path.join(self.index, "secret", "uv"))
         with self.assertRaisesRegex(uv_tool.Unavailable, "Permission denied"):
             self.ensure(account=account, PIP_INDEX_URL="file://" + os.path.join(self.index, "secret"))
+
+    def test_the_doctor_tells_whether_the_project_s_tool_is_there_or_can_be_fetched(self):
+        def check(part, **variables):
+            said = []
+            with mock.patch.object(uv_tool, "wheel", lambda: (NAME, self.sha256)):
+                doctor.check_environment(part, self.root, pwd.getpwuid(os.geteuid()), dict(self.variables, **variables), lambda *each: said.append(each[:2]))
+            return said
+
+        def of(manager, installer="auto", own=False):
+            return {"manager": manager, "installer": installer, "ownIndex": own}
+
+        absent = {"PIP_INDEX_URL": "file:///absent"}
+        for part, expected in (
+            (None, []), (of("none"), []), (of("pip", "pip"), []), (of("conda"), [("the project's conda", False)]), (of("poetry"), [("the project's poetry", False)]),
+            (of("uv"), [("the project's uv", False)]), (of("uv", own=True), [("the project's uv", None)]), (of("pip"), [("the project's uv", None)]), (of("pip", "uv"), [("the project's uv", False)]),
+        ):
+            self.assertEqual(check(part, PATH="/absent", **absent), expected, part)
+        write(self.root, {"bin/conda": ""})
+        os.chmod(os.path.join(self.root, "bin/conda"), 0o755)
+        self.assertEqual(check(of("conda"), PATH=os.path.join(self.root, "bin")), [("the project's conda", True)])
+        self.assertEqual(check(of("uv"), PATH="/absent", PIP_INDEX_URL="file://" + self.index), [("the project's uv", True)])
 
     def test_each_machine_has_a_pinned_wheel(self):
         for machine, libc, tag in (("x86_64", "glibc", "manylinux_2_17_x86_64"), ("x86_64", "", "musllinux_1_1_x86_64"), ("aarch64", "", "musllinux_1_1_aarch64"), ("aarch64", "glibc", "manylinux_2_17_aarch64")):
