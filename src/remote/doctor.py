@@ -37,6 +37,7 @@ def check(plan, root):
     variables = accounts.login_environment(account)
     tools = [tool for tool in ("python3", "uv", "poetry", "conda", "pip3", "nvidia-smi") if shutil.which(tool, path=variables.get("PATH"))]
     add("tools", "python3" in tools, ", ".join(tools) or "none", "install Python for that user")
+    check_driver("nvidia-smi" in tools, add)
     check_environment(plan.get("environment"), root, account, variables, add)
     check_store(plan["probe"], add)
     check_index(account, variables, add)
@@ -65,16 +66,34 @@ def check_root(root, add):
         add("root", False, "%s: %s" % (root, error), 'set "remoteRoot" to a directory that can be written')
 
 
+def check_driver(has_driver, add, devices="/sys/bus/pci/devices"):
+    """Whether GPUs that the instance has can be used."""
+    found = [name for name in (os.listdir(devices) if os.path.isdir(devices) else ()) if is_nvidia_gpu(os.path.join(devices, name))]
+    if found:
+        count = "%d GPU%s of NVIDIA" % (len(found), "" if len(found) == 1 else "s")
+        add("NVIDIA driver", has_driver, count if has_driver else count + ", and no nvidia-smi", 'use an image that has the driver: "ami": "deep-learning"')
+
+
+def is_nvidia_gpu(device):
+    try:
+        with open(os.path.join(device, "vendor")) as vendor, open(os.path.join(device, "class")) as kind:
+            # A display controller: a VGA controller or a 3D controller.
+            return vendor.read().strip() == "0x10de" and kind.read().startswith("0x03")
+    except OSError:
+        return False
+
+
 def check_environment(part, root, account, variables, add):
     """The tool that sets up the project's environment. A uv that the instance lacks is fetched, as a set-up would."""
     from . import environment, managers, uv_tool
 
     manager = part["manager"] if part else "none"
-    if manager in ("poetry", "conda"):
+    # uv runs a poetry that the instance lacks.
+    if manager == "conda" or (manager == "poetry" and shutil.which("poetry", path=variables.get("PATH"))):
         tool, how = managers.TOOLS[manager]
         found = shutil.which(tool, path=variables.get("PATH"))
         add("the project's %s" % manager, found is not None, found or "not on the PATH of %s" % account.pw_name, "%s: %s" % (manager, how))
-    elif manager == "uv" or (manager == "pip" and part["installer"] != "pip"):
+    elif manager in ("uv", "poetry") or (manager == "pip" and part["installer"] != "pip"):
         found = shutil.which("uv", path=variables.get("PATH"))
         why = None
         try:
@@ -82,7 +101,7 @@ def check_environment(part, root, account, variables, add):
         except uv_tool.Unavailable as reason:
             why = str(reason)
         # With an index of the project's, which is not told here, a set-up may find it all the same.
-        needed = (manager == "uv" or part["installer"] == "uv") and not part["ownIndex"]
+        needed = (manager != "pip" or part["installer"] == "uv") and not part["ownIndex"]
         add("the project's uv", True if found else False if needed else None, found or why, environment.GET_UV if needed else "pip installs the packages instead, or uv comes from \"train.index\"")
 
 

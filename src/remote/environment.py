@@ -34,8 +34,11 @@ class Setup:
         self.kind = part["environment"]["manager"]
         self.env = os.path.join(home, "env")
         self.lock = None
+        self.manifests = None
         # What installs in pip's place.
         self.installer = None
+        # The words that poetry's command line begins with.
+        self.poetry = ["poetry"]
         # Where the environment is made.
         self.made = None
 
@@ -57,9 +60,9 @@ class Setup:
             return self.by_tool()
         if self.kind == "none":
             return self.command([], {})
-        self.need()
         commit = ((self.part.get("description") or {}).get("git") or {}).get("commit")
         self.manifests = manifests.gather(self.work, self.part, commit, self.account)
+        self.need()
         self.told = dict(self.manifests.versions, **self.told)
         if self.kind == "pip":
             self.installer = self.choose_installer()
@@ -74,7 +77,7 @@ class Setup:
 
     def together(self):
         """In an environment that runs share, under one of the run's own that has the workspace's packages."""
-        name = environment_key.key(self.part, self.manifests, self.told, self.account, "uv" if self.installer else None)
+        name = environment_key.key(self.part, self.manifests, self.told, self.account, self.tools())
         directory = os.path.join(self.root, "envs", name)
         started = time.monotonic()
         try:
@@ -90,6 +93,12 @@ class Setup:
         accounts.act(self.account, overlay.make)
         self.say("environment %s, ready after %.1f s" % (name, time.monotonic() - started))
         return self.entered(self.env, record["env"])
+
+    def tools(self):
+        """What makes the environment."""
+        if self.kind == "pip":
+            return ["uv", "python3"] if self.installer else ["python3"]
+        return [self.poetry[-2], "uv", "python3"] if self.kind == "poetry" and len(self.poetry) > 1 else [self.kind, "python3"]
 
     def keep(self, directory):
         """Makes the environment that is kept in a directory, and returns its record. What fails leaves nothing."""
@@ -157,12 +166,12 @@ class Setup:
 
     def builder(self, directory, **options):
         self.made = directory
-        return Builder(self.part, self.manifests, directory, self.step, self.say, self.installer, **options)
+        return Builder(self.part, self.manifests, directory, self.step, self.say, self.installer, self.poetry, **options)
 
     @contextlib.contextmanager
     def cached(self):
         """Gives the steps meanwhile the cache that uv keeps; None where uv has another one, or installs nothing."""
-        if not (self.kind == "uv" or self.installer) or any(self.told.get(name) for name in ("UV_CACHE_DIR", "UV_NO_CACHE")):
+        if not (self.kind == "uv" or self.installer or len(self.poetry) > 1) or any(self.told.get(name) for name in ("UV_CACHE_DIR", "UV_NO_CACHE")):
             yield None
             return
         with Cache(self.root, self.home, self.part.get("caller"), self.account, self.is_guarded(), self.pause) as cache:
@@ -213,6 +222,8 @@ class Setup:
         else:
             own = os.path.basename(part["command"][0]) == self.kind
             line = ([] if own else prefix) + part["command"] + part["args"]
+            if own and self.kind == "poetry" and len(self.poetry) > 1:
+                line[:1] = self.poetry
         return line, dict(self.variables, **more)
 
     def step(self, line, more, cwd):
@@ -234,7 +245,23 @@ class Setup:
                 raise ToolMissing("uv is not on the PATH of the training's user, and can't be fetched: %s. To have it, %s" % (why, GET_UV))
         tool, how = TOOLS[self.kind]
         if shutil.which(tool, path=self.variables.get("PATH")) is None:
+            if self.kind == "poetry" and self.has_uv_run_poetry():
+                return
             raise ToolMissing("%s is not on the PATH of the training's user: %s" % (tool, how))
+
+    def has_uv_run_poetry(self):
+        """Has uv fetch and run the poetry that wrote the lock file, where that can be told."""
+        if not self.manifests or not self.manifests.poetry:
+            return False
+        try:
+            self.need_uv()
+        except uv_tool.Unavailable as why:
+            self.say("uv, which would run poetry, can't be fetched: %s" % why)
+            return False
+        wanted = "poetry==" + self.manifests.poetry
+        self.poetry = ["uv", "tool", "run", "--no-config", "--python", "python3", "--from", wanted, "poetry"]
+        self.say("poetry is not on the PATH: uv runs %s, which wrote %s" % (wanted, os.path.relpath(self.manifests.lock, self.work)))
+        return True
 
     def need_uv(self, indexes=()):
         """Puts uv on the PATH, of the set-up and of the training. @raises Unavailable"""

@@ -19,15 +19,14 @@ VERSION_TIMEOUT = 30
 LINKS = ("PIP_FIND_LINKS", "UV_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
 
 
-def key(part, manifests, variables, account, installer=None):
-    """`installer`: the program that installs what pip's requirements name, where it is another one."""
-    tools = [tool for tool in (installer if manifests.kind == "pip" else manifests.kind, "python3") if tool]
+def key(part, manifests, variables, account, tools):
+    """`tools`: the programs that make the environment; a tool that uv runs is named by its requirement."""
     said = {
         "v": 1, "manager": manifests.kind, "root": part["environment"]["root"], "file": part["environment"]["file"],
         "files": manifests.hashes, "layout": manifests.layout,
         "links": accounts.act(account, lambda: {os.path.relpath(path, manifests.work): files.hash_file(path) for path in linked(variables, manifests.root)}),
         "machine": list(os.uname()[i] for i in (0, 4)), "libc": list(platform.libc_ver()), "system": release(),
-        "tools": versions(tools, variables, account, manifests.root), "paths": [os.path.realpath(shutil.which(tool, path=variables.get("PATH")) or "") for tool in tools],
+        "tools": tools[:1] + versions(tools, variables, account, manifests.root), "paths": [os.path.realpath(shutil.which(tool, path=variables.get("PATH")) or "") for tool in tools],
         "index": index.without_credentials(part.get("index") or ""), "account": [account.pw_name, account.pw_uid],
         "settings": {
             name: index.without_credentials(value) for name, value in variables.items() if SETTINGS.fullmatch(name) and not OPENING.fullmatch(name)

@@ -24,11 +24,11 @@ class SetupFailed(Exception):
 
 class Builder:
     """`run(line, variables, cwd)` runs one command line to its end and raises where it fails; `say(text)` puts a line into the log.
-    `installer`: a `uv_pip.Installer` that installs in pip's place, or None."""
+    `installer`: a `uv_pip.Installer` that installs in pip's place, or None; `poetry`: the words that poetry's command line begins with."""
 
-    def __init__(self, part, manifests, directory, run, say, installer=None, compile=False, copy=False):
+    def __init__(self, part, manifests, directory, run, say, installer=None, poetry=("poetry",), compile=False, copy=False):
         self.part, self.manifests, self.directory, self.run, self.say, self.installer = part, manifests, directory, run, say, installer
-        self.compile, self.copy = compile, copy
+        self.poetry, self.compile, self.copy = list(poetry), compile, copy
         self.root = manifests.root
         self.env = os.path.join(directory, "env")
         self.file = os.path.join(self.root, part["environment"]["file"])
@@ -61,7 +61,7 @@ class Builder:
         if self.part.get("index"):
             raise SetupFailed(NO_INDEX)
         # poetry chooses a Python and a name; an environment that is entered already would be taken instead.
-        self.run(["poetry", "install", "--no-interaction"], {
+        self.run(self.poetry + ["install", "--no-interaction"], {
             "POETRY_VIRTUALENVS_PATH": self.directory, "POETRY_VIRTUALENVS_IN_PROJECT": "false", "POETRY_VIRTUALENVS_CREATE": "true",
             "POETRY_VIRTUALENVS_OPTIONS_NO_PIP": "false", "VIRTUAL_ENV": None,
         }, self.root)

@@ -173,7 +173,7 @@ class FetchTest(unittest.TestCase):
 
         absent = {"PIP_INDEX_URL": "file:///absent"}
         for part, expected in (
-            (None, []), (of("none"), []), (of("pip", "pip"), []), (of("conda"), [("the project's conda", False)]), (of("poetry"), [("the project's poetry", False)]),
+            (None, []), (of("none"), []), (of("pip", "pip"), []), (of("conda"), [("the project's conda", False)]), (of("poetry"), [("the project's uv", False)]),
             (of("uv"), [("the project's uv", False)]), (of("uv", own=True), [("the project's uv", None)]), (of("pip"), [("the project's uv", None)]), (of("pip", "uv"), [("the project's uv", False)]),
         ):
             self.assertEqual(check(part, PATH="/absent", **absent), expected, part)
@@ -190,6 +190,18 @@ class FetchTest(unittest.TestCase):
             self.assertRegex(sha256, "^[0-9a-f]{64}$")
         with mock.patch("platform.machine", lambda: "riscv64"), self.assertRaisesRegex(uv_tool.Unavailable, "riscv64"):
             uv_tool.wheel()
+
+
+class DriverTest(unittest.TestCase):
+    def test_gpus_without_a_driver_are_found(self):
+        with tempfile.TemporaryDirectory() as at:
+            write(at, {"0/vendor": "0x10de\n", "0/class": "0x030200\n", "1/vendor": "0x10de\n", "1/class": "0x040300\n", "2/vendor": "0x1d0f\n", "2/class": "0x030000\n", "3/class": ""})
+            said = []
+            for has_driver in (True, False):
+                doctor.check_driver(has_driver, lambda *each: said.append(each[:3]), at)
+            self.assertEqual(said, [("NVIDIA driver", True, "1 GPU of NVIDIA"), ("NVIDIA driver", False, "1 GPU of NVIDIA, and no nvidia-smi")])
+            shutil.rmtree(os.path.join(at, "0"))
+            doctor.check_driver(False, self.fail, at)
 
 
 class SettingsTest(unittest.TestCase):
