@@ -3,6 +3,8 @@ import picomatch from 'picomatch';
 import { GLOB } from './glob';
 import {
   allOutputs,
+  ANY_DIRECTORIES,
+  ANY_FILES,
   literalOutputs,
   outputFault,
   outputFinder,
@@ -87,6 +89,79 @@ describe('outputs', () => {
     const isWritten = outputMatcher('model', writtenPaths(written));
     const paths = ['out/a', 'logs/v0/checkpoints/last.ckpt', 'snapshot.pt', 'logs/v0/metrics.csv', 'train.py'];
     expect(paths.filter((path) => isWritten(`model/${path}`))).toEqual(paths.slice(0, 3));
+  });
+
+  describe('that mean any name, by whatever spelling', () => {
+    const any = fc.constantFrom(
+      '*',
+      '?*',
+      '*?',
+      '{,*}',
+      '[a-z]*',
+      '[^.]*',
+      '@(*)',
+      '+([a-z0-9_.-])',
+      '!(x)',
+      '*[^.]',
+      '?[^.]*',
+      '[[:alnum:]]*',
+    );
+    const whole = fc.tuple(fc.constantFrom('', './', '**/'), fc.array(any, { minLength: 1, maxLength: 4 }));
+
+    it('are refused, at any depth', () => {
+      fc.assert(
+        fc.property(whole, ([before, parts]) => {
+          expect(outputFaultOf(before + parts.join('/'))).toBe('is the whole project');
+        }),
+        { numRuns: 300 },
+      );
+      for (const each of ['*.*', '**/*.*', '{*,*/**}', '!(*.*)', '{**/*,x}', '????*'])
+        expect([each, outputFaultOf(each)]).toEqual([each, 'is the whole project']);
+    });
+
+    it('are not those in which any name is given', () => {
+      fc.assert(
+        fc.property(
+          whole,
+          fc.constantFrom('out', 'run-*', '*.pt', 'v[0-9]'),
+          fc.boolean(),
+          ([before, parts], own, first) => {
+            const glob = before + (first ? [own, ...parts] : [...parts, own]).join('/');
+            fc.pre(!/at most|more than/.test(outputFaultOf(glob) ?? ''));
+            expect([glob, outputFaultOf(glob)]).toEqual([glob, null]);
+          },
+        ),
+        { numRuns: 300 },
+      );
+    });
+
+    it('are all that have each of many different names', () => {
+      const names =
+        'src data train.py project.json README.md notebook.ipynb setup.cfg utils tests a.b 2024 Makefile .env weights.pt x_y'.split(
+          ' ',
+        );
+      fc.assert(
+        fc.property(
+          fc.oneof(
+            glob,
+            fc.array(any, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/')),
+          ),
+          (each) => {
+            fc.pre(outputFaultOf(each) === null);
+            const find = outputFinder([allOutputs([each])[0]]);
+            expect(names.every((name) => find(name))).toBe(false);
+          },
+        ),
+        { numRuns: 500 },
+      );
+    });
+
+    it('are told from others by names that have no character in common', () => {
+      for (const names of [ANY_FILES.map((name) => name.replace('.', '')), ANY_DIRECTORIES]) {
+        const shared = [...names[0]].filter((character) => names.every((name) => name.includes(character)));
+        expect(shared).toEqual([]);
+      }
+    });
   });
 
   it('tell the instance where they are to be looked for', () => {

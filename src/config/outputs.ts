@@ -44,12 +44,33 @@ export function writtenPaths(train: {
   return [...allOutputs(train.outputs), ...checkpointPaths(train)];
 }
 
+/** Names of files, and of directories, that have nothing in common but their dots: only a glob that means any name has all. */
+export const ANY_FILES = ['bravo_1.py', 'kumquat.json', 'zephyr-9.csv', 'lodging.toml'];
+export const ANY_DIRECTORIES = ['lib', 'configs', 'quartz_2', 'hymn-7'];
+/** An output is tried on paths of so many names, or of as many as it has itself. */
+const DEPTH = 3;
+
 /** What is wrong with an output; null: nothing. */
 export function outputFault({ path }: Output): string | null {
   if (posix.isAbsolute(path) || path === '..' || path.startsWith('../')) return 'is not inside the project';
-  if (path === '.' || path === '' || /^[*/]+$/.test(path)) return 'is the whole project';
+  if (path === '.' || path === '') return 'is the whole project';
   assertGlob(path);
-  return null;
+  return namesEverything(path) ? 'is the whole project' : null;
+}
+
+/**
+ * Whether a glob names all files, or all directories, at some depth: `*`, and also `?*`, `{,*}`, `[a-z]*`, `!(x)`, `*.*`.
+ * Nx removes outputs before it restores them from its cache: it would remove the sources.
+ */
+function namesEverything(pattern: string): boolean {
+  if (!isGlob(pattern)) return false;
+  const matches = globMatcher({ root: '', written: '', pattern });
+  const depth = Math.max(DEPTH, pattern.split('/').length);
+  return Array.from({ length: depth }, (_, above) =>
+    [ANY_FILES, ANY_DIRECTORIES].some((names) =>
+      names.every((name, at) => matches([...Array<string>(above).fill(ANY_DIRECTORIES[at]), name].join('/'))),
+    ),
+  ).some(Boolean);
 }
 
 /**
