@@ -56,8 +56,7 @@ def save_outputs(part, project, found, parts, progress=None):
             progress(done[0], total)
 
     by_path = {entry["path"]: entry for entry in parts.save_all(project, [path for path, _ in files], on_bytes)}
-    entries = [dict(entry, was=found.sent.get(path)) for path, entry in by_path.items()]
-    entries += [dict(by_path[path], path=link, was=None) for link, path in sorted(led.items())]
+    entries = list(by_path.values()) + [dict(by_path[path], path=link) for link, path in sorted(led.items())]
     return entries, bounded(skipped + long)
 
 

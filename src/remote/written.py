@@ -50,22 +50,21 @@ class Inputs:
             self.present, self.since = baseline["present"], os.stat(path).st_ctime_ns
 
     def was(self, work, path, found, account=None):
-        """({"size", "sha256"} of a file that was sent, None of another; whether the file, whose stat result is `found`, is as it was before)."""
+        """(whether a file was sent; whether the file, whose stat result is `found`, is as it was before)."""
         entry = self.entries.get(os.fsencode(path))
         if entry is None or entry[0] != "file":
-            return None, self.present.get(path) == signature(found)
-        sent = {"size": entry[2], "sha256": entry[3]}
+            return False, self.present.get(path) == signature(found)
         if found.st_size != entry[2]:
-            return sent, False
+            return True, False
         # A link to the same file, made for another run, changes the time as well: the content decides.
         if self.since is not None and found.st_ctime_ns <= self.since:
-            return sent, True
+            return True, True
         try:
             descriptor = inside.open_file(work, path, account)
         except OSError:
-            return sent, True
+            return True, True
         try:
-            return sent, files.hash_file(descriptor) == entry[3]
+            return True, files.hash_file(descriptor) == entry[3]
         finally:
             os.close(descriptor)
 
@@ -76,8 +75,6 @@ class Written:
     def __init__(self):
         # [(path, stat result)]
         self.outputs, self.extra = [], []
-        # Of `outputs`: {path: the content that the file was sent with}.
-        self.sent = {}
         # [{"path", "why"}], of outputs.
         self.skipped = []
 
@@ -114,11 +111,9 @@ def look(work, part, inputs, account=None):
         elif stat.S_ISDIR(found.st_mode):
             continue
         elif is_output:
-            sent, is_same = inputs.was(work, path, found, account)
-            if sent is None or not is_same:
+            was_sent, is_same = inputs.was(work, path, found, account)
+            if not (was_sent and is_same):
                 written.outputs.append((own, found))
-            if sent is not None and not is_same:
-                written.sent[own] = sent
         elif inputs.since is not None and not (CACHE_NAMES.fullmatch(path.rpartition("/")[2]) or (own is not None and scratch.match(own))):
             if not inputs.was(work, path, found, account)[1]:
                 written.extra.append((path, found))

@@ -15,6 +15,8 @@ export interface ListedArtifact extends StoredFile {
   name: string;
   /** The output that names it; undefined: it is an extra file. */
   output?: Output;
+  /** As a snapshot names it, where it may take the place of a file that was sent: only an output may. */
+  sentAs?: string;
 }
 
 /** A file that a run wrote outside its outputs and that is not in the store. */
@@ -52,10 +54,10 @@ export async function listArtifacts(
     return path.startsWith(`${projectRoot}/`) ? path.slice(projectRoot.length + 1) : `{workspaceRoot}/${path}`;
   };
   const listed = (file: StoredFile, name: string): ListedArtifact => {
-    if (name.startsWith('{workspaceRoot}/')) return { ...file, name, path: `${OUTSIDE}/${file.path}`, was: null };
+    if (name.startsWith('{workspaceRoot}/')) return { ...file, name, path: `${OUTSIDE}/${file.path}` };
     const output = find(name);
-    // Only what the configuration names may take the place of a file that git tracks.
-    return { ...file, name, path: name, output, was: output ? file.was : null };
+    const sentAs = projectRoot === '.' ? name : `${projectRoot}/${name}`;
+    return { ...file, name, path: name, ...(output && { output, sentAs }) };
   };
   const files = [
     ...list.files.map((file) => listed(file, file.path)),

@@ -5,9 +5,15 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { foldAll } from '../workspace/name-folding';
-import { assertArtifactList, assertArtifactSize, screenArtifacts, type Artifact } from './artifact-paths';
+import { assertArtifactList, assertArtifactSize, screenArtifacts, type Artifact, type Target } from './artifact-paths';
 
 const artifact = (path: string, size = 1): Artifact => ({ path, size, sha256: 'a'.repeat(64), executable: false });
+const nothing: Target['sent'] = { contentOf: async () => null };
+const unknown: Target['sent'] = { contentOf: async () => undefined };
+/** `out/sent` and `out/edited`, with the content `sent`. */
+const sent: Target['sent'] = {
+  contentOf: async (path) => (/(sent|edited)$/.test(path) ? { size: 4, sha256: hash('sha256', 'sent') } : null),
+};
 const check = (paths: string[]) => assertArtifactList(paths.map((path) => artifact(path)));
 
 describe('a list of what comes back', () => {
@@ -77,7 +83,7 @@ describe('what is held back', () => {
   const screen = async (paths: string[], fold?: (path: string) => string) =>
     screenArtifacts(
       paths.map((path) => artifact(`out/${path}`)),
-      { output: project },
+      { output: project, sent: nothing },
       fold,
     );
   const held = async (paths: string[], fold?: (path: string) => string) =>
@@ -111,6 +117,7 @@ describe('what is held back', () => {
     };
     const { heldBack, unchanged, accepted } = await screenArtifacts([artifact('out/kept'), same, artifact('out/new')], {
       output: project,
+      sent: nothing,
     });
     expect(heldBack).toEqual([{ path: 'out/kept', why: 'git tracks the file that is here' }]);
     expect([unchanged, accepted].map((each) => each.map(({ path }) => path))).toEqual([['out/same'], ['out/new']]);
@@ -139,26 +146,49 @@ describe('what is held back', () => {
     workspace();
     write('model/out/sent', 'sent');
     write('model/out/edited', 'edited since');
+    write('model/out/other', 'not sent');
     git('add', '-f', '.');
-    const was = { size: 4, sha256: hash('sha256', 'sent') };
-    const changed = ['out/sent', 'out/edited'].map((path) => ({ ...artifact(path), was }));
-    const { heldBack, accepted } = await screenArtifacts(changed, { output: project });
+    const changed = ['out/sent', 'out/edited', 'out/other'].map((path) => ({
+      ...artifact(path),
+      sentAs: `model/${path}`,
+    }));
+    const { heldBack, accepted } = await screenArtifacts(changed, { output: project, sent });
     expect(accepted.map(({ path }) => path)).toEqual(['out/sent']);
     expect(heldBack).toEqual([
       { path: 'out/edited', why: 'git tracks the file that is here, and it is not the one that was sent' },
+      { path: 'out/other', why: 'git tracks the file that is here' },
     ]);
+    expect((await screenArtifacts(changed, { output: project, sent: unknown })).heldBack.map(({ why }) => why)).toEqual(
+      changed.map(() => 'git tracks the file that is here, and it is not known to be the one that was sent'),
+    );
   });
 
   it('is an untracked file that was sent and edited here since', async () => {
     workspace();
     write('model/out/sent', 'sent');
     write('model/out/edited', 'edited since');
-    const was = { size: 4, sha256: hash('sha256', 'sent') };
-    const changed = ['out/sent', 'out/edited', 'out/absent'].map((path) => ({ ...artifact(path), was }));
-    const { heldBack, accepted } = await screenArtifacts(changed, { output: project });
-    expect(accepted.map(({ path }) => path)).toEqual(['out/sent', 'out/absent']);
+    const paths = ['out/sent', 'out/edited', 'out/absent', 'out/other'];
+    write('model/out/other', 'not sent');
+    const changed = paths.map((path) => ({ ...artifact(path), sentAs: `model/${path}` }));
+    const { heldBack, accepted } = await screenArtifacts(changed, { output: project, sent });
+    expect(accepted.map(({ path }) => path)).toEqual(['out/sent', 'out/absent', 'out/other']);
     expect(heldBack).toEqual([{ path: 'out/edited', why: 'the file that is here was changed since it was sent' }]);
-    expect((await screenArtifacts(changed, { output: project, takesEdited: true })).heldBack).toEqual([]);
+    const takesEdited = { output: project, sent, takesEdited: true };
+    expect((await screenArtifacts(changed, takesEdited)).heldBack).toEqual([]);
+  });
+
+  it('is an untracked file of which nobody knows whether it was sent, unless a collection brought it', async () => {
+    workspace();
+    write('model/out/here', 'mine');
+    write('model/out/brought', 'brought');
+    const brought = { path: 'out/brought', size: 7, sha256: hash('sha256', 'brought') };
+    write('model/artifacts/.nx-ec2.json', JSON.stringify({ files: ['out/brought'], artifacts: [brought] }));
+    const changed = ['out/here', 'out/brought', 'out/absent'].map((path) => ({ ...artifact(path), sentAs: path }));
+    const { heldBack, accepted } = await screenArtifacts(changed, { output: project, sent: unknown });
+    expect(accepted.map(({ path }) => path)).toEqual(['out/brought', 'out/absent']);
+    expect(heldBack).toEqual([
+      { path: 'out/here', why: 'it is not known whether the file that is here was changed since it was sent' },
+    ]);
   });
 
   it('is a file that a submodule tracks', async () => {

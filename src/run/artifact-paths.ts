@@ -8,9 +8,11 @@ import { probeFolding, type FoldNames } from '../workspace/name-folding';
 import { nearestDirectory } from '../workspace/run-git';
 import { bareRepositoryFiles, foldName, toolFile } from '../workspace/tool-files';
 import { trackedFiles } from '../workspace/tracked';
+import { readCollected } from './collected';
 import { UNFINISHED } from './fetch-file';
 import { POINTER } from '../config/outputs';
 import { hasContent } from './same-content';
+import type { SentFiles } from './sent-files';
 
 /** One artifact as the instance lists it: docs/FORMAT.md, "collect". */
 export interface Artifact {
@@ -19,8 +21,8 @@ export interface Artifact {
   size: number;
   sha256: string;
   executable: boolean;
-  /** The content that it was sent to the instance with. */
-  was?: { size: number; sha256: string } | null;
+  /** The path in the run's snapshot whose file it may replace: workspace-relative. */
+  sentAs?: string;
 }
 
 export interface HeldBack {
@@ -78,6 +80,8 @@ export function assertArtifactSize(artifacts: readonly Artifact[], maxSize: numb
 export interface Target {
   /** Absolute: the directory that paths are relative to, as a rule the project's own. */
   output: string;
+  /** What was sent. */
+  sent: Pick<SentFiles, 'contentOf'>;
   /** Paths that somebody named in full: outside of workspaces and repositories they come whatever their names are. */
   named?: ReadonlySet<string>;
   /** The caller decides itself about files that git does not track and that were edited since they were sent. */
@@ -105,7 +109,7 @@ export interface Screened<T extends Artifact> {
  */
 export async function screenArtifacts<T extends Artifact>(
   artifacts: readonly T[],
-  { output, named = new Set(), takesEdited = false }: Target,
+  { output, sent, named = new Set(), takesEdited = false }: Target,
   fold: FoldNames = probeFolding(nearestDirectory(output)),
 ): Promise<Screened<T>> {
   const tracked = new Set([...trackedFiles(output)].map(fold));
@@ -188,18 +192,22 @@ export async function screenArtifacts<T extends Artifact>(
         screened.unchanged.push(file);
         continue;
       }
-      if (!file.was) {
+      const was = file.sentAs === undefined ? null : await sent.contentOf(file.sentAs, fold);
+      if (was === null) {
         hold(file, 'git tracks the file that is here');
         continue;
       }
-      if (!(await hasContent(here, file.was))) {
-        hold(file, 'git tracks the file that is here, and it is not the one that was sent');
+      if (was === undefined || !(await hasContent(here, was))) {
+        hold(file, `git tracks the file that is here, and it is not ${was ? '' : 'known to be '}the one that was sent`);
         continue;
       }
     }
-    if (file.was && !takesEdited && (await isEdited(join(output, path), file, file.was))) {
-      hold(file, 'the file that is here was changed since it was sent');
-      continue;
+    if (!takesEdited) {
+      const why = await editedSince(output, file, sent, fold);
+      if (why !== null) {
+        hold(file, why);
+        continue;
+      }
     }
     if (acts && !isPlain) screened.ignored.push(file.path);
     screened.accepted.push(file);
@@ -207,9 +215,23 @@ export async function screenArtifacts<T extends Artifact>(
   return screened;
 }
 
-/** Whether a file is neither the artifact nor the one that was sent. */
-async function isEdited(here: string, file: Artifact, was: { size: number; sha256: string }): Promise<boolean> {
-  return lookUp(here) !== null && !(await hasContent(here, was)) && !(await hasContent(here, file));
+/** Why the file that is here may hold an edit that exists nowhere else; null: it was not sent, or is as it was sent. */
+async function editedSince(
+  output: string,
+  file: Artifact,
+  sent: Target['sent'],
+  fold: FoldNames,
+): Promise<string | null> {
+  const { path, sentAs } = file;
+  const here = join(output, path);
+  if (sentAs === undefined || lookUp(here) === null || (await hasContent(here, file))) return null;
+  const was = await sent.contentOf(sentAs, fold);
+  if (was !== undefined)
+    return was && !(await hasContent(here, was)) ? 'the file that is here was changed since it was sent' : null;
+  const brought = readCollected(output).contents.get(path);
+  return brought && (await hasContent(here, brought))
+    ? null
+    : 'it is not known whether the file that is here was changed since it was sent';
 }
 
 /** bytes of a name, on every file system that is in use, and of a path. */

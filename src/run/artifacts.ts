@@ -19,6 +19,7 @@ import { refuseSymlinkOnTheWay } from './no-symlinks';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
 import type { RunRecord } from './record';
 import { MAX_FILES, type StoredFile } from './run-files';
+import { SentFiles } from './sent-files';
 import type { RunsSession } from './session';
 import { StoredLog } from './stored-log';
 import { onFile } from '../report/file-problem';
@@ -69,7 +70,10 @@ export async function collectArtifacts(
   const artifacts = list.files.filter(({ output }) => output !== undefined);
   assertArtifactSize(artifacts, train.maxArtifactSize);
   reportSkipped(reporter, list.skipped);
-  const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(artifacts, { output: root });
+  const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(artifacts, {
+    output: root,
+    sent: new SentFiles(store, keys, record.snapshot),
+  });
   const isTracked = (path: string) => tracked.has(fold(path));
   const stays = staysInStore(configuration);
   const wanted = accepted.filter((file) => !stays(file));

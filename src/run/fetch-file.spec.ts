@@ -40,7 +40,6 @@ describe('fetching a file from its parts', () => {
       sha256: sha256(data),
       executable,
       parts: cut(data).map(sha256),
-      was: null,
     };
   };
   /** The parts that were asked for while something was done, by their place in the file. */

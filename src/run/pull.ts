@@ -7,7 +7,14 @@ import { formatCount, formatSize } from '../report/units';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import { lookUp } from '../workspace/look-up';
-import { assertArtifactList, assertArtifactSize, screenArtifacts, type HeldBack } from './artifact-paths';
+import type { FoldNames } from '../workspace/name-folding';
+import {
+  assertArtifactList,
+  assertArtifactSize,
+  screenArtifacts,
+  type Artifact,
+  type HeldBack,
+} from './artifact-paths';
 import { readCollected } from './collected';
 import { fetchFile, forEachFile, Room, unfinished } from './fetch-file';
 import { reportHeldBack } from './held-back';
@@ -15,8 +22,8 @@ import { parsePointer, pointerPath } from './pointer';
 import { refuseHome } from './pull-target';
 import { wantedArtifacts, wantedCheckpoints, type PullWishes } from './pull-wishes';
 import type { RunRecord } from './record';
-import type { StoredFile } from './run-files';
 import { hasContent } from './same-content';
+import { SentFiles } from './sent-files';
 
 /** Files that are looked at, or fetched, at once; their parts share one room. */
 const FILES = 8;
@@ -51,9 +58,9 @@ export async function pullRun(
   const files = [...artifacts, ...checkpoints];
   assertArtifactSize(files, wishes.limit);
   const named = new Set(wishes.paths);
+  const sent = new SentFiles(store, keys, record.snapshot);
   const { accepted, unchanged, heldBack, ignored, tracked, fold } = await screenArtifacts(files, {
-    output,
-    named,
+    ...{ output, sent, named },
     takesEdited: true,
   });
   reportHeldBack(reporter, project, record.id, heldBack, ignored);
@@ -61,7 +68,7 @@ export async function pullRun(
     output,
     accepted.map(({ path }) => path),
   );
-  const present = await compareWithPresent(output, accepted);
+  const present = await compareWithPresent(output, accepted, sent, fold);
   if (!wishes.overwrite) refuseDifferent(output, present.differ);
   mkdirSync(output, { recursive: true });
 
@@ -126,7 +133,12 @@ interface Present {
 }
 
 /** What is here of the files that are wanted. */
-async function compareWithPresent(output: string, wanted: readonly StoredFile[]): Promise<Present> {
+async function compareWithPresent(
+  output: string,
+  wanted: readonly Artifact[],
+  sent: SentFiles,
+  fold: FoldNames,
+): Promise<Present> {
   const collected = readCollected(output).contents;
   const present: Present = { same: new Set(), differ: [] };
   const queue = [...wanted];
@@ -139,7 +151,8 @@ async function compareWithPresent(output: string, wanted: readonly StoredFile[])
         present.same.add(path);
         continue;
       }
-      const known = [collected.get(path), file.was].filter((each) => each != null);
+      const was = file.sentAs === undefined ? null : await sent.contentOf(file.sentAs, fold);
+      const known = [collected.get(path), was].filter((each) => each != null);
       const isKnown = (await Promise.all(known.map((each) => hasContent(target, each)))).some(Boolean);
       if (!isKnown) present.differ.push(path);
     }

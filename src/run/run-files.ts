@@ -29,8 +29,6 @@ const storedFile = z
     sha256,
     executable: z.boolean(),
     parts: z.array(sha256).max(MAX_PARTS),
-    /** The content that it was sent to the instance with; null: it was not sent. */
-    was: z.object({ size: z.number().int().nonnegative(), sha256 }).nullable().default(null),
   })
   .refine(({ size, parts }) => parts.length === Math.ceil(size / PART_SIZE), 'its parts do not make its size');
 
