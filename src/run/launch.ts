@@ -50,14 +50,14 @@ export async function launch(
       ...{ signal, force },
       first: scanned,
       run: async (snapshot) => {
-        const [part, same] = await Promise.all([planned.part(session, snapshot, options.goOn), looking]);
+        const [part, same] = await Promise.all([planned.part(session, session.tree, snapshot, options.goOn), looking]);
         if (part.key !== key || options.goOn) return part;
         if (same.found) throw new Halt();
         if (!same.interrupted) return { ...part, known: same.known };
         const { id, instance, attempt, beat } = same.interrupted;
         session.reporter.line(`${id} was interrupted on ${instance}: it is gone on with (--rerun starts another).`);
         await untilSilent(session, id, signal);
-        return planned.part(session, snapshot, { id, attempt: attempt + 1, beat });
+        return planned.part(session, session.tree, snapshot, { id, attempt: attempt + 1, beat });
       },
       onSend: options.onSend,
     });

@@ -200,7 +200,7 @@ export class Pipeline {
   async train(more: Partial<RunPart> = {}, wishes: Partial<RunWishes> = {}): Promise<TrainReply> {
     const { planned } = await this.plan(wishes);
     const { reply } = await this.sync({
-      run: async (snapshot) => ({ ...(await planned.part(this.session, snapshot)), ...more }),
+      run: async (snapshot) => ({ ...(await planned.part(this.session, this.session.tree, snapshot)), ...more }),
     });
     return reply;
   }

@@ -103,8 +103,8 @@ export function signAs(
   record: Partial<RunRecord>,
   said: Partial<RunRecord> = record,
 ): Buffer {
-  const { key = '', snapshot = '', caller = '' } = said;
-  const identity = signer.identity({ key, snapshot, caller }).toString('hex');
+  const { key = '', snapshot = '', caller = '', tree = '' } = said;
+  const identity = signer.identity({ key, snapshot, caller, tree }).toString('hex');
   return signRecord(signer.key, run, Buffer.from(JSON.stringify({ ...record, identity })));
 }
 

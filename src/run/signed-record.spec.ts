@@ -114,7 +114,7 @@ describe("a run's record", () => {
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
   });
 
-  it("is refused where its instance, which has its key, says that it is another training, or another caller's", async () => {
+  it("is refused where its instance, which has its key, says that it is another training, another caller's or another workspace's", async () => {
     const { keys: signer } = await at.store.recordKeys.forStart({ keys, run: RUN });
     const own = recordOf();
     await put(signAs(signer, RUN, own));
@@ -124,12 +124,17 @@ describe("a run's record", () => {
       { caller: 'arn:aws:iam::123456789012:user/eve' },
       { snapshot: 'cd'.repeat(32) },
       { project: 'other' },
+      { tree: 'another workspace' },
     ];
     for (const change of changes) {
       await put(signAs(signer, RUN, { ...own, ...change }, own));
       await expect(read()).rejects.toMatchObject(UNVERIFIED);
       expect(await latestRun(at.store, keys, (each) => !change.caller || each.caller === change.caller)).toBeNull();
     }
+    // A time that it invents makes it no later one.
+    await put(signAs(signer, RUN, { ...own, createdAt: Date.now() + 3600_000 }));
+    await putRecord(at.store, keys, recordOf({ id: OTHER }));
+    expect((await latestRun(at.store, keys, () => true))!.record.id).toBe(OTHER);
     // Nor does what a client has signed of another run help.
     const other = (await at.store.recordKeys.forStart({ keys, run: OTHER })).keys;
     const identity = other.identity({ ...own, key: 'ab'.repeat(32) }).toString('hex');
@@ -198,6 +203,22 @@ describe("a run's record", () => {
     await put(newer);
     expect((await watch.look())!.beat).toBe(10);
     expect((await read(follow))!.record.beat).toBe(10);
+  });
+
+  it('is what an earlier version says, where a machine sees the run for the first time: no success, and never a result', async () => {
+    const gone = { state: 'running' as const, outcome: null, exitCode: null, endedAt: null };
+    const [older, last] = [recordOf({ ...gone, key: 'k', beat: 8 }), recordOf({ key: 'k', beat: 9 })];
+    await rememberTraining({ store: at.store, keys } as never, 'k', RUN);
+    await put(await signedBytes(at.store, keys, last));
+    const session = (store: Store) => ({ store, keys, at: jest.fn() }) as never;
+    expect(await sameTraining(session(at.store), 'k')).toMatchObject({ found: { attached: 'ended' } });
+    await new RecordWatch(at.store, keys, RUN, 0).look();
+    // The machine that has followed the success is not deceived; another one starts the training again, or waits for it.
+    await put(await signedBytes(at.store, keys, older));
+    await expect(read()).rejects.toMatchObject(UNVERIFIED);
+    const { found } = await sameTraining(session(machine('elsewhere')), 'k');
+    expect(found?.attached).not.toBe('ended');
+    expect((await read(machine('elsewhere')))!.record.outcome).toBeNull();
   });
 
   it('keeps its follower at the last that was verified, until it is written over', async () => {

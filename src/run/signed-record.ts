@@ -68,7 +68,7 @@ export async function openSigned(recordKeys: RecordKeys, name: RunName, bytes: B
     if (hasIdentity(signer, name, signed!.record)) return signed!.record;
     throw new RecordUnverified(
       run,
-      'it says that the run is another training than the one that was started, or of another caller',
+      'it says that the run is another training than the one that was started, or of another caller or workspace',
       'Whoever is root on its instance can sign its record, and has written it: look at what ran there.',
       { instance },
     );
@@ -83,11 +83,12 @@ function hasIdentity(signer: RunKeys, { keys }: RunName, record: Buffer): boolea
   } catch {
     return true;
   }
-  const { v, project, key, snapshot, caller, identity } = said;
+  const { v, project, key, snapshot, caller, tree, identity } = said;
   if (v !== 1) return true;
   if (project !== keys.project || typeof identity !== 'string' || !/^[0-9a-f]{64}$/.test(identity)) return false;
-  if (typeof key !== 'string' || typeof snapshot !== 'string' || typeof caller !== 'string') return false;
-  return timingSafeEqual(signer.identity({ key, snapshot, caller }), Buffer.from(identity, 'hex'));
+  if (typeof key !== 'string' || typeof snapshot !== 'string') return false;
+  if (typeof caller !== 'string' || typeof tree !== 'string') return false;
+  return timingSafeEqual(signer.identity({ key, snapshot, caller, tree }), Buffer.from(identity, 'hex'));
 }
 
 /** A record that anybody may have written who can write to the bucket. */

@@ -32,8 +32,11 @@ export interface PlannedRun {
   environment: string;
   /** What makes two trainings the same. */
   key(snapshot: Snapshot): string;
-  /** @param goOn the run that is gone on with instead of a new one, and its next attempt. */
-  part(session: RunsSession, snapshot: Snapshot, goOn?: NextAttempt): Promise<RunPart>;
+  /**
+   * @param tree the one that its plan names.
+   * @param goOn the run that is gone on with instead of a new one, and its next attempt.
+   */
+  part(session: RunsSession, tree: string, snapshot: Snapshot, goOn?: NextAttempt): Promise<RunPart>;
 }
 
 export interface NextAttempt {
@@ -104,7 +107,7 @@ export async function planRun(
     id,
     environment: describeEnvironment(found),
     key,
-    async part(session, snapshot, goOn) {
+    async part(session, tree, snapshot, goOn) {
       session.reporter.detail(describeEnvironment(found));
       const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
       const [store, caller, gitNow, signer] = await Promise.all([
@@ -113,7 +116,7 @@ export async function planRun(
         git,
         signingKeys(session, goOn?.id ?? id),
       ]);
-      const identity = { key: key(snapshot), snapshot: snapshot.id, caller };
+      const identity = { key: key(snapshot), snapshot: snapshot.id, caller, tree };
       return {
         id: goOn?.id ?? id,
         key: identity.key,

@@ -18,6 +18,8 @@ export interface RunIdentity {
   key: string;
   snapshot: string;
   caller: string;
+  /** Whose workspace it was started from. */
+  tree: string;
 }
 
 /** The keys of one run, made of the store's secret, or of one that this machine keeps for the run. */
@@ -35,12 +37,12 @@ export class RunKeys {
 
   /**
    * What a client signs of a run. The instance has `key` and could sign any record of its run with it, but not say that
-   * the run is another training, or somebody else's: docs/FORMAT.md, "Signed records".
+   * the run is another training, somebody else's, or of another workspace: docs/FORMAT.md, "Signed records".
    */
-  identity({ key, snapshot, caller }: RunIdentity): Buffer {
+  identity({ key, snapshot, caller, tree }: RunIdentity): Buffer {
     const { keys, run } = this.name;
-    const text = JSON.stringify([run, keys.project, key, snapshot, caller]);
-    return hmac(hmac(this.secret, 'nx-ec2 run identity 1'), text);
+    const text = JSON.stringify([run, keys.project, key, snapshot, caller, tree]);
+    return hmac(hmac(this.secret, 'nx-ec2 run identity 2'), text);
   }
 }
 

@@ -121,9 +121,9 @@ async function start(
   reporter.line(
     `Stored ${formatCount(snapshot.size, 'file')}: ${formatSize(uploaded)} uploaded, ${formatSize(saved)} there already`,
   );
-  const run = alone(await planned.part(session, snapshot));
-  const { tree } = configuration.sync;
-  const boot = await storeBoot(session, run, treeId({ ...owner, tree }), snapshot, templateName(planned.id));
+  const tree = treeId({ ...owner, tree: configuration.sync.tree });
+  const run = alone(await planned.part(session, tree, snapshot));
+  const boot = await storeBoot(session, run, tree, snapshot, templateName(planned.id));
   // Known before anything of it is there: who is killed from here on is found again.
   if (!last) await rememberTraining(session, run.key, planned.id);
   else {
