@@ -171,6 +171,19 @@ describe('nx-ec2 diff and checkout', () => {
       code: 'CHECKOUT_IN_WORKSPACE',
       message: expect.stringContaining(join(home, before.id)),
     });
+    // Ignored by git alone, by Nx alone, and by neither where one of both takes a file of it back.
+    const ignores: Record<string, string>[] = [
+      { '.git/info/exclude': 'runs\n' },
+      { '.nxignore': 'runs\n' },
+      { '.gitignore': 'runs/*\n!runs/then\n' },
+      { '.gitignore': 'runs\n', '.nxignore': '!runs\n' },
+    ];
+    for (const files of ignores) {
+      for (const [path, text] of Object.entries(files)) writeFileSync(join(workspace, path), text);
+      const { error } = await printed((reporter) => checkout(before.id, { ...where(), output: inside }, reporter));
+      expect([files, (error as { code?: string } | null)?.code]).toEqual([files, 'CHECKOUT_IN_WORKSPACE']);
+      for (const path of Object.keys(files)) rmSync(join(workspace, path));
+    }
     expect(existsSync(join(workspace, 'runs'))).toBe(false);
     writeFileSync(join(workspace, '.gitignore'), 'runs\n');
     pipe.write('model/.git/config', '[core]');
