@@ -121,7 +121,7 @@ export function newer(name: string, cause: Error): Problem {
     'PRUNE_NEWER',
     `The store holds ${cause.message}: ${name}. This version of nx-ec2 can't tell what it needs.`,
     {
-      next: 'Run prune with the version of nx-ec2 that wrote it.',
+      next: 'Run prune with the version of nx-ec2 that wrote it. If none of you uses a later one, somebody else has written this object: delete it, and look at who may write to the bucket.',
       cause,
     },
   );

@@ -64,6 +64,32 @@ describe('remote-down', () => {
     expect(await state(id)).toBe('stopped');
   }, 60_000);
 
+  it('asks the instance what runs there where the store can’t tell, since somebody has hidden a run', async () => {
+    const id = await launchTagged(at, ours);
+    const { store, keys } = pipe.session;
+    const record = `${keys.run('20991231-235959-model-forged')}record.json`;
+    let asked = 0;
+    const there = (runs: string[]) => ({
+      ...pipe.session,
+      configuration: { ...pipe.session.configuration, instance: { ...pipe.session.configuration.instance, id } },
+      at: () => ({ remote: { send: async () => ({ runs, n: asked++ }) } }),
+    });
+    const end = async (runs: string[], force = false) =>
+      bringDown(there(runs) as never, await pipe.session.owner(), { stop: false, force });
+    await store.put(record, Buffer.from('{}'));
+    await expect(end(['20261128-000000-model-abcdef'])).rejects.toMatchObject({
+      code: 'RUN_UNDER_WAY',
+      message: expect.stringMatching(/20261128-000000-model-abcdef[^]*remote-down --force/),
+    });
+    expect(await state(id)).toBe('running');
+    expect(asked).toBe(1);
+    // What the store tells is enough where nobody has written what can't be read.
+    await store.delete([record]);
+    expect(await end(['20261128-000000-model-abcdef'])).toEqual([id]);
+    expect(asked).toBe(1);
+    expect(await state(id)).toBe('terminated');
+  }, 60_000);
+
   describe('the policy, on an instance that a record names', () => {
     const home = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));
     const before = process.env.NX_EC2_POLICY;

@@ -1,4 +1,3 @@
-import type { ActivityReply } from '../command/plan';
 import type { Description } from '../config/description';
 import type { NamedInstance } from '../config/instance-name';
 import { pause } from '../command/run-command';
@@ -18,6 +17,7 @@ import { sessionClaim } from './claim';
 import { isOver } from './fleet/await-attempt';
 import { cancelBetween } from './fleet/cancel-fleet';
 import { isRunId, readOrNobodys } from './record';
+import { runsOn } from './runs-on';
 import type { RunsSession } from './session';
 import { runsUnderWay } from './under-way';
 
@@ -31,8 +31,6 @@ export interface DownWishes {
 
 /** What a launch that was killed has launched is seen by EC2's lists after so long, ms. */
 const SETTLED = 10_000;
-/** An instance that has not answered by then is not waited for, ms. */
-const ASK_TIMEOUT_MS = 60_000;
 const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store'];
 
 /**
@@ -70,14 +68,15 @@ export async function bringDown(session: RunsSession, owner: Owner, wishes: Down
         next: 'Leave out --stop. What runs have saved is in the store.',
       },
     );
-  const runs = force ? [] : [...(await underWay(session, running)), ...(await awaited(session, waiting))];
+  const { goingOn, isCertain } = force ? { goingOn: [], isCertain: true } : await underWay(session, running);
+  const runs = [...goingOn, ...(force ? [] : await awaited(session, waiting))];
   if (runs.length) {
     const lines = runs.map(({ id, how }) => `  ${id} ${how}`);
     throw new Problem('RUN_UNDER_WAY', `A run goes on there:\n${lines.join('\n')}`, {
       next: `Stop it (nx run ${printable(project)}:remote-cancel --run=${runs[0].id}), or take it down all the same with --force.`,
     });
   }
-  if (!force) await refuseOthersRuns(session, found, wishes);
+  if (!force) await refuseOthersRuns(session, found, isCertain, wishes);
   const downs = await Promise.all(found.map((each) => check(session, each, claim, wishes)));
   await endFleets(session, found, claim);
   for (const run of waiting)
@@ -98,9 +97,12 @@ interface GoingOn {
   how: string;
 }
 
-async function underWay({ store, keys }: RunsSession, instances: string[]): Promise<GoingOn[]> {
-  const { runs, unverified } = await runsUnderWay(store, keys, new Set(instances));
-  return [
+async function underWay(
+  { store, keys }: RunsSession,
+  instances: string[],
+): Promise<{ goingOn: GoingOn[]; isCertain: boolean }> {
+  const { runs, unverified, isCertain } = await runsUnderWay(store, keys, new Set(instances));
+  const goingOn = [
     ...runs.map(({ record, age }) => ({
       id: record.id,
       how: `on ${printable(record.instance)} (${record.state}, heard of ${formatDuration(age)} ago)`,
@@ -110,36 +112,27 @@ async function underWay({ store, keys }: RunsSession, instances: string[]): Prom
       how: printable(`may run on ${instance}: its record can't be verified, ${why}`),
     })),
   ];
+  return { goingOn, isCertain };
 }
 
 /**
  * Asks an instance that nx-ec2 did not launch what runs there: other projects, workspaces and stores may use it, of which
- * this project's records say nothing. One that does not answer is stopped, since that is a reason to stop it.
+ * this project's records say nothing. So is every instance where the store can't tell, since anybody who writes there
+ * could hide a run. One that does not answer is stopped, since that is a reason to stop it.
  */
 async function refuseOthersRuns(
-  { at, project, reporter }: RunsSession,
+  session: RunsSession,
   found: LivingInstance[],
-  { signal }: DownWishes,
+  isCertain: boolean,
+  { stop, signal }: DownWishes,
 ): Promise<void> {
-  const shared = found.filter(({ tags, state }) => tags[TAG.managed] !== 'true' && state === 'running');
-  for (const { id } of shared) {
-    const timeout = AbortSignal.timeout(ASK_TIMEOUT_MS);
-    const options = {
-      comment: 'nx-ec2: down',
-      executionTimeout: 60,
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
-    };
-    const runs = await at(id)
-      .remote.send<ActivityReply>({ op: 'activity', keeper: false }, options)
-      .then((reply) => reply.runs)
-      .catch((error: Error) => {
-        signal?.throwIfAborted();
-        reporter.warn(`${id} does not say what runs there: ${error.message}`);
-        return [];
-      });
+  const asked = found.filter(({ tags, state }) => state === 'running' && (!isCertain || tags[TAG.managed] !== 'true'));
+  for (const { id } of asked) {
+    const runs = await runsOn(session, id, signal);
     if (!runs.length) continue;
+    const command = `nx run ${printable(session.project)}:remote-down${stop ? ' --stop' : ''} --force`;
     throw new Problem('RUN_UNDER_WAY', `${id} says that something runs there: ${printable(runs.join(', '))}.`, {
-      next: `Wait until it has ended, or stop the instance all the same: nx run ${printable(project)}:remote-down --stop --force`,
+      next: `Wait until it has ended, or take the instance down all the same: ${command}`,
     });
   }
 }

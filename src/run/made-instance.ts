@@ -10,11 +10,13 @@ import { takeDown } from '../instance/stop/stop-and-wait';
 import { readTags } from '../instance/tags';
 import { Waiting } from '../instance/waiting';
 import { pause } from '../command/run-command';
+import { printable } from '../report/terminal-text';
 import { formatDuration } from '../report/units';
 import { askRun } from './ask';
 import { runClaim, sessionClaim } from './claim';
 import { goesOn } from './find-run';
 import type { RunRecord } from './record';
+import { runsOn } from './runs-on';
 import type { RunsSession } from './session';
 import { runsUnderWay } from './under-way';
 import { steadyNow } from '../system/moment';
@@ -143,6 +145,9 @@ async function shutDown(
       reporter.warn(`${id} was left as it is: the store says that ${run.id} has ended, and the instance that it runs.`);
       return;
     }
+    // Anybody who writes to the bucket could hide another run from the store.
+    const others = (await runsOn(session, id, signal)).filter((other) => other !== run.id);
+    if (others.length) return reporter.line(`${id} is kept as long as ${printable(others[0])} runs there.`);
     reporter.warn(`${id} has not ended by itself within ${formatDuration(SHUTDOWN.timeout)}: it is ended from here.`);
     await takeDown(aws, { instance, how }, reporter, signal);
   } catch (error) {

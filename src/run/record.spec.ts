@@ -2,6 +2,8 @@ import { StoreFixture } from '../store/store.fixture';
 import { latestRun, listRuns, readRecord, type RunRecord } from './record';
 import { putRecord, recordOf, RUN, signAs } from './saved-run.fixture';
 import { signRecord } from './signed-record';
+import { listStatus } from './status';
+import { runsUnderWay } from './under-way';
 
 describe('the records of runs', () => {
   let at: StoreFixture;
@@ -76,6 +78,26 @@ describe('the records of runs', () => {
     await at.store.put(`${keys.run('')}stray`, Buffer.from('x'));
     await putRecord(at.store, at.keys('other'), recordOf({ id: id(9) }));
     expect(await listRuns(at.store, keys)).toEqual([id(3), id(2), id(1)]);
+  });
+
+  it('are found past many that somebody else has written', async () => {
+    const keys = at.keys();
+    await putRecord(at.store, keys, recordOf({ id: id(1) }));
+    const forged = Array.from({ length: 130 }, (_, n) => id(n + 2));
+    await Promise.all(forged.map((each) => at.store.put(`${keys.run(each)}record.json`, Buffer.from('{"v":2}'))));
+    expect((await latestRun(at.store, keys))!.record.id).toBe(id(1));
+    const signal = new AbortController().signal;
+    const listed = await listStatus({ store: at.store, keys } as never, 2, signal);
+    expect(listed.map((each) => [each.id, each.state])).toEqual([
+      [id(131), 'unverified'],
+      [id(130), 'unverified'],
+      [id(1), 'ended'],
+    ]);
+    // Whether another goes on beside them, the store can't tell.
+    expect(await runsUnderWay(at.store, keys, new Set([recordOf().instance]))).toEqual({
+      ...{ runs: [], unverified: [] },
+      isCertain: false,
+    });
   });
 
   it('are found by their caller, past those of others and those that can not be read', async () => {

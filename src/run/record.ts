@@ -13,6 +13,8 @@ export const MAX_RECORD = 1024 * 1024;
 /** Records that are read at once, and at most, to find a caller's latest run. */
 const AT_ONCE = 8;
 const LOOKED_AT = 64;
+/** The same with those that can't be read or verified, which anybody may have written who can write to the bucket. */
+export const MOST_LOOKED_AT = 1024;
 /** A project has so many runs in the store at the most. */
 const MAX_RUNS = 500_000;
 
@@ -266,17 +268,19 @@ export async function listRuns(store: Store, keys: StoreKeys): Promise<string[]>
 
 /**
  * The newest run, or with `isMeant` the newest that it accepts among the newest 64; null where there is none. A record
- * that can't be read or verified is taken for absent.
+ * that can't be read or verified is taken for absent and passed over, up to 1,024 in all.
  */
 export async function latestRun(
   store: Store,
   keys: StoreKeys,
   isMeant?: (record: RunRecord) => boolean,
 ): Promise<ReadRecord | null> {
-  const ids = (await listRuns(store, keys)).slice(0, LOOKED_AT);
+  const ids = (await listRuns(store, keys)).slice(0, MOST_LOOKED_AT);
   const step = isMeant === undefined ? 1 : AT_ONCE;
-  for (let from = 0; from < ids.length; from += step) {
+  let verified = 0;
+  for (let from = 0; from < ids.length && verified < LOOKED_AT; from += step) {
     const read = await Promise.all(ids.slice(from, from + step).map((id) => readOrNobodys(store, keys, id)));
+    verified += read.filter((each) => each !== null).length;
     const found = read.flatMap((each) => (each && (isMeant === undefined || isMeant(each.record)) ? [each] : []));
     // By the id, which the client has signed: an instance could give its run any other time.
     if (found.length) return found[0];

@@ -159,6 +159,7 @@ describe("a run's record", () => {
     expect(await runsUnderWay(at.store, keys, new Set([instance]))).toEqual({
       runs: [],
       unverified: [{ id: OTHER, instance, why: 'it has no signature' }],
+      isCertain: false,
     });
     const listed = await listStatus(session as never, 20, new AbortController().signal);
     expect(listed.map(({ id, state }) => [id, state])).toEqual([

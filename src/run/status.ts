@@ -7,7 +7,7 @@ import { costOf, describeCost } from './cost';
 import { chosenRun, type FoundRun } from './find-run';
 import { lost, STALE } from './follow';
 import { describeOutcome } from './outcome';
-import { isUnreadable, listRuns, readRecord, type ReadRecord, type RunRecord } from './record';
+import { isUnreadable, listRuns, MOST_LOOKED_AT, readRecord, type ReadRecord, type RunRecord } from './record';
 import { recordOf } from './record-watch';
 import { canGoOn, isAwaited } from './interruption';
 import type { RunsSession } from './session';
@@ -31,22 +31,26 @@ export interface UnverifiedRun {
 /** How many records are read at once. */
 const AT_ONCE = 16;
 
-/** The newest runs of the project, newest first. */
+/**
+ * The newest runs of the project, newest first. Those that can't be verified or read are passed over and come in addition,
+ * as many at most: anybody who can write to the bucket can make them.
+ */
 export async function listStatus(
   session: RunsSession,
   limit: number,
   signal: AbortSignal,
 ): Promise<(RunStatus | UnverifiedRun)[]> {
-  const ids = (await listRuns(session.store, session.keys)).slice(0, limit);
+  const ids = (await listRuns(session.store, session.keys)).slice(0, Math.max(limit, MOST_LOOKED_AT));
   const found: (RunStatus | UnverifiedRun)[] = [];
-  for (let from = 0; from < ids.length; from += AT_ONCE) {
-    const some = await Promise.all(
-      ids.slice(from, from + AT_ONCE).map(async (id) => {
-        const read = await readOrWhy(session, id);
-        return read && ('why' in read ? read : statusOf(session, read, signal));
-      }),
-    );
-    found.push(...some.filter((each) => each !== null));
+  let verified = 0;
+  let unverified = 0;
+  for (let from = 0; from < ids.length && verified < limit; from += AT_ONCE) {
+    const read = await Promise.all(ids.slice(from, from + AT_ONCE).map((id) => readOrWhy(session, id)));
+    const chosen = read.flatMap((each) => {
+      if (each === null) return [];
+      return ('why' in each ? unverified++ : verified++) < limit ? [each] : [];
+    });
+    found.push(...(await Promise.all(chosen.map((each) => ('why' in each ? each : statusOf(session, each, signal))))));
   }
   return found;
 }

@@ -13,6 +13,8 @@ export interface RunsUnderWay {
   runs: ReadRecord[];
   /** Written lately, with a record that names one of the instances and can't be verified. */
   unverified: { id: string; instance: string; why: string }[];
+  /** Whether all runs were looked at, and each could be read: anybody who writes to the bucket can hide one otherwise. */
+  isCertain: boolean;
 }
 
 /** The project's runs on these instances, among the newest 64. A record that can't be read is taken for absent. */
@@ -21,15 +23,18 @@ export async function runsUnderWay(
   keys: StoreKeys,
   instances: ReadonlySet<string>,
 ): Promise<RunsUnderWay> {
-  const found: RunsUnderWay = { runs: [], unverified: [] };
+  const found: RunsUnderWay = { runs: [], unverified: [], isCertain: true };
   if (!instances.size) return found;
-  const ids = (await listRuns(store, keys)).slice(0, LOOKED_AT);
+  const all = await listRuns(store, keys);
+  const ids = all.slice(0, LOOKED_AT);
+  found.isCertain = ids.length === all.length;
   const look = async (id: string) => {
     try {
       const read = await readRecord(store, keys, id);
       if (read && read.record.state !== 'ended' && instances.has(read.record.instance)) found.runs.push(read);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
+      found.isCertain = false;
       if (!(error instanceof RecordUnverified) || error.age >= STALE) return;
       const { instance, why } = error;
       if (instance !== null && instances.has(instance)) found.unverified.push({ id, instance, why });
