@@ -72,4 +72,21 @@ export function interrupted(at: () => World): void {
     if (state === 'running') await nx.run([`terminal-${name}:remote-cancel`, `--run=${id}`]).ends(0);
     else expect(await outcome(nx, `terminal-${name}`, id)).toBe('cancelled');
   });
+
+  it.concurrent(
+    "Ctrl+C in Nx's default output style leaves it, and nothing promised that a second one stops it",
+    async () => {
+      const world = at();
+      const { nx } = world;
+      begin(world, 'terminal-default', ENDLESS, { train: { grace: '1s' } });
+      const { seconds, status, text } = await nx.onTerminal('begun', 2, ['terminal-default:remote-train']);
+      expect([seconds < SOON, status === 0]).toEqual([true, false]);
+      expect(text).toContain('Ctrl+C leaves it running; come back with the same command');
+      expect(text).not.toMatch(/twice|Once more/);
+      const id = ID.exec(text)![0];
+      const { result } = await nx.run(['terminal-default:remote-status', `--run=${id}`, '--json']).ends(0);
+      expect(result.runs[0]).toMatchObject({ id, state: 'running' });
+      await nx.run(['terminal-default:remote-cancel', `--run=${id}`]).ends(0);
+    },
+  );
 }
