@@ -581,12 +581,7 @@ export class Store {
       const status = awsStatus(error);
       const region = namedRegion(error);
       if (status === 404) {
-        throw this.problem(
-          'BUCKET_MISSING',
-          `The bucket ${bucket} does not exist.`,
-          error,
-          'Check "bucket" and "region", or create it: aws s3 mb s3://NAME.',
-        );
+        throw this.problem('BUCKET_MISSING', `The bucket ${bucket} does not exist.`, error, missingBucket(bucket));
       }
       if (status === 301 || status === 400) {
         if (region) return region;
@@ -644,7 +639,7 @@ export class Store {
     const status = awsStatus(error);
     const code = awsCode(error);
     const region = namedRegion(error);
-    if (code === 'NoSuchBucket') return 'Check "bucket" and "region", or create it: aws s3 mb s3://NAME.';
+    if (code === 'NoSuchBucket') return missingBucket(bucket);
     if (status === 301 || code === 'PermanentRedirect' || code === 'AuthorizationHeaderMalformed') {
       return region
         ? `The bucket ${bucket} is in ${region}: set "region" to ${region}.`
@@ -668,4 +663,8 @@ function namedRegion(error: unknown): string | undefined {
 /** Now by the server's clock: the SDK learns the difference from the answers it gets. */
 function serverDate(s3: S3Client): Date {
   return new Date(Date.now() + (s3.config.systemClockOffset ?? 0));
+}
+
+function missingBucket(bucket: string): string {
+  return `Check "bucket" and "region" (--bucket, ec2.config.json, the options of nx-ec2 in nx.json), or create it: npx nx g nx-ec2:aws-setup --bucket=${bucket}`;
 }

@@ -2,7 +2,7 @@ import { formatFiles, joinPathFragments, readNxJson, writeJson, type Tree } from
 import { allPluginOptions } from '../../config/plugin-options';
 import { connectionShape } from '../../config/schema';
 import { Problem } from '../../report/problem';
-import init from '../init/generator';
+import { registerPlugin } from '../init/generator';
 import { INSTANCE_TAG, MANAGED_TAG } from '../../aws/permissions/statement';
 import { readOptions, type SetupOptions } from './options';
 import { withoutStack } from '../without-stack';
@@ -26,7 +26,7 @@ async function generate(tree: Tree, options: AwsSetupGeneratorSchema): Promise<(
     throw new Problem('DIRECTORY_OUTSIDE', `--directory=${directory} is outside the workspace.`);
   }
   const setup = readOptions(options);
-  await init(tree, { bucket, region: options.region });
+  await registerPlugin(tree, { bucket, region: options.region });
   const entries = allPluginOptions(readNxJson(tree) ?? {});
   const known = entries.find((entry) => entry.bucket === bucket) ?? entries[0];
   const file = joinPathFragments(directory, 'nx-ec2.template.json');

@@ -1,6 +1,6 @@
-import { readNxJson, updateNxJson } from '@nx/devkit';
+import { NX_VERSION, readJson, readNxJson, updateNxJson, writeJson } from '@nx/devkit';
 import { createTreeWithEmptyWorkspace } from '@nx/devkit/testing';
-import init from './generator';
+import init, { devkitRange, registerPlugin } from './generator';
 
 /** What a generator's callback warns of. */
 function printed(report: () => void): string {
@@ -16,7 +16,7 @@ function printed(report: () => void): string {
 describe('init', () => {
   it('registers the plugin and adds the named input of trainings', async () => {
     const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
-    await init(tree, { bucket: 'acme-training', instance: '' });
+    await registerPlugin(tree, { bucket: 'acme-training', instance: '' });
     const { plugins, namedInputs } = readNxJson(tree)!;
     expect(plugins).toEqual([{ plugin: 'nx-ec2', options: { bucket: 'acme-training' } }]);
     expect(namedInputs!.training).toEqual(expect.arrayContaining(['default', '!{projectRoot}/README*']));
@@ -25,18 +25,18 @@ describe('init', () => {
   it("keeps a plugin's options and a named input that are there, and changes nothing when it is run again", async () => {
     const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
     updateNxJson(tree, { plugins: ['other', 'nx-ec2'], namedInputs: { training: ['production'] } });
-    await init(tree, { region: 'eu-west-1' });
+    await registerPlugin(tree, { region: 'eu-west-1' });
     const once = tree.read('nx.json', 'utf8');
     expect(readNxJson(tree)).toMatchObject({
       plugins: ['other', { plugin: 'nx-ec2', options: { region: 'eu-west-1' } }],
       namedInputs: { training: ['production'] },
     });
-    const report = await init(tree, { region: 'us-east-1' });
+    const report = await registerPlugin(tree, { region: 'us-east-1' });
     expect(tree.read('nx.json', 'utf8')).toBe(once);
     expect(printed(report)).toBe(
       'nx.json has "region": "eu-west-1" for nx-ec2, which was kept. To use us-east-1, change it there.',
     );
-    expect(printed(await init(tree, { region: 'eu-west-1' }))).toBe('');
+    expect(printed(await registerPlugin(tree, { region: 'eu-west-1' }))).toBe('');
   });
 
   it('refuses what is no name of a bucket, without advice to look at a stack trace', async () => {
@@ -47,5 +47,30 @@ describe('init', () => {
       message: expect.stringContaining('Write acme-training:'),
     });
     expect(readNxJson(tree)!.plugins).toBeUndefined();
+  });
+
+  it('adds @nx/devkit of the version of Nx, once, and prints the next three commands', async () => {
+    const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
+    const log = jest.spyOn(console, 'log').mockImplementation(() => undefined);
+    try {
+      writeJson(tree, 'package.json', { devDependencies: { '@nx/devkit': '22.7.8' } });
+      await (
+        await init(tree, { bucket: 'acme-ml' })
+      )();
+      expect(readJson(tree, 'package.json').devDependencies).toEqual({ '@nx/devkit': '22.7.8' });
+      const printedLines = log.mock.calls.flat().join('\n').split('\n');
+      expect(printedLines.filter((line) => line.startsWith('  npx nx '))).toHaveLength(3);
+      expect(printedLines.join('\n')).toContain('nx g nx-ec2:aws-setup --bucket=acme-ml ');
+      writeJson(tree, 'package.json', { devDependencies: { nx: NX_VERSION } });
+      await init(tree, {});
+      expect(readJson(tree, 'package.json').devDependencies).toEqual({
+        nx: NX_VERSION,
+        '@nx/devkit': devkitRange(NX_VERSION),
+      });
+      expect(devkitRange('24.0.6')).toBe('>=24.0.0 <=24.0.6');
+      expect(devkitRange('24.1.0-beta.2')).toBe('24.1.0-beta.2');
+    } finally {
+      log.mockRestore();
+    }
   });
 });

@@ -27,7 +27,7 @@ import { inferTargets } from '../../config/targets';
 import { splitCommand } from '../../config/words';
 import { Problem } from '../../report/problem';
 import { printable, printablePath } from '../../report/terminal-text';
-import init from '../init/generator';
+import { registerPlugin } from '../init/generator';
 import { withoutStack } from '../without-stack';
 import { detect, type Detection } from './detect/detect';
 import type { Finding } from './detect/findings';
@@ -58,7 +58,7 @@ async function generate(tree: Tree, options: TrainingTargetsGeneratorSchema): Pr
   const found = foundTrain(isConfigured ? {} : options, start, detection);
   const train = { ...(isConfigured ? {} : found), ...given };
   if (options.outputs?.length && given.outputs === undefined) train.outputs = options.outputs;
-  if (!options.explicit) await init(tree, {});
+  if (!options.explicit) await registerPlugin(tree, {});
   const after = { ...before, ...(instance === undefined ? {} : { instance }), train };
   // A file that is written again loses its comments.
   const isKept = hasComments(tree, file);
