@@ -108,11 +108,16 @@ export class Link {
   }
 
   /** Takes a request's body off its socket as fast as the wire carries it. Ends when its last byte has arrived. */
-  async receive(request: IncomingMessage): Promise<{ body: Buffer; size: number }> {
+  async receive(
+    request: IncomingMessage,
+    count: (bytes: number) => void = () => undefined,
+  ): Promise<{ body: Buffer; size: number }> {
     const parts: Buffer[] = [];
     let size = requestHead(request);
     let carried = await this.up.carry(size);
-    for await (const part of request as AsyncIterable<Buffer>) {
+    // The connection stays for an answer where `count` throws.
+    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      count(part.length);
       parts.push(part);
       size += part.length;
       for (const piece of pieces(part, this.up.piece)) carried = await this.up.carry(piece.length);

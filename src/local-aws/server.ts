@@ -33,6 +33,7 @@ import type { Invocation } from './ssm/invocation';
 import { Parameters } from './ssm/parameters';
 import { SsmService } from './ssm/service';
 import { StsService } from './sts/service';
+import { UnverifiedBodies } from './unverified-bodies';
 import { refuseUpgrade, refuseWebPage } from './web-page';
 
 export interface LocalAwsOptions extends InstanceTimes {
@@ -172,6 +173,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   const requests: AnsweredRequest[] = [];
   const calls = new Calls();
   const opened = new WeakMap<Socket, number>();
+  const unverified = new UnverifiedBodies();
 
   const answer = async (request: IncomingMessage, response: ServerResponse, asksFirst: boolean) => {
     const requestId = randomUUID();
@@ -183,8 +185,19 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       await link.thereAndBack();
       response.writeContinue();
     }
-    const { body, size: up } = await link.receive(request);
     const [rawPath, rawQuery = ''] = (request.url ?? '/').split('?');
+    const counted = isVerifiedByHead(request, identities) ? undefined : unverified.open();
+    // Until the answer is through, or the client is gone.
+    response.once('close', () => counted?.release());
+    const received = await link.receive(request, counted?.take).catch((error: unknown) => {
+      if (!(error instanceof AwsError)) throw error;
+      return error;
+    });
+    if (received instanceof AwsError) {
+      const { status, headers, body } = s3.error(received, requestId);
+      return void response.writeHead(status, { ...headers, connection: 'close' }).end(body);
+    }
+    const { body, size: up } = received;
     let service: Service = s3;
     let name = 's3';
     let answered: ServiceResponse;
@@ -360,6 +373,22 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       unlock();
     },
   };
+}
+
+/** Whether a request of S3's is signed in its head, so that its sender is known before its body. */
+function isVerifiedByHead({ method, url = '/', headers }: IncomingMessage, identities: Identities): boolean {
+  const [rawPath, rawQuery = ''] = url.split('?');
+  const query = new URLSearchParams(rawQuery);
+  try {
+    const claim = readClaim(headers, query);
+    if (!claim) return verifyV2Url({ method: method!, rawPath, query }, identities, Date.now()) !== null;
+    if (claim.service !== 's3') return false;
+    verifyClaim(claim, { method: method!, rawPath, rawQuery, headers }, identities.get(claim.accessKeyId), Date.now());
+    return true;
+  } catch {
+    // It is refused when it has come, as the service refuses it.
+    return false;
+  }
 }
 
 function read(body: ServiceResponse['body']): AsyncIterable<Buffer> | Buffer[] {
