@@ -9,7 +9,10 @@ describe('the runtime with uv', () => {
   (uv ? it : it.skip)(
     `installs what pip installs, and keeps uv's cache${uv ? '' : ' (skipped: uv is not here)'}`,
     () => {
-      const chosen = ['test_environment.UvPipTest', 'test_uv_cache.SharedTest'];
+      const chosen = [
+        'test_environment.UvPipTest.test_it_installs_what_pip_installs',
+        'test_uv_cache.SharedTest.test_so_it_is_where_the_training_user_is_not_root',
+      ];
       const { status, stderr } = spawnSync('python3', ['-B', '-m', 'unittest', '-v', ...chosen], {
         cwd: tests,
         env: { ...process.env, NX_EC2_TEST_UV: uv! },

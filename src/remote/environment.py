@@ -231,11 +231,12 @@ class Setup:
         variables = {name: value for name, value in dict(self.told, **more).items() if value is not None}
         self.say("+ %s" % index.without_credentials(" ".join(line)))
         started = time.monotonic()
-        code = self.process(line, variables, cwd, setup_progress.Progress(line[0], self.made, self.account, self.say).look)
+        name = setup_progress.name_of(line)
+        code = self.process(line, variables, cwd, setup_progress.Progress(name, self.made, self.account, self.say).look)
         took = "after %.1f s" % (time.monotonic() - started)
         if code != 0:
-            raise SetupFailed("%s %s %s" % (line[0], "exited with %d" % code if code > 0 else "was killed by signal %d" % -code, took), code)
-        self.say("%s: done %s" % (line[0], took))
+            raise SetupFailed("%s %s %s" % (name, "exited with %d" % code if code > 0 else "was killed by signal %d" % -code, took), code)
+        self.say("%s: done %s" % (name, took))
 
     def need(self):
         if self.kind == "uv":

@@ -8,6 +8,12 @@ from . import account as accounts
 EVERY = 10
 
 
+def name_of(line):
+    """What a command line runs, in one word: the module that a Python runs, else the program."""
+    module = line.index("-m") + 1 if "-m" in line[1:3] else None
+    return line[module] if module and module < len(line) else os.path.basename(line[0])
+
+
 class Progress:
     """`look()` is called now and then while the step runs. `directory`: where the environment is made, or None."""
 

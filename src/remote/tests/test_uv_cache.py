@@ -180,6 +180,10 @@ class ProgressTest(test_environment.SetupTest):
             setup.run(self.process, self.say, time.sleep)
         self.assertRegex(self.log(), r"sh: 0 s so far")
 
+    def test_a_step_is_named_by_what_it_runs(self):
+        for line, name in ((["/e/bin/python", "-I", "-m", "pip", "install"], "pip"), (["python3", "-m", "venv", "x"], "venv"), (["uv", "sync"], "uv"), (["/a/b", "-m"], "b"), (["x", "y", "z", "-m", "w"], "x")):
+            self.assertEqual(setup_progress.name_of(line), name)
+
     def test_sizes_are_said_as_one_reads_them(self):
         self.assertEqual([setup_progress.size(n) for n in (0, 999, 1000, 1_500_000, 2_000_000_000_000)], ["0 B", "999 B", "1.0 KB", "1.5 MB", "2000.0 GB"])
 
