@@ -47,7 +47,7 @@ export async function chosenRun(session: RunsSession, option: string | true | un
     {
       next: run
         ? `The runs of ${project}: nx run ${project}:remote-status`
-        : `All runs of ${project}: nx run ${project}:remote-status. --run=<id> names one.`,
+        : `All runs of ${project}, also those that can't be verified: nx run ${project}:remote-status. --run=<id> names one.`,
     },
   );
 }
