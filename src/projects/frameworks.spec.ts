@@ -33,27 +33,66 @@ open(f"multirun/{now}/multirun.yaml", "w").write("sweep\\n")
   lightning: {
     files: {
       'train.py': `
-import os, re
+import glob, os, re
 logs = "lightning_logs"
 os.makedirs(logs, exist_ok=True)
 taken = [int(name[8:]) for name in os.listdir(logs) if re.fullmatch(r"version_\\d+", name)]
 at = f"{logs}/version_{max(taken, default=-1) + 1}"
 os.makedirs(at + "/checkpoints")
 steps = int(open("steps.txt").read())
+last = max(glob.glob(f"{logs}/*/checkpoints/*.ckpt"), default=None, key=lambda path: int(re.findall(r"\\d+", path)[-1]))
 open(at + "/hparams.yaml", "w").write("{}\\n")
 open(at + "/metrics.csv", "w").write(f"epoch,step,train_loss\\n0,{steps},0.5\\n")
-open(at + f"/checkpoints/epoch=0-step={steps}.ckpt", "w").write("weights")
+open(at + f"/checkpoints/epoch=0-step={steps}.ckpt", "w").write(f"from {last and os.path.basename(last)}")
 print(f"epoch: 0, step: {steps}, train_loss: 0.5")
 `,
       'steps.txt': '8\n',
     },
-    config: { train: { script: 'train.py', outputs: ['lightning_logs/'] } },
+    config: {
+      train: {
+        script: 'train.py',
+        outputs: ['lightning_logs/'],
+        checkpoints: { paths: ['lightning_logs/**/checkpoints'] },
+      },
+    },
     results: [
       'lightning_logs/version_0/{hparams.yaml,metrics.csv}',
       'lightning_logs/version_0/checkpoints/*-step=8.ckpt',
     ],
     metrics: { epoch: 0, step: 8, train_loss: 0.5 },
     inputs: ['lightning/steps.txt'],
+  },
+  trainer: {
+    files: {
+      // As transformers.Trainer does, with save_total_limit=2.
+      'train.py': `
+import glob, json, os, re, shutil
+def write(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    open(path, "w").write(text)
+config = json.load(open("config.json"))
+there = sorted(glob.glob("output/checkpoint-*"), key=lambda path: int(path.rpartition("-")[2]))
+state = json.load(open(there[-1] + "/trainer_state.json")) if there else {"global_step": 0}
+began = state["global_step"]
+for step in range(began + 1, config["max_steps"] + 1):
+    state["global_step"] = step
+    print({"loss": 1 / step, "grad_norm": 0.5, "learning_rate": 5e-05, "epoch": step / 2})
+    at = f"output/checkpoint-{step}"
+    for name in ("config.json", "model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt", "training_args.bin"):
+        write(f"{at}/{name}", f"{name} {step}")
+    write(at + "/trainer_state.json", json.dumps(state))
+    shutil.rmtree(f"output/checkpoint-{step - 2}", ignore_errors=True)
+write("output/model.safetensors", f"steps {began + 1} to {step}")
+write("output/runs/Nov28_10-00-00_box/events.out.tfevents.1795860000.box.7.0", "events")
+`,
+      'config.json': '{"max_steps": 4}',
+    },
+    config: {
+      train: { script: 'train.py', outputs: ['output/'], checkpoints: { paths: ['output/checkpoint-*'] } },
+    },
+    results: ['output/checkpoint-{3,4}/*', 'output/model.safetensors', 'output/runs/**'],
+    metrics: { loss: 0.25, epoch: 2 },
+    inputs: ['trainer/config.json'],
   },
   wandb: {
     files: {
@@ -91,19 +130,26 @@ describe('a project of a framework', () => {
       ['.hydra/config.yaml', '.hydra/hydra.yaml', '.hydra/overrides.yaml', 'model.pt', 'train.log'].map(
         (each) => `${at}/${each}`,
       );
-    await projects.expectPiledUp('hydra', 'conf/config.yaml', `lr: 0.25\nsweep: 0.5\nnow: ${now}\n`, [
-      ...of(`multirun/${now}/0`),
-      ...of(`outputs/${now}`),
-      `multirun/${now}/multirun.yaml`,
-    ]);
+    await projects.expectPiledUp(
+      'hydra',
+      { path: 'conf/config.yaml', content: `lr: 0.25\nsweep: 0.5\nnow: ${now}\n` },
+      [...of(`multirun/${now}/0`), ...of(`outputs/${now}`), `multirun/${now}/multirun.yaml`],
+    );
   });
 
   it('of Lightning gets the next version', async () => {
     await projects.expectTrained('lightning');
     const at = 'lightning_logs/version_1';
-    await projects.expectPiledUp('lightning', 'steps.txt', '16\n', [
-      ...['hparams.yaml', 'metrics.csv', 'checkpoints/epoch=0-step=16.ckpt'].map((each) => `${at}/${each}`),
-    ]);
+    await projects.expectPiledUp(
+      'lightning',
+      { path: 'steps.txt', content: '16\n' },
+      ['hparams.yaml', 'metrics.csv', 'checkpoints/epoch=0-step=16.ckpt'].map((each) => `${at}/${each}`),
+    );
+  });
+
+  it('of the Trainer brings its model and the checkpoints that it keeps', async () => {
+    await projects.expectTrained('trainer');
+    expect(projects.read('trainer', 'output/model.safetensors')).toBe('steps 1 to 4');
   });
 
   it('of W&B brings its offline runs and the files that its links lead to', async () => {

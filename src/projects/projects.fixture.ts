@@ -218,10 +218,15 @@ export class TrainingProjects {
   }
 
   /** The results of another training, of a file that was edited, lie beside those of the ones before. */
-  async expectPiledUp(name: string, edited: string, content: string, results: readonly string[]): Promise<Trained> {
+  async expectPiledUp(
+    name: string,
+    edited: { path: string; content: string; resume?: string },
+    results: readonly string[],
+  ): Promise<Trained> {
     const before = this.made(name);
-    this.write(name, edited, content);
-    const trained = await this.train(name);
+    const { path, content, ...options } = edited;
+    this.write(name, path, content);
+    const trained = await this.train(name, options);
     expect(trained.attached).toBe(false);
     expect(this.made(name)).toEqual([...before, ...results].sort());
     return trained;

@@ -45,28 +45,66 @@ json.dump({"weights": values}, open("work/model.json", "w"))
   },
   gpt: {
     files: {
-      '.gitignore': '*.bin\n/out/\n',
+      '.gitignore': '*.bin\n',
       'data/prepare.py': '# Writes train.bin and val.bin, which are here already.\n',
       'data/train.bin': Buffer.from([1, 0, 2, 0, 255, 254]),
       'data/val.bin': Buffer.from([7, 0]),
       'config/small.py': 'max_iters = 4\n',
       'train.py': `
 import os, pickle, sys
-max_iters = 0
-exec(open(sys.argv[1]).read())
-data = open("data/train.bin", "rb").read()
-os.makedirs("out", exist_ok=True)
-for step in range(0, max_iters + 1, 2):
+max_iters, out_dir, init_from = 0, "out", "scratch"
+for word in sys.argv[1:]:
+    exec("%s = %r" % tuple(word[2:].split("=")) if word.startswith("--") else open(word).read())
+data, start = open("data/train.bin", "rb").read(), 0
+if init_from == "resume":
+    start = pickle.load(open(out_dir + "/ckpt.pt", "rb"))["iter_num"]
+for step in range(start, max_iters + 1, 2):
     print(f"step {step}: train loss {len(data) / 10:.4f}, val loss {os.path.getsize('data/val.bin') / 10:.4f}")
-pickle.dump({"iter_num": max_iters}, open("out/ckpt.pt", "wb"))
+pickle.dump({"iter_num": max_iters, "start": start}, open(out_dir + "/ckpt.tmp", "wb"))
+os.replace(out_dir + "/ckpt.tmp", out_dir + "/ckpt.pt")
+print(f"iters {start} to {max_iters}")
 `,
     },
     config: {
       sync: { include: ['data/*.bin'] },
-      train: { command: 'python3 train.py config/small.py', outputs: ['out/'] },
+      train: {
+        command: 'python3 train.py config/small.py --out_dir={outputDir}',
+        checkpoints: { paths: ['artifacts/ckpt.pt'] },
+      },
     },
-    results: ['out/ckpt.pt'],
+    results: ['artifacts/ckpt.pt'],
+    metrics: { step: 4, val_loss: 0.2 },
     inputs: ['gpt/data/train.bin', 'gpt/config/small.py'],
+  },
+  torchrun: {
+    files: {
+      // As torchrun does: a process for each rank, with its variables. Rank 0 saves.
+      'launch.py': `
+import os, subprocess, sys
+ranks = [dict(os.environ, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="localhost") for rank in range(2)]
+codes = [process.wait() for process in [subprocess.Popen([sys.executable, "multigpu.py"], env=each) for each in ranks]]
+sys.exit(max(codes))
+`,
+      'multigpu.py': `
+import json, os
+epochs, rank = int(open("epochs.txt").read()), int(os.environ["RANK"])
+state = json.load(open("snapshot.pt")) if os.path.exists("snapshot.pt") else {"EPOCHS_RUN": 0, "LOSSES": []}
+if rank == 0 and state["EPOCHS_RUN"]:
+    print("Resuming training from snapshot at Epoch", state["EPOCHS_RUN"])
+for epoch in range(state["EPOCHS_RUN"], epochs):
+    state = {"EPOCHS_RUN": epoch + 1, "LOSSES": state["LOSSES"] + [1 / (epoch + 1)]}
+    if rank == 0:
+        print(f"[GPU0] Epoch {epoch} | Batchsize: 32 | Steps: 32")
+        print(f"epoch {epoch + 1} loss: {1 / (epoch + 1):.3f}")
+        json.dump(state, open("snapshot.tmp", "w"))
+        os.replace("snapshot.tmp", "snapshot.pt")
+`,
+      'epochs.txt': '2\n',
+    },
+    config: { train: { script: 'launch.py', outputs: ['snapshot.pt'], checkpoints: { paths: ['snapshot.pt'] } } },
+    results: ['snapshot.pt'],
+    metrics: { epoch: 2, loss: 0.5 },
+    inputs: ['torchrun/epochs.txt'],
   },
   node: {
     files: {
@@ -94,5 +132,16 @@ describe('a project of scripts', () => {
 
   it.each(Object.keys(PROJECTS))('%s trains, and the next command finds its result', async (name) => {
     await projects.expectTrained(name);
+  });
+
+  it('twosteps brings tracked parameters that the run has changed, which are the input of the next one', async () => {
+    const fit = projects.read('twosteps', 'fit.py')!;
+    const tune = 'params["lr"] = 0.25\njson.dump(params, open("work/params.json", "w"))\n';
+    projects.write('twosteps', 'fit.py', fit + tune);
+    const key = await projects.key('twosteps');
+    expect(await projects.train('twosteps')).toMatchObject({ metrics: { loss: 3 } });
+    expect(JSON.parse(projects.read('twosteps', 'work/params.json')!)).toEqual({ epochs: 2, lr: 0.25 });
+    expect(await projects.key('twosteps')).not.toBe(key);
+    expect(await projects.train('twosteps')).toMatchObject({ attached: false, metrics: { loss: 1.5 } });
   });
 });
