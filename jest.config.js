@@ -16,5 +16,6 @@ module.exports = {
   // Most of the time they wait for processes and for deadlines: with one worker a processor, processors are idle.
   // A number: Jest reads a percentage above 100 as the number of workers.
   maxWorkers: Math.ceil(availableParallelism() * 1.5),
-  testTimeout: 30_000,
+  // Far more than an idle machine needs: the processors may be busy with other work.
+  testTimeout: 120_000,
 };

@@ -267,7 +267,7 @@ describe('syncing by the store', () => {
       expect(bytes.reduce((sum, each) => sum + each, 0)).toBeLessThan(2 * MB + 200_000);
     }
     expect(at_).toBeGreaterThan(6);
-  }, 120_000);
+  }, 300_000);
 
   const size = async (key: string) => {
     const file = join(at.directory, 's3/bucket', createHash('sha256').update(key).digest('hex'));
