@@ -366,6 +366,31 @@ describe('a watch', () => {
     await inStep();
   });
 
+  it('goes on for as long as files of this machine can not be opened, and says so once', async () => {
+    let failing = false;
+    let failed = 0;
+    const list = async () => {
+      const files = listed(pipe.workspace).filter((path) => !path.startsWith('.git/'));
+      if (!failing) return files;
+      failed++;
+      const errno = { code: 'ENFILE', syscall: 'open', path: '/somewhere' };
+      throw Object.assign(new Error('ENFILE: file table overflow'), errno);
+    };
+    const { inStep, ended } = await begin({ list });
+    failing = true;
+    // A new file has the files listed, which fails more often than an error of the plugin's own may.
+    for (let n = 0; n < 8; n++) {
+      const before = failed;
+      pipe.write(`model/new-${n}`, 'new');
+      await until(() => failed > before, pipe.said);
+    }
+    expect(pipe.said.filter((line) => line.includes('Too many files are open in this machine'))).toHaveLength(1);
+    failing = false;
+    pipe.write('model/last', 'last');
+    await inStep();
+    expect(await Promise.race([ended, 'goes on'])).toBe('goes on');
+  });
+
   it('ends, with a word, when another watch of the tree begins', async () => {
     const first = await begin();
     await first.inStep();

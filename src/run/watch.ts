@@ -3,6 +3,7 @@ import { pause } from '../command/run-command';
 import type { WatchReply } from '../command/plan';
 import { RemoteFailure } from '../command/remote';
 import { CONFIG_FILE } from '../config/config-file';
+import { fileProblem } from '../report/file-problem';
 import { Problem } from '../report/problem';
 import type { Snapshot } from '../snapshot/snapshot';
 import { strategyOf } from '../sync/choose';
@@ -150,7 +151,9 @@ export class Watch {
       this.retry = FIRST_RETRY;
       this.faults = 0;
       this.trouble = '';
-    } catch (error) {
+    } catch (thrown) {
+      // A full disk, or too many open files on this machine, may last: it is the user's to mend.
+      const error = fileProblem(thrown) ?? thrown;
       if (this.options.signal.aborted) throw error;
       if (error instanceof WatcherGone) return await this.startAgain(error);
       if (error instanceof FileMoved) return void (this.retryAt = performance.now() + MOVED);
