@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileProblem, onFile } from './file-problem';
 import { Problem } from './problem';
 
@@ -25,6 +26,14 @@ describe('a system call on a file that failed', () => {
   });
 
   it('is explained as the system reports it', () => {
+    // One of its own, of another realm than this test's.
+    let own: unknown;
+    try {
+      mkdirSync(join(__filename, 'none'));
+    } catch (thrown) {
+      own = Object.assign(thrown as Error, { code: 'ENOSPC' });
+    }
+    expect(fileProblem(own)).toMatchObject({ code: 'DISK_FULL' });
     let error: unknown;
     try {
       readFileSync(__dirname);

@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { isNativeError } from 'node:util/types';
 import { Problem } from './problem';
 
 /** What to say of a system call on a file that failed, by its code. `path` is where it was; null: not known. */
@@ -39,7 +40,7 @@ function tooMany(who: string, path: string | null): [what: string, next: string]
  * @returns undefined for any other error.
  */
 export function fileProblem(error: unknown, at: string | null = null): Problem | undefined {
-  if (error instanceof Problem || !(error instanceof Error)) return undefined;
+  if (error instanceof Problem || !isNativeError(error)) return undefined;
   const { code = '', path, syscall } = error as NodeJS.ErrnoException;
   if (syscall === undefined || !Object.hasOwn(CAUSES, code)) return undefined;
   const [what, next] = CAUSES[code](at ?? path ?? null);

@@ -391,6 +391,27 @@ describe('a watch', () => {
     expect(await Promise.race([ended, 'goes on'])).toBe('goes on');
   });
 
+  it('goes on when the clock of this machine is right again, and says once that it is off', async () => {
+    const { inStep, ended } = await begin();
+    const message = 'The difference between the request time and the current time is too large.';
+    const error = { code: 'RequestTimeTooSkewed', message, status: 403 };
+    at.aws.faults.add({ service: 's3', times: 100_000, error });
+    for (let n = 0; n < 3; n++) {
+      const before = requests('PUT', /\/watch\//).length + requests('GET', /\/watch\//).length;
+      pipe.write('model/train.py', `off ${n}`);
+      await until(
+        () => requests('PUT', /\/watch\//).length + requests('GET', /\/watch\//).length > before + 1,
+        pipe.said,
+      );
+    }
+    await until(() => said("This machine's clock is off"), pipe.said);
+    at.aws.faults.clear();
+    pipe.write('model/train.py', 'right');
+    await inStep();
+    expect(pipe.said.filter((line) => line.includes('clock is off'))).toHaveLength(1);
+    expect(await Promise.race([ended, 'goes on'])).toBe('goes on');
+  }, 60_000);
+
   it('ends, with a word, when another watch of the tree begins', async () => {
     const first = await begin();
     await first.inStep();

@@ -161,8 +161,10 @@ export class Watch {
       if (!(error instanceof Problem) && ++this.faults > FAULTS) throw error;
       // A link that leads out of the workspace, a full disk there: said once, and tried again, at the latest when something changes.
       const { message } = error as Error;
-      if (this.trouble !== message) reporter.warn(`not in step: ${message}`);
-      this.trouble = message;
+      // Each try is for another object: what AWS refuses for the same reason is the same trouble.
+      const trouble = (error instanceof Problem && error.aws?.code) || message;
+      if (this.trouble !== trouble) reporter.warn(`not in step: ${message}`);
+      this.trouble = trouble;
       if (error instanceof RemoteFailure && !/^(BUSY|NO_SPACE|PATH_BLOCKED|LIMIT|UNSAFE_PATH)$/.test(error.remoteCode))
         return await this.startAgain(error);
       this.retryAt = performance.now() + this.retry;

@@ -11,6 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import fs from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
@@ -144,6 +145,34 @@ describe('restoring a snapshot', () => {
     expect(existsSync(join(home, id.slice(0, 8)))).toBe(false);
     await restore(id);
     expect(readdirSync(home)).toEqual([id.slice(0, 8)]);
+  });
+
+  it('names the file where the disk is full, leaves what it has beside the place, and goes on from there', async () => {
+    for (const name of ['a', 'b', 'c']) pipe.write(`model/${name}`, randomBytes(100_000));
+    const id = (await pipe.sync()).snapshot.id;
+    const open = fs.open;
+    let left = 150_000;
+    jest.spyOn(fs, 'open').mockImplementation(async (...args) => {
+      const file = await open(...args);
+      const write = file.write.bind(file) as (...of: unknown[]) => Promise<{ bytesWritten: number }>;
+      const limited = async (...of: unknown[]) => {
+        if (left <= 0) throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC', syscall: 'write' });
+        const done = await write(of[0], of[1], Math.min(left, of[2] as number), of[3]);
+        left -= done.bytesWritten;
+        return done;
+      };
+      return Object.assign(file, { write: limited });
+    });
+    const target = join(home, 'out');
+    await expect(restore(id, target)).rejects.toMatchObject({
+      code: 'DISK_FULL',
+      message: expect.stringMatching(/The disk of .*out\..*\.nx-ec2-part\/files\/model is full/),
+    });
+    expect(existsSync(target)).toBe(false);
+    jest.restoreAllMocks();
+    await restore(id, target);
+    expect(await idOf(target)).toBe(await idOf(pipe.workspace));
+    expect(readdirSync(home)).toEqual(['out']);
   });
 
   it('takes no place that is taken', async () => {
