@@ -15,15 +15,16 @@ LONGEST_PATH = 4096
 LISTED, SHOWN = 1000, 2000
 
 
-def save_artifacts(part, work, inputs, parts, bucket, progress=None, account=None):
+def save_artifacts(part, work, inputs, parts, bucket, progress=None, account=None, checkpoints=()):
     """Saves the artifacts of a run and their list. Its record's `artifacts`; `progress(bytes, of bytes)` as it goes on.
 
-    `part` is the run's part of the plan, `work` the run's directory, as `inside` takes a base, `inputs` what it held before. Failure:
+    `part` is the run's part of the plan, `work` the run's directory, as `inside` takes a base, `inputs` what it held before, `checkpoints`
+    the paths in the project that are saved as such. Failure:
     BAD_PLAN, LIMIT, ARTIFACT_CHANGED, or of the bucket."""
     project = inside.open_directory(work, part["projectRoot"])
     try:
         for left in reversed(range(TRIES)):
-            found = written.look(work, part, inputs, account)
+            found = written.look(work, part, inputs, account, checkpoints)
             try:
                 entries, skipped = save_outputs(part, project, found, parts, progress)
                 break

@@ -6,6 +6,7 @@ import time
 
 from . import files, pointers, units
 from .parts import Changed
+from .restore import in_project, owner
 
 # So long, seconds, a set waits for a unit that is being written, and for a pointer to name the newest.
 PATIENCE = 60
@@ -19,11 +20,12 @@ class Checkpoints:
 
     `keep`: so many are named, the newest. `every`: seconds between two at the least, None: as they come. `kept` and `number`:
     where another instance left off: the record's list, and the last number that was used (`last_number`). `directory` is the training's, of
-    which nothing is changed here."""
+    which nothing is changed here, and so is `project`: a `project_checkpoints.Project`, None: it has none."""
 
-    def __init__(self, directory, home, parts, bucket, keep, every, attempt, kept=(), number=0, clock=time.monotonic, wall=time.time, account=None):
+    def __init__(
+            self, directory, home, parts, bucket, keep, every, attempt, kept=(), number=0, clock=time.monotonic, wall=time.time, account=None, project=None):
         self.directory, self.parts, self.bucket, self.keep, self.every, self.attempt = directory, parts, bucket, keep, every, attempt
-        self.clock, self.wall, self.account = clock, wall, account
+        self.clock, self.wall, self.account, self.project = clock, wall, account, project
         self.path = os.path.join(home, "checkpoints.json")
         # label -> (signature, since when)
         self.watched = {}
@@ -53,7 +55,7 @@ class Checkpoints:
     def _begin(self):
         """Another attempt. What one that was cut off has left, and nobody looked at, may be half of something."""
         if not self.state["ended"]:
-            there = units.find(self.directory, self.account)
+            there = self._find()
             self._refuse(there, [unit for unit in there.values() if not unit.marked and not unit.switched_in and not self._saved(unit)])
         self._save_state(attempt=self.attempt, ended=False)
 
@@ -63,6 +65,12 @@ class Checkpoints:
         for unit in there.values():
             if unit.label in labels or (unit.points & labels and not self._saved(unit)):
                 self.state["refused"][unit.label] = {"signature": unit.signature, "names": sorted(unit.names)}
+
+    def _find(self, again=False):
+        found = units.find(self.directory, self.account)
+        if self.project is not None:
+            found.update(self.project.find(again))
+        return found
 
     @property
     def kept(self):
@@ -78,7 +86,7 @@ class Checkpoints:
         `final`: the training has ended, at `ended` (seconds since the epoch). `cut`: by a signal, so that what was changing
         within the last seconds, and was not renamed in, may be half of something: it is not saved, not by a later attempt either."""
         before = self.kept[-1:]
-        there = units.find(self.directory, self.account)
+        there = self._find(again=final)
         self._forget(there)
         now = self.clock()
         if final and cut:
@@ -230,7 +238,7 @@ class Checkpoints:
             found = {each.label: self._entries(each) for each in chosen}
         except Changed:
             found = None
-        now = units.find(self.directory, self.account)
+        now = self._find()
         changed = [each.label for each in chosen if each.label not in now or now[each.label].signature != each.signature]
         if found is None or changed:
             for label in changed or [unit.label]:
@@ -238,7 +246,7 @@ class Checkpoints:
             return
         before = self._before()
         names = [each for each in before["names"] if each["name"] in kept]
-        entries = [each for each in before["files"] if each["path"].partition("/")[0] in kept]
+        entries = [each for each in before["files"] if owner(each["path"], kept) is not None]
         for each in chosen:
             entries += found[each.label]
             names += [dict({"name": name, "kind": kind}, **({"to": each.to} if kind == "link" else {})) for name, kind in each.names.items()]
@@ -259,9 +267,15 @@ class Checkpoints:
     def _entries(self, unit):
         signature, entries = self.read.get(unit.label, (None, None))
         if signature != unit.signature:
-            entries = self.parts.save_all(self.directory, unit.files)
+            entries = self._send(unit)
             self.read[unit.label] = (unit.signature, entries)
         return entries
+
+    def _send(self, unit):
+        if not in_project(unit.label):
+            return self.parts.save_all(self.directory, unit.files)
+        saved = self.parts.save_all(self.project.work, [self.project.below(path) for path in unit.files])
+        return [dict(entry, path=path) for path, entry in zip(unit.files, saved)]
 
     def _finish(self):
         """Writes the manifest of what is in the store but for that, and records it when S3 has it."""
@@ -284,7 +298,7 @@ class Checkpoints:
     def restored(self, manifest):
         """What was put into the directory by `restore` is saved already: only a change of it makes a checkpoint of it."""
         names = {each["name"] for each in manifest["names"]}
-        for unit in units.find(self.directory, self.account).values():
+        for unit in self._find().values():
             if set(unit.names) <= names:
                 self.state["seen"][unit.label] = {"signature": unit.signature, "files": len(unit.files), "order": unit.order[0]}
         self._save_state(last=dict(self._last(manifest), own=False))

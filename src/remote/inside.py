@@ -57,6 +57,26 @@ def open_directory(base, path=""):
     return descriptor
 
 
+def lstat(base, path):
+    """What `os.lstat` says of a path below a directory; OSError of GONE where it can not be reached so."""
+    parent, _, name = path.rpartition("/")
+    directory = open_directory(base, parent)
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    finally:
+        os.close(directory)
+
+
+def readlink(base, path):
+    """Where a symbolic link below a directory leads to; OSError where there is none."""
+    parent, _, name = path.rpartition("/")
+    directory = open_directory(base, parent)
+    try:
+        return os.readlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
 def walk(base, path="", account=None, skip=None):
     """(path, lstat) of all below a directory, by name, a directory before what is in it. What goes meanwhile is left out.
 

@@ -19,8 +19,12 @@ KNOWN = {
 }
 
 
-def is_current(name):
-    return CURRENT.fullmatch(name) is not None
+def last_component(label):
+    return label.rpartition("/")[2]
+
+
+def is_current(label):
+    return CURRENT.fullmatch(last_component(label)) is not None
 
 
 def named(name, text, names):

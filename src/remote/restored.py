@@ -8,8 +8,8 @@ from .restore import restore
 MANIFEST, PART = 64 * 1024 * 1024, 16 * 1024 * 1024
 
 
-def restore_from(wish, access, home, account, before=lambda: None):
-    """The manifest of what was put into the run's checkpoint directory. RESTORE_FAILED says why nothing was, `detail.why` by a code.
+def restore_from(wish, access, home, account, before=lambda: None, project=None):
+    """The manifest of what was put into the run's checkpoint directory and its project. RESTORE_FAILED says why nothing was, `detail.why` by a code.
 
     `before` is called before each part is asked for, by several threads: what it raises ends it."""
     fetch = by_urls(wish["urls"]) if wish["urls"] else by_role(wish, access)
@@ -23,7 +23,7 @@ def restore_from(wish, access, home, account, before=lambda: None):
         data = get(name, MANIFEST)
         if data is None:
             raise Failure("RESTORE_FAILED", "the checkpoint %d of %s is not in the store" % (wish["n"], wish["run"]), why="ABSENT")
-        return restore(bytes(data), wish["sha256"], os.path.join(home, "checkpoints"), lambda sha256: get("part/" + sha256, PART), account)
+        return restore(bytes(data), wish["sha256"], os.path.join(home, "checkpoints"), lambda sha256: get("part/" + sha256, PART), account, project)
     except Failure as failure:
         if failure.code == "RESTORE_FAILED":
             raise

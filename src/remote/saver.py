@@ -15,9 +15,11 @@ class Saver:
 
     def __init__(self, home, part, bucket, settled=0, account=None):
         from .parts import Parts
+        from .project_checkpoints import Project
 
         self.home, self.part, self.bucket, self.account = home, part, bucket, account
         self.parts = Parts(bucket, os.path.join(home, "parts.json"), account)
+        self.project = Project(home, part, account)
         self.saved = None
         self.artifacts, self.checkpoints, self.trouble = None, (files.read_json(os.path.join(home, "checkpoints.json")) or {}).get("kept", []), None
         self.settled, self.done = settled, False
@@ -70,7 +72,10 @@ class Saver:
 
         if self.saved is None or self.saved.attempt != attempt:
             wish = self.part["checkpoints"]
-            self.saved = Checkpoints(os.path.join(self.home, "checkpoints"), self.home, self.parts, self.bucket, wish["keep"], wish["every"], attempt, account=self.account)
+            self.saved = Checkpoints(
+                os.path.join(self.home, "checkpoints"), self.home, self.parts, self.bucket, wish["keep"], wish["every"], attempt,
+                account=self.account, project=self.project,
+            )
         return self.saved
 
     def _save_artifacts(self):
@@ -84,7 +89,7 @@ class Saver:
                 return
             try:
                 self._check_directories(work)
-                self.artifacts = save_artifacts(self.part, work, Inputs(self.home), self.parts, self.bucket, account=self.account)
+                self.artifacts = save_artifacts(self.part, work, Inputs(self.home), self.parts, self.bucket, account=self.account, checkpoints=self.project.paths())
             except FileNotFoundError:
                 return
             except OSError as error:

@@ -213,8 +213,9 @@ class Supervisor:
             self.deadline = time.monotonic() + part["timeout"] - trained(self.record["attempts"])
         self.fetch_data()
         command, variables = self.set_up(dict(variables, **secrets))
-        self.restore()
+        # Before anything is restored: what is put back into the project counts as written by the run.
         written.keep_baseline(self.home, part, self.environment.has_steps())
+        self.restore()
         while True:
             ours, others = contract.variables_of(part, self.record, self.home, self.project)
             whole = dict(dict(others, **variables), **ours)
@@ -330,7 +331,7 @@ class Supervisor:
         from .restored import restore_from
 
         try:
-            manifest = restore_from(wish, self.part["store"], self.home, self.account, self.refuse_stop)
+            manifest = restore_from(wish, self.part["store"], self.home, self.account, self.refuse_stop, self.checkpoints())
         except Stopped:
             self.look_after()
             raise
@@ -398,8 +399,16 @@ class Supervisor:
         self.log.say("exited with %d, attempt %d of %d begins" % (code, failures + 1, part["retry"]["attempts"]))
         return True
 
+    def checkpoints(self):
+        """Those in the project."""
+        from .project_checkpoints import Project
+
+        return Project(self.home, self.part, self.account)
+
     def settle_checkpoints(self):
         """Before another attempt: what the last one left is saved, as far as the store takes it, and what is half is moved aside."""
+        from .restore import in_project
+
         last, began = self.record["attempts"][-1], time.monotonic()
         while self.part["store"]:
             self.look_after()
@@ -415,11 +424,16 @@ class Supervisor:
         refused = self.saved().get("refused", {})
         for name in sorted(name for each in refused.values() for name in each["names"]):
             aside = os.path.join(self.home, "half", str(self.record["attempt"] - 1))
-            os.makedirs(aside, exist_ok=True)
-            try:
-                os.rename(os.path.join(self.home, "checkpoints", name), os.path.join(aside, name))
-            except FileNotFoundError:
-                continue
+            if in_project(name):
+                aside = os.path.join(aside, "project")
+                if not self.checkpoints().move_aside(name, aside):
+                    continue
+            else:
+                os.makedirs(aside, exist_ok=True)
+                try:
+                    os.rename(os.path.join(self.home, "checkpoints", name), os.path.join(aside, name))
+                except FileNotFoundError:
+                    continue
             self.log.say("the checkpoint %s may be half of one and is not gone on from: it is in %s" % (name, aside))
         if refused:
             self.restore_last()
@@ -435,8 +449,8 @@ class Supervisor:
         from .resume import own_checkpoints
 
         directory, last = os.path.join(self.home, "checkpoints"), self.saved().get("last")
-        if last and last["own"] and not lacking(last, directory, self.account):
-            self.log.say("the checkpoint %d stands whole in the checkpoint directory" % self.saved()["kept"][-1]["n"])
+        if last and last["own"] and not lacking(last, directory, self.account, self.checkpoints()):
+            self.log.say("the checkpoint %d stands whole in its place" % self.saved()["kept"][-1]["n"])
             return
         wishes = own_checkpoints(self.home, self.part) or ([self.part["restore"]] if self.part["restore"] else [])
         if not wishes:

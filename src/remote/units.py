@@ -19,6 +19,8 @@ RANK = re.compile(r"(?P<before>(?:.*[-_.])?(?:rank|shard|worker|proc|process|gpu
 MARK = ".complete"
 # A unit that does not change for so long, seconds, is taken to be whole.
 QUIET = 2.0
+# A client reads no longer path, bytes.
+LONGEST_PATH = 4096
 
 
 class Unit:
@@ -42,10 +44,23 @@ class Unit:
         self.order = (0, len(label), label)
         # Why it can not be saved.
         self.why = None
+        # Whether the Trainer makes those beside it: then it has a trainer_state.json when it is whole.
+        self.is_beside_trainers = False
         self._signature = None
         self._lines, self._newest, self._mark = [], 0.0, None
         # Of each name: (ctime of the name itself, the latest time of anything in it, its own mtime), ns.
         self._times = {}
+
+    def move_below(self, prefix):
+        """Gives it, and what it names, the names that they have in a directory above; a label is told from others by it."""
+        if any(len((prefix + path).encode("utf-8", "surrogateescape")) > LONGEST_PATH for path in list(self.names) + self.files):
+            self.why = "%s: its path is longer than %d bytes" % (inside.shown(self.label), LONGEST_PATH)
+        self.why = self.why and inside.shown(prefix) + self.why
+        self.label, self.family = prefix + self.label, prefix + self.family
+        self.names = {prefix + name: kind for name, kind in self.names.items()}
+        self.files = [prefix + path for path in self.files]
+        self.points = {prefix + label for label in self.points}
+        self.order = (self.order[0], len(self.label), self.label)
 
     @property
     def is_pointer(self):
@@ -109,7 +124,7 @@ class Unit:
     @property
     def trainers(self):
         """Whether the Trainer of Hugging Face has made it."""
-        return TRAINER.fullmatch(self.label) is not None and any(self.label + name in self.files for name in ("/training_args.bin", "/trainer_state.json"))
+        return TRAINER.fullmatch(pointers.last_component(self.label)) is not None and any(self.label + name in self.files for name in ("/training_args.bin", "/trainer_state.json"))
 
     @property
     def is_orbax_step(self):
@@ -120,7 +135,7 @@ class Unit:
     def unfinished(self):
         """Whether a file lacks: one that its framework writes last, or a shard of those that the names count."""
         there = set(self.files)
-        if self.trainers and self.label + "/trainer_state.json" not in there:
+        if (self.trainers or self.is_beside_trainers) and self.label + "/trainer_state.json" not in there:
             return True
         if self.count is not None and len(there) < self.count:
             return True
@@ -128,21 +143,26 @@ class Unit:
         return any(directory + "/.metadata" not in there for directory in sharded)
 
 
-def find(directory, account=None):
-    """The units by their labels. An empty one is none."""
+def find(directory, account=None, names=None, at=None):
+    """The units by their labels. An empty one is none. `directory` is its path, or its descriptor; then `at` is its path.
+
+    `names`: those that may be units, or parts of one; default: all that are neither on their way nor logs."""
+    def is_left_out(name):
+        return (ON_ITS_WAY.fullmatch(name) or LOGS.fullmatch(name)) if names is None else name not in names
+
     tops, found_below, marks, links = {}, {}, {}, {}
-    for path, found in inside.walk(directory, account=account):
+    for path, found in inside.walk(directory, account=account, skip=lambda path, name, _: path == name and is_left_out(name)):
         name, _, below = path.partition("/")
         if not below and name.endswith(MARK):
             marks[name[:-len(MARK)]] = found
-        if ON_ITS_WAY.fullmatch(name) or LOGS.fullmatch(name):
+        if is_left_out(name):
             continue
         if below:
             if name in found_below:
                 found_below[name].append((path, found))
             continue
         if stat.S_ISLNK(found.st_mode):
-            to = link_of(directory, name)
+            to = link_of(directory, name, at or directory)
             if to is None:
                 continue
             links[name] = to
@@ -169,14 +189,16 @@ def find(directory, account=None):
     # Beside its checkpoints the Trainer writes the model, its card, its arguments: they would push the checkpoints out.
     if any(unit.trainers for unit in units.values()):
         kept = {label for label in units if TRAINER.fullmatch(label)}
+        for label in kept:
+            units[label].is_beside_trainers = True
         kept |= {label for label, unit in units.items() if unit.points and unit.points <= kept}
         units = {label: unit for label, unit in units.items() if label in kept}
     return units
 
 
-def link_of(directory, name):
+def link_of(directory, name, at):
     try:
-        return pointers.linked(os.readlink(os.path.join(directory, name)), directory)
+        return pointers.linked(inside.readlink(directory, name), at)
     except OSError:
         return None
 

@@ -79,9 +79,9 @@ def unfinished(left, code, home, part, since, account=None):
     work = os.path.join(home, "work")
     if not any(what.st_ctime_ns > since for path, what in files_written(home, part, account) if os.path.join(work, path) not in left.open):
         return told("LEFT_RUNNING", "the command ended and %s, with no result written" % left.what(), code)
-    project, outputs = os.path.normpath(os.path.join(work, part["projectRoot"])), written.Outputs(part)
+    project, results = os.path.normpath(os.path.join(work, part["projectRoot"])), [written.Outputs(part), written.Outputs(part, "checkpoints")]
     if left.writes_below(os.path.join(home, "checkpoints")) or any(
-            path.startswith(project + "/") and outputs.match(path[len(project) + 1:]) for path in left.open):
+            path.startswith(project + "/") and any(each.match(path[len(project) + 1:]) for each in results) for path in left.open):
         return told("LEFT_RUNNING", "the command ended and %s, which was still writing its results" % left.what(), code)
     return None
 

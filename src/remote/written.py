@@ -16,17 +16,33 @@ CACHE_NAMES = re.compile(r".*(\.egg-info|\.dist-info|\.pyc|\.pyo|\.swp|\.lock|\.
 
 
 class Outputs:
-    """Tells the paths of outputs, or of another list of the same form. `part` is the run's part of a plan; paths are relative to the project."""
+    """Tells the paths of outputs, of what is no result ("scratch") or of checkpoints, by rules of one form. `part` is the run's part of a
+    plan; paths are relative to the project."""
 
     def __init__(self, part, name="outputs"):
+        rules = part["checkpoints"]["paths"] if name == "checkpoints" else part["artifacts"][name]
         try:
-            self.rules = [(re.compile(each["pattern"], re.DOTALL), each["base"]) for each in part["artifacts"][name]]
+            self.rules = [(re.compile(each["pattern"], re.DOTALL), each["base"]) for each in rules]
         except re.error as error:
             raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
 
     def match(self, path):
         """Whether an output names a path, or a directory that it is in."""
         return any(pattern.fullmatch(each) for each in _with_parents(path) for pattern, _ in self.rules)
+
+    def names(self, path):
+        """Whether a rule names a path itself."""
+        return any(pattern.fullmatch(path) for pattern, _ in self.rules)
+
+    def may_match_below(self, directory):
+        """Whether a rule can name something below a directory that it does not name."""
+        for pattern, base in self.rules:
+            if base.startswith(directory + "/"):
+                return True
+            # Without wildcards, a rule names its base alone.
+            if not pattern.fullmatch(base) and (base == "" or directory == base or directory.startswith(base + "/")):
+                return True
+        return False
 
     def may_hold(self, directory):
         """Whether an output names a directory below this one without wildcards, or something in such a directory."""
@@ -75,6 +91,8 @@ class Written:
     def __init__(self):
         # [(path, stat result)]
         self.outputs, self.extra = [], []
+        # The same of checkpoints that are no outputs, relative to the run's directory.
+        self.checkpoints = []
         # [{"path", "why"}], of outputs.
         self.skipped = []
 
@@ -97,8 +115,10 @@ def keep_baseline(home, part, was_set_up):
     files.write_json(os.path.join(home, BASELINE), {"present": present})
 
 
-def look(work, part, inputs, account=None):
-    """The files below a run's directory (`inside` says what `work` may be) that the run has written or changed. Failure: BAD_PLAN."""
+def look(work, part, inputs, account=None, checkpoints=()):
+    """The files below a run's directory (`inside` says what `work` may be) that the run has written or changed. Failure: BAD_PLAN.
+
+    `checkpoints`: paths in the project that are saved as checkpoints, so that they are no extra files."""
     written, outputs, scratch = Written(), Outputs(part), Outputs(part, "scratch")
     for path, found in walk(work, part, outputs, account):
         own = below(part, path)
@@ -116,7 +136,7 @@ def look(work, part, inputs, account=None):
                 written.outputs.append((own, found))
         elif inputs.since is not None and not (CACHE_NAMES.fullmatch(path.rpartition("/")[2]) or (own is not None and scratch.match(own))):
             if not inputs.was(work, path, found, account)[1]:
-                written.extra.append((path, found))
+                (written.checkpoints if own in checkpoints else written.extra).append((path, found))
     return written
 
 

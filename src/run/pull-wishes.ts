@@ -15,7 +15,7 @@ import { readCheckpoint, type StoredFile } from './run-files';
 const OUTSIDE = '{workspaceRoot}/';
 
 export interface PullWishes {
-  /** Absolute: stands for the project's directory. Checkpoints go into `artifacts/checkpoints/<n>/`. */
+  /** Absolute: stands for the project's directory. Checkpoints go into `artifacts/checkpoints/`: `<n>/`, `<n>.project/`. */
   output: string;
   /** Workspace-relative. */
   projectRoot: string;
@@ -95,7 +95,11 @@ export async function wantedCheckpoints(
   const wanted: StoredFile[] = [];
   for (const n of numbers) {
     const { files } = await readCheckpoint(store, keys, record, n);
-    for (const file of files) wanted.push({ ...file, path: `${OUTPUT_DIRECTORY}/checkpoints/${n}/${file.path}` });
+    for (const file of files) {
+      // One that was written into the project has a directory of its own, so that it stands in no other's way.
+      const path = file.path.startsWith('./') ? `${n}.project/${file.path.slice(2)}` : `${n}/${file.path}`;
+      wanted.push({ ...file, path: `${OUTPUT_DIRECTORY}/checkpoints/${path}` });
+    }
   }
   return wanted;
 }

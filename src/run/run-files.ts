@@ -47,9 +47,9 @@ const checkpoint = z
   .object({
     v: z.literal(1),
     n: z.number().int().positive(),
-    unit: path(255),
+    unit: path(),
     names: z
-      .array(z.object({ name: path(255), kind: z.enum(['file', 'directory', 'link']) }))
+      .array(z.object({ name: path(), kind: z.enum(['file', 'directory', 'link']) }))
       .min(1)
       .max(MAX_FILES),
     at: z.number(),
@@ -59,8 +59,8 @@ const checkpoint = z
   .refine(({ names, files }) => {
     const kinds = new Map(names.map(({ name, kind }) => [name, kind]));
     return files.every(({ path }) => {
-      const [name, ...below] = path.split('/');
-      return kinds.get(name) === (below.length > 0 ? 'directory' : 'file');
+      if (kinds.has(path)) return kinds.get(path) === 'file';
+      return directoriesOf(path).some((directory) => kinds.get(directory) === 'directory');
     });
   }, 'it names files that are not its own');
 
@@ -68,8 +68,17 @@ const checkpoint = z
 export type StoredFile = z.infer<typeof storedFile>;
 /** Paths are relative to the project; those of `extra` and `unsaved` to the workspace. */
 export type ArtifactList = z.infer<typeof artifactList>;
-/** A set of names. Paths are relative to the checkpoint directory, and begin with one of them; a link has no file. */
+/**
+ * A set of names. Paths begin with one of them; a link has no file. They are relative to the checkpoint directory, or, where
+ * they begin with `./`, to the project.
+ */
 export type Checkpoint = z.infer<typeof checkpoint>;
+
+/** The directories that a path is in. */
+function directoriesOf(path: string): string[] {
+  const parts = path.split('/');
+  return parts.slice(1).map((_, at) => parts.slice(0, at + 1).join('/'));
+}
 
 /** The list of a run's artifacts; null where none were saved. @throws Problem `LIST_MISMATCH` */
 export async function readArtifactList(store: Store, keys: StoreKeys, record: RunRecord): Promise<ArtifactList | null> {

@@ -41,7 +41,7 @@ def part(run_id, **more):
         "environment": NONE, "setup": None, "env": {}, "outputDir": "artifacts", "timeout": None, "grace": 1, "rerun": False, "known": None,
         "caller": "arn:aws:iam::000000000000:user/local", "detached": False, "store": None,
         "artifacts": ARTIFACTS,
-        "checkpoints": {"keep": 3, "every": None}, "restore": None, "limits": {"memory": None, "cores": None},
+        "checkpoints": {"keep": 3, "every": None, "paths": []}, "restore": None, "limits": {"memory": None, "cores": None},
         "claim": {"exclusive": False, "gpus": 0}, "retry": {"exitCodes": [], "attempts": 3}, "resumeArgs": [], "secrets": {}, "mask": [], "data": [],
         "endpoints": {"s3": None, "ssm": None, "secretsmanager": None}, "index": None, "metrics": {"file": None, "idle": None},
         "description": {"git": None, "command": "", "configuration": {}, "host": ""}, "recordKey": KEY, "identity": "0" * 64,

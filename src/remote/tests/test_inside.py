@@ -21,7 +21,7 @@ PART = {
         "outputs": [{"pattern": "artifacts", "base": "artifacts"}], "scratch": [], "numbered": [],
         "limits": {"files": 1000, "bytes": 1 << 30}, "extra": {"files": 1000, "bytes": 1 << 30},
     },
-    "checkpoints": {"keep": 3, "every": None},
+    "checkpoints": {"keep": 3, "every": None, "paths": []},
 }
 
 

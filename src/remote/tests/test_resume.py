@@ -587,7 +587,7 @@ class CutOffTest(Resuming):
     def test_by_a_form_an_attempt_goes_on_where_the_last_whole_set_still_stands(self):
         self.by_form()
         _, log = self.train_cut_off(KILLED_IN_FILES % ("step-%d.pt", self.saved))
-        self.assertIn(b"the checkpoint 1 stands whole in the checkpoint directory\n", log)
+        self.assertIn(b"the checkpoint 1 stands whole in its place\n", log)
         self.assertIn(b"found ['step-1.pt'] ['--resume']\n", log)
 
     def test_where_nothing_whole_was_saved_it_says_that_it_begins_anew(self):
