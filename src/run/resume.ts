@@ -17,7 +17,7 @@ export async function resumePoint(session: RunsSession, run: string | true, sign
   const { record, last } = (await lastCheckpoint(session, chosen.record)) ?? { record: chosen.record };
   if (!last) {
     throw new Problem('NO_CHECKPOINT', `${record.id} has saved no checkpoint to go on from.`, {
-      next: 'A training is to write them into NX_EC2_CHECKPOINT_DIR; without --resume it begins anew.',
+      next: 'Have the training write them to NX_EC2_CHECKPOINT_DIR, or name where it writes them in "train.checkpoints.paths"; without --resume it begins anew.',
     });
   }
   const prefix = keys.run(record.id);
