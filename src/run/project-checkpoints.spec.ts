@@ -214,7 +214,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
       const result = readFileSync(join(pipes[name].workspace, 'model', each.result));
       expect([name, result.equals(uninterrupted(each))]).toEqual([name, true]);
     }
-  });
+  }, 240_000);
 
   it('tells at the start what is saved, and in the status where the checkpoints lie', async () => {
     expect(pipes.lightning.said).toContain(
@@ -253,7 +253,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
       script: readFileSync(join(pipe.workspace, 'model/train.py'), 'utf8'),
     });
     expect(readFileSync(join(pipe.workspace, 'model/out/ckpt.pt')).equals(whole)).toBe(true);
-  });
+  }, 90_000);
 
   it('is not resumed by one whose paths do not name its checkpoint', async () => {
     const pipe = pipes.nanogpt;
@@ -262,5 +262,5 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     const { run } = await pipe.follow((await pipe.launch({ restore })).run);
     expect(run).toMatchObject({ outcome: 'setup-failed', failure: { code: 'RESTORE_FAILED' } });
     expect(run.failure!.message).toContain('./out/ckpt.pt, which no path of train.checkpoints.paths names');
-  });
+  }, 90_000);
 });

@@ -97,7 +97,7 @@ class PrepareTest(Outside):
     def prepare(self, **part):
         it = object.__new__(supervisor.Supervisor)
         it.home, it.work, it.account = self.home, self.work, NOBODY
-        it.part = dict({"projectRoot": "p", "outputDir": "out/artifacts", "script": None}, **part)
+        it.part = dict({"projectRoot": "p", "outputDir": "out/artifacts", "script": None, "artifacts": {"numbered": []}}, **part)
         it.project = os.path.join(self.work, it.part["projectRoot"])
         it.prepare()
 
