@@ -185,7 +185,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     const each = CASES[name];
     const pipe = (pipes[name] = new Pipeline(at, 'store'));
     pipe.write('model/train.py', each.script);
-    await pipe.openSpot(options(each));
+    await pipe.openSpot({ ...options(each), storeAccess: 'role' });
     const launched = await pipe.launch();
     describeStart(pipe.session, launched.run, launched.attached);
     const interrupting = interruptOnce(pipe, launched.run.id);
@@ -194,7 +194,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
       recovery: {
         goOn: async (gone, next) => {
           await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [gone.instance] }));
-          await pipe.openSpot(options(each));
+          await pipe.openSpot({ ...options(each), storeAccess: 'role' });
           return pipe.launch({}, next);
         },
       },
