@@ -137,19 +137,25 @@ describe('a project of a framework', () => {
     );
   });
 
-  it('of Lightning gets the next version', async () => {
+  it('of Lightning gets the next version, and resumes from the checkpoints of the one before', async () => {
     await projects.expectTrained('lightning');
     const at = 'lightning_logs/version_1';
     await projects.expectPiledUp(
       'lightning',
-      { path: 'steps.txt', content: '16\n' },
+      { path: 'steps.txt', content: '16\n', resume: 'last' },
       ['hparams.yaml', 'metrics.csv', 'checkpoints/epoch=0-step=16.ckpt'].map((each) => `${at}/${each}`),
     );
+    expect(projects.read('lightning', `${at}/checkpoints/epoch=0-step=16.ckpt`)).toBe('from epoch=0-step=8.ckpt');
   });
 
-  it('of the Trainer brings its model and the checkpoints that it keeps', async () => {
+  it('of the Trainer resumes from the last of its checkpoints, in the output directory', async () => {
     await projects.expectTrained('trainer');
     expect(projects.read('trainer', 'output/model.safetensors')).toBe('steps 1 to 4');
+    projects.write('trainer', 'config.json', '{"max_steps": 6}');
+    const { metrics } = await projects.train('trainer', { resume: 'last' });
+    expect(metrics).toMatchObject({ epoch: 3 });
+    expect(projects.read('trainer', 'output/model.safetensors')).toBe('steps 5 to 6');
+    expect(projects.read('trainer', 'output/checkpoint-6/model.safetensors')).toBe('model.safetensors 6');
   });
 
   it('of W&B brings its offline runs and the files that its links lead to', async () => {

@@ -134,6 +134,20 @@ describe('a project of scripts', () => {
     await projects.expectTrained(name);
   });
 
+  it('gpt resumes from ckpt.pt in the output directory', async () => {
+    projects.write('gpt', 'config/small.py', 'max_iters = 8\n');
+    const { printed } = await projects.train('gpt', { resume: 'last', train: { args: '--init_from=resume' } });
+    expect(printed).toContain('iters 4 to 8');
+  });
+
+  it('torchrun resumes from its snapshot in the working directory', async () => {
+    projects.write('torchrun', 'epochs.txt', '4\n');
+    const { printed } = await projects.train('torchrun', { resume: 'last' });
+    expect(printed).toContain('Resuming training from snapshot at Epoch 2');
+    const [first] = JSON.parse(projects.read('torchrun', 'snapshot.pt')!).LOSSES;
+    expect([printed.match(/loss: /g)!.length, first]).toEqual([2, 1]);
+  });
+
   it('twosteps brings tracked parameters that the run has changed, which are the input of the next one', async () => {
     const fit = projects.read('twosteps', 'fit.py')!;
     const tune = 'params["lr"] = 0.25\njson.dump(params, open("work/params.json", "w"))\n';
