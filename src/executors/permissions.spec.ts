@@ -10,6 +10,7 @@ import type * as CacheKey from '../cli/cache-key';
 import type * as Diff from '../cli/diff';
 import type * as List from '../cli/list';
 import type * as Prune from '../cli/prune';
+import type * as Runs from '../cli/runs';
 import { NEEDS, type Need, type Who } from '../aws/permissions/needs';
 import { Workshop } from './workshop.fixture';
 
@@ -215,7 +216,11 @@ describe('the table of permissions', () => {
     const { checkout } = (await verb('checkout')) as typeof Checkout;
     const { prune } = (await verb('prune')) as typeof Prune;
     const { cacheKey } = (await verb('cache-key')) as typeof CacheKey;
+    const { runsStatus, runsWait, runsLogs } = (await verb('runs')) as typeof Runs;
     const where = { project: 'model', bucket: 'bucket' };
+    shop.write('model/ec2.config.json', JSON.stringify({ instance: { name: 'box' } }));
+    for (const show of [runsStatus, runsWait, runsLogs])
+      await as('nx-ec2 runs', () => show(first, where, shop.reporter()));
     await as('nx-ec2 diff', () => diff(first, long, where, shop.reporter()));
     // Inside the workspace, tools would act on the code of the run.
     const output = `${shop.workspace}-out`;
@@ -235,7 +240,8 @@ describe('the table of permissions', () => {
     shop.write('model/ec2.config.json', JSON.stringify({ train: { data } }));
     jest.spyOn(console, 'log').mockImplementation(() => undefined);
     await as('nx-ec2 cache-key', () => cacheKey('model', shop.workspace));
-    for (const each of ['diff', 'checkout', 'prune', 'cache-key', 'list', 'clean'] as const) agree(`nx-ec2 ${each}`);
+    for (const each of ['diff', 'checkout', 'runs', 'prune', 'cache-key', 'list', 'clean'] as const)
+      agree(`nx-ec2 ${each}`);
   });
 
   it("is right of the instances' role", () => agree('instance'));

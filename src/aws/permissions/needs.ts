@@ -123,6 +123,9 @@ const LEFT = [
   need('ec2:DescribeLaunchTemplates', "fleets' templates"),
 ];
 
+const STATUS = [READ_RUN, VERIFY, LIST_RUNS, MINE, ...ASK, GONE];
+const FOLLOW = [...STATUS, ...SESSION];
+
 /** What is called by whom: executors by their name, verbs of the command with `nx-ec2` before it. */
 export const NEEDS = {
   'remote-sync': SYNC,
@@ -136,8 +139,8 @@ export const NEEDS = {
   ],
   'remote-train': [...START, ...SESSION, ...KEYED, ...DESCRIBED, ...FLEET],
   'remote-submit': [...START, ...KEYED, ...DESCRIBED, ...FLEET],
-  'remote-logs': [READ_RUN, VERIFY, LIST_RUNS, MINE, ...ASK, GONE, ...SESSION],
-  'remote-status': [READ_RUN, VERIFY, LIST_RUNS, MINE, ...ASK, GONE],
+  'remote-logs': FOLLOW,
+  'remote-status': STATUS,
   'remote-cancel': [
     ...[READ_RUN, VERIFY, LIST_RUNS, MINE, ...where('an instance has the run', COMMAND), GONE],
     ...[
@@ -187,6 +190,7 @@ export const NEEDS = {
   'nx-ec2 cache-key': KEYED,
   'nx-ec2 diff': [READ_RUN, VERIFY],
   'nx-ec2 checkout': [READ_RUN, VERIFY],
+  'nx-ec2 runs': FOLLOW,
   'nx-ec2 prune': [
     need('s3:ListBucket', 'what is there'),
     need('s3:GetObject', 'what of it is needed'),
