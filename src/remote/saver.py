@@ -1,6 +1,7 @@
 """What a run leaves, on its way to the store beside the log and the record: checkpoints while it trains, artifacts after it."""
 import os
 import threading
+import traceback
 
 from . import files, inside
 from .failure import Failure
@@ -41,7 +42,13 @@ class Saver:
 
     def _work(self, record, ended):
         try:
-            self._save_checkpoints(record)
+            try:
+                self._save_checkpoints(record)
+            except (Failure, Superseded, OSError):
+                raise
+            except Exception as error:
+                # A defect: another try meets it again. The artifacts do not wait for it.
+                self.trouble = "checkpoints can not be saved: %s" % described(error)
             if ended:
                 self._save_artifacts()
                 self.done = True
@@ -103,7 +110,15 @@ class Saver:
             if failure.code in ("UPLOAD_FAILED", "EXPIRED", "ACCESS_DENIED", "KEY_REFUSED", "NO_ROLE"):
                 raise
             # What the run has left is not what may be kept: to ask again changes nothing.
-            self.artifacts = {"state": "failed", "sha256": None, "files": 0, "bytes": 0, "extra": None, "error": failure.data()}
+            self._no_artifacts(failure)
+        except (Superseded, OSError):
+            raise
+        except Exception as error:
+            # A defect: another try meets it again.
+            self._no_artifacts(Failure("SAVE_FAILED", "the artifacts can not be saved: %s" % described(error)))
+
+    def _no_artifacts(self, failure):
+        self.artifacts = {"state": "failed", "sha256": None, "files": 0, "bytes": 0, "extra": None, "error": failure.data()}
 
     def _check_directories(self, work):
         """OSError of GONE where the project's directory, or an output directory that is there, is not one; FileNotFoundError without a project."""
@@ -112,3 +127,9 @@ class Saver:
             os.close(inside.open_directory(work, "%s/%s" % (self.part["projectRoot"], self.part["outputDir"])))
         except FileNotFoundError:
             pass
+
+
+def described(error):
+    """An exception that nothing expects, in a line; its traceback goes to the reporter's log."""
+    traceback.print_exc()
+    return "%s: %s" % (type(error).__name__, error)

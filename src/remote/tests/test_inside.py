@@ -46,6 +46,27 @@ class Saving(Outside):
             self.assertNotIn(SECRET.strip(), data, name)
 
 
+class DefectTest(Saving):
+    """An exception that nothing expects ends the saving; it is not met again and again, without a word."""
+
+    def look(self, name):
+        it = self.saver()
+        self.write("work/p/artifacts/model", b"trained")
+        with mock.patch.object(saver.Saver, name, side_effect=ValueError("a defect")), mock.patch("traceback.print_exc"):
+            it._work({"attempts": [], "attempt": 1}, True)
+        self.assertTrue(it.done)
+        return it
+
+    def test_of_the_artifacts(self):
+        error = self.look("_check_directories").artifacts["error"]
+        self.assertEqual((error["code"], error["message"]), ("SAVE_FAILED", "the artifacts can not be saved: ValueError: a defect"))
+
+    def test_of_checkpoints_keeps_no_artifact_from_being_saved(self):
+        it = self.look("_save_checkpoints")
+        self.assertEqual(it.trouble, "checkpoints can not be saved: ValueError: a defect")
+        self.assertEqual((it.artifacts["state"], it.artifacts["files"]), ("saved", 1))
+
+
 class LinksTest(Saving):
     def test_a_project_that_became_a_link_has_no_artifacts_and_that_is_an_error(self):
         self.write("outside/artifacts/key", SECRET, 0o600)
