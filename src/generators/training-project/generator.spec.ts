@@ -45,6 +45,7 @@ describe('training-project', () => {
       python('-m', 'unittest', '-q');
       expect(python('train.py', '--epochs=2')).toMatch(/^epoch 1\/2 {2}loss \d\.\d+ {2}accuracy \d\.\d+\n/);
       expect(readdirSync(join(directory, 'saved'))).toEqual(['last.json']);
+      expect(readdirSync(join(directory, 'artifacts')).sort()).toEqual(['loss.svg', 'metrics.json', 'model.json']);
       expect(python('train.py', '--epochs=3')).toMatch(/^resumed after epoch 2\nepoch 3\/3 /);
     } finally {
       rmSync(directory, { recursive: true });
