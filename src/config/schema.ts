@@ -247,7 +247,9 @@ export const trainShape = {
         .describe('A GPU that is idle for so long is warned of; false: never.'),
     })
     .prefault({})
-    .describe('Metrics: also lines of the log that are JSON objects with numbers.'),
+    .describe(
+      'Metrics: numbers that the training prints (JSON, dicts, `step 500 | loss 3.16`, progress bars), or writes to a file.',
+    ),
   onCancel: z
     .enum(['detach', 'stop'])
     .optional()

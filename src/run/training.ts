@@ -309,8 +309,10 @@ export async function showRun(
       if (now.state === 'saving') reporter.detail('Ended; what it left is being saved.');
     },
   });
+  // Another attempt may follow on another instance; what was shown of the log may be a part of it.
+  const isFinal = !wishes.once && ended.outcome !== null && !['interrupted', 'lost'].includes(ended.outcome);
   const metrics = metricsOf(ended.metrics.training);
-  if (metrics !== '') reporter.line(`Metrics: ${printable(metrics)}`);
+  if (isFinal && metrics !== '') reporter.line(`Metrics: ${printable(metrics)}`);
   return ended;
 }
 
