@@ -14,9 +14,10 @@ from nx_ec2_remote.failure import Failure  # noqa: E402
 from nx_ec2_remote.signed_record import RecordKey  # noqa: E402
 
 REMOTE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# What inflates, by the modules that may: `bootstrap` and `boot` travel alone, and `archive` reads a stream up to a limit.
+# What inflates, by the modules that may: `bootstrap` and `boot` travel alone, and `archive` reads a stream up to a limit;
+# `uv_tool` unpacks a wheel whose hash is written in it.
 INFLATES = {"decompress", "decompressobj", "GzipFile", "ZipFile", "open_gzip", "BZ2File", "LZMAFile", "LZMADecompressor", "BZ2Decompressor"}
-ALLOWED = {"bounded.py": {"decompressobj", "decompress"}, "bootstrap.py": {"decompressobj", "decompress"}, "boot.py": {"decompressobj", "decompress"}, "archive.py": {"GzipFile"}}
+ALLOWED = {"bounded.py": {"decompressobj", "decompress"}, "bootstrap.py": {"decompressobj", "decompress"}, "boot.py": {"decompressobj", "decompress"}, "archive.py": {"GzipFile"}, "uv_tool.py": {"ZipFile"}}
 
 
 class Bounded(unittest.TestCase):
