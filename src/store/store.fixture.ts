@@ -107,7 +107,7 @@ export class StoreFixture {
       await put(
         'record.json',
         await signedBytes(this.store, this.keys(project), {
-          ...{ project, key: 'k', snapshot: '', caller: 'c' },
+          ...{ project, tree: 't', key: 'k', snapshot: '', caller: 'c' },
           ...record,
           id,
         }),
