@@ -28,20 +28,20 @@ with open("out/samples.txt", "w") as file:
   twosteps: {
     files: {
       'train.sh': 'set -e\npython3 prepare.py\npython3 fit.py\n',
-      'prepare.py': 'open("work/data.csv", "w").write("1,2,3")\n',
+      'prepare.py': 'open("fit/data.csv", "w").write("1,2,3")\n',
       'fit.py': `
 import json
-params = json.load(open("work/params.json"))
-values = [float(each) for each in open("work/data.csv").read().split(",")]
+params = json.load(open("fit/params.json"))
+values = [float(each) for each in open("fit/data.csv").read().split(",")]
 print(json.dumps({"epoch": params["epochs"], "loss": sum(values) * params["lr"]}))
-json.dump({"weights": values}, open("work/model.json", "w"))
+json.dump({"weights": values}, open("fit/model.json", "w"))
 `,
-      'work/params.json': '{"epochs": 2, "lr": 0.5}',
+      'fit/params.json': '{"epochs": 2, "lr": 0.5}',
     },
-    config: { train: { command: 'bash train.sh', outputs: ['work/'] } },
-    results: ['work/data.csv', 'work/model.json'],
+    config: { train: { command: 'bash train.sh', outputs: ['fit/'] } },
+    results: ['fit/data.csv', 'fit/model.json'],
     metrics: { epoch: 2, loss: 3 },
-    inputs: ['twosteps/fit.py', 'twosteps/work/params.json'],
+    inputs: ['twosteps/fit.py', 'twosteps/fit/params.json'],
   },
   gpt: {
     files: {
@@ -150,11 +150,11 @@ describe('a project of scripts', () => {
 
   it('twosteps brings tracked parameters that the run has changed, which are the input of the next one', async () => {
     const fit = projects.read('twosteps', 'fit.py')!;
-    const tune = 'params["lr"] = 0.25\njson.dump(params, open("work/params.json", "w"))\n';
+    const tune = 'params["lr"] = 0.25\njson.dump(params, open("fit/params.json", "w"))\n';
     projects.write('twosteps', 'fit.py', fit + tune);
     const key = await projects.key('twosteps');
     expect(await projects.train('twosteps')).toMatchObject({ metrics: { loss: 3 } });
-    expect(JSON.parse(projects.read('twosteps', 'work/params.json')!)).toEqual({ epochs: 2, lr: 0.25 });
+    expect(JSON.parse(projects.read('twosteps', 'fit/params.json')!)).toEqual({ epochs: 2, lr: 0.25 });
     expect(await projects.key('twosteps')).not.toBe(key);
     expect(await projects.train('twosteps')).toMatchObject({ attached: false, metrics: { loss: 1.5 } });
   });
