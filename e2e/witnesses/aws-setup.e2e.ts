@@ -94,7 +94,7 @@ describe('the deadline from outside', () => {
   };
   const run = async () => {
     const { stdout } = await promisify(execFile)(python!, [join(__dirname, 'deadline.py'), file], {
-      env: { PATH: process.env.PATH, HOME: directory, AWS_DEFAULT_REGION: 'eu-west-1', ...at.aws.environment },
+      env: { PATH: process.env.PATH, HOME: directory, ...at.aws.environment },
     });
     return JSON.parse(stdout) as { instances: string[]; fleets: string[]; unreadable: string[] };
   };

@@ -30,7 +30,7 @@ describe('other clients on local AWS', () => {
 
   beforeAll(async () => {
     aws = await startLocalAws({ directory, buckets: ['witness'], instances: ['box'], boot: 500 });
-    environment = { PATH: process.env.PATH, HOME: directory, AWS_DEFAULT_REGION: 'eu-west-1', ...aws.environment };
+    environment = { PATH: process.env.PATH, HOME: directory, ...aws.environment };
   });
   afterAll(async () => {
     await aws.close();

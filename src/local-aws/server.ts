@@ -331,7 +331,8 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
     ...(session ? { AWS_SESSION_TOKEN: session.token } : {}),
-    AWS_REGION: region,
+    // boto3 reads the second alone.
+    ...{ AWS_REGION: region, AWS_DEFAULT_REGION: region },
   });
   return {
     url,
