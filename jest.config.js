@@ -7,6 +7,8 @@ module.exports = {
   testEnvironment: 'node',
   roots: ['<rootDir>/src', '<rootDir>/bench'],
   testMatch: ['**/*.spec.ts'],
+  globalSetup: '<rootDir>/scripts/strip-runtime.mjs',
+  moduleNameMapper: { '/runtime-directory$': '<rootDir>/src/command/runtime-directory.fixture.ts' },
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',
@@ -17,5 +19,5 @@ module.exports = {
   // A number: Jest reads a percentage above 100 as the number of workers.
   maxWorkers: Math.ceil(availableParallelism() * 1.5),
   // Far more than an idle machine needs: the processors may be busy with other work.
-  testTimeout: 120_000,
+  testTimeout: 300_000,
 };

@@ -27,7 +27,10 @@ export function followed(way: Way): (stage: Stage<OurCourse>) => Promise<Measure
     if (way === 'asked')
       for (const action of ['PUT', 'POST'])
         await ground.fail({
-          ...{ service: 's3', link: 'instance', action, times: 1e6 },
+          service: 's3',
+          link: 'instance',
+          action,
+          times: 1e6,
           error: { code: 'AccessDenied', status: 403 },
         });
     let took: number[] = [];

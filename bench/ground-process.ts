@@ -6,8 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fault } from '../src/local-aws/faults';
 import { MARK } from '../src/local-aws/instance/instances';
 import type { LinkTraffic, NetworkProfile } from '../src/local-aws/network';
-import { startLocalAws, type AnsweredRequest, type LocalAws } from '../src/local-aws/server';
+import { startLocalAws } from '../src/local-aws/server';
 import { Tunnel } from './link';
+import type { AnsweredRequest, LocalAws } from '../src/local-aws/types';
 
 /** What has happened so far. Times are ms since the epoch. */
 export interface Observed {

@@ -39,11 +39,16 @@ describe('a tunnel', () => {
     socket.write('x');
     await once(socket, 'data');
     expect(performance.now() - begun).toBeGreaterThanOrEqual(175);
-    const again = performance.now();
-    socket.write('x');
-    await once(socket, 'data');
-    expect(performance.now() - again).toBeGreaterThanOrEqual(60);
-    expect(performance.now() - again).toBeLessThan(150);
+    // Several, of which the quickest counts: the machine may be busy.
+    const times: number[] = [];
+    for (let n = 0; n < 10; n++) {
+      const again = performance.now();
+      socket.write('x');
+      await once(socket, 'data');
+      times.push(performance.now() - again);
+    }
+    expect(Math.min(...times)).toBeGreaterThanOrEqual(60);
+    expect(Math.min(...times)).toBeLessThan(150);
   });
 
   it.each([

@@ -244,7 +244,7 @@ export const scenarios: Scenario[] = [
     },
     goals: [
       atMostBytes(300 * MB, ({ clientMemory }) => clientMemory, 'client'),
-      atMostBytes(200 * MB, ({ more }) => more.remoteMemory, 'remote side'),
+      atMostBytes(200 * MB, ({ more }) => more.remoteMemory, 'runtime'),
     ],
   },
 ];

@@ -8,9 +8,9 @@ import tempfile
 import time
 
 top = tempfile.mkdtemp(prefix="nx-ec2-set-up-")
-shutil.copytree(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src", "remote"), os.path.join(top, "nx_ec2_remote"))
+shutil.copytree(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src", "remote"), os.path.join(top, "nx_ec2_runtime"))
 sys.path.insert(0, top)
-from nx_ec2_remote import environment  # noqa: E402
+from nx_ec2_runtime import environment  # noqa: E402
 
 installer, packages = sys.argv[1], [each for each in sys.argv[2:] if not each.startswith("+")]
 later = [each[1:] for each in sys.argv[2:] if each.startswith("+")]

@@ -11,7 +11,7 @@ beforeAll(async () => {
   worlds.install();
   // As EC2 is: a new instance takes its time, and is not seen at once.
   world = await worlds.make([], { boot: 1_500, transition: 500, unseen: 500 });
-}, 120_000);
+});
 
 afterAll(() => worlds.close());
 

@@ -6,7 +6,8 @@ module.exports = {
   rootDir: '..',
   roots: ['<rootDir>/e2e'],
   testMatch: ['**/*.e2e.ts'],
-  testTimeout: 240_000,
+  // Far more than an idle machine needs, and more than any wait of a test: a wait that fails says what it waited for.
+  testTimeout: 1_200_000,
   // Of it.concurrent, in each worker: each is a process of Nx or several.
   maxConcurrency: 4,
   // Without a tarball each file makes one, by a build that all of them share.

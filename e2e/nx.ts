@@ -2,6 +2,7 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify, stripVTControlCharacters } from 'node:util';
+import { until } from '../src/system/until.fixture';
 
 /** An Nx of a workspace, with the plugin installed. */
 export class Nx {
@@ -24,7 +25,7 @@ export class Nx {
     const { train, ...rest } = config;
     writeFileSync(
       join(directory, 'ec2.config.json'),
-      JSON.stringify({ ...rest, train: { script: 'train.py', environment: 'none', grace: '2s', ...train } }),
+      JSON.stringify({ ...rest, train: { script: 'train.py', environment: 'none', gracePeriod: '2s', ...train } }),
     );
   }
 
@@ -64,30 +65,28 @@ export interface OnTerminal {
 export class Running {
   text = '';
   readonly ended: Promise<number | null>;
+  private exited = false;
 
   constructor(private readonly process: ChildProcess) {
     for (const stream of [process.stdout!, process.stderr!])
       stream.on('data', (data: Buffer) => (this.text += stripVTControlCharacters(data.toString())));
     this.ended = new Promise((resolve) => process.once('close', (code) => resolve(code)));
+    void this.ended.then(() => (this.exited = true));
   }
 
-  /** Waits for its end, which must be with that exit code and within 200 s: else all that it has said is shown. */
+  /** Waits for its end, which must be with that exit code: otherwise the error has all of its output. */
   async ends(code: number): Promise<this> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<string>((resolve) => (timer = setTimeout(resolve, 200_000, 'no end within 200 s')));
-    const ended = await Promise.race([this.ended, late]);
-    clearTimeout(timer);
+    await until(() => this.exited, { what: () => `its end; it printed:\n${this.text}`, seconds: 900 });
+    const ended = await this.ended;
     if (ended !== code) throw new Error(`it ended with ${ended}, not ${code}:\n${this.text}`);
     return this;
   }
 
-  /** Waits until it has printed that. */
-  async said(what: string | RegExp, seconds = 60): Promise<void> {
+  /** Waits until it has printed that. Throws at once if it ends before. */
+  async said(what: string | RegExp): Promise<void> {
     const holds = () => (typeof what === 'string' ? this.text.includes(what) : what.test(this.text));
-    for (const end = Date.now() + seconds * 1000; !holds();) {
-      if (Date.now() > end) throw new Error(`it never said ${what}:\n${this.text}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await until(() => holds() || this.exited, { what: () => `${what} in:\n${this.text}` });
+    if (!holds()) throw new Error(`it ended and never printed ${what}:\n${this.text}`);
   }
 
   /** A signal to it and all that it has started. */

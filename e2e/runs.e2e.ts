@@ -2,6 +2,7 @@ import { Worlds, type World } from './worlds';
 import { alone } from './runs/alone';
 import { exec } from './runs/exec';
 import { files } from './runs/files';
+import { frameworks } from './runs/frameworks';
 import { interrupted } from './runs/interrupted';
 import { many } from './runs/many';
 import { secrets } from './runs/secrets';
@@ -15,7 +16,7 @@ beforeAll(async () => {
   worlds.install();
   copy = worlds.copy();
   world = await worlds.make([COLLEAGUE]);
-}, 120_000);
+});
 
 afterAll(() => worlds.close());
 
@@ -27,6 +28,7 @@ describe('runs, as they are typed', () => {
   users(here, () => worlds.machine(world.aws, copy, COLLEAGUE.environment));
   interrupted(here);
   files(here);
+  frameworks(here);
   secrets(here);
   exec(here);
 });

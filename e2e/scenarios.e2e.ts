@@ -1,6 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
-import { NOTHING, until } from './instances/made';
+import { until } from '../src/system/until.fixture';
+import { NOTHING } from './instances/made';
 import { Random } from './scenarios/random';
 import { imagine, live } from './scenarios/scenario';
 import { Worlds, type World } from './worlds';
@@ -16,7 +17,7 @@ let world: World;
 beforeAll(async () => {
   worlds.install();
   world = await worlds.make([], { boot: 500, transition: 200, unseen: 500 });
-}, 120_000);
+});
 
 afterAll(() => worlds.close());
 
@@ -54,10 +55,9 @@ it(`${SCENARIOS} lives of a project, killed and begun again by chance, leave not
   );
   expect(failures).toEqual([]);
   expect(twice).toEqual([]);
-  await until(
-    () => Object.values(aws.left()).every((each) => each.length === 0),
-    240,
-    `nothing being left (${JSON.stringify(aws.left())})`,
-  );
+  await until(() => Object.values(aws.left()).every((each) => each.length === 0), {
+    what: () => `nothing being left: ${JSON.stringify(aws.left())}`,
+    seconds: 600,
+  });
   expect(aws.left()).toEqual(NOTHING);
-}, 900_000);
+});

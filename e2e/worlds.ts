@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { IdentityOptions } from '../src/local-aws/identity';
 import type { InstanceTimes } from '../src/local-aws/instance/instances';
-import { startLocalAws, type LocalAws } from '../src/local-aws/server';
+import { startLocalAws } from '../src/local-aws/server';
 import { Nx } from './nx';
+import type { LocalAws } from '../src/local-aws/types';
 
 const root = join(__dirname, '..');
 

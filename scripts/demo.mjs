@@ -1,32 +1,22 @@
 // The main job on local AWS: packs the plugin, makes a workspace from examples/, trains the digits.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { startLocalAws } from './local-aws.mjs';
 import { makeWorkspace } from './make-workspace.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const workspace = join(root, 'demo');
 console.log('Packing nx-ec2 and making a workspace from examples/ in demo/ …');
 makeWorkspace(workspace);
-const local = spawn(process.execPath, ['node_modules/nx-ec2/dist/cli/main.js', 'local-aws', '--port', '0', '--json'], {
-  cwd: workspace,
-  stdio: ['ignore', 'pipe', 'inherit'],
-});
-const started = await new Promise((resolve, reject) => {
-  let text = '';
-  local.stdout.on('data', (data) => {
-    text += data;
-    if (text.includes('\n')) resolve(JSON.parse(text));
-  });
-  local.on('exit', () => reject(new Error('local AWS did not start')));
-});
-console.log(`Local AWS runs on ${started.url}.\n\n$ npx nx run digits:remote-train\n`);
+const local = await startLocalAws(workspace);
+console.log(`Local AWS runs on ${local.url}.\n\n$ npx nx run digits:remote-train\n`);
 const train = spawnSync('npx', ['nx', 'run', 'digits:remote-train', '--outputStyle=stream'], {
   cwd: workspace,
   stdio: ['ignore', 'inherit', 'inherit'],
-  env: { ...process.env, ...started.environment, NX_DAEMON: 'false', NX_TUI: 'false' },
+  env: { ...process.env, ...local.environment, NX_DAEMON: 'false', NX_TUI: 'false' },
 });
-local.kill('SIGTERM');
+local.server.kill('SIGTERM');
 console.log(`\nExit code ${train.status}. Try next:
   cd demo && npx nx-ec2 local-aws        in one terminal; it prints what to export in another
   npx nx run digits:remote-train         again: Nx restores the artifacts from its cache

@@ -22,8 +22,16 @@ const write = (path, value) => {
 const json = z.toJSONSchema(configurationSchema, { io: 'input', target: 'draft-7', unrepresentable: 'any' });
 write('ec2.config.schema.json', { ...json, title: 'nx-ec2: the configuration of a training project' });
 
+/**
+ * Text that looks like a number reaches the executor as one, which takes it back from the command line. No list of
+ * types: by that Nx would make numbers of texts in a target's options, too.
+ */
+const TEXT = [{ type: 'string' }, { type: 'number' }];
+/** One text, or a list of them: Nx refuses a list where the schema does not say that there may be one. */
+const TEXTS = [{ type: 'string' }, { type: 'array', items: { anyOf: TEXT } }];
+
 const reporting = {
-  verbose: { type: 'boolean', description: 'Say more: what is left out, archives, ids.', default: false },
+  verbose: { type: 'boolean', description: 'Print details: files that are left out, archives, ids.', default: false },
   json: {
     type: 'boolean',
     description: 'Print one machine-readable line on standard output; the rest goes to standard error.',
@@ -32,62 +40,67 @@ const reporting = {
 };
 const dryRun = {
   type: 'boolean',
-  description: 'List what would be sent and what is left out, and why; send nothing.',
+  description: 'List the files that would be sent and the files that are left out, with the reason. Nothing is sent.',
   default: false,
 };
 const force = {
   type: 'boolean',
-  description: 'Overwrite what was changed on the instance in synced files, and keep no copy of it there.',
+  description: 'Overwrite synced files that were changed on the instance, without a copy.',
   default: false,
 };
-const run = { type: 'string', description: "The run's id. Default: your own latest of this project." };
+const run = { type: 'string', description: 'Id of the run. Default: your latest of this project.' };
 const rerun = {
   type: 'boolean',
-  description: 'Start another run even if the same training runs or has ended.',
+  description: 'Start a new run even if the same training is active or has succeeded.',
   default: false,
 };
-const resume = {
+const resumeFrom = {
   type: 'string',
-  description: 'Go on from the last checkpoint of a run: its id, or `last` for your own latest of this project.',
+  description: 'Start from the last checkpoint of a run: its id, or `last` for your latest run of this project.',
 };
 const own = {
   'remote-sync': { dryRun, force },
   'remote-watch': { force },
-  'remote-train': { dryRun, force, rerun, resume },
-  'remote-submit': { dryRun, force, rerun, resume },
+  'remote-train': { dryRun, force, rerun, resumeFrom },
+  'remote-submit': { dryRun, force, rerun, resumeFrom },
   'remote-logs': {
     run,
     since: {
       type: 'string',
-      description: 'From then on: a duration before now ("10m"), or a time ("2026-11-25T10:00").',
+      description: 'Begin at this time: a duration before now ("10m"), or a time ("2026-11-25T10:00").',
     },
-    tail: { type: 'number', description: 'Only so many of the last lines, and what follows.' },
-    follow: { type: 'boolean', description: 'Stay until the run has ended; false: show what there is.', default: true },
+    tail: { type: 'number', description: 'Begin with this number of last lines.' },
+    follow: {
+      type: 'boolean',
+      description: 'Follow the log until the run has ended; false: print the log so far.',
+      default: true,
+    },
   },
   'remote-status': {
-    run: { type: 'string', description: 'Show this run in full; `last`: your own latest. Default: list the runs.' },
-    watch: { type: 'boolean', description: 'Show it anew at each change, until all runs have ended.', default: false },
-    limit: { type: 'number', description: 'List so many, the newest.', default: 20 },
+    run: { type: 'string', description: 'Show this run in full; `last`: your latest. Default: list the runs.' },
+    watch: { type: 'boolean', description: 'Print again at each change, until no run is active.', default: false },
+    limit: { type: 'number', description: 'Number of runs to list, newest first.', default: 20 },
   },
   'remote-cancel': {
     run,
-    force: { type: 'boolean', description: "Stop it even if it is a colleague's.", default: false },
+    force: { type: 'boolean', description: 'Stop the run even if someone else started it.', default: false },
   },
   'remote-pull': {
     run,
     path: {
+      anyOf: TEXTS,
       description:
-        'Paths or globs of artifacts to fetch, relative to the project, extra files too; those outside the project begin with {workspaceRoot}/. Default: all outputs.',
+        'Paths or globs of artifacts to fetch, relative to the project, extra files too; those outside the project begin with {workspaceRoot}/, those of a checkpoint with artifacts/checkpoints/<number>/. Default: all outputs.',
     },
     checkpoints: { description: 'Checkpoints to fetch: none, last, all, or a number. Default: none.' },
     output: {
       type: 'string',
       description:
-        'Directory that stands for the project, relative to it: artifacts/model.pt goes to <output>/artifacts/model.pt. Default: the project.',
+        'Directory to write to, relative to the project: artifacts/model.pt becomes <output>/artifacts/model.pt. Default: the project.',
     },
     overwrite: {
       type: 'boolean',
-      description: 'Replace files that are here and differ. Those that git tracks are never replaced.',
+      description: 'Replace local files that differ. Files that git tracks are never replaced.',
       default: false,
     },
   },
@@ -95,17 +108,24 @@ const own = {
     run: {
       type: 'string',
       description:
-        'In the directory and environment of this run; `last`: your own latest. Default: among the synced files.',
+        'Run it in the directory and environment of this run; `last`: your latest. Default: in the synced files.',
     },
-    command: { description: 'The command: a string that is split into words as a shell does, or an array.' },
+    command: {
+      anyOf: TEXTS,
+      description: 'The command: a string that is split into words like in a shell, or an array.',
+    },
   },
   'remote-shell': { run },
   'remote-up': {},
   'remote-down': {
-    stop: { type: 'boolean', description: 'Stop it, and keep its disk, instead of terminating it.', default: false },
+    stop: {
+      type: 'boolean',
+      description: 'Stop the instance and keep its disk, instead of terminating it.',
+      default: false,
+    },
     force: {
       type: 'boolean',
-      description: 'Even where a run goes on, or where it was made for a colleague.',
+      description: 'Also if a run is active there, or if it was launched for someone else.',
       default: false,
     },
   },
@@ -117,11 +137,6 @@ const shapeOf = ({ type, items, anyOf }) => {
   const shapes = new Map(anyOf.map(shapeOf).map((each) => [JSON.stringify(each), each]));
   return shapes.size > 1 ? { anyOf: [...shapes.values()] } : [...shapes.values()][0];
 };
-/**
- * Text that looks like a number reaches the executor as one, which takes it back from the command line. No list of
- * types: by that Nx would make numbers of texts in a target's options, too.
- */
-const TEXT = [{ type: 'string' }, { type: 'number' }];
 const asText = ({ type, enum: values, anyOf, ...rest }) =>
   anyOf
     ? { anyOf: anyOf.some((each) => each.type === 'number') ? anyOf : [...anyOf, TEXT[1]], ...rest }
@@ -137,7 +152,7 @@ for (const [name, { description }] of Object.entries(executors)) {
   const trainProperties = /^remote-(train|submit)$/.test(name)
     ? train.properties
     : name === 'remote-cancel'
-      ? { grace: train.properties.grace }
+      ? { gracePeriod: train.properties.gracePeriod }
       : {};
   const properties = {
     ...connection,

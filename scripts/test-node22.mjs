@@ -24,7 +24,7 @@ if (Number(process.versions.node.split('.')[0]) >= 22) {
   process.exitCode =
     run([
       '--testPathIgnorePatterns',
-      'src/(run|instance|executors|prune|local-aws)/',
+      'src/(run|instance|executors|prune|local-aws|context|project|doctor|watch)/',
       'src/command/(remote|session)',
       'src/sync/restore',
     ]) ||

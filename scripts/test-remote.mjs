@@ -1,4 +1,4 @@
-// Runs the remote side's own tests with python3, or with each interpreter named in NX_EC2_TEST_PYTHONS (separated by colons): each file
+// Runs the runtime's own tests with python3, or with each interpreter named in NX_EC2_TEST_PYTHONS (separated by colons): each file
 // in a process of its own, as many at once as there are processors. Arguments choose files by a part of their names.
 import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const directory = join(dirname(dirname(fileURLToPath(import.meta.url))), 'src/remote/tests');
+const directory = join(dirname(dirname(fileURLToPath(import.meta.url))), 'src/runtime/tests');
 const chosen = process.argv.slice(2);
 const size = (file) => statSync(join(directory, file)).size;
 const files = readdirSync(directory)
@@ -32,7 +32,7 @@ function run(python, file) {
 }
 
 for (const python of (process.env.NX_EC2_TEST_PYTHONS ?? 'python3').split(':')) {
-  console.log(`The remote side on ${execFileSync(python, ['--version'], { encoding: 'utf8' }).trim()}`);
+  console.log(`The runtime on ${execFileSync(python, ['--version'], { encoding: 'utf8' }).trim()}`);
   const waiting = [...files];
   const failed = [];
   const work = async () => {

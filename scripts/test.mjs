@@ -1,4 +1,4 @@
-// npm test: unit and integration, the remote side, the end-to-end suite with its witnesses, part of it on Node 22. NX_EC2_E2E_NX chooses the versions of Nx.
+// npm test: unit and integration, the runtime, the end-to-end suite with its witnesses, part of it on Node 22. NX_EC2_E2E_NX chooses the versions of Nx.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';

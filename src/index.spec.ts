@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExpandedPluginConfiguration, TargetConfiguration } from '@nx/devkit';
-import { createNodesV2 } from './index';
+import { createNodes, createNodesV2 } from './index';
 
 describe('the inferred targets of a workspace', () => {
   const workspaceRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-infer-'));
@@ -15,7 +15,7 @@ describe('the inferred targets of a workspace', () => {
       writeFileSync(join(workspaceRoot, project, 'ec2.config.json'), text);
       return `${project}/ec2.config.json`;
     });
-    const nodes = await createNodesV2[1](paths, undefined, { workspaceRoot, nxJsonConfiguration: { plugins } });
+    const nodes = await createNodes[1](paths, undefined, { workspaceRoot, nxJsonConfiguration: { plugins } });
     return Object.fromEntries(
       nodes.flatMap(([, { projects }]) =>
         Object.entries(projects ?? {}).map(([root, { targets }]): [string, Record<string, TargetConfiguration>] => [
@@ -25,6 +25,10 @@ describe('the inferred targets of a workspace', () => {
       ),
     );
   }
+
+  it('has the same plugin under the old name createNodesV2', () => {
+    expect(createNodesV2).toBe(createNodes);
+  });
 
   it.each([
     ['a misspelt key', '{ "train": { "scrpt": "train.py" } }'],
@@ -60,7 +64,9 @@ describe('the inferred targets of a workspace', () => {
   it('are made of the entries of nx.json that apply to the project, and of no other', async () => {
     const text = '{ "train": { "script": "train.py" } }';
     const entry = (directory: string, options: object) => ({
-      ...{ plugin: 'nx-ec2', include: [`${directory}/**`], options },
+      plugin: 'nx-ec2',
+      include: [`${directory}/**`],
+      options,
     });
     const { a, b } = await infer(
       { a: text, b: text },

@@ -10,7 +10,7 @@ export interface NxEc2PluginOptions extends TargetNames {
 }
 
 /** Infers the `remote-*` targets of every project that has an ec2.config.json. */
-export const createNodesV2: CreateNodesV2<NxEc2PluginOptions> = [
+export const createNodes: CreateNodesV2<NxEc2PluginOptions> = [
   `**/${CONFIG_FILE}`,
   (files, options, context) =>
     createNodesFromFiles(
@@ -39,4 +39,5 @@ export const createNodesV2: CreateNodesV2<NxEc2PluginOptions> = [
     ),
 ];
 
-export const createNodes = createNodesV2;
+/** The old name of `createNodes`. */
+export const createNodesV2 = createNodes;

@@ -1,6 +1,6 @@
 import { instanceType, onDemandPrice } from '../../src/local-aws/ec2/catalogue/instance-types';
 import type { World } from '../worlds';
-import { gone, living, madeFor, project } from './made';
+import { gone, aliveInstances, launchedFor, project } from './made';
 
 /** Sleeps without a word, and without the processor. */
 const SILENT = 'import time; print("begun", flush=True); time.sleep(600)';
@@ -24,8 +24,8 @@ export function guards(at: () => World): void {
     const train = world.nx.run([`${name}:remote-train`]);
     await train.said('begun');
     train.kill('SIGKILL');
-    await gone(world.aws, name, 120);
-    expect(madeFor(world.aws, name)).toHaveLength(1);
+    await gone(world.aws, name);
+    expect(launchedFor(world.aws, name)).toHaveLength(1);
     return outcome(name, train.id);
   };
 
@@ -46,7 +46,7 @@ export function guards(at: () => World): void {
     const world = at();
     project(world, 'idle', { idleTimeout: '8s' });
     await world.nx.run(['idle:remote-up']).ends(0);
-    expect(living(world.aws, 'idle')).toHaveLength(1);
-    await gone(world.aws, 'idle', 90);
+    expect(aliveInstances(world.aws, 'idle')).toHaveLength(1);
+    await gone(world.aws, 'idle');
   });
 }

@@ -1,5 +1,6 @@
+import { until } from '../../src/system/until.fixture';
 import type { World } from '../worlds';
-import { gone, living, madeFor, project, result, TOTAL, until } from './made';
+import { gone, aliveInstances, launchedFor, project, result, TOTAL } from './made';
 
 /** An instance is made for a training, and is gone after it. */
 export function launched(at: () => World): void {
@@ -8,8 +9,8 @@ export function launched(at: () => World): void {
     project(world, 'whole');
     const train = await world.nx.run(['whole:remote-train', '--args=0.05', '--json']).ends(0);
     expect(result(world, 'whole')).toEqual({ total: TOTAL, began: 0 });
-    expect(living(world.aws, 'whole')).toEqual([]);
-    const [instance, ...more] = madeFor(world.aws, 'whole');
+    expect(aliveInstances(world.aws, 'whole')).toEqual([]);
+    const [instance, ...more] = launchedFor(world.aws, 'whole');
     expect(more).toEqual([]);
     expect(train.text).toMatch(/t3\.micro/);
     expect(train.text).toContain(instance.id);
@@ -23,7 +24,7 @@ export function launched(at: () => World): void {
     try {
       const train = await world.nx.run(['zones:remote-train', '--args=0.05']).ends(0);
       expect(train.text).toMatch(/eu-west-1a.*InsufficientInstanceCapacity/);
-      expect(madeFor(world.aws, 'zones').map(({ zone }) => zone)).toEqual(['eu-west-1b']);
+      expect(launchedFor(world.aws, 'zones').map(({ zone }) => zone)).toEqual(['eu-west-1b']);
     } finally {
       world.aws.capacity.clear();
     }
@@ -37,19 +38,19 @@ export function launched(at: () => World): void {
     await train.said('does not know the instance profile yet');
     world.aws.profiles.arrive('late', 0);
     await train.ends(0);
-    expect(madeFor(world.aws, 'late')).toHaveLength(1);
+    expect(launchedFor(world.aws, 'late')).toHaveLength(1);
   });
 
   it('ends clearly where Systems Manager never reaches it, and the instance is gone', async () => {
     const world = at();
-    project(world, 'mute', { wait: '4s' });
+    project(world, 'mute', { startupTimeout: '4s' });
     world.aws.instances.agentDelay = Infinity;
     try {
       const train = world.nx.run(['mute:remote-train', '--json']);
       expect(await train.ended).not.toBe(0);
       expect(train.result.error.code).toBe('SSM_OFFLINE');
-      expect(living(world.aws, 'mute')).toEqual([]);
-      expect(madeFor(world.aws, 'mute')).toHaveLength(1);
+      expect(aliveInstances(world.aws, 'mute')).toEqual([]);
+      expect(launchedFor(world.aws, 'mute')).toHaveLength(1);
     } finally {
       world.aws.instances.agentDelay = 0;
     }
@@ -59,17 +60,17 @@ export function launched(at: () => World): void {
     const world = at();
     project(world, 'swept');
     await world.nx.run(['swept:remote-up']).ends(0);
-    const [first] = madeFor(world.aws, 'swept');
+    const [first] = launchedFor(world.aws, 'swept');
     const train = world.nx.run(['swept:remote-train', '--args=0.05']);
     const begun = () =>
       world.aws.commands.some(({ instance, comment }) => instance === first.id && /train/.test(comment));
-    await until(begun, 60, 'the command', 5);
+    await until(begun, { everyMs: 5 });
     world.aws.instances.change(first, 'terminated');
     await train.ends(0);
-    expect(train.text).toContain(`${first.id} came to its end before the training began there`);
+    expect(train.text).toContain(`${first.id} ended before the training started there`);
     expect(result(world, 'swept').total).toBe(TOTAL);
-    expect(madeFor(world.aws, 'swept')).toHaveLength(2);
-    expect(living(world.aws, 'swept')).toEqual([]);
+    expect(launchedFor(world.aws, 'swept')).toHaveLength(2);
+    expect(aliveInstances(world.aws, 'swept')).toEqual([]);
   });
 
   it('keeps the instance of a failed training for a while, for the same command to find', async () => {
@@ -78,7 +79,7 @@ export function launched(at: () => World): void {
     const train = world.nx.run(['fails:remote-train']);
     expect(await train.ended).not.toBe(0);
     expect(train.text).toMatch(/is kept for 6\.0 s/);
-    expect(living(world.aws, 'fails')).toHaveLength(1);
+    expect(aliveInstances(world.aws, 'fails')).toHaveLength(1);
     await gone(world.aws, 'fails');
   });
 
@@ -93,7 +94,7 @@ export function launched(at: () => World): void {
     expect(again.id).toBe(first.id);
     expect(result(world, 'closed')).toEqual({ total: TOTAL, began: 0 });
     await gone(world.aws, 'closed');
-    expect(madeFor(world.aws, 'closed')).toHaveLength(1);
+    expect(launchedFor(world.aws, 'closed')).toHaveLength(1);
   });
 
   it('remote-up makes one, which a training finds and leaves, until remote-down', async () => {
@@ -103,13 +104,13 @@ export function launched(at: () => World): void {
     const again = await world.nx.run(['warm:remote-up', '--json']).ends(0);
     expect(again.result.instance).toBe(up.result.instance);
     await world.nx.run(['warm:remote-train', '--args=0.05']).ends(0);
-    expect(living(world.aws, 'warm')).toEqual([up.result.instance]);
+    expect(aliveInstances(world.aws, 'warm')).toEqual([up.result.instance]);
     await world.nx.run(['warm:remote-down', '--stop']).ends(0);
-    expect(madeFor(world.aws, 'warm')[0].state).toBe('stopped');
+    expect(launchedFor(world.aws, 'warm')[0].state).toBe('stopped');
     const third = await world.nx.run(['warm:remote-up', '--json']).ends(0);
     expect(third.result.instance).toBe(up.result.instance);
     await world.nx.run(['warm:remote-down']).ends(0);
-    expect(living(world.aws, 'warm')).toEqual([]);
+    expect(aliveInstances(world.aws, 'warm')).toEqual([]);
     const none = await world.nx.run(['warm:remote-down']).ends(0);
     expect(none.text).toMatch(/No instance|nothing/i);
   });

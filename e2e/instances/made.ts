@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { LocalAws } from '../../src/local-aws/server';
+import { until } from '../../src/system/until.fixture';
 import type { World } from '../worlds';
+import type { LocalAws } from '../../src/local-aws/types';
 
 export const training = readFileSync(join(__dirname, '../training.py'), 'utf8');
 /** What the training results in when nothing has happened to it. */
@@ -27,25 +28,18 @@ export function result({ nx }: World, name: string): { total: number; began: num
 }
 
 /** The instances that were ever made for a project. */
-export function madeFor(aws: LocalAws, name: string): ReturnType<LocalAws['instances']['all']> {
+export function launchedFor(aws: LocalAws, name: string): ReturnType<LocalAws['instances']['all']> {
   return aws.instances.all().filter(({ tags }) => tags['nx-ec2:project'] === name);
 }
 
 /** Those of them that are not gone. */
-export function living(aws: LocalAws, name: string): string[] {
-  return madeFor(aws, name)
+export function aliveInstances(aws: LocalAws, name: string): string[] {
+  return launchedFor(aws, name)
     .filter(({ state }) => state !== 'terminated')
     .map(({ id }) => id);
 }
 
-export async function until(holds: () => boolean, seconds = 60, what = 'it', pause = 50): Promise<void> {
-  for (const end = Date.now() + seconds * 1000; !holds();) {
-    if (Date.now() > end) throw new Error(`${what} did not come to be within ${seconds} s`);
-    await new Promise((resolve) => setTimeout(resolve, pause));
-  }
-}
-
 /** Waits until a project has no instance any more. */
-export function gone(aws: LocalAws, name: string, seconds = 60): Promise<void> {
-  return until(() => living(aws, name).length === 0, seconds, `the end of ${name}'s instances`);
+export async function gone(aws: LocalAws, name: string): Promise<void> {
+  await until(() => aliveInstances(aws, name).length === 0, { what: `the end of ${name}'s instances` });
 }

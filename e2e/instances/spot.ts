@@ -1,7 +1,8 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { World } from '../worlds';
-import { gone, living, madeFor, until } from './made';
+import { until } from '../../src/system/until.fixture';
+import { gone, aliveInstances, launchedFor } from './made';
 
 const EPOCHS = 250;
 const FILES = ['model.json', 'metrics.json', 'predictions.csv'];
@@ -29,10 +30,10 @@ export function spot(at: () => World): void {
   const interrupt = async (name: string, trained: (instance: string) => boolean) => {
     const { aws } = at();
     for (let times = 0; times < 3; times++) {
-      await until(() => living(aws, name).some(trained), 90, `attempt ${times + 1} of ${name}`);
-      const [id] = living(aws, name).filter(trained);
+      await until(() => aliveInstances(aws, name).some(trained), { what: `attempt ${times + 1} of ${name}` });
+      const [id] = aliveInstances(aws, name).filter(trained);
       aws.interrupt(id, { noticeMs: 8_000 });
-      await until(() => !living(aws, name).includes(id), 60, `the end of ${id}`);
+      await until(() => !aliveInstances(aws, name).includes(id), { what: `the end of ${id}` });
     }
   };
   /** Whether an instance has saved a checkpoint of its own attempt. */
@@ -40,7 +41,7 @@ export function spot(at: () => World): void {
     const { aws } = at();
     const runs = join(aws.instances.disk(id), 'root/runs');
     try {
-      const [run] = madeFor(aws, name).flatMap(({ tags }) => tags['nx-ec2:run'] ?? []);
+      const [run] = launchedFor(aws, name).flatMap(({ tags }) => tags['nx-ec2:run'] ?? []);
       const { kept, attempt } = JSON.parse(readFileSync(join(runs, run, 'checkpoints.json'), 'utf8'));
       return kept.some((each: { attempt: number }) => each.attempt === attempt);
     } catch {
@@ -64,9 +65,11 @@ export function spot(at: () => World): void {
     // The log is one: what was not saved yet is trained, and said, again.
     expect(train.text.match(/resumed after epoch/g)).toHaveLength(3);
     expect(new Set(epochs(train.text)).size).toBe(EPOCHS);
+    // Those of an attempt that was interrupted are not the result.
+    expect(train.text.match(/Metrics: epoch \d+/g)).toEqual([`Metrics: epoch ${EPOCHS}`]);
     expect(train.result).toMatchObject({ success: true, attempts: 4 });
     await gone(at().aws, 'followed');
-    expect(madeFor(at().aws, 'followed')).toHaveLength(4);
+    expect(launchedFor(at().aws, 'followed')).toHaveLength(4);
   });
 
   it.concurrent('with nobody there', async () => {
@@ -74,7 +77,7 @@ export function spot(at: () => World): void {
     const submit = await at().nx.run(['alone:remote-submit', '--json']).ends(0);
     await interrupt('alone', saved('alone'));
     // Between two instances there is none, but a fleet.
-    await until(() => at().aws.left().fleets.length === 0, 120, 'the end of the fleet');
+    await until(() => at().aws.left().fleets.length === 0, { what: 'the end of the fleet', seconds: 600 });
     await gone(at().aws, 'alone');
     const pull = await at()
       .nx.run(['alone:remote-pull', `--run=${submit.result.run}`])

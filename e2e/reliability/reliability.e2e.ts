@@ -10,6 +10,8 @@ import { promisesOf, withTable, type Row } from './table';
 const root = join(__dirname, '../..');
 const training = readFileSync(join(__dirname, '../training.py'), 'utf8');
 const RESULT = { total: 650, began: 0 };
+/** Far below all that a lost run could wait for by itself (its lease, its time limit); far above what a busy machine needs, ms. */
+const FOUND_OUT_MS = 300_000;
 const rows: Row[] = [];
 
 const worlds = new Worlds('reliability');
@@ -20,7 +22,7 @@ let calm: World;
 beforeAll(async () => {
   worlds.install();
   calm = await worlds.make();
-}, 120_000);
+});
 
 afterAll(() => worlds.close());
 
@@ -73,13 +75,13 @@ function expectSteps(steps: number[], from = 1, to = 12): void {
 
 /** Another training goes on from the last checkpoint, and its result is the uninterrupted one. */
 async function resumes(project: string, id: string, ...words: string[]): Promise<string> {
-  const again = calm.nx.run([`${project}:remote-train`, `--resume=${id}`, ...words]);
+  const again = calm.nx.run([`${project}:remote-train`, `--resumeFrom=${id}`, ...words]);
   expect([await again.ended, again.text]).toEqual([0, expect.any(String)]);
   const { total, began } = result(project);
   expect(total).toBe(RESULT.total);
   expect(began).toBeGreaterThanOrEqual(1);
   expectSteps(again.steps, began + 1);
-  return '--resume goes on from the last checkpoint; the result is that of an uninterrupted run';
+  return '--resumeFrom continues from the last checkpoint; the result is that of an uninterrupted run';
 }
 
 const NOTHING = 'nothing is to be done: it has succeeded';
@@ -99,7 +101,7 @@ describe('what goes wrong while a training runs', () => {
     process.kill(onInstance(calm, instance, first.id).supervisor, 'SIGKILL');
     const since = Date.now();
     expect(await first.ended).toBe(1);
-    expect(Date.now() - since).toBeLessThan(60_000);
+    expect(Date.now() - since).toBeLessThan(FOUND_OUT_MS);
     const keeps = await kept('fault-supervisor', first.id);
     tell('the supervisor is killed', 'fault-supervisor', first, keeps, await resumes('fault-supervisor', first.id));
   });
@@ -115,7 +117,7 @@ describe('what goes wrong while a training runs', () => {
       'fault-memory',
       first,
       keeps,
-      'raise "train.memory", and --resume',
+      'raise "train.memory", and --resumeFrom',
     );
   });
 
@@ -126,7 +128,7 @@ describe('what goes wrong while a training runs', () => {
     calm.aws.instances.change(machine, 'running');
     const since = Date.now();
     expect(await first.ended).toBe(1);
-    expect(Date.now() - since).toBeLessThan(60_000);
+    expect(Date.now() - since).toBeLessThan(FOUND_OUT_MS);
     const keeps = await kept('fault-reboot', first.id);
     tell('the instance is rebooted', 'fault-reboot', first, keeps, await resumes('fault-reboot', first.id));
   });
@@ -136,7 +138,7 @@ describe('what goes wrong while a training runs', () => {
     calm.aws.instances.change(calm.aws.instances.get(instance)!, 'terminated');
     const since = Date.now();
     expect(await first.ended).toBe(1);
-    expect(Date.now() - since).toBeLessThan(60_000);
+    expect(Date.now() - since).toBeLessThan(FOUND_OUT_MS);
     const keeps = await kept('fault-terminated', first.id);
     const log = calm.nx.run(['fault-terminated:remote-logs', `--run=${first.id}`]);
     expect(await log.ended).toBe(1);
@@ -184,7 +186,7 @@ describe('what goes wrong while a training runs', () => {
         'fault-disk',
         first,
         keeps,
-        'free some, or set "remoteRoot" to a larger volume, and --resume',
+        'free some, or set "remoteRoot" to a larger volume, and --resumeFrom',
       );
     } finally {
       calm.aws.instances.change(calm.aws.instances.get(instance)!, 'stopped');
@@ -312,8 +314,8 @@ describe('what goes wrong while a training runs', () => {
   });
 });
 
-it('says in docs/RELIABILITY.md what was seen', () => {
-  const path = join(root, 'docs/RELIABILITY.md');
+it('says in docs/explanation/reliability.md what was seen', () => {
+  const path = join(root, 'docs/explanation/reliability.md');
   const page = readFileSync(path, 'utf8');
   const order = [...rows].sort((a, b) => a.fault.localeCompare(b.fault));
   const made = withTable(page, order);

@@ -88,7 +88,7 @@ export function alone(at: () => World): void {
       );
       expect(first.result).toMatchObject({ attempts: 2, exitCode: 0 });
       expect(await outcome(nx, 'again', first.id)).toBe('succeeded');
-      const second = await nx.run(['again:remote-train', '--resume=last']).ends(0);
+      const second = await nx.run(['again:remote-train', '--resumeFrom=last']).ends(0);
       expect(second.id).not.toBe(first.id);
       expect(second.text).toContain("words ['0.2', '--resumed']");
       expect(JSON.parse(artifact(nx, 'again', 'result.json')!)).toEqual({ total: 650, began: 12 });

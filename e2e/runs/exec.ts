@@ -1,5 +1,6 @@
 import type { World } from '../worlds';
-import { begin, TRAINING, until } from './training';
+import { until } from '../../src/system/until.fixture';
+import { begin, TRAINING } from './training';
 
 /** Commands beside trainings. */
 export function exec(at: () => World): void {
@@ -24,6 +25,6 @@ export function exec(at: () => World): void {
     expect(asleep()).toBeGreaterThan(0);
     endless.kill('SIGINT');
     expect(await endless.ended).not.toBe(0);
-    await until(() => asleep() === 0, 'nothing of it runs on');
+    await until(() => asleep() === 0);
   });
 }

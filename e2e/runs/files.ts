@@ -91,12 +91,10 @@ open("out/model.pt", "w").write("weights")
     const { nx, aws } = world;
     const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = aws.environment;
     const s3 = new S3Client({
-      ...{
-        endpoint: aws.url,
-        region: 'eu-west-1',
-        forcePathStyle: true,
-        credentials: { accessKeyId, secretAccessKey },
-      },
+      endpoint: aws.url,
+      region: 'eu-west-1',
+      forcePathStyle: true,
+      credentials: { accessKeyId, secretAccessKey },
     });
     const put = (number: number, Body: string) =>
       s3.send(new PutObjectCommand({ Bucket: 'nx-ec2-local', Key: `corpus/part/${number}.txt`, Body }));
@@ -107,8 +105,8 @@ open("out/model.pt", "w").write("weights")
 names = glob.glob("data/corpus/part/*.txt")
 print("found", len(names), "sum", sum(int(open(name).read().split()[1]) for name in names))
 `;
-    const data = [{ source: 's3://nx-ec2-local/corpus', path: 'data/corpus', key: true }];
-    begin(world, 'corpus', script, { train: { data } });
+    const datasets = [{ source: 's3://nx-ec2-local/corpus', path: 'data/corpus', cacheKey: true }];
+    begin(world, 'corpus', script, { train: { datasets } });
     expect((await nx.run(['corpus:remote-train']).ends(0)).text).toContain('found 30 sum 435');
     expect(gets()).toBe(30);
     expect((await nx.run(['corpus:remote-train', '--rerun']).ends(0)).text).toContain('found 30 sum 435');
@@ -117,7 +115,7 @@ print("found", len(names), "sum", sum(int(open(name).read().split()[1]) for name
     const third = await nx.run(['corpus:remote-train']).ends(0);
     expect(third.text).toContain('found 30 sum 1435');
     const versions = (await nx.run(['corpus:remote-status', '--json']).ends(0)).result.runs.map(
-      (run: { data: { version: string }[] }) => run.data[0].version,
+      (run: { datasets: { version: string }[] }) => run.datasets[0].version,
     );
     expect([versions[0] === versions[1], versions[1] === versions[2]]).toEqual([false, true]);
   });

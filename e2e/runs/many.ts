@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SSMClient, SendCommandCommand } from '@aws-sdk/client-ssm';
 import type { World } from '../worlds';
-import { artifact, until } from './training';
+import { until } from '../../src/system/until.fixture';
+import { artifact } from './training';
 
 const NAMES = Array.from({ length: 12 }, (_, index) => `many-${String(index).padStart(2, '0')}`);
 const SCRIPT = `import json, os, time
@@ -20,7 +21,7 @@ export function many(at: () => World): void {
       const { nx, aws, launch } = at();
       const instance = launch();
       for (const name of NAMES)
-        nx.project(name, SCRIPT, { bucket: 'nx-ec2-local', instance, train: { claim: 'exclusive' } });
+        nx.project(name, SCRIPT, { bucket: 'nx-ec2-local', instance, train: { resources: { exclusive: true } } });
       const free = join(aws.instances.disk(instance), 'free');
       // Five that run and five that wait: the instance takes no more.
       const ssm = new SSMClient({
@@ -46,9 +47,7 @@ export function many(at: () => World): void {
         '--output-style=stream',
       ]);
       const refused = () => aws.commands.filter((each) => each.instance === instance && each.refused);
-      await until(() => refused().length > 2, 'commands are refused', 180).catch((error: Error) => {
-        throw new Error(`${error.message}\n${all.text}`);
-      });
+      await until(() => refused().length > 2, { what: () => `commands that are refused:\n${all.text}` });
       writeFileSync(free, '');
       // Nothing tells of a refusal until the delivery is overdue: these are at once, not after 30 s.
       for (const each of refused()) each.deliveryTimeout = 0;
@@ -59,7 +58,11 @@ export function many(at: () => World): void {
       for (const [index, turn] of turns.slice(1).entries()) expect(turn.begun).toBeGreaterThan(turns[index].ended);
       const changed = NAMES.slice(0, 2);
       for (const name of changed)
-        nx.project(name, `${SCRIPT}# changed\n`, { bucket: 'nx-ec2-local', instance, train: { claim: 'exclusive' } });
+        nx.project(name, `${SCRIPT}# changed\n`, {
+          bucket: 'nx-ec2-local',
+          instance,
+          train: { resources: { exclusive: true } },
+        });
       const files = changed.map((name) => `models/${name}/train.py`);
       const affected = nx.command(['affected', '-t', 'remote-train', `--files=${files}`, '--output-style=stream']);
       await affected.ends(0);

@@ -36,11 +36,3 @@ export async function outcome(nx: Nx, project: string, run: string): Promise<str
   const status = await nx.run([`${project}:remote-status`, `--run=${run}`, '--json', '--watch']).ends(0);
   return status.result.runs[0].outcome;
 }
-
-/** Polls until it holds. */
-export async function until(holds: () => boolean, what: string, seconds = 30): Promise<void> {
-  for (const end = Date.now() + seconds * 1000; !holds();) {
-    if (Date.now() > end) throw new Error(`it never was so: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}

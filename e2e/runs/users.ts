@@ -41,19 +41,19 @@ export function users(at: () => World, colleague: () => Nx): void {
   it.concurrent("a colleague's run is not stopped by default, in no way", async () => {
     const [world, theirs] = [at(), colleague()];
     const { nx } = world;
-    shared(world, theirs, 'mine', ENDLESS, { train: { grace: '1s', onCancel: 'stop' } });
+    shared(world, theirs, 'mine', ENDLESS, { train: { gracePeriod: '1s', onInterrupt: 'stop' } });
     const { id } = await nx.run(['mine:remote-submit']).ends(0);
     const none = await theirs.run(['mine:remote-cancel', '--json']).ends(1);
     expect(none.result.error.code).toBe('NO_RUN');
     const refused = await theirs.run(['mine:remote-cancel', `--run=${id}`, '--json']).ends(1);
-    expect(refused.result.error).toMatchObject({ code: 'NOT_YOURS', message: expect.stringContaining('user/local') });
+    expect(refused.result.error).toMatchObject({ code: 'NOT_OWNER', message: expect.stringContaining('user/local') });
     const attached: Running = theirs.run(['mine:remote-train']);
     await attached.said('begun');
     attached.kill('SIGTERM');
     expect(await attached.ended).not.toBe(0);
-    expect(attached.text).toContain(`Detached: ${id} goes on`);
-    const stillThere = await nx.run(['mine:remote-status', `--run=${id}`, '--json']).ends(0);
-    expect(stillThere.result.runs[0]).toMatchObject({ state: 'running', stop: null });
+    expect(attached.text).toContain(`Detached: ${id} continues`);
+    const assertInstanceExists = await nx.run(['mine:remote-status', `--run=${id}`, '--json']).ends(0);
+    expect(assertInstanceExists.result.runs[0]).toMatchObject({ state: 'running', stop: null });
     await theirs.run(['mine:remote-cancel', `--run=${id}`, '--force']).ends(0);
     expect(await outcome(nx, 'mine', id)).toBe('cancelled');
   });

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import type { LocalAws } from '../../src/local-aws/server';
-import { living, project, result, TOTAL } from '../instances/made';
+import { aliveInstances, project, result, TOTAL } from '../instances/made';
 import type { World } from '../worlds';
 import type { Random } from './random';
+import type { LocalAws } from '../../src/local-aws/types';
 
 type Target = 'remote-up' | 'remote-train' | 'remote-submit' | 'remote-down';
 
@@ -29,7 +29,8 @@ export function imagine(name: string, random: Random): Scenario {
   const instance = {
     ...(spot ? { spot: random.of<true | 'or-on-demand'>(true, 'or-on-demand') } : {}),
     // Long enough for a client on a busy machine: an instance that ends by itself while one is at work is no failure.
-    ...{ maxLifetime: '180s', idleTimeout: '30s' },
+    maxLifetime: '180s',
+    idleTimeout: '30s',
     onFinish: { failure: random.of('terminate', 'keep 5s') },
   };
   const meanwhile = (): Step['meanwhile'] => {
@@ -43,9 +44,10 @@ export function imagine(name: string, random: Random): Scenario {
       },
       {
         after,
-        what: (aws: LocalAws) => living(aws, name).forEach((id) => spot && aws.interrupt(id, { noticeMs: 3_000 })),
+        what: (aws: LocalAws) =>
+          aliveInstances(aws, name).forEach((id) => spot && aws.interrupt(id, { noticeMs: 3_000 })),
       },
-      { after, what: (aws: LocalAws) => living(aws, name).forEach((id) => aws.restartAgent(id)) },
+      { after, what: (aws: LocalAws) => aliveInstances(aws, name).forEach((id) => aws.restartAgent(id)) },
     );
   };
   const steps = Array.from({ length: Math.floor(random.between(1, 4)) }, () => ({
@@ -77,8 +79,8 @@ export async function live(world: World, environment: NodeJS.ProcessEnv, of: Sce
   }
 }
 
-/** What is to end, and does not, is killed after so long, ms. */
-const PATIENCE = 240_000;
+/** When a target that does not end is killed, ms. */
+const TARGET_TIMEOUT_MS = 600_000;
 
 function execute(
   workspace: string,
@@ -95,7 +97,7 @@ function execute(
   });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (text += data.toString()));
-  const timer = setTimeout(() => child.kill('SIGKILL'), kill ?? PATIENCE);
+  const timer = setTimeout(() => child.kill('SIGKILL'), kill ?? TARGET_TIMEOUT_MS);
   return new Promise((resolve) =>
     child.once('close', (code) => {
       clearTimeout(timer);

@@ -27,7 +27,7 @@ const ENDPOINTS = {
   subnets: ['subnet-0123456789abcdef0'],
   routeTables: ['rtb-0123456789abcdef0'],
 };
-const WISHES: [string, SetupOptions][] = [
+const VARIANTS: [string, SetupOptions][] = [
   ['by itself', {}],
   ['with --launch --recovery --lifecycle', { launch: true, recovery: true, lifecycle: true }],
   ['with --deadline', { deadline: true }],
@@ -35,7 +35,11 @@ const WISHES: [string, SetupOptions][] = [
   [
     'with all there is',
     {
-      ...{ launch: true, recovery: true, lifecycle: true, deadline: true, instanceProfile: 'training' },
+      launch: true,
+      recovery: true,
+      lifecycle: true,
+      deadline: true,
+      instanceProfile: 'training',
       endpoints: { ...ENDPOINTS, securityGroups: ['sg-0123456789abcdef0'] },
       budget: { usd: 500, email: 'ml@acme.example' },
     },
@@ -43,11 +47,11 @@ const WISHES: [string, SetupOptions][] = [
 ];
 
 describe('the template of aws-setup', () => {
-  (lint ? it : it.skip).each(WISHES)(
+  (lint ? it : it.skip).each(VARIANTS)(
     `has nothing wrong in it that cfn-lint finds, %s${absent('cfn-lint', lint)}`,
-    (_, wishes) => {
+    (_, options) => {
       const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-template-'));
-      writeFileSync(join(directory, 'template.json'), JSON.stringify(setupTemplate('acme-training', wishes)));
+      writeFileSync(join(directory, 'template.json'), JSON.stringify(setupTemplate('acme-training', options)));
       const { status, stdout } = spawnSync(lint!, [join(directory, 'template.json')], { encoding: 'utf8' });
       rmSync(directory, { recursive: true });
       expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
@@ -80,11 +84,14 @@ describe('the deadline from outside', () => {
     ResourceType: type,
     Tags: Object.entries(tags).map(([Key, Value]) => ({ Key, Value })),
   });
-  /** One whose keeper is dead: none was ever started. @param age minutes since its launch. */
+  /** One whose watchdog is dead: none was ever started. @param age minutes since its launch. */
   const launch = async (tags: Record<string, string>, age = 0) => {
     const { Instances } = await at.ec2.send(
       new RunInstancesCommand({
-        ...{ ImageId, InstanceType: 't3.micro', MinCount: 1, MaxCount: 1 },
+        ImageId,
+        InstanceType: 't3.micro',
+        MinCount: 1,
+        MaxCount: 1,
         TagSpecifications: [tagged('instance', tags)],
       }),
     );
@@ -123,7 +130,6 @@ describe('the deadline from outside', () => {
       // Each time again: what it ended is not ended once more.
       expect((await run()).instances).toEqual([]);
     },
-    60_000,
   );
 
   (python ? it : it.skip)(
@@ -161,6 +167,5 @@ describe('the deadline from outside', () => {
       const called = new Set(at.aws.calls.all().map(({ action }) => action));
       for (const { action } of NEEDS.deadline) expect(called).toContain(action);
     },
-    60_000,
   );
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { program } from './programs';
 
 const uv = program('uv');
-const tests = join(__dirname, '../../src/remote/tests');
+const tests = join(__dirname, '../../src/runtime/tests');
 
 describe('the runtime with uv', () => {
   (uv ? it : it.skip)(

@@ -7,13 +7,14 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { Aws } from '../../src/aws/clients';
 import { Remote } from '../../src/command/remote';
-import { findInstance } from '../../src/instance/find';
-import { startLocalAws, type LocalAws } from '../../src/local-aws/server';
-import { checkServer } from '../../src/store/check-server';
+import { findInstance } from '../../src/instance/describe/find';
+import { startLocalAws } from '../../src/local-aws/server';
+import { checkServer } from '../../src/doctor/check-server';
 import { StoreKeys } from '../../src/store/keys';
 import { postForm } from '../../src/store/post-form';
 import { Store } from '../../src/store/store';
 import { program, witnessPython } from './programs';
+import type { LocalAws } from '../../src/local-aws/types';
 
 const python = witnessPython();
 const cli = program('aws');
@@ -103,7 +104,6 @@ describe('other clients on local AWS', () => {
       expect(await session('word\r', 'AWS-StartInteractiveCommand', asked)).toMatch(/got word\s+Exiting session/);
       expect(await session('echo $((40 + 2)); exit\r')).toMatch(/42\s+Exiting session/);
     },
-    60_000,
   );
 
   withCli(
@@ -271,8 +271,9 @@ describe('ours on versitygw', () => {
     const { CreateBucketCommand } = await import('@aws-sdk/client-s3');
     await (await aws.s3()).send(new CreateBucketCommand({ Bucket: 'witness' }));
     const store = new Store(aws, { bucket: 'witness' });
-    const { checks, keys } = await checkServer(store, 'v1/test/', {
-      ...{ launches: true, postForm: (post, fields, body) => postForm(aws, post, fields, body) },
+    const { checks, keys } = await checkServer(store, 'v2/test/', {
+      launches: true,
+      postForm: (post, fields, body) => postForm(aws, post, fields, body),
     });
     expect(checks.filter(({ ok }) => ok !== true)).toEqual([]);
     await store.delete(keys);

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -50,7 +51,7 @@ describe('Aws', () => {
     writeFileSync(join(directory, 'answer.json'), JSON.stringify(answer));
     writeFileSync(
       join(directory, 'config'),
-      `[profile keys]\n${keys}\n[profile program]\ncredential_process = cat ${join(directory, 'answer.json')}\n\n` +
+      `[profile hangs]\ncredential_process = sleep 3\n\n[profile keys]\n${keys}\n[profile program]\ncredential_process = cat ${join(directory, 'answer.json')}\n\n` +
         `[profile role]\nrole_arn = ${ROLE}\nrole_session_name = from-profile\nsource_profile = keys\n`,
     );
     [tls, proxy] = await Promise.all([startTls(certificate, at.aws.port), startProxy(HOST, 'user', 'p@ss word')]);
@@ -108,16 +109,42 @@ describe('Aws', () => {
     proxy.asked.length = 0;
     const url = started.StreamUrl!.replace(at.aws.url.replace('http', 'ws'), `wss://${HOST}:${tls.port}`);
     const came = await new Promise<Buffer>((resolve, reject) => {
-      const on = { message: resolve, close: (why: string) => reject(new Error(why)) };
+      const on = { message: resolve, close: (why: string) => reject(new Error(why)), garbage: reject };
       connectStream(aws, { url, token: started.TokenValue! }, 'client', on).catch(reject);
     });
     expect(came.toString()).toContain('RequestedClientActions');
     expect(proxy.asked).toEqual([`${HOST}:${tls.port}`]);
   });
 
+  it('gives up a source of credentials that never answers: a container endpoint, a credential_process', async () => {
+    const sockets: Socket[] = [];
+    const silent = createServer((socket) => sockets.push(socket.on('error', () => undefined)));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as AddressInfo;
+    const warned = jest.spyOn(console, 'warn').mockImplementation();
+    delete process.env.AWS_ACCESS_KEY_ID;
+    delete process.env.AWS_SECRET_ACCESS_KEY;
+    const open = (profile?: string) => {
+      const aws = new Aws({ profile }, 300);
+      made.push(aws);
+      return aws;
+    };
+    process.env.AWS_CONTAINER_CREDENTIALS_FULL_URI = `http://127.0.0.1:${port}/role`;
+    for (const aws of [open(), open('hangs')]) {
+      const error = await caller(aws).catch((reason: unknown) => awsProblem('INTERNAL', 'No.', reason));
+      expect(error).toMatchObject({
+        code: 'CREDENTIALS',
+        message: expect.stringContaining('has not answered for 0.3 s'),
+      });
+    }
+    warned.mockRestore();
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => silent.close(resolve));
+  });
+
   it('says what to set where the authority is not known', async () => {
     delete process.env.AWS_CA_BUNDLE;
-    const error = await caller(open()).catch((reason: unknown) => awsProblem('X', 'No.', reason));
+    const error = await caller(open()).catch((reason: unknown) => awsProblem('INTERNAL', 'No.', reason));
     expect((error as Error).message).toMatch(/certificate[^]*AWS_CA_BUNDLE or NODE_EXTRA_CA_CERTS/);
   });
 
@@ -128,7 +155,7 @@ describe('Aws', () => {
 
   it('says so where the proxy refuses', async () => {
     process.env.HTTPS_PROXY = `http://user:wrong@127.0.0.1:${proxy.port}`;
-    const error = await caller(open()).catch((reason: unknown) => awsProblem('X', 'No.', reason));
+    const error = await caller(open()).catch((reason: unknown) => awsProblem('INTERNAL', 'No.', reason));
     expect((error as Error).message).toMatch(/The proxy wants[^]*HTTPS_PROXY/);
     expect((error as Error).message).not.toContain('wrong');
   });
@@ -168,11 +195,11 @@ describe('Aws', () => {
     delete process.env.AWS_SECRET_ACCESS_KEY;
     Object.assign(process.env, environment);
     appendFileSync(join(directory, 'config'), '[sso-session corp]\nsso_region = x\n[ profile "two words" ] # mine\n');
-    const asked = caller(open(settings)).catch((error: unknown) => awsProblem('STS', 'Who?', error));
+    const asked = caller(open(settings)).catch((error: unknown) => awsProblem('CREDENTIALS', 'Who?', error));
     expect(await asked).toMatchObject({
       code: 'PROFILE_UNKNOWN',
       message: expect.stringContaining(
-        `There is no profile "kyes" in ${join(directory, 'config')} or ${join(directory, 'credentials')} (${where === 'AWS_PROFILE' ? where : '"profile"'} names it).\nThey have: keys, program, role, two words.`,
+        `There is no profile "kyes" in ${join(directory, 'config')} or ${join(directory, 'credentials')} (${where === 'AWS_PROFILE' ? where : '"profile"'} names it).\nThey have: hangs, keys, program, role, two words.`,
       ),
     });
     delete process.env.AWS_REGION;

@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
-import { rootCertificates } from 'node:tls';
 import type { EC2Client } from '@aws-sdk/client-ec2';
 import type { PricingClient } from '@aws-sdk/client-pricing';
 import type { S3Client } from '@aws-sdk/client-s3';
@@ -18,6 +16,7 @@ import { httpHandler } from './http-handler';
 import { unknownProfile } from './profiles';
 import { isLoopback } from './loopback';
 import { sdk } from './sdk';
+import { certificateAuthorities } from './certificate-authorities';
 
 /** Where and as whom AWS is spoken to. Absent values are the SDK's own resolution (environment, profile, SSO, roles). */
 export interface AwsSettings {
@@ -29,6 +28,16 @@ export interface AwsSettings {
 
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
+
+/** Without a logger, the SDK prints nine lines of its own where there are both keys and a profile, which it then takes. */
+const SILENT = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
+
+/**
+ * A source of credentials that has not answered after this long, ms, is given up: the SDK waits for a
+ * `credential_process`, and for the endpoint of a container, without a limit. A sign-in in a browser, and five attempts
+ * at STS, take less.
+ */
+const CREDENTIALS_TIMEOUT_MS = 3 * 60_000;
 
 type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts' | 'secretsmanager' | 'pricing' | 'servicequotas';
 
@@ -42,7 +51,11 @@ export class Aws {
   private readonly agents: (HttpAgent | HttpsAgent)[] = [];
   private readonly early = new EarlyConnections();
 
-  constructor(private readonly settings: AwsSettings) {}
+  /** @param credentialsWithin ms in which a source of credentials must have answered. */
+  constructor(
+    private readonly settings: AwsSettings,
+    private readonly credentialsWithin = CREDENTIALS_TIMEOUT_MS,
+  ) {}
 
   /** @param region of a bucket that is elsewhere. */
   s3(region?: string): Promise<S3Client> {
@@ -202,7 +215,7 @@ export class Aws {
     const { fromNodeProviderChain, fromTemporaryCredentials } = sdk.credentials();
     const clientConfig = { requestHandler: await this.requestHandler('sts') };
     const { profile } = this.settings;
-    const chain = fromNodeProviderChain({ profile, clientConfig });
+    const chain = withTimeout(this.credentialsWithin, fromNodeProviderChain({ profile, clientConfig, logger: SILENT }));
     // Credentials may be found elsewhere although the profile is missing: it is looked for where there are none.
     const own: typeof chain = (properties) =>
       chain(properties).catch((error: unknown) => {
@@ -250,6 +263,24 @@ export class Aws {
   }
 }
 
+/** A provider that fails where it has not answered in time. */
+function withTimeout<P, T>(ms: number, provider: (properties?: P) => Promise<T>): (properties?: P) => Promise<T> {
+  return async (properties) => {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const message = `The source of the credentials has not answered for ${ms / 1000} s: a credential_process, the endpoint of a container or pod, or STS hangs.`;
+        reject(Object.assign(new Error(message), { name: 'CredentialsProviderError' }));
+      }, ms);
+    });
+    try {
+      return await Promise.race([provider(properties), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+}
+
 /** The endpoint that the environment sets in AWS's place, by the SDK's own variable names. */
 export function customEndpoint(service: ServiceName): string | undefined {
   const name = endpointVariable(service);
@@ -260,30 +291,4 @@ export function customEndpoint(service: ServiceName): string | undefined {
 function priceListRegion(region: string): string {
   if (region.startsWith('cn-')) return 'cn-northwest-1';
   return region.startsWith('eu-') ? 'eu-central-1' : region.startsWith('ap-') ? 'ap-south-1' : 'us-east-1';
-}
-
-/**
- * Node's own authorities and those of `AWS_CA_BUNDLE`, which the SDK for JavaScript does not read by itself.
- * Undefined where Node's default holds (which includes `NODE_EXTRA_CA_CERTS`).
- */
-function certificateAuthorities(): string[] | undefined {
-  const bundle = process.env.AWS_CA_BUNDLE;
-  if (!bundle) return undefined;
-  const extra = process.env.NODE_EXTRA_CA_CERTS;
-  return [
-    ...rootCertificates,
-    readBundle(bundle, 'AWS_CA_BUNDLE'),
-    ...(extra ? [readBundle(extra, 'NODE_EXTRA_CA_CERTS')] : []),
-  ];
-}
-
-function readBundle(path: string, variable: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new Problem('CA_BUNDLE', `${variable} names ${path}, which can't be read: ${(cause as Error).message}`, {
-      next: `Point ${variable} to a PEM file, or unset it.`,
-      cause,
-    });
-  }
 }

@@ -4,7 +4,7 @@ import { DescribeInstanceInformationCommand, SendCommandCommand } from '@aws-sdk
 import fc from 'fast-check';
 import { LOCAL_IDENTITY } from '../local-aws/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
-import { printable } from '../report/terminal-text';
+import { sanitizeForTerminal } from '../report/terminal-text';
 import { Aws } from './clients';
 import { parseDenial } from './denied';
 import { awsProblem } from './reason';
@@ -25,9 +25,9 @@ describe('what AWS says of a refusal', () => {
       'arn:aws:ec2:eu-west-1:123456789012:volume/*',
     ],
     [
-      `${USER}s3:PutObject on resource: "arn:aws:s3:::acme/v1/a b" because no identity-based policy allows the s3:PutObject action`,
+      `${USER}s3:PutObject on resource: "arn:aws:s3:::acme/v2/a b" because no identity-based policy allows the s3:PutObject action`,
       's3:PutObject',
-      'arn:aws:s3:::acme/v1/a b',
+      'arn:aws:s3:::acme/v2/a b',
     ],
     [
       `${USER}iam:PassRole on resource: arn:aws:iam::123456789012:role/training because no identity-based policy allows the iam:PassRole action`,
@@ -86,7 +86,7 @@ describe('what AWS says of a refusal', () => {
       fc.property(text, (parts) => {
         const denial = parseDenial(parts.join(''));
         if (!denial) return;
-        for (const each of [denial.action, denial.resource]) expect(printable(each ?? '')).toBe(each ?? '');
+        for (const each of [denial.action, denial.resource]) expect(sanitizeForTerminal(each ?? '')).toBe(each ?? '');
         expect(denial.action ?? 's3:x').toMatch(/^[a-z0-9-]+:[A-Za-z0-9]+$/i);
       }),
       { numRuns: 2000 },
@@ -115,7 +115,7 @@ describe('a refused call', () => {
       () => undefined,
       (reason: unknown) => reason,
     );
-    return awsProblem('X', 'No.', error);
+    return awsProblem('INTERNAL', 'No.', error);
   };
 
   it('is of the action that AWS names, and of the policy that has it', async () => {

@@ -1,13 +1,13 @@
 import { Agent, createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { S3Client, ListObjectsV2Command, GetObjectCommand } from '@aws-sdk/client-s3';
+import { S3Client, ListObjectsV2Command, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { awsProblem } from './reason';
 import { httpHandler } from './http-handler';
 
 describe("the SDK's requests", () => {
   let server: Server;
   let asked: number;
-  const client = async (listener: RequestListener, silent = 300) => {
+  const client = async (listener: RequestListener, silent = 300, whole = 60_000) => {
     asked = 0;
     server = createServer((request, response) => {
       asked++;
@@ -22,7 +22,7 @@ describe("the SDK's requests", () => {
       credentials: { accessKeyId: 'a', secretAccessKey: 'b' },
       forcePathStyle: true,
       maxAttempts: 2,
-      requestHandler: httpHandler('s3', { httpAgent: agent }, silent),
+      requestHandler: httpHandler('s3', { httpAgent: agent }, { silent, whole }),
     });
   };
   afterEach(() => {
@@ -36,7 +36,9 @@ describe("the SDK's requests", () => {
     const error = await list(s3).catch((each: unknown) => each);
     expect(error).toMatchObject({ name: 'TimeoutError' });
     expect(asked).toBe(2);
-    expect(awsProblem('X', 'Could not list.', error).next).toMatch(/Nothing answered in time: check the network/);
+    expect(awsProblem('INTERNAL', 'Could not list.', error).next).toMatch(
+      /Nothing answered in time: check the network/,
+    );
   });
 
   it('last as long as bytes come', async () => {
@@ -51,6 +53,21 @@ describe("the SDK's requests", () => {
       }, 60);
     }, 800);
     await expect(list(s3)).resolves.toMatchObject({ KeyCount: 0 });
+  });
+
+  it('end where the bytes of an answer trickle without an end, after another attempt', async () => {
+    const timers: NodeJS.Timeout[] = [];
+    const trickle: RequestListener = (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/xml' });
+      response.write('<ListBucketResult>');
+      timers.push(setInterval(() => response.write(' '), 20));
+    };
+    const s3 = await client(trickle, 60_000, 400);
+    const error = await list(s3).catch((each: unknown) => each);
+    for (const timer of timers) clearInterval(timer);
+    expect(error).toMatchObject({ name: 'TimeoutError' });
+    expect(awsProblem('STORE_LIST', 'Could not list.', error).next).toMatch(/Nothing answered in time/);
+    expect(asked).toBe(2);
   });
 
   it('take no web page for an empty list', async () => {
@@ -72,5 +89,29 @@ describe("the SDK's requests", () => {
     });
     const { Body } = await s3.send(new GetObjectCommand({ Bucket: 'bucket', Key: 'page.html' }));
     await expect(Body!.transformToString()).resolves.toBe('<html></html>');
+  });
+
+  it('tell how much of a body was written while the server has not read all of it, and again for another attempt', async () => {
+    const size = 32 * 1024 * 1024;
+    let written = 0;
+    let tell: () => void = () => undefined;
+    const some = new Promise<void>((resolve) => (tell = resolve));
+    let attempts = 0;
+    const s3 = await client(() => undefined, 60_000);
+    server.removeAllListeners('request').on('request', (request, response) => {
+      const refuse = attempts++ === 0;
+      // Nothing is read before something was told of: what the system buffers is far less than the body.
+      void some.then(() => {
+        expect(written).toBeLessThan(attempts * size);
+        request.resume().on('end', () => response.writeHead(refuse ? 503 : 200).end());
+      });
+    });
+    const onWritten = (bytes: number) => {
+      written += bytes;
+      tell();
+    };
+    const put = new PutObjectCommand({ Bucket: 'bucket', Key: 'key', Body: Buffer.alloc(size) });
+    await s3.send(put, { onWritten } as object);
+    expect([attempts, written]).toEqual([2, 2 * size]);
   });
 });

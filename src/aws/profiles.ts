@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Problem } from '../report/problem';
+import { commandLine } from '../report/shell-words';
 
 /** So many profiles are listed. */
 const LISTED = 20;
@@ -26,11 +27,10 @@ export function unknownProfile(configured: string | undefined, cause: unknown): 
   if (known.includes(profile)) return null;
   const named = configured === undefined ? 'AWS_PROFILE names it' : '"profile" names it';
   const more = known.length > LISTED ? ` and ${known.length - LISTED} more` : '';
-  const rest = known.length
-    ? `They have: ${known.slice(0, LISTED).join(', ')}${more}.`
-    : 'They define no profile at all.';
+  const rest = known.length ? `They have: ${known.slice(0, LISTED).join(', ')}${more}.` : 'They define no profile.';
   return new Problem('PROFILE_UNKNOWN', `There is no profile "${profile}" in ${files.join(' or ')} (${named}).`, {
-    next: `${rest} To add it: aws configure sso --profile ${profile}`,
+    next: `${rest} To add it: ${commandLine('aws', 'configure', 'sso', '--profile', profile)}`,
+    settings: ['profile'],
     cause,
   });
 }

@@ -38,7 +38,7 @@ describe('a connection that is refused', () => {
           ? s3.send(new HeadBucketCommand({ Bucket: 'bucket' }))
           : ssm.send(new DescribeInstanceInformationCommand({}))
       ).catch((thrown: unknown) => thrown);
-      const { next } = awsProblem('X', 'It failed.', error);
+      const { next } = awsProblem('INTERNAL', 'It failed.', error);
       expect(next).toContain(expected);
       if (expected === 'HTTPS_PROXY') expect(next).not.toContain('AWS_ENDPOINT_URL');
     } finally {

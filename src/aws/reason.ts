@@ -1,7 +1,9 @@
+import type { ErrorCode } from '../report/error-codes';
 import { Problem, type AwsReason, type Denied } from '../report/problem';
 import { calledBy } from './called';
 import { parseDenial } from './denied';
 import { endpointVariable } from './endpoint-variable';
+import { refusedSettings } from './refused-settings';
 import type * as Lookup from './permissions/lookup';
 
 interface SdkError extends Error {
@@ -44,8 +46,15 @@ export function isTransient(error: unknown): boolean {
  * An SDK error in our words.
  * @param what the sentence that says what failed, on what.
  * @param next what to do, if the caller knows better than the error's kind does.
+ * @param settings the settings that AWS refuses, if the caller knows better.
  */
-export function awsProblem(code: string, what: string, error: unknown, next?: string): Problem {
+export function awsProblem(
+  code: ErrorCode,
+  what: string,
+  error: unknown,
+  next?: string,
+  settings: readonly string[] = refusedSettings(error),
+): Problem {
   if (error instanceof Problem) return error;
   const sdk = error as SdkError;
   const name = sdk?.name ?? 'Error';
@@ -53,12 +62,14 @@ export function awsProblem(code: string, what: string, error: unknown, next?: st
   if (name === 'CredentialsProviderError' || name === 'TokenProviderError') {
     return new Problem('CREDENTIALS', `${what} No usable AWS credentials: ${sdk.message}`, {
       next: 'Sign in (aws sso login), export AWS_PROFILE, or set "profile" in ec2.config.json.',
+      settings: ['profile'],
       cause: error,
     });
   }
   if (status === undefined) {
     return new Problem(code, `${what} ${sdk?.code ? `${sdk.code}: ` : ''}${sdk?.message || String(error)}`, {
       next: next ?? networkHint(sdk),
+      settings,
       cause: error,
     });
   }
@@ -70,10 +81,13 @@ export function awsProblem(code: string, what: string, error: unknown, next?: st
   }
   const denied = deniedBy(error);
   const aws: AwsReason = {
-    ...{ code: name, message: ownWords(sdk), status, requestId: sdk.$metadata?.requestId },
+    code: name,
+    message: ownWords(sdk),
+    status,
+    requestId: sdk.$metadata?.requestId,
     ...(denied ? { denied } : {}),
   };
-  return new Problem(code, what, { aws, next: next ?? hint(sdk, denied), cause: error });
+  return new Problem(code, what, { aws, next: next ?? hint(sdk, denied), settings, cause: error });
 }
 
 /** The permission that an error is for the want of: as AWS names it, else that of the call which failed. */
@@ -98,7 +112,7 @@ const NAMELESS = /^Unknown(Error)?$/;
 
 /** What the service wrote; the SDK fills in where nothing came, as to a HEAD request or from a proxy. */
 function ownWords({ message, $metadata }: SdkError): string {
-  return /^Unknown(Error)?$/.test(message) ? `(HTTP ${$metadata?.httpStatusCode}, no more was said)` : message;
+  return /^Unknown(Error)?$/.test(message) ? `(HTTP ${$metadata?.httpStatusCode}, without a message)` : message;
 }
 
 function hint({ name, message }: SdkError, denied: Denied | undefined): string | undefined {
@@ -127,7 +141,7 @@ const permissions = () => require('./permissions/lookup') as typeof Lookup;
 
 function describeDenied({ action, explicit }: Denied): string {
   if (explicit)
-    return `${action} is denied to the caller by a policy that says so: none that allows it helps. Ask who runs the account.`;
+    return `${action} is denied to the caller by an explicit Deny; a policy that allows it does not help. Ask the administrator of the account.`;
   const policy = permissions().policyWith(action);
   return `The caller lacks ${action}${policy ? `: the ${policy} of nx g nx-ec2:aws-setup has it` : ''}.`;
 }

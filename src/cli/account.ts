@@ -1,9 +1,10 @@
 import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
-import { resolvePlace, type Connection, type Place } from '../config/connection';
-import { callerArn } from '../instance/caller';
-import { takeInventory, type Inventory } from '../instance/inventory';
-import { nxJson } from './nx-json';
+import { resolvePlace, type ConnectionKey, type Place } from '../config/connection';
+import { withOrigins } from '../config/setting-origins';
+import { callerArn } from '../instance/describe/caller';
+import { takeInventory, type Inventory } from '../instance/inventory/inventory';
+import { readNxJson } from '../workspace/nx-json';
 
 /** Options that say which account and region are meant. */
 export interface AccountOptions {
@@ -32,10 +33,15 @@ export interface Account {
 export async function withAccount<T>(
   options: AccountOptions,
   use: (account: Account) => Promise<T>,
-  keys?: readonly (keyof Connection)[],
+  keys?: readonly ConnectionKey[],
 ): Promise<T> {
   const { bucket, prefix, region, profile } = options;
-  const place = resolvePlace({ workspaceRoot, nxJson: nxJson(), options: { bucket, prefix, region, profile }, keys });
+  const place = resolvePlace({
+    workspaceRoot,
+    nxJson: readNxJson(workspaceRoot),
+    options: { bucket, prefix, region, profile },
+    keys,
+  });
   const aws = new Aws(place);
   try {
     const region = await aws.region();
@@ -43,6 +49,8 @@ export async function withAccount<T>(
     // What the SDK has learnt of the difference between the two clocks, ms.
     const { systemClockOffset } = (await aws.ec2()).config;
     return await use({ place, aws, region, caller, inventory, now: Date.now() + systemClockOffset });
+  } catch (error) {
+    throw withOrigins(error, place.sources ?? []);
   } finally {
     aws.close();
   }

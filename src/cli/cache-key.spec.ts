@@ -2,7 +2,7 @@ import { appendFileSync, readdirSync, readFileSync, rmSync, statSync, utimesSync
 import { join, relative } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
-import { Workshop } from '../executors/workshop.fixture';
+import { Workshop } from '../executors/lib/executor-harness.fixture';
 import { settingsDigest } from '../config/result-settings';
 import { Reporter } from '../report/reporter';
 import { reportedKeys, reportKey } from '../workspace/key-log';
@@ -100,7 +100,9 @@ describe('nx-ec2 cache-key', () => {
   it('changes with settings that change a result, of the entry of nx.json that applies to the project as well', async () => {
     const one = await key();
     const entry = (directory: string, args: string) => ({
-      ...{ plugin: 'nx-ec2', include: [`${directory}/**`], options: { train: { args } } },
+      plugin: 'nx-ec2',
+      include: [`${directory}/**`],
+      options: { train: { args } },
     });
     const withEntries = (...plugins: object[]) => shop.write('nx.json', JSON.stringify({ plugins }));
     withEntries(entry('other', '--lr 1'));
@@ -109,6 +111,9 @@ describe('nx-ec2 cache-key', () => {
     const [settings, ...same] = await key();
     expect(settings).not.toBe(one[0]);
     expect(same).toEqual(one.slice(1));
+    shop.write('nx-base.json', JSON.stringify({ plugins: [entry('model', '--lr 2')] }));
+    shop.write('nx.json', '{ "extends": "./nx-base.json" }');
+    expect((await key())[0]).toBe(settings);
     shop.write('nx.json', '{}');
   });
 
@@ -139,32 +144,42 @@ describe('nx-ec2 cache-key', () => {
 
   it('has the version of each data in S3 that is part of the key', async () => {
     await shop.at.s3.send(new PutObjectCommand({ Bucket: 'data', Key: 'corpus/a', Body: 'a' }));
-    const data = [
-      { source: 's3://data/corpus', path: 'data', key: true },
+    const datasets = [
+      { source: 's3://data/corpus', path: 'data', cacheKey: true },
       { source: 's3://data/other', path: 'other' },
     ];
-    shop.write('model/ec2.config.json', JSON.stringify({ region: 'eu-west-1', train: { script: 'train.py', data } }));
+    shop.write(
+      'model/ec2.config.json',
+      JSON.stringify({ region: 'eu-west-1', train: { script: 'train.py', datasets } }),
+    );
     const [, , version, ...more] = await key();
     expect(version).toMatch(/^s3:\/\/data\/corpus [0-9a-f]+/);
     expect(more).toEqual([]);
   });
 
   it('asks AWS for nothing that a policy does not allow, or that a file of the workspace redirects', async () => {
-    const data = [{ source: 's3://data/corpus', path: 'data', key: true }];
+    const datasets = [{ source: 's3://data/corpus', path: 'data', cacheKey: true }];
     const policy = join(shop.memory, 'policy.json');
     const refused = async (allowed: object, written: object, message: RegExp) => {
       writeFileSync(policy, JSON.stringify(allowed));
-      shop.write('model/ec2.config.json', JSON.stringify({ region: 'eu-west-1', train: { data }, ...written }));
+      shop.write('model/ec2.config.json', JSON.stringify({ region: 'eu-west-1', train: { datasets }, ...written }));
       shop.at.aws.calls.clear();
       expect((await key()).slice(1).join('\n')).toMatch(message);
       expect(shop.at.aws.calls.all()).toEqual([]);
     };
     process.env.NX_EC2_POLICY = policy;
     try {
-      await refused({ data: ['s3://other/*'] }, {}, /does not allow "train\.data": "s3:\/\/data\/corpus"/);
+      await refused({ datasets: ['s3://other/*'] }, {}, /does not allow "train\.datasets": "s3:\/\/data\/corpus"/);
       await refused({ roles: [] }, { roleArn: 'arn:aws:iam::000000000000:role/other' }, /does not allow "roleArn"/);
       await refused({ profiles: [] }, { profile: 'admin' }, /does not allow "profile"/);
       await refused({}, { profile: 1 }, /profile: /);
+      // The key's datasets lie in no store.
+      writeFileSync(policy, JSON.stringify({ prefixes: ['team-a/'] }));
+      shop.write(
+        'model/ec2.config.json',
+        JSON.stringify({ region: 'eu-west-1', prefix: 'team-a/', train: { datasets } }),
+      );
+      expect((await key())[2]).toMatch(/^s3:\/\/data\/corpus [0-9a-f]+/);
     } finally {
       delete process.env.NX_EC2_POLICY;
     }

@@ -1,11 +1,8 @@
-import { join } from 'node:path';
-import type { NxJsonConfiguration } from '@nx/devkit';
 import { declaredConfiguration, readConfigFile } from '../config/config-file';
 import { findConfigurationProblem } from '../config/configuration';
 import { pluginOptions } from '../config/plugin-options';
 import { enforcePolicy } from '../config/policy';
 import { settingsDigest } from '../config/result-settings';
-import { readText } from '../config/read-text';
 import { writtenPaths, type WrittenOutput } from '../config/outputs';
 import { Aws, type AwsSettings } from '../aws/clients';
 import { Problem } from '../report/problem';
@@ -13,8 +10,9 @@ import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
 import { dataVersion } from '../store/data-version';
 import { environmentChoice } from '../config/environment-choice';
-import { findFiles } from '../workspace/files';
+import { findFiles } from '../workspace/files/find-files';
 import { reportKey } from '../workspace/key-log';
+import { readNxJson } from '../workspace/nx-json';
 import { sharedListing } from '../workspace/shared-listing';
 import { scanCache } from '../workspace/state';
 
@@ -46,7 +44,7 @@ async function* keyOf(
   listing: typeof sharedListing,
 ): AsyncGenerator<string> {
   const at = Date.now();
-  const plugin = pluginOptions(await readNxJson(workspaceRoot), projectRoot);
+  const plugin = pluginOptions(readNxJson(workspaceRoot), projectRoot);
   const declared = declaredConfiguration(plugin, readConfigFile(workspaceRoot, projectRoot));
   const settings = settingsDigest(declared);
   yield settings;
@@ -54,7 +52,7 @@ async function* keyOf(
   const train = declared.train as {
     outputs?: WrittenOutput[];
     checkpoints?: { paths?: string[] };
-    data?: { source: string; key?: boolean }[];
+    datasets?: { source: string; cacheKey?: boolean }[];
   };
   const { projectGraph, files } = await listing(workspaceRoot);
   const projectName = Object.keys(projectGraph.nodes).find(
@@ -64,7 +62,9 @@ async function* keyOf(
     throw new Problem('PROJECT_MISSING', `Nx has no project in ${projectRoot}.`, { next: 'nx show projects' });
   const found = await findFiles(
     {
-      ...{ workspaceRoot, projectGraph, projectName },
+      workspaceRoot,
+      projectGraph,
+      projectName,
       include: sync.include ?? [],
       exclude: sync.exclude ?? [],
       dependencies: sync.dependencies ?? true,
@@ -74,29 +74,19 @@ async function* keyOf(
     async (_, projects) => projects.flatMap((project) => files[project] ?? []),
   );
   const { snapshot } = await scan({ workspaceRoot, ...found, cache: scanCache(workspaceRoot, projectName) });
-  const data = (train.data ?? []).filter(({ key }) => key);
+  const datasets = (train.datasets ?? []).filter(({ cacheKey }) => cacheKey);
   const versions: string[] = [];
-  if (data.length > 0) {
+  if (datasets.length > 0) {
     // Nx asks for the key before the target could refuse its configuration.
     const problem = findConfigurationProblem(plugin, workspaceRoot, projectRoot);
     if (problem) throw problem;
     const { region, profile, roleArn } = declared as AwsSettings;
     const asked = { region, profile, roleArn };
-    enforcePolicy({ ...asked, prefix: '', projectRoot, train: { data } }, workspaceRoot, process.env);
-    versions.push(...(await dataVersions(asked, data)));
+    enforcePolicy({ ...asked, prefix: '', projectRoot, train: { datasets } }, workspaceRoot, process.env);
+    versions.push(...(await dataVersions(asked, datasets)));
   }
   reportKey(workspaceRoot, projectRoot, { at, settings, snapshot: snapshot.id, versions });
   yield* [snapshot.id, ...versions];
-}
-
-async function readNxJson(workspaceRoot: string): Promise<NxJsonConfiguration> {
-  const text = readText(join(workspaceRoot, 'nx.json'));
-  try {
-    return JSON.parse(text);
-  } catch {
-    // Comments, trailing commas: what Nx itself accepts.
-    return (await import('@nx/devkit')).parseJson(text);
-  }
 }
 
 /** Data that is part of the key, each with its version. */

@@ -1,15 +1,16 @@
 import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
-import { printable, printablePath } from '../report/terminal-text';
+import { sanitizeForTerminal, printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { Snapshot, type Entry } from '../snapshot/snapshot';
-import { readSnapshot, type StoredSnapshot } from '../sync/read-snapshot';
-import { restoreSnapshot } from '../sync/restore-snapshot';
+import { readSnapshot, type StoredSnapshot } from '../sync/manifest/read-snapshot';
+import { restoreSnapshot } from '../sync/restore/checkout-snapshot';
 import { visibleDirectories, visibleToTools, workspaceAbove } from '../workspace/ignored';
 import { bareRepositoryFiles, toolFile } from '../workspace/tool-files';
 import { withRun, type WhereOptions } from './named-run';
 import { reportOutcome } from './outcome';
+import { shellWord } from '../report/shell-words';
 
 export interface CheckoutOptions extends WhereOptions {
   output?: string;
@@ -22,7 +23,7 @@ export function checkout(run: string, options: CheckoutOptions, reporter = new R
   return reportOutcome(reporter, () =>
     withRun(run, options, async ({ store, keys, record }) => {
       const directory = resolve(options.output ?? defaultDirectory(record.id));
-      refuseWorkspace(directory, record.id);
+      assertNotWorkspace(directory, record.id);
       const { stored, heldBack } = withoutControl(await readSnapshot(store, keys, record.snapshot));
       if (heldBack.length > 0)
         reporter.warn(
@@ -42,10 +43,10 @@ export function checkout(run: string, options: CheckoutOptions, reporter = new R
         progress.end();
       }
       const { size: entries } = stored.snapshot;
-      const { git } = record.description;
+      const { git } = record.metadata;
       const commit = git ? `, commit ${git.commit.slice(0, 12)}${git.dirty ? ' with changes' : ''}` : '';
       reporter.line(
-        `${printable(directory)}: what ${record.id} ran, ${formatCount(entries, 'file')}, ${formatSize(bytes)}${printable(commit)}`,
+        `${sanitizeForTerminal(directory)}: what ${record.id} ran, ${formatCount(entries, 'file')}, ${formatSize(bytes)}${sanitizeForTerminal(commit)}`,
       );
       reporter.detail(`Snapshot ${record.snapshot}, verified.`);
       return { run: record.id, snapshot: record.snapshot, directory, entries, bytes, heldBack };
@@ -60,15 +61,15 @@ function defaultDirectory(run: string): string {
 }
 
 /** @throws Problem where Nx would take the files for the workspace's own. */
-function refuseWorkspace(directory: string, run: string): void {
+function assertNotWorkspace(directory: string, run: string): void {
   const workspace = workspaceAbove(directory);
   if (workspace === null) return;
   if (visibleToTools(directory, ['project.json']).size === 0 && visibleDirectories(directory, ['']).size === 0) return;
   throw new Problem(
     'CHECKOUT_IN_WORKSPACE',
-    `${printable(directory)} is inside the workspace ${workspace}: Nx, git and other tools would act on the code of the run.`,
+    `${sanitizeForTerminal(directory)} is inside the workspace ${workspace}: Nx, git and other tools would act on the code of the run.`,
     {
-      next: `Add --output=${join(dirname(workspace), run)}, or name the directory in .gitignore.`,
+      next: `Add --output=${shellWord(join(dirname(workspace), run))}, or name the directory in .gitignore.`,
     },
   );
 }

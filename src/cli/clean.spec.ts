@@ -1,7 +1,9 @@
 import { StopInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
-import { newRunId } from '../run/run-id';
+import { newRunId } from '../run/record/run-id';
+import { Store } from '../store/store';
+import { mapConcurrent } from '../system/side-by-side';
 import { clean, type CleanOptions } from './clean';
-import { MadeFixture, MINUTE, OTHER, printed } from './made.fixture';
+import { InventoryFixture, MINUTE, OTHER, printed } from './made.fixture';
 
 const HOUR = 60 * MINUTE;
 const spot = {
@@ -9,24 +11,27 @@ const spot = {
 };
 
 /** An account as it is after some days; what is old was made three hours ago. */
-describe('nx-ec2 clean', () => {
-  let made: MadeFixture;
+describe('nx-ec2 instances clean', () => {
+  let made: InventoryFixture;
   const ids: Record<string, string> = {};
   const late = () =>
-    ['ended', 'late', 'missing', 'stops', 'fleet', 'ofFleet', 'template', 'loose', 'volume', 'request'].map(
+    ['ended', 'late', 'going', 'missing', 'stops', 'fleet', 'ofFleet', 'template', 'loose', 'volume', 'request'].map(
       (name) => ids[name],
     );
 
   beforeAll(async () => {
-    made = await MadeFixture.start();
+    made = await InventoryFixture.start();
     const run = (project = 'model') => newRunId(project, new Date(Date.now() - 2.5 * HOUR));
-    const [ended, going, kept, first, other, fleet] = ['model', 'model', 'model', 'model', 'vision', 'model'].map(run);
+    const [ended, going, young, kept, first, fleet] = Array.from({ length: 6 }, () => run());
+    const other = run('vision');
     const launch = async (name: string, tags: Record<string, string | undefined>, more = {}) =>
       void (ids[name] = await made.launch(made.tags(tags), more));
     await launch('ended', { run: ended, finish: 'terminate 0 1800' }, spot);
     await launch('late', { lifetime: '3600', project: '\x1b]0;owned\x07\x1b[2Jevil' });
     await launch('missing', { run: run(), finish: 'terminate 0 1800' });
+    // The store tells of a run on the one that is past its lifetime, and the instance says nothing.
     await launch('going', { run: going, lifetime: '3600', finish: 'terminate 0 1800' });
+    await launch('young', { run: young, finish: 'terminate 0 1800' });
     await launch('kept', { run: kept, finish: 'terminate - -' });
     await launch('others', { run: first, finish: 'terminate 0 0' });
     await launch('elsewhere', { run: run(), store: 'other/team', finish: 'terminate 0 0' });
@@ -61,7 +66,7 @@ describe('nx-ec2 clean', () => {
     made.at.aws.capacity.add({ market: 'spot' });
     ids.ofFleet = made.at.aws.instances.all().find(({ fleet }) => fleet === ids.fleet)!.id;
     ids.new = await made.launch(made.tags({ run: run(), finish: 'terminate 0 0' }));
-    for (const id of [ids.ended, ids.missing, ids.ofFleet]) made.keeper(id);
+    for (const id of [ids.ended, ids.missing, ids.ofFleet]) made.watchdog(id);
     const before = { startedAt: 1, createdAt: 1 };
     const over = { ...before, state: 'ended' as const, endedAt: Date.now() - 2 * HOUR - 5_000 };
     await made.tell({ ...over, id: ended, instance: ids.ended });
@@ -70,8 +75,9 @@ describe('nx-ec2 clean', () => {
     await made.tell({ ...over, id: fleet, instance: 'i-0123456789abcdef0' });
     const on = { ...before, state: 'running' as const, outcome: null, endedAt: null };
     await made.tell({ ...on, id: going, instance: ids.going });
+    await made.tell({ ...on, id: young, instance: ids.young });
     await made.tell({ ...on, id: other, instance: ids.others, project: 'vision' });
-  }, 60_000);
+  });
   afterAll(() => made.close());
 
   const run = (options: Partial<CleanOptions> = {}) =>
@@ -82,10 +88,10 @@ describe('nx-ec2 clean', () => {
     const before = there();
     const { out, error } = await run({ json: true });
     expect(error).toBeNull();
-    const told = JSON.parse(out) as { overdue: { id: string; why: string }[]; others: number; applied: boolean };
-    expect(told.overdue.map(({ id }) => id).sort()).toEqual(late().sort());
+    const told = JSON.parse(out) as { expired: { id: string; why: string }[]; others: number; applied: boolean };
+    expect(told.expired.map(({ id }) => id).sort()).toEqual(late().sort());
     expect(told).toMatchObject({ success: true, applied: false, others: 1 });
-    const why = Object.fromEntries(told.overdue.map((each) => [each.id, each.why]));
+    const why = Object.fromEntries(told.expired.map((each) => [each.id, each.why]));
     expect(why[ids.ended]).toBe('its run has ended 2h 00m ago');
     expect(why[ids.late]).toBe('2h 00m past its lifetime');
     expect(why[ids.missing]).toBe('3h 00m after its launch there is no record of its run');
@@ -106,13 +112,14 @@ describe('nx-ec2 clean', () => {
   it('says what could not be ended, and ends the rest; then what is left; of others when it is told to', async () => {
     const before = there();
     made.at.aws.faults.add({
-      ...{ service: 'ec2', action: 'DeleteVolume' },
+      service: 'ec2',
+      action: 'DeleteVolume',
       error: { code: 'UnauthorizedOperation', message: 'not you', status: 403 },
     });
     const refused = await run({ apply: true });
     expect(refused.error).toMatchObject({
       code: 'CLEAN',
-      message: expect.stringMatching(/^1 of 10 could not be ended/),
+      message: expect.stringMatching(/^1 of 11 could not be ended/),
     });
     expect(refused.out).toMatch(new RegExp(`volume ${ids.volume}\\.(.|\n)*UnauthorizedOperation: not you`));
     expect(refused.out).toMatch(new RegExp(`The instance ${ids.stops} is stopped\\.`));
@@ -121,14 +128,14 @@ describe('nx-ec2 clean', () => {
     expect(cancelled).toHaveLength(3);
     const again = await run({ apply: true, all: true, json: true });
     expect(again.error).toBeNull();
-    expect((JSON.parse(again.out) as { overdue: object[] }).overdue).toMatchObject([
+    expect((JSON.parse(again.out) as { expired: object[] }).expired).toMatchObject([
       { id: ids.theirs, result: 'ended' },
       { id: ids.volume, result: 'ended' },
     ]);
     expect(made.at.aws.instances.get(ids.stops)!.state).toBe('stopped');
     const gone = new Set([...late().filter((id) => id !== ids.stops), ids.theirs]);
     for (const name of [
-      'going',
+      'young',
       'kept',
       'others',
       'elsewhere',
@@ -143,18 +150,18 @@ describe('nx-ec2 clean', () => {
     expect(before.filter((id) => gone.has(id) && there().includes(id))).toEqual([]);
     const { out } = await run({ all: true });
     expect(out).toBe('Nothing in eu-west-1 should have ended.\n');
-  }, 60_000);
+  });
 });
 
 /** Whoever writes to the bucket can say of any run that it has ended, or remove what is said of it. */
-describe('nx-ec2 clean, with forged records', () => {
-  let made: MadeFixture;
+describe('nx-ec2 instances clean, with forged records', () => {
+  let made: InventoryFixture;
   const ids: Record<string, string> = {};
   const runs: Record<string, string> = {};
   let release: () => void;
 
   beforeAll(async () => {
-    made = await MadeFixture.start();
+    made = await InventoryFixture.start();
     for (const name of ['busy', 'removed', 'mute', 'idle', 'waiting', 'elsewhere'])
       runs[name] = newRunId('model', new Date(Date.now() - 2.5 * HOUR));
     for (const name of ['busy', 'removed', 'mute', 'idle'])
@@ -165,7 +172,7 @@ describe('nx-ec2 clean, with forged records', () => {
     await made.template('of-the-waiting', made.tags({ run: runs.waiting, finish: 'terminate 0 0' }));
     ids.waiting = await made.fleet('of-the-waiting', made.tags({ run: runs.waiting, finish: 'terminate 0 0' }));
     await made.age(3 * HOUR);
-    for (const name of ['busy', 'removed', 'idle']) made.keeper(ids[name]);
+    for (const name of ['busy', 'removed', 'idle']) made.watchdog(ids[name]);
     const stops = [await made.runOn(ids.busy, runs.busy), await made.runOn(ids.removed, runs.removed)];
     release = () => stops.forEach((stop) => stop());
     const forged = { startedAt: 1, createdAt: 1, state: 'ended' as const, endedAt: Date.now() - 2 * HOUR };
@@ -174,7 +181,8 @@ describe('nx-ec2 clean, with forged records', () => {
       await made.tell({ ...forged, id: runs[name], instance });
     }
     await made.tell({ ...forged, id: runs.elsewhere, instance: ids.named });
-  }, 60_000);
+  });
+
   afterAll(async () => {
     release();
     await made.close();
@@ -196,5 +204,124 @@ describe('nx-ec2 clean, with forged records', () => {
     expect(fleets).toEqual([ids.waiting]);
     expect(instances).toEqual(expect.arrayContaining([ids.busy, ids.removed, ids.mute, ids.named, ids.unmanaged]));
     expect(instances).not.toContain(ids.idle);
-  }, 60_000);
+  });
+
+  it('is not kept from ending what is past its lifetime by records that can not be verified', async () => {
+    const names = ['idle', 'mute', 'busy', 'silent'].map((name) => `${name} and late`);
+    const expired = { lifetime: '3600', finish: 'terminate - -' };
+    for (const name of names) ids[name] = await made.launch(made.tags(expired));
+    for (const each of made.at.aws.instances.all())
+      if (names.some((name) => ids[name] === each.id)) each.launched -= 3 * HOUR;
+    made.watchdog(ids['idle and late']);
+    made.watchdog(ids['busy and late']);
+    const stop = await made.runOn(ids['busy and late'], newRunId('model', new Date()));
+    const forged = { startedAt: 1, createdAt: 1, state: 'running' as const, outcome: null, endedAt: null };
+    const forge = (name: string, age?: number) =>
+      made.forge({ ...forged, id: newRunId('model', new Date()), instance: ids[name] }, age);
+    for (const name of ['idle and late', 'mute and late', 'busy and late']) await forge(name);
+    // A run that goes on would have written over it.
+    await forge('silent and late', 2 * MINUTE);
+    const { out, error } = await printed((reporter) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
+    );
+    stop();
+    expect(error).toBeNull();
+    const late = '1h 59m|2h 00m';
+    const kept = `Kept the instance ${ids['busy and late']}, (${late}) past its lifetime: \\S+ runs there\\.\n`;
+    expect(out).toMatch(new RegExp(kept));
+    expect(out).toMatch(
+      new RegExp(`The instance ${ids['mute and late']} is (${late}) past its lifetime, and it does not say`),
+    );
+    const { instances } = made.at.aws.left();
+    expect(instances).toContain(ids['busy and late']);
+    for (const name of ['idle and late', 'mute and late', 'silent and late']) {
+      expect(out).toMatch(new RegExp(`The instance ${ids[name]} has ended\\.`));
+      expect(instances).not.toContain(ids[name]);
+    }
+  });
+
+  it('is not kept from ending what is past its lifetime by an old record that somebody has put back', async () => {
+    for (const name of ['idle', 'busy', 'mute']) {
+      ids[`${name}, replayed`] = await made.launch(made.tags({ lifetime: '3600', finish: 'terminate - -' }));
+      made.at.aws.instances.get(ids[`${name}, replayed`])!.launched -= 3 * HOUR;
+    }
+    // Within its lifetime, a run that the store tells of keeps it, whatever the instance says.
+    ids.young = await made.launch(made.tags({ finish: 'terminate - -' }));
+    for (const name of ['idle, replayed', 'busy, replayed', 'young']) made.watchdog(ids[name]);
+    const stop = await made.runOn(ids['busy, replayed'], newRunId('model', new Date()));
+    // A machine that has not seen the end of the run takes what was written before it for the last.
+    const running = { startedAt: 1, createdAt: 1, state: 'running' as const, outcome: null, endedAt: null };
+    const names = ['idle, replayed', 'busy, replayed', 'mute, replayed', 'young'];
+    for (const name of names) await made.tell({ ...running, id: newRunId('model', new Date()), instance: ids[name] });
+    const { out, error } = await printed((reporter) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
+    );
+    stop();
+    expect(error).toBeNull();
+    for (const name of ['idle, replayed', 'mute, replayed']) {
+      expect(out).toMatch(new RegExp(`The instance ${ids[name]} has ended\\.`));
+      expect(made.at.aws.left().instances).not.toContain(ids[name]);
+    }
+    expect(out).toMatch(
+      new RegExp(`Kept the instance ${ids['busy, replayed']}, .* past its lifetime: \\S+ runs there`),
+    );
+    expect(made.at.aws.left().instances).toEqual(expect.arrayContaining([ids['busy, replayed'], ids.young]));
+  });
+
+  it('asks an instance that is past its lifetime where forged records hide the run that goes on there', async () => {
+    const at = (hours: number) => newRunId('model', new Date(Date.now() + hours * HOUR));
+    const [first, hidden] = [at(-5), at(-2)];
+    const tags = made.tags({ run: first, lifetime: '3600', finish: 'terminate 0 1800' });
+    for (const name of ['busy, hidden', 'idle, hidden', 'mute, hidden']) {
+      ids[name] = await made.launch(tags);
+      made.at.aws.instances.get(ids[name])!.launched -= 6 * HOUR;
+      if (!name.startsWith('mute')) made.watchdog(ids[name]);
+    }
+    const stop = await made.runOn(ids['busy, hidden'], hidden);
+    const told = { startedAt: 1, createdAt: 1, instance: ids['busy, hidden'] };
+    await made.tell({ ...told, id: first, state: 'ended', endedAt: Date.now() - 4 * HOUR });
+    await made.tell({ ...told, id: hidden, state: 'running', outcome: null, endedAt: null });
+    // One more than are looked at, under newer ids.
+    const forged = Array.from({ length: 501 }, () => at(1));
+    await mapConcurrent(forged, 16, (id) => made.forge({ id, instance: 'i-0123456789abcdef0' }));
+    const { out, error } = await printed((reporter) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
+    );
+    stop();
+    expect(error).toBeNull();
+    expect(out).toMatch(
+      new RegExp(`Kept the instance ${ids['busy, hidden']}, .* past its lifetime.*${hidden} runs there`),
+    );
+    for (const name of ['idle, hidden', 'mute, hidden'])
+      expect(out).toMatch(new RegExp(`The instance ${ids[name]} has ended\\.`));
+    expect(made.at.aws.instances.get(ids['busy, hidden'])!.state).toBe('running');
+  });
+
+  it('ends what is past its lifetime, and asks it first, however many projects somebody has made up', async () => {
+    const run = newRunId('model', new Date());
+    for (const name of ['busy, of many', 'mute, of many']) {
+      ids[name] = await made.launch(made.tags({ project: 'zebra', lifetime: '3600', finish: 'terminate - -' }));
+      made.at.aws.instances.get(ids[name])!.launched -= 3 * HOUR;
+    }
+    made.watchdog(ids['busy, of many']);
+    const stop = await made.runOn(ids['busy, of many'], run);
+    for (const name of ['a1', 'a2', 'a3']) await made.tell({ id: run, instance: 'i-0123456789abcdef0', project: name });
+    // Three are as many as are looked at, in place of thousands.
+    const { listFirstDirectories } = Store.prototype;
+    const limits: number[] = [];
+    const spy = jest.spyOn(Store.prototype, 'listFirstDirectories').mockImplementation(function (this: Store, ...args) {
+      const [prefix, limit, after] = args;
+      limits.push(limit);
+      return listFirstDirectories.call(this, prefix, Math.min(limit, 3), after);
+    });
+    const { out, error } = await printed((reporter) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
+    );
+    spy.mockRestore();
+    stop();
+    expect(error).toBeNull();
+    expect(Math.max(...limits)).toBeLessThanOrEqual(2_000);
+    expect(out).toMatch(new RegExp(`Kept the instance ${ids['busy, of many']}, .*: ${run} runs there`));
+    expect(out).toMatch(new RegExp(`The instance ${ids['mute, of many']} has ended\\.`));
+  });
 });

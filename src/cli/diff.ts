@@ -1,6 +1,6 @@
 import { Reporter } from '../report/reporter';
-import { compareRuns } from '../run/difference/runs';
-import { describeDifference } from '../run/difference/describe';
+import { compareRuns } from '../run/compare/runs';
+import { describeDifference } from '../run/compare/describe';
 import { withRun, type WhereOptions } from './named-run';
 import { reportOutcome } from './outcome';
 

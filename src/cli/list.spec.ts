@@ -1,21 +1,19 @@
 import { list, type ListOptions } from './list';
-import { MadeFixture, MINUTE, OTHER, printed } from './made.fixture';
+import { InventoryFixture, MINUTE, OTHER, printed } from './made.fixture';
 
 const HOUR = 60 * MINUTE;
 const today = new Date().toISOString().slice(0, 10);
 
-describe('nx-ec2 list', () => {
-  let made: MadeFixture;
+describe('nx-ec2 instances list', () => {
+  let made: InventoryFixture;
   let ids: Record<string, string>;
   beforeAll(async () => {
-    made = await MadeFixture.start();
+    made = await InventoryFixture.start();
     const mine = made.tags({
-      ...{
-        price: `0.5 spot eu-west-1a ${today} ec2`,
-        lifetime: '36000',
-        idle: '3600',
-        run: '20260101-000000-model-aaaaaa',
-      },
+      price: `0.5 spot eu-west-1a ${today} ec2`,
+      lifetime: '36000',
+      idle: '3600',
+      run: '20260101-000000-model-aaaaaa',
       deadline: String(Date.now() + 5 * HOUR + 30 * MINUTE),
     });
     const market = { InstanceMarketOptions: { MarketType: 'spot' as const } };
@@ -30,7 +28,7 @@ describe('nx-ec2 list', () => {
       loose: await made.template('loose', made.tags()),
     };
     await made.age(2 * HOUR + 5_000);
-  }, 60_000);
+  });
   afterAll(() => made.close());
 
   const run = (options: Partial<ListOptions> = {}) => printed((reporter) => list(options, reporter), options.json);
@@ -49,7 +47,7 @@ describe('nx-ec2 list', () => {
       ),
     );
     expect(out).toMatch(new RegExp(`${ids.unpriced} .* +2h 00m +nothing ends it\n`));
-    expect(out).toMatch(/In all \$1\.75 an hour, and 1 instance whose price is not known; disks are not counted\.\n$/);
+    expect(out).toMatch(/Total: \$1\.75 an hour, and 1 instance whose price is not known, without disks\.\n$/);
     expect(out).toMatch(new RegExp(`${ids.loose} +- +launch template +local +model`));
     expect(out).not.toContain(ids.foreign);
     expect(out).not.toMatch(/\x1b|\x07|\n::error/);
@@ -59,7 +57,10 @@ describe('nx-ec2 list', () => {
     expect((await run({ mine: true })).out).not.toContain(ids.theirs);
     const { out } = await run({ json: true, project: 'model', mine: true });
     expect(JSON.parse(out)).toMatchObject({
-      ...{ success: true, region: 'eu-west-1', perHour: 0.5, unknown: 0 },
+      success: true,
+      region: 'eu-west-1',
+      perHour: 0.5,
+      unknown: 0,
       made: [
         {
           kind: 'instance',
@@ -72,18 +73,19 @@ describe('nx-ec2 list', () => {
         { kind: 'launch template', id: ids.loose },
       ],
     });
-    expect((await run({ project: 'none' })).out).toBe('Nothing of none that nx-ec2 has made is in eu-west-1.\n');
+    expect((await run({ project: 'none' })).out).toBe('There is nothing of none that nx-ec2 launched in eu-west-1.\n');
   });
 
   it('says what it may not ask for', async () => {
     made.at.aws.faults.add({
-      ...{ service: 'ec2', action: 'DescribeFleets' },
+      service: 'ec2',
+      action: 'DescribeFleets',
       error: { code: 'UnauthorizedOperation', message: 'not you', status: 403 },
     });
     const { error } = await run();
     expect(error).toMatchObject({
       code: 'INVENTORY',
-      message: expect.stringMatching(/fleets that nx-ec2 has made(.|\n)*UnauthorizedOperation: not you/),
+      message: expect.stringMatching(/fleets that nx-ec2 launched(.|\n)*UnauthorizedOperation: not you/),
     });
   });
 });

@@ -1,10 +1,10 @@
 import { ACCOUNT_KEYS } from '../config/connection';
-import { hourly, listMade, type Listed } from '../instance/listing';
-import { describePrice, dollars } from '../instance/price';
+import { hourly, listInventory, type Listed } from '../instance/inventory/listing';
+import { describePrice, dollars } from '../instance/price/price';
 import { Reporter } from '../report/reporter';
-import { printable } from '../report/terminal-text';
+import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount, formatDuration } from '../report/units';
-import { nameOf, table } from '../run/status';
+import { nameOf, table } from '../run/status/status';
 import { withAccount, type AccountOptions } from './account';
 import { reportOutcome } from './outcome';
 
@@ -22,7 +22,7 @@ export async function list(options: ListOptions, reporter = new Reporter(options
       options,
       async ({ region, caller, inventory, now }) => {
         const { mine, project } = options;
-        const made = listMade(inventory, { caller, mine, project, now });
+        const made = listInventory(inventory, { caller, mine, project, now });
         const total = hourly(made);
         say(reporter, made, { ...options, region, now });
         return { region, caller, made, ...total };
@@ -34,11 +34,11 @@ export async function list(options: ListOptions, reporter = new Reporter(options
 
 const HEAD = ['ID', 'STATE', 'TYPE', 'MARKET', 'OWNER', 'PROJECT', 'WORKSPACE', 'RUN', 'AGE', 'COST', 'ENDS'];
 
-function say(reporter: Reporter, made: Listed[], wishes: ListOptions & { region: string; now: number }): void {
-  const { region, now, mine, project } = wishes;
+function say(reporter: Reporter, made: Listed[], options: ListOptions & { region: string; now: number }): void {
+  const { region, now, mine, project } = options;
   if (!made.length) {
-    const whose = `${mine ? ' of yours' : ''}${project === undefined ? '' : ` of ${printable(project)}`}`;
-    return reporter.line(`Nothing${whose} that nx-ec2 has made is in ${region}.`);
+    const whose = `${mine ? ' of yours' : ''}${project === undefined ? '' : ` of ${sanitizeForTerminal(project)}`}`;
+    return reporter.line(`There is nothing${whose} that nx-ec2 launched in ${region}.`);
   }
   for (const [title, part] of [
     ['Yours', made.filter((each) => each.mine)],
@@ -51,9 +51,9 @@ function say(reporter: Reporter, made: Listed[], wishes: ListOptions & { region:
   }
   const { perHour, unknown } = hourly(made);
   const rest = unknown ? `, and ${formatCount(unknown, 'instance')} whose price is not known` : '';
-  reporter.line(`In all ${dollars(perHour)} an hour${rest}; disks are not counted.`);
+  reporter.line(`Total: ${dollars(perHour)} an hour${rest}, without disks.`);
   for (const { id, price } of made)
-    if (price && wishes.verbose) reporter.line(`${printable(id)}: ${describePrice(price)}`);
+    if (price && options.verbose) reporter.line(`${sanitizeForTerminal(id)}: ${describePrice(price)}`);
 }
 
 function row(each: Listed, now: number): string[] {

@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
 import { duration } from '../config/units';
-import { readFileSync } from 'node:fs';
-import type { Fault } from '../local-aws/faults';
+import { BUCKET_NAME } from '../local-aws/s3/objects';
 import { startLocalAws } from '../local-aws/server';
+import { readFaults } from './local-aws-faults';
 import { networkProfile } from './network-profile';
 
 interface Options {
@@ -20,9 +20,8 @@ interface Options {
 
 /** Runs local AWS until it is told to stop. */
 export async function localAws(options: Options): Promise<void> {
-  const port = Number(options.port);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw new Error(`--port takes 0 to 65535, not ${options.port}`);
+  const port = readPort(options.port);
+  assertNames(options);
   const { agentChannel } = options;
   if (agentChannel !== 'gateway' && agentChannel !== 'ec2messages')
     throw new Error(`--agent-channel: write gateway or ec2messages, not ${agentChannel}`);
@@ -34,7 +33,7 @@ export async function localAws(options: Options): Promise<void> {
     instances: [options.instance],
     boot: bootTime(options.boot),
     agentChannel,
-    faults: options.faults ? (JSON.parse(readFileSync(options.faults, 'utf8')) as Fault[]) : [],
+    faults: options.faults === undefined ? [] : readFaults(options.faults),
     network: options.network === undefined ? {} : networkProfile(options.network),
   }).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'
@@ -59,4 +58,20 @@ function bootTime(text: string): number {
   const parsed = duration.safeParse(text);
   if (!parsed.success) throw new Error(`--boot: ${text} ${parsed.error.issues[0].message}`);
   return parsed.data;
+}
+
+export function readPort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Infinity;
+  if (port > 65_535) throw new Error(`--port takes 0 to 65535, not ${text || 'an empty value'}`);
+  return port;
+}
+
+/** @throws Error where a name can't be one. */
+export function assertNames(options: Pick<Options, 'directory' | 'region' | 'bucket' | 'instance'>): void {
+  const { directory, region, bucket, instance } = options;
+  for (const [name, value] of Object.entries({ directory, region, bucket, instance }))
+    if (!value) throw new Error(`--${name} is empty: give it a value, or leave it out.`);
+  if (!/^[a-z]{2}(-[a-z]+)+-\d$/.test(region))
+    throw new Error(`--region: must be the id of a region, e.g. eu-west-1; it is ${region}`);
+  if (!BUCKET_NAME.test(bucket)) throw new Error(`--bucket: must be the name of an S3 bucket; it is ${bucket}`);
 }

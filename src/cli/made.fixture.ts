@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -16,8 +16,8 @@ import { ACCOUNT } from '../local-aws/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
 import { startPipeline } from '../run/pipeline.fixture';
-import type { RunRecord } from '../run/record';
-import { putRecord, recordOf } from '../run/saved-run.fixture';
+import type { RunRecord } from '../run/record/record';
+import { putRecord, recordOf } from '../run/record/saved-run.fixture';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
 
@@ -37,13 +37,13 @@ sys.stdin.read()
 type Tags = Record<string, string>;
 
 /** An account with what nx-ec2 has made in it, and a store with what the instances have told of their runs. */
-export class MadeFixture {
+export class InventoryFixture {
   private directory = mkdtempSync(join(tmpdir(), 'nx-ec2-made-'));
   private clients!: Aws;
   at!: Fixture;
 
-  static async start(): Promise<MadeFixture> {
-    const made = new MadeFixture();
+  static async start(): Promise<InventoryFixture> {
+    const made = new InventoryFixture();
     await made.open();
     return made;
   }
@@ -63,7 +63,11 @@ export class MadeFixture {
   tags(more: Record<string, string | undefined> = {}): Tags {
     const all: Record<string, string | undefined> = {
       managed: 'true',
-      ...{ owner: ME, project: 'model', workspace: 'acme', store: 'bucket/team', lifetime: '86400' },
+      owner: ME,
+      project: 'model',
+      workspace: 'acme',
+      store: 'bucket/team',
+      lifetime: '86400',
       ...more,
     };
     const given = Object.entries(all).filter((each): each is [string, string] => each[1] !== undefined);
@@ -74,7 +78,10 @@ export class MadeFixture {
     const Tags = list(tags);
     const { Instances } = await this.at.ec2.send(
       new RunInstancesCommand({
-        ...{ ImageId: 'ami-00000000000000001', InstanceType: 't3.micro', MinCount: 1, MaxCount: 1 },
+        ImageId: 'ami-00000000000000001',
+        InstanceType: 't3.micro',
+        MinCount: 1,
+        MaxCount: 1,
         IamInstanceProfile: { Name: 'training' },
         TagSpecifications: [
           { ResourceType: 'instance', Tags },
@@ -91,7 +98,8 @@ export class MadeFixture {
       new CreateLaunchTemplateCommand({
         LaunchTemplateName: name,
         LaunchTemplateData: {
-          ...{ ImageId: 'ami-00000000000000001', InstanceType: 't3.micro' },
+          ImageId: 'ami-00000000000000001',
+          InstanceType: 't3.micro',
           IamInstanceProfile: { Name: 'training' },
           TagSpecifications: [{ ResourceType: 'instance', Tags: list(tags) }],
         },
@@ -122,11 +130,27 @@ export class MadeFixture {
     await putRecord(new Store(this.clients, { bucket: 'bucket' }), keys, recordOf(more));
   }
 
-  /** The keeper's mark on an instance, without which the instance does not know what runs there. */
-  keeper(instance: string): void {
-    const keeper = join(this.rootOf(instance), 'keeper');
-    mkdirSync(keeper, { recursive: true });
-    writeFileSync(join(keeper, 'wish.json'), '{}');
+  /** What anybody may write as a run's record who writes to the bucket. @param age ms by S3's clock. */
+  async forge(more: Partial<RunRecord> & { id: string; instance: string }, age = 0): Promise<void> {
+    const key = `${new StoreKeys('team', 'model').run(more.id)}record.json`;
+    const forged = { v: 2, mac: '0'.repeat(64), record: recordOf(more) };
+    await new Store(this.clients, { bucket: 'bucket' }).put(key, Buffer.from(JSON.stringify(forged)));
+    if (!age) return;
+    const bucket = join(this.directory, 's3', 'bucket');
+    for (const file of readdirSync(bucket).filter((name) => name.endsWith('.json'))) {
+      const object = JSON.parse(readFileSync(join(bucket, file), 'utf8')) as { key?: string; modified: number };
+      if (object.key !== key) continue;
+      object.modified -= age;
+      writeFileSync(join(bucket, file), JSON.stringify(object));
+    }
+    this.at.aws.reread();
+  }
+
+  /** The watchdog's mark on an instance, without which the instance does not know what runs there. */
+  watchdog(instance: string): void {
+    const watchdog = join(this.rootOf(instance), 'watchdog');
+    mkdirSync(watchdog, { recursive: true });
+    writeFileSync(join(watchdog, 'config.json'), '{}');
   }
 
   /** A run that runs on an instance, until what is returned is called. */

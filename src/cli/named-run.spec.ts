@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { newRunId } from '../run/run-id';
+import { newRunId } from '../run/record/run-id';
 import { isOf } from './named-run';
 
 describe('the project of a run', () => {
@@ -19,6 +19,6 @@ describe('the project of a run', () => {
     const id = newRunId('digits', new Date());
     expect(isOf(id, { name: 'digit' })).toBe(false);
     for (const no of ['', 'digits', `${id}/..`, `../${id}`])
-      expect(() => isOf(no, { name: 'x' })).toThrow(/no run's id/);
+      expect(() => isOf(no, { name: 'x' })).toThrow(/is not a run id/);
   });
 });

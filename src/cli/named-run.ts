@@ -3,14 +3,15 @@ import { join } from 'node:path';
 import { createProjectGraphAsync, readCachedProjectGraph, workspaceRoot, type ProjectGraph } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
+import { withOrigins } from '../config/setting-origins';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
-import { readRecord } from '../run/record';
-import { slug } from '../run/run-id';
-import type { RunInStore } from '../run/difference/runs';
+import { sanitizeForTerminal } from '../report/terminal-text';
+import { readRecord } from '../run/record/record';
+import { slug } from '../run/record/run-id';
+import type { RunInStore } from '../run/compare/runs';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
-import { nxJson } from './nx-json';
+import { readNxJson } from '../workspace/nx-json';
 
 /** What says where a run is, where its id does not. */
 export interface WhereOptions {
@@ -31,13 +32,13 @@ const ID = /^\d{8}-\d{6}-([a-z0-9-]{1,60})-[a-z2-7]{6}$/;
 
 /**
  * Whether a run is of a project, by the name in its id.
- * @throws Problem where that is no run's id.
+ * @throws Problem where that is not a run id.
  */
 export function isOf(run: string, { name }: NamedProject): boolean {
   const own = ID.exec(run)?.[1];
   if (own === undefined)
-    throw new Problem('RUN_ID', `${printable(run)} is no run's id.`, {
-      next: 'One is such as 20261124-043012-digits-x7k2qa: nx run <project>:remote-status lists them.',
+    throw new Problem('RUN_ID', `${sanitizeForTerminal(run)} is not a run id.`, {
+      next: 'Run ids look like 20261124-043012-digits-x7k2qa: nx run <project>:remote-status lists them.',
     });
   return slug(name) === own;
 }
@@ -61,20 +62,27 @@ export async function withRun<T>(
       next: 'Name it with --project, and where its runs are, if the workspace does not say so, with --bucket.',
     });
   for (const { name, root } of projects as NamedProject[]) {
-    const connection = resolveConnection({ workspaceRoot, nxJson: nxJson(), projectRoot: root, options: given });
+    const connection = resolveConnection({
+      workspaceRoot,
+      nxJson: readNxJson(workspaceRoot),
+      projectRoot: root,
+      options: given,
+    });
     const aws = new Aws(connection);
     try {
       await aws.region();
       const [store, keys] = [new Store(aws, connection), new StoreKeys(connection.prefix, name)];
       const read = await readRecord(store, keys, run);
       if (read) return await use({ store, keys, record: read.record });
+    } catch (error) {
+      throw withOrigins(error, connection.sources ?? []);
     } finally {
       aws.close();
     }
   }
-  const names = projects.map(({ name }) => printable(name)).join(', ');
+  const names = projects.map(({ name }) => sanitizeForTerminal(name)).join(', ');
   throw new Problem('NO_RUN', `There is no run ${run} of ${names} in the store.`, {
-    next: 'It was removed by "nx-ec2 prune", or is of another project (--project) or store (--bucket, --prefix).',
+    next: 'It was removed by "nx-ec2 store prune", or is of another project (--project) or store (--bucket, --prefix).',
   });
 }
 

@@ -4,7 +4,7 @@ import { Reporter } from '../report/reporter';
 import { StoreFixture } from '../store/store.fixture';
 import { prune, type PruneOptions } from './prune';
 
-describe('nx-ec2 prune', () => {
+describe('nx-ec2 store prune', () => {
   let at: StoreFixture;
   beforeAll(async () => {
     at = await StoreFixture.start();
@@ -28,8 +28,13 @@ describe('nx-ec2 prune', () => {
       stderr: stderr as unknown as NodeJS.WriteStream,
     });
     const defaults = {
-      ...{ olderThan: '14d', refsOlderThan: '90d', keepRecords: '0', bucket: 'bucket', prefix: 'team' },
-      ...{ runsOlderThan: '90d', keepRuns: '0' },
+      olderThan: '14d',
+      refsOlderThan: '90d',
+      keepRecords: '0',
+      bucket: 'bucket',
+      prefix: 'team',
+      runsOlderThan: '90d',
+      keepRuns: '0',
     };
     const error = await prune({ ...defaults, ...options }, reporter).then(
       () => null,
@@ -45,11 +50,11 @@ describe('nx-ec2 prune', () => {
     const before = await at.store.list('', 10_000);
     const { out, error } = await run({});
     expect(error).toBeNull();
-    expect(out).toMatch(/needed +condemned +to be removed\n/);
+    expect(out).toMatch(/reachable +pending deletion +to be removed\n/);
     expect(out).toMatch(/packs +1 \(\S+ B\) +1 \(\S+ B\) +-\n/);
-    expect(out).toMatch(/1 ref .* not written for 90d: stale.*\n {2}model\/ref\/old\/i-2\n/);
+    expect(out).toMatch(/1 ref .* not written for 90d: stale.*\n {2}projects\/model\/ref\/old\/i-2\n/);
     expect(out).toMatch(/1 run \(\d+ B\) kept; to be removed: 1 run.* \(\d+ B\)\.\n/);
-    expect(out).toMatch(/Nothing was changed: --apply/);
+    expect(out).toMatch(/Nothing was changed: --apply marks and removes/);
     expect(await at.store.list('', 10_000)).toEqual(before);
   });
 
@@ -58,7 +63,7 @@ describe('nx-ec2 prune', () => {
     expect(JSON.parse(out)).toMatchObject({
       success: true,
       applied: false,
-      kinds: { pack: { kept: { count: 1 }, condemned: { count: 1 }, removed: { count: 0 } } },
+      kinds: { pack: { kept: { count: 1 }, pending: { count: 1 }, removed: { count: 0 } } },
     });
     const failed = await run({ json: true, olderThan: '1d' });
     expect(JSON.parse(failed.out)).toMatchObject({ success: false, error: { code: 'PRUNE_OPTION' } });

@@ -2,14 +2,15 @@ import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
 import { duration } from '../config/units';
-import { prune as pruneStore, type Amount, type Pruned, type PruneWishes } from '../prune/prune';
+import { prune as pruneStore, type Amount, type Pruned, type PruneStoreOptions } from '../prune/prune';
+import { withOrigins } from '../config/setting-origins';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
-import { printable } from '../report/terminal-text';
+import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
-import { YOUNG } from '../store/condemned';
+import { MIN_AGE } from '../store/pending-deletes';
 import { Store } from '../store/store';
-import { nxJson } from './nx-json';
+import { readNxJson } from '../workspace/nx-json';
 
 export interface PruneOptions {
   apply?: boolean;
@@ -27,51 +28,53 @@ export interface PruneOptions {
 }
 
 /** So many names are enough without --verbose. */
-const NAMED = 5;
+const MAX_NAMED = 5;
 /** A plain line about what has no known end is due every so many ms. */
 const INTERVAL = 2_000;
 
-const LABELS: Record<Parameters<NonNullable<PruneWishes['onProgress']>>[0], string> = {
+const LABELS: Record<Parameters<NonNullable<PruneStoreOptions['onProgress']>>[0], string> = {
   indexes: 'Reading indexes',
   listing: 'Listing',
   records: 'Reading records',
-  merging: 'Making one index of many',
+  merging: 'Merging indexes',
   removing: 'Removing',
 };
 
 const KINDS: [keyof Pruned['kinds'], string][] = [
   ['pack', 'packs'],
-  ['record', 'records'],
+  ['record', 'manifests'],
   ['ref', 'refs'],
-  ['helper', 'helpers'],
-  ['run', 'of runs'],
+  ['runtime', 'runtimes'],
+  ['run', 'objects of runs'],
   ['key', 'keys'],
-  ['leftover', 'left-overs'],
+  ['temporary', 'temporary objects'],
 ];
 
 /** Shows what the store holds that nothing needs, and removes it where it is to. */
 export async function prune(options: PruneOptions, reporter = new Reporter(options)): Promise<void> {
   try {
-    const wishes = limits(options);
+    const request = limits(options);
     const { bucket, prefix, region, profile } = options;
     const connection = resolveConnection({
       workspaceRoot,
-      nxJson: nxJson(),
+      nxJson: readNxJson(workspaceRoot),
       options: { bucket, prefix, region, profile },
     });
     const aws = new Aws(connection);
     try {
       await aws.region();
       const store = new Store(aws, connection);
-      const pruned = await pruneStore(store, connection.prefix, { ...wishes, onProgress: progress(reporter) });
+      const pruned = await pruneStore(store, connection.prefix, { ...request, onProgress: progress(reporter) });
       say(reporter, pruned, { ...options, ...connection });
       reporter.result({
         success: true,
         bucket: connection.bucket,
         prefix: connection.prefix,
-        applied: wishes.apply,
+        applied: request.apply,
         ...pruned,
       });
+    } catch (error) {
+      throw withOrigins(error, connection.sources ?? []);
     } finally {
       aws.close();
     }
@@ -82,13 +85,13 @@ export async function prune(options: PruneOptions, reporter = new Reporter(optio
   }
 }
 
-function limits(options: PruneOptions): Omit<PruneWishes, 'onProgress'> {
+function limits(options: PruneOptions): Omit<PruneStoreOptions, 'onProgress'> {
   const olderThan = ms('--older-than', options.olderThan);
   const refsOlderThan = ms('--refs-older-than', options.refsOlderThan);
   const runsOlderThan = ms('--runs-older-than', options.runsOlderThan);
-  if (olderThan < YOUNG)
+  if (olderThan < MIN_AGE)
     throw new Problem('PRUNE_OPTION', `--older-than=${options.olderThan} is less than 7d.`, {
-      next: 'So long a sync relies on what it has found in the store.',
+      next: 'A sync relies for 7 days on what it found in the store.',
     });
   if (refsOlderThan < olderThan)
     throw new Problem('PRUNE_OPTION', `--refs-older-than=${options.refsOlderThan} is less than --older-than.`);
@@ -101,18 +104,18 @@ function limits(options: PruneOptions): Omit<PruneWishes, 'onProgress'> {
 
 function whole(option: string, text: string): number {
   if (!/^\d{1,9}$/.test(text))
-    throw new Problem('PRUNE_OPTION', `${option} takes a whole number, not ${printable(text)}.`);
+    throw new Problem('PRUNE_OPTION', `${option} takes a whole number, not ${sanitizeForTerminal(text)}.`);
   return Number(text);
 }
 
 function ms(option: string, text: string): number {
   const parsed = duration.safeParse(text);
   if (!parsed.success)
-    throw new Problem('PRUNE_OPTION', `${option}: ${printable(text)} ${parsed.error.issues[0].message}.`);
+    throw new Problem('PRUNE_OPTION', `${option}: ${sanitizeForTerminal(text)} ${parsed.error.issues[0].message}.`);
   return parsed.data;
 }
 
-function progress(reporter: Reporter): PruneWishes['onProgress'] {
+function progress(reporter: Reporter): PruneStoreOptions['onProgress'] {
   const plain = (amount: number) => Math.round(amount).toLocaleString('en-US');
   let said = Date.now();
   let bar: { what: string; total: number; is: ReturnType<Reporter['progress']> } | undefined;
@@ -135,58 +138,58 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
   const { kinds, runs, staleRefs, damaged, unverified, unknown, indexes, next } = pruned;
   const all = Object.values(kinds);
   const sum = (which: keyof (typeof all)[number]): Amount => ({
-    count: all.reduce((total, fate) => total + fate[which].count, 0),
-    bytes: all.reduce((total, fate) => total + fate[which].bytes, 0),
+    count: all.reduce((total, report) => total + report[which].count, 0),
+    bytes: all.reduce((total, report) => total + report[which].bytes, 0),
   });
   const where = `s3://${options.bucket}/${options.prefix}`;
-  if (!sum('kept').count && !sum('condemned').count && !sum('removed').count)
+  if (!sum('kept').count && !sum('pending').count && !sum('removed').count)
     return reporter.line(`There is no store under ${where}, or it is empty.`);
   const cell = ({ count, bytes }: Amount) => (count ? `${count.toLocaleString('en-US')} (${formatSize(bytes)})` : '-');
   const row = (name: string, ...cells: string[]) =>
-    reporter.line(`  ${name.padEnd(11)}${cells.map((text) => text.padStart(22)).join('')}`);
+    reporter.line(`  ${name.padEnd(16)}${cells.map((text) => text.padStart(22)).join('')}`);
   reporter.line(`${where}:`);
-  row('', 'needed', 'condemned', options.apply ? 'removed' : 'to be removed');
+  row('', 'reachable', 'pending deletion', options.apply ? 'removed' : 'to be removed');
   for (const [kind, name] of KINDS) {
-    const { kept, condemned, removed } = kinds[kind];
-    row(name, cell(kept), cell(condemned), cell(removed));
+    const { kept, pending, removed } = kinds[kind];
+    row(name, cell(kept), cell(pending), cell(removed));
   }
-  row('in all', cell(sum('kept')), cell(sum('condemned')), cell(sum('removed')));
+  row('in all', cell(sum('kept')), cell(sum('pending')), cell(sum('removed')));
   const { run } = kinds;
   if (run.kept.count || run.removed.count) {
-    const thinned = run.removed.count ? ', with what the kept ones name no more' : '';
+    const thinned = run.removed.count ? ', with objects that the kept runs no longer name' : '';
     reporter.line(
       `${formatCount(runs.kept, 'run')} (${formatSize(run.kept.bytes)}) kept; ${options.apply ? 'removed' : 'to be removed'}: ${formatCount(runs.removed, 'run')}${thinned} (${formatSize(run.removed.bytes)}).`,
     );
   }
   const list = (names: string[]) => {
-    const shown = options.verbose ? names : names.slice(0, NAMED);
-    for (const name of shown) reporter.line(`  ${printable(name)}`);
+    const shown = options.verbose ? names : names.slice(0, MAX_NAMED);
+    for (const name of shown) reporter.line(`  ${sanitizeForTerminal(name)}`);
     if (shown.length < names.length) reporter.line(`  and ${names.length - shown.length} more (--verbose names them)`);
   };
   if (staleRefs.length) {
     reporter.line(
-      `${formatCount(staleRefs.length, 'ref')} (project/ref/tree/instance) not written for ${options.refsOlderThan}: stale, what they name is not kept for them:`,
+      `${formatCount(staleRefs.length, 'ref')} (project/ref/tree/instance) not written for ${options.refsOlderThan}: stale, so the objects they name are not kept for them:`,
     );
     list(staleRefs);
   }
   if (damaged.length) {
-    reporter.warn(`${formatCount(damaged.length, 'object')} can't be read, and so names nothing:`);
+    reporter.warn(`${formatCount(damaged.length, 'object')} can't be read, so what they name is not known:`);
     list(damaged);
   }
   if (unverified.length) {
     reporter.warn(
-      `${formatCount(unverified.length, 'record')} of runs can't be verified (ssm:GetParameter on the secret of the store lets prune verify them, unless somebody else has written them): their runs keep all their objects, as long as they are kept.`,
+      `${formatCount(unverified.length, 'run record')} can't be verified (ssm:GetParameter on the secret of the store lets prune verify them, unless another program has written them): all objects of their runs are kept.`,
     );
     list(unverified);
   }
   if (unknown.count)
     reporter.line(
-      `${formatCount(unknown.count, 'object')} (${formatSize(unknown.bytes)}) of kinds that prune does not know: left alone.`,
+      `${formatCount(unknown.count, 'object')} (${formatSize(unknown.bytes)}) of unknown kinds: left alone.`,
     );
   if (indexes.from) reporter.line(`${formatCount(indexes.from, 'index object')} became ${indexes.to}.`);
   if (next !== null)
     reporter.line(
-      `What is condemned is removed by a prune from ${new Date(next).toISOString().slice(0, 10)} on, where nothing needs it then.`,
+      `Run prune again after ${new Date(next).toISOString().slice(0, 10)} to remove what is pending deletion and still unreachable.`,
     );
-  if (!options.apply) reporter.line('Nothing was changed: --apply condemns and removes.');
+  if (!options.apply) reporter.line('Nothing was changed: --apply marks and removes objects.');
 }

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import type * as Devkit from '@nx/devkit';
-import { Workshop } from '../executors/workshop.fixture';
+import { Workshop } from '../executors/lib/executor-harness.fixture';
 import { Reporter } from '../report/reporter';
 import type * as Runs from './runs';
 import { exitCodeOf } from './run-exit-code';
@@ -12,8 +12,6 @@ jest.mock('@nx/devkit', () => ({
 }));
 const mockGraph = { nodes: { model: { name: 'model', data: { root: 'model' } } } };
 // Each starts a run.
-jest.setTimeout(60_000);
-
 describe('nx-ec2 runs', () => {
   let shop: Workshop;
   beforeAll(async () => {
@@ -41,7 +39,8 @@ describe('nx-ec2 runs', () => {
   };
   const submit = (script: string) =>
     shop.run<{ run: string }>('remote-submit', {
-      ...{ json: true, train: { command: ['sh', '-c', script], environment: 'none' } },
+      json: true,
+      train: { command: ['sh', '-c', script], environment: 'none' },
     });
 
   it('wait, show the log, and end with the exit code of the run; all of stdout is one JSON object', async () => {
@@ -52,15 +51,23 @@ describe('nx-ec2 runs', () => {
     expect(waited.text).toMatch(/^The training \S+ exited with 3 after \d/);
     const logs = await verb(({ runsLogs }, reporter) => runsLogs('last', { project: 'model' }, reporter));
     expect(logs).toMatchObject({ json: facts, exitCode: 3, text: expect.stringContaining('trained\n') });
-    const status = await verb(({ runsStatus }, reporter) => runsStatus(undefined, { project: 'model' }, reporter));
+    const list = await verb(({ runsList }, reporter) => runsList({ project: 'model' }, reporter));
+    expect(list).toMatchObject({ json: { success: true, runs: [{ id: run, exitCode: 3 }] }, exitCode: undefined });
+    expect(list.text).toContain('INSTANCE');
+    const status = await verb(({ runsStatus }, reporter) => runsStatus('last', { project: 'model' }, reporter));
     expect(status).toMatchObject({ json: { success: true, runs: [{ id: run, exitCode: 3 }] }, exitCode: undefined });
-    expect(status.text).toContain('INSTANCE');
+    expect(status.text).not.toContain('INSTANCE');
   });
 
   it('end with 125 where it can not be told how the run ended, with the error as JSON', async () => {
     const unknown = '20260101-000000-model-aaaaaa';
     const missing = await verb(({ runsWait }, reporter) => runsWait(unknown, {}, reporter));
     expect(missing).toMatchObject({ json: { success: false, error: { code: 'NO_RUN' } }, error: { exitCode: 125 } });
+    for (const limit of ['0', '-1', 'x'])
+      expect(await verb(({ runsList }, reporter) => runsList({ project: 'model', limit }, reporter))).toMatchObject({
+        json: { success: false, error: { code: 'OPTION_INVALID' } },
+        error: { exitCode: 125 },
+      });
     for (const [run, options, code] of [
       [undefined, {}, 'PROJECT_MISSING'],
       [unknown, { tail: 'x' }, 'OPTION_INVALID'],

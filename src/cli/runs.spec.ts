@@ -8,16 +8,16 @@ import { text } from 'node:stream/consumers';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
 import { Pipeline, startPipeline } from '../run/pipeline.fixture';
-import type { RunRecord } from '../run/record';
-import { newRunId } from '../run/run-id';
-import { putRecord, recordOf } from '../run/saved-run.fixture';
+import type { RunRecord } from '../run/record/record';
+import { newRunId } from '../run/record/run-id';
+import { putRecord, recordOf } from '../run/record/saved-run.fixture';
 import { checkout } from './checkout';
 import { diff } from './diff';
 
 const sha256 = (of: string) => createHash('sha256').update(of).digest('hex');
 
 /** Two runs of a project whose code, configuration and results differ. */
-describe('nx-ec2 diff and checkout', () => {
+describe('nx-ec2 runs diff and runs checkout', () => {
   let at: Fixture;
   let pipe: Pipeline;
   let home: string;
@@ -62,7 +62,9 @@ describe('nx-ec2 diff and checkout', () => {
     await store.put(`${keys.run(id)}artifacts.json`, Buffer.from(JSON.stringify(list)));
     const base = recordOf();
     const record = recordOf({
-      ...{ id, snapshot: snapshot.id, project: pipe.project },
+      id,
+      snapshot: snapshot.id,
+      project: pipe.project,
       artifacts: {
         state: 'saved',
         sha256: sha256(JSON.stringify(list)),
@@ -72,14 +74,14 @@ describe('nx-ec2 diff and checkout', () => {
         error: null,
       },
       metrics: { ...base.metrics, host: null, training },
-      data: versions.map((version, index) => ({
+      datasets: versions.map((version, index) => ({
         source: `s3://data/${index}`,
         path: `data/${index}`,
         version,
         files: 1,
         bytes: 1,
       })),
-      description: {
+      metadata: {
         git: null,
         command: 'train.py',
         recovery: 'none',
@@ -214,7 +216,7 @@ describe('nx-ec2 diff and checkout', () => {
     const { out, error } = await printed((reporter) => diff(before.id, after.id, where(), reporter));
     expect(error).toBeNull();
     expect(out).toMatch(/code\n {2}The store does not know the files of the snapshot/);
-    expect(out).toMatch(/artifacts\n {2}.*artifacts\.json is not in the store any more/);
+    expect(out).toMatch(/artifacts\n {2}.*artifacts\.json is no longer in the store/);
     expect(out).toMatch(/loss +0\.5/);
   });
 });

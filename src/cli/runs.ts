@@ -1,27 +1,32 @@
 import { workspaceRoot } from '@nx/devkit';
 import { resolveConfiguration } from '../config/configuration';
+import { withOrigins } from '../config/setting-origins';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
-import { printable } from '../report/terminal-text';
-import { chosenRun } from '../run/find-run';
-import { followRun } from '../run/follow';
-import { describeOutcome } from '../run/outcome';
-import type { RunRecord } from '../run/record';
-import { openRuns, type RunsSession } from '../run/session';
-import { showLogs } from '../run/show-logs';
-import { showStatus } from '../run/show-status';
+import { sanitizeForTerminal } from '../report/terminal-text';
+import { resolveRun } from '../run/find/find-run';
+import { followRun } from '../run/follow/follow';
+import { describeOutcome } from '../run/status/outcome';
+import type { RunRecord } from '../run/record/record';
+import { createRunContext } from '../context/context';
+import { showLogs } from '../run/status/show-logs';
+import { showStatus } from '../run/status/show-status';
 import { isOf, workspaceProjects, type NamedProject, type WhereOptions } from './named-run';
-import { nxJson } from './nx-json';
+import { readNxJson } from '../workspace/nx-json';
 import { reportOutcome } from './outcome';
 import { exitCodeOf, NOT_KNOWN } from './run-exit-code';
+import type { RunContext } from '../context/types';
 
 export interface RunsOptions extends WhereOptions {
   json?: boolean;
 }
 
 export interface RunsStatusOptions extends RunsOptions {
-  limit?: string;
   watch?: boolean;
+}
+
+export interface RunsListOptions extends RunsStatusOptions {
+  limit?: string;
 }
 
 export interface RunsLogsOptions extends RunsOptions {
@@ -33,18 +38,25 @@ export interface RunsLogsOptions extends RunsOptions {
 /** The exit code after Ctrl+C or SIGTERM; the run itself is not touched. */
 const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 };
 
-/** Shows the runs of a project, or one of them in full. */
-export function runsStatus(run: string | undefined, options: RunsStatusOptions, reporter = reporterOf(options)) {
-  return withRuns(run, options, reporter, async (session, signal) => {
+/** Lists the runs of a project. */
+export function runsList(options: RunsListOptions, reporter = reporterOf(options)) {
+  return withRuns(undefined, options, reporter, async (session, signal) => {
     const limit = wholeNumber('--limit', options.limit);
-    return { runs: await showStatus(session, { run, limit, watch: options.watch }, signal) };
+    return { runs: await showStatus(session, { limit, watch: options.watch }, signal) };
   });
+}
+
+/** Shows a run in full. */
+export function runsStatus(run: string, options: RunsStatusOptions, reporter = reporterOf(options)) {
+  return withRuns(run, options, reporter, async (session, signal) => ({
+    runs: await showStatus(session, { run, watch: options.watch }, signal),
+  }));
 }
 
 /** Waits until a run has ended, without its log. The exit code of the process becomes that of the run. */
 export function runsWait(run: string | undefined, options: RunsOptions, reporter = reporterOf(options)) {
   return withRuns(run, options, reporter, async (session, signal) => {
-    const { record } = await chosenRun(session, run);
+    const { record } = await resolveRun(session, run);
     const ended = await followRun(session, record, { signal, quiet: true, onState: () => {}, onLog: () => {} });
     return reportEnd(ended, reporter);
   });
@@ -79,7 +91,7 @@ async function withRuns(
   run: string | undefined,
   { project, ...options }: RunsOptions,
   reporter: Reporter,
-  use: (session: RunsSession, signal: AbortSignal) => Promise<object>,
+  use: (session: RunContext, signal: AbortSignal) => Promise<object>,
 ): Promise<void> {
   const controller = new AbortController();
   let interruptedBy: keyof typeof INTERRUPTED | undefined;
@@ -94,14 +106,18 @@ async function withRuns(
       const given = Object.entries({ bucket, prefix, region, profile }).filter(([, value]) => value !== undefined);
       const { name, root } = await projectOf(run, project);
       const configuration = resolveConfiguration({
-        ...{ workspaceRoot, projectName: name, projectRoot: root, nxJson: nxJson(), target: 'remote-status' },
+        workspaceRoot,
+        projectName: name,
+        projectRoot: root,
+        nxJson: readNxJson(workspaceRoot),
+        target: 'remote-status',
         options: Object.fromEntries(given),
       });
-      const session = openRuns(configuration, name, workspaceRoot, reporter);
+      const session = createRunContext(configuration, name, workspaceRoot, reporter);
       try {
         return await use(session, controller.signal);
       } catch (error) {
-        if (interruptedBy === undefined) throw error;
+        if (interruptedBy === undefined) throw withOrigins(error, configuration.sources ?? []);
         throw new Problem('INTERRUPTED', 'Interrupted; the run is not touched.');
       } finally {
         session.close();
@@ -126,16 +142,21 @@ async function projectOf(run: string | undefined, named: string | undefined): Pr
   const found = await workspaceProjects((each) => (named === undefined ? isOf(run!, each) : each.name === named));
   const [project] = found;
   if (found.length === 1 && project.root !== undefined) return { name: project.name, root: project.root };
-  const what = named === undefined ? `has the name in ${printable(run!)}` : `is called ${printable(named)}`;
+  const what =
+    named === undefined ? `has the name in ${sanitizeForTerminal(run!)}` : `is called ${sanitizeForTerminal(named)}`;
   throw found.length > 1
-    ? new Problem('PROJECT_AMBIGUOUS', `Several projects of this workspace have the name in ${printable(run!)}.`, {
-        next: `Choose one with --project: ${found.map(({ name }) => printable(name)).join(', ')}.`,
-      })
+    ? new Problem(
+        'PROJECT_AMBIGUOUS',
+        `Several projects of this workspace have the name in ${sanitizeForTerminal(run!)}.`,
+        {
+          next: `Choose one with --project: ${found.map(({ name }) => sanitizeForTerminal(name)).join(', ')}.`,
+        },
+      )
     : new Problem('NO_PROJECT', `No project of this workspace ${what}.`, { next: 'nx show projects lists them.' });
 }
 
 function wholeNumber(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new Problem('OPTION_INVALID', `${option}=${printable(text)}: must be a whole number.`);
+  throw new Problem('OPTION_INVALID', `${option}=${sanitizeForTerminal(text)}: must be a whole number.`);
 }

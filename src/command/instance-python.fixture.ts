@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import type { LocalAws } from '../local-aws/server';
+import type { LocalAws } from '../local-aws/types';
 
-/** What the program sees: `given`, and the remote side's failures as `{"failure": <code>, …}`. It sets `answer`. */
+/** What the program sees: `given`, and the runtime's failures as `{"failure": <code>, …}`. It sets `answer`. */
 const AROUND = (program: string) => `
 import json, sys
-from nx_ec2_remote.failure import Failure
+from nx_ec2_runtime.system.errors import Failure
 given = json.load(sys.stdin)
 answer = None
 try:
@@ -20,7 +20,7 @@ print(json.dumps(answer))
 `;
 
 /**
- * Runs a program with the modules of the remote side, as a process of an instance would: it knows its metadata service
+ * Runs a program with the modules of the runtime, as a process of an instance would: it knows its metadata service
  * and no credentials.
  */
 export async function onInstance<T = unknown>(
@@ -32,7 +32,7 @@ export async function onInstance<T = unknown>(
 ): Promise<T> {
   const home = mkdtempSync(join(tmpdir(), 'nx-ec2-python-'));
   try {
-    symlinkSync(join(__dirname, '../remote'), join(home, 'nx_ec2_remote'));
+    symlinkSync(join(__dirname, '../runtime'), join(home, 'nx_ec2_runtime'));
     const child = spawn('python3', ['-B', '-c', AROUND(program)], {
       env: {
         PATH: process.env.PATH,

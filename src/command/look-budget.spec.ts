@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LookBudget } from './look-budget';
@@ -38,6 +38,16 @@ describe('the budget of looks', () => {
     expect(one.factor(NOW + 31_000)).toBe(32);
     for (let answers = 0; answers < 40; answers++) one.answered();
     expect(one.factor(NOW + 32_000)).toBe(1);
+  });
+
+  it('is not held up by files from the time before the clock was set back', () => {
+    const [alive] = several(20);
+    alive.throttled(NOW);
+    expect(alive.factor(NOW)).toBe(20);
+    const back = NOW - 86_400_000;
+    for (let answers = 0; answers < 10; answers++) alive.answered();
+    expect(alive.factor(back)).toBe(1);
+    expect(statSync(directory).mode & 0o077).toBe(0);
   });
 
   it('counts itself alone where its directory can not be used', () => {

@@ -7,7 +7,7 @@ const FULL_PACE = 4;
 /** A command that has not said for this long that it is followed, ms, is not: its process was killed. */
 const FORGOTTEN = 15_000;
 /** Between two looks at what the others do, ms. */
-const EVERY = 1_000;
+const LOOK_AT_OTHERS_MS = 1_000;
 /** After AWS has throttled a look, all of this machine look less often for this long, ms, and by this factor. */
 const THROTTLED = 30_000;
 const SLOWER = 4;
@@ -29,14 +29,15 @@ export class LookBudget {
   constructor(private readonly directory: string) {
     this.file = join(directory, randomUUID());
     this.attempt(() => {
-      mkdirSync(directory, { recursive: true });
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
       writeFileSync(this.file, '');
     });
   }
 
   /** What the usual interval between two looks is to be multiplied by: 1 or more. */
   factor(now = Date.now()): number {
-    if (now - this.seen >= EVERY) {
+    // Also where the clock was set back.
+    if (Math.abs(now - this.seen) >= LOOK_AT_OTHERS_MS) {
       this.seen = now;
       this.current = this.countShares(now);
     }
@@ -69,7 +70,9 @@ export class LookBudget {
     this.attempt(() => {
       utimesSync(this.file, now / 1000, now / 1000);
       for (const name of readdirSync(this.directory)) {
-        const age = now - (statSync(join(this.directory, name), { throwIfNoEntry: false })?.mtimeMs ?? 0);
+        const { mtimeMs = 0 } = statSync(join(this.directory, name), { throwIfNoEntry: false }) ?? {};
+        // A file from the future was written before the clock was set back.
+        const age = Math.abs(now - mtimeMs);
         if (name === THROTTLE_MARK) slower = age < THROTTLED ? SLOWER : 1;
         else if (age < FORGOTTEN) followers++;
         else rmSync(join(this.directory, name), { force: true });

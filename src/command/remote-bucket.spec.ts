@@ -7,7 +7,7 @@ import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { Store } from '../store/store';
 import { onInstance } from './instance-python.fixture';
 
-const OPEN = 'from nx_ec2_remote.bucket import open_bucket\nbucket = open_bucket(given)\n';
+const OPEN = 'from nx_ec2_runtime.aws.bucket import open_bucket\nbucket = open_bucket(given)\n';
 
 const sha256 = (data: string) => createHash('sha256').update(data).digest('base64');
 
@@ -46,8 +46,8 @@ describe('the store as the instance reaches it', () => {
     pathStyle: true,
     owner: null,
     kms: null,
-    prefix: 'v1/model/run/1/',
-    post: await store.presignPost('v1/model/run/1/'),
+    prefix: 'v2/projects/model/run/1/',
+    post: await store.presignPost('v2/projects/model/run/1/'),
     expires: null,
     ...more,
   });
@@ -55,14 +55,16 @@ describe('the store as the instance reaches it', () => {
     onInstance<T>(at.aws, box, OPEN + program, await access(more), env);
   const content = async (name: string) =>
     (
-      await at.s3.send(new GetObjectCommand({ Bucket: 'bucket', Key: `v1/model/run/1/${name}` }))
+      await at.s3.send(new GetObjectCommand({ Bucket: 'bucket', Key: `v2/projects/model/run/1/${name}` }))
     ).Body!.transformToString();
   const head = (name: string) =>
-    at.s3.send(new HeadObjectCommand({ Bucket: 'bucket', Key: `v1/model/run/1/${name}`, ChecksumMode: 'ENABLED' }));
+    at.s3.send(
+      new HeadObjectCommand({ Bucket: 'bucket', Key: `v2/projects/model/run/1/${name}`, ChecksumMode: 'ENABLED' }),
+    );
 
   it('writes, reads and lists by the role', async () => {
     const answer = await run(`
-bucket.put("a b/ü+&=~.json", b"{}", "application/json")
+bucket.put("a b/ü+&=~.json", b"{}", content_type="application/json")
 bucket.put("a b/empty", b"")
 answer = [bucket.way, bucket.list("a b/"), bucket.get("a b/ü+&=~.json").decode(), bucket.get("a b/empty").decode(), bucket.get("absent")]
 `);
@@ -98,7 +100,11 @@ except Failure as failure:
   it('lists more than one page', async () => {
     for (let n = 0; n < 1001; n++)
       await at.s3.send(
-        new PutObjectCommand({ Bucket: 'bucket', Key: `v1/model/run/1/many/${String(n).padStart(4, '0')}`, Body: 'x' }),
+        new PutObjectCommand({
+          Bucket: 'bucket',
+          Key: `v2/projects/model/run/1/many/${String(n).padStart(4, '0')}`,
+          Body: 'x',
+        }),
       );
     expect(await run('answer = [len(bucket.list("many/")), bucket.list("many/")[1000]]')).toEqual([
       1001,
@@ -108,7 +114,8 @@ except Failure as failure:
 
   it('takes the form where there is no role, or it may not write; both have their SHA-256 checked', async () => {
     at.aws.role(box).name = null;
-    const put = 'bucket.put("by-form", given.get("data", "form").encode(), "text/plain")\nanswer = bucket.way';
+    const put =
+      'bucket.put("by-form", given.get("data", "form").encode(), content_type="text/plain")\nanswer = bucket.way';
     expect(await run(put)).toBe('presigned');
     expect(await content('by-form')).toBe('form');
     expect(await head('by-form')).toMatchObject({
@@ -146,7 +153,7 @@ except Failure as failure:
     expect(
       await run(`
 import time
-from nx_ec2_remote.credentials import instance_role
+from nx_ec2_runtime.aws.credentials import instance_role
 first = instance_role().kept
 while time.time() < first.expires + 1:
     time.sleep(0.05)
@@ -173,7 +180,7 @@ bucket.renew(dict(given, post=given["fresh"]))
 bucket.put("renewed", b"y")
 answer = first
 `,
-        { ...late, fresh: await store.presignPost('v1/model/run/1/') },
+        { ...late, fresh: await store.presignPost('v2/projects/model/run/1/') },
       ),
     ).toBe('EXPIRED');
     expect(await content('renewed')).toBe('y');
@@ -183,7 +190,7 @@ answer = first
     const { createPresignedPost } = await import('@aws-sdk/s3-presigned-post');
     return createPresignedPost(at.s3, {
       Bucket: 'bucket',
-      Key: 'v1/model/run/1/${filename}',
+      Key: 'v2/projects/model/run/1/${filename}',
       Fields: { 'x-amz-checksum-algorithm': 'SHA256' },
       Conditions: [
         ['starts-with', '$x-amz-checksum-sha256', ''],
@@ -210,13 +217,13 @@ answer = first
 import time
 real = time.time
 time.time = lambda: real() - 7200
-from nx_ec2_remote.bucket import open_bucket
+from nx_ec2_runtime.aws.bucket import open_bucket
 bucket = open_bucket(given)
 bucket.put("late", b"x")
 answer = bucket.way
 `;
     // No other test has written a probe there.
-    const late = await access({ access: 'role', prefix: 'v1/model/run/late/' });
+    const late = await access({ access: 'role', prefix: 'v2/projects/model/run/late/' });
     expect(await onInstance(at.aws, box, program, late)).toBe('role');
     expect(at.aws.requests.slice(before).map(({ status }) => status)).toEqual([403, 200, 200]);
   });

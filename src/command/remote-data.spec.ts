@@ -25,7 +25,7 @@ interface Entry {
 
 const FETCH = `
 import os, pwd
-from nx_ec2_remote.data import fetch_data, link_data
+from nx_ec2_runtime.datasets.datasets import fetch_data, link_data
 account, seen = pwd.getpwuid(os.getuid()), []
 entries = fetch_data(given, given["root"], account, lambda *each: seen.append(each))
 `;
@@ -56,7 +56,7 @@ describe('data in S3, as the instance fetches it', () => {
   const put = (Key: string, Body: string | Buffer = Key) =>
     at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: Buffer.from(Body) }));
   const run = <T = Entry[]>(
-    data: { source: string; path: string }[] = [{ source: 's3://bucket/corpus', path: 'data/corpus' }],
+    datasets: { source: string; path: string }[] = [{ source: 's3://bucket/corpus', path: 'data/corpus' }],
     program = 'answer = entries',
     more: object = {},
   ) =>
@@ -64,7 +64,7 @@ describe('data in S3, as the instance fetches it', () => {
       at.aws,
       box,
       FETCH + program,
-      { data, root, id: 'r', store: { region: 'eu-west-1' }, endpoints: { s3: at.aws.url }, ...more },
+      { datasets, root, id: 'r', store: { region: 'eu-west-1' }, endpoints: { s3: at.aws.url }, ...more },
       { NX_EC2_DATA_ROOT: root },
     );
   const gets = (from = 0) =>
@@ -123,8 +123,8 @@ answer = [entries, seen[-1]]
     await put('corpus/small', 'small');
     const stop = `
 import os, pwd
-from nx_ec2_remote.data import fetch_data
-from nx_ec2_remote import data_fetch
+from nx_ec2_runtime.datasets.datasets import fetch_data
+from nx_ec2_runtime.datasets import download as data_fetch
 write = data_fetch.File.write
 def written(self, index, data):
     write(self, index, data)
@@ -134,7 +134,7 @@ data_fetch.File.write = written
 fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), lambda *each: None)
 `;
     const given = {
-      data: [{ source: 's3://bucket/corpus', path: 'x' }],
+      datasets: [{ source: 's3://bucket/corpus', path: 'x' }],
       root,
       id: 'r',
       store: { region: 'eu-west-1' },
@@ -152,13 +152,13 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), lambda *each: None)
     at.aws.faults.add({ service: 's3', action: 'GET', after: 1, delay: 1500 });
     const stop = `
 import os, pwd
-from nx_ec2_remote.data import fetch_data
+from nx_ec2_runtime.datasets.datasets import fetch_data
 def progress(*_):
-    raise Failure("STOPPED", "as was wished")
+    raise Failure("STOPPED", "as requested")
 fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
 `;
     const given = {
-      data: [{ source: 's3://bucket/corpus', path: 'x' }],
+      datasets: [{ source: 's3://bucket/corpus', path: 'x' }],
       root,
       id: 'r',
       store: { region: 'eu-west-1' },
@@ -232,7 +232,10 @@ fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
   });
 
   it('says what lacks: objects, permissions, the role', async () => {
-    expect(await run()).toMatchObject({ failure: 'DATA_FAILED', message: 's3://bucket/corpus: nothing is there' });
+    expect(await run()).toMatchObject({
+      failure: 'DATA_FAILED',
+      message: 's3://bucket/corpus: no object has this name',
+    });
     const absent = [{ source: 's3://no-such-bucket/x', path: 'x' }];
     expect(await run(absent)).toMatchObject({ failure: 'DATA_FAILED', status: 404 });
     await put('corpus/a');

@@ -10,7 +10,7 @@ import { Store } from '../store/store';
 import type { Access, Check } from './plan';
 import { Remote } from './remote';
 import { REPEAT } from './repeat';
-import { finishCommand, followCommand, pause, sendCommand, type Invocation } from './run-command';
+import { finishCommand, followCommand, sleep, sendCommand, type Invocation } from './run-command';
 
 const environment = { ...process.env };
 afterAll(() => {
@@ -49,7 +49,7 @@ describe('a confidential plan', () => {
     );
     const secret = randomBytes(15).toString('hex');
     const asked = remote.send(
-      { op: 'cancel', run: `20260101-000000-model-${secret}`, grace: 1 },
+      { op: 'cancel', run: `20260101-000000-model-${secret}`, gracePeriod: 1 },
       { comment: 'test', confidential: true },
     );
     // The instance has read it: there is no such run.
@@ -83,11 +83,14 @@ describe('an instance that has all the commands that it takes', () => {
         {},
         async () => undefined,
       );
-      const asked = remote.send({ op: 'cancel', run: '20260101-000000-model-aaaaaa', grace: 1 }, { comment: 'test' });
+      const asked = remote.send(
+        { op: 'cancel', run: '20260101-000000-model-aaaaaa', gracePeriod: 1 },
+        { comment: 'test' },
+      );
       asked.catch(() => undefined);
       const refused = () => at.aws.commands.filter((each) => each.refused);
       const end = Date.now() + 20_000;
-      for (let seen = 0; seen < 2 && Date.now() < end; await pause(20)) {
+      for (let seen = 0; seen < 2 && Date.now() < end; await sleep(20)) {
         seen = refused().length;
         // It is overdue at once, not after 30 s.
         for (const each of refused()) each.deliveryTimeout = 0;
@@ -107,8 +110,11 @@ describe('an instance that has all the commands that it takes', () => {
 
 describe('a command', () => {
   const options = {
-    ...{ comment: 'test', executionTimeout: 60, stillThere: async () => undefined },
-    ...{ repeat: REPEAT.sync, answered: () => true },
+    comment: 'test',
+    executionTimeout: 60,
+    assertInstanceExists: async () => undefined,
+    repeat: REPEAT.sync,
+    answered: () => true,
   };
   // The agent runs nothing of a script that names a parameter which does not exist: Failed, −1, no output.
   const dropped = 'echo {{ssm:nothing}}';
@@ -171,7 +177,7 @@ describe('a command', () => {
   it('is not sent again if it was cancelled or killed for its time', async () => {
     const reads = { ...options, repeat: REPEAT.poll, answered: () => false };
     const { box, id } = await first('sleep 60');
-    while ((await look(box, id)).Status !== 'InProgress') await pause(20);
+    while ((await look(box, id)).Status !== 'InProgress') await sleep(20);
     await at.ssm.send(new CancelCommandCommand({ CommandId: id }));
     expect(await finishCommand(aws, box, id, 'echo ran', reads)).toMatchObject({ status: 'Cancelled' });
     const killed = (await first('exit 137')).id;
@@ -199,7 +205,7 @@ describe('a command', () => {
 
   it('is believed where it has ended while this machine slept past the limit', async () => {
     const { box, id } = await first('true');
-    while ((await look(box, id)).Status !== 'Success') await pause(20);
+    while ((await look(box, id)).Status !== 'Success') await sleep(20);
     // Each look at the clock is an hour after the one before: the first answer comes long after the limit.
     let hours = 0;
     const clock = jest.spyOn(performance, 'now').mockImplementation(() => 3_600_000 * hours++);
@@ -215,14 +221,21 @@ describe('a command', () => {
 describe('the table of what may be sent again', () => {
   it('names each operation of the runtime', () => {
     const list =
-      'import sys; sys.path.insert(0, sys.argv[1]); from remote.main import OPERATIONS; print(" ".join(OPERATIONS))';
+      'import sys; sys.path.insert(0, sys.argv[1]); from runtime.main import OPERATIONS; print(" ".join(OPERATIONS))';
     const operations = execFileSync('python3', ['-B', '-c', list, join(__dirname, '..')], { encoding: 'utf8' });
     expect(Object.keys(REPEAT).sort()).toEqual(operations.trim().split(' ').sort());
   });
 
   it('repeats without a reply only what changes nothing, or the same each time', () => {
-    const repeated = Object.entries(REPEAT).filter(([, { unanswered }]) => unanswered);
-    expect(repeated.map(([operation]) => operation).sort()).toEqual(['activity', 'cancel', 'doctor', 'poll', 'renew']);
+    const repeated = Object.entries(REPEAT).filter(([, { noReply: unanswered }]) => unanswered);
+    expect(repeated.map(([operation]) => operation).sort()).toEqual([
+      'activity',
+      'cancel',
+      'doctor',
+      'poll',
+      'ready',
+      'renew',
+    ]);
   });
 });
 
@@ -240,11 +253,19 @@ describe('the doctor on the instance', () => {
         get: await store.presignGet('probe'),
         sha256: createHash('sha256').update('x').digest('hex'),
         post: await store.presignPost('out/'),
-        key: 'out/written',
+        objectKey: 'out/written',
       };
       const access: Access = {
-        ...{ access: 'role', bucket: 'bucket', region: 'eu-west-1', endpoint: at.aws.url, pathStyle: true },
-        ...{ owner: null, kms: null, prefix: 'v1/model/run/doctor/', post: null, expires: null },
+        access: 'role',
+        bucket: 'bucket',
+        region: 'eu-west-1',
+        endpoint: at.aws.url,
+        pathStyle: true,
+        owner: null,
+        kms: null,
+        prefix: 'v2/projects/model/run/doctor/',
+        post: null,
+        expires: null,
       };
       const secret = { parameter: '/nx-ec2-callers/bucket/secret', endpoint: at.aws.url };
       const check = async (name: string) => {
@@ -258,7 +279,8 @@ describe('the doctor on the instance', () => {
       at.aws.role(box).name = null;
       expect(await check('instance role')).toMatchObject({ ok: null, detail: expect.stringContaining('no role') });
       expect(await check("the store's secret is kept from the role")).toMatchObject({
-        ...{ ok: true, detail: expect.stringContaining('no role') },
+        ok: true,
+        detail: expect.stringContaining('no role'),
       });
     } finally {
       aws.close();

@@ -1,15 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import type { Aws } from '../aws/clients';
+import { runtimeCode } from '../report/error-codes';
 import { Problem } from '../report/problem';
 import type { StoreKeys } from '../store/keys';
 import type { Store } from '../store/store';
 import type { Operation, Plan } from './plan';
-import { remoteSide } from './remote-side';
+import { runtimeProgram } from './runtime-program';
 import { parseReply } from './reply';
 import { checkReply } from './reply-shapes';
 import { REPEAT } from './repeat';
-import { COMMAND_LIMIT, finishCommand, sendCommand, unanswered } from './run-command';
+import { COMMAND_LIMIT, finishCommand, sendCommand, noReplyError } from './run-command';
 import { commandScript, type Request } from './script';
 import { seal } from './seal';
 
@@ -34,7 +35,7 @@ export interface SendOptions {
   onSent?: () => void;
 }
 
-/** A failure that the remote side reported, as data. */
+/** A failure that the runtime reported, as data. */
 export class RemoteFailure extends Problem {
   constructor(
     readonly remoteCode: string,
@@ -42,14 +43,14 @@ export class RemoteFailure extends Problem {
     readonly detail: Record<string, unknown>,
     next?: string,
   ) {
-    super(remoteCode, what, { next });
+    super(runtimeCode(remoteCode), what, { next });
   }
 }
 
-/** The remote side of one instance, as seen from here: operations go out, replies come back. */
+/** The runtime of one instance, as seen from here: operations go out, replies come back. */
 export class Remote {
-  /** The remote side is known to be in the store (or on the instance, which does for it). */
-  private helperStored = false;
+  /** The runtime is known to be in the store (or on the instance, which does for it). */
+  private runtimeStored = false;
 
   constructor(
     private readonly aws: Aws,
@@ -58,34 +59,34 @@ export class Remote {
     private readonly instance: string,
     private readonly settings: RemoteSettings,
     /** Throws when an instance is gone: SSM says of its commands for long that they are in progress. */
-    private readonly stillThere: (instance: string) => Promise<void>,
+    private readonly assertInstanceExists: (instance: string) => Promise<void>,
     /** Throws where no command may be sent to an instance. */
     private readonly allowed: (instance: string) => Promise<void> = () => Promise.resolve(),
   ) {}
 
-  /** The remote side's hash, for whoever records that an instance has it. */
-  get helper(): string {
-    return remoteSide().sha256;
+  /** The runtime's hash, for whoever records that an instance has it. */
+  get runtime(): string {
+    return runtimeProgram().sha256;
   }
 
-  /** Says that an instance has acknowledged this very remote side before. */
-  assumeHelper(sha256: string | undefined): void {
-    if (sha256 === this.helper) this.helperStored = true;
+  /** Says that an instance has acknowledged this very runtime before. */
+  assumeRuntime(sha256: string | undefined): void {
+    if (sha256 === this.runtime) this.runtimeStored = true;
   }
 
-  /** Makes sure that the store holds the remote side; can be done while something else is on its way. */
-  async storeHelper(options: { replace?: boolean } = {}): Promise<void> {
-    if (this.helperStored && !options.replace) return;
-    const { bytes, sha256 } = remoteSide();
-    const key = this.keys.helper(sha256);
+  /** Makes sure that the store holds the runtime; can be done while something else is on its way. */
+  async uploadRuntime(options: { replace?: boolean } = {}): Promise<void> {
+    if (this.runtimeStored && !options.replace) return;
+    const { bytes, sha256 } = runtimeProgram();
+    const key = this.keys.runtime(sha256);
     if (options.replace || !(await this.store.has(key)))
       await this.store.put(key, bytes, { onlyIfNew: !options.replace });
-    this.helperStored = true;
+    this.runtimeStored = true;
   }
 
   /**
    * Sends one operation in one SSM command and returns its result.
-   * @throws RemoteFailure what the remote side refused or could not do; Problem for everything on the way there.
+   * @throws RemoteFailure what the runtime refused or could not do; Problem for everything on the way there.
    */
   async send<T>(operation: Operation, options: SendOptions): Promise<T> {
     const result = (await this.sendEach<T>([this.instance], operation, options)).get(this.instance)!;
@@ -104,12 +105,12 @@ export class Remote {
     options: SendOptions,
   ): Promise<Map<string, T | Error>> {
     await Promise.all(instances.map((instance) => this.allowed(instance)));
-    await this.storeHelper();
+    await this.uploadRuntime();
     const results = await this.attempt<T>(instances, operation, options);
-    const troubled = instances.filter((instance) => isHelperTrouble(results.get(instance)!));
+    const troubled = instances.filter((instance) => isRuntimeTrouble(results.get(instance)!));
     if (troubled.length) {
       // The store's copy is gone or not ours: it is replaced, once.
-      await this.storeHelper({ replace: true });
+      await this.uploadRuntime({ replace: true });
       for (const [instance, result] of await this.attempt<T>(troubled, operation, options))
         results.set(instance, result);
     }
@@ -121,17 +122,17 @@ export class Remote {
     operation: Operation,
     options: SendOptions,
   ): Promise<Map<string, T | Error>> {
-    const { sha256, bootstrap } = remoteSide();
+    const { sha256, bootstrap } = runtimeProgram();
     const plan: Plan & Operation = {
       v: 1,
       root: this.settings.remoteRoot ?? null,
-      helper: { url: await this.store.presignGet(this.keys.helper(sha256)) },
+      runtime: { url: await this.store.presignGet(this.keys.runtime(sha256)) },
       user: this.settings.user ?? null,
       ...operation,
     };
     const json = Buffer.from(JSON.stringify(plan));
     const { key } = options;
-    let request: Request = { v: 1, helper: sha256, key, plan: deflateSync(json).toString('base64') };
+    let request: Request = { v: 1, runtime: sha256, signingKey: key, plan: deflateSync(json).toString('base64') };
     let script = commandScript(bootstrap, request);
     let stored: string | undefined;
     if (options.confidential || Buffer.byteLength(JSON.stringify(script)) > COMMAND_LIMIT) {
@@ -141,12 +142,12 @@ export class Remote {
       await this.store.put(stored, bytes, { contentType: sealKey ? undefined : 'application/json' });
       request = {
         v: 1,
-        helper: sha256,
-        key,
+        runtime: sha256,
+        signingKey: key,
         fetch: {
           url: await this.store.presignGet(stored),
           sha256: createHash('sha256').update(bytes).digest('hex'),
-          seal: sealKey?.toString('base64'),
+          encryptionKey: sealKey?.toString('base64'),
         },
       };
       script = commandScript(bootstrap, request);
@@ -164,12 +165,12 @@ export class Remote {
           try {
             const invocation = await finishCommand(this.aws, instance, ids.get(instance)!, script, {
               ...command,
-              stillThere: () => this.stillThere(instance),
+              assertInstanceExists: () => this.assertInstanceExists(instance),
               repeat: REPEAT[operation.op],
               answered: ({ stdout }) => parseReply(stdout) !== null,
             });
             const reply = parseReply(invocation.stdout);
-            if (!reply) throw unanswered(instance, invocation);
+            if (!reply) throw noReplyError(instance, invocation);
             if (!reply.ok) return [instance, remoteFailure(instance, operation.op, reply.error)];
             return [instance, checkReply<T>(instance, operation, reply)];
           } catch (error) {
@@ -185,14 +186,14 @@ export class Remote {
   }
 }
 
-function isHelperTrouble(result: unknown): boolean {
+function isRuntimeTrouble(result: unknown): boolean {
   if (!(result instanceof RemoteFailure)) return false;
   const { remoteCode, detail } = result;
-  return remoteCode === 'HELPER_MISMATCH' || (remoteCode === 'FETCH_FAILED' && detail.what === 'helper');
+  return remoteCode === 'RUNTIME_MISMATCH' || (remoteCode === 'FETCH_FAILED' && detail.what === 'runtime');
 }
 
 /** What each operation asks of the instance, in a user's words. */
-const WHAT: Record<Operation['op'], string> = {
+const OPERATION_VERBS: Record<Operation['op'], string> = {
   sync: 'take the files',
   train: 'take the files',
   watch: 'take the files',
@@ -201,13 +202,14 @@ const WHAT: Record<Operation['op'], string> = {
   exec: 'run the command',
   renew: 'tell the store of the run',
   doctor: 'be examined',
+  ready: 'say whether it has what the training needs',
   activity: 'say what runs there',
 };
 
 const NOT_IMPLEMENTED =
-  'This S3 server lacks conditional writes or checksums, which an instance needs to write a run by its role. Attached (remote-train) and with "storeAccess" other than "role", a run is written by a presigned form instead. Another way is a server that has them: docs/RELIABILITY.md, "What nx-ec2 needs of an S3 server".';
+  'This S3 server lacks conditional writes or checksums, which an instance needs to write a run by its role. Attached (remote-train) and with "storeAccess" other than "role", a run is written by a presigned form instead. Another way is a server that has them: docs/explanation/reliability.md, "What nx-ec2 needs of an S3 server".';
 
-/** The remote side's error, in a sentence with its next step. */
+/** The runtime's error, in a sentence with its next step. */
 export function remoteFailure(
   instance: string,
   op: Operation['op'],
@@ -225,18 +227,18 @@ export function remoteFailure(
     NO_ROOT: 'Set "remoteRoot" to a directory that can be written and executed from.',
     NO_USER: 'Set "user" to a login name that exists on the instance.',
     NO_ROLE:
-      'What goes on without a client needs the role of the instance: s3:PutObject on the prefix of the store (nx g nx-ec2:aws-setup has it). Attached, with remote-train, it is not needed.',
+      'A run without a client needs the role of the instance: s3:PutObject on the prefix of the store (nx g nx-ec2:aws-setup grants it). With remote-train, which follows the run, it is not needed.',
     ACCESS_DENIED:
-      'The role of the instance needs s3:PutObject and s3:GetObject on the prefix of the store: nx g nx-ec2:aws-setup has the statement.',
+      'The role of the instance needs s3:PutObject and s3:GetObject on the prefix of the store: nx g nx-ec2:aws-setup grants both.',
     OBJECT_LOCKED:
       'Object Lock protects the object, and the bucket keeps no versions: a run replaces its record. Use a bucket without Object Lock for the store.',
     KEY_REFUSED:
       "This S3 server does not know the access key of the instance's role, as its metadata service hands it out: another server than AWS needs to know it. Attached, with remote-train, the role is not needed.",
-    RUN_GOES_ON: 'The same command attaches to it; a minute after its instance is gone, it is gone on with.',
-    NOT_RESUMABLE: 'With --rerun the training is started as another run.',
+    RUN_ACTIVE: 'Run the same command to attach. If the instance is gone, the run resumes on a new one after 60 s.',
+    NOT_RESUMABLE: 'To start the training as a new run: --rerun',
     NO_TREE: 'Sync first: remote-sync.',
     NO_RUN: 'Without --run the latest run of this project by this caller is meant.',
-    PATH_BLOCKED: 'Move what stands there away on the instance; no sync brought it.',
+    PATH_BLOCKED: 'Move that file away on the instance; no sync wrote it.',
     INTERNAL: 'This is a fault of nx-ec2: please report it with the trace below.',
   };
   if (code === 'UPLOAD_FAILED' && detail.status === 501) next[code] = NOT_IMPLEMENTED;
@@ -245,7 +247,7 @@ export function remoteFailure(
   const trace = code === 'INTERNAL' && detail.trace ? `\n${String(detail.trace)}` : '';
   return new RemoteFailure(
     code,
-    `${instance} could not ${WHAT[op]}: ${error.message} (${code})${aws}`,
+    `${instance} could not ${OPERATION_VERBS[op]}: ${error.message} (${code})${aws}`,
     detail,
     next[code] ? `${next[code]}${trace}` : undefined,
   );

@@ -8,20 +8,51 @@ const OWN = '20260101-000000-model-abcdef';
 const FOREIGN = '20260101-000000-model-fedcba';
 
 const run = {
-  ...{ id: OWN, kind: 'training', key: 'k', project: 'model', caller: 'arn', tree: 't', snapshot: 's', instance: HERE },
-  ...{ state: 'running', pid: 1, supervisor: 2, user: 'ubuntu', createdAt: 1, startedAt: 2, endedAt: null },
-  ...{ exitCode: null, signal: null, attempt: 1, queue: null, claim: { exclusive: false, gpus: 0 }, gpus: [] },
-  ...{ training: null, stop: null, failure: null, outcome: null, warnings: [], directory: '/r' },
+  id: OWN,
+  kind: 'training',
+  runKey: 'k',
+  project: 'model',
+  caller: 'arn',
+  tree: 't',
+  snapshot: 's',
+  instance: HERE,
+  state: 'running',
+  pid: 1,
+  supervisor: 2,
+  user: 'ubuntu',
+  createdAt: 1,
+  startedAt: 2,
+  endedAt: null,
+  exitCode: null,
+  signal: null,
+  attempt: 1,
+  queue: null,
+  resources: { exclusive: false, gpus: 0 },
+  gpus: [],
+  training: null,
+  stop: null,
+  failure: null,
+  outcome: null,
+  warnings: [],
+  directory: '/r',
 };
 const log = { offset: 0, length: 0, data: '', size: 0 };
 const synced = {
-  ...{ head: 'h', written: 0, deleted: 0, bytes: 0, healed: false, restored: [], restoredCount: 0, kept: null },
-  ...{ tree: '/t', user: 'ubuntu' },
+  head: 'h',
+  written: 0,
+  deleted: 0,
+  bytes: 0,
+  healed: false,
+  reverted: [],
+  revertedCount: 0,
+  kept: null,
+  tree: '/t',
+  user: 'ubuntu',
 };
 const operations = {
   sync: [{ op: 'sync' }, synced],
   train: [
-    { op: 'train', run: { id: OWN, key: 'k' } },
+    { op: 'train', run: { id: OWN, runKey: 'k' } },
     { ...synced, run, attached: false, log },
   ],
   watch: [{ op: 'watch' }, { ...synced, watch: { pid: 1 } }],
@@ -39,9 +70,10 @@ const operations = {
   ],
   exec: [
     { op: 'exec', exec: { id: OWN }, run: null },
-    { run: { ...run, kind: 'exec', key: '', snapshot: '' }, log },
+    { run: { ...run, kind: 'exec', runKey: '', snapshot: '' }, log },
   ],
   activity: [{ op: 'activity' }, { runs: [OWN], syncing: false }],
+  ready: [{ op: 'ready' }, { missing: { tool: 'uv', why: 'w', fix: 'f' }, free: 1 }],
   doctor: [{ op: 'doctor' }, { checks: [{ name: 'Python', ok: true, detail: '3.8', fix: null }] }],
 } as const;
 type Op = keyof typeof operations;
@@ -52,7 +84,7 @@ const invalid = expect.objectContaining({ code: 'REPLY_INVALID', message: expect
 describe('a reply of an instance', () => {
   it.each(Object.keys(operations) as Op[])('to %s is taken with the values that it may have, and no others', (op) => {
     const [, reply] = operations[op];
-    const wanted = 'run' in reply ? { ...reply, run: { ...reply.run, resumed: null } } : reply;
+    const wanted = 'run' in reply ? { ...reply, run: { ...reply.run, takenOver: null } } : reply;
     expect(check(op, { ...reply, v: 1, ok: true, more: 1 })).toEqual(wanted);
   });
 
@@ -85,11 +117,11 @@ describe('a reply of an instance', () => {
   it('to train may name another run only of the same training', () => {
     const reply = { ...operations.train[1], attached: 'ended', run: { ...run, id: FOREIGN } };
     expect(check('train', reply)).toMatchObject({ attached: 'ended', run: { id: FOREIGN } });
-    expect(() => check('train', { ...reply, run: { ...reply.run, key: 'other' } })).toThrow(/another training/);
+    expect(() => check('train', { ...reply, run: { ...reply.run, runKey: 'other' } })).toThrow(/another training/);
   });
 
   it('is refused in an acknowledgement as well', () => {
     expect(checkSynced(HERE, synced)).toEqual(synced);
-    expect(() => checkSynced(HERE, { ...synced, restored: null })).toThrow(invalid);
+    expect(() => checkSynced(HERE, { ...synced, reverted: null })).toThrow(invalid);
   });
 });

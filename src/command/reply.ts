@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { printableValue } from '../report/terminal-text';
 
-/** An operation's answer: docs/FORMAT.md, "Reply". */
+/** An operation's answer: docs/reference/formats.md, "Reply". */
 export type Reply<T = Record<string, unknown>> =
   | ({ v: 1; ok: true } & T)
   | { v: 1; ok: false; error: { code: string; message: string; detail: Record<string, unknown> } };

@@ -9,6 +9,7 @@ import { machineState } from '../workspace/state';
 import { formatDuration } from '../report/units';
 import { LookBudget } from './look-budget';
 import type { Repeat } from './repeat';
+import { shellWord } from '../report/shell-words';
 
 export interface Invocation {
   commandId: string;
@@ -28,7 +29,7 @@ export interface CommandOptions {
   deliveryTimeout?: number;
   signal?: AbortSignal;
   /** Asked now and then while the command does not end: throws when the instance is gone. */
-  stillThere: () => Promise<void>;
+  assertInstanceExists: () => Promise<void>;
 }
 
 /** AWS-RunShellScript's limit for the document with its parameters, less what the document itself takes. */
@@ -48,7 +49,7 @@ const LOOKS = 3;
 const INVISIBLE = 60_000;
 const CHECK_EVERY = 15_000;
 /** Trouble on the way to AWS is waited out this long, ms: the command goes on without us. */
-const PATIENCE = 120_000;
+const OUTAGE_TIMEOUT_MS = 120_000;
 /** Within both its limits, delivery and execution, and this long a command has ended, ms: an agent that is killed or restarted answers up to a minute late. */
 const OVERDUE = 120_000;
 /**
@@ -82,7 +83,7 @@ export async function sendCommand(
   aws: Aws,
   instances: readonly string[],
   script: string,
-  options: Omit<CommandOptions, 'stillThere'>,
+  options: Omit<CommandOptions, 'assertInstanceExists'>,
 ): Promise<Map<string, string>> {
   const { SendCommandCommand } = sdk.ssm();
   const ssm = await aws.ssm();
@@ -161,7 +162,7 @@ async function waitForEnd(
       if (isTransient(error)) {
         budget.throttled();
         troubleSince ??= steadyNow();
-        if (steadyNow() - troubleSince < PATIENCE) return null;
+        if (steadyNow() - troubleSince < OUTAGE_TIMEOUT_MS) return null;
       }
       throw awsProblem('COMMAND_STATUS', `Could not read the state of command ${commandId} on ${instance}.`, error);
     }
@@ -194,7 +195,7 @@ async function waitForEnd(
     if (steadyNow() - checked > CHECK_EVERY) {
       // The commands of an instance that vanished stay InProgress: EC2 knows better.
       checked = steadyNow();
-      await options.stillThere();
+      await options.assertInstanceExists();
     }
   }
 }
@@ -240,7 +241,7 @@ export async function finishCommand(
       if (since() > UNDELIVERED) return invocation;
     } else if (++unexplained > RESENDS) return invocation;
     // Not all that were dropped together come together again.
-    await pause(wait * (0.5 + Math.random()), options.signal);
+    await sleep(wait * (0.5 + Math.random()), options.signal);
     commandId = (await sendCommand(aws, [instance], script, options)).get(instance)!;
   }
 }
@@ -248,7 +249,7 @@ export async function finishCommand(
 function mayRepeat(invocation: Invocation, { repeat, answered }: FinishOptions): boolean {
   if (neverStarted(invocation)) return repeat.unstarted;
   // What was killed for its time or its memory, or by somebody, would be again.
-  return repeat.unanswered && /^(Success|Failed)$/.test(invocation.status) && !answered(invocation);
+  return repeat.noReply && /^(Success|Failed)$/.test(invocation.status) && !answered(invocation);
 }
 
 function neverStarted(invocation: Invocation): boolean {
@@ -284,7 +285,7 @@ function overdueProblem(
     'COMMAND_OVERDUE',
     `Command ${commandId} on ${instance} is ${status} after ${formatDuration(ms)}, although its time limit is ${formatDuration(executionTimeout * 1000)}.`,
     {
-      next: `Its answer was lost, or the SSM agent hangs. Restart the agent (sudo systemctl restart amazon-ssm-agent) and run the same nx command again: nothing is done twice. What Systems Manager knows: aws ssm get-command-invocation --command-id ${commandId} --instance-id ${instance}`,
+      next: `Its answer was lost, or the SSM agent hangs. Restart the agent (sudo systemctl restart amazon-ssm-agent) and run the same nx command again: nothing is done twice. What Systems Manager knows: aws ssm get-command-invocation --command-id ${shellWord(commandId)} --instance-id ${shellWord(instance)}`,
     },
   );
 }
@@ -324,7 +325,7 @@ function sendProblem(instance: string, error: unknown): Problem {
 }
 
 /** Resolves after `ms`; rejects with the signal's reason when it is aborted before. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
     const timer = setTimeout(() => {
@@ -340,7 +341,7 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /** Why a command that brought no reply ended, for the user. */
-export function unanswered(instance: string, invocation: Invocation): Problem {
+export function noReplyError(instance: string, invocation: Invocation): Problem {
   const { status, stderr, stdout, commandId } = invocation;
   const tail = (stderr || stdout).trimEnd().split('\n').slice(-10).join('\n');
   if (/Undeliverable|DeliveryTimedOut/.test(status)) {
@@ -349,7 +350,7 @@ export function unanswered(instance: string, invocation: Invocation): Problem {
     });
   }
   if (status === 'Cancelled') {
-    return new Problem('COMMAND_CANCELLED', `Command ${commandId} on ${instance} was cancelled by somebody.`);
+    return new Problem('COMMAND_CANCELLED', `Command ${commandId} on ${instance} was cancelled.`);
   }
   if (/TimedOut/.test(status)) {
     return new Problem(

@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { remoteSide } from './remote-side';
+import { runtimeProgram } from './runtime-program';
 import { parseReply } from './reply';
 import { commandScript } from './script';
 
@@ -13,11 +13,11 @@ describe('commandScript', () => {
   const plan = execFileSync('python3', [
     '-c',
     'import base64, sys, zlib; print(base64.b64encode(zlib.compress(sys.argv[1].encode())).decode())',
-    '{"helper":{"url":"http://127.0.0.1:9/"}}',
+    '{"runtime":{"url":"http://127.0.0.1:9/"}}',
   ]);
   /** The script, on a PATH of its own. */
-  const run = (bootstrap = remoteSide().bootstrap) => {
-    const script = commandScript(bootstrap, { v: 1, helper: '0'.repeat(64), plan: plan.toString().trim() });
+  const run = (bootstrap = runtimeProgram().bootstrap) => {
+    const script = commandScript(bootstrap, { v: 1, runtime: '0'.repeat(64), plan: plan.toString().trim() });
     const own = script.replace(/^PATH=.*\n/, '');
     return spawnSync('/bin/sh', ['-c', own], { encoding: 'utf8', env: { PATH: bin, NX_EC2_ROOT: join(bin, 'root') } });
   };
@@ -34,12 +34,12 @@ describe('commandScript', () => {
     expect(parseReply(run().stdout)).toMatchObject({ error: { code: 'NO_PYTHON' } });
     symlinkSync(real, join(bin, 'python3.9'));
     const { status, stdout } = run();
-    // It came as far as the remote side, which is not to be had there.
+    // It came as far as the runtime, which is not to be had there.
     expect([status, parseReply(stdout)]).toMatchObject([1, { error: { code: 'FETCH_FAILED' } }]);
   });
 
   it('asks for the version before anything that an old Python lacks', () => {
-    expect(readFileSync(join(__dirname, '../remote/bootstrap.py'), 'utf8')).toMatch(
+    expect(readFileSync(join(__dirname, '../runtime/bootstrap.py'), 'utf8')).toMatch(
       /^import sys\nif sys\.version_info < \(3, 8\):\n {4}sys\.exit\(88\)\n/,
     );
   });

@@ -1,17 +1,17 @@
-/** What the remote side gets on standard input: docs/FORMAT.md, "Command". */
+/** What the runtime gets on standard input: docs/reference/formats.md, "Command". */
 export type Request = {
   v: 1;
-  helper: string;
+  runtime: string;
   /** What must be secret to whoever reads the store. */
-  key?: string;
+  signingKey?: string;
 } & (
   | { plan: string }
-  /** `seal`: what the plan is sealed with, base64; its hash is that of the sealed bytes. */
-  | { fetch: { url: string; sha256: string; seal?: string } }
+  /** `encryptionKey`: base64, of a sealed plan; `sha256` is that of the sealed bytes. */
+  | { fetch: { url: string; sha256: string; encryptionKey?: string } }
 );
 
 /** What the bootstrap exits with on a Python older than 3.8; asking for the version beforehand costs a start. */
-const TOO_OLD = 88;
+const PYTHON_TOO_OLD_EXIT = 88;
 export const INTERPRETERS = ['python3', ...[14, 13, 12, 11, 10, 9, 8].map((minor) => `python3.${minor}`)].join(' ');
 
 /**
@@ -30,7 +30,7 @@ for python in ${INTERPRETERS}; do
 ${data}
 NX_EC2_REQUEST
   code=$?
-  [ "$code" = ${TOO_OLD} ] || exit "$code"
+  [ "$code" = ${PYTHON_TOO_OLD_EXIT} ] || exit "$code"
 done
 echo 'NX-EC2 {"v":1,"ok":false,"error":{"code":"NO_PYTHON","message":"there is no Python 3.8 or newer on the PATH","detail":{}}}'
 exit 1

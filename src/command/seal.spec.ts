@@ -21,7 +21,7 @@ print(json.dumps(answers))
 /** What the instance makes of sealed bytes: all in one process, which takes a while to start. */
 function unseal(all: (readonly [sealed: Buffer, key: Buffer])[]): (Buffer | null)[] {
   const input = JSON.stringify(all.map((pair) => pair.map((each) => each.toString('base64'))));
-  const done = spawnSync('python3', ['-c', UNSEAL, join(__dirname, '../remote/bootstrap.py')], {
+  const done = spawnSync('python3', ['-c', UNSEAL, join(__dirname, '../runtime/bootstrap.py')], {
     input,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
@@ -65,6 +65,6 @@ describe('a sealed plan', () => {
   });
 
   it('leaves a bootstrap that a shell takes as one word', () => {
-    expect(readFileSync(join(__dirname, '../remote/bootstrap.py'), 'utf8')).not.toMatch(/'|\{\{/);
+    expect(readFileSync(join(__dirname, '../runtime/bootstrap.py'), 'utf8')).not.toMatch(/'|\{\{/);
   });
 });

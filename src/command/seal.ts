@@ -5,7 +5,7 @@ const NONCE = 16;
 const BLOCK = 32;
 
 /**
- * Makes bytes unreadable, and unchangeable unnoticed, for whoever lacks the key: docs/FORMAT.md, "Sealed plans".
+ * Makes bytes unreadable, and unchangeable unnoticed, for whoever lacks the key: docs/reference/formats.md, "Sealed plans".
  * The instance has Python's standard library alone, which knows HMAC and no cipher.
  */
 export function seal(bytes: Buffer, key: Buffer): Buffer {

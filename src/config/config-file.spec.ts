@@ -29,4 +29,31 @@ describe('ec2.config.json', () => {
     expect(readConfigFile(join(home, 'link'), 'model')).toEqual({ region: 'eu-west-1' });
     rmSync(join(home, 'link'));
   });
+
+  it.each([
+    ['a trailing comma', '{ "train": { "script": "train.py", }, }'],
+    ['comments', '{ // the script\n "train": { /* it */ "script": "train.py" } }'],
+    ['a byte order mark', '\ufeff{ "train": { "script": "train.py" } }'],
+    ['all of them', '\ufeff{ // the script\n "train": { "script": "train.py", }, }\n'],
+  ])('may have %s', (_, text) => {
+    writeFileSync(file, text);
+    expect(readConfigFile(root, 'model')).toEqual({ train: { script: 'train.py' } });
+  });
+
+  it.each([
+    ['a word without quotes', '{\n  "train": {\n    "script": train.py\n  }\n}', /at 3:15\n.*"script": train\.py/s],
+    ['a missing comma', '{ "train": { "script": "train.py"\n "x": 1 } }', /at 2:2\n/],
+    ['a missing brace', '{\n  "region": "eu-west-1"', /at 2:24\n/],
+    ['text after its end', '{ "region": "eu-west-1" } x', /at 1:27\n/],
+  ])('is refused with line and column for %s', (_, text, where) => {
+    writeFileSync(file, text);
+    const read = () => readConfigFile(root, 'model');
+    expect(read).toThrow(/^model\/ec2\.config\.json is not valid JSON: /);
+    expect(read).toThrow(where);
+  });
+
+  it.each(['', ' \n', '\ufeff'])('is refused where it is empty: %j', (text) => {
+    writeFileSync(file, text);
+    expect(() => readConfigFile(root, 'model')).toThrow(/^model\/ec2\.config\.json is empty\.\n.*\{\}/);
+  });
 });

@@ -2,7 +2,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { isAbsolute, join, posix, relative, sep } from 'node:path';
 import { Problem } from '../report/problem';
 import { merge, type Raw } from './merge';
-import { readText } from './read-text';
+import { readJson, readText } from './read-text';
 
 export const CONFIG_FILE = 'ec2.config.json';
 
@@ -20,10 +20,13 @@ export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw 
     throw new Problem('CONFIG_OUTSIDE', `${name} is a symbolic link that leaves the workspace.`, {
       next: 'Replace it with a file.',
     });
+  if (readText(path).trim() === '')
+    throw new Problem('CONFIG_SYNTAX', `${name} is empty.`, {
+      next: 'It holds one object, {} at least; or delete the file.',
+    });
   let value: unknown;
   try {
-    // As Nx reads its own files: with comments and trailing commas; and with the byte order mark that some editors add.
-    value = parseLikeNx(readText(path));
+    value = readJson(path);
   } catch (error) {
     throw new Problem('CONFIG_SYNTAX', `${name} is not valid JSON: ${(error as Error).message.trimEnd()}`);
   }
@@ -38,14 +41,4 @@ export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw 
 export function declaredConfiguration(plugin: Raw, own: Raw): Raw & { sync: Raw; train: Raw } {
   const section = (key: string): Raw => merge((plugin[key] ?? {}) as Raw, (own[key] ?? {}) as Raw);
   return { ...plugin, ...own, sync: section('sync'), train: section('train') };
-}
-
-/** Nx's own parser, which names line and column, is loaded for what is not plain JSON: it takes long to load. */
-function parseLikeNx(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // eslint-disable-next-line @typescript-eslint/no-require-imports, @typescript-eslint/consistent-type-imports
-    return (require('@nx/devkit') as typeof import('@nx/devkit')).parseJson(text);
-  }
 }

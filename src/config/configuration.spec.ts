@@ -3,10 +3,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { resolveConfiguration, type TargetName } from './configuration';
+import { resolveConfiguration } from './configuration';
 import type { Description } from './description';
 import { policyAllows } from './policy';
 import { splitCommand, splitWords } from './words';
+import type { TargetName } from './target-options';
 
 const root = mkdtempSync(join(tmpdir(), 'nx-ec2-config-'));
 const outside = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));
@@ -45,7 +46,7 @@ describe('resolveConfiguration', () => {
 
   it('reads durations and sizes with units', () => {
     const { train } = resolve({ ...base, train: { script: 'a.py', timeout: '8h', maxArtifactSize: '2GB' } });
-    expect([train.timeout, train.maxArtifactSize, train.grace]).toEqual([8 * 3600_000, 2 * 1024 ** 3, 30_000]);
+    expect([train.timeout, train.maxArtifactSize, train.gracePeriod]).toEqual([8 * 3600_000, 2 * 1024 ** 3, 30_000]);
   });
 
   it('takes numbers and booleans as variables', () => {
@@ -94,6 +95,16 @@ describe('resolveConfiguration', () => {
     ['a time limit in unknown units', { ...base, train: { timeout: '8 hrs x' } }, /with a unit: .*; it is "8 hrs x"/],
     ['a time limit without a unit', { ...base, train: { timeout: 8 } }, /train\.timeout: .* with a unit: .*; it is 8/],
     ['a size without a unit', { ...base, train: { memory: '16' } }, /train\.memory: .* with a unit: .*; it is "16"/],
+    [
+      'one output that is no list',
+      { ...base, train: { outputs: 'out/' } },
+      /outputs: must be a list: write \["out\/"\]/,
+    ],
+    [
+      'a list of checkpoints',
+      { ...base, train: { checkpoints: ['a.pt'] } },
+      /checkpoints: must be an object: write \{ "paths": \["a\.pt"\] \}/,
+    ],
     ['an s3 URL for a bucket', { ...base, bucket: 's3://acme' }, /bucket: must be the name alone, without s3:/],
     ["a region's name", { ...base, region: 'Ireland' }, /region: must be the id of a region, .*; it is "Ireland"/],
     [
@@ -106,7 +117,11 @@ describe('resolveConfiguration', () => {
       { ...base, instance: { type: 't3.micro', maxCost: '5usd' } },
       /instance\.maxCost: must be a number without quotes; it is "5usd"/,
     ],
-    ['a wrong instance id', { ...base, instance: 'i-xyz' }, /"i-xyz" is not an instance id/],
+    [
+      'a wrong instance id',
+      { ...base, instance: 'i-xyz' },
+      /"i-xyz" is not an instance id[^]*\n {2}model\/ec2\.config\.json: instance: "i-xyz"$/,
+    ],
     ['an unknown key of train', { ...base, train: { script: 'a', epochs: 3 } }, /train\.epochs: unknown; allowed are/],
     [
       'a key of another name',
@@ -148,9 +163,9 @@ describe('resolveConfiguration', () => {
         options: { bucket: 'acme-training', instance: 'gpu', ...options },
         target: name,
       });
-    expect(target('remote-cancel', { grace: '1m' })().train.grace).toBe(60_000);
-    expect(target('remote-sync', { grace: '1m' })).toThrow(
-      /grace: unknown; allowed are dryRun, force, verbose, json, region/,
+    expect(target('remote-cancel', { gracePeriod: '1m' })().train.gracePeriod).toBe(60_000);
+    expect(target('remote-sync', { gracePeriod: '1m' })).toThrow(
+      /gracePeriod: unknown; allowed are dryRun, force, verbose, json, region/,
     );
   });
 
@@ -189,26 +204,35 @@ describe('resolveConfiguration', () => {
 
   describe('a description of an instance', () => {
     const described = (instance: object, options: Record<string, unknown> = {}, plugin: object = {}) =>
-      resolve({ ...base, instance }, options, plugin).instance as { described: Description; wait: number };
+      resolve({ ...base, instance }, options, plugin).instance as { described: Description; startupTimeout: number };
 
     it('has defaults that end it by itself', () => {
-      const { described: it, wait } = described({ type: 't3.micro' });
+      const { described: it, startupTimeout } = described({ type: 't3.micro' });
       expect(it).toMatchObject({
-        ...{ types: ['t3.micro'], ami: 'auto', spot: false, publicIp: false, maxLifetime: 86_400_000 },
-        ...{ idleTimeout: 3_600_000, shutdown: 'terminate', recovery: 'none' },
+        types: ['t3.micro'],
+        ami: 'auto',
+        spot: false,
+        publicIp: false,
+        maxLifetime: 86_400_000,
+        idleTimeout: 3_600_000,
+        shutdown: 'terminate',
+        recovery: 'none',
         onFinish: { success: 0, failure: 30 * 60_000 },
       });
-      expect(wait).toBe(600_000);
+      expect(startupTimeout).toBe(600_000);
     });
 
     it('is put together from several places, unless one names an instance that is there', () => {
       const low = { type: ['g5.xlarge', 'g4dn.xlarge'], onFinish: { failure: 'terminate' } };
       const high = { spot: true, onFinish: { success: 'keep 5m' } };
       expect(described(low, { instance: high }, { instance: { maxLifetime: '2h' } }).described).toMatchObject({
-        ...{ types: low.type, spot: true, recovery: 'client', maxLifetime: 7_200_000 },
+        types: low.type,
+        spot: true,
+        recovery: 'client',
+        maxLifetime: 7_200_000,
         onFinish: { success: 300_000, failure: 0 },
       });
-      expect(described(low, { instance: { name: 'gpu' } })).toEqual({ name: 'gpu', wait: 300_000 });
+      expect(described(low, { instance: { name: 'gpu' } })).toEqual({ name: 'gpu', startupTimeout: 300_000 });
       expect(described(low, { instance: 'i-0123456789abcdef0' })).toMatchObject({ id: 'i-0123456789abcdef0' });
     });
 
@@ -248,7 +272,7 @@ describe('resolveConfiguration', () => {
 
   it('says where the syntax is wrong', () => {
     expect(() => resolve('{ "a": }')).toThrow(/model\/ec2\.config\.json is not valid JSON: .* at 1:8/);
-    expect(() => resolve('')).toThrow(/model\/ec2\.config\.json is not valid JSON: .* at 1:1/);
+    expect(() => resolve('')).toThrow(/model\/ec2\.config\.json is empty/);
     expect(() => resolve('[]')).toThrow(/model\/ec2\.config\.json must hold one object/);
   });
 });

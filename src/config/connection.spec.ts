@@ -1,7 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ACCOUNT_KEYS, resolveConnection, resolvePlace, type Connection } from './connection';
+import { Problem } from '../report/problem';
+import { withOrigins } from './setting-origins';
+import { ACCOUNT_KEYS, resolveConnection, resolvePlace, type ConnectionKey } from './connection';
 
 const nxJson = {
   plugins: [
@@ -18,7 +20,18 @@ describe('the connection of a workspace', () => {
       bucket: 'acme',
       prefix: 'other',
       region: 'eu-west-1',
+      sources: expect.any(Array),
     });
+  });
+
+  it('says of a value that AWS or a policy refuses where it is set', () => {
+    const { sources } = resolve({ prefix: 'other' }, {});
+    const refused = new Problem('BUCKET', 'No.', { settings: ['bucket', 'prefix', 'region', 'kmsKeyId'] });
+    expect(withOrigins(refused, sources!, {}).message.split('\n').slice(1)).toEqual([
+      '  the options of nx-ec2 in nx.json: bucket: "acme"',
+      '  --prefix=other',
+      '  the options of nx-ec2 in nx.json: region: "eu-west-1"',
+    ]);
   });
 
   it('is, for a project, what its own file says', () => {
@@ -28,7 +41,7 @@ describe('the connection of a workspace', () => {
       const write = (own: object) => writeFileSync(join(workspaceRoot, 'model/ec2.config.json'), JSON.stringify(own));
       const own = (options = {}) => resolveConnection({ workspaceRoot, nxJson, projectRoot: 'model', options });
       write({ bucket: 'ours', train: { script: 'x' } });
-      expect(own()).toEqual({ bucket: 'ours', prefix: 'team', region: 'eu-west-1' });
+      expect(own()).toEqual({ bucket: 'ours', prefix: 'team', region: 'eu-west-1', sources: expect.any(Array) });
       expect(own({ bucket: 'another' }).bucket).toBe('another');
       write({ bucket: 'NO' });
       expect(own).toThrow(/"bucket" in model\/ec2\.config\.json/);
@@ -46,7 +59,9 @@ describe('the connection of a workspace', () => {
 
   it('is of one of several entries in nx.json: which one, the command line says', () => {
     const entry = (bucket: string, region: string, include?: string[]) => ({
-      ...{ plugin: 'nx-ec2', options: { bucket, region }, include },
+      plugin: 'nx-ec2',
+      options: { bucket, region },
+      include,
     });
     const several = {
       plugins: [
@@ -55,12 +70,13 @@ describe('the connection of a workspace', () => {
         entry('two', 'eu-west-1', ['b/**']),
       ],
     };
-    const of = (options: object, keys?: readonly (keyof Connection)[]) =>
+    const of = (options: object, keys?: readonly ConnectionKey[]) =>
       resolvePlace({ workspaceRoot: '/nowhere-of-ours', nxJson: several, options, environment: {}, keys });
     expect(() => of({})).toThrow(/differ in "bucket": none, one, two|differ in "region"/);
-    expect(of({ bucket: 'two' })).toEqual({ bucket: 'two', prefix: 'team', region: 'eu-west-1' });
+    const two = { bucket: 'two', prefix: 'team', region: 'eu-west-1', sources: expect.any(Array) };
+    expect(of({ bucket: 'two' })).toEqual(two);
     const project = { workspaceRoot: '/nowhere-of-ours', nxJson: several, projectRoot: 'b/model', environment: {} };
-    expect(resolvePlace({ ...project, options: {} })).toEqual({ bucket: 'two', prefix: 'team', region: 'eu-west-1' });
+    expect(resolvePlace({ ...project, options: {} })).toEqual(two);
     several.plugins.shift();
     expect(() => of({})).toThrow(/differ in "bucket": one, two\.[^]*--bucket/);
     expect(of({}, ACCOUNT_KEYS).region).toBe('eu-west-1');
@@ -75,7 +91,7 @@ describe('the connection of a workspace', () => {
       const limited = (bucket: string) =>
         resolveConnection({ workspaceRoot, nxJson, options: { bucket }, environment: { NX_EC2_POLICY: policy } });
       expect(limited('acme').bucket).toBe('acme');
-      expect(() => limited('other')).toThrow(/does not allow "bucket": "other"/);
+      expect(() => limited('other')).toThrow(/does not allow "bucket": "other"[^]*\n {2}--bucket=other$/);
     } finally {
       rmSync(directory, { recursive: true });
     }

@@ -1,26 +1,29 @@
 import { posix } from 'node:path';
 import { z } from 'zod';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
+import { sanitizeForTerminal } from '../report/terminal-text';
 import { CONFIG_FILE, readConfigFile } from './config-file';
-import type { Configuration } from './configuration';
 import type { Raw } from './merge';
 import { allPluginOptions, pluginOptions } from './plugin-options';
 import { enforcePolicy } from './policy';
 import { connectionShape } from './schema';
+import { PLUGIN_OPTIONS, withOrigins, type SettingSource } from './setting-origins';
+import type { Configuration } from './types';
 
 /** What leads to a store, without a project. */
 export type Connection = Pick<
   Configuration,
-  'region' | 'profile' | 'roleArn' | 'bucket' | 'prefix' | 'bucketOwner' | 'kmsKeyId'
+  'region' | 'profile' | 'roleArn' | 'bucket' | 'prefix' | 'bucketOwner' | 'kmsKeyId' | 'sources'
 >;
 
 const { region, profile, roleArn, bucket, prefix, bucketOwner, kmsKeyId } = connectionShape;
 const schema = z.object({ region, profile, roleArn, bucket, prefix, bucketOwner, kmsKeyId });
 
-const KEYS = Object.keys(schema.shape) as (keyof Connection)[];
+const KEYS = Object.keys(schema.shape) as ConnectionKey[];
 /** The keys that lead to an account and a region alone. */
 export const ACCOUNT_KEYS = ['region', 'profile', 'roleArn'] as const;
+
+export type ConnectionKey = Exclude<keyof Connection, 'sources'>;
 
 /** What leads to an account and a region; a store only where one is named. */
 export type Place = Omit<Connection, 'bucket'> & { bucket?: string };
@@ -31,10 +34,10 @@ interface ConnectionInput {
   /** Workspace-relative: of the project whose `ec2.config.json` counts; absent: none does. */
   projectRoot?: string;
   /** Options of the command line; undefined: not given. */
-  options: Partial<Record<keyof Connection, string | undefined>>;
+  options: Partial<Record<ConnectionKey, string | undefined>>;
   environment?: NodeJS.ProcessEnv;
   /** Without a project: the keys that the caller uses (default: all), in which entries of nx.json must agree. */
-  keys?: readonly (keyof Connection)[];
+  keys?: readonly ConnectionKey[];
 }
 
 /**
@@ -69,8 +72,18 @@ export function resolvePlace(input: ConnectionInput): Place {
     );
     throw new Problem('CONFIG_INVALID', `The connection is not valid:\n${lines.join('\n')}`);
   }
-  enforcePolicy({ ...result.data, projectRoot }, workspaceRoot, input.environment ?? process.env);
-  return result.data;
+  const file = posix.join(projectRoot ?? '', CONFIG_FILE);
+  const sources: SettingSource[] = [
+    { where: null, values: given },
+    { where: file, values: own },
+    { where: PLUGIN_OPTIONS, values: plugin },
+  ];
+  try {
+    enforcePolicy({ ...result.data, projectRoot }, workspaceRoot, input.environment ?? process.env);
+  } catch (error) {
+    throw withOrigins(error, sources);
+  }
+  return { ...result.data, sources };
 }
 
 /**
@@ -86,7 +99,7 @@ function workspaceOptions(nxJson: ConnectionInput['nxJson'], given: Raw, keys: r
   const other = keys.find((key) => !(key in given) && entries.some((entry) => entry[key] !== first[key]));
   if (other === undefined) return first;
   const values = [...new Set(entries.map((entry) => entry[other]))];
-  const shown = values.map((value) => (value === undefined ? 'none' : printable(String(value))));
+  const shown = values.map((value) => (value === undefined ? 'none' : sanitizeForTerminal(String(value))));
   throw new Problem('CONFIG_AMBIGUOUS', `The entries of nx-ec2 in nx.json differ in "${other}": ${shown.join(', ')}.`, {
     next: 'Choose one of them with --bucket, --prefix, --region or --profile.',
   });

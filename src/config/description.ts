@@ -16,7 +16,7 @@ export const descriptionSchema = z.strictObject({
   type: z
     .union([typeName, z.array(typeName).min(1).max(20)])
     .optional()
-    .describe('Instance type, or several in the order in which they are tried.'),
+    .describe('Instance type, or several in the order to try them in.'),
   ami: text
     .default('auto')
     .describe(
@@ -25,14 +25,14 @@ export const descriptionSchema = z.strictObject({
   spot: z
     .union([z.boolean(), z.literal('or-on-demand')])
     .default(false)
-    .describe('Spot capacity: true, or "or-on-demand" where on-demand may be taken when there is none.'),
+    .describe('Use spot capacity: true, or "or-on-demand" to use on-demand capacity if there is no spot capacity.'),
   volumeSize: size
     .optional()
     .describe("Size of the root volume. Default: 50 GB, or the image's own if that is larger."),
   subnet: z
     .union([subnet, z.array(subnet).min(1).max(20)])
     .optional()
-    .describe("Subnet, or several (one for each zone that may be tried). Default: those of the region's default VPC."),
+    .describe("Subnet, or several (one for each zone to try). Default: those of the region's default VPC."),
   securityGroups: z
     .array(z.string().regex(/^sg-[0-9a-f]{8,17}$/, 'must look like sg-0123456789abcdef0'))
     .min(1)
@@ -41,8 +41,11 @@ export const descriptionSchema = z.strictObject({
     .describe("Security groups; none needs an inbound rule. Default: the VPC's own."),
   instanceProfile: text
     .optional()
-    .describe('Instance profile, by name or ARN: its role lets the SSM agent work, and reaches the store.'),
-  publicIp: z.boolean().default(false).describe('A public address: where the subnet has no other way to AWS.'),
+    .describe('Instance profile, by name or ARN. Its role gives the SSM agent and the runtime their permissions.'),
+  publicIp: z
+    .boolean()
+    .default(false)
+    .describe('Give the instance a public address. Needed if the subnet has no other way to reach AWS.'),
   tags: z
     .record(z.string().min(1).max(128), z.string().max(256))
     .default({})
@@ -55,30 +58,30 @@ export const descriptionSchema = z.strictObject({
   maxLifetime: duration
     .prefault('24h')
     .describe(
-      'Longest time from the launch (or start), or over all instances of a run, until the instance ends itself.',
+      'Longest time from the launch (or start) until the instance ends itself; with recovery, over all instances of a run.',
     ),
   idleTimeout: z
     .union([z.literal(false), duration])
     .prefault('1h')
-    .describe('The instance ends itself when there was no run, no session, and a quiet GPU and CPU for so long.'),
+    .describe('The instance ends itself after this time without a run, a session, or load on GPU or CPU.'),
   maxCost: z
     .number()
     .positive()
     .optional()
-    .describe('USD that the instance may cost: at the price of the launch it makes a shorter lifetime.'),
+    .describe('Cost limit, USD. The lifetime is shortened to it, by the price at the launch.'),
   onFinish: z
     .strictObject({ success: finish.default('terminate'), failure: finish.default('keep 30m') })
     .prefault({})
     .describe(
-      'What becomes of an instance that a training made, when that has ended: terminate, stop, keep (until a guard ends it), "keep 30m".',
+      'What to do with the instance when the run that it was launched for has ended: terminate, stop, keep (until another shutdown rule ends it), "keep 30m".',
     ),
   recovery: z
     .enum(['client', 'fleet', 'none'])
     .optional()
     .describe(
-      'Who goes on with a run whose spot instance was interrupted: client: remote-train, as long as it follows; fleet: an EC2 Fleet, with nobody there. Default with spot: client.',
+      'Who continues a run whose spot instance was interrupted: client: remote-train, while it follows the run; fleet: an EC2 Fleet, without a client; none. Default with spot: client.',
     ),
-  wait: duration.prefault('10m').describe('How long the instance may take until Systems Manager reaches it.'),
+  startupTimeout: duration.prefault('10m').describe('Time limit until Systems Manager reaches the instance.'),
 });
 
 /** A validated description. Durations are ms, sizes bytes. */

@@ -6,6 +6,8 @@ export interface EnvironmentChoice {
   environment: EnvironmentManager | 'auto';
   /** null: a Python script is run instead. */
   command: readonly string[] | null;
+  /** The Python script, as far as it is known. */
+  script?: string;
   /** null: the environment is set up by its manager. */
   setup: readonly string[][] | null;
 }
@@ -18,6 +20,7 @@ export function environmentChoice(train: Record<string, unknown>): EnvironmentCh
   return {
     environment: MANAGERS.includes(environment) ? (environment as EnvironmentManager) : 'auto',
     command: script !== undefined || command === undefined ? null : wordsOf(command),
+    ...(typeof script === 'string' ? { script } : {}),
     setup: setup === undefined ? null : setup === false ? [] : (Array.isArray(setup) ? setup : [setup]).map(wordsOf),
   };
 }

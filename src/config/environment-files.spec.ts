@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import fc from 'fast-check';
-import { includedRequirements, insideWorkspace, requirementsFiles } from './environment-files';
+import { includedRequirements, insideWorkspace, requirementsFiles, requirementsIndexes } from './environment-files';
 
 describe('the files that a requirements file includes', () => {
   it.each([
@@ -16,7 +18,11 @@ describe('the files that a requirements file includes', () => {
     ['torch -r base.txt', []],
     ['--require-hashes', []],
     ['-e ../lib', []],
-  ])('%j', (line, expected) => {
+    ['-r base#1.txt', []],
+    [`-r base.txt${' '.repeat(1_000_000)}"x"`, []],
+    [`-r${' '.repeat(1_000_000)}base.txt`, ['a/base.txt']],
+    [`-r${' '.repeat(1_000_000)}base" "`, []],
+  ])('%.40j', (line, expected) => {
     expect(includedRequirements('a/requirements.txt', `torch\r\n${line}\r\n`)).toEqual(expected);
   });
 
@@ -51,5 +57,44 @@ describe('the files that a requirements file includes', () => {
         expect(found.includes('a')).toBe('a' in includes);
       }),
     );
+  });
+});
+
+describe('the indexes that a requirements file names', () => {
+  it.each([
+    ['--index-url https://i/simple', ['https://i/simple']],
+    ['-i "https://i/simple"  # ours', ['https://i/simple']],
+    ['--index-url=https://i/simple\r\ntorch\r\n-i = https://other', ['https://i/simple', 'https://other']],
+    ['--index-url \\\n  https://i/simple', ['https://i/simple']],
+    ['--extra-index-url https://i/simple', []],
+    ['# -i https://i/simple', []],
+    ['-iflag https://i', []],
+    ['torch -i https://i/simple', []],
+  ])('%j', (text, expected) => {
+    expect(requirementsIndexes(text)).toEqual(expected);
+  });
+
+  it('are those that the runtime finds, whatever is written', () => {
+    const piece = fc.constantFrom(
+      ...['-i', '--index-url', '--extra-index-url', '-r', '-e', 'torch', '--pre', 'https://i/s#x', '"', "'", '#', '\\'],
+      ...[' ', '  ', '\t', '=', '\n', '\r\n', '\r', '- ', '--hash=sha256:a', ';'],
+    );
+    const text = fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join(''));
+    const program = [
+      'import json, os, sys, tempfile',
+      'from runtime.python_env import uv_pip',
+      'def found(text):',
+      '    with tempfile.NamedTemporaryFile(delete=False) as file: file.write(text.encode())',
+      '    try: return uv_pip.options_of([file.name], "/")["index"]',
+      '    finally: os.unlink(file.name)',
+      'print(json.dumps([found(each) for each in json.load(sys.stdin)]))',
+    ].join('\n');
+    // Of many texts at once, since each call takes a process: without shrinking, each that differs is shown.
+    const texts = fc.sample(text, 2000);
+    const options = { input: JSON.stringify(texts), encoding: 'utf8', cwd: join(__dirname, '..') } as const;
+    const expected = JSON.parse(execFileSync('python3', ['-B', '-c', program], options)) as string[][];
+    const pairs = texts.map((each, at) => ({ text: each, ours: requirementsIndexes(each), theirs: expected[at] }));
+    expect(pairs.filter(({ ours, theirs }) => ours.join('\n') !== theirs.join('\n'))).toEqual([]);
+    expect(expected.flat().length).toBeGreaterThan(0);
   });
 });

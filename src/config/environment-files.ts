@@ -1,8 +1,11 @@
 import { posix } from 'node:path';
 
-/** An option of a requirements file that names another one, also as an item of a list of conda's. */
+/**
+ * An option of a requirements file that names another one, also as an item of a list of conda's. No two of its parts match
+ * the same blanks: a line of a million takes no longer than it is long.
+ */
 const INCLUDE =
-  /^(?:-\s+)?["']?(?:-r|-c|--requirement|--constraint)(?:\s*=\s*|\s+|(?<=-[rc]))["']?([^"'#]+?)["']?\s*(?:\s#.*)?$/;
+  /^(?:-\s+)?["']?(?:-r|-c|--requirement|--constraint)(?:\s*=\s*|\s+|(?<=-[rc]))(?=\S)["']?([^"'#]+)(["']\s*)?(#.*)?$/;
 
 /** A workspace-relative path; null where it is outside the workspace. */
 export function insideWorkspace(directory: string, path: string): string | null {
@@ -14,9 +17,35 @@ export function insideWorkspace(directory: string, path: string): string | null 
 /** The other files of requirements that a requirements file or a conda file names: workspace-relative paths. */
 export function includedRequirements(file: string, text: string): string[] {
   return text.split(/\r?\n/).flatMap((line) => {
-    const named = INCLUDE.exec(line.trim())?.[1];
-    return (named !== undefined && insideWorkspace(posix.dirname(file), named)) || [];
+    const [, path, quote = '', comment] = INCLUDE.exec(line.trim()) ?? [];
+    // `#` begins a comment after a blank only.
+    if (path === undefined || (comment !== undefined && !/\s$/.test(path + quote))) return [];
+    return insideWorkspace(posix.dirname(file), path.trimEnd()) || [];
   });
+}
+
+/** The option of a requirements file that names an index, as `INDEX` in the runtime's `uv_pip.py`. */
+const INDEX = /^(?:-i|--index-url)(?:\s*=\s*|\s+)(\S+)/;
+
+/** The package indexes that a requirements file names in the place of the configured one. */
+export function requirementsIndexes(text: string): string[] {
+  return logicalLines(text).flatMap((line) => INDEX.exec(line)?.[1].replace(/^["']+|["']+$/g, '') ?? []);
+}
+
+/** Lines without comments, as the runtime's `requirements.lines`: an item of conda's `pip:` list counts as its text. */
+function logicalLines(text: string): string[] {
+  return text
+    .replace(/\\\r?\n/g, ' ')
+    .split(/\r\n|[\n\r]/)
+    .map((line) => line.replace(/(^|\s)#.*$/, '').trim())
+    .map((line) =>
+      line.startsWith('- ')
+        ? line
+            .slice(2)
+            .trim()
+            .replace(/^["']+|["']+$/g, '')
+        : line,
+    );
 }
 
 /** A requirements file and those that it includes, however deep. `exists` is asked of each; what it denies is left out. */

@@ -59,8 +59,14 @@ describe('the Python environment of a project', () => {
   it('takes along the manifest and the lock of a uv workspace below the root, and no other manifest', () => {
     const files = {
       'python/apps/model/pyproject.toml': PACKAGE,
-      ...{ 'python/pyproject.toml': UV_ROOT, 'python/uv.lock': '', 'python/uv.toml': '', 'python/.python-version': '' },
-      ...{ 'requirements.txt': '', 'pyproject.toml': PACKAGE, 'poetry.lock': '', '.python-version': '' },
+      'python/pyproject.toml': UV_ROOT,
+      'python/uv.lock': '',
+      'python/uv.toml': '',
+      'python/.python-version': '',
+      'requirements.txt': '',
+      'pyproject.toml': PACKAGE,
+      'poetry.lock': '',
+      '.python-version': '',
     };
     const used = ['.python-version', 'pyproject.toml', 'uv.lock', 'uv.toml'].map((name) => `python/${name}`);
     const expected = ['python/.python-version', 'python/apps/model/pyproject.toml', ...used.slice(1)];
@@ -160,8 +166,22 @@ describe('the Python environment of a project', () => {
       );
       expect(travels(files)).toEqual(Object.keys(files).sort());
       const tool = setup.split(' ')[0];
+      const advises = (train: Record<string, unknown>, command: string) =>
+        expect(() => find(files, train)).toThrow(
+          expect.objectContaining({ next: expect.stringContaining(`"train.command": "${command}" in`) }),
+        );
+      advises({ script: 'my train.py' }, `${tool} run python 'my train.py'`);
+      advises({ command: 'python -m train --lr 0.1' }, `${tool} run python -m train --lr 0.1`);
       expect(detect(files, { setup, command: `${tool} run python x.py` }).manager).toBe('none');
       expect(detect(files, { environment: 'none' }).manager).toBe('none');
+    });
+
+    it('has a set-up to write where the command runs pdm, which sets up nothing by itself', () => {
+      const files = { 'python/pdm.lock': '', 'python/pyproject.toml': PACKAGE };
+      const expected = {
+        next: expect.stringContaining('"train.setup": "pdm sync" and "train.command": "pdm run x.py" in'),
+      };
+      expect(() => find(files, { command: 'pdm run x.py' })).toThrow(expect.objectContaining(expected));
     });
 
     it('is one of uv where such a tool builds the package alone', () => {

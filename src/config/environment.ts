@@ -2,12 +2,19 @@ import { statSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { readText } from './read-text';
 import { Problem } from '../report/problem';
-import { printable, printablePath } from '../report/terminal-text';
+import { sanitizeForTerminal, printablePath } from '../report/terminal-text';
 import { commandLanguage } from './command-language';
 import type { EnvironmentChoice } from './environment-choice';
 import { namedBySetup, requirementsFiles } from './environment-files';
 import type { EnvironmentManager } from './environment-manager';
-import { directoriesUp, manifestsIn, type Manifest, type ReadFiles } from './environment-manifests';
+import {
+  directoriesUp,
+  manifestsIn,
+  type Manifest,
+  type ReadFiles,
+  type UnsupportedTool,
+} from './environment-manifests';
+import { quoteWord } from './words';
 
 export interface PythonEnvironment {
   manager: EnvironmentManager;
@@ -67,7 +74,7 @@ export function detectEnvironment({
     exists,
     read: (path) => (exists(path) ? readText(join(workspaceRoot, path)) : ''),
     onInvalid: (path, error) => {
-      throw new Problem('TOML', `${printablePath(path)} can't be read: ${printable(error.message)}`);
+      throw new Problem('TOML', `${printablePath(path)} can't be read: ${sanitizeForTerminal(error.message)}`);
     },
   };
   return findEnvironment({ projectRoot, choice, files });
@@ -87,14 +94,14 @@ export function findEnvironment({
     if (environment === 'auto' || environment === 'none') return { environment: none, files: [], unused: [] };
     throw new Problem(
       'ENVIRONMENT_MISSING',
-      `"train.environment" is ${environment}, but no manifest of it is among the files that are sent.`,
+      `"train.environment" is ${environment}, but none of the files that are sent is its manifest.`,
     );
   }
-  refuseAmbiguous(chosen, choice, files);
+  assertUnambiguous(chosen, choice, files);
   const used = filesOf(chosen, own, files);
   const unused = [...new Set(others.map(pathOf))].filter((path) => !used.includes(path));
   if (chosen.manager === 'unsupported') {
-    refuseUnsupported(chosen, choice);
+    assertSupported(chosen, choice);
     return { environment: none, files: used, unused };
   }
   const { manager, root, file } = chosen;
@@ -104,10 +111,38 @@ export function findEnvironment({
 /** One line on the environment of a run. */
 export function describeEnvironment({ environment, files, unused }: FoundEnvironment): string {
   const { manager, root, file } = environment;
-  const made = manager === 'none' ? 'none' : `${manager}, by ${printablePath(posix.join(root, file))}`;
+  const own = files.length > 0 ? `by train.setup, from ${files.map(printablePath).join(', ')}` : 'none';
+  const made = manager === 'none' ? own : `${manager}, by ${printablePath(posix.join(root, file))}`;
   const lock = files.find((path) => /\.lock$/.test(path));
   const locked = environment.locked && lock ? `, locked by ${printablePath(lock)}` : '';
   return `Environment: ${made}${locked}${unused.length ? ` (not used: ${unused.map(printablePath).join(', ')})` : ''}`;
+}
+
+/**
+ * The tool of a project's environment that nx-ec2 does not run by itself: the project must name its commands. null: there is
+ * none, or the project does.
+ */
+export function unsupportedTool({
+  projectRoot,
+  choice,
+  files,
+}: Omit<Project, 'workspaceRoot'> & { files: ReadFiles }): (UnsupportedTool & { manifest: string }) | null {
+  const { chosen } = search(projectRoot === '.' ? '' : projectRoot, choice, files, 'manager');
+  if (!chosen?.unsupported || isSetUpByProject(chosen.unsupported.tool, choice)) return null;
+  return { ...chosen.unsupported, manifest: pathOf(chosen) };
+}
+
+/** A command line that runs in the environment that a tool makes. */
+export function commandOfTool({ tool, run }: UnsupportedTool, line: string): string {
+  return line.startsWith(`${tool} `) ? line : `${run} ${line}`;
+}
+
+/** `pixi run` and `hatch run` make the environment that they run in. */
+function isSetUpByProject(
+  tool: UnsupportedTool['tool'],
+  { command, setup }: Pick<EnvironmentChoice, 'command' | 'setup'>,
+): boolean {
+  return setup !== null || (command !== null && command[0] === tool && tool !== 'pdm');
 }
 
 function search(
@@ -147,23 +182,24 @@ function pathOf({ root, file }: Manifest): string {
   return posix.join(root, file);
 }
 
-function refuseAmbiguous({ root }: Manifest, { environment }: EnvironmentChoice, { exists }: ReadFiles): void {
+function assertUnambiguous({ root }: Manifest, { environment }: EnvironmentChoice, { exists }: ReadFiles): void {
   if (environment !== 'auto' || !['uv.lock', 'poetry.lock'].every((name) => exists(posix.join(root, name)))) return;
-  throw new Problem('ENVIRONMENT_AMBIGUOUS', `${posix.join(root, 'uv.lock')} and poetry.lock are both there.`, {
+  throw new Problem('ENVIRONMENT_AMBIGUOUS', `${posix.join(root, 'uv.lock')} and poetry.lock both exist.`, {
     next: 'Remove one, or set "train.environment".',
   });
 }
 
 /** nx-ec2 does not run these tools by itself: the project says how, in its set-up and its command. */
-function refuseUnsupported(manifest: Manifest, { command, setup }: EnvironmentChoice): void {
-  const { tool, setUp, run } = manifest.unsupported!;
-  // `pixi run` and `hatch run` make the environment that they run in.
-  if (setup !== null || (command && command[0] === tool && tool !== 'pdm')) return;
+function assertSupported(manifest: Manifest, { command, setup, script }: EnvironmentChoice): void {
+  const { tool, setUp } = manifest.unsupported!;
+  if (isSetUpByProject(tool, { command, setup })) return;
+  const line = command?.map(quoteWord).join(' ') ?? `python ${script === undefined ? '<script>' : quoteWord(script)}`;
+  const within = commandOfTool(manifest.unsupported!, line);
   throw new Problem(
     'ENVIRONMENT_UNSUPPORTED',
-    `${printablePath(pathOf(manifest))} describes an environment of ${tool}, which nx-ec2 does not set up by itself.`,
+    `${printablePath(pathOf(manifest))} describes an environment of ${tool}, which nx-ec2 can't set up.`,
     {
-      next: `Set "train.setup": "${setUp}" and "train.command": "${run} python <script>" in ec2.config.json, with ${tool} on the instance; or "train.environment" to none or to the tool of another manifest (uv, poetry, conda, pip).`,
+      next: `Set ${sanitizeForTerminal(`"train.setup": "${setUp}" and "train.command": ${JSON.stringify(within)}`)} in ec2.config.json, with ${tool} on the instance; or "train.environment" to none or to the tool of another manifest (uv, poetry, conda, pip).`,
     },
   );
 }

@@ -1,12 +1,21 @@
 import type { z } from 'zod';
-import { printable } from '../report/terminal-text';
+import { sanitizeForTerminal } from '../report/terminal-text';
 
 type Issue = z.core.$ZodIssue;
 
 /** Longest value that a message repeats. */
-const LONGEST = 80;
+const MAX_VALUE_LENGTH = 80;
 /** Sections whose values a message does not repeat: they may be confidential. */
 const CONFIDENTIAL = ['secrets', 'env', 'userData'];
+
+/** A text, JSON or plain, whose URLs are without user names, passwords and queries, which hold tokens and signatures. */
+export function withoutUrlSecrets(text: string): string {
+  return text.replace(/([a-z][a-z0-9+.-]*:\/\/)([^\s"\\]*)/gi, (_url, scheme: string, rest: string) => {
+    const [place] = rest.split(/[?#]/, 1);
+    const at = place.lastIndexOf('@');
+    return `${scheme}${at < 0 ? place : `…${place.slice(at)}`}${place.length < rest.length ? '?…' : ''}`;
+  });
+}
 
 /** Says what is allowed, and the value as written. @param values what was checked. */
 export function explainIssue(issue: Issue, values: unknown): string {
@@ -15,9 +24,28 @@ export function explainIssue(issue: Issue, values: unknown): string {
     values,
   );
   const found = JSON.stringify(value);
-  const isConfidential = issue.path.some((key) => CONFIDENTIAL.includes(String(key)));
-  const shown = found === undefined || isConfidential || found.length > LONGEST ? '' : `; it is ${printable(found)}`;
+  const meant = isConfidential(issue.path) ? null : meantValue(issue, value);
+  if (meant !== null && meant.length <= MAX_VALUE_LENGTH)
+    return `${allowed(issue)}: write ${sanitizeForTerminal(withoutUrlSecrets(meant))}`;
+  const shown =
+    found === undefined || isConfidential(issue.path) || found.length > MAX_VALUE_LENGTH
+      ? ''
+      : `; it is ${sanitizeForTerminal(withoutUrlSecrets(found))}`;
   return `${allowed(issue)}${shown}`;
+}
+
+/** The value, as JSON, that one of the wrong kind was meant to be: the entry of a list, or the paths of `checkpoints`. */
+function meantValue(issue: Issue, value: unknown): string | null {
+  if (issue.code !== 'invalid_type') return null;
+  if (issue.expected === 'array' && typeof value === 'string') return JSON.stringify([value]);
+  const arePaths = [value].flat().every((each) => typeof each === 'string');
+  if (issue.expected !== 'object' || issue.path.at(-1) !== 'checkpoints' || !arePaths) return null;
+  return `{ "paths": ${JSON.stringify([value].flat())} }`;
+}
+
+/** Whether a setting's value may be a secret. */
+export function isConfidential(path: readonly PropertyKey[]): boolean {
+  return path.some((key) => CONFIDENTIAL.includes(String(key)));
 }
 
 function allowed(issue: Issue): string {

@@ -1,19 +1,17 @@
 import { posix } from 'node:path';
 import picomatch from 'picomatch';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
-
-/**
- * How every glob of the configuration is read (picomatch): `*` and `**` match names that begin with a dot, and any
- * character of a name, a line break too. A `!` before a pattern is a character like any other.
- */
-export const GLOB = { dot: true, flags: 's', nonegate: true };
+import { sanitizeForTerminal } from '../report/terminal-text';
+import { GLOB, globSource } from './glob-expression';
 
 const WORKSPACE = '{workspaceRoot}/';
-/** Bounds that keep a backtracking matcher fast, whatever the path: docs/SECURITY.md. */
+/** Bounds that keep a backtracking matcher fast, whatever the path: docs/explanation/trust.md. */
 const MAX_LENGTH = 512;
 const MAX_STARS = 4;
 const MAX_GLOBSTARS = 3;
+/** Wildcards that each can match a path in many ways: a path of 4,096 characters takes a second with two of them. */
+const MAX_AMBIGUOUS = 2;
+const MAX_ALTERNATIVES = 1024;
 const MAX_GROUPS = 2;
 const MAX_DEPTH = 3;
 
@@ -86,9 +84,8 @@ function patternMatcher(pattern: string, { nocase = false }: { nocase?: boolean 
   const literal = new Set([fold(pattern), fold(withoutEscapes(pattern))]);
   const isLiteral = (path: string) => [...literal].some((each) => path === each || path.startsWith(`${each}/`));
   if (!isGlob(pattern)) return (path) => isLiteral(fold(path));
-  // Flags replace `nocase`.
-  const matches = picomatch(pattern, { ...GLOB, flags: nocase ? 'is' : 's' });
-  return (path) => matches(path) || isLiteral(fold(path));
+  const expression = new RegExp(globSource(pattern), nocase ? 'is' : 's');
+  return (path) => expression.test(path) || isLiteral(fold(path));
 }
 
 /** The directory that a glob is to be looked for in, workspace-relative. */
@@ -109,7 +106,7 @@ export function isGlob(pattern: string): boolean {
  */
 export function portableExpression(pattern: string): string {
   assertGlob(pattern);
-  const { source } = picomatch.makeRe(pattern, GLOB);
+  const source = globSource(pattern);
   // In Python, `$` is also before a line break at the end.
   const portable = source.replace(/\\[^]|\[(?:\\[^]|[^\]\\])*\]|\$/g, (token) =>
     token === '$' ? '(?![\\s\\S])' : token,
@@ -125,7 +122,7 @@ export function assertGlob(pattern: string): void {
   const why = globFault(pattern);
   if (why === null) return;
   const shown = pattern.length > 100 ? `${pattern.slice(0, 100)}…` : pattern;
-  throw new Problem('GLOB_INVALID', `The pattern ${printable(shown)} ${why}.`, {
+  throw new Problem('GLOB_INVALID', `The pattern ${sanitizeForTerminal(shown)} ${why}.`, {
     next: 'Write several simpler patterns.',
   });
 }
@@ -151,7 +148,32 @@ function globFault(pattern: string): string | null {
       return `has more than ${MAX_GROUPS} of the groups +(…), *(…) and !(…) in one name`;
     if ((part.match(/[*+]+/g) ?? []).length > MAX_STARS) return `has more than ${MAX_STARS} wildcards in one name`;
   }
+  if (ambiguous(plain) > MAX_AMBIGUOUS) return 'has too many wildcards that can match the same path in several ways';
+  if (alternatives(plain) > MAX_ALTERNATIVES) return `has more than ${MAX_ALTERNATIVES} alternatives`;
   return null;
+}
+
+/** How many wildcards a matcher may have to try again: "**" before something else, and a second "*" behind a group. */
+function ambiguous(plain: string): number {
+  const parts = plain.split('/');
+  const globstars = parts.slice(0, -1).filter((part) => part.includes('**')).length;
+  const stars = parts.map((part) => {
+    const wild = part === '**' ? '' : part.replace(/\*{2,}/g, '*').replace(/\*[^*+!@()|{}]+(?=\*)/g, '');
+    return Math.max(0, (wild.match(/[*+]+/g) ?? []).length - 1);
+  });
+  return stars.reduce((sum, each) => sum + each, globstars);
+}
+
+/** In how many ways the alternatives of a pattern's groups can be chosen. */
+function alternatives(plain: string): number {
+  const open = [1];
+  let product = 1;
+  for (const char of plain) {
+    if ('({'.includes(char)) open.push(1);
+    else if ('|,'.includes(char)) open[open.length - 1]++;
+    else if (')}'.includes(char) && open.length > 1) product *= open.pop()!;
+  }
+  return product;
 }
 
 /** Whether repeated alternatives can match a text in one way at most: none is the beginning of another. */

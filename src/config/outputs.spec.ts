@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import picomatch from 'picomatch';
-import { GLOB } from './glob';
+import { GLOB } from './glob-expression';
 import {
   allOutputs,
   ANY_DIRECTORIES,

@@ -48,7 +48,7 @@ export function writtenPaths(train: {
 export const ANY_FILES = ['bravo_1.py', 'kumquat.json', 'zephyr-9.csv', 'lodging.toml'];
 export const ANY_DIRECTORIES = ['lib', 'configs', 'quartz_2', 'hymn-7'];
 /** An output is tried on paths of so many names, or of as many as it has itself. */
-const DEPTH = 3;
+const MAX_OUTPUT_DEPTH = 3;
 
 /** What is wrong with an output; null: nothing. */
 export function outputFault({ path }: Output): string | null {
@@ -65,7 +65,7 @@ export function outputFault({ path }: Output): string | null {
 function namesEverything(pattern: string): boolean {
   if (!isGlob(pattern)) return false;
   const matches = globMatcher({ root: '', written: '', pattern });
-  const depth = Math.max(DEPTH, pattern.split('/').length);
+  const depth = Math.max(MAX_OUTPUT_DEPTH, pattern.split('/').length);
   return Array.from({ length: depth }, (_, above) =>
     [ANY_FILES, ANY_DIRECTORIES].some((names) =>
       names.every((name, at) => matches([...Array<string>(above).fill(ANY_DIRECTORIES[at]), name].join('/'))),
@@ -109,7 +109,7 @@ export function literalOutputs(outputs: readonly Output[]): string[] {
   return outputs.map(({ path }) => path).filter((path) => !isGlob(path));
 }
 
-/** An output as the instance matches it: docs/FORMAT.md, "Plan". */
+/** An output as the instance matches it: docs/reference/formats.md, "Plan". */
 export function outputRule({ path }: Output): { pattern: string; base: string } {
   const base = globBase({ root: '', written: '', pattern: path });
   return { pattern: portableExpression(path), base: base === '.' ? '' : base };

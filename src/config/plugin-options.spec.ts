@@ -4,7 +4,9 @@ import { pluginOptions } from './plugin-options';
 
 const entry = (options: object, include?: string[], exclude?: string[]) => ({
   plugin: 'nx-ec2',
-  ...{ options, include, exclude },
+  options,
+  include,
+  exclude,
 });
 
 describe('the options of nx-ec2 in nx.json', () => {
@@ -20,7 +22,9 @@ describe('the options of nx-ec2 in nx.json', () => {
   it('are those of the entries that apply to a project, later ones over earlier ones', () => {
     expect(pluginOptions(nxJson, 'speech')).toEqual({ bucket: 'shared', region: 'eu-west-1' });
     expect(pluginOptions(nxJson, 'vision/new')).toEqual({
-      ...{ bucket: 'vision', region: 'eu-west-1', train: { timeout: '8h' } },
+      bucket: 'vision',
+      region: 'eu-west-1',
+      train: { timeout: '8h' },
     });
     expect(pluginOptions(nxJson, 'vision/old').bucket).toBe('shared');
     expect(pluginOptions({ plugins: ['nx-ec2'] }, '.')).toEqual({});

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import picomatch from 'picomatch';
-import { GLOB } from './glob';
+import { GLOB } from './glob-expression';
 import { CONFIG_FILE } from './config-file';
 import { merge, type Raw } from './merge';
 

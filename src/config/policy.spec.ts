@@ -43,6 +43,13 @@ describe('several policies', () => {
     expect(() => enforce({}, { bucket: 'other' })).toThrow(/does not allow "bucket"/);
   });
 
+  it('limit the prefix of a store, and nothing where no bucket is used', () => {
+    const named = write(join(outside, 'named.json'), { prefixes: ['team-a/'] });
+    expect(() => enforce({ NX_EC2_POLICY: named }, { prefix: 'team-a/' })).not.toThrow();
+    expect(() => enforce({ NX_EC2_POLICY: named }, { prefix: '' })).toThrow(/does not allow "prefix"/);
+    expect(() => enforce({ NX_EC2_POLICY: named }, { bucket: undefined })).not.toThrow();
+  });
+
   it('send .env files only where all of them allow it', () => {
     const include = { sync: { include: ['.env.local'] } };
     const named = write(join(outside, 'named.json'), { envFiles: true });

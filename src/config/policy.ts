@@ -4,11 +4,11 @@ import { join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { isLoopback } from '../aws/loopback';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
-import type { Configuration } from './configuration';
+import { sanitizeForTerminal } from '../report/terminal-text';
 import type { InstanceName, NamedInstance } from './instance-name';
 import { readText } from './read-text';
 import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
+import type { Configuration } from './types';
 
 /** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
 export const ENV_FILE = /^\.env/i;
@@ -18,7 +18,7 @@ const CREDENTIAL_FILE = /^(\.env|\.git$)/i;
 const list = z.array(z.string()).optional();
 
 /** What configuration from a repository may name: a file outside the repository, written by whoever runs the machine. */
-const policySchema = z.strictObject({
+export const policySchema = z.strictObject({
   buckets: list,
   prefixes: list,
   profiles: list,
@@ -31,7 +31,7 @@ const policySchema = z.strictObject({
   kmsKeys: list,
   users: list,
   secrets: list,
-  data: list,
+  datasets: list,
   variables: list,
   endpoints: list,
   envFiles: z.boolean().optional(),
@@ -52,7 +52,7 @@ export function policyAllows(patterns: string[], value: string): boolean {
 /** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
 type Limited = Pick<Configuration, 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
   Partial<Pick<Configuration, 'bucket' | 'projectRoot' | 'instances' | 'sync' | 'user'>> & {
-    train?: Partial<Pick<Configuration['train'], 'secrets' | 'passEnv'>> & { data?: readonly { source: string }[] };
+    train?: Partial<Pick<Configuration['train'], 'secrets' | 'passEnv'>> & { datasets?: readonly { source: string }[] };
   };
 
 /** A policy file, parsed. */
@@ -83,7 +83,7 @@ export function enforcePolicy(
   const roots = ['', ...(configuration.projectRoot ? [configuration.projectRoot] : [])];
   const variables = new WorkspaceVariables(workspaceRoot, roots, environment, startedWith);
   for (const name of NEVER_BY_WORKSPACE)
-    refuseSetByWorkspace(name, variables.fileOf(name) ?? variables.fileThatEmpties(name));
+    assertNotSetByWorkspace(name, variables.fileOf(name) ?? variables.fileThatEmpties(name));
   const policies = policyPaths(environment).map((path) => readPolicy(path, workspaceRoot));
   enforceVariables(policies, variables, environment);
   for (const policy of policies) {
@@ -97,7 +97,7 @@ export function enforcePolicy(
   if (envFile && (strict || (isCI && !policies.length))) {
     throw new Problem(
       'POLICY',
-      `"sync.include" names ${printable(envFile)}, which is not sent ${strict ? `under the policy ${strict.path}` : 'in CI'}.`,
+      `"sync.include" names ${sanitizeForTerminal(envFile)}, which is not sent ${strict ? `under the policy ${strict.path}` : 'in CI'}.`,
       {
         next: 'A policy file outside the repository (NX_EC2_POLICY) can allow it: { "envFiles": true }.',
       },
@@ -140,7 +140,8 @@ function rulesOf(policy: Policy, configuration: Limited): Rule[] {
   const { train } = configuration;
   return [
     ['bucket', policy.buckets, configuration.bucket],
-    ['prefix', policy.prefixes, configuration.prefix],
+    // Without a bucket nothing lies below a prefix: a cache key's datasets, list.
+    ['prefix', policy.prefixes, configuration.bucket === undefined ? undefined : configuration.prefix],
     ['profile', policy.profiles, configuration.profile],
     ['roleArn', policy.roles, configuration.roleArn],
     ...(configuration.instances ?? []).flatMap((name) => instanceRules(policy, name)),
@@ -148,7 +149,7 @@ function rulesOf(policy: Policy, configuration: Limited): Rule[] {
     ['kmsKeyId', policy.kmsKeys, configuration.kmsKeyId],
     ['user', policy.users, configuration.user],
     ...Object.values(train?.secrets ?? {}).map((source): Rule => ['train.secrets', policy.secrets, source]),
-    ...(train?.data ?? []).map(({ source }): Rule => ['train.data', policy.data, source]),
+    ...(train?.datasets ?? []).map(({ source }): Rule => ['train.datasets', policy.datasets, source]),
     ...(train?.passEnv ?? []).map((name): Rule => ['train.passEnv', policy.variables, name]),
   ];
 }
@@ -157,6 +158,7 @@ function enforceRule(policy: Policy, key: string, allowed: string[] | undefined,
   if (!allowed || value === undefined || policyAllows(allowed, value)) return;
   throw new Problem('POLICY', `The policy ${policy.path} does not allow "${key}": "${value}".`, {
     next: `It allows: ${allowed.join(', ') || 'none'}.`,
+    settings: [key],
   });
 }
 
@@ -172,16 +174,16 @@ function enforceVariables(policies: Policy[], variables: WorkspaceVariables, env
     const file = variables.fileOf(name);
     if (ENDPOINT_VARIABLE.test(name)) {
       for (const policy of policies) enforceRule(policy, name, policy.endpoints, value || undefined);
-      if (!value || !isLoopback(value)) refuseSetByWorkspace(name, file);
+      if (!value || !isLoopback(value)) assertNotSetByWorkspace(name, file);
     } else if (value && /^AWS_(DEFAULT_)?REGION$/.test(name)) {
       if (file) for (const policy of policies) enforceRule(policy, name, policy.regions, value);
     } else if (value && /^AWS_(DEFAULT_)?PROFILE$/.test(name)) {
       if (file) for (const policy of policies) enforceRule(policy, name, policy.profiles, value);
-    } else if (policies.length) refuseSetByWorkspace(name, file);
+    } else if (policies.length) assertNotSetByWorkspace(name, file);
   }
 }
 
-function refuseSetByWorkspace(name: string, file: string | undefined): void {
+function assertNotSetByWorkspace(name: string, file: string | undefined): void {
   if (!file) return;
   throw new Problem('POLICY', `${file} sets ${name}, which a file of the workspace may not set.`, {
     next: `Remove it from ${file} and set it in the shell, or in the settings of the CI service.`,

@@ -3,8 +3,19 @@ import type { Raw } from './merge';
 
 /** Settings of `train` that do not change what a training results in, so that they are not part of its cache key. */
 const NOT_RESULT = new Set([
-  ...['timeout', 'grace', 'maxArtifactSize', 'memory', 'cores', 'claim', 'retry', 'onCancel', 'metrics', 'checkpoints'],
-  ...['secrets', 'secretsFrom', 'index', 'scratch', 'extraLimit'],
+  ...[
+    'timeout',
+    'gracePeriod',
+    'maxArtifactSize',
+    'memory',
+    'cores',
+    'resources',
+    'retry',
+    'onInterrupt',
+    'metrics',
+    'checkpoints',
+  ],
+  ...['secrets', 'secretsFrom', 'packageIndex', 'scratch', 'extraLimit'],
 ]);
 
 /**

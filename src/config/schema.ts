@@ -7,10 +7,10 @@ const text = z.string().min(1);
 const named = [
   z.strictObject({
     id: z.string().regex(/^i-[0-9a-f]{8,17}$/, 'must look like i-0123456789abcdef0'),
-    wait: duration.optional(),
+    startupTimeout: duration.optional(),
   }),
-  z.strictObject({ name: text, wait: duration.optional() }),
-  z.strictObject({ tag: z.record(text, z.string()), all: z.boolean().optional(), wait: duration.optional() }),
+  z.strictObject({ name: text, startupTimeout: duration.optional() }),
+  z.strictObject({ tag: z.record(text, z.string()), all: z.boolean().optional(), startupTimeout: duration.optional() }),
 ] as const;
 
 /** An instance that is there is named by one of these keys; an object without any describes one that is to be made. */
@@ -24,7 +24,7 @@ export const connectionShape = {
     .optional()
     .describe("AWS region. Default: the SDK's own resolution (AWS_REGION, profile)."),
   profile: text.optional().describe('Profile of the AWS configuration files.'),
-  roleArn: z.string().startsWith('arn:').optional().describe('A role to assume with the credentials in force.'),
+  roleArn: z.string().startsWith('arn:').optional().describe('A role to assume with the current credentials.'),
   bucket: z
     .string()
     .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, {
@@ -34,7 +34,7 @@ export const connectionShape = {
           : 'must be the name of an S3 bucket',
     })
     .optional()
-    .describe('The bucket that everything travels through.'),
+    .describe('The S3 bucket that holds the store: synced files, runs, results.'),
   prefix: z
     .string()
     .regex(/^[A-Za-z0-9!_.*()/-]*$/, 'may hold letters, digits and !_.*()/- only')
@@ -53,20 +53,20 @@ export const connectionShape = {
     .enum(['auto', 'role', 'presigned'])
     .default('auto')
     .describe(
-      "How an instance reaches the store: by its role, by URLs and forms that the client signs, or auto: by the role where that may, else by the client's.",
+      'How an instance reaches the store: role: by its own role; presigned: by URLs and forms that this machine signs; auto: by the role if it has the permissions, else presigned.',
     ),
   kmsKeyId: text.optional().describe("KMS key that objects are encrypted with. Default: the bucket's own."),
   instance: z
     .union([text, ...named, z.array(z.union([text, ...named])).min(1), descriptionSchema])
     .optional()
     .describe(
-      'The instance: an id, a Name, { "id" | "name" | "tag", "wait": "5m" }, or a description of one that is made when needed, { "type": "g5.xlarge", … }. For remote-sync several: a list, or { "tag", "all": true }.',
+      'The instance: an id, a Name, { "id" | "name" | "tag", "startupTimeout": "5m" }, or a launch spec, { "type": "g5.xlarge", … }, of an instance that is launched when it is needed. For remote-sync also several: a list, or { "tag", "all": true }.',
     ),
   pricePerHour: z
     .number()
     .positive()
     .optional()
-    .describe('What an hour of the instance costs, USD: remote-status and the end of a run say what it came to.'),
+    .describe('Price of an hour of the instance, USD. remote-status and the end of a run print the cost.'),
   remoteRoot: z
     .string()
     .startsWith('/', 'must be an absolute path')
@@ -76,7 +76,7 @@ export const connectionShape = {
     .string()
     .regex(/^[a-z_][a-z0-9_.-]{0,31}$/, 'must be a login name')
     .optional()
-    .describe('The user that trains. Default: the login user that is found.'),
+    .describe('The user that runs the training. Default: the login user of the image.'),
 };
 
 export const syncSchema = z.strictObject({
@@ -87,32 +87,34 @@ export const syncSchema = z.strictObject({
   exclude: z
     .array(text)
     .default([])
-    .describe('Files not to send: globs relative to the project, or {workspaceRoot}/….'),
-  dependencies: z.boolean().default(true).describe('Send the projects that this one depends on, too.'),
+    .describe('Files to leave out: globs relative to the project, or {workspaceRoot}/….'),
+  dependencies: z.boolean().default(true).describe('Send the projects that this one depends on as well.'),
   tree: z
     .string()
     .regex(/^[A-Za-z0-9._-]{1,64}$/, 'may hold letters, digits and ._- only')
     .optional()
-    .describe('A name that callers share a tree by. Default: one tree for each caller.'),
-  strategy: z
+    .describe('Name of a tree that several callers share. Default: each caller has a tree of their own.'),
+  transport: z
     .enum(['auto', 'store', 'archive'])
     .default('auto')
     .describe(
-      'How contents travel: store: only what the store lacks, as packs; archive: one tar of what is needed; auto: store, where the bucket can.',
+      'How content is sent: store: only what the store lacks, as packs; archive: one tar of what is missing; auto: store if the bucket supports conditional writes, else archive.',
     ),
-  inline: z
+  allowInline: z
     .boolean()
     .default(true)
-    .describe('Small edits may ride in the SSM command itself, which stays in the command history.'),
-  secret: z
+    .describe('Send small edits inside the SSM command. AWS keeps it in the command history.'),
+  sensitive: z
     .array(text)
     .default(['**/.env*', '**/*.pem', '**/*.key', '**/*secret*', '**/*credential*', '**/.netrc'])
-    .describe('Globs of files that never ride in a command: relative to the project, or {workspaceRoot}/….'),
+    .describe('Globs of files that are never sent inside a command: relative to the project, or {workspaceRoot}/….'),
   compression: z
     .union([z.literal('auto'), z.int().min(0).max(9)])
     .default('auto')
-    .describe('Level of compression, 0 (none) to 9; auto: by the speed of the link. What does not compress is not.'),
-  warnSize: size.prefault('100MB').describe('Above this size the largest files are named before they are sent.'),
+    .describe(
+      'Compression level, 0 (none) to 9; auto: chosen by the speed of the link. Content that does not compress is sent as it is.',
+    ),
+  warnAbove: size.prefault('100MB').describe('If more than this is sent, the largest files are named first.'),
 });
 
 /** The folder of the parameters that hold the secrets of stores: callers may read them, instances may not. */
@@ -128,8 +130,8 @@ const words = z.union([
 
 export const trainShape = {
   script: text.optional().describe('Python script to run, relative to the project.'),
-  command: words.optional().describe('Command to run instead of a script; split into words, not run by a shell.'),
-  args: words.default([]).describe('Arguments: a string that is split into words as a shell does, or an array.'),
+  command: words.optional().describe('Command to run instead of a script. It is split into words; no shell runs it.'),
+  args: words.default([]).describe('Arguments: a string that is split into words like in a shell, or an array.'),
   env: z
     .record(variable, z.union([z.string(), z.number().transform(String), z.boolean().transform(String)]))
     .default({})
@@ -137,7 +139,7 @@ export const trainShape = {
   setup: z
     .union([z.literal(false), z.string(), z.array(z.string())])
     .optional()
-    .describe("Command lines that set up the environment; false: none. Default: by the project's Python tool."),
+    .describe("Command lines that set up the environment; false: none. Default: those of the project's Python tool."),
   environment: z
     .enum(['auto', 'uv', 'poetry', 'conda', 'pip', 'none'])
     .default('auto')
@@ -146,32 +148,35 @@ export const trainShape = {
     .enum(['auto', 'uv', 'pip'])
     .default('auto')
     .describe(
-      'What installs a requirements.txt: uv, which is fetched where the instance lacks it; pip; auto: uv, and pip where uv can not do it.',
+      'Tool that installs a requirements.txt: uv, which is fetched if the instance lacks it; pip; auto: uv, or pip for files that uv does not support.',
     ),
   outputs: z
     .array(z.union([text, z.strictObject({ path: text, download: z.boolean().default(true) })]))
     .default([])
     .describe(
-      'Files, directories and globs, relative to the project, that the training writes its results to: they come back. "artifacts/" (NX_EC2_OUTPUT_DIR) is always one. With { "path", "download": false } it stays in the store and a pointer file comes back.',
+      'Files, directories and globs, relative to the project, that hold the results of the training. They are saved and downloaded. "artifacts/" (NX_EC2_OUTPUT_DIR) is always an output. With { "path", "download": false } the file stays in the store, and a pointer file is downloaded.',
     ),
   downloadLimit: size
     .prefault('500MB')
-    .describe('A larger artifact stays in the store, and a pointer file comes back in its place.'),
+    .describe('A larger artifact stays in the store, and a pointer file is downloaded instead.'),
   scratch: z
     .array(text)
     .default([])
     .describe(
-      'Files, directories and globs, relative to the project, that the training writes and that are no results, e.g. data that it downloads: neither saved nor named.',
+      'Files, directories and globs, relative to the project, that the training writes and that are not results, for example downloaded data. They are not saved or listed.',
     ),
   extraLimit: size
     .prefault('10GB')
     .describe(
-      'Files that the training writes outside its outputs are saved in the store as well, up to this size in all.',
+      'Files that the training writes outside its outputs are saved in the store as well, up to this total size.',
     ),
-  maxArtifactSize: size.prefault('100GB').describe('Artifacts larger than this in all are refused.'),
+  maxArtifactSize: size.prefault('100GB').describe('Limit of the total size of the artifacts.'),
   timeout: duration.optional().describe('Time limit of the training, e.g. "8h".'),
-  grace: duration.prefault('30s').describe('Time between SIGTERM and SIGKILL.'),
-  passEnv: z.array(variable).default([]).describe('Names of variables of this machine that go along.'),
+  gracePeriod: duration.prefault('30s').describe('Time between SIGTERM and SIGKILL.'),
+  passEnv: z
+    .array(variable)
+    .default([])
+    .describe('Names of environment variables of this machine to pass to the training.'),
   secrets: z
     .record(
       variable,
@@ -190,52 +195,61 @@ export const trainShape = {
   secretsFrom: z
     .enum(['instance', 'client'])
     .default('instance')
-    .describe('Who reads the secrets: the instance by its role, or this machine, which passes them on encrypted.'),
-  resumeArgs: words.default([]).describe('Arguments that are added in an attempt after the first.'),
+    .describe('Who reads the secrets: instance: by its role; client: this machine, which sends them encrypted.'),
+  resumeArgs: words.default([]).describe('Arguments to add in each attempt after the first, and with --resumeFrom.'),
   retry: z
     .strictObject({
-      exitCodes: z.array(z.int().min(1).max(255)).default([]).describe('Exit codes that mean: try again.'),
-      attempts: z.int().min(1).max(100).default(3).describe('Attempts in all.'),
+      exitCodes: z
+        .array(z.int().min(1).max(255))
+        .default([])
+        .describe('Exit codes after which the training is started again.'),
+      attempts: z.int().min(1).max(100).default(3).describe('Number of attempts, the first included.'),
     })
     .prefault({})
-    .describe('When a training that failed is started again, from its last checkpoint.'),
+    .describe('When to start a failed training again, from its last checkpoint.'),
   checkpoints: z
     .strictObject({
-      keep: z.int().min(1).max(1000).default(3).describe('So many of the newest are kept in the store.'),
-      every: duration.optional().describe('At most one in so long is saved, besides the last.'),
+      keep: z.int().min(1).max(1000).default(3).describe('Number of the newest checkpoints to keep in the store.'),
+      every: duration.optional().describe('Save at most one checkpoint in this time, and always the last.'),
       paths: z
         .array(text)
         .default([])
         .describe(
-          'Files, directories and globs, relative to the project, that the training writes its checkpoints to, e.g. "output/checkpoint-*": saved while it runs, and put back to the same place before it resumes.',
+          'Files, directories and globs, relative to the project, that hold the checkpoints of the training, for example "output/checkpoint-*". They are saved while it runs, and restored to the same place before it continues.',
         ),
     })
     .prefault({})
-    .describe('Checkpoints, in NX_EC2_CHECKPOINT_DIR and in the paths, are saved while the training runs.'),
-  memory: size.optional().describe('Memory that all processes of the training may use.'),
-  cores: z.int().min(1).optional().describe('Processors that the training may use.'),
-  claim: z
-    .union([z.enum(['shared', 'exclusive']), z.strictObject({ gpus: z.int().min(1).max(64) })])
-    .default('shared')
+    .describe('Checkpoints, in NX_EC2_CHECKPOINT_DIR and in paths, are saved while the training runs.'),
+  memory: size.optional().describe('Memory limit of all processes of the training.'),
+  cores: z.int().min(1).optional().describe('Number of processors that the training may use.'),
+  resources: z
+    .strictObject({
+      exclusive: z.boolean().optional().describe('No other run uses the instance at the same time.'),
+      gpus: z.int().min(1).max(64).optional().describe('GPUs that no other run uses at the same time.'),
+    })
+    .refine(({ exclusive, gpus }) => !exclusive || gpus === undefined, 'takes "exclusive" or "gpus", not both')
+    .prefault({})
     .describe(
-      'What the run has to itself: exclusive: the instance, { "gpus": n }: so many of its GPUs; others wait for it in order. shared: nothing.',
+      'Resources that the run reserves, and waits for in order: { "exclusive": true }: the whole instance; { "gpus": 2 }: two of its GPUs. Default: none.',
     ),
-  data: z
+  datasets: z
     .array(
       z.strictObject({
         source: z.string().regex(/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/.*)?$/, 'must be s3://bucket/prefix'),
         path: text,
-        key: z.boolean().default(false),
+        cacheKey: z.boolean().default(false),
       }),
     )
     .default([])
     .describe(
-      'Data in S3: { "source": "s3://bucket/prefix", "path": "data/corpus" }, fetched by the instance, once, to a path relative to the project; "key": true makes its version part of the cache key.',
+      'Datasets in S3: { "source": "s3://bucket/prefix", "path": "data/corpus" }. The instance fetches each once, to a path relative to the project. "cacheKey": true makes its version part of the cache key.',
     ),
-  index: z
+  packageIndex: z
     .url()
     .optional()
-    .describe('Package index that the set-up installs from. Default: what the instance is configured with.'),
+    .describe(
+      'Package index that the environment is installed from. Default: the one that the instance is configured with.',
+    ),
   metrics: z
     .strictObject({
       file: text
@@ -244,21 +258,23 @@ export const trainShape = {
       idle: z
         .union([z.literal(false), duration])
         .prefault('10m')
-        .describe('A GPU that is idle for so long is warned of; false: never.'),
+        .describe('Warn after a GPU was idle for this time; false: never.'),
     })
     .prefault({})
     .describe(
-      'Metrics: numbers that the training prints (JSON, dicts, `step 500 | loss 3.16`, progress bars), or writes to a file.',
+      'Metrics: numbers that the training prints (JSON, dicts, `step 500 | loss 3.16`, progress bars), or writes to the event files of TensorBoard or to a file.',
     ),
-  onCancel: z
+  onInterrupt: z
     .enum(['detach', 'stop'])
     .optional()
-    .describe('What a signal to the target does to the run. Default: detach.'),
+    .describe(
+      'What Ctrl+C or SIGTERM to the target does: detach: the run continues; stop: it is stopped. Default: detach.',
+    ),
 };
 
 export const trainSchema = z.strictObject(trainShape);
 
-/** ec2.config.json: docs/CONFIGURATION.md. */
+/** ec2.config.json: docs/reference/configuration.md. */
 export const configurationSchema = z.strictObject({
   $schema: z.string().optional(),
   ...connectionShape,

@@ -86,7 +86,7 @@ describe('the targets of a project', () => {
 
   it('put into the cache key what changes a result, and nothing else', () => {
     const before = settingsDigest({ train });
-    for (const [name, value] of Object.entries({ timeout: '8h', grace: '1m', maxArtifactSize: '5GB' })) {
+    for (const [name, value] of Object.entries({ timeout: '8h', gracePeriod: '1m', maxArtifactSize: '5GB' })) {
       expect(settingsDigest({ train: { ...train, [name]: value } })).toBe(before);
     }
     const { args, script } = train;

@@ -5,6 +5,7 @@ import { NOT_TRAINED } from './not-trained';
 import { allOutputs, OUTPUT_DIRECTORY, POINTER, writtenPaths, type WrittenOutput } from './outputs';
 import { environmentFiles } from './environment';
 import { environmentChoice } from './environment-choice';
+import { nxRun, shellWord } from '../report/shell-words';
 
 /**
  * What of a project, and of what it depends on, can change a training; `init` makes it the named input `training`. Nx
@@ -71,7 +72,10 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     metadata: {
       description,
       technologies: ['aws', 'python'],
-      help: { command: `npx nx run ${of.projectName ?? '<project>'}:${name} --help`, example },
+      help: {
+        command: `npx ${of.projectName === undefined ? `nx run <project>:${shellWord(name)}` : nxRun(of.projectName, name)} --help`,
+        example,
+      },
     },
   });
   const name = {
@@ -90,11 +94,11 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     doctor: names.doctorTargetName ?? 'remote-doctor',
   };
   const targets: Record<string, TargetConfiguration> = {
-    [name.sync]: target(name.sync, 'remote-sync', 'Put the project and what it depends on onto the EC2 instance', {
+    [name.sync]: target(name.sync, 'remote-sync', 'Sync the project and its dependencies to the EC2 instance', {
       options: { dryRun: true },
     }),
     // Not `continuous`: Nx reports such a target as a success however it ends, and other targets would not wait for its first sync.
-    [name.watch]: target(name.watch, 'remote-watch', 'Keep the instance in step while you edit', {
+    [name.watch]: target(name.watch, 'remote-watch', 'Sync each edit to the instance while you work', {
       options: { force: true },
     }),
     [name.logs]: target(name.logs, 'remote-logs', "Show a run's log and follow it to its end", {
@@ -103,7 +107,7 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     [name.status]: target(name.status, 'remote-status', 'List the runs, or show one in full', {
       options: { run: 'last' },
     }),
-    [name.cancel]: target(name.cancel, 'remote-cancel', 'Stop a run', { options: { grace: '1m' } }),
+    [name.cancel]: target(name.cancel, 'remote-cancel', 'Stop a run', { options: { gracePeriod: '1m' } }),
     [name.pull]: target(name.pull, 'remote-pull', 'Fetch artifacts and checkpoints of a run', {
       options: { checkpoints: 'last' },
     }),
@@ -111,8 +115,10 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
       options: { command: 'nvidia-smi' },
     }),
     [name.shell]: target(name.shell, 'remote-shell', 'Open a shell on the instance', { options: { run: '<id>' } }),
-    [name.up]: target(name.up, 'remote-up', 'Bring the EC2 instance up', { options: { json: true } }),
-    [name.down]: target(name.down, 'remote-down', 'Take down what is up for the project', { options: { stop: true } }),
+    [name.up]: target(name.up, 'remote-up', 'Launch or start the EC2 instance', { options: { json: true } }),
+    [name.down]: target(name.down, 'remote-down', 'Terminate or stop the instance of the project', {
+      options: { stop: true },
+    }),
     [name.doctor]: target(name.doctor, 'remote-doctor', 'Check what the other targets rely on', {
       options: { json: true },
     }),
@@ -124,9 +130,14 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     !PATTERN_IN_ROOT.test(projectRoot) &&
     !outputs.some(({ path }) => PATTERN_OF_OTHERS.test(path));
   // Never cached: what was only started has no outputs.
-  targets[name.submit] = target(name.submit, 'remote-submit', 'Start a training on the EC2 instance and leave it', {
-    options: { args: '--epochs 3' },
-  });
+  targets[name.submit] = target(
+    name.submit,
+    'remote-submit',
+    'Start a training on the EC2 instance without following it',
+    {
+      options: { args: '--epochs 3' },
+    },
+  );
   targets[name.train] = target(
     name.train,
     'remote-train',

@@ -26,8 +26,9 @@ export function splitWords(line: string, what: string): string[] {
       at += 1;
     } else {
       const open = line[at] === '\\' ? 'it ends in a backslash' : `the quotation ${line.slice(at)} is not closed`;
-      throw new Problem('WORDS', `${what} can't be split into words, ${open}: ${line}`, {
+      throw new Problem('COMMAND_LINE_INVALID', `${what} can't be split into words, ${open}: ${line}`, {
         next: 'Close the quotation, or write the words as an array.',
+        settings: [what],
       });
     }
   }
@@ -40,10 +41,20 @@ export function splitCommand(line: string, what: string): string[] {
   const unquoted = line.replace(/\\[^]|'[^']*'|"(?:\\[^]|[^"\\])*"/g, '');
   const operator = /&&|\|\||[|;<>&`]|\$[({A-Za-z_]/.exec(unquoted)?.[0];
   if (operator) {
-    throw new Problem('WORDS', `${what} is run without a shell, which would read ${operator} in: ${line}`, {
-      next: `Write it as: bash -c '${line.replace(/'/g, `'\\''`)}'`,
-    });
+    throw new Problem(
+      'COMMAND_LINE_INVALID',
+      `${what} is run without a shell, which would read ${operator} in: ${line}`,
+      {
+        next: `Write it as: bash -c '${line.replace(/'/g, `'\\''`)}'`,
+        settings: [what],
+      },
+    );
   }
-  if (words.length === 0) throw new Problem('WORDS', `${what} is empty.`);
+  if (words.length === 0) throw new Problem('COMMAND_LINE_INVALID', `${what} is empty.`, { settings: [what] });
   return words;
+}
+
+/** A word as `splitWords` reads it, in quotes where it needs them. */
+export function quoteWord(word: string): string {
+  return /^[\w./=@:-]+$/.test(word) ? word : `'${word.replace(/'/g, `'\\''`)}'`;
 }

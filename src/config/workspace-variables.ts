@@ -9,7 +9,7 @@ import { join, posix } from 'node:path';
 const LOADED_BY_NX = /^\.env(\..+)?$|^\..+\.env$/s;
 /** Directories with a dot that are large and hold no such file; and how deep names with slashes are followed. */
 const PASSED_OVER = new Set(['.git', '.nx', '.venv', '.cache', '.nx-ec2']);
-const DEPTH = 4;
+const MAX_DIRECTORY_DEPTH = 4;
 /** How far up the processes that of nx is looked for. */
 const ANCESTORS = 16;
 
@@ -66,7 +66,7 @@ export class WorkspaceVariables {
   }
 
   private find(assignment: RegExp): string | undefined {
-    this.files ??= this.roots.flatMap((root) => readFiles(this.workspaceRoot, root, '', DEPTH));
+    this.files ??= this.roots.flatMap((root) => readFiles(this.workspaceRoot, root, '', MAX_DIRECTORY_DEPTH));
     return this.files.find(({ text }) => assignment.test(text))?.path;
   }
 }
@@ -81,8 +81,7 @@ export function environmentOfNx(): NodeJS.ProcessEnv | null {
   let found: NodeJS.ProcessEnv | null = null;
   try {
     for (let pid = process.ppid, depth = 0; pid > 1 && depth < ANCESTORS; depth++) {
-      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      if (words.some((word) => /(^|\/)nx(\.js)?$/.test(word)))
+      if (isNx(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')))
         found = parse(readFileSync(`/proc/${pid}/environ`, 'utf8'));
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
       pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
@@ -91,6 +90,15 @@ export function environmentOfNx(): NodeJS.ProcessEnv | null {
     // No /proc, or a process of another user's further up.
   }
   return found;
+}
+
+/**
+ * Whether a process is nx by its words: a JavaScript engine that runs a script of that name, which the kernel and npm
+ * name by its path. A program that starts it, such as `chamber exec team -- nx run …`, has other variables than it gives
+ * to nx.
+ */
+export function isNx([program, ...words]: readonly string[]): boolean {
+  return /(^|\/)(node|nodejs|bun|deno)$/.test(program) && words.some((word) => /\/nx(\.js)?$/.test(word));
 }
 
 function parse(environ: string): NodeJS.ProcessEnv {

@@ -10,9 +10,10 @@ import type * as CacheKey from '../cli/cache-key';
 import type * as Diff from '../cli/diff';
 import type * as List from '../cli/list';
 import type * as Prune from '../cli/prune';
+import { program } from '../cli/program';
 import type * as Runs from '../cli/runs';
 import { NEEDS, type Need, type Who } from '../aws/permissions/needs';
-import { Workshop } from './workshop.fixture';
+import { Workshop } from './lib/executor-harness.fixture';
 
 // It lists files in a thread that loads TypeScript by itself; what is sent to AWS is the same.
 jest.mock('../workspace/fresh-listing', () => ({
@@ -24,8 +25,12 @@ jest.mock('../workspace/fresh-listing', () => ({
 }));
 
 // As Node names what is loaded when it is needed, which is not there before it is compiled.
-jest.mock('./start-on-made.js', () => jest.requireActual('./start-on-made'), { virtual: true });
-jest.mock('./start-with-fleet.js', () => jest.requireActual('./start-with-fleet'), { virtual: true });
+jest.mock(
+  './training/start-on-launched-instance.js',
+  () => jest.requireActual('./training/start-on-launched-instance'),
+  { virtual: true },
+);
+jest.mock('./training/start-with-fleet.js', () => jest.requireActual('./training/start-with-fleet'), { virtual: true });
 
 const TRAIN = { script: 'train.py', environment: 'none' };
 const SCRIPT = `
@@ -89,7 +94,7 @@ describe('the table of permissions', () => {
     await run('remote-sync');
     await run('remote-sync');
     shop.write('model/train.py', `${SCRIPT}\n# edited`);
-    await run('remote-sync', { sync: { inline: false } });
+    await run('remote-sync', { sync: { allowInline: false } });
     shop.forget();
     await run('remote-sync', { instance: { name: 'box' }, force: true });
     agree('remote-sync');
@@ -107,18 +112,18 @@ describe('the table of permissions', () => {
     ({ run: first } = await run('remote-train', TRAIN));
     await run('remote-train', { ...TRAIN, rerun: true });
     const secrets = { A: 'ssm:/nx-ec2/key', B: 'secretsmanager:nx-ec2/key' };
-    const data = [{ source: 's3://data/set', path: 'data', key: true }];
-    await run('remote-train', { ...TRAIN, secrets, data, args: '3' });
+    const datasets = [{ source: 's3://data/set', path: 'data', cacheKey: true }];
+    await run('remote-train', { ...TRAIN, secrets, datasets, args: '3' });
     await run('remote-train', { ...TRAIN, secrets, secretsFrom: 'client', args: '0.1' });
     agree('remote-train');
-  }, 60_000);
+  });
 
   let long: string;
   it('is right of remote-submit', async () => {
     await run('remote-submit', { ...TRAIN, args: '0.2' });
     ({ run: long } = await run('remote-submit', { ...TRAIN, args: '300' }));
     agree('remote-submit');
-  }, 60_000);
+  });
 
   it('is right of remote-logs and remote-status', async () => {
     await run('remote-logs', { run: first });
@@ -132,7 +137,7 @@ describe('the table of permissions', () => {
   it('is right of remote-cancel', async () => {
     await run('remote-cancel', { run: long });
     agree('remote-cancel');
-  }, 60_000);
+  });
 
   it('is right of remote-pull', async () => {
     await run('remote-pull', { run: first, output: 'brought' });
@@ -185,7 +190,7 @@ describe('the table of permissions', () => {
     await run('remote-down', { instance: { name: 'other' }, stop: true, force: true });
     await run('remote-train', { ...TRAIN, instance: { ...MADE, spot: true }, args: '0.3' });
     for (const who of ['up', 'down', 'sync', 'doctor', 'exec', 'train'] as const) agree(`remote-${who}`);
-  }, 120_000);
+  });
 
   it('is right of fleets', async () => {
     const instance = { ...MADE, spot: true, recovery: 'fleet', onFinish: { failure: 'terminate' } };
@@ -198,7 +203,7 @@ describe('the table of permissions', () => {
     for (const { id } of spot()) aws.interrupt(id, { noticeMs: 500 });
     await shop.until(() => spot().length === 0);
     await run('remote-cancel', { instance, run: gone });
-    const wait = { ...instance, wait: '1s' };
+    const wait = { ...instance, startupTimeout: '1s' };
     await as('remote-submit', () =>
       expect(shop.run('remote-submit', { ...TRAIN, instance: wait, args: '302' })).rejects.toThrow('FLEET_WAIT'),
     );
@@ -207,7 +212,7 @@ describe('the table of permissions', () => {
     await run('remote-down', { instance, force: true });
     expect(aws.left()).toMatchObject({ fleets: [], launchTemplates: [], spotRequests: [] });
     for (const who of ['train', 'submit', 'cancel', 'down'] as const) agree(`remote-${who}`);
-  }, 120_000);
+  });
 
   it('is right of the verbs', async () => {
     // Loaded now, as executors are: Nx reads where the workspace is when it is loaded.
@@ -216,40 +221,48 @@ describe('the table of permissions', () => {
     const { checkout } = (await verb('checkout')) as typeof Checkout;
     const { prune } = (await verb('prune')) as typeof Prune;
     const { cacheKey } = (await verb('cache-key')) as typeof CacheKey;
-    const { runsStatus, runsWait, runsLogs } = (await verb('runs')) as typeof Runs;
+    const { runsList, runsStatus, runsWait, runsLogs } = (await verb('runs')) as typeof Runs;
     const where = { project: 'model', bucket: 'bucket' };
     shop.write('model/ec2.config.json', JSON.stringify({ instance: { name: 'box' } }));
     for (const show of [runsStatus, runsWait, runsLogs])
       await as('nx-ec2 runs', () => show(first, where, shop.reporter()));
-    await as('nx-ec2 diff', () => diff(first, long, where, shop.reporter()));
+    await as('nx-ec2 runs', () => runsList(where, shop.reporter()));
+    await as('nx-ec2 runs diff', () => diff(first, long, where, shop.reporter()));
     // Inside the workspace, tools would act on the code of the run.
     const output = `${shop.workspace}-out`;
-    await as('nx-ec2 checkout', () => checkout(first, { ...where, output }, shop.reporter()));
+    await as('nx-ec2 runs checkout', () => checkout(first, { ...where, output }, shop.reporter()));
     rmSync(output, { recursive: true });
     const ages = { olderThan: '14d', refsOlderThan: '90d', keepRecords: '20', runsOlderThan: '90d', keepRuns: '20' };
     for (const apply of [false, true])
-      await as('nx-ec2 prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.reporter()));
+      await as('nx-ec2 store prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.reporter()));
     const { list } = (await verb('list')) as typeof List;
     const { clean } = (await verb('clean')) as typeof Clean;
-    await as('nx-ec2 list', () => list({}, shop.reporter()));
-    for (const apply of [false, true]) await as('nx-ec2 clean', () => clean({ apply }, shop.reporter()));
-    const data = [
-      { source: 's3://data/set', path: 'data', key: true },
-      { source: 's3://data/set/a', path: 'a', key: true },
+    await as('nx-ec2 instances list', () => list({}, shop.reporter()));
+    for (const apply of [false, true]) await as('nx-ec2 instances clean', () => clean({ apply }, shop.reporter()));
+    const datasets = [
+      { source: 's3://data/set', path: 'data', cacheKey: true },
+      { source: 's3://data/set/a', path: 'a', cacheKey: true },
     ];
-    shop.write('model/ec2.config.json', JSON.stringify({ train: { data } }));
+    shop.write('model/ec2.config.json', JSON.stringify({ train: { datasets } }));
     jest.spyOn(console, 'log').mockImplementation(() => undefined);
     await as('nx-ec2 cache-key', () => cacheKey('model', shop.workspace));
-    for (const each of ['diff', 'checkout', 'runs', 'prune', 'cache-key', 'list', 'clean'] as const)
+    for (const each of ['runs', 'runs diff', 'runs checkout', 'store prune', 'cache-key'] as const)
       agree(`nx-ec2 ${each}`);
+    for (const each of ['list', 'clean'] as const) agree(`nx-ec2 instances ${each}`);
   });
 
   it("is right of the instances' role", () => agree('instance'));
 
   it('has all that this package has', () => {
     const { executors } = JSON.parse(readFileSync(join(__dirname, '../../executors.json'), 'utf8'));
-    const verbs = [...readFileSync(join(__dirname, '../cli/main.ts'), 'utf8').matchAll(/\.command\('([a-z-]+)'\)/g)];
-    const all = [...Object.keys(executors), ...verbs.map(([, verb]) => `nx-ec2 ${verb}`)];
+    const verbs = program.commands.flatMap((command) =>
+      command.commands.length ? command.commands.map((verb) => `${command.name()} ${verb.name()}`) : command.name(),
+    );
+    const READING = ['runs list', 'runs status', 'runs wait', 'runs logs'];
+    const all = [
+      ...Object.keys(executors),
+      ...verbs.map((verb) => (READING.includes(verb) ? 'nx-ec2 runs' : `nx-ec2 ${verb}`)),
+    ];
     // It runs AWS itself, and asks none.
     expect(all.filter((who) => !seen.has(who as Who) && who !== 'nx-ec2 local-aws')).toEqual([]);
   });

@@ -1,4 +1,4 @@
-import { AwsError } from './service';
+import { AwsError } from './aws-error';
 
 /**
  * Decodes a percent-encoded part of a request's address.

@@ -1,4 +1,5 @@
-import { AwsError, type ServiceRequest } from './service';
+import type { ServiceRequest } from './service';
+import { AwsError } from './aws-error';
 
 /** One thing that goes wrong, or several in a row. */
 export interface Fault {
@@ -25,7 +26,7 @@ export interface Fault {
   /** Held back so long, ms. */
   delay?: number;
   /** What happens to a frame of a stream; `swap`: the next one comes first; `cut`: the connection ends instead. */
-  frame?: 'duplicate' | 'swap' | 'drop' | 'cut';
+  frame?: 'duplicate' | 'compareAndSwap' | 'drop' | 'cut';
   /** Of a stream: only once its connection has carried so many bytes. */
   bytes?: number;
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { AwsError } from './service';
+import { AwsError } from './aws-error';
 
 /** Who signs: what a signature is verified with, and what an answer says of the caller. */
 export interface Identity {

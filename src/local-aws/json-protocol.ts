@@ -1,5 +1,6 @@
 import type { Identity } from './identity';
-import { AwsError, type ServiceRequest, type ServiceResponse } from './service';
+import type { ServiceRequest, ServiceResponse } from './service';
+import { AwsError } from './aws-error';
 
 export type Json = Record<string, unknown>;
 

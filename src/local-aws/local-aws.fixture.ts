@@ -5,7 +5,8 @@ import { EC2Client } from '@aws-sdk/client-ec2';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SSMClient } from '@aws-sdk/client-ssm';
 import { STSClient } from '@aws-sdk/client-sts';
-import { startLocalAws, type LocalAws, type LocalAwsOptions } from './server';
+import { startLocalAws } from './server';
+import type { LocalAws, LocalAwsOptions } from './types';
 
 export interface Fixture {
   aws: LocalAws;

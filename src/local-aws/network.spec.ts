@@ -8,6 +8,7 @@ import { createPresignedPost } from '@aws-sdk/s3-presigned-post';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { CancelCommandCommand, GetCommandInvocationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
 import { startFixture, type Fixture } from './local-aws.fixture';
+import { until } from '../system/until.fixture';
 
 const KB = 1_000;
 
@@ -56,13 +57,15 @@ describe('a network profile', () => {
   it('takes no more from a sender than the link carries', async () => {
     at = await startFixture({ network: { client: { up: 1_000 * KB } } });
     const upload = httpRequest(`${at.aws.url}/bucket/never`, { method: 'PUT' }).on('error', () => undefined);
-    upload.write(randomBytes(20_000 * KB));
-    await sleep(300);
+    const content = randomBytes(20_000 * KB);
+    const begun = performance.now();
+    upload.write(content);
+    await until(() => at.aws.traffic().client.up > 100 * KB);
     upload.destroy();
     await sleep(100);
     const { up } = at.aws.traffic().client;
-    expect(up).toBeGreaterThan(100 * KB);
-    expect(up).toBeLessThan(1_000 * KB);
+    // What the link carries in that time, and what its buffers take at once.
+    expect(up).toBeLessThan((performance.now() - begun) * KB + 600 * KB);
     expect(at.aws.requests).toEqual([]);
   });
 
@@ -70,22 +73,28 @@ describe('a network profile', () => {
     at = await startFixture({ network: { client: { roundTrip: 60, connect: 2 } } });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     expect(await timed(() => get(agent))).toBeGreaterThanOrEqual(180);
-    const again = await timed(() => get(agent));
-    expect(again).toBeGreaterThanOrEqual(60);
-    expect(again).toBeLessThan(150);
-    expect(at.aws.traffic().client).toMatchObject({ connections: 1, requests: 2 });
+    // Several, of which the quickest counts: the machine may be busy.
+    const again: number[] = [];
+    for (let n = 0; n < 10; n++) again.push(await timed(() => get(agent)));
+    expect(Math.min(...again)).toBeGreaterThanOrEqual(60);
+    expect(Math.min(...again)).toBeLessThan(150);
+    expect(at.aws.traffic().client).toMatchObject({ connections: 1, requests: 11 });
     agent.destroy();
   });
 
   it('lets a connection be set up before it is needed', async () => {
     at = await startFixture({ network: { client: { roundTrip: 60, connect: 4 } } });
-    const socket = connect(at.aws.port, '127.0.0.1');
-    await sleep(260);
-    const begun = performance.now();
-    socket.write(`GET / HTTP/1.1\r\nhost: localhost:${at.aws.port}\r\n\r\n`);
-    await once(socket, 'data');
-    expect(performance.now() - begun).toBeLessThan(200);
-    socket.destroy();
+    const times: number[] = [];
+    for (let n = 0; n < 10; n++) {
+      const socket = connect(at.aws.port, '127.0.0.1');
+      await sleep(260);
+      const begun = performance.now();
+      socket.write(`GET / HTTP/1.1\r\nhost: localhost:${at.aws.port}\r\n\r\n`);
+      await once(socket, 'data');
+      times.push(performance.now() - begun);
+      socket.destroy();
+    }
+    expect(Math.min(...times)).toBeLessThan(200);
   });
 
   it('lets who asks first wait for the answer', async () => {

@@ -1,4 +1,5 @@
-import { escapeXml, type AwsError, type ServiceResponse } from './service';
+import { escapeXml, type ServiceResponse } from './service';
+import type { AwsError } from './aws-error';
 
 /** An error of the AWS query protocol (STS). */
 export function queryError(error: AwsError, requestId: string, namespace: string): ServiceResponse {

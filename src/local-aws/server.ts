@@ -1,126 +1,60 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, createReadStream } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { Calls } from './calls';
-import type { Capacity } from './ec2/capacity';
-import type { InstanceProfiles } from './ec2/profiles';
 import { decodeUri } from './decode-uri';
-import { Ec2Service, type Left } from './ec2/service';
+import { Ec2Service } from './ec2/service';
 import { faultError, Faults, withoutHeaders, type Fault } from './faults';
-import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity, type IdentityOptions } from './identity';
+import { allow, Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY, type Identity } from './identity';
 import { Metadata } from './imds/metadata';
 import { CloudInit } from './instance/cloud-init';
-import { Instances, type AgentChannel, type InstanceTimes, type LocalInstance } from './instance/instances';
+import { Instances, type LocalInstance } from './instance/instances';
 import { Power } from './instance/power';
 import { InstanceRole } from './instance/role';
-import { headSize, linkOf, Network, type LinkName, type LinkTraffic, type NetworkProfile } from './network';
+import { headSize, linkOf, Network } from './network';
 import { PricingService } from './pricing/service';
-import { CONDITIONS, S3Service } from './s3/service';
+import { S3Service } from './s3/service';
 import { SecretsManagerService } from './secretsmanager/service';
-import { ServiceQuotasService, type Quotas } from './servicequotas/service';
-import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from './service';
-import type { SessionOptions } from './session/sessions';
+import { ServiceQuotasService } from './servicequotas/service';
+import type { Service, ServiceRequest, ServiceResponse } from './service';
 import { Streams } from './session/streams';
 import { sessionUser } from './session/user';
 import { chunkSigner, readClaim, verifyClaim, type ChunkSigner } from './signature';
 import { verifyV2Url } from './signature-v2';
 import { prepareStateDirectory, secretAccessKey } from './state-directory';
 import { lockState } from './state-lock';
-import type { Invocation } from './ssm/invocation';
 import { Parameters } from './ssm/parameters';
 import { SsmService } from './ssm/service';
 import { StsService } from './sts/service';
 import { UnverifiedBodies } from './unverified-bodies';
-import { refuseUpgrade, refuseWebPage } from './web-page';
-
-export interface LocalAwsOptions extends InstanceTimes {
-  /** Where its state is kept; a restart finds it again. */
-  directory: string;
-  /** 0: any that is free. */
-  port?: number;
-  region?: string;
-  buckets?: string[];
-  /** Instances to run, by Name; one that is there already is used. */
-  instances?: string[];
-  identities?: IdentityOptions[];
-  /** Names that it is reached by besides its own, at any port: of a proxy in front of it. */
-  hosts?: string[];
-  /** What goes wrong. */
-  faults?: Fault[];
-  network?: NetworkProfile;
-  /** How the agents of instances get their commands; absent: by the message gateway. */
-  agentChannel?: AgentChannel;
-  sessions?: SessionOptions;
-}
-
-/** A request that was answered. */
-export interface AnsweredRequest {
-  service: string;
-  /** S3: the method. */
-  action: string;
-  status: number;
-  /** As it came, without its query. */
-  path: string;
-  link: LinkName;
-  /** When it was on the wire, and when its answer was through: ms since the epoch, with fractions. */
-  sent: number;
-  answered: number;
-  /** Bytes, heads included. */
-  up: number;
-  down: number;
-}
-
-export interface LocalAws {
-  url: string;
-  port: number;
-  /** What a client needs to reach it. */
-  environment: Record<string, string>;
-  instances: Instances;
-  faults: Faults;
-  named: Map<string, LocalInstance>;
-  /** Credentials of a role, for a program that is to speak as an instance does. */
-  instanceEnvironment: Record<string, string>;
-  /** The role of an instance, which it has by its metadata service: to be taken away, denied things, or let expire. */
-  role(instance: string): InstanceRole;
-  /** What EC2 is short of. */
-  capacity: Capacity;
-  /** Instance profiles that EC2 does not know yet. */
-  profiles: InstanceProfiles;
-  /** What the account may have at once. */
-  quotas: Quotas;
-  /** Takes a spot instance back. @param noticeMs from the notice to its end; absent: two minutes. */
-  interrupt(instance: string, options?: { noticeMs?: number }): void;
-  /** Tells a spot instance that it is at risk. */
-  recommendRebalance(instance: string): void;
-  /** What is still there of all that was made. */
-  left(): Left;
-  requests: AnsweredRequest[];
-  /** The same as IAM sees them, to be looked at and cleared. */
-  calls: Calls;
-  /** Each command, with when it was sent, started and ended. */
-  commands: readonly Invocation[];
-  /** What went over each link so far. */
-  traffic(): Record<LinkName, LinkTraffic>;
-  /** From now on it is that far away; what went over the links is counted anew. */
-  useNetwork(profile: NetworkProfile): void;
-  /** From now on an instance's agent, or those of all, get their commands so. */
-  useAgentChannel(channel: AgentChannel, instance?: string): void;
-  /** Starts an instance's agent anew: its sessions end, its commands go on. */
-  restartAgent(instance: string): void;
-  /** Takes notice of what another hand changed in the directory of its buckets. */
-  reread(): void;
-  close(): Promise<void>;
-}
+import { rejectUpgrade, rejectWebPage } from './web-page';
+import { AwsError } from './aws-error';
+import { CONDITIONS } from './s3/conditions';
+import type { LocalAwsOptions, AnsweredRequest, LocalAws } from './types';
+import { isVerifiedByHead, read, now, pause } from './answer';
 
 /** S3, SSM, EC2, STS, Secrets Manager, the price list, quotas and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
-  const region = options.region ?? 'eu-west-1';
   const user = sessionUser(options.sessions?.user);
   prepareStateDirectory(options.directory, user?.gid);
   const unlock = lockState(options.directory);
+  try {
+    return await start(options, user, unlock);
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+async function start(
+  options: LocalAwsOptions,
+  user: ReturnType<typeof sessionUser>,
+  unlock: () => void,
+): Promise<LocalAws> {
+  const region = options.region ?? 'eu-west-1';
   const identities = new Identities(secretAccessKey(options.directory), [
     LOCAL_IDENTITY,
     INSTANCE_IDENTITY,
@@ -214,16 +148,18 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
           throw new AwsError('UnknownOperationException', `Local AWS has no service ${claim.service}.`, 404);
         name = claim.service;
         service = services[name];
-        action =
-          String(request.headers['x-amz-target'] ?? '')
-            .split('.')
-            .pop() || (name === 's3' ? action : (new URLSearchParams(body.toString()).get('Action') ?? action));
+        const target = String(request.headers['x-amz-target'] ?? '')
+          .split('.')
+          .pop();
+        action = target || action;
         identity = identities.get(claim.accessKeyId) ?? null;
         const headers = { ...request.headers };
         // S3 signs what the request says of its body, and checks that by itself.
         if (name !== 's3') headers['x-local-body-sha256'] = createHash('sha256').update(body).digest('hex');
         verifyClaim(claim, { method: request.method!, rawPath, rawQuery, headers }, identity ?? undefined, Date.now());
         signer = chunkSigner(claim, identity!);
+        // Parsed only after the sender is verified: 64 MiB of short fields become gigabytes.
+        if (name !== 's3' && !target) action = new URLSearchParams(body.toString()).get('Action') ?? action;
       } else {
         identity = verifyV2Url({ method: request.method!, rawPath, query }, identities, Date.now());
       }
@@ -295,7 +231,7 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     response.end(last);
   };
   const take = (asksFirst: boolean) => (request: IncomingMessage, response: ServerResponse) => {
-    const refused = refuseWebPage(request, request.socket.localPort!, options.hosts);
+    const refused = rejectWebPage(request, request.socket.localPort!, options.hosts);
     if (refused !== undefined) {
       request.resume();
       return void response.writeHead(403, { 'content-type': 'text/plain', connection: 'close' }).end(refused);
@@ -305,11 +241,13 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   };
   // A slow link takes its time; and a client that polls every ten seconds finds its connection as it was.
   const server = createServer({ requestTimeout: 0, keepAliveTimeout: 20_000 }, take(false));
+  // Node drops the headers above this number, 2,000 if it is not set: an Origin header could be one of them.
+  server.maxHeadersCount = 0;
   server.on('checkContinue', take(true));
   const streams = new Streams(ssm.sessions, faults, () => network.client);
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    const refused = refuseWebPage(request, socket.localPort!, options.hosts);
-    if (refused !== undefined) return refuseUpgrade(socket, refused);
+    const refused = rejectWebPage(request, socket.localPort!, options.hosts);
+    if (refused !== undefined) return rejectUpgrade(socket, refused);
     const connected = network.client.connected(socket, opened.get(socket)!);
     streams.upgrade(request, socket, head, connected).catch(() => socket.destroy());
   });
@@ -317,9 +255,6 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port ?? 0, '127.0.0.1', resolve);
-  }).catch((error) => {
-    unlock();
-    throw error;
   });
   const { port } = server.address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
@@ -332,7 +267,8 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
     ...(session ? { AWS_SESSION_TOKEN: session.token } : {}),
     // boto3 reads the second alone.
-    ...{ AWS_REGION: region, AWS_DEFAULT_REGION: region },
+    AWS_REGION: region,
+    AWS_DEFAULT_REGION: region,
   });
   return {
     url,
@@ -374,35 +310,4 @@ export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws>
       unlock();
     },
   };
-}
-
-/** Whether a request of S3's is signed in its head, so that its sender is known before its body. */
-function isVerifiedByHead({ method, url = '/', headers }: IncomingMessage, identities: Identities): boolean {
-  const [rawPath, rawQuery = ''] = url.split('?');
-  const query = new URLSearchParams(rawQuery);
-  try {
-    const claim = readClaim(headers, query);
-    if (!claim) return verifyV2Url({ method: method!, rawPath, query }, identities, Date.now()) !== null;
-    if (claim.service !== 's3') return false;
-    verifyClaim(claim, { method: method!, rawPath, rawQuery, headers }, identities.get(claim.accessKeyId), Date.now());
-    return true;
-  } catch {
-    // It is refused when it has come, as the service refuses it.
-    return false;
-  }
-}
-
-function read(body: ServiceResponse['body']): AsyncIterable<Buffer> | Buffer[] {
-  if (body === undefined) return [];
-  if (typeof body === 'string' || Buffer.isBuffer(body)) return [Buffer.from(body)];
-  return createReadStream('', { fd: body.file, start: body.from, end: body.to, highWaterMark: 256 * 1024 });
-}
-
-/** ms since the epoch, finer than a millisecond: two processes of one machine agree on it. */
-function now(): number {
-  return performance.timeOrigin + performance.now();
-}
-
-async function pause(ms: number): Promise<void> {
-  if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
 }

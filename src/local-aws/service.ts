@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Identity } from './identity';
 import type { ChunkSigner } from './signature';
+import type { AwsError } from './aws-error';
 
 export interface ServiceRequest {
   method: string;
@@ -32,18 +33,6 @@ export interface FileRange {
   /** The first and the last byte. */
   from: number;
   to: number;
-}
-
-/** An error as AWS names it; each service renders it in its own protocol. */
-export class AwsError extends Error {
-  constructor(
-    readonly code: string,
-    message: string,
-    readonly status = 400,
-    readonly headers: Record<string, string> = {},
-  ) {
-    super(message);
-  }
 }
 
 export interface Service {

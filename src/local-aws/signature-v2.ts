@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import type { Identities, Identity } from './identity';
-import { AwsError } from './service';
 import { mismatch, unknownKey, verifyToken } from './signature';
+import { AwsError } from './aws-error';
 
 /**
  * The signer of a URL presigned in S3's older way (Signature Version 2), which boto3 and the AWS CLI still use for an

@@ -2,7 +2,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Identities, Identity } from './identity';
 import { decodeUri } from './decode-uri';
-import { AwsError } from './service';
+import { AwsError } from './aws-error';
 
 /** What a request says of its signature: AWS Signature Version 4, in headers or in the query. */
 export interface Claim {
@@ -19,7 +19,7 @@ export interface Claim {
   expires?: number;
 }
 
-const SKEW = 15 * 60_000;
+const MAX_CLOCK_SKEW_MS = 15 * 60_000;
 
 /** @returns null for an unsigned request. */
 export function readClaim(headers: IncomingHttpHeaders, query: URLSearchParams): Claim | null {
@@ -68,7 +68,7 @@ export function verifyClaim(
   verifyToken(identity, claim.token, claim.service, now);
   const time = parseTimestamp(claim.timestamp);
   if (claim.expires === undefined) {
-    if (Math.abs(now - time) > SKEW)
+    if (Math.abs(now - time) > MAX_CLOCK_SKEW_MS)
       throw new AwsError(
         'RequestTimeTooSkewed',
         'The difference between the request time and the current time is too large.',
@@ -82,7 +82,7 @@ export function verifyClaim(
         400,
       );
     if (now > time + claim.expires * 1000) throw new AwsError('AccessDenied', 'Request has expired', 403);
-    if (time - now > SKEW) throw new AwsError('AccessDenied', 'Request is not valid yet', 403);
+    if (time - now > MAX_CLOCK_SKEW_MS) throw new AwsError('AccessDenied', 'Request is not valid yet', 403);
   }
   const payload =
     claim.expires !== undefined ? 'UNSIGNED-PAYLOAD' : String(request.headers['x-amz-content-sha256'] ?? '');

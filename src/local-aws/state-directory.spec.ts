@@ -73,7 +73,17 @@ describe('the state directory of local AWS', () => {
       { cwd: parent, env: { ...process.env, NX_DAEMON: 'false', NX_NO_CLOUD: 'true' } },
     );
     expect(JSON.parse(stdout)).toEqual(['model']);
-  }, 60_000);
+  });
+
+  it.each(['instances/instances.json', 'parameters.json', 'secrets.json'])('names a damaged file: %s', async (name) => {
+    await (await startFixture({ directory })).close();
+    for (const text of ['', '[{"id":"i-']) {
+      writeFileSync(join(directory, name), text);
+      await expect(startLocalAws({ directory })).rejects.toThrow(`${join(directory, name)} is damaged`);
+    }
+    rmSync(join(directory, name));
+    await (await startFixture({ directory })).close();
+  });
 
   it('is never a directory with other files', async () => {
     mkdirSync(directory);

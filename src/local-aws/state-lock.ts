@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { linkSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -9,30 +10,79 @@ export function lockState(directory: string): () => void {
   const lock = join(path, 'lock');
   const own = join(path, `lock.${process.pid}`);
   // Written whole first: a link either takes the name with the content, or fails.
-  writeFileSync(own, String(process.pid));
+  writeFileSync(own, mark(process.pid));
   try {
-    for (;;) {
-      try {
-        linkSync(own, lock);
-        held.add(path);
-        return () => {
-          held.delete(path);
-          rmSync(lock, { force: true });
-        };
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      }
-      const holder = Number(readFileSync(lock, 'utf8'));
-      if (holder === process.pid ? held.has(path) : isAlive(holder)) {
+    while (!takeName(own, lock)) {
+      const holder = read(lock);
+      if (isHeld(holder, path))
         throw new Error(
-          `local AWS runs on ${directory} already (PID ${holder}): stop it, or choose another directory.`,
+          `local AWS runs on ${directory} already (PID ${parseInt(holder)}): stop it, or choose another directory.`,
         );
-      }
-      rmSync(lock, { force: true });
+      removeDead(lock, holder, own, path);
     }
+    held.add(path);
+    return () => {
+      held.delete(path);
+      rmSync(lock, { force: true });
+    };
   } finally {
     rmSync(own, { force: true });
   }
+}
+
+/** A process by its id and, where the system tells, its start: after a restart another process can have the same id. */
+export function mark(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    // The name of the program, in parentheses, can hold spaces; the start is the 20th field after it.
+    return `${pid} ${boot} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
+  } catch {
+    return String(pid);
+  }
+}
+
+/** Removes the lock of a process that is gone, unless another process has taken it over since it was read. */
+function removeDead(lock: string, holder: string, own: string, path: string): void {
+  // Of several processes that found the same dead lock, one at a time compares it once more and removes it.
+  const right = `${lock}.${createHash('sha256').update(holder).digest('hex').slice(0, 16)}`;
+  if (!takeName(own, right)) {
+    if (!isHeld(read(right), path)) rmSync(right, { force: true });
+    return;
+  }
+  try {
+    if (read(lock) === holder) rmSync(lock, { force: true });
+  } finally {
+    rmSync(right, { force: true });
+  }
+}
+
+/** @returns whether the name was free. */
+function takeName(own: string, name: string): boolean {
+  try {
+    linkSync(own, name);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return false;
+  }
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+function isHeld(holder: string, path: string): boolean {
+  const pid = Number(/^[1-9]\d*(?=$| )/.exec(holder)?.[0]);
+  if (!pid) return false;
+  if (pid === process.pid && !held.has(path)) return false;
+  // A lock without a start is of a system that does not tell it, or of an earlier version.
+  return isAlive(pid) && (!holder.includes(' ') || mark(pid) === holder);
 }
 
 function isAlive(pid: number): boolean {

@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { startFixture } from './local-aws.fixture';
+import { LOCAL_IDENTITY } from './identity';
 import { UnverifiedBodies } from './unverified-bodies';
 
 describe('bodies of requests whose sender is not known yet', () => {
@@ -40,6 +41,30 @@ describe('bodies of requests whose sender is not known yet', () => {
     expect(Buffer.concat(answer).toString()).toMatch(/^(HTTP\/1\.1 413 |$)/);
     expect(sent.pieces).toBeLessThan(200);
     await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: 'large', Body: Buffer.alloc(70 * 1024 * 1024) }));
+    await at.close();
+  });
+
+  it('are not parsed before their sender is verified', async () => {
+    const at = await startFixture();
+    const read = jest.spyOn(Buffer.prototype, 'toString');
+    const date = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
+    const post = (body: string, headers: Record<string, string>) =>
+      fetch(`${at.aws.url}/bucket`, { method: 'POST', body, headers }).then((answer) => answer.text());
+    const body = `Action=RunInstances${'&a'.repeat(50_000)}`;
+    for (const service of ['ec2', 'sts', 'ssm']) {
+      const credential = `${LOCAL_IDENTITY.accessKeyId}/${date.slice(0, 8)}/eu-west-1/${service}/aws4_request`;
+      const authorization = `AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=host, Signature=${'0'.repeat(64)}`;
+      const answer = await post(body, { authorization, 'x-amz-date': date });
+      expect(answer).toMatch(/AuthFailure|SignatureDoesNotMatch|InvalidSignatureException/);
+    }
+    expect(read.mock.contexts.filter(({ length }) => length === body.length)).toEqual([]);
+    read.mockRestore();
+    const field = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n';
+    const form = { 'content-type': 'multipart/form-data; boundary=b' };
+    for (const large of [field.repeat(1000), `${field}--b\r\n\r\n\r\n${'a'.repeat(30_000)}`, 'a'.repeat(30_000)])
+      expect(await post(large, form)).toContain('MaxPostPreDataLengthExceeded');
+    for (const small of [field, '--b\r\n\r\n\r\na', ''])
+      expect(await post(small, form)).toContain('MalformedPOSTRequest');
     await at.close();
   });
 });

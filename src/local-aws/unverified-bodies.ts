@@ -1,4 +1,4 @@
-import { AwsError } from './service';
+import { AwsError } from './aws-error';
 
 const MIB = 1024 * 1024;
 

@@ -1,8 +1,9 @@
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import fc from 'fast-check';
 import { WebSocket } from 'ws';
 import { startFixture, type Fixture } from './local-aws.fixture';
-import { refuseWebPage } from './web-page';
+import { rejectWebPage } from './web-page';
 
 describe('local AWS and web pages', () => {
   let at: Fixture;
@@ -37,7 +38,7 @@ describe('local AWS and web pages', () => {
 
   it('refuses what is sent to it as to a proxy', async () => {
     for (const url of ['http://page.example/', 'http://127.0.0.1/bucket', 'bucket'])
-      expect(refuseWebPage({ headers: { host: '127.0.0.1:4566' }, url }, 4566)).toContain(
+      expect(rejectWebPage({ headers: { host: '127.0.0.1:4566' }, url }, 4566)).toContain(
         'another address than a path',
       );
     expect((await ask({}, 'http://page.example/bucket')).status).toBe(403);
@@ -77,6 +78,28 @@ describe('local AWS and web pages', () => {
     expect(at.aws.calls.all()).toEqual([]);
   });
 
+  it('refuses what no client sends: two Host headers, and an Origin below 2,500 other headers', async () => {
+    const send = (headers: string[]) =>
+      new Promise<string>((resolve, reject) => {
+        const socket = connect(at.aws.port, '127.0.0.1');
+        const parts: Buffer[] = [];
+        socket.on('data', (part) => parts.push(part)).on('error', reject);
+        socket.on('end', () => resolve(Buffer.concat(parts).toString()));
+        socket.write(['GET /bucket HTTP/1.1', ...headers, 'Connection: close', '', ''].join('\r\n'));
+      });
+    const own = `Host: 127.0.0.1:${at.aws.port}`;
+    expect(await send([own])).toContain('AccessDenied');
+    for (const hosts of [
+      [own, 'Host: page.example'],
+      ['Host: page.example', own],
+      [own, own],
+    ])
+      expect(await send(hosts)).toContain('a Host header that is not its own');
+    const others = Array.from({ length: 2500 }, () => 'a:');
+    expect(await send([own, ...others])).toContain('AccessDenied');
+    expect(await send([own, ...others, 'Origin: null'])).toContain('an Origin header');
+  });
+
   it('refuses the upgrade of a page', async () => {
     const id = at.aws.named.get('box')!.id;
     for (const [what, headers] of pages()) {
@@ -104,7 +127,7 @@ describe('local AWS and web pages', () => {
         ),
         (name) => {
           const own = /^(127\.0\.0\.1|\[::1\]|([a-z0-9-]+\.)*localhost)$/i.test(name);
-          expect(refuseWebPage({ headers: { host: `${name}:4566` } }, 4566) === undefined).toBe(own);
+          expect(rejectWebPage({ headers: { host: `${name}:4566` } }, 4566) === undefined).toBe(own);
         },
       ),
     );

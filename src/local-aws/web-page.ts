@@ -11,8 +11,8 @@ const OWN_HOST = /^(127\.0\.0\.1|\[::1\]|([a-z0-9-]+\.)*localhost)$/i;
  * @param hosts names besides, at any port.
  * @returns why the request is refused; undefined: it comes from a program.
  */
-export function refuseWebPage(
-  { headers, url = '/' }: Pick<IncomingMessage, 'headers' | 'url'>,
+export function rejectWebPage(
+  { headers, headersDistinct, url = '/' }: Pick<IncomingMessage, 'headers' | 'url'> & Partial<IncomingMessage>,
   port: number,
   hosts: readonly string[] = [],
 ): string | undefined {
@@ -22,7 +22,7 @@ export function refuseWebPage(
       ? 'an Origin header'
       : site !== undefined && site !== 'none'
         ? 'a Sec-Fetch-Site header'
-        : isOwnHost(host, port, hosts)
+        : (headersDistinct?.host?.length ?? 1) === 1 && isOwnHost(host, port, hosts)
           ? // What a browser sends to a proxy names its host there as well.
             /^[/*]/.test(url)
             ? undefined
@@ -41,7 +41,7 @@ function isOwnHost(host: string, port: number, others: readonly string[]): boole
 }
 
 /** Answers a request for an upgrade with 403, and hangs up. */
-export function refuseUpgrade(socket: Duplex, reason: string): void {
+export function rejectUpgrade(socket: Duplex, reason: string): void {
   socket.on('error', () => undefined);
   const head = `Connection: close\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(reason)}`;
   socket.end(`HTTP/1.1 403 Forbidden\r\n${head}\r\n\r\n${reason}`);

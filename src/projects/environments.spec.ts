@@ -5,8 +5,6 @@ import { join } from 'node:path';
 import { TrainingProjects, type TrainingProject } from './projects.fixture';
 
 // Each trains several times.
-jest.setTimeout(90_000);
-
 /**
  * uv, poetry and conda as far as a set-up calls them, and without a registry: an environment with a module `installed`,
  * and, as editable packages, those that the lock file names by a path.

@@ -7,7 +7,7 @@ import picomatch from 'picomatch';
 import { cacheKey } from '../cli/cache-key';
 import { declaredConfiguration, readConfigFile } from '../config/config-file';
 import { inferTargets } from '../config/targets';
-import { Workshop } from '../executors/workshop.fixture';
+import { Workshop } from '../executors/lib/executor-harness.fixture';
 import { Reporter } from '../report/reporter';
 import { listed } from '../run/pipeline.fixture';
 import { stateDirectory } from '../workspace/state';
@@ -123,7 +123,8 @@ export class TrainingProjects {
     rmSync(join(stateDirectory(this.shop.workspace), 'keys'), { recursive: true, force: true });
     await this.key(name);
     const trained = await this.shop.run<Omit<Trained, 'printed'>>('remote-train', {
-      ...{ project: name, cache: true },
+      project: name,
+      cache: true,
       ...options,
     });
     return { ...trained, printed: this.shop.printed };
@@ -220,7 +221,7 @@ export class TrainingProjects {
   /** The results of another training, of a file that was edited, lie beside those of the ones before. */
   async expectPiledUp(
     name: string,
-    edited: { path: string; content: string; resume?: string },
+    edited: { path: string; content: string; resumeFrom?: string },
     results: readonly string[],
   ): Promise<Trained> {
     const before = this.made(name);

@@ -1,8 +1,6 @@
 import { TrainingProjects, type TrainingProject } from './projects.fixture';
 
 // Each trains several times.
-jest.setTimeout(90_000);
-
 /** Projects of one script, whatever it is written in, as they lie in repositories. */
 const PROJECTS = {
   makemore: {
@@ -136,13 +134,13 @@ describe('a project of scripts', () => {
 
   it('gpt resumes from ckpt.pt in the output directory', async () => {
     projects.write('gpt', 'config/small.py', 'max_iters = 8\n');
-    const { printed } = await projects.train('gpt', { resume: 'last', train: { args: '--init_from=resume' } });
+    const { printed } = await projects.train('gpt', { resumeFrom: 'last', train: { args: '--init_from=resume' } });
     expect(printed).toContain('iters 4 to 8');
   });
 
   it('torchrun resumes from its snapshot in the working directory', async () => {
     projects.write('torchrun', 'epochs.txt', '4\n');
-    const { printed } = await projects.train('torchrun', { resume: 'last' });
+    const { printed } = await projects.train('torchrun', { resumeFrom: 'last' });
     expect(printed).toContain('Resuming training from snapshot at Epoch 2');
     const [first] = JSON.parse(projects.read('torchrun', 'snapshot.pt')!).LOSSES;
     expect([printed.match(/loss: /g)!.length, first]).toEqual([2, 1]);

@@ -1,24 +1,25 @@
+import { storeNames } from '../store/keys';
 import { directoryLength, readDirectory } from '../store/pack';
+import { MAX_INDEXES } from '../store/pack-index';
+import type { Store } from '../store/store';
+import { newer, readOrDamaged } from './reader';
+import { mapConcurrent } from '../system/side-by-side';
 import {
   formatIndex,
   indexName,
   indexTime,
   MAX_INDEX,
-  MAX_INDEXES,
   MOST_CHUNKS,
   NewerIndex,
   parseIndex,
   type IndexedPack,
-} from '../store/pack-index';
-import type { Store } from '../store/store';
-import { newer, readOrDamaged } from './reader';
-import { sideBySide } from './side-by-side';
+} from '../store/index-format';
 
 /** One that holds so many is not written anew for company's sake. */
 const FULL = MOST_CHUNKS / 2;
 /** Of a pack whose directory is read, so much is, bytes: more is asked for where it does not do. */
 const END = 64 * 1024;
-const READS = 4;
+const CONCURRENT_READS = 4;
 
 /** An index object, and what it names. */
 interface Index {
@@ -33,7 +34,7 @@ export class Indexes {
     private readonly store: Store,
     private readonly base: string,
     private readonly all: readonly Index[],
-    /** Names, below `v1/`, of those that can't be read: they are removed. */
+    /** Names, below the store's base, of those that can't be read: they are removed. */
     readonly damaged: readonly string[],
   ) {}
 
@@ -42,17 +43,18 @@ export class Indexes {
    * @throws Problem for one of a later version. One that is damaged names nothing and is removed.
    */
   static async read(store: Store, base: string, onRead: (done: number, total: number) => void): Promise<Indexes> {
-    const listed = (await store.list(`${base}x/`, MAX_INDEXES)).map(({ key }) => key.slice(base.length + 2));
+    const at = base + storeNames.index('');
+    const listed = (await store.list(at, MAX_INDEXES)).map(({ key }) => key.slice(at.length));
     const names = listed.filter((name) => indexTime(name) !== undefined);
     let done = 0;
     const all: Index[] = [];
     const damaged: string[] = [];
-    await sideBySide(names, READS, async (name) => {
+    await mapConcurrent(names, CONCURRENT_READS, async (name) => {
       const read = await readIndex(store, base, name);
       onRead(++done, names.length);
       // Gone: another prune has put it into another one.
       if (read === null) return;
-      if (read === 'damaged') damaged.push(`x/${name}`);
+      if (read === 'damaged') damaged.push(storeNames.index(name));
       const packs = read === 'damaged' ? [] : read;
       const chunks = packs.reduce((sum, pack) => sum + pack.chunks.length, 0);
       all.push({ name, packs: packs.map(({ sha256 }) => sha256), chunks });
@@ -99,7 +101,7 @@ export class Indexes {
     for (const { name } of replaced) {
       const packs = await readIndex(this.store, this.base, name);
       if (Array.isArray(packs)) for (const pack of packs) await take(pack);
-      done.push(`${this.base}x/${name}`);
+      done.push(this.base + storeNames.index(name));
       next();
     }
     for (const sha256 of add) {
@@ -129,12 +131,12 @@ export class Indexes {
   }
 
   private async readPack(sha256: string): Promise<IndexedPack | null> {
-    const key = `${this.base}p/${sha256}`;
-    let end = await this.store.getEnd(key, END);
+    const key = this.base + storeNames.pack(sha256);
+    let end = await this.store.getSuffix(key, END);
     if (!end) return null;
     try {
       const length = directoryLength(end);
-      if (length > end.length) end = (await this.store.getEnd(key, length))!;
+      if (length > end.length) end = (await this.store.getSuffix(key, length))!;
       const segments = readDirectory(end);
       const [offset, stored] = segments.at(-1) ?? [0, 0];
       const chunks = segments.flatMap(([, , , chunks]) => chunks.map(([chunk]) => chunk));
@@ -166,7 +168,7 @@ class IndexWriter {
   async end(): Promise<void> {
     if (!this.packs.length) return;
     const bytes = formatIndex(this.packs);
-    const key = `${this.base}x/${indexName(bytes, await this.store.now())}`;
+    const key = this.base + storeNames.index(indexName(bytes, await this.store.now()));
     await this.store.put(key, bytes);
     this.written.add(key);
     [this.packs, this.chunks] = [[], 0];
@@ -174,12 +176,12 @@ class IndexWriter {
 }
 
 async function readIndex(store: Store, base: string, name: string): Promise<IndexedPack[] | 'damaged' | null> {
-  const stored = await readOrDamaged(store, `${base}x/${name}`, MAX_INDEX);
+  const stored = await readOrDamaged(store, base + storeNames.index(name), MAX_INDEX);
   if (stored === null || stored === 'damaged') return stored;
   try {
     return parseIndex(stored.bytes);
   } catch (error) {
-    if (error instanceof NewerIndex) throw newer(`x/${name}`, error);
+    if (error instanceof NewerIndex) throw newer(storeNames.index(name), error);
     return 'damaged';
   }
 }

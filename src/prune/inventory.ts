@@ -1,11 +1,12 @@
-import type { Store, StoredKey } from '../store/store';
+import type { Store } from '../store/store';
+import type { StoredKey } from '../store/types';
 
-/** What an object of the store is, by its name: docs/FORMAT.md, "Store". */
-export type Kind = 'pack' | 'index' | 'record' | 'ref' | 'helper' | 'run' | 'key' | 'leftover';
+/** What an object of the store is, by its name: docs/reference/formats.md, "Store". */
+export type Kind = 'pack' | 'index' | 'record' | 'ref' | 'runtime' | 'run' | 'key' | 'temporary';
 
 export interface Item {
   kind: Kind;
-  /** Below `v1/`. */
+  /** Below the store's base. */
   name: string;
   /** Encoded, as it is in the name; '' for what is nobody's own. */
   project: string;
@@ -24,17 +25,16 @@ export interface Inventory {
   unknown: { count: number; bytes: number };
 }
 
-/** A project may have any name, `p` and `x` too: what is a project's has one part more. */
 const NAMES: [Kind, RegExp][] = [
-  ['pack', /^p\/[0-9a-f]{64}$/],
-  ['index', /^x\/(\d{8}T\d{9}-[0-9a-f]{16}|condemned)$/],
-  ['helper', /^helper\/[0-9a-f]{64}$/],
-  ['record', /^([^/]+)\/m\/[0-9a-f]{64}$/],
-  ['ref', /^([^/]+)\/ref\/[^/]+\/[^/]+$/],
-  ['run', /^([^/]+)\/run\/([^/]+)\/[^]+$/],
-  ['key', /^([^/]+)\/key\/[^/]+$/],
-  ['leftover', /^([^/]+)\/(plan|archive|launch)\/[^/]+$/],
-  ['leftover', /^([^/]+)\/(watch|out)\/[^/]+\/[^/]+$/],
+  ['pack', /^packs\/[0-9a-f]{64}$/],
+  ['index', /^indexes\/(\d{8}T\d{9}-[0-9a-f]{16}|pending-deletes)$/],
+  ['runtime', /^runtime\/[0-9a-f]{64}$/],
+  ['record', /^projects\/([^/]+)\/manifests\/[0-9a-f]{64}$/],
+  ['ref', /^projects\/([^/]+)\/ref\/[^/]+\/[^/]+$/],
+  ['run', /^projects\/([^/]+)\/run\/([^/]+)\/[^]+$/],
+  ['key', /^projects\/([^/]+)\/key\/[^/]+$/],
+  ['temporary', /^projects\/([^/]+)\/(plan|archive|launch)\/[^/]+$/],
+  ['temporary', /^projects\/([^/]+)\/(watch|doctor)\/[^/]+\/[^/]+$/],
 ];
 
 /** @param stored with a key that begins with `base`. Null for what is of no known kind. */

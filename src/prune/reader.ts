@@ -1,16 +1,19 @@
+import { hash } from 'node:crypto';
 import { Problem } from '../report/problem';
-import { openSigned, RecordUnverified } from '../run/signed-record';
-import { StoreKeys } from '../store/keys';
-import { StoreTooLarge, type Store, type StoredVersion } from '../store/store';
-import { MAX_REF, type Ref } from '../sync/head';
-import { MAX_RECORD, NewerRecord, recordNeeds } from '../sync/record';
+import { openSigned, RecordUnverified } from '../run/record/signed-record';
+import { prefixOfBase, StoreKeys, storeNames } from '../store/keys';
+import type { Store } from '../store/store';
+import { MAX_REF, type Ref } from '../sync/manifest/head';
+import { MAX_RECORD, NewerRecord, recordNeeds } from '../sync/manifest/manifest';
 import type { Item } from './inventory';
-import type { Reader, RecordNeeds, RefNeeds } from './needed';
 import { NewerList, parseKey, parseParts, parseRunRecord, parseUnverified, type RunNeeds } from './run-lists';
-import { sideBySide } from './side-by-side';
+import { mapConcurrent } from '../system/side-by-side';
+import type { RecordNeeds, RefNeeds, Reader } from './types';
+import type { StoredVersion } from '../store/types';
+import { StoreTooLarge } from '../store/too-large';
 
 /** Read at once: objects, and bytes of them (what they hold is some times that). */
-const READS = 8;
+const CONCURRENT_READS = 8;
 const ID = /^[0-9a-f]{64}$/;
 /** The largest object of each kind, bytes: records and lists of runs are as in `src/run`, which uses what is here. */
 const MAX_RUN_RECORD = 1024 * 1024;
@@ -36,7 +39,10 @@ export class StoreReader implements Reader {
       const ref = JSON.parse(bytes.toString()) as Ref;
       if ((ref.v as number) > 2) throw new NewerRecord(`a ref of version ${String(ref.v)}`);
       const ids = [ref.snapshot, ...ref.history].filter((id) => ID.test(id));
-      return { records: [...new Set(ids)].map((id) => `${project}/m/${id}`), helper: `helper/${ref.helper}` };
+      return {
+        records: [...new Set(ids)].map((id) => storeNames.manifest(project, id)),
+        runtime: storeNames.runtime(ref.runtime),
+      };
     });
   }
 
@@ -45,7 +51,7 @@ export class StoreReader implements Reader {
     return this.read(items, MAX_RECORD, (bytes, { project }) => {
       this.onRead(++done, items.length);
       const { base, packs } = recordNeeds(bytes);
-      return { base: base && `${project}/m/${base}`, packs: packs.map((sha256) => `p/${sha256}`) };
+      return { base: base && storeNames.manifest(project, base), packs: packs.map(storeNames.pack) };
     });
   }
 
@@ -60,13 +66,13 @@ export class StoreReader implements Reader {
 
   /** Anybody may have written a record that can't be verified: what it names is kept, and nothing that it does not name goes. */
   private async needsOfRun(bytes: Buffer, { project, run, name }: Item): Promise<RunNeeds> {
-    const keys = new StoreKeys(this.base.replace(/v1\/$/, ''), decodeURIComponent(project));
+    const keys = new StoreKeys(prefixOfBase(this.base), decodeURIComponent(project));
     try {
       return parseRunRecord(await openSigned(this.store.recordKeys, { keys, run }, bytes));
     } catch (error) {
       if (!(error instanceof RecordUnverified)) throw error;
       this.unverified.push(name);
-      return { ...parseUnverified(bytes), ended: false };
+      return parseUnverified(bytes);
     }
   }
 
@@ -74,8 +80,13 @@ export class StoreReader implements Reader {
     return new Map(await this.read(items, MAX_KEY, (bytes, { name }) => [name, parseKey(bytes)] as const));
   }
 
-  async parts(items: Item[]): Promise<Set<string> | null> {
-    const read = await this.read(items, MAX_FILE_LIST, parseParts);
+  async parts(items: Item[], hashes: ReadonlyMap<string, string> = new Map()): Promise<Set<string> | null> {
+    const read = await this.read(items, MAX_FILE_LIST, (bytes, { name }) => {
+      const expected = hashes.get(name);
+      // Anybody may have written it who writes below the run, in a later version, too.
+      if (expected !== undefined && hash('sha256', bytes, 'hex') !== expected) throw new Error("not the run's");
+      return parseParts(bytes);
+    });
     return read.length === items.length ? new Set(read.flat()) : null;
   }
 
@@ -86,7 +97,7 @@ export class StoreReader implements Reader {
     parse: (bytes: Buffer, item: Item) => T | Promise<T>,
   ): Promise<T[]> {
     const found: T[] = [];
-    await sideBySide(items, READS, async (item) => {
+    await mapConcurrent(items, CONCURRENT_READS, async (item) => {
       const stored = await readOrDamaged(this.store, this.base + item.name, limit);
       if (stored === null) return;
       if (stored === 'damaged') return void this.damaged.push(item.name);
@@ -108,7 +119,7 @@ export async function readOrDamaged(
   limit: number,
 ): Promise<StoredVersion | 'damaged' | null> {
   try {
-    return await store.getVersion(key, limit, { strict: true });
+    return await store.getWithETag(key, limit, { strict: true });
   } catch (error) {
     if (error instanceof StoreTooLarge) return 'damaged';
     throw error;
@@ -121,7 +132,7 @@ export function newer(name: string, cause: Error): Problem {
     'PRUNE_NEWER',
     `The store holds ${cause.message}: ${name}. This version of nx-ec2 can't tell what it needs.`,
     {
-      next: 'Run prune with the version of nx-ec2 that wrote it. If none of you uses a later one, somebody else has written this object: delete it, and look at who may write to the bucket.',
+      next: 'Run prune with the version of nx-ec2 that wrote it. If nobody uses a later one, another program has written this object: delete it, and check who may write to the bucket.',
       cause,
     },
   );

@@ -3,7 +3,7 @@ import type { Store } from '../store/store';
 import type { Item } from './inventory';
 
 /** What was listed longer ago, ms, is not removed: a machine that slept meanwhile must not act on what it saw before. */
-const STALE = 60_000;
+const MAX_LISTING_AGE_MS = 60_000;
 
 /**
  * Removes objects, up to 1,000 at a time. They are listed again just before, and what has been written since it was
@@ -13,12 +13,12 @@ const STALE = 60_000;
 export async function remove(
   store: Store,
   base: string,
-  doomed: ReadonlyMap<string, Item>,
+  deletable: ReadonlyMap<string, Item>,
   options: { check: () => Promise<void>; onRemoved: (count: number) => void; now?: () => number },
 ): Promise<void> {
-  if (!doomed.size) return;
+  if (!deletable.size) return;
   const now = options.now ?? Date.now;
-  const last = [...doomed.keys()].reduce((a, b) => (Buffer.compare(Buffer.from(a), Buffer.from(b)) > 0 ? a : b));
+  const last = [...deletable.keys()].reduce((a, b) => (Buffer.compare(Buffer.from(a), Buffer.from(b)) > 0 ? a : b));
   let removed = 0;
   const pages = store.pages(base);
   for (;;) {
@@ -26,13 +26,13 @@ export async function remove(
     const { value: page, done } = await pages.next();
     if (done) return;
     const keys = page
-      .filter(({ key, modified }) => doomed.get(key.slice(base.length))?.modified === modified)
+      .filter(({ key, modified }) => deletable.get(key.slice(base.length))?.modified === modified)
       .map(({ key }) => key);
     if (keys.length) {
       await options.check();
-      if (now() - asked > STALE)
-        throw new Problem('PRUNE_SLEPT', 'This machine stood still while the store was being pruned.', {
-          next: 'Run prune again: it goes on.',
+      if (now() - asked > MAX_LISTING_AGE_MS)
+        throw new Problem('PRUNE_STALLED', 'This machine was suspended while the store was being pruned.', {
+          next: 'Run prune again to continue.',
         });
       await store.delete(keys);
       options.onRemoved((removed += keys.length));

@@ -41,7 +41,14 @@ describe('a system call on a file that failed', () => {
       error = thrown;
     }
     // A code that is not one of these stays what it is, and so do our own and other people's errors.
-    for (const other of [error, new Problem('X', 'x'), new Error('ENOSPC'), failure('ECONNRESET'), null, 'ENOSPC'])
+    for (const other of [
+      error,
+      new Problem('INTERNAL', 'x'),
+      new Error('ENOSPC'),
+      failure('ECONNRESET'),
+      null,
+      'ENOSPC',
+    ])
       expect(fileProblem(other)).toBeUndefined();
   });
 });

@@ -3,16 +3,16 @@ import fc from 'fast-check';
 import { dangers, hostileText } from './hostile-text.fixture';
 import { Problem } from './problem';
 import { Reporter } from './reporter';
-import { printable, printableJson, printableLines, printableValue, sanitize } from './terminal-text';
+import { sanitizeForTerminal, printableJson, printableLines, printableValue, sanitize } from './terminal-text';
 
 describe('printable', () => {
   it('is safe, on one line, and the same when it is made so twice', () => {
     fc.assert(
       fc.property(hostileText, (text) => {
-        const safe = printable(text);
+        const safe = sanitizeForTerminal(text);
         expect(dangers(safe)).toBe('');
         expect(safe).not.toContain('\n');
-        expect(printable(safe)).toBe(safe);
+        expect(sanitizeForTerminal(safe)).toBe(safe);
       }),
     );
   });
@@ -27,11 +27,11 @@ describe('printable', () => {
       ':app:lib',
       's3://b/k#1',
     ])
-      expect(printable(text)).toBe(text);
+      expect(sanitizeForTerminal(text)).toBe(text);
   });
 
   it('cuts what is too long', () => {
-    expect(printable('x'.repeat(20_000))).toHaveLength(16_384);
+    expect(sanitizeForTerminal('x'.repeat(20_000))).toHaveLength(16_384);
     expect(sanitize('abcdef', 3)).toBe('ab…');
   });
 
@@ -106,7 +106,7 @@ describe('whatever is handed to the reporter', () => {
       'error',
       (reporter, text) =>
         reporter.line(
-          `${reporter.strong('error:')} ${new Problem('X', text, { aws: { code: text, message: text }, next: text }).message}`,
+          `${reporter.strong('error:')} ${new Problem('INTERNAL', text, { aws: { code: text, message: text }, next: text }).message}`,
         ),
     ],
     ['label of progress', (reporter, text) => reporter.progress(text, 100).update(50)],

@@ -1,4 +1,5 @@
-import { printable, printableLines } from './terminal-text';
+import type { ErrorCode } from './error-codes';
+import { sanitizeForTerminal, printableLines } from './terminal-text';
 
 /** AWS's own words about a failure: verbatim, but for what is not safe to print. */
 export interface AwsReason {
@@ -25,17 +26,23 @@ export interface Denied {
  * quote paths, tags, AWS and the instance: they are made safe to print here.
  */
 export class Problem extends Error {
-  /** A stable name for machines, e.g. `CONFIG_INVALID`, `BUCKET_FORBIDDEN`. */
-  readonly code: string;
+  /** A stable name for programs: src/report/error-codes.ts has all. */
+  readonly code: ErrorCode;
   readonly what: string;
   readonly aws?: AwsReason;
   readonly next?: string;
+  /** The settings whose values may be what is wrong, e.g. `instance.subnet`. */
+  readonly settings: readonly string[];
 
-  constructor(code: string, what: string, more: { aws?: AwsReason; next?: string; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    what: string,
+    more: { aws?: AwsReason; next?: string; settings?: readonly string[]; cause?: unknown } = {},
+  ) {
     const aws = more.aws && {
       ...more.aws,
-      code: printable(more.aws.code),
-      message: printable(more.aws.message),
+      code: sanitizeForTerminal(more.aws.code),
+      message: sanitizeForTerminal(more.aws.message),
     };
     const next = more.next && printableLines(more.next);
     const lines = [printableLines(what)];
@@ -47,5 +54,6 @@ export class Problem extends Error {
     this.what = lines[0];
     this.aws = aws;
     this.next = next;
+    this.settings = more.settings ?? [];
   }
 }

@@ -1,7 +1,9 @@
 import { PassThrough } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import fc from 'fast-check';
+import { outputFailure } from './output-stream';
 import { Reporter } from './reporter';
+import { Screen } from './screen.fixture';
 
 function stream(isTTY: boolean) {
   const pieces: string[] = [];
@@ -48,6 +50,17 @@ describe('Reporter', () => {
     }
   });
 
+  it('listens once to a stream, however many reporters of a process print to it, and stops when the stream fails', () => {
+    const { into, pieces } = stream(false);
+    const before = into.listenerCount('error');
+    const all = Array.from({ length: 12 }, () => new Reporter({ stdout: into }));
+    expect(into.listenerCount('error')).toBe(before + 1);
+    all[0].line('one');
+    into.emit('error', Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
+    for (const each of [...all, new Reporter({ stdout: into })]) each.line('two');
+    expect(pieces.join('')).toBe('one\n');
+  });
+
   it('does not keep a line back that never ends', () => {
     const { pieces, reporter: it } = reporter();
     it.log(Buffer.alloc(20_000, 'x'));
@@ -56,7 +69,7 @@ describe('Reporter', () => {
 
   it.each([
     ['digits', 'Start it: nx run digits:remote-up\n'],
-    ["$&$'", "Start it: nx run $&$':remote-up\n"],
+    ["$&$'", "Start it: nx run '$&$'\\''':remote-up\n"],
     [undefined, 'Start it: nx run <project>:remote-up\n'],
   ])('names the project %s in commands', (project, expected) => {
     const { pieces, reporter: it } = reporter({ project });
@@ -96,6 +109,19 @@ describe('Reporter', () => {
       expect(pieces.join('').includes('\x1b[')).toBe(coloured);
       expect(stripVTControlCharacters(pieces.join(''))).toBe('warning: x\n');
     });
+  });
+
+  it('remembers why output was lost, but not that its reader has left', () => {
+    const fails = (code: string) => {
+      const into = new PassThrough() as unknown as NodeJS.WriteStream;
+      new Reporter({ stdout: into });
+      into.emit('error', Object.assign(new Error(`${code}: write`), { code }));
+    };
+    for (const code of ['EPIPE', 'EIO']) fails(code);
+    expect(outputFailure()).toBeNull();
+    fails('ENOSPC');
+    fails('EDQUOT');
+    expect(outputFailure()).toMatchObject({ code: 'ENOSPC' });
   });
 
   it('prints one line for machines on stdout with --json, and all else on stderr', () => {
@@ -149,5 +175,68 @@ describe('Reporter', () => {
     progress.update(MB);
     progress.end();
     expect(pieces).toEqual([]);
+  });
+
+  describe('beside progress in place', () => {
+    const words = 'Interrupted. The tree on the instance is complete. Run the same command to continue.';
+    const wrapped = [words.slice(0, 40), words.slice(40, 80), words.slice(80)];
+    const beginUpload = () => {
+      const { pieces, clock, reporter: it } = reporter({ tty: true });
+      const progress = it.progress('Uploading', 100 * MB);
+      const screen = new Screen(40);
+      const show = () => {
+        screen.write(pieces.splice(0).join(''));
+        return screen.text;
+      };
+      const move = (to: number) => {
+        clock.now += 1_000;
+        progress.update(to * MB);
+        return show();
+      };
+      return { it, progress, show, move, screen };
+    };
+
+    it('a message is whole at Ctrl+C, and what the upload still reports does not draw over it', () => {
+      const { it: reporter, progress, show, move, screen } = beginUpload();
+      move(10);
+      expect(move(20)[0]).toMatch(/^Uploading =/);
+      screen.write('^C');
+      reporter.answer(undefined, words);
+      move(30);
+      move(40);
+      progress.end();
+      reporter.silence();
+      // What the shell prints next.
+      show();
+      screen.write('$ ');
+      expect(screen.text).toEqual(['', ...wrapped, '$']);
+    });
+
+    it('a message and a log are whole, and the progress is drawn again below them', () => {
+      const { it: reporter, progress, show, move } = beginUpload();
+      move(20);
+      reporter.warn(words);
+      const rows = [`warning: ${words}`.slice(0, 40), `warning: ${words}`.slice(40, 80), `warning: ${words}`.slice(80)];
+      expect(show()).toEqual([...rows, '']);
+      expect(move(30)).toEqual([...rows, expect.stringMatching(/^Uploading =/)]);
+      reporter.log(Buffer.from('step 1\n'));
+      expect(show()).toEqual([...rows, 'step 1', '']);
+      expect(move(40)).toEqual([...rows, 'step 1', expect.stringMatching(/^Uploading =/)]);
+      progress.end();
+      expect(show()).toEqual([...rows, 'step 1', '']);
+    });
+
+    it('another progress takes its place', () => {
+      const { it: reporter, progress, show, move } = beginUpload();
+      move(20);
+      const other = reporter.progress('Fetching', MB);
+      expect(move(30)).toEqual([expect.stringMatching(/^Uploading =/)]);
+      other.update(MB / 2);
+      expect(show()).toEqual([expect.stringMatching(/^Fetching =/)]);
+      progress.end();
+      expect(show()).toEqual([expect.stringMatching(/^Fetching =/)]);
+      other.end();
+      expect(show()).toEqual(['']);
+    });
   });
 });

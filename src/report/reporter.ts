@@ -1,7 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { formatDuration, formatSize } from './units';
-import { printable, printableJson, sanitize, sanitizeLines, TerminalText } from './terminal-text';
+import { hasFailed, surviveErrors } from './output-stream';
+import { sanitizeForTerminal, printableJson, sanitize, sanitizeLines, TerminalText } from './terminal-text';
+import { shellWord } from './shell-words';
 
 export interface ReporterOptions {
   verbose?: boolean;
@@ -27,7 +29,7 @@ export interface Progress {
 /** A plain progress line is due every so many ms, or every 10 %. */
 const PLAIN_INTERVAL = 5_000;
 /** No progress is drawn for what ends sooner than this, ms. */
-const QUIET = 1_000;
+const PROGRESS_DELAY_MS = 1_000;
 
 /** A line longer than this is printed in pieces, characters. */
 const LONGEST_HELD = 16_384;
@@ -45,7 +47,7 @@ const MARKS = new Map([
  * wrote it: colours are its own, but for those of a log.
  */
 export class Reporter {
-  private silenced = false;
+  private wasSilenced = false;
   private readonly out: NodeJS.WriteStream;
   private readonly stdout: NodeJS.WriteStream;
   private readonly text = new TerminalText();
@@ -53,18 +55,25 @@ export class Reporter {
   /** The log's last line as far as it has come, where it is not yet printed. */
   private held = '';
   private readonly now: () => number;
+  /** The progress that is drawn in place. */
+  private bar: SingleBar | undefined;
+  private isAnswered = false;
 
   constructor(private readonly options: ReporterOptions = {}) {
     this.stdout = options.stdout ?? process.stdout;
     this.out = options.json ? (options.stderr ?? process.stderr) : this.stdout;
     this.now = options.now ?? Date.now;
-    // The terminal may go away before we do (EIO after a closed PTY, EPIPE): not a reason to die.
-    for (const stream of new Set([this.stdout, this.out])) stream.on('error', () => this.silence());
+    for (const stream of [this.stdout, this.out]) surviveErrors(stream);
   }
 
   /** Stops all printing, for good: after a signal the terminal is no longer ours. */
   silence(): void {
-    this.silenced = true;
+    this.eraseBar();
+    this.wasSilenced = true;
+  }
+
+  private get silenced(): boolean {
+    return this.wasSilenced || hasFailed(this.stdout) || hasFailed(this.out);
   }
 
   line(text: string): void {
@@ -75,7 +84,7 @@ export class Reporter {
   /** A text whose commands (`nx run <project>:remote-up`) name the project. Who writes such a text often does not know it. */
   nameProject(text: string): string {
     const { project } = this.options;
-    return project === undefined ? text : text.replaceAll('nx run <project>:', () => `nx run ${printable(project)}:`);
+    return project === undefined ? text : text.replaceAll('nx run <project>:', () => `nx run ${shellWord(project)}:`);
   }
 
   /**
@@ -88,9 +97,10 @@ export class Reporter {
 
   /**
    * What a signal is answered with. After a Ctrl+C Nx shows no more of what comes to it by a pipe, as with
-   * `--outputStyle=stream`: the terminal is told, where there is one.
+   * `--outputStyle=stream`: the terminal is told, where there is one. No progress is shown after it.
    */
   answer(signal: NodeJS.Signals | undefined, text: string): void {
+    this.isAnswered = true;
     this.line(`\n${text}`);
     if (signal !== 'SIGINT' || this.out.isTTY || this.silenced) return;
     try {
@@ -158,25 +168,18 @@ export class Reporter {
     };
     return {
       update: (done) => {
-        if (this.silenced || this.now() - started < QUIET) return;
+        if (this.silenced || this.isAnswered || this.now() - started < PROGRESS_DELAY_MS) return;
         const perSecond = rate(done);
         const left = perSecond > 0 ? ((total - done) / perSecond) * 1000 : 0;
         if (inPlace) {
-          if (!bar) {
-            bar = new SingleBar({
-              format: `${printable(label)} {bar} {percentage}% {size}, {rate}/s, {left} left`,
-              stream: this.out,
-              clearOnComplete: true,
-              barsize: 24,
-              hideCursor: false,
-            });
-            bar.start(Math.max(1, total), 0, { size: '', rate: '', left: '' });
-          }
-          bar.update(Math.min(done, total), {
+          const shown = {
             size: `${format(done)} of ${format(total)}`,
             rate: format(perSecond),
             left: formatDuration(left),
-          });
+          };
+          const at = Math.min(done, total);
+          if (bar && bar === this.bar) bar.update(at, shown);
+          else bar = this.drawBar(label, total, at, shown);
           return;
         }
         const tenth = Math.floor((done / Math.max(1, total)) * 10);
@@ -188,10 +191,29 @@ export class Reporter {
         );
       },
       end: () => {
-        bar?.stop();
+        if (bar && bar === this.bar) this.eraseBar();
         bar = undefined;
       },
     };
+  }
+
+  private drawBar(label: string, total: number, at: number, shown: object): SingleBar {
+    this.eraseBar();
+    this.bar = new SingleBar({
+      format: `${sanitizeForTerminal(label)} {bar} {percentage}% {size}, {rate}/s, {left} left`,
+      stream: this.out,
+      clearOnComplete: true,
+      barsize: 24,
+      hideCursor: false,
+    });
+    this.bar.start(Math.max(1, total), at, shown);
+    return this.bar;
+  }
+
+  /** Erases the progress and has the terminal wrap lines again; the next update draws it again. */
+  private eraseBar(): void {
+    this.bar?.stop();
+    this.bar = undefined;
   }
 
   private endLogLine(): void {
@@ -222,6 +244,7 @@ export class Reporter {
 
   private write(stream: NodeJS.WriteStream, text: string): void {
     if (this.silenced) return;
+    this.eraseBar();
     try {
       stream.write(text);
     } catch {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { printable, printablePath, TerminalText } from './terminal-text';
+import { sanitizeForTerminal, printablePath, TerminalText } from './terminal-text';
 
 function filter(...pieces: (string | Buffer)[]): string {
   const text = new TerminalText();
@@ -99,7 +99,7 @@ describe('TerminalText', () => {
 
 describe('printable', () => {
   it('keeps a name on one line', () => {
-    expect(printable('a\nb\x1b[2Jc')).toBe('a\\nbc');
+    expect(sanitizeForTerminal('a\nb\x1b[2Jc')).toBe('a\\nbc');
   });
 });
 
@@ -116,7 +116,7 @@ describe('a path that is printed', () => {
         const shown = printablePath(before + char + after);
         expect(shown).toMatch(/^[^\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]*$/u);
         expect(shown).not.toBe(printablePath(before + after));
-        expect(printable(shown)).toBe(shown);
+        expect(sanitizeForTerminal(shown)).toBe(shown);
         expect(printablePath(before + after)).toBe(before + after);
       }),
     );

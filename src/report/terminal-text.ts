@@ -12,7 +12,7 @@ const INVISIBLE =
   // eslint-disable-next-line no-misleading-character-class
   /^[\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufdd0-\ufdef\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e0fff}]$/u;
 /** A longer text is cut, characters. */
-const LONGEST = 16_384;
+const MAX_TEXT_LENGTH = 16_384;
 
 type State = 'text' | 'escape' | 'csi' | 'string' | 'string-escape' | 'charset';
 
@@ -175,8 +175,8 @@ export function sanitize(text: string, limit: number): string {
 }
 
 /** The same, cut where it is longer than any text of ours. */
-export function printable(text: string): string {
-  return sanitize(text, LONGEST);
+export function sanitizeForTerminal(text: string): string {
+  return sanitize(text, MAX_TEXT_LENGTH);
 }
 
 /** What is not seen in a name, or looks like another character. */
@@ -188,7 +188,7 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]
  */
 export function printablePath(path: string): string {
   const seen = path.replace(UNSEEN, (char) => (char === '\n' ? '\\n' : `\\u{${char.codePointAt(0)!.toString(16)}}`));
-  return printable(seen);
+  return sanitizeForTerminal(seen);
 }
 
 /** The same for a text of several lines: they stay lines. */
@@ -201,7 +201,7 @@ export function sanitizeLines(text: string, limit: number): string {
 }
 
 export function printableLines(text: string): string {
-  return sanitizeLines(text, LONGEST);
+  return sanitizeLines(text, MAX_TEXT_LENGTH);
 }
 
 /** Whether there is nothing to look for in it. */
@@ -223,7 +223,7 @@ export function printableValue(value: unknown, lines: ReadonlySet<string> = new 
   if (depth === DEEPEST) return '…';
   if (Array.isArray(value)) return value.map((each) => printableValue(each, lines, name, depth + 1));
   return Object.fromEntries(
-    Object.entries(value).map(([key, each]) => [printable(key), printableValue(each, lines, key, depth + 1)]),
+    Object.entries(value).map(([key, each]) => [sanitizeForTerminal(key), printableValue(each, lines, key, depth + 1)]),
   );
 }
 

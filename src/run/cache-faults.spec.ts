@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   mkdirSync,
   mkdtempSync,
@@ -12,8 +13,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import type { Aws } from '../aws/clients';
-import { learnCaller, rememberedCaller } from '../instance/caller';
-import { onDemandPrice } from '../instance/price-list';
+import { learnCaller, rememberedCaller } from '../instance/describe/caller';
+import { onDemandPrice } from '../instance/price/price-list';
 import { HashCache } from '../snapshot/hash-cache';
 import { Recipes } from '../snapshot/recipes';
 import { Snapshot } from '../snapshot/snapshot';
@@ -21,12 +22,12 @@ import { StoreKeys } from '../store/keys';
 import { PackIndex } from '../store/pack-index';
 import { cacheSecret, readCachedSecret, readRunState, writeRunState } from '../store/run-state';
 import type { Store } from '../store/store';
-import { recallHead, rememberHead } from '../sync/head';
-import type { SyncContext } from '../sync/strategy';
+import { loadCachedHead, cacheHead } from '../sync/manifest/head';
 import { takeCacheFailure } from '../system/cache-file';
 import { reportedKeys, reportKey } from '../workspace/key-log';
 import { sharedListing } from '../workspace/shared-listing';
 import { machineState, stateDirectory } from '../workspace/state';
+import type { SyncContext } from '../sync/context';
 
 const HASH = 'a'.repeat(64);
 const keys = new StoreKeys('team', 'model');
@@ -66,14 +67,14 @@ const KINDS: Record<string, Kind> = {
   },
   'a head': {
     write: () =>
-      rememberHead(
+      cacheHead(
         context(),
         'i-1',
-        { snapshot: snapshot.id, history: [HASH], packs: [[HASH, 1]], helper: 'h', written: 5 },
+        { snapshot: snapshot.id, history: [HASH], packs: [[HASH, 1]], runtime: 'h', written: 5 },
         snapshot,
       ),
     read: () => {
-      const head = recallHead(context(), 'i-1');
+      const head = loadCachedHead(context(), 'i-1');
       try {
         return head && { ...head, read: head.read().id };
       } catch {
@@ -223,6 +224,15 @@ describe.each(Object.entries(KINDS))('%s, as this machine remembers it', (_name,
     expect(takeCacheFailure()).toContain("The cache can't be written");
     // Nothing is left beside it.
     expect(readdirSync(dirname(path))).toHaveLength(1);
+  });
+
+  it('is not there, and is not waited for, where a pipe stands in its place', async () => {
+    const { path } = await written();
+    rmSync(path);
+    execFileSync('mkfifo', [path]);
+    expect(await kind.read()).toBeNull();
+    // In another process, a write would end only with a reader.
+    await kind.write();
   });
 
   it('hinders nothing where the cache can not be made, and that is said once', async () => {

@@ -1,16 +1,17 @@
 import { DeleteFleetsCommand, DeleteLaunchTemplateCommand } from '@aws-sdk/client-ec2';
-import { SHUTDOWN, seeOff } from './made-instance';
-import { cancelRun } from './cancel';
-import { endInterrupted } from './end-interrupted';
+import { SHUTDOWN, waitForShutdown } from './start/run-instance';
+import { cancelRun } from './stop/cancel';
+import { endInterrupted } from './start/end-interrupted';
 import { cancelBetween } from './fleet/cancel-fleet';
 import { Pipeline, startPipeline } from './pipeline.fixture';
-import type { RunRecord } from './record';
-import { recordOf, RUN } from './saved-run.fixture';
-import { openRuns, type RunsSession } from './session';
-import { TAG } from '../instance/made';
+import type { RunRecord } from './record/record';
+import { recordOf, RUN } from './record/saved-run.fixture';
+import { createRunContext } from '../context/context';
+import { TAG } from '../instance/describe/ownership';
 import { describeInstances, fleetTagged, launchTagged } from '../instance/stop/tagged.fixture';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Problem } from '../report/problem';
+import type { RunContext } from '../context/types';
 
 const OTHER = 'arn:aws:iam::123456789012:user/bea';
 const OTHER_RUN = '20260101-000000-model-ghijkl';
@@ -71,7 +72,7 @@ describe('what a forged record names', () => {
     beforeAll(async () => void (id = await launch(tags)));
 
     it('survives a success that was forged', async () => {
-      await seeOff(pipe.session, endedNow({ instance: id }), null, signal);
+      await waitForShutdown(pipe.session, endedNow({ instance: id }), null, signal);
       expect(await state(id)).toBe('running');
     });
 
@@ -79,9 +80,7 @@ describe('what a forged record names', () => {
       const ended = endInterrupted(pipe.session, { id: RUN, instance: id }, null, signal);
       const error = (await ended.catch((reason: unknown) => reason)) as Problem;
       expect(error).toBeInstanceOf(Problem);
-      expect(error.message).toMatch(
-        new RegExp(`${id} was left as it is: .*nx-ec2:.*The record of ${RUN} names it`, 's'),
-      );
+      expect(error.message).toMatch(new RegExp(`${id} was not touched: .*nx-ec2:.*The record of ${RUN} names it`, 's'));
       expect(error.message).toContain('--rerun');
       expect(await state(id)).toBe('running');
     });
@@ -90,7 +89,7 @@ describe('what a forged record names', () => {
   it('of another shape than an id is not asked EC2 about', async () => {
     const before = at.aws.requests.length;
     for (const instance of ['i-1;rm', '*', 'i-*', 'arn:aws:ec2:eu-west-1:1:instance/i-0123456789abcdef0']) {
-      await seeOff(pipe.session, endedNow({ instance }), null, signal);
+      await waitForShutdown(pipe.session, endedNow({ instance }), null, signal);
       expect(await endInterrupted(pipe.session, { id: RUN, instance }, null, signal)).toBeNull();
     }
     expect(at.aws.requests.length).toBe(before);
@@ -98,19 +97,19 @@ describe('what a forged record names', () => {
 
   it('and EC2 says is this very run’s, is ended', async () => {
     const [finished, interrupted] = [await launch(), await launch()];
-    await seeOff(pipe.session, endedNow({ instance: finished }), null, signal);
+    await waitForShutdown(pipe.session, endedNow({ instance: finished }), null, signal);
     expect(await state(finished)).toBe('terminated');
     await endInterrupted(pipe.session, { id: RUN, instance: interrupted }, null, signal);
     expect(await state(interrupted)).toBe('terminated');
-  }, 60_000);
+  });
 
   it('was brought up by this command itself, which is ended whatever run it was launched for', async () => {
     const [reused, colleagues] = [await launch({ [TAG.run]: OTHER_RUN }), await launch({ [TAG.owner]: OTHER })];
-    await seeOff(pipe.session, endedNow({ instance: reused }), reused, signal);
+    await waitForShutdown(pipe.session, endedNow({ instance: reused }), reused, signal);
     expect(await state(reused)).toBe('terminated');
-    await seeOff(pipe.session, endedNow({ instance: colleagues }), colleagues, signal);
+    await waitForShutdown(pipe.session, endedNow({ instance: colleagues }), colleagues, signal);
     expect(await state(colleagues)).toBe('running');
-  }, 60_000);
+  });
 
   it('has ended, says the record, and the instance that it runs: it is left', async () => {
     pipe.write('model/train.py', 'import time\nprint("on", flush=True)\ntime.sleep(600)\n');
@@ -118,12 +117,12 @@ describe('what a forged record names', () => {
     const before = { ...box.tags };
     const { run } = await pipe.launch();
     Object.assign(box.tags, ours, { [TAG.run]: run.id });
-    await seeOff(pipe.session, endedNow({ id: run.id, instance: box.id }), null, signal);
-    expect(pipe.said.at(-1)).toMatch(new RegExp(`${box.id} was left as it is.*the instance that it runs`));
+    await waitForShutdown(pipe.session, endedNow({ id: run.id, instance: box.id }), null, signal);
+    expect(pipe.said.at(-1)).toMatch(new RegExp(`${box.id} was not touched.*the instance that it runs`));
     expect(await state(box.id)).toBe('running');
     box.tags = before;
     await cancelRun(pipe.session, run, signal);
-  }, 60_000);
+  });
 
   describe('is a fleet', () => {
     const name = `nx-ec2-${RUN}`;
@@ -142,7 +141,7 @@ describe('what a forged record names', () => {
     it.each(foreign)('%s: it stays, with its template, and nothing is written', async (_, tags) => {
       const fleet = await fleetTagged(at, name, tagged(tags));
       const error = (await cancelBetween(pipe.session, RUN, false).catch((reason: unknown) => reason)) as Problem;
-      expect(['NOT_MADE', 'NOT_YOURS', 'OTHER_RUN']).toContain(error.code);
+      expect(['NOT_MANAGED', 'NOT_OWNER', 'OTHER_RUN']).toContain(error.code);
       expect(at.aws.left()).toMatchObject({ fleets: [fleet], launchTemplates: [expect.any(String)] });
       expect(await stopped()).toBe(false);
     });
@@ -163,16 +162,16 @@ describe('what a forged record names', () => {
       expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [] });
       expect(await state(colleagues)).toBe('running');
       expect(pipe.said.join('\n')).toMatch(
-        new RegExp(`The instance ${colleagues} was left as it is: its tag nx-ec2:owner`),
+        new RegExp(`The instance ${colleagues} was not touched: its tag nx-ec2:owner`),
       );
     });
   });
 
   describe('gets no commands', () => {
     /** As where a described instance is configured: no session has found any. */
-    let runs: RunsSession;
+    let runs: RunContext;
     beforeAll(() => {
-      runs = openRuns(pipe.session.configuration, pipe.project, pipe.workspace, pipe.session.reporter);
+      runs = createRunContext(pipe.session.configuration, pipe.project, pipe.workspace, pipe.session.reporter);
     });
     afterAll(() => runs.close());
 
@@ -202,6 +201,6 @@ describe('what a forged record names', () => {
         await expect(cancel(id)).rejects.toMatchObject({ code: 'NO_RUN' });
         expect(sent('SendCommand')).toBeGreaterThan(before);
       }
-    }, 60_000);
+    });
   });
 });

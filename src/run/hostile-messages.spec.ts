@@ -2,26 +2,29 @@ import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import { remoteFailure } from '../command/remote';
 import { parseReply, readReply } from '../command/reply';
-import { listMade } from '../instance/listing';
-import { parseLaunch } from '../instance/launch-journal';
+import { listInventory } from '../instance/inventory/listing';
+import { parseLaunch } from '../instance/launch/launch-journal';
 import { awsProblem } from '../aws/reason';
 import { dangers, hostileText } from '../report/hostile-text.fixture';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
-import { describeCost } from './cost';
-import { describeDifference } from './difference/describe';
-import { compareValues } from './difference/values';
-import { describeOutcome, refuseFailure } from './outcome';
-import { parsePointer } from './pointer';
-import { parseRecord, type RunRecord } from './record';
-import { recordOf, RUN } from './saved-run.fixture';
-import { describeRun, table, tableOfRuns } from './status';
+import { describeCost } from './status/cost';
+import { describeDifference } from './compare/describe';
+import { compareValues } from './compare/values';
+import { describeOutcome, assertSucceeded } from './status/outcome';
+import { parsePointer } from './artifacts/pointer';
+import { parseRecord, type RunRecord } from './record/record';
+import { recordOf, RUN } from './record/saved-run.fixture';
+import { describeRun, table, tableOfRuns } from './status/status';
 
 /** All that a record can say. */
 const FULL: RunRecord = recordOf({
-  ...{ outcome: 'interrupted', signal: 'SIGKILL', exitCode: null, stop: { reason: 'x', at: 1 } },
+  outcome: 'interrupted',
+  signal: 'SIGKILL',
+  exitCode: null,
+  stop: { reason: 'x', at: 1 },
   failure: { code: 'X', message: 'x', exitCode: null },
-  resumed: { from: 'i-0123456789abcdef0', log: 1 },
+  takenOver: { from: 'i-0123456789abcdef0', log: 1 },
   queue: { before: 1, holders: [RUN] },
   artifacts: {
     state: 'failed',
@@ -32,8 +35,8 @@ const FULL: RunRecord = recordOf({
     error: { code: 'x', message: 'x', detail: { x: 'x' } },
   },
   checkpoints: [{ n: 1, unit: 'x', sha256: 'a'.repeat(64), size: 1, files: 1, at: 1, attempt: 1 }],
-  data: [{ source: 'x', path: 'x', version: 'x', files: 1, bytes: 1 }],
-  restored: { run: RUN, n: 1, unit: 'x' },
+  datasets: [{ source: 'x', path: 'x', version: 'x', files: 1, bytes: 1 }],
+  restoredFrom: { run: RUN, n: 1, unit: 'x' },
   trouble: 'x',
   metrics: {
     ...recordOf().metrics,
@@ -41,15 +44,19 @@ const FULL: RunRecord = recordOf({
     gpus: [{ index: 0, name: 'x', utilization: 1, memoryUsed: 1, memoryTotal: 1, temperature: 1, power: 1 }],
   },
   attempt: 2,
-  description: {
+  metadata: {
     git: { commit: 'x', branch: 'x', dirty: true, remote: 'x' },
-    ...{ command: 'x', recovery: 'none', configuration: { x: ['x', { x: 'x' }] }, host: 'x' },
+    command: 'x',
+    recovery: 'none',
+    configuration: { x: ['x', { x: 'x' }] },
+    host: 'x',
     price: { perHour: 1, market: 'spot', where: 'x', date: 'x', source: 'ec2' },
   },
 });
 
 /** What has a shape of its own: another text makes that no record. */
-const SHAPED = /^(id|key|tree|snapshot|instance|from|holders|run|state|outcome|sha256|market|source|recovery|access)$/;
+const SHAPED =
+  /^(id|runKey|tree|snapshot|instance|from|holders|run|state|outcome|sha256|market|source|recovery|access)$/;
 
 /** The same value with other texts in it, and other names where a map has names. */
 function filled(value: unknown, next: () => string, name = ''): unknown {
@@ -106,7 +113,7 @@ describe('texts of strangers', () => {
           describeRun(status),
           tableOfRuns([status], all[0]),
           describeCost(record) ?? '',
-          message(() => refuseFailure(record, all[0])),
+          message(() => assertSucceeded(record, all[0])),
         ];
         for (const each of said) expect(dangers(each)).toBe('');
         expect(dangers(printed((reporter) => said.forEach((each) => reporter.line(each))))).toBe('');
@@ -133,7 +140,7 @@ describe('texts of strangers', () => {
   it('as ids, instances and names of what is stored make that no record', () => {
     const bad = fc.constantFrom('', 'a b', 'a\n', 'i-1\x1b[2J', '\u202eabc', 'x'.repeat(600));
     fc.assert(
-      fc.property(bad, fc.constantFrom('instance', 'tree', 'key', 'snapshot', 'id'), (text, name) => {
+      fc.property(bad, fc.constantFrom('instance', 'tree', 'runKey', 'snapshot', 'id'), (text, name) => {
         const value = Buffer.from(JSON.stringify({ ...recordOf(), [name]: text }));
         expect(message(() => parseRecord(value, RUN, 'key'))).toMatch(/^The record key can't be read/);
       }),
@@ -176,7 +183,7 @@ describe('texts of strangers', () => {
             code: text,
             $metadata: httpStatusCode ? { httpStatusCode } : undefined,
           });
-          const problem = awsProblem('X', `Could not read ${text}.`, error, text);
+          const problem = awsProblem('INTERNAL', `Could not read ${text}.`, error, text);
           expect(dangers(problem.message)).toBe('');
           for (const each of texts(problem.aws)) expect(dangers(each)).toBe('');
         },
@@ -199,7 +206,7 @@ describe('texts of strangers', () => {
           volumes: [],
           spotRequests: [],
         };
-        const [listed] = listMade(inventory as never, { caller: next(), now: 1 });
+        const [listed] = listInventory(inventory as never, { caller: next(), now: 1 });
         const cells = [
           listed.id,
           listed.state,
@@ -221,11 +228,21 @@ describe('texts of strangers', () => {
         const change = () => compareValues({ [next()]: next(), x: [next()] }, { [next()]: next(), x: next() });
         const file = () => ({ path: next(), before: { size: 1, sha256: 'a' }, after: { size: 2, sha256: 'b' } });
         const lines = describeDifference({
-          ...{ before: RUN, after: RUN, git: change(), configuration: change(), data: change(), course: change() },
+          before: RUN,
+          after: RUN,
+          git: change(),
+          configuration: change(),
+          data: change(),
+          course: change(),
           metrics: [{ name: text, before: 1, after: 2, difference: 1 }],
           artifacts: { added: [file()], removed: [file()], changed: [file()], same: 0, trouble: text },
           code: {
-            ...{ same: false, trouble: null, moved: [], added: [], removed: [], lockFiles: [next()] },
+            same: false,
+            trouble: null,
+            moved: [],
+            added: [],
+            removed: [],
+            lockFiles: [next()],
             packages: [
               { path: next(), trouble: null, added: [{ name: text, version: text }], removed: [], changed: [] },
             ],
@@ -242,19 +259,19 @@ describe('texts of strangers', () => {
       fc.property(hostileText, (text) => {
         const word = 'a';
         const journal = {
-          ...{
-            v: 1,
-            generation: '0'.repeat(16),
-            at: 1,
-            by: text,
-            made: 'remote-up',
-            run: null,
-            n: 0,
-            refused: [],
-            price: text,
-          },
-          tries: [{ type: word, subnet: word, zone: word, market: 'spot' }],
-          ...{ deadline: null, parameters: 'a'.repeat(64), instance: null },
+          v: 1,
+          generation: '0'.repeat(16),
+          at: 1,
+          by: text,
+          launchedBy: 'remote-up',
+          run: null,
+          n: 0,
+          refused: [],
+          price: text,
+          launchOptions: [{ type: word, subnet: word, zone: word, market: 'spot' }],
+          deadline: null,
+          parameters: 'a'.repeat(64),
+          instance: null,
         };
         for (const each of texts(parseLaunch(Buffer.from(JSON.stringify(journal))) ?? {}))
           expect(dangers(each)).toBe('');

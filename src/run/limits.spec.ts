@@ -2,21 +2,21 @@ import { hash, randomBytes } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import { prune } from '../prune/prune';
 import { Snapshot } from '../snapshot/snapshot';
-import { readCondemned } from '../store/condemned';
+import { readPendingDeletes } from '../store/pending-deletes';
 import { PackIndex } from '../store/pack-index';
 import { readChunks } from '../store/pack-reader';
 import { DAY, StoreFixture } from '../store/store.fixture';
-import { readHead } from '../sync/head';
-import { readSnapshot } from '../sync/read-snapshot';
-import { seal, unseal } from '../sync/seal';
-import type { SyncContext } from '../sync/strategy';
-import { sameTraining } from './find-run';
-import { inflated } from './follow';
-import { readRecord } from './record';
-import { readArtifactList, readCheckpoint } from './run-files';
-import { putRecord, recordOf, RUN } from './saved-run.fixture';
-import type { RunsSession } from './session';
-import { SEGMENT, StoredLog } from './stored-log';
+import { readHead } from '../sync/manifest/head';
+import { readSnapshot } from '../sync/manifest/read-snapshot';
+import { seal, unseal } from '../watch/message-signature';
+import { findDuplicateRun } from './find/find-run';
+import { readRecord } from './record/record';
+import { readArtifactList, readCheckpoint } from './record/file-lists';
+import { putRecord, recordOf, RUN } from './record/saved-run.fixture';
+import { SEGMENT, StoredLog } from './record/stored-log';
+import type { RunContext } from '../context/types';
+import type { SyncContext } from '../sync/context';
+import { inflated } from './follow/log-piece';
 
 const MB = 2 ** 20;
 /** Inflates to more than any limit. */
@@ -31,7 +31,7 @@ describe('limits', () => {
   beforeEach(() => at.empty());
   const put = (key: string, bytes: Buffer) => at.store.put(key, bytes);
   const large = (size: number) => Buffer.alloc(size + 1, ' ');
-  const session = () => ({ store: at.store, keys: at.keys() }) as unknown as RunsSession;
+  const session = () => ({ store: at.store, keys: at.keys() }) as unknown as RunContext;
 
   it('of the store: no more is read than is asked for, and the error names the object, its size and the limit', async () => {
     await put('a', large(10));
@@ -40,20 +40,23 @@ describe('limits', () => {
       message: expect.stringContaining('s3://bucket/a is too large: it has 11 bytes, its limit is 10 bytes.'),
     };
     await expect(at.store.get('a', 10)).rejects.toMatchObject(error);
-    await expect(at.store.getVersion('a', 10)).rejects.toMatchObject(error);
-    await expect(at.store.getChanged('a', 10, undefined)).rejects.toMatchObject(error);
+    await expect(at.store.getWithETag('a', 10)).rejects.toMatchObject(error);
+    await expect(at.store.getIfChanged('a', 10, undefined)).rejects.toMatchObject(error);
     expect(await at.store.get('a', 11)).toHaveLength(11);
     expect(await at.store.getFrom('a', 2, 5)).toHaveLength(3);
     expect(await at.store.getFrom('a', 11, 20)).toHaveLength(0);
-    expect(await at.store.getEnd('a', 4)).toHaveLength(4);
+    expect(await at.store.getSuffix('a', 4)).toHaveLength(4);
   });
 
   it('of lists: they end where there is more than can be', async () => {
     for (const name of ['a/x', 'b/x', 'c/x']) await put(name, Buffer.from('x'));
     expect(await at.store.list('', 3)).toHaveLength(3);
     await expect(at.store.list('', 2)).rejects.toMatchObject({ code: 'STORE_TOO_MANY' });
-    expect(await at.store.prefixes('', 3)).toHaveLength(3);
-    await expect(at.store.prefixes('', 2)).rejects.toMatchObject({ code: 'STORE_TOO_MANY' });
+    expect(await at.store.listDirectories('', 3)).toHaveLength(3);
+    await expect(at.store.listDirectories('', 2)).rejects.toMatchObject({ code: 'STORE_TOO_MANY' });
+    const [one, two, three] = await at.store.listDirectories('', 3);
+    expect(await at.store.listFirstDirectories('', 2)).toEqual({ names: [one, two], isPartial: true });
+    expect(await at.store.listFirstDirectories('', 2, two)).toEqual({ names: [two, three], isPartial: false });
   });
 
   it('of indexes: a client ignores one that inflates to too much, names it, and prune replaces it', async () => {
@@ -79,7 +82,7 @@ describe('limits', () => {
       keepRuns: 20,
     };
     const pruned = await prune(at.store, 'team', { ...limits, apply: true });
-    expect(pruned.damaged).toEqual([bad.slice(bad.indexOf('x/'))]);
+    expect(pruned.damaged).toEqual([bad.slice(bad.indexOf('indexes/'))]);
     const there = await at.there();
     expect(there.has(bad)).toBe(false);
     expect(await at.found(pack)).toBe(pack.sha256);
@@ -121,22 +124,22 @@ describe('limits', () => {
       });
       await put(
         at.keys().ref('tree', 'i-1'),
-        Buffer.from(JSON.stringify({ v: 2, snapshot: id, history: [id], helper: 'x' })),
+        Buffer.from(JSON.stringify({ v: 2, snapshot: id, history: [id], runtime: 'x' })),
       );
       const context = { store: at.store, keys: at.keys(), tree: 'tree' } as unknown as SyncContext;
       expect(await readHead(context, 'i-1')).toBeNull();
     }
   });
 
-  it('of refs, of keys and of the list of what is condemned: they are as damaged ones', async () => {
+  it('of refs, of keys and of the list of pending deletes: they are as damaged ones', async () => {
     await put(at.keys().ref('tree', 'i-1'), large(64 * 1024));
     expect(
       await readHead({ store: at.store, keys: at.keys(), tree: 'tree' } as unknown as SyncContext, 'i-1'),
     ).toBeNull();
     await put(at.keys().key('k'), large(64 * 1024));
-    expect(await sameTraining(session(), 'k')).toEqual({ found: null, known: null });
-    await put(at.keys().condemned, large(64 * MB));
-    expect(await readCondemned(at.store, at.keys().condemned)).toMatchObject({
+    expect(await findDuplicateRun(session(), 'k')).toEqual({ found: null, known: null });
+    await put(at.keys().pendingDeletes, large(64 * MB));
+    expect(await readPendingDeletes(at.store, at.keys().pendingDeletes)).toMatchObject({
       damaged: true,
       etag: expect.any(String),
     });

@@ -6,21 +6,23 @@ import { PassThrough } from 'node:stream';
 import { RunInstancesCommand } from '@aws-sdk/client-ec2';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import type { RunFacts, RunPart, TrainReply } from '../command/plan';
-import { resolveConfiguration, type Configuration } from '../config/configuration';
-import { madeKey, TAG } from '../instance/made';
+import { resolveConfiguration } from '../config/configuration';
+import { specHash, TAG } from '../instance/describe/ownership';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import type { StoredObject } from '../local-aws/s3/objects';
-import type { LocalAwsOptions } from '../local-aws/server';
 import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
-import { strategyOf } from '../sync/choose';
-import { synchronise, type SyncWishes } from '../sync/synchronise';
-import { followRun, type FollowWishes } from './follow';
-import type { RunRecord } from './record';
-import { launch, type Launched } from './launch';
-import type { Scanned, Workspace } from './scan-project';
-import { openRuns, openSession, type Session } from './session';
-import { planRun, type NextAttempt, type PlannedRun, type RunWishes } from './training';
+import { selectTransport } from '../sync/transport/select-transport';
+import { synchronise, type SyncOptions } from '../sync/pipeline/sync-tree';
+import { followRun, type FollowOptions } from './follow/follow';
+import type { RunRecord } from './record/record';
+import { launch, type Launched } from './start/start-run';
+import type { Scanned, Workspace } from '../project/scan-project';
+import { createRunContext, createInstanceContext } from '../context/context';
+import { planRun, type NextAttempt, type PlannedRun, type PlanRunOptions } from './start/plan-run';
+import type { Configuration } from '../config/types';
+import type { Session } from '../context/types';
+import type { LocalAwsOptions } from '../local-aws/types';
 
 /** Every file and link below a directory, relative to it, sorted. */
 export function listed(directory: string, below = ''): string[] {
@@ -75,7 +77,7 @@ export class Pipeline {
     this.session?.close();
     process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
     const configuration = this.configuration(options, target);
-    this.session = await openSession(configuration, this.project, this.workspace, this.reporter());
+    this.session = await createInstanceContext(configuration, this.project, this.workspace, this.reporter());
     return this;
   }
 
@@ -85,12 +87,15 @@ export class Pipeline {
     const machine = { type: 'g4dn.xlarge', spot: true, instanceProfile: 'training' };
     const configuration = this.configuration({ ...options, instance: machine }, 'remote-train');
     if (!('described' in configuration.instance)) throw new Error('the instance is not described');
-    const runs = openRuns(configuration, this.project, this.workspace, this.reporter());
+    const runs = createRunContext(configuration, this.project, this.workspace, this.reporter());
     const owner = await runs.owner();
     runs.close();
     const { Instances } = await this.at.ec2.send(
       new RunInstancesCommand({
-        ...{ ImageId: 'ami-00000000000000005', InstanceType: 'g4dn.xlarge', MinCount: 1, MaxCount: 1 },
+        ImageId: 'ami-00000000000000005',
+        InstanceType: 'g4dn.xlarge',
+        MinCount: 1,
+        MaxCount: 1,
         IamInstanceProfile: { Name: 'training' },
         InstanceMarketOptions: {
           MarketType: 'spot',
@@ -100,7 +105,7 @@ export class Pipeline {
           {
             ResourceType: 'instance',
             Tags: Object.entries({
-              [TAG.key]: madeKey(owner, configuration.instance.described),
+              [TAG.key]: specHash(owner, configuration.instance.described),
               [TAG.managed]: 'true',
               [TAG.workspace]: owner.workspace,
               [TAG.project]: owner.project,
@@ -167,7 +172,7 @@ export class Pipeline {
     chmodSync(join(this.workspace, path), mode);
   }
 
-  wishes(): SyncWishes {
+  syncOptions(): SyncOptions {
     return {
       scan: () =>
         scan({ workspaceRoot: this.workspace, paths: listed(this.workspace), cache: join(this.memory, 'scan') }),
@@ -176,29 +181,35 @@ export class Pipeline {
     };
   }
 
-  async sync(more: Partial<SyncWishes> = {}) {
-    const done = await synchronise<TrainReply>(this.session, strategyOf(this.strategy), { ...this.wishes(), ...more });
+  async sync(more: Partial<SyncOptions> = {}) {
+    const done = await synchronise<TrainReply>(this.session, selectTransport(this.strategy), {
+      ...this.syncOptions(),
+      ...more,
+    });
     await done.settled;
     return done;
   }
 
   /** The training of `model/train.py` as it is configured, and the scan that it is of. */
-  protected async plan(wishes: Partial<RunWishes> = {}): Promise<{ planned: PlannedRun; scanned: Scanned }> {
-    const found = await this.wishes().scan();
+  protected async plan(options: Partial<PlanRunOptions> = {}): Promise<{ planned: PlannedRun; scanned: Scanned }> {
+    const found = await this.syncOptions().scan();
     const scanned = {
       ...found,
       files: { paths: listed(this.workspace), leftOut: [], warnings: [] },
     } as unknown as Scanned;
     const planned = await planRun(this.session.configuration, this.project, scanned, this.workspace, {
-      ...{ rerun: false, detached: false, restore: null, aws: null },
-      ...wishes,
+      rerun: false,
+      detached: false,
+      restore: null,
+      aws: null,
+      ...options,
     });
     return { planned, scanned };
   }
 
   /** Starts it by the command that syncs. @param more takes the place of what the plan says. */
-  async train(more: Partial<RunPart> = {}, wishes: Partial<RunWishes> = {}): Promise<TrainReply> {
-    const { planned } = await this.plan(wishes);
+  async train(more: Partial<RunPart> = {}, options: Partial<PlanRunOptions> = {}): Promise<TrainReply> {
+    const { planned } = await this.plan(options);
     const { reply } = await this.sync({
       run: async (snapshot) => ({ ...(await planned.part(this.session, this.session.tree, snapshot)), ...more }),
     });
@@ -206,19 +217,22 @@ export class Pipeline {
   }
 
   /** Starts it as the targets do: unless it is found. */
-  async launch(wishes: Partial<RunWishes> = {}, goOn?: NextAttempt): Promise<Launched> {
-    const { planned, scanned } = await this.plan(wishes);
+  async launch(options: Partial<PlanRunOptions> = {}, goOn?: NextAttempt): Promise<Launched> {
+    const { planned, scanned } = await this.plan(options);
     const { session, workspace: workspaceRoot, project } = this;
     const { configuration, reporter } = session;
     const workspace = { workspaceRoot, project, configuration, reporter } as Workspace;
     return launch(session, workspace, planned, {
-      ...{ signal: new AbortController().signal, scanned, rerun: wishes.rerun ?? false, goOn },
+      signal: new AbortController().signal,
+      scanned,
+      rerun: options.rerun ?? false,
+      goOn,
       onSend: () => undefined,
     });
   }
 
   /** Follows a run to its end: its record, and its log. */
-  async follow(run: RunFacts, more: Partial<FollowWishes> = {}): Promise<{ run: RunRecord; log: Buffer }> {
+  async follow(run: RunFacts, more: Partial<FollowOptions> = {}): Promise<{ run: RunRecord; log: Buffer }> {
     const pieces: Buffer[] = [];
     const record = await followRun(this.session, run, {
       onState: () => undefined,
@@ -237,6 +251,6 @@ export class Pipeline {
   /** What of the project's is in the store and should not stay there. */
   stored(): Promise<string[]> {
     const own = `/${encodeURIComponent(this.project)}/`;
-    return this.keys((key) => key.includes(own) && !/\/(ref|m|run|key)\//.test(key));
+    return this.keys((key) => key.includes(own) && !/\/(ref|manifests|run|key)\//.test(key));
   }
 }

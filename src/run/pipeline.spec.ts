@@ -8,10 +8,10 @@ import fc from 'fast-check';
 import type { SyncReply } from '../command/plan';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { scan } from '../snapshot/scan';
-import { strategyOf } from '../sync/choose';
-import { synchronise } from '../sync/synchronise';
-import { collectArtifacts } from './artifacts';
-import { cancelRun } from './cancel';
+import { selectTransport } from '../sync/transport/select-transport';
+import { synchronise } from '../sync/pipeline/sync-tree';
+import { collectArtifacts } from './artifacts/collect';
+import { cancelRun } from './stop/cancel';
 import { listed, Pipeline, startPipeline } from './pipeline.fixture';
 
 /** From files here to a process on an instance and back, over the wire of local AWS; no Nx. */
@@ -78,7 +78,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       }),
       { numRuns: 25, endOnFailure: true },
     );
-  }, 120_000);
+  });
 
   it('carries every name, content and argument to the training and back', async () => {
     const argument = fc.array(fc.constantFrom(...hard, ''), { maxLength: 5 }).map((parts) => parts.join(''));
@@ -102,7 +102,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       }),
       { numRuns: 4, endOnFailure: true },
     );
-  }, 120_000);
+  });
 
   it('shows every byte of a log that is larger than replies, binary, and in very long lines', async () => {
     pipe.write(
@@ -127,7 +127,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     const sha256 = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
     expect(sha256(join(reply.tree, 'model/large.bin'))).toBe(sha256(join(pipe.workspace, 'model/large.bin')));
     expect(await pipe.stored()).toEqual([]);
-  }, 120_000);
+  });
 
   it('gives an upload up cleanly', async () => {
     const endless = new Readable({
@@ -156,8 +156,8 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
   it('sends again what changed while it was packed', async () => {
     pipe.write('model/a', 'before');
     let scans = 0;
-    const done = await synchronise<SyncReply>(pipe.session, strategyOf(strategy), {
-      ...pipe.wishes(),
+    const done = await synchronise<SyncReply>(pipe.session, selectTransport(strategy), {
+      ...pipe.syncOptions(),
       scan: async () => {
         const scanned = await scan({ workspaceRoot: pipe.workspace, paths: ['model/a'] });
         if (scans++ === 0) pipe.write('model/a', 'behind');
@@ -175,12 +175,16 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       'import signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n' +
         'child = subprocess.Popen(["sleep", "300"], start_new_session=True)\nprint(child.pid, flush=True)\ntime.sleep(300)\n',
     );
-    const started = (await pipe.train({ grace: 1 })).run;
+    const started = (await pipe.train({ gracePeriod: 1 })).run;
     const { run, already } = await cancelRun(pipe.session, started, undefined);
     expect([run.outcome, run.exitCode, already]).toEqual(['cancelled', 0, false]);
     const child = Number(readFileSync(join(run.directory, 'log'), 'utf8'));
     expect(() => process.kill(child, 0)).toThrow('ESRCH');
     expect((await cancelRun(pipe.session, started, undefined)).already).toBe(true);
+    // The same where its instance is gone, if its record says that it has ended.
+    const gone = { ...run, instance: 'i-0fffffffffffffff0' };
+    expect(await cancelRun(pipe.session, gone, undefined)).toMatchObject({ run: { id: run.id }, already: true });
+    await expect(cancelRun(pipe.session, { ...gone, outcome: null }, undefined)).rejects.toThrow(gone.instance);
   });
 
   it('refuses artifacts over the limit, names the largest, and brings none', async () => {
@@ -232,8 +236,8 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'ARTIFACT_BLOCKED' });
     expect(listed(output)).toEqual(before);
     const { store } = pipe.session;
-    const getVersion = store.getVersion.bind(store);
-    jest.spyOn(store, 'getVersion').mockImplementation((...args) => {
+    const getVersion = store.getWithETag.bind(store);
+    jest.spyOn(store, 'getWithETag').mockImplementation((...args) => {
       if (!lstatSync(output).isSymbolicLink()) {
         renameSync(output, `${output}-moved`);
         symlinkSync('artifacts-moved', output);
@@ -279,7 +283,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       const there = readFileSync(join(pipe.workspace, 'model', path));
       expect(createHash('sha256').update(there).digest('hex')).toBe(sha256);
     }
-  }, 120_000);
+  });
 });
 
 it('warns where an archive can not be removed, and has synced all the same', async () => {

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import type { Fixture } from '../local-aws/local-aws.fixture';
-import { collectArtifacts } from './artifacts';
+import { collectArtifacts } from './artifacts/collect';
 import { Pipeline, startPipeline } from './pipeline.fixture';
-import { wantedCheckpoints, type PullWishes } from './pull-wishes';
-import { readRecord, type RunRecord } from './record';
-import { showThrough } from './recover';
-import { resumePoint } from './resume';
-import { describeRun, oneStatus } from './status';
-import { describeStart } from './training';
+import { wantedCheckpoints, type PullSelection } from './artifacts/pull-selection';
+import { readRecord, type RunRecord } from './record/record';
+import { followWithRecovery } from './start/follow-with-recovery';
+import { resumePoint } from './start/checkpoint-to-restore';
+import { describeRun, oneStatus } from './status/status';
+import { describeStart } from './start/plan-run';
 
 /**
  * What the scripts share: a training whose result depends on each step and on the state of the random numbers. The first
@@ -153,10 +153,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     await at.close();
   });
 
-  const options = ({ outputs, paths, resumeArgs = '' }: Case) => ({
-    ...{ outputs, resumeArgs },
-    checkpoints: { paths },
-  });
+  const options = ({ outputs, paths, resumeArgs = '' }: Case) => ({ outputs, resumeArgs, checkpoints: { paths } });
 
   /** The result of an uninterrupted run, here. */
   function uninterrupted({ script, result }: Case): Buffer {
@@ -189,7 +186,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     const launched = await pipe.launch();
     describeStart(pipe.session, launched.run, launched.attached);
     const interrupting = interruptOnce(pipe, launched.run.id);
-    ended[name] = await showThrough(pipe.session, launched, {
+    ended[name] = await followWithRecovery(pipe.session, launched, {
       signal: new AbortController().signal,
       recovery: {
         goOn: async (gone, next) => {
@@ -214,7 +211,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
       const result = readFileSync(join(pipes[name].workspace, 'model', each.result));
       expect([name, result.equals(uninterrupted(each))]).toEqual([name, true]);
     }
-  }, 240_000);
+  });
 
   it('tells at the start what is saved, and in the status where the checkpoints lie', async () => {
     expect(pipes.lightning.said).toContain(
@@ -233,7 +230,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
 
   it('is pulled beside the artifacts', async () => {
     const { store, keys } = pipes.nanogpt.session;
-    const files = await wantedCheckpoints(store, keys, ended.nanogpt, { checkpoints: 'last' } as PullWishes);
+    const files = await wantedCheckpoints(store, keys, ended.nanogpt, { checkpoints: 'last' } as PullSelection);
     const { n } = ended.nanogpt.checkpoints.at(-1)!;
     expect(files.map(({ path }) => path)).toEqual([`artifacts/checkpoints/${n}.project/out/ckpt.pt`]);
   });
@@ -246,14 +243,14 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     const restore = await resumePoint(pipe.session, ended.nanogpt.id, true);
     const { run, log } = await pipe.follow((await pipe.launch({ restore })).run);
     expect(log.toString()).toContain('from step 24\n');
-    expect(run).toMatchObject({ outcome: 'succeeded', restored: { run: ended.nanogpt.id, unit: './out/ckpt.pt' } });
+    expect(run).toMatchObject({ outcome: 'succeeded', restoredFrom: { run: ended.nanogpt.id, unit: './out/ckpt.pt' } });
     await collectArtifacts(pipe.session, run);
     const whole = uninterrupted({
       ...CASES.nanogpt,
       script: readFileSync(join(pipe.workspace, 'model/train.py'), 'utf8'),
     });
     expect(readFileSync(join(pipe.workspace, 'model/out/ckpt.pt')).equals(whole)).toBe(true);
-  }, 90_000);
+  });
 
   it('is not resumed by one whose paths do not name its checkpoint', async () => {
     const pipe = pipes.nanogpt;
@@ -262,5 +259,5 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     const { run } = await pipe.follow((await pipe.launch({ restore })).run);
     expect(run).toMatchObject({ outcome: 'setup-failed', failure: { code: 'RESTORE_FAILED' } });
     expect(run.failure!.message).toContain('./out/ckpt.pt, which no path of train.checkpoints.paths names');
-  }, 90_000);
+  });
 });

@@ -4,11 +4,11 @@ import { DescribeInstancesCommand } from '@aws-sdk/client-ec2';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { prune } from '../prune/prune';
 import { DAY } from '../store/store.fixture';
-import { bringDown } from './bring-down';
-import { cancelRun } from './cancel';
-import { chosenRun } from './find-run';
+import { takeDownProject } from './stop/take-down-project';
+import { cancelRun } from './stop/cancel';
+import { resolveRun } from './find/find-run';
 import { listed, Pipeline, startPipeline } from './pipeline.fixture';
-import { listStatus } from './status';
+import { listStatus } from './status/status';
 
 const FOREVER = 'import time\nprint("ready", flush=True)\ntime.sleep(600)\n';
 
@@ -61,32 +61,32 @@ describe.each([
       const { reply, sent } = await pipe.sync();
       expect([reply.written, sent.uploaded]).toEqual([0, 0]);
     }
-  }, 60_000);
+  });
 
   it('choose their own runs, and end nothing of the other', async () => {
     const first = await launched(one, FOREVER);
     const second = await launched(other, `${FOREVER}# the other\n`);
-    expect((await chosenRun(one.session, undefined)).record.id).toBe(first.id);
-    expect((await chosenRun(other.session, undefined)).record.id).toBe(second.id);
+    expect((await resolveRun(one.session, undefined)).record.id).toBe(first.id);
+    expect((await resolveRun(other.session, undefined)).record.id).toBe(second.id);
     const seen = (await listStatus(one.session, 10, signal)).map(({ id }) => id).sort();
     expect(seen).toEqual(prefix ? [first.id] : [first.id, second.id].sort());
 
-    const mine = await chosenRun(other.session, undefined);
+    const mine = await resolveRun(other.session, undefined);
     const { run } = await cancelRun(other.session, mine.record, signal);
     expect([run.id, run.outcome]).toEqual([second.id, 'cancelled']);
-    const down = bringDown(other.session, await other.session.owner(), { stop: true, force: false });
-    await expect(down).rejects.toMatchObject({ code: 'RUN_UNDER_WAY' });
+    const down = takeDownProject(other.session, await other.session.owner(), { stop: true, force: false });
+    await expect(down).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
     const { instance } = one.session;
     const { Reservations = [] } = await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [instance] }));
     expect(Reservations[0].Instances![0].State!.Name).toBe('running');
-    expect((await chosenRun(one.session, undefined)).record.state).toBe('running');
+    expect((await resolveRun(one.session, undefined)).record.state).toBe('running');
     await cancelRun(one.session, first, signal);
-  }, 60_000);
+  });
 
   it('says that it has no run, where only the other has one', async () => {
     const run = await launched(one, 'print(1)\n');
     await one.follow(run);
-    await expect(chosenRun(other.session, undefined)).rejects.toMatchObject({
+    await expect(resolveRun(other.session, undefined)).rejects.toMatchObject({
       code: 'NO_RUN',
       message: expect.stringContaining('has no run of yours in this workspace'),
     });

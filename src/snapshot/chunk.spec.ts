@@ -21,7 +21,7 @@ const cut = recipe(base);
 
 describe('Chunker', () => {
   it('cuts as the format says', () => {
-    // A second implementation, byte by byte, of docs/FORMAT.md, "Cutting".
+    // A second implementation, byte by byte, of docs/reference/formats.md, "Cutting".
     const gear = Array.from({ length: 256 }, (_, byte) =>
       createHash('sha256').update(Buffer.of(byte)).digest().readUInt32BE(0),
     );

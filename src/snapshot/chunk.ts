@@ -2,12 +2,12 @@ import { createHash, hash } from 'node:crypto';
 
 /** A content of at most so many bytes is one chunk. */
 export const WHOLE = 1024 * 1024;
-const SMALLEST = 16 * 1024;
-const LARGEST = 256 * 1024;
+const MIN_CHUNK_BYTES = 16 * 1024;
+const MAX_CHUNK_BYTES = 256 * 1024;
 /** A chunk ends where these bits of the rolling hash are 0: on average 64 KiB after the smallest. */
 const MASK = 0xffff0000 | 0;
 
-/** A piece of a content: its SHA-256 and its size, bytes. Format: docs/FORMAT.md, "Contents, chunks, recipes". */
+/** A piece of a content: its SHA-256 and its size, bytes. Format: docs/reference/formats.md, "Contents, chunks, recipes". */
 export type Chunk = readonly [sha256: string, size: number];
 
 const GEAR = Int32Array.from({ length: 256 }, (_, byte) =>
@@ -21,10 +21,10 @@ const GEAR = Int32Array.from({ length: 256 }, (_, byte) =>
  */
 export function cut(data: Buffer, start: number, last: boolean): number {
   const left = data.length - start;
-  if (left < LARGEST && !last) return -1;
-  const end = start + Math.min(left, LARGEST);
+  if (left < MAX_CHUNK_BYTES && !last) return -1;
+  const end = start + Math.min(left, MAX_CHUNK_BYTES);
   let gear = 0;
-  for (let at = start + SMALLEST; at < end; at++) {
+  for (let at = start + MIN_CHUNK_BYTES; at < end; at++) {
     gear = ((gear << 1) + GEAR[data[at]]) | 0;
     if ((gear & MASK) === 0) return at + 1 - start;
   }

@@ -2,21 +2,21 @@ import type { Entry, FileEntry } from './entry';
 import { Snapshot } from './snapshot';
 
 /** The entries of `wanted` whose contents `base` does not hold anywhere, each content once, in `wanted`'s order. */
-export function lackingContents(base: Snapshot, wanted: Snapshot): FileEntry[] {
+export function missingContents(base: Snapshot, wanted: Snapshot): FileEntry[] {
   const known = new Set<string>();
   for (const entry of base.entries) if (entry.kind === 'file') known.add(entry.sha256);
-  const lacking: FileEntry[] = [];
+  const missing: FileEntry[] = [];
   for (const entry of wanted.entries) {
     if (entry.kind !== 'file' || known.has(entry.sha256)) continue;
     known.add(entry.sha256);
-    lacking.push(entry);
+    missing.push(entry);
   }
-  return lacking;
+  return missing;
 }
 
 /** What turns one snapshot into another: paths that go, entries that come or are otherwise. */
 export interface Delta {
-  gone: string[];
+  deleted: string[];
   changed: Entry[];
 }
 
@@ -28,11 +28,11 @@ export function difference(base: Snapshot, wanted: Snapshot): Delta {
     before.delete(entry.path);
     if (!old || !isSame(old, entry)) changed.push(entry);
   }
-  return { gone: [...before.keys()], changed };
+  return { deleted: [...before.keys()], changed };
 }
 
 /** @throws Problem where the result is no snapshot. */
-export function applyDelta(base: Snapshot, { gone, changed }: Delta): Snapshot {
+export function applyDelta(base: Snapshot, { deleted: gone, changed }: Delta): Snapshot {
   const entries = new Map(base.entries.map((entry) => [entry.path, entry]));
   for (const path of gone) entries.delete(path);
   for (const entry of changed) entries.set(entry.path, entry);

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 
-/** One path of a tree. Paths are workspace-relative, `/`-separated (docs/FORMAT.md, "Snapshot"). */
+/** One path of a tree. Paths are workspace-relative, `/`-separated (docs/reference/formats.md, "Snapshot"). */
 export type Entry = FileEntry | LinkEntry | DirectoryEntry;
 
 export interface FileEntry {

@@ -23,13 +23,13 @@ export interface ScanInput {
 export interface ScanResult {
   snapshot: Snapshot;
   /** Paths that were listed and are gone. */
-  vanished: string[];
+  disappeared: string[];
   /** Of the large files. */
   recipes: Recipes;
 }
 
 /** A file that changes while it is read is read again, so often in all. */
-const READS = 3;
+const MAX_READS = 3;
 
 /**
  * What the paths hold: lstat, and SHA-256 of what is not known from the last scan. Files are read in blocks, so memory
@@ -51,11 +51,11 @@ export async function scan({ workspaceRoot, paths, emptyDirectories = [], cache 
     if (!seen.has(path)) found.push({ path, stat: null, row: null, entry: { kind: 'directory', path } });
   }
   if (emptyDirectories.length) found.sort((a, b) => (a.path < b.path ? -1 : 1));
-  const vanished: string[] = [];
+  const disappeared: string[] = [];
   const there: Found[] = [];
   for (const each of found) {
     if (each.entry) there.push(each);
-    else refuseUnnameable(each.path, vanished);
+    else assertNameable(each.path, disappeared);
   }
   const entries = there.map(({ entry }) => entry!);
   const cursor = known.cursor();
@@ -70,7 +70,7 @@ export async function scan({ workspaceRoot, paths, emptyDirectories = [], cache 
         known.snapshot,
         now,
       );
-    return { snapshot: Snapshot.known(entries, known.snapshot), vanished, recipes };
+    return { snapshot: Snapshot.known(entries, known.snapshot), disappeared, recipes };
   }
   const snapshot = Snapshot.of(entries);
   if (cache) {
@@ -83,7 +83,7 @@ export async function scan({ workspaceRoot, paths, emptyDirectories = [], cache 
     );
     recipes.save(new Set(paths));
   }
-  return { snapshot, vanished, recipes };
+  return { snapshot, disappeared, recipes };
 }
 
 interface Found {
@@ -100,13 +100,13 @@ function list(root: string, paths: readonly string[], known: HashCache): Found[]
   const checkedParents = new Set<string>();
   const cursor = known.cursor();
   return paths.map((path): Found => {
-    refuseOutside(root, path, checkedParents);
+    assertInside(root, path, checkedParents);
     const absolute = `${root}/${path}`;
     let stat: Stats | undefined;
     try {
       stat = lstatSync(absolute, { throwIfNoEntry: false });
     } catch (error) {
-      if (!gone(error)) refuseUnreadable(path, error as Error);
+      if (!gone(error)) assertReadable(path, error as Error);
     }
     if (!stat) return { path, stat: null, row: null, entry: null };
     if (stat.isSymbolicLink()) return { path, stat: null, row: null, entry: link(path, readlinkSync(absolute)) };
@@ -150,9 +150,9 @@ function readStable(path: string, read: () => Content | null): Content | null {
       if (content) return content;
     } catch (error) {
       if (gone(error)) return null;
-      return refuseUnreadable(path, error as Error);
+      return assertReadable(path, error as Error);
     }
-    if (tries === READS) {
+    if (tries === MAX_READS) {
       throw new Problem('FILE_CHANGING', `${printablePath(path)} keeps changing while it is read.`, {
         next: 'Run the command again when nothing writes there, or leave it out with "sync.exclude".',
       });
@@ -178,16 +178,16 @@ function link(path: string, target: string): Entry {
   return { kind: 'link', path, target };
 }
 
-function refuseUnnameable(path: string, vanished: string[]): void {
+function assertNameable(path: string, disappeared: string[]): void {
   if (path.includes('\ufffd'))
     throw new Problem('PATH_INVALID', `The name ${printablePath(path)} is not valid UTF-8.`, {
       next: 'Rename the file, or leave it out with "sync.exclude".',
     });
-  vanished.push(path);
+  disappeared.push(path);
 }
 
 /** No listed path may be reached through a symbolic link that leads out of the workspace. */
-function refuseOutside(root: string, path: string, checked: Set<string>): void {
+function assertInside(root: string, path: string, checked: Set<string>): void {
   const parent = dirname(path);
   if (parent === '.' || checked.has(parent)) return;
   checked.add(parent);
@@ -214,9 +214,9 @@ function gone(error: unknown): boolean {
   return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP';
 }
 
-function refuseUnreadable(path: string, error: Error): never {
+function assertReadable(path: string, error: Error): never {
   throw new Problem('FILE_UNREADABLE', `${printablePath(path)} can't be read: ${error.message}`, {
-    next: 'Mend its permissions, or leave it out with "sync.exclude".',
+    next: 'Correct its permissions, or leave it out with "sync.exclude".',
     cause: error,
   });
 }

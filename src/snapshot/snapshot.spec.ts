@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
-import { applyDelta, difference, lackingContents } from './diff';
+import { applyDelta, difference, missingContents } from './diff';
 import { scan } from './scan';
 import { formatRecords, parseRecords, Snapshot, type Entry } from './snapshot';
 
@@ -130,20 +130,20 @@ describe('difference', () => {
       .map((all) => Snapshot.of(Object.entries(all).map(([path, each]) => ({ ...each, path }) as Entry)));
     fc.assert(
       fc.property(snapshots, snapshots, (base, wanted) => {
-        const { gone, changed } = difference(base, wanted);
+        const { deleted: gone, changed } = difference(base, wanted);
         // As it travels: in records.
-        expect(applyDelta(base, { gone, changed: parseRecords(formatRecords(changed)) }).id).toBe(wanted.id);
+        expect(applyDelta(base, { deleted: gone, changed: parseRecords(formatRecords(changed)) }).id).toBe(wanted.id);
         if (base.id === wanted.id) expect([gone, changed]).toEqual([[], []]);
       }),
     );
   });
 });
 
-describe('lackingContents', () => {
+describe('missingContents', () => {
   it('names each new content once', () => {
     const base = Snapshot.of([file('a', hash('a'))]);
     const wanted = Snapshot.of([file('renamed', hash('a')), file('b', hash('b')), file('c', hash('b'))]);
-    expect(lackingContents(base, wanted).map(({ path }) => path)).toEqual(['b']);
+    expect(missingContents(base, wanted).map(({ path }) => path)).toEqual(['b']);
   });
 });
 
@@ -159,7 +159,7 @@ describe('scan', () => {
     write('run.sh');
     chmodSync(join(root, 'run.sh'), 0o755);
     symlinkSync('run.sh', join(root, 'link'));
-    const { snapshot, vanished } = await scan({
+    const { snapshot, disappeared: vanished } = await scan({
       workspaceRoot: root,
       paths: ['gone', 'link', 'run.sh'],
       emptyDirectories: ['empty'],

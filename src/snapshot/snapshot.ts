@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
+import { sanitizeForTerminal } from '../report/terminal-text';
 import { comparePaths, linkOnTheWay, pathFault, targetFault, type Entry, type LinkEntry } from './entry';
 
 export type { Entry, FileEntry } from './entry';
 
 const HEADER = 'nx-ec2 snapshot 1';
 
-/** The sorted entries of a sync. Same files, same id, on every machine. Format: docs/FORMAT.md, "Snapshot". */
+/** The sorted entries of a sync. Same files, same id, on every machine. Format: docs/reference/formats.md, "Snapshot". */
 export class Snapshot {
   private made?: Buffer;
 
@@ -39,7 +39,7 @@ export class Snapshot {
    */
   static of(entries: Iterable<Entry>): Snapshot {
     const sorted = sortEntries([...entries]);
-    refuseFaults(sorted);
+    assertNoFaults(sorted);
     const canonical = canonicalForm(sorted);
     const snapshot = new Snapshot(sorted, true, createHash('sha256').update(canonical).digest('hex'));
     snapshot.made = canonical;
@@ -119,32 +119,35 @@ function record(entry: Entry): string {
   }
 }
 
-function refuseFaults(sorted: readonly Entry[]): void {
+function assertNoFaults(sorted: readonly Entry[]): void {
   const spellings = new Map<string, string>();
   const leaves = new Set<string>();
   for (const entry of sorted) {
     const fault = pathFault(entry.path);
-    if (fault) throw invalid(`The path ${printable(entry.path)} ${fault}.`);
+    if (fault) throw invalid(`The path ${sanitizeForTerminal(entry.path)} ${fault}.`);
     if (entry.kind === 'link') {
       const bad = targetFault(entry.path, entry.target);
-      if (bad) throw invalid(`The symbolic link ${printable(entry.path)} -> ${printable(entry.target)} ${bad}.`);
+      if (bad)
+        throw invalid(
+          `The symbolic link ${sanitizeForTerminal(entry.path)} -> ${sanitizeForTerminal(entry.target)} ${bad}.`,
+        );
     }
-    if (leaves.has(entry.path)) throw invalid(`The path ${printable(entry.path)} is there twice.`);
+    if (leaves.has(entry.path)) throw invalid(`The path ${sanitizeForTerminal(entry.path)} occurs twice.`);
     leaves.add(entry.path);
   }
-  refuseLinksThroughLinks(sorted.filter((entry) => entry.kind === 'link'));
+  assertNoLinksThroughLinks(sorted.filter((entry) => entry.kind === 'link'));
   for (const { path } of sorted) {
     for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1)) {
       const part = path.slice(0, end);
       if (end < path.length && leaves.has(part))
-        throw invalid(`The path ${printable(part)} is both an entry and a directory.`);
+        throw invalid(`The path ${sanitizeForTerminal(part)} is both an entry and a directory.`);
       const key = part.normalize('NFC').toLowerCase();
       const other = spellings.get(key);
       if (other === part) break;
       if (other !== undefined) {
         throw new Problem(
           'NAME_COLLISION',
-          `${printable(other)} and ${printable(part)} are one name on some file systems.`,
+          `${sanitizeForTerminal(other)} and ${sanitizeForTerminal(part)} are one name on some file systems.`,
           {
             next: 'Rename one of them, or leave one out with "sync.exclude".',
           },
@@ -156,14 +159,14 @@ function refuseFaults(sorted: readonly Entry[]): void {
 }
 
 /** By text each of two links can stay inside the workspace, and both together lead out of it. */
-function refuseLinksThroughLinks(links: readonly LinkEntry[]): void {
+function assertNoLinksThroughLinks(links: readonly LinkEntry[]): void {
   const paths = new Set(links.map(({ path }) => path));
   for (const link of links) {
     const other = linkOnTheWay(link, paths);
     if (other === undefined) continue;
     throw new Problem(
       'LINK_OUTSIDE',
-      `The symbolic link ${printable(link.path)} -> ${printable(link.target)} leads through the symbolic link ${printable(other)}.`,
+      `The symbolic link ${sanitizeForTerminal(link.path)} -> ${sanitizeForTerminal(link.target)} leads through the symbolic link ${sanitizeForTerminal(other)}.`,
       { next: 'Let it point to its target directly, or leave one of the two out with "sync.exclude".' },
     );
   }

@@ -18,10 +18,7 @@ describe('the region of the bucket', () => {
     await at.close();
   });
   afterEach(() => at.local.aws.faults.clear());
-  const denied = (action: string) => ({
-    ...{ service: 's3', action },
-    error: { code: 'AccessDenied', status: 403 },
-  });
+  const denied = (action: string) => ({ service: 's3', action, error: { code: 'AccessDenied', status: 403 } });
 
   it('may be unknown to a caller who can list the prefix of the store alone', async () => {
     at.local.aws.faults.add(denied('HEAD'));
@@ -58,13 +55,13 @@ describe('a bucket that refuses', () => {
   const body = Buffer.from('body');
   const asked: [string, (store: Store) => Promise<unknown>][] = [
     ['put', (store) => store.put('key', body)],
-    ['swap', (store) => store.swap('key', body, null)],
+    ['compareAndSwap', (store) => store.compareAndSwap('key', body, null)],
     ['upload', (store) => store.upload('key', Readable.from([body]))],
     ['get', (store) => store.get('key', 100)],
     ['a part', (store) => store.getFrom('key', 1, 2)],
     ['etag', (store) => store.etag('key')],
     ['list', (store) => store.list('', 10)],
-    ['prefixes', (store) => store.prefixes('', 10)],
+    ['prefixes', (store) => store.listDirectories('', 10)],
     ['delete', (store) => store.delete(['key'])],
     ['delete several', (store) => store.delete(['key', 'other'])],
   ];
@@ -122,7 +119,8 @@ describe('a bucket that refuses', () => {
 
   it('names its region to whoever looks whether it is there', async () => {
     at.local.aws.faults.add({
-      ...{ service: 's3', action: 'HEAD' },
+      service: 's3',
+      action: 'HEAD',
       error: { code: 'PermanentRedirect', status: 301, headers: { 'x-amz-bucket-region': 'us-east-2' } },
     });
     await expect(store.bucketRegion()).resolves.toBe('us-east-2');

@@ -31,8 +31,8 @@ describe('the version of data in S3', () => {
         at.aws,
         at.aws.named.get('box')!.id,
         `
-from nx_ec2_remote.connection import Connections
-from nx_ec2_remote.data_listing import list_source
+from nx_ec2_runtime.aws.http_pool import Connections
+from nx_ec2_runtime.datasets.listing import list_source
 answer = list_source(given["source"], "eu-west-1", given["endpoint"], Connections()).version
 `,
         { source, endpoint: at.aws.url },

@@ -16,7 +16,7 @@ const DENIED =
   'The caller needs s3:ListBucket on that bucket. A requester-pays bucket can not be read: copy the data to a bucket of your own (aws s3 sync --request-payer requester).';
 
 /**
- * The version of data in S3, `s3://<bucket>[/<prefix>]`, as the instance will find it: docs/FORMAT.md, "Data".
+ * The version of data in S3, `s3://<bucket>[/<prefix>]`, as the instance will find it: docs/reference/formats.md, "Data".
  * @throws Problem where it can't be listed, or nothing is there.
  */
 export async function dataVersion(aws: Aws, source: string): Promise<string> {
@@ -29,9 +29,10 @@ export async function dataVersion(aws: Aws, source: string): Promise<string> {
     objects = await list(s3, bucket, prefix && `${prefix}/`);
     if (!objects.length && prefix) objects = await one(s3, bucket, prefix);
   } catch (error) {
-    throw awsProblem('DATA', what, error, awsStatus(error) === 403 ? DENIED : undefined);
+    throw awsProblem('DATA', what, error, awsStatus(error) === 403 ? DENIED : undefined, ['train.datasets']);
   }
-  if (!objects.some(({ Key }) => !Key.endsWith('/'))) throw new Problem('DATA', `${what} Nothing is there.`);
+  if (!objects.some(({ Key }) => !Key.endsWith('/')))
+    throw new Problem('DATA', `${what} No object has this name.`, { settings: ['train.datasets'] });
   return versionOf(bucket, objects);
 }
 

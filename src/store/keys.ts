@@ -1,9 +1,25 @@
-/** What all keys of the store begin with: the prefix, with or without a slash at its end, and the format's version. */
+/** The start of all keys of the store: the prefix and the version of the format. The slash after the prefix is optional. */
 export function storeBase(prefix: string): string {
-  return `${prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`}v1/`;
+  return `${prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`}v2/`;
 }
 
-/** The keys of the store below its prefix: docs/FORMAT.md, "Store". */
+/** The configured prefix of a store's base, without the slash at its end. */
+export function prefixOfBase(base: string): string {
+  return base.replace(/\/?v2\/$/, '');
+}
+
+/** Names of objects below the store's base. `project` is encoded, as it is in a key. */
+export const storeNames = {
+  runtime: (sha256: string) => `runtime/${sha256}`,
+  pack: (sha256: string) => `packs/${sha256}`,
+  index: (name: string) => `indexes/${name}`,
+  projects: 'projects/',
+  project: (project: string, rest: string) => `${storeNames.projects}${project}/${rest}`,
+  manifest: (project: string, snapshot: string) => storeNames.project(project, `manifests/${snapshot}`),
+  run: (project: string, run: string) => storeNames.project(project, run ? `run/${run}/` : 'run/'),
+};
+
+/** The keys of the store below its prefix: docs/reference/formats.md, "Store". */
 export class StoreKeys {
   private readonly base: string;
   /** Without a slash at its end. */
@@ -18,29 +34,29 @@ export class StoreKeys {
     readonly project: string,
   ) {
     this.base = storeBase(prefix);
-    this.prefix = this.base.replace(/\/?v1\/$/, '');
+    this.prefix = prefixOfBase(this.base);
   }
 
-  helper(sha256: string): string {
-    return `${this.base}helper/${sha256}`;
+  runtime(sha256: string): string {
+    return this.base + storeNames.runtime(sha256);
   }
 
   pack(sha256: string): string {
-    return `${this.base}p/${sha256}`;
+    return this.base + storeNames.pack(sha256);
   }
 
   /** An index object; with '' the prefix of all of them. */
   index(name: string): string {
-    return `${this.base}x/${name}`;
+    return this.base + storeNames.index(name);
   }
 
-  /** What `prune` is about to remove: docs/FORMAT.md, "Garbage". */
-  get condemned(): string {
-    return this.index('condemned');
+  /** What `prune` is about to remove: docs/reference/formats.md, "Garbage". */
+  get pendingDeletes(): string {
+    return this.index('pending-deletes');
   }
 
   record(snapshot: string): string {
-    return this.own(`m/${snapshot}`);
+    return this.own(`manifests/${snapshot}`);
   }
 
   ref(tree: string, instance: string): string {
@@ -56,8 +72,8 @@ export class StoreKeys {
   }
 
   /** The prefix below which the doctor has an instance write; ends in a slash. */
-  out(run: string): string {
-    return this.own(`out/${run}/`);
+  doctor(run: string): string {
+    return this.own(`doctor/${run}/`);
   }
 
   /** Which run was started last for a training. */
@@ -65,9 +81,9 @@ export class StoreKeys {
     return this.own(`key/${runKey}`);
   }
 
-  /** How far the launch of an instance is: docs/FORMAT.md, "Launch". */
-  launch(madeKey: string): string {
-    return this.own(`launch/${madeKey}`);
+  /** How far the launch of an instance is: docs/reference/formats.md, "Launch". */
+  launch(specHash: string): string {
+    return this.own(`launch/${specHash}`);
   }
 
   /** The prefix of all that is a run's, ends in a slash; with '' that of all runs. */
@@ -85,6 +101,6 @@ export class StoreKeys {
   }
 
   private own(rest: string): string {
-    return `${this.base}${encodeURIComponent(this.project)}/${rest}`;
+    return this.base + storeNames.project(encodeURIComponent(this.project), rest);
   }
 }

@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { formatIndex, indexName, indexTime, PackIndex, type IndexedPack } from './pack-index';
+import { PackIndex } from './pack-index';
 import { StoreKeys } from './keys';
 import type { Store } from './store';
+import { formatIndex, indexName, indexTime, type IndexedPack } from './index-format';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -71,10 +72,10 @@ describe('what a machine knows of packs', () => {
   };
   const knows = (index: PackIndex, { chunks, sha256 }: IndexedPack) => index.find(chunks[0])?.sha256 === sha256;
 
-  it('reads an index once, though what is condemned is listed after it', async () => {
+  it('reads an index once, though the pending deletes are listed after it', async () => {
     const known = pack();
     write([known]);
-    objects.all.set(keys.condemned, Buffer.from('{}'));
+    objects.all.set(keys.pendingDeletes, Buffer.from('{}'));
     const index = await refreshed(open());
     await refreshed(index);
     expect(knows(await refreshed(open()), known)).toBe(true);
@@ -164,6 +165,6 @@ describe('what a machine knows of packs', () => {
   it('has the time of an index from its name, and none from another name', () => {
     const time = Date.UTC(2026, 1, 3, 4, 5, 6, 7);
     expect(indexTime(indexName(formatIndex([]), new Date(time)))).toBe(time);
-    expect(indexTime('condemned')).toBeUndefined();
+    expect(indexTime('pending-deletes')).toBeUndefined();
   });
 });

@@ -1,45 +1,36 @@
-import { createHash } from 'node:crypto';
-import { deflateSync } from 'node:zlib';
 import { z } from 'zod';
 import { formatCount } from '../report/units';
-import { inflate } from '../system/bounded';
 import { appendCache, readCache, writeCache } from '../system/cache-file';
-import { BELIEVED } from './condemned';
+import { INDEX_CACHE_TTL } from './pending-deletes';
 import type { StoreKeys } from './keys';
-import { StoreTooLarge, type Store } from './store';
-
-const HEADER = Buffer.from('NX-EC2 index 1\n');
-const HASH = 32;
-const NAME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})-[0-9a-f]{16}$/;
+import type { Store } from './store';
+import {
+  MAX_INDEX,
+  type PackName,
+  type IndexedPack,
+  formatIndex,
+  NewerIndex,
+  parseIndex,
+  splitIndex,
+  packRecord,
+  readPack,
+  isIndex,
+  indexName,
+  indexTime,
+  timeOfName,
+} from './index-format';
+import { StoreTooLarge } from './too-large';
 /** The store is asked for indexes again after so long, ms. */
-const FRESH = 60_000;
+const INDEX_REFRESH_MS = 60_000;
 /** An index may come to be in the store so long, ms, after others whose names are later: clocks differ. */
 const LATE = 24 * 3_600_000;
 /** A clock that was set back by more than this, ms, makes what was written before of no use. */
-const SKEW = 3_600_000;
+const MAX_CLOCK_SKEW_MS = 3_600_000;
 /** Indexes are listed so often at the most while they go between being listed and being read. */
-const TRIES = 3;
+const MAX_LIST_ATTEMPTS = 3;
 /** How many there may be, and how many are read side by side. */
 export const MAX_INDEXES = 100_000;
-const READS = 8;
-/** An index object holds so many chunks at the most, or one pack. */
-export const MOST_CHUNKS = 512 * 1024;
-/** The most bytes of an index as it is stored, and inflated. */
-export const MAX_INDEX = 32 * 1024 * 1024;
-const MAX_INFLATED = 64 * 1024 * 1024;
-/** Hashes do not compress: an index that inflates to more than so many times its size, and some bytes, is none. */
-const MAX_RATIO = 4;
-const SLACK = 64 * 1024;
-
-export interface PackName {
-  sha256: string;
-  size: number;
-}
-
-export interface IndexedPack extends PackName {
-  /** SHA-256 of each chunk. */
-  chunks: string[];
-}
+const CONCURRENT_READS = 8;
 
 const names = z.array(z.string()).optional();
 const time = z.number().min(0).max(8e15).optional();
@@ -64,94 +55,14 @@ interface ReadIndex {
   packs: IndexedPack[] | 'gone' | 'failed';
 }
 
-const REBUILD = '"npx nx-ec2 prune --apply" replaces it.';
+const REBUILD = '"npx nx-ec2 store prune --apply" replaces it.';
 
 interface Known extends PackName {
   at: number;
 }
 
-/** Packs and their chunks as an index object has them: docs/FORMAT.md, "Store". */
-export function formatIndex(packs: readonly IndexedPack[]): Buffer {
-  return deflateSync(Buffer.concat([HEADER, ...packs.map(packRecord)]));
-}
-
-export class NewerIndex extends Error {}
-
-/** @throws Error for what is no index, `NewerIndex` for one of another version. */
-export function parseIndex(bytes: Buffer): IndexedPack[] {
-  const data = inflate(bytes, Math.min(MAX_INFLATED, bytes.length * MAX_RATIO + SLACK));
-  if (!data.subarray(0, HEADER.length).equals(HEADER)) {
-    const version = /^NX-EC2 index (\d{1,9})\n/.exec(data.toString('latin1', 0, 32))?.[1];
-    if (version) throw new NewerIndex(`an index of version ${version}`);
-    throw new Error('not an index');
-  }
-  const packs: IndexedPack[] = [];
-  for (let at = HEADER.length; at < data.length;) {
-    const { pack, end } = readPack(data, at);
-    packs.push(pack);
-    at = end;
-  }
-  return packs;
-}
-
-/** The packs of one index object each. */
-export function splitIndex(packs: readonly IndexedPack[]): IndexedPack[][] {
-  const groups: IndexedPack[][] = [];
-  let chunks = 0;
-  for (const pack of packs) {
-    chunks += pack.chunks.length;
-    if (!groups.length || chunks > MOST_CHUNKS) {
-      groups.push([]);
-      chunks = pack.chunks.length;
-    }
-    groups.at(-1)!.push(pack);
-  }
-  return groups;
-}
-
-function packRecord({ sha256, size, chunks }: IndexedPack): Buffer {
-  const record = Buffer.alloc(HASH + 8 + chunks.length * HASH);
-  record.write(sha256, 0, 'hex');
-  record.writeUInt32BE(size, HASH);
-  record.writeUInt32BE(chunks.length, HASH + 4);
-  chunks.forEach((chunk, index) => record.write(chunk, HASH + 8 + index * HASH, 'hex'));
-  return record;
-}
-
-function readPack(data: Buffer, at: number): { pack: IndexedPack; end: number } {
-  const count = data.readUInt32BE(at + HASH + 4);
-  const from = at + HASH + 8;
-  const end = from + count * HASH;
-  if (end > data.length) throw new Error('an index is cut off');
-  const chunks = Array.from({ length: count }, (_, index) =>
-    data.toString('hex', from + index * HASH, from + (index + 1) * HASH),
-  );
-  return { pack: { sha256: data.toString('hex', at, at + HASH), size: data.readUInt32BE(at + HASH), chunks }, end };
-}
-
-function isBelieved(at: number, now: number): boolean {
-  return now - at < BELIEVED && at < now + SKEW;
-}
-
-function isIndex(name: string): boolean {
-  return indexTime(name) !== undefined;
-}
-
-/** The name of an index object: sorted by the time of its making. */
-export function indexName(bytes: Buffer, now: Date): string {
-  return `${timeOfName(now)}-${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}`;
-}
-
-/** The time in an index's name, ms since the epoch; undefined for what is no index's name. */
-export function indexTime(name: string): number | undefined {
-  const parts = NAME.exec(name)?.slice(1).map(Number);
-  if (!parts) return undefined;
-  const [year, month, ...rest] = parts;
-  return Date.UTC(year, month - 1, ...rest);
-}
-
-function timeOfName(time: Date): string {
-  return time.toISOString().replace(/[-:.Z]/g, '');
+function isFresh(at: number, now: number): boolean {
+  return now - at < INDEX_CACHE_TTL && at < now + MAX_CLOCK_SKEW_MS;
 }
 
 /**
@@ -181,7 +92,7 @@ export class PackIndex {
   find(chunk: string): PackName | undefined {
     this.load();
     const pack = this.byChunk.get(chunk);
-    return pack && isBelieved(pack.at, Date.now()) ? pack : undefined;
+    return pack && isFresh(pack.at, Date.now()) ? pack : undefined;
   }
 
   /**
@@ -196,10 +107,10 @@ export class PackIndex {
 
   private async ask(): Promise<void> {
     this.load();
-    if (Date.now() - this.asked < FRESH) return;
+    if (Date.now() - this.asked < INDEX_REFRESH_MS) return;
     const now = Date.now();
     const prefix = this.keys.index('');
-    for (let tries = 0; tries < TRIES; tries++) {
+    for (let tries = 0; tries < MAX_LIST_ATTEMPTS; tries++) {
       const after = this.upTo > LATE ? prefix + timeOfName(new Date(this.upTo - LATE)) : undefined;
       const listed = (await this.store.list(prefix, MAX_INDEXES, after)).map(({ key }) => key.slice(prefix.length));
       const names = listed.filter((name) => isIndex(name) && !this.read.has(name));
@@ -253,7 +164,7 @@ export class PackIndex {
     const work = async () => {
       for (const [at, name] of left) found[at] = { name, packs: await this.readIndex(prefix + name) };
     };
-    await Promise.all(Array.from({ length: READS }, work));
+    await Promise.all(Array.from({ length: CONCURRENT_READS }, work));
     return found;
   }
 
@@ -277,7 +188,7 @@ export class PackIndex {
   }
 
   private ignore(why: string, next = REBUILD): [] {
-    this.warn(`${why} It is ignored; what it lists is uploaded again where it is needed. ${next}`);
+    this.warn(`${why} It is ignored; the packs it lists are uploaded again when needed. ${next}`);
     return [];
   }
 
@@ -302,7 +213,7 @@ export class PackIndex {
     for (const line of text.split('\n')) {
       try {
         const record: Line = lineSchema.parse(JSON.parse(line));
-        if (record.pack && !isBelieved(record.at!, now)) {
+        if (record.pack && !isFresh(record.at!, now)) {
           expired = true;
           continue;
         }

@@ -3,8 +3,8 @@ import { Problem } from '../report/problem';
 import { inflate } from '../system/bounded';
 import type { StoreKeys } from './keys';
 import { directoryLength, readDirectory, type Segment } from './pack';
-import type { PackName } from './pack-index';
 import type { Store } from './store';
+import type { PackName } from './index-format';
 
 /** A pack holds at most so many bytes, a segment so many of chunks. */
 const MAX_PACK = 16 * 1024 * 1024 + 64 * 1024;
@@ -29,11 +29,11 @@ export async function readChunks(
 ): Promise<boolean> {
   const key = keys.pack(pack.sha256);
   let asked = END;
-  let end = await store.getEnd(key, asked);
+  let end = await store.getSuffix(key, asked);
   if (!end) return false;
   const length = guard(key, () => directoryLength(end!));
   if (length > MAX_PACK) throw mismatch(key);
-  if (length > end.length) end = (await store.getEnd(key, (asked = length))) ?? end;
+  if (length > end.length) end = (await store.getSuffix(key, (asked = length))) ?? end;
   const segments = guard(key, () =>
     readDirectory(end).filter(([, , , chunks]) => chunks.some(([name]) => wanted(name))),
   );
@@ -68,8 +68,8 @@ function guard<T>(key: string, read: () => T): T {
 }
 
 function mismatch(key: string, cause?: unknown): Problem {
-  return new Problem('PACK_MISMATCH', `${key} is not the pack that it is named.`, {
-    next: 'It was damaged, or somebody else writes to the store. The next sync that needs it replaces it.',
+  return new Problem('PACK_MISMATCH', `${key} does not match its name.`, {
+    next: 'It was damaged, or another program is writing to this prefix. The next sync that needs it replaces it.',
     cause,
   });
 }

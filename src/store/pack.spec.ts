@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { inflateSync } from 'node:zlib';
 import fc from 'fast-check';
 import { PackWriter, readDirectory, type Pack } from './pack';
-import { formatIndex, indexName, parseIndex } from './pack-index';
+import { formatIndex, indexName, parseIndex } from './index-format';
 
 const sha256 = (data: Buffer) => createHash('sha256').update(data).digest('hex');
 
@@ -12,7 +12,7 @@ async function packed(contents: Buffer[], level = 6): Promise<Pack> {
   return (await writer.finish())!;
 }
 
-/** Reads a pack as docs/FORMAT.md has it. */
+/** Reads a pack as docs/reference/formats.md has it. */
 function unpacked({ bytes }: Pack): Buffer[] {
   return readDirectory(bytes).flatMap(([offset, stored, form, chunks]) => {
     const part = bytes.subarray(offset, offset + stored);

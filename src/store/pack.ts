@@ -6,7 +6,7 @@ import { inflate, parseJson } from '../system/bounded';
 
 const compress = promisify(deflate);
 
-/** A pack that is ready to be stored: docs/FORMAT.md, "Store". */
+/** A pack that is ready to be stored: docs/reference/formats.md, "Store". */
 export interface Pack {
   sha256: string;
   bytes: Buffer;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Aws } from '../aws/clients';
-import type { PresignedPost } from './store';
+import type { PresignedPost } from './types';
 
 /** What the handler of the SDK takes as a request. */
 interface PlainRequest {
@@ -35,7 +35,12 @@ export async function postForm(
   ]);
   const { protocol, hostname, port, pathname, host } = new URL(url);
   const request: PlainRequest = {
-    ...{ method: 'POST', protocol, hostname, path: pathname, query: {}, body: data },
+    method: 'POST',
+    protocol,
+    hostname,
+    path: pathname,
+    query: {},
+    body: data,
     ...(port ? { port: Number(port) } : {}),
     headers: {
       host,

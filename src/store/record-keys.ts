@@ -15,7 +15,7 @@ export interface RunName {
 /** What a run is: nobody but a client may say it. */
 export interface RunIdentity {
   /** Of its training: two runs with one key are taken for one another. */
-  key: string;
+  runKey: string;
   snapshot: string;
   caller: string;
   /** Whose workspace it was started from. */
@@ -37,11 +37,11 @@ export class RunKeys {
 
   /**
    * What a client signs of a run. The instance has `key` and could sign any record of its run with it, but not say that
-   * the run is another training, somebody else's, or of another workspace: docs/FORMAT.md, "Signed records".
+   * the run is another training, somebody else's, or of another workspace: docs/reference/formats.md, "Signed records".
    */
-  identity({ key, snapshot, caller, tree }: RunIdentity): Buffer {
+  identity({ runKey, snapshot, caller, tree }: RunIdentity): Buffer {
     const { keys, run } = this.name;
-    const text = JSON.stringify([run, keys.project, key, snapshot, caller, tree]);
+    const text = JSON.stringify([run, keys.project, runKey, snapshot, caller, tree]);
     return hmac(hmac(this.secret, 'nx-ec2 run identity 2'), text);
   }
 }
@@ -60,7 +60,7 @@ export interface VerifyingKeys {
 }
 
 /**
- * The keys that runs sign their records with: docs/FORMAT.md, "Signed records". A run's key is derived from the store's
+ * The keys that runs sign their records with: docs/reference/formats.md, "Signed records". A run's key is derived from the store's
  * secret; where that can't be read, it is a random one that this machine keeps.
  */
 export class RecordKeys {
@@ -90,12 +90,12 @@ export class RecordKeys {
     }
   }
 
-  /** The keys that a run's record may be signed with. @param anew the secret is read again, not taken from this machine. */
-  async forVerification(name: RunName, anew = false): Promise<VerifyingKeys> {
+  /** The keys that a run's record may be signed with. @param refresh the secret is read again, not taken from this machine. */
+  async forVerification(name: RunName, refresh = false): Promise<VerifyingKeys> {
     const state = await this.state(name);
     const own = state.secret ? [new RunKeys(state.secret, name)] : [];
     try {
-      const secret = await this.secret(name).read(anew);
+      const secret = await this.secret(name).read(refresh);
       return { keys: [...own, new RunKeys(secret, name)], missing: null };
     } catch (error) {
       const problem = error as Problem;
@@ -112,11 +112,11 @@ export class RecordKeys {
   }
 
   /** The version of a run's record that this machine has seen; null: none. */
-  async seen(name: RunName): Promise<[attempt: number, beat: number] | null> {
+  async seen(name: RunName): Promise<[attempt: number, heartbeat: number] | null> {
     return (await this.state(name)).seen ?? null;
   }
 
-  async remember(name: RunName, seen: [attempt: number, beat: number]): Promise<void> {
+  async cache(name: RunName, seen: [attempt: number, heartbeat: number]): Promise<void> {
     writeRunState(await this.place(name), { ...(await this.state(name)), seen });
   }
 

@@ -9,7 +9,7 @@ export interface RunState {
   /** In the place of the store's secret, where that could not be read. */
   secret?: Buffer;
   /** The newest version of its record that was seen. */
-  seen?: [attempt: number, beat: number];
+  seen?: [attempt: number, heartbeat: number];
 }
 
 /** What is kept of a run is removed when it was not written for this long, ms: the store keeps most runs for 90 days. */

@@ -6,15 +6,16 @@ import { sdk } from '../aws/sdk';
 import { CALLERS_FOLDER } from '../config/schema';
 import { Problem } from '../report/problem';
 import { cacheSecret, keyBytes, readCachedSecret } from './run-state';
+import { shellWord } from '../report/shell-words';
 
 /** A name is at most 1,011 characters with its ARN, and has at most 15 levels. */
 const LONGEST_PREFIX = 512;
 const MOST_LEVELS = 10;
 /** What another client has just made may not be there to be read yet: so often it is looked for, and so long after, ms. */
-const TRIES = 5;
+const MAX_ATTEMPTS = 5;
 const AGAIN_MS = 200;
 
-/** The parameter that holds a store's secret: docs/FORMAT.md, "Signed records". */
+/** The parameter that holds a store's secret: docs/reference/formats.md, "Signed records". */
 export function secretParameter(bucket: string, prefix: string): string {
   const levels = prefix.split('/');
   const asIs =
@@ -57,11 +58,11 @@ export class StoreSecret {
 
   /**
    * Reads it, once for many records.
-   * @param anew not what this machine remembers: the parameter may have been created again since.
+   * @param refresh not what this machine remembers: the parameter may have been created again since.
    * @throws Problem `STORE_SECRET`
    */
-  read(anew = false): Promise<Buffer> {
-    if (anew && !this.readAnew) {
+  read(refresh = false): Promise<Buffer> {
+    if (refresh && !this.readAnew) {
       this.readAnew = true;
       this.reading = undefined;
       return this.once(() => this.fetchExisting());
@@ -104,13 +105,9 @@ export class StoreSecret {
     }
     const secret = keyBytes(value);
     if (!secret) {
-      throw new Problem(
-        'STORE_SECRET',
-        `The parameter ${this.parameter} holds something else than 32 bytes in base64.`,
-        {
-          next: `Delete it, and the next start makes another: aws ssm delete-parameter --name ${this.parameter}. Records of earlier runs can't be verified then.`,
-        },
-      );
+      throw new Problem('STORE_SECRET', `The parameter ${this.parameter} does not hold 32 bytes in base64.`, {
+        next: `Delete it, and the next start makes another: aws ssm delete-parameter --name ${shellWord(this.parameter)}. Records of earlier runs can't be verified then.`,
+      });
     }
     cacheSecret([await this.place()], secret);
     return secret;
@@ -136,7 +133,7 @@ export class StoreSecret {
       for (let tries = 1; ; tries++) {
         const made = await this.fetch();
         if (made) return made;
-        if (tries === TRIES) return this.fetchExisting();
+        if (tries === MAX_ATTEMPTS) return this.fetchExisting();
         await sleep(AGAIN_MS * tries);
       }
     }

@@ -7,10 +7,11 @@ import type { StoredObject } from '../local-aws/s3/objects';
 import { Snapshot } from '../snapshot/snapshot';
 import { StoreKeys } from './keys';
 import { PackWriter, type Pack } from './pack';
-import { formatIndex, indexName, PackIndex } from './pack-index';
+import { PackIndex } from './pack-index';
 import { Store } from './store';
-import { signedBytes } from '../run/saved-run.fixture';
-import { changeRecord, wholeRecord, type Whereabouts } from '../sync/record';
+import { signedBytes } from '../run/record/saved-run.fixture';
+import { encodeDelta, encodeFull, type ContentLocations } from '../sync/manifest/manifest';
+import { formatIndex, indexName } from './index-format';
 
 export const DAY = 24 * 3_600_000;
 
@@ -55,7 +56,7 @@ export class StoreFixture {
     const writer = new PackWriter(() => 6);
     writer.add([sha256(content), content.length], content);
     const pack = (await writer.finish())!;
-    await this.store.putNamed(this.keys().pack(pack.sha256), pack.sha256, pack.bytes);
+    await this.store.putContentAddressed(this.keys().pack(pack.sha256), pack.sha256, pack.bytes);
     return pack;
   }
 
@@ -74,21 +75,21 @@ export class StoreFixture {
     const snapshot = Snapshot.of([
       { kind: 'file', path: `file-${content}`, sha256: content, size: 1, executable: false },
     ]);
-    const where: Whereabouts = {
+    const where: ContentLocations = {
       recipes: {},
       packs: packs.map(({ sha256, bytes }) => [sha256, bytes.length]),
-      data: {},
+      inline: {},
     };
-    const bytes = base ? changeRecord(base, snapshot, where)! : wholeRecord(snapshot, where);
+    const bytes = base ? encodeDelta(base, snapshot, where)! : encodeFull(snapshot, where);
     await this.store.put(this.keys(project).record(snapshot.id), bytes);
     return snapshot;
   }
 
-  async ref(history: Snapshot[], name = 'tree/i-1', project = 'model', helper = sha256('helper')): Promise<string> {
+  async ref(history: Snapshot[], name = 'tree/i-1', project = 'model', runtime = sha256('runtime')): Promise<string> {
     const ids = history.map(({ id }) => id);
     const [tree, instance] = name.split('/');
     const key = this.keys(project).ref(tree, instance);
-    await this.store.put(key, Buffer.from(JSON.stringify({ v: 2, snapshot: ids.at(-1), history: ids, helper })));
+    await this.store.put(key, Buffer.from(JSON.stringify({ v: 2, snapshot: ids.at(-1), history: ids, runtime })));
     return key;
   }
 
@@ -107,7 +108,11 @@ export class StoreFixture {
       await put(
         'record.json',
         await signedBytes(this.store, this.keys(project), {
-          ...{ project, tree: 't', key: 'k', snapshot: '', caller: 'c' },
+          project,
+          tree: 't',
+          runKey: 'k',
+          snapshot: '',
+          caller: 'c',
           ...record,
           id,
         }),
@@ -123,12 +128,12 @@ export class StoreFixture {
       const days = typeof time === 'number' ? time : time.get(object.key);
       if (days === undefined || (keys && !keys.includes(object.key))) continue;
       object.modified -= days * DAY;
-      if (object.key === this.keys().condemned) {
+      if (object.key === this.keys().pendingDeletes) {
         const list = JSON.parse(readFileSync(path.slice(0, -5), 'utf8')) as {
-          condemned: Record<string, number | null>;
+          pendingDeletes: Record<string, number | null>;
         };
-        for (const [name, since] of Object.entries(list.condemned))
-          if (since !== null) list.condemned[name] = since - days * DAY;
+        for (const [name, since] of Object.entries(list.pendingDeletes))
+          if (since !== null) list.pendingDeletes[name] = since - days * DAY;
         writeFileSync(path.slice(0, -5), JSON.stringify(list));
         object.headers = {};
         object.size = JSON.stringify(list).length;

@@ -3,70 +3,18 @@ import type { GetObjectCommandOutput, PutObjectCommandInput, S3Client } from '@a
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
+import type { ErrorCode } from '../report/error-codes';
 import { Problem } from '../report/problem';
 import { formatCount } from '../report/units';
 import { storeBase } from './keys';
 import { RecordKeys } from './record-keys';
-
-export interface StoreSettings {
-  bucket: string;
-  /** Of the store in its bucket; absent: the bucket's root. */
-  prefix?: string;
-  /** 12 digits: every call says whose bucket it expects. */
-  bucketOwner?: string;
-  /** The KMS key that objects are encrypted with; absent: the bucket's own default. */
-  kmsKeyId?: string;
-}
-
-/** What a form upload needs (S3 presigned POST). */
-export interface PresignedPost {
-  url: string;
-  fields: Record<string, string>;
-}
-
-export interface StoredKey {
-  key: string;
-  /** bytes */
-  size: number;
-  /** ms since the epoch, by S3's clock. */
-  modified: number;
-}
-
-/** An object as it was at one moment. */
-export interface StoredVersion {
-  bytes: Buffer;
-  etag: string;
-  /** ms since the epoch, by S3's clock. */
-  modified: number;
-  /** When S3 answered, by its clock, ms since the epoch, to a second: how old it is needs no clock of ours. */
-  answered: number;
-}
-
-/** An object is larger than its kind can be. */
-export class StoreTooLarge extends Problem {
-  /** @param etag of the object; null where S3 sent none. */
-  constructor(
-    name: string,
-    size: string,
-    limit: number,
-    readonly etag: string | null,
-  ) {
-    super('STORE_TOO_LARGE', `${name} is too large: it has ${size}, its limit is ${formatCount(limit, 'byte')}.`, {
-      next: 'Another program writes to this prefix, or the object was damaged.',
-    });
-  }
-}
-
-/** What an S3 server says of an object besides its content. */
-export interface ObjectVersion {
-  /** Absent where the bucket keeps no versions. */
-  version?: string;
-  /** Object Lock: until then it can't be deleted; absent also for a caller who may not see it. */
-  lockedUntil?: Date;
-}
+import { shellWord } from '../report/shell-words';
+import type { StoreSettings, PutOptions, PresignedPost, StoredKey, StoredVersion, ObjectVersion } from './types';
+import { StoreTooLarge } from './too-large';
+import { namedRegion, missingBucket } from './bucket';
 
 const NEEDS_CONDITIONS =
-  'Launching an instance and "prune --apply" need them, so that two clients at once can\'t both succeed. Set "instance" to one that exists (an id, a name or tags), or use an S3 server that has them: docs/RELIABILITY.md, "What nx-ec2 needs of an S3 server".';
+  'Launching an instance and "prune --apply" need them, so that two clients at once can\'t both succeed. Set "instance" to one that exists (an id, a name or tags), or use an S3 server that has them: docs/explanation/reliability.md, "What nx-ec2 needs of an S3 server".';
 
 /** How long a presigned URL of ours lives, seconds: one command's delivery and work. */
 export const URL_LIFETIME = 3600;
@@ -93,11 +41,7 @@ export class Store {
    * Writes an object whole.
    * @returns false if `onlyIfNew` and the key was there already.
    */
-  async put(
-    key: string,
-    body: Buffer,
-    options: { onlyIfNew?: boolean; contentType?: string; checksum?: string; signal?: AbortSignal } = {},
-  ): Promise<boolean> {
+  async put(key: string, body: Buffer, options: PutOptions = {}): Promise<boolean> {
     const { PutObjectCommand } = sdk.s3();
     for (let tries = 0; ; tries++) {
       const s3 = await (this.refusesChecksums ? this.aws.s3WithoutChecksums() : this.aws.s3());
@@ -111,7 +55,8 @@ export class Store {
             ...(options.onlyIfNew ? { IfNoneMatch: '*' } : {}),
             ...(options.checksum ? { ChecksumSHA256: options.checksum } : {}),
           }),
-          { abortSignal: options.signal },
+          // The client hands its options on to our handler.
+          { abortSignal: options.signal, onWritten: options.onWritten } as { abortSignal?: AbortSignal },
         );
         return true;
       } catch (error) {
@@ -135,7 +80,7 @@ export class Store {
    * @returns its new ETag, or null where somebody else has written meanwhile.
    * @throws Problem `CONDITIONAL_WRITES` where the server lacks them: a plain write could overwrite another client's.
    */
-  async swap(key: string, body: Buffer, etag: string | null): Promise<string | null> {
+  async compareAndSwap(key: string, body: Buffer, etag: string | null): Promise<string | null> {
     const { PutObjectCommand } = sdk.s3();
     const s3 = await (this.refusesChecksums ? this.aws.s3WithoutChecksums() : this.aws.s3());
     try {
@@ -157,7 +102,7 @@ export class Store {
       if (![404, 409, 412].includes(awsStatus(error)!) || awsCode(error) === 'NoSuchBucket')
         throw this.problem('STORE_PUT', `Could not write ${this.name(key)}.`, error);
       // The answer to the first try may have been lost, and this be the one to its repetition.
-      const there = await this.getVersion(key, body.length).catch((error: unknown) => {
+      const there = await this.getWithETag(key, body.length).catch((error: unknown) => {
         if (error instanceof StoreTooLarge) return null;
         throw error;
       });
@@ -169,17 +114,17 @@ export class Store {
    * Writes an object that is named by the hash of its bytes, unless it is there. S3 checks the hash on the way in.
    * @returns `new`, `there` (since so long, ms), or `replaced`: something else stood under its name.
    */
-  async putNamed(
+  async putContentAddressed(
     key: string,
     sha256: string,
     body: Buffer,
-    signal?: AbortSignal,
+    options: Pick<PutOptions, 'signal' | 'onWritten'> = {},
   ): Promise<{ how: 'new' | 'there' | 'replaced'; age: number }> {
     const checksum = Buffer.from(sha256, 'hex').toString('base64');
-    if (await this.put(key, body, { onlyIfNew: true, checksum, signal })) return { how: 'new', age: 0 };
-    const there = await this.headNamed(key, sha256, body.length);
+    if (await this.put(key, body, { ...options, onlyIfNew: true, checksum })) return { how: 'new', age: 0 };
+    const there = await this.headByChecksum(key, sha256, body.length);
     if (there) return { how: 'there', age: (await this.now()).getTime() - there.modified };
-    await this.put(key, body, { checksum, signal });
+    await this.put(key, body, { ...options, checksum });
     return { how: 'replaced', age: 0 };
   }
 
@@ -197,12 +142,12 @@ export class Store {
   }
 
   /** Whether an object is there and is, by the hash that S3 keeps of it, what its name says. */
-  async isNamed(key: string, sha256: string, size: number): Promise<boolean> {
-    return (await this.headNamed(key, sha256, size)) !== null;
+  async hasChecksum(key: string, sha256: string, size: number): Promise<boolean> {
+    return (await this.headByChecksum(key, sha256, size)) !== null;
   }
 
   /** When it was written, ms since the epoch; null where it is not what its name says. */
-  private async headNamed(key: string, sha256: string, size: number): Promise<{ modified: number } | null> {
+  private async headByChecksum(key: string, sha256: string, size: number): Promise<{ modified: number } | null> {
     const { HeadObjectCommand } = sdk.s3();
     const s3 = await this.aws.s3();
     try {
@@ -258,10 +203,24 @@ export class Store {
    * What the keys below a prefix go on with up to the next slash: the names of its "directories", sorted.
    * @param limit how many. @throws Problem `STORE_TOO_MANY` where there are more.
    */
-  async prefixes(prefix: string, limit: number): Promise<string[]> {
+  async listDirectories(prefix: string, limit: number): Promise<string[]> {
+    const { names, isPartial } = await this.listFirstDirectories(prefix, limit);
+    if (isPartial) throw this.tooMany(prefix, limit);
+    return names;
+  }
+
+  /**
+   * The same, for readers whom what others write there must not stop: no more than the first ones.
+   * @param after only names that are greater than this, or begin with it. @returns isPartial: there are more.
+   */
+  async listFirstDirectories(
+    prefix: string,
+    limit: number,
+    after?: string,
+  ): Promise<{ names: string[]; isPartial: boolean }> {
     const { ListObjectsV2Command } = sdk.s3();
     const s3 = await this.aws.s3();
-    const found: string[] = [];
+    const names: string[] = [];
     let token: string | undefined;
     do {
       const request = new ListObjectsV2Command({
@@ -269,16 +228,17 @@ export class Store {
         ExpectedBucketOwner: this.settings.bucketOwner,
         Prefix: prefix,
         Delimiter: '/',
+        StartAfter: after === undefined ? undefined : prefix + after,
         ContinuationToken: token,
       });
       const answer = await s3.send(request).catch((error: unknown) => {
         throw this.problem('STORE_LIST', `Could not list ${this.name(prefix)}.`, error);
       });
       token = answer.NextContinuationToken;
-      for (const { Prefix } of answer.CommonPrefixes ?? []) found.push(Prefix!.slice(prefix.length, -1));
-      if (found.length > limit) throw this.tooMany(prefix, limit);
+      for (const { Prefix } of answer.CommonPrefixes ?? []) names.push(Prefix!.slice(prefix.length, -1));
+      if (names.length > limit) return { names: names.slice(0, limit), isPartial: true };
     } while (token);
-    return found;
+    return { names, isPartial: false };
   }
 
   /** Now, by S3's clock as far as its answers so far have told, to some minutes. */
@@ -332,7 +292,7 @@ export class Store {
    * @throws StoreTooLarge
    */
   async get(key: string, limit: number, signal?: AbortSignal): Promise<Buffer | null> {
-    return (await this.getVersion(key, limit, { signal }))?.bytes ?? null;
+    return (await this.getWithETag(key, limit, { signal }))?.bytes ?? null;
   }
 
   /**
@@ -342,7 +302,7 @@ export class Store {
    * `unless`: the ETag of a version that is of no use.
    * @returns null where there is none. @throws StoreTooLarge where it is larger: no more than the limit is read.
    */
-  async getVersion(
+  async getWithETag(
     key: string,
     limit: number,
     options: { strict?: boolean; unless?: string; signal?: AbortSignal } = {},
@@ -368,14 +328,14 @@ export class Store {
    * @param etag of what is known; undefined: nothing is. @param limit bytes.
    * @returns `same`, or the object; null where there is none.
    */
-  async getChanged(
+  async getIfChanged(
     key: string,
     limit: number,
     etag: string | undefined,
     signal?: AbortSignal,
   ): Promise<StoredVersion | 'same' | null> {
     try {
-      return await this.getVersion(key, limit, { signal, unless: etag });
+      return await this.getWithETag(key, limit, { signal, unless: etag });
     } catch (error) {
       if (awsStatus((error as Problem).cause) === 304) return 'same';
       throw error;
@@ -421,7 +381,7 @@ export class Store {
   }
 
   /** The last bytes of an object, all of it where it is smaller; null where there is none. */
-  async getEnd(key: string, bytes: number): Promise<Buffer | null> {
+  async getSuffix(key: string, bytes: number): Promise<Buffer | null> {
     const answer = await this.read(key, [404, 403], `bytes=-${bytes}`);
     return answer && this.bytes(key, answer, bytes);
   }
@@ -581,7 +541,10 @@ export class Store {
       const status = awsStatus(error);
       const region = namedRegion(error);
       if (status === 404) {
-        throw this.problem('BUCKET_MISSING', `The bucket ${bucket} does not exist.`, error, missingBucket(bucket));
+        throw this.problem('BUCKET_MISSING', `The bucket ${bucket} does not exist.`, error, missingBucket(bucket), [
+          'bucket',
+          'region',
+        ]);
       }
       if (status === 301 || status === 400) {
         if (region) return region;
@@ -594,6 +557,7 @@ export class Store {
           `The bucket ${bucket} can't be used by the credentials in force${this.settings.bucketOwner ? `, or does not belong to account ${this.settings.bucketOwner}` : ''}.`,
           error,
           'The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it. A requester-pays bucket of another account can not be used.',
+          ['bucket', 'prefix', 'bucketOwner', 'profile', 'roleArn'],
         );
       }
       throw this.problem('BUCKET', `The bucket ${bucket} could not be reached.`, error);
@@ -625,12 +589,12 @@ export class Store {
 
   private tooMany(prefix: string, limit: number): Problem {
     return new Problem('STORE_TOO_MANY', `${this.name(prefix)} holds more than ${formatCount(limit, 'object')}.`, {
-      next: 'Remove what no run needs: npx nx-ec2 prune. If it stays so, another program writes to this prefix.',
+      next: 'Remove what no run needs: npx nx-ec2 store prune. If that does not help, another program is writing to this prefix.',
     });
   }
 
-  private problem(code: string, what: string, error: unknown, next?: string) {
-    return awsProblem(code, what, error, next ?? this.remedy(error));
+  private problem(code: ErrorCode, what: string, error: unknown, next?: string, settings?: readonly string[]) {
+    return awsProblem(code, what, error, next ?? this.remedy(error), settings);
   }
 
   /** What to do about what is wrong with the bucket or with the server, whatever was asked of it; undefined for the rest. */
@@ -643,28 +607,17 @@ export class Store {
     if (status === 301 || code === 'PermanentRedirect' || code === 'AuthorizationHeaderMalformed') {
       return region
         ? `The bucket ${bucket} is in ${region}: set "region" to ${region}.`
-        : `The bucket ${bucket} is in another region: set "region" to that of the bucket (aws s3api get-bucket-location --bucket ${bucket}).`;
+        : `The bucket ${bucket} is in another region: set "region" to that of the bucket (aws s3api get-bucket-location --bucket ${shellWord(bucket)}).`;
     }
     if (status === 307)
       return `S3 sends requests for ${bucket} elsewhere for the moment, as it does for some hours after a bucket was created. Set "region" to that of the bucket${region ? ` (${region})` : ''}, and try again in a few minutes.`;
     if (status === 501)
-      return 'This S3 server lacks something that the request needs: nx run <project>:remote-doctor says what. With "sync": {"strategy": "auto"}, files are sent as an archive instead.';
+      return 'This S3 server lacks a feature that the request needs: nx run <project>:remote-doctor names it. With "sync": {"transport": "auto"}, files are sent as an archive instead.';
     return undefined;
   }
-}
-
-/** The bucket's region, as S3 names it in a refusal. */
-function namedRegion(error: unknown): string | undefined {
-  const { $response, Region } = error as { $response?: { headers?: Record<string, string> }; Region?: string };
-  const region = $response?.headers?.['x-amz-bucket-region'] ?? Region;
-  return region && /^[a-z0-9-]{1,40}$/.test(region) ? region : undefined;
 }
 
 /** Now by the server's clock: the SDK learns the difference from the answers it gets. */
 function serverDate(s3: S3Client): Date {
   return new Date(Date.now() + (s3.config.systemClockOffset ?? 0));
-}
-
-function missingBucket(bucket: string): string {
-  return `Check "bucket" and "region" (--bucket, ec2.config.json, the options of nx-ec2 in nx.json), or create it: npx nx g nx-ec2:aws-setup --bucket=${bucket}`;
 }

@@ -1,8 +1,9 @@
 import { isTransient } from '../aws/reason';
 import { Problem } from '../report/problem';
-import { NewerCondemned, readCondemned, YOUNG, type Condemned } from './condemned';
+import { NewerPendingDeletes, readPendingDeletes, MIN_AGE, type PendingDeletes } from './pending-deletes';
 import type { StoreKeys } from './keys';
 import { renamed, type Pack } from './pack';
+import { storeNames } from './keys';
 import type { PackIndex } from './pack-index';
 import type { Store } from './store';
 import { steadyNow } from '../system/moment';
@@ -17,9 +18,9 @@ const SECONDS = 2;
 const WINDOW = LARGEST_PACK;
 const CONNECTIONS = 4;
 /** Trouble on the way to S3 is waited out so long, ms, beyond the SDK's own retries. */
-const PATIENCE = 120_000;
-/** A pack that is there since less, ms, can't be condemned before it is named. */
-const SAFE = YOUNG - 24 * 3_600_000;
+const OUTAGE_TIMEOUT_MS = 120_000;
+/** A pack that was stored less than this ago, ms, can't be marked for deletion before it is named. */
+const MAX_UNMARKED_AGE = MIN_AGE - 24 * 3_600_000;
 
 /**
  * Sends packs side by side: as many bytes as the link carries in about two seconds, one pack's worth while that is
@@ -31,7 +32,8 @@ export class PackUploads {
   private failed: unknown;
   private started = 0;
   private concurrency = CONNECTIONS;
-  private condemned?: Condemned;
+  private progress = 0;
+  private pendingDeletes?: PendingDeletes;
   /** Bytes that S3 has taken, and packs that stood in the place of others. */
   sent = 0;
   replaced: string[] = [];
@@ -40,7 +42,13 @@ export class PackUploads {
     private readonly store: Store,
     private readonly keys: StoreKeys,
     private readonly index: PackIndex,
-    private readonly options: { signal?: AbortSignal; onSent: (pack: Pack) => void; onWait: (why: string) => void },
+    private readonly options: {
+      signal?: AbortSignal;
+      onSent: (pack: Pack) => void;
+      onWait: (why: string) => void;
+      /** Told of the bytes of chunks that were sent so far, also of packs that are on their way. */
+      onProgress?: (bytes: number) => void;
+    },
   ) {}
 
   /** How large the next pack should be, stored bytes: as fast as the link is, so that there are several side by side. */
@@ -83,9 +91,12 @@ export class PackUploads {
   private async deliver(pack: Pack): Promise<void> {
     const { signal, onSent, onWait } = this.options;
     const since = steadyNow();
+    const arrived = this.progressOf(pack);
     for (let wait = 1_000; ; wait = Math.min(15_000, wait * 2)) {
       try {
-        pack = await this.put(pack);
+        let written = 0;
+        pack = await this.put(pack, (bytes) => arrived((written += bytes)));
+        arrived(pack.bytes.length);
         this.sent += pack.bytes.length;
         this.index.add({
           sha256: pack.sha256,
@@ -96,7 +107,7 @@ export class PackUploads {
         return onSent(pack);
       } catch (error) {
         const cause = error instanceof Problem ? error.cause : error;
-        if (signal?.aborted || !isTransient(cause) || steadyNow() - since > PATIENCE) throw error;
+        if (signal?.aborted || !isTransient(cause) || steadyNow() - since > OUTAGE_TIMEOUT_MS) throw error;
         // Throttled or cut off: fewer at once, and later.
         this.concurrency = Math.max(1, this.concurrency >> 1);
         onWait((error as Error).message.split('\n')[0]);
@@ -105,29 +116,45 @@ export class PackUploads {
     }
   }
 
+  /** Takes how many of a pack's stored bytes were written by one attempt; the progress never goes back for another one. */
+  private progressOf({ chunks, bytes: { length } }: Pack): (written: number) => void {
+    const whole = chunks.reduce((sum, [, size]) => sum + size, 0);
+    let most = 0;
+    return (written) => {
+      const now = Math.floor(whole * Math.min(1, written / length));
+      if (now <= most) return;
+      this.progress += now - most;
+      most = now;
+      this.options.onProgress?.(this.progress);
+    };
+  }
+
   /**
-   * Stores a pack, under another name where that of its bytes is condemned: `prune` may remove what it has condemned at
+   * Stores a pack, under another name where that of its bytes is pending deletion: `prune` may remove such a pack at
    * any moment, and does not look whether somebody has found it there.
    * @returns the pack as it was stored.
    */
-  private async put(pack: Pack): Promise<Pack> {
+  private async put(pack: Pack, onWritten: (bytes: number) => void): Promise<Pack> {
     for (;;) {
       const key = this.keys.pack(pack.sha256);
-      const { how, age } = await this.store.putNamed(key, pack.sha256, pack.bytes, this.options.signal);
+      const { how, age } = await this.store.putContentAddressed(key, pack.sha256, pack.bytes, {
+        signal: this.options.signal,
+        onWritten,
+      });
       if (how === 'replaced') this.replaced.push(pack.sha256);
-      if (how !== 'there' || age < SAFE) return pack;
-      if (!(await this.isCondemned(`p/${pack.sha256}`))) return pack;
+      if (how !== 'there' || age < MAX_UNMARKED_AGE) return pack;
+      if (!(await this.isPendingDelete(storeNames.pack(pack.sha256)))) return pack;
       pack = renamed(pack);
     }
   }
 
-  /** What is not condemned now will not be removed until long after this sync: asked once. */
-  private async isCondemned(name: string): Promise<boolean> {
+  /** An object that is not pending deletion now stays until long after this sync: the list is read once. */
+  private async isPendingDelete(name: string): Promise<boolean> {
     try {
-      this.condemned ??= await readCondemned(this.store, this.keys.condemned);
-      return this.condemned.damaged || this.condemned.since.has(name);
+      this.pendingDeletes ??= await readPendingDeletes(this.store, this.keys.pendingDeletes);
+      return this.pendingDeletes.damaged || this.pendingDeletes.since.has(name);
     } catch (error) {
-      if (error instanceof NewerCondemned) return true;
+      if (error instanceof NewerPendingDeletes) return true;
       throw error;
     }
   }

@@ -3,7 +3,7 @@ import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, 
 import { dirname } from 'node:path';
 
 /** A file that is larger, bytes, is none of ours. */
-const LARGEST = 512 * 1024 * 1024;
+const MAX_CACHE_FILE_BYTES = 512 * 1024 * 1024;
 
 let failure: string | null = null;
 
@@ -20,7 +20,10 @@ export function takeCacheFailure(): string | null {
  */
 export function readCache<T>(file: string | undefined, parse: (bytes: Buffer) => T | null): T | null {
   try {
-    if (file === undefined || statSync(file).size > LARGEST) return null;
+    if (file === undefined) return null;
+    const stat = statSync(file);
+    // Opening a pipe waits for its other end.
+    if (!stat.isFile() || stat.size > MAX_CACHE_FILE_BYTES) return null;
     return parse(readFileSync(file));
   } catch {
     return null;
@@ -46,6 +49,7 @@ export function writeCache(file: string, data: string | Buffer): void {
 export function appendCache(file: string, data: string): void {
   attempt(file, () => {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    if (statSync(file, { throwIfNoEntry: false })?.isFile() === false) throw new Error(`${file} is not a file`);
     appendFileSync(file, data, { mode: 0o600 });
   });
 }

@@ -18,6 +18,7 @@ export class Mortal {
   dead = false;
   private readonly timers = new Set<NodeJS.Timeout>();
   private readonly opened = new Set<fs.promises.FileHandle>();
+  private readonly pending = new Set<Promise<unknown>>();
   private die!: () => void;
   private readonly death = new Promise<'killed'>((resolve) => (this.die = () => resolve('killed')));
 
@@ -34,7 +35,23 @@ export class Mortal {
   run<T>(work: () => Promise<T>): Promise<T | 'killed'> {
     const done = running.run(this, work);
     done.catch(() => undefined);
-    return Promise.race([done, this.death]);
+    // What the system had been asked for when the process died happens before anybody looks.
+    const dead = this.death.then(async (killed) => {
+      await Promise.allSettled(this.pending);
+      return killed;
+    });
+    const alive = done.catch((error: unknown) => {
+      if (this.dead) return dead;
+      throw error;
+    });
+    return Promise.race([alive, dead]);
+  }
+
+  /** Remembers a change that the system makes after the call that asked for it. */
+  keepPending(change: Promise<unknown>): void {
+    this.pending.add(change);
+    const forget = () => void this.pending.delete(change);
+    change.then(forget, forget);
   }
 
   owns(path: unknown): boolean {
@@ -98,6 +115,7 @@ export async function mortality(): Promise<() => Promise<void>> {
         }
       }
       const result = real.apply(this, args);
+      if (mortal && target === fs.promises) mortal.keepPending(result as Promise<unknown>);
       if (mortal && name === 'open')
         void (result as Promise<fs.promises.FileHandle>).then(
           (file) => mortal.keepOpened(file),

@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import { watch, type FSWatcher } from 'chokidar';
-import { NEVER } from './files';
+import { NEVER } from './files/never-sent';
 
 /** What happened to files since somebody asked last. */
-export interface Burst {
+export interface ChangeBatch {
   /** Workspace-relative paths that came, went or changed; null: any may have. */
   paths: ReadonlySet<string> | null;
   /** When the first of it was noticed, by `performance.now()`. */
@@ -25,15 +25,15 @@ export interface Scope {
 }
 
 /** A burst ends when nothing happened for so long, ms, and at the latest after so long. */
-const QUIET = 25;
-const LONGEST = 1_000;
+const BATCH_QUIET_MS = 25;
+const MAX_BURST_MS = 1_000;
 /** From so many paths on, somebody may be at it who says when he is done: git, by its lock. */
 const MANY = 50;
 const GIT_AT_MOST = 15_000;
 /** More paths than these are any. */
-const MOST = 5_000;
+const MAX_PATHS = 5_000;
 /** Without file events, everything is looked at so often, ms. */
-const LOOK = 3_000;
+const POLL_MS = 3_000;
 
 /**
  * File events of the directories in which something may change that travels. A hint: what really changed, a scan tells.
@@ -84,20 +84,20 @@ export class FileEvents {
   }
 
   /** The next burst, when it is over; null where `ms` pass without one. */
-  async next(ms: number, signal?: AbortSignal): Promise<Burst | null> {
-    await this.something(this.lost ? Math.min(ms, LOOK) : ms, signal);
+  async next(ms: number, signal?: AbortSignal): Promise<ChangeBatch | null> {
+    await this.something(this.lost ? Math.min(ms, POLL_MS) : ms, signal);
     if (this.lost) this.note(null);
     if (!this.since) return null;
     const age = () => performance.now() - this.since;
     // What is left of it: a save is several events within a millisecond or two, and must not wait twice.
-    const left = () => QUIET - (performance.now() - this.last);
-    while (left() > 0 && age() < LONGEST) await this.sleep(left(), signal);
+    const left = () => BATCH_QUIET_MS - (performance.now() - this.last);
+    while (left() > 0 && age() < MAX_BURST_MS) await this.sleep(left(), signal);
     const lock = join(this.scope.workspaceRoot, '.git', 'index.lock');
     const many = () => this.any || this.paths.size > MANY;
-    while (many() && age() < GIT_AT_MOST && existsSync(lock)) await this.sleep(QUIET, signal);
-    const burst: Burst = { paths: this.any ? null : this.paths, since: this.since };
+    while (many() && age() < GIT_AT_MOST && existsSync(lock)) await this.sleep(BATCH_QUIET_MS, signal);
+    const batch: ChangeBatch = { paths: this.any ? null : this.paths, since: this.since };
     [this.paths, this.any, this.since] = [new Set(), false, 0];
-    return burst;
+    return batch;
   }
 
   async close(): Promise<void> {
@@ -112,7 +112,7 @@ export class FileEvents {
   private note(path: string | null): void {
     this.last = performance.now();
     this.since ||= this.last;
-    this.any ||= path === null || this.paths.size >= MOST;
+    this.any ||= path === null || this.paths.size >= MAX_PATHS;
     if (path !== null && !this.any) this.paths.add(path);
     this.wake();
   }

@@ -1,10 +1,10 @@
 import { parentPort, Worker, workerData } from 'node:worker_threads';
 import { createProjectFileMapUsingProjectGraph, type ProjectGraph } from '@nx/devkit';
-import type { ListFiles } from './files';
+import type { ListFiles } from './files/types';
 
 const OURS = 'nx-ec2: list files';
 /** The next thread is made so long after a list, ms: what that was asked for comes first. */
-const AFTER = 300;
+const NEXT_WORKER_DELAY_MS = 300;
 
 /**
  * Lists files by Nx as they are on disk at that moment. Nx itself looks once in a process, and its daemon some time
@@ -40,7 +40,7 @@ export class FreshListing {
       });
     } finally {
       void worker.terminate();
-      setTimeout(() => this.prepare(), AFTER).unref();
+      setTimeout(() => this.prepare(), NEXT_WORKER_DELAY_MS).unref();
     }
   };
 

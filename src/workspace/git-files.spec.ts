@@ -6,8 +6,9 @@ import type { ProjectGraph } from '@nx/devkit';
 import { allOutputs } from '../config/outputs';
 import fc from 'fast-check';
 import { environmentChoice } from '../config/environment-choice';
-import { findFiles, type FilesInput } from './files';
+import { findFiles } from './files/find-files';
 import { gitFiles, trackedBelow } from './git-files';
+import type { FilesInput } from './files/types';
 
 describe('files of a repository', () => {
   const environment = { ...process.env };
@@ -44,8 +45,14 @@ describe('files of a repository', () => {
     const nodes = Object.entries(roots).map(([name, root]) => [name, { name, type: 'lib', data: { root } }]);
     const found = await findFiles(
       {
-        ...{ workspaceRoot, projectName: 'model', include: [], exclude: [], dependencies: true },
-        ...{ outputs: allOutputs(), environment: environmentChoice({}), ...options },
+        workspaceRoot,
+        projectName: 'model',
+        include: [],
+        exclude: [],
+        dependencies: true,
+        outputs: allOutputs(),
+        environment: environmentChoice({}),
+        ...options,
         projectGraph: { nodes: Object.fromEntries(nodes), dependencies: {} } as ProjectGraph,
       },
       async () => listed,
@@ -245,7 +252,7 @@ describe('files of a repository', () => {
     const { paths, warnings } = await find(['model/train.py']);
     expect(paths).toEqual(['model/train.py']);
     expect(warnings).toEqual([
-      expect.stringMatching(/^git can't say which files it has, only those that Nx lists are sent: .*index/),
+      expect.stringMatching(/^git can't list its files, so only those that Nx lists are sent: .*index/),
     ]);
   });
 

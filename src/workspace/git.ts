@@ -12,12 +12,12 @@ export interface GitState {
 
 const run = promisify(execFile);
 /** A repository whose state takes longer is not waited for, ms. */
-const PATIENCE = 5_000;
+const GIT_TIMEOUT_MS = 5_000;
 
 /** What git says of the workspace; null where it is no repository, has no commit, or git does not answer. */
 export async function gitState(workspaceRoot: string): Promise<GitState | null> {
   const git = async (...args: string[]) =>
-    (await run('git', ['-C', workspaceRoot, ...args], { timeout: PATIENCE, maxBuffer: 1 << 26 })).stdout;
+    (await run('git', ['-C', workspaceRoot, ...args], { timeout: GIT_TIMEOUT_MS, maxBuffer: 1 << 26 })).stdout;
   try {
     const [status, remote] = await Promise.all([
       git('--no-optional-locks', 'status', '--porcelain=v2', '--branch', '--untracked-files=no', '-z'),

@@ -1,5 +1,5 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { askedConfiguration, commandOf, refuseUnknownConfiguration } from './invocation';
+import { askedConfiguration, targetCommand, assertKnownConfiguration } from './invocation';
 
 const context = {
   root: '/w',
@@ -35,15 +35,15 @@ describe('the command line of nx', () => {
   });
 
   it('is refused where it asks for a configuration that the target has not', () => {
-    expect(() => refuseUnknownConfiguration(context, ['nx', 'run', 'm:fit', '-c', 'sopt'])).toThrow(
+    expect(() => assertKnownConfiguration(context, ['nx', 'run', 'm:fit', '-c', 'sopt'])).toThrow(
       /no configuration "sopt"[^]*It has: spot/,
     );
-    refuseUnknownConfiguration({ ...context, configurationName: 'spot' }, ['nx', 'run', 'm:fit', '-c', 'spot']);
-    refuseUnknownConfiguration(context, null);
+    assertKnownConfiguration({ ...context, configurationName: 'spot' }, ['nx', 'run', 'm:fit', '-c', 'spot']);
+    assertKnownConfiguration(context, null);
   });
 
   it('is told by the name that this workspace has for a target', () => {
-    expect(commandOf(context, 'remote-logs')).toBe('nx run m:log');
-    expect(commandOf(context, 'remote-cancel')).toBe('nx run m:remote-cancel');
+    expect(targetCommand(context, 'remote-logs')).toBe('nx run m:log');
+    expect(targetCommand(context, 'remote-cancel')).toBe('nx run m:remote-cancel');
   });
 });

@@ -1,19 +1,25 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { ExecutorContext } from '@nx/devkit';
-import type { TargetName } from '../config/configuration';
 import { Problem } from '../report/problem';
+import { nxRun } from '../report/shell-words';
+import type { TargetName } from '../config/target-options';
 
 /** How far up the processes Nx's own command line is looked for. */
-const DEPTH = 6;
+const MAX_PARENTS = 6;
 
 /** The command line of the nx process that runs this executor; null where it can't be read. */
 export function nxCommandLine(): string[] | null {
+  return findNxProcess()?.args ?? null;
+}
+
+/** Returns the nearest nx process above this one; null if it can't be found. */
+export function findNxProcess(): { pid: number; args: string[] } | null {
   let pid = process.ppid;
-  for (let depth = 0; depth < DEPTH && pid > 1; depth++) {
+  for (let depth = 0; depth < MAX_PARENTS && pid > 1; depth++) {
     const [args, parent] = readProcess(pid) ?? [null, 0];
     if (!args) return null;
-    if (args.some((arg) => /(^|\/)nx(\.js)?$/.test(arg))) return args;
+    if (args.some((arg) => /(^|\/)nx(\.js)?$/.test(arg))) return { pid, args };
     pid = parent;
   }
   return null;
@@ -76,7 +82,7 @@ export function askedConfiguration(args: readonly string[], task: string): strin
 }
 
 /** Nx drops a configuration that a target does not define, silently. Training with the wrong one is never right. */
-export function refuseUnknownConfiguration(
+export function assertKnownConfiguration(
   context: ExecutorContext,
   args: readonly string[] | null = nxCommandLine(),
 ): void {
@@ -94,9 +100,9 @@ export function refuseUnknownConfiguration(
 }
 
 /** The command line of another target of this project, by whatever name this workspace has it. */
-export function commandOf(context: ExecutorContext, name: TargetName): string {
+export function targetCommand(context: ExecutorContext, name: TargetName): string {
   const project = context.projectName!;
   const targets = context.projectsConfigurations.projects[project]?.targets ?? {};
   const called = Object.keys(targets).find((key) => targets[key].executor === `nx-ec2:${name}`) ?? name;
-  return `nx run ${project}:${called}`;
+  return nxRun(project, called);
 }

@@ -4,8 +4,8 @@ import type { Entry } from '../snapshot/entry';
 
 const HEAD = Buffer.from('version https://git-lfs.github.com/spec/v1\n');
 /** Sizes of pointers, bytes: one without extensions and of an empty file, and the limit that Git LFS sets. */
-const SMALLEST = 110;
-const LARGEST = 1_023;
+const MIN_POINTER_BYTES = 110;
+const MAX_POINTER_BYTES = 1_023;
 
 /**
  * Of the files of a snapshot, those that hold a pointer of Git LFS where the content should be.
@@ -14,7 +14,7 @@ const LARGEST = 1_023;
 export function lfsPointers(workspaceRoot: string, entries: readonly Entry[], known = new Set<string>()): string[] {
   const head = Buffer.alloc(HEAD.length);
   return entries.flatMap((entry) => {
-    if (entry.kind !== 'file' || entry.size < SMALLEST || entry.size > LARGEST) return [];
+    if (entry.kind !== 'file' || entry.size < MIN_POINTER_BYTES || entry.size > MAX_POINTER_BYTES) return [];
     const content = `${entry.sha256} ${entry.path}`;
     if (known.has(content)) return [];
     known.add(content);

@@ -2,7 +2,7 @@ import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, lstatSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../report/problem';
-import { printable } from '../report/terminal-text';
+import { sanitizeForTerminal } from '../report/terminal-text';
 
 /**
  * No program that the repository's configuration names is run. Files of a repository can make one of its directories look
@@ -34,7 +34,7 @@ export function runGit(directory: string, args: string[], options: GitOptions = 
   if (isMissing ? repositoryAbove(directory) === null : /not a git repository/.test(result.failure)) return null;
   throw new Problem(
     'GIT_FAILED',
-    `git can't say which files of ${printable(directory)} it tracks: ${printable(isMissing ? 'it is not installed' : result.failure)}`,
+    `git can't say which files of ${sanitizeForTerminal(directory)} it tracks: ${sanitizeForTerminal(isMissing ? 'it is not installed' : result.failure)}`,
     {
       next: isMissing
         ? 'Install git: files that it tracks must not be replaced.'
@@ -51,7 +51,9 @@ export async function listFromGit(directory: string, args: string[]): Promise<Bu
   const list = (more: NodeJS.ProcessEnv) =>
     new Promise<{ failure: string | null; stdout: Buffer; isMissing: boolean }>((resolve) => {
       const options = {
-        ...{ maxBuffer: 1 << 28, timeout: TIMEOUT_MS, encoding: 'buffer' as const },
+        maxBuffer: 1 << 28,
+        timeout: TIMEOUT_MS,
+        encoding: 'buffer' as const,
         env: { ...gitEnvironment(), ...more },
       };
       execFile('git', ['-C', directory, ...QUIET, ...args], options, (error, stdout, stderr) =>

@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 /** `<name>.nx-ec2-<host>-<process id>-<random>` */
-const SCRATCH = /\.nx-ec2-([0-9a-f]{8})-([1-9]\d{0,9})-[0-9a-f]{8}$/;
+const SCRATCH = /\.nx-ec2-([0-9a-f]{8}-[1-9]\d{0,9}-[0-9a-f]{8})$/;
 
 /**
  * Makes a directory for files that are not in their place yet, on the same file system as that place. Git, Nx and syncs
@@ -13,11 +13,21 @@ const SCRATCH = /\.nx-ec2-([0-9a-f]{8})-([1-9]\d{0,9})-[0-9a-f]{8}$/;
  */
 export function makeScratch(directory: string, name = ''): string {
   removeAbandoned(directory, name);
-  const ending = `.nx-ec2-${host()}-${process.pid}-${randomBytes(4).toString('hex')}`;
-  const scratch = join(directory, name + ending);
+  const scratch = join(directory, `${name}.nx-ec2-${processMark()}`);
   mkdirSync(scratch, { recursive: true });
   for (const name of ['.gitignore', '.nxignore']) writeFileSync(join(scratch, name), '*\n');
   return scratch;
+}
+
+/** `<host>-<process id>-<random>`: part of the name of what this process alone writes to. */
+export function processMark(): string {
+  return `${host()}-${process.pid}-${randomBytes(4).toString('hex')}`;
+}
+
+/** Whether the process of a mark has ended; false of one on another machine, of which nothing is known. */
+export function hasEnded(mark: string): boolean {
+  const [on, pid] = mark.split('-');
+  return on === host() && !isAlive(Number(pid));
 }
 
 /** Whether a path is that of a scratch directory, or below one. */
@@ -27,9 +37,9 @@ export function isScratch(path: string): boolean {
 
 function removeAbandoned(directory: string, name: string): void {
   for (const each of entries(directory)) {
-    const [ending, on, pid] = SCRATCH.exec(each) ?? [];
+    const [ending, mark] = SCRATCH.exec(each) ?? [];
     if (ending === undefined || each !== name + ending) continue;
-    if (on === host() && !isAlive(Number(pid))) rmSync(join(directory, each), { recursive: true, force: true });
+    if (hasEnded(mark)) rmSync(join(directory, each), { recursive: true, force: true });
   }
 }
 

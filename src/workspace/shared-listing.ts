@@ -2,8 +2,8 @@ import { lstatSync, readdirSync, type Stats } from 'node:fs';
 import { join, posix } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
 import { readCache, writeCache } from '../system/cache-file';
-import { NEVER } from './files';
 import { stateDirectory } from './state';
+import { NEVER } from './files/never-sent';
 
 /** What of Nx's project graph and file map decides which files travel. */
 export interface Listing {

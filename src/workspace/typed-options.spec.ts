@@ -1,8 +1,8 @@
 import type { ExecutorContext } from '@nx/devkit';
 import fc from 'fast-check';
 import yargsParser from 'yargs-parser';
-import { textOptions, type TargetName } from '../config/configuration';
 import { asTyped, parseText, typedOptions } from './typed-options';
+import { textOptions, type TargetName } from '../config/target-options';
 
 /** As Nx parses the words of a task. */
 const byNx = (words: string[]) =>
@@ -51,7 +51,7 @@ describe('an option that is text', () => {
     ['remote-train', 'args'],
     ['remote-train', 'command'],
     ['remote-train', 'script'],
-    ['remote-train', 'resume'],
+    ['remote-train', 'resumeFrom'],
     ['remote-train', 'remoteRoot'],
     ['remote-train', 'instance'],
     ['remote-submit', 'bucket'],

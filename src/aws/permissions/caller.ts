@@ -138,7 +138,7 @@ export const CLIENT_SECRETS: Statement[] = [
 ];
 
 /** What of a run names others of its objects. */
-const RUN_LISTS = ['record.json', 'artifacts.json', 'checkpoint/*'].map((name) => `*/run/*/${name}`);
+const RUN_LISTS = ['record.json', 'artifacts.json', 'checkpoint/*'].map((name) => `projects/*/run/*/${name}`);
 
 /** A job that only prunes. */
 export const PRUNE: Statement[] = [
@@ -153,10 +153,17 @@ export const PRUNE: Statement[] = [
     // What is needed is read off these; no plan, no archive, no log, no artifact.
     Sid: 'Read',
     Action: ['s3:GetObject'],
-    Resource: stored('p/*', 'x/*', '*/m/*', '*/ref/*', '*/key/*', ...RUN_LISTS),
+    Resource: stored(
+      'packs/*',
+      'indexes/*',
+      'projects/*/manifests/*',
+      'projects/*/ref/*',
+      'projects/*/key/*',
+      ...RUN_LISTS,
+    ),
     on: "packs, indexes, records, refs, keys, and runs' records and lists",
   },
-  { Sid: 'Write', Action: ['s3:PutObject'], Resource: stored('x/*'), on: 'indexes' },
+  { Sid: 'Write', Action: ['s3:PutObject'], Resource: stored('indexes/*'), on: 'indexes' },
   { Sid: 'Remove', Action: ['s3:DeleteObject'], Resource: stored('*'), on: 'the store' },
   {
     Sid: 'StoreSecret',

@@ -26,13 +26,13 @@ export const DEPENDENT: Dependent[] = [
     'caller',
     's3:PutObject',
     'a presigned form that the instance sends',
-    'the same: of runs that somebody follows without the role',
+    'the same, for runs that a client follows without the role',
   ),
   of(
     'caller',
     's3:ListBucket',
     'any read of an object',
-    'who has it is told 404 of what is not there, who has not 403, which is no different from a refusal',
+    'with it, S3 answers 404 for an object that does not exist; without it 403, as for a denied request',
   ),
   of(
     'caller',
@@ -68,7 +68,7 @@ export const DEPENDENT: Dependent[] = [
     'caller',
     'iam:CreateServiceLinkedRole',
     'the first spot request, the first fleet of the account',
-    'EC2 keeps spot instances and fleets by roles of its own; where they are there, nobody needs it',
+    'EC2 manages spot instances and fleets with roles of its own; needed only until they exist',
   ),
   of(
     'caller',
@@ -80,7 +80,7 @@ export const DEPENDENT: Dependent[] = [
     'instance role',
     'ssm:UpdateInstanceInformation',
     'the SSM agent',
-    'the agent makes the instance known, and says every few minutes that it is there',
+    'the agent registers the instance, and reports every few minutes that it runs',
   ),
   of(
     'instance role',

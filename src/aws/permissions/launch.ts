@@ -42,7 +42,7 @@ export const LAUNCH: Statement[] = [
     Action: ['ec2:CreateTags'],
     Resource: ec2('instance', 'volume', 'spot-instances-request', 'fleet', 'launch-template'),
     Condition: { StringEquals: { 'ec2:CreateAction': ['RunInstances', 'CreateFleet', 'CreateLaunchTemplate'] } },
-    on: 'what is being made, and nothing that is there',
+    on: 'resources that the call creates, and no existing ones',
   },
   {
     Sid: 'PassInstanceRole',

@@ -18,26 +18,26 @@ const WHO = [
   need('sts:GetCallerIdentity', "keeps callers' trees apart (needs no permission)", FIRST),
   need('ec2:DescribeInstances', 'finds the instance', 'it is named by name or tag, or does not answer'),
   need('ssm:DescribeInstanceInformation', 'whether Systems Manager reaches it', `${FIRST}, or it does not answer`),
-  need('s3:ListBucket', 'whether the bucket is there', FIRST),
+  need('s3:ListBucket', 'whether the bucket exists', FIRST),
 ];
 /** One command and its answer. */
 const COMMAND = [
   need('ssm:SendCommand', 'what is done on the instance'),
   need('ssm:GetCommandInvocation', 'its answer'),
 ];
-const PUT = 'what the store lacks: packs, records, the remote side';
+const PUT = 'what the store lacks: packs, records, the runtime';
 const TRAVEL = [
   need('s3:PutObject', PUT, 'the store lacks something'),
-  need('s3:GetObject', 'which packs are there; signs for the instance, which fetches by it', 'something is to be sent'),
+  need('s3:GetObject', 'which packs exist; signs the URLs that the instance downloads from', 'something is to be sent'),
   need('s3:DeleteObject', 'plans, archives and edits are removed after use', 'there was one'),
   need('s3:AbortMultipartUpload', 'an archive that was interrupted', 'it was'),
 ];
 const SYNC = [...WHO, ...COMMAND, ...TRAVEL];
 const CUT = [
-  need('ssm:ResumeSession', 'goes on with the session', 'the connection was cut'),
-  need('ssm:TerminateSession', 'ends the session', 'it has not ended by itself'),
+  need('ssm:ResumeSession', 'resumes the session', 'the connection was cut'),
+  need('ssm:TerminateSession', 'ends the session', 'it is still open'),
 ];
-const SESSION = [need('ssm:StartSession', 'the live log', 'the run goes on, and sessions are to be had'), ...CUT];
+const SESSION = [need('ssm:StartSession', 'the live log', 'the run is active, and sessions are allowed'), ...CUT];
 /** What is read of runs. */
 const LIST_RUNS = need(
   's3:ListBucket',
@@ -45,7 +45,7 @@ const LIST_RUNS = need(
   'no run is named',
 );
 const READ_RUN = need('s3:GetObject', "the run's record, and what it leads to");
-const ASK = where('the store has not been told of the end', COMMAND);
+const ASK = where('the store does not show that the run has ended', COMMAND);
 const GONE = need('ec2:DescribeInstances', 'whether its instance is still there', 'the run is not heard of');
 const MINE = need('sts:GetCallerIdentity', "which runs are the caller's", FIRST);
 const NOT_READ = 'this machine has not read it';
@@ -65,7 +65,7 @@ const START = [
   need('ssm:GetParameter', 'secrets', '"secretsFrom" is client'),
   need('secretsmanager:GetSecretValue', 'secrets', '"secretsFrom" is client'),
 ];
-const VERSION = 'there is keyed "data"';
+const VERSION = 'there is a dataset with "cacheKey"';
 const KEYED = where(VERSION, [
   need('s3:ListBucket', 'the version of its prefix'),
   need('s3:GetObject', 'the version of its object'),
@@ -85,8 +85,8 @@ const BEFORE = [
 /** What making an instance takes. */
 const LAUNCH = [
   ...BEFORE,
-  need('ec2:DescribeInstances', 'whether one is there, and how far the new one is'),
-  need('ec2:RunInstances', 'the instance', 'none is there'),
+  need('ec2:DescribeInstances', 'whether one exists, and the state of the new one'),
+  need('ec2:RunInstances', 'the instance', 'none exists'),
   need('ec2:StartInstances', 'the instance', 'it was stopped'),
   need('ec2:DescribeSpotInstanceRequests', 'requests of tries that were given up', 'spot'),
   need('ec2:CancelSpotInstanceRequests', 'the same', 'spot'),
@@ -116,7 +116,7 @@ const WOULD_LAUNCH = where('the instance is described', [
 
 const LEFT = [
   need('sts:GetCallerIdentity', "what of it is one's own (needs no permission)"),
-  need('ec2:DescribeInstances', 'what is there'),
+  need('ec2:DescribeInstances', 'which instances exist'),
   need('ec2:DescribeVolumes', 'volumes that were left'),
   need('ec2:DescribeSpotInstanceRequests', 'requests that are open'),
   need('ec2:DescribeFleets', 'fleets'),
@@ -152,7 +152,7 @@ export const NEEDS = {
   'remote-exec': [...WHO, ...where('--run', [VERIFY]), ...COMMAND, ...TRAVEL],
   'remote-shell': [...WHO, need('ssm:StartSession', 'the shell'), ...CUT],
   'remote-doctor': [
-    need('s3:ListBucket', 'whether the bucket is there'),
+    need('s3:ListBucket', 'whether the bucket exists'),
     need('s3:PutObject', 'whether it may'),
     need('s3:GetObject', 'whether it may'),
     need('s3:DeleteObject', 'what it wrote'),
@@ -167,48 +167,48 @@ export const NEEDS = {
     need('ssm:DescribeInstanceInformation', 'whether Systems Manager reaches it'),
     need('ssm:SendCommand', 'what guards it'),
     need('ssm:GetCommandInvocation', 'its answer'),
-    need('s3:GetObject', 'how far its launch is; signs for the instance', MAKE),
-    need('s3:PutObject', 'the same; the remote side', MAKE),
+    need('s3:GetObject', 'the state of its launch; signs URLs for the instance', MAKE),
+    need('s3:PutObject', 'the same; the runtime', MAKE),
     ...LAUNCH,
   ],
   'remote-down': [
     need('ec2:DescribeInstances', 'which one'),
     need('ec2:DescribeSpotInstanceRequests', 'requests that are still open', 'it was made'),
     need('ec2:DescribeTags', 'fleets that wait for an instance', 'the instance is described'),
-    need('s3:GetObject', 'how far its launch is; whether a run goes on', 'it was made, or not with --force'),
+    need('s3:GetObject', 'the state of its launch; whether a run is active', 'it was made, or not with --force'),
     need('ec2:StopInstances', 'the instance', '--stop'),
-    need('ec2:DescribeVolumes', 'disks that go on costing', '--stop'),
+    need('ec2:DescribeVolumes', 'disks that still cost money', '--stop'),
     need('pricing:GetProducts', 'what they cost', '--stop'),
     need('ec2:TerminateInstances', 'the instance', 'not with --stop'),
     need('ec2:CancelSpotInstanceRequests', 'requests', 'spot'),
-    need('s3:ListBucket', 'whether a run goes on', 'not with --force'),
+    need('s3:ListBucket', 'whether a run is active', 'not with --force'),
     VERIFY,
     need('s3:PutObject', 'a request that the run of a fleet does not resume', '"recovery" is fleet'),
     ...STOP_FLEET,
     MINE,
   ],
   'nx-ec2 cache-key': KEYED,
-  'nx-ec2 diff': [READ_RUN, VERIFY],
-  'nx-ec2 checkout': [READ_RUN, VERIFY],
+  'nx-ec2 runs diff': [READ_RUN, VERIFY],
+  'nx-ec2 runs checkout': [READ_RUN, VERIFY],
   'nx-ec2 runs': FOLLOW,
-  'nx-ec2 prune': [
-    need('s3:ListBucket', 'what is there'),
+  'nx-ec2 store prune': [
+    need('s3:ListBucket', 'which objects exist'),
     need('s3:GetObject', 'what of it is needed'),
     VERIFY,
     need('s3:PutObject', 'indexes', '--apply'),
     need('s3:DeleteObject', 'what is not needed', '--apply'),
   ],
-  'nx-ec2 list': LEFT,
-  'nx-ec2 clean': [
+  'nx-ec2 instances list': LEFT,
+  'nx-ec2 instances clean': [
     ...LEFT,
     ...where('a bucket is named, and something has a run', [
       need('s3:GetObject', 'how its run ended'),
       VERIFY,
       need('s3:ListBucket', 'that what is not there is 404, not 403'),
     ]),
-    ...where('an instance lives within its times, and its run has ended', [
+    ...where('an instance is within its lifetime, and its run has ended', [
       ...COMMAND,
-      need('s3:PutObject', 'the remote side'),
+      need('s3:PutObject', 'the runtime'),
     ]),
     ...where('--apply, and there is one', [
       need('ec2:TerminateInstances', 'instances'),
@@ -221,8 +221,8 @@ export const NEEDS = {
   /** The instances' role. */
   instance: [
     need('s3:PutObject', "a run's record, log, metrics, artifacts, checkpoints"),
-    need('s3:GetObject', 'resuming; "data"', 'a run is resumed, has "data", or is started with nobody there'),
-    need('s3:ListBucket', '"data"; checkpoints', 'a run is resumed, or has "data"'),
+    need('s3:GetObject', 'resuming; datasets', 'a run is resumed, has datasets, or starts without a client'),
+    need('s3:ListBucket', 'datasets; checkpoints', 'a run is resumed, or has datasets'),
     need('ssm:GetParameter', '"secrets"', 'a run has some'),
     need('secretsmanager:GetSecretValue', '"secrets"', 'a run has some'),
     need('ec2:DescribeTags', 'which fleet it is of', '"recovery" is fleet'),
@@ -231,8 +231,8 @@ export const NEEDS = {
   ],
   /** What looks after instances from outside: aws-setup --deadline. */
   deadline: [
-    need('ec2:DescribeInstances', 'what is there'),
-    need('ec2:DescribeFleets', 'what is there'),
+    need('ec2:DescribeInstances', 'which instances exist'),
+    need('ec2:DescribeFleets', 'which fleets exist'),
     need('ec2:TerminateInstances', 'one that is past its time', 'there is one'),
     need('ec2:StopInstances', 'one that would have stopped itself', 'there is one'),
     need('ec2:DeleteFleets', 'one that is past its time', 'there is one'),

@@ -4,7 +4,7 @@ import { NEEDS, type Who } from './needs';
 
 const NOTE = '<!-- made of src/aws/permissions: NX_EC2_WRITE_DOCS=1 npx jest src/aws/permissions -->';
 
-/** docs/IAM.md. */
+/** docs/reference/iam.md. */
 export function permissionsPage(): string {
   const callers = (Object.keys(NEEDS) as Who[]).filter((who) => principalOf(who) === 'caller');
   const part = (prefix: boolean) => callers.filter((who) => who.startsWith('nx-ec2 ') === prefix);

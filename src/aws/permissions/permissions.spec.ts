@@ -9,7 +9,7 @@ import { permissionsPage } from './page.fixture';
 import { AGENT, DEADLINE, ROLE } from './role';
 import { concrete } from './statement';
 
-const PAGE = join(__dirname, '../../../docs/IAM.md');
+const PAGE = join(__dirname, '../../../docs/reference/iam.md');
 const everyone = Object.keys(NEEDS) as Who[];
 
 /** As prettier has it, but for the widths of columns. */
@@ -75,7 +75,7 @@ describe('permissions', () => {
     expect(concrete(KEY, {})).toMatchObject({ Resource: 'ARN-OF-THE-KEY' });
   });
 
-  it('are the page docs/IAM.md', () => {
+  it('are the page docs/reference/iam.md', () => {
     if (process.env.NX_EC2_WRITE_DOCS) writeFileSync(PAGE, permissionsPage());
     expect(plain(readFileSync(PAGE, 'utf8'))).toBe(plain(permissionsPage()));
   });

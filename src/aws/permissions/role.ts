@@ -30,14 +30,14 @@ export const RUNS: Statement[] = [
   {
     Sid: 'Runs',
     Action: ['s3:GetObject', 's3:PutObject'],
-    Resource: stored('*/run/*'),
-    on: '`v1/*/run/*` below the prefix (parameter `Prefix` of the template; any by default)',
+    Resource: stored('projects/*/run/*'),
+    on: '`v2/projects/*/run/*` below the prefix (parameter `Prefix` of the template; any by default)',
   },
   {
     Sid: 'ListRuns',
     Action: ['s3:ListBucket'],
     Resource: ['${Bucket.Arn}'],
-    Condition: { StringLike: { 's3:prefix': storeKeys('*/run/*') } },
+    Condition: { StringLike: { 's3:prefix': storeKeys('projects/*/run/*') } },
     on: 'the same',
   },
 ];
@@ -72,7 +72,7 @@ export const RECOVERY: Statement[] = [
   {
     Sid: 'Contents',
     Action: ['s3:GetObject'],
-    Resource: stored('p/*', '*/m/*'),
+    Resource: stored('packs/*', 'projects/*/manifests/*'),
     on: "packs, snapshots' records",
   },
   { Sid: 'OwnTags', Action: ['ec2:DescribeTags'], Resource: '*', on: ALL },

@@ -1,7 +1,7 @@
 /** What a statement's resources and conditions are written in: CloudFormation's `Fn::Sub` (`${!x}` is IAM's own variable). */
 export type Condition = Record<string, Record<string, string | string[]>>;
 
-/** One statement that allows something: the template of aws-setup, docs/IAM.md and the doctor have it from here. */
+/** One statement that allows something: the template of aws-setup, docs/reference/iam.md and the doctor have it from here. */
 export interface Statement {
   Sid: string;
   Action: string[];
@@ -16,7 +16,7 @@ export interface Statement {
 
 /** The tag whose presence makes an instance that is not made by nx-ec2 one that commands may be sent to. */
 export const INSTANCE_TAG = 'nx-ec2';
-/** The tag of all that nx-ec2 makes in EC2, and its value: docs/FORMAT.md, "Tags". */
+/** The tag of all that nx-ec2 makes in EC2, and its value: docs/reference/formats.md, "Tags". */
 export const MANAGED_TAG = 'nx-ec2:managed';
 
 /** A resource of this account and region. */
@@ -31,7 +31,7 @@ export function ec2(...types: string[]): string[] {
 
 /** Keys of the store below the template's prefix, which is any by default (`*`). */
 export function storeKeys(...names: string[]): string[] {
-  return names.map((name) => `\${Prefix}v1/${name}`);
+  return names.map((name) => `\${Prefix}v2/${name}`);
 }
 
 /** The objects with these keys. */

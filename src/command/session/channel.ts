@@ -1,14 +1,17 @@
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { decodeFrame, encodeFrame, newFrame, type Frame, type FrameError } from './frame';
 
 /** Bytes of input in a frame. */
 const CHUNK = 1024;
-/** Frames on their way at once, and frames that wait for one before them. */
+/** Frames on their way at once. */
 const WINDOW = 256;
+/** Frames that wait for one before them, and the bytes of their payloads: what exceeds that comes again. */
 const EARLY = 10_000;
+const EARLY_BYTES = 16 * 1024 * 1024;
 /** Between two looks for what was not acknowledged, and how long an acknowledgement may take, ms. */
-const LOOK = 100;
-const SHORTEST = 200;
-const LONGEST = 1_000;
+const RESEND_CHECK_MS = 100;
+const MIN_RESEND_MS = 200;
+const MAX_RESEND_MS = 1_000;
 /**
  * An agent older than June 2023 does not acknowledge again what it has taken: a frame that was sent so often, while a
  * later one was acknowledged, was taken and its acknowledgement lost. Newer agents acknowledge each copy.
@@ -43,11 +46,12 @@ export class Channel {
   private nextSequence = 0;
   private expected = 0;
   private readonly early = new Map<number, Frame>();
+  private earlyBytes = 0;
   private readonly queue: { type: number; payload: Buffer }[] = [];
   private readonly unacknowledged = new Map<number, Waiting>();
   private roundTrip = 100;
   private bad = 0;
-  private readonly timer = setInterval(() => this.sendAgain(), LOOK);
+  private readonly timer = setInterval(() => this.sendAgain(), RESEND_CHECK_MS);
 
   constructor(private readonly events: ChannelEvents) {
     this.timer.unref();
@@ -91,7 +95,7 @@ export class Channel {
     this.bad = 0;
     if (frame.type === 'output_stream_data') this.output(frame);
     else if (frame.type === 'acknowledge') this.acknowledged(frame);
-    else if (frame.type === 'channel_closed') this.events.onClosed(String(parse(frame.payload)?.Output ?? ''));
+    else if (frame.type === 'channel_closed') this.events.onClosed(textOf(parse(frame.payload)?.Output));
     else if (frame.type === 'pause_publication') this.paused = true;
     else if (frame.type === 'start_publication') {
       this.paused = false;
@@ -100,12 +104,15 @@ export class Channel {
   }
 
   private output(frame: Frame): void {
-    if (frame.sequence > this.expected && this.early.size >= EARLY) return;
+    const isFull = this.early.size >= EARLY || this.earlyBytes + frame.payload.length > EARLY_BYTES;
+    if (frame.sequence > this.expected && isFull) return;
     this.acknowledge(frame);
-    if (frame.sequence < this.expected) return;
+    if (frame.sequence < this.expected || this.early.has(frame.sequence)) return;
     this.early.set(frame.sequence, frame);
+    this.earlyBytes += frame.payload.length;
     for (let next = this.early.get(this.expected); next; next = this.early.get(this.expected)) {
       this.early.delete(this.expected++);
+      this.earlyBytes -= next.payload.length;
       this.events.onPayload(next.payloadType, next.payload);
     }
   }
@@ -143,7 +150,7 @@ export class Channel {
   }
 
   private sendAgain(): void {
-    const due = performance.now() - Math.min(LONGEST, Math.max(SHORTEST, this.roundTrip * 2));
+    const due = performance.now() - Math.min(MAX_RESEND_MS, Math.max(MIN_RESEND_MS, this.roundTrip * 2));
     for (const each of this.unacknowledged.values()) if (each.sentAt < due) this.sendOne(each);
   }
 
@@ -153,6 +160,11 @@ export class Channel {
     waiting.sends++;
     this.transmit(waiting.data);
   }
+}
+
+/** What the other end says, to be shown. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? sanitizeForTerminal(value) : '';
 }
 
 function parse(payload: Buffer): Record<string, unknown> | undefined {

@@ -12,20 +12,23 @@ export interface StreamAddress {
 /** The first client that knows separate output streams; what came with later ones is nothing that we do. */
 export const CLIENT_VERSION = '1.2.312.0';
 const OPEN_WITHIN = 15_000;
+/** bytes of a message: an agent sends at most some kilobytes in one. */
+const LARGEST = 1024 * 1024;
 /** A connection is asked now and then whether it still is one, ms, and is none where it has said nothing for so long. */
 const PING_EVERY = 10_000;
-const SILENCE = 25_000;
+const LEASE_MS = 25_000;
 
 /**
  * Opens a WebSocket to a session's stream and says the token.
  * @param clientId one for the whole session.
+ * @param on `garbage`: what came is no WebSocket's, or too large; the connection is closed.
  * @throws Error of the network or of the service where it does not open.
  */
 export async function connectStream(
   aws: Aws,
   { url, token }: StreamAddress,
   clientId: string,
-  on: { message(data: Buffer): void; close(why: string): void },
+  on: { message(data: Buffer): void; close(why: string): void; garbage(error: Error): void },
 ): Promise<{ send(data: Buffer): void; close(): void }> {
   const { WebSocket } = sdk.webSocket();
   const agent = await aws.webSocketAgent(url);
@@ -33,6 +36,7 @@ export async function connectStream(
     agent,
     handshakeTimeout: OPEN_WITHIN,
     perMessageDeflate: false,
+    maxPayload: LARGEST,
   });
   await new Promise<void>((resolve, reject) => {
     socket.once('open', resolve);
@@ -43,11 +47,14 @@ export async function connectStream(
   let heard = performance.now();
   const hear = () => (heard = performance.now());
   const timer = setInterval(() => {
-    if (performance.now() - heard > SILENCE) socket.terminate();
+    if (performance.now() - heard > LEASE_MS) socket.terminate();
     else socket.ping();
   }, PING_EVERY);
   let trouble = '';
-  socket.on('error', (error) => (trouble = error.message));
+  socket.on('error', (error: Error & { code?: string }) => {
+    trouble = error.message;
+    if (error.code?.startsWith('WS_ERR_')) on.garbage(error);
+  });
   socket.on('pong', hear);
   socket.on('message', (data: Buffer, binary: boolean) => {
     hear();

@@ -21,7 +21,12 @@ describe('a frame', () => {
     fc.assert(
       fc.property(frames, ({ type, sequence, flags, id, payloadType, payload }) => {
         expect(decodeFrame(frameOf(type, sequence, flags, payloadType, payload, id))).toMatchObject({
-          ...{ type, sequence, flags, id, payloadType, payload },
+          type,
+          sequence,
+          flags,
+          id,
+          payloadType,
+          payload,
         });
         expect(readFrame(encodeFrame({ type, created: 1, sequence, flags, id, payloadType, payload }))).toMatchObject({
           type,
@@ -37,8 +42,13 @@ describe('a frame', () => {
   it('has its fields where the agent has them, and the low half of its id first', () => {
     const id = '01234567-89ab-cdef-fedc-ba9876543210';
     const data = encodeFrame({
-      ...{ type: 'acknowledge', created: 0x0102030405, sequence: -2, flags: 3, id },
-      ...{ payloadType: 11, payload: Buffer.from('abc') },
+      type: 'acknowledge',
+      created: 0x0102030405,
+      sequence: -2,
+      flags: 3,
+      id,
+      payloadType: 11,
+      payload: Buffer.from('abc'),
     });
     expect(data.subarray(0, 4).toString('hex')).toBe('00000074');
     expect(data.toString('latin1', 4, 36)).toBe('acknowledge'.padEnd(32));
@@ -54,8 +64,13 @@ describe('a frame', () => {
 
   it('ends its type at a NUL as well', () => {
     const data = encodeFrame({
-      ...{ type: 'output', created: 1, sequence: 0, flags: 0, id: '00000000-0000-0000-0000-000000000000' },
-      ...{ payloadType: 1, payload: Buffer.alloc(0) },
+      type: 'output',
+      created: 1,
+      sequence: 0,
+      flags: 0,
+      id: '00000000-0000-0000-0000-000000000000',
+      payloadType: 1,
+      payload: Buffer.alloc(0),
     });
     data.fill(0, 10, 36);
     expect(decodeFrame(data).type).toBe('output');

@@ -1,28 +1,32 @@
+import { z } from 'zod';
 import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { CLIENT_VERSION } from './connection';
 
 const SUCCESS = 1;
 const FAILED = 2;
 const UNSUPPORTED = 3;
 
-interface Action {
-  ActionType: string;
-}
+const request = z.object({
+  RequestedClientActions: z
+    .array(z.object({ ActionType: z.string().max(100).transform(sanitizeForTerminal) }))
+    .max(16)
+    .nullish(),
+});
 
 /**
  * The answer to the agent's handshake request.
  * @returns `refusal`, where the session can't go on with us.
  */
 export function answerHandshake(payload: Buffer, instance: string): { response: Buffer; refusal?: Problem } {
-  let actions: Action[];
-  try {
-    actions = (JSON.parse(payload.toString()) as { RequestedClientActions?: Action[] }).RequestedClientActions ?? [];
-  } catch {
+  const asked = parseRequest(payload);
+  if (!asked) {
     return {
       response: Buffer.from('{}'),
-      refusal: new Problem('SESSION_PROTOCOL', `${instance} sent a handshake that is no JSON.`),
+      refusal: new Problem('SESSION_PROTOCOL', `${instance} sent a handshake that is none.`),
     };
   }
+  const actions = asked.RequestedClientActions ?? [];
   const processed = actions.map(({ ActionType }) =>
     ActionType === 'SessionType'
       ? { ActionType, ActionStatus: SUCCESS, ActionResult: null, Error: '' }
@@ -45,6 +49,14 @@ export function answerHandshake(payload: Buffer, instance: string): { response: 
       refusal: new Problem('SESSION_PROTOCOL', `${instance} asks for what nx-ec2 does not know: ${errors.join(', ')}.`),
     };
   return { response };
+}
+
+function parseRequest(payload: Buffer): z.infer<typeof request> | undefined {
+  try {
+    return request.safeParse(JSON.parse(payload.toString())).data;
+  } catch {
+    return undefined;
+  }
 }
 
 function encrypted(instance: string): Problem {

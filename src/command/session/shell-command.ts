@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
+import { z } from 'zod';
+import { text } from '../../report/text-schema';
 import { INTERPRETERS } from '../script';
 
 /** Where a shell is wanted. */
@@ -26,6 +28,14 @@ export interface ShellCommand {
 
 /** How a shell ended: its exit code, or why there was none. */
 export type ShellEnd = { exit: number } | { error: { code: string; message: string } };
+
+const shellEnd = z.union([
+  z.object({ exit: z.number().int().min(0).max(255) }),
+  z.object({ error: z.object({ code: z.string().regex(/^[A-Z_]{1,40}$/), message: text() }) }),
+]);
+
+/** A longer last word is none, bytes. */
+const LONGEST = 64 * 1024;
 
 const BOOT = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv[1])))';
 
@@ -56,6 +66,8 @@ export class LastWord {
 
   /** @returns what is to be shown; what may be the beginning of the word is kept back until more comes. */
   take(data: Buffer): Buffer {
+    // Nothing comes after it.
+    if (this.end) return Buffer.alloc(0);
     const all = Buffer.concat([this.held, data]);
     const at = all.indexOf(this.begin);
     if (at === -1) {
@@ -67,8 +79,11 @@ export class LastWord {
     const to = all.indexOf('\u001b\\', from);
     this.held = all.subarray(at);
     if (to !== -1) {
-      this.end = JSON.parse(Buffer.from(all.toString('latin1', from, to), 'base64').toString()) as ShellEnd;
+      this.end = parseEnd(Buffer.from(all.toString('latin1', from, to), 'base64'));
       this.held = all.subarray(to + 2);
+    } else if (all.length - from > LONGEST) {
+      this.end = NO_END;
+      this.held = Buffer.alloc(0);
     }
     return all.subarray(0, at);
   }
@@ -78,5 +93,15 @@ export class LastWord {
     for (let length = Math.min(this.begin.length - 1, data.length); length > 0; length--)
       if (data.subarray(data.length - length).equals(this.begin.subarray(0, length))) return length;
     return 0;
+  }
+}
+
+const NO_END: ShellEnd = { error: { code: 'SESSION_PROTOCOL', message: 'how the shell ended is not understood' } };
+
+function parseEnd(data: Buffer): ShellEnd {
+  try {
+    return shellEnd.safeParse(JSON.parse(data.toString())).data ?? NO_END;
+  } catch {
+    return NO_END;
   }
 }

@@ -38,7 +38,7 @@ def become_root():
     try:
         owner = os.stat(root).st_uid
     except FileNotFoundError:
-        fail("NOTHING_SYNCED", "nothing was ever synced to this instance: there is no %s" % root)
+        fail("NOTHING_SYNCED", "no project was synced to this instance: %s does not exist" % root)
     except PermissionError:
         owner = 0
     if os.geteuid() in (0, owner):
@@ -77,7 +77,7 @@ def place():
         if os.path.isdir(work):
             return work, {}, account(read("runs", run, "run.json")["user"]), "run %s, without its environment" % run
         if request["run"] is not None:
-            fail("NO_DIRECTORY", "the files of run %s are no more on this instance" % run)
+            fail("NO_DIRECTORY", "the files of run %s were removed from this instance" % run)
     files = os.path.join(root, "trees", request["tree"], "files")
     directory = os.path.join(files, request["projectRoot"])
     if not os.path.isdir(directory):

@@ -7,8 +7,9 @@ import { DescribeSessionsCommand, PutParameterCommand } from '@aws-sdk/client-ss
 import { Aws } from '../../aws/clients';
 import type { Fault } from '../../local-aws/faults';
 import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
-import type { LocalAwsOptions } from '../../local-aws/server';
 import { openStream, type StreamOptions } from './stream';
+import { until } from '../../system/until.fixture';
+import type { LocalAwsOptions } from '../../local-aws/types';
 
 const NON_INTERACTIVE = 'AWS-StartNonInteractiveCommand';
 const INTERACTIVE = 'AWS-StartInteractiveCommand';
@@ -98,10 +99,7 @@ describe('a session', () => {
       bytes: () => Buffer.concat(output),
       errors: () => Buffer.concat(errors).toString(),
       said: (word: string) =>
-        until(
-          () => text().includes(word),
-          () => `${word} in ${JSON.stringify(text())}`,
-        ),
+        until(() => text().includes(word), { what: () => `${word} in ${JSON.stringify(text())}` }),
     };
   };
   const problem = (promise: Promise<unknown>) =>
@@ -127,7 +125,7 @@ describe('a session', () => {
       'frames twice, swapped and lost, and cuts',
       [
         { service: 'session', action: 'output', frame: 'duplicate', after: 30, times: 40 },
-        { service: 'session', action: 'output', frame: 'swap', after: 5, times: 50 },
+        { service: 'session', action: 'output', frame: 'compareAndSwap', after: 5, times: 50 },
         { service: 'session', action: 'output', frame: 'drop', after: 20, times: 20 },
         { service: 'session', action: 'input', frame: 'drop', after: 10, times: 20 },
         { service: 'session', action: 'input', frame: 'duplicate', times: 20 },
@@ -135,17 +133,13 @@ describe('a session', () => {
         { service: 'session', action: 'output', frame: 'cut', bytes: 1_500_000 },
       ],
     ],
-  ])(
-    'brings 5 MB of bytes in order, each once, through %s',
-    async (_, faults) => {
-      await begin({ faults });
-      const { file, bytes } = large();
-      const { stream, bytes: got } = await open(NON_INTERACTIVE, `cat '${file}'`);
-      expect(await stream.ended).toMatchObject({ exitCode: 0 });
-      expect([got().length, hash(got())]).toEqual([bytes.length, hash(bytes)]);
-    },
-    120_000,
-  );
+  ])('brings 5 MB of bytes in order, each once, through %s', async (_, faults) => {
+    await begin({ faults });
+    const { file, bytes } = large();
+    const { stream, bytes: got } = await open(NON_INTERACTIVE, `cat '${file}'`);
+    expect(await stream.ended).toMatchObject({ exitCode: 0 });
+    expect([got().length, hash(got())]).toEqual([bytes.length, hash(bytes)]);
+  });
 
   it('has errors apart, and the exit code', async () => {
     await begin();
@@ -191,7 +185,7 @@ describe('a session', () => {
     );
     await said('one');
     writeFileSync(gate, '');
-    await until(() => /\d{13}/.test(text()), text);
+    await until(() => /\d{13}/.test(text()), { what: text });
     const came = Date.now();
     const left = Number(/\d{13}/.exec(text())![0]);
     expect(came - left).toBeGreaterThanOrEqual(98);
@@ -284,10 +278,7 @@ describe('a session', () => {
       controller.abort(new Error('enough'));
       await expect(stream.ended).rejects.toThrow('enough');
     }
-    await until(
-      () => at.aws.instances.processes(box).length === 0,
-      () => 'no process left',
-    );
+    await until(() => at.aws.instances.processes(box).length === 0, { what: 'no process left' });
     const listed = await at.ssm.send(new DescribeSessionsCommand({ State: 'History' }));
     expect(listed.Sessions).toMatchObject([{ Target: box, DocumentName: INTERACTIVE, Reason: 'test' }]);
   });
@@ -346,7 +337,10 @@ describe('a session', () => {
     await stream.ended;
     expect(text()).toBe('value\n');
     const request = {
-      ...{ document: NON_INTERACTIVE, reason: 'test', onOutput: () => undefined, onError: () => undefined },
+      document: NON_INTERACTIVE,
+      reason: 'test',
+      onOutput: () => undefined,
+      onError: () => undefined,
       parameters: { command: ['echo {{ssm:/nothing}}'] },
     };
     await expect(openStream(aws, box, request, 300)).rejects.toMatchObject({ code: 'SESSION_UNAVAILABLE' });
@@ -378,7 +372,7 @@ describe('a session', () => {
       faults: [
         { service: 'session', action: 'input', frame: 'drop', after: 5, times: 10 },
         { service: 'session', action: 'input', frame: 'duplicate', after: 20, times: 10 },
-        { service: 'session', action: 'input', frame: 'swap', after: 30, times: 10 },
+        { service: 'session', action: 'input', frame: 'compareAndSwap', after: 30, times: 10 },
         { service: 'session', action: 'output', frame: 'drop', after: 4, times: 20 },
         { service: 'session', action: 'input', frame: 'cut', bytes: 100_000 },
       ],
@@ -403,10 +397,3 @@ describe('a session', () => {
     expect(await stream.ended).toMatchObject({ exitCode: null });
   });
 });
-
-async function until(holds: () => boolean, what: () => string): Promise<void> {
-  for (const end = Date.now() + 15_000; !holds();) {
-    if (Date.now() > end) throw new Error(`never came: ${what()}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { Problem } from '../../report/problem';
-import { pause } from '../run-command';
+import { sleep } from '../run-command';
 import { Channel } from './channel';
 import { connectStream, type StreamAddress } from './connection';
 import { PayloadType } from './frame';
@@ -42,7 +42,7 @@ export interface StreamOptions extends SessionRequest {
 /** The shortest idle timeout that can be set is a minute, and only a client's input puts it off, ms. */
 const KEEP_ALIVE = 20_000;
 /** No connection for so long, ms, and the stream is lost; the first must be there sooner. */
-const PATIENCE = 120_000;
+const CONNECTION_TIMEOUT_MS = 120_000;
 const FIRST_WITHIN = 20_000;
 /** From the start of a session until the agent has opened its end, ms, and how many sessions are tried. */
 const BEGIN_WITHIN = 30_000;
@@ -50,7 +50,7 @@ const ATTEMPTS = 2;
 const FIRST_RETRY = 100;
 const LONGEST_RETRY = 5_000;
 /** A session that tells nothing by itself has begun when it is connected. */
-const SILENT = 'SSM-SessionManagerRunShell';
+const SHELL_DOCUMENT = 'SSM-SessionManagerRunShell';
 
 /**
  * Starts a session of Session Manager and opens its stream. A cut is waited out: the session is resumed, and what was
@@ -136,8 +136,7 @@ class Stream implements SessionStream {
         }
       },
       onClosed: (why) => this.end(why || 'the session ended'),
-      onGarbage: (error) =>
-        this.fail(new Problem('SESSION_PROTOCOL', `What comes from ${instance} is no session's: ${error.message}.`)),
+      onGarbage: (error) => this.garbage(error),
     });
     this.keepAlive = setInterval(() => this.sendSize(), KEEP_ALIVE);
     options.signal?.addEventListener('abort', this.aborted, { once: true });
@@ -175,8 +174,8 @@ class Stream implements SessionStream {
         if (this.over) return;
         if (!address) return this.end('the session ended while it was not connected');
         const { lost } = await this.connect(address);
-        if (this.options.document === SILENT) this.begin();
-        patience = PATIENCE;
+        if (this.options.document === SHELL_DOCUMENT) this.begin();
+        patience = CONNECTION_TIMEOUT_MS;
         const why = await lost;
         if (this.over) return;
         this.cuts++;
@@ -189,7 +188,7 @@ class Stream implements SessionStream {
         if (performance.now() - since > patience) throw lostProblem(this.instance, patience, error);
       }
       address = undefined;
-      await pause(wait, this.options.signal).catch(() => undefined);
+      await sleep(wait, this.options.signal).catch(() => undefined);
       wait = Math.min(LONGEST_RETRY, wait * 2);
     }
   }
@@ -200,6 +199,7 @@ class Stream implements SessionStream {
     const lost = new Promise<string>((resolve) => (lose = resolve));
     const connection = await connectStream(this.aws, address, this.client, {
       message: (data) => this.channel.receive(data),
+      garbage: (error) => this.garbage(error),
       close: (why) => {
         this.channel.detach();
         lose(why);
@@ -229,6 +229,16 @@ class Stream implements SessionStream {
     } else if (type === PayloadType.HandshakeComplete) {
       this.begin();
     }
+  }
+
+  private garbage(error: Error): void {
+    void this.terminate().catch(() => undefined);
+    this.fail(
+      new Problem(
+        'SESSION_PROTOCOL',
+        `The stream from ${this.instance} is not a Session Manager stream: ${error.message}.`,
+      ),
+    );
   }
 
   private sendSize(): void {

@@ -1,14 +1,17 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { cancelRun } from '../../run/cancel';
-import { chosenRun } from '../../run/find-run';
-import { cancelUnbegun, cancelWithFleet } from '../../run/fleet/cancel-fleet';
-import { describeOutcome } from '../../run/outcome';
-import { isRunId } from '../../run/record';
-import { openRuns } from '../../run/session';
+import type { RunFacts } from '../../command/plan';
+import { cancelRun } from '../../run/stop/cancel';
+import { cancelUnverified } from '../../run/stop/cancel-unverified';
+import { isUnreadable } from '../../run/record/record';
+import { resolveRun } from '../../run/find/find-run';
+import { cancelUntold, cancelWithFleet } from '../../run/fleet/cancel-fleet';
+import { describeOutcome } from '../../run/status/outcome';
+import { createRunContext } from '../../context/context';
 import { Problem } from '../../report/problem';
-import { printable } from '../../report/terminal-text';
-import { runTarget } from '../run-target';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { runTarget } from '../lib/run-target';
 import type { RemoteCancelExecutorSchema } from './schema';
+import { isRunId } from '../../schema/ids';
 
 /** Stops a run: SIGTERM to all its processes, a grace, SIGKILL; waits until it has ended. */
 export default function remoteCancel(
@@ -17,30 +20,37 @@ export default function remoteCancel(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-cancel', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
-    const session = openRuns(configuration, project, context.root, reporter);
-    try {
-      const found = await chosenRun(session, options.run).catch(async (error: unknown) => {
-        if (!(error instanceof Problem) || error.code !== 'NO_RUN' || !isRunId(options.run ?? '')) throw error;
-        if (!(await cancelUnbegun(session, options.run!, options.force ?? false))) throw error;
-        return null;
-      });
-      if (!found) {
-        reporter.line(`${options.run} had not begun: its fleet is deleted.`);
-        return { run: options.run, instance: null, outcome: 'cancelled', already: false };
-      }
-      const { record } = found;
-      if (record.caller !== (await session.caller()) && !options.force) {
-        throw new Problem('NOT_YOURS', `${record.id} is a run of ${printable(record.caller)}.`, {
-          next: 'Stop it all the same with --force.',
-        });
-      }
-      target.onInterrupt(() => `Left; ${record.id} is being stopped all the same.`);
-      const between = await cancelWithFleet(session, found, options.force ?? false);
-      const { run, already } = between ? { run: between, already: false } : await cancelRun(session, record, signal);
+    const session = createRunContext(configuration, project, context.root, reporter);
+    const tell = (run: RunFacts, already: boolean) => {
       reporter.line(
         already ? `${run.id} had ended already: it ${describeOutcome(run)}` : `${run.id} ${describeOutcome(run)}`,
       );
       return { run: run.id, instance: run.instance, outcome: run.outcome, already };
+    };
+    try {
+      const force = options.force ?? false;
+      const found = await resolveRun(session, options.run).catch(async (error: unknown) => {
+        if (!isRunId(options.run ?? '')) throw error;
+        if (await cancelUntold(session, options.run!, force, error)) return null;
+        const cancelled = isUnreadable(error) && (await cancelUnverified(session, options.run!, force, signal));
+        if (!cancelled) throw error;
+        return cancelled;
+      });
+      if (!found) {
+        reporter.line(`${options.run} is on no instance: its fleet is deleted.`);
+        return { run: options.run, instance: null, outcome: 'cancelled', already: false };
+      }
+      if (!('record' in found)) return tell(found.run, found.already);
+      const { record } = found;
+      if (record.caller !== (await session.caller()) && !force) {
+        throw new Problem('NOT_OWNER', `${record.id} is a run of ${sanitizeForTerminal(record.caller)}.`, {
+          next: 'Stop it all the same with --force.',
+        });
+      }
+      target.onInterrupt(() => `Left; ${record.id} is being stopped all the same.`);
+      const between = await cancelWithFleet(session, found, force);
+      const { run, already } = between ? { run: between, already: false } : await cancelRun(session, record, signal);
+      return tell(run, already);
     } finally {
       session.close();
     }

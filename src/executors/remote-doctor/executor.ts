@@ -1,8 +1,8 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../../report/problem';
-import { printable } from '../../report/terminal-text';
-import { diagnose, type Finding } from '../../run/diagnose';
-import { runTarget } from '../run-target';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { diagnose, type Finding } from '../../doctor/doctor';
+import { runTarget } from '../lib/run-target';
 import type { RemoteDoctorExecutorSchema } from './schema';
 
 /** Checks what the other targets rely on, from here and from the instance, and prints a table. */
@@ -37,7 +37,9 @@ const MARKS = new Map<boolean | null, string>([
 function table(findings: Finding[]): string[] {
   const width = Math.max(...findings.map(({ name }) => name.length));
   return findings.flatMap(({ where, name, ok, detail, fix }) => [
-    `${where.padEnd(8)}  ${MARKS.get(ok)!.padEnd(6)}  ${name.padEnd(width)}  ${printable(detail)}`,
-    ...(fix && ok !== true ? fix.split('\n').map((line) => `${' '.repeat(18 + width)}  -> ${printable(line)}`) : []),
+    `${where.padEnd(8)}  ${MARKS.get(ok)!.padEnd(6)}  ${name.padEnd(width)}  ${sanitizeForTerminal(detail)}`,
+    ...(fix && ok !== true
+      ? fix.split('\n').map((line) => `${' '.repeat(18 + width)}  -> ${sanitizeForTerminal(line)}`)
+      : []),
   ]);
 }

@@ -1,12 +1,12 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { splitCommand } from '../../config/words';
 import { Problem } from '../../report/problem';
-import { printable } from '../../report/terminal-text';
-import { execute } from '../../run/exec';
-import { chosenRun } from '../../run/find-run';
-import { askToStop } from '../../run/cancel';
-import { openSession } from '../../run/session';
-import { runTarget } from '../run-target';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { execute } from '../../run/shell/exec';
+import { resolveRun } from '../../run/find/find-run';
+import { requestStop } from '../../run/stop/cancel';
+import { createInstanceContext } from '../../context/context';
+import { runTarget } from '../lib/run-target';
 import type { RemoteExecExecutorSchema } from './schema';
 
 /** Runs a command on the instance, in a run's directory with its environment, or among the synced files; ends as it ended. */
@@ -20,20 +20,22 @@ export default function remoteExec(
     if (command === undefined || !String(command).trim())
       throw new Problem('OPTION_MISSING', 'No command is given.', { next: 'Write: --command="nvidia-smi"' });
     const argv = Array.isArray(command) ? command.map(String) : splitCommand(String(command), '--command');
-    const session = await openSession(configuration, project, context.root, reporter);
+    const session = await createInstanceContext(configuration, project, context.root, reporter);
     try {
-      const run = options.run ? (await chosenRun(session, options.run)).record : null;
+      const run = options.run ? (await resolveRun(session, options.run)).record : null;
       const done = await execute(session, run, argv, signal, (started) =>
-        target.onInterrupt(() => `Left; the command goes on on ${started.instance} as ${started.id}.`, {
+        target.onInterrupt(() => `Left; the command continues on ${started.instance} as ${started.id}.`, {
           // It is a command in the foreground, as one's own.
-          atOnce: true,
+          immediate: true,
           say: 'The command is asked to stop.',
-          stop: () => askToStop(session, started, configuration.train.grace),
+          stop: () => requestStop(session, started, configuration.train.gracePeriod),
         }),
       );
       if (done.outcome !== 'succeeded') {
         const how = done.signal ? `was killed by ${done.signal}` : `exited with ${done.exitCode}`;
-        const what = done.failure ? printable(done.failure.message) : `${printable(argv[0])} ${how}`;
+        const what = done.failure
+          ? sanitizeForTerminal(done.failure.message)
+          : `${sanitizeForTerminal(argv[0])} ${how}`;
         throw Object.assign(new Problem('COMMAND_FAILED', `${what}.`), {
           result: { exitCode: done.exitCode, signal: done.signal },
         });

@@ -1,9 +1,9 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { printable } from '../../report/terminal-text';
-import { describeOutcome, refuseFailure } from '../../run/outcome';
-import { openRuns } from '../../run/session';
-import { showLogs } from '../../run/show-logs';
-import { runTarget } from '../run-target';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { describeOutcome, assertSucceeded } from '../../run/status/outcome';
+import { createRunContext } from '../../context/context';
+import { showLogs } from '../../run/status/show-logs';
+import { runTarget } from '../lib/run-target';
 import type { RemoteLogsExecutorSchema } from './schema';
 
 /** Shows a run's log, from its start or a later point, and follows it to its end; ends as the run ended. */
@@ -14,14 +14,14 @@ export default function remoteLogs(
   return runTarget('remote-logs', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     target.onInterrupt(() => 'Left the log; the run is not touched.');
-    const session = openRuns(configuration, project, context.root, reporter);
+    const session = createRunContext(configuration, project, context.root, reporter);
     try {
       const run = await showLogs(session, options, signal);
       if (run.outcome === null) {
-        reporter.detail(`${run.id} goes on.`);
+        reporter.detail(`${run.id} continues.`);
       } else {
-        refuseFailure(run, project);
-        for (const warning of run.warnings ?? []) reporter.warn(printable(warning));
+        assertSucceeded(run, project);
+        for (const warning of run.warnings ?? []) reporter.warn(sanitizeForTerminal(warning));
         reporter.line(`The training ${run.id} ${describeOutcome(run)}`);
       }
       return { run: run.id, instance: run.instance, outcome: run.outcome, exitCode: run.exitCode };

@@ -1,4 +1,4 @@
-/** The executor's own options; those of the configuration (docs/CONFIGURATION.md) are validated by src/config. */
+/** The executor's own options; those of the configuration (docs/reference/configuration.md) are validated by src/config. */
 export interface RemoteLogsExecutorSchema {
   run?: string;
   since?: string;

@@ -1,10 +1,10 @@
 import { join, resolve } from 'node:path';
 import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../../report/problem';
-import { chosenRun } from '../../run/find-run';
-import { pullRun } from '../../run/pull';
-import { openRuns } from '../../run/session';
-import { runTarget } from '../run-target';
+import { resolveRun } from '../../run/find/find-run';
+import { pullRun } from '../../run/artifacts/pull';
+import { createRunContext } from '../../context/context';
+import { runTarget } from '../lib/run-target';
 import type { RemotePullExecutorSchema } from './schema';
 
 /** Brings artifacts and checkpoints of any run from the store, verified; what is here already is not fetched again. */
@@ -18,12 +18,15 @@ export default function remotePull(
     const { outputs, maxArtifactSize } = configuration.train;
     const root = join(context.root, projectRoot);
     const output = resolve(root, options.output ?? '.');
-    target.onInterrupt(() => 'Interrupted; the same command goes on where this one was.');
-    const session = openRuns(configuration, project, context.root, reporter);
+    target.onInterrupt(() => 'Interrupted. Run the same command to continue.');
+    const session = createRunContext(configuration, project, context.root, reporter);
     try {
-      const { record } = await chosenRun(session, options.run);
+      const { record } = await resolveRun(session, options.run);
       const pulled = await pullRun(session, record, {
-        ...{ output, projectRoot, outputs, signal },
+        output,
+        projectRoot,
+        outputs,
+        signal,
         paths: options.path === undefined ? undefined : [options.path].flat(),
         checkpoints: checkpointsOf(options.checkpoints),
         overwrite: options.overwrite,
@@ -36,9 +39,9 @@ export default function remotePull(
   });
 }
 
-function checkpointsOf(wish: string | number | undefined): 'none' | 'last' | 'all' | number {
-  if (wish === undefined) return 'none';
-  if (wish === 'none' || wish === 'last' || wish === 'all') return wish;
-  if (/^[1-9]\d{0,8}$/.test(String(wish))) return Number(wish);
-  throw new Problem('OPTION_INVALID', `--checkpoints=${wish}: must be none, last, all, or a number.`);
+function checkpointsOf(value: string | number | undefined): 'none' | 'last' | 'all' | number {
+  if (value === undefined) return 'none';
+  if (value === 'none' || value === 'last' || value === 'all') return value;
+  if (/^[1-9]\d{0,8}$/.test(String(value))) return Number(value);
+  throw new Problem('OPTION_INVALID', `--checkpoints=${value}: must be none, last, all, or a number.`);
 }

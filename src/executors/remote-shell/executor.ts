@@ -1,10 +1,10 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { shellCommand } from '../../command/session/shell-command';
 import { Problem } from '../../report/problem';
-import { openSession } from '../../run/session';
-import { readRunOption } from '../../run/find-run';
-import { openShell } from '../../run/shell';
-import { runTarget } from '../run-target';
+import { createInstanceContext } from '../../context/context';
+import { readRunOption } from '../../run/find/find-run';
+import { openShell } from '../../run/shell/shell';
+import { runTarget } from '../lib/run-target';
 import type { RemoteShellExecutorSchema } from './schema';
 
 /** A shell on the instance, in a run's directory with its environment, or in the synced project; ends as the shell ended. */
@@ -14,8 +14,8 @@ export default function remoteShell(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-shell', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
-    target.onInterrupt(() => 'The shell is ended.');
-    const session = await openSession(configuration, project, context.root, reporter);
+    target.onInterrupt(() => 'The shell was closed.');
+    const session = await createInstanceContext(configuration, project, context.root, reporter);
     try {
       const shell = shellCommand({
         root: configuration.remoteRoot ?? null,

@@ -1,7 +1,7 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { openRuns } from '../../run/session';
-import { showStatus } from '../../run/show-status';
-import { runTarget } from '../run-target';
+import { createRunContext } from '../../context/context';
+import { showStatus } from '../../run/status/show-status';
+import { runTarget } from '../lib/run-target';
 import type { RemoteStatusExecutorSchema } from './schema';
 
 /** The runs of the project, or one of them in full; as the store knows them, and asked after where it has not been told. */
@@ -12,7 +12,7 @@ export default function remoteStatus(
   return runTarget('remote-status', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
     target.onInterrupt(() => 'Left; nothing is touched.');
-    const session = openRuns(configuration, project, context.root, reporter);
+    const session = createRunContext(configuration, project, context.root, reporter);
     try {
       return { runs: await showStatus(session, options, signal) };
     } finally {

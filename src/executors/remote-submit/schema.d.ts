@@ -1,7 +1,7 @@
-/** The executor's own options; those of the configuration (docs/CONFIGURATION.md) are validated by src/config. */
+/** The executor's own options; those of the configuration (docs/reference/configuration.md) are validated by src/config. */
 export interface RemoteSubmitExecutorSchema {
   rerun?: boolean;
-  resume?: string;
+  resumeFrom?: string;
   dryRun?: boolean;
   force?: boolean;
   verbose?: boolean;

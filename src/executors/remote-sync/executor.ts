@@ -1,11 +1,11 @@
 import type { ExecutorContext } from '@nx/devkit';
 import type { SyncReply } from '../../command/plan';
 import { Problem } from '../../report/problem';
-import { describeFiles, totalSize } from '../../run/describe-files';
-import { push } from '../../run/push';
-import { scanProject } from '../../run/scan-project';
-import { openSession } from '../../run/session';
-import { runTarget } from '../run-target';
+import { describeFiles, totalSize } from '../../project/describe-files';
+import { push } from '../../project/sync-project';
+import { scanProject } from '../../project/scan-project';
+import { createInstanceContext } from '../../context/context';
+import { runTarget } from '../lib/run-target';
 import type { RemoteSyncExecutorSchema } from './schema';
 
 /** Puts the project and what it depends on onto the instance, or onto several. */
@@ -16,9 +16,9 @@ export default function remoteSync(
   return runTarget('remote-sync', given, context, false, async (target, options) => {
     const { configuration, reporter, project, workspace, signal } = target;
     if (options.dryRun) return describeFiles(reporter, await scanProject(workspace));
-    target.onInterrupt(() => 'Interrupted. The same command goes on from here; the tree on the instance is whole.');
+    target.onInterrupt(() => 'Interrupted. The tree on the instance is complete. Run the same command to continue.');
     // Files are looked at while AWS is asked who and where.
-    const opening = openSession(configuration, project, context.root, reporter);
+    const opening = createInstanceContext(configuration, project, context.root, reporter);
     const first = scanProject(workspace);
     first.catch(() => undefined);
     const session = await opening;
@@ -30,7 +30,7 @@ export default function remoteSync(
         instance,
         written: reply.written,
         deleted: reply.deleted,
-        restored: reply.restoredCount,
+        restored: reply.revertedCount,
         kept: reply.kept,
         healed: reply.healed,
         tree: reply.tree,

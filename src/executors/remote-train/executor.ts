@@ -1,17 +1,18 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { collectArtifacts } from '../../run/artifacts';
-import { printable } from '../../report/terminal-text';
-import { costOf, describeCost } from '../../run/cost';
-import { refuseCachingNothing } from '../../run/extra-files';
-import { describeOutcome, refuseFailure } from '../../run/outcome';
-import { showThrough } from '../../run/recover';
-import { describeStart } from '../../run/training';
-import { commandOf } from '../../workspace/invocation';
-import { CacheKeyCheck } from '../cache-key-check';
-import { leaveRunning } from '../leave-running';
-import { refuseStaleHit } from '../stale-hit';
-import { runTarget } from '../run-target';
-import { startTraining } from '../start-training';
+import { collectArtifacts } from '../../run/artifacts/collect';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { costOf, describeCost } from '../../run/status/cost';
+import { reportWarnings } from '../../run/follow/run-warnings';
+import { assertCacheable } from '../../run/artifacts/extra-files';
+import { describeOutcome, assertSucceeded } from '../../run/status/outcome';
+import { followWithRecovery } from '../../run/start/follow-with-recovery';
+import { describeStart } from '../../run/start/plan-run';
+import { targetCommand } from '../../workspace/invocation';
+import { CacheKeyCheck } from '../lib/cache-key-check';
+import { detachOnInterrupt } from '../lib/detach-on-interrupt';
+import { assertDataIsHashed } from '../lib/refuse-stale-cache-hit';
+import { runTarget } from '../lib/run-target';
+import { startTraining } from '../training/start-training';
 import type { RemoteTrainExecutorSchema } from './schema';
 
 /** Trains on the instance: syncs, starts, shows the log, brings the artifacts back, ends as the training ended. */
@@ -21,29 +22,29 @@ export default function remoteTrain(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-train', given, context, true, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
-    refuseStaleHit(configuration, context);
+    assertDataIsHashed(configuration, context);
     return startTraining(target, options, false, async (session, launched, made) => {
       const { run, attached } = launched;
       const keyCheck = new CacheKeyCheck(target);
       const own = !attached || run.caller === (await session.caller());
-      leaveRunning(target, session, run, own);
-      describeStart(session, run, attached, { own, cancel: commandOf(context, 'remote-cancel') });
-      await keyCheck.announce(run.snapshot);
-      const ended = await showThrough(session, launched, {
+      detachOnInterrupt(target, session, run, own);
+      describeStart(session, run, attached, { own, cancel: targetCommand(context, 'remote-cancel') });
+      await keyCheck.warn(run.snapshot);
+      const ended = await followWithRecovery(session, launched, {
         signal,
         recovery: (own && made?.recovery) || null,
-        onAgain: (again) => leaveRunning(target, session, again, own),
+        onAgain: (again) => detachOnInterrupt(target, session, again, own),
       });
       const cost = describeCost(ended);
-      if (cost) reporter.line(`The training has cost ${printable(cost)}`);
-      if (ended.outcome !== 'succeeded') await made?.seeOff(ended);
-      refuseFailure(ended, project);
-      for (const warning of ended.warnings ?? []) reporter.warn(printable(warning));
+      if (cost) reporter.line(`The training has cost ${sanitizeForTerminal(cost)}`);
+      if (ended.outcome !== 'succeeded') await made?.waitForShutdown(ended);
+      reportWarnings(reporter, ended);
+      assertSucceeded(ended, project);
       reporter.line(`The training ${describeOutcome(ended)}`);
       const collected = await collectArtifacts(session, ended, signal);
-      await made?.seeOff(ended);
-      keyCheck.refuseCaching(ended, collected.directory);
-      if (context.target?.cache) refuseCachingNothing(ended.id, collected);
+      await made?.waitForShutdown(ended);
+      keyCheck.rejectCaching(ended, collected.directory);
+      if (context.target?.cache) assertCacheable(ended, session, collected);
       return {
         run: ended.id,
         instance: ended.instance,

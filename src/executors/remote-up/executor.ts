@@ -1,11 +1,12 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { TAG } from '../../instance/made';
-import { readPriceTag } from '../../instance/price';
-import { startNamed } from '../../instance/start';
-import { bringUpDescribed } from '../../run/made-instance';
-import { openRuns } from '../../run/session';
-import { runTarget } from '../run-target';
+import { TAG } from '../../instance/describe/ownership';
+import { readPriceTag } from '../../instance/price/price';
+import { startNamed } from '../../instance/ready/start';
+import { ensureProjectInstance } from '../../run/start/run-instance';
+import { createRunContext } from '../../context/context';
+import { runTarget } from '../lib/run-target';
 import type { RemoteUpExecutorSchema } from './schema';
+import { nxRun } from '../../report/shell-words';
 
 /** Brings the instance up: starts the one that is named or was stopped, launches the one that is described; waits until it can be worked with. */
 export default function remoteUp(
@@ -15,14 +16,16 @@ export default function remoteUp(
   return runTarget('remote-up', given, context, false, async (target) => {
     const { configuration, reporter, project, signal } = target;
     const { instance } = configuration;
-    const session = openRuns(configuration, project, context.root, reporter);
-    target.onInterrupt(() => `Left. The same command goes on from here; nx run ${project}:remote-down ends it.`);
+    const session = createRunContext(configuration, project, context.root, reporter);
+    target.onInterrupt(
+      () => `Interrupted. Run the same command to continue, or ${nxRun(project, 'remote-down')} to end the instance.`,
+    );
     try {
       await session.aws.region();
       const { id, how, type, zone, market, tags } =
         'described' in instance
-          ? await bringUpDescribed(session, instance.described, { by: 'remote-up' }, signal)
-          : await startNamed(session.aws, instance, instance.wait, reporter, signal);
+          ? await ensureProjectInstance(session, instance.described, { by: 'remote-up' }, signal)
+          : await startNamed(session.aws, instance, instance.startupTimeout, reporter, signal);
       reporter.line(`${id} is ready.`);
       return { instance: id, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };
     } finally {

@@ -1,8 +1,8 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { openSession } from '../../run/session';
-import { Watch } from '../../run/watch';
-import { openWorkspace } from '../../run/watched-workspace';
-import { runTarget } from '../run-target';
+import { createInstanceContext } from '../../context/context';
+import { Watch } from '../../watch/watch-loop';
+import { openWorkspace } from '../../watch/watched-workspace';
+import { runTarget } from '../lib/run-target';
 import type { RemoteWatchExecutorSchema } from './schema';
 
 /** Keeps the instance in step with the project and what it depends on, until it is interrupted. */
@@ -12,12 +12,12 @@ export default function remoteWatch(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-watch', given, context, false, async (target, options) => {
     const { configuration, reporter, project, workspace, signal } = target;
-    const session = await openSession(configuration, project, context.root, reporter);
+    const session = await createInstanceContext(configuration, project, context.root, reporter);
     try {
       const { events, rescan, close } = await openWorkspace(workspace);
       try {
         const watch = new Watch(session, workspace, { events, rescan, signal, force: options.force });
-        target.onInterrupt(() => watch.tally.summary());
+        target.onInterrupt(() => watch.stats.summary());
         return await watch.run();
       } finally {
         await close();

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { DEADLINE } from '../../aws/permissions/role';
 import { allow, policy, type Json } from './render';
 
-/** How often it is looked; docs/SECURITY.md says so too. */
-const EVERY = 'rate(10 minutes)';
+/** How often it is looked; docs/explanation/trust.md says so too. */
+const DEADLINE_SCHEDULE = 'rate(10 minutes)';
 
 /** The program that ends what is past its time, as Systems Manager runs it. */
 export function deadlineProgram(): string {
@@ -68,7 +68,7 @@ export function deadlineResources(): Json {
       Type: 'AWS::Scheduler::Schedule',
       Properties: {
         Description: 'nx-ec2: a deadline outside of the instances',
-        ScheduleExpression: EVERY,
+        ScheduleExpression: DEADLINE_SCHEDULE,
         FlexibleTimeWindow: { Mode: 'OFF' },
         Target: {
           Arn: { 'Fn::Sub': 'arn:${AWS::Partition}:scheduler:::aws-sdk:ssm:startAutomationExecution' },

@@ -93,14 +93,14 @@ describe('aws-setup', () => {
     );
     const granted = (action: string) => role.filter(({ Action }) => [Action].flat().includes(action));
     expect(granted('s3:PutObject').flatMap(({ Resource }) => named(Resource))).toEqual([
-      '${Bucket.Arn}/${Prefix}v1/*/run/*',
+      '${Bucket.Arn}/${Prefix}v2/projects/*/run/*',
     ]);
     expect(granted('s3:GetObject').flatMap(({ Resource }) => named(Resource))).toEqual([
-      '${Bucket.Arn}/${Prefix}v1/*/run/*',
+      '${Bucket.Arn}/${Prefix}v2/projects/*/run/*',
       { Ref: 'DataArns' },
     ]);
     expect(granted('s3:ListBucket')[0].Condition).toEqual({
-      StringLike: { 's3:prefix': [{ 'Fn::Sub': '${Prefix}v1/*/run/*' }] },
+      StringLike: { 's3:prefix': [{ 'Fn::Sub': '${Prefix}v2/projects/*/run/*' }] },
     });
     expect(granted('s3:DeleteObject')).toEqual([]);
     expect(named(granted('ssm:GetParameter')[0].Resource)).toEqual([
@@ -134,11 +134,11 @@ describe('aws-setup', () => {
     );
     const onObjects = all.filter((text) => text?.includes('${Bucket.Arn}/'));
     expect(onObjects.length).toBeGreaterThan(5);
-    for (const text of onObjects) expect(text).toContain('${Bucket.Arn}/${Prefix}v1/');
+    for (const text of onObjects) expect(text).toContain('${Bucket.Arn}/${Prefix}v2/');
     const lists = statements(resources().CallerPolicy).filter(({ Action }) => Action === 's3:ListBucket');
     expect(lists.map(({ Condition }) => Condition)).toEqual([
       undefined,
-      { StringLike: { 's3:prefix': [{ 'Fn::Sub': '${Prefix}v1/*' }] } },
+      { StringLike: { 's3:prefix': [{ 'Fn::Sub': '${Prefix}v2/*' }] } },
     ]);
     const caller = JSON.stringify(resources().CallerPolicy);
     expect(caller).toContain('{"Fn::If":["HasPrefix",{"Ref":"AWS::NoValue"},{"Sid":"Bucket"');
@@ -180,18 +180,18 @@ describe('aws-setup', () => {
       [
         's3:GetObject',
         [
-          'p/*',
-          'x/*',
-          '*/m/*',
-          '*/ref/*',
-          '*/key/*',
-          '*/run/*/record.json',
-          '*/run/*/artifacts.json',
-          '*/run/*/checkpoint/*',
-        ].map((name) => `\${Prefix}v1/${name}`),
+          'packs/*',
+          'indexes/*',
+          'projects/*/manifests/*',
+          'projects/*/ref/*',
+          'projects/*/key/*',
+          'projects/*/run/*/record.json',
+          'projects/*/run/*/artifacts.json',
+          'projects/*/run/*/checkpoint/*',
+        ].map((name) => `\${Prefix}v2/${name}`),
       ],
-      ['s3:PutObject', ['${Prefix}v1/x/*']],
-      ['s3:DeleteObject', ['${Prefix}v1/*']],
+      ['s3:PutObject', ['${Prefix}v2/indexes/*']],
+      ['s3:DeleteObject', ['${Prefix}v2/*']],
       [
         'ssm:GetParameter',
         [

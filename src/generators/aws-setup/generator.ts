@@ -8,6 +8,7 @@ import { readOptions, type SetupOptions } from './options';
 import { withoutStack } from '../without-stack';
 import type { AwsSetupGeneratorSchema } from './schema';
 import { setupTemplate } from './template';
+import { commandLine } from '../../report/shell-words';
 
 /** Writes the CloudFormation template and puts the bucket into nx.json; nothing is made in AWS. */
 export default function awsSetup(tree: Tree, options: AwsSetupGeneratorSchema): Promise<() => void> {
@@ -33,7 +34,7 @@ async function generate(tree: Tree, options: AwsSetupGeneratorSchema): Promise<(
   writeJson(tree, file, setupTemplate(bucket, setup));
   await formatFiles(tree);
   return () => {
-    const region = typeof known.region === 'string' ? ` --region ${known.region}` : '';
+    const region = typeof known.region === 'string' ? ['--region', known.region] : [];
     if (known.bucket !== bucket) {
       console.warn(`nx.json names another bucket, ${String(known.bucket)}: it was kept. The template makes ${bucket}.`);
     }
@@ -41,21 +42,24 @@ async function generate(tree: Tree, options: AwsSetupGeneratorSchema): Promise<(
   };
 }
 
-/** What is to be done with the template. @param region as the AWS CLI takes it, or ''. */
-function whatNext(file: string, setup: SetupOptions, region: string): string[] {
+/** What is to be done with the template. @param region as the AWS CLI takes it, or none. */
+function whatNext(file: string, setup: SetupOptions, region: readonly string[]): string[] {
   const { launch, lifecycle, budget, deadline, instanceProfile } = setup;
   const capability = instanceProfile ? 'CAPABILITY_NAMED_IAM' : 'CAPABILITY_IAM';
-  const outputs = `aws cloudformation describe-stacks --stack-name nx-ec2${region} --output text --query`;
+  const stack = ['--stack-name', 'nx-ec2'];
+  const query = ['--output', 'text', '--query'];
+  const outputs = commandLine('aws', 'cloudformation', 'describe-stacks', ...stack, ...region, ...query);
+  const template = ['--template-file', file, '--capabilities', capability];
   const profile = instanceProfile
     ? `"${instanceProfile}"`
     : `what this says: ${outputs} "Stacks[0].Outputs[?OutputKey=='InstanceProfile'].OutputValue"`;
   return [
     `
 Once per account and region, by somebody who may make roles:
-  aws cloudformation deploy --stack-name nx-ec2 --template-file ${file} --capabilities ${capability}${region}
+  ${commandLine('aws', 'cloudformation', 'deploy', ...stack, ...template, ...region)}
   ${outputs} 'Stacks[0].Outputs'
 Then attach CallerPolicy to those who start trainings, give the instances that train InstanceProfile, and tag them:
-  aws ec2 create-tags --resources i-… --tags Key=${INSTANCE_TAG},Value=train${region}`,
+  aws ec2 create-tags --resources i-… ${commandLine('--tags', `Key=${INSTANCE_TAG},Value=train`, ...region)}`,
     ...(launch
       ? [
           `
@@ -67,8 +71,8 @@ Attach LaunchPolicy, besides, to those who make instances, and name the profile 
     ...(lifecycle
       ? [
           `
-Only old versions and unfinished uploads go by the lifecycle. What is transient in the store (v1/<project>/plan/, out/,
-watch/ …) has the project's name before it, and S3 takes no wildcard in a rule's prefix: npx nx-ec2 prune removes that.`,
+Only old versions and unfinished uploads go by the lifecycle. What is transient in the store (v2/projects/<project>/plan/, doctor/,
+watch/ …) has the project's name before it, and S3 takes no wildcard in a rule's prefix: npx nx-ec2 store prune removes that.`,
         ]
       : []),
     ...(budget

@@ -26,7 +26,7 @@ export const SETTINGS: Json = {
     Type: 'CommaDelimitedList',
     Default: '',
     Description:
-      'What "train.data" may name: ARNs of buckets and of their objects, e.g. arn:aws:s3:::acme-data,arn:aws:s3:::acme-data/*',
+      'What "train.datasets" may name: ARNs of buckets and of their objects, e.g. arn:aws:s3:::acme-data,arn:aws:s3:::acme-data/*',
   },
   KmsKeyArn: {
     Type: 'String',

@@ -42,7 +42,11 @@ export function readOptions(given: Given): SetupOptions {
   if (instanceProfile !== undefined && !/^[\w+=,.@-]{1,128}$/.test(instanceProfile))
     throw wrong('instanceProfile', instanceProfile, '1 to 128 letters, digits and +=,.@_-');
   return {
-    ...{ launch, recovery, deadline, lifecycle, instanceProfile },
+    launch,
+    recovery,
+    deadline,
+    lifecycle,
+    instanceProfile,
     endpoints: endpoints
       ? readEndpoints(given)
       : without(given, ['vpc', 'subnets', 'routeTables', 'securityGroups'], 'endpoints'),

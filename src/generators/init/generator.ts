@@ -1,14 +1,6 @@
-import {
-  addDependenciesToPackageJson,
-  formatFiles,
-  NX_VERSION,
-  readJson,
-  readNxJson,
-  updateNxJson,
-  type GeneratorCallback,
-  type Tree,
-} from '@nx/devkit';
+import { formatFiles, readNxJson, updateNxJson, type GeneratorCallback, type Tree } from '@nx/devkit';
 import { TRAINING_INPUT } from '../../config/targets';
+import { shellWord } from '../../report/shell-words';
 import { connectionShape } from '../../config/schema';
 import { Problem } from '../../report/problem';
 import { withoutStack } from '../without-stack';
@@ -17,51 +9,40 @@ import type { InitGeneratorSchema } from './schema';
 const PLUGIN = 'nx-ec2';
 
 /**
- * Registers the plugin, and gives the workspace an @nx/devkit of its own Nx's version.
- * @returns a callback that installs it, reports which values in nx.json were kept, and prints the next commands.
+ * Registers the plugin.
+ * @returns a callback that reports which values in nx.json were kept, and prints the next commands.
  */
 export default function init(tree: Tree, options: InitGeneratorSchema): Promise<GeneratorCallback> {
   return withoutStack(async () => {
     const reportKept = await registerPlugin(tree, options);
-    const install = addDevkit(tree);
-    const bucket = options.bucket || 'acme-training';
-    return async () => {
-      await install();
+    const bucket = registeredBucket(tree) ?? 'acme-training';
+    return () => {
       reportKept();
       console.log(nextCommands(bucket));
     };
   });
 }
 
+function registeredBucket(tree: Tree): string | null {
+  const entry = readNxJson(tree)?.plugins?.find((each) => typeof each === 'object' && each.plugin === PLUGIN);
+  const bucket = (entry as { options?: { bucket?: unknown } } | undefined)?.options?.bucket;
+  return typeof bucket === 'string' && connectionShape.bucket.safeParse(bucket).success ? bucket : null;
+}
+
 function nextCommands(bucket: string): string {
-  const commands = [
-    [`nx-ec2:aws-setup --bucket=${bucket}`, 'once per account: the template of bucket, roles and policies'],
-    ['nx-ec2:training-targets <project>', 'for a project with a training script; training-project makes a new one'],
-  ].map(([words, why]) => [`npx nx g ${words}`, why]);
-  const all = [...commands, ['npx nx run <project>:remote-train', 'trains it; remote-doctor checks what it relies on']];
+  const all = [
+    [
+      `npx nx g nx-ec2:aws-setup --bucket=${shellWord(bucket)}`,
+      'once per account: the template of bucket, roles and policies',
+    ],
+    [
+      'npx nx g nx-ec2:training-targets <project>',
+      'for a project with a training script; training-project makes a new one',
+    ],
+    ['npx nx run <project>:remote-train', 'trains it; remote-doctor checks what it relies on'],
+  ];
   const width = Math.max(...all.map(([command]) => command.length));
   return ['', 'Next:', ...all.map(([command, why]) => `  ${command.padEnd(width)}  ${why}`)].join('\n');
-}
-
-/**
- * Adds @nx/devkit, on which this package depends, to the workspace if it has none. Without it, a package manager puts the
- * version that this package asks for in the workspace's root, and `nx report` advises to migrate to it.
- */
-function addDevkit(tree: Tree): GeneratorCallback {
-  const devkit = '@nx/devkit';
-  if (!tree.exists('package.json')) return () => {};
-  const { dependencies, devDependencies } = readJson<Record<string, Record<string, string> | undefined>>(
-    tree,
-    'package.json',
-  );
-  if (dependencies?.[devkit] ?? devDependencies?.[devkit]) return () => {};
-  return addDependenciesToPackageJson(tree, {}, { [devkit]: devkitRange(NX_VERSION) });
-}
-
-/** The newest @nx/devkit that is not newer than Nx: patches of Nx are released without one (24.0.6 has none, 24.0.0 has). */
-export function devkitRange(nxVersion: string): string {
-  const [, minor] = /^(\d+\.\d+)\.\d+$/.exec(nxVersion) ?? [];
-  return minor === undefined ? nxVersion : `>=${minor}.0 <=${nxVersion}`;
 }
 
 /**

@@ -2,14 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  addProjectConfiguration,
-  readJson,
-  readNxJson,
-  readProjectConfiguration,
-  type Tree,
-  updateNxJson,
-} from '@nx/devkit';
+import { addProjectConfiguration, readJson, readProjectConfiguration, type Tree } from '@nx/devkit';
 import { createTreeWithEmptyWorkspace } from '@nx/devkit/testing';
 import fc from 'fast-check';
 import { Problem } from '../../report/problem';
@@ -32,14 +25,16 @@ describe('training-project', () => {
 
   it('scaffolds a training that resumes from its checkpoint directory, with tests that pass', async () => {
     await trainingProject(tree, { directory: 'foo', environment: 'none' });
-    expect(tree.read('foo/README.md', 'utf8')).toContain('npx nx run foo:remote-train --resume=last');
+    expect(tree.read('foo/README.md', 'utf8')).toContain('npx nx run foo:remote-train --resumeFrom=last');
     const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-scaffold-'));
     try {
       for (const name of ['train.py', 'test_train.py'])
         writeFileSync(join(directory, name), tree.read(`foo/${name}`, 'utf8')!);
       const python = (...words: string[]) =>
         execFileSync('python3', words, {
-          ...{ cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
+          cwd: directory,
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'pipe'],
           env: { ...process.env, NX_EC2_CHECKPOINT_DIR: join(directory, 'saved') },
         });
       python('-m', 'unittest', '-q');
@@ -60,13 +55,16 @@ describe('training-project', () => {
   });
 
   it.each([
-    ['uv.lock at the root', (on: Tree) => on.write('uv.lock', ''), true],
-    ['@nxlv/python', (on: Tree) => updateNxJson(on, { ...readNxJson(on), plugins: ['@nxlv/python'] }), true],
-    ['nothing', () => undefined, false],
-  ])('finds by itself whether the workspace uses uv: %s', async (_name, prepare, uv) => {
-    prepare(tree);
-    await trainingProject(tree, { directory: 'c' });
-    expect(tree.exists('c/pyproject.toml')).toBe(uv);
+    ['uv.lock and pyproject.toml', { 'uv.lock': '', 'pyproject.toml': '[project]\nname = "all"\n' }, true],
+    ['nothing', {}, true],
+    ['a manifest in another directory', { 'other/requirements.txt': '' }, true],
+    ['requirements.txt', { 'requirements.txt': '' }, false],
+    ['poetry.lock', { 'models/pyproject.toml': '[tool.poetry]\n', 'models/poetry.lock': '' }, false],
+    ['environment.yml', { 'models/environment.yml': '' }, false],
+  ])('chooses uv unless a directory above has an environment of another tool: %s', async (_name, files, uv) => {
+    for (const [path, text] of Object.entries(files)) tree.write(path, text);
+    await trainingProject(tree, { directory: 'models/c' });
+    expect(tree.exists('models/c/pyproject.toml')).toBe(uv);
   });
 
   it('keeps what is there when it is run again', async () => {
@@ -83,8 +81,20 @@ describe('training-project', () => {
     await expect(trainingProject(tree, { directory: 'models/foo' })).rejects.toThrow(/libs\/foo[^]*--name/);
   });
 
+  it.each(Object.getOwnPropertyNames(Object.prototype))(
+    'refuses the name %s, which every JavaScript object has',
+    async (name) => {
+      await expect(trainingProject(tree, { directory: `models/${name}` })).rejects.toBeInstanceOf(Problem);
+      await expect(trainingProject(tree, { directory: 'models/foo', name })).rejects.toThrow(
+        /can't be the name.*--name/s,
+      );
+      await trainingProject(tree, { directory: 'models/foo', name: 'foo' });
+    },
+  );
+
   it('takes any directory below the workspace or refuses it with what to do; nothing is written elsewhere', async () => {
     const part = fc.oneof(
+      fc.constantFrom(...Object.getOwnPropertyNames(Object.prototype)),
       fc.constantFrom('..', '.', '', 'a b', '$(x)', '-x', 'models', 'foo', "o'clock", 'node_modules', '\n', '{{x}}'),
       fc.string({ maxLength: 12 }),
     );

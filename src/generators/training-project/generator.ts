@@ -5,13 +5,14 @@ import {
   generateFiles,
   getProjects,
   OverwriteStrategy,
-  readNxJson,
   type Tree,
 } from '@nx/devkit';
+import { directoriesUp, manifestsIn } from '../../config/environment-manifests';
 import { Problem } from '../../report/problem';
 import trainingTargets from '../training-targets/generator';
 import { withoutStack } from '../without-stack';
 import type { TrainingProjectGeneratorSchema } from './schema';
+import { nxRun, shellWord } from '../../report/shell-words';
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -23,9 +24,10 @@ export default function trainingProject(tree: Tree, options: TrainingProjectGene
 async function generate(tree: Tree, options: TrainingProjectGeneratorSchema): Promise<() => void> {
   const root = projectRoot(options.directory);
   const name = options.name ?? posix.basename(root);
-  if (!NAME.test(name)) {
+  // Nx keeps projects in plain objects: a name that every object has, such as constructor, counts as taken there.
+  if (!NAME.test(name) || name in Object.prototype) {
     throw new Problem('PROJECT_NAME', `${JSON.stringify(name)} can't be the name of a project.`, {
-      next: 'Give it one of letters, digits and . _ - with --name.',
+      next: 'Give it another with --name, of letters, digits and . _ -, for instance foo.',
     });
   }
   const projects = getProjects(tree);
@@ -36,7 +38,7 @@ async function generate(tree: Tree, options: TrainingProjectGeneratorSchema): Pr
     });
   }
   const environment =
-    options.environment === undefined || options.environment === 'auto' ? detected(tree) : options.environment;
+    options.environment === undefined || options.environment === 'auto' ? detected(tree, root) : options.environment;
   if (there === undefined) {
     addProjectConfiguration(tree, name, {
       root,
@@ -67,9 +69,9 @@ async function generate(tree: Tree, options: TrainingProjectGeneratorSchema): Pr
   await trainingTargets(tree, { project: there ?? name, script: 'train.py', quiet: true, ...instance });
   await formatFiles(tree);
   return () => {
-    console.log(`\nTrain it:    npx nx run ${there ?? name}:remote-train`);
+    console.log(`\nTrain it:    npx ${nxRun(there ?? name, 'remote-train')}`);
     if (environment === 'uv')
-      console.log(`Pin first:   uv lock --project ${root}    (then what trains is what you tried)`);
+      console.log(`Pin first:   uv lock --project ${shellWord(root)}    (then what trains is what you tried)`);
   };
 }
 
@@ -85,10 +87,11 @@ function projectRoot(directory: string): string {
   return root;
 }
 
-function detected(tree: Tree): 'uv' | 'none' {
-  const plugins = (readNxJson(tree)?.plugins ?? []).map((each) => (typeof each === 'string' ? each : each.plugin));
-  if (plugins.includes('@nxlv/python') && !tree.exists('poetry.lock')) return 'uv';
-  return tree.exists('uv.lock') ? 'uv' : 'none';
+/** uv, which nx-ec2 fetches for an instance that lacks it; none where a directory above has an environment of another tool. */
+function detected(tree: Tree, root: string): 'uv' | 'none' {
+  const files = { exists: (path: string) => tree.isFile(path), read: (path: string) => tree.read(path, 'utf8') ?? '' };
+  const [nearest] = directoriesUp(root).flatMap((directory) => manifestsIn(directory, files));
+  return !nearest || nearest.manager === 'uv' ? 'uv' : 'none';
 }
 
 /** A name that pyproject.toml takes (PEP 503, normalised). */

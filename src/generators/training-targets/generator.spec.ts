@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -48,6 +48,33 @@ describe('training-targets', () => {
     expect(tree.read('models/model/.gitignore', 'utf8')!.split('\n')).toEqual([
       ...['/out', '/out.nx-ec2.json', '/artifacts/', '/output/checkpoint-*', '/snapshot.pt', ''],
     ]);
+  });
+
+  it('sends the git-ignored data that the training reads, unless the configuration says what is sent', async () => {
+    const workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-ignored-'));
+    try {
+      execFileSync('git', ['init', '-q', workspace]);
+      // The rest of the workspace is in memory.
+      Object.defineProperty(tree, 'root', { value: workspace });
+      const files = { '.gitignore': '*.bin\n', 'train.bin': '0', 'train.py': 'open("train.bin")' };
+      mkdirSync(join(workspace, 'm'));
+      for (const [path, text] of Object.entries(files)) writeFileSync(join(workspace, 'm', path), text);
+      addProjectConfiguration(tree, 'm', { root: 'm' });
+      const config = 'm/ec2.config.json';
+      await trainingTargets(tree, { project: 'm' });
+      expect(readJson(tree, config)).toMatchObject({ sync: { include: ['train.bin'] }, train: { script: 'train.py' } });
+      expect(said()).toContain('  sync.include: train.bin (train.py:1 open, git-ignored)');
+      log.mockClear();
+      tree.write(config, JSON.stringify({ sync: { include: ['*.bin'] }, train: { script: 'train.py' } }));
+      await trainingTargets(tree, { project: 'm' });
+      expect(said()).not.toContain('is unchanged');
+      tree.write(config, JSON.stringify({ sync: { include: ['*.csv'] }, train: { script: 'train.py' } }));
+      await trainingTargets(tree, { project: 'm' });
+      expect(readJson(tree, config)).toMatchObject({ sync: { include: ['*.csv'] } });
+      expect(said()).toMatch(/is unchanged\. [^\n]* add to "sync" [^\n]*\n {2}"include": \["train\.bin"\]/);
+    } finally {
+      rmSync(workspace, { recursive: true });
+    }
   });
 
   it('changes nothing when it is run again, and keeps what is there', async () => {
@@ -125,7 +152,8 @@ describe('training-targets', () => {
   outputs: snapshot.pt (train.py:4 torch.save)
   outputs: wandb/ (train.py:3 wandb.init)
   checkpoints: snapshot.pt (train.py:4 torch.save)
-  environment: pip, by models/model/requirements.txt`);
+  environment: pip, by models/model/requirements.txt
+  note: W&B (train.py:3 wandb.init) needs a key: add "secrets": { "WANDB_API_KEY": "ssm:<parameter>" } to "train", or "env": { "WANDB_MODE": "offline" }`);
     });
 
     it('is only said where the project is configured', async () => {
@@ -164,6 +192,29 @@ describe('training-targets', () => {
       tree.write('models/model/train.py', train);
       await trainingTargets(tree, { project: 'model', command: 'bash run.sh', outputs: ['mine/'] });
       expect(readJson(tree, config).train).toEqual({ command: 'bash run.sh', outputs: ['mine/'] });
+    });
+
+    it.each([
+      ['pdm.lock', 'pdm sync', 'pdm run'],
+      ['pixi.toml', 'pixi install', 'pixi run'],
+    ])('has the commands of a tool that nx-ec2 does not run (%s)', async (manifest, setup, run) => {
+      tree.write('models/model/pyproject.toml', '[project]\nname = "model"\n');
+      tree.write(`models/model/${manifest}`, '');
+      tree.write('models/model/train.py', 'import os\nrank = os.environ["LOCAL_RANK"]\n');
+      await trainingTargets(tree, { project: 'model', script: 'train.py' });
+      const file = 'models/model/ec2.config.json';
+      expect(readJson(tree, file).train).toEqual({ command: `${run} python train.py`, setup });
+      expect(said()).toMatch(new RegExp(`  command: ${run} python train\\.py \\(--script, models/model/`));
+      expect(said()).toMatch(/ {2}environment: by train\.setup, from models\/model\//);
+      tree.delete(file);
+      await trainingTargets(tree, { project: 'model' });
+      const launched = `${run} torchrun --standalone --nproc_per_node=auto train.py`;
+      expect(readJson(tree, file).train).toEqual({ command: launched, setup });
+      tree.delete(file);
+      const own = { project: 'model', command: `${run} train` };
+      await trainingTargets(tree, own);
+      // `pixi run` makes the environment that it runs in.
+      expect(readJson(tree, file).train).toEqual({ command: own.command, ...(run === 'pdm run' ? { setup } : {}) });
     });
 
     it('needs one start', async () => {

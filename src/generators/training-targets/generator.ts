@@ -14,7 +14,8 @@ import {
   type Tree,
 } from '@nx/devkit';
 import { CONFIG_FILE } from '../../config/config-file';
-import { isGlob } from '../../config/glob';
+import { commandOfTool } from '../../config/environment';
+import { globMatcher, isGlob, rootedGlob } from '../../config/glob';
 import {
   allOutputs,
   checkpointPaths,
@@ -24,16 +25,17 @@ import {
   type WrittenOutput,
 } from '../../config/outputs';
 import { inferTargets } from '../../config/targets';
-import { splitCommand } from '../../config/words';
+import { quoteWord, splitCommand } from '../../config/words';
 import { Problem } from '../../report/problem';
-import { printable, printablePath } from '../../report/terminal-text';
+import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
+import { runGit } from '../../workspace/run-git';
 import { registerPlugin } from '../init/generator';
 import { withoutStack } from '../without-stack';
 import { detect, type Detection } from './detect/detect';
 import type { Finding } from './detect/findings';
 import { projectFiles, type ProjectFiles } from './detect/project-files';
-import { findStart, quoteWord, type Start } from './detect/start';
-import { additionLines, detectionLines, environmentLine } from './report';
+import { findStart, type Start } from './detect/start';
+import { additionLines, detectionLines, environmentLine, toolOfProject } from './report';
 import type { TrainingTargetsGeneratorSchema } from './schema';
 import { describeWanted } from './wanted-instance';
 
@@ -53,13 +55,25 @@ async function generate(tree: Tree, options: TrainingTargetsGeneratorSchema): Pr
   const instance = before.instance ?? describeWanted(options);
   const isConfigured = given.script !== undefined || given.command !== undefined;
   const files = projectFiles(tree, root, otherRoots(tree, root));
-  const start = isConfigured ? startOf(given) : startFrom(options, files);
-  const detection = detect(files, start, trackedFiles(tree.root, root));
-  const found = foundTrain(isConfigured ? {} : options, start, detection);
+  const script = isConfigured ? startOf(given) : startFrom(options, files);
+  const ignored = ignoredFiles(tree.root, root, files);
+  const detection = detect(files, script, trackedFiles(tree.root, root), ignored);
+  const launcher = options.script === undefined ? detection.command : null;
+  const start = isConfigured ? script : startedBy(script, launcher, (train) => toolOfProject(tree, root, train));
+  const found = foundTrain(start, detection);
   const train = { ...(isConfigured ? {} : found), ...given };
   if (options.outputs?.length && given.outputs === undefined) train.outputs = options.outputs;
   if (!options.explicit) await registerPlugin(tree, {});
-  const after = { ...before, ...(instance === undefined ? {} : { instance }), train };
+  const sync = (before.sync ?? {}) as { include?: readonly string[] };
+  const include = unsentData(detection.include, root, sync.include ?? [], ignored);
+  // As with `train`: a section that exists is kept.
+  const takesInclude = !isConfigured && sync.include === undefined && include.length > 0;
+  const after = {
+    ...before,
+    ...(instance === undefined ? {} : { instance }),
+    ...(takesInclude ? { sync: { ...sync, include } } : {}),
+    train,
+  };
   // A file that is written again loses its comments.
   const isKept = hasComments(tree, file);
   const schema = `${offsetFromRoot(root)}node_modules/nx-ec2/ec2.config.schema.json`;
@@ -71,11 +85,13 @@ async function generate(tree: Tree, options: TrainingTargetsGeneratorSchema): Pr
   const lines = [
     ...detectionLines(start, detection),
     environmentLine(tree, root, train),
-    ...detection.notes.map((note) => `note: ${printable(note)}`),
+    ...detection.notes.map((note) => `note: ${sanitizeForTerminal(note)}`),
   ];
   console.log([`Found in ${printablePath(root)}:`, ...lines.map((line) => `  ${line}`)].join('\n'));
   const missing = isKept ? { ...added(given, train), ...additions(given, found) } : additions(train, found);
-  for (const line of additionLines(file, missing)) console.log(line);
+  const missingInclude = include.length > 0 && (isKept || !takesInclude) ? { include } : {};
+  for (const line of [...additionLines(file, 'sync', missingInclude), ...additionLines(file, 'train', missing)])
+    console.log(line);
 }
 
 /** The start that a configuration names. */
@@ -87,7 +103,7 @@ function startOf({ script, command }: Record<string, unknown>): Start {
 
 function startFrom({ project, script, command }: TrainingTargetsGeneratorSchema, files: ProjectFiles): Start {
   if (script !== undefined && command !== undefined)
-    throw new Problem('OPTION', '--script and --command are both given.', { next: 'Name one of them.' });
+    throw new Problem('OPTION_INVALID', '--script and --command are both given.', { next: 'Name one of them.' });
   if (command !== undefined) {
     splitCommand(command, '--command');
     return { command, why: '--command' };
@@ -95,19 +111,33 @@ function startFrom({ project, script, command }: TrainingTargetsGeneratorSchema,
   return script === undefined ? findStart(project, files) : { script, why: '--script' };
 }
 
+/** How a training is started where torchrun has to launch its script, or a tool of its own makes its environment. */
+function startedBy(
+  script: Start,
+  launcher: Finding | null,
+  toolFor: (train: Record<string, unknown>) => ReturnType<typeof toolOfProject>,
+): Start {
+  const start: Start =
+    launcher === null ? script : { ...script, script: undefined, command: launcher.value, why: launcher.why };
+  const tool = toolFor({ script: start.script, command: start.command, setup: start.setup });
+  if (tool === null) return start;
+  return {
+    command: commandOfTool(tool, start.command ?? `python ${quoteWord(start.script!)}`),
+    why: `${start.why}, ${tool.manifest}`,
+    setup: tool.setUp,
+    setupWhy: tool.manifest,
+  };
+}
+
 /** `train` as it is written: what differs from the defaults. */
 function foundTrain(
-  { script }: Pick<TrainingTargetsGeneratorSchema, 'script'>,
   start: Start,
-  { outputs, scratch, checkpoints, args, resume, command }: Detection,
+  { outputs, scratch, checkpoints, args, resume }: Omit<Detection, 'command'>,
 ): Record<string, unknown> {
   const values = (found: readonly Finding[]) => (found.length > 0 ? found.map(({ value }) => value) : undefined);
-  const launched =
-    command !== null && script === undefined
-      ? { command: command.value }
-      : { script: start.script, command: start.command };
   const train = {
-    ...launched,
+    script: start.script,
+    command: start.command,
     setup: start.setup,
     args: args?.value,
     outputs: values(outputs),
@@ -143,6 +173,35 @@ function additions(train: Record<string, unknown>, found: Record<string, unknown
 
 function otherRoots(tree: Tree, root: string): string[] {
   return [...getProjects(tree).values()].map((project) => project.root).filter((other) => other !== root);
+}
+
+/** Of the data that git ignores, as globs, what `sync.include` does not name. */
+function unsentData(
+  found: readonly Finding[],
+  root: string,
+  include: readonly string[],
+  ignored: readonly string[],
+): string[] {
+  const rooted = include.flatMap((each) => rootedGlob(root, each) ?? []);
+  const sent = rooted.map((each) => globMatcher(each));
+  const unsent = ignored.filter((path) => !sent.some((matches) => matches(joinPathFragments(root, path))));
+  return found
+    .map(({ value }) => value)
+    .filter((value) => unsent.some(globMatcher({ root: '', written: value, pattern: value })));
+}
+
+/** Of the project's files those that git ignores; none without git. */
+function ignoredFiles(workspaceRoot: string, root: string, { paths }: ProjectFiles): string[] {
+  try {
+    // A path that begins with a colon must not be read as a pattern. 1: git ignores none of them.
+    const answer = runGit(join(workspaceRoot, root), ['check-ignore', '-z', '--stdin'], {
+      input: paths.map((path) => `./${path}\0`).join(''),
+      codes: [0, 1],
+    });
+    return (answer ?? '').split('\0').flatMap((path) => (path === '' ? [] : [path.replace(/^\.\//, '')]));
+  } catch {
+    return [];
+  }
 }
 
 /** The project's files that git tracks; none without git. */

@@ -1,7 +1,8 @@
 import { Problem } from '../../report/problem';
-import { printable } from '../../report/terminal-text';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { callerIdentity } from '../../workspace/identity';
-import { TAG, tagText, type Owner } from '../made';
+import { TAG, tagText, type Owner } from '../describe/ownership';
+import { nxRun } from '../../report/shell-words';
 
 /** What the tags of a resource must say before it is stopped, terminated, cancelled or deleted from here. */
 export interface Claim {
@@ -53,31 +54,31 @@ function withoutSlash(store: string): string {
   return store.replace(/\/+$/, '');
 }
 
-/** Explains why a resource was left as it is. @param what `The instance i-…`. */
+/** Explains why a resource was not touched. @param what `The instance i-…`. */
 export function refusal(what: string, { tag, value, expected }: Mismatch, { owner }: Claim): Problem {
-  const down = `nx run ${printable(owner.project)}:remote-down --instance=<id> --force`;
+  const down = `${nxRun(owner.project, 'remote-down')} --instance=<id> --force`;
   if (tag === 'managed')
     return new Problem(
-      'NOT_MADE',
-      `${what} was left as it is: nx-ec2 did not launch it (no tag ${TAG.managed}=true).`,
+      'NOT_MANAGED',
+      `${what} was not touched: nx-ec2 did not launch it (no tag ${TAG.managed}=true).`,
       {
-        next: 'nx-ec2 never terminates or deletes such a resource. If it is to go, use the AWS console or CLI.',
+        next: 'nx-ec2 never terminates or deletes such a resource. To remove it, use the AWS console or CLI.',
       },
     );
-  const has = value === null ? 'is missing' : `is ${JSON.stringify(printable(value))}`;
+  const has = value === null ? 'is missing' : `is ${JSON.stringify(sanitizeForTerminal(value))}`;
   return new Problem(
-    tag === 'run' ? 'OTHER_RUN' : 'NOT_YOURS',
-    `${what} was left as it is: its tag ${TAG[tag]} ${has}, and must be ${JSON.stringify(printable(expected))}.`,
+    tag === 'run' ? 'OTHER_RUN' : 'NOT_OWNER',
+    `${what} was not touched: its tag ${TAG[tag]} ${has}, and must be ${JSON.stringify(sanitizeForTerminal(expected))}.`,
     {
       next:
         tag === 'run'
-          ? `It was launched for another run. To terminate it all the same: nx run ${printable(owner.project)}:remote-down`
-          : `Ask its owner, or terminate an instance all the same: ${down}`,
+          ? `It was launched for another run. To terminate it anyway: ${nxRun(owner.project, 'remote-down')}`
+          : `Ask its owner, or terminate the instance anyway: ${down}`,
     },
   );
 }
 
-/** Whether a failure says that a resource was left as it is. */
+/** Whether a failure says that a resource was not touched. */
 export function isRefusal(error: unknown): error is Problem {
-  return error instanceof Problem && ['NOT_MADE', 'NOT_YOURS', 'OTHER_RUN'].includes(error.code);
+  return error instanceof Problem && ['NOT_MANAGED', 'NOT_OWNER', 'OTHER_RUN'].includes(error.code);
 }

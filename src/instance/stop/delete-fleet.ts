@@ -1,8 +1,8 @@
 import type { Aws } from '../../aws/clients';
 import type { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
-import { findFleet, instancesOf } from '../find-fleet';
-import { templateName } from '../fleet';
+import { findFleet, instancesOf } from '../fleet/find-fleet';
+import { templateName } from '../fleet/fleet';
 import { isRefusal, type Claim } from './claim';
 import { managedFleets, managedInstance, managedTemplate, type ManagedFleet, type ManagedTemplate } from './managed';
 import { deleteFleets, deleteTemplate, terminate } from './terminate';
@@ -14,6 +14,8 @@ export type RunClaim = Claim & { run: string };
 export interface CheckedFleet {
   fleets: ManagedFleet[];
   template: ManagedTemplate | null;
+  /** Why others with the run's tag are left as they are. */
+  refused: Problem[];
 }
 
 /**
@@ -28,7 +30,7 @@ export async function checkFleet(aws: Aws, claim: RunClaim): Promise<CheckedFlee
     refused.push(error);
     return null;
   });
-  if (fleets.length || template) return { fleets, template };
+  if (fleets.length || template) return { fleets, template, refused };
   const [problem] = refused as (Problem | undefined)[];
   if (problem) throw problem;
   return null;

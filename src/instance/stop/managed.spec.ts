@@ -5,7 +5,7 @@ import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { callerIdentity } from '../../workspace/identity';
 import { Reporter } from '../../report/reporter';
-import { TAG } from '../made';
+import { TAG } from '../describe/ownership';
 import { mismatch, type Claim, type Waivable } from './claim';
 import { managedInstance, type ManagedInstance } from './managed';
 import { isResourceId } from './resource-id';
@@ -124,7 +124,7 @@ describe('the gate, against EC2', () => {
     managedInstance(aws, id, asked).then(
       (found) => found !== null,
       (error: { code: string }) => {
-        expect(['NOT_MADE', 'NOT_YOURS', 'OTHER_RUN']).toContain(error.code);
+        expect(['NOT_MANAGED', 'NOT_OWNER', 'OTHER_RUN']).toContain(error.code);
         return false;
       },
     );
@@ -140,7 +140,7 @@ describe('the gate, against EC2', () => {
       }),
       { numRuns: 60 },
     );
-  }, 60_000);
+  });
 
   it('refuses an id of another shape before EC2 is asked', async () => {
     const before = at.aws.requests.length;

@@ -2,13 +2,13 @@ import type { Tag } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import { pause } from '../../command/run-command';
+import { sleep } from '../../command/run-command';
 import type { NamedInstance } from '../../config/instance-name';
 import type { Problem } from '../../report/problem';
-import { findInstance } from '../find';
-import type { Inventory, Kind } from '../inventory';
-import { lookAt, type LivingInstance } from '../living';
-import { TAG } from '../made';
+import { findInstance } from '../describe/find';
+import type { Inventory, Kind } from '../inventory/inventory';
+import { describeInstance, type InstanceInfo } from '../describe/describe-instances';
+import { TAG } from '../describe/ownership';
 import { mismatch, refusal, type Claim } from './claim';
 import { assertResourceId } from './resource-id';
 import { steadyNow } from '../../system/moment';
@@ -20,7 +20,7 @@ interface Checked<As extends string> {
   readonly [checked]: As;
 }
 
-type Instance = Pick<LivingInstance, 'id' | 'state' | 'market' | 'spotRequest' | 'tags'>;
+type Instance = Pick<InstanceInfo, 'id' | 'state' | 'market' | 'spotRequest' | 'tags'>;
 
 /** An instance that nx-ec2 launched and that the caller may stop or terminate. */
 export type ManagedInstance = Readonly<Instance> & Checked<'instance'>;
@@ -32,8 +32,8 @@ export type ManagedVolume = Readonly<{ id: string }> & Checked<'volume'>;
 export type UserInstance = Readonly<Instance> & Checked<'named'>;
 
 /** EC2 may not know a new instance for about a second; it is looked up again for this long, ms. */
-export const UNSEEN = 30_000;
-const AGAIN = 500;
+export const NEW_INSTANCE_LAG_MS = 30_000;
+const LOOKUP_RETRY_MS = 500;
 
 const passed = new WeakSet<object>();
 
@@ -45,7 +45,7 @@ function pass<T extends object>(resource: T): T & Checked<never> {
 
 /** Holds at run time what the types say: a cast does not pass. */
 export function assertChecked(resource: object): void {
-  if (!passed.has(resource)) throw new TypeError('A resource that was not checked against its tags can not be ended.');
+  if (!passed.has(resource)) throw new TypeError('A resource whose tags were not checked cannot be ended.');
 }
 
 /**
@@ -61,9 +61,13 @@ export async function managedInstance(
   { signal, unseen = 0 }: { signal?: AbortSignal; unseen?: number } = {},
 ): Promise<ManagedInstance | null> {
   assertResourceId('instance', id);
-  let found = await lookAt(aws, id, signal);
-  for (const until = steadyNow() + unseen; !found && steadyNow() < until; found = await lookAt(aws, id, signal))
-    await pause(AGAIN, signal);
+  let found = await describeInstance(aws, id, signal);
+  for (
+    const until = steadyNow() + unseen;
+    !found && steadyNow() < until;
+    found = await describeInstance(aws, id, signal)
+  )
+    await sleep(LOOKUP_RETRY_MS, signal);
   if (!found || found.state === 'terminated') return null;
   const wrong = mismatch(found.tags, claim);
   if (wrong) throw refusal(`The instance ${id}`, wrong, claim);
@@ -73,7 +77,7 @@ export async function managedInstance(
 /** The instance that the user names. @throws Problem where there is none, or several. */
 export async function userInstance(aws: Aws, name: NamedInstance, signal?: AbortSignal): Promise<UserInstance> {
   const { id } = await findInstance(aws, name);
-  return pass<Instance>((await lookAt(aws, id, signal))!);
+  return pass<Instance>((await describeInstance(aws, id, signal))!);
 }
 
 /** Those of some fleets that match a claim, and why others do not. */

@@ -1,9 +1,10 @@
 import { Problem } from '../../report/problem';
-import { printable } from '../../report/terminal-text';
-import type { Kind } from '../inventory';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { INSTANCE_ID } from '../../schema/ids';
+import type { Kind } from '../inventory/inventory';
 
 const SHAPES: Record<Kind, RegExp> = {
-  instance: /^i-[0-9a-f]{8,17}$/,
+  instance: INSTANCE_ID,
   fleet: /^fleet-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
   'launch template': /^lt-[0-9a-f]{8,17}$/,
   'spot request': /^sir-[0-9a-z]{8,17}$/,
@@ -18,7 +19,11 @@ export function isResourceId(kind: Kind, id: string): boolean {
 /** @throws Problem for anything else: an ARN, a wildcard, shell text. */
 export function assertResourceId(kind: Kind, id: string): void {
   if (isResourceId(kind, id)) return;
-  throw new Problem('RESOURCE_ID', `${JSON.stringify(printable(id).slice(0, 100))} is not the id of an EC2 ${kind}.`, {
-    next: 'Another program wrote to this prefix, or a tag was edited. Nothing was changed in EC2.',
-  });
+  throw new Problem(
+    'RESOURCE_ID',
+    `${JSON.stringify(sanitizeForTerminal(id).slice(0, 100))} is not the id of an EC2 ${kind}.`,
+    {
+      next: 'Another program wrote to this prefix, or a tag was edited. Nothing was changed in EC2.',
+    },
+  );
 }

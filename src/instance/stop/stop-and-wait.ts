@@ -1,18 +1,18 @@
 import type { Aws } from '../../aws/clients';
 import { sdk } from '../../aws/sdk';
-import { pause } from '../../command/run-command';
+import { sleep } from '../../command/run-command';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import { formatDuration, formatSize } from '../../report/units';
-import { lookAt } from '../living';
-import { dollars } from '../price';
-import { volumePrice } from '../price-list';
-import { Waiting } from '../waiting';
+import { describeInstance } from '../describe/describe-instances';
+import { dollars } from '../price/price';
+import { volumePrice } from '../price/price-list';
+import { Waiting } from '../describe/wait-message';
 import type { ManagedInstance, UserInstance } from './managed';
 import { stop, terminate } from './terminate';
 import { steadyNow } from '../../system/moment';
 
-const POLL = 2_000;
+const STOP_POLL_MS = 2_000;
 /** EC2 takes a minute or two; an instance that shuts down slowly, some more. ms. */
 const LIMIT = 15 * 60_000;
 const GB = 1024 ** 3;
@@ -35,7 +35,7 @@ export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, sig
   }
   if (down.how === 'stop') {
     if (market === 'spot')
-      throw new Problem('SPOT_STOP', `${id} is a spot instance: it can only be terminated.`, {
+      throw new Problem('SPOT_NOT_STOPPABLE', `${id} is a spot instance: it can only be terminated.`, {
         next: 'Leave out --stop. Its disk goes with it; what runs have saved is in the store.',
       });
     if (state !== 'stopping') await stop(aws, down.instance, signal);
@@ -43,14 +43,14 @@ export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, sig
   const waiting = new Waiting(reporter, `${id} is ${how === 'stop' ? 'stopping' : 'shutting down'}`);
   try {
     const until = steadyNow() + LIMIT;
-    for (let wait = POLL / 8; ; wait = Math.min(POLL, wait * 1.5)) {
-      const now = await lookAt(aws, id, signal);
+    for (let wait = STOP_POLL_MS / 8; ; wait = Math.min(STOP_POLL_MS, wait * 1.5)) {
+      const now = await describeInstance(aws, id, signal);
       if (!now || now.state === 'terminated' || now.state === wanted) break;
       if (steadyNow() > until)
         throw new Problem('INSTANCE_END', `${id} is still ${now.state} after ${formatDuration(LIMIT)}.`, {
           next: 'Run the same command again, or look at it in the console.',
         });
-      await pause(wait, signal);
+      await sleep(wait, signal);
     }
   } finally {
     waiting.end();
@@ -78,5 +78,5 @@ export async function describeStopped(aws: Aws, id: string): Promise<string> {
   const price = await volumePrice(aws);
   const cost =
     price === null || bytes === null ? 'what gp3 storage costs' : `${dollars((price * bytes) / GB)} a month (gp3)`;
-  return `${disk} goes on costing ${cost} until it is terminated.`;
+  return `${disk} still costs ${cost} until it is terminated.`;
 }

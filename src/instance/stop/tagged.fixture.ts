@@ -16,7 +16,10 @@ export async function launchTagged(
   const Tags = Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
   const { Instances } = await ec2.send(
     new RunInstancesCommand({
-      ...{ ImageId: 'ami-00000000000000001', InstanceType: 't3.micro', MinCount: 1, MaxCount: 1 },
+      ImageId: 'ami-00000000000000001',
+      InstanceType: 't3.micro',
+      MinCount: 1,
+      MaxCount: 1,
       IamInstanceProfile: { Name: 'training' },
       ...(Tags.length ? { TagSpecifications: [{ ResourceType: 'instance' as const, Tags }] } : {}),
       ...more,

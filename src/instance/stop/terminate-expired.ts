@@ -1,22 +1,22 @@
 import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import { pause } from '../../command/run-command';
+import { sleep } from '../../command/run-command';
 import type { Reporter } from '../../report/reporter';
-import { takeInventory, type Inventory, type Kind } from '../inventory';
-import type { Overdue } from '../overdue';
+import { takeInventory, type Inventory, type Kind } from '../inventory/inventory';
+import type { ExpiredResource } from '../inventory/expired';
 import { expiredResources, type ExpiredResources } from './managed';
 import { cancelRequest, deleteFleets, deleteTemplate, deleteVolume, stop, terminate } from './terminate';
 import { steadyNow } from '../../system/moment';
 
 /** What became of something that was to end. `ending`: EC2 has begun, and had not done it while it was waited for. */
-export interface Ended extends Overdue {
+export interface Ended extends ExpiredResource {
   result: 'ended' | 'ending' | 'failed';
   /** Why it could not be ended. */
   problem: string | null;
 }
 
-const POLL = 2_000;
+const TERMINATE_POLL_MS = 2_000;
 
 /** What must be gone before what: a request that stays open, or a fleet, would launch again. */
 const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', 'volume'];
@@ -28,8 +28,8 @@ const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', '
  */
 export async function terminateExpired(
   aws: Aws,
-  late: Overdue[],
-  judge: (inventory: Inventory) => Overdue[],
+  late: ExpiredResource[],
+  judge: (inventory: Inventory) => ExpiredResource[],
   wait: number,
   reporter: Reporter,
   signal?: AbortSignal,
@@ -48,24 +48,24 @@ export async function terminateExpired(
         await end(aws, each, resources, reporter);
         done.push({ ...each, result: kind === 'instance' ? 'ending' : 'ended', problem: null });
       } catch (error) {
-        const problem = awsProblem('END', `Could not end the ${kind} ${id}.`, error);
+        const problem = awsProblem('INSTANCE_END', `Could not end the ${kind} ${id}.`, error);
         done.push({ ...each, result: 'failed', problem: problem.message });
       }
     }
   const terminating = done.filter(({ result }) => result === 'ending');
   const deadline = steadyNow() + wait;
   while (terminating.some(({ result }) => result === 'ending')) {
-    const left = await living(aws, terminating);
+    const left = await aliveInstance(aws, terminating);
     for (const each of terminating) if (!left.has(each.id)) each.result = 'ended';
     if (!left.size || steadyNow() > deadline) break;
-    await pause(POLL, signal);
+    await sleep(TERMINATE_POLL_MS, signal);
   }
   return done;
 }
 
 async function end(
   aws: Aws,
-  { kind, id, how }: Overdue,
+  { kind, id, how }: ExpiredResource,
   { instances, fleets, templates, requests, volumes }: ExpiredResources,
   reporter: Reporter,
 ): Promise<void> {
@@ -84,7 +84,7 @@ async function end(
 }
 
 /** Those that EC2 does not call terminated, or stopped where that is what they are to be. */
-async function living(aws: Aws, ended: Ended[]): Promise<Set<string>> {
+async function aliveInstance(aws: Aws, ended: Ended[]): Promise<Set<string>> {
   const ec2 = await aws.ec2();
   const Filters = [{ Name: 'instance-id', Values: ended.map(({ id }) => id) }];
   const left = new Set<string>();

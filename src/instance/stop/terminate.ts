@@ -1,13 +1,13 @@
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import { pause } from '../../command/run-command';
+import { sleep } from '../../command/run-command';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import {
   assertChecked,
   openRequests,
-  UNSEEN,
+  NEW_INSTANCE_LAG_MS,
   type ManagedFleet,
   type ManagedInstance,
   type ManagedRequest,
@@ -17,6 +17,7 @@ import {
 } from './managed';
 import type { Claim } from './claim';
 import { steadyNow } from '../../system/moment';
+import { commandLine } from '../../report/shell-words';
 
 /*
  * The only file that sends EC2 a request that starts, stops, terminates, cancels or deletes. It takes what `managed.ts`
@@ -96,15 +97,15 @@ export async function deleteFleets(aws: Aws, fleets: ManagedFleet[]): Promise<vo
   const answer = await ec2
     .send(new DeleteFleetsCommand({ FleetIds: ids, TerminateInstances: true }))
     .catch((error: unknown) => {
-      throw awsProblem('FLEET', `Could not delete the fleet ${ids.join(', ')}: it goes on launching instances.`, error);
+      throw awsProblem('FLEET', `Could not delete the fleet ${ids.join(', ')}: it will launch more instances.`, error);
     });
   const [failed] = (answer.UnsuccessfulFleetDeletions ?? []).filter(
     ({ Error: why }) => why?.Code !== 'fleetIdDoesNotExist' && why?.Code !== 'fleetNotInDeletableState',
   );
   if (failed)
-    throw new Problem('FLEET', `Could not delete the fleet ${failed.FleetId}: it goes on launching instances.`, {
+    throw new Problem('FLEET', `Could not delete the fleet ${failed.FleetId}: it will launch more instances.`, {
       aws: { code: String(failed.Error?.Code), message: String(failed.Error?.Message) },
-      next: `aws ec2 delete-fleets --terminate-instances --fleet-ids ${failed.FleetId}`,
+      next: commandLine('aws', 'ec2', 'delete-fleets', '--terminate-instances', '--fleet-ids', String(failed.FleetId)),
     });
 }
 
@@ -140,7 +141,7 @@ async function cancelSpot(aws: Aws, ids: string[], reporter: Reporter): Promise<
 }
 
 async function whenSeen(ask: () => Promise<unknown>, what: string, signal?: AbortSignal): Promise<void> {
-  const until = steadyNow() + UNSEEN;
+  const until = steadyNow() + NEW_INSTANCE_LAG_MS;
   for (;;) {
     try {
       await ask();
@@ -150,7 +151,7 @@ async function whenSeen(ask: () => Promise<unknown>, what: string, signal?: Abor
       if (awsCode(error) !== 'InvalidInstanceID.NotFound' || steadyNow() > until)
         throw awsProblem('INSTANCE_END', what, error, hint(awsCode(error)));
     }
-    await pause(1_000, signal);
+    await sleep(1_000, signal);
   }
 }
 

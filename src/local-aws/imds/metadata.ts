@@ -6,7 +6,7 @@ import type { Instances, LocalInstance } from '../instance/instances';
 import type { Power } from '../instance/power';
 import type { InstanceRole } from '../instance/role';
 
-const LONGEST = 21_600;
+const MAX_TOKEN_SECONDS = 21_600;
 
 /**
  * The metadata services of all instances (IMDSv2, and version 1 where an instance may), each below `/imds/<instance id>/<secret>`: on a real
@@ -52,7 +52,7 @@ export class Metadata {
       if (method !== 'PUT') return { status: 405, body: '' };
       // IMDS refuses what came through a proxy.
       if (headers['x-forwarded-for'] !== undefined) return { status: 403, body: '' };
-      if (!(seconds >= 1 && seconds <= LONGEST)) return { status: 400, body: '' };
+      if (!(seconds >= 1 && seconds <= MAX_TOKEN_SECONDS)) return { status: 400, body: '' };
       const token = randomBytes(40).toString('base64');
       this.tokens.set(token, { instance: instance.id, until: Date.now() + seconds * 1000 });
       return { status: 200, body: token };

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readKeptJson } from '../kept-json';
 import { endProcesses, MARK, processesOf } from './processes';
 import {
   instanceRecord,
@@ -58,9 +59,7 @@ export class Instances {
     this.unseen = times.unseen ?? 0;
     mkdirSync(directory, { recursive: true });
     const file = join(directory, 'instances.json');
-    if (existsSync(file))
-      for (const each of JSON.parse(readFileSync(file, 'utf8')) as LocalInstance[])
-        this.known.set(each.id, instanceRecord(each, region));
+    for (const each of readKeptJson<LocalInstance[]>(file) ?? []) this.known.set(each.id, instanceRecord(each, region));
   }
 
   /** Where local AWS listens: what runs in an instance finds its metadata service below. */

@@ -6,6 +6,7 @@ import { DescribeInstancesCommand, RunInstancesCommand, type RunInstancesCommand
 import { GetCommandInvocationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
 import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
 import { USER_DATA_LOG } from './cloud-init';
+import { until } from '../../system/until.fixture';
 
 describe('an instance that was launched', () => {
   let at: Fixture;
@@ -36,19 +37,10 @@ describe('an instance that was launched', () => {
   };
   const run = async (id: string, script: string) => {
     const CommandId = await send(id, script);
-    const deadline = Date.now() + 20_000;
-    for (;;) {
+    return until(async () => {
       const got = await at.ssm.send(new GetCommandInvocationCommand({ CommandId, InstanceId: id }));
-      if (!['Pending', 'InProgress'].includes(got.Status!)) return got;
-      expect(Date.now()).toBeLessThan(deadline);
-    }
-  };
-  const until = async (holds: () => Promise<boolean> | boolean) => {
-    const deadline = Date.now() + 20_000;
-    while (!(await holds())) {
-      expect(Date.now()).toBeLessThan(deadline);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+      return ['Pending', 'InProgress'].includes(got.Status!) ? null : got;
+    });
   };
   const told = async (id: string) => {
     const { Reservations } = await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }));

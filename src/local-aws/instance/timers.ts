@@ -1,5 +1,5 @@
 /** The longest that a timer of Node's takes, ms. */
-const LONGEST = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** One thing that is to happen at a time, for each name. */
 export class Timers {
@@ -16,7 +16,7 @@ export class Timers {
         this.waiting.delete(name);
         this.at(name, at, act);
       },
-      Math.min(left, LONGEST),
+      Math.min(left, MAX_TIMER_MS),
     );
     timer.unref();
     this.waiting.set(name, timer);

@@ -1,6 +1,7 @@
 import { INSTANCE_TYPES, onDemandPrice, VOLUME_PRICE } from '../ec2/catalogue/instance-types';
 import { answerJson, jsonError, type Json } from '../json-protocol';
-import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import type { Service, ServiceRequest, ServiceResponse } from '../service';
+import { AwsError } from '../aws-error';
 
 interface Product {
   family: string;
@@ -24,9 +25,17 @@ export class PricingService implements Service {
       ...INSTANCE_TYPES.map((each) => ({
         family: 'Compute Instance',
         attributes: {
-          ...{ servicecode: 'AmazonEC2', instanceType: each.name, regionCode, operatingSystem: 'Linux' },
-          ...{ tenancy: 'Shared', preInstalledSw: 'NA', capacitystatus: 'Used', marketoption: 'OnDemand' },
-          ...{ vcpu: String(each.cpus), memory: `${each.memory / 1024} GiB`, operation: 'RunInstances' },
+          servicecode: 'AmazonEC2',
+          instanceType: each.name,
+          regionCode,
+          operatingSystem: 'Linux',
+          tenancy: 'Shared',
+          preInstalledSw: 'NA',
+          capacitystatus: 'Used',
+          marketoption: 'OnDemand',
+          vcpu: String(each.cpus),
+          memory: `${each.memory / 1024} GiB`,
+          operation: 'RunInstances',
         },
         unit: 'Hrs',
         price: onDemandPrice(each),
@@ -80,10 +89,17 @@ function listed({ family, attributes, unit, price }: Product, region: string): J
     terms: {
       OnDemand: {
         [term]: {
-          ...{ sku, offerTermCode: 'JRTCKXETXF', effectiveDate: '2024-10-01T00:00:00Z', termAttributes: {} },
+          sku,
+          offerTermCode: 'JRTCKXETXF',
+          effectiveDate: '2024-10-01T00:00:00Z',
+          termAttributes: {},
           priceDimensions: {
             [rate]: {
-              ...{ rateCode: rate, unit, beginRange: '0', endRange: 'Inf', appliesTo: [] },
+              rateCode: rate,
+              unit,
+              beginRange: '0',
+              endRange: 'Inf',
+              appliesTo: [],
               description: `$${price} per ${unit}`,
               pricePerUnit: { USD: price.toFixed(10) },
             },

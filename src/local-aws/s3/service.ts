@@ -1,22 +1,20 @@
 import { createHash } from 'node:crypto';
 import { openSync } from 'node:fs';
 import { join } from 'node:path';
-import { XMLParser } from 'fast-xml-parser';
 import { ACCOUNT, allow, type Identities } from '../identity';
 import { decodeUri } from '../decode-uri';
-import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
 import { verifyForm } from '../signature';
 import { decodePayload } from './payload';
 import { address, permission } from './permission';
 import { BUCKET_NAME, Buckets, etagOf, type StoredObject } from './objects';
 import { Uploads } from './uploads';
-
-/** What a write may depend on. */
-export const CONDITIONS = ['if-none-match', 'if-match'];
+import { AwsError } from '../aws-error';
+import { isForm, formHeaders, readForm } from './form';
+import { NAMESPACE, xml, parseXml } from './xml';
+import { preconditionFailed } from './conditions';
+import { KEPT, kept } from './kept-headers';
 const SMALLEST_PART = 5 * 1024 * 1024;
-const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';
-/** Request headers that come back with the object. */
-const KEPT = /^(x-amz-meta-|x-amz-server-side-encryption|content-encoding|cache-control|content-disposition)/;
 
 /** S3 as facts and the SDK have it, in both styles of address. Objects are on disk; the body of one request is held in memory. */
 export class S3Service implements Service {
@@ -361,67 +359,5 @@ export class S3Service implements Service {
     return xml(
       `<ListAllMyBucketsResult xmlns="${NAMESPACE}"><Owner><ID>${ACCOUNT}</ID></Owner><Buckets>${names.join('')}</Buckets></ListAllMyBucketsResult>`,
     );
-  }
-}
-
-/** A presigned form, which says in its fields who signed it; any other request without a signature is refused. */
-function isForm({ method, query, headers }: ServiceRequest): boolean {
-  const type = String(headers['content-type'] ?? '');
-  return method === 'POST' && !query.has('delete') && /^multipart\/form-data\b/i.test(type);
-}
-
-/** The checksum of a form's file, as a request's headers would say it. */
-function formHeaders(fields: Map<string, string>): Record<string, string> {
-  const sent = [...fields].filter(
-    ([name]) => name.startsWith('x-amz-checksum-') && name !== 'x-amz-checksum-algorithm',
-  );
-  const algorithm = fields.get('x-amz-checksum-algorithm');
-  if (algorithm && sent.length && sent[0][0] !== `x-amz-checksum-${algorithm.toLowerCase()}`)
-    throw new AwsError('InvalidRequest', 'Value for x-amz-checksum-algorithm header is invalid.');
-  return Object.fromEntries(sent);
-}
-
-function kept(request: ServiceRequest): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(request.headers).flatMap(([name, value]) =>
-      KEPT.test(name) && value !== 'aws-chunked' ? [[name, String(value)]] : [],
-    ),
-  );
-}
-
-function preconditionFailed(): AwsError {
-  return new AwsError('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold', 412);
-}
-
-function xml(body: string): ServiceResponse {
-  return {
-    status: 200,
-    headers: { 'content-type': 'application/xml' },
-    body: `<?xml version="1.0" encoding="UTF-8"?>\n${body}`,
-  };
-}
-
-function parseXml(body: Buffer): unknown {
-  return new XMLParser({ parseTagValue: false, trimValues: false, htmlEntities: true }).parse(body.toString('utf8'));
-}
-
-function readForm(body: Buffer, boundary: string): { fields: Map<string, string>; file: Buffer } {
-  const fields = new Map<string, string>();
-  const mark = Buffer.from(`--${boundary}`);
-  let at = body.indexOf(mark);
-  for (;;) {
-    const start = at + mark.length + 2;
-    const head = body.indexOf('\r\n\r\n', start);
-    if (at < 0 || head < 0)
-      throw new AwsError(
-        'MalformedPOSTRequest',
-        'The body of your POST request is not well-formed multipart/form-data.',
-      );
-    const name = /name="([^"]*)"/.exec(body.toString('utf8', start, head))?.[1] ?? '';
-    const end = name === 'file' ? body.lastIndexOf(mark) : body.indexOf(mark, head);
-    const value = body.subarray(head + 4, end - 2);
-    if (name === 'file') return { fields, file: value };
-    fields.set(name.toLowerCase(), value.toString('utf8'));
-    at = end;
   }
 }

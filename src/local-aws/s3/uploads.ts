@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { AwsError } from '../service';
 import { etagOf } from './objects';
+import { AwsError } from '../aws-error';
 
 export interface Upload {
   id: string;

@@ -2,7 +2,8 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { ACCOUNT } from '../identity';
 import { answerJson, jsonError, type Json } from '../json-protocol';
 import { KeptJson } from '../kept-json';
-import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import type { Service, ServiceRequest, ServiceResponse } from '../service';
+import { AwsError } from '../aws-error';
 
 interface Secret {
   ARN: string;

@@ -1,6 +1,7 @@
 import { ACCOUNT } from '../identity';
 import { answerJson, jsonError, type Json } from '../json-protocol';
-import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import type { Service, ServiceRequest, ServiceResponse } from '../service';
+import { AwsError } from '../aws-error';
 
 /** The quotas of EC2 that local AWS knows, by their codes: vCPUs. They limit nothing: EC2's `capacity` does. */
 const QUOTAS: Record<string, { name: string; value: number }> = {
@@ -52,8 +53,14 @@ export class ServiceQuotasService implements Service {
 
   private answer(code: string, name: string, value: number): Json {
     return {
-      ...{ ServiceCode: 'ec2', ServiceName: 'Amazon Elastic Compute Cloud (Amazon EC2)', QuotaCode: code },
-      ...{ QuotaName: name, Value: value, Unit: 'None', Adjustable: true, GlobalQuota: false },
+      ServiceCode: 'ec2',
+      ServiceName: 'Amazon Elastic Compute Cloud (Amazon EC2)',
+      QuotaCode: code,
+      QuotaName: name,
+      Value: value,
+      Unit: 'None',
+      Adjustable: true,
+      GlobalQuota: false,
       QuotaArn: `arn:aws:servicequotas:${this.region}:${ACCOUNT}:ec2/${code}`,
     };
   }

@@ -1,9 +1,9 @@
 import { frameOf, readFrame, type Frame } from './frame';
 
 /** Between two looks for what was not acknowledged, and how long that may take, ms. */
-const LOOK = 100;
-const SHORTEST = 200;
-const LONGEST = 1_000;
+const RESEND_CHECK_MS = 100;
+const MIN_RESEND_MS = 200;
+const MAX_RESEND_MS = 1_000;
 /** More that is not acknowledged is not read from the program. */
 const WINDOW = 4_000;
 
@@ -22,7 +22,7 @@ export class AgentChannel {
   private wire?: (frame: Buffer) => void;
   private paused = false;
   private roundTrip = 100;
-  private readonly timer = setInterval(() => this.retransmit(), LOOK);
+  private readonly timer = setInterval(() => this.retransmit(), RESEND_CHECK_MS);
   private waiting: (() => void)[] = [];
 
   /** @param ready whether such a payload is taken now; one that is not is not acknowledged, and comes again. */
@@ -119,7 +119,7 @@ export class AgentChannel {
   }
 
   private retransmit(): void {
-    const due = performance.now() - Math.min(LONGEST, Math.max(SHORTEST, this.roundTrip * 2));
+    const due = performance.now() - Math.min(MAX_RESEND_MS, Math.max(MIN_RESEND_MS, this.roundTrip * 2));
     for (const each of this.sent.values()) if (each.at < due) this.transmit(each);
   }
 

@@ -24,8 +24,8 @@ export interface Frame {
   payload: Buffer;
 }
 
-const HEADER = 116;
-const PAYLOAD_AT = HEADER + 4;
+const HEADER_BYTES = 116;
+const PAYLOAD_AT = HEADER_BYTES + 4;
 
 /** @param flags 1: the first of a stream; 3: not of a stream. */
 export function frameOf(
@@ -37,7 +37,7 @@ export function frameOf(
   id: string = randomUUID(),
 ): Buffer {
   const frame = Buffer.alloc(PAYLOAD_AT + payload.length);
-  frame.writeUInt32BE(HEADER, 0);
+  frame.writeUInt32BE(HEADER_BYTES, 0);
   frame.write(type.padEnd(32), 4, 'latin1');
   frame.writeUInt32BE(1, 36);
   frame.writeBigUInt64BE(BigInt(Date.now()), 40);
@@ -55,7 +55,7 @@ export function frameOf(
 
 /** Null for what is no frame, or is not what its digest says: nobody answers it, and its sender sends it again. */
 export function readFrame(data: Buffer): Frame | null {
-  if (data.length < PAYLOAD_AT || data.readUInt32BE(0) !== HEADER) return null;
+  if (data.length < PAYLOAD_AT || data.readUInt32BE(0) !== HEADER_BYTES) return null;
   const payload = data.subarray(PAYLOAD_AT);
   if (data.readUInt32BE(116) !== payload.length) return null;
   if (payload.length && !createHash('sha256').update(payload).digest().equals(data.subarray(80, 112))) return null;

@@ -11,6 +11,7 @@ import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
 import { frameOf, readFrame, type Frame } from './frame';
 import { shellWords } from './shell-words';
 import { TextPieces } from './text-pieces';
+import { until } from '../../system/until.fixture';
 
 const DocumentName = 'AWS-StartNonInteractiveCommand';
 
@@ -40,13 +41,8 @@ class Client {
     return client;
   }
 
-  async waitFor<T>(look: () => T | undefined | false): Promise<T> {
-    for (const end = Date.now() + 10_000; ;) {
-      const found = look();
-      if (found) return found;
-      if (Date.now() > end) throw new Error(`never came; ${this.frames.length} frames`);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+  waitFor<T extends object | number | string | boolean>(look: () => T | undefined | false): Promise<T> {
+    return until(look, { what: () => `${look} in ${this.frames.length} frames` }) as Promise<T>;
   }
   frame(payloadType: number): Promise<Frame> {
     return this.waitFor(() => this.frames.find((each) => each.payloadType === payloadType));

@@ -3,10 +3,10 @@ import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Identity } from '../identity';
 import type { Instances } from '../instance/instances';
-import { AwsError } from '../service';
 import { sessionDocument } from './document';
 import { LocalSession } from './session';
 import type { SessionUser } from './user';
+import { AwsError } from '../aws-error';
 
 type Json = Record<string, unknown>;
 

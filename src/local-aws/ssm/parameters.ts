@@ -2,7 +2,7 @@ import { imageParameter } from '../ec2/catalogue/images';
 import { ACCOUNT, type Identity } from '../identity';
 import type { Json } from '../json-protocol';
 import { KeptJson } from '../kept-json';
-import { AwsError } from '../service';
+import { AwsError } from '../aws-error';
 
 interface Version {
   Type: string;
@@ -34,7 +34,7 @@ const PUBLIC = '/aws/service/';
 /** What the role of aws-setup may not read. */
 const CALLERS = /(^|parameter)\/nx-ec2-callers\//;
 /** As documented for names: with the ARN it is 1,011 characters at most. */
-const LONGEST = 948;
+const MAX_NAME_LENGTH = 948;
 const LEVELS = 15;
 const NAME_RULE =
   'Parameter name must be a fully qualified name. It can only include the following symbols and letters: a-zA-Z0-9_.-/';
@@ -58,7 +58,7 @@ export class Parameters {
       },
       GetParameter: (input, identity) => {
         const name = String(input.Name);
-        refuseInstances([name], identity, 'GetParameter');
+        assertNoInstances([name], identity, 'GetParameter');
         const found = this.find(name);
         if (!found && this.find(selected(name).name))
           throw new AwsError(
@@ -82,7 +82,7 @@ export class Parameters {
 
   /** Those of these names that exist. @throws AwsError where the identity may not read one. */
   read(names: string[], identity: Identity | null): Parameter[] {
-    refuseInstances(names, identity, 'GetParameters');
+    assertNoInstances(names, identity, 'GetParameters');
     return names.flatMap((name) => this.find(name) ?? []);
   }
 
@@ -99,7 +99,11 @@ export class Parameters {
         'ValidationException',
         'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).',
       );
-    if (!/^[a-zA-Z0-9._/-]+$/.test(Name) || (Name.includes('/') && !Name.startsWith('/')) || Name.length > LONGEST)
+    if (
+      !/^[a-zA-Z0-9._/-]+$/.test(Name) ||
+      (Name.includes('/') && !Name.startsWith('/')) ||
+      Name.length > MAX_NAME_LENGTH
+    )
       throw new AwsError('ValidationException', NAME_RULE);
     if (Name.split('/').length - 1 > LEVELS)
       throw new AwsError(
@@ -148,7 +152,7 @@ function selected(reference: string): { name: string; version?: number } {
   return { name, version: version === undefined ? undefined : Number(version) };
 }
 
-function refuseInstances(names: string[], identity: Identity | null, action: string): void {
+function assertNoInstances(names: string[], identity: Identity | null, action: string): void {
   if (
     identity?.instance === undefined ||
     identity.allow?.includes(`ssm:${action}`) ||

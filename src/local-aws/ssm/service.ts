@@ -4,11 +4,12 @@ import type { Instances } from '../instance/instances';
 import { answerJson, jsonError, type Json } from '../json-protocol';
 import { Sessions, type SessionOptions } from '../session/sessions';
 import type { SessionUser } from '../session/user';
-import { AwsError, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import type { Service, ServiceRequest, ServiceResponse } from '../service';
 import { Agent } from './agent';
 import type { Invocation } from './invocation';
 import type { Parameters } from './parameters';
 import { resolveReferences } from './references';
+import { AwsError } from '../aws-error';
 
 const DOCUMENT_LIMIT = 64 * 1024;
 

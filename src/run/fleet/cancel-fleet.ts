@@ -1,12 +1,13 @@
-import { findFleet, ownFleets } from '../../instance/find-fleet';
+import { findFleet, instancesOf, ownFleets } from '../../instance/fleet/find-fleet';
 import { checkFleet, deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
-import { runClaim } from '../claim';
-import { goesOn, type FoundRun } from '../find-run';
-import { isRunId, type RunRecord } from '../record';
-import type { RunsSession } from '../session';
-import { signStop } from '../signed-record';
-import { isOver } from './await-attempt';
+import { runClaim } from '../../context/stop-claim';
+import { goesOn, type FoundRun } from '../find/find-run';
+import { isUnreadable, type RunRecord } from '../record/record';
+import { signStop } from '../record/signed-record';
+import { isFinal } from './wait-first-attempt';
+import type { RunContext } from '../../context/types';
+import { isRunId } from '../../schema/ids';
 
 /**
  * Cancels a run that is between two instances of its fleet, or was not begun by any: `stop` is written, so that an
@@ -14,12 +15,14 @@ import { isOver } from './await-attempt';
  * @param force also one that was launched for a colleague.
  * @returns false where the run has no fleet. @throws Problem where what has its tag is not this project's; nothing is changed then.
  */
-export async function cancelBetween(session: RunsSession, run: string, force: boolean): Promise<boolean> {
+export async function cancelBetween(session: RunContext, run: string, force: boolean): Promise<boolean> {
   const { aws, store, keys, reporter } = session;
   // A tag's text may name it, and becomes part of a key.
   if (!isRunId(run)) return false;
   const claim = await runClaim(session, run, force ? ['owner'] : []);
-  if (!(await checkFleet(aws, claim))) return false;
+  const found = await checkFleet(aws, claim);
+  if (!found) return false;
+  for (const { message } of found.refused) reporter.warn(message);
   const [signer] = (await store.recordKeys.forVerification({ keys, run })).keys;
   // Unsigned, an instance would not obey it: then the fleet alone is deleted.
   if (signer) await store.put(`${keys.run(run)}stop`, signStop(signer.key, run), { contentType: 'application/json' });
@@ -29,14 +32,17 @@ export async function cancelBetween(session: RunsSession, run: string, force: bo
 }
 
 /**
- * Cancels a run that no instance has begun.
- * @param force also one that was begun for somebody else. @returns false where it has no fleet.
+ * Cancels a run of which the store tells nothing and no instance can be asked: it has no record, or one that anybody may
+ * have written and that no instance of the run is there to write over.
+ * @param force also one that was begun for somebody else. @param error why it was not found. @returns false where it has
+ * no fleet, or can be told of otherwise.
  */
-export async function cancelUnbegun(session: RunsSession, run: string, force: boolean): Promise<boolean> {
+export async function cancelUntold(session: RunContext, run: string, force: boolean, error: unknown): Promise<boolean> {
+  if (isUnreadable(error) ? (await instancesOf(session.aws, run)).length : !isAbsent(error)) return false;
   if (!force && !(await ownFleets(session.aws, await session.owner())).includes(run)) {
     const { fleets, template } = await findFleet(session.aws, run);
     if (!fleets.length && !template) return false;
-    throw new Problem('NOT_YOURS', `The fleet of ${run} was made for somebody else.`, {
+    throw new Problem('NOT_OWNER', `The fleet of ${run} belongs to another user.`, {
       next: 'Delete it all the same with --force.',
     });
   }
@@ -47,16 +53,12 @@ export async function cancelUnbegun(session: RunsSession, run: string, force: bo
  * Cancels a run of which no instance can be told: it is between two of its fleet's.
  * @returns its record, as it reads now that nobody is left to write it; null where the run is to be told itself.
  */
-export async function cancelWithFleet(
-  session: RunsSession,
-  found: FoundRun,
-  force: boolean,
-): Promise<RunRecord | null> {
+export async function cancelWithFleet(session: RunContext, found: FoundRun, force: boolean): Promise<RunRecord | null> {
   const { record } = found;
-  if (record.description.recovery !== 'fleet' || isOver(record)) return null;
+  if (record.metadata.recovery !== 'fleet' || isFinal(record)) return null;
   if (goesOn(found)) {
     try {
-      await session.at(record.instance).stillThere();
+      await session.at(record.instance).assertInstanceExists();
       return null;
     } catch (error) {
       if (!(error instanceof Problem) || error.code !== 'INSTANCE_GONE') throw error;
@@ -64,4 +66,8 @@ export async function cancelWithFleet(
   }
   if (!(await cancelBetween(session, record.id, force))) return null;
   return { ...record, state: 'ended', outcome: 'cancelled', stop: { reason: 'cancelled', at: Date.now() } };
+}
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof Problem && error.code === 'NO_RUN';
 }

@@ -1,13 +1,14 @@
 import type { Description } from '../../config/description';
-import { findFleet } from '../../instance/find-fleet';
+import { findFleet } from '../../instance/fleet/find-fleet';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
-import { followRun } from '../follow';
-import type { Launched } from '../launch';
+import { followRun } from '../follow/follow';
+import type { Launched } from '../start/start-run';
 import { Pipeline } from '../pipeline.fixture';
-import type { RunRecord } from '../record';
-import type { Workspace } from '../scan-project';
-import { openRuns, type RunsSession } from '../session';
+import type { RunRecord } from '../record/record';
+import type { Workspace } from '../../project/scan-project';
+import { createRunContext } from '../../context/context';
 import { launchFleet, type FleetOptions } from './launch-fleet';
+import type { RunContext } from '../../context/types';
 
 /**
  * Trains eight steps, each a checkpoint. Each of the first attempts makes two, and then waits for what takes its
@@ -34,7 +35,7 @@ open("artifacts/result", "w").write(str(state))
 
 /** A workspace whose training a fleet goes on with. */
 export class FleetPipeline extends Pipeline {
-  runs!: RunsSession;
+  runs!: RunContext;
 
   constructor(
     at: Fixture,
@@ -43,16 +44,19 @@ export class FleetPipeline extends Pipeline {
     super(at, 'store');
   }
 
-  openRuns(): this {
+  createRunContext(): this {
     process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
     this.runs?.close();
     const instance = {
-      ...{ type: ['m5.large', 'c5.xlarge'], instanceProfile: 'training', spot: true, recovery: 'fleet' },
+      type: ['m5.large', 'c5.xlarge'],
+      instanceProfile: 'training',
+      spot: true,
+      recovery: 'fleet',
       onFinish: { success: 'terminate', failure: 'terminate' },
       ...this.description,
     };
     const configuration = this.configuration({ instance }, 'remote-train');
-    this.runs = openRuns(configuration, this.project, this.workspace, this.reporter());
+    this.runs = createRunContext(configuration, this.project, this.workspace, this.reporter());
     // What plans a run asks for no more than a session of runs has.
     this.session = this.runs as typeof this.session;
     return this;
@@ -69,7 +73,11 @@ export class FleetPipeline extends Pipeline {
     const { configuration, reporter } = this.runs;
     const workspace = { workspaceRoot: this.workspace, project: this.project, configuration, reporter } as Workspace;
     const launched = await launchFleet(this.runs, this.described, workspace, planned, {
-      ...{ signal: new AbortController().signal, scanned, rerun: false, wait: 60_000, onMade: () => undefined },
+      signal: new AbortController().signal,
+      scanned,
+      rerun: false,
+      wait: 60_000,
+      onLaunched: () => undefined,
       ...more,
     });
     await launched.settled;

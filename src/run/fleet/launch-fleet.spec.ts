@@ -1,11 +1,17 @@
 import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
-import { readRecord, type RunRecord } from '../record';
+import { readRecord, type RunRecord } from '../record/record';
 import { startPipeline } from '../pipeline.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
-import { bringDown } from '../bring-down';
-import { cancelWithFleet } from './cancel-fleet';
-import { endOfFleet } from './end-of-fleet';
+import { takeDownProject } from '../stop/take-down-project';
+import { resolveRun } from '../find/find-run';
+import { cancelUntold, cancelWithFleet } from './cancel-fleet';
+import { waitForConcurrentStart } from './find-unstarted';
+import { waitForFirstAttempt } from './wait-first-attempt';
+import { waitForFleetDeletion } from './wait-fleet-gone';
+import { cancelUnverified } from '../stop/cancel-unverified';
+import { Problem } from '../../report/problem';
 import { FleetPipeline, steps } from './fleet.fixture';
+import { until } from '../../system/until.fixture';
 
 const NOTHING = { instances: [], volumes: [], spotRequests: [], fleets: [], launchTemplates: [] };
 
@@ -15,7 +21,7 @@ describe('a run with a fleet', () => {
   beforeAll(async () => void (at = await startPipeline({ instances: [] })));
   afterAll(() => at.close());
   beforeEach(() => {
-    pipe = new FleetPipeline(at).openRuns();
+    pipe = new FleetPipeline(at).createRunContext();
     pipe.write('model/train.py', steps());
   });
   afterEach(async () => {
@@ -32,13 +38,6 @@ describe('a run with a fleet', () => {
       await at.ec2.send(new DeleteLaunchTemplateCommand({ LaunchTemplateId }));
     if (fleets.length) await at.ec2.send(new DeleteFleetsCommand({ FleetIds: fleets, TerminateInstances: true }));
     if (instances.length) await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: instances }));
-  };
-  const until = async (holds: () => Promise<boolean> | boolean, seconds = 100) => {
-    const deadline = Date.now() + seconds * 1000;
-    while (!(await holds())) {
-      expect(Date.now()).toBeLessThan(deadline);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
   };
   const recordOf = async (run: string): Promise<RunRecord | null> =>
     (await readRecord(pipe.runs.store, pipe.runs.keys, run))?.record ?? null;
@@ -72,7 +71,7 @@ describe('a run with a fleet', () => {
     expect(record.artifacts).toMatchObject({ state: 'saved', files: 1 });
     await gone();
     expect(at.aws.left()).toEqual(NOTHING);
-  }, 200_000);
+  });
 
   it('is one fleet, where its client is killed between the template and the fleet, and comes again', async () => {
     at.aws.faults.add({ service: 'ec2', action: 'CreateFleet', cut: 'before', times: 9 });
@@ -82,17 +81,17 @@ describe('a run with a fleet', () => {
       action: 'DeleteLaunchTemplate',
       error: { code: 'UnauthorizedOperation', status: 403 },
     });
-    await expect(pipe.launchFleet()).rejects.toThrow(/Could not make the fleet/);
+    await expect(pipe.launchFleet()).rejects.toThrow(/Could not create the fleet/);
     expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [expect.any(String)] });
     at.aws.faults.clear();
-    pipe.openRuns();
+    pipe.createRunContext();
     const [one, other] = [await pipe.launchFleet(), await pipe.launchFleet()];
     expect(other.run.id).toBe(one.run.id);
     expect(at.aws.left()).toMatchObject({ fleets: [expect.any(String)], launchTemplates: [expect.any(String)] });
     const { run: record } = await pipe.ended(one.run);
     expect(record).toMatchObject({ outcome: 'succeeded', attempt: 1 });
     await gone();
-  }, 60_000);
+  });
 
   it('is one fleet, where two clients begin it at the same moment', async () => {
     at.aws.calls.clear();
@@ -101,10 +100,10 @@ describe('a run with a fleet', () => {
     expect(other.run.id).toBe(one.run.id);
     expect([one.attached, other.attached].sort()).toEqual([false, 'running']);
     expect(at.aws.calls.all().filter(({ action }) => action === 'ec2:CreateLaunchTemplate')).toHaveLength(1);
-    expect(pipe.said.filter((line) => /was begun just now/.test(line))).toHaveLength(1);
+    expect(pipe.said.filter((line) => /was started a moment ago/.test(line))).toHaveLength(1);
     await pipe.ended(one.run);
     await gone();
-  }, 60_000);
+  });
 
   it('is refused, and leaves nothing, where the role may not end it', async () => {
     const denied = watchLaunches((id) => at.aws.role(id).deny.push('ec2:DeleteFleets'));
@@ -114,11 +113,11 @@ describe('a run with a fleet', () => {
     });
     denied();
     await gone();
-  }, 60_000);
+  });
 
   it('ends at its deadline, with what it has saved', async () => {
     pipe.close();
-    pipe = new FleetPipeline(at, { maxLifetime: '10s' }).openRuns();
+    pipe = new FleetPipeline(at, { maxLifetime: '10s' }).createRunContext();
     pipe.write('model/train.py', steps(9));
     const { run } = await pipe.launchFleet();
     const { run: record } = await pipe.ended(run);
@@ -127,7 +126,7 @@ describe('a run with a fleet', () => {
     expect(record).toMatchObject({ outcome: 'interrupted', stop: { reason }, attempt: 1 });
     expect(record.checkpoints.at(-1)).toMatchObject({ unit: 'step-2' });
     await gone();
-  }, 90_000);
+  });
 
   it('is deleted where it finds no capacity in time', async () => {
     at.aws.capacity.add({ market: 'spot' });
@@ -138,10 +137,80 @@ describe('a run with a fleet', () => {
     // Who begins the same again at once does not wait for what has come to nothing.
     at.aws.capacity.clear();
     const { run } = await pipe.launchFleet();
-    expect(pipe.said.join('\n')).not.toMatch(/was begun just now/);
+    expect(pipe.said.join('\n')).not.toMatch(/was started a moment ago/);
     await pipe.ended(run);
     await gone();
-  }, 60_000);
+  });
+
+  it('is waited for, and can be cancelled, where somebody else has written its record', async () => {
+    at.aws.capacity.add({ market: 'spot' });
+    const { store, keys } = pipe.runs;
+    const forge = (run: string) => store.put(`${keys.run(run)}record.json`, Buffer.from('{"v":3}'));
+    let forged: Promise<unknown> | undefined;
+    const onLaunched = (run: string) => void (forged = forge(run));
+    await expect(pipe.launchFleet({ wait: 3_000, onLaunched })).rejects.toMatchObject({ code: 'FLEET_WAIT' });
+    await forged;
+    await gone();
+    const controller = new AbortController();
+    const made = new Promise<string>((resolve) => {
+      pipe.launchFleet({ signal: controller.signal, onLaunched: resolve }).catch(() => undefined);
+    });
+    const run = await made;
+    await forge(run);
+    const error = await resolveRun(pipe.runs, run).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'RECORD_UNVERIFIED' });
+    expect(await cancelUntold(pipe.runs, run, false, error)).toBe(true);
+    controller.abort();
+    await gone();
+  });
+
+  it('is left as it is, and can be cancelled, where its record is written over faster than it is read', async () => {
+    pipe.write('model/train.py', 'import time\nprint("going", flush=True)\ntime.sleep(600)\n');
+    const { run } = await pipe.launchFleet();
+    await until(async () => (await recordOf(run.id))?.state === 'running');
+    const { store, keys } = pipe.runs;
+    let writes = true;
+    const rewriting = (async () => {
+      for (let n = 0; writes; n++) await store.put(`${keys.run(run.id)}record.json`, Buffer.from(`{"v":3,"n":${n}}`));
+    })();
+    const read = () => resolveRun(pipe.runs, run.id).catch((reason: unknown) => reason);
+    try {
+      await until(async () => (await read()) instanceof Problem);
+      const [fleet] = at.aws.left().fleets;
+      const { signal } = new AbortController();
+      await expect(waitForFirstAttempt(pipe.runs, run.id, fleet, 0, signal)).rejects.toMatchObject({
+        code: 'RECORD_UNVERIFIED',
+        message: expect.stringMatching(new RegExp(`${run.id} runs on ${run.instance}, and can't be followed`)),
+      });
+      expect(at.aws.left()).toMatchObject({ fleets: [fleet], instances: [run.instance] });
+      const error = await read();
+      expect(error).toMatchObject({ code: 'RECORD_UNVERIFIED' });
+      expect(await cancelUntold(pipe.runs, run.id, false, error)).toBe(false);
+      expect(await cancelUnverified(pipe.runs, '20260101-000000-model-abcdef', false, signal)).toBeNull();
+      const cancelled = await cancelUnverified(pipe.runs, run.id, false, signal);
+      expect(cancelled).toMatchObject({ run: { id: run.id, outcome: 'cancelled' }, already: false });
+      await gone();
+    } finally {
+      writes = false;
+      await rewriting;
+    }
+  });
+
+  it('is not waited for without end where somebody says again and again that it was begun just now', async () => {
+    const { store, keys } = pipe.runs;
+    const named = '20290101-000000-model-abcdef';
+    await store.put(keys.key('k'), Buffer.from(JSON.stringify({ v: 1, run: named })));
+    const since = Date.now();
+    const last = await waitForConcurrentStart(pipe.runs, 'k', new AbortController().signal, 1_500);
+    expect(last).toMatchObject({ run: named, record: null });
+    expect(last.age).toBeLessThan(20_000);
+    expect(Date.now() - since).toBeGreaterThanOrEqual(1_500);
+    const swap = jest.spyOn(store, 'compareAndSwap').mockResolvedValue(null);
+    await expect(pipe.launchFleet()).rejects.toMatchObject({ code: 'STORE_CHANGED' });
+    expect(swap).toHaveBeenCalledTimes(5);
+    swap.mockRestore();
+    expect(at.aws.left()).toEqual(NOTHING);
+  });
 
   it('is not gone on with where it is cancelled between two instances', async () => {
     pipe.write('model/train.py', steps(1));
@@ -150,45 +219,45 @@ describe('a run with a fleet', () => {
     at.aws.interrupt(run.instance, { noticeMs: 3_000 });
     await until(() => at.aws.left().instances.length === 0);
     const down = (force: boolean) =>
-      pipe.runs.owner().then((owner) => bringDown(pipe.runs, owner, { stop: false, force }));
+      pipe.runs.owner().then((owner) => takeDownProject(pipe.runs, owner, { stop: false, force }));
     await expect(down(false)).rejects.toMatchObject({
-      code: 'RUN_UNDER_WAY',
+      code: 'RUN_ACTIVE',
       message: expect.stringMatching(new RegExp(`${run.id} waits for an instance of its fleet`)),
     });
     const found = (await readRecord(pipe.runs.store, pipe.runs.keys, run.id))!;
     expect(await cancelWithFleet(pipe.runs, found, false)).toMatchObject({ outcome: 'cancelled' });
     await gone();
-  }, 60_000);
+  });
 
   it('keeps the instance of a run that failed for a look, and no fleet', async () => {
     pipe.close();
-    pipe = new FleetPipeline(at, { onFinish: { failure: 'keep 5s' } }).openRuns();
+    pipe = new FleetPipeline(at, { onFinish: { failure: 'keep 5s' } }).createRunContext();
     pipe.write('model/train.py', 'raise SystemExit(3)\n');
     const { run } = await pipe.launchFleet();
     const { run: record } = await pipe.ended(run);
     expect(record).toMatchObject({ outcome: 'failed', exitCode: 3 });
-    await endOfFleet(pipe.runs, record, pipe.described);
+    await waitForFleetDeletion(pipe.runs, record, pipe.described);
     expect(pipe.said.at(-1)).toMatch(/is kept for 5.0 s and then ends itself/);
     expect(await pipe.found(run.id)).toEqual({ fleets: [], template: false });
     expect(at.aws.left()).toMatchObject({ instances: [run.instance] });
     await gone();
-  }, 90_000);
+  });
 
   it('is taken down with its instance, which it would replace', async () => {
     pipe.write('model/train.py', steps(1));
     const { run } = await pipe.launchFleet();
     const owner = await pipe.runs.owner();
-    await expect(bringDown(pipe.runs, owner, { stop: false, force: false })).rejects.toMatchObject({
-      code: 'RUN_UNDER_WAY',
+    await expect(takeDownProject(pipe.runs, owner, { stop: false, force: false })).rejects.toMatchObject({
+      code: 'RUN_ACTIVE',
     });
-    expect(await bringDown(pipe.runs, owner, { stop: false, force: true })).toEqual([run.instance]);
+    expect(await takeDownProject(pipe.runs, owner, { stop: false, force: true })).toEqual([run.instance]);
     await gone();
     expect(at.aws.left()).toEqual(NOTHING);
   });
 
   it('is of one image', async () => {
     pipe.close();
-    pipe = new FleetPipeline(at, { type: ['m5.large', 'g5.xlarge'] }).openRuns();
+    pipe = new FleetPipeline(at, { type: ['m5.large', 'g5.xlarge'] }).createRunContext();
     pipe.write('model/train.py', steps());
     await expect(pipe.launchFleet()).rejects.toMatchObject({ code: 'FLEET_TYPES' });
     expect(at.aws.left()).toEqual(NOTHING);

@@ -1,25 +1,29 @@
 import { awsCode } from '../../aws/reason';
 import type { RunPart } from '../../command/plan';
 import type { Description } from '../../config/description';
-import { findFleet } from '../../instance/find-fleet';
-import { makeFleet, makeTemplate, templateName, type FleetWish } from '../../instance/fleet';
-import type { Owner } from '../../instance/made';
+import { findFleet } from '../../instance/fleet/find-fleet';
+import { createFleet, createLaunchTemplate, templateName, type FleetRequest } from '../../instance/fleet/fleet';
+import type { Owner } from '../../instance/describe/ownership';
 import { deleteFleet } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
 import { formatCount, formatDuration, formatSize } from '../../report/units';
-import { deposit } from '../../sync/deposit';
+import { storeSnapshot } from '../../sync/restore/store-snapshot';
 import { treeId } from '../../workspace/identity';
-import { storeBoot } from '../boot-object';
-import { runClaim } from '../claim';
-import { describeLeftOut, warnLarge } from '../describe-files';
-import { claimTraining, disclaimTraining, lastOf, rememberTraining, type LastRun } from '../find-run';
-import type { Launched } from '../launch';
-import { scanProject, type Scanned, type Workspace } from '../scan-project';
-import { openContents, type RunsSession } from '../session';
-import type { PlannedRun } from '../training';
-import { awaitFirst } from './await-attempt';
-import { lastWhenSettled, whatThereIs, type Begun } from './find-begun';
-import { fleetWish, lookUpGround, type Ground } from './fleet-wish';
+import { storeBoot } from '../start/boot-object';
+import { runClaim } from '../../context/stop-claim';
+import { describeLeftOut, warnLarge } from '../../project/describe-files';
+import { claimTraining, disclaimTraining, latestRunForKey, indexRunKey, type LastRun } from '../find/find-run';
+import type { Launched } from '../start/start-run';
+import { scanProject, type Scanned, type Workspace } from '../../project/scan-project';
+import { createUploadContext } from '../../context/context';
+import type { PlannedRun } from '../start/plan-run';
+import { waitForFirstAttempt } from './wait-first-attempt';
+import { waitForConcurrentStart, findExistingRun, type UnstartedRun } from './find-unstarted';
+import { fleetRequest, resolveFleetInputs, type FleetInputs } from './fleet-request';
+import type { RunContext } from '../../context/types';
+
+/** So often another client may be faster. */
+const MAX_ATTEMPTS = 5;
 
 export interface FleetOptions {
   signal: AbortSignal;
@@ -28,7 +32,7 @@ export interface FleetOptions {
   /** ms that the fleet may take until the run has begun. */
   wait: number;
   /** Called when the fleet is made, and goes on whatever becomes of this side. */
-  onMade: (run: string) => void;
+  onLaunched: (run: string) => void;
 }
 
 /**
@@ -36,7 +40,7 @@ export interface FleetOptions {
  * begun. Whoever is killed on the way, and begins again, goes on with what there is.
  */
 export async function launchFleet(
-  session: RunsSession,
+  session: RunContext,
   description: Description,
   workspace: Workspace,
   planned: PlannedRun,
@@ -52,8 +56,15 @@ export async function launchFleet(
   }
 }
 
+/** Other clients start the same training at the same time, or someone writes objects that claim this. */
+function contested({ store, keys }: RunContext, key: string): Problem {
+  return new Problem('STORE_CHANGED', `Other programs write s3://${store.bucket}/${keys.key(key)} again and again.`, {
+    next: 'No fleet was created. If no one else starts this training, check who may write to the bucket. --rerun starts it anyway.',
+  });
+}
+
 async function launchOrFind(
-  session: RunsSession,
+  session: RunContext,
   description: Description,
   workspace: Workspace,
   planned: PlannedRun,
@@ -62,27 +73,28 @@ async function launchOrFind(
 ): Promise<Launched> {
   const { signal, rerun, wait } = options;
   const owner = await session.owner();
-  let ground: Ground | undefined;
-  let begun: Begun | null = null;
+  let inputs: FleetInputs | undefined;
+  let begun: UnstartedRun | null = null;
   let made: { run: string; fleet: string } | null = null;
-  while (!made) {
-    const last = rerun ? null : await lastWhenSettled(session, key, signal);
-    const there = last && (await whatThereIs(session, key, last));
+  for (let attempts = 0; !made; attempts++) {
+    if (attempts === MAX_ATTEMPTS) throw contested(session, key);
+    const last = rerun ? null : await waitForConcurrentStart(session, key, signal);
+    const there = last && (await findExistingRun(session, key, last));
     if (there && 'run' in there) return { ...there, settled: Promise.resolve() };
     begun = there;
-    ground ??= await lookUpGround(session, description, owner, signal);
+    inputs ??= await resolveFleetInputs(session, description, owner, signal);
     made = begun
       ? {
           run: begun.id,
-          fleet: begun.fleet ?? (await make(session, fleetWish(session, ground, begun.id, null), signal)),
+          fleet: begun.fleet ?? (await make(session, fleetRequest(session, inputs, begun.id, null), signal)),
         }
-      : await start(session, ground, owner, workspace, planned, last, options);
+      : await start(session, inputs, owner, workspace, planned, last, options);
   }
-  options.onMade(made.run);
+  options.onLaunched(made.run);
   session.reporter.line(
-    `The fleet ${made.fleet} ${begun ? 'was made before' : 'is made'}: it runs ${made.run} with nobody there, and is gone ${formatDuration(fleetWish(session, ground!, made.run, null).deadline - Date.now())} from now at the latest.`,
+    `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and ends ${formatDuration(fleetRequest(session, inputs!, made.run, null).deadline - Date.now())} from now at the latest.`,
   );
-  const record = await awaitFirst(session, made.run, made.fleet, wait, signal);
+  const record = await waitForFirstAttempt(session, made.run, made.fleet, wait, signal);
   if (record.failure?.code === 'RECOVERY_REFUSED') {
     await deleteFleet(session.aws, await runClaim(session, made.run));
     throw new Problem('RECOVERY_REFUSED', record.failure.message, {
@@ -90,7 +102,7 @@ async function launchOrFind(
     });
   }
   const attached = begun ? ('running' as const) : false;
-  return { run: record, attached, settled: rememberTraining(session, record.key, record.id) };
+  return { run: record, attached, settled: indexRunKey(session, record.runKey, record.id) };
 }
 
 /**
@@ -99,8 +111,8 @@ async function launchOrFind(
  * @returns null where another client has begun meanwhile.
  */
 async function start(
-  session: RunsSession,
-  ground: Ground,
+  session: RunContext,
+  inputs: FleetInputs,
   owner: Owner,
   workspace: Workspace,
   planned: PlannedRun,
@@ -110,10 +122,10 @@ async function start(
   const { reporter, configuration, store, keys, workspaceRoot } = session;
   describeLeftOut(scanned.files, (text) => reporter.detail(text));
   const size = scanned.snapshot.entries.reduce((sum, each) => sum + (each.kind === 'file' ? each.size : 0), 0);
-  warnLarge(reporter, scanned.snapshot, size, configuration.sync.warnSize);
+  warnLarge(reporter, scanned.snapshot, size, configuration.sync.warnAbove);
   let next: Scanned | undefined = scanned;
-  const context = { workspaceRoot, store, keys, reporter, signal, ...openContents(session) };
-  const { snapshot, uploaded, saved } = await deposit(context, async () => {
+  const context = { workspaceRoot, store, keys, reporter, signal, ...createUploadContext(session) };
+  const { snapshot, uploaded, saved } = await storeSnapshot(context, async () => {
     const now = next ?? (await scanProject(workspace));
     next = undefined;
     return now;
@@ -125,40 +137,40 @@ async function start(
   const run = alone(await planned.part(session, tree, snapshot));
   const boot = await storeBoot(session, run, tree, snapshot, templateName(planned.id));
   // Known before anything of it is there: who is killed from here on is found again.
-  if (!last) await rememberTraining(session, run.key, planned.id);
+  if (!last) await indexRunKey(session, run.runKey, planned.id);
   else {
     // Files that were changed meanwhile make another training of it.
-    const found = run.key === planned.key(scanned.snapshot) ? last : await lastOf(session, run.key);
-    if (!(await claimTraining(session, run.key, planned.id, found))) return null;
+    const found = run.runKey === planned.key(scanned.snapshot) ? last : await latestRunForKey(session, run.runKey);
+    if (!(await claimTraining(session, run.runKey, planned.id, found))) return null;
   }
-  const wish = fleetWish(session, ground, planned.id, boot);
-  await makeTemplate(session.aws, wish, signal);
-  return { run: planned.id, fleet: await make(session, wish, signal) };
+  const request = fleetRequest(session, inputs, planned.id, boot);
+  await createLaunchTemplate(session.aws, request, signal);
+  return { run: planned.id, fleet: await make(session, request, signal) };
 }
 
 /** As nobody is there to renew what a client has signed: by the role alone. */
 function alone(part: RunPart): RunPart {
-  const { store, restore } = part;
+  const { store, resumeFrom: restore } = part;
   return {
     ...part,
     detached: true,
     store: { ...store, access: 'role', post: null, expires: null },
-    restore: restore && { ...restore, urls: null },
+    resumeFrom: restore && { ...restore, urls: null },
   };
 }
 
 /** Makes the fleet. Where it can't be made, nothing of it is left. */
-async function make(session: RunsSession, wish: FleetWish, signal: AbortSignal): Promise<string> {
+async function make(session: RunContext, request: FleetRequest, signal: AbortSignal): Promise<string> {
   const { aws } = session;
   try {
-    return await makeFleet(aws, wish, signal);
+    return await createFleet(aws, request, signal);
   } catch (error) {
     // Made already, of a configuration that was another then.
     if (awsCode((error as Error).cause) === 'IdempotentParameterMismatch') {
-      const { fleets } = await findFleet(aws, wish.run);
+      const { fleets } = await findFleet(aws, request.run);
       if (fleets.length) return fleets[0];
     }
-    await deleteFleet(aws, await runClaim(session, wish.run)).catch(() => undefined);
+    await deleteFleet(aws, await runClaim(session, request.run)).catch(() => undefined);
     throw error;
   }
 }

@@ -1,5 +1,5 @@
-import type { Call, Range, Source } from './source';
 import { pathValue } from './path-value';
+import type { Call, Range, Source } from './source-types';
 
 /** An argument of a script, as argparse, click or absl declares it. */
 export interface ScriptArgument {

@@ -10,10 +10,10 @@ function filesOf(texts: Record<string, string>): ProjectFiles {
 
 function found(
   texts: Record<string, string>,
-  { start, tracked = [] }: { start?: Partial<Start>; tracked?: string[] } = {},
+  { start, tracked = [], ignored }: { start?: Partial<Start>; tracked?: string[]; ignored?: string[] } = {},
 ) {
   const files = filesOf(texts);
-  const detection = detect(files, start ?? findStart('model', files), tracked);
+  const detection = detect(files, start ?? findStart('model', files), tracked, ignored);
   const values = (findings: { value: string }[]) => findings.map(({ value }) => value);
   return {
     outputs: values(detection.outputs),
@@ -113,6 +113,70 @@ torch.save(checkpoint, os.path.join(out_dir, 'ckpt.pt'))
     expect(resume).toBe('--init_from=resume');
   });
 
+  it('a file that is written under another name and then put in its place', () => {
+    const source = `
+import json, os, shutil, sys, tempfile
+from pathlib import Path
+path = "snapshot.pt"
+if os.path.exists(path):
+    state = json.load(open(path))
+tmp = path + ".tmp"
+with open(tmp, "w") as file:
+    json.dump(state, file)
+os.replace(tmp, path)
+best = Path("models") / "best.json"
+part = best.with_suffix(".part")
+part.write_text("{}")
+part.rename(best)
+handle, name = tempfile.mkstemp()
+os.replace(name, "out/scores.csv")
+os.replace(sys.argv[1], os.path.join("runs", sys.argv[2]))
+open("log.new", "w"); shutil.move(src="log.new", dst="log.txt")
+text = open("names.txt").read().replace("a.tmp", "b.txt")
+`;
+    const { outputs, checkpoints, detection } = found({ 'train.py': source });
+    expect(outputs).toEqual(['snapshot.pt', 'models/', 'log.txt', 'out/']);
+    expect(checkpoints).toEqual(['snapshot.pt']);
+    expect(detection.checkpoints[0].why).toBe('train.py:8 open, loaded at train.py:6');
+    const other = found(
+      { 'train.R': 'saveRDS(fit, "fit.new")\nfile.rename("fit.new", "fit.rds")\n' },
+      { start: { command: 'Rscript train.R' } },
+    );
+    expect(other.outputs).toEqual(['fit.rds']);
+  });
+
+  it('a state that is pickled or dumped, where the script reads it or its name says so', () => {
+    const { checkpoints, outputs } = found({
+      'train.py': `
+import json, pickle
+from pathlib import Path
+model = pickle.load(open("out/model.pkl", "rb"))
+pickle.dump(model, open("out/model.pkl", "wb"))
+Path("out/model_last.bin").write_bytes(b"")
+Path("out/state.json").write_text(Path("out/state.json").read_text())
+with Path("out/weights.npz").open("rb") as file: pass
+with Path("out/weights.npz").open("wb") as file: pass
+pickle.dump(model, open("out/unread_model.pkl", "wb"))
+json.dump(json.load(open("cache/words.json")), open("cache/words.json", "w"))
+`,
+    });
+    expect(checkpoints).toEqual(['out/model.pkl', 'out/model_last.bin', 'out/state.json', 'out/weights.npz']);
+    expect(outputs).toEqual(['out/', 'cache/']);
+  });
+
+  it('a directory that is named by the time', () => {
+    const { outputs } = found({
+      'train.py': `
+import datetime, os, time
+run = datetime.datetime.now().strftime("outputs/%Y-%m-%d/%H-%M-%S")
+open(run + "/model.pt", "wb")
+open(os.path.join("logs", time.strftime("%Y%m%d") + ".txt"), "w")
+open(time.strftime("%H%M.log"), "w")
+`,
+    });
+    expect(outputs).toEqual(['outputs/', 'logs/']);
+  });
+
   it('Transformers with arguments in the source', () => {
     const { outputs, checkpoints, frameworks } = found({
       'train.py': `
@@ -162,6 +226,18 @@ if __name__ == "__main__":
       ['logs/lightning_logs/**/checkpoints'],
     ],
     ['a callback', 'c = L.pytorch.callbacks.ModelCheckpoint(dirpath="ckpts", save_last=True)', ['ckpts/'], ['ckpts']],
+    [
+      'loggers in the working directory',
+      't = L.Trainer(logger=[L.pytorch.loggers.CSVLogger("."), L.pytorch.loggers.TensorBoardLogger(".", name="tb")])',
+      ['lightning_logs/', 'tb/'],
+      ['lightning_logs/**/checkpoints', 'tb/**/checkpoints'],
+    ],
+    [
+      'a logger in a directory',
+      'logger = L.pytorch.loggers.CSVLogger("logs", name="run")',
+      ['logs/'],
+      ['logs/**/checkpoints'],
+    ],
   ])('Lightning with %s', (_, line, outputs, checkpoints) => {
     expect(found({ 'train.py': `import lightning as L\n${line}\n` })).toMatchObject({ outputs, checkpoints });
   });
@@ -321,6 +397,37 @@ hydra:
       '/data/m.pt (train.py:2 torch.save) is outside the project and is not saved: write to NX_EC2_OUTPUT_DIR instead',
       '../m.pt (train.py:3 torch.save) is outside the project and is not saved: write to NX_EC2_OUTPUT_DIR instead',
     ]);
+  });
+
+  it('data that git ignores and the training reads is to be sent', () => {
+    const text = `
+import os, numpy as np, torch
+dataset = 'letters'
+data_dir = os.path.join('data', dataset)
+def get_batch(split):
+    return np.memmap(os.path.join(data_dir, f'{split}.bin'), dtype=np.uint16, mode='r')
+meta = open(os.path.join(data_dir, 'meta.pkl'), 'rb')
+there = open('tracked.csv')
+token = open('api.secret')
+torch.load('out/ckpt.pt')
+torch.save(model, 'out/ckpt.pt')
+`;
+    const data = ['data/letters/train.bin', 'data/letters/val.bin', 'data/letters/meta.pkl', 'data/other/train.bin'];
+    const ignored = [...data, 'out/ckpt.pt', 'api.secret'];
+    expect(found({ 'train.py': text }, { ignored, tracked: ['tracked.csv'] }).detection.include).toEqual([
+      { value: 'data/letters/*.bin', why: 'train.py:6 numpy.memmap, git-ignored' },
+      { value: 'data/letters/meta.pkl', why: 'train.py:7 open, git-ignored' },
+    ]);
+    expect(found({ 'train.py': text }).detection.include).toEqual([]);
+  });
+
+  it.each([
+    ['nothing else', 'wandb.init(project="x")', /^W&B \(train\.py:2 wandb\.init\) needs a key/],
+    ['a mode of the environment', 'wandb.init(mode=MODE)', /needs a key/],
+    ['its offline mode', 'wandb.init(project="x", mode="offline")', null],
+  ])('W&B with %s', (_, line, note) => {
+    const { notes } = found({ 'train.py': `import wandb\n${line}\n` }).detection;
+    expect(notes).toEqual(note ? [expect.stringMatching(note)] : []);
   });
 
   it('data that is downloaded is no result', () => {

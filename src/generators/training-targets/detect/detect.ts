@@ -1,21 +1,24 @@
 import { posix } from 'node:path';
 import { isGlob } from '../../../config/glob';
-import { splitCommand } from '../../../config/words';
+import { quoteWord, splitCommand } from '../../../config/words';
 import { checked, cleaned, globOf, isOutside, Outputs, type Finding } from './findings';
 import { frameworks } from './frameworks';
+import { ignoredData } from './ignored-data';
 import { argumentOf, readProgram, type Program } from './program';
 import type { ProjectFiles } from './project-files';
 import { loadedPaths, resumeArguments } from './resume';
 import { languageOf } from './source';
-import { quoteWord, scriptsOfCommand, type Start } from './start';
+import { scriptsOfCommand, type Start } from './start';
 import { toolOutputs } from './tool-outputs';
-import { writes, type Write } from './writes';
+import { writes, whyOf, type Write } from './writes';
 
 export interface Detection {
   frameworks: Finding[];
   outputs: Finding[];
   checkpoints: Finding[];
   scratch: Finding[];
+  /** `sync.include`. */
+  include: Finding[];
   /** `train.args`. */
   args: Finding | null;
   /** `train.resumeArgs`. */
@@ -29,11 +32,15 @@ export interface Detection {
 /** A name that says that a file can be resumed from. */
 const CHECKPOINT = /(?:^|[-_./*\d])(?:ckpt|chkpt|checkpoints?|snapshots?|last|latest|epoch|step|iter)(?=[-_./*\d]|$)/i;
 
-/** What the sources of a project say of its training. None of its code is run. */
+/**
+ * What the sources of a project say of its training. None of its code is run.
+ * @param tracked files of the project that git tracks. @param ignored those that it ignores.
+ */
 export function detect(
   files: ProjectFiles,
   start: Pick<Start, 'script' | 'command'>,
   tracked: readonly string[],
+  ignored: readonly string[] = [],
 ): Detection {
   const scripts = start.script !== undefined ? [start.script] : scriptsOfCommand(wordsOf(start.command), files);
   const program = readProgram(files, scripts);
@@ -50,16 +57,21 @@ export function detect(
   for (const each of tools) addCheckpoint(checkpoints, each.checkpoints, each.checkpoints === null ? null : each.why);
   if (parser) addCheckpoint(checkpoints, 'output/checkpoint-*', parser);
   const saved = [...checkpoints.values()];
+  const results = outputs.list();
+  const scratch = downloads(program, kept);
+  const values = (found: readonly Finding[]) => found.map(({ value }) => value);
   return {
     frameworks: frameworks(program),
-    outputs: outputs.list(),
+    outputs: results,
     checkpoints: saved,
-    scratch: downloads(program, kept),
+    scratch,
+    include: ignoredData(program, ignored, {
+      outputs: values(results),
+      checkpoints: values(saved),
+      scratch: values(scratch),
+    }),
     args: parser ? { value: '--output_dir output', why: parser } : null,
-    resume: resumeArguments(
-      program,
-      saved.map(({ value }) => value),
-    ),
+    resume: resumeArguments(program, values(saved)),
     command: start.script === undefined ? null : launcher(program, start.script),
     notes: [
       ...outputs.outside.map(
@@ -67,6 +79,7 @@ export function detect(
           `${value} (${why}) is outside the project and is not saved: write to NX_EC2_OUTPUT_DIR instead`,
       ),
       ...requiredArguments(program, parser !== null),
+      ...keyOfWandb(program),
       ...(files.isPartial ? ['the project is large: only some of its files were looked at'] : []),
     ],
   };
@@ -163,4 +176,18 @@ function requiredArguments(program: Program, isGiven: boolean): string[] {
   return [
     `${path}:${missing[0].line} needs arguments (${missing.map(({ flag }) => flag).join(', ')}): write them to "args" of "train", or pass them with --args`,
   ];
+}
+
+/** W&B ends a training that finds no key, unless it is told to work offline. */
+function keyOfWandb({ sources, value }: Program): string[] {
+  for (const source of sources) {
+    const call = source.calls.find(({ name, isDefinition }) => name === 'wandb.init' && !isDefinition);
+    if (!call) continue;
+    const range = argumentOf(call, 'mode', Infinity);
+    if (range && ['offline', 'disabled'].includes(value(source, range) ?? '')) return [];
+    return [
+      `W&B (${whyOf(source, call)}) needs a key: add "secrets": { "WANDB_API_KEY": "ssm:<parameter>" } to "train", or "env": { "WANDB_MODE": "offline" }`,
+    ];
+  }
+  return [];
 }

@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { OUTPUT_DIRECTORY } from '../../../config/outputs';
-import type { Range, Source } from './source';
 import type { Token } from './tokens';
+import type { Range, Source } from './source-types';
 
 /** Stands in a value for a text that is not known. */
 export const UNKNOWN = '\0';
@@ -24,9 +24,11 @@ const SAME_METHODS = new Set([
   '__fspath__',
 ]);
 const CURRENT = /(?:^|\.)(?:getcwd|cwd|get_original_cwd|getwd|pwd)$/;
+/** The time as text: `now().strftime("outputs/%Y-%m-%d")`. */
+const TIME = /(?:^|\.)strftime$/;
 const ENVIRONMENT = /(?:^|\.)(?:environ\.get|getenv|Sys\.getenv|environ\.setdefault)$/;
 const MAX_NESTING = 12;
-const LONGEST = 400;
+const MAX_PATH_LENGTH = 400;
 
 /** Gives the value of a name, by its last part; null if it is not known or has several. */
 export type LookUp = (name: string, nesting: number) => string | null;
@@ -39,7 +41,7 @@ export function pathValue(source: Source, range: Range, lookUp: LookUp, nesting 
   if (nesting > MAX_NESTING) return null;
   const reader = new Reader(source, range, lookUp, nesting);
   const value = reader.either();
-  return value !== null && reader.isAtEnd && value.length <= LONGEST ? value : null;
+  return value !== null && reader.isAtEnd && value.length <= MAX_PATH_LENGTH ? value : null;
 }
 
 class Reader {
@@ -179,6 +181,7 @@ class Reader {
     if (PATHS.test(name)) return args.reduce((joined, part) => join(joined, part));
     if (SAME.test(name)) return first;
     if (/(?:^|\.)dirname$/.test(name)) return first === null ? null : parentOf(first);
+    if (TIME.test(name)) return timeOf(first);
     if (/^paste0$/.test(name)) return args.reduce((joined, part) => concat(joined, part));
     if (ENVIRONMENT.test(name)) return ofVariable(first) ?? args[1] ?? null;
     // `field(default="out")` of a dataclass or of pydantic.
@@ -247,6 +250,7 @@ class Reader {
 const METHODS = new Set(['joinpath', 'format', 'with_name', 'with_suffix']);
 
 function applyMethod(name: string, value: string | null, args: (string | null)[]): string | null {
+  if (name === 'strftime') return timeOf(args[0] ?? null);
   if (value === null) return null;
   if (SAME_METHODS.has(name)) return value;
   if (name === 'joinpath') return args.reduce(join, value);
@@ -260,6 +264,10 @@ function applyMethod(name: string, value: string | null, args: (string | null)[]
 function ofVariable(name: string | null): string | null {
   if (name === 'NX_EC2_CHECKPOINT_DIR') return CHECKPOINT_DIRECTORY;
   return name !== null && OUTPUT_VARIABLES.test(name) ? OUTPUT_DIRECTORY : null;
+}
+
+function timeOf(format: string | null): string | null {
+  return format === null ? null : format.replace(/%[-_0^#]?[A-Za-z]/g, UNKNOWN);
 }
 
 function concat(a: string | null, b: string | null): string | null {

@@ -2,7 +2,8 @@ import { posix } from 'node:path';
 import { scriptArguments, type ScriptArgument } from './arguments';
 import { pathValue, type LookUp } from './path-value';
 import type { ProjectFiles } from './project-files';
-import { languageOf, readSource, type Call, type Range, type Source } from './source';
+import { languageOf, readSource } from './source';
+import type { Call, Range, Source } from './source-types';
 
 /** The sources that a training consists of: its script and those of the project's files that it imports or runs. */
 export interface Program {

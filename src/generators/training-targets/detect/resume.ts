@@ -1,24 +1,32 @@
 import type { Finding } from './findings';
 import { argumentOf, type Program } from './program';
+import { isForWriting } from './writes';
+import type { Call, Range, Source } from './source-types';
+
+const LOADS =
+  /(?:^|\.)(?:load|load_checkpoint|load_state|load_weights|load_model|load_file|restore|readRDS|read_rds|deserialize|readFile|readFileSync|from_pretrained)$/;
+const OPENS = /^(?:io\.|codecs\.|gzip\.|bz2\.|lzma\.)?open$/;
 
 /** Where the sources load what a training saved, with the paths that are known. */
 export function loadedPaths({ sources, value }: Pick<Program, 'sources' | 'value'>): Map<string, string> {
   const loaded = new Map<string, string>();
   for (const source of sources) {
     for (const call of source.calls) {
-      if (
-        call.isDefinition ||
-        !/(?:^|\.)(?:load|load_checkpoint|load_state|load_weights|load_model|load_file|restore|open|readRDS|from_pretrained)$/.test(
-          call.name,
-        )
-      )
-        continue;
-      const range = argumentOf(call, '', 0);
+      const range = loadedFrom(source, call, value);
       const path = range && value(source, range);
       if (path && !loaded.has(path)) loaded.set(path, `${source.path}:${call.line}`);
     }
   }
   return loaded;
+}
+
+/** The path that a call reads; null: it reads none. */
+function loadedFrom(source: Source, call: Call, value: Program['value']): Range | null {
+  if (call.isDefinition) return null;
+  if (OPENS.test(call.name)) return isForWriting(source, call, 1, value) ? null : argumentOf(call, 'file', 0);
+  if (/\.open$/.test(call.name)) return isForWriting(source, call, 0, value) ? null : call.receiver;
+  if (/\.read_(?:bytes|text)$/.test(call.name)) return call.receiver;
+  return LOADS.test(call.name) ? argumentOf(call, '', 0) : null;
 }
 
 /**

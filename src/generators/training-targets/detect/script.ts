@@ -1,7 +1,8 @@
 import { posix } from 'node:path';
 import type { ProjectFiles } from './project-files';
 import { isTest } from './program';
-import { languageOf, readSource, type Source } from './source';
+import { languageOf, readSource } from './source';
+import type { Source } from './source-types';
 
 export const USUAL = ['train.py', 'src/train.py', 'main.py', 'src/main.py'];
 /** In a package's own directory, as @nxlv/python, uv and poetry lay it out. */

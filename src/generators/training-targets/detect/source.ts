@@ -1,52 +1,17 @@
 import { posix } from 'node:path';
-import { tokenize, type Language, type Token } from './tokens';
-
-export interface Argument {
-  /** null: by its position. */
-  keyword: string | null;
-  value: Range;
-}
-
-/** Tokens from `start` up to `end`, without it. */
-export interface Range {
-  start: number;
-  end: number;
-}
-
-export interface Call {
-  /** `torch.save`, with what its first name was imported as; `.save` after something that is no name. */
-  name: string;
-  line: number;
-  args: Argument[];
-  /** What a method is called on. */
-  receiver: Range | null;
-  /** A function or a class that is defined: the arguments are its parameters. */
-  isDefinition: boolean;
-}
-
-export interface Import {
-  /** `torch.nn`, `.model`, `..utils`. */
-  module: string;
-  /** The names that are imported from it, besides the module. */
-  names: string[];
-  line: number;
-}
-
-/** What a source file says, as far as it can be told without parsing it: none of its errors is one here. */
-export interface Source {
-  /** Project-relative. */
-  path: string;
-  language: Language;
-  tokens: Token[];
-  imports: Import[];
-  calls: Call[];
-  /** The values that each name is given, by the last part of the name. */
-  values: Map<string, Range[]>;
-}
+import { tokenize, type Language, type Token, MAX_CHAIN, MAX_TOKENS, is, isEnd } from './tokens';
+import { dotted, importsOf, aliasesOf } from './source-imports';
+import type { Argument, Range, Source } from './source-types';
 
 const EXTENSIONS: Record<string, Language> = {
-  ...{ '.py': 'python', '.r': 'r', '.jl': 'julia' },
-  ...{ '.js': 'javascript', '.mjs': 'javascript', '.cjs': 'javascript', '.ts': 'javascript', '.mts': 'javascript' },
+  '.py': 'python',
+  '.r': 'r',
+  '.jl': 'julia',
+  '.js': 'javascript',
+  '.mjs': 'javascript',
+  '.cjs': 'javascript',
+  '.ts': 'javascript',
+  '.mts': 'javascript',
 };
 const OPENING: Record<string, string> = { '(': ')', '[': ']', '{': '}' };
 const CLOSING: Record<string, string> = { ')': '(', ']': '[', '}': '{' };
@@ -59,8 +24,6 @@ const STATEMENT = new Set(['def', 'class', 'import', '@']);
 const ASSIGNS = new Set(['=', '<-', ':=']);
 /** Bounds that keep the time linear, whatever the text: of brackets in brackets, and of the tokens of an expression. */
 const MAX_DEPTH = 200;
-const MAX_CHAIN = 100;
-const MAX_TOKENS = 2_000;
 const MAX_ENTRY = 60;
 
 export function languageOf(path: string): Language | null {
@@ -110,93 +73,6 @@ function pairBrackets(all: Token[], language: Language): { tokens: Token[]; part
     if (is(token, '{') && language !== 'python') tokens.push({ ...token, kind: 'newline', text: '\n' });
   }
   return { tokens, partner };
-}
-
-function is(token: Token | undefined, text: string): boolean {
-  return token?.kind === 'operator' && token.text === text;
-}
-
-/** Whether a statement ends with a token. */
-function isEnd(token: Token): boolean {
-  return token.kind === 'newline' || is(token, ';');
-}
-
-/** The names with dots between them that begin at a token. */
-function dotted(tokens: Token[], at: number): string[] {
-  const names: string[] = [];
-  for (; tokens[at]?.kind === 'name' && names.length < MAX_CHAIN; at += 2) {
-    names.push(tokens[at].text);
-    if (!is(tokens[at + 1], '.')) break;
-  }
-  return names;
-}
-
-/** The statements that begin with a word, each as the tokens after it. */
-function statements(tokens: Token[], word: string): { at: number; line: number; rest: Token[] }[] {
-  return tokens.flatMap((token, at) => {
-    if (token.kind !== 'name' || token.text !== word || (at > 0 && !isEnd(tokens[at - 1]) && !is(tokens[at - 1], ':')))
-      return [];
-    let end = at + 1;
-    while (end < tokens.length && end - at < MAX_TOKENS && !isEnd(tokens[end])) end += 1;
-    return [{ at, line: token.line, rest: tokens.slice(at + 1, end) }];
-  });
-}
-
-interface Named {
-  module: string;
-  line: number;
-  /** [name, the name that it has here]; null: the module itself. */
-  names: [string, string][] | null;
-  alias: string | null;
-}
-
-function namedImports(tokens: Token[]): Named[] {
-  const plain = statements(tokens, 'import').flatMap(({ line, rest }) =>
-    splitList(rest).map((part): Named => {
-      const names = dotted(part, 0);
-      const alias = part[2 * names.length - 1]?.text === 'as' ? part[2 * names.length]?.text : null;
-      return { module: names.join('.'), line, names: null, alias: alias ?? null };
-    }),
-  );
-  const from = statements(tokens, 'from').flatMap(({ line, rest }): Named[] => {
-    const word = rest.findIndex(({ kind, text }) => kind === 'name' && text === 'import');
-    if (word < 0) return [];
-    const module = rest
-      .slice(0, word)
-      .map(({ text }) => text)
-      .join('');
-    const list = splitList(rest.slice(word + 1).filter((token) => !is(token, '(') && !is(token, ')')));
-    const names = list
-      .filter(([first]) => first?.kind === 'name')
-      .map((part): [string, string] => [part[0].text, part[2]?.text ?? part[0].text]);
-    return [{ module, line, names, alias: null }];
-  });
-  return [...plain, ...from].filter(({ module }) => module !== '');
-}
-
-function splitList(tokens: Token[]): Token[][] {
-  const parts: Token[][] = [[]];
-  for (const token of tokens) {
-    if (is(token, ',')) parts.push([]);
-    else if (token.kind !== 'newline') parts[parts.length - 1].push(token);
-  }
-  return parts;
-}
-
-function importsOf(tokens: Token[]): Import[] {
-  return namedImports(tokens)
-    .map(({ module, line, names }) => ({ module, line, names: (names ?? []).map(([name]) => name) }))
-    .sort((a, b) => a.line - b.line);
-}
-
-/** The full name of each name that an import makes. */
-function aliasesOf(tokens: Token[]): Map<string, string> {
-  const aliases = new Map<string, string>();
-  for (const { module, names, alias } of namedImports(tokens)) {
-    if (alias) aliases.set(alias, module);
-    for (const [name, here] of names ?? []) aliases.set(here, `${module}.${name}`);
-  }
-  return aliases;
 }
 
 /** Where the names begin whose last one is at a token, with the calls and subscripts between them. */

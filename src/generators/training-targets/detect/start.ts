@@ -1,8 +1,9 @@
 import { posix } from 'node:path';
-import { splitCommand } from '../../../config/words';
+import { quoteWord, splitCommand } from '../../../config/words';
 import { Problem } from '../../../report/problem';
 import type { ProjectFiles } from './project-files';
 import { findScript, USUAL } from './script';
+import { shellWord } from '../../../report/shell-words';
 
 /** How a training starts. */
 export interface Start {
@@ -23,7 +24,7 @@ export function findStart(project: string, files: ProjectFiles): Start {
   const { candidates } = found;
   if (candidates.length > 0) {
     throw new Problem('SCRIPT_UNCLEAR', `${project} has several scripts: ${list(candidates)}.`, {
-      next: `Name the one that trains: --script=${candidates[0]}. Or name the command that trains with --command.`,
+      next: `Name the one that trains: --script=${shellWord(candidates[0])}. Or name the command that trains with --command.`,
     });
   }
   const hasNotebook = files.paths.some((path) => path.endsWith('.ipynb'));
@@ -98,8 +99,10 @@ function ofJulia(files: ProjectFiles): Start | null {
   if (!path) return null;
   if (!files.paths.includes('Project.toml')) return { command: `julia ${quoteWord(path)}`, why: path };
   return {
-    ...{ command: `julia --project=. ${quoteWord(path)}`, why: path },
-    ...{ setup: `julia --project=. -e "using Pkg; Pkg.instantiate()"`, setupWhy: 'Project.toml' },
+    command: `julia --project=. ${quoteWord(path)}`,
+    why: path,
+    setup: `julia --project=. -e "using Pkg; Pkg.instantiate()"`,
+    setupWhy: 'Project.toml',
   };
 }
 
@@ -110,11 +113,6 @@ function only(files: ProjectFiles, extension: RegExp): string | null {
     /^(?:src\/|R\/)?(?:train|main)$/i.test(path.slice(0, -posix.extname(path).length)),
   );
   return named ?? (scripts.length === 1 ? scripts[0] : null);
-}
-
-/** A word of a command line. */
-export function quoteWord(path: string): string {
-  return /^[\w./=@:-]+$/.test(path) ? path : `'${path.replace(/'/g, `'\\''`)}'`;
 }
 
 /** The project's files that a command runs, by its words. */

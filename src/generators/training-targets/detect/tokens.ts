@@ -158,8 +158,18 @@ function stringEnd(
 
 const ESCAPE = /\\([0-7]{1,3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[^])/gu;
 const SIMPLE: Record<string, string> = {
-  ...{ a: '\x07', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' },
-  ...{ '\\': '\\', "'": "'", '"': '"', '`': '`', '\n': '' },
+  a: '\x07',
+  b: '\b',
+  f: '\f',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  v: '\v',
+  '\\': '\\',
+  "'": "'",
+  '"': '"',
+  '`': '`',
+  '\n': '',
 };
 
 function unescape(body: string, isBytes: boolean): string {
@@ -171,4 +181,17 @@ function unescape(body: string, isBytes: boolean): string {
     const point = parseInt(code.slice(1), 16);
     return point <= 0x10ffff ? String.fromCodePoint(point) : whole;
   });
+}
+
+export const MAX_CHAIN = 100;
+
+export const MAX_TOKENS = 2_000;
+
+export function is(token: Token | undefined, text: string): boolean {
+  return token?.kind === 'operator' && token.text === text;
+}
+
+/** Whether a statement ends with a token. */
+export function isEnd(token: Token): boolean {
+  return token.kind === 'newline' || is(token, ';');
 }

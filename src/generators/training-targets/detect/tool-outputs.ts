@@ -2,8 +2,8 @@ import { posix } from 'node:path';
 import { hydraDirectories } from './hydra';
 import { argumentOf, type Program } from './program';
 import type { ProjectFiles } from './project-files';
-import type { Call, Source } from './source';
 import { whyOf } from './writes';
+import type { Call, Source } from './source-types';
 
 /** A directory or file that a library writes by itself. */
 export interface ToolOutput {
@@ -49,9 +49,10 @@ const RULES: Rule[] = [
     outputs(text) {
       const path = text('save_dir', 0);
       if (path === null) return [];
-      return posix.extname(path)
-        ? [{ path, kind: 'file', checkpoints: null }]
-        : [directory(path, `${path}/**/checkpoints`)];
+      // The file of Keras's.
+      if (/\.\w+$/.test(path)) return [{ path, kind: 'file', checkpoints: null }];
+      const own = posix.normalize(path) === '.' ? text('name', 1) || 'lightning_logs' : path;
+      return [directory(own, posix.join(own, '**/checkpoints'))];
     },
   },
   {

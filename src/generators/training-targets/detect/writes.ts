@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
+import { UNKNOWN } from './path-value';
 import { argumentOf, type Program } from './program';
-import type { Call, Range, Source } from './source';
+import type { Call, Range, Source } from './source-types';
 
 export interface Write {
   /** A path with `UNKNOWN` for what is not known. */
@@ -83,8 +84,55 @@ const OTHER_RULES: Rule[] = [
   { name: /\.save$/, path: 0, kind: 'auto', isModel: true },
 ];
 
-/** What the sources write, where the path is told by them. */
-export function writes({ sources, value }: Pick<Program, 'sources' | 'value'>): Write[] {
+/** Calls that give a file its final name; the source is the first argument, or what the method is called on. */
+const RENAMES = /^(?:os\.(?:replace|renames?)|shutil\.move|file\.rename|(?:fs\.)?(?:promises\.)?rename(?:Sync)?|mv)$/;
+const RENAME_METHODS = /\.(?:replace|rename)$/;
+
+/** The name of a file that holds a model or the state of a training, whatever writes it. */
+const MODEL_FILE =
+  /\.(?:pt|pth|ckpt|safetensors|keras|h5|hdf5|msgpack|onnx)$|(?:^|[-_./])(?:model|weights|state|checkpoint|ckpt|snapshot)[^/]*\.(?:json|pkl|pickle|joblib|npz|bin|tar|rds)$/i;
+
+/** What the sources write, where the path is told by them: under the name that a file gets in the end. */
+export function writes(program: Pick<Program, 'sources' | 'value'>): Write[] {
+  const written = writtenFiles(program);
+  const paths = new Set(written.map(({ path }) => path));
+  const renamed = renames(program);
+  const destinations = new Map(renamed.map(({ from, to }) => [from, to.path]));
+  // A temporary file has no name that the source tells, but the call that puts it in place has.
+  const placed = renamed.filter(({ from, isReplace }) => isReplace && (from === null || !paths.has(from)));
+  return [...written, ...placed.map(({ to }) => to)].map((each) => {
+    const path = destinations.get(each.path) ?? each.path;
+    return { ...each, path, isModel: each.isModel || (each.kind === 'file' && MODEL_FILE.test(path)) };
+  });
+}
+
+interface Rename {
+  /** null: not known. */
+  from: string | null;
+  to: Write;
+  /** Whether it is `os.replace`, which programs use to put a finished file in its place. */
+  isReplace: boolean;
+}
+
+function renames({ sources, value }: Pick<Program, 'sources' | 'value'>): Rename[] {
+  return sources.flatMap((source) =>
+    source.calls.flatMap((call) => {
+      const isFunction = RENAMES.test(call.name);
+      // `text.replace(old, new)` has two.
+      const isMethod = RENAME_METHODS.test(call.name) && call.args.length === 1;
+      if (call.isDefinition || !(isFunction || isMethod)) return [];
+      const ranges = isFunction
+        ? [argumentOf(call, 'src', 0), argumentOf(call, 'dst', 1)]
+        : [call.receiver, argumentOf(call, 'target', 0)];
+      const [from, path] = ranges.map((range) => range && value(source, range));
+      if (path == null || !isPath(path)) return [];
+      const to: Write = { path, kind: 'file', why: whyOf(source, call), isModel: false };
+      return [{ from, to, isReplace: call.name === 'os.replace' && !path.includes(UNKNOWN) }];
+    }),
+  );
+}
+
+function writtenFiles({ sources, value }: Pick<Program, 'sources' | 'value'>): Write[] {
   return sources.flatMap((source) => {
     const rules = source.language === 'python' ? RULES : OTHER_RULES;
     return source.calls.flatMap((call) => {
@@ -110,7 +158,8 @@ function pathOf(call: Call, { keyword, path }: Rule): Range | null {
   return argumentOf(call, keyword ?? '', path === 'keyword' ? Infinity : path);
 }
 
-function isForWriting(source: Source, call: Call, position: number, value: Program['value']): boolean {
+/** Whether a call of `open` is one for writing. @param position that of the mode among its arguments. */
+export function isForWriting(source: Source, call: Call, position: number, value: Program['value']): boolean {
   const range = argumentOf(call, 'mode', position);
   const mode = range && value(source, range);
   return mode !== null && /^[rwaxbt+U]{1,4}$/.test(mode) && /[wax+]/.test(mode);

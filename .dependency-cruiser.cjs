@@ -1,0 +1,83 @@
+/**
+ * Rooms of src/ by floors, the highest first: a room imports from itself and from the floors below it, so that rooms on one
+ * floor do not import each other. Specs and fixtures may import anything.
+ */
+const floors = [
+  ['index', 'executors/remote-[a-z]+', 'generators', 'cli'],
+  ['executors/training'],
+  ['executors/lib'],
+  ['run/stop'],
+  ['run/fleet'],
+  ['run/start', 'run/compare'],
+  ['run/status', 'run/shell'],
+  ['run/find', 'run/follow', 'run/artifacts', 'watch', 'prune'],
+  ['run/record', 'doctor'],
+  ['project'],
+  ['context'],
+  ['instance/launch', 'sync/pipeline', 'sync/restore'],
+  ['instance/ready', 'sync/transport'],
+  ['instance/stop', 'sync/manifest'],
+  ['instance/inventory', 'instance/fleet', 'sync/context'],
+  ['instance/describe'],
+  ['instance/price'],
+  ['command'],
+  ['store'],
+  ['workspace'],
+  ['snapshot'],
+  ['config'],
+  ['aws'],
+  ['system'],
+  ['schema'],
+  ['report'],
+];
+const TESTS = '[.](spec|fixture)[.]ts$';
+const pathOf = (room) => `^src/${room}(/|[.]ts$)`;
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    {
+      name: 'no-cycle',
+      comment: 'Files import each other in a circle: move what both need to a file of its own.',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    ...floors.flatMap((rooms, floor) =>
+      rooms.map((room) => ({
+        name: `floor-of-${room}`,
+        comment: `src/${room} imports from the floors below it only.`,
+        severity: 'error',
+        from: { path: pathOf(room), pathNot: TESTS },
+        to: { path: [...floors.slice(0, floor).flat(), ...rooms.filter((other) => other !== room)].map(pathOf) },
+      })),
+    ),
+    {
+      name: 'a-room-has-a-floor',
+      comment: 'Name the room in .dependency-cruiser.cjs.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^src/', pathNot: [...floors.flat().map(pathOf), '^src/local-aws/', '^src/projects/', TESTS] },
+    },
+    {
+      name: 'local-aws-meets-the-client-on-the-wire',
+      comment: 'src/local-aws and the client import nothing of each other.',
+      severity: 'error',
+      from: { path: '^src/local-aws/', pathNot: TESTS },
+      to: { path: '^src/(?!local-aws/)' },
+    },
+    {
+      name: 'the-client-meets-local-aws-on-the-wire',
+      comment: 'src/local-aws and the client import nothing of each other; its command line starts it.',
+      severity: 'error',
+      from: { path: '^src/(?!local-aws/)', pathNot: [TESTS, '^src/cli/'] },
+      to: { path: '^src/local-aws/' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^src/generators/[^/]+/files/' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+  },
+};

@@ -1,0 +1,228 @@
+// Writes what is made from the schemas of src/schema (needs a build): the TypedDicts that the runtime is checked with, its pattern
+// of run ids, and the tables of docs/reference/fields.md. With --check, it writes nothing and fails where a file is stale.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { format, resolveConfig } from 'prettier';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const require = createRequire(import.meta.url);
+const { z } = require('zod');
+const built = (name) => require(join(root, `dist/schema/${name}.js`));
+const capital = (name) => name[0].toUpperCase() + name.slice(1);
+
+const DOCUMENTS = {
+  plan: 'Plans',
+  run: 'Runs on an instance',
+  'run-record': 'Run records in the store',
+  reply: 'Replies',
+  manifest: 'Manifests',
+};
+const registry = z.registry();
+const sections = Object.entries(DOCUMENTS).map(([file, title]) => {
+  const named = Object.entries(built(file)).filter(([, value]) => value instanceof z.ZodType);
+  for (const [name, schema] of named) registry.add(schema, { id: capital(name) });
+  return { title, names: named.map(([name]) => capital(name)) };
+});
+/** A reader does without a field that has a default, but its writer always writes it. */
+const MAY_BE_ABSENT = 'x-may-be-absent';
+const { schemas } = z.toJSONSchema(registry, {
+  io: 'input',
+  unrepresentable: 'any',
+  uri: (id) => id,
+  override({ zodSchema, jsonSchema }) {
+    if (zodSchema instanceof z.ZodOptional) jsonSchema[MAY_BE_ABSENT] = true;
+  },
+});
+const isObject = (schema) => schema.type === 'object' && schema.properties !== undefined;
+const isRequired = (schema, name) => !schema.properties[name][MAY_BE_ABSENT];
+
+/** Python's classes for the objects inside of a document, each after those that it needs. */
+const classes = [];
+function pythonType(schema, name) {
+  if (schema.$ref) return schemas[schema.$ref] ? schema.$ref : 'Any';
+  if ('const' in schema) return `Literal[${pythonLiteral(schema.const)}]`;
+  if (schema.enum) return `Literal[${schema.enum.map(pythonLiteral).join(', ')}]`;
+  if (Array.isArray(schema.type)) return union(schema.type.map((type) => pythonType({ type }, name)));
+  if (schema.anyOf) return union(schema.anyOf.map((each) => pythonType(each, name)));
+  if (schema.allOf) return pythonType(schema.allOf[0], name);
+  if (isObject(schema)) return pythonClass(schema, name);
+  switch (schema.type) {
+    case 'object':
+      return `dict[str, ${pythonType(schema.additionalProperties ?? {}, `${name}Value`)}]`;
+    case 'array':
+      return schema.prefixItems
+        ? 'list[Any]' // JSON has no tuples.
+        : `list[${pythonType(schema.items ?? {}, `${name}Item`)}]`;
+    case 'string':
+      return 'str';
+    case 'integer':
+      return 'int';
+    case 'number':
+      return 'float';
+    case 'boolean':
+      return 'bool';
+    case 'null':
+      return 'None';
+    default:
+      return 'Any';
+  }
+}
+
+function pythonLiteral(value) {
+  if (value === null) return 'None';
+  return typeof value === 'boolean' ? capital(String(value)) : JSON.stringify(value);
+}
+
+function union(types) {
+  const others = types.filter((each) => each !== 'None');
+  return [...new Set([...others, ...(types.includes('None') ? ['None'] : [])])].join(' | ');
+}
+
+function pythonClass(schema, name) {
+  if (classes.some((each) => each.name === name)) throw new Error(`two objects would be named ${name}: export one`);
+  const fields = Object.entries(schema.properties).map(([field, each]) => {
+    const type = pythonType(each, name + capital(field));
+    return [field, isRequired(schema, field) ? type : `NotRequired[${type}]`];
+  });
+  // A keyword of Python can't be the name of an attribute.
+  const lines = fields.some(([field]) => field === 'from')
+    ? [`${name} = TypedDict("${name}", {${fields.map(([field, type]) => `"${field}": ${type}`).join(', ')}})`]
+    : [`class ${name}(TypedDict):`, ...fields.map(([field, type]) => `    ${field}: ${type}`)];
+  classes.push({ name, lines });
+  return name;
+}
+
+/** No line of the runtime has more than 100 characters. */
+function wrapped(start, type) {
+  const [, outer, parts] = /^(\w+)\[(.*)\]$/.exec(type) ?? [];
+  if (start.length + type.length <= 96 || !outer) return start + type;
+  return `${start}${outer}[\n${parts
+    .split(', ')
+    .map((each) => `    ${each},`)
+    .join('\n')}\n]`;
+}
+
+function pythonModule() {
+  const aliases = [];
+  for (const { names } of sections)
+    for (const name of names) {
+      const schema = schemas[name];
+      if (isObject(schema)) pythonClass(schema, name);
+      else aliases.push(wrapped(`${name} = `, pythonType(schema, name)));
+    }
+  const body = [...aliases, '', ...classes.flatMap(({ lines }) => [...lines, ''])];
+  return `"""The documents that client and runtime exchange, for type checkers alone.
+
+Generated by scripts/shared-schema.mjs from src/schema: edit that, not this.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypedDict
+
+    from typing_extensions import NotRequired
+
+${body
+  .flatMap((text) => text.split('\n'))
+  .map((line) => (line ? `    ${line}` : ''))
+  .join('\n')
+  .trimEnd()}
+`;
+}
+
+function runIdModule() {
+  const { RUN_ID } = built('ids');
+  return `"""The shape of a run's id: docs/reference/formats.md, "Run ids".
+
+Generated by scripts/shared-schema.mjs from src/schema/ids.ts: edit that, not this.
+"""
+
+import re
+
+RUN_ID = re.compile(r"${RUN_ID.source.replace(/^\^|\$$/g, '')}")
+`;
+}
+
+function shownType(schema) {
+  if (schema.$ref) return `[${schema.$ref}](#${schema.$ref.toLowerCase()})`;
+  if ('const' in schema) return `\`${JSON.stringify(schema.const)}\``;
+  if (schema.enum) return schema.enum.map((value) => `\`${JSON.stringify(value)}\``).join(', ');
+  if (Array.isArray(schema.type)) return schema.type.map((type) => shownType({ type })).join(' or ');
+  if (schema.anyOf) return [...new Set(schema.anyOf.map(shownType))].join(' or ');
+  if (schema.allOf) return shownType(schema.allOf[0]);
+  if (isObject(schema)) return 'object';
+  if (schema.type === 'object') return `map of ${shownType(schema.additionalProperties ?? {})}`;
+  if (schema.type === 'array') return schema.prefixItems ? 'list' : `list of ${shownType(schema.items ?? {})}`;
+  return { string: 'text', integer: 'number', boolean: 'true or false' }[schema.type] ?? schema.type ?? 'any';
+}
+
+/** The rows of an object's fields, those of objects inside it below it: \`stop.reason\`, \`attempts[].n\`. */
+function rows(schema, before = '') {
+  return Object.entries(schema.properties).flatMap(([name, each]) => {
+    const optional = isRequired(schema, name) ? '' : ' (may be absent)';
+    const row = `| \`${before}${name}\` | ${shownType(each)}${optional} | ${(each.description ?? '').replaceAll('|', '\\|')} |`;
+    const [inner, path] = objectIn(each, `${before}${name}`);
+    return [row, ...(inner ? rows(inner, `${path}.`) : [])];
+  });
+}
+
+function objectIn(schema, path) {
+  if (isObject(schema)) return [schema, path];
+  if (schema.type === 'array' && schema.items) return objectIn(schema.items, `${path}[]`);
+  for (const each of [...(schema.anyOf ?? []), ...(schema.allOf ?? [])]) {
+    const found = objectIn(each, path);
+    if (found[0]) return found;
+  }
+  return [undefined, path];
+}
+
+const fieldsPage = () => `<!-- Generated by scripts/shared-schema.mjs from src/schema: edit that, not this page. -->
+
+# Fields of the documents
+
+The fields of the JSON documents that client and runtime exchange. [formats.md](formats.md) says what is done with them. Times are milliseconds since the epoch, sizes are bytes, durations are seconds, hashes are SHA-256 in lower-case hex.
+
+${sections
+  .map(
+    ({ title, names }) => `## ${title}
+
+${names
+  .map((name) => {
+    const schema = schemas[name];
+    const about = schema.description ? `${schema.description}\n\n` : '';
+    return isObject(schema)
+      ? `### ${name}\n\n${about}| field | value | meaning |\n| --- | --- | --- |\n${rows(schema).join('\n')}\n`
+      : `### ${name}\n\n${about}${shownType(schema)}.\n`;
+  })
+  .join('\n')}`,
+  )
+  .join('\n')}`;
+
+const page = 'docs/reference/fields.md';
+const files = {
+  'src/runtime/system/documents.py': pythonModule(),
+  'src/runtime/run_dir/run_id.py': runIdModule(),
+  [page]: await format(fieldsPage(), { ...(await resolveConfig(join(root, page))), parser: 'markdown' }),
+};
+const stale = Object.entries(files).filter(([path, text]) => read(path) !== text);
+if (process.argv.includes('--check')) {
+  if (stale.length) {
+    console.error(
+      `stale, to be written by "node scripts/shared-schema.mjs": ${stale.map(([path]) => path).join(', ')}`,
+    );
+    process.exit(1);
+  }
+} else for (const [path, text] of stale) writeFileSync(join(root, path), text);
+
+function read(path) {
+  try {
+    return readFileSync(join(root, path), 'utf8');
+  } catch (error) {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,33 @@
+import { program } from './program';
+
+describe('a wrong command line of nx-ec2', () => {
+  let exits: jest.SpyInstance;
+  beforeEach(() => {
+    for (const stream of [process.stdout, process.stderr]) jest.spyOn(stream, 'write').mockReturnValue(true);
+    exits = jest.spyOn(process, 'exit').mockImplementation((code) => {
+      throw new Error(`exited with ${code}`);
+    });
+  });
+  afterEach(() => jest.restoreAllMocks());
+
+  const exitOf = async (...words: string[]) => {
+    await expect(program.parseAsync(words, { from: 'user' })).rejects.toThrow('exited');
+    return exits.mock.calls[0][0];
+  };
+
+  it.each([
+    ['an unknown option', ['runs', 'wait', 'last', '--timeout', '5']],
+    ['an option without its value', ['runs', 'logs', '--tail']],
+    ['a word too many', ['runs', 'status', 'last', 'other']],
+    ['an unknown command', ['runs', 'wiat']],
+    ['no command', ['runs']],
+  ])('of runs is not taken for a run that exited with 1: %s', async (_, words) => {
+    expect(await exitOf(...words)).toBe(125);
+  });
+
+  it('elsewhere exits with 1, and help with 0', async () => {
+    expect(await exitOf('bogus')).toBe(1);
+    exits.mockClear();
+    expect(await exitOf('runs', 'wait', '--help')).toBe(0);
+  });
+});

@@ -1,0 +1,27 @@
+import { Channel } from './channel';
+import { decodeFrame, encodeFrame, newFrame } from './frame';
+
+describe('the channel of a session', () => {
+  it('keeps no more than some bytes of what came before its turn, and takes the rest when it comes again', () => {
+    const got: number[] = [];
+    const channel = new Channel({
+      onPayload: (_, payload) => void got.push(payload[0]),
+      onClosed: () => undefined,
+      onGarbage: (error) => {
+        throw error;
+      },
+    });
+    let acknowledged = 0;
+    channel.attach((data) => (acknowledged += Number(decodeFrame(data).type === 'acknowledge')));
+    const frame = (sequence: number) =>
+      encodeFrame(newFrame('output_stream_data', 1, Buffer.alloc(512 * 1024, sequence), { sequence }));
+    const all = [...Array(100).keys()];
+    for (const sequence of all.slice(1)) channel.receive(frame(sequence));
+    expect([got, acknowledged]).toEqual([[], 32]);
+    // The same again takes no more room, and what lacked is taken once.
+    for (const sequence of all) channel.receive(frame(sequence));
+    for (const sequence of all) channel.receive(frame(sequence));
+    expect(got).toEqual(all);
+    channel.close();
+  });
+});

@@ -1,0 +1,26 @@
+import { assertNoEmptyOption, type TargetName } from './target-options';
+
+describe('an empty value', () => {
+  it.each<[TargetName, string]>([
+    ['remote-cancel', 'run'],
+    ['remote-logs', 'run'],
+    ['remote-logs', 'since'],
+    ['remote-exec', 'run'],
+    ['remote-pull', 'output'],
+    ['remote-pull', 'path'],
+    ['remote-pull', 'checkpoints'],
+    ['remote-train', 'resumeFrom'],
+    ['remote-submit', 'resumeFrom'],
+  ])('of an option of %s never means its default: --%s', (target, name) => {
+    for (const value of ['', [''], ['a', '']])
+      expect(() => assertNoEmptyOption(target, { [name]: value })).toThrow(
+        `--${name} is empty.\nGive --${name} a value, or leave it out.`,
+      );
+    for (const value of [undefined, 'last', true, ['a']]) assertNoEmptyOption(target, { [name]: value });
+  });
+
+  it('of the words of a program is left to what reads them', () => {
+    assertNoEmptyOption('remote-train', { args: '' });
+    assertNoEmptyOption('remote-exec', { command: '' });
+  });
+});

@@ -1,0 +1,85 @@
+import fc from 'fast-check';
+import picomatch from 'picomatch';
+import { assertGlob, globMatcher, portableExpression } from './glob';
+import { GLOB, globSource } from './glob-expression';
+
+const piece = fc.constantFrom(
+  ...[
+    '*',
+    '**',
+    '?',
+    'a',
+    'b',
+    'ab',
+    '.',
+    '/',
+    '**/',
+    '/**',
+    '-',
+    '\\*',
+    '\\-',
+    '[ab]',
+    '[!a]',
+    '[^b]',
+    '[.-0]',
+    '[+-a]',
+  ],
+  ...['{a,b}', '{a,*b}', '@(a|b)', '?(a)', '*(a|b)', '+(a)', '!(a)', '$', '^', '+', '(', ')', ' ', '1', '\n', 'é'],
+);
+const pattern = fc.array(piece, { minLength: 1, maxLength: 12 }).map((pieces) => pieces.join(''));
+const path = fc
+  .array(fc.constantFrom('a', 'b', 'ab', 'ba', '.', '-', '/', '*', '+', '$', ' ', '1', '\n', 'é', 'A'), {
+    maxLength: 14,
+  })
+  .map((pieces) => pieces.join(''));
+
+describe('the expression of a glob', () => {
+  it('matches what the glob matches', () => {
+    let matched = 0;
+    let committed = 0;
+    fc.assert(
+      fc.property(pattern, fc.array(path, { minLength: 8, maxLength: 8 }), (glob, paths) => {
+        let original: RegExp;
+        try {
+          original = picomatch.makeRe(glob, GLOB);
+        } catch {
+          return;
+        }
+        const ours = new RegExp(globSource(glob), 's');
+        committed += ours.source === original.source ? 0 : 1;
+        for (const each of paths) {
+          matched += original.test(each) ? 1 : 0;
+          expect([each, ours.test(each)]).toEqual([each, original.test(each)]);
+        }
+      }),
+      { numRuns: 3000 },
+    );
+    expect(matched).toBeGreaterThan(200);
+    expect(committed).toBeGreaterThan(50);
+  });
+
+  it('takes no time for names that were made for it', () => {
+    const started = Date.now();
+    const dashes = '-'.repeat(255);
+    const deep = `${'a'.repeat(20)}/`.repeat(190);
+    for (const glob of ['*-*-*-*.pt', '**/*-*-*-*.pt', '*-*[a-z-]*-*.pt', '*-*/*-*-*/*-*/b', '**/*a*/**/*a*.pt']) {
+      const matches = globMatcher({ written: glob, root: '', pattern: glob });
+      for (const name of [dashes, `${dashes}/`.repeat(15) + 'x', `${deep}x`]) expect(matches(name)).toBe(false);
+    }
+    // Some of these took more than five minutes each.
+    expect(Date.now() - started).toBeLessThan(30_000);
+  });
+
+  it('refuses what a path of 4,096 characters could be matched with in too many ways', () => {
+    const refused = ['**/*a*/**/*a*/**/*a*.pt', '*{a,b}*/*{a,b}*/*{a,b}*/c', '{a,aa}'.repeat(25), '@(a|a)'.repeat(22)];
+    for (const glob of refused) expect(() => assertGlob(glob)).toThrow(/wildcards|alternatives/);
+    const taken = [
+      '**/a/**/b/**',
+      '**/*{train,val}*.{csv,json}',
+      '*-*-*-*.pt',
+      'runs/**/*.{pt,ckpt,safetensors}',
+      '**/*_*_*/**',
+    ];
+    for (const glob of taken) expect(() => portableExpression(glob)).not.toThrow();
+  });
+});

@@ -1,0 +1,50 @@
+import type { z } from 'zod';
+import type { configurationSchema } from './schema';
+import type { ConfigurationInput, Configuration } from './types';
+import { Problem } from '../report/problem';
+import { sanitizeForTerminal } from '../report/terminal-text';
+import { readDescription } from './description';
+import { missing } from './missing-setting';
+import { describes } from './merge';
+
+const STARTUP_TIMEOUT_MS = 5 * 60_000;
+
+type Instance = Exclude<NonNullable<z.infer<typeof configurationSchema>['instance']>, unknown[]>;
+
+type Named = Exclude<Instance, string>;
+
+export function instancesOf(
+  input: ConfigurationInput,
+  value: NonNullable<z.infer<typeof configurationSchema>['instance']>,
+): Pick<Configuration, 'instance' | 'instances'> {
+  const all = [value].flat().map((each) => instanceName(input, each));
+  const [first] = all;
+  if (input.target !== 'remote-sync' && (all.length > 1 || ('tag' in first && first.all))) {
+    throw new Problem('CONFIG_INVALID', `${input.target} takes one instance, and "instance" names several.`, {
+      next: `Name one of them: --instance=i-….`,
+      settings: ['instance'],
+    });
+  }
+  return { instance: first, instances: all.map(({ startupTimeout: _, ...name }) => name) };
+}
+
+function instanceName(input: ConfigurationInput, value: Instance): Configuration['instance'] {
+  if (typeof value === 'string') {
+    if (/^i-[0-9a-f]{8,17}$/.test(value)) return { id: value, startupTimeout: STARTUP_TIMEOUT_MS };
+    if (!/^i-\S*$/.test(value)) return { name: value, startupTimeout: STARTUP_TIMEOUT_MS };
+    throw new Problem('CONFIG_INVALID', `instance: "${sanitizeForTerminal(value)}" is not an instance id.`, {
+      next: 'Write an id such as "i-0123456789abcdef0"; if it is the Name of an instance, write { "name": … }.',
+      settings: ['instance'],
+    });
+  }
+  if (isNamed(value)) return { ...value, startupTimeout: value.startupTimeout ?? STARTUP_TIMEOUT_MS };
+  const described = readDescription(value);
+  if (!('wrong' in described)) return { described, startupTimeout: value.startupTimeout };
+  throw described.missing
+    ? missing(input, described.wrong, 'an instance type, or a list of them')
+    : new Problem('CONFIG_INVALID', described.wrong, { settings: [described.wrong.split(':')[0]] });
+}
+
+function isNamed(value: Named): value is Exclude<Named, { onFinish: unknown }> {
+  return !describes(value);
+}

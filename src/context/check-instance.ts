@@ -1,0 +1,43 @@
+import type { NamedInstance } from '../config/instance-name';
+import { enforceInstancePolicy } from '../config/policy';
+import { describeInstance, type InstanceInfo } from '../instance/describe/describe-instances';
+import { mismatch } from '../instance/stop/claim';
+import { assertResourceId } from '../instance/stop/resource-id';
+import { Problem } from '../report/problem';
+import { sessionClaim } from './stop-claim';
+import type { RunContext } from './types';
+import { shellWord } from '../report/shell-words';
+
+/**
+ * Checks that commands may be sent to an instance that a run's record names: whoever writes to the bucket can name any.
+ * It must be one that the configuration names, or that a policy allows, or that nx-ec2 launched for this project and
+ * store. The policy applies in any case.
+ * @throws Problem where it is none of these. One that EC2 does not know gets no commands anyway.
+ */
+export async function checkInstance(
+  session: Pick<RunContext, 'aws' | 'configuration' | 'owner' | 'workspaceRoot'>,
+  id: string,
+): Promise<void> {
+  const { aws, configuration, workspaceRoot } = session;
+  assertResourceId('instance', id);
+  const named = configuration.instances.filter((name): name is NamedInstance => !('described' in name));
+  if (named.some((name) => 'id' in name && name.id === id)) return;
+  const found = await describeInstance(aws, id);
+  if (!found) return;
+  // A colleague's run is looked at and logged as one's own is: the owner does not count.
+  const managed = mismatch(found.tags, await sessionClaim(session, ['owner'])) === null;
+  const allowed = enforceInstancePolicy({ ...found, managed }, workspaceRoot, process.env);
+  if (managed || allowed || named.some((name) => isNamed(found, name))) return;
+  throw new Problem(
+    'INSTANCE_NOT_ALLOWED',
+    `No command is sent to ${id}: a run's record in the bucket names it, and nothing else does.`,
+    {
+      next: `The configuration names another instance, and nx-ec2 did not launch ${id} for this project and store. If the run was on it: --instance=${shellWord(id)}, or allow it in "instances" of a policy file.`,
+    },
+  );
+}
+
+function isNamed({ tags }: InstanceInfo, name: NamedInstance): boolean {
+  if ('name' in name) return tags.Name === name.name;
+  return 'tag' in name && Object.entries(name.tag).every(([key, value]) => tags[key] === value);
+}

@@ -1,0 +1,139 @@
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import { HeadObjectCommand } from '@aws-sdk/client-s3';
+import { resolveConfiguration } from '../config/configuration';
+import { specHash, TAG } from '../instance/describe/ownership';
+import { launchTagged } from '../instance/stop/tagged.fixture';
+import { ACCOUNT } from '../local-aws/identity';
+import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
+import { Reporter } from '../report/reporter';
+import { sessionClaim } from './stop-claim';
+import { createRunContext, createInstanceContext } from './context';
+import type { Session } from './types';
+
+const KEY = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/1234`;
+/** What an uploader adds to a form for the object `x`. */
+const FORM_OF_X = {
+  'Content-Type': 'text/plain',
+  'x-amz-checksum-sha256': createHash('sha256').update('x').digest('base64'),
+};
+
+describe("a session on a company's bucket", () => {
+  let at: Fixture;
+  let workspace: string;
+  const sessions: Session[] = [];
+  const before = { ...process.env };
+
+  const silent = () => new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+  const configurationOf = (options: Record<string, unknown>) =>
+    resolveConfiguration({
+      workspaceRoot: workspace,
+      projectName: 'model',
+      projectRoot: 'model',
+      nxJson: {},
+      options: { bucket: 'bucket', instance: 'box', ...options },
+      target: 'remote-sync',
+      environment: {},
+    });
+  const open = async (options: Record<string, unknown>) => {
+    const session = await createInstanceContext(configurationOf(options), 'model', workspace, silent());
+    sessions.push(session);
+    return session;
+  };
+
+  beforeAll(async () => {
+    at = await startFixture();
+    workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-session-'));
+    Object.assign(process.env, at.aws.environment);
+  });
+  afterAll(async () => {
+    for (const session of sessions) session.close();
+    process.env = before;
+    await at.close();
+    rmSync(workspace, { recursive: true });
+  });
+
+  it('says in every request whose bucket it expects, and touches nobody else’s', async () => {
+    const own = (await open({ bucketOwner: ACCOUNT })).store;
+    await own.put('a', Buffer.from('mine'));
+    expect((await own.get('a', 100))?.toString()).toBe('mine');
+    await own.upload('b', Readable.from([Buffer.from('streamed')]));
+
+    const session = await open({ bucketOwner: '111111111111' });
+    const { store } = session;
+    await expect(session.preflight()).rejects.toThrow(/does not belong to account 111111111111/);
+    await expect(store.put('a', Buffer.from('stolen'))).rejects.toThrow('AccessDenied');
+    await expect(store.upload('b', Readable.from([Buffer.from('stolen')]))).rejects.toThrow('AccessDenied');
+    await expect(store.getWithETag('a', 100, { strict: true })).rejects.toThrow('AccessDenied');
+    await expect(store.delete(['a'])).rejects.toThrow('AccessDenied');
+    await expect(store.delete(['a', 'b'])).rejects.toThrow('AccessDenied');
+    expect((await own.get('a', 100))?.toString()).toBe('mine');
+  });
+
+  it('encrypts with the KMS key that is named, by every way in: whole, in parts, by a form', async () => {
+    const { store } = await open({ kmsKeyId: KEY });
+    await store.put('kms/whole', Buffer.from('x'));
+    await store.upload('kms/parts', Readable.from([Buffer.alloc(9 * 1024 * 1024)]));
+    const { url, fields } = await store.presignPost('kms/');
+    const form = new FormData();
+    for (const [name, value] of Object.entries({ ...fields, ...FORM_OF_X, key: 'kms/form' })) form.append(name, value);
+    form.append('file', new Blob(['x']), 'form');
+    expect((await fetch(url, { method: 'POST', body: form })).status).toBe(204);
+    for (const Key of ['kms/whole', 'kms/parts', 'kms/form']) {
+      expect(await at.s3.send(new HeadObjectCommand({ Bucket: 'bucket', Key }))).toMatchObject({
+        ServerSideEncryption: 'aws:kms',
+        SSEKMSKeyId: KEY,
+      });
+    }
+  });
+
+  describe('whose instance is described', () => {
+    const machine = { type: 't3.micro', instanceProfile: 'training' };
+    let tags: Record<string, string>;
+    beforeEach(async () => {
+      const runs = createRunContext(configurationOf({ instance: machine }), 'model', workspace, silent());
+      const claim = await sessionClaim(runs);
+      runs.close();
+      const { instance } = configurationOf({ instance: machine });
+      if (!('described' in instance)) throw new Error('it is not described');
+      tags = {
+        [TAG.managed]: 'true',
+        [TAG.key]: specHash(claim.owner, instance.described),
+        [TAG.workspace]: claim.owner.workspace,
+        [TAG.project]: claim.owner.project,
+        [TAG.owner]: claim.owner.caller,
+        [TAG.store]: claim.store,
+      };
+    });
+
+    it.each([TAG.managed, TAG.key, TAG.workspace, TAG.project, TAG.owner, TAG.store])(
+      'takes no instance whose tag %s is another',
+      async (tag) => {
+        const forged = await launchTagged(at, { ...tags, [tag]: 'other' });
+        const without = await launchTagged(at, Object.fromEntries(Object.entries(tags).filter(([key]) => key !== tag)));
+        await expect(open({ instance: machine })).rejects.toMatchObject({
+          code: tag === TAG.store ? 'NOT_OWNER' : 'INSTANCE_MISSING',
+        });
+        const own = await launchTagged(at, tags);
+        expect((await open({ instance: machine })).instances).toEqual([own]);
+        await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [forged, without, own] }));
+      },
+    );
+
+    it('takes none of several', async () => {
+      const both = [await launchTagged(at, tags), await launchTagged(at, tags)];
+      await expect(open({ instance: machine })).rejects.toMatchObject({ code: 'INSTANCE_AMBIGUOUS' });
+      await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: both }));
+    });
+  });
+
+  it('works as the role that is named', async () => {
+    const session = await open({ roleArn: `arn:aws:iam::${ACCOUNT}:role/trainer` });
+    await session.preflight();
+    expect(session.tree).not.toBe((await open({})).tree);
+  });
+});

@@ -1,0 +1,200 @@
+import { hash } from 'node:crypto';
+import { join } from 'node:path';
+import { Aws } from '../aws/clients';
+import { Remote } from '../command/remote';
+import type { InstanceName, NamedInstance } from '../config/instance-name';
+import { Problem } from '../report/problem';
+import { findInstances, assertRunning } from '../instance/describe/find';
+import { findDescribed } from '../instance/launch/find-launched';
+import { learnCaller, rememberedCaller } from '../instance/describe/caller';
+import { isThere, specHash } from '../instance/describe/ownership';
+import { preflight } from '../instance/ready/preflight';
+import type { Reporter } from '../report/reporter';
+import { secretMatcher, type PathMatcher } from '../config/glob';
+import { StoreKeys } from '../store/keys';
+import { PackIndex } from '../store/pack-index';
+import { Store } from '../store/store';
+import { machineState, stateDirectory } from '../workspace/state';
+import { treeId, workspaceIdentity } from '../workspace/identity';
+import { checkInstance } from './check-instance';
+import { sessionClaim } from './stop-claim';
+import type { Configuration } from '../config/types';
+import type { RunContext, Session, RemoteTarget } from './types';
+import type { TransferOptions } from '../sync/context';
+import { nxRun } from '../report/shell-words';
+
+/** Asks AWS nothing yet: neither the configuration's instance nor a run's need be there. */
+export function createRunContext(
+  configuration: Configuration,
+  project: string,
+  workspaceRoot: string,
+  reporter: Reporter,
+): RunContext {
+  const aws = new Aws(configuration);
+  const store = new Store(aws, configuration);
+  const keys = new StoreKeys(configuration.prefix, project);
+  const places = new Map<string, RemoteTarget>();
+  const checks = new Map<string, Promise<void>>();
+  const caller = async () => (await rememberedCaller(aws)) ?? learnCaller(aws);
+  const owner = async () => ({ workspace: workspaceIdentity(workspaceRoot), project, caller: await caller() });
+  const allowed = (instance: string): Promise<void> => {
+    let check = checks.get(instance);
+    if (!check) {
+      checks.set(instance, (check = checkInstance({ aws, configuration, owner, workspaceRoot }, instance)));
+      // What AWS could not say is asked again.
+      check.catch(() => checks.delete(instance));
+    }
+    return check;
+  };
+  return {
+    configuration,
+    project,
+    workspaceRoot,
+    reporter,
+    aws,
+    store,
+    keys,
+    allow: (instances) => instances.forEach((instance) => checks.set(instance, Promise.resolve())),
+    at: (instance) => {
+      const place = places.get(instance) ?? {
+        remote: new Remote(aws, store, keys, instance, configuration, (id) => assertRunning(aws, id), allowed),
+        allowed: () => allowed(instance),
+        assertInstanceExists: () => assertRunning(aws, instance),
+      };
+      places.set(instance, place);
+      return place;
+    },
+    caller,
+    owner,
+    close: () => aws.close(),
+  };
+}
+
+/**
+ * Finds the instance and the tree that are meant; asks AWS only what it must to know them.
+ * @param soon what is asked of the store as soon as the session is open, so that it is connected to by then.
+ */
+export async function createInstanceContext(
+  configuration: Configuration,
+  project: string,
+  workspaceRoot: string,
+  reporter: Reporter,
+  soon?: 'store',
+): Promise<Session> {
+  const runs = createRunContext(configuration, project, workspaceRoot, reporter);
+  const { aws, store } = runs;
+  aws.connect('ssm');
+  if (soon) aws.connect('s3', configuration.bucket);
+  try {
+    const { startupTimeout } = configuration.instance;
+    const named = configuration.sync.tree;
+    await aws.region();
+    const found: { instances?: string[] } = {};
+    let checked: Promise<void> | undefined;
+    const check = (signal?: AbortSignal) =>
+      preflight({
+        aws,
+        store,
+        instances: found.instances?.map((id) => ({ id })) ?? configuration.instances.filter(isThere),
+        wait: startupTimeout,
+        onWait: (what) => reporter.line(what),
+        signal,
+      });
+    const made = 'described' in configuration.instance;
+    const caller = named && !made ? '' : await rememberedCaller(aws);
+    if (caller === undefined) {
+      // A machine that has never synced: what must hold is asked for while the caller is.
+      aws.connect('s3', configuration.bucket);
+      aws.connect('sts');
+      checked = check();
+      checked.catch(() => undefined);
+    }
+    const workspace = workspaceIdentity(workspaceRoot);
+    const asking = caller === undefined ? learnCaller(aws) : Promise.resolve(caller);
+    const names = resolveSelectors(
+      { ...runs, owner: async () => ({ workspace, project, caller: await asking }) },
+      configuration.instances,
+    );
+    const [instances, arn] = await Promise.all([names.then((all) => findInstances(aws, all)), asking]).catch(
+      async (error: unknown) => {
+        // The preflight knows all that is wrong.
+        await checked;
+        throw made ? noInstanceError(error, project) : error;
+      },
+    );
+    found.instances = instances;
+    runs.allow(instances);
+    const [instance] = instances;
+    const state = stateDirectory(workspaceRoot);
+    const tree = treeId({ workspace, project, caller: arn, tree: named });
+    return {
+      ...runs,
+      ...runs.at(instance),
+      instance,
+      instances,
+      tree,
+      memory: state,
+      ...createUploadContext(runs),
+      caller: async () => arn || runs.caller(),
+      preflight: (signal) => {
+        const asked = checked ?? check(signal);
+        // What was found once is asked for again.
+        checked = undefined;
+        return asked;
+      },
+    };
+  } catch (error) {
+    aws.close();
+    throw error;
+  }
+}
+
+/** Those by a description are looked up by their tags; the caller is only asked for where there is one. */
+function resolveSelectors(
+  runs: Pick<RunContext, 'aws' | 'configuration' | 'owner'>,
+  names: readonly InstanceName[],
+): Promise<NamedInstance[]> {
+  return Promise.all(
+    names.map(async (name) => {
+      if (!('described' in name)) return name;
+      const claim = await sessionClaim(runs);
+      return findDescribed(runs.aws, specHash(claim.owner, name.described), claim);
+    }),
+  );
+}
+
+/** The same, in words of what is to be done. */
+function noInstanceError(error: unknown, project: string): unknown {
+  if (!(error instanceof Problem) || error.code !== 'INSTANCE_MISSING') return error;
+  return new Problem('INSTANCE_MISSING', `No instance is up for ${project}.`, {
+    next: `Launch one: ${nxRun(project, 'remote-up')} (remote-train does so too).`,
+  });
+}
+
+/** What contents are put into the store with. Asks AWS nothing. */
+export function createUploadContext({
+  store,
+  keys,
+  configuration,
+  reporter,
+}: Pick<RunContext, 'store' | 'keys' | 'configuration' | 'reporter'>): Pick<Session, 'index' | 'transferOptions'> {
+  return {
+    index: new PackIndex(store, keys, packFile(configuration), (text) => reporter.warn(text)),
+    transferOptions: transferOptions(configuration),
+  };
+}
+
+/** One for each bucket and prefix, for all workspaces of this machine: contents are shared below a prefix. */
+function packFile({ bucket, prefix }: Configuration): string {
+  const store = [process.env.AWS_ENDPOINT_URL ?? '', bucket, prefix].join('\n');
+  return join(machineState(), 'packs', hash('sha256', store, 'hex').slice(0, 32));
+}
+
+function transferOptions({ sync, projectRoot }: Configuration): TransferOptions {
+  let matches: PathMatcher | undefined;
+  return {
+    inline: sync.allowInline,
+    compression: sync.compression,
+    isSecret: (path) => (matches ??= secretMatcher(projectRoot, sync.sensitive))(path),
+  };
+}

@@ -1,0 +1,79 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Aws } from '../aws/clients';
+import { LOCAL_IDENTITY } from '../local-aws/identity';
+import type { Fixture } from '../local-aws/local-aws.fixture';
+import { startPipeline } from '../run/pipeline.fixture';
+import { CALLER, described } from '../instance/launch/ensure-instance.fixture';
+import { diagnoseDescription } from './check-launch';
+
+describe('the doctor, of an instance that is described', () => {
+  let at: Fixture;
+  let aws: Aws;
+  const memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
+  const identity = { ...LOCAL_IDENTITY, deny: [] as string[] };
+  beforeAll(async () => {
+    at = await startPipeline({ instances: [], identities: [identity] });
+    process.env.NX_EC2_CACHE_DIRECTORY = memory;
+    aws = new Aws({});
+  });
+  afterAll(async () => {
+    aws.close();
+    await at.close();
+    rmSync(memory, { recursive: true, force: true });
+  });
+  afterEach(() => (identity.deny.length = 0));
+
+  const diagnose = async (written: object, pricePerHour?: number) => {
+    const purpose = { owner: { workspace: 'acme', project: 'model', caller: CALLER }, store: 'bucket/' };
+    const found = await diagnoseDescription(aws, described(written), purpose, pricePerHour);
+    return Object.fromEntries(found.map((each) => [each.name, each]));
+  };
+
+  it('finds that it could be launched, where, from what, at what price, and launches nothing', async () => {
+    const found = await diagnose({ type: ['g5.xlarge', 'g4dn.xlarge'], spot: 'or-on-demand' });
+    expect(Object.keys(found)).toEqual([
+      ...['instance type', 'offered', 'instance profile', 'image', 'price', 'launch an instance'],
+      ...['quota for g5.xlarge (spot)', 'quota for g5.xlarge', 'quota for g4dn.xlarge (spot)', 'quota for g4dn.xlarge'],
+    ]);
+    expect(Object.values(found).filter(({ ok }) => ok !== true)).toEqual([]);
+    expect(found.offered.detail).toBe(
+      'g5.xlarge in eu-west-1a, eu-west-1b; g4dn.xlarge in eu-west-1a, eu-west-1b, eu-west-1c',
+    );
+    expect(found.price.detail).toMatch(/^g5\.xlarge: \$0\.45 an hour \(spot, eu-west-1a, EC2's price of /);
+    expect(found['launch an instance'].detail).toBe('EC2 would: g5.xlarge (spot)');
+    expect(at.aws.left()).toMatchObject({ instances: [], volumes: [], spotRequests: [] });
+  });
+
+  it('names the action that the caller lacks', async () => {
+    identity.deny.push('ec2:RunInstances');
+    expect((await diagnose({}))['launch an instance']).toMatchObject({
+      ok: false,
+      detail: expect.stringMatching(/^EC2 would not launch t3\.micro \(on-demand\)\. UnauthorizedOperation: /),
+      fix: expect.stringMatching(/^The caller lacks ec2:RunInstances: the CallerPolicy/),
+    });
+  });
+
+  it('says what is not there, and checks what else it can', async () => {
+    const type = await diagnose({ type: 'zz9.huge' });
+    expect(type['instance type']).toMatchObject({ ok: false, detail: expect.stringMatching(/zz9\.huge/) });
+    const image = await diagnose({ ami: 'ami-0123456789abcdef0' });
+    expect(image.image).toMatchObject({ ok: false, detail: expect.stringMatching(/ami-0123456789abcdef0/) });
+    expect(image['quota for t3.micro'].ok).toBe(true);
+    expect(image['launch an instance']).toBeUndefined();
+    const cost = await diagnose({ maxCost: 0.01 }, 10);
+    expect(cost['launch an instance']).toMatchObject({ ok: false, detail: expect.stringMatching(/"maxCost" of/) });
+  });
+
+  it('is not failed by a price or a quota that it may not ask for', async () => {
+    identity.deny.push('pricing:*', 'servicequotas:*');
+    const found = await diagnose({ type: 'm5.large' });
+    expect([found.price.ok, found['quota for m5.large'].ok, found['launch an instance'].ok]).toEqual([
+      null,
+      null,
+      true,
+    ]);
+    expect(found.price.detail).toMatch(/AccessDeniedException/);
+  });
+});

@@ -1,0 +1,135 @@
+import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
+import type { Aws } from '../aws/clients';
+import { awsCode, awsProblem } from '../aws/reason';
+import { sdk } from '../aws/sdk';
+import type { Check } from '../command/plan';
+import type { Description } from '../config/description';
+import type { Problem } from '../report/problem';
+import { assertProfile } from '../instance/launch/assert-profile';
+import { imagesOf } from '../instance/launch/image';
+import { machineTypes } from '../instance/launch/machine-type';
+import { launchParameters, type LaunchPurpose } from '../instance/launch/launch-parameters';
+import { specHash } from '../instance/describe/ownership';
+import { placements, type LaunchOption } from '../instance/launch/launch-options';
+import { describePrice, priceOf, type Price } from '../instance/price/price';
+import { checkQuota, type Market } from '../instance/launch/quota';
+
+/**
+ * What a launch relies on, asked without launching: the types and where they are offered, the image, the right to launch,
+ * quotas, prices. Never throws for what it finds.
+ */
+export async function diagnoseDescription(
+  aws: Aws,
+  description: Description,
+  purpose: Pick<LaunchPurpose, 'owner' | 'store'>,
+  pricePerHour?: number,
+  signal?: AbortSignal,
+): Promise<Check[]> {
+  const { types, ami, spot } = description;
+  const checks: Check[] = [];
+  const [machines, options, profile] = await Promise.all([
+    attempt(checks, 'instance type', () => machineTypes(aws, types, signal)),
+    attempt(checks, 'offered', () => placements(aws, description, signal)),
+    attempt(checks, 'instance profile', () =>
+      assertProfile(aws, description, signal).then(() => description.instanceProfile ?? null),
+    ),
+  ]);
+  if (machines) checks.unshift(found('instance type', types.join(', ')));
+  if (options) checks.push(found('offered', offers(options)));
+  if (profile) checks.push(found('instance profile', profile));
+  const images = machines && (await attempt(checks, 'image', () => imagesOf(aws, ami, machines, signal)));
+  if (images)
+    checks.push(
+      found(
+        'image',
+        [...images].map(([type, { id, architecture }]) => `${id} (${architecture}) for ${type}`).join(', '),
+      ),
+    );
+  const markets: Market[] = spot === false ? ['on-demand'] : spot === true ? ['spot'] : ['spot', 'on-demand'];
+  const first = options?.[0];
+  const image = first && images?.get(first.type);
+  const [priced, ...quotas] = await Promise.all([
+    first ? checkPrice(aws, first, pricePerHour) : null,
+    ...(machines ? types.flatMap((type) => markets.map((market) => checkQuota(aws, type, market, signal))) : []),
+  ]);
+  if (priced) checks.push(priced.check);
+  if (first && image) {
+    const launch = () => {
+      const key = specHash(purpose.owner, description);
+      const whose = { ...purpose, key, root: null, made: 'remote-up' as const, run: null, deadline: null };
+      return launchParameters(description, first, image, priced!.price, whose);
+    };
+    checks.push(await mayLaunch(aws, first, launch, signal));
+  }
+  return [...checks, ...quotas];
+}
+
+/** RunInstances with DryRun, of what the launch tries first. */
+async function mayLaunch(
+  aws: Aws,
+  { type, market }: LaunchOption,
+  launch: () => RunInstancesCommandInput,
+  abortSignal?: AbortSignal,
+): Promise<Check> {
+  const name = 'launch an instance';
+  const { RunInstancesCommand } = sdk.ec2();
+  try {
+    const ec2 = await aws.ec2();
+    await ec2.send(new RunInstancesCommand({ ...launch(), DryRun: true }), { abortSignal });
+  } catch (error) {
+    if (awsCode(error) === 'DryRunOperation') return found(name, `EC2 would: ${type} (${market})`);
+    const check = failed(name, awsProblem('LAUNCH', `EC2 would not launch ${type} (${market}).`, error));
+    return awsCode(error) === 'UnauthorizedOperation' ? { ...check, fix: lacks((error as Error).message) } : check;
+  }
+  return { name, ok: null, detail: 'EC2 did not say whether it would.', fix: null };
+}
+
+/** The action that is missing, where EC2 names it. */
+function lacks(message: string): string {
+  const action =
+    /perform: ([a-z0-9-]+:\w+)/i.exec(message)?.[1] ??
+    'ec2:RunInstances, ec2:CreateTags, or iam:PassRole for the role of the instance profile';
+  return `The caller lacks ${action}: the CallerPolicy of nx g nx-ec2:aws-setup grants it.`;
+}
+
+async function checkPrice(
+  aws: Aws,
+  to: LaunchOption,
+  pricePerHour?: number,
+): Promise<{ check: Check; price: Price | null }> {
+  let why = '';
+  const price = await priceOf(aws, to, pricePerHour, (text) => (why = text.split('\n').join(' ')));
+  const fix = 'The cost of runs is not shown; set "pricePerHour" (USD) to show it.';
+  const check = price
+    ? found('price', `${to.type}: ${describePrice(price)}`)
+    : { name: 'price', ok: null, detail: why, fix };
+  return { check, price };
+}
+
+function offers(options: LaunchOption[]): string {
+  const zones = new Map<string, Set<string>>();
+  for (const { type, zone } of options) zones.set(type, (zones.get(type) ?? new Set()).add(zone));
+  return [...zones].map(([type, where]) => `${type} in ${[...where].sort().join(', ')}`).join('; ');
+}
+
+async function attempt<T>(checks: Check[], name: string, ask: () => Promise<T>): Promise<T | null> {
+  try {
+    return await ask();
+  } catch (error) {
+    checks.push(failed(name, error as Problem));
+    return null;
+  }
+}
+
+function found(name: string, detail: string): Check {
+  return { name, ok: true, detail, fix: null };
+}
+
+function failed(name: string, { message, aws, what, next }: Problem): Check {
+  return {
+    name,
+    ok: false,
+    detail: aws ? `${what} ${aws.code}: ${aws.message}` : (what ?? message).split('\n')[0],
+    fix: next?.split('\n').join(' ') ?? null,
+  };
+}

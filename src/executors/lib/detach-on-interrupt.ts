@@ -1,0 +1,30 @@
+import type { RunFacts } from '../../command/plan';
+import { requestStop } from '../../run/stop/cancel';
+import { nameOf } from '../../run/status/status';
+import { targetCommand } from '../../workspace/invocation';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import type { Target } from './run-target';
+import type { RunContext } from '../../context/types';
+
+/**
+ * From now on a signal leaves a run that goes on, and says how to come back; a second one, or "onInterrupt": "stop", stops it.
+ * @param own whether the caller has started it: a colleague's is only left.
+ */
+export function detachOnInterrupt(target: Target, session: RunContext, run: RunFacts, own: boolean): void {
+  const { context, configuration } = target;
+  const { gracePeriod, onInterrupt } = configuration.train;
+  target.onInterrupt(
+    () =>
+      `Detached: ${run.id} continues on ${run.instance}.\n` +
+      `  come back:  the same command, or ${targetCommand(context, 'remote-logs')} --run=${run.id}\n` +
+      `  stop it:    ${targetCommand(context, 'remote-cancel')} --run=${run.id}` +
+      (own ? '' : ` --force (it is ${sanitizeForTerminal(nameOf(run.caller))}'s)`),
+    own
+      ? {
+          immediate: onInterrupt === 'stop',
+          say: `${run.id} is asked to stop.`,
+          stop: () => requestStop(session, run, gracePeriod),
+        }
+      : undefined,
+  );
+}

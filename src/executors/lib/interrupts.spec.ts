@@ -1,0 +1,54 @@
+import { Interrupts } from './interrupts';
+
+describe('signals', () => {
+  let interrupts: Interrupts;
+  let got: string[];
+  const send = (...signals: string[]) =>
+    signals.forEach((each) => process.emit(each as NodeJS.Signals, each as NodeJS.Signals));
+  const later = (ms: number) => jest.setSystemTime(Date.now() + ms);
+
+  beforeEach(() => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate'] });
+    got = [];
+    interrupts = new Interrupts({
+      first: (by) => void got.push(`first ${by}`),
+      again: (by) => void got.push(`again ${by}`),
+      detach: () => void got.push('leave'),
+    });
+  });
+  afterEach(() => {
+    interrupts.close();
+    jest.useRealTimers();
+  });
+
+  it.each([
+    ['all at once, as in a terminal', 0, ['SIGTERM', 'SIGHUP']],
+    ['once more from Nx, on a machine that has much to do', 500, ['SIGINT']],
+    ['as another one, whenever', 1_500, ['SIGTERM', 'SIGHUP']],
+  ])('are one Ctrl+C where they come %s', async (_, ms, others) => {
+    send('SIGINT');
+    later(ms);
+    send(...others);
+    expect(got).toEqual(['first SIGINT', 'leave']);
+    const wants = interrupts.wantsStop(false);
+    jest.advanceTimersByTime(2_000);
+    expect(await wants).toBe(false);
+  });
+
+  it('are two where a person sends a second one', async () => {
+    send('SIGINT');
+    const wants = interrupts.wantsStop(false);
+    later(900);
+    send('SIGINT');
+    send('SIGINT');
+    expect(got).toEqual(['first SIGINT', 'leave', 'again SIGINT']);
+    expect(await wants).toBe(true);
+  });
+
+  it('are one where the second one comes too late', () => {
+    send('SIGINT');
+    later(2_100);
+    send('SIGINT');
+    expect(got).toEqual(['first SIGINT', 'leave']);
+  });
+});

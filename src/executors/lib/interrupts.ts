@@ -1,0 +1,64 @@
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/**
+ * A Ctrl+C comes several times: from the terminal, and from Nx, which passes it on when it has looked up all processes
+ * of the tree. Within so many ms they count as one.
+ */
+const DEBOUNCE_MS = 700;
+/** A second one within so many ms stops what goes on, where it arrives: see `Reporter.isPseudoTerminal`. */
+const DOUBLE_PRESS_MS = 2_000;
+
+/** The signals that a target gets, and Nx going away, as what a person has done: once, or twice. */
+export class Interrupts {
+  private first = 0;
+  private kind: NodeJS.Signals | undefined;
+  private second = false;
+  private wake: (() => void) | undefined;
+  private readonly handler = (signal?: NodeJS.Signals) => this.take(signal);
+
+  constructor(
+    private readonly on: {
+      /** By which signal; none where Nx went away. */
+      first: (signal?: NodeJS.Signals) => void;
+      again: (signal?: NodeJS.Signals) => void;
+      /** After the first. */
+      detach: () => void;
+    },
+  ) {
+    for (const signal of SIGNALS) process.on(signal, this.handler);
+    process.on('disconnect', this.handler);
+  }
+
+  close(): void {
+    for (const signal of SIGNALS) process.off(signal, this.handler);
+    process.off('disconnect', this.handler);
+  }
+
+  /** Whether there was a second one; waits for it as long as it may still come. */
+  async wantsStop(immediate: boolean): Promise<boolean> {
+    if (immediate || this.second) return true;
+    await new Promise<void>((resolve) => {
+      this.wake = resolve;
+      setTimeout(resolve, Math.max(0, this.first + DOUBLE_PRESS_MS - Date.now()));
+    });
+    return this.second;
+  }
+
+  private take(signal?: NodeJS.Signals): void {
+    const now = Date.now();
+    if (!this.first) {
+      this.first = now;
+      this.kind = signal;
+      this.on.first(signal);
+      this.on.detach();
+    } else if (
+      !this.second &&
+      signal === this.kind &&
+      now - this.first > DEBOUNCE_MS &&
+      now - this.first < DOUBLE_PRESS_MS
+    ) {
+      this.second = true;
+      this.on.again(signal);
+      this.wake?.();
+    }
+  }
+}

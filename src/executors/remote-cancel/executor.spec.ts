@@ -1,0 +1,34 @@
+import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { Workshop } from '../lib/executor-harness.fixture';
+
+describe('remote-cancel', () => {
+  let shop: Workshop;
+  beforeAll(async () => {
+    shop = await Workshop.open();
+  });
+  afterAll(() => shop.close());
+
+  it('asks the instance that the configuration names, where somebody writes over the record again and again', async () => {
+    const train = { command: ['sh', '-c', 'exec sleep 600'], environment: 'none' };
+    const { run } = await shop.run<{ run: string }>('remote-submit', { train });
+    const forge = (n: number) => {
+      const key = `v2/projects/model/run/${run}/record.json`;
+      return shop.at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: key, Body: `{"v":3,"n":${n}}` }));
+    };
+    await forge(0);
+    let writes = true;
+    const rewriting = (async () => {
+      for (let n = 1; writes; n++) await forge(n);
+    })();
+    try {
+      const unknown = shop.run('remote-cancel', { run: '20260101-000000-model-abcdef' });
+      await expect(unknown).rejects.toThrow(/NO_RUN/);
+      const cancelled = await shop.run('remote-cancel', { run });
+      expect(cancelled).toMatchObject({ run, instance: shop.instance, outcome: 'cancelled', already: false });
+      expect(await shop.run('remote-cancel', { run })).toMatchObject({ outcome: 'cancelled', already: true });
+    } finally {
+      writes = false;
+      await rewriting;
+    }
+  });
+});

@@ -1,0 +1,77 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Mortal, mortality } from '../../system/mortal.fixture';
+import { isScratch } from '../../workspace/scratch';
+import { Workshop } from '../lib/executor-harness.fixture';
+
+// Node resolves the name of the built file.
+jest.mock('./start-on-launched-instance.js', () => jest.requireActual('./start-on-launched-instance'), {
+  virtual: true,
+});
+/** What a training prints is what it has read. It also counts how often it was started. */
+const TRAINING = `
+import os
+with open("../starts", "a") as file:
+    file.write(open("word").read() + "\\n")
+os.makedirs("artifacts/deep", exist_ok=True)
+for path in ["artifacts/m", "artifacts/deep/n"]:
+    with open(path, "w") as file:
+        file.write(open("word").read())
+`;
+
+describe('remote-train, killed again and again', () => {
+  let shop: Workshop;
+  let end: () => Promise<void>;
+  beforeAll(async () => {
+    shop = await Workshop.open();
+    end = await mortality();
+  });
+  afterAll(async () => {
+    await end();
+    await shop.close();
+  });
+
+  const starts = (word: string) =>
+    readFileSync(join(shop.memory, 'starts'), 'utf8')
+      .split('\n')
+      .filter((line) => line === word).length;
+
+  /** Each process does a few more steps than the one before it, until one does all. */
+  async function trainAndKill(word: string, options: object, first: number, by: number): Promise<string[]> {
+    shop.write('model/train.py', TRAINING.replace('../starts', join(shop.memory, 'starts')));
+    shop.write('model/word', word);
+    const seen = new Set<string>();
+    for (let last = first; ; last += by) {
+      const process = new Mortal([shop.workspace, shop.memory], last);
+      const train = () => shop.run<{ run: string }>('remote-train', { train: { script: 'train.py' }, ...options });
+      const result = await process.run(train);
+      for (const step of process.steps) seen.add(step.split(' ')[0]);
+      if (result === 'killed') continue;
+      expect(last).toBeGreaterThan(40);
+      return [...seen];
+    }
+  }
+
+  const expectRight = (word: string) => {
+    expect(starts(word)).toBe(1);
+    for (const path of ['m', 'deep/n'])
+      expect(readFileSync(join(shop.workspace, 'model/artifacts', path), 'utf8')).toBe(word);
+    const left = readdirSync(join(shop.workspace, 'model')).filter((name) => !isScratch(name));
+    expect(left.sort()).toEqual(['artifacts', 'project.json', 'train.py', 'word']);
+  };
+
+  it.each([0, 2])('starts one training and ends with its result, from step %d', async (first) => {
+    const word = `word-${first}`;
+    const seen = await trainAndKill(word, {}, first, 4);
+    expect(seen).toEqual(expect.arrayContaining(['handle', 'renameSync', 'open', 'write', 'rename']));
+    expectRight(word);
+  });
+
+  it('launches one instance, which is gone after it', async () => {
+    const machine = { type: 't3.micro', instanceProfile: 'training' };
+    await trainAndKill('described', { instance: machine }, 1, 9);
+    expectRight('described');
+    const launched = shop.at.aws.instances.all().filter(({ tags }) => tags['nx-ec2:managed'] === 'true');
+    expect(launched.map(({ state }) => state)).toEqual(['terminated']);
+  });
+});

@@ -1,0 +1,198 @@
+import type { Description } from '../../config/description';
+import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
+import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
+import { readTags } from '../../instance/describe/tags';
+import { endInterrupted } from '../../run/start/end-interrupted';
+import { findDuplicateRun } from '../../run/find/find-run';
+import { launch, type Launched } from '../../run/start/start-run';
+import { terminateUnused, launchForRun, waitForShutdown } from '../../run/start/run-instance';
+import { readRecord, type RunRecord } from '../../run/record/record';
+import type { Recovery } from '../../run/start/follow-with-recovery';
+import { resumePoint } from '../../run/start/checkpoint-to-restore';
+import { scanProject, type Scanned } from '../../project/scan-project';
+import { createRunContext, createInstanceContext } from '../../context/context';
+import { assertVolume } from '../../project/assert-ready';
+import { planRun, type NextAttempt, type PlannedRun } from '../../run/start/plan-run';
+import { Problem } from '../../report/problem';
+import { targetCommand } from '../../workspace/invocation';
+import type { Target } from '../lib/run-target';
+import type { RunContext, Session } from '../../context/types';
+import { waitForLeaseExpiry } from '../../run/record/lease';
+import type { RunInstanceLifecycle, StartOptions } from './types';
+
+/**
+ * Starts a training on an instance that is made for it: not before it is known that no run is the same, and ended
+ * again where the training does not begin.
+ */
+export async function startOnLaunchedInstance(
+  target: Target,
+  description: Description,
+  options: StartOptions,
+  detached: boolean,
+  then: (session: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
+): Promise<object> {
+  const { configuration, context, reporter, project, signal } = target;
+  const rerun = options.rerun ?? false;
+  const runs = createRunContext(configuration, project, context.root, reporter);
+  const start = new LaunchedStart(target, description, runs, options);
+  try {
+    const key = await start.plan(detached);
+    const made: RunInstanceLifecycle = {
+      recovery: description.recovery === 'client' ? start : null,
+      waitForShutdown: (run) => {
+        target.onInterrupt(() => `Interrupted: the training has ended, and ${run.instance} ends itself.`);
+        return waitForShutdown(runs, run, start.broughtUp, signal);
+      },
+    };
+    const same = rerun ? null : await findDuplicateRun(runs, key);
+    if (same?.found) {
+      const { record: run, attached } = same.found;
+      return await then(runs, { run, attached, settled: Promise.resolve() }, made);
+    }
+    const { interrupted } = same ?? {};
+    const launched = interrupted
+      ? await start.goOn(interrupted, {
+          id: interrupted.id,
+          attempt: interrupted.attempt + 1,
+          heartbeat: interrupted.heartbeat,
+        })
+      : await start.begin();
+    return await then(runs, launched, made);
+  } finally {
+    start.close();
+    runs.close();
+  }
+}
+
+/** A training and the instances that it comes to be on, one after another. */
+class LaunchedStart implements Recovery {
+  private scanned!: Scanned;
+  private planned!: PlannedRun;
+  private instance: EnsuredInstance | undefined;
+  private readonly sessions: Session[] = [];
+
+  constructor(
+    private readonly target: Target,
+    private readonly description: Description,
+    private readonly runs: RunContext,
+    private readonly options: StartOptions,
+  ) {}
+
+  /** @returns what makes two trainings the same. */
+  async plan(detached: boolean): Promise<string> {
+    const { target, runs, options } = this;
+    const { configuration, context, project, workspace } = target;
+    this.scanned = await scanProject(workspace);
+    const restore = options.resumeFrom ? await resumePoint(runs, options.resumeFrom, !detached) : null;
+    this.planned = await planRun(configuration, project, this.scanned, context.root, {
+      rerun: options.rerun ?? false,
+      detached,
+      restore,
+      aws: runs.aws,
+      price: () => this.instance?.price ?? null,
+    });
+    return this.planned.key(this.scanned.snapshot);
+  }
+
+  async begin(): Promise<Launched> {
+    const { reporter } = this.runs;
+    assertVolume(this.description, this.planned.needs(), reporter);
+    for (;;) {
+      this.instance = undefined;
+      try {
+        return await this.launch(await this.makeReady(this.planned.id));
+      } catch (error) {
+        if (!(await this.endedUnbegun())) throw error;
+        reporter.line(`${this.instance!.id} ended before the training started there; launching a replacement.`);
+      }
+    }
+  }
+
+  async goOn(gone: RunRecord, next: NextAttempt): Promise<Launched> {
+    const { context, signal } = this.target;
+    this.target.onInterrupt(
+      () => `Interrupted before ${gone.id} was resumed. To resume it: ${targetCommand(context, 'remote-train')}`,
+    );
+    const before = await endInterrupted(this.runs, gone, this.broughtUp, signal);
+    const deadline = (before && readTags(before.tags).deadline) ?? this.instance?.deadline ?? undefined;
+    const session = await this.makeReady(gone.id, deadline);
+    await waitForLeaseExpiry(session, gone.id, signal);
+    return this.launch(session, next);
+  }
+
+  /** The id of the instance that this command has brought up last; null: none yet. */
+  get broughtUp(): string | null {
+    return this.instance?.id ?? null;
+  }
+
+  close(): void {
+    for (const session of this.sessions) session.close();
+  }
+
+  /** Whether the instance, which was there already, is gone, as one of its guards may have begun to end it, and nothing of the run is known. */
+  private async endedUnbegun(): Promise<boolean> {
+    const { instance, target, runs, planned } = this;
+    if (instance?.how !== 'found' || target.signal.aborted) return false;
+    const now = await describeInstance(runs.aws, instance.id, target.signal);
+    return !(now && isAlive(now)) && (await readRecord(runs.store, runs.keys, planned.id)) === null;
+  }
+
+  /** Makes an instance for a run, or finds the one that was made, and waits until it can be used. */
+  private async makeReady(run: string, deadline?: number): Promise<Session> {
+    const { target, runs } = this;
+    const { configuration, context, project, reporter, signal } = target;
+    target.onInterrupt(() => `Interrupted while an instance was being launched. ${this.endIt}`);
+    const up = ({ id }: EnsuredInstance) =>
+      target.onInterrupt(
+        () => `Interrupted: ${id} is up. Run the same command to use it; otherwise it ends itself. ${this.endIt}`,
+      );
+    this.instance = await launchForRun(runs, this.description, { id: run, deadline }, up, signal);
+    const { id } = this.instance;
+    const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
+    try {
+      const session = await createInstanceContext(
+        { ...configuration, ...at },
+        project,
+        context.root,
+        reporter,
+        'store',
+      );
+      this.sessions.push(session);
+      return session;
+    } catch (error) {
+      await terminateUnused(runs, this.instance, run, signal);
+      throw error;
+    }
+  }
+
+  /** Starts the training there, or goes on with it. */
+  private async launch(session: Session, goOn?: NextAttempt): Promise<Launched> {
+    const { target, runs, scanned, options, planned } = this;
+    const { context, workspace, reporter, signal } = target;
+    let sent = false;
+    try {
+      return await launch(session, workspace, planned, {
+        signal,
+        scanned,
+        goOn,
+        rerun: options.rerun ?? false,
+        force: options.force,
+        onSend: () => {
+          sent = true;
+          const status = targetCommand(context, 'remote-status');
+          target.onInterrupt(() => `Interrupted while the training was being started. See whether it runs: ${status}`);
+        },
+      });
+    } catch (error) {
+      const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
+      if (!sent) await terminateUnused(runs, this.instance!, goOn?.id ?? planned.id, signal);
+      else if (!gone)
+        reporter.warn(`${session.instance} is left running; it ends itself if no training runs there. ${this.endIt}`);
+      throw error;
+    }
+  }
+
+  private get endIt(): string {
+    return `End it now: ${targetCommand(this.target.context, 'remote-down')}`;
+  }
+}

@@ -1,0 +1,122 @@
+import { describeFiles } from '../../project/describe-files';
+import { findDuplicateRun } from '../../run/find/find-run';
+import { launch, type Launched } from '../../run/start/start-run';
+import { checkOutputs } from '../../project/check-outputs';
+import { resumePoint } from '../../run/start/checkpoint-to-restore';
+import { scanProject, type Scanned } from '../../project/scan-project';
+import { createRunContext, createInstanceContext } from '../../context/context';
+import { planRun } from '../../run/start/plan-run';
+import { targetCommand } from '../../workspace/invocation';
+import type { Target } from '../lib/run-target';
+import type { RunContext, Session } from '../../context/types';
+import type { StartOptions, RunInstanceLifecycle } from './types';
+
+/**
+ * Starts a training, or finds the one that is the same, and hands it over with a session that ends with `then`. With
+ * `--dryRun` the files are listed instead.
+ * @param detached it is to go on without a client.
+ */
+export async function startTraining(
+  target: Target,
+  options: StartOptions,
+  detached: boolean,
+  then: (session: RunContext, launched: Launched, made?: RunInstanceLifecycle) => Promise<object>,
+): Promise<object> {
+  const { configuration, context, reporter, project, workspace } = target;
+  checkOutputs(context.root, configuration);
+  if (options.dryRun) {
+    const scanned = await scanProject(workspace);
+    const request = { rerun: false, detached, restore: null, aws: null };
+    const { environment } = await planRun(configuration, project, scanned, context.root, request);
+    reporter.detail(environment);
+    return describeFiles(reporter, scanned);
+  }
+  target.onInterrupt(() => 'Interrupted before the training was started.');
+  if ('described' in configuration.instance && configuration.instance.described.recovery === 'fleet') {
+    const { startWithFleet } = await import('./start-with-fleet.js');
+    return startWithFleet(target, configuration.instance.described, options, then);
+  }
+  if ('described' in configuration.instance) {
+    const { startOnLaunchedInstance } = await import('./start-on-launched-instance.js');
+    return startOnLaunchedInstance(target, configuration.instance.described, options, detached, then);
+  }
+  // Files are looked at while AWS is asked who and where.
+  const opening = createInstanceContext(configuration, project, context.root, reporter, 'store');
+  const scanning = scanProject(workspace);
+  scanning.catch(() => undefined);
+  let session: RunContext | undefined;
+  try {
+    let launched: Launched;
+    try {
+      const opened = await opening;
+      session = opened;
+      launched = await start(target, opened, await scanning, options, detached);
+    } catch (error) {
+      session?.close();
+      session = createRunContext(configuration, project, context.root, reporter);
+      const ended = options.rerun ? null : await findEnded(target, session, scanning, options, detached);
+      if (!ended) throw error;
+      launched = ended;
+    }
+    return await then(session, launched);
+  } finally {
+    session?.close();
+  }
+}
+
+/** Starts it on an instance that is there, or finds the one that is the same. */
+async function start(
+  target: Target,
+  session: Session,
+  scanned: Scanned,
+  options: StartOptions,
+  detached: boolean,
+): Promise<Launched> {
+  const { configuration, context, project, workspace, signal } = target;
+  const restore = options.resumeFrom ? await resumePoint(session, options.resumeFrom, !detached) : null;
+  const rerun = options.rerun ?? false;
+  const planned = await planRun(configuration, project, scanned, context.root, {
+    rerun,
+    detached,
+    restore,
+    aws: session.aws,
+  });
+  return launch(session, workspace, planned, {
+    signal,
+    scanned,
+    rerun,
+    force: options.force,
+    onSend: () =>
+      target.onInterrupt(
+        () =>
+          `Interrupted while the training was being started. See whether it runs: ${targetCommand(context, 'remote-status')}`,
+      ),
+  });
+}
+
+/** The same training, where it has succeeded: its result is in the store, whatever keeps another one from starting. */
+async function findEnded(
+  target: Target,
+  session: RunContext,
+  scanning: Promise<Scanned>,
+  options: StartOptions,
+  detached: boolean,
+): Promise<Launched | null> {
+  const { configuration, context, project, signal } = target;
+  if (signal.aborted) return null;
+  try {
+    const restore = options.resumeFrom ? await resumePoint(session, options.resumeFrom, !detached) : null;
+    const scanned = await scanning;
+    const planned = await planRun(configuration, project, scanned, context.root, {
+      rerun: false,
+      detached,
+      restore,
+      aws: session.aws,
+    });
+    const { found } = await findDuplicateRun(session, planned.key(scanned.snapshot));
+    return found?.attached === 'ended' ? { run: found.record, attached: 'ended', settled: Promise.resolve() } : null;
+  } catch {
+    // What kept it from starting is what is said.
+    return null;
+  }
+}

@@ -1,0 +1,62 @@
+import type { Description } from '../../config/description';
+import { waitForFleetDeletion } from '../../run/fleet/wait-fleet-gone';
+import { launchFleet } from '../../run/fleet/launch-fleet';
+import type { Launched } from '../../run/start/start-run';
+import { resumePoint } from '../../run/start/checkpoint-to-restore';
+import { scanProject } from '../../project/scan-project';
+import { createRunContext } from '../../context/context';
+import { assertVolume } from '../../project/assert-ready';
+import { planRun } from '../../run/start/plan-run';
+import { targetCommand } from '../../workspace/invocation';
+import type { Target } from '../lib/run-target';
+import type { RunContext } from '../../context/types';
+import type { RunInstanceLifecycle, StartOptions } from './types';
+
+/** Starts a training that a fleet goes on with, with nobody there; or finds the one that is the same. */
+export async function startWithFleet(
+  target: Target,
+  description: Description,
+  options: StartOptions,
+  then: (session: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
+): Promise<object> {
+  const { configuration, context, reporter, project, workspace, signal } = target;
+  const rerun = options.rerun ?? false;
+  const session = createRunContext(configuration, project, context.root, reporter);
+  try {
+    const scanned = await scanProject(workspace);
+    const restore = options.resumeFrom ? await resumePoint(session, options.resumeFrom, false) : null;
+    const planned = await planRun(configuration, project, scanned, context.root, {
+      rerun,
+      detached: true,
+      restore,
+      aws: session.aws,
+    });
+    assertVolume(description, planned.needs(), reporter);
+    target.onInterrupt(
+      () =>
+        `Interrupted while the fleet was being created. Run the same command to continue. Otherwise what was created ends itself; npx nx-ec2 instances list shows it.`,
+    );
+    const launched = await launchFleet(session, description, workspace, planned, {
+      signal,
+      scanned,
+      rerun,
+      wait: configuration.instance.startupTimeout,
+      onLaunched: (run) =>
+        target.onInterrupt(
+          () =>
+            `Detached: the fleet of ${run} continues.\n` +
+            `  come back:  the same command\n` +
+            `  stop it:    ${targetCommand(context, 'remote-cancel')} --run=${run}`,
+        ),
+    });
+    return await then(session, launched, {
+      recovery: null,
+      waitForShutdown: (run) => {
+        target.onInterrupt(() => 'Interrupted: the training has ended, and its fleet is deleted by its instance.');
+        return waitForFleetDeletion(session, run, description, signal);
+      },
+    });
+  } finally {
+    session.close();
+  }
+}

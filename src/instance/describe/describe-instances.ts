@@ -1,0 +1,122 @@
+import type { DescribeInstancesCommandInput, Instance } from '@aws-sdk/client-ec2';
+import type { Aws } from '../../aws/clients';
+import { awsCode, awsProblem } from '../../aws/reason';
+import { sdk } from '../../aws/sdk';
+import { callerIdentity } from '../../workspace/identity';
+import { stateOf, stateReason } from './find';
+import { TAG, tagText, type Owner } from './ownership';
+
+/** An instance with what matters of one that is made and ended. */
+export interface InstanceInfo {
+  id: string;
+  /** pending, running, shutting-down, terminated, stopping, stopped. */
+  state: string;
+  type: string;
+  zone: string | null;
+  market: 'spot' | 'on-demand';
+  spotRequest: string | null;
+  clientToken: string | null;
+  /** ms since the epoch; a start sets it anew. */
+  launchedAt: number;
+  tags: Record<string, string>;
+  /** Why it left `running`, in EC2's words. */
+  reason: string | null;
+}
+
+export function isAlive({ state }: Pick<InstanceInfo, 'state'>): boolean {
+  return state !== 'terminated' && state !== 'shutting-down';
+}
+
+/**
+ * The instances of this project that were made for this caller and live, the oldest first.
+ * @param ending also those that are about to be terminated.
+ */
+export async function listOwnedInstances(
+  aws: Aws,
+  owner: Owner,
+  signal?: AbortSignal,
+  ending = false,
+): Promise<InstanceInfo[]> {
+  const found = await describe(
+    aws,
+    {
+      Filters: [
+        { Name: `tag:${TAG.managed}`, Values: ['true'] },
+        { Name: `tag:${TAG.project}`, Values: [escapeFilterValue(tagText(owner.project))] },
+        {
+          Name: 'instance-state-name',
+          Values: ['pending', 'running', 'stopping', 'stopped', ...(ending ? ['shutting-down'] : [])],
+        },
+      ],
+    },
+    `Could not look up the instances of ${owner.project}.`,
+    signal,
+  );
+  return found.filter(({ tags }) => isOwn(tags, owner)).sort((a, b) => a.launchedAt - b.launchedAt);
+}
+
+/** Whether an instance was made by nx-ec2 for this project and caller. */
+export function isOwn(tags: Record<string, string>, owner: Owner): boolean {
+  return (
+    tags[TAG.managed] === 'true' &&
+    tags[TAG.project] === tagText(owner.project) &&
+    tags[TAG.workspace] === tagText(owner.workspace) &&
+    callerIdentity(tags[TAG.owner] ?? '') === callerIdentity(tagText(owner.caller))
+  );
+}
+
+/** All that were launched under a client token and live: one at the most. */
+export async function findByClientToken(aws: Aws, token: string, signal?: AbortSignal): Promise<InstanceInfo[]> {
+  const filters = [{ Name: 'client-token', Values: [token] }];
+  const found = await describe(aws, { Filters: filters }, 'Could not look up the launched instances.', signal);
+  return found.filter(isAlive);
+}
+
+/** null: EC2 knows none of that id; or not yet, within about a second of its launch. */
+export async function describeInstance(aws: Aws, id: string, signal?: AbortSignal): Promise<InstanceInfo | null> {
+  const [found] = await describe(aws, { InstanceIds: [id] }, `Could not look up the instance ${id}.`, signal);
+  return found ?? null;
+}
+
+async function describe(
+  aws: Aws,
+  request: DescribeInstancesCommandInput,
+  what: string,
+  abortSignal?: AbortSignal,
+): Promise<InstanceInfo[]> {
+  const { DescribeInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const found: InstanceInfo[] = [];
+  let token: string | undefined;
+  try {
+    do {
+      const answer = await ec2.send(new DescribeInstancesCommand({ ...request, NextToken: token }), { abortSignal });
+      for (const { Instances = [] } of answer.Reservations ?? []) found.push(...Instances.map(toInstanceInfo));
+      token = answer.NextToken;
+    } while (token);
+  } catch (error) {
+    if (awsCode(error) === 'InvalidInstanceID.NotFound') return [];
+    throw awsProblem('INSTANCE_DESCRIBE', what, error);
+  }
+  return found;
+}
+
+export function toInstanceInfo(instance: Instance): InstanceInfo {
+  return {
+    id: instance.InstanceId!,
+    state: stateOf(instance),
+    type: instance.InstanceType!,
+    zone: instance.Placement?.AvailabilityZone ?? null,
+    market: instance.InstanceLifecycle === 'spot' ? 'spot' : 'on-demand',
+    spotRequest: instance.SpotInstanceRequestId ?? null,
+    clientToken: instance.ClientToken || null,
+    launchedAt: instance.LaunchTime?.getTime() ?? 0,
+    tags: Object.fromEntries((instance.Tags ?? []).map(({ Key, Value }) => [Key!, Value ?? ''])),
+    reason: stateReason(instance),
+  };
+}
+
+/** As a filter's value, that meets at least what is equal: what has a meaning of its own there stands for any character. */
+export function escapeFilterValue(text: string): string {
+  return text.replace(/[*?\\]/g, '?');
+}

@@ -1,0 +1,33 @@
+import { byUser } from '../../local-aws/ec2/instances/reason';
+import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
+import { findInstance, assertRunning, stateReason } from './find';
+
+describe('an instance that no longer runs', () => {
+  let at: Fixture;
+  beforeAll(async () => void (at = await startFixture()));
+  afterAll(() => at.close());
+
+  it("is refused with EC2's reason", async () => {
+    const aws = { ec2: async () => at.ec2 } as never;
+    const [box] = at.aws.instances.all();
+    expect(await findInstance(aws, { id: box.id })).toMatchObject({ state: 'running', reason: null });
+    await expect(assertRunning(aws, box.id)).resolves.toBeUndefined();
+    at.aws.instances.change(box, 'terminated', byUser());
+    await expect(assertRunning(aws, box.id)).rejects.toMatchObject({
+      code: 'INSTANCE_GONE',
+      what: `The instance ${box.id} is terminated (Client.UserInitiatedShutdown: User initiated shutdown): whatever was running on it was lost.`,
+    });
+  });
+
+  it.each([
+    [undefined, null],
+    [{ Message: 'no code' }, null],
+    [
+      { Code: 'Server.InternalError', Message: 'Server.InternalError: Internal error' },
+      'Server.InternalError: Internal error',
+    ],
+    [{ Code: 'Server.Other', Message: 'a text\u001b[2J' }, 'Server.Other: a text'],
+  ])('has the reason of %j', (StateReason, expected) => {
+    expect(stateReason({ StateReason })).toBe(expected);
+  });
+});

@@ -1,0 +1,53 @@
+import { hash } from 'node:crypto';
+import type { Description } from '../../config/description';
+import type { InstanceName, NamedInstance } from '../../config/instance-name';
+import { callerIdentity } from '../../workspace/identity';
+
+/** Whose an instance is that nx-ec2 makes. */
+export interface Owner {
+  workspace: string;
+  project: string;
+  /** ARN. */
+  caller: string;
+}
+
+/** The tags of all that nx-ec2 makes in EC2: docs/reference/formats.md, "Tags". */
+export const TAG = {
+  managed: 'nx-ec2:managed',
+  key: 'nx-ec2:key',
+  workspace: 'nx-ec2:workspace',
+  project: 'nx-ec2:project',
+  owner: 'nx-ec2:owner',
+  store: 'nx-ec2:store',
+  by: 'nx-ec2:by',
+  run: 'nx-ec2:run',
+  price: 'nx-ec2:price',
+  lifetime: 'nx-ec2:lifetime',
+  deadline: 'nx-ec2:deadline',
+  idle: 'nx-ec2:idle',
+  finish: 'nx-ec2:finish',
+} as const;
+
+/** EC2's own tag of what a fleet launches. */
+export const FLEET_ID = 'aws:ec2:fleet-id';
+
+/** As a tag's value: EC2 takes 256 characters. */
+export function tagText(text: string): string {
+  return [...text].slice(0, 256).join('');
+}
+
+/**
+ * What an instance is found by again: the same for the same owner and what can't be changed of a machine that is there.
+ * Guards, what becomes of it afterwards and tags may change without another one being made.
+ */
+export function specHash(owner: Owner, description: Description): string {
+  const { types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData } = description;
+  const machine = [types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData];
+  const parts = [owner.workspace, owner.project, callerIdentity(owner.caller), machine];
+  return hash('sha256', JSON.stringify(parts), 'hex').slice(0, 24);
+}
+
+/** Whether exactly one must be there. */
+export function isThere(name: InstanceName): name is NamedInstance {
+  return !('described' in name) && !('tag' in name && name.all);
+}

@@ -1,0 +1,132 @@
+import type { TagDescription } from '@aws-sdk/client-ec2';
+import type { Aws } from '../../aws/clients';
+import { awsProblem } from '../../aws/reason';
+import { sdk } from '../../aws/sdk';
+import { isOwn, escapeFilterValue } from '../describe/describe-instances';
+import { TAG, tagText, type Owner } from '../describe/ownership';
+
+/** What EC2 takes of a filter's values. */
+const MOST_VALUES = 200;
+/** States in which a fleet launches. */
+const ACTIVE = new Set(['submitted', 'active', 'modifying']);
+
+/** What EC2 has of a run's fleet. */
+export interface FoundFleet {
+  /** That launch, or may. */
+  fleets: string[];
+  template: boolean;
+}
+
+/** What there is of a run's, by its tag: a second or two after it was made it may not be told of yet. */
+export async function findFleet(aws: Aws, run: string, abortSignal?: AbortSignal): Promise<FoundFleet> {
+  const { DescribeFleetsCommand } = sdk.ec2();
+  const tags = await tagsOfFleets(
+    aws,
+    { key: TAG.run, value: run },
+    `Could not look up the fleet of ${run}.`,
+    abortSignal,
+  );
+  const ids = tags.filter(({ ResourceType }) => ResourceType === 'fleet').map(({ ResourceId }) => ResourceId!);
+  const ec2 = await aws.ec2();
+  const { Fleets = [] } = ids.length
+    ? await ec2.send(new DescribeFleetsCommand({ FleetIds: ids }), { abortSignal }).catch((error: unknown) => {
+        throw awsProblem('FLEET', `Could not look up the fleet of ${run}.`, error);
+      })
+    : {};
+  return {
+    fleets: Fleets.filter(({ FleetState }) => ACTIVE.has(FleetState!)).map(({ FleetId }) => FleetId!),
+    template: tags.some(({ ResourceType }) => ResourceType === 'launch-template'),
+  };
+}
+
+/** The runs of a project that have a fleet or its launch template, which were made for this caller. */
+export async function ownFleets(aws: Aws, owner: Owner, abortSignal?: AbortSignal): Promise<string[]> {
+  const what = `Could not look up the fleets of ${owner.project}.`;
+  const ofProject = await tagsOfFleets(aws, { key: TAG.project, value: tagText(owner.project) }, what, abortSignal);
+  const ids = [...new Set(ofProject.map(({ ResourceId }) => ResourceId!))];
+  const runs = new Set<string>();
+  for (let from = 0; from < ids.length; from += MOST_VALUES) {
+    const all = await tagsOfFleets(aws, { ids: ids.slice(from, from + MOST_VALUES) }, what, abortSignal);
+    for (const id of ids.slice(from, from + MOST_VALUES)) {
+      const of = all.filter(({ ResourceId }) => ResourceId === id).map(({ Key, Value }) => [Key!, Value ?? '']);
+      const tags = Object.fromEntries(of) as Record<string, string>;
+      if (tags[TAG.run] && isOwn(tags, owner)) runs.add(tags[TAG.run]);
+    }
+  }
+  const found: string[] = [];
+  for (const run of runs) {
+    // EC2 knows a fleet that was deleted for a while.
+    const { fleets, template } = await findFleet(aws, run, abortSignal);
+    if (fleets.length || template) found.push(run);
+  }
+  return found;
+}
+
+/** The tags of fleets and launch templates that have one of these, or these ids. */
+async function tagsOfFleets(
+  aws: Aws,
+  which: { key: string; value: string } | { ids: string[] },
+  what: string,
+  abortSignal?: AbortSignal,
+): Promise<TagDescription[]> {
+  const { DescribeTagsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const Filters = [
+    ...('ids' in which
+      ? [{ Name: 'resource-id', Values: which.ids }]
+      : [
+          { Name: 'key', Values: [which.key] },
+          { Name: 'value', Values: [escapeFilterValue(which.value)] },
+        ]),
+    { Name: 'resource-type', Values: ['fleet', 'launch-template'] },
+  ];
+  const found: TagDescription[] = [];
+  let token: string | undefined;
+  try {
+    do {
+      const answer = await ec2.send(new DescribeTagsCommand({ Filters, NextToken: token }), { abortSignal });
+      found.push(...(answer.Tags ?? []));
+      token = answer.NextToken || undefined;
+    } while (token);
+  } catch (error) {
+    throw awsProblem('FLEET', what, error);
+  }
+  return found;
+}
+
+/** The instances of a run that are not terminated, nor on their way there. */
+export async function instancesOf(aws: Aws, run: string, abortSignal?: AbortSignal): Promise<string[]> {
+  const { DescribeInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const states = ['pending', 'running', 'stopping', 'stopped'];
+  const { Reservations = [] } = await ec2
+    .send(
+      new DescribeInstancesCommand({
+        Filters: [
+          { Name: `tag:${TAG.run}`, Values: [escapeFilterValue(run)] },
+          { Name: 'instance-state-name', Values: states },
+        ],
+      }),
+      { abortSignal },
+    )
+    .catch((error: unknown) => {
+      throw awsProblem('FLEET', `Could not look up the instances of ${run}.`, error);
+    });
+  return Reservations.flatMap(({ Instances = [] }) => Instances.map(({ InstanceId }) => InstanceId!));
+}
+
+/** What EC2 says last of why a fleet lacks an instance; null where it says nothing. Its words, from outside. */
+export async function fleetTrouble(aws: Aws, fleet: string, since: number): Promise<string | null> {
+  const { DescribeFleetHistoryCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  try {
+    const { HistoryRecords = [] } = await ec2.send(
+      new DescribeFleetHistoryCommand({ FleetId: fleet, StartTime: new Date(since) }),
+    );
+    const last = HistoryRecords.filter(({ EventType }) => EventType === 'service-error').at(-1)?.EventInformation;
+    return last ? [last.EventSubType, last.EventDescription].filter(Boolean).join(': ') : null;
+  } catch {
+    // It only explains.
+    return null;
+  }
+}

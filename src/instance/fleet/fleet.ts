@@ -1,0 +1,90 @@
+import type {
+  CreateFleetCommandInput,
+  CreateLaunchTemplateCommandInput,
+  RequestLaunchTemplateData,
+  Tag,
+} from '@aws-sdk/client-ec2';
+import type { Aws } from '../../aws/clients';
+import { awsCode, awsProblem } from '../../aws/reason';
+import { sdk } from '../../aws/sdk';
+
+/** What EC2 takes of overrides. */
+const MOST_OVERRIDES = 300;
+/** The instance stops and saves its run first: so long after the deadline EC2 itself ends what is left, ms. */
+const CLEANUP_MARGIN_MS = 10 * 60_000;
+
+/** What to request for a run: all of it follows from the run, so that two requests create one fleet. */
+export interface FleetRequest {
+  run: string;
+  /** What its instances are made of, but for type and subnet. */
+  instance: RequestLaunchTemplateData;
+  /** Each of the types in each of the subnets. */
+  places: readonly { type: string; subnet: string }[];
+  /** ms since the epoch: then its instance ends itself and it. */
+  deadline: number;
+  tags: Tag[];
+}
+
+/** The name of the launch template of a run's fleet. */
+export function templateName(run: string): string {
+  return `nx-ec2-${run}`;
+}
+
+/** The template, where there is none of the name. What has made one already has decided what the instances are. */
+export async function createLaunchTemplate(aws: Aws, request: FleetRequest, abortSignal?: AbortSignal): Promise<void> {
+  const { CreateLaunchTemplateCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const input: CreateLaunchTemplateCommandInput = {
+    LaunchTemplateName: templateName(request.run),
+    ClientToken: request.run,
+    LaunchTemplateData: request.instance,
+    TagSpecifications: [{ ResourceType: 'launch-template', Tags: request.tags }],
+  };
+  try {
+    await ec2.send(new CreateLaunchTemplateCommand(input), { abortSignal });
+  } catch (error) {
+    if (awsCode(error) === 'InvalidLaunchTemplateName.AlreadyExistsException') return;
+    throw awsProblem('FLEET', `Could not create the launch template ${templateName(request.run)}.`, error);
+  }
+}
+
+/** The fleet's id: with one client token for a run, the same for whoever asks again. */
+export async function createFleet(aws: Aws, request: FleetRequest, abortSignal?: AbortSignal): Promise<string> {
+  const { CreateFleetCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  try {
+    const created = await ec2.send(new CreateFleetCommand(fleetInput(request)), { abortSignal });
+    return created.FleetId!;
+  } catch (error) {
+    throw awsProblem('FLEET', `Could not create the fleet of ${request.run}.`, error);
+  }
+}
+
+function fleetInput({ run, places, deadline, tags }: FleetRequest): CreateFleetCommandInput {
+  return {
+    ClientToken: run,
+    Type: 'maintain',
+    TargetCapacitySpecification: {
+      TotalTargetCapacity: 1,
+      SpotTargetCapacity: 1,
+      OnDemandTargetCapacity: 0,
+      DefaultTargetCapacityType: 'spot',
+    },
+    SpotOptions: { AllocationStrategy: 'price-capacity-optimized', InstanceInterruptionBehavior: 'terminate' },
+    ExcessCapacityTerminationPolicy: 'termination',
+    ReplaceUnhealthyInstances: true,
+    TerminateInstancesWithExpiration: true,
+    // EC2 takes whole seconds.
+    ValidUntil: new Date(Math.floor((deadline + CLEANUP_MARGIN_MS) / 1000) * 1000),
+    LaunchTemplateConfigs: [
+      {
+        LaunchTemplateSpecification: { LaunchTemplateName: templateName(run), Version: '1' },
+        Overrides: places.slice(0, MOST_OVERRIDES).map(({ type, subnet }) => ({
+          InstanceType: type as 't3.micro',
+          SubnetId: subnet,
+        })),
+      },
+    ],
+    TagSpecifications: [{ ResourceType: 'fleet', Tags: tags }],
+  };
+}

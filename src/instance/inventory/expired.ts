@@ -1,0 +1,142 @@
+import { FLEET_ID } from '../describe/ownership';
+import { formatDuration } from '../../report/units';
+import type { Inventory, Kind, InventoryResource, InventoryFleet, InventoryInstance } from './inventory';
+import { endOf, readTags, type ReadTags } from '../describe/tags';
+
+/**
+ * What the store knows of a run. `quiet`: it has not ended, and nothing was heard of it lately. `unreadable`: its record
+ * was written lately and can't be verified, so anybody may have written it; or the store has more runs than were looked at.
+ */
+export type RunState =
+  { is: 'active' | 'quiet' | 'missing' | 'unreadable' } | { is: 'ended'; at: number; succeeded: boolean };
+
+/** What is known of runs: of one that a tag names (null: of another store, or of none), and of those on an instance. */
+export interface RunStates {
+  tagged(tags: ReadTags): RunState | null;
+  on(instance: string): RunState[];
+  /** What the instance itself says: whether anything runs on it. null: it was not asked, or does not answer. */
+  says(instance: string): 'idle' | 'busy' | null;
+}
+
+/** Something that should not be there any more. */
+export interface ExpiredResource {
+  kind: Kind;
+  id: string;
+  made: InventoryResource;
+  why: string;
+  /** Of an instance: whether its disk is to stay. */
+  how: 'end' | 'stop';
+}
+
+/** A guard that is late, or a clock that is off, is given so long, ms. */
+const MARGIN = 10 * 60_000;
+/** So long, ms, a run may take from the launch until the store is told of it. */
+const UNHEARD = 30 * 60_000;
+
+/**
+ * What of an inventory should have ended: by its own tags, or since its run has ended and the instance itself says that
+ * nothing runs there. Nothing whose run goes on, or can't be told, and nothing that was stopped: who stops an instance
+ * keeps its disk.
+ * @param now ms since the epoch, by AWS's clock.
+ */
+export function findExpired(inventory: Inventory, runs: RunStates, now: number): ExpiredResource[] {
+  const late: ExpiredResource[] = [];
+  const add = (kind: Kind, made: InventoryResource, why: string | null) => {
+    if (why !== null) late.push({ kind, id: made.id, made, why, how: stops(kind, made) ? 'stop' : 'end' });
+  };
+  for (const each of inventory.fleets) {
+    const own = inventory.instances.filter(({ fleet }) => fleet === each.id);
+    const isLate = isPastItsTime({ kind: 'fleet', made: each }, now);
+    const held = own.some(({ id }) => isHeld(runs.on(id), runs.says(id), isLate));
+    const said = own.map(({ id }) => runs.says(id));
+    const says = said.includes('busy') ? 'busy' : said.includes(null) ? null : 'idle';
+    add('fleet', each, held ? null : whyFleet(each, { says, empty: !own.length }, runs, now));
+  }
+  const kept = inventory.fleets.filter(({ id }) => !late.some((each) => each.id === id));
+  for (const each of inventory.instances) {
+    // A fleet that stays would launch another.
+    const replaced = kept.some(({ id }) => id === each.fleet);
+    add('instance', each, whyInstance(each, replaced, runs, now));
+  }
+  for (const each of inventory.templates) {
+    const used = kept.some(({ templates }) => templates.includes(each.id) || templates.includes(each.name));
+    if (!used && runs.tagged(readTags(each.tags))?.is !== 'active')
+      add('launch template', each, old(each, now, 'no fleet uses it'));
+  }
+  for (const each of inventory.spotRequests)
+    if (!kept.some(({ id }) => id === each.tags[FLEET_ID]))
+      add('spot request', each, old(each, now, 'it still waits for an instance'));
+  for (const each of inventory.volumes) add('volume', each, old(each, now, 'no instance has it'));
+  return late;
+}
+
+function stops(kind: Kind, { tags }: InventoryResource): boolean {
+  return kind === 'instance' && readTags(tags).finish?.shutdown === 'stop';
+}
+
+/**
+ * Whether a run that may be active keeps an instance. Within its lifetime and deadline a record keeps it, and one that
+ * can't be verified does unless the instance itself says that nothing runs there. Past them its tags have said that it is
+ * to end: then no object of the store keeps it, since anybody may have written or put it back, but the instance's own
+ * word alone.
+ * @param isLate whether the instance is past its lifetime or deadline, by its own tags.
+ */
+function isHeld(runs: RunState[], says: ReturnType<RunStates['says']>, isLate: boolean): boolean {
+  const may = runs.some(({ is }) => is === 'active' || (is === 'unreadable' && says !== 'idle'));
+  return may && (!isLate || says === 'busy');
+}
+
+/** Whether its own times alone say that it should have ended. @param now ms since the epoch, by AWS's clock. */
+export function isPastItsTime({ kind, made }: Pick<ExpiredResource, 'kind' | 'made'>, now: number): boolean {
+  const tags = readTags(made.tags);
+  return pastItsTime(made, kind === 'fleet' ? { ...tags, lifetime: null } : tags, now) !== null;
+}
+
+function old({ since }: InventoryResource, now: number, why: string): string | null {
+  return now - since > MARGIN ? `${why}, ${formatDuration(now - since)} after it was made` : null;
+}
+
+function whyInstance(instance: InventoryInstance, replaced: boolean, runs: RunStates, now: number): string | null {
+  if (instance.state !== 'running' && instance.state !== 'pending') return null;
+  const tags = readTags(instance.tags);
+  const own = tags.run === null ? null : runs.tagged(tags);
+  const here = [...runs.on(instance.id), ...(own ? [own] : [])];
+  const late = pastItsTime(instance, tags, now);
+  const says = runs.says(instance.id);
+  if (isHeld(here, says, late !== null)) return null;
+  if (late !== null || own === null || replaced || says !== 'idle') return late;
+  const age = now - instance.since;
+  if (own.is === 'missing')
+    return age > UNHEARD ? `${formatDuration(age)} after its launch there is no record of its run` : null;
+  if (own.is !== 'ended') return null;
+  // One that was launched to go on with a run finds the record of an attempt that has ended.
+  if (instance.since > own.at && age <= UNHEARD) return null;
+  return afterItsRun(here, tags, now);
+}
+
+function whyFleet(
+  fleet: InventoryFleet,
+  { says, empty }: { /** All its instances, if it has any. */ says: ReturnType<RunStates['says']>; empty: boolean },
+  runs: RunStates,
+  now: number,
+): string | null {
+  const tags = readTags(fleet.tags);
+  const own = tags.run === null ? null : runs.tagged(tags);
+  // A fleet that waits for capacity has no record of its run, however long that takes.
+  const late = pastItsTime(fleet, { ...tags, lifetime: null }, now);
+  if (own && isHeld([own], says, late !== null)) return null;
+  return late ?? (own?.is === 'ended' && says === 'idle' && !empty ? afterItsRun([own], tags, now) : null);
+}
+
+function pastItsTime({ since }: InventoryResource, tags: ReadTags, now: number): string | null {
+  const end = endOf(since, tags);
+  return end && now > end.at + MARGIN ? `${formatDuration(now - end.at)} past its ${end.by}` : null;
+}
+
+/** By what becomes of it after the last run that has ended there. */
+function afterItsRun(runs: RunState[], { finish }: ReadTags, now: number): string | null {
+  const ended = runs.flatMap((run) => (run.is === 'ended' ? [run] : [])).sort((one, other) => other.at - one.at);
+  const kept = finish && (ended[0].succeeded ? finish.success : finish.failure);
+  if (kept === null || now <= ended[0].at + kept + MARGIN) return null;
+  return `its run has ended ${formatDuration(now - ended[0].at)} ago`;
+}

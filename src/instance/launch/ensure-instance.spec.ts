@@ -1,0 +1,349 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  DescribeInstancesCommand,
+  DescribeVolumesCommand,
+  StopInstancesCommand,
+  TerminateInstancesCommand,
+} from '@aws-sdk/client-ec2';
+import type { Description } from '../../config/description';
+import { LOCAL_IDENTITY } from '../../local-aws/identity';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { startPipeline } from '../../run/pipeline.fixture';
+import { ensureInstance } from './ensure-instance';
+import { Caller, CALLER, clear, described } from './ensure-instance.fixture';
+import { specHash, TAG } from '../describe/ownership';
+import type { EnsureOptions } from './options';
+
+let project = 0;
+
+describe('an instance that is made', () => {
+  let at: Fixture;
+  let caller: Caller;
+  const memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
+  const identity = { ...LOCAL_IDENTITY, deny: [] as string[] };
+  beforeAll(async () => {
+    at = await startPipeline({ instances: [], identities: [identity] });
+    process.env.NX_EC2_CACHE_DIRECTORY = memory;
+  });
+  afterAll(async () => {
+    await at.close();
+    rmSync(memory, { recursive: true, force: true });
+  });
+  beforeEach(() => {
+    caller = new Caller({ workspace: 'work space', project: `vision ${++project}`, caller: CALLER });
+  });
+  it.each([
+    ['the account gives it no role', []],
+    ['it is not known whether the account does', ['ssm:GetServiceSetting']],
+  ])('is not launched without an instance profile where %s', async (_, deny) => {
+    identity.deny.push(...deny);
+    const before = at.aws.instances.all().length;
+    await expect(ensureInstance(caller.options(described({ instanceProfile: undefined })))).rejects.toMatchObject({
+      code: 'NO_PROFILE',
+      message: expect.stringMatching(/nx g nx-ec2:aws-setup[^]*"instanceProfile": "<name>"/),
+    });
+    expect(at.aws.instances.all()).toHaveLength(before);
+  });
+
+  afterEach(async () => {
+    identity.deny.length = 0;
+    caller.aws.close();
+    await clear(at);
+  });
+
+  const up = (description: Description, more: Partial<EnsureOptions> = {}) =>
+    ensureInstance(caller.options(description, { timeouts: { profile: 5_000, sure: 2_000 }, ...more }));
+  const describeOne = async (id: string) =>
+    (await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }))).Reservations![0].Instances![0];
+
+  it('is launched as it is described: IMDSv2, an encrypted gp3 disk on the image’s own root, tags, no public address', async () => {
+    const description = described({ tags: { Team: 'vision' }, userData: '#!/bin/sh\ntrue', maxLifetime: '2h' });
+    const made = await up(description, { pricePerHour: 0.5, prefix: 'team/' });
+    expect(made).toMatchObject({ how: 'launched', type: 't3.micro', zone: 'eu-west-1a', market: 'on-demand' });
+    expect(made.price).toMatchObject({ perHour: 0.5, source: 'configured' });
+    const found = await describeOne(made.id);
+    expect(found).toMatchObject({
+      ImageId: 'ami-00000000000000001',
+      MetadataOptions: { HttpTokens: 'required' },
+      IamInstanceProfile: { Arn: expect.stringMatching(/instance-profile\/training$/) },
+    });
+    expect(found.PublicIpAddress).toBeUndefined();
+    expect(found.SpotInstanceRequestId).toBeUndefined();
+    const tags = Object.fromEntries(found.Tags!.map(({ Key, Value }) => [Key, Value]));
+    expect(tags).toEqual({
+      Name: `nx-ec2 vision ${project}`,
+      Team: 'vision',
+      [TAG.managed]: 'true',
+      [TAG.finish]: 'terminate - -',
+      [TAG.key]: specHash(caller.owner, description),
+      [TAG.workspace]: 'work space',
+      [TAG.project]: `vision ${project}`,
+      [TAG.owner]: CALLER,
+      [TAG.store]: 'bucket/team/',
+      [TAG.by]: 'remote-up',
+      [TAG.price]: expect.stringMatching(/^0\.5 on-demand eu-west-1\w? \d{4}-\d\d-\d\d configured$/),
+      [TAG.lifetime]: '7200',
+      [TAG.idle]: '3600',
+    });
+    expect(made.tags).toEqual(tags);
+    expect(at.aws.instances.get(made.id)).toMatchObject({ shutdownBehavior: 'terminate' });
+    const { Volumes } = await at.ec2.send(
+      new DescribeVolumesCommand({ Filters: [{ Name: 'attachment.instance-id', Values: [made.id] }] }),
+    );
+    expect(Volumes).toMatchObject([
+      {
+        Size: 50,
+        VolumeType: 'gp3',
+        Encrypted: true,
+        Attachments: [{ Device: '/dev/xvda', DeleteOnTermination: true }],
+      },
+    ]);
+    expect(Object.fromEntries(Volumes![0].Tags!.map(({ Key, Value }) => [Key, Value]))).toEqual(tags);
+    expect(caller.told).toMatch(
+      /^Launching t3\.micro in eu-west-1a: \$0\.50 an hour \(.*\), at most \$1\.00; it ends after at most 2h 00m, or 1h 00m idle\.\nLaunched i-/,
+    );
+  });
+
+  it('has what a training says besides: its run, what becomes of it, and stops where that is said', async () => {
+    const run = '20261125-101010-vision-abcdef';
+    const description = described({ onFinish: { success: 'stop', failure: 'keep 30m' }, idleTimeout: false });
+    const { tags, id, deadline } = await up(description, { by: 'remote-train', run });
+    expect(tags).toMatchObject({ [TAG.run]: run, [TAG.by]: 'remote-train', [TAG.finish]: 'stop 0 1800' });
+    expect(tags[TAG.idle]).toBeUndefined();
+    expect(tags[TAG.price]).toMatch(/^0\.0101 on-demand eu-west-1 .* pricing$/);
+    // It is the run's only one.
+    expect([deadline, tags[TAG.deadline]]).toEqual([null, undefined]);
+    expect(at.aws.instances.get(id)!.shutdownBehavior).toBe('stop');
+  });
+
+  it('has a deadline where its run may come to be on another, which has the same', async () => {
+    const description = described({ spot: true });
+    const first = await up(description, { by: 'remote-train' });
+    expect(Math.abs(first.deadline! - Date.now() - 24 * 3600_000)).toBeLessThan(60_000);
+    expect(first.tags[TAG.deadline]).toBe(String(first.deadline));
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [first.id] }));
+    const deadline = first.deadline! - 1000;
+    expect(await up(description, { by: 'remote-train', deadline })).toMatchObject({ how: 'launched', deadline });
+  });
+
+  it('lives no longer than what it may cost buys, and is not launched where the price is not known', async () => {
+    const { tags } = await up(described({ maxCost: 1, maxLifetime: '24h' }), { pricePerHour: 0.5 });
+    expect(tags[TAG.lifetime]).toBe('7200');
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: at.aws.left().instances }));
+    identity.deny.push('pricing:GetProducts');
+    await expect(up(described({ maxCost: 2, type: 't3.medium' }))).rejects.toMatchObject({ code: 'PRICE_UNKNOWN' });
+    await expect(up(described({ maxCost: 0.01 }), { pricePerHour: 10 })).rejects.toMatchObject({ code: 'MAX_COST' });
+    expect(at.aws.left().instances).toEqual([]);
+  });
+
+  it('is found again, and started where it was stopped', async () => {
+    const description = described({});
+    const first = await up(description);
+    expect(await up(described({ maxLifetime: '1h', tags: { a: 'b' } }))).toMatchObject({ how: 'found', id: first.id });
+    await at.ec2.send(new StopInstancesCommand({ InstanceIds: [first.id] }));
+    expect(await up(description)).toMatchObject({ how: 'started', id: first.id });
+    expect(at.aws.instances.get(first.id)!.state).toBe('running');
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [first.id] }));
+    const second = await up(description);
+    expect(second.how).toBe('launched');
+    expect(second.id).not.toBe(first.id);
+  });
+
+  it('tells of others of the same project, and takes none of a colleague’s', async () => {
+    const { id } = await up(described({ type: 'm5.large' }));
+    const other = new Caller({ ...caller.owner, caller: `${CALLER}-2` });
+    expect((await ensureInstance(other.options(described({ type: 'm5.large' })))).how).toBe('launched');
+    other.aws.close();
+    caller.said.length = 0;
+    await up(described({}));
+    expect(caller.said[0]).toContain(
+      `launched by another description or for another bucket or prefix: ${id} (m5.large, running). nx run`,
+    );
+  });
+
+  it('is not one that was launched for another bucket or prefix, running or stopped', async () => {
+    const { id } = await up(described({}), { prefix: 'one' });
+    const stop = () => at.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }));
+    expect(await up(described({}), { prefix: 'two' })).toMatchObject({
+      how: 'launched',
+      id: expect.not.stringMatching(id),
+    });
+    await stop();
+    expect(await up(described({}), { prefix: 'two' })).toMatchObject({
+      how: 'found',
+      id: expect.not.stringMatching(id),
+    });
+    expect(await up(described({}), { prefix: 'one/' })).toMatchObject({ how: 'started', id });
+  });
+
+  it('goes on to the next zone and type, and says so', async () => {
+    at.aws.capacity.add({ type: 't3.micro' });
+    at.aws.capacity.add({ type: 'm5.large', zone: 'eu-west-1a' });
+    const made = await up(described({ type: ['t3.micro', 'm5.large'] }));
+    expect(made).toMatchObject({ type: 'm5.large', zone: 'eu-west-1b' });
+    const refused = caller.said.filter((line) => line.endsWith(': InsufficientInstanceCapacity'));
+    expect(refused.map((line) => line.split(':')[0])).toEqual([
+      't3.micro in eu-west-1a',
+      't3.micro in eu-west-1b',
+      't3.micro in eu-west-1c',
+      'm5.large in eu-west-1a',
+    ]);
+    // What EC2 says is believed at once.
+    const asked = at.aws.requests.filter(({ action, status }) => action === 'RunInstances' && status === 500);
+    expect(asked.length).toBe(4);
+  });
+
+  it('takes on-demand only where that is said, and after all of spot, the cheapest zone first', async () => {
+    at.aws.capacity.add({ market: 'spot' });
+    await expect(up(described({ type: 'g5.xlarge', spot: true }))).rejects.toMatchObject({
+      code: 'NO_CAPACITY',
+      message: expect.stringMatching(
+        /^EC2 has no capacity for any of these:\n {2}g5\.xlarge \(spot\) in eu-west-1a: InsufficientInstanceCapacity: There is no Spot.*\n {2}g5\.xlarge \(spot\) in eu-west-1b: .*\nTry again later, .*"or-on-demand"/,
+      ),
+    });
+    expect(at.aws.left().instances).toEqual([]);
+    const made = await up(described({ type: 'g5.xlarge', spot: 'or-on-demand' }));
+    expect(made).toMatchObject({ market: 'on-demand', zone: 'eu-west-1a' });
+    at.aws.capacity.clear();
+    // The same description finds it; after all was refused, it is tried anew.
+    const spot = await up(described({ type: 'g5.xlarge', spot: true }));
+    expect(spot).toMatchObject({ how: 'launched', market: 'spot', zone: 'eu-west-1a' });
+    expect(spot.price).toMatchObject({ source: 'ec2', where: 'eu-west-1a' });
+    expect(at.aws.left().spotRequests).toHaveLength(1);
+  });
+
+  it('waits for an instance profile that is new, not for ever', async () => {
+    at.aws.profiles.arrive('late', 2_500);
+    expect((await up(described({ instanceProfile: 'late' }))).how).toBe('launched');
+    expect(caller.told).toContain('EC2 does not know the instance profile yet; waiting up to 5.0 s');
+    at.aws.profiles.arrive('never', Infinity);
+    await expect(up(described({ instanceProfile: 'never' }), { timeouts: { profile: 100 } })).rejects.toMatchObject({
+      code: 'INSTANCE_PROFILE',
+      next: expect.stringContaining('aws iam list-instance-profiles'),
+    });
+  });
+
+  it.each<[string, () => void, object, string, RegExp]>([
+    ['a quota', () => at.aws.capacity.add({ code: 'VcpuLimitExceeded' }), {}, 'QUOTA', /Service Quotas/],
+    [
+      'a permission',
+      () => identity.deny.push('ec2:CreateTags'),
+      {},
+      'LAUNCH',
+      /needs ec2:RunInstances, ec2:CreateTags/,
+    ],
+    [
+      'a group that is not there',
+      () => undefined,
+      { securityGroups: ['sg-11111111'] },
+      'LAUNCH',
+      /InvalidGroup\.NotFound/,
+    ],
+    ['a disk that is too small', () => undefined, { volumeSize: '5GB' }, 'IMAGE', /needs 8 GB/],
+    ['a subnet that is not there', () => undefined, { subnet: 'subnet-11111111' }, 'SUBNET', /instance\.subnet/],
+    [
+      'a type that is not there',
+      () => undefined,
+      { type: 'g5.huge' },
+      'INSTANCE_TYPE',
+      /Of g5 it has g5\.12xlarge, g5\.xlarge\./,
+    ],
+    [
+      'a family of types that is not there',
+      () => undefined,
+      { type: 'g9.huge' },
+      'INSTANCE_TYPE',
+      /families g4dn, g5, g5g/,
+    ],
+    [
+      'a type that the subnet’s zone lacks',
+      () => undefined,
+      { type: 'g5.xlarge', subnet: 'subnet-0000000000000000c' },
+      'INSTANCE_TYPE',
+      /g5\.xlarge: eu-west-1a, eu-west-1b/,
+    ],
+    [
+      'a family of images that is not there',
+      () => undefined,
+      { ami: 'windows' },
+      'IMAGE',
+      /auto, al2023, ubuntu-24\.04/,
+    ],
+    [
+      'an image that is not there',
+      () => undefined,
+      { ami: 'ami-12345678' },
+      'IMAGE',
+      /There is no image ami-12345678 in eu-west-1/,
+    ],
+    [
+      'a parameter that is not there',
+      () => undefined,
+      { ami: '/aws/service/no' },
+      'IMAGE',
+      /no public parameter \/aws\/service\/no/,
+    ],
+    [
+      'an image of another architecture',
+      () => undefined,
+      { ami: 'ami-00000000000000002' },
+      'IMAGE',
+      /is for arm64, and t3\.micro is x86_64/,
+    ],
+    [
+      'a GPU that the image does not drive',
+      () => undefined,
+      { type: 'p3.2xlarge' },
+      'IMAGE',
+      /does not drive the V100/,
+    ],
+    ['a tag of ours', () => undefined, { tags: { 'nx-ec2:managed': 'no' } }, 'CONFIG_INVALID', /are reserved/],
+  ])('says what is wrong with %s, and tries no other', async (_, prepare, written, code, message) => {
+    prepare();
+    at.aws.requests.length = 0;
+    await expect(up(described(written))).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(at.aws.requests.filter(({ action }) => action === 'RunInstances').length).toBeLessThan(2);
+    expect(at.aws.left().instances).toEqual([]);
+  });
+
+  it.each([
+    ['al2023', 't4g.micro', 'ami-00000000000000002'],
+    ['ubuntu-24.04', 't3.micro', 'ami-00000000000000003'],
+    ['ubuntu-24.04', 't4g.micro', 'ami-00000000000000004'],
+    ['ubuntu-22.04', 't3.micro', 'ami-00000000000000007'],
+    ['deep-learning', 'g5g.xlarge', 'ami-00000000000000006'],
+    ['auto', 'g5.xlarge', 'ami-00000000000000005'],
+    ['auto', 't3.micro', 'ami-00000000000000001'],
+    ['/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-x86_64', 't3.micro', 'ami-00000000000000001'],
+    ['ami-00000000000000003', 't3.micro', 'ami-00000000000000003'],
+  ])('boots from %s on %s', async (ami, type, image) => {
+    const { id } = await up(described({ ami, type }));
+    const { ImageId, RootDeviceName, BlockDeviceMappings } = await describeOne(id);
+    expect(ImageId).toBe(image);
+    expect(BlockDeviceMappings!.map(({ DeviceName }) => DeviceName)).toEqual([RootDeviceName]);
+  });
+
+  it('boots from the image of each try’s own architecture', async () => {
+    at.aws.capacity.add({ type: 't3.micro' });
+    const { id } = await up(described({ type: ['t3.micro', 't4g.micro'] }));
+    expect((await describeOne(id)).ImageId).toBe('ami-00000000000000002');
+  });
+
+  it('goes by trouble on the way to EC2 under the same token', async () => {
+    at.aws.faults.add({ service: 'ec2', action: 'RunInstances', cut: 'after', times: 1 });
+    at.aws.faults.add({ service: 'ec2', action: 'RunInstances', error: { code: 'RequestLimitExceeded', status: 503 } });
+    expect((await up(described({}))).how).toBe('launched');
+    expect(at.aws.left().instances).toHaveLength(1);
+  });
+
+  it('is one where several make it at once', async () => {
+    at.aws.capacity.add({ zone: 'eu-west-1a', times: 2 });
+    const callers = Array.from({ length: 4 }, () => new Caller(caller.owner));
+    const made = await Promise.all(callers.map((each) => ensureInstance(each.options(described({})))));
+    for (const each of callers) each.aws.close();
+    expect(at.aws.left().instances).toEqual([...new Set(made.map(({ id }) => id))]);
+    expect(at.aws.left().instances).toHaveLength(1);
+  });
+});

@@ -1,0 +1,137 @@
+import { Problem } from '../../report/problem';
+import type { Reporter } from '../../report/reporter';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { generationOf, Launch, LAUNCH_TIMEOUTS } from './launcher';
+import { LaunchJournal } from './launch-journal';
+import { listOwnedInstances, type InstanceInfo } from '../describe/describe-instances';
+import { specHash, TAG, type Owner } from '../describe/ownership';
+import { readPriceTag, type Price } from '../price/price';
+import { start } from '../ready/start';
+import { isRefusal, launchClaim, mismatch } from '../stop/claim';
+import { managedInstance } from '../stop/managed';
+import { terminate } from '../stop/terminate';
+import type { EnsureOptions } from './options';
+import { nxRun } from '../../report/shell-words';
+
+export interface EnsuredInstance {
+  id: string;
+  /** `found`: it was there, perhaps made for something else: its tags say what. */
+  how: 'launched' | 'started' | 'found';
+  type: string;
+  zone: string | null;
+  market: 'spot' | 'on-demand';
+  /** At the launch; null: not known. */
+  price: Price | null;
+  /** ms since the epoch; null: it has none. */
+  deadline: number | null;
+  tags: Record<string, string>;
+}
+
+/**
+ * The instance that is described: the one that lives, one that is stopped and is started, or one that is launched.
+ * It can be interrupted anywhere and called again, and at once by several: there is one instance in the end.
+ * Returns as soon as EC2 has it: `ensureReady` waits for the rest.
+ */
+export async function ensureInstance(options: EnsureOptions): Promise<EnsuredInstance> {
+  const { aws, owner, description, reporter, signal } = options;
+  const key = specHash(owner, description);
+  const own = await listOwnedInstances(aws, owner, signal);
+  const claim = launchClaim(options);
+  const isDescribed = ({ tags }: InstanceInfo) => tags[TAG.key] === key && mismatch(tags, claim) === null;
+  reportOtherInstances(
+    own.filter((each) => !isDescribed(each)),
+    owner,
+    reporter,
+  );
+  const [found] = await terminateDuplicates(options, key, own.filter(isDescribed));
+  if (found) return take(options, found, 'found');
+  const { how, instance } = await new Launch(options, key, { ...LAUNCH_TIMEOUTS, ...options.timeouts }).run();
+  return take(options, instance, how);
+}
+
+async function take(
+  options: EnsureOptions,
+  { id, state, type, zone, market, tags }: InstanceInfo,
+  how: 'launched' | 'found',
+): Promise<EnsuredInstance> {
+  const { aws, reporter, signal } = options;
+  const where = `${id} (${type}${zone ? `, ${zone}` : ''})`;
+  const stopped = state === 'stopped' || state === 'stopping';
+  if (stopped) {
+    const instance = await managedInstance(aws, id, launchClaim(options), { signal });
+    if (!instance) throw new Problem('INSTANCE_GONE', `${id} is terminated: it can't be started.`);
+    await start(aws, instance, reporter, signal);
+    reporter.line(`Started ${where}.`);
+  } else reporter.line(how === 'launched' ? `Launched ${where}.` : `Using ${where}: ${state}.`);
+  const price = readPriceTag(tags[TAG.price] ?? '');
+  const deadline = Number(tags[TAG.deadline]);
+  return {
+    id,
+    type,
+    zone,
+    market,
+    price,
+    tags,
+    how: stopped ? 'started' : how,
+    deadline: deadline > 0 ? deadline : null,
+  };
+}
+
+/**
+ * Terminates, of several instances with one key, those that an abandoned attempt of the same launch has launched: the
+ * client that should have done it was killed. The journal says which one is kept; EC2 must say that both were launched
+ * by one launch (their client tokens) and for the same run.
+ * @returns the others, the one that the journal names first, then those that run.
+ */
+async function terminateDuplicates(
+  options: EnsureOptions,
+  key: string,
+  found: InstanceInfo[],
+): Promise<InstanceInfo[]> {
+  if (found.length < 2) return found;
+  const { aws, store, keys, reporter, signal } = options;
+  const state = (await new LaunchJournal(store, keys, key).read(signal))?.state;
+  const named = found.find(({ id }) => id === state?.instance);
+  const rest: InstanceInfo[] = [];
+  for (const each of found) {
+    const twin = named && each !== named && isSameLaunch(each, named) && (await managedTwin(options, each));
+    if (!twin) rest.push(each);
+    else {
+      reporter.line(`Terminating ${each.id}: a duplicate from an earlier attempt of the launch of ${named.id}.`);
+      await terminate(aws, twin, reporter, signal);
+    }
+  }
+  const rank = (each: InstanceInfo) => (each === named ? 0 : each.state === 'running' ? 1 : 2);
+  rest.sort((a, b) => rank(a) - rank(b));
+  if (rest.length > 1)
+    reporter.warn(
+      `Several instances match the launch spec: ${rest.map(({ id }) => id).join(', ')}. Using the first one.`,
+    );
+  return rest;
+}
+
+/** Whether EC2 says that two instances are of one launch, which needs one alone. */
+function isSameLaunch(one: InstanceInfo, other: InstanceInfo): boolean {
+  const launch = generationOf(one.clientToken);
+  return launch !== null && launch === generationOf(other.clientToken) && one.tags[TAG.run] === other.tags[TAG.run];
+}
+
+/** null: it is gone, or it is not one that may be terminated from here. */
+async function managedTwin(options: EnsureOptions, { id }: InstanceInfo) {
+  try {
+    return await managedInstance(options.aws, id, launchClaim(options), { signal: options.signal });
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    options.reporter.warn(error.message);
+    return null;
+  }
+}
+
+/** What costs besides. */
+function reportOtherInstances(others: InstanceInfo[], { project }: Owner, reporter: Reporter): void {
+  if (!others.length) return;
+  const words = others.map(({ id, type, state }) => `${id} (${type}, ${state})`);
+  reporter.line(
+    `Of ${sanitizeForTerminal(project)} there are others of yours, launched by another description or for another bucket or prefix: ${words.join(', ')}. ${nxRun(project, 'remote-down')} ends them all.`,
+  );
+}

@@ -1,0 +1,68 @@
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { startPipeline } from '../../run/pipeline.fixture';
+import { ensureReady } from './ensure-ready';
+import { Caller, CALLER, clear, described } from './ensure-instance.fixture';
+import { until } from '../../system/until.fixture';
+
+let project = 0;
+
+describe('an instance that is waited for', () => {
+  let at: Fixture;
+  let caller: Caller;
+  beforeAll(async () => void (at = await startPipeline({ instances: [] })));
+  afterAll(() => at.close());
+  beforeEach(() => void (caller = new Caller({ workspace: 'w', project: `ready ${++project}`, caller: CALLER })));
+  afterEach(async () => {
+    at.aws.instances.agentDelay = 0;
+    caller.aws.close();
+    await clear(at);
+  });
+
+  const up = (wait: number, more: object = {}, signal?: AbortSignal) =>
+    ensureReady(caller.options(described(more), { signal }), wait);
+
+  it('is found again as it is', async () => {
+    const { id, how } = await up(20_000);
+    expect(how).toBe('launched');
+    expect(await up(20_000)).toMatchObject({ id, how: 'found' });
+  });
+
+  it('is one that its owner’s user data has set up; where that failed, it says so', async () => {
+    await up(20_000, { userData: '#!/bin/sh\nexit 3\n' });
+    expect(caller.told).toMatch(/warning: The user data of i-\w+ failed/);
+  });
+
+  it('is told of where its first boot does not end, and lives on', async () => {
+    const slow = up(1_500, { userData: '#!/bin/sh\nsleep 30\n' });
+    await expect(slow).rejects.toMatchObject({ code: 'BOOT_SLOW' });
+    expect(at.aws.left().instances).toHaveLength(1);
+  });
+
+  it('is told of where Systems Manager does not reach it', async () => {
+    at.aws.instances.agentDelay = Infinity;
+    await expect(up(1_500)).rejects.toMatchObject({ code: 'SSM_OFFLINE' });
+    expect(caller.told).toMatch(/waiting for its SSM agent/);
+  });
+
+  it('is another one where the one that was there ends meanwhile', async () => {
+    at.aws.instances.agentDelay = Infinity;
+    const first = await up(500).catch(() => at.aws.left().instances[0]);
+    const waiting = up(20_000);
+    await until(() => /Using i-.*: running/.test(caller.told));
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [first as string] }));
+    at.aws.instances.agentDelay = 0;
+    const { id, how } = await waiting;
+    expect({ how, same: id === first }).toEqual({ how: 'launched', same: false });
+    expect(caller.told).toContain(`${first as string} ended while it was starting`);
+  });
+
+  it('is no other one where it was launched just now', async () => {
+    at.aws.instances.agentDelay = Infinity;
+    const waiting = up(20_000);
+    await until(() => at.aws.left().instances.length === 1);
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: at.aws.left().instances }));
+    await expect(waiting).rejects.toMatchObject({ code: 'INSTANCE_NOT_RUNNING' });
+    expect(at.aws.left().instances).toEqual([]);
+  });
+});

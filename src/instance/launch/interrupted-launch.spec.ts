@@ -1,0 +1,182 @@
+import { Aws } from '../../aws/clients';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { startPipeline } from '../../run/pipeline.fixture';
+import { ensureInstance } from './ensure-instance';
+import { Caller, CALLER, clear, described } from './ensure-instance.fixture';
+import { TAG } from '../describe/ownership';
+import type { EnsureOptions } from './options';
+
+/** A process that is killed before it sends its nth request, or when that was answered. */
+class MortalAws extends Aws {
+  sent = 0;
+  private dead = false;
+
+  constructor(
+    private readonly last: number,
+    private readonly when: 'before' | 'after',
+  ) {
+    super({});
+  }
+
+  override ec2 = async () => this.mortal(await super.ec2());
+  override ec2Once = async () => this.mortal(await super.ec2Once());
+  override ssm = async () => this.mortal(await super.ssm());
+  override s3 = async () => this.mortal(await super.s3());
+
+  private readonly known = new WeakSet<object>();
+
+  private mortal<Client extends { middlewareStack: { add: unknown } }>(client: Client): Client {
+    if (this.known.has(client)) return client;
+    this.known.add(client);
+    const add = client.middlewareStack.add as (middleware: unknown, how: object) => void;
+    const middleware = (next: (args: unknown) => Promise<unknown>) => async (args: unknown) => {
+      const n = ++this.sent;
+      this.die(n === this.last && this.when === 'before');
+      const answer = await next(args);
+      this.die(n === this.last);
+      return answer;
+    };
+    add.call(client.middlewareStack, middleware, { step: 'initialize' });
+    return client;
+  }
+
+  private die(now: boolean): void {
+    this.dead ||= now;
+    if (this.dead) throw new Error('killed');
+  }
+}
+
+/** Instances stay pending: no process of theirs runs, and none is needed. */
+const NEVER = 3_600_000;
+
+let project = 0;
+
+describe('a launch that is killed at any step, and begun again', () => {
+  let at: Fixture;
+  beforeAll(async () => {
+    at = await startPipeline({ instances: [], unseen: 300, boot: NEVER });
+  });
+  afterAll(() => at.close());
+  afterEach(() => clear(at));
+
+  const owner = () => ({ workspace: 'w', project: `p${++project}`, caller: CALLER });
+  const alive = (name: string) =>
+    at.aws.instances.all().filter(({ tags, state }) => tags[TAG.project] === name && state !== 'terminated');
+  const run = (caller: Caller, more: Partial<EnsureOptions> = {}) =>
+    ensureInstance(
+      caller.options(described({ type: ['m5.large', 'c5.xlarge'], spot: 'or-on-demand' }), {
+        timeouts: { profile: 2_000, sure: 1_500 },
+        ...more,
+      }),
+    ).finally(() => caller.aws.close());
+
+  /**
+   * Kills one launch each before and after each of its requests.
+   * @param beside another goes on with the same. @param after what is done at once when it has been killed.
+   * @param third only of every third request, this one first: what differs from the first test is not the request.
+   * @returns the callers.
+   */
+  async function killed(
+    more: Partial<EnsureOptions> = {},
+    {
+      beside = false,
+      after,
+      third,
+    }: { beside?: boolean; after?: (caller: Caller) => Promise<void>; third?: number } = {},
+  ): Promise<Caller[]> {
+    const whole = new MortalAws(Infinity, 'after');
+    await run(new Caller(owner(), whole), more);
+    expect(whole.sent).toBeGreaterThan(8);
+    const callers = Array.from({ length: whole.sent }, (_, n) => n)
+      .filter((n) => third === undefined || n % 3 === third)
+      .flatMap((n) => (['before', 'after'] as const).map((when) => new Caller(owner(), new MortalAws(n + 1, when))));
+    await Promise.all(
+      callers.map(async (caller) => {
+        const other = beside ? run(new Caller(caller.owner), more) : undefined;
+        await run(caller, more).catch((error: Error) => error);
+        await after?.(caller);
+        await other;
+      }),
+    );
+    return callers;
+  }
+
+  const expectOne = (caller: Caller, id: string) => {
+    const [one, ...others] = alive(caller.owner.project);
+    expect(others).toEqual([]);
+    expect(one.id).toBe(id);
+  };
+
+  it('makes one instance', async () => {
+    await killed(
+      {},
+      {
+        after: async (caller) => {
+          const { id } = await run(new Caller(caller.owner));
+          expectOne(caller, id);
+        },
+      },
+    );
+    expect(at.aws.left().volumes.length).toBe(at.aws.left().instances.length);
+  });
+
+  it('makes one where there was no capacity first, and is by then', async () => {
+    at.aws.capacity.add({ market: 'spot', type: 'm5.large' });
+    at.aws.capacity.add({ market: 'spot', zone: 'eu-west-1a' });
+    const callers = await killed({}, { third: 0 });
+    at.aws.capacity.clear();
+    await Promise.all(
+      callers.map(async (caller) => {
+        const { id } = await run(new Caller(caller.owner));
+        expectOne(caller, id);
+      }),
+    );
+    expect(at.aws.left().spotRequests.length).toBe(at.aws.left().instances.length);
+  });
+
+  it('makes one where the capacity is gone by then: what was launched is found, and else none is', async () => {
+    const callers = await killed({}, { third: 1 });
+    at.aws.capacity.add({});
+    const refused = await Promise.all(
+      callers.map(async (caller) => {
+        const before = alive(caller.owner.project).map(({ id }) => id);
+        const made = await run(new Caller(caller.owner)).catch((error: { code: string }) => error.code);
+        if (typeof made === 'string') expect([made, before]).toEqual(['NO_CAPACITY', []]);
+        else expect([made.id]).toEqual(before);
+        return typeof made === 'string';
+      }),
+    );
+    expect(refused).toContain(true);
+    expect(refused).toContain(false);
+    at.aws.capacity.clear();
+    for (const [n, caller] of callers.entries())
+      if (refused[n]) expectOne(caller, (await run(new Caller(caller.owner))).id);
+  });
+
+  it('makes one where it is begun again for another run, or by a version that asks for something else', async () => {
+    const of = (letter: string): Partial<EnsureOptions> => ({
+      by: 'remote-train',
+      run: `20261125-101010-vision-${letter.repeat(6)}`,
+    });
+    const callers = await killed(of('a'), { third: 1 });
+    await Promise.all(
+      callers.map(async (caller, n) => {
+        const { id, deadline } = await run(new Caller(caller.owner), {
+          ...of('b'),
+          ...(n % 2 ? { root: '/opt/nx-ec2' } : {}),
+        });
+        expectOne(caller, id);
+        expect(deadline).toBeGreaterThan(Date.now());
+      }),
+    );
+  });
+
+  it('makes one where another does the same beside it', async () => {
+    at.aws.capacity.add({ market: 'spot', type: 'm5.large', zone: 'eu-west-1a' });
+    const again = async (caller: Caller) => void (await run(new Caller(caller.owner)));
+    for (const caller of await killed({}, { beside: true, after: again, third: 2 })) {
+      const { id } = await run(new Caller(caller.owner));
+      expectOne(caller, id);
+    }
+  });
+});

@@ -1,0 +1,88 @@
+import fc from 'fast-check';
+import { StoreFixture } from '../../store/store.fixture';
+import { LaunchJournal, parseLaunch, type LaunchState } from './launch-journal';
+
+const letters = (low: number, high: number, of: string) =>
+  fc.string({ unit: fc.constantFrom(...of), minLength: low, maxLength: high });
+const hex = (length: number) => letters(length, length, '0123456789abcdef');
+const ms = fc.nat({ max: 2 ** 45 });
+const word = letters(1, 80, 'abcXYZ019.-');
+const tried = fc.record({
+  type: word,
+  subnet: word,
+  zone: word,
+  market: fc.constantFrom<'spot' | 'on-demand'>('spot', 'on-demand'),
+});
+
+const state: fc.Arbitrary<LaunchState> = fc.array(fc.tuple(tried, word), { maxLength: 20 }).chain((options) =>
+  fc
+    .record({
+      generation: hex(16),
+      at: ms,
+      by: fc.string({ minLength: 1, maxLength: 2048 }),
+      n: fc.nat(options.length),
+      launchedBy: fc.constantFrom<'remote-up' | 'remote-train'>('remote-up', 'remote-train'),
+      run: fc.constantFrom(null, '20261125-101010-vision-abcdef'),
+      price: fc.option(fc.string({ maxLength: 256 })),
+      deadline: fc.option(ms),
+      parameters: hex(64),
+      instance: fc.option(hex(17).map((id) => `i-${id}`)),
+    })
+    .map((rest) => ({
+      v: 1 as const,
+      ...rest,
+      launchOptions: options.map(([each]) => each),
+      refused: options.slice(0, rest.n).map(([, code]) => code),
+    })),
+);
+
+describe('how far a launch is, as the store has it', () => {
+  it('comes back as it was written', () => {
+    fc.assert(fc.property(state, (it) => expect(parseLaunch(Buffer.from(JSON.stringify(it)))).toEqual(it)));
+  });
+
+  it('is not believed where anything of it is not of its shape, and no bytes are an error', () => {
+    fc.assert(fc.property(fc.uint8Array(), (bytes) => expect(parseLaunch(Buffer.from(bytes))).toBeNull()));
+    fc.assert(
+      fc.property(state, (it) => {
+        const changed = [
+          { ...it, generation: `${it.generation}0` },
+          { ...it, n: it.launchOptions.length + 1 },
+          { ...it, refused: [...it.refused, 'Code'] },
+          { ...it, instance: 'i-1; reboot' },
+          { ...it, run: '../other' },
+          {
+            ...it,
+            launchOptions: [...it.launchOptions, { type: 't3.micro', subnet: 's', zone: 'a b', market: 'spot' }],
+          },
+          { ...it, parameters: undefined },
+          { ...it, v: 0 },
+        ];
+        for (const each of changed) expect(parseLaunch(Buffer.from(JSON.stringify(each)))).toBeNull();
+      }),
+    );
+  });
+
+  it('of a later version is written over: whoever writes to the bucket must not block a launch or remote-down', () => {
+    fc.assert(
+      fc.property(state, fc.integer({ min: 2 }), (it, v) => {
+        for (const value of [{ v }, { ...it, v }]) expect(parseLaunch(Buffer.from(JSON.stringify(value)))).toBeNull();
+      }),
+    );
+  });
+
+  it('counts as damaged where it is too large, and is written over', async () => {
+    const at = await StoreFixture.start();
+    try {
+      const journal = new LaunchJournal(at.store, at.keys(), 'a'.repeat(24));
+      await at.store.put(at.keys().launch('a'.repeat(24)), Buffer.alloc(600 * 1024, 0x20));
+      const found = (await journal.read())!;
+      expect(found.state).toBeNull();
+      const [next] = fc.sample(state, 1);
+      expect(await journal.write(next, found.etag)).not.toBeNull();
+      expect((await journal.read())!.state).toEqual(next);
+    } finally {
+      await at.close();
+    }
+  });
+});

@@ -1,0 +1,92 @@
+import { z } from 'zod';
+import { text } from '../../report/text-schema';
+import type { StoreKeys } from '../../store/keys';
+import type { Store } from '../../store/store';
+import { isRunId } from '../../schema/ids';
+import { StoreTooLarge } from '../../store/too-large';
+
+/** Far more than 20 types in 20 subnets on two markets take, bytes. */
+const MAX_JOURNAL_BYTES = 512 * 1024;
+const MAX_LAUNCH_OPTIONS = 1_000;
+
+const word = z.string().regex(/^[A-Za-z0-9.-]{1,80}$/);
+const ms = z.number().int().nonnegative();
+const tried = z.object({ type: word, subnet: word, zone: word, market: z.enum(['spot', 'on-demand']) });
+
+const schema = z
+  .object({
+    v: z.literal(1),
+    generation: z.string().regex(/^[0-9a-f]{16}$/),
+    at: ms,
+    by: text(2048).refine(Boolean),
+    launchedBy: z.enum(['remote-up', 'remote-train']),
+    run: z.string().refine(isRunId).nullable(),
+    launchOptions: z.array(tried).max(MAX_LAUNCH_OPTIONS),
+    n: z.number().int().nonnegative(),
+    refused: z.array(word).max(MAX_LAUNCH_OPTIONS),
+    price: text(256).nullable(),
+    deadline: ms.nullable(),
+    parameters: z.string().regex(/^[0-9a-f]{64}$/),
+    instance: z
+      .string()
+      .regex(/^i-[0-9a-f]{8,17}$/)
+      .nullable(),
+  })
+  .refine(({ n, launchOptions: options, refused }) => n <= options.length && refused.length === n);
+
+/** How far a launch is: docs/reference/formats.md, "Launch". */
+export type LaunchState = z.infer<typeof schema>;
+
+export interface StoredLaunch {
+  /** null: it is not one that we can read. */
+  state: LaunchState | null;
+  etag: string;
+  /** How long ago it was written, ms, by S3's clock alone. */
+  age: number;
+}
+
+/**
+ * @returns null for bytes that are no such object, or one of a later version. It is written over: anybody may have
+ * written it who writes to the bucket, and it must be in the way of no launch and no remote-down. What was launched is
+ * found by its tags.
+ */
+export function parseLaunch(bytes: Buffer): LaunchState | null {
+  try {
+    return schema.safeParse(JSON.parse(bytes.toString('utf8'))).data ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** The `launch/<key>` objects of a project's store. */
+export class LaunchJournal {
+  private readonly key: string;
+
+  constructor(
+    private readonly store: Store,
+    keys: StoreKeys,
+    specHash: string,
+  ) {
+    this.key = keys.launch(specHash);
+  }
+
+  async read(signal?: AbortSignal): Promise<StoredLaunch | null> {
+    const stored = await this.store.getWithETag(this.key, MAX_JOURNAL_BYTES, { signal }).catch((error: unknown) => {
+      // As damaged as one that is no JSON: it is written over, and is in the way of no launch and no remote-down.
+      if (error instanceof StoreTooLarge && error.etag !== null) return { tooLarge: error.etag };
+      throw error;
+    });
+    if (!stored) return null;
+    if ('tooLarge' in stored) return { state: null, etag: stored.tooLarge, age: 0 };
+    const { bytes, etag, modified, answered } = stored;
+    return { state: parseLaunch(bytes), etag, age: Math.max(0, answered - modified) };
+  }
+
+  /**
+   * @param etag of what it is to replace; null: there is to be none.
+   * @returns false where somebody else has written meanwhile.
+   */
+  async write(state: LaunchState, etag: string | null): Promise<string | null> {
+    return this.store.compareAndSwap(this.key, Buffer.from(JSON.stringify(state)), etag);
+  }
+}

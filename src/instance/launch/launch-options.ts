@@ -1,0 +1,139 @@
+import type { Aws } from '../../aws/clients';
+import { awsCode, awsProblem } from '../../aws/reason';
+import { sdk } from '../../aws/sdk';
+import type { Description } from '../../config/description';
+import { Problem } from '../../report/problem';
+import { priceOf } from '../price/price';
+
+/** One way to get an instance: docs/reference/formats.md, "Launch". */
+export interface LaunchOption {
+  type: string;
+  subnet: string;
+  zone: string;
+  market: 'spot' | 'on-demand';
+}
+
+interface Subnet {
+  id: string;
+  zone: string;
+}
+
+/** `g5.xlarge (spot) in eu-west-1a`. */
+export function describeLaunchOption({ type, zone, market }: LaunchOption): string {
+  return `${type}${market === 'spot' ? ' (spot)' : ''} in ${zone}`;
+}
+
+export function isSameLaunchOption(one: LaunchOption, other: LaunchOption): boolean {
+  return (['type', 'subnet', 'zone', 'market'] as const).every((key) => one[key] === other[key]);
+}
+
+/**
+ * The tries, in their order: type by type, each in all its zones, those of spot by price; and where on-demand may be
+ * taken instead, all of that after it.
+ * @throws Problem where no subnet is in a zone that has a type.
+ */
+export async function placements(aws: Aws, description: Description, signal?: AbortSignal): Promise<LaunchOption[]> {
+  const [subnets, zones] = await Promise.all([
+    subnetsOf(aws, description, signal),
+    offerings(aws, description.types, signal),
+  ]);
+  const places = description.types.flatMap((type) =>
+    subnets.filter(({ zone }) => zones.get(type)?.has(zone)).map(({ id, zone }) => ({ type, subnet: id, zone })),
+  );
+  if (!places.length) throw notThere(description, subnets, zones);
+  const markets = description.spot === false ? [] : await byPrice(aws, description.types, places);
+  return [
+    ...markets.map((place): LaunchOption => ({ ...place, market: 'spot' })),
+    ...(description.spot === true ? [] : places.map((place): LaunchOption => ({ ...place, market: 'on-demand' }))),
+  ];
+}
+
+/** Those that are named, as they are named; else the default one of each zone. */
+async function subnetsOf(aws: Aws, { subnets }: Description, abortSignal?: AbortSignal): Promise<Subnet[]> {
+  const { DescribeSubnetsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const which = subnets ? { SubnetIds: subnets } : { Filters: [{ Name: 'default-for-az', Values: ['true'] }] };
+  const answer = await ec2.send(new DescribeSubnetsCommand(which), { abortSignal }).catch((error: unknown) => {
+    throw /^InvalidSubnetID/.test(awsCode(error) ?? '')
+      ? awsProblem(
+          'SUBNET',
+          'A subnet of "instance.subnet" does not exist.',
+          error,
+          'Check it, "region" and "profile".',
+        )
+      : awsProblem('SUBNET', 'Could not look up subnets.', error);
+  });
+  const found = (answer.Subnets ?? []).map(({ SubnetId, AvailabilityZone }) => ({
+    id: SubnetId!,
+    zone: AvailabilityZone!,
+  }));
+  if (subnets) return subnets.map((id) => found.find((each) => each.id === id)!);
+  if (!found.length)
+    throw new Problem('SUBNET', `The region ${await aws.region()} has no default VPC with a subnet.`, {
+      next: 'Set "subnet" in the description of the instance.',
+      settings: ['region'],
+    });
+  return found.sort((a, b) => (a.zone < b.zone ? -1 : 1));
+}
+
+/** The zones that have each type. */
+async function offerings(
+  aws: Aws,
+  types: readonly string[],
+  abortSignal?: AbortSignal,
+): Promise<Map<string, Set<string>>> {
+  const { DescribeInstanceTypeOfferingsCommand } = sdk.ec2();
+  const ec2 = await aws.ec2();
+  const zones = new Map<string, Set<string>>(types.map((type) => [type, new Set()]));
+  let token: string | undefined;
+  do {
+    const answer = await ec2
+      .send(
+        new DescribeInstanceTypeOfferingsCommand({
+          LocationType: 'availability-zone',
+          Filters: [{ Name: 'instance-type', Values: [...types] }],
+          NextToken: token,
+        }),
+        { abortSignal },
+      )
+      .catch((error: unknown) => {
+        throw awsProblem('INSTANCE_TYPE', `Could not look up which zones have ${types.join(', ')}.`, error);
+      });
+    for (const { InstanceType, Location } of answer.InstanceTypeOfferings ?? [])
+      zones.get(InstanceType!)?.add(Location!);
+    token = answer.NextToken;
+  } while (token);
+  return zones;
+}
+
+/** In the order of the types, and of each type's spot prices; what has none known comes last. */
+async function byPrice<Place extends { type: string; zone: string }>(
+  aws: Aws,
+  types: readonly string[],
+  places: readonly Place[],
+): Promise<Place[]> {
+  const priced = await Promise.all(
+    places.map(async (place) => ({
+      place,
+      price: (await priceOf(aws, { ...place, market: 'spot' }))?.perHour ?? Infinity,
+    })),
+  );
+  return types.flatMap((type) =>
+    priced
+      .filter(({ place }) => place.type === type)
+      .sort((a, b) => (a.price === b.price ? 0 : a.price - b.price))
+      .map(({ place }) => place),
+  );
+}
+
+function notThere({ types }: Description, subnets: Subnet[], zones: Map<string, Set<string>>): Problem {
+  const where = types.map((type) => `${type}: ${[...(zones.get(type) ?? [])].sort().join(', ') || 'no zone'}`);
+  return new Problem(
+    'INSTANCE_TYPE',
+    `No subnet is in a zone that has the type: the subnets are in ${[...new Set(subnets.map(({ zone }) => zone))].join(', ')}.`,
+    {
+      next: `The types are in\n  ${where.join('\n  ')}\nName a subnet there, or another type.`,
+      settings: ['instance.subnet', 'instance.type', 'region'],
+    },
+  );
+}

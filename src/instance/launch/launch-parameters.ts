@@ -1,0 +1,177 @@
+import { hash } from 'node:crypto';
+import type { RunInstancesCommandInput, Tag, TagSpecification } from '@aws-sdk/client-ec2';
+import type { Description } from '../../config/description';
+import { Problem } from '../../report/problem';
+import { formatDuration } from '../../report/units';
+import type { Image } from './image';
+import { TAG, tagText, type Owner } from '../describe/ownership';
+import type { LaunchOption } from './launch-options';
+import { dollars, type Price, priceTag } from '../price/price';
+import { userData, type WatchdogConfig } from './user-data';
+
+export const GB = 1024 ** 3;
+/** The root volume's size where nothing is said, GB. */
+export const DEFAULT_DISK_GB = 50;
+/** A training that nobody starts ends its instance, seconds; an idle time that is shorter holds here too. */
+const DEFAULT_START_SECONDS = 900;
+/** Less than that is of no use, seconds. */
+const MIN_LIFETIME_SECONDS = 60;
+
+/** What an instance is launched for. */
+export interface LaunchPurpose {
+  owner: Owner;
+  key: string;
+  /** `<bucket>/<prefix>`. */
+  store: string;
+  /** Directory on the instance; null: its own default. */
+  root: string | null;
+  made: 'remote-up' | 'remote-train';
+  run: string | null;
+  /** ms since the epoch. */
+  deadline: number | null;
+  /** What starts its run with no command. */
+  boot?: WatchdogConfig['boot'];
+}
+
+/** How long an instance may live, seconds, and why no longer. @throws Problem where `maxCost` buys nothing, or the price is not known. */
+export function lifetimeOf(
+  { maxLifetime, maxCost }: Description,
+  price: Price | null,
+): Pick<WatchdogConfig, 'lifetime' | 'because'> {
+  const lifetime = Math.floor(maxLifetime / 1000);
+  if (maxCost === undefined) return { lifetime, because: 'lifetime' };
+  if (!price)
+    throw new Problem('PRICE_UNKNOWN', '"maxCost" is set, but the price of the instance is not known.', {
+      next: 'Set "pricePerHour" (USD), or allow pricing:GetProducts and ec2:DescribeSpotPriceHistory.',
+    });
+  const bought = Math.floor((maxCost / price.perHour) * 3600);
+  if (bought < MIN_LIFETIME_SECONDS)
+    throw new Problem(
+      'MAX_COST',
+      `"maxCost" of ${dollars(maxCost)} buys ${formatDuration(bought * 1000)} at ${dollars(price.perHour)} an hour.`,
+      { next: 'Raise it, or take a cheaper type.' },
+    );
+  return bought < lifetime ? { lifetime: bought, because: 'cost' } : { lifetime, because: 'lifetime' };
+}
+
+/** What RunInstances is asked for, but for its token: all of it follows from what is given here. */
+export function launchParameters(
+  description: Description,
+  { type, subnet, market }: LaunchOption,
+  image: Image,
+  price: Price | null,
+  purpose: LaunchPurpose,
+): RunInstancesCommandInput {
+  const { lifetime, because } = lifetimeOf(description, price);
+  const { instanceProfile: profile } = description;
+  const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
+  const idle = description.idleTimeout === false ? null : seconds(description.idleTimeout);
+  const { success, failure } = description.onFinish;
+  const trains = purpose.made === 'remote-train';
+  const finish = trains ? { success: seconds(success), failure: seconds(failure) } : null;
+  const watchdog: WatchdogConfig = {
+    v: 1,
+    root: purpose.root,
+    lifetime,
+    because,
+    deadline: purpose.deadline,
+    idle,
+    start: trains ? Math.min(DEFAULT_START_SECONDS, idle ?? DEFAULT_START_SECONDS) : null,
+    finish,
+    shutdown: description.shutdown,
+    boot: purpose.boot ?? null,
+  };
+  const tags = toTags(managedTags(description, purpose, price, { lifetime, idle, finish }));
+  const kinds: TagSpecification['ResourceType'][] = ['instance', 'volume'];
+  if (market === 'spot') kinds.push('spot-instances-request');
+  return {
+    ImageId: image.id,
+    InstanceType: type as RunInstancesCommandInput['InstanceType'],
+    MinCount: 1,
+    MaxCount: 1,
+    NetworkInterfaces: [
+      {
+        DeviceIndex: 0,
+        SubnetId: subnet,
+        Groups: description.securityGroups,
+        AssociatePublicIpAddress: description.publicIp,
+        DeleteOnTermination: true,
+      },
+    ],
+    BlockDeviceMappings: [
+      {
+        DeviceName: image.rootDevice,
+        Ebs: {
+          VolumeSize: diskSize(description, image),
+          VolumeType: 'gp3',
+          Encrypted: true,
+          DeleteOnTermination: true,
+        },
+      },
+    ],
+    // One hop: what runs in a container without the host's network does not get the role.
+    MetadataOptions: { HttpTokens: 'required', HttpPutResponseHopLimit: 1, HttpEndpoint: 'enabled' },
+    InstanceInitiatedShutdownBehavior: description.shutdown,
+    IamInstanceProfile: profile && (profile.startsWith('arn:') ? { Arn: profile } : { Name: profile }),
+    UserData: userData(watchdog, description.userData).toString('base64'),
+    InstanceMarketOptions:
+      market === 'spot'
+        ? {
+            MarketType: 'spot',
+            SpotOptions: { SpotInstanceType: 'one-time', InstanceInterruptionBehavior: 'terminate' },
+          }
+        : undefined,
+    TagSpecifications: kinds.map((ResourceType) => ({ ResourceType, Tags: tags })),
+  } as RunInstancesCommandInput;
+}
+
+/** What tells these parameters from others. */
+export function parametersHash(parameters: RunInstancesCommandInput): string {
+  return hash('sha256', JSON.stringify(parameters), 'hex');
+}
+
+/** GB. @throws Problem where what is asked for is less than the image needs. */
+function diskSize({ volumeSize }: Description, { id, size }: Image): number {
+  if (volumeSize === undefined) return Math.max(DEFAULT_DISK_GB, size);
+  const wanted = Math.ceil(volumeSize / GB);
+  if (wanted < size)
+    throw new Problem('IMAGE', `"volumeSize" is ${wanted} GB, and the image ${id} needs ${size} GB.`, {
+      next: 'Raise it, or leave it out.',
+    });
+  return wanted;
+}
+
+/** docs/reference/formats.md, "Tags". */
+function managedTags(
+  { tags, shutdown }: Description,
+  { owner, key, store, made: launchedBy, run, deadline }: LaunchPurpose,
+  price: Price | null,
+  { lifetime, idle, finish }: Pick<WatchdogConfig, 'lifetime' | 'idle' | 'finish'>,
+): Record<string, string> {
+  const reserved = Object.keys(tags).find((name) => /^(nx-ec2:|aws:)/i.test(name));
+  if (reserved !== undefined)
+    throw new Problem('CONFIG_INVALID', `instance.tags: "${reserved}" can't be set.`, {
+      next: 'Names that begin with nx-ec2: or aws: are reserved.',
+    });
+  return {
+    Name: tagText(`nx-ec2 ${owner.project}`),
+    ...tags,
+    [TAG.managed]: 'true',
+    [TAG.key]: key,
+    [TAG.workspace]: tagText(owner.workspace),
+    [TAG.project]: tagText(owner.project),
+    [TAG.owner]: tagText(owner.caller),
+    [TAG.store]: tagText(store),
+    [TAG.by]: launchedBy,
+    ...(run === null ? {} : { [TAG.run]: run }),
+    ...(price ? { [TAG.price]: priceTag(price) } : {}),
+    [TAG.lifetime]: String(lifetime),
+    ...(idle === null ? {} : { [TAG.idle]: String(idle) }),
+    ...(deadline === null ? {} : { [TAG.deadline]: String(deadline) }),
+    [TAG.finish]: `${shutdown} ${finish?.success ?? '-'} ${finish?.failure ?? '-'}`,
+  };
+}
+
+function toTags(tags: Record<string, string>): Tag[] {
+  return Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
+}

@@ -1,0 +1,234 @@
+import { randomBytes } from 'node:crypto';
+import { sleep } from '../../command/run-command';
+import { Problem } from '../../report/problem';
+import { assertProfile } from './assert-profile';
+import { imagesOf } from './image';
+import { LaunchJournal, type LaunchState, type StoredLaunch } from './launch-journal';
+import { LaunchAttempt, STALE_LAUNCH_MS } from './launch-attempt';
+import { isAlive, findByClientToken, describeInstance, type InstanceInfo } from '../describe/describe-instances';
+import { machineTypes } from './machine-type';
+import { TAG } from '../describe/ownership';
+import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
+import { runInstances } from './run-instances';
+import { isRefusal, launchClaim, mismatch } from '../stop/claim';
+import { managedInstance, NEW_INSTANCE_LAG_MS } from '../stop/managed';
+import { cancelOpenRequests, terminate } from '../stop/terminate';
+import type { EnsureOptions, LaunchTimeouts } from './options';
+
+export const LAUNCH_TIMEOUTS: LaunchTimeouts = { profile: 60_000, trouble: 120_000, sure: 30_000 };
+const LAUNCH_RETRY_MS = 1_000;
+/** Times that an instance is written down against others who write. */
+const MAX_COMMIT_ATTEMPTS = 20;
+
+/** One launch of one machine, gone on with wherever the one before was killed: docs/reference/formats.md, "Launch". */
+export class Launch {
+  private readonly journal: LaunchJournal;
+  private readonly attempt: LaunchAttempt;
+  private launchOptions: LaunchOption[] = [];
+  /** What became of tries that this process has seen, in words. */
+  private readonly seen = new Map<string, string>();
+  private said = '';
+
+  constructor(
+    private readonly options: EnsureOptions,
+    private readonly key: string,
+    private readonly timeouts: LaunchTimeouts,
+  ) {
+    this.journal = new LaunchJournal(options.store, options.keys, key);
+    this.attempt = new LaunchAttempt(options, key);
+  }
+
+  /** @throws Problem NO_CAPACITY where every try was refused; others for what no other try would mend. */
+  async run(): Promise<{ how: 'launched' | 'found'; instance: InstanceInfo }> {
+    const { aws, description, signal } = this.options;
+    await assertProfile(aws, description, signal);
+    const types = await machineTypes(aws, description.types, signal);
+    const [images, launchOptions] = await Promise.all([
+      imagesOf(aws, description.ami, types, signal),
+      placements(aws, description, signal),
+    ]);
+    this.attempt.images = images;
+    this.launchOptions = launchOptions;
+    for (let absent = 0; absent < 5;) {
+      signal?.throwIfAborted();
+      const stored = await this.journal.read(signal);
+      if (!stored) absent++;
+      const done = stored?.state ? await this.resume(stored, stored.state) : null;
+      if (done && done !== 'anew') return done;
+      if (!stored || !stored.state || done === 'anew') await this.start(stored?.etag ?? null);
+    }
+    throw new Problem('LAUNCH_STATE', 'The launch journal can be written to the store, but not read.', {
+      next: 'The caller needs s3:GetObject there: nx g nx-ec2:aws-setup has a policy.',
+    });
+  }
+
+  /** Begins another generation, unless somebody else has. */
+  private async start(etag: string | null): Promise<void> {
+    const { owner, by, run } = this.options;
+    const state = await this.attempt.of({
+      v: 1,
+      generation: randomBytes(8).toString('hex'),
+      at: Date.now(),
+      by: owner.caller,
+      launchedBy: by,
+      run: by === 'remote-train' ? (run ?? null) : null,
+      launchOptions: this.launchOptions,
+      n: 0,
+      refused: [],
+      price: null,
+      deadline: null,
+      parameters: '',
+      instance: null,
+    });
+    await this.journal.write(state, etag);
+  }
+
+  /** One step on from what is written down; null: look again. */
+  private async resume(
+    { etag, age }: StoredLaunch,
+    state: LaunchState,
+  ): Promise<{ how: 'launched' | 'found'; instance: InstanceInfo } | 'anew' | null> {
+    const { aws, reporter, signal } = this.options;
+    if (state.instance !== null) {
+      const instance = await describeInstance(aws, state.instance, signal);
+      if (instance && isAlive(instance) && this.isOurs(instance)) return { how: 'found', instance };
+      return !instance && age < this.timeouts.sure ? this.waitForEc2Consistency() : 'anew';
+    }
+    if (state.n >= state.launchOptions.length) {
+      if (this.seen.size) throw this.exhausted(state);
+      return 'anew';
+    }
+    const token = tokenOf(state);
+    const parameters =
+      age < STALE_LAUNCH_MS && this.isOffered(state.launchOptions[state.n])
+        ? await this.attempt.sameParameters(state)
+        : null;
+    if (!parameters) return this.withoutParameters(state, etag, age);
+    const what = describeLaunchOption(state.launchOptions[state.n]);
+    this.report(this.attempt.describe(state));
+    const answer = await runInstances(
+      aws,
+      parameters,
+      token,
+      what,
+      this.timeouts,
+      (text) => reporter.line(text),
+      signal,
+    );
+    if ('other' in answer) return this.withoutParameters(state, etag, age);
+    if ('refused' in answer) {
+      reporter.line(`${what}: ${answer.refused}`);
+      this.seen.set(`${state.generation} ${state.n}`, `${answer.refused}: ${answer.message}`);
+      await this.moveToNextOption(state, etag, answer.refused);
+      return null;
+    }
+    if ('ended' in answer) return 'anew';
+    return (await this.commit(answer.instance, state, etag)) ? { how: 'launched', instance: answer.instance } : null;
+  }
+
+  /**
+   * A try that can't be made again as it was (another image, other prices, another version): what it has launched is
+   * looked for, until EC2 must know of it.
+   */
+  private async withoutParameters(state: LaunchState, etag: string, age: number) {
+    const [instance] = await findByClientToken(this.options.aws, tokenOf(state), this.options.signal);
+    if (instance && this.isOurs(instance))
+      return (await this.commit(instance, state, etag)) ? { how: 'found' as const, instance } : null;
+    return age < this.timeouts.sure ? this.waitForEc2Consistency() : 'anew';
+  }
+
+  private async waitForEc2Consistency(): Promise<null> {
+    this.report('Another command is launching an instance; waiting for its result.');
+    await sleep(LAUNCH_RETRY_MS, this.options.signal);
+    return null;
+  }
+
+  private isOffered(to: LaunchOption): boolean {
+    return this.launchOptions.some((each) => isSameLaunchOption(each, to));
+  }
+
+  /** Not twice in a row. */
+  private report(text: string): void {
+    if (this.said !== text) this.options.reporter.line((this.said = text));
+  }
+
+  private isOurs({ tags }: InstanceInfo): boolean {
+    return tags[TAG.key] === this.key && mismatch(tags, launchClaim(this.options)) === null;
+  }
+
+  /**
+   * Writes down which instance the launch has. Where the journal names another one, EC2 is asked about that: the id
+   * alone may be anybody's. If it is one of ours and lives, this one is a duplicate and is terminated.
+   * @returns whether the launch has this one.
+   */
+  private async commit(instance: InstanceInfo, state: LaunchState, etag: string): Promise<boolean> {
+    const { aws, signal } = this.options;
+    let at: string | null = etag;
+    // An instance that can't be written down for others who write is found by its tags.
+    for (let launchOptions = 0; launchOptions < MAX_COMMIT_ATTEMPTS;) {
+      if ((await this.journal.write({ ...state, instance: instance.id }, at)) !== null) return true;
+      const now: StoredLaunch | null = await this.journal.read();
+      const named = now?.state?.instance ?? null;
+      if (named === instance.id) return true;
+      const other = named === null ? null : await describeInstance(aws, named, signal);
+      if (named !== null && !other && now!.age < this.timeouts.sure) {
+        await this.waitForEc2Consistency();
+        continue;
+      }
+      const restarted = named === null && now?.state && now.state.generation !== state.generation;
+      if (restarted || (other && isAlive(other) && this.isOurs(other))) {
+        await this.terminateDuplicate(instance);
+        return false;
+      }
+      at = now?.etag ?? null;
+      launchOptions++;
+    }
+    return true;
+  }
+
+  private async terminateDuplicate({ id }: InstanceInfo): Promise<void> {
+    const { aws, reporter } = this.options;
+    try {
+      const duplicate = await managedInstance(aws, id, launchClaim(this.options), { unseen: NEW_INSTANCE_LAG_MS });
+      if (!duplicate) return;
+      reporter.line(`Terminating ${id}: another client launched an instance first.`);
+      await terminate(aws, duplicate, reporter);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      reporter.warn(error.message);
+    }
+  }
+
+  /** Goes on to the next try, unless somebody else has. */
+  private async moveToNextOption(state: LaunchState, etag: string, code: string): Promise<void> {
+    const next: LaunchState = { ...state, n: state.n + 1, refused: [...state.refused, code] };
+    while (next.n < next.launchOptions.length && !this.isOffered(next.launchOptions[next.n])) {
+      next.n++;
+      next.refused.push('NotOffered');
+    }
+    const market = next.launchOptions[next.n]?.market;
+    if (state.launchOptions[state.n].market === 'spot' && market !== 'spot')
+      await cancelOpenRequests(this.options.aws, this.key, launchClaim(this.options), this.options.reporter);
+    await this.journal.write(market ? await this.attempt.of(next) : next, etag);
+  }
+
+  private exhausted({ generation, launchOptions, refused }: LaunchState): Problem {
+    const lines = launchOptions.map(
+      (each, n) => `  ${describeLaunchOption(each)}: ${this.seen.get(`${generation} ${n}`) ?? refused[n]}`,
+    );
+    const spot = this.options.description.spot;
+    return new Problem('NO_CAPACITY', `EC2 has no capacity for any of these:\n${lines.join('\n')}`, {
+      next: `Try again later, or name more types${spot === true ? ', more subnets, or "spot": "or-on-demand"' : ' or subnets'}.`,
+    });
+  }
+}
+
+/** One for each try of each generation. */
+export function tokenOf({ generation, n }: Pick<LaunchState, 'generation' | 'n'>): string {
+  return `nx-ec2-${generation}-${n}`;
+}
+
+/** Which launch a client token is of; null: of none of ours. */
+export function generationOf(token: string | null): string | null {
+  return /^nx-ec2-([0-9a-f]{16})-\d+$/.exec(token ?? '')?.[1] ?? null;
+}

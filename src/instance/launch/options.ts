@@ -1,0 +1,35 @@
+import type { Aws } from '../../aws/clients';
+import type { Store } from '../../store/store';
+import type { StoreKeys } from '../../store/keys';
+import type { Owner } from '../describe/ownership';
+import type { Description } from '../../config/description';
+import type { Reporter } from '../../report/reporter';
+import type { RunInstancesTimeouts } from './run-instances';
+
+export interface EnsureOptions {
+  aws: Aws;
+  store: Store;
+  keys: StoreKeys;
+  /** The store's, as configured: for the tag. */
+  prefix?: string;
+  owner: Owner;
+  description: Description;
+  /** As configured, USD. */
+  pricePerHour?: number;
+  /** `remoteRoot`, as configured. */
+  root?: string | null;
+  by: 'remote-up' | 'remote-train';
+  /** The run that it is made for. */
+  run?: string;
+  /** ms since the epoch: the run's, from its first instance; absent: this is the first. */
+  deadline?: number;
+  reporter: Reporter;
+  signal?: AbortSignal;
+  timeouts?: Partial<LaunchTimeouts>;
+}
+
+/** How long each kind of doubt is waited out, ms. */
+export interface LaunchTimeouts extends RunInstancesTimeouts {
+  /** After so long, what a killed launch has launched is seen by EC2's lists. */
+  sure: number;
+}

@@ -1,0 +1,130 @@
+import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
+import type { Aws } from '../../aws/clients';
+import { awsCode, awsProblem, isTransient } from '../../aws/reason';
+import { sdk } from '../../aws/sdk';
+import { sleep } from '../../command/run-command';
+import type { ErrorCode } from '../../report/error-codes';
+import type { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatDuration } from '../../report/units';
+import { isAlive, toInstanceInfo, type InstanceInfo } from '../describe/describe-instances';
+import { steadyNow } from '../../system/moment';
+
+/** What EC2 says to one try. */
+export type Answer =
+  | { instance: InstanceInfo }
+  /** There is none to be had there: another try may be luckier. */
+  | { refused: string; message: string }
+  /** Under that token something else was launched before. */
+  | { other: true }
+  /** What was launched under that token has ended. */
+  | { ended: true };
+
+/** How long each kind of trouble is waited out, ms. */
+export interface RunInstancesTimeouts {
+  /** An instance profile that was made just now is not known to EC2 for some seconds. */
+  profile: number;
+  /** The way to AWS, throttling, faults of EC2's own. */
+  trouble: number;
+}
+
+const RUN_INSTANCES_RETRY_MS = 2_000;
+
+/** No capacity, or not there: of this type, in this zone, on this market (EC2 API reference, "Error codes"). */
+const REFUSED = new Set([
+  'InsufficientInstanceCapacity',
+  'InsufficientCapacity',
+  'InsufficientHostCapacity',
+  'InsufficientReservedInstanceCapacity',
+  'InsufficientFreeAddressesInSubnet',
+  'InsufficientAddressCapacity',
+  'UnfulfillableCapacity',
+  'SpotMaxPriceTooLow',
+  'Unsupported',
+]);
+
+/**
+ * One try, under its token: sent again as long as only the way to EC2 fails, which launches nothing twice. EC2's answer
+ * that it has no capacity is a 500, and is believed at once.
+ * @param what is launched, in words. @param say told of what is waited for.
+ * @throws Problem for what no other try would mend: a permission, a quota, a parameter.
+ */
+export async function runInstances(
+  aws: Aws,
+  parameters: RunInstancesCommandInput,
+  token: string,
+  what: string,
+  timeouts: RunInstancesTimeouts,
+  say: (text: string) => void,
+  signal?: AbortSignal,
+): Promise<Answer> {
+  const { RunInstancesCommand } = sdk.ec2();
+  const ec2 = await aws.ec2Once();
+  const started = steadyNow();
+  let said = false;
+  const wait = async (limit: number, text: string): Promise<boolean> => {
+    if (steadyNow() - started >= limit) return false;
+    if (!said) say(text);
+    said = true;
+    await sleep(Math.min(RUN_INSTANCES_RETRY_MS, limit), signal);
+    return true;
+  };
+  for (;;) {
+    try {
+      const command = new RunInstancesCommand({ ...parameters, ClientToken: token });
+      const { Instances = [] } = await ec2.send(command, { abortSignal: signal });
+      const instance = toInstanceInfo(Instances[0]);
+      return isAlive(instance) ? { instance } : { ended: true };
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      const code = awsCode(error) ?? '';
+      const message = sanitizeForTerminal((error as Error).message);
+      if (REFUSED.has(code)) return { refused: code, message };
+      if (code === 'IdempotentParameterMismatch') return { other: true };
+      if (code === 'IdempotentInstanceTerminated') return { ended: true };
+      if (/iamInstanceProfile|IAM Instance Profile/i.test(message) && code === 'InvalidParameterValue') {
+        if (
+          await wait(
+            timeouts.profile,
+            `EC2 does not know the instance profile yet; waiting up to ${formatDuration(timeouts.profile)}`,
+          )
+        )
+          continue;
+      } else if (isTransient(error)) {
+        if (await wait(timeouts.trouble, `EC2 does not answer (${code || message}); trying again`)) continue;
+      }
+      throw explained(error, what);
+    }
+  }
+}
+
+function explained(error: unknown, what: string): Problem {
+  const code = awsCode(error) ?? '';
+  const hint = HINTS.find(([pattern]) => pattern.test(code) || pattern.test(`${code} ${(error as Error).message}`));
+  return awsProblem(hint?.[1] ?? 'LAUNCH', `EC2 does not launch ${what}.`, error, hint?.[2]);
+}
+
+/** By the error's code, or by code and message: our code, and what to do. */
+const HINTS: [RegExp, ErrorCode, string][] = [
+  [
+    /^VcpuLimitExceeded|^MaxSpotInstanceCountExceeded|^InstanceLimitExceeded|^VolumeLimitExceeded/,
+    'QUOTA',
+    "It is the account's quota in this region: ask for more in Service Quotas (Amazon EC2), end what runs, or take a smaller type.",
+  ],
+  [
+    /^AuthFailure\.ServiceLinkedRoleCreationNotPermitted/,
+    'LAUNCH',
+    'Once for the account, with the permission to do so: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com',
+  ],
+  [
+    /^UnauthorizedOperation/,
+    'LAUNCH',
+    'The caller needs ec2:RunInstances, ec2:CreateTags, and iam:PassRole for the role of the instance profile: the CallerPolicy of nx g nx-ec2:aws-setup has them. An encoded message is read by: aws sts decode-authorization-message --encoded-message …',
+  ],
+  [
+    /IAM Instance Profile/,
+    'INSTANCE_PROFILE',
+    'Check "instanceProfile": aws iam list-instance-profiles lists them, nx g nx-ec2:aws-setup makes one.',
+  ],
+  [/^(PendingVerification|OptInRequired|Blocked)/, 'LAUNCH', 'AWS blocks this account: contact AWS Support.'],
+];

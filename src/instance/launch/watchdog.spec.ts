@@ -1,0 +1,142 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  DescribeInstancesCommand,
+  RebootInstancesCommand,
+  RunInstancesCommand,
+  StartInstancesCommand,
+  StopInstancesCommand,
+} from '@aws-sdk/client-ec2';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { Pipeline, startPipeline } from '../../run/pipeline.fixture';
+import { userData, type WatchdogConfig } from './user-data';
+import { until } from '../../system/until.fixture';
+
+/** Guards as they are on an instance: by its user data, with nobody there. */
+describe('the watchdog of an instance', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+  beforeAll(async () => void (at = await startPipeline()));
+  afterAll(() => at.close());
+  beforeEach(() => void (pipe = new Pipeline(at, 'auto')));
+  afterEach(() => {
+    at.aws.faults.clear();
+    if (pipe.session) pipe.close();
+    for (const each of at.aws.instances.all())
+      if (each.tags.Name !== 'box') at.aws.instances.change(each, 'terminated');
+  });
+
+  const NO_GUARD: WatchdogConfig = {
+    v: 1,
+    root: null,
+    lifetime: 3600,
+    because: 'lifetime',
+    deadline: null,
+    idle: null,
+    start: null,
+    finish: null,
+    shutdown: 'terminate',
+    boot: null,
+  };
+  const launch = async (config: Partial<WatchdogConfig>, own?: string): Promise<string> => {
+    const whole = { ...NO_GUARD, ...config };
+    const command = new RunInstancesCommand({
+      ImageId: 'ami-00000000000000001',
+      MinCount: 1,
+      MaxCount: 1,
+      IamInstanceProfile: { Name: 'training' },
+      InstanceInitiatedShutdownBehavior: whole.shutdown,
+      UserData: userData(whole, own).toString('base64'),
+    });
+    return (await at.ec2.send(command)).Instances![0].InstanceId!;
+  };
+  const told = async (id: string) =>
+    (await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }))).Reservations![0].Instances![0];
+  const ends = async (id: string, state = 'terminated') => {
+    await until(async () => (await told(id)).State!.Name === state);
+    expect((await told(id)).StateReason!.Code).toBe('Client.InstanceInitiatedShutdown');
+  };
+  const file = (id: string, name: string) => join(at.aws.instances.disk(id), 'root', 'watchdog', name);
+  const log = (id: string) => (existsSync(file(id, 'log')) ? readFileSync(file(id, 'log'), 'utf8') : '');
+  /** Starts a training on it. */
+  const train = async (id: string, script: string, more: object = {}) => {
+    await pipe.open({ instance: id });
+    pipe.write('model/train.py', script);
+    return (await pipe.train(more)).run;
+  };
+  const GOES_ON = 'import time\nwhile True:\n  print("on", flush=True)\n  time.sleep(0.2)\n';
+
+  it('ends it when its lifetime is over, and the run on it before, saved', async () => {
+    const id = await launch({ lifetime: 7 });
+    const run = await train(id, GOES_ON);
+    const { run: record } = await pipe.follow(run);
+    expect(record).toMatchObject({ state: 'ended', outcome: 'interrupted', stop: { reason: 'lifetime' } });
+    await ends(id);
+  });
+
+  it('ends it when it does nothing, and stops it if the configuration says so', async () => {
+    const id = await launch({ idle: 2, shutdown: 'stop' }, '#!/bin/sh\necho mine > made\n');
+    await until(() => existsSync(join(at.aws.instances.disk(id), 'made')));
+    const began = Date.now();
+    await ends(id, 'stopped');
+    expect(Date.now() - began).toBeGreaterThan(1000);
+    expect(log(id)).toMatch(/ends: idle/);
+    // What it is armed with, it is armed with at each boot; the script is for the first alone.
+    await at.ec2.send(new StartInstancesCommand({ InstanceIds: [id] }));
+    await ends(id, 'stopped');
+    expect(log(id).match(/ends: idle/g)).toHaveLength(2);
+  });
+
+  it('ends it where no run begins', async () => {
+    await ends(await launch({ start: 2 }));
+  });
+
+  it('stops a run that hangs, and takes one that works for none', async () => {
+    const id = await launch({ idle: 4 });
+    const run = await train(id, 'import time\nprint("waits", flush=True)\ntime.sleep(600)\n');
+    const { run: record } = await pipe.follow(run);
+    expect(record).toMatchObject({ outcome: 'interrupted', stop: { reason: 'hung' } });
+    pipe.write('model/train.py', 'import time\nend = time.time() + 9\nwhile time.time() < end: pass\n');
+    const again = await pipe.train();
+    const { run: second } = await pipe.follow(again.run);
+    expect(second).toMatchObject({ outcome: 'succeeded' });
+    await ends(id);
+  });
+
+  it('ends it after its last run, by how that ended', async () => {
+    const id = await launch({ finish: { success: 0, failure: 4 } });
+    const failed = await pipe.follow(await train(id, 'raise SystemExit(3)\n'));
+    expect(failed.run.outcome).toBe('failed');
+    // Another one within its time takes it back.
+    const { run } = await pipe.follow(await train(id, 'import time\ntime.sleep(5)\n'));
+    expect(run.outcome).toBe('succeeded');
+    await ends(id);
+    const kept = await launch({ finish: { success: null, failure: 2 } });
+    await pipe.follow(await train(kept, 'raise SystemExit(3)\n'));
+    await ends(kept);
+  });
+
+  it('ends it with no network but its own', async () => {
+    at.aws.faults.add({ link: 'instance', cut: 'before', times: 1e9 });
+    const id = await launch({ lifetime: 2 });
+    at.aws.role(id).name = null;
+    await ends(id);
+  });
+
+  it('goes on when it is killed, and where all of it is, from the next boot', async () => {
+    const id = await launch({ lifetime: 600, start: 12 });
+    const state = () => JSON.parse(readFileSync(file(id, 'state.json'), 'utf8')) as { boot: string };
+    await until(() => /ends at the latest/.test(log(id)) && existsSync(file(id, 'state.json')));
+    const { boot } = state();
+    const [pid] = at.aws.instances.processes(id).slice(-1);
+    process.kill(pid, 'SIGKILL');
+    await until(() => (log(id).match(/ends at the latest/g) ?? []).length === 2);
+    expect(state().boot).toBe(boot);
+    at.aws.instances.endProcesses(id);
+    await at.ec2.send(new RebootInstancesCommand({ InstanceIds: [id] }));
+    await until(() => (log(id).match(/ends at the latest/g) ?? []).length === 3);
+    await until(() => state().boot !== boot);
+    await at.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }));
+    expect(at.aws.instances.processes(id)).toEqual([]);
+  });
+});

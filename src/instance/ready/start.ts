@@ -1,0 +1,76 @@
+import type { Aws } from '../../aws/clients';
+import { awsProblem } from '../../aws/reason';
+import { sleep } from '../../command/run-command';
+import { Problem } from '../../report/problem';
+import type { Reporter } from '../../report/reporter';
+import type { NamedInstance } from '../describe/find';
+import { describeInstance, type InstanceInfo } from '../describe/describe-instances';
+import { waitReady } from './wait-ready';
+import { userInstance, type ManagedInstance, type UserInstance } from '../stop/managed';
+import { requestStart } from '../stop/terminate';
+import { Waiting } from '../describe/wait-message';
+import { steadyNow } from '../../system/moment';
+
+const START_POLL_MS = 2_000;
+/** What EC2 tells may be older than what it answered, ms. */
+const EC2_LAG_MS = 30_000;
+
+/** Starts an instance that is stopped, or about to be. @throws Problem where EC2 does not. */
+export async function start(
+  aws: Aws,
+  instance: ManagedInstance | UserInstance,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { id } = instance;
+  const waiting = new Waiting(reporter, `${id} is stopping; starting it after that`);
+  try {
+    for (let state = ''; state !== 'stopped';) {
+      state = (await describeInstance(aws, id, signal))?.state ?? 'terminated';
+      if (state === 'running' || state === 'pending') return;
+      if (state !== 'stopped' && state !== 'stopping')
+        throw new Problem('INSTANCE_GONE', `${id} is ${state}: it can't be started.`);
+      if (state === 'stopping') {
+        waiting.say();
+        await sleep(START_POLL_MS / 2, signal);
+      }
+    }
+  } finally {
+    waiting.end();
+  }
+  try {
+    await requestStart(aws, instance, signal);
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    throw awsProblem(
+      'INSTANCE_START',
+      `Could not start ${id}.`,
+      error,
+      /^Insufficient/.test((error as Error).name)
+        ? 'Its zone has no capacity now, and it stays in that zone. Try again later, or terminate it (remote-down) to launch one elsewhere.'
+        : undefined,
+    );
+  }
+  // What EC2 tells of it may be a moment old.
+  for (const until = steadyNow() + EC2_LAG_MS; steadyNow() < until; await sleep(START_POLL_MS / 4, signal))
+    if ((await describeInstance(aws, id, signal))?.state !== 'stopped') return;
+}
+
+/** The instance that is named, started where it is stopped. Returns when it can be used. @param wait ms */
+export async function startNamed(
+  aws: Aws,
+  name: NamedInstance,
+  wait: number,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<InstanceInfo & { how: 'started' | 'found' }> {
+  const instance = await userInstance(aws, name, signal);
+  const { id, state } = instance;
+  const stopped = state === 'stopped' || state === 'stopping';
+  if (!stopped && state !== 'running' && state !== 'pending')
+    throw new Problem('INSTANCE_GONE', `${id} is ${state}.`, { next: 'Name another instance, or a launch spec.' });
+  if (stopped) await start(aws, instance, reporter, signal);
+  reporter.line(stopped ? `Started ${id}.` : `Using ${id}: ${state}.`);
+  await waitReady(aws, id, wait, reporter, signal);
+  return { ...(await describeInstance(aws, id, signal))!, how: stopped ? 'started' : 'found' };
+}

@@ -1,0 +1,37 @@
+import type { IncomingMessage } from 'node:http';
+import type { Identities } from './identity';
+import { readClaim, verifyClaim } from './signature';
+import { verifyV2Url } from './signature-v2';
+import type { ServiceResponse } from './service';
+import { createReadStream } from 'node:fs';
+
+/** Whether a request of S3's is signed in its head, so that its sender is known before its body. */
+export function isVerifiedByHead({ method, url = '/', headers }: IncomingMessage, identities: Identities): boolean {
+  const [rawPath, rawQuery = ''] = url.split('?');
+  const query = new URLSearchParams(rawQuery);
+  try {
+    const claim = readClaim(headers, query);
+    if (!claim) return verifyV2Url({ method: method!, rawPath, query }, identities, Date.now()) !== null;
+    if (claim.service !== 's3') return false;
+    verifyClaim(claim, { method: method!, rawPath, rawQuery, headers }, identities.get(claim.accessKeyId), Date.now());
+    return true;
+  } catch {
+    // It is refused when it has come, as the service refuses it.
+    return false;
+  }
+}
+
+export function read(body: ServiceResponse['body']): AsyncIterable<Buffer> | Buffer[] {
+  if (body === undefined) return [];
+  if (typeof body === 'string' || Buffer.isBuffer(body)) return [Buffer.from(body)];
+  return createReadStream('', { fd: body.file, start: body.from, end: body.to, highWaterMark: 256 * 1024 });
+}
+
+/** ms since the epoch, finer than a millisecond: two processes of one machine agree on it. */
+export function now(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+export async function pause(ms: number): Promise<void> {
+  if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,221 @@
+import { ACCOUNT } from '../../identity';
+import type { Action } from '../action';
+import { IMAGES, type Image } from './images';
+import { INSTANCE_TYPES, instanceType, type InstanceType } from './instance-types';
+import { SECURITY_GROUP, VPC, type Zone } from './network';
+import type { Form } from '../xml/form';
+import { page, select } from '../instances/select';
+import type { Xml } from '../xml/xml';
+import { AwsError } from '../../aws-error';
+
+/** What a region has without anybody's making it. */
+export function catalogueActions(zones: Zone[], region: string): Record<string, Action> {
+  return {
+    DescribeImages: (form) => ({ imagesSet: describeImages(form).map(imageXml) }),
+    DescribeInstanceTypes: describeTypes,
+    DescribeInstanceTypeOfferings: (form) => describeOfferings(form, zones, region),
+    DescribeAvailabilityZones: (form) => ({ availabilityZoneInfo: describeZones(form, zones, region) }),
+    DescribeSubnets: (form) => ({ subnetSet: describeSubnets(form, zones) }),
+    DescribeVpcs: (form) => ({ vpcSet: describeVpcs(form) }),
+    DescribeSecurityGroups: (form) => ({ securityGroupInfo: describeGroups(form) }),
+  };
+}
+
+function describeImages(form: Form): Image[] {
+  const ids = form.list('ImageId');
+  const missing = ids.filter((id) => !IMAGES.some((image) => image.id === id));
+  if (missing.length)
+    throw new AwsError('InvalidAMIID.NotFound', `The image id '[${missing.join(', ')}]' does not exist`);
+  const owners = form.list('Owner');
+  return select<Image>(
+    form,
+    IMAGES.filter(
+      ({ id, owner, ownerAlias }) =>
+        (!ids.length || ids.includes(id)) &&
+        (!owners.length || owners.includes(owner) || (ownerAlias !== undefined && owners.includes(ownerAlias))),
+    ),
+    {
+      'image-id': ({ id }) => id,
+      name: ({ name }) => name,
+      architecture: ({ architecture }) => architecture,
+      state: () => 'available',
+      'owner-id': ({ owner }) => owner,
+      'owner-alias': ({ ownerAlias }) => ownerAlias,
+      'root-device-type': () => 'ebs',
+      'virtualization-type': () => 'hvm',
+    },
+  );
+}
+
+function imageXml(image: Image): Xml {
+  return {
+    imageId: image.id,
+    name: image.name,
+    description: image.description,
+    architecture: image.architecture,
+    imageOwnerId: image.owner,
+    imageOwnerAlias: image.ownerAlias,
+    imageState: 'available',
+    imageType: 'machine',
+    isPublic: true,
+    imdsSupport: 'v2.0',
+    creationDate: '2024-10-11T00:00:00.000Z',
+    platformDetails: 'Linux/UNIX',
+    rootDeviceType: 'ebs',
+    rootDeviceName: image.rootDevice,
+    virtualizationType: 'hvm',
+    blockDeviceMapping: [
+      {
+        deviceName: image.rootDevice,
+        ebs: {
+          snapshotId: image.snapshot,
+          volumeSize: image.size,
+          volumeType: 'gp3',
+          encrypted: false,
+          deleteOnTermination: true,
+        },
+      },
+    ],
+  };
+}
+
+function describeTypes(form: Form): { [name: string]: Xml } {
+  const names = form.list('InstanceType');
+  const unknown = names.filter((name) => !instanceType(name));
+  if (unknown.length)
+    throw new AwsError(
+      'InvalidInstanceType',
+      `The following supplied instance types do not exist: [${unknown.join(', ')}]`,
+    );
+  const named = INSTANCE_TYPES.filter(({ name }) => !names.length || names.includes(name));
+  const { rows, nextToken } = page(
+    form,
+    select<InstanceType>(form, named, {
+      'instance-type': ({ name }) => name,
+      'processor-info.supported-architecture': ({ architecture }) => architecture,
+      'vcpu-info.default-vcpus': ({ cpus }) => String(cpus),
+      'memory-info.size-in-mib': ({ memory }) => String(memory),
+    }),
+  );
+  return { instanceTypeSet: rows.map(typeXml), nextToken };
+}
+
+function typeXml({ name, cpus, memory, architecture, gpu }: InstanceType): Xml {
+  return {
+    instanceType: name,
+    currentGeneration: true,
+    supportedUsageClasses: ['on-demand', 'spot'],
+    supportedRootDeviceTypes: ['ebs'],
+    supportedVirtualizationTypes: ['hvm'],
+    bareMetal: false,
+    processorInfo: { supportedArchitectures: [architecture] },
+    vCpuInfo: { defaultVCpus: cpus },
+    memoryInfo: { sizeInMiB: memory },
+    gpuInfo: gpu && {
+      gpus: [{ name: gpu.name, manufacturer: 'NVIDIA', count: gpu.count, memoryInfo: { sizeInMiB: gpu.memory } }],
+      totalGpuMemoryInMiB: gpu.count * gpu.memory,
+    },
+  };
+}
+
+function describeOfferings(form: Form, zones: Zone[], region: string): { [name: string]: Xml } {
+  const locationType = form.text('LocationType') ?? 'region';
+  const locations =
+    locationType === 'availability-zone'
+      ? zones.map(({ name }) => ({ location: name, letter: name.slice(-1) }))
+      : [{ location: region, letter: undefined }];
+  const offered = INSTANCE_TYPES.flatMap(({ name, zones: letters }) =>
+    locations
+      .filter(({ letter }) => letter === undefined || letters === undefined || letters.includes(letter))
+      .map(({ location }) => ({ instanceType: name, locationType, location })),
+  );
+  const { rows, nextToken } = page(
+    form,
+    select(form, offered, {
+      'instance-type': (each) => each.instanceType,
+      location: (each) => each.location,
+    }),
+  );
+  return { instanceTypeOfferingSet: rows, nextToken };
+}
+
+function describeZones(form: Form, zones: Zone[], region: string): Xml[] {
+  const names = form.list('ZoneName');
+  const missing = names.find((name) => !zones.some((zone) => zone.name === name));
+  if (missing !== undefined) throw new AwsError('InvalidParameterValue', `Invalid availability zone: [${missing}]`);
+  const named = zones.filter(({ name }) => !names.length || names.includes(name));
+  return select<Zone>(form, named, {
+    'zone-name': ({ name }) => name,
+    'zone-id': ({ id }) => id,
+    'region-name': () => region,
+    state: () => 'available',
+    'zone-type': () => 'availability-zone',
+  }).map(({ name, id }) => ({
+    zoneName: name,
+    zoneId: id,
+    zoneState: 'available',
+    regionName: region,
+    zoneType: 'availability-zone',
+    optInStatus: 'opt-in-not-required',
+  }));
+}
+
+function describeSubnets(form: Form, zones: Zone[]): Xml[] {
+  const ids = form.list('SubnetId');
+  const missing = ids.find((id) => !zones.some(({ subnet }) => subnet === id));
+  if (missing !== undefined)
+    throw new AwsError('InvalidSubnetID.NotFound', `The subnet ID '${missing}' does not exist`);
+  const named = zones.filter(({ subnet }) => !ids.length || ids.includes(subnet));
+  return select<Zone>(form, named, {
+    'subnet-id': ({ subnet }) => subnet,
+    'vpc-id': () => VPC,
+    'availability-zone': ({ name }) => name,
+    'default-for-az': () => 'true',
+    state: () => 'available',
+  }).map(({ name, id, subnet, cidr }) => ({
+    subnetId: subnet,
+    vpcId: VPC,
+    cidrBlock: cidr,
+    availabilityZone: name,
+    availabilityZoneId: id,
+    availableIpAddressCount: 4091,
+    defaultForAz: true,
+    mapPublicIpOnLaunch: true,
+    ownerId: ACCOUNT,
+    state: 'available',
+  }));
+}
+
+function describeVpcs(form: Form): Xml[] {
+  const missing = form.list('VpcId').find((id) => id !== VPC);
+  if (missing !== undefined) throw new AwsError('InvalidVpcID.NotFound', `The vpc ID '${missing}' does not exist`);
+  return select(form, [VPC], {
+    'vpc-id': (id) => id,
+    'is-default': () => 'true',
+    isDefault: () => 'true',
+    state: () => 'available',
+  }).map((vpcId) => ({
+    vpcId,
+    cidrBlock: '172.31.0.0/16',
+    isDefault: true,
+    ownerId: ACCOUNT,
+    state: 'available',
+  }));
+}
+
+function describeGroups(form: Form): Xml[] {
+  const missing = form.list('GroupId').find((id) => id !== SECURITY_GROUP);
+  if (missing !== undefined)
+    throw new AwsError('InvalidGroup.NotFound', `The security group '${missing}' does not exist`);
+  return select(form, [SECURITY_GROUP], {
+    'group-id': (id) => id,
+    'group-name': () => 'default',
+    'vpc-id': () => VPC,
+  }).map((groupId) => ({
+    groupId,
+    groupName: 'default',
+    groupDescription: 'default VPC security group',
+    vpcId: VPC,
+    ownerId: ACCOUNT,
+  }));
+}

@@ -1,0 +1,153 @@
+import type { Identity } from '../../identity';
+import type { Instances, LocalInstance } from '../../instance/instances';
+import { Timers } from '../../instance/timers';
+import { KeptJson } from '../../kept-json';
+import type { Market } from '../launch/capacity';
+import type { CheckedLaunch } from '../launch/checked-launch';
+import type { Fleet, Pool } from './fleet';
+import { note } from './fleet-history';
+import type { Launcher } from '../launch/launcher';
+import { overSpec } from '../launch-specification';
+import type { LaunchTemplates } from '../templates/launch-templates';
+import { byUser, initiated } from '../instances/reason';
+import { AwsError } from '../../aws-error';
+
+/** From an instance's end to the try to replace it, and between two tries, ms. */
+const REPLACED = 100;
+const TRIED_AGAIN = 500;
+
+const MARKETS: Market[] = ['on-demand', 'spot'];
+
+/** Fleets: an instant one launches once; one that is maintained replaces what ends, until it ends itself. */
+export class Fleets {
+  private readonly kept: KeptJson<Fleet>;
+  private readonly refills = new Timers();
+  private readonly ends = new Timers();
+
+  constructor(
+    file: string,
+    private readonly instances: Instances,
+    private readonly launcher: Launcher,
+    private readonly templates: LaunchTemplates,
+  ) {
+    this.kept = new KeptJson(file);
+    instances.watchers.push(({ fleet }, event) => {
+      if (fleet !== undefined && event === 'terminated') this.refill(fleet, REPLACED);
+    });
+    for (const fleet of this.all()) this.keep(fleet, TRIED_AGAIN);
+  }
+
+  all(): Fleet[] {
+    return this.kept.all();
+  }
+
+  get(id: string): Fleet | undefined {
+    return this.kept.get(id);
+  }
+
+  save(fleet: Fleet): void {
+    this.kept.set(fleet.id, fleet);
+  }
+
+  close(): void {
+    this.refills.close();
+    this.ends.close();
+  }
+
+  /** Its instances that are not terminated. */
+  living(fleet: Fleet): LocalInstance[] {
+    return this.instances.all().filter((each) => each.fleet === fleet.id && each.state !== 'terminated');
+  }
+
+  /** @throws AwsError where a template is missing or a permission: a lack of capacity is none of its errors. */
+  create(fleet: Fleet, caller: Identity | null): void {
+    for (const market of MARKETS)
+      if (fleet.target[market] > 0) for (const pool of fleet.pools) this.check(fleet, pool, market, caller);
+    note(fleet, { type: 'fleet-change', subType: 'active', description: 'The fleet is active' });
+    this.save(fleet);
+    this.fill(fleet);
+    this.keep(fleet, TRIED_AGAIN);
+  }
+
+  /** It replaces nothing any more. */
+  delete(fleet: Fleet, terminate: boolean): void {
+    fleet.state = terminate ? 'deleted_terminating' : 'deleted_running';
+    note(fleet, { type: 'fleet-change', subType: fleet.state, description: 'The fleet was deleted' });
+    this.end(fleet, terminate ? byUser() : undefined);
+  }
+
+  private keep(fleet: Fleet, inMs: number): void {
+    if (fleet.type !== 'maintain' || fleet.state !== 'active') return;
+    if (fleet.validUntil !== undefined) this.ends.at(fleet.id, fleet.validUntil, () => this.expire(fleet));
+    this.refill(fleet.id, inMs);
+  }
+
+  private expire(fleet: Fleet): void {
+    fleet.state = fleet.terminateAtEnd ? 'deleted_terminating' : 'deleted_running';
+    const code = 'Server.ScheduledStop';
+    const reason = { code, message: `${code}: The fleet has expired`, transition: initiated('Service') };
+    this.end(fleet, fleet.terminateAtEnd ? reason : undefined);
+  }
+
+  private end(fleet: Fleet, reason: LocalInstance['reason']): void {
+    this.save(fleet);
+    this.refills.clear(fleet.id);
+    this.ends.clear(fleet.id);
+    if (reason) for (const each of this.living(fleet)) this.instances.change(each, 'terminated', reason);
+  }
+
+  private refill(id: string, inMs: number): void {
+    this.refills.at(id, Date.now() + inMs, () => {
+      const fleet = this.get(id);
+      if (fleet?.type !== 'maintain' || fleet.state !== 'active') return;
+      if (!this.fill(fleet)) this.refill(id, TRIED_AGAIN);
+    });
+  }
+
+  /** Launches what it lacks, from the first of its pools that has it. @returns whether it lacks nothing now. */
+  private fill(fleet: Fleet): boolean {
+    if (fleet.type === 'maintain') fleet.errors = [];
+    let filled = true;
+    for (const market of MARKETS) {
+      const there = this.living(fleet).filter(({ spotRequest }) => (spotRequest !== undefined) === (market === 'spot'));
+      const missing = fleet.target[market] - there.length;
+      if (missing > 0 && !this.launch(fleet, market, missing)) filled = false;
+    }
+    this.save(fleet);
+    return filled;
+  }
+
+  private launch(fleet: Fleet, market: Market, count: number): boolean {
+    for (const [number, pool] of fleet.pools.entries()) {
+      try {
+        const checked = this.check(fleet, pool, market, null);
+        for (const { id } of this.launcher.launch(checked, count, { fleet: fleet.id })) {
+          fleet.launched.push({ instance: id, pool: number, market });
+          note(fleet, { type: 'instance-change', subType: 'launched', description: checked.type.name, instance: id });
+        }
+        return true;
+      } catch (error) {
+        if (!(error instanceof AwsError)) throw error;
+        fleet.errors.push({ pool: number, market, code: error.code, message: error.message });
+        note(fleet, { type: 'service-error', subType: error.code, description: error.message });
+      }
+    }
+    return false;
+  }
+
+  /** As EC2, by its template as it is now: a fleet whose template is gone launches nothing. */
+  private check(fleet: Fleet, pool: Pool, market: Market, caller: Identity | null): CheckedLaunch {
+    const template = this.templates.spec(pool.template);
+    const { type, subnet, zone, image } = pool;
+    const spec = overSpec({ type, subnet, zone, image }, template);
+    const instance = { ...template.tags?.instance, ...fleet.instanceTags };
+    return this.launcher.check(
+      {
+        ...spec,
+        tags: { ...template.tags, instance: { ...instance, 'aws:ec2:fleet-id': fleet.id } },
+        market: market === 'spot' ? { type: 'spot' } : undefined,
+      },
+      caller,
+    );
+  }
+}

@@ -1,0 +1,81 @@
+import { ACCOUNT } from '../../identity';
+import type { InstanceState, LocalInstance } from '../../instance/instances';
+import { findImage } from '../catalogue/images';
+import { VPC, type Zone } from '../catalogue/network';
+import type { Volume } from '../volumes/volumes';
+import { tagSet, timestamp, type Xml } from '../xml/xml';
+
+const CODES: Record<InstanceState, number> = {
+  pending: 0,
+  running: 16,
+  'shutting-down': 32,
+  terminated: 48,
+  stopping: 64,
+  stopped: 80,
+};
+
+export function stateXml(state: InstanceState): Xml {
+  return { code: CODES[state], name: state };
+}
+
+/** An instance as DescribeInstances and RunInstances tell of it. */
+export function instanceXml(instance: LocalInstance, state: InstanceState, zone: Zone, volumes: Volume[]): Xml {
+  const image = findImage(instance.image);
+  const gone = state === 'terminated';
+  const up = state === 'running' || state === 'pending';
+  return {
+    instanceId: instance.id,
+    imageId: instance.image,
+    instanceState: stateXml(state),
+    instanceType: instance.type,
+    amiLaunchIndex: instance.index,
+    launchTime: timestamp(instance.launched),
+    placement: { availabilityZone: instance.zone, tenancy: 'default' },
+    architecture: image?.architecture ?? 'x86_64',
+    rootDeviceType: 'ebs',
+    rootDeviceName: image?.rootDevice,
+    virtualizationType: 'hvm',
+    clientToken: instance.clientToken ?? '',
+    reason: instance.reason?.transition ?? '',
+    stateReason: stateReason(instance, state),
+    instanceLifecycle: instance.spotRequest === undefined ? undefined : 'spot',
+    spotInstanceRequestId: instance.spotRequest,
+    iamInstanceProfile:
+      instance.profile === null
+        ? undefined
+        : {
+            arn: `arn:aws:iam::${ACCOUNT}:instance-profile/${instance.profile}`,
+            id: 'AIPALOCALLOCALLOCAL1',
+          },
+    metadataOptions: {
+      state: 'applied',
+      httpTokens: instance.httpTokens,
+      httpPutResponseHopLimit: 2,
+      httpEndpoint: 'enabled',
+    },
+    blockDeviceMapping: volumes.map(({ id, created, attachment }) => ({
+      deviceName: attachment!.device,
+      ebs: {
+        volumeId: id,
+        status: 'attached',
+        attachTime: timestamp(created),
+        deleteOnTermination: attachment!.deleteOnTermination,
+      },
+    })),
+    tagSet: tagSet(instance.tags),
+    ...(gone
+      ? {}
+      : {
+          vpcId: VPC,
+          subnetId: zone.subnet,
+          privateIpAddress: instance.privateIp,
+          ipAddress: up ? instance.publicIp : undefined,
+          groupSet: instance.securityGroups.map((groupId) => ({ groupId, groupName: 'default' })),
+        }),
+  };
+}
+
+function stateReason({ reason }: LocalInstance, state: InstanceState): Xml {
+  if (state === 'pending') return { code: 'pending', message: 'pending' };
+  return reason && { code: reason.code, message: reason.message };
+}

@@ -1,0 +1,121 @@
+import { findImage, type Image } from '../catalogue/images';
+import { instanceType, type InstanceType } from '../catalogue/instance-types';
+import { SECURITY_GROUP, type Zone } from '../catalogue/network';
+import type { InstanceProfiles } from '../instances/profiles';
+import type { DiskSpec, LaunchSpec } from '../launch-specification';
+import { AwsError } from '../../aws-error';
+
+/** A launch that says nothing that EC2 refuses. */
+export interface CheckedLaunch {
+  image: Image;
+  type: InstanceType;
+  /** Those that would do: one where it was chosen. */
+  zones: Zone[];
+  chosen: boolean;
+  securityGroups: string[];
+  /** The root's first. */
+  disks: DiskSpec[];
+  profile: string | null;
+  spot: boolean;
+  spec: LaunchSpec;
+}
+
+const DEFAULT_TYPE = 't3.micro';
+const LONGEST_USER_DATA = 16_384;
+const TAGGABLE = ['instance', 'volume', 'spot-instances-request', 'network-interface'];
+
+/** @throws AwsError as EC2 refuses it, in its own order: what is wrong with the words comes first. */
+export function checkLaunch(spec: LaunchSpec, zones: Zone[], profiles: InstanceProfiles): CheckedLaunch {
+  const image = checkImage(spec.image);
+  const type = instanceType(spec.type ?? DEFAULT_TYPE);
+  if (!type) throw invalid(`Invalid value '${spec.type}' for InstanceType.`);
+  if (type.architecture !== image.architecture)
+    throw invalid(
+      `The architecture '${type.architecture}' of the specified instance type does not match the architecture '${image.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again. You can use 'describe-instance-types' or 'describe-images' to discover the architecture of the instance type or AMI.`,
+    );
+  if (spec.keyName !== undefined)
+    throw new AwsError('InvalidKeyPair.NotFound', `The key pair '${spec.keyName}' does not exist`);
+  for (const group of spec.securityGroups ?? [])
+    if (group !== SECURITY_GROUP)
+      throw new AwsError('InvalidGroup.NotFound', `The security group '${group}' does not exist`);
+  for (const resource of Object.keys(spec.tags ?? {}))
+    if (!TAGGABLE.includes(resource)) throw invalid(`'${resource}' is not a valid taggable resource type.`);
+  oneOf('HttpTokens', spec.httpTokens, ['required', 'optional']);
+  oneOf('InstanceInitiatedShutdownBehavior', spec.shutdownBehavior, ['stop', 'terminate']);
+  checkUserData(spec.userData);
+  return {
+    image,
+    type,
+    zones: checkZones(spec, type, zones),
+    chosen: spec.subnet !== undefined || spec.zone !== undefined,
+    securityGroups: spec.securityGroups ?? [SECURITY_GROUP],
+    disks: checkDisks(spec.disks ?? [], image),
+    spot: checkMarket(spec),
+    profile: spec.profile === undefined ? null : profiles.find(spec.profile),
+    spec,
+  };
+}
+
+function checkImage(id: string | undefined): Image {
+  if (!id) throw new AwsError('MissingParameter', 'The request must contain the parameter ImageId');
+  if (!/^ami-([0-9a-f]{8}|[0-9a-f]{17})$/.test(id))
+    throw new AwsError('InvalidAMIID.Malformed', `Invalid id: "${id}" (expecting "ami-...")`);
+  const found = findImage(id);
+  if (!found) throw new AwsError('InvalidAMIID.NotFound', `The image id '[${id}]' does not exist`);
+  return found;
+}
+
+function checkUserData(userData: string | undefined): void {
+  if (userData === undefined) return;
+  if (!/^[A-Za-z0-9+/\s]*={0,2}\s*$/.test(userData)) throw invalid('Invalid BASE64 encoding of user data');
+  if (Buffer.from(userData, 'base64').length > LONGEST_USER_DATA)
+    throw invalid(`User data is limited to ${LONGEST_USER_DATA} bytes`);
+}
+
+function checkZones({ subnet, zone }: LaunchSpec, { name, zones: letters }: InstanceType, zones: Zone[]): Zone[] {
+  const offered = zones.filter((each) => letters === undefined || letters.includes(each.name.slice(-1)));
+  if (subnet === undefined && zone === undefined) return offered;
+  const found = zones.find((each) => (subnet === undefined ? each.name === zone : each.subnet === subnet));
+  if (!found && subnet !== undefined)
+    throw new AwsError('InvalidSubnetID.NotFound', `The subnet ID '${subnet}' does not exist`);
+  if (!found || (zone !== undefined && found.name !== zone)) throw invalid(`Invalid availability zone: [${zone}]`);
+  if (!offered.includes(found))
+    throw new AwsError(
+      'Unsupported',
+      `Your requested instance type (${name}) is not supported in your requested Availability Zone (${found.name}). Please retry your request by not specifying an Availability Zone or choosing ${offered.map((each) => each.name).join(', ')}.`,
+    );
+  return [found];
+}
+
+/** A mapping of the root's name changes the root; one of another name makes another volume. */
+function checkDisks(disks: DiskSpec[], { rootDevice, size, snapshot }: Image): DiskSpec[] {
+  const root = disks.find(({ device }) => device === rootDevice);
+  if (root?.size !== undefined && root.size < size)
+    throw new AwsError(
+      'InvalidBlockDeviceMapping',
+      `Volume of size ${root.size}GB is smaller than snapshot '${snapshot}', expect size >= ${size}GB`,
+    );
+  const others = disks.filter(({ device }) => device !== rootDevice);
+  for (const other of others)
+    if (other.size === undefined)
+      throw new AwsError('MissingParameter', 'The request must contain the parameter size or snapshotId');
+  for (const { type } of disks) oneOf('volumeType', type, ['gp3', 'gp2', 'io1', 'io2', 'st1', 'sc1', 'standard']);
+  return [{ size, deleteOnTermination: true, ...root, device: rootDevice }, ...others];
+}
+
+function checkMarket({ market }: LaunchSpec): boolean {
+  if (!market) return false;
+  oneOf('MarketType', market.type, ['spot']);
+  oneOf('SpotInstanceType', market.spotType, ['one-time', 'persistent']);
+  if (market.spotType === 'persistent' || (market.interruption ?? 'terminate') !== 'terminate')
+    throw new AwsError('UnsupportedOperation', 'Local AWS has one-time spot instances that are terminated.');
+  return true;
+}
+
+function oneOf(name: string, value: string | undefined, values: string[]): void {
+  if (value !== undefined && !values.includes(value)) throw invalid(`Invalid value '${value}' for ${name}.`);
+}
+
+function invalid(message: string): AwsError {
+  return new AwsError('InvalidParameterValue', message);
+}

@@ -1,0 +1,71 @@
+import { randomBytes } from 'node:crypto';
+import type { Identity } from '../../identity';
+import type { Instances, LocalInstance } from '../../instance/instances';
+import { alsoAllow } from '../action';
+import type { Capacity } from './capacity';
+import type { Zone } from '../catalogue/network';
+import { checkLaunch, type CheckedLaunch } from './checked-launch';
+import type { LaunchSpec } from '../launch-specification';
+import type { InstanceProfiles } from '../instances/profiles';
+import type { SpotRequests } from '../spot/spot-requests';
+import type { Volumes } from '../volumes/volumes';
+
+/** What an instance is for, besides what was asked for. */
+export interface LaunchPurpose {
+  clientToken?: string;
+  fingerprint?: string;
+  fleet?: string;
+}
+
+/** Launches instances with all that comes with them: their volumes, their spot requests. */
+export class Launcher {
+  constructor(
+    private readonly instances: Instances,
+    private readonly volumes: Volumes,
+    private readonly spot: SpotRequests,
+    private readonly capacity: Capacity,
+    private readonly profiles: InstanceProfiles,
+    readonly zones: Zone[],
+  ) {}
+
+  /** @throws AwsError where a parameter, or a permission that the launch needs besides, is missing or wrong. */
+  check(spec: LaunchSpec, caller: Identity | null): CheckedLaunch {
+    if (spec.tags) alsoAllow(caller, 'ec2:CreateTags');
+    if (spec.profile !== undefined) alsoAllow(caller, 'iam:PassRole');
+    const checked = checkLaunch(spec, this.zones, this.profiles);
+    if (checked.spot) this.spot.checkRole(caller);
+    return checked;
+  }
+
+  /** @throws AwsError where there is no capacity: then there is none of them. */
+  launch(checked: CheckedLaunch, count: number, purpose: LaunchPurpose = {}): LocalInstance[] {
+    const { image, type, spec, spot } = checked;
+    const names = checked.zones.map(({ name }) => name);
+    const zone = this.capacity.take(type.name, spot ? 'spot' : 'on-demand', names, checked.chosen);
+    const reservation = `r-${randomBytes(9).toString('hex').slice(0, 17)}`;
+    return Array.from({ length: count }, (_, index) => {
+      const request = spot ? this.spot.open(type.name, zone, spec.tags?.['spot-instances-request'] ?? {}) : undefined;
+      const instance = this.instances.launch({
+        ...purpose,
+        type: type.name,
+        image: image.id,
+        tags: { ...spec.tags?.instance },
+        reservation,
+        index,
+        zone,
+        profile: checked.profile,
+        shutdownBehavior: spec.shutdownBehavior,
+        httpTokens: spec.httpTokens,
+        securityGroups: checked.securityGroups,
+        userData: spec.userData,
+        spotRequest: request?.id,
+        // A default subnet gives one, unless it is not wanted.
+        publicIp: spec.publicIp === false ? undefined : `203.0.113.${1 + (randomBytes(1)[0] % 254)}`,
+      });
+      if (request) this.spot.fulfil(request, instance);
+      for (const disk of checked.disks)
+        this.volumes.attach(instance, disk, image.snapshot, spec.tags?.volume ?? {}, disk.device === image.rootDevice);
+      return instance;
+    });
+  }
+}

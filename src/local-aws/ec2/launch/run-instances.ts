@@ -1,0 +1,50 @@
+import type { Identity } from '../../identity';
+import type { Instances } from '../../instance/instances';
+import { dryRun, type Action } from '../action';
+import type { Form } from '../xml/form';
+import type { InstanceActions } from '../instances/instance-actions';
+import type { Launcher } from './launcher';
+import { overSpec, readLaunchSpec } from '../launch-specification';
+import { readTemplateName, type LaunchTemplates } from '../templates/launch-templates';
+import type { Xml } from '../xml/xml';
+import { AwsError } from '../../aws-error';
+
+const LONGEST_TOKEN = 64;
+
+export class RunInstances {
+  readonly actions: Record<string, Action> = { RunInstances: (form, caller) => this.run(form, caller) };
+
+  constructor(
+    private readonly instances: Instances,
+    private readonly launcher: Launcher,
+    private readonly templates: LaunchTemplates,
+    private readonly told: InstanceActions,
+  ) {}
+
+  private run(form: Form, caller: Identity | null): { [name: string]: Xml } {
+    const [least, most] = [Number(form.required('MinCount')), Number(form.required('MaxCount'))];
+    if (!(least >= 1 && most >= least))
+      throw new AwsError('InvalidParameterValue', `Invalid value '${most}' for instanceCount.`);
+    const clientToken = form.text('ClientToken');
+    if ((clientToken?.length ?? 0) > LONGEST_TOKEN || /[^\x20-\x7e]/.test(clientToken ?? ''))
+      throw new AwsError('InvalidParameterValue', `Value (${clientToken}) for parameter clientToken is invalid.`);
+    const fingerprint = form.fingerprint();
+    const before = clientToken ? this.instances.all().filter((each) => each.clientToken === clientToken) : [];
+    if (before.length) {
+      if (before[0].fingerprint !== fingerprint)
+        throw new AwsError(
+          'IdempotentParameterMismatch',
+          'Arguments on this idempotent request are inconsistent with arguments used in previous request(s).',
+        );
+      return this.told.reservation(before);
+    }
+    const template = form.part('LaunchTemplate');
+    const spec = readLaunchSpec(form);
+    const checked = this.launcher.check(
+      template ? overSpec(spec, this.templates.spec(readTemplateName(template))) : spec,
+      caller,
+    );
+    dryRun(form);
+    return this.told.reservation(this.launcher.launch(checked, most, { clientToken, fingerprint }));
+  }
+}

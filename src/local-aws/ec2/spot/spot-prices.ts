@@ -1,0 +1,61 @@
+import type { Action } from '../action';
+import { INSTANCE_TYPES } from '../catalogue/instance-types';
+import type { Zone } from '../catalogue/network';
+import type { Form } from '../xml/form';
+import { page, select } from '../instances/select';
+import { timestamp, type Xml } from '../xml/xml';
+import { AwsError } from '../../aws-error';
+
+const PRODUCTS = ['Linux/UNIX', 'Linux/UNIX (Amazon VPC)'];
+/** A price holds so long, ms, and is a little higher in each further zone. */
+const PERIOD = 6 * 3600_000;
+const STEP = 0.05;
+/** As far back as the history goes, ms. */
+const HISTORY = 90 * 24 * 3600_000;
+
+export function spotPriceActions(zones: Zone[]): Record<string, Action> {
+  return { DescribeSpotPriceHistory: (form) => describe(form, zones) };
+}
+
+/** The newest first; with the start and the end now, the prices of now. */
+function describe(form: Form, zones: Zone[]): { [name: string]: Xml } {
+  const now = Date.now();
+  const end = Math.min(time(form, 'EndTime') ?? now, now);
+  const start = Math.min(Math.max(time(form, 'StartTime') ?? now - HISTORY, now - HISTORY), end);
+  const types = form.list('InstanceType');
+  const products = form.list('ProductDescription');
+  const zone = form.text('AvailabilityZone');
+  const rows: { availabilityZone: string; instanceType: string; spotPrice: string; timestamp: string }[] = [];
+  // What held at the start was set before it.
+  for (let period = Math.floor(end / PERIOD); period >= Math.floor(start / PERIOD); period--)
+    for (const type of INSTANCE_TYPES.filter(({ name }) => !types.length || types.includes(name)))
+      for (const [index, { name }] of zones.entries()) {
+        if (type.zones !== undefined && !type.zones.includes(name.slice(-1))) continue;
+        rows.push({
+          availabilityZone: name,
+          instanceType: type.name,
+          spotPrice: (type.spotPrice * (1 + index * STEP)).toFixed(6),
+          timestamp: timestamp(period * PERIOD),
+        });
+      }
+  const wanted = rows.filter(({ availabilityZone }) => zone === undefined || availabilityZone === zone);
+  const found = select(form, products.length && !products.some((each) => PRODUCTS.includes(each)) ? [] : wanted, {
+    'availability-zone': (each) => each.availabilityZone,
+    'instance-type': (each) => each.instanceType,
+    'product-description': () => PRODUCTS,
+    'spot-price': (each) => each.spotPrice,
+  });
+  const { rows: told, nextToken } = page(form, found);
+  return {
+    spotPriceHistorySet: told.map((each) => ({ ...each, productDescription: PRODUCTS[0] })),
+    nextToken: nextToken ?? '',
+  };
+}
+
+function time(form: Form, name: string): number | undefined {
+  const text = form.text(name);
+  if (text === undefined) return undefined;
+  const ms = Date.parse(text);
+  if (Number.isNaN(ms)) throw new AwsError('InvalidParameterValue', `Invalid value '${text}' for ${name}.`);
+  return ms;
+}

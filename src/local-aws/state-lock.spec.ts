@@ -1,0 +1,74 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { lockState, mark } from './state-lock';
+
+describe('the lock of a state directory', () => {
+  let directory: string;
+  let other: ChildProcess;
+  const lock = () => join(directory, 'lock');
+  beforeAll(() => {
+    other = spawn('sleep', ['600']);
+  });
+  afterAll(() => other.kill());
+  beforeEach(() => {
+    directory = fs.mkdtempSync(join(tmpdir(), 'nx-ec2-lock-'));
+  });
+  afterEach(() => {
+    jest.restoreAllMocks();
+    fs.rmSync(directory, { recursive: true });
+  });
+
+  it('is held by one process, and let go', () => {
+    fs.writeFileSync(lock(), mark(other.pid!));
+    expect(() => lockState(directory)).toThrow(`already (PID ${other.pid})`);
+    fs.rmSync(lock());
+    const unlock = lockState(directory);
+    expect(() => lockState(directory)).toThrow(`already (PID ${process.pid})`);
+    unlock();
+    expect(fs.readdirSync(directory)).toEqual([]);
+  });
+
+  it.each([
+    ['a process that has ended', () => '999999999'],
+    ['an empty file', () => ''],
+    ['what no process wrote', () => '0'],
+    ['a process whose id another one has since', () => mark(other.pid!).replace(/\d$/, (digit) => String(+!+digit))],
+    ['a process of before a restart of the machine', () => mark(other.pid!).replace(/ \S+ /, ' x ')],
+    ['a process of this id before a restart of a container', () => `${process.pid} x 1`],
+  ])('is taken over from %s', (_, holder) => {
+    fs.writeFileSync(lock(), holder());
+    lockState(directory)();
+    expect(fs.readdirSync(directory)).toEqual([]);
+  });
+
+  it('is not taken from a process that took over a dead lock after this one had read it', () => {
+    fs.writeFileSync(lock(), '999999999');
+    const readFileSync = fs.readFileSync;
+    const read = jest.spyOn(jest.requireActual<typeof fs>('node:fs'), 'readFileSync');
+    read.mockImplementation(((file: string, options: 'utf8') => {
+      const found = readFileSync(file, options);
+      if (file === lock() && found === '999999999') fs.writeFileSync(lock(), mark(other.pid!));
+      return found;
+    }) as typeof fs.readFileSync);
+    expect(() => lockState(directory)).toThrow(`already (PID ${other.pid})`);
+    expect(readFileSync(lock(), 'utf8')).toBe(mark(other.pid!));
+    expect(fs.readdirSync(directory)).toEqual(['lock']);
+  });
+
+  it('is taken over beside what a process left that was killed as it did', () => {
+    fs.writeFileSync(lock(), '999999999');
+    const linkSync = fs.linkSync;
+    const link = jest.spyOn(jest.requireActual<typeof fs>('node:fs'), 'linkSync');
+    link.mockImplementation((from, to) => {
+      if (String(to).startsWith(`${lock()}.`) && link.mock.calls.length < 3) {
+        fs.writeFileSync(to, '999999998');
+        throw Object.assign(new Error('EEXIST'), { code: 'EEXIST' });
+      }
+      linkSync(from, to);
+    });
+    lockState(directory)();
+    expect(fs.readdirSync(directory)).toEqual([]);
+  });
+});

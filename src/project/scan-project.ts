@@ -1,0 +1,84 @@
+import type { ProjectGraph } from '@nx/devkit';
+import { printablePath } from '../report/terminal-text';
+import { formatCount } from '../report/units';
+import type { Reporter } from '../report/reporter';
+import type { Recipes } from '../snapshot/recipes';
+import { scan, type ScanResult } from '../snapshot/scan';
+import type { Snapshot } from '../snapshot/snapshot';
+import { findFiles } from '../workspace/files/find-files';
+import { lfsPointers } from '../workspace/lfs-pointers';
+import { scanCache } from '../workspace/state';
+import type { Configuration } from '../config/types';
+import type { FilesInput, FoundFiles } from '../workspace/files/types';
+
+export interface Workspace {
+  workspaceRoot: string;
+  projectGraph: ProjectGraph;
+  project: string;
+  configuration: Configuration;
+  reporter: Reporter;
+}
+
+export interface Scanned {
+  files: FoundFiles;
+  snapshot: Snapshot;
+  recipes: Recipes;
+}
+
+/** The project's files as they are now. Warns of files that disappeared or are pointers of Git LFS, and of
+ * patterns that match nothing. */
+export async function scanProject(workspace: Workspace): Promise<Scanned> {
+  const { reporter } = workspace;
+  const files = await findFiles(filesInput(workspace));
+  for (const warning of files.warnings) reporter.warn(warning);
+  const { snapshot, disappeared, recipes } = await scanFiles(workspace, files);
+  if (disappeared.length) {
+    reporter.warn(
+      `deleted after they were listed, not sent: ${disappeared.slice(0, 10).map(printablePath).join(', ')}${disappeared.length > 10 ? ` and ${disappeared.length - 10} more` : ''}`,
+    );
+  }
+  warnPointers(workspace, snapshot);
+  return { files, snapshot, recipes };
+}
+
+/** Warns of files that hold pointers of Git LFS. @param known what was looked at before: see `lfsPointers`. */
+export function warnPointers(
+  { workspaceRoot, reporter }: Pick<Workspace, 'workspaceRoot' | 'reporter'>,
+  { entries }: Snapshot,
+  known?: Set<string>,
+): void {
+  const paths = lfsPointers(workspaceRoot, entries, known);
+  if (paths.length === 0) return;
+  const few = `${paths.slice(0, 5).map(printablePath).join(', ')}${paths.length > 5 ? ', …' : ''}`;
+  const are = paths.length === 1 ? 'is a Git LFS pointer' : 'are Git LFS pointers';
+  reporter.warn(
+    `${formatCount(paths.length, 'file')} ${are}, and the contents are not on this machine: ${few}. Run "git lfs pull" to get them.`,
+  );
+}
+
+/** What of the configuration decides which files travel. */
+export function filesInput({ workspaceRoot, projectGraph, project, configuration }: Workspace): FilesInput {
+  const { include, exclude, sensitive, dependencies } = configuration.sync;
+  const { train } = configuration;
+  const outputs = [...train.outputs, ...train.checkpoints.paths];
+  return {
+    workspaceRoot,
+    projectGraph,
+    projectName: project,
+    include,
+    exclude,
+    sensitive,
+    dependencies,
+    outputs,
+    environment: configuration.declaredEnvironment,
+  };
+}
+
+export function scanFiles({ workspaceRoot, project }: Workspace, files: FoundFiles): Promise<ScanResult> {
+  return scan({
+    workspaceRoot,
+    cache: scanCache(workspaceRoot, project),
+    paths: files.paths,
+    emptyDirectories: files.emptyDirectories,
+  });
+}

@@ -1,0 +1,92 @@
+import type { SyncReply } from '../command/plan';
+import type { Reporter } from '../report/reporter';
+import { formatCount, formatDuration, formatSize } from '../report/units';
+import { sanitizeForTerminal } from '../report/terminal-text';
+import { selectTransport } from '../sync/transport/select-transport';
+import { synchronise, type Synchronised, type SyncOptions } from '../sync/pipeline/sync-tree';
+import { assertReady } from './assert-ready';
+import type { EnvironmentNeeds } from './environment-needs';
+import { describeLeftOut, warnLarge } from './describe-files';
+import { scanProject, type Scanned, type Workspace } from './scan-project';
+import { steadyNow } from '../system/moment';
+import type { Session } from '../context/types';
+
+/** Brings the instance to the workspace's state, and starts a run or a watcher with the same command where one is given. */
+export async function push<R extends SyncReply>(
+  session: Session,
+  workspace: Workspace,
+  options: {
+    signal?: AbortSignal;
+    /** A scan that was begun already. */
+    first?: Scanned | Promise<Scanned>;
+    /** Instead of `scanProject`. */
+    scan?: () => Promise<Scanned>;
+    onSend?: () => void;
+    /** What the run to start needs of the instance. */
+    needs?: () => EnvironmentNeeds | null;
+  } & Pick<SyncOptions, 'force' | 'run' | 'watch'>,
+): Promise<Synchronised<R>> {
+  const { reporter, configuration } = session;
+  const started = steadyNow();
+  let scanned = options.first;
+  let planned = '';
+  const result = await synchronise<R>(
+    { ...session, signal: options.signal },
+    selectTransport(configuration.sync.transport),
+    {
+      scan: async () => {
+        const now = await (scanned ?? options.scan?.() ?? scanProject(workspace));
+        scanned = undefined;
+        if (!planned) describeLeftOut(now.files, (text) => reporter.detail(text));
+        return now;
+      },
+      preflight: async () => {
+        await session.preflight(options.signal);
+        await assertReady(session, options.needs?.() ?? null, options.signal);
+      },
+      onPlan: (snapshot, head, send) => {
+        if (planned === `${snapshot.id} ${head?.id}`) return;
+        planned = `${snapshot.id} ${head?.id}`;
+        warnLarge(reporter, snapshot, send.bytes, configuration.sync.warnAbove);
+      },
+      force: options.force,
+      run: options.run,
+      watch: options.watch,
+      onSend: options.onSend,
+    },
+  );
+  describeSync(session, result, steadyNow() - started);
+  return result;
+}
+
+function describeSync<R extends SyncReply>(session: Session, result: Synchronised<R>, ms: number): void {
+  const { reporter } = session;
+  const { sent, snapshot } = result;
+  const how = sent.uploaded ? `${formatSize(sent.uploaded)} uploaded` : 'nothing uploaded';
+  const saved = sent.saved ? `, ${formatSize(sent.saved)} there already` : '';
+  const files = sent.files ? `${formatCount(sent.files, 'file')} sent (${formatSize(sent.bytes)}, ${how}${saved})` : '';
+  for (const [instance, reply] of result.replies) {
+    const deleted = reply.deleted ? `${reply.deleted} deleted` : '';
+    const written = reply.written && !files ? `${reply.written} written` : '';
+    const what = [files, written, deleted].filter(Boolean).join(', ') || 'nothing changed';
+    reporter.line(`Synced ${formatCount(snapshot.size, 'file')} to ${instance}: ${what}, in ${formatDuration(ms)}`);
+    describeReply(reporter, instance, reply);
+  }
+  for (const [instance, error] of result.failures) reporter.warn(`${instance} was not synced: ${error.message}`);
+  reporter.detail(`Snapshot ${snapshot.id}`);
+}
+
+/** What happened on the instance besides what was asked for. */
+export function describeReply(reporter: Reporter, instance: string, reply: SyncReply): void {
+  if (reply.revertedCount) {
+    const named = reply.reverted.slice(0, 5).map(sanitizeForTerminal).join(', ');
+    const kept = reply.kept
+      ? `; the replaced files are in ${sanitizeForTerminal(reply.kept)} (--force keeps nothing)`
+      : '';
+    reporter.warn(
+      `${formatCount(reply.revertedCount, 'synced file')} had been changed on the instance and ${reply.revertedCount === 1 ? 'was' : 'were'} put back: ${named}${kept}`,
+    );
+  }
+  if (reply.healed) reporter.detail(`The tree on ${instance} was not what this machine expected; it was repaired.`);
+  reporter.detail(`${instance}: tree ${sanitizeForTerminal(reply.tree)} of ${sanitizeForTerminal(reply.user)}`);
+}

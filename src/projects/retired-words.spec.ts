@@ -1,0 +1,44 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from './docs.fixture';
+
+/** Words that docs/explanation/glossary.md replaced and that have no other meaning here, also as a part of a name. */
+const WORDS = /wish(?:es|ed)?(?![a-z])|condemn|doomed|keeper/gi;
+/** Names that were replaced. */
+const NAMES = new Set(
+  [
+    'bringUp bringDown bringInStep seeOff giveUp isLiving lookAt stillThere madeKey MadeStart MadeInstance MadeFleet',
+    'untilSilent sameTraining whatThereIs lookUpGround showThrough leftAlone leftForLater readFates overtaken',
+    'Freight Unrecorded WatchTally tellOfConfiguration makeWhole recallHead putNamed getBounded sideBySide',
+    'leaveRunning RunsSession openRuns',
+  ].flatMap((line) => line.split(' ')),
+);
+
+function retiredWords(text: string): string[] {
+  return [...(text.match(WORDS) ?? []), ...(text.match(/[A-Za-z_$][\w$]*/g) ?? []).filter((name) => NAMES.has(name))];
+}
+
+/** Files of a directory, relative to the repository. */
+function sources(directory: string): string[] {
+  return readdirSync(join(ROOT, directory), { withFileTypes: true }).flatMap((entry) => {
+    const path = `${directory}/${entry.name}`;
+    if (entry.isDirectory()) return entry.name === 'node_modules' || entry.name === 'tmp' ? [] : sources(path);
+    return /\.(ts|mjs|py|md)$/.test(entry.name) && !path.endsWith('/retired-words.spec.ts') ? [path] : [];
+  });
+}
+
+describe('words that the glossary replaced', () => {
+  it.each(['src', 'e2e', 'bench', 'scripts', 'docs'])('are not in %s', (directory) => {
+    const files = sources(directory);
+    expect(files.length).toBeGreaterThan(3);
+    const found = files.flatMap((path) =>
+      retiredWords(readFileSync(join(ROOT, path), 'utf8')).map((word) => [path, word]),
+    );
+    expect(found).toEqual([]);
+  });
+
+  it('are found as words, in names and as names', () => {
+    const text = 'a wish; FleetWish; isCondemned(); self.wishes; bringUp(); `giveUp` wishful bringUpkeep';
+    expect(retiredWords(text)).toEqual(['wish', 'Wish', 'Condemn', 'wishes', 'bringUp', 'giveUp']);
+  });
+});

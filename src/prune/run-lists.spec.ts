@@ -1,0 +1,18 @@
+import { RUN } from '../run/record/saved-run.fixture';
+import { parseUnverified } from './run-lists';
+
+describe('what a record names that can not be verified', () => {
+  const read = (record: object) => parseUnverified(Buffer.from(JSON.stringify({ v: 2, mac: '', record })));
+
+  it('is the run that it was started from', () => {
+    expect(read({ restoredFrom: { run: RUN } }).restoredFrom).toBe(RUN);
+  });
+
+  it.each([
+    ['a long text', 'x'.repeat(900_000)],
+    ['a path', `${RUN}/../x`],
+    ['no text', 5],
+  ])('is not %s in its place, of which a store could hold any number', (_, run) => {
+    expect(read({ restoredFrom: { run } })).toEqual(read({}));
+  });
+});

@@ -1,1 +1,0 @@
-"""The remote side of nx-ec2: what an SSM command runs on the instance. Standard library, Python 3.8+."""

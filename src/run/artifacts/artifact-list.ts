@@ -1,0 +1,99 @@
+import { OUTPUT_DIRECTORY, outputFinder, type Output } from '../../config/outputs';
+import type { StoreKeys } from '../../store/keys';
+import type { Store } from '../../store/store';
+import { assertArtifactList } from './artifact-paths';
+import type { RunRecord } from '../record/record';
+import { readArtifactList, readCheckpoint, type ArtifactList, type StoredFile } from '../record/file-lists';
+
+/** Where files that a run wrote outside of its project come to lie, project-relative. */
+const OUTSIDE = `${OUTPUT_DIRECTORY}/workspace`;
+
+export interface ListedArtifact extends StoredFile {
+  /** Where it is written, project-relative and below the project. */
+  path: string;
+  /** As people name it: its path relative to the project; outside of the project, it begins with `{workspaceRoot}/`. */
+  name: string;
+  /** The output that names it; undefined: it is an extra file. */
+  output?: Output;
+  /** As a snapshot names it, where it may take the place of a file that was sent: only an output may. */
+  sentAs?: string;
+}
+
+/** A file that a run wrote outside its outputs and that is not in the store. */
+export interface UnsavedFile {
+  name: string;
+  why: string;
+  size: number;
+}
+
+export interface Artifacts {
+  files: ListedArtifact[];
+  unsaved: UnsavedFile[];
+  /** Of outputs, what can't be saved. Paths are project-relative. */
+  skipped: ArtifactList['skipped'];
+}
+
+/**
+ * The artifacts of a run. What is an output, the configuration of today decides: an extra file of the run is one as soon
+ * as `train.outputs` names it, and so is a file of its last checkpoint in the project.
+ * @returns null where none were saved.
+ * @throws Problem `LIST_MISMATCH`, `ARTIFACT_UNSAFE`
+ */
+export async function listArtifacts(
+  { store, keys }: { store: Store; keys: StoreKeys },
+  record: RunRecord,
+  { projectRoot, outputs }: { projectRoot: string; outputs: readonly Output[] },
+): Promise<Artifacts | null> {
+  const list = await readArtifactList(store, keys, record);
+  if (!list) return null;
+  // Before anything is done with a path; and once more where all of them are to lie.
+  for (const each of [list.files, list.extra]) assertArtifactList(each);
+  const find = outputFinder(outputs);
+  const nameOf = (path: string) => {
+    if (projectRoot === '.') return path;
+    return path.startsWith(`${projectRoot}/`) ? path.slice(projectRoot.length + 1) : `{workspaceRoot}/${path}`;
+  };
+  const listed = (file: StoredFile, name: string): ListedArtifact => {
+    if (name.startsWith('{workspaceRoot}/')) return { ...file, name, path: `${OUTSIDE}/${file.path}` };
+    const output = find(name);
+    const sentAs = projectRoot === '.' ? name : `${projectRoot}/${name}`;
+    return { ...file, name, path: name, ...(output && { output, sentAs }) };
+  };
+  const files = [
+    ...list.files.map((file) => listed(file, file.path)),
+    ...list.extra.map((file) => listed(file, nameOf(file.path))),
+  ];
+  const named = new Set(files.map(({ name }) => name));
+  for (const file of await lastCheckpoint({ store, keys }, record, named)) {
+    const artifact = listed(file, file.path);
+    if (artifact.output && !named.has(artifact.name)) files.push(artifact);
+  }
+  // A file outside the project may get the path of an artifact, which is no reason to refuse the others: `screenArtifacts`.
+  assertArtifactList(files.filter(({ name, path }) => name === path));
+  return {
+    files,
+    unsaved: list.unsaved.map(({ path, ...rest }) => ({ name: nameOf(path), ...rest })),
+    skipped: list.skipped,
+  };
+}
+
+/** The files of the last checkpoint in the project, project-relative; none where the list has that checkpoint as an output. */
+async function lastCheckpoint(
+  { store, keys }: { store: Store; keys: StoreKeys },
+  record: RunRecord,
+  listed: ReadonlySet<string>,
+): Promise<StoredFile[]> {
+  const last = record.checkpoints.at(-1);
+  const unit = last && projectPath(last.unit);
+  if (!unit || [...listed].some((name) => name === unit || name.startsWith(`${unit}/`))) return [];
+  const { files } = await readCheckpoint(store, keys, record, last.n);
+  return files.flatMap((file) => {
+    const path = projectPath(file.path);
+    return path === null ? [] : [{ ...file, path }];
+  });
+}
+
+/** A name in a checkpoint, or of one, relative to the project; null: it is in the checkpoint directory. */
+export function projectPath(name: string): string | null {
+  return name.startsWith('./') ? name.slice(2) : null;
+}

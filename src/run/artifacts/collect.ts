@@ -1,0 +1,302 @@
+import { closeSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { OUTPUT_DIRECTORY, POINTER } from '../../config/outputs';
+import { Problem } from '../../report/problem';
+import type { Reporter } from '../../report/reporter';
+import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
+import { formatCount, formatSize } from '../../report/units';
+import type { FoldNames } from '../../workspace/name-folding';
+import { lookUp } from '../../workspace/look-up';
+import { makeScratch } from '../../workspace/scratch';
+import { listArtifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
+import { assertArtifactSize, screenArtifacts } from './artifact-paths';
+import { COLLECTED, readCollected } from './collected';
+import { fetchFile, forEachFile, Room } from './download-file';
+import { reportExtra } from './extra-files';
+import { reportHeldBack, reportSkipped } from './held-back';
+import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
+import { formatPointer, pointerPath, pointerTo } from './pointer';
+import type { RunRecord } from '../record/record';
+import { MAX_FILES, type ArtifactList, type StoredFile } from '../record/file-lists';
+import { SentFiles } from '../../project/sent-files';
+import { hasContent } from './same-content';
+import { Standing } from './standing';
+import { StoredLog } from '../record/stored-log';
+import { onFile } from '../../report/file-problem';
+import type { Configuration } from '../../config/types';
+import type { RunContext } from '../../context/types';
+import { nxRun } from '../../report/shell-words';
+import type { HeldBack } from './artifact';
+
+export interface Collected {
+  /** Of outputs. */
+  artifacts: StoredFile[];
+  /** What of them stays in the store because of its name, and why. */
+  heldBack: HeldBack[];
+  bytes: number;
+  /** Where they are, workspace-relative. */
+  directory: string;
+  /** Files that the run wrote outside its outputs and that are in the store. */
+  extra: ListedArtifact[];
+  /** Those that are not. */
+  unsaved: UnsavedFile[];
+  /** What of the outputs the instance could not save, and why. */
+  skipped: ArtifactList['skipped'];
+}
+
+const TRAINING_LOG = `${OUTPUT_DIRECTORY}/training.log`;
+/** bytes, on every file system that is in use */
+const LONGEST_NAME = 255;
+/** Files that are fetched at once. */
+const CONCURRENT_FILES = 8;
+/** Places that are named in one message. */
+const PLACES = 4;
+
+/**
+ * Brings a succeeded run's outputs and its log back from the store into the project: verified here, switched in by rename
+ * when all of them are there. What is over the limit, or not to be downloaded, stays in the store, and a pointer comes in
+ * its place. A file that the run did not write stays.
+ */
+export async function collectArtifacts(
+  session: RunContext,
+  record: RunRecord,
+  signal?: AbortSignal,
+): Promise<Collected> {
+  const { store, keys, reporter, project, configuration, workspaceRoot } = session;
+  const { train, projectRoot } = configuration;
+  assertSaved(record, project);
+  const { outputs } = train;
+  const list = (await listArtifacts(session, record, { projectRoot, outputs })) ?? {
+    files: [],
+    unsaved: [],
+    skipped: [],
+  };
+  const root = join(workspaceRoot, projectRoot);
+  assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
+  const artifacts = list.files.filter(({ output }) => output !== undefined);
+  assertArtifactSize(artifacts, train.maxArtifactSize);
+  reportSkipped(reporter, list.skipped);
+  const standing = new Standing(root, [...artifacts.flatMap(({ path }) => [path, pointerPath(path)]), TRAINING_LOG]);
+  const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(artifacts, {
+    output: root,
+    sent: new SentFiles(store, keys, record.snapshot),
+  });
+  const isTracked = (path: string) => tracked.has(fold(path));
+  const stays = staysInStore(configuration);
+  const wanted = accepted.filter((file) => !stays(file));
+  const kept = accepted.filter(stays).filter(({ path }) => {
+    const why = pointerFault(pointerPath(path), isTracked);
+    if (why) heldBack.push({ path, why });
+    return !why;
+  });
+  reportHeldBack(reporter, project, record.id, heldBack, ignored);
+
+  const bytes = sizeOf(wanted);
+  const stage = makeScratch(root, OUTPUT_DIRECTORY);
+  const files = join(stage, 'files');
+  mkdirSync(files);
+  try {
+    const progress = reporter.progress('Fetching artifacts', bytes);
+    let done = 0;
+    const room = new Room();
+    // None of them writes any more when the directory is removed.
+    await forEachFile(wanted, CONCURRENT_FILES, signal, (file, any) =>
+      fetchFile(store, keys.run(record.id), file, join(files, file.path), {
+        signal: any,
+        room,
+        onBytes: (more) => progress.update((done += more)),
+      }),
+    ).finally(() => progress.end());
+    const paths = wanted.map(({ path }) => path);
+    for (const file of kept) {
+      const path = pointerPath(file.path);
+      mkdirSync(dirname(join(files, path)), { recursive: true });
+      writeFileSync(join(files, path), formatPointer(pointerTo(project, record.id, file)));
+      paths.push(path);
+    }
+    if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, reporter)) {
+      mkdirSync(join(files, OUTPUT_DIRECTORY), { recursive: true });
+      const log = join(files, TRAINING_LOG);
+      await onFile(log, () => writeLog(session, record, log, signal));
+      paths.push(TRAINING_LOG);
+    }
+    // The directory may have been replaced by a link while the files were on their way.
+    assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
+    const left = new Set(switchIn(files, root, paths, standing, record, artifacts));
+    const changed: HeldBack[] = [];
+    for (const file of wanted)
+      if (left.has(file.path) && !(await hasContent(join(root, file.path), file)))
+        changed.push({ path: file.path, why: 'the file that is here was changed while the artifacts were fetched' });
+    heldBack.push(...changed);
+    reportHeldBack(reporter, project, record.id, changed, []);
+    const directory = join(projectRoot, OUTPUT_DIRECTORY);
+    const unwritten = new Set(changed.map(({ path }) => path));
+    const brought = wanted.filter(({ path }) => !unwritten.has(path));
+    reporter.line(
+      `Artifacts: ${formatCount(brought.length, 'file')}, ${formatSize(sizeOf(brought))}, in ${describePlaces(projectRoot, brought)}` +
+        (kept.length ? `; ${formatCount(kept.length, 'file')} in the store, with pointers here (remote-pull)` : ''),
+    );
+    const extra = list.files.filter(({ output }) => output === undefined);
+    reportExtra(session, record, extra, list.unsaved);
+    return { artifacts, heldBack, bytes, directory, extra, unsaved: list.unsaved, skipped: list.skipped };
+  } finally {
+    rmSync(stage, { recursive: true, force: true });
+  }
+}
+
+function sizeOf(files: readonly StoredFile[]): number {
+  return files.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** The outputs that files came to, as people look for them. */
+function describePlaces(projectRoot: string, files: readonly ListedArtifact[]): string {
+  const places = new Set(
+    files.map(({ path, output }) => (path === output?.path ? path : `${placeOf(path, output!.path)}/`)),
+  );
+  if (places.size === 0) places.add(`${OUTPUT_DIRECTORY}/`);
+  const named = [...places].sort().map((place) => sanitizeForTerminal(join(projectRoot, place)));
+  return named.length > PLACES ? `${named.slice(0, PLACES).join(', ')}, …` : named.join(', ');
+}
+
+/** The directory that an output without wildcards is, else the one at the top that holds the file. */
+function placeOf(path: string, output: string): string {
+  return path.startsWith(`${output}/`) ? output : path.split('/').slice(0, -1)[0] || '.';
+}
+
+/** Why a pointer can't be written; null where it can. */
+function pointerFault(path: string, isTracked: (path: string) => boolean): string | null {
+  if (isTracked(path)) return 'git tracks the file that is in the place of its pointer';
+  return Buffer.byteLength(basename(path)) > LONGEST_NAME ? 'its name is too long for a pointer file' : null;
+}
+
+/** Whether the log can be written: the training's own file, or directory, of that name wins. */
+function hasPlaceForLog(
+  paths: readonly string[],
+  fold: FoldNames,
+  isTracked: (path: string) => boolean,
+  reporter: Reporter,
+): boolean {
+  const own = fold(TRAINING_LOG);
+  if (paths.some((path) => fold(path) === own)) return false;
+  const isDirectory = paths.some((path) => fold(path).startsWith(`${own}/`));
+  if (!isDirectory && !isTracked(TRAINING_LOG)) return true;
+  const why = isDirectory ? 'the training made a directory of that name' : 'git tracks the file that is here';
+  reporter.warn(`${TRAINING_LOG} was not written: ${why}. The log is in the store: remote-logs shows it.`);
+  return false;
+}
+
+/** @throws Problem where what the run left is not in the store. */
+function assertSaved(record: RunRecord, project: string): void {
+  const { artifacts } = record;
+  if (artifacts?.state === 'saved') return;
+  // A run without an output directory has left nothing.
+  if (artifacts === null && record.trouble === null && record.heartbeat > 0) return;
+  const error = artifacts?.error;
+  throw new Problem(
+    'COLLECT_FAILED',
+    `The artifacts of ${record.id} could not be saved${error ? `: ${sanitizeForTerminal(error.message)} (${error.code})` : record.trouble ? `: ${sanitizeForTerminal(record.trouble)}` : ': the store does not show that it has ended'}`,
+    {
+      next:
+        error?.code === 'LIMIT'
+          ? (LIMIT_ADVICE[String(error.detail.limit)] ?? LIMIT_ADVICE.bytes)
+          : `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`,
+    },
+  );
+}
+
+/** What to do where the instance refused to save artifacts, by the limit that it names. */
+const LIMIT_ADVICE: Record<string, string> = {
+  bytes: 'Raise "train.maxArtifactSize", or choose fewer files with "train.outputs".',
+  files: `At most ${MAX_FILES.toLocaleString('en')} files come back. Have the training pack them into an archive, or choose fewer with "train.outputs".`,
+};
+
+/** Whether an artifact is not to come back by itself. */
+function staysInStore({ train }: Configuration): (file: ListedArtifact) => boolean {
+  return ({ size, output }) => size > train.downloadLimit || output?.download === false;
+}
+
+/** What the training itself has printed. */
+async function writeLog(
+  { store, keys }: RunContext,
+  record: RunRecord,
+  target: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const log = new StoredLog(store, keys, record.id);
+  const file = openSync(target, 'w', 0o644);
+  try {
+    for await (const piece of log.verified(record, record.log.training!, signal)) writeSync(file, piece);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * Puts the staged files in place: the record changes, then each file is renamed in. Other files stay.
+ * @returns the paths of those that were not put in place: what stands there was changed since it was looked at.
+ */
+function switchIn(
+  stage: string,
+  root: string,
+  paths: readonly string[],
+  standing: Standing,
+  run: RunRecord,
+  artifacts: readonly StoredFile[],
+): string[] {
+  const earlier = new Set(readCollected(root).paths);
+  const blocking = new Set<string>();
+  for (const path of [...paths, COLLECTED]) {
+    assertNoSymlinkInPath(root, dirname(path));
+    const inTheWay = blockedBy(root, path);
+    if (inTheWay === null) continue;
+    // What an earlier collection brought gives way, as it would to the training here.
+    if (!isBrought(root, earlier, inTheWay)) {
+      throw new Problem(
+        'ARTIFACT_BLOCKED',
+        `The artifact ${printablePath(path)} can't be written: ${inTheWay === path ? 'a directory' : 'a file'} is at ${printablePath(inTheWay)} in ${root}.`,
+        { next: 'Move it away and run the same command again.' },
+      );
+    }
+    blocking.add(inTheWay);
+  }
+  const left = new Set(paths.filter((path) => standing.hasChanged(path)));
+  for (const path of blocking) {
+    rmSync(join(root, path), { recursive: true, force: true });
+    standing.renew(path);
+  }
+  const record = join(stage, POINTER);
+  writeFileSync(
+    record,
+    `${JSON.stringify({ run: run.id, snapshot: run.snapshot, exitCode: run.exitCode, startedAt: run.startedAt, endedAt: run.endedAt, files: [...paths].sort(), artifacts: artifacts.map(({ path, size, sha256 }) => ({ path, size, sha256 })) }, null, 2)}\n`,
+  );
+  // Before the files: after a kill in between, the next collection or pull knows each as one that was brought.
+  mkdirSync(join(root, dirname(COLLECTED)), { recursive: true });
+  renameSync(record, join(root, COLLECTED));
+  for (const path of paths) {
+    assertNoSymlinkInPath(root, dirname(path));
+    if (standing.hasChanged(path)) left.add(path);
+    if (left.has(path)) continue;
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    renameSync(join(stage, path), join(root, path));
+  }
+  return [...left];
+}
+
+/** What is where a file is to be written: a directory, or a file where one of its directories has to be; null: nothing. */
+function blockedBy(root: string, path: string): string | null {
+  const parts = path.split('/');
+  for (let depth = 1; depth < parts.length; depth++) {
+    const parent = parts.slice(0, depth).join('/');
+    const stat = lookUp(join(root, parent));
+    if (!stat) return null;
+    if (!stat.isDirectory()) return parent;
+  }
+  return lookUp(join(root, path))?.isDirectory() ? path : null;
+}
+
+/** Whether a path is, or holds nothing but, what an earlier collection brought. */
+function isBrought(root: string, ours: ReadonlySet<string>, path: string): boolean {
+  if (ours.has(path)) return true;
+  if (!lookUp(join(root, path))?.isDirectory()) return false;
+  return readdirSync(join(root, path)).every((name) => isBrought(root, ours, `${path}/${name}`));
+}

@@ -1,0 +1,52 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Reporter } from '../../report/reporter';
+import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
+import { formatCount } from '../../report/units';
+import { nxRun } from '../../report/shell-words';
+import type { HeldBack } from './artifact';
+
+/** Paths that are named in one message. */
+const MAX_NAMED = 10;
+
+/** Says what stays in the store because of its name, how to get it, and what came though tools would act on it. */
+export function reportHeldBack(
+  reporter: Reporter,
+  project: string,
+  run: string,
+  heldBack: readonly HeldBack[],
+  ignored: readonly string[],
+): void {
+  if (heldBack.length > 0) {
+    const named = heldBack.slice(0, MAX_NAMED).map(({ path, why }) => `  ${printablePath(path)}: ${why}`);
+    const more = heldBack.length > MAX_NAMED ? [`  and ${heldBack.length - MAX_NAMED} more`] : [];
+    // A path that is printed with an escape can't be copied from here.
+    const first = heldBack.find(({ path }) => printablePath(path) === path) ?? heldBack[0];
+    const output = `--output=${join(tmpdir(), run)}`;
+    const command = nxRun(project, 'remote-pull', `--run=${run}`, `--path=${first.path}`, output);
+    reporter.warn(
+      [
+        `${formatCount(heldBack.length, 'artifact')} of ${run} ${heldBack.length === 1 ? 'was' : 'were'} held back and not written:`,
+        ...named,
+        ...more,
+        `The store has what was held back. To fetch it to a directory outside of this workspace: ${command}`,
+      ].join('\n'),
+    );
+  }
+  if (ignored.length > 0) {
+    const named = ignored.slice(0, 3).map(printablePath).join(', ');
+    reporter.warn(
+      `Tools act on the names of ${formatCount(ignored.length, 'artifact')} (${named}${ignored.length > 3 ? ', …' : ''}). They were written because git and Nx ignore the directory; don't run programs in it that you don't trust with them.`,
+    );
+  }
+}
+
+/** Names what of a run's outputs is not in the store, and why, in one warning. */
+export function reportSkipped(reporter: Reporter, skipped: readonly { path: string; why: string }[]): void {
+  if (skipped.length === 0) return;
+  const named = skipped
+    .slice(0, MAX_NAMED)
+    .map(({ path, why }) => `${printablePath(path)} (${sanitizeForTerminal(why)})`);
+  const more = skipped.length > MAX_NAMED ? ` and ${skipped.length - MAX_NAMED} more` : '';
+  reporter.warn(`left on the instance: ${named.join(', ')}${more}`);
+}

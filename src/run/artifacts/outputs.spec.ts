@@ -1,0 +1,210 @@
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { collectArtifacts } from './collect';
+import { assertCacheable, suggestedOutputs } from './extra-files';
+import { listed, Pipeline, startPipeline } from '../pipeline.fixture';
+import { pullRun } from './pull';
+
+/** Results come back from wherever a training writes them, over the wire of local AWS. */
+describe('what a training writes', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+
+  beforeAll(async () => void (at = await startPipeline()));
+  afterAll(() => at.close());
+  beforeEach(async () => void (pipe = await new Pipeline(at, 'store').open()));
+  afterEach(() => pipe.close());
+
+  const writing = (...paths: string[]) =>
+    pipe.write(
+      'model/train.py',
+      [
+        'import os',
+        `for path in ${JSON.stringify(paths)}:`,
+        '    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)',
+        '    open(path, "w").write("of the run")',
+      ].join('\n'),
+    );
+  const train = async () => (await pipe.follow((await pipe.launch()).run)).run;
+  const read = (path: string) => {
+    const file = join(pipe.workspace, 'model', path);
+    return existsSync(file) ? readFileSync(file, 'utf8') : null;
+  };
+
+  it('comes back from its outputs; what was here before and the run did not write stays', async () => {
+    writing('snapshot.pt', 'multirun/2026-11-28/model.bin', 'deep/a/b.ckpt');
+    pipe.write('model/multirun/2026-11-27/model.bin', 'of yesterday');
+    pipe.write('model/artifacts/older.bin', 'of yesterday');
+    await pipe.open({ outputs: ['snapshot.pt', 'multirun/', '**/*.ckpt'] });
+    const run = await train();
+    const collected = await collectArtifacts(pipe.session, run);
+    expect(['snapshot.pt', 'multirun/2026-11-28/model.bin', 'deep/a/b.ckpt'].map(read)).toEqual(
+      Array(3).fill('of the run'),
+    );
+    expect(['multirun/2026-11-27/model.bin', 'artifacts/older.bin'].map(read)).toEqual(Array(2).fill('of yesterday'));
+    expect(collected).toMatchObject({ extra: [], unsaved: [], heldBack: [] });
+    expect(pipe.said.find((each) => each.startsWith('Artifacts:'))).toMatch(
+      /^Artifacts: 3 files, 30 B, in model\/deep\/, model\/multirun\/, model\/snapshot\.pt$/,
+    );
+    // The next run's results lie beside them.
+    writing('multirun/2026-11-29/model.bin');
+    await collectArtifacts(pipe.session, await train());
+    expect(listed(join(pipe.workspace, 'model/multirun'))).toEqual([
+      '2026-11-27/model.bin',
+      '2026-11-28/model.bin',
+      '2026-11-29/model.bin',
+    ]);
+    expect(read('snapshot.pt')).toBe('of the run');
+  });
+
+  it('is saved where it is no output, is named, and comes by the command that is named', async () => {
+    writing('out/model.pt', 'out/log/a.txt', '../mlruns/0/meta.yaml', '__pycache__/x.pyc');
+    const run = await train();
+    const collected = await collectArtifacts(pipe.session, run);
+    expect(read('out/model.pt')).toBeNull();
+    expect(run.artifacts).toMatchObject({ files: 0, extra: { files: 3, bytes: 30, unsaved: 0 } });
+    const said = pipe.said.find((each) => each.includes('outside its outputs'))!;
+    expect(said).toMatch(/wrote 3 files \(30 B\) outside its outputs/);
+    expect(said).toMatch(/ {2}out\/model\.pt {2}10 B\n/);
+    expect(said).toContain('"train" in model/ec2.config.json: "outputs": ["out/"]');
+    expect(said).toContain('Files outside the project can be no outputs');
+    const paths = [...said.matchAll(/--path=(\S+)|'--path=([^']+)'/g)].map(([, plain, quoted]) => quoted ?? plain);
+    expect(paths).toEqual(['out/**', '{workspaceRoot}/**']);
+    expect(() => assertCacheable(run, pipe.session, collected)).toThrow(/wrote none of its 3 files to an output/);
+    const output = join(pipe.workspace, 'model');
+    const pull = (paths?: string[]) =>
+      pullRun(pipe.session, run, { output, projectRoot: 'model', outputs: [], paths, limit: 1e9 });
+    // Extra files come only where they are named.
+    expect(await pull()).toMatchObject({ fetched: 0 });
+    expect(await pull(paths)).toMatchObject({ fetched: 3, heldBack: [] });
+    expect(['out/model.pt', 'out/log/a.txt', 'artifacts/workspace/mlruns/0/meta.yaml'].map(read)).toEqual(
+      Array(3).fill('of the run'),
+    );
+  });
+
+  it('comes back although a file outside the project would get the path of an artifact', async () => {
+    writing('artifacts/workspace', 'artifacts/model.pt', '../mlruns/meta.yaml');
+    const run = await train();
+    const collected = await collectArtifacts(pipe.session, run);
+    expect(collected).toMatchObject({ heldBack: [], extra: [{ name: '{workspaceRoot}/mlruns/meta.yaml' }] });
+    expect(['artifacts/workspace', 'artifacts/model.pt'].map(read)).toEqual(Array(2).fill('of the run'));
+    const output = join(pipe.workspace, 'elsewhere');
+    const paths = ['**', '{workspaceRoot}/**'];
+    const pulled = await pullRun(pipe.session, run, { output, projectRoot: 'model', outputs: [], paths, limit: 1e9 });
+    expect(pulled).toMatchObject({ fetched: 2, heldBack: [{ path: 'artifacts/workspace/mlruns/meta.yaml' }] });
+  });
+
+  it('comes back from a run that was before the configuration named it, without another training', async () => {
+    writing('out/model.pt');
+    const first = await train();
+    await pipe.open({ outputs: ['out/'] });
+    const { run, attached } = await pipe.launch();
+    expect([run.id, attached]).toEqual([first.id, 'ended']);
+    const { run: ended } = await pipe.follow(run);
+    const collected = await collectArtifacts(pipe.session, ended);
+    expect(read('out/model.pt')).toBe('of the run');
+    expect(collected.extra).toEqual([]);
+    expect(() => assertCacheable(ended, pipe.session, collected)).not.toThrow();
+  });
+
+  it('is named as an addition to the outputs that the project has', async () => {
+    writing('out/model.pt', 'notes.txt', 'scores.csv');
+    await pipe.open({ outputs: ['out/'] });
+    await collectArtifacts(pipe.session, await train());
+    const said = pipe.said.find((each) => each.includes('outside its outputs'))!;
+    expect(said).toContain('add them to "train.outputs" in model/ec2.config.json: "notes.txt", "scores.csv" (or');
+  });
+
+  it('is not cached where an output still changed after the end, which is named', async () => {
+    writing('artifacts/model.bin');
+    const run = await train();
+    const collected = await collectArtifacts(pipe.session, run);
+    expect(collected.skipped).toEqual([]);
+    expect(() => assertCacheable(run, pipe.session, collected)).not.toThrow();
+    const skipped = [
+      { path: 'artifacts/l\u001b[31mog', why: 'it changed each time that it was read', changed: true as const },
+      { path: 'artifacts/pipe', why: 'a special file' },
+    ];
+    expect(() => assertCacheable(run, pipe.session, { ...collected, skipped })).toThrow(
+      expect.objectContaining({
+        code: 'NOT_CACHED',
+        message: expect.stringContaining('could not be saved: artifacts/l\\u{1b}[31mog.\n'),
+        next: expect.stringMatching(/^To train again: nx run .*:remote-train --rerun$/m),
+      }),
+    );
+  });
+
+  it('is not cached where it is a checkpoint and nothing else, and comes once an output names it', async () => {
+    writing('out/ckpt.pt');
+    const checkpoints = { paths: ['out/*.pt'] };
+    await pipe.open({ checkpoints });
+    const first = await train();
+    const collected = await collectArtifacts(pipe.session, first);
+    expect(collected).toMatchObject({ artifacts: [], extra: [], unsaved: [] });
+    const refused = () => assertCacheable(first, pipe.session, collected);
+    expect(refused).toThrow('it left a checkpoint (./out/ckpt.pt) and no output');
+    expect(refused).toThrow(
+      expect.objectContaining({
+        code: 'NOT_CACHED',
+        next: expect.stringMatching(
+          /"train" in model\/ec2\.config\.json: "outputs": \["out\/\*\.pt"\], and run the same command again[^\n]*\n[^\n]*--checkpoints=last/,
+        ),
+      }),
+    );
+    // Nx would list none of what was collected.
+    rmSync(join(pipe.workspace, 'model/artifacts'), { recursive: true });
+    await pipe.open({ checkpoints, outputs: ['out/*.pt'] });
+    const { run, attached } = await pipe.launch();
+    expect([run.id, attached]).toEqual([first.id, 'ended']);
+    const again = await collectArtifacts(pipe.session, first);
+    expect(read('out/ckpt.pt')).toBe('of the run');
+    expect(() => assertCacheable(first, pipe.session, again)).not.toThrow();
+  });
+
+  it('is not cached where all that there is lies in the checkpoint directory', async () => {
+    pipe.write(
+      'model/train.py',
+      'import os\nopen(os.environ["NX_EC2_CHECKPOINT_DIR"] + "/last.ckpt", "w").write("of the run")',
+    );
+    const run = await train();
+    const collected = await collectArtifacts(pipe.session, run);
+    expect(() => assertCacheable(run, pipe.session, collected)).toThrow(
+      expect.objectContaining({ next: expect.stringContaining('write its result to NX_EC2_OUTPUT_DIR.') }),
+    );
+  });
+
+  it('is neither saved nor named where it is scratch', async () => {
+    writing('data/corpus.bin', 'out/model.pt');
+    await pipe.open({ outputs: ['out/'], scratch: ['data/'] });
+    const run = await train();
+    expect(run.artifacts).toMatchObject({ files: 1, extra: { files: 0, unsaved: 0 } });
+    expect((await collectArtifacts(pipe.session, run)).extra).toEqual([]);
+    expect(pipe.said.join('\n')).not.toContain('outside its outputs');
+  });
+
+  it('is named where it is over the limit of what is saved', async () => {
+    writing('out/model.pt');
+    await pipe.open({ extraLimit: '5B' });
+    const run = await train();
+    const collected = await collectArtifacts(pipe.session, run);
+    expect(collected.unsaved).toEqual([{ name: 'out/model.pt', why: 'over the limit', size: 10 }]);
+    expect(pipe.said.join('\n')).toMatch(
+      /1 file outside its outputs that was not saved \(over the limit\):\n {2}out\/model\.pt/,
+    );
+    expect(() => assertCacheable(run, pipe.session, collected)).toThrow(/wrote none of its 1 file to/);
+  });
+});
+
+describe('outputs that are suggested', () => {
+  it('are the directory that the run made, the file, or the directory of several files', () => {
+    const here = new Set(['src', 'src/deep']);
+    const exists = (directory: string) => here.has(directory);
+    expect(suggestedOutputs(['out/a/b.pt', 'out/c.pt', 'model.pt', '{workspaceRoot}/x/y'], exists)).toEqual([
+      'model.pt',
+      'out/',
+    ]);
+    expect(suggestedOutputs(['src/deep/a', 'src/new/b', 'src/new/c/d'], exists)).toEqual(['src/deep/a', 'src/new/']);
+    expect(suggestedOutputs(['src/1', 'src/2', 'src/3'], exists)).toEqual(['src/']);
+  });
+});

@@ -1,0 +1,204 @@
+import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { Problem } from '../../report/problem';
+import type { Reporter } from '../../report/reporter';
+import { printablePath } from '../../report/terminal-text';
+import { formatCount, formatSize } from '../../report/units';
+import type { StoreKeys } from '../../store/keys';
+import type { Store } from '../../store/store';
+import { lookUp } from '../../workspace/look-up';
+import type { FoldNames } from '../../workspace/name-folding';
+import { assertArtifactList, assertArtifactSize, screenArtifacts } from './artifact-paths';
+import { readCollected } from './collected';
+import { fetchFile, forEachFile, recoverUnfinished, Room, unfinished } from './download-file';
+import { reportHeldBack } from './held-back';
+import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
+import { parsePointer, pointerPath } from './pointer';
+import { assertNotHome } from './pull-target';
+import { selectFiles, type PullSelection } from './pull-selection';
+import type { RunRecord } from '../record/record';
+import { hasContent } from './same-content';
+import { SentFiles } from '../../project/sent-files';
+import { Standing } from './standing';
+import type { Artifact, HeldBack } from './artifact';
+
+/** Files that are looked at, or fetched, at once; their parts share one room. */
+const CONCURRENT_FILES = 8;
+
+export interface Pulled {
+  /** Files that were fetched, and those that were there already. */
+  fetched: number;
+  there: number;
+  /** What stays in the store because of its name, and why. */
+  heldBack: HeldBack[];
+  /** bytes that came over the wire: what an earlier pull has left is not among them. */
+  bytes: number;
+}
+
+/**
+ * Brings artifacts and checkpoints of a run from the store, whether it goes on or has ended. Nothing is written before
+ * all paths are known to be safe and no file is known to be in the way; each file is switched in when it is whole. One
+ * that is there already stays.
+ * @throws Problem `NOTHING_TO_PULL`, `NO_CHECKPOINT`, `FILES_DIFFER`, and those of reading, of unsafe paths, of fetching.
+ */
+export async function pullRun(
+  { store, keys, reporter, project }: { store: Store; keys: StoreKeys; reporter: Reporter; project: string },
+  record: RunRecord,
+  options: PullSelection,
+): Promise<Pulled> {
+  const { output, signal } = options;
+  assertNotHome(output, record.id);
+  const { artifacts, checkpoints } = await selectFiles(store, keys, reporter, record, options);
+  // As the artifacts were when they were listed.
+  assertArtifactList(checkpoints);
+  const files = [...artifacts, ...checkpoints];
+  assertArtifactSize(files, options.limit);
+  const named = new Set(options.paths);
+  const sent = new SentFiles(store, keys, record.snapshot);
+  const standing = new Standing(
+    output,
+    files.map(({ path }) => path),
+  );
+  const { accepted, unchanged, heldBack, ignored, tracked, fold } = await screenArtifacts(files, {
+    output,
+    sent,
+    named,
+    takesEdited: true,
+  });
+  reportHeldBack(reporter, project, record.id, heldBack, ignored);
+  assertNotBlocked(
+    output,
+    accepted.map(({ path }) => path),
+  );
+  const present = await compareWithPresent(output, accepted, sent, fold);
+  if (!options.overwrite) assertSameArtifacts(output, present.differ);
+  mkdirSync(output, { recursive: true });
+  for (const directory of new Set(accepted.map(({ path }) => dirname(join(output, path)))))
+    recoverUnfinished(directory);
+
+  const total = accepted.reduce((sum, { size }) => sum + size, 0);
+  const progress = reporter.progress('Fetching', total);
+  const pulled: Pulled = { fetched: 0, there: unchanged.length, heldBack, bytes: 0 };
+  const room = new Room();
+  const prefix = keys.run(record.id);
+  let done = 0;
+  await forEachFile(accepted, CONCURRENT_FILES, signal, async (file, any) => {
+    const { path } = file;
+    const target = join(output, path);
+    if (present.same.has(path)) {
+      setExecutable(target, file.executable);
+      pulled.there++;
+      progress.update((done += file.size));
+    } else {
+      await fetchFile(store, prefix, file, target, {
+        signal: any,
+        room,
+        check: async () => {
+          assertNoSymlinkInPath(output, dirname(path));
+          if (standing.hasChanged(path) && !(await hasContent(target, file))) throw changedMeanwhile(output, path);
+        },
+        onBytes: (bytes, fetched) => {
+          if (fetched) pulled.bytes += bytes;
+          progress.update((done += bytes));
+        },
+      });
+      pulled.fetched++;
+    }
+    if (!tracked.has(fold(pointerPath(path)))) removePointer(target, file.sha256);
+  }).finally(() => progress.end());
+  const there = pulled.there > 0 ? `, ${pulled.there} there already` : '';
+  reporter.line(`Pulled ${formatCount(pulled.fetched, 'file')} (${formatSize(pulled.bytes)})${there}: ${output}`);
+  return pulled;
+}
+
+/** @throws Problem where something that is here would be written through, or would have to go. */
+function assertNotBlocked(output: string, paths: string[]): void {
+  for (const path of paths) {
+    const parts = path.split('/');
+    const parents = parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join('/'));
+    for (const at of [...parents, path, unfinished(path)]) {
+      const stat = lookUp(join(output, at));
+      if (!stat) continue;
+      const fits = parents.includes(at) ? stat.isDirectory() : at === path ? !stat.isDirectory() : stat.isFile();
+      if (!fits) {
+        throw new Problem(
+          'ARTIFACT_BLOCKED',
+          `${printablePath(path)} can't be written: ${printablePath(at)} is in the way.`,
+          {
+            next: `Move it away, in ${output}, and run the same command again.`,
+          },
+        );
+      }
+    }
+  }
+}
+
+interface Present {
+  /** Paths of files that are here with the content that is wanted. */
+  same: Set<string>;
+  /** Paths of files that are here with another content, which no collection has brought and which was not sent. */
+  differ: string[];
+}
+
+/** What is here of the files that are wanted. */
+async function compareWithPresent(
+  output: string,
+  wanted: readonly Artifact[],
+  sent: SentFiles,
+  fold: FoldNames,
+): Promise<Present> {
+  const collected = readCollected(output).contents;
+  const present: Present = { same: new Set(), differ: [] };
+  const queue = [...wanted];
+  const compare = async () => {
+    for (let file = queue.shift(); file; file = queue.shift()) {
+      const { path } = file;
+      const target = join(output, path);
+      if (!lookUp(target)) continue;
+      if (await hasContent(target, file)) {
+        present.same.add(path);
+        continue;
+      }
+      const was = file.sentAs === undefined ? null : await sent.contentOf(file.sentAs, fold);
+      const known = [collected.get(path), was].filter((each) => each != null);
+      const isKnown = (await Promise.all(known.map((each) => hasContent(target, each)))).some(Boolean);
+      if (!isKnown) present.differ.push(path);
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENT_FILES }, compare));
+  present.differ.sort();
+  return present;
+}
+
+/** @throws Problem where files that are here would be replaced, and are not what a collection has brought. */
+function assertSameArtifacts(output: string, differ: string[]): void {
+  if (differ.length === 0) return;
+  const named = differ.slice(0, 10).map((path) => `  ${printablePath(path)}`);
+  const more = differ.length > 10 ? [`  and ${differ.length - 10} more`] : [];
+  throw new Problem(
+    'FILES_DIFFER',
+    [`${formatCount(differ.length, 'file')} in ${output} would be replaced by other content:`, ...named, ...more].join(
+      '\n',
+    ),
+    { next: 'Nothing was written. Add --overwrite to replace them, or choose another directory with --output.' },
+  );
+}
+
+function changedMeanwhile(output: string, path: string): Problem {
+  return new Problem(
+    'FILES_DIFFER',
+    `${printablePath(path)} in ${output} was changed while it was fetched, and was not replaced.`,
+    { next: 'Move it away and run the same command again: what was fetched is not fetched again.' },
+  );
+}
+
+function setExecutable(target: string, executable: boolean): void {
+  if (process.platform !== 'win32' && Boolean(lstatSync(target).mode & 0o100) !== executable)
+    chmodSync(target, executable ? 0o755 : 0o644);
+}
+
+/** The artifact is here: what stood in its place goes. */
+function removePointer(target: string, sha256: string): void {
+  const pointer = pointerPath(target);
+  if (existsSync(pointer) && parsePointer(readFileSync(pointer, 'utf8'))?.sha256 === sha256) rmSync(pointer);
+}

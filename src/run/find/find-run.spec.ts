@@ -1,0 +1,79 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { collectArtifacts } from '../artifacts/collect';
+import { resolveRun, indexRunKey, findDuplicateRun } from './find-run';
+import { Pipeline, startPipeline } from '../pipeline.fixture';
+import { putRecord } from '../record/saved-run.fixture';
+
+/** The same training, asked for more than once, over the wire of local AWS. */
+describe('a training that is asked for again', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+
+  beforeAll(async () => void (at = await startPipeline()));
+  afterAll(() => at.close());
+  beforeEach(async () => {
+    pipe = await new Pipeline(at, 'auto').open();
+    pipe.write('model/train.py', 'import time\ntime.sleep(1)\nopen("artifacts/made", "w").write("made")\n');
+  });
+  afterEach(() => pipe.close());
+
+  it('is found when it has succeeded, however often its artifacts were collected, unless another run is wanted', async () => {
+    const first = await pipe.launch();
+    expect(first.attached).toBe(false);
+    await first.settled;
+    const { run } = await pipe.follow(first.run, { first: first.log });
+    expect(run.outcome).toBe('succeeded');
+    // Another machine, which remembers nothing.
+    await pipe.forget();
+    const commands = at.aws.commands.length;
+    for (let time = 0; time < 2; time++) {
+      const again = await pipe.launch();
+      expect([again.attached, again.run.id]).toEqual(['ended', run.id]);
+      expect((await collectArtifacts(pipe.session, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/made']);
+      // Nothing is ignored here.
+      rmSync(join(pipe.workspace, 'model/artifacts'), { recursive: true });
+    }
+    expect(at.aws.commands).toHaveLength(commands);
+    const rerun = await pipe.launch({ rerun: true });
+    expect(rerun.attached).toBe(false);
+    expect(rerun.run.id).not.toBe(run.id);
+    await pipe.follow(rerun.run);
+  });
+
+  it('is attached to while it runs, wherever', async () => {
+    const first = await pipe.launch();
+    await first.settled;
+    const second = await pipe.launch();
+    expect([second.attached, second.run.id]).toEqual(['running', first.run.id]);
+    const [a, b] = await Promise.all([pipe.follow(first.run), pipe.follow(second.run)]);
+    expect([a.run.outcome, b.run.outcome]).toEqual(['succeeded', 'succeeded']);
+  });
+
+  it.each([
+    ['no JSON', 'x'],
+    ['no run', '{"v":1}'],
+    ['a name that leads elsewhere', '{"v":1,"run":"../../other"}'],
+    ['a run that is not there', '{"v":1,"run":"20260101-000000-model-aaaaaa"}'],
+  ])('is trained where its key holds %s', async (_what, text) => {
+    await pipe.session.store.put(pipe.session.keys.key('k'), Buffer.from(text));
+    expect(await findDuplicateRun(pipe.session, 'k')).toEqual({ found: null, known: null });
+  });
+
+  it('does not stumble over a record that nobody can read', async () => {
+    const id = '20260101-000000-model-aaaaaa';
+    await indexRunKey(pipe.session, 'k', id);
+    await putRecord(pipe.session.store, pipe.session.keys, { id } as never);
+    expect((await findDuplicateRun(pipe.session, 'k')).found).toBeNull();
+  });
+
+  it('is no run by a name that is none', async () => {
+    for (const name of ['../../x', 'latest', '20261124'])
+      await expect(resolveRun(pipe.session, name)).rejects.toMatchObject({
+        code: 'RUN_ID',
+        message: expect.stringContaining(`${name} is not a run id.\nWrite "last" for your latest run.`),
+      });
+    await expect(resolveRun(pipe.session, undefined)).rejects.toThrow('has no run of yours in this workspace');
+  });
+});

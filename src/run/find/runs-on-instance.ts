@@ -1,0 +1,27 @@
+import type { ActivityReply } from '../../command/plan';
+import type { RunContext } from '../../context/types';
+
+/** An instance that has not answered by then is not waited for, ms. */
+const TIMEOUT_MS = 60_000;
+
+/**
+ * Asks an instance what runs there: runs of any project, workspace and store. The store can't tell it, since every
+ * training can write there.
+ * @returns the ids of runs; none where it does not answer, which is said.
+ */
+export async function runsOn({ at, reporter }: RunContext, id: string, signal?: AbortSignal): Promise<string[]> {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const options = {
+    comment: 'nx-ec2: down',
+    executionTimeout: 60,
+    signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+  };
+  try {
+    const { runs } = await at(id).remote.send<ActivityReply>({ op: 'activity', watchdog: false }, options);
+    return runs;
+  } catch (error) {
+    signal?.throwIfAborted();
+    reporter.warn(`${id} does not say what runs there: ${(error as Error).message}`);
+    return [];
+  }
+}

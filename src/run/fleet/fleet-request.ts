@@ -1,0 +1,95 @@
+import { hash } from 'node:crypto';
+import type { RequestLaunchTemplateData } from '@aws-sdk/client-ec2';
+import type { Description } from '../../config/description';
+import { assertProfile } from '../../instance/launch/assert-profile';
+import type { FleetRequest } from '../../instance/fleet/fleet';
+import { imagesOf, type Image } from '../../instance/launch/image';
+import { launchParameters, lifetimeOf } from '../../instance/launch/launch-parameters';
+import { machineTypes } from '../../instance/launch/machine-type';
+import type { Owner } from '../../instance/describe/ownership';
+import { placements, type LaunchOption } from '../../instance/launch/launch-options';
+import { priceOf, type Price } from '../../instance/price/price';
+import type { WatchdogConfig } from '../../instance/launch/user-data';
+import { Problem } from '../../report/problem';
+import { runTime } from '../record/run-id';
+import type { RunContext } from '../../context/types';
+
+/** What is known of a fleet before its run is. */
+export interface FleetInputs {
+  description: Description;
+  owner: Owner;
+  image: Image;
+  options: LaunchOption[];
+  /** Of the first type, where it is cheapest. */
+  price: Price | null;
+}
+
+/** Looks up what the instances may be. @throws Problem where they can't be one fleet's. */
+export async function resolveFleetInputs(
+  { aws, configuration, reporter }: RunContext,
+  description: Description,
+  owner: Owner,
+  signal?: AbortSignal,
+): Promise<FleetInputs> {
+  await assertProfile(aws, description, signal);
+  const [types, options, price] = await Promise.all([
+    machineTypes(aws, description.types, signal),
+    placements(aws, description, signal),
+    priceOf(aws, { type: description.types[0], market: 'spot' }, configuration.pricePerHour, (text) =>
+      reporter.detail(text),
+    ),
+  ]);
+  const images = await imagesOf(aws, description.ami, types, signal);
+  const [image, ...others] = new Map([...images.values()].map((each) => [each.id, each])).values();
+  if (others.length) {
+    const of = [...images].map(([type, { architecture, id }]) => `${type}: ${id} (${architecture})`);
+    throw new Problem('FLEET_TYPES', `A fleet boots from one image, and these types have several: ${of.join(', ')}.`, {
+      next: 'Name types of one architecture, with a GPU or all without, or an "ami" that fits all.',
+    });
+  }
+  return { description, owner, image, options, price };
+}
+
+/** ms since the epoch: then all that a run has ends. It follows from the run, so that who begins again says the same. */
+export function deadlineOf({ description, price }: FleetInputs, run: string): number {
+  return runTime(run) + lifetimeOf(description, price).lifetime * 1000;
+}
+
+/** The fleet of a run. @param boot null: its launch template is there and decides. */
+export function fleetRequest(
+  { configuration }: RunContext,
+  inputs: FleetInputs,
+  run: string,
+  boot: WatchdogConfig['boot'],
+): FleetRequest {
+  const { description, owner, image, options, price } = inputs;
+  const deadline = deadlineOf(inputs, run);
+  const parameters = launchParameters(description, options[0], image, price, {
+    owner,
+    // Its own: what is found by its description is not the run's instance.
+    key: hash('sha256', run, 'hex').slice(0, 24),
+    store: `${configuration.bucket}/${configuration.prefix}`,
+    root: configuration.remoteRoot ?? null,
+    made: 'remote-train',
+    run,
+    deadline,
+    boot,
+  });
+  const { TagSpecifications = [], NetworkInterfaces = [], ...rest } = parameters;
+  // A fleet says by itself how many there are, of which type, and on which market.
+  const { MinCount: _, MaxCount: __, InstanceType: ___, InstanceMarketOptions: ____, ...instance } = rest;
+  return {
+    run,
+    deadline,
+    instance: {
+      ...instance,
+      NetworkInterfaces: NetworkInterfaces.map(({ SubnetId: _____, ...each }) => each),
+      TagSpecifications: TagSpecifications.filter(({ ResourceType }) => /^(instance|volume)$/.test(ResourceType!)),
+    } as RequestLaunchTemplateData,
+    // In one order, whatever they cost today: asked for again, it must be the same fleet.
+    places: options
+      .map(({ type, subnet }) => ({ type, subnet }))
+      .sort((a, b) => (`${a.type} ${a.subnet}` < `${b.type} ${b.subnet}` ? -1 : 1)),
+    tags: TagSpecifications[0].Tags!,
+  };
+}

@@ -1,0 +1,101 @@
+import { sleep } from '../../command/run-command';
+import { fleetTrouble, instancesOf } from '../../instance/fleet/find-fleet';
+import { deleteFleet } from '../../instance/stop/delete-fleet';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatDuration } from '../../report/units';
+import { runClaim } from '../../context/stop-claim';
+import { runsOn } from '../find/runs-on-instance';
+import { isUnreadable, readRecord, type RunRecord } from '../record/record';
+import { runTime } from '../record/run-id';
+import { steadyNow } from '../../system/moment';
+import type { RunContext } from '../../context/types';
+import { nxRun } from '../../report/shell-words';
+
+/** Between two looks into the store, and at EC2, ms. */
+const STORE_POLL_MS = 1_000;
+const EC2_POLL_MS = 10_000;
+
+/**
+ * Waits until a run's fleet has begun it: its first record is there. Where nothing comes of it in time, the fleet is
+ * deleted. Anybody may have written a record that can't be verified: it is written over by the run's instance. Where
+ * somebody writes it faster than that, the instance is asked before the fleet is deleted.
+ * @param wait ms
+ */
+export async function waitForFirstAttempt(
+  session: RunContext,
+  run: string,
+  fleet: string,
+  wait: number,
+  signal: AbortSignal,
+): Promise<RunRecord> {
+  const since = steadyNow();
+  const waiting = new Waiting(session, run, fleet);
+  for (;;) {
+    const read = await readRecord(session.store, session.keys, run).catch((error: unknown) => {
+      if (isUnreadable(error)) return error as Problem;
+      throw error;
+    });
+    if (read && !(read instanceof Problem)) return read.record;
+    if (steadyNow() - since > wait) {
+      if (read) await assertUnstarted(session, run, read, signal);
+      const trouble = [await waiting.trouble(), ...(read ? [read.what] : [])].join('\n');
+      await deleteFleet(session.aws, await runClaim(session, run));
+      throw new Problem(
+        'FLEET_WAIT',
+        `The fleet of ${run} did not begin it within ${formatDuration(wait)}, and is deleted.\n${trouble}`,
+        { next: 'Allow more types or subnets, raise "instance.startupTimeout", or try later.' },
+      );
+    }
+    await waiting.say();
+    await sleep(STORE_POLL_MS, signal);
+  }
+}
+
+/** @param why the run's record can't be read. @throws Problem where an instance says that the run goes on there. */
+async function assertUnstarted(session: RunContext, run: string, why: Problem, signal: AbortSignal): Promise<void> {
+  for (const instance of await instancesOf(session.aws, run, signal)) {
+    if (!(await runsOn(session, instance, signal)).includes(run)) continue;
+    const cancel = nxRun(session.project, 'remote-cancel', `--run=${run}`);
+    throw new Problem(why.code, `${run} runs on ${instance}, and can't be followed. ${why.what}`, {
+      next: `The run and its fleet are left as they are. Look at who may write to the bucket. To stop the run: ${cancel}`,
+    });
+  }
+}
+
+/** Why the machine, and not the run, came to its end. */
+const REPLACEMENT_NOTE = ['interruption', 'shutdown'];
+
+/** Whether nobody goes on with a run, by its record. */
+export function isFinal({ state, outcome, stop }: Pick<RunRecord, 'state' | 'outcome' | 'stop'>): boolean {
+  if (state !== 'ended' || outcome === 'lost') return false;
+  return outcome !== 'interrupted' || !REPLACEMENT_NOTE.includes(stop?.reason ?? '');
+}
+
+/** Says what is waited for: capacity, or an instance that boots. */
+class Waiting {
+  private asked = -Infinity;
+  private said = '';
+
+  constructor(
+    private readonly session: RunContext,
+    private readonly run: string,
+    private readonly fleet: string,
+  ) {}
+
+  async say(): Promise<void> {
+    if (steadyNow() - this.asked < EC2_POLL_MS) return;
+    this.asked = steadyNow();
+    const text = await this.trouble();
+    if (text && text !== this.said) this.session.reporter.line(text);
+    this.said = text;
+  }
+
+  async trouble(): Promise<string> {
+    const { aws } = this.session;
+    const instances = await instancesOf(aws, this.run).catch(() => []);
+    if (instances.length) return `${instances.join(', ')} is up and has not started the run yet.`;
+    const why = await fleetTrouble(aws, this.fleet, runTime(this.run));
+    return `The fleet has no instance yet${why ? `: ${sanitizeForTerminal(why)}` : '.'}`;
+  }
+}

@@ -1,0 +1,59 @@
+import { sleep } from '../../command/run-command';
+import type { Description } from '../../config/description';
+import { findFleet, instancesOf } from '../../instance/fleet/find-fleet';
+import { isRefusal } from '../../instance/stop/claim';
+import { deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
+import { formatDuration } from '../../report/units';
+import { runClaim } from '../../context/stop-claim';
+import type { RunRecord } from '../record/record';
+import { steadyNow } from '../../system/moment';
+import type { RunContext } from '../../context/types';
+
+/** The instance ends what is a run's by itself: so long it is waited for, ms. */
+const FLEET_DELETION_TIMEOUT_MS = 90_000;
+const FLEET_POLL_MS = 2_000;
+
+/**
+ * After the end of a run: waits until its fleet, its template and its instances are gone, as the instance is to see to,
+ * and deletes what is not. An instance that is kept for a look stays, and is named.
+ */
+export async function waitForFleetDeletion(
+  session: RunContext,
+  { id, outcome }: Pick<RunRecord, 'id' | 'outcome'>,
+  { onFinish }: Pick<Description, 'onFinish'>,
+  signal?: AbortSignal,
+  timeoutMs = FLEET_DELETION_TIMEOUT_MS,
+): Promise<void> {
+  const { aws, reporter } = session;
+  const kept = (outcome === 'succeeded' ? onFinish.success : onFinish.failure) ?? 0;
+  const until = steadyNow() + timeoutMs;
+  for (;;) {
+    const [{ fleets, template }, instances] = await Promise.all([
+      findFleet(aws, id, signal),
+      instancesOf(aws, id, signal),
+    ]);
+    const gone = !fleets.length && !template;
+    if (gone && kept && instances.length) {
+      reporter.line(
+        `The fleet of ${id} is deleted. ${instances.join(', ')} is kept for ${formatDuration(kept)} and then ends itself.`,
+      );
+      return;
+    }
+    if (gone && !instances.length) return reporter.line(`The fleet of ${id} and its instances are gone.`);
+    if (steadyNow() > until) {
+      const left = [...fleets, ...(template ? ['its launch template'] : []), ...(kept ? [] : instances)].join(', ');
+      reporter.warn(`The instance did not delete what was launched for ${id}; deleting ${left}.`);
+      const claim = await runClaim(session, id);
+      try {
+        await deleteFleet(aws, claim);
+      } catch (error) {
+        // Of a colleague's run that was followed; the run itself has ended.
+        if (!isRefusal(error)) throw error;
+        reporter.warn(error.message);
+      }
+      if (!kept) await terminateLeft(aws, claim, reporter);
+      return;
+    }
+    await sleep(FLEET_POLL_MS, signal);
+  }
+}

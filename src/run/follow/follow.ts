@@ -1,0 +1,325 @@
+import { isTransient } from '../../aws/reason';
+import type { LogPiece, PollReply, RunFacts } from '../../command/plan';
+import { sleep } from '../../command/run-command';
+import { findFleet } from '../../instance/fleet/find-fleet';
+import { Problem } from '../../report/problem';
+import { nxRun } from '../../report/shell-words';
+import { pollRun, renewUploadForm, FORM_AGE } from './poll-instance';
+import { recordOf, RecordWatch, type RunRecord } from '../record/record-poller';
+import { awaitsReplacement } from '../record/interruption';
+import { ShownLog } from './shown-log';
+import { StoredLog } from '../record/stored-log';
+import { LogStream } from './log-stream';
+import { Moment, steadyNow } from '../../system/moment';
+import type { RunContext } from '../../context/types';
+import { HEARTBEAT_TIMEOUT_MS, lost } from '../record/liveness';
+import { inflated } from './log-piece';
+import { NO_ANSWER } from './unreachable';
+
+/** Between two looks into the store, ms: at first, and up to the longest while nothing changes. */
+const MIN_POLL_MS = 250;
+const MAX_POLL_MS = 2_000;
+/** A run that was just started is given so long to be told of in the store, ms. */
+const FIRST_RECORD_TIMEOUT_MS = 4_000;
+/** Between two questions by a command, ms: such a question is the last resort. */
+const ASK_EVERY = 5_000;
+/** Where the store can't be told, a new way into it is not tried more often, ms. */
+const RENEW_EVERY = 60_000;
+/** Whether the fleet is there that is to go on with a run is asked so often, ms. */
+const FLEET_EVERY = 10_000;
+/** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
+const OUTAGE_TIMEOUT_MS = 30 * 60_000;
+/** What the store lacks of a run that has ended is waited for this long, ms: an instance writes it again if it still runs. */
+const LACKING = 30_000;
+/** After so long a stream is worth its session, ms. */
+const STREAM_AFTER = 1_500;
+
+export interface FollowOptions {
+  signal?: AbortSignal;
+  /** The offset in the log that is begun at. */
+  from?: number;
+  /** What came with the start. */
+  first?: LogPiece;
+  /** When the form was signed that the run was started with, ms: it is renewed while we follow. */
+  formSince?: Moment;
+  /** Return as soon as all that there is was shown. */
+  once?: boolean;
+  /** Only its end is of interest. */
+  quiet?: boolean;
+  /** How long what the store lacks of a run that has ended, or can't be verified, is waited for, ms. */
+  patience?: number;
+  onState: (run: RunRecord) => void;
+  onLog: (data: Buffer) => void;
+}
+
+/**
+ * Shows a run's log as it is written, until the run has ended and everything was shown. It is read in the store, by a
+ * stream of Session Manager as long as there is one, and by short commands where neither has it: whichever brings a
+ * byte first, it is shown once and in its place.
+ */
+export async function followRun(session: RunContext, run: RunFacts, options: FollowOptions): Promise<RunRecord> {
+  const follower = new Follower(session, run, options);
+  try {
+    return await follower.follow();
+  } finally {
+    follower.close();
+  }
+}
+
+class Follower {
+  private at: number;
+  /** Up to here, what was shown is in the store: another instance goes on after it. */
+  private sure: number;
+  private readonly log: StoredLog;
+  private readonly shown: ShownLog;
+  private readonly watch: RecordWatch;
+  private stream: LogStream | null | undefined;
+  private readonly started = steadyNow();
+  private asked = -Infinity;
+  /** When a stream was opened last, and how long after that another may be, ms. */
+  private opened = -Infinity;
+  private reopen = 2_500;
+  private formSince: Moment | undefined;
+  private troubleSince: number | undefined;
+  /** The attempt whose next one is waited for, where that was said. */
+  private awaited = 0;
+  private warned = false;
+  /** What EC2 said of the fleet that is to begin it, and when it was asked, ms. */
+  private fleet: { asked: number; gone: boolean } | null = null;
+  /** Since when the run has ended and the store lacks some of it, ms of the steady clock. */
+  private lackingSince: number | undefined;
+  /** What the instance itself said last. */
+  private told: PollReply | undefined;
+
+  constructor(
+    private readonly session: RunContext,
+    private run: RunFacts,
+    private readonly options: FollowOptions,
+  ) {
+    this.at = options.quiet ? Number.MAX_SAFE_INTEGER : (options.from ?? 0);
+    this.sure = this.at;
+    this.shown = new ShownLog(this.at);
+    this.formSince = options.formSince;
+    this.log = new StoredLog(session.store, session.keys, run.id);
+    this.watch = new RecordWatch(session.store, session.keys, run.id, options.patience);
+    if (options.first) this.accept(options.first.offset, inflated(options.first));
+  }
+
+  close(): void {
+    this.stream?.close();
+  }
+
+  async follow(): Promise<RunRecord> {
+    let wait = MIN_POLL_MS;
+    for (;;) {
+      const before = this.at;
+      const state = this.watch.record?.state;
+      try {
+        const ended = await this.look();
+        if (ended) return ended;
+        if (this.troubleSince) this.session.reporter.line('Connected again.');
+        this.troubleSince = undefined;
+      } catch (error) {
+        if (this.options.signal?.aborted) throw error;
+        if (!isTransient((error as Problem).cause)) throw this.withResumeHint(error as Problem);
+        // The run goes on without us: a network cut is waited out.
+        if (!this.troubleSince)
+          this.session.reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
+        this.troubleSince ??= steadyNow();
+        if (steadyNow() - this.troubleSince > OUTAGE_TIMEOUT_MS) throw this.withResumeHint(error as Problem);
+        wait = MAX_POLL_MS;
+      }
+      // A record that was only told again, as a quiet run's is every 10 s, is nothing new.
+      const moved = this.at > before || this.watch.record?.state !== state;
+      wait = moved ? MIN_POLL_MS : Math.min(MAX_POLL_MS, wait * 1.3);
+      await sleep(wait, this.options.signal);
+    }
+  }
+
+  /** One look at everything; the record where all is over and shown. */
+  private async look(): Promise<RunRecord | null> {
+    const { signal } = this.options;
+    const streamed = this.stream?.alive ?? false;
+    const [found] = await Promise.all([
+      this.watch.look(signal),
+      streamed || this.options.quiet ? undefined : this.readStored(),
+    ]);
+    // What was told of the attempt before tells nothing of one that has just begun.
+    const record = found && found.attempt >= this.run.attempt ? found : null;
+    if (record) {
+      this.adopt(record);
+      if (this.watch.changed) this.options.onState(record);
+      // What the record says is there is there.
+      while (this.at < record.log.size && (await this.readStored())) continue;
+      if (record.state === 'ended' && this.at >= record.log.size) {
+        this.verifyShown(record);
+        if (!awaitsReplacement(record) || this.options.once) return record;
+        return (await this.isGone(record)) ? record : null;
+      }
+      if (this.options.once && this.at >= record.log.size) return record;
+      if (record.state === 'ended' && !awaitsReplacement(record) && this.lacks()) {
+        this.warnIncomplete(record);
+        return record;
+      }
+    }
+    const silent = record
+      ? this.watch.age > HEARTBEAT_TIMEOUT_MS
+      : steadyNow() - this.started > FIRST_RECORD_TIMEOUT_MS;
+    if (silent && steadyNow() - this.asked > ASK_EVERY) {
+      const ended = await this.ask(record);
+      if (ended) return ended;
+    }
+    if (record?.state === 'running') this.openStream();
+    if (record?.access === 'presigned' && this.formSince && this.formSince.age > FORM_AGE) await this.renew();
+    return null;
+  }
+
+  /** The run may go on on another instance: with its log as far as it was saved. */
+  private adopt(record: RunRecord): void {
+    if (record.instance === this.run.instance) {
+      this.sure = Math.max(this.sure, Math.min(this.at, record.log.size));
+      return;
+    }
+    this.session.reporter.line(
+      `${record.id} continues on ${record.instance}, after ${this.run.instance} (attempt ${record.attempt})`,
+    );
+    this.run = record;
+    Object.assign(this, { awaited: 0, fleet: null });
+    this.stream?.close();
+    Object.assign(this, { stream: undefined, opened: -Infinity, reopen: 2_500, told: undefined });
+    if (!this.options.quiet) this.at = Math.min(this.at, Math.max(this.sure, record.takenOver?.log ?? this.at));
+    this.sure = this.at;
+  }
+
+  /** Whether the store has lacked for too long what an instance writes before it says that its run has ended. */
+  private lacks(): boolean {
+    this.lackingSince ??= steadyNow();
+    return steadyNow() - this.lackingSince >= (this.options.patience ?? LACKING);
+  }
+
+  private warnIncomplete({ id, log }: RunRecord): void {
+    if (this.at >= log.size || this.options.quiet) return;
+    this.session.reporter.warn(
+      `The log of ${id} has ${log.size} bytes, and the store lacks those from ${this.at} on. Another program has changed or deleted them: look at who may write to the bucket.`,
+    );
+  }
+
+  /** What came from the store was nobody's word until the run's record named it. */
+  private verifyShown(record: RunRecord): void {
+    const segment = this.options.quiet ? null : this.shown.changed(record);
+    if (segment === null || this.warned) return;
+    this.warned = true;
+    this.session.reporter.warn(
+      `The log that was shown is not the one that the instance has recorded: log/${segment} of ${record.id} differs. Another program is writing to this prefix.`,
+    );
+  }
+
+  /** While the next attempt is awaited: whether the fleet that is to begin it is gone, and was the last time, too. */
+  private async isGone(record: RunRecord): Promise<boolean> {
+    if (this.awaited !== record.attempt) {
+      this.awaited = record.attempt;
+      const how = record.outcome === 'lost' ? 'is gone' : 'was taken away';
+      this.session.reporter.line(
+        `The spot instance ${record.instance} ${how}: waiting for its fleet to bring another up.`,
+      );
+    }
+    if (steadyNow() - (this.fleet?.asked ?? -Infinity) < FLEET_EVERY) return false;
+    const before = this.fleet?.gone ?? false;
+    const { fleets } = await findFleet(this.session.aws, record.id, this.options.signal);
+    this.fleet = { asked: steadyNow(), gone: !fleets.length };
+    return before && this.fleet.gone;
+  }
+
+  /** Whether the store had more of the log. */
+  private async readStored(): Promise<boolean> {
+    const from = this.at;
+    const more = this.accept(from, await this.log.read(from, this.options.signal));
+    if (more && this.sure === from) this.sure = this.at;
+    return more;
+  }
+
+  /** Takes a piece of the log, whoever brings it: what was shown is dropped, what lies ahead comes again. */
+  private accept(offset: number, data: Buffer): boolean {
+    const known = this.at - offset;
+    if (known < 0 || known >= data.length) return false;
+    const piece = data.subarray(known);
+    this.shown.add(this.at, piece);
+    this.at += piece.length;
+    this.options.onLog(piece);
+    return true;
+  }
+
+  /** Opens one, and another where it has ended: an agent's streams end for good where its channel was paused once. */
+  private openStream(): void {
+    const { once, quiet } = this.options;
+    if (once || quiet || this.stream === null || steadyNow() - this.started < STREAM_AFTER) return;
+    if (this.stream && !this.stream.over) return;
+    if (steadyNow() - this.opened < this.reopen) return;
+    this.opened = steadyNow();
+    this.reopen = Math.min(60_000, this.reopen * 2);
+    this.stream = LogStream.open(this.session, this.run, this.at, (offset, data) => void this.accept(offset, data));
+  }
+
+  /** Nothing is heard of the run: EC2 is asked whether its instance is there, and the instance how it goes. */
+  private async ask(record: RunRecord | null): Promise<RunRecord | null> {
+    this.asked = steadyNow();
+    try {
+      this.told = await pollRun(this.session, this.run, this.at, this.options.signal);
+    } catch (error) {
+      const problem = error as Problem;
+      if (problem.code === 'INSTANCE_GONE') {
+        const gone = lost(record ?? recordOf(this.run), problem);
+        if (!awaitsReplacement(gone) || this.options.once) {
+          if (record?.state === 'ended') this.warnIncomplete(record);
+          return gone;
+        }
+        return (await this.isGone(gone)) ? gone : null;
+      }
+      if (!NO_ANSWER.includes(problem.code)) throw error;
+      this.session.reporter.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
+      return null;
+    }
+    const { run, log, report } = this.told;
+    while (this.accept(log.offset, inflated(log)) && log.size > this.at) {
+      const more = await pollRun(this.session, this.run, this.at, this.options.signal);
+      Object.assign(log, more.log);
+    }
+    const fresh = this.formSince !== undefined && this.formSince.age < RENEW_EVERY;
+    if (!report?.saved && !fresh && (report?.trouble || run.outcome !== null)) await this.renew();
+    const now = recordOf(run);
+    if (!record) this.options.onState(now);
+    if (run.outcome !== null && report?.saved && record?.state !== 'ended' && this.lacks()) {
+      throw new Problem(
+        'RECORD_UNVERIFIED',
+        `The store lacks the record of the end of ${run.id}, which its instance has written.`,
+        {
+          next: `Another program has deleted it or put an old one back: look at who may write to the bucket. The run is on ${run.instance}: ${run.directory}`,
+        },
+      );
+    }
+    // The store can't be told, and nothing more is to be expected.
+    if (run.outcome !== null && this.at >= log.size && report?.trouble && !record) return now;
+    return null;
+  }
+
+  private async renew(): Promise<void> {
+    this.formSince = new Moment();
+    await renewUploadForm(this.session, this.run, this.options.signal).catch((error: Error) =>
+      this.session.reporter.detail(`The instance's way into the store was not renewed: ${error.message}`),
+    );
+  }
+
+  /** Why a run can't be followed any more: it goes on all the same. */
+  private withResumeHint(error: Problem): Problem {
+    if (!(error instanceof Problem)) return error;
+    const { code, what, aws, next, cause } = error;
+    const { id } = this.run;
+    const lines = [...(next ? [next] : []), `${id} is not touched by that: the same command comes back to it.`];
+    // Whoever writes over the record again and again keeps every command from it that reads it.
+    if (code === 'RECORD_UNVERIFIED' && (this.told?.run.outcome ?? null) === null)
+      lines.push(
+        `To stop the run, by asking its instance: ${nxRun(this.session.project, 'remote-cancel', `--run=${id}`)}`,
+      );
+    return new Problem(code, what, { aws, next: lines.join('\n'), cause });
+  }
+}

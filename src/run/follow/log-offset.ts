@@ -1,0 +1,39 @@
+import ms from 'ms';
+import { Problem } from '../../report/problem';
+import type { RunRecord } from '../record/record';
+import { StoredLog } from '../record/stored-log';
+import type { RunContext } from '../../context/types';
+
+/**
+ * The offset of a run's log that is to be begun at.
+ * @param since a duration before now (`10m`) or a time (`2026-11-25T10:00`), to a second. @param tail lines.
+ */
+export async function startOfLog(
+  { store, keys }: Pick<RunContext, 'store' | 'keys'>,
+  record: RunRecord,
+  { since, tail }: { since?: string; tail?: number },
+): Promise<number> {
+  const log = new StoredLog(store, keys, record.id);
+  let from = 0;
+  if (since !== undefined) {
+    const time = timeOf(since, Date.now());
+    for (const [at, size] of await log.times()) if (at < time) from = Math.max(from, size);
+  }
+  if (tail !== undefined) {
+    if (!Number.isInteger(tail) || tail < 0)
+      throw new Problem('OPTION_INVALID', `--tail=${tail}: must be a number of lines.`);
+    from = Math.max(from, tail === 0 ? record.log.size : await log.tail(tail, record.log.size));
+  }
+  return from;
+}
+
+/** ms since the epoch. */
+export function timeOf(text: string, now: number): number {
+  const ago = /^\s*\d+(\.\d+)?\s*[a-z]+\s*$/i.test(text) ? ms(text.trim() as ms.StringValue) : undefined;
+  if (ago !== undefined) return now - ago;
+  const time = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : NaN;
+  if (Number.isNaN(time)) {
+    throw new Problem('OPTION_INVALID', `--since=${text}: must be a duration ("10m") or a time ("2026-11-25T10:00").`);
+  }
+  return time;
+}

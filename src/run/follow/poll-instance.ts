@@ -1,0 +1,34 @@
+import type { PollReply, RunFacts, RunReport, RunState } from '../../command/plan';
+import { storeAccess } from '../../context/store-access';
+import type { RunContext } from '../../context/types';
+
+/** A form for uploads is signed again after this long, ms: it lives for an hour. */
+export const FORM_AGE = 30 * 60_000;
+
+/** Asks the instance itself how a run goes, by a command: where the store has not been told. Throws INSTANCE_GONE. */
+export async function pollRun(
+  session: RunContext,
+  run: Pick<RunFacts, 'id' | 'instance'>,
+  offset: number,
+  signal?: AbortSignal,
+): Promise<PollReply> {
+  const there = session.at(run.instance);
+  await there.assertInstanceExists();
+  return there.remote.send<PollReply>(
+    { op: 'poll', run: run.id, offset },
+    { comment: `nx-ec2: look at ${run.id}`, executionTimeout: 60, signal },
+  );
+}
+
+/** Gives a run a new form for its way into the store, and has told there what was not told yet. */
+export async function renewUploadForm(
+  session: RunContext,
+  run: Pick<RunFacts, 'id' | 'instance'>,
+  signal?: AbortSignal,
+): Promise<{ run: RunState; report: RunReport | null }> {
+  const there = session.at(run.instance);
+  return there.remote.send(
+    { op: 'renew', run: run.id, store: await storeAccess(session, run.id, true) },
+    { comment: `nx-ec2: renew the access of ${run.id}`, executionTimeout: 60, signal },
+  );
+}

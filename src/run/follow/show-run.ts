@@ -1,0 +1,45 @@
+import type { RunContext } from '../../context/types';
+import type { RunFacts } from '../../command/plan';
+import { type FollowOptions, followRun } from './follow';
+import type { RunRecord } from '../record/record';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { metricsOf } from './metrics-line';
+
+/** Follows a run to its end with its log on the terminal; says at its end which metrics were recognised. */
+export async function streamRunLog(
+  session: RunContext,
+  run: RunFacts,
+  options: Omit<FollowOptions, 'onLog' | 'onState'> = {},
+): Promise<RunRecord> {
+  const { reporter } = session;
+  let waiting = run.queue !== null;
+  let state = '';
+  let warned = 0;
+  const ended = await followRun(session, run, {
+    ...options,
+    onLog: (data) => reporter.log(data),
+    onState: (now) => {
+      if (now.queue && JSON.stringify(now.queue) !== JSON.stringify(run.queue)) reporter.line(describeQueue(now.queue));
+      run = now;
+      for (const text of now.metrics.warnings.slice(warned)) reporter.warn(sanitizeForTerminal(text));
+      warned = Math.max(warned, now.metrics.warnings.length);
+      if (now.state === state) return;
+      state = now.state;
+      if (waiting && !now.queue && now.outcome === null) {
+        waiting = false;
+        reporter.line('It is its turn.');
+      }
+      if (now.state === 'running' && now.pid) reporter.detail(`Running, PID ${now.pid}`);
+      if (now.state === 'saving') reporter.detail('Ended; what it left is being saved.');
+    },
+  });
+  // Another attempt may follow on another instance; what was shown of the log may be a part of it.
+  const isFinal = !options.once && ended.outcome !== null && !['interrupted', 'lost'].includes(ended.outcome);
+  const metrics = metricsOf(ended.metrics.training);
+  if (isFinal && metrics !== '') reporter.line(`Metrics: ${sanitizeForTerminal(metrics)}`);
+  return ended;
+}
+
+export function describeQueue({ before, holders }: { before: number; holders: string[] }): string {
+  return `Waiting for ${before === 1 ? sanitizeForTerminal(holders[0] ?? 'another run') : `${before} runs`} on this instance.`;
+}

@@ -1,0 +1,10 @@
+/** What says nothing of the run. */
+export const NO_ANSWER = [
+  'COMMAND_UNDELIVERED',
+  'COMMAND_OVERDUE',
+  'COMMAND_TIMEOUT',
+  'COMMAND_FAILED',
+  'COMMAND_CANCELLED',
+  'INSTANCE_OFFLINE',
+  'INSTANCE_BUSY',
+];

@@ -1,0 +1,152 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { allOutputs } from '../config/outputs';
+import type { Fixture } from '../local-aws/local-aws.fixture';
+import { Reporter } from '../report/reporter';
+import { StoreFixture } from '../store/store.fixture';
+import { Store } from '../store/store';
+import { collectArtifacts } from './artifacts/collect';
+import { listed, Pipeline, startPipeline } from './pipeline.fixture';
+import { pullRun } from './artifacts/pull';
+import type { RunRecord } from './record/record';
+import { PART_SIZE } from './record/file-lists';
+import { saveRun } from './record/saved-run.fixture';
+
+/** Calls `act` while the first part is on its way, whose answer waits for it. */
+function whileFetching(act: () => unknown): void {
+  const real = Store.prototype.getWithETag;
+  let count = 0;
+  jest.spyOn(Store.prototype, 'getWithETag').mockImplementation(async function (this: Store, ...args) {
+    if (args[0].includes('/part/') && ++count === 1) await act();
+    return real.apply(this, args);
+  });
+}
+
+afterEach(() => jest.restoreAllMocks());
+
+describe('what is changed here while a success is collected', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+  beforeAll(async () => void (at = await startPipeline()));
+  afterAll(() => at.close());
+  beforeEach(async () => void (pipe = await new Pipeline(at, 'store').open()));
+  afterEach(() => pipe.close());
+
+  const train = async () => (await pipe.follow((await pipe.launch()).run)).run;
+  const read = (path: string) => readFileSync(join(pipe.workspace, 'model', path), 'utf8');
+  const WHY = 'the file that is here was changed while the artifacts were fetched';
+
+  it.each([
+    ['tracked by git', true],
+    ['not tracked', false],
+  ])('stays where it was sent and is %s, and the artifact is held back', async (_, tracked) => {
+    pipe.write('model/train.py', 'for name in ("results.csv", "new.csv"): open(name, "w").write("of the run")');
+    pipe.write('model/results.csv', 'as it was sent');
+    if (tracked) {
+      execFileSync('git', ['init', '-q'], { cwd: pipe.workspace });
+      execFileSync('git', ['add', 'model/results.csv'], { cwd: pipe.workspace });
+    }
+    await pipe.open({ outputs: ['results.csv', 'new.csv'] });
+    const run = await train();
+    whileFetching(() => {
+      pipe.write('model/results.csv', 'an edit');
+      pipe.write('model/new.csv', 'a new file');
+    });
+    const { heldBack } = await collectArtifacts(pipe.session, run);
+    expect(heldBack).toEqual(['new.csv', 'results.csv'].map((path) => ({ path, why: WHY })));
+    expect([read('results.csv'), read('new.csv')]).toEqual(['an edit', 'a new file']);
+    expect(pipe.said.join('\n')).toContain(`results.csv: ${WHY}`);
+  });
+
+  it('is taken for the artifact where it has its content', async () => {
+    pipe.write('model/train.py', 'open("new.csv", "w").write("of the run")');
+    await pipe.open({ outputs: ['new.csv'] });
+    const run = await train();
+    whileFetching(() => pipe.write('model/new.csv', 'of the run'));
+    expect(await collectArtifacts(pipe.session, run)).toMatchObject({ heldBack: [] });
+  });
+
+  it('is refused where it is a link in the place of a directory', async () => {
+    pipe.write('model/train.py', 'import os\nos.makedirs("out")\nopen("out/a", "w").write("of the run")');
+    await pipe.open({ outputs: ['out/'] });
+    const run = await train();
+    const outside = join(pipe.memory, 'outside');
+    mkdirSync(outside);
+    whileFetching(() => symlinkSync(outside, join(pipe.workspace, 'model/out')));
+    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
+    expect(listed(outside)).toEqual([]);
+  });
+});
+
+describe('what is changed here while a run is pulled', () => {
+  let at: StoreFixture;
+  let top: string;
+  beforeAll(async () => void (at = await StoreFixture.start()));
+  afterAll(() => at.close());
+  beforeEach(() => {
+    at.empty();
+    top = mkdtempSync(join(tmpdir(), 'nx-ec2-meanwhile-'));
+  });
+  afterEach(() => rmSync(top, { recursive: true, force: true }));
+
+  const pull = (record: RunRecord, overwrite = false, project = 'model') => {
+    const reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+    return pullRun({ store: at.store, keys: at.keys(project), reporter, project }, record, {
+      output: join(top, 'model'),
+      projectRoot: 'model',
+      outputs: allOutputs(),
+      limit: 1e9,
+      overwrite,
+    });
+  };
+  const here = (path: string) => join(top, 'model/artifacts', path);
+
+  it.each([false, true])('is not replaced (overwrite: %s), and nothing is fetched twice', async (overwrite) => {
+    const record = await saveRun(at.store, at.keys(), { 'a.txt': Buffer.from('of the run') });
+    whileFetching(() => writeFileSync(here('a.txt'), 'an edit'));
+    await expect(pull(record, overwrite)).rejects.toMatchObject({
+      code: 'FILES_DIFFER',
+      message: expect.stringContaining('artifacts/a.txt in'),
+    });
+    expect(readFileSync(here('a.txt'), 'utf8')).toBe('an edit');
+    rmSync(here('a.txt'));
+    expect(await pull(record)).toMatchObject({ fetched: 1, bytes: 0 });
+    expect(listed(top)).toEqual(['model/artifacts/a.txt']);
+  });
+
+  it('is not written through where it is a link in the place of a directory', async () => {
+    const record = await saveRun(at.store, at.keys(), { 'd/a.txt': Buffer.from('a'), 'd/b.txt': Buffer.from('b') });
+    const outside = join(top, 'outside');
+    mkdirSync(outside);
+    writeFileSync(join(outside, 'a.txt'), 'of somebody');
+    whileFetching(() => {
+      renameSync(here('d'), here('moved'));
+      symlinkSync(outside, here('d'));
+    });
+    await expect(pull(record)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
+    expect(listed(outside)).toEqual(['a.txt']);
+    expect(readFileSync(join(outside, 'a.txt'), 'utf8')).toBe('of somebody');
+  });
+
+  it('comes whole by both of two pulls of one run at once', async () => {
+    const data = randomBytes(2 * PART_SIZE + 1);
+    const record = await saveRun(at.store, at.keys(), { 'a.bin': data, 'b.txt': Buffer.from('b') });
+    await Promise.all([pull(record), pull(record)]);
+    expect(readFileSync(here('a.bin')).equals(data)).toBe(true);
+    expect(listed(top)).toEqual(['model/artifacts/a.bin', 'model/artifacts/b.txt']);
+  });
+
+  it('is one whole file where another run is pulled to the same place', async () => {
+    const [first, second] = [randomBytes(2 * PART_SIZE), randomBytes(2 * PART_SIZE)];
+    const record = await saveRun(at.store, at.keys(), { 'a.bin': first });
+    // The same id below another project's prefix is another run.
+    const other = await saveRun(at.store, at.keys('other'), { 'a.bin': second });
+    whileFetching(() => pull(other, false, 'other'));
+    await expect(pull(record)).rejects.toMatchObject({ code: 'FILES_DIFFER' });
+    expect(readFileSync(here('a.bin')).equals(second)).toBe(true);
+  });
+});

@@ -1,0 +1,89 @@
+import { hash } from 'node:crypto';
+import { z } from 'zod';
+import { Problem } from '../../report/problem';
+import type { StoreKeys } from '../../store/keys';
+import type { Store } from '../../store/store';
+import { LogCheck } from './log-check';
+import type { RunRecord } from './record';
+
+/** Bytes of a segment of a run's log: docs/reference/formats.md, "Runs in the store". */
+export const SEGMENT = 256 * 1024;
+/** 2,000 pairs of numbers. */
+const MAX_TIMES = 256 * 1024;
+
+const number = z.number().int().nonnegative();
+const timesSchema = z.object({ times: z.array(z.tuple([number, number])).max(10_000) });
+
+/** A run's log as the store has it. */
+export class StoredLog {
+  private readonly prefix: string;
+
+  constructor(
+    private readonly store: Store,
+    keys: StoreKeys,
+    run: string,
+  ) {
+    this.prefix = keys.run(run);
+  }
+
+  /** What of it is there from an offset on, up to the end of one segment; empty where nothing is. */
+  async read(offset: number, signal?: AbortSignal): Promise<Buffer> {
+    const number = Math.floor(offset / SEGMENT);
+    const piece = await this.store.getFrom(`${this.prefix}log/${number}`, offset % SEGMENT, SEGMENT, signal);
+    return piece ?? Buffer.alloc(0);
+  }
+
+  /**
+   * What a run's record names of the log, from an offset on, in pieces: none is given that is not as the record says. A
+   * segment of a very long log is verified with all before it: then its pieces come first, and the error after them.
+   * @throws Problem `LOG_MISSING`, `LOG_CHANGED`
+   */
+  async *verified(record: RunRecord, from: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const { size } = record.log;
+    const check = new LogCheck(record);
+    const first = Math.floor(from / SEGMENT);
+    for (let n = check.begin(first); n * SEGMENT < size; n++) {
+      const wanted = Math.min(SEGMENT, size - n * SEGMENT);
+      const bytes = (await this.read(n * SEGMENT, signal)).subarray(0, wanted);
+      if (bytes.length < wanted)
+        throw new Problem(
+          'LOG_MISSING',
+          `The log of ${record.id} is not in the store from ${n * SEGMENT + bytes.length} on.`,
+        );
+      if (!check.takes(n, hash('sha256', bytes, 'hex')))
+        throw new Problem('LOG_CHANGED', `${this.prefix}log/${n} is not what the record of the run says.`, {
+          next: 'Another program has changed it: check who may write to the bucket.',
+        });
+      if (n >= first) yield n === first ? bytes.subarray(from % SEGMENT) : bytes;
+    }
+  }
+
+  /** When what was written: pairs of ms and of the bytes that there were by then. */
+  async times(): Promise<[number, number][]> {
+    const bytes = await this.store.get(`${this.prefix}times.json`, MAX_TIMES);
+    if (!bytes) return [];
+    try {
+      return timesSchema.parse(JSON.parse(bytes.toString())).times;
+    } catch {
+      // They only help to find a place in the log.
+      return [];
+    }
+  }
+
+  /** Where the last so many lines of its first `size` bytes begin. */
+  async tail(lines: number, size: number): Promise<number> {
+    let found = 0;
+    for (let end = size; end > 0;) {
+      const start = Math.floor((end - 1) / SEGMENT) * SEGMENT;
+      const segment = (await this.read(start)).subarray(0, end - start);
+      // The store has less than it is said to have: nothing is looked for before what lacks.
+      if (!segment.length) return end;
+      // The last line may or may not have ended.
+      for (let at = segment.length - (end === size ? 2 : 1); at >= 0; at--) {
+        if (segment[at] === 10 && ++found === lines) return start + at + 1;
+      }
+      end = start;
+    }
+    return 0;
+  }
+}

@@ -1,0 +1,72 @@
+import type { LogPiece, RunFacts, RunState } from '../../command/plan';
+import { pollRun } from '../follow/poll-instance';
+import { sleep } from '../../command/run-command';
+import { newRunId } from '../record/run-id';
+import type { RunRecord } from '../record/record';
+import { LogStream } from '../follow/log-stream';
+import type { Session } from '../../context/types';
+import { inflated } from '../follow/log-piece';
+
+/** Between two questions by a command, ms, where no stream brings what is printed. */
+const POLL_MS = 1_000;
+const MAX_POLL_MS = 5_000;
+
+/**
+ * Runs a command on the instance and shows what it prints, as it prints it: by a stream where sessions are allowed, by
+ * short commands elsewhere. What it prints is on the instance alone.
+ * @param run in whose directory and environment; null: among the synced files.
+ */
+export async function execute(
+  session: Session,
+  run: RunRecord | null,
+  argv: string[],
+  signal: AbortSignal,
+  onStart: (started: RunFacts) => void,
+): Promise<RunState> {
+  const { configuration, project, tree, reporter } = session;
+  const instance = run?.instance ?? session.instance;
+  const { remote } = session.at(instance);
+  const { timeout, gracePeriod: grace } = configuration.train;
+  const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
+  const started = await remote.send<{ run: RunState; log: LogPiece }>(
+    {
+      op: 'exec',
+      run: run?.id ?? null,
+      tree,
+      exec: {
+        id: newRunId(project, new Date()),
+        projectRoot: configuration.projectRoot,
+        argv,
+        timeout: seconds(timeout),
+        gracePeriod: Math.ceil(grace / 1000),
+      },
+    },
+    { comment: `nx-ec2: ${argv[0]}`, confidential: true, signal },
+  );
+  let { run: state, log } = started;
+  onStart(state);
+  let at = 0;
+  const accept = (offset: number, data: Buffer) => {
+    const known = at - offset;
+    if (known < 0 || known >= data.length) return;
+    at += data.length - known;
+    reporter.log(data.subarray(known));
+  };
+  accept(log.offset, inflated(log));
+  let stream: LogStream | null = null;
+  try {
+    for (let wait = POLL_MS; state.outcome === null || at < log.size; wait = Math.min(MAX_POLL_MS, wait * 1.2)) {
+      if (state.outcome === null) {
+        stream ??= LogStream.open(session, state, at, accept);
+        await sleep(wait, signal);
+      }
+      const before = at;
+      ({ run: state, log } = await pollRun(session, state, at, signal));
+      accept(log.offset, inflated(log));
+      if (at > before) wait = POLL_MS;
+    }
+  } finally {
+    stream?.close();
+  }
+  return state;
+}

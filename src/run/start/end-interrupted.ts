@@ -1,0 +1,42 @@
+import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
+import { isRefusal } from '../../instance/stop/claim';
+import { managedInstance, type ManagedInstance } from '../../instance/stop/managed';
+import { isResourceId } from '../../instance/stop/resource-id';
+import { takeDown } from '../../instance/stop/stop-and-wait';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { runClaim, sessionClaim } from '../../context/stop-claim';
+import type { RunRecord } from '../record/record';
+import type { RunContext } from '../../context/types';
+
+/**
+ * Terminates the instance of a run that was interrupted, before the run resumes on another one: two instances must not
+ * write one run. The record only names it; EC2 must say that it was launched for this run.
+ * @param own the instance that this command itself brought up for the run, whatever run it was launched for.
+ * @returns what EC2 says of it; null where it is gone.
+ * @throws Problem where it lives and is not this run's.
+ */
+export async function endInterrupted(
+  session: RunContext,
+  run: Pick<RunRecord, 'id' | 'instance'>,
+  own: string | null,
+  signal: AbortSignal,
+): Promise<ManagedInstance | null> {
+  const { aws, reporter } = session;
+  if (!isResourceId('instance', run.instance)) return null;
+  const claim = run.instance === own ? await sessionClaim(session, ['store']) : await runClaim(session, run.id);
+  try {
+    const instance = await managedInstance(aws, run.instance, claim, { signal });
+    if (instance) await takeDown(aws, { instance, how: 'terminate' }, reporter, signal);
+    return instance;
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    const found = await describeInstance(aws, run.instance, signal);
+    // One that ends already is no second writer, whoever launched it.
+    if (!found || !isAlive(found)) return null;
+    throw new Problem(error.code, `${error.what} The record of ${sanitizeForTerminal(run.id)} names it.`, {
+      next: 'To train on another instance: the same command with --rerun. If the instance is yours: remote-down, then the same command.',
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,201 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { Problem } from '../../report/problem';
+import { collectArtifacts } from '../artifacts/collect';
+import { resumeBlocker } from '../record/interruption';
+import { assertSucceeded } from '../status/outcome';
+import { Pipeline, startPipeline } from '../pipeline.fixture';
+import { readRecord, type RunRecord } from '../record/record';
+import { followWithRecovery } from './follow-with-recovery';
+import { SEGMENT } from '../record/stored-log';
+import { LEASE_MS, waitForLeaseExpiry } from '../record/lease';
+import { until } from '../../system/until.fixture';
+
+const STEPS = 30;
+
+/** Each step makes of all steps before it a hash; a checkpoint each third step, and at SIGTERM, as `--save` asks. */
+const TRAINING = (seconds: number) => `
+import hashlib, os, signal, sys, time
+at = os.environ["NX_EC2_CHECKPOINT_DIR"]
+done = max([int(name[5:]) for name in os.listdir(at) if name.startswith("step-") and name[5:].isdigit()] + [0])
+state = open(os.path.join(at, "step-%d" % done)).read() if done else ""
+print("attempt", os.environ["NX_EC2_ATTEMPT"], "from", done, flush=True)
+
+def save(n):
+    path = os.path.join(at, "step-%d" % n)
+    open(path + ".tmp", "w").write(state)
+    os.rename(path + ".tmp", path)
+    open(path + ".complete", "w").close()
+
+left = []
+signal.signal(signal.SIGTERM, lambda *_: left.append(time.time()))
+for n in range(done + 1, ${STEPS + 1}):
+    time.sleep(${seconds})
+    state = hashlib.sha256(("%s %d" % (state, n)).encode()).hexdigest()
+    print("step %d %s %s" % (n, state, "x" * 3000), flush=True)
+    if n % 3 == 0 or left:
+        save(n)
+    if left:
+        print("SIGTERM at %.3f" % left[0], flush=True)
+        sys.exit(0)
+open("artifacts/result", "w").write(state)
+`;
+
+describe('a training on spot instances', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+  beforeAll(async () => void (at = await startPipeline()));
+  afterAll(() => at.close());
+  beforeEach(() => void (pipe = new Pipeline(at, 'store')));
+  afterEach(() => pipe.close());
+
+  const shown = () => Buffer.concat(pipe.logged).toString();
+  const steps = (log: string) => [...log.matchAll(/^step (\d+) /gm)].map(([, n]) => Number(n));
+  const terminate = (id: string) => at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }));
+  /** The log as the store has it. */
+  const stored = async (run: RunRecord) => {
+    const { store, keys } = pipe.session;
+    const pieces: Buffer[] = [];
+    for (let n = 0; n * SEGMENT < run.log.size; n++)
+      pieces.push((await store.get(`${keys.run(run.id)}log/${n}`, SEGMENT))!);
+    return Buffer.concat(pieces).toString();
+  };
+  /** Follows over instances; `replaced` are told. */
+  const follow = async (launched: Awaited<ReturnType<Pipeline['launch']>>, replaced: (gone: RunRecord) => void) =>
+    followWithRecovery(pipe.session, launched, {
+      signal: new AbortController().signal,
+      recovery: {
+        goOn: async (gone, next) => {
+          replaced(gone);
+          await terminate(gone.instance);
+          await pipe.openSpot();
+          await waitForLeaseExpiry(pipe.session, gone.id);
+          return pipe.launch({}, next);
+        },
+      },
+    });
+
+  it('interrupted three times, ends as one that was not, bit for bit, with one log', async () => {
+    pipe.write('model/train.py', TRAINING(0));
+    await pipe.open();
+    const { run: whole } = await pipe.follow((await pipe.launch()).run);
+    await collectArtifacts(pipe.session, whole);
+    const result = readFileSync(join(pipe.workspace, 'model/artifacts/result'), 'utf8');
+    rmSync(join(pipe.workspace, 'model/artifacts'), { recursive: true });
+
+    pipe.write('model/train.py', TRAINING(0.4));
+    const instances = [await pipe.openSpot()];
+    const launched = await pipe.launch();
+    const measured: Record<string, number>[] = [];
+    let noticed = 0;
+    let over = false;
+    const interrupting = (async () => {
+      for (const attempt of [1, 2, 3]) {
+        await until(() => over || steps(shown().split(`attempt ${attempt} from`)[1] ?? '').length > 1);
+        if (over) return;
+        noticed = Date.now();
+        at.aws.interrupt(pipe.session.instance, { noticeMs: 60_000 });
+      }
+    })();
+    const ended = await follow(launched, (gone) => {
+      const saved = Date.now();
+      const sigterm = Number([...shown().matchAll(/SIGTERM at ([\d.]+)/g)].at(-1)![1]) * 1000;
+      measured.push({ sigterm: sigterm - noticed, saved: saved - noticed });
+      expect(gone).toMatchObject({ outcome: 'interrupted', stop: { reason: 'interruption' }, access: 'role' });
+      void until(() => pipe.session.instance !== gone.instance).then(() => instances.push(pipe.session.instance));
+    });
+    over = true;
+    await interrupting;
+
+    expect(ended).toMatchObject({ outcome: 'succeeded', exitCode: 0, attempt: 4, id: launched.run.id });
+    expect(ended.attempts.map(({ n, instance, why }) => [n, instance, why])).toEqual(
+      instances.map((id, n) => [n + 1, id, n < 3 ? `${id} was interrupted` : null]),
+    );
+    expect(new Set(instances).size).toBe(4);
+    await collectArtifacts(pipe.session, ended);
+    expect(readFileSync(join(pipe.workspace, 'model/artifacts/result'), 'utf8')).toBe(result);
+    // A checkpoint was saved at each SIGTERM: no step is done twice.
+    expect(steps(shown())).toEqual(Array.from({ length: STEPS }, (_, n) => n + 1));
+    expect(await stored(ended)).toBe(shown());
+    for (const { sigterm } of measured) expect(sigterm).toBeLessThan(5_000);
+    expect(pipe.said.filter((text) => /was taken away; its last checkpoint is "step-\d+"/.test(text))).toHaveLength(3);
+    if (process.env.NX_EC2_MEASURE)
+      console.log(
+        measured,
+        pipe.said.filter((text) => /later$/.test(text)),
+      );
+  });
+
+  it('gone without notice, goes on from what was saved by then', async () => {
+    pipe.write('model/train.py', TRAINING(0.3));
+    const first = await pipe.openSpot();
+    const launched = await pipe.launch();
+    const taken = until(() => steps(shown()).includes(8)).then(async () => {
+      await terminate(first);
+      pipe.age(launched.run.id, LEASE_MS);
+    });
+    const ended = await follow(launched, (gone) => expect(gone).toMatchObject({ outcome: 'lost' }));
+    await taken;
+    expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
+    expect(ended.attempts[0]).toMatchObject({ instance: first, why: `nothing more was heard of ${first}` });
+    const log = await stored(ended);
+    const repeated = steps(log).filter((n, index, all) => all.indexOf(n) !== index);
+    expect(repeated.length).toBeLessThanOrEqual(6);
+    // A line of the last half second goes with the instance, also where the checkpoint that came with it was saved.
+    const gone = Array.from({ length: STEPS }, (_, n) => n + 1).filter((n) => !steps(log).includes(n));
+    expect(gone.length).toBeLessThanOrEqual(2);
+    expect(gone.every((n) => n > 2 && n < 13)).toBe(true);
+    // What was shown and not saved by the time is gone; all that was saved is shown once.
+    expect(shown().endsWith(log.slice(log.indexOf('attempt 2')))).toBe(true);
+    expect(pipe.said.join('\n')).toContain('was taken away without notice');
+    if (process.env.NX_EC2_MEASURE)
+      console.log(
+        'steps repeated',
+        repeated,
+        pipe.said.filter((text) => /later$/.test(text)),
+      );
+  });
+
+  it('interrupted while nobody followed, is gone on with by the same command, and with --rerun is not', async () => {
+    pipe.write('model/train.py', TRAINING(0.2));
+    const first = await pipe.openSpot();
+    const { run, settled } = await pipe.launch();
+    await settled;
+    const leaving = new AbortController();
+    const left = pipe.follow(run, { signal: leaving.signal, onLog: (data) => void pipe.logged.push(data) });
+    left.catch(() => undefined);
+    await until(() => steps(shown()).includes(4));
+    leaving.abort();
+    at.aws.interrupt(first, { noticeMs: 20_000 });
+    const { store, keys } = pipe.session;
+    for (;;) if ((await readRecord(store, keys, run.id))?.record.state === 'ended') break;
+    await terminate(first);
+    await pipe.openSpot();
+    const again = await pipe.launch();
+    expect(again).toMatchObject({ attached: false, run: { id: run.id, attempt: 2 } });
+    expect(pipe.said.join('\n')).toContain(`${run.id} was interrupted on ${first}; resuming it`);
+    // A third finds it.
+    expect(await pipe.launch()).toMatchObject({ attached: 'running', run: { id: run.id } });
+    const { run: ended } = await pipe.follow(again.run);
+    expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
+  });
+
+  it('that saves by a form can not be gone on with, and that is explained', async () => {
+    pipe.write('model/train.py', TRAINING(0.3));
+    const first = await pipe.openSpot({ storeAccess: 'presigned' });
+    const launched = await pipe.launch();
+    void until(() => steps(shown()).includes(4)).then(() => at.aws.interrupt(first, { noticeMs: 20_000 }));
+    const ended = await follow(launched, () => expect('replaced').toBe('not replaced'));
+    expect(ended).toMatchObject({ outcome: 'interrupted', access: 'presigned' });
+    expect(resumeBlocker(ended)).toBeInstanceOf(Problem);
+    expect(() => assertSucceeded(ended, 'model')).toThrow(
+      expect.objectContaining({
+        code: 'RUN_INTERRUPTED',
+        next: expect.stringMatching(/presigned form[^]*--resumeFrom=/) as string,
+      }),
+    );
+    await terminate(first);
+  });
+});

@@ -1,0 +1,72 @@
+import type { RunFacts } from '../../command/plan';
+import { Problem } from '../../report/problem';
+import { formatDuration } from '../../report/units';
+import { isResumable } from '../record/interruption';
+import type { Launched } from './start-run';
+import type { RunRecord } from '../record/record';
+import type { NextAttempt } from './plan-run';
+import { steadyNow } from '../../system/moment';
+import type { RunContext } from '../../context/types';
+import { streamRunLog } from '../follow/show-run';
+
+export interface Recovery {
+  /** Sees to it that the instance of a run is gone, that there is another, and starts the next attempt there. */
+  goOn(gone: RunRecord, next: NextAttempt): Promise<Launched>;
+}
+
+export interface RecoveryOptions {
+  signal: AbortSignal;
+  /** null: a run that is interrupted has ended. */
+  recovery: Recovery | null;
+  /** Another attempt has begun, on another instance. */
+  onAgain?: (run: RunFacts) => void;
+}
+
+/**
+ * Follows a run to its end as `streamRunLog` does, over as many instances as are taken away from it meanwhile.
+ * @throws Problem of `goOn`, with how it can be gone on with later.
+ */
+export async function followWithRecovery(
+  session: RunContext,
+  launched: Launched,
+  { signal, recovery, onAgain }: RecoveryOptions,
+): Promise<RunRecord> {
+  for (;;) {
+    const { run, log, formSince, settled } = launched;
+    const [ended] = await Promise.all([
+      streamRunLog(session, run, { signal, first: log, formSince, from: run.takenOver?.log }),
+      settled,
+    ]);
+    if (!recovery || !isResumable(ended)) return ended;
+    const since = steadyNow();
+    const { reporter } = session;
+    const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
+    reporter.line(
+      `${at}: the spot instance ${ended.instance} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}; ` +
+        `${describeSaved(ended)}. Resuming ${ended.id} on another instance.`,
+    );
+    try {
+      launched = await recovery.goOn(ended, { id: ended.id, attempt: ended.attempt + 1, heartbeat: ended.heartbeat });
+    } catch (error) {
+      throw signal.aborted ? error : withRetryHint(error, ended.id);
+    }
+    onAgain?.(launched.run);
+    reporter.line(
+      `Attempt ${launched.run.attempt} of ${ended.id} on ${launched.run.instance}, ${formatDuration(steadyNow() - since)} later`,
+    );
+  }
+}
+
+function describeSaved({ checkpoints, endedAt }: RunRecord): string {
+  const last = checkpoints.at(-1);
+  if (!last) return 'no checkpoint was saved, so the training starts from the beginning';
+  const ago = endedAt === null ? '' : `, of ${formatDuration(Math.max(0, endedAt - last.at))} before`;
+  return `its last checkpoint is ${JSON.stringify(last.unit)}${ago}`;
+}
+
+function withRetryHint(error: unknown, run: string): unknown {
+  if (!(error instanceof Problem)) return error;
+  const { code, what, aws, next, cause } = error;
+  const more = `The store has everything that ${run} saved. Run the same command to resume it.`;
+  return new Problem(code, what, { aws, next: next ? `${next}\n${more}` : more, cause });
+}

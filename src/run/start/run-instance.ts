@@ -1,0 +1,177 @@
+import type { Description } from '../../config/description';
+import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
+import { ensureReady } from '../../instance/launch/ensure-ready';
+import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
+import { TAG } from '../../instance/describe/ownership';
+import { isRefusal } from '../../instance/stop/claim';
+import { managedInstance, NEW_INSTANCE_LAG_MS } from '../../instance/stop/managed';
+import { isResourceId } from '../../instance/stop/resource-id';
+import { takeDown } from '../../instance/stop/stop-and-wait';
+import { readTags } from '../../instance/describe/tags';
+import { Waiting } from '../../instance/describe/wait-message';
+import { sleep } from '../../command/run-command';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatDuration } from '../../report/units';
+import { pollRun } from '../follow/poll-instance';
+import { runClaim, sessionClaim } from '../../context/stop-claim';
+import { goesOn } from '../find/find-run';
+import type { RunRecord } from '../record/record';
+import { runsOn } from '../find/runs-on-instance';
+import { listActiveRuns } from '../find/active-runs';
+import { steadyNow } from '../../system/moment';
+import type { RunContext } from '../../context/types';
+import type { EnsureOptions } from '../../instance/launch/options';
+import { nxRun } from '../../report/shell-words';
+
+/** How long an instance may take to end itself after its run, ms, before it is ended from here. */
+export const SHUTDOWN = { timeout: 120_000 };
+const SHUTDOWN_POLL_MS = 1_000;
+
+/**
+ * Brings up the instance that a project describes, and waits until it can be used.
+ * @param purpose what it is for. @param onUp as soon as EC2 has it.
+ */
+export async function ensureProjectInstance(
+  session: RunContext,
+  description: Description,
+  purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline'>,
+  signal: AbortSignal,
+  onUp?: (instance: EnsuredInstance) => void,
+): Promise<EnsuredInstance> {
+  const { aws, store, keys, reporter, configuration } = session;
+  const { prefix, pricePerHour, remoteRoot: root, instance } = configuration;
+  const options = { aws, store, keys, prefix, pricePerHour, root, reporter, signal, description, ...purpose };
+  return ensureReady({ ...options, owner: await session.owner() }, instance.startupTimeout, onUp);
+}
+
+/**
+ * Makes the instance that a run is to train on, or finds the one that was made, and waits until it can be used. One
+ * that this call has made and that can't be used is ended.
+ * @param onUp as soon as EC2 has it.
+ */
+export async function launchForRun(
+  session: RunContext,
+  description: Description,
+  { id, deadline }: { id: string; deadline?: number },
+  onUp: (instance: EnsuredInstance) => void,
+  signal: AbortSignal,
+): Promise<EnsuredInstance> {
+  const purpose = { by: 'remote-train', run: id, deadline } as const;
+  let up: EnsuredInstance | undefined;
+  try {
+    return await ensureProjectInstance(session, description, purpose, signal, (instance) => onUp((up = instance)));
+  } catch (error) {
+    if (up) await terminateUnused(session, up, id, signal);
+    throw error;
+  }
+}
+
+/**
+ * Terminates an instance that this command launched for a training which can't begin; one that was left by a signal has
+ * its guards. One that another command launched meanwhile, for another run, is left.
+ */
+export async function terminateUnused(
+  session: RunContext,
+  instance: EnsuredInstance,
+  run: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if (signal.aborted || instance.how !== 'launched') return;
+  const { aws, reporter } = session;
+  const { id } = instance;
+  try {
+    const managed = await managedInstance(aws, id, await runClaim(session, run), { unseen: NEW_INSTANCE_LAG_MS });
+    if (!managed) return;
+    reporter.line(`Terminating ${id}: it was launched for this training, which failed to start.`);
+    await takeDown(aws, { instance: managed, how: 'terminate' }, reporter);
+  } catch (error) {
+    reporter.warn(`${id} could not be ended: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * What becomes of a run's instance, where it was launched for a training: said, and waited for where that is soon. It
+ * shuts itself down. Where it does not, it is terminated from here if EC2 says that it was launched for this very run,
+ * and if it does not say itself that the run still runs: the record alone, which names it, is not enough.
+ * @param own the instance that this command itself brought up for the run, whatever run it was launched for.
+ */
+export async function waitForShutdown(
+  session: RunContext,
+  run: RunRecord,
+  own: string | null,
+  signal: AbortSignal,
+): Promise<void> {
+  const { aws, reporter } = session;
+  if (!isResourceId('instance', run.instance)) return;
+  const instance = await describeInstance(aws, run.instance, signal);
+  if (!instance || !isAlive(instance) || instance.tags[TAG.managed] !== 'true') return;
+  const { finish } = readTags(instance.tags);
+  // One that was started again since serves something else.
+  if (!finish || (run.endedAt !== null && instance.launchedAt > run.endedAt)) return;
+  const { id } = instance;
+  const after = run.outcome === 'succeeded' ? finish.success : finish.failure;
+  const down = `${nxRun(session.project, 'remote-down')} ends it now.`;
+  if (after === null) return reporter.line(`${id} is kept, until one of its guards ends it. ${down}`);
+  const done = finish.shutdown === 'stop' ? 'stopped' : 'terminated';
+  if (after > 0) return reporter.line(`${id} is kept for ${formatDuration(after)}, and then ${done}. ${down}`);
+  const waiting = new Waiting(reporter, `${id} is being ${done}`);
+  try {
+    for (const until = steadyNow() + SHUTDOWN.timeout; steadyNow() < until; await sleep(SHUTDOWN_POLL_MS, signal)) {
+      const now = await describeInstance(aws, id, signal);
+      if (!now || !isAlive(now) || now.state === 'stopped') return reporter.line(`${id} is ${now?.state ?? done}.`);
+      const other = now.state === 'running' ? await otherRun(session, run) : null;
+      if (other) return reporter.line(`${id} is kept while ${other} runs there.`);
+    }
+  } finally {
+    waiting.end();
+  }
+  await shutDown(session, run, id === own, finish.shutdown, signal);
+}
+
+/** Terminates, or stops, the instance of a run that has not shut itself down. */
+async function shutDown(
+  session: RunContext,
+  run: RunRecord,
+  own: boolean,
+  how: 'terminate' | 'stop',
+  signal: AbortSignal,
+): Promise<void> {
+  const { aws, reporter } = session;
+  const { instance: id } = run;
+  try {
+    // The caller's own is terminated whichever store it was launched for: this command has brought it up for the run.
+    const claim = own ? await sessionClaim(session, ['store']) : await runClaim(session, run.id);
+    const instance = await managedInstance(aws, id, claim, { signal });
+    if (!instance) return;
+    if (await saysThatItGoesOn(session, run, signal)) {
+      reporter.warn(`${id} was not touched: the store says that ${run.id} has ended, and the instance that it runs.`);
+      return;
+    }
+    // Anybody who writes to the bucket could hide another run from the store.
+    const others = (await runsOn(session, id, signal)).filter((other) => other !== run.id);
+    if (others.length) return reporter.line(`${id} is kept while ${sanitizeForTerminal(others[0])} runs there.`);
+    reporter.warn(`${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}; ending it.`);
+    await takeDown(aws, { instance, how }, reporter, signal);
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    reporter.warn(`${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}. ${error.message}`);
+  }
+}
+
+/** Whether the instance itself says that a run goes on. One that does not answer says nothing. */
+async function saysThatItGoesOn(session: RunContext, run: RunRecord, signal: AbortSignal): Promise<boolean> {
+  try {
+    return (await pollRun(session, run, run.log.size, signal)).run.outcome === null;
+  } catch (error) {
+    signal.throwIfAborted();
+    session.reporter.detail(`${run.instance} does not answer: ${(error as Error).message}`);
+    return false;
+  }
+}
+
+/** Another active run of the project on the same instance. */
+async function otherRun({ store, keys }: RunContext, { id, instance }: RunRecord): Promise<string | null> {
+  const { runs, unverified } = await listActiveRuns(store, keys, new Set([instance]));
+  const others = [...runs.filter(goesOn).map(({ record }) => record.id), ...unverified.map((each) => each.id)];
+  return others.find((each) => each !== id) ?? null;
+}

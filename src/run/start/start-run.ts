@@ -1,0 +1,89 @@
+import { invalidReply } from '../../command/reply-shapes';
+import type { LogPiece, RunFacts, TrainReply } from '../../command/plan';
+import { SyncNotNeeded } from '../../sync/pipeline/sync-tree';
+import { Moment } from '../../system/moment';
+import { indexRunKey, findDuplicateRun, type SameTraining } from '../find/find-run';
+import { push } from '../../project/sync-project';
+import { tryReadRecord } from '../record/record';
+import type { Scanned, Workspace } from '../../project/scan-project';
+import type { NextAttempt, PlannedRun } from './plan-run';
+import type { Session } from '../../context/types';
+import { waitForLeaseExpiry } from '../record/lease';
+
+export interface Launched {
+  run: RunFacts;
+  attached: false | 'running' | 'ended';
+  /** What it has printed so far. */
+  log?: LogPiece;
+  /** When the form was signed that it writes to the store with; undefined where another client started it. */
+  formSince?: Moment;
+  /** What remains to be done beside what follows. Never rejects. */
+  settled: Promise<unknown>;
+}
+
+/**
+ * Starts a training, with the command that also syncs; or finds the one that is the same, or goes on with it where it was
+ * interrupted. With `goOn` that very run is gone on with, as that attempt.
+ */
+export async function launch(
+  session: Session,
+  workspace: Workspace,
+  planned: PlannedRun,
+  options: {
+    signal: AbortSignal;
+    scanned: Scanned;
+    rerun: boolean;
+    force?: boolean;
+    goOn?: NextAttempt;
+    onSend: () => void;
+  },
+): Promise<Launched> {
+  const { signal, scanned, rerun, force } = options;
+  // While it is found out what must be sent, and sent, it is looked up whether that is needed.
+  const key = planned.key(scanned.snapshot);
+  const looking: Promise<SameTraining> =
+    rerun || options.goOn ? Promise.resolve({ found: null, known: null }) : findDuplicateRun(session, key);
+  looking.catch(() => undefined);
+  const formSince = new Moment();
+  try {
+    const pushed = await push<TrainReply>(session, workspace, {
+      signal,
+      force,
+      first: scanned,
+      run: async (snapshot) => {
+        const [part, same] = await Promise.all([planned.part(session, session.tree, snapshot, options.goOn), looking]);
+        if (part.runKey !== key || options.goOn) return part;
+        if (same.found) throw new SyncNotNeeded();
+        if (!same.interrupted) return { ...part, knownFailed: same.known };
+        const { id, instance, attempt, heartbeat } = same.interrupted;
+        session.reporter.line(`${id} was interrupted on ${instance}; resuming it (--rerun starts a new run).`);
+        await waitForLeaseExpiry(session, id, signal);
+        return planned.part(session, session.tree, snapshot, { id, attempt: attempt + 1, heartbeat });
+      },
+      onSend: options.onSend,
+      needs: planned.needs,
+    });
+    const { run, attached, log } = pushed.reply;
+    if (attached) await assertSameWorkspace(session, run);
+    const remembered = indexRunKey(session, run.runKey, run.id);
+    return { run, attached, log, formSince, settled: Promise.all([pushed.settled, remembered]) };
+  } catch (error) {
+    if (!(error instanceof SyncNotNeeded)) throw error;
+    const { record, attached } = (await looking).found!;
+    return { run: record, attached, settled: Promise.resolve() };
+  }
+}
+
+/**
+ * Refuses a run that an instance names as the same training where the store knows better: this client would sign a form
+ * for that run's objects, and give it to the instance.
+ * @throws Problem `REPLY_INVALID`
+ */
+async function assertSameWorkspace({ store, keys, instance }: Session, run: RunFacts): Promise<void> {
+  const read = await tryReadRecord(store, keys, run.id);
+  if (!read || (read.record.runKey === run.runKey && read.record.instance === run.instance)) return;
+  throw invalidReply(
+    instance,
+    `it tells of ${run.id}, which the store knows as another training or on another instance`,
+  );
+}

@@ -1,0 +1,37 @@
+import type { RunFacts } from '../../command/plan';
+import { describeOutcome, assertSucceeded } from './outcome';
+
+describe('a run that was interrupted', () => {
+  const ended = (reason: string | null) =>
+    ({
+      id: 'r',
+      instance: 'i-1',
+      directory: '/d',
+      outcome: 'interrupted',
+      startedAt: 1000,
+      endedAt: 62_000,
+      exitCode: 143,
+      signal: null,
+      failure: null,
+      stop: reason && { reason, at: 0 },
+    }) as unknown as RunFacts;
+
+  it('says which guard ended it, and what to change', () => {
+    expect(describeOutcome(ended('shutdown'))).toMatch(/: the instance was shutting down \(exited with 143\)$/);
+    expect(describeOutcome(ended(null))).toMatch(/: the instance was shutting down/);
+    for (const [reason, why, change] of [
+      ['lifetime', /longest lifetime was over/, /"instance.maxLifetime"/],
+      ['cost', /had cost what it may/, /"instance.maxCost"/],
+      ['deadline', /over all its instances/, /"instance.maxLifetime".*"instance.maxCost"/],
+      ['hung', /seemed to hang/, /"instance.idleTimeout"/],
+    ] as const) {
+      expect(describeOutcome(ended(reason))).toMatch(why);
+      expect(() => assertSucceeded(ended(reason), 'p')).toThrow(change);
+    }
+  });
+
+  it('says a reason that is of a later version as it is, and nothing that a terminal would obey', () => {
+    expect(describeOutcome(ended('moved\u001b[2J'))).not.toContain('\u001b');
+    expect(describeOutcome(ended('constructor'))).toMatch(/: constructor \(/);
+  });
+});

@@ -1,0 +1,100 @@
+import type { Outcome, RunFacts } from '../../command/plan';
+import type { ErrorCode } from '../../report/error-codes';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatDuration } from '../../report/units';
+import { isResumable, resumeBlocker } from '../record/interruption';
+import type { RunRecord } from '../record/record';
+import { nxRun } from '../../report/shell-words';
+
+/** Why something ended a run that was not over, and what to change where that was not meant. By the reason of its stop. */
+const INTERRUPTIONS: Record<string, { why: string; change?: string }> = {
+  shutdown: { why: 'the instance was shutting down' },
+  interruption: { why: 'AWS took its spot instance away' },
+  superseded: { why: 'another instance had gone on with it' },
+  lifetime: {
+    why: "the instance's longest lifetime was over",
+    change: 'Give it longer: a longer "instance.maxLifetime"',
+  },
+  cost: {
+    why: 'the instance had cost what it may',
+    change: 'Let it cost more: a higher "instance.maxCost"',
+  },
+  deadline: {
+    why: 'the time that it has over all its instances was over',
+    change: 'Give it longer: a longer "instance.maxLifetime", or a higher "instance.maxCost"',
+  },
+  hung: {
+    why: 'it seemed to hang: it printed nothing, and neither processors nor GPUs did anything',
+    change: 'If it was only silent: a longer "instance.idleTimeout", or let it print now and then',
+  },
+};
+
+/** How a run ended, with its verb: `exited with 3 after 2m 05s`, `was cancelled after 4 s (exited with 0)`. */
+export function describeOutcome(run: RunFacts): string {
+  const took = run.startedAt && run.endedAt ? ` after ${formatDuration(run.endedAt - run.startedAt)}` : '';
+  const why = run.failure ? sanitizeForTerminal(run.failure.message).replace(/\.$/, '') : null;
+  const how = run.signal
+    ? `killed by ${run.signal}`
+    : run.exitCode !== null
+      ? `exited with ${run.exitCode}`
+      : 'no exit code';
+  switch (run.outcome) {
+    case 'succeeded':
+      return `succeeded${took}`;
+    case 'failed':
+      return why ? `failed${took}: ${why} (${how})` : `${run.signal ? 'was ' : ''}${how}${took}`;
+    case 'cancelled':
+      return `was cancelled${took} (${how})`;
+    case 'timed-out':
+      return `was stopped at its time limit${took} (${how})`;
+    case 'interrupted':
+      return `was interrupted${took}: ${interruption(run).why} (${how})`;
+    case 'setup-failed':
+      return `failed before it began: ${why ?? 'its set-up failed'}`;
+    case 'lost':
+      return `was lost${took}: ${why ?? 'it ended without a word'}`;
+    case null:
+      return 'goes on';
+  }
+}
+
+function interruption({ stop }: RunFacts): { why: string; change?: string } {
+  const reason = stop?.reason ?? 'shutdown';
+  return Object.hasOwn(INTERRUPTIONS, reason) ? INTERRUPTIONS[reason] : { why: sanitizeForTerminal(reason) };
+}
+
+const OUTCOME_CODES: Record<Exclude<Outcome, 'succeeded'>, ErrorCode> = {
+  failed: 'RUN_FAILED',
+  cancelled: 'RUN_CANCELLED',
+  'timed-out': 'RUN_TIMED_OUT',
+  interrupted: 'RUN_INTERRUPTED',
+  'setup-failed': 'RUN_SETUP_FAILED',
+  lost: 'RUN_LOST',
+};
+
+/** A run that ended and did not succeed, as an error. Its last log lines have been shown by whoever followed it. */
+export function assertSucceeded(run: RunFacts, project: string): void {
+  if (run.outcome === 'succeeded') return;
+  const record = 'metadata' in run ? (run as RunRecord) : null;
+  const refused = record && resumeBlocker(record);
+  const saved = (run as { checkpoints?: unknown[] }).checkpoints?.length;
+  const of = `--run=${run.id}`;
+  const { change } = run.outcome === 'interrupted' ? interruption(run) : {};
+  throw new Problem(
+    run.outcome ? OUTCOME_CODES[run.outcome] : 'RUN_UNKNOWN',
+    `The training ${run.id} ${describeOutcome(run)}.`,
+    {
+      next: [
+        ...(refused ? [`${refused.what} ${refused.next}`] : []),
+        ...(record && isResumable(record) ? ['Go on with it on another instance: the same command again.'] : []),
+        `Its log again: ${nxRun(project, 'remote-logs', of)}`,
+        `Its files:     ${nxRun(project, 'remote-pull', of)} (on ${run.instance}: ${sanitizeForTerminal(run.directory)})`,
+        ...(change ? [change] : []),
+        ...(saved
+          ? [`Continue from its last checkpoint: ${nxRun(project, 'remote-train', `--resumeFrom=${run.id}`)}`]
+          : []),
+      ].join('\n'),
+    },
+  );
+}

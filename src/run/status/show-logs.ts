@@ -1,0 +1,25 @@
+import { resolveRun } from '../find/find-run';
+import { startOfLog } from '../follow/log-offset';
+import type { RunRecord } from '../record/record';
+import type { RunContext } from '../../context/types';
+import { streamRunLog } from '../follow/show-run';
+
+export interface ShowLogsOptions {
+  /** An id or `last`; absent: the latest. */
+  run?: string;
+  since?: string;
+  tail?: number;
+  /** Until the run has ended (default). */
+  follow?: boolean;
+}
+
+/** Prints a run's log, from its start or a later point, and follows it to the run's end. @returns the run as it is then. */
+export async function showLogs(
+  session: RunContext,
+  { run, since, tail, follow }: ShowLogsOptions,
+  signal: AbortSignal,
+): Promise<RunRecord> {
+  const { record } = await resolveRun(session, run);
+  const from = await startOfLog(session, record, { since, tail });
+  return streamRunLog(session, record, { signal, from, once: follow === false });
+}

@@ -1,0 +1,230 @@
+import { dollars } from '../../instance/price/price';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatCount, formatDuration, formatSize } from '../../report/units';
+import type { Problem } from '../../report/problem';
+import { pollRun } from '../follow/poll-instance';
+import { costOf, describeCost } from './cost';
+import { resolveRun, type FoundRun } from '../find/find-run';
+import { describeOutcome } from './outcome';
+import { isUnreadable, listRuns, MOST_LOOKED_AT, readRecord, type ReadRecord, type RunRecord } from '../record/record';
+import { recordOf } from '../record/record-poller';
+import { isResumable, awaitsReplacement } from '../record/interruption';
+import { RecordUnverified } from '../record/signed-record';
+import type { RunContext } from '../../context/types';
+import { lost, HEARTBEAT_TIMEOUT_MS } from '../record/liveness';
+import { metricsOf } from '../follow/metrics-line';
+
+/** A run as it is now, as far as can be told. */
+export interface RunStatus extends RunRecord {
+  /** Since the store was told of it, ms. */
+  heard: number;
+  /** It is said to go on, but nothing has been heard of it for some time, nor does its instance answer. */
+  silent: boolean;
+}
+
+/** A run whose record can't be verified or read: nothing that it says is believed. */
+export interface UnverifiedRun {
+  id: string;
+  state: 'unverified' | 'unreadable';
+  why: string;
+}
+
+/** How many records are read at once. */
+const CONCURRENCY = 16;
+
+/**
+ * The newest runs of the project, newest first. Those that can't be verified or read are passed over and come in addition,
+ * as many at most: anybody who can write to the bucket can make them.
+ */
+export async function listStatus(
+  session: RunContext,
+  limit: number,
+  signal: AbortSignal,
+): Promise<(RunStatus | UnverifiedRun)[]> {
+  const ids = (await listRuns(session.store, session.keys)).slice(0, Math.max(limit, MOST_LOOKED_AT));
+  const found: (RunStatus | UnverifiedRun)[] = [];
+  let verified = 0;
+  let unverified = 0;
+  for (let from = 0; from < ids.length && verified < limit; from += CONCURRENCY) {
+    const read = await Promise.all(ids.slice(from, from + CONCURRENCY).map((id) => readOrWhy(session, id)));
+    const chosen = read.flatMap((each) => {
+      if (each === null) return [];
+      return ('why' in each ? unverified++ : verified++) < limit ? [each] : [];
+    });
+    found.push(...(await Promise.all(chosen.map((each) => ('why' in each ? each : statusOf(session, each, signal))))));
+  }
+  return found;
+}
+
+async function readOrWhy({ store, keys }: RunContext, id: string): Promise<ReadRecord | UnverifiedRun | null> {
+  try {
+    return await readRecord(store, keys, id);
+  } catch (error) {
+    if (error instanceof RecordUnverified) return { id, state: 'unverified', why: error.why };
+    // One run that can't be read does not hide the others.
+    if (isUnreadable(error)) return { id, state: 'unreadable', why: (error as Problem).what };
+    throw error;
+  }
+}
+
+export async function oneStatus(session: RunContext, run: string, signal: AbortSignal): Promise<RunStatus> {
+  return statusOf(session, await resolveRun(session, run), signal);
+}
+
+/** What goes on and was not told of lately is asked after: EC2 knows whether its instance is there, the instance the rest. */
+async function statusOf(session: RunContext, { record, age }: FoundRun, signal: AbortSignal): Promise<RunStatus> {
+  const heard = Math.max(0, age);
+  if (record.state === 'ended' || age < HEARTBEAT_TIMEOUT_MS) return { ...record, heard, silent: false };
+  try {
+    const { run } = await pollRun(session, record, record.log.size, signal);
+    return { ...record, ...run, state: recordOf(run).state, heard, silent: false };
+  } catch (error) {
+    if (signal.aborted) throw error;
+    if ((error as Problem).code === 'INSTANCE_GONE') return { ...lost(record, error as Problem), heard, silent: false };
+    return { ...record, heard, silent: true };
+  }
+}
+
+/** In a few words: `running`, `running?` for one that nothing was heard of, `succeeded`. */
+function stateOf(run: RunStatus): string {
+  if (awaitsReplacement(run)) return `${run.outcome}, to be resumed`;
+  if (run.state === 'ended') return run.outcome ?? 'ended';
+  return run.silent ? `silent for ${formatDuration(run.heard)}` : run.state;
+}
+
+function amountOf(run: RunStatus): string {
+  const cost = costOf(run);
+  return cost ? dollars(cost.usd) : '';
+}
+
+function took({ startedAt, endedAt }: RunRecord): string {
+  return startedAt ? formatDuration((endedAt ?? Date.now()) - startedAt) : '';
+}
+
+export function tableOfRuns(runs: (RunStatus | UnverifiedRun)[], project: string): string {
+  if (!runs.length) return `${project} has no runs in the store.`;
+  const rows = runs.map((run) => ('why' in run ? [run.id, run.state, '', '', '', '', '', ''] : rowOf(run)));
+  const shown = table([['RUN', 'STATE', 'AGE', 'DURATION', 'EXIT', 'COST', 'INSTANCE', 'BY'], ...rows]);
+  const reasons = runs.flatMap((run) =>
+    'why' in run ? [sanitizeForTerminal(`${run.id} is ${run.state}: ${run.why}`)] : [],
+  );
+  return [shown, ...reasons].join('\n');
+}
+
+function rowOf(run: RunStatus): string[] {
+  return [
+    run.id,
+    stateOf(run),
+    formatDuration(Date.now() - run.createdAt),
+    took(run),
+    run.exitCode === null ? (run.signal ?? '') : String(run.exitCode),
+    amountOf(run),
+    run.instance,
+    nameOf(run.caller),
+  ];
+}
+
+/** Columns as wide as their widest cell. */
+export function table(rows: string[][]): string {
+  const clean = rows.map((row) => row.map(sanitizeForTerminal));
+  const widths = clean[0].map((_, column) => Math.max(...clean.map((row) => row[column].length)));
+  return clean
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** `arn:aws:sts::…:assumed-role/dev/ana` → `ana`. */
+export function nameOf(arn: string): string {
+  return arn.split('/').pop() ?? arn;
+}
+
+/** One run in full. */
+export function describeRun(run: RunStatus): string {
+  const { metrics, metadata, artifacts } = run;
+  const time = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString().replace('T', ' ').slice(0, 19));
+  const rows: [string, string | null][] = [
+    ['run', run.id],
+    ['state', run.state === 'ended' && run.outcome ? `${describeOutcome(run)}${describeNext(run)}` : stateOf(run)],
+    ['waits for', run.queue && run.queue.holders.join(', ')],
+    ['by', run.caller],
+    ['instance', `${run.instance}, as ${run.user}${run.gpus?.length ? `, GPU ${run.gpus.join(', ')}` : ''}`],
+    ['command', metadata.command],
+    ['code', codeOf(run)],
+    ['created', time(run.createdAt)],
+    ['started', time(run.startedAt)],
+    ['ended', time(run.endedAt)],
+    ['duration', took(run)],
+    ['cost', describeCost(run)],
+    ['attempts', run.attempt > 1 ? attemptsOf(run) : null],
+    ['log', `${formatSize(run.log.size)} in the store`],
+    ['host', hostOf(metrics.host)],
+    ...(metrics.gpus ?? []).map((gpu): [string, string] => [`GPU ${gpu.index}`, gpuOf(gpu)]),
+    ['metrics', metricsOf(metrics.training)],
+    ['checkpoints', run.checkpoints.map(({ unit, size }) => `${unit} (${formatSize(size)})`).join(', ')],
+    [
+      'artifacts',
+      artifacts && `${artifacts.files ?? 0} files, ${formatSize(artifacts.bytes ?? 0)}, ${artifacts.state}`,
+    ],
+    [
+      'extra files',
+      artifacts?.extra?.files
+        ? `${formatCount(artifacts.extra.files, 'file')} outside the outputs, ${formatSize(artifacts.extra.bytes)}`
+        : null,
+    ],
+    ['data', run.datasets.map(({ source, version }) => `${source} (${version.slice(0, 12)})`).join(', ')],
+    ['heard', run.state === 'ended' ? null : `${formatDuration(run.heard)} ago`],
+    ['trouble', run.trouble],
+    ...[...run.warnings, ...metrics.warnings].map((text): [string, string] => ['warning', text]),
+  ];
+  return rows
+    .filter(([, value]) => value)
+    .map(([name, value]) => `${name.padEnd(11)} ${sanitizeForTerminal(value!)}`)
+    .join('\n');
+}
+
+function describeNext(run: RunStatus): string {
+  if (awaitsReplacement(run)) return '; its fleet launches another instance, which resumes it';
+  return isResumable(run) ? '; the same command resumes it on another instance' : '';
+}
+
+function codeOf({ snapshot, metadata: { git } }: RunRecord): string {
+  const own = `snapshot ${snapshot.slice(0, 12)}`;
+  return git
+    ? `${own}, commit ${git.commit.slice(0, 12)}${git.branch ? ` on ${git.branch}` : ''}${git.dirty ? ' with changes' : ''}`
+    : own;
+}
+
+function attemptsOf({ attempts, attempt }: RunRecord): string {
+  return `${attempt}: ${attempts.map(({ n, exitCode, signal, why }) => `${n} ${why ?? signal ?? `exited with ${exitCode}`}`).join('; ')}`;
+}
+
+function hostOf(host: RunRecord['metrics']['host']): string | null {
+  if (!host) return null;
+  const percent = (used: number | null, total: number | null) =>
+    used !== null && total ? `${Math.round((100 * used) / total)} % of ${formatSize(total)}` : null;
+  return [
+    host.cpu !== null && `CPU ${Math.round(host.cpu)} %${host.cores ? ` of ${host.cores} cores` : ''}`,
+    percent(host.memoryUsed, host.memoryTotal) && `memory ${percent(host.memoryUsed, host.memoryTotal)}`,
+    percent(host.diskUsed, host.diskTotal) && `disk ${percent(host.diskUsed, host.diskTotal)}`,
+    host.networkIn !== null && `network ${formatSize(host.networkIn)}/s in, ${formatSize(host.networkOut ?? 0)}/s out`,
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
+function gpuOf(gpu: NonNullable<RunRecord['metrics']['gpus']>[number]): string {
+  return [
+    gpu.name,
+    gpu.utilization !== null && `${gpu.utilization} %`,
+    gpu.memoryUsed !== null && gpu.memoryTotal && `${formatSize(gpu.memoryUsed)} of ${formatSize(gpu.memoryTotal)}`,
+    gpu.temperature !== null && `${gpu.temperature} °C`,
+    gpu.power !== null && `${gpu.power} W`,
+  ]
+    .filter(Boolean)
+    .join(', ');
+}

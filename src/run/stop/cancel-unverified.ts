@@ -1,0 +1,81 @@
+import { isThere } from '../../instance/describe/ownership';
+import { listOwnedInstances } from '../../instance/describe/describe-instances';
+import { findInstances } from '../../instance/describe/find';
+import { instancesOf } from '../../instance/fleet/find-fleet';
+import { sleep } from '../../command/run-command';
+import type { PollReply, RunState } from '../../command/plan';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatDuration } from '../../report/units';
+import { steadyNow } from '../../system/moment';
+import { cancelBetween } from '../fleet/cancel-fleet';
+import { pollRun } from '../follow/poll-instance';
+import { requestStop } from './cancel';
+import type { RunContext } from '../../context/types';
+
+/** Interval between two polls of the instance, ms. */
+const POLL_MS = 2_000;
+/** Time limit for a run that has ended to save its results, ms. */
+const SAVING_MS = 30_000;
+
+/**
+ * Cancels a run whose record can't be verified. Whoever writes over the record again and again must not keep a run from
+ * being cancelled, so the instances that can have it are asked instead: those that EC2 says nx-ec2 launched for this run
+ * or this project, and those that the configuration names.
+ * @param force also one of a colleague.
+ * @returns null where no instance knows the run.
+ */
+export async function cancelUnverified(
+  session: RunContext,
+  id: string,
+  force: boolean,
+  signal: AbortSignal,
+): Promise<{ run: RunState; already: boolean } | null> {
+  const { configuration, reporter } = session;
+  const found = await findRun(session, id, signal);
+  if (!found) return null;
+  if (found.caller !== (await session.caller()) && !force)
+    throw new Problem('NOT_OWNER', `${id} is a run of ${sanitizeForTerminal(found.caller)}.`, {
+      next: 'Stop it all the same with --force.',
+    });
+  const grace = configuration.train.gracePeriod;
+  const { run: asked, already } = await requestStop(session, found, grace, signal);
+  if (!already)
+    reporter.line(
+      `The record of ${id} can't be verified. Asked ${found.instance} itself to stop the run; it has ${formatDuration(grace)} before it is killed.`,
+    );
+  const run = already ? asked : await waitForEnd(session, found, signal);
+  await cancelBetween(session, id, force);
+  return { run, already };
+}
+
+/** Finds the run on an instance that has it; null if none has it. */
+async function findRun(session: RunContext, id: string, signal: AbortSignal): Promise<RunState | null> {
+  const { aws, configuration, reporter } = session;
+  const named = await findInstances(aws, configuration.instances.filter(isThere)).catch(() => []);
+  session.allow(named);
+  const launched = await instancesOf(aws, id, signal);
+  const owned = (await listOwnedInstances(aws, await session.owner(), signal)).map((each) => each.id);
+  for (const instance of new Set([...launched, ...owned, ...named])) {
+    try {
+      return (await pollRun(session, { id, instance }, 0, signal)).run;
+    } catch (error) {
+      signal.throwIfAborted();
+      reporter.detail(`${instance} does not tell of ${id}: ${(error as Error).message.split('\n')[0]}`);
+    }
+  }
+  return null;
+}
+
+/** Waits until a run has ended, and until its results are saved where that is possible. */
+async function waitForEnd(session: RunContext, run: RunState, signal: AbortSignal): Promise<RunState> {
+  let ended: number | undefined;
+  for (;;) {
+    const told: PollReply = await pollRun(session, run, 0, signal);
+    if (told.run.outcome !== null) {
+      ended ??= steadyNow();
+      if (told.report?.saved !== false || steadyNow() - ended > SAVING_MS) return told.run;
+    }
+    await sleep(POLL_MS, signal);
+  }
+}

@@ -1,0 +1,44 @@
+import type { RunFacts, RunState } from '../../command/plan';
+import { formatDuration } from '../../report/units';
+import { followRun } from '../follow/follow';
+import type { RunRecord } from '../record/record';
+import type { RunContext } from '../../context/types';
+
+/** Asks a run to stop, by one short command, and does not wait for its end. @param grace ms */
+export function requestStop(
+  session: RunContext,
+  run: Pick<RunFacts, 'id' | 'instance'>,
+  grace: number,
+  signal?: AbortSignal,
+): Promise<{ run: RunState; already: boolean }> {
+  const { remote } = session.at(run.instance);
+  return remote.send(
+    { op: 'cancel', run: run.id, gracePeriod: Math.ceil(grace / 1000) },
+    { comment: `nx-ec2: cancel ${run.id}`, signal },
+  );
+}
+
+/**
+ * Stops a run and waits for its end: SIGTERM to the whole process tree, the grace, SIGKILL. The instance of a run that has
+ * ended by its record need not exist any more.
+ */
+export async function cancelRun(
+  session: RunContext,
+  run: Pick<RunFacts, 'id' | 'instance'> | RunRecord,
+  signal: AbortSignal | undefined,
+): Promise<{ run: RunRecord | RunState; already: boolean }> {
+  const { gracePeriod: grace } = session.configuration.train;
+  const asked = await requestStop(session, run, grace, signal).catch((error: unknown) => {
+    if (signal?.aborted || !('outcome' in run) || run.outcome === null) throw error;
+    return { run, already: true };
+  });
+  if (asked.already) return asked;
+  session.reporter.line(`Asked ${run.id} to stop; it has ${formatDuration(grace)} before it is killed.`);
+  const ended = await followRun(session, asked.run, {
+    signal,
+    quiet: true,
+    onLog: () => undefined,
+    onState: () => undefined,
+  });
+  return { run: ended, already: false };
+}

@@ -1,0 +1,174 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { TAG } from '../../instance/describe/ownership';
+import { described } from '../../instance/launch/ensure-instance.fixture';
+import { describeInstances, fleetTagged, launchTagged } from '../../instance/stop/tagged.fixture';
+import type { Fixture } from '../../local-aws/local-aws.fixture';
+import { takeDownProject, type TakeDownOptions } from './take-down-project';
+import { checkInstance } from '../../context/check-instance';
+import { Pipeline, startPipeline } from '../pipeline.fixture';
+import { newRunId } from '../record/run-id';
+import type { RunContext } from '../../context/types';
+
+const OTHER = 'arn:aws:iam::123456789012:user/bea';
+
+describe('remote-down', () => {
+  let at: Fixture;
+  let pipe: Pipeline;
+  let ours: Record<string, string>;
+  beforeAll(async () => {
+    at = await startPipeline();
+    pipe = await new Pipeline(at, 'store').open();
+    const owner = await pipe.session.owner();
+    ours = {
+      [TAG.managed]: 'true',
+      [TAG.workspace]: owner.workspace,
+      [TAG.project]: owner.project,
+      [TAG.owner]: owner.caller,
+      [TAG.store]: 'bucket/',
+    };
+  });
+  afterAll(async () => {
+    pipe.close();
+    await at.close();
+  });
+
+  const state = async (id: string) => (await describeInstances(at, id))[0].state;
+  const down = async (instance: string, options: Partial<TakeDownOptions> = {}) => {
+    const { configuration } = pipe.session;
+    const named = { ...configuration.instance, id: instance };
+    const session = { ...pipe.session, configuration: { ...configuration, instance: named } } as RunContext;
+    return takeDownProject(session, await session.owner(), { stop: false, force: false, ...options });
+  };
+
+  it.each([
+    ['a colleague', { [TAG.owner]: OTHER }],
+    ['another project', { [TAG.project]: 'vision' }],
+    ['another store', { [TAG.store]: 'bucket/other' }],
+  ])('leaves the instance of %s that is named, unless it is forced', async (_, tags) => {
+    const id = await launchTagged(at, { ...ours, ...tags });
+    await expect(down(id)).rejects.toMatchObject({ code: 'NOT_OWNER' });
+    expect(await state(id)).toBe('running');
+    expect(await down(id, { force: true })).toEqual([id]);
+    expect(await state(id)).toBe('terminated');
+  });
+
+  it('never terminates one that nx-ec2 did not launch, and stops it at the user’s word alone', async () => {
+    const id = await launchTagged(at, { ...ours, [TAG.managed]: 'yes' });
+    await expect(down(id, { force: true })).rejects.toMatchObject({ code: 'NOT_MANAGED' });
+    expect(await state(id)).toBe('running');
+    expect(await down(id, { stop: true })).toEqual([id]);
+    expect(await state(id)).toBe('stopped');
+  });
+
+  it('terminates the rest where a fleet of another store is left as it is', async () => {
+    const run = newRunId('model', new Date());
+    const id = await launchTagged(at, ours);
+    const fleet = await fleetTagged(at, `nx-ec2-${run}`, { ...ours, [TAG.run]: run, [TAG.store]: 'bucket/other' });
+    const { configuration } = pipe.session;
+    const instance = { described: described({}), startupTimeout: configuration.instance.startupTimeout };
+    const session: RunContext = { ...pipe.session, configuration: { ...configuration, instance } };
+    const options = { stop: false, force: true };
+    expect(await takeDownProject(session, await session.owner(), options)).toEqual([id]);
+    expect(await state(id)).toBe('terminated');
+    expect(at.aws.left().fleets).toEqual([fleet]);
+    expect(pipe.said.join('\n')).toMatch(`The fleet ${fleet} was not touched: its tag nx-ec2:store is "bucket/other"`);
+  });
+
+  it('ends the rest, and fails, where the fleet of one instance is left as it is', async () => {
+    const [matching, foreign] = [newRunId('model', new Date()), newRunId('model', new Date())];
+    const own = await fleetTagged(at, `nx-ec2-${matching}`, { ...ours, [TAG.run]: matching });
+    const others = { ...ours, [TAG.run]: foreign, [TAG.project]: 'vision' };
+    const other = await fleetTagged(at, `nx-ec2-${foreign}`, others);
+    // A second fleet of the run that matches, which does not.
+    const second = await fleetTagged(at, 'second', { ...others, [TAG.run]: matching });
+    const plain = await launchTagged(at, ours);
+    const of = (fleet: string) => at.aws.instances.all().find((each) => each.fleet === fleet)!;
+    for (const [fleet, run] of [
+      [own, matching],
+      [other, foreign],
+    ])
+      Object.assign(of(fleet).tags, { ...ours, [TAG.run]: run });
+    const ids = [of(own).id, of(other).id];
+    const { configuration } = pipe.session;
+    const instance = { described: described({}), startupTimeout: configuration.instance.startupTimeout };
+    const session: RunContext = { ...pipe.session, configuration: { ...configuration, instance } };
+    const said = pipe.said.length;
+    await expect(takeDownProject(session, await session.owner(), { stop: false, force: true })).rejects.toMatchObject({
+      code: 'NOT_OWNER',
+      message: expect.stringContaining(`The fleet ${other} was not touched: its tag nx-ec2:project is "vision"`),
+    });
+    expect([await state(plain), await state(ids[0]), await state(ids[1])]).toEqual([
+      'terminated',
+      'terminated',
+      'running',
+    ]);
+    const { fleets } = at.aws.left();
+    expect(fleets).not.toContain(own);
+    expect(fleets).toEqual(expect.arrayContaining([other, second]));
+    const lines = pipe.said.slice(said).join('\n');
+    expect(lines).toMatch(`${ids[1]} was not touched: its fleet, which would replace it, is not deleted.`);
+    expect(lines).toMatch(`The fleet ${second} was not touched`);
+  });
+
+  it('asks the instance what runs there where the store can’t tell, since somebody has hidden a run', async () => {
+    const id = await launchTagged(at, ours);
+    const { store, keys } = pipe.session;
+    const record = `${keys.run('20991231-235959-model-forged')}record.json`;
+    let asked = 0;
+    const there = (runs: string[]) => ({
+      ...pipe.session,
+      configuration: { ...pipe.session.configuration, instance: { ...pipe.session.configuration.instance, id } },
+      at: () => ({ remote: { send: async () => ({ runs, n: asked++ }) } }),
+    });
+    const end = async (runs: string[], force = false) =>
+      takeDownProject(there(runs) as never, await pipe.session.owner(), { stop: false, force });
+    await store.put(record, Buffer.from('{}'));
+    await expect(end(['20261128-000000-model-abcdef'])).rejects.toMatchObject({
+      code: 'RUN_ACTIVE',
+      message: expect.stringMatching(/20261128-000000-model-abcdef[^]*remote-down --force/),
+    });
+    expect(await state(id)).toBe('running');
+    expect(asked).toBe(1);
+    // What the store tells is enough where nobody has written what can't be read.
+    await store.delete([record]);
+    expect(await end(['20261128-000000-model-abcdef'])).toEqual([id]);
+    expect(asked).toBe(1);
+    expect(await state(id)).toBe('terminated');
+  });
+
+  describe('the policy, on an instance that a record names', () => {
+    const home = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));
+    const before = process.env.NX_EC2_POLICY;
+    afterEach(() => {
+      if (before === undefined) delete process.env.NX_EC2_POLICY;
+      else process.env.NX_EC2_POLICY = before;
+    });
+    afterAll(() => rmSync(home, { recursive: true, force: true }));
+    const under = (policy: object) => {
+      process.env.NX_EC2_POLICY = join(home, 'policy.json');
+      writeFileSync(process.env.NX_EC2_POLICY, JSON.stringify(policy));
+    };
+
+    it('allows one by its id or name that the configuration does not name, and refuses any other', async () => {
+      const id = await launchTagged(at, { Name: 'gpu-7' });
+      await expect(checkInstance(pipe.session, id)).rejects.toMatchObject({ code: 'INSTANCE_NOT_ALLOWED' });
+      for (const instances of [['gpu-*'], [id]]) {
+        under({ instances });
+        await checkInstance(pipe.session, id);
+      }
+      under({ instances: ['other'] });
+      await expect(checkInstance(pipe.session, id)).rejects.toMatchObject({ code: 'POLICY' });
+    });
+
+    it('holds for one that nx-ec2 launched, by its type', async () => {
+      const id = await launchTagged(at, ours);
+      await checkInstance(pipe.session, id);
+      under({ instances: ['other'] });
+      await expect(checkInstance(pipe.session, id)).rejects.toMatchObject({ code: 'POLICY' });
+      under({ instances: ['other'], instanceTypes: ['t3.*'] });
+      await checkInstance(pipe.session, id);
+    });
+  });
+});

@@ -1,0 +1,269 @@
+import type { Description } from '../../config/description';
+import type { NamedInstance } from '../../config/instance-name';
+import { sleep } from '../../command/run-command';
+import { findInstance } from '../../instance/describe/find';
+import { ownFleets } from '../../instance/fleet/find-fleet';
+import { LaunchJournal } from '../../instance/launch/launch-journal';
+import {
+  isOwn,
+  describeInstance,
+  listOwnedInstances,
+  type InstanceInfo,
+} from '../../instance/describe/describe-instances';
+import { FLEET_ID, specHash, TAG, type Owner } from '../../instance/describe/ownership';
+import { isRefusal, mismatch, refusal, type Claim, type Waivable } from '../../instance/stop/claim';
+import { managedFleets, managedInstance, userInstance } from '../../instance/stop/managed';
+import { describeStopped, takeDown, type TakeDown } from '../../instance/stop/stop-and-wait';
+import { cancelOpenRequests, deleteFleets } from '../../instance/stop/terminate';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatDuration } from '../../report/units';
+import { sessionClaim } from '../../context/stop-claim';
+import { isFinal } from '../fleet/wait-first-attempt';
+import { cancelBetween } from '../fleet/cancel-fleet';
+import { tryReadRecord } from '../record/record';
+import { runsOn } from '../find/runs-on-instance';
+import { listActiveRuns } from '../find/active-runs';
+import type { RunContext } from '../../context/types';
+import { isRunId } from '../../schema/ids';
+import { nxRun } from '../../report/shell-words';
+
+export interface TakeDownOptions {
+  /** Instead of being terminated, which takes the disk. */
+  stop: boolean;
+  /** Even where a run goes on, or it is a colleague's. */
+  force: boolean;
+  signal?: AbortSignal;
+}
+
+/** What a launch that was killed has launched is seen by EC2's lists after so long, ms. */
+const EC2_LAG_MS = 10_000;
+const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store'];
+
+/**
+ * Ends, or stops, the instances of a project that were made for this caller, or the one that is named.
+ * @returns their ids.
+ * @throws Problem before anything is touched, where one must not be.
+ */
+export async function takeDownProject(session: RunContext, owner: Owner, options: TakeDownOptions): Promise<string[]> {
+  const { aws, reporter, configuration, project } = session;
+  const { stop, force, signal } = options;
+  const { instance } = configuration;
+  const described = 'described' in instance ? instance.described : undefined;
+  // With --force the instance that is named may be anybody's; of the project's, those of another store are meant too.
+  const claim = await sessionClaim(session, !force ? [] : described ? ['store'] : EVERYTHING);
+  const found = described
+    ? ofStore(session, await allOwn(session, owner, described, claim, signal), claim)
+    : [await theNamed(session, options, claim)];
+  const all = described ? await ownFleets(aws, owner, signal) : [];
+  const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
+  if (!found.length && !waiting.length) {
+    reporter.line(`Nothing is up for ${sanitizeForTerminal(project)}.`);
+    return [];
+  }
+  const spot = found.find(({ market }) => market === 'spot');
+  if (stop && spot)
+    throw new Problem('SPOT_NOT_STOPPABLE', `${spot.id} is a spot instance: it can only be terminated.`, {
+      next: 'Leave out --stop. Its disk goes with it; what runs have saved is in the store.',
+    });
+  const running = found.filter(({ state }) => state === 'running' || state === 'pending').map(({ id }) => id);
+  if (stop && waiting.length)
+    throw new Problem(
+      'SPOT_NOT_STOPPABLE',
+      `The fleet of ${sanitizeForTerminal(waiting[0])} has no instance now: it can only be deleted.`,
+      {
+        next: 'Leave out --stop. What runs have saved is in the store.',
+      },
+    );
+  const { goingOn, isCertain } = force ? { goingOn: [], isCertain: true } : await underWay(session, running);
+  const runs = [...goingOn, ...(force ? [] : await awaiting(session, waiting))];
+  if (runs.length) {
+    const lines = runs.map(({ id, how }) => `  ${sanitizeForTerminal(id)} ${how}`);
+    throw new Problem('RUN_ACTIVE', `A run is active there:\n${lines.join('\n')}`, {
+      next: `Stop it (${nxRun(project, 'remote-cancel', `--run=${runs[0].id}`)}), or take the instance down anyway with --force.`,
+    });
+  }
+  if (!force) await assertNoOtherRuns(session, found, isCertain, options);
+  const downs = await Promise.all(found.map((each) => check(session, each, claim, options)));
+  const failed = await endFleets(session, found, claim);
+  // Its fleet would replace it.
+  const isLeft = (n: number) => failed.has(found[n].id);
+  for (const run of waiting) await endWaiting(session, run).catch((error: unknown) => failed.set(run, error));
+  const ended = await Promise.allSettled(
+    downs.map((down, n) => {
+      if (isLeft(n))
+        return reporter.warn(`${found[n].id} was not touched: its fleet, which would replace it, is not deleted.`);
+      return down ? takeDown(aws, down, reporter, signal) : reporter.line(`${found[n].id} is terminated.`);
+    }),
+  );
+  const errors = [
+    ...failed.values(),
+    ...ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : [])),
+  ];
+  for (const error of errors.slice(1)) reporter.warn((error as Error).message);
+  if (errors.length) throw errors[0];
+  if (stop) for (const { id } of found) reporter.line(`${id}: ${await describeStopped(aws, id)}`);
+  return found.map(({ id }) => id);
+}
+
+interface GoingOn {
+  id: string;
+  how: string;
+}
+
+async function underWay(
+  { store, keys }: RunContext,
+  instances: string[],
+): Promise<{ goingOn: GoingOn[]; isCertain: boolean }> {
+  const { runs, unverified, isCertain } = await listActiveRuns(store, keys, new Set(instances));
+  const goingOn = [
+    ...runs.map(({ record, age }) => ({
+      id: record.id,
+      how: `on ${sanitizeForTerminal(record.instance)} (${record.state}, heard of ${formatDuration(age)} ago)`,
+    })),
+    ...unverified.map(({ id, instance, why }) => ({
+      id,
+      how: sanitizeForTerminal(`may run on ${instance}: its record can't be verified, ${why}`),
+    })),
+  ];
+  return { goingOn, isCertain };
+}
+
+/**
+ * Asks an instance that nx-ec2 did not launch what runs there: other projects, workspaces and stores may use it, of which
+ * this project's records say nothing. So is every instance where the store can't tell, since anybody who writes there
+ * could hide a run. One that does not answer is stopped, since that is a reason to stop it.
+ */
+async function assertNoOtherRuns(
+  session: RunContext,
+  found: InstanceInfo[],
+  isCertain: boolean,
+  { stop, signal }: TakeDownOptions,
+): Promise<void> {
+  const asked = found.filter(({ tags, state }) => state === 'running' && (!isCertain || tags[TAG.managed] !== 'true'));
+  for (const { id } of asked) {
+    const runs = await runsOn(session, id, signal);
+    if (!runs.length) continue;
+    const command = nxRun(session.project, 'remote-down', ...(stop ? ['--stop'] : []), '--force');
+    throw new Problem('RUN_ACTIVE', `${id} says that something runs there: ${sanitizeForTerminal(runs.join(', '))}.`, {
+      next: `Wait until it has ended, or take the instance down all the same: ${command}`,
+    });
+  }
+}
+
+/** Of runs whose fleet has no instance, those that it is to go on with. */
+async function awaiting({ store, keys }: RunContext, runs: string[]): Promise<GoingOn[]> {
+  const read = await Promise.all(runs.map((run) => (isRunId(run) ? tryReadRecord(store, keys, run) : null)));
+  return runs
+    .filter((_, n) => !read[n] || !isFinal(read[n].record))
+    .map((run) => ({ id: run, how: 'waits for an instance of its fleet' }));
+}
+
+/** Passes an instance through the gate; null where it is gone by now. */
+async function check(
+  { aws, configuration }: RunContext,
+  { id, tags }: InstanceInfo,
+  claim: Claim,
+  { stop, signal }: TakeDownOptions,
+): Promise<TakeDown | null> {
+  // The user's own instance, which the configuration names: that it is stopped, is the user's word.
+  if (tags[TAG.managed] !== 'true' && stop && !('described' in configuration.instance))
+    return { instance: await userInstance(aws, { id }, signal), how: 'stop' };
+  const instance = await managedInstance(aws, id, claim, { signal });
+  return instance && { instance, how: stop ? 'stop' : 'terminate' };
+}
+
+/**
+ * Deletes the fleets of instances, each with its run: a fleet would replace an instance that is taken from it. One that
+ * can't be deleted keeps no other from it.
+ * @returns by the instance's id, why its fleet was not deleted.
+ */
+async function endFleets(session: RunContext, found: InstanceInfo[], claim: Claim): Promise<Map<string, unknown>> {
+  const failed = new Map<string, unknown>();
+  for (const instance of found)
+    await endFleetOf(session, instance, claim).catch((error: unknown) => failed.set(instance.id, error));
+  return failed;
+}
+
+async function endFleetOf(session: RunContext, { id, tags }: InstanceInfo, claim: Claim): Promise<void> {
+  const { aws, reporter } = session;
+  if (tags[FLEET_ID] === undefined || tags[TAG.managed] !== 'true') return;
+  reporter.line(`${id} is one of the fleet of ${sanitizeForTerminal(tags[TAG.run] ?? '?')}, which goes first.`);
+  if (mismatch(tags, { ...claim, waived: [] }) === null) await endWaiting(session, tags[TAG.run] ?? '');
+  // The fleet that EC2 says the instance is of, whatever other tags say: a colleague's, by --force, or one without a run.
+  const { fleets, refused } = await managedFleets(aws, [tags[FLEET_ID]], claim);
+  if (refused.length) throw refused[0];
+  await deleteFleets(aws, fleets);
+}
+
+/** Deletes the fleet of a run. One that does not match the claim is named, and keeps nothing else from being ended. */
+async function endWaiting(session: RunContext, run: string): Promise<void> {
+  const { reporter } = session;
+  try {
+    if (await cancelBetween(session, run, false)) reporter.line(`The fleet of ${sanitizeForTerminal(run)} is deleted.`);
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    reporter.warn(error.message);
+  }
+}
+
+/** Those that were launched for the configured store; the others are named, unless --force means them too. */
+function ofStore({ reporter }: RunContext, found: InstanceInfo[], claim: Claim): InstanceInfo[] {
+  return found.filter(({ id, tags }) => {
+    if (mismatch(tags, claim)?.tag !== 'store') return true;
+    reporter.warn(
+      `${id} was not touched: it was launched for the store ${sanitizeForTerminal(tags[TAG.store] ?? '?')}. --force terminates it too.`,
+    );
+    return false;
+  });
+}
+
+/** Those that live or are ending, once EC2 tells of what a killed launch has launched. */
+async function allOwn(
+  { aws, store, keys, reporter }: RunContext,
+  owner: Owner,
+  description: Description,
+  claim: Claim,
+  signal?: AbortSignal,
+): Promise<InstanceInfo[]> {
+  const key = specHash(owner, description);
+  const journal = new LaunchJournal(store, keys, key);
+  for (;;) {
+    const [found, launch] = await Promise.all([listOwnedInstances(aws, owner, signal, true), journal.read(signal)]);
+    const waits =
+      launch?.state &&
+      launch.age < EC2_LAG_MS &&
+      (launch.state.instance ?? launch.state.n < launch.state.launchOptions.length);
+    if (!waits || found.some(({ tags }) => tags[TAG.key] === key)) {
+      await cancelOpenRequests(aws, key, claim, reporter);
+      return found;
+    }
+    await sleep(1_000, signal);
+  }
+}
+
+async function theNamed(
+  { aws, configuration }: RunContext,
+  { stop, force, signal }: TakeDownOptions,
+  claim: Claim,
+): Promise<InstanceInfo> {
+  const { id } = await findInstance(aws, configuration.instance as NamedInstance);
+  const found = (await describeInstance(aws, id, signal))!;
+  const managed = found.tags[TAG.managed] === 'true';
+  if (!managed && !stop)
+    throw new Problem('NOT_MANAGED', `${id} was not made by nx-ec2, which never terminates such an instance.`, {
+      next: '--stop stops it.',
+    });
+  if (managed && !force && mismatch(found.tags, claim)) {
+    const { [TAG.owner]: whose = 'somebody', [TAG.project]: project = '' } = found.tags;
+    if (isOwn(found.tags, claim.owner)) throw refusal(`The instance ${id}`, mismatch(found.tags, claim)!, claim);
+    throw new Problem(
+      'NOT_OWNER',
+      `${id} was launched for ${sanitizeForTerminal(whose)}, project ${sanitizeForTerminal(project)}.`,
+      {
+        next: 'Take it down all the same with --force.',
+      },
+    );
+  }
+  return found;
+}

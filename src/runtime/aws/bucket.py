@@ -1,0 +1,285 @@
+"""The part of the store below one key prefix, by the instance's role or by a presigned form
+(docs/reference/formats.md, "Runs in the store").
+"""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import hashlib
+import time
+from email.utils import parsedate_to_datetime
+
+from ..system.errors import Failure
+from .endpoints import bucket_url, encode
+from .http_pool import PAUSE, Connections
+from .list_objects import list_objects
+from .presigned import TRIES, form
+from .signed_requests import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, may_pass, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping, Optional, Tuple, TypedDict
+
+    from .presigned import Form
+    from .signed_requests import Answer
+
+    class Access(TypedDict):
+        """The `store` of a plan."""
+
+        access: str
+        bucket: str
+        region: str
+        endpoint: str | None
+        pathStyle: bool
+        prefix: str
+        owner: str | None
+        kms: str | None
+        post: Form | None
+
+    Span = Tuple[Optional[int], Optional[int]]
+
+
+LIMIT = 16 * 1024 * 1024
+# Objects that a list may hold.
+LISTED = 1_000_000
+PROBE = "probe"
+
+
+class Object:
+    """An object as it was read: its bytes, its ETag, when it was written (ms) and how long ago that
+    was (seconds), by S3's clock.
+    """
+
+    def __init__(self, data: bytes, etag: str, *, modified: int, age: float) -> None:
+        self.data, self.etag, self.modified, self.age = data, etag, modified, age
+
+
+def open_bucket(access: Access, connections: Connections | None = None) -> Bucket:
+    """The Bucket of a plan's `store`. NO_ROLE, ACCESS_DENIED and KEY_REFUSED where nothing that
+    `access` allows can write there.
+
+    The role needs conditional writes, for the run's record: the probe is one. A server that lacks
+    them (501) gets the form.
+    """
+    if access["access"] == "presigned":
+        return Bucket(access, "presigned", connections)
+    bucket = Bucket(access, "role", connections)
+    try:
+        bucket.put(PROBE, b"nx-ec2", condition={"If-None-Match": "*"})
+        return bucket
+    except Failure as failure:
+        if failure.code == "CHANGED":
+            # There is a probe already. S3 looks at permissions before it looks at conditions.
+            return bucket
+        # If no server answers, or it fails, the form would fail as well.
+        answered = (
+            400 <= failure.detail.get("status", 400) < 500
+            or failure.detail.get("status") == NOT_IMPLEMENTED
+        )
+        unreachable = failure.code == "UPLOAD_FAILED" and not answered
+        if access["access"] == "role" or access["post"] is None or unreachable:
+            raise
+    return Bucket(access, "presigned", connections)
+
+
+class Bucket:
+    """`way`: "role" or "presigned". Any thread may use it. Names are keys without the prefix."""
+
+    def __init__(self, access: Access, way: str, connections: Connections | None = None) -> None:
+        self.access, self.way = access, way
+        self.connections = connections or Connections()
+        self.url = bucket_url(
+            access["bucket"],
+            access["region"],
+            endpoint=access["endpoint"],
+            path_style=access["pathStyle"],
+        )
+        self.service = (
+            Service("s3", access["region"], connections=self.connections) if way == "role" else None
+        )
+
+    def renew(self, access: Access) -> None:
+        """A new form takes the place of the one before."""
+        self.access = access
+
+    def put(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        condition: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Writes an object, which is there when this returns: S3 has checked its SHA-256. Its ETag,
+        None by a form.
+
+        `condition`: headers that say what must be there by now, with the role alone. CHANGED where
+        that does not hold. EXPIRED: a new form, or new credentials, are needed. ACCESS_DENIED,
+        KEY_REFUSED, UPLOAD_FAILED: `detail.status`, `detail.aws`.
+        """
+        if len(data) > LIMIT:
+            raise ValueError("an object of %d bytes" % len(data))
+        digest = hashlib.sha256(data).hexdigest()
+        answer = (
+            self._put(
+                name, data, content_type=content_type, digest=digest, condition=condition or {}
+            )
+            if self.service
+            else self._post(name, data, content_type=content_type, digest=digest)
+        )
+        if condition and (answer.status == 412 or answer.code == "NoSuchKey"):
+            raise Failure(
+                "CHANGED",
+                "%s is not what it was: %s" % (name, answer.words),
+                status=answer.status,
+                aws=answer.words,
+            )
+        if not 200 <= answer.status < 300:
+            raise Failure(
+                refusal(answer),
+                "%s%s could not be written to the bucket %s: %s"
+                % (self.access["prefix"], name, self.access["bucket"], answer.words),
+                status=answer.status,
+                aws=answer.words,
+            )
+        return answer.headers.get("ETag") if self.service else None
+
+    def get(self, name: str, span: Span | None = None, limit: int = LIMIT) -> bytes | None:
+        """An object's bytes, None where there is none: of (first, last), both included, last None
+        for the end, or of (None, last bytes).
+
+        What begins behind the end is empty. By the role alone: else NO_ROLE. FETCH_FAILED, LIMIT.
+        """
+        found = self._get(name, span=span, limit=limit)
+        return None if found is None else b"" if found.status == 416 else bytes(found.body)
+
+    def read(self, name: str, limit: int = LIMIT, cut: bool = False) -> Object | None:
+        """An Object, None where there is none. As `get`; with `cut`, what is larger than the limit
+        is cut off, not a LIMIT.
+        """
+        found = self._get(name, span=None, limit=limit, cut=cut)
+        if found is None:
+            return None
+        modified, now = (
+            parsedate_to_datetime(found.headers[each]).timestamp()
+            for each in ("Last-Modified", "Date")
+        )
+        return Object(
+            bytes(found.body[:limit]),
+            found.headers["ETag"],
+            modified=int(modified * 1000),
+            age=max(0.0, now - modified),
+        )
+
+    def _get(self, name: str, *, span: Span | None, limit: int, cut: bool = False) -> Answer | None:
+        headers = self._owner()
+        if span is not None:
+            headers["Range"] = "bytes=%s-%s" % tuple("" if each is None else each for each in span)
+        answer = self._role().ask("GET", self._url(name), headers=headers, limit=limit)
+        if answer.status == 416:
+            return answer
+        # S3 says 403 of what is not there to whoever may not list the bucket.
+        if answer.code in ("NoSuchKey", "AccessDenied"):
+            return None
+        if answer.status not in (200, 206):
+            raise Failure(
+                "FETCH_FAILED",
+                "%s could not be fetched: %s" % (name, answer.words),
+                what=name,
+                status=answer.status,
+                aws=answer.words,
+            )
+        if len(answer.body) > limit and not cut:
+            raise Failure(
+                "LIMIT",
+                "%s is larger than %d bytes" % (name, limit),
+                limit=limit,
+                value=len(answer.body),
+            )
+        return answer
+
+    def list(self, prefix: str = "") -> builtins.list[tuple[str, int]]:
+        """(name, size) of each object whose name begins so, sorted. By the role alone: else
+        NO_ROLE.
+        """
+        start = self.access["prefix"]
+        found: builtins.list[tuple[str, int]] = []
+        for key, size, _ in list_objects(
+            self._role(), self.url, prefix=start + prefix, owner=self.access["owner"]
+        ):
+            if len(found) == LISTED:
+                raise Failure(
+                    "LIMIT",
+                    "%s%s holds more than %d objects" % (start, prefix, LISTED),
+                    limit=LISTED,
+                    value=LISTED + 1,
+                )
+            found.append((key[len(start) :], size))
+        return found
+
+    def _role(self) -> Service:
+        if not self.service:
+            raise Failure(
+                "NO_ROLE",
+                "a presigned form only writes: reading the bucket %s needs the instance's role"
+                % self.access["bucket"],
+            )
+        return self.service
+
+    def _url(self, name: str) -> str:
+        return self.url + encode(self.access["prefix"] + name, "/")
+
+    def _owner(self) -> dict[str, str]:
+        return {"x-amz-expected-bucket-owner": self.access["owner"]} if self.access["owner"] else {}
+
+    def _put(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        content_type: str,
+        digest: str,
+        condition: Mapping[str, str],
+    ) -> Answer:
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+        headers = dict(
+            self._owner(),
+            **{"Content-Type": content_type, "x-amz-checksum-sha256": checksum},
+            **condition,
+        )
+        if self.access["kms"]:
+            headers["x-amz-server-side-encryption"] = "aws:kms"
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = self.access["kms"]
+        return self._role().ask("PUT", self._url(name), headers=headers, data=data, digest=digest)
+
+    def _post(self, name: str, data: bytes, *, content_type: str, digest: str) -> Answer:
+        for attempt in range(TRIES):
+            post = self.access["post"]
+            assert post
+            kind, head, tail = form(
+                post, self.access["prefix"] + name, sha256=digest, content_type=content_type
+            )
+            answer = send(
+                self.connections,
+                "POST",
+                post["url"],
+                headers={"Content-Type": kind},
+                data=head + data + tail,
+                limit=0,
+            )
+            if not may_pass(answer) or attempt == TRIES - 1:
+                return answer
+            time.sleep(PAUSE * 2**attempt)
+        raise AssertionError("the last try returns")
+
+
+def refusal(answer: Answer) -> str:
+    """The code of a Failure for what S3 answered to a write."""
+    if answer.code in ("ExpiredToken", "RequestExpired") or "expired" in answer.message.lower():
+        return "EXPIRED"
+    if "object lock" in answer.message.lower():
+        return "OBJECT_LOCKED"
+    if answer.code in UNKNOWN_KEY:
+        return "KEY_REFUSED"
+    return "ACCESS_DENIED" if answer.status == 403 else "UPLOAD_FAILED"

@@ -1,0 +1,55 @@
+"""Where a service is: the endpoint that the plan names, or AWS's own for a region."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping
+
+
+SUFFIXES = (
+    ("cn-", "amazonaws.com.cn"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("us-isof-", "csp.hci.ic.gov"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+    ("eusc-", "amazonaws.eu"),
+)
+
+
+def suffix(region: str) -> str:
+    """The DNS suffix of the region's partition."""
+    return next((suffix for start, suffix in SUFFIXES if region.startswith(start)), "amazonaws.com")
+
+
+def service_url(service: str, region: str, endpoint: str | None = None) -> str:
+    return (endpoint or "https://%s.%s.%s" % (service, region, suffix(region))).rstrip("/") + "/"
+
+
+def bucket_url(
+    bucket: str, region: str, *, endpoint: str | None = None, path_style: bool = False
+) -> str:
+    """A bucket's URL, ending in a slash. A name with dots has no certificate as a host, and comes
+    into the path.
+    """
+    scheme, _, place = service_url("s3", region, endpoint).partition("://")
+    if path_style or "." in bucket:
+        return "%s://%s%s/" % (scheme, place, bucket)
+    return "%s://%s.%s" % (scheme, bucket, place)
+
+
+def encode(text: str, keep: str = "") -> str:
+    """As SigV4 wants it in paths and queries."""
+    return urllib.parse.quote(text, safe="-._~" + keep)
+
+
+def with_query(url: str, values: Mapping[str, str]) -> str:
+    return (
+        url
+        + "?"
+        + "&".join(
+            "%s=%s" % (encode(name), encode(value)) for name, value in sorted(values.items())
+        )
+    )

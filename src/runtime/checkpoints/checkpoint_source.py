@@ -1,0 +1,56 @@
+"""The checkpoint of another run that a training goes on from, from the store: by the role, or by URLs that the client has signed."""
+import os
+
+from ..system.errors import Failure
+from .checkpoint_restore import restore
+
+# The object that describes a checkpoint, and a part, are no larger, bytes.
+MANIFEST, PART = 64 * 1024 * 1024, 16 * 1024 * 1024
+
+
+def restore_from(source, access, home, account, before=lambda: None, project=None):
+    """The manifest of what was put into the run's checkpoint directory and its project. RESTORE_FAILED says why nothing was, `detail.why` by a code.
+
+    `before` is called before each part is asked for, by several threads: what it raises ends it."""
+    fetch = by_urls(source["urls"]) if source["urls"] else by_role(source, access)
+
+    def get(name, limit):
+        before()
+        return fetch(name, limit)
+
+    name = "checkpoint/%d.json" % source["n"]
+    try:
+        data = get(name, MANIFEST)
+        if data is None:
+            raise Failure("RESTORE_FAILED", "the checkpoint %d of %s is not in the store" % (source["n"], source["run"]), why="ABSENT")
+        return restore(bytes(data), source["sha256"], os.path.join(home, "checkpoints"), lambda sha256: get("part/" + sha256, PART), account, project)
+    except Failure as failure:
+        if failure.code == "RESTORE_FAILED":
+            raise
+        aws = failure.detail.get("aws")
+        raise Failure("RESTORE_FAILED", "%s (%s)%s" % (failure.message, failure.code, ": %s" % aws if aws else ""), why=failure.code)
+
+
+def by_role(source, access):
+    from ..aws.bucket import open_bucket
+
+    bucket = open_bucket(dict(access, access="role", prefix=source["prefix"], post=None))
+    return lambda name, limit: bucket.get(name, limit=limit)
+
+
+def by_urls(urls):
+    from ..aws.http_pool import Connections, is_absent
+
+    connections = Connections()
+
+    def get(name, limit):
+        if name not in urls:
+            return None
+        answer = connections.get("checkpoint", urls[name], limit=limit)
+        if is_absent(answer):
+            return None
+        if answer.status != 200:
+            raise Failure("FETCH_FAILED", "%s could not be fetched: HTTP %d" % (name, answer.status), aws=bytes(answer.body[:2000]).decode("utf-8", "replace"))
+        return answer.body
+
+    return get

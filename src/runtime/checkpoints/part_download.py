@@ -1,0 +1,85 @@
+"""Files put together from their parts, as `parts` took them apart: verified, whole or not there."""
+import collections
+import concurrent.futures
+import hashlib
+import os
+
+from ..system.errors import Failure
+from . import part_upload
+
+
+def restore(entry, target, get):
+    """Writes a file from its parts (`get(sha256)` gives the bytes, or None), verified, and in place when it is whole."""
+    restore_all([(entry, target)], get)
+
+
+def restore_all(files, get):
+    """The same for several: [(entry, target), …]. The parts are fetched ahead, across files, `get` by several threads."""
+    for entry, _ in files:
+        check(entry)
+    arriving = _ahead([name for entry, _ in files for name in entry["parts"]], get)
+    try:
+        for entry, target in files:
+            _write(entry, target, arriving)
+    finally:
+        arriving.close()
+
+
+def _write(entry, target, arriving):
+    beside = "%s.%d" % (target, os.getpid())
+    try:
+        os.unlink(beside)
+    except FileNotFoundError:
+        pass
+    mode = 0o755 if entry["executable"] else 0o644
+    whole, left = hashlib.sha256(), entry["size"]
+    try:
+        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, mode)) as file:
+            for name in entry["parts"]:
+                data = next(arriving)
+                if data is None:
+                    raise Failure("PART_MISMATCH", "a part of %s is not in the store" % entry["path"], part=name, path=entry["path"])
+                if hashlib.sha256(data).hexdigest() != name or len(data) != min(part_upload.SIZE, left):
+                    raise Failure("PART_MISMATCH", "a part of %s is not what it is named" % entry["path"], part=name, path=entry["path"])
+                left -= len(data)
+                whole.update(data)
+                file.write(data)
+            if whole.hexdigest() != entry["sha256"]:
+                raise Failure("PART_MISMATCH", "the parts of %s do not make it" % entry["path"], part=None, path=entry["path"])
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        try:
+            os.unlink(beside)
+        except OSError:
+            pass
+        raise
+
+
+def _ahead(names, get):
+    """The parts in order, each asked for before its turn: parts.AT_ONCE are on their way, or here, at once."""
+    with concurrent.futures.ThreadPoolExecutor(part_upload.AT_ONCE) as pool:
+        coming = collections.deque()
+        names = collections.deque(names)
+        try:
+            while names or coming:
+                while names and len(coming) < part_upload.AT_ONCE:
+                    coming.append(pool.submit(get, names.popleft()))
+                yield coming.popleft().result()
+        finally:
+            for each in coming:
+                each.cancel()
+
+
+def check(entry):
+    """PART_MISMATCH where a file's entry is not of the shape that it must have."""
+    ok = (
+        isinstance(entry, dict) and isinstance(entry.get("size"), int) and entry["size"] >= 0 and isinstance(entry.get("parts"), list)
+        and len(entry["parts"]) == -(-entry["size"] // part_upload.SIZE) and isinstance(entry.get("executable"), bool)
+        and all(isinstance(each, str) and part_upload.HASH.fullmatch(each) for each in entry["parts"] + [entry.get("sha256")])
+        and isinstance(entry.get("path"), str) and "\0" not in entry["path"] and not any(each in ("", ".", "..") for each in entry["path"].split("/"))
+    )
+    if not ok:
+        raise Failure("PART_MISMATCH", "an entry of a list of files is malformed", part=None, path=None)

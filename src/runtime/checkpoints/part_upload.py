@@ -1,0 +1,164 @@
+"""Files as parts, each under its hash in the store: sent once, from several threads."""
+import concurrent.futures
+import errno
+import hashlib
+import os
+import re
+import threading
+
+from ..system import safe_walk
+
+SIZE = 8 * 1024 * 1024
+# As many parts are in memory at once.
+AT_ONCE = 4
+HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Changed(Exception):
+    """A file became another, or went, while it was read."""
+
+
+class Parts:
+    """The parts that the store is known to hold, from a file that grows by a line for each.
+
+    The bucket's `put` is called from several threads at once. One `save` at a time."""
+
+    def __init__(self, bucket, known_path, account=None):
+        self.bucket, self.account = bucket, account
+        self.lock = threading.Lock()
+        self.file = open(known_path, "a+b", buffering=0)
+        self.file.seek(0)
+        lines = self.file.read().decode("ascii", "replace")
+        if lines and not lines.endswith("\n"):
+            # Whoever wrote it was killed.
+            self.file.write(b"\n")
+        self.known = {line for line in lines.split("\n") if HASH.fullmatch(line)}
+
+    def save(self, base, path, progress=None):
+        """The entry of a file (docs/reference/formats.md, "Parts") when all its parts are in the store; `progress` gets bytes, piece by piece.
+
+        `path` is below the directory `base` (`inside` says what that may be), and the entry's. Changed where it is no longer what was read; Failure of the bucket."""
+        return self.save_all(base, [path], progress)[0]
+
+    def save_all(self, base, paths, progress=None, changed=None):
+        """The entries of several files, as `save` has them.
+
+        `changed`: a list that takes the paths of those that changed while they were read, which have no entry; None: the
+        first of them raises Changed."""
+        entries = []
+        with _Sending(self, progress) as sending:
+            for path in paths:
+                try:
+                    entries.append(self._read(base, path, sending))
+                except Changed:
+                    if changed is None:
+                        raise
+                    changed.append(path)
+        return entries
+
+    def close(self):
+        self.file.close()
+
+    def _read(self, base, path, sending):
+        try:
+            descriptor = safe_walk.open_file(base, path, self.account)
+        except OSError as error:
+            if error.errno in safe_walk.GONE + (errno.EACCES,):
+                raise Changed(path)
+            raise
+        before = os.fstat(descriptor)
+        with open(descriptor, "rb") as file:
+            whole, names, left = hashlib.sha256(), [], before.st_size
+            while left:
+                with sending.slot() as slot:
+                    data = file.read(min(SIZE, left))
+                    if len(data) < min(SIZE, left):
+                        raise Changed(path)
+                    names.append(None)
+                    slot.send(data, names)
+                    whole.update(data)
+                    left -= len(data)
+                    del data
+            if file.read(1) or self._now(base, path) != _identity(before):
+                raise Changed(path)
+        return {"path": path, "size": before.st_size, "sha256": whole.hexdigest(), "executable": bool(before.st_mode & 0o100), "parts": names}
+
+    def _now(self, base, path):
+        try:
+            descriptor = safe_walk.open_file(base, path, self.account)
+        except OSError:
+            return None
+        try:
+            return _identity(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def _remember(self, name):
+        self.known.add(name)
+        self.file.write(name.encode() + b"\n")
+
+
+def _identity(found):
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _Sending:
+    """Parts on their way. The first error ends it; what was sent by then is known."""
+
+    def __init__(self, parts, progress):
+        self.parts, self.progress = parts, progress
+        self.pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
+        self.slots = threading.Semaphore(AT_ONCE)
+        self.begun, self.error = set(), None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.pool.shutdown()
+        if kind is None and self.error is not None:
+            raise self.error
+
+    def slot(self):
+        self.slots.acquire()
+        if self.error is not None:
+            self.slots.release()
+            raise self.error
+        return _Slot(self)
+
+    def run(self, data, names, at):
+        try:
+            name = hashlib.sha256(data).hexdigest()
+            with self.parts.lock:
+                names[at] = name
+                there = name in self.parts.known or name in self.begun
+                self.begun.add(name)
+            if not there:
+                self.parts.bucket.put("part/" + name, data)
+            with self.parts.lock:
+                if not there:
+                    self.parts._remember(name)
+                if self.progress:
+                    self.progress(len(data))
+        except BaseException as error:
+            self.error = self.error or error
+        finally:
+            self.slots.release()
+
+
+class _Slot:
+    """Room for one part, given back when it was sent, or nothing was."""
+
+    def __init__(self, sending):
+        self.sending, self.taken = sending, False
+
+    def __enter__(self):
+        return self
+
+    def send(self, data, names):
+        self.taken = True
+        self.sending.pool.submit(self.sending.run, data, names, len(names) - 1)
+
+    def __exit__(self, *_):
+        if not self.taken:
+            self.sending.slots.release()

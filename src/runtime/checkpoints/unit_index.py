@@ -1,0 +1,41 @@
+"""The units of one look at the directories, indexed: what is asked of each unit must not search all the others."""
+
+
+class Units:
+    """`there`: the units by their labels."""
+
+    def __init__(self, there):
+        self.there = there
+        # family -> its units, the newest first
+        self.families = {}
+        # (family, version) -> units
+        self.versions = {}
+        for unit in sorted(there.values(), key=lambda unit: unit.order, reverse=True):
+            self.families.setdefault(unit.family, []).append(unit)
+            self.versions.setdefault((unit.family, unit.version), []).append(unit)
+
+    def newest(self, unit):
+        """The newest unit of the same family."""
+        return self.families[unit.family][0]
+
+    def is_followed(self, unit):
+        """Whether a newer version of it exists."""
+        return self.newest(unit).order > unit.order
+
+    def followers(self, unit):
+        """The newer units of its family, the newest first."""
+        return [each for each in self.families[unit.family] if each.order > unit.order]
+
+    def with_pointers_to(self, labels):
+        """These labels, and those of all units that name one of them, directly or through others."""
+        left, pointers = list(labels), {}
+        found = set(left)
+        for unit in self.there.values():
+            for label in unit.points:
+                pointers.setdefault(label, []).append(unit.label)
+        while left:
+            for label in pointers.get(left.pop(), ()):
+                if label not in found:
+                    found.add(label)
+                    left.append(label)
+        return found

@@ -1,0 +1,215 @@
+"""Data in S3 for a run: fetched once by the instance's role, kept by version, shared read-only (docs/reference/formats.md, "Data")."""
+import os
+import shutil
+import stat
+import threading
+import time
+
+from ..aws.http_pool import Connections, in_parallel
+from ..disk import garbage_collector, shared_cache
+from ..system import account as accounts
+from ..system.atomic_files import write_atomically
+from ..system.dirfd_cache import Directories
+from ..system.errors import Failure
+from . import listing
+from .download import Fetch
+
+# Seconds between two looks at what else there is to do, and that a fetch that is to end has for what it has in hand.
+TICK, PATIENCE = 0.2, 5
+THREADS = 8
+# Where AMIs for deep learning mount the machine's own disks, and what the kernel calls such a disk.
+MOUNTED = "/opt/dlami/nvme"
+MODEL = "Amazon EC2 NVMe Instance Storage"
+
+
+def fetch_data(part, root, account, progress, say=lambda text: None):
+    """[{"source", "path", "version", "files", "bytes", "directory", "lock"}, …] of a run's `data`: each is there, whole, when this returns.
+
+    `directory` is what the path is to lead to (a file where the source is one object); while the descriptor `lock` is open, nothing
+    removes it. `progress(source, bytes, of bytes)` is called five times a second, by the thread that called this; what it raises ends
+    the fetch, which the next one takes up where it stood. `say` tells of another run that is waited for.
+    NO_ROLE, DATA_FAILED, UNSAFE_PATH, NO_SPACE, NO_ROOT."""
+    base, connections = data_root(root, account), Connections()
+    try:
+        return [_entry(each, part, base, connections, progress, say) for each in part["datasets"]]
+    finally:
+        connections.close()
+
+
+def _entry(wanted, part, base, connections, progress, say):
+    listed = listing.list_source(wanted["source"], part["store"]["region"], part["endpoints"].get("s3"), connections)
+    place = os.path.join(base, "data", listed.version)
+
+    def pause(seconds):
+        progress(listed.source, 0, listed.bytes)
+        time.sleep(seconds)
+
+    _, lock = shared_cache.use(place, "run %s" % part["id"], make=lambda: _fetch(listed, place, base, progress), say=say, pause=pause)
+    files = os.path.join(place, "files")
+    return {
+        "source": wanted["source"], "path": wanted["path"], "version": listed.version, "files": len(listed.objects), "bytes": listed.bytes,
+        "directory": os.path.join(files, listed.objects[0].path) if listed.is_object else files, "lock": lock,
+    }
+
+
+def _fetch(listed, place, base, progress):
+    """What is written down of it when it is there."""
+    parts, files = begun(os.path.join(place, "part")), os.path.join(place, "files")
+    for directory in listed.directories:
+        os.makedirs(os.path.join(parts, "files", directory), exist_ok=True)
+    fetch = Fetch(listed, parts)
+    garbage_collector.make_room(base, fetch.missing)
+    free = shutil.disk_usage(parts).free
+    if fetch.missing > free:
+        raise Failure("NO_SPACE", "%s needs %d bytes on %s, which has %d" % (listed.source, fetch.missing, parts, free), path=parts)
+    _work(fetch, lambda: progress(listed.source, fetch.fetched, listed.bytes))
+    progress(listed.source, listed.bytes, listed.bytes)
+    # One that was killed between its last two steps has left it.
+    shutil.rmtree(files, ignore_errors=True)
+    # What is written down as there must be on the disk, too.
+    os.sync()
+    os.rename(os.path.join(parts, "files"), files)
+    shutil.rmtree(parts)
+    return {"v": 1, "source": listed.source, "files": len(listed.objects), "bytes": listed.bytes, "at": int(time.time() * 1000)}
+
+
+def _work(fetch, progress):
+    """Fetches what lacks, while this thread looks after other things."""
+    failures = []
+
+    def run():
+        try:
+            in_parallel(fetch.work(), fetch.take, THREADS)
+        except BaseException as failure:
+            failures.append(failure)
+        fetch.close()
+
+    worker = threading.Thread(target=run, daemon=True)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(TICK)
+            progress()
+    except BaseException:
+        # What is on its way is let come in, for a while, and not used any more.
+        fetch.stopped.set()
+        worker.join(PATIENCE)
+        raise
+    if failures:
+        raise failures[0]
+
+
+def begun(parts):
+    """The directory of a fetch that may have been begun: what another boot of the machine wrote may never have reached the disk."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            boot = file.read()
+    except OSError:
+        boot = b""
+    mark = os.path.join(parts, "boot")
+    try:
+        with open(mark, "rb") as file:
+            if file.read() == boot:
+                return parts
+    except FileNotFoundError:
+        pass
+    shutil.rmtree(parts, ignore_errors=True)
+    os.makedirs(os.path.join(parts, "files"))
+    write_atomically(mark, boot)
+    return parts
+
+
+def data_root(root, account):
+    """Below what data is kept: NX_EC2_DATA_ROOT, else a disk of the machine's own where one is mounted, else the root."""
+    named = os.environ.get("NX_EC2_DATA_ROOT")
+    mount = None if named else instance_storage()
+    for place in [named] if named else [mount and os.path.join(mount, "nx-ec2"), root]:
+        if place is None:
+            continue
+        os.makedirs(place, mode=0o755, exist_ok=True)
+        status = os.lstat(place)
+        # Where others may write, what is there need not be what was fetched.
+        if status.st_uid == os.geteuid() and not os.path.islink(place) and not status.st_mode & 0o022 and stays(place) and can_enter(place, account):
+            return place
+    reason = "it belongs to another user, others may write there, or %s can't enter it" % account.pw_name
+    raise Failure("NO_ROOT", "data can not be kept in %s: %s" % (place, reason), path=place, reason=reason)
+
+
+def stays(place):
+    """Whether nobody but root, and us, can put another directory in the place of one: by a directory above it."""
+    place = os.path.realpath(place)
+    while place != os.path.dirname(place):
+        place = os.path.dirname(place)
+        status = os.stat(place)
+        # Where the sticky bit is set, others rename what is theirs alone.
+        if status.st_uid not in (0, os.geteuid()) or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
+            return False
+    return True
+
+
+def can_enter(place, account):
+    """Whether the account reaches what is in a directory."""
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    while account.pw_uid != 0:
+        status = os.stat(place)
+        shift = 6 if status.st_uid == account.pw_uid else 3 if status.st_gid in groups else 0
+        if not (status.st_mode >> shift) & 1:
+            return False
+        if place == os.path.dirname(place):
+            break
+        place = os.path.dirname(place)
+    return True
+
+
+def instance_storage():
+    """Where a disk of the machine's own is mounted, which is faster than a volume and gone with the instance; None where none is."""
+    try:
+        with open("/proc/mounts") as file:
+            mounts = [line.split()[:2] for line in file]
+    except OSError:
+        return None
+    if any(path == MOUNTED for _, path in mounts):
+        return MOUNTED
+    for device, path in mounts:
+        try:
+            with open("/sys/block/%s/device/model" % os.path.basename(device)) as file:
+                if file.read().strip() == MODEL and path != "/":
+                    return path
+        except OSError:
+            continue
+    return None
+
+
+def link_data(entries, project, account):
+    """Lets each path of the work directory lead to its data, by a process of the account's. PATH_BLOCKED where something stands there already."""
+    links = [(listing.safe(entry["path"].rstrip("/"), entry["source"]), entry["directory"]) for entry in entries]
+    blocked = accounts.act(account, lambda: _link(links, project, account))
+    if blocked is not None:
+        path, source = links[blocked][0], entries[blocked]["source"]
+        raise Failure("PATH_BLOCKED", "%s can't be placed at %s: that path exists" % (source, path), path=path, source=source)
+
+
+def _link(links, project, account):
+    """Makes the links; the number of the first that can't be made."""
+    directories = Directories(project, account)
+    try:
+        for number, (path, directory) in enumerate(links):
+            parent, _, name = os.fsencode(path).rpartition(b"/")
+            try:
+                at = directories.make(parent)
+                os.symlink(directory, name, dir_fd=at)
+            except Failure:
+                return number
+            except FileExistsError:
+                # A later attempt of the run finds its own.
+                if _target(name, at) != directory:
+                    return number
+    finally:
+        directories.close()
+
+
+def _target(name, parent):
+    try:
+        return os.readlink(name, dir_fd=parent).decode()
+    except OSError:
+        return None

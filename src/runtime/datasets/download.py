@@ -1,0 +1,203 @@
+"""Fetching what was listed: in ranges and in parallel, verified, and taken up where an earlier fetch was ended."""
+import base64
+import binascii
+import hashlib
+import os
+import re
+import threading
+import zlib
+
+from ..aws.endpoints import encode
+
+RANGE = 8 * 1024 * 1024
+BLOCK = 1 << 20
+
+
+class File:
+    """An object on its way: its bytes in `partial/<n>`, and in `<n>.done` a byte for each range that is there."""
+
+    def __init__(self, number, thing, parts):
+        self.thing = thing
+        self.target = os.path.join(parts, "files", thing.path)
+        self.partial = os.path.join(parts, "partial", str(number))
+        self.ranges = max(1, (thing.size + RANGE - 1) // RANGE)
+        self.about, self.descriptor = None, None
+
+    def is_there(self):
+        try:
+            return os.lstat(self.target).st_size == self.thing.size
+        except FileNotFoundError:
+            return False
+
+    def open(self):
+        """The ranges that lack."""
+        os.makedirs(os.path.dirname(self.target), exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self.descriptor, self.marks = os.open(self.partial, flags, 0o644), os.open(self.partial + ".done", flags, 0o600)
+        done = os.pread(self.marks, self.ranges, 0)
+        missing = [index for index in range(self.ranges) if done[index:index + 1] != b"\1"]
+        self.left = len(missing)
+        return missing
+
+    def span(self, index):
+        first = index * RANGE
+        return first, min(first + RANGE, self.thing.size) - 1
+
+    def write(self, index, data):
+        view, at = memoryview(data), index * RANGE
+        while view:
+            written = os.pwrite(self.descriptor, view, at)
+            view, at = view[written:], at + written
+        os.pwrite(self.marks, b"\1", index)
+
+    def close(self):
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            os.close(self.marks)
+            self.descriptor = None
+
+    def forget(self):
+        self.close()
+        os.unlink(self.partial)
+        os.unlink(self.partial + ".done")
+
+    def keep(self):
+        """Read-only, and in its place."""
+        os.fchmod(self.descriptor, 0o444)
+        self.close()
+        os.unlink(self.partial + ".done")
+        os.rename(self.partial, self.target)
+
+
+class Fetch:
+    """`fetched`: bytes that are there by now. Once `stopped` is set, nothing more is written."""
+
+    def __init__(self, listed, parts):
+        self.listed = listed
+        self.stopped = threading.Event()
+        os.makedirs(os.path.join(parts, "partial"), exist_ok=True)
+        self.lock = threading.Lock()
+        every = [File(number, thing, parts) for number, thing in enumerate(listed.objects)]
+        self.files = [file for file in every if not file.is_there()]
+        self.missing = sum(file.thing.size for file in self.files)
+        self.fetched = listed.bytes - self.missing
+
+    def work(self):
+        """(file, range) of everything that lacks."""
+        for file in self.files:
+            missing = file.open()
+            self.count(sum(size(file.span(index)) for index in range(file.ranges)) - sum(size(file.span(index)) for index in missing))
+            if not missing:
+                # All that came before the end was there, but not the end: it is verified with its last range.
+                missing, file.left = [file.ranges - 1], 1
+            for index in missing:
+                yield file, index
+
+    def take(self, item):
+        file, index = item
+        data = self.get(file, index)
+        if self.stopped.is_set():
+            return False
+        file.write(index, data)
+        with self.lock:
+            file.left -= 1
+            last = file.left == 0
+        self.count(len(data))
+        if last:
+            self.finish(file)
+        return not self.stopped.is_set()
+
+    def count(self, bytes):
+        with self.lock:
+            self.fetched = min(self.listed.bytes, self.fetched + bytes)
+
+    def get(self, file, index):
+        """A range's bytes, of the very object that was listed."""
+        thing = file.thing
+        headers = {"If-Match": thing.etag, "x-amz-checksum-mode": "ENABLED"}
+        first, last = file.span(index)
+        if file.ranges > 1:
+            headers["Range"] = "bytes=%d-%d" % (first, last)
+        answer = self.listed.service.ask("GET", self.url(file), headers=headers, limit=RANGE)
+        if answer.status in (404, 412):
+            raise self.listed.failure("%s was changed or removed while it was fetched: start the run again" % thing.key, answer)
+        if answer.status not in (200, 206):
+            raise self.listed.failure("%s could not be fetched" % thing.key, answer)
+        if len(answer.body) != last - first + 1:
+            raise self.listed.failure("%s has %d bytes where %d were listed" % (thing.key, len(answer.body), last - first + 1))
+        if file.ranges == 1:
+            file.about = answer.headers
+        return answer.body
+
+    def finish(self, file):
+        about = file.about
+        if about is None:
+            answer = self.listed.service.ask("HEAD", self.url(file), headers={"If-Match": file.thing.etag, "x-amz-checksum-mode": "ENABLED"})
+            if answer.status != 200:
+                raise self.listed.failure("%s could not be looked at" % file.thing.key, answer)
+            about = answer.headers
+        wrong = mismatch(file.descriptor, file.thing, about)
+        if wrong:
+            # The next fetch begins it anew.
+            file.forget()
+            raise self.listed.failure("what came of %s is not what S3 keeps: %s" % (file.thing.key, wrong))
+        file.keep()
+
+    def close(self):
+        for file in self.files:
+            file.close()
+
+    def url(self, file):
+        return self.listed.url + encode(file.thing.key, "/")
+
+
+def size(span):
+    return span[1] - span[0] + 1
+
+
+def mismatch(descriptor, thing, about):
+    """What a file does not agree with of what S3 says of its object; None where it agrees.
+
+    SHA-256, SHA-1 and CRC-32 where S3 has them of the whole object, and the ETag where it is an MD5. Of what has nothing but other
+    checksums, or those of its parts, the size and the ETag that each range was asked for by have to do."""
+    if os.fstat(descriptor).st_size != thing.size:
+        return "its size"
+    checks = [(name, digest()) for name, digest in DIGESTS.items() if is_whole(about.get("x-amz-checksum-" + name))]
+    etag = thing.etag.strip('"')
+    encrypted = about.get("x-amz-server-side-encryption", "").startswith("aws:kms") or about.get("x-amz-server-side-encryption-customer-algorithm")
+    if re.fullmatch("[0-9a-f]{32}", etag) and not encrypted:
+        checks.append(("md5", hashlib.md5()))
+    if not checks:
+        return None
+    at = 0
+    while True:
+        block = os.pread(descriptor, BLOCK, at)
+        if not block:
+            break
+        at += len(block)
+        for _, digest in checks:
+            digest.update(block)
+    for name, digest in checks:
+        wanted = binascii.unhexlify(etag) if name == "md5" else base64.b64decode(about["x-amz-checksum-" + name])
+        if digest.digest() != wanted:
+            return "its " + name.upper()
+    return None
+
+
+def is_whole(checksum):
+    """Whether there is a checksum, and it is not made of those of parts (`…-<number>`)."""
+    return checksum is not None and "-" not in checksum
+
+
+class Crc32:
+    def __init__(self):
+        self.value = 0
+
+    def update(self, data):
+        self.value = zlib.crc32(data, self.value)
+
+    def digest(self):
+        return self.value.to_bytes(4, "big")
+
+
+DIGESTS = {"sha256": hashlib.sha256, "sha1": hashlib.sha1, "crc32": Crc32}

@@ -1,0 +1,138 @@
+"""What several runs use and the first of them makes: an environment, a data set.
+`<root>/<kind>/<name>/`, docs/reference/formats.md, "Room".
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+
+from ..system import atomic_files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+
+# Seconds between two looks at what somebody else makes.
+WAIT = 0.2
+# Seconds between two lines that tell of it.
+TELL = 10
+
+
+class Broken(Exception):
+    """What is kept is no longer whole, and in use by somebody, so that it can't be made anew."""
+
+
+def use(
+    directory: str,
+    owner: str,
+    *,
+    make: Callable[[], object],
+    say: Callable[[str], object],
+    pause: Callable[[float], object],
+    whole: Callable[[Any], bool] = lambda record: True,
+) -> tuple[Any, int]:
+    """(what `make` returned when it was made, a descriptor).
+
+    As long as the descriptor is open, in this process or in one that was forked, nothing removes
+    the directory. Of those that come at once, one makes it and the others wait, by
+    `pause(seconds)`, which may raise; `owner` is whom they say they wait for. What `make` leaves
+    behind when it fails is for `make` to remove; nothing counts until it has returned.
+    `whole(record)`: whether what was made is still there.
+    """
+    started = due = time.monotonic()
+    while True:
+        os.makedirs(directory, exist_ok=True)
+        try:
+            descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            # Somebody who makes room was faster.
+            continue
+        try:
+            record = _entered(directory, descriptor, owner=owner, make=make, whole=whole)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if record is not None:
+            return record, descriptor
+        holder = _holder(descriptor)
+        os.close(descriptor)
+        now = time.monotonic()
+        if holder and now >= due:
+            so_far = "" if due == started else ": %d s so far" % (now - started)
+            say("waiting for %s, which sets the same up%s" % (holder, so_far))
+            due = now + TELL
+        pause(WAIT)
+
+
+def _entered(
+    directory: str,
+    descriptor: int,
+    *,
+    owner: str,
+    make: Callable[[], object],
+    whole: Callable[[Any], bool],
+) -> Any:
+    """The record, and the descriptor's lock shared; None: to be tried again."""
+    record = atomic_files.read_json(os.path.join(directory, "done.json"))
+    if record is None or not whole(record):
+        if not take(descriptor, fcntl.LOCK_EX):
+            if record is not None and take(descriptor, fcntl.LOCK_SH):
+                raise Broken(directory)
+            return None
+        if not is_the_lock_of(directory, descriptor):
+            return None
+        record = atomic_files.read_json(os.path.join(directory, "done.json"))
+        if record is None or not whole(record):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"owner": owner, "pid": os.getpid()}).encode(), 0)
+            if record is not None:
+                os.unlink(os.path.join(directory, "done.json"))
+            atomic_files.write_json(os.path.join(directory, "done.json"), make())
+            os.ftruncate(descriptor, 0)
+    # From alone to shared the lock may be another's for a moment: what counts is looked at
+    # afterwards.
+    if not take(descriptor, fcntl.LOCK_SH) or not is_the_lock_of(directory, descriptor):
+        return None
+    record = atomic_files.read_json(os.path.join(directory, "done.json"))
+    if record is not None:
+        touch(directory)
+    return record
+
+
+def take(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+
+
+def is_the_lock_of(directory: str, descriptor: int) -> bool:
+    """Whether the directory is still the one whose lock was opened."""
+    try:
+        there = os.stat(os.path.join(directory, "lock"), follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
+
+
+def touch(directory: str) -> None:
+    """Writes down when it was used last, as the time of a file."""
+    path = os.path.join(directory, "used")
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+    now = time.time()
+    os.utime(path, (now, now))
+
+
+def _holder(descriptor: int) -> str | None:
+    try:
+        return json.loads(os.pread(descriptor, 4096, 0))["owner"]
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,178 @@
+"""What only the instance can tell: each check a name, an answer, a detail, a fix."""
+import hashlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from email.utils import parsedate_to_datetime
+
+from .aws import presigned
+from .aws.bucket import open_bucket
+from .aws.credentials import instance_role
+from .aws.endpoints import service_url
+from .aws.signed_requests import Service
+from .system import account as accounts
+from .system.errors import Failure
+
+# What the secret of the store is called in the report: whoever reads it can sign any record of the store.
+SECRET = "the store's secret is kept from the role"
+
+
+def check(plan, root):
+    checks = []
+
+    def add(name, ok, detail, fix=None):
+        checks.append({"name": name, "ok": ok, "detail": detail, "fix": None if ok else fix})
+
+    add("Python", True, platform.python_version())
+    check_root(root, add)
+    try:
+        account = accounts.training_user(plan.get("user"))
+        add("training user", True if account.pw_uid else None, account.pw_name, 'no login user was found: "user" names one')
+    except Failure as failure:
+        add("training user", False, failure.message, 'set "user" to one that exists')
+        return {"checks": checks}
+    variables = accounts.login_environment(account)
+    tools = [tool for tool in ("python3", "uv", "poetry", "conda", "pip3", "nvidia-smi") if shutil.which(tool, path=variables.get("PATH"))]
+    add("tools", "python3" in tools, ", ".join(tools) or "none", "install Python for that user")
+    check_driver("nvidia-smi" in tools, add)
+    check_environment(plan.get("environment"), root, account, variables, add)
+    check_store(plan["probe"], add)
+    check_index(account, variables, add)
+    add("instance role", *role())
+    check_runs(plan["store"], add)
+    check_secret(plan["secret"], plan["store"]["region"], add)
+    return {"checks": checks}
+
+
+def check_root(root, add):
+    try:
+        os.makedirs(root, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=root, suffix=".sh", delete=False) as file:
+            file.write("#!/bin/sh\nexit 7\n")
+        try:
+            os.chmod(file.name, 0o700)
+            code = subprocess.call([file.name])
+        except PermissionError:
+            code = -1
+        finally:
+            os.unlink(file.name)
+        add("root", code == 7, root, 'it is mounted noexec: set "remoteRoot" to another volume')
+        free = shutil.disk_usage(root).free
+        add("space", free > 1 << 30, "%.1f GB free" % (free / (1 << 30)), 'free some, or set "remoteRoot" to a larger volume')
+    except OSError as error:
+        add("root", False, "%s: %s" % (root, error), 'set "remoteRoot" to a directory that can be written')
+
+
+def check_driver(has_driver, add, devices="/sys/bus/pci/devices"):
+    """Whether GPUs that the instance has can be used."""
+    found = [name for name in (os.listdir(devices) if os.path.isdir(devices) else ()) if is_nvidia_gpu(os.path.join(devices, name))]
+    if found:
+        count = "%d GPU%s of NVIDIA" % (len(found), "" if len(found) == 1 else "s")
+        add("NVIDIA driver", has_driver, count if has_driver else count + ", and no nvidia-smi", 'use an image that has the driver: "ami": "deep-learning"')
+
+
+def is_nvidia_gpu(device):
+    try:
+        with open(os.path.join(device, "vendor")) as vendor, open(os.path.join(device, "class")) as kind:
+            # A display controller: a VGA controller or a 3D controller.
+            return vendor.read().strip() == "0x10de" and kind.read().startswith("0x03")
+    except OSError:
+        return False
+
+
+def check_environment(part, root, account, variables, add):
+    """The tool that sets up the project's environment. A uv that the instance lacks is fetched, as a set-up would."""
+    from .python_env import tools
+
+    tool = tools.look(part, root, account, variables, time.sleep) if part else None
+    if tool:
+        add("the project's %s" % tool["tool"], True if tool["found"] else False if tool["needed"] else None, tool["found"] or tool["why"], tool["fix"])
+
+
+def check_store(probe, add):
+    fix = "the instance needs a route to S3 (a gateway endpoint does), and the bucket must allow presigned URLs"
+    try:
+        with presigned.open_url("probe", probe["get"]) as answer:
+            body = answer.read(1 << 20)
+            date = answer.headers.get("Date")
+        add("read from S3", hashlib.sha256(body).hexdigest() == probe["sha256"], "by a presigned URL", fix)
+        if date:
+            skew = abs(parsedate_to_datetime(date).timestamp() - time.time())
+            add("clock", skew < 60, "%d s off S3's" % skew, "set the clock (chrony)")
+    except Failure as failure:
+        add("read from S3", False, failure.with_aws(), fix)
+    try:
+        presigned.upload(probe["post"], probe["objectKey"], file=io.BytesIO(b"probe"), size=5, sha256=hashlib.sha256(b"probe").hexdigest())
+        add("write to S3", True, "by a presigned form")
+    except Failure as failure:
+        add("write to S3", False, failure.with_aws(), fix)
+
+
+def check_runs(store, add):
+    """Tries to write where runs tell of themselves, by the role: what goes on without a client has no form."""
+    where = "s3://%s/%s" % (store["bucket"], store["prefix"])
+    try:
+        open_bucket(dict(store, access="role"))
+        add("write runs by the role", True, where)
+    except Failure as failure:
+        add(
+            "write runs by the role", None, failure.with_aws(),
+            "only runs without a client, and resuming them, need it: s3:PutObject and s3:GetObject on v2/projects/*/run/*, as aws-setup's InstanceProfile has",
+        )
+
+
+def check_secret(secret, region, add):
+    """Tries to read, by the role, what signs the records of all runs. Only a refusal is right: the value itself is thrown away."""
+    name = secret["parameter"]
+    try:
+        answer = Service("ssm", region).call(
+            "AmazonSSM.GetParameter", {"Name": name, "WithDecryption": True}, service_url("ssm", region, secret["endpoint"]),
+        )
+    except Failure as failure:
+        # Without a role, nothing can be read by it.
+        add(SECRET, True if failure.code == "NO_ROLE" else None, failure.message)
+        return
+    if "AccessDenied" in answer.code:
+        add(SECRET, True, "the role may not read %s" % name)
+    elif answer.status == 200 or answer.code == "ParameterNotFound":
+        add(
+            SECRET, False, "the role may read %s: a training on an instance with this role can sign the record of any run of the store" % name,
+            "use the role of aws-setup, or take ssm:GetParameter and ssm:GetParameters on this parameter from the role (AmazonSSMManagedInstanceCore allows"
+            " them on all parameters); then replace the secret, which invalidates the records of earlier runs: aws ssm delete-parameter --name %s" % name,
+        )
+    else:
+        add(SECRET, None, answer.words)
+
+
+def check_index(account, variables, add):
+    """Asks whichever index pip is configured with; only set-ups that install packages need one."""
+    python = shutil.which("python3", path=variables.get("PATH"))
+    try:
+        done = subprocess.run(
+            [python or "python3", "-m", "pip", "--retries", "0", "--timeout", "5", "index", "versions", "pip"],
+            env=variables, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, preexec_fn=lambda: accounts.become(account),
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        add("package index", None, str(error))
+        return
+    text = done.stdout.decode("utf-8", "replace").strip().splitlines()
+    if done.returncode == 0:
+        add("package index", True, "reached by pip")
+    elif text and "No module named pip" in text[-1]:
+        add("package index", None, "there is no pip to ask with")
+    else:
+        add("package index", None, text[-1][:200] if text else "not reached", "only set-ups that install packages need it: a route out, or an index of one's own")
+
+
+def role():
+    try:
+        role = instance_role()
+        name = role.name()
+        role.credentials()
+        return True, name
+    except Failure as failure:
+        return None, "%s; a sync, and a run that a client follows, need none" % failure.message

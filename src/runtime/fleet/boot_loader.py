@@ -1,0 +1,162 @@
+"""Starts, and goes on with, a run that nobody sends a command for: docs/reference/formats.md, "Runs with a fleet".
+
+It comes with the user data, by whose hash it knows `boot.json`, by whose hash it knows the runtime: what it does is fetch and check
+both by the instance's role, and hand over. With it come failure, metadata, credentials, endpoints, sigv4 and unseal."""
+import base64
+import hashlib
+import importlib
+import importlib.machinery
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+import zlib
+from email.utils import parsedate_to_datetime
+
+from ..aws.credentials import Role
+from ..aws.endpoints import bucket_url, encode
+from ..aws.sigv4 import sign
+from ..system.decrypt import unseal
+from ..system.errors import Failure
+
+PACKAGE = "nx_ec2_runtime"
+# Between two tries, seconds: it doubles up to the last.
+PAUSES = (1, 60)
+# What an object may be at most, bytes: as it is stored, and inflated.
+LIMIT = 64 * 1024 * 1024
+TEXT_LIMIT = 256 * 1024 * 1024
+TIMEOUT = 30
+
+
+def start(config, log=print):
+    """Sees to it that the run goes on as long as it is to; returns when it needs this instance no more. In a process of its own."""
+    persist(lambda: load(config, log).attend(), log)
+
+
+def finish(config, log=print):
+    """Before the instance ends itself: the run is over, and so is its fleet. In a process of its own, which may be killed."""
+    persist(lambda: load(config, log).close(), log)
+
+
+def persist(work, log, sleep=time.sleep):
+    """Does it, and again until it succeeds: at boot neither the network nor the credentials need be there yet."""
+    pause, said = PAUSES[0], None
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            text = str(error) or repr(error)
+            if text != said:
+                log("the run can not be seen to yet: %s" % text)
+            said = text
+        sleep(pause)
+        pause = min(PAUSES[1], pause * 2)
+
+
+def load(config, log=print):
+    """The runtime's Fleet for the boot object that the configuration names, all of it checked. Takes the place of the modules that came with the user data."""
+    place = config["boot"]
+    source = Source(place)
+    data = source.get(place["objectKey"])
+    if hash_of(data) != place["sha256"]:
+        raise Failure("PLAN_MISMATCH", "%s is not what the user data names" % place["objectKey"])
+    if place.get("encryptionKey"):
+        data = unseal(data, base64.b64decode(place["encryptionKey"]))
+        if data is None:
+            raise Failure("PLAN_MISMATCH", "%s is not sealed with the key of the user data" % place["objectKey"])
+        data = inflate(data, TEXT_LIMIT)
+    boot = json.loads(data)
+    root = boot["root"] or config.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
+    modules = json.loads(inflate(runtime_of(boot, root, source), LIMIT))["modules"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
+    sys.meta_path[:] = [Modules(modules)] + [each for each in sys.meta_path if not isinstance(each, Modules)]
+    return importlib.import_module(PACKAGE + ".fleet.fleet_run").Fleet(boot, config, root, log)
+
+
+def runtime_of(boot, root, source):
+    """The runtime's bytes, kept below the root for the commands that come later."""
+    kept = os.path.join(root, "runtime", boot["runtime"])
+    try:
+        with open(kept, "rb") as file:
+            data = file.read()
+        if hash_of(data) == boot["runtime"]:
+            return data
+    except OSError:
+        pass
+    data = source.get(source.place["objectKey"].rpartition("/")[0] + "/" + boot["runtime"])
+    if hash_of(data) != boot["runtime"]:
+        raise Failure("RUNTIME_MISMATCH", "the runtime in the store is not what boot.json names")
+    os.makedirs(os.path.dirname(kept), mode=0o755, exist_ok=True)
+    beside = "%s.%d" % (kept, os.getpid())
+    with open(beside, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write(data)
+    os.replace(beside, kept)
+    return data
+
+
+def inflate(data, limit):
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(data, limit)
+    if not unpacker.eof:
+        raise ValueError("it is cut short, or holds more than %d inflated bytes" % limit)
+    return data
+
+
+def hash_of(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+class Source:
+    """A bucket, read by the instance's role."""
+
+    ahead = 0.0
+
+    def __init__(self, place):
+        self.place, self.role = place, Role()
+        self.url = bucket_url(place["bucket"], place["region"], endpoint=place["endpoint"], path_style=place["pathStyle"])
+
+    def get(self, key):
+        url = self.url + encode(key, "/")
+        headers = {"x-amz-expected-bucket-owner": self.place["owner"]} if self.place["owner"] else {}
+        headers = sign(self.role.credentials(), service="s3", region=self.place["region"], method="GET", url=url, headers=headers, digest=hash_of(b""), now=time.time() + Source.ahead)
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
+                data = answer.read(LIMIT + 1)
+        except urllib.error.HTTPError as error:
+            self.learn(error.headers.get("Date"))
+            aws = error.read(2000).decode("utf-8", "replace")
+            raise Failure("FETCH_FAILED", "%s could not be fetched: HTTP %d: %s" % (key, error.code, aws), status=error.code, aws=aws)
+        if len(data) > LIMIT:
+            raise Failure("LIMIT", "%s is larger than %d bytes" % (key, LIMIT))
+        return data
+
+    def learn(self, date):
+        """A clock that is not set yet signs what nobody believes."""
+        try:
+            Source.ahead = parsedate_to_datetime(date).timestamp() - time.time()
+        except (TypeError, ValueError):
+            pass
+
+
+class Modules:
+    """Imports the runtime's modules from its verified bytes."""
+
+    def __init__(self, modules):
+        self.modules = {(PACKAGE + "/" + path)[:-3].replace("/__init__", "").replace("/", "."): source for path, source in modules.items()}
+        self.packages = {name.rpartition(".")[0] for name in self.modules} | {PACKAGE}
+
+    def find_spec(self, name, path, target=None):
+        if name in self.modules:
+            return importlib.machinery.ModuleSpec(name, self, is_package=name in self.packages)
+
+    def create_module(self, spec):
+        return None
+
+    def get_source(self, name):
+        return self.modules[name]
+
+    def exec_module(self, module):
+        exec(compile(self.modules[module.__name__], module.__name__, "exec"), module.__dict__)

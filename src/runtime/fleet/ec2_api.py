@@ -1,0 +1,86 @@
+"""What of EC2 an instance of a fleet asks for, by its role: the query protocol, signed.
+
+The only module of the runtime that deletes anything in EC2: the instance's own fleet and its launch template.
+"""
+import re
+import xml.etree.ElementTree
+
+from ..aws.endpoints import encode, service_url
+from ..aws.signed_requests import Service
+from ..system.errors import Failure
+
+VERSION = "2016-11-15"
+# What DeleteFleets says of a fleet that is gone, or going.
+GONE = {"fleetIdDoesNotExist", "fleetNotInDeletableState"}
+# EC2 sets it on what a fleet launches; nobody else can.
+FLEET_ID = "aws:ec2:fleet-id"
+FLEET = re.compile("fleet-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Ec2:
+    def __init__(self, region, endpoint=None, role=None):
+        self.url = service_url("ec2", region, endpoint)
+        self.service = Service("ec2", region, role=role)
+
+    def own_fleet(self, instance, run):
+        """The id of the fleet that EC2 says launched this instance, if it is the run's; None where EC2 does not tell yet.
+
+        NOT_MANAGED where it is another's."""
+        fleet = self.tags(instance).get(FLEET_ID)
+        if fleet is None:
+            return None
+        if not FLEET.fullmatch(fleet):
+            raise Failure("NOT_MANAGED", "%r is not the id of a fleet" % fleet)
+        tags = self.tags(fleet)
+        if not tags:
+            return None
+        for key, expected in (("nx-ec2:managed", "true"), ("nx-ec2:run", run)):
+            if tags.get(key) != expected:
+                raise Failure("NOT_MANAGED", "the fleet %s is not this run's: its tag %s is %r, not %r" % (fleet, key, tags.get(key), expected))
+        return fleet
+
+    def tags(self, resource):
+        found = self.read("DescribeTags", {"Filter.1.Name": "resource-id", "Filter.1.Value.1": resource})
+        rows = [{local(each): each.text or "" for each in item} for item in found.iter() if local(item) == "item"]
+        return {row["key"]: row.get("value", "") for row in rows if row.get("resourceId") == resource}
+
+    def may_delete(self, fleet):
+        """ACCESS_DENIED where the role may not delete the fleet; nothing is deleted."""
+        answer = self.ask("DeleteFleets", {"FleetId.1": fleet, "TerminateInstances": "true", "DryRun": "true"})
+        if answer.code != "DryRunOperation":
+            raise refused("DeleteFleets", answer)
+
+    def delete_template(self, name):
+        answer = self.ask("DeleteLaunchTemplate", {"LaunchTemplateName": name})
+        if answer.status != 200 and "NotFound" not in answer.code:
+            raise refused("DeleteLaunchTemplate", answer)
+
+    def delete_fleet(self, fleet, terminate):
+        """It replaces nothing any more; its instances are terminated, or left to themselves."""
+        found = self.read("DeleteFleets", {"FleetId.1": fleet, "TerminateInstances": "true" if terminate else "false"})
+        failed = [each for each in found.iter() if local(each) == "unsuccessfulFleetDeletionSet"]
+        for item in (child for each in failed for child in each):
+            words = {local(each): each.text or "" for each in item.iter()}
+            if words.get("code") not in GONE:
+                aws = "%s: %s" % (words.get("code"), words.get("message"))
+                raise Failure("EC2_FAILED", "the fleet %s can not be deleted: %s" % (fleet, aws), aws=aws)
+
+    def read(self, action, values):
+        answer = self.ask(action, values)
+        if answer.status != 200:
+            raise refused(action, answer)
+        return xml.etree.ElementTree.fromstring(bytes(answer.body))
+
+    def ask(self, action, values):
+        values = dict(values, Action=action, Version=VERSION)
+        data = "&".join("%s=%s" % (encode(name), encode(value)) for name, value in sorted(values.items()))
+        return self.service.ask("POST", self.url, headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}, data=data.encode())
+
+
+def local(element):
+    return element.tag.rpartition("}")[2]
+
+
+def refused(action, answer):
+    denied = answer.code == "UnauthorizedOperation"
+    return Failure("ACCESS_DENIED" if denied else "EC2_FAILED", "ec2:%s: %s" % (action, answer.words), status=answer.status, aws=answer.words, action=action)

@@ -1,0 +1,73 @@
+"""Runs one plan: docs/reference/formats.md, "Plan". What an operation does not need is not loaded."""
+import importlib
+import os
+
+from .system.errors import Failure, reply_of
+
+
+def run(plan, root):
+    return reply_of(carry_out, plan, root)
+
+
+def carry_out(plan, root):
+    if plan.get("v") != 1:
+        raise Failure("BAD_PLAN", "the plan is of version %r" % plan.get("v"))
+    operation = OPERATIONS.get(plan.get("op"))
+    if operation is None:
+        raise Failure("BAD_PLAN", "the plan asks for %r" % plan.get("op"))
+    return operation(plan, os.path.realpath(root))
+
+
+def train(plan, root):
+    from .run import runs
+    from .run_dir import log_reader
+    from .sync import synchronizer
+    from .sync.tree_lock import TreeLock
+
+    part = plan["run"]
+    # In the command's request, where the plan itself may lie in the store; a fleet's instance has it sealed.
+    part.setdefault("recordKey", plan.get("signingKey"))
+    if part["store"] is not None and not part["recordKey"]:
+        raise Failure("BAD_PLAN", "the plan has no key to sign the run's record with")
+    with TreeLock(root, plan["tree"]) as lock:
+        result, tree = synchronizer.apply(plan, root, lock.progress)
+        # The supervisor lives long, and needs nothing of what was synced how.
+        plan["sync"] = {"snapshot": result["head"]}
+        # Of two that ask for the same training at once, each in a tree of its own, the second finds the first's.
+        with runs.Starting(root):
+            state = runs.find(root, part)
+            if state is None:
+                runs.start(plan, root, lock, tree)
+    if state is None:
+        state = runs.watch_start(root, part["id"])
+    attached = state["id"] != part["id"] and ("ended" if state["state"] == "ended" else "running")
+    return dict(result, run=state, attached=attached, log=log_reader.read(state["directory"], 0))
+
+
+def poll(plan, root):
+    from .run import runs
+    from .run_dir import log_reader
+
+    state = runs.state(root, plan["run"])
+    return {"run": state, "log": log_reader.read(state["directory"], plan["offset"]), "report": runs.report(state["directory"])}
+
+
+def operation(module, name):
+    def load_and_run(plan, root):
+        return getattr(importlib.import_module("." + module, __package__), name)(plan, root)
+
+    return load_and_run
+
+
+OPERATIONS = {
+    "sync": operation("sync.synchronizer", "synchronise"),
+    "train": train,
+    "watch": operation("sync.watch_start", "start"),
+    "poll": poll,
+    "cancel": operation("run.runs", "cancel"),
+    "exec": operation("run.exec", "start"),
+    "renew": operation("run.runs", "renew"),
+    "doctor": operation("doctor", "check"),
+    "ready": operation("python_env.tools", "ready"),
+    "activity": operation("watchdog.activity_report", "report"),
+}

@@ -1,0 +1,105 @@
+"""One writer for a run: of two instances that have it, the one that was taken over from finds out, and writes no more."""
+import threading
+import time
+
+from ..system.errors import Failure
+from .signed_record import RECORD, version
+
+# Nobody goes on with a run that the store was told of within resume.SILENCE. Who has not written the record for so long, seconds,
+# looks first whether it is still its own.
+LEASE = 30
+
+
+class Superseded(Exception):
+    """Another instance has gone on with the run."""
+
+
+class Fenced:
+    """A Bucket whose record this instance writes. `key`: what it is signed with; `attempt`: the newest that this instance has begun;
+    `etag` and `version`: the record's, as it was written or read last, None where there was none; `fresh`: nobody has told the store
+    of the run before. A record that does not bear the run's signature, or is an old one, is written over.
+
+    By a form, or by a role that may write only, nothing can be held: then it is the Bucket alone."""
+
+    def __init__(self, bucket, key, instance, attempt, etag, version, fresh, clock=None):
+        self.bucket, self.key, self.instance, self.attempt, self.etag = bucket, key, instance, attempt, etag
+        self.version = tuple(version or (0, 0))
+        self.clock = clock or boottime
+        self.holds = bucket.way == "role"
+        # When the record was known to be ours; another has it; a condition was taken once.
+        self.since, self.lost, self.proven = self.clock() if fresh else None, False, False
+        self.lock = threading.Lock()
+
+    @property
+    def way(self):
+        return self.bucket.way
+
+    def renew(self, access):
+        self.bucket.renew(access)
+
+    def put(self, name, data, content_type="application/octet-stream"):
+        # What is named by its content is the same whoever writes it.
+        if not name.startswith("part/"):
+            self.make_sure()
+        self.bucket.put(name, data, content_type=content_type)
+
+    def put_record(self, record):
+        """Writes the record where it is still ours. Superseded."""
+        data = self.key.sign(record)
+        if not self.holds:
+            return self.bucket.put(RECORD, data, content_type="application/json")
+        with self.lock:
+            self._refuse_lost()
+            for again in (True, True, False):
+                now = self.clock()
+                condition = {"If-Match": self.etag} if self.etag else {"If-None-Match": "*"}
+                try:
+                    self.etag = self.bucket.put(RECORD, data, content_type="application/json", condition=condition)
+                    self.since, self.proven, self.version = now, "If-Match" in condition, version(record)
+                    return
+                except Failure as failure:
+                    if failure.code == "ACCESS_DENIED" and "If-Match" in condition and not self.proven:
+                        # A condition may need s3:GetObject, which a role can do without.
+                        self.bucket.put(RECORD, data, content_type="application/json")
+                        self.holds = False
+                        return
+                    if failure.code != "CHANGED" or not again:
+                        raise
+                self._read()
+
+    def make_sure(self):
+        """To be called before anything is written. Superseded."""
+        if not self.holds:
+            return
+        with self.lock:
+            self._refuse_lost()
+            if self.since is None or self.clock() - self.since > LEASE:
+                self._read()
+
+    def _read(self):
+        now = self.clock()
+        found, record = self.key.read(self.bucket)
+        if found is None:
+            if self.etag is not None:
+                # It is there, and this role may not read it.
+                self.holds = False
+            self.since = now
+            return
+        if found.etag != self.etag:
+            if record is not None and version(record) > self.version and not self._is_ours(record):
+                self.lost = True
+                raise Superseded()
+            self.etag = found.etag
+        self.since = now
+
+    def _is_ours(self, record):
+        return record["instance"] == self.instance and record["attempt"] <= self.attempt
+
+    def _refuse_lost(self):
+        if self.lost:
+            raise Superseded()
+
+
+def boottime():
+    """Seconds that go on while the machine is suspended, where the system has such a clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -1,0 +1,106 @@
+"""A run's log in the store: segments, of which the last is rewritten as it grows."""
+import hashlib
+import os
+import time
+
+from ..run_dir import log_trim, log_writer
+from ..system import atomic_files
+
+SEGMENT = 256 * 1024
+# Between two writes of the last segment, seconds: at first, after so long a run, and from then on.
+EAGER, YOUNG, STEADY = 0.5, 600, 3.0
+# Between two writes of the times, seconds.
+TIMES = 15
+MOST_TIMES = 2000
+# How much is taken in one go, segments: other things are to be told meanwhile.
+AT_ONCE = 32
+
+
+# So many segments' hashes a record names at most; then the oldest become one.
+MOST_HASHES, FOLDED = 512, 256
+
+
+class LogHashes:
+    """What the segments of a log have as their hashes: docs/reference/formats.md, "Log". `saved`: as in a record, of whole segments alone."""
+
+    def __init__(self, saved=None):
+        saved = saved or {"folded": 0, "chain": "0" * 64, "segments": []}
+        self.folded, self.chain, self.segments = saved["folded"], saved["chain"], list(saved["segments"])
+
+    @property
+    def whole(self):
+        """So many segments are whole."""
+        return self.folded + len(self.segments)
+
+    def add(self, data):
+        """The next whole segment."""
+        self.segments.append(hashlib.sha256(data).hexdigest())
+        if len(self.segments) > MOST_HASHES:
+            for each in self.segments[:FOLDED]:
+                self.chain = hashlib.sha256(bytes.fromhex(self.chain + each)).hexdigest()
+            self.folded += FOLDED
+            del self.segments[:FOLDED]
+
+    def data(self, last=None):
+        """As in a record. `last`: the hash of the segment that is not whole yet."""
+        return {"folded": self.folded, "chain": self.chain, "segments": self.segments + ([last] if last else [])}
+
+
+class LogUpload:
+    """`size` bytes are in the store. After a restart the last segment is written once more."""
+
+    def __init__(self, home):
+        self.home = home
+        self.path = os.path.join(home, "log")
+        self.began = self.wrote = self.timed = 0.0
+        # How much the times that are in the store speak of.
+        self.told = 0
+        self.done = False
+        self.saved = os.path.join(home, "log.saved")
+        self.hashes, self.last = LogHashes(atomic_files.read_json(self.saved)), None
+        self.size = self.hashes.whole * SEGMENT
+
+    def manifest(self):
+        """The hashes of what is in the store, for the record."""
+        return self.hashes.data(self.last)
+
+    def look(self, bucket, feed, ended):
+        """Sends what is new, where it is time; everything once the run has ended. What is sent is also fed to `feed(offset, data)`."""
+        now = time.monotonic()
+        self.began = self.began or now
+        rest = STEADY if now - self.began > YOUNG else EAGER
+        try:
+            there = os.path.getsize(self.path)
+        except FileNotFoundError:
+            there = 0
+        if there > self.size and (ended or now - self.wrote > rest):
+            self.wrote = now
+            with open(self.path, "rb") as file:
+                for _ in range(AT_ONCE):
+                    if self.size >= there:
+                        break
+                    number = self.size // SEGMENT
+                    file.seek(number * SEGMENT)
+                    data = file.read(min(SEGMENT, there - number * SEGMENT))
+                    bucket.put("log/%d" % number, data, content_type="text/plain")
+                    end = number * SEGMENT + len(data)
+                    feed(number * SEGMENT, data)
+                    self.size = end
+                    self.last = hashlib.sha256(data).hexdigest() if end % SEGMENT else None
+                    if end % SEGMENT == 0:
+                        self.hashes.add(data)
+                        self._keep()
+            log_trim.give_back(self.home, self.size - self.size % SEGMENT)
+        complete = ended and self.size >= there
+        if (complete and not self.done) or (now - self.timed > TIMES and self.size != self.told):
+            self.timed = now
+            bucket.put("times.json", log_writer.as_json(log_writer.read_times(self.home, MOST_TIMES)), content_type="application/json")
+            self.told = self.size
+        self.done = complete
+
+    def _keep(self):
+        try:
+            atomic_files.write_json(self.saved, self.hashes.data())
+        except OSError:
+            # It is sent once more then.
+            pass

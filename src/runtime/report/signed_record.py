@@ -1,0 +1,51 @@
+"""A run's record as it lies in the store, where others can write too: docs/reference/formats.md, "Signed records"."""
+import base64
+import hmac
+import json
+import re
+
+from ..system.bounded import parse
+
+RECORD = "record.json"
+LIMIT = 1024 * 1024
+HEAD = re.compile(rb'\{"v":2,"mac":"([0-9a-f]{64})","record":')
+
+
+class RecordKey:
+    """What a run's record is signed with. It comes with the command, or sealed."""
+
+    def __init__(self, part):
+        self.key, self.run = base64.b64decode(part["recordKey"]), part["id"]
+
+    def sign(self, record):
+        """The bytes to write."""
+        data = json.dumps(record).encode()
+        return b'{"v":2,"mac":"%s","record":%s}' % (self._mac(b"record 2", data), data)
+
+    def verified(self, data):
+        """The record; None where the bytes do not bear the signature of this very run."""
+        head = HEAD.match(data)
+        if head is None or data[-1:] != b"}":
+            return None
+        record = data[head.end():-1]
+        return json.loads(record) if hmac.compare_digest(head.group(1), self._mac(b"record 2", record)) else None
+
+    def read(self, bucket):
+        """(found, record): what is in the store, None where nothing is; None for a record that is not the run's."""
+        found = bucket.read(RECORD, LIMIT, cut=True)
+        return found, found and self.verified(found.data)
+
+    def is_stop(self, data):
+        """Whether a client has written it that holds the run's key."""
+        try:
+            return data is not None and hmac.compare_digest(parse(data)["mac"].encode(), self._mac(b"stop 2", b""))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def _mac(self, what, data):
+        return hmac.new(self.key, b"nx-ec2 %s\n%s\n" % (what, self.run.encode()) + data, "sha256").hexdigest().encode()
+
+
+def version(record):
+    """Grows with each write of a run's record, over all its instances."""
+    return record["attempt"], record["heartbeat"]

@@ -1,0 +1,128 @@
+"""Secret values in a stream, made unreadable: replaced by `***` wherever they come, whole or in another form."""
+import base64
+import html
+import json
+import re
+import urllib.parse
+
+SHORTEST = 4
+# Characters of base64 that a value is known by inside of other text, and characters in a line of wrapped base64.
+PART, WIDTHS = 8, (64, 76)
+# Texts of a value that is JSON are values themselves from this length on.
+LEAF = 8
+STARS = b"***"
+
+
+def forms(value):
+    """The bytes that a value may come as: itself, its lines, the texts in it where it is JSON, and these encoded."""
+    found = set()
+    for text in {value, *value.splitlines(), value.strip(), *leaves(value)}:
+        data = text.encode("utf-8", "surrogateescape")
+        found.add(data)
+        found.update(in_base64(data))
+        for quoted in (urllib.parse.quote(data, safe=""), urllib.parse.quote_plus(data), urllib.parse.quote(data)):
+            found.update((quoted.encode(), re.sub("%..", lambda match: match.group().lower(), quoted).encode()))
+        shown = [json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text)]
+        # As Python shows a text, and bytes.
+        shown += [repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]]
+        found.update(each.encode("utf-8", "surrogateescape") for each in shown)
+    return {each for each in found if len(each) >= SHORTEST}
+
+
+def in_base64(data):
+    """Alone, and what of it is always the same inside of other text, as in `user:password`, at each of the three places
+    in a group of three bytes; and in lines."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        alone = encode(data)
+        yield from (alone, alone.rstrip(b"="))
+        for before in range(3):
+            within = encode(b"\0" * before + data)[-(-before * 8 // 6):(before + len(data)) * 8 // 6]
+            if len(within) >= PART:
+                yield within
+        # The last characters depend on what follows the value, as a line end does.
+        sure = alone[:len(data) * 8 // 6]
+        for width in WIDTHS:
+            if len(sure) > width:
+                lines = [sure[at:at + width] for at in range(0, len(sure), width)]
+                yield from (line for line in lines if len(line) >= PART)
+
+
+def leaves(value):
+    """The texts in a value that is a JSON object or list, as Secrets Manager keeps several in one."""
+    try:
+        left = [json.loads(value)] if value.lstrip()[:1] in ("{", "[") else []
+    except (ValueError, RecursionError):
+        return
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
+        elif isinstance(each, str) and len(each) >= LEAF:
+            yield each
+            yield from each.splitlines()
+
+
+def any_of(found, depth=SHORTEST):
+    """A pattern of literal bytes, the longest first. Those that begin with the same byte are tried together, and so on
+    for the next bytes: a private key has hundreds of forms."""
+    if not depth or len(found) == 1:
+        return b"|".join(map(re.escape, found))
+    by_first = {}
+    for form in found:
+        by_first.setdefault(form[:1], []).append(form[1:])
+    return b"|".join(re.escape(each) + b"(?:" + any_of(rests, depth - 1) + b")" for each, rests in by_first.items())
+
+
+class Mask:
+    """Takes a stream in pieces and gives it back without the values, those that begin first and are longest first.
+
+    What may be the beginning of one is held back until the rest is there, which is never more than the longest less one byte."""
+
+    def __init__(self, values):
+        found = sorted({form for value in values for form in forms(value)}, key=lambda each: (-len(each), each))
+        self.longest = len(found[0]) if found else 0
+        self.whole = re.compile(any_of(found)) if found else None
+        self.by_first = {}
+        for form in found:
+            self.by_first.setdefault(form[0], []).append(form)
+        self.held = b""
+
+    def feed(self, data):
+        """What can be shown by now."""
+        if self.whole is None:
+            return bytes(data)
+        data = self.held + bytes(data)
+        shown, at = [], 0
+        while True:
+            match = self.whole.search(data, at)
+            # A longer value may begin at the same place, or another before it, whose end is still to come.
+            open_at = self._open(data, at)
+            if match and match.start() < open_at:
+                shown.extend((data[at:match.start()], STARS))
+                at = match.end()
+                continue
+            self.held = data[open_at:]
+            shown.append(data[at:open_at])
+            return b"".join(shown)
+
+    def flush(self):
+        """The rest, at the stream's end."""
+        rest, self.held = self.held, b""
+        return self.whole.sub(STARS, rest) if self.whole else rest
+
+    def cover(self, text):
+        """A text of its own, beside the stream, without the values."""
+        data = text.encode("utf-8", "replace")
+        return (self.whole.sub(STARS, data) if self.whole else data).decode("utf-8", "replace")
+
+    def _open(self, data, at):
+        """Where a value may have begun that is not over; the data's end where none has."""
+        for start in range(max(at, len(data) - self.longest + 1), len(data)):
+            forms_here = self.by_first.get(data[start])
+            if forms_here:
+                rest = data[start:]
+                if any(len(form) > len(rest) and form.startswith(rest) for form in forms_here):
+                    return start
+        return len(data)

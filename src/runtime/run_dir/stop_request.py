@@ -1,0 +1,23 @@
+"""Asking a run to stop. What comes of the reasons: `verdict.STOPPED`."""
+
+from __future__ import annotations
+
+import os
+
+from ..system import atomic_files
+
+
+def ask(home: str, reason: str, grace: float) -> bool:
+    """Asks a run's supervisor to stop it, within `grace` seconds; whether nobody had before, in
+    which case theirs holds.
+    """
+    path = os.path.join(home, "stop.json")
+    beside = "%s.%s" % (path, reason)
+    atomic_files.write_json(beside, {"reason": reason, "gracePeriod": grace})
+    try:
+        os.link(beside, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(beside)

@@ -1,0 +1,73 @@
+"""Snapshots' records, by which a tree that holds something else is healed: docs/reference/formats.md, "Record"."""
+from ..aws.http_pool import in_parallel, is_absent
+from ..system.bounded import TooLarge, inflate, parse
+from ..system.errors import Failure
+from . import snapshot
+
+CHAIN = 17
+# Stored; unpacked: a whole one, and one that changes another, whose hash is known only when it was applied.
+RECORD_LIMIT = 64 * 1024 * 1024
+TEXT_LIMIT = 256 * 1024 * 1024
+CHANGE_LIMIT = 16 * 1024 * 1024
+
+
+class Absent(Exception):
+    """The store has a record no more: there is no history, then, and what lacks is asked for."""
+
+
+class History:
+    """`entries` and `data` of the last record's snapshot; the recipes and contents (`inline`, zlib, base64) that its chain brings."""
+
+    def __init__(self, connections, history):
+        if not 0 < len(history) <= CHAIN:
+            raise Failure("BAD_PLAN", "the plan names %d records" % len(history))
+        records = {}
+
+        def fetch(place):
+            records[place] = read_record(connections, history[place], whole=place == 0)
+
+        in_parallel(range(len(history)), fetch)
+        self.recipes, self.inline, self.entries, self.data = {}, {}, None, None
+        before = None
+        for place, each in enumerate(history):
+            self.add(each["snapshot"], records.pop(place), before)
+            before = each["snapshot"]
+        self.snapshot = before
+
+    def add(self, name, record, before):
+        try:
+            if record["v"] != 1 or record["snapshot"] != name or record["base"] != before:
+                raise ValueError("it belongs to another tree")
+            if before is None:
+                self.data = record["canonical"].encode()
+                self.entries = snapshot.parse(self.data, name)
+            else:
+                self.entries, self.data = snapshot.fold(self.entries, record["deleted"], records=record["entries"], wanted_id=name)
+            self.recipes.update(record["recipes"])
+            self.inline.update(record["inline"])
+        except Failure as failure:
+            raise mismatch(name, failure.message, failure.code)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise mismatch(name, "it is damaged: %r" % error)
+
+
+def read_record(connections, each, whole=True):
+    name = each["snapshot"]
+    answer = connections.get("record", each["url"], limit=RECORD_LIMIT, record=name)
+    if is_absent(answer):
+        raise Absent()
+    if answer.status != 200:
+        raise Failure(
+            "FETCH_FAILED", "the record of the snapshot %s could not be fetched: HTTP %d" % (name, answer.status),
+            what="record", status=answer.status, aws=bytes(answer.body[:2000]).decode("utf-8", "replace"), record=name,
+        )
+    try:
+        if len(answer.body) > RECORD_LIMIT:
+            raise TooLarge("it has more than %d bytes" % RECORD_LIMIT)
+        return parse(inflate(answer.body, TEXT_LIMIT if whole else CHANGE_LIMIT))
+    except (ValueError, RecursionError) as error:
+        raise mismatch(name, "it can't be read: %s" % error)
+
+
+def mismatch(name, why, code="SNAPSHOT_MISMATCH"):
+    return Failure(code, "the record of the snapshot %s is refused: %s" % (name, why), record=name)

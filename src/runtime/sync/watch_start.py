@@ -1,0 +1,124 @@
+"""Starts the watcher of a tree: docs/reference/formats.md, "watch". A tree has one; a new one ends the one before."""
+import base64
+import binascii
+import fcntl
+import json
+import os
+import re
+import signal
+import time
+
+from ..system.daemonize import detached
+from ..system.errors import Failure
+from .tree_lock import LENGTH, TreeLock, start_of
+
+# Seconds that the one before has to end: it may be in the middle of an edit. A tree stands whole after any kill.
+HANDOVER = 20
+STARTING = 10
+
+
+def start(plan, root):
+    from . import synchronizer
+    from .watcher import Watcher, StopSignals
+
+    part, key = plan["watch"], read_key(plan)
+    lock = TreeLock(root, plan["tree"])
+    # From here on one that comes after us may ask us to end, and our watcher obeys.
+    stop_signals = StopSignals()
+    os.makedirs(lock.directory, exist_ok=True)
+    place = take(os.path.join(lock.directory, "watch"))
+    try:
+        with lock:
+            result, tree = synchronizer.apply(plan, root, lock.progress)
+            tree.close()
+        watcher = Watcher(root, plan["tree"], plan.get("user"), part, key, stop_signals)
+        return dict(result, watch={"pid": spawn(watcher, place)})
+    finally:
+        # Our hold alone: the watcher has its own.
+        os.close(place)
+
+
+def read_key(plan):
+    try:
+        key = base64.b64decode(plan["signingKey"], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        key = b""
+    if len(key) != 32 or not re.fullmatch("[0-9a-f]{16}", plan["watch"]["watchId"]):
+        raise Failure("BAD_PLAN", "the command brings no key for the edits")
+    return key
+
+
+def take(path):
+    """The descriptor that holds the tree's place of a watcher. Whoever holds it is asked to end, and ended at last."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    asked, deadline = None, time.monotonic() + HANDOVER
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            pass
+        # A command hands its place to its watcher: then that one is asked.
+        holder = read_holder(descriptor)
+        if holder is not None and holder != asked:
+            send(holder, signal.SIGUSR1)
+            asked = holder
+        if time.monotonic() > deadline:
+            if holder is None or time.monotonic() > deadline + STARTING:
+                os.close(descriptor)
+                raise Failure("BUSY", "another watcher of this tree does not end", owner=str(holder), age=HANDOVER)
+            send(holder, signal.SIGKILL)
+        time.sleep(0.02)
+    write_holder(descriptor)
+    return descriptor
+
+
+def write_holder(descriptor):
+    pid = os.getpid()
+    os.pwrite(descriptor, json.dumps({"pid": pid, "start": start_of(pid)}).encode().ljust(LENGTH), 0)
+
+
+def read_holder(descriptor):
+    """The process that holds a place, if it is the very one that wrote it down."""
+    try:
+        holder = json.loads(os.pread(descriptor, LENGTH, 0))
+        return holder["pid"] if start_of(holder["pid"]) == holder["start"] else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def spawn(watcher, place):
+    """Runs the watcher in a session of its own, with nothing of ours but the place that it holds; its PID."""
+    reading, writing = os.pipe()
+
+    def watch():
+        write_holder(place)
+        # Before anybody knows whom to signal.
+        watcher.stop_signals.detached()
+        os.write(writing, b"%d" % os.getpid())
+        keep_only(place)
+        watcher.run()
+
+    detached(watch)
+    os.close(writing)
+    try:
+        pid = os.read(reading, 20)
+    finally:
+        os.close(reading)
+    if not pid:
+        raise Failure("INTERNAL", "the watcher did not start")
+    return int(pid)
+
+
+def keep_only(descriptor):
+    """Closes whatever else was inherited: locks, and the agent's pipes, which would keep its command going."""
+    last = os.sysconf("SC_OPEN_MAX")
+    os.closerange(3, descriptor)
+    os.closerange(descriptor + 1, last if 0 < last < 65536 else 65536)

@@ -1,0 +1,196 @@
+"""The watcher: takes a tree's edits from the store as they come, each authenticated and numbered (docs/reference/formats.md, "watch")."""
+import gc
+import hashlib
+import hmac
+import http.client
+import json
+import signal
+import time
+import traceback
+import zlib
+
+from ..aws import presigned
+from ..aws.http_pool import Broken, Connections
+from ..system.bounded import inflate, parse
+from ..system.errors import Failure, reply_of
+
+# Seconds between two looks for an edit: soon after one, and later.
+SOON, LATER, TROUBLED = 0.1, 0.4, 1.0
+RECENT = 60
+# An edit, stored and unpacked.
+EDIT_LIMIT = 64 * 1024 * 1024
+TEXT_LIMIT = 256 * 1024 * 1024
+# Seconds that S3 may be silent: a connection that is dead must not keep an edit waiting.
+SILENCE = 10
+
+
+class Ended(Exception):
+    """The end of the watcher; `why` is what its client is told, None if that asked for it."""
+
+    def __init__(self, why, message=""):
+        super().__init__(message)
+        self.why, self.message = why, message
+
+
+class StopSignals:
+    """Requests to stop this process, sent by signals: honoured between edits, never in the middle of one."""
+
+    def __init__(self):
+        self.why = None
+        signal.signal(signal.SIGUSR1, lambda *_: self.request("superseded"))
+
+    def request(self, why):
+        self.why = self.why or why
+
+    def detached(self):
+        signal.signal(signal.SIGTERM, lambda *_: self.request("terminated"))
+        for each in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+
+    def raise_if_requested(self):
+        if self.why:
+            raise Ended(self.why)
+
+
+class Polled(Connections):
+    def _open(self, *place):
+        connection = super()._open(*place)
+        connection.timeout = SILENCE
+        return connection
+
+
+class Watcher:
+    """`next`: the number of the edit that is looked for. `refused`: the ETag of what stood there and is no edit of ours."""
+
+    def __init__(self, root, tree, user, part, key, stop_signals):
+        self.root, self.tree, self.user, self.key, self.stop_signals = root, tree, user, key, stop_signals
+        self.session, self.prefix, self.lease = part["watchId"].encode(), part["prefix"], part["lease"]
+        self.urls = dict(enumerate(part["urls"], 1))
+        self.post = part["post"]
+        self.next, self.refused = 1, None
+        self.connections = Polled()
+        self.troubled = False
+
+    def run(self):
+        self.heard = time.monotonic()
+        try:
+            while True:
+                self.stop_signals.raise_if_requested()
+                if time.monotonic() - self.heard > self.lease:
+                    raise Ended("lease", "nothing was heard for %d s" % self.lease)
+                if self.step():
+                    # What an edit had in hand is given back now, when nobody waits for it.
+                    gc.collect()
+                else:
+                    time.sleep(self.pause())
+        except Ended as end:
+            self.farewell(end.why, end.message)
+        except Exception:
+            self.farewell("failed", traceback.format_exc()[-4000:])
+
+    def step(self):
+        """Whether there was an edit."""
+        body = self.look()
+        edit = None if body is None else self.open(body)
+        if edit is not None:
+            self.take(edit)
+        return edit is not None
+
+    def pause(self):
+        if self.troubled:
+            return TROUBLED
+        return SOON if time.monotonic() - self.heard < RECENT else LATER
+
+    # Edits.
+
+    def look(self):
+        """The bytes under the next edit's name, whoever wrote them; None while there are none that are new."""
+        url = self.urls.get(self.next)
+        if url is None:
+            return None
+        headers = {"Accept-Encoding": "identity"}
+        if self.refused:
+            headers["If-None-Match"] = self.refused
+        status, body, self.etag = self.ask(url, headers, EDIT_LIMIT)
+        self.troubled = status not in (200, 304, 403, 404)
+        if status == 403 and b"xpired" in body:
+            raise Ended("expired", "the last URL that was sent has expired")
+        return body if status == 200 else None
+
+    def ask(self, url, headers, limit, method="GET", data=None):
+        """(status, body, ETag); status 0: no answer."""
+        try:
+            response, body = self.connections.exchange(url, headers, limit=limit, method=method, data=data)
+            return response.status, bytes(body), response.getheader("ETag")
+        except (OSError, http.client.HTTPException, Broken):
+            return 0, b"", None
+
+    def open(self, body):
+        """The edit, if it is the one that is expected, from whom it is expected."""
+        if len(body) <= EDIT_LIMIT and hmac.compare_digest(body[:32], self.seal("edit", self.next, body[32:])):
+            try:
+                edit = parse(inflate(body[32:], TEXT_LIMIT))
+            except ValueError:
+                edit = {}
+            if edit.get("v") == 1 and edit.get("n") == self.next:
+                return edit
+        # As if it were not there: not even read again.
+        self.refused = self.etag
+        return None
+
+    def seal(self, what, number, body):
+        code = hmac.new(self.key, b"%s %s %d\n" % (what.encode(), self.session, number), hashlib.sha256)
+        code.update(body)
+        return code.digest()
+
+    def take(self, edit):
+        number = self.next
+        self.heard = time.monotonic()
+        self.urls = {int(name): url for name, url in edit["urls"].items() if int(name) > number}
+        self.post = edit["post"] or self.post
+        reply = {"v": 1, "ok": True} if edit["sync"] is None else self.apply(edit["sync"])
+        self.acknowledge(number, reply)
+        self.next, self.refused = number + 1, None
+        if edit["end"]:
+            raise Ended(None)
+
+    def apply(self, part):
+        """A sync as any other, and as any other it may fail: the next edit mends it."""
+        from .synchronizer import synchronise
+
+        try:
+            return reply_of(synchronise, {"tree": self.tree, "user": self.user, "sync": part}, self.root)
+        except Exception:
+            failure = Failure("INTERNAL", "the runtime failed", trace=traceback.format_exc()[-4000:])
+            return {"v": 1, "ok": False, "error": failure.data()}
+
+    # Words for the client.
+
+    def acknowledge(self, number, reply):
+        """Goes on until the store has it, for as long as the lease lasts."""
+        wait = 0.1
+        while True:
+            status, body = self.write(number, reply)
+            if 200 <= status < 300:
+                return
+            if status == 403 and b"xpired" in body:
+                raise Ended("expired", "the last form that was sent has expired")
+            self.stop_signals.raise_if_requested()
+            if time.monotonic() - self.heard > self.lease:
+                raise Ended("lease", "the store took no acknowledgement")
+            time.sleep(wait)
+            wait = min(TROUBLED, wait * 2)
+
+    def farewell(self, why, message):
+        """Told in place of the next acknowledgement, so that the client need not wait for one. Nobody may hear it."""
+        if why is not None:
+            failure = Failure("WATCH_ENDED", "the watcher has ended: %s" % (message or why), why=why)
+            self.write(self.next, {"v": 1, "ok": False, "error": failure.data()})
+
+    def write(self, number, reply):
+        """(status, what S3 says)"""
+        data = zlib.compress(json.dumps(dict(reply, n=number)).encode())
+        data = self.seal("ack", number, data) + data
+        content_type, head, tail = presigned.form(self.post, "%sack-%d" % (self.prefix, number), sha256=hashlib.sha256(data).hexdigest())
+        body = head + data + tail
+        return self.ask(self.post["url"], {"Content-Type": content_type}, 64 * 1024, "POST", body)[:2]

@@ -1,0 +1,119 @@
+"""A run's own copy of a tree, that no later sync touches: clones, files shared by hard link, verified copies."""
+import errno
+import hashlib
+import os
+
+from ..system import account as accounts
+from ..system.atomic_files import hash_file
+from ..system.dirfd_cache import Directories
+from ..system.errors import text
+from .staging import can_clone, clone, copy_range, write_at
+
+# Below that a copy costs no more than a clone.
+SMALL = 64 * 1024
+CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class FreezeFailed(Exception):
+    pass
+
+
+def freeze(tree, work, progress):
+    """Makes the directory `work` what the tree's head says. The tree was just compared, and its lock is held."""
+    # Nobody else can enter it before it is done, and so exchange what root makes in it.
+    os.mkdir(work, 0o700)
+    Freezer(tree, work).freeze(progress)
+    os.chmod(work, 0o755)
+    accounts.own(work, tree.account)
+
+
+class Freezer:
+    def __init__(self, tree, work):
+        self.tree = tree
+        self.source, self.target = tree.directories, Directories(work, tree.account)
+        self.clones = can_clone(self.target.opened[b""], ".nx-ec2")
+
+    def freeze(self, progress):
+        last, parent, origin = None, None, None
+        tree, share = self.tree, self.tree.can_share
+        try:
+            for path, entry in tree.entries.items():
+                directory, _, name = path.rpartition(b"/")
+                if directory != last:
+                    last, parent, origin = directory, self.target.make(directory), self.source.get(directory)
+                    progress()
+                if entry[0] == "directory":
+                    self.target.make(path)
+                    last = None
+                elif entry[0] == "link":
+                    os.symlink(entry[1], name, dir_fd=parent)
+                    if share:
+                        os.chown(name, tree.account.pw_uid, tree.account.pw_gid, dir_fd=parent, follow_symlinks=False)
+                elif not (share and origin is not None and self.link(path, entry, name, origin, parent)):
+                    self.copy(path, entry, name, parent)
+                    # The copy may have come from another directory.
+                    last = None
+        finally:
+            self.target.close()
+
+    def link(self, path, entry, name, origin, parent):
+        """Shares a file that only root can change; whether it is one, and the one that was written."""
+        row = self.tree.rows.get(path)
+        if row is None or row[3] != 0 or (self.clones and entry[2] > SMALL):
+            return False
+        try:
+            os.link(name, name, src_dir_fd=origin, dst_dir_fd=parent, follow_symlinks=False)
+        except OSError:
+            # Gone meanwhile, or linked too often.
+            return False
+        # What was linked is looked at, not what was there before.
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if self.tree.is_shared(status) and self.tree.is_known(path, entry, status):
+            return True
+        os.unlink(name, dir_fd=parent)
+        return False
+
+    def copy(self, path, entry, name, parent):
+        """A file of the run's own, from its path or, where that was changed meanwhile, from any other of the same content."""
+        if self.copy_from(path, path, entry, name, parent):
+            return
+        for other, each in self.tree.entries.items():
+            if each[0] == "file" and each[3] == entry[3] and other != path:
+                parent = self.target.make(path.rpartition(b"/")[0])
+                if self.copy_from(other, path, entry, name, parent):
+                    return
+        raise FreezeFailed("%s was changed in the tree while it was frozen for the run: start it again, the sync brings the file back" % text(path))
+
+    def copy_from(self, origin, path, entry, name, parent):
+        try:
+            source = self.tree.open(origin)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTDIR):
+                return False
+            raise
+        try:
+            target = os.open(name, CREATE, 0o755 if entry[1] else 0o644, dir_fd=parent)
+            try:
+                if self.fill(source, target, origin, entry):
+                    accounts.own(target, self.tree.account)
+                    return True
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+        os.unlink(name, dir_fd=parent)
+        return False
+
+    def fill(self, source, target, origin, entry):
+        """Whether the content that the entry names was copied."""
+        size = entry[2]
+        if self.clones and size > SMALL and clone(source, target):
+            if self.tree.is_known(origin, entry, os.fstat(source)):
+                return True
+        elif size <= SMALL:
+            data = os.read(source, size + 1)
+            write_at(target, data, 0)
+            return hashlib.sha256(data).hexdigest() == entry[3]
+        else:
+            copy_range(source, target, 0, 0, size)
+        return hash_file(target) == entry[3]

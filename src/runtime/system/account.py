@@ -1,0 +1,247 @@
+"""The user that trains, and the environment that its login shell gives."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+
+from . import safe_walk
+from .errors import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, TypeVar
+
+    T = TypeVar("T")
+
+
+# How long a login shell may take, and how long it has to end after SIGTERM, seconds.
+LOGIN_TIMEOUT = 15
+LOGIN_GRACE = 3
+LOGIN_USERS = (
+    "ubuntu",
+    "ec2-user",
+    "admin",
+    "debian",
+    "rocky",
+    "almalinux",
+    "centos",
+    "fedora",
+    "core",
+    "bitnami",
+    "cloud-user",
+)
+# Where uv, poetry and conda install themselves: their installers put it into files that a login
+# shell may not read.
+TOOL_DIRECTORIES = (
+    "~/.local/bin",
+    "~/.cargo/bin",
+    "/opt/conda/bin",
+    "~/miniconda3/bin",
+    "~/miniforge3/bin",
+)
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def training_user(wanted: str | None) -> pwd.struct_passwd:
+    """The account that work is done as: the configured one, a login user that is found, or the one
+    we are.
+    """
+    own = pwd.getpwuid(os.geteuid())
+    if wanted:
+        try:
+            account = pwd.getpwnam(wanted)
+        except KeyError:
+            raise Failure("NO_USER", f"there is no user {wanted}", user=wanted)
+        if os.geteuid() != 0 and account.pw_uid != own.pw_uid:
+            raise Failure(
+                "NO_USER",
+                f"the agent runs as {own.pw_name} and can not act as {wanted}",
+                user=wanted,
+            )
+        return account
+    if os.geteuid() == 0:
+        for name in LOGIN_USERS:
+            try:
+                return pwd.getpwnam(name)
+            except KeyError:
+                continue
+    return own
+
+
+def become(account: pwd.struct_passwd) -> None:
+    """For a child of ours, after the fork: gives up root for the account."""
+    if os.geteuid() == 0 and account.pw_uid != 0:
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+
+
+def enter(account: pwd.struct_passwd, directory: str) -> None:
+    """For a child of ours, after the fork: gives up root, and only then goes to a directory that
+    the account may have exchanged for a link.
+    """
+    become(account)
+    os.chdir(directory)
+
+
+def own(path: str | bytes | int, account: pwd.struct_passwd) -> None:
+    """Gives a file (by its path or its descriptor) to the account."""
+    if os.geteuid() != 0 or account.pw_uid == 0:
+        return
+    if isinstance(path, int):
+        os.fchown(path, account.pw_uid, account.pw_gid)
+    else:
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def guard(directory: str, account: pwd.struct_passwd, writable: int = 0) -> None:
+    """Makes all of the account's that is in a directory root's, for everybody to read; `writable`:
+    more bits of a file's mode. What is another's stays as it is: names of other files that the
+    account put there are no reason to show these to everybody.
+    """
+    descriptor = safe_walk.open_directory(directory)
+    try:
+        _guard(descriptor, account, writable)
+    finally:
+        os.close(descriptor)
+
+
+def _guard(descriptor: int, account: pwd.struct_passwd, writable: int) -> None:
+    if os.fstat(descriptor).st_uid != account.pw_uid:
+        return
+    # First the directory: what is in it can't be exchanged then.
+    os.fchown(descriptor, 0, 0)
+    os.fchmod(descriptor, 0o755)
+    for name in os.listdir(descriptor):
+        status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            inner = safe_walk.open_directory(descriptor, name)
+            try:
+                _guard(inner, account, writable)
+            finally:
+                os.close(inner)
+        elif status.st_uid == account.pw_uid:
+            os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):
+                os.chmod(
+                    name, (0o555 if status.st_mode & 0o111 else 0o444) | writable, dir_fd=descriptor
+                )
+
+
+def act(account: pwd.struct_passwd, work: Callable[[], T]) -> T:
+    """What `work()` returns, as JSON has it, done by a process of the account's: for what lies
+    where the account can write.
+    """
+    import json
+
+    if os.geteuid() != 0 or account.pw_uid == 0:
+        return json.loads(json.dumps(work()))
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            become(account)
+            said = {"value": work()}
+        except BaseException as error:
+            said = {"error": f"{type(error).__name__}: {error}"}
+        try:
+            with open(writer, "w") as file:
+                json.dump(said, file)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader) as file:
+        said = json.loads(file.read() or '{"error": "it was killed"}')
+    os.waitpid(child, 0)
+    if "error" in said:
+        raise OSError("as %s: %s" % (account.pw_name, said["error"]))
+    return said["value"]
+
+
+def login_environment(
+    account: pwd.struct_passwd, say: Callable[[str], object] | None = None
+) -> dict[str, str]:
+    """The variables that a login shell of the account would have; a small set where the shell does
+    not answer in time, which `say` is told.
+    """
+    import subprocess
+
+    base = {
+        "HOME": account.pw_dir,
+        "USER": account.pw_name,
+        "LOGNAME": account.pw_name,
+        "SHELL": account.pw_shell or "/bin/sh",
+        "LANG": os.environ.get("LANG", "C.UTF-8"),
+    }
+    seed = dict(base, PATH=os.environ.get("PATH") or DEFAULT_PATH)
+    shell = (
+        account.pw_shell
+        if os.access(account.pw_shell or "", os.X_OK)
+        and not account.pw_shell.endswith(("nologin", "false"))
+        else "/bin/sh"
+    )
+    try:
+        printed = _run_login_shell(shell, seed, account)
+    except subprocess.TimeoutExpired:
+        if say is not None:
+            say(
+                "the login shell of %s did not end within %d s: its variables are not used"
+                % (account.pw_name, LOGIN_TIMEOUT)
+            )
+        return with_tools(seed, account)
+    except (OSError, subprocess.SubprocessError):
+        return with_tools(seed, account)
+    listed = printed.partition(b"NX_EC2_ENV")[2].split(b"\0")
+    found = dict(os.fsdecode(each).split("=", 1) for each in listed if b"=" in each)
+    for name in ("PWD", "OLDPWD", "SHLVL", "_"):
+        found.pop(name, None)
+    return with_tools(dict(seed, **found), account)
+
+
+def _run_login_shell(shell: str, variables: dict[str, str], account: pwd.struct_passwd) -> bytes:
+    """What it prints. One that takes too long is ended with all that its profile has started: by
+    SIGTERM first, since a program such as `pyenv rehash` removes its lock then. A lock that is left
+    makes every later login of the account wait for it.
+    """
+    import signal
+    import subprocess
+
+    process = subprocess.Popen(
+        [shell, "-l", "-c", "printf NX_EC2_ENV; env -0"],
+        env=variables,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: become(account),
+    )
+    with process:
+        try:
+            return process.communicate(timeout=LOGIN_TIMEOUT)[0]
+        except subprocess.TimeoutExpired:
+            _signal_group(process.pid, signal.SIGTERM)
+            try:
+                process.communicate(timeout=LOGIN_GRACE)
+            except subprocess.TimeoutExpired:
+                pass
+            _signal_group(process.pid, signal.SIGKILL)
+            raise
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        pass
+
+
+def with_tools(variables: dict[str, str], account: pwd.struct_passwd) -> dict[str, str]:
+    path = variables["PATH"].split(os.pathsep)
+    for directory in TOOL_DIRECTORIES:
+        directory = directory.replace("~", account.pw_dir)
+        if directory not in path and os.path.isdir(directory):
+            path.append(directory)
+    return dict(variables, PATH=os.pathsep.join(path))

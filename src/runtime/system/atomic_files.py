@@ -1,0 +1,61 @@
+"""Records that are whole or not there: written beside, renamed in. And the hash of a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+BLOCK = 1024 * 1024
+
+
+def write_atomically(path: str, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
+    beside = "%s.%d" % (path, os.getpid())
+    try:
+        _write(beside, data, mode=mode, durable=durable)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(beside, data, mode=mode, durable=durable)
+    os.replace(beside, path)
+
+
+def _write(path: str, data: bytes, *, mode: int, durable: bool) -> None:
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+def write_json(path: str, value: object, mode: int = 0o644) -> None:
+    write_atomically(path, json.dumps(value).encode(), mode=mode)
+
+
+def read_json(path: str) -> Any:
+    try:
+        with open(path, "rb") as file:
+            return json.loads(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def read_object(path: str) -> dict[str, Any]:
+    """The object of a JSON file; an empty one where it holds none."""
+    found: dict[str, Any] | None = read_json(path)
+    return found if isinstance(found, dict) else {}
+
+
+def hash_file(path: str | bytes | int) -> str:
+    """The SHA-256 of a file, by its path or its descriptor, which stays open."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0, closefd=not isinstance(path, int)) as file:
+        block = file.read(BLOCK)
+        while block:
+            digest.update(block)
+            block = file.read(BLOCK)
+    return digest.hexdigest()

@@ -1,0 +1,137 @@
+"""The modules of environments: each content is compiled once, and import takes what was compiled."""
+import functools
+import importlib.util
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sync  # noqa: E402,F401  (puts the runtime on the path)
+import test_environment  # noqa: E402
+from workspace import write  # noqa: E402
+from nx_ec2_runtime.fleet import boot_loader  # noqa: E402
+from nx_ec2_runtime.python_env import bytecode  # noqa: E402
+
+
+class BytecodeTest(unittest.TestCase):
+    def setUp(self):
+        self.root = os.path.realpath(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.root, True)
+        self.store = os.path.join(self.root, "store")
+
+    def compile(self, name, files, store=True):
+        """(compiled, taken) as the command says it."""
+        site = os.path.join(self.root, name)
+        write(site, files)
+        line = bytecode.command(sys.executable, site, self.store if store else None)
+        words = subprocess.check_output(line).decode().split()
+        return int(words[0]), int(words[3]) if len(words) > 3 else 0
+
+    def kept(self):
+        return [os.path.join(at, name) for at, _, names in os.walk(self.store) for name in names]
+
+    def pyc(self, *path):
+        return importlib.util.cache_from_source(os.path.join(self.root, *path))
+
+    def imported(self, site, code):
+        """(what code prints, the sources that Python compiles meanwhile)"""
+        done = subprocess.run(
+            [sys.executable, "-B", "-v", "-c", code], env={"PYTHONPATH": os.path.join(self.root, site)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True,
+        )
+        said = done.stderr.decode()
+        return done.stdout.decode().strip(), re.findall(r"^# code object from %s/(\S+)$" % self.root, said, re.MULTILINE)
+
+    def test_a_module_that_was_compiled_before_is_taken_whatever_its_path_and_time(self):
+        self.assertEqual(self.compile("one", {"a.py": "def f(): raise ValueError(1)", "p/b.py": "X = 1"}), (2, 0))
+        self.assertEqual(self.compile("two", {"q/a.py": "def f(): raise ValueError(1)", "b.py": "X = 2"}), (1, 1))
+        self.assertEqual(self.imported("one", "import a, p.b; print(p.b.X)"), ("1", []))
+        trace = "import sys, traceback\nfrom q import a\ntry: a.f()\nexcept ValueError as e: print(traceback.extract_tb(e.__traceback__)[1].filename)"
+        self.assertEqual(self.imported("two", trace), (os.path.join(self.root, "two", "q", "a.py"), []))
+
+    def test_a_source_that_changed_later_is_what_is_imported(self):
+        self.compile("one", {"a.py": "X = 1"})
+        write(os.path.join(self.root, "one"), {"a.py": "X = 'other'"})
+        self.assertEqual(self.imported("one", "import a; print(a.X)"), ("other", ["one/a.py"]))
+
+    def test_what_is_damaged_in_the_store_is_compiled_anew(self):
+        self.compile("one", {"a.py": "X = 1"})
+        for damage in (lambda data: data[:-1], lambda data: b"", lambda data: data + b"x", lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:]):
+            [path] = self.kept()
+            with open(path, "rb") as file:
+                data = file.read()
+            with open(path, "wb") as file:
+                file.write(damage(data))
+            shutil.rmtree(os.path.join(self.root, "one"))
+            self.assertEqual(self.compile("one", {"a.py": "X = 1"}), (1, 0))
+            self.assertEqual(self.imported("one", "import a; print(a.X)"), ("1", []))
+
+    def test_what_is_no_module_of_this_python_and_tests_are_left_out(self):
+        files = {"a.py": "print 1", "b.py": "\0", "c.py": "{{ name }} = }", "p/tests/d.py": "X = 1", "e.py": "# -*- coding: none -*-"}
+        self.assertEqual(self.compile("one", files), (0, 0))
+        self.assertEqual(self.kept(), [])
+        self.assertFalse(os.path.exists(self.pyc("one", "p", "tests", "d.py")))
+
+    def test_what_a_package_brings_compiled_stays(self):
+        os.makedirs(os.path.dirname(self.pyc("one", "a.py")))
+        with open(self.pyc("one", "a.py"), "w") as file:
+            file.write("own")
+        self.assertEqual(self.compile("one", {"a.py": "X = 1"}), (0, 0))
+        with open(self.pyc("one", "a.py")) as file:
+            self.assertEqual(file.read(), "own")
+
+    def test_without_a_store_all_is_compiled(self):
+        self.assertEqual(self.compile("one", {"a.py": "X = 1"}, store=False), (1, 0))
+        self.assertEqual(self.imported("one", "import a; print(a.X)"), ("1", []))
+
+    def test_a_file_that_cannot_be_written_fails_it_and_leaves_no_part(self):
+        site = os.path.join(self.root, "one")
+        write(site, {"a.py": "X = %r" % ("x" * 10000)})
+        limited = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (5000, 5000))
+        done = subprocess.run(bytecode.command(sys.executable, site, self.store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limited)
+        self.assertIn(b"not all modules were compiled", done.stderr)
+        self.assertEqual(self.kept(), [])
+
+
+class LoaderTest(unittest.TestCase):
+    def test_the_text_is_known_where_the_runtime_is_imported_from_memory(self):
+        text = bytecode.__loader__.get_source(bytecode.__name__)
+        with open(os.path.join(os.path.dirname(os.path.dirname(bytecode.__file__)), "bootstrap.py")) as file:
+            source = file.read()
+        start = source.index("class Modules:")
+        for module in (vars(boot_loader), {"importlib": importlib}):
+            if "Modules" not in module:
+                exec(source[start:source.index("os.umask", start)], module)
+            spec = module["Modules"]({"python_env/bytecode.py": text}).find_spec("nx_ec2_runtime.python_env.bytecode", None)
+            loaded = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(loaded)
+            self.assertEqual(loaded.command("python", "site", None), ["python", "-I", "-c", text, "site"])
+
+
+class SetupTest(test_environment.SetupTest):
+    """What a set-up does with it, by a process that stands for it."""
+
+    def compiled(self, code):
+        setup = self.setup({})
+        setup.process, setup.say, setup.told = lambda *_: code, self.say, {}
+        setup.manifests = type("Manifests", (), {"root": setup.work})
+        site = os.path.join(self.root, "env", "lib", "python3.11", "site-packages")
+        os.makedirs(site, exist_ok=True)
+        setup.compile(os.path.join(self.root, "env"), None)
+        return self.log()
+
+    def test_a_failure_of_it_fails_no_set_up_and_is_said(self):
+        self.assertIn("some modules are not compiled", self.compiled(1))
+
+    def test_its_text_is_not_in_the_log(self):
+        said = self.compiled(0)
+        self.assertIn("+ compile the modules\ncompile the modules: done after ", said)
+        self.assertNotIn("import", said)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,87 @@
+"""Who waits for whom on an instance, and that all get their turn, whoever is killed."""
+import os
+import random
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from runs import Trainings  # noqa: E402
+from nx_ec2_runtime import main  # noqa: E402
+
+EXCLUSIVE = {"exclusive": True, "gpus": 0}
+HOLD = "import os, time\nopen(%r, 'a').write('+%%s\\n' %% os.environ['NX_EC2_RUN_ID'])\ntime.sleep(%s)\nopen(%r, 'a').write('-%%s\\n' %% os.environ['NX_EC2_RUN_ID'])\n"
+
+
+class ClaimsTest(Trainings):
+    def setUp(self):
+        super().setUp()
+        self.path = os.path.join(self.root, "turns")
+        # An instance with four GPUs, as far as nvidia-smi says.
+        tools = os.path.join(self.root, "tools")
+        os.makedirs(tools)
+        with open(os.path.join(tools, "nvidia-smi"), "w") as file:
+            file.write("#!/bin/sh\nprintf '0\\n1\\n2\\n3\\n'\n")
+        os.chmod(os.path.join(tools, "nvidia-smi"), 0o755)
+        self.before = os.environ["PATH"]
+        os.environ["PATH"] = tools + os.pathsep + self.before
+
+    def tearDown(self):
+        os.environ["PATH"] = self.before
+        super().tearDown()
+
+    def hold(self, seconds, **claim):
+        return self.start(HOLD % (self.path, seconds, self.path), **claim)
+
+    def turns(self):
+        with open(self.path) as file:
+            return [(line[0], line[1:].strip()) for line in file]
+
+    def test_ten_that_want_the_instance_have_it_one_after_another_whichever_are_killed(self):
+        gate = os.path.join(self.root, "gate")
+        # The first one stays until all others wait.
+        first = (HOLD % (self.path, 0, self.path)).replace("time.sleep(0)", "while not os.path.exists(%r): time.sleep(0.02)" % gate)
+        runs = [self.start(first, resources=EXCLUSIVE)] + [self.hold(0.2, resources=EXCLUSIVE) for _ in range(9)]
+        self.assertEqual([run["state"] for run in runs[1:]], ["queued"] * 9)
+        self.assertEqual(runs[3]["queue"], {"before": 3, "holders": [run["id"] for run in runs[:3]]})
+        killed = random.sample(range(1, 10), 3)
+        for number in killed:
+            os.kill(runs[number]["supervisor"], signal.SIGKILL)
+        open(gate, "w").close()
+        for number, run in enumerate(runs):
+            state, _ = self.end(run["id"])
+            self.assertEqual(state["outcome"], "lost" if number in killed else "succeeded", number)
+        right = [run["id"] for number, run in enumerate(runs) if number not in killed]
+        self.assertEqual(self.turns(), [(sign, run) for run in right for sign in "+-"])
+
+    def test_gpus_are_given_out_and_given_back(self):
+        first = self.hold(4, resources={"exclusive": False, "gpus": 3})
+        second = self.hold(0, resources={"exclusive": False, "gpus": 2})
+        third = self.hold(0, resources={"exclusive": False, "gpus": 0})
+        self.assertEqual((first["gpus"], second["state"]), ([0, 1, 2], "queued"))
+        self.assertEqual(self.end(third["id"])[0]["outcome"], "succeeded")
+        state, _ = self.end(second["id"])
+        self.assertEqual((state["outcome"], state["gpus"]), ("succeeded", [0, 1]))
+        self.assertGreater(state["startedAt"], self.end(first["id"])[0]["startedAt"] + 900)
+
+    def test_what_is_claimed_is_what_the_training_sees(self):
+        _, log = self.train("import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['SM_NUM_GPUS'])", resources={"exclusive": False, "gpus": 2})
+        self.assertEqual(log, b"0,1 2\n")
+
+    def test_more_than_there_is_is_refused(self):
+        state, _ = self.train("", resources={"exclusive": False, "gpus": 5})
+        self.assertEqual((state["outcome"], state["failure"]["code"]), ("setup-failed", "CLAIM_IMPOSSIBLE"))
+
+    def test_one_that_waits_can_be_cancelled(self):
+        first, second = self.hold(4, resources=EXCLUSIVE), self.hold(0, resources=EXCLUSIVE)
+        main.run({"v": 1, "op": "cancel", "run": second["id"], "gracePeriod": 1}, self.root)
+        began = time.monotonic()
+        state, _ = self.end(second["id"])
+        self.assertEqual(state["outcome"], "cancelled")
+        self.assertEqual(self.poll(first["id"])[0]["outcome"], None, time.monotonic() - began)
+        self.end(first["id"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,405 @@
+"""A run with a fleet, on its instances: whatever they are killed at, the next one ends what was begun."""
+import base64
+import json
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+from unittest import mock
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from runs import KEY, part, signed, unsigned  # noqa: E402
+from nx_ec2_runtime.fleet import decision, fleet_run  # noqa: E402
+from nx_ec2_runtime.system.errors import Failure  # noqa: E402
+from nx_ec2_runtime.aws.metadata import Absent  # noqa: E402
+from nx_ec2_runtime.report.signed_record import RecordKey  # noqa: E402
+
+RUN = "20260101-000000-p-aaaaaa"
+ACCESS = {
+    "access": "role", "bucket": "b", "region": "eu-west-1", "endpoint": None, "pathStyle": False, "owner": None, "kms": None,
+    "prefix": "v2/projects/p/run/%s/" % RUN, "post": None, "expires": None,
+}
+BOOT = {
+    "v": 1, "runtime": "0" * 64, "root": None, "user": None, "tree": "t", "snapshot": "1" * 64, "limits": {"entries": 1, "bytes": 1},
+    "fleet": {"region": "eu-west-1", "endpoint": None, "template": "nx-ec2-" + RUN}, "run": part(RUN, store=ACCESS, detached=True),
+}
+CONFIG = {"finish": {"success": 0, "failure": 1800}}
+
+
+class Killed(BaseException):
+    pass
+
+
+class World:
+    """The store and EC2; whoever does its n-th thing to them is killed before it, or after it has been done."""
+
+    def __init__(self):
+        self.objects, self.template, self.fleet, self.terminated, self.denied, self.absent = {}, True, True, False, (), False
+        self.attempts, self.outcomes, self.outcome = [], [], "succeeded"
+        self.kill, self.after, self.done = None, False, []
+
+    def step(self, what, work):
+        number = len(self.done)
+        if self.kill == number and not self.after:
+            raise Killed()
+        self.done.append(what)
+        result = work()
+        if self.kill == number:
+            raise Killed()
+        return result
+
+    # The bucket.
+
+    def read(self, name, limit=None, cut=False):
+        return self.step("read " + name, lambda: self.objects.get(name))
+
+    def get(self, name, span=None, limit=None):
+        found = self.read(name)
+        return found and found.data
+
+    def put(self, name, data, content_type=None, condition=None):
+        def write():
+            there = self.objects.get(name)
+            if condition and condition.get("If-None-Match") == "*" and there or condition and "If-Match" in condition and there.etag != condition["If-Match"]:
+                raise Failure("CHANGED", "another was quicker", status=412, aws="PreconditionFailed")
+            self.objects[name] = Stored(data)
+
+        self.step("put " + name, write)
+
+    # EC2.
+
+    def own_fleet(self, instance, run):
+        return self.step("tags", lambda: self.allow("DescribeTags") or ("fleet-1" if self.fleet and not self.absent else None))
+
+    def may_delete(self, fleet_id):
+        self.step("dry", lambda: self.allow("DeleteFleets"))
+
+    def delete_template(self, name):
+        def delete():
+            self.allow("DeleteLaunchTemplate")
+            self.template = False
+
+        self.step("template", delete)
+
+    def delete_fleet(self, fleet_id, terminate):
+        def delete():
+            self.allow("DeleteFleets")
+            if self.template:
+                raise AssertionError("the fleet would have launched another")
+            self.fleet, self.terminated = False, terminate
+
+        self.step("fleet", delete)
+
+    def allow(self, action):
+        if action in self.denied:
+            raise Failure("ACCESS_DENIED", "ec2:%s: UnauthorizedOperation: no" % action, action=action, status=403)
+
+    # The runtime, which trains at once.
+
+    def run(self, plan, root):
+        record = self.record()
+        resume = plan["run"]["nextAttempt"]
+        attempt = resume["attempt"] if resume else 1
+        if (resume is None) != (record is None) or record and record["attempt"] != attempt - 1:
+            raise AssertionError("the attempt %d begins after %r" % (attempt, record))
+
+        def train():
+            self.attempts.append(attempt)
+            outcome = self.outcomes.pop(0) if self.outcomes else self.outcome
+            reason = {"reason": "interruption", "at": 1} if outcome == "interrupted" else None
+            self.objects["record.json"] = Stored(recorded(attempt, outcome, reason, heartbeat=(record or {"heartbeat": 0})["heartbeat"] + 1))
+
+        self.step("run", train)
+        return {"ok": True, "run": {"attempt": attempt}}
+
+    def record(self):
+        found = self.objects.get("record.json")
+        return found and unsigned(found.data)
+
+
+class Stored:
+    count = 0
+
+    def __init__(self, data, age=0.0):
+        Stored.count += 1
+        self.data, self.etag, self.age = data, str(Stored.count), age
+
+
+def recorded(attempt, outcome, stop=None, instance="i-other", state="ended", **more):
+    return signed(dict({
+        "state": state, "outcome": outcome, "stop": stop, "attempt": attempt, "instance": instance, "heartbeat": 1, "attempts": [], "checkpoints": [],
+    }, **more), RUN)
+
+
+def stop(key=KEY):
+    return json.dumps({"v": 2, "mac": RecordKey({"recordKey": key, "id": RUN})._mac(b"stop 2", b"").decode()}).encode()
+
+
+def forgeries(genuine):
+    """What somebody may write who has read the record, and has not the key."""
+    record = unsigned(genuine)
+    succeeded = dict(record, state="ended", outcome="succeeded", stop=None)
+    head, data = genuine.split(b',"record":')
+    return [
+        b"", b"{}", b"null", b"\0" * 100, json.dumps(succeeded).encode(), json.dumps(dict(succeeded, v=1)).encode(),
+        head + b',"record":' + json.dumps(succeeded).encode() + b"}",
+        signed(succeeded, RUN, base64.b64encode(bytes(32)).decode()),
+        # That of another run, whose key somebody has.
+        signed(succeeded, RUN[:-1] + "b"),
+        genuine + b" ", genuine[:-1], head.upper() + b',"record":' + data,
+    ]
+
+
+def ended(n, stopped=False, code=None):
+    return {"n": n, "exitCode": code, "stopped": stopped}
+
+
+class FleetTest(unittest.TestCase):
+    def setUp(self):
+        self.root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        self.world = World()
+        self.said = []
+        for name, value in (
+            ("Bucket", lambda *_: self.world), ("Ec2", lambda *_: self.world), ("plan_sync", lambda *_: {}), ("Signer", lambda *_: None),
+            ("instance_role", lambda: None), ("wait_for_boot", lambda: None), ("TICK", 0.001), ("LOOK", 0.001), ("PAUSES", (0.001, 0.001)), ("TAGGED", 0.01),
+        ):
+            patch = mock.patch.object(fleet_run, name, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+        for target, value in (("nx_ec2_runtime.main.run", lambda plan, root: self.world.run(plan, root)), ("nx_ec2_runtime.fleet.fleet_run.Metadata", lambda: self)):
+            patch = mock.patch(target, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def get(self, path):
+        """The metadata's."""
+        if "spot" in path:
+            raise Absent(path)
+        return "i-own\n"
+
+    def instance(self, config=CONFIG):
+        return fleet_run.Fleet(BOOT, config, self.root, self.said.append)
+
+    def over(self):
+        self.assertEqual((self.world.template, self.world.fleet), (False, False))
+
+    def test_starts_the_run_and_ends_its_fleet(self):
+        self.instance().attend()
+        self.over()
+        self.assertEqual((self.world.attempts, self.world.terminated), ([1], True))
+        order = [what for what in self.world.done if what in ("dry", "run", "template", "fleet")]
+        self.assertEqual(order, ["dry", "run", "template", "fleet"])
+
+    def killed(self, number, after, before):
+        """Whether one was killed at its n-th step, and what came after it ended all; False where it has no such step."""
+        self.world = World()
+        if before:
+            self.world.objects["record.json"] = Stored(before)
+        self.world.kill, self.world.after = number, after
+        try:
+            self.instance().attend()
+            return False
+        except Killed:
+            pass
+        self.world.kill = None
+        self.instance().attend()
+        self.over()
+        self.assertEqual(self.world.record()["outcome"], "succeeded")
+        return True
+
+    def test_is_ended_by_the_next_one_wherever_it_is_killed(self):
+        for before, attempts in (
+            (None, [1]), (recorded(4, "interrupted", {"reason": "interruption"}), [5]), (recorded(1, "succeeded"), []),
+        ):
+            for after in (False, True):
+                number = 0
+                while self.killed(number, after, before):
+                    self.assertEqual(self.world.attempts, attempts)
+                    number += 1
+                self.assertGreater(number, 3)
+
+    def test_goes_on_after_an_interruption_on_another_instance(self):
+        self.world.outcomes = ["interrupted"]
+        with self.subTest("the one that is taken back leaves it alone"):
+            def taken(plan, root, run=self.world.run):
+                reply = run(plan, root)
+                open(os.path.join(root, "interruption.json"), "w").close()
+                return reply
+
+            with mock.patch("nx_ec2_runtime.main.run", taken):
+                self.instance().attend()
+            self.assertEqual((self.world.attempts, self.world.fleet), ([1], True))
+            self.instance().close()
+            self.assertTrue(self.world.fleet)
+        os.unlink(os.path.join(self.root, "interruption.json"))
+        self.instance().attend()
+        self.over()
+        self.assertEqual(self.world.attempts, [1, 2])
+
+    def test_keeps_the_instance_that_failed_and_ends_the_fleet_alone(self):
+        self.world.outcome = "failed"
+        os.makedirs(os.path.join(self.root, "runs", RUN))
+
+        def here(plan, root, run=self.world.run):
+            with open(os.path.join(root, "runs", RUN, "run.json"), "w") as file:
+                json.dump({"state": "ended"}, file)
+            with open(os.path.join(root, "runs", RUN, "report.json"), "w") as file:
+                json.dump({"saved": True}, file)
+            with open(os.path.join(root, "runs", RUN, "plan.json"), "w") as file:
+                json.dump(BOOT["run"], file)
+            return run(plan, root)
+
+        with mock.patch("nx_ec2_runtime.main.run", here):
+            self.instance().attend()
+        self.over()
+        self.assertFalse(self.world.terminated)
+
+    def test_refuses_to_begin_what_it_could_not_end(self):
+        for action in ("DeleteFleets", "DescribeTags"):
+            self.world = World()
+            self.world.denied = (action,)
+            self.instance().attend()
+            record = self.world.record()
+            self.assertEqual((record["state"], record["outcome"], record["failure"]["code"]), ("ended", "setup-failed", "RECOVERY_REFUSED"))
+            self.assertIn("ec2:" + action, record["failure"]["message"])
+            self.assertEqual(self.world.attempts, [])
+
+    def test_records_a_cancel_between_two_instances(self):
+        for before in (None, recorded(2, "interrupted", {"reason": "interruption"})):
+            self.world = World()
+            if before:
+                self.world.objects["record.json"] = Stored(before)
+            self.world.objects["stop"] = Stored(stop())
+            self.instance().attend()
+            self.over()
+            self.assertEqual((self.world.record()["outcome"], self.world.attempts, self.world.terminated), ("cancelled", [], True))
+
+    def test_obeys_no_cancel_but_one_that_the_run_s_key_has_signed(self):
+        other = stop(base64.b64encode(bytes(32)).decode())
+        for forged in (b"", b"{}", b"[]", b"not JSON", b'{"mac": 1}', b'{"mac": "%s"}' % (b"0" * 64), b'{"mac": "\u00e9"}', other, recorded(1, "cancelled")):
+            self.world = World()
+            self.world.objects["stop"] = Stored(forged)
+            self.instance().attend()
+            self.assertEqual((self.world.record()["outcome"], self.world.attempts), ("succeeded", [1]), forged)
+
+    def test_a_forged_record_ends_nothing_while_it_is_young(self):
+        genuine = recorded(3, "interrupted", {"reason": "interruption"}, heartbeat=7)
+        for forged in forgeries(genuine):
+            with self.subTest(forged=forged[:120]):
+                self.world = World()
+                self.world.objects["record.json"] = Stored(forged, age=1.0)
+                it = self.instance()
+                self.assertFalse(it.step())
+                self.assertEqual((self.world.attempts, self.world.fleet, self.world.objects["record.json"].data), ([], True, forged))
+                # The instance that has the run writes its own again.
+                self.world.objects["record.json"] = Stored(genuine)
+                it.attend()
+                self.over()
+                self.assertEqual((self.world.attempts, self.world.record()["outcome"]), ([4], "succeeded"))
+
+    def test_a_forged_record_that_nobody_corrects_fails_the_run_and_ends_the_fleet(self):
+        genuine = recorded(3, "interrupted", {"reason": "interruption"}, heartbeat=7)
+        for forged in forgeries(genuine):
+            with self.subTest(forged=forged[:120]):
+                self.world = World()
+                self.world.objects["record.json"] = Stored(forged, age=61.0)
+                self.instance().attend()
+                self.over()
+                record = self.world.record()
+                self.assertEqual((record["outcome"], record["failure"]["code"], self.world.attempts), ("failed", "RECORD_UNVERIFIED", []))
+                self.assertGreater(record["heartbeat"], 7)
+
+    def test_a_record_that_is_older_than_one_that_was_seen_is_none(self):
+        old, new = (recorded(attempt, "interrupted", {"reason": "interruption"}, heartbeat=beat) for attempt, beat in ((1, 5), (2, 9)))
+        self.world.objects["record.json"] = Stored(new)
+        it = self.instance()
+        self.assertEqual(it.read()[1]["attempt"], 2)
+        self.world.objects["record.json"] = Stored(old)
+        self.assertIsNone(it.read()[1])
+        it.step()
+        self.assertEqual(self.world.attempts, [])
+
+    def test_gives_up_what_is_lost_again_and_again(self):
+        self.world.objects["record.json"] = Stored(recorded(4, "lost", attempts=[ended(1), ended(2), ended(3)]))
+        self.instance().attend()
+        self.over()
+        record = self.world.record()
+        self.assertEqual((record["outcome"], record["failure"]["code"], self.world.attempts), ("failed", "CRASH_LOOP", []))
+
+    def test_ends_the_run_that_can_not_be_begun(self):
+        def refuse(plan, root):
+            return {"ok": False, "error": {"code": "NO_USER", "message": "there is no user x", "detail": {}}}
+
+        with mock.patch("nx_ec2_runtime.main.run", refuse):
+            self.instance().attend()
+        self.over()
+        self.assertEqual(self.world.record()["failure"], {"code": "NO_USER", "message": "there is no user x", "exitCode": None})
+
+    def test_waits_for_what_passes(self):
+        left = [9]
+
+        def refuse(plan, root, run=self.world.run):
+            left[0] -= 1
+            if left[0]:
+                return {"ok": False, "error": {"code": "FETCH_FAILED", "message": "silence", "detail": {}}}
+            return run(plan, root)
+
+        with mock.patch("nx_ec2_runtime.main.run", refuse):
+            self.instance().attend()
+        self.assertEqual(self.world.record()["outcome"], "succeeded")
+        self.assertEqual(self.said.count("silence"), 1)
+
+    def test_an_instance_that_ends_itself_ends_what_never_began(self):
+        self.instance().close()
+        self.over()
+        self.assertEqual((self.world.record()["outcome"], self.world.record()["failure"]["code"]), ("setup-failed", "NOT_STARTED"))
+
+
+class NextStepTest(unittest.TestCase):
+    def step(self, outcome=None, stop=None, age=0.0, state=None, interrupted=False, stopped=False):
+        record = unsigned(recorded(1, outcome, stop and {"reason": stop}, state=state or ("ended" if outcome else "running")))
+        return decision.next_step(record, age, interrupted, stopped)
+
+    def test_a_run_that_ended_by_itself_is_finished(self):
+        for outcome in ("succeeded", "failed", "cancelled", "timed-out", "setup-failed"):
+            self.assertEqual(self.step(outcome, stopped=True), "finish")
+            self.assertEqual(self.step(outcome, interrupted=True), "finish")
+        self.assertEqual(self.step("interrupted", "lifetime"), "finish")
+
+    def test_one_that_the_machine_ended_goes_on(self):
+        self.assertEqual(self.step("interrupted", "interruption"), "go on")
+        self.assertEqual(self.step("interrupted", "shutdown"), "go on")
+        self.assertEqual(self.step("lost"), "go on")
+        self.assertEqual(self.step("lost", interrupted=True), "leave")
+        self.assertEqual(self.step("lost", stopped=True), "cancel")
+
+    def test_one_that_may_still_go_on_is_waited_for(self):
+        self.assertEqual(self.step(age=59), "wait")
+        self.assertEqual(self.step(age=59, stopped=True), "wait")
+        self.assertEqual(self.step(age=61), "go on")
+        self.assertEqual(self.step(age=61, stopped=True), "cancel")
+        self.assertEqual(self.step(age=59, interrupted=True), "leave")
+
+    def test_what_is_lost_in_a_row_with_nothing_saved_is_counted(self):
+        for wanted, attempt, outcome, more in (
+            (1, 1, "lost", {}),
+            (4, 4, None, {"attempts": [ended(1), ended(2), ended(3)]}),
+            (3, 3, "lost", {"attempts": [ended(1), ended(2), ended(3)]}),
+            (0, 4, "interrupted", {"attempts": [ended(1), ended(2), ended(3)]}),
+            (2, 4, "lost", {"attempts": [ended(1), ended(2, stopped=True), ended(3)]}),
+            (2, 4, "lost", {"attempts": [ended(1), ended(2, code=1), ended(3)]}),
+            (1, 4, "lost", {"attempts": [ended(1), ended(2), ended(3)], "checkpoints": [{"attempt": 3}]}),
+        ):
+            with self.subTest(wanted=wanted, more=more):
+                self.assertEqual(decision.lost_in_a_row(unsigned(recorded(attempt, outcome, **more))), wanted)
+
+    def test_one_that_nobody_knows_is_started(self):
+        self.assertEqual(decision.next_step(None, None, False, False), "start")
+        self.assertEqual(decision.next_step(None, None, True, False), "leave")
+        self.assertEqual(decision.next_step(None, None, False, True), "cancel")
+
+
+if __name__ == "__main__":
+    unittest.main()

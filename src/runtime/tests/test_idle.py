@@ -1,0 +1,127 @@
+"""What counts as doing nothing: processors, GPUs, the network, shells. The sampler's samples are the test's, processes are real."""
+import base64
+import os
+import subprocess
+import sys
+import time
+import unittest
+import uuid
+from unittest import mock
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sync  # noqa: E402,F401  makes the package importable
+from nx_ec2_runtime.watchdog import idle  # noqa: E402
+
+# A worker of Session Manager's as it looks in /proc, and what it runs.
+WORKER = """
+import subprocess, sys
+with open("/proc/self/comm", "w") as file: file.write("ssm-session-wor")
+subprocess.call(sys.argv[1:])
+"""
+
+
+class Sampler:
+    def __init__(self):
+        self.host = {"cpu": 1.0, "cores": 4, "networkIn": 0, "networkOut": 0}
+        self.gpus = None
+
+    def sample(self):
+        return {"host": self.host, "gpus": self.gpus}
+
+
+class IdleTest(unittest.TestCase):
+    def setUp(self):
+        self.now, self.sampler = 0.0, Sampler()
+        self.it = idle.Idle("/", 400, None, lambda: self.now, self.sampler)
+
+    def windows(self, count=1):
+        for _ in range(count):
+            self.now += 60
+            since = self.look()
+        return since
+
+    def look(self):
+        """One look, without the sessions that other tests have open on this machine at the same time."""
+        with mock.patch.object(idle, "session", return_value=None):
+            return self.it.look()
+
+    def test_is_quiet_from_the_beginning(self):
+        self.assertEqual(self.windows(3), 0.0)
+
+    def test_is_quiet_again_from_the_first_quiet_window_on(self):
+        self.sampler.host["cpu"] = 30.0
+        self.assertIsNone(self.windows(2))
+        self.assertEqual(self.it.why, "processors at 30.0 %")
+        self.sampler.host["cpu"] = 1.0
+        self.assertEqual(self.windows(2), 120)
+
+    def test_looks_no_oftener_than_a_window_lasts(self):
+        self.sampler.host["cpu"] = 90.0
+        self.now += 30
+        self.assertEqual(self.look(), 0.0)
+
+    def test_one_processor_of_many_at_work_is_a_training(self):
+        self.sampler.host.update(cpu=1.1, cores=96)
+        self.assertIsNone(self.windows())
+        self.sampler.host.update(cpu=0.3)
+        self.assertEqual(self.windows(), 60)
+
+    def test_a_gpu_at_work_or_data_on_its_way_is_no_idleness(self):
+        self.sampler.gpus = [{"index": 0, "utilization": 0.0}, {"index": 1, "utilization": 40.0}]
+        self.assertIsNone(self.windows())
+        self.assertEqual(self.it.why, "GPU 1 at work")
+        self.sampler.gpus = [{"index": 0, "utilization": None}]
+        self.assertEqual(self.windows(), 60)
+        self.sampler.host["networkIn"] = 5e6
+        self.assertIsNone(self.windows())
+
+    def test_what_is_not_known_keeps_no_machine_alive(self):
+        self.sampler.host = dict.fromkeys(self.sampler.host)
+        self.assertEqual(self.windows(5), 0.0)
+
+    def session(self, *words):
+        """A session's worker, whose mark is `mark`, with a process of its own."""
+        mark = "NX_EC2_TEST_MARK=%s" % uuid.uuid4()
+        name, value = mark.split("=")
+        child = subprocess.Popen([sys.executable, "-c", WORKER] + list(words), env=dict(os.environ, **{name: value}))
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        deadline = time.monotonic() + 20
+        while len(idle.processes.family(child.pid)) < 2:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        return mark
+
+    def test_a_shell_is_somebody_there(self):
+        mark = self.session("sleep", "60")
+        self.assertEqual(idle.session(mark), "a session is open")
+        # A whole instance: every session counts.
+        self.assertEqual(idle.session(None), "a session is open")
+        self.now += 60
+        self.assertIsNone(self.it.look())
+        self.assertEqual(self.it.why, "a session is open")
+        self.assertIsNone(idle.session("NX_EC2_TEST_MARK=another"))
+
+    def test_who_follows_a_log_is_not(self):
+        start = "import base64,sys;exec(base64.b64decode(sys.argv.pop(1)))"
+        code = base64.b64encode(b"import time;time.sleep(60)").decode()
+        self.assertIsNone(idle.session(self.session(sys.executable, "-c", start, code)))
+
+    def test_counts_the_time_of_a_local_instances_processes_alone(self):
+        mark = "NX_EC2_TEST_MARK=%s" % uuid.uuid4()
+        name, value = mark.split("=")
+        self.sampler.host.update(cpu=99.0, cores=1)
+        it = idle.Idle("/", 4, mark, time.monotonic, self.sampler)
+        time.sleep(1.1)
+        self.assertIsNotNone(it.look())
+        child = subprocess.Popen([sys.executable, "-c", "while True: pass"], env=dict(os.environ, **{name: value}))
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        deadline = time.monotonic() + 120
+        while it.look() is not None:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    unittest.main()

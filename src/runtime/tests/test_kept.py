@@ -1,0 +1,89 @@
+"""What is kept: made by one, waited for by the others, never removed while it is used."""
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+from unittest import mock
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sync  # noqa: E402,F401  (puts the runtime on the path)
+from nx_ec2_runtime.disk import shared_cache  # noqa: E402
+from nx_ec2_runtime.system import atomic_files, file_lock  # noqa: E402
+
+
+class Stop(Exception):
+    pass
+
+
+class KeptTest(unittest.TestCase):
+    def setUp(self):
+        self.root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        self.at = os.path.join(self.root, "envs", "a")
+        self.said = []
+
+    def use(self, make=lambda: {"n": 1}, pause=None, **more):
+        record, descriptor = shared_cache.use(self.at, "run one", make=make, say=self.said.append, pause=pause or (lambda _: self.fail("it waits")), **more)
+        self.addCleanup(os.close, descriptor)
+        return record
+
+    def test_it_is_made_once_and_used_by_many(self):
+        self.assertEqual(self.use(), {"n": 1})
+        self.assertEqual(self.use(self.fail), {"n": 1})
+        self.assertTrue(file_lock.held(os.path.join(self.at, "lock")))
+
+    def test_who_waits_says_for_whom_once_and_may_stop(self):
+        os.makedirs(self.at)
+        lock = os.open(os.path.join(self.at, "lock"), os.O_RDWR | os.O_CREAT)
+        self.addCleanup(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.write(lock, b'{"owner": "run other"}')
+        waited = []
+
+        def pause(seconds):
+            waited.append(seconds)
+            if len(waited) == 3:
+                raise Stop()
+
+        before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        with self.assertRaises(Stop):
+            self.use(self.fail, pause)
+        self.assertEqual(self.said, ["waiting for run other, which sets the same up"])
+        self.assertEqual(len(os.listdir("/proc/self/fd")) if before else 0, before)
+
+    def test_who_waits_says_so_again_after_a_while(self):
+        os.makedirs(self.at)
+        lock = os.open(os.path.join(self.at, "lock"), os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.write(lock, b'{"owner": "run other"}')
+        with mock.patch.object(shared_cache, "TELL", 0):
+            self.use(pause=lambda _: os.close(lock) if len(self.said) == 2 else None)
+        self.assertRegex(self.said[1], r"^waiting for run other, which sets the same up: \d+ s so far$")
+
+    def test_who_waited_makes_it_where_the_other_failed(self):
+        os.makedirs(self.at)
+        lock = os.open(os.path.join(self.at, "lock"), os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self.assertEqual(self.use(pause=lambda _: os.close(lock)), {"n": 1})
+
+    def test_what_fails_is_not_kept_and_not_locked(self):
+        def make():
+            raise Stop()
+
+        with self.assertRaises(Stop):
+            self.use(make)
+        self.assertFalse(os.path.exists(os.path.join(self.at, "done.json")) or file_lock.held(os.path.join(self.at, "lock")))
+
+    def test_what_is_no_longer_whole_is_made_anew_unless_it_is_in_use(self):
+        _, descriptor = shared_cache.use(self.at, "run", make=lambda: {"n": 1}, say=self.said.append, pause=self.fail)
+        with self.assertRaises(shared_cache.Broken):
+            self.use(self.fail, whole=lambda record: record["n"] == 2)
+        os.close(descriptor)
+        self.assertEqual(self.use(lambda: {"n": 2}, whole=lambda record: record["n"] == 2), {"n": 2})
+        self.assertEqual(atomic_files.read_json(os.path.join(self.at, "done.json")), {"n": 2})
+
+
+if __name__ == "__main__":
+    unittest.main()

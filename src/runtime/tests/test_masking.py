@@ -1,0 +1,120 @@
+"""Secret values never come through, however the stream is cut, and nothing else is lost or kept back."""
+import base64
+import html
+import json
+import os
+import random
+import re
+import sys
+import time
+import unittest
+import urllib.parse
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import package  # noqa: E402,F401
+from nx_ec2_runtime.run.masking import Mask, forms  # noqa: E402
+
+
+def through(mask, data, cuts):
+    shown, at = [], 0
+    for cut in sorted(cuts) + [len(data)]:
+        shown.append(mask.feed(data[at:cut]))
+        at = cut
+    return b"".join(shown) + mask.flush()
+
+
+class MaskTest(unittest.TestCase):
+    def test_masks_a_value_in_each_of_its_forms(self):
+        value = 'pa ss/wörd"\\&+'
+        for text in (value, base64.b64encode(value.encode()).decode(), urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), json.dumps(value), json.dumps(value, ensure_ascii=False)):
+            shown = through(Mask([value]), ("before %s after" % text).encode(), [])
+            self.assertIn(b"***", shown)
+            self.assertEqual((shown[:7], shown[-6:]), (b"before ", b" after"))
+            self.assertNotIn(b"ss/w", shown)
+
+    def test_masks_the_lines_of_a_value(self):
+        key = "-----BEGIN KEY-----\nabcdefgh\nijklmnop\n-----END KEY-----\n"
+        shown = through(Mask([key]), b"  abcdefgh\r\n  ijklmnop\r\n", [])
+        self.assertEqual(shown, b"  ***\r\n  ***\r\n")
+        self.assertEqual(through(Mask([key]), b"x" + key.encode() + b"y", [9, 30]), b"x***y")
+
+    def test_masks_a_value_that_is_encoded_together_with_other_text(self):
+        for value in ("hunter2-abcdef", "p\u00e4ssw\u00f6rd-1", "x" * 7):
+            for before in ("", "u", "us", "user:", "tok:en:"):
+                for after in ("", "\n", "@host", "ab"):
+                    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                        data = encode((before + value + after).encode())
+                        shown = through(Mask([value]), b"Authorization: Basic " + data + b"\n", [30])
+                        self.assertIn(b"***", shown)
+                        # What is left can't be decoded to much of it.
+                        self.assertLess(len(shown), 21 + 1 + 3 + (len(before) + len(after) + 4) * 4 // 3 + 6)
+
+    def test_masks_a_value_in_lines_of_base64(self):
+        rng = random.Random(2)
+        value = "".join(rng.choice("abcdefghijklmnop0123456789-_") for _ in range(500))
+        for text in (value, value + "\n"):
+            in_lines = re.findall(b".{1,64}", base64.b64encode(text.encode()))
+            for wrapped in (base64.encodebytes(text.encode()), b"\n".join(in_lines)):
+                shown = through(Mask([value]), wrapped, [10, 200])
+                self.assertLess(len(re.sub(br"[*\s]", b"", shown)), 8, shown)
+
+    def test_masks_a_value_as_programs_show_it(self):
+        value = 'it\'s "q" <&>\\\x01\u00e9/'
+        url = urllib.parse.quote(value, safe="").lower()
+        for text in (repr(value), ascii(value), repr(value.encode()), html.escape(value), url):
+            shown = through(Mask([value]), ("before %s after" % text).encode(), [])
+            self.assertRegex(shown, br"^before b?['\"]?\*\*\*['\"]? after$")
+
+    def test_masks_the_texts_of_a_value_that_is_json(self):
+        keys = ["line one\nline two!"]
+        value = json.dumps({"username": "bob", "password": "correct-horse", "keys": keys, "port": 5432})
+        basic = base64.b64encode(b"bob:correct-horse")
+        shown = through(Mask([value]), b"bob correct-horse 5432 line two! " + basic, [])
+        self.assertEqual(shown, b"bob *** 5432 *** Ym9iOm***U=")
+        self.assertEqual(through(Mask(["[not json"]), b"x [not json", []), b"x ***")
+
+    def test_hundreds_of_forms_do_not_hold_up_the_log(self):
+        rng = random.Random(4)
+        letters = "abcdefghijklmnopqrstuvwxyz0123456789+/"
+        mask = Mask(["\n".join("".join(rng.choice(letters) for _ in range(64)) for _ in range(60))])
+        line = b"step 12 | loss 0.33 | epoch 4 [=====>...] 2024-05-05 10:00:00 MIIE aGVsbG8gd29ybGQ=\n"
+        began = time.process_time()
+        for _ in range(100):
+            self.assertEqual(len(mask.feed(line * 200)) // len(line), 200)
+        # Where each of a thousand forms is tried at each byte, it takes ten times as long.
+        self.assertLess(time.process_time() - began, 20)
+
+    def test_leaves_what_is_too_short(self):
+        self.assertEqual(through(Mask(["abc", ""]), b"abc abc", []), b"abc abc")
+        self.assertEqual(through(Mask([]), b"abc", [1]), b"abc")
+
+    def test_prefers_the_longer_of_two_that_begin_together(self):
+        self.assertEqual(through(Mask(["secret", "secretive"]), b"a secretive secret", list(range(18))), b"a *** ***")
+
+    def test_holds_back_only_what_may_be_a_beginning(self):
+        mask = Mask(["secret"])
+        self.assertEqual(mask.feed(b"nothing to hide\n"), b"nothing to hide\n")
+        self.assertEqual(mask.feed(b"sec"), b"")
+        self.assertEqual(mask.feed(b"tor\n"), b"sector\n")
+        self.assertEqual((mask.feed(b"secre"), mask.flush()), (b"", b"secre"))
+
+    def test_is_the_same_as_replacing_in_the_whole(self):
+        rng = random.Random(11)
+        for _ in range(3000):
+            letters = rng.choice(["ab", "abc", "ab\n", "a\xe4\"%"])
+            values = ["".join(rng.choice(letters) for _ in range(rng.randint(0, 9))) for _ in range(rng.randint(0, 4))]
+            pieces = [rng.choice([value, "".join(rng.choice(letters) for _ in range(rng.randint(0, 6)))]) for value in values + [""] for _ in range(3)]
+            data = "".join(pieces).encode()
+            mask = Mask(values)
+            whole = mask.whole.sub(b"***", data) if mask.whole else data
+            cuts = [rng.randint(0, len(data)) for _ in range(rng.randint(0, 8))]
+            self.assertEqual(through(mask, data, cuts), whole, (values, data, cuts))
+            longest = max((len(form) for value in values for form in forms(value)), default=1)
+            mask = Mask(values)
+            for at in range(len(data)):
+                mask.feed(data[at:at + 1])
+                self.assertLess(len(mask.held), longest)
+
+
+if __name__ == "__main__":
+    unittest.main()

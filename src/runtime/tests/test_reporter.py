@@ -1,0 +1,134 @@
+"""The reporter: whatever it is killed at, the next one makes the store equal to the run."""
+import fcntl
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import unittest
+from unittest import mock
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from runs import Trainings, unsigned  # noqa: E402
+from directory_store import Store  # noqa: E402
+from nx_ec2_runtime.report import log_upload, reporter  # noqa: E402
+from nx_ec2_runtime.run_dir import log_trim  # noqa: E402
+from nx_ec2_runtime.system import atomic_files  # noqa: E402
+from nx_ec2_runtime.run_dir.log_reader import read as read_log  # noqa: E402
+
+STORE = {"access": "role"}
+# Three segments of log, a metric, two checkpoints, artifacts in two parts.
+SCRIPT = """
+import json, os
+for n in range(9000):
+    print("line %d %s" % (n, "x" * 60))
+print(json.dumps({"loss": 0.25}))
+for n in (1, 2):
+    path = os.path.join(os.environ["NX_EC2_CHECKPOINT_DIR"], "step-%d" % n)
+    open(path, "w").write(str(n))
+    open(path + ".complete", "w").close()
+open("artifacts/large", "wb").write(os.urandom(9 << 20))
+open("artifacts/small", "w").write("small")
+"""
+
+
+class ReporterTest(Trainings):
+    def setUp(self):
+        super().setUp()
+        self.store = tempfile.mkdtemp(dir=self.root)
+
+    def ended(self, script=SCRIPT):
+        """The directory of a run that has ended, and that the store was not told of."""
+        state, log = self.train(script)
+        self.assertEqual(state["outcome"], "succeeded", log)
+        path = os.path.join(state["directory"], "plan.json")
+        part = atomic_files.read_json(path)
+        part["store"] = STORE
+        atomic_files.write_json(path, part)
+        return state["directory"], log
+
+    def report(self, home, kill=None):
+        """A reporter as a process of its own; whether it came to its end, killed as it may be at its n-th write."""
+        child = os.fork()
+        if child == 0:
+            store = Store(self.store, kill)
+            try:
+                with mock.patch("nx_ec2_runtime.aws.bucket.open_bucket", lambda access: store), mock.patch.object(reporter, "TICK", 0.001):
+                    reporter.Reporter(home).run()
+            finally:
+                os._exit(0)
+        return os.waitpid(child, 0)[1] == 0
+
+    def objects(self):
+        found = {}
+        for directory, _, names in os.walk(self.store):
+            for name in names:
+                with open(os.path.join(directory, name), "rb") as file:
+                    found[os.path.relpath(os.path.join(directory, name), self.store)] = file.read()
+        return found
+
+    def assert_told(self, home, log):
+        objects = self.objects()
+        record = unsigned(objects["record.json"])
+        self.assertEqual((record["state"], record["outcome"], record["exitCode"]), ("ended", "succeeded", 0))
+        told = b"".join(objects["log/%d" % n] for n in range(-(-len(log) // log_upload.SEGMENT)))
+        self.assertEqual(told, log)
+        self.assertEqual(record["log"]["size"], len(log))
+        pieces = [log[start:start + log_upload.SEGMENT] for start in range(0, len(log), log_upload.SEGMENT)]
+        self.assertEqual(record["log"]["hashes"], {"folded": 0, "chain": "0" * 64, "segments": [hashlib.sha256(each).hexdigest() for each in pieces]})
+        self.assertEqual(record["metrics"]["training"], {"loss": 0.25})
+        self.assertEqual([each["unit"] for each in record["checkpoints"]], ["step-1", "step-2"])
+        for each in record["checkpoints"]:
+            self.assertIn("checkpoint/%d.json" % each["n"], objects)
+        self.assertEqual((record["artifacts"]["state"], record["artifacts"]["files"]), ("saved", 2))
+        for entry in json.loads(objects["artifacts.json"])["files"]:
+            for part in entry["parts"]:
+                self.assertIn("part/" + part, objects)
+        self.assertTrue(atomic_files.read_json(os.path.join(home, "report.json"))["saved"])
+
+    def test_the_store_is_told_of_all(self):
+        home, log = self.ended()
+        self.assertTrue(self.report(home))
+        self.assert_told(home, log)
+
+    def test_killed_at_any_write_the_next_one_tells_the_rest(self):
+        home, log = self.ended()
+        kills = 0
+        # Each of these tells a little more before it is killed.
+        while not self.report(home, kill=kills % 4 + 1) and kills < 100:
+            kills += 1
+        self.assertGreater(kills, 5)
+        self.assertTrue(self.report(home) or kills < 100)
+        self.assert_told(home, log)
+        with open(os.path.join(self.store, ".writes")) as file:
+            parts = [line for line in file.read().split("\n") if line.startswith("part/")]
+        self.assertLessEqual(len(parts) - len(set(parts)), kills, "parts that were there were sent again")
+
+    def test_a_log_that_is_in_the_store_gives_its_disk_back(self):
+        home, log = self.ended()
+        with mock.patch.object(log_trim, "KEEP", 300000), mock.patch.object(log_trim, "STEP", 65536):
+            self.assertTrue(self.report(home))
+        self.assert_told(home, log)
+        begin = log_trim.begin_of(home)
+        self.assertGreater(begin, 65536)
+        path = os.path.join(home, "log")
+        self.assertEqual(os.path.getsize(path), len(log))
+        with open(path, "rb") as file:
+            data = file.read()
+        self.assertEqual(data[begin:], log[begin:])
+        if os.stat(path).st_blocks * 512 < len(log) - 65536:
+            self.assertEqual(data[:begin], b"\0" * begin)
+        piece = read_log(home, 0)
+        self.assertEqual((piece["offset"], piece["size"]), (begin, len(log)))
+
+    def test_one_that_is_at_work_is_left_alone(self):
+        home, _ = self.ended("")
+        descriptor = os.open(os.path.join(home, "report.lock"), os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self.report(home)
+        os.close(descriptor)
+        self.assertEqual(self.objects(), {})
+
+
+if __name__ == "__main__":
+    unittest.main()

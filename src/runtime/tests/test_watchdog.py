@@ -1,0 +1,397 @@
+"""When an instance is ended, and what is done before: with a clock of the test's, and locks and files as they are."""
+import fcntl
+import importlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+from unittest import mock
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sync  # noqa: E402,F401  makes the package importable
+from nx_ec2_runtime.system import atomic_files  # noqa: E402
+from nx_ec2_runtime.watchdog import power, watchdog  # noqa: E402
+
+BOOTED = 1_700_000_000
+BOOT = "this boot"
+CONFIG = {
+    "v": 1, "root": None, "lifetime": 3600, "because": "lifetime", "deadline": None, "idle": None, "start": None, "finish": None,
+    "shutdown": "terminate", "boot": None,
+}
+
+
+class FakePower:
+    def __init__(self, takes=True):
+        self.takes, self.armed, self.tries = takes, [], []
+
+    def arm(self, minutes):
+        self.armed.append(minutes)
+        return self.takes
+
+    def off(self):
+        self.tries.append(len(self.tries))
+        return "shutdown -h now", self.takes
+
+
+class FakeIdle:
+    """Quiet since `since`, by the clock; None: busy."""
+
+    since = 0.0
+
+    def look(self):
+        return self.since
+
+
+class WatchdogTest(unittest.TestCase):
+    def setUp(self):
+        self.root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        quiet = mock.patch("sys.stderr", io.StringIO())
+        quiet.start()
+        self.addCleanup(quiet.stop)
+        self.now, self.power, self.idle, self.locks, self.count = 0.0, FakePower(), FakeIdle(), {}, 0
+
+    def watchdog(self, **config):
+        config = dict(CONFIG, **config)
+        made = watchdog.Watchdog(
+            config, self.root, self.power, BOOT, lambda: self.now, lambda: BOOTED + self.now, self.idle if config["idle"] is not None else None,
+        )
+        made.go_on()
+        return made
+
+    def pass_time(self, it, seconds, step=5.0):
+        """Ticks until so much time has passed; when it was first shut down, by the clock, or None."""
+        end = self.now + seconds
+        while self.now < end and not self.power.tries:
+            self.now += step
+            it.tick()
+        return self.now if self.power.tries else None
+
+    # Runs as they are on the disk.
+
+    def run_file(self, run, name):
+        return os.path.join(self.root, "runs", run, name)
+
+    def write(self, run, name, value):
+        path = self.run_file(run, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write(value if isinstance(value, str) else json.dumps(value))
+        os.utime(path, (BOOTED + self.now,) * 2)
+
+    def hold(self, run, name="lock"):
+        os.makedirs(os.path.dirname(self.run_file(run, name)), exist_ok=True)
+        descriptor = os.open(self.run_file(run, name), os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self.locks[run, name] = descriptor
+        self.addCleanup(self.free, run, name)
+
+    def free(self, run, name="lock"):
+        descriptor = self.locks.pop((run, name), None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def begin(self, grace=10, store=True, kind="training", **record):
+        """A run that goes on, with its reporter."""
+        self.count += 1
+        run = "20260101-000000-p-aaaaa%s" % "abcdefgh"[self.count]
+        self.hold(run)
+        self.write(run, "run.json", dict({"kind": kind, "boot": BOOT, "state": "running", "outcome": None, "endedAt": None, "supervisor": None}, **record))
+        if kind == "training":
+            self.write(run, "plan.json", {"gracePeriod": grace, "store": {"bucket": "b"} if store else None})
+            if store:
+                self.hold(run, "report.lock")
+        self.write(run, "log", "")
+        return run
+
+    def finish(self, run, outcome="succeeded", saved=True):
+        record = dict(atomic_files.read_json(self.run_file(run, "run.json")), state="ended", outcome=outcome, endedAt=int((BOOTED + self.now) * 1000))
+        self.write(run, "run.json", record)
+        self.free(run)
+        if saved:
+            self.saved(run)
+
+    def saved(self, run):
+        self.write(run, "report.json", {"saved": True})
+        self.free(run, "report.lock")
+
+    def stop_of(self, run):
+        return atomic_files.read_json(self.run_file(run, "stop.json"))
+
+    def state(self):
+        return atomic_files.read_json(os.path.join(self.root, "watchdog", "state.json"))
+
+    # The lifetime.
+
+    def test_arms_the_systems_own_timer_later_than_the_end(self):
+        self.watchdog(lifetime=3600).tick()
+        self.watchdog(lifetime=3600, deadline=(BOOTED + 90) * 1000).tick()
+        self.assertEqual(self.power.armed, [70, 12])
+
+    def test_arms_again_where_the_system_is_not_ready_for_it(self):
+        self.power.takes = False
+        it = self.watchdog()
+        self.pass_time(it, 65)
+        self.assertEqual(len(self.power.armed), 3)
+        self.power.takes = True
+        self.pass_time(it, 65)
+        self.assertEqual(len(self.power.armed), 4)
+
+    def test_ends_by_whatever_comes_first(self):
+        self.assertEqual(self.pass_time(self.watchdog(lifetime=100, because="cost"), 500), 100)
+        self.assertEqual(self.state()["ends"]["why"], "cost")
+        self.now, self.power = 0.0, FakePower()
+        shutil.rmtree(os.path.join(self.root, "watchdog"))
+        self.assertEqual(self.pass_time(self.watchdog(lifetime=100, deadline=(BOOTED + 50) * 1000), 500), 50)
+        self.assertEqual(self.state()["ends"]["why"], "deadline")
+
+    def test_waits_for_a_run_to_end_and_to_be_saved(self):
+        run, it = self.begin(grace=10), self.watchdog(lifetime=100)
+        self.assertIsNone(self.pass_time(it, 100))
+        self.assertEqual(self.stop_of(run), {"reason": "lifetime", "gracePeriod": 10})
+        self.finish(run, "interrupted", saved=False)
+        self.assertIsNone(self.pass_time(it, 200))
+        self.saved(run)
+        self.assertEqual(self.pass_time(it, 10), 305)
+
+    def test_waits_no_longer_for_a_supervisor_that_does_not_answer(self):
+        self.begin(grace=20)
+        self.assertEqual(self.pass_time(self.watchdog(lifetime=100), 500), 150)
+
+    def test_waits_five_minutes_at_most_for_what_is_saved_and_gives_a_part_of_it_to_a_long_grace(self):
+        run, it = self.begin(grace=3600), self.watchdog(lifetime=100)
+        self.pass_time(it, 105)
+        self.assertEqual(self.stop_of(run)["gracePeriod"], 120)
+        self.finish(run, "interrupted", saved=False)
+        self.assertEqual(self.pass_time(it, 500), 405)
+
+    def test_does_not_wait_for_a_reporter_that_is_gone(self):
+        run, it = self.begin(), self.watchdog(lifetime=100)
+        self.pass_time(it, 100)
+        self.finish(run, "interrupted", saved=False)
+        self.free(run, "report.lock")
+        self.assertEqual(self.pass_time(it, 500), 105)
+
+    def test_keeps_an_earlier_request_to_stop(self):
+        run, it = self.begin(), self.watchdog(lifetime=100)
+        self.write(run, "stop.json", {"reason": "cancelled", "gracePeriod": 5})
+        self.pass_time(it, 100)
+        self.assertEqual(self.stop_of(run)["reason"], "cancelled")
+
+    def test_ends_it_on_a_disk_that_takes_nothing(self):
+        run = self.begin(supervisor=4711, grace=20)
+        with mock.patch.object(atomic_files, "write_json", side_effect=OSError(28, "No space left on device")), \
+                mock.patch("nx_ec2_runtime.system.processes.send") as send, \
+                mock.patch.object(watchdog, "open", create=True, side_effect=OSError(5, "Input/output error")):
+            self.assertEqual(self.pass_time(self.watchdog(lifetime=100), 500), 150)
+        # What would tell it by a file is told by a signal.
+        send.assert_called_once_with(4711, 15)
+        self.assertIsNone(self.stop_of(run))
+
+    def test_shuts_down_again_until_it_has_happened(self):
+        it = self.watchdog(lifetime=100)
+        for _ in range(40):
+            self.now += 5
+            it.tick()
+        self.assertEqual(len(self.power.tries), 4)
+
+    def test_goes_on_with_an_end_that_a_killed_one_has_begun(self):
+        self.begin(grace=3600)
+        self.pass_time(self.watchdog(lifetime=100), 105)
+        self.now += 200
+        self.assertEqual(self.pass_time(self.watchdog(lifetime=100), 500), 405)
+
+    def test_does_not_take_another_boots_state_for_its_own(self):
+        it = self.watchdog(start=50)
+        self.begin()
+        it.tick()
+        self.assertTrue(self.state()["began"])
+        self.assertTrue(self.watchdog(start=50).guards.began)
+        atomic_files.write_json(os.path.join(self.root, "watchdog", "state.json"), dict(self.state(), boot="another"))
+        self.assertFalse(self.watchdog(start=50).guards.began)
+
+    # Nothing begins, nothing goes on.
+
+    def test_ends_where_no_run_begins_in_this_boot(self):
+        run = self.begin(boot="the boot before")
+        self.finish(run)
+        self.assertEqual(self.pass_time(self.watchdog(start=60), 500), 60)
+
+    def test_a_run_that_began_is_a_start_though_it_is_removed(self):
+        it, run = self.watchdog(start=60), self.begin()
+        it.tick()
+        self.finish(run)
+        shutil.rmtree(os.path.dirname(self.run_file(run, "")))
+        self.assertIsNone(self.pass_time(it, 500))
+
+    def test_a_sync_is_waited_for_before_the_first_run(self):
+        os.makedirs(os.path.join(self.root, "trees", "t"))
+        self.hold("../trees/t")
+        it = self.watchdog(start=60, idle=60)
+        self.assertIsNone(self.pass_time(it, 500))
+        self.free("../trees/t")
+        self.assertEqual(self.pass_time(it, 500), 505)
+
+    def test_is_idle_from_the_end_of_the_last_of_what_went_on(self):
+        it, run = self.watchdog(idle=100), self.begin(kind="exec")
+        self.write(run, "log", "x")
+        self.assertIsNone(self.pass_time(it, 90))
+        self.finish(run, saved=False)
+        self.assertEqual(self.pass_time(it, 500), 195)
+        self.assertEqual(self.state()["ends"]["why"], "idle")
+
+    def test_is_not_idle_while_something_works_nor_while_a_run_is_saved(self):
+        it, run = self.watchdog(idle=100), self.begin()
+        self.finish(run, saved=False)
+        self.assertIsNone(self.pass_time(it, 500))
+        self.idle.since = None
+        self.saved(run)
+        self.assertIsNone(self.pass_time(it, 500))
+        self.idle.since = self.now
+        self.assertEqual(self.pass_time(it, 500), 1100)
+
+    def test_goes_on_being_idle_where_it_was_killed(self):
+        self.pass_time(self.watchdog(idle=100), 60)
+        self.idle = FakeIdle()
+        self.assertAlmostEqual(self.pass_time(self.watchdog(idle=100), 500), 105, delta=1)
+
+    # Runs that hang.
+
+    def test_stops_a_run_that_neither_prints_nor_works_and_then_is_idle(self):
+        it, run = self.watchdog(idle=100), self.begin()
+        for _ in range(10):
+            self.write(run, "log", "x" * int(self.now))
+            self.pass_time(it, 50)
+        self.assertIsNone(self.stop_of(run))
+        self.pass_time(it, 100)
+        self.assertEqual(self.stop_of(run), {"reason": "hung", "gracePeriod": 10})
+        self.finish(run, "interrupted")
+        self.assertEqual(self.pass_time(it, 500), 705)
+        self.assertEqual(self.state()["ends"]["why"], "idle")
+
+    def test_does_not_stop_a_silent_run_that_works(self):
+        it, run = self.watchdog(idle=100), self.begin()
+        self.idle.since = None
+        self.pass_time(it, 1000)
+        self.assertIsNone(self.stop_of(run))
+
+    def test_does_not_take_waiting_for_a_turn_for_hanging(self):
+        holder, waiting, it = self.begin(), self.begin(state="queued"), self.watchdog(idle=100)
+        self.pass_time(it, 200)
+        self.assertEqual(self.stop_of(holder)["reason"], "hung")
+        self.finish(holder, "interrupted")
+        self.write(waiting, "run.json", dict(atomic_files.read_json(self.run_file(waiting, "run.json")), state="running"))
+        self.pass_time(it, 95)
+        self.assertIsNone(self.stop_of(waiting))
+
+    # The end of what it was made for.
+
+    def test_is_kept_after_a_run_by_how_that_ended(self):
+        it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
+        self.finish(run)
+        self.assertEqual(self.pass_time(it, 500), 60)
+
+    def test_is_kept_for_good_if_configured(self):
+        it, run = self.watchdog(finish={"success": 60, "failure": None}), self.begin()
+        self.finish(run, "failed")
+        self.assertIsNone(self.pass_time(it, 2000))
+
+    def test_is_never_ended_before_all_is_saved(self):
+        it, run = self.watchdog(finish={"success": 0, "failure": 0}), self.begin()
+        self.finish(run, saved=False)
+        self.assertIsNone(self.pass_time(it, 1200))
+        self.saved(run)
+        self.assertEqual(self.pass_time(it, 100), 1205)
+
+    def test_waits_a_quarter_of_an_hour_where_the_reporter_gave_up(self):
+        it, run = self.watchdog(finish={"success": 0, "failure": 0}), self.begin()
+        self.finish(run, saved=False)
+        self.free(run, "report.lock")
+        self.assertEqual(self.pass_time(it, 2000), 900)
+
+    def test_another_run_takes_it_back(self):
+        it, run = self.watchdog(finish={"success": 100, "failure": 0}), self.begin()
+        self.finish(run)
+        self.pass_time(it, 50)
+        second = self.begin()
+        self.assertIsNone(self.pass_time(it, 500))
+        self.finish(second)
+        self.assertEqual(self.pass_time(it, 500), 650)
+
+    def test_a_run_that_begins_while_it_ends_takes_it_back(self):
+        it, run = self.watchdog(finish={"success": 0, "failure": 0}), self.begin()
+        self.finish(run)
+        with mock.patch.object(watchdog.Watchdog, "is_ready", return_value=False):
+            self.pass_time(it, 10)
+        self.assertEqual(self.state()["ends"]["why"], "finish")
+        second = self.begin()
+        self.assertIsNone(self.pass_time(it, 500))
+        self.assertIsNone(self.state()["ends"])
+        self.assertIsNone(self.stop_of(second))
+
+    # A run that the instance starts by itself.
+
+    def with_boot(self, source):
+        """`boot` as its module is, for the processes that the watchdog begins."""
+        module = type(sys)("nx_ec2_runtime.fleet.boot_loader")
+        exec(source, module.__dict__)
+        package = importlib.import_module("nx_ec2_runtime.fleet")
+        for patch in (mock.patch.dict(sys.modules, {"nx_ec2_runtime.fleet.boot_loader": module}), mock.patch.object(package, "boot_loader", module, create=True)):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def test_starts_what_it_was_made_for_until_that_is_done_and_removes_it_before_the_end(self):
+        marks = os.path.join(self.root, "marks")
+        self.with_boot(
+            "import os\n"
+            "def mark(text):\n  with open(%r, 'a') as file: file.write(text)\n"
+            "def start(config, log):\n  mark(config['boot']['objectKey'])\n  if os.path.getsize(%r) < 2: raise OSError('no way')\n"
+            "def finish(config, log): mark('finish')\n" % (marks, marks)
+        )
+        it = self.watchdog(lifetime=300, boot={"objectKey": "k"})
+        for _ in range(3):
+            it.tick()
+            if it.due["boot"] != float("inf"):
+                os.waitid(os.P_PID, it.starter, os.WEXITED | os.WNOWAIT)
+            self.now += 30
+        self.pass_time(it, 500)
+        with open(marks) as file:
+            self.assertEqual(file.read(), "kkfinish")
+
+    def test_is_not_held_up_by_what_can_not_be_removed(self):
+        self.with_boot("import time\ndef start(config): pass\ndef finish(config): time.sleep(60)\n")
+        with mock.patch.object(watchdog, "FINISH", 0.2):
+            self.assertEqual(self.pass_time(self.watchdog(lifetime=100, boot={"objectKey": "k"}), 500), 100)
+
+
+class PowerTest(unittest.TestCase):
+    def setUp(self):
+        self.bin = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.bin)
+        self.said = os.path.join(self.bin, "said")
+        for name in ("shutdown", "systemctl", "poweroff"):
+            path = os.path.join(self.bin, name)
+            with open(path, "w") as file:
+                file.write('#!/bin/sh\necho "%s $*" >>%s\nexit 1\n' % (name, self.said))
+            os.chmod(path, 0o700)
+
+    def test_goes_over_to_harder_ways(self):
+        it = power.Power(self.bin)
+        for _ in range(7):
+            self.assertFalse(it.off()[1])
+        with open(self.said) as file:
+            said = file.read().splitlines()
+        self.assertEqual(said, ["shutdown -h now"] * 3 + ["systemctl poweroff -f", "poweroff -f", "shutdown -h now", "systemctl poweroff -f"])
+
+    def test_never_means_another_machine(self):
+        os.unlink(os.path.join(self.bin, "shutdown"))
+        for where in (self.bin, ""):
+            with self.assertRaises(power.Gone):
+                power.Power(where).off()
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,110 @@
+"""Whether the machine does anything: processors, GPUs, network, and shells that somebody has open."""
+import os
+
+from ..system import processes
+from ..system.host_stats import BUSY, HostSampler
+
+# Of all processors %, and of one, what is less than either is quiet: on many, one that works is a training.
+QUIET, QUIET_OF_ONE = 10.0, 50.0
+# Bytes a second, in or out: data on its way.
+QUIET_NETWORK = 256 * 1024
+# A window to average over, seconds at most, and of the time that it may be idle.
+WINDOW, OF_IDLE = 60.0, 0.25
+# Both as the kernel cuts it off.
+SESSION = "ssm-session-worker"[:15]
+# How a session begins that only reads a log for somebody who follows it (src/command/runtime-program.ts, loneProgram).
+FOLLOWER = b"exec(base64.b64decode(sys.argv.pop(1)))"
+
+
+class Idle:
+    """Tells since when the machine does nothing. `local`: the mark of a local instance, whose processes are all that counts."""
+
+    def __init__(self, root, idle, local, clock, sampler=None):
+        self.local, self.clock = local, clock
+        self.window = min(WINDOW, idle * OF_IDLE)
+        self.sampler = sampler or HostSampler(root, clock=clock)
+        # By the clock: when the window began; since when all of them were quiet; None: the last one was not.
+        self.began, self.since = clock(), clock()
+        self.used = self._used()
+        self.why = None
+        self.sampler.sample()
+
+    def look(self):
+        """Since when it is quiet, by the clock; None where it is not. Why not is in `why`."""
+        now = self.clock()
+        shell = session(self.local)
+        if shell:
+            self.since, self.why = None, shell
+        if now - self.began < self.window:
+            return self.since
+        why = shell or self._work(now - self.began)
+        if why:
+            self.since, self.why = None, why
+        elif self.since is None:
+            # The whole window was quiet.
+            self.since, self.why = self.began, None
+        self.began = now
+        return self.since
+
+    def _work(self, seconds):
+        """What kept the machine busy since the last look; None: nothing."""
+        found = self.sampler.sample()
+        host, gpus = found["host"], found["gpus"]
+        cores = host["cores"] or 1
+        cpu = host["cpu"]
+        if self.local:
+            used, before = self._used(), self.used
+            self.used = used
+            cpu = 100.0 * max(0.0, used - before) / seconds / cores
+        busy = [gpu["index"] for gpu in gpus or () if (gpu["utilization"] or 0) >= BUSY]
+        if busy:
+            return "GPU %s at work" % ", ".join(map(str, busy))
+        if cpu is not None and cpu >= min(QUIET, QUIET_OF_ONE / cores):
+            return "processors at %.1f %%" % cpu
+        if not self.local and max(host["networkIn"] or 0, host["networkOut"] or 0) >= QUIET_NETWORK:
+            return "network at work"
+        return None
+
+    def _used(self):
+        """CPU seconds of the local instance's processes, and of what they began that has ended."""
+        if not self.local:
+            return 0.0
+        ticks = 0
+        for pid in processes.marked(self.local) + [os.getpid()]:
+            try:
+                with open("/proc/%d/stat" % pid, "rb") as file:
+                    ticks += sum(int(each) for each in file.read().rpartition(b")")[2].split()[11:15])
+            except (OSError, ValueError):
+                continue
+        return ticks / float(os.sysconf("SC_CLK_TCK"))
+
+    def close(self):
+        self.sampler.close()
+
+
+def session(local):
+    """A session of Session Manager's that is open, but for those that only follow a log; None where there is none."""
+    ours = set(processes.marked(local)) if local else None
+    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if not entry.isdigit() or (ours is not None and int(entry) not in ours):
+            continue
+        try:
+            with open("/proc/%s/comm" % entry) as file:
+                name = file.read().strip()
+        except (OSError, ValueError):
+            continue
+        if name == SESSION and not follows(int(entry)):
+            return "a session is open"
+    return None
+
+
+def follows(worker):
+    """Whether a session's worker runs nothing but our reader of logs."""
+    lines = []
+    for pid in processes.family(worker):
+        try:
+            with open("/proc/%d/cmdline" % pid, "rb") as file:
+                lines.append(file.read())
+        except OSError:
+            continue
+    return any(FOLLOWER in line for line in lines)

@@ -1,0 +1,235 @@
+/**
+ * What the client asks of the runtime. The client never parses a plan, so import types alone from here: zod is not
+ * loaded for it. The descriptions are those of docs/reference/fields.md.
+ */
+import { z } from 'zod';
+import { resources, runMetadata } from './run';
+import { count } from './values';
+
+const text = z.string();
+const seconds = z.number();
+
+export const presignedPost = z.object({ url: text, fields: z.record(text, text) });
+
+const chunkStep = z.tuple([text, z.number()]).readonly();
+const pieceStep = z.tuple([text, z.number(), z.number()]).readonly();
+const recipe = z.array(z.union([chunkStep, pieceStep]));
+
+export const syncSpec = z.object({
+  snapshot: text,
+  base: text.nullable().describe('The snapshot that the tree should hold.'),
+  canonical: text.nullable().describe('The canonical form of the whole snapshot; null: it follows from the base.'),
+  delta: z
+    .object({ deleted: z.array(text), entries: text })
+    .nullable()
+    .describe('The change from the base; null, and `canonical` null: the snapshot is the base.'),
+  history: z
+    .array(z.object({ snapshot: text, url: text }))
+    .describe("Manifests, from a full one to the base's, for a tree that does not hold the base."),
+  recipes: z
+    .record(text, recipe)
+    .describe(
+      'By content, its pieces in order: `["<chunk>", <bytes>]`, or `["<content of the base>", <offset>, <bytes>]`.',
+    ),
+  packs: z
+    .array(z.object({ sha256: text, size: count, url: text, spare: z.boolean() }))
+    .describe('A spare pack is used only for what the others lack.'),
+  inline: z.record(text, text).describe('Contents that are in no pack: zlib, base64.'),
+  archive: z.object({ url: text, sha256: text, size: count }).nullable(),
+  limits: z.object({ entries: count, bytes: count }),
+  force: z.boolean().describe('Files that were changed on the instance are overwritten without a copy.'),
+});
+
+export const storeAccess = z.object({
+  access: z.enum(['auto', 'role', 'presigned']),
+  bucket: text,
+  region: text,
+  endpoint: text.nullable().describe('A URL without a path; null: that of AWS.'),
+  pathStyle: z.boolean(),
+  owner: text.nullable().describe('The account that must own the bucket.'),
+  kms: text.nullable().describe('The key that S3 encrypts with.'),
+  prefix: text.describe('All keys are below it.'),
+  post: presignedPost.nullable(),
+  expires: z.number().nullable().describe('When `post` expires, ms.'),
+});
+
+export const environmentManager = z.enum(['uv', 'poetry', 'conda', 'pip', 'none']);
+export const installer = z.enum(['auto', 'uv', 'pip']);
+export const limits = z.object({ files: count, bytes: count });
+
+export const pathRule = z.object({
+  pattern: text.describe(
+    'A regular expression that must match the whole of a project-relative path, or of a directory above it; `.` is any character.',
+  ),
+  base: text.describe('The directory that it can match in, or the path itself if it has no wildcards.'),
+});
+
+export const resumeSource = z.object({
+  run: text,
+  n: count,
+  sha256: text.describe("Of the checkpoint's object."),
+  prefix: text.describe("The key prefix of the checkpoint's run."),
+  urls: z.record(text, text).nullable().describe('Presigned GETs of the objects below `prefix`; null: the role reads.'),
+});
+
+export const runSpec = z.object({
+  id: text,
+  runKey: text.describe('The hash of everything that decides the result: equal for equal trainings.'),
+  project: text,
+  projectRoot: text.describe('Workspace-relative.'),
+  script: text.nullable().describe('Project-relative.'),
+  command: z.array(text).nullable(),
+  args: z.array(text),
+  environment: z.object({
+    manager: environmentManager,
+    root: text.describe('The directory of the manifest, workspace-relative.'),
+    file: text.describe('The name of the manifest.'),
+    locked: z.boolean(),
+  }),
+  installer: installer.describe('The program that installs a requirements.txt.'),
+  setup: z.array(z.array(text)).nullable().describe("null: the manager's own set-up; `[]`: none."),
+  env: z.record(text, text),
+  outputDir: text.describe('Project-relative.'),
+  timeout: seconds.nullable(),
+  gracePeriod: seconds,
+  rerun: z.boolean(),
+  knownFailed: text
+    .nullable()
+    .describe('A run of the same key that has failed: neither it nor an earlier one is found again.'),
+  caller: text.describe('An ARN.'),
+  detached: z.boolean().describe("No client renews the form, so the instance's role is needed."),
+  store: storeAccess,
+  artifacts: z.object({
+    outputs: z.array(pathRule),
+    scratch: z.array(pathRule).describe('Paths that are no results.'),
+    numbered: z
+      .array(text)
+      .describe('Directories that are made empty before the training, so that its framework numbers the next one.'),
+    limits,
+    extra: limits.describe('For files outside the outputs.'),
+  }),
+  checkpoints: z.object({
+    keep: count,
+    every: seconds.nullable(),
+    paths: z.array(pathRule).describe('Checkpoints in the project.'),
+  }),
+  resumeFrom: resumeSource.nullable().describe('The checkpoint of another run that the training resumes from.'),
+  nextAttempt: z
+    .object({ attempt: count, heartbeat: count })
+    .nullable()
+    .describe('The run continues as this attempt from what the store has of it. `heartbeat`: that of the record read.'),
+  limits: z.object({ memory: count.nullable(), cores: z.number().nullable() }),
+  resources,
+  retry: z.object({ exitCodes: z.array(z.number().int()), attempts: count }),
+  resumeArgs: z.array(text),
+  secrets: z
+    .record(text, text)
+    .describe('`ssm:<parameter>` or `secretsmanager:<secret>[#<key>]`, read by the role of the instance.'),
+  mask: z.array(text).describe('Variables of `env` whose values are secret.'),
+  datasets: z.array(z.object({ source: text, path: text })),
+  endpoints: z
+    .object({ s3: text.nullable(), ssm: text.nullable(), secretsmanager: text.nullable() })
+    .describe("In place of AWS's."),
+  packageIndex: text.nullable(),
+  metrics: z.object({ file: text.nullable(), idle: seconds.nullable() }),
+  metadata: runMetadata.describe('Goes into the record unchanged.'),
+  recordKey: text.describe('Base64; it signs the record. It travels in the command, never in a plan in the store.'),
+  identity: text.describe('Hex; signed by the client: [Signed records](formats.md#runs-in-the-store).'),
+});
+
+export const watchSpec = z.object({
+  watchId: text,
+  prefix: text.describe('The key prefix in the store; ends in a slash.'),
+  urls: z.array(text).describe('Presigned GETs of the first edits.'),
+  post: presignedPost,
+  lease: seconds,
+});
+
+/** A message to the watcher. */
+export const edit = z.object({
+  v: z.literal(1),
+  n: count,
+  sync: syncSpec.nullable().describe('null: a heartbeat.'),
+  urls: z.record(text, text).describe('Presigned GETs of edits to come, by their numbers.'),
+  post: presignedPost.nullable(),
+  end: z.boolean(),
+});
+
+export const environmentTool = z.object({
+  manager: environmentManager,
+  installer,
+  locked: z.boolean(),
+  packageIndex: text.nullable(),
+  packageIndexes: z.array(text).describe('Those that the requirements files of the project name.'),
+});
+
+export const execSpec = z.object({
+  id: text,
+  projectRoot: text.nullable().describe("Workspace-relative; null: the directory of the run's training."),
+  argv: z.array(text),
+  timeout: seconds.nullable(),
+  gracePeriod: seconds,
+});
+
+/** The fields of every plan. */
+export const planEnvelope = z.object({
+  v: z.literal(1),
+  root: text.nullable(),
+  runtime: z.object({ url: text }),
+  user: text.nullable().describe('null: a login name of a known image, else the user that the agent runs as.'),
+});
+
+export const syncOperation = z.object({ op: z.literal('sync'), tree: text, sync: syncSpec });
+export const trainOperation = z.object({
+  op: z.literal('train'),
+  tree: text,
+  sync: syncSpec,
+  run: runSpec,
+});
+export const watchOperation = z.object({ op: z.literal('watch'), tree: text, sync: syncSpec, watch: watchSpec });
+export const pollOperation = z.object({ op: z.literal('poll'), run: text, offset: count });
+export const cancelOperation = z.object({ op: z.literal('cancel'), run: text, gracePeriod: seconds });
+export const execOperation = z.object({ op: z.literal('exec'), run: text.nullable(), tree: text, exec: execSpec });
+export const renewOperation = z.object({ op: z.literal('renew'), run: text, store: storeAccess.nullable() });
+export const doctorOperation = z.object({
+  op: z.literal('doctor'),
+  probe: z.object({ get: text, sha256: text, post: presignedPost, objectKey: text }),
+  store: storeAccess,
+  secret: z
+    .object({ parameter: text, endpoint: text.nullable() })
+    .describe("The parameter that the instance's role must not be able to read."),
+  environment: environmentTool.nullable(),
+});
+export const readyOperation = z.object({ op: z.literal('ready'), environment: environmentTool });
+export const activityOperation = z.object({
+  op: z.literal('activity'),
+  watchdog: z.boolean().describe('It fails where no watchdog works below the root.'),
+});
+
+export type SyncPart = z.infer<typeof syncSpec>;
+export type RecipeStep = z.infer<typeof chunkStep> | z.infer<typeof pieceStep>;
+export type EnvironmentManager = z.infer<typeof environmentManager>;
+export type Limits = z.infer<typeof limits>;
+export type RunPart = z.infer<typeof runSpec>;
+export type Access = z.infer<typeof storeAccess>;
+export type Restore = z.infer<typeof resumeSource>;
+export type WatchPart = z.infer<typeof watchSpec>;
+export type Edit = z.infer<typeof edit>;
+export type EnvironmentTool = z.infer<typeof environmentTool>;
+export type ExecPart = z.infer<typeof execSpec>;
+export type Plan = z.infer<typeof planEnvelope>;
+/** The key of the record is not in the plan, which may lie in the store: the command has it. */
+type TrainOperation = Omit<z.infer<typeof trainOperation>, 'run'> & { run: Omit<RunPart, 'recordKey'> };
+export type Operation =
+  | TrainOperation
+  | z.infer<
+      | typeof syncOperation
+      | typeof watchOperation
+      | typeof pollOperation
+      | typeof cancelOperation
+      | typeof execOperation
+      | typeof renewOperation
+      | typeof doctorOperation
+      | typeof readyOperation
+      | typeof activityOperation
+    >;

@@ -1,0 +1,67 @@
+import { deflateSync } from 'node:zlib';
+import { WHOLE } from '../../snapshot/chunk';
+import type { FileEntry } from '../../snapshot/entry';
+import type { StoredSnapshot } from './read-snapshot';
+import { readVerified } from '../../snapshot/read-verified';
+import { encodeFull, type ContentLocations } from './manifest';
+import type { Recorded } from './types';
+import type { SyncContext } from '../context';
+
+/** Contents that are in no pack are at most so many bytes in a record. */
+const MOST_DATA = 1024 * 1024;
+
+/**
+ * Everything that a tree which lost its contents needs: where each is, or the small ones themselves.
+ * @param known what the record that this one is to replace says.
+ */
+export async function fullManifest(
+  { index, workspaceRoot }: SyncContext,
+  { snapshot, recipes, where, packByChunk }: Recorded,
+  known?: StoredSnapshot,
+): Promise<{ bytes: Buffer; packs: ContentLocations['packs'] }> {
+  const all: ContentLocations = { recipes: { ...where.recipes }, packs: [], inline: { ...where.inline } };
+  const packs = new Map(where.packs);
+  let data = Object.values(all.inline).reduce((sum, text) => sum + text.length, 0);
+  const inPack = (chunk: string) => {
+    const pack = packByChunk.get(chunk) ?? index.find(chunk);
+    if (pack) packs.set(pack.sha256, pack.size);
+    return pack !== undefined;
+  };
+  const small = new Map<string, FileEntry>();
+  for (const entry of snapshot.entries) {
+    if (entry.kind !== 'file') continue;
+    if (entry.size <= WHOLE) small.set(entry.sha256, entry);
+    else {
+      const recipe = recipes.get(entry.sha256) ?? known?.recipes[entry.sha256];
+      if (recipe) all.recipes[entry.sha256] = recipe;
+      recipe?.forEach(([chunk]) => inPack(chunk));
+    }
+  }
+  const absent = [...small.values()].filter(({ sha256 }) => !(sha256 in all.inline) && !inPack(sha256));
+  // What this machine knows of packs ends after some days; the store's indexes know more.
+  if (absent.length) await index.refresh().catch(() => undefined);
+  for (const { sha256, path, size } of absent) {
+    if (inPack(sha256)) continue;
+    if (known?.inline[sha256]) all.inline[sha256] = known.inline[sha256];
+    else if (data < MOST_DATA) data += inlineContent(all, { sha256, path, size }, workspaceRoot);
+  }
+  // What it named may hold what is not known here.
+  for (const [sha256, size] of known?.packs ?? []) packs.set(sha256, size);
+  all.packs = [...packs];
+  return { bytes: encodeFull(snapshot, all), packs: all.packs };
+}
+
+/** A content that rode in a command, read again; one that changed meanwhile is left out, to be asked for when it is needed. */
+function inlineContent(
+  all: ContentLocations,
+  entry: Pick<FileEntry, 'sha256' | 'path' | 'size'>,
+  workspaceRoot: string,
+): number {
+  try {
+    const content = readVerified(workspaceRoot, entry.path, 0, [entry.sha256, entry.size]);
+    all.inline[entry.sha256] = deflateSync(content, { level: 9 }).toString('base64');
+    return all.inline[entry.sha256].length;
+  } catch {
+    return 0;
+  }
+}

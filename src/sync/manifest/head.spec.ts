@@ -1,0 +1,140 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { RemoteFailure } from '../../command/remote';
+import type { Operation, SyncPart } from '../../command/plan';
+import { Reporter } from '../../report/reporter';
+import { Recipes } from '../../snapshot/recipes';
+import type { Snapshot } from '../../snapshot/snapshot';
+import { PackIndex } from '../../store/pack-index';
+import { DAY, StoreFixture } from '../../store/store.fixture';
+import { isFresh, readHead, loadCachedHead, cacheHead, storeHead } from './head';
+import { nothing } from '../transport/transport';
+import { synchronise } from '../pipeline/sync-tree';
+import type { SyncContext } from '../context';
+
+const RUNTIME = 'a'.repeat(64);
+
+/** The id of a snapshot, and the name of a pack, that nothing has. */
+const GONE = '0'.repeat(64);
+
+describe('the head of a tree', () => {
+  let at: StoreFixture;
+  let memory: string;
+  let context: SyncContext;
+  let snapshot: Snapshot;
+  let sent: SyncPart[];
+  let answers: (Error | object)[];
+  beforeAll(async () => {
+    at = await StoreFixture.start();
+  });
+  afterAll(() => at.close());
+  beforeEach(async () => {
+    at.empty();
+    memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
+    snapshot = await at.record([await at.pack()]);
+    [sent, answers] = [[], []];
+    const remote = {
+      runtime: RUNTIME,
+      assumeRuntime: () => undefined,
+      uploadRuntime: async () => undefined,
+      sendEach: async (
+        instances: string[],
+        operation: Operation & { sync: SyncPart },
+        options: { onSent?: () => void },
+      ) => {
+        sent.push(operation.sync);
+        options.onSent?.();
+        return new Map(instances.map((instance) => [instance, answers.shift() ?? {}]));
+      },
+    };
+    context = {
+      workspaceRoot: memory,
+      store: at.store,
+      keys: at.keys(),
+      remote: remote as unknown as SyncContext['remote'],
+      reporter: new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream }),
+      instances: ['i-1'],
+      tree: 'tree',
+      memory,
+      index: new PackIndex(at.store, at.keys(), undefined),
+      transferOptions: { inline: true, isSecret: () => false, compression: 'auto' },
+    };
+  });
+  afterEach(() => rmSync(memory, { recursive: true }));
+
+  const head = (more: object = {}) => ({
+    snapshot: snapshot.id,
+    history: [snapshot.id],
+    packs: [],
+    runtime: RUNTIME,
+    written: Date.now(),
+    ...more,
+  });
+  const sync = async () => {
+    const scan = async () => ({ snapshot, recipes: new Recipes(undefined) });
+    const options = { scan, preflight: async () => undefined, onPlan: () => undefined };
+    const done = await synchronise(context, { deliver: async () => nothing() }, options);
+    await done.settled;
+    return done;
+  };
+  const known = async () => {
+    const local = loadCachedHead(context, 'i-1');
+    return local && isFresh(local) ? local : readHead(context, 'i-1');
+  };
+  const written = async () => (await at.store.getWithETag(at.keys().ref('tree', 'i-1'), 2 ** 16))?.modified;
+
+  it('is remembered here with what leads to it for as long as prune keeps that', async () => {
+    cacheHead(context, 'i-1', head({ written: Date.now() - 6.9 * DAY }), snapshot);
+    expect((await known())!.history).toEqual([snapshot.id]);
+  });
+
+  it('is after that what the store has, or else a snapshot without a history', async () => {
+    cacheHead(context, 'i-1', head({ written: Date.now() - 7.1 * DAY, history: [GONE], packs: [[GONE, 1]] }), snapshot);
+    const alone = (await known())!;
+    expect([alone.history, alone.packs, alone.read().id]).toEqual([[], [], snapshot.id]);
+    await storeHead(context, 'i-1', head());
+    at.age(20);
+    const stored = (await known())!;
+    expect(stored.history).toEqual([snapshot.id]);
+    expect(Math.abs(Date.now() - 20 * DAY - stored.written)).toBeLessThan(60_000);
+  });
+
+  it('is written again by a sync that changes nothing, once a day', async () => {
+    await storeHead(context, 'i-1', head());
+    at.age(80);
+    const before = (await written())!;
+    await sync();
+    expect(await written()).toBeGreaterThan(before);
+    at.age(0.5);
+    const after = await written();
+    await sync();
+    expect(await written()).toBe(after);
+  });
+
+  it('names everything where a record that leads to it is gone', async () => {
+    await storeHead(context, 'i-1', head());
+    answers = [new RemoteFailure('FETCH_FAILED', 'gone', { what: 'record', status: 404 })];
+    expect((await sync()).commands).toBe(2);
+    expect(sent.map(({ base, canonical: manifest }) => [base, manifest !== null])).toEqual([
+      [snapshot.id, false],
+      [null, true],
+    ]);
+  });
+
+  it('names everything where a pack of its history alone is gone', async () => {
+    await storeHead(context, 'i-1', head());
+    const pack = (await known())!.packs[0][0];
+    answers = [new RemoteFailure('FETCH_FAILED', 'gone', { what: 'pack', status: 404, pack })];
+    expect((await sync()).commands).toBe(2);
+    expect(sent.map(({ packs }) => packs.length)).toEqual([1, 0]);
+  });
+
+  it('gives up where what was put there for the command can not be fetched', async () => {
+    await storeHead(context, 'i-1', head());
+    answers = [new RemoteFailure('FETCH_FAILED', 'no route', { what: 'plan', status: 403 })];
+    await expect(sync()).rejects.toMatchObject({ remoteCode: 'FETCH_FAILED' });
+    expect(sent).toHaveLength(1);
+  });
+});

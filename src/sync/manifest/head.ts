@@ -1,0 +1,129 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
+import { z } from 'zod';
+import { Snapshot } from '../../snapshot/snapshot';
+import { INDEX_CACHE_TTL } from '../../store/pending-deletes';
+import { inflate } from '../../system/bounded';
+import { readCache, writeCache } from '../../system/cache-file';
+import { applyManifests, LONGEST_HISTORY, MAX_INFLATED, MAX_RECORD, type ContentLocations } from './manifest';
+import type { SyncContext } from '../context';
+import { StoreTooLarge } from '../../store/too-large';
+
+/** What an instance's tree acknowledged last. It only chooses what is sent: a wrong one costs a repair. */
+export interface Head {
+  snapshot: string;
+  /** The records that lead to the snapshot, the whole one first, by the ids of their snapshots; [] where there is none. */
+  history: string[];
+  /** Packs that those records name. */
+  packs: ContentLocations['packs'];
+  /** The runtime that the instance has. */
+  runtime: string;
+  /** When the store's ref was last written, as far as is known here, ms since the epoch. */
+  written: number;
+  /** The snapshot itself, read when it is asked for. Throws an Error where it is damaged. */
+  read(): Snapshot;
+}
+
+/** A tree's ref: docs/reference/formats.md, "Store". */
+export interface Ref {
+  v: 2;
+  snapshot: string;
+  history: string[];
+  runtime: string;
+}
+
+/** A ref names an instance's head and at most 16 records. */
+export const MAX_REF = 64 * 1024;
+
+/** What a head is stored and remembered by. */
+export type NewHead = Omit<Head, 'read' | 'written'>;
+
+const id = z.string().regex(/^[0-9a-f]{64}$/);
+const remembered = z.object({
+  v: z.literal(2),
+  snapshot: id,
+  history: z.array(id).max(LONGEST_HISTORY),
+  packs: z.array(z.tuple([id, z.number().int().nonnegative()])),
+  runtime: z.string(),
+  written: z.number().default(0),
+});
+
+/** This machine's own memory of a head; null where it has none. */
+export function loadCachedHead(context: SyncContext, instance: string): Head | null {
+  return readCache(localFile(context, instance), (data) => {
+    const end = data.indexOf('\n');
+    const { v: _version, ...head } = remembered.parse(JSON.parse(data.toString('utf8', 0, end)));
+    return {
+      ...head,
+      read: () => {
+        const snapshot = Snapshot.parse(inflate(data.subarray(end + 1), MAX_INFLATED));
+        if (snapshot.id !== head.snapshot) throw new Error('the remembered head is damaged');
+        return snapshot;
+      },
+    };
+  });
+}
+
+/** Whether what a head names is still kept by `prune`, as far as this machine's memory goes. */
+export function isFresh({ written }: Head): boolean {
+  return Math.abs(Date.now() - written) < INDEX_CACHE_TTL;
+}
+
+/**
+ * The store's, else what is left of this machine's memory when that is too old: which snapshot it was.
+ * @returns null where no sync to this instance and tree was ever acknowledged, or nothing can be made of its record.
+ */
+export async function readHead(context: SyncContext, instance: string): Promise<Head | null> {
+  const stored = await readStored(context, instance);
+  if (stored) return stored;
+  const local = loadCachedHead(context, instance);
+  return local && { ...local, history: [], packs: [] };
+}
+
+async function readStored({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
+  const key = keys.ref(tree, instance);
+  const stored = await store.getWithETag(key, MAX_REF).catch(unlessTooLarge);
+  if (!stored) return null;
+  try {
+    const ref = JSON.parse(stored.bytes.toString()) as Ref;
+    if (ref.v !== 2 || !ref.history.length || ref.history.length > LONGEST_HISTORY) return null;
+    const records = await Promise.all(
+      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id), MAX_RECORD))! })),
+    );
+    const { snapshot, packs } = applyManifests(records);
+    if (snapshot.id !== ref.snapshot) return null;
+    return { ...ref, packs, written: stored.modified, read: () => snapshot };
+  } catch {
+    return null;
+  }
+}
+
+/** A ref that is too large is as if it were not there: it only saves time. */
+function unlessTooLarge(error: unknown): null {
+  if (error instanceof StoreTooLarge) return null;
+  throw error;
+}
+
+/** Remembers an acknowledged head here, so that the next sync knows it without asking. */
+export function cacheHead(context: SyncContext, instance: string, head: Omit<Head, 'read'>, snapshot: Snapshot): void {
+  const file = localFile(context, instance);
+  if (!file) return;
+  const { history, packs, runtime, written } = head;
+  const header = JSON.stringify({ v: 2, snapshot: snapshot.id, history, packs, runtime, written });
+  writeCache(file, Buffer.concat([Buffer.from(`${header}\n`), deflateSync(snapshot.canonical, { level: 1 })]));
+}
+
+/** Tells everyone who shares the tree. */
+export async function storeHead({ store, keys, tree }: SyncContext, instance: string, head: NewHead): Promise<void> {
+  const ref: Ref = { v: 2, snapshot: head.snapshot, history: head.history, runtime: head.runtime };
+  await store.put(keys.ref(tree, instance), Buffer.from(JSON.stringify(ref)), { contentType: 'application/json' });
+}
+
+function localFile({ memory, store, keys, tree }: SyncContext, instance: string): string | undefined {
+  if (!memory) return undefined;
+  const name = createHash('sha256')
+    .update(JSON.stringify([store.bucket, keys.ref(tree, instance)]))
+    .digest('hex');
+  return join(memory, 'heads', name.slice(0, 32));
+}

@@ -1,0 +1,83 @@
+import { deflateSync } from 'node:zlib';
+import { formatCount } from '../../report/units';
+import type { Entry } from '../../snapshot/entry';
+import { Snapshot } from '../../snapshot/snapshot';
+import { encodeDelta, applyManifests, MAX_CHANGE, NewerRecord, recordNeeds, encodeFull } from './manifest';
+
+describe('applyManifests', () => {
+  const where = { packs: [], recipes: {}, inline: {} };
+  afterEach(() => jest.restoreAllMocks());
+
+  it('reads a whole record', () => {
+    const snapshot = Snapshot.parse(Buffer.from('nx-ec2 snapshot 1\0d a\0'));
+    expect(applyManifests([{ id: snapshot.id, bytes: encodeFull(snapshot, where) }]).snapshot.id).toBe(snapshot.id);
+  });
+
+  it('parses no manifest that is not the one of its id: a small object can hold millions of entries', () => {
+    const manifest = `nx-ec2 snapshot 1\0${'d a\0'.repeat(1_000_000)}`;
+    const record = {
+      v: 1,
+      snapshot: 'a'.repeat(64),
+      base: null,
+      canonical: manifest,
+      packs: [],
+      recipes: {},
+      inline: {},
+    };
+    const bytes = deflateSync(JSON.stringify(record));
+    expect(bytes.length).toBeLessThan(100_000);
+    const parse = jest.spyOn(Snapshot, 'parse');
+    expect(() => applyManifests([{ id: 'a'.repeat(64), bytes }])).toThrow('not of its snapshot');
+    expect(parse).not.toHaveBeenCalled();
+  });
+
+  describe('a change, whose hash is known only when it was applied', () => {
+    const base = Snapshot.parse(Buffer.from('nx-ec2 snapshot 1\0d a\0'));
+    const id = 'b'.repeat(64);
+    /** Inflates to so many bytes more. */
+    const change = (bytes: number, start: object = { v: 1, snapshot: id, base: base.id }) =>
+      deflateSync(JSON.stringify({ ...start, deleted: [], entries: ' '.repeat(bytes), ...where }));
+    const TOO_LARGE = `it holds more than ${formatCount(MAX_CHANGE, 'inflated byte')}`;
+
+    it('is inflated to its own small limit, by what folds it and by what asks what it needs', () => {
+      const bytes = change(MAX_CHANGE);
+      expect(bytes.length).toBeLessThan(100_000);
+      const whole = { id: base.id, bytes: encodeFull(base, where) };
+      expect(() => applyManifests([whole, { id, bytes }])).toThrow(TOO_LARGE);
+      expect(() => recordNeeds(bytes)).toThrow(TOO_LARGE);
+      expect(recordNeeds(change(MAX_CHANGE - 1000))).toEqual({ base: base.id, packs: [] });
+    });
+
+    it.each([
+      ['in another order', { base: base.id, snapshot: id, v: 1 }],
+      ['without a base', { v: 1, snapshot: id }],
+      ['that is no record', []],
+    ])('has the same limit where it begins as something %s', (_what, start) => {
+      expect(() => recordNeeds(change(MAX_CHANGE, start))).toThrow(TOO_LARGE);
+    });
+
+    it('is no whole record for saying so first and otherwise later', () => {
+      const text = `{"v":1,"snapshot":"${id}","base":null,"base":"${base.id}","gone":[],"records":"","packs":[]}`;
+      expect(() => recordNeeds(deflateSync(text))).toThrow('it begins as another kind of record');
+    });
+
+    it('is said to be of a later version without being inflated further', () => {
+      expect(() => recordNeeds(change(MAX_CHANGE, { v: 2, snapshot: id, base: base.id }))).toThrow(NewerRecord);
+    });
+
+    it('is not written where it is larger: the whole is', () => {
+      const entries = (count: number): Entry[] =>
+        Array.from({ length: count }, (_, n) => ({
+          kind: 'directory',
+          path: `${'x'.repeat(200)}/${String(n).padStart(8, '0')}`,
+        }));
+      const few = Snapshot.of([{ kind: 'directory', path: 'y' }]);
+      const changed = entries(80_000);
+      const large = Snapshot.of([...few.entries, ...changed]);
+      expect(encodeDelta(few, large, where)).toBeNull();
+      expect(applyManifests([{ id: large.id, bytes: encodeFull(large, where) }]).snapshot.id).toBe(large.id);
+      const small = Snapshot.of([...few.entries, ...changed.slice(0, 10)]);
+      expect(recordNeeds(encodeDelta(few, small, where)!)).toEqual({ base: few.id, packs: [] });
+    });
+  });
+});

@@ -1,0 +1,20 @@
+import type { Snapshot } from '../../snapshot/snapshot';
+import type { Recipes } from '../../snapshot/recipes';
+import type { Head } from './head';
+import type { Delta } from '../../snapshot/diff';
+import type { ContentLocations } from './manifest';
+import type { PackName } from '../../store/index-format';
+
+/** A snapshot that is sent, and what is known of it. */
+export interface Recorded {
+  snapshot: Snapshot;
+  recipes: Recipes;
+  base: Head | null;
+  /** The base's snapshot. */
+  before: Snapshot | null;
+  /** From there to the snapshot. */
+  delta: Delta | null;
+  where: ContentLocations;
+  /** Where the chunks are that were sent with it. */
+  packByChunk: ReadonlyMap<string, PackName>;
+}

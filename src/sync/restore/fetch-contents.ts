@@ -1,0 +1,161 @@
+import { hash } from 'node:crypto';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatCount } from '../../report/units';
+import { WHOLE, type Chunk } from '../../snapshot/chunk';
+import type { FileEntry } from '../../snapshot/entry';
+import type { StoreKeys } from '../../store/keys';
+import { PackIndex } from '../../store/pack-index';
+import { readChunks } from '../../store/pack-reader';
+import type { Store } from '../../store/store';
+import { inflate } from '../../system/bounded';
+import type { StoredSnapshot } from '../manifest/read-snapshot';
+import type { PackName } from '../../store/index-format';
+
+export interface FetchOptions {
+  /** Told of each piece of a content, verified, in any order: where in the content it belongs, bytes. */
+  onPiece: (content: string, offset: number, data: Buffer) => Promise<void>;
+  /** Told of the store's indexes that can't be used. */
+  warn: (text: string) => void;
+  signal?: AbortSignal;
+}
+
+/** Packs that are read at once: each may be 16 MiB. */
+const CONCURRENT_PACKS = 3;
+const PATHS = 5;
+
+/** Where a chunk is wanted. */
+interface Place {
+  content: string;
+  offset: number;
+}
+
+/**
+ * Fetches contents of a snapshot from the store: from its records, from the packs that they name, and what they do not
+ * tell, from where the store's indexes say. An empty content has no pieces.
+ * @param wanted each content once.
+ * @throws Problem `CONTENTS_GONE` that says what can't be had, and why; what could be had has been told of.
+ */
+export async function fetchContents(
+  store: Store,
+  keys: StoreKeys,
+  stored: StoredSnapshot,
+  wanted: readonly FileEntry[],
+  { onPiece, warn, signal }: FetchOptions,
+): Promise<void> {
+  const missing = new Map<string, Place[]>();
+  const unknown: string[] = [];
+  for (const { sha256, size } of wanted) {
+    if (size === 0) continue;
+    const inside = Object.hasOwn(stored.inline, sha256) && fromData(stored.inline[sha256], sha256, size);
+    if (inside) {
+      await onPiece(sha256, 0, inside);
+      continue;
+    }
+    const chunks = size <= WHOLE ? [[sha256, size] as const] : recipeOf(stored, sha256, size);
+    if (!chunks) unknown.push(sha256);
+    let offset = 0;
+    for (const [chunk, bytes] of chunks ?? []) {
+      const places = missing.get(chunk);
+      if (places) places.push({ content: sha256, offset });
+      else missing.set(chunk, [{ content: sha256, offset }]);
+      offset += bytes;
+    }
+  }
+  const absent: string[] = [];
+  let damaged: Problem | undefined;
+  const take = (packs: PackName[]) =>
+    each(packs, async (pack) => {
+      signal?.throwIfAborted();
+      if (!missing.size) return;
+      const onChunk = async (chunk: string, data: Buffer) => {
+        const places = missing.get(chunk) ?? [];
+        // A chunk may be in several packs.
+        missing.delete(chunk);
+        for (const { content, offset } of places) await onPiece(content, offset, data);
+      };
+      try {
+        if (!(await readChunks(store, keys, pack, (chunk) => missing.has(chunk), onChunk, signal)))
+          absent.push(pack.sha256);
+      } catch (error) {
+        if (!(error instanceof Problem) || error.code !== 'PACK_MISMATCH') throw error;
+        damaged ??= error;
+      }
+    });
+  const named = stored.packs.filter(([sha256]) => /^[0-9a-f]{64}$/.test(sha256));
+  await take(named.map(([sha256, size]) => ({ sha256, size })));
+  if (missing.size) await take(await elsewhere(store, keys, missing, warn));
+  if (!missing.size && !unknown.length) return;
+  if (damaged) throw damaged;
+  const contents = new Set([...unknown, ...[...missing.values()].flat().map(({ content }) => content)]);
+  throw gone(
+    wanted.filter(({ sha256 }) => contents.has(sha256)).map(({ path }) => path),
+    absent,
+  );
+}
+
+function fromData(data: string, sha256: string, size: number): Buffer | null {
+  try {
+    const content = inflate(Buffer.from(data, 'base64'), size);
+    return hash('sha256', content, 'hex') === sha256 ? content : null;
+  } catch {
+    // It may be had elsewhere.
+    return null;
+  }
+}
+
+/** Null where the records do not say how a content is put together. */
+function recipeOf({ recipes }: StoredSnapshot, sha256: string, size: number): readonly Chunk[] | null {
+  const chunks = Object.hasOwn(recipes, sha256) ? recipes[sha256] : null;
+  if (!Array.isArray(chunks)) return null;
+  const total = (chunks as Chunk[]).reduce((sum, [, bytes]) => sum + bytes, 0);
+  return total === size ? (chunks as Chunk[]) : null;
+}
+
+/** Packs that the indexes say hold chunks: what a record leaves out, others may have uploaded. */
+async function elsewhere(
+  store: Store,
+  keys: StoreKeys,
+  chunks: ReadonlyMap<string, Place[]>,
+  warn: FetchOptions['warn'],
+): Promise<PackName[]> {
+  const index = new PackIndex(store, keys, undefined, warn);
+  await index.refresh();
+  const packs = new Map<string, PackName>();
+  for (const chunk of chunks.keys()) {
+    const pack = index.find(chunk);
+    if (pack) packs.set(pack.sha256, pack);
+  }
+  return [...packs.values()];
+}
+
+/** The first error ends it. */
+async function each<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const left = items[Symbol.iterator]();
+  let failed = false;
+  const one = async () => {
+    for (let next = left.next(); !next.done && !failed; next = left.next()) await work(next.value);
+  };
+  await Promise.all(
+    Array.from({ length: CONCURRENT_PACKS }, () =>
+      one().catch((error: unknown) => {
+        failed = true;
+        throw error;
+      }),
+    ),
+  );
+}
+
+function gone(paths: string[], absent: string[]): Problem {
+  const some = paths.slice(0, PATHS).map(sanitizeForTerminal).join(', ');
+  const more = paths.length > PATHS ? `, and ${paths.length - PATHS} more` : '';
+  return new Problem(
+    'CONTENTS_GONE',
+    `The store lacks the contents of ${formatCount(paths.length, 'file')}: ${some}${more}.`,
+    {
+      next: absent.length
+        ? `${formatCount(absent.length, 'pack')} that the snapshot's records name ${absent.length === 1 ? 'is' : 'are'} not there: "nx-ec2 store prune", or a person, removed ${absent.length === 1 ? 'it' : 'them'}.`
+        : 'No pack ever held them: they were sent as an archive ("sync.transport"), which is removed when it was read, or inside a command.',
+    },
+  );
+}

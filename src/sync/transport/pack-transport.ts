@@ -1,0 +1,156 @@
+import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
+import type { RecipeStep } from '../../command/plan';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { WHOLE, type Chunk } from '../../snapshot/chunk';
+import type { FileEntry } from '../../snapshot/entry';
+import { readContent } from '../../snapshot/read-content';
+import type { Recipes } from '../../snapshot/recipes';
+import type { Snapshot } from '../../snapshot/snapshot';
+import { readVerified } from '../../snapshot/read-verified';
+import { total, uploadChunks, type Piece } from './upload-chunks';
+import { nothing, type Transfer, type TransferRequest, type Transport } from './transport';
+import { FileMoved } from '../../snapshot/file-moved';
+import type { SyncContext } from '../context';
+import type { PackName } from '../../store/index-format';
+
+/** Contents of so many bytes, compressed, ride in the command at the most: it holds 64 KB in all. */
+const MAX_INLINE_BYTES = 24 * 1024;
+/** So many times that, uncompressed, is worth the try. */
+const SHRINKS = 8;
+/** So much must be unknown, bytes, before the store is asked what others have uploaded. */
+const WORTH_ASKING = 64 * 1024;
+
+/**
+ * The way of the store: contents as chunks in packs that are never sent twice; a large file as what it shares with
+ * what the instance has, and the chunks that are new; a small edit in the command itself.
+ */
+export const packTransport: Transport = {
+  async deliver(context, request): Promise<Transfer> {
+    const transfer = nothing();
+    if (request.missing.length === 0) return transfer;
+    const data = inlineData(context, request.missing);
+    if (data) {
+      transfer.part.inline = transfer.where.inline = data;
+      return transfer;
+    }
+    const pieces: Piece[] = [];
+    let known = 0;
+    for (const entry of request.missing) {
+      const chunks = chunksOf(context, entry, request.recipes);
+      const copied = entry.size > WHOLE ? describe(transfer, entry, chunks, request) : new Set<string>();
+      let offset = 0;
+      for (const chunk of chunks) {
+        if (copied.has(chunk[0])) known += chunk[1];
+        else pieces.push({ path: entry.path, content: entry.sha256, offset, chunk });
+        offset += chunk[1];
+      }
+    }
+    const unknown = () => pieces.filter(({ chunk }) => !context.index.find(chunk[0]));
+    let missing = unknown();
+    if (total(missing) > WORTH_ASKING) {
+      // Not being able to list costs an upload, not the sync.
+      await context.index.refresh().catch((error: Error) => context.reporter.detail(error.message.split('\n')[0]));
+      missing = unknown();
+    }
+    const uploaded = await uploadChunks(context, missing);
+    transfer.packByChunk = uploaded.packs;
+    transfer.sent = uploaded.sent;
+    transfer.uploaded = uploaded.bytes;
+    transfer.saved = known + total(pieces) - total(missing);
+    transfer.part.packs = packsOf(pieces, uploaded.packs, (chunk) => context.index.find(chunk)!);
+    transfer.where.packs = transfer.part.packs.map(({ sha256, size }) => [sha256, size]);
+    return transfer;
+  },
+};
+
+/** The contents themselves, where they are few, small and not secret; null where they are not. */
+function inlineData(
+  { transferOptions, workspaceRoot }: SyncContext,
+  missing: FileEntry[],
+): Record<string, string> | null {
+  const raw = missing.reduce((sum, { size }) => sum + size, 0);
+  const room = transferOptions.room ?? MAX_INLINE_BYTES;
+  if (!transferOptions.inline || raw > SHRINKS * room || missing.some(({ path }) => transferOptions.isSecret(path)))
+    return null;
+  const data: Record<string, string> = {};
+  let size = 0;
+  for (const entry of missing) {
+    const content = readVerified(workspaceRoot, entry.path, 0, [entry.sha256, entry.size]);
+    data[entry.sha256] = deflateSync(content, { level: 9 }).toString('base64');
+    if ((size += data[entry.sha256].length) > room) return null;
+  }
+  return data;
+}
+
+function chunksOf({ workspaceRoot }: SyncContext, entry: FileEntry, recipes: Recipes): readonly Chunk[] {
+  if (entry.size <= WHOLE) return [[entry.sha256, entry.size]];
+  const known = recipes.get(entry.sha256);
+  if (known) return known;
+  // Its hash was remembered, its recipe was not.
+  const content = readContent(join(workspaceRoot, entry.path));
+  if (content?.sha256 !== entry.sha256 || !content.chunks) throw new FileMoved(sanitizeForTerminal(entry.path));
+  recipes.set(entry.path, entry.sha256, content.chunks);
+  return content.chunks;
+}
+
+/** Writes down how a large content is put together. @returns the chunks that the base's content has. */
+function describe(
+  transfer: Transfer,
+  entry: FileEntry,
+  chunks: readonly Chunk[],
+  { base, recipes }: TransferRequest,
+): Set<string> {
+  const before = base && sameFile(base, entry.path);
+  const old = before && recipes.get(before.sha256);
+  const offsets = new Map<string, number>();
+  let at = 0;
+  for (const [sha256, size] of old ?? []) {
+    if (!offsets.has(sha256)) offsets.set(sha256, at);
+    at += size;
+  }
+  const steps: RecipeStep[] = [];
+  const copied = new Set<string>();
+  for (const chunk of chunks) {
+    const from = offsets.get(chunk[0]);
+    if (from === undefined) {
+      steps.push(chunk);
+      continue;
+    }
+    copied.add(chunk[0]);
+    const last = steps.at(-1);
+    const follows = last?.length === 3 && last[1] + last[2] === from;
+    if (follows) steps[steps.length - 1] = [last[0], last[1], last[2] + chunk[1]];
+    else steps.push([before!.sha256, from, chunk[1]]);
+  }
+  transfer.part.recipes[entry.sha256] = steps;
+  transfer.where.recipes[entry.sha256] = chunks;
+  return copied;
+}
+
+function sameFile(base: Snapshot, path: string): FileEntry | undefined {
+  const entry = base.entries.find((each) => each.path === path);
+  return entry?.kind === 'file' ? entry : undefined;
+}
+
+/** The packs that hold the pieces. One of which little is needed is spare: read in part. */
+function packsOf(
+  pieces: Piece[],
+  made: ReadonlyMap<string, PackName>,
+  find: (chunk: string) => PackName,
+): Transfer['part']['packs'] {
+  const needed = new Map<string, { size: number; bytes: number }>();
+  const uploaded = new Set([...made.values()].map(({ sha256 }) => sha256));
+  for (const { chunk } of pieces) {
+    const { sha256, size } = made.get(chunk[0]) ?? find(chunk[0]);
+    const pack = needed.get(sha256) ?? { size, bytes: 0 };
+    pack.bytes += chunk[1];
+    needed.set(sha256, pack);
+  }
+  return [...needed].map(([sha256, { size, bytes }]) => ({
+    sha256,
+    size,
+    // What is needed counts before compression: where in doubt, the instance reads the whole.
+    spare: !uploaded.has(sha256) && bytes < size / 2,
+  }));
+}

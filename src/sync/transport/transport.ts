@@ -1,0 +1,57 @@
+import type { SyncPart } from '../../command/plan';
+import type { FileEntry } from '../../snapshot/entry';
+import type { Recipes } from '../../snapshot/recipes';
+import type { Snapshot } from '../../snapshot/snapshot';
+import type { ContentLocations } from '../manifest/manifest';
+import type { SyncContext } from '../context';
+import type { PackName } from '../../store/index-format';
+
+/** What is to be delivered. */
+export interface TransferRequest {
+  wanted: Snapshot;
+  /** What the tree should hold; null where nothing is known of it. */
+  base: Snapshot | null;
+  /** The entries whose content the instance is not known to have, each content once. */
+  missing: FileEntry[];
+  recipes: Recipes;
+}
+
+/** Contents on their way: how the plan names them, what a record keeps of that, and what is to be removed afterwards. */
+export interface Transfer {
+  part: Pick<SyncPart, 'archive' | 'recipes' | 'inline'> & {
+    packs: { sha256: string; size: number; spare: boolean }[];
+  };
+  where: ContentLocations;
+  /** Where the chunks are that were sent. */
+  packByChunk: ReadonlyMap<string, PackName>;
+  /** Settles when all of it is where the instance finds it: what is named may still be on its way. */
+  sent: Promise<void>;
+  /** Bytes that went to the store, once it is sent. */
+  uploaded: () => number;
+  /** Bytes of missing contents that the store or the instance had already. */
+  saved: number;
+  /** Keys that are of no use after the command. */
+  leftovers: string[];
+}
+
+/**
+ * A way for contents to transferOptions. Prepared before the command is sent; the command names what was prepared by its hash.
+ * @throws FileMoved where a file is no longer what was scanned.
+ */
+export interface Transport {
+  /** What serves where a bucket does not know what this one needs (HTTP 501). */
+  fallback?: Transport;
+  deliver(context: SyncContext, request: TransferRequest): Promise<Transfer>;
+}
+
+export function nothing(): Transfer {
+  return {
+    part: { archive: null, recipes: {}, inline: {}, packs: [] },
+    where: { recipes: {}, packs: [], inline: {} },
+    packByChunk: new Map(),
+    sent: Promise.resolve(),
+    uploaded: () => 0,
+    saved: 0,
+    leftovers: [],
+  };
+}

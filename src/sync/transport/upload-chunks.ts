@@ -1,0 +1,99 @@
+import type { Chunk } from '../../snapshot/chunk';
+import { PackWriter } from '../../store/pack';
+import { PackUploads } from '../../store/upload';
+import { formatCount } from '../../report/units';
+import { readVerified } from '../../snapshot/read-verified';
+import type { SyncContext } from '../context';
+import type { PackName } from '../../store/index-format';
+
+/** A chunk and where it is: a file of the workspace. */
+export interface Piece {
+  path: string;
+  /** The content that it is a part of. */
+  content: string;
+  offset: number;
+  chunk: Chunk;
+}
+
+/** Above this rate, bytes a second, the link is faster than good compression. */
+const FAST_LINK = 20 * 1024 * 1024;
+/** What is collected for one pack at the most, bytes before compression: a pack holds 16 MiB. */
+const MAX_PACK_INPUT_BYTES = 14 * 1024 * 1024;
+/** What compression is taken to leave until it was measured. */
+const GUESS = 0.35;
+/** Packs that are being compressed while others are on their way. */
+const BEGUN = 1;
+
+/** What an upload makes of the chunks that the store lacks. */
+export interface Upload {
+  /** Where each chunk will be. */
+  packs: Map<string, PackName>;
+  /** Settles when all of them are in the store. */
+  sent: Promise<void>;
+  /** Bytes that S3 has taken so far. */
+  bytes: () => number;
+}
+
+/** Uploads what the store lacks, each chunk once, as packs. Ends when all packs are made; the last are on their way then. */
+export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promise<Upload> {
+  const packs = new Map<string, PackName>();
+  if (!pieces.length) return { packs, sent: Promise.resolve(), bytes: () => 0 };
+  const { reporter, signal, transferOptions } = context;
+  const unique = [...new Map(pieces.map((piece) => [piece.chunk[0], piece])).values()];
+  const progress = reporter.progress('Uploading', total(unique));
+  let taken = 0;
+  let stored = 0;
+  const uploads = new PackUploads(context.store, context.keys, context.index, {
+    signal,
+    onSent: ({ bytes, chunks }) => {
+      stored += bytes.length;
+      taken += chunks.reduce((sum, [, size]) => sum + size, 0);
+    },
+    onProgress: (bytes) => progress.update(bytes),
+    onWait: (why) => reporter.line(`Upload interrupted (${why}); trying again.`),
+  });
+  const fast = () => uploads.rate > FAST_LINK;
+  const writer = new PackWriter(() =>
+    transferOptions.compression === 'auto' ? (fast() ? 1 : 6) : transferOptions.compression,
+  );
+  const begun: Promise<void>[] = [];
+  const close = async () => {
+    const closing = writer.finish().then(async (pack) => {
+      if (!pack) return;
+      for (const [chunk] of pack.chunks) packs.set(chunk, { sha256: pack.sha256, size: pack.bytes.length });
+      await uploads.send(pack);
+    });
+    closing.catch(() => undefined);
+    begun.push(closing);
+    if (begun.length > BEGUN) await begun.shift();
+  };
+  try {
+    for (const { path, offset, chunk } of unique) {
+      signal?.throwIfAborted();
+      writer.add(chunk, readVerified(context.workspaceRoot, path, offset, chunk));
+      const ratio = taken ? Math.max(0.02, stored / taken) : GUESS;
+      if (writer.waiting >= Math.min(MAX_PACK_INPUT_BYTES, uploads.packSize / ratio)) await close();
+    }
+    await close();
+    await Promise.all(begun);
+  } catch (error) {
+    progress.end();
+    // What is on its way ends first: nothing is left to itself.
+    await uploads.settle().catch(() => undefined);
+    throw error;
+  }
+  const sent = uploads.settle().then(() => report(context, uploads.replaced));
+  sent.finally(() => progress.end()).catch(() => undefined);
+  return { packs, sent, bytes: () => uploads.sent };
+}
+
+export function total(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { chunk }) => sum + chunk[1], 0);
+}
+
+function report({ reporter }: SyncContext, replaced: string[]): void {
+  if (!replaced.length) return;
+  reporter.warn(
+    `${formatCount(replaced.length, 'pack')} in the store held something else than its name says and was replaced: ${replaced[0]}`,
+  );
+}

@@ -1,0 +1,30 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+import { deflateSync } from 'node:zlib';
+import { inflate } from '../system/bounded';
+
+/** Whose messages these are: docs/reference/formats.md, "watch". */
+export interface Seal {
+  session: string;
+  key: Buffer;
+}
+
+const SIZE = 32;
+/** What a watcher says is short, bytes unpacked: paths and names, the first of them. */
+export const MAX_MESSAGE = 1024 * 1024;
+
+/** A message as it lies in the store: its HMAC, then its JSON, compressed. */
+export function seal(by: Seal, kind: 'edit' | 'ack', n: number, message: object): Buffer {
+  const body = deflateSync(JSON.stringify(message));
+  return Buffer.concat([code(by, kind, n, body), body]);
+}
+
+/** @returns null for what is not this very message of this very session. */
+export function unseal(by: Seal, kind: 'edit' | 'ack', n: number, bytes: Buffer): unknown {
+  const body = bytes.subarray(SIZE);
+  if (bytes.length < SIZE || !timingSafeEqual(bytes.subarray(0, SIZE), code(by, kind, n, body))) return null;
+  return JSON.parse(inflate(body, MAX_MESSAGE).toString());
+}
+
+function code({ session, key }: Seal, kind: string, n: number, body: Buffer): Buffer {
+  return createHmac('sha256', key).update(`${kind} ${session} ${n}\n`).update(body).digest();
+}

@@ -1,0 +1,245 @@
+import { posix } from 'node:path';
+import { sleep } from '../command/run-command';
+import type { WatchReply } from '../command/plan';
+import { RemoteFailure } from '../command/remote';
+import { CONFIG_FILE } from '../config/config-file';
+import { fileProblem } from '../report/file-problem';
+import { Problem } from '../report/problem';
+import type { Snapshot } from '../snapshot/snapshot';
+import { selectTransport } from '../sync/transport/select-transport';
+import { sendEdit } from './send-edit';
+import { PendingManifest } from './pending-manifest';
+import { WATCH_PACE, Watcher, WatcherGone, type WatchPace } from './watcher-client';
+import type { ChangeBatch, FileEvents } from '../workspace/file-events';
+import { push } from '../project/sync-project';
+import type { Rescan } from './rescan';
+import type { Workspace } from '../project/scan-project';
+import { WatchStats } from './watch-summary';
+import type { Session } from '../context/types';
+import { FileMoved } from '../snapshot/file-moved';
+import type { SyncContext } from '../sync/context';
+
+/** The head is recorded when nothing was sent for so long, ms. */
+const RECORD_DELAY_MS = 2_000;
+/** Whether the watcher has said something is looked for so often, ms: that keeps the connection open, too. */
+const LISTEN = 4_000;
+/** After files were listed again, once more so long after: a directory is watched a moment after it was made. */
+const RELIST_DELAY_MS = 1_000;
+/** What failed is tried again after so long, ms, and later and later. */
+const FIRST_RETRY = 1_000;
+const LAST_RETRY = 30_000;
+/** A file that changed while it was sent is on its way to be saved, ms. */
+const MOVED_RETRY_MS = 100;
+/** So often in a row something may fail that is no problem of the user's. */
+const MAX_UNEXPECTED_ERRORS = 5;
+/** A watcher that can't be started again is given up after so long, ms. */
+const RESTART_TIMEOUT_MS = 30 * 60_000;
+/** At the end the watcher has so long to say good-bye, ms. */
+const GOODBYE = 2_000;
+
+export interface WatchOptions {
+  events: Pick<FileEvents, 'next'>;
+  rescan: Pick<Rescan, 'after'>;
+  signal: AbortSignal;
+  force?: boolean;
+  pace?: WatchPace;
+}
+
+/**
+ * Keeps the instance's tree in step with the workspace until the signal is aborted: one edit on its way at a time,
+ * what changes meanwhile is the next one.
+ * @throws Problem where the first sync fails, another watch takes over, or the instance is gone for good.
+ */
+export class Watch {
+  readonly stats = new WatchStats();
+  private readonly context: SyncContext;
+  private readonly pace: WatchPace;
+  private watcher?: Watcher;
+  /** One that a command is on its way to start. */
+  private starting?: Watcher;
+  private acknowledged?: Snapshot;
+  private pendingManifest?: PendingManifest;
+  /** What was noticed and is not in step yet. */
+  private pending: ChangeBatch | null = null;
+  private retry = FIRST_RETRY;
+  private unexpectedErrors = 0;
+  private trouble = '';
+  /** Moments of `performance.now()`. */
+  private retryAt = 0;
+  private againAt = Infinity;
+  private sentAt = 0;
+
+  constructor(
+    private readonly session: Session,
+    private readonly workspace: Workspace,
+    private readonly options: WatchOptions,
+  ) {
+    this.context = { ...session, signal: options.signal };
+    this.pace = options.pace ?? WATCH_PACE;
+  }
+
+  async run(): Promise<never> {
+    try {
+      await this.start();
+      this.session.reporter.line(`Watching; Ctrl+C ends it.`);
+      for (;;) {
+        const batch = await this.options.events.next(this.idle(), this.options.signal);
+        this.pending = merge(this.pending, batch);
+        await this.withRetry(async () => {
+          const now = performance.now();
+          if (this.pending && (batch || now >= this.retryAt))
+            await this.syncChanges(this.pending, now + RELIST_DELAY_MS);
+          else if (now >= this.againAt) await this.syncChanges({ paths: null, since: now }, Infinity);
+          else await this.idleTasks();
+        });
+      }
+    } finally {
+      await this.end();
+    }
+  }
+
+  /** How long nothing is to be done, unless something happens, ms. */
+  private idle(): number {
+    const moments = [this.againAt, this.sentAt + this.pace.lease / 3, performance.now() + LISTEN];
+    if (this.pending) moments.push(this.retryAt);
+    if (!this.pendingManifest!.isEmpty) moments.push(this.sentAt + RECORD_DELAY_MS);
+    return Math.max(0, Math.min(...moments) - performance.now());
+  }
+
+  /** @param again when to look once more, if files were listed again. */
+  private async syncChanges(batch: ChangeBatch, again: number): Promise<void> {
+    const { session, options, workspace } = this;
+    this.pending = batch;
+    this.againAt = Infinity;
+    this.warnConfigChanged(batch);
+    const { snapshot, recipes, relisted } = await options.rescan.after(batch);
+    if (relisted) this.againAt = again;
+    if (snapshot.id !== this.acknowledged!.id) {
+      const strategy = selectTransport(session.configuration.sync.transport);
+      const of = { wanted: snapshot, acknowledged: this.acknowledged!, recipes, force: options.force ?? false };
+      const edit = await sendEdit(this.context, strategy, this.watcher!, of);
+      this.acknowledged = snapshot;
+      this.pendingManifest!.add(snapshot, recipes, edit.transfer);
+      this.sentAt = performance.now();
+      this.stats.add(workspace.reporter, session.instance, edit, performance.now() - batch.since);
+    }
+    this.pending = null;
+  }
+
+  /** Nothing is to be sent: what else there is to do. */
+  private async idleTasks(): Promise<void> {
+    const quiet = performance.now() - this.sentAt;
+    if (!this.pendingManifest!.isEmpty && quiet >= RECORD_DELAY_MS) void this.pendingManifest!.record();
+    if (quiet >= this.pace.lease / 3) {
+      await this.watcher!.send(null, { signal: this.options.signal });
+      this.sentAt = performance.now();
+    } else {
+      await this.watcher!.listen(this.options.signal);
+    }
+    void this.watcher!.tidy();
+  }
+
+  private warnConfigChanged({ paths }: ChangeBatch): void {
+    const { configuration, reporter } = this.session;
+    const file = posix.join(configuration.projectRoot, CONFIG_FILE);
+    if (paths?.has(file)) reporter.line(`${file} changed: takes effect at the next start.`);
+  }
+
+  /** Does something, and what its failure asks for: nothing but the end of all ends a watch. */
+  private async withRetry(work: () => Promise<void>): Promise<void> {
+    const { reporter } = this.session;
+    try {
+      await work();
+      this.retry = FIRST_RETRY;
+      this.unexpectedErrors = 0;
+      this.trouble = '';
+    } catch (thrown) {
+      // A full disk, or too many open files on this machine, may last: it is the user's to mend.
+      const error = fileProblem(thrown) ?? thrown;
+      if (this.options.signal.aborted) throw error;
+      if (error instanceof WatcherGone) return await this.startAgain(error);
+      if (error instanceof FileMoved) return void (this.retryAt = performance.now() + MOVED_RETRY_MS);
+      // A directory may go while it is read; what stays so is ours to mend.
+      if (!(error instanceof Problem) && ++this.unexpectedErrors > MAX_UNEXPECTED_ERRORS) throw error;
+      // A link that leads out of the workspace, a full disk there: said once, and tried again, at the latest when something changes.
+      const { message } = error as Error;
+      // Each try is for another object: what AWS refuses for the same reason is the same trouble.
+      const trouble = (error instanceof Problem && error.aws?.code) || message;
+      if (this.trouble !== trouble) reporter.warn(`not synced: ${message}`);
+      this.trouble = trouble;
+      if (error instanceof RemoteFailure && !/^(BUSY|NO_SPACE|PATH_BLOCKED|LIMIT|UNSAFE_PATH)$/.test(error.remoteCode))
+        return await this.startAgain(error);
+      this.retryAt = performance.now() + this.retry;
+      this.retry = Math.min(LAST_RETRY, this.retry * 2);
+    }
+  }
+
+  /** The command that syncs and starts the watcher. */
+  private async start(): Promise<void> {
+    const { session, workspace, options } = this;
+    const result = await push<WatchReply>(session, workspace, {
+      signal: options.signal,
+      force: options.force,
+      scan: () => options.rescan.after({ paths: null }),
+      watch: () => (this.starting = new Watcher(this.context, this.pace)).start(),
+    });
+    [this.watcher, this.starting] = [this.starting, undefined];
+    this.acknowledged = result.snapshot;
+    this.pendingManifest = new PendingManifest(this.context, result.snapshot, result.settled);
+    this.sentAt = performance.now();
+    this.pending = null;
+    session.reporter.detail(`The watcher on ${session.instance} is PID ${result.reply.watch.pid}`);
+  }
+
+  private async startAgain(why: Error): Promise<void> {
+    const { session, options } = this;
+    const { reporter, instance } = session;
+    const gone = this.watcher!;
+    this.watcher = undefined;
+    void gone.tidy();
+    if (why instanceof WatcherGone && why.why === 'superseded') {
+      throw new Problem('WATCH_SUPERSEDED', `Another watch of this tree has started on ${instance}; this one ends.`, {
+        next: 'Set "sync.tree" to use a tree of your own.',
+      });
+    }
+    reporter.line(`Starting the watcher on ${instance} again: ${why.message}`);
+    this.stats.starts++;
+    void this.pendingManifest!.record();
+    const since = performance.now();
+    let said = '';
+    for (let wait = FIRST_RETRY; ; wait = Math.min(LAST_RETRY, wait * 2)) {
+      try {
+        await session.assertInstanceExists();
+        return await this.start();
+      } catch (error) {
+        const hopeless = error instanceof Problem && error.code === 'INSTANCE_GONE';
+        if (options.signal.aborted || hopeless || performance.now() - since > RESTART_TIMEOUT_MS) throw error;
+        const what = (error as Error).message.split('\n')[0];
+        if (said !== what) reporter.line(`Could not start it (${what}); trying again.`);
+        said = what;
+        await sleep(wait, options.signal);
+      }
+    }
+  }
+
+  /** Nothing of it stays behind: no process there, no object in the store. Takes no longer than Nx grants. */
+  private async end(): Promise<void> {
+    const { watcher, starting, pendingManifest } = this;
+    // One that is being started finds the word when it comes.
+    const last = starting ?? watcher;
+    if (!last) return;
+    const goodbye = last.send(null, { signal: AbortSignal.timeout(GOODBYE), end: true });
+    await Promise.all([goodbye.catch(() => undefined), pendingManifest?.record()]);
+    // Where it was not heard yet, the word stays for it.
+    await goodbye.then(
+      () => last.tidy(),
+      () => watcher?.tidy(),
+    );
+  }
+}
+
+function merge(before: ChangeBatch | null, batch: ChangeBatch | null): ChangeBatch | null {
+  if (!before || !batch) return before ?? batch;
+  const paths = before.paths && batch.paths && new Set([...before.paths, ...batch.paths]);
+  return { paths, since: before.since };
+}

@@ -1,0 +1,44 @@
+import { posix } from 'node:path';
+import { literalOutputs } from '../config/outputs';
+import { FileEvents } from '../workspace/file-events';
+import { trackedBelow } from '../workspace/git-files';
+import { FreshListing } from '../workspace/fresh-listing';
+import { Rescan } from './rescan';
+import { filesInput, type Workspace } from '../project/scan-project';
+import { placesOf } from '../workspace/files/places';
+
+/** A workspace of which one hears what happens in it, and what is there then. */
+export async function openWorkspace(
+  workspace: Workspace,
+): Promise<{ events: FileEvents; rescan: Rescan; close(): Promise<void> }> {
+  const { workspaceRoot, configuration, reporter } = workspace;
+  const listing = new FreshListing(workspaceRoot);
+  listing.prepare();
+  const { projectRoot, train } = configuration;
+  const outputs = literalOutputs([...train.outputs, ...train.checkpoints.paths]).map((path) =>
+    posix.join(projectRoot === '.' ? '' : projectRoot, path),
+  );
+  try {
+    const events = await FileEvents.open({
+      workspaceRoot,
+      places: placesOf(filesInput(workspace)),
+      except: outputs,
+      // A file that comes to be tracked there is watched from the next start.
+      tracked: (await Promise.all(outputs.map((output) => trackedBelow(workspaceRoot, output)))).flat(),
+      onLoss: (why) =>
+        reporter.warn(
+          `no file events (${why}): files are looked at every few seconds. On Linux, raise fs.inotify.max_user_watches.`,
+        ),
+    });
+    return {
+      events,
+      rescan: new Rescan(workspace, listing.list),
+      close: async () => {
+        await Promise.all([events.close(), listing.close()]);
+      },
+    };
+  } catch (error) {
+    await listing.close();
+    throw error;
+  }
+}

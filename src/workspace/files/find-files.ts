@@ -1,0 +1,81 @@
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
+import { formatCount } from '../../report/units';
+import { environmentFiles } from '../../config/environment';
+import { gitFiles, specialFiles } from '../git-files';
+import type { FilesInput, FoundFiles, ListFiles } from './types';
+import { whyLeftOut } from './left-out-by-default';
+import { danglingLinks } from './dangling-links';
+import { type NotListed, compareWithGit, describeNested } from './not-listed';
+import { unusedPatterns } from './unused-patterns';
+import { findIncluded } from './included';
+import { projectsOf } from './places';
+
+/** As Nx knows them: git-ignored files are not among them. */
+const listFiles: ListFiles = async (projectGraph, projects) => {
+  // Loaded where Nx is asked: whoever has a list can do without.
+  const { createProjectFileMapUsingProjectGraph } = await import('@nx/devkit');
+  const files = await createProjectFileMapUsingProjectGraph(projectGraph);
+  return projects.flatMap((project) => files[project] ?? []).map(({ file }) => file);
+};
+
+/**
+ * The files of a project: its own and its dependencies' as Nx lists them, those that its environment is made of,
+ * and what `include` names though it is git-ignored; less what `exclude` names and what never travels.
+ * @throws Problem where nothing is left to send.
+ */
+export async function findFiles(input: FilesInput, list: ListFiles = listFiles): Promise<FoundFiles> {
+  const { workspaceRoot, projectGraph, projectName } = input;
+  const projectRoot = projectGraph.nodes[projectName].data.root;
+  const found = findIncluded({ ...input, projectRoot });
+  const { paths, emptyDirectories, leftOut, warnings, take } = found;
+  const projects = projectsOf(input);
+  const roots = projects.map((name) => projectGraph.nodes[name].data.root);
+  const reasons = whyLeftOut(workspaceRoot, roots);
+  const onGitFailed = (error: Error) => {
+    warnings.push(
+      `git can't list its files, so only those that Nx lists are sent: ${sanitizeForTerminal(error.message)}`,
+    );
+    return null;
+  };
+  const [listed, git] = await Promise.all([
+    list(projectGraph, projects),
+    gitFiles(workspaceRoot, roots).catch(onGitFailed),
+  ]);
+  const add = (file: string) => {
+    const why = paths.has(file) ? null : reasons(file);
+    if (why) leftOut.push({ path: file, why });
+    else take(file, git?.tracked.has(file));
+  };
+  for (const file of listed) add(file);
+  const nothing: NotListed = { send: [], leftOut: [], named: [], nested: new Map() };
+  const missed = git
+    ? ((await compareWithGit(workspaceRoot, { projectGraph, projects, listed, git, found }).catch(onGitFailed)) ??
+      nothing)
+    : nothing;
+  for (const file of missed.send) add(file);
+  leftOut.push(...missed.leftOut);
+  const special = specialFiles(workspaceRoot, [...listed, ...paths]).filter((path) => !paths.has(path));
+  leftOut.push(...special.map((path) => ({ path, why: 'neither a file nor a directory' })));
+  const environment = { workspaceRoot, projectRoot, choice: input.environment };
+  for (const file of environmentFiles(environment, found.excluded)) take(file);
+
+  if (paths.size === 0 && emptyDirectories.size === 0) {
+    throw new Problem(
+      'NOTHING_TO_SEND',
+      `There is nothing to send of ${projectName}: ${leftOut.length ? `all ${leftOut.length} files are left out (${leftOut[0].path}: ${leftOut[0].why})` : `Nx lists no files in ${projectRoot}`}.`,
+      {
+        next: 'Git-ignored files travel only when "sync.include" names them.',
+      },
+    );
+  }
+  const unsent = [...missed.named, ...special];
+  if (unsent.length)
+    warnings.push(
+      `not sent: ${formatCount(unsent.length, 'path')} (${unsent.slice(0, 5).map(printablePath).join(', ')}${unsent.length > 5 ? ', …' : ''}). remote-sync --dryRun says why.`,
+    );
+  if (missed.nested.size) warnings.push(describeNested(projectName, missed.nested));
+  warnings.push(...danglingLinks(workspaceRoot, paths, missed.send));
+  warnings.push(...unusedPatterns(input, paths, found.unusedExcludes()));
+  return { paths: [...paths].sort(), emptyDirectories: [...emptyDirectories].sort(), leftOut, warnings };
+}
