@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Mortal, mortality } from '../../system/mortal.fixture';
+import { until } from '../../system/until.fixture';
 import { isScratch } from '../../workspace/scratch';
 import { Workshop } from '../lib/executor-harness.fixture';
 
@@ -31,13 +32,21 @@ describe('remote-train, killed again and again', () => {
     await shop.close();
   });
 
-  const starts = (word: string) =>
-    readFileSync(join(shop.memory, 'starts'), 'utf8')
-      .split('\n')
-      .filter((line) => line === word).length;
+  const starts = (word: string) => {
+    const file = join(shop.memory, 'starts');
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
+    return lines.filter((line) => line === word).length;
+  };
+  const launched = (test: string) => shop.at.aws.instances.all().filter(({ tags }) => tags.test === test);
 
   /** Each process does a few more steps than the one before it, until one does all. */
-  async function trainAndKill(word: string, options: object, first: number, by: number): Promise<string[]> {
+  async function trainAndKill(
+    word: string,
+    options: object,
+    first: number,
+    by: number,
+    beforeNext?: () => Promise<unknown>,
+  ): Promise<string[]> {
     shop.write('model/train.py', TRAINING.replace('../starts', join(shop.memory, 'starts')));
     shop.write('model/word', word);
     const seen = new Set<string>();
@@ -46,7 +55,10 @@ describe('remote-train, killed again and again', () => {
       const train = () => shop.run<{ run: string }>('remote-train', { train: { script: 'train.py' }, ...options });
       const result = await process.run(train);
       for (const step of process.steps) seen.add(step.split(' ')[0]);
-      if (result === 'killed') continue;
+      if (result === 'killed') {
+        await beforeNext?.();
+        continue;
+      }
       expect(last).toBeGreaterThan(40);
       return [...seen];
     }
@@ -68,10 +80,17 @@ describe('remote-train, killed again and again', () => {
   });
 
   it('launches one instance, which is gone after it', async () => {
-    const machine = { type: 't3.micro', instanceProfile: 'training' };
+    const machine = { type: 't3.micro', instanceProfile: 'training', tags: { test: 'killed' } };
     await trainAndKill('described', { instance: machine }, 1, 9);
     expectRight('described');
-    const launched = shop.at.aws.instances.all().filter(({ tags }) => tags['nx-ec2:managed'] === 'true');
-    expect(launched.map(({ state }) => state)).toEqual(['terminated']);
+    expect(launched('killed').map(({ state }) => state)).toEqual(['terminated']);
+  });
+
+  it('trains once, also where the instance ends before the next command looks for the run', async () => {
+    const machine = { type: 't3.micro', instanceProfile: 'training', tags: { test: 'ended' } };
+    await trainAndKill('ended', { instance: machine }, 1, 9, () =>
+      until(() => starts('ended') === 0 || launched('ended').every(({ state }) => state === 'terminated')),
+    );
+    expectRight('ended');
   });
 });

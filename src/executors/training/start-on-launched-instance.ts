@@ -177,6 +177,7 @@ class LaunchedStart implements Recovery {
         goOn,
         rerun: options.rerun ?? false,
         force: options.force,
+        indexFirst: true,
         onSend: () => {
           sent = true;
           const status = targetCommand(context, 'remote-status');

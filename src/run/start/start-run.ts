@@ -1,5 +1,5 @@
 import { invalidReply } from '../../command/reply-shapes';
-import type { LogPiece, RunFacts, TrainReply } from '../../command/plan';
+import type { LogPiece, RunFacts, RunPart, TrainReply } from '../../command/plan';
 import { SyncNotNeeded } from '../../sync/pipeline/sync-tree';
 import { Moment } from '../../system/moment';
 import { indexRunKey, findDuplicateRun, type SameTraining } from '../find/find-run';
@@ -35,6 +35,11 @@ export async function launch(
     rerun: boolean;
     force?: boolean;
     goOn?: NextAttempt;
+    /**
+     * The store learns which run it is before the instance does: for an instance that ends with its run, as a client that
+     * dies in between could not find the run there.
+     */
+    indexFirst?: boolean;
     onSend: () => void;
   },
 ): Promise<Launched> {
@@ -44,6 +49,10 @@ export async function launch(
   const looking: Promise<SameTraining> =
     rerun || options.goOn ? Promise.resolve({ found: null, known: null }) : findDuplicateRun(session, key);
   looking.catch(() => undefined);
+  const indexed = async (part: RunPart): Promise<RunPart> => {
+    if (options.indexFirst) await indexRunKey(session, part.runKey, part.id);
+    return part;
+  };
   const formSince = new Moment();
   try {
     const pushed = await push<TrainReply>(session, workspace, {
@@ -52,9 +61,9 @@ export async function launch(
       first: scanned,
       run: async (snapshot) => {
         const [part, same] = await Promise.all([planned.part(session, session.tree, snapshot, options.goOn), looking]);
-        if (part.runKey !== key || options.goOn) return part;
+        if (part.runKey !== key || options.goOn) return indexed(part);
         if (same.found) throw new SyncNotNeeded();
-        if (!same.interrupted) return { ...part, knownFailed: same.known };
+        if (!same.interrupted) return indexed({ ...part, knownFailed: same.known });
         const { id, instance, attempt, heartbeat } = same.interrupted;
         session.reporter.line(`${id} was interrupted on ${instance}; resuming it (--rerun starts a new run).`);
         await waitForLeaseExpiry(session, id, signal);
