@@ -42,7 +42,6 @@ const TOO_LARGE = {
     'src/run/artifacts/collect.ts',
     'src/run/artifacts/pull.ts',
     'src/run/start/plan-run.ts',
-    'src/sync/pipeline/sync-tree.ts',
   ],
   'max-params': [
     'src/command/remote.ts',

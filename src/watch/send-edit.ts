@@ -6,7 +6,7 @@ import type { Recipes } from '../snapshot/recipes';
 import { EMPTY_SNAPSHOT, type Snapshot } from '../snapshot/snapshot';
 import { planSync } from '../sync/pipeline/plan-sync';
 import type { Transfer, TransferRequest, Transport } from '../sync/transport/transport';
-import { isNotImplemented } from '../sync/pipeline/sync-tree';
+import { isNotImplemented } from '../sync/pipeline/retry-policy';
 import type { Watcher } from './watcher-client';
 import type { SyncContext } from '../sync/context';
 

@@ -1,6 +1,6 @@
 import { invalidReply } from '../../command/reply-shapes';
 import type { LogPiece, RunFacts, RunPart, TrainReply } from '../../command/plan';
-import { SyncNotNeeded } from '../../sync/pipeline/sync-tree';
+import { SyncNotNeeded } from '../../sync/pipeline/types';
 import { Moment } from '../../system/moment';
 import { indexRunKey, findDuplicateRun, type SameTraining } from '../find/find-run';
 import { push } from '../../project/sync-project';

@@ -1,37 +1,62 @@
+import { awsStatus } from '../../aws/reason';
 import { RemoteFailure } from '../../command/remote';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
 import { FileMoved } from '../../snapshot/file-moved';
 import type { SyncContext } from '../context';
+import { deleteTemporaries } from '../manifest/publish-head';
+import { SyncNotNeeded, type SyncOptions, type SyncProgress } from './types';
 
-/** What an attempt that failed asks for before the next one. */
-export type RetryAction = 'everything' | 'packs' | 'scan';
+/** Commands that one sync may take. */
+export const MAX_COMMANDS = 4;
+
+/**
+ * How a failed attempt is changed before the next one: name everything, send contents again, scan again, use the other
+ * transport, leave out the instances that are offline, or run the preflight, which says what is wrong.
+ */
+export type RetryAction = 'everything' | 'packs' | 'scan' | 'fallback' | 'skip' | 'preflight';
 
 /** What a command fetches that was put there for it: where it lacks, naming everything is no help. */
 const SENT = new Set(['runtime', 'plan', 'archive']);
 
-interface PackName {
-  sha256: string;
-  size: number;
+type Packs = SyncProgress['offered'];
+
+/** What the policy decides by. */
+export type Attempt = Pick<
+  SyncProgress,
+  'transport' | 'base' | 'isWarm' | 'diagnosed' | 'pending' | 'commands' | 'offered'
+>;
+
+/** @returns null where the sync fails with this error. */
+export function retryActionFor(error: unknown, attempt: Attempt, isAborted: boolean): RetryAction | null {
+  if (error instanceof SyncNotNeeded) return null;
+  if (attempt.commands < MAX_COMMANDS && !isAborted) {
+    const action = resendActionFor(error, attempt);
+    if (action) return action;
+  }
+  if (attempt.transport.fallback && isNotImplemented(error)) return 'fallback';
+  if (unreachable(attempt.pending, error).length) return 'skip';
+  // Warm: sent first, diagnosed now. The preflight says what is wrong, or waits for an instance that boots.
+  const isUnexplained = attempt.isWarm && !attempt.diagnosed && !(error instanceof RemoteFailure);
+  return isUnexplained && !isAborted ? 'preflight' : null;
 }
 
-/**
- * @param based whether the attempt relied on what the tree should hold.
- * @param offered the packs that it named.
- * @returns null where nothing helps that is to be had here.
- */
-export function retryActionFor(error: unknown, based: boolean, offered: readonly PackName[]): RetryAction | null {
+/** What of a command has to be another so that the instance can carry it out; null where sending again does not help. */
+export function resendActionFor(
+  error: unknown,
+  { base, offered }: Pick<SyncProgress, 'base' | 'offered'>,
+): 'everything' | 'packs' | 'scan' | null {
   if (error instanceof FileMoved) return 'scan';
   if (!(error instanceof RemoteFailure)) return null;
   const { remoteCode: code, detail } = error;
   // Another caller synced, the disk was replaced, or files were changed there, and its history did not help.
-  if (code === 'CONTENT_MISSING' && based) return 'everything';
+  if (code === 'CONTENT_MISSING' && base) return 'everything';
   // Its history is not what was thought: somebody else wrote one of the records anew.
-  if (code === 'SNAPSHOT_MISMATCH' && based) return 'everything';
+  if (code === 'SNAPSHOT_MISMATCH' && base) return 'everything';
   const missing = code === 'FETCH_FAILED' && [403, 404].includes(Number(detail.status));
   // A record of the base is gone: it was not known that somebody needs it.
-  if (based && missing && !SENT.has(String(detail.what))) return 'everything';
+  if (base && missing && !SENT.has(String(detail.what))) return 'everything';
   if (
     offered.length &&
     ((missing && detail.what === 'pack') || /^(CONTENT_MISSING|PACK_MISMATCH|CHUNK_MISMATCH)$/.test(code))
@@ -40,32 +65,56 @@ export function retryActionFor(error: unknown, based: boolean, offered: readonly
   return /^(CONTENT_MISSING|HASH_MISMATCH|ARCHIVE_MISMATCH)$/.test(code) ? 'scan' : null;
 }
 
-/** @returns whether the next attempt should name everything; else it should scan again. */
+/** Changes what the next attempt does. @throws what the preflight finds. */
 export async function applyRetry(
   context: SyncContext,
-  remedy: RetryAction,
+  progress: SyncProgress,
+  request: Pick<SyncOptions, 'scan' | 'preflight'>,
+  action: RetryAction,
   error: unknown,
-  offered: readonly PackName[],
-): Promise<boolean> {
+): Promise<void> {
   const { reporter } = context;
   const detail = error instanceof RemoteFailure ? error.detail : {};
-  if (remedy === 'everything') {
-    reporter.detail(`The instance lacks ${formatCount(Number(detail.count ?? 0), 'content')}; sending the full list.`);
-    return true;
+  switch (action) {
+    case 'everything':
+      reporter.detail(
+        `The instance lacks ${formatCount(Number(detail.count ?? 0), 'content')}; sending the full list.`,
+      );
+      progress.base = null;
+      return;
+    case 'packs':
+      await forgetPacks(context, progress.offered);
+      progress.scanned = await request.scan();
+      return;
+    case 'scan': {
+      const paths = Array.isArray(detail.paths) ? detail.paths.map(String) : undefined;
+      reporter.line(
+        `Files changed while they were sent${paths ? ` (${paths.slice(0, 3).map(sanitizeForTerminal).join(', ')})` : ''}; scanning again.`,
+      );
+      progress.scanned = await request.scan();
+      return;
+    }
+    case 'fallback':
+      reporter.detail('The bucket does not know what the store needs (HTTP 501): sending an archive.');
+      progress.transport = progress.transport.fallback!;
+      return;
+    case 'skip': {
+      const skipped = unreachable(progress.pending, error);
+      for (const instance of skipped) progress.failures.set(instance, error as Error);
+      progress.pending = progress.pending.filter((instance) => !skipped.includes(instance));
+      return;
+    }
+    case 'preflight':
+      progress.diagnosed = true;
+      await request.preflight().catch(async (found: unknown) => {
+        await deleteTemporaries(context, progress.leftovers);
+        throw found;
+      });
   }
-  if (remedy === 'packs') {
-    await forgetPacks(context, offered);
-    return true;
-  }
-  const paths = Array.isArray(detail.paths) ? detail.paths.map(String) : undefined;
-  reporter.line(
-    `Files changed while they were sent${paths ? ` (${paths.slice(0, 3).map(sanitizeForTerminal).join(', ')})` : ''}; scanning again.`,
-  );
-  return false;
 }
 
 /** Of packs that did not serve: forgets those that are gone or are not what their names say; all, where each seems to be. */
-async function forgetPacks({ store, keys, index, reporter }: SyncContext, packs: readonly PackName[]): Promise<void> {
+async function forgetPacks({ store, keys, index, reporter }: SyncContext, packs: Packs): Promise<void> {
   const right = await Promise.all(packs.map(({ sha256, size }) => store.hasChecksum(keys.pack(sha256), sha256, size)));
   const wrong = packs.filter((_, number) => !right[number]);
   const forgotten = (wrong.length ? wrong : packs).map(({ sha256 }) => sha256);
@@ -79,12 +128,15 @@ async function forgetPacks({ store, keys, index, reporter }: SyncContext, packs:
 
 /**
  * One of several instances that Systems Manager does not reach makes it refuse the command for all: which, its message
- * says. @returns whether the others can do without those, which are written down as failures.
+ * says. @returns those that the others can do without; none where none is named, or all are.
  */
-export function skipFailed(pending: readonly string[], failures: Map<string, Error>, error: unknown): boolean {
-  if (!(error instanceof Problem) || error.code !== 'INSTANCE_OFFLINE' || pending.length < 2) return false;
+function unreachable(pending: readonly string[], error: unknown): string[] {
+  if (!(error instanceof Problem) || error.code !== 'INSTANCE_OFFLINE' || pending.length < 2) return [];
   const named = pending.filter((instance) => error.aws?.message.includes(instance));
-  if (!named.length || named.length === pending.length) return false;
-  for (const instance of named) failures.set(instance, error);
-  return true;
+  return named.length === pending.length ? [] : named;
+}
+
+/** Whether a bucket does not know what a transport needs of it. */
+export function isNotImplemented(error: unknown): boolean {
+  return error instanceof Problem && awsStatus(error.cause) === 501;
 }

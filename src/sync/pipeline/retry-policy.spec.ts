@@ -1,0 +1,96 @@
+import { RemoteFailure } from '../../command/remote';
+import { Problem } from '../../report/problem';
+import { FileMoved } from '../../snapshot/file-moved';
+import type { Head } from '../manifest/head';
+import { MAX_COMMANDS, retryActionFor, type Attempt, type RetryAction } from './retry-policy';
+import { SyncNotNeeded } from './types';
+
+const base = { snapshot: 'a'.repeat(64) } as Head;
+const offered = [{ sha256: 'b'.repeat(64), size: 1 }];
+const transport = { deliver: () => Promise.reject(new Error('not called')) };
+const cold: Attempt = {
+  transport,
+  base: null,
+  isWarm: false,
+  diagnosed: false,
+  pending: ['i-1'],
+  commands: 1,
+  offered: [],
+};
+const warm: Attempt = { ...cold, base, isWarm: true };
+
+function remote(code: string, detail: Record<string, unknown> = {}): RemoteFailure {
+  return new RemoteFailure(code, 'It failed.', detail);
+}
+
+function offline(message: string): Problem {
+  return new Problem('INSTANCE_OFFLINE', 'It is offline.', { aws: { code: 'InvalidInstanceId', message } });
+}
+
+const notImplemented = new Problem('STORE_PUT', 'It failed.', {
+  cause: Object.assign(new Error('501'), { $metadata: { httpStatusCode: 501 } }),
+});
+
+describe('what changes before a failed sync is tried again', () => {
+  it.each<[string, Error, Attempt, RetryAction | null]>([
+    ['everything is named where the tree is not what was thought', remote('CONTENT_MISSING'), warm, 'everything'],
+    ['everything is named where the history was rewritten', remote('SNAPSHOT_MISMATCH'), warm, 'everything'],
+    [
+      'everything is named where a record of the base is gone',
+      remote('FETCH_FAILED', { what: 'record', status: 404 }),
+      warm,
+      'everything',
+    ],
+    [
+      'a plan that is gone is not helped by naming everything',
+      remote('FETCH_FAILED', { what: 'plan', status: 404 }),
+      warm,
+      null,
+    ],
+    ['packs that lack content are sent again', remote('CONTENT_MISSING'), { ...cold, offered }, 'packs'],
+    [
+      'a pack that is gone is sent again',
+      remote('FETCH_FAILED', { what: 'pack', status: 404 }),
+      { ...cold, offered },
+      'packs',
+    ],
+    [
+      'a server that fails is not helped by other packs',
+      remote('FETCH_FAILED', { what: 'pack', status: 500 }),
+      { ...cold, offered },
+      null,
+    ],
+    ['the workspace is scanned again where a file moved', new FileMoved('a'), cold, 'scan'],
+    ['the workspace is scanned again where content has another hash', remote('HASH_MISMATCH'), cold, 'scan'],
+    ['a full disk is not tried again', remote('NO_SPACE'), warm, null],
+    ['the last command is not repeated', remote('CONTENT_MISSING'), { ...warm, commands: MAX_COMMANDS }, null],
+    [
+      'the archive is used where the bucket lacks a feature',
+      notImplemented,
+      { ...cold, transport: { ...transport, fallback: transport } },
+      'fallback',
+    ],
+    ['a bucket that lacks a feature fails the sync where there is no other transport', notImplemented, cold, null],
+    [
+      'an instance that is offline is left out',
+      offline('i-2 is not valid'),
+      { ...cold, pending: ['i-1', 'i-2'] },
+      'skip',
+    ],
+    ['the only instance is not left out', offline('i-1 is not valid'), cold, null],
+    ['no instance is left out where all are offline', offline('i-1, i-2'), { ...cold, pending: ['i-1', 'i-2'] }, null],
+    ['the preflight explains what failed without one', new Error('no route'), warm, 'preflight'],
+    ['the preflight runs once', new Error('no route'), { ...warm, diagnosed: true }, null],
+    ['a cold sync had its preflight', new Error('no route'), cold, null],
+    ['a sync that is not needed is over', new SyncNotNeeded(), warm, null],
+  ])('%s', (_, error, attempt, action) => {
+    expect(retryActionFor(error, attempt, false)).toBe(action);
+  });
+
+  it.each([
+    ['a tree that is not what was thought', remote('CONTENT_MISSING')],
+    ['an error without an explanation', new Error('no route')],
+  ])('an aborted sync ends with %s', (_, error) => {
+    expect(retryActionFor(error, warm, true)).toBeNull();
+  });
+});
