@@ -25,6 +25,21 @@ describe('a wrong command line of nx-ec2', () => {
     expect(await exitOf(...words)).toBe(125);
   });
 
+  it('with --json prints a machine-readable line on stdout, of a failure alone', async () => {
+    const argv = jest.replaceProperty(process, 'argv', [...process.argv, '--json']);
+    const stdout = process.stdout.write as jest.Mock;
+    await exitOf('runs', 'wait', 'last', '--timeout', '5', '--json');
+    const lines = stdout.mock.calls.map(([text]) => String(text)).filter((text) => text.startsWith('{'));
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+      { success: false, error: { code: 'COMMAND_LINE_INVALID', message: "unknown option '--timeout'" } },
+    ]);
+    stdout.mockClear();
+    exits.mockClear();
+    await exitOf('runs', 'wait', '--help', '--json');
+    expect(stdout.mock.calls.join('')).not.toContain('{');
+    argv.restore();
+  });
+
   it('elsewhere exits with 1, and help with 0', async () => {
     expect(await exitOf('bogus')).toBe(1);
     exits.mockClear();

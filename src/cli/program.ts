@@ -1,4 +1,5 @@
-import { Command } from 'commander';
+import { Command, type CommanderError } from 'commander';
+import { Reporter } from '../report/reporter';
 import { ownVersion } from './own-version';
 import { NOT_KNOWN } from './run-exit-code';
 
@@ -10,6 +11,8 @@ const WHERE_IN_NX_JSON = 'default, as for the following: the options of nx-ec2 i
 export const program = new Command('nx-ec2')
   .description('Commands on the workspace or the account. A project is trained with nx run <project>:remote-train.')
   .version(ownVersion(), '-V, --version', "print the package's version")
+  // The commands below inherit it.
+  .exitOverride(exitWith(1))
   .showHelpAfterError('The commands and their options: npx nx-ec2 --help');
 
 program
@@ -38,8 +41,8 @@ program
 const runs = program
   .command('runs')
   .description('list, compare and wait for runs; for scripts as well')
-  // The exit code 1 would be that of a run. The commands below inherit this.
-  .exitOverride(({ exitCode }) => process.exit(exitCode && NOT_KNOWN));
+  // The exit code 1 would be that of a run.
+  .exitOverride(exitWith(NOT_KNOWN));
 
 withConnection(
   runs
@@ -157,6 +160,17 @@ and packs that lead to it; the newest manifests of such trees' projects; and run
 prune at least 8 days later if nothing needs them by then: run it every week.`,
   )
   .action(async (options) => (await import('./prune.js')).prune(options));
+
+/** Ends the process after help, or after a wrong command line: with a machine-readable line where one was asked for. */
+function exitWith(failure: number): (error: CommanderError) => never {
+  return ({ exitCode, message }) => {
+    const isFailure = exitCode !== 0;
+    const json = process.argv.includes('--json');
+    const error = { code: 'COMMAND_LINE_INVALID', message: message.replace(/^error: /, '') };
+    if (isFailure) new Reporter({ json }).result({ success: false, error });
+    return process.exit(isFailure ? failure : 0);
+  };
+}
 
 /** The options that say where the store is. */
 function withConnection(command: Command, where: string): Command {

@@ -19,7 +19,9 @@ import { dirname, join } from 'node:path';
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { listed, Pipeline, startPipeline } from '../../run/pipeline.fixture';
+import type { FileEntry } from '../../snapshot/entry';
 import { scan } from '../../snapshot/scan';
+import { Snapshot } from '../../snapshot/snapshot';
 import { LONGEST_HISTORY } from '../manifest/manifest';
 import { readSnapshot } from '../manifest/read-snapshot';
 import { restoreSnapshot } from './checkout-snapshot';
@@ -175,6 +177,27 @@ describe('restoring a snapshot', () => {
     await restore(id, target);
     expect(await idOf(target)).toBe(await idOf(pipe.workspace));
     expect(readdirSync(home)).toEqual(['out']);
+  });
+
+  it('writes no content where one small object stands for more than the disk holds', async () => {
+    pipe.write('model/a', randomBytes(1000));
+    const { store, keys } = pipe.session;
+    const stored = await readSnapshot(store, keys, (await pipe.sync()).snapshot.id);
+    const [entry] = stored.snapshot.entries.filter(({ path }) => path === 'model/a') as FileEntry[];
+    jest.spyOn(fs, 'statfs').mockResolvedValue({ bavail: 9, bsize: 1000 } as never);
+    const copies = (count: number) => ({
+      ...stored,
+      snapshot: Snapshot.of(Array.from({ length: count }, (_, n) => ({ ...entry, path: `model/${n}` }))),
+    });
+    const target = join(home, 'out');
+    await expect(restoreSnapshot(store, keys, copies(10), target, { warn })).rejects.toMatchObject({
+      code: 'DISK_FULL',
+      what: expect.stringContaining('need ') as string,
+    });
+    expect(existsSync(target)).toBe(false);
+    await restoreSnapshot(store, keys, copies(9), target, { warn });
+    expect(readdirSync(join(target, 'model'))).toHaveLength(9);
+    jest.restoreAllMocks();
   });
 
   it('takes no place that is taken', async () => {

@@ -1,5 +1,18 @@
 import { constants } from 'node:fs';
-import { chmod, copyFile, lstat, mkdir, open, readdir, rename, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  rmdir,
+  statfs,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
@@ -12,6 +25,7 @@ import type { Store } from '../../store/store';
 import { fetchContents, type FetchOptions } from './fetch-contents';
 import type { StoredSnapshot } from '../manifest/read-snapshot';
 import { onFile } from '../../report/file-problem';
+import { formatSize } from '../../report/units';
 
 export interface CheckoutOptions extends Pick<FetchOptions, 'warn'> {
   signal?: AbortSignal;
@@ -24,7 +38,7 @@ export interface CheckoutOptions extends Pick<FetchOptions, 'warn'> {
  * It is made beside its place and moved there when all of it is verified; what an attempt that was ended has left there
  * is made use of.
  * @param target absolute; it is not there, or an empty directory.
- * @throws Problem `TARGET_TAKEN`, `RESTORE_MISMATCH`, those of `fetchContents`.
+ * @throws Problem `TARGET_TAKEN`, `DISK_FULL`, `RESTORE_MISMATCH`, those of `fetchContents`.
  */
 export async function restoreSnapshot(
   store: Store,
@@ -54,6 +68,8 @@ export async function restoreSnapshot(
     if (await begin(join(beside, file.path), file)) wanted.push(file);
     else onProgress?.((done += file.size));
   }
+  const copies = files.filter((file) => first.get(file.sha256) !== file);
+  await assertFits(beside, [...wanted, ...copies]);
   await fetchContents(store, keys, stored, wanted, {
     warn,
     signal,
@@ -63,12 +79,11 @@ export async function restoreSnapshot(
       onProgress?.((done += data.length));
     },
   });
-  for (const file of files) {
-    const path = join(beside, file.path);
-    const from = first.get(file.sha256)!;
-    if (from !== file) await copyFile(join(beside, from.path), path, constants.COPYFILE_FICLONE);
-    await chmod(path, file.executable ? 0o755 : 0o644);
+  for (const file of copies) {
+    const from = join(beside, first.get(file.sha256)!.path);
+    await copyFile(from, join(beside, file.path), constants.COPYFILE_FICLONE);
   }
+  for (const file of files) await chmod(join(beside, file.path), file.executable ? 0o755 : 0o644);
   for (const entry of snapshot.entries) if (entry.kind === 'link') await link(join(beside, entry.path), entry.target);
   await verify(beside, stored);
   signal?.throwIfAborted();
@@ -98,6 +113,18 @@ async function claimStage(stage: string): Promise<void> {
     const isOwn = process.getuid === undefined || stat.uid === process.getuid();
     if (!stat.isDirectory() || !isOwn || (stat.mode & 0o022) !== 0) throw conflicting(stage);
   }
+}
+
+/** A small object can hold what thousands of files have: the sizes are compared with the disk before anything is written. */
+async function assertFits(directory: string, files: readonly FileEntry[]): Promise<void> {
+  const needed = files.reduce((sum, { size }) => sum + size, 0);
+  const { bavail, bsize } = await statfs(directory);
+  if (needed <= bavail * bsize) return;
+  throw new Problem(
+    'DISK_FULL',
+    `The files need ${formatSize(needed)}; the disk of ${sanitizeForTerminal(directory)} has ${formatSize(bavail * bsize)} left.`,
+    { next: 'Free some space there, or name a directory on another disk with --output.' },
+  );
 }
 
 function conflicting(target: string): Problem {
