@@ -1,11 +1,26 @@
-"""Snapshots' records, by which a tree that holds something else is healed: docs/reference/formats.md, "Record"."""
+"""Snapshots' records, by which a tree that holds something else is healed:
+docs/reference/formats.md, "Record".
+"""
+
+from __future__ import annotations
+
 from ..aws.http_pool import in_parallel, is_absent
 from ..system.bounded import TooLarge, inflate, parse
 from ..system.errors import Failure
 from . import snapshot
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Sequence
+
+    from ..aws.http_pool import Connections
+    from ..system.documents import SyncSpecHistoryItem
+    from .snapshot import Entries
+
+
 CHAIN = 17
-# Stored; unpacked: a whole one, and one that changes another, whose hash is known only when it was applied.
+# Stored; unpacked: a whole one, and one that changes another, whose hash is known only when it was
+# applied.
 RECORD_LIMIT = 64 * 1024 * 1024
 TEXT_LIMIT = 256 * 1024 * 1024
 CHANGE_LIMIT = 16 * 1024 * 1024
@@ -16,25 +31,32 @@ class Absent(Exception):
 
 
 class History:
-    """`entries` and `data` of the last record's snapshot; the recipes and contents (`inline`, zlib, base64) that its chain brings."""
+    """`entries` and `data` of the last record's snapshot; the recipes and contents (`inline`, zlib,
+    base64) that its chain brings.
+    """
 
-    def __init__(self, connections, history):
+    recipes: dict[str, list[list[Any]]]
+    inline: dict[str, str]
+    entries: Entries
+    data: bytes
+
+    def __init__(self, connections: Connections, history: Sequence[SyncSpecHistoryItem]) -> None:
         if not 0 < len(history) <= CHAIN:
             raise Failure("BAD_PLAN", "the plan names %d records" % len(history))
-        records = {}
+        records: dict[int, Any] = {}
 
-        def fetch(place):
-            records[place] = read_record(connections, history[place], whole=place == 0)
+        def fetch(number: int) -> None:
+            records[number] = read_record(connections, history[number], whole=number == 0)
 
         in_parallel(range(len(history)), fetch)
-        self.recipes, self.inline, self.entries, self.data = {}, {}, None, None
+        self.recipes, self.inline, self.entries, self.data = {}, {}, {}, b""
         before = None
-        for place, each in enumerate(history):
-            self.add(each["snapshot"], records.pop(place), before)
+        for number, each in enumerate(history):
+            self.add(each["snapshot"], records.pop(number), before)
             before = each["snapshot"]
         self.snapshot = before
 
-    def add(self, name, record, before):
+    def add(self, name: str, record: Any, before: str | None) -> None:
         try:
             if record["v"] != 1 or record["snapshot"] != name or record["base"] != before:
                 raise ValueError("it belongs to another tree")
@@ -42,7 +64,9 @@ class History:
                 self.data = record["canonical"].encode()
                 self.entries = snapshot.parse(self.data, name)
             else:
-                self.entries, self.data = snapshot.fold(self.entries, record["deleted"], records=record["entries"], wanted_id=name)
+                self.entries, self.data = snapshot.fold(
+                    self.entries, record["deleted"], records=record["entries"], wanted_id=name
+                )
             self.recipes.update(record["recipes"])
             self.inline.update(record["inline"])
         except Failure as failure:
@@ -51,15 +75,19 @@ class History:
             raise mismatch(name, "it is damaged: %r" % error)
 
 
-def read_record(connections, each, whole=True):
+def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool = True) -> Any:
     name = each["snapshot"]
     answer = connections.get("record", each["url"], limit=RECORD_LIMIT, record=name)
     if is_absent(answer):
         raise Absent()
     if answer.status != 200:
         raise Failure(
-            "FETCH_FAILED", "the record of the snapshot %s could not be fetched: HTTP %d" % (name, answer.status),
-            what="record", status=answer.status, aws=bytes(answer.body[:2000]).decode("utf-8", "replace"), record=name,
+            "FETCH_FAILED",
+            "the record of the snapshot %s could not be fetched: HTTP %d" % (name, answer.status),
+            what="record",
+            status=answer.status,
+            aws=bytes(answer.body[:2000]).decode("utf-8", "replace"),
+            record=name,
         )
     try:
         if len(answer.body) > RECORD_LIMIT:
@@ -69,5 +97,5 @@ def read_record(connections, each, whole=True):
         raise mismatch(name, "it can't be read: %s" % error)
 
 
-def mismatch(name, why, code="SNAPSHOT_MISMATCH"):
+def mismatch(name: str, why: str, code: str = "SNAPSHOT_MISMATCH") -> Failure:
     return Failure(code, "the record of the snapshot %s is refused: %s" % (name, why), record=name)

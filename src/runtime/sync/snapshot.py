@@ -11,9 +11,10 @@ from ..system.errors import Failure, text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, Iterable, Literal, Sequence, Tuple, Union
-    FileEntry = Tuple[Literal['file'], bool, int, str]
-    LinkEntry = Tuple[Literal['link'], bytes]
-    DirectoryEntry = Tuple[Literal['directory']]
+
+    FileEntry = Tuple[Literal["file"], bool, int, str]
+    LinkEntry = Tuple[Literal["link"], bytes]
+    DirectoryEntry = Tuple[Literal["directory"]]
     Entry = Union[FileEntry, LinkEntry, DirectoryEntry]
     Entries = Dict[bytes, Entry]
 
@@ -25,14 +26,20 @@ UNSAFE = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)")
 
 
 def parse(data: bytes, wanted_id: str) -> Entries:
-    """The entries of a canonical form, in its order: {path: (kind, …)}; paths are bytes. Refuses what could escape a tree.
+    """The entries of a canonical form, in its order: {path: (kind, …)}; paths are bytes. Refuses
+    what could escape a tree.
 
-    An entry is ("file", executable, bytes, content), ("link", target) or ("directory",)."""
+    An entry is ("file", executable, bytes, content), ("link", target) or ("directory",).
+    """
     if hashlib.sha256(data).hexdigest() != wanted_id:
-        raise Failure("SNAPSHOT_MISMATCH", "the snapshot is not what the plan names", snapshot=wanted_id)
+        raise Failure(
+            "SNAPSHOT_MISMATCH", "the snapshot is not what the plan names", snapshot=wanted_id
+        )
     fields = data.split(b"\0")
     if fields[0] != HEADER or fields[-1] != b"":
-        raise Failure("SNAPSHOT_MISMATCH", "the snapshot is not of this version", snapshot=wanted_id)
+        raise Failure(
+            "SNAPSHOT_MISMATCH", "the snapshot is not of this version", snapshot=wanted_id
+        )
     return check_tree(read_records(fields[1:-1]))
 
 
@@ -68,7 +75,9 @@ def read_records(fields: Sequence[bytes]) -> Entries:
 
 
 def check_tree(entries: Entries) -> Entries:
-    """The entries, if none of them stands where another needs a directory, and no link leads through another."""
+    """The entries, if none of them stands where another needs a directory, and no link leads
+    through another.
+    """
     directories = parents_of(entries)
     for path in directories:
         if path in entries:
@@ -93,8 +102,12 @@ def parents_of(paths: Iterable[bytes]) -> set[bytes]:
     return found
 
 
-def fold(entries: Entries, gone: Iterable[str], *, records: str, wanted_id: str) -> tuple[Entries, bytes]:
-    """(entries, canonical form) of the snapshot that a delta makes of another; it must have the wanted id."""
+def fold(
+    entries: Entries, gone: Iterable[str], *, records: str, wanted_id: str
+) -> tuple[Entries, bytes]:
+    """(entries, canonical form) of the snapshot that a delta makes of another; it must have the
+    wanted id.
+    """
     fields = records.encode().split(b"\0")
     if fields.pop() != b"":
         raise Failure("SNAPSHOT_MISMATCH", "a delta is damaged", snapshot=wanted_id)
@@ -105,7 +118,11 @@ def fold(entries: Entries, gone: Iterable[str], *, records: str, wanted_id: str)
     changed = dict(sorted(changed.items()))
     data = canonical(changed)
     if hashlib.sha256(data).hexdigest() != wanted_id:
-        raise Failure("SNAPSHOT_MISMATCH", "the delta does not make the snapshot that the plan names", snapshot=wanted_id)
+        raise Failure(
+            "SNAPSHOT_MISMATCH",
+            "the delta does not make the snapshot that the plan names",
+            snapshot=wanted_id,
+        )
     return check_tree(changed), data
 
 
@@ -113,7 +130,9 @@ def canonical(entries: Entries) -> bytes:
     parts = [HEADER]
     for path, entry in entries.items():
         if entry[0] == "file":
-            parts.append(b"f %s %d %s %s" % (b"x" if entry[1] else b"-", entry[2], entry[3].encode(), path))
+            parts.append(
+                b"f %s %d %s %s" % (b"x" if entry[1] else b"-", entry[2], entry[3].encode(), path)
+            )
         elif entry[0] == "link":
             parts.append(b"l %s\0%s" % (path, entry[1]))
         else:
@@ -123,17 +142,29 @@ def canonical(entries: Entries) -> bytes:
 
 
 def check_path(path: bytes) -> None:
-    if UNSAFE.search(path) or len(path) > 4096 or (len(path) > 255 and max(map(len, path.split(b"/"))) > 255):
+    if (
+        UNSAFE.search(path)
+        or len(path) > 4096
+        or (len(path) > 255 and max(map(len, path.split(b"/"))) > 255)
+    ):
         raise unsafe(path)
 
 
 def check_target(path: bytes, target: bytes) -> None:
-    """Refuses a target that leaves the tree, and one with a `..` after a name: that would leave what the name leads to."""
+    """Refuses a target that leaves the tree, and one with a `..` after a name: that would leave
+    what the name leads to.
+    """
     names = [name for name in target.split(b"/") if name not in (b"", b".")]
     while names and names[0] == b"..":
         del names[0]
     resolved = resolve(path, target)
-    if not target or target.startswith(b"/") or b".." in names or resolved == b".." or resolved.startswith(b"../"):
+    if (
+        not target
+        or target.startswith(b"/")
+        or b".." in names
+        or resolved == b".."
+        or resolved.startswith(b"../")
+    ):
         raise unsafe(path)
 
 

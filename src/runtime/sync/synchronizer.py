@@ -1,4 +1,9 @@
-"""Brings a tree to a snapshot. Killed anywhere, the next sync makes it right: reality is compared, never assumed."""
+"""Brings a tree to a snapshot. Killed anywhere, the next sync makes it right: reality is compared,
+never assumed.
+"""
+
+from __future__ import annotations
+
 import errno
 import os
 import time
@@ -8,11 +13,32 @@ from ..system import atomic_files
 from ..system.errors import Failure, text
 from . import snapshot
 from .tree import Tree
-from .tree_diff import check_way, compare
+from .tree_diff import check_blocking_paths, compare
 from .tree_lock import TreeLock
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Iterable, TypedDict
 
-def synchronise(plan, root):
+    from ..aws.http_pool import Connections
+    from ..system.documents import SyncReply, SyncSpec
+    from .content_sources import Contents
+    from .manifest_chain import History
+    from .snapshot import Entries, Entry
+    from .staging import Stage
+    from .tree_diff import Comparison
+
+    Progress = Callable[[], object]
+
+    class SyncPlan(TypedDict):
+        """What a sync needs of a plan."""
+
+        tree: str
+        user: str | None
+        sync: SyncSpec
+
+
+def synchronise(plan: SyncPlan, root: str) -> SyncReply:
     """The operation `sync`: brings the plan's tree to its snapshot, under the tree's lock."""
     with TreeLock(root, plan["tree"]) as lock:
         result, tree = apply(plan, root, lock.progress)
@@ -20,8 +46,10 @@ def synchronise(plan, root):
         return result
 
 
-def apply(plan, root, progress=lambda: None):
-    """(result, the tree, for a run to be frozen of). The tree's lock is held by the caller, who is told of progress."""
+def apply(plan: SyncPlan, root: str, progress: Progress = lambda: None) -> tuple[SyncReply, Tree]:
+    """(result, the tree, for a run to be frozen of). The tree's lock is held by the caller, who is
+    told of progress.
+    """
     # Files get the modes that they are created with.
     os.umask(0o022)
     tree = Tree(root, plan["tree"], accounts.training_user(plan.get("user")))
@@ -39,27 +67,36 @@ def apply(plan, root, progress=lambda: None):
             sync.connected.close()
 
 
-class Sync:
-    def __init__(self, part, tree, progress):
-        self.part, self.tree, self.progress = part, tree, progress
-        self.history, self.connected = None, None
-        self.healed = tree.head != part.get("base")
+def bytes_of(entries: Iterable[Entry]) -> int:
+    return sum(entry[2] for entry in entries if entry[0] == "file")
 
-    def bring(self):
+
+class Sync:
+    history: History | None
+    connected: Connections | None
+
+    def __init__(self, spec: SyncSpec, tree: Tree, progress: Progress) -> None:
+        self.spec, self.tree, self.progress = spec, tree, progress
+        self.history, self.connected = None, None
+        self.healed = tree.head != spec.get("base")
+
+    def bring(self) -> SyncReply:
         wanted, data = self.wanted()
-        limits = self.part["limits"]
-        size = sum(entry[2] for entry in wanted.values() if entry[0] == "file")
-        for name, value in (("entries", len(wanted)), ("bytes", size)):
-            if value > limits[name]:
+        limits = self.spec["limits"]
+        for name, value, limit in (
+            ("entries", len(wanted), limits["entries"]),
+            ("bytes", bytes_of(wanted.values()), limits["bytes"]),
+        ):
+            if value > limit:
                 raise Failure("LIMIT", "more %s than declared" % name, limit=name, value=value)
         found = compare(self.tree, wanted)
-        if not found.lacking:
-            result = self.switch(wanted, data, found, None, None)
+        if not found.missing:
+            result = self.finish(wanted, data, found)
             if os.path.exists(os.path.join(self.tree.directory, "stage")):
                 from .staging import Stage
 
                 # A sync was killed that had come so far.
-                Stage(self.tree, 0).close(switched=True)
+                Stage(self.tree, 0).close(applied=True)
             return result
         from .assembler import Drifted
 
@@ -67,14 +104,16 @@ class Sync:
             return self.stage(wanted, data, found)
         except Drifted:
             # A disk, or a clock, that lied: now everything is read.
-            return self.stage(wanted, data, compare(self.tree, wanted, believe=False))
+            return self.stage(wanted, data, compare(self.tree, wanted, trust_stat=False))
 
-    def wanted(self):
+    def wanted(self) -> tuple[Entries, bytes]:
         """(entries, canonical form) of the snapshot wanted, verified."""
-        part, tree = self.part, self.tree
-        manifest, delta, name = part.get("canonical"), part.get("delta"), part["snapshot"]
-        if tree.head == part.get("base") and delta is not None:
-            return snapshot.fold(tree.entries, delta["deleted"], records=delta["entries"], wanted_id=name)
+        spec, tree = self.spec, self.tree
+        manifest, delta, name = spec.get("canonical"), spec.get("delta"), spec["snapshot"]
+        if tree.head == spec.get("base") and delta is not None:
+            return snapshot.fold(
+                tree.entries, delta["deleted"], records=delta["entries"], wanted_id=name
+            )
         if manifest is not None:
             data = manifest.encode()
             return snapshot.parse(data, name), data
@@ -82,63 +121,118 @@ class Sync:
             return tree.entries, tree.data
         history = self.load_history()
         if history is None:
-            raise Failure("CONTENT_MISSING", "the tree holds another snapshot", head=tree.head, count=0, paths=[], contents=[])
+            raise Failure(
+                "CONTENT_MISSING",
+                "the tree holds another snapshot",
+                head=tree.head,
+                count=0,
+                paths=[],
+                contents=[],
+            )
         if delta is not None:
-            return snapshot.fold(history.entries, delta["deleted"], records=delta["entries"], wanted_id=name)
+            return snapshot.fold(
+                history.entries, delta["deleted"], records=delta["entries"], wanted_id=name
+            )
         if history.snapshot != name:
-            raise Failure("SNAPSHOT_MISMATCH", "the history does not lead to the snapshot %s" % name, snapshot=name)
+            raise Failure(
+                "SNAPSHOT_MISMATCH",
+                "the history does not lead to the snapshot %s" % name,
+                snapshot=name,
+            )
         return history.entries, history.data
 
-    def load_history(self):
-        if self.history is None and self.part.get("history"):
+    def load_history(self) -> History | None:
+        if self.history is None and self.spec.get("history"):
             from .manifest_chain import Absent, History
 
             try:
-                self.history = History(self.connections(), self.part["history"])
+                self.history = History(self.connections(), self.spec["history"])
             except Absent:
-                self.part["history"] = []
+                self.spec["history"] = []
         return self.history
 
-    def connections(self):
+    def connections(self) -> Connections:
         if self.connected is None:
             from ..aws.http_pool import Connections
 
             self.connected = Connections()
         return self.connected
 
-    def stage(self, wanted, data, found):
+    def stage(self, wanted: Entries, data: bytes, found: Comparison) -> SyncReply:
         from .content_sources import Contents
         from .staging import Stage
 
         stage = Stage(self.tree, len(wanted))
-        switched = False
+        applied = False
         try:
-            contents = Contents(self.part, self.tree, wanted, found, stage, self.connections, self.progress)
+            contents = Contents(
+                self.spec,
+                self.tree,
+                wanted=wanted,
+                found=found,
+                stage=stage,
+                connections=self.connections,
+                progress=self.progress,
+            )
             contents.gather(self.load_history)
             stage.sync()
-            result = self.switch(wanted, data, found, contents, stage)
-            switched = True
+            result = self.finish(wanted, data, found, contents=contents, stage=stage)
+            applied = True
             return result
         finally:
-            stage.close(switched)
+            stage.close(applied)
 
-    def switch(self, wanted, data, found, contents, stage):
-        """Everything that may lack is staged and verified: changes the tree, and records its head."""
-        tree, force = self.tree, bool(self.part.get("force"))
-        rows, kept = found.right, None
-        if found.lacking or found.gone:
-            from .transition import switch
+    def finish(
+        self,
+        wanted: Entries,
+        data: bytes,
+        found: Comparison,
+        *,
+        contents: Contents | None = None,
+        stage: Stage | None = None,
+    ) -> SyncReply:
+        """Changes the tree, when everything missing is staged and verified, and records its
+        head.
+        """
+        tree, force = self.tree, bool(self.spec.get("force"))
+        stat_keys, kept = found.up_to_date, None
+        if found.missing or found.deleted:
+            from .transition import apply_changes
 
-            obstacles = check_way(tree, wanted, found, force)
-            rows, kept = switch(tree, wanted, found, contents, stage, self.progress, obstacles, force)
-        name = self.part["snapshot"]
-        if found.lacking or found.gone or found.learned or tree.pending is not None or tree.head != name:
-            tree.record(name, data, wanted, rows)
-            atomic_files.write_json(os.path.join(tree.directory, "head.json"), {"snapshot": name, "at": int(time.time() * 1000)})
+            blocking_parents = check_blocking_paths(tree, wanted, found, force=force)
+            stat_keys, kept = apply_changes(
+                tree,
+                wanted,
+                found,
+                contents=contents,
+                stage=stage,
+                progress=self.progress,
+                blocking_parents=blocking_parents,
+                force=force,
+            )
+        name = self.spec["snapshot"]
+        if (
+            found.missing
+            or found.deleted
+            or found.index_stale
+            or tree.pending is not None
+            or tree.head != name
+        ):
+            tree.record(name, data, entries=wanted, stat_keys=stat_keys)
+            atomic_files.write_json(
+                os.path.join(tree.directory, "head.json"),
+                {"snapshot": name, "at": int(time.time() * 1000)},
+            )
             tree.settle()
         return {
-            "head": name, "written": len(found.lacking), "deleted": len(found.gone),
-            "bytes": sum(wanted[path][2] for path in found.lacking if wanted[path][0] == "file"),
-            "healed": self.healed, "reverted": [text(path) for path in found.restored[:20]], "revertedCount": len(found.restored), "kept": kept,
-            "tree": tree.files, "user": tree.account.pw_name,
+            "head": name,
+            "written": len(found.missing),
+            "deleted": len(found.deleted),
+            "bytes": bytes_of(wanted[path] for path in found.missing),
+            "healed": self.healed,
+            "reverted": [text(path) for path in found.reverted[:20]],
+            "revertedCount": len(found.reverted),
+            "kept": kept,
+            "tree": tree.files,
+            "user": tree.account.pw_name,
         }

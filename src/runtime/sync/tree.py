@@ -1,4 +1,7 @@
 """A tree: the snapshot that it holds as it was recorded, and what is really there."""
+
+from __future__ import annotations
+
 import array
 import errno
 import hashlib
@@ -11,16 +14,34 @@ from ..system.dirfd_cache import Directories
 from ..system.errors import Failure
 from . import snapshot
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Dict, Tuple
+
+    from .snapshot import Entries, Entry, FileEntry
+
+    # Of a file: its size, mtime, inode and ctime.
+    StatKey = Tuple[int, int, int, int]
+    StatKeys = Dict[bytes, StatKey]
+
+
 # What a file of ours may look like: others of the mode's bits (setuid, say) are never ours.
 MODES = {False: (0o100644, 0o100444), True: (0o100755, 0o100555)}
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# A file that is larger than LARGE, and any in a snapshot of more than MANY entries, is shared with runs by hard link.
+# A file that is larger than LARGE, and any in a snapshot of more than MANY entries, is shared with
+# runs by hard link.
 LARGE = 1024 * 1024
 MANY = 5000
 
 
 class Tree:
-    def __init__(self, root, name, account):
+    pending: set[bytes] | None
+    head: str | None
+    entries: Entries
+    stat_keys: StatKeys
+
+    def __init__(self, root: str, name: str, account: pwd.struct_passwd) -> None:
         self.directory = os.path.join(root, "trees", name)
         self.files = os.path.join(self.directory, "files")
         self.account = account
@@ -37,68 +58,86 @@ class Tree:
         self.data = self._read("manifest")
         self.head = hashlib.sha256(self.data).hexdigest() if self.data else None
         try:
-            self.entries = snapshot.parse(self.data, self.head) if self.data else {}
+            self.entries = snapshot.parse(self.data, self.head) if self.head else {}
         except Failure:
             self.data, self.head, self.entries = b"", None, {}
-        self.rows = self._read_index()
+        self.stat_keys = self._read_index()
 
-    def _read(self, name):
+    def _read(self, name: str) -> bytes:
         try:
             with open(os.path.join(self.directory, name), "rb") as file:
                 return file.read()
         except FileNotFoundError:
             return b""
 
-    def _read_pending(self):
+    def _read_pending(self) -> set[bytes] | None:
         """Paths that a killed sync may have brought or removed; None where none was killed."""
         path = os.path.join(self.directory, "pending")
         return set(self._read("pending").split(b"\0")[:-1]) if os.path.exists(path) else None
 
-    def _read_index(self):
-        """{path: what lstat said of the file after it was written}; empty where the index is not the manifest's."""
+    def _read_index(self) -> StatKeys:
+        """{path: what lstat said of the file after it was written}; empty where the index is not
+        the manifest's.
+        """
         data = self._read("index")
         line = ("%s\n" % self.head).encode()
         if not data.startswith(line) or len(data) != len(line) + 32 * len(self.entries):
             return {}
-        numbers = array.array("Q", data[len(line):])
-        return dict(zip(self.entries, zip(numbers[0::4], numbers[1::4], numbers[2::4], numbers[3::4])))
+        numbers = array.array("Q", data[len(line) :])
+        return dict(
+            zip(self.entries, zip(numbers[0::4], numbers[1::4], numbers[2::4], numbers[3::4]))
+        )
 
-    def record(self, head, data, entries, rows):
-        """The head is recorded last; a kill in between leaves an index that is nobody's, or a manifest that is true."""
+    def record(self, head: str, data: bytes, *, entries: Entries, stat_keys: StatKeys) -> None:
+        """The head is recorded last; a kill in between leaves an index that is nobody's, or a
+        manifest that is true.
+        """
         numbers = array.array("Q")
         none = (0, 0, 0, 0)
         for path in entries:
-            numbers.extend(rows.get(path, none))
-        atomic_files.write_atomically(os.path.join(self.directory, "index"), ("%s\n" % head).encode() + numbers.tobytes(), durable=False)
+            numbers.extend(stat_keys.get(path, none))
+        atomic_files.write_atomically(
+            os.path.join(self.directory, "index"),
+            ("%s\n" % head).encode() + numbers.tobytes(),
+            durable=False,
+        )
         if head != self.head:
             atomic_files.write_atomically(os.path.join(self.directory, "manifest"), data)
-        self.head, self.data, self.entries, self.rows = head, data, entries, rows
+        self.head, self.data, self.entries, self.stat_keys = head, data, entries, stat_keys
 
-    def settle(self):
+    def settle(self) -> None:
         """The head is recorded: nothing is under way any more."""
         if os.path.exists(os.path.join(self.directory, "pending")):
             os.unlink(os.path.join(self.directory, "pending"))
         self.pending = None
 
-    def shares(self, size, count, clones):
-        """Whether a file of a snapshot of so many entries is written for sharing: root's, and read-only.
+    def should_hardlink(self, size: int, count: int, clones: bool) -> bool:
+        """Whether a file of a snapshot of so many entries is written for sharing: root's, and
+        read-only.
 
-        `clones`: the file system has a better way for large ones."""
+        `clones`: the file system has a better way for large ones.
+        """
         return self.can_share and (count > MANY or (size > LARGE and not clones))
 
-    def is_shared(self, status):
+    def is_shared(self, status: os.stat_result) -> bool:
         return self.can_share and status.st_uid == 0 and not status.st_mode & 0o222
 
-    def row(self, status):
-        """What the index keeps. Each link to a shared file changes its ctime, and nobody but root can change the file."""
+    def stat_key(self, status: os.stat_result) -> StatKey:
+        """What the index keeps. Each link to a shared file changes its ctime, and nobody but root
+        can change the file.
+        """
         ctime = 0 if self.is_shared(status) else status.st_ctime_ns
         return status.st_size, max(0, status.st_mtime_ns), status.st_ino, max(0, ctime)
 
-    def is_known(self, path, entry, status):
+    def is_known(self, path: bytes, entry: FileEntry, status: os.stat_result) -> bool:
         """Whether a file is, by lstat alone, the one that was written for this entry."""
-        return status.st_mode in MODES[entry[1]] and self.rows.get(path) == self.row(status) and self.entries.get(path) == entry
+        return (
+            status.st_mode in MODES[entry[1]]
+            and self.stat_keys.get(path) == self.stat_key(status)
+            and self.entries.get(path) == entry
+        )
 
-    def is_dressed(self, entry, status):
+    def has_expected_mode(self, entry: FileEntry, status: os.stat_result) -> bool:
         """Whether mode, owner and links of a file are what they should be."""
         if status.st_mode not in MODES[entry[1]]:
             return False
@@ -106,8 +145,10 @@ class Tree:
             return True
         return status.st_nlink == 1 and status.st_uid in (self.agent, self.account.pw_uid)
 
-    def has(self, path, entry, status):
-        """Whether an entry's kind and content are there, whatever its mode and owner; a file is read and hashed."""
+    def has(self, path: bytes, entry: Entry, status: os.stat_result | None) -> bool:
+        """Whether an entry's kind and content are there, whatever its mode and owner; a file is
+        read and hashed.
+        """
         if status is None:
             return False
         if entry[0] == "directory":
@@ -115,9 +156,13 @@ class Tree:
         if entry[0] == "link":
             parent, name = self.directories.of(path)
             return stat.S_ISLNK(status.st_mode) and os.readlink(name, dir_fd=parent) == entry[1]
-        return stat.S_ISREG(status.st_mode) and status.st_size == entry[2] and self.hash(path) == entry[3]
+        return (
+            stat.S_ISREG(status.st_mode)
+            and status.st_size == entry[2]
+            and self.hash(path) == entry[3]
+        )
 
-    def hash(self, path):
+    def hash(self, path: bytes) -> str | None:
         try:
             descriptor = self.open(path)
         except OSError:
@@ -127,7 +172,7 @@ class Tree:
         finally:
             os.close(descriptor)
 
-    def open(self, path):
+    def open(self, path: bytes) -> int:
         """A descriptor to read a regular file by; OSError where there is none."""
         parent, name = self.directories.of(path)
         if parent is None:
@@ -138,5 +183,5 @@ class Tree:
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), path)
         return descriptor
 
-    def close(self):
+    def close(self) -> None:
         self.directories.close()

@@ -1,32 +1,55 @@
-"""What lies between a tree as it is and a snapshot: what lacks, what drifted, what is in the way."""
+"""Compares a tree as it is with a snapshot: what is missing, what drifted, what is in the way."""
+
+from __future__ import annotations
+
 import os
 import stat
 
 from ..system.errors import Failure, text
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Collection
+
+    from .snapshot import Entries, Entry
+    from .tree import StatKey, Tree
+
 
 class Comparison:
-    """What lies between the tree as it is and the snapshot wanted.
+    """The differences between the tree as it is and the snapshot wanted.
 
-    right      {path: row}: files that are as wanted
-    lacking    paths to be written, in order
-    gone       paths to be removed: syncs brought them, and the snapshot lacks them
-    restored   paths of the head that were changed or deleted here
-    displaced  paths where something stands that no sync wrote, and that is in the way
-    own        {content: path}: what the tree's files hold
-    spent      paths in `own` that are about to be removed
-    learned    whether a file was found to be right that the index did not know"""
+    up_to_date     {path: stat key}: files that are as wanted
+    missing        paths to be written, in order
+    deleted        paths to be removed: syncs brought them, and the snapshot lacks them
+    reverted       paths of the head that were changed or deleted here
+    blocking       paths where something stands that no sync wrote, and that is in the way
+    local_sources  {content: path}: what the tree's files hold
+    consumed       paths in `local_sources` that are about to be removed
+    index_stale    whether a file was found to be right that the index did not know
+    """
 
-    def __init__(self):
-        self.learned = False
-        self.right, self.lacking, self.gone, self.restored, self.displaced, self.own, self.spent = {}, [], [], [], [], {}, set()
+    up_to_date: dict[bytes, StatKey]
+    missing: list[bytes]
+    deleted: list[bytes]
+    reverted: list[bytes]
+    blocking: list[bytes]
+    local_sources: dict[str, bytes]
+    consumed: set[bytes]
+    index_stale: bool
+
+    def __init__(self) -> None:
+        self.up_to_date, self.local_sources, self.consumed = {}, {}, set()
+        self.missing, self.deleted, self.reverted, self.blocking = [], [], [], []
+        self.index_stale = False
 
 
-def compare(tree, wanted, believe=True):
-    """Compares everything. A file that lstat knows is believed, unless told not to; any other is read."""
+def compare(tree: Tree, wanted: Entries, trust_stat: bool = True) -> Comparison:
+    """Compares everything. A file that lstat knows is believed, unless told not to; any other is
+    read.
+    """
     found = Comparison()
-    lstat, head, pending = tree.directories.lstat, tree.entries, tree.pending or ()
-    is_known, row = tree.is_known, tree.row
+    lstat, head, pending = tree.directories.lstat, tree.entries, tree.pending or set()
+    is_known, stat_key = tree.is_known, tree.stat_key
     last, parent = None, None
     for path, entry in wanted.items():
         directory, _, name = path.rpartition(b"/")
@@ -41,72 +64,100 @@ def compare(tree, wanted, believe=True):
             if entry[0] != "file":
                 if tree.has(path, entry, status):
                     continue
-            elif believe and is_known(path, entry, status):
-                found.right[path] = row(status)
+            elif trust_stat and is_known(path, entry, status):
+                found.up_to_date[path] = stat_key(status)
                 continue
-        look_closer(tree, found, path, entry, status, believe, pending)
+        classify_changed(
+            tree, found, path, entry=entry, status=status, trust_stat=trust_stat, pending=pending
+        )
         parent = tree.directories.get(directory)
     for path in sorted(set(head).union(pending).difference(wanted)):
-        found.gone.append(path)
+        found.deleted.append(path)
         status = lstat(path)
         if status is None or stat.S_ISDIR(status.st_mode):
             continue
-        if has_own(tree, path, status, believe):
-            if head[path][0] == "file":
-                found.own.setdefault(head[path][3], path)
-                found.spent.add(path)
+        if is_as_written(tree, path, status, trust_stat=trust_stat):
+            before = head[path]
+            if before[0] == "file":
+                found.local_sources.setdefault(before[3], path)
+                found.consumed.add(path)
         elif path not in pending:
-            found.displaced.append(path)
-    for path in found.right:
-        found.own[wanted[path][3]] = path
+            found.blocking.append(path)
+    for path in found.up_to_date:
+        entry = wanted[path]
+        if entry[0] == "file":
+            found.local_sources[entry[3]] = path
     return found
 
 
-def look_closer(tree, found, path, entry, status, believe, pending):
+def classify_changed(
+    tree: Tree,
+    found: Comparison,
+    path: bytes,
+    *,
+    entry: Entry,
+    status: os.stat_result | None,
+    trust_stat: bool,
+    pending: Collection[bytes],
+) -> None:
     """Of a path that is not known to be right."""
     before = tree.entries.get(path)
-    if tree.has(path, entry, status):
+    if status is not None and tree.has(path, entry, status):
         if entry[0] == "file":
-            found.own.setdefault(entry[3], path)
-            if tree.is_dressed(entry, status):
-                found.right[path] = tree.row(status)
-                found.learned = True
+            found.local_sources.setdefault(entry[3], path)
+            if tree.has_expected_mode(entry, status):
+                found.up_to_date[path] = tree.stat_key(status)
+                found.index_stale = True
                 return
-            found.lacking.append(path)
+            found.missing.append(path)
             # It may be the snapshot that wants another mode.
-            if before is not None and path not in pending and not (before[0] == "file" and tree.is_dressed(before, status)):
-                found.restored.append(path)
+            if (
+                before is not None
+                and path not in pending
+                and not (before[0] == "file" and tree.has_expected_mode(before, status))
+            ):
+                found.reverted.append(path)
         return
-    found.lacking.append(path)
+    found.missing.append(path)
     ours = path in pending
-    if before is not None and before != entry and has_own(tree, path, status, believe):
+    if (
+        before is not None
+        and before != entry
+        and is_as_written(tree, path, status, trust_stat=trust_stat)
+    ):
         ours = True
         if before[0] == "file":
-            found.own.setdefault(before[3], path)
+            found.local_sources.setdefault(before[3], path)
     elif before is not None and not ours:
-        found.restored.append(path)
+        found.reverted.append(path)
     if status is not None and not ours and not stat.S_ISDIR(status.st_mode):
-        found.displaced.append(path)
+        found.blocking.append(path)
 
 
-def has_own(tree, path, status, believe):
+def is_as_written(
+    tree: Tree, path: bytes, status: os.stat_result | None, *, trust_stat: bool
+) -> bool:
     """Whether what stands at a path of the head is what was written for the head."""
     entry = tree.entries.get(path)
     if entry is None or status is None:
         return False
-    if believe and entry[0] == "file" and tree.is_known(path, entry, status):
+    if trust_stat and entry[0] == "file" and tree.is_known(path, entry, status):
         return True
     return tree.has(path, entry, status)
 
 
-def check_way(tree, wanted, found, force):
-    """Everything that is in the way of what lacks and may not be moved is found before the tree is touched.
+def check_blocking_paths(
+    tree: Tree, wanted: Entries, found: Comparison, *, force: bool
+) -> set[bytes]:
+    """Everything that is in the way of what lacks and may not be moved is found before the tree is
+    touched.
 
-    The paths of what may be moved, or overwritten by force, where a directory belongs."""
-    gone = set(found.gone)
-    obstacles = set()
-    seen = set()
-    for path in found.lacking:
+    The paths of what may be moved, or overwritten by force, where a directory belongs.
+    """
+    gone = set(found.deleted)
+    blocking_parents: set[bytes] = set()
+    seen: set[bytes] = set()
+    for path in found.missing:
         status = tree.directories.lstat(path)
         if status is not None and stat.S_ISDIR(status.st_mode) and wanted[path][0] != "directory":
             check_emptied(tree, path, gone)
@@ -116,13 +167,17 @@ def check_way(tree, wanted, found, force):
             status = tree.directories.lstat(parent)
             if status is not None and not stat.S_ISDIR(status.st_mode) and parent not in gone:
                 if not force:
-                    raise Failure("PATH_BLOCKED", "something that is no directory is in the way", path=text(parent))
-                obstacles.add(parent)
+                    raise Failure(
+                        "PATH_BLOCKED",
+                        "something that is no directory is in the way",
+                        path=text(parent),
+                    )
+                blocking_parents.add(parent)
             parent = parent.rpartition(b"/")[0]
-    return obstacles
+    return blocking_parents
 
 
-def check_emptied(tree, path, gone):
+def check_emptied(tree: Tree, path: bytes, gone: Collection[bytes]) -> None:
     """Whether a directory will be empty, but for directories, when what is gone is removed."""
     left = [path]
     while left:
@@ -134,4 +189,8 @@ def check_emptied(tree, path, gone):
             if status is not None and stat.S_ISDIR(status.st_mode):
                 left.append(each)
             elif each not in gone:
-                raise Failure("PATH_BLOCKED", "a directory that holds other files stands where a file belongs", path=text(path))
+                raise Failure(
+                    "PATH_BLOCKED",
+                    "a directory that holds other files stands where a file belongs",
+                    path=text(path),
+                )

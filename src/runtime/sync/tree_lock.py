@@ -1,4 +1,7 @@
 """The tree's lock: flock, with its owner and an expiry written into it."""
+
+from __future__ import annotations
+
 import errno
 import fcntl
 import json
@@ -7,6 +10,11 @@ import signal
 import time
 
 from ..system.errors import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Mapping
+
 
 # Seconds that one waits for another's sync.
 LOCK_WAIT = 20
@@ -19,14 +27,20 @@ LENGTH = 256
 class TreeLock:
     """Held by flock, which ends with its holder. A child may inherit it, and says so by `own`."""
 
-    def __init__(self, root, tree):
-        if not tree or not all(char.isalnum() or char in "._-" for char in tree) or tree.startswith("."):
+    def __init__(self, root: str, tree: str) -> None:
+        if (
+            not tree
+            or not all(char.isalnum() or char in "._-" for char in tree)
+            or tree.startswith(".")
+        ):
             raise Failure("BAD_PLAN", "the tree's id is not one")
         self.directory = os.path.join(root, "trees", tree)
 
-    def __enter__(self):
+    def __enter__(self) -> TreeLock:
         os.makedirs(self.directory, exist_ok=True)
-        self.descriptor = os.open(os.path.join(self.directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        self.descriptor = os.open(
+            os.path.join(self.directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600
+        )
         deadline = time.monotonic() + LOCK_WAIT
         while not self._take():
             owner = self._owner()
@@ -39,27 +53,39 @@ class TreeLock:
                 age = int(time.time() - os.fstat(self.descriptor).st_mtime)
                 name = "%s %s" % (owner.get("pid", "?"), owner.get("command", ""))
                 os.close(self.descriptor)
-                raise Failure("BUSY", "another sync is at work on this tree, since %d s" % age, owner=name, age=age)
+                raise Failure(
+                    "BUSY",
+                    "another sync is at work on this tree, since %d s" % age,
+                    owner=name,
+                    age=age,
+                )
             time.sleep(0.1)
         self.own()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
 
-    def own(self):
-        """Writes down who holds it, and that it makes progress. Monotonic time is one for all processes of a machine."""
+    def own(self) -> None:
+        """Writes down who holds it, and that it makes progress. Monotonic time is one for all
+        processes of a machine.
+        """
         pid = os.getpid()
-        owner = {"pid": pid, "start": start_of(pid), "command": os.environ.get("SSM_COMMAND_ID", "")[:64], "expires": time.monotonic() + EXPIRY}
+        owner = {
+            "pid": pid,
+            "start": start_of(pid),
+            "command": os.environ.get("SSM_COMMAND_ID", "")[:64],
+            "expires": time.monotonic() + EXPIRY,
+        }
         os.pwrite(self.descriptor, json.dumps(owner).encode().ljust(LENGTH), 0)
         self.owned = time.monotonic()
 
-    def progress(self):
+    def progress(self) -> None:
         """To be called often: puts the expiry off."""
         if time.monotonic() - self.owned > EXPIRY / 20:
             self.own()
 
-    def _take(self):
+    def _take(self) -> bool:
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
@@ -68,23 +94,30 @@ class TreeLock:
                 raise
             return False
 
-    def _owner(self):
+    def _owner(self) -> dict[str, Any]:
         try:
-            owner = json.loads(os.pread(self.descriptor, LENGTH, 0))
+            owner: dict[str, Any] | None = json.loads(os.pread(self.descriptor, LENGTH, 0))
             return owner if isinstance(owner, dict) else {}
         except ValueError:
             return {}
 
-    def _is_hung(self, owner):
-        """Past its expiry, alive, and the very process that wrote it: a number alone may be another's by now."""
+    def _is_hung(self, owner: Mapping[str, Any]) -> bool:
+        """Past its expiry, alive, and the very process that wrote it: a number alone may be
+        another's by now.
+        """
         try:
             expired = time.monotonic() > owner["expires"]
-            return expired and owner["pid"] != os.getpid() and owner["start"] is not None and start_of(owner["pid"]) == owner["start"]
+            return (
+                expired
+                and owner["pid"] != os.getpid()
+                and owner["start"] is not None
+                and start_of(owner["pid"]) == owner["start"]
+            )
         except (KeyError, TypeError):
             return False
 
 
-def start_of(pid):
+def start_of(pid: int) -> int | None:
     """When a process started, in the kernel's own count; None where that can't be told."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:

@@ -1,4 +1,9 @@
-"""Starts the watcher of a tree: docs/reference/formats.md, "watch". A tree has one; a new one ends the one before."""
+"""Starts the watcher of a tree: docs/reference/formats.md, "watch". A tree has one; a new one ends
+the one before.
+"""
+
+from __future__ import annotations
+
 import base64
 import binascii
 import fcntl
@@ -12,16 +17,34 @@ from ..system.daemonize import detached
 from ..system.errors import Failure
 from .tree_lock import LENGTH, TreeLock, start_of
 
-# Seconds that the one before has to end: it may be in the middle of an edit. A tree stands whole after any kill.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    from ..system.documents import SyncSpec, WatchReply, WatchSpec
+    from .watcher import Watcher
+
+    class WatchPlan(TypedDict):
+        """What a watch needs of a plan. `signingKey`: base64, kept out of the store."""
+
+        tree: str
+        user: str | None
+        sync: SyncSpec
+        watch: WatchSpec
+        signingKey: str
+
+
+# Seconds that the one before has to end: it may be in the middle of an edit. A tree stands whole
+# after any kill.
 HANDOVER = 20
 STARTING = 10
 
 
-def start(plan, root):
+def start(plan: WatchPlan, root: str) -> WatchReply:
     from . import synchronizer
-    from .watcher import Watcher, StopSignals
+    from .watcher import StopSignals, Watcher
 
-    part, key = plan["watch"], read_key(plan)
+    spec, key = plan["watch"], read_key(plan)
     lock = TreeLock(root, plan["tree"])
     # From here on one that comes after us may ask us to end, and our watcher obeys.
     stop_signals = StopSignals()
@@ -31,14 +54,21 @@ def start(plan, root):
         with lock:
             result, tree = synchronizer.apply(plan, root, lock.progress)
             tree.close()
-        watcher = Watcher(root, plan["tree"], plan.get("user"), part, key, stop_signals)
-        return dict(result, watch={"pid": spawn(watcher, place)})
+        watcher = Watcher(
+            root,
+            plan["tree"],
+            user=plan.get("user"),
+            spec=spec,
+            key=key,
+            stop_signals=stop_signals,
+        )
+        return {**result, "watch": {"pid": spawn(watcher, place)}}
     finally:
         # Our hold alone: the watcher has its own.
         os.close(place)
 
 
-def read_key(plan):
+def read_key(plan: WatchPlan) -> bytes:
     try:
         key = base64.b64decode(plan["signingKey"], validate=True)
     except (KeyError, TypeError, ValueError, binascii.Error):
@@ -48,8 +78,10 @@ def read_key(plan):
     return key
 
 
-def take(path):
-    """The descriptor that holds the tree's place of a watcher. Whoever holds it is asked to end, and ended at last."""
+def take(path: str) -> int:
+    """The descriptor that holds the tree's place of a watcher. Whoever holds it is asked to end,
+    and ended at last.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     asked, deadline = None, time.monotonic() + HANDOVER
     while True:
@@ -66,19 +98,26 @@ def take(path):
         if time.monotonic() > deadline:
             if holder is None or time.monotonic() > deadline + STARTING:
                 os.close(descriptor)
-                raise Failure("BUSY", "another watcher of this tree does not end", owner=str(holder), age=HANDOVER)
+                raise Failure(
+                    "BUSY",
+                    "another watcher of this tree does not end",
+                    owner=str(holder),
+                    age=HANDOVER,
+                )
             send(holder, signal.SIGKILL)
         time.sleep(0.02)
     write_holder(descriptor)
     return descriptor
 
 
-def write_holder(descriptor):
+def write_holder(descriptor: int) -> None:
     pid = os.getpid()
-    os.pwrite(descriptor, json.dumps({"pid": pid, "start": start_of(pid)}).encode().ljust(LENGTH), 0)
+    os.pwrite(
+        descriptor, json.dumps({"pid": pid, "start": start_of(pid)}).encode().ljust(LENGTH), 0
+    )
 
 
-def read_holder(descriptor):
+def read_holder(descriptor: int) -> int | None:
     """The process that holds a place, if it is the very one that wrote it down."""
     try:
         holder = json.loads(os.pread(descriptor, LENGTH, 0))
@@ -87,18 +126,20 @@ def read_holder(descriptor):
         return None
 
 
-def send(pid, number):
+def send(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
         pass
 
 
-def spawn(watcher, place):
-    """Runs the watcher in a session of its own, with nothing of ours but the place that it holds; its PID."""
+def spawn(watcher: Watcher, place: int) -> int:
+    """Runs the watcher in a session of its own, with nothing of ours but the place that it holds;
+    its PID.
+    """
     reading, writing = os.pipe()
 
-    def watch():
+    def watch() -> None:
         write_holder(place)
         # Before anybody knows whom to signal.
         watcher.stop_signals.detached()
@@ -117,8 +158,10 @@ def spawn(watcher, place):
     return int(pid)
 
 
-def keep_only(descriptor):
-    """Closes whatever else was inherited: locks, and the agent's pipes, which would keep its command going."""
+def keep_only(descriptor: int) -> None:
+    """Closes whatever else was inherited: locks, and the agent's pipes, which would keep its
+    command going.
+    """
     last = os.sysconf("SC_OPEN_MAX")
     os.closerange(3, descriptor)
     os.closerange(descriptor + 1, last if 0 < last < 65536 else 65536)

@@ -1,4 +1,9 @@
-"""The watcher: takes a tree's edits from the store as they come, each authenticated and numbered (docs/reference/formats.md, "watch")."""
+"""The watcher: takes a tree's edits from the store as they come, each authenticated and numbered
+(docs/reference/formats.md, "watch").
+"""
+
+from __future__ import annotations
+
 import gc
 import hashlib
 import hmac
@@ -14,6 +19,13 @@ from ..aws.http_pool import Broken, Connections
 from ..system.bounded import inflate, parse
 from ..system.errors import Failure, reply_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Mapping
+
+    from ..system.documents import Edit, PresignedPost, SyncSpec, WatchSpec
+
+
 # Seconds between two looks for an edit: soon after one, and later.
 SOON, LATER, TROUBLED = 0.1, 0.4, 1.0
 RECENT = 60
@@ -27,51 +39,75 @@ SILENCE = 10
 class Ended(Exception):
     """The end of the watcher; `why` is what its client is told, None if that asked for it."""
 
-    def __init__(self, why, message=""):
+    def __init__(self, why: str | None, message: str = "") -> None:
         super().__init__(message)
         self.why, self.message = why, message
 
 
 class StopSignals:
-    """Requests to stop this process, sent by signals: honoured between edits, never in the middle of one."""
+    """Requests to stop this process, sent by signals: honoured between edits, never in the middle
+    of one.
+    """
 
-    def __init__(self):
+    why: str | None
+
+    def __init__(self) -> None:
         self.why = None
-        signal.signal(signal.SIGUSR1, lambda *_: self.request("superseded"))
+        signal.signal(signal.SIGUSR1, lambda number, frame: self.request("superseded"))
 
-    def request(self, why):
+    def request(self, why: str) -> None:
         self.why = self.why or why
 
-    def detached(self):
-        signal.signal(signal.SIGTERM, lambda *_: self.request("terminated"))
+    def detached(self) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: self.request("terminated"))
         for each in (signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
 
-    def raise_if_requested(self):
+    def raise_if_requested(self) -> None:
         if self.why:
             raise Ended(self.why)
 
 
 class Polled(Connections):
-    def _open(self, *place):
-        connection = super()._open(*place)
+    def _open(self, secure: bool, host: str | None, port: int | None) -> http.client.HTTPConnection:
+        connection = super()._open(secure, host, port)
         connection.timeout = SILENCE
         return connection
 
 
 class Watcher:
-    """`next`: the number of the edit that is looked for. `refused`: the ETag of what stood there and is no edit of ours."""
+    """`next`: the number of the edit that is looked for. `refused`: the ETag of what stood there
+    and is no edit of ours.
+    """
 
-    def __init__(self, root, tree, user, part, key, stop_signals):
-        self.root, self.tree, self.user, self.key, self.stop_signals = root, tree, user, key, stop_signals
-        self.session, self.prefix, self.lease = part["watchId"].encode(), part["prefix"], part["lease"]
-        self.urls = dict(enumerate(part["urls"], 1))
-        self.post = part["post"]
-        self.next, self.refused = 1, None
+    post: PresignedPost
+
+    urls: dict[int, str]
+    refused: str | None
+    etag: str | None
+
+    def __init__(
+        self,
+        root: str,
+        tree: str,
+        *,
+        user: str | None,
+        spec: WatchSpec,
+        key: bytes,
+        stop_signals: StopSignals,
+    ) -> None:
+        self.root, self.tree, self.user = root, tree, user
+        self.key, self.stop_signals = key, stop_signals
+        self.watch_id, self.prefix = spec["watchId"].encode(), spec["prefix"]
+        self.lease = spec["lease"]
+        self.urls = dict(enumerate(spec["urls"], 1))
+        self.post = spec["post"]
+        self.next, self.refused, self.etag = 1, None, None
         self.connections = Polled()
         self.troubled = False
+        self.heard = time.monotonic()
 
-    def run(self):
+    def run(self) -> None:
         self.heard = time.monotonic()
         try:
             while True:
@@ -84,66 +120,82 @@ class Watcher:
                 else:
                     time.sleep(self.pause())
         except Ended as end:
-            self.farewell(end.why, end.message)
+            self.send_end(end.why, end.message)
         except Exception:
-            self.farewell("failed", traceback.format_exc()[-4000:])
+            self.send_end("failed", traceback.format_exc()[-4000:])
 
-    def step(self):
+    def step(self) -> bool:
         """Whether there was an edit."""
-        body = self.look()
+        body = self.poll()
         edit = None if body is None else self.open(body)
         if edit is not None:
             self.take(edit)
         return edit is not None
 
-    def pause(self):
+    def pause(self) -> float:
         if self.troubled:
             return TROUBLED
         return SOON if time.monotonic() - self.heard < RECENT else LATER
 
     # Edits.
 
-    def look(self):
-        """The bytes under the next edit's name, whoever wrote them; None while there are none that are new."""
+    def poll(self) -> bytes | None:
+        """The bytes under the next edit's name, whoever wrote them; None while there are none that
+        are new.
+        """
         url = self.urls.get(self.next)
         if url is None:
             return None
         headers = {"Accept-Encoding": "identity"}
         if self.refused:
             headers["If-None-Match"] = self.refused
-        status, body, self.etag = self.ask(url, headers, EDIT_LIMIT)
+        status, body, self.etag = self.ask(url, headers, limit=EDIT_LIMIT)
         self.troubled = status not in (200, 304, 403, 404)
         if status == 403 and b"xpired" in body:
             raise Ended("expired", "the last URL that was sent has expired")
         return body if status == 200 else None
 
-    def ask(self, url, headers, limit, method="GET", data=None):
+    def ask(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        limit: int,
+        method: str = "GET",
+        data: bytes | None = None,
+    ) -> tuple[int, bytes, str | None]:
         """(status, body, ETag); status 0: no answer."""
         try:
-            response, body = self.connections.exchange(url, headers, limit=limit, method=method, data=data)
+            response, body = self.connections.exchange(
+                url, headers, limit=limit, method=method, data=data
+            )
             return response.status, bytes(body), response.getheader("ETag")
         except (OSError, http.client.HTTPException, Broken):
             return 0, b"", None
 
-    def open(self, body):
+    def open(self, body: bytes) -> Edit | None:
         """The edit, if it is the one that is expected, from whom it is expected."""
-        if len(body) <= EDIT_LIMIT and hmac.compare_digest(body[:32], self.seal("edit", self.next, body[32:])):
+        if len(body) <= EDIT_LIMIT and hmac.compare_digest(
+            body[:32], self.sign("edit", self.next, body[32:])
+        ):
             try:
-                edit = parse(inflate(body[32:], TEXT_LIMIT))
+                edit: Edit | None = parse(inflate(body[32:], TEXT_LIMIT))
             except ValueError:
-                edit = {}
-            if edit.get("v") == 1 and edit.get("n") == self.next:
+                edit = None
+            if edit and edit.get("v") == 1 and edit.get("n") == self.next:
                 return edit
         # As if it were not there: not even read again.
         self.refused = self.etag
         return None
 
-    def seal(self, what, number, body):
-        code = hmac.new(self.key, b"%s %s %d\n" % (what.encode(), self.session, number), hashlib.sha256)
+    def sign(self, what: str, number: int, body: bytes) -> bytes:
+        code = hmac.new(
+            self.key, b"%s %s %d\n" % (what.encode(), self.watch_id, number), hashlib.sha256
+        )
         code.update(body)
         return code.digest()
 
-    def take(self, edit):
+    def take(self, edit: Edit) -> None:
         number = self.next
         self.heard = time.monotonic()
         self.urls = {int(name): url for name, url in edit["urls"].items() if int(name) > number}
@@ -154,19 +206,23 @@ class Watcher:
         if edit["end"]:
             raise Ended(None)
 
-    def apply(self, part):
+    def apply(self, spec: SyncSpec) -> dict[str, Any]:
         """A sync as any other, and as any other it may fail: the next edit mends it."""
         from .synchronizer import synchronise
 
         try:
-            return reply_of(synchronise, {"tree": self.tree, "user": self.user, "sync": part}, self.root)
+            return reply_of(
+                synchronise, {"tree": self.tree, "user": self.user, "sync": spec}, self.root
+            )
         except Exception:
-            failure = Failure("INTERNAL", "the runtime failed", trace=traceback.format_exc()[-4000:])
+            failure = Failure(
+                "INTERNAL", "the runtime failed", trace=traceback.format_exc()[-4000:]
+            )
             return {"v": 1, "ok": False, "error": failure.data()}
 
     # Words for the client.
 
-    def acknowledge(self, number, reply):
+    def acknowledge(self, number: int, reply: Mapping[str, Any]) -> None:
         """Goes on until the store has it, for as long as the lease lasts."""
         wait = 0.1
         while True:
@@ -181,16 +237,29 @@ class Watcher:
             time.sleep(wait)
             wait = min(TROUBLED, wait * 2)
 
-    def farewell(self, why, message):
-        """Told in place of the next acknowledgement, so that the client need not wait for one. Nobody may hear it."""
+    def send_end(self, why: str | None, message: str) -> None:
+        """Told in place of the next acknowledgement, so that the client need not wait for one.
+        Nobody may hear it.
+        """
         if why is not None:
-            failure = Failure("WATCH_ENDED", "the watcher has ended: %s" % (message or why), why=why)
+            failure = Failure(
+                "WATCH_ENDED", "the watcher has ended: %s" % (message or why), why=why
+            )
             self.write(self.next, {"v": 1, "ok": False, "error": failure.data()})
 
-    def write(self, number, reply):
+    def write(self, number: int, reply: Mapping[str, Any]) -> tuple[int, bytes]:
         """(status, what S3 says)"""
         data = zlib.compress(json.dumps(dict(reply, n=number)).encode())
-        data = self.seal("ack", number, data) + data
-        content_type, head, tail = presigned.form(self.post, "%sack-%d" % (self.prefix, number), sha256=hashlib.sha256(data).hexdigest())
+        data = self.sign("ack", number, data) + data
+        content_type, head, tail = presigned.form(
+            self.post, "%sack-%d" % (self.prefix, number), sha256=hashlib.sha256(data).hexdigest()
+        )
         body = head + data + tail
-        return self.ask(self.post["url"], {"Content-Type": content_type}, 64 * 1024, "POST", body)[:2]
+        status, answer, _ = self.ask(
+            self.post["url"],
+            {"Content-Type": content_type},
+            limit=64 * 1024,
+            method="POST",
+            data=body,
+        )
+        return status, answer

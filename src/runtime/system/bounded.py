@@ -20,7 +20,7 @@ class TooLarge(ValueError):
     """Something holds more than its limit allows."""
 
 
-def inflate(data: bytes, limit: int) -> bytes:
+def inflate(data: bytes | bytearray | memoryview, limit: int) -> bytes:
     """A zlib stream's bytes. TooLarge where it inflates to more than `limit`, ValueError for what
     is no whole stream.
     """
