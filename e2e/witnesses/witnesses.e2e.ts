@@ -212,7 +212,13 @@ describe('ours on moto', () => {
     await expect(findInstance(aws, { id: 'i-0123456789abcdef0' })).rejects.toThrow(/InvalidInstanceID.NotFound/);
     // moto runs nothing: the command is accepted and ends without a reply, which ours must say, not take for one.
     const keys = new StoreKeys('', 'p');
-    const remote = new Remote(aws, new Store(aws, { bucket: 'witness' }), keys, id, {}, async () => undefined);
+    const remote = new Remote({
+      aws,
+      store: new Store(aws, { bucket: 'witness' }),
+      keys,
+      instance: id,
+      assertInstanceExists: async () => undefined,
+    });
     await expect(
       remote.send({ op: 'probe' } as unknown as Parameters<Remote['send']>[0], { comment: 'nx-ec2: witness' }),
     ).rejects.toThrow();

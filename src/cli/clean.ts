@@ -42,7 +42,7 @@ export async function clean(options: CleanOptions, reporter = new Reporter(optio
         if (mine.length) reporter.line('Nothing was changed: --apply ends it.');
         return { region, applied: false, expired: mine.map(told), others };
       }
-      const ended = await terminateExpired(aws, mine, findLate, STOP_TIMEOUT_MS, reporter);
+      const ended = await terminateExpired(aws, mine, { findExpired: findLate, timeout: STOP_TIMEOUT_MS, reporter });
       for (const each of ended) reporter.line(describe(each));
       const failed = ended.filter(({ result }) => result === 'failed');
       const results = ended.map((each) => ({ ...told(each), result: each.result, problem: each.problem }));

@@ -39,14 +39,13 @@ describe('a confidential plan', () => {
       }
     }
     const store = new Watched(aws, { bucket: 'bucket' });
-    const remote = new Remote(
+    const remote = new Remote({
       aws,
       store,
-      new StoreKeys('', 'model'),
-      at.aws.named.get('box')!.id,
-      {},
-      async () => undefined,
-    );
+      keys: new StoreKeys('', 'model'),
+      instance: at.aws.named.get('box')!.id,
+      assertInstanceExists: async () => undefined,
+    });
     const secret = randomBytes(15).toString('hex');
     const asked = remote.send(
       { op: 'cancel', run: `20260101-000000-model-${secret}`, gracePeriod: 1 },
@@ -75,14 +74,13 @@ describe('an instance that has all the commands that it takes', () => {
       const wait = { comment: 'wait', executionTimeout: 60 };
       for (let sent = 0; sent < 10; sent++)
         await sendCommand(aws, [box], `while [ ! -e '${free}' ]; do sleep 0.05; done`, wait);
-      const remote = new Remote(
+      const remote = new Remote({
         aws,
-        new Store(aws, { bucket: 'bucket' }),
-        new StoreKeys('', 'model'),
-        box,
-        {},
-        async () => undefined,
-      );
+        store: new Store(aws, { bucket: 'bucket' }),
+        keys: new StoreKeys('', 'model'),
+        instance: box,
+        assertInstanceExists: async () => undefined,
+      });
       const asked = remote.send(
         { op: 'cancel', run: '20260101-000000-model-aaaaaa', gracePeriod: 1 },
         { comment: 'test' },
@@ -247,7 +245,13 @@ describe('the doctor on the instance', () => {
     try {
       const store = new Store(aws, { bucket: 'bucket' });
       const box = at.aws.named.get('box')!.id;
-      const remote = new Remote(aws, store, new StoreKeys('', 'model'), box, {}, async () => undefined);
+      const remote = new Remote({
+        aws,
+        store,
+        keys: new StoreKeys('', 'model'),
+        instance: box,
+        assertInstanceExists: async () => undefined,
+      });
       await store.put('probe', Buffer.from('x'));
       const probe = {
         get: await store.presignGet('probe'),

@@ -10,8 +10,8 @@ import { runtimeProgram } from './runtime-program';
 import { parseReply } from './reply';
 import { checkReply } from './reply-shapes';
 import { REPEAT } from './repeat';
-import { COMMAND_LIMIT, finishCommand, sendCommand, noReplyError } from './run-command';
-import { commandScript, type Request } from './script';
+import { COMMAND_LIMIT, finishCommand, sendCommand, noReplyError, type CommandOptions } from './run-command';
+import { commandScript } from './script';
 import { seal } from './seal';
 
 export interface RemoteSettings {
@@ -35,6 +35,19 @@ export interface SendOptions {
   onSent?: () => void;
 }
 
+export interface RemoteOptions {
+  aws: Aws;
+  store: Store;
+  keys: StoreKeys;
+  /** The instance's id. */
+  instance: string;
+  settings?: RemoteSettings;
+  /** Throws when an instance is gone: SSM says of its commands for long that they are in progress. */
+  assertInstanceExists: (instance: string) => Promise<void>;
+  /** Throws where no command may be sent to an instance. */
+  assertAllowed?: (instance: string) => Promise<void>;
+}
+
 /** A failure that the runtime reported, as data. */
 export class RemoteFailure extends Problem {
   constructor(
@@ -47,22 +60,19 @@ export class RemoteFailure extends Problem {
   }
 }
 
+/** How long an operation may take on the instance if nothing is said, seconds. */
+const DEFAULT_EXECUTION_TIMEOUT_S = 120;
+
+interface Command extends Omit<CommandOptions, 'assertInstanceExists'> {
+  script: string;
+}
+
 /** The runtime of one instance, as seen from here: operations go out, replies come back. */
 export class Remote {
   /** The runtime is known to be in the store (or on the instance, which does for it). */
   private runtimeStored = false;
 
-  constructor(
-    private readonly aws: Aws,
-    private readonly store: Store,
-    private readonly keys: StoreKeys,
-    private readonly instance: string,
-    private readonly settings: RemoteSettings,
-    /** Throws when an instance is gone: SSM says of its commands for long that they are in progress. */
-    private readonly assertInstanceExists: (instance: string) => Promise<void>,
-    /** Throws where no command may be sent to an instance. */
-    private readonly allowed: (instance: string) => Promise<void> = () => Promise.resolve(),
-  ) {}
+  constructor(private readonly options: RemoteOptions) {}
 
   /** The runtime's hash, for whoever records that an instance has it. */
   get runtime(): string {
@@ -78,9 +88,9 @@ export class Remote {
   async uploadRuntime(options: { replace?: boolean } = {}): Promise<void> {
     if (this.runtimeStored && !options.replace) return;
     const { bytes, sha256 } = runtimeProgram();
-    const key = this.keys.runtime(sha256);
-    if (options.replace || !(await this.store.has(key)))
-      await this.store.put(key, bytes, { onlyIfNew: !options.replace });
+    const { store, keys } = this.options;
+    const key = keys.runtime(sha256);
+    if (options.replace || !(await store.has(key))) await store.put(key, bytes, { onlyIfNew: !options.replace });
     this.runtimeStored = true;
   }
 
@@ -89,7 +99,7 @@ export class Remote {
    * @throws RemoteFailure what the runtime refused or could not do; Problem for everything on the way there.
    */
   async send<T>(operation: Operation, options: SendOptions): Promise<T> {
-    const result = (await this.sendEach<T>([this.instance], operation, options)).get(this.instance)!;
+    const result = (await this.sendEach<T>([this.options.instance], operation, options)).get(this.options.instance)!;
     if (result instanceof Error) throw result;
     return result;
   }
@@ -104,7 +114,7 @@ export class Remote {
     operation: Operation,
     options: SendOptions,
   ): Promise<Map<string, T | Error>> {
-    await Promise.all(instances.map((instance) => this.allowed(instance)));
+    await Promise.all(instances.map((instance) => this.options.assertAllowed?.(instance)));
     await this.uploadRuntime();
     const results = await this.attempt<T>(instances, operation, options);
     const troubled = instances.filter((instance) => isRuntimeTrouble(results.get(instance)!));
@@ -122,67 +132,79 @@ export class Remote {
     operation: Operation,
     options: SendOptions,
   ): Promise<Map<string, T | Error>> {
-    const { sha256, bootstrap } = runtimeProgram();
-    const plan: Plan & Operation = {
-      v: 1,
-      root: this.settings.remoteRoot ?? null,
-      runtime: { url: await this.store.presignGet(this.keys.runtime(sha256)) },
-      user: this.settings.user ?? null,
-      ...operation,
-    };
-    const json = Buffer.from(JSON.stringify(plan));
-    const { key } = options;
-    let request: Request = { v: 1, runtime: sha256, signingKey: key, plan: deflateSync(json).toString('base64') };
-    let script = commandScript(bootstrap, request);
-    let stored: string | undefined;
-    if (options.confidential || Buffer.byteLength(JSON.stringify(script)) > COMMAND_LIMIT) {
-      stored = this.keys.plan(randomBytes(12).toString('hex'));
-      const sealKey = options.confidential ? randomBytes(32) : undefined;
-      const bytes = sealKey ? seal(deflateSync(json), sealKey) : json;
-      await this.store.put(stored, bytes, { contentType: sealKey ? undefined : 'application/json' });
-      request = {
-        v: 1,
-        runtime: sha256,
-        signingKey: key,
-        fetch: {
-          url: await this.store.presignGet(stored),
-          sha256: createHash('sha256').update(bytes).digest('hex'),
-          encryptionKey: sealKey?.toString('base64'),
-        },
-      };
-      script = commandScript(bootstrap, request);
-    }
-    const command = {
+    const { aws, store } = this.options;
+    const { script, storedPlan } = await this.script(operation, options);
+    const command: Command = {
+      script,
       comment: options.comment,
-      executionTimeout: options.executionTimeout ?? 120,
+      executionTimeout: options.executionTimeout ?? DEFAULT_EXECUTION_TIMEOUT_S,
       signal: options.signal,
     };
     try {
-      const ids = await sendCommand(this.aws, instances, script, command);
+      const ids = await sendCommand(aws, instances, script, command);
       options.onSent?.();
       const results = await Promise.all(
-        instances.map(async (instance): Promise<[string, T | Error]> => {
-          try {
-            const invocation = await finishCommand(this.aws, instance, ids.get(instance)!, script, {
-              ...command,
-              assertInstanceExists: () => this.assertInstanceExists(instance),
-              repeat: REPEAT[operation.op],
-              answered: ({ stdout }) => parseReply(stdout) !== null,
-            });
-            const reply = parseReply(invocation.stdout);
-            if (!reply) throw noReplyError(instance, invocation);
-            if (!reply.ok) return [instance, remoteFailure(instance, operation.op, reply.error)];
-            return [instance, checkReply<T>(instance, operation, reply)];
-          } catch (error) {
-            return [instance, error as Error];
-          }
-        }),
+        instances.map(async (instance): Promise<[string, T | Error]> => [
+          instance,
+          await this.result<T>(instance, ids.get(instance)!, operation, command).catch((error: Error) => error),
+        ]),
       );
       return new Map(results);
     } finally {
       // A plan holds URLs and perhaps secrets: it goes at once; `prune` takes what a killed process leaves behind.
-      if (stored) await this.store.delete([stored]).catch(() => undefined);
+      if (storedPlan) await store.delete([storedPlan]).catch(() => undefined);
     }
+  }
+
+  /** The script of a command that carries out an operation, and the key of its plan where that is in the store. */
+  private async script(
+    operation: Operation,
+    { key: signingKey, confidential }: SendOptions,
+  ): Promise<{ script: string; storedPlan?: string }> {
+    const { store, keys, settings } = this.options;
+    const { sha256: runtime, bootstrap } = runtimeProgram();
+    const plan: Plan & Operation = {
+      v: 1,
+      root: settings?.remoteRoot ?? null,
+      runtime: { url: await store.presignGet(keys.runtime(runtime)) },
+      user: settings?.user ?? null,
+      ...operation,
+    };
+    const json = Buffer.from(JSON.stringify(plan));
+    if (!confidential) {
+      const script = commandScript(bootstrap, {
+        v: 1,
+        runtime,
+        signingKey,
+        plan: deflateSync(json).toString('base64'),
+      });
+      if (Buffer.byteLength(JSON.stringify(script)) <= COMMAND_LIMIT) return { script };
+    }
+    const storedPlan = keys.plan(randomBytes(12).toString('hex'));
+    const sealKey = confidential ? randomBytes(32) : undefined;
+    const bytes = sealKey ? seal(deflateSync(json), sealKey) : json;
+    await store.put(storedPlan, bytes, { contentType: sealKey ? undefined : 'application/json' });
+    const fetch = {
+      url: await store.presignGet(storedPlan),
+      sha256: createHash('sha256').update(bytes).digest('hex'),
+      encryptionKey: sealKey?.toString('base64'),
+    };
+    return { script: commandScript(bootstrap, { v: 1, runtime, signingKey, fetch }), storedPlan };
+  }
+
+  /** Waits for a command's end on one instance. @throws RemoteFailure what the runtime refused or could not do. */
+  private async result<T>(instance: string, id: string, operation: Operation, command: Command): Promise<T> {
+    const { aws, assertInstanceExists } = this.options;
+    const invocation = await finishCommand(aws, instance, id, command.script, {
+      ...command,
+      assertInstanceExists: () => assertInstanceExists(instance),
+      repeat: REPEAT[operation.op],
+      answered: ({ stdout }) => parseReply(stdout) !== null,
+    });
+    const reply = parseReply(invocation.stdout);
+    if (!reply) throw noReplyError(instance, invocation);
+    if (!reply.ok) throw remoteFailure(instance, operation.op, reply.error);
+    return checkReply<T>(instance, operation, reply);
   }
 }
 

@@ -57,7 +57,15 @@ export function createRunContext(
     allow: (instances) => instances.forEach((instance) => checks.set(instance, Promise.resolve())),
     at: (instance) => {
       const place = places.get(instance) ?? {
-        remote: new Remote(aws, store, keys, instance, configuration, (id) => assertRunning(aws, id), allowed),
+        remote: new Remote({
+          aws,
+          store,
+          keys,
+          instance,
+          settings: configuration,
+          assertInstanceExists: (id) => assertRunning(aws, id),
+          assertAllowed: allowed,
+        }),
         allowed: () => allowed(instance),
         assertInstanceExists: () => assertRunning(aws, instance),
       };

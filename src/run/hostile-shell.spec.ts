@@ -35,7 +35,15 @@ describe('a shell of an instance that lies', () => {
     jest.spyOn(LocalSession.prototype, 'attach').mockImplementation((client) => {
       send(command.nonce).forEach(([type, payload], at) => {
         const [name, kind] = type === 'closed' ? ['channel_closed', 0] : ['output_stream_data', type];
-        client.send(frameOf(name, at, at === 0 ? 1 : 0, kind, Buffer.from(payload as string)));
+        client.send(
+          frameOf({
+            type: name,
+            sequence: at,
+            flags: at === 0 ? 1 : 0,
+            payloadType: kind,
+            payload: Buffer.from(payload as string),
+          }),
+        );
       });
     });
     const raw: boolean[] = [];

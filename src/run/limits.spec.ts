@@ -102,13 +102,10 @@ describe('limits', () => {
     for (const bytes of packs) {
       const pack = { sha256: sha256(bytes), size: bytes.length };
       await put(at.keys().pack(pack.sha256), bytes);
-      const read = readChunks(
-        at.store,
-        at.keys(),
-        pack,
-        (chunk) => chunk === name,
-        async () => undefined,
-      );
+      const read = readChunks(at.store, at.keys(), pack, {
+        isWanted: (chunk) => chunk === name,
+        onChunk: async () => undefined,
+      });
       await expect(read).rejects.toMatchObject({ code: 'PACK_MISMATCH' });
     }
   });

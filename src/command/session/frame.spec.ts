@@ -20,7 +20,7 @@ describe('a frame', () => {
   it('is what local AWS writes and reads', () => {
     fc.assert(
       fc.property(frames, ({ type, sequence, flags, id, payloadType, payload }) => {
-        expect(decodeFrame(frameOf(type, sequence, flags, payloadType, payload, id))).toMatchObject({
+        expect(decodeFrame(frameOf({ type, sequence, flags, payloadType, payload, id }))).toMatchObject({
           type,
           sequence,
           flags,

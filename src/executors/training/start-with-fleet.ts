@@ -36,7 +36,10 @@ export async function startWithFleet(
       () =>
         `Interrupted while the fleet was being created. Run the same command to continue. Otherwise what was created ends itself; npx nx-ec2 instances list shows it.`,
     );
-    const launched = await launchFleet(session, description, workspace, planned, {
+    const launched = await launchFleet(session, {
+      description,
+      workspace,
+      planned,
       signal,
       scanned,
       rerun,

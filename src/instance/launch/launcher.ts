@@ -106,15 +106,14 @@ export class Launch {
     if (!parameters) return this.withoutParameters(state, etag, age);
     const what = describeLaunchOption(state.launchOptions[state.n]);
     this.report(this.attempt.describe(state));
-    const answer = await runInstances(
-      aws,
+    const answer = await runInstances(aws, {
       parameters,
       token,
       what,
-      this.timeouts,
-      (text) => reporter.line(text),
+      timeouts: this.timeouts,
+      onWait: (text) => reporter.line(text),
       signal,
-    );
+    });
     if ('other' in answer) return this.withoutParameters(state, etag, age);
     if ('refused' in answer) {
       reporter.line(`${what}: ${answer.refused}`);

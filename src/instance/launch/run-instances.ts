@@ -43,20 +43,26 @@ const REFUSED = new Set([
   'Unsupported',
 ]);
 
+export interface RunInstancesOptions {
+  parameters: RunInstancesCommandInput;
+  /** The client token: EC2 launches nothing twice under it. */
+  token: string;
+  /** What is launched, in words. */
+  what: string;
+  timeouts: RunInstancesTimeouts;
+  /** Told of what is waited for. */
+  onWait: (text: string) => void;
+  signal?: AbortSignal;
+}
+
 /**
  * One try, under its token: sent again as long as only the way to EC2 fails, which launches nothing twice. EC2's answer
  * that it has no capacity is a 500, and is believed at once.
- * @param what is launched, in words. @param say told of what is waited for.
  * @throws Problem for what no other try would mend: a permission, a quota, a parameter.
  */
 export async function runInstances(
   aws: Aws,
-  parameters: RunInstancesCommandInput,
-  token: string,
-  what: string,
-  timeouts: RunInstancesTimeouts,
-  say: (text: string) => void,
-  signal?: AbortSignal,
+  { parameters, token, what, timeouts, onWait, signal }: RunInstancesOptions,
 ): Promise<Answer> {
   const { RunInstancesCommand } = sdk.ec2();
   const ec2 = await aws.ec2Once();
@@ -64,7 +70,7 @@ export async function runInstances(
   let said = false;
   const wait = async (limit: number, text: string): Promise<boolean> => {
     if (steadyNow() - started >= limit) return false;
-    if (!said) say(text);
+    if (!said) onWait(text);
     said = true;
     await sleep(Math.min(RUN_INSTANCES_RETRY_MS, limit), signal);
     return true;

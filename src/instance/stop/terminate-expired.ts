@@ -16,6 +16,15 @@ export interface Ended extends ExpiredResource {
   problem: string | null;
 }
 
+export interface TerminateOptions {
+  /** What of an inventory is expired. */
+  findExpired: (inventory: Inventory) => ExpiredResource[];
+  /** How long instances are waited for until they have ended, ms. */
+  timeout: number;
+  reporter: Reporter;
+  signal?: AbortSignal;
+}
+
 const TERMINATE_POLL_MS = 2_000;
 
 /** What must be gone before what: a request that stays open, or a fleet, would launch again. */
@@ -24,19 +33,15 @@ const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', '
 /**
  * Ends what is expired, each for itself: what one is refused stops no other. EC2 is asked again first, and what is not
  * expired any more is left.
- * @param judge what of an inventory is expired. @param wait ms that instances are waited for until they have ended.
  */
 export async function terminateExpired(
   aws: Aws,
   late: ExpiredResource[],
-  judge: (inventory: Inventory) => ExpiredResource[],
-  wait: number,
-  reporter: Reporter,
-  signal?: AbortSignal,
+  { findExpired, timeout, reporter, signal }: TerminateOptions,
 ): Promise<Ended[]> {
   if (!late.length) return [];
   const inventory = await takeInventory(aws, signal);
-  const still = new Map(judge(inventory).map((each) => [`${each.kind} ${each.id}`, each]));
+  const still = new Map(findExpired(inventory).map((each) => [`${each.kind} ${each.id}`, each]));
   const resources = expiredResources(inventory, (kind, id) => still.has(`${kind} ${id}`));
   const done: Ended[] = [];
   for (const kind of ORDER)
@@ -53,7 +58,7 @@ export async function terminateExpired(
       }
     }
   const terminating = done.filter(({ result }) => result === 'ending');
-  const deadline = steadyNow() + wait;
+  const deadline = steadyNow() + timeout;
   while (terminating.some(({ result }) => result === 'ending')) {
     const left = await aliveInstance(aws, terminating);
     for (const each of terminating) if (!left.has(each.id)) each.result = 'ended';

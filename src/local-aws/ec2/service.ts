@@ -60,7 +60,14 @@ export class Ec2Service implements Service {
     this.spot = new SpotRequests(join(directory, 'spot-requests.json'), instances);
     this.templates = new LaunchTemplates(join(directory, 'launch-templates.json'));
     this.interruptions = new Interruptions(instances, this.spot);
-    const launcher = new Launcher(instances, this.volumes, this.spot, this.capacity, this.profiles, zones);
+    const launcher = new Launcher({
+      instances,
+      volumes: this.volumes,
+      spot: this.spot,
+      capacity: this.capacity,
+      profiles: this.profiles,
+      zones,
+    });
     this.fleets = new Fleets(join(directory, 'fleets.json'), instances, launcher, this.templates);
     const told = new InstanceActions(instances, this.volumes, zones);
     this.actions = {

@@ -47,7 +47,7 @@ export class AgentChannel {
   send(payloadType: number, payload: Buffer): void {
     const sequence = this.next++;
     const flags = sequence === 0 ? 1 : 0;
-    const each = { frame: frameOf('output_stream_data', sequence, flags, payloadType, payload), at: 0 };
+    const each = { frame: frameOf({ type: 'output_stream_data', sequence, flags, payloadType, payload }), at: 0 };
     this.sent.set(sequence, each);
     this.transmit(each);
   }
@@ -115,7 +115,7 @@ export class AgentChannel {
       AcknowledgedMessageSequenceNumber: sequence,
       IsSequentialMessage: true,
     };
-    this.wire?.(frameOf('acknowledge', 0, 3, 0, Buffer.from(JSON.stringify(content))));
+    this.wire?.(frameOf({ type: 'acknowledge', flags: 3, payload: Buffer.from(JSON.stringify(content)) }));
   }
 
   private retransmit(): void {

@@ -27,15 +27,21 @@ export interface Frame {
 const HEADER_BYTES = 116;
 const PAYLOAD_AT = HEADER_BYTES + 4;
 
-/** @param flags 1: the first of a stream; 3: not of a stream. */
-export function frameOf(
-  type: string,
-  sequence: number,
-  flags: number,
-  payloadType: number,
-  payload: Buffer,
-  id: string = randomUUID(),
-): Buffer {
+/** What is sent as a frame. Whatever is absent is 0, and the id a new one. */
+export interface NewFrame
+  extends Pick<Frame, 'type' | 'payload'>, Partial<Pick<Frame, 'sequence' | 'id' | 'payloadType'>> {
+  /** 1: the first of a stream; 3: not of a stream. */
+  flags?: number;
+}
+
+export function frameOf({
+  type,
+  sequence = 0,
+  flags = 0,
+  payloadType = 0,
+  payload,
+  id = randomUUID(),
+}: NewFrame): Buffer {
   const frame = Buffer.alloc(PAYLOAD_AT + payload.length);
   frame.writeUInt32BE(HEADER_BYTES, 0);
   frame.write(type.padEnd(32), 4, 'latin1');

@@ -57,10 +57,10 @@ class Client {
       AcknowledgedMessageSequenceNumber: sequence,
       IsSequentialMessage: true,
     };
-    this.send(frameOf('acknowledge', 0, 3, 0, Buffer.from(JSON.stringify(content))));
+    this.send(frameOf({ type: 'acknowledge', flags: 3, payload: Buffer.from(JSON.stringify(content)) }));
   }
   input(sequence: number, payloadType: number, payload: string | Buffer): void {
-    this.send(frameOf('input_stream_data', sequence, 0, payloadType, Buffer.from(payload)));
+    this.send(frameOf({ type: 'input_stream_data', sequence, payloadType, payload: Buffer.from(payload) }));
   }
   /** Answers the handshake and has what runs begin. */
   async shake(): Promise<void> {
@@ -166,10 +166,10 @@ describe('Session Manager', () => {
     const { StreamUrl, TokenValue } = await start(`sh -c 'sleep 0.3; echo out'`);
     const client = await Client.open(StreamUrl!, TokenValue!);
     await client.shake();
-    client.send(frameOf('pause_publication', 0, 3, 0, Buffer.alloc(0)));
+    client.send(frameOf({ type: 'pause_publication', flags: 3, payload: Buffer.alloc(0) }));
     await new Promise((resolve) => setTimeout(resolve, 900));
     expect(client.frames.some(({ payloadType }) => payloadType === 1)).toBe(false);
-    client.send(frameOf('start_publication', 0, 3, 0, Buffer.alloc(0)));
+    client.send(frameOf({ type: 'start_publication', flags: 3, payload: Buffer.alloc(0) }));
     client.acknowledge(await client.frame(1));
     client.acknowledge(await client.frame(12));
     await client.waitFor(() => client.closed);

@@ -8,6 +8,17 @@ import type { SessionUser } from './user';
 /** Separate output needs a client of this version. */
 const SEPARATE_SINCE = [1, 2, 312, 0];
 
+/** What a client asked for. */
+export interface SessionRequest {
+  id: string;
+  instance: string;
+  /** The ARN of the caller. */
+  owner: string;
+  documentName: string;
+  reason: string;
+  document: SessionDocument;
+}
+
 export interface SessionSettings {
   /** ms without input after which it ends. */
   idle: number;
@@ -26,10 +37,16 @@ export interface SessionSettings {
 
 /** One session: its program, its data channel, and why it ended. */
 export class LocalSession {
+  readonly id: string;
+  readonly instance: string;
+  readonly owner: string;
+  readonly documentName: string;
+  readonly reason: string;
   readonly started = Date.now();
   ended?: number;
   /** The token that opens the stream next; each one opens it once. */
   token = '';
+  private readonly document: SessionDocument;
   private readonly channel = new AgentChannel(
     (type, payload) => this.input(type, payload),
     // What comes before there is anything to give it to.
@@ -46,15 +63,17 @@ export class LocalSession {
   private readonly texts = { stdout: new TextPieces(), stderr: new TextPieces() };
 
   constructor(
-    readonly id: string,
-    readonly instance: string,
-    readonly owner: string,
-    readonly documentName: string,
-    readonly reason: string,
-    private readonly document: SessionDocument,
+    request: SessionRequest,
     private readonly settings: SessionSettings,
     private readonly onEnd: () => void,
   ) {
+    this.id = request.id;
+    this.instance = request.instance;
+    this.owner = request.owner;
+    this.documentName = request.documentName;
+    this.reason = request.reason;
+    this.document = request.document;
+    const { document } = request;
     this.shaken = !document.handshake && !settings.kmsKeyId;
     this.stayAwake();
   }
@@ -109,7 +128,7 @@ export class LocalSession {
       SchemaVersion: 1,
       Output: why,
     };
-    this.client?.send(frameOf('channel_closed', 0, 3, 0, Buffer.from(JSON.stringify(closed))));
+    this.client?.send(frameOf({ type: 'channel_closed', flags: 3, payload: Buffer.from(JSON.stringify(closed)) }));
     this.client?.close();
     this.onEnd();
   }

@@ -95,12 +95,7 @@ export class Sessions {
     mkdirSync(home, { recursive: true });
     if (user) chownSync(home, user.uid, user.gid);
     const session = new LocalSession(
-      id,
-      instance,
-      owner,
-      name,
-      String(input.Reason ?? ''),
-      document,
+      { id, instance, owner, documentName: name, reason: String(input.Reason ?? ''), document },
       {
         user,
         dropped: resolved === null,

@@ -26,16 +26,21 @@ export interface Invocation {
   ended?: number;
 }
 
-const API_STDERR = 8_000;
+const API_STDERR_BYTES = 8_000;
 
-/** Gives an invocation its final status. A later one changes nothing. */
+/** What a command printed. */
+type Printed = Pick<Invocation, 'stdout' | 'stderr'>;
+
+/**
+ * Gives an invocation its final status. A later one changes nothing.
+ * @param details as the service words the status. @param code -1: it never started.
+ */
 export function end(
   invocation: Invocation,
   status: Invocation['status'],
   details: string,
   code = -1,
-  stdout = '',
-  stderr = '',
+  { stdout, stderr }: Printed = { stdout: '', stderr: '' },
 ): void {
   if (invocation.ended !== undefined) return;
   Object.assign(invocation, {
@@ -43,7 +48,7 @@ export function end(
     details,
     code,
     stdout,
-    stderr: cut(Buffer.from(stderr), API_STDERR),
+    stderr: cut(Buffer.from(stderr), API_STDERR_BYTES),
     ended: Date.now(),
   });
 }
@@ -62,11 +67,11 @@ export interface Exit {
 export function endByExit(invocation: Invocation, { code, killed, stdout, stderr, why }: Exit): void {
   const text = `\nStep exited with code ${code}.`;
   const failed = `${stderr}failed to run commands: ${why ?? `exit status ${code}`}`;
-  if (killed === 'cancel') end(invocation, 'Cancelled', 'Cancelled', 137, stdout, stderr);
+  if (killed === 'cancel') end(invocation, 'Cancelled', 'Cancelled', 137, { stdout, stderr });
   else if (killed === 'timeout' || code === 137)
-    end(invocation, 'TimedOut', 'Execution Timed Out', 137, stdout, stderr);
-  else if (code === 0) end(invocation, 'Success', 'Success', code, stdout, stderr);
-  else if (code === 168) end(invocation, 'Success', 'Success', code, stdout + text, '');
-  else if (code === 169) end(invocation, 'Failed', 'Failed', code, stdout + text, failed + text);
-  else end(invocation, 'Failed', 'Failed', code, stdout, failed);
+    end(invocation, 'TimedOut', 'Execution Timed Out', 137, { stdout, stderr });
+  else if (code === 0) end(invocation, 'Success', 'Success', code, { stdout, stderr });
+  else if (code === 168) end(invocation, 'Success', 'Success', code, { stdout: stdout + text, stderr: '' });
+  else if (code === 169) end(invocation, 'Failed', 'Failed', code, { stdout: stdout + text, stderr: failed + text });
+  else end(invocation, 'Failed', 'Failed', code, { stdout, stderr: failed });
 }

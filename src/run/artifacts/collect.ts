@@ -101,7 +101,7 @@ export async function collectArtifacts(
     const room = new Room();
     // None of them writes any more when the directory is removed.
     await forEachFile(wanted, CONCURRENT_FILES, signal, (file, any) =>
-      fetchFile(store, keys.run(record.id), file, join(files, file.path), {
+      fetchFile({ store, prefix: keys.run(record.id), entry: file }, join(files, file.path), {
         signal: any,
         room,
         onBytes: (more) => progress.update((done += more)),

@@ -52,7 +52,8 @@ describe('fetching a file from its parts', () => {
       .map(({ path }) => entry.parts.indexOf(path.split('/').pop()!))
       .sort((a, b) => a - b);
   };
-  const fetchIt = (entry: StoredFile, more = {}) => fetchFile(at.store, prefix(), entry, target, more);
+  const fetchIt = (entry: StoredFile, more = {}) =>
+    fetchFile({ store: at.store, prefix: prefix(), entry }, target, more);
 
   it("with the file handles of Yarn Plug'n'Play, which lack some methods", async () => {
     const handle = await open(__filename);

@@ -89,29 +89,26 @@ export class Room {
   }
 }
 
+/** A file of a run in the store. */
+export interface FileSource {
+  store: Store;
+  /** Of the run's keys, ends in a slash. */
+  prefix: string;
+  entry: StoredFile;
+}
+
 /**
  * Fetches a file from its parts, each verified before it is written, into `unfinished(target)`; renamed when it is
  * whole and its own hash is right. What an earlier fetch has left there, and is right, is not fetched again.
- * @param prefix of the run's keys, ends in a slash.
  * @throws Problem `PART_MISSING`, `PART_MISMATCH`, `FILE_MISMATCH`, or of the store; what was fetched stays.
  */
-export async function fetchFile(
-  store: Store,
-  prefix: string,
-  entry: StoredFile,
-  target: string,
-  options: FetchOptions = {},
-): Promise<void> {
-  await onFile(target, () => fetchInto(store, prefix, entry, target, options));
+export async function fetchFile(source: FileSource, target: string, options: FetchOptions = {}): Promise<void> {
+  await onFile(target, () => fetchInto(source, target, options));
 }
 
-async function fetchInto(
-  store: Store,
-  prefix: string,
-  entry: StoredFile,
-  target: string,
-  { signal, onBytes, room = new Room(), check }: FetchOptions,
-): Promise<void> {
+async function fetchInto(source: FileSource, target: string, options: FetchOptions): Promise<void> {
+  const { entry } = source;
+  const { check } = options;
   await check?.();
   mkdirSync(dirname(target), { recursive: true });
   const own = take(unfinished(target));
@@ -119,7 +116,7 @@ async function fetchInto(
     const file = await open(own, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o644);
     try {
       if (!(await file.stat()).isFile()) throw new Problem('FILE_BLOCKED', `${own} is in the way: it is not a file.`);
-      await fetchParts(store, prefix, entry, file, room, signal, onBytes);
+      await fetchParts(source, file, options);
       await file.truncate(entry.size);
       // Of one part it is known.
       const whole = entry.parts.length === 1 ? entry.parts[0] : await hashOpened(file, entry.size);
@@ -181,14 +178,11 @@ export async function forEachFile<T>(
 }
 
 async function fetchParts(
-  store: Store,
-  prefix: string,
-  entry: StoredFile,
+  source: FileSource,
   file: FileHandle,
-  room: Room,
-  signal: AbortSignal | undefined,
-  onBytes: FetchOptions['onBytes'],
+  { signal, onBytes, room = new Room() }: FetchOptions,
 ): Promise<void> {
+  const { entry } = source;
   const { size: there } = await file.stat();
   let next = 0;
   const failed = new AbortController();
@@ -201,7 +195,7 @@ async function fetchParts(
         any.throwIfAborted();
         const found = offset + size <= there && (await holds(file, offset, size, entry.parts[at]));
         if (!found) {
-          const bytes = await fetchPart(store, prefix, entry, at, size, any);
+          const bytes = await fetchPart(source, at, size, any);
           for (let done = 0; done < size;)
             done += (await file.write(bytes, done, size - done, offset + done)).bytesWritten;
         }
@@ -232,9 +226,7 @@ async function holds(file: FileHandle, offset: number, size: number, sha256: str
 }
 
 async function fetchPart(
-  store: Store,
-  prefix: string,
-  entry: StoredFile,
+  { store, prefix, entry }: FileSource,
   at: number,
   size: number,
   signal: AbortSignal,

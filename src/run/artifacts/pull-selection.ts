@@ -35,16 +35,22 @@ export interface PullSelection {
   signal?: AbortSignal;
 }
 
+/** What a pull works with. */
+export interface PullContext {
+  store: Store;
+  keys: StoreKeys;
+  reporter: Reporter;
+}
+
 /** The requested files of a run: its artifacts, and files of its checkpoints under the paths that they get. */
 export async function selectFiles(
-  store: Store,
-  keys: StoreKeys,
-  reporter: Reporter,
+  context: PullContext,
   record: RunRecord,
   selection: PullSelection,
 ): Promise<{ artifacts: ListedArtifact[]; checkpoints: StoredFile[] }> {
+  const { store, keys } = context;
   const named = await namedCheckpointFiles(store, keys, record, selection);
-  const artifacts = await wantedArtifacts(store, keys, reporter, record, selection, named.length > 0);
+  const artifacts = await wantedArtifacts(context, record, selection, named.length > 0);
   const whole = await wantedCheckpoints(store, keys, record, selection);
   const chosen = new Set([...artifacts, ...whole].map(({ path }) => path));
   return { artifacts, checkpoints: [...whole, ...named.filter(({ path }) => !chosen.has(path))] };
@@ -55,9 +61,7 @@ export async function selectFiles(
  * @param isFound the paths name files of its checkpoints: they need not name an artifact.
  */
 async function wantedArtifacts(
-  store: Store,
-  keys: StoreKeys,
-  reporter: Reporter,
+  { store, keys, reporter }: PullContext,
   record: RunRecord,
   { paths, projectRoot, outputs, checkpoints = 'none' }: PullSelection,
   isFound: boolean,

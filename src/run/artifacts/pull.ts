@@ -48,7 +48,7 @@ export async function pullRun(
 ): Promise<Pulled> {
   const { output, signal } = options;
   assertNotHome(output, record.id);
-  const { artifacts, checkpoints } = await selectFiles(store, keys, reporter, record, options);
+  const { artifacts, checkpoints } = await selectFiles({ store, keys, reporter }, record, options);
   // As the artifacts were when they were listed.
   assertArtifactList(checkpoints);
   const files = [...artifacts, ...checkpoints];
@@ -90,7 +90,7 @@ export async function pullRun(
       pulled.there++;
       progress.update((done += file.size));
     } else {
-      await fetchFile(store, prefix, file, target, {
+      await fetchFile({ store, prefix, entry: file }, target, {
         signal: any,
         room,
         check: async () => {

@@ -72,7 +72,10 @@ export class FleetPipeline extends Pipeline {
     const { planned, scanned } = await this.plan({ detached: true });
     const { configuration, reporter } = this.runs;
     const workspace = { workspaceRoot: this.workspace, project: this.project, configuration, reporter } as Workspace;
-    const launched = await launchFleet(this.runs, this.described, workspace, planned, {
+    const launched = await launchFleet(this.runs, {
+      description: this.described,
+      workspace,
+      planned,
       signal: new AbortController().signal,
       scanned,
       rerun: false,

@@ -26,6 +26,9 @@ import type { RunContext } from '../../context/types';
 const MAX_ATTEMPTS = 5;
 
 export interface FleetOptions {
+  description: Description;
+  workspace: Workspace;
+  planned: PlannedRun;
   signal: AbortSignal;
   scanned: Scanned;
   rerun: boolean;
@@ -39,16 +42,11 @@ export interface FleetOptions {
  * Starts a training that a fleet goes on with, or finds the one that is the same. Returns when its first attempt has
  * begun. Whoever is killed on the way, and begins again, goes on with what there is.
  */
-export async function launchFleet(
-  session: RunContext,
-  description: Description,
-  workspace: Workspace,
-  planned: PlannedRun,
-  options: FleetOptions,
-): Promise<Launched> {
+export async function launchFleet(session: RunContext, options: FleetOptions): Promise<Launched> {
+  const { planned } = options;
   const key = planned.key(options.scanned.snapshot);
   try {
-    return await launchOrFind(session, description, workspace, planned, key, options);
+    return await launchOrFind(session, key, options);
   } catch (error) {
     const left = await findFleet(session.aws, planned.id).catch(() => null);
     if (left && !left.fleets.length && !left.template) await disclaimTraining(session, key, planned.id);
@@ -63,15 +61,8 @@ function contested({ store, keys }: RunContext, key: string): Problem {
   });
 }
 
-async function launchOrFind(
-  session: RunContext,
-  description: Description,
-  workspace: Workspace,
-  planned: PlannedRun,
-  key: string,
-  options: FleetOptions,
-): Promise<Launched> {
-  const { signal, rerun, wait } = options;
+async function launchOrFind(session: RunContext, key: string, options: FleetOptions): Promise<Launched> {
+  const { description, signal, rerun, wait } = options;
   const owner = await session.owner();
   let inputs: FleetInputs | undefined;
   let begun: UnstartedRun | null = null;
@@ -88,7 +79,7 @@ async function launchOrFind(
           run: begun.id,
           fleet: begun.fleet ?? (await make(session, fleetRequest(session, inputs, begun.id, null), signal)),
         }
-      : await start(session, inputs, owner, workspace, planned, last, options);
+      : await start(session, inputs, owner, last, options);
   }
   options.onLaunched(made.run);
   session.reporter.line(
@@ -114,10 +105,8 @@ async function start(
   session: RunContext,
   inputs: FleetInputs,
   owner: Owner,
-  workspace: Workspace,
-  planned: PlannedRun,
   last: LastRun | null,
-  { signal, scanned }: FleetOptions,
+  { workspace, planned, signal, scanned }: FleetOptions,
 ): Promise<{ run: string; fleet: string } | null> {
   const { reporter, configuration, store, keys, workspaceRoot } = session;
   describeLeftOut(scanned.files, (text) => reporter.detail(text));

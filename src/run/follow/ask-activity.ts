@@ -28,7 +28,13 @@ export async function askActivity(
   const answers = new Map<string, Activity>();
   await mapConcurrent(instances, CONCURRENCY, async ({ id, tags }) => {
     const keys = new StoreKeys(prefix, readTags(tags).project ?? '');
-    const remote = new Remote(aws, store, keys, id, {}, (instance) => assertRunning(aws, instance));
+    const remote = new Remote({
+      aws,
+      store,
+      keys,
+      instance: id,
+      assertInstanceExists: (instance) => assertRunning(aws, instance),
+    });
     const options = {
       comment: 'nx-ec2: clean',
       executionTimeout: 60,

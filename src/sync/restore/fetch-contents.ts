@@ -75,7 +75,7 @@ export async function fetchContents(
         for (const { content, offset } of places) await onPiece(content, offset, data);
       };
       try {
-        if (!(await readChunks(store, keys, pack, (chunk) => missing.has(chunk), onChunk, signal)))
+        if (!(await readChunks(store, keys, pack, { isWanted: (chunk) => missing.has(chunk), onChunk, signal })))
           absent.push(pack.sha256);
       } catch (error) {
         if (!(error instanceof Problem) || error.code !== 'PACK_MISMATCH') throw error;

@@ -19,44 +19,84 @@ const CANONICAL = '099720109477';
 
 /** The images of a region, as its public parameters name them. */
 export const IMAGES: Image[] = [
-  image(1, 'al2023-ami-2023.6.20241010.0-kernel-6.1-x86_64', 'x86_64', AMAZON, '/dev/xvda', 8, [
-    '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64',
-    '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-x86_64',
-  ]),
-  image(2, 'al2023-ami-2023.6.20241010.0-kernel-6.1-arm64', 'arm64', AMAZON, '/dev/xvda', 8, [
-    '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64',
-    '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-arm64',
-  ]),
-  image(3, 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20240927', 'x86_64', CANONICAL, '/dev/sda1', 8, [
-    '/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id',
-  ]),
-  image(4, 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-20240927', 'arm64', CANONICAL, '/dev/sda1', 8, [
-    '/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id',
-  ]),
-  image(
-    5,
-    'Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) 20241011',
-    'x86_64',
-    DEEP_LEARNING,
-    '/dev/sda1',
-    65,
-    ['/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id'],
-  ),
-  image(
-    6,
-    'Deep Learning ARM64 Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) 20241011',
-    'arm64',
-    DEEP_LEARNING,
-    '/dev/sda1',
-    65,
-    ['/aws/service/deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id'],
-  ),
-  image(7, 'ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20240927', 'x86_64', CANONICAL, '/dev/sda1', 8, [
-    '/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id',
-  ]),
-  image(8, 'ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-arm64-server-20240927', 'arm64', CANONICAL, '/dev/sda1', 8, [
-    '/aws/service/canonical/ubuntu/server/22.04/stable/current/arm64/hvm/ebs-gp2/ami-id',
-  ]),
+  image({
+    number: 1,
+    name: 'al2023-ami-2023.6.20241010.0-kernel-6.1-x86_64',
+    architecture: 'x86_64',
+    owner: AMAZON,
+    rootDevice: '/dev/xvda',
+    size: 8,
+    parameters: [
+      '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64',
+      '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-x86_64',
+    ],
+  }),
+  image({
+    number: 2,
+    name: 'al2023-ami-2023.6.20241010.0-kernel-6.1-arm64',
+    architecture: 'arm64',
+    owner: AMAZON,
+    rootDevice: '/dev/xvda',
+    size: 8,
+    parameters: [
+      '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64',
+      '/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-arm64',
+    ],
+  }),
+  image({
+    number: 3,
+    name: 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20240927',
+    architecture: 'x86_64',
+    owner: CANONICAL,
+    rootDevice: '/dev/sda1',
+    size: 8,
+    parameters: ['/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id'],
+  }),
+  image({
+    number: 4,
+    name: 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-20240927',
+    architecture: 'arm64',
+    owner: CANONICAL,
+    rootDevice: '/dev/sda1',
+    size: 8,
+    parameters: ['/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id'],
+  }),
+  image({
+    number: 5,
+    name: 'Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) 20241011',
+    architecture: 'x86_64',
+    owner: DEEP_LEARNING,
+    rootDevice: '/dev/sda1',
+    size: 65,
+    parameters: ['/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id'],
+  }),
+  image({
+    number: 6,
+    name: 'Deep Learning ARM64 Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) 20241011',
+    architecture: 'arm64',
+    owner: DEEP_LEARNING,
+    rootDevice: '/dev/sda1',
+    size: 65,
+    parameters: ['/aws/service/deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id'],
+  }),
+  image({
+    number: 7,
+    name: 'ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20240927',
+    architecture: 'x86_64',
+    owner: CANONICAL,
+    rootDevice: '/dev/sda1',
+    size: 8,
+    parameters: ['/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id'],
+  }),
+  image({
+    number: 8,
+    name: 'ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-arm64-server-20240927',
+    architecture: 'arm64',
+    owner: CANONICAL,
+    rootDevice: '/dev/sda1',
+    size: 8,
+    parameters: ['/aws/service/canonical/ubuntu/server/22.04/stable/current/arm64/hvm/ebs-gp2/ami-id'],
+  }),
 ];
 
 export function findImage(id: string): Image | undefined {
@@ -71,26 +111,16 @@ export function imageParameter(name: string): string | undefined {
 /** The one that an instance has which nobody chose one for. */
 export const DEFAULT_IMAGE = IMAGES[0];
 
-function image(
-  number: number,
-  name: string,
-  architecture: Image['architecture'],
-  owner: string,
-  rootDevice: string,
-  size: number,
-  parameters: string[],
-): Image {
+function image({
+  number,
+  ...given
+}: Pick<Image, 'name' | 'architecture' | 'owner' | 'rootDevice' | 'size' | 'parameters'> & { number: number }): Image {
   const hex = number.toString(16).padStart(17, '0');
   return {
+    ...given,
     id: `ami-${hex}`,
-    name,
-    description: name,
-    architecture,
-    owner,
-    ownerAlias: owner === CANONICAL ? undefined : 'amazon',
-    rootDevice,
-    size,
+    description: given.name,
+    ownerAlias: given.owner === CANONICAL ? undefined : 'amazon',
     snapshot: `snap-${hex}`,
-    parameters,
   };
 }

@@ -17,35 +17,45 @@ export interface LaunchPurpose {
   fleet?: string;
 }
 
+/** What a launch draws on, and adds to. */
+export interface LaunchRegion {
+  instances: Instances;
+  volumes: Volumes;
+  spot: SpotRequests;
+  capacity: Capacity;
+  profiles: InstanceProfiles;
+  zones: Zone[];
+}
+
 /** Launches instances with all that comes with them: their volumes, their spot requests. */
 export class Launcher {
-  constructor(
-    private readonly instances: Instances,
-    private readonly volumes: Volumes,
-    private readonly spot: SpotRequests,
-    private readonly capacity: Capacity,
-    private readonly profiles: InstanceProfiles,
-    readonly zones: Zone[],
-  ) {}
+  readonly zones: Zone[];
+
+  constructor(private readonly region: LaunchRegion) {
+    this.zones = region.zones;
+  }
 
   /** @throws AwsError where a parameter, or a permission that the launch needs besides, is missing or wrong. */
   check(spec: LaunchSpec, caller: Identity | null): CheckedLaunch {
     if (spec.tags) alsoAllow(caller, 'ec2:CreateTags');
     if (spec.profile !== undefined) alsoAllow(caller, 'iam:PassRole');
-    const checked = checkLaunch(spec, this.zones, this.profiles);
-    if (checked.spot) this.spot.checkRole(caller);
+    const checked = checkLaunch(spec, this.zones, this.region.profiles);
+    if (checked.spot) this.region.spot.checkRole(caller);
     return checked;
   }
 
   /** @throws AwsError where there is no capacity: then there is none of them. */
   launch(checked: CheckedLaunch, count: number, purpose: LaunchPurpose = {}): LocalInstance[] {
-    const { image, type, spec, spot } = checked;
+    const { image, type, spec } = checked;
+    const { instances, volumes, spot, capacity } = this.region;
     const names = checked.zones.map(({ name }) => name);
-    const zone = this.capacity.take(type.name, spot ? 'spot' : 'on-demand', names, checked.chosen);
+    const zone = capacity.take(type.name, checked.spot ? 'spot' : 'on-demand', names, checked.chosen);
     const reservation = `r-${randomBytes(9).toString('hex').slice(0, 17)}`;
     return Array.from({ length: count }, (_, index) => {
-      const request = spot ? this.spot.open(type.name, zone, spec.tags?.['spot-instances-request'] ?? {}) : undefined;
-      const instance = this.instances.launch({
+      const request = checked.spot
+        ? spot.open(type.name, zone, spec.tags?.['spot-instances-request'] ?? {})
+        : undefined;
+      const instance = instances.launch({
         ...purpose,
         type: type.name,
         image: image.id,
@@ -62,9 +72,9 @@ export class Launcher {
         // A default subnet gives one, unless it is not wanted.
         publicIp: spec.publicIp === false ? undefined : `203.0.113.${1 + (randomBytes(1)[0] % 254)}`,
       });
-      if (request) this.spot.fulfil(request, instance);
+      if (request) spot.fulfil(request, instance);
       for (const disk of checked.disks)
-        this.volumes.attach(instance, disk, image.snapshot, spec.tags?.volume ?? {}, disk.device === image.rootDevice);
+        volumes.attach(instance, disk, image.snapshot, spec.tags?.volume ?? {}, disk.device === image.rootDevice);
       return instance;
     });
   }
