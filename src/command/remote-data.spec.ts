@@ -27,7 +27,7 @@ const FETCH = `
 import os, pwd
 from nx_ec2_runtime.datasets.datasets import fetch_data, link_data
 account, seen = pwd.getpwuid(os.getuid()), []
-entries = fetch_data(given, given["root"], account, lambda *each: seen.append(each))
+entries = fetch_data(given, given["root"], account=account, progress=lambda *each: seen.append(each))
 `;
 
 describe('data in S3, as the instance fetches it', () => {
@@ -131,7 +131,7 @@ def written(self, index, data):
     if index >= 3:
         os.kill(os.getpid(), 9)
 data_fetch.File.write = written
-fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), lambda *each: None)
+fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=lambda *each: None)
 `;
     const given = {
       datasets: [{ source: 's3://bucket/corpus', path: 'x' }],
@@ -155,7 +155,7 @@ import os, pwd
 from nx_ec2_runtime.datasets.datasets import fetch_data
 def progress(*_):
     raise Failure("STOPPED", "as requested")
-fetch_data(given, given["root"], pwd.getpwuid(os.getuid()), progress)
+fetch_data(given, given["root"], account=pwd.getpwuid(os.getuid()), progress=progress)
 `;
     const given = {
       datasets: [{ source: 's3://bucket/corpus', path: 'x' }],

@@ -33,7 +33,7 @@ describe('the version of data in S3', () => {
         `
 from nx_ec2_runtime.aws.http_pool import Connections
 from nx_ec2_runtime.datasets.listing import list_source
-answer = list_source(given["source"], "eu-west-1", given["endpoint"], Connections()).version
+answer = list_source(given["source"], region="eu-west-1", endpoint=given["endpoint"], connections=Connections()).version
 `,
         { source, endpoint: at.aws.url },
       );

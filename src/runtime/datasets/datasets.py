@@ -1,4 +1,9 @@
-"""Data in S3 for a run: fetched once by the instance's role, kept by version, shared read-only (docs/reference/formats.md, "Data")."""
+"""Data in S3 for a run: fetched once by the instance's role, kept by version, shared read-only
+(docs/reference/formats.md, "Data").
+"""
+
+from __future__ import annotations
+
 import os
 import shutil
 import stat
@@ -14,7 +19,31 @@ from ..system.errors import Failure
 from . import listing
 from .download import Fetch
 
-# Seconds between two looks at what else there is to do, and that a fetch that is to end has for what it has in hand.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Callable, Sequence, TypedDict
+
+    from ..system.documents import FetchedDataset, RunSpec, RunSpecDatasetsItem
+    from .listing import Listed
+
+    # Called with the source, the bytes that are there by now, and all.
+    Progress = Callable[[str, int, int], object]
+
+    class LinkedDataset(TypedDict):
+        source: str
+        path: str
+        directory: str
+
+    class KeptDataset(FetchedDataset):
+        """`directory`: where the path is to lead to. While `lock` is open, nothing removes it."""
+
+        directory: str
+        lock: int
+
+
+# Seconds between two looks at what else there is to do, and that a fetch that is to end has for
+# what it has in hand.
 TICK, PATIENCE = 0.2, 5
 THREADS = 8
 # Where AMIs for deep learning mount the machine's own disks, and what the kernel calls such a disk.
@@ -22,62 +51,109 @@ MOUNTED = "/opt/dlami/nvme"
 MODEL = "Amazon EC2 NVMe Instance Storage"
 
 
-def fetch_data(part, root, account, progress, say=lambda text: None):
-    """[{"source", "path", "version", "files", "bytes", "directory", "lock"}, …] of a run's `data`: each is there, whole, when this returns.
+def fetch_data(
+    spec: RunSpec,
+    root: str,
+    *,
+    account: pwd.struct_passwd,
+    progress: Progress,
+    say: Callable[[str], object] = lambda text: None,
+) -> list[KeptDataset]:
+    """[{"source", "path", "version", "files", "bytes", "directory", "lock"}, …] of a run's `data`:
+    each is there, whole, when this returns.
 
-    `directory` is what the path is to lead to (a file where the source is one object); while the descriptor `lock` is open, nothing
-    removes it. `progress(source, bytes, of bytes)` is called five times a second, by the thread that called this; what it raises ends
-    the fetch, which the next one takes up where it stood. `say` tells of another run that is waited for.
-    NO_ROLE, DATA_FAILED, UNSAFE_PATH, NO_SPACE, NO_ROOT."""
+    `directory` is what the path is to lead to (a file where the source is one object); while the
+    descriptor `lock` is open, nothing removes it. `progress(source, bytes, of bytes)` is called
+    five times a second, by the thread that called this; what it raises ends the fetch, which the
+    next one takes up where it stood. `say` tells of another run that is waited for. NO_ROLE,
+    DATA_FAILED, UNSAFE_PATH, NO_SPACE, NO_ROOT.
+    """
     base, connections = data_root(root, account), Connections()
     try:
-        return [_entry(each, part, base, connections, progress, say) for each in part["datasets"]]
+        return [
+            _entry(each, spec, base=base, connections=connections, progress=progress, say=say)
+            for each in spec["datasets"]
+        ]
     finally:
         connections.close()
 
 
-def _entry(wanted, part, base, connections, progress, say):
-    listed = listing.list_source(wanted["source"], part["store"]["region"], part["endpoints"].get("s3"), connections)
-    place = os.path.join(base, "data", listed.version)
+def _entry(
+    wanted: RunSpecDatasetsItem,
+    spec: RunSpec,
+    *,
+    base: str,
+    connections: Connections,
+    progress: Progress,
+    say: Callable[[str], object],
+) -> KeptDataset:
+    listed = listing.list_source(
+        wanted["source"],
+        region=spec["store"]["region"],
+        endpoint=spec["endpoints"].get("s3"),
+        connections=connections,
+    )
+    directory = os.path.join(base, "data", listed.version)
 
-    def pause(seconds):
+    def pause(seconds: float) -> None:
         progress(listed.source, 0, listed.bytes)
         time.sleep(seconds)
 
-    _, lock = shared_cache.use(place, "run %s" % part["id"], make=lambda: _fetch(listed, place, base, progress), say=say, pause=pause)
-    files = os.path.join(place, "files")
+    _, lock = shared_cache.use(
+        directory,
+        "run %s" % spec["id"],
+        make=lambda: _fetch(listed, directory, base=base, progress=progress),
+        say=say,
+        pause=pause,
+    )
+    files = os.path.join(directory, "files")
     return {
-        "source": wanted["source"], "path": wanted["path"], "version": listed.version, "files": len(listed.objects), "bytes": listed.bytes,
-        "directory": os.path.join(files, listed.objects[0].path) if listed.is_object else files, "lock": lock,
+        "source": wanted["source"],
+        "path": wanted["path"],
+        "version": listed.version,
+        "files": len(listed.objects),
+        "bytes": listed.bytes,
+        "directory": os.path.join(files, listed.objects[0].path) if listed.is_object else files,
+        "lock": lock,
     }
 
 
-def _fetch(listed, place, base, progress):
+def _fetch(listed: Listed, directory: str, *, base: str, progress: Progress) -> dict[str, object]:
     """What is written down of it when it is there."""
-    parts, files = begun(os.path.join(place, "part")), os.path.join(place, "files")
-    for directory in listed.directories:
-        os.makedirs(os.path.join(parts, "files", directory), exist_ok=True)
-    fetch = Fetch(listed, parts)
+    partial, files = open_partial(os.path.join(directory, "part")), os.path.join(directory, "files")
+    for path in listed.directories:
+        os.makedirs(os.path.join(partial, "files", path), exist_ok=True)
+    fetch = Fetch(listed, partial)
     garbage_collector.make_room(base, fetch.missing)
-    free = shutil.disk_usage(parts).free
+    free = shutil.disk_usage(partial).free
     if fetch.missing > free:
-        raise Failure("NO_SPACE", "%s needs %d bytes on %s, which has %d" % (listed.source, fetch.missing, parts, free), path=parts)
+        raise Failure(
+            "NO_SPACE",
+            "%s needs %d bytes on %s, which has %d" % (listed.source, fetch.missing, partial, free),
+            path=partial,
+        )
     _work(fetch, lambda: progress(listed.source, fetch.fetched, listed.bytes))
     progress(listed.source, listed.bytes, listed.bytes)
     # One that was killed between its last two steps has left it.
     shutil.rmtree(files, ignore_errors=True)
     # What is written down as there must be on the disk, too.
     os.sync()
-    os.rename(os.path.join(parts, "files"), files)
-    shutil.rmtree(parts)
-    return {"v": 1, "source": listed.source, "files": len(listed.objects), "bytes": listed.bytes, "at": int(time.time() * 1000)}
+    os.rename(os.path.join(partial, "files"), files)
+    shutil.rmtree(partial)
+    return {
+        "v": 1,
+        "source": listed.source,
+        "files": len(listed.objects),
+        "bytes": listed.bytes,
+        "at": int(time.time() * 1000),
+    }
 
 
-def _work(fetch, progress):
+def _work(fetch: Fetch, progress: Callable[[], object]) -> None:
     """Fetches what lacks, while this thread looks after other things."""
-    failures = []
+    failures: list[BaseException] = []
 
-    def run():
+    def run() -> None:
         try:
             in_parallel(fetch.work(), fetch.take, THREADS)
         except BaseException as failure:
@@ -99,70 +175,92 @@ def _work(fetch, progress):
         raise failures[0]
 
 
-def begun(parts):
-    """The directory of a fetch that may have been begun: what another boot of the machine wrote may never have reached the disk."""
+def open_partial(partial: str) -> str:
+    """The directory of a fetch that may have been begun: what another boot of the machine wrote may
+    never have reached the disk.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
             boot = file.read()
     except OSError:
         boot = b""
-    mark = os.path.join(parts, "boot")
+    mark = os.path.join(partial, "boot")
     try:
         with open(mark, "rb") as file:
             if file.read() == boot:
-                return parts
+                return partial
     except FileNotFoundError:
         pass
-    shutil.rmtree(parts, ignore_errors=True)
-    os.makedirs(os.path.join(parts, "files"))
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(os.path.join(partial, "files"))
     write_atomically(mark, boot)
-    return parts
+    return partial
 
 
-def data_root(root, account):
-    """Below what data is kept: NX_EC2_DATA_ROOT, else a disk of the machine's own where one is mounted, else the root."""
+def data_root(root: str, account: pwd.struct_passwd) -> str:
+    """Below what data is kept: NX_EC2_DATA_ROOT, else a disk of the machine's own where one is
+    mounted, else the root.
+    """
     named = os.environ.get("NX_EC2_DATA_ROOT")
     mount = None if named else instance_storage()
-    for place in [named] if named else [mount and os.path.join(mount, "nx-ec2"), root]:
-        if place is None:
-            continue
-        os.makedirs(place, mode=0o755, exist_ok=True)
-        status = os.lstat(place)
+    candidates = [named] if named else [root]
+    if mount:
+        candidates.insert(0, os.path.join(mount, "nx-ec2"))
+    for path in candidates:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        status = os.lstat(path)
         # Where others may write, what is there need not be what was fetched.
-        if status.st_uid == os.geteuid() and not os.path.islink(place) and not status.st_mode & 0o022 and stays(place) and can_enter(place, account):
-            return place
-    reason = "it belongs to another user, others may write there, or %s can't enter it" % account.pw_name
-    raise Failure("NO_ROOT", "data can not be kept in %s: %s" % (place, reason), path=place, reason=reason)
+        if (
+            status.st_uid == os.geteuid()
+            and not os.path.islink(path)
+            and not status.st_mode & 0o022
+            and stays(path)
+            and can_enter(path, account)
+        ):
+            return path
+    path = candidates[-1]
+    reason = (
+        "it belongs to another user, others may write there, or %s can't enter it" % account.pw_name
+    )
+    raise Failure(
+        "NO_ROOT", "data can not be kept in %s: %s" % (path, reason), path=path, reason=reason
+    )
 
 
-def stays(place):
-    """Whether nobody but root, and us, can put another directory in the place of one: by a directory above it."""
-    place = os.path.realpath(place)
-    while place != os.path.dirname(place):
-        place = os.path.dirname(place)
-        status = os.stat(place)
+def stays(directory: str) -> bool:
+    """Whether nobody but root, and us, can put another directory in the place of one: by a
+    directory above it.
+    """
+    directory = os.path.realpath(directory)
+    while directory != os.path.dirname(directory):
+        directory = os.path.dirname(directory)
+        status = os.stat(directory)
         # Where the sticky bit is set, others rename what is theirs alone.
-        if status.st_uid not in (0, os.geteuid()) or (status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX):
+        if status.st_uid not in (0, os.geteuid()) or (
+            status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+        ):
             return False
     return True
 
 
-def can_enter(place, account):
+def can_enter(directory: str, account: pwd.struct_passwd) -> bool:
     """Whether the account reaches what is in a directory."""
     groups = os.getgrouplist(account.pw_name, account.pw_gid)
     while account.pw_uid != 0:
-        status = os.stat(place)
+        status = os.stat(directory)
         shift = 6 if status.st_uid == account.pw_uid else 3 if status.st_gid in groups else 0
         if not (status.st_mode >> shift) & 1:
             return False
-        if place == os.path.dirname(place):
+        if directory == os.path.dirname(directory):
             break
-        place = os.path.dirname(place)
+        directory = os.path.dirname(directory)
     return True
 
 
-def instance_storage():
-    """Where a disk of the machine's own is mounted, which is faster than a volume and gone with the instance; None where none is."""
+def instance_storage() -> str | None:
+    """Where a disk of the machine's own is mounted, which is faster than a volume and gone with the
+    instance; None where none is.
+    """
     try:
         with open("/proc/mounts") as file:
             mounts = [line.split()[:2] for line in file]
@@ -180,16 +278,26 @@ def instance_storage():
     return None
 
 
-def link_data(entries, project, account):
-    """Lets each path of the work directory lead to its data, by a process of the account's. PATH_BLOCKED where something stands there already."""
-    links = [(listing.safe(entry["path"].rstrip("/"), entry["source"]), entry["directory"]) for entry in entries]
+def link_data(entries: Sequence[LinkedDataset], project: str, account: pwd.struct_passwd) -> None:
+    """Lets each path of the work directory lead to its data, by a process of the account's.
+    PATH_BLOCKED where something stands there already.
+    """
+    links = [
+        (listing.safe(entry["path"].rstrip("/"), entry["source"]), entry["directory"])
+        for entry in entries
+    ]
     blocked = accounts.act(account, lambda: _link(links, project, account))
     if blocked is not None:
         path, source = links[blocked][0], entries[blocked]["source"]
-        raise Failure("PATH_BLOCKED", "%s can't be placed at %s: that path exists" % (source, path), path=path, source=source)
+        raise Failure(
+            "PATH_BLOCKED",
+            "%s can't be placed at %s: that path exists" % (source, path),
+            path=path,
+            source=source,
+        )
 
 
-def _link(links, project, account):
+def _link(links: Sequence[tuple[str, str]], project: str, account: pwd.struct_passwd) -> int | None:
     """Makes the links; the number of the first that can't be made."""
     directories = Directories(project, account)
     try:
@@ -197,9 +305,10 @@ def _link(links, project, account):
             parent, _, name = os.fsencode(path).rpartition(b"/")
             try:
                 at = directories.make(parent)
-                os.symlink(directory, name, dir_fd=at)
             except Failure:
                 return number
+            try:
+                os.symlink(directory, name, dir_fd=at)
             except FileExistsError:
                 # A later attempt of the run finds its own.
                 if _target(name, at) != directory:
@@ -208,7 +317,7 @@ def _link(links, project, account):
         directories.close()
 
 
-def _target(name, parent):
+def _target(name: bytes, parent: int) -> str | None:
     try:
         return os.readlink(name, dir_fd=parent).decode()
     except OSError:

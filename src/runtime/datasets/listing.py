@@ -1,4 +1,7 @@
 """What a source in S3 holds, and the version that follows from it."""
+
+from __future__ import annotations
+
 import hashlib
 
 from ..aws.endpoints import bucket_url, encode
@@ -6,40 +9,59 @@ from ..aws.list_objects import list_objects
 from ..aws.signed_requests import Service
 from ..system.errors import Failure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Sequence
+
+    from ..aws.http_pool import Connections
+    from ..aws.signed_requests import Answer
+
+
 # S3 answers the same to a role that may not read and to one that does not offer to pay.
 FIX = (
-    "give the instance's role s3:ListBucket on the bucket and s3:GetObject on what is below the prefix; "
-    "a requester-pays bucket can not be read: copy the data to a bucket of your own"
+    "give the instance's role s3:ListBucket on the bucket and s3:GetObject on what is below the "
+    "prefix; a requester-pays bucket can not be read: copy the data to a bucket of your own"
 )
 
 
 class Object:
     """`path` is relative to the source."""
 
-    def __init__(self, key, path, size, etag):
+    def __init__(self, key: str, path: str, *, size: int, etag: str) -> None:
         self.key, self.path, self.size, self.etag = key, path, size, etag
 
 
 class Listed:
     """A source as it is now. `is_object`: it is one object, and no prefix."""
 
-    def __init__(self, source, service, url, objects, directories, is_object):
+    def __init__(
+        self,
+        source: str,
+        service: Service,
+        url: str,
+        *,
+        objects: Sequence[Object],
+        directories: Sequence[str],
+        is_object: bool = False,
+    ) -> None:
         self.source, self.service, self.url = source, service, url
         self.objects, self.directories, self.is_object = objects, directories, is_object
         self.bytes = sum(each.size for each in objects)
         self.version = version(source, [(each.key, each.etag, each.size) for each in objects])
 
-    def failure(self, message, answer=None, **detail):
+    def failure(self, message: str, answer: Answer | None = None, **detail: Any) -> Failure:
         """What went wrong with it, with S3's own words."""
         if answer is not None:
             detail.update(status=answer.status, aws=answer.words)
             message += ": " + answer.words
             if answer.status == 403:
                 message += "; " + FIX
-        return Failure("DATA_FAILED", "%s: %s" % (self.source, message), source=self.source, **detail)
+        return Failure(
+            "DATA_FAILED", "%s: %s" % (self.source, message), source=self.source, **detail
+        )
 
 
-def version(source, objects):
+def version(source: str, objects: Sequence[tuple[str, str, int]]) -> str:
     """SHA-256 over the source's bucket and each (key, ETag, size), sorted by the keys' bytes."""
     digest = hashlib.sha256(b"nx-ec2 data 1\0" + split(source)[0].encode() + b"\0")
     for key, etag, size in sorted(objects, key=lambda each: each[0].encode()):
@@ -47,7 +69,7 @@ def version(source, objects):
     return digest.hexdigest()
 
 
-def split(source):
+def split(source: str) -> tuple[str, str]:
     """(bucket, prefix without a slash at its end) of `s3://<bucket>[/<prefix>]`."""
     scheme, _, rest = source.partition("://")
     bucket, _, prefix = rest.partition("/")
@@ -56,10 +78,16 @@ def split(source):
     return bucket, prefix.rstrip("/")
 
 
-def list_source(source, region, endpoint, connections):
-    """The Listed of a source. DATA_FAILED where it can not be listed, or nothing is there; UNSAFE_PATH."""
+def list_source(
+    source: str, *, region: str, endpoint: str | None, connections: Connections
+) -> Listed:
+    """The Listed of a source. DATA_FAILED where it can not be listed, or nothing is there;
+    UNSAFE_PATH.
+    """
     bucket, prefix = split(source)
-    service, url = place(source, bucket, region, endpoint, connections)
+    service, url = locate_bucket(
+        source, bucket, region=region, endpoint=endpoint, connections=connections
+    )
     start = prefix + "/" if prefix else ""
     try:
         found = list(list_objects(service, url, prefix=start))
@@ -67,66 +95,99 @@ def list_source(source, region, endpoint, connections):
         if failure.code == "NO_ROLE":
             raise
         fix = "; " + FIX if failure.code == "ACCESS_DENIED" else ""
-        raise Failure("DATA_FAILED", "%s: %s%s" % (source, failure.message, fix), source=source, **failure.detail)
+        raise Failure(
+            "DATA_FAILED",
+            "%s: %s%s" % (source, failure.message, fix),
+            source=source,
+            **failure.detail,
+        )
     if not found and prefix:
-        listed = one_object(source, service, url, prefix)
+        listed = one_object(source, service, url, key=prefix)
         if listed:
             return listed
-    objects, directories = [], []
+    objects: list[Object] = []
+    directories: list[str] = []
     for key, size, etag in found:
-        path = key[len(start):]
+        path = key[len(start) :]
         # An object that ends in a slash stands for a directory.
         if not path or path.endswith("/"):
             if size:
-                raise Failure("UNSAFE_PATH", "%s: the object %s has content and the name of a directory" % (source, key), path=key)
+                raise Failure(
+                    "UNSAFE_PATH",
+                    "%s: the object %s has content and the name of a directory" % (source, key),
+                    path=key,
+                )
             if path:
                 directories.append(safe(path[:-1], source))
         else:
-            objects.append(Object(key, safe(path, source), size, etag))
-    refuse_clashes(source, objects, directories)
-    listed = Listed(source, service, url, objects, directories, False)
+            objects.append(Object(key, safe(path, source), size=size, etag=etag))
+    check_clashes(source, objects, directories)
+    listed = Listed(source, service, url, objects=objects, directories=directories)
     if not objects:
         raise listed.failure("no object has this name")
     return listed
 
 
-def one_object(source, service, url, key):
+def one_object(source: str, service: Service, url: str, *, key: str) -> Listed | None:
     answer = service.ask("HEAD", url + encode(key, "/"))
     if answer.status != 200:
         return None
-    name = safe(key.rpartition("/")[2], source)
-    return Listed(source, service, url, [Object(key, name, int(answer.headers["Content-Length"]), answer.headers["ETag"])], [], True)
+    found = Object(
+        key,
+        safe(key.rpartition("/")[2], source),
+        size=int(answer.headers["Content-Length"]),
+        etag=answer.headers["ETag"],
+    )
+    return Listed(source, service, url, objects=[found], directories=[], is_object=True)
 
 
-def place(source, bucket, region, endpoint, connections):
-    """(service, the bucket's URL) where the bucket is: S3 says so of any bucket, to whoever asks elsewhere."""
-    for _ in range(2):
+def locate_bucket(
+    source: str, bucket: str, *, region: str, endpoint: str | None, connections: Connections
+) -> tuple[Service, str]:
+    """(service, the bucket's URL) where the bucket is: S3 says so of any bucket, to whoever asks
+    elsewhere.
+    """
+    moved = False
+    while True:
         service = Service("s3", region, connections=connections)
         url = bucket_url(bucket, region, endpoint=endpoint, path_style=endpoint is not None)
         answer = service.ask("HEAD", url)
         found = answer.headers.get("x-amz-bucket-region")
         if answer.status == 404:
-            raise Failure("DATA_FAILED", "%s: there is no bucket %s" % (source, bucket), source=source, status=404)
-        if not found or found == region:
-            break
-        region = found
-    return service, url
+            raise Failure(
+                "DATA_FAILED",
+                "%s: there is no bucket %s" % (source, bucket),
+                source=source,
+                status=404,
+            )
+        if moved or not found or found == region:
+            return service, url
+        region, moved = found, True
 
 
-def safe(path, source):
+def safe(path: str, source: str) -> str:
     """The path, if it leads to a place below where it starts from. UNSAFE_PATH."""
     data = path.encode("utf-8", "surrogateescape")
-    if "\0" in path or len(data) > 4096 or any(part in ("", ".", "..") for part in path.split("/")) or any(len(part) > 255 for part in data.split(b"/")):
+    if (
+        "\0" in path
+        or len(data) > 4096
+        or any(name in ("", ".", "..") for name in path.split("/"))
+        or any(len(name) > 255 for name in data.split(b"/"))
+    ):
         raise Failure("UNSAFE_PATH", "%s: %r is not a path below it" % (source, path), path=path)
     return path
 
 
-def refuse_clashes(source, objects, directories):
+def check_clashes(source: str, objects: Sequence[Object], directories: Sequence[str]) -> None:
     """A name can be a file or a directory, and never both."""
     files = {each.path for each in objects}
     for path in [each.path for each in objects] + [path + "/" for path in directories]:
         parent = path.rpartition("/")[0]
         while parent:
             if parent in files:
-                raise Failure("UNSAFE_PATH", "%s: %s is an object, and there are objects below it" % (source, parent), path=parent)
+                raise Failure(
+                    "UNSAFE_PATH",
+                    "%s: %s is an object, and there are objects below it" % (source, parent),
+                    path=parent,
+                )
             parent = parent.rpartition("/")[0]

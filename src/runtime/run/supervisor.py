@@ -271,7 +271,7 @@ class Supervisor:
 
         self.log.say("fetching %s" % ", ".join(each["source"] for each in self.part["datasets"]))
         self.save(state="setup")
-        entries = fetch_data(self.part, self.root, self.account, self.look_after)
+        entries = fetch_data(self.part, self.root, account=self.account, progress=self.look_after)
         link_data(entries, self.project, self.account)
         self.save(datasets=[{name: entry[name] for name in ("source", "path", "version", "files", "bytes")} for entry in entries])
 
