@@ -18,7 +18,7 @@ export interface CheckoutOptions extends WhereOptions {
   json?: boolean;
 }
 
-/** Brings the code that a run ran, exactly, into a directory of its own. */
+/** Writes the exact code of a run into a directory of its own. */
 export function checkout(run: string, options: CheckoutOptions, reporter = new Reporter(options)): Promise<void> {
   return reportOutcome(reporter, () =>
     withRun(run, options, async ({ store, keys, record }) => {
@@ -27,7 +27,7 @@ export function checkout(run: string, options: CheckoutOptions, reporter = new R
       const { stored, heldBack } = withoutControl(await readSnapshot(store, keys, record.snapshot));
       if (heldBack.length > 0)
         reporter.warn(
-          `not written, since version control would act on it: ${heldBack.slice(0, 10).map(printablePath).join(', ')}`,
+          `Not written, because git or another version control tool would act on these files: ${heldBack.slice(0, 10).map(printablePath).join(', ')}`,
         );
       const sizes = new Map(
         stored.snapshot.entries.flatMap((entry) => (entry.kind === 'file' ? [[entry.sha256, entry.size]] : [])),
@@ -46,7 +46,7 @@ export function checkout(run: string, options: CheckoutOptions, reporter = new R
       const { git } = record.metadata;
       const commit = git ? `, commit ${git.commit.slice(0, 12)}${git.dirty ? ' with changes' : ''}` : '';
       reporter.line(
-        `${sanitizeForTerminal(directory)}: what ${record.id} ran, ${formatCount(entries, 'file')}, ${formatSize(bytes)}${sanitizeForTerminal(commit)}`,
+        `${sanitizeForTerminal(directory)}: the code of ${record.id}, ${formatCount(entries, 'file')}, ${formatSize(bytes)}${sanitizeForTerminal(commit)}`,
       );
       reporter.detail(`Snapshot ${record.snapshot}, verified.`);
       return { run: record.id, snapshot: record.snapshot, directory, entries, bytes, heldBack };
@@ -69,7 +69,7 @@ function assertNotWorkspace(directory: string, run: string): void {
     'CHECKOUT_IN_WORKSPACE',
     `${sanitizeForTerminal(directory)} is inside the workspace ${workspace}: Nx, git and other tools would act on the code of the run.`,
     {
-      next: `Add --output=${shellWord(join(dirname(workspace), run))}, or name the directory in .gitignore.`,
+      next: `Name the directory in .gitignore, or choose another one: --output=${shellWord(join(dirname(workspace), run))}`,
     },
   );
 }

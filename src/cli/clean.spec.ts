@@ -92,12 +92,12 @@ describe('nx-ec2 instances clean', () => {
     expect(told.expired.map(({ id }) => id).sort()).toEqual(late().sort());
     expect(told).toMatchObject({ success: true, applied: false, others: 1 });
     const why = Object.fromEntries(told.expired.map((each) => [each.id, each.why]));
-    expect(why[ids.ended]).toBe('its run has ended 2h 00m ago');
+    expect(why[ids.ended]).toBe('its run ended 2h 00m ago');
     expect(why[ids.late]).toBe('2h 00m past its lifetime');
-    expect(why[ids.missing]).toBe('3h 00m after its launch there is no record of its run');
-    expect(why[ids.fleet]).toBe('its run has ended 2h 00m ago');
-    expect(why[ids.loose]).toBe('no fleet uses it, 3h 00m after it was made');
-    expect(why[ids.volume]).toBe('no instance has it, 3h 00m after it was made');
+    expect(why[ids.missing]).toBe('no record of its run in the store 3h 00m after its launch');
+    expect(why[ids.fleet]).toBe('its run ended 2h 00m ago');
+    expect(why[ids.loose]).toBe('no fleet uses it, 3h 00m after it was created');
+    expect(why[ids.volume]).toBe('no instance uses it, 3h 00m after it was created');
     expect(there()).toEqual(before);
   });
 
@@ -105,8 +105,8 @@ describe('nx-ec2 instances clean', () => {
     const { out } = await run();
     expect(out).toMatch(new RegExp(`instance +${ids.late} +local +evil +2h 00m past its lifetime\n`));
     expect(out).not.toMatch(/\x1b|\x07/);
-    expect(out).toMatch(/Of others: 1, left alone; --all/);
-    expect(out).toMatch(/Nothing was changed: --apply ends it\.\n$/);
+    expect(out).toMatch(/1 expired resource of other users left alone\. To include them: --all/);
+    expect(out).toMatch(/Nothing was changed\. To clean up: --apply\n$/);
   });
 
   it('says what could not be ended, and ends the rest; then what is left; of others when it is told to', async () => {
@@ -119,11 +119,11 @@ describe('nx-ec2 instances clean', () => {
     const refused = await run({ apply: true });
     expect(refused.error).toMatchObject({
       code: 'CLEAN',
-      message: expect.stringMatching(/^1 of 11 could not be ended/),
+      message: expect.stringMatching(/^1 of 11 resources could not be cleaned up/),
     });
     expect(refused.out).toMatch(new RegExp(`volume ${ids.volume}\\.(.|\n)*UnauthorizedOperation: not you`));
-    expect(refused.out).toMatch(new RegExp(`The instance ${ids.stops} is stopped\\.`));
-    expect(refused.out).toMatch(new RegExp(`The instance ${ids.late} has ended\\.`));
+    expect(refused.out).toMatch(new RegExp(`The instance ${ids.stops} was stopped\\.`));
+    expect(refused.out).toMatch(new RegExp(`The instance ${ids.late} was terminated\\.`));
     const cancelled = made.at.aws.requests.filter(({ action }) => action === 'CancelSpotInstanceRequests');
     expect(cancelled).toHaveLength(3);
     const again = await run({ apply: true, all: true, json: true });
@@ -149,7 +149,7 @@ describe('nx-ec2 instances clean', () => {
       expect(there()).toContain(ids[name]);
     expect(before.filter((id) => gone.has(id) && there().includes(id))).toEqual([]);
     const { out } = await run({ all: true });
-    expect(out).toBe('Nothing in eu-west-1 should have ended.\n');
+    expect(out).toBe('No resource in eu-west-1 has expired.\n');
   });
 });
 
@@ -193,12 +193,16 @@ describe('nx-ec2 instances clean, with forged records', () => {
       clean({ bucket: 'bucket', prefix: 'team', apply: true, all: true }, reporter),
     );
     expect(error).toBeNull();
-    expect(out).toMatch(new RegExp(`The instance ${ids.idle} has ended\\.`));
-    expect(out).toMatch(new RegExp(`Kept the instance ${ids.busy} .*, as the store says, but ${runs.busy} runs there`));
+    expect(out).toMatch(new RegExp(`The instance ${ids.idle} was terminated\\.`));
     expect(out).toMatch(
-      new RegExp(`Kept the instance ${ids.removed} .* no record of its run.*${runs.removed} runs there`),
+      new RegExp(`Kept the instance ${ids.busy} .*: the store says ".*", but ${runs.busy} is active on it`),
     );
-    expect(out).toMatch(new RegExp(`Kept the instance ${ids.mute} .* it does not say what runs there`));
+    expect(out).toMatch(
+      new RegExp(
+        `Kept the instance ${ids.removed} .*no record of its run in the store .*${runs.removed} is active on it`,
+      ),
+    );
+    expect(out).toMatch(new RegExp(`Kept the instance ${ids.mute} .* its activity is unknown`));
     expect(out).toMatch(new RegExp(`Kept the fleet ${ids.waiting} `));
     const { instances, fleets } = made.at.aws.left();
     expect(fleets).toEqual([ids.waiting]);
@@ -227,15 +231,15 @@ describe('nx-ec2 instances clean, with forged records', () => {
     stop();
     expect(error).toBeNull();
     const late = '1h 59m|2h 00m';
-    const kept = `Kept the instance ${ids['busy and late']}, (${late}) past its lifetime: \\S+ runs there\\.\n`;
+    const kept = `Kept the instance ${ids['busy and late']}, (${late}) past its lifetime: \\S+ is active on it\\.\n`;
     expect(out).toMatch(new RegExp(kept));
     expect(out).toMatch(
-      new RegExp(`The instance ${ids['mute and late']} is (${late}) past its lifetime, and it does not say`),
+      new RegExp(`The instance ${ids['mute and late']} is (${late}) past its lifetime, and its activity is unknown`),
     );
     const { instances } = made.at.aws.left();
     expect(instances).toContain(ids['busy and late']);
     for (const name of ['idle and late', 'mute and late', 'silent and late']) {
-      expect(out).toMatch(new RegExp(`The instance ${ids[name]} has ended\\.`));
+      expect(out).toMatch(new RegExp(`The instance ${ids[name]} was terminated\\.`));
       expect(instances).not.toContain(ids[name]);
     }
   });
@@ -259,11 +263,11 @@ describe('nx-ec2 instances clean, with forged records', () => {
     stop();
     expect(error).toBeNull();
     for (const name of ['idle, replayed', 'mute, replayed']) {
-      expect(out).toMatch(new RegExp(`The instance ${ids[name]} has ended\\.`));
+      expect(out).toMatch(new RegExp(`The instance ${ids[name]} was terminated\\.`));
       expect(made.at.aws.left().instances).not.toContain(ids[name]);
     }
     expect(out).toMatch(
-      new RegExp(`Kept the instance ${ids['busy, replayed']}, .* past its lifetime: \\S+ runs there`),
+      new RegExp(`Kept the instance ${ids['busy, replayed']}, .* past its lifetime: \\S+ is active on it`),
     );
     expect(made.at.aws.left().instances).toEqual(expect.arrayContaining([ids['busy, replayed'], ids.young]));
   });
@@ -290,10 +294,10 @@ describe('nx-ec2 instances clean, with forged records', () => {
     stop();
     expect(error).toBeNull();
     expect(out).toMatch(
-      new RegExp(`Kept the instance ${ids['busy, hidden']}, .* past its lifetime.*${hidden} runs there`),
+      new RegExp(`Kept the instance ${ids['busy, hidden']}, .* past its lifetime.*${hidden} is active on it`),
     );
     for (const name of ['idle, hidden', 'mute, hidden'])
-      expect(out).toMatch(new RegExp(`The instance ${ids[name]} has ended\\.`));
+      expect(out).toMatch(new RegExp(`The instance ${ids[name]} was terminated\\.`));
     expect(made.at.aws.instances.get(ids['busy, hidden'])!.state).toBe('running');
   });
 
@@ -321,7 +325,7 @@ describe('nx-ec2 instances clean, with forged records', () => {
     stop();
     expect(error).toBeNull();
     expect(Math.max(...limits)).toBeLessThanOrEqual(2_000);
-    expect(out).toMatch(new RegExp(`Kept the instance ${ids['busy, of many']}, .*: ${run} runs there`));
-    expect(out).toMatch(new RegExp(`The instance ${ids['mute, of many']} has ended\\.`));
+    expect(out).toMatch(new RegExp(`Kept the instance ${ids['busy, of many']}, .*: ${run} is active on it`));
+    expect(out).toMatch(new RegExp(`The instance ${ids['mute, of many']} was terminated\\.`));
   });
 });

@@ -6,6 +6,7 @@ import { readTags } from '../instance/describe/tags';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
 import { sanitizeForTerminal } from '../report/terminal-text';
+import { formatCount } from '../report/units';
 import { askActivity } from '../run/follow/ask-activity';
 import { readRunStates } from '../run/find/run-states';
 import { nameOf, table } from '../run/status/status';
@@ -20,10 +21,10 @@ export interface CleanOptions extends AccountOptions {
   json?: boolean;
 }
 
-/** Instances are waited for so long until they have ended, ms. */
+/** Time limit for instances to stop or terminate, ms. */
 const STOP_TIMEOUT_MS = 3 * 60_000;
 
-/** Shows what of that which nx-ec2 has made should have ended, and ends it where it is to. */
+/** Shows the expired resources that nx-ec2 launched; with `apply`, terminates, stops or deletes them. */
 export async function clean(options: CleanOptions, reporter = new Reporter(options)): Promise<void> {
   await reportOutcome(reporter, () =>
     withAccount(options, async (account) => {
@@ -35,11 +36,12 @@ export async function clean(options: CleanOptions, reporter = new Reporter(optio
       const mine = chosen(late);
       const others = late.length - mine.length;
       if (mine.length) reporter.line(table([HEAD, ...mine.map(row)]));
-      else reporter.line(`Nothing${options.all ? '' : ' of yours'} in ${region} should have ended.`);
+      else reporter.line(`No resource${options.all ? '' : ' of yours'} in ${region} has expired.`);
       for (const line of notes) reporter.line(line);
-      if (others) reporter.line(`Of others: ${others}, left alone; --all names and ends them too.`);
+      if (others)
+        reporter.line(`${formatCount(others, 'expired resource')} of other users left alone. To include them: --all`);
       if (!options.apply) {
-        if (mine.length) reporter.line('Nothing was changed: --apply ends it.');
+        if (mine.length) reporter.line('Nothing was changed. To clean up: --apply');
         return { region, applied: false, expired: mine.map(told), others };
       }
       const ended = await terminateExpired(aws, mine, { findExpired: findLate, timeout: STOP_TIMEOUT_MS, reporter });
@@ -48,9 +50,13 @@ export async function clean(options: CleanOptions, reporter = new Reporter(optio
       const results = ended.map((each) => ({ ...told(each), result: each.result, problem: each.problem }));
       if (failed.length)
         throw Object.assign(
-          new Problem('CLEAN', `${failed.length} of ${ended.length} could not be ended.`, {
-            next: 'The reasons are above; the others were ended.',
-          }),
+          new Problem(
+            'CLEAN',
+            `${failed.length} of ${formatCount(ended.length, 'resource')} could not be cleaned up.`,
+            {
+              next: 'The reasons are above; the others were cleaned up.',
+            },
+          ),
           { result: { region, applied: true, expired: results, others } },
         );
       return { region, applied: true, expired: results, others };
@@ -59,10 +65,11 @@ export async function clean(options: CleanOptions, reporter = new Reporter(optio
 }
 
 /**
- * Decides what of an inventory is expired. The store alone ends nothing: an instance that is within its own times and
- * whose run has ended, as the store says, is asked whether anything runs there. Nor does it alone keep what is past its
- * times: such an instance is asked as well, and ended if it does not answer.
- * @param chosen those that are ended: only they are asked. @returns also what instances say that is to be known.
+ * Decides which resources of an inventory are expired. The store alone is not trusted. If it says that the run of an
+ * instance has ended, and the instance is within its lifetime and deadline, the instance is asked whether anything runs
+ * there. If it says that a run is active on an instance past its lifetime or deadline, the instance is asked as well,
+ * and terminated if it does not answer.
+ * @param chosen selects those to clean up: only they are asked. @returns also lines about instances that are kept.
  */
 async function expiryCheck(
   { place, aws, inventory, now }: Account,
@@ -71,7 +78,7 @@ async function expiryCheck(
 ): Promise<{ findLate: (inventory: Inventory) => ExpiredResource[]; notes: string[] }> {
   const { bucket, prefix } = place;
   if (bucket === undefined) {
-    reporter.warn('No bucket is named: resources with a run are judged by their age and lifetime only.');
+    reporter.warn("No bucket is configured, so runs can't be checked: only lifetimes and deadlines count.");
     return {
       findLate: (found) => findExpired(found, { tagged: () => null, on: () => [], says: () => null }, now),
       notes: [],
@@ -105,11 +112,11 @@ async function expiryCheck(
 }
 
 function keptLine({ kind, id, why }: ExpiredResource, isTime: boolean, reason?: string): string {
-  const answer = reason ?? 'no instance of it can be asked';
+  const answer = reason ?? 'it has no instance that could be asked';
   return sanitizeForTerminal(
     isTime
       ? `Kept the ${kind} ${id}, ${why}: ${answer}.`
-      : `Kept the ${kind} ${id} until its lifetime or deadline: ${why}, as the store says, but ${answer}.`,
+      : `Kept the ${kind} ${id} until its lifetime or deadline: the store says "${why}", but ${answer}.`,
   );
 }
 
@@ -123,7 +130,7 @@ function row({ kind, id, made, why, how }: ExpiredResource): string[] {
     owner === null ? '?' : nameOf(owner),
     project ?? '?',
     run ?? '',
-    how === 'stop' ? `${why}: is stopped, its disk stays` : why,
+    how === 'stop' ? `${why}; to be stopped, its disk is kept` : why,
   ];
 }
 
@@ -132,9 +139,17 @@ function told({ kind, id, made, why, how }: ExpiredResource): object {
   return { kind, id, owner, project, run, why, how };
 }
 
+const CLEANED: Record<ExpiredResource['kind'], string> = {
+  instance: 'terminated',
+  fleet: 'deleted',
+  'launch template': 'deleted',
+  'spot request': 'cancelled',
+  volume: 'deleted',
+};
+
 function describe({ kind, id, how, result, problem }: Ended): string {
   const what = `The ${kind} ${sanitizeForTerminal(id)}`;
-  if (result === 'failed') return sanitizeForTerminal(problem ?? `${what} could not be ended.`);
-  const [has, is] = how === 'stop' ? ['is stopped', 'being stopped'] : ['has ended', 'being ended'];
-  return result === 'ended' ? `${what} ${has}.` : `${what} is ${is}: EC2 had not done it within 3 minutes.`;
+  if (result === 'failed') return sanitizeForTerminal(problem ?? `${what} could not be cleaned up.`);
+  const verb = how === 'stop' ? 'stopped' : CLEANED[kind];
+  return result === 'ended' ? `${what} was ${verb}.` : `${what} is being ${verb}: EC2 did not finish within 3 minutes.`;
 }

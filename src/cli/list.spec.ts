@@ -46,8 +46,8 @@ describe('nx-ec2 instances list', () => {
         `The team's in eu-west-1\\nID.*\\n${ids.theirs} +running .* bea .*\\$2\\.50 +in 21h 59m \\(lifetime\\)\n`,
       ),
     );
-    expect(out).toMatch(new RegExp(`${ids.unpriced} .* +2h 00m +nothing ends it\n`));
-    expect(out).toMatch(/Total: \$1\.75 an hour, and 1 instance whose price is not known, without disks\.\n$/);
+    expect(out).toMatch(new RegExp(`${ids.unpriced} .* +2h 00m +never\n`));
+    expect(out).toMatch(/Total: \$1\.75 an hour, and 1 instance of unknown price, without disks\.\n$/);
     expect(out).toMatch(new RegExp(`${ids.loose} +- +launch template +local +model`));
     expect(out).not.toContain(ids.foreign);
     expect(out).not.toMatch(/\x1b|\x07|\n::error/);
@@ -73,7 +73,9 @@ describe('nx-ec2 instances list', () => {
         { kind: 'launch template', id: ids.loose },
       ],
     });
-    expect((await run({ project: 'none' })).out).toBe('There is nothing of none that nx-ec2 launched in eu-west-1.\n');
+    expect((await run({ project: 'none' })).out).toBe(
+      'No instances or other resources of none were launched by nx-ec2 in eu-west-1.\n',
+    );
   });
 
   it('says what it may not ask for', async () => {

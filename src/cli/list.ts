@@ -15,7 +15,7 @@ export interface ListOptions extends AccountOptions {
   json?: boolean;
 }
 
-/** Shows what nx-ec2 has made in the account and region, by its tags alone. */
+/** Shows what nx-ec2 launched in the account and region, found by tags alone. */
 export async function list(options: ListOptions, reporter = new Reporter(options)): Promise<void> {
   await reportOutcome(reporter, () =>
     withAccount(
@@ -38,7 +38,7 @@ function say(reporter: Reporter, made: Listed[], options: ListOptions & { region
   const { region, now, mine, project } = options;
   if (!made.length) {
     const whose = `${mine ? ' of yours' : ''}${project === undefined ? '' : ` of ${sanitizeForTerminal(project)}`}`;
-    return reporter.line(`There is nothing${whose} that nx-ec2 launched in ${region}.`);
+    return reporter.line(`No instances or other resources${whose} were launched by nx-ec2 in ${region}.`);
   }
   for (const [title, part] of [
     ['Yours', made.filter((each) => each.mine)],
@@ -50,7 +50,7 @@ function say(reporter: Reporter, made: Listed[], options: ListOptions & { region
     );
   }
   const { perHour, unknown } = hourly(made);
-  const rest = unknown ? `, and ${formatCount(unknown, 'instance')} whose price is not known` : '';
+  const rest = unknown ? `, and ${formatCount(unknown, 'instance')} of unknown price` : '';
   reporter.line(`Total: ${dollars(perHour)} an hour${rest}, without disks.`);
   for (const { id, price } of made)
     if (price && options.verbose) reporter.line(`${sanitizeForTerminal(id)}: ${describePrice(price)}`);
@@ -72,12 +72,12 @@ function row(each: Listed, now: number): string[] {
   ];
 }
 
-/** The soonest of what ends it, and after how much idleness before that. */
+/** When it is terminated at the latest, and after which idle time before that. */
 function endOf({ kind, state, ends, idle }: Listed, now: number): string {
   if (kind !== 'instance' && kind !== 'fleet') return '';
   if (state === 'stopped' || state === 'shutting-down') return '';
   const idleness = idle === null ? '' : `${ends ? ', or' : ''} ${formatDuration(idle)} idle`;
-  if (!ends) return idleness.trim() || 'nothing ends it';
+  if (!ends) return idleness.trim() || 'never';
   const left = ends.at - now;
   return `${left < 0 ? `${formatDuration(-left)} ago` : `in ${formatDuration(left)}`} (${ends.by})${idleness}`;
 }

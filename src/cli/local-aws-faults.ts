@@ -34,7 +34,7 @@ export function readFaults(file: string): Fault[] {
   try {
     value = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new Error(`--faults: ${file} can't be read as JSON: ${(error as Error).message}`, { cause: error });
+    throw new Error(`--faults: ${file} is not valid JSON: ${(error as Error).message}`, { cause: error });
   }
   const parsed = z.array(faultSchema).safeParse(value);
   if (parsed.success) return parsed.data;

@@ -37,7 +37,7 @@ export async function localAws(options: Options): Promise<void> {
     network: options.network === undefined ? {} : networkProfile(options.network),
   }).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'
-      ? new Error(`port ${port} is taken: is local AWS running already? Choose another with --port.`)
+      ? new Error(`port ${port} is in use: local AWS may be running already. To use another port: --port=<port>`)
       : error;
   });
   const instance = aws.named.get(options.instance)!.id;

@@ -9,7 +9,7 @@ import { NOT_KNOWN } from './run-exit-code';
 process.on('exit', (code) => {
   const failure = outputFailure();
   if (code !== 0 || !failure) return;
-  console.error(`error: The output could not be written: ${printableLines(failure.message)}`);
+  console.error(`error: could not write the output: ${printableLines(failure.message)}`);
   process.exitCode = process.argv[2] === 'runs' ? NOT_KNOWN : 1;
 });
 

@@ -38,7 +38,7 @@ export function isOf(run: string, { name }: NamedProject): boolean {
   const own = ID.exec(run)?.[1];
   if (own === undefined)
     throw new Problem('RUN_ID', `${sanitizeForTerminal(run)} is not a run id.`, {
-      next: 'Run ids look like 20261124-043012-digits-x7k2qa: nx run <project>:remote-status lists them.',
+      next: 'A run id looks like 20261124-043012-digits-x7k2qa. To list them: nx run <project>:remote-status',
     });
   return slug(name) === own;
 }
@@ -55,11 +55,11 @@ export async function withRun<T>(
   const { project, ...given } = options;
   isOf(run, { name: '' });
   const found = await workspaceProjects((each) => (project === undefined ? isOf(run, each) : each.name === project));
-  // One that the workspace does not know any more may still have runs.
+  // A project that was removed from the workspace may still have runs.
   const projects = found.length || project === undefined ? found : [{ name: project }];
   if (!projects.length)
-    throw new Problem('NO_PROJECT', `No project of this workspace has the name in ${run}.`, {
-      next: 'Name it with --project, and where its runs are, if the workspace does not say so, with --bucket.',
+    throw new Problem('NO_PROJECT', `No project of this workspace matches the name in ${run}.`, {
+      next: 'Name the project with --project, and its bucket with --bucket if nx.json does not set it.',
     });
   for (const { name, root } of projects as NamedProject[]) {
     const connection = resolveConnection({
@@ -82,11 +82,11 @@ export async function withRun<T>(
   }
   const names = projects.map(({ name }) => sanitizeForTerminal(name)).join(', ');
   throw new Problem('NO_RUN', `There is no run ${run} of ${names} in the store.`, {
-    next: 'It was removed by "nx-ec2 store prune", or is of another project (--project) or store (--bucket, --prefix).',
+    next: '"nx-ec2 store prune" may have removed it, or it belongs to another project (--project) or store (--bucket, --prefix).',
   });
 }
 
-/** The projects that fit; the workspace is only looked through anew where none does as Nx remembers it. */
+/** The projects that match. The project graph is only created anew if none matches in the one that Nx cached. */
 export async function workspaceProjects(fits: (project: NamedProject) => boolean): Promise<NamedProject[]> {
   if (!existsSync(join(workspaceRoot, 'nx.json'))) return [];
   const fitting = ({ nodes }: ProjectGraph) =>

@@ -27,6 +27,6 @@ function rate(text: string | undefined): number | undefined {
   const bits = /^(\d+(?:\.\d+)?)([kmg]?)bit$/i.exec(text.trim());
   if (bits) return (Number(bits[1]) * PREFIXES[bits[2].toLowerCase() as keyof typeof PREFIXES]) / 8;
   const parsed = size.safeParse(text);
-  if (!parsed.success) throw new Error(`--network: ${text} is not a rate such as 50Mbit or 1MB, a second`);
+  if (!parsed.success) throw new Error(`--network: ${text} is not a rate per second, such as 50Mbit or 1MB`);
   return parsed.data;
 }

@@ -52,9 +52,9 @@ describe('nx-ec2 store prune', () => {
     expect(error).toBeNull();
     expect(out).toMatch(/reachable +pending deletion +to be removed\n/);
     expect(out).toMatch(/packs +1 \(\S+ B\) +1 \(\S+ B\) +-\n/);
-    expect(out).toMatch(/1 ref .* not written for 90d: stale.*\n {2}projects\/model\/ref\/old\/i-2\n/);
+    expect(out).toMatch(/1 ref .* not written for 90d. They are stale.*\n {2}projects\/model\/ref\/old\/i-2\n/);
     expect(out).toMatch(/1 run \(\d+ B\) kept; to be removed: 1 run.* \(\d+ B\)\.\n/);
-    expect(out).toMatch(/Nothing was changed: --apply marks and removes/);
+    expect(out).toMatch(/Nothing was changed\. To mark and remove objects: --apply/);
     expect(await at.store.list('', 10_000)).toEqual(before);
   });
 
@@ -70,9 +70,7 @@ describe('nx-ec2 store prune', () => {
   });
 
   it('says that nothing is there', async () => {
-    expect((await run({ prefix: 'elsewhere' })).out).toBe(
-      'There is no store under s3://bucket/elsewhere, or it is empty.\n',
-    );
+    expect((await run({ prefix: 'elsewhere' })).out).toBe('s3://bucket/elsewhere holds no store, or an empty one.\n');
   });
 
   it.each<[Partial<PruneOptions>, string, RegExp]>([

@@ -27,9 +27,9 @@ export interface PruneOptions {
   json?: boolean;
 }
 
-/** So many names are enough without --verbose. */
+/** Number of names that are listed without --verbose. */
 const MAX_NAMED = 5;
-/** A plain line about what has no known end is due every so many ms. */
+/** Interval of the lines about progress without a known total, ms. */
 const INTERVAL = 2_000;
 
 const LABELS: Record<Parameters<NonNullable<PruneStoreOptions['onProgress']>>[0], string> = {
@@ -50,7 +50,7 @@ const KINDS: [keyof Pruned['kinds'], string][] = [
   ['temporary', 'temporary objects'],
 ];
 
-/** Shows what the store holds that nothing needs, and removes it where it is to. */
+/** Shows the unreachable objects of the store; with `apply`, marks and removes them. */
 export async function prune(options: PruneOptions, reporter = new Reporter(options)): Promise<void> {
   try {
     const request = limits(options);
@@ -91,7 +91,7 @@ function limits(options: PruneOptions): Omit<PruneStoreOptions, 'onProgress'> {
   const runsOlderThan = ms('--runs-older-than', options.runsOlderThan);
   if (olderThan < MIN_AGE)
     throw new Problem('PRUNE_OPTION', `--older-than=${options.olderThan} is less than 7d.`, {
-      next: 'A sync relies for 7 days on what it found in the store.',
+      next: 'A sync may use objects for 7 days after it found them in the store. Write --older-than=7d or more.',
     });
   if (refsOlderThan < olderThan)
     throw new Problem('PRUNE_OPTION', `--refs-older-than=${options.refsOlderThan} is less than --older-than.`);
@@ -143,7 +143,7 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
   });
   const where = `s3://${options.bucket}/${options.prefix}`;
   if (!sum('kept').count && !sum('pending').count && !sum('removed').count)
-    return reporter.line(`There is no store under ${where}, or it is empty.`);
+    return reporter.line(`${where} holds no store, or an empty one.`);
   const cell = ({ count, bytes }: Amount) => (count ? `${count.toLocaleString('en-US')} (${formatSize(bytes)})` : '-');
   const row = (name: string, ...cells: string[]) =>
     reporter.line(`  ${name.padEnd(16)}${cells.map((text) => text.padStart(22)).join('')}`);
@@ -153,7 +153,7 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
     const { kept, pending, removed } = kinds[kind];
     row(name, cell(kept), cell(pending), cell(removed));
   }
-  row('in all', cell(sum('kept')), cell(sum('pending')), cell(sum('removed')));
+  row('total', cell(sum('kept')), cell(sum('pending')), cell(sum('removed')));
   const { run } = kinds;
   if (run.kept.count || run.removed.count) {
     const thinned = run.removed.count ? ', with objects that the kept runs no longer name' : '';
@@ -164,32 +164,34 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
   const list = (names: string[]) => {
     const shown = options.verbose ? names : names.slice(0, MAX_NAMED);
     for (const name of shown) reporter.line(`  ${sanitizeForTerminal(name)}`);
-    if (shown.length < names.length) reporter.line(`  and ${names.length - shown.length} more (--verbose names them)`);
+    if (shown.length < names.length) reporter.line(`  and ${names.length - shown.length} more (--verbose lists them)`);
   };
   if (staleRefs.length) {
     reporter.line(
-      `${formatCount(staleRefs.length, 'ref')} (project/ref/tree/instance) not written for ${options.refsOlderThan}: stale, so the objects they name are not kept for them:`,
+      `${formatCount(staleRefs.length, 'ref')} (project/ref/tree/instance) not written for ${options.refsOlderThan}. They are stale, so nothing is kept for them:`,
     );
     list(staleRefs);
   }
   if (damaged.length) {
-    reporter.warn(`${formatCount(damaged.length, 'object')} can't be read, so what they name is not known:`);
+    reporter.warn(
+      `${formatCount(damaged.length, 'object')} can't be read, so the objects that they refer to are unknown:`,
+    );
     list(damaged);
   }
   if (unverified.length) {
     reporter.warn(
-      `${formatCount(unverified.length, 'run record')} can't be verified (ssm:GetParameter on the secret of the store lets prune verify them, unless another program has written them): all objects of their runs are kept.`,
+      `${formatCount(unverified.length, 'run record')} can't be verified, so all objects of their runs are kept. Prune needs ssm:GetParameter on the secret of the store; a record that another program has written can't be verified at all:`,
     );
     list(unverified);
   }
   if (unknown.count)
     reporter.line(
-      `${formatCount(unknown.count, 'object')} (${formatSize(unknown.bytes)}) of unknown kinds: left alone.`,
+      `Left alone: ${formatCount(unknown.count, 'object')} (${formatSize(unknown.bytes)}) of unknown kinds.`,
     );
-  if (indexes.from) reporter.line(`${formatCount(indexes.from, 'index object')} became ${indexes.to}.`);
+  if (indexes.from) reporter.line(`${formatCount(indexes.from, 'index object')} merged into ${indexes.to}.`);
   if (next !== null)
     reporter.line(
-      `Run prune again after ${new Date(next).toISOString().slice(0, 10)} to remove what is pending deletion and still unreachable.`,
+      `Run prune again after ${new Date(next).toISOString().slice(0, 10)} to remove the objects that are pending deletion and still unreachable.`,
     );
-  if (!options.apply) reporter.line('Nothing was changed: --apply marks and removes objects.');
+  if (!options.apply) reporter.line('Nothing was changed. To mark and remove objects: --apply');
 }

@@ -86,7 +86,7 @@ function reporterOf(options: RunsOptions): Reporter {
   return new Reporter({ json: options.json, plain: true });
 }
 
-/** Does what a verb does for the runs of a project; its errors end the process with a code that no mapping gives to a run. */
+/** Runs a command on the runs of a project. Its errors end the process with an exit code that no run has. */
 async function withRuns(
   run: string | undefined,
   { project, ...options }: RunsOptions,
@@ -118,7 +118,7 @@ async function withRuns(
         return await use(session, controller.signal);
       } catch (error) {
         if (interruptedBy === undefined) throw withOrigins(error, configuration.sources ?? []);
-        throw new Problem('INTERRUPTED', 'Interrupted; the run is not touched.');
+        throw new Problem('INTERRUPTED', 'Interrupted. The run was not stopped.');
       } finally {
         session.close();
       }
@@ -135,24 +135,28 @@ async function withRuns(
 async function projectOf(run: string | undefined, named: string | undefined): Promise<Required<NamedProject>> {
   const isId = run !== undefined && run !== 'last';
   if (named === undefined && !isId) {
-    throw new Problem('PROJECT_MISSING', 'Without the id of a run, the project must be named.', {
-      next: 'Write --project=<name>, or the id of a run.',
+    throw new Problem('PROJECT_MISSING', 'Neither a project nor the id of a run is given.', {
+      next: 'Add --project=<name>, or the id of a run.',
     });
   }
   const found = await workspaceProjects((each) => (named === undefined ? isOf(run!, each) : each.name === named));
   const [project] = found;
   if (found.length === 1 && project.root !== undefined) return { name: project.name, root: project.root };
   const what =
-    named === undefined ? `has the name in ${sanitizeForTerminal(run!)}` : `is called ${sanitizeForTerminal(named)}`;
+    named === undefined
+      ? `matches the name in ${sanitizeForTerminal(run!)}`
+      : `is called ${sanitizeForTerminal(named)}`;
   throw found.length > 1
     ? new Problem(
         'PROJECT_AMBIGUOUS',
-        `Several projects of this workspace have the name in ${sanitizeForTerminal(run!)}.`,
+        `Several projects of this workspace match the name in ${sanitizeForTerminal(run!)}.`,
         {
           next: `Choose one with --project: ${found.map(({ name }) => sanitizeForTerminal(name)).join(', ')}.`,
         },
       )
-    : new Problem('NO_PROJECT', `No project of this workspace ${what}.`, { next: 'nx show projects lists them.' });
+    : new Problem('NO_PROJECT', `No project of this workspace ${what}.`, {
+        next: 'To list the projects: nx show projects',
+      });
 }
 
 function wholeNumber(option: string, text: string | undefined): number | undefined {

@@ -225,7 +225,7 @@ const OPERATION_VERBS: Record<Operation['op'], string> = {
   renew: 'tell the store of the run',
   doctor: 'be examined',
   ready: 'say whether it has what the training needs',
-  activity: 'say what runs there',
+  activity: 'report its activity',
 };
 
 const NOT_IMPLEMENTED =

@@ -28,15 +28,15 @@ export interface ExpiredResource {
   how: 'end' | 'stop';
 }
 
-/** A guard that is late, or a clock that is off, is given so long, ms. */
+/** Tolerance for a late watchdog or a wrong clock, ms. */
 const MARGIN = 10 * 60_000;
-/** So long, ms, a run may take from the launch until the store is told of it. */
+/** Time limit from the launch until the store has a record of the run, ms. */
 const UNHEARD = 30 * 60_000;
 
 /**
- * What of an inventory should have ended: by its own tags, or since its run has ended and the instance itself says that
- * nothing runs there. Nothing whose run goes on, or can't be told, and nothing that was stopped: who stops an instance
- * keeps its disk.
+ * Finds the expired resources of an inventory: past their lifetime or deadline by their own tags, or left after their
+ * run, if the instance itself says that nothing runs there. A resource whose run is active or unknown is not expired,
+ * nor is a stopped instance: its user keeps the disk on purpose.
  * @param now ms since the epoch, by AWS's clock.
  */
 export function findExpired(inventory: Inventory, runs: RunStates, now: number): ExpiredResource[] {
@@ -65,8 +65,8 @@ export function findExpired(inventory: Inventory, runs: RunStates, now: number):
   }
   for (const each of inventory.spotRequests)
     if (!kept.some(({ id }) => id === each.tags[FLEET_ID]))
-      add('spot request', each, old(each, now, 'it still waits for an instance'));
-  for (const each of inventory.volumes) add('volume', each, old(each, now, 'no instance has it'));
+      add('spot request', each, old(each, now, 'it has no instance yet'));
+  for (const each of inventory.volumes) add('volume', each, old(each, now, 'no instance uses it'));
   return late;
 }
 
@@ -86,14 +86,14 @@ function isHeld(runs: RunState[], says: ReturnType<RunStates['says']>, isLate: b
   return may && (!isLate || says === 'busy');
 }
 
-/** Whether its own times alone say that it should have ended. @param now ms since the epoch, by AWS's clock. */
+/** Whether it is past its lifetime or deadline, by its own tags. @param now ms since the epoch, by AWS's clock. */
 export function isPastItsTime({ kind, made }: Pick<ExpiredResource, 'kind' | 'made'>, now: number): boolean {
   const tags = readTags(made.tags);
   return pastItsTime(made, kind === 'fleet' ? { ...tags, lifetime: null } : tags, now) !== null;
 }
 
 function old({ since }: InventoryResource, now: number, why: string): string | null {
-  return now - since > MARGIN ? `${why}, ${formatDuration(now - since)} after it was made` : null;
+  return now - since > MARGIN ? `${why}, ${formatDuration(now - since)} after it was created` : null;
 }
 
 function whyInstance(instance: InventoryInstance, replaced: boolean, runs: RunStates, now: number): string | null {
@@ -107,9 +107,9 @@ function whyInstance(instance: InventoryInstance, replaced: boolean, runs: RunSt
   if (late !== null || own === null || replaced || says !== 'idle') return late;
   const age = now - instance.since;
   if (own.is === 'missing')
-    return age > UNHEARD ? `${formatDuration(age)} after its launch there is no record of its run` : null;
+    return age > UNHEARD ? `no record of its run in the store ${formatDuration(age)} after its launch` : null;
   if (own.is !== 'ended') return null;
-  // One that was launched to go on with a run finds the record of an attempt that has ended.
+  // An instance that was launched for a run's next attempt finds the record of the one before, which has ended.
   if (instance.since > own.at && age <= UNHEARD) return null;
   return afterItsRun(here, tags, now);
 }
@@ -138,5 +138,5 @@ function afterItsRun(runs: RunState[], { finish }: ReadTags, now: number): strin
   const ended = runs.flatMap((run) => (run.is === 'ended' ? [run] : [])).sort((one, other) => other.at - one.at);
   const kept = finish && (ended[0].succeeded ? finish.success : finish.failure);
   if (kept === null || now <= ended[0].at + kept + MARGIN) return null;
-  return `its run has ended ${formatDuration(now - ended[0].at)} ago`;
+  return `its run ended ${formatDuration(now - ended[0].at)} ago`;
 }

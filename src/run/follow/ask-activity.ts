@@ -42,11 +42,11 @@ export async function askActivity(
     };
     try {
       const { runs, syncing } = await remote.send<ActivityReply>({ op: 'activity', watchdog: true }, options);
-      const reason = runs.length ? `${runs.join(', ')} runs there` : syncing ? 'files are being synced' : '';
+      const reason = runs.length ? `${runs.join(', ')} is active on it` : syncing ? 'files are being synced' : '';
       answers.set(id, { says: reason ? 'busy' : 'idle', reason });
     } catch (error) {
       const [why] = (error as Error).message.split('\n');
-      answers.set(id, { says: null, reason: `it does not say what runs there: ${why.replace(/\.$/, '')}` });
+      answers.set(id, { says: null, reason: `its activity is unknown: ${why.replace(/\.$/, '')}` });
     }
   });
   return answers;
