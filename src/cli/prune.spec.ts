@@ -82,7 +82,7 @@ describe('nx-ec2 store prune', () => {
     [{ keepRecords: '-1' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
     [{ keepRecords: '1.5' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
     [{ bucket: 'B' }, 'CONFIG_INVALID', /--bucket: must be the name of an S3 bucket/],
-    [{ bucket: undefined }, 'CONFIG_MISSING', /No bucket is named/],
+    [{ bucket: undefined }, 'CONFIG_MISSING', /No bucket is configured/],
     [{ bucket: 'nowhere' }, 'STORE_LIST', /NoSuchBucket/],
   ])('refuses %j: %s', async (options, code, message) => {
     const { error } = await run(options);

@@ -134,6 +134,10 @@ function progress(reporter: Reporter): PruneStoreOptions['onProgress'] {
   };
 }
 
+function tableRow(name: string, cells: string[]): string {
+  return `  ${name.padEnd(16)}${cells.map((text) => text.padStart(22)).join('')}`;
+}
+
 function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefix: string; bucket: string }): void {
   const { kinds, runs, staleRefs, damaged, unverified, unknown, indexes, next } = pruned;
   const all = Object.values(kinds);
@@ -145,8 +149,7 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
   if (!sum('kept').count && !sum('pending').count && !sum('removed').count)
     return reporter.line(`${where} holds no store, or an empty one.`);
   const cell = ({ count, bytes }: Amount) => (count ? `${count.toLocaleString('en-US')} (${formatSize(bytes)})` : '-');
-  const row = (name: string, ...cells: string[]) =>
-    reporter.line(`  ${name.padEnd(16)}${cells.map((text) => text.padStart(22)).join('')}`);
+  const row = (name: string, ...cells: string[]) => reporter.line(tableRow(name, cells));
   reporter.line(`${where}:`);
   row('', 'reachable', 'pending deletion', options.apply ? 'removed' : 'to be removed');
   for (const [kind, name] of KINDS) {

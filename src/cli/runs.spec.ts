@@ -215,7 +215,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     await store.delete([keys.record(before.snapshot), `${keys.run(before.id)}artifacts.json`]);
     const { out, error } = await printed((reporter) => diff(before.id, after.id, where(), reporter));
     expect(error).toBeNull();
-    expect(out).toMatch(/code\n {2}The store does not know the files of the snapshot/);
+    expect(out).toMatch(/code\n {2}The store has no manifest of the snapshot/);
     expect(out).toMatch(/artifacts\n {2}.*artifacts\.json is no longer in the store/);
     expect(out).toMatch(/loss +0\.5/);
   });

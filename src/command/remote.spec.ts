@@ -191,7 +191,7 @@ describe('a command', () => {
     const brief = { ...options, deliveryTimeout: 0, executionTimeout: 0.3 };
     await expect(followCommand(aws, box, id, brief, 200)).rejects.toMatchObject({
       code: 'COMMAND_OVERDUE',
-      message: expect.stringMatching(`^Command ${id} on ${box} is InProgress after .*, although its time limit is`),
+      message: expect.stringMatching(`^Command ${id} on ${box} is still InProgress after .*, past its time limit of`),
     });
   });
 

@@ -219,17 +219,17 @@ const OPERATION_VERBS: Record<Operation['op'], string> = {
   sync: 'take the files',
   train: 'take the files',
   watch: 'take the files',
-  poll: 'say how the run goes',
+  poll: 'report the state of the run',
   cancel: 'stop the run',
   exec: 'run the command',
-  renew: 'tell the store of the run',
-  doctor: 'be examined',
-  ready: 'say whether it has what the training needs',
+  renew: "renew the run's access to the store",
+  doctor: 'be checked',
+  ready: 'check the prerequisites of the training',
   activity: 'report its activity',
 };
 
 const NOT_IMPLEMENTED =
-  'This S3 server lacks conditional writes or checksums, which an instance needs to write a run by its role. Attached (remote-train) and with "storeAccess" other than "role", a run is written by a presigned form instead. Another way is a server that has them: docs/explanation/reliability.md, "What nx-ec2 needs of an S3 server".';
+  'This S3 server lacks conditional writes or checksums, which an instance needs to save a run with its role. Use remote-train with "storeAccess" other than "role", which saves the run with a presigned form, or a server that has them: docs/explanation/reliability.md, "What nx-ec2 needs of an S3 server".';
 
 /** The runtime's error, in a sentence with its next step. */
 export function remoteFailure(
@@ -242,26 +242,26 @@ export function remoteFailure(
     NO_PYTHON:
       'Install Python 3.8 or newer on the instance, or use an AMI that has it (Ubuntu 20.04+, Amazon Linux 2023).',
     FETCH_FAILED:
-      'The instance needs a route to S3 (an S3 gateway endpoint does), and the bucket must allow presigned URLs: nx run <project>:remote-doctor tries both.',
-    UPLOAD_FAILED: 'The bucket must accept form uploads from the instance: nx run <project>:remote-doctor tries it.',
-    BUSY: 'Another sync is at work on this tree: wait for it, or set "sync.tree" to have one of your own.',
+      'The instance needs a route to S3 (an S3 gateway endpoint is enough), and the bucket must allow presigned URLs. To test both: nx run <project>:remote-doctor',
+    UPLOAD_FAILED: 'The bucket must accept form uploads from the instance. To test it: nx run <project>:remote-doctor',
+    BUSY: 'Another sync of this tree is running. Wait for it, or set "sync.tree" to use a tree of your own.',
     NO_SPACE: 'Free space on the instance, or set "remoteRoot" to a larger volume.',
-    NO_ROOT: 'Set "remoteRoot" to a directory that can be written and executed from.',
+    NO_ROOT: 'Set "remoteRoot" to a directory that is writable and allows execution.',
     NO_USER: 'Set "user" to a login name that exists on the instance.',
     NO_ROLE:
-      'A run without a client needs the role of the instance: s3:PutObject on the prefix of the store (nx g nx-ec2:aws-setup grants it). With remote-train, which follows the run, it is not needed.',
+      'Without a client, a run needs an instance role with s3:PutObject on the prefix of the store (nx g nx-ec2:aws-setup grants it). With remote-train, which follows the run, no role is needed.',
     ACCESS_DENIED:
-      'The role of the instance needs s3:PutObject and s3:GetObject on the prefix of the store: nx g nx-ec2:aws-setup grants both.',
+      'The role of the instance needs s3:PutObject and s3:GetObject on the prefix of the store. To grant both: nx g nx-ec2:aws-setup',
     OBJECT_LOCKED:
-      'Object Lock protects the object, and the bucket keeps no versions: a run replaces its record. Use a bucket without Object Lock for the store.',
+      'A run must replace its record, but Object Lock protects it and the bucket keeps no versions. Use a bucket without Object Lock for the store.',
     KEY_REFUSED:
-      "This S3 server does not know the access key of the instance's role, as its metadata service hands it out: another server than AWS needs to know it. Attached, with remote-train, the role is not needed.",
+      "This S3 server does not know the access key that the instance's metadata service hands out. Register it with the server, or use remote-train, which needs no role.",
     RUN_ACTIVE: 'Run the same command to attach. If the instance is gone, the run resumes on a new one after 60 s.',
     NOT_RESUMABLE: 'To start the training as a new run: --rerun',
-    NO_TREE: 'Sync first: remote-sync.',
-    NO_RUN: 'Without --run the latest run of this project by this caller is meant.',
-    PATH_BLOCKED: 'Move that file away on the instance; no sync wrote it.',
-    INTERNAL: 'This is a fault of nx-ec2: please report it with the trace below.',
+    NO_TREE: 'Sync first: nx run <project>:remote-sync',
+    NO_RUN: 'Without --run, the command uses your latest run of this project.',
+    PATH_BLOCKED: 'No sync wrote this file. Move it away on the instance, and run the same command again.',
+    INTERNAL: 'This is a bug in nx-ec2. Please report it with the trace below.',
   };
   if (code === 'UPLOAD_FAILED' && detail.status === 501) next[code] = NOT_IMPLEMENTED;
   const words = typeof detail.aws === 'string' ? detail.aws : JSON.stringify(detail.aws ?? '');

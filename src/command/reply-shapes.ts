@@ -6,18 +6,18 @@ import type { runState } from '../schema/run';
 import type { Operation, SyncReply } from './plan';
 
 /**
- * What an instance replied to an operation, with the values that it may have. The instance is not believed: its reply
- * tells of the run that was asked about, there, or of one that is the same training.
+ * Checks the reply of an instance to an operation. The instance is not trusted: its reply must describe the run that
+ * was asked about, on that instance, or one that is the same training.
  * @throws Problem `REPLY_INVALID`
  */
 export function checkReply<T>(instance: string, operation: Operation, reply: object): T {
   const told = shaped(instance, operation.op, reply) as { run?: z.infer<typeof runState>; attached?: false | string };
   if (told.run) {
     const { id, runKey: key, instance: on } = told.run;
-    if (on !== instance) throw invalidReply(instance, `it tells of a run on ${on}`);
+    if (on !== instance) throw invalidReply(instance, `it describes a run on ${on}`);
     if (operation.op === 'train' && key !== operation.run.runKey)
-      throw invalidReply(instance, `it tells of ${id}, which is another training`);
-    if (!told.attached && id !== askedRun(operation)) throw invalidReply(instance, `it tells of ${id}`);
+      throw invalidReply(instance, `it describes ${id}, which is another training`);
+    if (!told.attached && id !== askedRun(operation)) throw invalidReply(instance, `it describes ${id}`);
   }
   return told as T;
 }
@@ -46,7 +46,7 @@ export function invalidReply(instance: string, why: string): Problem {
     'REPLY_INVALID',
     `The reply of ${instance} can't be used: ${sanitizeForTerminal(why).slice(0, 500)}.`,
     {
-      next: 'A program that is root there may have changed it: check what ran on the instance, or use another one.',
+      next: 'A program with root access there may have changed it. Check what ran on the instance, or use another one.',
     },
   );
 }

@@ -267,9 +267,9 @@ function saysFull({ status, stdout, stderr }: Invocation): boolean {
 function busyProblem(instance: string): Problem {
   return new Problem(
     'INSTANCE_BUSY',
-    `${instance} took no command for ${FULL / 60_000} minutes: five run, and five wait.`,
+    `${instance} accepted no command for ${FULL / 60_000} minutes: five are running, and five are waiting.`,
     {
-      next: 'Those of nx-ec2 end in seconds: see in the command history of Systems Manager which do not, and cancel them.',
+      next: 'Commands of nx-ec2 end within seconds. Find the others in the command history of Systems Manager, and cancel them.',
     },
   );
 }
@@ -283,9 +283,9 @@ function overdueProblem(
 ): Problem {
   return new Problem(
     'COMMAND_OVERDUE',
-    `Command ${commandId} on ${instance} is ${status} after ${formatDuration(ms)}, although its time limit is ${formatDuration(executionTimeout * 1000)}.`,
+    `Command ${commandId} on ${instance} is still ${status} after ${formatDuration(ms)}, past its time limit of ${formatDuration(executionTimeout * 1000)}.`,
     {
-      next: `Its answer was lost, or the SSM agent hangs. Restart the agent (sudo systemctl restart amazon-ssm-agent) and run the same nx command again: nothing is done twice. What Systems Manager knows: aws ssm get-command-invocation --command-id ${shellWord(commandId)} --instance-id ${shellWord(instance)}`,
+      next: `Its reply was lost, or the SSM agent hangs. Restart the agent (sudo systemctl restart amazon-ssm-agent) and run the same nx command again; nothing is done twice. To see the state in Systems Manager: aws ssm get-command-invocation --command-id ${shellWord(commandId)} --instance-id ${shellWord(instance)}`,
     },
   );
 }
@@ -318,7 +318,7 @@ function sendProblem(instance: string, error: unknown): Problem {
       'INSTANCE_OFFLINE',
       `Systems Manager can't reach ${instance}.`,
       error,
-      'It may be stopped or still booting, its SSM agent may have no route to SSM, or its role lacks AmazonSSMManagedInstanceCore: nx run <project>:remote-doctor tells which.',
+      'It may be stopped or still booting, its SSM agent may have no route to SSM, or its role lacks AmazonSSMManagedInstanceCore. To find out: nx run <project>:remote-doctor',
     );
   }
   return awsProblem('COMMAND_SEND', `Could not send a command to ${instance}.`, error);
@@ -346,7 +346,7 @@ export function noReplyError(instance: string, invocation: Invocation): Problem 
   const tail = (stderr || stdout).trimEnd().split('\n').slice(-10).join('\n');
   if (/Undeliverable|DeliveryTimedOut/.test(status)) {
     return new Problem('COMMAND_UNDELIVERED', `Command ${commandId} was never delivered to ${instance} (${status}).`, {
-      next: 'The SSM agent does not take commands: it is not reached (nx run <project>:remote-doctor tells why), or five commands run and five wait: see the command history of Systems Manager.',
+      next: 'Either Systems Manager does not reach the SSM agent, or five commands are running and five are waiting (see the command history of Systems Manager). To find out: nx run <project>:remote-doctor',
     });
   }
   if (status === 'Cancelled') {
@@ -355,19 +355,19 @@ export function noReplyError(instance: string, invocation: Invocation): Problem 
   if (/TimedOut/.test(status)) {
     return new Problem(
       'COMMAND_TIMEOUT',
-      `Command ${commandId} on ${instance} was killed: time-out or out of memory.`,
+      `Command ${commandId} on ${instance} was killed: it took too long, or memory ran out.`,
       {
-        next: tail ? `It printed last:\n${tail}` : undefined,
+        next: tail ? `Its last output:\n${tail}` : undefined,
       },
     );
   }
   return new Problem(
     'COMMAND_FAILED',
-    `Command ${commandId} on ${instance} ended without an answer (${status}, code ${invocation.responseCode}).`,
+    `Command ${commandId} on ${instance} ended without a reply (${status}, code ${invocation.responseCode}).`,
     {
       next: tail
-        ? `It printed last:\n${tail}`
-        : 'It printed nothing. Is a shell profile or a policy on the instance in the way?',
+        ? `Its last output:\n${tail}`
+        : 'It printed nothing. Check whether a shell profile or a policy on the instance interferes.',
     },
   );
 }

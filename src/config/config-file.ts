@@ -22,7 +22,7 @@ export function readConfigFile(workspaceRoot: string, projectRoot: string): Raw 
     });
   if (readText(path).trim() === '')
     throw new Problem('CONFIG_SYNTAX', `${name} is empty.`, {
-      next: 'It holds one object, {} at least; or delete the file.',
+      next: 'Write one object into it, {} at least, or delete the file.',
     });
   let value: unknown;
   try {

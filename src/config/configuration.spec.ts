@@ -174,8 +174,8 @@ describe('resolveConfiguration', () => {
       ...base,
       instance: ['i-0123456789abcdef0', { name: 'gpu' }, { tag: { Team: 'vision' }, all: true }],
     };
-    expect(() => resolve(several)).toThrow(/remote-train takes one instance/);
-    expect(() => resolve({ ...base, instance: { tag: { Team: 'vision' }, all: true } })).toThrow(/takes one instance/);
+    expect(() => resolve(several)).toThrow(/several instances, but remote-train takes one/);
+    expect(() => resolve({ ...base, instance: { tag: { Team: 'vision' }, all: true } })).toThrow(/takes one/);
     const forSync = (file: object, environment: NodeJS.ProcessEnv = {}) => {
       writeFileSync(join(root, 'model/ec2.config.json'), JSON.stringify(file));
       return resolveConfiguration({
@@ -240,12 +240,20 @@ describe('resolveConfiguration', () => {
       [
         'stopping a one-time spot instance',
         { spot: true, onFinish: { success: 'stop' } },
-        /spot instance can not be stop/,
+        /spot instance can't be stopped/,
       ],
-      ['both ends', { onFinish: { success: 'stop', failure: 'terminate' } }, /either stops or terminates/],
-      ['recovery without spot', { recovery: 'fleet' }, /"spot" is not set/],
+      [
+        'both ends',
+        { onFinish: { success: 'stop', failure: 'terminate' } },
+        /"stop" and "terminate" exclude each other/,
+      ],
+      ['recovery without spot', { recovery: 'fleet' }, /needs a spot instance: set "spot"/],
       ['a fleet that may take on-demand', { spot: 'or-on-demand', recovery: 'fleet' }, /"spot" must be true/],
-      ['a fleet that is kept', { spot: true, recovery: 'fleet', onFinish: { failure: 'keep' } }, /needs a limit/],
+      [
+        'a fleet that is kept',
+        { spot: true, recovery: 'fleet', onFinish: { failure: 'keep' } },
+        /only kept for a limited time/,
+      ],
       [
         'a time without a unit',
         { onFinish: { failure: 'keep 30' } },

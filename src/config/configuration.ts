@@ -45,7 +45,7 @@ function configurationOf(
     merged = merge(merged, values);
   }
   const value = validate(merged, [plugin, own, options].map(({ where }) => where).join(', '));
-  if (!value.bucket) throw missing(input, 'bucket', 'the name of the S3 bucket that everything travels through');
+  if (!value.bucket) throw missing(input, 'bucket', 'the name of the S3 bucket that holds the store');
   if (value.instance === undefined)
     throw missing(input, 'instance', 'an instance id ("i-…"), a Name, { "tag": { … } }, or { "type": "…" }');
   const declared = declaredConfiguration(plugin.values, own.values);

@@ -54,7 +54,7 @@ describe('the connection of a workspace', () => {
     expect(() => resolve({ prefix: 'a b' })).toThrow(/--prefix: may hold/);
     const wrong = { plugins: [{ plugin: 'nx-ec2', options: { bucket: 'NO' } }] };
     expect(() => resolveConnection({ workspaceRoot: '/', nxJson: wrong, options: {} })).toThrow(/"bucket" in nx.json/);
-    expect(() => resolveConnection({ workspaceRoot: '/', nxJson: {}, options: {} })).toThrow(/No bucket is named/);
+    expect(() => resolveConnection({ workspaceRoot: '/', nxJson: {}, options: {} })).toThrow(/No bucket is configured/);
   });
 
   it('is of one of several entries in nx.json: which one, the command line says', () => {

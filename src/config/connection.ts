@@ -47,8 +47,8 @@ interface ConnectionInput {
 export function resolveConnection(input: ConnectionInput): Connection {
   const { bucket, ...place } = resolvePlace(input);
   if (bucket === undefined)
-    throw new Problem('CONFIG_MISSING', 'No bucket is named.', {
-      next: 'Set "bucket" in the options of nx-ec2 in nx.json, run this in the workspace, or give --bucket.',
+    throw new Problem('CONFIG_MISSING', 'No bucket is configured.', {
+      next: 'Set "bucket" in the options of nx-ec2 in nx.json and run the command in the workspace, or add --bucket=<name>.',
     });
   return { ...place, bucket };
 }

@@ -6,7 +6,7 @@ const text = z.string().min(1);
 const typeName = z.string().regex(/^[a-z][a-z0-9-]*\.[a-z0-9-]+$/, 'must be an instance type, e.g. "g5.xlarge"');
 const subnet = z.string().regex(/^subnet-[0-9a-f]{8,17}$/, 'must look like subnet-0123456789abcdef0');
 
-/** What becomes of an instance when its training has ended. */
+/** What happens to an instance after its training. */
 const finish = z
   .string()
   .regex(/^(terminate|stop|keep|keep \d+(\.\d+)?\s*[a-z]+)$/, 'must be "terminate", "stop", "keep", or "keep 30m"');
@@ -38,18 +38,18 @@ export const descriptionSchema = z.strictObject({
     .min(1)
     .max(5)
     .optional()
-    .describe("Security groups; none needs an inbound rule. Default: the VPC's own."),
+    .describe("Security groups; no inbound rule is needed. Default: the VPC's default group."),
   instanceProfile: text
     .optional()
     .describe('Instance profile, by name or ARN. Its role gives the SSM agent and the runtime their permissions.'),
   publicIp: z
     .boolean()
     .default(false)
-    .describe('Give the instance a public address. Needed if the subnet has no other way to reach AWS.'),
+    .describe('Give the instance a public address. Needed if the subnet has no other route to AWS.'),
   tags: z
     .record(z.string().min(1).max(128), z.string().max(256))
     .default({})
-    .describe('More tags of the instance and its volumes.'),
+    .describe('Additional tags of the instance and its volumes.'),
   userData: z
     .string()
     .max(12_000)
@@ -58,28 +58,28 @@ export const descriptionSchema = z.strictObject({
   maxLifetime: duration
     .prefault('24h')
     .describe(
-      'Longest time from the launch (or start) until the instance ends itself; with recovery, over all instances of a run.',
+      'Maximum time from the launch (or start) until the instance shuts itself down; with recovery, over all instances of a run.',
     ),
   idleTimeout: z
     .union([z.literal(false), duration])
     .prefault('1h')
-    .describe('The instance ends itself after this time without a run, a session, or load on GPU or CPU.'),
+    .describe('The instance shuts itself down after this time without a run, a session, or load on GPU or CPU.'),
   maxCost: z
     .number()
     .positive()
     .optional()
-    .describe('Cost limit, USD. The lifetime is shortened to it, by the price at the launch.'),
+    .describe('Cost limit, USD. It shortens the lifetime, by the price at the launch.'),
   onFinish: z
     .strictObject({ success: finish.default('terminate'), failure: finish.default('keep 30m') })
     .prefault({})
     .describe(
-      'What to do with the instance when the run that it was launched for has ended: terminate, stop, keep (until another shutdown rule ends it), "keep 30m".',
+      'What happens to the instance after the run that it was launched for: terminate, stop, keep (until another shutdown rule applies), "keep 30m".',
     ),
   recovery: z
     .enum(['client', 'fleet', 'none'])
     .optional()
     .describe(
-      'Who continues a run whose spot instance was interrupted: client: remote-train, while it follows the run; fleet: an EC2 Fleet, without a client; none. Default with spot: client.',
+      'Who resumes a run whose spot instance was interrupted: client (remote-train, while it follows the run), fleet (an EC2 Fleet, without a client), or none. Default with spot: client.',
     ),
   startupTimeout: duration.prefault('10m').describe('Time limit until Systems Manager reaches the instance.'),
 });
@@ -109,8 +109,8 @@ export interface Description {
 type Written = z.output<typeof descriptionSchema>;
 
 /**
- * A description as it is meant.
- * @returns the reason, where it contradicts itself or says too little.
+ * Resolves the defaults of a launch spec.
+ * @returns the reason if it contradicts itself or is incomplete.
  */
 export function readDescription(written: Written): Description | { wrong: string; missing?: boolean } {
   const { type, subnet, spot, onFinish, recovery, maxLifetime, ...rest } = written;
@@ -118,25 +118,28 @@ export function readDescription(written: Written): Description | { wrong: string
   const words = Object.values(onFinish);
   const stops = words.includes('stop');
   if (stops && spot)
-    return { wrong: 'instance.onFinish: a spot instance can not be stopped, only terminated (a one-time request).' };
+    return {
+      wrong:
+        "instance.onFinish: a spot instance can't be stopped, only terminated (its request is a one-time request).",
+    };
   if (stops && words.includes('terminate'))
     return {
       wrong:
-        'instance.onFinish: an instance that shuts itself down either stops or terminates, not one after success and the other after failure.',
+        'instance.onFinish: "stop" and "terminate" exclude each other: how an instance shuts down is decided at its launch.',
     };
   if (recovery && recovery !== 'none' && !spot)
-    return { wrong: `instance.recovery: "${recovery}" is for spot instances, and "spot" is not set.` };
+    return { wrong: `instance.recovery: "${recovery}" needs a spot instance: set "spot".` };
   if (recovery === 'fleet' && spot !== true)
-    return { wrong: 'instance.recovery: a fleet takes spot capacity only: "spot" must be true.' };
+    return { wrong: 'instance.recovery: "fleet" uses spot capacity only: "spot" must be true.' };
   if (recovery === 'fleet' && words.includes('keep'))
     return {
-      wrong: 'instance.onFinish: a fleet ends with its run: "keep" needs a limit ("keep 30m"), or "terminate".',
+      wrong: 'instance.onFinish: a fleet is only kept for a limited time: write "terminate", or "keep 30m".',
     };
   const kept = (word: string) =>
     word === 'keep' ? undefined : word.startsWith('keep ') ? ms(word.slice(5) as ms.StringValue) : 0;
   for (const word of words)
     if (word.startsWith('keep ') && !(kept(word)! > 0))
-      return { wrong: `instance.onFinish: "${word}" has no duration: "keep 30m".` };
+      return { wrong: `instance.onFinish: "${word}" has no duration above 0; write "keep 30m", for example.` };
   return {
     ...rest,
     types: [type].flat(),

@@ -52,7 +52,7 @@ describe('the Python environment of a project', () => {
       const found = find({ 'requirements.txt': '', [`python/${file}`]: '' });
       expect(found.environment).toEqual({ manager: 'conda', root: 'python', file, locked: false });
       expect(found.unused).toEqual(['requirements.txt']);
-      expect(describeEnvironment(found)).toBe(`Environment: conda, by python/${file} (not used: requirements.txt)`);
+      expect(describeEnvironment(found)).toBe(`Environment: conda, from python/${file} (not used: requirements.txt)`);
     },
   );
 
@@ -72,7 +72,7 @@ describe('the Python environment of a project', () => {
     const expected = ['python/.python-version', 'python/apps/model/pyproject.toml', ...used.slice(1)];
     expect(travels(files)).toEqual(expected);
     expect(describeEnvironment(find(files))).toBe(
-      'Environment: uv, by python/apps/model/pyproject.toml, locked by python/uv.lock (not used: pyproject.toml, requirements.txt)',
+      'Environment: uv, from python/apps/model/pyproject.toml, locked by python/uv.lock (not used: pyproject.toml, requirements.txt)',
     );
   });
 

@@ -94,7 +94,8 @@ export function findEnvironment({
     if (environment === 'auto' || environment === 'none') return { environment: none, files: [], unused: [] };
     throw new Problem(
       'ENVIRONMENT_MISSING',
-      `"train.environment" is ${environment}, but none of the files that are sent is its manifest.`,
+      `"train.environment" is ${environment}, but no manifest of ${environment} is among the files that are sent.`,
+      { next: 'Add the manifest ("sync.include" sends a git-ignored one), or change "train.environment".' },
     );
   }
   assertUnambiguous(chosen, choice, files);
@@ -112,7 +113,7 @@ export function findEnvironment({
 export function describeEnvironment({ environment, files, unused }: FoundEnvironment): string {
   const { manager, root, file } = environment;
   const own = files.length > 0 ? `by train.setup, from ${files.map(printablePath).join(', ')}` : 'none';
-  const made = manager === 'none' ? own : `${manager}, by ${printablePath(posix.join(root, file))}`;
+  const made = manager === 'none' ? own : `${manager}, from ${printablePath(posix.join(root, file))}`;
   const lock = files.find((path) => /\.lock$/.test(path));
   const locked = environment.locked && lock ? `, locked by ${printablePath(lock)}` : '';
   return `Environment: ${made}${locked}${unused.length ? ` (not used: ${unused.map(printablePath).join(', ')})` : ''}`;

@@ -20,7 +20,7 @@ export function instancesOf(
   const all = [value].flat().map((each) => instanceName(input, each));
   const [first] = all;
   if (input.target !== 'remote-sync' && (all.length > 1 || ('tag' in first && first.all))) {
-    throw new Problem('CONFIG_INVALID', `${input.target} takes one instance, and "instance" names several.`, {
+    throw new Problem('CONFIG_INVALID', `"instance" names several instances, but ${input.target} takes one.`, {
       next: `Name one of them: --instance=i-….`,
       settings: ['instance'],
     });

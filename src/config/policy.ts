@@ -246,8 +246,7 @@ function readPolicy(path: string, workspaceRoot: string): Policy {
   let value: unknown;
   try {
     const from = relative(realpathSync(workspaceRoot), realpathSync(path));
-    if (from !== '..' && !from.startsWith(`..${sep}`))
-      throw new Error('it lies inside the workspace that it is to limit');
+    if (from !== '..' && !from.startsWith(`..${sep}`)) throw new Error('it is inside the workspace that it restricts');
     value = JSON.parse(readText(path));
   } catch (error) {
     throw new Problem('POLICY', `The policy ${path} can't be used: ${(error as Error).message}.`);

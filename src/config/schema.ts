@@ -53,7 +53,7 @@ export const connectionShape = {
     .enum(['auto', 'role', 'presigned'])
     .default('auto')
     .describe(
-      'How an instance reaches the store: role: by its own role; presigned: by URLs and forms that this machine signs; auto: by the role if it has the permissions, else presigned.',
+      'How an instance accesses the store: role (its own), presigned (URLs and forms that this machine signs), or auto (the role if it has the permissions, else presigned).',
     ),
   kmsKeyId: text.optional().describe("KMS key that objects are encrypted with. Default: the bucket's own."),
   instance: z
@@ -66,7 +66,7 @@ export const connectionShape = {
     .number()
     .positive()
     .optional()
-    .describe('Price of an hour of the instance, USD. remote-status and the end of a run print the cost.'),
+    .describe('Hourly price of the instance, USD. remote-status and the end of a run print the cost.'),
   remoteRoot: z
     .string()
     .startsWith('/', 'must be an absolute path')
@@ -93,17 +93,17 @@ export const syncSchema = z.strictObject({
     .string()
     .regex(/^[A-Za-z0-9._-]{1,64}$/, 'may hold letters, digits and ._- only')
     .optional()
-    .describe('Name of a tree that several callers share. Default: each caller has a tree of their own.'),
+    .describe('Name of a tree that several callers share. Default: each caller has their own tree.'),
   transport: z
     .enum(['auto', 'store', 'archive'])
     .default('auto')
     .describe(
-      'How content is sent: store: only what the store lacks, as packs; archive: one tar of what is missing; auto: store if the bucket supports conditional writes, else archive.',
+      'How content is sent: store (packs of what the store lacks), archive (one tar of what is missing), or auto (store if the bucket supports conditional writes, else archive).',
     ),
   allowInline: z
     .boolean()
     .default(true)
-    .describe('Send small edits inside the SSM command. AWS keeps it in the command history.'),
+    .describe('Send small edits inside the SSM command. AWS keeps commands in its command history.'),
   sensitive: z
     .array(text)
     .default(['**/.env*', '**/*.pem', '**/*.key', '**/*secret*', '**/*credential*', '**/.netrc'])
@@ -114,7 +114,7 @@ export const syncSchema = z.strictObject({
     .describe(
       'Compression level, 0 (none) to 9; auto: chosen by the speed of the link. Content that does not compress is sent as it is.',
     ),
-  warnAbove: size.prefault('100MB').describe('If more than this is sent, the largest files are named first.'),
+  warnAbove: size.prefault('100MB').describe('If more than this will be sent, list the largest files first.'),
 });
 
 /** The folder of the parameters that hold the secrets of stores: callers may read them, instances may not. */
@@ -195,7 +195,7 @@ export const trainShape = {
   secretsFrom: z
     .enum(['instance', 'client'])
     .default('instance')
-    .describe('Who reads the secrets: instance: by its role; client: this machine, which sends them encrypted.'),
+    .describe('Who reads the secrets: instance (with its role), or client (this machine, which sends them encrypted).'),
   resumeArgs: words.default([]).describe('Arguments to add in each attempt after the first, and with --resumeFrom.'),
   retry: z
     .strictObject({
@@ -203,14 +203,14 @@ export const trainShape = {
         .array(z.int().min(1).max(255))
         .default([])
         .describe('Exit codes after which the training is started again.'),
-      attempts: z.int().min(1).max(100).default(3).describe('Number of attempts, the first included.'),
+      attempts: z.int().min(1).max(100).default(3).describe('Maximum number of attempts, including the first.'),
     })
     .prefault({})
     .describe('When to start a failed training again, from its last checkpoint.'),
   checkpoints: z
     .strictObject({
       keep: z.int().min(1).max(1000).default(3).describe('Number of the newest checkpoints to keep in the store.'),
-      every: duration.optional().describe('Save at most one checkpoint in this time, and always the last.'),
+      every: duration.optional().describe('Minimum time between saved checkpoints. The last one is always saved.'),
       paths: z
         .array(text)
         .default([])
@@ -230,7 +230,7 @@ export const trainShape = {
     .refine(({ exclusive, gpus }) => !exclusive || gpus === undefined, 'takes "exclusive" or "gpus", not both')
     .prefault({})
     .describe(
-      'Resources that the run reserves, and waits for in order: { "exclusive": true }: the whole instance; { "gpus": 2 }: two of its GPUs. Default: none.',
+      'Resources that the run reserves; runs wait for them in order: { "exclusive": true }: the whole instance; { "gpus": 2 }: two of its GPUs. Default: none.',
     ),
   datasets: z
     .array(
@@ -267,9 +267,7 @@ export const trainShape = {
   onInterrupt: z
     .enum(['detach', 'stop'])
     .optional()
-    .describe(
-      'What Ctrl+C or SIGTERM to the target does: detach: the run continues; stop: it is stopped. Default: detach.',
-    ),
+    .describe('What Ctrl+C or SIGTERM does to the run: detach (it continues) or stop. Default: detach.'),
 };
 
 export const trainSchema = z.strictObject(trainShape);

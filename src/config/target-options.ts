@@ -45,7 +45,7 @@ export function assertNoEmptyOption(target: TargetName, options: Raw): void {
   const name = REPORTING[target].find(isEmpty);
   if (name === undefined) return;
   throw new Problem('OPTION_INVALID', `--${name} is empty.`, {
-    next: `Give --${name} a value, or leave it out. If the value is that of a variable, the variable is empty or not set.`,
+    next: `Give --${name} a value, or leave it out. If you wrote a shell variable, it is empty or not set.`,
   });
 }
 

@@ -119,9 +119,14 @@ export function inferTargets(of: Inference): Record<string, TargetConfiguration>
     [name.down]: target(name.down, 'remote-down', 'Terminate or stop the instance of the project', {
       options: { stop: true },
     }),
-    [name.doctor]: target(name.doctor, 'remote-doctor', 'Check what the other targets rely on', {
-      options: { json: true },
-    }),
+    [name.doctor]: target(
+      name.doctor,
+      'remote-doctor',
+      'Check what the other targets need: credentials, bucket, instance, permissions',
+      {
+        options: { json: true },
+      },
+    ),
   };
   const outputs = allOutputs(train.outputs as WrittenOutput[] | undefined);
   const own = namedInput(of);

@@ -18,7 +18,7 @@ export function trainOf(
     throw train.script === undefined
       ? missing(input, 'train.script', 'the Python script to run (or "train.command" to a command)')
       : new Problem('CONFIG_INVALID', `Both "script" and "command" are set for ${input.projectName}.`, {
-          next: 'Keep one.',
+          next: 'Remove one of them.',
           settings: ['train.script', 'train.command'],
         });
   }

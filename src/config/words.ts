@@ -25,9 +25,9 @@ export function splitWords(line: string, what: string): string[] {
       word = undefined;
       at += 1;
     } else {
-      const open = line[at] === '\\' ? 'it ends in a backslash' : `the quotation ${line.slice(at)} is not closed`;
+      const open = line[at] === '\\' ? 'it ends in a backslash' : `the quote ${line.slice(at)} is not closed`;
       throw new Problem('COMMAND_LINE_INVALID', `${what} can't be split into words, ${open}: ${line}`, {
-        next: 'Close the quotation, or write the words as an array.',
+        next: 'Close the quote, or write the words as an array.',
         settings: [what],
       });
     }
@@ -41,14 +41,10 @@ export function splitCommand(line: string, what: string): string[] {
   const unquoted = line.replace(/\\[^]|'[^']*'|"(?:\\[^]|[^"\\])*"/g, '');
   const operator = /&&|\|\||[|;<>&`]|\$[({A-Za-z_]/.exec(unquoted)?.[0];
   if (operator) {
-    throw new Problem(
-      'COMMAND_LINE_INVALID',
-      `${what} is run without a shell, which would read ${operator} in: ${line}`,
-      {
-        next: `Write it as: bash -c '${line.replace(/'/g, `'\\''`)}'`,
-        settings: [what],
-      },
-    );
+    throw new Problem('COMMAND_LINE_INVALID', `${what} runs without a shell, but ${operator} needs one: ${line}`, {
+      next: `To run it in a shell, write: bash -c '${line.replace(/'/g, `'\\''`)}'`,
+      settings: [what],
+    });
   }
   if (words.length === 0) throw new Problem('COMMAND_LINE_INVALID', `${what} is empty.`, { settings: [what] });
   return words;

@@ -30,9 +30,9 @@ export async function checkInstance(
   if (managed || allowed || named.some((name) => isNamed(found, name))) return;
   throw new Problem(
     'INSTANCE_NOT_ALLOWED',
-    `No command is sent to ${id}: a run's record in the bucket names it, and nothing else does.`,
+    `No command was sent to ${id}: only a run record in the bucket names this instance.`,
     {
-      next: `The configuration names another instance, and nx-ec2 did not launch ${id} for this project and store. If the run was on it: --instance=${shellWord(id)}, or allow it in "instances" of a policy file.`,
+      next: `The configuration names another instance, and nx-ec2 did not launch ${id} for this project and store. If the run was on it, allow it in "instances" of a policy file, or add: --instance=${shellWord(id)}`,
     },
   );
 }

@@ -171,11 +171,11 @@ function resolveSelectors(
   );
 }
 
-/** The same, in words of what is to be done. */
+/** The same error, with the next step. */
 function noInstanceError(error: unknown, project: string): unknown {
   if (!(error instanceof Problem) || error.code !== 'INSTANCE_MISSING') return error;
-  return new Problem('INSTANCE_MISSING', `No instance is up for ${project}.`, {
-    next: `Launch one: ${nxRun(project, 'remote-up')} (remote-train does so too).`,
+  return new Problem('INSTANCE_MISSING', `No instance is running for ${project}.`, {
+    next: `remote-train launches one when it is needed. To launch one now: ${nxRun(project, 'remote-up')}`,
   });
 }
 

@@ -55,7 +55,7 @@ describe('the doctor', () => {
     const files = ['environment.yml', 'pixi.toml'].map((name) => join(workspace, 'model', name));
     writeFileSync(files[0], '');
     let found = await findings();
-    expect(found.get('environment')).toMatchObject({ ok: true, detail: 'conda, by model/environment.yml' });
+    expect(found.get('environment')).toMatchObject({ ok: true, detail: 'conda, from model/environment.yml' });
     expect(found.get("the project's conda")).toMatchObject({
       where: 'instance',
       ok: false,

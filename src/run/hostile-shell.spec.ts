@@ -79,13 +79,13 @@ describe('a shell of an instance that lies', () => {
     '{"error":{"code":{"a":1},"message":["x"]}}',
   ])('says that %s is no last word', async (end) => {
     const said = await shell((nonce) => [word(nonce, end), CLOSED]);
-    expect(said).toMatch(/^SESSION_PROTOCOL: i-\w+: how the shell ended is not understood\.$/);
+    expect(said).toMatch(/^SESSION_PROTOCOL: i-\w+: the shell's exit message is not valid\.$/);
   });
 
   it('keeps no last word without end', async () => {
     const piece = Buffer.alloc(64 * 1024, 'a');
     const said = await shell((nonce) => [[OUTPUT, `\u001b_nx-ec2 ${nonce} `], [OUTPUT, piece], [OUTPUT, 'a'], CLOSED]);
-    expect(said).toMatch(/^SESSION_PROTOCOL: i-\w+: how the shell ended is not understood\.$/);
+    expect(said).toMatch(/^SESSION_PROTOCOL: i-\w+: the shell's exit message is not valid\.$/);
   });
 
   it.each([
@@ -96,7 +96,7 @@ describe('a shell of an instance that lies', () => {
     '{"RequestedClientActions":[{"ActionType":{"a":1}}]}',
     JSON.stringify({ RequestedClientActions: Array(1000).fill({ ActionType: 'x' }) }),
   ])('says that %.50s is no handshake', async (request) => {
-    expect(await shell(() => [[HANDSHAKE, request]])).toMatch(/^SESSION_PROTOCOL: i-\w+ sent a handshake that is none/);
+    expect(await shell(() => [[HANDSHAKE, request]])).toMatch(/^SESSION_PROTOCOL: i-\w+ sent an invalid handshake/);
   });
 
   it('says why it was closed in a text that is safe to print', async () => {

@@ -23,7 +23,7 @@ export function answerHandshake(payload: Buffer, instance: string): { response: 
   if (!asked) {
     return {
       response: Buffer.from('{}'),
-      refusal: new Problem('SESSION_PROTOCOL', `${instance} sent a handshake that is none.`),
+      refusal: new Problem('SESSION_PROTOCOL', `${instance} sent an invalid handshake.`),
     };
   }
   const actions = asked.RequestedClientActions ?? [];
@@ -46,7 +46,10 @@ export function answerHandshake(payload: Buffer, instance: string): { response: 
   if (errors.length)
     return {
       response,
-      refusal: new Problem('SESSION_PROTOCOL', `${instance} asks for what nx-ec2 does not know: ${errors.join(', ')}.`),
+      refusal: new Problem(
+        'SESSION_PROTOCOL',
+        `${instance} asks for session features that nx-ec2 does not support: ${errors.join(', ')}.`,
+      ),
     };
   return { response };
 }
@@ -62,7 +65,7 @@ function parseRequest(payload: Buffer): z.infer<typeof request> | undefined {
 function encrypted(instance: string): Problem {
   return new Problem(
     'SESSION_ENCRYPTED',
-    `Sessions to ${instance} are to be encrypted by a KMS key, which nx-ec2 does not support (TLS encrypts them anyway).`,
-    { next: "Take the KMS key out of Session Manager's preferences, or do without live sessions." },
+    `Session Manager is set to encrypt sessions to ${instance} with a KMS key, which nx-ec2 does not support (TLS encrypts them anyway).`,
+    { next: "Remove the KMS key from Session Manager's preferences, or work without live sessions." },
   );
 }

@@ -83,10 +83,10 @@ function startProblem(instance: string, document: string, error: unknown): Probl
       'SESSION_UNAVAILABLE',
       `Session Manager has no connection to ${instance}.`,
       error,
-      'It may be stopped or still booting, or its agent has no route to ssmmessages, or its role lacks ssmmessages:*: nx run <project>:remote-doctor tells which.',
+      'It may be stopped or still booting, or its agent has no route to ssmmessages, or its role lacks ssmmessages:*. To find out: nx run <project>:remote-doctor',
     );
   }
-  return awsProblem('SESSION_START', `Could not start a session on ${instance} by the document ${document}.`, error);
+  return awsProblem('SESSION_START', `Could not start a session on ${instance} with the document ${document}.`, error);
 }
 
 function resumeProblem(instance: string, session: string, error: unknown): Problem {

@@ -88,7 +88,7 @@ export class LastWord {
     return all.subarray(0, at);
   }
 
-  /** How many of the last bytes are how the word begins. */
+  /** How many of the last bytes are a prefix of `begin`. */
   private mayBegin(data: Buffer): number {
     for (let length = Math.min(this.begin.length - 1, data.length); length > 0; length--)
       if (data.subarray(data.length - length).equals(this.begin.subarray(0, length))) return length;
@@ -96,7 +96,7 @@ export class LastWord {
   }
 }
 
-const NO_END: ShellEnd = { error: { code: 'SESSION_PROTOCOL', message: 'how the shell ended is not understood' } };
+const NO_END: ShellEnd = { error: { code: 'SESSION_PROTOCOL', message: "the shell's exit message is not valid" } };
 
 function parseEnd(data: Buffer): ShellEnd {
   try {

@@ -55,7 +55,7 @@ describe('a session', () => {
       await begin({ faults: [NEVER] });
       await expect(open(300)).rejects.toMatchObject({
         code: 'SESSION_UNAVAILABLE',
-        message: expect.stringMatching(/agent on i-\w+ did not open its end of a session within 0.3 s, 2 times/),
+        message: expect.stringMatching(/agent on i-\w+ did not join a session within 0.3 s, in 2 attempts/),
       });
       expect(await active()).toEqual([]);
     });

@@ -92,9 +92,9 @@ async function beginsWithin(stream: Stream, ms: number): Promise<boolean> {
 function notBegun(instance: string, within: number): Problem {
   return new Problem(
     'SESSION_UNAVAILABLE',
-    `The SSM agent on ${instance} did not open its end of a session within ${within / 1000} s, ${ATTEMPTS} times.`,
+    `The SSM agent on ${instance} did not join a session within ${within / 1000} s, in ${ATTEMPTS} attempts.`,
     {
-      next: 'The agent may hang or have no route to ssmmessages.<region>.amazonaws.com: restart it (sudo systemctl restart amazon-ssm-agent), or see what nx run <project>:remote-doctor says.',
+      next: 'The agent may hang, or have no route to ssmmessages.<region>.amazonaws.com. Restart it (sudo systemctl restart amazon-ssm-agent), or check it: nx run <project>:remote-doctor',
     },
   );
 }

@@ -152,7 +152,7 @@ describe('training-targets', () => {
   outputs: snapshot.pt (train.py:4 torch.save)
   outputs: wandb/ (train.py:3 wandb.init)
   checkpoints: snapshot.pt (train.py:4 torch.save)
-  environment: pip, by models/model/requirements.txt
+  environment: pip, from models/model/requirements.txt
   note: W&B (train.py:3 wandb.init) needs a key: add "secrets": { "WANDB_API_KEY": "ssm:<parameter>" } to "train", or "env": { "WANDB_MODE": "offline" }`);
     });
 

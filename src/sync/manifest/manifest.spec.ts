@@ -27,7 +27,7 @@ describe('applyManifests', () => {
     const bytes = deflateSync(JSON.stringify(record));
     expect(bytes.length).toBeLessThan(100_000);
     const parse = jest.spyOn(Snapshot, 'parse');
-    expect(() => applyManifests([{ id: 'a'.repeat(64), bytes }])).toThrow('not of its snapshot');
+    expect(() => applyManifests([{ id: 'a'.repeat(64), bytes }])).toThrow('not that of its snapshot');
     expect(parse).not.toHaveBeenCalled();
   });
 
@@ -58,7 +58,7 @@ describe('applyManifests', () => {
 
     it('is no whole record for saying so first and otherwise later', () => {
       const text = `{"v":1,"snapshot":"${id}","base":null,"base":"${base.id}","gone":[],"records":"","packs":[]}`;
-      expect(() => recordNeeds(deflateSync(text))).toThrow('it begins as another kind of record');
+      expect(() => recordNeeds(deflateSync(text))).toThrow('it does not match its first bytes');
     });
 
     it('is said to be of a later version without being inflated further', () => {

@@ -53,12 +53,12 @@ const LONGEST_START = 256;
  */
 function parseRecord(bytes: Buffer): Manifest {
   const [, version, base] = MANIFEST_START.exec(inflateStart(bytes, LONGEST_START).toString('latin1')) ?? [];
-  if (Number(version) > 1) throw new NewerRecord(`a record of version ${version}`);
+  if (Number(version) > 1) throw new NewerRecord(`a manifest of version ${version}`);
   const whole = base === 'null';
   const record = parseJson(inflate(bytes, whole ? MAX_INFLATED : MAX_CHANGE)) as Manifest;
-  if ((record.v as number) !== 1) throw new NewerRecord(`a record of version ${String(record.v)}`);
+  if ((record.v as number) !== 1) throw new NewerRecord(`a manifest of version ${String(record.v)}`);
   // Of a field that is there twice, the last counts.
-  if (whole !== (record.base === null)) throw new Error('it begins as another kind of record');
+  if (whole !== (record.base === null)) throw new Error('it does not match its first bytes');
   return record;
 }
 
@@ -87,16 +87,16 @@ export function applyManifests(records: { id: string; bytes: Buffer }[]): { snap
     if (record.base === null) {
       const canonical = Buffer.from(record.canonical);
       // Before it is parsed: a forged object of some 100 KB inflates to millions of entries.
-      if (hash('sha256', canonical, 'hex') !== id) throw new Error('a record is not of its snapshot');
+      if (hash('sha256', canonical, 'hex') !== id) throw new Error('a manifest is not that of its snapshot');
       snapshot = Snapshot.parse(canonical);
     } else if (snapshot?.id === record.base)
       snapshot = applyDelta(snapshot, { deleted: record.deleted, changed: parseRecords(record.entries) });
-    else throw new Error('a record changes another than the one before it');
-    if (snapshot.id !== id) throw new Error('a record is not of its snapshot');
+    else throw new Error('a manifest is not based on the one before it');
+    if (snapshot.id !== id) throw new Error('a manifest is not that of its snapshot');
     for (const [sha256, size] of record.packs) packs.set(sha256, size);
     Object.assign(recipes, record.recipes);
     Object.assign(data, record.inline);
   }
-  if (!snapshot) throw new Error('there is no record');
+  if (!snapshot) throw new Error('there is no manifest');
   return { snapshot, packs: [...packs], recipes, inline: data };
 }

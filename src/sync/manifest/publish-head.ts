@@ -11,20 +11,28 @@ export interface NewState {
   record: PreparedRecord | null;
 }
 
-/** A ref that nothing changes is written again after so long, ms: `prune` tells by its age that nobody uses the tree. */
+/** An unchanged ref is written again after this time, ms: `prune` takes the tree of an old ref for unused. */
 const RENEWED = 24 * 3_600_000;
 
 /**
- * Beside the command: tells everyone of the packs, and of the head that the trees are about to have. Nobody must
- * believe it: where the command fails, the next sync heals. Never rejects, and can't fail the sync.
+ * Publishes the packs, and the head that the trees are about to have, while the command runs. It is only a hint: if the
+ * command fails, the next sync repairs it. Never rejects, and can't fail the sync.
  */
 export async function publishHead(context: SyncContext, instances: readonly string[], state: NewState): Promise<void> {
   const { reporter, index } = context;
   await Promise.all([
     tell(context, instances, state).catch((error: Error) =>
-      reporter.warn(`the store does not know of this sync, so others' next one names everything: ${error.message}`),
+      reporter.warn(
+        `could not record this sync in the store, so the next sync from another machine sends the full file list: ${error.message}`,
+      ),
     ),
-    index.publish().catch((error: Error) => reporter.warn(`others can't use what was uploaded: ${error.message}`)),
+    index
+      .publish()
+      .catch((error: Error) =>
+        reporter.warn(
+          `could not publish the index of the uploaded packs, so other machines upload their content again: ${error.message}`,
+        ),
+      ),
   ]);
 }
 
@@ -44,18 +52,20 @@ function newHead(context: SyncContext, { snapshot, record, base }: NewState) {
   return { snapshot: snapshot.id, history, packs, runtime: context.remote.runtime };
 }
 
-/** After the command: this machine remembers what instances have acknowledged, and need not ask the next time. */
+/** Caches the heads that instances have acknowledged, so that the next sync need not ask. */
 export function cacheHeads(context: SyncContext, instances: readonly string[], state: NewState): void {
   const written = isCurrent(context, state) ? state.base!.written : Date.now();
   for (const instance of instances)
     cacheHead(context, instance, { ...newHead(context, state), written }, state.snapshot);
 }
 
-/** Removes what was of use for the command alone. Never rejects. */
+/** Deletes objects that only the command needed. Never rejects. */
 export async function deleteTemporaries({ store, reporter }: SyncContext, leftovers: string[]): Promise<void> {
   await store
     .delete(leftovers)
     .catch((error: Error) =>
-      reporter.warn(`what was sent is still in the store, until npx nx-ec2 store prune: ${error.message}`),
+      reporter.warn(
+        `could not delete temporary objects of this sync from the store; "npx nx-ec2 store prune" will: ${error.message}`,
+      ),
     );
 }

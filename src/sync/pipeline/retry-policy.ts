@@ -95,7 +95,7 @@ export async function applyRetry(
       return;
     }
     case 'fallback':
-      reporter.detail('The bucket does not know what the store needs (HTTP 501): sending an archive.');
+      reporter.detail('The S3 server lacks conditional writes or checksums (HTTP 501); sending an archive.');
       progress.transport = progress.transport.fallback!;
       return;
     case 'skip': {
@@ -113,14 +113,14 @@ export async function applyRetry(
   }
 }
 
-/** Of packs that did not serve: forgets those that are gone or are not what their names say; all, where each seems to be. */
+/** Forgets those of the packs that are missing or do not match their names; all of them if each one seems right. */
 async function forgetPacks({ store, keys, index, reporter }: SyncContext, packs: Packs): Promise<void> {
   const right = await Promise.all(packs.map(({ sha256, size }) => store.hasChecksum(keys.pack(sha256), sha256, size)));
   const wrong = packs.filter((_, number) => !right[number]);
   const forgotten = (wrong.length ? wrong : packs).map(({ sha256 }) => sha256);
   reporter.warn(
     wrong.length
-      ? `${formatCount(wrong.length, 'pack')} in the store ${wrong.length === 1 ? 'is' : 'are'} gone or not what the name says (${forgotten[0]}); sending the contents again.`
+      ? `${formatCount(wrong.length, 'pack')} in the store ${wrong.length === 1 ? 'is' : 'are'} missing or damaged (${forgotten[0]}); sending the contents again.`
       : `The packs in the store do not hold the expected contents; sending them again.`,
   );
   index.forget(new Set(forgotten));

@@ -129,7 +129,7 @@ async function assertFits(directory: string, files: readonly FileEntry[]): Promi
 
 function conflicting(target: string): Problem {
   return new Problem('TARGET_TAKEN', `${sanitizeForTerminal(target)} exists already.`, {
-    next: 'Name a new or an empty directory with --output.',
+    next: 'Choose a new or empty directory: --output=<directory>',
   });
 }
 
@@ -169,7 +169,7 @@ async function verify(directory: string, { snapshot }: StoredSnapshot): Promise<
   if (found.id === snapshot.id) return;
   const { deleted: gone, changed } = difference(snapshot, found);
   const paths = [...gone, ...changed.map(({ path }) => path)].slice(0, 5).map(sanitizeForTerminal).join(', ');
-  throw new Problem('RESTORE_MISMATCH', `The files written to ${directory} are not the snapshot: ${paths}.`, {
-    next: 'Another program writes there, or the file system does not keep executable bits, links or names as they are.',
+  throw new Problem('RESTORE_MISMATCH', `The files written to ${directory} differ from the snapshot: ${paths}.`, {
+    next: 'Another program is writing there, or the file system does not preserve executable bits, links or names.',
   });
 }

@@ -154,8 +154,8 @@ function gone(paths: string[], absent: string[]): Problem {
     `The store lacks the contents of ${formatCount(paths.length, 'file')}: ${some}${more}.`,
     {
       next: absent.length
-        ? `${formatCount(absent.length, 'pack')} that the snapshot's records name ${absent.length === 1 ? 'is' : 'are'} not there: "nx-ec2 store prune", or a person, removed ${absent.length === 1 ? 'it' : 'them'}.`
-        : 'No pack ever held them: they were sent as an archive ("sync.transport"), which is removed when it was read, or inside a command.',
+        ? `${formatCount(absent.length, 'pack')} of the snapshot ${absent.length === 1 ? 'is' : 'are'} missing: "nx-ec2 store prune" or a person removed ${absent.length === 1 ? 'it' : 'them'}.`
+        : 'They were never in a pack: they were sent as an archive ("sync.transport"), which is deleted after use, or inside a command.',
     },
   );
 }

@@ -39,7 +39,7 @@ export interface Transfer {
  * @throws FileMoved where a file is no longer what was scanned.
  */
 export interface Transport {
-  /** What serves where a bucket does not know what this one needs (HTTP 501). */
+  /** The fallback for a bucket that lacks what this transport needs (HTTP 501). */
   fallback?: Transport;
   deliver(context: SyncContext, request: TransferRequest): Promise<Transfer>;
 }

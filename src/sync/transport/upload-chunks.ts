@@ -78,7 +78,7 @@ export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promi
     await Promise.all(begun);
   } catch (error) {
     progress.end();
-    // What is on its way ends first: nothing is left to itself.
+    // Wait for uploads that are under way, so that none outlives this call.
     await uploads.settle().catch(() => undefined);
     throw error;
   }
@@ -94,6 +94,6 @@ export function total(pieces: readonly Piece[]): number {
 function report({ reporter }: SyncContext, replaced: string[]): void {
   if (!replaced.length) return;
   reporter.warn(
-    `${formatCount(replaced.length, 'pack')} in the store held something else than its name says and was replaced: ${replaced[0]}`,
+    `${formatCount(replaced.length, 'pack')} in the store did not match ${replaced.length === 1 ? 'its name and was' : 'their names and were'} replaced: ${replaced[0]}`,
   );
 }
