@@ -1,15 +1,22 @@
 """Runs one plan: docs/reference/formats.md, "Plan". What an operation does not need is not loaded."""
+
+from __future__ import annotations
+
 import importlib
 import os
 
 from .system.errors import Failure, reply_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def run(plan, root):
+
+def run(plan: dict[str, Any], root: str) -> dict[str, Any]:
     return reply_of(carry_out, plan, root)
 
 
-def carry_out(plan, root):
+def carry_out(plan: dict[str, Any], root: str) -> dict[str, Any]:
     if plan.get("v") != 1:
         raise Failure("BAD_PLAN", "the plan is of version %r" % plan.get("v"))
     operation = OPERATIONS.get(plan.get("op"))

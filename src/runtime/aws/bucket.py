@@ -19,23 +19,10 @@ from .signed_requests import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, may_pass, se
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Mapping, Optional, Tuple, TypedDict
+    from typing import Mapping, Optional, Tuple
 
-    from .presigned import Form
+    from ..system.documents import StoreAccess
     from .signed_requests import Answer
-
-    class Access(TypedDict):
-        """The `store` of a plan."""
-
-        access: str
-        bucket: str
-        region: str
-        endpoint: str | None
-        pathStyle: bool
-        prefix: str
-        owner: str | None
-        kms: str | None
-        post: Form | None
 
     Span = Tuple[Optional[int], Optional[int]]
 
@@ -55,7 +42,7 @@ class Object:
         self.data, self.etag, self.modified, self.age = data, etag, modified, age
 
 
-def open_bucket(access: Access, connections: Connections | None = None) -> Bucket:
+def open_bucket(access: StoreAccess, connections: Connections | None = None) -> Bucket:
     """The Bucket of a plan's `store`. NO_ROLE, ACCESS_DENIED and KEY_REFUSED where nothing that
     `access` allows can write there.
 
@@ -86,7 +73,9 @@ def open_bucket(access: Access, connections: Connections | None = None) -> Bucke
 class Bucket:
     """`way`: "role" or "presigned". Any thread may use it. Names are keys without the prefix."""
 
-    def __init__(self, access: Access, way: str, connections: Connections | None = None) -> None:
+    def __init__(
+        self, access: StoreAccess, way: str, connections: Connections | None = None
+    ) -> None:
         self.access, self.way = access, way
         self.connections = connections or Connections()
         self.url = bucket_url(
@@ -99,7 +88,7 @@ class Bucket:
             Service("s3", access["region"], connections=self.connections) if way == "role" else None
         )
 
-    def renew(self, access: Access) -> None:
+    def renew(self, access: StoreAccess) -> None:
         """A new form takes the place of the one before."""
         self.access = access
 

@@ -1,7 +1,13 @@
-"""Starts, and goes on with, a run that nobody sends a command for: docs/reference/formats.md, "Runs with a fleet".
+"""Starts, and goes on with, a run that nobody sends a command for: docs/reference/formats.md, "Runs
+with a fleet".
 
-It comes with the user data, by whose hash it knows `boot.json`, by whose hash it knows the runtime: what it does is fetch and check
-both by the instance's role, and hand over. With it come failure, metadata, credentials, endpoints, sigv4 and unseal."""
+It comes with the user data, by whose hash it knows `boot.json`, by whose hash it knows the runtime:
+what it does is fetch and check both by the instance's role, and hand over. With it come failure,
+metadata, credentials, endpoints, sigv4 and unseal.
+"""
+
+from __future__ import annotations
+
 import base64
 import hashlib
 import importlib
@@ -21,6 +27,63 @@ from ..aws.sigv4 import sign
 from ..system.decrypt import unseal
 from ..system.errors import Failure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, Callable, Mapping, TypedDict, TypeVar
+
+    from ..system.documents import RunSpec, SyncSpecLimits
+
+    T = TypeVar("T")
+
+    class BootObject(TypedDict):
+        """Where `boot.json` lies. `encryptionKey`: base64."""
+
+        bucket: str
+        region: str
+        endpoint: str | None
+        pathStyle: bool
+        owner: str | None
+        objectKey: str
+        sha256: str
+        encryptionKey: str
+
+    class BootFleet(TypedDict):
+        """`template`: the name of the launch template."""
+
+        region: str
+        endpoint: str | None
+        template: str
+
+    class BootDocument(TypedDict):
+        """`boot.json`: what an instance starts its run from. `runtime`: its SHA-256."""
+
+        runtime: str
+        root: str | None
+        user: str | None
+        tree: str
+        snapshot: str
+        limits: SyncSpecLimits
+        fleet: BootFleet
+        run: RunSpec
+
+    class Finish(TypedDict):
+        success: float | None
+        failure: float | None
+
+    class WatchdogConfig(TypedDict):
+        """The shutdown rules of an instance. In seconds; `deadline`: ms since the epoch."""
+
+        root: str | None
+        lifetime: float
+        because: str
+        deadline: float | None
+        idle: float | None
+        start: float | None
+        finish: Finish | None
+        boot: BootObject | None
+
+
 PACKAGE = "nx_ec2_runtime"
 # Between two tries, seconds: it doubles up to the last.
 PAUSES = (1, 60)
@@ -30,18 +93,28 @@ TEXT_LIMIT = 256 * 1024 * 1024
 TIMEOUT = 30
 
 
-def start(config, log=print):
-    """Sees to it that the run goes on as long as it is to; returns when it needs this instance no more. In a process of its own."""
-    persist(lambda: load(config, log).attend(), log)
+def start(config: WatchdogConfig, log: Callable[[str], object] = print) -> None:
+    """Sees to it that the run goes on as long as it is to; returns when it needs this instance no
+    more. In a process of its own.
+    """
+    retry_forever(lambda: load(config, log).run_to_completion(), log)
 
 
-def finish(config, log=print):
-    """Before the instance ends itself: the run is over, and so is its fleet. In a process of its own, which may be killed."""
-    persist(lambda: load(config, log).close(), log)
+def finish(config: WatchdogConfig, log: Callable[[str], object] = print) -> None:
+    """Before the instance ends itself: the run is over, and so is its fleet. In a process of its
+    own, which may be killed.
+    """
+    retry_forever(lambda: load(config, log).close(), log)
 
 
-def persist(work, log, sleep=time.sleep):
-    """Does it, and again until it succeeds: at boot neither the network nor the credentials need be there yet."""
+def retry_forever(
+    work: Callable[[], T],
+    log: Callable[[str], object],
+    sleep: Callable[[float], object] = time.sleep,
+) -> T:
+    """Does it, and again until it succeeds: at boot neither the network nor the credentials need be
+    there yet.
+    """
     pause, said = PAUSES[0], None
     while True:
         try:
@@ -55,28 +128,34 @@ def persist(work, log, sleep=time.sleep):
         pause = min(PAUSES[1], pause * 2)
 
 
-def load(config, log=print):
-    """The runtime's Fleet for the boot object that the configuration names, all of it checked. Takes the place of the modules that came with the user data."""
-    place = config["boot"]
-    source = Source(place)
-    data = source.get(place["objectKey"])
-    if hash_of(data) != place["sha256"]:
-        raise Failure("PLAN_MISMATCH", "%s is not what the user data names" % place["objectKey"])
-    if place.get("encryptionKey"):
-        data = unseal(data, base64.b64decode(place["encryptionKey"]))
-        if data is None:
-            raise Failure("PLAN_MISMATCH", "%s is not sealed with the key of the user data" % place["objectKey"])
-        data = inflate(data, TEXT_LIMIT)
+def load(config: WatchdogConfig, log: Callable[[str], object] = print) -> Any:
+    """The runtime's Fleet for the boot object that the configuration names, all of it checked.
+    Takes the place of the modules that came with the user data.
+    """
+    boot_object = config["boot"]
+    assert boot_object
+    name, source = boot_object["objectKey"], Source(boot_object)
+    data = source.get(name)
+    if hash_of(data) != boot_object["sha256"]:
+        raise Failure("PLAN_MISMATCH", "%s is not what the user data names" % name)
+    if boot_object.get("encryptionKey"):
+        unsealed = unseal(data, base64.b64decode(boot_object["encryptionKey"]))
+        if unsealed is None:
+            raise Failure("PLAN_MISMATCH", "%s is not sealed with the key of the user data" % name)
+        data = inflate(unsealed, TEXT_LIMIT)
     boot = json.loads(data)
     root = boot["root"] or config.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
     modules = json.loads(inflate(runtime_of(boot, root, source), LIMIT))["modules"]
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
         del sys.modules[name]
-    sys.meta_path[:] = [Modules(modules)] + [each for each in sys.meta_path if not isinstance(each, Modules)]
-    return importlib.import_module(PACKAGE + ".fleet.fleet_run").Fleet(boot, config, root, log)
+    sys.meta_path[:] = [Modules(modules)] + [
+        each for each in sys.meta_path if not isinstance(each, Modules)
+    ]
+    fleet_run = importlib.import_module(PACKAGE + ".fleet.fleet_run")
+    return fleet_run.Fleet(boot, config, root, log=log)
 
 
-def runtime_of(boot, root, source):
+def runtime_of(boot: BootDocument, root: str, source: Source) -> bytes:
     """The runtime's bytes, kept below the root for the commands that come later."""
     kept = os.path.join(root, "runtime", boot["runtime"])
     try:
@@ -86,7 +165,8 @@ def runtime_of(boot, root, source):
             return data
     except OSError:
         pass
-    data = source.get(source.place["objectKey"].rpartition("/")[0] + "/" + boot["runtime"])
+    directory = source.boot_object["objectKey"].rpartition("/")[0]
+    data = source.get(directory + "/" + boot["runtime"])
     if hash_of(data) != boot["runtime"]:
         raise Failure("RUNTIME_MISMATCH", "the runtime in the store is not what boot.json names")
     os.makedirs(os.path.dirname(kept), mode=0o755, exist_ok=True)
@@ -97,7 +177,7 @@ def runtime_of(boot, root, source):
     return data
 
 
-def inflate(data, limit):
+def inflate(data: bytes, limit: int) -> bytes:
     unpacker = zlib.decompressobj()
     data = unpacker.decompress(data, limit)
     if not unpacker.eof:
@@ -105,7 +185,7 @@ def inflate(data, limit):
     return data
 
 
-def hash_of(data):
+def hash_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -114,29 +194,50 @@ class Source:
 
     ahead = 0.0
 
-    def __init__(self, place):
-        self.place, self.role = place, Role()
-        self.url = bucket_url(place["bucket"], place["region"], endpoint=place["endpoint"], path_style=place["pathStyle"])
+    def __init__(self, boot_object: BootObject) -> None:
+        self.boot_object, self.role = boot_object, Role()
+        self.url = bucket_url(
+            boot_object["bucket"],
+            boot_object["region"],
+            endpoint=boot_object["endpoint"],
+            path_style=boot_object["pathStyle"],
+        )
 
-    def get(self, key):
+    def get(self, key: str) -> bytes:
         url = self.url + encode(key, "/")
-        headers = {"x-amz-expected-bucket-owner": self.place["owner"]} if self.place["owner"] else {}
-        headers = sign(self.role.credentials(), service="s3", region=self.place["region"], method="GET", url=url, headers=headers, digest=hash_of(b""), now=time.time() + Source.ahead)
+        owner = self.boot_object["owner"]
+        headers = sign(
+            self.role.credentials(),
+            service="s3",
+            region=self.boot_object["region"],
+            method="GET",
+            url=url,
+            headers={"x-amz-expected-bucket-owner": owner} if owner else {},
+            digest=hash_of(b""),
+            now=time.time() + Source.ahead,
+        )
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, headers=headers), timeout=TIMEOUT
+            ) as answer:
                 data = answer.read(LIMIT + 1)
         except urllib.error.HTTPError as error:
             self.learn(error.headers.get("Date"))
             aws = error.read(2000).decode("utf-8", "replace")
-            raise Failure("FETCH_FAILED", "%s could not be fetched: HTTP %d: %s" % (key, error.code, aws), status=error.code, aws=aws)
+            raise Failure(
+                "FETCH_FAILED",
+                "%s could not be fetched: HTTP %d: %s" % (key, error.code, aws),
+                status=error.code,
+                aws=aws,
+            )
         if len(data) > LIMIT:
             raise Failure("LIMIT", "%s is larger than %d bytes" % (key, LIMIT))
         return data
 
-    def learn(self, date):
+    def learn(self, date: str | None) -> None:
         """A clock that is not set yet signs what nobody believes."""
         try:
-            Source.ahead = parsedate_to_datetime(date).timestamp() - time.time()
+            Source.ahead = parsedate_to_datetime(date or "").timestamp() - time.time()
         except (TypeError, ValueError):
             pass
 
@@ -144,19 +245,26 @@ class Source:
 class Modules:
     """Imports the runtime's modules from its verified bytes."""
 
-    def __init__(self, modules):
-        self.modules = {(PACKAGE + "/" + path)[:-3].replace("/__init__", "").replace("/", "."): source for path, source in modules.items()}
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self.modules = {
+            (PACKAGE + "/" + path)[:-3].replace("/__init__", "").replace("/", "."): source
+            for path, source in modules.items()
+        }
         self.packages = {name.rpartition(".")[0] for name in self.modules} | {PACKAGE}
 
-    def find_spec(self, name, path, target=None):
+    def find_spec(
+        self, name: str, path: object, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name in self.modules:
-            return importlib.machinery.ModuleSpec(name, self, is_package=name in self.packages)
-
-    def create_module(self, spec):
+            loader: Any = self
+            return importlib.machinery.ModuleSpec(name, loader, is_package=name in self.packages)
         return None
 
-    def get_source(self, name):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def get_source(self, name: str) -> str:
         return self.modules[name]
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         exec(compile(self.modules[module.__name__], module.__name__, "exec"), module.__dict__)

@@ -1,48 +1,69 @@
 """What an instance of a fleet is to do with its run, by what the store says of it."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..system.documents import RunRecord
+
+
 # An attempt that was not heard of for so long is over, seconds by S3's clock.
 SILENCE = 60
 
-# So many attempts in a row of which nothing more was heard, and that have saved nothing, are the run's own doing.
+# So many attempts in a row of which nothing more was heard, and that have saved nothing, are the
+# run's own doing.
 MOST_LOST = 4
 
-START, GO_ON, GIVE_UP, WAIT, CANCEL, FINISH, LEAVE = "start", "go on", "give up", "wait", "cancel", "finish", "leave"
+START = "start"
+RESUME = "resume"
+FAIL = "fail"
+WAIT = "wait"
+CANCEL = "cancel"
+FINISH = "finish"
+HAND_OVER = "hand over"
 ABANDON = "abandon"
 # Why the machine, and not the run, came to its end.
-TAKEN = ("interruption", "shutdown")
+RECLAIM_REASONS = ("interruption", "shutdown")
 
 
-def next_step(record, age, interrupted, stopped):
+def next_step(
+    record: RunRecord | None, age: float | None, *, interrupted: bool, stopped: bool
+) -> str:
     """One of the steps, where no process of the run's is at work here.
 
     record       the run's, or None; `age` in seconds
-    interrupted  EC2 takes this instance back: the next one goes on
-    stopped      a client does not want it to go on"""
-    if record is not None and not may_go_on(record):
+    interrupted  EC2 takes this instance back: the next one resumes the run
+    stopped      a client has stopped the run
+    """
+    if record is not None and not is_unfinished(record):
         return FINISH
-    if record is not None and record["state"] != "ended" and age < SILENCE:
-        return LEAVE if interrupted else WAIT
+    if record is not None and record["state"] != "ended" and (age or 0) < SILENCE:
+        return HAND_OVER if interrupted else WAIT
     if stopped:
         return CANCEL
     if interrupted:
-        return LEAVE
+        return HAND_OVER
     if record is None:
         return START
-    return GIVE_UP if lost_in_a_row(record) >= MOST_LOST else GO_ON
+    return FAIL if lost_in_a_row(record) >= MOST_LOST else RESUME
 
 
-def unverified_step(age, interrupted, stopped):
-    """The step where the record in the store is not the run's: an instance that has the run writes over it, and where none does
-    nothing is known that could be continued."""
+def unverified_step(age: float, interrupted: bool, stopped: bool) -> str:
+    """The step where the record in the store is not the run's: an instance that has the run writes
+    over it, and where none does nothing is known that could be continued.
+    """
     if interrupted:
-        return LEAVE
+        return HAND_OVER
     return WAIT if age < SILENCE else CANCEL if stopped else ABANDON
 
 
-def lost_in_a_row(record):
+def lost_in_a_row(record: RunRecord) -> int:
     """How many attempts, up to the last, ended without a word and without a checkpoint."""
     saved = {each["attempt"] for each in record["checkpoints"]}
-    ends = [(each["n"], each["exitCode"] is None and not each.get("stopped")) for each in record["attempts"]]
+    ends = [
+        (each["n"], each["exitCode"] is None and not each.get("stopped"))
+        for each in record["attempts"]
+    ]
     if not ends or ends[-1][0] != record["attempt"]:
         ends.append((record["attempt"], record["outcome"] in (None, "lost")))
     count = 0
@@ -53,8 +74,11 @@ def lost_in_a_row(record):
     return count
 
 
-def may_go_on(record):
+def is_unfinished(record: RunRecord) -> bool:
     """Whether it has not ended, or not by itself."""
     if record["state"] != "ended" or record["outcome"] == "lost":
         return True
-    return record["outcome"] == "interrupted" and (record["stop"] or {}).get("reason") in TAKEN
+    return (
+        record["outcome"] == "interrupted"
+        and (record["stop"] or {}).get("reason") in RECLAIM_REASONS
+    )

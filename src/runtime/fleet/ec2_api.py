@@ -1,13 +1,25 @@
 """What of EC2 an instance of a fleet asks for, by its role: the query protocol, signed.
 
-The only module of the runtime that deletes anything in EC2: the instance's own fleet and its launch template.
+The only module of the runtime that deletes anything in EC2: the instance's own fleet and its launch
+template.
 """
+
+from __future__ import annotations
+
 import re
 import xml.etree.ElementTree
 
 from ..aws.endpoints import encode, service_url
 from ..aws.signed_requests import Service
 from ..system.errors import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping
+
+    from ..aws.credentials import Role
+    from ..aws.signed_requests import Answer
+
 
 VERSION = "2016-11-15"
 # What DeleteFleets says of a fleet that is gone, or going.
@@ -18,14 +30,16 @@ FLEET = re.compile("fleet-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Ec2:
-    def __init__(self, region, endpoint=None, role=None):
+    def __init__(self, region: str, endpoint: str | None = None, role: Role | None = None) -> None:
         self.url = service_url("ec2", region, endpoint)
         self.service = Service("ec2", region, role=role)
 
-    def own_fleet(self, instance, run):
-        """The id of the fleet that EC2 says launched this instance, if it is the run's; None where EC2 does not tell yet.
+    def own_fleet(self, instance: str, run: str) -> str | None:
+        """The id of the fleet that EC2 says launched this instance, if it is the run's; None where
+        EC2 does not tell yet.
 
-        NOT_MANAGED where it is another's."""
+        NOT_MANAGED where it is another's.
+        """
         fleet = self.tags(instance).get(FLEET_ID)
         if fleet is None:
             return None
@@ -36,51 +50,83 @@ class Ec2:
             return None
         for key, expected in (("nx-ec2:managed", "true"), ("nx-ec2:run", run)):
             if tags.get(key) != expected:
-                raise Failure("NOT_MANAGED", "the fleet %s is not this run's: its tag %s is %r, not %r" % (fleet, key, tags.get(key), expected))
+                raise Failure(
+                    "NOT_MANAGED",
+                    "the fleet %s is not this run's: its tag %s is %r, not %r"
+                    % (fleet, key, tags.get(key), expected),
+                )
         return fleet
 
-    def tags(self, resource):
-        found = self.read("DescribeTags", {"Filter.1.Name": "resource-id", "Filter.1.Value.1": resource})
-        rows = [{local(each): each.text or "" for each in item} for item in found.iter() if local(item) == "item"]
-        return {row["key"]: row.get("value", "") for row in rows if row.get("resourceId") == resource}
+    def tags(self, resource: str) -> dict[str, str]:
+        found = self.read(
+            "DescribeTags", {"Filter.1.Name": "resource-id", "Filter.1.Value.1": resource}
+        )
+        rows = [
+            {local(each): each.text or "" for each in item}
+            for item in found.iter()
+            if local(item) == "item"
+        ]
+        return {
+            row["key"]: row.get("value", "") for row in rows if row.get("resourceId") == resource
+        }
 
-    def may_delete(self, fleet):
+    def may_delete(self, fleet: str) -> None:
         """ACCESS_DENIED where the role may not delete the fleet; nothing is deleted."""
-        answer = self.ask("DeleteFleets", {"FleetId.1": fleet, "TerminateInstances": "true", "DryRun": "true"})
+        answer = self.ask(
+            "DeleteFleets", {"FleetId.1": fleet, "TerminateInstances": "true", "DryRun": "true"}
+        )
         if answer.code != "DryRunOperation":
             raise refused("DeleteFleets", answer)
 
-    def delete_template(self, name):
+    def delete_template(self, name: str) -> None:
         answer = self.ask("DeleteLaunchTemplate", {"LaunchTemplateName": name})
         if answer.status != 200 and "NotFound" not in answer.code:
             raise refused("DeleteLaunchTemplate", answer)
 
-    def delete_fleet(self, fleet, terminate):
+    def delete_fleet(self, fleet: str, terminate: bool) -> None:
         """It replaces nothing any more; its instances are terminated, or left to themselves."""
-        found = self.read("DeleteFleets", {"FleetId.1": fleet, "TerminateInstances": "true" if terminate else "false"})
+        found = self.read(
+            "DeleteFleets",
+            {"FleetId.1": fleet, "TerminateInstances": "true" if terminate else "false"},
+        )
         failed = [each for each in found.iter() if local(each) == "unsuccessfulFleetDeletionSet"]
         for item in (child for each in failed for child in each):
             words = {local(each): each.text or "" for each in item.iter()}
             if words.get("code") not in GONE:
                 aws = "%s: %s" % (words.get("code"), words.get("message"))
-                raise Failure("EC2_FAILED", "the fleet %s can not be deleted: %s" % (fleet, aws), aws=aws)
+                raise Failure(
+                    "EC2_FAILED", "the fleet %s can not be deleted: %s" % (fleet, aws), aws=aws
+                )
 
-    def read(self, action, values):
+    def read(self, action: str, values: Mapping[str, str]) -> xml.etree.ElementTree.Element:
         answer = self.ask(action, values)
         if answer.status != 200:
             raise refused(action, answer)
         return xml.etree.ElementTree.fromstring(bytes(answer.body))
 
-    def ask(self, action, values):
+    def ask(self, action: str, values: Mapping[str, str]) -> Answer:
         values = dict(values, Action=action, Version=VERSION)
-        data = "&".join("%s=%s" % (encode(name), encode(value)) for name, value in sorted(values.items()))
-        return self.service.ask("POST", self.url, headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}, data=data.encode())
+        data = "&".join(
+            "%s=%s" % (encode(name), encode(value)) for name, value in sorted(values.items())
+        )
+        return self.service.ask(
+            "POST",
+            self.url,
+            headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+            data=data.encode(),
+        )
 
 
-def local(element):
+def local(element: xml.etree.ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def refused(action, answer):
+def refused(action: str, answer: Answer) -> Failure:
     denied = answer.code == "UnauthorizedOperation"
-    return Failure("ACCESS_DENIED" if denied else "EC2_FAILED", "ec2:%s: %s" % (action, answer.words), status=answer.status, aws=answer.words, action=action)
+    return Failure(
+        "ACCESS_DENIED" if denied else "EC2_FAILED",
+        "ec2:%s: %s" % (action, answer.words),
+        status=answer.status,
+        aws=answer.words,
+        action=action,
+    )

@@ -1,19 +1,74 @@
-"""The record of a run that ends without an attempt: docs/reference/formats.md, "Runs in the store"."""
+"""The record of a run that ends without an attempt: docs/reference/formats.md, "Runs in the
+store".
+"""
+
+from __future__ import annotations
+
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def ended_record(boot, instance, outcome, before=None, failure=None, stop=None):
+    from ..system.documents import Outcome, RunRecord, RunRecordFailure, RunRecordStop
+    from .boot_loader import BootDocument
+
+
+def ended_record(
+    boot: BootDocument,
+    instance: str,
+    outcome: Outcome,
+    *,
+    before: RunRecord | None = None,
+    failure: RunRecordFailure | None = None,
+    stop: RunRecordStop | None = None,
+) -> dict[str, Any]:
     """What the store is to be told. `before`: the record that is there, of attempts that were."""
     now = int(time.time() * 1000)
-    end = {"state": "ended", "outcome": outcome, "failure": failure, "stop": stop, "pid": None, "queue": None, "endedAt": now}
+    end = {
+        "state": "ended",
+        "outcome": outcome,
+        "failure": failure,
+        "stop": stop,
+        "pid": None,
+        "queue": None,
+        "endedAt": now,
+    }
     if before:
         return dict(before, **dict(end, heartbeat=before["heartbeat"] + 1))
-    part = boot["run"]
-    return dict({
-        "v": 1, "id": part["id"], "runKey": part["runKey"], "project": part["project"], "tree": boot["tree"], "snapshot": boot["snapshot"],
-        "caller": part["caller"], "identity": part["identity"], "instance": instance, "user": boot["user"] or "", "directory": "", "exitCode": None, "signal": None,
-        "createdAt": now, "startedAt": None, "attempt": 1, "attempts": [], "resources": part["resources"], "gpus": None, "datasets": [], "restoredFrom": None, "warnings": [],
-        "log": {"size": 0, "training": None, "truncated": False, "hashes": None},
-        "metrics": {"host": None, "gpus": None, "training": {}, "segments": 0, "warnings": []},
-        "checkpoints": [], "artifacts": None, "metadata": part["metadata"], "heartbeat": 1, "access": "role", "trouble": None,
-    }, **end)
+    spec = boot["run"]
+    return dict(
+        {
+            "v": 1,
+            "id": spec["id"],
+            "runKey": spec["runKey"],
+            "project": spec["project"],
+            "tree": boot["tree"],
+            "snapshot": boot["snapshot"],
+            "caller": spec["caller"],
+            "identity": spec["identity"],
+            "instance": instance,
+            "user": boot["user"] or "",
+            "directory": "",
+            "exitCode": None,
+            "signal": None,
+            "createdAt": now,
+            "startedAt": None,
+            "attempt": 1,
+            "attempts": [],
+            "resources": spec["resources"],
+            "gpus": None,
+            "datasets": [],
+            "restoredFrom": None,
+            "warnings": [],
+            "log": {"size": 0, "training": None, "truncated": False, "hashes": None},
+            "metrics": {"host": None, "gpus": None, "training": {}, "segments": 0, "warnings": []},
+            "checkpoints": [],
+            "artifacts": None,
+            "metadata": spec["metadata"],
+            "heartbeat": 1,
+            "access": "role",
+            "trouble": None,
+        },
+        **end,
+    )

@@ -1,4 +1,9 @@
-"""A snapshot as the store has it, as the part of a plan that syncs: fetched by the instance's role, with URLs that are signed here."""
+"""A snapshot as the store has it, as the part of a plan that syncs: fetched by the instance's role,
+with URLs that are signed here.
+"""
+
+from __future__ import annotations
+
 import time
 
 from ..aws.endpoints import bucket_url, encode
@@ -8,6 +13,12 @@ from ..aws.sigv4 import presign
 from ..sync.manifest_chain import Absent, read_record
 from ..system.errors import Failure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..aws.credentials import Role
+    from ..system.documents import StoreAccess, SyncSpec, SyncSpecLimits, SyncSpecPacksItem
+
+
 # Seconds that a URL lives, if the role's credentials do.
 LIFETIME = 6 * 3600
 
@@ -15,34 +26,51 @@ LIFETIME = 6 * 3600
 class Signer:
     """URLs of what is in the store, beside a run's own."""
 
-    def __init__(self, access, run, role):
+    def __init__(self, access: StoreAccess, run: str, role: Role) -> None:
         self.access, self.role = access, role
-        self.url = bucket_url(access["bucket"], access["region"], endpoint=access["endpoint"], path_style=access["pathStyle"])
+        self.url = bucket_url(
+            access["bucket"],
+            access["region"],
+            endpoint=access["endpoint"],
+            path_style=access["pathStyle"],
+        )
         # v2/projects/<project>/run/<run>/
-        self.project = access["prefix"][:-len("run/%s/" % run)]
+        self.project = access["prefix"][: -len("run/%s/" % run)]
         self.base = self.project.rstrip("/").rpartition("/")[0][: -len("projects")]
 
-    def record(self, snapshot):
+    def record(self, snapshot: str) -> str:
         return self.sign("%smanifests/%s" % (self.project, snapshot))
 
-    def pack(self, name):
+    def pack(self, name: str) -> str:
         return self.sign("%spacks/%s" % (self.base, name))
 
-    def sign(self, key):
+    def sign(self, key: str) -> str:
         owner = self.access["owner"]
         more = {"x-amz-expected-bucket-owner": owner} if owner else {}
-        return presign(self.role.credentials(), self.access["region"], url=self.url + encode(key, "/"), seconds=LIFETIME, now=time.time() + Clock.offset, more=more)
+        return presign(
+            self.role.credentials(),
+            self.access["region"],
+            url=self.url + encode(key, "/"),
+            seconds=LIFETIME,
+            now=time.time() + Clock.offset,
+            more=more.items(),
+        )
 
 
-def plan_sync(signer, snapshot, limits):
-    """The `sync` of a plan that brings a tree to the snapshot: docs/reference/formats.md, "sync, train". ACCESS_DENIED, SNAPSHOT_MISMATCH."""
+def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec:
+    """The `sync` of a plan that brings a tree to the snapshot: docs/reference/formats.md, "sync,
+    train". ACCESS_DENIED, SNAPSHOT_MISMATCH.
+    """
     connections = Connections()
     try:
         record = read_record(connections, {"snapshot": snapshot, "url": signer.record(snapshot)})
     except Absent:
         raise Failure(
-            "ACCESS_DENIED", "the record of the snapshot %s is not in the store, or the instance's role may not read it" % snapshot,
-            fix="allow s3:GetObject on %s/%s*" % (signer.access["bucket"], signer.base), record=snapshot,
+            "ACCESS_DENIED",
+            "the record of the snapshot %s is not in the store, "
+            "or the instance's role may not read it" % snapshot,
+            fix="allow s3:GetObject on %s/%s*" % (signer.access["bucket"], signer.base),
+            record=snapshot,
         )
     finally:
         connections.close()
@@ -50,10 +78,26 @@ def plan_sync(signer, snapshot, limits):
         if record["v"] != 1 or record["snapshot"] != snapshot or record["base"] is not None:
             raise ValueError("it belongs to another run, or is not complete")
         # A pack that an earlier sync made may hold little of this: of each only what lacks is read.
-        packs = [{"sha256": name, "size": size, "url": signer.pack(name), "spare": True} for name, size in record["packs"]]
+        packs: list[SyncSpecPacksItem] = [
+            {"sha256": name, "size": size, "url": signer.pack(name), "spare": True}
+            for name, size in record["packs"]
+        ]
         return {
-            "snapshot": snapshot, "base": None, "canonical": record["canonical"], "delta": None, "history": [], "recipes": record["recipes"],
-            "packs": packs, "inline": record["inline"], "archive": None, "limits": limits, "force": False,
+            "snapshot": snapshot,
+            "base": None,
+            "canonical": record["canonical"],
+            "delta": None,
+            "history": [],
+            "recipes": record["recipes"],
+            "packs": packs,
+            "inline": record["inline"],
+            "archive": None,
+            "limits": limits,
+            "force": False,
         }
     except (ValueError, KeyError, TypeError) as error:
-        raise Failure("SNAPSHOT_MISMATCH", "the record of the snapshot %s is refused: %s" % (snapshot, error), record=snapshot)
+        raise Failure(
+            "SNAPSHOT_MISMATCH",
+            "the record of the snapshot %s is refused: %s" % (snapshot, error),
+            record=snapshot,
+        )

@@ -1,4 +1,7 @@
 """Runs: their record, their start, their end as others see it."""
+
+from __future__ import annotations
+
 import fcntl
 import os
 import time
@@ -9,18 +12,23 @@ from ..system.account import training_user
 from ..system.errors import Failure
 from ..system.file_lock import held
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
 # Seconds that a start is watched, and that a training which runs is given to say something.
 STARTING = 3.0
 SPEAKING = 0.2
 
 
-def directory(root, run_id):
+def directory(root: str, run_id: object) -> str:
     if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
         raise Failure("NO_RUN", "%r is not the id of a run" % (run_id,), run=str(run_id))
     return os.path.join(root, "runs", run_id)
 
 
-def state(root, run_id):
+def state(root: str, run_id: str) -> dict[str, Any]:
     """The record of a run, as true as it can be told: one whose supervisor is gone is lost, never running."""
     home = directory(root, run_id)
     record = atomic_files.read_json(os.path.join(home, "run.json"))
@@ -35,7 +43,7 @@ def state(root, run_id):
     return record
 
 
-def tell(home):
+def tell(home: str) -> None:
     """Has the store told of a run, where it is not told any more and was not told all."""
     from ..report import reporter
 

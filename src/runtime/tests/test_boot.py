@@ -22,9 +22,9 @@ KEY = BESIDE + "b" * 64
 FLEET = """
 import json, os
 class Fleet:
-    def __init__(self, boot, config, root, log):
+    def __init__(self, boot, config, root, *, log):
         self.path = os.path.join(root, "told")
-    def attend(self):
+    def run_to_completion(self):
         self.tell("attended")
     def close(self):
         self.tell("closed")
@@ -131,7 +131,7 @@ class BootTest(unittest.TestCase):
                 raise Failure("NO_ROLE", "no role yet")
             return "done"
 
-        self.assertEqual(boot_loader.persist(work, said.append, slept.append), "done")
+        self.assertEqual(boot_loader.retry_forever(work, said.append, slept.append), "done")
         self.assertEqual((len(said), slept), (1, [1, 2, 4, 8, 16, 32, 60, 60, 60]))
 
 

@@ -180,13 +180,13 @@ class FleetTest(unittest.TestCase):
         return "i-own\n"
 
     def instance(self, config=CONFIG):
-        return fleet_run.Fleet(BOOT, config, self.root, self.said.append)
+        return fleet_run.Fleet(BOOT, config, self.root, log=self.said.append)
 
     def over(self):
         self.assertEqual((self.world.template, self.world.fleet), (False, False))
 
     def test_starts_the_run_and_ends_its_fleet(self):
-        self.instance().attend()
+        self.instance().run_to_completion()
         self.over()
         self.assertEqual((self.world.attempts, self.world.terminated), ([1], True))
         order = [what for what in self.world.done if what in ("dry", "run", "template", "fleet")]
@@ -199,12 +199,12 @@ class FleetTest(unittest.TestCase):
             self.world.objects["record.json"] = Stored(before)
         self.world.kill, self.world.after = number, after
         try:
-            self.instance().attend()
+            self.instance().run_to_completion()
             return False
         except Killed:
             pass
         self.world.kill = None
-        self.instance().attend()
+        self.instance().run_to_completion()
         self.over()
         self.assertEqual(self.world.record()["outcome"], "succeeded")
         return True
@@ -229,12 +229,12 @@ class FleetTest(unittest.TestCase):
                 return reply
 
             with mock.patch("nx_ec2_runtime.main.run", taken):
-                self.instance().attend()
+                self.instance().run_to_completion()
             self.assertEqual((self.world.attempts, self.world.fleet), ([1], True))
             self.instance().close()
             self.assertTrue(self.world.fleet)
         os.unlink(os.path.join(self.root, "interruption.json"))
-        self.instance().attend()
+        self.instance().run_to_completion()
         self.over()
         self.assertEqual(self.world.attempts, [1, 2])
 
@@ -252,7 +252,7 @@ class FleetTest(unittest.TestCase):
             return run(plan, root)
 
         with mock.patch("nx_ec2_runtime.main.run", here):
-            self.instance().attend()
+            self.instance().run_to_completion()
         self.over()
         self.assertFalse(self.world.terminated)
 
@@ -260,7 +260,7 @@ class FleetTest(unittest.TestCase):
         for action in ("DeleteFleets", "DescribeTags"):
             self.world = World()
             self.world.denied = (action,)
-            self.instance().attend()
+            self.instance().run_to_completion()
             record = self.world.record()
             self.assertEqual((record["state"], record["outcome"], record["failure"]["code"]), ("ended", "setup-failed", "RECOVERY_REFUSED"))
             self.assertIn("ec2:" + action, record["failure"]["message"])
@@ -272,7 +272,7 @@ class FleetTest(unittest.TestCase):
             if before:
                 self.world.objects["record.json"] = Stored(before)
             self.world.objects["stop"] = Stored(stop())
-            self.instance().attend()
+            self.instance().run_to_completion()
             self.over()
             self.assertEqual((self.world.record()["outcome"], self.world.attempts, self.world.terminated), ("cancelled", [], True))
 
@@ -281,7 +281,7 @@ class FleetTest(unittest.TestCase):
         for forged in (b"", b"{}", b"[]", b"not JSON", b'{"mac": 1}', b'{"mac": "%s"}' % (b"0" * 64), b'{"mac": "\u00e9"}', other, recorded(1, "cancelled")):
             self.world = World()
             self.world.objects["stop"] = Stored(forged)
-            self.instance().attend()
+            self.instance().run_to_completion()
             self.assertEqual((self.world.record()["outcome"], self.world.attempts), ("succeeded", [1]), forged)
 
     def test_a_forged_record_ends_nothing_while_it_is_young(self):
@@ -295,7 +295,7 @@ class FleetTest(unittest.TestCase):
                 self.assertEqual((self.world.attempts, self.world.fleet, self.world.objects["record.json"].data), ([], True, forged))
                 # The instance that has the run writes its own again.
                 self.world.objects["record.json"] = Stored(genuine)
-                it.attend()
+                it.run_to_completion()
                 self.over()
                 self.assertEqual((self.world.attempts, self.world.record()["outcome"]), ([4], "succeeded"))
 
@@ -305,7 +305,7 @@ class FleetTest(unittest.TestCase):
             with self.subTest(forged=forged[:120]):
                 self.world = World()
                 self.world.objects["record.json"] = Stored(forged, age=61.0)
-                self.instance().attend()
+                self.instance().run_to_completion()
                 self.over()
                 record = self.world.record()
                 self.assertEqual((record["outcome"], record["failure"]["code"], self.world.attempts), ("failed", "RECORD_UNVERIFIED", []))
@@ -323,7 +323,7 @@ class FleetTest(unittest.TestCase):
 
     def test_gives_up_what_is_lost_again_and_again(self):
         self.world.objects["record.json"] = Stored(recorded(4, "lost", attempts=[ended(1), ended(2), ended(3)]))
-        self.instance().attend()
+        self.instance().run_to_completion()
         self.over()
         record = self.world.record()
         self.assertEqual((record["outcome"], record["failure"]["code"], self.world.attempts), ("failed", "CRASH_LOOP", []))
@@ -333,7 +333,7 @@ class FleetTest(unittest.TestCase):
             return {"ok": False, "error": {"code": "NO_USER", "message": "there is no user x", "detail": {}}}
 
         with mock.patch("nx_ec2_runtime.main.run", refuse):
-            self.instance().attend()
+            self.instance().run_to_completion()
         self.over()
         self.assertEqual(self.world.record()["failure"], {"code": "NO_USER", "message": "there is no user x", "exitCode": None})
 
@@ -347,7 +347,7 @@ class FleetTest(unittest.TestCase):
             return run(plan, root)
 
         with mock.patch("nx_ec2_runtime.main.run", refuse):
-            self.instance().attend()
+            self.instance().run_to_completion()
         self.assertEqual(self.world.record()["outcome"], "succeeded")
         self.assertEqual(self.said.count("silence"), 1)
 
@@ -360,7 +360,7 @@ class FleetTest(unittest.TestCase):
 class NextStepTest(unittest.TestCase):
     def step(self, outcome=None, stop=None, age=0.0, state=None, interrupted=False, stopped=False):
         record = unsigned(recorded(1, outcome, stop and {"reason": stop}, state=state or ("ended" if outcome else "running")))
-        return decision.next_step(record, age, interrupted, stopped)
+        return decision.next_step(record, age, interrupted=interrupted, stopped=stopped)
 
     def test_a_run_that_ended_by_itself_is_finished(self):
         for outcome in ("succeeded", "failed", "cancelled", "timed-out", "setup-failed"):
@@ -369,18 +369,18 @@ class NextStepTest(unittest.TestCase):
         self.assertEqual(self.step("interrupted", "lifetime"), "finish")
 
     def test_one_that_the_machine_ended_goes_on(self):
-        self.assertEqual(self.step("interrupted", "interruption"), "go on")
-        self.assertEqual(self.step("interrupted", "shutdown"), "go on")
-        self.assertEqual(self.step("lost"), "go on")
-        self.assertEqual(self.step("lost", interrupted=True), "leave")
+        self.assertEqual(self.step("interrupted", "interruption"), "resume")
+        self.assertEqual(self.step("interrupted", "shutdown"), "resume")
+        self.assertEqual(self.step("lost"), "resume")
+        self.assertEqual(self.step("lost", interrupted=True), "hand over")
         self.assertEqual(self.step("lost", stopped=True), "cancel")
 
     def test_one_that_may_still_go_on_is_waited_for(self):
         self.assertEqual(self.step(age=59), "wait")
         self.assertEqual(self.step(age=59, stopped=True), "wait")
-        self.assertEqual(self.step(age=61), "go on")
+        self.assertEqual(self.step(age=61), "resume")
         self.assertEqual(self.step(age=61, stopped=True), "cancel")
-        self.assertEqual(self.step(age=59, interrupted=True), "leave")
+        self.assertEqual(self.step(age=59, interrupted=True), "hand over")
 
     def test_what_is_lost_in_a_row_with_nothing_saved_is_counted(self):
         for wanted, attempt, outcome, more in (
@@ -396,9 +396,9 @@ class NextStepTest(unittest.TestCase):
                 self.assertEqual(decision.lost_in_a_row(unsigned(recorded(attempt, outcome, **more))), wanted)
 
     def test_one_that_nobody_knows_is_started(self):
-        self.assertEqual(decision.next_step(None, None, False, False), "start")
-        self.assertEqual(decision.next_step(None, None, True, False), "leave")
-        self.assertEqual(decision.next_step(None, None, False, True), "cancel")
+        self.assertEqual(decision.next_step(None, None, interrupted=False, stopped=False), "start")
+        self.assertEqual(decision.next_step(None, None, interrupted=True, stopped=False), "hand over")
+        self.assertEqual(decision.next_step(None, None, interrupted=False, stopped=True), "cancel")
 
 
 if __name__ == "__main__":

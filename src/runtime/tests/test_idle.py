@@ -32,18 +32,18 @@ class Sampler:
 class IdleTest(unittest.TestCase):
     def setUp(self):
         self.now, self.sampler = 0.0, Sampler()
-        self.it = idle.Idle("/", 400, None, lambda: self.now, self.sampler)
+        self.it = idle.Idle("/", 400, local=None, clock=lambda: self.now, sampler=self.sampler)
 
     def windows(self, count=1):
         for _ in range(count):
             self.now += 60
-            since = self.look()
+            since = self.poll()
         return since
 
-    def look(self):
+    def poll(self):
         """One look, without the sessions that other tests have open on this machine at the same time."""
-        with mock.patch.object(idle, "session", return_value=None):
-            return self.it.look()
+        with mock.patch.object(idle, "open_session", return_value=None):
+            return self.it.poll()
 
     def test_is_quiet_from_the_beginning(self):
         self.assertEqual(self.windows(3), 0.0)
@@ -58,7 +58,7 @@ class IdleTest(unittest.TestCase):
     def test_looks_no_oftener_than_a_window_lasts(self):
         self.sampler.host["cpu"] = 90.0
         self.now += 30
-        self.assertEqual(self.look(), 0.0)
+        self.assertEqual(self.poll(), 0.0)
 
     def test_one_processor_of_many_at_work_is_a_training(self):
         self.sampler.host.update(cpu=1.1, cores=96)
@@ -79,11 +79,11 @@ class IdleTest(unittest.TestCase):
         self.sampler.host = dict.fromkeys(self.sampler.host)
         self.assertEqual(self.windows(5), 0.0)
 
-    def session(self, *words):
+    def session(self, *command):
         """A session's worker, whose mark is `mark`, with a process of its own."""
         mark = "NX_EC2_TEST_MARK=%s" % uuid.uuid4()
         name, value = mark.split("=")
-        child = subprocess.Popen([sys.executable, "-c", WORKER] + list(words), env=dict(os.environ, **{name: value}))
+        child = subprocess.Popen([sys.executable, "-c", WORKER] + list(command), env=dict(os.environ, **{name: value}))
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
         deadline = time.monotonic() + 20
@@ -94,31 +94,31 @@ class IdleTest(unittest.TestCase):
 
     def test_a_shell_is_somebody_there(self):
         mark = self.session("sleep", "60")
-        self.assertEqual(idle.session(mark), "a session is open")
+        self.assertEqual(idle.open_session(mark), "a session is open")
         # A whole instance: every session counts.
-        self.assertEqual(idle.session(None), "a session is open")
+        self.assertEqual(idle.open_session(None), "a session is open")
         self.now += 60
-        self.assertIsNone(self.it.look())
+        self.assertIsNone(self.it.poll())
         self.assertEqual(self.it.why, "a session is open")
-        self.assertIsNone(idle.session("NX_EC2_TEST_MARK=another"))
+        self.assertIsNone(idle.open_session("NX_EC2_TEST_MARK=another"))
 
     def test_who_follows_a_log_is_not(self):
         start = "import base64,sys;exec(base64.b64decode(sys.argv.pop(1)))"
         code = base64.b64encode(b"import time;time.sleep(60)").decode()
-        self.assertIsNone(idle.session(self.session(sys.executable, "-c", start, code)))
+        self.assertIsNone(idle.open_session(self.session(sys.executable, "-c", start, code)))
 
     def test_counts_the_time_of_a_local_instances_processes_alone(self):
         mark = "NX_EC2_TEST_MARK=%s" % uuid.uuid4()
         name, value = mark.split("=")
         self.sampler.host.update(cpu=99.0, cores=1)
-        it = idle.Idle("/", 4, mark, time.monotonic, self.sampler)
+        it = idle.Idle("/", 4, local=mark, clock=time.monotonic, sampler=self.sampler)
         time.sleep(1.1)
-        self.assertIsNotNone(it.look())
+        self.assertIsNotNone(it.poll())
         child = subprocess.Popen([sys.executable, "-c", "while True: pass"], env=dict(os.environ, **{name: value}))
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
         deadline = time.monotonic() + 120
-        while it.look() is not None:
+        while it.poll() is not None:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.1)
 

@@ -41,7 +41,7 @@ class FakeIdle:
 
     since = 0.0
 
-    def look(self):
+    def poll(self):
         return self.since
 
 
@@ -57,9 +57,10 @@ class WatchdogTest(unittest.TestCase):
     def watchdog(self, **config):
         config = dict(CONFIG, **config)
         made = watchdog.Watchdog(
-            config, self.root, self.power, BOOT, lambda: self.now, lambda: BOOTED + self.now, self.idle if config["idle"] is not None else None,
+            config, self.root, power=self.power, boot=BOOT, clock=lambda: self.now, wall=lambda: BOOTED + self.now,
+            idle=self.idle if config["idle"] is not None else None,
         )
-        made.go_on()
+        made.restore_state()
         return made
 
     def pass_time(self, it, seconds, step=5.0):
@@ -209,9 +210,9 @@ class WatchdogTest(unittest.TestCase):
         self.begin()
         it.tick()
         self.assertTrue(self.state()["began"])
-        self.assertTrue(self.watchdog(start=50).guards.began)
+        self.assertTrue(self.watchdog(start=50).rules.began)
         atomic_files.write_json(os.path.join(self.root, "watchdog", "state.json"), dict(self.state(), boot="another"))
-        self.assertFalse(self.watchdog(start=50).guards.began)
+        self.assertFalse(self.watchdog(start=50).rules.began)
 
     # Nothing begins, nothing goes on.
 
@@ -389,7 +390,7 @@ class PowerTest(unittest.TestCase):
     def test_never_means_another_machine(self):
         os.unlink(os.path.join(self.bin, "shutdown"))
         for where in (self.bin, ""):
-            with self.assertRaises(power.Gone):
+            with self.assertRaises(power.InstanceGone):
                 power.Power(where).off()
 
 

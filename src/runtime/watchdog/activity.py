@@ -1,4 +1,7 @@
 """What goes on below the root, as the watchdog sees it: runs, commands beside them, syncs."""
+
+from __future__ import annotations
+
 import os
 import signal
 
@@ -6,93 +9,110 @@ from ..run_dir import stop_request
 from ..system import atomic_files, processes
 from ..system.file_lock import held
 
-# A reporter that gave up is waited for so long after the end of its run, seconds: a client may bring another way into the store.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Collection
+
+
+# A reporter that gave up is waited for so long after the end of its run, seconds: a client may
+# bring another way into the store.
 GIVEN_UP = 900
 
 
 class Run:
     """A run, or a command beside the trainings, at one moment."""
 
-    def __init__(self, home):
-        self.home, self.id = home, os.path.basename(home)
-        self.record = atomic_files.read_json(os.path.join(home, "run.json")) or {}
+    def __init__(self, run_dir: str) -> None:
+        self.run_dir, self.id = run_dir, os.path.basename(run_dir)
+        self.record = atomic_files.read_object(os.path.join(run_dir, "run.json"))
         # By its lock, whatever its record says.
-        self.goes_on = held(os.path.join(home, "lock"))
-        self.reports = held(os.path.join(home, "report.lock"))
+        self.is_active = held(os.path.join(run_dir, "lock"))
+        self.reports = held(os.path.join(run_dir, "report.lock"))
 
     @property
-    def training(self):
+    def training(self) -> bool:
         return self.record.get("kind", "training") == "training"
 
     @property
-    def queued(self):
+    def queued(self) -> bool:
         return self.record.get("state") == "queued"
 
     @property
-    def succeeded(self):
+    def succeeded(self) -> bool:
         return self.record.get("outcome") == "succeeded"
 
     @property
-    def ended(self):
+    def ended(self) -> float:
         """When it did, seconds since the epoch, as far as that is known."""
-        return (self.record.get("endedAt") or 0) / 1000.0 or changed(os.path.join(self.home, "run.json"))
+        return (self.record.get("endedAt") or 0) / 1000.0 or changed(
+            os.path.join(self.run_dir, "run.json")
+        )
 
     @property
-    def plan(self):
-        return atomic_files.read_json(os.path.join(self.home, "plan.json")) or {}
+    def plan(self) -> dict[str, Any]:
+        return atomic_files.read_object(os.path.join(self.run_dir, "plan.json"))
 
-    def began(self, boot, since):
+    def began(self, boot: str | None, since: float) -> bool:
         """Whether it did in this boot, `since` seconds since the epoch."""
         if self.record.get("boot") not in (boot, None):
             return False
-        return changed(os.path.join(self.home, "plan.json")) >= since - 1
+        return changed(os.path.join(self.run_dir, "plan.json")) >= since - 1
 
-    def settled(self):
-        """Whether nothing more of it is going to be saved, and since when, seconds since the epoch; None: not yet."""
-        if self.goes_on:
+    def settled(self) -> float | None:
+        """Whether nothing more of it is going to be saved, and since when, seconds since the epoch;
+        None: not yet.
+        """
+        if self.is_active:
             return None
-        report = os.path.join(self.home, "report.json")
-        if (atomic_files.read_json(report) or {}).get("saved"):
+        report = os.path.join(self.run_dir, "report.json")
+        if atomic_files.read_object(report).get("saved"):
             return changed(report)
         if not self.plan.get("store"):
             return self.ended
         # One that gave up, or was killed.
         return None if self.reports else self.ended + GIVEN_UP
 
-    def log_size(self):
+    def log_size(self) -> int:
         try:
-            return os.stat(os.path.join(self.home, "log")).st_size
+            return os.stat(os.path.join(self.run_dir, "log")).st_size
         except OSError:
             return 0
 
-    def stop(self, reason, grace):
-        """Requests the run's stop, once. Where the disk takes no request, sends its supervisor SIGTERM, as a shutdown does."""
+    def stop(self, reason: str, grace: float) -> bool:
+        """Requests the run's stop, once. Where the disk takes no request, sends its supervisor
+        SIGTERM, as a shutdown does.
+        """
         try:
-            return stop_request.ask(self.home, reason, grace)
+            return stop_request.ask(self.run_dir, reason, grace)
         except OSError:
-            if self.record.get("supervisor"):
-                processes.send(self.record["supervisor"], signal.SIGTERM)
+            supervisor: int | None = self.record.get("supervisor")
+            if supervisor:
+                processes.send(supervisor, signal.SIGTERM)
         return True
 
 
-def changed(path):
+def changed(path: str) -> float:
     try:
         return os.stat(path).st_mtime
     except OSError:
         return 0.0
 
 
-def runs(root):
+def runs(root: str) -> list[Run]:
     """All that is there, oldest first."""
     directory = os.path.join(root, "runs")
     try:
         names = sorted(os.listdir(directory))
     except OSError:
         return []
-    return [Run(os.path.join(directory, name)) for name in names if os.path.isdir(os.path.join(directory, name))]
+    return [
+        Run(os.path.join(directory, name))
+        for name in names
+        if os.path.isdir(os.path.join(directory, name))
+    ]
 
 
-def syncing(root):
+def syncing(root: str) -> bool:
     """Whether a tree is being brought to a snapshot."""
     directory = os.path.join(root, "trees")
     try:
@@ -105,15 +125,19 @@ def syncing(root):
 class Silence:
     """Since when the logs of runs do not grow."""
 
-    def __init__(self, clock):
-        self.clock, self.seen = clock, {}
+    seen: dict[str, tuple[int, float]]
 
-    def since(self, run):
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        # By the run's id: the size of its log, and since when it has that.
+        self.seen = {}
+
+    def since(self, run: Run) -> float:
         size, now = run.log_size(), self.clock()
         before = self.seen.get(run.id)
         if before is None or before[0] != size or run.queued:
             self.seen[run.id] = (size, now)
         return self.seen[run.id][1]
 
-    def forget_but(self, there):
+    def forget_but(self, there: Collection[str]) -> None:
         self.seen = {name: seen for name, seen in self.seen.items() if name in there}

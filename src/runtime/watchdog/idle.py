@@ -1,10 +1,19 @@
-"""Whether the machine does anything: processors, GPUs, network, and shells that somebody has open."""
+"""Tells whether the machine does anything: processors, GPUs, network, and shells that are open."""
+
+from __future__ import annotations
+
 import os
 
 from ..system import processes
 from ..system.host_stats import BUSY, HostSampler
 
-# Of all processors %, and of one, what is less than either is quiet: on many, one that works is a training.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+# Of all processors %, and of one, what is less than either is quiet: on many, one that works is a
+# training.
 QUIET, QUIET_OF_ONE = 10.0, 50.0
 # Bytes a second, in or out: data on its way.
 QUIET_NETWORK = 256 * 1024
@@ -12,27 +21,41 @@ QUIET_NETWORK = 256 * 1024
 WINDOW, OF_IDLE = 60.0, 0.25
 # Both as the kernel cuts it off.
 SESSION = "ssm-session-worker"[:15]
-# How a session begins that only reads a log for somebody who follows it (src/command/runtime-program.ts, loneProgram).
+# How a session begins that only reads a log for somebody who follows it
+# (src/command/runtime-program.ts, loneProgram).
 FOLLOWER = b"exec(base64.b64decode(sys.argv.pop(1)))"
 
 
 class Idle:
-    """Tells since when the machine does nothing. `local`: the mark of a local instance, whose processes are all that counts."""
+    """Tells since when the machine does nothing. `local`: the mark of a local instance, whose
+    processes are all that counts.
+    """
 
-    def __init__(self, root, idle, local, clock, sampler=None):
+    since: float | None
+    why: str | None
+
+    def __init__(
+        self,
+        root: str,
+        idle: float,
+        *,
+        local: str | None,
+        clock: Callable[[], float],
+        sampler: HostSampler | None = None,
+    ) -> None:
         self.local, self.clock = local, clock
         self.window = min(WINDOW, idle * OF_IDLE)
         self.sampler = sampler or HostSampler(root, clock=clock)
-        # By the clock: when the window began; since when all of them were quiet; None: the last one was not.
+        # By the clock: when the window began; since when all of them were quiet; None: the last one
+        # was not.
         self.began, self.since = clock(), clock()
-        self.used = self._used()
-        self.why = None
+        self.used, self.why = self._used(), None
         self.sampler.sample()
 
-    def look(self):
+    def poll(self) -> float | None:
         """Since when it is quiet, by the clock; None where it is not. Why not is in `why`."""
         now = self.clock()
-        shell = session(self.local)
+        shell = open_session(self.local)
         if shell:
             self.since, self.why = None, shell
         if now - self.began < self.window:
@@ -46,7 +69,7 @@ class Idle:
         self.began = now
         return self.since
 
-    def _work(self, seconds):
+    def _work(self, seconds: float) -> str | None:
         """What kept the machine busy since the last look; None: nothing."""
         found = self.sampler.sample()
         host, gpus = found["host"], found["gpus"]
@@ -65,7 +88,7 @@ class Idle:
             return "network at work"
         return None
 
-    def _used(self):
+    def _used(self) -> float:
         """CPU seconds of the local instance's processes, and of what they began that has ended."""
         if not self.local:
             return 0.0
@@ -73,17 +96,21 @@ class Idle:
         for pid in processes.marked(self.local) + [os.getpid()]:
             try:
                 with open("/proc/%d/stat" % pid, "rb") as file:
-                    ticks += sum(int(each) for each in file.read().rpartition(b")")[2].split()[11:15])
+                    ticks += sum(
+                        int(each) for each in file.read().rpartition(b")")[2].split()[11:15]
+                    )
             except (OSError, ValueError):
                 continue
         return ticks / float(os.sysconf("SC_CLK_TCK"))
 
-    def close(self):
+    def close(self) -> None:
         self.sampler.close()
 
 
-def session(local):
-    """A session of Session Manager's that is open, but for those that only follow a log; None where there is none."""
+def open_session(local: str | None) -> str | None:
+    """A session of Session Manager's that is open, but for those that only follow a log; None where
+    there is none.
+    """
     ours = set(processes.marked(local)) if local else None
     for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
         if not entry.isdigit() or (ours is not None and int(entry) not in ours):
@@ -98,9 +125,9 @@ def session(local):
     return None
 
 
-def follows(worker):
+def follows(worker: int) -> bool:
     """Whether a session's worker runs nothing but our reader of logs."""
-    lines = []
+    lines: list[bytes] = []
     for pid in processes.family(worker):
         try:
             with open("/proc/%d/cmdline" % pid, "rb") as file:

@@ -1,6 +1,16 @@
-"""How the machine is shut down: by itself, later, where nobody does it before; and now, until it has happened."""
+"""How the machine is shut down: by itself, later, where nobody does it before; and now, until it
+has happened.
+"""
+
+from __future__ import annotations
+
 import os
 import subprocess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Sequence
+
 
 # For what a command of the machine's may take, seconds.
 PATIENCE = 20
@@ -10,7 +20,7 @@ NOW = ("shutdown", "-h", "now")
 HARDER = (("systemctl", "poweroff", "-f"), ("poweroff", "-f"), NOW)
 
 
-class Gone(Exception):
+class InstanceGone(Exception):
     # A local instance that is not there any more: what is left on the path would mean this machine.
     pass
 
@@ -18,29 +28,36 @@ class Gone(Exception):
 class Power:
     """`only`: where a local instance has its own programs; None on a real one."""
 
-    def __init__(self, only):
+    def __init__(self, only: str | None) -> None:
         self.only = only
         self.tries = 0
 
-    def arm(self, minutes):
+    def arm(self, minutes: int) -> bool:
         """Sets the system's own timer, in so many minutes; whether it took it."""
         return self.run(("shutdown", "-h", "+%d" % minutes))
 
-    def off(self):
-        """Shuts down now: returns what it said, and is called again where that did not come to anything."""
-        words = NOW if self.tries < USUAL else HARDER[(self.tries - USUAL) % len(HARDER)]
+    def off(self) -> tuple[str, bool]:
+        """Shuts down now: returns what it said, and is called again where that did not come to
+        anything.
+        """
+        command = NOW if self.tries < USUAL else HARDER[(self.tries - USUAL) % len(HARDER)]
         self.tries += 1
-        return " ".join(words), self.run(words)
+        return " ".join(command), self.run(command)
 
-    def run(self, words):
-        program = words[0]
+    def run(self, command: Sequence[str]) -> bool:
+        program = command[0]
         if self.only is not None:
-            program = os.path.join(self.only, words[0])
+            program = os.path.join(self.only, command[0])
             if not os.path.exists(program):
-                raise Gone()
+                raise InstanceGone()
         try:
             done = subprocess.run(
-                (program,) + tuple(words[1:]), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=PATIENCE, cwd="/",
+                (program,) + tuple(command[1:]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=PATIENCE,
+                cwd="/",
             )
         except (OSError, subprocess.SubprocessError):
             return False

@@ -1,32 +1,61 @@
-"""Decides when an instance is to end, and why: its activity against its watchdog's configuration."""
+"""Decides when an instance is to end, and why, by its activity and its watchdog's configuration."""
+
+from __future__ import annotations
+
 from . import activity
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Collection
+
+    from ..fleet.boot_loader import WatchdogConfig
+    from .activity import Run
+    from .idle import Idle
+
+
 # These end it whatever goes on; the others only where nothing does.
-HARD = ("lifetime", "cost", "deadline")
+FORCED = ("lifetime", "cost", "deadline")
 
 
-class Guards:
-    """`boot` tells this boot; `clock` counts seconds from it on, `wall` from the epoch on; `idle` is None where it is no guard."""
+class ShutdownRules:
+    """`boot` tells this boot; `clock` counts seconds from it on, `wall` from the epoch on; `idle`
+    is None where no rule asks for it.
+    """
 
-    def __init__(self, config, root, boot, clock, wall, idle):
-        self.config, self.root, self.boot, self.clock, self.wall, self.idle = config, root, boot, clock, wall, idle
+    runs: list[Run]
+    hung: list[Run]
+    free: float | None
+
+    def __init__(
+        self,
+        config: WatchdogConfig,
+        root: str,
+        *,
+        boot: str | None,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        idle: Idle | None,
+    ) -> None:
+        self.config, self.root, self.boot = config, root, boot
+        self.clock, self.wall, self.idle = clock, wall, idle
         self.silence = activity.Silence(clock)
         self.runs, self.hung = [], []
-        # Whether a run began in this boot; since when nothing goes on and nothing works, by the clock.
+        # Whether a run began in this boot; since when nothing goes on and nothing works, by the
+        # clock.
         self.began = False
         self.free = None
 
     @property
-    def going(self):
-        return [run for run in self.runs if run.goes_on]
+    def active(self) -> list[Run]:
+        return [run for run in self.runs if run.is_active]
 
     @property
-    def trainings(self):
+    def trainings(self) -> list[Run]:
         """Those that began in this boot."""
         since = self.wall() - self.clock()
         return [run for run in self.runs if run.training and run.began(self.boot, since)]
 
-    def look(self):
+    def poll(self) -> str | None:
         """Why the instance is to end; None: it is not. The runs that hang are in `hung`."""
         now = self.clock()
         self.hung = []
@@ -39,45 +68,52 @@ class Guards:
         self.runs = activity.runs(self.root)
         trainings = self.trainings
         self.began = self.began or bool(trainings)
-        going = self.going
-        works = bool(going) or activity.syncing(self.root) or any(run.reports for run in self.runs)
-        quiet = self.idle.look() if self.idle else None
-        self.free = None if works else self.free if self.free is not None else now
+        active = self.active
+        works = bool(active) or activity.syncing(self.root) or any(run.reports for run in self.runs)
+        quiet = self.idle.poll() if self.idle else None
+        self.free = None if works else now if self.free is None else self.free
         if self.idle:
-            self._find_hung(going, quiet, now)
+            self._find_hung(active, quiet, now)
         if works:
             return None
         if self.config["start"] is not None and not self.began and now >= self.config["start"]:
             return "start"
         if self._finished(trainings):
             return "finish"
-        if self.idle and quiet is not None and now - max(quiet, self.free) >= self.config["idle"]:
-            return "idle"
+        free, limit = self.free, self.config["idle"]
+        if quiet is not None and free is not None and limit is not None:
+            return "idle" if now - max(quiet, free) >= limit else None
         return None
 
-    def idle_since(self):
+    def idle_since(self) -> float | None:
         """Since when, by the clock, it is idle; None: it is not."""
         since = self.idle.since if self.idle else None
         return None if since is None or self.free is None else max(since, self.free)
 
-    def go_on(self, since):
+    def restore_state(self, since: float | None) -> None:
         """What another watchdog saw in this boot: idle since then, by the clock."""
         self.free = since
         if self.idle:
             self.idle.since = since
 
-    def _find_hung(self, going, quiet, now):
-        self.silence.forget_but({run.id for run in going})
-        for run in going:
+    def _find_hung(self, active: Collection[Run], quiet: float | None, now: float) -> None:
+        limit = self.config["idle"]
+        self.silence.forget_but({run.id for run in active})
+        for run in active:
             silent = self.silence.since(run)
-            if quiet is not None and not run.queued and now - max(quiet, silent) >= self.config["idle"]:
+            if (
+                quiet is not None
+                and limit is not None
+                and not run.queued
+                and now - max(quiet, silent) >= limit
+            ):
                 self.hung.append(run)
 
-    def _finished(self, trainings):
+    def _finished(self, trainings: Collection[Run]) -> bool:
         """Whether the last run's time to be kept is over. Nothing goes on."""
         finish = self.config["finish"]
-        settled = [run.settled() for run in trainings]
-        if not finish or not trainings or None in settled:
+        settled = [since for since in (run.settled() for run in trainings) if since is not None]
+        if not finish or not trainings or len(settled) < len(trainings):
             return False
         last = max(trainings, key=lambda run: run.ended)
         kept = finish["success" if last.succeeded else "failure"]
