@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { ListObjectsV2CommandOutput, S3Client } from '@aws-sdk/client-s3';
+import type { S3Client } from '@aws-sdk/client-s3';
 import type { Aws } from '../aws/clients';
 import { awsProblem, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
@@ -64,16 +64,9 @@ async function clientOf(aws: Aws, bucket: string): Promise<S3Client> {
 }
 
 async function list(s3: S3Client, Bucket: string, Prefix: string): Promise<DataObject[]> {
-  const { ListObjectsV2Command } = sdk.s3();
   const found: DataObject[] = [];
-  let ContinuationToken: string | undefined;
-  do {
-    const page: ListObjectsV2CommandOutput = await s3.send(
-      new ListObjectsV2Command({ Bucket, Prefix, ContinuationToken }),
-    );
-    for (const { Key, ETag, Size } of page.Contents ?? []) found.push({ Key: Key!, ETag: ETag!, Size: Size! });
-    ContinuationToken = page.NextContinuationToken;
-  } while (ContinuationToken);
+  for await (const { Contents = [] } of sdk.s3().paginateListObjectsV2({ client: s3 }, { Bucket, Prefix }))
+    for (const { Key, ETag, Size } of Contents) found.push({ Key: Key!, ETag: ETag!, Size: Size! });
   return found;
 }
 

@@ -84,16 +84,12 @@ async function describe(
   what: string,
   abortSignal?: AbortSignal,
 ): Promise<InstanceInfo[]> {
-  const { DescribeInstancesCommand } = sdk.ec2();
-  const ec2 = await aws.ec2();
+  const { paginateDescribeInstances } = sdk.ec2();
+  const config = { client: await aws.ec2() };
   const found: InstanceInfo[] = [];
-  let token: string | undefined;
   try {
-    do {
-      const answer = await ec2.send(new DescribeInstancesCommand({ ...request, NextToken: token }), { abortSignal });
-      for (const { Instances = [] } of answer.Reservations ?? []) found.push(...Instances.map(toInstanceInfo));
-      token = answer.NextToken;
-    } while (token);
+    for await (const { Reservations = [] } of paginateDescribeInstances(config, { ...request }, { abortSignal }))
+      for (const { Instances = [] } of Reservations) found.push(...Instances.map(toInstanceInfo));
   } catch (error) {
     if (awsCode(error) === 'InvalidInstanceID.NotFound') return [];
     throw awsProblem('INSTANCE_DESCRIBE', what, error);

@@ -94,8 +94,8 @@ function missing(name: NamedInstance): Problem {
 }
 
 async function describe(aws: Aws, name: NamedInstance): Promise<FoundInstance[]> {
-  const { DescribeInstancesCommand } = sdk.ec2();
-  const ec2 = await aws.ec2();
+  const { paginateDescribeInstances } = sdk.ec2();
+  const config = { client: await aws.ec2() };
   const filters: Filter[] | undefined =
     'id' in name
       ? undefined
@@ -103,18 +103,10 @@ async function describe(aws: Aws, name: NamedInstance): Promise<FoundInstance[]>
         ? [{ Name: 'tag:Name', Values: [name.name] }]
         : Object.entries(name.tag).map(([key, value]) => ({ Name: `tag:${key}`, Values: [value] }));
   const found: FoundInstance[] = [];
-  let token: string | undefined;
+  const request = 'id' in name ? { InstanceIds: [name.id] } : { Filters: filters };
   try {
-    do {
-      const answer = await ec2.send(
-        new DescribeInstancesCommand({
-          ...('id' in name ? { InstanceIds: [name.id] } : { Filters: filters }),
-          NextToken: token,
-        }),
-      );
-      for (const reservation of answer.Reservations ?? []) found.push(...(reservation.Instances ?? []).map(toFound));
-      token = answer.NextToken;
-    } while (token);
+    for await (const { Reservations = [] } of paginateDescribeInstances(config, request))
+      for (const { Instances = [] } of Reservations) found.push(...Instances.map(toFound));
   } catch (error) {
     const code = awsCode(error);
     if (code === 'InvalidInstanceID.NotFound' || code === 'InvalidInstanceID.Malformed') {

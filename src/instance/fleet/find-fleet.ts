@@ -69,8 +69,8 @@ async function tagsOfFleets(
   what: string,
   abortSignal?: AbortSignal,
 ): Promise<TagDescription[]> {
-  const { DescribeTagsCommand } = sdk.ec2();
-  const ec2 = await aws.ec2();
+  const { paginateDescribeTags } = sdk.ec2();
+  const config = { client: await aws.ec2() };
   const Filters = [
     ...('ids' in which
       ? [{ Name: 'resource-id', Values: which.ids }]
@@ -81,13 +81,8 @@ async function tagsOfFleets(
     { Name: 'resource-type', Values: ['fleet', 'launch-template'] },
   ];
   const found: TagDescription[] = [];
-  let token: string | undefined;
   try {
-    do {
-      const answer = await ec2.send(new DescribeTagsCommand({ Filters, NextToken: token }), { abortSignal });
-      found.push(...(answer.Tags ?? []));
-      token = answer.NextToken || undefined;
-    } while (token);
+    for await (const { Tags = [] } of paginateDescribeTags(config, { Filters }, { abortSignal })) found.push(...Tags);
   } catch (error) {
     throw awsProblem('FLEET', what, error);
   }

@@ -1,4 +1,4 @@
-import type { Tag } from '@aws-sdk/client-ec2';
+import type { FleetData, Instance, LaunchTemplate, Tag, Volume } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
@@ -31,6 +31,11 @@ export interface InventoryTemplate extends InventoryResource {
   name: string;
 }
 
+export interface InventoryVolume extends InventoryResource {
+  /** GiB. */
+  size: number;
+}
+
 export interface Inventory {
   /** That are not terminated. */
   instances: InventoryInstance[];
@@ -40,7 +45,7 @@ export interface Inventory {
   /** That are open and have no instance. */
   spotRequests: InventoryResource[];
   /** That no instance has. */
-  volumes: (InventoryResource & { /** GiB. */ size: number })[];
+  volumes: InventoryVolume[];
 }
 
 export type Kind = 'instance' | 'fleet' | 'launch template' | 'spot request' | 'volume';
@@ -50,88 +55,79 @@ const ACTIVE_FLEET_STATES = ['submitted', 'active', 'modifying'];
 
 /** Everything with our tag that is there. @throws Problem with AWS's reason where one of the questions is refused. */
 export async function takeInventory(aws: Aws, abortSignal?: AbortSignal): Promise<Inventory> {
-  const ec2 = await aws.ec2();
-  const to = sdk.ec2();
+  const config = { client: await aws.ec2() };
   const send = { abortSignal };
+  const to = sdk.ec2();
   const [instances, fleets, templates, spotRequests, volumes] = await Promise.all([
-    all(
-      'instances',
-      (NextToken) => ec2.send(new to.DescribeInstancesCommand({ Filters: [OURS], NextToken }), send),
-      ({ Reservations = [] }) => Reservations.flatMap(({ Instances = [] }) => Instances),
+    all('instances', to.paginateDescribeInstances(config, { Filters: [OURS] }, send), ({ Reservations = [] }) =>
+      Reservations.flatMap(({ Instances = [] }) => Instances),
     ),
     // It has no filter by tag.
-    all(
-      'fleets',
-      (NextToken) => ec2.send(new to.DescribeFleetsCommand({ NextToken }), send),
-      ({ Fleets = [] }) => Fleets,
-    ),
+    all('fleets', to.paginateDescribeFleets(config, {}, send), ({ Fleets = [] }) => Fleets),
     all(
       'launch templates',
-      (NextToken) => ec2.send(new to.DescribeLaunchTemplatesCommand({ Filters: [OURS], NextToken }), send),
+      to.paginateDescribeLaunchTemplates(config, { Filters: [OURS] }, send),
       ({ LaunchTemplates = [] }) => LaunchTemplates,
     ),
     all(
       'spot requests',
-      (NextToken) =>
-        ec2.send(
-          new to.DescribeSpotInstanceRequestsCommand({
-            Filters: [OURS, { Name: 'state', Values: ['open'] }],
-            NextToken,
-          }),
-          send,
-        ),
+      to.paginateDescribeSpotInstanceRequests(config, { Filters: [OURS, { Name: 'state', Values: ['open'] }] }, send),
       ({ SpotInstanceRequests = [] }) => SpotInstanceRequests,
     ),
     all(
       'volumes',
-      (NextToken) =>
-        ec2.send(
-          new to.DescribeVolumesCommand({ Filters: [OURS, { Name: 'status', Values: ['available'] }], NextToken }),
-          send,
-        ),
+      to.paginateDescribeVolumes(config, { Filters: [OURS, { Name: 'status', Values: ['available'] }] }, send),
       ({ Volumes = [] }) => Volumes,
     ),
   ]);
   return {
-    instances: instances
-      .map((each) => ({
-        ...made(each.InstanceId, each.State?.Name, each.Tags, each.LaunchTime),
-        type: each.InstanceType ?? '',
-        zone: each.Placement?.AvailabilityZone ?? '',
-        market: each.InstanceLifecycle === 'spot' ? ('spot' as const) : ('on-demand' as const),
-        spotRequest: each.SpotInstanceRequestId ?? null,
-        fleet: each.Tags?.find(({ Key }) => Key === FLEET_ID)?.Value ?? null,
-      }))
-      .filter(({ tags, state }) => isOurs(tags) && state !== 'terminated'),
-    fleets: fleets
-      .map((each) => ({
-        ...made(each.FleetId, each.FleetState, each.Tags, each.CreateTime),
-        templates: (each.LaunchTemplateConfigs ?? []).flatMap(({ LaunchTemplateSpecification: name }) =>
-          [name?.LaunchTemplateId, name?.LaunchTemplateName].filter((text) => text !== undefined),
-        ),
-      }))
-      .filter(({ tags, state }) => isOurs(tags) && ACTIVE_FLEET_STATES.includes(state)),
-    templates: templates
-      .map((each) => ({
-        ...made(each.LaunchTemplateId, '', each.Tags, each.CreateTime),
-        name: each.LaunchTemplateName ?? '',
-      }))
-      .filter(({ tags }) => isOurs(tags)),
+    instances: instances.map(toInstance).filter(({ tags, state }) => isOurs(tags) && state !== 'terminated'),
+    fleets: fleets.map(toFleet).filter(({ tags, state }) => isOurs(tags) && ACTIVE_FLEET_STATES.includes(state)),
+    templates: templates.map(toTemplate).filter(({ tags }) => isOurs(tags)),
     spotRequests: spotRequests
       .filter(({ InstanceId }) => !InstanceId)
-      .map((each) => made(each.SpotInstanceRequestId, each.State, each.Tags, each.CreateTime))
+      .map((each) => toResource(each.SpotInstanceRequestId, each.State, each.Tags, each.CreateTime))
       .filter(({ tags, state }) => isOurs(tags) && state === 'open'),
-    volumes: volumes
-      .map((each) => ({ ...made(each.VolumeId, each.State, each.Tags, each.CreateTime), size: each.Size ?? 0 }))
-      .filter(({ tags, state }) => isOurs(tags) && state === 'available'),
+    volumes: volumes.map(toVolume).filter(({ tags, state }) => isOurs(tags) && state === 'available'),
   };
+}
+
+function toInstance(each: Instance): InventoryInstance {
+  return {
+    ...toResource(each.InstanceId, each.State?.Name, each.Tags, each.LaunchTime),
+    type: each.InstanceType ?? '',
+    zone: each.Placement?.AvailabilityZone ?? '',
+    market: each.InstanceLifecycle === 'spot' ? 'spot' : 'on-demand',
+    spotRequest: each.SpotInstanceRequestId ?? null,
+    fleet: each.Tags?.find(({ Key }) => Key === FLEET_ID)?.Value ?? null,
+  };
+}
+
+function toFleet(each: FleetData): InventoryFleet {
+  return {
+    ...toResource(each.FleetId, each.FleetState, each.Tags, each.CreateTime),
+    templates: (each.LaunchTemplateConfigs ?? []).flatMap(({ LaunchTemplateSpecification: name }) =>
+      [name?.LaunchTemplateId, name?.LaunchTemplateName].filter((text) => text !== undefined),
+    ),
+  };
+}
+
+function toTemplate(each: LaunchTemplate): InventoryTemplate {
+  return {
+    ...toResource(each.LaunchTemplateId, '', each.Tags, each.CreateTime),
+    name: each.LaunchTemplateName ?? '',
+  };
+}
+
+function toVolume(each: Volume): InventoryVolume {
+  return { ...toResource(each.VolumeId, each.State, each.Tags, each.CreateTime), size: each.Size ?? 0 };
 }
 
 function isOurs(tags: Record<string, string>): boolean {
   return tags[TAG.managed] === 'true';
 }
 
-function made(id = '', state = '', tags: Tag[] = [], since?: Date): InventoryResource {
+function toResource(id = '', state = '', tags: Tag[] = [], since?: Date): InventoryResource {
   return {
     id,
     state,
@@ -140,19 +136,11 @@ function made(id = '', state = '', tags: Tag[] = [], since?: Date): InventoryRes
   };
 }
 
-async function all<Page extends { NextToken?: string }, Row>(
-  what: string,
-  ask: (NextToken: string | undefined) => Promise<Page>,
-  rows: (page: Page) => Row[],
-): Promise<Row[]> {
+/** The rows of all pages of an answer. */
+async function all<Page, Row>(what: string, pages: AsyncIterable<Page>, rows: (page: Page) => Row[]): Promise<Row[]> {
   const found: Row[] = [];
-  let token: string | undefined;
   try {
-    do {
-      const answer = await ask(token);
-      found.push(...rows(answer));
-      token = answer.NextToken || undefined;
-    } while (token);
+    for await (const page of pages) found.push(...rows(page));
   } catch (error) {
     throw awsProblem('INVENTORY', `Could not look up the ${what} that nx-ec2 launched.`, error);
   }

@@ -1,3 +1,4 @@
+import type { DescribeInstanceTypeOfferingsCommandInput } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
@@ -82,27 +83,20 @@ async function offerings(
   types: readonly string[],
   abortSignal?: AbortSignal,
 ): Promise<Map<string, Set<string>>> {
-  const { DescribeInstanceTypeOfferingsCommand } = sdk.ec2();
-  const ec2 = await aws.ec2();
+  const { paginateDescribeInstanceTypeOfferings } = sdk.ec2();
+  const config = { client: await aws.ec2() };
   const zones = new Map<string, Set<string>>(types.map((type) => [type, new Set()]));
-  let token: string | undefined;
-  do {
-    const answer = await ec2
-      .send(
-        new DescribeInstanceTypeOfferingsCommand({
-          LocationType: 'availability-zone',
-          Filters: [{ Name: 'instance-type', Values: [...types] }],
-          NextToken: token,
-        }),
-        { abortSignal },
-      )
-      .catch((error: unknown) => {
-        throw awsProblem('INSTANCE_TYPE', `Could not look up which zones have ${types.join(', ')}.`, error);
-      });
-    for (const { InstanceType, Location } of answer.InstanceTypeOfferings ?? [])
-      zones.get(InstanceType!)?.add(Location!);
-    token = answer.NextToken;
-  } while (token);
+  const request: DescribeInstanceTypeOfferingsCommandInput = {
+    LocationType: 'availability-zone',
+    Filters: [{ Name: 'instance-type', Values: [...types] }],
+  };
+  try {
+    for await (const page of paginateDescribeInstanceTypeOfferings(config, request, { abortSignal }))
+      for (const { InstanceType, Location } of page.InstanceTypeOfferings ?? [])
+        zones.get(InstanceType!)?.add(Location!);
+  } catch (error) {
+    throw awsProblem('INSTANCE_TYPE', `Could not look up which zones have ${types.join(', ')}.`, error);
+  }
   return zones;
 }
 

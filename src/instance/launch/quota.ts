@@ -99,20 +99,15 @@ async function vcpus(
   { code }: Quota,
   abortSignal?: AbortSignal,
 ): Promise<{ needed: number; used: number }> {
-  const { DescribeInstancesCommand, DescribeInstanceTypesCommand } = sdk.ec2();
+  const { paginateDescribeInstances, DescribeInstanceTypesCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   const running: string[] = [];
-  let NextToken: string | undefined;
-  do {
-    const Filters = [{ Name: 'instance-state-name', Values: ['pending', 'running'] }];
-    const answer = await ec2.send(new DescribeInstancesCommand({ Filters, NextToken }), { abortSignal });
-    for (const { Instances = [] } of answer.Reservations ?? [])
-      for (const { InstanceType = '', InstanceLifecycle } of Instances) {
-        const its = InstanceLifecycle === 'spot' ? 'spot' : 'on-demand';
-        if (its === market && quotaOf(InstanceType, its)?.code === code) running.push(InstanceType);
-      }
-    NextToken = answer.NextToken || undefined;
-  } while (NextToken);
+  const Filters = [{ Name: 'instance-state-name', Values: ['pending', 'running'] }];
+  for await (const { Reservations = [] } of paginateDescribeInstances({ client: ec2 }, { Filters }, { abortSignal }))
+    for (const { InstanceType = '', InstanceLifecycle } of Reservations.flatMap(({ Instances = [] }) => Instances)) {
+      const its = InstanceLifecycle === 'spot' ? 'spot' : 'on-demand';
+      if (its === market && quotaOf(InstanceType, its)?.code === code) running.push(InstanceType);
+    }
   const names = [...new Set([type, ...running])];
   const counts = new Map<string, number>();
   // A call takes a hundred.

@@ -90,20 +90,15 @@ async function end(
 
 /** Those that EC2 does not call terminated, or stopped where that is what they are to be. */
 async function aliveInstance(aws: Aws, ended: Ended[]): Promise<Set<string>> {
-  const ec2 = await aws.ec2();
+  const config = { client: await aws.ec2() };
   const Filters = [{ Name: 'instance-id', Values: ended.map(({ id }) => id) }];
   const left = new Set<string>();
-  let NextToken: string | undefined;
   try {
-    do {
-      const answer = await ec2.send(new (sdk.ec2().DescribeInstancesCommand)({ Filters, NextToken }));
-      for (const { Instances = [] } of answer.Reservations ?? [])
-        for (const { InstanceId: id, State } of Instances) {
-          const stops = State?.Name === 'stopped' && ended.some((each) => each.id === id && each.how === 'stop');
-          if (State?.Name !== 'terminated' && !stops) left.add(id!);
-        }
-      NextToken = answer.NextToken || undefined;
-    } while (NextToken);
+    for await (const { Reservations = [] } of sdk.ec2().paginateDescribeInstances(config, { Filters }))
+      for (const { InstanceId: id, State } of Reservations.flatMap(({ Instances = [] }) => Instances)) {
+        const stops = State?.Name === 'stopped' && ended.some((each) => each.id === id && each.how === 'stop');
+        if (State?.Name !== 'terminated' && !stops) left.add(id!);
+      }
   } catch {
     // It is asked again, or said that they are being terminated.
     for (const { id } of ended) left.add(id);
