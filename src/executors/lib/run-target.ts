@@ -5,7 +5,7 @@ import { Problem } from '../../report/problem';
 import type { Workspace } from '../../project/scan-project';
 import { Reporter } from '../../report/reporter';
 import { takeCacheFailure } from '../../system/cache-file';
-import { Interrupts } from './interrupts';
+import { Interruption, type Stop } from './interruption';
 import { asTyped, typedOptions } from '../../workspace/typed-options';
 import { assertNoForeignWords, assertNoPassThrough } from './command-line-words';
 import { nxCommandLine, assertKnownConfiguration } from '../../workspace/invocation';
@@ -30,21 +30,10 @@ export interface Target {
   onInterrupt(say: () => string, stop?: Stop): void;
 }
 
-/** How a signal stops what runs on the instance. */
-export interface Stop {
-  /** By the first signal; else by a second one within two seconds. */
-  immediate: boolean;
-  say: string;
-  stop: () => Promise<unknown>;
-}
-
 interface ReportingOptions {
   verbose?: boolean;
   json?: boolean;
 }
-
-/** An interrupted target: nothing more to print, not a success. */
-class Interrupted extends Error {}
 
 /**
  * Runs one executor: validates its options, hands it what it works with, turns errors into messages, and ends with
@@ -64,102 +53,92 @@ export async function runTarget<O extends ReportingOptions>(
   const options = textOptions(name, { ...(given as object) }, (key, value) => asTyped(value, typed[key])) as O &
     Record<string, unknown>;
   const reporter = new Reporter({ verbose: options.verbose, json: options.json, plain, project: context.projectName });
-  const controller = new AbortController();
-  let say: () => string = () => 'Interrupted; nothing was started.';
-  let stop: Stop | undefined;
-  const interrupts = new Interrupts({
-    first: (by) =>
-      reporter.answer(
-        by,
-        stop?.immediate
-          ? stop.say
-          : `${say()}${stop && !reporter.isPseudoTerminal ? `\nOnce more within 2 s, and it is stopped.` : ''}`,
-      ),
-    again: (by) => stop && reporter.answer(by, stop.say),
-    detach: () => controller.abort(new Interrupted()),
-  });
-  const interrupted = new Promise<never>((_, reject) =>
-    controller.signal.addEventListener('abort', () => reject(controller.signal.reason)),
-  );
-  interrupted.catch(() => undefined);
+  const interruption = new Interruption(reporter);
+  const { signal } = interruption;
   let work: Promise<object> | undefined;
   let configuration: Configuration | undefined;
   try {
+    configuration = configurationOf(name, context, options);
     const project = context.projectName!;
-    const projectRoot = context.projectsConfigurations.projects[project].root;
-    assertKnownConfiguration(context);
-    assertNoPassThrough(name, nxCommandLine());
-    assertNoForeignWords(name, context);
-    assertNoEmptyOption(name, options);
-    configuration = resolveConfiguration({
-      workspaceRoot: context.root,
-      projectName: project,
-      projectRoot,
-      nxJson: context.nxJsonConfiguration ?? {},
-      options,
-      target: name,
-    });
-    work = recipe(
-      {
-        configuration,
-        context,
-        project,
-        workspace: {
-          workspaceRoot: context.root,
-          projectGraph: context.projectGraph,
-          project,
-          configuration,
-          reporter,
-        },
-        reporter,
-        signal: controller.signal,
-        onInterrupt: (text, how) => {
-          say = text;
-          stop = how;
-        },
-      },
-      options,
-    );
-    const result = await Promise.race([work, interrupted]);
+    const { root: workspaceRoot, projectGraph } = context;
+    const workspace = { workspaceRoot, projectGraph, project, configuration, reporter };
+    const target: Target = {
+      configuration,
+      context,
+      project,
+      workspace,
+      reporter,
+      signal,
+      onInterrupt: (say, stop) => interruption.onInterrupt(say, stop),
+    };
+    work = recipe(target, options);
+    const result = await interruption.race(work);
     const trouble = takeCacheFailure();
     if (trouble) reporter.warn(trouble);
     reporter.result({ success: true, project, target: name, ...result });
     return { success: true };
   } catch (error) {
-    if (controller.signal.aborted) {
-      // What was begun gives itself up (an upload, a staging directory), within what Nx grants.
-      const asked = await interrupts.wantsStop(stop?.immediate ?? false);
-      reporter.result({
-        success: false,
-        project: context.projectName,
-        target: name,
-        error: { code: asked ? 'STOPPED' : 'DETACHED', message: say() },
-      });
+    if (signal.aborted) {
+      const { code, message, stop } = await interruption.outcome();
+      reporter.result({ success: false, project: context.projectName, target: name, error: { code, message } });
       reporter.silence();
-      await withTimeout(CLEAN_UP, asked ? stop?.stop() : work);
-      return { success: false };
-    }
-    const located = withOrigins(error, configuration?.sources ?? []);
-    const problem = located instanceof Problem ? located : fileProblem(error);
-    const message = reporter.nameProject(problem?.message ?? (error as Error).stack ?? String(error));
-    reporter.line(`${reporter.strong('error:')} ${message}`);
-    reporter.result({
-      success: false,
-      project: context.projectName,
-      target: name,
-      error: { code: problem?.code ?? 'INTERNAL', message, aws: problem?.aws },
-      ...(error as { result?: object }).result,
-    });
+      // What was begun gives itself up (an upload, a staging directory), within what Nx grants.
+      await withTimeout(CLEAN_UP_TIMEOUT_MS, code === 'STOPPED' ? stop?.() : work);
+    } else reportFailure({ target: name, context, reporter, error, configuration });
     return { success: false };
   } finally {
     reporter.endLog();
     // A Ctrl+C in a terminal comes as several signals: after the first, the others must not kill the clean-up.
-    if (!controller.signal.aborted) interrupts.close();
+    if (!signal.aborted) interruption.close();
   }
 }
 
+/** The configuration of a target. @throws Problem where the command line or the configuration is not valid. */
+function configurationOf(name: TargetName, context: ExecutorContext, options: Record<string, unknown>): Configuration {
+  const projectName = context.projectName!;
+  assertKnownConfiguration(context);
+  assertNoPassThrough(name, nxCommandLine());
+  assertNoForeignWords(name, context);
+  assertNoEmptyOption(name, options);
+  return resolveConfiguration({
+    workspaceRoot: context.root,
+    projectName,
+    projectRoot: context.projectsConfigurations.projects[projectName].root,
+    nxJson: context.nxJsonConfiguration ?? {},
+    options,
+    target: name,
+  });
+}
+
+/** Prints an error as its message, and as the result where a program reads it. */
+function reportFailure({
+  target,
+  context: { projectName: project },
+  reporter,
+  error,
+  configuration,
+}: {
+  target: TargetName;
+  context: ExecutorContext;
+  reporter: Reporter;
+  error: unknown;
+  configuration?: Configuration;
+}): void {
+  const located = withOrigins(error, configuration?.sources ?? []);
+  const problem = located instanceof Problem ? located : fileProblem(error);
+  const message = reporter.nameProject(problem?.message ?? (error as Error).stack ?? String(error));
+  reporter.line(`${reporter.strong('error:')} ${message}`);
+  reporter.result({
+    success: false,
+    project,
+    target,
+    error: { code: problem?.code ?? 'INTERNAL', message, aws: problem?.aws },
+    ...(error as { result?: object }).result,
+  });
+}
+
 /** After a signal Nx 24 waits 5 s before it kills; we are gone before, ms. */
-const CLEAN_UP = 2_500;
+const CLEAN_UP_TIMEOUT_MS = 2_500;
 
 /** Waits for what may fail, not longer than so many ms. */
 function withTimeout(ms: number, work: Promise<unknown> | undefined): Promise<unknown> {
