@@ -51,130 +51,115 @@ const PATTERN_IN_ROOT = /[*?[\]{}()!\\]/;
 /** Of patterns for outputs, those that mean something else to Nx: it takes `!` for all other files. */
 const PATTERN_OF_OTHERS = /[()!\\]/;
 
+/** What is said of a target: its executor and name in nx.json, and an example of its options. */
+const TARGETS: Record<
+  | 'sync'
+  | 'watch'
+  | 'train'
+  | 'submit'
+  | 'logs'
+  | 'status'
+  | 'cancel'
+  | 'pull'
+  | 'exec'
+  | 'shell'
+  | 'up'
+  | 'down'
+  | 'doctor',
+  { description: string; options: Raw }
+> = {
+  sync: { description: 'Sync the project and its dependencies to the EC2 instance', options: { dryRun: true } },
+  // Not `continuous`: Nx reports such a target as a success however it ends, and other targets would not wait for its first sync.
+  watch: { description: 'Sync each edit to the instance while you work', options: { force: true } },
+  logs: { description: "Show a run's log and follow it to its end", options: { run: '<id>' } },
+  status: { description: 'List the runs, or show one in full', options: { run: 'last' } },
+  cancel: { description: 'Stop a run', options: { gracePeriod: '1m' } },
+  pull: { description: 'Fetch artifacts and checkpoints of a run', options: { checkpoints: 'last' } },
+  exec: { description: 'Run a command on the instance', options: { command: 'nvidia-smi' } },
+  shell: { description: 'Open a shell on the instance', options: { run: '<id>' } },
+  up: { description: 'Launch or start the EC2 instance', options: { json: true } },
+  down: { description: 'Terminate or stop the instance of the project', options: { stop: true } },
+  doctor: {
+    description: 'Check what the other targets need: credentials, bucket, instance, permissions',
+    options: { json: true },
+  },
+  // Never cached: what was only started has no outputs.
+  submit: {
+    description: 'Start a training on the EC2 instance without following it',
+    options: { args: '--epochs 3' },
+  },
+  train: { description: 'Train on the EC2 instance', options: { args: '--epochs 3' } },
+};
+
 /**
  * The targets of a project with an ec2.config.json. They have no options: the executors read the file. It is left out of
  * the inputs, so that a new timeout or another instance trains nothing anew; the runtime input of `remote-train` prints
  * the digest of those settings that can change a training's result.
  */
 export function inferTargets(of: Inference): Record<string, TargetConfiguration> {
-  const { workspaceRoot, projectRoot, merged, names } = of;
-  const train = (merged.train ?? {}) as Raw;
-  const target = (
-    name: string,
-    executor: string,
-    description: string,
-    example: { options?: Raw; args?: string[] },
-    more: Partial<TargetConfiguration> = {},
-  ): TargetConfiguration => ({
-    executor: `nx-ec2:${executor}`,
-    cache: false,
-    ...more,
-    metadata: {
-      description,
-      technologies: ['aws', 'python'],
-      help: {
-        command: `npx ${of.projectName === undefined ? `nx run <project>:${shellWord(name)}` : nxRun(of.projectName, name)} --help`,
-        example,
+  const targets: Record<string, TargetConfiguration> = {};
+  for (const [verb, { description, options }] of Object.entries(TARGETS)) {
+    const executor = `remote-${verb}`;
+    const name = of.names[`${verb}TargetName` as keyof TargetNames] ?? executor;
+    targets[name] = {
+      executor: `nx-ec2:${executor}`,
+      cache: false,
+      ...(verb === 'train' ? caching(of) : {}),
+      metadata: {
+        description: verb === 'train' ? trainDescription(of, description) : description,
+        technologies: ['aws', 'python'],
+        help: {
+          command: `npx ${of.projectName === undefined ? `nx run <project>:${shellWord(name)}` : nxRun(of.projectName, name)} --help`,
+          example: { options },
+        },
       },
-    },
-  });
-  const name = {
-    sync: names.syncTargetName ?? 'remote-sync',
-    watch: names.watchTargetName ?? 'remote-watch',
-    train: names.trainTargetName ?? 'remote-train',
-    submit: names.submitTargetName ?? 'remote-submit',
-    logs: names.logsTargetName ?? 'remote-logs',
-    status: names.statusTargetName ?? 'remote-status',
-    cancel: names.cancelTargetName ?? 'remote-cancel',
-    pull: names.pullTargetName ?? 'remote-pull',
-    exec: names.execTargetName ?? 'remote-exec',
-    shell: names.shellTargetName ?? 'remote-shell',
-    up: names.upTargetName ?? 'remote-up',
-    down: names.downTargetName ?? 'remote-down',
-    doctor: names.doctorTargetName ?? 'remote-doctor',
-  };
-  const targets: Record<string, TargetConfiguration> = {
-    [name.sync]: target(name.sync, 'remote-sync', 'Sync the project and its dependencies to the EC2 instance', {
-      options: { dryRun: true },
-    }),
-    // Not `continuous`: Nx reports such a target as a success however it ends, and other targets would not wait for its first sync.
-    [name.watch]: target(name.watch, 'remote-watch', 'Sync each edit to the instance while you work', {
-      options: { force: true },
-    }),
-    [name.logs]: target(name.logs, 'remote-logs', "Show a run's log and follow it to its end", {
-      options: { run: '<id>' },
-    }),
-    [name.status]: target(name.status, 'remote-status', 'List the runs, or show one in full', {
-      options: { run: 'last' },
-    }),
-    [name.cancel]: target(name.cancel, 'remote-cancel', 'Stop a run', { options: { gracePeriod: '1m' } }),
-    [name.pull]: target(name.pull, 'remote-pull', 'Fetch artifacts and checkpoints of a run', {
-      options: { checkpoints: 'last' },
-    }),
-    [name.exec]: target(name.exec, 'remote-exec', 'Run a command on the instance', {
-      options: { command: 'nvidia-smi' },
-    }),
-    [name.shell]: target(name.shell, 'remote-shell', 'Open a shell on the instance', { options: { run: '<id>' } }),
-    [name.up]: target(name.up, 'remote-up', 'Launch or start the EC2 instance', { options: { json: true } }),
-    [name.down]: target(name.down, 'remote-down', 'Terminate or stop the instance of the project', {
-      options: { stop: true },
-    }),
-    [name.doctor]: target(
-      name.doctor,
-      'remote-doctor',
-      'Check what the other targets need: credentials, bucket, instance, permissions',
-      {
-        options: { json: true },
-      },
-    ),
-  };
-  const outputs = allOutputs(train.outputs as WrittenOutput[] | undefined);
-  const own = namedInput(of);
-  const isCacheable =
-    of.isValid !== false &&
-    !PATTERN_IN_ROOT.test(projectRoot) &&
-    !outputs.some(({ path }) => PATTERN_OF_OTHERS.test(path));
-  // Never cached: what was only started has no outputs.
-  targets[name.submit] = target(
-    name.submit,
-    'remote-submit',
-    'Start a training on the EC2 instance without following it',
-    {
-      options: { args: '--epochs 3' },
-    },
-  );
-  targets[name.train] = target(
-    name.train,
-    'remote-train',
-    isCacheable || of.isValid === false
-      ? 'Train on the EC2 instance'
-      : "Train on the EC2 instance (not cached: Nx can't find outputs whose paths have these characters)",
-    { options: { args: '--epochs 3' } },
-    {
-      cache: isCacheable,
-      // A file that stays in the store has a pointer beside it; one in a directory is in it.
-      outputs: outputs.flatMap(({ path }) => [
-        `{projectRoot}/${path}`,
-        ...(path === OUTPUT_DIRECTORY ? [] : [`{projectRoot}/${path}${POINTER}`]),
-      ]),
-      inputs: [
-        ...own,
-        // An untracked result or checkpoint is no input, whether git ignores it or not; a tracked one is part of the snapshot's id.
-        ...writtenPaths(train).flatMap(({ path }) => [`!{projectRoot}/${path}`, `!{projectRoot}/${path}/**/*`]),
-        // Those in the project are its own files already.
-        ...environmentFiles({ workspaceRoot, projectRoot, choice: environmentChoice(train) })
-          .filter((file) => projectRoot !== '.' && !file.startsWith(`${projectRoot}/`))
-          .map((file) => `{workspaceRoot}/${file}`),
-        // What goes along from this machine decides the result as well.
-        ...((train.passEnv ?? []) as string[]).map((env) => ({ env })),
-        // Nx's own hash goes by times of change and knows nothing of git-ignored files or of S3: this one is of what is sent.
-        { runtime: cacheKeyCommand(workspaceRoot, projectRoot) },
-        // With it, Nx computes the hash when the tasks that this one depends on have ended, not before.
-        { dependentTasksOutputFiles: '**/*', transitive: true },
-      ],
-    },
-  );
+    };
+  }
   return targets;
+}
+
+/** Whether Nx finds the outputs of a training by its patterns. */
+function hasPlainOutputs({ projectRoot, merged }: Inference): boolean {
+  const outputs = trainOutputs(merged);
+  return !PATTERN_IN_ROOT.test(projectRoot) && !outputs.some(({ path }) => PATTERN_OF_OTHERS.test(path));
+}
+
+function trainOutputs({ train }: Raw) {
+  return allOutputs((train as Raw | undefined)?.outputs as WrittenOutput[] | undefined);
+}
+
+function trainDescription(of: Inference, description: string): string {
+  if (of.isValid === false || hasPlainOutputs(of)) return description;
+  return `${description} (not cached: Nx can't find outputs whose paths have these characters)`;
+}
+
+/** When Nx may take a training from its cache, and what it then restores. */
+function caching(of: Inference): Pick<TargetConfiguration, 'cache' | 'outputs' | 'inputs'> {
+  const { workspaceRoot, projectRoot, merged } = of;
+  const train = (merged.train ?? {}) as Raw;
+  return {
+    cache: of.isValid !== false && hasPlainOutputs(of),
+    // A file that stays in the store has a pointer beside it; one in a directory is in it.
+    outputs: trainOutputs(merged).flatMap(({ path }) => [
+      `{projectRoot}/${path}`,
+      ...(path === OUTPUT_DIRECTORY ? [] : [`{projectRoot}/${path}${POINTER}`]),
+    ]),
+    inputs: [
+      ...namedInput(of),
+      // An untracked result or checkpoint is no input, whether git ignores it or not; a tracked one is part of the snapshot's id.
+      ...writtenPaths(train).flatMap(({ path }) => [`!{projectRoot}/${path}`, `!{projectRoot}/${path}/**/*`]),
+      // Those in the project are its own files already.
+      ...environmentFiles({ workspaceRoot, projectRoot, choice: environmentChoice(train) })
+        .filter((file) => projectRoot !== '.' && !file.startsWith(`${projectRoot}/`))
+        .map((file) => `{workspaceRoot}/${file}`),
+      // What goes along from this machine decides the result as well.
+      ...((train.passEnv ?? []) as string[]).map((env) => ({ env })),
+      // Nx's own hash goes by times of change and knows nothing of git-ignored files or of S3: this one is of what is sent.
+      { runtime: cacheKeyCommand(workspaceRoot, projectRoot) },
+      // With it, Nx computes the hash when the tasks that this one depends on have ended, not before.
+      { dependentTasksOutputFiles: '**/*', transitive: true },
+    ],
+  };
 }
 
 function namedInput({ namedInput: there }: Inference): string[] {

@@ -90,71 +90,92 @@ export async function createInstanceContext(
   soon?: 'store',
 ): Promise<Session> {
   const runs = createRunContext(configuration, project, workspaceRoot, reporter);
-  const { aws, store } = runs;
+  const { aws } = runs;
   aws.connect('ssm');
   if (soon) aws.connect('s3', configuration.bucket);
   try {
-    const { startupTimeout } = configuration.instance;
-    const named = configuration.sync.tree;
     await aws.region();
-    const found: { instances?: string[] } = {};
-    let checked: Promise<void> | undefined;
-    const check = (signal?: AbortSignal) =>
-      preflight({
-        aws,
-        store,
-        instances: found.instances?.map((id) => ({ id })) ?? configuration.instances.filter(isThere),
-        wait: startupTimeout,
-        onWait: (what) => reporter.line(what),
-        signal,
-      });
-    const made = 'described' in configuration.instance;
-    const caller = named && !made ? '' : await rememberedCaller(aws);
+    const check = new Preflight(runs);
+    const isLaunched = 'described' in configuration.instance;
+    const caller = configuration.sync.tree && !isLaunched ? '' : await rememberedCaller(aws);
     if (caller === undefined) {
       // A machine that has never synced: what must hold is asked for while the caller is.
       aws.connect('s3', configuration.bucket);
       aws.connect('sts');
-      checked = check();
-      checked.catch(() => undefined);
+      check.begin();
     }
-    const workspace = workspaceIdentity(workspaceRoot);
     const asking = caller === undefined ? learnCaller(aws) : Promise.resolve(caller);
-    const names = resolveSelectors(
-      { ...runs, owner: async () => ({ workspace, project, caller: await asking }) },
-      configuration.instances,
-    );
-    const [instances, arn] = await Promise.all([names.then((all) => findInstances(aws, all)), asking]).catch(
-      async (error: unknown) => {
-        // The preflight knows all that is wrong.
-        await checked;
-        throw made ? noInstanceError(error, project) : error;
-      },
-    );
-    found.instances = instances;
+    const [instances, arn] = await Promise.all([findNamed(runs, asking), asking]).catch(async (error: unknown) => {
+      // The preflight knows all that is wrong.
+      await check.begun;
+      throw isLaunched ? noInstanceError(error, project) : error;
+    });
+    check.instances = instances;
     runs.allow(instances);
     const [instance] = instances;
-    const state = stateDirectory(workspaceRoot);
-    const tree = treeId({ workspace, project, caller: arn, tree: named });
     return {
       ...runs,
       ...runs.at(instance),
       instance,
       instances,
-      tree,
-      memory: state,
+      tree: treeId({
+        workspace: workspaceIdentity(workspaceRoot),
+        project,
+        caller: arn,
+        tree: configuration.sync.tree,
+      }),
+      memory: stateDirectory(workspaceRoot),
       ...createUploadContext(runs),
       caller: async () => arn || runs.caller(),
-      preflight: (signal) => {
-        const asked = checked ?? check(signal);
-        // What was found once is asked for again.
-        checked = undefined;
-        return asked;
-      },
+      preflight: (signal) => check.run(signal),
     };
   } catch (error) {
     aws.close();
     throw error;
   }
+}
+
+/** The preflight of one command: it may begin before the instances are known. */
+class Preflight {
+  /** One whose result nobody has asked for. */
+  begun?: Promise<void>;
+  /** Their ids, when they are known; until then those that the configuration names. */
+  instances?: readonly string[];
+
+  constructor(private readonly runs: RunContext) {}
+
+  begin(): void {
+    this.begun = this.ask();
+    this.begun.catch(() => undefined);
+  }
+
+  /** @throws Problem what does not hold. */
+  run(signal?: AbortSignal): Promise<void> {
+    const asked = this.begun ?? this.ask(signal);
+    // What was found once is asked for again.
+    this.begun = undefined;
+    return asked;
+  }
+
+  private ask(signal?: AbortSignal): Promise<void> {
+    const { aws, store, configuration, reporter } = this.runs;
+    return preflight({
+      aws,
+      store,
+      instances: this.instances?.map((id) => ({ id })) ?? configuration.instances.filter(isThere),
+      wait: configuration.instance.startupTimeout,
+      onWait: (what) => reporter.line(what),
+      signal,
+    });
+  }
+}
+
+/** The ids of the instances that the configuration names. @param caller who owns those that were launched. */
+async function findNamed(runs: RunContext, caller: Promise<string>): Promise<string[]> {
+  const { aws, configuration, project, workspaceRoot } = runs;
+  const workspace = workspaceIdentity(workspaceRoot);
+  const owner = async () => ({ workspace, project, caller: await caller });
+  return findInstances(aws, await resolveSelectors({ ...runs, owner }, configuration.instances));
 }
 
 /** Those by a description are looked up by their tags; the caller is only asked for where there is one. */

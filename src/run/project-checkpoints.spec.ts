@@ -11,7 +11,7 @@ import { readRecord, type RunRecord } from './record/record';
 import { followWithRecovery } from './start/follow-with-recovery';
 import { resumePoint } from './start/checkpoint-to-restore';
 import { describeRun, oneStatus } from './status/status';
-import { describeStart } from './start/plan-run';
+import { describeStart } from './start/describe-start';
 
 /**
  * What the scripts share: a training whose result depends on each step and on the state of the random numbers. The first

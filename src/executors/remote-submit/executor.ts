@@ -1,5 +1,5 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { describeStart } from '../../run/start/plan-run';
+import { describeStart } from '../../run/start/describe-start';
 import { targetCommand } from '../../workspace/invocation';
 import { runTarget } from '../lib/run-target';
 import { startTraining } from '../training/start-training';

@@ -6,7 +6,7 @@ import { reportWarnings } from '../../run/follow/run-warnings';
 import { assertCacheable } from '../../run/artifacts/extra-files';
 import { describeOutcome, assertSucceeded } from '../../run/status/outcome';
 import { followWithRecovery } from '../../run/start/follow-with-recovery';
-import { describeStart } from '../../run/start/plan-run';
+import { describeStart } from '../../run/start/describe-start';
 import { targetCommand } from '../../workspace/invocation';
 import { CacheKeyCheck } from '../lib/cache-key-check';
 import { detachOnInterrupt } from '../lib/detach-on-interrupt';

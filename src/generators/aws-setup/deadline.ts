@@ -13,69 +13,82 @@ export function deadlineProgram(): string {
 
 /** A deadline outside of the instances: a schedule that starts an automation, each by a role of its own. */
 export function deadlineResources(): Json {
-  const automation = (kind: string, name: string) => ({
-    'Fn::Sub': `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:${kind}/${name}`,
-  });
   return {
     DeadlineRole: role('ssm.amazonaws.com', 'Ends instances and fleets of nx-ec2 that are past their time', {
       PolicyName: 'end',
       PolicyDocument: allow(...DEADLINE),
     }),
-    DeadlineAutomation: {
-      Type: 'AWS::SSM::Document',
-      Properties: {
-        DocumentType: 'Automation',
-        DocumentFormat: 'JSON',
-        UpdateMethod: 'NewVersion',
-        Content: {
-          schemaVersion: '0.3',
-          description: 'Ends what nx-ec2 has made and what is past its time',
-          assumeRole: { 'Fn::GetAtt': ['DeadlineRole', 'Arn'] },
-          mainSteps: [
-            {
-              name: 'end',
-              action: 'aws:executeScript',
-              timeoutSeconds: 300,
-              inputs: { Runtime: 'python3.11', Handler: 'handler', Script: deadlineProgram() },
-            },
-          ],
-        },
-      },
-    },
+    DeadlineAutomation: deadlineAutomation(),
     DeadlineStarter: role('scheduler.amazonaws.com', 'Starts the automation that ends what is past its time', {
       PolicyName: 'start',
-      PolicyDocument: policy(
-        {
-          Sid: 'Start',
-          Effect: 'Allow',
-          Action: 'ssm:StartAutomationExecution',
-          Resource: [
-            automation('automation-definition', '${DeadlineAutomation}:*'),
-            automation('document', '${DeadlineAutomation}'),
-            automation('automation-execution', '*'),
-          ],
-        },
-        {
-          Sid: 'PassRole',
-          Effect: 'Allow',
-          Action: 'iam:PassRole',
-          Resource: { 'Fn::GetAtt': ['DeadlineRole', 'Arn'] },
-          Condition: { StringEquals: { 'iam:PassedToService': 'ssm.amazonaws.com' } },
-        },
-      ),
+      PolicyDocument: starterPolicy(),
     }),
-    DeadlineSchedule: {
-      Type: 'AWS::Scheduler::Schedule',
-      Properties: {
-        Description: 'nx-ec2: a deadline outside of the instances',
-        ScheduleExpression: DEADLINE_SCHEDULE,
-        FlexibleTimeWindow: { Mode: 'OFF' },
-        Target: {
-          Arn: { 'Fn::Sub': 'arn:${AWS::Partition}:scheduler:::aws-sdk:ssm:startAutomationExecution' },
-          RoleArn: { 'Fn::GetAtt': ['DeadlineStarter', 'Arn'] },
-          Input: { 'Fn::Sub': '{"DocumentName":"${DeadlineAutomation}"}' },
-          RetryPolicy: { MaximumEventAgeInSeconds: 600, MaximumRetryAttempts: 3 },
-        },
+    DeadlineSchedule: deadlineSchedule(),
+  };
+}
+
+function deadlineAutomation(): Json {
+  return {
+    Type: 'AWS::SSM::Document',
+    Properties: {
+      DocumentType: 'Automation',
+      DocumentFormat: 'JSON',
+      UpdateMethod: 'NewVersion',
+      Content: {
+        schemaVersion: '0.3',
+        description: 'Ends what nx-ec2 has made and what is past its time',
+        assumeRole: { 'Fn::GetAtt': ['DeadlineRole', 'Arn'] },
+        mainSteps: [
+          {
+            name: 'end',
+            action: 'aws:executeScript',
+            timeoutSeconds: 300,
+            inputs: { Runtime: 'python3.11', Handler: 'handler', Script: deadlineProgram() },
+          },
+        ],
+      },
+    },
+  };
+}
+
+/** What starts the automation may start no other, and hand on no role but the automation's. */
+function starterPolicy(): Json {
+  const automation = (kind: string, name: string) => ({
+    'Fn::Sub': `arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:${kind}/${name}`,
+  });
+  return policy(
+    {
+      Sid: 'Start',
+      Effect: 'Allow',
+      Action: 'ssm:StartAutomationExecution',
+      Resource: [
+        automation('automation-definition', '${DeadlineAutomation}:*'),
+        automation('document', '${DeadlineAutomation}'),
+        automation('automation-execution', '*'),
+      ],
+    },
+    {
+      Sid: 'PassRole',
+      Effect: 'Allow',
+      Action: 'iam:PassRole',
+      Resource: { 'Fn::GetAtt': ['DeadlineRole', 'Arn'] },
+      Condition: { StringEquals: { 'iam:PassedToService': 'ssm.amazonaws.com' } },
+    },
+  );
+}
+
+function deadlineSchedule(): Json {
+  return {
+    Type: 'AWS::Scheduler::Schedule',
+    Properties: {
+      Description: 'nx-ec2: a deadline outside of the instances',
+      ScheduleExpression: DEADLINE_SCHEDULE,
+      FlexibleTimeWindow: { Mode: 'OFF' },
+      Target: {
+        Arn: { 'Fn::Sub': 'arn:${AWS::Partition}:scheduler:::aws-sdk:ssm:startAutomationExecution' },
+        RoleArn: { 'Fn::GetAtt': ['DeadlineStarter', 'Arn'] },
+        Input: { 'Fn::Sub': '{"DocumentName":"${DeadlineAutomation}"}' },
+        RetryPolicy: { MaximumEventAgeInSeconds: 600, MaximumRetryAttempts: 3 },
       },
     },
   };

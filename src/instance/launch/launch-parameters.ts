@@ -35,7 +35,7 @@ export interface LaunchPurpose {
 
 /** How long an instance may live, seconds, and why no longer. @throws Problem where `maxCost` buys nothing, or the price is not known. */
 export function lifetimeOf(
-  { maxLifetime, maxCost }: Description,
+  { maxLifetime, maxCost }: Pick<Description, 'maxLifetime' | 'maxCost'>,
   price: Price | null,
 ): Pick<WatchdogConfig, 'lifetime' | 'because'> {
   const lifetime = Math.floor(maxLifetime / 1000);
@@ -62,26 +62,9 @@ export function launchParameters(
   price: Price | null,
   purpose: LaunchPurpose,
 ): RunInstancesCommandInput {
-  const { lifetime, because } = lifetimeOf(description, price);
   const { instanceProfile: profile } = description;
-  const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
-  const idle = description.idleTimeout === false ? null : seconds(description.idleTimeout);
-  const { success, failure } = description.onFinish;
-  const trains = purpose.made === 'remote-train';
-  const finish = trains ? { success: seconds(success), failure: seconds(failure) } : null;
-  const watchdog: WatchdogConfig = {
-    v: 1,
-    root: purpose.root,
-    lifetime,
-    because,
-    deadline: purpose.deadline,
-    idle,
-    start: trains ? Math.min(DEFAULT_START_SECONDS, idle ?? DEFAULT_START_SECONDS) : null,
-    finish,
-    shutdown: description.shutdown,
-    boot: purpose.boot ?? null,
-  };
-  const tags = toTags(managedTags(description, purpose, price, { lifetime, idle, finish }));
+  const watchdog = watchdogConfig(description, price, purpose);
+  const tags = toTags(managedTags(description, purpose, price, watchdog));
   const kinds: TagSpecification['ResourceType'][] = ['instance', 'volume'];
   if (market === 'spot') kinds.push('spot-instances-request');
   return {
@@ -123,6 +106,28 @@ export function launchParameters(
         : undefined,
     TagSpecifications: kinds.map((ResourceType) => ({ ResourceType, Tags: tags })),
   } as RunInstancesCommandInput;
+}
+
+/** The shutdown rules of the instance. */
+function watchdogConfig(
+  { idleTimeout, onFinish, shutdown, ...description }: Description,
+  price: Price | null,
+  { root, deadline, boot, made }: LaunchPurpose,
+): WatchdogConfig {
+  const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
+  const idle = idleTimeout === false ? null : seconds(idleTimeout);
+  const trains = made === 'remote-train';
+  return {
+    v: 1,
+    root,
+    ...lifetimeOf(description, price),
+    deadline,
+    idle,
+    start: trains ? Math.min(DEFAULT_START_SECONDS, idle ?? DEFAULT_START_SECONDS) : null,
+    finish: trains ? { success: seconds(onFinish.success), failure: seconds(onFinish.failure) } : null,
+    shutdown,
+    boot: boot ?? null,
+  };
 }
 
 /** What tells these parameters from others. */

@@ -70,7 +70,7 @@ export async function launch(
         return planned.part(session, session.tree, snapshot, { id, attempt: attempt + 1, heartbeat });
       },
       onSend: options.onSend,
-      needs: planned.needs,
+      needs: () => planned.needs(),
     });
     const { run, attached, log } = pushed.reply;
     if (attached) await assertSameWorkspace(session, run);

@@ -1,0 +1,51 @@
+import type { RunFacts } from '../../command/plan';
+import type { RunContext } from '../../context/types';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { describeQueue } from '../follow/show-run';
+import { nameOf } from '../status/status';
+
+/**
+ * Says what was started or found.
+ * @param followed whether it is the caller's own, and the command that stops it, where its log follows.
+ */
+export function describeStart(
+  session: RunContext,
+  run: RunFacts,
+  attached: false | 'running' | 'ended',
+  followed?: { own: boolean; cancel: string },
+): void {
+  const { reporter } = session;
+  const process = run.pid ? `, PID ${run.pid}` : '';
+  const by = followed?.own === false ? `, ${sanitizeForTerminal(nameOf(run.caller))}'s,` : '';
+  if (attached === 'running') {
+    reporter.line(
+      `This training runs already: attached to ${reporter.strong(run.id)}${by} on ${run.instance}${process} (--rerun starts another)`,
+    );
+  } else if (attached === 'ended') {
+    reporter.line(
+      `This training has ended already: ${reporter.strong(run.id)}${by} on ${run.instance} (--rerun starts another)`,
+    );
+  } else {
+    reporter.line(
+      `Training ${reporter.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${process} as ${sanitizeForTerminal(run.user)}`,
+    );
+  }
+  const { paths } = session.configuration.train.checkpoints;
+  if (attached === false && paths.length > 0) {
+    const places = ['NX_EC2_CHECKPOINT_DIR', ...paths.map(({ path }) => sanitizeForTerminal(path))].join(', ');
+    reporter.line(`Checkpoints are saved while it runs from ${places}`);
+  }
+  if (run.queue) reporter.line(describeQueue(run.queue));
+  if (attached !== 'ended' && followed) {
+    const { train } = session.configuration;
+    reporter.line(
+      !followed.own
+        ? 'Ctrl+C leaves it running; come back with the same command'
+        : train.onInterrupt === 'stop'
+          ? 'Ctrl+C stops it'
+          : `Ctrl+C leaves it running${reporter.isPseudoTerminal ? '' : ' (twice stops it)'}; come back with the same command, stop it with ${followed.cancel}`,
+    );
+  }
+  if (run.user === 'root')
+    reporter.detail('It runs as root: no login user was found on the instance; "user" names one.');
+}
