@@ -27,15 +27,7 @@ const TOO_LARGE = {
     'src/local-aws/server.ts',
     'src/store/store.ts',
   ],
-  'max-lines-per-function': [
-    'src/command/run-command.ts',
-    'src/doctor/doctor.ts',
-    'src/local-aws/server.ts',
-    'src/run/artifacts/artifact-paths.ts',
-    'src/run/artifacts/collect.ts',
-    'src/run/artifacts/pull.ts',
-  ],
-  'max-params': ['src/command/run-command.ts', 'src/run/artifacts/collect.ts', 'src/store/store.ts'],
+  'max-lines-per-function': ['src/command/run-command.ts', 'src/doctor/doctor.ts', 'src/local-aws/server.ts'],
 };
 /** What only some files may write. */
 const restrictions = [

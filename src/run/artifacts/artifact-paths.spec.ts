@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { foldAll } from '../../workspace/name-folding';
-import { assertArtifactList, assertArtifactSize, screenArtifacts } from './artifact-paths';
+import { assertArtifactList, assertArtifactSize } from './artifact-paths';
+import { screenArtifacts } from './screen-artifacts';
 import type { Artifact, Target } from './artifact';
 
 const artifact = (path: string, size = 1): Artifact => ({ path, size, sha256: 'a'.repeat(64), executable: false });

@@ -1,16 +1,16 @@
-import { closeSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { OUTPUT_DIRECTORY, POINTER } from '../../config/outputs';
+import { OUTPUT_DIRECTORY } from '../../config/outputs';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
-import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount, formatSize } from '../../report/units';
 import type { FoldNames } from '../../workspace/name-folding';
-import { lookUp } from '../../workspace/look-up';
 import { makeScratch } from '../../workspace/scratch';
-import { listArtifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
-import { assertArtifactSize, screenArtifacts } from './artifact-paths';
-import { COLLECTED, readCollected } from './collected';
+import { listArtifacts, type Artifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
+import { assertArtifactSize } from './artifact-paths';
+import { screenArtifacts } from './screen-artifacts';
+import { switchIn } from './switch-in';
 import { fetchFile, forEachFile, Room } from './download-file';
 import { reportExtra } from './extra-files';
 import { reportHeldBack, reportSkipped } from './held-back';
@@ -45,8 +45,8 @@ export interface Collected {
 }
 
 const TRAINING_LOG = `${OUTPUT_DIRECTORY}/training.log`;
-/** bytes, on every file system that is in use */
-const LONGEST_NAME = 255;
+/** On every file system that is in use. */
+const MAX_NAME_BYTES = 255;
 /** Files that are fetched at once. */
 const CONCURRENT_FILES = 8;
 /** Places that are named in one message. */
@@ -62,16 +62,65 @@ export async function collectArtifacts(
   record: RunRecord,
   signal?: AbortSignal,
 ): Promise<Collected> {
-  const { store, keys, reporter, project, configuration, workspaceRoot } = session;
-  const { train, projectRoot } = configuration;
+  const { reporter, project, configuration, workspaceRoot } = session;
+  const { projectRoot } = configuration;
   assertSaved(record, project);
+  const root = join(workspaceRoot, projectRoot);
+  const selection = await selectArtifacts(session, record, root);
+  const { list, artifacts, wanted, kept, heldBack, standing } = selection;
+  const scratch = makeScratch(root, OUTPUT_DIRECTORY);
+  const stage = join(scratch, 'files');
+  mkdirSync(stage);
+  try {
+    const paths = await stageArtifacts(session, record, selection, stage, signal);
+    // The directory may have been replaced by a link while the files were on their way.
+    assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
+    const left = new Set(switchIn({ stage, root, paths, standing, run: record, artifacts }));
+    const changed = await findChanged(root, wanted, left);
+    heldBack.push(...changed);
+    reportHeldBack(reporter, project, record.id, changed, []);
+    const unwritten = new Set(changed.map(({ path }) => path));
+    const brought = wanted.filter(({ path }) => !unwritten.has(path));
+    reporter.line(
+      `Artifacts: ${formatCount(brought.length, 'file')}, ${formatSize(sizeOf(brought))}, in ${describePlaces(projectRoot, brought)}` +
+        (kept.length ? `; ${formatCount(kept.length, 'file')} in the store, with pointers here (remote-pull)` : ''),
+    );
+    const extra = list.files.filter(({ output }) => output === undefined);
+    reportExtra(session, record, extra, list.unsaved);
+    const directory = join(projectRoot, OUTPUT_DIRECTORY);
+    const { unsaved, skipped } = list;
+    return { artifacts, heldBack, bytes: sizeOf(wanted), directory, extra, unsaved, skipped };
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** What of a run's outputs is brought back. */
+interface Selection {
+  list: Artifacts;
+  /** Of outputs. */
+  artifacts: ListedArtifact[];
+  /** Those that are fetched. */
+  wanted: ListedArtifact[];
+  /** Those that stay in the store, with a pointer here. */
+  kept: ListedArtifact[];
+  heldBack: HeldBack[];
+  /** What is in the places of artifacts and pointers now. */
+  standing: Standing;
+  fold: FoldNames;
+  isTracked: (path: string) => boolean;
+}
+
+/** Lists a run's artifacts, and decides which are fetched. Says what is held back. */
+async function selectArtifacts(session: RunContext, record: RunRecord, root: string): Promise<Selection> {
+  const { store, keys, reporter, project, configuration } = session;
+  const { train, projectRoot } = configuration;
   const { outputs } = train;
   const list = (await listArtifacts(session, record, { projectRoot, outputs })) ?? {
     files: [],
     unsaved: [],
     skipped: [],
   };
-  const root = join(workspaceRoot, projectRoot);
   assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
   const artifacts = list.files.filter(({ output }) => output !== undefined);
   assertArtifactSize(artifacts, train.maxArtifactSize);
@@ -90,58 +139,56 @@ export async function collectArtifacts(
     return !why;
   });
   reportHeldBack(reporter, project, record.id, heldBack, ignored);
+  return { list, artifacts, wanted, kept, heldBack, standing, fold, isTracked };
+}
 
-  const bytes = sizeOf(wanted);
-  const stage = makeScratch(root, OUTPUT_DIRECTORY);
-  const files = join(stage, 'files');
-  mkdirSync(files);
-  try {
-    const progress = reporter.progress('Fetching artifacts', bytes);
-    let done = 0;
-    const room = new Room();
-    // None of them writes any more when the directory is removed.
-    await forEachFile(wanted, CONCURRENT_FILES, signal, (file, any) =>
-      fetchFile({ store, prefix: keys.run(record.id), entry: file }, join(files, file.path), {
-        signal: any,
-        room,
-        onBytes: (more) => progress.update((done += more)),
-      }),
-    ).finally(() => progress.end());
-    const paths = wanted.map(({ path }) => path);
-    for (const file of kept) {
-      const path = pointerPath(file.path);
-      mkdirSync(dirname(join(files, path)), { recursive: true });
-      writeFileSync(join(files, path), formatPointer(pointerTo(project, record.id, file)));
-      paths.push(path);
-    }
-    if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, reporter)) {
-      mkdirSync(join(files, OUTPUT_DIRECTORY), { recursive: true });
-      const log = join(files, TRAINING_LOG);
-      await onFile(log, () => writeLog(session, record, log, signal));
-      paths.push(TRAINING_LOG);
-    }
-    // The directory may have been replaced by a link while the files were on their way.
-    assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
-    const left = new Set(switchIn(files, root, paths, standing, record, artifacts));
-    const changed: HeldBack[] = [];
-    for (const file of wanted)
-      if (left.has(file.path) && !(await hasContent(join(root, file.path), file)))
-        changed.push({ path: file.path, why: 'the file that is here was changed while the artifacts were fetched' });
-    heldBack.push(...changed);
-    reportHeldBack(reporter, project, record.id, changed, []);
-    const directory = join(projectRoot, OUTPUT_DIRECTORY);
-    const unwritten = new Set(changed.map(({ path }) => path));
-    const brought = wanted.filter(({ path }) => !unwritten.has(path));
-    reporter.line(
-      `Artifacts: ${formatCount(brought.length, 'file')}, ${formatSize(sizeOf(brought))}, in ${describePlaces(projectRoot, brought)}` +
-        (kept.length ? `; ${formatCount(kept.length, 'file')} in the store, with pointers here (remote-pull)` : ''),
-    );
-    const extra = list.files.filter(({ output }) => output === undefined);
-    reportExtra(session, record, extra, list.unsaved);
-    return { artifacts, heldBack, bytes, directory, extra, unsaved: list.unsaved, skipped: list.skipped };
-  } finally {
-    rmSync(stage, { recursive: true, force: true });
+/** Fetches the artifacts, the pointers and the log into a directory. @returns their paths. */
+async function stageArtifacts(
+  session: RunContext,
+  record: RunRecord,
+  { wanted, kept, fold, isTracked }: Selection,
+  stage: string,
+  signal?: AbortSignal,
+): Promise<string[]> {
+  const { store, keys, reporter, project } = session;
+  const progress = reporter.progress('Fetching artifacts', sizeOf(wanted));
+  let done = 0;
+  const room = new Room();
+  // None of them writes any more when the directory is removed.
+  await forEachFile(wanted, CONCURRENT_FILES, signal, (file, any) =>
+    fetchFile({ store, prefix: keys.run(record.id), entry: file }, join(stage, file.path), {
+      signal: any,
+      room,
+      onBytes: (more) => progress.update((done += more)),
+    }),
+  ).finally(() => progress.end());
+  const paths = wanted.map(({ path }) => path);
+  for (const file of kept) {
+    const path = pointerPath(file.path);
+    mkdirSync(dirname(join(stage, path)), { recursive: true });
+    writeFileSync(join(stage, path), formatPointer(pointerTo(project, record.id, file)));
+    paths.push(path);
   }
+  if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, reporter)) {
+    mkdirSync(join(stage, OUTPUT_DIRECTORY), { recursive: true });
+    const log = join(stage, TRAINING_LOG);
+    await onFile(log, () => writeLog(session, record, log, signal));
+    paths.push(TRAINING_LOG);
+  }
+  return paths;
+}
+
+/** Of files that were not put in place, those whose places hold something else. */
+async function findChanged(
+  root: string,
+  wanted: readonly ListedArtifact[],
+  left: ReadonlySet<string>,
+): Promise<HeldBack[]> {
+  const changed: HeldBack[] = [];
+  for (const file of wanted)
+    if (left.has(file.path) && !(await hasContent(join(root, file.path), file)))
+      changed.push({ path: file.path, why: 'the file that is here was changed while the artifacts were fetched' });
+  return changed;
 }
 
 function sizeOf(files: readonly StoredFile[]): number {
@@ -166,7 +213,7 @@ function placeOf(path: string, output: string): string {
 /** Why a pointer can't be written; null where it can. */
 function pointerFault(path: string, isTracked: (path: string) => boolean): string | null {
   if (isTracked(path)) return 'git tracks the file that is in the place of its pointer';
-  return Buffer.byteLength(basename(path)) > LONGEST_NAME ? 'its name is too long for a pointer file' : null;
+  return Buffer.byteLength(basename(path)) > MAX_NAME_BYTES ? 'its name is too long for a pointer file' : null;
 }
 
 /** Whether the log can be written: the training's own file, or directory, of that name wins. */
@@ -229,74 +276,4 @@ async function writeLog(
   } finally {
     closeSync(file);
   }
-}
-
-/**
- * Puts the staged files in place: the record changes, then each file is renamed in. Other files stay.
- * @returns the paths of those that were not put in place: what stands there was changed since it was looked at.
- */
-function switchIn(
-  stage: string,
-  root: string,
-  paths: readonly string[],
-  standing: Standing,
-  run: RunRecord,
-  artifacts: readonly StoredFile[],
-): string[] {
-  const earlier = new Set(readCollected(root).paths);
-  const blocking = new Set<string>();
-  for (const path of [...paths, COLLECTED]) {
-    assertNoSymlinkInPath(root, dirname(path));
-    const inTheWay = blockedBy(root, path);
-    if (inTheWay === null) continue;
-    // What an earlier collection brought gives way, as it would to the training here.
-    if (!isBrought(root, earlier, inTheWay)) {
-      throw new Problem(
-        'ARTIFACT_BLOCKED',
-        `The artifact ${printablePath(path)} can't be written: ${inTheWay === path ? 'a directory' : 'a file'} is at ${printablePath(inTheWay)} in ${root}.`,
-        { next: 'Move it away and run the same command again.' },
-      );
-    }
-    blocking.add(inTheWay);
-  }
-  const left = new Set(paths.filter((path) => standing.hasChanged(path)));
-  for (const path of blocking) {
-    rmSync(join(root, path), { recursive: true, force: true });
-    standing.renew(path);
-  }
-  const record = join(stage, POINTER);
-  writeFileSync(
-    record,
-    `${JSON.stringify({ run: run.id, snapshot: run.snapshot, exitCode: run.exitCode, startedAt: run.startedAt, endedAt: run.endedAt, files: [...paths].sort(), artifacts: artifacts.map(({ path, size, sha256 }) => ({ path, size, sha256 })) }, null, 2)}\n`,
-  );
-  // Before the files: after a kill in between, the next collection or pull knows each as one that was brought.
-  mkdirSync(join(root, dirname(COLLECTED)), { recursive: true });
-  renameSync(record, join(root, COLLECTED));
-  for (const path of paths) {
-    assertNoSymlinkInPath(root, dirname(path));
-    if (standing.hasChanged(path)) left.add(path);
-    if (left.has(path)) continue;
-    mkdirSync(dirname(join(root, path)), { recursive: true });
-    renameSync(join(stage, path), join(root, path));
-  }
-  return [...left];
-}
-
-/** What is where a file is to be written: a directory, or a file where one of its directories has to be; null: nothing. */
-function blockedBy(root: string, path: string): string | null {
-  const parts = path.split('/');
-  for (let depth = 1; depth < parts.length; depth++) {
-    const parent = parts.slice(0, depth).join('/');
-    const stat = lookUp(join(root, parent));
-    if (!stat) return null;
-    if (!stat.isDirectory()) return parent;
-  }
-  return lookUp(join(root, path))?.isDirectory() ? path : null;
-}
-
-/** Whether a path is, or holds nothing but, what an earlier collection brought. */
-function isBrought(root: string, ours: ReadonlySet<string>, path: string): boolean {
-  if (ours.has(path)) return true;
-  if (!lookUp(join(root, path))?.isDirectory()) return false;
-  return readdirSync(join(root, path)).every((name) => isBrought(root, ours, `${path}/${name}`));
 }

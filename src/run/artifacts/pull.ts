@@ -8,7 +8,8 @@ import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import { lookUp } from '../../workspace/look-up';
 import type { FoldNames } from '../../workspace/name-folding';
-import { assertArtifactList, assertArtifactSize, screenArtifacts } from './artifact-paths';
+import { assertArtifactList, assertArtifactSize } from './artifact-paths';
+import { screenArtifacts } from './screen-artifacts';
 import { readCollected } from './collected';
 import { fetchFile, forEachFile, recoverUnfinished, Room, unfinished } from './download-file';
 import { reportHeldBack } from './held-back';
@@ -20,7 +21,8 @@ import type { RunRecord } from '../record/record';
 import { hasContent } from './same-content';
 import { SentFiles } from '../../project/sent-files';
 import { Standing } from './standing';
-import type { Artifact, HeldBack } from './artifact';
+import type { StoredFile } from '../record/file-lists';
+import type { Artifact, HeldBack, Screened } from './artifact';
 
 /** Files that are looked at, or fetched, at once; their parts share one room. */
 const CONCURRENT_FILES = 8;
@@ -53,18 +55,13 @@ export async function pullRun(
   assertArtifactList(checkpoints);
   const files = [...artifacts, ...checkpoints];
   assertArtifactSize(files, options.limit);
-  const named = new Set(options.paths);
   const sent = new SentFiles(store, keys, record.snapshot);
   const standing = new Standing(
     output,
     files.map(({ path }) => path),
   );
-  const { accepted, unchanged, heldBack, ignored, tracked, fold } = await screenArtifacts(files, {
-    output,
-    sent,
-    named,
-    takesEdited: true,
-  });
+  const screened = await screenArtifacts(files, { output, sent, named: new Set(options.paths), takesEdited: true });
+  const { accepted, unchanged, heldBack, ignored, fold } = screened;
   reportHeldBack(reporter, project, record.id, heldBack, ignored);
   assertNotBlocked(
     output,
@@ -76,11 +73,41 @@ export async function pullRun(
   for (const directory of new Set(accepted.map(({ path }) => dirname(join(output, path)))))
     recoverUnfinished(directory);
 
+  const fetching = { store, prefix: keys.run(record.id), reporter, output, present, standing, screened, signal };
+  const { fetched, there, bytes } = await fetchScreened(fetching);
+  const pulled: Pulled = { fetched, there: unchanged.length + there, heldBack, bytes };
+  const already = pulled.there > 0 ? `, ${pulled.there} there already` : '';
+  reporter.line(`Pulled ${formatCount(fetched, 'file')} (${formatSize(bytes)})${already}: ${output}`);
+  return pulled;
+}
+
+interface Fetching {
+  store: Store;
+  /** Of the run's keys. */
+  prefix: string;
+  reporter: Reporter;
+  output: string;
+  present: Present;
+  standing: Standing;
+  screened: Screened<StoredFile>;
+  signal?: AbortSignal;
+}
+
+/** Fetches the accepted files that are not here; a pointer goes where its artifact has come. */
+async function fetchScreened({
+  store,
+  prefix,
+  reporter,
+  output,
+  present,
+  standing,
+  screened: { accepted, tracked, fold },
+  signal,
+}: Fetching): Promise<Omit<Pulled, 'heldBack'>> {
   const total = accepted.reduce((sum, { size }) => sum + size, 0);
   const progress = reporter.progress('Fetching', total);
-  const pulled: Pulled = { fetched: 0, there: unchanged.length, heldBack, bytes: 0 };
+  const pulled = { fetched: 0, there: 0, bytes: 0 };
   const room = new Room();
-  const prefix = keys.run(record.id);
   let done = 0;
   await forEachFile(accepted, CONCURRENT_FILES, signal, async (file, any) => {
     const { path } = file;
@@ -106,8 +133,6 @@ export async function pullRun(
     }
     if (!tracked.has(fold(pointerPath(path)))) removePointer(target, file.sha256);
   }).finally(() => progress.end());
-  const there = pulled.there > 0 ? `, ${pulled.there} there already` : '';
-  reporter.line(`Pulled ${formatCount(pulled.fetched, 'file')} (${formatSize(pulled.bytes)})${there}: ${output}`);
   return pulled;
 }
 
