@@ -1,40 +1,30 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { Aws } from '../aws/clients';
+import type { Where } from '../aws/permissions/statement';
 import type { Check } from '../command/plan';
+import type { Configuration } from '../config/types';
+import { createInstanceContext } from '../context/context';
+import { instanceEndpoints, storeAccess } from '../context/store-access';
+import type { Session } from '../context/types';
 import { callerArn } from '../instance/describe/caller';
-import { diagnoseDescription } from './check-launch';
 import { isThere } from '../instance/describe/ownership';
 import { preflightChecks } from '../instance/ready/preflight';
-import { Aws } from '../aws/clients';
-import { policyLines } from '../aws/permissions/grant';
-import type { Where } from '../aws/permissions/statement';
-import { workspaceIdentity } from '../workspace/identity';
+import { isConfidential, type environmentTool } from '../project/environment-needs';
+import type { Problem } from '../report/problem';
+import type { Reporter } from '../report/reporter';
 import { StoreKeys } from '../store/keys';
-import { checkServer } from './check-server';
 import { postForm } from '../store/post-form';
 import { secretParameter } from '../store/store-secret';
 import { Store } from '../store/store';
-import { describeEnvironment, detectEnvironment, environmentFiles } from '../config/environment';
-import { instanceEndpoints, storeAccess } from '../context/store-access';
-import { assertVolume } from '../project/assert-ready';
-import { environmentNeeds, isConfidential, environmentTool, type EnvironmentNeeds } from '../project/environment-needs';
+import { workspaceIdentity } from '../workspace/identity';
+import { checkEnvironment } from './check-environment';
+import { diagnoseDescription } from './check-launch';
+import { checkServer } from './check-server';
 import { checkSession } from './check-session';
-import { addMissingPermission } from './add-missing-permission';
-import { createInstanceContext } from '../context/context';
-import { withOrigins } from '../config/setting-origins';
-import type { Denied, Problem } from '../report/problem';
-import type { Reporter } from '../report/reporter';
-import type { Configuration } from '../config/types';
-import type { Session } from '../context/types';
-
-export interface Finding extends Check {
-  where: 'here' | 'instance';
-}
+import { Findings, type Finding } from './findings';
 
 /** Whether callers may read, or create, the secret of the store: otherwise only this machine verifies what it starts. */
 const SIGNING = "sign runs' records";
-
-/** Whether the volume of an instance to be launched holds the environment. */
-const VOLUME = 'volume';
 
 /** A booting instance is waited for this long by the doctor, ms. */
 const BOOT_TIMEOUT_MS = 15_000;
@@ -50,89 +40,163 @@ export async function diagnose(
   reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  const add = (name: string, ok: boolean | null, detail: string, fix: string | null = null) =>
-    findings.push({ where: 'here', name, ok, detail, fix });
   const aws = new Aws(configuration);
-  const where: Where = { bucket: configuration.bucket, prefix: configuration.prefix };
   try {
-    const store = new Store(aws, configuration);
-    const keys = new StoreKeys(configuration.prefix, project);
-    const { startupTimeout: wait } = configuration.instance;
+    const doctor = new Doctor(aws, { configuration, project, workspaceRoot, reporter, signal });
+    await doctor.examine();
+    return doctor.findings.all;
+  } finally {
+    aws.close();
+  }
+}
+
+interface DoctorOptions {
+  configuration: Configuration;
+  project: string;
+  workspaceRoot: string;
+  reporter: Reporter;
+  signal?: AbortSignal;
+}
+
+/** What was written to the bucket, for the instance to read. */
+interface Probe {
+  key: string;
+  body: Buffer;
+}
+
+class Doctor {
+  readonly findings: Findings;
+  private readonly store: Store;
+  private readonly keys: StoreKeys;
+  /** Tells the objects of this examination from others'. */
+  private readonly id = randomBytes(8).toString('hex');
+
+  constructor(
+    private readonly aws: Aws,
+    private readonly options: DoctorOptions,
+  ) {
+    const { configuration, project } = options;
+    this.findings = new Findings(configuration);
+    this.store = new Store(aws, configuration);
+    this.keys = new StoreKeys(configuration.prefix, project);
+  }
+
+  /** The steps, each as far as those before it allow. */
+  async examine(): Promise<void> {
+    const { configuration, workspaceRoot } = this.options;
+    if (!(await this.checkRegion())) return;
+    const environment = checkEnvironment(this.findings, configuration, workspaceRoot);
+    await this.checkAccess();
+    if (!this.findings.isBlocked) await this.checkLaunch();
+    if (this.findings.isBlocked) return;
+    const probe = await this.checkBucket();
+    if (!probe) return;
+    await this.checkSecret();
+    await this.checkServer();
+    await this.checkInstance(probe, environment);
+  }
+
+  private async checkRegion(): Promise<boolean> {
     try {
-      add('region', true, (where.region = await aws.region()));
+      const region = await this.aws.region();
+      this.findings.resources.region = region;
+      this.findings.add('region', true, region);
+      return true;
     } catch (error) {
-      addFailure('region', error as Problem);
-      return findings;
+      this.findings.addFailure('region', error as Problem);
+      return false;
     }
-    const environment = environmentOf(configuration, workspaceRoot);
+  }
+
+  /** What every command asks for before it sends anything. */
+  private async checkAccess(): Promise<void> {
+    const { configuration, reporter, signal } = this.options;
     const checks = preflightChecks({
-      aws,
-      store,
+      aws: this.aws,
+      store: this.store,
       instances: configuration.instances.filter(isThere),
-      wait: Math.min(wait, BOOT_TIMEOUT_MS),
+      wait: Math.min(configuration.instance.startupTimeout, BOOT_TIMEOUT_MS),
       onWait: (what) => reporter.line(what),
       signal,
     });
     const results = await Promise.allSettled(checks.map((check) => check.run()));
-    Object.assign(where, await account(aws));
+    Object.assign(this.findings.resources, await account(this.aws));
     results.forEach((result, index) => {
-      if (result.status === 'fulfilled') add(checks[index].name, true, result.value);
-      else addFailure(checks[index].name, result.reason as Problem);
+      if (result.status === 'fulfilled') this.findings.add(checks[index].name, true, result.value);
+      else this.findings.addFailure(checks[index].name, result.reason as Problem);
     });
-    const { instance, pricePerHour } = configuration;
-    if ('described' in instance && !isBlocked()) {
-      const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(aws) };
-      const purpose = { owner, store: `${configuration.bucket}/${configuration.prefix}` };
-      const asked = await diagnoseDescription(aws, instance.described, purpose, pricePerHour, signal);
-      findings.push(...asked.map((check): Finding => ({ where: 'here', ...addMissingPermission(check, where) })));
-    }
-    if (isBlocked()) return findings;
+  }
 
-    const id = randomBytes(8).toString('hex');
-    const probe = { key: keys.probe(id), body: randomBytes(64) };
+  /** Whether the instance of the configuration can be launched, where it is to be. */
+  private async checkLaunch(): Promise<void> {
+    const { configuration, project, workspaceRoot, signal } = this.options;
+    const { instance, pricePerHour, bucket, prefix } = configuration;
+    if (!('described' in instance)) return;
+    const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(this.aws) };
+    const purpose = { owner, store: `${bucket}/${prefix}` };
+    const checks = await diagnoseDescription(this.aws, instance.described, purpose, pricePerHour, signal);
+    this.findings.addChecks('here', checks);
+  }
+
+  /** Writes an object and reads it back. @returns null where that failed. */
+  private async checkBucket(): Promise<Probe | null> {
+    const probe = { key: this.keys.probe(this.id), body: randomBytes(64) };
     let doing = 'write to the bucket';
     try {
-      await store.put(probe.key, probe.body);
-      add(doing, true, `s3://${store.bucket}/${probe.key}`);
+      await this.store.put(probe.key, probe.body);
+      this.findings.add(doing, true, `s3://${this.store.bucket}/${probe.key}`);
       doing = 'read from the bucket';
-      const back = await store.getWithETag(probe.key, probe.body.length, { strict: true });
-      add(doing, back?.bytes.equals(probe.body) ?? false, 'what was written came back');
+      const back = await this.store.getWithETag(probe.key, probe.body.length, { strict: true });
+      this.findings.add(doing, back?.bytes.equals(probe.body) ?? false, 'what was written came back');
+      return probe;
     } catch (error) {
-      addFailure(doing, error as Problem);
-      return findings;
+      this.findings.addFailure(doing, error as Problem);
+      return null;
     }
+  }
+
+  private async checkSecret(): Promise<void> {
     try {
-      add(SIGNING, true, `the secret of the store is the parameter ${await store.recordKeys.check(keys)}`);
+      const parameter = await this.store.recordKeys.check(this.keys);
+      this.findings.add(SIGNING, true, `the secret of the store is the parameter ${parameter}`);
     } catch (error) {
-      addFailure(SIGNING, error as Problem, null);
+      this.findings.addFailure(SIGNING, error as Problem, null);
     }
-    const tests = `${keys.doctor(id)}server/`;
-    const server = await checkServer(store, tests, {
-      launches: 'described' in instance,
-      postForm: (post, fields, body) => postForm(aws, post, fields, body),
+  }
+
+  /** What the S3 server can do. */
+  private async checkServer(): Promise<void> {
+    const server = await checkServer(this.store, `${this.keys.doctor(this.id)}server/`, {
+      launches: 'described' in this.options.configuration.instance,
+      postForm: (post, fields, body) => postForm(this.aws, post, fields, body),
     });
-    findings.push(...server.checks.map((check): Finding => ({ where: 'here', ...check })));
-    await store.delete(server.keys).catch((problem: Problem) => addFailure('delete from the bucket', problem));
+    this.findings.all.push(...server.checks.map((check): Finding => ({ where: 'here', ...check })));
+    await this.delete(server.keys);
+  }
+
+  /** Has the instance examine itself, and opens a session of Session Manager. */
+  private async checkInstance(probe: Probe, environment: ReturnType<typeof environmentTool> | null): Promise<void> {
+    const { configuration, project, workspaceRoot, reporter, signal } = this.options;
+    const { findings, store, keys } = this;
     let session: Session;
     try {
       session = await createInstanceContext(configuration, project, workspaceRoot, reporter);
     } catch (error) {
-      await store.delete([probe.key]).catch((problem: Problem) => addFailure('delete from the bucket', problem));
+      await this.delete([probe.key]);
       if ((error as Problem).code !== 'INSTANCE_MISSING') throw error;
-      add('instance', null, (error as Problem).what, (error as Problem).next);
-      return findings;
+      findings.add('instance', null, (error as Problem).what, (error as Problem).next);
+      return;
     }
-    const uploaded = `${keys.doctor(id)}probe`;
-    const run = `doctor-${id}`;
+    const uploaded = `${keys.doctor(this.id)}probe`;
+    const run = `doctor-${this.id}`;
     try {
-      const { checks: remote } = await session.remote.send<{ checks: Check[] }>(
+      const { checks } = await session.remote.send<{ checks: Check[] }>(
         {
           op: 'doctor',
           probe: {
             get: await store.presignGet(probe.key),
             sha256: createHash('sha256').update(probe.body).digest('hex'),
-            post: await store.presignPost(keys.doctor(id)),
+            post: await store.presignPost(keys.doctor(this.id)),
             objectKey: uploaded,
           },
           store: await storeAccess(session, run, false),
@@ -144,65 +208,22 @@ export async function diagnose(
         },
         { comment: 'nx-ec2: doctor', confidential: environment !== null && isConfidential(environment), signal },
       );
-      add('run a command by SSM', true, `as ${await callerArn(aws)}`);
-      findings.push(...remote.map((check): Finding => ({ where: 'instance', ...addMissingPermission(check, where) })));
-      const opened = await checkSession(aws, session.instance, signal);
-      findings.push({ where: 'here', ...opened.check, fix: fixes(opened.check.fix, opened.denied) });
+      findings.add('run a command by SSM', true, `as ${await callerArn(this.aws)}`);
+      findings.addChecks('instance', checks);
+      const opened = await checkSession(this.aws, session.instance, signal);
+      findings.all.push({ where: 'here', ...opened.check, fix: findings.fix(opened.check.fix, opened.denied) });
     } catch (error) {
-      addFailure('run a command by SSM', error as Problem);
+      findings.addFailure('run a command by SSM', error as Problem);
     } finally {
       session.close();
-      const left = [probe.key, uploaded, `${keys.run(run)}probe`];
-      await store.delete(left).catch((error: Problem) => addFailure('delete from the bucket', error));
-    }
-    return findings;
-  } finally {
-    aws.close();
-  }
-
-  /** Whether something failed that the other checks rely on. */
-  function isBlocked(): boolean {
-    return findings.some(({ ok, name }) => ok === false && name !== 'environment' && name !== VOLUME);
-  }
-
-  /** What the instance needs for the project's environment; null where that can't be told. */
-  function environmentOf({ projectRoot, declaredEnvironment: choice, train }: Configuration, workspaceRoot: string) {
-    try {
-      const paths = environmentFiles({ workspaceRoot, projectRoot, choice });
-      const found = detectEnvironment({ workspaceRoot, projectRoot, choice, paths });
-      const { manager } = found.environment;
-      add('environment', manager === 'none' ? null : true, describeEnvironment(found).replace(/^Environment: /, ''));
-      checkVolume(environmentNeeds(found, train, workspaceRoot));
-      return environmentTool(found, train, workspaceRoot);
-    } catch (error) {
-      addFailure('environment', error as Problem);
-      return null;
+      await this.delete([probe.key, uploaded, `${keys.run(run)}probe`]);
     }
   }
 
-  /** Whether the volume of an instance that is launched holds the environment, where its lock file tells. */
-  function checkVolume(needs: EnvironmentNeeds | null): void {
-    const { instance } = configuration;
-    if (!needs?.download || !('described' in instance)) return;
-    const warnings: string[] = [];
-    try {
-      assertVolume(instance.described, needs, { warn: (text) => void warnings.push(text) });
-      add(VOLUME, warnings.length ? null : true, warnings[0] ?? 'it holds the environment of uv.lock');
-    } catch (error) {
-      addFailure(VOLUME, error as Problem);
-    }
-  }
-
-  function addFailure(name: string, failure: Problem, ok: false | null = false): void {
-    const problem = withOrigins(failure, configuration.sources ?? []);
-    const [what, ...rest] = problem.message.split('\n');
-    const aws = problem.aws ? `${what} ${problem.aws.code}: ${problem.aws.message}` : what;
-    add(name, ok, aws, fixes(problem.next ?? (rest.join(' ') || null), problem.aws?.denied));
-  }
-
-  /** What to do, with the statements to add where a permission is missing: a line each. */
-  function fixes(fix: string | null, denied: Denied | undefined): string | null {
-    return denied ? [fix, ...policyLines(denied, where)].filter((line) => line !== null).join('\n') : fix;
+  private async delete(keys: string[]): Promise<void> {
+    await this.store
+      .delete(keys)
+      .catch((problem: Problem) => this.findings.addFailure('delete from the bucket', problem));
   }
 }
 

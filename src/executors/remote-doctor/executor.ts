@@ -1,7 +1,8 @@
 import type { ExecutorContext } from '@nx/devkit';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { diagnose, type Finding } from '../../doctor/doctor';
+import { diagnose } from '../../doctor/doctor';
+import type { Finding } from '../../doctor/findings';
 import { runTarget } from '../lib/run-target';
 import type { RemoteDoctorExecutorSchema } from './schema';
 
