@@ -10,7 +10,10 @@ import { Store } from '../store/store';
 import type { Access, Check } from './plan';
 import { Remote } from './remote';
 import { REPEAT } from './repeat';
-import { finishCommand, followCommand, sleep, sendCommand, type Invocation } from './run-command';
+import { finishCommand } from './finish-command';
+import { followCommand, type Invocation } from './follow-command';
+import { sleep } from '../system/sleep';
+import { sendCommand } from './send-command';
 
 const environment = { ...process.env };
 afterAll(() => {
@@ -189,7 +192,7 @@ describe('a command', () => {
     // Over the gateway the agent drops a reply of this size.
     const { box, id } = await first("head -c 23000 /dev/zero | tr '\\0' '<'");
     const brief = { ...options, deliveryTimeout: 0, executionTimeout: 0.3 };
-    await expect(followCommand(aws, box, id, brief, 200)).rejects.toMatchObject({
+    await expect(followCommand(aws, box, id, { ...brief, overdue: 200 })).rejects.toMatchObject({
       code: 'COMMAND_OVERDUE',
       message: expect.stringMatching(`^Command ${id} on ${box} is still InProgress after .*, past its time limit of`),
     });
@@ -198,7 +201,7 @@ describe('a command', () => {
   it('is waited for as long as it may take', async () => {
     const { box, id } = await first('sleep 1.2; echo late');
     const limits = { ...options, deliveryTimeout: 0.5, executionTimeout: 0.2 };
-    expect(await followCommand(aws, box, id, limits, 20_000)).toMatchObject({ stdout: 'late\n' });
+    expect(await followCommand(aws, box, id, { ...limits, overdue: 20_000 })).toMatchObject({ stdout: 'late\n' });
   });
 
   it('is believed where it has ended while this machine slept past the limit', async () => {
@@ -209,7 +212,9 @@ describe('a command', () => {
     const clock = jest.spyOn(performance, 'now').mockImplementation(() => 3_600_000 * hours++);
     try {
       const limits = { ...options, executionTimeout: 5 };
-      await expect(followCommand(aws, box, id, limits, 0)).resolves.toMatchObject({ status: 'Success' });
+      await expect(followCommand(aws, box, id, { ...limits, overdue: 0 })).resolves.toMatchObject({
+        status: 'Success',
+      });
     } finally {
       clock.mockRestore();
     }

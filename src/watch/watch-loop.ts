@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { sleep } from '../command/run-command';
+import { sleep } from '../system/sleep';
 import type { WatchReply } from '../command/plan';
 import { RemoteFailure } from '../command/remote';
 import { CONFIG_FILE } from '../config/config-file';

@@ -4,7 +4,7 @@ import type { Edit, SyncPart, SyncReply, WatchPart } from '../command/plan';
 import { remoteFailure } from '../command/remote';
 import { readReply, type Reply } from '../command/reply';
 import { checkSynced } from '../command/reply-shapes';
-import { sleep } from '../command/run-command';
+import { sleep } from '../system/sleep';
 import { Problem } from '../report/problem';
 import { MAX_MESSAGE, seal, unseal, type Seal } from './message-signature';
 import { Moment } from '../system/moment';

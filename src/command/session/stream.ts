@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { Problem } from '../../report/problem';
-import { sleep } from '../run-command';
+import { sleep } from '../../system/sleep';
 import { Channel } from './channel';
 import { connectStream, type StreamAddress } from './connection';
 import { PayloadType } from './frame';

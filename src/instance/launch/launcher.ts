@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import { assertProfile } from './assert-profile';
 import { imagesOf } from './image';

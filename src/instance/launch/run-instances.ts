@@ -2,7 +2,7 @@ import type { RunInstancesCommandInput } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem, isTransient } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import type { ErrorCode } from '../../report/error-codes';
 import type { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';

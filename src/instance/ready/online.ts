@@ -1,6 +1,6 @@
 import type { Aws } from '../../aws/clients';
 import { awsProblem, isTransient } from '../../aws/reason';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
 import { findInstance, type FoundInstance } from '../describe/find';

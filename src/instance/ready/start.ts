@@ -1,6 +1,6 @@
 import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import type { NamedInstance } from '../describe/find';

@@ -1,5 +1,7 @@
 import type { Aws } from '../../aws/clients';
-import { followCommand, sleep, sendCommand } from '../../command/run-command';
+import { followCommand } from '../../command/follow-command';
+import { sleep } from '../../system/sleep';
+import { sendCommand } from '../../command/send-command';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import { sanitizeForTerminal } from '../../report/terminal-text';

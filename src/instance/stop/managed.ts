@@ -2,7 +2,7 @@ import type { Tag } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import type { NamedInstance } from '../../config/instance-name';
 import type { Problem } from '../../report/problem';
 import { findInstance } from '../describe/find';

@@ -1,6 +1,6 @@
 import type { Aws } from '../../aws/clients';
 import { sdk } from '../../aws/sdk';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import { formatDuration, formatSize } from '../../report/units';

@@ -1,7 +1,7 @@
 import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import type { Reporter } from '../../report/reporter';
 import { takeInventory, type Inventory, type Kind } from '../inventory/inventory';
 import type { ExpiredResource } from '../inventory/expired';

@@ -1,7 +1,7 @@
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import {

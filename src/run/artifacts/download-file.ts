@@ -2,7 +2,7 @@ import { createHash, hash } from 'node:crypto';
 import { constants, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { open, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import type { Store } from '../../store/store';

@@ -1,4 +1,4 @@
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import { latestRunForKey, findDuplicateRun, type LastRun } from '../find/find-run';
 import { awaitsReplacement } from '../record/interruption';

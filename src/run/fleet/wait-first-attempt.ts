@@ -1,4 +1,4 @@
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { fleetTrouble, instancesOf } from '../../instance/fleet/find-fleet';
 import { deleteFleet } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';

@@ -1,4 +1,4 @@
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import type { Description } from '../../config/description';
 import { findFleet, instancesOf } from '../../instance/fleet/find-fleet';
 import { isRefusal } from '../../instance/stop/claim';

@@ -1,6 +1,6 @@
 import { isTransient } from '../../aws/reason';
 import type { LogPiece, PollReply, RunFacts } from '../../command/plan';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';

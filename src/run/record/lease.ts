@@ -1,6 +1,6 @@
 import type { RunContext } from '../../context/types';
 import { readRecord } from './record';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 
 /** An instance goes on with a run that did not end only when the store was not told of it for so long, ms by S3's clock. */
 export const LEASE_MS = 60_000;

@@ -1,6 +1,6 @@
 import type { LogPiece, RunFacts, RunState } from '../../command/plan';
 import { pollRun } from '../follow/poll-instance';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { newRunId } from '../record/run-id';
 import type { RunRecord } from '../record/record';
 import { LogStream } from '../follow/log-stream';

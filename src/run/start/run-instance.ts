@@ -9,7 +9,7 @@ import { isResourceId } from '../../instance/stop/resource-id';
 import { takeDown } from '../../instance/stop/stop-and-wait';
 import { readTags } from '../../instance/describe/tags';
 import { Waiting } from '../../instance/describe/wait-message';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { pollRun } from '../follow/poll-instance';

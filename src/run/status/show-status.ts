@@ -1,4 +1,4 @@
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import { awaitsReplacement } from '../record/interruption';
 import { describeRun, listStatus, oneStatus, tableOfRuns, type RunStatus, type UnverifiedRun } from './status';

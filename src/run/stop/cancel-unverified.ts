@@ -2,7 +2,7 @@ import { isThere } from '../../instance/describe/ownership';
 import { listOwnedInstances } from '../../instance/describe/describe-instances';
 import { findInstances } from '../../instance/describe/find';
 import { instancesOf } from '../../instance/fleet/find-fleet';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import type { PollReply, RunState } from '../../command/plan';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';

@@ -1,6 +1,6 @@
 import type { Description } from '../../config/description';
 import type { NamedInstance } from '../../config/instance-name';
-import { sleep } from '../../command/run-command';
+import { sleep } from '../../system/sleep';
 import { findInstance } from '../../instance/describe/find';
 import { ownFleets } from '../../instance/fleet/find-fleet';
 import { LaunchJournal } from '../../instance/launch/launch-journal';
