@@ -25,7 +25,7 @@ export async function push<R extends SyncReply>(
     onSend?: () => void;
     /** What the run to start needs of the instance. */
     needs?: () => EnvironmentNeeds | null;
-  } & Pick<SyncOptions, 'force' | 'run' | 'watch'>,
+  } & Pick<SyncOptions, 'force' | 'run' | 'watch' | 'storeFirst'>,
 ): Promise<Synchronised<R>> {
   const { reporter, configuration } = session;
   const started = steadyNow();
@@ -53,6 +53,7 @@ export async function push<R extends SyncReply>(
       force: options.force,
       run: options.run,
       watch: options.watch,
+      storeFirst: options.storeFirst,
       onSend: options.onSend,
     },
   );

@@ -76,7 +76,7 @@ export class StoreReader implements Reader {
     }
   }
 
-  async keys(items: Item[]): Promise<Map<string, string>> {
+  async keys(items: Item[]): Promise<Map<string, string[]>> {
     return new Map(await this.read(items, MAX_KEY, (bytes, { name }) => [name, parseKey(bytes)] as const));
   }
 

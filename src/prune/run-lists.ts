@@ -26,7 +26,7 @@ const named = z.object({
     .catch(null),
 });
 const list = z.object({ v: z.literal(1), files: z.array(z.object({ parts: z.array(sha256) })) });
-const key = z.object({ v: z.literal(1), run: z.string() });
+const key = z.object({ v: z.literal(1), run: z.string(), earlier: z.array(z.string()).default([]) });
 
 /** What was written by a later version of nx-ec2. */
 export class NewerList extends Error {}
@@ -86,9 +86,10 @@ export function parseParts(bytes: Buffer): string[] {
   return parse(bytes, list).files.flatMap(({ parts }) => parts);
 }
 
-/** The run that an object under `key/` names. */
-export function parseKey(bytes: Buffer): string {
-  return parse(bytes, key).run;
+/** The runs that an object under `key/` names. */
+export function parseKey(bytes: Buffer): string[] {
+  const { run, earlier } = parse(bytes, key);
+  return [run, ...earlier];
 }
 
 function parse<T>(bytes: Buffer, schema: z.ZodType<T>): T {

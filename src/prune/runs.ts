@@ -69,8 +69,8 @@ export async function findReachableRuns(
   for (const { name } of keys) own.add(name);
   const led = await reader.keys(old);
   for (const { name, project } of old) {
-    const run = led.get(name);
-    if (run === undefined || !kept.has(runs.get(storeNames.run(project, run))!)) own.delete(name);
+    const named = led.get(name) ?? [];
+    if (!named.some((run) => kept.has(runs.get(storeNames.run(project, run))!))) own.delete(name);
   }
   return {
     own,

@@ -22,7 +22,7 @@ export interface Reader {
   /** Of runs' records, by their names. */
   runs(items: Item[]): Promise<Map<string, RunNeeds>>;
   /** The run that each of these keys names, by the key's name. */
-  keys(items: Item[]): Promise<Map<string, string>>;
+  keys(items: Item[]): Promise<Map<string, string[]>>;
   /**
    * The parts that lists of artifacts and checkpoints name; null where one of them can't be read.
    * @param hashes SHA-256 of those of which it is known, by their names.

@@ -171,19 +171,22 @@ class LaunchedStart implements Recovery {
     const { context, workspace, reporter, signal } = target;
     let sent = false;
     try {
-      return await launch(session, workspace, planned, {
+      const launched = await launch(session, workspace, planned, {
         signal,
         scanned,
         goOn,
         rerun: options.rerun ?? false,
         force: options.force,
-        indexFirst: true,
+        storeFirst: true,
         onSend: () => {
           sent = true;
           const status = targetCommand(context, 'remote-status');
           target.onInterrupt(() => `Interrupted while the training was being started. See whether it runs: ${status}`);
         },
       });
+      if (!sent && launched.run.instance !== session.instance)
+        await terminateUnused(runs, this.instance!, planned.id, signal, 'which has run on another instance');
+      return launched;
     } catch (error) {
       const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
       if (!sent) await terminateUnused(runs, this.instance!, goOn?.id ?? planned.id, signal);

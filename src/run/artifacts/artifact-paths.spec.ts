@@ -184,10 +184,21 @@ describe('what is held back', () => {
     write('model/out/here', 'mine');
     write('model/out/brought', 'brought');
     const brought = { path: 'out/brought', size: 7, sha256: hash('sha256', 'brought') };
-    write('model/artifacts/.nx-ec2.json', JSON.stringify({ files: ['out/brought'], artifacts: [brought] }));
-    const changed = ['out/here', 'out/brought', 'out/absent'].map((path) => ({ ...artifact(path), sentAs: path }));
+    // A later collection, which was to replace it, was killed before it did.
+    write('model/out/standing', 'brought');
+    const killed = { path: 'out/standing', size: 5, sha256: hash('sha256', 'newer') };
+    write(
+      'model/artifacts/.nx-ec2.json',
+      JSON.stringify({
+        files: ['out/brought', 'out/standing'],
+        artifacts: [brought, killed],
+        before: [{ ...brought, path: 'out/standing' }],
+      }),
+    );
+    const paths = ['out/here', 'out/brought', 'out/standing', 'out/absent'];
+    const changed = paths.map((path) => ({ ...artifact(path), sentAs: path }));
     const { heldBack, accepted } = await screenArtifacts(changed, { output: project, sent: unknown });
-    expect(accepted.map(({ path }) => path)).toEqual(['out/brought', 'out/absent']);
+    expect(accepted.map(({ path }) => path)).toEqual(['out/brought', 'out/standing', 'out/absent']);
     expect(heldBack).toEqual([
       { path: 'out/here', why: 'it is not known whether the file that is here was changed since it was sent' },
     ]);

@@ -6,31 +6,35 @@ import { OUTPUT_DIRECTORY, POINTER } from '../../config/outputs';
 /** The file that says what the last collection brought, project-relative. */
 export const COLLECTED = `${OUTPUT_DIRECTORY}/${POINTER}`;
 
-const schema = z.object({
-  files: z.array(z.string()),
-  artifacts: z.array(z.object({ path: z.string(), size: z.number(), sha256: z.string() })).default([]),
-});
+const contents = z.array(z.object({ path: z.string(), size: z.number(), sha256: z.string() })).default([]);
+
+const schema = z.object({ files: z.array(z.string()), artifacts: contents, before: contents });
+
+export type CollectedContent = z.infer<typeof contents>[number];
+
+type Content = Omit<CollectedContent, 'path'>;
 
 export interface CollectedFiles {
   /** Project-relative. */
   paths: string[];
-  /** The contents of those that are artifacts, by the same paths. */
-  contents: Map<string, { size: number; sha256: string }>;
+  /**
+   * The contents of those that are artifacts, by the same paths: after a collection that was killed, also those that it
+   * was to replace.
+   */
+  contents: Map<string, Content[]>;
 }
 
 /** The files that the last collection brought into a project's directory; none where that can't be read. */
 export function readCollected(root: string): CollectedFiles {
-  const none = { paths: [], contents: new Map() };
+  const none = { paths: [], contents: new Map<string, Content[]>() };
   try {
     const parsed = schema.safeParse(JSON.parse(readFileSync(join(root, COLLECTED), 'utf8')));
     if (!parsed.success) return none;
-    const { files, artifacts } = parsed.data;
+    const { files, artifacts, before } = parsed.data;
     const paths = files.filter((path) => path.split('/').every((part) => !['', '.', '..'].includes(part)));
-    const brought = new Set(paths);
-    const contents = artifacts
-      .map(({ path, ...content }) => [path, content] as const)
-      .filter(([path]) => brought.has(path));
-    return { paths, contents: new Map(contents) };
+    const known = new Map<string, Content[]>(paths.map((path) => [path, []]));
+    for (const { path, ...content } of [...artifacts, ...before]) known.get(path)?.push(content);
+    return { paths, contents: known };
   } catch {
     return none;
   }

@@ -18,8 +18,7 @@ export async function editedSince(
   const was = await sent.contentOf(sentAs, fold);
   if (was !== undefined)
     return was && !(await hasContent(here, was)) ? 'the file that is here was changed since it was sent' : null;
-  const brought = readCollected(output).contents.get(path);
-  return brought && (await hasContent(here, brought))
-    ? null
-    : 'it is not known whether the file that is here was changed since it was sent';
+  for (const brought of readCollected(output).contents.get(path) ?? [])
+    if (await hasContent(here, brought)) return null;
+  return 'it is not known whether the file that is here was changed since it was sent';
 }

@@ -185,7 +185,7 @@ async function compareWithPresent(
         continue;
       }
       const was = file.sentAs === undefined ? null : await sent.contentOf(file.sentAs, fold);
-      const known = [collected.get(path), was].filter((each) => each != null);
+      const known = [...(collected.get(path) ?? []), ...(was ? [was] : [])];
       const isKnown = (await Promise.all(known.map((each) => hasContent(target, each)))).some(Boolean);
       if (!isKnown) present.differ.push(path);
     }

@@ -7,7 +7,7 @@ import { lookUp } from '../../workspace/look-up';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import type { StoredFile } from '../record/file-lists';
 import type { RunRecord } from '../record/record';
-import { COLLECTED, readCollected } from './collected';
+import { COLLECTED, readCollected, type CollectedContent } from './collected';
 import type { Standing } from './standing';
 
 /** Files that are complete in a directory beside the project's own, and are to take their places. */
@@ -29,21 +29,21 @@ export interface StagedArtifacts {
  * Puts the staged files in place: the record changes, then each file is renamed in. Other files stay.
  * @returns the paths of those that were not put in place: what stands there was changed since it was looked at.
  */
-export function switchIn({ stage, root, paths, standing, run, artifacts }: StagedArtifacts): string[] {
-  const blocking = findBlocking(root, paths);
+export function switchIn(staged: StagedArtifacts): string[] {
+  const { stage, root, paths, standing } = staged;
+  const collected = readCollected(root);
+  const blocking = findBlocking(root, paths, new Set(collected.paths));
   const left = new Set(paths.filter((path) => standing.hasChanged(path)));
   for (const path of blocking) {
     rmSync(join(root, path), { recursive: true, force: true });
     standing.renew(path);
   }
-  const record = join(stage, POINTER);
-  writeFileSync(
-    record,
-    `${JSON.stringify({ run: run.id, snapshot: run.snapshot, exitCode: run.exitCode, startedAt: run.startedAt, endedAt: run.endedAt, files: [...paths].sort(), artifacts: artifacts.map(({ path, size, sha256 }) => ({ path, size, sha256 })) }, null, 2)}\n`,
+  // Before the files: after a kill in between, the next collection or pull knows each as one that was brought, by this
+  // collection or by the one before it.
+  const replaced = paths.flatMap((path) =>
+    (collected.contents.get(path) ?? []).map((content) => ({ path, ...content })),
   );
-  // Before the files: after a kill in between, the next collection or pull knows each as one that was brought.
-  mkdirSync(join(root, dirname(COLLECTED)), { recursive: true });
-  renameSync(record, join(root, COLLECTED));
+  writeCollected(staged, replaced);
   for (const path of paths) {
     assertNoSymlinkInPath(root, dirname(path));
     if (standing.hasChanged(path)) left.add(path);
@@ -51,15 +51,37 @@ export function switchIn({ stage, root, paths, standing, run, artifacts }: Stage
     mkdirSync(dirname(join(root, path)), { recursive: true });
     renameSync(join(stage, path), join(root, path));
   }
+  if (replaced.length > 0) writeCollected(staged);
   return [...left];
+}
+
+/**
+ * Writes down what this collection brings.
+ * @param before the contents that an earlier one brought, while files may still have them.
+ */
+function writeCollected({ stage, root, paths, run, artifacts }: StagedArtifacts, before?: CollectedContent[]): void {
+  const { id, snapshot, exitCode, startedAt, endedAt } = run;
+  const collected = {
+    run: id,
+    snapshot,
+    exitCode,
+    startedAt,
+    endedAt,
+    files: [...paths].sort(),
+    artifacts: artifacts.map(({ path, size, sha256 }) => ({ path, size, sha256 })),
+    before,
+  };
+  const file = join(stage, POINTER);
+  writeFileSync(file, `${JSON.stringify(collected, null, 2)}\n`);
+  mkdirSync(join(root, dirname(COLLECTED)), { recursive: true });
+  renameSync(file, join(root, COLLECTED));
 }
 
 /**
  * What has to give way: directories and files that an earlier collection brought.
  * @throws Problem `ARTIFACT_BLOCKED` where something else is in the way.
  */
-function findBlocking(root: string, paths: readonly string[]): Set<string> {
-  const earlier = new Set(readCollected(root).paths);
+function findBlocking(root: string, paths: readonly string[], earlier: ReadonlySet<string>): Set<string> {
   const blocking = new Set<string>();
   for (const path of [...paths, COLLECTED]) {
     assertNoSymlinkInPath(root, dirname(path));

@@ -2,7 +2,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { collectArtifacts } from '../artifacts/collect';
-import { resolveRun, indexRunKey, findDuplicateRun } from './find-run';
+import { resolveRun, findDuplicateRun } from './find-run';
+import { announceRun, indexRunKey, latestRunForKey } from './run-key-index';
 import { Pipeline, startPipeline } from '../pipeline.fixture';
 import { putRecord } from '../record/saved-run.fixture';
 
@@ -59,6 +60,17 @@ describe('a training that is asked for again', () => {
   ])('is trained where its key holds %s', async (_what, text) => {
     await pipe.session.store.put(pipe.session.keys.key('k'), Buffer.from(text));
     expect(await findDuplicateRun(pipe.session, 'k')).toEqual({ found: null, known: null });
+  });
+
+  it('is found where a client that was killed named a run of its own after it, and was not to start it', async () => {
+    const { store, keys } = pipe.session;
+    const first = await pipe.launch();
+    await first.settled;
+    await pipe.follow(first.run, { first: first.log });
+    await announceRun({ store, keys }, first.run.runKey, '20990101-000000-model-aaaaaa');
+    await announceRun({ store, keys }, first.run.runKey, '20990101-000000-model-bbbbbb');
+    expect((await findDuplicateRun(pipe.session, first.run.runKey)).found?.record.id).toBe(first.run.id);
+    expect((await latestRunForKey({ store, keys }, first.run.runKey)).run).toBe('20990101-000000-model-bbbbbb');
   });
 
   it('does not stumble over a record that nobody can read', async () => {

@@ -7,7 +7,7 @@ import type { RunContext } from '../../context/types';
 import { lost, HEARTBEAT_TIMEOUT_MS } from '../record/liveness';
 import { isRunId } from '../../schema/ids';
 import { nxRun } from '../../report/shell-words';
-import { StoreTooLarge } from '../../store/too-large';
+import { runsForKey } from './run-key-index';
 
 /** A run of the store, with how long ago it was told of, ms. */
 export interface FoundRun {
@@ -85,11 +85,8 @@ export async function findDuplicateRun(
   key: string,
 ): Promise<SameTraining> {
   const none = { found: null, known: null };
-  const run = runOf(await store.get(keys.key(key), KEY_LIMIT).catch(unlessTooLarge));
-  if (run === null) return none;
-  // What can't be read is nobody's we know: it only helps to find.
-  const read = await tryReadRecord(store, keys, run);
-  if (!read || read.record.runKey !== key) return none;
+  const read = await newestOf({ store, keys }, key);
+  if (!read) return none;
   if (goesOn(read)) return { found: { record: read.record, attached: 'running' }, known: null };
   const record = await reconcileWithEc2(read.record, at);
   if (isResumable(record)) return { found: null, known: null, interrupted: record };
@@ -97,52 +94,16 @@ export async function findDuplicateRun(
   if (awaitsReplacement(record)) return { found: { record: read.record, attached: 'running' }, known: null };
   if (record.state !== 'ended') return none;
   const kept = record.outcome === 'succeeded' && record.artifacts?.state !== 'failed';
-  return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: run };
+  return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: record.id };
 }
 
-/** What the store says of a training: which run was started last, whatever became of it. */
-export interface LastRun {
-  /** null: none was. */
-  run: string | null;
-  record: RunRecord | null;
-  /** How long ago it was named, ms; and what says whether another was since. */
-  age: number;
-  etag: string | null;
-}
-
-export async function latestRunForKey(
-  { store, keys }: Pick<RunContext, 'store' | 'keys'>,
-  key: string,
-): Promise<LastRun> {
-  const there = await store.getWithETag(keys.key(key), KEY_LIMIT);
-  if (!there) return { run: null, record: null, age: Infinity, etag: null };
-  const run = runOf(there.bytes);
-  const record = run === null ? null : ((await readRecord(store, keys, run))?.record ?? null);
-  return { run, record, age: there.answered - there.modified, etag: there.etag };
-}
-
-/** Names a run as the one that is started for a training. @returns false where another client has named one since. */
-export async function claimTraining(
-  { store, keys }: Pick<RunContext, 'store' | 'keys'>,
-  key: string,
-  run: string,
-  { etag }: Pick<LastRun, 'etag'>,
-): Promise<boolean> {
-  return (await store.compareAndSwap(keys.key(key), keyObject(run), etag)) !== null;
-}
-
-/** A run that did not come to be is not waited for by who begins the same next. It only helps: that it fails is no failure. */
-export async function disclaimTraining(
-  { store, keys }: Pick<RunContext, 'store' | 'keys'>,
-  key: string,
-  run: string,
-): Promise<void> {
-  try {
-    const there = await store.getWithETag(keys.key(key), KEY_LIMIT);
-    if (there && runOf(there.bytes) === run) await store.compareAndSwap(keys.key(key), keyObject(), there.etag);
-  } catch {
-    // It is waited for.
+/** The newest run of a training that has a record. What can't be read is nobody's we know: it only helps to find. */
+async function newestOf({ store, keys }: Pick<RunContext, 'store' | 'keys'>, key: string): Promise<FoundRun | null> {
+  for (const run of await runsForKey({ store, keys }, key)) {
+    const read = await tryReadRecord(store, keys, run);
+    if (read?.record.runKey === key) return read;
   }
+  return null;
 }
 
 /** A record that nobody writes any more, of a run on a spot instance, as one that is lost where its instance is gone. */
@@ -155,36 +116,4 @@ async function reconcileWithEc2(record: RunRecord, at: RunContext['at']): Promis
     if (error instanceof Problem && error.code === 'INSTANCE_GONE') return lost(record, error);
     throw error;
   }
-}
-
-/** bytes */
-const KEY_LIMIT = 64 * 1024;
-
-/** One that is too large names no run: it only helps to find one. */
-function unlessTooLarge(error: unknown): null {
-  if (error instanceof StoreTooLarge) return null;
-  throw error;
-}
-
-function keyObject(run?: string): Buffer {
-  return Buffer.from(JSON.stringify({ v: 1, run }));
-}
-
-/** The run that the object under a key names; null where it names none. */
-function runOf(bytes: Buffer | null): string | null {
-  try {
-    const { run } = JSON.parse(bytes?.toString() ?? '{}') as { run?: unknown };
-    return typeof run === 'string' && isRunId(run) ? run : null;
-  } catch {
-    return null;
-  }
-}
-
-/** Writes down which run was started last for a training. It only helps to find: that it fails is no failure. */
-export async function indexRunKey(
-  { store, keys }: Pick<RunContext, 'store' | 'keys'>,
-  key: string,
-  run: string,
-): Promise<void> {
-  await store.put(keys.key(key), keyObject(run), { contentType: 'application/json' }).catch(() => undefined);
 }

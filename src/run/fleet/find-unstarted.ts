@@ -1,6 +1,7 @@
 import { sleep } from '../../system/sleep';
 import { findFleet } from '../../instance/fleet/find-fleet';
-import { latestRunForKey, findDuplicateRun, type LastRun } from '../find/find-run';
+import { findDuplicateRun } from '../find/find-run';
+import { latestRunForKey, type LastRun } from '../find/run-key-index';
 import { awaitsReplacement } from '../record/interruption';
 import type { Launched } from '../start/start-run';
 import { isFinal } from './wait-first-attempt';

@@ -12,7 +12,7 @@ import { treeId } from '../../workspace/identity';
 import { storeBoot } from '../start/boot-object';
 import { runClaim } from '../../context/stop-claim';
 import { describeLeftOut, warnLarge } from '../../project/describe-files';
-import { claimTraining, disclaimTraining, latestRunForKey, indexRunKey, type LastRun } from '../find/find-run';
+import { claimTraining, disclaimTraining, latestRunForKey, indexRunKey, type LastRun } from '../find/run-key-index';
 import type { Launched } from '../start/start-run';
 import { scanProject, type Scanned, type Workspace } from '../../project/scan-project';
 import { createUploadContext } from '../../context/context';

@@ -75,6 +75,7 @@ export async function terminateUnused(
   instance: EnsuredInstance,
   run: string,
   signal: AbortSignal,
+  why = 'which failed to start',
 ): Promise<void> {
   if (signal.aborted || instance.how !== 'launched') return;
   const { aws, reporter } = session;
@@ -82,7 +83,7 @@ export async function terminateUnused(
   try {
     const managed = await managedInstance(aws, id, await runClaim(session, run), { unseen: NEW_INSTANCE_LAG_MS });
     if (!managed) return;
-    reporter.line(`Terminating ${id}: it was launched for this training, which failed to start.`);
+    reporter.line(`Terminating ${id}: it was launched for this training, ${why}.`);
     await takeDown(aws, { instance: managed, how: 'terminate' }, reporter);
   } catch (error) {
     reporter.warn(`${id} could not be ended: ${(error as Error).message}`);

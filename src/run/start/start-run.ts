@@ -2,7 +2,8 @@ import { invalidReply } from '../../command/reply-shapes';
 import type { LogPiece, RunFacts, RunPart, TrainReply } from '../../command/plan';
 import { SyncNotNeeded } from '../../sync/pipeline/types';
 import { Moment } from '../../system/moment';
-import { indexRunKey, findDuplicateRun, type SameTraining } from '../find/find-run';
+import { findDuplicateRun, type SameTraining } from '../find/find-run';
+import { announceRun, indexRunKey } from '../find/run-key-index';
 import { push } from '../../project/sync-project';
 import { tryReadRecord } from '../record/record';
 import type { Scanned, Workspace } from '../../project/scan-project';
@@ -36,10 +37,10 @@ export async function launch(
     force?: boolean;
     goOn?: NextAttempt;
     /**
-     * The store learns which run it is before the instance does: for an instance that ends with its run, as a client that
-     * dies in between could not find the run there.
+     * The run and its snapshot are recorded in the store before the command is sent: for an instance that ends with its
+     * run, as a client that dies in between could not find them there.
      */
-    indexFirst?: boolean;
+    storeFirst?: boolean;
     onSend: () => void;
   },
 ): Promise<Launched> {
@@ -50,7 +51,7 @@ export async function launch(
     rerun || options.goOn ? Promise.resolve({ found: null, known: null }) : findDuplicateRun(session, key);
   looking.catch(() => undefined);
   const indexed = async (part: RunPart): Promise<RunPart> => {
-    if (options.indexFirst) await indexRunKey(session, part.runKey, part.id);
+    if (options.storeFirst) await announceRun(session, part.runKey, part.id);
     return part;
   };
   const formSince = new Moment();
@@ -71,6 +72,7 @@ export async function launch(
       },
       onSend: options.onSend,
       needs: () => planned.needs(),
+      storeFirst: options.storeFirst,
     });
     const { run, attached, log } = pushed.reply;
     if (attached) await assertSameWorkspace(session, run);

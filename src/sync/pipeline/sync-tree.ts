@@ -35,7 +35,7 @@ export async function synchronise<R extends SyncReply = TrainReply>(
     try {
       const changes = findChanges(progress);
       request.onPlan(changes.snapshot, changes.before, { files: changes.missing.length, bytes: changes.bytes });
-      const upload = await uploadChanges(context, progress, changes);
+      const upload = await uploadChanges(context, progress, changes, request);
       const command = await planCommand(context, progress, changes, upload, request);
       const { published } = await sendCommand(context, progress, changes, upload, command);
       return conclude(context, progress, changes, published);
@@ -122,6 +122,7 @@ async function uploadChanges(
   context: SyncContext,
   { transport, leftovers, sent }: SyncProgress,
   { snapshot, recipes, base, before, delta, missing, bytes, isUnchanged }: Changes,
+  { storeFirst = false }: SyncOptions,
 ): Promise<Upload> {
   const runtime = context.remote.uploadRuntime();
   runtime.catch(() => undefined);
@@ -134,7 +135,7 @@ async function uploadChanges(
     ? null
     : await prepareRecord(context, { snapshot, recipes, base, before, delta, where, packByChunk });
   const asRecord = !before && snapshot.canonical.length > MAX_INLINE_SNAPSHOT_BYTES;
-  await Promise.all([transfer.sent, runtime, asRecord && record?.store()]);
+  await Promise.all([transfer.sent, runtime, (asRecord || storeFirst) && record?.store()]);
   Object.assign(sent, { files: missing.length, bytes, saved: transfer.saved });
   sent.uploaded += transfer.uploaded();
   return { transfer, record, asRecord };

@@ -39,6 +39,8 @@ export interface SyncOptions {
   run?: (snapshot: Snapshot) => Promise<RunPart>;
   /** The watcher to start with the same command: asked for each command that is sent. `key`: base64, of its edits. */
   watch?: () => Promise<{ part: WatchPart; key: string }>;
+  /** The store gets the snapshot's record before the command is sent, and not beside it. */
+  storeFirst?: boolean;
   /** Called just before the command is sent. */
   onSend?: (snapshot: Snapshot) => void;
 }

@@ -1,0 +1,104 @@
+/** Which runs were started for a training: the objects below `key/` of docs/reference/formats.md. */
+import { isRunId } from '../../schema/ids';
+import { StoreTooLarge } from '../../store/too-large';
+import type { RunContext } from '../../context/types';
+import { readRecord, type RunRecord } from '../record/record';
+
+type Stored = Pick<RunContext, 'store' | 'keys'>;
+
+/** The runs that an object names. */
+interface KeyObject {
+  v: 1;
+  /** The one that was started last. */
+  run?: string;
+  /** Those before it, the newest first, of which it was not known whether they had started. */
+  earlier?: string[];
+}
+
+/** bytes */
+const MAX_KEY_OBJECT = 64 * 1024;
+/** Clients that are killed between naming a run and starting it, one after another, before the first run is forgotten. */
+const MAX_EARLIER = 16;
+
+/** What the store says of a training: which run was started last, whatever became of it. */
+export interface LastRun {
+  /** null: none was. */
+  run: string | null;
+  record: RunRecord | null;
+  /** How long ago it was named, ms; and what says whether another was since. */
+  age: number;
+  etag: string | null;
+}
+
+/** The runs of a training that the store may have a record of, the newest first. */
+export async function runsForKey({ store, keys }: Stored, key: string): Promise<string[]> {
+  // One that is too large names no run: it only helps to find one.
+  const bytes = await store.get(keys.key(key), MAX_KEY_OBJECT).catch((error: unknown) => {
+    if (error instanceof StoreTooLarge) return null;
+    throw error;
+  });
+  return parseKeyObject(bytes);
+}
+
+export async function latestRunForKey({ store, keys }: Stored, key: string): Promise<LastRun> {
+  const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT);
+  if (!there) return { run: null, record: null, age: Infinity, etag: null };
+  const [run = null] = parseKeyObject(there.bytes);
+  const record = run === null ? null : ((await readRecord(store, keys, run))?.record ?? null);
+  return { run, record, age: there.answered - there.modified, etag: there.etag };
+}
+
+/** Names a run as the one that is started for a training. @returns false where another client has named one since. */
+export async function claimTraining(
+  { store, keys }: Stored,
+  key: string,
+  run: string,
+  { etag }: Pick<LastRun, 'etag'>,
+): Promise<boolean> {
+  return (await store.compareAndSwap(keys.key(key), keyObject({ run }), etag)) !== null;
+}
+
+/** A run that did not come to be is not waited for by who begins the same next. It only helps: that it fails is no failure. */
+export async function disclaimTraining({ store, keys }: Stored, key: string, run: string): Promise<void> {
+  try {
+    const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT);
+    if (there && parseKeyObject(there.bytes)[0] === run)
+      await store.compareAndSwap(keys.key(key), keyObject({}), there.etag);
+  } catch {
+    // It is waited for.
+  }
+}
+
+/**
+ * Names a run that is about to be started. Whether one that was named before has started may not be known yet, and this
+ * one may turn out to be the same: it stays named. It only helps to find: that it fails is no failure.
+ */
+export async function announceRun({ store, keys }: Stored, key: string, run: string): Promise<void> {
+  const named = await runsForKey({ store, keys }, key).catch(() => []);
+  const earlier = named.filter((each) => each !== run).slice(0, MAX_EARLIER);
+  await put({ store, keys }, key, { run, earlier });
+}
+
+/** Writes down which run was started last for a training. It only helps to find: that it fails is no failure. */
+export async function indexRunKey({ store, keys }: Stored, key: string, run: string): Promise<void> {
+  await put({ store, keys }, key, { run });
+}
+
+async function put({ store, keys }: Stored, key: string, names: Omit<KeyObject, 'v'>): Promise<void> {
+  await store.put(keys.key(key), keyObject(names), { contentType: 'application/json' }).catch(() => undefined);
+}
+
+function keyObject(names: Omit<KeyObject, 'v'>): Buffer {
+  return Buffer.from(JSON.stringify({ v: 1, ...names } satisfies KeyObject));
+}
+
+/** The runs that an object below `key/` names; none where it can't be read. */
+function parseKeyObject(bytes: Buffer | null): string[] {
+  try {
+    const { run, earlier } = JSON.parse(bytes?.toString() ?? '{}') as { run?: unknown; earlier?: unknown };
+    const named = [run, ...(Array.isArray(earlier) ? earlier.slice(0, MAX_EARLIER) : [])];
+    return named.filter((each): each is string => typeof each === 'string' && isRunId(each));
+  } catch {
+    return [];
+  }
+}
