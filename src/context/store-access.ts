@@ -1,6 +1,6 @@
 import { customEndpoint } from '../aws/clients';
 import type { Access } from '../command/plan';
-import { URL_LIFETIME } from '../store/store';
+import { URL_LIFETIME_S } from '../store/presigned';
 import type { RunContext } from './types';
 
 /**
@@ -33,7 +33,7 @@ export async function storeAccess(
     kms: kmsKeyId ?? null,
     prefix,
     post,
-    expires: post ? Date.now() + URL_LIFETIME * 1000 : null,
+    expires: post ? Date.now() + URL_LIFETIME_S * 1000 : null,
   };
 }
 

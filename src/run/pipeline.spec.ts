@@ -136,7 +136,10 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       },
     });
     const controller = new AbortController();
-    const upload = pipe.session.store.upload('given-up', endless, () => controller.abort(), controller.signal);
+    const upload = pipe.session.store.upload('given-up', endless, {
+      onProgress: () => controller.abort(),
+      signal: controller.signal,
+    });
     await expect(upload).rejects.toThrow();
     endless.destroy();
     expect((await at.s3.send(new ListMultipartUploadsCommand({ Bucket: 'bucket' }))).Uploads ?? []).toEqual([]);

@@ -67,7 +67,7 @@ async function deliver(context: SyncContext, { missing }: TransferRequest, check
         body.destroy(error as Error);
         throw archiveProblem(error as NodeJS.ErrnoException);
       }),
-      store.upload(key, body, undefined, signal, checksums),
+      store.upload(key, body, { signal, checksums }),
     ]);
   } finally {
     progress.end();

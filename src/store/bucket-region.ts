@@ -1,0 +1,53 @@
+import { awsStatus } from '../aws/reason';
+import { sdk } from '../aws/sdk';
+import { missingBucket, namedRegion } from './bucket';
+import type { BucketRequests } from './bucket-requests';
+import { storeBase } from './keys';
+
+/** The bucket's region; throws a `Problem` that says what is wrong with the bucket. */
+export async function bucketRegion(requests: BucketRequests): Promise<string | undefined> {
+  const { HeadBucketCommand } = sdk.s3();
+  const s3 = await requests.aws.s3();
+  const bucket = requests.settings.bucket;
+  try {
+    const answer = await s3.send(
+      new HeadBucketCommand({ Bucket: bucket, ExpectedBucketOwner: requests.settings.bucketOwner }),
+    );
+    return answer.BucketRegion;
+  } catch (error) {
+    const status = awsStatus(error);
+    const region = namedRegion(error);
+    if (status === 404) {
+      throw requests.problem('BUCKET_MISSING', `The bucket ${bucket} does not exist.`, error, missingBucket(bucket), [
+        'bucket',
+        'region',
+      ]);
+    }
+    if (status === 301 || status === 400) {
+      if (region) return region;
+    }
+    if (status === 403) {
+      // A caller may be allowed to list the store's prefix and nothing else of the bucket.
+      if (requests.settings.prefix && (await mayList(requests, storeBase(requests.settings.prefix)))) return region;
+      throw requests.problem(
+        'BUCKET_FORBIDDEN',
+        `The bucket ${bucket} can't be used by the credentials in force${requests.settings.bucketOwner ? `, or does not belong to account ${requests.settings.bucketOwner}` : ''}.`,
+        error,
+        'The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it. A requester-pays bucket of another account can not be used.',
+        ['bucket', 'prefix', 'bucketOwner', 'profile', 'roleArn'],
+      );
+    }
+    throw requests.problem('BUCKET', `The bucket ${bucket} could not be reached.`, error);
+  }
+}
+
+async function mayList(requests: BucketRequests, prefix: string): Promise<boolean> {
+  const { ListObjectsV2Command } = sdk.s3();
+  const s3 = await requests.aws.s3();
+  const { bucket, bucketOwner } = requests.settings;
+  const request = { Bucket: bucket, ExpectedBucketOwner: bucketOwner, Prefix: prefix, MaxKeys: 1 };
+  return s3.send(new ListObjectsV2Command(request)).then(
+    () => true,
+    () => false,
+  );
+}
