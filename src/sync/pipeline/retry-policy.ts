@@ -84,7 +84,7 @@ export async function applyRetry(
       return;
     case 'packs':
       await forgetPacks(context, progress.offered);
-      progress.scanned = await request.scan();
+      progress.base = null;
       return;
     case 'scan': {
       const paths = Array.isArray(detail.paths) ? detail.paths.map(String) : undefined;
