@@ -117,7 +117,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
       /\+ model\/new\.py {2}0 B\n/,
       /- model\/run\.sh {2}10 B\n/,
       /~ model\/weights .*, not text\n/,
-      /lock files among them: uv\.lock\n/,
+      /lock files that changed: uv\.lock\n/,
       /uv\.lock:\n {2}~ torch 2\.1\.0 → 2\.2\.0\n/,
       /args {2}\["--epochs","3"\] → \["--epochs","5"\]\n/,
       /s3:\/\/data\/0 at data\/0" {2}v1 → v2\n/,

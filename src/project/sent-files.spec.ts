@@ -77,7 +77,7 @@ describe('an edited file and a list of artifacts that lies', () => {
     await store();
     const { heldBack, accepted } = await screen(entry);
     expect(heldBack).toEqual([
-      { path: 'artifacts/edited', why: 'the file that is here was changed since it was sent' },
+      { path: 'artifacts/edited', why: 'the file at this path was changed since it was sent' },
     ]);
     expect(accepted.map(({ path }) => path)).toEqual(['artifacts/sent']);
   });
@@ -87,7 +87,7 @@ describe('an edited file and a list of artifacts that lies', () => {
     // As such a file system finds it under both names.
     writeFileSync(join(workspace, 'model/artifacts/EDITED'), 'edited');
     expect((await screen({ path: 'artifacts/EDITED' }, foldAll)).heldBack).toEqual([
-      { path: 'artifacts/EDITED', why: 'the file that is here was changed since it was sent' },
+      { path: 'artifacts/EDITED', why: 'the file at this path was changed since it was sent' },
     ]);
   });
 

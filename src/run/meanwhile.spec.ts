@@ -38,7 +38,7 @@ describe('what is changed here while a success is collected', () => {
 
   const train = async () => (await pipe.follow((await pipe.launch()).run)).run;
   const read = (path: string) => readFileSync(join(pipe.workspace, 'model', path), 'utf8');
-  const WHY = 'the file that is here was changed while the artifacts were fetched';
+  const WHY = 'the file at this path was changed while the artifacts were fetched';
 
   it.each([
     ['tracked by git', true],

@@ -51,7 +51,7 @@ describe.each(LACKS)('a training on an S3 server that lacks %s', (_, headers) =>
     pipe.write('model/train.py', 'print("never")\n');
     await expect(pipe.launch(request)).rejects.toMatchObject({
       code: 'UPLOAD_FAILED',
-      next: expect.stringMatching(/lacks conditional writes or checksums.*Attached \(remote-train\)/),
+      next: expect.stringMatching(/lacks conditional writes or checksums.*Use remote-train/),
     });
     expect(await pipe.keys((key) => key.endsWith('record.json'))).toHaveLength(1);
   });

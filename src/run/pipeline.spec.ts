@@ -225,7 +225,9 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     );
     // git tracks it; it is here as it was sent, and the run changed it.
     expect(readFileSync(join(pipe.workspace, 'model/artifacts/metrics.json'), 'utf8')).toBe('metrics.json');
-    expect(pipe.said.join('\n')).toMatch(/training\.log was not written: the training made a directory of that name/);
+    expect(pipe.said.join('\n')).toMatch(
+      /training\.log was not written: the training created a directory of this name/,
+    );
     // A second collection knows what the first brought.
     await collectArtifacts(pipe.session, run);
     expect(listed(join(pipe.workspace, 'model'))).toEqual(
@@ -295,7 +297,7 @@ it('warns where an archive can not be removed, and has synced all the same', asy
   pipe.write('model/a', 'one');
   at.aws.faults.add({ service: 's3', action: 'DELETE', error: { code: 'AccessDenied', status: 403 } });
   expect((await pipe.sync()).reply.written).toBe(1);
-  expect(pipe.said.join()).toContain('still in the store');
+  expect(pipe.said.join()).toContain('could not delete temporary objects of this sync from the store');
   pipe.close();
   await at.close();
 });

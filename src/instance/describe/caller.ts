@@ -23,7 +23,7 @@ async function ask(aws: Aws): Promise<string> {
     const answer = await sts.send(new GetCallerIdentityCommand({}));
     return answer.Arn!;
   } catch (error) {
-    throw awsProblem('CREDENTIALS', 'Could not find out who the caller is.', error);
+    throw awsProblem('CREDENTIALS', 'Could not determine the identity of the caller.', error);
   }
 }
 

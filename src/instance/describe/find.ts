@@ -64,7 +64,7 @@ export function only<T extends { id: string; state: string }>(found: readonly T[
       'INSTANCE_AMBIGUOUS',
       `${candidates.length} instances are ${describeName(name)}: ${candidates.map(({ id, state }) => `${id} (${state})`).join(', ')}.`,
       {
-        next: 'Name the one that is meant: "instance": { "id": "i-…" }, or --instance=i-….',
+        next: 'Name one by its id: "instance": { "id": "i-…" }, or --instance=i-…',
         settings: ['instance'],
       },
     );
@@ -163,7 +163,7 @@ function gone(id: string, state: string, reason: string | null): Problem {
   const why = reason ? ` (${reason})` : '';
   return new Problem('INSTANCE_GONE', `The instance ${id} is ${state}${why}: whatever was running on it was lost.`, {
     next: state.startsWith('stop')
-      ? 'Start it again to look at what is left on its disk: nx run <project>:remote-up'
-      : 'Its disk is gone with it.',
+      ? 'To start it again and look at its disk: nx run <project>:remote-up'
+      : 'Its disk was deleted with it.',
   });
 }

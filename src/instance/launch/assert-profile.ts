@@ -21,9 +21,9 @@ export async function assertProfile(
   const why = setting === 'off' ? 'is off' : 'could not be read (ssm:GetServiceSetting)';
   throw new Problem(
     'NO_PROFILE',
-    `"instance" names no "instanceProfile": the SSM agent of such an instance can't register. The account's Default Host Management Configuration ${why}.`,
+    `"instance" has no "instanceProfile", so the SSM agent of the instance can't register. The account's Default Host Management Configuration ${why}.`,
     {
-      next: 'nx g nx-ec2:aws-setup makes an instance profile. Add it to "instance": "instanceProfile": "<name>".',
+      next: 'Add "instanceProfile": "<name>" to "instance". To create one: nx g nx-ec2:aws-setup',
       settings: ['instance'],
     },
   );

@@ -42,7 +42,7 @@ describe('an instance that is made', () => {
     const before = at.aws.instances.all().length;
     await expect(ensureInstance(caller.options(described({ instanceProfile: undefined })))).rejects.toMatchObject({
       code: 'NO_PROFILE',
-      message: expect.stringMatching(/nx g nx-ec2:aws-setup[^]*"instanceProfile": "<name>"/),
+      message: expect.stringMatching(/"instanceProfile": "<name>"[^]*nx g nx-ec2:aws-setup/),
     });
     expect(at.aws.instances.all()).toHaveLength(before);
   });
@@ -102,7 +102,7 @@ describe('an instance that is made', () => {
     ]);
     expect(Object.fromEntries(Volumes![0].Tags!.map(({ Key, Value }) => [Key, Value]))).toEqual(tags);
     expect(caller.told).toMatch(
-      /^Launching t3\.micro in eu-west-1a: \$0\.50 an hour \(.*\), at most \$1\.00; it ends after at most 2h 00m, or 1h 00m idle\.\nLaunched i-/,
+      /^Launching t3\.micro in eu-west-1a: \$0\.50 an hour \(.*\), at most \$1\.00; it shuts down after at most 2h 00m, or 1h 00m idle\.\nLaunched i-/,
     );
   });
 
@@ -159,7 +159,7 @@ describe('an instance that is made', () => {
     caller.said.length = 0;
     await up(described({}));
     expect(caller.said[0]).toContain(
-      `launched by another description or for another bucket or prefix: ${id} (m5.large, running). nx run`,
+      `launched with another launch spec, bucket or prefix: ${id} (m5.large, running). To terminate them all: nx run`,
     );
   });
 
@@ -248,14 +248,14 @@ describe('an instance that is made', () => {
       () => undefined,
       { type: 'g5.huge' },
       'INSTANCE_TYPE',
-      /Of g5 it has g5\.12xlarge, g5\.xlarge\./,
+      /The types of g5 there: g5\.12xlarge, g5\.xlarge\./,
     ],
     [
       'a family of types that is not there',
       () => undefined,
       { type: 'g9.huge' },
       'INSTANCE_TYPE',
-      /families g4dn, g5, g5g/,
+      /families there: g4dn, g5, g5g/,
     ],
     [
       'a type that the subnet’s zone lacks',
@@ -297,7 +297,7 @@ describe('an instance that is made', () => {
       () => undefined,
       { type: 'p3.2xlarge' },
       'IMAGE',
-      /does not drive the V100/,
+      /does not support the V100/,
     ],
     ['a tag of ours', () => undefined, { tags: { 'nx-ec2:managed': 'no' } }, 'CONFIG_INVALID', /are reserved/],
   ])('says what is wrong with %s, and tries no other', async (_, prepare, written, code, message) => {

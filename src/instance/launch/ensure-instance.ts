@@ -127,11 +127,11 @@ async function managedTwin(options: EnsureOptions, { id }: InstanceInfo) {
   }
 }
 
-/** What costs besides. */
+/** Names other instances that cost money. */
 function reportOtherInstances(others: InstanceInfo[], { project }: Owner, reporter: Reporter): void {
   if (!others.length) return;
   const words = others.map(({ id, type, state }) => `${id} (${type}, ${state})`);
   reporter.line(
-    `Of ${sanitizeForTerminal(project)} there are others of yours, launched by another description or for another bucket or prefix: ${words.join(', ')}. ${nxRun(project, 'remote-down')} ends them all.`,
+    `You have other instances of ${sanitizeForTerminal(project)}, launched with another launch spec, bucket or prefix: ${words.join(', ')}. To terminate them all: ${nxRun(project, 'remote-down')}`,
   );
 }

@@ -62,7 +62,7 @@ export async function imagesOf(
     throw new Problem(
       'IMAGE',
       `The image ${id} is for ${architecture}, and ${unfit.map(({ name, architectures }) => `${name} is ${architectures.join(' or ')}`).join(', ')}.`,
-      { next: `A family goes with every type: "ami" may be ${choices()}.` },
+      { next: `An image family fits every type: "ami" may be ${choices()}.` },
     );
   }
   return new Map(types.map((type) => [type.name, images.get(idOf(type))!]));
@@ -73,14 +73,14 @@ function sourceOf(ami: string, { name, architectures, gpu }: MachineType): strin
   if (ami.startsWith('ami-') || ami.startsWith(PUBLIC)) return ami;
   const family = ami === 'auto' ? (gpu ? 'deep-learning' : 'al2023') : ami;
   if (!Object.hasOwn(FAMILIES, family))
-    throw new Problem('IMAGE', `There is no family of images "${sanitizeForTerminal(ami)}".`, {
+    throw new Problem('IMAGE', `There is no image family "${sanitizeForTerminal(ami)}".`, {
       next: `It may be ${choices()}.`,
     });
   if (family === 'deep-learning' && gpu && UNSUPPORTED_GPU.test(gpu))
     throw new Problem(
       'IMAGE',
-      `The deep-learning images hold NVIDIA's open driver, which does not drive the ${gpu} of ${name}.`,
-      { next: 'Set "ami" to an image with the proprietary driver, or take a type with a newer GPU (g4dn, g5, …).' },
+      `The deep-learning images have NVIDIA's open driver, which does not support the ${gpu} of ${name}.`,
+      { next: 'Set "ami" to an image with the proprietary driver, or choose a type with a newer GPU (g4dn, g5, …).' },
     );
   return FAMILIES[family](architectures.includes('x86_64') ? 'x86_64' : 'arm64');
 }
@@ -120,7 +120,7 @@ async function readParameters(
       if (!/^ami-[0-9a-f]+$/.test(Value))
         throw new Problem(
           'IMAGE',
-          `The parameter ${Name} is no image's id: ${sanitizeForTerminal(Value).slice(0, 100)}.`,
+          `The parameter ${Name} does not hold an image id: ${sanitizeForTerminal(Value).slice(0, 100)}.`,
         );
       found.set(Name!, Value);
     }
@@ -137,7 +137,7 @@ async function describeImages(
   const { DescribeImagesCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   const region = await aws.region();
-  const next = `Ids of images are a region's own. "ami" may be ${choices()}.`;
+  const next = `Each region has its own image ids. "ami" may be ${choices()}.`;
   const answer = await ec2
     .send(new DescribeImagesCommand({ ImageIds: ids }), { abortSignal })
     .catch((error: unknown) => {
@@ -151,7 +151,7 @@ async function describeImages(
     if (found?.State !== 'available') throw new Problem('IMAGE', `There is no image ${id} in ${region}.`, { next });
     const root = found.BlockDeviceMappings?.find(({ DeviceName }) => DeviceName === found.RootDeviceName);
     if (found.RootDeviceType !== 'ebs' || !found.RootDeviceName || found.Platform !== undefined)
-      throw new Problem('IMAGE', `The image ${id} is not of a Linux with a root volume.`, { next });
+      throw new Problem('IMAGE', `The image ${id} is not a Linux image with a root volume.`, { next });
     images.set(id, {
       id,
       architecture: found.Architecture as Architecture,

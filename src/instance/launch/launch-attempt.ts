@@ -100,7 +100,7 @@ export class LaunchAttempt {
     const limits = [left < lifetime ? `${formatDuration(left * 1000)} more` : formatDuration(lifetime * 1000)];
     if (description.idleTimeout !== false) limits.push(`${formatDuration(description.idleTimeout)} idle`);
     const most = price && dollars((price.perHour * Math.min(left, lifetime)) / 3600);
-    const cost = price ? `${describePrice(price)}, at most ${most}` : 'price not known';
-    return `Launching ${describeLaunchOption(state.launchOptions[state.n])}: ${cost}; it ends after at most ${limits.join(', or ')}.`;
+    const cost = price ? `${describePrice(price)}, at most ${most}` : 'price unknown';
+    return `Launching ${describeLaunchOption(state.launchOptions[state.n])}: ${cost}; it shuts down after at most ${limits.join(', or ')}.`;
   }
 }

@@ -71,7 +71,7 @@ async function subnetsOf(aws: Aws, { subnets }: Description, abortSignal?: Abort
   if (subnets) return subnets.map((id) => found.find((each) => each.id === id)!);
   if (!found.length)
     throw new Problem('SUBNET', `The region ${await aws.region()} has no default VPC with a subnet.`, {
-      next: 'Set "subnet" in the description of the instance.',
+      next: 'Set "instance.subnet".',
       settings: ['region'],
     });
   return found.sort((a, b) => (a.zone < b.zone ? -1 : 1));
@@ -124,9 +124,9 @@ function notThere({ types }: Description, subnets: Subnet[], zones: Map<string, 
   const where = types.map((type) => `${type}: ${[...(zones.get(type) ?? [])].sort().join(', ') || 'no zone'}`);
   return new Problem(
     'INSTANCE_TYPE',
-    `No subnet is in a zone that has the type: the subnets are in ${[...new Set(subnets.map(({ zone }) => zone))].join(', ')}.`,
+    `No subnet is in a zone that offers the type. The subnets are in ${[...new Set(subnets.map(({ zone }) => zone))].join(', ')}.`,
     {
-      next: `The types are in\n  ${where.join('\n  ')}\nName a subnet there, or another type.`,
+      next: `The types are offered in\n  ${where.join('\n  ')}\nName a subnet there, or another type.`,
       settings: ['instance.subnet', 'instance.type', 'region'],
     },
   );

@@ -41,7 +41,7 @@ export function lifetimeOf(
   const lifetime = Math.floor(maxLifetime / 1000);
   if (maxCost === undefined) return { lifetime, because: 'lifetime' };
   if (!price)
-    throw new Problem('PRICE_UNKNOWN', '"maxCost" is set, but the price of the instance is not known.', {
+    throw new Problem('PRICE_UNKNOWN', '"maxCost" is set, but the price of the instance is unknown.', {
       next: 'Set "pricePerHour" (USD), or allow pricing:GetProducts and ec2:DescribeSpotPriceHistory.',
     });
   const bought = Math.floor((maxCost / price.perHour) * 3600);
@@ -49,7 +49,7 @@ export function lifetimeOf(
     throw new Problem(
       'MAX_COST',
       `"maxCost" of ${dollars(maxCost)} buys ${formatDuration(bought * 1000)} at ${dollars(price.perHour)} an hour.`,
-      { next: 'Raise it, or take a cheaper type.' },
+      { next: 'Raise it, or choose a cheaper type.' },
     );
   return bought < lifetime ? { lifetime: bought, because: 'cost' } : { lifetime, because: 'lifetime' };
 }
@@ -141,7 +141,7 @@ function diskSize({ volumeSize }: Description, { id, size }: Image): number {
   const wanted = Math.ceil(volumeSize / GB);
   if (wanted < size)
     throw new Problem('IMAGE', `"volumeSize" is ${wanted} GB, and the image ${id} needs ${size} GB.`, {
-      next: 'Raise it, or leave it out.',
+      next: 'Raise "volumeSize", or leave it out.',
     });
   return wanted;
 }

@@ -57,8 +57,8 @@ export class Launch {
       if (done && done !== 'anew') return done;
       if (!stored || !stored.state || done === 'anew') await this.start(stored?.etag ?? null);
     }
-    throw new Problem('LAUNCH_STATE', 'The launch journal can be written to the store, but not read.', {
-      next: 'The caller needs s3:GetObject there: nx g nx-ec2:aws-setup has a policy.',
+    throw new Problem('LAUNCH_STATE', 'The launch state can be written to the store but not read back.', {
+      next: 'The caller needs s3:GetObject there: attach the CallerPolicy of nx g nx-ec2:aws-setup.',
     });
   }
 

@@ -66,9 +66,9 @@ async function offered(aws: Aws, name: string): Promise<string | undefined> {
   try {
     const family = name.split('.')[0];
     const same = await ask(`${family}.*`);
-    if (same.length) return `Of ${family} it has ${same.join(', ')}.`;
+    if (same.length) return `The types of ${family} there: ${same.join(', ')}.`;
     const families = new Set((await ask(`${name[0]}*`)).map((each) => each.split('.')[0]));
-    return families.size ? `It has the families ${[...families].join(', ')}.` : undefined;
+    return families.size ? `The families there: ${[...families].join(', ')}.` : undefined;
   } catch {
     // What is wrong is said without it.
     return undefined;

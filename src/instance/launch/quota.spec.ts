@@ -59,7 +59,7 @@ describe('quotas', () => {
       ok: false,
       detail: expect.stringMatching(/^4 of 7 vCPUs .* needs 4$/),
       fix: expect.stringMatching(
-        /at least 8: .*"All G and VT Spot Instance Requests" \(L-3819A6DF\)\. Or end what runs/,
+        /at least 8 in .*"All G and VT Spot Instance Requests" \(L-3819A6DF\), or terminate other instances/,
       ),
     });
     at.aws.quotas.set('L-3819A6DF', 0);
@@ -79,7 +79,7 @@ describe('quotas', () => {
     });
     expect(await checkQuota(aws, 'mac2.metal', 'spot')).toMatchObject({
       ok: null,
-      detail: expect.stringMatching(/not known: not checked/),
+      detail: expect.stringMatching(/^Not checked: /),
     });
   });
 });

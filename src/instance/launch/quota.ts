@@ -55,7 +55,8 @@ export function quotaOf(type: string, market: Market): Quota | null {
 export async function checkQuota(aws: Aws, type: string, market: Market, signal?: AbortSignal): Promise<Check> {
   const name = `quota for ${type}${market === 'spot' ? ' (spot)' : ''}`;
   const quota = quotaOf(type, market);
-  if (!quota) return { name, ok: null, detail: `Which quota ${type} counts to is not known: not checked.`, fix: null };
+  if (!quota)
+    return { name, ok: null, detail: `Not checked: the quota that applies to ${type} is unknown.`, fix: null };
   let asked = 'servicequotas:GetServiceQuota';
   try {
     const limit = await limitOf(aws, quota.code, signal);
@@ -67,7 +68,7 @@ export async function checkQuota(aws: Aws, type: string, market: Market, signal?
       name,
       ok: false,
       detail,
-      fix: `Ask for at least ${used + needed}: Service Quotas, Amazon EC2, "${quota.name}" (${quota.code}). ${used ? 'Or end what runs: npx nx-ec2 instances list.' : 'Or take another type.'}`,
+      fix: `Request at least ${used + needed} in Service Quotas, Amazon EC2, "${quota.name}" (${quota.code}), or ${used ? 'terminate other instances. To list them: npx nx-ec2 instances list' : 'choose another type.'}`,
     };
   } catch (error) {
     const problem = awsProblem('QUOTA', `The quota ${quota.code} could not be checked.`, error);

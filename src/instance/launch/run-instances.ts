@@ -115,22 +115,22 @@ const HINTS: [RegExp, ErrorCode, string][] = [
   [
     /^VcpuLimitExceeded|^MaxSpotInstanceCountExceeded|^InstanceLimitExceeded|^VolumeLimitExceeded/,
     'QUOTA',
-    "It is the account's quota in this region: ask for more in Service Quotas (Amazon EC2), end what runs, or take a smaller type.",
+    "The account's quota in this region is used up. Request more in Service Quotas (Amazon EC2), terminate other instances, or choose a smaller type.",
   ],
   [
     /^AuthFailure\.ServiceLinkedRoleCreationNotPermitted/,
     'LAUNCH',
-    'Once for the account, with the permission to do so: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com',
+    'To create the role, once per account: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com',
   ],
   [
     /^UnauthorizedOperation/,
     'LAUNCH',
-    'The caller needs ec2:RunInstances, ec2:CreateTags, and iam:PassRole for the role of the instance profile: the CallerPolicy of nx g nx-ec2:aws-setup has them. An encoded message is read by: aws sts decode-authorization-message --encoded-message …',
+    'The caller needs ec2:RunInstances, ec2:CreateTags, and iam:PassRole for the role of the instance profile: the CallerPolicy of nx g nx-ec2:aws-setup has them. To decode an encoded message: aws sts decode-authorization-message --encoded-message …',
   ],
   [
     /IAM Instance Profile/,
     'INSTANCE_PROFILE',
-    'Check "instanceProfile": aws iam list-instance-profiles lists them, nx g nx-ec2:aws-setup makes one.',
+    'Check "instanceProfile". To create one: nx g nx-ec2:aws-setup. To list them: aws iam list-instance-profiles',
   ],
   [/^(PendingVerification|OptInRequired|Blocked)/, 'LAUNCH', 'AWS blocks this account: contact AWS Support.'],
 ];

@@ -22,7 +22,7 @@ const MAX_LINE_LENGTH = 998;
 export function ownType(text: string): string {
   const found = TYPES.find(([begins]) => text.startsWith(begins));
   if (found) return found[1];
-  throw new Problem('USER_DATA_TYPE', '"instance.userData" is nothing that cloud-init knows by its first line.', {
+  throw new Problem('USER_DATA_TYPE', 'The first line of "instance.userData" is not one that cloud-init recognizes.', {
     next: 'Begin it with #! and an interpreter (#!/bin/sh), or with #cloud-config.',
   });
 }

@@ -54,7 +54,7 @@ describe('user data', () => {
     expect(of('#cloud-config\npackages: [git]\n')[1].type).toBe('text/cloud-config');
     expect(of('#cloud-config-archive\n[]\n')[1].type).toBe('text/cloud-config-archive');
     expect(of('#cloud-boothook\ntrue\n')[1].type).toBe('text/cloud-boothook');
-    expect(() => userData(config, 'echo hi')).toThrow(/nothing that cloud-init knows/);
+    expect(() => userData(config, 'echo hi')).toThrow(/not one that cloud-init recognizes/);
   });
 
   it('is the same bytes for the same input, whatever the time and the system', () => {

@@ -84,7 +84,7 @@ export function userData(config: WatchdogConfig, own?: string): Buffer {
   if (packed.length > USER_DATA_LIMIT) {
     const over = packed.length - USER_DATA_LIMIT;
     throw new Problem('USER_DATA_SIZE', `The user data is ${over} bytes too large: EC2 takes ${USER_DATA_LIMIT}.`, {
-      next: 'Shorten "instance.userData" (it is compressed here), or let it fetch a script.',
+      next: 'Shorten "instance.userData" (its compressed size counts), or let it download a script.',
     });
   }
   return packed;
@@ -114,7 +114,7 @@ if [ -z "$python" ]; then
 elif [ -d /run/systemd/system ] && [ -z "$NX_EC2_LOCAL_INSTANCE" ] && mkdir -p /run/nx-ec2 && watchdog >/run/nx-ec2/watchdog.py; then
   cat >/run/systemd/system/nx-ec2-watchdog.service <<NX_EC2_UNIT
 [Unit]
-Description=Ends this instance when nx-ec2 is to end it
+Description=Shuts this instance down by the shutdown rules of nx-ec2
 DefaultDependencies=no
 StartLimitIntervalSec=0
 [Service]

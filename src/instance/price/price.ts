@@ -46,7 +46,7 @@ export async function priceOf(
     const { perHour, date: told } = await onDemandPrice(aws, region, type, signal);
     return { perHour, market, where: region, date: told, source: 'pricing' };
   } catch (error) {
-    const { message } = awsProblem('PRICE', `The price of ${type} (${market}) is not known.`, error);
+    const { message } = awsProblem('PRICE', `The price of ${type} (${market}) is unknown.`, error);
     detail(message);
     return null;
   }

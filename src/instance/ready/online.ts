@@ -65,13 +65,13 @@ export async function waitOnline(
     if (steadyNow() - started >= limit) {
       throw new Problem(
         'SSM_OFFLINE',
-        `Systems Manager does not reach ${instance.id} after ${formatDuration(limit)} (instance ${state}, agent ${ping ?? 'never registered'}).`,
+        `Systems Manager could not reach ${instance.id} within ${formatDuration(limit)} (instance ${state}, agent ${ping ?? 'never registered'}).`,
         {
           next: 'The instance needs the SSM agent, an instance profile with AmazonSSMManagedInstanceCore, and a route to SSM (NAT, or VPC endpoints for ssm, ssmmessages and ec2messages).',
         },
       );
     }
-    say(state === 'pending' ? `${instance.id} is booting` : `${instance.id} runs; waiting for its SSM agent`);
+    say(state === 'pending' ? `${instance.id} is booting` : `${instance.id} is running; waiting for its SSM agent`);
     await sleep(ONLINE_POLL_MS, signal);
     if (state === 'pending' || steadyNow() - started > 2 * ONLINE_POLL_MS)
       state = (await findInstance(aws, { id: instance.id })).state;

@@ -33,7 +33,7 @@ export function preflightChecks(target: PreflightTarget): PreflightCheck[] {
         if (region && region !== configured) {
           throw new Problem(
             'BUCKET_REGION',
-            `The bucket ${store.bucket} is in ${region}, but the region in force is ${configured}.`,
+            `The bucket ${store.bucket} is in ${region}, but the configured region is ${configured}.`,
             {
               next: `Use a bucket in ${configured}, or set "region" to ${region} if the instance is in that region too.`,
               settings: ['bucket', 'region'],

@@ -47,7 +47,7 @@ export async function start(
       `Could not start ${id}.`,
       error,
       /^Insufficient/.test((error as Error).name)
-        ? 'Its zone has no capacity now, and it stays in that zone. Try again later, or terminate it (remote-down) to launch one elsewhere.'
+        ? 'Its zone has no capacity at the moment, and an instance stays in its zone. Try again later, or terminate it (remote-down) to launch another one elsewhere.'
         : undefined,
     );
   }

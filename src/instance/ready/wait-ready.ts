@@ -56,10 +56,10 @@ export async function waitReady(
       const status = await bootStatus(aws, id, left(), signal);
       if (status !== undefined && !/^(running|not )/.test(status)) return say(status, id, reporter);
       if (left() === 0)
-        throw new Problem('BOOT_SLOW', `The first boot of ${id} has not ended after ${formatDuration(limit)}.`, {
+        throw new Problem('BOOT_SLOW', `The first boot of ${id} did not finish within ${formatDuration(limit)}.`, {
           next: 'Raise "startupTimeout" of the instance, or look at /var/log/cloud-init-output.log there. The instance keeps running.',
         });
-      waiting.say(`${id} is online; waiting for the end of its first boot`);
+      waiting.say(`${id} is online; waiting for its first boot to finish`);
       await sleep(Math.min(READY_POLL_MS, left()), signal);
     }
   } finally {
@@ -71,7 +71,7 @@ async function seen(aws: Aws, id: string, signal?: AbortSignal) {
   for (const until = steadyNow() + NEW_INSTANCE_LAG_MS; ; await sleep(READY_POLL_MS / 4, signal)) {
     const found = await describeInstance(aws, id, signal);
     if (found) return found;
-    if (steadyNow() > until) throw new Problem('INSTANCE_MISSING', `EC2 knows no instance ${id}.`);
+    if (steadyNow() > until) throw new Problem('INSTANCE_MISSING', `EC2 has no instance ${id}.`);
   }
 }
 

@@ -45,7 +45,8 @@ function pass<T extends object>(resource: T): T & Checked<never> {
 
 /** Holds at run time what the types say: a cast does not pass. */
 export function assertChecked(resource: object): void {
-  if (!passed.has(resource)) throw new TypeError('A resource whose tags were not checked cannot be ended.');
+  if (!passed.has(resource))
+    throw new TypeError('The tags of a resource must be checked before it is terminated or deleted.');
 }
 
 /**

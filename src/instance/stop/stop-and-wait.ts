@@ -36,7 +36,7 @@ export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, sig
   if (down.how === 'stop') {
     if (market === 'spot')
       throw new Problem('SPOT_NOT_STOPPABLE', `${id} is a spot instance: it can only be terminated.`, {
-        next: 'Leave out --stop. Its disk goes with it; what runs have saved is in the store.',
+        next: 'Leave out --stop. Its disk is deleted with it; the store keeps what runs have saved.',
       });
     if (state !== 'stopping') await stop(aws, down.instance, signal);
   } else if (state !== 'shutting-down') await terminate(aws, down.instance, reporter, signal);

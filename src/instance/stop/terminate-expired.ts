@@ -9,10 +9,10 @@ import { expiredResources, type ExpiredResources } from './managed';
 import { cancelRequest, deleteFleets, deleteTemplate, deleteVolume, stop, terminate } from './terminate';
 import { steadyNow } from '../../system/moment';
 
-/** What became of something that was to end. `ending`: EC2 has begun, and had not done it while it was waited for. */
+/** The result for one expired resource. `ending`: EC2 has started, and did not finish within the time limit. */
 export interface Ended extends ExpiredResource {
   result: 'ended' | 'ending' | 'failed';
-  /** Why it could not be ended. */
+  /** Why it could not be cleaned up. */
   problem: string | null;
 }
 
@@ -27,12 +27,20 @@ export interface TerminateOptions {
 
 const TERMINATE_POLL_MS = 2_000;
 
-/** What must be gone before what: a request that stays open, or a fleet, would launch again. */
+const VERBS: Record<Kind, string> = {
+  instance: 'terminate or stop',
+  fleet: 'delete',
+  'launch template': 'delete',
+  'spot request': 'cancel',
+  volume: 'delete',
+};
+
+/** The order of deletion: an open request, or a fleet, would launch another instance. */
 const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', 'volume'];
 
 /**
- * Ends what is expired, each for itself: what one is refused stops no other. EC2 is asked again first, and what is not
- * expired any more is left.
+ * Terminates, stops or deletes expired resources. A failure for one does not affect the others. EC2 is asked again
+ * first, and resources that are no longer expired are left alone.
  */
 export async function terminateExpired(
   aws: Aws,
@@ -53,7 +61,7 @@ export async function terminateExpired(
         await end(aws, each, resources, reporter);
         done.push({ ...each, result: kind === 'instance' ? 'ending' : 'ended', problem: null });
       } catch (error) {
-        const problem = awsProblem('INSTANCE_END', `Could not end the ${kind} ${id}.`, error);
+        const problem = awsProblem('INSTANCE_END', `Could not ${VERBS[kind]} the ${kind} ${id}.`, error);
         done.push({ ...each, result: 'failed', problem: problem.message });
       }
     }
@@ -88,7 +96,7 @@ async function end(
   }
 }
 
-/** Those that EC2 does not call terminated, or stopped where that is what they are to be. */
+/** Those that EC2 does not report as terminated yet, or as stopped if they are to be stopped. */
 async function aliveInstance(aws: Aws, ended: Ended[]): Promise<Set<string>> {
   const config = { client: await aws.ec2() };
   const Filters = [{ Name: 'instance-id', Values: ended.map(({ id }) => id) }];

@@ -97,13 +97,17 @@ export async function deleteFleets(aws: Aws, fleets: ManagedFleet[]): Promise<vo
   const answer = await ec2
     .send(new DeleteFleetsCommand({ FleetIds: ids, TerminateInstances: true }))
     .catch((error: unknown) => {
-      throw awsProblem('FLEET', `Could not delete the fleet ${ids.join(', ')}: it will launch more instances.`, error);
+      throw awsProblem(
+        'FLEET',
+        `Could not delete the fleet ${ids.join(', ')}, which will launch more instances.`,
+        error,
+      );
     });
   const [failed] = (answer.UnsuccessfulFleetDeletions ?? []).filter(
     ({ Error: why }) => why?.Code !== 'fleetIdDoesNotExist' && why?.Code !== 'fleetNotInDeletableState',
   );
   if (failed)
-    throw new Problem('FLEET', `Could not delete the fleet ${failed.FleetId}: it will launch more instances.`, {
+    throw new Problem('FLEET', `Could not delete the fleet ${failed.FleetId}, which will launch more instances.`, {
       aws: { code: String(failed.Error?.Code), message: String(failed.Error?.Message) },
       next: commandLine('aws', 'ec2', 'delete-fleets', '--terminate-instances', '--fleet-ids', String(failed.FleetId)),
     });
@@ -157,6 +161,6 @@ async function whenSeen(ask: () => Promise<unknown>, what: string, signal?: Abor
 
 function hint(code: string | undefined): string | undefined {
   return code === 'OperationNotPermitted'
-    ? 'It is protected: aws ec2 modify-instance-attribute --no-disable-api-termination (or --no-disable-api-stop) --instance-id i-…'
+    ? 'It is protected against this. To remove the protection: aws ec2 modify-instance-attribute --no-disable-api-termination (or --no-disable-api-stop) --instance-id i-…'
     : undefined;
 }

@@ -58,7 +58,7 @@ function isInside(path: string): boolean {
 }
 
 function unsafe(why: string): Problem {
-  return new Problem('ARTIFACT_UNSAFE', `The list of artifacts was refused: ${why}.`, {
+  return new Problem('ARTIFACT_UNSAFE', `The list of artifacts is not valid: ${why}.`, {
     next: 'Nothing was written. Another program may be writing to this prefix of the bucket.',
   });
 }

@@ -227,8 +227,8 @@ function hasPlaceForLog(
   if (paths.some((path) => fold(path) === own)) return false;
   const isDirectory = paths.some((path) => fold(path).startsWith(`${own}/`));
   if (!isDirectory && !isTracked(TRAINING_LOG)) return true;
-  const why = isDirectory ? 'the training made a directory of that name' : 'git tracks the file that is here';
-  reporter.warn(`${TRAINING_LOG} was not written: ${why}. The log is in the store: remote-logs shows it.`);
+  const why = isDirectory ? 'the training created a directory of this name' : 'git tracks the file at this path';
+  reporter.warn(`${TRAINING_LOG} was not written: ${why}. The log is in the store. To show it: remote-logs`);
   return false;
 }
 
@@ -241,7 +241,7 @@ function assertSaved(record: RunRecord, project: string): void {
   const error = artifacts?.error;
   throw new Problem(
     'COLLECT_FAILED',
-    `The artifacts of ${record.id} could not be saved${error ? `: ${sanitizeForTerminal(error.message)} (${error.code})` : record.trouble ? `: ${sanitizeForTerminal(record.trouble)}` : ': the store does not show that it has ended'}`,
+    `The artifacts of ${record.id} could not be saved${error ? `: ${sanitizeForTerminal(error.message)} (${error.code})` : record.trouble ? `: ${sanitizeForTerminal(record.trouble)}` : ': the store has no record of its end'}`,
     {
       next:
         error?.code === 'LIMIT'

@@ -115,7 +115,8 @@ async function fetchInto(source: FileSource, target: string, options: FetchOptio
   try {
     const file = await open(own, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o644);
     try {
-      if (!(await file.stat()).isFile()) throw new Problem('FILE_BLOCKED', `${own} is in the way: it is not a file.`);
+      if (!(await file.stat()).isFile())
+        throw new Problem('FILE_BLOCKED', `${own} is not a file, and is in the place of a download.`);
       await fetchParts(source, file, options);
       await file.truncate(entry.size);
       // Of one part it is known.
@@ -251,7 +252,7 @@ async function fetchPart(
     if (stored === undefined) continue;
     if (stored === null) {
       throw new Problem('PART_MISSING', `The store has no ${which}.`, {
-        next: 'It was removed, or the credentials in force may not read it.',
+        next: 'It was removed, or the current credentials may not read it.',
       });
     }
     if (stored.bytes.length === size && hash('sha256', stored.bytes, 'hex') === sha256) return stored.bytes;

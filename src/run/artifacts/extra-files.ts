@@ -32,7 +32,7 @@ export function reportExtra(
     const command = nxRun(project, 'remote-pull', `--run=${record.id}`, ...pullOptions(names, outputs));
     reporter.warn(
       [
-        `The training wrote ${formatCount(extra.length, 'file')} (${formatSize(bytes)}) outside its outputs. They are in the store, not here:`,
+        `The training wrote ${formatCount(extra.length, 'file')} (${formatSize(bytes)}) outside its outputs. They are in the store only:`,
         ...namedWithSizes(extra),
         ...advice(configuration, names, outputs),
         `To fetch them now: ${command}`,
@@ -47,7 +47,7 @@ export function reportExtra(
         `The training wrote ${formatCount(unsaved.length, 'file')} outside its outputs that ${unsaved.length === 1 ? 'was' : 'were'} not saved (${reasons}):`,
         ...namedWithSizes(unsaved),
         ...advice(configuration, unsavedNames, suggest(unsavedNames)),
-        `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)} as long as it runs. "train.extraLimit" says how much is saved.`,
+        `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)} as long as it runs. To save more, raise "train.extraLimit".`,
       ].join('\n'),
     );
   }
@@ -75,13 +75,13 @@ export function assertCacheable(
   if (changed.length > 0) {
     throw new Problem(
       'NOT_CACHED',
-      `The training ${id} succeeded, but ${formatCount(changed.length, 'output')} still changed after it had ended and could not be saved: ${changed
+      `The training ${id} succeeded, but ${formatCount(changed.length, 'output')} still changed after its end and could not be saved: ${changed
         .slice(0, MAX_NAMED)
         .map(({ path }) => printablePath(path))
         .join(', ')}${changed.length > MAX_NAMED ? ', …' : ''}.`,
       {
         next: [
-          `${NOT_CACHED} Find out what writes to it after the end of the command, for example another machine with the same network file system.`,
+          `${NOT_CACHED} Find out which program writes to it after the end of the command, for example on another machine with the same network file system.`,
           `To train again: ${nxRun(project, 'remote-train', '--rerun')}`,
         ].join('\n'),
       },
@@ -145,11 +145,11 @@ function advice(configuration: Configuration, names: readonly string[], outputs:
   const lines: string[] = [];
   if (outputs.length > 0) {
     lines.push(
-      `To bring them back each time, add them to ${whereToAdd(configuration, outputs)} (or to "scratch" what is no result)`,
+      `To bring them back each time, add them to ${whereToAdd(configuration, outputs)} (or to "scratch" if they are not results)`,
     );
   }
   if (names.some((name) => name.startsWith(OUTSIDE)))
-    lines.push('Files outside the project can be no outputs: have the training write them below its project.');
+    lines.push("Files outside the project can't be outputs. Have the training write them below its project.");
   return lines;
 }
 

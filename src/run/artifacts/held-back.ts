@@ -29,7 +29,7 @@ export function reportHeldBack(
         `${formatCount(heldBack.length, 'artifact')} of ${run} ${heldBack.length === 1 ? 'was' : 'were'} held back and not written:`,
         ...named,
         ...more,
-        `The store has what was held back. To fetch it to a directory outside of this workspace: ${command}`,
+        `The store has these artifacts. To fetch them to a directory outside of this workspace: ${command}`,
       ].join('\n'),
     );
   }

@@ -68,7 +68,7 @@ describe('what a training writes', () => {
     expect(said).toMatch(/wrote 3 files \(30 B\) outside its outputs/);
     expect(said).toMatch(/ {2}out\/model\.pt {2}10 B\n/);
     expect(said).toContain('"train" in model/ec2.config.json: "outputs": ["out/"]');
-    expect(said).toContain('Files outside the project can be no outputs');
+    expect(said).toContain("Files outside the project can't be outputs");
     const paths = [...said.matchAll(/--path=(\S+)|'--path=([^']+)'/g)].map(([, plain, quoted]) => quoted ?? plain);
     expect(paths).toEqual(['out/**', '{workspaceRoot}/**']);
     expect(() => assertCacheable(run, pipe.session, collected)).toThrow(/wrote none of its 3 files to an output/);

@@ -72,7 +72,7 @@ async function wantedArtifacts(
     const why =
       record.artifacts?.state === 'failed'
         ? `The artifacts of ${record.id} could not be saved: ${sanitizeForTerminal(record.artifacts.error?.message ?? 'no reason was given')}`
-        : `The artifacts of ${record.id} are not in the store${record.state === 'ended' ? '' : ' yet: they are saved when it has ended'}.`;
+        : `The artifacts of ${record.id} are not in the store${record.state === 'ended' ? '' : ' yet: they are saved after its end'}.`;
     if (paths || checkpoints === 'none') throw new Problem('NOTHING_TO_PULL', why);
     reporter.warn(why);
     return [];

@@ -24,7 +24,7 @@ export function assertNotHome(output: string, run: string, home = homedir()): vo
     'OUTPUT_UNSAFE',
     `${printablePath(output)} ${there === own ? 'is your home directory' : 'holds your home directory'}: shells and other programs act on files in it.`,
     {
-      next: `Nothing was written. Name a directory of its own: --output=${shellWord(join(output, run))}`,
+      next: `Nothing was written. Choose a directory of its own: --output=${shellWord(join(output, run))}`,
     },
   );
 }

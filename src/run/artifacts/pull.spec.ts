@@ -349,7 +349,7 @@ describe('pulling a run', () => {
       symlinkSync(tmpdir(), join(output, 'link'));
       const { heldBack } = await pull(await forge([{ path: 'artifacts/link/nx-ec2-never' }, { path: 'artifacts/a' }]));
       expect(heldBack).toEqual([
-        { path: 'artifacts/link/nx-ec2-never', why: 'artifacts/link is a symbolic link here' },
+        { path: 'artifacts/link/nx-ec2-never', why: 'artifacts/link is a symbolic link on this machine' },
       ]);
       expect(existsSync(join(tmpdir(), 'nx-ec2-never'))).toBe(false);
       expect(existsSync(join(output, 'a'))).toBe(true);
@@ -365,7 +365,7 @@ describe('pulling a run', () => {
     );
     const { heldBack } = await pull(record, { checkpoints: 'all' });
     expect(heldBack).toEqual([
-      { path: 'artifacts/checkpoints/1/unit/a', why: 'another file of the run has this path' },
+      { path: 'artifacts/checkpoints/1/unit/a', why: 'another file of the run has the same path' },
     ]);
     expectHere({ 'checkpoints/1/unit/a': Buffer.from('artifact') });
   });

@@ -205,7 +205,9 @@ function assertSameArtifacts(output: string, differ: string[]): void {
     [`${formatCount(differ.length, 'file')} in ${output} would be replaced by other content:`, ...named, ...more].join(
       '\n',
     ),
-    { next: 'Nothing was written. Add --overwrite to replace them, or choose another directory with --output.' },
+    {
+      next: 'Nothing was written. To replace them, add --overwrite. To keep them, choose another directory with --output.',
+    },
   );
 }
 
@@ -213,7 +215,7 @@ function changedMeanwhile(output: string, path: string): Problem {
   return new Problem(
     'FILES_DIFFER',
     `${printablePath(path)} in ${output} was changed while it was fetched, and was not replaced.`,
-    { next: 'Move it away and run the same command again: what was fetched is not fetched again.' },
+    { next: 'Move it away and run the same command again. Files that were fetched are not fetched again.' },
   );
 }
 

@@ -78,7 +78,9 @@ function codeLines(code: CodeDifference): string[] {
       (each) =>
         `~ ${printablePath(each.path)}  ${size(each.before)} → ${size(each.after)}${bits(each)}${why(each.why)}`,
     ),
-    ...(code.lockFiles.length ? [`lock files among them: ${code.lockFiles.map(sanitizeForTerminal).join(', ')}`] : []),
+    ...(code.lockFiles.length
+      ? [`lock files that changed: ${code.lockFiles.map(sanitizeForTerminal).join(', ')}`]
+      : []),
   ];
 }
 
@@ -120,5 +122,5 @@ function metricLines({ metrics, before, after }: RunDifference): string[] {
 
 function some<T>(items: readonly T[], line: (item: T) => string): string[] {
   const lines = items.slice(0, SHOWN).map(line);
-  return items.length > SHOWN ? [...lines, `and ${items.length - SHOWN} more (--json names all)`] : lines;
+  return items.length > SHOWN ? [...lines, `and ${items.length - SHOWN} more (--json lists all)`] : lines;
 }

@@ -28,7 +28,7 @@ export function readRunOption(option: string | true | undefined, project: string
   const run = String(option);
   if (isRunId(run)) return run;
   throw new Problem('RUN_ID', `${sanitizeForTerminal(run)} is not a run id.`, {
-    next: `Write "last" for your latest run. The ids of all: ${nxRun(project, 'remote-status')}`,
+    next: `Write "last" for your latest run. To list all: ${nxRun(project, 'remote-status')}`,
   });
 }
 
@@ -50,8 +50,8 @@ export async function resolveRun(session: RunContext, option: string | true | un
       : `${project} has no run of yours in this workspace.`,
     {
       next: run
-        ? `The runs of ${project}: ${nxRun(project, 'remote-status')}`
-        : `All runs of ${project}, also those that can't be verified: ${nxRun(project, 'remote-status')}. --run=<id> names one.`,
+        ? `To list the runs of ${project}: ${nxRun(project, 'remote-status')}`
+        : `Name a run of another caller or workspace with --run=<id>. To list all runs of ${project}, also those that can't be verified: ${nxRun(project, 'remote-status')}`,
     },
   );
 }

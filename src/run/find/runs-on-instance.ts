@@ -21,7 +21,7 @@ export async function runsOn({ at, reporter }: RunContext, id: string, signal?: 
     return runs;
   } catch (error) {
     signal?.throwIfAborted();
-    reporter.warn(`${id} does not say what runs there: ${(error as Error).message}`);
+    reporter.warn(`${id} did not report its activity: ${(error as Error).message}`);
     return [];
   }
 }

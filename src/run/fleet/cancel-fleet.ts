@@ -43,7 +43,7 @@ export async function cancelUntold(session: RunContext, run: string, force: bool
     const { fleets, template } = await findFleet(session.aws, run);
     if (!fleets.length && !template) return false;
     throw new Problem('NOT_OWNER', `The fleet of ${run} belongs to another user.`, {
-      next: 'Delete it all the same with --force.',
+      next: 'To delete it anyway, add --force.',
     });
   }
   return cancelBetween(session, run, force);

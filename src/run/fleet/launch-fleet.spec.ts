@@ -131,7 +131,7 @@ describe('a run with a fleet', () => {
   it('is deleted where it finds no capacity in time', async () => {
     at.aws.capacity.add({ market: 'spot' });
     await expect(pipe.launchFleet({ wait: 2_000 })).rejects.toThrow(
-      /did not begin it within 2.0 s.*\n.*InsufficientInstanceCapacity/s,
+      /did not start it within 2.0 s.*\n.*InsufficientInstanceCapacity/s,
     );
     await gone();
     // Who begins the same again at once does not wait for what has come to nothing.
@@ -180,7 +180,7 @@ describe('a run with a fleet', () => {
       const { signal } = new AbortController();
       await expect(waitForFirstAttempt(pipe.runs, run.id, fleet, 0, signal)).rejects.toMatchObject({
         code: 'RECORD_UNVERIFIED',
-        message: expect.stringMatching(new RegExp(`${run.id} runs on ${run.instance}, and can't be followed`)),
+        message: expect.stringMatching(new RegExp(`${run.id} is active on ${run.instance}, but can't be followed`)),
       });
       expect(at.aws.left()).toMatchObject({ fleets: [fleet], instances: [run.instance] });
       const error = await read();
@@ -237,7 +237,7 @@ describe('a run with a fleet', () => {
     const { run: record } = await pipe.ended(run);
     expect(record).toMatchObject({ outcome: 'failed', exitCode: 3 });
     await waitForFleetDeletion(pipe.runs, record, pipe.described);
-    expect(pipe.said.at(-1)).toMatch(/is kept for 5.0 s and then ends itself/);
+    expect(pipe.said.at(-1)).toMatch(/is kept for 5.0 s, and then terminates itself/);
     expect(await pipe.found(run.id)).toEqual({ fleets: [], template: false });
     expect(at.aws.left()).toMatchObject({ instances: [run.instance] });
     await gone();

@@ -56,8 +56,8 @@ export async function launchFleet(session: RunContext, options: FleetOptions): P
 
 /** Other clients start the same training at the same time, or someone writes objects that claim this. */
 function contested({ store, keys }: RunContext, key: string): Problem {
-  return new Problem('STORE_CHANGED', `Other programs write s3://${store.bucket}/${keys.key(key)} again and again.`, {
-    next: 'No fleet was created. If no one else starts this training, check who may write to the bucket. --rerun starts it anyway.',
+  return new Problem('STORE_CHANGED', `Other programs keep overwriting s3://${store.bucket}/${keys.key(key)}.`, {
+    next: 'No fleet was created. If no one else starts this training, check who may write to the bucket. To start it anyway, add --rerun.',
   });
 }
 
@@ -83,13 +83,13 @@ async function launchOrFind(session: RunContext, key: string, options: FleetOpti
   }
   options.onLaunched(made.run);
   session.reporter.line(
-    `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and ends ${formatDuration(fleetRequest(session, inputs!, made.run, null).deadline - Date.now())} from now at the latest.`,
+    `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and is deleted in ${formatDuration(fleetRequest(session, inputs!, made.run, null).deadline - Date.now())} at the latest.`,
   );
   const record = await waitForFirstAttempt(session, made.run, made.fleet, wait, signal);
   if (record.failure?.code === 'RECOVERY_REFUSED') {
     await deleteFleet(session.aws, await runClaim(session, made.run));
     throw new Problem('RECOVERY_REFUSED', record.failure.message, {
-      next: 'The fleet is deleted. nx g nx-ec2:aws-setup has the role; "recovery": "client" needs no such right.',
+      next: 'The fleet was deleted. Use the instance role of nx g nx-ec2:aws-setup, or "recovery": "client", which does not need this permission.',
     });
   }
   const attached = begun ? ('running' as const) : false;

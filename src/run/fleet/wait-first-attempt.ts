@@ -43,8 +43,8 @@ export async function waitForFirstAttempt(
       await deleteFleet(session.aws, await runClaim(session, run));
       throw new Problem(
         'FLEET_WAIT',
-        `The fleet of ${run} did not begin it within ${formatDuration(wait)}, and is deleted.\n${trouble}`,
-        { next: 'Allow more types or subnets, raise "instance.startupTimeout", or try later.' },
+        `The fleet of ${run} did not start it within ${formatDuration(wait)}, and was deleted.\n${trouble}`,
+        { next: 'Allow more types or subnets, raise "instance.startupTimeout", or try again later.' },
       );
     }
     await waiting.say();
@@ -57,8 +57,8 @@ async function assertUnstarted(session: RunContext, run: string, why: Problem, s
   for (const instance of await instancesOf(session.aws, run, signal)) {
     if (!(await runsOn(session, instance, signal)).includes(run)) continue;
     const cancel = nxRun(session.project, 'remote-cancel', `--run=${run}`);
-    throw new Problem(why.code, `${run} runs on ${instance}, and can't be followed. ${why.what}`, {
-      next: `The run and its fleet are left as they are. Look at who may write to the bucket. To stop the run: ${cancel}`,
+    throw new Problem(why.code, `${run} is active on ${instance}, but can't be followed. ${why.what}`, {
+      next: `The run and its fleet were not touched. Check who may write to the bucket. To stop the run: ${cancel}`,
     });
   }
 }

@@ -35,7 +35,7 @@ export async function waitForFleetDeletion(
     const gone = !fleets.length && !template;
     if (gone && kept && instances.length) {
       reporter.line(
-        `The fleet of ${id} is deleted. ${instances.join(', ')} is kept for ${formatDuration(kept)} and then ends itself.`,
+        `The fleet of ${id} is deleted. ${instances.join(', ')} is kept for ${formatDuration(kept)}, and then terminates itself.`,
       );
       return;
     }

@@ -200,7 +200,7 @@ class Follower {
   private warnIncomplete({ id, log }: RunRecord): void {
     if (this.at >= log.size || this.options.quiet) return;
     this.session.reporter.warn(
-      `The log of ${id} has ${log.size} bytes, and the store lacks those from ${this.at} on. Another program has changed or deleted them: look at who may write to the bucket.`,
+      `The log of ${id} has ${log.size} bytes, and the store lacks those from ${this.at} on. Another program has changed or deleted them: check who may write to the bucket.`,
     );
   }
 
@@ -210,7 +210,7 @@ class Follower {
     if (segment === null || this.warned) return;
     this.warned = true;
     this.session.reporter.warn(
-      `The log that was shown is not the one that the instance has recorded: log/${segment} of ${record.id} differs. Another program is writing to this prefix.`,
+      `The log that was shown differs from the one that the instance recorded: log/${segment} of ${record.id}. Another program is writing to this prefix.`,
     );
   }
 
@@ -220,7 +220,7 @@ class Follower {
       this.awaited = record.attempt;
       const how = record.outcome === 'lost' ? 'is gone' : 'was taken away';
       this.session.reporter.line(
-        `The spot instance ${record.instance} ${how}: waiting for its fleet to bring another up.`,
+        `The spot instance ${record.instance} ${how}; waiting for its fleet to launch another one.`,
       );
     }
     if (steadyNow() - (this.fleet?.asked ?? -Infinity) < FLEET_EVERY) return false;
@@ -293,7 +293,7 @@ class Follower {
         'RECORD_UNVERIFIED',
         `The store lacks the record of the end of ${run.id}, which its instance has written.`,
         {
-          next: `Another program has deleted it or put an old one back: look at who may write to the bucket. The run is on ${run.instance}: ${run.directory}`,
+          next: `Another program has deleted it or put an old one back: check who may write to the bucket. The run is on ${run.instance}: ${run.directory}`,
         },
       );
     }
@@ -305,21 +305,19 @@ class Follower {
   private async renew(): Promise<void> {
     this.formSince = new Moment();
     await renewUploadForm(this.session, this.run, this.options.signal).catch((error: Error) =>
-      this.session.reporter.detail(`The instance's way into the store was not renewed: ${error.message}`),
+      this.session.reporter.detail(`Could not renew the instance's access to the store: ${error.message}`),
     );
   }
 
-  /** Why a run can't be followed any more: it goes on all the same. */
+  /** Adds to an error, which ends the following but not the run, how to come back. */
   private withResumeHint(error: Problem): Problem {
     if (!(error instanceof Problem)) return error;
     const { code, what, aws, next, cause } = error;
     const { id } = this.run;
-    const lines = [...(next ? [next] : []), `${id} is not touched by that: the same command comes back to it.`];
+    const lines = [...(next ? [next] : []), `${id} was not stopped. Run the same command to attach to it again.`];
     // Whoever writes over the record again and again keeps every command from it that reads it.
     if (code === 'RECORD_UNVERIFIED' && (this.told?.run.outcome ?? null) === null)
-      lines.push(
-        `To stop the run, by asking its instance: ${nxRun(this.session.project, 'remote-cancel', `--run=${id}`)}`,
-      );
+      lines.push(`To stop the run: ${nxRun(this.session.project, 'remote-cancel', `--run=${id}`)}`);
     return new Problem(code, what, { aws, next: lines.join('\n'), cause });
   }
 }

@@ -69,7 +69,7 @@ export class LogStream {
       // What is not allowed is not asked for again; what did not work may work the next time.
       refused ||= /^SESSION_(DENIED|ENCRYPTED)$/.test((error as Problem).code);
       session.reporter.detail(
-        `The log comes by way of the store, some seconds later: ${(error as Error).message.split('\n')[0]}`,
+        `Following the log in the store instead, some seconds late: ${(error as Error).message.split('\n')[0]}`,
       );
     } finally {
       // The store has all of it, too.

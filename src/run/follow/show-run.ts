@@ -27,10 +27,10 @@ export async function streamRunLog(
       state = now.state;
       if (waiting && !now.queue && now.outcome === null) {
         waiting = false;
-        reporter.line('It is its turn.');
+        reporter.line('The run has reached the head of the queue and is starting.');
       }
       if (now.state === 'running' && now.pid) reporter.detail(`Running, PID ${now.pid}`);
-      if (now.state === 'saving') reporter.detail('Ended; what it left is being saved.');
+      if (now.state === 'saving') reporter.detail('Ended; saving its results.');
     },
   });
   // Another attempt may follow on another instance; what was shown of the log may be a part of it.

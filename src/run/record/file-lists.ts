@@ -30,7 +30,7 @@ const storedFile = z
     executable: z.boolean(),
     parts: z.array(sha256).max(MAX_PARTS),
   })
-  .refine(({ size, parts }) => parts.length === Math.ceil(size / PART_SIZE), 'its parts do not make its size');
+  .refine(({ size, parts }) => parts.length === Math.ceil(size / PART_SIZE), 'the sizes of its parts do not add up');
 
 const artifactList = z.object({
   v: z.literal(1),
@@ -62,7 +62,7 @@ const checkpoint = z
       if (kinds.has(path)) return kinds.get(path) === 'file';
       return directoriesOf(path).some((directory) => kinds.get(directory) === 'directory');
     });
-  }, 'it names files that are not its own');
+  }, 'it names files of other runs');
 
 /** A file in the store, in parts. Its path is as the instance says: nothing has checked where it leads. */
 export type StoredFile = z.infer<typeof storedFile>;
@@ -101,7 +101,7 @@ export async function readCheckpoint(store: Store, keys: StoreKeys, record: RunR
 
 async function readPinned<T>(store: Store, key: string, sha256: string, schema: z.ZodType<T>): Promise<T> {
   const stored = await store.getWithETag(key, MAX_LIST);
-  if (!stored) throw mismatch(key, 'is no longer in the store', 'It was removed, by "nx-ec2 store prune" or by hand.');
+  if (!stored) throw mismatch(key, 'is no longer in the store', '"nx-ec2 store prune" or a person removed it.');
   if (hash('sha256', stored.bytes, 'hex') !== sha256) throw mismatch(key, "is not what the run's record says");
   try {
     const parsed = schema.safeParse(parseJson(stored.bytes));
@@ -113,7 +113,7 @@ async function readPinned<T>(store: Store, key: string, sha256: string, schema: 
     );
   } catch (error) {
     if (error instanceof Problem) throw error;
-    throw mismatch(key, `can't be read: ${error instanceof TooLarge ? error.message : 'it is no JSON'}`);
+    throw mismatch(key, `can't be read: ${error instanceof TooLarge ? error.message : 'it is not valid JSON'}`);
   }
 }
 

@@ -40,10 +40,10 @@ describe('the records of runs', () => {
   });
 
   it.each([
-    ['no JSON', '{', /no JSON/],
+    ['no JSON', '{', /not valid JSON/],
     ['nothing', 'null', /can't be read/],
     ['a later version', { v: 2 }, /later version/],
-    ['another run', recordOf({ id: id(5) }), /it is that of/],
+    ['another run', recordOf({ id: id(5) }), /it belongs to/],
     ['a state that is none', { ...recordOf(), state: 'dancing' }, /state: /],
     ['a text without end', { ...recordOf(), user: 'x'.repeat(5000) }, /user: /],
     ['a number that is none', { ...recordOf(), log: { size: -1, training: null, truncated: false } }, /log\.size: /],

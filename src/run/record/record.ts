@@ -98,7 +98,7 @@ export function parseRecord(bytes: Buffer, id: string, key: string): RunRecord {
   try {
     value = JSON.parse(bytes.toString('utf8'));
   } catch {
-    throw invalid(key, 'it is no JSON');
+    throw invalid(key, 'it is not valid JSON');
   }
   const { v } = (value ?? {}) as { v?: unknown };
   if (typeof v === 'number' && v > 1) {
@@ -111,7 +111,7 @@ export function parseRecord(bytes: Buffer, id: string, key: string): RunRecord {
     const [issue] = parsed.error.issues;
     throw invalid(key, sanitizeForTerminal(`${issue.path.join('.')}: ${issue.message}`).slice(0, 500));
   }
-  if (parsed.data.id !== id) throw invalid(key, `it is that of ${sanitizeForTerminal(parsed.data.id)}`);
+  if (parsed.data.id !== id) throw invalid(key, `it belongs to ${sanitizeForTerminal(parsed.data.id)}`);
   return parsed.data;
 }
 

@@ -422,7 +422,7 @@ describe('somebody with the role of an instance', () => {
     await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject(changed);
     const { log } = await pipe.follow(run);
     expect(log.toString()).toContain('loss 0.1');
-    expect(pipe.said.join('\n')).toMatch(/The log that was shown is not the one .*: log\/0 of/);
+    expect(pipe.said.join('\n')).toMatch(/The log that was shown differs from the one .*: log\/0 of/);
     await undo();
     const put = await overwrite('artifacts.json', (text) => text.replace('artifacts/model', 'artifacts/other'));
     await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'LIST_MISMATCH' });

@@ -47,16 +47,16 @@ export async function openSigned(recordKeys: RecordKeys, name: RunName, bytes: B
     const { what, next, aws } = known.missing;
     throw new RecordUnverified(
       run,
-      `the key that it is signed with is not to be had here. ${what}`,
+      `its signing key is not available on this machine. ${what}`,
       next ??
-        'It can be verified on the machine that started the run, and by whoever may read that parameter (ssm:GetParameter).',
+        'Verify it on the machine that started the run, or with credentials that may read this parameter (ssm:GetParameter).',
       { instance, aws },
     );
   }
   throw new RecordUnverified(
     run,
     "its signature is not the run's",
-    'Another program has written it: check who may write to the bucket. Or the run was started on a machine that could not read the secret of the store: then only that machine can verify it.',
+    'Either another program has written it (check who may write to the bucket), or the run was started on a machine that could not read the secret of the store, and only that machine can verify it.',
     { instance },
   );
 
@@ -68,8 +68,8 @@ export async function openSigned(recordKeys: RecordKeys, name: RunName, bytes: B
     if (hasIdentity(signer, name, signed!.record)) return signed!.record;
     throw new RecordUnverified(
       run,
-      'it says that the run is another training than the one that was started, or of another caller or workspace',
-      'Whoever is root on its instance can sign its record, and has written it: look at what ran there.',
+      'the training, caller or workspace in it is not the one that started the run',
+      'A program with root access on its instance has written it, since only root can sign it. Check what ran there.',
       { instance },
     );
   }

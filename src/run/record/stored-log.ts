@@ -51,7 +51,7 @@ export class StoredLog {
           `The log of ${record.id} is not in the store from ${n * SEGMENT + bytes.length} on.`,
         );
       if (!check.takes(n, hash('sha256', bytes, 'hex')))
-        throw new Problem('LOG_CHANGED', `${this.prefix}log/${n} is not what the record of the run says.`, {
+        throw new Problem('LOG_CHANGED', `${this.prefix}log/${n} differs from the record of the run.`, {
           next: 'Another program has changed it: check who may write to the bucket.',
         });
       if (n >= first) yield n === first ? bytes.subarray(from % SEGMENT) : bytes;

@@ -36,7 +36,7 @@ export async function openShell(
 ): Promise<number> {
   const { stdin, stdout } = terminal;
   if (!stdin.isTTY) {
-    throw new Problem('NO_TERMINAL', 'A shell needs a terminal, and standard input is none.', {
+    throw new Problem('NO_TERMINAL', 'A shell needs a terminal, and standard input is not one.', {
       next: 'Run this target in a terminal, without other targets.',
     });
   }
@@ -62,7 +62,7 @@ export async function openShell(
     const { why } = await stream.ended;
     if (!word.end) {
       throw new Problem('SHELL_ENDED', `The session on ${session.instance} ended before the shell did: ${why}.`, {
-        next: 'It was terminated, or its instance or its agent is gone; what ran in the background there may still run.',
+        next: 'The session was terminated, or its instance or SSM agent is gone. Background processes of the shell may still run.',
       });
     }
     if ('error' in word.end) throw refusal(session.instance, word.end.error);
@@ -111,8 +111,8 @@ function hold(stream: SessionStream, { stdin, stdout, size }: Terminal): () => v
 
 function refusal(instance: string, { code, message }: { code: string; message: string }): Problem {
   const next: Record<string, string> = {
-    NOTHING_SYNCED: 'Sync it first: nx run <project>:remote-sync.',
-    NO_RUN: 'Without --run the latest run of this project is meant.',
+    NOTHING_SYNCED: 'Sync it first: nx run <project>:remote-sync',
+    NO_RUN: 'Without --run, the command uses the latest run of this project.',
     NO_SUDO:
       "Sessions run as ssm-user, which needs sudo without a password; or let Session Manager run sessions as the training user (its preference 'Run As').",
     NO_USER: 'Set "user" to a login name that exists on the instance.',

@@ -17,7 +17,7 @@ export async function resumePoint(session: RunContext, run: string | true, signe
   const { record, last } = (await lastCheckpoint(session, chosen.record)) ?? { record: chosen.record };
   if (!last) {
     throw new Problem('NO_CHECKPOINT', `${record.id} has saved no checkpoint to resume from.`, {
-      next: 'Have the training write them to NX_EC2_CHECKPOINT_DIR, or name where it writes them in "train.checkpoints.paths"; without --resumeFrom the training starts from the beginning.',
+      next: 'Have the training write checkpoints to NX_EC2_CHECKPOINT_DIR, or list their paths in "train.checkpoints.paths". To start from the beginning, leave out --resumeFrom.',
     });
   }
   const prefix = keys.run(record.id);

@@ -35,7 +35,7 @@ export async function endInterrupted(
     // One that ends already is no second writer, whoever launched it.
     if (!found || !isAlive(found)) return null;
     throw new Problem(error.code, `${error.what} The record of ${sanitizeForTerminal(run.id)} names it.`, {
-      next: 'To train on another instance: the same command with --rerun. If the instance is yours: remote-down, then the same command.',
+      next: 'To train on another instance, run the same command with --rerun. If the instance is yours, run remote-down and then the same command.',
       cause: error,
     });
   }

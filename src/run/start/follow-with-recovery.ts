@@ -60,7 +60,7 @@ export async function followWithRecovery(
 function describeSaved({ checkpoints, endedAt }: RunRecord): string {
   const last = checkpoints.at(-1);
   if (!last) return 'no checkpoint was saved, so the training starts from the beginning';
-  const ago = endedAt === null ? '' : `, of ${formatDuration(Math.max(0, endedAt - last.at))} before`;
+  const ago = endedAt === null ? '' : `, saved ${formatDuration(Math.max(0, endedAt - last.at))} before`;
   return `its last checkpoint is ${JSON.stringify(last.unit)}${ago}`;
 }
 

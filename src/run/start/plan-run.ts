@@ -171,8 +171,8 @@ async function signingKeys({ store, keys, reporter }: RunContext, run: string): 
     const reason = [local.what, local.aws && `${local.aws.code}: ${local.aws.message}`].filter(Boolean).join(' ');
     reporter.warn(
       sanitizeForTerminal(
-        `Only this machine can verify the record of ${run}: elsewhere the run is shown as unverified, and is not found by the same training. ` +
-          `The secret of the store is not to be had: ${reason} The CallerPolicy of nx g nx-ec2:aws-setup allows ssm:GetParameter and ssm:PutParameter on it.`,
+        `Only this machine can verify the record of ${run}: other machines show the run as unverified, and the same training started there does not find it. ` +
+          `The secret of the store is not available: ${reason} The CallerPolicy of nx g nx-ec2:aws-setup allows ssm:GetParameter and ssm:PutParameter on it.`,
       ),
     );
   }
@@ -190,7 +190,7 @@ function passedVariables(names: string[]): Record<string, string> {
   const missing = names.filter((name) => process.env[name] === undefined);
   if (missing.length) {
     throw new Problem('ENV_MISSING', `"train.passEnv" names ${missing.join(', ')}, which is not set here.`, {
-      next: 'Export it, or take it out of "train.passEnv".',
+      next: 'Export it, or remove it from "train.passEnv".',
     });
   }
   return Object.fromEntries(names.map((name) => [name, process.env[name]!]));
@@ -219,7 +219,7 @@ function assertScriptExists(
     there ? `The script ${path} is not among the files that are sent.` : `The script ${path} does not exist.`,
     {
       next: there
-        ? 'It is git-ignored or excluded: see what is left out with --dryRun, and name it under "sync.include".'
+        ? 'It is git-ignored or excluded: name it in "sync.include". --dryRun lists the files that are left out.'
         : 'Set "train.script" (relative to the project) in ec2.config.json, or --script.',
     },
   );

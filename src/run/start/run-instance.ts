@@ -86,14 +86,14 @@ export async function terminateUnused(
     reporter.line(`Terminating ${id}: it was launched for this training, ${why}.`);
     await takeDown(aws, { instance: managed, how: 'terminate' }, reporter);
   } catch (error) {
-    reporter.warn(`${id} could not be ended: ${(error as Error).message}`);
+    reporter.warn(`${id} could not be terminated: ${(error as Error).message}`);
   }
 }
 
 /**
- * What becomes of a run's instance, where it was launched for a training: said, and waited for where that is soon. It
- * shuts itself down. Where it does not, it is terminated from here if EC2 says that it was launched for this very run,
- * and if it does not say itself that the run still runs: the record alone, which names it, is not enough.
+ * Reports what happens to a run's instance if it was launched for a training, and waits if that is soon. It shuts itself
+ * down. If it does not, it is terminated from here, provided that EC2 says that it was launched for this very run, and
+ * that the instance itself does not report the run as active: the record, which names it, is not enough.
  * @param own the instance that this command itself brought up for the run, whatever run it was launched for.
  */
 export async function waitForShutdown(
@@ -107,21 +107,22 @@ export async function waitForShutdown(
   const instance = await describeInstance(aws, run.instance, signal);
   if (!instance || !isAlive(instance) || instance.tags[TAG.managed] !== 'true') return;
   const { finish } = readTags(instance.tags);
-  // One that was started again since serves something else.
+  // If it was started again after the end of the run, it serves something else.
   if (!finish || (run.endedAt !== null && instance.launchedAt > run.endedAt)) return;
   const { id } = instance;
   const after = run.outcome === 'succeeded' ? finish.success : finish.failure;
-  const down = `${nxRun(session.project, 'remote-down')} ends it now.`;
-  if (after === null) return reporter.line(`${id} is kept, until one of its guards ends it. ${down}`);
+  const down = `To terminate it now: ${nxRun(session.project, 'remote-down')}`;
+  if (after === null)
+    return reporter.line(`${id} is kept: it shuts itself down at its idle timeout or maximum lifetime. ${down}`);
   const done = finish.shutdown === 'stop' ? 'stopped' : 'terminated';
-  if (after > 0) return reporter.line(`${id} is kept for ${formatDuration(after)}, and then ${done}. ${down}`);
+  if (after > 0) return reporter.line(`${id} is kept for ${formatDuration(after)} and then ${done}. ${down}`);
   const waiting = new Waiting(reporter, `${id} is being ${done}`);
   try {
     for (const until = steadyNow() + SHUTDOWN.timeout; steadyNow() < until; await sleep(SHUTDOWN_POLL_MS, signal)) {
       const now = await describeInstance(aws, id, signal);
       if (!now || !isAlive(now) || now.state === 'stopped') return reporter.line(`${id} is ${now?.state ?? done}.`);
       const other = now.state === 'running' ? await otherRun(session, run) : null;
-      if (other) return reporter.line(`${id} is kept while ${other} runs there.`);
+      if (other) return reporter.line(`${id} is kept while ${other} is active on it.`);
     }
   } finally {
     waiting.end();
@@ -145,13 +146,17 @@ async function shutDown(
     const instance = await managedInstance(aws, id, claim, { signal });
     if (!instance) return;
     if (await saysThatItGoesOn(session, run, signal)) {
-      reporter.warn(`${id} was not touched: the store says that ${run.id} has ended, and the instance that it runs.`);
+      reporter.warn(
+        `${id} was not touched: ${run.id} has ended according to the store, but is active according to the instance.`,
+      );
       return;
     }
     // Anybody who writes to the bucket could hide another run from the store.
     const others = (await runsOn(session, id, signal)).filter((other) => other !== run.id);
-    if (others.length) return reporter.line(`${id} is kept while ${sanitizeForTerminal(others[0])} runs there.`);
-    reporter.warn(`${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}; ending it.`);
+    if (others.length) return reporter.line(`${id} is kept while ${sanitizeForTerminal(others[0])} is active on it.`);
+    reporter.warn(
+      `${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}; ${how === 'stop' ? 'stopping' : 'terminating'} it.`,
+    );
     await takeDown(aws, { instance, how }, reporter, signal);
   } catch (error) {
     if (!isRefusal(error)) throw error;

@@ -83,7 +83,7 @@ describe('secrets', () => {
     ['ssm:/absent', 'ParameterNotFound'],
     ['secretsmanager:absent', 'ResourceNotFoundException'],
     ['secretsmanager:team/json#absent', 'no key absent'],
-    ['secretsmanager:team/whole#key', 'no JSON'],
+    ['secretsmanager:team/whole#key', 'not JSON'],
     ['secretsmanager:team/binary', 'binary'],
   ])('%s is refused with its name and the reason, never a value', async (source, why) => {
     const here = await problem({ TOKEN: source });

@@ -29,9 +29,10 @@ export async function readSecrets(aws: Aws, secrets: Record<string, string>): Pr
       ]);
     }
     const key = kind === 'ssm' ? undefined : id.split('#')[1];
-    if (value === undefined) throw new Problem('SECRET', `${what} It is binary, and no text.`);
+    if (value === undefined) throw new Problem('SECRET', `${what} It is binary, not text.`);
     if (key) value = ofJson(value, key, what);
-    if (value.includes('\0')) throw new Problem('SECRET', `${what} Its value holds a NUL, which no variable can.`);
+    if (value.includes('\0'))
+      throw new Problem('SECRET', `${what} Its value contains a NUL byte, which a variable can't hold.`);
     return [name, value];
   };
   return Object.fromEntries(await Promise.all(Object.entries(secrets).map(read)));
@@ -56,7 +57,7 @@ function ofJson(text: string, key: string, what: string): string {
     value = JSON.parse(text);
   } catch {
     // Why it is none would quote it.
-    throw new Problem('SECRET', `${what} It is no JSON, so that it has no key ${key}.`);
+    throw new Problem('SECRET', `${what} It is not JSON, so it has no key ${key}.`);
   }
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key))
     throw new Problem('SECRET', `${what} Its JSON has no key ${key}.`);

@@ -95,6 +95,6 @@ async function assertSameWorkspace({ store, keys, instance }: Session, run: RunF
   if (!read || (read.record.runKey === run.runKey && read.record.instance === run.instance)) return;
   throw invalidReply(
     instance,
-    `it tells of ${run.id}, which the store knows as another training or on another instance`,
+    `it describes ${run.id}, which is another training or on another instance according to the store`,
   );
 }

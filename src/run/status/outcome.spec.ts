@@ -20,8 +20,8 @@ describe('a run that was interrupted', () => {
     expect(describeOutcome(ended('shutdown'))).toMatch(/: the instance was shutting down \(exited with 143\)$/);
     expect(describeOutcome(ended(null))).toMatch(/: the instance was shutting down/);
     for (const [reason, why, change] of [
-      ['lifetime', /longest lifetime was over/, /"instance.maxLifetime"/],
-      ['cost', /had cost what it may/, /"instance.maxCost"/],
+      ['lifetime', /reached its maximum lifetime/, /"instance.maxLifetime"/],
+      ['cost', /reached its cost limit/, /"instance.maxCost"/],
       ['deadline', /over all its instances/, /"instance.maxLifetime".*"instance.maxCost"/],
       ['hung', /seemed to hang/, /"instance.idleTimeout"/],
     ] as const) {

@@ -7,26 +7,26 @@ import { isResumable, resumeBlocker } from '../record/interruption';
 import type { RunRecord } from '../record/record';
 import { nxRun } from '../../report/shell-words';
 
-/** Why something ended a run that was not over, and what to change where that was not meant. By the reason of its stop. */
+/** Why a run was interrupted, and what to change if that was not intended, by the reason of the stop. */
 const INTERRUPTIONS: Record<string, { why: string; change?: string }> = {
   shutdown: { why: 'the instance was shutting down' },
   interruption: { why: 'AWS took its spot instance away' },
-  superseded: { why: 'another instance had gone on with it' },
+  superseded: { why: 'another instance had taken it over' },
   lifetime: {
-    why: "the instance's longest lifetime was over",
-    change: 'Give it longer: a longer "instance.maxLifetime"',
+    why: 'the instance reached its maximum lifetime',
+    change: 'To allow more time, raise "instance.maxLifetime"',
   },
   cost: {
-    why: 'the instance had cost what it may',
-    change: 'Let it cost more: a higher "instance.maxCost"',
+    why: 'the instance reached its cost limit',
+    change: 'To allow a higher cost, raise "instance.maxCost"',
   },
   deadline: {
-    why: 'the time that it has over all its instances was over',
-    change: 'Give it longer: a longer "instance.maxLifetime", or a higher "instance.maxCost"',
+    why: 'it reached the maximum lifetime over all its instances',
+    change: 'To allow more time, raise "instance.maxLifetime" or "instance.maxCost"',
   },
   hung: {
-    why: 'it seemed to hang: it printed nothing, and neither processors nor GPUs did anything',
-    change: 'If it was only silent: a longer "instance.idleTimeout", or let it print now and then',
+    why: 'it seemed to hang: it printed nothing, and processors and GPUs were idle',
+    change: 'If it was only silent, raise "instance.idleTimeout", or have it print something now and then',
   },
 };
 
@@ -51,11 +51,11 @@ export function describeOutcome(run: RunFacts): string {
     case 'interrupted':
       return `was interrupted${took}: ${interruption(run).why} (${how})`;
     case 'setup-failed':
-      return `failed before it began: ${why ?? 'its set-up failed'}`;
+      return `failed before it started: ${why ?? 'its set-up failed'}`;
     case 'lost':
-      return `was lost${took}: ${why ?? 'it ended without a word'}`;
+      return `was lost${took}: ${why ?? 'it ended without reporting a result'}`;
     case null:
-      return 'goes on';
+      return 'is still active';
   }
 }
 
@@ -87,12 +87,12 @@ export function assertSucceeded(run: RunFacts, project: string): void {
     {
       next: [
         ...(refused ? [`${refused.what} ${refused.next}`] : []),
-        ...(record && isResumable(record) ? ['Go on with it on another instance: the same command again.'] : []),
-        `Its log again: ${nxRun(project, 'remote-logs', of)}`,
-        `Its files:     ${nxRun(project, 'remote-pull', of)} (on ${run.instance}: ${sanitizeForTerminal(run.directory)})`,
+        ...(record && isResumable(record) ? ['To resume it on another instance, run the same command again.'] : []),
+        `Show its log:   ${nxRun(project, 'remote-logs', of)}`,
+        `Fetch its files: ${nxRun(project, 'remote-pull', of)} (on ${run.instance}: ${sanitizeForTerminal(run.directory)})`,
         ...(change ? [change] : []),
         ...(saved
-          ? [`Continue from its last checkpoint: ${nxRun(project, 'remote-train', `--resumeFrom=${run.id}`)}`]
+          ? [`Start a new run from its last checkpoint: ${nxRun(project, 'remote-train', `--resumeFrom=${run.id}`)}`]
           : []),
       ].join('\n'),
     },

@@ -25,7 +25,7 @@ export async function showStatus(
   const { reporter, project } = session;
   // None of the runs would read as: there are no runs.
   if (!Number.isSafeInteger(limit) || limit < 1)
-    throw new Problem('OPTION_INVALID', `--limit=${limit}: must be a whole number from 1 on.`);
+    throw new Problem('OPTION_INVALID', `--limit=${limit}: must be a whole number of at least 1.`);
   let printed = '';
   for (;;) {
     const runs = run ? [await oneStatus(session, run, signal)] : await listStatus(session, limit, signal);

@@ -188,8 +188,8 @@ export function describeRun(run: RunStatus): string {
 }
 
 function describeNext(run: RunStatus): string {
-  if (awaitsReplacement(run)) return '; its fleet launches another instance, which resumes it';
-  return isResumable(run) ? '; the same command resumes it on another instance' : '';
+  if (awaitsReplacement(run)) return '; its fleet launches another instance to resume it';
+  return isResumable(run) ? '; run the same command to resume it on another instance' : '';
 }
 
 function codeOf({ snapshot, metadata: { git } }: RunRecord): string {

@@ -36,7 +36,7 @@ export async function cancelUnverified(
   if (!found) return null;
   if (found.caller !== (await session.caller()) && !force)
     throw new Problem('NOT_OWNER', `${id} is a run of ${sanitizeForTerminal(found.caller)}.`, {
-      next: 'Stop it all the same with --force.',
+      next: 'To stop it anyway, add --force.',
     });
   const grace = configuration.train.gracePeriod;
   const { run: asked, already } = await requestStop(session, found, grace, signal);
@@ -61,7 +61,7 @@ async function findRun(session: RunContext, id: string, signal: AbortSignal): Pr
       return (await pollRun(session, { id, instance }, 0, signal)).run;
     } catch (error) {
       signal.throwIfAborted();
-      reporter.detail(`${instance} does not tell of ${id}: ${(error as Error).message.split('\n')[0]}`);
+      reporter.detail(`${instance} did not report the state of ${id}: ${(error as Error).message.split('\n')[0]}`);
     }
   }
   return null;

@@ -108,7 +108,7 @@ describe('remote-down', () => {
     expect(fleets).not.toContain(own);
     expect(fleets).toEqual(expect.arrayContaining([other, second]));
     const lines = pipe.said.slice(said).join('\n');
-    expect(lines).toMatch(`${ids[1]} was not touched: its fleet, which would replace it, is not deleted.`);
+    expect(lines).toMatch(`${ids[1]} was not touched: its fleet could not be deleted and would replace it.`);
     expect(lines).toMatch(`The fleet ${second} was not touched`);
   });
 

@@ -58,29 +58,29 @@ export async function takeDownProject(session: RunContext, owner: Owner, options
   const all = described ? await ownFleets(aws, owner, signal) : [];
   const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
   if (!found.length && !waiting.length) {
-    reporter.line(`Nothing is up for ${sanitizeForTerminal(project)}.`);
+    reporter.line(`${sanitizeForTerminal(project)} has no instance to terminate or stop.`);
     return [];
   }
   const spot = found.find(({ market }) => market === 'spot');
   if (stop && spot)
     throw new Problem('SPOT_NOT_STOPPABLE', `${spot.id} is a spot instance: it can only be terminated.`, {
-      next: 'Leave out --stop. Its disk goes with it; what runs have saved is in the store.',
+      next: 'Leave out --stop. Its disk is deleted with it; the store keeps what runs have saved.',
     });
   const running = found.filter(({ state }) => state === 'running' || state === 'pending').map(({ id }) => id);
   if (stop && waiting.length)
     throw new Problem(
       'SPOT_NOT_STOPPABLE',
-      `The fleet of ${sanitizeForTerminal(waiting[0])} has no instance now: it can only be deleted.`,
+      `The fleet of ${sanitizeForTerminal(waiting[0])} has no instance at the moment: it can only be deleted.`,
       {
-        next: 'Leave out --stop. What runs have saved is in the store.',
+        next: 'Leave out --stop. The store keeps what runs have saved.',
       },
     );
   const { goingOn, isCertain } = force ? { goingOn: [], isCertain: true } : await underWay(session, running);
   const runs = [...goingOn, ...(force ? [] : await awaiting(session, waiting))];
   if (runs.length) {
     const lines = runs.map(({ id, how }) => `  ${sanitizeForTerminal(id)} ${how}`);
-    throw new Problem('RUN_ACTIVE', `A run is active there:\n${lines.join('\n')}`, {
-      next: `Stop it (${nxRun(project, 'remote-cancel', `--run=${runs[0].id}`)}), or take the instance down anyway with --force.`,
+    throw new Problem('RUN_ACTIVE', `A run is still active:\n${lines.join('\n')}`, {
+      next: `To take the instance down anyway, add --force. To stop the run: ${nxRun(project, 'remote-cancel', `--run=${runs[0].id}`)}`,
     });
   }
   if (!force) await assertNoOtherRuns(session, found, isCertain, options);
@@ -92,7 +92,7 @@ export async function takeDownProject(session: RunContext, owner: Owner, options
   const ended = await Promise.allSettled(
     downs.map((down, n) => {
       if (isLeft(n))
-        return reporter.warn(`${found[n].id} was not touched: its fleet, which would replace it, is not deleted.`);
+        return reporter.warn(`${found[n].id} was not touched: its fleet could not be deleted and would replace it.`);
       return down ? takeDown(aws, down, reporter, signal) : reporter.line(`${found[n].id} is terminated.`);
     }),
   );
@@ -119,7 +119,7 @@ async function underWay(
   const goingOn = [
     ...runs.map(({ record, age }) => ({
       id: record.id,
-      how: `on ${sanitizeForTerminal(record.instance)} (${record.state}, heard of ${formatDuration(age)} ago)`,
+      how: `on ${sanitizeForTerminal(record.instance)} (${record.state}, last heartbeat ${formatDuration(age)} ago)`,
     })),
     ...unverified.map(({ id, instance, why }) => ({
       id,
@@ -145,8 +145,8 @@ async function assertNoOtherRuns(
     const runs = await runsOn(session, id, signal);
     if (!runs.length) continue;
     const command = nxRun(session.project, 'remote-down', ...(stop ? ['--stop'] : []), '--force');
-    throw new Problem('RUN_ACTIVE', `${id} says that something runs there: ${sanitizeForTerminal(runs.join(', '))}.`, {
-      next: `Wait until it has ended, or take the instance down all the same: ${command}`,
+    throw new Problem('RUN_ACTIVE', `${id} reports active runs: ${sanitizeForTerminal(runs.join(', '))}.`, {
+      next: `Wait until they have ended. To take the instance down anyway: ${command}`,
     });
   }
 }
@@ -188,7 +188,7 @@ async function endFleets(session: RunContext, found: InstanceInfo[], claim: Clai
 async function endFleetOf(session: RunContext, { id, tags }: InstanceInfo, claim: Claim): Promise<void> {
   const { aws, reporter } = session;
   if (tags[FLEET_ID] === undefined || tags[TAG.managed] !== 'true') return;
-  reporter.line(`${id} is one of the fleet of ${sanitizeForTerminal(tags[TAG.run] ?? '?')}, which goes first.`);
+  reporter.line(`${id} belongs to the fleet of ${sanitizeForTerminal(tags[TAG.run] ?? '?')}, which is deleted first.`);
   if (mismatch(tags, { ...claim, waived: [] }) === null) await endWaiting(session, tags[TAG.run] ?? '');
   // The fleet that EC2 says the instance is of, whatever other tags say: a colleague's, by --force, or one without a run.
   const { fleets, refused } = await managedFleets(aws, [tags[FLEET_ID]], claim);
@@ -212,7 +212,7 @@ function ofStore({ reporter }: RunContext, found: InstanceInfo[], claim: Claim):
   return found.filter(({ id, tags }) => {
     if (mismatch(tags, claim)?.tag !== 'store') return true;
     reporter.warn(
-      `${id} was not touched: it was launched for the store ${sanitizeForTerminal(tags[TAG.store] ?? '?')}. --force terminates it too.`,
+      `${id} was not touched: it was launched for the store ${sanitizeForTerminal(tags[TAG.store] ?? '?')}. To terminate it too, add --force.`,
     );
     return false;
   });
@@ -251,8 +251,8 @@ async function theNamed(
   const found = (await describeInstance(aws, id, signal))!;
   const managed = found.tags[TAG.managed] === 'true';
   if (!managed && !stop)
-    throw new Problem('NOT_MANAGED', `${id} was not made by nx-ec2, which never terminates such an instance.`, {
-      next: '--stop stops it.',
+    throw new Problem('NOT_MANAGED', `${id} was not launched by nx-ec2, so nx-ec2 does not terminate it.`, {
+      next: 'To stop it, add --stop.',
     });
   if (managed && !force && mismatch(found.tags, claim)) {
     const { [TAG.owner]: whose = 'somebody', [TAG.project]: project = '' } = found.tags;
@@ -261,7 +261,7 @@ async function theNamed(
       'NOT_OWNER',
       `${id} was launched for ${sanitizeForTerminal(whose)}, project ${sanitizeForTerminal(project)}.`,
       {
-        next: 'Take it down all the same with --force.',
+        next: 'To take it down anyway, add --force.',
       },
     );
   }

@@ -42,7 +42,7 @@ class SecretSource:
     def read(self):
         value = self.parameter() if self.kind == "ssm" else self.secret()
         if "\0" in value:
-            raise self.failure("its value holds a NUL, which no variable can")
+            raise self.failure("its value contains a NUL byte, which a variable can't hold")
         return value
 
     def parameter(self):
@@ -52,13 +52,13 @@ class SecretSource:
         secret, _, key = self.id.partition("#")
         value = self.ask("secretsmanager.GetSecretValue", {"SecretId": secret}).get("SecretString")
         if value is None:
-            raise self.failure("it is binary, and no text")
+            raise self.failure("it is binary, not text")
         if not key:
             return value
         try:
             found = json.loads(value)[key]
         except ValueError:
-            raise self.failure("it is no JSON, so that it has no key %s" % key)
+            raise self.failure("it is not JSON, so it has no key %s" % key)
         except (KeyError, TypeError, IndexError):
             raise self.failure("its JSON has no key %s" % key)
         return found if isinstance(found, str) else json.dumps(found)
