@@ -44,7 +44,7 @@ export default function remoteCancel(
       const { record } = found;
       if (record.caller !== (await session.caller()) && !force) {
         throw new Problem('NOT_OWNER', `${record.id} is a run of ${sanitizeForTerminal(record.caller)}.`, {
-          next: 'Stop it all the same with --force.',
+          next: 'To stop it anyway, add --force.',
         });
       }
       target.onInterrupt(() => `Left; ${record.id} is being stopped all the same.`);

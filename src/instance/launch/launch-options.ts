@@ -95,7 +95,7 @@ async function offerings(
       for (const { InstanceType, Location } of page.InstanceTypeOfferings ?? [])
         zones.get(InstanceType!)?.add(Location!);
   } catch (error) {
-    throw awsProblem('INSTANCE_TYPE', `Could not look up which zones have ${types.join(', ')}.`, error);
+    throw awsProblem('INSTANCE_TYPE', `Could not look up the zones that offer ${types.join(', ')}.`, error);
   }
   return zones;
 }

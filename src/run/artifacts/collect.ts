@@ -187,7 +187,7 @@ async function findChanged(
   const changed: HeldBack[] = [];
   for (const file of wanted)
     if (left.has(file.path) && !(await hasContent(join(root, file.path), file)))
-      changed.push({ path: file.path, why: 'the file that is here was changed while the artifacts were fetched' });
+      changed.push({ path: file.path, why: 'the file at this path was changed while the artifacts were fetched' });
   return changed;
 }
 
@@ -212,7 +212,7 @@ function placeOf(path: string, output: string): string {
 
 /** Why a pointer can't be written; null where it can. */
 function pointerFault(path: string, isTracked: (path: string) => boolean): string | null {
-  if (isTracked(path)) return 'git tracks the file that is in the place of its pointer';
+  if (isTracked(path)) return 'git tracks the file at the path of its pointer';
   return Buffer.byteLength(basename(path)) > MAX_NAME_BYTES ? 'its name is too long for a pointer file' : null;
 }
 

@@ -36,12 +36,14 @@ export async function screenArtifacts<T extends Artifact>(
       return why === null;
     });
 
-  const fitting = without(artifacts, ({ path }) => (isTooLong(output, path) ? 'its path is too long here' : null));
+  const fitting = without(artifacts, ({ path }) =>
+    isTooLong(output, path) ? 'its path is too long for this file system' : null,
+  );
   const linked = linkedDirectories(output);
   const tools = new ToolNames(output, fitting, named);
   const placeable = without(fitting, ({ path }) => {
     const link = linked(path);
-    if (link !== null) return `${link} is a symbolic link here`;
+    if (link !== null) return `${link} is a symbolic link on this machine`;
     return isReserved(path) && !tools.isWanted(path) ? 'nx-ec2 uses names of this form itself' : null;
   });
   tools.compareWithIgnored(placeable);
@@ -82,7 +84,7 @@ function twinReason(names: Names, path: string): string | null {
   const twin = names.add(path);
   if (twin === null) return null;
   return twin === path
-    ? 'another file of the run has this path'
+    ? 'another file of the run has the same path'
     : `${printablePath(twin)} is the same name on this file system`;
 }
 
@@ -94,8 +96,8 @@ function trackedDirectoryReason(
   directories: ReadonlySet<string>,
 ): string | null {
   const blocked = parentsOf(path).find((parent) => tracked.has(fold(parent)));
-  if (blocked !== undefined) return `git tracks the file ${printablePath(blocked)}, which is in the way`;
-  return directories.has(fold(path)) ? 'git tracks files in the directory that is here' : null;
+  if (blocked !== undefined) return `git tracks the file ${printablePath(blocked)}, which is in its place`;
+  return directories.has(fold(path)) ? 'git tracks files in the directory at this path' : null;
 }
 
 /** Why a file that git tracks may not be replaced; null where it is here as it was sent. */
@@ -105,9 +107,9 @@ async function trackedFileReason(
   fold: FoldNames,
 ): Promise<string | null> {
   const was = sentAs === undefined ? null : await sent.contentOf(sentAs, fold);
-  if (was === null) return 'git tracks the file that is here';
+  if (was === null) return 'git tracks the file at this path';
   if (was !== undefined && (await hasContent(join(output, path), was))) return null;
-  return `git tracks the file that is here, and it is not ${was ? '' : 'known to be '}the one that was sent`;
+  return `git tracks the file at this path, and it is not ${was ? '' : 'known to be '}the one that was sent`;
 }
 
 /** Whether a path has a part that is named as this plugin names its own files beside artifacts. */

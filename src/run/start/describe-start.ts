@@ -19,7 +19,7 @@ export function describeStart(
   const by = followed?.own === false ? `, ${sanitizeForTerminal(nameOf(run.caller))}'s,` : '';
   if (attached === 'running') {
     reporter.line(
-      `This training runs already: attached to ${reporter.strong(run.id)}${by} on ${run.instance}${process} (--rerun starts another)`,
+      `This training is already active: attached to ${reporter.strong(run.id)}${by} on ${run.instance}${process} (--rerun starts another)`,
     );
   } else if (attached === 'ended') {
     reporter.line(

@@ -185,7 +185,7 @@ async function configuredPrice({ pricePerHour, instance }: Configuration, aws: A
   return priceOf(aws, { type: '', market }, pricePerHour);
 }
 
-/** Variables of this machine that go along. One that is not set is named, not left out silently. */
+/** Variables of this machine to pass to the training. An unset one is an error, so that none is left out silently. */
 function passedVariables(names: string[]): Record<string, string> {
   const missing = names.filter((name) => process.env[name] === undefined);
   if (missing.length) {

@@ -73,7 +73,11 @@ async function storeOnce(
     base.store.put(base.keys.record(snapshot.id), bytes),
     base.index
       .publish()
-      .catch((error: Error) => base.reporter.warn(`others can't use what was uploaded: ${error.message}`)),
+      .catch((error: Error) =>
+        base.reporter.warn(
+          `could not publish the index of the uploaded packs, so other machines upload their content again: ${error.message}`,
+        ),
+      ),
   ]);
   return { snapshot, uploaded: transfer.uploaded(), saved: transfer.saved };
 }
