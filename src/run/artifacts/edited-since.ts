@@ -17,8 +17,8 @@ export async function editedSince(
   if (sentAs === undefined || lookUp(here) === null || (await hasContent(here, file))) return null;
   const was = await sent.contentOf(sentAs, fold);
   if (was !== undefined)
-    return was && !(await hasContent(here, was)) ? 'the file that is here was changed since it was sent' : null;
+    return was && !(await hasContent(here, was)) ? 'the file at this path was changed since it was sent' : null;
   for (const brought of readCollected(output).contents.get(path) ?? [])
     if (await hasContent(here, brought)) return null;
-  return 'it is not known whether the file that is here was changed since it was sent';
+  return 'it is not known whether the file at this path was changed since it was sent';
 }
