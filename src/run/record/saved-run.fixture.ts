@@ -131,7 +131,7 @@ bucket = Bucket()
 saved = parts.Parts(bucket, os.path.join(home, "parts.json"))
 limits = {"files": 1000, "bytes": 1 << 40}
 part = {"projectRoot": ".", "artifacts": {"outputs": [{"pattern": ".*", "base": ""}], "scratch": [], "numbered": [], "limits": limits, "extra": limits}}
-state = artifacts.save_artifacts(part, os.path.join(home, "project"), written.Inputs(home), saved, bucket)
+state = artifacts.save_artifacts(part, os.path.join(home, "project"), written.Inputs(home), parts=saved, bucket=bucket)
 it = checkpoints.Checkpoints(os.path.join(home, "checkpoints"), home, saved, bucket, 3, None, 1)
 it.look(final=True)
 for name, data in bucket.objects.items():

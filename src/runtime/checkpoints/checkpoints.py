@@ -1,4 +1,7 @@
 """Checkpoints: what a training leaves in its checkpoint directory, saved in the store set by set."""
+
+from __future__ import annotations
+
 import hashlib
 import json
 import time
@@ -13,6 +16,11 @@ from .doubtful_units import doubtful
 from .part_upload import Changed
 from .unit_index import Units
 from .whole_units import PATIENCE, WholeUnits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..system.documents import SavedCheckpoint
+
 
 # A look gives up after as many sets of which something changed while it was read.
 TRIES = 3
@@ -30,7 +38,7 @@ class Checkpoints:
     none."""
 
     def __init__(
-            self, directory, home, parts, bucket, keep, every, attempt, kept=(), number=0, clock=time.monotonic,
+            self, directory, home, parts, bucket, keep, every, attempt: int, kept=(), number=0, clock=time.monotonic,
             wall=time.time, account=None, project=None, file_clock=time.time):
         self.directory, self.parts, self.bucket = directory, parts, bucket
         self.keep, self.every, self.attempt = keep, every, attempt
@@ -59,19 +67,19 @@ class Checkpoints:
         return found
 
     @property
-    def kept(self):
+    def kept(self) -> list[SavedCheckpoint]:
         """As the run's record has them: oldest first."""
         return self.state["kept"]
 
     @property
-    def unfit(self):
+    def unfit(self) -> dict[str, str]:
         """{label: why a unit can not be saved}"""
         return self.wholeness.unfit
 
     def latest(self):
         return self.kept[-1] if self.kept else None
 
-    def look(self, final=False, cut=False, ended=None):
+    def look(self, final: bool = False, cut: bool = False, ended: float | None = None) -> bool:
         """Saves what is whole and was not saved. True where a checkpoint was recorded. Failure of the bucket: look
         again.
 

@@ -1,4 +1,6 @@
 """Files as parts, each under its hash in the store: sent once, from several threads."""
+
+from __future__ import annotations
 import concurrent.futures
 import errno
 import hashlib
@@ -7,6 +9,15 @@ import re
 import threading
 
 from ..system import safe_walk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Any, Callable, Protocol
+
+    class PartBucket(Protocol):
+        def put(self, name: str, data: bytes) -> object: ...
+
 
 SIZE = 8 * 1024 * 1024
 # As many parts are in memory at once.
@@ -23,7 +34,7 @@ class Parts:
 
     The bucket's `put` is called from several threads at once. One `save` at a time."""
 
-    def __init__(self, bucket, known_path, account=None):
+    def __init__(self, bucket: PartBucket, known_path: str, account: pwd.struct_passwd | None=None) -> None:
         self.bucket, self.account = bucket, account
         self.lock = threading.Lock()
         self.file = open(known_path, "a+b", buffering=0)
@@ -40,7 +51,7 @@ class Parts:
         `path` is below the directory `base` (`inside` says what that may be), and the entry's. Changed where it is no longer what was read; Failure of the bucket."""
         return self.save_all(base, [path], progress)[0]
 
-    def save_all(self, base, paths, progress=None, changed=None):
+    def save_all(self, base: str | int, paths: list[str], progress: Callable[[int], object] | None=None, changed: list[str] | None=None) -> list[dict[str, Any]]:
         """The entries of several files, as `save` has them.
 
         `changed`: a list that takes the paths of those that changed while they were read, which have no entry; None: the
@@ -56,7 +67,7 @@ class Parts:
                     changed.append(path)
         return entries
 
-    def close(self):
+    def close(self) -> None:
         self.file.close()
 
     def _read(self, base, path, sending):
@@ -93,7 +104,7 @@ class Parts:
         finally:
             os.close(descriptor)
 
-    def _remember(self, name):
+    def _remember(self, name) -> None:
         self.known.add(name)
         self.file.write(name.encode() + b"\n")
 
@@ -105,7 +116,7 @@ def _identity(found):
 class _Sending:
     """Parts on their way. The first error ends it; what was sent by then is known."""
 
-    def __init__(self, parts, progress):
+    def __init__(self, parts, progress) -> None:
         self.parts, self.progress = parts, progress
         self.pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
         self.slots = threading.Semaphore(AT_ONCE)
@@ -114,7 +125,7 @@ class _Sending:
     def __enter__(self):
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind, *_) -> None:
         self.pool.shutdown()
         if kind is None and self.error is not None:
             raise self.error
@@ -126,7 +137,7 @@ class _Sending:
             raise self.error
         return _Slot(self)
 
-    def run(self, data, names, at):
+    def run(self, data, names, at) -> None:
         try:
             name = hashlib.sha256(data).hexdigest()
             with self.parts.lock:
@@ -149,16 +160,16 @@ class _Sending:
 class _Slot:
     """Room for one part, given back when it was sent, or nothing was."""
 
-    def __init__(self, sending):
+    def __init__(self, sending) -> None:
         self.sending, self.taken = sending, False
 
     def __enter__(self):
         return self
 
-    def send(self, data, names):
+    def send(self, data, names) -> None:
         self.taken = True
         self.sending.pool.submit(self.sending.run, data, names, len(names) - 1)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         if not self.taken:
             self.sending.slots.release()

@@ -1,4 +1,7 @@
 """Checkpoints in the project: what the paths of `train.checkpoints.paths` name. docs/reference/formats.md, "Checkpoint"."""
+
+from __future__ import annotations
+
 import os
 import re
 import stat
@@ -67,7 +70,7 @@ class Project:
         opened.paths = {PREFIX + path[len(start):] for path in opened.paths if path.startswith(start)}
         return opened
 
-    def paths(self):
+    def paths(self) -> set[str]:
         """The files of all units, and the marks beside them, relative to the project."""
         found = self.find(again=True)
         return {path[len(PREFIX):] for unit in found.values() for path in unit.files + [unit.label + checkpoint_units.MARK]}

@@ -1,12 +1,26 @@
-"""One writer for a run: of two instances that have it, the one that was taken over from finds out, and writes no more."""
+"""One writer for a run: of two instances that have it, the one that was taken over from finds out,
+and writes no more.
+"""
+
+from __future__ import annotations
+
 import threading
 import time
 
 from ..system.errors import Failure
 from .signed_record import RECORD, version
 
-# Nobody goes on with a run that the store was told of within resume.SILENCE. Who has not written the record for so long, seconds,
-# looks first whether it is still its own.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Sequence
+
+    from ..aws.bucket import Bucket
+    from ..system.documents import RunRecord, StoreAccess
+    from .signed_record import RecordKey
+
+
+# Nobody goes on with a run that the store was told of within resume.SILENCE. Who has not written
+# the record for so long, seconds, looks first whether it is still its own.
 LEASE = 30
 
 
@@ -15,15 +29,33 @@ class Superseded(Exception):
 
 
 class Fenced:
-    """A Bucket whose record this instance writes. `key`: what it is signed with; `attempt`: the newest that this instance has begun;
-    `etag` and `version`: the record's, as it was written or read last, None where there was none; `fresh`: nobody has told the store
-    of the run before. A record that does not bear the run's signature, or is an old one, is written over.
+    """A Bucket whose record this instance writes. `key`: what it is signed with; `attempt`: the
+    newest that this instance has begun; `etag` and `version`: the record's, as it was written or
+    read last, None where there was none; `fresh`: nobody has told the store of the run before. A
+    record that does not bear the run's signature, or is an old one, is written over.
 
-    By a form, or by a role that may write only, nothing can be held: then it is the Bucket alone."""
+    By a form, or by a role that may write only, nothing can be held: then it is the Bucket alone.
+    """
 
-    def __init__(self, bucket, key, instance, attempt, etag, version, fresh, clock=None):
-        self.bucket, self.key, self.instance, self.attempt, self.etag = bucket, key, instance, attempt, etag
-        self.version = tuple(version or (0, 0))
+    etag: str | None
+    version: tuple[int, int]
+    since: float | None
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        key: RecordKey,
+        *,
+        instance: str,
+        attempt: int,
+        etag: str | None,
+        version: Sequence[int] | None,
+        fresh: bool,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.bucket, self.key = bucket, key
+        self.instance, self.attempt, self.etag = instance, attempt, etag
+        self.version = (version[0], version[1]) if version else (0, 0)
         self.clock = clock or boottime
         self.holds = bucket.way == "role"
         # When the record was known to be ours; another has it; a condition was taken once.
@@ -31,34 +63,42 @@ class Fenced:
         self.lock = threading.Lock()
 
     @property
-    def way(self):
+    def way(self) -> str:
         return self.bucket.way
 
-    def renew(self, access):
+    def renew(self, access: StoreAccess) -> None:
         self.bucket.renew(access)
 
-    def put(self, name, data, content_type="application/octet-stream"):
+    def put(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         # What is named by its content is the same whoever writes it.
         if not name.startswith("part/"):
             self.make_sure()
         self.bucket.put(name, data, content_type=content_type)
 
-    def put_record(self, record):
+    def put_record(self, record: RunRecord) -> None:
         """Writes the record where it is still ours. Superseded."""
         data = self.key.sign(record)
         if not self.holds:
-            return self.bucket.put(RECORD, data, content_type="application/json")
+            self.bucket.put(RECORD, data, content_type="application/json")
+            return
         with self.lock:
             self._refuse_lost()
             for again in (True, True, False):
                 now = self.clock()
                 condition = {"If-Match": self.etag} if self.etag else {"If-None-Match": "*"}
                 try:
-                    self.etag = self.bucket.put(RECORD, data, content_type="application/json", condition=condition)
-                    self.since, self.proven, self.version = now, "If-Match" in condition, version(record)
+                    self.etag = self.bucket.put(
+                        RECORD, data, content_type="application/json", condition=condition
+                    )
+                    self.since, self.proven = now, "If-Match" in condition
+                    self.version = version(record)
                     return
                 except Failure as failure:
-                    if failure.code == "ACCESS_DENIED" and "If-Match" in condition and not self.proven:
+                    if (
+                        failure.code == "ACCESS_DENIED"
+                        and "If-Match" in condition
+                        and not self.proven
+                    ):
                         # A condition may need s3:GetObject, which a role can do without.
                         self.bucket.put(RECORD, data, content_type="application/json")
                         self.holds = False
@@ -67,7 +107,7 @@ class Fenced:
                         raise
                 self._read()
 
-    def make_sure(self):
+    def make_sure(self) -> None:
         """To be called before anything is written. Superseded."""
         if not self.holds:
             return
@@ -76,7 +116,7 @@ class Fenced:
             if self.since is None or self.clock() - self.since > LEASE:
                 self._read()
 
-    def _read(self):
+    def _read(self) -> None:
         now = self.clock()
         found, record = self.key.read(self.bucket)
         if found is None:
@@ -92,14 +132,18 @@ class Fenced:
             self.etag = found.etag
         self.since = now
 
-    def _is_ours(self, record):
+    def _is_ours(self, record: RunRecord) -> bool:
         return record["instance"] == self.instance and record["attempt"] <= self.attempt
 
-    def _refuse_lost(self):
+    def _refuse_lost(self) -> None:
         if self.lost:
             raise Superseded()
 
 
-def boottime():
+def boottime() -> float:
     """Seconds that go on while the machine is suspended, where the system has such a clock."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return (
+        time.clock_gettime(time.CLOCK_BOOTTIME)
+        if hasattr(time, "CLOCK_BOOTTIME")
+        else time.monotonic()
+    )

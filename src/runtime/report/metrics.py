@@ -1,10 +1,33 @@
-"""What a training says of itself in numbers, and the log of all metrics: docs/reference/formats.md, "Metrics"."""
+"""What a training says of itself in numbers, and the log of all metrics: docs/reference/formats.md,
+"Metrics".
+"""
+
+from __future__ import annotations
+
 import json
 import os
 import re
 
 from ..system import atomic_files, safe_walk
 from .metric_line import is_unfinished_bar, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from io import FileIO
+    from typing import Any, Iterable, Iterator, Mapping, Tuple, TypedDict
+
+    from .fencing import Fenced
+    from .metric_line import Numbers
+
+    # The device and the inode of a file.
+    Identity = Tuple[int, int]
+
+    class Position(TypedDict):
+        latest: Numbers
+        identity: list[int] | None
+        offset: int
+
 
 # Longer lines are not metrics.
 LINE = 16384
@@ -20,10 +43,10 @@ SEGMENT = 1024
 class Lines:
     """Bytes that come cut anywhere as whole lines. `\\r` ends one too: progress bars."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.held, self.skipping = b"", False
 
-    def feed(self, data):
+    def feed(self, data: bytes) -> Iterator[bytes]:
         pieces = re.split(b"[\r\n]", self.held + data)
         self.held = pieces.pop()
         for piece in pieces:
@@ -35,41 +58,62 @@ class Lines:
 
 
 class TrainingMetrics:
-    """`position`: what `position()` said when an earlier one ended, for who goes on reading the file."""
+    """`position`: what `position()` said when an earlier one ended, for who goes on reading the
+    file.
+    """
 
-    def __init__(self, position=None):
+    latest: Numbers
+    samples: list[tuple[int, Numbers]]
+    bar_at: int | None
+    file: FileIO | None
+    identity: Identity | None
+
+    def __init__(self, position: Position | None = None) -> None:
         self.latest = {}
         self.samples = []
         self.bar_at = None
         self.log, self.of_file = Lines(), Lines()
         self.file, self.identity, self.offset = None, None, 0
         if position:
-            self.latest, self.identity, self.offset = dict(position["latest"]), tuple(position["identity"] or ()) or None, position["offset"]
+            self.latest, self.offset = dict(position["latest"]), position["offset"]
+            if position["identity"]:
+                device, inode = position["identity"]
+                self.identity = (device, inode)
 
-    def position(self):
-        return {"latest": self.latest, "identity": list(self.identity) if self.identity else None, "offset": self.offset - len(self.of_file.held)}
+    def position(self) -> Position:
+        return {
+            "latest": self.latest,
+            "identity": list(self.identity) if self.identity else None,
+            "offset": self.offset - len(self.of_file.held),
+        }
 
-    def feed(self, data, at):
+    def feed(self, data: bytes, at: int) -> None:
         """Takes what there is in a piece of the log, cut anywhere, of the time `at` (ms)."""
         self._take(self.log.feed(data), at)
 
-    def finish(self, at):
+    def finish(self, at: int) -> None:
         """The training has ended: what has no line end is a line."""
         self._take(self.log.feed(b"\n"), at)
         self._take(self.of_file.feed(b"\n"), at)
 
-    def read_file(self, base, path, at, account=None):
-        """Takes what the training has written to its file of metrics since the last time; begins anew where it was replaced or cut.
+    def read_file(
+        self, base: str | int, path: str, at: int, *, account: pwd.struct_passwd | None = None
+    ) -> bool:
+        """Takes what the training has written to its file of metrics since the last time; begins
+        anew where it was replaced or cut.
 
-        It is `path` below `base`, and the account's to read, as `inside` has these. Whether it was read to its end."""
+        It is `path` below `base`, and the account's to read, as `inside` has these. Whether it was
+        read to its end.
+        """
         while True:
-            if self.file is None and not self._open(base, path, account):
+            file = self.file or self._open(base, path, account)
+            if file is None:
                 return True
-            size = os.fstat(self.file.fileno()).st_size
+            size = os.fstat(file.fileno()).st_size
             if size < self.offset:
                 self._from_start()
-            self.file.seek(self.offset)
-            data = self.file.read(READ)
+            file.seek(self.offset)
+            data = file.read(READ)
             self.offset += len(data)
             self._take(self.of_file.feed(data), at)
             if data:
@@ -79,35 +123,41 @@ class TrainingMetrics:
                 return True
             self.close()
 
-    def _open(self, base, path, account):
+    def _open(self, base: str | int, path: str, account: pwd.struct_passwd | None) -> FileIO | None:
         try:
             descriptor = safe_walk.open_file(base, path, account)
         except OSError:
-            return False
+            return None
         identity = _identity(descriptor)
         self.file = open(descriptor, "rb", buffering=0)
         if identity != self.identity:
             self.identity = identity
             self._from_start()
-        return True
+        return self.file
 
-    def _from_start(self):
+    def _from_start(self) -> None:
         self.offset, self.of_file = 0, Lines()
 
-    def close(self):
+    def close(self) -> None:
         if self.file is not None:
             self.file.close()
             self.file = None
 
-    def take(self):
-        """The samples since the last time: [(ms, {name: number, or None where it is not finite}), …]."""
+    def take(self) -> list[tuple[int, Numbers]]:
+        """The samples since the last time: [(ms, {name: number, or None where it is not finite}),
+        …].
+        """
         taken, self.samples = self.samples, []
         return taken
 
-    def _take(self, lines, at):
+    def _take(self, lines: Iterable[bytes], at: int) -> None:
         for line in lines:
             found = parse(line)
-            found = {name: value for name, value in (found or {}).items() if name in self.latest or len(self.latest) < ALL_NAMES}
+            found = {
+                name: value
+                for name, value in (found or {}).items()
+                if name in self.latest or len(self.latest) < ALL_NAMES
+            }
             if not found:
                 continue
             if is_unfinished_bar(line):
@@ -116,13 +166,17 @@ class TrainingMetrics:
                 self.bar_at = at
             self._add(found, at)
 
-    def add(self, found, at):
+    def add(self, found: Numbers, at: int) -> None:
         """Takes numbers that were read elsewhere."""
-        found = {name: value for name, value in found.items() if name in self.latest or len(self.latest) < ALL_NAMES}
+        found = {
+            name: value
+            for name, value in found.items()
+            if name in self.latest or len(self.latest) < ALL_NAMES
+        }
         if found:
             self._add(found, at)
 
-    def _add(self, found, at):
+    def _add(self, found: Numbers, at: int) -> None:
         self.latest.update(found)
         if len(self.samples) < SAMPLES:
             self.samples.append((at, found))
@@ -131,7 +185,7 @@ class TrainingMetrics:
             self.samples[-1] = (at, dict(self.samples[-1][1], **found))
 
 
-def _identity_of(base, path, account):
+def _identity_of(base: str | int, path: str, account: pwd.struct_passwd | None) -> Identity | None:
     try:
         descriptor = safe_walk.open_file(base, path, account)
     except OSError:
@@ -142,23 +196,25 @@ def _identity_of(base, path, account):
         os.close(descriptor)
 
 
-def _identity(descriptor):
+def _identity(descriptor: int) -> Identity:
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
 
 
 class MetricsLog:
-    """JSON lines in segments of 1,024, `<home>/metrics/<n>`, which `save` brings to the store.
+    """JSON lines in segments of 1,024, `<run_dir>/metrics/<n>`, which `save` brings to the store.
 
     The first that is here need not be 0: those before it were written on another instance."""
 
-    def __init__(self, home):
-        self.directory = os.path.join(home, "metrics")
+    saved: dict[int, int]
+
+    def __init__(self, run_dir: str) -> None:
+        self.directory = os.path.join(run_dir, "metrics")
         os.makedirs(self.directory, exist_ok=True)
         there = [int(name) for name in os.listdir(self.directory) if name.isdigit()]
         self.first, self.number = min(there, default=0), max(there, default=0)
         data = self.read(self.number)
-        whole = data[:data.rfind(b"\n") + 1]
+        whole = data[: data.rfind(b"\n") + 1]
         if whole != data:
             # The last line of one that was killed.
             atomic_files.write_atomically(self._path(self.number), whole)
@@ -167,20 +223,20 @@ class MetricsLog:
         self.saved = {}
 
     @property
-    def segments(self):
+    def segments(self) -> int:
         return self.number + 1 if self.number or self.lines else 0
 
-    def _path(self, number):
+    def _path(self, number: int) -> str:
         return os.path.join(self.directory, str(number))
 
-    def read(self, number):
+    def read(self, number: int) -> bytes:
         try:
             with open(self._path(number), "rb") as file:
                 return file.read()
         except FileNotFoundError:
             return b""
 
-    def add(self, value):
+    def add(self, value: Mapping[str, Any]) -> None:
         """`value`: {"t": ms, …} as the format has it."""
         if self.lines == SEGMENT:
             self.number, self.lines = self.number + 1, 0
@@ -188,10 +244,14 @@ class MetricsLog:
             file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
         self.lines += 1
 
-    def save(self, bucket):
-        """Writes the segments that the store does not have as they are. Failure of the bucket: the rest at the next time."""
+    def save(self, bucket: Fenced) -> None:
+        """Writes the segments that the store does not have as they are. Failure of the bucket: the
+        rest at the next time.
+        """
         for number in range(self.first, self.segments):
-            if number < self.number and self.saved.get(number, -1) >= os.path.getsize(self._path(number)):
+            if number < self.number and self.saved.get(number, -1) >= os.path.getsize(
+                self._path(number)
+            ):
                 continue
             data = self.read(number)
             if len(data) != self.saved.get(number):

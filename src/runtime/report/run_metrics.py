@@ -1,4 +1,7 @@
 """A run's metrics, as its reporter keeps them: of the machine, and of what the training says."""
+
+from __future__ import annotations
+
 import os
 import time
 
@@ -7,61 +10,96 @@ from ..system.host_stats import HostSampler, IdleWatch
 from .event_files import EventFiles
 from .metrics import MetricsLog, TrainingMetrics
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import TypedDict
+
+    from ..system.documents import GpuSample, HostSample, RunRecordMetrics, RunSpec
+    from .fencing import Fenced
+
+    class Latest(TypedDict):
+        host: HostSample | None
+        gpus: list[GpuSample] | None
+
+
 # So many of the warnings are told.
 WARNINGS = 20
 
 
 class RunMetrics:
-    """`part`: the run's part of the plan; `account`: the training's. `feed` gets the log's bytes in their order."""
+    """The metrics of one run. `account`: the training's. `feed` gets the log's bytes in their
+    order.
+    """
 
-    def __init__(self, home, part, root, account=None):
-        config, self.work, self.account = part["metrics"], os.path.join(home, "work"), account
-        self.path = os.path.join(home, "metrics.json")
-        kept = atomic_files.read_json(self.path) or {}
+    now: Latest
+    warnings: list[str]
+    fed: int
+
+    def __init__(
+        self, run_dir: str, spec: RunSpec, root: str, *, account: pwd.struct_passwd | None = None
+    ) -> None:
+        config, self.work, self.account = spec["metrics"], os.path.join(run_dir, "work"), account
+        self.path = os.path.join(run_dir, "metrics.json")
+        kept = atomic_files.read_object(self.path)
         self.fed = kept.get("fed", 0)
         self.training = TrainingMetrics(kept.get("position"))
-        self.file = config["file"] and "%s/%s" % (part["projectRoot"], config["file"])
-        self.events = EventFiles(home, part, account, kept.get("events"))
-        self.host, self.idle, self.log = HostSampler(root), IdleWatch(config["idle"]), MetricsLog(home)
+        self.file = config["file"] and "%s/%s" % (spec["projectRoot"], config["file"])
+        self.events = EventFiles(run_dir, spec, account=account, position=kept.get("events"))
+        self.host, self.idle = HostSampler(root), IdleWatch(config["idle"])
+        self.log = MetricsLog(run_dir)
         self.now = {"host": None, "gpus": None}
         self.warnings = kept.get("warnings", [])
 
-    def sample(self):
+    def sample(self) -> None:
         """Looks at the machine, and at the files that the training writes metrics to."""
-        self.now = self.host.sample()
+        found = self.host.sample()
+        self.now = {"host": found["host"], "gpus": found["gpus"]}
         at = int(time.time() * 1000)
-        self.log.add(dict({"t": at}, **self.now))
-        warning = self.idle.look(self.now["gpus"])
+        self.log.add({"t": at, **self.now})
+        warning = self.idle.look(found["gpus"])
         if warning:
             self.warnings = (self.warnings + [warning])[-WARNINGS:]
         self.read_files()
 
-    def read_files(self, ended=False):
-        """Takes what is new in the files of metrics. Whether that is all there is: one look has its limits."""
+    def read_files(self, ended: bool = False) -> bool:
+        """Takes what is new in the files of metrics. Whether that is all there is: one look has its
+        limits.
+        """
         at, all_read = int(time.time() * 1000), True
         if self.file:
-            all_read = self.training.read_file(self.work, self.file, at, self.account)
+            all_read = self.training.read_file(self.work, self.file, at, account=self.account)
         for found in self.events.read(ended, self.training.latest):
             self.training.add(found, at)
         self._take()
         return all_read and self.events.all_read
 
-    def feed(self, offset, data):
+    def feed(self, offset: int, data: bytes) -> None:
         """A piece of the log, from an offset on; what was fed before is left out."""
-        data = data[max(0, self.fed - offset):]
+        data = data[max(0, self.fed - offset) :]
         self.training.feed(data, int(time.time() * 1000))
         self.fed += len(data)
         self._take()
 
-    def _take(self):
+    def _take(self) -> None:
         for at, values in self.training.take():
             self.log.add({"t": at, "training": values})
 
-    def save(self, bucket):
+    def save(self, bucket: Fenced) -> None:
         self.log.save(bucket)
-        kept = {"fed": self.fed, "position": self.training.position(), "events": self.events.position(), "warnings": self.warnings}
+        kept = {
+            "fed": self.fed,
+            "position": self.training.position(),
+            "events": self.events.position(),
+            "warnings": self.warnings,
+        }
         atomic_files.write_json(self.path, kept)
 
-    def latest(self):
+    def latest(self) -> RunRecordMetrics:
         """As the record has them."""
-        return dict(self.now, training=self.training.latest, segments=self.log.segments, warnings=self.warnings)
+        return {
+            **self.now,
+            "training": self.training.latest,
+            "segments": self.log.segments,
+            "warnings": self.warnings,
+        }

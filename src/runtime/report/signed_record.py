@@ -1,6 +1,9 @@
-"""A run's record as it lies in the store, where others can write too: docs/reference/formats.md, "Signed records"."""
+"""A run's record as it lies in the store, where others can write too: docs/reference/formats.md,
+"Signed records".
+"""
 
 from __future__ import annotations
+
 import base64
 import hmac
 import json
@@ -24,8 +27,8 @@ HEAD = re.compile(rb'\{"v":2,"mac":"([0-9a-f]{64})","record":')
 class RecordKey:
     """What a run's record is signed with. It comes with the command, or sealed."""
 
-    def __init__(self, part: RunSpec) -> None:
-        self.key, self.run = base64.b64decode(part["recordKey"]), part["id"]
+    def __init__(self, spec: RunSpec) -> None:
+        self.key, self.run = base64.b64decode(spec["recordKey"]), spec["id"]
 
     def sign(self, record: Mapping[str, Any]) -> bytes:
         """The bytes to write."""
@@ -37,23 +40,36 @@ class RecordKey:
         head = HEAD.match(data)
         if head is None or data[-1:] != b"}":
             return None
-        record = data[head.end():-1]
-        return json.loads(record) if hmac.compare_digest(head.group(1), self._mac(b"record 2", record)) else None
+        record = data[head.end() : -1]
+        return (
+            json.loads(record)
+            if hmac.compare_digest(head.group(1), self._mac(b"record 2", record))
+            else None
+        )
 
     def read(self, bucket: Bucket) -> tuple[Object | None, RunRecord | None]:
-        """(found, record): what is in the store, None where nothing is; None for a record that is not the run's."""
+        """(found, record): what is in the store, None where nothing is; None for a record that is
+        not the run's.
+        """
         found = bucket.read(RECORD, LIMIT, cut=True)
         return found, found and self.verified(found.data)
 
     def is_stop(self, data: bytes | None) -> bool:
         """Whether a client has written it that holds the run's key."""
         try:
-            return data is not None and hmac.compare_digest(parse(data)["mac"].encode(), self._mac(b"stop 2", b""))
+            return data is not None and hmac.compare_digest(
+                parse(data)["mac"].encode(), self._mac(b"stop 2", b"")
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
 
     def _mac(self, what: bytes, data: bytes) -> bytes:
-        return hmac.new(self.key, b"nx-ec2 %s\n%s\n" % (what, self.run.encode()) + data, "sha256").hexdigest().encode()
+        return (
+            hmac
+            .new(self.key, b"nx-ec2 %s\n%s\n" % (what, self.run.encode()) + data, "sha256")
+            .hexdigest()
+            .encode()
+        )
 
 
 def version(record: RunRecord) -> tuple[int, int]:

@@ -1,4 +1,9 @@
-"""What a run leaves, on its way to the store beside the log and the record: checkpoints while it trains, artifacts after it."""
+"""What a run leaves, on its way to the store beside the log and the record: checkpoints while it
+trains, artifacts after it.
+"""
+
+from __future__ import annotations
+
 import os
 import threading
 import traceback
@@ -7,26 +12,54 @@ from ..system import atomic_files, safe_walk
 from ..system.errors import Failure
 from .fencing import Superseded
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Any
+
+    from ..checkpoints.checkpoints import Checkpoints
+    from ..system.documents import RunRecordArtifacts, RunSpec, SavedCheckpoint
+    from .fencing import Fenced
+
 
 class Saver:
-    """Its work is done by a thread, so that a large checkpoint holds up no record. `look` is called by the reporter alone.
+    """Its work is done by a thread, so that a large checkpoint holds up no record. `look` is called
+    by the reporter alone.
 
-    `trouble`: what can not be saved, and why. `settled`: what so many attempts, which have ended, have left is saved, or was on
-    another instance."""
+    `trouble`: what can not be saved, and why. `settled`: what so many attempts, which have ended,
+    have left is saved, or was on another instance.
+    """
 
-    def __init__(self, home, part, bucket, settled=0, account=None):
+    saved: Checkpoints | None
+    artifacts: RunRecordArtifacts | None
+    checkpoints: list[SavedCheckpoint]
+    trouble: str | None
+    thread: threading.Thread | None
+    failure: Failure | Superseded | None
+
+    def __init__(
+        self,
+        run_dir: str,
+        spec: RunSpec,
+        bucket: Fenced,
+        *,
+        settled: int = 0,
+        account: pwd.struct_passwd | None = None,
+    ) -> None:
         from ..checkpoints.part_upload import Parts
         from ..checkpoints.project_checkpoints import Project
 
-        self.home, self.part, self.bucket, self.account = home, part, bucket, account
-        self.parts = Parts(bucket, os.path.join(home, "parts.json"), account)
-        self.project = Project(home, part, account)
+        self.run_dir, self.spec, self.bucket, self.account = run_dir, spec, bucket, account
+        self.parts = Parts(bucket, os.path.join(run_dir, "parts.json"), account)
+        self.project = Project(run_dir, spec, account)
         self.saved = None
-        self.artifacts, self.checkpoints, self.trouble = None, (atomic_files.read_json(os.path.join(home, "checkpoints.json")) or {}).get("kept", []), None
+        self.artifacts, self.trouble = None, None
+        kept = atomic_files.read_object(os.path.join(run_dir, "checkpoints.json"))
+        self.checkpoints = kept.get("kept", [])
         self.settled, self.done = settled, False
         self.thread, self.failure = None, None
 
-    def look(self, record, ended):
+    def look(self, record: dict[str, Any], ended: bool) -> None:
         """Goes on with what is to be done; raises what the store refused."""
         if self.thread is not None and self.thread.is_alive():
             return
@@ -40,7 +73,7 @@ class Saver:
             # What is quick, and most of it is, is told with this very record.
             self.thread.join(0.05)
 
-    def _work(self, record, ended):
+    def _work(self, record: dict[str, Any], ended: bool) -> None:
         try:
             try:
                 self._save_checkpoints(record)
@@ -57,57 +90,91 @@ class Saver:
         except OSError as error:
             self.failure = Failure("SAVE_FAILED", str(error))
 
-    def _save_checkpoints(self, record):
-        """What the attempt that goes on has left so far, or the last one that is over, once and for all.
+    def _save_checkpoints(self, record: dict[str, Any]) -> None:
+        """What the attempt that goes on has left so far, or the last one that is over, once and for
+        all.
 
-        Before the first attempt starts, the directory holds at most what is being restored: the supervisor notes it as saved."""
+        Before the first attempt starts, the directory holds at most what is being restored: the
+        supervisor notes it as saved.
+        """
         attempts = record["attempts"]
         if len(attempts) <= self.settled and not record.get("since"):
             return
         if len(attempts) > self.settled:
             last = attempts[-1]
-            self._checkpoints(last["n"]).look(final=True, cut=last["cut"], ended=last["endedAt"] / 1000.0)
+            saved = self._checkpoints(last["n"])
+            saved.look(final=True, cut=last["cut"], ended=last["endedAt"] / 1000.0)
             self.settled = len(attempts)
         else:
             # A run that was lost has an attempt that nobody saw the end of.
-            self._checkpoints(record["attempt"]).look()
-        self.checkpoints = list(self.saved.kept)
-        self.trouble = "; ".join("a checkpoint can not be saved: %s" % why for _, why in sorted(self.saved.unfit.items())) or None
+            saved = self._checkpoints(record["attempt"])
+            saved.look()
+        self.checkpoints = list(saved.kept)
+        unfit = [
+            "a checkpoint can not be saved: %s" % why for _, why in sorted(saved.unfit.items())
+        ]
+        self.trouble = "; ".join(unfit) or None
 
-    def _checkpoints(self, attempt):
+    def _checkpoints(self, attempt: int) -> Checkpoints:
         from ..checkpoints.checkpoints import Checkpoints
 
         if self.saved is None or self.saved.attempt != attempt:
-            policy = self.part["checkpoints"]
+            policy = self.spec["checkpoints"]
             self.saved = Checkpoints(
-                os.path.join(self.home, "checkpoints"), self.home, self.parts, self.bucket, policy["keep"], policy["every"], attempt,
-                account=self.account, project=self.project,
+                os.path.join(self.run_dir, "checkpoints"),
+                self.run_dir,
+                self.parts,
+                self.bucket,
+                policy["keep"],
+                policy["every"],
+                attempt,
+                account=self.account,
+                project=self.project,
             )
         return self.saved
 
-    def _save_artifacts(self):
+    def _save_artifacts(self) -> None:
         from ..run_dir.written_files import Inputs
         from .artifacts import save_artifacts
 
         try:
             try:
-                work = safe_walk.open_directory(os.path.join(self.home, "work"))
+                work = safe_walk.open_directory(os.path.join(self.run_dir, "work"))
             except FileNotFoundError:
                 return
             try:
                 self._check_directories(work)
-                self.artifacts = save_artifacts(self.part, work, Inputs(self.home), self.parts, self.bucket, account=self.account, checkpoints=self.project.paths())
+                self.artifacts = save_artifacts(
+                    self.spec,
+                    work,
+                    Inputs(self.run_dir),
+                    parts=self.parts,
+                    bucket=self.bucket,
+                    account=self.account,
+                    checkpoints=self.project.paths(),
+                )
             except FileNotFoundError:
                 return
             except OSError as error:
                 if error.errno not in safe_walk.GONE:
                     raise
-                path = self.part["outputDir"]
-                raise Failure("UNSAFE_PATH", "the output directory %s is, or is in, a symbolic link or a file: nothing of it is saved" % path, path=path)
+                path = self.spec["outputDir"]
+                raise Failure(
+                    "UNSAFE_PATH",
+                    "the output directory %s is, or is in, a symbolic link or a file: "
+                    "nothing of it is saved" % path,
+                    path=path,
+                )
             finally:
                 os.close(work)
         except Failure as failure:
-            if failure.code in ("UPLOAD_FAILED", "EXPIRED", "ACCESS_DENIED", "KEY_REFUSED", "NO_ROLE"):
+            if failure.code in (
+                "UPLOAD_FAILED",
+                "EXPIRED",
+                "ACCESS_DENIED",
+                "KEY_REFUSED",
+                "NO_ROLE",
+            ):
                 raise
             # What the run has left is not what may be kept: to ask again changes nothing.
             self._no_artifacts(failure)
@@ -115,21 +182,37 @@ class Saver:
             raise
         except Exception as error:
             # A defect: another try meets it again.
-            self._no_artifacts(Failure("SAVE_FAILED", "the artifacts can not be saved: %s" % described(error)))
+            self._no_artifacts(
+                Failure("SAVE_FAILED", "the artifacts can not be saved: %s" % described(error))
+            )
 
-    def _no_artifacts(self, failure):
-        self.artifacts = {"state": "failed", "sha256": None, "files": 0, "bytes": 0, "extra": None, "error": failure.data()}
+    def _no_artifacts(self, failure: Failure) -> None:
+        self.artifacts = {
+            "state": "failed",
+            "sha256": None,
+            "files": 0,
+            "bytes": 0,
+            "extra": None,
+            "error": {
+                "code": failure.code,
+                "message": failure.message,
+                "detail": failure.detail,
+            },
+        }
 
-    def _check_directories(self, work):
-        """OSError of GONE where the project's directory, or an output directory that is there, is not one; FileNotFoundError without a project."""
-        os.close(safe_walk.open_directory(work, self.part["projectRoot"]))
+    def _check_directories(self, work: int) -> None:
+        """OSError of GONE where the project's directory, or an output directory that is there, is
+        not one; FileNotFoundError without a project.
+        """
+        os.close(safe_walk.open_directory(work, self.spec["projectRoot"]))
         try:
-            os.close(safe_walk.open_directory(work, "%s/%s" % (self.part["projectRoot"], self.part["outputDir"])))
+            path = "%s/%s" % (self.spec["projectRoot"], self.spec["outputDir"])
+            os.close(safe_walk.open_directory(work, path))
         except FileNotFoundError:
             pass
 
 
-def described(error):
+def described(error: Exception) -> str:
     """An exception that nothing expects, in a line; its traceback goes to the reporter's log."""
     traceback.print_exc()
     return "%s: %s" % (type(error).__name__, error)

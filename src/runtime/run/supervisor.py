@@ -10,7 +10,7 @@ from ..run_dir import written_files
 from ..run_dir.log_writer import LogFile
 from ..system import account as accounts
 from ..system import atomic_files, cgroup, process_group, processes, safe_walk
-from ..system.crash_log import note
+from ..system.crash_log import log_crash
 from ..system.daemonize import detached
 from ..system.errors import Failure
 from . import failure_cause, training_variables
@@ -39,7 +39,7 @@ def spawn(home, record, part, tree, account, lock):
         try:
             Supervisor(home, record, part, tree, account, descriptor).supervise(lock)
         except BaseException:
-            note(home)
+            log_crash(home)
 
     detached(supervise)
     os.close(descriptor)
@@ -106,7 +106,7 @@ class Supervisor:
         except Exception as error:
             code = "NO_SPACE" if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) else "START_FAILED"
             self.save(failure={"code": code, "message": "%s: %s" % (type(error).__name__, error), "exitCode": None})
-            note(self.home)
+            log_crash(self.home)
         process_group.Descendants(self.reporter, group=self.group).end(1.0)
         if self.group:
             self.group.remove()
@@ -186,7 +186,7 @@ class Supervisor:
         try:
             garbage_collector.make_room(self.root)
         except OSError:
-            note(self.home)
+            log_crash(self.home)
 
     def outcome(self):
         record = self.record

@@ -17,25 +17,9 @@ if TYPE_CHECKING:
     import pwd
     from typing import Collection, Iterator, Literal, TypedDict
 
+    from ..system.documents import RunSpec
+
     RuleName = Literal["outputs", "scratch", "checkpoints"]
-
-    class Rule(TypedDict):
-        pattern: str
-        base: str
-
-    class ArtifactRules(TypedDict):
-        outputs: list[Rule]
-        scratch: list[Rule]
-
-    class CheckpointRules(TypedDict):
-        paths: list[Rule]
-
-    class Part(TypedDict):
-        """What is read here of a plan's run."""
-
-        projectRoot: str
-        artifacts: ArtifactRules
-        checkpoints: CheckpointRules
 
     class Skipped(TypedDict):
         path: str
@@ -76,14 +60,14 @@ CACHE_NAMES = re.compile(
 
 class Outputs:
     """Tells the paths of outputs, of what is no result ("scratch") or of checkpoints, by rules of
-    one form. `part` is the run's part of a plan; paths are relative to the project.
+    one form. Paths are relative to the project.
     """
 
-    def __init__(self, part: Part, name: RuleName = "outputs") -> None:
+    def __init__(self, spec: RunSpec, name: RuleName = "outputs") -> None:
         if name == "checkpoints":
-            rules = part["checkpoints"]["paths"]
+            rules = spec["checkpoints"]["paths"]
         else:
-            rules = part["artifacts"][name]
+            rules = spec["artifacts"][name]
         try:
             self.rules = [(re.compile(each["pattern"], re.DOTALL), each["base"]) for each in rules]
         except re.error as error:
@@ -197,7 +181,7 @@ def keep_sent(home: str, entries: snapshot.Entries) -> None:
     )
 
 
-def keep_baseline(home: str, part: Part, was_set_up: bool) -> None:
+def keep_baseline(home: str, spec: RunSpec, was_set_up: bool) -> None:
     """Writes down, before the first attempt, what is there besides what was sent. Without a set-up,
     nothing is.
     """
@@ -205,8 +189,8 @@ def keep_baseline(home: str, part: Part, was_set_up: bool) -> None:
         return
     present: dict[str, list[int]] = {}
     if was_set_up:
-        sent, outputs = Inputs(home).entries, Outputs(part)
-        for path, found in walk(os.path.join(home, "work"), part, outputs):
+        sent, outputs = Inputs(home).entries, Outputs(spec)
+        for path, found in walk(os.path.join(home, "work"), spec, outputs):
             if stat.S_ISREG(found.st_mode) and os.fsencode(path) not in sent:
                 present[path] = signature(found)
     atomic_files.write_json(os.path.join(home, BASELINE), {"present": present})
@@ -214,7 +198,7 @@ def keep_baseline(home: str, part: Part, was_set_up: bool) -> None:
 
 def look(
     work: str | int,
-    part: Part,
+    spec: RunSpec,
     *,
     inputs: Inputs,
     account: pwd.struct_passwd | None = None,
@@ -226,9 +210,9 @@ def look(
     `checkpoints`: paths in the project that are saved as checkpoints, so that they are no extra
     files.
     """
-    written, outputs, scratch = Written(), Outputs(part), Outputs(part, "scratch")
-    for path, found in walk(work, part, outputs, account=account):
-        own = below(part, path)
+    written, outputs, scratch = Written(), Outputs(spec), Outputs(spec, "scratch")
+    for path, found in walk(work, spec, outputs, account=account):
+        own = below(spec, path)
         output = own if own is not None and outputs.match(own) else None
         why = safe_walk.what_else(path, found, account)
         if why:
@@ -252,21 +236,21 @@ def look(
 
 
 def walk(
-    work: str | int, part: Part, outputs: Outputs, *, account: pwd.struct_passwd | None = None
+    work: str | int, spec: RunSpec, outputs: Outputs, *, account: pwd.struct_passwd | None = None
 ) -> Iterator[tuple[str, os.stat_result]]:
     """`inside.walk` of a run's directory, without what caches, scratch directories and other file
     systems hold. One that an output names is none of these.
     """
-    scratch, device = Outputs(part, "scratch"), os.stat(work).st_dev
+    scratch, device = Outputs(spec, "scratch"), os.stat(work).st_dev
 
     def is_left_out(path: str, name: str, found: os.stat_result) -> bool:
-        own = below(part, path)
+        own = below(spec, path)
         is_cache = (
             name in CACHES
             or CACHE_NAMES.fullmatch(name)
             or (own is not None and scratch.match(own))
         )
-        if (not is_cache and found.st_dev == device) or (part["projectRoot"] + "/").startswith(
+        if (not is_cache and found.st_dev == device) or (spec["projectRoot"] + "/").startswith(
             path + "/"
         ):
             return False
@@ -275,14 +259,14 @@ def walk(
     return safe_walk.walk(work, account=account, skip=is_left_out)
 
 
-def below(part: Part, path: str) -> str | None:
+def below(spec: RunSpec, path: str) -> str | None:
     """A path in the run's directory relative to the project; None outside of it, and of the project
     itself.
     """
-    if part["projectRoot"] == ".":
+    if spec["projectRoot"] == ".":
         return path
     return (
-        path[len(part["projectRoot"]) + 1 :] if path.startswith(part["projectRoot"] + "/") else None
+        path[len(spec["projectRoot"]) + 1 :] if path.startswith(spec["projectRoot"] + "/") else None
     )
 
 

@@ -6,7 +6,7 @@ import os
 import traceback
 
 
-def note(home: str) -> None:
+def log_crash(home: str) -> None:
     """Appends the exception that is being handled to the run directory's `supervisor.log`."""
     with open(os.path.join(home, "supervisor.log"), "a") as file:
         traceback.print_exc(file=file)

@@ -10,31 +10,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, TypedDict
 
-    class Host(TypedDict):
-        """What is not known is None. Bytes, and bytes a second."""
-
-        cpu: float | None
-        cores: int | None
-        load: float | None
-        memoryUsed: int | None
-        memoryTotal: int | None
-        diskUsed: int | None
-        diskTotal: int | None
-        networkIn: int | None
-        networkOut: int | None
-
-    class Gpu(TypedDict):
-        index: int
-        name: str
-        utilization: float | None
-        memoryUsed: int | None
-        memoryTotal: int | None
-        temperature: float | None
-        power: float | None
+    from .documents import GpuSample, HostSample
 
     class Sample(TypedDict):
-        host: Host
-        gpus: list[Gpu] | None
+        host: HostSample
+        gpus: list[GpuSample] | None
 
 
 GPU_QUERY = (
@@ -72,7 +52,7 @@ class HostSampler:
         """
         memory, disk = self._memory(), self._disk()
         incoming, outgoing = self._network()
-        host: Host = {
+        host: HostSample = {
             "cpu": self._cpu(),
             "cores": os.cpu_count(),
             "load": self._load(),
@@ -161,12 +141,12 @@ class Gpus:
     """nvidia-smi, which takes a second, or for ever where a driver hangs: nobody waits for it."""
 
     asked: subprocess.Popen[bytes] | None
-    last: list[Gpu] | None
+    last: list[GpuSample] | None
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock, self.asked, self.since, self.last = clock, None, 0.0, None
 
-    def read(self) -> list[Gpu] | None:
+    def read(self) -> list[GpuSample] | None:
         """What the last look saw, and another look is begun. None where there is no GPU, or nothing
         is known.
         """
@@ -210,8 +190,8 @@ class Gpus:
             self.asked.stdout.close()
 
 
-def parse_gpus(text: str) -> list[Gpu] | None:
-    found: list[Gpu] = []
+def parse_gpus(text: str) -> list[GpuSample] | None:
+    found: list[GpuSample] = []
     for line in text.splitlines():
         fields = [each.strip() for each in line.split(",")]
         if len(fields) < len(GPU_QUERY) or not fields[0].isdigit():
@@ -283,7 +263,7 @@ class IdleWatch:
         # index -> since when it does nothing; those that were warned of
         self.since, self.warned = {}, set()
 
-    def look(self, gpus: list[Gpu] | None) -> str | None:
+    def look(self, gpus: list[GpuSample] | None) -> str | None:
         """What a sample's GPUs give reason to say; None where nothing. What is not known is neither
         idle nor busy.
         """

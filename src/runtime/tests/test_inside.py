@@ -159,7 +159,7 @@ class AsTheUserTest(Saving):
         os.mkdir(os.path.join(self.work, "p"))
         os.link(os.path.join(self.outside, "m.jsonl"), os.path.join(self.work, "p/m.jsonl"))
         training = metrics.TrainingMetrics()
-        training.read_file(self.work, "p/m.jsonl", 1, NOBODY)
+        training.read_file(self.work, "p/m.jsonl", 1, account=NOBODY)
         self.assertEqual(training.latest, {})
 
     def test_a_file_that_becomes_unreadable_while_it_is_saved_changed(self):

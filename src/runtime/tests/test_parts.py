@@ -211,7 +211,7 @@ class ArtifactsTest(Files):
             "limits": dict({"files": 100, "bytes": 1 << 30}, **limits), "extra": {"files": 100, "bytes": 1 << 30},
         }}
         bucket = bucket or Bucket()
-        state = artifacts.save_artifacts(part, self.base, written_files.Inputs(os.path.join(self.base, "no-home")), self.parts(bucket), bucket, progress)
+        state = artifacts.save_artifacts(part, self.base, written_files.Inputs(os.path.join(self.base, "no-home")), parts=self.parts(bucket), bucket=bucket, progress=progress)
         data = bucket.objects["artifacts.json"]
         self.assertEqual(state["sha256"], hashlib.sha256(data).hexdigest())
         return state, json.loads(data)

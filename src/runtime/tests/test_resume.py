@@ -419,7 +419,7 @@ class FenceTest(unittest.TestCase):
         self.store, self.now = Store(directory.name), 0.0
 
     def fenced(self, instance="i-1", attempt=1, etag=None, fresh=True, version=None):
-        return fencing.Fenced(self.store, RecordKey(part(RUN)), instance, attempt, etag, version, fresh, clock=lambda: self.now)
+        return fencing.Fenced(self.store, RecordKey(part(RUN)), instance=instance, attempt=attempt, etag=etag, version=version, fresh=fresh, clock=lambda: self.now)
 
     def tell(self, it, heartbeat=1):
         it.put_record({"instance": it.instance, "attempt": it.attempt, "heartbeat": heartbeat})
@@ -669,7 +669,7 @@ class InterruptionTest(unittest.TestCase):
         self.slept = []
 
     def look(self, grace=30, **answers):
-        spot_notice.look_out(self.home, grace, Imds(**answers), self.slept.append)
+        spot_notice.look_out(self.home, grace, Imds(**answers), sleep=self.slept.append)
         return atomic_files.read_json(os.path.join(self.home, "stop.json")), atomic_files.read_json(os.path.join(self.root, "interruption.json"))
 
     def notice(self, seconds):

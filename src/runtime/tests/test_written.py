@@ -150,7 +150,7 @@ class SaveExtraTest(Directory):
         bucket = Bucket()
         known = part_upload.Parts(bucket, os.path.join(self.home, "parts.json"))
         self.addCleanup(known.close)
-        state = artifacts.save_artifacts(part, self.work, written_files.Inputs(self.home), known, bucket)
+        state = artifacts.save_artifacts(part, self.work, written_files.Inputs(self.home), parts=known, bucket=bucket)
         return state, json.loads(bucket.objects["artifacts.json"]), bucket
 
     def test_the_smallest_are_saved_as_far_as_the_limit_allows_and_the_others_are_named(self):
@@ -174,7 +174,7 @@ class SaveExtraTest(Directory):
         bucket.before_put = lambda name: name.startswith("part/") and self.write("p/out/a", os.urandom(5000))
         known = part_upload.Parts(bucket, os.path.join(self.home, "parts.json"))
         self.addCleanup(known.close)
-        artifacts.save_artifacts(self.part(), self.work, written_files.Inputs(self.home), known, bucket)
+        artifacts.save_artifacts(self.part(), self.work, written_files.Inputs(self.home), parts=known, bucket=bucket)
         listed = json.loads(bucket.objects["artifacts.json"])
         self.assertIn("p/out/b", [each["path"] for each in listed["extra"]])
 
