@@ -1,4 +1,6 @@
-"""Runs one plan: docs/reference/formats.md, "Plan". What an operation does not need is not loaded."""
+"""Runs one plan: docs/reference/formats.md, "Plan". An operation loads what it needs, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from .system.errors import Failure, reply_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 
 def run(plan: dict[str, Any], root: str) -> dict[str, Any]:
@@ -19,48 +21,54 @@ def run(plan: dict[str, Any], root: str) -> dict[str, Any]:
 def carry_out(plan: dict[str, Any], root: str) -> dict[str, Any]:
     if plan.get("v") != 1:
         raise Failure("BAD_PLAN", "the plan is of version %r" % plan.get("v"))
-    operation = OPERATIONS.get(plan.get("op"))
+    operation = OPERATIONS.get(plan.get("op") or "")
     if operation is None:
         raise Failure("BAD_PLAN", "the plan asks for %r" % plan.get("op"))
     return operation(plan, os.path.realpath(root))
 
 
-def train(plan, root):
+def train(plan: Any, root: str) -> dict[str, Any]:
     from .run import runs
     from .run_dir import log_reader
     from .sync import synchronizer
     from .sync.tree_lock import TreeLock
 
-    part = plan["run"]
-    # In the command's request, where the plan itself may lie in the store; a fleet's instance has it sealed.
-    part.setdefault("recordKey", plan.get("signingKey"))
-    if part["store"] is not None and not part["recordKey"]:
+    spec = plan["run"]
+    # In the command's request, where the plan itself may lie in the store; a fleet's instance has
+    # it sealed.
+    spec.setdefault("recordKey", plan.get("signingKey"))
+    if spec["store"] is not None and not spec["recordKey"]:
         raise Failure("BAD_PLAN", "the plan has no key to sign the run's record with")
     with TreeLock(root, plan["tree"]) as lock:
         result, tree = synchronizer.apply(plan, root, lock.progress)
         # The supervisor lives long, and needs nothing of what was synced how.
         plan["sync"] = {"snapshot": result["head"]}
-        # Of two that ask for the same training at once, each in a tree of its own, the second finds the first's.
+        # Of two that ask for the same training at once, each in a tree of its own, the second finds
+        # the first's.
         with runs.Starting(root):
-            state = runs.find(root, part)
+            state = runs.find(root, spec)
             if state is None:
                 runs.start(plan, root, lock, tree)
     if state is None:
-        state = runs.watch_start(root, part["id"])
-    attached = state["id"] != part["id"] and ("ended" if state["state"] == "ended" else "running")
+        state = runs.watch_start(root, spec["id"])
+    attached = state["id"] != spec["id"] and ("ended" if state["state"] == "ended" else "running")
     return dict(result, run=state, attached=attached, log=log_reader.read(state["directory"], 0))
 
 
-def poll(plan, root):
+def poll(plan: Any, root: str) -> dict[str, Any]:
     from .run import runs
     from .run_dir import log_reader
 
     state = runs.state(root, plan["run"])
-    return {"run": state, "log": log_reader.read(state["directory"], plan["offset"]), "report": runs.report(state["directory"])}
+    return {
+        "run": state,
+        "log": log_reader.read(state["directory"], plan["offset"]),
+        "report": runs.report(state["directory"]),
+    }
 
 
-def operation(module, name):
-    def load_and_run(plan, root):
+def operation(module: str, name: str) -> Callable[[Any, str], dict[str, Any]]:
+    def load_and_run(plan: Any, root: str) -> dict[str, Any]:
         return getattr(importlib.import_module("." + module, __package__), name)(plan, root)
 
     return load_and_run

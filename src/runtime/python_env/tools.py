@@ -1,10 +1,28 @@
 """Whether an instance has the tool that sets up a project's environment, or can fetch it."""
+
+from __future__ import annotations
+
 import os
 import re
 import shutil
 
 from ..system import account as accounts
 from . import builders, package_index, uv_tool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Callable, TypedDict
+
+    from ..system.documents import EnvironmentTool
+
+    class Tool(TypedDict):
+        tool: str
+        found: str | None
+        needed: bool
+        why: str | None
+        fix: str
+
 
 GET_UV = (
     'install uv for the training\'s user ("curl -LsSf https://astral.sh/uv/install.sh | sh"), or set "train.packageIndex" to an index that has it'
@@ -13,7 +31,9 @@ GET_UV = (
 REMOTE = re.compile(r"https?://", re.IGNORECASE)
 
 
-def look(part, root, account, variables, pause):
+def look(
+        part: EnvironmentTool, root: str, *, account: pwd.struct_passwd, variables: dict[str, str],
+        pause: Callable[[float], object]) -> Tool | None:
     """{"tool", "found": its path or None, "needed", "why", "fix"}; None where Python alone sets the environment up.
 
     `part`: {"manager", "installer", "locked", "packageIndex", "packageIndexes": those of requirements files}. A uv that is
@@ -41,6 +61,6 @@ def ready(plan, root):
 
     account = accounts.training_user(plan.get("user"))
     os.makedirs(root, exist_ok=True)
-    tool = look(plan["environment"], root, account, accounts.login_environment(account), time.sleep)
+    tool = look(plan["environment"], root, account=account, variables=accounts.login_environment(account), pause=time.sleep)
     missing = {name: tool[name] for name in ("tool", "why", "fix")} if tool and tool["needed"] and not tool["found"] else None
     return {"missing": missing, "free": shutil.disk_usage(root).free}

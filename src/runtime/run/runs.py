@@ -16,6 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..sync.tree import Tree
+    from ..sync.tree_lock import TreeLock
+    from ..system.documents import RunReport, RunSpec
+
 
 # Seconds that a start is watched, and that a training which runs is given to say something.
 STARTING = 3.0
@@ -53,7 +57,7 @@ def tell(home: str) -> None:
         reporter.start(home)
 
 
-def report(home):
+def report(home: str) -> RunReport | None:
     """How far the store has been told of a run: {"saved", "trouble", …}; None before it was."""
     return atomic_files.read_json(os.path.join(home, "report.json"))
 
@@ -77,20 +81,20 @@ def all_of(root, key):
 class Starting:
     """Held by whoever looks whether a training runs already, and starts it where it does not."""
 
-    def __init__(self, root):
+    def __init__(self, root: str) -> None:
         self.path = os.path.join(root, "start.lock")
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         # What was forked meanwhile has the descriptor too: closing it here would not give up the lock.
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         os.close(self.descriptor)
 
 
-def find(root, part):
+def find(root: str, part: RunSpec) -> dict[str, Any] | None:
     """The run that is this very training, whoever has started it: by its id, or by its key where that goes on, or has
     succeeded after the one that is known to be done with."""
     next_attempt = part.get("nextAttempt")
@@ -105,7 +109,7 @@ def find(root, part):
     return None
 
 
-def start(plan, root, lock, tree):
+def start(plan: dict[str, Any], root: str, lock: TreeLock, tree: Tree) -> None:
     """Starts the run of a plan."""
     from ..report import reporter
     from ..system.host_stats import count_gpus
@@ -142,7 +146,7 @@ def without_secrets(part):
     return dict(part, env={name: value for name, value in part["env"].items() if name not in part["mask"]})
 
 
-def watch_start(root, run_id):
+def watch_start(root: str, run_id: str) -> dict[str, Any]:
     """The run's record when it is under way or has ended, or after STARTING."""
     deadline, seen = time.monotonic() + STARTING, None
     while True:

@@ -167,7 +167,9 @@ class FetchTest(unittest.TestCase):
         def check(part, **variables):
             said = []
             with mock.patch.object(uv_tool, "wheel", lambda: (NAME, self.sha256)):
-                doctor.check_environment(part, self.root, pwd.getpwuid(os.geteuid()), dict(self.variables, **variables), lambda *each: said.append(each[:2]))
+                doctor.check_environment(
+                    part, self.root, account=pwd.getpwuid(os.geteuid()), variables=dict(self.variables, **variables), add=lambda *each, **_: said.append(each[:2]),
+                )
             return said
 
         def of(manager, installer="auto", locked=True, packageIndex=None, packageIndexes=()):
@@ -222,7 +224,7 @@ class DriverTest(unittest.TestCase):
             write(at, {"0/vendor": "0x10de\n", "0/class": "0x030200\n", "1/vendor": "0x10de\n", "1/class": "0x040300\n", "2/vendor": "0x1d0f\n", "2/class": "0x030000\n", "3/class": ""})
             said = []
             for has_driver in (True, False):
-                doctor.check_driver(has_driver, lambda *each: said.append(each[:3]), at)
+                doctor.check_driver(has_driver, lambda *each, **_: said.append(each[:3]), at)
             self.assertEqual(said, [("NVIDIA driver", True, "1 GPU of NVIDIA"), ("NVIDIA driver", False, "1 GPU of NVIDIA, and no nvidia-smi")])
             shutil.rmtree(os.path.join(at, "0"))
             doctor.check_driver(False, self.fail, at)
