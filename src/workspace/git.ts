@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { withoutCredentials } from '../report/url-credentials';
 
 export interface GitState {
   commit: string;
   branch: string | null;
   /** Tracked files differ from the commit. */
   dirty: boolean;
-  /** Where `origin` is, without a name or a password; null where there is none. */
+  /** Where `origin` is, without credentials; null where there is none. */
   remote: string | null;
 }
 
@@ -33,14 +34,9 @@ export async function gitState(workspaceRoot: string): Promise<GitState | null> 
       commit,
       branch: branch === '(detached)' ? null : branch,
       dirty: lines.some((line) => !line.startsWith('# ')),
-      remote: withoutLogin(remote.trim()) || null,
+      remote: withoutCredentials(remote.trim()) || null,
     };
   } catch {
     return null;
   }
-}
-
-/** `https://token@host/x` → `https://host/x`. What is no URL (`git@host:x`) holds a login name only. */
-export function withoutLogin(remote: string): string {
-  return remote.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@]*@/i, '$1');
 }

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
 import { readText } from '../config/read-text';
+import { withoutCredentials } from '../report/url-credentials';
 
 /** What a workspace is known by in every clone: its origin without credentials, else its package's name, else its folder's. */
 export function workspaceIdentity(workspaceRoot: string): string {
@@ -10,7 +11,7 @@ export function workspaceIdentity(workspaceRoot: string): string {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     }).trim();
-    if (origin) return origin.replace(/^([a-z+]+:\/\/)[^/@]*@/, '$1');
+    if (origin) return withoutCredentials(origin);
   } catch {
     // No git, or no origin.
   }
