@@ -8,7 +8,7 @@ import { sdk } from './sdk';
  */
 const SOCKET_TIMEOUT_MS = { s3: 60_000, other: 30_000 };
 /** To connect, ms. */
-const CONNECT = 10_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 /** A request whose answer is not whole after this long, ms, is given up even if bytes still trickle. */
 const REQUEST_TIMEOUT_MS = { s3: 30 * 60_000, other: 2 * 60_000 };
 
@@ -55,7 +55,7 @@ export function httpHandler(
   const { NodeHttpHandler } = sdk.http();
   const handler = new NodeHttpHandler({
     ...agents,
-    connectionTimeout: CONNECT,
+    connectionTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: silent,
     requestTimeout: whole,
     throwOnRequestTimeout: true,

@@ -8,7 +8,7 @@ import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
-import { MIN_AGE } from '../store/pending-deletes';
+import { MIN_AGE_MS } from '../store/pending-deletes';
 import { Store } from '../store/store';
 import { readNxJson } from '../workspace/nx-json';
 
@@ -30,7 +30,7 @@ export interface PruneOptions {
 /** Number of names that are listed without --verbose. */
 const MAX_NAMED = 5;
 /** Interval of the lines about progress without a known total, ms. */
-const INTERVAL = 2_000;
+const PROGRESS_INTERVAL_MS = 2_000;
 
 const LABELS: Record<Parameters<NonNullable<PruneStoreOptions['onProgress']>>[0], string> = {
   indexes: 'Reading indexes',
@@ -89,7 +89,7 @@ function limits(options: PruneOptions): Omit<PruneStoreOptions, 'onProgress'> {
   const olderThan = ms('--older-than', options.olderThan);
   const refsOlderThan = ms('--refs-older-than', options.refsOlderThan);
   const runsOlderThan = ms('--runs-older-than', options.runsOlderThan);
-  if (olderThan < MIN_AGE)
+  if (olderThan < MIN_AGE_MS)
     throw new Problem('PRUNE_OPTION', `--older-than=${options.olderThan} is less than 7d.`, {
       next: 'A sync may use objects for 7 days after it found them in the store. Write --older-than=7d or more.',
     });
@@ -121,7 +121,7 @@ function progress(reporter: Reporter): PruneStoreOptions['onProgress'] {
   let bar: { what: string; total: number; is: ReturnType<Reporter['progress']> } | undefined;
   return (what, done, total) => {
     if (total === 0) {
-      if (Date.now() - said < INTERVAL) return;
+      if (Date.now() - said < PROGRESS_INTERVAL_MS) return;
       said = Date.now();
       return reporter.line(`Listing the store: ${formatCount(done, 'object')} so far.`);
     }

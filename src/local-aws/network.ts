@@ -24,13 +24,13 @@ export interface NetworkProfile {
 
 export type LinkName = 'client' | 'instance';
 
-const MEGABIT = 1_000_000 / 8;
+const MEGABIT_BYTES = 1_000_000 / 8;
 
 export const NETWORK_PROFILES: Record<string, NetworkProfile> = {
   /** A laptop on a home line; an instance beside its bucket. */
   wan: {
-    client: { roundTrip: 60, connect: 2, up: 50 * MEGABIT, down: 200 * MEGABIT },
-    instance: { roundTrip: 5, connect: 2, up: 1000 * MEGABIT, down: 1000 * MEGABIT },
+    client: { roundTrip: 60, connect: 2, up: 50 * MEGABIT_BYTES, down: 200 * MEGABIT_BYTES },
+    instance: { roundTrip: 5, connect: 2, up: 1000 * MEGABIT_BYTES, down: 1000 * MEGABIT_BYTES },
     pickUp: 300,
   },
 };
@@ -44,11 +44,11 @@ export interface LinkTraffic {
 }
 
 /** A wire is never without work for lack of attention: so much is taken from its sender ahead of time, ms. */
-const AHEAD = 10;
+const AHEAD_MS = 10;
 /** A body goes in pieces, so that what shares the wire gets its turn: so long each, ms, within these bounds, bytes. */
-const TURN = 2;
-const SMALLEST_PIECE = 16 * 1024;
-const LARGEST_PIECE = 256 * 1024;
+const TURN_MS = 2;
+const MIN_PIECE_BYTES = 16 * 1024;
+const MAX_PIECE_BYTES = 256 * 1024;
 
 /** One direction of a link: carries pieces in the order in which they come, each after the one before. */
 export class Wire {
@@ -59,7 +59,7 @@ export class Wire {
 
   /** @param rate bytes a second; without one it takes no time. */
   constructor(private readonly rate = Infinity) {
-    this.piece = Math.min(LARGEST_PIECE, Math.max(SMALLEST_PIECE, Math.floor((rate * TURN) / 1000)));
+    this.piece = Math.min(MAX_PIECE_BYTES, Math.max(MIN_PIECE_BYTES, Math.floor((rate * TURN_MS) / 1000)));
   }
 
   /** Gives it a piece and waits until it can soon take the next. @returns when this one will have been carried. */
@@ -67,7 +67,7 @@ export class Wire {
     this.bytes += bytes;
     this.free = Math.max(performance.now(), this.free) + (bytes / this.rate) * 1000;
     const carried = this.free;
-    await until(carried - AHEAD);
+    await until(carried - AHEAD_MS);
     return carried;
   }
 }

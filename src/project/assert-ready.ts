@@ -12,7 +12,7 @@ import type { Session } from '../context/types';
 const LEAST = 1.5;
 const MEASURED = 3;
 /** A smaller environment is no reason to ask an instance for its free space. */
-const LARGE = 1024 ** 3;
+const LARGE_BYTES = 1024 ** 3;
 
 /**
  * Asks instances, before files are sent to them, whether they have what the set-up of a run needs.
@@ -26,7 +26,7 @@ export async function assertReady(
   if (!needs) return;
   const { tool, download } = needs;
   const asksTool = mayLackTool(tool, configuration.train.env);
-  if (!asksTool && !(download && download.most > LARGE)) return;
+  if (!asksTool && !(download && download.most > LARGE_BYTES)) return;
   await Promise.all(
     instances.map(async (instance) => {
       const { missing, free } = await at(instance).remote.send<ReadyReply>(

@@ -8,7 +8,7 @@ import {
   formatIndex,
   indexName,
   indexTime,
-  MAX_INDEX,
+  MAX_INDEX_BYTES,
   MOST_CHUNKS,
   NewerIndex,
   parseIndex,
@@ -18,7 +18,7 @@ import {
 /** One that holds so many is not written anew for company's sake. */
 const FULL = MOST_CHUNKS / 2;
 /** Of a pack whose directory is read, so much is, bytes: more is asked for where it does not do. */
-const END = 64 * 1024;
+const PACK_END_BYTES = 64 * 1024;
 const CONCURRENT_READS = 4;
 
 /** An index object, and what it names. */
@@ -132,7 +132,7 @@ export class Indexes {
 
   private async readPack(sha256: string): Promise<IndexedPack | null> {
     const key = this.base + storeNames.pack(sha256);
-    let end = await this.store.getSuffix(key, END);
+    let end = await this.store.getSuffix(key, PACK_END_BYTES);
     if (!end) return null;
     try {
       const length = directoryLength(end);
@@ -176,7 +176,7 @@ class IndexWriter {
 }
 
 async function readIndex(store: Store, base: string, name: string): Promise<IndexedPack[] | 'damaged' | null> {
-  const stored = await readOrDamaged(store, base + storeNames.index(name), MAX_INDEX);
+  const stored = await readOrDamaged(store, base + storeNames.index(name), MAX_INDEX_BYTES);
   if (stored === null || stored === 'damaged') return stored;
   try {
     return parseIndex(stored.bytes);

@@ -18,7 +18,7 @@ import { remove } from './remove';
 import type { Limits } from './types';
 
 /** A pack that is needed and in no index is put into one when it is as old as this, ms: its sync would have done so. */
-const UNPUBLISHED = 24 * 3_600_000;
+const UNPUBLISHED_AGE_MS = 24 * 3_600_000;
 
 export interface Amount {
   count: number;
@@ -92,7 +92,10 @@ export async function prune(store: Store, prefix: string, options: PruneStoreOpt
   const exists = (sha256: string) => inventory.items.has(storeNames.pack(sha256));
   const unpublished = [...inventory.items.values()].filter(
     ({ kind, name, modified }) =>
-      kind === 'pack' && !indexed.has(posix.basename(name)) && reachable.has(name) && now - modified >= UNPUBLISHED,
+      kind === 'pack' &&
+      !indexed.has(posix.basename(name)) &&
+      reachable.has(name) &&
+      now - modified >= UNPUBLISHED_AGE_MS,
   );
   pruned.indexes = await indexes.compact(
     (sha256) => exists(sha256) && !pendingDeletes.has(storeNames.pack(sha256)),

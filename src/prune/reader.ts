@@ -3,8 +3,8 @@ import { Problem } from '../report/problem';
 import { openSigned, RecordUnverified } from '../run/record/signed-record';
 import { prefixOfBase, StoreKeys, storeNames } from '../store/keys';
 import type { Store } from '../store/store';
-import { MAX_REF, type Ref } from '../sync/manifest/head';
-import { MAX_RECORD, NewerRecord, recordNeeds } from '../sync/manifest/manifest';
+import { MAX_REF_BYTES, type Ref } from '../sync/manifest/head';
+import { MAX_RECORD_BYTES, NewerRecord, recordNeeds } from '../sync/manifest/manifest';
 import type { Item } from './inventory';
 import { NewerList, parseKey, parseParts, parseRunRecord, parseUnverified, type RunNeeds } from './run-lists';
 import { mapConcurrent } from '../system/side-by-side';
@@ -16,9 +16,9 @@ import { StoreTooLarge } from '../store/too-large';
 const CONCURRENT_READS = 8;
 const ID = /^[0-9a-f]{64}$/;
 /** The largest object of each kind, bytes: records and lists of runs are as in `src/run`, which uses what is here. */
-const MAX_RUN_RECORD = 1024 * 1024;
-const MAX_KEY = 64 * 1024;
-const MAX_FILE_LIST = 128 * 1024 * 1024;
+const MAX_RUN_RECORD_BYTES = 1024 * 1024;
+const MAX_KEY_BYTES = 64 * 1024;
+const MAX_FILE_LIST_BYTES = 128 * 1024 * 1024;
 
 /** Reads refs, records and runs' lists of the store; a damaged one names nothing, as it does for a sync, and is reported. */
 export class StoreReader implements Reader {
@@ -35,7 +35,7 @@ export class StoreReader implements Reader {
   ) {}
 
   refs(items: Item[]): Promise<RefNeeds[]> {
-    return this.read(items, MAX_REF, (bytes, { project }) => {
+    return this.read(items, MAX_REF_BYTES, (bytes, { project }) => {
       const ref = JSON.parse(bytes.toString()) as Ref;
       if ((ref.v as number) > 2) throw new NewerRecord(`a ref of version ${String(ref.v)}`);
       const ids = [ref.snapshot, ...ref.history].filter((id) => ID.test(id));
@@ -48,7 +48,7 @@ export class StoreReader implements Reader {
 
   records(items: Item[]): Promise<RecordNeeds[]> {
     let done = 0;
-    return this.read(items, MAX_RECORD, (bytes, { project }) => {
+    return this.read(items, MAX_RECORD_BYTES, (bytes, { project }) => {
       this.onRead(++done, items.length);
       const { base, packs } = recordNeeds(bytes);
       return { base: base && storeNames.manifest(project, base), packs: packs.map(storeNames.pack) };
@@ -57,7 +57,7 @@ export class StoreReader implements Reader {
 
   async runs(items: Item[]): Promise<Map<string, RunNeeds>> {
     let done = 0;
-    const read = await this.read(items, MAX_RUN_RECORD, async (bytes, item) => {
+    const read = await this.read(items, MAX_RUN_RECORD_BYTES, async (bytes, item) => {
       this.onRead(++done, items.length);
       return [item.name, await this.needsOfRun(bytes, item)] as const;
     });
@@ -77,11 +77,11 @@ export class StoreReader implements Reader {
   }
 
   async keys(items: Item[]): Promise<Map<string, string[]>> {
-    return new Map(await this.read(items, MAX_KEY, (bytes, { name }) => [name, parseKey(bytes)] as const));
+    return new Map(await this.read(items, MAX_KEY_BYTES, (bytes, { name }) => [name, parseKey(bytes)] as const));
   }
 
   async parts(items: Item[], hashes: ReadonlyMap<string, string> = new Map()): Promise<Set<string> | null> {
-    const read = await this.read(items, MAX_FILE_LIST, (bytes, { name }) => {
+    const read = await this.read(items, MAX_FILE_LIST_BYTES, (bytes, { name }) => {
       const expected = hashes.get(name);
       // Anybody may have written it who writes below the run, in a later version, too.
       if (expected !== undefined && hash('sha256', bytes, 'hex') !== expected) throw new Error("not the run's");

@@ -27,7 +27,7 @@ export interface Progress {
 }
 
 /** A plain progress line is due every so many ms, or every 10 %. */
-const PLAIN_INTERVAL = 5_000;
+const PLAIN_INTERVAL_MS = 5_000;
 /** No progress is drawn for what ends sooner than this, ms. */
 const PROGRESS_DELAY_MS = 1_000;
 
@@ -183,7 +183,7 @@ export class Reporter {
           return;
         }
         const tenth = Math.floor((done / Math.max(1, total)) * 10);
-        if (this.now() - lastLine < PLAIN_INTERVAL && tenth <= lastTenth) return;
+        if (this.now() - lastLine < PLAIN_INTERVAL_MS && tenth <= lastTenth) return;
         lastLine = this.now();
         lastTenth = tenth;
         this.line(

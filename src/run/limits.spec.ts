@@ -13,7 +13,7 @@ import { findDuplicateRun } from './find/find-run';
 import { readRecord } from './record/record';
 import { readArtifactList, readCheckpoint } from './record/file-lists';
 import { putRecord, recordOf, RUN } from './record/saved-run.fixture';
-import { SEGMENT, StoredLog } from './record/stored-log';
+import { SEGMENT_BYTES, StoredLog } from './record/stored-log';
 import type { RunContext } from '../context/types';
 import type { SyncContext } from '../sync/context';
 import { inflated } from './follow/log-piece';
@@ -159,9 +159,9 @@ describe('limits', () => {
 
   it('of logs: no more than a segment is read of one, and what lacks is not searched for', async () => {
     const log = new StoredLog(at.store, at.keys(), RUN);
-    await put(`${at.keys().run(RUN)}log/0`, Buffer.alloc(3 * SEGMENT, 'a\n'));
-    expect(await log.read(0)).toHaveLength(SEGMENT);
-    expect(await log.read(SEGMENT - 10)).toHaveLength(10);
+    await put(`${at.keys().run(RUN)}log/0`, Buffer.alloc(3 * SEGMENT_BYTES, 'a\n'));
+    expect(await log.read(0)).toHaveLength(SEGMENT_BYTES);
+    expect(await log.read(SEGMENT_BYTES - 10)).toHaveLength(10);
     expect(await log.tail(5, Number.MAX_SAFE_INTEGER)).toBe(Number.MAX_SAFE_INTEGER);
     for (const times of [large(256 * 1024), Buffer.from('{'), Buffer.from('{"times":[1,null]}')]) {
       await put(`${at.keys().run(RUN)}times.json`, times);

@@ -13,7 +13,7 @@ import { collectArtifacts } from './artifacts/collect';
 import { listed, Pipeline, startPipeline } from './pipeline.fixture';
 import { pullRun } from './artifacts/pull';
 import type { RunRecord } from './record/record';
-import { PART_SIZE } from './record/file-lists';
+import { PART_BYTES } from './record/file-lists';
 import { saveRun } from './record/saved-run.fixture';
 
 /** Calls `act` while the first part is on its way, whose answer waits for it. */
@@ -133,7 +133,7 @@ describe('what is changed here while a run is pulled', () => {
   });
 
   it('comes whole by both of two pulls of one run at once', async () => {
-    const data = randomBytes(2 * PART_SIZE + 1);
+    const data = randomBytes(2 * PART_BYTES + 1);
     const record = await saveRun(at.store, at.keys(), { 'a.bin': data, 'b.txt': Buffer.from('b') });
     await Promise.all([pull(record), pull(record)]);
     expect(readFileSync(here('a.bin')).equals(data)).toBe(true);
@@ -141,7 +141,7 @@ describe('what is changed here while a run is pulled', () => {
   });
 
   it('is one whole file where another run is pulled to the same place', async () => {
-    const [first, second] = [randomBytes(2 * PART_SIZE), randomBytes(2 * PART_SIZE)];
+    const [first, second] = [randomBytes(2 * PART_BYTES), randomBytes(2 * PART_BYTES)];
     const record = await saveRun(at.store, at.keys(), { 'a.bin': first });
     // The same id below another project's prefix is another run.
     const other = await saveRun(at.store, at.keys('other'), { 'a.bin': second });

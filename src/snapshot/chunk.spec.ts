@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
-import { Chunker, WHOLE, type Chunk } from './chunk';
+import { Chunker, WHOLE_BYTES, type Chunk } from './chunk';
 
 /** Bytes that no compression shortens, the same for the same seed. */
 function noise(seed: number, size: number): Buffer {
@@ -16,7 +16,7 @@ function recipe(data: Buffer, old?: readonly Chunk[], piece = 300_001): Chunk[] 
 }
 
 const sizes = (chunks: readonly Chunk[]) => chunks.map(([, size]) => size);
-const base = noise(1, 3 * WHOLE);
+const base = noise(1, 3 * WHOLE_BYTES);
 const cut = recipe(base);
 
 describe('Chunker', () => {
@@ -57,14 +57,14 @@ describe('Chunker', () => {
   });
 
   it('costs a few chunks for an insertion in the middle', () => {
-    const data = Buffer.concat([base.subarray(0, WHOLE), noise(9, 10), base.subarray(WHOLE)]);
+    const data = Buffer.concat([base.subarray(0, WHOLE_BYTES), noise(9, 10), base.subarray(WHOLE_BYTES)]);
     const known = new Set(cut.map(([sha256]) => sha256));
     const fresh = recipe(data, cut).filter(([sha256]) => !known.has(sha256));
     expect(fresh.reduce((sum, [, size]) => sum + size, 0)).toBeLessThan(600_000);
   });
 
   it('moves no cut into a repeating content that it could not find again', () => {
-    const data = Buffer.alloc(2 * WHOLE);
+    const data = Buffer.alloc(2 * WHOLE_BYTES);
     expect(sizes(recipe(data)).every((size) => size <= 262_144)).toBe(true);
     expect(recipe(Buffer.concat([data, data]), recipe(data))).toEqual(recipe(Buffer.concat([data, data])));
   });

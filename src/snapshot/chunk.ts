@@ -1,7 +1,7 @@
 import { createHash, hash } from 'node:crypto';
 
 /** A content of at most so many bytes is one chunk. */
-export const WHOLE = 1024 * 1024;
+export const WHOLE_BYTES = 1024 * 1024;
 const MIN_CHUNK_BYTES = 16 * 1024;
 const MAX_CHUNK_BYTES = 256 * 1024;
 /** A chunk ends where these bits of the rolling hash are 0: on average 64 KiB after the smallest. */

@@ -25,18 +25,19 @@ export interface DirectoryEntry {
   path: string;
 }
 
-const MAX_PATH = 4_096;
-const MAX_COMPONENT = 255;
+const MAX_PATH_BYTES = 4_096;
+const MAX_COMPONENT_BYTES = 255;
 
 /** Why a path can't be an entry's, or null where it can. Sizes are bytes of UTF-8. */
 export function pathFault(path: string): string | null {
   if (path === '') return 'is empty';
   if (path.includes('\0')) return 'holds a NUL';
   if (!path.isWellFormed()) return 'is not valid Unicode';
-  if (Buffer.byteLength(path) > MAX_PATH) return `is longer than ${MAX_PATH} bytes`;
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) return `is longer than ${MAX_PATH_BYTES} bytes`;
   for (const part of path.split('/')) {
     if (part === '' || part === '.' || part === '..') return `has the component "${part}"`;
-    if (Buffer.byteLength(part) > MAX_COMPONENT) return `has a component longer than ${MAX_COMPONENT} bytes`;
+    if (Buffer.byteLength(part) > MAX_COMPONENT_BYTES)
+      return `has a component longer than ${MAX_COMPONENT_BYTES} bytes`;
   }
   return null;
 }

@@ -9,7 +9,7 @@ type Row = number;
 const VERSION = 2;
 const KINDS = ['-', 'x', 'link', 'directory'] as const;
 /** A file that changed so shortly before it was read, ms, may change again within the clock's granularity, as git has it. */
-const RACY = 2_000;
+const RACY_MS = 2_000;
 const STATS = 4;
 
 /**
@@ -97,7 +97,7 @@ export class HashCache {
       const stat = stats[index];
       kinds[index] = KINDS.indexOf(kind(entry));
       hashes.write(fingerprint(entry), index * 32, 'hex');
-      const racy = !stat || Math.max(stat.mtimeMs, stat.ctimeMs) > now - RACY;
+      const racy = !stat || Math.max(stat.mtimeMs, stat.ctimeMs) > now - RACY_MS;
       columns.set(racy ? [-1, 0, 0, 0] : [stat.size, stat.mtimeMs, stat.ctimeMs, stat.ino], index * STATS);
     });
     const paths = Buffer.from(entries.map(({ path }) => path).join('\0'));

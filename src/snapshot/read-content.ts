@@ -2,7 +2,7 @@ import { createHash, hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker, parentPort, workerData } from 'node:worker_threads';
-import { Chunker, WHOLE, type Chunk } from './chunk';
+import { Chunker, WHOLE_BYTES, type Chunk } from './chunk';
 
 /** A file's content as it was read, whole and unchanged meanwhile. */
 export interface Content {
@@ -13,15 +13,15 @@ export interface Content {
 }
 
 const OURS = 'nx-ec2: read contents';
-const BLOCK = 4 * 1024 * 1024;
+const BLOCK_BYTES = 4 * 1024 * 1024;
 /** Less than this, bytes, is read before a thread has started. */
-const WORTH_A_THREAD = 64 * 1024 * 1024;
+const MIN_THREAD_BYTES = 64 * 1024 * 1024;
 let block: Buffer | undefined;
 
 /** @returns null where the file changed while it was read. */
 export function readContent(path: string, old?: readonly Chunk[]): Content | null {
   return reading(path, (file, stat) => {
-    if (stat.size <= WHOLE) return { sha256: hash('sha256', readWhole(file, stat.size), 'hex'), size: stat.size };
+    if (stat.size <= WHOLE_BYTES) return { sha256: hash('sha256', readWhole(file, stat.size), 'hex'), size: stat.size };
     const whole = createHash('sha256');
     const chunker = new Chunker(old);
     const size = eachBlock(file, (data) => {
@@ -50,7 +50,7 @@ function reading(
 }
 
 function readWhole(file: number, size: number): Buffer {
-  block ??= Buffer.allocUnsafe(BLOCK);
+  block ??= Buffer.allocUnsafe(BLOCK_BYTES);
   let count = 0;
   for (;;) {
     const more = readSync(file, block, count, block.length - count, null);
@@ -61,7 +61,7 @@ function readWhole(file: number, size: number): Buffer {
 }
 
 function eachBlock(file: number, take: (data: Buffer) => void): number {
-  block ??= Buffer.allocUnsafe(BLOCK);
+  block ??= Buffer.allocUnsafe(BLOCK_BYTES);
   let size = 0;
   for (;;) {
     const count = readSync(file, block, 0, block.length, null);
@@ -96,7 +96,7 @@ export async function readContents(
 ): Promise<(Content | null | Error)[]> {
   const total = files.reduce((sum, { size }) => sum + size, 0);
   // Compiled only: a thread can't load TypeScript.
-  if (total < WORTH_A_THREAD || !__filename.endsWith('.js'))
+  if (total < MIN_THREAD_BYTES || !__filename.endsWith('.js'))
     return files.map(({ path, old }) => attempt(() => readContent(path, old)));
   const jobs: Job[] = files.flatMap(({ path, old }) => [
     { path, chunks: false },

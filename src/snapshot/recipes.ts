@@ -12,7 +12,7 @@ interface Known {
 /** So many states of a file are remembered: what an instance holds may be older than the last scan. */
 const STATES = 3;
 /** The file of recipes, inflated, bytes. */
-const MAX_REMEMBERED = 256 * 1024 * 1024;
+const MAX_REMEMBERED_BYTES = 256 * 1024 * 1024;
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const known = z.object({ sha256, chunks: z.array(z.tuple([sha256, z.number().int().nonnegative()])) });
@@ -61,7 +61,7 @@ export class Recipes {
   private load(): Map<string, Known[]> {
     // A hint alone: without it, a large file is cut anew.
     this.known ??= new Map(
-      readCache(this.file, (bytes) => schema.parse(parseJson(inflate(bytes, MAX_REMEMBERED))).recipes) ?? [],
+      readCache(this.file, (bytes) => schema.parse(parseJson(inflate(bytes, MAX_REMEMBERED_BYTES))).recipes) ?? [],
     );
     return this.known;
   }

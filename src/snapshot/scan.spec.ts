@@ -3,7 +3,7 @@ import { mkdtempSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } 
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { WHOLE } from './chunk';
+import { WHOLE_BYTES } from './chunk';
 import { HashCache } from './hash-cache';
 import { scan } from './scan';
 
@@ -90,7 +90,7 @@ describe('scan with what is remembered', () => {
   });
 
   it('cuts a large file, and remembers how it was cut before', async () => {
-    const content = randomBytes(2 * WHOLE);
+    const content = randomBytes(2 * WHOLE_BYTES);
     write('large', content);
     const before = await look('large');
     const old = before.recipes.get(sha256(content))!;

@@ -2,7 +2,7 @@ import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { Problem } from '../report/problem';
 import { printablePath } from '../report/terminal-text';
-import { WHOLE } from './chunk';
+import { WHOLE_BYTES } from './chunk';
 import { targetFault, type Entry } from './entry';
 import { HashCache } from './hash-cache';
 import { readContent, readContents, type Content } from './read-content';
@@ -117,7 +117,7 @@ function list(root: string, paths: readonly string[], known: HashCache): Found[]
     }
     const row = cursor(path);
     if (row !== null && known.holds(row, stat)) return { path, stat, row, entry: file(path, stat, known.sha256(row)) };
-    if (stat.size > WHOLE) return { path, stat, row: null };
+    if (stat.size > WHOLE_BYTES) return { path, stat, row: null };
     const content = readStable(path, () => readContent(absolute));
     return { path, stat: content?.stat ?? null, row: null, entry: content && file(path, content.stat, content.sha256) };
   });

@@ -3,16 +3,16 @@ import { inflate } from '../system/bounded';
 import { createHash } from 'node:crypto';
 
 const HEADER = Buffer.from('NX-EC2 index 1\n');
-const HASH = 32;
+const HASH_BYTES = 32;
 const NAME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})-[0-9a-f]{16}$/;
 /** An index object holds so many chunks at the most, or one pack. */
 export const MOST_CHUNKS = 512 * 1024;
 /** The most bytes of an index as it is stored, and inflated. */
-export const MAX_INDEX = 32 * 1024 * 1024;
-const MAX_INFLATED = 64 * 1024 * 1024;
+export const MAX_INDEX_BYTES = 32 * 1024 * 1024;
+const MAX_INFLATED_BYTES = 64 * 1024 * 1024;
 /** Hashes do not compress: an index that inflates to more than so many times its size, and some bytes, is none. */
 const MAX_RATIO = 4;
-const SLACK = 64 * 1024;
+const SLACK_BYTES = 64 * 1024;
 
 export interface PackName {
   sha256: string;
@@ -33,7 +33,7 @@ export class NewerIndex extends Error {}
 
 /** @throws Error for what is no index, `NewerIndex` for one of another version. */
 export function parseIndex(bytes: Buffer): IndexedPack[] {
-  const data = inflate(bytes, Math.min(MAX_INFLATED, bytes.length * MAX_RATIO + SLACK));
+  const data = inflate(bytes, Math.min(MAX_INFLATED_BYTES, bytes.length * MAX_RATIO + SLACK_BYTES));
   if (!data.subarray(0, HEADER.length).equals(HEADER)) {
     const version = /^NX-EC2 index (\d{1,9})\n/.exec(data.toString('latin1', 0, 32))?.[1];
     if (version) throw new NewerIndex(`an index of version ${version}`);
@@ -64,23 +64,26 @@ export function splitIndex(packs: readonly IndexedPack[]): IndexedPack[][] {
 }
 
 export function packRecord({ sha256, size, chunks }: IndexedPack): Buffer {
-  const record = Buffer.alloc(HASH + 8 + chunks.length * HASH);
+  const record = Buffer.alloc(HASH_BYTES + 8 + chunks.length * HASH_BYTES);
   record.write(sha256, 0, 'hex');
-  record.writeUInt32BE(size, HASH);
-  record.writeUInt32BE(chunks.length, HASH + 4);
-  chunks.forEach((chunk, index) => record.write(chunk, HASH + 8 + index * HASH, 'hex'));
+  record.writeUInt32BE(size, HASH_BYTES);
+  record.writeUInt32BE(chunks.length, HASH_BYTES + 4);
+  chunks.forEach((chunk, index) => record.write(chunk, HASH_BYTES + 8 + index * HASH_BYTES, 'hex'));
   return record;
 }
 
 export function readPack(data: Buffer, at: number): { pack: IndexedPack; end: number } {
-  const count = data.readUInt32BE(at + HASH + 4);
-  const from = at + HASH + 8;
-  const end = from + count * HASH;
+  const count = data.readUInt32BE(at + HASH_BYTES + 4);
+  const from = at + HASH_BYTES + 8;
+  const end = from + count * HASH_BYTES;
   if (end > data.length) throw new Error('an index is cut off');
   const chunks = Array.from({ length: count }, (_, index) =>
-    data.toString('hex', from + index * HASH, from + (index + 1) * HASH),
+    data.toString('hex', from + index * HASH_BYTES, from + (index + 1) * HASH_BYTES),
   );
-  return { pack: { sha256: data.toString('hex', at, at + HASH), size: data.readUInt32BE(at + HASH), chunks }, end };
+  return {
+    pack: { sha256: data.toString('hex', at, at + HASH_BYTES), size: data.readUInt32BE(at + HASH_BYTES), chunks },
+    end,
+  };
 }
 
 export function isIndex(name: string): boolean {

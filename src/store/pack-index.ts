@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { formatCount } from '../report/units';
 import { appendCache, readCache, writeCache } from '../system/cache-file';
-import { INDEX_CACHE_TTL } from './pending-deletes';
+import { INDEX_CACHE_TTL_MS } from './pending-deletes';
 import type { StoreKeys } from './keys';
 import type { Store } from './store';
 import {
-  MAX_INDEX,
+  MAX_INDEX_BYTES,
   type PackName,
   type IndexedPack,
   formatIndex,
@@ -23,7 +23,7 @@ import { StoreTooLarge } from './too-large';
 /** The store is asked for indexes again after so long, ms. */
 const INDEX_REFRESH_MS = 60_000;
 /** An index may come to be in the store so long, ms, after others whose names are later: clocks differ. */
-const LATE = 24 * 3_600_000;
+const LATE_INDEX_MS = 24 * 3_600_000;
 /** A clock that was set back by more than this, ms, makes what was written before of no use. */
 const MAX_CLOCK_SKEW_MS = 3_600_000;
 /** Indexes are listed so often at the most while they go between being listed and being read. */
@@ -62,7 +62,7 @@ interface Known extends PackName {
 }
 
 function isFresh(at: number, now: number): boolean {
-  return now - at < INDEX_CACHE_TTL && at < now + MAX_CLOCK_SKEW_MS;
+  return now - at < INDEX_CACHE_TTL_MS && at < now + MAX_CLOCK_SKEW_MS;
 }
 
 /**
@@ -111,7 +111,7 @@ export class PackIndex {
     const now = Date.now();
     const prefix = this.keys.index('');
     for (let tries = 0; tries < MAX_LIST_ATTEMPTS; tries++) {
-      const after = this.upTo > LATE ? prefix + timeOfName(new Date(this.upTo - LATE)) : undefined;
+      const after = this.upTo > LATE_INDEX_MS ? prefix + timeOfName(new Date(this.upTo - LATE_INDEX_MS)) : undefined;
       const listed = (await this.store.list(prefix, MAX_INDEXES, after)).map(({ key }) => key.slice(prefix.length));
       const names = listed.filter((name) => isIndex(name) && !this.read.has(name));
       const found = await this.readIndexes(prefix, names);
@@ -171,7 +171,7 @@ export class PackIndex {
   private async readIndex(key: string): Promise<ReadIndex['packs']> {
     let bytes: Buffer | null;
     try {
-      bytes = await this.store.get(key, MAX_INDEX);
+      bytes = await this.store.get(key, MAX_INDEX_BYTES);
     } catch (error) {
       return error instanceof StoreTooLarge ? this.ignore(error.what) : 'failed';
     }

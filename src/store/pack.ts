@@ -18,11 +18,11 @@ export type Segment = [offset: number, stored: number, form: 'z' | 'r', chunks: 
 
 const MAGIC = 'NXP1';
 /** A directory inflates to no more bytes than this. */
-const MAX_DIRECTORY = 32 * 1024 * 1024;
+const MAX_DIRECTORY_BYTES = 32 * 1024 * 1024;
 /** Chunks of so many bytes in all are compressed together. */
-const SEGMENT = 512 * 1024;
+const SEGMENT_BYTES = 512 * 1024;
 /** Of so many bytes of a segment it is measured whether compressing is worth while. */
-const SAMPLE = 32 * 1024;
+const SAMPLE_BYTES = 32 * 1024;
 /** What stays above this share of its size is stored as it is. */
 const WORTH = 0.95;
 
@@ -43,7 +43,7 @@ export class PackWriter {
   }
 
   add(chunk: Chunk, data: Buffer): void {
-    if (this.chunks.length && this.raw + data.length > SEGMENT) this.closeSegment();
+    if (this.chunks.length && this.raw + data.length > SEGMENT_BYTES) this.closeSegment();
     this.parts.push(data);
     this.chunks.push(chunk);
     this.raw += data.length;
@@ -91,8 +91,8 @@ export class PackWriter {
 }
 
 function isWorthIt(raw: Buffer): boolean {
-  const from = Math.max(0, (raw.length - SAMPLE) >> 1);
-  const sample = raw.subarray(from, from + SAMPLE);
+  const from = Math.max(0, (raw.length - SAMPLE_BYTES) >> 1);
+  const sample = raw.subarray(from, from + SAMPLE_BYTES);
   return deflateSync(sample, { level: constants.Z_BEST_SPEED }).length < sample.length * WORTH;
 }
 
@@ -131,5 +131,5 @@ export function readDirectory(end: Buffer): Segment[] {
 function directoryJson(end: Buffer): Buffer {
   const length = directoryLength(end);
   if (length > end.length) throw new Error('not a pack');
-  return inflate(end.subarray(end.length - length, end.length - 8), MAX_DIRECTORY);
+  return inflate(end.subarray(end.length - length, end.length - 8), MAX_DIRECTORY_BYTES);
 }

@@ -3,16 +3,16 @@ import type { Store } from './store';
 import type { StoredVersion } from './types';
 import { StoreTooLarge } from './too-large';
 
-const DAY = 24 * 3_600_000;
+const DAY_MS = 24 * 3_600_000;
 /** What is read of the store is believed so long, ms: which packs are there, and which records lead to a head. */
-export const INDEX_CACHE_TTL = 7 * DAY;
+export const INDEX_CACHE_TTL_MS = 7 * DAY_MS;
 /** Objects younger than this, ms, are never marked for deletion, reachable or not: their writer may be about to name them. */
-export const MIN_AGE = 7 * DAY;
+export const MIN_AGE_MS = 7 * DAY_MS;
 /** The shortest time, ms, between marking and removal: every cached listing has expired, and a sync that began on the last one has a day more. */
-export const DELETE_DELAY = INDEX_CACHE_TTL + DAY;
+export const DELETE_DELAY = INDEX_CACHE_TTL_MS + DAY_MS;
 
 /** The list's most bytes: some hundred thousand names. */
-const MAX_LIST = 64 * 1024 * 1024;
+const MAX_LIST_BYTES = 64 * 1024 * 1024;
 
 /** The objects that are unreachable and will be removed: docs/reference/formats.md, "Garbage". */
 export interface PendingDeletes {
@@ -36,7 +36,7 @@ export class NewerPendingDeletes extends Error {}
 export async function readPendingDeletes(store: Store, key: string, strict = false): Promise<PendingDeletes> {
   let stored: StoredVersion | null;
   try {
-    stored = await store.getWithETag(key, MAX_LIST, { strict });
+    stored = await store.getWithETag(key, MAX_LIST_BYTES, { strict });
   } catch (error) {
     if (error instanceof StoreTooLarge) return { etag: error.etag, since: new Map(), damaged: true };
     throw error;

@@ -13,7 +13,7 @@ export interface RunState {
 }
 
 /** What is kept of a run is removed when it was not written for this long, ms: the store keeps most runs for 90 days. */
-const KEPT = 180 * 24 * 3600_000;
+const KEPT_MS = 180 * 24 * 3600_000;
 
 /** Directories whose old files this process has removed. */
 const swept = new Set<string>();
@@ -59,7 +59,7 @@ function sweep(directory: string): void {
   try {
     for (const name of readdirSync(directory)) {
       const file = join(directory, name);
-      if (Date.now() - statSync(file).mtimeMs > KEPT) rmSync(file, { force: true });
+      if (Date.now() - statSync(file).mtimeMs > KEPT_MS) rmSync(file, { force: true });
     }
   } catch {
     // It is not there yet, or another process is removing the same files.

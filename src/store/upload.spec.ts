@@ -4,7 +4,7 @@ import { formatPendingDeletes } from './pending-deletes';
 import { PackWriter, readDirectory, renamed, type Pack } from './pack';
 import { PackIndex } from './pack-index';
 import type { Store } from './store';
-import { LARGEST_PACK, PackUploads } from './upload';
+import { MAX_PACK_BYTES, PackUploads } from './upload';
 
 async function packed(content = randomBytes(100)): Promise<Pack> {
   const writer = new PackWriter(() => 6);
@@ -57,7 +57,7 @@ describe('uploading a pack that is there', () => {
     );
     const third = await upload(pack);
     expect(new Set([pack.sha256, second, third]).size).toBe(3);
-    const stored = (await at.store.get(at.keys().pack(third), LARGEST_PACK))!;
+    const stored = (await at.store.get(at.keys().pack(third), MAX_PACK_BYTES))!;
     expect(createHash('sha256').update(stored).digest('hex')).toBe(third);
     expect(readDirectory(stored)).toEqual(readDirectory(pack.bytes));
   });

@@ -1,6 +1,6 @@
 import { isTransient } from '../aws/reason';
 import { Problem } from '../report/problem';
-import { NewerPendingDeletes, readPendingDeletes, MIN_AGE, type PendingDeletes } from './pending-deletes';
+import { NewerPendingDeletes, readPendingDeletes, MIN_AGE_MS, type PendingDeletes } from './pending-deletes';
 import type { StoreKeys } from './keys';
 import { renamed, type Pack } from './pack';
 import { storeNames } from './keys';
@@ -9,18 +9,18 @@ import type { Store } from './store';
 import { steadyNow } from '../system/moment';
 
 /** The largest pack, bytes: what a killed upload sends twice at the most is about one. */
-export const LARGEST_PACK = 8 * 1024 * 1024;
+export const MAX_PACK_BYTES = 8 * 1024 * 1024;
 /** The smallest that is closed while more is to come. */
-const SMALLEST_PACK = 1024 * 1024;
+const MIN_PACK_BYTES = 1024 * 1024;
 /** A pack should take so long to send, s. */
-const SECONDS = 2;
+const PACK_DURATION_S = 2;
 /** On its way at once: bytes in all while the link is slow, and packs. */
-const WINDOW = LARGEST_PACK;
+const WINDOW = MAX_PACK_BYTES;
 const CONNECTIONS = 4;
 /** Trouble on the way to S3 is waited out so long, ms, beyond the SDK's own retries. */
 const OUTAGE_TIMEOUT_MS = 120_000;
 /** A pack that was stored less than this ago, ms, can't be marked for deletion before it is named. */
-const MAX_UNMARKED_AGE = MIN_AGE - 24 * 3_600_000;
+const MAX_UNMARKED_AGE = MIN_AGE_MS - 24 * 3_600_000;
 
 /**
  * Sends packs side by side: as many bytes as the link carries in about two seconds, one pack's worth while that is
@@ -53,7 +53,7 @@ export class PackUploads {
 
   /** How large the next pack should be, stored bytes: as fast as the link is, so that there are several side by side. */
   get packSize(): number {
-    return Math.max(SMALLEST_PACK, Math.min(LARGEST_PACK, (this.rate * SECONDS) / 4));
+    return Math.max(MIN_PACK_BYTES, Math.min(MAX_PACK_BYTES, (this.rate * PACK_DURATION_S) / 4));
   }
 
   /** Bytes a second, as measured so far. */
@@ -83,7 +83,7 @@ export class PackUploads {
 
   private hasRoom(bytes: number): boolean {
     if (this.failed) return true;
-    const wide = this.rate * SECONDS;
+    const wide = this.rate * PACK_DURATION_S;
     const window = wide > 2 * WINDOW ? wide : WINDOW;
     return this.flying.size < this.concurrency && this.inFlight + bytes <= window;
   }

@@ -8,9 +8,9 @@ export interface Seal {
   key: Buffer;
 }
 
-const SIZE = 32;
+const SIGNATURE_BYTES = 32;
 /** What a watcher says is short, bytes unpacked: paths and names, the first of them. */
-export const MAX_MESSAGE = 1024 * 1024;
+export const MAX_MESSAGE_BYTES = 1024 * 1024;
 
 /** A message as it lies in the store: its HMAC, then its JSON, compressed. */
 export function seal(by: Seal, kind: 'edit' | 'ack', n: number, message: object): Buffer {
@@ -20,9 +20,10 @@ export function seal(by: Seal, kind: 'edit' | 'ack', n: number, message: object)
 
 /** @returns null for what is not this very message of this very session. */
 export function unseal(by: Seal, kind: 'edit' | 'ack', n: number, bytes: Buffer): unknown {
-  const body = bytes.subarray(SIZE);
-  if (bytes.length < SIZE || !timingSafeEqual(bytes.subarray(0, SIZE), code(by, kind, n, body))) return null;
-  return JSON.parse(inflate(body, MAX_MESSAGE).toString());
+  const body = bytes.subarray(SIGNATURE_BYTES);
+  if (bytes.length < SIGNATURE_BYTES || !timingSafeEqual(bytes.subarray(0, SIGNATURE_BYTES), code(by, kind, n, body)))
+    return null;
+  return JSON.parse(inflate(body, MAX_MESSAGE_BYTES).toString());
 }
 
 function code({ session, key }: Seal, kind: string, n: number, body: Buffer): Buffer {

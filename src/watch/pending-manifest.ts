@@ -10,7 +10,7 @@ import type { SyncContext } from '../sync/context';
 import type { PackName } from '../store/index-format';
 
 /** So many bytes of contents that rode in edits are kept for the record; what it lacks is asked for when it is needed. */
-const MOST_DATA = 1024 * 1024;
+const MAX_INLINE_BYTES = 1024 * 1024;
 
 /**
  * What a tree has acknowledged since its head was last recorded in the store and here: written down when there is
@@ -76,7 +76,7 @@ export class PendingManifest {
 /** What of it the snapshot still has. */
 function only(where: ContentLocations, snapshot: Snapshot): ContentLocations {
   const contents = new Set(snapshot.entries.flatMap((entry) => (entry.kind === 'file' ? [entry.sha256] : [])));
-  let room = MOST_DATA;
+  let room = MAX_INLINE_BYTES;
   const kept = ([content, data]: [string, string]) => contents.has(content) && (room -= data.length) >= 0;
   return {
     recipes: Object.fromEntries(Object.entries(where.recipes).filter(([content]) => contents.has(content))),

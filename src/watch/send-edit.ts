@@ -14,8 +14,8 @@ import type { SyncContext } from '../sync/context';
 const MAX_INLINE_BYTES = 1024 * 1024;
 
 /** What an instance needs at the most: ms for each file, bytes in each ms. */
-const EACH = 5;
-const SLOWEST = 1024;
+const PER_FILE_MS = 5;
+const SLOWEST_BYTES_PER_MS = 1024;
 
 export interface EditResult {
   reply: SyncReply;
@@ -52,7 +52,7 @@ export async function sendEdit(
     const plan = { snapshot: wanted, base, before: acknowledged, delta, transfer, asRecord: false, force: of.force };
     const sync = await planSync(context, plan);
     const bytes = missing.reduce((sum, { size }) => sum + size, 0);
-    const work = (deleted.length + changed.length) * EACH + bytes / SLOWEST;
+    const work = (deleted.length + changed.length) * PER_FILE_MS + bytes / SLOWEST_BYTES_PER_MS;
     const reply = (await watcher.send(sync, { signal, work }))!;
     if (reply.head !== wanted.id) throw new Problem('HEAD_MISMATCH', 'The instance acknowledged another snapshot.');
     return { reply, changed: changed.map(({ path }) => path), deleted, bytes, transfer };

@@ -22,12 +22,12 @@ import type { SyncContext } from '../sync/context';
 /** The head is recorded when nothing was sent for so long, ms. */
 const RECORD_DELAY_MS = 2_000;
 /** Whether the watcher has said something is looked for so often, ms: that keeps the connection open, too. */
-const LISTEN = 4_000;
+const LISTEN_INTERVAL_MS = 4_000;
 /** After files were listed again, once more so long after: a directory is watched a moment after it was made. */
 const RELIST_DELAY_MS = 1_000;
 /** What failed is tried again after so long, ms, and later and later. */
-const FIRST_RETRY = 1_000;
-const LAST_RETRY = 30_000;
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 30_000;
 /** A file that changed while it was sent is on its way to be saved, ms. */
 const MOVED_RETRY_MS = 100;
 /** So often in a row something may fail that is no problem of the user's. */
@@ -35,7 +35,7 @@ const MAX_UNEXPECTED_ERRORS = 5;
 /** A watcher that can't be started again is given up after so long, ms. */
 const RESTART_TIMEOUT_MS = 30 * 60_000;
 /** At the end the watcher has so long to say good-bye, ms. */
-const GOODBYE = 2_000;
+const GOODBYE_TIMEOUT_MS = 2_000;
 
 export interface WatchOptions {
   events: Pick<FileEvents, 'next'>;
@@ -61,7 +61,7 @@ export class Watch {
   private pendingManifest?: PendingManifest;
   /** What was noticed and is not in step yet. */
   private pending: ChangeBatch | null = null;
-  private retry = FIRST_RETRY;
+  private retry = FIRST_RETRY_MS;
   private unexpectedErrors = 0;
   private trouble = '';
   /** Moments of `performance.now()`. */
@@ -100,7 +100,7 @@ export class Watch {
 
   /** How long nothing is to be done, unless something happens, ms. */
   private idle(): number {
-    const moments = [this.againAt, this.sentAt + this.pace.lease / 3, performance.now() + LISTEN];
+    const moments = [this.againAt, this.sentAt + this.pace.lease / 3, performance.now() + LISTEN_INTERVAL_MS];
     if (this.pending) moments.push(this.retryAt);
     if (!this.pendingManifest!.isEmpty) moments.push(this.sentAt + RECORD_DELAY_MS);
     return Math.max(0, Math.min(...moments) - performance.now());
@@ -150,7 +150,7 @@ export class Watch {
     const { reporter } = this.session;
     try {
       await work();
-      this.retry = FIRST_RETRY;
+      this.retry = FIRST_RETRY_MS;
       this.unexpectedErrors = 0;
       this.trouble = '';
     } catch (thrown) {
@@ -170,7 +170,7 @@ export class Watch {
       if (error instanceof RemoteFailure && !/^(BUSY|NO_SPACE|PATH_BLOCKED|LIMIT|UNSAFE_PATH)$/.test(error.remoteCode))
         return await this.startAgain(error);
       this.retryAt = performance.now() + this.retry;
-      this.retry = Math.min(LAST_RETRY, this.retry * 2);
+      this.retry = Math.min(LONGEST_RETRY_MS, this.retry * 2);
     }
   }
 
@@ -207,7 +207,7 @@ export class Watch {
     void this.pendingManifest!.record();
     const since = performance.now();
     let said = '';
-    for (let wait = FIRST_RETRY; ; wait = Math.min(LAST_RETRY, wait * 2)) {
+    for (let wait = FIRST_RETRY_MS; ; wait = Math.min(LONGEST_RETRY_MS, wait * 2)) {
       try {
         await session.assertInstanceExists();
         return await this.start();
@@ -228,7 +228,7 @@ export class Watch {
     // One that is being started finds the word when it comes.
     const last = starting ?? watcher;
     if (!last) return;
-    const goodbye = last.send(null, { signal: AbortSignal.timeout(GOODBYE), end: true });
+    const goodbye = last.send(null, { signal: AbortSignal.timeout(GOODBYE_TIMEOUT_MS), end: true });
     await Promise.all([goodbye.catch(() => undefined), pendingManifest?.record()]);
     // Where it was not heard yet, the word stays for it.
     await goodbye.then(

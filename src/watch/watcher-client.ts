@@ -6,7 +6,7 @@ import { readReply, type Reply } from '../command/reply';
 import { checkSynced } from '../command/reply-shapes';
 import { sleep } from '../system/sleep';
 import { Problem } from '../report/problem';
-import { MAX_MESSAGE, seal, unseal, type Seal } from './message-signature';
+import { MAX_MESSAGE_BYTES, seal, unseal, type Seal } from './message-signature';
 import { Moment } from '../system/moment';
 import type { SyncContext } from '../sync/context';
 import type { PresignedPost } from '../store/types';
@@ -33,7 +33,7 @@ export class WatcherGone extends Error {
 }
 
 /** What is signed lives for an hour, and is signed again when it is so old, ms. */
-const SIGNED = 600_000;
+const SIGNED_URL_AGE_MS = 600_000;
 /** Between two looks for an acknowledgement, ms: at first, and after so long. */
 const LOOKS: [from: number, every: number][] = [
   [0, 50],
@@ -41,11 +41,11 @@ const LOOKS: [from: number, every: number][] = [
   [5_000, 500],
 ];
 /** A request takes no longer, ms, and so long more for each MiB: a connection may be dead without a word. */
-const REQUEST = 10_000;
-const PER_MIB = 10_000;
+const REQUEST_TIMEOUT_MS = 10_000;
+const TIMEOUT_PER_MIB_MS = 10_000;
 /** Between two tries without a connection, ms. */
-const FIRST_TRY = 500;
-const LAST_TRY = 15_000;
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 15_000;
 
 /** The process on the instance that takes edits, as seen from here. Each is started by a command of its own. */
 export class Watcher {
@@ -136,17 +136,17 @@ export class Watcher {
     let written = false;
     let silent = 0;
     let noticed = false;
-    let wait = FIRST_TRY;
+    let wait = FIRST_RETRY_MS;
     for (let last = performance.now(); ;) {
       try {
         if (!written) {
-          const limit = REQUEST + (PER_MIB * bytes.length) / 2 ** 20;
+          const limit = REQUEST_TIMEOUT_MS + (TIMEOUT_PER_MIB_MS * bytes.length) / 2 ** 20;
           await withTimeout(limit, signal, (signal) => this.context.store.put(`${this.prefix}${n}`, bytes, { signal }));
         }
         written = true;
         const reply = await this.acknowledgement(n, signal);
-        if (wait > FIRST_TRY) reporter.line('Connected again.');
-        wait = FIRST_TRY;
+        if (wait > FIRST_RETRY_MS) reporter.line('Connected again.');
+        wait = FIRST_RETRY_MS;
         if (reply) return reply;
         // A machine that slept has not waited.
         silent += Math.min(1_000, performance.now() - last);
@@ -162,11 +162,11 @@ export class Watcher {
         await sleep(LOOKS.findLast(([from]) => silent >= from)![1], signal);
       } catch (error) {
         if (signal?.aborted || !passes(error)) throw error;
-        if (wait === FIRST_TRY)
+        if (wait === FIRST_RETRY_MS)
           reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         // What was on its way may be there or not: once more does no harm.
         written = false;
-        wait = Math.min(LAST_TRY, wait * 1.5);
+        wait = Math.min(LONGEST_RETRY_MS, wait * 1.5);
         await sleep(wait, signal);
         last = performance.now();
       }
@@ -176,7 +176,9 @@ export class Watcher {
   /** What the watcher said of an edit, or in its place; null where it has said nothing yet. */
   private async acknowledgement(n: number, signal?: AbortSignal): Promise<Reply | null> {
     const key = `${this.prefix}ack-${n}`;
-    const bytes = await withTimeout(REQUEST, signal, (signal) => this.context.store.get(key, MAX_MESSAGE, signal));
+    const bytes = await withTimeout(REQUEST_TIMEOUT_MS, signal, (signal) =>
+      this.context.store.get(key, MAX_MESSAGE_BYTES, signal),
+    );
     const reply = bytes && readReply(unseal(this.seal, 'ack', n, bytes));
     if (reply && !reply.ok && reply.error.code === 'WATCH_ENDED') {
       if (!this.used.includes(key)) this.used.push(key);
@@ -187,7 +189,7 @@ export class Watcher {
 
   /** A form that is to be used from now on; null while the one before will do. */
   private async signForm(): Promise<PresignedPost | null> {
-    if (this.form && this.form.signed.age < SIGNED) return null;
+    if (this.form && this.form.signed.age < SIGNED_URL_AGE_MS) return null;
     this.form = { post: await this.context.store.presignPost(this.prefix), signed: new Moment() };
     return this.form.post;
   }

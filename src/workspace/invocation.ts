@@ -41,11 +41,11 @@ function readProcess(pid: number): [string[], number] | null {
 }
 
 /** Before this executor's own process, ms: where the start of the nx process can't be read. */
-const UNKNOWN_START = 60_000;
+const UNKNOWN_START_MS = 60_000;
 
 /** When the nx process that runs this executor started, ms since the epoch, by this machine's clock. */
 export function nxStartedAt(): number {
-  const unknown = Date.now() - process.uptime() * 1000 - UNKNOWN_START;
+  const unknown = Date.now() - process.uptime() * 1000 - UNKNOWN_START_MS;
   try {
     if (process.platform !== 'linux') {
       const text = execFileSync('ps', ['-o', 'lstart=', '-p', String(process.ppid)], {

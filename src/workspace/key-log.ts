@@ -15,13 +15,13 @@ export interface ReportedKey {
 }
 
 /** The log is cut at this size, bytes: a line has some 200, and only the lines of commands that still run are read. */
-const LIMIT = 256 * 1024;
+const MAX_LOG_BYTES = 256 * 1024;
 
 /** Remembers what Nx was told, for the executor that Nx starts afterwards. */
 export function reportKey(workspaceRoot: string, projectRoot: string, key: ReportedKey): void {
   const file = logFile(workspaceRoot, projectRoot);
-  const long = readCache(file, (bytes) => (bytes.length > LIMIT ? bytes.toString() : null));
-  if (long) writeCache(file, long.slice(-LIMIT / 2));
+  const long = readCache(file, (bytes) => (bytes.length > MAX_LOG_BYTES ? bytes.toString() : null));
+  if (long) writeCache(file, long.slice(-MAX_LOG_BYTES / 2));
   // Several processes append at once: one short write each. A line break first: what a killed one left unfinished must
   // not swallow it.
   appendCache(file, `\n${JSON.stringify(key)}\n`);

@@ -25,7 +25,7 @@ interface Stored extends Listing {
  * key of each project by a process of its own. So a list serves all that ask within this time, ms, as long as nothing
  * that decides it has changed. What no stamp shows is a first file deep in a directory that was ignored or empty.
  */
-const SHARED = 20_000;
+const SHARED_MS = 20_000;
 /** Files of the workspace's root that decide what Nx and git list. */
 const ROOT_RULES = ['nx.json', 'package.json', '.gitignore', '.nxignore', '.git/index', '.git/info/exclude'];
 /** Files anywhere that decide which projects there are, and which of their files are listed. */
@@ -48,7 +48,7 @@ export async function sharedListing(workspaceRoot: string, list = listByNx): Pro
 
 function isCurrent(workspaceRoot: string, { at, places }: Stored): boolean {
   const age = Date.now() - at;
-  return age >= 0 && age < SHARED && places.every(([path, was]) => stamp(workspaceRoot, path) === was);
+  return age >= 0 && age < SHARED_MS && places.every(([path, was]) => stamp(workspaceRoot, path) === was);
 }
 
 async function listByNx(workspaceRoot: string): Promise<Listing> {

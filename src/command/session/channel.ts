@@ -2,7 +2,7 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { decodeFrame, encodeFrame, newFrame, type Frame, type FrameError } from './frame';
 
 /** Bytes of input in a frame. */
-const CHUNK = 1024;
+const CHUNK_BYTES = 1024;
 /** Frames on their way at once. */
 const WINDOW = 256;
 /** Frames that wait for one before them, and the bytes of their payloads: what exceeds that comes again. */
@@ -78,8 +78,8 @@ export class Channel {
   }
 
   send(type: number, payload: Buffer): void {
-    for (let from = 0; from < payload.length; from += CHUNK)
-      this.queue.push({ type, payload: payload.subarray(from, from + CHUNK) });
+    for (let from = 0; from < payload.length; from += CHUNK_BYTES)
+      this.queue.push({ type, payload: payload.subarray(from, from + CHUNK_BYTES) });
     this.sendQueued();
   }
 

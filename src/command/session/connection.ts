@@ -11,11 +11,11 @@ export interface StreamAddress {
 
 /** The first client that knows separate output streams; what came with later ones is nothing that we do. */
 export const CLIENT_VERSION = '1.2.312.0';
-const OPEN_WITHIN = 15_000;
+const OPEN_TIMEOUT_MS = 15_000;
 /** bytes of a message: an agent sends at most some kilobytes in one. */
-const LARGEST = 1024 * 1024;
+const MAX_MESSAGE_BYTES = 1024 * 1024;
 /** A connection is asked now and then whether it still is one, ms, and is none where it has said nothing for so long. */
-const PING_EVERY = 10_000;
+const PING_INTERVAL_MS = 10_000;
 const LEASE_MS = 25_000;
 
 /**
@@ -34,9 +34,9 @@ export async function connectStream(
   const agent = await aws.webSocketAgent(url);
   const socket: WebSocket = new WebSocket(url, {
     agent,
-    handshakeTimeout: OPEN_WITHIN,
+    handshakeTimeout: OPEN_TIMEOUT_MS,
     perMessageDeflate: false,
-    maxPayload: LARGEST,
+    maxPayload: MAX_MESSAGE_BYTES,
   });
   await new Promise<void>((resolve, reject) => {
     socket.once('open', resolve);
@@ -49,7 +49,7 @@ export async function connectStream(
   const timer = setInterval(() => {
     if (performance.now() - heard > LEASE_MS) socket.terminate();
     else socket.ping();
-  }, PING_EVERY);
+  }, PING_INTERVAL_MS);
   let trouble = '';
   socket.on('error', (error: Error & { code?: string }) => {
     trouble = error.message;

@@ -35,7 +35,7 @@ const shellEnd = z.union([
 ]);
 
 /** A longer last word is none, bytes. */
-const LONGEST = 64 * 1024;
+const MAX_COMMAND_BYTES = 64 * 1024;
 
 const BOOT = 'import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.argv[1])))';
 
@@ -81,7 +81,7 @@ export class LastWord {
     if (to !== -1) {
       this.end = parseEnd(Buffer.from(all.toString('latin1', from, to), 'base64'));
       this.held = all.subarray(to + 2);
-    } else if (all.length - from > LONGEST) {
+    } else if (all.length - from > MAX_COMMAND_BYTES) {
       this.end = NO_END;
       this.held = Buffer.alloc(0);
     }

@@ -40,15 +40,15 @@ export interface StreamOptions extends SessionRequest {
 }
 
 /** The shortest idle timeout that can be set is a minute, and only a client's input puts it off, ms. */
-const KEEP_ALIVE = 20_000;
+const KEEP_ALIVE_MS = 20_000;
 /** No connection for so long, ms, and the stream is lost; the first must be there sooner. */
 const CONNECTION_TIMEOUT_MS = 120_000;
-const FIRST_WITHIN = 20_000;
+const FIRST_OUTPUT_TIMEOUT_MS = 20_000;
 /** From the start of a session until the agent has opened its end, ms, and how many sessions are tried. */
-const BEGIN_WITHIN = 30_000;
+const BEGIN_TIMEOUT_MS = 30_000;
 const ATTEMPTS = 2;
-const FIRST_RETRY = 100;
-const LONGEST_RETRY = 5_000;
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 5_000;
 /** A session that tells nothing by itself has begun when it is connected. */
 const SHELL_DOCUMENT = 'SSM-SessionManagerRunShell';
 
@@ -63,7 +63,7 @@ export async function openStream(
   aws: Aws,
   instance: string,
   options: StreamOptions,
-  within = BEGIN_WITHIN,
+  within = BEGIN_TIMEOUT_MS,
 ): Promise<SessionStream> {
   for (let attempt = 1; ; attempt++) {
     const { session, address } = await startSession(aws, instance, options, options.signal);
@@ -138,7 +138,7 @@ class Stream implements SessionStream {
       onClosed: (why) => this.end(why || 'the session ended'),
       onGarbage: (error) => this.garbage(error),
     });
-    this.keepAlive = setInterval(() => this.sendSize(), KEEP_ALIVE);
+    this.keepAlive = setInterval(() => this.sendSize(), KEEP_ALIVE_MS);
     options.signal?.addEventListener('abort', this.aborted, { once: true });
     if (options.signal?.aborted) this.aborted();
   }
@@ -166,8 +166,8 @@ class Stream implements SessionStream {
   private async connected(first: StreamAddress): Promise<void> {
     let address: StreamAddress | undefined = first;
     let since = performance.now();
-    let patience = FIRST_WITHIN;
-    let wait = FIRST_RETRY;
+    let patience = FIRST_OUTPUT_TIMEOUT_MS;
+    let wait = FIRST_RETRY_MS;
     while (!this.over) {
       try {
         address ??= await resumeSession(this.aws, this.instance, this.session);
@@ -180,7 +180,7 @@ class Stream implements SessionStream {
         if (this.over) return;
         this.cuts++;
         since = performance.now();
-        wait = FIRST_RETRY;
+        wait = FIRST_RETRY_MS;
         throw new Error(why);
       } catch (error) {
         if (this.over) return;
@@ -189,7 +189,7 @@ class Stream implements SessionStream {
       }
       address = undefined;
       await sleep(wait, this.options.signal).catch(() => undefined);
-      wait = Math.min(LONGEST_RETRY, wait * 2);
+      wait = Math.min(LONGEST_RETRY_MS, wait * 2);
     }
   }
 
@@ -270,7 +270,7 @@ class Stream implements SessionStream {
 }
 
 function lostProblem(instance: string, waited: number, error: unknown): Problem {
-  const first = waited === FIRST_WITHIN;
+  const first = waited === FIRST_OUTPUT_TIMEOUT_MS;
   return awsProblem(
     first ? 'SESSION_UNAVAILABLE' : 'SESSION_LOST',
     first

@@ -29,9 +29,9 @@ export interface ExpiredResource {
 }
 
 /** Tolerance for a late watchdog or a wrong clock, ms. */
-const MARGIN = 10 * 60_000;
+const MARGIN_MS = 10 * 60_000;
 /** Time limit from the launch until the store has a record of the run, ms. */
-const UNHEARD = 30 * 60_000;
+const UNHEARD_MS = 30 * 60_000;
 
 /**
  * Finds the expired resources of an inventory: past their lifetime or deadline by their own tags, or left after their
@@ -93,7 +93,7 @@ export function isPastItsTime({ kind, made }: Pick<ExpiredResource, 'kind' | 'ma
 }
 
 function old({ since }: InventoryResource, now: number, why: string): string | null {
-  return now - since > MARGIN ? `${why}, ${formatDuration(now - since)} after it was created` : null;
+  return now - since > MARGIN_MS ? `${why}, ${formatDuration(now - since)} after it was created` : null;
 }
 
 function whyInstance(instance: InventoryInstance, replaced: boolean, runs: RunStates, now: number): string | null {
@@ -107,10 +107,10 @@ function whyInstance(instance: InventoryInstance, replaced: boolean, runs: RunSt
   if (late !== null || own === null || replaced || says !== 'idle') return late;
   const age = now - instance.since;
   if (own.is === 'missing')
-    return age > UNHEARD ? `no record of its run in the store ${formatDuration(age)} after its launch` : null;
+    return age > UNHEARD_MS ? `no record of its run in the store ${formatDuration(age)} after its launch` : null;
   if (own.is !== 'ended') return null;
   // An instance that was launched for a run's next attempt finds the record of the one before, which has ended.
-  if (instance.since > own.at && age <= UNHEARD) return null;
+  if (instance.since > own.at && age <= UNHEARD_MS) return null;
   return afterItsRun(here, tags, now);
 }
 
@@ -130,13 +130,13 @@ function whyFleet(
 
 function pastItsTime({ since }: InventoryResource, tags: ReadTags, now: number): string | null {
   const end = endOf(since, tags);
-  return end && now > end.at + MARGIN ? `${formatDuration(now - end.at)} past its ${end.by}` : null;
+  return end && now > end.at + MARGIN_MS ? `${formatDuration(now - end.at)} past its ${end.by}` : null;
 }
 
 /** By what becomes of it after the last run that has ended there. */
 function afterItsRun(runs: RunState[], { finish }: ReadTags, now: number): string | null {
   const ended = runs.flatMap((run) => (run.is === 'ended' ? [run] : [])).sort((one, other) => other.at - one.at);
   const kept = finish && (ended[0].succeeded ? finish.success : finish.failure);
-  if (kept === null || now <= ended[0].at + kept + MARGIN) return null;
+  if (kept === null || now <= ended[0].at + kept + MARGIN_MS) return null;
   return `its run ended ${formatDuration(now - ended[0].at)} ago`;
 }

@@ -40,7 +40,7 @@ export interface WatchdogConfig {
 }
 
 /** What EC2 takes, bytes, before it is base64. */
-export const USER_DATA_LIMIT = 16 * 1024;
+export const USER_DATA_LIMIT_BYTES = 16 * 1024;
 
 /** The modules of the runtime that the watchdog is made of, and what it needs besides where a run starts at the boot. */
 const WATCHDOG = [
@@ -68,7 +68,7 @@ const AT_BOOT = [
 ];
 
 /** How much later than the watchdog the system's own timer ends the instance, minutes: it has runs to stop before. */
-const MARGIN = 10;
+const MARGIN_MINUTES = 10;
 
 /**
  * The user data of an instance: what keeps it at each boot, and then what the user has for its first.
@@ -81,11 +81,15 @@ export function userData(config: WatchdogConfig, own?: string): Buffer {
   const packed = gzipSync(mimeMessage(parts), { level: 9 });
   // The operating system, of which gzip makes a note.
   packed[9] = 255;
-  if (packed.length > USER_DATA_LIMIT) {
-    const over = packed.length - USER_DATA_LIMIT;
-    throw new Problem('USER_DATA_SIZE', `The user data is ${over} bytes too large: EC2 takes ${USER_DATA_LIMIT}.`, {
-      next: 'Shorten "instance.userData" (its compressed size counts), or let it download a script.',
-    });
+  if (packed.length > USER_DATA_LIMIT_BYTES) {
+    const over = packed.length - USER_DATA_LIMIT_BYTES;
+    throw new Problem(
+      'USER_DATA_SIZE',
+      `The user data is ${over} bytes too large: EC2 takes ${USER_DATA_LIMIT_BYTES}.`,
+      {
+        next: 'Shorten "instance.userData" (its compressed size counts), or let it download a script.',
+      },
+    );
   }
   return packed;
 }
@@ -110,7 +114,7 @@ for each in ${INTERPRETERS}; do
   python=
 done
 if [ -z "$python" ]; then
-  ( until shutdown -h +${Math.ceil(config.lifetime / 60) + MARGIN}; do sleep 10; done ) </dev/null >/dev/null 2>&1 &
+  ( until shutdown -h +${Math.ceil(config.lifetime / 60) + MARGIN_MINUTES}; do sleep 10; done ) </dev/null >/dev/null 2>&1 &
 elif [ -d /run/systemd/system ] && [ -z "$NX_EC2_LOCAL_INSTANCE" ] && mkdir -p /run/nx-ec2 && watchdog >/run/nx-ec2/watchdog.py; then
   cat >/run/systemd/system/nx-ec2-watchdog.service <<NX_EC2_UNIT
 [Unit]

@@ -15,7 +15,7 @@ export interface ListPrice {
 }
 
 /** What was asked is believed so long, ms. */
-const INDEX_CACHE_TTL = 24 * 3600_000;
+const PRICE_CACHE_TTL_MS = 24 * 3600_000;
 
 /** The part of the price list's JSON that is read (AWS Billing user guide, "Reading the service price list file"). */
 interface Listed {
@@ -89,7 +89,7 @@ async function remembered(name: string, asking: () => Promise<number>): Promise<
   const where = hash('sha256', `${customEndpoint('pricing') ?? ''}\n${name}`, 'hex').slice(0, 32);
   const file = join(machineState(), 'prices', where);
   const known = readCache(file, (bytes) => schema.parse(JSON.parse(bytes.toString())));
-  if (known && Math.abs(Date.now() - known.at) < INDEX_CACHE_TTL)
+  if (known && Math.abs(Date.now() - known.at) < PRICE_CACHE_TTL_MS)
     return { perHour: known.perHour, date: day(known.at) };
   const perHour = await asking();
   const at = Date.now();

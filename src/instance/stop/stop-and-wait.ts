@@ -14,7 +14,7 @@ import { steadyNow } from '../../system/moment';
 
 const STOP_POLL_MS = 2_000;
 /** EC2 takes a minute or two; an instance that shuts down slowly, some more. ms. */
-const LIMIT = 15 * 60_000;
+const STOP_TIMEOUT_MS = 15 * 60_000;
 const GB = 1024 ** 3;
 
 /** How an instance is taken down: one that nx-ec2 did not launch can only be stopped. */
@@ -42,12 +42,12 @@ export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, sig
   } else if (state !== 'shutting-down') await terminate(aws, down.instance, reporter, signal);
   const waiting = new Waiting(reporter, `${id} is ${how === 'stop' ? 'stopping' : 'shutting down'}`);
   try {
-    const until = steadyNow() + LIMIT;
+    const until = steadyNow() + STOP_TIMEOUT_MS;
     for (let wait = STOP_POLL_MS / 8; ; wait = Math.min(STOP_POLL_MS, wait * 1.5)) {
       const now = await describeInstance(aws, id, signal);
       if (!now || now.state === 'terminated' || now.state === wanted) break;
       if (steadyNow() > until)
-        throw new Problem('INSTANCE_END', `${id} is still ${now.state} after ${formatDuration(LIMIT)}.`, {
+        throw new Problem('INSTANCE_END', `${id} is still ${now.state} after ${formatDuration(STOP_TIMEOUT_MS)}.`, {
           next: 'Run the same command again, or look at it in the console.',
         });
       await sleep(wait, signal);

@@ -1,8 +1,8 @@
 import { ACCOUNT, type Identities, type Identity } from '../identity';
 
 /** As long as AWS gives credentials for, seconds; and how long before their end there are new ones. */
-const LIFETIME = 6 * 3600;
-const BEFORE = 5 * 60_000;
+const LIFETIME_S = 6 * 3600;
+const RENEWAL_MARGIN_MS = 5 * 60_000;
 
 /** The role of one instance, and the credentials that the instance has by it. */
 export class InstanceRole {
@@ -13,7 +13,7 @@ export class InstanceRole {
   /** Actions that it may besides what the role of aws-setup may, on every resource: policies that somebody attached. */
   readonly allow: string[] = [];
   /** Seconds that the credentials live which are handed out from now on. */
-  lifetime = LIFETIME;
+  lifetime = LIFETIME_S;
   private current?: Identity & Required<Pick<Identity, 'session'>>;
 
   constructor(
@@ -27,7 +27,7 @@ export class InstanceRole {
   /** Those that the metadata service hands out now. */
   credentials(): Identity & Required<Pick<Identity, 'session'>> {
     const remaining = (this.current?.session.expires ?? 0) - Date.now();
-    if (!this.current || remaining < Math.min(BEFORE, (this.lifetime * 1000) / 2)) {
+    if (!this.current || remaining < Math.min(RENEWAL_MARGIN_MS, (this.lifetime * 1000) / 2)) {
       this.current = this.identities.assume(
         `arn:aws:iam::${ACCOUNT}:role/${this.name}`,
         this.instance,

@@ -34,7 +34,7 @@ export interface SessionAgent {
   resolve: (instance: string, parameters: Record<string, string[]>) => Record<string, string[]> | null;
 }
 
-const IDLE = 20 * 60_000;
+const IDLE_TIMEOUT_MS = 20 * 60_000;
 /** Who asks for the history gets that much. */
 const HISTORY = 200;
 
@@ -99,7 +99,7 @@ export class Sessions {
       {
         user,
         dropped: resolved === null,
-        idle: this.options.idle ?? IDLE,
+        idle: this.options.idle ?? IDLE_TIMEOUT_MS,
         kmsKeyId: this.options.kmsKeyId,
         pauseEndsOutput: this.options.pauseEndsOutput ?? false,
         pickUp: this.agent.pickUp(),

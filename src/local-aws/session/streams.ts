@@ -7,7 +7,7 @@ import type { Link } from '../network';
 import type { Sessions } from './sessions';
 
 /** Who has not said in this time which session it wants is hung up on, ms. */
-const TOKEN_WITHIN = 10_000;
+const TOKEN_TIMEOUT_MS = 10_000;
 
 /** The WebSockets that sessions' frames go over: one a client, at the distance of its link, with what goes wrong on it. */
 export class Streams {
@@ -73,7 +73,7 @@ export class Streams {
       send: (frame: Buffer) => pass('output', frame, (each) => down.send(each, each.length)),
       close: () => down.send(null, 0),
     };
-    const unnamed = setTimeout(() => client.terminate(), TOKEN_WITHIN);
+    const unnamed = setTimeout(() => client.terminate(), TOKEN_TIMEOUT_MS);
     let open = false;
     const up = link.lane<{ data: Buffer; binary: boolean }>('up', ({ data, binary }) => {
       if (open) {

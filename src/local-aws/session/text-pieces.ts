@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 
-const PIECE = 1024;
+const PIECE_BYTES = 1024;
 const REPLACEMENT = Buffer.from('\ufffd');
 
 /**
@@ -12,8 +12,8 @@ export class TextPieces {
   private kept: Buffer = Buffer.alloc(0);
 
   *take(data: Buffer): Iterable<Buffer> {
-    for (let from = 0; from < data.length; from += PIECE) {
-      const piece = this.piece(Buffer.concat([this.kept, data.subarray(from, from + PIECE)]));
+    for (let from = 0; from < data.length; from += PIECE_BYTES) {
+      const piece = this.piece(Buffer.concat([this.kept, data.subarray(from, from + PIECE_BYTES)]));
       if (piece.length) yield piece;
     }
   }

@@ -11,7 +11,7 @@ const RUNS = 15;
 const RUNNING = 5;
 const BUFFERED = 5;
 /** Over the message gateway a larger reply is dropped, and the command never gets a final status. */
-const REPLY_LIMIT = 120_000;
+const REPLY_LIMIT_BYTES = 120_000;
 /** Where a command runs that names no absolute working directory. */
 const DIRECTORY = '/usr/bin';
 interface Queue {
@@ -130,7 +130,7 @@ export class Agent {
   private reply(invocation: Invocation, exit: Exit): void {
     const { stdout, stderr } = exit;
     const overGateway = this.instances.channelOf(invocation.instance) === 'gateway';
-    if (overGateway && goJsonSize({ stdout, stderr }) > REPLY_LIMIT) return;
+    if (overGateway && goJsonSize({ stdout, stderr }) > REPLY_LIMIT_BYTES) return;
     endByExit(invocation, exit);
   }
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { StoreFixture } from '../../store/store.fixture';
 import { fetchFile, UNFINISHED } from './download-file';
-import { PART_SIZE, type StoredFile } from '../record/file-lists';
+import { PART_BYTES, type StoredFile } from '../record/file-lists';
 import { RUN } from '../record/saved-run.fixture';
 
 const MB = 1024 * 1024;
@@ -29,8 +29,8 @@ describe('fetching a file from its parts', () => {
   const prefix = () => at.keys().run(RUN);
   const partKey = (name: string) => `${prefix()}part/${name}`;
   const cut = (data: Buffer) =>
-    Array.from({ length: Math.ceil(data.length / PART_SIZE) }, (_, n) =>
-      data.subarray(n * PART_SIZE, (n + 1) * PART_SIZE),
+    Array.from({ length: Math.ceil(data.length / PART_BYTES) }, (_, n) =>
+      data.subarray(n * PART_BYTES, (n + 1) * PART_BYTES),
     );
   const save = async (data: Buffer, executable = false): Promise<StoredFile> => {
     for (const part of cut(data)) await at.store.put(partKey(sha256(part)), part);
@@ -65,7 +65,7 @@ describe('fetching a file from its parts', () => {
       }),
     );
     try {
-      const data = randomBytes(PART_SIZE + 1);
+      const data = randomBytes(PART_BYTES + 1);
       await fetchIt(await save(data));
       expect(readFileSync(target).equals(data)).toBe(true);
     } finally {
@@ -73,7 +73,7 @@ describe('fetching a file from its parts', () => {
     }
   });
 
-  it.each([0, 1, 5 * MB, PART_SIZE, PART_SIZE + 1, 3 * PART_SIZE])('of %i bytes, as it was', async (size) => {
+  it.each([0, 1, 5 * MB, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES])('of %i bytes, as it was', async (size) => {
     const data = randomBytes(size);
     const entry = await save(data, true);
     let bytes = 0;
@@ -87,7 +87,7 @@ describe('fetching a file from its parts', () => {
   });
 
   it('goes on after an abort with the parts that lack, and asks for no other', async () => {
-    const data = randomBytes(9 * PART_SIZE + 5);
+    const data = randomBytes(9 * PART_BYTES + 5);
     const entry = await save(data);
     const abort = new AbortController();
     const got: number[] = [];
@@ -105,7 +105,7 @@ describe('fetching a file from its parts', () => {
     expect(existsSync(target)).toBe(false);
     const kept = readFileSync(target + UNFINISHED);
     const there = entry.parts.flatMap((name, n) =>
-      sha256(kept.subarray(n * PART_SIZE, (n + 1) * PART_SIZE)) === name ? [n] : [],
+      sha256(kept.subarray(n * PART_BYTES, (n + 1) * PART_BYTES)) === name ? [n] : [],
     );
     expect(there.length).toBeGreaterThanOrEqual(2);
     expect(there.length).toBeLessThan(10);
@@ -121,18 +121,18 @@ describe('fetching a file from its parts', () => {
   });
 
   it('fetches anew what was spoilt in what an earlier fetch has left', async () => {
-    const data = randomBytes(3 * PART_SIZE);
+    const data = randomBytes(3 * PART_BYTES);
     const entry = await save(data);
     await fetchIt(entry);
     const left = Buffer.concat([data, Buffer.from('too long')]);
-    left[PART_SIZE + 7] ^= 1;
+    left[PART_BYTES + 7] ^= 1;
     writeFileSync(target + UNFINISHED, left);
     expect(await asked(entry, () => fetchIt(entry))).toEqual([1]);
     expect(readFileSync(target).equals(data)).toBe(true);
   });
 
   it('takes an answer that was cut off for none, and asks again', async () => {
-    const data = randomBytes(2 * PART_SIZE);
+    const data = randomBytes(2 * PART_BYTES);
     const entry = await save(data);
     at.local.aws.faults.add({ service: 's3', action: 'GET', cut: 'after', times: 2 });
     await fetchIt(entry);
@@ -145,7 +145,7 @@ describe('fetching a file from its parts', () => {
     ['more than a part', (part: Buffer) => Buffer.concat([part, part]), 'STORE_TOO_LARGE'],
     ['nothing', () => null, 'PART_MISSING'],
   ])('refuses %s under the name of a part, and names it', async (_name, spoil, code) => {
-    const data = randomBytes(3 * PART_SIZE);
+    const data = randomBytes(3 * PART_BYTES);
     const entry = await save(data);
     const spoilt = spoil(cut(data)[1]);
     if (spoilt) await at.store.put(partKey(entry.parts[1]), spoilt);
@@ -157,7 +157,7 @@ describe('fetching a file from its parts', () => {
   });
 
   it('refuses right parts that do not make the file', async () => {
-    const entry = await save(randomBytes(2 * PART_SIZE));
+    const entry = await save(randomBytes(2 * PART_BYTES));
     await expect(fetchIt({ ...entry, parts: [...entry.parts].reverse() })).rejects.toMatchObject({
       code: 'FILE_MISMATCH',
     });

@@ -6,7 +6,7 @@ import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import type { Store } from '../../store/store';
-import { PART_SIZE, type StoredFile } from '../record/file-lists';
+import { PART_BYTES, type StoredFile } from '../record/file-lists';
 import { onFile } from '../../report/file-problem';
 import { flush } from '../../system/flush';
 import { lookUp } from '../../workspace/look-up';
@@ -190,8 +190,8 @@ async function fetchParts(
   const any = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   const work = async () => {
     for (let at = next++; at < entry.parts.length; at = next++) {
-      const offset = at * PART_SIZE;
-      const size = Math.min(PART_SIZE, entry.size - offset);
+      const offset = at * PART_BYTES;
+      const size = Math.min(PART_BYTES, entry.size - offset);
       await room.with(async () => {
         any.throwIfAborted();
         const found = offset + size <= there && (await holds(file, offset, size, entry.parts[at]));
@@ -236,7 +236,7 @@ async function fetchPart(
   const key = `${prefix}part/${sha256}`;
   const which = `part ${at + 1} of ${entry.parts.length} of ${sanitizeForTerminal(entry.path)} (${key})`;
   for (let tries = 1; ; tries++) {
-    const stored = await store.getWithETag(key, PART_SIZE, { signal }).catch(async (error: unknown) => {
+    const stored = await store.getWithETag(key, PART_BYTES, { signal }).catch(async (error: unknown) => {
       // An answer that was cut off; what S3 refuses is no better the next time.
       if (
         signal.aborted ||
@@ -265,7 +265,7 @@ async function fetchPart(
 /** The SHA-256 of a file's first `size` bytes. */
 export async function hashOpened(file: FileHandle, size: number): Promise<string> {
   const whole = createHash('sha256');
-  const block = Buffer.allocUnsafe(Math.min(PART_SIZE, size));
+  const block = Buffer.allocUnsafe(Math.min(PART_BYTES, size));
   for (let at = 0; at < size;) {
     const { bytesRead } = await file.read(block, 0, Math.min(block.length, size - at), at);
     if (bytesRead === 0) break;

@@ -1,16 +1,16 @@
 import { join } from 'node:path';
 
 /** bytes of a name, on every file system that is in use, and of a path. */
-const LONGEST_NAME = 255;
+const MAX_NAME_BYTES = 255;
 const LONGEST_PATHS: Partial<Record<NodeJS.Platform, number>> = { linux: 4095, darwin: 1023 };
 /** bytes that the path of a file has more as long as it is not whole. */
-const ON_ITS_WAY = 128;
+const UNFINISHED_BYTES = 128;
 
 /** Whether no file of this path can be made in a directory. */
 export function isTooLong(output: string, path: string): boolean {
   const longest = LONGEST_PATHS[process.platform] ?? Infinity;
   return (
-    Buffer.byteLength(join(output, path)) + ON_ITS_WAY > longest ||
-    path.split('/').some((part) => Buffer.byteLength(part) > LONGEST_NAME)
+    Buffer.byteLength(join(output, path)) + UNFINISHED_BYTES > longest ||
+    path.split('/').some((part) => Buffer.byteLength(part) > MAX_NAME_BYTES)
   );
 }

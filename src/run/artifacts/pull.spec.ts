@@ -24,7 +24,7 @@ import { formatPointer, pointerPath, pointerTo } from './pointer';
 import { pullRun } from './pull';
 import type { PullSelection } from './pull-selection';
 import type { RunRecord } from '../record/record';
-import { readArtifactList, PART_SIZE, readCheckpoint, type StoredFile } from '../record/file-lists';
+import { readArtifactList, PART_BYTES, readCheckpoint, type StoredFile } from '../record/file-lists';
 import { recordOf, RUN, saveRun } from '../record/saved-run.fixture';
 
 const MB = 1024 * 1024;
@@ -166,7 +166,7 @@ describe('pulling a run', () => {
     const record = await save();
     for (const name of ['artifacts.json', 'checkpoint/1.json']) {
       const key = at.keys().run(RUN) + name;
-      const bytes = (await at.store.get(key, PART_SIZE))!;
+      const bytes = (await at.store.get(key, PART_BYTES))!;
       await at.store.put(key, Buffer.concat([bytes, Buffer.from(' ')]));
     }
     await expect(pull(record)).rejects.toMatchObject({ code: 'LIST_MISMATCH' });

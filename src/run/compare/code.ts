@@ -39,10 +39,10 @@ export interface FileChange {
 }
 
 /** Files larger than this, bytes, and all after so many, are not shown line by line. */
-const MAX_TEXT = 256 * 1024;
+const MAX_TEXT_BYTES = 256 * 1024;
 const MAX_FILES = 200;
 /** Lock files are larger. */
-const MAX_LOCK = 8 * 1024 * 1024;
+const MAX_LOCK_BYTES = 8 * 1024 * 1024;
 const HUNKS = { context: 3, maxEditLength: 10_000, timeout: 1_000 };
 
 /** Where the store can't tell what a snapshot was, or what a file held, that is said: no error. */
@@ -110,7 +110,7 @@ function contentOf(contents: Map<string, Buffer>, entry: Entry): Buffer | undefi
 
 function isWanted({ before, after }: { before: Entry; after: Entry }): boolean {
   if (before.kind !== 'file' || after.kind !== 'file' || before.sha256 === after.sha256) return false;
-  return Math.max(before.size, after.size) <= (isReadable(after.path) ? MAX_LOCK : MAX_TEXT);
+  return Math.max(before.size, after.size) <= (isReadable(after.path) ? MAX_LOCK_BYTES : MAX_TEXT_BYTES);
 }
 
 /** @param packages takes what a lock file says, in place of a diff. */
@@ -133,7 +133,7 @@ async function compareFile(
       return { diff: null, why: 'packages' };
     }
   }
-  if (Math.max(before.size, after.size) > MAX_TEXT) return { diff: null, why: 'too large' };
+  if (Math.max(before.size, after.size) > MAX_TEXT_BYTES) return { diff: null, why: 'too large' };
   const { formatPatch, OMIT_HEADERS, structuredPatch } = await import('diff');
   const patch = structuredPatch('', '', a, b, undefined, undefined, HUNKS);
   return patch ? { diff: formatPatch(patch, OMIT_HEADERS), why: null } : { diff: null, why: 'too different' };

@@ -16,7 +16,7 @@ interface KeyObject {
 }
 
 /** bytes */
-const MAX_KEY_OBJECT = 64 * 1024;
+const MAX_KEY_OBJECT_BYTES = 64 * 1024;
 /** Clients that are killed between naming a run and starting it, one after another, before the first run is forgotten. */
 const MAX_EARLIER = 16;
 
@@ -33,7 +33,7 @@ export interface LastRun {
 /** The runs of a training that the store may have a record of, the newest first. */
 export async function runsForKey({ store, keys }: Stored, key: string): Promise<string[]> {
   // One that is too large names no run: it only helps to find one.
-  const bytes = await store.get(keys.key(key), MAX_KEY_OBJECT).catch((error: unknown) => {
+  const bytes = await store.get(keys.key(key), MAX_KEY_OBJECT_BYTES).catch((error: unknown) => {
     if (error instanceof StoreTooLarge) return null;
     throw error;
   });
@@ -41,7 +41,7 @@ export async function runsForKey({ store, keys }: Stored, key: string): Promise<
 }
 
 export async function latestRunForKey({ store, keys }: Stored, key: string): Promise<LastRun> {
-  const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT);
+  const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT_BYTES);
   if (!there) return { run: null, record: null, age: Infinity, etag: null };
   const [run = null] = parseKeyObject(there.bytes);
   const record = run === null ? null : ((await readRecord(store, keys, run))?.record ?? null);
@@ -61,7 +61,7 @@ export async function claimTraining(
 /** A run that did not come to be is not waited for by who begins the same next. It only helps: that it fails is no failure. */
 export async function disclaimTraining({ store, keys }: Stored, key: string, run: string): Promise<void> {
   try {
-    const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT);
+    const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT_BYTES);
     if (there && parseKeyObject(there.bytes)[0] === run)
       await store.compareAndSwap(keys.key(key), keyObject({}), there.etag);
   } catch {

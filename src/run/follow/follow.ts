@@ -4,7 +4,7 @@ import { sleep } from '../../system/sleep';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import { Problem } from '../../report/problem';
 import { nxRun } from '../../report/shell-words';
-import { pollRun, renewUploadForm, FORM_AGE } from './poll-instance';
+import { pollRun, renewUploadForm, FORM_AGE_MS } from './poll-instance';
 import { recordOf, RecordWatch, type RunRecord } from '../record/record-poller';
 import { awaitsReplacement } from '../record/interruption';
 import { ShownLog } from './shown-log';
@@ -22,17 +22,17 @@ const MAX_POLL_MS = 2_000;
 /** A run that was just started is given so long to be told of in the store, ms. */
 const FIRST_RECORD_TIMEOUT_MS = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
-const ASK_EVERY = 5_000;
+const ASK_INTERVAL_MS = 5_000;
 /** Where the store can't be told, a new way into it is not tried more often, ms. */
-const RENEW_EVERY = 60_000;
+const RENEW_INTERVAL_MS = 60_000;
 /** Whether the fleet is there that is to go on with a run is asked so often, ms. */
-const FLEET_EVERY = 10_000;
+const FLEET_CHECK_MS = 10_000;
 /** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
 const OUTAGE_TIMEOUT_MS = 30 * 60_000;
 /** What the store lacks of a run that has ended is waited for this long, ms: an instance writes it again if it still runs. */
-const LACKING = 30_000;
+const LACKING_TIMEOUT_MS = 30_000;
 /** After so long a stream is worth its session, ms. */
-const STREAM_AFTER = 1_500;
+const STREAM_DELAY_MS = 1_500;
 
 export interface FollowOptions {
   signal?: AbortSignal;
@@ -165,12 +165,12 @@ class Follower {
     const silent = record
       ? this.watch.age > HEARTBEAT_TIMEOUT_MS
       : steadyNow() - this.started > FIRST_RECORD_TIMEOUT_MS;
-    if (silent && steadyNow() - this.asked > ASK_EVERY) {
+    if (silent && steadyNow() - this.asked > ASK_INTERVAL_MS) {
       const ended = await this.ask(record);
       if (ended) return ended;
     }
     if (record?.state === 'running') this.openStream();
-    if (record?.access === 'presigned' && this.formSince && this.formSince.age > FORM_AGE) await this.renew();
+    if (record?.access === 'presigned' && this.formSince && this.formSince.age > FORM_AGE_MS) await this.renew();
     return null;
   }
 
@@ -194,7 +194,7 @@ class Follower {
   /** Whether the store has lacked for too long what an instance writes before it says that its run has ended. */
   private lacks(): boolean {
     this.lackingSince ??= steadyNow();
-    return steadyNow() - this.lackingSince >= (this.options.patience ?? LACKING);
+    return steadyNow() - this.lackingSince >= (this.options.patience ?? LACKING_TIMEOUT_MS);
   }
 
   private warnIncomplete({ id, log }: RunRecord): void {
@@ -223,7 +223,7 @@ class Follower {
         `The spot instance ${record.instance} ${how}; waiting for its fleet to launch another one.`,
       );
     }
-    if (steadyNow() - (this.fleet?.asked ?? -Infinity) < FLEET_EVERY) return false;
+    if (steadyNow() - (this.fleet?.asked ?? -Infinity) < FLEET_CHECK_MS) return false;
     const before = this.fleet?.gone ?? false;
     const { fleets } = await findFleet(this.session.aws, record.id, this.options.signal);
     this.fleet = { asked: steadyNow(), gone: !fleets.length };
@@ -252,7 +252,7 @@ class Follower {
   /** Opens one, and another where it has ended: an agent's streams end for good where its channel was paused once. */
   private openStream(): void {
     const { once, quiet } = this.options;
-    if (once || quiet || this.stream === null || steadyNow() - this.started < STREAM_AFTER) return;
+    if (once || quiet || this.stream === null || steadyNow() - this.started < STREAM_DELAY_MS) return;
     if (this.stream && !this.stream.over) return;
     if (steadyNow() - this.opened < this.reopen) return;
     this.opened = steadyNow();
@@ -284,7 +284,7 @@ class Follower {
       const more = await pollRun(this.session, this.run, this.at, this.options.signal);
       Object.assign(log, more.log);
     }
-    const fresh = this.formSince !== undefined && this.formSince.age < RENEW_EVERY;
+    const fresh = this.formSince !== undefined && this.formSince.age < RENEW_INTERVAL_MS;
     if (!report?.saved && !fresh && (report?.trouble || run.outcome !== null)) await this.renew();
     const now = recordOf(run);
     if (!record) this.options.onState(now);

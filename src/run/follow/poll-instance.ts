@@ -3,7 +3,7 @@ import { storeAccess } from '../../context/store-access';
 import type { RunContext } from '../../context/types';
 
 /** A form for uploads is signed again after this long, ms: it lives for an hour. */
-export const FORM_AGE = 30 * 60_000;
+export const FORM_AGE_MS = 30 * 60_000;
 
 /** Asks the instance itself how a run goes, by a command: where the store has not been told. Throws INSTANCE_GONE. */
 export async function pollRun(

@@ -9,7 +9,7 @@ import { LogCheck } from '../record/log-check';
 import type { RunRecord } from '../record/record';
 import { recordOf, RUN } from '../record/saved-run.fixture';
 import { ShownLog } from './shown-log';
-import { SEGMENT, StoredLog } from '../record/stored-log';
+import { SEGMENT_BYTES, StoredLog } from '../record/stored-log';
 
 type Hashes = RunRecord['log']['hashes'];
 
@@ -38,7 +38,7 @@ describe('the hashes of a log', () => {
   it.each([0, 1, 512, 513, 1500])('are read as the instance writes them, of %d whole segments', (whole) => {
     const hashes = saidByInstance(whole)!;
     expect(hashes.segments.length).toBeLessThanOrEqual(513);
-    const log = { size: whole * SEGMENT + 4, training: 0, truncated: false, hashes };
+    const log = { size: whole * SEGMENT_BYTES + 4, training: 0, truncated: false, hashes };
     const name = (n: number) => hash('sha256', n === whole ? 'rest' : `${n}`, 'hex');
     const verdicts = (from: number, changed: number) => {
       const check = new LogCheck({ log });
@@ -57,9 +57,11 @@ describe('the hashes of a log', () => {
 });
 
 describe('a log that was shown', () => {
-  const size = 2 * SEGMENT + 1000;
+  const size = 2 * SEGMENT_BYTES + 1000;
   const log = randomBytes(size);
-  const segments = [0, 1, 2].map((n) => hash('sha256', log.subarray(n * SEGMENT, (n + 1) * SEGMENT), 'hex'));
+  const segments = [0, 1, 2].map((n) =>
+    hash('sha256', log.subarray(n * SEGMENT_BYTES, (n + 1) * SEGMENT_BYTES), 'hex'),
+  );
   const record = {
     log: { size, training: 0, truncated: false, hashes: { folded: 0, chain: '0'.repeat(64), segments } },
   };
@@ -74,13 +76,13 @@ describe('a log that was shown', () => {
   };
 
   it('is the recorded one, or the segment is named that is not, in whatever pieces it came', () => {
-    const steps = fc.array(fc.integer({ min: 1000, max: 2 * SEGMENT }), { minLength: 1, maxLength: 5 });
+    const steps = fc.array(fc.integer({ min: 1000, max: 2 * SEGMENT_BYTES }), { minLength: 1, maxLength: 5 });
     fc.assert(
       fc.property(steps, fc.nat(size - 1), fc.integer({ min: 1, max: 255 }), (each, where, flip) => {
         expect(show(log, 0, each)).toBeNull();
         const changed = Buffer.from(log);
         changed[where] ^= flip;
-        expect(show(changed, 0, each)).toBe(Math.floor(where / SEGMENT));
+        expect(show(changed, 0, each)).toBe(Math.floor(where / SEGMENT_BYTES));
       }),
       { numRuns: 30 },
     );
@@ -89,12 +91,12 @@ describe('a log that was shown', () => {
   it('is compared from the first whole segment on, and anew where it was taken back', () => {
     const changed = Buffer.from(log);
     changed[10] ^= 1;
-    expect(show(changed, SEGMENT - 5, [size])).toBeNull();
-    changed[2 * SEGMENT] ^= 1;
-    expect(show(changed, SEGMENT - 5, [size])).toBe(2);
+    expect(show(changed, SEGMENT_BYTES - 5, [size])).toBeNull();
+    changed[2 * SEGMENT_BYTES] ^= 1;
+    expect(show(changed, SEGMENT_BYTES - 5, [size])).toBe(2);
     const shown = new ShownLog(0);
-    shown.add(0, randomBytes(SEGMENT + 50));
-    shown.add(SEGMENT, log.subarray(SEGMENT));
+    shown.add(0, randomBytes(SEGMENT_BYTES + 50));
+    shown.add(SEGMENT_BYTES, log.subarray(SEGMENT_BYTES));
     expect(shown.changed(record)).toBeNull();
   });
 });
@@ -105,13 +107,15 @@ describe('a log in the store', () => {
   afterAll(() => at.close());
 
   it('is given as the record says, from any offset, and as nothing else', async () => {
-    const log = randomBytes(SEGMENT + 500);
+    const log = randomBytes(SEGMENT_BYTES + 500);
     const keys = at.keys();
     const put = (n: number, bytes: Buffer) => at.store.put(`${keys.run(RUN)}log/${n}`, bytes);
-    await put(0, log.subarray(0, SEGMENT));
+    await put(0, log.subarray(0, SEGMENT_BYTES));
     // It has grown since the record was written.
-    await put(1, Buffer.concat([log.subarray(SEGMENT), Buffer.from('more')]));
-    const segments = [log.subarray(0, SEGMENT), log.subarray(SEGMENT)].map((each) => hash('sha256', each, 'hex'));
+    await put(1, Buffer.concat([log.subarray(SEGMENT_BYTES), Buffer.from('more')]));
+    const segments = [log.subarray(0, SEGMENT_BYTES), log.subarray(SEGMENT_BYTES)].map((each) =>
+      hash('sha256', each, 'hex'),
+    );
     const hashes = { folded: 0, chain: '0'.repeat(64), segments };
     const record = recordOf({ log: { size: log.length, training: 0, truncated: false, hashes } });
     const read = async (from: number, of = record) => {
@@ -119,7 +123,7 @@ describe('a log in the store', () => {
       for await (const piece of new StoredLog(at.store, keys, RUN).verified(of, from)) pieces.push(piece);
       return Buffer.concat(pieces);
     };
-    for (const from of [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 499, log.length])
+    for (const from of [0, 1, SEGMENT_BYTES - 1, SEGMENT_BYTES, SEGMENT_BYTES + 499, log.length])
       expect((await read(from)).equals(log.subarray(from))).toBe(true);
     const none = { ...record, log: { ...record.log, hashes: null } };
     await expect(read(0, none)).rejects.toMatchObject({ code: 'LOG_CHANGED' });
@@ -127,7 +131,7 @@ describe('a log in the store', () => {
     await expect(read(0)).rejects.toMatchObject({ code: 'LOG_MISSING' });
     await put(1, Buffer.alloc(500));
     await expect(read(0)).rejects.toMatchObject({ code: 'LOG_CHANGED', message: expect.stringContaining('log/1') });
-    await put(0, Buffer.alloc(SEGMENT));
+    await put(0, Buffer.alloc(SEGMENT_BYTES));
     await expect(read(0)).rejects.toMatchObject({ code: 'LOG_CHANGED', message: expect.stringContaining('log/0') });
   });
 });

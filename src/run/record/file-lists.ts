@@ -9,10 +9,10 @@ import { parseJson, TooLarge } from '../../system/bounded';
 import type { RunRecord } from './record';
 
 /** Parts are of this size, but the last one: docs/reference/formats.md, "Parts". */
-export const PART_SIZE = 8 * 1024 * 1024;
+export const PART_BYTES = 8 * 1024 * 1024;
 
 /** A list of 100,000 files with their parts. */
-const MAX_LIST = 128 * 1024 * 1024;
+const MAX_LIST_BYTES = 128 * 1024 * 1024;
 /** Files of one list: more are not saved. */
 export const MAX_FILES = 100_000;
 /** Extra files of one run: more are not saved. */
@@ -30,7 +30,7 @@ const storedFile = z
     executable: z.boolean(),
     parts: z.array(sha256).max(MAX_PARTS),
   })
-  .refine(({ size, parts }) => parts.length === Math.ceil(size / PART_SIZE), 'the sizes of its parts do not add up');
+  .refine(({ size, parts }) => parts.length === Math.ceil(size / PART_BYTES), 'the sizes of its parts do not add up');
 
 const artifactList = z.object({
   v: z.literal(1),
@@ -100,7 +100,7 @@ export async function readCheckpoint(store: Store, keys: StoreKeys, record: RunR
 }
 
 async function readPinned<T>(store: Store, key: string, sha256: string, schema: z.ZodType<T>): Promise<T> {
-  const stored = await store.getWithETag(key, MAX_LIST);
+  const stored = await store.getWithETag(key, MAX_LIST_BYTES);
   if (!stored) throw mismatch(key, 'is no longer in the store', '"nx-ec2 store prune" or a person removed it.');
   if (hash('sha256', stored.bytes, 'hex') !== sha256) throw mismatch(key, "is not what the run's record says");
   try {

@@ -2,13 +2,13 @@ import type { RunFacts } from '../../command/plan';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import { Problem } from '../../report/problem';
-import { isOlder, MAX_RECORD, replayed, verifyRecord, type RunRecord, type VerifiedRecord } from './record';
+import { isOlder, MAX_RECORD_BYTES, replayed, verifyRecord, type RunRecord, type VerifiedRecord } from './record';
 import { Moment, steadyNow } from '../../system/moment';
 
 export type { RunRecord };
 
 /** A run that is alive writes over a forged record within 10 s: so long the verified one is kept, ms. */
-const UNVERIFIED = 30_000;
+const UNVERIFIED_MS = 30_000;
 
 /** A run's record in the store, looked at again and again. */
 export class RecordWatch {
@@ -27,7 +27,7 @@ export class RecordWatch {
     private readonly store: Store,
     private readonly keys: StoreKeys,
     private readonly run: string,
-    private readonly patience = UNVERIFIED,
+    private readonly patience = UNVERIFIED_MS,
   ) {}
 
   /** Since it was written, ms, by S3's clock. */
@@ -43,7 +43,7 @@ export class RecordWatch {
     const key = `${this.keys.run(this.run)}record.json`;
     this.changed = false;
     try {
-      const found = await this.store.getIfChanged(key, MAX_RECORD, this.etag, signal);
+      const found = await this.store.getIfChanged(key, MAX_RECORD_BYTES, this.etag, signal);
       if (found && found !== 'same') {
         this.etag = found.etag;
         await this.take(found.bytes, new Moment(Math.max(0, found.answered - found.modified)));

@@ -7,7 +7,7 @@ import type { Store } from '../../store/store';
 import { openSigned, RecordUnverified } from './signed-record';
 
 /** A record is a few kilobytes; a larger one is nobody's we know. */
-export const MAX_RECORD = 1024 * 1024;
+export const MAX_RECORD_BYTES = 1024 * 1024;
 /** Records that are read at once, and at most, to find a caller's latest run. */
 const CONCURRENCY = 8;
 const MAX_RECORDS = 64;
@@ -36,7 +36,7 @@ export interface ReadRecord {
  */
 export async function readRecord(store: Store, keys: StoreKeys, id: string): Promise<ReadRecord | null> {
   const key = `${keys.run(id)}record.json`;
-  const stored = await store.getWithETag(key, MAX_RECORD);
+  const stored = await store.getWithETag(key, MAX_RECORD_BYTES);
   if (!stored) return null;
   const age = Math.max(0, stored.answered - stored.modified);
   try {

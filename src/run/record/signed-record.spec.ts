@@ -18,7 +18,7 @@ import { readRunStates } from '../find/run-states';
 import { findDuplicateRun } from '../find/find-run';
 import { indexRunKey } from '../find/run-key-index';
 import { Pipeline, startPipeline } from '../pipeline.fixture';
-import { latestRun, MAX_RECORD, readRecord } from './record';
+import { latestRun, MAX_RECORD_BYTES, readRecord } from './record';
 import { RecordWatch } from './record-poller';
 import { putRecord, recordOf, RUN, signAs, signedBytes } from './saved-run.fixture';
 import { signRecord } from './signed-record';
@@ -105,7 +105,7 @@ describe("a run's record", () => {
 
   it('is refused under the name of another run, or project', async () => {
     await putRecord(at.store, keys, recordOf({ id: OTHER }));
-    const other = (await at.store.get(`${keys.run(OTHER)}record.json`, MAX_RECORD))!;
+    const other = (await at.store.get(`${keys.run(OTHER)}record.json`, MAX_RECORD_BYTES))!;
     await put(other);
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
     // One who holds the other run's key, as everybody on its instance may.
@@ -374,7 +374,7 @@ describe('somebody with the role of an instance', () => {
 
   const forge = async (run: string) => {
     const Key = `${pipe.session.keys.run(run)}record.json`;
-    const there = JSON.parse((await pipe.session.store.get(Key, MAX_RECORD))!.toString()) as { record: object };
+    const there = JSON.parse((await pipe.session.store.get(Key, MAX_RECORD_BYTES))!.toString()) as { record: object };
     const forged = {
       ...there,
       record: { ...there.record, state: 'ended', outcome: 'succeeded', exitCode: 0, signal: null },
@@ -413,7 +413,7 @@ describe('somebody with the role of an instance', () => {
     const { run } = await pipe.follow((await pipe.train()).run);
     const at = pipe.session.keys.run(run.id);
     const overwrite = async (name: string, change: (text: string) => string) => {
-      const there = (await pipe.session.store.get(at + name, MAX_RECORD))!.toString();
+      const there = (await pipe.session.store.get(at + name, MAX_RECORD_BYTES))!.toString();
       await role.send(new PutObjectCommand({ Bucket: 'bucket', Key: at + name, Body: change(there) }));
       return () => role.send(new PutObjectCommand({ Bucket: 'bucket', Key: at + name, Body: there }));
     };

@@ -7,9 +7,9 @@ import { LogCheck } from './log-check';
 import type { RunRecord } from './record';
 
 /** Bytes of a segment of a run's log: docs/reference/formats.md, "Runs in the store". */
-export const SEGMENT = 256 * 1024;
+export const SEGMENT_BYTES = 256 * 1024;
 /** 2,000 pairs of numbers. */
-const MAX_TIMES = 256 * 1024;
+const MAX_TIMES_BYTES = 256 * 1024;
 
 const number = z.number().int().nonnegative();
 const timesSchema = z.object({ times: z.array(z.tuple([number, number])).max(10_000) });
@@ -28,8 +28,13 @@ export class StoredLog {
 
   /** What of it is there from an offset on, up to the end of one segment; empty where nothing is. */
   async read(offset: number, signal?: AbortSignal): Promise<Buffer> {
-    const number = Math.floor(offset / SEGMENT);
-    const piece = await this.store.getFrom(`${this.prefix}log/${number}`, offset % SEGMENT, SEGMENT, signal);
+    const number = Math.floor(offset / SEGMENT_BYTES);
+    const piece = await this.store.getFrom(
+      `${this.prefix}log/${number}`,
+      offset % SEGMENT_BYTES,
+      SEGMENT_BYTES,
+      signal,
+    );
     return piece ?? Buffer.alloc(0);
   }
 
@@ -41,26 +46,26 @@ export class StoredLog {
   async *verified(record: RunRecord, from: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
     const { size } = record.log;
     const check = new LogCheck(record);
-    const first = Math.floor(from / SEGMENT);
-    for (let n = check.begin(first); n * SEGMENT < size; n++) {
-      const wanted = Math.min(SEGMENT, size - n * SEGMENT);
-      const bytes = (await this.read(n * SEGMENT, signal)).subarray(0, wanted);
+    const first = Math.floor(from / SEGMENT_BYTES);
+    for (let n = check.begin(first); n * SEGMENT_BYTES < size; n++) {
+      const wanted = Math.min(SEGMENT_BYTES, size - n * SEGMENT_BYTES);
+      const bytes = (await this.read(n * SEGMENT_BYTES, signal)).subarray(0, wanted);
       if (bytes.length < wanted)
         throw new Problem(
           'LOG_MISSING',
-          `The log of ${record.id} is not in the store from ${n * SEGMENT + bytes.length} on.`,
+          `The log of ${record.id} is not in the store from ${n * SEGMENT_BYTES + bytes.length} on.`,
         );
       if (!check.takes(n, hash('sha256', bytes, 'hex')))
         throw new Problem('LOG_CHANGED', `${this.prefix}log/${n} differs from the record of the run.`, {
           next: 'Another program has changed it: check who may write to the bucket.',
         });
-      if (n >= first) yield n === first ? bytes.subarray(from % SEGMENT) : bytes;
+      if (n >= first) yield n === first ? bytes.subarray(from % SEGMENT_BYTES) : bytes;
     }
   }
 
   /** When what was written: pairs of ms and of the bytes that there were by then. */
   async times(): Promise<[number, number][]> {
-    const bytes = await this.store.get(`${this.prefix}times.json`, MAX_TIMES);
+    const bytes = await this.store.get(`${this.prefix}times.json`, MAX_TIMES_BYTES);
     if (!bytes) return [];
     try {
       return timesSchema.parse(JSON.parse(bytes.toString())).times;
@@ -74,7 +79,7 @@ export class StoredLog {
   async tail(lines: number, size: number): Promise<number> {
     let found = 0;
     for (let end = size; end > 0;) {
-      const start = Math.floor((end - 1) / SEGMENT) * SEGMENT;
+      const start = Math.floor((end - 1) / SEGMENT_BYTES) * SEGMENT_BYTES;
       const segment = (await this.read(start)).subarray(0, end - start);
       // The store has less than it is said to have: nothing is looked for before what lacks.
       if (!segment.length) return end;

@@ -19,7 +19,7 @@ const SIZE_POLL_MS = 500;
 
 const DOCUMENT = 'AWS-StartInteractiveCommand';
 /** From a shell's end to that of its session, ms: then it is ended from here. */
-const CLOSES_WITHIN = 3_000;
+const CLOSE_TIMEOUT_MS = 3_000;
 
 /**
  * Runs a shell of the instance on this terminal until it ends: keys go there (Ctrl+C too), what it prints comes here,
@@ -57,7 +57,7 @@ export async function openShell(
   });
   const release = hold(stream, terminal);
   let timer: NodeJS.Timeout | undefined;
-  void ended.then(() => (timer = setTimeout(() => void stream.close().catch(() => undefined), CLOSES_WITHIN)));
+  void ended.then(() => (timer = setTimeout(() => void stream.close().catch(() => undefined), CLOSE_TIMEOUT_MS)));
   try {
     const { why } = await stream.ended;
     if (!word.end) {

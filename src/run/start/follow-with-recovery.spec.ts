@@ -9,7 +9,7 @@ import { assertSucceeded } from '../status/outcome';
 import { Pipeline, startPipeline } from '../pipeline.fixture';
 import { readRecord, type RunRecord } from '../record/record';
 import { followWithRecovery } from './follow-with-recovery';
-import { SEGMENT } from '../record/stored-log';
+import { SEGMENT_BYTES } from '../record/stored-log';
 import { LEASE_MS, waitForLeaseExpiry } from '../record/lease';
 import { until } from '../../system/until.fixture';
 
@@ -58,8 +58,8 @@ describe('a training on spot instances', () => {
   const stored = async (run: RunRecord) => {
     const { store, keys } = pipe.session;
     const pieces: Buffer[] = [];
-    for (let n = 0; n * SEGMENT < run.log.size; n++)
-      pieces.push((await store.get(`${keys.run(run.id)}log/${n}`, SEGMENT))!);
+    for (let n = 0; n * SEGMENT_BYTES < run.log.size; n++)
+      pieces.push((await store.get(`${keys.run(run.id)}log/${n}`, SEGMENT_BYTES))!);
     return Buffer.concat(pieces).toString();
   };
   /** Follows over instances; `replaced` are told. */

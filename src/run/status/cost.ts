@@ -3,7 +3,7 @@ import { describePrice, dollars } from '../../instance/price/price';
 import type { RunRecord } from '../record/record';
 
 /** ms */
-const HOUR = 3_600_000;
+const HOUR_MS = 3_600_000;
 
 /** What a run has come to so far. */
 export interface Cost {
@@ -16,7 +16,7 @@ export interface Cost {
 export function costOf(run: RunRecord, now = Date.now()): Cost | null {
   const price = run.metadata.price ?? configured(run);
   if (!price || run.startedAt === null) return null;
-  const costs = spansOf(run, now).map(({ from, to, perHour }) => ((to - from) / HOUR) * (perHour ?? price.perHour));
+  const costs = spansOf(run, now).map(({ from, to, perHour }) => ((to - from) / HOUR_MS) * (perHour ?? price.perHour));
   return { usd: costs.reduce((sum, each) => sum + each, 0), price };
 }
 

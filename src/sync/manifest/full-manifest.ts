@@ -1,5 +1,5 @@
 import { deflateSync } from 'node:zlib';
-import { WHOLE } from '../../snapshot/chunk';
+import { WHOLE_BYTES } from '../../snapshot/chunk';
 import type { FileEntry } from '../../snapshot/entry';
 import type { StoredSnapshot } from './read-snapshot';
 import { readVerified } from '../../snapshot/read-verified';
@@ -8,7 +8,7 @@ import type { Recorded } from './types';
 import type { SyncContext } from '../context';
 
 /** Contents that are in no pack are at most so many bytes in a record. */
-const MOST_DATA = 1024 * 1024;
+const MAX_INLINE_BYTES = 1024 * 1024;
 
 /**
  * Everything that a tree which lost its contents needs: where each is, or the small ones themselves.
@@ -30,7 +30,7 @@ export async function fullManifest(
   const small = new Map<string, FileEntry>();
   for (const entry of snapshot.entries) {
     if (entry.kind !== 'file') continue;
-    if (entry.size <= WHOLE) small.set(entry.sha256, entry);
+    if (entry.size <= WHOLE_BYTES) small.set(entry.sha256, entry);
     else {
       const recipe = recipes.get(entry.sha256) ?? known?.recipes[entry.sha256];
       if (recipe) all.recipes[entry.sha256] = recipe;
@@ -43,7 +43,7 @@ export async function fullManifest(
   for (const { sha256, path, size } of absent) {
     if (inPack(sha256)) continue;
     if (known?.inline[sha256]) all.inline[sha256] = known.inline[sha256];
-    else if (data < MOST_DATA) data += inlineContent(all, { sha256, path, size }, workspaceRoot);
+    else if (data < MAX_INLINE_BYTES) data += inlineContent(all, { sha256, path, size }, workspaceRoot);
   }
   // What it named may hold what is not known here.
   for (const [sha256, size] of known?.packs ?? []) packs.set(sha256, size);

@@ -3,10 +3,16 @@ import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { z } from 'zod';
 import { Snapshot } from '../../snapshot/snapshot';
-import { INDEX_CACHE_TTL } from '../../store/pending-deletes';
+import { INDEX_CACHE_TTL_MS } from '../../store/pending-deletes';
 import { inflate } from '../../system/bounded';
 import { readCache, writeCache } from '../../system/cache-file';
-import { applyManifests, LONGEST_HISTORY, MAX_INFLATED, MAX_RECORD, type ContentLocations } from './manifest';
+import {
+  applyManifests,
+  LONGEST_HISTORY,
+  MAX_INFLATED_BYTES,
+  MAX_RECORD_BYTES,
+  type ContentLocations,
+} from './manifest';
 import type { SyncContext } from '../context';
 import { StoreTooLarge } from '../../store/too-large';
 
@@ -34,7 +40,7 @@ export interface Ref {
 }
 
 /** A ref names an instance's head and at most 16 records. */
-export const MAX_REF = 64 * 1024;
+export const MAX_REF_BYTES = 64 * 1024;
 
 /** What a head is stored and remembered by. */
 export type NewHead = Omit<Head, 'read' | 'written'>;
@@ -57,7 +63,7 @@ export function loadCachedHead(context: SyncContext, instance: string): Head | n
     return {
       ...head,
       read: () => {
-        const snapshot = Snapshot.parse(inflate(data.subarray(end + 1), MAX_INFLATED));
+        const snapshot = Snapshot.parse(inflate(data.subarray(end + 1), MAX_INFLATED_BYTES));
         if (snapshot.id !== head.snapshot) throw new Error('the remembered head is damaged');
         return snapshot;
       },
@@ -67,7 +73,7 @@ export function loadCachedHead(context: SyncContext, instance: string): Head | n
 
 /** Whether what a head names is still kept by `prune`, as far as this machine's memory goes. */
 export function isFresh({ written }: Head): boolean {
-  return Math.abs(Date.now() - written) < INDEX_CACHE_TTL;
+  return Math.abs(Date.now() - written) < INDEX_CACHE_TTL_MS;
 }
 
 /**
@@ -83,13 +89,13 @@ export async function readHead(context: SyncContext, instance: string): Promise<
 
 async function readStored({ store, keys, tree }: SyncContext, instance: string): Promise<Head | null> {
   const key = keys.ref(tree, instance);
-  const stored = await store.getWithETag(key, MAX_REF).catch(unlessTooLarge);
+  const stored = await store.getWithETag(key, MAX_REF_BYTES).catch(unlessTooLarge);
   if (!stored) return null;
   try {
     const ref = JSON.parse(stored.bytes.toString()) as Ref;
     if (ref.v !== 2 || !ref.history.length || ref.history.length > LONGEST_HISTORY) return null;
     const records = await Promise.all(
-      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id), MAX_RECORD))! })),
+      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id), MAX_RECORD_BYTES))! })),
     );
     const { snapshot, packs } = applyManifests(records);
     if (snapshot.id !== ref.snapshot) return null;

@@ -2,7 +2,7 @@ import { deflateSync } from 'node:zlib';
 import { formatCount } from '../../report/units';
 import type { Entry } from '../../snapshot/entry';
 import { Snapshot } from '../../snapshot/snapshot';
-import { encodeDelta, applyManifests, MAX_CHANGE, NewerRecord, recordNeeds, encodeFull } from './manifest';
+import { encodeDelta, applyManifests, MAX_CHANGE_BYTES, NewerRecord, recordNeeds, encodeFull } from './manifest';
 
 describe('applyManifests', () => {
   const where = { packs: [], recipes: {}, inline: {} };
@@ -37,15 +37,15 @@ describe('applyManifests', () => {
     /** Inflates to so many bytes more. */
     const change = (bytes: number, start: object = { v: 1, snapshot: id, base: base.id }) =>
       deflateSync(JSON.stringify({ ...start, deleted: [], entries: ' '.repeat(bytes), ...where }));
-    const TOO_LARGE = `it holds more than ${formatCount(MAX_CHANGE, 'inflated byte')}`;
+    const TOO_LARGE = `it holds more than ${formatCount(MAX_CHANGE_BYTES, 'inflated byte')}`;
 
     it('is inflated to its own small limit, by what folds it and by what asks what it needs', () => {
-      const bytes = change(MAX_CHANGE);
+      const bytes = change(MAX_CHANGE_BYTES);
       expect(bytes.length).toBeLessThan(100_000);
       const whole = { id: base.id, bytes: encodeFull(base, where) };
       expect(() => applyManifests([whole, { id, bytes }])).toThrow(TOO_LARGE);
       expect(() => recordNeeds(bytes)).toThrow(TOO_LARGE);
-      expect(recordNeeds(change(MAX_CHANGE - 1000))).toEqual({ base: base.id, packs: [] });
+      expect(recordNeeds(change(MAX_CHANGE_BYTES - 1000))).toEqual({ base: base.id, packs: [] });
     });
 
     it.each([
@@ -53,7 +53,7 @@ describe('applyManifests', () => {
       ['without a base', { v: 1, snapshot: id }],
       ['that is no record', []],
     ])('has the same limit where it begins as something %s', (_what, start) => {
-      expect(() => recordNeeds(change(MAX_CHANGE, start))).toThrow(TOO_LARGE);
+      expect(() => recordNeeds(change(MAX_CHANGE_BYTES, start))).toThrow(TOO_LARGE);
     });
 
     it('is no whole record for saying so first and otherwise later', () => {
@@ -62,7 +62,7 @@ describe('applyManifests', () => {
     });
 
     it('is said to be of a later version without being inflated further', () => {
-      expect(() => recordNeeds(change(MAX_CHANGE, { v: 2, snapshot: id, base: base.id }))).toThrow(NewerRecord);
+      expect(() => recordNeeds(change(MAX_CHANGE_BYTES, { v: 2, snapshot: id, base: base.id }))).toThrow(NewerRecord);
     });
 
     it('is not written where it is larger: the whole is', () => {

@@ -8,13 +8,13 @@ import { inflate, inflateStart, parseJson } from '../../system/bounded';
 export type { ContentLocations };
 
 /** A record names each file of a workspace once: its most bytes as it is stored, and inflated. */
-export const MAX_RECORD = 64 * 1024 * 1024;
-export const MAX_INFLATED = 256 * 1024 * 1024;
+export const MAX_RECORD_BYTES = 64 * 1024 * 1024;
+export const MAX_INFLATED_BYTES = 256 * 1024 * 1024;
 /**
  * The most bytes of a change, inflated. It is known by its hash only when it was applied to what it changes: so it is
  * small, and a larger change is stored as a whole record.
  */
-export const MAX_CHANGE = 16 * 1024 * 1024;
+export const MAX_CHANGE_BYTES = 16 * 1024 * 1024;
 /** Records that lead to a snapshot: one whole and at most so many that each change the one before. */
 export const LONGEST_HISTORY = 16;
 
@@ -31,7 +31,7 @@ export function encodeDelta(
 ): Buffer | null {
   return format(
     { v: 1, snapshot: snapshot.id, base: base.id, deleted: gone, entries: formatRecords(changed), ...where },
-    MAX_CHANGE,
+    MAX_CHANGE_BYTES,
   );
 }
 
@@ -55,7 +55,7 @@ function parseRecord(bytes: Buffer): Manifest {
   const [, version, base] = MANIFEST_START.exec(inflateStart(bytes, LONGEST_START).toString('latin1')) ?? [];
   if (Number(version) > 1) throw new NewerRecord(`a manifest of version ${version}`);
   const whole = base === 'null';
-  const record = parseJson(inflate(bytes, whole ? MAX_INFLATED : MAX_CHANGE)) as Manifest;
+  const record = parseJson(inflate(bytes, whole ? MAX_INFLATED_BYTES : MAX_CHANGE_BYTES)) as Manifest;
   if ((record.v as number) !== 1) throw new NewerRecord(`a manifest of version ${String(record.v)}`);
   // Of a field that is there twice, the last counts.
   if (whole !== (record.base === null)) throw new Error('it does not match its first bytes');

@@ -1,7 +1,7 @@
 import type { Snapshot } from '../../snapshot/snapshot';
-import { MIN_AGE } from '../../store/pending-deletes';
+import { MIN_AGE_MS } from '../../store/pending-deletes';
 import { readSnapshot } from './read-snapshot';
-import { encodeDelta, LONGEST_HISTORY, MAX_RECORD, recordNeeds, type ContentLocations } from './manifest';
+import { encodeDelta, LONGEST_HISTORY, MAX_RECORD_BYTES, recordNeeds, type ContentLocations } from './manifest';
 import { fullManifest } from './full-manifest';
 import type { Recorded } from './types';
 import type { SyncContext } from '../context';
@@ -64,12 +64,12 @@ function once(work: () => Promise<void>): () => Promise<void> {
 }
 
 /** A record that is older, ms, may be about to be removed: it is written anew. */
-const MAX_UNMARKED_AGE = MIN_AGE - 24 * 3_600_000;
+const MAX_UNMARKED_AGE = MIN_AGE_MS - 24 * 3_600_000;
 
 /** Whether the store has a record of a snapshot that needs no other, and stays. */
 async function isWhole({ store, keys }: SyncContext, { id }: Snapshot): Promise<boolean> {
   try {
-    const stored = await store.getWithETag(keys.record(id), MAX_RECORD);
+    const stored = await store.getWithETag(keys.record(id), MAX_RECORD_BYTES);
     if (!stored || recordNeeds(stored.bytes).base !== null) return false;
     return (await store.now()).getTime() - stored.modified < MAX_UNMARKED_AGE;
   } catch {

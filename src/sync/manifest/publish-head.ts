@@ -12,7 +12,7 @@ export interface NewState {
 }
 
 /** An unchanged ref is written again after this time, ms: `prune` takes the tree of an old ref for unused. */
-const RENEWED = 24 * 3_600_000;
+const REF_RENEWAL_MS = 24 * 3_600_000;
 
 /**
  * Publishes the packs, and the head that the trees are about to have, while the command runs. It is only a hint: if the
@@ -44,7 +44,7 @@ async function tell(context: SyncContext, instances: readonly string[], state: N
 }
 
 function isCurrent(context: SyncContext, { record, base }: NewState): boolean {
-  return !record && base!.runtime === context.remote.runtime && Date.now() - base!.written < RENEWED;
+  return !record && base!.runtime === context.remote.runtime && Date.now() - base!.written < REF_RENEWAL_MS;
 }
 
 function newHead(context: SyncContext, { snapshot, record, base }: NewState) {

@@ -5,7 +5,7 @@ import type { Store } from '../../store/store';
 import {
   applyManifests,
   LONGEST_HISTORY,
-  MAX_RECORD,
+  MAX_RECORD_BYTES,
   NewerRecord,
   recordNeeds,
   type ContentLocations,
@@ -27,7 +27,7 @@ export async function readSnapshot(store: Store, keys: StoreKeys, id: string): P
   for (let next: string | null = id; next !== null;) {
     if (records.length === LONGEST_HISTORY || records.some((each) => each.id === next))
       throw invalid(id, 'its manifests lead to no full one');
-    const stored = await store.getWithETag(keys.record(next), MAX_RECORD);
+    const stored = await store.getWithETag(keys.record(next), MAX_RECORD_BYTES);
     if (!stored) throw gone(id, keys.record(next));
     records.unshift({ id: next, bytes: stored.bytes });
     const { base } = read(id, () => recordNeeds(stored.bytes));

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
-import { WHOLE, type Chunk } from '../../snapshot/chunk';
+import { WHOLE_BYTES, type Chunk } from '../../snapshot/chunk';
 import type { FileEntry } from '../../snapshot/entry';
 import type { StoreKeys } from '../../store/keys';
 import { PackIndex } from '../../store/pack-index';
@@ -52,7 +52,7 @@ export async function fetchContents(
       await onPiece(sha256, 0, inside);
       continue;
     }
-    const chunks = size <= WHOLE ? [[sha256, size] as const] : recipeOf(stored, sha256, size);
+    const chunks = size <= WHOLE_BYTES ? [[sha256, size] as const] : recipeOf(stored, sha256, size);
     if (!chunks) unknown.push(sha256);
     let offset = 0;
     for (const [chunk, bytes] of chunks ?? []) {

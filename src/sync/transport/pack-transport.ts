@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import type { RecipeStep } from '../../command/plan';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { WHOLE, type Chunk } from '../../snapshot/chunk';
+import { WHOLE_BYTES, type Chunk } from '../../snapshot/chunk';
 import type { FileEntry } from '../../snapshot/entry';
 import { readContent } from '../../snapshot/read-content';
 import type { Recipes } from '../../snapshot/recipes';
@@ -19,7 +19,7 @@ const MAX_INLINE_BYTES = 24 * 1024;
 /** So many times that, uncompressed, is worth the try. */
 const SHRINKS = 8;
 /** So much must be unknown, bytes, before the store is asked what others have uploaded. */
-const WORTH_ASKING = 64 * 1024;
+const MIN_ASKED_BYTES = 64 * 1024;
 
 /**
  * The way of the store: contents as chunks in packs that are never sent twice; a large file as what it shares with
@@ -38,7 +38,7 @@ export const packTransport: Transport = {
     let known = 0;
     for (const entry of request.missing) {
       const chunks = chunksOf(context, entry, request.recipes);
-      const copied = entry.size > WHOLE ? describe(transfer, entry, chunks, request) : new Set<string>();
+      const copied = entry.size > WHOLE_BYTES ? describe(transfer, entry, chunks, request) : new Set<string>();
       let offset = 0;
       for (const chunk of chunks) {
         if (copied.has(chunk[0])) known += chunk[1];
@@ -48,7 +48,7 @@ export const packTransport: Transport = {
     }
     const unknown = () => pieces.filter(({ chunk }) => !context.index.find(chunk[0]));
     let missing = unknown();
-    if (total(missing) > WORTH_ASKING) {
+    if (total(missing) > MIN_ASKED_BYTES) {
       // Not being able to list costs an upload, not the sync.
       await context.index.refresh().catch((error: Error) => context.reporter.detail(error.message.split('\n')[0]));
       missing = unknown();
@@ -84,7 +84,7 @@ function inlineData(
 }
 
 function chunksOf({ workspaceRoot }: SyncContext, entry: FileEntry, recipes: Recipes): readonly Chunk[] {
-  if (entry.size <= WHOLE) return [[entry.sha256, entry.size]];
+  if (entry.size <= WHOLE_BYTES) return [[entry.sha256, entry.size]];
   const known = recipes.get(entry.sha256);
   if (known) return known;
   // Its hash was remembered, its recipe was not.

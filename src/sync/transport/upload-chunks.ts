@@ -16,7 +16,7 @@ export interface Piece {
 }
 
 /** Above this rate, bytes a second, the link is faster than good compression. */
-const FAST_LINK = 20 * 1024 * 1024;
+const FAST_LINK_BYTES_PER_S = 20 * 1024 * 1024;
 /** What is collected for one pack at the most, bytes before compression: a pack holds 16 MiB. */
 const MAX_PACK_INPUT_BYTES = 14 * 1024 * 1024;
 /** What compression is taken to leave until it was measured. */
@@ -52,7 +52,7 @@ export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promi
     onProgress: (bytes) => progress.update(bytes),
     onWait: (why) => reporter.line(`Upload interrupted (${why}); trying again.`),
   });
-  const fast = () => uploads.rate > FAST_LINK;
+  const fast = () => uploads.rate > FAST_LINK_BYTES_PER_S;
   const writer = new PackWriter(() =>
     transferOptions.compression === 'auto' ? (fast() ? 1 : 6) : transferOptions.compression,
   );

@@ -21,7 +21,7 @@ export interface CheckedLaunch {
 }
 
 const DEFAULT_TYPE = 't3.micro';
-const LONGEST_USER_DATA = 16_384;
+const MAX_USER_DATA_BYTES = 16_384;
 const TAGGABLE = ['instance', 'volume', 'spot-instances-request', 'network-interface'];
 
 /** @throws AwsError as EC2 refuses it, in its own order: what is wrong with the words comes first. */
@@ -68,8 +68,8 @@ function checkImage(id: string | undefined): Image {
 function checkUserData(userData: string | undefined): void {
   if (userData === undefined) return;
   if (!/^[A-Za-z0-9+/\s]*={0,2}\s*$/.test(userData)) throw invalid('Invalid BASE64 encoding of user data');
-  if (Buffer.from(userData, 'base64').length > LONGEST_USER_DATA)
-    throw invalid(`User data is limited to ${LONGEST_USER_DATA} bytes`);
+  if (Buffer.from(userData, 'base64').length > MAX_USER_DATA_BYTES)
+    throw invalid(`User data is limited to ${MAX_USER_DATA_BYTES} bytes`);
 }
 
 function checkZones({ subnet, zone }: LaunchSpec, { name, zones: letters }: InstanceType, zones: Zone[]): Zone[] {

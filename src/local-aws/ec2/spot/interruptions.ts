@@ -4,7 +4,7 @@ import type { SpotRequests } from './spot-requests';
 import { initiated } from '../instances/reason';
 
 const BY_SPOT = 'Server.SpotInstanceTermination';
-const NOTICE = 2 * 60_000;
+const NOTICE_MS = 2 * 60_000;
 
 /** Takes spot instances back: first the notice, which the instance reads from its metadata, then its end. */
 export class Interruptions {
@@ -22,7 +22,7 @@ export class Interruptions {
   }
 
   /** @param noticeMs from the notice to the end; absent: AWS's two minutes. */
-  interrupt(id: string, { noticeMs = NOTICE }: { noticeMs?: number } = {}): void {
+  interrupt(id: string, { noticeMs = NOTICE_MS }: { noticeMs?: number } = {}): void {
     const instance = this.spotInstance(id);
     instance.interruption = Date.now() + noticeMs;
     this.instances.save();

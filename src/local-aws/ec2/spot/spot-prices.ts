@@ -8,10 +8,10 @@ import { AwsError } from '../../aws-error';
 
 const PRODUCTS = ['Linux/UNIX', 'Linux/UNIX (Amazon VPC)'];
 /** A price holds so long, ms, and is a little higher in each further zone. */
-const PERIOD = 6 * 3600_000;
+const PERIOD_MS = 6 * 3600_000;
 const STEP = 0.05;
 /** As far back as the history goes, ms. */
-const HISTORY = 90 * 24 * 3600_000;
+const HISTORY_MS = 90 * 24 * 3600_000;
 
 export function spotPriceActions(zones: Zone[]): Record<string, Action> {
   return { DescribeSpotPriceHistory: (form) => describe(form, zones) };
@@ -21,13 +21,13 @@ export function spotPriceActions(zones: Zone[]): Record<string, Action> {
 function describe(form: Form, zones: Zone[]): { [name: string]: Xml } {
   const now = Date.now();
   const end = Math.min(time(form, 'EndTime') ?? now, now);
-  const start = Math.min(Math.max(time(form, 'StartTime') ?? now - HISTORY, now - HISTORY), end);
+  const start = Math.min(Math.max(time(form, 'StartTime') ?? now - HISTORY_MS, now - HISTORY_MS), end);
   const types = form.list('InstanceType');
   const products = form.list('ProductDescription');
   const zone = form.text('AvailabilityZone');
   const rows: { availabilityZone: string; instanceType: string; spotPrice: string; timestamp: string }[] = [];
   // What held at the start was set before it.
-  for (let period = Math.floor(end / PERIOD); period >= Math.floor(start / PERIOD); period--)
+  for (let period = Math.floor(end / PERIOD_MS); period >= Math.floor(start / PERIOD_MS); period--)
     for (const type of INSTANCE_TYPES.filter(({ name }) => !types.length || types.includes(name)))
       for (const [index, { name }] of zones.entries()) {
         if (type.zones !== undefined && !type.zones.includes(name.slice(-1))) continue;
@@ -35,7 +35,7 @@ function describe(form: Form, zones: Zone[]): { [name: string]: Xml } {
           availabilityZone: name,
           instanceType: type.name,
           spotPrice: (type.spotPrice * (1 + index * STEP)).toFixed(6),
-          timestamp: timestamp(period * PERIOD),
+          timestamp: timestamp(period * PERIOD_MS),
         });
       }
   const wanted = rows.filter(({ availabilityZone }) => zone === undefined || availabilityZone === zone);
