@@ -1,8 +1,11 @@
 """A package index of one's own: how tools are told of it, and what of its URL is secret."""
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+# A URL in a text, up to the next one; the end of a login, which a password's own "@" is not; a host with its port.
+URL = re.compile(r"([a-z][a-z0-9+.-]{0,30}://)((?:(?![a-z][a-z0-9+.-]{0,30}://)\S)+)", re.IGNORECASE)
+LOGIN = re.compile(r".*(?:@|%40)", re.DOTALL)
+HOST_AND_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::\d*)?")
 
 
 def variables(url):
@@ -12,15 +15,23 @@ def variables(url):
 
 
 def without_credentials(text):
-    return CREDENTIALS.sub("", text)
+    """A text without the logins of the URLs in it."""
+    return URL.sub(lambda url: url.group(1) + url.group(2)[len(login_of(url.group(2))):], text)
+
+
+def login_of(rest):
+    """What of a URL, from its authority on, is login: up to the last "@" of the authority. A password with a "/", "?" or "#"
+    leaves something that is no host with a port: then it is up to the last "@" of all."""
+    authority = re.match(r"[^/?#]*", rest).group()
+    found = LOGIN.match(authority)
+    if not HOST_AND_PORT.fullmatch(authority[found.end() if found else 0:]):
+        found = LOGIN.match(rest) or found
+    return found.group() if found else ""
 
 
 def secrets(url):
     """What must not be seen of a URL: its password, or the token that stands in for a name, as written and as meant."""
-    try:
-        parts = urlsplit(url or "")
-        name, password = parts.username, parts.password
-    except ValueError:
-        return []
+    _, _, rest = (url or "").partition("://")
+    name, _, password = re.sub("(@|%40)$", "", login_of(rest)).partition(":")
     found = password or name
     return sorted({found, unquote(found)}) if found else []
