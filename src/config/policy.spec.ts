@@ -121,6 +121,24 @@ describe('a variable that a file of the workspace has set', () => {
     },
   );
 
+  it.each(['AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE'])('is no file that may name an endpoint: %s', (name) => {
+    expect(withFile('.env', `${name}=aws-config`)).toThrow(
+      `.env sets ${name}, which a file of the workspace may not set`,
+    );
+    write(join(root, '.env'), '');
+    expect(() => enforce({ [name]: '/home/me/aws-config' })).not.toThrow();
+  });
+
+  it.each(['AWS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS', 'NODE_TLS_REJECT_UNAUTHORIZED', 'SSL_CERT_FILE'])(
+    'is no authority for a proxy that a file has set as well: %s',
+    (name) => {
+      expect(withFile('.env', `${name}=x\nHTTPS_PROXY=http://evil.example`)).toThrow(`.env sets ${name}`);
+      expect(withFile('.env', `${name}=x\nnpm_config_proxy=http://evil.example`)).toThrow(`.env sets ${name}`);
+      expect(withFile('.env', `${name}=x`, { HTTPS_PROXY: '' })).not.toThrow();
+      expect(withFile('.env', 'HTTPS_PROXY=http://proxy.example')).not.toThrow();
+    },
+  );
+
   it.each(['NX_EC2_CACHE_DIRECTORY', 'XDG_CACHE_HOME', 'HOME', 'USERPROFILE'])(
     'is not where secrets are kept: %s',
     (name) => {
@@ -191,7 +209,8 @@ describe('a variable that a file of the workspace has set', () => {
       'NODE_TLS_REJECT_UNAUTHORIZED',
       'SSL_CERT_FILE',
       'NX_EC2_NO_SESSIONS',
-      'AWS_CONFIG_FILE',
+      'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+      'AWS_EC2_METADATA_SERVICE_ENDPOINT',
       'AWS_CA_BUNDLE',
       'NODE_EXTRA_CA_CERTS',
       'https_proxy',

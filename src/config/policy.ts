@@ -64,6 +64,10 @@ interface Policy extends z.infer<typeof policySchema> {
 const ENDPOINT_VARIABLE = /^AWS_ENDPOINT_URL(_[A-Z0-9_]+)?$/;
 /** The policy itself, and where the secrets of stores are kept. */
 const NEVER_BY_WORKSPACE = ['NX_EC2_POLICY', 'NX_EC2_CACHE_DIRECTORY', 'XDG_CACHE_HOME', 'HOME', 'USERPROFILE'];
+/** A file of these can name an endpoint itself (`endpoint_url`), and programs that are run for credentials. */
+const CONFIG_FILE_VARIABLE = /^AWS_(CONFIG|SHARED_CREDENTIALS)_FILE$/i;
+const PROXY_VARIABLE = /^(NPM_CONFIG_)?((HTTPS?|ALL)_)?PROXY$/i;
+const AUTHORITY_VARIABLE = /^(AWS_CA_BUNDLE|NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED|SSL_CERT_(FILE|DIR))$/i;
 /** Variables that decide as whom AWS is asked, who is believed to be AWS, and what nx-ec2 remembers. */
 const TRUST_VARIABLE =
   /^(AWS_.*|NX_EC2_.*|NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED|SSL_CERT_(FILE|DIR)|(NPM_CONFIG_)?(HTTPS?|ALL|NO)_PROXY|NPM_CONFIG_(NO)?PROXY)$/i;
@@ -164,11 +168,14 @@ function enforceRule(policy: Policy, key: string, allowed: string[] | undefined,
 
 /**
  * Endpoints are held against `endpoints`, whoever set them. A file of the workspace may set one on loopback alone, and
- * under a policy no other variable that says as whom AWS is asked or who is believed to be AWS, nor take one away: a region
- * and a profile are held against the policy as those of the configuration are.
+ * nothing that leads elsewhere likewise: no configuration file of the SDK, and no proxy together with an authority that
+ * vouches for it. Under a policy it may set no other variable that says as whom AWS is asked or who is believed to be AWS,
+ * nor take one away: a region and a profile are held against the policy as those of the configuration are.
  */
 function enforceVariables(policies: Policy[], variables: WorkspaceVariables, environment: NodeJS.ProcessEnv): void {
-  for (const name of variables.names()) {
+  const names = variables.names();
+  const isProxied = names.some((name) => PROXY_VARIABLE.test(name) && environment[name] && variables.fileOf(name));
+  for (const name of names) {
     const value = environment[name];
     if (!TRUST_VARIABLE.test(name) || name === OWN_VARIABLE) continue;
     const file = variables.fileOf(name);
@@ -179,7 +186,9 @@ function enforceVariables(policies: Policy[], variables: WorkspaceVariables, env
       if (file) for (const policy of policies) enforceRule(policy, name, policy.regions, value);
     } else if (value && /^AWS_(DEFAULT_)?PROFILE$/.test(name)) {
       if (file) for (const policy of policies) enforceRule(policy, name, policy.profiles, value);
-    } else if (policies.length) assertNotSetByWorkspace(name, file);
+    } else if (policies.length || CONFIG_FILE_VARIABLE.test(name) || (isProxied && AUTHORITY_VARIABLE.test(name))) {
+      assertNotSetByWorkspace(name, file);
+    }
   }
 }
 
