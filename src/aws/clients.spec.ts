@@ -3,6 +3,7 @@ import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { promisify } from 'node:util';
 import { DescribeInstancesCommand } from '@aws-sdk/client-ec2';
 import { HeadObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
@@ -158,6 +159,30 @@ describe('Aws', () => {
     const error = await caller(open()).catch((reason: unknown) => awsProblem('INTERNAL', 'No.', reason));
     expect((error as Error).message).toMatch(/The proxy wants[^]*HTTPS_PROXY/);
     expect((error as Error).message).not.toContain('wrong');
+  });
+
+  it.each([
+    ['HTTPS_PROXY', 'http://user:PASS/WORD@127.0.0.1:1'],
+    ['HTTPS_PROXY', 'http://user:PASS%WORD@127.0.0.1:1'],
+    ['https_proxy', 'user:PASS/WORD@127.0.0.1:1'],
+    ['AWS_ENDPOINT_URL', 'http://user:PASS/WORD@127.0.0.1:1'],
+    ['AWS_ENDPOINT_URL_STS', 'PASSWORD:1'],
+  ])('names the variable alone where its value is no address: %s=%s', async (name, value) => {
+    delete process.env.HTTPS_PROXY;
+    process.env[name] = value;
+    const error = await caller(open()).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'ADDRESS_INVALID' });
+    expect(inspect(error)).toContain(`${name} is not set to a URL`);
+    expect(inspect(error)).not.toMatch(/PASS|WORD/);
+  });
+
+  it('names endpoint_url of a profile where it is no address, without its password', async () => {
+    delete process.env.AWS_ENDPOINT_URL;
+    process.env.AWS_CONFIG_FILE = join(directory, 'no-address');
+    writeFileSync(process.env.AWS_CONFIG_FILE, '[default]\nendpoint_url = http://user:PASS/WORD@127.0.0.1:1\n');
+    const error = await caller(open()).catch((reason: unknown) => awsProblem('INTERNAL', 'No.', reason));
+    expect((error as Error).message).toMatch(/Check "endpoint_url" of the profile/);
+    expect((error as Error).message).not.toMatch(/PASS|WORD/);
   });
 
   it('goes past the proxy to loopback, and where NO_PROXY says so', async () => {

@@ -11,10 +11,11 @@ import { getProxyForUrl } from 'proxy-from-env';
 import { Problem } from '../report/problem';
 import { marksCalls } from './called';
 import { EarlyConnections } from './early-connection';
-import { endpointVariable } from './endpoint-variable';
+import { customEndpoint, validEndpoint } from './endpoint-variable';
 import { httpHandler } from './http-handler';
 import { unknownProfile } from './profiles';
 import { isLoopback } from './loopback';
+import { proxyFor } from './proxy';
 import { sdk } from './sdk';
 import { certificateAuthorities } from './certificate-authorities';
 
@@ -230,7 +231,7 @@ export class Aws {
   }
 
   private async requestHandler(service: ServiceName) {
-    const endpoint = customEndpoint(service);
+    const endpoint = validEndpoint(service);
     const target =
       endpoint ??
       `https://${service === 'pricing' ? 'api.pricing' : service}.${this.settings.region ?? process.env.AWS_REGION ?? 'us-east-1'}.amazonaws.com`;
@@ -242,7 +243,7 @@ export class Aws {
 
   private async secureAgent(target: string): Promise<{ agent: HttpsAgent; proxied: boolean }> {
     const ca = certificateAuthorities();
-    const proxy = isLoopback(target) ? '' : getProxyForUrl(target);
+    const proxy = proxyFor(target);
     let agent: HttpsAgent;
     if (proxy) {
       const { HttpsProxyAgent } = await import('https-proxy-agent');
@@ -279,12 +280,6 @@ function withTimeout<P, T>(ms: number, provider: (properties?: P) => Promise<T>)
       clearTimeout(timer);
     }
   };
-}
-
-/** The endpoint that the environment sets in AWS's place, by the SDK's own variable names. */
-export function customEndpoint(service: ServiceName): string | undefined {
-  const name = endpointVariable(service);
-  return name && process.env[name];
 }
 
 /** Where the price list of a region is asked for (AWS's general reference, "Price List endpoints"). */

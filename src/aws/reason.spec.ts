@@ -22,6 +22,7 @@ describe('a connection that is refused', () => {
   it.each([
     ['s3', { ...S3, ...ALL }, 'at AWS_ENDPOINT_URL_S3 (http://s3.test:1):'],
     ['s3', { ...SSM, ...ALL }, 'at AWS_ENDPOINT_URL (http://all.test:3):'],
+    ['s3', { AWS_ENDPOINT_URL: 'http://me:pass@WORD@all.test:3' }, 'at AWS_ENDPOINT_URL (http://all.test:3):'],
     ['ssm', { ...S3, ...SSM }, 'at AWS_ENDPOINT_URL_SSM (http://ssm.test:2):'],
     ['ssm', S3, 'HTTPS_PROXY'],
     ['s3', { ...S3, ...ALL, ...IGNORED }, 'HTTPS_PROXY'],

@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../report/error-codes';
 import { Problem, type AwsReason, type Denied } from '../report/problem';
+import { hideCredentials, withoutCredentials } from '../report/url-credentials';
 import { calledBy } from './called';
 import { parseDenial } from './denied';
 import { endpointVariable } from './endpoint-variable';
@@ -67,11 +68,15 @@ export function awsProblem(
     });
   }
   if (status === undefined) {
-    return new Problem(code, `${what} ${sdk?.code ? `${sdk.code}: ` : ''}${sdk?.message || String(error)}`, {
-      next: next ?? networkHint(sdk),
-      settings,
-      cause: error,
-    });
+    return new Problem(
+      code,
+      `${what} ${sdk?.code ? `${sdk.code}: ` : ''}${hideCredentials(sdk?.message || String(error))}`,
+      {
+        next: next ?? networkHint(sdk),
+        settings,
+        cause: error,
+      },
+    );
   }
   if (status === 407) {
     return new Problem('PROXY', `${what} The proxy wants a name and a password (HTTP 407).`, {
@@ -149,12 +154,14 @@ function describeDenied({ action, explicit }: Denied): string {
 function networkHint(error: SdkError | undefined): string | undefined {
   if (error?.code === 'FOREIGN_ANSWER')
     return 'A proxy or the sign-in page of a network is in between: open a web page in a browser, or check HTTPS_PROXY and AWS_ENDPOINT_URL.';
+  if (error?.code === 'ERR_INVALID_URL')
+    return 'Check "endpoint_url" of the profile in the AWS configuration file: it is no URL of the form http://host:port or https://host.';
   if (error?.name === 'TimeoutError')
     return 'Nothing answered in time: check the network, the proxy (HTTPS_PROXY) and the route to AWS, and try again.';
   if (error?.code === 'ECONNREFUSED') {
     const name = endpointVariable(calledBy(error)?.action.split(':')[0] ?? '');
     return name
-      ? `Nothing answers at ${name} (${process.env[name]}): check the address, and that the server runs. To start local AWS: npx nx-ec2 local-aws`
+      ? `Nothing answers at ${name} (${withoutCredentials(process.env[name]!)}): check the address, and that the server runs. To start local AWS: npx nx-ec2 local-aws`
       : 'Check the network and the proxy settings (HTTPS_PROXY).';
   }
   if (/certificate/i.test(error?.message ?? ''))

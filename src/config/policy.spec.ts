@@ -94,6 +94,9 @@ describe('endpoints', () => {
     expect(set({ AWS_ENDPOINT_URL_S3: 'https://s3.acme.example' })).not.toThrow();
     expect(set({ AWS_ENDPOINT_URL: 'http://127.0.0.1:4566' })).not.toThrow();
     expect(set({ AWS_ENDPOINT_URL_SSM: 'https://evil.example' })).toThrow(/does not allow "AWS_ENDPOINT_URL_SSM"/);
+    expect(set({ AWS_ENDPOINT_URL: 'http://me:pass@WORD@evil.example' })).toThrow(
+      /does not allow "AWS_ENDPOINT_URL": "http:\/\/evil\.example"/,
+    );
     expect(set({})).not.toThrow();
   });
 });

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { isLoopback } from '../aws/loopback';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
+import { withoutCredentials } from '../report/url-credentials';
 import type { InstanceName, NamedInstance } from './instance-name';
 import { readText } from './read-text';
 import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
@@ -158,9 +159,15 @@ function rulesOf(policy: Policy, configuration: Limited): Rule[] {
   ];
 }
 
-function enforceRule(policy: Policy, key: string, allowed: string[] | undefined, value: string | undefined): void {
+function enforceRule(
+  policy: Policy,
+  key: string,
+  allowed: string[] | undefined,
+  value: string | undefined,
+  shown = value,
+): void {
   if (!allowed || value === undefined || policyAllows(allowed, value)) return;
-  throw new Problem('POLICY', `The policy ${policy.path} does not allow "${key}": "${value}".`, {
+  throw new Problem('POLICY', `The policy ${policy.path} does not allow "${key}": "${shown}".`, {
     next: `It allows: ${allowed.join(', ') || 'none'}.`,
     settings: [key],
   });
@@ -180,7 +187,8 @@ function enforceVariables(policies: Policy[], variables: WorkspaceVariables, env
     if (!TRUST_VARIABLE.test(name) || name === OWN_VARIABLE) continue;
     const file = variables.fileOf(name);
     if (ENDPOINT_VARIABLE.test(name)) {
-      for (const policy of policies) enforceRule(policy, name, policy.endpoints, value || undefined);
+      for (const policy of policies)
+        enforceRule(policy, name, policy.endpoints, value || undefined, value && withoutCredentials(value));
       if (!value || !isLoopback(value)) assertNotSetByWorkspace(name, file);
     } else if (value && /^AWS_(DEFAULT_)?REGION$/.test(name)) {
       if (file) for (const policy of policies) enforceRule(policy, name, policy.regions, value);

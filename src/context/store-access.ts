@@ -1,4 +1,4 @@
-import { customEndpoint } from '../aws/clients';
+import { customEndpoint } from '../aws/endpoint-variable';
 import type { Access } from '../command/plan';
 import { URL_LIFETIME_S } from '../store/presigned';
 import type { RunContext } from './types';

@@ -5,6 +5,7 @@
 
 /** Errors that the client finds. */
 const CLIENT_CODES = {
+  ADDRESS_INVALID: 'A variable that names an endpoint or a proxy is not set to a URL.',
   ARTIFACTS_TOO_LARGE: 'The artifacts are larger in all than `train.maxArtifactSize`.',
   ARTIFACT_BLOCKED: "An artifact can't be written because something else is in its place.",
   ARTIFACT_UNSAFE: "An artifact can't be written because its directory is a symbolic link.",

@@ -1,6 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { customEndpoint, type Aws } from '../aws/clients';
+import type { Aws } from '../aws/clients';
+import { customEndpoint } from '../aws/endpoint-variable';
 import { awsCode, awsProblem, isTransient } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import { CALLERS_FOLDER } from '../config/schema';

@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { customEndpoint, type Aws } from '../../aws/clients';
+import type { Aws } from '../../aws/clients';
+import { customEndpoint } from '../../aws/endpoint-variable';
 import { sdk } from '../../aws/sdk';
 import { Problem } from '../../report/problem';
 import { readCache, writeCache } from '../../system/cache-file';

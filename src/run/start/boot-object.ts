@@ -1,6 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
-import { customEndpoint } from '../../aws/clients';
+import { customEndpoint } from '../../aws/endpoint-variable';
 import type { RunPart } from '../../command/plan';
 import { runtimeProgram } from '../../command/runtime-program';
 import { seal } from '../../command/seal';
