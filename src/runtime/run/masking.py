@@ -8,6 +8,8 @@ import urllib.parse
 SHORTEST = 4
 # Characters of base64 that a value is known by inside of other text, and characters in a line of wrapped base64.
 PART, WIDTHS = 8, (64, 76)
+# Values of so many bytes are known in lines that break anywhere in them; of a longer one that would be too many forms.
+BROKEN = 4096
 # Texts of a value that is JSON are values themselves from this length on.
 LEAF = 8
 STARS = b"***"
@@ -19,32 +21,53 @@ def forms(value):
     for text in {value, *value.splitlines(), value.strip(), *leaves(value)}:
         data = text.encode("utf-8", "surrogateescape")
         found.add(data)
-        found.update(in_base64(data))
+        found.update(in_base64(data, len(value) <= BROKEN))
         for quoted in (urllib.parse.quote(data, safe=""), urllib.parse.quote_plus(data), urllib.parse.quote(data)):
             found.update((quoted.encode(), re.sub("%..", lambda match: match.group().lower(), quoted).encode()))
-        shown = [json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text)]
+        shown = [quoted for once in in_json(text) for quoted in (once, once.replace("/", "\\/"), *in_json(once))]
+        escaped = html.escape(text)
+        numbered = escaped.replace("&#x27;", "&#39;")
+        shown += [escaped, numbered, numbered.replace("&quot;", "&#34;")]
         # As Python shows a text, and bytes.
         shown += [repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]]
         found.update(each.encode("utf-8", "surrogateescape") for each in shown)
     return {each for each in found if len(each) >= SHORTEST}
 
 
-def in_base64(data):
+def in_json(text):
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def in_base64(data, broken):
     """Alone, and what of it is always the same inside of other text, as in `user:password`, at each of the three places
-    in a group of three bytes; and in lines."""
+    in a group of three bytes; in lines as well, where `broken` is not set in those of the value alone."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         alone = encode(data)
         yield from (alone, alone.rstrip(b"="))
         for before in range(3):
-            within = encode(b"\0" * before + data)[-(-before * 8 // 6):(before + len(data)) * 8 // 6]
+            column = -(-before * 8 // 6)
+            within = encode(b"\0" * before + data)[column:(before + len(data)) * 8 // 6]
             if len(within) >= PART:
                 yield within
-        # The last characters depend on what follows the value, as a line end does.
-        sure = alone[:len(data) * 8 // 6]
-        for width in WIDTHS:
-            if len(sure) > width:
-                lines = [sure[at:at + width] for at in range(0, len(sure), width)]
-                yield from (line for line in lines if len(line) >= PART)
+                if broken or not before:
+                    yield from in_lines(within, column, broken)
+
+
+def in_lines(within, column, broken):
+    """What of base64 is always the same, as lines have it that break anywhere in it. It begins at a column that is this one
+    in a group of four characters. A piece that is too short to be known by alone comes with the line beside it."""
+    for width in WIDTHS:
+        for first in range(width - column, 0 if broken else width - 1, -4):
+            if first >= len(within):
+                continue
+            pieces = [within[:first]] + [within[at:at + width] for at in range(first, len(within), width)]
+            for end in (b"\n", b"\r\n"):
+                lines = list(pieces)
+                if len(lines[0]) < PART:
+                    lines[:2] = [end.join(lines[:2])]
+                if len(lines[-1]) < PART:
+                    lines[-2:] = [end.join(lines[-2:])]
+                yield from lines
 
 
 def leaves(value):

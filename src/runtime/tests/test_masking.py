@@ -58,6 +58,43 @@ class MaskTest(unittest.TestCase):
                 shown = through(Mask([value]), wrapped, [10, 200])
                 self.assertLess(len(re.sub(br"[*\s]", b"", shown)), 8, shown)
 
+    def test_masks_a_value_in_the_middle_of_lines_of_base64(self):
+        rng = random.Random(5)
+        letters = "abcdefghijklmnopqrstuvwxyzABCDEFG0123456789"
+        for length in (12, 20, 64, 200, 1000):
+            value = "".join(rng.choice(letters) for _ in range(length))
+            mask = Mask([value])
+            for width in (64, 76):
+                for end in (b"\n", b"\r\n"):
+                    for count in range(60):
+                        before, after = "u" * count, rng.choice(("", "\n", "@host"))
+                        lines = re.findall(b".{1,%d}" % width, base64.b64encode((before + value + after).encode()))
+                        text = end.join(lines) + end
+                        shown = through(mask, text, [rng.randrange(len(text))])
+                        left = re.sub(br"\s", b"", shown)
+                        # The characters at both ends that are the value's only in part.
+                        around = (len(before) + len(after)) * 4 // 3 + 6
+                        self.assertLessEqual(len(left.replace(b"***", b"")), around, (length, width, count, shown))
+
+    def test_a_token_behind_a_name_is_in_no_line_of_base64(self):
+        token = "ghp_" + "0123456789abcdef" * 4
+        shown = through(Mask([token]), base64.encodebytes(b"bot:" + token.encode()), [])
+        self.assertRegex(shown, br"^Ym90Om?\*\*\*\n\*\*\*.?=*\n$")
+
+    def test_a_value_that_is_long_is_masked_in_lines_of_its_own(self):
+        value = "".join(random.Random(6).choice("abcdefghijklmnop0123456789-_") for _ in range(6_000))
+        shown = through(Mask([value]), base64.encodebytes(value.encode()), [100])
+        self.assertLess(len(re.sub(br"[*\s]", b"", shown)), 8)
+
+    def test_masks_json_in_json_and_characters_by_number(self):
+        value = 'it\'s "q"/\\<w\u00f6rd>'
+        once = json.dumps(value)
+        numbered = html.escape(value).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+        for text in (json.dumps(once), json.dumps({"a": json.dumps({"b": value})}), json.dumps(json.dumps(value, ensure_ascii=False)), once.replace("/", "\\/"), numbered):
+            shown = through(Mask([value]), text.encode(), [])
+            self.assertIn(b"***", shown)
+            self.assertNotRegex(shown, b"rd|&lt;|it")
+
     def test_masks_a_value_as_programs_show_it(self):
         value = 'it\'s "q" <&>\\\x01\u00e9/'
         url = urllib.parse.quote(value, safe="").lower()
