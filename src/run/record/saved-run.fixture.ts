@@ -132,7 +132,7 @@ saved = parts.Parts(bucket, os.path.join(home, "parts.json"))
 limits = {"files": 1000, "bytes": 1 << 40}
 part = {"projectRoot": ".", "artifacts": {"outputs": [{"pattern": ".*", "base": ""}], "scratch": [], "numbered": [], "limits": limits, "extra": limits}}
 state = artifacts.save_artifacts(part, os.path.join(home, "project"), written.Inputs(home), parts=saved, bucket=bucket)
-it = checkpoints.Checkpoints(os.path.join(home, "checkpoints"), home, saved, bucket, 3, None, 1)
+it = checkpoints.Checkpoints(os.path.join(home, "checkpoints"), home, parts=saved, bucket=bucket, keep=3, every=None, attempt=1)
 it.look(final=True)
 for name, data in bucket.objects.items():
     with open(os.path.join(home, "objects", name.replace("/", "%")), "wb") as file:

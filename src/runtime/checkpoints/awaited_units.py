@@ -1,9 +1,27 @@
-"""Units that wait for another: for the pointer that is about to name them, for what came with the step before."""
+"""Units that wait for another: for the pointer that is about to name them, for what came with the
+step before.
+"""
+
+from __future__ import annotations
+
 import bisect
 import re
 
 from . import pointers
 from .whole_units import PATIENCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Tuple
+
+    from .checkpoint_state import State
+    from .checkpoint_units import Unit
+    from .unit_index import Units
+    from .whole_units import WholeUnits
+
+    Order = Tuple[int, int, str]
+    Orders = Dict[str, List[Order]]
+
 
 # Names of checkpoints that are written at some steps alone.
 BEST = re.compile(r"(?<![^\W_])best(?![^\W\d_])", re.IGNORECASE)
@@ -14,8 +32,15 @@ class Awaited:
 
     `units`: a `unit_index.Units`; `whole`: the labels of those that are whole."""
 
-    def __init__(self, units, whole, state, wholeness, now):
-        self.units, self.whole, self.state, self.wholeness, self.now = units, whole, state, wholeness, now
+    families: dict[str, list[str]]
+    lacking: dict[tuple[str, tuple[float, ...] | None], float | None]
+    pointed: tuple[Orders, Orders] | None
+
+    def __init__(
+        self, units: Units, whole: set[str], state: State, *, wholeness: WholeUnits, now: float
+    ) -> None:
+        self.units, self.whole, self.state = units, whole, state
+        self.wholeness, self.now = wholeness, now
         # step -> the families that were written at it and are waited for
         self.families = {}
         for family, (step, is_awaited) in state["steps"].items():
@@ -24,8 +49,10 @@ class Awaited:
         self.lacking = {}
         self.pointed = None
 
-    def waits_for_pointer(self, unit):
-        """Whether a pointer that says what to resume from is about to name it: it names an older unit of the family."""
+    def waits_for_pointer(self, unit: Unit) -> bool:
+        """Whether a pointer that says what to resume from is about to name it: it names an older
+        unit of the family.
+        """
         if self.now - self.wholeness.since(unit) >= PATIENCE:
             return False
         if self.pointed is None:
@@ -34,9 +61,11 @@ class Awaited:
         of_family = bisect.bisect_left(by_family.get(unit.family, ()), unit.order)
         return of_family > bisect.bisect_left(by_label.get(unit.label, ()), unit.order)
 
-    def waits_for_companion(self, unit):
-        """Whether something lacks that was written at the same step before, as the optimizer beside the model: a set
-        without it would have an older one. A best one is written now and then alone."""
+    def waits_for_companion(self, unit: Unit) -> bool:
+        """Whether something lacks that was written at the same step before, as the optimizer beside
+        the model: a set without it would have an older one. A best one is written now and then
+        alone.
+        """
         if unit.marked or self.state.is_saved(unit) or self.units.is_followed(unit):
             return False
         step, _ = self.state["steps"].get(unit.family, (None, False))
@@ -47,8 +76,10 @@ class Awaited:
         since = self.lacking[step, unit.version]
         return since is not None and self.now - max(since, self.wholeness.since(unit)) < PATIENCE
 
-    def _lacking_since(self, step, version):
-        """The latest change of what is there, but not whole, of the families of a step; None where nothing lacks."""
+    def _lacking_since(self, step: str, version: tuple[float, ...] | None) -> float | None:
+        """The latest change of what is there, but not whole, of the families of a step; None where
+        nothing lacks.
+        """
         since = None
         for family in self.families.get(step, ()):
             companions = self.units.versions.get((family, version), ())
@@ -58,15 +89,20 @@ class Awaited:
         return since
 
 
-def pointed(there):
-    """({family: orders}, {label: orders}): of the pointers that say what to resume from and name it.
+def pointed(there: dict[str, Unit]) -> tuple[Orders, Orders]:
+    """({family: orders}, {label: orders}): of the pointers that say what to resume from and name
+    it.
 
-    Each pointer has the order of the oldest unit of the family that it names; the orders are sorted."""
-    by_family, by_label = {}, {}
+    Each pointer has the order of the oldest unit of the family that it names; the orders are
+    sorted.
+    """
+    by_family: Orders = {}
+    by_label: Orders = {}
     for pointer in there.values():
         if not pointer.points or not pointers.is_current(pointer.label):
             continue
-        named, oldest = [there[label] for label in pointer.points if label in there], {}
+        named = [there[label] for label in pointer.points if label in there]
+        oldest: dict[str, Order] = {}
         for unit in named:
             oldest[unit.family] = min(oldest.get(unit.family, unit.order), unit.order)
         for family, order in oldest.items():
@@ -78,9 +114,10 @@ def pointed(there):
     return by_family, by_label
 
 
-def steps(chosen, number):
-    """{family: [which step, whether others wait for it]} of the units of a set that have a version."""
+def steps(chosen: list[Unit], number: int) -> dict[str, list[Any]]:
+    """{family: [which step, whether others wait for it]} of the units of a set that have one."""
     return {
         unit.family: ["%d %s" % (number, list(unit.version)), not BEST.search(unit.label)]
-        for unit in chosen if unit.version is not None
+        for unit in chosen
+        if unit.version is not None
     }

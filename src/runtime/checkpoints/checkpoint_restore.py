@@ -1,4 +1,7 @@
 """A saved checkpoint, put back into the checkpoint directory and into the project."""
+
+from __future__ import annotations
+
 import hashlib
 import os
 import stat
@@ -10,25 +13,56 @@ from ..system.bounded import parse
 from ..system.errors import Failure
 from . import part_download
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Any, Callable, Collection, Dict, List, Mapping, Protocol, Tuple
+
+    Entry = Dict[str, Any]
+    Manifest = Dict[str, Any]
+    Name = Dict[str, Any]
+    Moves = List[Tuple[str, str]]
+
+    class InProject(Protocol):
+        """The checkpoints in a project, as `project_checkpoints` has them."""
+
+        work: str
+
+        def below(self, name: str) -> str: ...
+        def refuse_others(self, manifest: Manifest) -> None: ...
+        def put(self, stage: str, moves: Moves) -> None: ...
+
+
 # The kinds of names, in the order in which they are put in place.
 ORDER = ("directory", "file", "link")
 # How the name of what lies in the project begins; the rest is its path relative to the project.
 PREFIX = "./"
 
 
-def restore(data, sha256, directory, get_part, account, project=None):
-    """Makes the names that a checkpoint's object describes, verified, the account's: beside, then by rename, in place of what stands there.
+def restore(
+    data: bytes,
+    sha256: str,
+    directory: str,
+    *,
+    get_part: Callable[[str], bytes | bytearray | None],
+    account: pwd.struct_passwd,
+    project: InProject | None = None,
+) -> Manifest:
+    """Makes the names that a checkpoint's object describes, verified, the account's: beside, then
+    by rename, in place of what stands there.
 
-    What `directory` lies in is root's; `project` is a `project_checkpoints.Project`. A name that stands there as it should be stays. `data`
-    are the object's bytes, `sha256` what they must be; `get_part(sha256)` gives a part's bytes, or None, by several threads. Its manifest.
-    Failure: CHECKPOINT_MISMATCH, PART_MISMATCH, PATH_BLOCKED, or of `get_part`."""
+    What `directory` lies in is root's; `project` is a `project_checkpoints.Project`. A name that
+    stands there as it should be stays. `data` are the object's bytes, `sha256` what they must be;
+    `get_part(sha256)` gives a part's bytes, or None, by several threads. Its manifest. Failure:
+    CHECKPOINT_MISMATCH, PART_MISMATCH, PATH_BLOCKED, or of `get_part`.
+    """
     manifest = read(data, sha256)
     if project is not None:
         project.refuse_others(manifest)
     if not os.path.isdir(directory):
         os.makedirs(directory)
         accounts.own(directory, account)
-    wanted = lacking(manifest, directory, account, project)
+    wanted = lacking(manifest, directory, account, project=project)
     # Beside the directory, where the account can exchange nothing, and can't enter.
     stage = directory + ".restore"
     remove_tree(stage)
@@ -36,7 +70,7 @@ def restore(data, sha256, directory, get_part, account, project=None):
     os.mkdir(os.path.join(stage, "new"))
     os.mkdir(os.path.join(stage, "old"))
     try:
-        targets = []
+        targets: list[tuple[Entry, str]] = []
         for number, (each, entries) in enumerate(wanted):
             made = os.path.join(stage, "new", str(number))
             if each["kind"] == "directory":
@@ -46,27 +80,35 @@ def restore(data, sha256, directory, get_part, account, project=None):
                 accounts.own(made, account)
             for entry in entries:
                 # Empty for a file that has the name itself.
-                at, below = made, entry["path"][len(each["name"]) + 1:]
+                at, below = made, entry["path"][len(each["name"]) + 1 :]
                 for name in below.split("/")[:-1]:
                     at = os.path.join(at, name)
                     if not os.path.isdir(at):
                         make(at, account)
-                targets.append((dict(entry, path=without_prefix(entry["path"])), os.path.join(made, below) if below else made))
+                targets.append((
+                    dict(entry, path=without_prefix(entry["path"])),
+                    os.path.join(made, below) if below else made,
+                ))
         part_download.restore_all(targets, get_part)
         for _, target in targets:
             accounts.own(target, account)
         # What names others comes last.
-        moves = [(str(number), each["name"]) for number, (each, _) in sorted(enumerate(wanted), key=lambda each: ORDER.index(each[1][0]["kind"]))]
+        moves = [
+            (str(number), each["name"])
+            for number, (each, _) in sorted(
+                enumerate(wanted), key=lambda each: ORDER.index(each[1][0]["kind"])
+            )
+        ]
         put([move for move in moves if not in_project(move[1])], stage, directory)
         inner = [move for move in moves if in_project(move[1])]
-        if inner:
+        if inner and project is not None:
             project.put(stage, inner)
     finally:
         remove_tree(stage)
     return manifest
 
 
-def put(moves, stage, directory):
+def put(moves: Moves, stage: str, directory: str) -> None:
     for number, name in moves:
         place = os.path.join(directory, name)
         if os.path.lexists(place):
@@ -74,26 +116,38 @@ def put(moves, stage, directory):
         os.rename(os.path.join(stage, "new", number), place)
 
 
-def lacking(manifest, directory, account, project=None):
-    """(name, its files) of each name of a checkpoint that does not stand where it belongs as the checkpoint has it.
+def lacking(
+    manifest: Manifest,
+    directory: str,
+    account: pwd.struct_passwd,
+    *,
+    project: InProject | None = None,
+) -> list[tuple[Name, list[Entry]]]:
+    """(name, its files) of each name of a checkpoint that does not stand where it belongs as the
+    checkpoint has it.
 
-    Failure PATH_BLOCKED where it has names in a project, and there is none."""
-    names = {each["name"]: [] for each in manifest["names"]}
+    Failure PATH_BLOCKED where it has names in a project, and there is none.
+    """
+    names: dict[str | None, list[Entry]] = {each["name"]: [] for each in manifest["names"]}
     for entry in manifest["files"]:
         names[owner(entry["path"], names)].append(entry)
-    found = []
+    found: list[tuple[Name, list[Entry]]] = []
     for each in manifest["names"]:
-        entries, base, at = names[each["name"]], directory, lambda path: path
+        entries, base, at = names[each["name"]], directory, str
         if in_project(each["name"]):
             if project is None:
-                raise Failure("PATH_BLOCKED", "the checkpoint holds %s, and the run has no checkpoints in its project" % safe_walk.shown(each["name"]))
+                raise Failure(
+                    "PATH_BLOCKED",
+                    "the checkpoint holds %s, and the run has no checkpoints in its project"
+                    % safe_walk.shown(each["name"]),
+                )
             base, at = project.work, project.below
-        if not stands(base, at, each, entries, account):
+        if not stands(base, at, each, entries=entries, account=account):
             found.append((each, entries))
     return found
 
 
-def owner(path, names):
+def owner(path: str, names: Collection[str | None] | Mapping[str, Any]) -> str | None:
     """That of the names which a path is, or is below; None where it is none's."""
     while path not in names:
         path, slash, _ = path.rpartition("/")
@@ -102,8 +156,17 @@ def owner(path, names):
     return path
 
 
-def stands(base, at, each, entries, account):
-    """Whether a name of a checkpoint stands as the checkpoint has it, and is the account's. It is `at(name)` below `base`."""
+def stands(
+    base: str,
+    at: Callable[[str], str],
+    each: Name,
+    *,
+    entries: list[Entry],
+    account: pwd.struct_passwd,
+) -> bool:
+    """Whether a name of a checkpoint stands as the checkpoint has it, and is the account's. It is
+    `at(name)` below `base`.
+    """
     place = at(each["name"])
     try:
         if each["kind"] == "link":
@@ -113,16 +176,24 @@ def stands(base, at, each, entries, account):
         return False
     if stat.S_ISDIR(found.st_mode) != (each["kind"] == "directory") or stat.S_ISLNK(found.st_mode):
         return False
-    there = dict({place: found}, **(dict(safe_walk.walk(base, place)) if each["kind"] == "directory" else {}))
+    there = {place: found}
+    if each["kind"] == "directory":
+        there.update(safe_walk.walk(base, place))
     if os.geteuid() == 0 and any(below.st_uid != account.pw_uid for below in there.values()):
         return False
     there = {path: below for path, below in there.items() if not stat.S_ISDIR(below.st_mode)}
     wanted = {at(entry["path"]): entry for entry in entries}
-    return set(there) == set(wanted) and all(is_file(base, path, wanted[path], there[path]) for path in wanted)
+    return set(there) == set(wanted) and all(
+        is_file(base, path, wanted[path], found=there[path]) for path in wanted
+    )
 
 
-def is_file(base, path, entry, found):
-    if not stat.S_ISREG(found.st_mode) or found.st_size != entry["size"] or bool(found.st_mode & 0o100) != entry["executable"]:
+def is_file(base: str, path: str, entry: Entry, *, found: os.stat_result) -> bool:
+    if (
+        not stat.S_ISREG(found.st_mode)
+        or found.st_size != entry["size"]
+        or bool(found.st_mode & 0o100) != entry["executable"]
+    ):
         return False
     try:
         descriptor = safe_walk.open_file(base, path)
@@ -134,15 +205,21 @@ def is_file(base, path, entry, found):
         os.close(descriptor)
 
 
-def make(path, account):
+def make(path: str, account: pwd.struct_passwd) -> None:
     os.mkdir(path, 0o755)
     accounts.own(path, account)
 
 
-def read(data, sha256):
-    """The manifest of a checkpoint; CHECKPOINT_MISMATCH where it is not the one that is meant, or not of its shape."""
+def read(data: bytes, sha256: str) -> Manifest:
+    """The manifest of a checkpoint; CHECKPOINT_MISMATCH where it is not the one that is meant, or
+    not of its shape.
+    """
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise Failure("CHECKPOINT_MISMATCH", "the checkpoint is not the one that is to be restored", sha256=sha256)
+        raise Failure(
+            "CHECKPOINT_MISMATCH",
+            "the checkpoint is not the one that is to be restored",
+            sha256=sha256,
+        )
     try:
         manifest = parse(data)
         names, entries = manifest["names"], manifest["files"]
@@ -163,34 +240,48 @@ def read(data, sha256):
         for path in paths:
             if of[path] is None or kinds[of[path]] != ("file" if of[path] == path else "directory"):
                 raise ValueError("it names files that are not its own")
-        if len(kinds) < len(names) or {name for name, kind in kinds.items() if kind != "link"} != set(of.values()):
+        if len(kinds) < len(names) or {
+            name for name, kind in kinds.items() if kind != "link"
+        } != set(of.values()):
             raise ValueError("it has a name twice, or without a file")
-        folders = {"/".join(path.split("/")[:depth]) for path in paths for depth in range(1, path.count("/") + 1)}
+        folders = {
+            "/".join(path.split("/")[:depth])
+            for path in paths
+            for depth in range(1, path.count("/") + 1)
+        }
         if len(set(paths)) < len(paths) or folders & set(paths):
             raise ValueError("it names a file twice")
     except (ValueError, KeyError, TypeError) as error:
-        raise Failure("CHECKPOINT_MISMATCH", "the checkpoint can not be read: %s" % error, sha256=sha256)
+        raise Failure(
+            "CHECKPOINT_MISMATCH", "the checkpoint can not be read: %s" % error, sha256=sha256
+        )
     return manifest
 
 
-def leads_to_another(link, kinds):
+def leads_to_another(link: Name, kinds: Mapping[str, str]) -> bool:
     """Whether a link leads to another of the names, beside it."""
     directory = link["name"].rpartition("/")[0]
     to = directory + "/" + link["to"] if directory else link["to"]
     return "/" not in link["to"] and to != link["name"] and to in kinds
 
 
-def without_prefix(path):
-    return path[len(PREFIX):] if isinstance(path, str) and in_project(path) else path
+def without_prefix(path: Any) -> Any:
+    return path[len(PREFIX) :] if isinstance(path, str) and in_project(path) else path
 
 
-def is_name(text):
+def is_name(text: object) -> bool:
     """Whether it names something in the checkpoint directory, or in the project."""
     if not isinstance(text, str) or "\0" in text:
         return False
-    return all(part not in ("", ".", "..") for part in text[len(PREFIX):].split("/")) if in_project(text) else text not in ("", ".", "..") and "/" not in text
+    return (
+        all(part not in ("", ".", "..") for part in text[len(PREFIX) :].split("/"))
+        if in_project(text)
+        else text not in ("", ".", "..") and "/" not in text
+    )
 
 
-def in_project(name):
-    """Whether a name, or a path, of a checkpoint is in the project. No name in the checkpoint directory begins so."""
+def in_project(name: str) -> bool:
+    """Whether a name, or a path, of a checkpoint is in the project. No name in the checkpoint
+    directory begins so.
+    """
     return name.startswith(PREFIX)

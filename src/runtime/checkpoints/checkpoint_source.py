@@ -1,20 +1,46 @@
-"""The checkpoint of another run that a training goes on from, from the store: by the role, or by URLs that the client has signed."""
+"""The checkpoint of another run that a training goes on from, from the store: by the role, or by
+URLs that the client has signed.
+"""
+
+from __future__ import annotations
+
 import os
 
 from ..system.errors import Failure
 from .checkpoint_restore import restore
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Callable, Mapping
+
+    from ..system.documents import ResumeSource, StoreAccess
+    from .checkpoint_restore import InProject, Manifest
+
+    Fetch = Callable[[str, int], "bytes | bytearray | None"]
+
+
 # The object that describes a checkpoint, and a part, are no larger, bytes.
 MANIFEST, PART = 64 * 1024 * 1024, 16 * 1024 * 1024
 
 
-def restore_from(source, access, home, account, before=lambda: None, project=None):
-    """The manifest of what was put into the run's checkpoint directory and its project. RESTORE_FAILED says why nothing was, `detail.why` by a code.
+def restore_from(
+    source: ResumeSource,
+    access: StoreAccess,
+    run_dir: str,
+    *,
+    account: pwd.struct_passwd,
+    before: Callable[[], object] = lambda: None,
+    project: InProject | None = None,
+) -> Manifest:
+    """The manifest of what was put into the run's checkpoint directory and its project.
+    RESTORE_FAILED says why nothing was, `detail.why` by a code.
 
-    `before` is called before each part is asked for, by several threads: what it raises ends it."""
+    `before` is called before each part is asked for, by several threads: what it raises ends it.
+    """
     fetch = by_urls(source["urls"]) if source["urls"] else by_role(source, access)
 
-    def get(name, limit):
+    def get(name: str, limit: int) -> bytes | bytearray | None:
         before()
         return fetch(name, limit)
 
@@ -22,35 +48,54 @@ def restore_from(source, access, home, account, before=lambda: None, project=Non
     try:
         data = get(name, MANIFEST)
         if data is None:
-            raise Failure("RESTORE_FAILED", "the checkpoint %d of %s is not in the store" % (source["n"], source["run"]), why="ABSENT")
-        return restore(bytes(data), source["sha256"], os.path.join(home, "checkpoints"), lambda sha256: get("part/" + sha256, PART), account, project)
+            raise Failure(
+                "RESTORE_FAILED",
+                "the checkpoint %d of %s is not in the store" % (source["n"], source["run"]),
+                why="ABSENT",
+            )
+        return restore(
+            bytes(data),
+            source["sha256"],
+            os.path.join(run_dir, "checkpoints"),
+            get_part=lambda sha256: get("part/" + sha256, PART),
+            account=account,
+            project=project,
+        )
     except Failure as failure:
         if failure.code == "RESTORE_FAILED":
             raise
         aws = failure.detail.get("aws")
-        raise Failure("RESTORE_FAILED", "%s (%s)%s" % (failure.message, failure.code, ": %s" % aws if aws else ""), why=failure.code)
+        raise Failure(
+            "RESTORE_FAILED",
+            "%s (%s)%s" % (failure.message, failure.code, ": %s" % aws if aws else ""),
+            why=failure.code,
+        )
 
 
-def by_role(source, access):
+def by_role(source: ResumeSource, access: StoreAccess) -> Fetch:
     from ..aws.bucket import open_bucket
 
-    bucket = open_bucket(dict(access, access="role", prefix=source["prefix"], post=None))
+    bucket = open_bucket({**access, "access": "role", "prefix": source["prefix"], "post": None})
     return lambda name, limit: bucket.get(name, limit=limit)
 
 
-def by_urls(urls):
+def by_urls(urls: Mapping[str, str]) -> Fetch:
     from ..aws.http_pool import Connections, is_absent
 
     connections = Connections()
 
-    def get(name, limit):
+    def get(name: str, limit: int) -> bytes | bytearray | None:
         if name not in urls:
             return None
         answer = connections.get("checkpoint", urls[name], limit=limit)
         if is_absent(answer):
             return None
         if answer.status != 200:
-            raise Failure("FETCH_FAILED", "%s could not be fetched: HTTP %d" % (name, answer.status), aws=bytes(answer.body[:2000]).decode("utf-8", "replace"))
+            raise Failure(
+                "FETCH_FAILED",
+                "%s could not be fetched: HTTP %d" % (name, answer.status),
+                aws=bytes(answer.body[:2000]).decode("utf-8", "replace"),
+            )
         return answer.body
 
     return get

@@ -1,21 +1,41 @@
 """Which units may be half of something when the training was cut off."""
+
+from __future__ import annotations
+
 from . import checkpoint_units
 from .awaited_units import Awaited
 from .whole_units import PATIENCE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .checkpoint_state import State
+    from .checkpoint_units import Unit
+    from .unit_index import Units
+    from .whole_units import WholeUnits
 
-def doubtful(units, state, wholeness, ended, now):
+
+def doubtful(
+    units: Units, state: State, wholeness: WholeUnits, *, ended: float, now: float
+) -> list[Unit]:
     """The units that may be half of something, with those that were written at the same step.
 
     `ended`: when the training ended, seconds since the epoch."""
-    half = [unit for unit in units.there.values() if is_doubtful(unit, units, state, wholeness, ended, now)]
+    half = [
+        unit
+        for unit in units.there.values()
+        if is_doubtful(unit, units, state, wholeness=wholeness, ended=ended, now=now)
+    ]
     whole = set(units.there) - {unit.label for unit in half}
-    awaited = Awaited(units, whole, state, wholeness, now)
+    awaited = Awaited(units, whole, state, wholeness=wholeness, now=now)
     others = [units.there[label] for label in whole]
-    return half + [unit for unit in others if is_undecided(unit, state) and awaited.waits_for_companion(unit)]
+    return half + [
+        unit for unit in others if is_undecided(unit, state) and awaited.waits_for_companion(unit)
+    ]
 
 
-def is_doubtful(unit, units, state, wholeness, ended, now):
+def is_doubtful(
+    unit: Unit, units: Units, state: State, *, wholeness: WholeUnits, ended: float, now: float
+) -> bool:
     if not is_undecided(unit, state):
         return False
     if unit.is_pointer:
@@ -31,5 +51,5 @@ def is_doubtful(unit, units, state, wholeness, ended, now):
     return unit.changed > ended - checkpoint_units.QUIET and not unit.switched_in
 
 
-def is_undecided(unit, state):
+def is_undecided(unit: Unit, state: State) -> bool:
     return state.is_wanted(unit) and not state.is_pending(unit)

@@ -1,4 +1,9 @@
-"""Files of checkpoints whose format says how long they are. One that is shorter was cut off, or is being written."""
+"""Files of checkpoints whose format says how long they are. One that is shorter was cut off, or is
+being written.
+"""
+
+from __future__ import annotations
+
 import json
 import os
 import struct
@@ -10,9 +15,10 @@ ZIP_TAIL = 22 + 65535
 HEADER = 16 * 1024 * 1024
 
 
-def is_truncated(descriptor, name):
-    """Whether bytes lack at a file's end. Known are zip files (PyTorch, NumPy's .npz, Keras) and safetensors; any
-    other is taken to be whole."""
+def is_truncated(descriptor: int, name: str) -> bool:
+    """Whether bytes lack at a file's end. Known are zip files (PyTorch, NumPy's .npz, Keras) and
+    safetensors; any other is taken to be whole.
+    """
     size = os.fstat(descriptor).st_size
     if name.endswith(".safetensors"):
         return size < length_of_safetensors(descriptor)
@@ -21,7 +27,7 @@ def is_truncated(descriptor, name):
     return False
 
 
-def length_of_safetensors(descriptor):
+def length_of_safetensors(descriptor: int) -> int:
     """What its header says; 0 where it can't be read."""
     head = os.pread(descriptor, 8, 0)
     if len(head) < 8:
@@ -34,7 +40,11 @@ def length_of_safetensors(descriptor):
     if len(header) < length:
         return 8 + length
     try:
-        ends = [each["data_offsets"][1] for name, each in json.loads(header).items() if name != "__metadata__"]
+        ends = [
+            each["data_offsets"][1]
+            for name, each in json.loads(header).items()
+            if name != "__metadata__"
+        ]
         return 8 + length + max(ends, default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return 0

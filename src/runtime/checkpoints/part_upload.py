@@ -1,6 +1,7 @@
 """Files as parts, each under its hash in the store: sent once, from several threads."""
 
 from __future__ import annotations
+
 import concurrent.futures
 import errno
 import hashlib
@@ -34,7 +35,9 @@ class Parts:
 
     The bucket's `put` is called from several threads at once. One `save` at a time."""
 
-    def __init__(self, bucket: PartBucket, known_path: str, account: pwd.struct_passwd | None=None) -> None:
+    def __init__(
+        self, bucket: PartBucket, known_path: str, account: pwd.struct_passwd | None = None
+    ) -> None:
         self.bucket, self.account = bucket, account
         self.lock = threading.Lock()
         self.file = open(known_path, "a+b", buffering=0)
@@ -45,18 +48,31 @@ class Parts:
             self.file.write(b"\n")
         self.known = {line for line in lines.split("\n") if HASH.fullmatch(line)}
 
-    def save(self, base, path, progress=None):
-        """The entry of a file (docs/reference/formats.md, "Parts") when all its parts are in the store; `progress` gets bytes, piece by piece.
+    def save(
+        self, base: str | int, path: str, progress: Callable[[int], object] | None = None
+    ) -> dict[str, Any]:
+        """The entry of a file (docs/reference/formats.md, "Parts") when all its parts are in the
+        store; `progress` gets bytes, piece by piece.
 
-        `path` is below the directory `base` (`inside` says what that may be), and the entry's. Changed where it is no longer what was read; Failure of the bucket."""
-        return self.save_all(base, [path], progress)[0]
+        `path` is below the directory `base` (`inside` says what that may be), and the entry's.
+        Changed where it is no longer what was read; Failure of the bucket.
+        """
+        return self.save_all(base, [path], progress=progress)[0]
 
-    def save_all(self, base: str | int, paths: list[str], progress: Callable[[int], object] | None=None, changed: list[str] | None=None) -> list[dict[str, Any]]:
+    def save_all(
+        self,
+        base: str | int,
+        paths: list[str],
+        *,
+        progress: Callable[[int], object] | None = None,
+        changed: list[str] | None = None,
+    ) -> list[dict[str, Any]]:
         """The entries of several files, as `save` has them.
 
-        `changed`: a list that takes the paths of those that changed while they were read, which have no entry; None: the
-        first of them raises Changed."""
-        entries = []
+        `changed`: a list that takes the paths of those that changed while they were read, which
+        have no entry; None: the first of them raises Changed.
+        """
+        entries: list[dict[str, Any]] = []
         with _Sending(self, progress) as sending:
             for path in paths:
                 try:
@@ -70,7 +86,7 @@ class Parts:
     def close(self) -> None:
         self.file.close()
 
-    def _read(self, base, path, sending):
+    def _read(self, base: str | int, path: str, sending: _Sending) -> dict[str, Any]:
         try:
             descriptor = safe_walk.open_file(base, path, self.account)
         except OSError as error:
@@ -79,7 +95,8 @@ class Parts:
             raise
         before = os.fstat(descriptor)
         with open(descriptor, "rb") as file:
-            whole, names, left = hashlib.sha256(), [], before.st_size
+            whole, left = hashlib.sha256(), before.st_size
+            names: list[str | None] = []
             while left:
                 with sending.slot() as slot:
                     data = file.read(min(SIZE, left))
@@ -92,9 +109,15 @@ class Parts:
                     del data
             if file.read(1) or self._now(base, path) != _identity(before):
                 raise Changed(path)
-        return {"path": path, "size": before.st_size, "sha256": whole.hexdigest(), "executable": bool(before.st_mode & 0o100), "parts": names}
+        return {
+            "path": path,
+            "size": before.st_size,
+            "sha256": whole.hexdigest(),
+            "executable": bool(before.st_mode & 0o100),
+            "parts": names,
+        }
 
-    def _now(self, base, path):
+    def _now(self, base: str | int, path: str) -> tuple[int, int, int, int] | None:
         try:
             descriptor = safe_walk.open_file(base, path, self.account)
         except OSError:
@@ -104,40 +127,43 @@ class Parts:
         finally:
             os.close(descriptor)
 
-    def _remember(self, name) -> None:
+    def remember(self, name: str) -> None:
         self.known.add(name)
         self.file.write(name.encode() + b"\n")
 
 
-def _identity(found):
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class _Sending:
     """Parts on their way. The first error ends it; what was sent by then is known."""
 
-    def __init__(self, parts, progress) -> None:
+    begun: set[str]
+    error: BaseException | None
+
+    def __init__(self, parts: Parts, progress: Callable[[int], object] | None) -> None:
         self.parts, self.progress = parts, progress
         self.pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
         self.slots = threading.Semaphore(AT_ONCE)
         self.begun, self.error = set(), None
 
-    def __enter__(self):
+    def __enter__(self) -> _Sending:
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.pool.shutdown()
         if kind is None and self.error is not None:
             raise self.error
 
-    def slot(self):
+    def slot(self) -> _Slot:
         self.slots.acquire()
         if self.error is not None:
             self.slots.release()
             raise self.error
         return _Slot(self)
 
-    def run(self, data, names, at) -> None:
+    def run(self, data: bytes, names: list[str | None], at: int) -> None:
         try:
             name = hashlib.sha256(data).hexdigest()
             with self.parts.lock:
@@ -148,7 +174,7 @@ class _Sending:
                 self.parts.bucket.put("part/" + name, data)
             with self.parts.lock:
                 if not there:
-                    self.parts._remember(name)
+                    self.parts.remember(name)
                 if self.progress:
                     self.progress(len(data))
         except BaseException as error:
@@ -160,16 +186,16 @@ class _Sending:
 class _Slot:
     """Room for one part, given back when it was sent, or nothing was."""
 
-    def __init__(self, sending) -> None:
+    def __init__(self, sending: _Sending) -> None:
         self.sending, self.taken = sending, False
 
-    def __enter__(self):
+    def __enter__(self) -> _Slot:
         return self
 
-    def send(self, data, names) -> None:
+    def send(self, data: bytes, names: list[str | None]) -> None:
         self.taken = True
         self.sending.pool.submit(self.sending.run, data, names, len(names) - 1)
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self.taken:
             self.sending.slots.release()

@@ -123,11 +123,11 @@ class Saver:
             self.saved = Checkpoints(
                 os.path.join(self.run_dir, "checkpoints"),
                 self.run_dir,
-                self.parts,
-                self.bucket,
-                policy["keep"],
-                policy["every"],
-                attempt,
+                parts=self.parts,
+                bucket=self.bucket,
+                keep=policy["keep"],
+                every=policy["every"],
+                attempt=attempt,
                 account=self.account,
                 project=self.project,
             )

@@ -308,7 +308,7 @@ class Supervisor:
             # The store has it below the other run: it is uploaded only where the training changes it.
             policy = self.part["checkpoints"]
             directory = os.path.join(self.home, "checkpoints")
-            saved = Checkpoints(directory, self.home, None, None, policy["keep"], policy["every"], self.record["attempt"], account=self.account)
+            saved = Checkpoints(directory, self.home, parts=None, bucket=None, keep=policy["keep"], every=policy["every"], attempt=self.record["attempt"], account=self.account)
             saved.restored(manifest)
 
     def restore_newest(self, sources):
@@ -328,7 +328,7 @@ class Supervisor:
         from ..checkpoints.checkpoint_source import restore_from
 
         try:
-            manifest = restore_from(source, self.part["store"], self.home, self.account, self.refuse_stop, self.checkpoints())
+            manifest = restore_from(source, self.part["store"], self.home, account=self.account, before=self.refuse_stop, project=self.checkpoints())
         except Stopped:
             self.look_after()
             raise
@@ -450,7 +450,7 @@ class Supervisor:
         from .take_over import own_checkpoints
 
         directory, last = os.path.join(self.home, "checkpoints"), self.saved().get("last")
-        if last and last["own"] and not lacking(last, directory, self.account, self.checkpoints()):
+        if last and last["own"] and not lacking(last, directory, self.account, project=self.checkpoints()):
             self.log.say("the checkpoint %d stands whole in its place" % self.saved()["kept"][-1]["n"])
             return
         sources = own_checkpoints(self.home, self.part) or ([self.part["resumeFrom"]] if self.part["resumeFrom"] else [])

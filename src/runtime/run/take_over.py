@@ -194,7 +194,7 @@ def take_checkpoints(home, bucket, part, record, there):
     policy = part["checkpoints"]
     number = max([0, *numbers(there, "checkpoint", max([0] + [each["n"] for each in kept]), ".json")])
     saved = Checkpoints(
-        os.path.join(home, "checkpoints"), home, None, None, policy["keep"], policy["every"], part["nextAttempt"]["attempt"], kept=kept, number=number,
+        os.path.join(home, "checkpoints"), home, parts=None, bucket=None, keep=policy["keep"], every=policy["every"], attempt=part["nextAttempt"]["attempt"], kept=kept, number=number,
     )
     for each in reversed(kept):
         try:

@@ -47,7 +47,7 @@ class Saving(unittest.TestCase):
         saved = part_upload.Parts(self.bucket, os.path.join(self.home, "parts.json"))
         self.addCleanup(saved.close)
         return checkpoints.Checkpoints(
-            self.directory, self.home, saved, self.bucket, keep, every, attempt, clock=lambda: self.now, wall=lambda: 1000.0 + self.now, **more,
+            self.directory, self.home, parts=saved, bucket=self.bucket, keep=keep, every=every, attempt=attempt, clock=lambda: self.now, wall=lambda: 1000.0 + self.now, **more,
         )
 
     def write(self, path, data=b"x", at=None):
@@ -82,7 +82,7 @@ class Saving(unittest.TestCase):
 
     def brought_back(self, entry):
         target = tempfile.mkdtemp(dir=self.top)
-        checkpoint_restore.restore(self.bucket.objects["checkpoint/%d.json" % entry["n"]], entry["sha256"], target, self.bucket.part, ACCOUNT)
+        checkpoint_restore.restore(self.bucket.objects["checkpoint/%d.json" % entry["n"]], entry["sha256"], target, get_part=self.bucket.part, account=ACCOUNT)
         return below(target, "")
 
     def there(self, unit):
@@ -425,7 +425,7 @@ class CheckpointsTest(Saving):
         self.bucket.put("checkpoint/2.json", b"written, and in no list yet")
         self.directory, self.home = tempfile.mkdtemp(dir=self.top), tempfile.mkdtemp(dir=self.top)
         it = self.open(attempt=2, kept=before, number=2)
-        manifest = checkpoint_restore.restore(self.bucket.objects["checkpoint/1.json"], before[0]["sha256"], self.directory, self.bucket.part, ACCOUNT)
+        manifest = checkpoint_restore.restore(self.bucket.objects["checkpoint/1.json"], before[0]["sha256"], self.directory, get_part=self.bucket.part, account=ACCOUNT)
         it.restored(manifest)
         self.assertFalse(self.later(it))
         self.write("a", b"more")
@@ -487,7 +487,7 @@ class RestoreTest(Saving):
         self.write("d/a", b"half")
         self.write("d/other", b"other")
         self.write("beside", b"stays")
-        checkpoint_restore.restore(data, entry["sha256"], self.directory, self.bucket.part, ACCOUNT)
+        checkpoint_restore.restore(data, entry["sha256"], self.directory, get_part=self.bucket.part, account=ACCOUNT)
         self.assertEqual(self.there("d"), {"d/a": b"a" * 2500, "d/deep/b": b"b"})
         self.assertTrue(os.stat(os.path.join(self.directory, "d/deep/b")).st_mode & 0o100)
         self.assertEqual(sorted(os.listdir(self.directory)), ["beside", "d"])
@@ -496,7 +496,7 @@ class RestoreTest(Saving):
     def test_belongs_to_the_account(self):
         entry, data = self.saved()
         nobody = pwd.getpwnam("nobody")
-        checkpoint_restore.restore(data, entry["sha256"], self.directory, self.bucket.part, nobody)
+        checkpoint_restore.restore(data, entry["sha256"], self.directory, get_part=self.bucket.part, account=nobody)
         for path in ("d", "d/a", "d/deep", "d/deep/b"):
             self.assertEqual(os.stat(os.path.join(self.directory, path)).st_uid, nobody.pw_uid)
 
@@ -527,10 +527,10 @@ class RestoreTest(Saving):
         cases += [(made(files=[dict(file, path=path)]), "PART_MISMATCH") for path in ("d/../../x", "/d/a", "d//a", "d/a\0")]
         for (wrong, sha256), code in cases:
             with self.subTest(wrong[:200]), self.assertRaises(Failure) as raised:
-                checkpoint_restore.restore(wrong, sha256, self.directory, self.bucket.part, ACCOUNT)
+                checkpoint_restore.restore(wrong, sha256, self.directory, get_part=self.bucket.part, account=ACCOUNT)
             self.assertEqual(raised.exception.code, code)
         with self.assertRaises(Failure) as raised:
-            checkpoint_restore.restore(data, entry["sha256"], self.directory, Bucket(spoilt).part, ACCOUNT)
+            checkpoint_restore.restore(data, entry["sha256"], self.directory, get_part=Bucket(spoilt).part, account=ACCOUNT)
         self.assertEqual(raised.exception.code, "PART_MISMATCH")
         self.assertEqual((self.there("d"), os.listdir(self.directory)), (before, ["d"]))
 

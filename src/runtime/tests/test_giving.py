@@ -228,7 +228,7 @@ class RestoreTest(Outside):
             seen.extend((status.st_uid, stat.S_IMODE(status.st_mode)) for path, status in safe_walk.walk(self.home) if path == "checkpoints.restore")
             return part
 
-        checkpoint_restore.restore(manifest, hashlib.sha256(manifest).hexdigest(), directory, get, NOBODY)
+        checkpoint_restore.restore(manifest, hashlib.sha256(manifest).hexdigest(), directory, get_part=get, account=NOBODY)
         self.assertEqual(seen, [(0, 0o700)])
         with open(os.path.join(directory, "unit/a"), "rb") as file:
             self.assertEqual(file.read(), part)

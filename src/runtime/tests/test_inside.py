@@ -152,7 +152,7 @@ class AsTheUserTest(Saving):
         bucket = Bucket()
         known = part_upload.Parts(bucket, os.path.join(self.home, "parts.json"), NOBODY)
         self.addCleanup(known.close)
-        it = checkpoints.Checkpoints(os.path.join(self.home, "checkpoints"), self.home, known, bucket, 3, None, 1, account=NOBODY)
+        it = checkpoints.Checkpoints(os.path.join(self.home, "checkpoints"), self.home, parts=known, bucket=bucket, keep=3, every=None, attempt=1, account=NOBODY)
         self.assertFalse(it.look(final=True))
         self.assertEqual(bucket.objects, {})
         self.write("outside/m.jsonl", b'{"loss": 1}\n', 0o600)

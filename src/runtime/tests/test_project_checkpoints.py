@@ -58,7 +58,7 @@ class InProject(Saving):
         saved = part_upload.Parts(self.bucket, os.path.join(self.home, "parts.json"))
         self.addCleanup(saved.close)
         return checkpoints.Checkpoints(
-            os.path.join(self.home, "checkpoints"), self.home, saved, self.bucket, keep, None, attempt,
+            os.path.join(self.home, "checkpoints"), self.home, parts=saved, bucket=self.bucket, keep=keep, every=None, attempt=attempt,
             clock=lambda: self.now, wall=lambda: 1000.0 + self.now, project=self.project,
         )
 
@@ -78,7 +78,7 @@ class InProject(Saving):
         written_files.keep_sent(home, dict(sorted(self.sent.items())))
         data = self.bucket.objects["checkpoint/%d.json" % n]
         project = project_checkpoints.Project(home, part(paths) if paths else self.part, ACCOUNT)
-        checkpoint_restore.restore(data, hashlib.sha256(data).hexdigest(), os.path.join(home, "checkpoints"), self.bucket.part, ACCOUNT, project)
+        checkpoint_restore.restore(data, hashlib.sha256(data).hexdigest(), os.path.join(home, "checkpoints"), get_part=self.bucket.part, account=ACCOUNT, project=project)
         self.other = home
         found = {}
         for at, _, names in os.walk(os.path.join(home, "work/p")):
@@ -259,11 +259,11 @@ class SavingTest(InProject):
         self.assertFalse(project.move_aside("./out/ckpt.pt", aside))
         self.assertEqual([os.listdir(aside), os.listdir(os.path.join(self.directory, "out"))], [["out_ckpt.pt"], []])
         last = it.state["last"]
-        self.assertEqual(len(checkpoint_restore.lacking(last, os.path.join(self.home, "checkpoints"), ACCOUNT, project)), 1)
+        self.assertEqual(len(checkpoint_restore.lacking(last, os.path.join(self.home, "checkpoints"), ACCOUNT, project=project)), 1)
         data = self.bucket.objects["checkpoint/1.json"]
-        checkpoint_restore.restore(data, it.latest()["sha256"], os.path.join(self.home, "checkpoints"), self.bucket.part, ACCOUNT, project)
+        checkpoint_restore.restore(data, it.latest()["sha256"], os.path.join(self.home, "checkpoints"), get_part=self.bucket.part, account=ACCOUNT, project=project)
         self.assertEqual(self.there("out"), {"out/ckpt.pt": b"whole"})
-        self.assertEqual(checkpoint_restore.lacking(last, os.path.join(self.home, "checkpoints"), ACCOUNT, project), [])
+        self.assertEqual(checkpoint_restore.lacking(last, os.path.join(self.home, "checkpoints"), ACCOUNT, project=project), [])
 
     def test_it_goes_on_on_another_instance_without_saving_the_same_again(self):
         it = self.open("snapshot.pt")
@@ -360,8 +360,8 @@ class RestoringTest(InProject):
         data = self.bucket.objects["checkpoint/1.json"]
         with self.assertRaises(Failure) as raised:
             checkpoint_restore.restore(
-                data, hashlib.sha256(data).hexdigest(), os.path.join(self.home, "checkpoints"), self.bucket.part, ACCOUNT,
-                project_checkpoints.Project(self.home, self.part, ACCOUNT),
+                data, hashlib.sha256(data).hexdigest(), os.path.join(self.home, "checkpoints"), get_part=self.bucket.part, account=ACCOUNT,
+                project=project_checkpoints.Project(self.home, self.part, ACCOUNT),
             )
         self.assertEqual(raised.exception.code, "PATH_BLOCKED")
         self.assertEqual(os.listdir(beside), [])
@@ -387,7 +387,7 @@ class AsTheUserTest(Outside):
     def restore(self):
         it = project_checkpoints.Project(self.home, part(["out"]), NOBODY)
         checkpoint_restore.restore(
-            self.manifest, hashlib.sha256(self.manifest).hexdigest(), os.path.join(self.home, "checkpoints"), lambda _: b"weights", NOBODY, it,
+            self.manifest, hashlib.sha256(self.manifest).hexdigest(), os.path.join(self.home, "checkpoints"), get_part=lambda _: b"weights", account=NOBODY, project=it,
         )
 
     def test_what_is_put_back_is_the_user_s(self):

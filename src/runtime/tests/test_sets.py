@@ -95,7 +95,7 @@ class Sets(Saving):
 
     def back(self, entry):
         target = tempfile.mkdtemp(dir=self.top)
-        checkpoint_restore.restore(self.bucket.objects["checkpoint/%d.json" % entry["n"]], entry["sha256"], target, self.bucket.part, ACCOUNT)
+        checkpoint_restore.restore(self.bucket.objects["checkpoint/%d.json" % entry["n"]], entry["sha256"], target, get_part=self.bucket.part, account=ACCOUNT)
         return self.state(target)
 
 
@@ -444,7 +444,7 @@ class KilledTest(Sets):
             self.assertTrue(it.kept)
             for each in it.kept:
                 target = tempfile.mkdtemp(dir=self.top)
-                checkpoint_restore.restore(self.bucket.objects["checkpoint/%d.json" % each["n"]], each["sha256"], target, self.bucket.part, ACCOUNT)
+                checkpoint_restore.restore(self.bucket.objects["checkpoint/%d.json" % each["n"]], each["sha256"], target, get_part=self.bucket.part, account=ACCOUNT)
                 if os.path.exists(os.path.join(target, "latest")):
                     with open(os.path.join(target, "latest")) as file:
                         named = file.read()
@@ -456,7 +456,7 @@ def named(name, text, names):
     def numbered(number):
         return [unit for name, unit in names.items() if [int(each) for each in pointers.NUMBER.findall(name)[-1:]] == [number]]
 
-    return pointers.named(name, text, names, numbered)
+    return pointers.named(name, text, names, numbered=numbered)
 
 
 class PointersTest(unittest.TestCase):
@@ -487,7 +487,7 @@ class PointersTest(unittest.TestCase):
                 others = named_units.Others(names, label, numbers)
                 for text in ("5", "05\n", "12", "1", "0", "99"):
                     for name in ("latest", "latest_checkpointed_iteration.txt"):
-                        indexed = pointers.named(name, text, others, others.numbered)
+                        indexed = pointers.named(name, text, others, numbered=others.numbered)
                         self.assertEqual(indexed, named(name, text, others), (labels, label, name, text))
 
     def test_where_a_link_leads(self):
@@ -531,7 +531,7 @@ class NextAttemptTest(Sets):
                 fetched.append(sha256)
                 return self.bucket.part(sha256)
 
-            checkpoint_restore.restore(self.bucket.objects["checkpoint/1.json"], entry["sha256"], self.directory, part, ACCOUNT)
+            checkpoint_restore.restore(self.bucket.objects["checkpoint/1.json"], entry["sha256"], self.directory, get_part=part, account=ACCOUNT)
             self.assertEqual(self.state(self.directory), first, framework)
             # What stands there is not fetched again.
             self.assertLessEqual(len(fetched), 1)
