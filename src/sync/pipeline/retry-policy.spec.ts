@@ -2,8 +2,9 @@ import { RemoteFailure } from '../../command/remote';
 import { Problem } from '../../report/problem';
 import { FileMoved } from '../../snapshot/file-moved';
 import type { Head } from '../manifest/head';
-import { MAX_COMMANDS, retryActionFor, type Attempt, type RetryAction } from './retry-policy';
-import { SyncNotNeeded } from './types';
+import { applyRetry, MAX_COMMANDS, retryActionFor, type Attempt, type RetryAction } from './retry-policy';
+import { SyncNotNeeded, type SyncProgress } from './types';
+import type { SyncContext } from '../context';
 
 const base = { snapshot: 'a'.repeat(64) } as Head;
 const offered = [{ sha256: 'b'.repeat(64), size: 1 }];
@@ -92,5 +93,56 @@ describe('what changes before a failed sync is tried again', () => {
     ['an error without an explanation', new Error('no route')],
   ])('an aborted sync ends with %s', (_, error) => {
     expect(retryActionFor(error, warm, true)).toBeNull();
+  });
+});
+
+describe('a retry', () => {
+  const scanned = { snapshot: 'first' } as unknown as SyncProgress['scanned'];
+  const scannedAgain = { snapshot: 'second' } as unknown as SyncProgress['scanned'];
+  const retried = async (action: RetryAction, error: Error, change: Partial<SyncProgress> = {}) => {
+    const progress = { ...warm, offered, scanned, failures: new Map(), leftovers: [], ...change } as SyncProgress;
+    const forgotten: string[] = [];
+    const context = {
+      reporter: { detail: () => undefined, line: () => undefined, warn: () => undefined },
+      store: { hasChecksum: async () => false },
+      keys: { pack: (sha256: string) => sha256 },
+      index: { forget: (packs: Set<string>) => forgotten.push(...packs) },
+    } as unknown as SyncContext;
+    const preflight = jest.fn(async () => undefined);
+    await applyRetry(context, progress, { scan: async () => scannedAgain, preflight }, action, error);
+    return { ...progress, forgotten, preflight };
+  };
+
+  it('that names everything keeps the scan and relies on no base', async () => {
+    expect(await retried('everything', remote('CONTENT_MISSING'))).toMatchObject({ base: null, scanned });
+  });
+
+  it('that sends packs again forgets those that are gone and names everything', async () => {
+    const { sha256 } = offered[0];
+    expect(await retried('packs', remote('PACK_MISMATCH'))).toMatchObject({ base: null, scanned, forgotten: [sha256] });
+  });
+
+  it('that scans again keeps the base', async () => {
+    expect(await retried('scan', new FileMoved('a'))).toMatchObject({ base, scanned: scannedAgain, forgotten: [] });
+  });
+
+  it('by the other transport keeps the rest', async () => {
+    const fallback = { deliver: transport.deliver };
+    const done = await retried('fallback', notImplemented, { transport: { ...transport, fallback } });
+    expect(done.transport).toBe(fallback);
+    expect(done).toMatchObject({ base, scanned });
+  });
+
+  it('without the instances that are offline remembers why', async () => {
+    const error = offline('i-2 is not valid');
+    const { pending, failures } = await retried('skip', error, { pending: ['i-1', 'i-2'] });
+    expect(pending).toEqual(['i-1']);
+    expect([...failures]).toEqual([['i-2', error]]);
+  });
+
+  it('after a preflight remembers that there was one', async () => {
+    const { diagnosed, preflight } = await retried('preflight', new Error('no route'));
+    expect(diagnosed).toBe(true);
+    expect(preflight).toHaveBeenCalledTimes(1);
   });
 });
