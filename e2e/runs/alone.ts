@@ -51,6 +51,16 @@ export function alone(at: () => World): void {
     expect(commandsOf(world, instance)).toBe(commands);
   });
 
+  it.concurrent('a long log comes whole, and what became of the run after it', async () => {
+    const world = at();
+    const { nx } = world;
+    begin(world, 'long', 'for line in range(40000):\n    print("line of the training", line)\n', {});
+    const { id } = await nx.run(['long:remote-train']).ends(0);
+    const logs = await nx.run(['long:remote-logs', `--run=${id}`]).ends(0);
+    expect(logs.text.match(/line of the training \d+/g)).toHaveLength(40_000);
+    expect(logs.text).toMatch(/line of the training 39999[^]*The training succeeded/);
+  });
+
   it.concurrent('what goes on alone needs the role, and what is followed does not', async () => {
     const world = at();
     const { nx, aws } = world;

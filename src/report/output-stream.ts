@@ -22,6 +22,14 @@ export function surviveErrors(stream: NodeJS.WriteStream): void {
   });
 }
 
+/**
+ * Waits until what was written to a stream is with its reader, or the reader has left. Nx ends the process of an executor
+ * as soon as that has returned: what a pipe has not taken by then is lost, and the exit code is that of a success.
+ */
+export async function drained(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength > 0) await new Promise<void>((resolve) => stream.write('', () => resolve()));
+}
+
 /** Whether writing to a stream has failed. */
 export function hasFailed(stream: NodeJS.WriteStream): boolean {
   return FAILED.has(stream);

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { formatDuration, formatSize } from './units';
-import { hasFailed, surviveErrors } from './output-stream';
+import { drained, hasFailed, surviveErrors } from './output-stream';
 import { sanitizeForTerminal, printableJson, sanitize, sanitizeLines, TerminalText } from './terminal-text';
 import { shellWord } from './shell-words';
 
@@ -64,6 +64,11 @@ export class Reporter {
     this.out = options.json ? (options.stderr ?? process.stderr) : this.stdout;
     this.now = options.now ?? Date.now;
     for (const stream of [this.stdout, this.out]) surviveErrors(stream);
+  }
+
+  /** Waits until all that was printed is with its readers. */
+  async flush(): Promise<void> {
+    await Promise.all([this.stdout, this.out].map(drained));
   }
 
   /** Stops all printing, for good: after a signal the terminal is no longer ours. */

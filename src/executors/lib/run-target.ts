@@ -88,6 +88,8 @@ export async function runTarget<O extends ReportingOptions>(
     return { success: false };
   } finally {
     reporter.endLog();
+    const flushed = reporter.flush();
+    await (signal.aborted ? withTimeout(CLEAN_UP_TIMEOUT_MS, flushed) : flushed);
     // A Ctrl+C in a terminal comes as several signals: after the first, the others must not kill the clean-up.
     if (!signal.aborted) interruption.close();
   }
