@@ -12,9 +12,8 @@ import urllib.request
 from ..system.errors import Failure
 
 DEFAULT = "http://169.254.169.254"
-# Seconds that an answer may take, and how often it is asked for.
-TIMEOUT = 1
-TRIES = 2
+# Seconds that the answer to each try may take: a busy machine takes longer than an idle one.
+TIMEOUTS_S = (1, 2, 4)
 # Seconds that a token is asked for; it is renewed a minute before.
 LIFETIME = 21600
 
@@ -73,19 +72,19 @@ class Metadata:
             return self.token
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> str:
-        for attempt in range(TRIES):
+        for attempt, timeout in enumerate(TIMEOUTS_S, 1):
             try:
                 request = urllib.request.Request(
                     "%s/latest/%s" % (self.endpoint, path), method=method, headers=headers
                 )
-                with self.opener.open(request, timeout=TIMEOUT) as answer:
+                with self.opener.open(request, timeout=timeout) as answer:
                     return answer.read(1 << 20).decode("utf-8", "replace")
             except urllib.error.HTTPError as error:
                 error.close()
-                if error.code < 500 or attempt == TRIES - 1:
+                if error.code < 500 or attempt == len(TIMEOUTS_S):
                     raise
             except (OSError, http.client.HTTPException, ValueError) as error:
-                if attempt == TRIES - 1:
+                if attempt == len(TIMEOUTS_S):
                     raise Failure(
                         "NO_METADATA",
                         "the instance's metadata service does not answer at %s: %s"

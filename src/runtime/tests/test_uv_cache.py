@@ -141,7 +141,7 @@ class SharedTest(test_environment.ToolsTest):
         place = "http://127.0.0.1:%d" % server.server_port
         found = []
         for text, caller in (("dep==1.0\n", "ann"), ("dep==1.0\ntwo\n", "ann"), ("dep==1.0\ntwo\n# other\n", "ann"), ("dep==1.0\n# other\n", "eve")):
-            setup = self.setup(dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": text + "-e ./libs/lib\n"}), index=place, caller=caller)
+            setup = self.setup(dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": text + "-e ./libs/lib\n"}), packageIndex=place, caller=caller)
             self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
             self.assertNotIn("UV_CACHE_DIR", setup.told)
             found.append({name[:3] for name in self.Handler.fetched if name.endswith(".whl")})
