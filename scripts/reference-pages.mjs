@@ -24,7 +24,12 @@ const GUIDES = {
   'nx-ec2 store prune': 'costs-and-clean-up.md',
 };
 
-const cell = (text) => String(text).replaceAll('|', '\\|').replaceAll('\n', ' ');
+/** A text as a cell of a table. Outside code, what is in angle brackets would be an element of HTML, and not be seen. */
+const cell = (text) =>
+  String(text)
+    .replaceAll('|', '\\|')
+    .replaceAll('\n', ' ')
+    .replace(/`[^`]*`|</g, (found) => (found === '<' ? '&lt;' : found));
 const table = (head, rows) =>
   rows.length
     ? [head, head.map(() => '---'), ...rows].map((row) => `| ${row.map(cell).join(' | ')} |`).join('\n') + '\n'
