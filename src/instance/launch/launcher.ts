@@ -4,7 +4,7 @@ import { Problem } from '../../report/problem';
 import { assertProfile } from './assert-profile';
 import { imagesOf } from './image';
 import { LaunchJournal, type LaunchState, type StoredLaunch } from './launch-journal';
-import { LaunchAttempt, STALE_LAUNCH_MS } from './launch-attempt';
+import { LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
 import { isAlive, findByClientToken, describeInstance, type InstanceInfo } from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
 import { TAG } from '../describe/ownership';
@@ -28,6 +28,8 @@ export class Launch {
   /** What became of tries that this process has seen, in words. */
   private readonly seen = new Map<string, string>();
   private said = '';
+  /** The one that this process began last. */
+  private generation = '';
 
   constructor(
     private readonly options: EnsureOptions,
@@ -65,9 +67,10 @@ export class Launch {
   /** Begins another generation, unless somebody else has. */
   private async start(etag: string | null): Promise<void> {
     const { owner, by, run } = this.options;
+    this.generation = randomBytes(8).toString('hex');
     const state = await this.attempt.of({
       v: 1,
-      generation: randomBytes(8).toString('hex'),
+      generation: this.generation,
       at: Date.now(),
       by: owner.caller,
       launchedBy: by,
@@ -100,8 +103,8 @@ export class Launch {
     }
     const token = tokenOf(state);
     const parameters =
-      age < STALE_LAUNCH_MS && this.isOffered(state.launchOptions[state.n])
-        ? await this.attempt.sameParameters(state)
+      age < MAX_RESUME_AGE_MS && this.isOffered(state.launchOptions[state.n])
+        ? await this.attempt.sameParameters(state, state.generation === this.generation)
         : null;
     if (!parameters) return this.withoutParameters(state, etag, age);
     const what = describeLaunchOption(state.launchOptions[state.n]);
