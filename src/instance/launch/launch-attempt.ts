@@ -72,12 +72,10 @@ export class LaunchAttempt {
   /**
    * The parameters of the option that is being tried, if they are still those that it was begun with. Whoever may write
    * to the store may have written it: nothing of it is taken that this side would not ask for itself now.
-   * @param own whether this process began the launch: it may take longer than others would wait to continue it.
    */
-  async sameParameters(state: LaunchState, own: boolean): Promise<RunInstancesCommandInput | null> {
+  async sameParameters(state: LaunchState): Promise<RunInstancesCommandInput | null> {
     const { by, owner, description } = this.options;
     if (state.launchedBy !== by || callerIdentity(state.by) !== callerIdentity(owner.caller)) return null;
-    if (!own && !isRecent(state.at)) return null;
     const price = state.price === null ? null : readPriceTag(state.price);
     if ((price === null) !== (state.price === null)) return null;
     if (!isSamePrice(price, await this.price(state.launchOptions[state.n]))) return null;
@@ -127,7 +125,8 @@ export class LaunchAttempt {
   }
 }
 
-function isRecent(at: number): boolean {
+/** Whether a launch was begun within the last minutes, by the clock of whoever began it. */
+export function isRecent(at: number): boolean {
   const age = Date.now() - at;
   return age >= -MAX_CLOCK_SKEW_MS && age <= MAX_RESUME_AGE_MS + MAX_CLOCK_SKEW_MS;
 }

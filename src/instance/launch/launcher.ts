@@ -4,12 +4,12 @@ import { Problem } from '../../report/problem';
 import { assertProfile } from './assert-profile';
 import { imagesOf } from './image';
 import { LaunchJournal, type LaunchState, type StoredLaunch } from './launch-journal';
-import { LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
+import { isRecent, LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
 import { isAlive, findByClientToken, describeInstance, type InstanceInfo } from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
 import { TAG } from '../describe/ownership';
 import { describeLaunchOption, isSameLaunchOption, placements, type LaunchOption } from './launch-options';
-import { runInstances } from './run-instances';
+import { CAPACITY_ERRORS, runInstances } from './run-instances';
 import { isRefusal, launchClaim, mismatch } from '../stop/claim';
 import { managedInstance, NEW_INSTANCE_LAG_MS } from '../stop/managed';
 import { cancelOpenRequests, terminate } from '../stop/terminate';
@@ -27,6 +27,8 @@ export class Launch {
   private launchOptions: LaunchOption[] = [];
   /** What became of tries that this process has seen, in words. */
   private readonly seen = new Map<string, string>();
+  /** Those that others have seen, and that this process has said it skips. */
+  private readonly skipped = new Set<string>();
   private said = '';
   /** The one that this process began last. */
   private generation = '';
@@ -97,16 +99,15 @@ export class Launch {
       if (instance && isAlive(instance) && this.isOurs(instance)) return { how: 'found', instance };
       return !instance && age < this.timeouts.sure ? this.waitForEc2Consistency() : 'anew';
     }
+    const isCurrent = this.isCurrent(state, age) && this.wereRefused(state);
     if (state.n >= state.launchOptions.length) {
-      if (this.seen.size) throw this.exhausted(state);
+      if (this.seen.size && isCurrent) throw this.exhausted(state);
       return 'anew';
     }
     const token = tokenOf(state);
-    const parameters =
-      age < MAX_RESUME_AGE_MS && this.isOffered(state.launchOptions[state.n])
-        ? await this.attempt.sameParameters(state, state.generation === this.generation)
-        : null;
+    const parameters = isCurrent ? await this.attempt.sameParameters(state) : null;
     if (!parameters) return this.withoutParameters(state, etag, age);
+    this.reportSkipped(state);
     const what = describeLaunchOption(state.launchOptions[state.n]);
     this.report(this.attempt.describe(state));
     const answer = await runInstances(aws, {
@@ -145,8 +146,43 @@ export class Launch {
     return null;
   }
 
+  /**
+   * Whether a launch is of the last minutes. Capacity that was refused is refused for minutes: "wait a few minutes and
+   * submit your request again" (EC2 user guide, InsufficientInstanceCapacity). What was refused before that is tried
+   * again. The launch of this process itself may have many options, and take longer.
+   */
+  private isCurrent({ generation, at }: LaunchState, age: number): boolean {
+    return generation === this.generation || (age < MAX_RESUME_AGE_MS && isRecent(at));
+  }
+
+  /** Whether all was refused that this command tries before the option that a launch has reached, and that is offered. */
+  private wereRefused({ launchOptions, n, refused }: LaunchState): boolean {
+    const reached = n < launchOptions.length ? this.placeOf(launchOptions[n]) : this.launchOptions.length;
+    if (reached < 0) return false;
+    const tried = launchOptions.slice(0, n).filter((_, m) => CAPACITY_ERRORS.has(refused[m]));
+    return this.launchOptions.slice(0, reached).every((each) => tried.some((other) => isSameLaunchOption(each, other)));
+  }
+
+  /** What is not tried since another command was refused it. */
+  private reportSkipped({ generation, launchOptions, n, refused }: LaunchState): void {
+    const skipped = launchOptions.slice(0, n).flatMap((each, m) => {
+      const name = `${generation} ${m}`;
+      if (this.seen.has(name) || this.skipped.has(name)) return [];
+      this.skipped.add(name);
+      return [`${describeLaunchOption(each)} (${refused[m]})`];
+    });
+    if (skipped.length)
+      this.options.reporter.line(
+        `EC2 refused another command some minutes ago, so these are not tried: ${skipped.join(', ')}.`,
+      );
+  }
+
+  private placeOf(option: LaunchOption): number {
+    return this.launchOptions.findIndex((each) => isSameLaunchOption(each, option));
+  }
+
   private isOffered(to: LaunchOption): boolean {
-    return this.launchOptions.some((each) => isSameLaunchOption(each, to));
+    return this.placeOf(to) >= 0;
   }
 
   /** Not twice in a row. */

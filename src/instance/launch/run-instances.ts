@@ -31,7 +31,7 @@ export interface RunInstancesTimeouts {
 const RUN_INSTANCES_RETRY_MS = 2_000;
 
 /** No capacity, or not there: of this type, in this zone, on this market (EC2 API reference, "Error codes"). */
-const REFUSED = new Set([
+export const CAPACITY_ERRORS: ReadonlySet<string> = new Set([
   'InsufficientInstanceCapacity',
   'InsufficientCapacity',
   'InsufficientHostCapacity',
@@ -85,7 +85,7 @@ export async function runInstances(
       if (signal?.aborted) throw signal.reason;
       const code = awsCode(error) ?? '';
       const message = sanitizeForTerminal((error as Error).message);
-      if (REFUSED.has(code)) return { refused: code, message };
+      if (CAPACITY_ERRORS.has(code)) return { refused: code, message };
       if (code === 'IdempotentParameterMismatch') return { other: true };
       if (code === 'IdempotentInstanceTerminated') return { ended: true };
       if (/iamInstanceProfile|IAM Instance Profile/i.test(message) && code === 'InvalidParameterValue') {

@@ -144,4 +144,58 @@ describe('the journal of a launch that was interrupted', () => {
     const { how, tags } = await ensureInstance(options);
     expect([how, tags[TAG.price].split(' ')[0]]).toEqual(['launched', '0.5']);
   });
+
+  const both = () =>
+    described({ type: ['t3.micro', 't3.medium'], subnet: 'subnet-0000000000000000a', spot: 'or-on-demand' });
+  const option = (type: string, market: 'spot' | 'on-demand') => ({
+    type,
+    market,
+    subnet: 'subnet-0000000000000000a',
+    zone: 'eu-west-1a',
+  });
+  const CAPACITY = 'InsufficientInstanceCapacity';
+
+  it('has the options skipped that were refused a moment ago, and says so', async () => {
+    const options = optionsOf(both());
+    await interrupted(options, { n: 3, refused: [CAPACITY, CAPACITY, CAPACITY] }, MINUTE);
+    const { type, market } = await ensureInstance(options);
+    expect([type, market]).toEqual(['t3.medium', 'on-demand']);
+    expect(caller.told).toContain(
+      'EC2 refused another command some minutes ago, so these are not tried: t3.micro (spot) in eu-west-1a (InsufficientInstanceCapacity), t3.medium (spot) in eu-west-1a (InsufficientInstanceCapacity), t3.micro in eu-west-1a (InsufficientInstanceCapacity).\nLaunching t3.medium',
+    );
+  });
+
+  it.each<[string, Partial<LaunchState>, number]>([
+    ['were refused longer ago than capacity lacks', { n: 3, refused: [CAPACITY, CAPACITY, CAPACITY] }, 30 * MINUTE],
+    ['it says were refused for what is no lack of capacity', { n: 1, refused: ['NotOffered'] }, 0],
+    ['it does not name', { launchOptions: [option('t3.medium', 'on-demand')] }, 0],
+    [
+      'it names after the one that it has reached',
+      { launchOptions: [option('t3.medium', 'on-demand'), option('t3.micro', 'spot')] },
+      0,
+    ],
+  ])('has no options skipped that %s', async (_, change, ago) => {
+    const options = optionsOf(both());
+    await interrupted(options, change, ago);
+    const { type, market } = await ensureInstance(options);
+    expect([type, market]).toEqual(['t3.micro', 'spot']);
+    expect(caller.told).not.toMatch('not tried');
+  });
+
+  it('does not have a launch fail with NO_CAPACITY for options that it alone calls refused', async () => {
+    const options = optionsOf(both());
+    at.aws.capacity.add({ type: 't3.micro', market: 'spot', times: 1 });
+    const { store } = options;
+    const swap = store.compareAndSwap.bind(store);
+    let forged = false;
+    // When the first option was refused, somebody writes that there is no other.
+    jest.spyOn(store, 'compareAndSwap').mockImplementation(async (key, body, etag) => {
+      const state = JSON.parse(body.toString()) as LaunchState;
+      if (state.n !== 1 || forged) return swap(key, body, etag);
+      forged = true;
+      return swap(key, Buffer.from(JSON.stringify({ ...state, launchOptions: state.launchOptions.slice(0, 1) })), etag);
+    });
+    expect((await ensureInstance(options)).how).toBe('launched');
+    expect(forged).toBe(true);
+  });
 });
