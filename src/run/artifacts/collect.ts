@@ -246,9 +246,15 @@ function assertSaved(record: RunRecord, project: string): void {
       next:
         error?.code === 'LIMIT'
           ? (LIMIT_ADVICE[String(error.detail.limit)] ?? LIMIT_ADVICE.bytes)
-          : `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`,
+          : `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}${artifacts?.state === 'failed' ? finalAdvice(error?.code) : `: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`}`,
     },
   );
+}
+
+/** Where the instance has said that it can't save them, it does not try again: the run counts as none that succeeded. */
+function finalAdvice(code: string | undefined): string {
+  const cause = code === 'UNSAFE_PATH' ? 'Have the training leave a directory of its own there, no link. ' : '';
+  return ` as long as that instance exists, and are not saved any more. ${cause}The same command trains again.`;
 }
 
 /** What to do where the instance refused to save artifacts, by the limit that it names. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { collectArtifacts } from './collect';
 import { assertCacheable, suggestedOutputs } from './extra-files';
+import type { Problem } from '../../report/problem';
 import { listed, Pipeline, startPipeline } from '../pipeline.fixture';
 import { pullRun } from './pull';
 
@@ -106,6 +107,22 @@ describe('what a training writes', () => {
     expect(read('out/model.pt')).toBe('of the run');
     expect(collected.extra).toEqual([]);
     expect(() => assertCacheable(ended, pipe.session, collected)).not.toThrow();
+  });
+
+  it('does not come back through a link in the place of the output directory, and the error says what follows', async () => {
+    pipe.write(
+      'model/train.py',
+      'import os, shutil\nshutil.rmtree("artifacts", ignore_errors=True)\nos.symlink("/etc", "artifacts")\n',
+    );
+    const run = await train();
+    const { next, message } = (await collectArtifacts(pipe.session, run).catch((error: unknown) => error)) as Problem;
+    expect(message).toMatch(/could not be saved: the output directory .*\(UNSAFE_PATH\)/);
+    expect(next).toBe(
+      `They are on ${run.instance} in ${run.directory} as long as that instance exists, and are not saved any more. Have the training leave a directory of its own there, no link. The same command trains again.`,
+    );
+    const again = (await pipe.launch()).run;
+    expect(again.id).not.toBe(run.id);
+    await pipe.follow(again);
   });
 
   it('is named as an addition to the outputs that the project has', async () => {
