@@ -3,10 +3,11 @@ import { deflateSync } from 'node:zlib';
 import { Problem } from '../../report/problem';
 import { StoreFixture } from '../../store/store.fixture';
 import { Moment } from '../../system/moment';
-import { followRun } from './follow';
+import { followRun, type FollowOptions } from './follow';
 import type { RunRecord } from '../record/record';
 import { RecordWatch } from '../record/record-poller';
 import { putRecord, recordOf, RUN } from '../record/saved-run.fixture';
+import { SEGMENT_BYTES } from '../record/stored-log';
 
 describe('a run whose objects another program has changed', () => {
   let at: StoreFixture;
@@ -17,7 +18,13 @@ describe('a run whose objects another program has changed', () => {
   const LOG = Buffer.from('0123456789');
 
   /** @param instance what it answers; an error: why it does not. */
-  async function follow(record: RunRecord, stored: Buffer | null, instance: object | Problem, write = putRecord) {
+  async function follow(
+    record: RunRecord,
+    stored: Buffer | null,
+    instance: object | Problem,
+    write = putRecord,
+    more: Partial<FollowOptions> = {},
+  ) {
     const keys = at.keys();
     await write(at.store, keys, record);
     if (stored) await at.store.put(`${keys.run(RUN)}log/0`, stored);
@@ -37,6 +44,7 @@ describe('a run whose objects another program has changed', () => {
       formSince: new Moment(),
       onState: () => {},
       onLog: (data) => shown.push(data),
+      ...more,
     });
     return { ended, warned, shown: Buffer.concat(shown).toString() };
   }
@@ -64,6 +72,41 @@ describe('a run whose objects another program has changed', () => {
     const hashes = { folded: 0, chain: '0'.repeat(64), segments: [hash('sha256', LOG, 'hex')] };
     const found = await follow(recordOf({ log: { ...recordOf().log, hashes } }), LOG, gone);
     expect(found).toMatchObject({ shown: '0123456789', warned: [] });
+  });
+
+  const signed = (log: Buffer, more: Partial<RunRecord> = {}) => {
+    const hashes = { folded: 0, chain: '0'.repeat(64), segments: [hash('sha256', log, 'hex')] };
+    return recordOf({ log: { ...recordOf().log, size: log.length, hashes }, ...more });
+  };
+
+  it.each([
+    ['its last segment', LOG, Buffer.concat([LOG, Buffer.from('forged')])],
+    ['a segment of its own', Buffer.alloc(SEGMENT_BYTES, 'a'), Buffer.alloc(SEGMENT_BYTES, 'a')],
+  ])('is shown as far as its record names it where something was added to its log in %s', async (_, log, stored) => {
+    const added = async (...[store, keys, record]: Parameters<typeof putRecord>) => {
+      await putRecord(store, keys, record);
+      if (stored.length === log.length) await store.put(`${keys.run(RUN)}log/1`, Buffer.from('forged'));
+    };
+    const found = await follow(signed(log), stored, gone, added);
+    expect(found.shown).toBe(log.toString());
+    expect(found.warned).toEqual([
+      `The store has more in the log of ${RUN} than the ${log.length} bytes that its record names. The rest is not the run's and was not shown. Another program is writing to this prefix.`,
+    ]);
+  });
+
+  it.each<[string, Partial<RunRecord>, Partial<FollowOptions>]>([
+    ['has ended, and its last lines are shown alone', {}, { from: 6 }],
+    ['runs, as far as its record names it', { state: 'running', outcome: null, endedAt: null }, { once: true }],
+    ['runs, in its last lines', { state: 'running', outcome: null, endedAt: null }, { once: true, from: 6 }],
+  ])('is shown with a warning where its log was changed and it %s', async (_, state, how) => {
+    const forged = Buffer.from('01234567X9 and what came since');
+    const stored = state.state ? forged : forged.subarray(0, LOG.length);
+    const { warned } = await follow(signed(LOG, state), stored, gone, putRecord, how);
+    expect(warned).toEqual([
+      expect.stringContaining(`differs from the one that the instance recorded: log/0 of ${RUN}`),
+    ]);
+    const whole = Buffer.concat([LOG, stored.subarray(LOG.length)]);
+    expect((await follow(signed(LOG, state), whole, gone, putRecord, how)).warned).toEqual([]);
   });
 
   it('is not followed for ever where an old record hides its end', async () => {

@@ -8,7 +8,7 @@ import { pollRun, renewUploadForm, FORM_AGE_MS } from './poll-instance';
 import { recordOf, RecordWatch, type RunRecord } from '../record/record-poller';
 import { awaitsReplacement } from '../record/interruption';
 import { ShownLog } from './shown-log';
-import { StoredLog } from '../record/stored-log';
+import { SEGMENT_BYTES, StoredLog } from '../record/stored-log';
 import { LogStream } from './log-stream';
 import { Moment, steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
@@ -72,6 +72,10 @@ class Follower {
   private sure: number;
   private readonly log: StoredLog;
   private readonly shown: ShownLog;
+  /** Whether the store was read. */
+  private begun = false;
+  /** Up to here, what was shown came from the store. */
+  private storedTo = 0;
   private readonly watch: RecordWatch;
   private stream: LogStream | null | undefined;
   private readonly started = steadyNow();
@@ -140,19 +144,22 @@ class Follower {
   private async look(): Promise<RunRecord | null> {
     const { signal } = this.options;
     const streamed = this.stream?.alive ?? false;
-    const [found] = await Promise.all([
+    const from = this.at;
+    const [found, stored] = await Promise.all([
       this.watch.look(signal),
       streamed || this.options.quiet ? undefined : this.readStored(),
     ]);
     // What was told of the attempt before tells nothing of one that has just begun.
     const record = found && found.attempt >= this.run.attempt ? found : null;
+    if (stored) this.acceptStored(from, stored, record);
     if (record) {
       this.adopt(record);
       if (this.watch.changed) this.options.onState(record);
       // What the record says is there is there.
-      while (this.at < record.log.size && (await this.readStored())) continue;
+      while (this.at < record.log.size && this.acceptStored(this.at, await this.readStored(), record)) continue;
+      if (this.watch.changed || record.state === 'ended') this.verifyShown(record);
       if (record.state === 'ended' && this.at >= record.log.size) {
-        this.verifyShown(record);
+        await this.warnExcess(record);
         if (!awaitsReplacement(record) || this.options.once) return record;
         return (await this.isGone(record)) ? record : null;
       }
@@ -230,12 +237,37 @@ class Follower {
     return before && this.fleet.gone;
   }
 
-  /** Whether the store had more of the log. */
-  private async readStored(): Promise<boolean> {
-    const from = this.at;
-    const more = this.accept(from, await this.log.read(from, this.options.signal));
-    if (more && this.sure === from) this.sure = this.at;
-    return more;
+  /** What the store has of the log from here on. */
+  private async readStored(): Promise<Buffer> {
+    const { at } = this;
+    const before = this.begun ? 0 : at % SEGMENT_BYTES;
+    const piece = await this.log.read(at - before, this.options.signal);
+    if (!this.begun && piece.length > before) this.shown.addUnshown(at, piece.subarray(0, before));
+    this.begun = true;
+    return piece.subarray(before);
+  }
+
+  /**
+   * Takes what the store has. Of a run that has ended, only what its record names is the run's.
+   * @returns whether there was more.
+   */
+  private acceptStored(from: number, data: Buffer, record: RunRecord | null): boolean {
+    const end = record?.state === 'ended' ? record.log.size : Infinity;
+    if (!this.accept(from, data.subarray(0, Math.max(0, end - from)))) return false;
+    if (this.sure === from) this.sure = this.at;
+    this.storedTo = this.at;
+    return true;
+  }
+
+  /** Whoever may write to the bucket may add to the log of a run that has ended. */
+  private async warnExcess({ id, log, outcome }: RunRecord): Promise<void> {
+    // The next attempt may write before its record says so.
+    if (this.options.quiet || outcome === 'interrupted' || outcome === 'lost') return;
+    const shown = this.storedTo > log.size;
+    if (!shown && !(await this.log.read(log.size, this.options.signal)).length) return;
+    this.session.reporter.warn(
+      `The store has more in the log of ${id} than the ${log.size} bytes that its record names. The rest is not the run's and was ${shown ? 'shown before the run had ended' : 'not shown'}. Another program is writing to this prefix.`,
+    );
   }
 
   /** Takes a piece of the log, whoever brings it: what was shown is dropped, what lies ahead comes again. */

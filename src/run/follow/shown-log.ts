@@ -1,10 +1,10 @@
-import { createHash, type Hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LogCheck } from '../record/log-check';
 import type { RunRecord } from '../record/record';
 import { SEGMENT_BYTES } from '../record/stored-log';
 
 /**
- * What was shown of a log, to be held against the run's record when there is one of its end: before, nobody has signed
+ * What was shown of a log, to be held against the run's records: before there is one that names it, nobody has signed
  * what is read in the store.
  */
 export class ShownLog {
@@ -12,7 +12,8 @@ export class ShownLog {
   /** Where the part begins that can be verified by itself: a segment's start. */
   private from: number;
   private readonly whole: string[] = [];
-  private open: Hash = createHash('sha256');
+  /** The bytes of the segment that is not whole yet: a record may name a part of it. */
+  private rest: Buffer[] = [];
 
   constructor(from: number) {
     this.at = from;
@@ -24,32 +25,39 @@ export class ShownLog {
     if (offset !== this.at) {
       this.from = Math.ceil(offset / SEGMENT_BYTES) * SEGMENT_BYTES;
       this.whole.length = 0;
-      this.open = createHash('sha256');
+      this.rest = [];
     }
     this.at = offset + piece.length;
     for (let done = Math.max(0, this.from - offset); done < piece.length;) {
       const room = SEGMENT_BYTES - ((offset + done) % SEGMENT_BYTES);
       const part = piece.subarray(done, done + room);
-      this.open.update(part);
+      this.rest.push(part);
       done += part.length;
       if (part.length < room) break;
-      this.whole.push(this.open.digest('hex'));
-      this.open = createHash('sha256');
+      this.whole.push(hash('sha256', Buffer.concat(this.rest), 'hex'));
+      this.rest = [];
     }
   }
 
-  /** The first segment that was shown otherwise than the record of the run's end says; null where there is none. */
+  /** What its segment has before the first piece, which begins at an offset and was not shown yet: it is verified with it. */
+  addUnshown(offset: number, before: Buffer): void {
+    if (this.at !== offset || this.from < offset) return;
+    this.at = this.from = offset - before.length;
+    this.add(this.from, before);
+  }
+
+  /** The first segment that was shown otherwise than a record says; null where there is none. */
   changed(record: Pick<RunRecord, 'log'>): number | null {
+    const { size } = record.log;
     const first = this.from / SEGMENT_BYTES;
     const check = new LogCheck(record);
-    // More was shown than the record names, or less: only whole segments are compared then.
-    const last = this.at === record.log.size && this.at % SEGMENT_BYTES && this.at > this.from;
-    const seen = [...this.whole, ...(last ? [this.open.copy().digest('hex')] : [])];
-    const start = check.begin(first) === first ? first : null;
-    if (start === null) return null;
-    const wrong = seen.findIndex(
-      (sha256, n) => (start + n) * SEGMENT_BYTES < record.log.size && !check.takes(start + n, sha256),
-    );
-    return wrong < 0 ? null : start + wrong;
+    // Of a segment that was whole when it was shown, and was not when the record was written, a later record tells.
+    const seen = this.whole.filter((_, n) => (first + n + 1) * SEGMENT_BYTES <= size);
+    const end = size - (first + this.whole.length) * SEGMENT_BYTES;
+    if (end > 0 && end < SEGMENT_BYTES && this.at >= size && this.at > this.from)
+      seen.push(hash('sha256', Buffer.concat(this.rest).subarray(0, end), 'hex'));
+    if (check.begin(first) !== first) return null;
+    const wrong = seen.findIndex((sha256, n) => !check.takes(first + n, sha256));
+    return wrong < 0 ? null : first + wrong;
   }
 }
