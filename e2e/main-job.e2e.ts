@@ -308,7 +308,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
   it.each([
     ['a script that is not there', ['--script=nope.py'], 'digits/nope.py does not exist'],
     ['an unknown configuration', ['-c', 'nope'], 'no configuration "nope"'],
-    ['an unknown option', ['--bogus=1'], '--bogus=1 is no option of remote-train'],
+    ['an unknown option', ['--bogus=1'], '--bogus=1 is not an option of remote-train'],
     ['a duration without a unit', ['--timeout=30'], 'must be a duration with a unit'],
     ['words after --', ['--', '--epochs', '3'], '--args="--epochs 3"'],
   ])('refuses %s with what to do', (_name, args, message) => {

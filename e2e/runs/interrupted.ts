@@ -54,7 +54,7 @@ export function interrupted(at: () => World): void {
   });
 
   it.concurrent.each([
-    ['once', 1, /Detached: (\S+) continues[^]*remote-logs --run=\1[^]*Once more within 2 s/, 'running'],
+    ['once', 1, /Detached: (\S+) continues[^]*remote-logs --run=\1[^]*again within 2 s/, 'running'],
     ['twice', 2, /Detached: (\S+) continues[^]*\1 is asked to stop/, 'ended'],
   ])('Ctrl+C %s in a terminal says what becomes of it', async (name, times, says, state) => {
     const world = at();
@@ -78,7 +78,7 @@ export function interrupted(at: () => World): void {
       const { status, text } = await nx.onTerminal('begun', 2, ['terminal-default:remote-train']);
       expect(status).not.toBe(0);
       expect(text).toContain('Ctrl+C leaves it running; come back with the same command');
-      expect(text).not.toMatch(/twice|Once more/);
+      expect(text).not.toMatch(/twice|again within/);
       const id = ID.exec(text)![0];
       const { result } = await nx.run(['terminal-default:remote-status', `--run=${id}`, '--json']).ends(0);
       expect(result.runs[0]).toMatchObject({ id, state: 'running' });

@@ -157,7 +157,7 @@ describe('Aws', () => {
   it('says so where the proxy refuses', async () => {
     process.env.HTTPS_PROXY = `http://user:wrong@127.0.0.1:${proxy.port}`;
     const error = await caller(open()).catch((reason: unknown) => awsProblem('INTERNAL', 'No.', reason));
-    expect((error as Error).message).toMatch(/The proxy wants[^]*HTTPS_PROXY/);
+    expect((error as Error).message).toMatch(/The proxy requires[^]*HTTPS_PROXY/);
     expect((error as Error).message).not.toContain('wrong');
   });
 

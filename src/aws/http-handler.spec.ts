@@ -77,7 +77,7 @@ describe("the SDK's requests", () => {
     });
     const error = await list(s3).catch((each: unknown) => each);
     const problem = awsProblem('STORE_LIST', 'Could not list s3://bucket/.', error);
-    expect(problem.message).toMatch(/A web page came back \(HTTP 200\) where AWS was asked/);
+    expect(problem.message).toMatch(/A web page came back \(HTTP 200\) instead of an answer from AWS/);
     expect(problem.next).toMatch(/sign-in page/);
     expect(asked).toBe(1);
   });

@@ -26,7 +26,7 @@ export class ForeignAnswer extends Error {
   readonly code = 'FOREIGN_ANSWER';
 
   constructor(status: number) {
-    super(`A web page came back (HTTP ${status}) where AWS was asked.`);
+    super(`A web page came back (HTTP ${status}) instead of an answer from AWS.`);
   }
 }
 

@@ -79,7 +79,7 @@ export function awsProblem(
     );
   }
   if (status === 407) {
-    return new Problem('PROXY', `${what} The proxy wants a name and a password (HTTP 407).`, {
+    return new Problem('PROXY', `${what} The proxy requires a name and a password (HTTP 407).`, {
       next: 'Put them into HTTPS_PROXY: http://name:password@host:port, each percent-encoded.',
       cause: error,
     });
@@ -123,7 +123,7 @@ function ownWords({ message, $metadata }: SdkError): string {
 function hint({ name, message }: SdkError, denied: Denied | undefined): string | undefined {
   if (denied) return describeDenied(denied);
   if (OBJECT_LOCK.test(message))
-    return "Object Lock protects the object until its retention ends; no permission of the caller's helps. Use a bucket without Object Lock for the store.";
+    return "Object Lock protects the object until its retention ends, whatever the caller's permissions. Use a bucket without Object Lock for the store.";
   if (/^(ExpiredToken|ExpiredTokenException|RequestExpired)$/.test(name))
     return 'The credentials have expired: sign in again.';
   if (
@@ -131,11 +131,12 @@ function hint({ name, message }: SdkError, denied: Denied | undefined): string |
       name,
     )
   ) {
-    return 'Check the credentials in force: aws sts get-caller-identity.';
+    return 'To check which credentials are used: aws sts get-caller-identity';
   }
-  if (/^(RequestTimeTooSkewed)$/.test(name)) return "This machine's clock is off: set it.";
+  if (/^(RequestTimeTooSkewed)$/.test(name))
+    return "This machine's clock is off. Set it, and run the same command again.";
   if (DENIED.test(name)) {
-    return 'The caller lacks a permission: the CallerPolicy of nx g nx-ec2:aws-setup has those that it needs.';
+    return 'The caller lacks a permission. Attach the CallerPolicy of nx g nx-ec2:aws-setup to it.';
   }
   return undefined;
 }
@@ -165,6 +166,6 @@ function networkHint(error: SdkError | undefined): string | undefined {
       : 'Check the network and the proxy settings (HTTPS_PROXY).';
   }
   if (/certificate/i.test(error?.message ?? ''))
-    return 'A proxy with its own authority? Point AWS_CA_BUNDLE or NODE_EXTRA_CA_CERTS to its certificate.';
+    return 'If a proxy has its own certificate authority, point AWS_CA_BUNDLE or NODE_EXTRA_CA_CERTS to its certificate.';
   return 'Check the network, the region and the proxy settings (HTTPS_PROXY), and try again.';
 }

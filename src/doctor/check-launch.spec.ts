@@ -42,7 +42,7 @@ describe('the doctor, of an instance that is described', () => {
       'g5.xlarge in eu-west-1a, eu-west-1b; g4dn.xlarge in eu-west-1a, eu-west-1b, eu-west-1c',
     );
     expect(found.price.detail).toMatch(/^g5\.xlarge: \$0\.45 an hour \(spot, eu-west-1a, EC2's price of /);
-    expect(found['launch an instance'].detail).toBe('EC2 would: g5.xlarge (spot)');
+    expect(found['launch an instance'].detail).toBe('EC2 would launch g5.xlarge (spot)');
     expect(at.aws.left()).toMatchObject({ instances: [], volumes: [], spotRequests: [] });
   });
 

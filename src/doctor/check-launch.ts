@@ -77,11 +77,11 @@ async function mayLaunch(
     const ec2 = await aws.ec2();
     await ec2.send(new RunInstancesCommand({ ...launch(), DryRun: true }), { abortSignal });
   } catch (error) {
-    if (awsCode(error) === 'DryRunOperation') return found(name, `EC2 would: ${type} (${market})`);
+    if (awsCode(error) === 'DryRunOperation') return found(name, `EC2 would launch ${type} (${market})`);
     const check = failed(name, awsProblem('LAUNCH', `EC2 would not launch ${type} (${market}).`, error));
     return awsCode(error) === 'UnauthorizedOperation' ? { ...check, fix: lacks((error as Error).message) } : check;
   }
-  return { name, ok: null, detail: 'EC2 did not say whether it would.', fix: null };
+  return { name, ok: null, detail: 'EC2 did not say whether it would launch the instance.', fix: null };
 }
 
 /** The action that is missing, where EC2 names it. */

@@ -175,6 +175,6 @@ describe('what an S3 server must do', () => {
     store.lock = new Date('2030-01-02T03:04:05Z');
     const { detail, fix } = (await check(store)).get('versions')!;
     expect(detail).toContain('Object Lock holds each until its retention ends (one written now: 2030-01-02)');
-    expect(fix).toContain('after its retention');
+    expect(fix).toContain('after their retention');
   });
 });

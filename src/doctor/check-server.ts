@@ -219,7 +219,7 @@ async function checkForms(store: Store, key: Keys, prefix: string, postForm: Ser
       detail: isGood(status)
         ? 'an upload by a form was not found'
         : `the server refused an upload by a form (HTTP ${status})`,
-      fix: 'An instance without a role can not write its run: give it one, and set "storeAccess" to "role".',
+      fix: 'Without a role, an instance could not save its run. Give it a role, and set "storeAccess" to "role".',
     };
   const outside = key('elsewhere');
   if (isGood(await send(outside, sha256(body))))
@@ -247,7 +247,7 @@ async function checkVersions(store: Store, key: Keys): Promise<Answer | null> {
     detail: lockedUntil
       ? `the bucket keeps versions, and Object Lock holds each until its retention ends (one written now: ${lockedUntil.toISOString().slice(0, 10)})`
       : 'the bucket keeps versions',
-    fix: `What "prune" deletes stays as an older version, and is paid for${lockedUntil ? '; it can be deleted after its retention' : ''}: a lifecycle rule with NoncurrentVersionExpiration deletes it.`,
+    fix: `Objects that "prune" deletes stay as older versions, which cost money${lockedUntil ? ' and can be deleted after their retention' : ''}. To delete them, add a lifecycle rule with NoncurrentVersionExpiration.`,
   };
 }
 

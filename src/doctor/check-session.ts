@@ -5,7 +5,7 @@ import { Problem, type Denied } from '../report/problem';
 
 const NAME = 'open a session';
 const DOCUMENT = 'AWS-StartNonInteractiveCommand';
-const FIX = 'without one, a log comes from the store every few seconds, and remote-shell is not to be had';
+const FIX = 'without sessions, logs come from the store every few seconds, and remote-shell does not work';
 /** What is run there ends at once: a session that has not ended by then, ms, works all the same. */
 const SESSION_TIMEOUT_MS = 15_000;
 

@@ -67,7 +67,7 @@ describe('what a training needs of its instances, before its files are sent', ()
     const full = session({ free: 8 * GB });
     await assertReady(full.whole, needs({}, 3));
     expect(full.said[0]).toBe(
-      'i-1 has 8 GB free. The environment of uv.lock downloads 3 GB and takes about 9 GB unless that was installed before: free some, or set "remoteRoot" to a larger volume.',
+      'i-1 has 8 GB free. The environment of uv.lock downloads 3 GB and takes about 9 GB, unless it was installed before. Free some space, or set "remoteRoot" to a larger volume.',
     );
     const large = session({ free: 9 * GB });
     await assertReady(large.whole, needs({}, 3));
@@ -97,7 +97,7 @@ describe('the volume of an instance to be launched', () => {
 
   it('is warned of where they may not fit', () => {
     expect(check(8, 2, 3)).toEqual([
-      expect.stringMatching(/downloads 2 GB to 3 GB; .* about 9 GB\. To have more, set/),
+      expect.stringMatching(/downloads 2 GB to 3 GB; .* about 9 GB\. For more space, set/),
     ]);
     expect(check(undefined, 17)).toHaveLength(1);
   });

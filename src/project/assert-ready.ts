@@ -38,11 +38,11 @@ export async function assertReady(
           next: sanitizeForTerminal(missing.fix),
         });
       }
-      // Not an error: an environment that is there already needs no more room.
+      // Not an error: an environment that exists already needs no more space.
       if (download && free < download.most * MEASURED) {
         reporter.warn(
           `${instance} has ${formatSize(free)} free. The environment of uv.lock downloads ${describe(needs)} and takes about ` +
-            `${formatSize(download.most * MEASURED)} unless that was installed before: free some, or set "remoteRoot" to a larger volume.`,
+            `${formatSize(download.most * MEASURED)}, unless it was installed before. Free some space, or set "remoteRoot" to a larger volume.`,
         );
       }
     }),
@@ -74,7 +74,7 @@ export function assertVolume(
   }
   if (download.most * MEASURED > volume) {
     reporter.warn(
-      `${what}, and the installed packages take about ${formatSize(download.most * MEASURED)}. To have more, set ${key}.`,
+      `${what}, and the installed packages take about ${formatSize(download.most * MEASURED)}. For more space, set ${key}.`,
     );
   }
 }

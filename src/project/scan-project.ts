@@ -34,7 +34,7 @@ export async function scanProject(workspace: Workspace): Promise<Scanned> {
   const { snapshot, disappeared, recipes } = await scanFiles(workspace, files);
   if (disappeared.length) {
     reporter.warn(
-      `deleted after they were listed, not sent: ${disappeared.slice(0, 10).map(printablePath).join(', ')}${disappeared.length > 10 ? ` and ${disappeared.length - 10} more` : ''}`,
+      `not sent, because they were deleted during the scan: ${disappeared.slice(0, 10).map(printablePath).join(', ')}${disappeared.length > 10 ? ` and ${disappeared.length - 10} more` : ''}`,
     );
   }
   warnPointers(workspace, snapshot);

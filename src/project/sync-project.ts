@@ -83,7 +83,7 @@ export function describeReply(reporter: Reporter, instance: string, reply: SyncR
   if (reply.revertedCount) {
     const named = reply.reverted.slice(0, 5).map(sanitizeForTerminal).join(', ');
     const kept = reply.kept
-      ? `; the replaced files are in ${sanitizeForTerminal(reply.kept)} (--force keeps nothing)`
+      ? `; the replaced files are in ${sanitizeForTerminal(reply.kept)} (--force overwrites without a copy)`
       : '';
     reporter.warn(
       `${formatCount(reply.revertedCount, 'synced file')} had been changed on the instance and ${reply.revertedCount === 1 ? 'was' : 'were'} put back: ${named}${kept}`,

@@ -91,7 +91,7 @@ if sha256(runtime) != request["runtime"]:
             file.write(runtime)
         os.replace(kept + ".%d" % os.getpid(), kept)
     except OSError as error:
-        fail("NO_ROOT", "%s can not be written: %s" % (root, error), path=root, reason=str(error))
+        fail("NO_ROOT", "%s could not be written: %s" % (root, error), path=root, reason=str(error))
 try:
     sys.meta_path.insert(0, Modules(json.loads(inflate(runtime))["modules"]))
     from nx_ec2_runtime.main import run  # pyright: ignore[reportMissingImports]

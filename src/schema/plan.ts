@@ -203,7 +203,7 @@ export const doctorOperation = z.object({
 export const readyOperation = z.object({ op: z.literal('ready'), environment: environmentTool });
 export const activityOperation = z.object({
   op: z.literal('activity'),
-  watchdog: z.boolean().describe('It fails where no watchdog works below the root.'),
+  watchdog: z.boolean().describe('Fails if no watchdog runs for this root.'),
 });
 
 export type SyncPart = z.infer<typeof syncSpec>;

@@ -56,7 +56,7 @@ export const readyReply = z.object({
   missing: z
     .object({ tool: text(), why: text(65536), fix: text(65536) })
     .nullable()
-    .describe('The tool that the instance lacks and can not fetch.'),
+    .describe("The tool that the instance lacks and can't fetch."),
   free: count.describe('Bytes free on the disk of the root.'),
 });
 

@@ -114,7 +114,7 @@ export const runRecord = z.object({
   metadata: runMetadata,
   heartbeat: count.describe('Grows with each write of the record.'),
   access: z.enum(['role', 'presigned']).describe('How the instance writes to the store.'),
-  trouble: text().nullable().describe('What can not be saved, and why.'),
+  trouble: text().nullable().describe("What can't be saved, and why."),
 });
 
 export type SavedCheckpoint = z.infer<typeof savedCheckpoint>;

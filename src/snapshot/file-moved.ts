@@ -4,7 +4,7 @@ import { Problem } from '../report/problem';
 export class FileMoved extends Problem {
   constructor(what: string, cause?: unknown) {
     super('FILE_CHANGED', `A file changed while it was being sent: ${what}`, {
-      next: 'Run the command again when nothing writes there.',
+      next: 'Run the command again when no program writes to it.',
       cause,
     });
   }

@@ -154,7 +154,7 @@ function readStable(path: string, read: () => Content | null): Content | null {
     }
     if (tries === MAX_READS) {
       throw new Problem('FILE_CHANGING', `${printablePath(path)} keeps changing while it is read.`, {
-        next: 'Run the command again when nothing writes there, or leave it out with "sync.exclude".',
+        next: 'Run the command again when no program writes to it, or leave it out with "sync.exclude".',
       });
     }
   }

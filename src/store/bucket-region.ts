@@ -31,9 +31,9 @@ export async function bucketRegion(requests: BucketRequests): Promise<string | u
       if (requests.settings.prefix && (await mayList(requests, storeBase(requests.settings.prefix)))) return region;
       throw requests.problem(
         'BUCKET_FORBIDDEN',
-        `The bucket ${bucket} can't be used by the credentials in force${requests.settings.bucketOwner ? `, or does not belong to account ${requests.settings.bucketOwner}` : ''}.`,
+        `The bucket ${bucket} can't be used with the current credentials${requests.settings.bucketOwner ? `, or does not belong to account ${requests.settings.bucketOwner}` : ''}.`,
         error,
-        'The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it. A requester-pays bucket of another account can not be used.',
+        "The caller needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject on it. A requester-pays bucket of another account can't be used.",
         ['bucket', 'prefix', 'bucketOwner', 'profile', 'roleArn'],
       );
     }

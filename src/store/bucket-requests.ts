@@ -42,7 +42,7 @@ export class BucketRequests {
         : `The bucket ${bucket} is in another region: set "region" to that of the bucket (aws s3api get-bucket-location --bucket ${shellWord(bucket)}).`;
     }
     if (status === 307)
-      return `S3 sends requests for ${bucket} elsewhere for the moment, as it does for some hours after a bucket was created. Set "region" to that of the bucket${region ? ` (${region})` : ''}, and try again in a few minutes.`;
+      return `S3 redirects requests for ${bucket} at the moment, as it does for some hours after a bucket was created. Set "region" to that of the bucket${region ? ` (${region})` : ''}, and try again in a few minutes.`;
     if (status === 501)
       return 'This S3 server lacks a feature that the request needs: nx run <project>:remote-doctor names it. With "sync": {"transport": "auto"}, files are sent as an archive instead.';
     return undefined;

@@ -13,7 +13,7 @@ interface DataObject {
 
 /** S3 answers the same to a caller who may not list a bucket and to one who does not offer to pay. */
 const DENIED =
-  'The caller needs s3:ListBucket on that bucket. A requester-pays bucket can not be read: copy the data to a bucket of your own (aws s3 sync --request-payer requester).';
+  "The caller needs s3:ListBucket on that bucket. A requester-pays bucket can't be read: copy the data to a bucket of your own (aws s3 sync --request-payer requester).";
 
 /**
  * The version of data in S3, `s3://<bucket>[/<prefix>]`, as the instance will find it: docs/reference/formats.md, "Data".

@@ -78,7 +78,7 @@ export class ObjectListing {
       'STORE_TOO_MANY',
       `${this.requests.name(prefix)} holds more than ${formatCount(limit, 'object')}.`,
       {
-        next: 'Remove what no run needs: npx nx-ec2 store prune. If that does not help, another program is writing to this prefix.',
+        next: 'If pruning does not help, another program is writing to this prefix. To remove unreachable objects: npx nx-ec2 store prune --apply',
       },
     );
   }

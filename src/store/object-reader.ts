@@ -57,7 +57,7 @@ export class ObjectReader {
     } catch (error) {
       // Removed meanwhile, or not to be asked.
       if (awsStatus(error) === 404 || awsStatus(error) === 403) return null;
-      throw this.requests.problem('STORE_GET', `Could not look at ${this.requests.name(key)}.`, error);
+      throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
     }
   }
 
@@ -134,7 +134,7 @@ export class ObjectReader {
       return (await s3.send(new HeadObjectCommand(this.requests.target(key)))).ETag ?? null;
     } catch (error) {
       if (awsStatus(error) === 404) return null;
-      throw this.requests.problem('STORE_GET', `Could not look at ${this.requests.name(key)}.`, error);
+      throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
     }
   }
 
@@ -149,7 +149,7 @@ export class ObjectReader {
       return { version, lockedUntil: head.ObjectLockRetainUntilDate };
     } catch (error) {
       if (awsStatus(error) === 404) return null;
-      throw this.requests.problem('STORE_GET', `Could not look at ${this.requests.name(key)}.`, error);
+      throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
     }
   }
 

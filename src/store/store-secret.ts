@@ -88,7 +88,7 @@ export class StoreSecret {
     const secret = await this.fetch();
     if (secret) return secret;
     throw new Problem('STORE_SECRET', `The parameter ${this.parameter} does not exist in ${await this.aws.region()}.`, {
-      next: 'The first remote-train or remote-submit creates it, with ssm:PutParameter. A run that was started before it, or from another region, can be verified where it was started only.',
+      next: 'The first remote-train or remote-submit creates it, with ssm:PutParameter. A run that was started before that, or from another region, can only be verified on the machine that started it.',
     });
   }
 
@@ -107,7 +107,7 @@ export class StoreSecret {
     const secret = keyBytes(value);
     if (!secret) {
       throw new Problem('STORE_SECRET', `The parameter ${this.parameter} does not hold 32 bytes in base64.`, {
-        next: `Delete it, and the next start makes another: aws ssm delete-parameter --name ${shellWord(this.parameter)}. Records of earlier runs can't be verified then.`,
+        next: `Delete it, so that the next start creates another: aws ssm delete-parameter --name ${shellWord(this.parameter)}. Records of earlier runs can't be verified then.`,
       });
     }
     cacheSecret([await this.place()], secret);

@@ -11,7 +11,7 @@ export class StoreTooLarge extends Problem {
     readonly etag: string | null,
   ) {
     super('STORE_TOO_LARGE', `${name} is too large: it has ${size}, its limit is ${formatCount(limit, 'byte')}.`, {
-      next: 'Another program writes to this prefix, or the object was damaged.',
+      next: 'Another program is writing to this prefix, or the object is damaged.',
     });
   }
 }

@@ -81,7 +81,7 @@ export class Watch {
   async run(): Promise<never> {
     try {
       await this.start();
-      this.session.reporter.line(`Watching; Ctrl+C ends it.`);
+      this.session.reporter.line(`Watching. To stop: Ctrl+C`);
       for (;;) {
         const batch = await this.options.events.next(this.idle(), this.options.signal);
         this.pending = merge(this.pending, batch);
@@ -142,7 +142,7 @@ export class Watch {
   private warnConfigChanged({ paths }: ChangeBatch): void {
     const { configuration, reporter } = this.session;
     const file = posix.join(configuration.projectRoot, CONFIG_FILE);
-    if (paths?.has(file)) reporter.line(`${file} changed: takes effect at the next start.`);
+    if (paths?.has(file)) reporter.line(`${file} changed. Restart the watch to apply the change.`);
   }
 
   /** Does something, and what its failure asks for: nothing but the end of all ends a watch. */
@@ -215,7 +215,7 @@ export class Watch {
         const hopeless = error instanceof Problem && error.code === 'INSTANCE_GONE';
         if (options.signal.aborted || hopeless || performance.now() - since > RESTART_TIMEOUT_MS) throw error;
         const what = (error as Error).message.split('\n')[0];
-        if (said !== what) reporter.line(`Could not start it (${what}); trying again.`);
+        if (said !== what) reporter.line(`Could not start the watcher (${what}); trying again.`);
         said = what;
         await sleep(wait, options.signal);
       }

@@ -27,7 +27,7 @@ export async function openWorkspace(
       tracked: (await Promise.all(outputs.map((output) => trackedBelow(workspaceRoot, output)))).flat(),
       onLoss: (why) =>
         reporter.warn(
-          `no file events (${why}): files are looked at every few seconds. On Linux, raise fs.inotify.max_user_watches.`,
+          `no file events (${why}), so all files are checked every few seconds. On Linux, raise fs.inotify.max_user_watches.`,
         ),
     });
     return {

@@ -156,7 +156,7 @@ describe('files of a repository', () => {
         'model/x': 'a symbolic link that leads through another, model/latest',
       });
       expect(warnings).toEqual([
-        'not sent: 4 paths (model/absolute, model/crossing, model/escape, model/x). remote-sync --dryRun says why.',
+        'not sent: 4 paths (model/absolute, model/crossing, model/escape, model/x). To see why: remote-sync --dryRun',
       ]);
     });
   });
@@ -168,7 +168,7 @@ describe('files of a repository', () => {
     const { paths, left, warnings } = await find(['train.py'], { roots: { model: '.', a: 'libs/a' } });
     expect(paths).toEqual(['train.py']);
     expect(warnings).toEqual([
-      'not sent: 1 file of 1 project in directories of model or its dependencies (a), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them; "sync.exclude" of their directories ends this warning.',
+      'not sent: 1 file of 1 project in directories of model or its dependencies (a), on which it does not depend. To send them, add "implicitDependencies" in project.json or "sync.include". To silence this warning, add their directories to "sync.exclude".',
     ]);
     expect(left).toEqual({ 'libs/a/a.py': 'it belongs to the project a, on which this one does not depend' });
   });
@@ -195,7 +195,7 @@ describe('files of a repository', () => {
     git('update-index', '--add', '--cacheinfo', `160000,${'1'.repeat(40)},model/vendor`);
     const { left, warnings } = await find(['model/train.py']);
     expect(left).toEqual({ 'model/vendor': 'an empty submodule: git submodule update --init' });
-    expect(warnings).toEqual(['not sent: 1 path (model/vendor). remote-sync --dryRun says why.']);
+    expect(warnings).toEqual(['not sent: 1 path (model/vendor). To see why: remote-sync --dryRun']);
     write('model/vendor/v.py');
     expect((await find(['model/train.py'])).warnings).toEqual([]);
   });
@@ -209,7 +209,7 @@ describe('files of a repository', () => {
     track();
     const { left, warnings } = await find(['model/train.py']);
     expect(left).toEqual({ 'model/caf\ufffd': 'its name is not valid UTF-8' });
-    expect(warnings).toEqual(['not sent: 1 path (model/caf\ufffd). remote-sync --dryRun says why.']);
+    expect(warnings).toEqual(['not sent: 1 path (model/caf\ufffd). To see why: remote-sync --dryRun']);
     rmSync(name);
   });
 
@@ -221,7 +221,7 @@ describe('files of a repository', () => {
     const { paths, left, warnings } = await find(['model/train.py']);
     expect(paths).toEqual(['model/train.py']);
     expect(left).toEqual({ 'model/pipe': 'neither a file nor a directory' });
-    expect(warnings).toEqual(['not sent: 1 path (model/pipe). remote-sync --dryRun says why.']);
+    expect(warnings).toEqual(['not sent: 1 path (model/pipe). To see why: remote-sync --dryRun']);
   });
 
   it('are those that Nx lists where there is no repository, or no git', async () => {
@@ -252,7 +252,7 @@ describe('files of a repository', () => {
     const { paths, warnings } = await find(['model/train.py']);
     expect(paths).toEqual(['model/train.py']);
     expect(warnings).toEqual([
-      expect.stringMatching(/^git can't list its files, so only those that Nx lists are sent: .*index/),
+      expect.stringMatching(/^git could not list the files, so only those that Nx lists are sent: .*index/),
     ]);
   });
 

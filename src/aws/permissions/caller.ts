@@ -98,7 +98,7 @@ export const CALLER: Statement[] = [
     Sid: 'Look',
     Action: ['ssm:GetCommandInvocation', 'ssm:DescribeInstanceInformation', 'ec2:DescribeInstances'],
     Resource: '*',
-    on: 'all: it has no resource to limit it to',
+    on: 'all: the action takes no resource',
   },
   KEY,
 ];
@@ -161,7 +161,7 @@ export const PRUNE: Statement[] = [
       'projects/*/key/*',
       ...RUN_LISTS,
     ),
-    on: "packs, indexes, records, refs, keys, and runs' records and lists",
+    on: 'packs, indexes, manifests, refs, keys, and the records and lists of runs',
   },
   { Sid: 'Write', Action: ['s3:PutObject'], Resource: stored('indexes/*'), on: 'indexes' },
   { Sid: 'Remove', Action: ['s3:DeleteObject'], Resource: stored('*'), on: 'the store' },

@@ -1,11 +1,11 @@
 import { ec2, MANAGED_TAG, OURS, TAGGED_ON_CREATE, type Statement } from './statement';
 
-const ALL = 'all: it has no resource to limit it to';
-const MADE = `what is made and tagged ${MANAGED_TAG}=true`;
-const OWN = `what is tagged ${MANAGED_TAG}=true`;
+const ALL = 'all: the action takes no resource';
+const MADE = `resources created with the tag ${MANAGED_TAG}=true`;
+const OWN = `resources tagged ${MANAGED_TAG}=true`;
 const LINKED = { spot: 'AWSServiceRoleForEC2Spot', ec2fleet: 'AWSServiceRoleForEC2Fleet' };
 
-/** What a caller needs to make instances, and to end them. */
+/** What a caller needs to launch and to terminate instances. */
 export const LAUNCH: Statement[] = [
   {
     Sid: 'Launch',
@@ -21,7 +21,7 @@ export const LAUNCH: Statement[] = [
       ...['image', 'snapshot'].map((type) => `arn:\${AWS::Partition}:ec2:\${AWS::Region}::${type}/*`),
       ...ec2('image', 'snapshot', 'subnet', 'security-group', 'network-interface', 'launch-template'),
     ],
-    on: 'what it is made of: images, snapshots, subnets, security groups, network interfaces, launch templates',
+    on: 'what an instance is launched from: images, snapshots, subnets, security groups, network interfaces, launch templates',
   },
   {
     Sid: 'Make',

@@ -8,182 +8,186 @@ export interface Need {
 }
 
 const need = (action: string, why: string, when?: string): Need => ({ action, why, ...(when ? { when } : {}) });
-/** The same, in some cases only. */
+/** These needs, in some cases only. */
 const where = (when: string, needs: Need[]): Need[] => needs.map((each) => ({ ...each, when }));
 
-const FIRST = 'from a machine that has never synced';
+const FIRST = 'on a machine that has never synced';
 
-/** Who and where: asked where it is not remembered. */
+/** Who the caller is, and where the instance is: asked unless cached. */
 const WHO = [
-  need('sts:GetCallerIdentity', "keeps callers' trees apart (needs no permission)", FIRST),
-  need('ec2:DescribeInstances', 'finds the instance', 'it is named by name or tag, or does not answer'),
-  need('ssm:DescribeInstanceInformation', 'whether Systems Manager reaches it', `${FIRST}, or it does not answer`),
-  need('s3:ListBucket', 'whether the bucket exists', FIRST),
+  need('sts:GetCallerIdentity', 'identify the caller, who has their own tree (needs no permission)', FIRST),
+  need('ec2:DescribeInstances', 'find the instance', 'it is configured by name or tag, or does not respond'),
+  need(
+    'ssm:DescribeInstanceInformation',
+    'check that Systems Manager reaches the instance',
+    `${FIRST}, or it does not respond`,
+  ),
+  need('s3:ListBucket', 'check that the bucket exists', FIRST),
 ];
-/** One command and its answer. */
+/** One command and its result. */
 const COMMAND = [
-  need('ssm:SendCommand', 'what is done on the instance'),
-  need('ssm:GetCommandInvocation', 'its answer'),
+  need('ssm:SendCommand', 'run a command on the instance'),
+  need('ssm:GetCommandInvocation', 'read its result'),
 ];
-const PUT = 'what the store lacks: packs, records, the runtime';
+const PUT = 'upload what the store lacks: packs, manifests, the runtime';
 const TRAVEL = [
   need('s3:PutObject', PUT, 'the store lacks something'),
-  need('s3:GetObject', 'which packs exist; signs the URLs that the instance downloads from', 'something is to be sent'),
-  need('s3:DeleteObject', 'plans, archives and edits are removed after use', 'there was one'),
-  need('s3:AbortMultipartUpload', 'an archive that was interrupted', 'it was'),
+  need('s3:GetObject', 'check which packs exist; sign the URLs that the instance downloads from', 'content is sent'),
+  need('s3:DeleteObject', 'delete plans, archives and edits after use', 'there was one'),
+  need('s3:AbortMultipartUpload', 'abort the upload of an archive', 'it was interrupted'),
 ];
 const SYNC = [...WHO, ...COMMAND, ...TRAVEL];
 const CUT = [
-  need('ssm:ResumeSession', 'resumes the session', 'the connection was cut'),
-  need('ssm:TerminateSession', 'ends the session', 'it is still open'),
+  need('ssm:ResumeSession', 'resume the session', 'the connection was lost'),
+  need('ssm:TerminateSession', 'end the session', 'it is still open'),
 ];
-const SESSION = [need('ssm:StartSession', 'the live log', 'the run is active, and sessions are allowed'), ...CUT];
-/** What is read of runs. */
-const LIST_RUNS = need(
-  's3:ListBucket',
-  'which runs there are; that what is not there is 404, not 403',
-  'no run is named',
-);
-const READ_RUN = need('s3:GetObject', "the run's record, and what it leads to");
+const SESSION = [
+  need('ssm:StartSession', 'follow the live log', 'the run is active, and sessions are allowed'),
+  ...CUT,
+];
+/** Reading runs. */
+const LIST_RUNS = need('s3:ListBucket', 'list the runs; get 404 instead of 403 for missing objects', 'no run is named');
+const READ_RUN = need('s3:GetObject', "read the run's record and the objects that it names");
 const ASK = where('the store does not show that the run has ended', COMMAND);
-const GONE = need('ec2:DescribeInstances', 'whether its instance is still there', 'the run is not heard of');
-const MINE = need('sts:GetCallerIdentity', "which runs are the caller's", FIRST);
-const NOT_READ = 'this machine has not read it';
-/** A run's record is believed where its signature is right. */
-const VERIFY = need('ssm:GetParameter', "the store's secret, which verifies the records of runs", NOT_READ);
+const GONE = need('ec2:DescribeInstances', 'check that its instance exists', 'the run sends no heartbeat');
+const MINE = need('sts:GetCallerIdentity', "find the caller's own runs", FIRST);
+const NOT_READ = 'this machine has not cached it';
+/** A run record is trusted if its signature is valid. */
+const VERIFY = need('ssm:GetParameter', "read the store's secret, which verifies run records", NOT_READ);
 const SIGN = [
-  need('ssm:GetParameter', "the store's secret, which signs the records of runs", NOT_READ),
-  need('ssm:PutParameter', 'the same', 'the store has none yet'),
+  need('ssm:GetParameter', "read the store's secret, which signs run records", NOT_READ),
+  need('ssm:PutParameter', 'create it', 'the store has none yet'),
 ];
 const START = [
   ...WHO,
   ...SIGN,
-  ...where('not where "recovery" is fleet', COMMAND),
-  need('s3:PutObject', `${PUT}; which run was started`),
-  need('s3:GetObject', 'which run was started; its record, log and artifacts; signs for the instance'),
+  ...where('unless "recovery" is fleet', COMMAND),
+  need('s3:PutObject', `${PUT}; record which run was started`),
+  need('s3:GetObject', 'find the run that was started; read its record, log and artifacts; sign URLs for the instance'),
   ...TRAVEL.slice(2),
-  need('ssm:GetParameter', 'secrets', '"secretsFrom" is client'),
-  need('secretsmanager:GetSecretValue', 'secrets', '"secretsFrom" is client'),
+  need('ssm:GetParameter', 'read secrets', '"secretsFrom" is client'),
+  need('secretsmanager:GetSecretValue', 'read secrets', '"secretsFrom" is client'),
 ];
 const VERSION = 'there is a dataset with "cacheKey"';
 const KEYED = where(VERSION, [
-  need('s3:ListBucket', 'the version of its prefix'),
-  need('s3:GetObject', 'the version of its object'),
+  need('s3:ListBucket', 'find the version of its prefix'),
+  need('s3:GetObject', 'find the version of its object'),
 ]);
 
-const MAKE = 'one is made';
-/** What is asked before an instance is launched. */
+const MAKE = 'an instance is launched';
+/** Lookups before a launch. */
 const BEFORE = [
-  need('ec2:DescribeInstanceTypes', 'processors, GPUs and architecture of the type', MAKE),
-  need('ec2:DescribeInstanceTypeOfferings', 'in which zones there is the type', MAKE),
-  need('ec2:DescribeImages', "the image's root volume", MAKE),
-  need('ec2:DescribeSubnets', 'where it may be', MAKE),
-  need('ssm:GetParameters', 'the image of a family', 'one is made of an image that is not named by its id'),
-  need('ec2:DescribeSpotPriceHistory', 'its price', 'spot'),
-  need('pricing:GetProducts', 'its price', 'on-demand'),
+  need('ec2:DescribeInstanceTypes', 'look up processors, GPUs and architecture of the type', MAKE),
+  need('ec2:DescribeInstanceTypeOfferings', 'look up the zones that offer the type', MAKE),
+  need('ec2:DescribeImages', "look up the image's root volume", MAKE),
+  need('ec2:DescribeSubnets', 'choose the subnet', MAKE),
+  need(
+    'ssm:GetParameters',
+    'find the image of a family',
+    'an instance is launched from an image that is not given by its id',
+  ),
+  need('ec2:DescribeSpotPriceHistory', 'look up its price', 'spot'),
+  need('pricing:GetProducts', 'look up its price', 'on-demand'),
 ];
-/** What making an instance takes. */
+/** What launching an instance needs. */
 const LAUNCH = [
   ...BEFORE,
-  need('ec2:DescribeInstances', 'whether one exists, and the state of the new one'),
-  need('ec2:RunInstances', 'the instance', 'none exists'),
-  need('ec2:StartInstances', 'the instance', 'it was stopped'),
-  need('ec2:DescribeSpotInstanceRequests', 'requests of tries that were given up', 'spot'),
-  need('ec2:CancelSpotInstanceRequests', 'the same', 'spot'),
-  need('ec2:TerminateInstances', 'what was launched twice, or what a training left', 'it was'),
+  need('ec2:DescribeInstances', 'check whether one exists; follow the state of the new one'),
+  need('ec2:RunInstances', 'launch the instance', 'none exists'),
+  need('ec2:StartInstances', 'start the instance', 'it was stopped'),
+  need('ec2:DescribeSpotInstanceRequests', 'find requests of abandoned launch attempts', 'spot'),
+  need('ec2:CancelSpotInstanceRequests', 'cancel them', 'spot'),
+  need('ec2:TerminateInstances', 'terminate duplicates, and instances that no training uses', 'there are any'),
 ];
-const DESCRIBED = where('the instance is described, and none is up', LAUNCH);
+const DESCRIBED = where('"instance" is a launch spec, and none is running', LAUNCH);
 const FLEET = where('"recovery" is fleet', [
-  need('ec2:CreateLaunchTemplate', 'what the fleet launches'),
-  need('ec2:CreateFleet', 'the fleet'),
-  need('ec2:DescribeTags', 'which one a run has'),
-  need('ec2:DescribeFleets', 'how it is'),
-  need('ec2:DescribeInstances', 'its instances'),
-  need('ec2:DescribeFleetHistory', 'why it has none'),
-  need('ec2:DescribeLaunchTemplates', 'whether the template is its own'),
-  need('ec2:DeleteFleets', 'it is given up, or has ended'),
-  need('ec2:DeleteLaunchTemplate', 'the same'),
-  need('ec2:TerminateInstances', 'the same'),
+  need('ec2:CreateLaunchTemplate', 'define what the fleet launches'),
+  need('ec2:CreateFleet', 'create the fleet'),
+  need('ec2:DescribeTags', 'find the fleet of a run'),
+  need('ec2:DescribeFleets', 'read its state'),
+  need('ec2:DescribeInstances', 'list its instances'),
+  need('ec2:DescribeFleetHistory', 'find out why it has none'),
+  need('ec2:DescribeLaunchTemplates', 'check that the template is its own'),
+  need('ec2:DeleteFleets', 'delete it when it is given up or its run has ended'),
+  need('ec2:DeleteLaunchTemplate', 'delete its launch template'),
+  need('ec2:TerminateInstances', 'terminate its instances'),
 ]);
 const STOP_FLEET = FLEET.filter(({ action }) => !/Create|History/.test(action));
-/** The doctor asks all that a launch does, and launches nothing. */
-const WOULD_LAUNCH = where('the instance is described', [
+/** The doctor asks the same as a launch, and launches nothing. */
+const WOULD_LAUNCH = where('"instance" is a launch spec', [
   ...BEFORE,
-  need('ec2:RunInstances', 'whether it may: with DryRun'),
-  need('servicequotas:GetServiceQuota', 'whether the quota has room'),
-  need('servicequotas:GetAWSDefaultServiceQuota', 'the same, where the account has none of its own'),
+  need('ec2:RunInstances', 'check the permission to launch (DryRun)'),
+  need('servicequotas:GetServiceQuota', 'check the quota'),
+  need('servicequotas:GetAWSDefaultServiceQuota', 'the same, if the account has no quota of its own'),
 ]);
 
 const LEFT = [
-  need('sts:GetCallerIdentity', "what of it is one's own (needs no permission)"),
-  need('ec2:DescribeInstances', 'which instances exist'),
-  need('ec2:DescribeVolumes', 'volumes that were left'),
-  need('ec2:DescribeSpotInstanceRequests', 'requests that are open'),
-  need('ec2:DescribeFleets', 'fleets'),
-  need('ec2:DescribeLaunchTemplates', "fleets' templates"),
+  need('sts:GetCallerIdentity', 'tell your own resources from those of others (needs no permission)'),
+  need('ec2:DescribeInstances', 'list instances'),
+  need('ec2:DescribeVolumes', 'list volumes without an instance'),
+  need('ec2:DescribeSpotInstanceRequests', 'list open spot requests'),
+  need('ec2:DescribeFleets', 'list fleets'),
+  need('ec2:DescribeLaunchTemplates', "list the fleets' launch templates"),
 ];
 
 const STATUS = [READ_RUN, VERIFY, LIST_RUNS, MINE, ...ASK, GONE];
 const FOLLOW = [...STATUS, ...SESSION];
 
-/** What is called by whom: executors by their name, verbs of the command with `nx-ec2` before it. */
+/** The actions that each executor and each command of `nx-ec2` calls. */
 export const NEEDS = {
   'remote-sync': SYNC,
   'remote-watch': [
     ...WHO,
     ...COMMAND,
-    need('s3:PutObject', `${PUT}; edits`),
-    need('s3:GetObject', 'acknowledgements; signs for the instance'),
+    need('s3:PutObject', `${PUT}; upload edits`),
+    need('s3:GetObject', 'read acknowledgements; sign URLs for the instance'),
     ...TRAVEL.slice(2),
-    need('s3:ListBucket', 'what is left of a watch', 'it ends'),
+    need('s3:ListBucket', 'find remaining objects of the watch', 'the watch ends'),
   ],
   'remote-train': [...START, ...SESSION, ...KEYED, ...DESCRIBED, ...FLEET],
   'remote-submit': [...START, ...KEYED, ...DESCRIBED, ...FLEET],
   'remote-logs': FOLLOW,
   'remote-status': STATUS,
   'remote-cancel': [
-    ...[READ_RUN, VERIFY, LIST_RUNS, MINE, ...where('an instance has the run', COMMAND), GONE],
-    ...[
-      need('s3:PutObject', 'a request that the run of a fleet does not resume', '"recovery" is fleet'),
-      ...STOP_FLEET,
-    ],
+    ...[READ_RUN, VERIFY, LIST_RUNS, MINE, ...where('the run is on an instance', COMMAND), GONE],
+    ...[need('s3:PutObject', 'record that the run of a fleet must not resume', '"recovery" is fleet'), ...STOP_FLEET],
   ],
   'remote-pull': [READ_RUN, VERIFY, LIST_RUNS, MINE],
   'remote-exec': [...WHO, ...where('--run', [VERIFY]), ...COMMAND, ...TRAVEL],
-  'remote-shell': [...WHO, need('ssm:StartSession', 'the shell'), ...CUT],
+  'remote-shell': [...WHO, need('ssm:StartSession', 'open the shell'), ...CUT],
   'remote-doctor': [
-    need('s3:ListBucket', 'whether the bucket exists'),
-    need('s3:PutObject', 'whether it may'),
-    need('s3:GetObject', 'whether it may'),
-    need('s3:DeleteObject', 'what it wrote'),
+    need('s3:ListBucket', 'check that the bucket exists'),
+    need('s3:PutObject', 'check the permission'),
+    need('s3:GetObject', 'check the permission'),
+    need('s3:DeleteObject', 'delete its test objects'),
     ...SIGN,
     ...WHO,
-    ...where('an instance is up', [...COMMAND, need('ssm:StartSession', 'whether it may')]),
+    ...where('an instance is running', [...COMMAND, need('ssm:StartSession', 'check the permission')]),
     ...CUT,
     ...WOULD_LAUNCH,
   ],
   'remote-up': [
     MINE,
-    need('ssm:DescribeInstanceInformation', 'whether Systems Manager reaches it'),
-    need('ssm:SendCommand', 'what guards it'),
-    need('ssm:GetCommandInvocation', 'its answer'),
-    need('s3:GetObject', 'the state of its launch; signs URLs for the instance', MAKE),
-    need('s3:PutObject', 'the same; the runtime', MAKE),
+    need('ssm:DescribeInstanceInformation', 'check that Systems Manager reaches the instance'),
+    need('ssm:SendCommand', 'check that its watchdog runs'),
+    need('ssm:GetCommandInvocation', 'read the result'),
+    need('s3:GetObject', 'read the launch state; sign URLs for the instance', MAKE),
+    need('s3:PutObject', 'write the launch state; upload the runtime', MAKE),
     ...LAUNCH,
   ],
   'remote-down': [
-    need('ec2:DescribeInstances', 'which one'),
-    need('ec2:DescribeSpotInstanceRequests', 'requests that are still open', 'it was made'),
-    need('ec2:DescribeTags', 'fleets that wait for an instance', 'the instance is described'),
-    need('s3:GetObject', 'the state of its launch; whether a run is active', 'it was made, or not with --force'),
-    need('ec2:StopInstances', 'the instance', '--stop'),
-    need('ec2:DescribeVolumes', 'disks that still cost money', '--stop'),
-    need('pricing:GetProducts', 'what they cost', '--stop'),
-    need('ec2:TerminateInstances', 'the instance', 'not with --stop'),
-    need('ec2:CancelSpotInstanceRequests', 'requests', 'spot'),
-    need('s3:ListBucket', 'whether a run is active', 'not with --force'),
+    need('ec2:DescribeInstances', 'find the instance'),
+    need('ec2:DescribeSpotInstanceRequests', 'find open spot requests', 'nx-ec2 launched it'),
+    need('ec2:DescribeTags', 'find fleets that wait for an instance', '"instance" is a launch spec'),
+    need('s3:GetObject', 'read the launch state; check for active runs', 'nx-ec2 launched it, or --force is not given'),
+    need('ec2:StopInstances', 'stop the instance', '--stop'),
+    need('ec2:DescribeVolumes', 'find the disks that still cost money', '--stop'),
+    need('pricing:GetProducts', 'look up their price', '--stop'),
+    need('ec2:TerminateInstances', 'terminate the instance', 'without --stop'),
+    need('ec2:CancelSpotInstanceRequests', 'cancel open spot requests', 'spot'),
+    need('s3:ListBucket', 'check for active runs', 'without --force'),
     VERIFY,
-    need('s3:PutObject', 'a request that the run of a fleet does not resume', '"recovery" is fleet'),
+    need('s3:PutObject', 'record that the run of a fleet must not resume', '"recovery" is fleet'),
     ...STOP_FLEET,
     MINE,
   ],
@@ -192,50 +196,50 @@ export const NEEDS = {
   'nx-ec2 runs checkout': [READ_RUN, VERIFY],
   'nx-ec2 runs': FOLLOW,
   'nx-ec2 store prune': [
-    need('s3:ListBucket', 'which objects exist'),
-    need('s3:GetObject', 'what of it is needed'),
+    need('s3:ListBucket', 'list the objects'),
+    need('s3:GetObject', 'find the reachable objects'),
     VERIFY,
-    need('s3:PutObject', 'indexes', '--apply'),
-    need('s3:DeleteObject', 'what is not needed', '--apply'),
+    need('s3:PutObject', 'write indexes', '--apply'),
+    need('s3:DeleteObject', 'delete unreachable objects', '--apply'),
   ],
   'nx-ec2 instances list': LEFT,
   'nx-ec2 instances clean': [
     ...LEFT,
-    ...where('a bucket is named, and something has a run', [
-      need('s3:GetObject', 'how its run ended'),
+    ...where('a bucket is configured, and a resource belongs to a run', [
+      need('s3:GetObject', 'read how its run ended'),
       VERIFY,
-      need('s3:ListBucket', 'that what is not there is 404, not 403'),
+      need('s3:ListBucket', 'get 404 instead of 403 for missing objects'),
     ]),
     ...where('an instance is within its lifetime, and its run has ended', [
       ...COMMAND,
-      need('s3:PutObject', 'the runtime'),
+      need('s3:PutObject', 'upload the runtime'),
     ]),
-    ...where('--apply, and there is one', [
-      need('ec2:TerminateInstances', 'instances'),
-      need('ec2:DeleteVolume', 'volumes'),
-      need('ec2:CancelSpotInstanceRequests', 'requests'),
-      need('ec2:DeleteFleets', 'fleets'),
-      need('ec2:DeleteLaunchTemplate', "fleets' templates"),
+    ...where('--apply, and one has expired', [
+      need('ec2:TerminateInstances', 'terminate instances'),
+      need('ec2:DeleteVolume', 'delete volumes'),
+      need('ec2:CancelSpotInstanceRequests', 'cancel spot requests'),
+      need('ec2:DeleteFleets', 'delete fleets'),
+      need('ec2:DeleteLaunchTemplate', "delete the fleets' launch templates"),
     ]),
   ],
   /** The instances' role. */
   instance: [
-    need('s3:PutObject', "a run's record, log, metrics, artifacts, checkpoints"),
-    need('s3:GetObject', 'resuming; datasets', 'a run is resumed, has datasets, or starts without a client'),
-    need('s3:ListBucket', 'datasets; checkpoints', 'a run is resumed, or has datasets'),
-    need('ssm:GetParameter', '"secrets"', 'a run has some'),
-    need('secretsmanager:GetSecretValue', '"secrets"', 'a run has some'),
-    need('ec2:DescribeTags', 'which fleet it is of', '"recovery" is fleet'),
-    need('ec2:DeleteFleets', 'the fleet that it is of, at the end', '"recovery" is fleet'),
-    need('ec2:DeleteLaunchTemplate', "the fleet's template", '"recovery" is fleet'),
+    need('s3:PutObject', "save the run's record, log, metrics, artifacts and checkpoints"),
+    need('s3:GetObject', 'resume; download datasets', 'the run is resumed, has datasets, or starts without a client'),
+    need('s3:ListBucket', 'list datasets and checkpoints', 'the run is resumed, or has datasets'),
+    need('ssm:GetParameter', 'read secrets', 'the run has "secrets"'),
+    need('secretsmanager:GetSecretValue', 'read secrets', 'the run has "secrets"'),
+    need('ec2:DescribeTags', 'find its fleet', '"recovery" is fleet'),
+    need('ec2:DeleteFleets', 'delete its fleet after the run', '"recovery" is fleet'),
+    need('ec2:DeleteLaunchTemplate', "delete the fleet's launch template", '"recovery" is fleet'),
   ],
-  /** What looks after instances from outside: aws-setup --deadline. */
+  /** The automation that terminates expired instances: aws-setup --deadline. */
   deadline: [
-    need('ec2:DescribeInstances', 'which instances exist'),
-    need('ec2:DescribeFleets', 'which fleets exist'),
-    need('ec2:TerminateInstances', 'one that is past its time', 'there is one'),
-    need('ec2:StopInstances', 'one that would have stopped itself', 'there is one'),
-    need('ec2:DeleteFleets', 'one that is past its time', 'there is one'),
+    need('ec2:DescribeInstances', 'list instances'),
+    need('ec2:DescribeFleets', 'list fleets'),
+    need('ec2:TerminateInstances', 'terminate expired instances', 'there are any'),
+    need('ec2:StopInstances', 'stop expired instances that stop instead of terminating', 'there are any'),
+    need('ec2:DeleteFleets', 'delete expired fleets', 'there are any'),
   ],
 } satisfies Record<string, Need[]>;
 

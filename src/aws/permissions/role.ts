@@ -1,7 +1,7 @@
 import { KEY } from './caller';
 import { ec2, MANAGED_TAG, OURS, own, stored, storeKeys, type Statement } from './statement';
 
-const ALL = 'all: it has no resource to limit it to';
+const ALL = 'all: the action takes no resource';
 
 /** The part of AmazonSSMManagedInstanceCore that Run Command and Session Manager use. */
 export const AGENT: Statement[] = [
@@ -73,7 +73,7 @@ export const RECOVERY: Statement[] = [
     Sid: 'Contents',
     Action: ['s3:GetObject'],
     Resource: stored('packs/*', 'projects/*/manifests/*'),
-    on: "packs, snapshots' records",
+    on: 'packs, manifests',
   },
   { Sid: 'OwnTags', Action: ['ec2:DescribeTags'], Resource: '*', on: ALL },
   {
@@ -81,7 +81,7 @@ export const RECOVERY: Statement[] = [
     Action: ['ec2:DeleteFleets', 'ec2:DeleteLaunchTemplate'],
     Resource: ec2('fleet', 'launch-template'),
     Condition: OURS,
-    on: `what is tagged ${MANAGED_TAG}=true`,
+    on: `resources tagged ${MANAGED_TAG}=true`,
   },
 ];
 
@@ -93,7 +93,7 @@ export const DEADLINE: Statement[] = [
     Action: ['ec2:TerminateInstances', 'ec2:StopInstances', 'ec2:DeleteFleets'],
     Resource: ec2('instance', 'fleet'),
     Condition: OURS,
-    on: `what is tagged ${MANAGED_TAG}=true`,
+    on: `resources tagged ${MANAGED_TAG}=true`,
   },
 ];
 

@@ -24,32 +24,32 @@ describe('words of the command line', () => {
     [
       'remote-train',
       ['--epochs=3'],
-      '--epochs=3 is no option of remote-train.\nWrite: nx run m:remote-train --args="--epochs=3"',
+      '--epochs=3 is not an option of remote-train.\nWrite: nx run m:remote-train --args="--epochs=3"',
     ],
     [
       'remote-submit',
       ['--json', '--epochs', '3', '--learning-rate=0.1'],
-      '--epochs is no option of remote-submit.\nWrite: nx run m:remote-submit --args="--epochs 3 --learning-rate=0.1"',
+      '--epochs is not an option of remote-submit.\nWrite: nx run m:remote-submit --args="--epochs 3 --learning-rate=0.1"',
     ],
     [
       'remote-train',
       ['train.py', '--env.TAG=a'],
-      'remote-train takes options only, and train.py is none.\nWrite: nx run m:remote-train --args="train.py"',
+      'remote-train takes only options, and train.py is not one.\nWrite: nx run m:remote-train --args="train.py"',
     ],
     [
       'remote-exec',
       ['nvidia-smi', '-L'],
-      'remote-exec takes options only, and nvidia-smi is none.\nWrite: nx run m:remote-exec --command="nvidia-smi -L"',
+      'remote-exec takes only options, and nvidia-smi is not one.\nWrite: nx run m:remote-exec --command="nvidia-smi -L"',
     ],
     [
       'remote-logs',
       ['20261124-043012-digits-x7k2qa'],
-      'remote-logs takes options only, and 20261124-043012-digits-x7k2qa is none.\nWrite: nx run m:remote-logs --run=20261124-043012-digits-x7k2qa',
+      'remote-logs takes only options, and 20261124-043012-digits-x7k2qa is not one.\nWrite: nx run m:remote-logs --run=20261124-043012-digits-x7k2qa',
     ],
     [
       'remote-status',
       ['last', '--json'],
-      'remote-status takes options only, and last is none.\nIts options: nx run m:remote-status --help',
+      'remote-status takes only options, and last is not one.\nTo list its options: nx run m:remote-status --help',
     ],
   ])('of %s that nothing reads are refused, with the form that works: %j', (name, words, message) => {
     expect(said(name, ...words)).toBe(message);
@@ -68,7 +68,7 @@ describe('words of the command line', () => {
       expect(() => assertNoPassThrough(name, ['nx', 'run', 'm:fit', '--', ...words]));
     refused('remote-train', '--lr', '0.1').toThrow('Write: --args="--lr 0.1"');
     refused('remote-exec', 'nvidia-smi', '-L').toThrow('Write: --command="nvidia-smi -L"');
-    refused('remote-status', '--json').toThrow('remote-status takes none');
+    refused('remote-status', '--json').toThrow('remote-status takes no such arguments');
     assertNoPassThrough('remote-train', ['nx', 'run', 'm:fit', '--']);
     assertNoPassThrough('remote-train', ['nx', 'run', 'm:fit', '--args=--lr 0.1']);
     assertNoPassThrough('remote-train', null);

@@ -30,14 +30,14 @@ export function assertNoForeignWords(name: TargetName, context: ExecutorContext,
   const misspelt = first.startsWith('-') ? nearest(nameOfOption(first), known) : undefined;
   if (misspelt !== undefined) return;
   const what = first.startsWith('-')
-    ? `${sanitizeForTerminal(first)} is no option of ${name}.`
-    : `${name} takes options only, and ${sanitizeForTerminal(first)} is none.`;
+    ? `${sanitizeForTerminal(first)} is not an option of ${name}.`
+    : `${name} takes only options, and ${sanitizeForTerminal(first)} is not one.`;
   const command = targetCommand(context, name);
   const next = option
     ? `Write: ${command} ${optionWithWords(option, foreign)}`
     : known.includes('run') && isRunId(first)
       ? `Write: ${command} --run=${first}`
-      : `Its options: ${command} --help`;
+      : `To list its options: ${command} --help`;
   throw new Problem('COMMAND_LINE_INVALID', what, { next });
 }
 
@@ -49,11 +49,15 @@ export function assertNoPassThrough(name: TargetName, args: readonly string[] | 
   const at = args?.indexOf('--') ?? -1;
   if (!args || at === -1 || at === args.length - 1) return;
   const option = WORDS_OPTION[name];
-  throw new Problem('PASSTHROUGH_ARGS', `Words after -- do not arrive whole: Nx takes some of them for itself.`, {
-    next: option
-      ? `Write: ${optionWithWords(option, args.slice(at + 1))}`
-      : `${name} takes none; write its options before the --.`,
-  });
+  throw new Problem(
+    'PASSTHROUGH_ARGS',
+    `Arguments after -- are not passed on completely: Nx takes some of them for itself.`,
+    {
+      next: option
+        ? `Write: ${optionWithWords(option, args.slice(at + 1))}`
+        : `${name} takes no such arguments. Write its options before the --.`,
+    },
+  );
 }
 
 /** Finds the words that no known option takes: stray words, and other options with their values. */

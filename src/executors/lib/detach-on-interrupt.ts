@@ -18,7 +18,7 @@ export function detachOnInterrupt(target: Target, session: RunContext, run: RunF
       `Detached: ${run.id} continues on ${run.instance}.\n` +
       `  come back:  the same command, or ${targetCommand(context, 'remote-logs')} --run=${run.id}\n` +
       `  stop it:    ${targetCommand(context, 'remote-cancel')} --run=${run.id}` +
-      (own ? '' : ` --force (it is ${sanitizeForTerminal(nameOf(run.caller))}'s)`),
+      (own ? '' : ` --force (it belongs to ${sanitizeForTerminal(nameOf(run.caller))})`),
     own
       ? {
           immediate: onInterrupt === 'stop',

@@ -17,7 +17,7 @@ export class Interruption {
   private readonly controller = new AbortController();
   private readonly interrupts: Interrupts;
   private readonly interrupted: Promise<never>;
-  private say: () => string = () => 'Interrupted; nothing was started.';
+  private say: () => string = () => 'Interrupted. Nothing was started.';
   private stop?: Stop;
 
   constructor(private readonly reporter: Reporter) {
@@ -61,6 +61,6 @@ export class Interruption {
   private firstAnswer(): string {
     if (this.stop?.immediate) return this.stop.say;
     const isStoppedByAnother = this.stop && !this.reporter.isPseudoTerminal;
-    return `${this.say()}${isStoppedByAnother ? `\nOnce more within 2 s, and it is stopped.` : ''}`;
+    return `${this.say()}${isStoppedByAnother ? `\nPress Ctrl+C again within 2 s to stop it.` : ''}`;
   }
 }

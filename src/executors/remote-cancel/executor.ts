@@ -37,7 +37,7 @@ export default function remoteCancel(
         return cancelled;
       });
       if (!found) {
-        reporter.line(`${options.run} is on no instance: its fleet is deleted.`);
+        reporter.line(`${options.run} has no instance; its fleet was deleted.`);
         return { run: options.run, instance: null, outcome: 'cancelled', already: false };
       }
       if (!('record' in found)) return tell(found.run, found.already);
@@ -47,7 +47,7 @@ export default function remoteCancel(
           next: 'To stop it anyway, add --force.',
         });
       }
-      target.onInterrupt(() => `Left; ${record.id} is being stopped all the same.`);
+      target.onInterrupt(() => `Interrupted. ${record.id} is still being stopped.`);
       const between = await cancelWithFleet(session, found, force);
       const { run, already } = between ? { run: between, already: false } : await cancelRun(session, record, signal);
       return tell(run, already);

@@ -24,7 +24,7 @@ export default function remoteExec(
     try {
       const run = options.run ? (await resolveRun(session, options.run)).record : null;
       const done = await execute(session, run, argv, signal, (started) =>
-        target.onInterrupt(() => `Left; the command continues on ${started.instance} as ${started.id}.`, {
+        target.onInterrupt(() => `Detached: the command continues on ${started.instance} as ${started.id}.`, {
           // It is a command in the foreground, as one's own.
           immediate: true,
           say: 'The command is asked to stop.',

@@ -13,7 +13,7 @@ export default function remoteLogs(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-logs', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
-    target.onInterrupt(() => 'Left the log; the run is not touched.');
+    target.onInterrupt(() => 'Interrupted. The run was not stopped.');
     const session = createRunContext(configuration, project, context.root, reporter);
     try {
       const run = await showLogs(session, options, signal);

@@ -11,7 +11,7 @@ export default function remoteStatus(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-status', given, context, false, async (target, options) => {
     const { configuration, reporter, project, signal } = target;
-    target.onInterrupt(() => 'Left; nothing is touched.');
+    target.onInterrupt(() => 'Interrupted. Nothing was changed.');
     const session = createRunContext(configuration, project, context.root, reporter);
     try {
       return { runs: await showStatus(session, options, signal) };

@@ -14,9 +14,9 @@ export default function remoteSubmit(
     const { reporter } = target;
     return startTraining(target, options, true, async (session, { run, attached, settled }) => {
       describeStart(session, run, attached);
-      reporter.line(`  its log:   ${targetCommand(context, 'remote-logs')} --run=${run.id}`);
-      reporter.line(`  how it is: ${targetCommand(context, 'remote-status')} --run=${run.id}`);
-      reporter.line(`  its files: ${targetCommand(context, 'remote-pull')} --run=${run.id}`);
+      reporter.line(`  log:       ${targetCommand(context, 'remote-logs')} --run=${run.id}`);
+      reporter.line(`  status:    ${targetCommand(context, 'remote-status')} --run=${run.id}`);
+      reporter.line(`  files:     ${targetCommand(context, 'remote-pull')} --run=${run.id}`);
       reporter.line(`  stop it:   ${targetCommand(context, 'remote-cancel')} --run=${run.id}`);
       await settled;
       return { run: run.id, instance: run.instance, snapshot: run.snapshot, attached };

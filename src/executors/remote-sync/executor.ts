@@ -50,7 +50,7 @@ export default function remoteSync(
         new Problem(
           'SYNC_PARTIAL',
           `${failed.length} of ${session.instances.length} instances were not synced: ${failed.map(({ instance }) => instance).join(', ')}.`,
-          { next: 'The same command tries them again; the others have nothing to do then.' },
+          { next: 'To retry them, run the same command. The other instances are up to date.' },
         ),
         { result: done },
       );

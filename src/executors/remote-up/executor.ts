@@ -18,7 +18,8 @@ export default function remoteUp(
     const { instance } = configuration;
     const session = createRunContext(configuration, project, context.root, reporter);
     target.onInterrupt(
-      () => `Interrupted. Run the same command to continue, or ${nxRun(project, 'remote-down')} to end the instance.`,
+      () =>
+        `Interrupted. To continue, run the same command. To terminate the instance: ${nxRun(project, 'remote-down')}`,
     );
     try {
       await session.aws.region();

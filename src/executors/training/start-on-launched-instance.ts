@@ -40,7 +40,7 @@ export async function startOnLaunchedInstance(
     const made: RunInstanceLifecycle = {
       recovery: description.recovery === 'client' ? start : null,
       waitForShutdown: (run) => {
-        target.onInterrupt(() => `Interrupted: the training has ended, and ${run.instance} ends itself.`);
+        target.onInterrupt(() => `Interrupted. The training has ended, and ${run.instance} shuts itself down.`);
         return waitForShutdown(runs, run, start.broughtUp, signal);
       },
     };
@@ -144,7 +144,8 @@ class LaunchedStart implements Recovery {
     target.onInterrupt(() => `Interrupted while an instance was being launched. ${this.endIt}`);
     const up = ({ id }: EnsuredInstance) =>
       target.onInterrupt(
-        () => `Interrupted: ${id} is up. Run the same command to use it; otherwise it ends itself. ${this.endIt}`,
+        () =>
+          `Interrupted: ${id} is running. Run the same command to use it; otherwise it shuts itself down. ${this.endIt}`,
       );
     this.instance = await launchForRun(runs, this.description, { id: run, deadline }, up, signal);
     const { id } = this.instance;
@@ -181,7 +182,9 @@ class LaunchedStart implements Recovery {
         onSend: () => {
           sent = true;
           const status = targetCommand(context, 'remote-status');
-          target.onInterrupt(() => `Interrupted while the training was being started. See whether it runs: ${status}`);
+          target.onInterrupt(
+            () => `Interrupted while the training was being started. To see whether it is active: ${status}`,
+          );
         },
       });
       if (!sent && launched.run.instance !== session.instance)
@@ -191,12 +194,14 @@ class LaunchedStart implements Recovery {
       const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
       if (!sent) await terminateUnused(runs, this.instance!, goOn?.id ?? planned.id, signal);
       else if (!gone)
-        reporter.warn(`${session.instance} is left running; it ends itself if no training runs there. ${this.endIt}`);
+        reporter.warn(
+          `${session.instance} was left running; it shuts itself down if no training starts on it. ${this.endIt}`,
+        );
       throw error;
     }
   }
 
   private get endIt(): string {
-    return `End it now: ${targetCommand(this.target.context, 'remote-down')}`;
+    return `To terminate it now: ${targetCommand(this.target.context, 'remote-down')}`;
   }
 }

@@ -89,7 +89,7 @@ async function start(
     onSend: () =>
       target.onInterrupt(
         () =>
-          `Interrupted while the training was being started. See whether it runs: ${targetCommand(context, 'remote-status')}`,
+          `Interrupted while the training was being started. To see whether it is active: ${targetCommand(context, 'remote-status')}`,
       ),
   });
 }

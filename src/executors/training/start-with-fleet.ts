@@ -34,7 +34,7 @@ export async function startWithFleet(
     assertVolume(description, planned.needs(), reporter);
     target.onInterrupt(
       () =>
-        `Interrupted while the fleet was being created. Run the same command to continue. Otherwise what was created ends itself; npx nx-ec2 instances list shows it.`,
+        `Interrupted while the fleet was being created. Run the same command to continue; otherwise the fleet deletes itself. To see what was created: npx nx-ec2 instances list`,
     );
     const launched = await launchFleet(session, {
       description,
@@ -55,7 +55,7 @@ export async function startWithFleet(
     return await then(session, launched, {
       recovery: null,
       waitForShutdown: (run) => {
-        target.onInterrupt(() => 'Interrupted: the training has ended, and its fleet is deleted by its instance.');
+        target.onInterrupt(() => 'Interrupted. The training has ended, and its instance deletes the fleet.');
         return waitForFleetDeletion(session, run, description, signal);
       },
     });

@@ -14,12 +14,12 @@ export function deadlineProgram(): string {
 /** A deadline outside of the instances: a schedule that starts an automation, each by a role of its own. */
 export function deadlineResources(): Json {
   return {
-    DeadlineRole: role('ssm.amazonaws.com', 'Ends instances and fleets of nx-ec2 that are past their time', {
+    DeadlineRole: role('ssm.amazonaws.com', 'Terminates instances and fleets of nx-ec2 that have expired', {
       PolicyName: 'end',
       PolicyDocument: allow(...DEADLINE),
     }),
     DeadlineAutomation: deadlineAutomation(),
-    DeadlineStarter: role('scheduler.amazonaws.com', 'Starts the automation that ends what is past its time', {
+    DeadlineStarter: role('scheduler.amazonaws.com', 'Starts the automation that terminates what has expired', {
       PolicyName: 'start',
       PolicyDocument: starterPolicy(),
     }),
@@ -36,7 +36,7 @@ function deadlineAutomation(): Json {
       UpdateMethod: 'NewVersion',
       Content: {
         schemaVersion: '0.3',
-        description: 'Ends what nx-ec2 has made and what is past its time',
+        description: 'Terminates what nx-ec2 has launched and what has expired',
         assumeRole: { 'Fn::GetAtt': ['DeadlineRole', 'Arn'] },
         mainSteps: [
           {

@@ -36,13 +36,15 @@ async function generate(tree: Tree, options: AwsSetupGeneratorSchema): Promise<(
   return () => {
     const region = typeof known.region === 'string' ? ['--region', known.region] : [];
     if (known.bucket !== bucket) {
-      console.warn(`nx.json names another bucket, ${String(known.bucket)}: it was kept. The template makes ${bucket}.`);
+      console.warn(
+        `nx.json has another bucket, ${String(known.bucket)}, which was kept. The template creates ${bucket}.`,
+      );
     }
     for (const line of whatNext(file, setup, region)) console.log(line);
   };
 }
 
-/** What is to be done with the template. @param region as the AWS CLI takes it, or none. */
+/** The next steps after the template is written. @param region as the AWS CLI takes it, or none. */
 function whatNext(file: string, setup: SetupOptions, region: readonly string[]): string[] {
   const { launch, lifecycle, budget, deadline, instanceProfile } = setup;
   const capability = instanceProfile ? 'CAPABILITY_NAMED_IAM' : 'CAPABILITY_IAM';
@@ -52,18 +54,18 @@ function whatNext(file: string, setup: SetupOptions, region: readonly string[]):
   const template = ['--template-file', file, '--capabilities', capability];
   const profile = instanceProfile
     ? `"${instanceProfile}"`
-    : `what this says: ${outputs} "Stacks[0].Outputs[?OutputKey=='InstanceProfile'].OutputValue"`;
+    : `the output of: ${outputs} "Stacks[0].Outputs[?OutputKey=='InstanceProfile'].OutputValue"`;
   return [
     `
-Once per account and region, by somebody who may make roles:
+Deploy it once per account and region, with the permission to create roles:
   ${commandLine('aws', 'cloudformation', 'deploy', ...stack, ...template, ...region)}
   ${outputs} 'Stacks[0].Outputs'
-Then attach CallerPolicy to those who start trainings, give the instances that train InstanceProfile, and tag them:
+Then attach CallerPolicy to the users who start trainings, give the instances that train InstanceProfile, and tag them:
   aws ec2 create-tags --resources i-… ${commandLine('--tags', `Key=${INSTANCE_TAG},Value=train`, ...region)}`,
     ...(launch
       ? [
           `
-Attach LaunchPolicy, besides, to those who make instances, and name the profile of those that are made,
+Also attach LaunchPolicy to the users who launch instances, and set the profile of these instances,
 "instance": { "instanceProfile": … } in ec2.config.json or in the plugin's options in nx.json:
   ${profile}`,
         ]
@@ -71,8 +73,8 @@ Attach LaunchPolicy, besides, to those who make instances, and name the profile 
     ...(lifecycle
       ? [
           `
-Only old versions and unfinished uploads go by the lifecycle. What is transient in the store (v2/projects/<project>/plan/, doctor/,
-watch/ …) has the project's name before it, and S3 takes no wildcard in a rule's prefix: npx nx-ec2 store prune removes that.`,
+The lifecycle rules delete only old versions and unfinished uploads. Temporary objects of the store (v2/projects/<project>/plan/,
+doctor/, watch/ …) have the project's name in front, where S3 takes no wildcard. To remove them: npx nx-ec2 store prune --apply`,
         ]
       : []),
     ...(budget

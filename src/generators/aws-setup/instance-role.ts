@@ -26,13 +26,13 @@ export const SETTINGS: Json = {
     Type: 'CommaDelimitedList',
     Default: '',
     Description:
-      'What "train.datasets" may name: ARNs of buckets and of their objects, e.g. arn:aws:s3:::acme-data,arn:aws:s3:::acme-data/*',
+      'What "train.datasets" may use: ARNs of buckets and of their objects, e.g. arn:aws:s3:::acme-data,arn:aws:s3:::acme-data/*',
   },
   KmsKeyArn: {
     Type: 'String',
     Default: '',
     AllowedPattern: '|arn:[a-z-]+:kms:.+:key/.+',
-    Description: 'The ARN of the key that "kmsKeyId" names, where objects are encrypted with one',
+    Description: 'The ARN of the key that "kmsKeyId" names, if objects are encrypted with one',
   },
 };
 
@@ -60,7 +60,7 @@ export function instanceResources(profile: string | undefined, recovery: boolean
     InstanceRole: {
       Type: 'AWS::IAM::Role',
       Properties: {
-        Description: 'Instances that train: the SSM agent, and what runs tell the store and read for themselves',
+        Description: 'Instances that train: the SSM agent, and what runs read and write in the store',
         AssumeRolePolicyDocument: policy({
           Effect: 'Allow',
           Principal: { Service: { 'Fn::Sub': 'ec2.${AWS::URLSuffix}' } },

@@ -15,13 +15,13 @@ export function setupTemplate(bucket: string, options: SetupOptions = {}): Json 
   return {
     AWSTemplateFormatVersion: '2010-09-09',
     Description:
-      'nx-ec2: a private bucket, a role for the instances that train, a policy for those who start trainings',
+      'nx-ec2: a private bucket, a role for the instances that train, a policy for the users who start trainings',
     Parameters: {
       BucketName: {
         Type: 'String',
         Default: bucket,
         AllowedPattern: '[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]',
-        Description: 'The bucket that everything travels through',
+        Description: 'The bucket that holds the store',
       },
       ...SETTINGS,
     },
@@ -36,9 +36,9 @@ export function setupTemplate(bucket: string, options: SetupOptions = {}): Json 
       CallerPolicy: managedPolicy('Sync and train with nx-ec2', CALLER),
       // Apart: IAM takes 6,144 characters of a policy.
       ...(launch
-        ? { LaunchPolicy: managedPolicy('Make and end instances with nx-ec2', [...CALLER_ON_MADE, ...LAUNCH]) }
+        ? { LaunchPolicy: managedPolicy('Launch and terminate instances with nx-ec2', [...CALLER_ON_MADE, ...LAUNCH]) }
         : {}),
-      PrunePolicy: managedPolicy('Only prune with nx-ec2: for a job that does nothing else', PRUNE),
+      PrunePolicy: managedPolicy('Only prune with nx-ec2, for a job that does nothing else', PRUNE),
       ...(deadline ? deadlineResources() : {}),
       ...(endpoints ? endpointResources(endpoints, recovery) : {}),
       ...(budget ? budgetResources(budget) : {}),
@@ -46,12 +46,17 @@ export function setupTemplate(bucket: string, options: SetupOptions = {}): Json 
     Outputs: {
       BucketName: { Value: { Ref: 'Bucket' } },
       InstanceProfile: { Description: 'For the instances that train', Value: { Ref: 'InstanceProfile' } },
-      CallerPolicy: { Description: 'To attach to those who start trainings', Value: { Ref: 'CallerPolicy' } },
+      CallerPolicy: { Description: 'Attach it to the users who start trainings', Value: { Ref: 'CallerPolicy' } },
       ...(launch
-        ? { LaunchPolicy: { Description: 'Besides, to those who make instances', Value: { Ref: 'LaunchPolicy' } } }
+        ? {
+            LaunchPolicy: {
+              Description: 'Attach it as well to the users who launch instances',
+              Value: { Ref: 'LaunchPolicy' },
+            },
+          }
         : {}),
       PrunePolicy: {
-        Description: 'To attach to a job that only prunes; callers may do so as it is',
+        Description: 'Attach it to a job that only prunes; callers have these permissions already',
         Value: { Ref: 'PrunePolicy' },
       },
     },

@@ -54,7 +54,7 @@ export async function registerPlugin(
   { region, bucket, instance }: InitGeneratorSchema,
 ): Promise<() => void> {
   if (bucket && !connectionShape.bucket.safeParse(bucket).success) {
-    throw new Problem('BUCKET_NAME', `--bucket=${bucket} is no name of a bucket.`, {
+    throw new Problem('BUCKET_NAME', `--bucket=${bucket} is not a bucket name.`, {
       next: `Write ${bucketIn(bucket) ?? 'one such as acme-training'}: 3 to 63 lower-case letters, digits, hyphens and dots.`,
     });
   }

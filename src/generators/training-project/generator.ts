@@ -34,7 +34,7 @@ async function generate(tree: Tree, options: TrainingProjectGeneratorSchema): Pr
   const there = [...projects].find(([, project]) => project.root === root)?.[0];
   if (there === undefined && projects.has(name)) {
     throw new Problem('PROJECT_EXISTS', `There is a project ${name} already, in ${projects.get(name)!.root}.`, {
-      next: 'Choose another with --name.',
+      next: 'Choose another name with --name.',
     });
   }
   const environment =
@@ -71,7 +71,7 @@ async function generate(tree: Tree, options: TrainingProjectGeneratorSchema): Pr
   return () => {
     console.log(`\nTrain it:    npx ${nxRun(there ?? name, 'remote-train')}`);
     if (environment === 'uv')
-      console.log(`Pin first:   uv lock --project ${shellWord(root)}    (then what trains is what you tried)`);
+      console.log(`Pin first:   uv lock --project ${shellWord(root)}    (pins the packages that you tested)`);
   };
 }
 

@@ -104,9 +104,11 @@ describe('training-targets', () => {
       /--instanceType is not given/,
     );
     await expect(trainingTargets(tree, { project: 'model', instanceType: 'large' })).rejects.toThrow(
-      /no instance type/,
+      /is not an instance type/,
     );
-    await expect(trainingTargets(tree, { project: 'model', instanceType: ',' })).rejects.toThrow(/no instance type/);
+    await expect(trainingTargets(tree, { project: 'model', instanceType: ',' })).rejects.toThrow(
+      /is not an instance type/,
+    );
     expect(tree.listChanges()).toHaveLength(before);
   });
 

@@ -14,7 +14,7 @@ export function describeWanted({ instanceType, spot, instanceProfile }: WantedIn
   if (instanceType === undefined) {
     const alone = spot ? '--spot' : instanceProfile !== undefined ? '--instanceProfile' : undefined;
     if (alone === undefined) return undefined;
-    throw new Problem('OPTION_INVALID', `${alone} says how an instance is made, and --instanceType is not given.`, {
+    throw new Problem('OPTION_INVALID', `${alone} describes an instance to launch, but --instanceType is not given.`, {
       next: 'Add --instanceType=<type>, e.g. g5.xlarge.',
     });
   }
@@ -28,7 +28,7 @@ export function describeWanted({ instanceType, spot, instanceProfile }: WantedIn
     ...(instanceProfile === undefined ? {} : { instanceProfile }),
   };
   if (!descriptionSchema.safeParse(instance).success) {
-    throw new Problem('OPTION_INVALID', `--instanceType=${JSON.stringify(instanceType)} names no instance type.`, {
+    throw new Problem('OPTION_INVALID', `--instanceType=${JSON.stringify(instanceType)} is not an instance type.`, {
       next: 'A type is, for instance, g5.xlarge; several are separated by commas.',
     });
   }

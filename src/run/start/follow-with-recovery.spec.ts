@@ -139,7 +139,7 @@ describe('a training on spot instances', () => {
     const ended = await follow(launched, (gone) => expect(gone).toMatchObject({ outcome: 'lost' }));
     await taken;
     expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
-    expect(ended.attempts[0]).toMatchObject({ instance: first, why: `nothing more was heard of ${first}` });
+    expect(ended.attempts[0]).toMatchObject({ instance: first, why: `${first} sent no more heartbeats` });
     const log = await stored(ended);
     const repeated = steps(log).filter((n, index, all) => all.indexOf(n) !== index);
     expect(repeated.length).toBeLessThanOrEqual(6);

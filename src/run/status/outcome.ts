@@ -88,7 +88,7 @@ export function assertSucceeded(run: RunFacts, project: string): void {
       next: [
         ...(refused ? [`${refused.what} ${refused.next}`] : []),
         ...(record && isResumable(record) ? ['To resume it on another instance, run the same command again.'] : []),
-        `Show its log:   ${nxRun(project, 'remote-logs', of)}`,
+        `Show its log:    ${nxRun(project, 'remote-logs', of)}`,
         `Fetch its files: ${nxRun(project, 'remote-pull', of)} (on ${run.instance}: ${sanitizeForTerminal(run.directory)})`,
         ...(change ? [change] : []),
         ...(saved

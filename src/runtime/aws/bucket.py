@@ -120,7 +120,7 @@ class Bucket:
         if condition and (answer.status == 412 or answer.code == "NoSuchKey"):
             raise Failure(
                 "CHANGED",
-                "%s is not what it was: %s" % (name, answer.words),
+                "%s has changed: %s" % (name, answer.words),
                 status=answer.status,
                 aws=answer.words,
             )

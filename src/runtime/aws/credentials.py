@@ -17,7 +17,7 @@ BEFORE = 300
 PAUSE = 5
 FIX = (
     "give the instance a role (an instance profile), "
-    "and let its metadata service be used from where the agent runs"
+    "and allow access to its metadata service from where the agent runs"
 )
 
 
@@ -89,7 +89,7 @@ class Role:
             aws = "%s: %s" % (found["Code"], found.get("Message", ""))
             raise Failure(
                 "NO_ROLE",
-                "the instance can not have the credentials of its role %s: %s" % (name, aws),
+                "the instance can't get the credentials of its role %s: %s" % (name, aws),
                 aws=aws,
                 fix=FIX,
             )

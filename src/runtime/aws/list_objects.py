@@ -37,7 +37,7 @@ def list_objects(
             code = "ACCESS_DENIED" if answer.status == 403 else "FETCH_FAILED"
             raise Failure(
                 code,
-                "what is below %s can not be listed: %s" % (prefix, answer.words),
+                "the objects below %s can't be listed: %s" % (prefix, answer.words),
                 what="list",
                 status=answer.status,
                 aws=answer.words,

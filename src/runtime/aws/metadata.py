@@ -65,7 +65,7 @@ class Metadata:
                 except urllib.error.HTTPError as error:
                     raise Failure(
                         "NO_METADATA",
-                        "the instance's metadata service gives no token: HTTP %d" % error.code,
+                        "the instance's metadata service returned no token: HTTP %d" % error.code,
                         status=error.code,
                     )
                 self.until = time.monotonic() + LIFETIME - 60

@@ -228,7 +228,7 @@ def read(data: bytes, sha256: str) -> Manifest:
         kinds = {each["name"]: each["kind"] for each in names}
         for each in names:
             if not is_name(each["name"]) or each["kind"] not in ORDER:
-                raise ValueError("a name is none")
+                raise ValueError("a name is not valid")
             if each["kind"] == "link" and not leads_to_another(each, kinds):
                 raise ValueError("a link leads out of it")
             if owner(each["name"].rpartition("/")[0], kinds) is not None:

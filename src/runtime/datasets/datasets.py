@@ -223,7 +223,7 @@ def data_root(root: str, account: pwd.struct_passwd) -> str:
         "it belongs to another user, others may write there, or %s can't enter it" % account.pw_name
     )
     raise Failure(
-        "NO_ROOT", "data can not be kept in %s: %s" % (path, reason), path=path, reason=reason
+        "NO_ROOT", "datasets can't be kept in %s: %s" % (path, reason), path=path, reason=reason
     )
 
 

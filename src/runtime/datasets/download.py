@@ -173,7 +173,7 @@ class Fetch:
                 headers={"If-Match": file.source.etag, "x-amz-checksum-mode": "ENABLED"},
             )
             if answer.status != 200:
-                raise self.listed.failure("%s could not be looked at" % file.source.key, answer)
+                raise self.listed.failure("%s could not be checked" % file.source.key, answer)
             about = answer.headers
         assert file.descriptor is not None
         wrong = mismatch(file.descriptor, file.source, about)
@@ -181,7 +181,7 @@ class Fetch:
             # The next fetch begins it anew.
             file.forget()
             raise self.listed.failure(
-                "what came of %s is not what S3 keeps: %s" % (file.source.key, wrong)
+                "the download of %s does not match the object in S3: %s" % (file.source.key, wrong)
             )
         file.keep()
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # S3 answers the same to a role that may not read and to one that does not offer to pay.
 FIX = (
     "give the instance's role s3:ListBucket on the bucket and s3:GetObject on what is below the "
-    "prefix; a requester-pays bucket can not be read: copy the data to a bucket of your own"
+    "prefix; a requester-pays bucket can't be read: copy the data to a bucket of your own"
 )
 
 

@@ -255,7 +255,7 @@ class Room:
                     Item(
                         path,
                         used,
-                        why="not used of late",
+                        why="not used recently",
                         due=due,
                         locks=[os.path.join(path, "lock")],
                         early=done or self.age(used) > STARTING,

@@ -64,7 +64,7 @@ def use(
         now = time.monotonic()
         if holder and now >= due:
             so_far = "" if due == started else ": %d s so far" % (now - started)
-            say("waiting for %s, which sets the same up%s" % (holder, so_far))
+            say("waiting for %s, which is preparing the same files%s" % (holder, so_far))
             due = now + TELL
         pause(WAIT)
 

@@ -66,9 +66,9 @@ PASSING = {
     "RUN_ACTIVE",
 }
 CRASH_LOOP = (
-    "%d attempts in a row ended without a word, and without a checkpoint: "
-    "it seems to take its machine down. "
-    "The log tells how far it came; more memory, or a checkpoint sooner, may help"
+    "%d attempts in a row ended without a result and without a checkpoint: "
+    "the training seems to crash its machine. "
+    "The log shows how far it came; more memory, or an earlier checkpoint, may help"
 ) % MOST_LOST
 FORGED = (
     "another program has overwritten the run's record, and no instance was left to correct it: "

@@ -67,7 +67,7 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
     except Absent:
         raise Failure(
             "ACCESS_DENIED",
-            "the record of the snapshot %s is not in the store, "
+            "the manifest of the snapshot %s is not in the store, "
             "or the instance's role may not read it" % snapshot,
             fix="allow s3:GetObject on %s/%s*" % (signer.access["bucket"], signer.base),
             record=snapshot,
@@ -98,6 +98,6 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
     except (ValueError, KeyError, TypeError) as error:
         raise Failure(
             "SNAPSHOT_MISMATCH",
-            "the record of the snapshot %s is refused: %s" % (snapshot, error),
+            "the manifest of snapshot %s is not valid: %s" % (snapshot, error),
             record=snapshot,
         )

@@ -66,12 +66,12 @@ class Setup:
         if self.kind == "pip":
             self.installer = self.choose_installer()
         if self.kind in ("uv", "poetry") and not (self.part["environment"]["locked"] and self.manifests.lock):
-            self.say("there is no %s.lock among the files that are sent: the environment is this run's alone" % self.kind)
+            self.say("no %s.lock was synced, so the environment is not shared between runs" % self.kind)
             return self.alone()
         try:
             return self.together()
         except Alone as why:
-            self.say("the environment is this run's alone: %s" % why)
+            self.say("the environment is not shared between runs: %s" % why)
             return self.alone()
 
     def together(self):
@@ -82,7 +82,7 @@ class Setup:
         try:
             record, self.lock = shared_cache.use(directory, "run " + os.path.basename(self.home), make=lambda: self.keep(directory), say=self.say, pause=self.pause, whole=whole)
         except shared_cache.Broken:
-            raise Alone("the kept one has lost its Python, and is in use by another run")
+            raise Alone("the shared one has lost its Python, and another run is using it")
         if "alone" in record:
             os.close(self.lock)
             self.lock = None

@@ -28,7 +28,7 @@ def site_packages(env):
         path = os.path.join(lib, name, "site-packages")
         if re.fullmatch(r"python3\.\d+t?", name) and os.path.isdir(path) and not os.path.islink(os.path.join(lib, name)):
             return path
-    raise Alone("it is none of the usual layout: there is no lib/python3.*/site-packages in it")
+    raise Alone("it does not have the usual layout: there is no lib/python3.*/site-packages in it")
 
 
 class Members:

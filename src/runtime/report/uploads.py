@@ -81,7 +81,7 @@ class Saver:
                 raise
             except Exception as error:
                 # A defect: another try meets it again. The artifacts do not wait for it.
-                self.trouble = "checkpoints can not be saved: %s" % described(error)
+                self.trouble = "checkpoints can't be saved: %s" % described(error)
             if ended:
                 self._save_artifacts()
                 self.done = True

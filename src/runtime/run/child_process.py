@@ -58,10 +58,10 @@ class Child:
             )
         except subprocess.SubprocessError:
             os.close(self.output)
-            raise CanNotStart("%s can not be run as the user %s in %s" % (line[0], account.pw_name, directory))
+            raise CanNotStart("%s can't be run as the user %s in %s" % (line[0], account.pw_name, directory))
         except (OSError, ValueError) as error:
             os.close(self.output)
-            raise CanNotStart("%s can not be run: %s" % (line[0], error))
+            raise CanNotStart("%s can't be run: %s" % (line[0], error))
         finally:
             os.close(writing)
         self.processes = process_group.Descendants(but, self.process.pid, group)

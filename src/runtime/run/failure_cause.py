@@ -71,7 +71,7 @@ def missing_module(log, start, part):
     elif environment["manager"] == "none":
         where = (
             "no environment was set up for %s, so the training used the Python of the instance. A pyproject.toml with uv.lock, a requirements.txt "
-            "or an environment.yml in its directory or one above makes one" % part["projectRoot"]
+            "or an environment.yml in its directory or one above creates one" % part["projectRoot"]
         )
     else:
         where = "the environment of %s was used: add the package to it" % os.path.join(environment["root"], environment["file"])

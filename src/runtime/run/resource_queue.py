@@ -50,7 +50,7 @@ class Claims:
         """The GPUs that the run has from now on, [] where it asked for none; None while it must wait for whatever runs or came before."""
         mine = self._find(run)
         if mine["gpus"] > self.gpus:
-            raise Failure("CLAIM_IMPOSSIBLE", "%d GPUs are claimed, and the instance has %d" % (mine["gpus"], self.gpus))
+            raise Failure("CLAIM_IMPOSSIBLE", "%d GPUs were requested, but the instance has %d" % (mine["gpus"], self.gpus))
         if mine["granted"] is None and not self._before(mine):
             taken = {gpu for ticket in self.tickets for gpu in ticket["granted"] or ()}
             free = [gpu for gpu in range(self.gpus) if gpu not in taken]

@@ -177,7 +177,7 @@ class Supervisor:
         from ..disk import garbage_collector
 
         if garbage_collector.is_short(self.root):
-            self.log.say("the disk is nearly full: making room")
+            self.log.say("the disk is nearly full: freeing space")
             self.make_room()
 
     def make_room(self):
@@ -321,7 +321,7 @@ class Supervisor:
                 # What is damaged or gone in the store can't be gone on from; what could not be fetched may be there.
                 if not sources or failure.detail.get("why") not in ("ABSENT", "CHECKPOINT_MISMATCH", "PART_MISMATCH"):
                     raise
-                self.log.say("the checkpoint %d can not be gone on from: %s" % (source["n"], failure.message))
+                self.log.say("can't resume from the checkpoint %d: %s" % (source["n"], failure.message))
         return None
 
     def restore_one(self, source):
@@ -420,7 +420,7 @@ class Supervisor:
             if waited > SAVING and (not last["cut"] or self.saved().get("judged") == last["n"]):
                 break
             if waited > JUDGING:
-                raise Failed("RESTORE_FAILED", "it is not known which checkpoints of attempt %d are whole: the reporter has not looked at them" % last["n"])
+                raise Failed("RESTORE_FAILED", "it is not known which checkpoints of attempt %d are complete: the reporter has not checked them" % last["n"])
             time.sleep(TURN)
         refused = self.saved().get("refused", {})
         for name in sorted(name for each in refused.values() for name in each["names"]):
@@ -435,7 +435,7 @@ class Supervisor:
                     os.rename(os.path.join(self.home, "checkpoints", name), os.path.join(aside, name))
                 except FileNotFoundError:
                     continue
-            self.log.say("the checkpoint %s may be half of one and is not gone on from: it is in %s" % (name, aside))
+            self.log.say("the checkpoint %s may be incomplete and is not resumed from: it was moved to %s" % (name, aside))
         if refused:
             self.restore_last()
 

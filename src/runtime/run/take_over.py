@@ -227,7 +227,7 @@ def taken_over(record, heard, attempt, log):
         ended = record["endedAt"] or heard
         attempts.append({
             "n": record["attempt"], "instance": record["instance"], "startedAt": record.get("since"), "endedAt": ended, "exitCode": None, "signal": None,
-            "stopped": record["outcome"] == "interrupted", "why": "nothing more was heard of %s" % record["instance"],
+            "stopped": record["outcome"] == "interrupted", "why": "%s sent no more heartbeats" % record["instance"],
             "price": price,
         })
     return {

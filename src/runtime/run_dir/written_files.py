@@ -71,7 +71,7 @@ class Outputs:
         try:
             self.rules = [(re.compile(each["pattern"], re.DOTALL), each["base"]) for each in rules]
         except re.error as error:
-            raise Failure("BAD_PLAN", "a glob can not be matched here: %s" % error)
+            raise Failure("BAD_PLAN", "a glob can't be matched here: %s" % error)
 
     def match(self, path: str) -> bool:
         """Whether an output names a path, or a directory that it is in."""

@@ -72,7 +72,7 @@ def receive(spec: SyncSpec, contents: Contents) -> None:
         ) as error:
             # The last three are tarfile's as well: numbers of sparse files and extended headers
             # that are none.
-            raise Failure("ARCHIVE_MISMATCH", "the archive can not be read: %s" % error)
+            raise Failure("ARCHIVE_MISMATCH", "the archive can't be read: %s" % error)
     if source.size != declared["size"] or source.digest.hexdigest() != declared["sha256"]:
         raise Failure("ARCHIVE_MISMATCH", "the archive is not what the plan names")
 
@@ -116,7 +116,7 @@ class Member(tarfile.TarInfo):
         if not member.isreg() and member.size > HEADERS:
             raise Failure(
                 "ARCHIVE_MISMATCH",
-                "the archive can not be read: a header of %d bytes" % member.size,
+                "the archive can't be read: a header of %d bytes" % member.size,
             )
         return member
 

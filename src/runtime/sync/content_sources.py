@@ -147,7 +147,7 @@ class Contents:
         if need > free:
             raise Failure(
                 "NO_SPACE",
-                "%d bytes are to be written, and %d are free" % (need, free),
+                "%d bytes must be written, but only %d are free" % (need, free),
                 path=self.tree.directory,
             )
 

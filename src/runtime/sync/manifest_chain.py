@@ -42,7 +42,7 @@ class History:
 
     def __init__(self, connections: Connections, history: Sequence[SyncSpecHistoryItem]) -> None:
         if not 0 < len(history) <= CHAIN:
-            raise Failure("BAD_PLAN", "the plan names %d records" % len(history))
+            raise Failure("BAD_PLAN", "the plan names %d manifests" % len(history))
         records: dict[int, Any] = {}
 
         def fetch(number: int) -> None:
@@ -83,7 +83,7 @@ def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool
     if answer.status != 200:
         raise Failure(
             "FETCH_FAILED",
-            "the record of the snapshot %s could not be fetched: HTTP %d" % (name, answer.status),
+            "the manifest of the snapshot %s could not be fetched: HTTP %d" % (name, answer.status),
             what="record",
             status=answer.status,
             aws=bytes(answer.body[:2000]).decode("utf-8", "replace"),
@@ -98,4 +98,4 @@ def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool
 
 
 def mismatch(name: str, why: str, code: str = "SNAPSHOT_MISMATCH") -> Failure:
-    return Failure(code, "the record of the snapshot %s is refused: %s" % (name, why), record=name)
+    return Failure(code, "the manifest of snapshot %s is not valid: %s" % (name, why), record=name)

@@ -169,7 +169,7 @@ def check_blocking_paths(
                 if not force:
                     raise Failure(
                         "PATH_BLOCKED",
-                        "something that is no directory is in the way",
+                        "something that is not a directory is in the way",
                         path=text(parent),
                     )
                 blocking_parents.add(parent)

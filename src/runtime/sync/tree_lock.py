@@ -55,7 +55,7 @@ class TreeLock:
                 os.close(self.descriptor)
                 raise Failure(
                     "BUSY",
-                    "another sync is at work on this tree, since %d s" % age,
+                    "another sync of this tree has been running for %d s" % age,
                     owner=name,
                     age=age,
                 )

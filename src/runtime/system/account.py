@@ -57,7 +57,7 @@ def training_user(wanted: str | None) -> pwd.struct_passwd:
         if os.geteuid() != 0 and account.pw_uid != own.pw_uid:
             raise Failure(
                 "NO_USER",
-                f"the agent runs as {own.pw_name} and can not act as {wanted}",
+                f"the agent runs as {own.pw_name} and can't act as {wanted}",
                 user=wanted,
             )
         return account

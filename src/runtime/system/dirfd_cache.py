@@ -60,7 +60,7 @@ class Directories:
             return self._walk(path, make=True)
         except Blocked as blocked:
             where = text(blocked.path)
-            message = "something that is no directory is in the way"
+            message = "something that is not a directory is in the way"
             raise Failure("PATH_BLOCKED", message, path=where)
 
     def of(self, path: bytes) -> tuple[int | None, bytes]:

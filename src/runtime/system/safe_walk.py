@@ -71,7 +71,7 @@ def open_file(base: str | int, path: str, account: pwd.struct_passwd | None = No
 
 
 def open_directory(base: str | int, path: str = "") -> int:
-    """The descriptor of a directory; OSError of GONE where it can not be reached so. `..` leads
+    """The descriptor of a directory; OSError of GONE where it can't be reached so. `..` leads
     nowhere.
     """
     descriptor = (
@@ -91,7 +91,7 @@ def open_directory(base: str | int, path: str = "") -> int:
 
 
 def lstat(base: str | int, path: str) -> os.stat_result:
-    """What `os.lstat` says of a path below a directory; OSError of GONE where it can not be reached
+    """What `os.lstat` says of a path below a directory; OSError of GONE where it can't be reached
     so.
     """
     parent, _, name = path.rpartition("/")
@@ -216,7 +216,7 @@ def what_else(
     if stat.S_ISLNK(found.st_mode):
         return "a symbolic link"
     if found.st_mode == UNREACHABLE.st_mode:
-        return "it can not be reached"
+        return "it can't be reached"
     if stat.S_ISDIR(found.st_mode) and is_too_deep(path):
         return "directories are nested too deep in it"
     if not stat.S_ISDIR(found.st_mode):
@@ -228,7 +228,7 @@ def what_else(
             return "its name is not UTF-8"
     if account is None or may_read(found, account):
         return None
-    return f"the user {account.pw_name} can not read it"
+    return f"the user {account.pw_name} can't read it"
 
 
 def shown(path: str) -> str:

@@ -212,7 +212,7 @@ class KeptTest(ToolsTest):
             setup = self.setup(self.workspace("WHAT = '%s'" % code, extra="open('src/lib/fast.so', 'w').close()"))
             self.assertEqual(self.made(setup)(), "dep %s %s" % (code, os.path.join(setup.env, "env")))
             self.assertIsNone(setup.lock)
-        self.assertIn("this run's alone: its set-up made libs/lib/src/lib/fast.so among the sources", self.log())
+        self.assertIn("not shared between runs: its set-up made libs/lib/src/lib/fast.so among the sources", self.log())
 
     def test_a_version_that_a_build_writes_is_there_in_each_run(self):
         for code in ("one", "two"):
@@ -255,7 +255,7 @@ class KeptTest(ToolsTest):
         said = [atomic_files.read_json(os.path.join(self.root, code)) for code in ("one", "two")]
         self.assertEqual([right for right, _ in said], [True, True])
         self.assertEqual(sorted(count > 0 for _, count in said), [False, True])
-        self.assertRegex(self.log(), r"waiting for run run-\d+-\d, which sets the same up")
+        self.assertRegex(self.log(), r"waiting for run run-\d+-\d, which is preparing the same files")
 
     def test_one_that_is_killed_in_the_middle_leaves_nothing_that_counts(self):
         setup = self.setup(self.workspace("WHAT = 'one'"))

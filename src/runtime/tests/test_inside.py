@@ -62,11 +62,11 @@ class DefectTest(Saving):
 
     def test_of_the_artifacts(self):
         error = self.look("_check_directories").artifacts["error"]
-        self.assertEqual((error["code"], error["message"]), ("SAVE_FAILED", "the artifacts can not be saved: ValueError: a defect"))
+        self.assertEqual((error["code"], error["message"]), ("SAVE_FAILED", "the artifacts can't be saved: ValueError: a defect"))
 
     def test_of_checkpoints_keeps_no_artifact_from_being_saved(self):
         it = self.look("_save_checkpoints")
-        self.assertEqual(it.trouble, "checkpoints can not be saved: ValueError: a defect")
+        self.assertEqual(it.trouble, "checkpoints can't be saved: ValueError: a defect")
         self.assertEqual((it.artifacts["state"], it.artifacts["files"]), ("saved", 1))
 
 
@@ -136,7 +136,7 @@ class AsTheUserTest(Saving):
         os.link(self.secret, os.path.join(self.work, "p/artifacts/hard"))
         os.rename(self.outside, os.path.join(self.work, "p/artifacts/moved"))
         self.assertEqual(self.saved(), (["artifacts/for-all", "artifacts/mine"], {
-            "artifacts/hard": "the user nobody can not read it", "artifacts/moved": "the user nobody can not read it",
+            "artifacts/hard": "the user nobody can't read it", "artifacts/moved": "the user nobody can't read it",
         }))
         self.assert_nothing_read()
 
@@ -147,7 +147,7 @@ class AsTheUserTest(Saving):
         os.mkdir(os.path.join(self.home, "checkpoints/unit/private"), 0o700)
         found = checkpoint_units.find(os.path.join(self.home, "checkpoints"), NOBODY)
         self.assertEqual({name: unit.why for name, unit in found.items()}, {
-            "hard": "hard: the user nobody can not read it", "unit": "unit/private: the user nobody can not read it",
+            "hard": "hard: the user nobody can't read it", "unit": "unit/private: the user nobody can't read it",
         })
         bucket = Bucket()
         known = part_upload.Parts(bucket, os.path.join(self.home, "parts.json"), NOBODY)
@@ -274,9 +274,9 @@ class WhatCanNotBeEnteredTest(Saving):
         for code in (errno.ENOTCONN, errno.EACCES, errno.ESTALE, errno.EIO):
             for refused in calls:
                 with self.subTest(code=code, refused=refused), self.refusing("mounted", code, *refused):
-                    self.assertEqual(self.look(), (["artifacts/model"], [("artifacts/mounted", "it can not be reached")]))
+                    self.assertEqual(self.look(), (["artifacts/model"], [("artifacts/mounted", "it can't be reached")]))
         with self.refusing("artifacts", errno.ENOTCONN, "stat"):
-            self.assertEqual(self.look(), ([], [("artifacts", "it can not be reached")]))
+            self.assertEqual(self.look(), ([], [("artifacts", "it can't be reached")]))
 
     def test_a_lack_of_descriptors_is_a_failure_and_no_reason_to_leave_anything_out(self):
         for code in (errno.EMFILE, errno.ENOMEM):

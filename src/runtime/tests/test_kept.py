@@ -50,7 +50,7 @@ class KeptTest(unittest.TestCase):
         before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
         with self.assertRaises(Stop):
             self.use(self.fail, pause)
-        self.assertEqual(self.said, ["waiting for run other, which sets the same up"])
+        self.assertEqual(self.said, ["waiting for run other, which is preparing the same files"])
         self.assertEqual(len(os.listdir("/proc/self/fd")) if before else 0, before)
 
     def test_who_waits_says_so_again_after_a_while(self):
@@ -60,7 +60,7 @@ class KeptTest(unittest.TestCase):
         os.write(lock, b'{"owner": "run other"}')
         with mock.patch.object(shared_cache, "TELL", 0):
             self.use(pause=lambda _: os.close(lock) if len(self.said) == 2 else None)
-        self.assertRegex(self.said[1], r"^waiting for run other, which sets the same up: \d+ s so far$")
+        self.assertRegex(self.said[1], r"^waiting for run other, which is preparing the same files: \d+ s so far$")
 
     def test_who_waited_makes_it_where_the_other_failed(self):
         os.makedirs(self.at)

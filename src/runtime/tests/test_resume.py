@@ -306,7 +306,7 @@ class ResumeTest(Resuming):
         self.begin(leave=0, attempt=2)
         last = self.ended()
         attempt = last["attempts"][0]
-        self.assertEqual((attempt["instance"], attempt["why"]), ("i-1", "nothing more was heard of i-1"))
+        self.assertEqual((attempt["instance"], attempt["why"]), ("i-1", "i-1 sent no more heartbeats"))
         self.assertEqual(attempt["startedAt"], state["since"])
         self.assertGreaterEqual(attempt["endedAt"], attempt["startedAt"])
         self.assertIn(b"step 3 1 2 3", self.log())
@@ -606,7 +606,7 @@ class CutOffTest(Resuming):
     def test_by_a_form_an_attempt_goes_on_where_the_last_whole_set_still_stands(self):
         self.by_form()
         _, log = self.train_cut_off(KILLED_IN_FILES % ("step-%d.pt", self.saved))
-        self.assertIn(b"the checkpoint 1 stands whole in its place\n", log)
+        self.assertIn(b"the checkpoint 1 is complete in its place\n", log)
         self.assertIn(b"found ['step-1.pt'] ['--resume']\n", log)
 
     def test_where_nothing_whole_was_saved_it_says_that_it_begins_anew(self):

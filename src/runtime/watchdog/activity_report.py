@@ -17,7 +17,7 @@ def report(plan: ActivityOperation, root: str) -> ActivityReply:
     work there and does not: runs may be below another root.
     """
     if plan["watchdog"] and not os.path.exists(os.path.join(root, "watchdog", "config.json")):
-        raise Failure("NO_ROOT", "no watchdog works in %s" % root, root=root)
+        raise Failure("NO_ROOT", "no watchdog is running for %s" % root, root=root)
     return {
         "runs": [run.id for run in activity.runs(root) if run.is_active or run.reports],
         "syncing": activity.syncing(root),

@@ -102,7 +102,7 @@ class Watchdog:
         why = self.rules.poll()
         for run in self.rules.hung:
             if run.stop("hung", self.grace(run)):
-                self.say("%s hangs: its log does not grow, and the machine is quiet" % run.id)
+                self.say("%s hangs: its log does not grow, and the machine is idle" % run.id)
         if self.ends and self.ends["why"] not in FORCED and self.rules.active:
             self.say("error, continuing: %s" % ", ".join(run.id for run in self.rules.active))
             self.ends = None
@@ -157,7 +157,7 @@ class Watchdog:
         self.armed = self.power.arm(int(left + MARGIN + 59) // 60)
         self.due["arm"] = now + RETRY_SECONDS
         if self.armed:
-            self.say("ends at the latest in %d s" % left)
+            self.say("shuts down in %d s at the latest" % left)
 
     def start_run(self) -> None:
         """Where the run is started by the instance itself: in a process of its own, again where
@@ -200,7 +200,7 @@ class Watchdog:
         try:
             boot_loader.finish(self.config, self.say)
         except BaseException:
-            self.say("what its run has made was not removed: %s" % traceback.format_exc())
+            self.say("the resources of its run were not removed: %s" % traceback.format_exc())
 
     def save(self) -> None:
         since = self.rules.idle_since()

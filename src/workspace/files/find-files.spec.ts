@@ -94,7 +94,7 @@ describe('what sync.include names', () => {
     write('model/train.py', `model/${basename(scratch)}/files/half`);
     const { paths, left } = find(['**']);
     expect(paths).toEqual(['model/train.py']);
-    expect(left[`model/${basename(scratch)}/files/half`]).toBe('nx-ec2 works in it');
+    expect(left[`model/${basename(scratch)}/files/half`]).toBe('nx-ec2 uses it');
   });
 
   it('leaves .env files and environments where they are, unless their own name is given', () => {

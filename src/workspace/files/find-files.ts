@@ -34,7 +34,7 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   const reasons = whyLeftOut(workspaceRoot, roots);
   const onGitFailed = (error: Error) => {
     warnings.push(
-      `git can't list its files, so only those that Nx lists are sent: ${sanitizeForTerminal(error.message)}`,
+      `git could not list the files, so only those that Nx lists are sent: ${sanitizeForTerminal(error.message)}`,
     );
     return null;
   };
@@ -63,16 +63,16 @@ export async function findFiles(input: FilesInput, list: ListFiles = listFiles):
   if (paths.size === 0 && emptyDirectories.size === 0) {
     throw new Problem(
       'NOTHING_TO_SEND',
-      `There is nothing to send of ${projectName}: ${leftOut.length ? `all ${leftOut.length} files are left out (${leftOut[0].path}: ${leftOut[0].why})` : `Nx lists no files in ${projectRoot}`}.`,
+      `${projectName} has no files to send: ${leftOut.length ? `all ${leftOut.length} files are left out (${leftOut[0].path}: ${leftOut[0].why})` : `Nx lists no files in ${projectRoot}`}.`,
       {
-        next: 'Git-ignored files travel only when "sync.include" names them.',
+        next: 'Git-ignored files are only sent if "sync.include" names them.',
       },
     );
   }
   const unsent = [...missed.named, ...special];
   if (unsent.length)
     warnings.push(
-      `not sent: ${formatCount(unsent.length, 'path')} (${unsent.slice(0, 5).map(printablePath).join(', ')}${unsent.length > 5 ? ', …' : ''}). remote-sync --dryRun says why.`,
+      `not sent: ${formatCount(unsent.length, 'path')} (${unsent.slice(0, 5).map(printablePath).join(', ')}${unsent.length > 5 ? ', …' : ''}). To see why: remote-sync --dryRun`,
     );
   if (missed.nested.size) warnings.push(describeNested(projectName, missed.nested));
   warnings.push(...danglingLinks(workspaceRoot, paths, missed.send));

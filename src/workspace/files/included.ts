@@ -55,7 +55,7 @@ export function findIncluded(
       : !isTracked && isOutput(path)
         ? "the trainings' output"
         : isScratch(path)
-          ? 'nx-ec2 works in it'
+          ? 'nx-ec2 uses it'
           : never(path, literal);
     if (why) leftOut.push({ path, why });
     else paths.add(path);

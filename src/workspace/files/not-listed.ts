@@ -73,7 +73,7 @@ export async function compareWithGit(
 export function describeNested(projectName: string, nested: NotListed['nested']): string {
   const count = [...nested.values()].reduce((sum, each) => sum + each, 0);
   const few = [...nested.keys()].sort().slice(0, 5).map(printablePath).join(', ');
-  return `not sent: ${formatCount(count, 'file')} of ${formatCount(nested.size, 'project')} in directories of ${sanitizeForTerminal(projectName)} or its dependencies (${few}${nested.size > 5 ? ', …' : ''}), on which it does not depend. "implicitDependencies" in project.json or "sync.include" sends them; "sync.exclude" of their directories ends this warning.`;
+  return `not sent: ${formatCount(count, 'file')} of ${formatCount(nested.size, 'project')} in directories of ${sanitizeForTerminal(projectName)} or its dependencies (${few}${nested.size > 5 ? ', …' : ''}), on which it does not depend. To send them, add "implicitDependencies" in project.json or "sync.include". To silence this warning, add their directories to "sync.exclude".`;
 }
 
 /** The project that a path belongs to: the innermost. */

@@ -80,7 +80,7 @@ export function detect(
       ),
       ...requiredArguments(program, parser !== null),
       ...keyOfWandb(program),
-      ...(files.isPartial ? ['the project is large: only some of its files were looked at'] : []),
+      ...(files.isPartial ? ['the project is large: only some of its files were read'] : []),
     ],
   };
 }
