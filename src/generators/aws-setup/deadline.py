@@ -1,4 +1,4 @@
-"""Ends what nx-ec2 has made and what is past its time: for an instance whose kernel hangs, and which so can't end itself.
+"""Terminates expired instances and fleets of nx-ec2: for an instance whose kernel hangs, and which so can't end itself.
 
 Systems Manager runs `handler` every few minutes, by a role that may end what carries our tag and nothing else.
 """

@@ -36,7 +36,7 @@ function deadlineAutomation(): Json {
       UpdateMethod: 'NewVersion',
       Content: {
         schemaVersion: '0.3',
-        description: 'Terminates what nx-ec2 has launched and what has expired',
+        description: 'Terminates expired instances and fleets of nx-ec2',
         assumeRole: { 'Fn::GetAtt': ['DeadlineRole', 'Arn'] },
         mainSteps: [
           {

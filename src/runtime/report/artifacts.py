@@ -205,7 +205,7 @@ def check_limits(found: Sequence[tuple[str, int]], total: int, limits: Limits) -
     if len(found) > limits["files"]:
         raise Failure(
             "LIMIT",
-            "%d files are more than can come back" % len(found),
+            "%d files are more than the limit" % len(found),
             limit="files",
             value=len(found),
         )

@@ -111,7 +111,7 @@ class Saver:
             saved.look()
         self.checkpoints = list(saved.kept)
         unfit = [
-            "a checkpoint can not be saved: %s" % why for _, why in sorted(saved.unfit.items())
+            "a checkpoint can't be saved: %s" % why for _, why in sorted(saved.unfit.items())
         ]
         self.trouble = "; ".join(unfit) or None
 
@@ -183,7 +183,7 @@ class Saver:
         except Exception as error:
             # A defect: another try meets it again.
             self._no_artifacts(
-                Failure("SAVE_FAILED", "the artifacts can not be saved: %s" % described(error))
+                Failure("SAVE_FAILED", "the artifacts can't be saved: %s" % described(error))
             )
 
     def _no_artifacts(self, failure: Failure) -> None:
