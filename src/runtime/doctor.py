@@ -287,7 +287,7 @@ def check_index(account: pwd.struct_passwd, variables: dict[str, str], add: Add)
             "package index",
             None,
             text[-1][:200] if text else "not reached",
-            fix="only set-ups that install packages need it: a route to it, or an index of your own",
+            fix="only set-ups that install packages need it: a route to it, or your own index",
         )
 
 

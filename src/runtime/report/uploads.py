@@ -110,9 +110,7 @@ class Saver:
             saved = self._checkpoints(record["attempt"])
             saved.look()
         self.checkpoints = list(saved.kept)
-        unfit = [
-            "a checkpoint can't be saved: %s" % why for _, why in sorted(saved.unfit.items())
-        ]
+        unfit = ["a checkpoint can't be saved: %s" % why for _, why in sorted(saved.unfit.items())]
         self.trouble = "; ".join(unfit) or None
 
     def _checkpoints(self, attempt: int) -> Checkpoints:
