@@ -154,7 +154,7 @@ function describeDenied({ action, explicit }: Denied): string {
 
 function networkHint(error: SdkError | undefined): string | undefined {
   if (error?.code === 'FOREIGN_ANSWER')
-    return 'A proxy or the sign-in page of a network is in between: open a web page in a browser, or check HTTPS_PROXY and AWS_ENDPOINT_URL.';
+    return 'A proxy or the sign-in page of a network answered. Open a web page in a browser to sign in, or check HTTPS_PROXY and AWS_ENDPOINT_URL.';
   if (error?.code === 'ERR_INVALID_URL')
     return 'Check "endpoint_url" of the profile in the AWS configuration file: it is no URL of the form http://host:port or https://host.';
   if (error?.name === 'TimeoutError')
