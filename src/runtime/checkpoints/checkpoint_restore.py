@@ -217,7 +217,7 @@ def read(data: bytes, sha256: str) -> Manifest:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Failure(
             "CHECKPOINT_MISMATCH",
-            "the checkpoint is not the one that is to be restored",
+            "the checkpoint is not the one to be restored",
             sha256=sha256,
         )
     try:
@@ -239,7 +239,7 @@ def read(data: bytes, sha256: str) -> Manifest:
         of = {path: owner(path, kinds) for path in paths}
         for path in paths:
             if of[path] is None or kinds[of[path]] != ("file" if of[path] == path else "directory"):
-                raise ValueError("it names files that are not its own")
+                raise ValueError("it names files of other runs")
         if len(kinds) < len(names) or {
             name for name, kind in kinds.items() if kind != "link"
         } != set(of.values()):

@@ -67,7 +67,7 @@ def _write(entry: Entry, target: str, arriving: Iterator[Part]) -> None:
                 ):
                     raise Failure(
                         "PART_MISMATCH",
-                        "a part of %s is not what it is named" % entry["path"],
+                        "a part of %s does not match its name" % entry["path"],
                         part=name,
                         path=entry["path"],
                     )
@@ -77,7 +77,7 @@ def _write(entry: Entry, target: str, arriving: Iterator[Part]) -> None:
             if whole.hexdigest() != entry["sha256"]:
                 raise Failure(
                     "PART_MISMATCH",
-                    "the parts of %s do not make it" % entry["path"],
+                    "the parts of %s do not add up to it" % entry["path"],
                     part=None,
                     path=entry["path"],
                 )

@@ -312,7 +312,7 @@ class Project:
         except OSError as error:
             raise Failure(
                 "PATH_BLOCKED",
-                "the checkpoint can't be put back into the project: %s" % error,
+                "the checkpoint can't be restored into the project: %s" % error,
                 path=self.root,
             )
         finally:

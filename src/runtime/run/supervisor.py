@@ -451,7 +451,7 @@ class Supervisor:
 
         directory, last = os.path.join(self.home, "checkpoints"), self.saved().get("last")
         if last and last["own"] and not lacking(last, directory, self.account, project=self.checkpoints()):
-            self.log.say("the checkpoint %d stands whole in its place" % self.saved()["kept"][-1]["n"])
+            self.log.say("the checkpoint %d is complete in its place" % self.saved()["kept"][-1]["n"])
             return
         sources = own_checkpoints(self.home, self.part) or ([self.part["resumeFrom"]] if self.part["resumeFrom"] else [])
         if not sources:
