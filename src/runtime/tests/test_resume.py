@@ -340,7 +340,7 @@ class ResumeTest(Resuming):
         self.at("i-2")
         self.begin(leave=0, attempt=2)
         self.assertEqual(self.ended()["outcome"], "succeeded")
-        self.assertIn(b"the checkpoint 3 can not be gone on from", self.log())
+        self.assertIn(b"can't resume from the checkpoint 3", self.log())
         self.assertEqual(self.log().count(b"step 3 1 2 3"), 2)
 
     def test_a_record_that_is_not_the_run_s_or_is_an_old_one_is_not_gone_on_from(self):
@@ -592,7 +592,7 @@ class CutOffTest(Resuming):
         state, log = self.train_cut_off(KILLED % self.saved)
         self.assertEqual([each["cut"] for each in state["attempts"]], [True, False], log)
         self.assertIn(b"found ['global_step1', 'latest'] global_step1 100 ['--resume']\n", log)
-        self.assertIn(b"the checkpoint latest may be half of one", log)
+        self.assertIn(b"the checkpoint latest may be incomplete", log)
         half = os.path.join(self.home(), "half", "1")
         self.assertEqual(sorted(os.listdir(half)), ["global_step2", "latest"])
 
