@@ -386,7 +386,7 @@ class Plans(PlanTest):
             whole = self.store.put_record(base, change=change)
             error = self.refuse("SNAPSHOT_MISMATCH", self.first, base, base, history=[whole])
             self.assertEqual(error["detail"]["record"], snapshot_id(base))
-            self.assertIn("record", error["message"])
+            self.assertIn("manifest", error["message"])
         for change in (changed("deleted", ["b"]), changed("entries", "f - 1 x\0"), changed("entries", "no end"), changed("deleted", 3), changed("base", None)):
             history = [self.store.put_record({b"b": b"0"}), self.store.put_record(base, {b"b": b"0", b"c": b"0"}, change=change)]
             self.refuse("SNAPSHOT_MISMATCH", self.first, base, base, history=history)
