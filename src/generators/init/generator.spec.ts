@@ -39,6 +39,17 @@ describe('init', () => {
     expect(printed(await registerPlugin(tree, { region: 'eu-west-1' }))).toBe('');
   });
 
+  it('names PLUGIN.md in AGENTS.md once, and makes no AGENTS.md', async () => {
+    const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
+    await init(tree, {});
+    expect(tree.exists('AGENTS.md')).toBe(false);
+    tree.write('AGENTS.md', '# Rules\n\n- Test first.');
+    for (let time = 0; time < 2; time++) await init(tree, {});
+    expect(tree.read('AGENTS.md', 'utf8')).toBe(
+      '# Rules\n\n- Test first.\n\n- nx-ec2 trains projects on AWS EC2 (targets `remote-*`): read node_modules/nx-ec2/PLUGIN.md before you change or run them.\n',
+    );
+  });
+
   it('refuses what is no name of a bucket, without advice to look at a stack trace', async () => {
     const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
     const asked = init(tree, { bucket: 's3://acme-training/v1' });

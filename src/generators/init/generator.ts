@@ -7,20 +7,31 @@ import { withoutStack } from '../without-stack';
 import type { InitGeneratorSchema } from './schema';
 
 const PLUGIN = 'nx-ec2';
+const AGENTS = 'AGENTS.md';
+const GUIDE = 'node_modules/nx-ec2/PLUGIN.md';
 
 /**
- * Registers the plugin.
+ * Registers the plugin, and names PLUGIN.md in the workspace's AGENTS.md where there is one.
  * @returns a callback that reports which values in nx.json were kept, and prints the next commands.
  */
 export default function init(tree: Tree, options: InitGeneratorSchema): Promise<GeneratorCallback> {
   return withoutStack(async () => {
     const reportKept = await registerPlugin(tree, options);
+    tellAssistants(tree);
     const bucket = registeredBucket(tree) ?? 'acme-training';
     return () => {
       reportKept();
       console.log(nextCommands(bucket));
     };
   });
+}
+
+/** Adds the line for coding assistants to AGENTS.md, once. A workspace without that file does not get one. */
+function tellAssistants(tree: Tree): void {
+  const text = tree.read(AGENTS, 'utf8');
+  if (text === null || text.includes(GUIDE)) return;
+  const line = `- nx-ec2 trains projects on AWS EC2 (targets \`remote-*\`): read ${GUIDE} before you change or run them.`;
+  tree.write(AGENTS, `${text.trimEnd()}\n\n${line}\n`);
 }
 
 function registeredBucket(tree: Tree): string | null {
