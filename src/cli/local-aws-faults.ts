@@ -24,20 +24,31 @@ const faultSchema: z.ZodType<Fault> = z.strictObject({
   apart: count.optional(),
   cut: z.enum(['before', 'after']).optional(),
   delay: count.optional(),
-  frame: z.enum(['duplicate', 'compareAndSwap', 'drop', 'cut']).optional(),
+  frame: z.enum(['duplicate', 'swap', 'drop', 'cut']).optional(),
   bytes: count.optional(),
 });
 
 /** Reads the faults that a file lists. @throws Error that names the file and the place in it. */
 export function readFaults(file: string): Fault[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(file, 'utf8'));
-  } catch (error) {
-    throw new Error(`--faults: ${file} is not valid JSON: ${(error as Error).message}`, { cause: error });
-  }
+  const value = parseJson(file, readText(file));
   const parsed = z.array(faultSchema).safeParse(value);
   if (parsed.success) return parsed.data;
   const [{ path, message }] = parsed.error.issues;
   throw new Error(`--faults: ${file}: ${path.length ? `${path.join('.')}: ` : ''}${message}`);
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new Error(`--faults: ${file} can't be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function parseJson(file: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`--faults: ${file} is not valid JSON: ${(error as Error).message}`, { cause: error });
+  }
 }

@@ -30,7 +30,7 @@ describe('the options of nx-ec2 local-aws', () => {
     const faults = [
       { service: 's3', action: 'PUT', after: 3, cut: 'after' },
       { service: 'ssm', times: 2, error: { code: 'ThrottlingException', status: 400 } },
-      { service: 'session', action: 'output', frame: 'compareAndSwap', bytes: 10 },
+      { service: 'session', action: 'output', frame: 'swap', bytes: 10 },
     ];
     expect(read(JSON.stringify(faults))).toEqual(faults);
     for (const text of ['', '{}', '[{"servise":"s3"}]', '[{"cut":"now"}]', '[{"times":"2"}]'])

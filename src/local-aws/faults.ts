@@ -26,7 +26,7 @@ export interface Fault {
   /** Held back so long, ms. */
   delay?: number;
   /** What happens to a frame of a stream; `swap`: the next one comes first; `cut`: the connection ends instead. */
-  frame?: 'duplicate' | 'compareAndSwap' | 'drop' | 'cut';
+  frame?: 'duplicate' | 'swap' | 'drop' | 'cut';
   /** Of a stream: only once its connection has carried so many bytes. */
   bytes?: number;
 }

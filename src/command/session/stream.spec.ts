@@ -125,7 +125,7 @@ describe('a session', () => {
       'frames twice, swapped and lost, and cuts',
       [
         { service: 'session', action: 'output', frame: 'duplicate', after: 30, times: 40 },
-        { service: 'session', action: 'output', frame: 'compareAndSwap', after: 5, times: 50 },
+        { service: 'session', action: 'output', frame: 'swap', after: 5, times: 50 },
         { service: 'session', action: 'output', frame: 'drop', after: 20, times: 20 },
         { service: 'session', action: 'input', frame: 'drop', after: 10, times: 20 },
         { service: 'session', action: 'input', frame: 'duplicate', times: 20 },
@@ -372,7 +372,7 @@ describe('a session', () => {
       faults: [
         { service: 'session', action: 'input', frame: 'drop', after: 5, times: 10 },
         { service: 'session', action: 'input', frame: 'duplicate', after: 20, times: 10 },
-        { service: 'session', action: 'input', frame: 'compareAndSwap', after: 30, times: 10 },
+        { service: 'session', action: 'input', frame: 'swap', after: 30, times: 10 },
         { service: 'session', action: 'output', frame: 'drop', after: 4, times: 20 },
         { service: 'session', action: 'input', frame: 'cut', bytes: 100_000 },
       ],

@@ -70,7 +70,7 @@ describe('the Python files', () => {
 
   it('of the instance delete a fleet and its template in one of them, and end nothing else', () => {
     expect(files.length).toBeGreaterThan(50);
-    const ends = (action: string) => naming(new RegExp(`(ask|read)\\(["']${action}["']`));
+    const ends = (action: string) => naming(new RegExp(`(ask|read)\\(\\s*["']${action}["']`));
     expect(Object.fromEntries(ACTIONS.map((action) => [action, ends(action)]))).toEqual({
       ...Object.fromEntries(ACTIONS.map((action) => [action, []])),
       DeleteFleets: ['src/runtime/fleet/ec2_api.py'],

@@ -60,7 +60,7 @@ export class Streams {
       const { frame: what } = this.faults.takeFrame(direction, bytes) ?? {};
       if (what === 'cut') return client.terminate();
       if (what === 'drop') return;
-      if (what === 'compareAndSwap' && !late) {
+      if (what === 'swap' && !late) {
         late = frame;
         return;
       }
