@@ -1,5 +1,5 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify, stripVTControlCharacters } from 'node:util';
 import { until } from '../src/system/until.fixture';
@@ -41,6 +41,18 @@ export class Nx {
     const { stdout } = await promisify(execFile)('python3', program, { cwd: this.workspace, env: environment });
     const said = JSON.parse(stdout) as OnTerminal;
     return { ...said, text: stripVTControlCharacters(said.text) };
+  }
+
+  /** `nx run` with its output in a file: of a pipe whose reader is slow, Nx itself loses what it has not written yet. */
+  async runToFile(words: string[], file: string): Promise<number | null> {
+    const output = openSync(file, 'w');
+    const nx = spawn('node_modules/.bin/nx', ['run', words[0], '--outputStyle=stream', ...words.slice(1)], {
+      cwd: this.workspace,
+      env: this.environment,
+      stdio: ['ignore', output, output],
+    });
+    closeSync(output);
+    return new Promise((resolve) => nx.once('close', resolve));
   }
 
   command(words: string[], environment: NodeJS.ProcessEnv = {}): Running {
