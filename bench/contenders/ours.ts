@@ -63,7 +63,7 @@ export class OurCourse implements Course {
     const { input } = this.site;
     const watching = new Watching(this.start('remote-watch', { signal, endless: true }), input.source, this.target());
     this.open.push(watching);
-    await watching.line(/^Watching;/);
+    await watching.line(/^Watching\./);
     return watching;
   }
 

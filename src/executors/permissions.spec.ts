@@ -167,7 +167,7 @@ describe('the table of permissions', () => {
   it('is right of remote-watch', async () => {
     await as('remote-watch', async () => {
       const watching = shop.run('remote-watch').catch((error: Error) => error.message);
-      await shop.says(/Watching;/);
+      await shop.says(/Watching\./);
       shop.write('model/train.py', `${SCRIPT}\n# watched`);
       await shop.says(/train\.py/);
       process.emit('SIGINT');
