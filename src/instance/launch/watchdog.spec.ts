@@ -126,15 +126,15 @@ describe('the watchdog of an instance', () => {
   it('goes on when it is killed, and where all of it is, from the next boot', async () => {
     const id = await launch({ lifetime: 600, start: 12 });
     const state = () => JSON.parse(readFileSync(file(id, 'state.json'), 'utf8')) as { boot: string };
-    await until(() => /ends at the latest/.test(log(id)) && existsSync(file(id, 'state.json')));
+    await until(() => /at the latest/.test(log(id)) && existsSync(file(id, 'state.json')));
     const { boot } = state();
     const [pid] = at.aws.instances.processes(id).slice(-1);
     process.kill(pid, 'SIGKILL');
-    await until(() => (log(id).match(/ends at the latest/g) ?? []).length === 2);
+    await until(() => (log(id).match(/at the latest/g) ?? []).length === 2);
     expect(state().boot).toBe(boot);
     at.aws.instances.endProcesses(id);
     await at.ec2.send(new RebootInstancesCommand({ InstanceIds: [id] }));
-    await until(() => (log(id).match(/ends at the latest/g) ?? []).length === 3);
+    await until(() => (log(id).match(/at the latest/g) ?? []).length === 3);
     await until(() => state().boot !== boot);
     await at.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }));
     expect(at.aws.instances.processes(id)).toEqual([]);
