@@ -48,10 +48,15 @@ export class Interruption {
     return Promise.race([work, this.interrupted]);
   }
 
-  /** What was meant by the signals: waits for a second one as long as it may still come. */
+  /**
+   * What was meant by the signals. Where something can be stopped, it waits for a second one as long as that may still
+   * come; `stop` is there if it is to be stopped.
+   */
   async outcome(): Promise<{ code: 'STOPPED' | 'DETACHED'; message: string; stop?: Stop['stop'] }> {
-    const wantsStop = await this.interrupts.wantsStop(this.stop?.immediate ?? false);
-    return { code: wantsStop ? 'STOPPED' : 'DETACHED', message: this.say(), stop: this.stop?.stop };
+    const { stop } = this;
+    if (stop && (await this.interrupts.wantsStop(stop.immediate)))
+      return { code: 'STOPPED', message: stop.say, stop: stop.stop };
+    return { code: 'DETACHED', message: this.say() };
   }
 
   close(): void {

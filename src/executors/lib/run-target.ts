@@ -83,7 +83,7 @@ export async function runTarget<O extends ReportingOptions>(
       reporter.result({ success: false, project: context.projectName, target: name, error: { code, message } });
       reporter.silence();
       // What was begun gives itself up (an upload, a staging directory), within what Nx grants.
-      await withTimeout(CLEAN_UP_TIMEOUT_MS, code === 'STOPPED' ? stop?.() : work);
+      await withTimeout(CLEAN_UP_TIMEOUT_MS, stop ? stop() : work);
     } else reportFailure({ target: name, context, reporter, error, configuration });
     return { success: false };
   } finally {

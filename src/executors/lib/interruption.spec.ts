@@ -1,0 +1,51 @@
+import { PassThrough } from 'node:stream';
+import { Reporter } from '../../report/reporter';
+import { Interruption, type Stop } from './interruption';
+
+describe('what a signal does to a target', () => {
+  let interruption: Interruption;
+  const send = () => process.emit('SIGINT', 'SIGINT');
+  const later = (ms: number) => jest.setSystemTime(Date.now() + ms);
+  const stop = async () => undefined;
+  const stopped = (immediate: boolean): Stop => ({ immediate, say: 'Stopping the run.', stop });
+
+  beforeEach(() => {
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate'] });
+    const stdout = new PassThrough().resume() as unknown as NodeJS.WriteStream;
+    interruption = new Interruption(new Reporter({ stdout }));
+  });
+  afterEach(() => {
+    interruption.close();
+    jest.useRealTimers();
+  });
+
+  it('is no stop, and no wait for another signal, where nothing can be stopped', async () => {
+    interruption.onInterrupt(() => 'Detached.');
+    send();
+    later(900);
+    send();
+    expect(await interruption.outcome()).toEqual({ code: 'DETACHED', message: 'Detached.' });
+  });
+
+  it('is a stop, with its own message, at a second signal within two seconds', async () => {
+    interruption.onInterrupt(() => 'Detached.', stopped(false));
+    send();
+    later(900);
+    send();
+    expect(await interruption.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
+  });
+
+  it('is a stop at the first signal where the target says so', async () => {
+    interruption.onInterrupt(() => 'Detached.', stopped(true));
+    send();
+    expect(await interruption.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
+  });
+
+  it('leaves the run where no second signal comes', async () => {
+    interruption.onInterrupt(() => 'Detached.', stopped(false));
+    send();
+    const outcome = interruption.outcome();
+    await jest.advanceTimersByTimeAsync(2_000);
+    expect(await outcome).toEqual({ code: 'DETACHED', message: 'Detached.' });
+  });
+});
