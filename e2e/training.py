@@ -1,4 +1,4 @@
-"""A training whose result depends on every step: it goes on from its last checkpoint, and says each step once."""
+"""A training whose result depends on every step: it resumes from its last checkpoint, and prints each step once."""
 import json
 import os
 import sys

@@ -1,4 +1,4 @@
-// Writes what is made from the schemas of src/schema (needs a build): the TypedDicts that the runtime is checked with, its pattern
+// Writes the files that are generated from src/schema (needs a build): the TypedDicts that the runtime is checked with, its pattern
 // of run ids, and the tables of docs/reference/fields.md. With --check, it writes nothing and fails where a file is stale.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

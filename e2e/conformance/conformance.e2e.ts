@@ -192,7 +192,7 @@ describe('Run Command', () => {
     expect(Date.parse(seen.ExecutionEndDateTime!) - Date.parse(seen.ExecutionStartDateTime!)).toBeLessThan(250_000);
   });
 
-  it('kills at its time limit without a word, and keeps what was printed', async () => {
+  it('kills at its time limit without a message, and keeps what was printed', async () => {
     const seen = await run('trap "echo trapped" TERM; echo begun; sleep 60', { executionTimeout: ['5'] });
     expect(details(seen)).toMatch(/TimedOut/);
     expect(seen.StandardOutputContent).toContain('begun');

@@ -2,13 +2,13 @@ import { instanceType, onDemandPrice } from '../../src/local-aws/ec2/catalogue/i
 import type { World } from '../worlds';
 import { gone, aliveInstances, launchedFor, project } from './made';
 
-/** Sleeps without a word, and without the processor. */
+/** Sleeps without output and without processor time. */
 const SILENT = 'import time; print("begun", flush=True); time.sleep(600)';
 
 /** USD an hour. */
 const PRICE = onDemandPrice(instanceType('t3.micro')!);
 
-/** Each guard ends an instance with nobody there. */
+/** Each shutdown rule ends an instance without a client. */
 export function guards(at: () => World): void {
   /** What the store says of a run whose instance is gone. */
   const outcome = async (name: string, id: string) => {

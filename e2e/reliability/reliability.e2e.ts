@@ -73,7 +73,7 @@ function expectSteps(steps: number[], from = 1, to = 12): void {
   expect(steps).toEqual(Array.from({ length: to - from + 1 }, (_, index) => from + index));
 }
 
-/** Another training goes on from the last checkpoint, and its result is the uninterrupted one. */
+/** Another training resumes from the last checkpoint, and its result is the uninterrupted one. */
 async function resumes(project: string, id: string, ...words: string[]): Promise<string> {
   const again = calm.nx.run([`${project}:remote-train`, `--resumeFrom=${id}`, ...words]);
   expect([await again.ended, again.text]).toEqual([0, expect.any(String)]);

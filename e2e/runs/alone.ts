@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { World } from '../worlds';
 import { artifact, begin, commandsOf, outcome, RESULT, resultOf, STEPS, TRAINING } from './training';
 
-/** What goes on without a client, and is found again. */
+/** Runs that continue without a client, and are found again. */
 export function alone(at: () => World): void {
   it.concurrent('a training that was left ends by itself, and all of it is found again', async () => {
     const world = at();
     const { nx, aws } = world;
-    // It goes on from its sixth step when it is told to.
+    // It continues after its sixth step when the file exists.
     const waits = `    while step == 6 and not os.path.exists(sys.argv[2]):\n        time.sleep(0.1)\n    time.sleep(`;
     const go = join(world.directory, 'go');
     const instance = begin(world, 'left', TRAINING.replace('    time.sleep(', waits), {

@@ -100,7 +100,7 @@ describe("the SDK's requests", () => {
     const s3 = await client(() => undefined, 60_000);
     server.removeAllListeners('request').on('request', (request, response) => {
       const refuse = attempts++ === 0;
-      // Nothing is read before something was told of: what the system buffers is far less than the body.
+      // Nothing is read before a piece was reported: what the system buffers is far less than the body.
       void some.then(() => {
         expect(written).toBeLessThan(attempts * size);
         request.resume().on('end', () => response.writeHead(refuse ? 503 : 200).end());

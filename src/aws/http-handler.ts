@@ -93,7 +93,7 @@ function endBody(body: Readable, left: number, whole: number): void {
   timer.unref();
 }
 
-/** A body in pieces, each of which is told of when the next one is asked for: the connection has taken it by then. */
+/** A body in pieces. Each is reported when the next one is asked for: the connection has taken it by then. */
 function* pieces(body: Buffer, onWritten: (bytes: number) => void): Generator<Buffer> {
   for (let at = 0; at < body.length; at += PIECE_BYTES) {
     const piece = body.subarray(at, at + PIECE_BYTES);

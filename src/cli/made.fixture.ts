@@ -36,7 +36,7 @@ sys.stdin.read()
 
 type Tags = Record<string, string>;
 
-/** An account with what nx-ec2 has made in it, and a store with what the instances have told of their runs. */
+/** An account with resources of nx-ec2, and a store with the records that their instances wrote. */
 export class InventoryFixture {
   private directory = mkdtempSync(join(tmpdir(), 'nx-ec2-made-'));
   private clients!: Aws;

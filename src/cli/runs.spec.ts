@@ -48,7 +48,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     await at.close();
   });
 
-  /** As the instance would have told of it. */
+  /** As the instance would have recorded it. */
   const run = async (configuration: object, training: Record<string, number>, model: string, versions: string[]) => {
     const { snapshot } = await pipe.sync();
     const { store, keys } = pipe.session;

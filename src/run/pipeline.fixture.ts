@@ -146,7 +146,7 @@ export class Pipeline {
     return reporter;
   }
 
-  /** As if the store had been told of a run so long ago, ms: nothing waits for that time to pass. */
+  /** Makes a run's record this old, ms, without waiting. */
   age(run: string, ms: number): void {
     const key = `${this.session.keys.run(run)}record.json`;
     const file = join(this.at.directory, 's3/bucket', `${hash('sha256', key)}.json`);

@@ -200,8 +200,8 @@ def check_store(probe: DoctorOperationProbe, add: Add) -> None:
 
 
 def check_runs(store: StoreAccess, add: Add) -> None:
-    """Tries to write where runs tell of themselves, by the role: what goes on without a client has
-    no form.
+    """Tries to write where runs write their records, by the role: a run without a client has no
+    presigned form.
     """
     where = "s3://%s/%s" % (store["bucket"], store["prefix"])
     try:

@@ -33,7 +33,7 @@ export class ObjectListing {
   }
 
   /**
-   * What the keys below a prefix go on with up to the next slash: the names of its "directories", sorted.
+   * The "directories" below a prefix: the parts of keys up to the next slash, sorted.
    * @param limit how many. @throws Problem `STORE_TOO_MANY` where there are more.
    */
   async listDirectories(prefix: string, limit: number): Promise<string[]> {

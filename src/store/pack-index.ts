@@ -22,7 +22,7 @@ import {
 import { StoreTooLarge } from './too-large';
 /** The store is asked for indexes again after so long, ms. */
 const INDEX_REFRESH_MS = 60_000;
-/** An index may come to be in the store so long, ms, after others whose names are later: clocks differ. */
+/** An index may appear in the store this long, ms, after others with later names: clocks differ. */
 const LATE_INDEX_MS = 24 * 3_600_000;
 /** A clock that was set back by more than this, ms, makes what was written before of no use. */
 const MAX_CLOCK_SKEW_MS = 3_600_000;

@@ -24,7 +24,7 @@ const MAX_UNMARKED_AGE = MIN_AGE_MS - 24 * 3_600_000;
 
 /**
  * Sends packs side by side: as many bytes as the link carries in about two seconds, one pack's worth while that is
- * not known. What is there is written down pack by pack, so that whoever comes after a kill goes on from there.
+ * not known. Each complete pack is recorded, so that after a kill the next process continues from there.
  */
 export class PackUploads {
   private readonly flying = new Set<Promise<void>>();

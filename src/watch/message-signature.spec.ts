@@ -11,7 +11,7 @@ describe('seal', () => {
     expect(unseal(by, 'ack', 3, sealed)).toEqual(message);
   });
 
-  it('is the HMAC of its kind, session, number and body, as FORMAT.md has it', () => {
+  it('is the HMAC of its kind, session, number and body, as docs/reference/formats.md has it', () => {
     const body = deflateSync(JSON.stringify(message));
     const code = createHmac('sha256', by.key).update('ack 0123456789abcdef 3\n').update(body).digest();
     expect(sealed).toEqual(Buffer.concat([code, body]));

@@ -23,7 +23,7 @@ export async function openWorkspace(
       workspaceRoot,
       places: placesOf(filesInput(workspace)),
       except: outputs,
-      // A file that comes to be tracked there is watched from the next start.
+      // A file that git begins to track there is watched from the next start.
       tracked: (await Promise.all(outputs.map((output) => trackedBelow(workspaceRoot, output)))).flat(),
       onLoss: (why) =>
         reporter.warn(

@@ -40,7 +40,7 @@ const LOOKS: [from: number, every: number][] = [
   [2_000, 100],
   [5_000, 500],
 ];
-/** A request takes no longer, ms, and so long more for each MiB: a connection may be dead without a word. */
+/** Time limit of a request, ms, and what is added for each MiB: a dead connection may report no error. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const TIMEOUT_PER_MIB_MS = 10_000;
 /** Between two tries without a connection, ms. */

@@ -27,7 +27,7 @@ export function reportKey(workspaceRoot: string, projectRoot: string, key: Repor
   appendCache(file, `\n${JSON.stringify(key)}\n`);
 }
 
-/** What Nx was told of a project from a moment, ms since the epoch, until now. What has a later time is of another clock. */
+/** The keys that Nx got for a project since a time, ms since the epoch. An entry with a later time than now is of another clock. */
 export function reportedKeys(workspaceRoot: string, projectRoot: string, since: number): ReportedKey[] {
   const text = readCache(logFile(workspaceRoot, projectRoot), (bytes) => bytes.toString());
   const now = Date.now();

@@ -136,7 +136,7 @@ describe('a file that programs act on', () => {
       expect(toolFile(name, 'win32')).toBeNull();
   });
 
-  it('is told of any name there may be', () => {
+  it('is decided for any name', () => {
     const name = fc.oneof(
       fc.string({ unit: 'binary' }),
       fc.constantFrom('\n', '.\n', '\ud800', 'test_\n.py', '.git\n'),

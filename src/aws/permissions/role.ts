@@ -67,7 +67,7 @@ export const DATA: Statement[] = [
   },
 ];
 
-/** What an instance of a fleet does with nobody there: fetches what the run is, and ends the fleet at the end. */
+/** What an instance of a fleet does without a client: fetches the run, and deletes the fleet at the end. */
 export const RECOVERY: Statement[] = [
   {
     Sid: 'Contents',

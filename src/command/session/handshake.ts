@@ -16,7 +16,7 @@ const request = z.object({
 
 /**
  * The answer to the agent's handshake request.
- * @returns `refusal`, where the session can't go on with us.
+ * @returns `refusal`, where the session can't continue.
  */
 export function answerHandshake(payload: Buffer, instance: string): { response: Buffer; refusal?: Problem } {
   const asked = parseRequest(payload);

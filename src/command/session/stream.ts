@@ -15,8 +15,8 @@ export interface SessionEnd {
   /** What the service said of it, or what we know. */
   why: string;
   /**
-   * How often the connection was cut. Agents that were told of a cut read no more of what runs, which then meets a
-   * broken pipe: after one, an end may be the stream's and not that of what ran.
+   * How often the connection was cut. After a cut the agent stops reading the program's output, and the program gets a
+   * broken pipe: the end of the stream may then not be the end of the program.
    */
   cuts: number;
 }

@@ -64,7 +64,7 @@ export async function startOnLaunchedInstance(
   }
 }
 
-/** A training and the instances that it comes to be on, one after another. */
+/** A training and the instances that it runs on, one after another. */
 class LaunchedStart implements Recovery {
   private scanned!: Scanned;
   private planned!: PlannedRun;
@@ -166,7 +166,7 @@ class LaunchedStart implements Recovery {
     }
   }
 
-  /** Starts the training there, or goes on with it. */
+  /** Starts the training there, or resumes it. */
   private async launch(session: Session, goOn?: NextAttempt): Promise<Launched> {
     const { target, runs, scanned, options, planned } = this;
     const { context, workspace, reporter, signal } = target;

@@ -14,7 +14,7 @@ import type { StartOptions, RunInstanceLifecycle } from './types';
 /**
  * Starts a training, or finds the one that is the same, and hands it over with a session that ends with `then`. With
  * `--dryRun` the files are listed instead.
- * @param detached it is to go on without a client.
+ * @param detached the run continues without a client.
  */
 export async function startTraining(
   target: Target,

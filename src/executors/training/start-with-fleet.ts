@@ -12,7 +12,7 @@ import type { Target } from '../lib/run-target';
 import type { RunContext } from '../../context/types';
 import type { RunInstanceLifecycle, StartOptions } from './types';
 
-/** Starts a training that a fleet goes on with, with nobody there; or finds the one that is the same. */
+/** Starts a training that a fleet recovers without a client, or finds a run of the same training. */
 export async function startWithFleet(
   target: Target,
   description: Description,

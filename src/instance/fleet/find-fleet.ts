@@ -17,7 +17,7 @@ export interface FoundFleet {
   template: boolean;
 }
 
-/** What there is of a run's, by its tag: a second or two after it was made it may not be told of yet. */
+/** The fleet and the template of a run, by their tag. EC2 may list them only a second or two after they were created. */
 export async function findFleet(aws: Aws, run: string, abortSignal?: AbortSignal): Promise<FoundFleet> {
   const { DescribeFleetsCommand } = sdk.ec2();
   const tags = await tagsOfFleets(

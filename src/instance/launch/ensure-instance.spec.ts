@@ -118,7 +118,7 @@ describe('an instance that is made', () => {
     expect(at.aws.instances.get(id)!.shutdownBehavior).toBe('stop');
   });
 
-  it('has a deadline where its run may come to be on another, which has the same', async () => {
+  it('has a deadline where its run may move to another, which has the same', async () => {
     const description = described({ spot: true });
     const first = await up(description, { by: 'remote-train' });
     expect(Math.abs(first.deadline! - Date.now() - 24 * 3600_000)).toBeLessThan(60_000);

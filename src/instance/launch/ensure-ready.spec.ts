@@ -33,13 +33,13 @@ describe('an instance that is waited for', () => {
     expect(caller.told).toMatch(/warning: The user data of i-\w+ failed/);
   });
 
-  it('is told of where its first boot does not end, and lives on', async () => {
+  it('is named in the error where its first boot does not end, and is not terminated', async () => {
     const slow = up(1_500, { userData: '#!/bin/sh\nsleep 30\n' });
     await expect(slow).rejects.toMatchObject({ code: 'BOOT_SLOW' });
     expect(at.aws.left().instances).toHaveLength(1);
   });
 
-  it('is told of where Systems Manager does not reach it', async () => {
+  it('is named in the error where Systems Manager does not reach it', async () => {
     at.aws.instances.agentDelay = Infinity;
     await expect(up(1_500)).rejects.toMatchObject({ code: 'SSM_OFFLINE' });
     expect(caller.told).toMatch(/waiting for its SSM agent/);

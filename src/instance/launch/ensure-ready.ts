@@ -4,8 +4,8 @@ import { waitReady } from '../ready/wait-ready';
 import type { EnsureOptions } from './options';
 
 /**
- * Brings up the instance that is described, and waits until it can be used. Where one that was there comes to its end
- * meanwhile, as one of its guards may have begun to end it, another takes its place.
+ * Finds or launches the instance of a launch spec, and waits until it can be used. If an instance that was found shuts
+ * down during the wait, by one of its shutdown rules, a replacement is launched.
  * @param wait ms, for each. @param onUp as soon as EC2 has one.
  * @throws Problem as `waitReady` does.
  */

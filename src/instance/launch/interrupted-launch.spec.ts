@@ -72,7 +72,7 @@ describe('a launch that is killed at any step, and begun again', () => {
 
   /**
    * Kills one launch each before and after each of its requests.
-   * @param beside another goes on with the same. @param after what is done at once when it has been killed.
+   * @param beside another process continues the same launch. @param after what is done at once when it has been killed.
    * @param third only of every third request, this one first: what differs from the first test is not the request.
    * @returns the callers.
    */

@@ -20,7 +20,7 @@ const LAUNCH_RETRY_MS = 1_000;
 /** Times that an instance is written down against others who write. */
 const MAX_COMMIT_ATTEMPTS = 20;
 
-/** One launch of one machine, gone on with wherever the one before was killed: docs/reference/formats.md, "Launch". */
+/** The launch of one instance. It continues where a process that was killed left off: docs/reference/formats.md, "Launch". */
 export class Launch {
   private readonly journal: LaunchJournal;
   private readonly attempt: LaunchAttempt;

@@ -12,7 +12,7 @@ import { Pipeline, startPipeline } from '../../run/pipeline.fixture';
 import { userData, type WatchdogConfig } from './user-data';
 import { until } from '../../system/until.fixture';
 
-/** Guards as they are on an instance: by its user data, with nobody there. */
+/** The shutdown rules as they work on an instance: by its user data, without a client. */
 describe('the watchdog of an instance', () => {
   let at: Fixture;
   let pipe: Pipeline;

@@ -124,7 +124,7 @@ describe('a reference to a parameter', () => {
     ['an unknown name beside a known one', '{{ssm:/team/word}} {{ssm:/team/nothing}}'],
     ['a SecureString', '{{ssm:/team/secret}}'],
     ['what instances may not read', '{{ssm:/nx-ec2-callers/key}}'],
-  ])('fails the whole command without a word: %s', async (_, reference) => {
+  ])('fails the whole command without output: %s', async (_, reference) => {
     const mark = join(at.directory, 'ran');
     expect(await commands.run(`touch ${mark}; echo '${reference}'`)).toMatchObject(NOTHING);
     expect(existsSync(mark)).toBe(false);

@@ -9,7 +9,7 @@ import { isRunId } from '../../schema/ids';
 import { nxRun } from '../../report/shell-words';
 import { runsForKey } from './run-key-index';
 
-/** A run of the store, with how long ago it was told of, ms. */
+/** A run of the store, with the age of its record, ms. */
 export interface FoundRun {
   record: RunRecord;
   age: number;
@@ -64,7 +64,7 @@ async function ownRuns({ configuration, owner }: RunContext): Promise<(record: R
   return (record) => record.caller === own.caller && trees.includes(record.tree);
 }
 
-/** What is known to be so: a run that goes on is only said to while it was told of. */
+/** Whether a run is known to be active: its record says so, and is recent. */
 export function goesOn({ record, age }: FoundRun): boolean {
   return record.state !== 'ended' && age < HEARTBEAT_TIMEOUT_MS;
 }
@@ -73,13 +73,13 @@ export function goesOn({ record, age }: FoundRun): boolean {
 export interface SameTraining {
   /** One that needs no other: it goes on, or it has succeeded. */
   found: { record: RunRecord; attached: 'running' | 'ended' } | null;
-  /** One that is done with: the instance is not to find it either. */
+  /** A run that has failed: the instance is not to find it either. */
   known: string | null;
-  /** One whose spot instance was taken away, and that nobody has gone on with yet. */
+  /** A run whose spot instance was reclaimed, and that was not resumed yet. */
   interrupted?: RunRecord;
 }
 
-/** Looks up the run that was started last for a training. What the store has not been told of, the instance finds. */
+/** Looks up the run that was started last for a training. The instance finds a run that has no record in the store yet. */
 export async function findDuplicateRun(
   { store, keys, at }: Pick<RunContext, 'store' | 'keys' | 'at'>,
   key: string,

@@ -58,7 +58,7 @@ export async function claimTraining(
   return (await store.compareAndSwap(keys.key(key), keyObject({ run }), etag)) !== null;
 }
 
-/** A run that did not come to be is not waited for by who begins the same next. It only helps: that it fails is no failure. */
+/** Removes a run that was not started, so that the next client does not wait for it. A failure is ignored: the client then waits. */
 export async function disclaimTraining({ store, keys }: Stored, key: string, run: string): Promise<void> {
   try {
     const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT_BYTES);

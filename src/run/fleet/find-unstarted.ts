@@ -8,7 +8,7 @@ import { isFinal } from './wait-first-attempt';
 import { steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
 
-/** A run that was named so long ago has a fleet that is told of, or its client was killed, ms. */
+/** If a run was named longer ago than this, ms, EC2 lists its fleet, or its client was killed. */
 const UNSTARTED_AGE_MS = 20_000;
 /** Whoever writes to the bucket can name other runs again and again: nothing is waited for longer than this, ms. */
 const CONCURRENT_START_TIMEOUT_MS = 60_000;

@@ -33,7 +33,7 @@ open("artifacts/result", "w").write(str(state))
 `;
 }
 
-/** A workspace whose training a fleet goes on with. */
+/** A workspace whose training a fleet recovers. */
 export class FleetPipeline extends Pipeline {
   runs!: RunContext;
 

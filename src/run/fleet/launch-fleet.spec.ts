@@ -43,7 +43,7 @@ describe('a run with a fleet', () => {
     (await readRecord(pipe.runs.store, pipe.runs.keys, run))?.record ?? null;
   const gone = () => until(() => Object.values(at.aws.left()).every((each) => each.length === 0));
 
-  it('ends by itself, with nobody there, whatever is taken from it', async () => {
+  it('ends by itself, without a client, whatever is taken from it', async () => {
     pipe.write('model/train.py', steps(3));
     const { run } = await pipe.launchFleet();
     expect(run.attempt).toBe(1);
@@ -212,7 +212,7 @@ describe('a run with a fleet', () => {
     expect(at.aws.left()).toEqual(NOTHING);
   });
 
-  it('is not gone on with where it is cancelled between two instances', async () => {
+  it('is not resumed where it is cancelled between two instances', async () => {
     pipe.write('model/train.py', steps(1));
     const { run } = await pipe.launchFleet();
     at.aws.capacity.add({ market: 'spot' });

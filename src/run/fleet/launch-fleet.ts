@@ -39,8 +39,8 @@ export interface FleetOptions {
 }
 
 /**
- * Starts a training that a fleet goes on with, or finds the one that is the same. Returns when its first attempt has
- * begun. Whoever is killed on the way, and begins again, goes on with what there is.
+ * Starts a training that a fleet recovers, or finds a run of the same training. Returns when its first attempt has
+ * begun. After a kill at any step, the next call continues with what exists.
  */
 export async function launchFleet(session: RunContext, options: FleetOptions): Promise<Launched> {
   const { planned } = options;

@@ -63,10 +63,10 @@ async function assertUnstarted(session: RunContext, run: string, why: Problem, s
   }
 }
 
-/** Why the machine, and not the run, came to its end. */
+/** The reasons for a stop that concern the machine, and not the run. */
 const REPLACEMENT_NOTE = ['interruption', 'shutdown'];
 
-/** Whether nobody goes on with a run, by its record. */
+/** Whether a run will not be resumed, by its record. */
 export function isFinal({ state, outcome, stop }: Pick<RunRecord, 'state' | 'outcome' | 'stop'>): boolean {
   if (state !== 'ended' || outcome === 'lost') return false;
   return outcome !== 'interrupted' || !REPLACEMENT_NOTE.includes(stop?.reason ?? '');

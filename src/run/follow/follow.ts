@@ -19,13 +19,13 @@ import { NO_ANSWER } from './unreachable';
 /** Between two looks into the store, ms: at first, and up to the longest while nothing changes. */
 const MIN_POLL_MS = 250;
 const MAX_POLL_MS = 2_000;
-/** A run that was just started is given so long to be told of in the store, ms. */
+/** How long a run that was just started may take to write its first record, ms. */
 const FIRST_RECORD_TIMEOUT_MS = 4_000;
 /** Between two questions by a command, ms: such a question is the last resort. */
 const ASK_INTERVAL_MS = 5_000;
 /** Where the store can't be told, a new way into it is not tried more often, ms. */
 const RENEW_INTERVAL_MS = 60_000;
-/** Whether the fleet is there that is to go on with a run is asked so often, ms. */
+/** How often it is checked that the fleet that is to resume a run exists, ms. */
 const FLEET_CHECK_MS = 10_000;
 /** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
 const OUTAGE_TIMEOUT_MS = 30 * 60_000;
@@ -149,7 +149,7 @@ class Follower {
       this.watch.look(signal),
       streamed || this.options.quiet ? undefined : this.readStored(),
     ]);
-    // What was told of the attempt before tells nothing of one that has just begun.
+    // A record of the attempt before says nothing about the one that has just begun.
     const record = found && found.attempt >= this.run.attempt ? found : null;
     if (stored) this.acceptStored(from, stored, record);
     if (record) {

@@ -2,10 +2,10 @@ import type { RunContext } from '../../context/types';
 import { readRecord } from './record';
 import { sleep } from '../../system/sleep';
 
-/** An instance goes on with a run that did not end only when the store was not told of it for so long, ms by S3's clock. */
+/** An instance resumes a run that has not ended only if its record was not written for this time, ms by S3's clock. */
 export const LEASE_MS = 60_000;
 
-/** Waits until an instance may go on with a run: at once where its end was recorded. */
+/** Waits until an instance may resume a run: returns at once if its end was recorded. */
 export async function waitForLeaseExpiry(session: RunContext, run: string, signal?: AbortSignal): Promise<void> {
   for (;;) {
     const read = await readRecord(session.store, session.keys, run);

@@ -68,7 +68,7 @@ export class RecordWatch {
   }
 }
 
-/** What is known of a run that the store was not told of. */
+/** A record of a run that has none in the store yet. */
 export function recordOf(run: RunFacts & { state?: RunRecord['state'] }): RunRecord {
   return {
     ...run,

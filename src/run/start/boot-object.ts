@@ -13,7 +13,7 @@ import type { RunContext } from '../../context/types';
 export type BootPlace = NonNullable<WatchdogConfig['boot']>;
 
 /**
- * Writes what an instance starts a run from, or goes on with it, with nobody there, and the runtime. It is sealed:
+ * Writes the object from which an instance starts or resumes a run without a client, and the runtime. It is sealed:
  * it holds variables of the training. Named by its hash, so that of two who write one nobody takes the other's away.
  * @param template the launch template's name.
  */

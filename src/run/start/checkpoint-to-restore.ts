@@ -6,7 +6,7 @@ import { readCheckpoint } from '../record/file-lists';
 import type { RunContext } from '../../context/types';
 
 /**
- * The last checkpoint of a run, for another that goes on from it.
+ * The last checkpoint of a run, for another run that resumes from it.
  * @param run its id, or `last`: the caller's own latest.
  * @param signed with URLs, for an instance whose role may not read the store.
  * @throws Problem where it has none.

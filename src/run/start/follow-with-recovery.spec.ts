@@ -128,7 +128,7 @@ describe('a training on spot instances', () => {
       );
   });
 
-  it('gone without notice, goes on from what was saved by then', async () => {
+  it('gone without notice, resumes from what was saved by then', async () => {
     pipe.write('model/train.py', TRAINING(0.3));
     const first = await pipe.openSpot();
     const launched = await pipe.launch();
@@ -158,7 +158,7 @@ describe('a training on spot instances', () => {
       );
   });
 
-  it('interrupted while nobody followed, is gone on with by the same command, and with --rerun is not', async () => {
+  it('interrupted while nobody followed, is resumed by the same command, and with --rerun is not', async () => {
     pipe.write('model/train.py', TRAINING(0.2));
     const first = await pipe.openSpot();
     const { run, settled } = await pipe.launch();
@@ -182,7 +182,7 @@ describe('a training on spot instances', () => {
     expect(ended).toMatchObject({ outcome: 'succeeded', attempt: 2 });
   });
 
-  it('that saves by a form can not be gone on with, and that is explained', async () => {
+  it("that saves by a form can't be resumed, and the message says why", async () => {
     pipe.write('model/train.py', TRAINING(0.3));
     const first = await pipe.openSpot({ storeAccess: 'presigned' });
     const launched = await pipe.launch();

@@ -24,7 +24,7 @@ export interface RecoveryOptions {
 
 /**
  * Follows a run to its end as `streamRunLog` does, over as many instances as are taken away from it meanwhile.
- * @throws Problem of `goOn`, with how it can be gone on with later.
+ * @throws Problem of `goOn`, with how the run can be resumed later.
  */
 export async function followWithRecovery(
   session: RunContext,

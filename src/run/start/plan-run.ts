@@ -32,7 +32,7 @@ export interface PlannedRun {
   key(snapshot: Snapshot): string;
   /**
    * @param tree the one that its plan names.
-   * @param goOn the run that is gone on with instead of a new one, and its next attempt.
+   * @param goOn the run to resume instead of starting a new one, and its next attempt.
    */
   part(session: RunContext, tree: string, snapshot: Snapshot, goOn?: NextAttempt): Promise<RunPart>;
 }
@@ -40,7 +40,7 @@ export interface PlannedRun {
 export interface NextAttempt {
   id: string;
   attempt: number;
-  /** Of the record that this follows from: an older one is not gone on from. */
+  /** Of the record that this attempt follows: a run is not resumed from an older record. */
   heartbeat: number;
 }
 

@@ -23,8 +23,8 @@ export interface Launched {
 }
 
 /**
- * Starts a training, with the command that also syncs; or finds the one that is the same, or goes on with it where it was
- * interrupted. With `goOn` that very run is gone on with, as that attempt.
+ * Starts a training, with the command that also syncs; or finds a run of the same training, or resumes one that was
+ * interrupted. With `goOn` it resumes that run, as that attempt.
  */
 export async function launch(
   session: Session,

@@ -16,9 +16,9 @@ import { metricsOf } from '../follow/metrics-line';
 
 /** A run as it is now, as far as can be told. */
 export interface RunStatus extends RunRecord {
-  /** Since the store was told of it, ms. */
+  /** Since its record was last written, ms. */
   heard: number;
-  /** It is said to go on, but nothing has been heard of it for some time, nor does its instance answer. */
+  /** Its record says that it is active, but was not written for some time, and its instance does not answer. */
   silent: boolean;
 }
 
@@ -71,7 +71,7 @@ export async function oneStatus(session: RunContext, run: string, signal: AbortS
   return statusOf(session, await resolveRun(session, run), signal);
 }
 
-/** What goes on and was not told of lately is asked after: EC2 knows whether its instance is there, the instance the rest. */
+/** A run whose record is active and old is checked: EC2 says whether its instance exists, and the instance says the rest. */
 async function statusOf(session: RunContext, { record, age }: FoundRun, signal: AbortSignal): Promise<RunStatus> {
   const heard = Math.max(0, age);
   if (record.state === 'ended' || age < HEARTBEAT_TIMEOUT_MS) return { ...record, heard, silent: false };

@@ -151,7 +151,7 @@ async function assertNoOtherRuns(
   }
 }
 
-/** Of runs whose fleet has no instance, those that it is to go on with. */
+/** Of runs whose fleet has no instance, those that the fleet is to resume. */
 async function awaiting({ store, keys }: RunContext, runs: string[]): Promise<GoingOn[]> {
   const read = await Promise.all(runs.map((run) => (isRunId(run) ? tryReadRecord(store, keys, run) : null)));
   return runs

@@ -1,4 +1,4 @@
-"""The checkpoint of another run that a training goes on from, from the store: by the role, or by
+"""The checkpoint of another run that a training resumes from, read from the store by the role or by
 URLs that the client has signed.
 """
 

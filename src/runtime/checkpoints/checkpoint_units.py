@@ -88,7 +88,7 @@ class Unit:
         self.count = None
         # When it changed last, seconds, by what its files and directories say.
         self.changed = 0.0
-        # When the last of its files came to be as it is, which no program can set: (ctime, name as
+        # When the last of its files was changed, which no program can set: (ctime, name as
         # numbers sort).
         self.order = (0, len(label), label)
         # Why it can not be saved.

@@ -95,8 +95,8 @@ class WholeUnits:
             since = now
             self.watched[unit.label] = (unit.signature, now)
         if unit.sparse:
-            # It may be about to be filled in: it counts as being written, and is told of when it
-            # stays so.
+            # It may be about to be filled in: it counts as being written, and is named if it stays
+            # sparse.
             if final or now - since >= PATIENCE:
                 self.unfit[unit.label] = unit.sparse
             return False

@@ -1,5 +1,5 @@
-"""Starts, and goes on with, a run that nobody sends a command for: docs/reference/formats.md, "Runs
-with a fleet".
+"""Starts or resumes a run without a command from a client: docs/reference/formats.md, "Runs with a
+fleet".
 
 It comes with the user data, by whose hash it knows `boot.json`, by whose hash it knows the runtime:
 what it does is fetch and check both by the instance's role, and hand over. With it come failure,

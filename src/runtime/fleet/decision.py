@@ -22,7 +22,7 @@ CANCEL = "cancel"
 FINISH = "finish"
 HAND_OVER = "hand over"
 ABANDON = "abandon"
-# Why the machine, and not the run, came to its end.
+# The reasons for a stop that concern the machine, and not the run.
 RECLAIM_REASONS = ("interruption", "shutdown")
 
 
@@ -58,7 +58,7 @@ def unverified_step(age: float, interrupted: bool, stopped: bool) -> str:
 
 
 def lost_in_a_row(record: RunRecord) -> int:
-    """How many attempts, up to the last, ended without a word and without a checkpoint."""
+    """The number of last attempts that ended without an exit code and without a checkpoint."""
     saved = {each["attempt"] for each in record["checkpoints"]}
     ends = [
         (each["n"], each["exitCode"] is None and not each.get("stopped"))

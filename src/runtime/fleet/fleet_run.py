@@ -74,8 +74,7 @@ FORGED = (
     "another program has overwritten the run's record, and no instance was left to correct it: "
     "the outcome of the run is not known"
 )
-# Of a fleet that was just made, the tags may not be told of yet: so long they are looked for,
-# seconds.
+# EC2 may not list the tags of a new fleet at once: they are looked for this long, seconds.
 TAGGED = 60
 
 
@@ -100,7 +99,7 @@ class Fleet:
         self.key, self.seen = RecordKey(self.spec), (0, 0)
 
     def run_to_completion(self) -> None:
-        """Starts the run, or goes on with it; returns when it has ended and its fleet is deleted,
+        """Starts or resumes the run; returns when it has ended and its fleet is deleted,
         or the instance is taken back.
         """
         os.makedirs(os.path.dirname(self.path), exist_ok=True)

@@ -1,4 +1,4 @@
-"""A package index of one's own: how tools are told of it, and what of its URL is secret."""
+"""A configured package index: how tools get it, and which parts of its URL are secret."""
 import re
 from urllib.parse import unquote
 

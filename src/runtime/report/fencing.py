@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from .signed_record import RecordKey
 
 
-# Nobody goes on with a run that the store was told of within resume.SILENCE. Who has not written
-# the record for so long, seconds, looks first whether it is still its own.
+# A run is not resumed within SILENCE (run/take_over.py) of the last write of its record. An
+# instance that has not written it for this time, seconds, first checks that it still owns it.
 LEASE = 30
 
 
 class Superseded(Exception):
-    """Another instance has gone on with the run."""
+    """Another instance has resumed the run."""
 
 
 class Fenced:

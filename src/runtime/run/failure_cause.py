@@ -11,7 +11,7 @@ NO_MODULE = re.compile(rb"^(?:\[rank\d+\]: )?ModuleNotFoundError: No module name
 STOPPED = {
     "cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted",
     "lifetime": "interrupted", "cost": "interrupted", "deadline": "interrupted", "hung": "interrupted",
-    # The spot notice; and another instance that has gone on with the run.
+    # The spot notice; and another instance that has resumed the run.
     "interruption": "interrupted", "superseded": "interrupted",
 }
 

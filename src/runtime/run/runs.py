@@ -48,7 +48,7 @@ def state(root: str, run_id: str) -> dict[str, Any]:
 
 
 def tell(home: str) -> None:
-    """Has the store told of a run, where it is not told any more and was not told all."""
+    """Starts the run's reporter again if it has ended before everything was uploaded."""
     from ..report import reporter
 
     part = atomic_files.read_json(os.path.join(home, "plan.json"))
@@ -58,7 +58,7 @@ def tell(home: str) -> None:
 
 
 def report(home: str) -> RunReport | None:
-    """How far the store has been told of a run: {"saved", "trouble", …}; None before it was."""
+    """What the run's reporter has uploaded: {"saved", "trouble", …}; None before its first write."""
     return atomic_files.read_json(os.path.join(home, "report.json"))
 
 

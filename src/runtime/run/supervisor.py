@@ -293,7 +293,7 @@ class Supervisor:
             raise Failed("SETUP_FAILED", str(failed), failed.code)
 
     def restore(self):
-        """Puts the checkpoint in place that the training is to go on from: the newest of the run itself, where it was begun elsewhere."""
+        """Restores the checkpoint to resume from: the newest of the run itself if an earlier attempt ran on another instance."""
         sources, resumed = [self.part["resumeFrom"]] if self.part["resumeFrom"] else [], self.record["takenOver"]
         if resumed:
             from .take_over import own_checkpoints
@@ -318,7 +318,7 @@ class Supervisor:
             try:
                 return self.restore_one(source)
             except Failure as failure:
-                # What is damaged or gone in the store can't be gone on from; what could not be fetched may be there.
+                # A checkpoint that is damaged or gone in the store is skipped; one that could not be fetched may still be there.
                 if not sources or failure.detail.get("why") not in ("ABSENT", "CHECKPOINT_MISMATCH", "PART_MISMATCH"):
                     raise
                 self.log.say("can't resume from the checkpoint %d: %s" % (source["n"], failure.message))

@@ -13,7 +13,7 @@ from ..system.bounded import parse
 from ..system.errors import Failure
 from ..system.file_lock import held
 
-# A run that the store was told of within so long may still go on, seconds by S3's clock.
+# A run whose record was written within this time may still be active, seconds by S3's clock.
 SILENCE = 60
 RECORD = 1024 * 1024
 MANIFEST = 64 * 1024 * 1024
@@ -40,7 +40,7 @@ def begin(home, part, instance):
     told, log = take_log(home, bucket, record, there)
     take_metrics(home, record, there, log)
     take_checkpoints(home, bucket, part, record, there)
-    # Of two that go on with a run, the one whose first record is not the next after this one ends itself.
+    # Of two instances that resume a run, the one whose first record does not follow this one ends itself.
     state = taken_over(record, found.modified, part["nextAttempt"]["attempt"], told)
     report = {"saved": False, "settled": len(state["attempts"]), "heartbeat": record["heartbeat"], "etag": found.etag, "version": version(record)}
     atomic_files.write_json(os.path.join(home, "report.json"), report)
@@ -217,7 +217,7 @@ def needed(bucket, name, limit=RECORD):
 
 
 def taken_over(record, heard, attempt, log):
-    """What the run's state has of before. `heard`: when the store was told of the run last, ms; `log`: bytes that it has of the log."""
+    """The run's state as an earlier attempt left it. `heard`: when its record was last written, ms; `log`: bytes of its log in the store."""
     attempts = list(record["attempts"])
     price = record["metadata"].get("price")
     seen = attempts and attempts[-1]["n"] == record["attempt"]
@@ -242,6 +242,6 @@ def trained(attempts):
 
 
 def own_checkpoints(home, part):
-    """What an attempt may go on from, newest first, as a plan's `restore`."""
+    """The checkpoints that an attempt may resume from, newest first, as a plan's `restore`."""
     kept = (atomic_files.read_json(os.path.join(home, "checkpoints.json")) or {"kept": []})["kept"]
     return [{"run": part["id"], "n": each["n"], "sha256": each["sha256"], "prefix": part["store"]["prefix"], "urls": None} for each in reversed(kept)]

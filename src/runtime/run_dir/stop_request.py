@@ -1,4 +1,4 @@
-"""Asking a run to stop. What comes of the reasons: `verdict.STOPPED`."""
+"""Asking a run to stop. What comes of the reasons: `failure_cause.STOPPED`."""
 
 from __future__ import annotations
 

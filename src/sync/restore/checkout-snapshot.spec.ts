@@ -139,7 +139,7 @@ describe('restoring a snapshot', () => {
     expect(readFileSync(join(again.reply.tree, 'model/a'), 'utf8')).toBe('d');
   });
 
-  it('goes on where it was stopped, with what is there', async () => {
+  it('continues where it was stopped, with what it has fetched', async () => {
     pipe.write('model/large', randomBytes(12 * MB));
     pipe.write('model/small', randomBytes(100_000));
     const id = (await pipe.sync()).snapshot.id;
@@ -151,7 +151,7 @@ describe('restoring a snapshot', () => {
     expect(readdirSync(home)).toEqual([id.slice(0, 8)]);
   });
 
-  it('names the file where the disk is full, leaves what it has beside the place, and goes on from there', async () => {
+  it('names the file where the disk is full, keeps what it has fetched beside the target, and continues from there', async () => {
     for (const name of ['a', 'b', 'c']) pipe.write(`model/${name}`, randomBytes(100_000));
     const id = (await pipe.sync()).snapshot.id;
     const open = fs.open;
@@ -245,7 +245,7 @@ describe('restoring a snapshot', () => {
     for (const Key of own) await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key, Body: randomBytes(5_000) }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'PACK_MISMATCH' });
     for (const Key of own) await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key }));
-    // An index that can't be read might have told of other packs.
+    // An index that can't be read might have named other packs.
     const index = pipe.session.keys.index(indexName(Buffer.from('no index'), new Date()));
     await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: index, Body: 'no index' }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'CONTENTS_GONE', message: expect.stringMatching(/prune/) });

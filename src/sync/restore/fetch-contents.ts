@@ -34,7 +34,7 @@ interface Place {
  * Fetches contents of a snapshot from the store: from its records, from the packs that they name, and what they do not
  * tell, from where the store's indexes say. An empty content has no pieces.
  * @param wanted each content once.
- * @throws Problem `CONTENTS_GONE` that says what can't be had, and why; what could be had has been told of.
+ * @throws Problem `CONTENTS_GONE` that names the contents that can't be had, and why; `onPiece` has been called for the others.
  */
 export async function fetchContents(
   store: Store,

@@ -14,7 +14,7 @@ export interface TaggedResources {
   /** `instance`, `volume`, … */
   type: string;
   all(): Tagged[];
-  /** Keeps what has changed of one that `all` told of. */
+  /** Keeps the changes of one that `all` returned. */
   save(id: string): void;
 }
 
