@@ -8,9 +8,9 @@ import tempfile
 import time
 
 top = tempfile.mkdtemp(prefix="nx-ec2-set-up-")
-shutil.copytree(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src", "remote"), os.path.join(top, "nx_ec2_runtime"))
+shutil.copytree(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src", "runtime"), os.path.join(top, "nx_ec2_runtime"))
 sys.path.insert(0, top)
-from nx_ec2_runtime import environment  # noqa: E402
+from nx_ec2_runtime.python_env import environment  # noqa: E402
 
 installer, packages = sys.argv[1], [each for each in sys.argv[2:] if not each.startswith("+")]
 later = [each[1:] for each in sys.argv[2:] if each.startswith("+")]
@@ -32,7 +32,7 @@ def set_up(name, packages):
     with open(os.path.join(work, "requirements.txt"), "w") as file:
         file.write("\n".join(packages) + "\n")
     part = {
-        "environment": {"manager": "pip", "root": "", "file": "requirements.txt", "locked": False}, "projectRoot": "", "index": None, "installer": installer,
+        "environment": {"manager": "pip", "root": "", "file": "requirements.txt", "locked": False}, "projectRoot": "", "packageIndex": None, "installer": installer,
         "setup": None, "script": "x.py", "command": None, "args": [], "env": {}, "caller": "bench",
     }
     # Caches of this machine's user are none of a new instance's.
