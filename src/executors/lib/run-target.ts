@@ -83,15 +83,16 @@ export async function runTarget<O extends ReportingOptions>(
       reporter.result({ success: false, project: context.projectName, target: name, error: { code, message } });
       reporter.silence();
       // What was begun gives itself up (an upload, a staging directory), within what Nx grants.
-      await withTimeout(CLEAN_UP_TIMEOUT_MS, stop ? stop() : work);
+      await withTimeout(CLEAN_UP_TIMEOUT_MS, Promise.allSettled([stop ? stop() : work, reporter.flush()]));
     } else reportFailure({ target: name, context, reporter, error, configuration });
     return { success: false };
   } finally {
     reporter.endLog();
-    const flushed = reporter.flush();
-    await (signal.aborted ? withTimeout(CLEAN_UP_TIMEOUT_MS, flushed) : flushed);
     // A Ctrl+C in a terminal comes as several signals: after the first, the others must not kill the clean-up.
-    if (!signal.aborted) interruption.close();
+    if (!signal.aborted) {
+      await reporter.flush();
+      interruption.close();
+    }
   }
 }
 
@@ -142,10 +143,7 @@ function reportFailure({
 /** After a signal Nx 24 waits 5 s before it kills; we are gone before, ms. */
 const CLEAN_UP_TIMEOUT_MS = 2_500;
 
-/** Waits for what may fail, not longer than so many ms. */
-function withTimeout(ms: number, work: Promise<unknown> | undefined): Promise<unknown> {
-  return Promise.race([
-    work?.catch(() => undefined),
-    new Promise((resolve) => setTimeout(resolve, work ? ms : 0).unref()),
-  ]);
+/** Waits for work, not longer than so many ms. */
+function withTimeout(ms: number, work: Promise<unknown>): Promise<unknown> {
+  return Promise.race([work, new Promise((resolve) => setTimeout(resolve, ms).unref())]);
 }
