@@ -257,22 +257,9 @@ describe('texts of strangers', () => {
   it('in the journal of launches and in pointers are safe; a path keeps its characters', () => {
     fc.assert(
       fc.property(hostileText, (text) => {
-        const word = 'a';
-        const journal = {
-          v: 1,
-          generation: '0'.repeat(16),
-          at: 1,
-          by: text,
-          launchedBy: 'remote-up',
-          run: null,
-          n: 0,
-          refused: [],
-          price: text,
-          launchOptions: [{ type: word, subnet: word, zone: word, market: 'spot' }],
-          deadline: null,
-          parameters: 'a'.repeat(64),
-          instance: null,
-        };
+        const option = { type: text, subnet: text, zone: text, market: 'spot' };
+        const launch = { generation: '0'.repeat(16), at: 1, n: 1, instance: null };
+        const journal = { v: 1, ...launch, refused: [text], launchOptions: [option] };
         for (const each of texts(parseLaunch(Buffer.from(JSON.stringify(journal))) ?? {}))
           expect(dangers(each)).toBe('');
         const path = `a/${text}`;

@@ -1,8 +1,8 @@
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { generationOf, Launch, LAUNCH_TIMEOUTS } from './launcher';
-import { LaunchJournal } from './launch-journal';
+import { Launch, LAUNCH_TIMEOUTS } from './launcher';
+import { generationOf, LaunchJournal } from './launch-journal';
 import { listOwnedInstances, type InstanceInfo } from '../describe/describe-instances';
 import { specHash, TAG, type Owner } from '../describe/ownership';
 import { readPriceTag, type Price } from '../price/price';

@@ -19,13 +19,7 @@ const state: fc.Arbitrary<LaunchState> = fc.array(fc.tuple(tried, word), { maxLe
     .record({
       generation: hex(16),
       at: ms,
-      by: fc.string({ minLength: 1, maxLength: 2048 }),
       n: fc.nat(options.length),
-      launchedBy: fc.constantFrom<'remote-up' | 'remote-train'>('remote-up', 'remote-train'),
-      run: fc.constantFrom(null, '20261125-101010-vision-abcdef'),
-      price: fc.option(fc.string({ maxLength: 256 })),
-      deadline: fc.option(ms),
-      parameters: hex(64),
       instance: fc.option(hex(17).map((id) => `i-${id}`)),
     })
     .map((rest) => ({
@@ -50,12 +44,11 @@ describe('how far a launch is, as the store has it', () => {
           { ...it, n: it.launchOptions.length + 1 },
           { ...it, refused: [...it.refused, 'Code'] },
           { ...it, instance: 'i-1; reboot' },
-          { ...it, run: '../other' },
           {
             ...it,
             launchOptions: [...it.launchOptions, { type: 't3.micro', subnet: 's', zone: 'a b', market: 'spot' }],
           },
-          { ...it, parameters: undefined },
+          { ...it, at: undefined },
           { ...it, v: 0 },
         ];
         for (const each of changed) expect(parseLaunch(Buffer.from(JSON.stringify(each)))).toBeNull();

@@ -1,8 +1,6 @@
 import { z } from 'zod';
-import { text } from '../../report/text-schema';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
-import { isRunId } from '../../schema/ids';
 import { StoreTooLarge } from '../../store/too-large';
 
 /** Far more than 20 types in 20 subnets on two markets take, bytes. */
@@ -18,15 +16,9 @@ const schema = z
     v: z.literal(1),
     generation: z.string().regex(/^[0-9a-f]{16}$/),
     at: ms,
-    by: text(2048).refine(Boolean),
-    launchedBy: z.enum(['remote-up', 'remote-train']),
-    run: z.string().refine(isRunId).nullable(),
     launchOptions: z.array(tried).max(MAX_LAUNCH_OPTIONS),
     n: z.number().int().nonnegative(),
     refused: z.array(word).max(MAX_LAUNCH_OPTIONS),
-    price: text(256).nullable(),
-    deadline: ms.nullable(),
-    parameters: z.string().regex(/^[0-9a-f]{64}$/),
     instance: z
       .string()
       .regex(/^i-[0-9a-f]{8,17}$/)
@@ -34,7 +26,10 @@ const schema = z
   })
   .refine(({ n, launchOptions: options, refused }) => n <= options.length && refused.length === n);
 
-/** How far a launch is: docs/reference/formats.md, "Launch". */
+/**
+ * How far a launch is: docs/reference/formats.md, "Launch". It is not signed, so it has nothing that becomes a parameter
+ * of a launch: each command computes the run, the owner, the price and the deadline itself.
+ */
 export type LaunchState = z.infer<typeof schema>;
 
 export interface StoredLaunch {
@@ -89,4 +84,14 @@ export class LaunchJournal {
   async write(state: LaunchState, etag: string | null): Promise<string | null> {
     return this.store.compareAndSwap(this.key, Buffer.from(JSON.stringify(state)), etag);
   }
+}
+
+/** One for each option of each generation. */
+export function tokenOf({ generation, n }: Pick<LaunchState, 'generation' | 'n'>): string {
+  return `nx-ec2-${generation}-${n}`;
+}
+
+/** Which launch a client token is of; null: of none of ours. */
+export function generationOf(token: string | null): string | null {
+  return /^nx-ec2-([0-9a-f]{16})-\d+$/.exec(token ?? '')?.[1] ?? null;
 }

@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import type { RunInstancesCommandInput, Tag, TagSpecification } from '@aws-sdk/client-ec2';
 import type { Description } from '../../config/description';
 import { Problem } from '../../report/problem';
@@ -128,11 +127,6 @@ function watchdogConfig(
     shutdown,
     boot: boot ?? null,
   };
-}
-
-/** What tells these parameters from others. */
-export function parametersHash(parameters: RunInstancesCommandInput): string {
-  return hash('sha256', JSON.stringify(parameters), 'hex');
 }
 
 /** GB. @throws Problem where what is asked for is less than the image needs. */

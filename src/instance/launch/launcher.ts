@@ -3,7 +3,7 @@ import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
 import { assertProfile } from './assert-profile';
 import { imagesOf } from './image';
-import { LaunchJournal, type LaunchState, type StoredLaunch } from './launch-journal';
+import { LaunchJournal, tokenOf, type LaunchState, type StoredLaunch } from './launch-journal';
 import { isRecent, LaunchAttempt, MAX_RESUME_AGE_MS } from './launch-attempt';
 import { isAlive, findByClientToken, describeInstance, type InstanceInfo } from '../describe/describe-instances';
 import { machineTypes } from './machine-type';
@@ -68,23 +68,18 @@ export class Launch {
 
   /** Begins another generation, unless somebody else has. */
   private async start(etag: string | null): Promise<void> {
-    const { owner, by, run } = this.options;
     this.generation = randomBytes(8).toString('hex');
-    const state = await this.attempt.of({
+    const state: LaunchState = {
       v: 1,
       generation: this.generation,
       at: Date.now(),
-      by: owner.caller,
-      launchedBy: by,
-      run: by === 'remote-train' ? (run ?? null) : null,
       launchOptions: this.launchOptions,
       n: 0,
       refused: [],
-      price: null,
-      deadline: null,
-      parameters: '',
       instance: null,
-    });
+    };
+    // Nothing is written where the launch would fail for its price.
+    await this.attempt.terms(state);
     await this.journal.write(state, etag);
   }
 
@@ -104,21 +99,21 @@ export class Launch {
       if (this.seen.size && isCurrent) throw this.exhausted(state);
       return 'anew';
     }
-    const token = tokenOf(state);
-    const parameters = isCurrent ? await this.attempt.sameParameters(state) : null;
-    if (!parameters) return this.withoutParameters(state, etag, age);
+    if (!isCurrent) return this.findLaunched(state, etag, age);
+    const option = state.launchOptions[state.n];
+    const terms = await this.attempt.terms(state);
     this.reportSkipped(state);
-    const what = describeLaunchOption(state.launchOptions[state.n]);
-    this.report(this.attempt.describe(state));
+    const what = describeLaunchOption(option);
+    this.report(this.attempt.describe(option, terms));
     const answer = await runInstances(aws, {
-      parameters,
-      token,
+      parameters: terms.parameters,
+      token: tokenOf(state),
       what,
       timeouts: this.timeouts,
       onWait: (text) => reporter.line(text),
       signal,
     });
-    if ('other' in answer) return this.withoutParameters(state, etag, age);
+    if ('other' in answer) return this.findLaunched(state, etag, age);
     if ('refused' in answer) {
       reporter.line(`${what}: ${answer.refused}`);
       this.seen.set(`${state.generation} ${state.n}`, `${answer.refused}: ${answer.message}`);
@@ -130,10 +125,10 @@ export class Launch {
   }
 
   /**
-   * A try that can't be made again as it was (another image, other prices, another version): what it has launched is
-   * looked for, until EC2 must know of it.
+   * Finds what another command has launched under the token of the option that is being tried, which it asked for with
+   * parameters of its own. It is waited for until EC2 must know of it.
    */
-  private async withoutParameters(state: LaunchState, etag: string, age: number) {
+  private async findLaunched(state: LaunchState, etag: string, age: number) {
     const [instance] = await findByClientToken(this.options.aws, tokenOf(state), this.options.signal);
     if (instance && this.isOurs(instance))
       return (await this.commit(instance, state, etag)) ? { how: 'found' as const, instance } : null;
@@ -247,7 +242,8 @@ export class Launch {
     const market = next.launchOptions[next.n]?.market;
     if (state.launchOptions[state.n].market === 'spot' && market !== 'spot')
       await cancelOpenRequests(this.options.aws, this.key, launchClaim(this.options), this.options.reporter);
-    await this.journal.write(market ? await this.attempt.of(next) : next, etag);
+    if (market) await this.attempt.terms(next);
+    await this.journal.write(next, etag);
   }
 
   private exhausted({ generation, launchOptions, refused }: LaunchState): Problem {
@@ -259,14 +255,4 @@ export class Launch {
       next: `Try again later, or name more types${spot === true ? ', more subnets, or "spot": "or-on-demand"' : ' or subnets'}.`,
     });
   }
-}
-
-/** One for each try of each generation. */
-export function tokenOf({ generation, n }: Pick<LaunchState, 'generation' | 'n'>): string {
-  return `nx-ec2-${generation}-${n}`;
-}
-
-/** Which launch a client token is of; null: of none of ours. */
-export function generationOf(token: string | null): string | null {
-  return /^nx-ec2-([0-9a-f]{16})-\d+$/.exec(token ?? '')?.[1] ?? null;
 }

@@ -8,12 +8,9 @@ import type { Description } from '../../config/description';
 import { specHash, TAG } from '../describe/ownership';
 import { ensureInstance } from './ensure-instance';
 import { Caller, CALLER, clear, described } from './ensure-instance.fixture';
-import { imagesOf } from './image';
-import { LaunchAttempt } from './launch-attempt';
 import { Launch, LAUNCH_TIMEOUTS } from './launcher';
-import type { LaunchState } from './launch-journal';
+import { generationOf, type LaunchState } from './launch-journal';
 import { placements } from './launch-options';
-import { machineTypes } from './machine-type';
 import type { EnsureOptions } from './options';
 
 const HOUR = 3_600_000;
@@ -22,7 +19,7 @@ let project = 0;
 
 /**
  * A journal without an instance, as a client leaves it that is killed before it asks EC2, or as somebody writes it who
- * may write to the bucket: its parameters have the hash that it names.
+ * may write to the bucket.
  */
 describe('the journal of a launch that was interrupted', () => {
   let at: Fixture;
@@ -51,98 +48,88 @@ describe('the journal of a launch that was interrupted', () => {
     caller.options(description, { timeouts: { profile: 5_000, sure: 500 }, ...more });
 
   /** @param ago how long before now it was written, ms, by its writer's clock. */
-  async function interrupted(options: EnsureOptions, change: Partial<LaunchState> = {}, ago = 0): Promise<LaunchState> {
-    const { aws, description, store, keys, owner, by } = options;
+  async function interrupted(options: EnsureOptions, change: Partial<LaunchState> = {}, ago = 0): Promise<void> {
+    const { aws, description, store, keys, owner } = options;
     const key = specHash(owner, description);
     const launchOptions = await placements(aws, description);
-    const attempt = new LaunchAttempt(options, key);
-    attempt.images = await imagesOf(aws, description.ami, await machineTypes(aws, description.types));
-    const now = Date.now();
-    const first: LaunchState = {
+    const state: LaunchState = {
       v: 1,
       generation,
-      at: now - ago,
-      by: owner.caller,
-      launchedBy: by,
-      run: null,
+      at: Date.now() - ago,
       launchOptions,
       n: 0,
       refused: [],
-      price: null,
-      deadline: null,
-      parameters: '',
       instance: null,
       ...change,
     };
-    // The price is known from here on: no request is sent by the other clock.
-    await attempt.of(first);
-    const clock = jest.spyOn(Date, 'now').mockReturnValue(now - ago);
-    const state = await attempt.of(first);
-    clock.mockRestore();
     await store.put(keys.launch(key), Buffer.from(JSON.stringify(state)));
-    return state;
   }
   const tokenOf = (id: string) => at.aws.instances.get(id)!.clientToken;
 
   it('is continued while it is fresh: EC2 is asked under the same token', async () => {
-    const options = optionsOf(described({ spot: true, maxLifetime: '1h' }), { by: 'remote-train' });
-    const { deadline } = await interrupted(options, {}, MINUTE);
-    const made = await ensureInstance(options);
-    expect([tokenOf(made.id), made.deadline]).toEqual([`nx-ec2-${generation}-0`, deadline]);
+    const options = optionsOf(described({ spot: true }));
+    await interrupted(options, {}, MINUTE);
+    const { id, how } = await ensureInstance(options);
+    expect([how, tokenOf(id)]).toEqual(['launched', `nx-ec2-${generation}-0`]);
+  });
+
+  it('decides no tag: the run, the owner, the price and the deadline are those of the command that launches', async () => {
+    const run = '20261125-101010-vision-abcdef';
+    const options = optionsOf(described({ spot: true, maxLifetime: '1h', maxCost: 1 }), { by: 'remote-train', run });
+    const forged = {
+      run: '20260101-000000-other-ghijkl',
+      by: `${CALLER}/forged`,
+      launchedBy: 'remote-up',
+      price: '0.000001 spot eu-west-1a 2026-01-01 ec2',
+      deadline: Date.now() + 100 * HOUR,
+      lifetime: '360000',
+    };
+    await interrupted(options, forged as object);
+    const { id, tags, deadline } = await ensureInstance(options);
+    expect(tokenOf(id)).toBe(`nx-ec2-${generation}-0`);
+    expect(tags).toMatchObject({
+      [TAG.run]: run,
+      [TAG.owner]: CALLER,
+      [TAG.by]: 'remote-train',
+      [TAG.lifetime]: '3600',
+      [TAG.price]: expect.stringMatching(/^0\.00\d+ spot eu-west-1a /),
+    });
+    expect(Math.abs(deadline! - Date.now() - HOUR)).toBeLessThan(MINUTE);
+  });
+
+  it('leads to what another run has launched under its token, which keeps its tags', async () => {
+    const of = (letter: string) =>
+      optionsOf(described({ spot: true }), {
+        by: 'remote-train',
+        run: `20261125-101010-vision-${letter.repeat(6)}`,
+      });
+    const { id, tags } = await ensureInstance(of('a'));
+    await interrupted(of('b'), { generation: generationOf(tokenOf(id) ?? null)! });
+    const launch = new Launch(of('b'), specHash(caller.owner, of('b').description), LAUNCH_TIMEOUTS);
+    const { how, instance } = await launch.run();
+    expect([how, instance.id, instance.tags]).toEqual(['found', id, tags]);
+    expect(at.aws.left().instances).toEqual([id]);
   });
 
   it.each([
-    ['after its deadline', '1h', 2 * HOUR],
-    ['shortly before its deadline', '1h', 58 * MINUTE],
-    ['when half of a short lifetime is over', '6m', 4 * MINUTE],
-    ['by a clock that is far ahead', '1h', -HOUR],
-  ])('launches nothing with its deadline where the next command comes %s', async (_, maxLifetime, ago) => {
-    const options = optionsOf(described({ spot: true, maxLifetime }), { by: 'remote-train' });
-    const { deadline } = await interrupted(options, {}, ago);
-    const made = await ensureInstance(options);
-    const [hours, minutes] = maxLifetime === '1h' ? [1, 0] : [0, 6];
-    expect(made.deadline).not.toBe(deadline);
-    expect(Math.abs(made.deadline! - Date.now() - hours * HOUR - minutes * MINUTE)).toBeLessThan(MINUTE);
-    expect(caller.told).toMatch(`after at most ${maxLifetime === '1h' ? '1h 00m' : '6m 00s'}`);
-    expect(tokenOf(made.id)).not.toContain(generation);
+    ['long ago', 2 * HOUR],
+    ['by a clock that is far ahead', -HOUR],
+  ])('is replaced where it was written %s', async (_, ago) => {
+    const options = optionsOf(described({ spot: true }));
+    await interrupted(options, {}, ago);
+    expect(tokenOf((await ensureInstance(options)).id)).not.toContain(generation);
   });
 
   it('still leads to what it had launched, however old it is', async () => {
     const options = optionsOf(described({ spot: true, maxLifetime: '4h' }), { by: 'remote-train' });
-    const { deadline } = await interrupted(options);
-    const { id } = await ensureInstance(options);
+    await interrupted(options);
+    const { id, deadline } = await ensureInstance(options);
     await interrupted(options, {}, 2 * HOUR);
     // As where EC2's list did not have it yet when the command looked there.
     const launch = new Launch(options, specHash(caller.owner, options.description), LAUNCH_TIMEOUTS);
     const { how, instance } = await launch.run();
     expect([how, instance.id, instance.tags[TAG.deadline]]).toEqual(['found', id, `${deadline}`]);
     expect(at.aws.left().instances).toEqual([id]);
-  });
-
-  it.each([
-    ['that is far too high', 1000],
-    ['that is far too low', 0.0001],
-  ])('does not decide by a price %s', async (_, pricePerHour) => {
-    const options = optionsOf(described({ spot: true }));
-    await interrupted({ ...options, pricePerHour });
-    const { tags } = await ensureInstance(options);
-    expect(Number(tags[TAG.price].split(' ')[0])).toBeLessThan(1);
-    expect(Number(tags[TAG.price].split(' ')[0])).toBeGreaterThan(0.001);
-  });
-
-  it.each([
-    ['1000', 1000],
-    ['a little more than what "maxCost" buys the least time at', 0.9],
-  ])('with a price of %s does not have the launch fail with MAX_COST', async (_, perHour) => {
-    const options = optionsOf(described({ maxCost: 0.01 }), { pricePerHour: 0.5 });
-    const state = await interrupted(options);
-    const price = state.price!.replace('0.5', `${perHour}`);
-    await options.store.put(
-      options.keys.launch(specHash(caller.owner, options.description)),
-      Buffer.from(JSON.stringify({ ...state, price })),
-    );
-    const { how, tags } = await ensureInstance(options);
-    expect([how, tags[TAG.price].split(' ')[0]]).toEqual(['launched', '0.5']);
   });
 
   const both = () =>
