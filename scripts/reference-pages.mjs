@@ -1,4 +1,5 @@
-// Writes docs/reference/commands.md and docs/reference/error-codes.md from what the package declares (needs a build).
+// Writes docs/reference/commands.md, docs/reference/error-codes.md and the tables of configuration keys in
+// docs/reference/configuration.md and instances.md from what the package declares (needs a build).
 // With --check, it writes nothing and fails where a page is not what it would write.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -149,7 +150,79 @@ They are in replies, and as \`failure.code\` in run records. The fields that com
 ${rows(ERROR_CODES.runtime)}`;
 }
 
-const PAGES = { 'docs/reference/commands.md': commandsPage, 'docs/reference/error-codes.md': errorCodesPage };
+const { z } = require('zod');
+const { configurationSchema } = require(join(root, 'dist/config/schema.js'));
+const { descriptionSchema } = require(join(root, 'dist/config/description.js'));
+const { duration, size } = require(join(root, 'dist/config/units.js'));
+
+/** JSON Schema knows no durations and sizes: both are texts there. */
+function withUnits(schema) {
+  const override = ({ zodSchema, jsonSchema }) => {
+    if (zodSchema === duration) jsonSchema.unit = 'duration';
+    if (zodSchema === size) jsonSchema.unit = 'size';
+  };
+  return z.toJSONSchema(schema, { io: 'input', target: 'draft-7', unrepresentable: 'any', override }).properties;
+}
+
+function accepts(schema) {
+  if (schema.unit) return schema.unit;
+  if ('const' in schema) return `\`${schema.const}\``;
+  if (schema.enum) return schema.enum.map((value) => `\`${value}\``).join(', ');
+  if (schema.anyOf) {
+    const kinds = [...new Set(schema.anyOf.map(accepts))];
+    // A number is taken for a text wherever a text is allowed.
+    return (kinds.includes('text') ? kinds.filter((kind) => kind !== 'number') : kinds).join(', or ');
+  }
+  if (schema.type === 'array') {
+    const kinds = [...new Set((schema.items.anyOf ?? [schema.items]).map(plainType))];
+    return `list of ${kinds.map((kind) => `${kind}s`).join(' or ')}`;
+  }
+  if (schema.type === 'object' && schema.propertyNames) return 'object: name → text';
+  const { minimum, maximum } = schema;
+  if (plainType(schema) === 'number' && maximum < Number.MAX_SAFE_INTEGER) return `number, ${minimum} to ${maximum}`;
+  return plainType(schema);
+}
+
+const plainType = ({ type }) => ({ string: 'text', integer: 'number' })[[type].flat()[0]] ?? [type].flat()[0];
+
+/** A row for each key; an object with keys of its own has a row for each of them instead. */
+function keyRows(properties, prefix) {
+  return Object.entries(properties).flatMap(([name, schema]) => {
+    const key = `${prefix}${name}`;
+    const rows = schema.properties ? keyRows(schema.properties, `${key}.`) : [];
+    // The last sentence of a description names a default that is no value.
+    const [, meaning, named] = /^([^]*?)(?: Default: ([^]*)\.)?$/.exec(schema.description ?? '');
+    const isEmpty = ['[]', '{}', '""', undefined].includes(JSON.stringify(schema.default));
+    const byDefault = named ?? (isEmpty || rows.length ? '–' : `\`${[schema.default].flat().join('`, `')}\``);
+    return [[`\`${key}\``, accepts(schema), meaning, byDefault], ...rows];
+  });
+}
+
+const keyTable = (properties, prefix = '') =>
+  table(['key', 'accepts', 'meaning', 'default'], keyRows(properties, prefix));
+
+/** The tables of a page, by the name in the comment before and after each. */
+function tablesOf(page) {
+  const { sync, train, ...connection } = withUnits(configurationSchema);
+  delete connection.$schema;
+  const tables = {
+    connection: keyTable(connection),
+    sync: keyTable(sync.properties, 'sync.'),
+    train: keyTable(train.properties, 'train.'),
+    'launch spec': keyTable(withUnits(descriptionSchema)),
+  };
+  return readFileSync(join(root, page), 'utf8').replace(
+    /(<!-- generated: ([\w ]+) -->\n)[^]*?(<!-- end -->)/g,
+    (_, start, name, end) => `${start}\n${tables[name]}\n${end}`,
+  );
+}
+
+const PAGES = {
+  'docs/reference/commands.md': commandsPage,
+  'docs/reference/error-codes.md': errorCodesPage,
+  'docs/reference/configuration.md': () => tablesOf('docs/reference/configuration.md'),
+  'docs/reference/instances.md': () => tablesOf('docs/reference/instances.md'),
+};
 const stale = [];
 for (const [path, page] of Object.entries(PAGES)) {
   const file = join(root, path);

@@ -16,7 +16,7 @@ export const descriptionSchema = z.strictObject({
   type: z
     .union([typeName, z.array(typeName).min(1).max(20)])
     .optional()
-    .describe('Instance type, or several in the order to try them in.'),
+    .describe('Instance type, or several that are tried in order: each in all its zones, then the next.'),
   ami: text
     .default('auto')
     .describe(
@@ -28,7 +28,7 @@ export const descriptionSchema = z.strictObject({
     .describe('Use spot capacity: true, or "or-on-demand" to use on-demand capacity if there is no spot capacity.'),
   volumeSize: size
     .optional()
-    .describe("Size of the root volume. Default: 50 GB, or the image's own if that is larger."),
+    .describe("Size of the root volume (gp3, encrypted). Default: 50 GB, or the image's own size if that is larger."),
   subnet: z
     .union([subnet, z.array(subnet).min(1).max(20)])
     .optional()
@@ -41,7 +41,9 @@ export const descriptionSchema = z.strictObject({
     .describe("Security groups; no inbound rule is needed. Default: the VPC's default group."),
   instanceProfile: text
     .optional()
-    .describe('Instance profile, by name or ARN. Its role gives the SSM agent and the runtime their permissions.'),
+    .describe(
+      'Instance profile, by name or ARN: its role gives the SSM agent and the runtime their permissions; `nx g nx-ec2:aws-setup` creates one.',
+    ),
   publicIp: z
     .boolean()
     .default(false)
@@ -68,18 +70,21 @@ export const descriptionSchema = z.strictObject({
     .number()
     .positive()
     .optional()
-    .describe('Cost limit, USD. It shortens the lifetime, by the price at the launch.'),
+    .describe('Cost limit, USD: shortens the lifetime, by the price at the launch. Default: none.'),
   onFinish: z
-    .strictObject({ success: finish.default('terminate'), failure: finish.default('keep 30m') })
+    .strictObject({
+      success: finish.default('terminate').describe('After a run that succeeded.'),
+      failure: finish.default('keep 30m').describe('After a run that failed.'),
+    })
     .prefault({})
     .describe(
-      'What happens to the instance after the run that it was launched for: terminate, stop, keep (until another shutdown rule applies), "keep 30m".',
+      'What happens to the instance after the run that it was launched for: terminate, stop, keep (until another shutdown rule applies), or for example "keep 30m".',
     ),
   recovery: z
     .enum(['client', 'fleet', 'none'])
     .optional()
     .describe(
-      'Who resumes a run whose spot instance was interrupted: client (remote-train, while it follows the run), fleet (an EC2 Fleet, without a client), or none. Default with spot: client.',
+      'Who resumes a run whose spot instance was interrupted: client (remote-train, while it follows the run), fleet (an EC2 Fleet, without a client), or none. Default: client with spot, else none.',
     ),
   startupTimeout: duration.prefault('10m').describe('Time limit until Systems Manager reaches the instance.'),
 });

@@ -22,9 +22,9 @@ export const connectionShape = {
     .string()
     .regex(/^[a-z0-9-]+$/, 'must be the id of a region, e.g. "eu-west-1"')
     .optional()
-    .describe("AWS region. Default: the SDK's own resolution (AWS_REGION, profile)."),
-  profile: text.optional().describe('Profile of the AWS configuration files.'),
-  roleArn: z.string().startsWith('arn:').optional().describe('A role to assume with the current credentials.'),
+    .describe('AWS region. Default: as the AWS SDK finds it (AWS_REGION, the profile).'),
+  profile: text.optional().describe('Profile of the AWS configuration files. Default: as the AWS SDK finds it.'),
+  roleArn: z.string().startsWith('arn:').optional().describe('ARN of a role to assume with the current credentials.'),
   bucket: z
     .string()
     .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, {
@@ -48,7 +48,7 @@ export const connectionShape = {
     .string()
     .regex(/^\d{12}$/, 'must be an account id of 12 digits')
     .optional()
-    .describe('The account that must own the bucket.'),
+    .describe('Id of the account that must own the bucket; each request to S3 names it.'),
   storeAccess: z
     .enum(['auto', 'role', 'presigned'])
     .default('auto')
@@ -60,13 +60,15 @@ export const connectionShape = {
     .union([text, ...named, z.array(z.union([text, ...named])).min(1), descriptionSchema])
     .optional()
     .describe(
-      'The instance: an id, a Name, { "id" | "name" | "tag", "startupTimeout": "5m" }, or a launch spec, { "type": "g5.xlarge", … }, of an instance that is launched when it is needed. For remote-sync also several: a list, or { "tag", "all": true }.',
+      'The instance: an id, a Name, { "id" | "name" | "tag", "startupTimeout": "5m" }, or a launch spec, { "type": "g5.xlarge", … }, of an instance that is launched when it is needed. For remote-sync also several: a list, or { "tag", "all": true } for all running instances with the tag.',
     ),
   pricePerHour: z
     .number()
     .positive()
     .optional()
-    .describe('Hourly price of the instance, USD. remote-status and the end of a run print the cost.'),
+    .describe(
+      'Price of one hour of the instance, USD; remote-status and the end of a run print the cost. Default: the price that AWS reports for an instance with a launch spec; none for a named instance.',
+    ),
   remoteRoot: z
     .string()
     .startsWith('/', 'must be an absolute path')
@@ -83,7 +85,9 @@ export const syncSchema = z.strictObject({
   include: z
     .array(text)
     .default([])
-    .describe('Git-ignored files to send as well: globs relative to the project, or {workspaceRoot}/….'),
+    .describe(
+      'Files to send although git ignores them or they are left out by default: globs relative to the project, or {workspaceRoot}/….',
+    ),
   exclude: z
     .array(text)
     .default([])
@@ -93,12 +97,14 @@ export const syncSchema = z.strictObject({
     .string()
     .regex(/^[A-Za-z0-9._-]{1,64}$/, 'may hold letters, digits and ._- only')
     .optional()
-    .describe('Name of a tree that several callers share. Default: each caller has their own tree.'),
+    .describe(
+      'Name of a tree (the synced files on an instance) that several callers share. Default: each caller has their own tree.',
+    ),
   transport: z
     .enum(['auto', 'store', 'archive'])
     .default('auto')
     .describe(
-      'How content is sent: store (packs of what the store lacks), archive (one tar of what is missing), or auto (store if the bucket supports conditional writes, else archive).',
+      'How content is sent: store (packs of what the store lacks), archive (one tar of what is missing, readable without nx-ec2), or auto (store if the bucket supports conditional writes, else archive).',
     ),
   allowInline: z
     .boolean()
@@ -130,20 +136,30 @@ const words = z.union([
 
 export const trainShape = {
   script: text.optional().describe('Python script to run, relative to the project.'),
-  command: words.optional().describe('Command to run instead of a script. It is split into words; no shell runs it.'),
-  args: words.default([]).describe('Arguments: a string that is split into words like in a shell, or an array.'),
+  command: words
+    .optional()
+    .describe(
+      'Command to run instead of a script: a string that is split into words, or a list of words. No shell runs it.',
+    ),
+  args: words
+    .default([])
+    .describe(
+      'Arguments of the script or command: a string that is split into words like in a shell, or a list of words.',
+    ),
   env: z
     .record(variable, z.union([z.string(), z.number().transform(String), z.boolean().transform(String)]))
     .default({})
-    .describe('Environment variables of the training.'),
+    .describe('Environment variables of the training. Their values never appear in the SSM command history.'),
   setup: z
     .union([z.literal(false), z.string(), z.array(z.string())])
     .optional()
-    .describe("Command lines that set up the environment; false: none. Default: those of the project's Python tool."),
+    .describe(
+      "Command lines, run without a shell, that set up the environment; false: none. Default: those of the project's Python tool.",
+    ),
   environment: z
     .enum(['auto', 'uv', 'poetry', 'conda', 'pip', 'none'])
     .default('auto')
-    .describe("The project's Python tool."),
+    .describe("The project's Python tool; auto: the tool of the nearest manifest; none: the instance's own Python."),
   installer: z
     .enum(['auto', 'uv', 'pip'])
     .default('auto')
@@ -154,7 +170,7 @@ export const trainShape = {
     .array(z.union([text, z.strictObject({ path: text, download: z.boolean().default(true) })]))
     .default([])
     .describe(
-      'Files, directories and globs, relative to the project, that hold the results of the training. They are saved and downloaded. "artifacts/" (NX_EC2_OUTPUT_DIR) is always an output. With { "path", "download": false } the file stays in the store, and a pointer file is downloaded.',
+      'Files, directories and globs, relative to the project, that hold the results of the training, for example ["snapshot.pt", "wandb/"]. They are saved and downloaded, and are outputs for Nx. "artifacts/" (NX_EC2_OUTPUT_DIR) is always an output. With { "path", "download": false } the file stays in the store, and a pointer file is downloaded; the first entry that matches a file decides.',
     ),
   downloadLimit: size
     .prefault('500MB')
@@ -168,15 +184,19 @@ export const trainShape = {
   extraLimit: size
     .prefault('10GB')
     .describe(
-      'Files that the training writes outside its outputs are saved in the store as well, up to this total size.',
+      'Files that the training writes outside its outputs are saved in the store as well, the smallest first, up to this total size and 10,000 files.',
     ),
-  maxArtifactSize: size.prefault('100GB').describe('Limit of the total size of the artifacts.'),
-  timeout: duration.optional().describe('Time limit of the training, e.g. "8h".'),
+  maxArtifactSize: size
+    .prefault('100GB')
+    .describe('Maximum total size of the artifacts; more is an error (ARTIFACTS_TOO_LARGE).'),
+  timeout: duration.optional().describe('Time limit of the training, over all attempts, e.g. "8h". Default: none.'),
   gracePeriod: duration.prefault('30s').describe('Time between SIGTERM and SIGKILL.'),
   passEnv: z
     .array(variable)
     .default([])
-    .describe('Names of environment variables of this machine to pass to the training.'),
+    .describe(
+      'Names of environment variables of this machine to pass to the training. Their values are part of the cache key.',
+    ),
   secrets: z
     .record(
       variable,
@@ -210,7 +230,11 @@ export const trainShape = {
   checkpoints: z
     .strictObject({
       keep: z.int().min(1).max(1000).default(3).describe('Number of the newest checkpoints to keep in the store.'),
-      every: duration.optional().describe('Minimum time between saved checkpoints. The last one is always saved.'),
+      every: duration
+        .optional()
+        .describe(
+          'Minimum time between saved checkpoints. The last one is always saved. Default: each checkpoint is saved.',
+        ),
       paths: z
         .array(text)
         .default([])
@@ -220,8 +244,12 @@ export const trainShape = {
     })
     .prefault({})
     .describe('Checkpoints, in NX_EC2_CHECKPOINT_DIR and in paths, are saved while the training runs.'),
-  memory: size.optional().describe('Memory limit of all processes of the training.'),
-  cores: z.int().min(1).optional().describe('Number of processors that the training may use.'),
+  memory: size.optional().describe('Memory limit of all processes of the training together. Default: no limit.'),
+  cores: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('Number of processors that all processes of the training together may use. Default: all.'),
   resources: z
     .strictObject({
       exclusive: z.boolean().optional().describe('No other run uses the instance at the same time.'),

@@ -1,4 +1,4 @@
-"""What a training finds in its environment: docs/reference/configuration.md, "What the training finds"."""
+"""What a training finds in its environment: docs/reference/configuration.md, "Variables of the training"."""
 import json
 import os
 import re
