@@ -1,6 +1,6 @@
 /**
  * Rooms of src/ by floors, the highest first: a room imports from itself and from the floors below it, so that rooms on one
- * floor do not import each other. Specs and fixtures may import anything.
+ * floor do not import each other. A room with rooms inside is its own files. Specs and fixtures may import anything.
  */
 const floors = [
   ['index', 'executors/remote-[a-z]+', 'generators', 'cli'],
@@ -25,13 +25,19 @@ const floors = [
   ['workspace'],
   ['snapshot'],
   ['config'],
+  ['config/targets'],
+  ['config/settings'],
+  ['config/sources', 'config/environment'],
+  ['config/schema'],
+  ['config/syntax'],
   ['aws'],
   ['system'],
   ['schema'],
   ['report'],
 ];
 const TESTS = '[.](spec|fixture)[.]ts$';
-const pathOf = (room) => `^src/${room}(/|[.]ts$)`;
+const hasRooms = (room) => floors.flat().some((other) => other.startsWith(`${room}/`));
+const pathOf = (room) => (hasRooms(room) ? `^src/${room}/[^/]+$` : `^src/${room}(/|[.]ts$)`);
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {

@@ -1,9 +1,9 @@
 import { dirname } from 'node:path';
 import { createNodesFromFiles, type CreateNodesV2 } from '@nx/devkit';
-import { CONFIG_FILE, declaredConfiguration, readConfigFile } from './config/config-file';
+import { CONFIG_FILE, declaredConfiguration, readConfigFile } from './config/sources/config-file';
 import { findConfigurationProblem } from './config/configuration';
-import { pluginOptionsWithNames, withoutTargetNames } from './config/plugin-options';
-import { inferTargets, type TargetNames } from './config/targets';
+import { pluginOptionsWithNames, withoutTargetNames } from './config/sources/plugin-options';
+import { inferTargets, type TargetNames } from './config/targets/targets';
 
 export interface NxEc2PluginOptions extends TargetNames {
   [configuration: string]: unknown;

@@ -1,7 +1,7 @@
 import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolvePlace, type ConnectionKey, type Place } from '../config/connection';
-import { withOrigins } from '../config/setting-origins';
+import { withOrigins } from '../config/sources/setting-origins';
 import { callerArn } from '../instance/describe/caller';
 import { takeInventory, type Inventory } from '../instance/inventory/inventory';
 import { readNxJson } from '../workspace/nx-json';

@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Workshop } from '../executors/lib/executor-harness.fixture';
-import { settingsDigest } from '../config/result-settings';
+import { settingsDigest } from '../config/targets/result-settings';
 import { Reporter } from '../report/reporter';
 import { reportedKeys, reportKey } from '../workspace/key-log';
 import { sharedListing, type Listing } from '../workspace/shared-listing';

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { duration } from '../config/units';
+import { duration } from '../config/syntax/units';
 import { BUCKET_NAME } from '../local-aws/s3/objects';
 import { startLocalAws } from '../local-aws/server';
 import { readFaults } from './local-aws-faults';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createProjectGraphAsync, readCachedProjectGraph, workspaceRoot, type ProjectGraph } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
-import { withOrigins } from '../config/setting-origins';
+import { withOrigins } from '../config/sources/setting-origins';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { readRecord } from '../run/record/record';

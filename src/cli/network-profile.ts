@@ -1,4 +1,4 @@
-import { duration, size } from '../config/units';
+import { duration, size } from '../config/syntax/units';
 import { NETWORK_PROFILES, type NetworkProfile } from '../local-aws/network';
 
 /** Where only a distance is given, a new connection costs what one of TLS 1.3 does. */

@@ -1,9 +1,9 @@
 import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
-import { duration } from '../config/units';
+import { duration } from '../config/syntax/units';
 import { prune as pruneStore, type Amount, type Pruned, type PruneStoreOptions } from '../prune/prune';
-import { withOrigins } from '../config/setting-origins';
+import { withOrigins } from '../config/sources/setting-origins';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
 import { sanitizeForTerminal } from '../report/terminal-text';

@@ -1,6 +1,6 @@
 import { workspaceRoot } from '@nx/devkit';
 import { resolveConfiguration } from '../config/configuration';
-import { withOrigins } from '../config/setting-origins';
+import { withOrigins } from '../config/sources/setting-origins';
 import { Problem } from '../report/problem';
 import { Reporter } from '../report/reporter';
 import { sanitizeForTerminal } from '../report/terminal-text';

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { resolveConfiguration } from './configuration';
-import type { Description } from './description';
+import type { Description } from './schema/description';
 import { policyAllows } from './policy';
-import { splitCommand, splitWords } from './words';
-import type { TargetName } from './target-options';
+import { splitCommand, splitWords } from './syntax/words';
+import type { TargetName } from './schema/target-options';
 
 const root = mkdtempSync(join(tmpdir(), 'nx-ec2-config-'));
 const outside = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));

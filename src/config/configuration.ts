@@ -1,19 +1,19 @@
 import { posix } from 'node:path';
 import { fileProblem } from '../report/file-problem';
 import { Problem } from '../report/problem';
-import { CONFIG_FILE, declaredConfiguration, readConfigFile } from './config-file';
-import { merge, type Raw } from './merge';
-import { pluginOptions } from './plugin-options';
+import { CONFIG_FILE, declaredConfiguration, readConfigFile } from './sources/config-file';
+import { merge, type Raw } from './schema/merge';
+import { pluginOptions } from './sources/plugin-options';
 import { enforcePolicy } from './policy';
-import { PLUGIN_OPTIONS, withOrigins, type SettingSource } from './setting-origins';
-import { settingsDigest } from './result-settings';
-import { environmentChoice } from './environment-choice';
-import type { Configuration, ConfigurationInput } from './types';
-import { REPORTING, trainOptions, optionNames } from './target-options';
-import { validate } from './validate';
-import { missing } from './missing-setting';
-import { instancesOf } from './instance-settings';
-import { trainOf } from './train-settings';
+import { PLUGIN_OPTIONS, withOrigins, type SettingSource } from './sources/setting-origins';
+import { settingsDigest } from './targets/result-settings';
+import { environmentChoice } from './environment/environment-choice';
+import type { Configuration, ConfigurationInput } from './settings/types';
+import { REPORTING, trainOptions, optionNames } from './schema/target-options';
+import { validate } from './schema/validate';
+import { missing } from './settings/missing-setting';
+import { instancesOf } from './settings/instance-settings';
+import { trainOf } from './settings/train-settings';
 
 /**
  * One validated object of, highest first: the target's options, ec2.config.json, the plugin's options in nx.json.

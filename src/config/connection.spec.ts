@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Problem } from '../report/problem';
-import { withOrigins } from './setting-origins';
+import { withOrigins } from './sources/setting-origins';
 import { ACCOUNT_KEYS, resolveConnection, resolvePlace, type ConnectionKey } from './connection';
 
 const nxJson = {

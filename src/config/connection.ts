@@ -2,13 +2,13 @@ import { posix } from 'node:path';
 import { z } from 'zod';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
-import { CONFIG_FILE, readConfigFile } from './config-file';
-import type { Raw } from './merge';
-import { allPluginOptions, pluginOptions } from './plugin-options';
+import { CONFIG_FILE, readConfigFile } from './sources/config-file';
+import type { Raw } from './schema/merge';
+import { allPluginOptions, pluginOptions } from './sources/plugin-options';
 import { enforcePolicy } from './policy';
-import { connectionShape } from './schema';
-import { PLUGIN_OPTIONS, withOrigins, type SettingSource } from './setting-origins';
-import type { Configuration } from './types';
+import { connectionShape } from './schema/schema';
+import { PLUGIN_OPTIONS, withOrigins, type SettingSource } from './sources/setting-origins';
+import type { Configuration } from './settings/types';
 
 /** What leads to a store, without a project. */
 export type Connection = Pick<

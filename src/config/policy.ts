@@ -6,10 +6,10 @@ import { isLoopback } from '../aws/loopback';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { withoutCredentials } from '../report/url-credentials';
-import type { InstanceName, NamedInstance } from './instance-name';
-import { readText } from './read-text';
+import type { InstanceName, NamedInstance } from './schema/instance-name';
+import { readText } from './syntax/read-text';
 import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
-import type { Configuration } from './types';
+import type { Configuration } from './settings/types';
 
 /** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
 export const ENV_FILE = /^\.env/i;

@@ -1,4 +1,4 @@
-import type { NamedInstance } from '../config/instance-name';
+import type { NamedInstance } from '../config/schema/instance-name';
 import { enforceInstancePolicy } from '../config/policy';
 import { describeInstance, type InstanceInfo } from '../instance/describe/describe-instances';
 import { mismatch } from '../instance/stop/claim';

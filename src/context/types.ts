@@ -1,4 +1,4 @@
-import type { Configuration } from '../config/types';
+import type { Configuration } from '../config/settings/types';
 import type { Reporter } from '../report/reporter';
 import type { Aws } from '../aws/clients';
 import type { Store } from '../store/store';

@@ -1,5 +1,5 @@
-import { describeEnvironment, detectEnvironment, environmentFiles } from '../config/environment';
-import type { Configuration } from '../config/types';
+import { describeEnvironment, detectEnvironment, environmentFiles } from '../config/environment/environment';
+import type { Configuration } from '../config/settings/types';
 import { assertVolume } from '../project/assert-ready';
 import { environmentNeeds, environmentTool, type EnvironmentNeeds } from '../project/environment-needs';
 import type { Problem } from '../report/problem';

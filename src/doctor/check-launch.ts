@@ -3,7 +3,7 @@ import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import type { Check } from '../command/plan';
-import type { Description } from '../config/description';
+import type { Description } from '../config/schema/description';
 import type { Problem } from '../report/problem';
 import { assertProfile } from '../instance/launch/assert-profile';
 import { imagesOf } from '../instance/launch/image';

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { Aws } from '../aws/clients';
 import type { Where } from '../aws/permissions/statement';
 import type { Check } from '../command/plan';
-import type { Configuration } from '../config/types';
+import type { Configuration } from '../config/settings/types';
 import { createInstanceContext } from '../context/context';
 import { instanceEndpoints, storeAccess } from '../context/store-access';
 import type { Session } from '../context/types';

@@ -1,8 +1,8 @@
 import { policyLines } from '../aws/permissions/grant';
 import type { Where } from '../aws/permissions/statement';
 import type { Check } from '../command/plan';
-import { withOrigins } from '../config/setting-origins';
-import type { Configuration } from '../config/types';
+import { withOrigins } from '../config/sources/setting-origins';
+import type { Configuration } from '../config/settings/types';
 import type { Denied, Problem } from '../report/problem';
 import { addMissingPermission } from './add-missing-permission';
 

@@ -1,5 +1,5 @@
 import type { ReadyReply } from '../command/plan';
-import type { Description } from '../config/description';
+import type { Description } from '../config/schema/description';
 import { DEFAULT_DISK_GB, GB } from '../instance/launch/launch-parameters';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';

@@ -2,9 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { allOutputs } from '../config/outputs';
+import { allOutputs } from '../config/settings/outputs';
 import { checkOutputs } from './check-outputs';
-import type { Configuration } from '../config/types';
+import type { Configuration } from '../config/settings/types';
 
 describe('outputs, before a training starts', () => {
   let root: string;

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
-import { literalOutputs, OUTPUT_DIRECTORY } from '../config/outputs';
+import { literalOutputs, OUTPUT_DIRECTORY } from '../config/settings/outputs';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { lookUp } from '../workspace/look-up';
 import { trackedFiles } from '../workspace/tracked';
 import { assertNoSymlinkInPath } from '../workspace/no-symlinks';
-import type { Configuration } from '../config/types';
+import type { Configuration } from '../config/settings/types';
 
 /**
  * Finds before a training starts what would keep its artifacts from coming back: an output that is a link or in a file,

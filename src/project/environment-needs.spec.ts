@@ -1,9 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { Configuration } from '../config/types';
-import { environmentChoice } from '../config/environment-choice';
-import { detectEnvironment } from '../config/environment';
+import type { Configuration } from '../config/settings/types';
+import { environmentChoice } from '../config/environment/environment-choice';
+import { detectEnvironment } from '../config/environment/environment';
 import { environmentNeeds } from './environment-needs';
 
 describe('what sets an environment up', () => {

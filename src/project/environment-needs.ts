@@ -1,10 +1,10 @@
 import { join, posix } from 'node:path';
 import type { EnvironmentTool } from '../command/plan';
-import type { FoundEnvironment } from '../config/environment';
-import { downloadSize, type DownloadSize } from '../config/lock-size';
-import { requirementsFiles, requirementsIndexes } from '../config/environment-files';
-import { readText } from '../config/read-text';
-import type { Configuration } from '../config/types';
+import type { FoundEnvironment } from '../config/environment/environment';
+import { downloadSize, type DownloadSize } from '../config/environment/lock-size';
+import { requirementsFiles, requirementsIndexes } from '../config/environment/environment-files';
+import { readText } from '../config/syntax/read-text';
+import type { Configuration } from '../config/settings/types';
 
 /** What the set-up of a run needs of an instance, as far as it is known before. */
 export interface EnvironmentNeeds {

@@ -1,5 +1,5 @@
 import { basename, join, posix } from 'node:path';
-import { readText } from '../config/read-text';
+import { readText } from '../config/syntax/read-text';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
 

@@ -8,7 +8,7 @@ import type { Snapshot } from '../snapshot/snapshot';
 import { findFiles } from '../workspace/files/find-files';
 import { lfsPointers } from '../workspace/lfs-pointers';
 import { scanCache } from '../workspace/state';
-import type { Configuration } from '../config/types';
+import type { Configuration } from '../config/settings/types';
 import type { FilesInput, FoundFiles } from '../workspace/files/types';
 
 export interface Workspace {

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { allOutputs } from '../config/outputs';
+import { allOutputs } from '../config/settings/outputs';
 import { Snapshot } from '../snapshot/snapshot';
 import { StoreFixture } from '../store/store.fixture';
 import { encodeFull } from '../sync/manifest/manifest';

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
-import { allOutputs } from '../config/outputs';
+import { allOutputs } from '../config/settings/outputs';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
 import { StoreFixture } from '../store/store.fixture';

@@ -21,7 +21,7 @@ import { launch, type Launched } from './start/start-run';
 import type { Scanned, Workspace } from '../project/scan-project';
 import { createRunContext, createInstanceContext } from '../context/context';
 import { planRun, type NextAttempt, type PlannedRun, type PlanRunOptions } from './start/plan-run';
-import type { Configuration } from '../config/types';
+import type { Configuration } from '../config/settings/types';
 import type { Session } from '../context/types';
 import type { LocalAwsOptions } from '../local-aws/types';
 

@@ -4,7 +4,7 @@ import type { Aws } from '../aws/clients';
 import { customEndpoint } from '../aws/endpoint-variable';
 import { awsCode, awsProblem, isTransient } from '../aws/reason';
 import { sdk } from '../aws/sdk';
-import { CALLERS_FOLDER } from '../config/schema';
+import { CALLERS_FOLDER } from '../config/schema/schema';
 import { Problem } from '../report/problem';
 import { cacheSecret, keyBytes, readCachedSecret } from './run-state';
 import { shellWord } from '../report/shell-words';

@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { sleep } from '../system/sleep';
 import type { WatchReply } from '../command/plan';
 import { RemoteFailure } from '../command/remote';
-import { CONFIG_FILE } from '../config/config-file';
+import { CONFIG_FILE } from '../config/sources/config-file';
 import { fileProblem } from '../report/file-problem';
 import { Problem } from '../report/problem';
 import type { Snapshot } from '../snapshot/snapshot';

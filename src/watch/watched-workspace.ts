@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { literalOutputs } from '../config/outputs';
+import { literalOutputs } from '../config/settings/outputs';
 import { FileEvents } from '../workspace/file-events';
 import { trackedBelow } from '../workspace/git-files';
 import { FreshListing } from '../workspace/fresh-listing';

@@ -3,9 +3,9 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, wri
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
-import { allOutputs } from '../config/outputs';
+import { allOutputs } from '../config/settings/outputs';
 import fc from 'fast-check';
-import { environmentChoice } from '../config/environment-choice';
+import { environmentChoice } from '../config/environment/environment-choice';
 import { findFiles } from './files/find-files';
 import { gitFiles, trackedBelow } from './git-files';
 import type { FilesInput } from './files/types';

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { basename, join } from 'node:path';
-import { readText } from '../config/read-text';
+import { readText } from '../config/syntax/read-text';
 import { withoutCredentials } from '../report/url-credentials';
 
 /** What a workspace is known by in every clone: its origin without credentials, else its package's name, else its folder's. */

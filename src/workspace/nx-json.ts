@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { isAbsolute, join } from 'node:path';
 import type { NxJsonConfiguration } from '@nx/devkit';
-import { readJson } from '../config/read-text';
+import { readJson } from '../config/syntax/read-text';
 import { Problem } from '../report/problem';
 
 /**

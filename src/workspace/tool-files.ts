@@ -9,7 +9,7 @@
  * Names are compared as the most lenient file systems compare them.
  */
 
-import { CONDA_FILES } from '../config/environment-manifests';
+import { CONDA_FILES } from '../config/environment/environment-manifests';
 import { withoutIgnorable } from './name-folding';
 
 /** A name as the most lenient of file systems reads it: case, Unicode forms, trailing dots and spaces, NTFS streams. */

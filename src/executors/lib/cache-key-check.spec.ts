@@ -1,7 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { reportKey } from '../../workspace/key-log';
-import { settingsDigest } from '../../config/result-settings';
+import { settingsDigest } from '../../config/targets/result-settings';
 import { nxStartedAt } from '../../workspace/invocation';
 import { Workshop } from './executor-harness.fixture';
 

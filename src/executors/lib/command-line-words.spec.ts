@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import type { ExecutorContext } from '@nx/devkit';
 import fc from 'fast-check';
-import { splitWords } from '../../config/words';
+import { splitWords } from '../../config/syntax/words';
 import { assertNoForeignWords, assertNoPassThrough, foreignWords } from './command-line-words';
-import { optionNames, type TargetName } from '../../config/target-options';
+import { optionNames, type TargetName } from '../../config/schema/target-options';
 
 const context = {
   projectName: 'm',

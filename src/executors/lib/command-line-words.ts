@@ -1,11 +1,11 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { nearest } from '../../config/explain-issue';
+import { nearest } from '../../config/schema/explain-issue';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { targetCommand } from '../../workspace/invocation';
 import { parseText, wordsOfTask } from '../../workspace/typed-options';
 import { isRunId } from '../../schema/ids';
-import { optionNames, type TargetName } from '../../config/target-options';
+import { optionNames, type TargetName } from '../../config/schema/target-options';
 
 /** The option that holds the words for a program of the user's, by target. */
 const WORDS_OPTION: Partial<Record<TargetName, 'args' | 'command'>> = {

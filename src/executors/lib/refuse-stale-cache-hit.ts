@@ -1,9 +1,9 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { CONFIG_FILE, declaredConfiguration, readConfigFile } from '../../config/config-file';
-import { pluginOptions } from '../../config/plugin-options';
+import { CONFIG_FILE, declaredConfiguration, readConfigFile } from '../../config/sources/config-file';
+import { pluginOptions } from '../../config/sources/plugin-options';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import type { Configuration } from '../../config/types';
+import type { Configuration } from '../../config/settings/types';
 
 /** Where Nx caches the target, data that only the target's options name is no part of the cache key. */
 export function assertDataIsHashed(configuration: Configuration, context: ExecutorContext): void {

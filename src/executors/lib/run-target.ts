@@ -1,5 +1,5 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { withOrigins } from '../../config/setting-origins';
+import { withOrigins } from '../../config/sources/setting-origins';
 import { resolveConfiguration } from '../../config/configuration';
 import { Problem } from '../../report/problem';
 import type { Workspace } from '../../project/scan-project';
@@ -10,8 +10,8 @@ import { asTyped, typedOptions } from '../../workspace/typed-options';
 import { assertNoForeignWords, assertNoPassThrough } from './command-line-words';
 import { nxCommandLine, assertKnownConfiguration } from '../../workspace/invocation';
 import { fileProblem } from '../../report/file-problem';
-import type { Configuration } from '../../config/types';
-import { assertNoEmptyOption, textOptions, type TargetName } from '../../config/target-options';
+import type { Configuration } from '../../config/settings/types';
+import { assertNoEmptyOption, textOptions, type TargetName } from '../../config/schema/target-options';
 
 /** What every executor of ours works with. */
 export interface Target {

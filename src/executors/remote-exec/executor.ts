@@ -1,5 +1,5 @@
 import type { ExecutorContext } from '@nx/devkit';
-import { splitCommand } from '../../config/words';
+import { splitCommand } from '../../config/syntax/words';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { execute } from '../../run/shell/exec';

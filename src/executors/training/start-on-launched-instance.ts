@@ -1,4 +1,4 @@
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
 import { readTags } from '../../instance/describe/tags';

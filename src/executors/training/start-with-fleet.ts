@@ -1,4 +1,4 @@
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { waitForFleetDeletion } from '../../run/fleet/wait-fleet-gone';
 import { launchFleet } from '../../run/fleet/launch-fleet';
 import type { Launched } from '../../run/start/start-run';

@@ -1,6 +1,6 @@
 import { formatFiles, joinPathFragments, readNxJson, writeJson, type Tree } from '@nx/devkit';
-import { allPluginOptions } from '../../config/plugin-options';
-import { connectionShape } from '../../config/schema';
+import { allPluginOptions } from '../../config/sources/plugin-options';
+import { connectionShape } from '../../config/schema/schema';
 import { Problem } from '../../report/problem';
 import { registerPlugin } from '../init/generator';
 import { INSTANCE_TAG, MANAGED_TAG } from '../../aws/permissions/statement';

@@ -1,7 +1,7 @@
 import { formatFiles, readNxJson, updateNxJson, type GeneratorCallback, type Tree } from '@nx/devkit';
-import { TRAINING_INPUT } from '../../config/targets';
+import { TRAINING_INPUT } from '../../config/targets/targets';
 import { shellWord } from '../../report/shell-words';
-import { connectionShape } from '../../config/schema';
+import { connectionShape } from '../../config/schema/schema';
 import { Problem } from '../../report/problem';
 import { withoutStack } from '../without-stack';
 import type { InitGeneratorSchema } from './schema';

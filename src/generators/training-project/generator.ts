@@ -7,7 +7,7 @@ import {
   OverwriteStrategy,
   type Tree,
 } from '@nx/devkit';
-import { directoriesUp, manifestsIn } from '../../config/environment-manifests';
+import { directoriesUp, manifestsIn } from '../../config/environment/environment-manifests';
 import { Problem } from '../../report/problem';
 import trainingTargets from '../training-targets/generator';
 import { withoutStack } from '../without-stack';

@@ -13,9 +13,9 @@ import {
   writeJson,
   type Tree,
 } from '@nx/devkit';
-import { CONFIG_FILE } from '../../config/config-file';
-import { commandOfTool } from '../../config/environment';
-import { globMatcher, isGlob, rootedGlob } from '../../config/glob';
+import { CONFIG_FILE } from '../../config/sources/config-file';
+import { commandOfTool } from '../../config/environment/environment';
+import { globMatcher, isGlob, rootedGlob } from '../../config/syntax/glob';
 import {
   allOutputs,
   checkpointPaths,
@@ -23,9 +23,9 @@ import {
   outputFinder,
   POINTER,
   type WrittenOutput,
-} from '../../config/outputs';
-import { inferTargets } from '../../config/targets';
-import { quoteWord, splitCommand } from '../../config/words';
+} from '../../config/settings/outputs';
+import { inferTargets } from '../../config/targets/targets';
+import { quoteWord, splitCommand } from '../../config/syntax/words';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { runGit } from '../../workspace/run-git';

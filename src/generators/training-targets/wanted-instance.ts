@@ -1,4 +1,4 @@
-import { descriptionSchema } from '../../config/description';
+import { descriptionSchema } from '../../config/schema/description';
 import { Problem } from '../../report/problem';
 
 /** Options of the generators that write a description of an instance. */

@@ -1,7 +1,7 @@
 import type { Filter, Instance } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
-import type { NamedInstance } from '../../config/instance-name';
+import type { NamedInstance } from '../../config/schema/instance-name';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { sdk } from '../../aws/sdk';

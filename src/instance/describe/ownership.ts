@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import type { Description } from '../../config/description';
-import type { InstanceName, NamedInstance } from '../../config/instance-name';
+import type { Description } from '../../config/schema/description';
+import type { InstanceName, NamedInstance } from '../../config/schema/instance-name';
 import { callerIdentity } from '../../workspace/identity';
 
 /** Whose an instance is that nx-ec2 makes. */

@@ -1,6 +1,6 @@
 import type { Aws } from '../../aws/clients';
 import { sdk } from '../../aws/sdk';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { Problem } from '../../report/problem';
 
 const SETTING = '/ssm/managed-instance/default-ec2-instance-management-role';

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { Aws } from '../../aws/clients';
-import { descriptionSchema, readDescription, type Description } from '../../config/description';
+import { descriptionSchema, readDescription, type Description } from '../../config/schema/description';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { Reporter } from '../../report/reporter';
 import { StoreKeys } from '../../store/keys';

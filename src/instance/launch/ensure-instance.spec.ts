@@ -7,7 +7,7 @@ import {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { LOCAL_IDENTITY } from '../../local-aws/identity';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';

@@ -2,7 +2,7 @@ import type { DescribeInstanceTypeOfferingsCommandInput } from '@aws-sdk/client-
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { Problem } from '../../report/problem';
 import { priceOf } from '../price/price';
 

@@ -1,5 +1,5 @@
 import type { RunInstancesCommandInput, Tag, TagSpecification } from '@aws-sdk/client-ec2';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
 import type { Image } from './image';

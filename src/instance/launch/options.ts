@@ -2,7 +2,7 @@ import type { Aws } from '../../aws/clients';
 import type { Store } from '../../store/store';
 import type { StoreKeys } from '../../store/keys';
 import type { Owner } from '../describe/ownership';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import type { Reporter } from '../../report/reporter';
 import type { RunInstancesTimeouts } from './run-instances';
 

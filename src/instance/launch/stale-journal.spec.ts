@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startPipeline } from '../../run/pipeline.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { specHash, TAG } from '../describe/ownership';
 import { ensureInstance } from './ensure-instance';
 import { Caller, CALLER, clear, described } from './ensure-instance.fixture';

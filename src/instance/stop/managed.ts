@@ -3,7 +3,7 @@ import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import { sleep } from '../../system/sleep';
-import type { NamedInstance } from '../../config/instance-name';
+import type { NamedInstance } from '../../config/schema/instance-name';
 import type { Problem } from '../../report/problem';
 import { findInstance } from '../describe/find';
 import type { Inventory, Kind } from '../inventory/inventory';

@@ -1,4 +1,4 @@
-import { OUTPUT_DIRECTORY, outputFinder, type Output } from '../../config/outputs';
+import { OUTPUT_DIRECTORY, outputFinder, type Output } from '../../config/settings/outputs';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import { assertArtifactList } from './artifact-paths';

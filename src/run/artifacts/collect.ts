@@ -1,6 +1,6 @@
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { OUTPUT_DIRECTORY } from '../../config/outputs';
+import { OUTPUT_DIRECTORY } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import { sanitizeForTerminal } from '../../report/terminal-text';
@@ -23,7 +23,7 @@ import { hasContent } from './same-content';
 import { Standing } from './standing';
 import { StoredLog } from '../record/stored-log';
 import { onFile } from '../../report/file-problem';
-import type { Configuration } from '../../config/types';
+import type { Configuration } from '../../config/settings/types';
 import type { RunContext } from '../../context/types';
 import { nxRun } from '../../report/shell-words';
 import type { HeldBack } from './artifact';

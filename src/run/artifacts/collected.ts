@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { OUTPUT_DIRECTORY, POINTER } from '../../config/outputs';
+import { OUTPUT_DIRECTORY, POINTER } from '../../config/settings/outputs';
 
 /** The file that says what the last collection brought, project-relative. */
 export const COLLECTED = `${OUTPUT_DIRECTORY}/${POINTER}`;

@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { CONFIG_FILE } from '../../config/config-file';
-import { OUTPUT_DIRECTORY, outputFinder } from '../../config/outputs';
+import { CONFIG_FILE } from '../../config/sources/config-file';
+import { OUTPUT_DIRECTORY, outputFinder } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { formatCount, formatSize } from '../../report/units';
 import { projectPath, type Artifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
 import { nxRun } from '../../report/shell-words';
 import type { RunRecord } from '../record/record';
-import type { Configuration } from '../../config/types';
+import type { Configuration } from '../../config/settings/types';
 import type { RunContext } from '../../context/types';
 
 /** Files that are named in one message; the largest come first. */

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { Aws } from '../../aws/clients';
 import { resolveConfiguration } from '../../config/configuration';
-import { allOutputs } from '../../config/outputs';
+import { allOutputs } from '../../config/settings/outputs';
 import { Reporter } from '../../report/reporter';
 import { Store } from '../../store/store';
 import { StoreFixture } from '../../store/store.fixture';

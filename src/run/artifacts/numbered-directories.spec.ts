@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { allOutputs } from '../../config/outputs';
+import { allOutputs } from '../../config/settings/outputs';
 import { numberedDirectories } from './numbered-directories';
 
 describe('directories that frameworks number by those that exist', () => {

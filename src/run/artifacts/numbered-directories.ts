@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { globBase } from '../../config/glob';
-import { outputMatcher, type Output } from '../../config/outputs';
+import { globBase } from '../../config/syntax/glob';
+import { outputMatcher, type Output } from '../../config/settings/outputs';
 
 /**
  * Directories that a framework numbers by those that exist: Lightning and its loggers (`version_3`), Ultralytics

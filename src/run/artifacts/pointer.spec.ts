@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { splitWords } from '../../config/words';
+import { splitWords } from '../../config/syntax/words';
 import { shellWord } from '../../report/shell-words';
 import { sanitize } from '../../report/terminal-text';
 import { formatPointer, isPointer, parsePointer, pointerPath, pointerTo } from './pointer';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { POINTER } from '../../config/outputs';
+import { POINTER } from '../../config/settings/outputs';
 import { nxRun } from '../../report/shell-words';
 import { path, text } from '../../report/text-schema';
 import type { StoredFile } from '../record/file-lists';

@@ -1,5 +1,5 @@
-import { globMatcher, rootedGlob, type PathMatcher } from '../../config/glob';
-import { OUTPUT_DIRECTORY, type Output } from '../../config/outputs';
+import { globMatcher, rootedGlob, type PathMatcher } from '../../config/syntax/glob';
+import { OUTPUT_DIRECTORY, type Output } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
 import type { Reporter } from '../../report/reporter';
 import { sanitizeForTerminal } from '../../report/terminal-text';

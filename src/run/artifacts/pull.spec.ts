@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { hash } from 'node:crypto';
 import fc from 'fast-check';
-import { allOutputs } from '../../config/outputs';
+import { allOutputs } from '../../config/settings/outputs';
 import { Reporter } from '../../report/reporter';
 import { StoreFixture } from '../../store/store.fixture';
 import { listed } from '../pipeline.fixture';

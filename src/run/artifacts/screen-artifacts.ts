@@ -6,7 +6,7 @@ import { nearestDirectory } from '../../workspace/run-git';
 import { foldName } from '../../workspace/tool-files';
 import { trackedFiles } from '../../workspace/tracked';
 import { UNFINISHED } from './download-file';
-import { POINTER } from '../../config/outputs';
+import { POINTER } from '../../config/settings/outputs';
 import { hasContent } from './same-content';
 import { isTooLong } from './path-limits';
 import { parentsOf, Names } from './names';

@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { POINTER } from '../../config/outputs';
+import { POINTER } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
 import { printablePath } from '../../report/terminal-text';
 import { lookUp } from '../../workspace/look-up';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { RequestLaunchTemplateData } from '@aws-sdk/client-ec2';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { assertProfile } from '../../instance/launch/assert-profile';
 import type { FleetRequest } from '../../instance/fleet/fleet';
 import { imagesOf, type Image } from '../../instance/launch/image';

@@ -1,4 +1,4 @@
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { followRun } from '../follow/follow';

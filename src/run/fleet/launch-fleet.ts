@@ -1,6 +1,6 @@
 import { awsCode } from '../../aws/reason';
 import type { RunPart } from '../../command/plan';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import { createFleet, createLaunchTemplate, templateName, type FleetRequest } from '../../instance/fleet/fleet';
 import type { Owner } from '../../instance/describe/ownership';

@@ -1,5 +1,5 @@
 import { sleep } from '../../system/sleep';
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import { findFleet, instancesOf } from '../../instance/fleet/find-fleet';
 import { isRefusal } from '../../instance/stop/claim';
 import { deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';

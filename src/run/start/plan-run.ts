@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import type { Aws } from '../../aws/clients';
 import type { Price, Restore, RunPart } from '../../command/plan';
 import { priceOf } from '../../instance/price/price';
-import { describeEnvironment, detectEnvironment } from '../../config/environment';
+import { describeEnvironment, detectEnvironment } from '../../config/environment/environment';
 import { gitState } from '../../workspace/git';
 import { instanceEndpoints, storeAccess } from '../../context/store-access';
 import { environmentNeeds, type EnvironmentNeeds } from '../../project/environment-needs';
@@ -18,7 +18,7 @@ import type { Snapshot } from '../../snapshot/snapshot';
 import { assertUnixLineEndings } from '../../project/line-ends';
 import { newRunId, runKey } from '../record/run-id';
 import type { Scanned } from '../../project/scan-project';
-import type { Configuration } from '../../config/types';
+import type { Configuration } from '../../config/settings/types';
 import type { RunContext } from '../../context/types';
 
 /** What is known of a run before the snapshot is: what decides its result, and what is only told to the instance. */

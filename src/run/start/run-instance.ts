@@ -1,4 +1,4 @@
-import type { Description } from '../../config/description';
+import type { Description } from '../../config/schema/description';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { ensureReady } from '../../instance/launch/ensure-ready';
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';

@@ -1,6 +1,6 @@
 import type { RunPart } from '../../command/plan';
-import { OUTPUT_DIRECTORY, outputRule } from '../../config/outputs';
-import type { Configuration } from '../../config/types';
+import { OUTPUT_DIRECTORY, outputRule } from '../../config/settings/outputs';
+import type { Configuration } from '../../config/settings/types';
 import { numberedDirectories } from '../artifacts/numbered-directories';
 import { MAX_EXTRA_FILES, MAX_FILES } from '../record/file-lists';
 

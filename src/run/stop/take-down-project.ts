@@ -1,5 +1,5 @@
-import type { Description } from '../../config/description';
-import type { NamedInstance } from '../../config/instance-name';
+import type { Description } from '../../config/schema/description';
+import type { NamedInstance } from '../../config/schema/instance-name';
 import { sleep } from '../../system/sleep';
 import { findInstance } from '../../instance/describe/find';
 import { ownFleets } from '../../instance/fleet/find-fleet';

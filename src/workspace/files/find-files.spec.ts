@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import fc from 'fast-check';
-import { allOutputs } from '../../config/outputs';
+import { allOutputs } from '../../config/settings/outputs';
 import { makeScratch } from '../scratch';
 import { findIncluded } from './included';
 

@@ -1,6 +1,6 @@
 import type { FoundFiles, FilesInput } from './types';
-import { type RootedGlob, globMatcher, rootedGlob, isGlob, globBase } from '../../config/glob';
-import { outputMatcher } from '../../config/outputs';
+import { type RootedGlob, globMatcher, rootedGlob, isGlob, globBase } from '../../config/syntax/glob';
+import { outputMatcher } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { isScratch } from '../scratch';

@@ -1,4 +1,4 @@
-import { PACKAGING_FILES, whyNotTrained } from '../../config/not-trained';
+import { PACKAGING_FILES, whyNotTrained } from '../../config/targets/not-trained';
 import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 

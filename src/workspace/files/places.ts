@@ -1,6 +1,6 @@
 import type { FilesInput } from './types';
 import { globsOf, includedGlob } from './included';
-import { environmentFiles } from '../../config/environment';
+import { environmentFiles } from '../../config/environment/environment';
 import type { ProjectGraph } from '@nx/devkit';
 
 /** The projects whose files travel. */

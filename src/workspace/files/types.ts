@@ -1,6 +1,6 @@
 import type { ProjectGraph } from '@nx/devkit';
-import type { Output } from '../../config/outputs';
-import type { EnvironmentChoice } from '../../config/environment-choice';
+import type { Output } from '../../config/settings/outputs';
+import type { EnvironmentChoice } from '../../config/environment/environment-choice';
 
 export interface FilesInput {
   workspaceRoot: string;

@@ -1,5 +1,5 @@
 import type { FilesInput } from './types';
-import { type RootedGlob, secretMatcher, globMatcher, globBase } from '../../config/glob';
+import { type RootedGlob, secretMatcher, globMatcher, globBase } from '../../config/syntax/glob';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { walk } from './walk';
 

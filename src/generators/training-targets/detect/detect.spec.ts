@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { trainSchema } from '../../../config/schema';
+import { trainSchema } from '../../../config/schema/schema';
 import { detect } from './detect';
 import type { ProjectFiles } from './project-files';
 import { findStart, type Start } from './start';

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
-import { isGlob } from '../../../config/glob';
-import { quoteWord, splitCommand } from '../../../config/words';
+import { isGlob } from '../../../config/syntax/glob';
+import { quoteWord, splitCommand } from '../../../config/syntax/words';
 import { checked, cleaned, globOf, isOutside, Outputs, type Finding } from './findings';
 import { frameworks } from './frameworks';
 import { ignoredData } from './ignored-data';

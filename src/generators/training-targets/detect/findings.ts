@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
-import { globMatcher } from '../../../config/glob';
-import { outputFault, OUTPUT_DIRECTORY } from '../../../config/outputs';
+import { globMatcher } from '../../../config/syntax/glob';
+import { outputFault, OUTPUT_DIRECTORY } from '../../../config/settings/outputs';
 import { CHECKPOINT_DIRECTORY, UNKNOWN } from './path-value';
 
 export interface Finding {

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { OUTPUT_DIRECTORY } from '../../../config/outputs';
+import { OUTPUT_DIRECTORY } from '../../../config/settings/outputs';
 import type { Token } from './tokens';
 import type { Range, Source } from './source-types';
 

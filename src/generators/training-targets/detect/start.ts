@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { quoteWord, splitCommand } from '../../../config/words';
+import { quoteWord, splitCommand } from '../../../config/syntax/words';
 import { Problem } from '../../../report/problem';
 import type { ProjectFiles } from './project-files';
 import { findScript, USUAL } from './script';

@@ -1,12 +1,12 @@
 import type { ConfigurationInput, Configuration } from './types';
 import type { z } from 'zod';
-import type { configurationSchema } from './schema';
-import { isTraining } from './target-options';
+import type { configurationSchema } from '../schema/schema';
+import { isTraining } from '../schema/target-options';
 import { missing } from './missing-setting';
-import { Problem } from '../report/problem';
+import { Problem } from '../../report/problem';
 import { allOutputs, readOutputs, checkpointPaths, outputFault, literalOutputs } from './outputs';
-import { sanitizeForTerminal } from '../report/terminal-text';
-import { splitWords, splitCommand } from './words';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { splitWords, splitCommand } from '../syntax/words';
 import { posix, resolve, relative } from 'node:path';
 import { existsSync, realpathSync } from 'node:fs';
 

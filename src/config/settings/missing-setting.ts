@@ -1,7 +1,7 @@
 import type { ConfigurationInput } from './types';
-import { Problem } from '../report/problem';
+import { Problem } from '../../report/problem';
 import { posix } from 'node:path';
-import { CONFIG_FILE } from './config-file';
+import { CONFIG_FILE } from '../sources/config-file';
 
 export function missing(input: ConfigurationInput, key: string, what: string): Problem {
   return new Problem('CONFIG_MISSING', `"${key}" is not set for ${input.projectName}.`, {

@@ -1,6 +1,6 @@
 import ms from 'ms';
 import { z } from 'zod';
-import { duration, size } from './units';
+import { duration, size } from '../syntax/units';
 
 const text = z.string().min(1);
 const typeName = z.string().regex(/^[a-z][a-z0-9-]*\.[a-z0-9-]+$/, 'must be an instance type, e.g. "g5.xlarge"');

@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import picomatch from 'picomatch';
-import { Problem } from '../report/problem';
-import { sanitizeForTerminal } from '../report/terminal-text';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { GLOB, globSource } from './glob-expression';
 
 const WORKSPACE = '{workspaceRoot}/';

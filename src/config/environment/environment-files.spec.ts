@@ -91,7 +91,7 @@ describe('the indexes that a requirements file names', () => {
     ].join('\n');
     // Of many texts at once, since each call takes a process: without shrinking, each that differs is shown.
     const texts = fc.sample(text, 2000);
-    const options = { input: JSON.stringify(texts), encoding: 'utf8', cwd: join(__dirname, '..') } as const;
+    const options = { input: JSON.stringify(texts), encoding: 'utf8', cwd: join(__dirname, '../..') } as const;
     const expected = JSON.parse(execFileSync('python3', ['-B', '-c', program], options)) as string[][];
     const pairs = texts.map((each, at) => ({ text: each, ours: requirementsIndexes(each), theirs: expected[at] }));
     expect(pairs.filter(({ ours, theirs }) => ours.join('\n') !== theirs.join('\n'))).toEqual([]);

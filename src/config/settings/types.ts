@@ -1,8 +1,8 @@
-import type { EnvironmentChoice } from './environment-choice';
-import type { InstanceName } from './instance-name';
+import type { EnvironmentChoice } from '../environment/environment-choice';
+import type { InstanceName } from '../schema/instance-name';
 import type { Output } from './outputs';
-import type { SettingSource } from './setting-origins';
-import type { TargetName } from './target-options';
+import type { SettingSource } from '../sources/setting-origins';
+import type { TargetName } from '../schema/target-options';
 
 /** The validated configuration of one command. Durations are ms, sizes bytes, command lines lists of words. */
 export interface Configuration {

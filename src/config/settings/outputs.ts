@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { assertGlob, globBase, globMatcher, isGlob, portableExpression, type PathMatcher } from './glob';
+import { assertGlob, globBase, globMatcher, isGlob, portableExpression, type PathMatcher } from '../syntax/glob';
 
 /** How the name of a pointer ends, which comes back in the place of an artifact that stays in the store. */
 export const POINTER = '.nx-ec2.json';

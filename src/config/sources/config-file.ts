@@ -1,8 +1,8 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { isAbsolute, join, posix, relative, sep } from 'node:path';
-import { Problem } from '../report/problem';
-import { merge, type Raw } from './merge';
-import { readJson, readText } from './read-text';
+import { Problem } from '../../report/problem';
+import { merge, type Raw } from '../schema/merge';
+import { readJson, readText } from '../syntax/read-text';
 
 export const CONFIG_FILE = 'ec2.config.json';
 

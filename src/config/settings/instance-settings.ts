@@ -1,11 +1,11 @@
 import type { z } from 'zod';
-import type { configurationSchema } from './schema';
+import type { configurationSchema } from '../schema/schema';
 import type { ConfigurationInput, Configuration } from './types';
-import { Problem } from '../report/problem';
-import { sanitizeForTerminal } from '../report/terminal-text';
-import { readDescription } from './description';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { readDescription } from '../schema/description';
 import { missing } from './missing-setting';
-import { describes } from './merge';
+import { describes } from '../schema/merge';
 
 const STARTUP_TIMEOUT_MS = 5 * 60_000;
 

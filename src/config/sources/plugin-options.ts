@@ -1,8 +1,8 @@
 import { posix } from 'node:path';
 import picomatch from 'picomatch';
-import { GLOB } from './glob-expression';
+import { GLOB } from '../syntax/glob-expression';
 import { CONFIG_FILE } from './config-file';
-import { merge, type Raw } from './merge';
+import { merge, type Raw } from '../schema/merge';
 
 const PLUGIN = 'nx-ec2';
 

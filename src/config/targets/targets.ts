@@ -1,11 +1,11 @@
 import { join, relative } from 'node:path';
 import type { TargetConfiguration } from '@nx/devkit';
-import type { Raw } from './merge';
+import type { Raw } from '../schema/merge';
 import { NOT_TRAINED } from './not-trained';
-import { allOutputs, OUTPUT_DIRECTORY, POINTER, writtenPaths, type WrittenOutput } from './outputs';
-import { environmentFiles } from './environment';
-import { environmentChoice } from './environment-choice';
-import { nxRun, shellWord } from '../report/shell-words';
+import { allOutputs, OUTPUT_DIRECTORY, POINTER, writtenPaths, type WrittenOutput } from '../settings/outputs';
+import { environmentFiles } from '../environment/environment';
+import { environmentChoice } from '../environment/environment-choice';
+import { nxRun, shellWord } from '../../report/shell-words';
 
 /**
  * What of a project, and of what it depends on, can change a training; `init` makes it the named input `training`. Nx
@@ -168,6 +168,6 @@ function namedInput({ namedInput: there }: Inference): string[] {
 
 /** A command line that prints the identity of what a training is sent; Nx runs it in the workspace's root, by a shell. */
 function cacheKeyCommand(workspaceRoot: string, projectRoot: string): string {
-  const main = relative(workspaceRoot, join(__dirname, '../cli/main.js'));
+  const main = relative(workspaceRoot, join(__dirname, '../../cli/main.js'));
   return ['node', main, 'cache-key', projectRoot].map((word) => `'${word.replace(/'/g, `'\\''`)}'`).join(' ');
 }

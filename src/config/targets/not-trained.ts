@@ -1,5 +1,5 @@
 import picomatch from 'picomatch';
-import { GLOB } from './glob-expression';
+import { GLOB } from '../syntax/glob-expression';
 
 /** Matches what a project's own documents and tests are called, relative to the root of the project. */
 const PATTERNS: [pattern: string, why: string][] = [

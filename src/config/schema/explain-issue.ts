@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { sanitizeForTerminal } from '../report/terminal-text';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 
 type Issue = z.core.$ZodIssue;
 

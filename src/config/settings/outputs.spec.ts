@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import picomatch from 'picomatch';
-import { GLOB } from './glob-expression';
+import { GLOB } from '../syntax/glob-expression';
 import {
   allOutputs,
   ANY_DIRECTORIES,
@@ -12,7 +12,7 @@ import {
   outputRule,
   writtenPaths,
 } from './outputs';
-import { directory, glob, matchHere, matchInPython, path } from './portable.fixture';
+import { directory, glob, matchHere, matchInPython, path } from '../syntax/portable.fixture';
 
 describe('outputs', () => {
   it('have at their end no line break that a name has', () => {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { descriptionSchema } from './description';
-import { duration, size } from './units';
+import { duration, size } from '../syntax/units';
 
 const text = z.string().min(1);
 

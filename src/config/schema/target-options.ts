@@ -1,5 +1,5 @@
 import type { Raw } from './merge';
-import { Problem } from '../report/problem';
+import { Problem } from '../../report/problem';
 import type { z } from 'zod';
 import { configurationSchema, trainShape } from './schema';
 

@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs';
 import { join, posix } from 'node:path';
-import { readText } from './read-text';
-import { Problem } from '../report/problem';
-import { sanitizeForTerminal, printablePath } from '../report/terminal-text';
+import { readText } from '../syntax/read-text';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { commandLanguage } from './command-language';
 import type { EnvironmentChoice } from './environment-choice';
 import { namedBySetup, requirementsFiles } from './environment-files';
@@ -14,7 +14,7 @@ import {
   type ReadFiles,
   type UnsupportedTool,
 } from './environment-manifests';
-import { quoteWord } from './words';
+import { quoteWord } from '../syntax/words';
 
 export interface PythonEnvironment {
   manager: EnvironmentManager;

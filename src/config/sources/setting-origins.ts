@@ -1,7 +1,7 @@
-import { Problem } from '../report/problem';
-import { sanitizeForTerminal } from '../report/terminal-text';
-import { isConfidential } from './explain-issue';
-import { describes, isObject, type Raw } from './merge';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { isConfidential } from '../schema/explain-issue';
+import { describes, isObject, type Raw } from '../schema/merge';
 
 /** A place that holds settings. */
 export interface SettingSource {

@@ -1,4 +1,4 @@
-import { splitWords } from './words';
+import { splitWords } from '../syntax/words';
 import type { EnvironmentManager } from './environment-manager';
 
 /** The part of `train` that decides which Python environment a training has. */

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { Raw } from './merge';
+import type { Raw } from '../schema/merge';
 
 /** Settings of `train` that do not change what a training results in, so that they are not part of its cache key. */
 const NOT_RESULT = new Set([

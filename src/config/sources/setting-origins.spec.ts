@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { Problem } from '../report/problem';
-import { sanitizeForTerminal } from '../report/terminal-text';
+import { Problem } from '../../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { withOrigins, type SettingSource } from './setting-origins';
 
 const file = 'model/ec2.config.json';

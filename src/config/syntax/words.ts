@@ -1,4 +1,4 @@
-import { Problem } from '../report/problem';
+import { Problem } from '../../report/problem';
 
 /** One piece of a word: escaped, in single quotes, in double quotes, plain. */
 const PIECE = /\\([^])|'([^']*)'|"((?:\\[^]|[^"\\])*)"|([^ \t\r\n\\'"]+)/y;

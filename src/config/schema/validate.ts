@@ -3,8 +3,8 @@ import { configurationSchema, trainShape, NAMING } from './schema';
 import type { z } from 'zod';
 import { descriptionSchema } from './description';
 import { nearest, explainIssue } from './explain-issue';
-import { sanitizeForTerminal } from '../report/terminal-text';
-import { Problem } from '../report/problem';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { Problem } from '../../report/problem';
 
 /** @param top the keys that are allowed at the top, where they are not those of ec2.config.json. */
 export function validate(
