@@ -38,7 +38,7 @@ def set_up(name, packages):
     # Caches of this machine's user are none of a new instance's.
     variables = dict(os.environ, HOME=top, PIP_CACHE_DIR=os.path.join(top, "pip"))
     began = time.monotonic()
-    environment.Setup(root, home, part, work, work, pwd.getpwuid(os.geteuid()), variables).run(process, lambda text: print("  " + text), time.sleep)
+    environment.Setup(root, home, part, project=work, work=work, account=pwd.getpwuid(os.geteuid()), variables=variables).run(process, lambda text: print("  " + text), time.sleep)
     print("%s, %s: %.1f s" % (installer, name, time.monotonic() - began), flush=True)
 
 

@@ -1,4 +1,10 @@
-"""A run's own environment on top of a kept one: the kept packages, those of the run's workspace, and room for more."""
+"""A run's own environment on top of a shared one: the shared packages, and those of its workspace.
+
+What the run installs goes into its own, too.
+"""
+
+from __future__ import annotations
+
 import base64
 import os
 import re
@@ -6,81 +12,103 @@ import stat
 
 from . import workspace_packages
 
-SCRIPT = 64 * 1024
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .workspace_packages import Detached
+
+# No larger file is a script.
+LARGEST_SCRIPT_BYTES = 64 * 1024
 
 
 class Overlay:
-    """`taken`: what `Members.take_out` gave. `make` is for the training user's own process: all of it is his."""
+    """`shared`: the path of the environment below; `detached`: what was taken out of it. `make` is
+    called in a process of the training user's: all that it makes is the user's.
+    """
 
-    def __init__(self, kept, taken, directory, work):
-        self.kept, self.taken, self.directory, self.work = kept, taken, directory, work
+    def __init__(self, shared: str, detached: Detached, *, directory: str, work: str) -> None:
+        self.shared, self.detached, self.directory, self.work = shared, detached, directory, work
+        self.site: str = detached["site"]
 
-    def make(self):
-        os.makedirs(os.path.join(self.directory, self.taken["site"]))
+    def make(self) -> None:
+        os.makedirs(os.path.join(self.directory, self.site))
         os.makedirs(os.path.join(self.directory, "bin"), exist_ok=True)
-        self.configure()
-        self.pythons()
-        self.scripts()
-        # A path file runs those of the kept packages too, which a path alone would not. What is installed goes before the workspace.
-        kept = os.path.join(self.kept, self.taken["site"])
-        self.write(os.path.join(self.taken["site"], "_kept.pth"), 0o644, ("import site; site.addsitedir(%r)\n" % kept).encode())
-        for path, mode, data in workspace_packages.restored(self.taken, os.path.realpath(self.work), self.directory):
-            self.write(path, mode, data)
-        self.rest()
-        self.versions()
+        self._write_configuration()
+        self._link_pythons()
+        self._make_scripts()
+        # A path file runs those of the shared packages too, which a path alone would not. What is
+        # installed goes before the workspace.
+        text = "import site; site.addsitedir(%r)\n" % os.path.join(self.shared, self.site)
+        self._write(os.path.join(self.site, "_kept.pth"), 0o644, text.encode())
+        restored = workspace_packages.restored(
+            self.detached, os.path.realpath(self.work), self.directory
+        )
+        for path, mode, data in restored:
+            self._write(path, mode, data)
+        self._link_data()
+        self._write_versions()
 
-    def configure(self):
-        path = os.path.join(self.kept, "pyvenv.cfg")
+    def _write_configuration(self) -> None:
+        path = os.path.join(self.shared, "pyvenv.cfg")
         if os.path.exists(path):
             data = workspace_packages.content(path)
         else:
             # conda's is no virtual environment itself.
-            data = ("home = %s\ninclude-system-site-packages = false\n" % os.path.join(self.kept, "bin")).encode()
-        self.write("pyvenv.cfg", 0o644, data)
+            home = os.path.join(self.shared, "bin")
+            data = ("home = %s\ninclude-system-site-packages = false\n" % home).encode()
+        self._write("pyvenv.cfg", 0o644, data)
 
-    def pythons(self):
-        for name in os.listdir(os.path.join(self.kept, "bin")):
+    def _link_pythons(self) -> None:
+        for name in os.listdir(os.path.join(self.shared, "bin")):
             if re.fullmatch(r"python(3(\.\d+t?)?)?", name):
-                self.link(os.path.realpath(os.path.join(self.kept, "bin", name)), os.path.join("bin", name))
+                python = os.path.realpath(os.path.join(self.shared, "bin", name))
+                self._link(python, os.path.join("bin", name))
 
-    def scripts(self):
-        """Scripts start the run's Python, whose processes know the workspace's packages; programs are what they are."""
-        old, new = os.path.join(self.kept, "bin", "").encode(), os.path.join(self.directory, "bin", "").encode()
-        for name in os.listdir(os.path.join(self.kept, "bin")):
-            path, target = os.path.join(self.kept, "bin", name), os.path.join("bin", name)
-            if os.path.lexists(os.path.join(self.directory, target)) or not os.path.isfile(path):
+    def _make_scripts(self) -> None:
+        """Scripts start the run's Python, which finds the workspace's packages; other programs are
+        linked.
+        """
+        old = os.path.join(self.shared, "bin", "").encode() + b"python"
+        new = os.path.join(self.directory, "bin", "").encode() + b"python"
+        for name in os.listdir(os.path.join(self.shared, "bin")):
+            path, target = os.path.join(self.shared, "bin", name), os.path.join("bin", name)
+            exists = os.path.lexists(os.path.join(self.directory, target))
+            if exists or not os.path.isfile(path):
                 continue
-            data = workspace_packages.content(path) if os.path.getsize(path) <= SCRIPT else b""
+            is_small = os.path.getsize(path) <= LARGEST_SCRIPT_BYTES
+            data = workspace_packages.content(path) if is_small else b""
             start, rest = data[:512], data[512:]
-            if start.startswith(b"#!") and old + b"python" in start:
-                self.write(target, stat.S_IMODE(os.stat(path).st_mode), start.replace(old + b"python", new + b"python") + rest)
+            if start.startswith(b"#!") and old in start:
+                mode = stat.S_IMODE(os.stat(path).st_mode)
+                self._write(target, mode, start.replace(old, new) + rest)
             elif not name.lower().startswith("activate"):
-                self.link(path, target)
+                self._link(path, target)
 
-    def rest(self):
+    def _link_data(self) -> None:
         """Data that packages bring beside their modules: share, etc, include, libraries."""
-        for below in ("", "lib", os.path.dirname(self.taken["site"])):
-            for name in os.listdir(os.path.join(self.kept, below)):
+        lib = os.path.realpath(os.path.join(self.shared, "lib"))
+        for below in ("", "lib", os.path.dirname(self.site)):
+            for name in os.listdir(os.path.join(self.shared, below)):
                 target = os.path.join(below, name)
-                origin = os.path.join(self.kept, target)
+                origin = os.path.join(self.shared, target)
                 if not os.path.lexists(os.path.join(self.directory, target)):
                     # lib64, where it is lib by another name, is the run's own lib.
-                    self.link("lib" if os.path.realpath(origin) == os.path.realpath(os.path.join(self.kept, "lib")) else origin, target)
+                    self._link("lib" if os.path.realpath(origin) == lib else origin, target)
 
-    def versions(self):
+    def _write_versions(self) -> None:
         """A version that a build writes among the sources, where a run's sources lack it."""
-        for path, mode, data in self.taken["generated"]:
-            path = os.path.join(self.work, path)
+        for name, mode, data in self.detached["generated"]:
+            path = os.path.join(self.work, name)
             if os.path.isdir(os.path.dirname(path)) and not os.path.lexists(path):
-                self.write(path, mode, base64.b64decode(data))
+                self._write(path, mode, base64.b64decode(data))
 
-    def write(self, path, mode, data):
+    def _write(self, path: str, mode: int, data: bytes) -> None:
         path = os.path.join(self.directory, path)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o600)
         with open(descriptor, "wb") as file:
             file.write(data)
             os.fchmod(descriptor, mode)
 
-    def link(self, target, path):
+    def _link(self, target: str, path: str) -> None:
         os.symlink(target, os.path.join(self.directory, path))

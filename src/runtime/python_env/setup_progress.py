@@ -1,53 +1,73 @@
-"""Tells what a step of a set-up has done so far, while it runs."""
+"""Says what a step of a set-up has done so far, while it runs."""
+
+from __future__ import annotations
+
 import os
 import time
 
 from ..system import account as accounts
 
-# Seconds between two lines.
-EVERY = 10
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Callable
+
+# Between two lines.
+INTERVAL_S = 10
 
 
-def name_of(line):
+def name_of(line: list[str]) -> str:
     """What a command line runs, in one word: the module that a Python runs, else the program."""
     module = line.index("-m") + 1 if "-m" in line[1:3] else None
     return line[module] if module and module < len(line) else os.path.basename(line[0])
 
 
 class Progress:
-    """`look()` is called now and then while the step runs. `directory`: where the environment is made, or None."""
+    """`look()` is called now and then while the step runs. `directory`: where the environment is
+    made, or None.
+    """
 
-    def __init__(self, name, directory, account, say):
+    def __init__(
+        self,
+        name: str,
+        directory: str | None,
+        *,
+        account: pwd.struct_passwd,
+        say: Callable[[str], object],
+    ) -> None:
         self.name, self.directory, self.account, self.say = name, directory, account, say
         self.started = time.monotonic()
-        self.due = self.started + EVERY
+        self.due = self.started + INTERVAL_S
         self.received = received()
 
-    def look(self):
+    def look(self) -> None:
         now = time.monotonic()
         if now < self.due:
             return
-        self.due = now + EVERY
+        self.due = now + INTERVAL_S
         parts = ["%d s so far" % (now - self.started)]
         if self.received is not None:
-            parts.append("%s received by the instance" % size((received() or self.received) - self.received))
+            count = (received() or self.received) - self.received
+            parts.append("%s received by the instance" % size(count))
         if self.directory:
             parts.append(describe(self.directory, self.account))
         self.say("%s: %s" % (self.name, ", ".join(parts)))
 
 
-def describe(directory, account):
-    """"12 packages, 1.2 GB": what is installed below a directory."""
+def describe(directory: str, account: pwd.struct_passwd) -> str:
+    """What is installed below a directory: "12 packages of 1.2 GB installed"."""
     try:
         packages, count = accounts.act(account, lambda: measure(directory))
     except OSError:
         return "the environment can't be measured"
-    return "%d package%s of %s installed" % (packages, "" if packages == 1 else "s", size(count))
+    plural = "" if packages == 1 else "s"
+    return "%d package%s of %s installed" % (packages, plural, size(count))
 
 
-def measure(directory):
+def measure(directory: str) -> tuple[int, int]:
     """(packages, bytes) of what lies below a directory; a file of several names counts once."""
-    packages, count, seen = 0, 0, set()
+    packages, count = 0, 0
+    seen: set[int] = set()
     for at, directories, names in os.walk(directory):
         packages += sum(1 for name in directories if name.endswith((".dist-info", ".egg-info")))
         for name in names:
@@ -61,7 +81,7 @@ def measure(directory):
     return packages, count
 
 
-def received():
+def received() -> int | None:
     """Bytes that the network interfaces have received; None where the system does not tell."""
     try:
         with open("/proc/net/dev") as file:
@@ -71,8 +91,12 @@ def received():
         return None
 
 
-def size(count):
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return "%d B" % count if unit == "B" else "%.1f %s" % (count, unit)
+def size(count: float) -> str:
+    """A number of bytes for people, in decimal units: "1.2 GB"."""
+    if count < 1000:
+        return "%d B" % count
+    for name in ("KB", "MB"):
         count /= 1000
+        if count < 1000:
+            return "%.1f %s" % (count, name)
+    return "%.1f GB" % (count / 1000)

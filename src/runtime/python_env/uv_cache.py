@@ -1,7 +1,13 @@
-"""uv's cache, kept from one set-up to the next of the same caller. docs/reference/formats.md, "Environments"; docs/explanation/trust.md, "Users on the instance".
+"""uv's cache, kept from one set-up to the next of the same caller. docs/reference/formats.md,
+"Environments"; docs/explanation/trust.md, "Users on the instance".
 
-Where the training user is not root, the cache is root's. A set-up gets a copy that is the user's, in which unpacked packages and compiled
-modules are hard links to root's files. What the set-up adds becomes root's when it ends, and the copy takes the cache's place."""
+Where the training user is not root, the cache is root's. A set-up gets a copy that is the user's,
+in which unpacked packages and compiled modules are hard links to root's files. What the set-up adds
+becomes root's when it ends, and the copy takes the cache's place.
+"""
+
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import json
@@ -13,24 +19,41 @@ from ..disk import shared_cache
 from ..disk.trash import remove_tree
 from ..system import account as accounts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Callable
+
 # Compiled modules, bytecode.py's, lie beside what uv keeps.
 BYTECODE = "nx-ec2-bytecode"
-# What is read only: uv's directories of unpacked packages, whose names begin so, and compiled modules.
+# What is read only: uv's directories of unpacked packages, whose names begin so, and compiled
+# modules.
 READ_ONLY = ("archive-", BYTECODE + os.sep)
-# Seconds between two tries to take a lock.
-WAIT = 0.2
+# Between two attempts to take a lock.
+LOCK_POLL_S = 0.2
 
 
-def place(root, caller, account):
+def place(root: str, caller: str | None, account: pwd.struct_passwd) -> str:
     """The directory of a caller's cache."""
-    name = hashlib.sha256(json.dumps([caller, account.pw_name, account.pw_uid]).encode()).hexdigest()[:32]
-    return os.path.join(root, "cache", name)
+    words = json.dumps([caller, account.pw_name, account.pw_uid])
+    return os.path.join(root, "cache", hashlib.sha256(words.encode()).hexdigest()[:32])
 
 
 class Cache:
-    """In a `with` statement: `path` is what uv gets as its cache."""
+    """In a `with` statement: `path` is what uv gets as its cache. `guarded`: the cache is root's,
+    and the set-up gets a copy.
+    """
 
-    def __init__(self, root, home, caller, account, guarded, pause):
+    def __init__(
+        self,
+        root: str,
+        home: str,
+        *,
+        caller: str | None,
+        account: pwd.struct_passwd,
+        guarded: bool,
+        pause: Callable[[float], object],
+    ) -> None:
         self.directory = place(root, caller, account)
         self.home, self.account, self.guarded, self.pause = home, account, guarded, pause
         self.tree = os.path.join(self.directory, "tree")
@@ -39,14 +62,14 @@ class Cache:
         self.path = os.path.join(home, "uv-cache") if guarded else self.tree
         self.bytecode = os.path.join(self.path, BYTECODE)
 
-    def __enter__(self):
-        self.lock = self.hold()
+    def __enter__(self) -> Cache:
+        self.lock = self._take_lock()
         try:
             if self.guarded:
                 remove_tree(self.path)
-                with self.exclusive():
+                with self._exclusive():
                     self.is_new = not os.path.isdir(self.tree)
-                    self.copy()
+                    self._copy()
             else:
                 os.makedirs(self.tree, exist_ok=True)
         except BaseException:
@@ -54,31 +77,33 @@ class Cache:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         try:
             if self.guarded:
-                self.adopt()
+                self._adopt()
         finally:
             os.close(self.lock)
 
-    def hold(self):
+    def _take_lock(self) -> int:
         """A descriptor: as long as it is open, nothing removes the cache."""
         while True:
             os.makedirs(self.directory, exist_ok=True)
+            path = os.path.join(self.directory, "lock")
             try:
-                descriptor = os.open(os.path.join(self.directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             except FileNotFoundError:
                 continue
-            if shared_cache.take(descriptor, fcntl.LOCK_SH) and shared_cache.is_the_lock_of(self.directory, descriptor):
+            is_taken = shared_cache.take(descriptor, fcntl.LOCK_SH)
+            if is_taken and shared_cache.is_the_lock_of(self.directory, descriptor):
                 shared_cache.touch(self.directory)
                 return descriptor
             os.close(descriptor)
-            self.pause(WAIT)
+            self.pause(LOCK_POLL_S)
 
-    def exclusive(self):
+    def _exclusive(self) -> Exclusive:
         return Exclusive(os.path.join(self.directory, "swap"), self.pause)
 
-    def copy(self):
+    def _copy(self) -> None:
         """Makes the set-up's copy where only root can enter, and then puts it in place."""
         with tempfile.TemporaryDirectory(prefix="uv-cache-", dir=self.home) as private:
             made = os.path.join(private, "made")
@@ -88,10 +113,11 @@ class Cache:
             accounts.own(made, self.account)
             os.rename(made, self.path)
 
-    def adopt(self):
+    def _adopt(self) -> None:
         """Makes what the set-up left root's, and puts it in the cache's place."""
         try:
-            # Root's alone to write all the same; uv gives the mode to the copy of a file, and then writes to some copies.
+            # Writable for its owner, root: uv gives a file's mode to its copies, and then writes to
+            # some of them.
             accounts.guard(self.path, self.account, 0o200)
             os.chmod(self.path, 0o700)
         except OSError:
@@ -99,7 +125,7 @@ class Cache:
             remove_tree(self.path)
             return
         old = self.path + "-old"
-        with self.exclusive():
+        with self._exclusive():
             if os.path.isdir(self.tree):
                 os.rename(self.tree, old)
             os.rename(self.path, self.tree)
@@ -107,24 +133,28 @@ class Cache:
 
 
 class Exclusive:
-    def __init__(self, path, pause):
+    """In a `with` statement: a lock that one process has at a time."""
+
+    def __init__(self, path: str, pause: Callable[[float], object]) -> None:
         self.path, self.pause = path, pause
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while not shared_cache.take(self.descriptor, fcntl.LOCK_EX):
-                self.pause(WAIT)
+                self.pause(LOCK_POLL_S)
         except BaseException:
             os.close(self.descriptor)
             raise
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
 
 
-def copy_tree(source, target, account):
-    """Copies a cache for the account. What is read only becomes hard links; links that lead out of the tree are left out."""
+def copy_tree(source: str, target: str, account: pwd.struct_passwd) -> None:
+    """Copies a cache for the account. Files that are read only become hard links; symbolic links
+    that lead out of the tree are left out.
+    """
     waiting = [""]
     while waiting:
         at = waiting.pop()
@@ -146,7 +176,7 @@ def copy_tree(source, target, account):
                 accounts.own(to, account)
 
 
-def stays_inside(path, target):
-    """Whether a link at a path of a tree leads to a path of the tree, by its words alone."""
+def stays_inside(path: str, target: str) -> bool:
+    """Whether a link at a path of a tree leads to a path of the tree, by its text alone."""
     joined = os.path.normpath(os.path.join(os.path.dirname(path), target))
     return not os.path.isabs(target) and joined != ".." and not joined.startswith("../")

@@ -282,7 +282,7 @@ class Supervisor:
             self.refuse_stopped(child)
             return code
 
-        self.environment = setup = environment.Setup(self.root, self.home, self.part, self.project, self.work, self.account, variables)
+        self.environment = setup = environment.Setup(self.root, self.home, self.part, project=self.project, work=self.work, account=self.account, variables=variables)
         try:
             if setup.has_steps():
                 self.save(state="setup")

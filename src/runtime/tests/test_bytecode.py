@@ -117,11 +117,11 @@ class SetupTest(test_environment.SetupTest):
 
     def compiled(self, code):
         setup = self.setup({})
-        setup.process, setup.say, setup.told = lambda *_: code, self.say, {}
+        setup.process, setup.say, setup.step_variables = lambda *_: code, self.say, {}
         setup.manifests = type("Manifests", (), {"root": setup.work})
         site = os.path.join(self.root, "env", "lib", "python3.11", "site-packages")
         os.makedirs(site, exist_ok=True)
-        setup.compile(os.path.join(self.root, "env"), None)
+        setup._compile(os.path.join(self.root, "env"), None)
         return self.log()
 
     def test_a_failure_of_it_fails_no_set_up_and_is_said(self):

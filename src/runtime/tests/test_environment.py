@@ -71,7 +71,7 @@ class SetupTest(unittest.TestCase):
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "VIRTUAL_ENV"))}
         if UV:
             variables["PATH"] += os.pathsep + os.path.dirname(UV)
-        setup = environment.Setup(self.root, home, part, work, work, self.account, dict(variables, **self.more))
+        setup = environment.Setup(self.root, home, part, project=work, work=work, account=self.account, variables=dict(variables, **self.more))
         self.setups.append(setup)
         return setup
 
@@ -175,8 +175,8 @@ class KeptTest(ToolsTest):
         def name(wheel, **variables):
             text = "--find-links ./wheels\n--extra-index-url=file:simple\ndep==1.0\n"
             setup = self.setup(dict(self.workspace("WHAT = 1"), **dict({"requirements.txt": text}, **wheel)))
-            gathered = lockfiles.gather(setup.work, setup.part, None, self.account)
-            return cache_key.key(setup.part, gathered, dict(os.environ, **variables), self.account, ["python3"])
+            gathered = lockfiles.gather(setup.work, setup.spec, commit=None, account=self.account)
+            return cache_key.key(setup.spec, gathered, variables=dict(os.environ, **variables), account=self.account, tools=["python3"])
 
         built = {"wheels/dep-1.0-py3-none-any.whl": "one"}
         first = name(built)
@@ -564,9 +564,9 @@ class FakeTest(SetupTest):
         files["libs/lib/pyproject.toml"] += "# setuptools-scm\n"
         said = self.setup(files, metadata={"git": {"commit": "0123456789abcdef"}})
         self.made(said)
-        self.assertEqual(said.told["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "0.0.0+0123456")
+        self.assertEqual(said.step_variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "0.0.0+0123456")
         self.more["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"] = "7"
-        self.assertEqual(self.made(self.setup(files)) and self.setups[-1].told["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "7")
+        self.assertEqual(self.made(self.setup(files)) and self.setups[-1].step_variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "7")
 
 
 class RequirementsTest(unittest.TestCase):

@@ -203,11 +203,11 @@ class EnvironmentTest(Outside):
         self.write("outside/requirements.txt", b"-e ./lib\n", 0o600)
         os.symlink("../../outside/requirements.txt", os.path.join(self.work, "p/requirements.txt"))
         part = {"environment": {"manager": "pip", "root": "p", "file": "requirements.txt", "locked": False}}
-        gathered = lockfiles.gather(self.work, part, None, NOBODY)
+        gathered = lockfiles.gather(self.work, part, commit=None, account=NOBODY)
         self.assertEqual((gathered.hashes, gathered.root), ({}, os.path.join(self.work, "p")))
         os.unlink(os.path.join(self.work, "p/requirements.txt"))
         self.write("work/p/requirements.txt", b"x==1\n")
-        self.assertEqual(list(lockfiles.gather(self.work, part, None, NOBODY).hashes), ["p/requirements.txt"])
+        self.assertEqual(list(lockfiles.gather(self.work, part, commit=None, account=NOBODY).hashes), ["p/requirements.txt"])
 
 
 @needs_root
@@ -253,20 +253,20 @@ class CommandTest(Outside):
         with self.assertRaises(child_process.CanNotStart) as raised:
             self.run_in(os.path.join(self.work, "p"))
         self.assertIn("as the user nobody in " + self.work, str(raised.exception))
-        said = cache_key.versions(["cat"], {"PATH": "/bin:/usr/bin"}, NOBODY, os.path.join(self.work, "p"))
+        said = cache_key.versions(["cat"], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=os.path.join(self.work, "p"))
         self.assertEqual(said, [None])
 
     def test_that_leaves_its_output_open_is_not_waited_for(self):
         tool = self.write("tool", b"#!/bin/sh\nsleep 20 &\nwait\n", 0o755)
         began = time.monotonic()
-        with mock.patch.object(cache_key, "VERSION_TIMEOUT", 0.2):
-            self.assertEqual(cache_key.versions([tool], {"PATH": "/bin:/usr/bin"}, NOBODY, self.home), [None])
+        with mock.patch.object(cache_key, "VERSION_TIMEOUT_S", 0.2):
+            self.assertEqual(cache_key.versions([tool], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=self.home), [None])
         self.assertLess(time.monotonic() - began, 15)
 
     def test_starts_in_one_that_the_user_can_reach(self):
         self.write("work/p/key", b"x")
         self.assertEqual(self.run_in(os.path.join(self.work, "p")), 0)
-        self.assertNotEqual(cache_key.versions(["cat"], {"PATH": "/bin:/usr/bin"}, NOBODY, os.path.join(self.work, "p")), [None])
+        self.assertNotEqual(cache_key.versions(["cat"], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=os.path.join(self.work, "p")), [None])
 
 
 @needs_root

@@ -34,7 +34,7 @@ class CacheTest(unittest.TestCase):
         self.count += 1
         home = os.path.join(self.root, "runs", str(self.count))
         os.makedirs(home)
-        return uv_cache.Cache(self.root, home, caller, self.account, guarded, time.sleep)
+        return uv_cache.Cache(self.root, home, caller=caller, account=self.account, guarded=guarded, pause=time.sleep)
 
     def fill(self, files, **more):
         with self.cache(**more) as cache:
@@ -143,7 +143,7 @@ class SharedTest(test_environment.ToolsTest):
         for text, caller in (("dep==1.0\n", "ann"), ("dep==1.0\ntwo\n", "ann"), ("dep==1.0\ntwo\n# other\n", "ann"), ("dep==1.0\n# other\n", "eve")):
             setup = self.setup(dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": text + "-e ./libs/lib\n"}), packageIndex=place, caller=caller)
             self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
-            self.assertNotIn("UV_CACHE_DIR", setup.told)
+            self.assertNotIn("UV_CACHE_DIR", setup.step_variables)
             found.append({name[:3] for name in self.Handler.fetched if name.endswith(".whl")})
             self.Handler.fetched.clear()
         self.assertEqual(found, [{"dep"}, {"two"}, set(), {"dep"}])
@@ -177,13 +177,13 @@ class ProgressTest(test_environment.SetupTest):
         write(made, {"lib/site-packages/a-1.dist-info/x": "12345", "lib/site-packages/a.py": "6"})
         os.link(os.path.join(made, "lib/site-packages/a.py"), os.path.join(made, "b"))
         said = []
-        with mock.patch.object(setup_progress, "EVERY", 0):
-            setup_progress.Progress("uv", made, self.account, said.append).look()
+        with mock.patch.object(setup_progress, "INTERVAL_S", 0):
+            setup_progress.Progress("uv", made, account=self.account, say=said.append).look()
         self.assertRegex(said[0], r"^uv: \d+ s so far, ([\d.]+ \w?B received by the instance, )?1 package of 6 B installed$")
 
     def test_it_is_told_by_each_step_of_a_set_up(self):
         setup = self.setup(self.workspace(""), setup=[["sh", "-c", "sleep 0.3"]], environment={"manager": "none", "root": "", "file": "", "locked": False})
-        with mock.patch.object(setup_progress, "EVERY", 0.1):
+        with mock.patch.object(setup_progress, "INTERVAL_S", 0.1):
             setup.run(self.process, self.say, time.sleep)
         self.assertRegex(self.log(), r"sh: 0 s so far")
 

@@ -63,7 +63,7 @@ class FetchTest(unittest.TestCase):
 
     def ensure(self, sha256=None, indexes=(), pause=time.sleep, account=None, **variables):
         with mock.patch.object(uv_tool, "wheel", lambda: (NAME, sha256 or self.sha256)):
-            return uv_tool.ensure(self.root, dict(self.variables, **variables), account or pwd.getpwuid(os.geteuid()), indexes, self.said.append, pause)
+            return uv_tool.ensure(self.root, dict(self.variables, **variables), account=account or pwd.getpwuid(os.geteuid()), indexes=indexes, say=self.said.append, pause=pause)
 
     def serve(self):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Index, directory=self.root))
