@@ -58,7 +58,7 @@ async function kept(project: string, id: string, { nx } = calm): Promise<string>
     run.log.size > 0 && 'the log',
     run.checkpoints.length > 0 && 'checkpoints',
     run.artifacts?.files && 'artifacts',
-    `the verdict: ${run.outcome ?? run.state}${run.failure ? ` (${run.failure.code})` : ''}`,
+    `outcome: ${run.outcome ?? run.state}${run.failure ? ` (${run.failure.code})` : ''}`,
   ]
     .filter(Boolean)
     .join(', ');
@@ -84,7 +84,7 @@ async function resumes(project: string, id: string, ...words: string[]): Promise
   return '--resumeFrom continues from the last checkpoint; the result is that of an uninterrupted run';
 }
 
-const NOTHING = 'nothing is to be done: it has succeeded';
+const NOTHING = 'none: the run has succeeded';
 
 describe('what goes wrong while a training runs', () => {
   it.concurrent('the agent is restarted', async () => {
@@ -113,11 +113,11 @@ describe('what goes wrong while a training runs', () => {
     const keeps = await kept('fault-memory', first.id);
     expect(keeps).toContain('OUT_OF_MEMORY');
     tell(
-      'the training uses more memory than it may',
+      'the training exceeds its memory limit',
       'fault-memory',
       first,
       keeps,
-      'raise "train.memory", and --resumeFrom',
+      'raise "train.memory"; then --resumeFrom',
     );
   });
 
@@ -161,7 +161,7 @@ describe('what goes wrong while a training runs', () => {
       'fault-laptop',
       first,
       await kept('fault-laptop', first.id),
-      'the same command attaches, shows the log from its start, and collects',
+      'the same command attaches, shows the log from its start, and downloads the results',
     );
   });
 
@@ -186,7 +186,7 @@ describe('what goes wrong while a training runs', () => {
         'fault-disk',
         first,
         keeps,
-        'free some, or set "remoteRoot" to a larger volume, and --resumeFrom',
+        'free space, or set "remoteRoot" to a larger volume; then --resumeFrom',
       );
     } finally {
       calm.aws.instances.change(calm.aws.instances.get(instance)!, 'stopped');
@@ -224,7 +224,7 @@ describe('what goes wrong while a training runs', () => {
     expect([await first.ended, first.text]).toEqual([0, expect.any(String)]);
     expectSteps(first.steps);
     tell(
-      'the instance has no way to S3 for a minute',
+      "the instance can't reach S3 for a minute",
       'fault-cutoff',
       first,
       await kept('fault-cutoff', first.id, world),
@@ -242,7 +242,7 @@ describe('what goes wrong while a training runs', () => {
     expect([await first.ended, first.text]).toEqual([0, expect.any(String)]);
     expectSteps(first.steps);
     expect(result('fault-clock')).toEqual(RESULT);
-    tell('the clock here is 15 minutes ahead', 'fault-clock', first, await kept('fault-clock', first.id), NOTHING);
+    tell("the client's clock is 15 minutes ahead", 'fault-clock', first, await kept('fault-clock', first.id), NOTHING);
   });
 
   it.concurrent('AWS throttles', async () => {
@@ -291,7 +291,7 @@ describe('what goes wrong while a training runs', () => {
       'fault-credentials',
       first,
       await kept('fault-credentials', first.id, world),
-      'after signing in, the same command attaches, shows the log from its start, and collects',
+      'sign in; the same command attaches, shows the log from its start, and downloads the results',
     );
   });
 
@@ -305,11 +305,11 @@ describe('what goes wrong while a training runs', () => {
     expect(world.aws.commands.length).toBeGreaterThanOrEqual(2);
     expect(readdirSync(join(world.aws.instances.disk(instance), 'root/runs'))).toEqual([first.id]);
     tell(
-      'the command that starts it arrives twice',
+      'the command that starts the run arrives twice',
       'fault-twice',
       first,
       await kept('fault-twice', first.id, world),
-      'it was started once',
+      'none: the run was started once',
     );
   });
 });

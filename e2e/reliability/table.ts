@@ -14,13 +14,13 @@ const END = '<!-- end -->';
 export function withTable(page: string, rows: Row[]): string {
   const cell = (text: string) => text.replace(/\|/g, '\\|').replace(/\n/g, '<br>');
   const lines = rows.map(({ fault, sees, kept, next }) => `| ${[fault, sees, kept, next].map(cell).join(' | ')} |`);
-  const table = ['| fault | what is said | what the store keeps | what happens next |', '| - | - | - | - |', ...lines];
+  const table = ['| fault | message | kept in the store | next step |', '| - | - | - | - |', ...lines];
   const [before, after] = [page.indexOf(BEGIN), page.indexOf(END)];
   return `${page.slice(0, before)}${BEGIN}\n\n${table.join('\n')}\n\n${page.slice(after)}`;
 }
 
 /**
- * What the rows of a page promise: the fault, the verdict, and what happens next. How a fault was met on the way there
+ * What the rows of a page promise: the fault, the outcome, and the next step. How a fault was met on the way there
  * differs with what it met first.
  */
 export function promisesOf(page: string): string[] {
@@ -31,6 +31,6 @@ export function promisesOf(page: string): string[] {
     .slice(2)
     .map((line) => {
       const [, fault, , kept, next] = line.split(/(?<!\\)\|/).map((each) => each.trim());
-      return [fault, /the verdict: .*/.exec(kept)?.[0], next].join(' | ');
+      return [fault, /outcome: .*/.exec(kept)?.[0], next].join(' | ');
     });
 }

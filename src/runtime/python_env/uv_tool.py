@@ -1,5 +1,5 @@
 """uv where the instance has none: one version, fetched as a wheel and verified before anything runs
-it. docs/explanation/trust.md, "Environments".
+it. docs/explanation/trust.md, "Users on the instance".
 """
 
 from __future__ import annotations
