@@ -151,9 +151,9 @@ ${rows(ERROR_CODES.runtime)}`;
 }
 
 const { z } = require('zod');
-const { configurationSchema } = require(join(root, 'dist/config/schema.js'));
-const { descriptionSchema } = require(join(root, 'dist/config/description.js'));
-const { duration, size } = require(join(root, 'dist/config/units.js'));
+const { configurationSchema } = require(join(root, 'dist/config/schema/schema.js'));
+const { descriptionSchema } = require(join(root, 'dist/config/schema/description.js'));
+const { duration, size } = require(join(root, 'dist/config/syntax/units.js'));
 
 /** JSON Schema knows no durations and sizes: both are texts there. */
 function withUnits(schema) {
