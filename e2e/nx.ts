@@ -44,7 +44,13 @@ export class Nx {
   }
 
   /** `nx run` with its output in a file: of a pipe whose reader is slow, Nx itself loses what it has not written yet. */
-  async runToFile(words: string[], file: string): Promise<number | null> {
+  runToFile(words: string[], file: string): Promise<number | null> {
+    const nx = this.startToFile(words, file);
+    return new Promise((resolve) => nx.once('close', resolve));
+  }
+
+  /** The same, for a test that sends it a signal. */
+  startToFile(words: string[], file: string): ChildProcess {
     const output = openSync(file, 'w');
     const nx = spawn('node_modules/.bin/nx', ['run', words[0], '--outputStyle=stream', ...words.slice(1)], {
       cwd: this.workspace,
@@ -52,7 +58,7 @@ export class Nx {
       stdio: ['ignore', output, output],
     });
     closeSync(output);
-    return new Promise((resolve) => nx.once('close', resolve));
+    return nx;
   }
 
   command(words: string[], environment: NodeJS.ProcessEnv = {}): Running {

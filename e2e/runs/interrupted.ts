@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { until } from '../../src/system/until.fixture';
 import type { World } from '../worlds';
 import { begin, ENDLESS, outcome } from './training';
 
@@ -51,6 +54,23 @@ export function interrupted(at: () => World): void {
     running.kill('SIGINT');
     await isOver();
     expect(await outcome(nx, 'twice', running.id)).toBe('cancelled');
+  });
+
+  it.concurrent('a Ctrl+C is answered where the output of Nx is a file', async () => {
+    const world = at();
+    const { nx } = world;
+    begin(world, 'to-file', ENDLESS, { train: { gracePeriod: '1s' } });
+    const file = join(nx.workspace, 'to-file.txt');
+    const running = nx.startToFile(['to-file:remote-train', '--json'], file);
+    const ended = new Promise((resolve) => running.once('close', resolve));
+    await until(() => readFileSync(file, 'utf8').includes('begun'));
+    running.kill('SIGINT');
+    await ended;
+    const text = await until(() => /Detached: [^]*DETACHED[^]*/.exec(readFileSync(file, 'utf8'))?.[0]);
+    const id = ID.exec(text)![0];
+    expect(text).toContain(`Detached: ${id} continues`);
+    expect(text).toContain(`nx run to-file:remote-logs --run=${id}`);
+    await nx.run(['to-file:remote-cancel', `--run=${id}`]).ends(0);
   });
 
   it.concurrent.each([

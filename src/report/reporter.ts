@@ -1,7 +1,7 @@
-import { writeFileSync } from 'node:fs';
 import { SingleBar } from 'cli-progress';
 import { formatDuration, formatSize } from './units';
 import { drained, hasFailed, surviveErrors } from './output-stream';
+import { PastNx, writeToTerminal } from './past-nx';
 import { sanitizeForTerminal, printableJson, sanitize, sanitizeLines, TerminalText } from './terminal-text';
 import { shellWord } from './shell-words';
 
@@ -58,6 +58,8 @@ export class Reporter {
   /** The progress that is drawn in place. */
   private bar: SingleBar | undefined;
   private isAnswered = false;
+  /** After a signal, where Nx reads what this process prints and may show nothing of it. */
+  private pastNx: PastNx | undefined;
 
   constructor(private readonly options: ReporterOptions = {}) {
     this.stdout = options.stdout ?? process.stdout;
@@ -66,9 +68,10 @@ export class Reporter {
     for (const stream of [this.stdout, this.out]) surviveErrors(stream);
   }
 
-  /** Waits until all that was printed is with its readers. */
+  /** Waits until all that was printed is with its readers, and after a signal in Nx's output. */
   async flush(): Promise<void> {
     await Promise.all([this.stdout, this.out].map(drained));
+    await this.pastNx?.settle();
   }
 
   /** Stops all printing, for good: after a signal the terminal is no longer ours. */
@@ -101,18 +104,17 @@ export class Reporter {
   }
 
   /**
-   * What a signal is answered with. After a Ctrl+C Nx shows no more of what comes to it by a pipe, as with
-   * `--outputStyle=stream`: the terminal is told, where there is one. No progress is shown after it.
+   * Prints the answer to a signal. After a Ctrl+C Nx passes on nothing that comes to it by a pipe, as it does with
+   * `--outputStyle=stream` and where its output goes to a file. No progress is shown after it.
    */
   answer(signal: NodeJS.Signals | undefined, text: string): void {
     this.isAnswered = true;
+    const isPiped = !this.out.isTTY && this.stdout === process.stdout && !this.silenced;
+    if (isPiped) this.pastNx ??= new PastNx(signal === 'SIGINT');
+    const lines = `\n${this.safe(this.nameProject(text))}\n`;
+    const reachedTerminal = this.pastNx?.write(lines, this.options.json ? 2 : 1);
+    if (isPiped && signal === 'SIGINT' && !reachedTerminal) writeToTerminal(lines);
     this.line(`\n${text}`);
-    if (signal !== 'SIGINT' || this.out.isTTY || this.silenced) return;
-    try {
-      writeFileSync('/dev/tty', `\n${this.safe(this.nameProject(text))}\n`);
-    } catch {
-      // There is none.
-    }
   }
 
   /** Only with --verbose. */
@@ -149,7 +151,10 @@ export class Reporter {
 
   /** The one machine-readable line of `--json`. */
   result(value: object): void {
-    if (this.options.json) this.write(this.stdout, `${printableJson(value)}\n`);
+    if (!this.options.json) return;
+    const line = `${printableJson(value)}\n`;
+    if (!this.silenced) this.pastNx?.write(line, 1);
+    this.write(this.stdout, line);
   }
 
   strong(text: string): string {
