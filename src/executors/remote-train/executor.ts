@@ -35,6 +35,11 @@ export default function remoteTrain(
         recovery: (own && made?.recovery) || null,
         onAgain: (again) => detachOnInterrupt(target, session, again, own),
       });
+      target.onInterrupt(
+        () =>
+          `Interrupted. The training ${ended.id} ${describeOutcome(ended)}.` +
+          (ended.outcome === 'succeeded' ? ' The same command brings its results.' : ''),
+      );
       const cost = describeCost(ended);
       if (cost) reporter.line(`The training has cost ${sanitizeForTerminal(cost)}`);
       if (ended.outcome !== 'succeeded') await made?.waitForShutdown(ended);
