@@ -35,9 +35,48 @@ const floors = [
   ['schema'],
   ['report'],
 ];
+/** Those of local AWS. */
+const localAws = [
+  ['local-aws'],
+  [
+    'local-aws/ec2',
+    'local-aws/imds',
+    'local-aws/pricing',
+    'local-aws/s3',
+    'local-aws/secretsmanager',
+    'local-aws/servicequotas',
+    'local-aws/ssm',
+    'local-aws/sts',
+  ],
+  ['local-aws/ec2/fleets'],
+  ['local-aws/ec2/launch'],
+  ['local-aws/ec2/spot', 'local-aws/ec2/templates'],
+  ['local-aws/ec2/instances'],
+  ['local-aws/ec2/volumes'],
+  ['local-aws/ec2/request', 'local-aws/session'],
+  ['local-aws/instance'],
+  ['local-aws/catalogue', 'local-aws/link', 'local-aws/state'],
+  ['local-aws/protocol'],
+];
+const rooms = [...floors, ...localAws].flat();
 const TESTS = '[.](spec|fixture)[.]ts$';
-const hasRooms = (room) => floors.flat().some((other) => other.startsWith(`${room}/`));
+const hasRooms = (room) => rooms.some((other) => other.startsWith(`${room}/`));
 const pathOf = (room) => (hasRooms(room) ? `^src/${room}/[^/]+$` : `^src/${room}(/|[.]ts$)`);
+const floorRules = (levels) =>
+  levels.flatMap((level, floor) =>
+    level.flatMap((room) => {
+      const barred = [...levels.slice(0, floor).flat(), ...level.filter((other) => other !== room)];
+      // No path at all would mean any.
+      if (barred.length === 0) return [];
+      return {
+        name: `floor-of-${room}`,
+        comment: `src/${room} imports from the floors below it only.`,
+        severity: 'error',
+        from: { path: pathOf(room), pathNot: TESTS },
+        to: { path: barred.map(pathOf) },
+      };
+    }),
+  );
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
@@ -49,21 +88,13 @@ module.exports = {
       from: {},
       to: { circular: true },
     },
-    ...floors.flatMap((rooms, floor) =>
-      rooms.map((room) => ({
-        name: `floor-of-${room}`,
-        comment: `src/${room} imports from the floors below it only.`,
-        severity: 'error',
-        from: { path: pathOf(room), pathNot: TESTS },
-        to: { path: [...floors.slice(0, floor).flat(), ...rooms.filter((other) => other !== room)].map(pathOf) },
-      })),
-    ),
+    ...[floors, localAws].flatMap(floorRules),
     {
       name: 'a-room-has-a-floor',
       comment: 'Name the room in .dependency-cruiser.cjs.',
       severity: 'error',
       from: { path: '^src/' },
-      to: { path: '^src/', pathNot: [...floors.flat().map(pathOf), '^src/local-aws/', '^src/projects/', TESTS] },
+      to: { path: '^src/', pathNot: [...rooms.map(pathOf), '^src/projects/', TESTS] },
     },
     {
       name: 'local-aws-meets-the-client-on-the-wire',

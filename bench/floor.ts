@@ -1,4 +1,4 @@
-import type { NetworkProfile } from '../src/local-aws/network';
+import type { NetworkProfile } from '../src/local-aws/link/network';
 import type { Input } from './inputs';
 
 /** What can't be had for less on a network, whatever the program: its parts with what each is, ms. */

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import type { Fault } from '../src/local-aws/faults';
-import type { NetworkProfile } from '../src/local-aws/network';
+import type { Fault } from '../src/local-aws/link/faults';
+import type { NetworkProfile } from '../src/local-aws/link/network';
 import type { GroundProcess, Observed, Place } from './ground-process';
 
 /** Where a contender is measured: a local AWS of its own, in another process. */

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import type { LinkProfile } from '../src/local-aws/network';
+import type { LinkProfile } from '../src/local-aws/link/network';
 import { Tunnel } from './link';
 
 const KB = 1_000;

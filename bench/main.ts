@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { NETWORK_PROFILES } from '../src/local-aws/network';
+import { NETWORK_PROFILES } from '../src/local-aws/link/network';
 import { awsSync } from './contenders/aws-sync';
 import { casync } from './contenders/casync';
 import type { Contender } from './contenders/contender';

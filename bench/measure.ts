@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { NetworkProfile } from '../src/local-aws/network';
+import type { NetworkProfile } from '../src/local-aws/link/network';
 import { run, type Contender, type Timing } from './contenders/contender';
 import type { OurCourse } from './contenders/ours';
 import { Ground } from './ground';

@@ -1,6 +1,6 @@
 import { total } from './floor';
 import { formatBytes, formatMs } from './format';
-import type { LinkProfile, NetworkProfile } from '../src/local-aws/network';
+import type { LinkProfile, NetworkProfile } from '../src/local-aws/link/network';
 import type { Measure, Result } from './scenario';
 
 export function describeNetwork({ client, instance, pickUp = 0 }: NetworkProfile): string {

@@ -1,4 +1,4 @@
-import type { NetworkProfile } from '../src/local-aws/network';
+import type { NetworkProfile } from '../src/local-aws/link/network';
 import type { Course, Timing } from './contenders/contender';
 import type { OurCourse } from './contenders/ours';
 import type { Floor } from './floor';

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { IdentityOptions } from '../src/local-aws/identity';
+import type { IdentityOptions } from '../src/local-aws/protocol/identity';
 import type { InstanceTimes } from '../src/local-aws/instance/instances';
 import { startLocalAws } from '../src/local-aws/server';
 import { Nx } from './nx';

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LOCAL_IDENTITY } from '../../src/local-aws/identity';
+import { LOCAL_IDENTITY } from '../../src/local-aws/protocol/identity';
 import type { Running } from '../nx';
 import { Worlds, type World } from '../worlds';
 import { promisesOf, withTable, type Row } from './table';

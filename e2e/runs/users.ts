@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Nx, Running } from '../nx';
 import type { World } from '../worlds';
-import { ACCOUNT, LOCAL_IDENTITY } from '../../src/local-aws/identity';
+import { ACCOUNT, LOCAL_IDENTITY } from '../../src/local-aws/protocol/identity';
 import { begin, ENDLESS, outcome, RESULT, resultOf, STEPS, TRAINING } from './training';
 
 const accessKeyId = 'AKIALOCALCOLLEAGUE01';

@@ -10,7 +10,7 @@ import { HeadObjectCommand, ListObjectsV2Command, PutObjectCommand } from '@aws-
 import { DescribeInstanceInformationCommand, StartSessionCommand } from '@aws-sdk/client-ssm';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { connectStream } from '../command/session/connection';
-import { ACCOUNT, LOCAL_IDENTITY } from '../local-aws/identity';
+import { ACCOUNT, LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { Aws, type AwsSettings } from './clients';
 import { awsProblem } from './reason';

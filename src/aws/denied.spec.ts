@@ -2,7 +2,7 @@ import { DescribeInstancesCommand } from '@aws-sdk/client-ec2';
 import { DeleteObjectsCommand, HeadBucketCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { DescribeInstanceInformationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
 import fc from 'fast-check';
-import { LOCAL_IDENTITY } from '../local-aws/identity';
+import { LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { Aws } from './clients';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import type { Fault } from '../local-aws/faults';
+import type { Fault } from '../local-aws/link/faults';
 
 const count = z.number().nonnegative();
 

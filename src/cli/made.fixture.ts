@@ -12,7 +12,7 @@ import {
   type RunInstancesCommandInput,
 } from '@aws-sdk/client-ec2';
 import { Aws } from '../aws/clients';
-import { ACCOUNT } from '../local-aws/identity';
+import { ACCOUNT } from '../local-aws/protocol/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
 import { startPipeline } from '../run/pipeline.fixture';

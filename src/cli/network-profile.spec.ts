@@ -1,4 +1,4 @@
-import { NETWORK_PROFILES } from '../local-aws/network';
+import { NETWORK_PROFILES } from '../local-aws/link/network';
 import { networkProfile } from './network-profile';
 
 describe('--network', () => {

@@ -1,5 +1,5 @@
 import { duration, size } from '../config/syntax/units';
-import { NETWORK_PROFILES, type NetworkProfile } from '../local-aws/network';
+import { NETWORK_PROFILES, type NetworkProfile } from '../local-aws/link/network';
 
 /** Where only a distance is given, a new connection costs what one of TLS 1.3 does. */
 const CONNECT = 2;

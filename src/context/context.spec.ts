@@ -8,7 +8,7 @@ import { HeadObjectCommand } from '@aws-sdk/client-s3';
 import { resolveConfiguration } from '../config/configuration';
 import { specHash, TAG } from '../instance/describe/ownership';
 import { launchTagged } from '../instance/stop/tagged.fixture';
-import { ACCOUNT } from '../local-aws/identity';
+import { ACCOUNT } from '../local-aws/protocol/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
 import { sessionClaim } from './stop-claim';

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Aws } from '../aws/clients';
-import { LOCAL_IDENTITY } from '../local-aws/identity';
+import { LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { startPipeline } from '../run/pipeline.fixture';
 import { CALLER, described } from '../instance/launch/ensure-instance.fixture';

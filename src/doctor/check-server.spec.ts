@@ -1,5 +1,5 @@
 import { Aws } from '../aws/clients';
-import type { Fault } from '../local-aws/faults';
+import type { Fault } from '../local-aws/link/faults';
 import { checkServer, type ServerCheck } from './check-server';
 import { postForm } from '../store/post-form';
 import { Store } from '../store/store';

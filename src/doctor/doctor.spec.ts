@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { DeleteParameterCommand, GetParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { resolveConfiguration } from '../config/configuration';
-import { LOCAL_IDENTITY } from '../local-aws/identity';
+import { LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { Reporter } from '../report/reporter';
 import { secretParameter } from '../store/store-secret';

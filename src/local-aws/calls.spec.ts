@@ -16,7 +16,7 @@ import { DescribeInstancesCommand } from '@aws-sdk/client-ec2';
 import { SendCommandCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { createPresignedPost } from '@aws-sdk/s3-presigned-post';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
-import { LOCAL_IDENTITY } from './identity';
+import { LOCAL_IDENTITY } from './protocol/identity';
 import { startFixture, type Fixture } from './local-aws.fixture';
 
 const DENIED = { ...LOCAL_IDENTITY, accessKeyId: 'AKIADENIEDCOMMANDS01', arn: 'arn:aws:iam::000000000000:user/denied' };

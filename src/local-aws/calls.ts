@@ -1,5 +1,5 @@
 import { address, permissions } from './s3/permission';
-import type { ServiceRequest } from './service';
+import type { ServiceRequest } from './protocol/service';
 
 /** A request that somebody signed, as IAM sees it. */
 export interface Call {

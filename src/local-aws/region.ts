@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { Ec2Service } from './ec2/service';
-import { Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY } from './identity';
+import { Identities, INSTANCE_IDENTITY, LOCAL_IDENTITY } from './protocol/identity';
 import { Metadata } from './imds/metadata';
 import { CloudInit } from './instance/cloud-init';
 import { Instances, type LocalInstance } from './instance/instances';
@@ -13,7 +13,7 @@ import type { SessionUser } from './session/user';
 import { ServiceQuotasService } from './servicequotas/service';
 import { Parameters } from './ssm/parameters';
 import { SsmService } from './ssm/service';
-import { secretAccessKey } from './state-directory';
+import { secretAccessKey } from './state/state-directory';
 import { StsService } from './sts/service';
 import type { LocalAwsOptions } from './types';
 

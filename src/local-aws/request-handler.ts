@@ -3,20 +3,20 @@ import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { isVerifiedByHead, now, pause, read } from './answer';
-import { AwsError } from './aws-error';
+import { isVerifiedByHead, now, pause, read } from './protocol/answer';
+import { AwsError } from './protocol/aws-error';
 import { Calls } from './calls';
-import { decodeUri } from './decode-uri';
-import { faultError, withoutHeaders, type Faults } from './faults';
-import { allow, type Identities } from './identity';
-import { headSize, linkOf, type Link, type LinkName, type Network } from './network';
+import { decodeUri } from './protocol/decode-uri';
+import { faultError, withoutHeaders, type Faults } from './link/faults';
+import { allow, type Identities } from './protocol/identity';
+import { headSize, linkOf, type Link, type LinkName, type Network } from './link/network';
 import { CONDITIONS } from './s3/conditions';
 import type { S3Service } from './s3/service';
-import type { Service, ServiceRequest, ServiceResponse } from './service';
-import { chunkSigner, readClaim, verifyClaim, type Claim } from './signature';
-import { verifyV2Url } from './signature-v2';
+import type { Service, ServiceRequest, ServiceResponse } from './protocol/service';
+import { chunkSigner, readClaim, verifyClaim, type Claim } from './protocol/signature';
+import { verifyV2Url } from './protocol/signature-v2';
 import type { AnsweredRequest } from './types';
-import { UnverifiedBodies } from './unverified-bodies';
+import { UnverifiedBodies } from './protocol/unverified-bodies';
 
 export interface HandlerOptions {
   /** By the name that requests are signed for. */

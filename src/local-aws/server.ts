@@ -1,16 +1,16 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { Faults } from './faults';
-import { INSTANCE_IDENTITY, LOCAL_IDENTITY } from './identity';
-import { Network } from './network';
+import { Faults } from './link/faults';
+import { INSTANCE_IDENTITY, LOCAL_IDENTITY } from './protocol/identity';
+import { Network } from './link/network';
 import { LocalRegion } from './region';
 import { RequestHandler } from './request-handler';
 import { Streams } from './session/streams';
 import { sessionUser, type SessionUser } from './session/user';
-import { prepareStateDirectory } from './state-directory';
-import { lockState } from './state-lock';
+import { prepareStateDirectory } from './state/state-directory';
+import { lockState } from './state/state-lock';
 import type { LocalAws, LocalAwsOptions } from './types';
-import { rejectUpgrade, rejectWebPage } from './web-page';
+import { rejectUpgrade, rejectWebPage } from './protocol/web-page';
 
 /** A client that polls every ten seconds finds its connection as it was. */
 const KEEP_ALIVE_TIMEOUT_MS = 20_000;

@@ -1,7 +1,7 @@
 import type { AgentChannel, Instances, InstanceTimes, LocalInstance } from './instance/instances';
-import type { IdentityOptions } from './identity';
-import type { Fault, Faults } from './faults';
-import type { NetworkProfile, LinkName, LinkTraffic } from './network';
+import type { IdentityOptions } from './protocol/identity';
+import type { Fault, Faults } from './link/faults';
+import type { NetworkProfile, LinkName, LinkTraffic } from './link/network';
 import type { SessionOptions } from './session/sessions';
 import type { InstanceRole } from './instance/role';
 import type { Capacity } from './ec2/launch/capacity';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Fault } from '../local-aws/faults';
+import type { Fault } from '../local-aws/link/faults';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { collectArtifacts } from './artifacts/collect';
 import { Pipeline, startPipeline } from './pipeline.fixture';

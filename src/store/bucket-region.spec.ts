@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { Aws } from '../aws/clients';
-import type { Fault } from '../local-aws/faults';
+import type { Fault } from '../local-aws/link/faults';
 import type { Problem } from '../report/problem';
 import { dataVersion } from './data-version';
 import { Store } from './store';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { DescribeSessionsCommand, PutParameterCommand } from '@aws-sdk/client-ssm';
 import { Aws } from '../../aws/clients';
-import type { Fault } from '../../local-aws/faults';
+import type { Fault } from '../../local-aws/link/faults';
 import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
 import { openStream, type StreamOptions } from './stream';
 import { until } from '../../system/until.fixture';

@@ -8,7 +8,7 @@ import {
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import type { Description } from '../../config/schema/description';
-import { LOCAL_IDENTITY } from '../../local-aws/identity';
+import { LOCAL_IDENTITY } from '../../local-aws/protocol/identity';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { ensureInstance } from './ensure-instance';

@@ -1,15 +1,15 @@
 import { join } from 'node:path';
 import { mkdirSync } from 'node:fs';
 import type { Instances } from '../instance/instances';
-import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
-import { dryRun, type Action } from './action';
+import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../protocol/service';
+import { dryRun, type Action } from './request/action';
 import { Capacity } from './launch/capacity';
-import { catalogueActions } from './catalogue/catalogue-actions';
-import { zonesOf } from './catalogue/network';
+import { catalogueActions } from './catalogue-actions';
+import { zonesOf } from '../catalogue/network';
 import type { Fleet } from './fleets/fleet';
 import { FleetActions } from './fleets/fleet-actions';
 import { Fleets } from './fleets/fleets';
-import { Form } from './xml/form';
+import { Form } from './request/form';
 import { InstanceActions } from './instances/instance-actions';
 import { Interruptions } from './spot/interruptions';
 import { LaunchTemplates } from './templates/launch-templates';
@@ -20,8 +20,8 @@ import { spotPriceActions } from './spot/spot-prices';
 import { SpotRequests } from './spot/spot-requests';
 import { TagActions, tagged } from './instances/tag-actions';
 import { Volumes } from './volumes/volumes';
-import { writeXml } from './xml/xml';
-import { AwsError } from '../aws-error';
+import { writeXml } from './request/xml';
+import { AwsError } from '../protocol/aws-error';
 
 const NAMESPACE = 'http://ec2.amazonaws.com/doc/2016-11-15/';
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readKeptJson } from '../kept-json';
+import { readKeptJson } from '../state/kept-json';
 import { endProcesses, MARK, processesOf } from './processes';
 import {
   instanceRecord,

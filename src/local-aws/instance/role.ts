@@ -1,4 +1,4 @@
-import { ACCOUNT, type Identities, type Identity } from '../identity';
+import { ACCOUNT, type Identities, type Identity } from '../protocol/identity';
 
 /** As long as AWS gives credentials for, seconds; and how long before their end there are new ones. */
 const LIFETIME_S = 6 * 3600;

@@ -1,7 +1,7 @@
-import { INSTANCE_TYPES, onDemandPrice, VOLUME_PRICE } from '../ec2/catalogue/instance-types';
-import { answerJson, jsonError, type Json } from '../json-protocol';
-import type { Service, ServiceRequest, ServiceResponse } from '../service';
-import { AwsError } from '../aws-error';
+import { INSTANCE_TYPES, onDemandPrice, VOLUME_PRICE } from '../catalogue/instance-types';
+import { answerJson, jsonError, type Json } from '../protocol/json-protocol';
+import type { Service, ServiceRequest, ServiceResponse } from '../protocol/service';
+import { AwsError } from '../protocol/aws-error';
 
 interface Product {
   family: string;

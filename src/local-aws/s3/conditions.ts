@@ -1,6 +1,6 @@
-import type { ServiceRequest } from '../service';
+import type { ServiceRequest } from '../protocol/service';
 import type { StoredObject } from './objects';
-import { AwsError } from '../aws-error';
+import { AwsError } from '../protocol/aws-error';
 
 /** What a write may depend on. */
 export const CONDITIONS = ['if-none-match', 'if-match'];

@@ -1,5 +1,5 @@
-import type { ServiceRequest } from '../service';
-import { AwsError } from '../aws-error';
+import type { ServiceRequest } from '../protocol/service';
+import { AwsError } from '../protocol/aws-error';
 
 /** What the fields of a form before its file may have together, bytes. */
 const MAX_FORM_FIELDS_BYTES = 20_000;

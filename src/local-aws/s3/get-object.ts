@@ -1,7 +1,7 @@
 import { openSync } from 'node:fs';
-import { AwsError } from '../aws-error';
-import { allow } from '../identity';
-import type { ServiceRequest, ServiceResponse } from '../service';
+import { AwsError } from '../protocol/aws-error';
+import { allow } from '../protocol/identity';
+import type { ServiceRequest, ServiceResponse } from '../protocol/service';
 import { preconditionFailed } from './conditions';
 import type { Buckets } from './objects';
 

@@ -1,4 +1,4 @@
-import type { ServiceRequest } from '../service';
+import type { ServiceRequest } from '../protocol/service';
 
 /** Request headers that come back with the object. */
 export const KEPT = /^(x-amz-meta-|x-amz-server-side-encryption|content-encoding|cache-control|content-disposition)/;

@@ -1,5 +1,5 @@
-import { ACCOUNT } from '../identity';
-import { escapeXml, type ServiceRequest, type ServiceResponse } from '../service';
+import { ACCOUNT } from '../protocol/identity';
+import { escapeXml, type ServiceRequest, type ServiceResponse } from '../protocol/service';
 import type { Buckets, StoredObject } from './objects';
 import { NAMESPACE, xml } from './xml';
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { AwsError } from '../aws-error';
-import { escapeXml, type ServiceRequest, type ServiceResponse } from '../service';
+import { AwsError } from '../protocol/aws-error';
+import { escapeXml, type ServiceRequest, type ServiceResponse } from '../protocol/service';
 import { checkConditions } from './conditions';
 import { kept } from './kept-headers';
 import type { Buckets } from './objects';

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { crc32 } from 'node:zlib';
-import { mismatch, type ChunkSigner } from '../signature';
+import { mismatch, type ChunkSigner } from '../protocol/signature';
 import { crc32c, crc64Nvme } from './crc';
-import { AwsError } from '../aws-error';
+import { AwsError } from '../protocol/aws-error';
 
 /** A body as it was meant: out of `aws-chunked`, checked against the hash and the checksums that came with it. */
 export function decodePayload(

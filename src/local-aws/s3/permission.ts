@@ -1,4 +1,4 @@
-import type { ServiceRequest } from '../service';
+import type { ServiceRequest } from '../protocol/service';
 
 /** The bucket and the key of a request: in its path, or the bucket in its host (`bucket.localhost`, `bucket.s3.localhost`). */
 export function address({ path, headers }: Pick<ServiceRequest, 'path' | 'headers'>): { bucket: string; key: string } {

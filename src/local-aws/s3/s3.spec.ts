@@ -19,7 +19,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { createPresignedPost } from '@aws-sdk/s3-presigned-post';
 import fc from 'fast-check';
-import { LOCAL_IDENTITY } from '../identity';
+import { LOCAL_IDENTITY } from '../protocol/identity';
 import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
 import { crc32c, crc64Nvme } from './crc';
 

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
-import { ACCOUNT, allow, type Identities } from '../identity';
-import { decodeUri } from '../decode-uri';
-import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
-import { verifyForm } from '../signature';
+import { ACCOUNT, allow, type Identities } from '../protocol/identity';
+import { decodeUri } from '../protocol/decode-uri';
+import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../protocol/service';
+import { verifyForm } from '../protocol/signature';
 import { decodePayload } from './payload';
 import { address, permission } from './permission';
 import { BUCKET_NAME, Buckets, etagOf } from './objects';
 import { Uploads } from './uploads';
-import { AwsError } from '../aws-error';
+import { AwsError } from '../protocol/aws-error';
 import { isForm, formHeaders, readForm } from './form';
 import { NAMESPACE, xml, parseXml } from './xml';
 import { checkConditions } from './conditions';

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { etagOf } from './objects';
-import { AwsError } from '../aws-error';
+import { AwsError } from '../protocol/aws-error';
 
 export interface Upload {
   id: string;

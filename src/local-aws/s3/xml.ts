@@ -1,4 +1,4 @@
-import type { ServiceResponse } from '../service';
+import type { ServiceResponse } from '../protocol/service';
 import { XMLParser } from 'fast-xml-parser';
 
 export const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/';

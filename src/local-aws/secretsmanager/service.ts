@@ -1,9 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { ACCOUNT } from '../identity';
-import { answerJson, jsonError, type Json } from '../json-protocol';
-import { KeptJson } from '../kept-json';
-import type { Service, ServiceRequest, ServiceResponse } from '../service';
-import { AwsError } from '../aws-error';
+import { ACCOUNT } from '../protocol/identity';
+import { answerJson, jsonError, type Json } from '../protocol/json-protocol';
+import { KeptJson } from '../state/kept-json';
+import type { Service, ServiceRequest, ServiceResponse } from '../protocol/service';
+import { AwsError } from '../protocol/aws-error';
 
 interface Secret {
   ARN: string;

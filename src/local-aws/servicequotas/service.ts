@@ -1,7 +1,7 @@
-import { ACCOUNT } from '../identity';
-import { answerJson, jsonError, type Json } from '../json-protocol';
-import type { Service, ServiceRequest, ServiceResponse } from '../service';
-import { AwsError } from '../aws-error';
+import { ACCOUNT } from '../protocol/identity';
+import { answerJson, jsonError, type Json } from '../protocol/json-protocol';
+import type { Service, ServiceRequest, ServiceResponse } from '../protocol/service';
+import { AwsError } from '../protocol/aws-error';
 
 /** The quotas of EC2 that local AWS knows, by their codes: vCPUs. They limit nothing: EC2's `capacity` does. */
 const QUOTAS: Record<string, { name: string; value: number }> = {

@@ -1,4 +1,4 @@
-import { AwsError } from '../aws-error';
+import { AwsError } from '../protocol/aws-error';
 
 /** What a session's document asks the agent for. */
 export interface SessionDocument {

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Identity } from '../identity';
+import type { Identity } from '../protocol/identity';
 import type { Instances } from '../instance/instances';
 import { sessionDocument } from './document';
 import { LocalSession } from './session';
 import type { SessionUser } from './user';
-import { AwsError } from '../aws-error';
+import { AwsError } from '../protocol/aws-error';
 
 type Json = Record<string, unknown>;
 

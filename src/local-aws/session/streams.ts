@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { decodeUri } from '../decode-uri';
-import type { Faults } from '../faults';
-import type { Link } from '../network';
+import { decodeUri } from '../protocol/decode-uri';
+import type { Faults } from '../link/faults';
+import type { Link } from '../link/network';
 import type { Sessions } from './sessions';
 
 /** Who has not said in this time which session it wants is hung up on, ms. */

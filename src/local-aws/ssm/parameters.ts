@@ -1,8 +1,8 @@
-import { imageParameter } from '../ec2/catalogue/images';
-import { ACCOUNT, type Identity } from '../identity';
-import type { Json } from '../json-protocol';
-import { KeptJson } from '../kept-json';
-import { AwsError } from '../aws-error';
+import { imageParameter } from '../catalogue/images';
+import { ACCOUNT, type Identity } from '../protocol/identity';
+import type { Json } from '../protocol/json-protocol';
+import { KeptJson } from '../state/kept-json';
+import { AwsError } from '../protocol/aws-error';
 
 interface Version {
   Type: string;

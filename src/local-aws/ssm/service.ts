@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { ACCOUNT, allow, type Identity } from '../identity';
+import { ACCOUNT, allow, type Identity } from '../protocol/identity';
 import type { Instances } from '../instance/instances';
-import { answerJson, jsonError, type Json } from '../json-protocol';
+import { answerJson, jsonError, type Json } from '../protocol/json-protocol';
 import { Sessions, type SessionOptions } from '../session/sessions';
 import type { SessionUser } from '../session/user';
-import type { Service, ServiceRequest, ServiceResponse } from '../service';
+import type { Service, ServiceRequest, ServiceResponse } from '../protocol/service';
 import { Agent } from './agent';
 import type { Invocation } from './invocation';
 import type { Parameters } from './parameters';
 import { resolveReferences } from './references';
-import { AwsError } from '../aws-error';
+import { AwsError } from '../protocol/aws-error';
 
 const DOCUMENT_LIMIT_BYTES = 64 * 1024;
 

@@ -1,7 +1,7 @@
-import { ACCOUNT, type Identities } from '../identity';
-import { queryError } from '../query-protocol';
-import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../service';
-import { AwsError } from '../aws-error';
+import { ACCOUNT, type Identities } from '../protocol/identity';
+import { queryError } from '../protocol/query-protocol';
+import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../protocol/service';
+import { AwsError } from '../protocol/aws-error';
 
 const NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/';
 

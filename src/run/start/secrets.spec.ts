@@ -3,7 +3,7 @@ import { CreateSecretCommand, PutSecretValueCommand } from '@aws-sdk/client-secr
 import { GetParametersCommand, PutParameterCommand } from '@aws-sdk/client-ssm';
 import { Aws } from '../../aws/clients';
 import { onInstance } from '../../command/instance-python.fixture';
-import { LOCAL_IDENTITY } from '../../local-aws/identity';
+import { LOCAL_IDENTITY } from '../../local-aws/protocol/identity';
 import { refusal, startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
 import type { Problem } from '../../report/problem';
 import { readSecrets } from './secrets';

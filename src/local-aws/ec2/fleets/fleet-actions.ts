@@ -1,14 +1,14 @@
-import type { Identity } from '../../identity';
+import type { Identity } from '../../protocol/identity';
 import type { Instances } from '../../instance/instances';
-import type { Action } from '../action';
+import type { Action } from '../request/action';
 import { readFleet, type Fleet } from './fleet';
 import type { Fleets } from './fleets';
 import { historyXml } from './fleet-history';
 import { errorXml, fleetXml, launchedXml } from './fleet-xml';
-import type { Form } from '../xml/form';
-import { page, select } from '../instances/select';
-import type { Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import type { Form } from '../request/form';
+import { page, select } from '../request/select';
+import type { Xml } from '../request/xml';
+import { AwsError } from '../../protocol/aws-error';
 
 const FLEET_ID = /^fleet-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 

@@ -1,7 +1,7 @@
 import type { Fleet, FleetEvent } from './fleet';
-import type { Form } from '../xml/form';
-import { timestamp, type Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import type { Form } from '../request/form';
+import { timestamp, type Xml } from '../request/xml';
+import { AwsError } from '../../protocol/aws-error';
 
 /** What is kept of a fleet's past. */
 const MAX_HISTORY_EVENTS = 200;

@@ -1,6 +1,6 @@
 import type { LocalInstance } from '../../instance/instances';
 import type { Fleet, FleetError, Pool } from './fleet';
-import { tagSet, timestamp, type Xml } from '../xml/xml';
+import { tagSet, timestamp, type Xml } from '../request/xml';
 
 /** A fleet as DescribeFleets tells of it. */
 export function fleetXml(fleet: Fleet, state: string, alive: LocalInstance[]): { [name: string]: Xml } {

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { instanceType } from '../catalogue/instance-types';
+import { instanceType } from '../../catalogue/instance-types';
 import type { Market } from '../launch/capacity';
-import type { Form } from '../xml/form';
+import type { Form } from '../request/form';
 import { readTemplateName, type TemplateName } from '../templates/launch-templates';
-import { AwsError } from '../../aws-error';
+import { AwsError } from '../../protocol/aws-error';
 
 /** A launch template with what one of a fleet's overrides says of it. */
 export interface Pool {

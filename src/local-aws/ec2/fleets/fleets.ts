@@ -1,16 +1,16 @@
-import type { Identity } from '../../identity';
+import type { Identity } from '../../protocol/identity';
 import type { Instances, LocalInstance } from '../../instance/instances';
 import { Timers } from '../../instance/timers';
-import { KeptJson } from '../../kept-json';
+import { KeptJson } from '../../state/kept-json';
 import type { Market } from '../launch/capacity';
 import type { CheckedLaunch } from '../launch/checked-launch';
 import type { Fleet, Pool } from './fleet';
 import { note } from './fleet-history';
 import type { Launcher } from '../launch/launcher';
-import { overSpec } from '../launch-specification';
+import { overSpec } from '../request/launch-specification';
 import type { LaunchTemplates } from '../templates/launch-templates';
 import { byUser, initiated } from '../instances/reason';
-import { AwsError } from '../../aws-error';
+import { AwsError } from '../../protocol/aws-error';
 
 /** From an instance's end to the try to replace it, and between two tries, ms. */
 const REPLACED = 100;

@@ -1,15 +1,15 @@
-import { ACCOUNT } from '../../identity';
+import { ACCOUNT } from '../../protocol/identity';
 import type { InstanceState, Instances, LocalInstance } from '../../instance/instances';
 import type { Settled } from '../../instance/record';
-import type { Action } from '../action';
-import type { Zone } from '../catalogue/network';
-import type { Form } from '../xml/form';
+import type { Action } from '../request/action';
+import type { Zone } from '../../catalogue/network';
+import type { Form } from '../request/form';
 import { instanceXml, stateXml } from './instance-xml';
 import { byUser } from './reason';
-import { page, select } from './select';
+import { page, select } from '../request/select';
 import type { Volumes } from '../volumes/volumes';
-import type { Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import type { Xml } from '../request/xml';
+import { AwsError } from '../../protocol/aws-error';
 
 /** What is asked and changed of instances that are there. */
 export class InstanceActions {

@@ -1,9 +1,9 @@
-import { ACCOUNT } from '../../identity';
+import { ACCOUNT } from '../../protocol/identity';
 import type { InstanceState, LocalInstance } from '../../instance/instances';
-import { findImage } from '../catalogue/images';
-import { VPC, type Zone } from '../catalogue/network';
+import { findImage } from '../../catalogue/images';
+import { VPC, type Zone } from '../../catalogue/network';
 import type { Volume } from '../volumes/volumes';
-import { tagSet, timestamp, type Xml } from '../xml/xml';
+import { tagSet, timestamp, type Xml } from '../request/xml';
 
 const CODES: Record<InstanceState, number> = {
   pending: 0,

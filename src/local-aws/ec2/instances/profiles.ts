@@ -1,4 +1,4 @@
-import { AwsError } from '../../aws-error';
+import { AwsError } from '../../protocol/aws-error';
 
 /** Instance profiles, as EC2 knows them: any name is one, from the time on that it has arrived from IAM. */
 export class InstanceProfiles {

@@ -1,8 +1,8 @@
-import type { Action } from '../action';
-import type { Form } from '../xml/form';
-import { page, select } from './select';
-import type { Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import type { Action } from '../request/action';
+import type { Form } from '../request/form';
+import { page, select } from '../request/select';
+import type { Xml } from '../request/xml';
+import { AwsError } from '../../protocol/aws-error';
 
 interface Tagged {
   id: string;

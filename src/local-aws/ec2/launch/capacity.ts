@@ -1,4 +1,4 @@
-import { AwsError } from '../../aws-error';
+import { AwsError } from '../../protocol/aws-error';
 
 /** What EC2 has none of, or how else it refuses to launch. */
 export interface Shortage {

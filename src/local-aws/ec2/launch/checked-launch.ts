@@ -1,9 +1,9 @@
-import { findImage, type Image } from '../catalogue/images';
-import { instanceType, type InstanceType } from '../catalogue/instance-types';
-import { SECURITY_GROUP, type Zone } from '../catalogue/network';
+import { findImage, type Image } from '../../catalogue/images';
+import { instanceType, type InstanceType } from '../../catalogue/instance-types';
+import { SECURITY_GROUP, type Zone } from '../../catalogue/network';
 import type { InstanceProfiles } from '../instances/profiles';
-import type { DiskSpec, LaunchSpec } from '../launch-specification';
-import { AwsError } from '../../aws-error';
+import type { DiskSpec, LaunchSpec } from '../request/launch-specification';
+import { AwsError } from '../../protocol/aws-error';
 
 /** A launch that says nothing that EC2 refuses. */
 export interface CheckedLaunch {

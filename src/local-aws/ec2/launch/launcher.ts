@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import type { Identity } from '../../identity';
+import type { Identity } from '../../protocol/identity';
 import type { Instances, LocalInstance } from '../../instance/instances';
-import { alsoAllow } from '../action';
+import { alsoAllow } from '../request/action';
 import type { Capacity } from './capacity';
-import type { Zone } from '../catalogue/network';
+import type { Zone } from '../../catalogue/network';
 import { checkLaunch, type CheckedLaunch } from './checked-launch';
-import type { LaunchSpec } from '../launch-specification';
+import type { LaunchSpec } from '../request/launch-specification';
 import type { InstanceProfiles } from '../instances/profiles';
 import type { SpotRequests } from '../spot/spot-requests';
 import type { Volumes } from '../volumes/volumes';

@@ -7,7 +7,7 @@ import {
   TerminateInstancesCommand,
   type RunInstancesCommandInput,
 } from '@aws-sdk/client-ec2';
-import { LOCAL_IDENTITY } from '../../identity';
+import { LOCAL_IDENTITY } from '../../protocol/identity';
 import { refusal, startFixture, type Fixture } from '../../local-aws.fixture';
 import { until } from '../../../system/until.fixture';
 

@@ -1,13 +1,13 @@
-import type { Identity } from '../../identity';
+import type { Identity } from '../../protocol/identity';
 import type { Instances } from '../../instance/instances';
-import { dryRun, type Action } from '../action';
-import type { Form } from '../xml/form';
+import { dryRun, type Action } from '../request/action';
+import type { Form } from '../request/form';
 import type { InstanceActions } from '../instances/instance-actions';
 import type { Launcher } from './launcher';
-import { overSpec, readLaunchSpec } from '../launch-specification';
+import { overSpec, readLaunchSpec } from '../request/launch-specification';
 import { readTemplateName, type LaunchTemplates } from '../templates/launch-templates';
-import type { Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import type { Xml } from '../request/xml';
+import { AwsError } from '../../protocol/aws-error';
 
 const LONGEST_TOKEN = 64;
 

@@ -1,10 +1,10 @@
-import type { Action } from '../action';
-import { INSTANCE_TYPES } from '../catalogue/instance-types';
-import type { Zone } from '../catalogue/network';
-import type { Form } from '../xml/form';
-import { page, select } from '../instances/select';
-import { timestamp, type Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import type { Action } from '../request/action';
+import { INSTANCE_TYPES } from '../../catalogue/instance-types';
+import type { Zone } from '../../catalogue/network';
+import type { Form } from '../request/form';
+import { page, select } from '../request/select';
+import { timestamp, type Xml } from '../request/xml';
+import { AwsError } from '../../protocol/aws-error';
 
 const PRODUCTS = ['Linux/UNIX', 'Linux/UNIX (Amazon VPC)'];
 /** A price holds so long, ms, and is a little higher in each further zone. */

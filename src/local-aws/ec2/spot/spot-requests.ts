@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { type Identity, allow } from '../../identity';
+import { type Identity, allow } from '../../protocol/identity';
 import type { Instances, LocalInstance } from '../../instance/instances';
-import { KeptJson } from '../../kept-json';
-import type { Action } from '../action';
-import type { Form } from '../xml/form';
-import { page, select } from '../instances/select';
-import { tagSet, timestamp, type Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import { KeptJson } from '../../state/kept-json';
+import type { Action } from '../request/action';
+import type { Form } from '../request/form';
+import { page, select } from '../request/select';
+import { tagSet, timestamp, type Xml } from '../request/xml';
+import { AwsError } from '../../protocol/aws-error';
 
 export interface SpotRequest {
   /** `sir-…` */

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { ACCOUNT } from '../../identity';
-import { KeptJson } from '../../kept-json';
-import type { Action } from '../action';
-import type { Form } from '../xml/form';
-import { readLaunchSpec, type LaunchSpec } from '../launch-specification';
-import { page, select } from '../instances/select';
-import { tagSet, timestamp, type Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import { ACCOUNT } from '../../protocol/identity';
+import { KeptJson } from '../../state/kept-json';
+import type { Action } from '../request/action';
+import type { Form } from '../request/form';
+import { readLaunchSpec, type LaunchSpec } from '../request/launch-specification';
+import { page, select } from '../request/select';
+import { tagSet, timestamp, type Xml } from '../request/xml';
+import { AwsError } from '../../protocol/aws-error';
 
 export interface LaunchTemplate {
   /** `lt-…` */

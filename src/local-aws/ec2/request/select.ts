@@ -1,5 +1,5 @@
-import type { Form } from '../xml/form';
-import { AwsError } from '../../aws-error';
+import type { Form } from './form';
+import { AwsError } from '../../protocol/aws-error';
 
 type Value = string | undefined;
 

@@ -15,8 +15,8 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
-import { startFixture } from './local-aws.fixture';
-import { startLocalAws } from './server';
+import { startFixture } from '../local-aws.fixture';
+import { startLocalAws } from '../server';
 
 describe('the state directory of local AWS', () => {
   let parent: string;

@@ -3,7 +3,7 @@ import { DescribeInstancesCommand, EC2Client } from '@aws-sdk/client-ec2';
 import { GetObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { DescribeInstanceInformationCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
-import { refusal, startFixture, type Fixture } from './local-aws.fixture';
+import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
 
 describe('signatures', () => {
   let at: Fixture;

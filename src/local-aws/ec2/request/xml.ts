@@ -1,4 +1,4 @@
-import { escapeXml } from '../../service';
+import { escapeXml } from '../../protocol/service';
 
 /** A list's members are items; what is undefined is left out. */
 export type Xml = string | number | boolean | undefined | Xml[] | { [name: string]: Xml };

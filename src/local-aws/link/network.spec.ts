@@ -7,8 +7,8 @@ import { GetObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } from
 import { createPresignedPost } from '@aws-sdk/s3-presigned-post';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { CancelCommandCommand, GetCommandInvocationCommand, SendCommandCommand } from '@aws-sdk/client-ssm';
-import { startFixture, type Fixture } from './local-aws.fixture';
-import { until } from '../system/until.fixture';
+import { startFixture, type Fixture } from '../local-aws.fixture';
+import { until } from '../../system/until.fixture';
 
 const KB = 1_000;
 

@@ -1,4 +1,4 @@
-import type { Form } from './xml/form';
+import type { Form } from './form';
 
 /** A disk of an instance, as its launch asks for it. */
 export interface DiskSpec {

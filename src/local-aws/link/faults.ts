@@ -1,5 +1,5 @@
-import type { ServiceRequest } from './service';
-import { AwsError } from './aws-error';
+import type { ServiceRequest } from '../protocol/service';
+import { AwsError } from '../protocol/aws-error';
 
 /** One thing that goes wrong, or several in a row. */
 export interface Fault {

@@ -1,12 +1,12 @@
-import { ACCOUNT } from '../../identity';
-import type { Action } from '../action';
-import { IMAGES, type Image } from './images';
-import { INSTANCE_TYPES, instanceType, type InstanceType } from './instance-types';
-import { SECURITY_GROUP, VPC, type Zone } from './network';
-import type { Form } from '../xml/form';
-import { page, select } from '../instances/select';
-import type { Xml } from '../xml/xml';
-import { AwsError } from '../../aws-error';
+import { ACCOUNT } from '../protocol/identity';
+import type { Action } from './request/action';
+import { IMAGES, type Image } from '../catalogue/images';
+import { INSTANCE_TYPES, instanceType, type InstanceType } from '../catalogue/instance-types';
+import { SECURITY_GROUP, VPC, type Zone } from '../catalogue/network';
+import type { Form } from './request/form';
+import { page, select } from './request/select';
+import type { Xml } from './request/xml';
+import { AwsError } from '../protocol/aws-error';
 
 /** What a region has without anybody's making it. */
 export function catalogueActions(zones: Zone[], region: string): Record<string, Action> {

@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
-import { startFixture } from './local-aws.fixture';
+import { startFixture } from '../local-aws.fixture';
 import { LOCAL_IDENTITY } from './identity';
 import { UnverifiedBodies } from './unverified-bodies';
 

@@ -1,4 +1,4 @@
-import { AwsError } from '../../aws-error';
+import { AwsError } from '../../protocol/aws-error';
 
 /** The parameters of a query request, or the part of them below a prefix: `Placement.`, `TagSpecification.1.`. */
 export class Form {

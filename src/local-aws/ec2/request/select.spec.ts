@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { Form } from '../xml/form';
+import { Form } from './form';
 import { select } from './select';
 
 /** What matches a filter's value, character by character. */

@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import fc from 'fast-check';
 import { WebSocket } from 'ws';
-import { startFixture, type Fixture } from './local-aws.fixture';
+import { startFixture, type Fixture } from '../local-aws.fixture';
 import { rejectWebPage } from './web-page';
 
 describe('local AWS and web pages', () => {

@@ -1,7 +1,7 @@
-import { allow, type Identity } from '../identity';
-import type { Form } from './xml/form';
-import type { Xml } from './xml/xml';
-import { AwsError } from '../aws-error';
+import { allow, type Identity } from '../../protocol/identity';
+import type { Form } from './form';
+import type { Xml } from './xml';
+import { AwsError } from '../../protocol/aws-error';
 
 /** What one action of EC2 does; its answer is what stands in the response. */
 export type Action = (form: Form, caller: Identity | null) => { [name: string]: Xml };

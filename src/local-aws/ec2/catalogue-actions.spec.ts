@@ -9,8 +9,8 @@ import {
   RunInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { GetParameterCommand, PutParameterCommand } from '@aws-sdk/client-ssm';
-import { refusal, startFixture, type Fixture } from '../../local-aws.fixture';
-import { IMAGES } from './images';
+import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
+import { IMAGES } from '../catalogue/images';
 
 describe('what a region has', () => {
   let at: Fixture;
