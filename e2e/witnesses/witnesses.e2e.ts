@@ -11,7 +11,7 @@ import { findInstance } from '../../src/instance/describe/find';
 import { startLocalAws } from '../../src/local-aws/server';
 import { checkServer } from '../../src/doctor/check-server';
 import { StoreKeys } from '../../src/store/keys';
-import { postForm } from '../../src/store/post-form';
+import { postForm } from '../../src/store/objects/post-form';
 import { Store } from '../../src/store/store';
 import { program, witnessPython } from './programs';
 import type { LocalAws } from '../../src/local-aws/types';

@@ -6,7 +6,7 @@ import { Workshop } from '../executors/lib/executor-harness.fixture';
 import { settingsDigest } from '../config/targets/result-settings';
 import { Reporter } from '../report/reporter';
 import { reportedKeys, reportKey } from '../workspace/key-log';
-import { sharedListing, type Listing } from '../workspace/shared-listing';
+import { sharedListing, type Listing } from '../workspace/files/shared-listing';
 import { stateDirectory } from '../workspace/state';
 import { cacheKey } from './cache-key';
 

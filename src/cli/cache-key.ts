@@ -13,7 +13,7 @@ import { environmentChoice } from '../config/environment/environment-choice';
 import { findFiles } from '../workspace/files/find-files';
 import { reportKey } from '../workspace/key-log';
 import { readNxJson } from '../workspace/nx-json';
-import { sharedListing } from '../workspace/shared-listing';
+import { sharedListing } from '../workspace/files/shared-listing';
 import { scanCache } from '../workspace/state';
 
 /**

@@ -6,7 +6,7 @@ import { formatCount, formatSize } from '../report/units';
 import { Snapshot, type Entry } from '../snapshot/snapshot';
 import { readSnapshot, type StoredSnapshot } from '../sync/manifest/read-snapshot';
 import { restoreSnapshot } from '../sync/restore/checkout-snapshot';
-import { visibleDirectories, visibleToTools, workspaceAbove } from '../workspace/ignored';
+import { visibleDirectories, visibleToTools, workspaceAbove } from '../workspace/git/ignored';
 import { bareRepositoryFiles, toolFile } from '../workspace/tool-files';
 import { withRun, type WhereOptions } from './named-run';
 import { reportOutcome } from './outcome';

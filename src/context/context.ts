@@ -12,7 +12,7 @@ import { preflight } from '../instance/ready/preflight';
 import type { Reporter } from '../report/reporter';
 import { secretMatcher, type PathMatcher } from '../config/syntax/glob';
 import { StoreKeys } from '../store/keys';
-import { PackIndex } from '../store/pack-index';
+import { PackIndex } from '../store/packs/pack-index';
 import { Store } from '../store/store';
 import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';

@@ -1,6 +1,6 @@
 import { customEndpoint } from '../aws/endpoint-variable';
 import type { Access } from '../command/plan';
-import { URL_LIFETIME_S } from '../store/presigned';
+import { URL_LIFETIME_S } from '../store/objects/presigned';
 import type { RunContext } from './types';
 
 /**

@@ -4,7 +4,7 @@ import type { Aws } from '../aws/clients';
 import type { Store } from '../store/store';
 import type { StoreKeys } from '../store/keys';
 import type { Owner } from '../instance/describe/ownership';
-import type { PackIndex } from '../store/pack-index';
+import type { PackIndex } from '../store/packs/pack-index';
 import type { TransferOptions } from '../sync/context';
 import type { Remote } from '../command/remote';
 

@@ -1,10 +1,10 @@
 import { Aws } from '../aws/clients';
 import type { Fault } from '../local-aws/link/faults';
 import { checkServer, type ServerCheck } from './check-server';
-import { postForm } from '../store/post-form';
+import { postForm } from '../store/objects/post-form';
 import { Store } from '../store/store';
 import { StoreFixture } from '../store/store.fixture';
-import type { StoredVersion } from '../store/types';
+import type { StoredVersion } from '../store/objects/types';
 
 const ALWAYS = 1_000_000;
 const NOT_IMPLEMENTED = { code: 'NotImplemented', status: 501 };

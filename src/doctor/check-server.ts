@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { Problem } from '../report/problem';
 import { awsStatus } from '../aws/reason';
 import type { Store } from '../store/store';
-import type { PresignedPost } from '../store/types';
+import type { PresignedPost } from '../store/objects/types';
 
 /** One thing that nx-ec2 needs of an S3 server: docs/explanation/reliability.md, "What nx-ec2 needs of an S3 server". */
 export interface ServerCheck {

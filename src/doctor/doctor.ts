@@ -13,7 +13,7 @@ import { isConfidential, type environmentTool } from '../project/environment-nee
 import type { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
 import { StoreKeys } from '../store/keys';
-import { postForm } from '../store/post-form';
+import { postForm } from '../store/objects/post-form';
 import { secretParameter } from '../store/store-secret';
 import { Store } from '../store/store';
 import { workspaceIdentity } from '../workspace/identity';

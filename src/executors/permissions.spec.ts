@@ -16,7 +16,7 @@ import { NEEDS, type Need, type Who } from '../aws/permissions/needs';
 import { Workshop } from './lib/executor-harness.fixture';
 
 // It lists files in a thread that loads TypeScript by itself; what is sent to AWS is the same.
-jest.mock('../workspace/fresh-listing', () => ({
+jest.mock('../workspace/files/fresh-listing', () => ({
   FreshListing: class {
     prepare() {}
     list = async () => ['model/project.json', 'model/train.py'];

@@ -3,7 +3,7 @@ import { literalOutputs, OUTPUT_DIRECTORY } from '../config/settings/outputs';
 import { Problem } from '../report/problem';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { lookUp } from '../workspace/look-up';
-import { trackedFiles } from '../workspace/tracked';
+import { trackedFiles } from '../workspace/git/tracked';
 import { assertNoSymlinkInPath } from '../workspace/no-symlinks';
 import type { Configuration } from '../config/settings/types';
 

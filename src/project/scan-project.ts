@@ -6,7 +6,7 @@ import type { Recipes } from '../snapshot/recipes';
 import { scan, type ScanResult } from '../snapshot/scan';
 import type { Snapshot } from '../snapshot/snapshot';
 import { findFiles } from '../workspace/files/find-files';
-import { lfsPointers } from '../workspace/lfs-pointers';
+import { lfsPointers } from '../workspace/git/lfs-pointers';
 import { scanCache } from '../workspace/state';
 import type { Configuration } from '../config/settings/types';
 import type { FilesInput, FoundFiles } from '../workspace/files/types';

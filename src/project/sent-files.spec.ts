@@ -8,7 +8,7 @@ import { StoreFixture } from '../store/store.fixture';
 import { encodeFull } from '../sync/manifest/manifest';
 import { foldAll } from '../workspace/name-folding';
 import { listArtifacts } from '../run/artifacts/artifact-list';
-import { screenArtifacts } from '../run/artifacts/screen-artifacts';
+import { screenArtifacts } from '../run/artifacts/write/screen-artifacts';
 import { recordOf, RUN } from '../run/record/saved-run.fixture';
 import { SentFiles } from './sent-files';
 

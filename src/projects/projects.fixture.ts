@@ -11,7 +11,7 @@ import { Workshop } from '../executors/lib/executor-harness.fixture';
 import { Reporter } from '../report/reporter';
 import { listed } from '../run/pipeline.fixture';
 import { stateDirectory } from '../workspace/state';
-import { sharedListing, type Listing } from '../workspace/shared-listing';
+import { sharedListing, type Listing } from '../workspace/files/shared-listing';
 
 /** A training project as people write it, and what is right for it. Paths are relative to the project. */
 export interface TrainingProject {

@@ -1,6 +1,6 @@
 import { storeNames } from '../store/keys';
-import { directoryLength, readDirectory } from '../store/pack';
-import { MAX_INDEXES } from '../store/pack-index';
+import { directoryLength, readDirectory } from '../store/packs/pack';
+import { MAX_INDEXES } from '../store/packs/pack-index';
 import type { Store } from '../store/store';
 import { newer, readOrDamaged } from './reader';
 import { mapConcurrent } from '../system/side-by-side';
@@ -13,7 +13,7 @@ import {
   NewerIndex,
   parseIndex,
   type IndexedPack,
-} from '../store/index-format';
+} from '../store/packs/index-format';
 
 /** One that holds so many is not written anew for company's sake. */
 const FULL = MOST_CHUNKS / 2;

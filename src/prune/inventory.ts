@@ -1,5 +1,5 @@
 import type { Store } from '../store/store';
-import type { StoredKey } from '../store/types';
+import type { StoredKey } from '../store/objects/types';
 
 /** What an object of the store is, by its name: docs/reference/formats.md, "Store". */
 export type Kind = 'pack' | 'index' | 'record' | 'ref' | 'runtime' | 'run' | 'key' | 'temporary';

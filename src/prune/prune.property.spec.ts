@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import type { Snapshot } from '../snapshot/snapshot';
-import type { Pack } from '../store/pack';
+import type { Pack } from '../store/packs/pack';
 import { prune } from './prune';
 import { DAY, StoreFixture } from '../store/store.fixture';
 

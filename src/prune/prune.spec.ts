@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { deflateSync } from 'node:zlib';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Snapshot } from '../snapshot/snapshot';
-import type { Pack } from '../store/pack';
+import type { Pack } from '../store/packs/pack';
 import type { Store } from '../store/store';
 import { recordOf, signAs } from '../run/record/saved-run.fixture';
 import { RunKeys } from '../store/record-keys';

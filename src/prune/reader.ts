@@ -9,8 +9,8 @@ import type { Item } from './inventory';
 import { NewerList, parseKey, parseParts, parseRunRecord, parseUnverified, type RunNeeds } from './run-lists';
 import { mapConcurrent } from '../system/side-by-side';
 import type { RecordNeeds, RefNeeds, Reader } from './types';
-import type { StoredVersion } from '../store/types';
-import { StoreTooLarge } from '../store/too-large';
+import type { StoredVersion } from '../store/objects/types';
+import { StoreTooLarge } from '../store/objects/too-large';
 
 /** Read at once: objects, and bytes of them (what they hold is some times that). */
 const CONCURRENT_READS = 8;

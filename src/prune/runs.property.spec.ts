@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import type { Snapshot } from '../snapshot/snapshot';
-import type { Pack } from '../store/pack';
+import type { Pack } from '../store/packs/pack';
 import { DAY, StoreFixture } from '../store/store.fixture';
 import { prune } from './prune';
 

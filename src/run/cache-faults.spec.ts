@@ -19,13 +19,13 @@ import { HashCache } from '../snapshot/hash-cache';
 import { Recipes } from '../snapshot/recipes';
 import { Snapshot } from '../snapshot/snapshot';
 import { StoreKeys } from '../store/keys';
-import { PackIndex } from '../store/pack-index';
+import { PackIndex } from '../store/packs/pack-index';
 import { cacheSecret, readCachedSecret, readRunState, writeRunState } from '../store/run-state';
 import type { Store } from '../store/store';
 import { loadCachedHead, cacheHead } from '../sync/manifest/head';
 import { takeCacheFailure } from '../system/cache-file';
 import { reportedKeys, reportKey } from '../workspace/key-log';
-import { sharedListing } from '../workspace/shared-listing';
+import { sharedListing } from '../workspace/files/shared-listing';
 import { machineState, stateDirectory } from '../workspace/state';
 import type { SyncContext } from '../sync/context';
 

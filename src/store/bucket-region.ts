@@ -1,7 +1,7 @@
 import { awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
-import { missingBucket, namedRegion } from './bucket';
-import type { BucketRequests } from './bucket-requests';
+import { missingBucket, namedRegion } from './objects/bucket';
+import type { BucketRequests } from './objects/bucket-requests';
 import { storeBase } from './keys';
 
 /** The bucket's region; throws a `Problem` that says what is wrong with the bucket. */

@@ -1,7 +1,7 @@
 import { parseJson } from '../system/bounded';
 import type { Store } from './store';
-import type { StoredVersion } from './types';
-import { StoreTooLarge } from './too-large';
+import type { StoredVersion } from './objects/types';
+import { StoreTooLarge } from './objects/too-large';
 
 const DAY_MS = 24 * 3_600_000;
 /** What is read of the store is believed so long, ms: which packs are there, and which records lead to a head. */

@@ -6,12 +6,12 @@ import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import type { StoredObject } from '../local-aws/s3/objects';
 import { Snapshot } from '../snapshot/snapshot';
 import { StoreKeys } from './keys';
-import { PackWriter, type Pack } from './pack';
-import { PackIndex } from './pack-index';
+import { PackWriter, type Pack } from './packs/pack';
+import { PackIndex } from './packs/pack-index';
 import { Store } from './store';
 import { signedBytes } from '../run/record/saved-run.fixture';
 import { encodeDelta, encodeFull, type ContentLocations } from '../sync/manifest/manifest';
-import { formatIndex, indexName } from './index-format';
+import { formatIndex, indexName } from './packs/index-format';
 
 export const DAY = 24 * 3_600_000;
 

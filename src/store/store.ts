@@ -3,14 +3,14 @@ import type { Aws } from '../aws/clients';
 import { awsCode, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import { bucketRegion } from './bucket-region';
-import { BucketRequests } from './bucket-requests';
-import { ObjectListing } from './object-listing';
-import { ObjectReader } from './object-reader';
-import { Presigner } from './presigned';
+import { BucketRequests } from './objects/bucket-requests';
+import { ObjectListing } from './objects/object-listing';
+import { ObjectReader } from './objects/object-reader';
+import { Presigner } from './objects/presigned';
 import { RecordKeys } from './record-keys';
-import { uploadStream, type StreamOptions } from './stream-upload';
-import { StoreTooLarge } from './too-large';
-import type { StoreSettings, PutOptions, PresignedPost, StoredKey } from './types';
+import { uploadStream, type StreamOptions } from './objects/stream-upload';
+import { StoreTooLarge } from './objects/too-large';
+import type { StoreSettings, PutOptions, PresignedPost, StoredKey } from './objects/types';
 
 const NEEDS_CONDITIONS =
   'Launching an instance and "prune --apply" need them, so that two clients at once can\'t both succeed. Set "instance" to one that exists (an id, a name or tags), or use an S3 server that has them: docs/explanation/reliability.md, "What nx-ec2 needs of an S3 server".';

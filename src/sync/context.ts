@@ -2,7 +2,7 @@ import type { Store } from '../store/store';
 import type { StoreKeys } from '../store/keys';
 import type { Remote } from '../command/remote';
 import type { Reporter } from '../report/reporter';
-import type { PackIndex } from '../store/pack-index';
+import type { PackIndex } from '../store/packs/pack-index';
 
 /** What a sync works with. */
 export interface SyncContext {

@@ -7,7 +7,7 @@ import type { Snapshot } from '../snapshot/snapshot';
 import type { ContentLocations } from '../sync/manifest/manifest';
 import type { Transfer } from '../sync/transport/transport';
 import type { SyncContext } from '../sync/context';
-import type { PackName } from '../store/index-format';
+import type { PackName } from '../store/packs/index-format';
 
 /** So many bytes of contents that rode in edits are kept for the record; what it lacks is asked for when it is needed. */
 const MAX_INLINE_BYTES = 1024 * 1024;

@@ -1,7 +1,7 @@
 import { basename, join } from 'node:path';
 import { lstatSync } from 'node:fs';
 import { findFiles } from '../workspace/files/find-files';
-import type { ChangeBatch } from '../workspace/file-events';
+import type { ChangeBatch } from '../workspace/files/file-events';
 import { filesInput, scanFiles, warnPointers, type Scanned, type Workspace } from '../project/scan-project';
 import type { FilesInput, FoundFiles, ListFiles } from '../workspace/files/types';
 import { placesOf } from '../workspace/files/places';

@@ -5,7 +5,7 @@ import { deflateSync, inflateSync } from 'node:zlib';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import type { Edit } from '../command/plan';
-import { FileEvents } from '../workspace/file-events';
+import { FileEvents } from '../workspace/files/file-events';
 import type { WatchPace } from './watcher-client';
 import { listed, Pipeline, startPipeline } from '../run/pipeline.fixture';
 import { Rescan } from './rescan';

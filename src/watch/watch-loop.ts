@@ -10,7 +10,7 @@ import { selectTransport } from '../sync/transport/select-transport';
 import { sendEdit } from './send-edit';
 import { PendingManifest } from './pending-manifest';
 import { WATCH_PACE, Watcher, WatcherGone, type WatchPace } from './watcher-client';
-import type { ChangeBatch, FileEvents } from '../workspace/file-events';
+import type { ChangeBatch, FileEvents } from '../workspace/files/file-events';
 import { push } from '../project/sync-project';
 import type { Rescan } from './rescan';
 import type { Workspace } from '../project/scan-project';

@@ -1,8 +1,8 @@
 import { posix } from 'node:path';
 import { literalOutputs } from '../config/settings/outputs';
-import { FileEvents } from '../workspace/file-events';
-import { trackedBelow } from '../workspace/git-files';
-import { FreshListing } from '../workspace/fresh-listing';
+import { FileEvents } from '../workspace/files/file-events';
+import { trackedBelow } from '../workspace/git/git-files';
+import { FreshListing } from '../workspace/files/fresh-listing';
 import { Rescan } from './rescan';
 import { filesInput, type Workspace } from '../project/scan-project';
 import { placesOf } from '../workspace/files/places';

@@ -9,7 +9,7 @@ import { Problem } from '../report/problem';
 import { MAX_MESSAGE_BYTES, seal, unseal, type Seal } from './message-signature';
 import { Moment } from '../system/moment';
 import type { SyncContext } from '../sync/context';
-import type { PresignedPost } from '../store/types';
+import type { PresignedPost } from '../store/objects/types';
 
 /** How patiently an instance is dealt with, ms. */
 export interface WatchPace {

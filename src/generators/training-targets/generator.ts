@@ -28,7 +28,7 @@ import { inferTargets } from '../../config/targets/targets';
 import { quoteWord, splitCommand } from '../../config/syntax/words';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
-import { runGit } from '../../workspace/run-git';
+import { runGit } from '../../workspace/git/run-git';
 import { registerPlugin } from '../init/generator';
 import { withoutStack } from '../without-stack';
 import { detect, type Detection } from './detect/detect';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
-import { StoreTooLarge } from '../../store/too-large';
+import { StoreTooLarge } from '../../store/objects/too-large';
 
 /** Far more than 20 types in 20 subnets on two markets take, bytes. */
 const MAX_JOURNAL_BYTES = 512 * 1024;

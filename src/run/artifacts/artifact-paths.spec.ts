@@ -6,8 +6,8 @@ import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { foldAll } from '../../workspace/name-folding';
 import { assertArtifactList, assertArtifactSize } from './artifact-paths';
-import { screenArtifacts } from './screen-artifacts';
-import type { Artifact, Target } from './artifact';
+import { screenArtifacts } from './write/screen-artifacts';
+import type { Artifact, Target } from './write/artifact';
 
 const artifact = (path: string, size = 1): Artifact => ({ path, size, sha256: 'a'.repeat(64), executable: false });
 const nothing: Target['sent'] = { contentOf: async () => null };

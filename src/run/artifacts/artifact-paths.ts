@@ -1,7 +1,7 @@
 import { Problem } from '../../report/problem';
 import { printablePath } from '../../report/terminal-text';
 import { formatSize } from '../../report/units';
-import type { Artifact } from './artifact';
+import type { Artifact } from './write/artifact';
 
 /** Directories in each other: an instance saves no more than 200. */
 const MAX_ARTIFACT_DEPTH = 256;

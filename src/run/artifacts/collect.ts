@@ -9,9 +9,9 @@ import type { FoldNames } from '../../workspace/name-folding';
 import { makeScratch } from '../../workspace/scratch';
 import { listArtifacts, type Artifacts, type ListedArtifact, type UnsavedFile } from './artifact-list';
 import { assertArtifactSize } from './artifact-paths';
-import { screenArtifacts } from './screen-artifacts';
-import { switchIn } from './switch-in';
-import { fetchFile, forEachFile, Room } from './download-file';
+import { screenArtifacts } from './write/screen-artifacts';
+import { switchIn } from './write/switch-in';
+import { fetchFile, forEachFile, Room } from './write/download-file';
 import { reportExtra } from './extra-files';
 import { reportHeldBack, reportSkipped } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
@@ -19,14 +19,14 @@ import { formatPointer, pointerPath, pointerTo } from './pointer';
 import type { RunRecord } from '../record/record';
 import { MAX_FILES, type ArtifactList, type StoredFile } from '../record/file-lists';
 import { SentFiles } from '../../project/sent-files';
-import { hasContent } from './same-content';
-import { Standing } from './standing';
+import { hasContent } from './write/same-content';
+import { Standing } from './write/standing';
 import { StoredLog } from '../record/stored-log';
 import { onFile } from '../../report/file-problem';
 import type { Configuration } from '../../config/settings/types';
 import type { RunContext } from '../../context/types';
 import { nxRun } from '../../report/shell-words';
-import type { HeldBack } from './artifact';
+import type { HeldBack } from './write/artifact';
 
 export interface Collected {
   /** Of outputs. */

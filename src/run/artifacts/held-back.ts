@@ -4,7 +4,7 @@ import type { Reporter } from '../../report/reporter';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
 import { nxRun } from '../../report/shell-words';
-import type { HeldBack } from './artifact';
+import type { HeldBack } from './write/artifact';
 
 /** Paths that are named in one message. */
 const MAX_NAMED = 10;

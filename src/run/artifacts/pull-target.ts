@@ -3,8 +3,8 @@ import { homedir } from 'node:os';
 import { join, relative, sep } from 'node:path';
 import { Problem } from '../../report/problem';
 import { printablePath } from '../../report/terminal-text';
-import { workspaceAbove } from '../../workspace/ignored';
-import { nearestDirectory } from '../../workspace/run-git';
+import { workspaceAbove } from '../../workspace/git/ignored';
+import { nearestDirectory } from '../../workspace/git/run-git';
 import { shellWord } from '../../report/shell-words';
 
 /**

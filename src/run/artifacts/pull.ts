@@ -9,20 +9,20 @@ import type { Store } from '../../store/store';
 import { lookUp } from '../../workspace/look-up';
 import type { FoldNames } from '../../workspace/name-folding';
 import { assertArtifactList, assertArtifactSize } from './artifact-paths';
-import { screenArtifacts } from './screen-artifacts';
-import { readCollected } from './collected';
-import { fetchFile, forEachFile, recoverUnfinished, Room, unfinished } from './download-file';
+import { screenArtifacts } from './write/screen-artifacts';
+import { readCollected } from './write/collected';
+import { fetchFile, forEachFile, recoverUnfinished, Room, unfinished } from './write/download-file';
 import { reportHeldBack } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import { parsePointer, pointerPath } from './pointer';
 import { assertNotHome } from './pull-target';
 import { selectFiles, type PullSelection } from './pull-selection';
 import type { RunRecord } from '../record/record';
-import { hasContent } from './same-content';
+import { hasContent } from './write/same-content';
 import { SentFiles } from '../../project/sent-files';
-import { Standing } from './standing';
+import { Standing } from './write/standing';
 import type { StoredFile } from '../record/file-lists';
-import type { Artifact, HeldBack, Screened } from './artifact';
+import type { Artifact, HeldBack, Screened } from './write/artifact';
 
 /** Files that are looked at, or fetched, at once; their parts share one room. */
 const CONCURRENT_FILES = 8;

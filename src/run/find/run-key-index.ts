@@ -1,6 +1,6 @@
 /** Which runs were started for a training: the objects below `key/` of docs/reference/formats.md. */
 import { isRunId } from '../../schema/ids';
-import { StoreTooLarge } from '../../store/too-large';
+import { StoreTooLarge } from '../../store/objects/too-large';
 import type { RunContext } from '../../context/types';
 import { readRecord, type RunRecord } from '../record/record';
 

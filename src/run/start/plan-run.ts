@@ -3,7 +3,7 @@ import type { Aws } from '../../aws/clients';
 import type { Price, Restore, RunPart } from '../../command/plan';
 import { priceOf } from '../../instance/price/price';
 import { describeEnvironment, detectEnvironment } from '../../config/environment/environment';
-import { gitState } from '../../workspace/git';
+import { gitState } from '../../workspace/git/git';
 import { instanceEndpoints, storeAccess } from '../../context/store-access';
 import { environmentNeeds, type EnvironmentNeeds } from '../../project/environment-needs';
 import { decidingSettings, runDescription, runSettings } from './run-settings';

@@ -7,7 +7,7 @@ import type { Operation, SyncPart } from '../../command/plan';
 import { Reporter } from '../../report/reporter';
 import { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
-import { PackIndex } from '../../store/pack-index';
+import { PackIndex } from '../../store/packs/pack-index';
 import { DAY, StoreFixture } from '../../store/store.fixture';
 import { isFresh, readHead, loadCachedHead, cacheHead, storeHead } from './head';
 import { nothing } from '../transport/transport';

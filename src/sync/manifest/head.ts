@@ -14,7 +14,7 @@ import {
   type ContentLocations,
 } from './manifest';
 import type { SyncContext } from '../context';
-import { StoreTooLarge } from '../../store/too-large';
+import { StoreTooLarge } from '../../store/objects/too-large';
 
 /** What an instance's tree acknowledged last. It only chooses what is sent: a wrong one costs a repair. */
 export interface Head {

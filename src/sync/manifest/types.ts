@@ -3,7 +3,7 @@ import type { Recipes } from '../../snapshot/recipes';
 import type { Head } from './head';
 import type { Delta } from '../../snapshot/diff';
 import type { ContentLocations } from './manifest';
-import type { PackName } from '../../store/index-format';
+import type { PackName } from '../../store/packs/index-format';
 
 /** A snapshot that is sent, and what is known of it. */
 export interface Recorded {

@@ -1,7 +1,7 @@
 import type { RunPart, SyncReply, WatchPart } from '../../command/plan';
 import type { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
-import type { PackName } from '../../store/index-format';
+import type { PackName } from '../../store/packs/index-format';
 import type { Head } from '../manifest/head';
 import type { Transport } from '../transport/transport';
 

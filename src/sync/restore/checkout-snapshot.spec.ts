@@ -25,7 +25,7 @@ import { Snapshot } from '../../snapshot/snapshot';
 import { LONGEST_HISTORY } from '../manifest/manifest';
 import { readSnapshot } from '../manifest/read-snapshot';
 import { restoreSnapshot } from './checkout-snapshot';
-import { indexName } from '../../store/index-format';
+import { indexName } from '../../store/packs/index-format';
 
 const MB = 1024 * 1024;
 

@@ -5,12 +5,12 @@ import { formatCount } from '../../report/units';
 import { WHOLE_BYTES, type Chunk } from '../../snapshot/chunk';
 import type { FileEntry } from '../../snapshot/entry';
 import type { StoreKeys } from '../../store/keys';
-import { PackIndex } from '../../store/pack-index';
-import { readChunks } from '../../store/pack-reader';
+import { PackIndex } from '../../store/packs/pack-index';
+import { readChunks } from '../../store/packs/pack-reader';
 import type { Store } from '../../store/store';
 import { inflate } from '../../system/bounded';
 import type { StoredSnapshot } from '../manifest/read-snapshot';
-import type { PackName } from '../../store/index-format';
+import type { PackName } from '../../store/packs/index-format';
 
 export interface FetchOptions {
   /** Told of each piece of a content, verified, in any order: where in the content it belongs, bytes. */

@@ -12,7 +12,7 @@ import { total, uploadChunks, type Piece } from './upload-chunks';
 import { nothing, type Transfer, type TransferRequest, type Transport } from './transport';
 import { FileMoved } from '../../snapshot/file-moved';
 import type { SyncContext } from '../context';
-import type { PackName } from '../../store/index-format';
+import type { PackName } from '../../store/packs/index-format';
 
 /** Contents of so many bytes, compressed, ride in the command at the most: it holds 64 KB in all. */
 const MAX_INLINE_BYTES = 24 * 1024;

@@ -4,7 +4,7 @@ import type { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
 import type { ContentLocations } from '../manifest/manifest';
 import type { SyncContext } from '../context';
-import type { PackName } from '../../store/index-format';
+import type { PackName } from '../../store/packs/index-format';
 
 /** What is to be delivered. */
 export interface TransferRequest {

@@ -1,10 +1,10 @@
 import type { Chunk } from '../../snapshot/chunk';
-import { PackWriter } from '../../store/pack';
-import { PackUploads } from '../../store/upload';
+import { PackWriter } from '../../store/packs/pack';
+import { PackUploads } from '../../store/packs/upload';
 import { formatCount } from '../../report/units';
 import { readVerified } from '../../snapshot/read-verified';
 import type { SyncContext } from '../context';
-import type { PackName } from '../../store/index-format';
+import type { PackName } from '../../store/packs/index-format';
 
 /** A chunk and where it is: a file of the workspace. */
 export interface Piece {

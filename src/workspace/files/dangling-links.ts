@@ -1,6 +1,6 @@
 import { lookUp } from '../look-up';
 import { join } from 'node:path';
-import { linkTarget } from '../git-files';
+import { linkTarget } from '../git/git-files';
 import { printablePath, sanitizeForTerminal } from '../../report/terminal-text';
 
 /** Warnings of links that lead nowhere on the instance. */

@@ -2,7 +2,7 @@ import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
 import { environmentFiles } from '../../config/environment/environment';
-import { gitFiles, specialFiles } from '../git-files';
+import { gitFiles, specialFiles } from '../git/git-files';
 import type { FilesInput, FoundFiles, ListFiles } from './types';
 import { whyLeftOut } from './left-out-by-default';
 import { danglingLinks } from './dangling-links';

@@ -1,6 +1,6 @@
 import type { FoundFiles } from './types';
 import type { ProjectGraph } from '@nx/devkit';
-import { type GitFiles, nxIgnored, linkFault } from '../git-files';
+import { type GitFiles, nxIgnored, linkFault } from '../git/git-files';
 import { join, posix } from 'node:path';
 import { lookUp } from '../look-up';
 import { printablePath, sanitizeForTerminal } from '../../report/terminal-text';

@@ -1,0 +1,136 @@
+import { join } from 'node:path';
+import { printablePath } from '../../../report/terminal-text';
+import { lookUp } from '../../../workspace/look-up';
+import { probeFolding, type FoldNames } from '../../../workspace/name-folding';
+import { nearestDirectory } from '../../../workspace/git/run-git';
+import { foldName } from '../../../workspace/tool-files';
+import { trackedFiles } from '../../../workspace/git/tracked';
+import { UNFINISHED } from './download-file';
+import { POINTER } from '../../../config/settings/outputs';
+import { hasContent } from './same-content';
+import { isTooLong } from './path-limits';
+import { parentsOf, Names } from './names';
+import { editedSince } from './edited-since';
+import { ToolNames } from './tool-names';
+import type { Artifact, Target, Screened } from './artifact';
+
+/**
+ * Decides for each artifact whether it may be written where it belongs. Only the offenders are held back: names that
+ * programs here act on, names that this plugin uses, names that are one here, files that were edited since they were
+ * sent, and files that git tracks, unless the run changed one that was sent and is here as it was sent.
+ * @throws Problem `GIT_FAILED`
+ */
+export async function screenArtifacts<T extends Artifact>(
+  artifacts: readonly T[],
+  target: Target,
+  fold: FoldNames = probeFolding(nearestDirectory(target.output)),
+): Promise<Screened<T>> {
+  const { output, sent, named = new Set(), takesEdited = false } = target;
+  const tracked = new Set([...trackedFiles(output)].map(fold));
+  const screened: Screened<T> = { accepted: [], unchanged: [], heldBack: [], ignored: [], fold, tracked };
+  const hold = ({ path }: Artifact, why: string) => void screened.heldBack.push({ path, why });
+  const without = (files: readonly T[], reason: (file: T) => string | null) =>
+    files.filter((file) => {
+      const why = reason(file);
+      if (why !== null) hold(file, why);
+      return why === null;
+    });
+
+  const fitting = without(artifacts, ({ path }) =>
+    isTooLong(output, path) ? 'its path is too long for this file system' : null,
+  );
+  const linked = linkedDirectories(output);
+  const tools = new ToolNames(output, fitting, named);
+  const placeable = without(fitting, ({ path }) => {
+    const link = linked(path);
+    if (link !== null) return `${link} is a symbolic link on this machine`;
+    return isReserved(path) && !tools.isWanted(path) ? 'nx-ec2 uses names of this form itself' : null;
+  });
+  tools.compareWithIgnored(placeable);
+  const trackedDirectories = new Set([...tracked].flatMap(parentsOf));
+  const names = new Names(fold);
+  for (const file of placeable) {
+    const { path } = file;
+    const why =
+      tools.reason(path) ?? twinReason(names, path) ?? trackedDirectoryReason(path, fold, tracked, trackedDirectories);
+    if (why !== null) {
+      hold(file, why);
+      continue;
+    }
+    if (tracked.has(fold(path))) {
+      if (await hasContent(join(output, path), file)) {
+        screened.unchanged.push(file);
+        continue;
+      }
+      const changed = await trackedFileReason(file, target, fold);
+      if (changed !== null) {
+        hold(file, changed);
+        continue;
+      }
+    }
+    const edited = takesEdited ? null : await editedSince(output, file, sent, fold);
+    if (edited !== null) {
+      hold(file, edited);
+      continue;
+    }
+    if (tools.isActedOn(path) && !tools.isPlain) screened.ignored.push(path);
+    screened.accepted.push(file);
+  }
+  return screened;
+}
+
+/** Why a path can't be written beside those that were added before; null: it was added. */
+function twinReason(names: Names, path: string): string | null {
+  const twin = names.add(path);
+  if (twin === null) return null;
+  return twin === path
+    ? 'another file of the run has the same path'
+    : `${printablePath(twin)} is the same name on this file system`;
+}
+
+/** Why a path can't be written: git tracks a file where it needs a directory, or files where it is to be. */
+function trackedDirectoryReason(
+  path: string,
+  fold: FoldNames,
+  tracked: ReadonlySet<string>,
+  directories: ReadonlySet<string>,
+): string | null {
+  const blocked = parentsOf(path).find((parent) => tracked.has(fold(parent)));
+  if (blocked !== undefined) return `git tracks the file ${printablePath(blocked)}, which is in its place`;
+  return directories.has(fold(path)) ? 'git tracks files in the directory at this path' : null;
+}
+
+/** Why a file that git tracks may not be replaced; null where it is here as it was sent. */
+async function trackedFileReason(
+  { path, sentAs }: Artifact,
+  { output, sent }: Target,
+  fold: FoldNames,
+): Promise<string | null> {
+  const was = sentAs === undefined ? null : await sent.contentOf(sentAs, fold);
+  if (was === null) return 'git tracks the file at this path';
+  if (was !== undefined && (await hasContent(join(output, path), was))) return null;
+  return `git tracks the file at this path, and it is not ${was ? '' : 'known to be '}the one that was sent`;
+}
+
+/** Whether a path has a part that is named as this plugin names its own files beside artifacts. */
+function isReserved(path: string): boolean {
+  return path.split('/').some((part) => [POINTER, UNFINISHED].some((ending) => foldName(part).endsWith(ending)));
+}
+
+/** Which link, of those that are here, a path would lead through; null: none. */
+function linkedDirectories(output: string): (path: string) => string | null {
+  const known = new Map<string, boolean>();
+  return (path) => {
+    const parts = path.split('/');
+    for (let depth = 1; depth < parts.length; depth++) {
+      const directory = parts.slice(0, depth).join('/');
+      let isLink = known.get(directory);
+      if (isLink === undefined) {
+        isLink = lookUp(join(output, directory))?.isSymbolicLink() ?? false;
+        known.set(directory, isLink);
+      }
+      if (isLink) return directory;
+    }
+    return null;
+  };
+}

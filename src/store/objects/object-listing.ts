@@ -1,0 +1,85 @@
+import type { ListObjectsV2CommandInput, ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
+import { sdk } from '../../aws/sdk';
+import { Problem } from '../../report/problem';
+import { formatCount } from '../../report/units';
+import type { BucketRequests } from './bucket-requests';
+import type { StoredKey } from './types';
+
+/** Lists keys of the bucket. */
+export class ObjectListing {
+  constructor(private readonly requests: BucketRequests) {}
+
+  /**
+   * The keys that begin with a prefix, sorted, each with its size and time; only those after `after` where it is given.
+   * @param limit how many. @throws Problem `STORE_TOO_MANY` where there are more.
+   */
+  async list(prefix: string, limit: number, after?: string): Promise<StoredKey[]> {
+    const found: StoredKey[] = [];
+    for await (const page of this.pages(prefix, after)) {
+      found.push(...page);
+      if (found.length > limit) throw this.tooMany(prefix, limit);
+    }
+    return found;
+  }
+
+  /** The same, up to 1,000 at a time, as S3 has them at that moment. */
+  async *pages(prefix: string, after?: string): AsyncGenerator<StoredKey[]> {
+    for await (const { Contents = [] } of this.answers({ Prefix: prefix, StartAfter: after }))
+      yield Contents.map(({ Key, Size, LastModified }) => ({
+        key: Key!,
+        size: Size ?? 0,
+        modified: LastModified?.getTime() ?? 0,
+      }));
+  }
+
+  /**
+   * The "directories" below a prefix: the parts of keys up to the next slash, sorted.
+   * @param limit how many. @throws Problem `STORE_TOO_MANY` where there are more.
+   */
+  async listDirectories(prefix: string, limit: number): Promise<string[]> {
+    const { names, isPartial } = await this.listFirstDirectories(prefix, limit);
+    if (isPartial) throw this.tooMany(prefix, limit);
+    return names;
+  }
+
+  /**
+   * The same, for readers whom what others write there must not stop: no more than the first ones.
+   * @param after only names that are greater than this, or begin with it. @returns isPartial: there are more.
+   */
+  async listFirstDirectories(
+    prefix: string,
+    limit: number,
+    after?: string,
+  ): Promise<{ names: string[]; isPartial: boolean }> {
+    const names: string[] = [];
+    const request = { Prefix: prefix, Delimiter: '/', StartAfter: after === undefined ? undefined : prefix + after };
+    for await (const { CommonPrefixes = [] } of this.answers(request)) {
+      for (const { Prefix } of CommonPrefixes) names.push(Prefix!.slice(prefix.length, -1));
+      if (names.length > limit) return { names: names.slice(0, limit), isPartial: true };
+    }
+    return { names, isPartial: false };
+  }
+
+  private async *answers(
+    request: Omit<ListObjectsV2CommandInput, 'Bucket' | 'Prefix'> & { Prefix: string },
+  ): AsyncGenerator<ListObjectsV2CommandOutput> {
+    const { bucket, bucketOwner } = this.requests.settings;
+    const client = await this.requests.aws.s3();
+    const input = { ...request, Bucket: bucket, ExpectedBucketOwner: bucketOwner };
+    try {
+      yield* sdk.s3().paginateListObjectsV2({ client }, input);
+    } catch (error) {
+      throw this.requests.problem('STORE_LIST', `Could not list ${this.requests.name(request.Prefix)}.`, error);
+    }
+  }
+
+  private tooMany(prefix: string, limit: number): Problem {
+    return new Problem(
+      'STORE_TOO_MANY',
+      `${this.requests.name(prefix)} holds more than ${formatCount(limit, 'object')}.`,
+      {
+        next: 'If pruning does not help, another program is writing to this prefix. To remove unreachable objects: npx nx-ec2 store prune --apply',
+      },
+    );
+  }
+}

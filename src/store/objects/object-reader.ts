@@ -1,0 +1,227 @@
+import type { Readable } from 'node:stream';
+import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
+import { awsCode, awsStatus } from '../../aws/reason';
+import { sdk } from '../../aws/sdk';
+import type { Problem } from '../../report/problem';
+import { formatCount } from '../../report/units';
+import { serverDate, type BucketRequests } from './bucket-requests';
+import { StoreTooLarge } from './too-large';
+import type { ObjectVersion, StoredVersion } from './types';
+
+interface ReadOptions {
+  /** The answers that mean that there is none; absent: 404 and 403. */
+  absent?: (404 | 403)[];
+  range?: string;
+  signal?: AbortSignal;
+  /** Told what S3's clock says, ms since the epoch. */
+  onDate?: (date: number) => void;
+  /** The ETag of a version that is of no use. */
+  unless?: string;
+}
+
+/** Reads objects of the bucket. */
+export class ObjectReader {
+  constructor(protected readonly requests: BucketRequests) {}
+
+  /** Now, by S3's clock as far as its answers so far have told, to some minutes. */
+  async now(): Promise<Date> {
+    return serverDate(await this.requests.aws.s3());
+  }
+
+  /** Whether something is there under a key: asked where writing it again would cost more. */
+  async has(key: string): Promise<boolean> {
+    const { HeadObjectCommand } = sdk.s3();
+    const s3 = await this.requests.aws.s3();
+    try {
+      await s3.send(new HeadObjectCommand(this.requests.target(key)));
+      return true;
+    } catch {
+      // Whoever writes it next says what is wrong.
+      return false;
+    }
+  }
+
+  /** Whether an object is there and is, by the hash that S3 keeps of it, what its name says. */
+  async hasChecksum(key: string, sha256: string, size: number): Promise<boolean> {
+    return (await this.headByChecksum(key, sha256, size)) !== null;
+  }
+
+  /** When it was written, ms since the epoch; null where it is not what its name says. */
+  protected async headByChecksum(key: string, sha256: string, size: number): Promise<{ modified: number } | null> {
+    const { HeadObjectCommand } = sdk.s3();
+    const s3 = await this.requests.aws.s3();
+    try {
+      const head = await s3.send(new HeadObjectCommand({ ...this.requests.target(key), ChecksumMode: 'ENABLED' }));
+      const named = head.ChecksumSHA256 === Buffer.from(sha256, 'hex').toString('base64');
+      return named && head.ContentLength === size ? { modified: head.LastModified?.getTime() ?? 0 } : null;
+    } catch (error) {
+      // Removed meanwhile, or not to be asked.
+      if (awsStatus(error) === 404 || awsStatus(error) === 403) return null;
+      throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
+    }
+  }
+
+  /**
+   * @param limit bytes.
+   * @returns the object's bytes, or null where there is none (to a caller without s3:ListBucket, S3 says 403 for that).
+   * @throws StoreTooLarge
+   */
+  async get(key: string, limit: number, signal?: AbortSignal): Promise<Buffer | null> {
+    return (await this.getWithETag(key, limit, { signal }))?.bytes ?? null;
+  }
+
+  /**
+   * The object as it is at this moment, with what tells it from other versions, and how old it is by S3's clock alone.
+   * @param limit bytes.
+   * @param options `strict`: a 403 is an error: for whoever may list, it does not mean that there is no object.
+   * `unless`: the ETag of a version that is of no use.
+   * @returns null where there is none. @throws StoreTooLarge where it is larger: no more than the limit is read.
+   */
+  async getWithETag(
+    key: string,
+    limit: number,
+    options: { strict?: boolean; unless?: string; signal?: AbortSignal } = {},
+  ): Promise<StoredVersion | null> {
+    let answered = 0;
+    // One of its own: the SDK leaves a listener on it for each request.
+    const signal = options.signal && AbortSignal.any([options.signal]);
+    const answer = await this.read(key, {
+      absent: options.strict ? [404] : [404, 403],
+      signal,
+      onDate: (date) => (answered = date),
+      unless: options.unless,
+    });
+    if (!answer) return null;
+    const bytes = await this.bytes(key, answer, limit, signal);
+    return { bytes, etag: answer.ETag!, modified: answer.LastModified?.getTime() ?? 0, answered };
+  }
+
+  /**
+   * An object, if it is not the version that is known already.
+   * @param etag of what is known; undefined: nothing is. @param limit bytes.
+   * @returns `same`, or the object; null where there is none.
+   */
+  async getIfChanged(
+    key: string,
+    limit: number,
+    etag: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<StoredVersion | 'same' | null> {
+    try {
+      return await this.getWithETag(key, limit, { signal, unless: etag });
+    } catch (error) {
+      if (awsStatus((error as Problem).cause) === 304) return 'same';
+      throw error;
+    }
+  }
+
+  /** The bytes of an object from an offset on, up to `end`; empty where it ends before; null where there is none. */
+  async getFrom(key: string, offset: number, end: number, signal?: AbortSignal): Promise<Buffer | null> {
+    try {
+      const answer = await this.read(key, { range: `bytes=${offset}-${end - 1}`, signal });
+      return answer && (await this.bytes(key, answer, end - offset, signal));
+    } catch (error) {
+      if (awsStatus((error as Problem).cause) === 416) return Buffer.alloc(0);
+      throw error;
+    }
+  }
+
+  /** What tells this version of an object from others; null where there is none. */
+  async etag(key: string): Promise<string | null> {
+    const { HeadObjectCommand } = sdk.s3();
+    const s3 = await this.requests.aws.s3();
+    try {
+      return (await s3.send(new HeadObjectCommand(this.requests.target(key)))).ETag ?? null;
+    } catch (error) {
+      if (awsStatus(error) === 404) return null;
+      throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
+    }
+  }
+
+  /** What the server says of an object's versions; null where there is none. */
+  async version(key: string): Promise<ObjectVersion | null> {
+    const { HeadObjectCommand } = sdk.s3();
+    const s3 = await this.requests.aws.s3();
+    try {
+      const head = await s3.send(new HeadObjectCommand(this.requests.target(key)));
+      // A bucket whose versioning is suspended says "null".
+      const version = head.VersionId === 'null' ? undefined : head.VersionId;
+      return { version, lockedUntil: head.ObjectLockRetainUntilDate };
+    } catch (error) {
+      if (awsStatus(error) === 404) return null;
+      throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
+    }
+  }
+
+  /** The last bytes of an object, all of it where it is smaller; null where there is none. */
+  async getSuffix(key: string, bytes: number): Promise<Buffer | null> {
+    const answer = await this.read(key, { range: `bytes=-${bytes}` });
+    return answer && this.bytes(key, answer, bytes);
+  }
+
+  /** All that an answer brings, up to a limit: it may be cut off on the way, or not be what S3 keeps the checksum of. */
+  private async bytes(
+    key: string,
+    answer: GetObjectCommandOutput,
+    limit: number,
+    signal?: AbortSignal,
+  ): Promise<Buffer> {
+    const body = answer.Body as Readable;
+    const tooLarge = (size: number, how = '') => {
+      body.destroy();
+      return new StoreTooLarge(
+        this.requests.name(key),
+        `${how}${formatCount(size, 'byte')}`,
+        limit,
+        answer.ETag ?? null,
+      );
+    };
+    if ((answer.ContentLength ?? 0) > limit) throw tooLarge(answer.ContentLength!);
+    // The SDK heeds the signal until the answer begins.
+    const abort = () => void body.destroy(signal!.reason as Error);
+    signal?.addEventListener('abort', abort, { once: true });
+    const pieces: Buffer[] = [];
+    let size = 0;
+    try {
+      for await (const piece of body) {
+        size += (piece as Buffer).length;
+        if (size > limit) throw tooLarge(limit, 'more than ');
+        pieces.push(piece as Buffer);
+      }
+      return Buffer.concat(pieces);
+    } catch (error) {
+      throw this.requests.problem('STORE_GET', `Could not read ${this.requests.name(key)}.`, error);
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** @returns null where there is none. */
+  private async read(
+    key: string,
+    { absent = [404, 403], range, signal: abortSignal, onDate, unless }: ReadOptions,
+  ): Promise<GetObjectCommandOutput | null> {
+    const { GetObjectCommand } = sdk.s3();
+    const s3 = await this.requests.aws.s3();
+    const command = new GetObjectCommand({ ...this.requests.target(key), Range: range, IfNoneMatch: unless });
+    if (onDate) {
+      command.middlewareStack.add(
+        (next) => async (request) => {
+          const answer = await next(request);
+          const { headers } = answer.response as { headers?: Record<string, string> };
+          onDate(Date.parse(headers?.date ?? '') || Date.now());
+          return answer;
+        },
+        { step: 'deserialize' },
+      );
+    }
+    try {
+      return await s3.send(command, { abortSignal });
+    } catch (error) {
+      const code = awsCode(error);
+      const is = awsStatus(error) === 404 ? 404 : code === 'AccessDenied' ? 403 : undefined;
+      if (is && absent.includes(is) && code !== 'NoSuchBucket') return null;
+      throw this.requests.problem('STORE_GET', `Could not read ${this.requests.name(key)}.`, error);
+    }
+  }
+}

@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PackIndex } from './pack-index';
+import { StoreKeys } from '../keys';
+import type { Store } from '../store';
+import { formatIndex, indexName, indexTime, type IndexedPack } from './index-format';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+
+/** Index objects by their names, as S3 lists and gives them. */
+class Objects {
+  readonly all = new Map<string, Buffer>();
+  failing = new Set<string>();
+  /** Called when a list was made. */
+  onList: () => void = () => undefined;
+  lists = 0;
+  gets = 0;
+
+  readonly store = {
+    list: async (prefix: string, _limit: number, after = '') => {
+      this.lists++;
+      const keys = [...this.all.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
+      this.onList();
+      return keys.map((key) => ({ key, size: 0, modified: 0 }));
+    },
+    get: async (key: string) => {
+      this.gets++;
+      if (this.failing.has(key)) throw new Error('cut off');
+      return this.all.get(key) ?? null;
+    },
+    put: async (key: string, bytes: Buffer) => void this.all.set(key, bytes),
+    now: async () => new Date(),
+  } as unknown as Store;
+}
+
+const keys = new StoreKeys('', 'model');
+const pack = (): IndexedPack => ({
+  sha256: randomBytes(32).toString('hex'),
+  size: 100,
+  chunks: [randomBytes(32).toString('hex')],
+});
+
+describe('what a machine knows of packs', () => {
+  let objects: Objects;
+  let directory: string;
+  let file: string;
+  beforeEach(() => {
+    jest.useFakeTimers({ now: Date.UTC(2026, 0, 10, 12), doNotFake: ['nextTick', 'setImmediate'] });
+    objects = new Objects();
+    directory = mkdtempSync(join(tmpdir(), 'nx-ec2-packs-'));
+    file = join(directory, 'packs');
+  });
+  afterEach(() => {
+    jest.useRealTimers();
+    rmSync(directory, { recursive: true });
+  });
+
+  const open = () => new PackIndex(objects.store, keys, file);
+  const write = (packs: IndexedPack[], time = new Date()) => {
+    const bytes = formatIndex(packs);
+    const key = keys.index(indexName(bytes, time));
+    objects.all.set(key, bytes);
+    return key;
+  };
+  const refreshed = async (index: PackIndex) => {
+    jest.advanceTimersByTime(61_000);
+    await index.refresh();
+    return index;
+  };
+  const knows = (index: PackIndex, { chunks, sha256 }: IndexedPack) => index.find(chunks[0])?.sha256 === sha256;
+
+  it('reads an index once, though the pending deletes are listed after it', async () => {
+    const known = pack();
+    write([known]);
+    objects.all.set(keys.pendingDeletes, Buffer.from('{}'));
+    const index = await refreshed(open());
+    await refreshed(index);
+    expect(knows(await refreshed(open()), known)).toBe(true);
+    expect(objects.gets).toBe(1);
+  });
+
+  it('finds what was put into one index while it read the others', async () => {
+    const [one, two] = [pack(), pack()];
+    const old = [write([one], new Date(Date.now() - HOUR)), write([two], new Date(Date.now() - HOUR + 1))];
+    objects.onList = () => {
+      objects.onList = () => undefined;
+      write([one, two]);
+      for (const key of old) objects.all.delete(key);
+    };
+    const index = await refreshed(open());
+    expect([knows(index, one), knows(index, two)]).toEqual([true, true]);
+  });
+
+  it('finds an index that was written late or by a clock that is behind', async () => {
+    write([pack()]);
+    const index = await refreshed(open());
+    const late = pack();
+    write([late], new Date(Date.now() - 23 * HOUR));
+    expect(knows(await refreshed(index), late)).toBe(true);
+    expect(knows(await refreshed(open()), late)).toBe(true);
+  });
+
+  it('finds what comes after an index of a clock that is ahead', async () => {
+    write([pack()], new Date(Date.now() + 400 * DAY));
+    const index = await refreshed(open());
+    const later = pack();
+    write([later]);
+    expect(knows(await refreshed(index), later)).toBe(true);
+  });
+
+  it('reads again what it could not read', async () => {
+    const [failing, later] = [pack(), pack()];
+    const key = write([failing], new Date(Date.now() - 3 * DAY));
+    write([later]);
+    objects.failing.add(key);
+    const index = await refreshed(open());
+    expect([knows(index, failing), knows(index, later)]).toEqual([false, true]);
+    objects.failing.clear();
+    expect(knows(await refreshed(open()), failing)).toBe(true);
+  });
+
+  it('believes what it read for 7 days, however long it lives itself, and then asks again', async () => {
+    const known = pack();
+    const key = write([known]);
+    const index = await refreshed(open());
+    jest.advanceTimersByTime(7 * DAY - HOUR);
+    expect([knows(index, known), knows(open(), known)]).toEqual([true, true]);
+    jest.advanceTimersByTime(HOUR + 1);
+    expect([knows(index, known), knows(open(), known)]).toEqual([false, false]);
+    const again = await refreshed(open());
+    expect(knows(again, known)).toBe(true);
+    objects.all.delete(key);
+    jest.advanceTimersByTime(7 * DAY + 1);
+    expect(knows(await refreshed(open()), known)).toBe(false);
+  });
+
+  it('does not believe what a clock that was set back seems to have read later', async () => {
+    const known = pack();
+    write([known]);
+    await refreshed(open());
+    jest.setSystemTime(Date.now() - 2 * DAY);
+    expect(knows(open(), known)).toBe(false);
+  });
+
+  it('remembers what was uploaded from here across a kill in the middle of a line, and tells others of it', async () => {
+    const known = pack();
+    open().add(known);
+    appendFileSync(file, '{"at":1,"pa');
+    const next = pack();
+    open().add(next);
+    const index = open();
+    expect([knows(index, known), knows(index, next)]).toEqual([true, true]);
+    await index.publish();
+    const other = new PackIndex(objects.store, keys, undefined);
+    await refreshed(other);
+    expect([knows(other, known), knows(other, next)]).toEqual([true, true]);
+    await open().publish();
+    expect(objects.all.size).toBe(1);
+    expect(readFileSync(file, 'utf8')).toContain('published');
+  });
+
+  it('has the time of an index from its name, and none from another name', () => {
+    const time = Date.UTC(2026, 1, 3, 4, 5, 6, 7);
+    expect(indexTime(indexName(formatIndex([]), new Date(time)))).toBe(time);
+    expect(indexTime('pending-deletes')).toBeUndefined();
+  });
+});
