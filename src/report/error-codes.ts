@@ -80,7 +80,7 @@ const CLIENT_CODES = {
   INTERRUPTED: 'The command was interrupted; the run was not touched.',
   INVENTORY: 'The resources of nx-ec2 in the account could not be listed.',
   LAUNCH: 'EC2 refused to launch an instance.',
-  LAUNCH_STATE: 'The state of a launch can be written to the store but not read back.',
+  LAUNCH_STATE: 'The state of a launch can’t be read back from the store, or others change it again and again.',
   LINK_OUTSIDE: 'A symbolic link leads out of the workspace, or through another link.',
   LIST_MISMATCH: 'A list of files in the store is not the one that the run record names.',
   LOG_CHANGED: 'A part of a stored log is not what the run record says.',

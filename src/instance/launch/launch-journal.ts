@@ -55,7 +55,7 @@ export function parseLaunch(bytes: Buffer): LaunchState | null {
 
 /** The `launch/<key>` objects of a project's store. */
 export class LaunchJournal {
-  private readonly key: string;
+  readonly key: string;
 
   constructor(
     private readonly store: Store,

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { sleep } from '../../system/sleep';
+import { steadyNow } from '../../system/moment';
 import { Problem } from '../../report/problem';
+import { nxRun } from '../../report/shell-words';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { assertProfile } from './assert-profile';
 import { imagesOf } from './image';
 import { LaunchJournal, tokenOf, type LaunchState, type StoredLaunch } from './launch-journal';
@@ -15,10 +18,12 @@ import { managedInstance, NEW_INSTANCE_LAG_MS } from '../stop/managed';
 import { cancelOpenRequests, terminate } from '../stop/terminate';
 import type { EnsureOptions, LaunchTimeouts } from './options';
 
-export const LAUNCH_TIMEOUTS: LaunchTimeouts = { profile: 60_000, trouble: 120_000, sure: 30_000 };
+export const LAUNCH_TIMEOUTS: LaunchTimeouts = { profile: 60_000, trouble: 120_000, sure: 30_000, others: 300_000 };
 const LAUNCH_RETRY_MS = 1_000;
 /** Times that an instance is written down against others who write. */
 const MAX_COMMIT_ATTEMPTS = 20;
+/** Instances that this process gives up because others write to the journal, each of which costs a minute at least. */
+const MAX_GIVEN_UP = 3;
 
 /** The launch of one instance. It continues where a process that was killed left off: docs/reference/formats.md, "Launch". */
 export class Launch {
@@ -32,6 +37,12 @@ export class Launch {
   private said = '';
   /** The one that this process began last. */
   private generation = '';
+  /** When EC2 last answered something new. */
+  private progress = steadyNow();
+  private readonly answered = new Set<string>();
+  /** Ids of instances that this process has launched, and terminated since others wrote to the journal. */
+  private readonly givenUp: string[] = [];
+  private readonly etags = new Set<string>();
 
   constructor(
     private readonly options: EnsureOptions,
@@ -57,6 +68,9 @@ export class Launch {
       signal?.throwIfAborted();
       const stored = await this.journal.read(signal);
       if (!stored) absent++;
+      else this.etags.add(stored.etag);
+      if (this.givenUp.length > MAX_GIVEN_UP || steadyNow() - this.progress > this.timeouts.others)
+        throw this.contested();
       const done = stored?.state ? await this.resume(stored, stored.state) : null;
       if (done && done !== 'anew') return done;
       if (!stored || !stored.state || done === 'anew') await this.start(stored?.etag ?? null);
@@ -116,6 +130,8 @@ export class Launch {
     if ('other' in answer) return this.findLaunched(state, etag, age);
     if ('refused' in answer) {
       reporter.line(`${what}: ${answer.refused}`);
+      if (!this.answered.has(what)) this.progress = steadyNow();
+      this.answered.add(what);
       this.seen.set(`${state.generation} ${state.n}`, `${answer.refused}: ${answer.message}`);
       await this.moveToNextOption(state, etag, answer.refused);
       return null;
@@ -197,6 +213,7 @@ export class Launch {
   private async commit(instance: InstanceInfo, state: LaunchState, etag: string): Promise<boolean> {
     const { aws, signal } = this.options;
     let at: string | null = etag;
+    const began = steadyNow();
     // An instance that can't be written down for others who write is found by its tags.
     for (let launchOptions = 0; launchOptions < MAX_COMMIT_ATTEMPTS;) {
       if ((await this.journal.write({ ...state, instance: instance.id }, at)) !== null) return true;
@@ -204,7 +221,9 @@ export class Launch {
       const named = now?.state?.instance ?? null;
       if (named === instance.id) return true;
       const other = named === null ? null : await describeInstance(aws, named, signal);
-      if (named !== null && !other && now!.age < this.timeouts.sure) {
+      // Once: whoever writes another id again and again must not keep this instance waiting.
+      const isDoubtful = now !== null && now.age < this.timeouts.sure && steadyNow() - began < this.timeouts.sure;
+      if (named !== null && !other && isDoubtful) {
         await this.waitForEc2Consistency();
         continue;
       }
@@ -225,6 +244,7 @@ export class Launch {
       const duplicate = await managedInstance(aws, id, launchClaim(this.options), { unseen: NEW_INSTANCE_LAG_MS });
       if (!duplicate) return;
       reporter.line(`Terminating ${id}: another client launched an instance first.`);
+      this.givenUp.push(id);
       await terminate(aws, duplicate, reporter);
     } catch (error) {
       if (!isRefusal(error)) throw error;
@@ -244,6 +264,20 @@ export class Launch {
       await cancelOpenRequests(this.options.aws, this.key, launchClaim(this.options), this.options.reporter);
     if (market) await this.attempt.terms(next);
     await this.journal.write(next, etag);
+  }
+
+  private contested(): Problem {
+    const { project } = this.options.owner;
+    const given = this.givenUp.length
+      ? `This command terminated what it had launched: ${this.givenUp.join(', ')}.`
+      : 'This command has launched nothing.';
+    return new Problem(
+      'LAUNCH_STATE',
+      `The launch journal ${this.journal.key} was changed again and again (${this.etags.size} times), but EC2 lists no instance that was launched by it. ${given}`,
+      {
+        next: `Another command is launching an instance of ${sanitizeForTerminal(project)}, or somebody else writes to the bucket. To see all instances: npx nx-ec2 instances list. To terminate those of the project: ${nxRun(project, 'remote-down')}. Then run this command again.`,
+      },
+    );
   }
 
   private exhausted({ generation, launchOptions, refused }: LaunchState): Problem {

@@ -32,4 +32,6 @@ export interface EnsureOptions {
 export interface LaunchTimeouts extends RunInstancesTimeouts {
   /** After so long, what a killed launch has launched is seen by EC2's lists. */
   sure: number;
+  /** A journal that others write is waited for, and no longer since EC2 last answered something new. */
+  others: number;
 }

@@ -100,4 +100,60 @@ describe('a forged launch journal', () => {
     if (!named) expect(await states(foreign)).toEqual(['running']);
     expect((await read()).instance).toBe(id);
   });
+
+  it('that names another instance again and again keeps the new one waiting no longer than EC2’s lists are late', async () => {
+    const { store } = options();
+    const swap = store.compareAndSwap.bind(store);
+    let forged = 0;
+    jest.spyOn(store, 'compareAndSwap').mockImplementation(async (key, body, etag) => {
+      const state = JSON.parse(body.toString()) as LaunchState;
+      const instance = `i-${String(++forged).padStart(17, '0')}`;
+      if (state.instance !== null) await store.put(key, Buffer.from(JSON.stringify({ ...state, instance })));
+      return swap(key, body, etag);
+    });
+    const { id, how } = await ensureInstance(options({ store }));
+    expect([how, await states(id)]).toEqual(['launched', ['running']]);
+    expect(forged).toBeGreaterThan(20);
+  });
+
+  it('that is another launch again and again fails the launch, which says so and leaves no instance', async () => {
+    const { store } = options();
+    const swap = store.compareAndSwap.bind(store);
+    let forged = 0;
+    jest.spyOn(store, 'compareAndSwap').mockImplementation(async (key, body, etag) => {
+      const state = JSON.parse(body.toString()) as LaunchState;
+      const generation = String(++forged).padStart(16, '0');
+      // While EC2 launches.
+      if (state.instance !== null)
+        await store.put(key, Buffer.from(JSON.stringify({ ...state, generation, instance: null })));
+      return swap(key, body, etag);
+    });
+    await expect(ensureInstance(options({ store }))).rejects.toMatchObject({
+      code: 'LAUNCH_STATE',
+      message: expect.stringMatching(
+        /launch\/[0-9a-f]{24} was changed again and again \(\d+ times\).* terminated what it had launched: i-\w+, i-\w+, i-\w+, i-\w+\.$/m,
+      ),
+      next: expect.stringMatching(/nx-ec2 instances list.*remote-down/),
+    });
+    expect(at.aws.left().instances).toEqual([]);
+  });
+
+  it('that always belongs to a launch of a moment ago is waited for no longer than it is said', async () => {
+    const { store } = options();
+    const read = store.getWithETag.bind(store);
+    const [option] = [{ type: 'x.large', subnet: 'subnet-1', zone: 'eu-west-1a', market: 'on-demand' }];
+    let forged = 0;
+    jest.spyOn(store, 'getWithETag').mockImplementation(async (key, limit, more) => {
+      const generation = String(++forged).padStart(16, '0');
+      const state = { v: 1, generation, at: Date.now(), launchOptions: [option], n: 0, refused: [], instance: null };
+      await store.put(key, Buffer.from(JSON.stringify(state)));
+      return read(key, limit, more);
+    });
+    const timeouts = { profile: 5_000, sure: 2_000, others: 3_000 };
+    await expect(ensureInstance(options({ store, timeouts }))).rejects.toMatchObject({
+      code: 'LAUNCH_STATE',
+      message: expect.stringMatching(/This command has launched nothing\.$/m),
+    });
+    expect(forged).toBeGreaterThan(2);
+  });
 });

@@ -1,25 +1,18 @@
-import type { Description } from '../../config/schema/description';
 import type { NamedInstance } from '../../config/schema/instance-name';
-import { sleep } from '../../system/sleep';
 import { findInstance } from '../../instance/describe/find';
 import { ownFleets } from '../../instance/fleet/find-fleet';
-import { LaunchJournal } from '../../instance/launch/launch-journal';
-import {
-  isOwn,
-  describeInstance,
-  listOwnedInstances,
-  type InstanceInfo,
-} from '../../instance/describe/describe-instances';
-import { FLEET_ID, specHash, TAG, type Owner } from '../../instance/describe/ownership';
+import { isOwn, describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
+import { FLEET_ID, TAG, type Owner } from '../../instance/describe/ownership';
 import { isRefusal, mismatch, refusal, type Claim, type Waivable } from '../../instance/stop/claim';
 import { managedFleets, managedInstance, userInstance } from '../../instance/stop/managed';
 import { describeStopped, takeDown, type TakeDown } from '../../instance/stop/stop-and-wait';
-import { cancelOpenRequests, deleteFleets } from '../../instance/stop/terminate';
+import { deleteFleets } from '../../instance/stop/terminate';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { sessionClaim } from '../../context/stop-claim';
 import { isFinal } from '../fleet/wait-first-attempt';
+import { instancesAfterLaunch, launchChanges } from './after-launch';
 import { cancelBetween } from '../fleet/cancel-fleet';
 import { tryReadRecord } from '../record/record';
 import { runsOn } from '../find/runs-on-instance';
@@ -36,8 +29,6 @@ export interface TakeDownOptions {
   signal?: AbortSignal;
 }
 
-/** What a launch that was killed has launched is seen by EC2's lists after so long, ms. */
-const EC2_LAG_MS = 10_000;
 const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store'];
 
 /**
@@ -46,15 +37,27 @@ const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store
  * @throws Problem before anything is touched, where one must not be.
  */
 export async function takeDownProject(session: RunContext, owner: Owner, options: TakeDownOptions): Promise<string[]> {
-  const { aws, reporter, configuration, project } = session;
-  const { stop, force, signal } = options;
-  const { instance } = configuration;
+  const { instance } = session.configuration;
   const described = 'described' in instance ? instance.described : undefined;
   // With --force the instance that is named may be anybody's; of the project's, those of another store are meant too.
-  const claim = await sessionClaim(session, !force ? [] : described ? ['store'] : EVERYTHING);
-  const found = described
-    ? ofStore(session, await allOwn(session, owner, described, claim, signal), claim)
-    : [await theNamed(session, options, claim)];
+  const claim = await sessionClaim(session, !options.force ? [] : described ? ['store'] : EVERYTHING);
+  if (!described) return takeDownFound(session, owner, [await theNamed(session, options, claim)], claim, options);
+  const { own, changes } = await instancesAfterLaunch(session, owner, described, claim, options.signal);
+  const ended = await takeDownFound(session, owner, ofStore(session, own, claim), claim, options);
+  if (changes !== null) throw launchChanges(session.project, changes, ended, options.stop);
+  return ended;
+}
+
+async function takeDownFound(
+  session: RunContext,
+  owner: Owner,
+  found: InstanceInfo[],
+  claim: Claim,
+  options: TakeDownOptions,
+): Promise<string[]> {
+  const { aws, reporter, configuration, project } = session;
+  const { stop, force, signal } = options;
+  const described = 'described' in configuration.instance;
   const all = described ? await ownFleets(aws, owner, signal) : [];
   const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
   if (!found.length && !waiting.length) {
@@ -216,30 +219,6 @@ function ofStore({ reporter }: RunContext, found: InstanceInfo[], claim: Claim):
     );
     return false;
   });
-}
-
-/** Those that live or are ending, once EC2 tells of what a killed launch has launched. */
-async function allOwn(
-  { aws, store, keys, reporter }: RunContext,
-  owner: Owner,
-  description: Description,
-  claim: Claim,
-  signal?: AbortSignal,
-): Promise<InstanceInfo[]> {
-  const key = specHash(owner, description);
-  const journal = new LaunchJournal(store, keys, key);
-  for (;;) {
-    const [found, launch] = await Promise.all([listOwnedInstances(aws, owner, signal, true), journal.read(signal)]);
-    const waits =
-      launch?.state &&
-      launch.age < EC2_LAG_MS &&
-      (launch.state.instance ?? launch.state.n < launch.state.launchOptions.length);
-    if (!waits || found.some(({ tags }) => tags[TAG.key] === key)) {
-      await cancelOpenRequests(aws, key, claim, reporter);
-      return found;
-    }
-    await sleep(1_000, signal);
-  }
 }
 
 async function theNamed(

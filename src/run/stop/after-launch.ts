@@ -1,0 +1,73 @@
+import type { Description } from '../../config/schema/description';
+import type { RunContext } from '../../context/types';
+import { listOwnedInstances, type InstanceInfo } from '../../instance/describe/describe-instances';
+import { specHash, TAG, type Owner } from '../../instance/describe/ownership';
+import { LaunchJournal } from '../../instance/launch/launch-journal';
+import type { Claim } from '../../instance/stop/claim';
+import { cancelOpenRequests } from '../../instance/stop/terminate';
+import { Problem } from '../../report/problem';
+import { nxRun } from '../../report/shell-words';
+import { sanitizeForTerminal } from '../../report/terminal-text';
+import { formatDuration } from '../../report/units';
+import { steadyNow } from '../../system/moment';
+import { sleep } from '../../system/sleep';
+
+/** What a launch that was killed has launched is seen by EC2's lists after so long, ms. */
+const EC2_LAG_MS = 10_000;
+/** A launch that others continue is waited for no longer than that, ms. */
+export const LAUNCH_WAIT = { timeout: 60_000 };
+
+interface AfterLaunch {
+  /** Those that live or are ending. */
+  own: InstanceInfo[];
+  /** How often the journal of the launch was seen changed, if it was still changing in the end; null: EC2's list is complete. */
+  changes: number | null;
+}
+
+/**
+ * Lists the instances of a project, once EC2 must know of what a killed launch has launched. Anybody who writes to the
+ * bucket can make a launch look new again and again, so the wait has a limit.
+ */
+export async function instancesAfterLaunch(
+  { aws, store, keys, reporter, project }: RunContext,
+  owner: Owner,
+  description: Description,
+  claim: Claim,
+  signal?: AbortSignal,
+): Promise<AfterLaunch> {
+  const key = specHash(owner, description);
+  const journal = new LaunchJournal(store, keys, key);
+  const etags = new Set<string>();
+  for (const began = steadyNow(); ; await sleep(1_000, signal)) {
+    const [own, launch] = await Promise.all([listOwnedInstances(aws, owner, signal, true), journal.read(signal)]);
+    const isOpen =
+      launch?.state &&
+      launch.age < EC2_LAG_MS &&
+      (launch.state.instance ?? launch.state.n < launch.state.launchOptions.length);
+    const isComplete = !isOpen || own.some(({ tags }) => tags[TAG.key] === key);
+    const isOver = steadyNow() - began >= LAUNCH_WAIT.timeout;
+    if (isComplete || isOver) {
+      await cancelOpenRequests(aws, key, claim, reporter);
+      return { own, changes: isComplete ? null : etags.size };
+    }
+    if (!etags.size)
+      reporter.line(
+        `A launch for ${sanitizeForTerminal(project)} was recorded a moment ago; waiting up to ${formatDuration(LAUNCH_WAIT.timeout)} until EC2 lists its instance.`,
+      );
+    etags.add(launch!.etag);
+  }
+}
+
+/** Explains that an instance may still be launched after all that EC2 lists was taken down. */
+export function launchChanges(project: string, changes: number, ended: string[], stop: boolean): Problem {
+  const did = ended.length
+    ? `${stop ? 'Stopped' : 'Terminated'} what EC2 lists: ${ended.join(', ')}.`
+    : 'EC2 lists no instance of the project.';
+  return new Problem(
+    'STORE_CHANGED',
+    `The launch journal of ${sanitizeForTerminal(project)} was still changing after ${formatDuration(LAUNCH_WAIT.timeout)} (${changes} versions), so an instance may still be launched. ${did}`,
+    {
+      next: `Another command is launching an instance, or somebody else writes to the bucket. Stop it, then run again: ${nxRun(project, 'remote-down')}. To see all instances: npx nx-ec2 instances list`,
+    },
+  );
+}
