@@ -48,7 +48,7 @@ def train(plan: Any, root: str) -> dict[str, Any]:
         with runs.Starting(root):
             state = runs.find(root, spec)
             if state is None:
-                runs.start(plan, root, lock, tree)
+                runs.start(plan, root, lock=lock, tree=tree)
     if state is None:
         state = runs.watch_start(root, spec["id"])
     attached = state["id"] != spec["id"] and ("ended" if state["state"] == "ended" else "running")

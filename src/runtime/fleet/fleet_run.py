@@ -181,7 +181,7 @@ class Fleet:
             return False
         state = runs.state(self.root, self.id)
         if state["state"] == "ended" and not held(os.path.join(self.home, "report.lock")):
-            runs.tell(self.home)
+            runs.ensure_reported(self.home)
         return state["state"] != "ended" or held(os.path.join(self.home, "report.lock"))
 
     def begin(self, found: Object | None, record: RunRecord | None) -> None:

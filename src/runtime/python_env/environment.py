@@ -32,16 +32,27 @@ from .workspace_packages import NotShareable, WorkspacePackages, site_packages
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
-    from typing import Any, Callable, Generator, Iterable, Mapping, Tuple
+    from typing import Any, Callable, Generator, Iterable, Mapping, Protocol, Tuple
 
     from ..system.documents import RunSpec
     from .lockfiles import Manifests
     from .workspace_packages import Detached
 
-    # Runs one command line (with these variables, in this directory) to its end, as the training
-    # user and with its output in the log. Returns its exit code, negative for a signal. Calls the
-    # last argument several times a second. Raises where the run is to stop.
-    Process = Callable[["list[str]", "dict[str, str]", str, Callable[[], None]], int]
+    class Process(Protocol):
+        """Runs one command line to its end, as the training user and with its output in the log.
+        Returns its exit code, negative for a signal. Calls `look` several times a second. Raises
+        where the run is to stop.
+        """
+
+        def __call__(
+            self,
+            line: list[str],
+            variables: dict[str, str],
+            directory: str,
+            *,
+            look: Callable[[], None],
+        ) -> int: ...
+
     # The training's command line and its variables.
     Command = Tuple["list[str]", "dict[str, str]"]
 
@@ -408,7 +419,7 @@ class Setup:
         log_start = os.path.getsize(log) if os.path.exists(log) else 0
         name = title or setup_progress.name_of(line)
         progress = setup_progress.Progress(name, self.made, account=self.account, say=self.say)
-        code = self.process(line, variables, cwd, progress.look)
+        code = self.process(line, variables, cwd, look=progress.look)
         took = "after %.1f s" % (time.monotonic() - started)
         if code == 0:
             self.say("%s: done %s" % (name, took))

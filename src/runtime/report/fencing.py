@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .signed_record import RecordKey
 
 
-# A run is not resumed within SILENCE (run/take_over.py) of the last write of its record. An
+# A run is not resumed within SILENCE_S (run/take_over.py) of the last write of its record. An
 # instance that has not written it for this time, seconds, first checks that it still owns it.
 LEASE = 30
 

@@ -1,119 +1,186 @@
 """Why a training ended, where its exit code alone does not tell."""
+
+from __future__ import annotations
+
 import os
 import re
 
 from ..disk import full_disk
 from ..run_dir import written_files
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pwd
+    from typing import Iterator
+
+    from ..run_dir.log_writer import LogFile
+    from ..system.documents import Outcome, RunSpec, RunStateFailure
+    from ..system.left_processes import Left
+    from .child_process import Child
+
 # How the last lines of a training name a module that its Python lacks.
-NO_MODULE = re.compile(rb"^(?:\[rank\d+\]: )?ModuleNotFoundError: No module named '([A-Za-z0-9_.]{1,200})'", re.MULTILINE)
-# The outcome of a run by the reason of its stop: a user's request, its own limit, or what ends its instance or it there.
-STOPPED = {
-    "cancelled": "cancelled", "timeout": "timed-out", "shutdown": "interrupted",
-    "lifetime": "interrupted", "cost": "interrupted", "deadline": "interrupted", "hung": "interrupted",
+NO_MODULE = re.compile(
+    rb"^(?:\[rank\d+\]: )?ModuleNotFoundError: No module named '([A-Za-z0-9_.]{1,200})'",
+    re.MULTILINE,
+)
+# The outcome of a run by the reason of its stop: a user's request, its own limit, or what ends its
+# instance, or the run on it.
+STOPPED: dict[str, Outcome] = {
+    "cancelled": "cancelled",
+    "timeout": "timed-out",
+    "shutdown": "interrupted",
+    "lifetime": "interrupted",
+    "cost": "interrupted",
+    "deadline": "interrupted",
+    "hung": "interrupted",
     # The spot notice; and another instance that has resumed the run.
-    "interruption": "interrupted", "superseded": "interrupted",
+    "interruption": "interrupted",
+    "superseded": "interrupted",
 }
 
 
-def oom_kills():
-    """How many processes the kernel has killed for lack of memory, of ours as far as it tells; None where it does not."""
+def oom_kills() -> int | None:
+    """How many processes the kernel has killed for lack of memory, of ours as far as it tells; None
+    where it does not.
+    """
     total = None
-    for path, field in [("/proc/vmstat", "oom_kill")] + [(each, "oom_kill") for each in memory_events()]:
+    for path in ["/proc/vmstat", *memory_events()]:
         try:
             with open(path) as file:
                 for line in file:
                     name, _, value = line.partition(" ")
-                    if name == field:
+                    if name == "oom_kill":
                         total = (total or 0) + int(value)
         except (OSError, ValueError):
             continue
     return total
 
 
-def memory_events():
-    """Where the cgroups that we are in count such kills (version 2: memory.events, version 1: memory.oom_control)."""
+def memory_events() -> Iterator[str]:
+    """Where the cgroups that we are in count such kills (version 2: memory.events, version 1:
+    memory.oom_control).
+    """
     try:
         with open("/proc/self/cgroup") as file:
             lines = file.read().splitlines()
     except OSError:
         return
     for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers == "":
             yield "/sys/fs/cgroup%s/memory.events" % path.rstrip("/")
         elif "memory" in controllers.split(","):
             yield "/sys/fs/cgroup/memory%s/memory.oom_control" % path.rstrip("/")
 
 
-def failure_of(child, code, kills, log, home):
-    """{code, message, exitCode} of a training that did not end well by itself, or None where its exit code says all."""
+def failure_of(
+    child: Child, code: int, *, kills: int | None, log: LogFile, run_dir: str
+) -> RunStateFailure | None:
+    """The failure of a training that did not end well by itself, or None where its exit code says
+    all. `kills`: the kernel's kills before it started.
+    """
     exit_code = code if code >= 0 else None
-    if child.over:
-        return told("OUT_OF_MEMORY", "it used more memory than its limit of %s (\"train.memory\")" % size(child.limits["memory"]), exit_code)
+    limit = child.limits["memory"]
+    if child.is_over_memory and limit:
+        how = 'it used more memory than its limit of %s ("train.memory")' % size(limit)
+        return failure("OUT_OF_MEMORY", how, exit_code)
     if code in (-9, 137) and was_out_of_memory(kills):
-        return told("OUT_OF_MEMORY", "the kernel killed it: the machine was out of memory", exit_code)
-    if log.full or (code != 0 and full_disk.is_full(home)):
-        return told("NO_SPACE", "the disk was full" + (", and %d bytes of its log are lost" % log.lost if log.lost else ""), exit_code)
+        how = "the kernel killed it: the machine was out of memory"
+        return failure("OUT_OF_MEMORY", how, exit_code)
+    if log.full or (code != 0 and full_disk.is_full(run_dir)):
+        lost = ", and %d bytes of its log are lost" % log.lost if log.lost else ""
+        return failure("NO_SPACE", "the disk was full" + lost, exit_code)
     return None
 
 
-def missing_module(log, start, part):
-    """Which environment a training had whose Python lacked a module, by the end of its log; None where it lacked none.
-
-    `start`: where in the log the output of the training begins."""
+def missing_module(log: str, start: int, spec: RunSpec) -> str | None:
+    """Which module a training lacked, by the end of its log, and how to get it into its
+    environment; None where it lacked none. `start`: where in the log the training's output begins.
+    """
     found = NO_MODULE.findall(full_disk.tail(log, start))
     if not found:
         return None
-    name, environment = found[-1].decode(), part["environment"]
-    if part["setup"] is not None:
-        where = "the environment was set up by \"train.setup\", which has to install the package"
+    name: str = found[-1].decode()
+    environment = spec["environment"]
+    if spec["setup"] is not None:
+        where = 'the environment was set up by "train.setup", which has to install the package'
     elif environment["manager"] == "none":
         where = (
-            "no environment was set up for %s, so the training used the Python of the instance. A pyproject.toml with uv.lock, a requirements.txt "
-            "or an environment.yml in its directory or one above creates one" % part["projectRoot"]
+            "no environment was set up for %s, so the training used the Python of the instance. "
+            "A pyproject.toml with uv.lock, a requirements.txt or an environment.yml in its "
+            "directory or one above creates one" % spec["projectRoot"]
         )
     else:
-        where = "the environment of %s was used: add the package to it" % os.path.join(environment["root"], environment["file"])
+        file = os.path.join(environment["root"], environment["file"])
+        where = "the environment of %s was used: add the package to it" % file
         where += " and update the lock file" if environment["locked"] else ""
     return "the module %s is missing; %s" % (name, where)
 
 
-def was_out_of_memory(kills):
+def was_out_of_memory(kills: int | None) -> bool:
     """Whether the kernel has killed a process for lack of memory since `kills` were counted."""
     return kills is not None and (oom_kills() or 0) > kills
 
 
-def unfinished(left, code, home, part, since, account=None):
-    """The failure of a command that exited with 0 and left its training in the background; None where that only left helpers.
+def unfinished(
+    left: Left,
+    code: int,
+    *,
+    run_dir: str,
+    spec: RunSpec,
+    since_ns: int,
+    account: pwd.struct_passwd | None = None,
+) -> RunStateFailure | None:
+    """The failure of a command that exited with 0 and left its training in the background; None
+    where what it left in the background only served the training.
 
-    A training has written something since the moment `since` (ns, as `st_ctime_ns`) that nothing that was left has open, and nothing
-    that was left still writes to an output or to a checkpoint. `part` is the run's part of the plan."""
+    A training has written something since that moment (as `st_ctime_ns`) which no process that was
+    left has open, and no process that was left still writes to an output or to a checkpoint.
+    """
     if code != 0:
         return None
-    work = os.path.join(home, "work")
-    if not any(what.st_ctime_ns > since for path, what in files_written(home, part, account) if os.path.join(work, path) not in left.open):
-        return told("LEFT_RUNNING", "the command ended and %s, with no result written" % left.what(), code)
-    project, results = os.path.normpath(os.path.join(work, part["projectRoot"])), [written_files.Outputs(part), written_files.Outputs(part, "checkpoints")]
-    if left.writes_below(os.path.join(home, "checkpoints")) or any(
-            path.startswith(project + "/") and any(each.match(path[len(project) + 1:]) for each in results) for path in left.open):
-        return told("LEFT_RUNNING", "the command ended and %s, which was still writing its results" % left.what(), code)
+    work = os.path.join(run_dir, "work")
+    results = [
+        path
+        for path, status in files_written(run_dir, spec, account)
+        if status.st_ctime_ns > since_ns and os.path.join(work, path) not in left.open
+    ]
+    if not results:
+        how = "the command ended and %s, with no result written" % left.what()
+        return failure("LEFT_RUNNING", how, code)
+    project = os.path.normpath(os.path.join(work, spec["projectRoot"])) + "/"
+    rules = [written_files.Outputs(spec), written_files.Outputs(spec, "checkpoints")]
+    opened = [path[len(project) :] for path in left.open if path.startswith(project)]
+    is_writing = left.writes_below(os.path.join(run_dir, "checkpoints")) or any(
+        rule.match(path) for path in opened for rule in rules
+    )
+    if is_writing:
+        how = "the command ended and %s, which was still writing its results" % left.what()
+        return failure("LEFT_RUNNING", how, code)
     return None
 
 
-def files_written(home, part, account):
+def files_written(
+    run_dir: str, spec: RunSpec, account: pwd.struct_passwd | None
+) -> list[tuple[str, os.stat_result]]:
     """The files that a run has written, as paths in its directory with their stat results."""
-    prefix = "" if part["projectRoot"] == "." else part["projectRoot"] + "/"
-    found = written_files.look(os.path.join(home, "work"), part, inputs=written_files.Inputs(home), account=account)
-    return [(prefix + path, what) for path, what in found.outputs] + found.extra
+    prefix = "" if spec["projectRoot"] == "." else spec["projectRoot"] + "/"
+    inputs = written_files.Inputs(run_dir)
+    work = os.path.join(run_dir, "work")
+    found = written_files.look(work, spec, inputs=inputs, account=account)
+    return [(prefix + path, status) for path, status in found.outputs] + found.extra
 
 
-def told(code, message, exit_code):
+def failure(code: str, message: str, exit_code: int | None) -> RunStateFailure:
     return {"code": code, "message": message, "exitCode": exit_code}
 
 
-def size(count):
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1024 or unit == "GB":
-            return "%d %s" % (count, unit) if unit == "B" else "%.1f %s" % (count, unit)
+def size(count: float) -> str:
+    """A number of bytes for people, in binary units."""
+    if count < 1024:
+        return "%d B" % count
+    for name in ("KB", "MB"):
         count /= 1024.0
+        if count < 1024:
+            return "%.1f %s" % (count, name)
+    return "%.1f GB" % (count / 1024.0)

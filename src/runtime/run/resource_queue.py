@@ -1,4 +1,10 @@
-"""Who has what of the instance to itself: tickets in the order in which runs came, each as alive as its run's supervisor."""
+"""The queue for the resources of an instance: tickets in the order in which runs arrived.
+
+A ticket counts as long as its run's supervisor is alive.
+"""
+
+from __future__ import annotations
+
 import fcntl
 import json
 import os
@@ -7,73 +13,112 @@ from ..system import atomic_files
 from ..system.errors import Failure
 from ..system.file_lock import held
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
+
+    from ..system.documents import Resources, RunStateQueue
+
+
+class Ticket:
+    """`granted`: the GPUs that the run has, None while it waits."""
+
+    def __init__(self, path: str, number: int, stored: dict[str, Any]) -> None:
+        self.path, self.number = path, number
+        self.run: str = stored["run"]
+        self.exclusive: bool = stored["exclusive"]
+        self.gpus: int = stored["gpus"]
+        self.granted: list[int] | None = stored["granted"]
+
+    def write(self) -> None:
+        stored = {
+            "run": self.run,
+            "exclusive": self.exclusive,
+            "gpus": self.gpus,
+            "granted": self.granted,
+        }
+        atomic_files.write_atomically(self.path, json.dumps(stored).encode(), durable=False)
+
 
 class Claims:
     """The tickets of all runs of an instance, under one lock.
 
-    A ticket is `<root>/claims/<number>-<run>`: {"run", "exclusive", "gpus", "granted": null | [GPU, …]}. One whose run has no
-    supervisor any more counts for nothing, and is removed by whoever comes across it."""
+    A ticket is `<root>/claims/<number>-<run>`: {"run", "exclusive", "gpus", "granted": null | [GPU,
+    …]}. A ticket whose run has no supervisor any more is removed when it is read.
+    """
 
-    def __init__(self, root, gpus):
+    def __init__(self, root: str, gpus: int) -> None:
         self.root, self.gpus = root, gpus
         self.directory = os.path.join(root, "claims")
 
-    def __enter__(self):
+    def __enter__(self) -> Claims:
         os.makedirs(self.directory, exist_ok=True)
-        self.descriptor = os.open(os.path.join(self.directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = os.path.join(self.directory, "lock")
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         self.tickets = list(self._read())
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
 
-    def _read(self):
+    def _read(self) -> Iterator[Ticket]:
         for name in sorted(os.listdir(self.directory)):
             number, _, run = name.partition("-")
             if not number.isdigit():
                 continue
             path = os.path.join(self.directory, name)
-            ticket = atomic_files.read_json(path)
-            if ticket is None or not held(os.path.join(self.root, "runs", run, "lock")):
+            stored = atomic_files.read_json(path)
+            if stored is None or not held(os.path.join(self.root, "runs", run, "lock")):
                 os.unlink(path)
                 continue
-            yield dict(ticket, path=path, number=int(number))
+            yield Ticket(path, int(number), stored)
 
-    def join(self, run, claim):
+    def join(self, run: str, resources: Resources) -> None:
         """Puts a run at the end of the queue. Its supervisor's lock must be held by now."""
-        number = 1 + max((ticket["number"] for ticket in self.tickets), default=0)
-        ticket = {"run": run, "exclusive": claim["exclusive"], "gpus": claim["gpus"], "granted": None}
-        self._write(os.path.join(self.directory, "%012d-%s" % (number, run)), ticket)
+        number = 1 + max((ticket.number for ticket in self.tickets), default=0)
+        path = os.path.join(self.directory, "%012d-%s" % (number, run))
+        stored = {"run": run, "granted": None}
+        Ticket(path, number, {**resources, **stored}).write()
 
-    def take(self, run):
-        """The GPUs that the run has from now on, [] where it asked for none; None while it must wait for whatever runs or came before."""
+    def take(self, run: str) -> list[int] | None:
+        """The GPUs that the run has from now on, [] where it asked for none; None while it must
+        wait for runs that are active or came before.
+        """
         mine = self._find(run)
-        if mine["gpus"] > self.gpus:
-            raise Failure("CLAIM_IMPOSSIBLE", "%d GPUs were requested, but the instance has %d" % (mine["gpus"], self.gpus))
-        if mine["granted"] is None and not self._before(mine):
-            taken = {gpu for ticket in self.tickets for gpu in ticket["granted"] or ()}
+        if mine.gpus > self.gpus:
+            counts = (mine.gpus, self.gpus)
+            how = "%d GPUs were requested, but the instance has %d" % counts
+            raise Failure("CLAIM_IMPOSSIBLE", how)
+        if mine.granted is None and not self._before(mine):
+            taken = {gpu for ticket in self.tickets for gpu in ticket.granted or ()}
             free = [gpu for gpu in range(self.gpus) if gpu not in taken]
-            mine["granted"] = free[: mine["gpus"]]
-            self._write(mine["path"], {name: mine[name] for name in ("run", "exclusive", "gpus", "granted")})
-        return mine["granted"]
+            mine.granted = free[: mine.gpus]
+            mine.write()
+        return mine.granted
 
-    def _find(self, run):
+    def place(self, run: str) -> RunStateQueue:
+        """What a run waits for: how many runs, and the first of them."""
+        waited = self._before(self._find(run))
+        return {"before": len(waited), "holders": [each.run for each in waited[:10]]}
+
+    def _find(self, run: str) -> Ticket:
         for ticket in self.tickets:
-            if ticket["run"] == run:
+            if ticket.run == run:
                 return ticket
         raise Failure("NO_TICKET", "the run's place in the queue is gone", run=run)
 
-    def _before(self, mine):
-        """The tickets that a waiting one waits for: those that have something, or came before, and do not go with it."""
-        others = [each for each in self.tickets if each is not mine and (each["granted"] is not None or each["number"] < mine["number"])]
-        short = mine["gpus"] and sum(each["gpus"] for each in others) + mine["gpus"] > self.gpus
-        return [each for each in others if each["exclusive"] or mine["exclusive"] or (short and each["gpus"])]
-
-    def place(self, run):
-        """What a run waits for: {"before": how many, "holders": [their runs]}."""
-        waited = self._before(self._find(run))
-        return {"before": len(waited), "holders": [each["run"] for each in waited[:10]]}
-
-    def _write(self, path, ticket):
-        atomic_files.write_atomically(path, json.dumps(ticket).encode(), durable=False)
+    def _before(self, mine: Ticket) -> list[Ticket]:
+        """The tickets that a waiting one waits for: those that have something, or came before, and
+        can't share the instance with it.
+        """
+        others = [
+            each
+            for each in self.tickets
+            if each is not mine and (each.granted is not None or each.number < mine.number)
+        ]
+        wanted = sum(each.gpus for each in others) + mine.gpus
+        is_short = mine.gpus > 0 and wanted > self.gpus
+        return [
+            each for each in others if each.exclusive or mine.exclusive or (is_short and each.gpus)
+        ]

@@ -11,19 +11,20 @@ from ..system import atomic_files
 from ..system.account import training_user
 from ..system.errors import Failure
 from ..system.file_lock import held
+from ..system.wall_clock import now_ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator, Mapping
 
     from ..sync.tree import Tree
     from ..sync.tree_lock import TreeLock
     from ..system.documents import RunReport, RunSpec
 
 
-# Seconds that a start is watched, and that a training which runs is given to say something.
-STARTING = 3.0
-SPEAKING = 0.2
+# How long a start is watched, and how long a training that runs has to print something.
+STARTING_S = 3.0
+FIRST_OUTPUT_S = 0.2
 
 
 def directory(root: str, run_id: object) -> str:
@@ -33,53 +34,53 @@ def directory(root: str, run_id: object) -> str:
 
 
 def state(root: str, run_id: str) -> dict[str, Any]:
-    """The record of a run, as true as it can be told: one whose supervisor is gone is lost, never running."""
-    home = directory(root, run_id)
-    record = atomic_files.read_json(os.path.join(home, "run.json"))
+    """The record of a run. A run whose supervisor has disappeared is recorded as lost."""
+    run_dir = directory(root, run_id)
+    record = atomic_files.read_json(os.path.join(run_dir, "run.json"))
     if record is None:
         raise Failure("NO_RUN", "there is no run %s on this instance" % run_id, run=run_id)
-    if record["state"] != "ended" and not held(os.path.join(home, "lock")):
+    if record["state"] != "ended" and not held(os.path.join(run_dir, "lock")):
         from ..report import reporter
 
-        reporter.settle(home)
-        record = atomic_files.read_json(os.path.join(home, "run.json"))
-        tell(home)
+        reporter.settle(run_dir)
+        record = atomic_files.read_json(os.path.join(run_dir, "run.json"))
+        ensure_reported(run_dir)
     return record
 
 
-def tell(home: str) -> None:
+def ensure_reported(run_dir: str) -> None:
     """Starts the run's reporter again if it has ended before everything was uploaded."""
     from ..report import reporter
 
-    part = atomic_files.read_json(os.path.join(home, "plan.json"))
-    told = report(home) or {}
-    if part and part["store"] and not (told.get("saved") or told.get("superseded")):
-        reporter.start(home)
+    spec = atomic_files.read_json(os.path.join(run_dir, "plan.json"))
+    told: Mapping[str, Any] = report(run_dir) or {}
+    if spec and spec["store"] and not (told.get("saved") or told.get("superseded")):
+        reporter.start(run_dir)
 
 
-def report(home: str) -> RunReport | None:
-    """What the run's reporter has uploaded: {"saved", "trouble", …}; None before its first write."""
-    return atomic_files.read_json(os.path.join(home, "report.json"))
+def report(run_dir: str) -> RunReport | None:
+    """What the run's reporter has uploaded; None before its first write."""
+    return atomic_files.read_json(os.path.join(run_dir, "report.json"))
 
 
-def all_of(root, key):
+def all_of(root: str, key: str) -> Iterator[dict[str, Any]]:
     """The records of the runs of one training, newest first."""
     try:
-        names = sorted((name for name in os.listdir(os.path.join(root, "runs")) if RUN_ID.fullmatch(name)), reverse=True)
+        names = filter(RUN_ID.fullmatch, os.listdir(os.path.join(root, "runs")))
     except OSError:
         return
-    for name in names:
+    for name in sorted(names, reverse=True):
         record = atomic_files.read_json(os.path.join(root, "runs", name, "run.json"))
         if record and record["runKey"] == key and record["kind"] == "training":
             try:
                 yield state(root, name)
             except Failure:
-                # It went meanwhile, to make room.
+                # Another process has removed it to free space.
                 continue
 
 
 class Starting:
-    """Held by whoever looks whether a training runs already, and starts it where it does not."""
+    """The lock for looking whether a training is running, and starting it if it is not."""
 
     def __init__(self, root: str) -> None:
         self.path = os.path.join(root, "start.lock")
@@ -89,92 +90,142 @@ class Starting:
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
-        # What was forked meanwhile has the descriptor too: closing it here would not give up the lock.
+        # Processes that were forked since have the descriptor, too: closing it here would not
+        # release the lock.
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         os.close(self.descriptor)
 
 
-def find(root: str, part: RunSpec) -> dict[str, Any] | None:
-    """The run that is this very training, whoever has started it: by its id, or by its key where that goes on, or has
-    succeeded after the one that is known to be done with."""
-    next_attempt = part.get("nextAttempt")
-    if os.path.exists(os.path.join(directory(root, part["id"]), "run.json")):
-        record = state(root, part["id"])
-        return None if next_attempt and record["outcome"] is not None and record["attempt"] < next_attempt["attempt"] else record
-    if part["rerun"] or next_attempt:
+def find(root: str, spec: RunSpec) -> dict[str, Any] | None:
+    """The run that is this very training, whoever has started it: by its id, or by its key if that
+    run is active, or has succeeded after the one that the client knows to have failed.
+    """
+    next_attempt = spec.get("nextAttempt")
+    if os.path.exists(os.path.join(directory(root, spec["id"]), "run.json")):
+        record = state(root, spec["id"])
+        has_ended = record["outcome"] is not None
+        if next_attempt and has_ended and record["attempt"] < next_attempt["attempt"]:
+            return None
+        return record
+    if spec["rerun"] or next_attempt:
         return None
-    for record in all_of(root, part["runKey"]):
-        if record["outcome"] is None or (record["outcome"] == "succeeded" and record["id"] > (part["knownFailed"] or "")):
+    for record in all_of(root, spec["runKey"]):
+        is_newer = record["id"] > (spec["knownFailed"] or "")
+        if record["outcome"] is None or (record["outcome"] == "succeeded" and is_newer):
             return record
     return None
 
 
-def start(plan: dict[str, Any], root: str, lock: TreeLock, tree: Tree) -> None:
+def start(plan: dict[str, Any], root: str, *, lock: TreeLock, tree: Tree) -> None:
     """Starts the run of a plan."""
-    from ..report import reporter
-    from ..system.host_stats import count_gpus
     from . import supervisor
 
-    part = plan["run"]
-    home = directory(root, part["id"])
+    spec: RunSpec = plan["run"]
+    run_dir = directory(root, spec["id"])
     account = training_user(plan.get("user"))
-    if part["detached"] or (part["store"] and part["store"]["access"] == "role"):
+    if spec["detached"] or (spec["store"] and spec["store"]["access"] == "role"):
         from ..aws.bucket import open_bucket
 
-        # There is no form, or no client that renews it: a run that the role can't write must not start.
-        open_bucket(dict(part["store"], access="role"))
-    record = {
-        "id": part["id"], "kind": part.get("kind", "training"), "runKey": part["runKey"], "project": part["project"], "caller": part["caller"], "tree": plan["tree"],
-        "snapshot": plan["sync"]["snapshot"], "instance": os.environ.get("AWS_SSM_INSTANCE_ID"), "boot": reporter.boot(),
-        "state": "preparing", "pid": None, "supervisor": None, "user": account.pw_name, "scope": False,
-        "createdAt": int(time.time() * 1000), "startedAt": None, "endedAt": None, "exitCode": None, "signal": None,
-        "since": None, "attempt": 1, "attempts": [], "queue": None, "resources": part["resources"], "gpus": [], "totalGpus": count_gpus(),
-        "training": None, "datasets": [], "restoredFrom": None, "takenOver": None,
-        "stop": None, "failure": None, "outcome": None, "warnings": [], "directory": home,
-    }
-    if part.get("nextAttempt"):
+        # There is no form, or no client that renews it: a run that the role can't write must not
+        # start.
+        access = spec["store"].copy()
+        access["access"] = "role"
+        open_bucket(access)
+    record = new_record(plan, run_dir, account.pw_name)
+    if spec.get("nextAttempt"):
         from . import take_over
 
-        record.update(take_over.begin(home, part, record["instance"]))
-    os.makedirs(home, exist_ok=True)
-    atomic_files.write_json(os.path.join(home, "plan.json"), without_secrets(part), 0o600)
-    supervisor.spawn(home, record, part, tree, account, lock)
+        record.update(take_over.begin(run_dir, spec))
+    os.makedirs(run_dir, exist_ok=True)
+    atomic_files.write_json(os.path.join(run_dir, "plan.json"), without_secrets(spec), 0o600)
+    supervisor.spawn(run_dir, record, spec, tree=tree, account=account, lock=lock)
 
 
-def without_secrets(part):
-    """What of a run's plan is written down: the values that the client has read are the training's alone."""
-    return dict(part, env={name: value for name, value in part["env"].items() if name not in part["mask"]})
+def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, Any]:
+    """The record of a run that has not started."""
+    from ..report import reporter
+    from ..system.host_stats import count_gpus
+
+    spec: RunSpec = plan["run"]
+    return {
+        "id": spec["id"],
+        "kind": spec.get("kind", "training"),
+        "runKey": spec["runKey"],
+        "project": spec["project"],
+        "caller": spec["caller"],
+        "tree": plan["tree"],
+        "snapshot": plan["sync"]["snapshot"],
+        "instance": os.environ.get("AWS_SSM_INSTANCE_ID"),
+        "boot": reporter.boot(),
+        "state": "preparing",
+        "pid": None,
+        "supervisor": None,
+        "user": user,
+        "scope": False,
+        "createdAt": now_ms(),
+        "startedAt": None,
+        "endedAt": None,
+        "exitCode": None,
+        "signal": None,
+        "since": None,
+        "attempt": 1,
+        "attempts": [],
+        "queue": None,
+        "resources": spec["resources"],
+        "gpus": [],
+        "totalGpus": count_gpus(),
+        "training": None,
+        "datasets": [],
+        "restoredFrom": None,
+        "takenOver": None,
+        "stop": None,
+        "failure": None,
+        "outcome": None,
+        "warnings": [],
+        "directory": run_dir,
+    }
+
+
+def without_secrets(spec: RunSpec) -> RunSpec:
+    """The part of a run's plan that is stored: without the secrets that the client has read."""
+    stored = spec.copy()
+    stored["env"] = {name: value for name, value in spec["env"].items() if name not in spec["mask"]}
+    return stored
 
 
 def watch_start(root: str, run_id: str) -> dict[str, Any]:
-    """The run's record when it is under way or has ended, or after STARTING."""
-    deadline, seen = time.monotonic() + STARTING, None
+    """The run's record when it is active or has ended, or after STARTING_S."""
+    deadline, running_since = time.monotonic() + STARTING_S, None
     while True:
         record = state(root, run_id)
-        if record["outcome"] is not None or record["state"] == "queued" or time.monotonic() > deadline:
-            return record
-        if record["state"] == "setup":
+        is_settled = record["outcome"] is not None or record["state"] in ("queued", "setup")
+        if is_settled or time.monotonic() > deadline:
             return record
         if record["state"] == "running":
-            seen = seen or time.monotonic()
-            if os.path.getsize(os.path.join(record["directory"], "log")) or time.monotonic() - seen > SPEAKING:
+            running_since = running_since or time.monotonic()
+            has_output = os.path.getsize(os.path.join(record["directory"], "log")) > 0
+            if has_output or time.monotonic() - running_since > FIRST_OUTPUT_S:
                 return record
         time.sleep(0.01)
 
 
-def cancel(plan, root):
+def cancel(plan: Mapping[str, Any], root: str) -> dict[str, Any]:
     record = state(root, plan["run"])
-    already = record["outcome"] is not None
-    if not already:
-        atomic_files.write_json(os.path.join(directory(root, record["id"]), "stop.json"), {"reason": "cancelled", "gracePeriod": plan["gracePeriod"]})
-    return {"run": record, "already": already}
+    has_ended = record["outcome"] is not None
+    if not has_ended:
+        path = os.path.join(directory(root, record["id"]), "stop.json")
+        stop = {"reason": "cancelled", "gracePeriod": plan["gracePeriod"]}
+        atomic_files.write_json(path, stop)
+    return {"run": record, "already": has_ended}
 
 
-def renew(plan, root):
-    """Gives a run another way into the store, and has told there what is still to be told."""
+def renew(plan: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """Gives a run a new way into the store, and starts its reporter if something is not uploaded
+    yet.
+    """
     record = state(root, plan["run"])
-    home = directory(root, plan["run"])
+    run_dir = directory(root, plan["run"])
     if plan["store"]:
-        atomic_files.write_json(os.path.join(home, "access.json"), plan["store"], 0o600)
-    tell(home)
-    return {"run": record, "report": report(home)}
+        atomic_files.write_json(os.path.join(run_dir, "access.json"), plan["store"], 0o600)
+    ensure_reported(run_dir)
+    return {"run": record, "report": report(run_dir)}

@@ -1,4 +1,7 @@
 """The values of a run's secrets, read by the instance's role when the run starts."""
+
+from __future__ import annotations
+
 import json
 
 from ..aws.endpoints import service_url
@@ -6,73 +9,102 @@ from ..aws.http_pool import Connections, in_parallel
 from ..aws.signed_requests import Service
 from ..system.errors import Failure
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..aws.signed_requests import Answer
+    from ..system.documents import RunSpec
+
 PERMISSIONS = {
     "ssm": "ssm:GetParameter on it, and kms:Decrypt where its key is not aws/ssm",
-    "secretsmanager": "secretsmanager:GetSecretValue on it, and kms:Decrypt where its key is not aws/secretsmanager",
+    "secretsmanager": (
+        "secretsmanager:GetSecretValue on it, and kms:Decrypt where its key is not "
+        "aws/secretsmanager"
+    ),
 }
 
 
-def read_secrets(part):
-    """{NAME: value} of a run's `secrets`. SECRET_FAILED: `detail.name`, `.source`, `.aws`, `.fix`; NO_ROLE."""
-    connections, values = Connections(), {}
-    region, endpoints = part["store"]["region"], part["endpoints"]
+def read_secrets(spec: RunSpec) -> dict[str, str]:
+    """{NAME: value} of a run's `secrets`. SECRET_FAILED: `detail.name`, `.source`, `.aws`, `.fix`;
+    NO_ROLE.
+    """
+    connections = Connections()
+    values: dict[str, str] = {}
 
-    def read(item):
+    def read(item: tuple[str, str]) -> None:
         name, source = item
-        values[name] = SecretSource(name, source, region, endpoints, connections).read()
+        values[name] = SecretSource(name, source, spec=spec, connections=connections).read()
 
-    in_parallel(part["secrets"].items(), read)
+    in_parallel(spec["secrets"].items(), read)
     connections.close()
-    return {name: values[name] for name in part["secrets"]}
+    return {name: values[name] for name in spec["secrets"]}
 
 
 class SecretSource:
     """`ssm:<parameter>` or `secretsmanager:<secret>[#<key of its JSON>]`, each by name or ARN."""
 
-    def __init__(self, name, source, region, endpoints, connections):
+    def __init__(self, name: str, source: str, *, spec: RunSpec, connections: Connections) -> None:
         self.name, self.source = name, source
         self.kind, _, self.id = source.partition(":")
         if self.kind not in PERMISSIONS or not self.id:
-            raise self.failure('it is neither "ssm:<parameter>" nor "secretsmanager:<secret>[#<key>]"')
-        # A resource of another region is asked for where it is.
-        region = self.id.split(":")[3] if self.id.startswith("arn:") and self.id.count(":") >= 5 else region
-        self.url = service_url(self.kind, region, endpoints.get(self.kind))
+            how = 'it is neither "ssm:<parameter>" nor "secretsmanager:<secret>[#<key>]"'
+            raise self._failure(how)
+        # An ARN names its region, which may be another than that of the store.
+        is_arn = self.id.startswith("arn:") and self.id.count(":") >= 5
+        region = self.id.split(":")[3] if is_arn else spec["store"]["region"]
+        endpoints = {
+            "ssm": spec["endpoints"].get("ssm"),
+            "secretsmanager": spec["endpoints"].get("secretsmanager"),
+        }
+        self.url = service_url(self.kind, region, endpoints[self.kind])
         self.service = Service(self.kind, region, connections=connections)
 
-    def read(self):
-        value = self.parameter() if self.kind == "ssm" else self.secret()
+    def read(self) -> str:
+        value = self._parameter() if self.kind == "ssm" else self._secret()
         if "\0" in value:
-            raise self.failure("its value contains a NUL byte, which a variable can't hold")
+            raise self._failure("its value contains a NUL byte, which a variable can't hold")
         return value
 
-    def parameter(self):
-        return self.ask("AmazonSSM.GetParameter", {"Name": self.id, "WithDecryption": True})["Parameter"]["Value"]
+    def _parameter(self) -> str:
+        wanted = {"Name": self.id, "WithDecryption": True}
+        return self._ask("AmazonSSM.GetParameter", wanted)["Parameter"]["Value"]
 
-    def secret(self):
+    def _secret(self) -> str:
         secret, _, key = self.id.partition("#")
-        value = self.ask("secretsmanager.GetSecretValue", {"SecretId": secret}).get("SecretString")
+        answer = self._ask("secretsmanager.GetSecretValue", {"SecretId": secret})
+        value: str | None = answer.get("SecretString")
         if value is None:
-            raise self.failure("it is binary, not text")
+            raise self._failure("it is binary, not text")
         if not key:
             return value
         try:
             found = json.loads(value)[key]
         except ValueError:
-            raise self.failure("it is not JSON, so it has no key %s" % key)
+            raise self._failure("it is not JSON, so it has no key %s" % key)
         except (KeyError, TypeError, IndexError):
-            raise self.failure("its JSON has no key %s" % key)
+            raise self._failure("its JSON has no key %s" % key)
         return found if isinstance(found, str) else json.dumps(found)
 
-    def ask(self, target, values):
+    def _ask(self, target: str, values: object) -> Any:
         answer = self.service.call(target, values, self.url)
         if answer.status != 200:
-            denied = answer.status == 403 or "AccessDenied" in answer.code
-            raise self.failure(answer.words, answer, "give the instance's role " + PERMISSIONS[self.kind] if denied else None)
+            raise self._failure(answer.words, answer)
         return json.loads(bytes(answer.body))
 
-    def failure(self, why, answer=None, fix=None):
-        """Never the value: why AWS, or we, can not give it."""
+    def _failure(self, why: str, answer: Answer | None = None) -> Failure:
+        """The failure without the value: why AWS, or this module, did not give it."""
         message = "the secret %s could not be read from %s: %s" % (self.name, self.source, why)
-        if fix:
+        fix = None
+        if answer and (answer.status == 403 or "AccessDenied" in answer.code):
+            fix = "give the instance's role " + PERMISSIONS[self.kind]
             message += "; " + fix
-        return Failure("SECRET_FAILED", message, name=self.name, source=self.source, status=answer.status if answer else None, aws=answer.words if answer else None, fix=fix)
+        return Failure(
+            "SECRET_FAILED",
+            message,
+            name=self.name,
+            source=self.source,
+            status=answer.status if answer else None,
+            aws=answer.words if answer else None,
+            fix=fix,
+        )

@@ -117,7 +117,7 @@ class SetupTest(test_environment.SetupTest):
 
     def compiled(self, code):
         setup = self.setup({})
-        setup.process, setup.say, setup.step_variables = lambda *_: code, self.say, {}
+        setup.process, setup.say, setup.step_variables = lambda *_, **__: code, self.say, {}
         setup.manifests = type("Manifests", (), {"root": setup.work})
         site = os.path.join(self.root, "env", "lib", "python3.11", "site-packages")
         os.makedirs(site, exist_ok=True)

@@ -22,7 +22,7 @@ def part(**more):
 
 class Variables(unittest.TestCase):
     def of(self, **more):
-        ours, others = training_variables.variables_of(part(**more), RECORD, "/home", "/srv/model")
+        ours, others = training_variables.variables_of(part(**more), RECORD, run_dir="/home", project="/srv/model")
         return dict(others, **ours)
 
     def test_a_script_for_sagemaker_finds_one_host(self):

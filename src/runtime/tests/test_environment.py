@@ -264,11 +264,11 @@ class KeptTest(ToolsTest):
             # Killed after the first step, with the environment half there.
             steps = []
 
-            def process(*step):
+            def process(*step, look):
                 if steps:
                     os.kill(os.getpid(), signal.SIGKILL)
                 steps.append(step)
-                return self.process(*step)
+                return self.process(*step, look=look)
 
             setup.run(process, self.say, time.sleep)
             os._exit(0)

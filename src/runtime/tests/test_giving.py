@@ -102,9 +102,9 @@ class PrepareTest(Outside):
 
     def prepare(self, **part):
         it = object.__new__(supervisor.Supervisor)
-        it.home, it.work, it.account = self.home, self.work, NOBODY
-        it.part = dict({"projectRoot": "p", "outputDir": "out/artifacts", "script": None, "artifacts": {"numbered": []}}, **part)
-        it.project = os.path.join(self.work, it.part["projectRoot"])
+        it.run_dir, it.work, it.account = self.home, self.work, NOBODY
+        it.spec = dict({"projectRoot": "p", "outputDir": "out/artifacts", "script": None, "artifacts": {"numbered": []}}, **part)
+        it.project = os.path.join(self.work, it.spec["projectRoot"])
         it.prepare()
 
     def setUp(self):
@@ -244,7 +244,7 @@ class CommandTest(Outside):
         log = log_writer.LogFile(self.home)
         self.addCleanup(log.close)
         limits = {"memory": None, "cores": None}
-        return child_process.Child(["cat", "key"], {"PATH": "/bin:/usr/bin"}, directory, NOBODY, log, None, limits, lambda: None, None).wait()
+        return child_process.Child(["cat", "key"], {"PATH": "/bin:/usr/bin"}, directory, account=NOBODY, log=log, mask=None, limits=limits, requested_stop=lambda: None, exclude_pid=None).wait()
 
     def test_can_not_start_in_a_directory_that_only_root_can_reach(self):
         # Everybody may read what is in it, and only root can get there.

@@ -126,7 +126,7 @@ class DetachedTest(Ending):
             try:
                 if tracer.stdout.readline() != b"0\n":
                     self.skipTest("processes may not be traced here")
-                with mock.patch.object(child_process, "AWAITED", 0.2):
+                with mock.patch.object(child_process, "REPORTED_S", 0.2):
                     main.run({"v": 1, "op": "cancel", "run": run["id"], "gracePeriod": 0.3}, self.root)
                     state = self.end(run["id"])[0]
             finally:
@@ -172,16 +172,16 @@ class DetachedTest(Ending):
         plan = {"v": 1, "op": "exec", "tree": self.plan("")["tree"], "run": None, "user": None, "exec": {
             "id": self.plan("")["run"]["id"], "projectRoot": "p", "argv": ["sh", "-c", "echo once >> %s" % count], "timeout": None, "gracePeriod": 0.3,
         }}
-        place = exec.place
+        find_target = exec.find_target
 
         def slowly(*words):
             time.sleep(0.3)
-            return place(*words)
+            return find_target(*words)
 
         def arrive():
             child = os.fork()
             if child == 0:
-                with mock.patch.object(exec, "place", slowly):
+                with mock.patch.object(exec, "find_target", slowly):
                     os._exit(0 if main.run(plan, self.root)["ok"] else 1)
             return child
 

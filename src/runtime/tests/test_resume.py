@@ -213,7 +213,7 @@ class ResumeTest(Resuming):
                 try:
                     store = Store(self.store.directory, kill=kills + 1, reads=True)
                     with mock.patch("nx_ec2_runtime.aws.bucket.open_bucket", lambda access: store):
-                        take_over.begin(home, spec, "i-2")
+                        take_over.begin(home, spec)
                     os._exit(0)
                 finally:
                     os._exit(1)
@@ -250,7 +250,7 @@ class ResumeTest(Resuming):
 
                     write = atomic_files.write_atomically
                     with mock.patch("nx_ec2_runtime.system.atomic_files.write_atomically", lambda *args, **more: (dies(), write(*args, **more))):
-                        take_over.begin(home, spec, "i-2")
+                        take_over.begin(home, spec)
                     os._exit(0)
                 finally:
                     os._exit(1)
@@ -560,8 +560,8 @@ class CutOffTest(Resuming):
         super().setUp()
         self.at("i-1")
         # The supervisor is a fork of this process.
-        self.addCleanup(setattr, child_process, "LAUNCHER_POLL", child_process.LAUNCHER_POLL)
-        child_process.LAUNCHER_POLL = 0
+        self.addCleanup(setattr, child_process, "LAUNCHER_POLL_S", child_process.LAUNCHER_POLL_S)
+        child_process.LAUNCHER_POLL_S = 0
         self.saved = os.path.join(self.store.directory, "checkpoint", "1.json")
 
     def train_cut_off(self, script, **more):
@@ -618,7 +618,7 @@ class CutOffTest(Resuming):
     def test_a_set_of_another_run_is_fetched_again_where_this_one_has_saved_none(self):
         self.by_form()
         it = object.__new__(supervisor.Supervisor)
-        it.home, it.part, it.record, it.account = self.root, part("r", store=STORE, resumeFrom={"run": "other", "n": 4}), {}, None
+        it.run_dir, it.spec, it.record, it.account = self.root, part("r", store=STORE, resumeFrom={"run": "other", "n": 4}), {}, None
         it.log, fetched = mock.Mock(), []
         with mock.patch.object(it, "restore_one", fetched.append):
             it.restore_last()

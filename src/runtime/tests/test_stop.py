@@ -66,17 +66,19 @@ class ShutdownTest(unittest.TestCase):
 
     def ended(self, script, reason):
         def requested_stop():
-            return (reason, 5) if child.process.returncode is not None else None
+            return child_process.Stop(reason, 5) if child.process.returncode is not None else None
 
         account, limits = pwd.getpwuid(os.geteuid()), {"memory": None, "cores": None}
         words = ["sh", "-c", script]
-        child = child_process.Child(words, dict(os.environ), "/", account, Log(), None, limits, requested_stop, None)
+        child = child_process.Child(
+            words, dict(os.environ), "/", account=account, log=Log(), mask=None, limits=limits, requested_stop=requested_stop, exclude_pid=None,
+        )
         child.wait()
-        return child.stopped, child.cut
+        return child.stopped and child.stopped.reason, child.cut
 
     def test_a_training_that_ended_before_it_was_looked_at_was_stopped_by_it(self):
-        self.assertEqual(self.ended("kill -TERM $$", "shutdown"), (("shutdown", 5), True))
-        self.assertEqual(self.ended("exit 3", "shutdown"), (("shutdown", 5), False))
+        self.assertEqual(self.ended("kill -TERM $$", "shutdown"), ("shutdown", True))
+        self.assertEqual(self.ended("exit 3", "shutdown"), ("shutdown", False))
 
     def test_one_that_failed_as_it_was_to_be_cancelled_has_failed(self):
         self.assertEqual(self.ended("exit 3", "cancelled"), (None, False))
@@ -236,8 +238,8 @@ class CutTest(Trainings):
         torchrun = os.path.join(self.root, "torchrun")
         os.symlink(shutil.which("bash"), torchrun)
         # The supervisor is a fork of this process.
-        every, child_process.LAUNCHER_POLL = child_process.LAUNCHER_POLL, 0
-        self.addCleanup(setattr, child_process, "LAUNCHER_POLL", every)
+        every, child_process.LAUNCHER_POLL_S = child_process.LAUNCHER_POLL_S, 0
+        self.addCleanup(setattr, child_process, "LAUNCHER_POLL_S", every)
         for code, cut in ((1, True), (0, False)):
             state, _ = self.train("", runKey=str(code), script=None, command=[torchrun, "-c", "sleep 3; exit %d" % code])
             self.assertEqual(state["attempts"][-1]["cut"], cut)
