@@ -1,5 +1,5 @@
 """Room on the instance: what is no longer used goes, by age, by number and by need.
-docs/reference/formats.md, "Room".
+docs/reference/formats.md, "Garbage on the instance".
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What several runs use and the first of them makes: an environment, a data set.
-`<root>/<kind>/<name>/`, docs/reference/formats.md, "Room".
+`<root>/<kind>/<name>/`, docs/reference/formats.md, "Garbage on the instance".
 """
 
 from __future__ import annotations
