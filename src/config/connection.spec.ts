@@ -15,7 +15,7 @@ describe('the connection of a workspace', () => {
   const resolve = (options: Record<string, string | undefined>, environment: NodeJS.ProcessEnv = {}) =>
     resolveConnection({ workspaceRoot: '/nowhere-of-ours', nxJson, options, environment });
 
-  it('is that of the plugin in nx.json, under the command line', () => {
+  it("comes from the plugin's options in nx.json, overridden by the command line", () => {
     expect(resolve({ prefix: 'other', profile: undefined })).toEqual({
       bucket: 'acme',
       prefix: 'other',
@@ -24,7 +24,7 @@ describe('the connection of a workspace', () => {
     });
   });
 
-  it('says of a value that AWS or a policy refuses where it is set', () => {
+  it('names the place of a value that AWS or a policy refuses', () => {
     const { sources } = resolve({ prefix: 'other' }, {});
     const refused = new Problem('BUCKET', 'No.', { settings: ['bucket', 'prefix', 'region', 'kmsKeyId'] });
     expect(withOrigins(refused, sources!, {}).message.split('\n').slice(1)).toEqual([
@@ -34,7 +34,7 @@ describe('the connection of a workspace', () => {
     ]);
   });
 
-  it('is, for a project, what its own file says', () => {
+  it("comes from the project's own file for a command of a project", () => {
     const workspaceRoot = mkdtempSync(join(tmpdir(), 'nx-ec2-connection-'));
     try {
       mkdirSync(join(workspaceRoot, 'model'));
@@ -50,14 +50,14 @@ describe('the connection of a workspace', () => {
     }
   });
 
-  it('says where what is wrong comes from', () => {
+  it('names the place of an invalid value', () => {
     expect(() => resolve({ prefix: 'a b' })).toThrow(/--prefix: may hold/);
     const wrong = { plugins: [{ plugin: 'nx-ec2', options: { bucket: 'NO' } }] };
     expect(() => resolveConnection({ workspaceRoot: '/', nxJson: wrong, options: {} })).toThrow(/"bucket" in nx.json/);
     expect(() => resolveConnection({ workspaceRoot: '/', nxJson: {}, options: {} })).toThrow(/No bucket is configured/);
   });
 
-  it('is of one of several entries in nx.json: which one, the command line says', () => {
+  it('comes from one of several entries in nx.json, which the command line chooses', () => {
     const entry = (bucket: string, region: string, include?: string[]) => ({
       plugin: 'nx-ec2',
       options: { bucket, region },
@@ -82,7 +82,7 @@ describe('the connection of a workspace', () => {
     expect(of({}, ACCOUNT_KEYS).region).toBe('eu-west-1');
   });
 
-  it('is what the policy allows', () => {
+  it('is refused if the policy does not allow it', () => {
     const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-policy-'));
     try {
       const workspaceRoot = mkdtempSync(join(directory, 'workspace-'));

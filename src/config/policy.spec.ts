@@ -34,7 +34,7 @@ const enforce = (environment: NodeJS.ProcessEnv, value: object = {}) =>
   enforcePolicy({ ...configuration, ...value }, root, { HOME: join(outside, 'home'), ...environment });
 
 describe('several policies', () => {
-  it('each limit the configuration: the one that NX_EC2_POLICY names does not replace the one of the home directory', () => {
+  it('all limit the configuration: NX_EC2_POLICY does not replace the policy in the home directory', () => {
     write(join(outside, 'home/.config/nx-ec2/policy.json'), { buckets: ['acme-*'] });
     const named = write(join(outside, 'named.json'), { buckets: ['*'], regions: ['eu-*'] });
     expect(() => enforce({ NX_EC2_POLICY: named })).not.toThrow();
@@ -43,14 +43,14 @@ describe('several policies', () => {
     expect(() => enforce({}, { bucket: 'other' })).toThrow(/does not allow "bucket"/);
   });
 
-  it('limit the prefix of a store, and nothing where no bucket is used', () => {
+  it('limit the prefix of a store, and allow anything if no bucket is used', () => {
     const named = write(join(outside, 'named.json'), { prefixes: ['team-a/'] });
     expect(() => enforce({ NX_EC2_POLICY: named }, { prefix: 'team-a/' })).not.toThrow();
     expect(() => enforce({ NX_EC2_POLICY: named }, { prefix: '' })).toThrow(/does not allow "prefix"/);
     expect(() => enforce({ NX_EC2_POLICY: named }, { bucket: undefined })).not.toThrow();
   });
 
-  it('send .env files only where all of them allow it', () => {
+  it('allow .env files to be sent only if all of them allow it', () => {
     const include = { sync: { include: ['.env.local'] } };
     const named = write(join(outside, 'named.json'), { envFiles: true });
     expect(() => enforce({ NX_EC2_POLICY: named, CI: 'true' }, include)).not.toThrow();
@@ -58,24 +58,28 @@ describe('several policies', () => {
     expect(() => enforce({ NX_EC2_POLICY: named }, include)).toThrow(/not sent under the policy .*home/);
   });
 
-  it('send nothing of the directory of git, which holds the token of a CI job', () => {
-    const named = write(join(outside, 'named.json'), {});
-    for (const include of ['{workspaceRoot}/.git/config', '../.git', '.GIT/config']) {
+  it.each(['{workspaceRoot}/.git/config', '../.git', '.GIT/config'])(
+    'never allow the directory .git to be sent, since it may hold the token of a CI job: %s',
+    (include) => {
+      const named = write(join(outside, 'named.json'), {});
       const sync = { sync: { include: [include] } };
       expect(() => enforce({ NX_EC2_POLICY: named }, sync)).toThrow(/which is not sent under the policy/);
       expect(() => enforce({ CI: 'true' }, sync)).toThrow(/which is not sent in CI/);
       expect(() => enforce({}, sync)).not.toThrow();
-    }
+    },
+  );
+
+  it('allow files whose names only begin with .git to be sent', () => {
     expect(() => enforce({ CI: 'true' }, { sync: { include: ['.github/x', '.gitattributes'] } })).not.toThrow();
   });
 
-  it('stop the command when one can not be read', () => {
+  it('stop the command if one of them cannot be read', () => {
     mkdirSync(join(outside, 'home/.config/nx-ec2/policy.json'), { recursive: true });
     expect(() => enforce({})).toThrow(/policy\.json can't be used: EISDIR/);
     expect(() => enforce({ NX_EC2_POLICY: join(outside, 'absent.json') })).toThrow(/absent\.json can't be used/);
   });
 
-  it('believes one whose name begins with two dots beside the workspace', () => {
+  it('include a file beside the workspace whose name begins with two dots', () => {
     const beside = write(join(dirname(root), '..policy-beside.json'), { buckets: [] });
     try {
       expect(() => enforce({ NX_EC2_POLICY: beside })).toThrow(/does not allow "bucket"/);
@@ -88,7 +92,7 @@ describe('several policies', () => {
 });
 
 describe('endpoints', () => {
-  it('are held against the policy, whoever set them', () => {
+  it('are checked against the policy, whoever set them', () => {
     const policy = write(join(outside, 'p.json'), { endpoints: ['https://s3.acme.example', 'http://127.0.0.1:*'] });
     const set = (values: object) => () => enforce({ NX_EC2_POLICY: policy, ...values });
     expect(set({ AWS_ENDPOINT_URL_S3: 'https://s3.acme.example' })).not.toThrow();
@@ -108,7 +112,7 @@ describe('a variable that a file of the workspace has set', () => {
     return () => enforce({ ...parse(text), ...environment });
   };
 
-  it('is no policy', () => {
+  it('does not name a policy', () => {
     const text = `NX_EC2_POLICY=${write(join(outside, 'lax.json'), {})}\n`;
     expect(withFile('.env', text)).toThrow(/^\.env sets NX_EC2_POLICY, which a file of the workspace may not set/);
   });
@@ -124,13 +128,16 @@ describe('a variable that a file of the workspace has set', () => {
     },
   );
 
-  it.each(['AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE'])('is no file that may name an endpoint: %s', (name) => {
-    expect(withFile('.env', `${name}=aws-config`)).toThrow(
-      `.env sets ${name}, which a file of the workspace may not set`,
-    );
-    write(join(root, '.env'), '');
-    expect(() => enforce({ [name]: '/home/me/aws-config' })).not.toThrow();
-  });
+  it.each(['AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE'])(
+    'does not name a file that may name an endpoint: %s',
+    (name) => {
+      expect(withFile('.env', `${name}=aws-config`)).toThrow(
+        `.env sets ${name}, which a file of the workspace may not set`,
+      );
+      write(join(root, '.env'), '');
+      expect(() => enforce({ [name]: '/home/me/aws-config' })).not.toThrow();
+    },
+  );
 
   it.each(['AWS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS', 'NODE_TLS_REJECT_UNAUTHORIZED', 'SSL_CERT_FILE'])(
     'is no authority for a proxy that a file has set as well: %s',
@@ -172,30 +179,30 @@ describe('a variable that a file of the workspace has set', () => {
       expect(emptied('OTHER', started('OTHER'))).not.toThrow();
     });
 
-    it('is no endpoint, and under a policy no profile and no region', () => {
+    it('is not used as an endpoint', () => {
       expect(emptied('AWS_ENDPOINT_URL_S3', { AWS_ENDPOINT_URL_S3: 'https://s3.acme.example' })).toThrow(
         /sets AWS_ENDPOINT_URL_S3/,
       );
-      for (const name of ['AWS_PROFILE', 'AWS_REGION', 'AWS_ROLE_ARN']) {
-        const set = emptied(name, { [name]: 'as-in-the-shell' });
-        expect(set).not.toThrow();
-        write(join(outside, 'home/.config/nx-ec2/policy.json'), { envFiles: true });
-        expect(set).toThrow(`sets ${name}`);
-        // As the shell has set it.
-        expect(emptied(name, { [name]: 'x' }, { [name]: 'x' })).not.toThrow();
-        rmSync(join(outside, 'home/.config/nx-ec2/policy.json'));
-      }
+    });
+
+    it.each(['AWS_PROFILE', 'AWS_REGION', 'AWS_ROLE_ARN'])('is not used under a policy as %s', (name) => {
+      const set = emptied(name, { [name]: 'as-in-the-shell' });
+      expect(set).not.toThrow();
+      write(join(outside, 'home/.config/nx-ec2/policy.json'), { envFiles: true });
+      expect(set).toThrow(`sets ${name}`);
+      // As the shell has set it.
+      expect(emptied(name, { [name]: 'x' }, { [name]: 'x' })).not.toThrow();
     });
   });
 
-  it('is found in a file that is named by a target or a configuration with slashes', () => {
-    for (const file of ['model/.env.q/r', 'model/.q/r.env', '.env.a/b/c.local']) {
+  it.each(['model/.env.q/r', 'model/.q/r.env', '.env.a/b/c.local'])(
+    'is found in a file named after a target or configuration that contains slashes: %s',
+    (file) => {
       expect(withFile(file, 'AWS_ENDPOINT_URL=https://evil.example')).toThrow(`${file} sets AWS_ENDPOINT_URL`);
-      rmSync(join(root, file));
-    }
-  });
+    },
+  );
 
-  it("is the shell's own where nx was started with it, whatever files say", () => {
+  it("counts as the shell's own if nx was started with it, whatever the files say", () => {
     write(join(root, '.env'), 'AWS_PROFILE=mine\nAWS_REGION=other');
     const environment = { AWS_PROFILE: 'mine', AWS_REGION: 'other', AWS_CA_BUNDLE: 'x' };
     const set = new WorkspaceVariables(root, [''], environment, () => ({ AWS_PROFILE: 'mine', AWS_REGION: 'own' }));
@@ -206,29 +213,26 @@ describe('a variable that a file of the workspace has set', () => {
     expect(set.fileOf('AWS_ABSENT')).toBeUndefined();
   });
 
-  it('is no credential, authority or proxy under a policy', () => {
-    for (const name of [
-      'AWS_ACCESS_KEY_ID',
-      'NODE_TLS_REJECT_UNAUTHORIZED',
-      'SSL_CERT_FILE',
-      'NX_EC2_NO_SESSIONS',
-      'AWS_CONTAINER_CREDENTIALS_FULL_URI',
-      'AWS_EC2_METADATA_SERVICE_ENDPOINT',
-      'AWS_CA_BUNDLE',
-      'NODE_EXTRA_CA_CERTS',
-      'https_proxy',
-      'npm_config_https_proxy',
-      'npm_config_noproxy',
-    ]) {
-      const set = withFile('.env', `${name}=x`);
-      expect(set).not.toThrow();
-      write(join(outside, 'home/.config/nx-ec2/policy.json'), {});
-      expect(set).toThrow(new RegExp(`sets ${name}`));
-      rmSync(join(outside, 'home/.config/nx-ec2/policy.json'));
-    }
+  it.each([
+    'AWS_ACCESS_KEY_ID',
+    'NODE_TLS_REJECT_UNAUTHORIZED',
+    'SSL_CERT_FILE',
+    'NX_EC2_NO_SESSIONS',
+    'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+    'AWS_EC2_METADATA_SERVICE_ENDPOINT',
+    'AWS_CA_BUNDLE',
+    'NODE_EXTRA_CA_CERTS',
+    'https_proxy',
+    'npm_config_https_proxy',
+    'npm_config_noproxy',
+  ])('is not used under a policy as a credential, certificate authority or proxy: %s', (name) => {
+    const set = withFile('.env', `${name}=x`);
+    expect(set).not.toThrow();
+    write(join(outside, 'home/.config/nx-ec2/policy.json'), {});
+    expect(set).toThrow(new RegExp(`sets ${name}`));
   });
 
-  it('is held against the policy as the configuration is, where it is a region or a profile', () => {
+  it('is checked against the policy like the configuration if it is a region or a profile', () => {
     write(join(outside, 'home/.config/nx-ec2/policy.json'), { regions: ['eu-west-1'], profiles: [] });
     expect(withFile('.env', 'AWS_REGION=eu-west-1')).not.toThrow();
     expect(withFile('.env', 'AWS_REGION=us-east-1')).toThrow(/does not allow "AWS_REGION": "us-east-1"/);
@@ -237,7 +241,7 @@ describe('a variable that a file of the workspace has set', () => {
     expect(() => enforce({ AWS_PROFILE: 'mine', AWS_REGION: 'us-east-1' })).not.toThrow();
   });
 
-  it('is recognised in whatever way it is written', () => {
+  it('is recognized in every way of writing an assignment', () => {
     const piece = fc.oneof(
       fc.constantFrom('"', "'", '`', ' ', '#', '=', '\n', '\\', '$', '${HOME}', 'export ', ': ', 'X=1', '\r\n', '\t'),
       fc.string({ maxLength: 6 }),

@@ -16,5 +16,5 @@ describe('the process of nx', () => {
     ['bash', '-c', 'nx run model:remote-train'],
     ['node', '/ws/nx-tools/main.js'],
     [''],
-  ])('is no program that starts nx: %s %s %s %s', (...words) => expect(isNx(words)).toBe(false));
+  ])('is not a program that only starts nx: %s %s %s %s', (...words) => expect(isNx(words)).toBe(false));
 });

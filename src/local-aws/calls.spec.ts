@@ -30,7 +30,7 @@ describe('the log of calls', () => {
   beforeEach(() => at.aws.calls.clear());
   const actions = () => at.aws.calls.all().map(({ action }) => action);
 
-  it('names what S3 was asked as IAM does', async () => {
+  it('names requests to S3 by their IAM action', async () => {
     const it = { Bucket: 'bucket', Key: 'a' };
     await at.s3.send(new PutObjectCommand({ ...it, Body: 'x' }));
     await at.s3.send(new HeadObjectCommand(it));
@@ -66,7 +66,7 @@ describe('the log of calls', () => {
     });
   });
 
-  it('counts a presigned URL and form as a call of who signed it', async () => {
+  it('counts a presigned URL or form as a call of its signer', async () => {
     const url = await getSignedUrl(at.s3, new GetObjectCommand({ Bucket: 'bucket', Key: 'gone' }));
     expect((await fetch(url)).status).toBe(404);
     const { url: to, fields } = await createPresignedPost(at.s3, { Bucket: 'bucket', Key: 'form' });
@@ -80,7 +80,7 @@ describe('the log of calls', () => {
     ]);
   });
 
-  it('says what was refused, and forgets all when it is cleared', async () => {
+  it('marks refused calls, and is empty after it is cleared', async () => {
     await at.ec2.send(new DescribeInstancesCommand({}));
     const ssm = new SSMClient({
       ...at.clientOptions,

@@ -7,7 +7,7 @@ import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { refusal, startFixture } from './local-aws.fixture';
 
 describe('local AWS', () => {
-  it('keeps its state over a restart, and its directory to itself', async () => {
+  it('keeps its state over a restart, and locks its directory', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-state-'));
     const first = await startFixture({ directory });
     await first.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: 'kept', Body: 'content' }));
@@ -24,7 +24,7 @@ describe('local AWS', () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  it('launches once for one client token, and forgets nothing of what was terminated', async () => {
+  it('launches once for one client token, and still describes a terminated instance', async () => {
     const at = await startFixture();
     const run = () =>
       at.ec2.send(
@@ -56,7 +56,7 @@ describe('local AWS', () => {
     await at.close();
   });
 
-  it('goes wrong where it is told to, as often as it is told to', async () => {
+  it('injects faults where and as often as configured', async () => {
     const at = await startFixture({
       faults: [
         { service: 'sts', after: 1, times: 2, error: { code: 'Throttling', message: 'Rate exceeded' } },

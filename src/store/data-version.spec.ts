@@ -44,7 +44,7 @@ answer = list_source(given["source"], region="eu-west-1", endpoint=given["endpoi
     },
   );
 
-  it('changes with the data, and with nothing else', async () => {
+  it('changes only with the data', async () => {
     const before = await dataVersion(aws, 's3://bucket/data');
     await put('other', 'changed');
     expect(await dataVersion(aws, 's3://bucket/data')).toBe(before);
@@ -52,7 +52,7 @@ answer = list_source(given["source"], region="eu-west-1", endpoint=given["endpoi
     expect(await dataVersion(aws, 's3://bucket/data')).not.toBe(before);
   });
 
-  it('is refused where nothing is there, or nobody may look', async () => {
+  it('is an error if there is no data, or if the caller may not list it', async () => {
     await expect(dataVersion(aws, 's3://bucket/absent')).rejects.toThrow('s3://bucket/absent');
     await expect(dataVersion(aws, 's3://no-such-bucket/x')).rejects.toMatchObject({ code: 'DATA' });
   });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as RunState from './run-state';
 
-describe('what is kept of runs', () => {
+describe('the local state of a run', () => {
   const before = process.env.NX_EC2_CACHE_DIRECTORY;
   let directory: string;
   beforeEach(() => (process.env.NX_EC2_CACHE_DIRECTORY = directory = mkdtempSync(join(tmpdir(), 'nx-ec2-runs-'))));
@@ -13,7 +13,7 @@ describe('what is kept of runs', () => {
     else process.env.NX_EC2_CACHE_DIRECTORY = before;
   });
 
-  it('is removed by a later process when it was not written for 180 days', () => {
+  it('is removed by a later process if it was not written for 180 days', () => {
     // Another process: what was swept is remembered for each.
     const anotherProcess = () => {
       jest.resetModules();

@@ -29,7 +29,7 @@ describe('the files that a requirements file includes', () => {
   const part = fc.constantFrom('..', '.', 'a', 'b c', '', '~', '\\', 'x.txt');
   const path = fc.array(part, { minLength: 1, maxLength: 6 }).map((parts) => parts.join('/'));
 
-  it('are inside the workspace, whatever they are called', () => {
+  it('are inside the workspace, whatever their names are', () => {
     fc.assert(
       fc.property(fc.constantFrom('', 'a', 'a/b c', 'a/b/c'), path, (directory, named) => {
         const inside = insideWorkspace(directory, named);
@@ -40,7 +40,7 @@ describe('the files that a requirements file includes', () => {
     );
   });
 
-  it('are found to the end, where they include each other as well', () => {
+  it('are all found, even if they include each other', () => {
     const graph = fc.dictionary(
       fc.constantFrom('a', 'b', 'c', 'd'),
       fc.array(fc.constantFrom('a', 'b', 'c', 'd', 'e')),
@@ -74,7 +74,7 @@ describe('the indexes that a requirements file names', () => {
     expect(requirementsIndexes(text)).toEqual(expected);
   });
 
-  it('are those that the runtime finds, whatever is written', () => {
+  it('are those that the runtime finds, for any text', () => {
     const piece = fc.constantFrom(
       ...['-i', '--index-url', '--extra-index-url', '-r', '-e', 'torch', '--pre', 'https://i/s#x', '"', "'", '#', '\\'],
       ...[' ', '  ', '\t', '=', '\n', '\r\n', '\r', '- ', '--hash=sha256:a', ';'],

@@ -41,7 +41,7 @@ describe('the Python environment of a project', () => {
     },
   );
 
-  it('is not locked by a lock file beside the way up', () => {
+  it('is not locked by a lock file in a sibling directory', () => {
     const found = detect({ 'python/apps/model/pyproject.toml': PACKAGE, 'python/apps/other/uv.lock': '' });
     expect(found).toMatchObject({ manager: 'uv', locked: false });
   });
@@ -56,7 +56,7 @@ describe('the Python environment of a project', () => {
     },
   );
 
-  it('takes along the manifest and the lock of a uv workspace below the root, and no other manifest', () => {
+  it('includes the manifest and the lock file of a uv workspace below the root, and no other manifest', () => {
     const files = {
       'python/apps/model/pyproject.toml': PACKAGE,
       'python/pyproject.toml': UV_ROOT,
@@ -76,18 +76,18 @@ describe('the Python environment of a project', () => {
     );
   });
 
-  it('takes along the manifest of an unlocked uv workspace, which says where its members are', () => {
+  it('includes the manifest of a uv workspace without a lock file, since it names the members', () => {
     const files = { 'python/apps/model/pyproject.toml': PACKAGE, 'python/pyproject.toml': UV_ROOT };
     expect(travels(files)).toEqual(Object.keys(files));
   });
 
-  it('takes along the manifest, lock and settings of poetry above the project', () => {
+  it("includes Poetry's manifest, lock file and settings above the project", () => {
     const poetry = { 'python/poetry.lock': '', 'python/poetry.toml': '', 'python/pyproject.toml': '[tool.poetry]\n' };
     expect(travels({ ...poetry, 'pyproject.toml': '', 'uv.lock': '' })).toEqual(Object.keys(poetry));
     expect(detect(poetry)).toEqual({ manager: 'poetry', root: 'python', file: 'pyproject.toml', locked: true });
   });
 
-  it('takes along the requirements files that its own includes, wherever in the workspace they are', () => {
+  it('includes the requirements files that its own one includes, anywhere in the workspace', () => {
     const files = {
       'base.txt': '-c python/limits.txt\n-r ../outside.txt\n',
       'python/apps/model/requirements.txt': '-r ../../../base.txt\n-r missing.txt\n',
@@ -96,14 +96,14 @@ describe('the Python environment of a project', () => {
     expect(travels({ ...files, 'requirements.txt': '' })).toEqual(Object.keys(files));
   });
 
-  it('takes along the files that a set-up of its own names', () => {
+  it('includes the files that its own set-up command names', () => {
     const setup = ['pip install -r ../../../requirements.txt --constraint=../../limits.txt -e .', 'pip install x==1'];
     const files = { 'requirements.txt': '-r more.txt', 'more.txt': '', 'python/limits.txt': '', 'other.txt': '' };
     const expected = ['more.txt', 'python/limits.txt', 'requirements.txt'];
     expect(travels(files, { command: 'node train.js', setup })).toEqual(expected);
   });
 
-  it('is none of a file that is not sent', () => {
+  it('is not described by a file that is not sent', () => {
     write({ 'python/apps/model/requirements.txt': '', 'requirements.txt': '' });
     const project = { workspaceRoot, projectRoot: 'python/apps/model', choice: environmentChoice({}) };
     const isOwn = (path: string) => path.startsWith('python/');
@@ -130,7 +130,7 @@ describe('the Python environment of a project', () => {
       'uv run x.py',
       'bash train.sh',
       '../.venv/bin/python x',
-    ])('that may be Python has it: %s', (command) => {
+    ])('that may be Python is made: %s', (command) => {
       expect(detect(ROOT, { command }).manager).toBe('pip');
       expect(travels(ROOT, { command })).toEqual(['requirements.txt']);
     });
@@ -146,7 +146,7 @@ describe('the Python environment of a project', () => {
       expect(detect({ ...program, ...OWN }, { command: './train' }).manager).toBe(byOwn);
     });
 
-    it('has it where it is set', () => {
+    it('is made if it is set, whatever the command is', () => {
       expect(detect(ROOT, { command: 'node x.js', environment: 'pip' }).manager).toBe('pip');
       expect(detect(ROOT, { command: './train', setup: 'pip install torch' }).manager).toBe('pip');
       expect(detect(ROOT, { command: 'python x.py', environment: 'none' }).manager).toBe('none');
@@ -160,7 +160,7 @@ describe('the Python environment of a project', () => {
       ['pixi install', { 'python/pixi.lock': '', 'python/pixi.toml': '' }],
       ['pixi install', { 'python/pyproject.toml': '[tool.pixi.project]\n' }],
       ['hatch env create', { 'python/pyproject.toml': HATCH }],
-    ])('names the set-up to write: %s', (setup, files) => {
+    ])('is refused with the set-up command to write: %s', (setup, files) => {
       expect(() => find(files)).toThrow(
         expect.objectContaining({ code: 'ENVIRONMENT_UNSUPPORTED', next: expect.stringContaining(`"${setup}"`) }),
       );
@@ -176,7 +176,7 @@ describe('the Python environment of a project', () => {
       expect(detect(files, { environment: 'none' }).manager).toBe('none');
     });
 
-    it('has a set-up to write where the command runs pdm, which sets up nothing by itself', () => {
+    it('is refused with the set-up command to write if the command runs pdm, which sets up nothing by itself', () => {
       const files = { 'python/pdm.lock': '', 'python/pyproject.toml': PACKAGE };
       const expected = {
         next: expect.stringContaining('"train.setup": "pdm sync" and "train.command": "pdm run x.py" in'),
@@ -184,18 +184,18 @@ describe('the Python environment of a project', () => {
       expect(() => find(files, { command: 'pdm run x.py' })).toThrow(expect.objectContaining(expected));
     });
 
-    it('is one of uv where such a tool builds the package alone', () => {
+    it('is made with uv if such a tool only builds the package', () => {
       expect(detect({ 'pyproject.toml': `${PACKAGE}[tool.hatch.build]\n[tool.pdm]\n` }).manager).toBe('uv');
     });
   });
 
-  it('is ambiguous with two lock files, unless it is set', () => {
+  it('is ambiguous if there are two lock files, unless it is set', () => {
     const files = { 'pyproject.toml': PACKAGE, 'uv.lock': '', 'poetry.lock': '' };
     expect(() => find(files)).toThrow(expect.objectContaining({ code: 'ENVIRONMENT_AMBIGUOUS' }));
     expect(detect(files, { environment: 'uv' }).manager).toBe('uv');
   });
 
-  it('names a manifest that is no TOML; the files are found all the same, for the project graph', () => {
+  it('names a manifest that is not valid TOML, and still finds the files for the project graph', () => {
     const files = { 'python/apps/model/pyproject.toml': '[project' };
     expect(() => find(files)).toThrow(expect.objectContaining({ code: 'TOML' }));
     expect(travels(files)).toEqual([]);

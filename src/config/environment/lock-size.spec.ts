@@ -49,16 +49,16 @@ wheels = [{ url = "https://f/huge-8-py3-none-any.whl", size = 50000 }]
 `;
 
 describe('the size of what a uv.lock downloads', () => {
-  it('counts what the project needs on Linux, by the smallest and the largest wheel of each package', () => {
+  it('is between the sums of the smallest and of the largest wheels that the project needs on Linux', () => {
     expect(downloadSize(LOCK, 'apps/app')).toEqual({ least: 127, most: 927 });
     expect(downloadSize(LOCK, 'apps/other')).toEqual({ least: 50000, most: 50000 });
   });
 
-  it('counts all packages where the lock file does not name the project', () => {
+  it('includes all packages if the lock file does not name the project', () => {
     expect(downloadSize(LOCK, 'elsewhere')).toEqual({ least: 60127, most: 60927 });
   });
 
-  it('is not known of a file without sizes, or of none', () => {
+  it('is unknown if the file has no sizes, or if it is not a lock file', () => {
     expect(downloadSize(LOCK.replace(/, size = \d+/g, ''), 'apps/app')).toBeNull();
     fc.assert(fc.property(fc.string(), (text) => downloadSize(text, '') === null));
   });

@@ -1,6 +1,6 @@
 import { assertNoEmptyOption, type TargetName } from './target-options';
 
-describe('an empty value', () => {
+describe('an empty option value', () => {
   it.each<[TargetName, string]>([
     ['remote-cancel', 'run'],
     ['remote-logs', 'run'],
@@ -11,7 +11,7 @@ describe('an empty value', () => {
     ['remote-pull', 'checkpoints'],
     ['remote-train', 'resumeFrom'],
     ['remote-submit', 'resumeFrom'],
-  ])('of an option of %s never means its default: --%s', (target, name) => {
+  ])('of %s is refused instead of taken as the default: --%s', (target, name) => {
     for (const value of ['', [''], ['a', '']])
       expect(() => assertNoEmptyOption(target, { [name]: value })).toThrow(
         `--${name} is empty.\nGive --${name} a value, or leave it out.`,
@@ -19,7 +19,7 @@ describe('an empty value', () => {
     for (const value of [undefined, 'last', true, ['a']]) assertNoEmptyOption(target, { [name]: value });
   });
 
-  it('of the words of a program is left to what reads them', () => {
+  it('is allowed in the arguments of a program and in a command', () => {
     assertNoEmptyOption('remote-train', { args: '' });
     assertNoEmptyOption('remote-exec', { command: '' });
   });

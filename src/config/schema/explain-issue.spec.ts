@@ -15,7 +15,7 @@ describe('a text with URLs that a message shows', () => {
     expect(withoutUrlSecrets(text)).toBe(shown);
   });
 
-  it('never holds the password or the signature of one', () => {
+  it('never contains a password or a signature', () => {
     const word = fc.string({ minLength: 6, maxLength: 20 }).filter((text) => /^[a-z0-9:%._~-]+$/i.test(text));
     fc.assert(
       fc.property(

@@ -15,7 +15,7 @@ import {
 import { directory, glob, matchHere, matchInPython, path } from '../syntax/portable.fixture';
 
 describe('outputs', () => {
-  it('have at their end no line break that a name has', () => {
+  it('match no other name that only lacks a line break at its end', () => {
     const paths = ['.\n', 'a\n', 'a', '..\n/b', '$\n', 'b$'];
     const pairs = (each: string) => paths.map((of): [string, string] => [each, of]);
     expect(matchInPython(pairs('**'))).toEqual(paths.map(() => true));
@@ -24,7 +24,7 @@ describe('outputs', () => {
     expect(matchInPython(pairs('*$'))).toEqual([false, false, false, false, false, true]);
   });
 
-  it('are on the instance what they are here', () => {
+  it('match the same paths on the instance as here', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(glob, path), { minLength: 400, maxLength: 400 }), (pairs) => {
         const here = pairs.map(([each, of]) => each === of || picomatch.makeRe(each, GLOB).test(of));
@@ -34,7 +34,7 @@ describe('outputs', () => {
     );
   });
 
-  it('name files, directories and all that is in them', () => {
+  it('name files, and directories with everything in them', () => {
     const written = [
       'snapshot.pt',
       'wandb/',
@@ -64,7 +64,7 @@ describe('outputs', () => {
     expect(literalOutputs(allOutputs(written))).toEqual(['snapshot.pt', 'wandb', 'raw', 'artifacts']);
   });
 
-  it('that are paths name themselves and what is below, whatever characters they hold', () => {
+  it('that are paths match themselves and what is below, whatever characters they contain', () => {
     fc.assert(
       fc.property(directory, path, (each, below) => {
         const output = allOutputs([each])[0];
@@ -78,20 +78,26 @@ describe('outputs', () => {
     );
   });
 
-  it('are inside the project, and not all of it', () => {
-    for (const each of ['/x', '..', '../x', 'a/../../x']) expect(outputFaultOf(each)).toBe('is not inside the project');
-    for (const each of ['.', './', '**', '*', 'a/..', '*/**']) expect(outputFaultOf(each)).toBe('is the whole project');
-    for (const each of ['a', 'a/', '*.pt', '**/*.pt', '..x']) expect(outputFaultOf(each)).toBeNull();
+  it.each(['/x', '..', '../x', 'a/../../x'])('must be inside the project: %s', (each) => {
+    expect(outputFaultOf(each)).toBe('is not inside the project');
   });
 
-  it('are left out of what is sent, and so are checkpoints', () => {
+  it.each(['.', './', '**', '*', 'a/..', '*/**'])('must not be the whole project: %s', (each) => {
+    expect(outputFaultOf(each)).toBe('is the whole project');
+  });
+
+  it.each(['a', 'a/', '*.pt', '**/*.pt', '..x'])('may be part of the project: %s', (each) => {
+    expect(outputFaultOf(each)).toBeNull();
+  });
+
+  it('are not sent, and neither are checkpoints', () => {
     const written = { outputs: ['out/'], checkpoints: { paths: ['logs/**/checkpoints', './snapshot.pt'] } };
     const isWritten = outputMatcher('model', writtenPaths(written));
     const paths = ['out/a', 'logs/v0/checkpoints/last.ckpt', 'snapshot.pt', 'logs/v0/metrics.csv', 'train.py'];
     expect(paths.filter((path) => isWritten(`model/${path}`))).toEqual(paths.slice(0, 3));
   });
 
-  describe('that mean any name, by whatever spelling', () => {
+  describe('that match any name, in any spelling', () => {
     const any = fc.constantFrom(
       '*',
       '?*',
@@ -115,11 +121,13 @@ describe('outputs', () => {
         }),
         { numRuns: 300 },
       );
-      for (const each of ['*.*', '**/*.*', '{*,*/**}', '!(*.*)', '{**/*,x}', '????*'])
-        expect([each, outputFaultOf(each)]).toEqual([each, 'is the whole project']);
     });
 
-    it('are not those in which any name is given', () => {
+    it.each(['*.*', '**/*.*', '{*,*/**}', '!(*.*)', '{**/*,x}', '????*'])('are refused: %s', (each) => {
+      expect(outputFaultOf(each)).toBe('is the whole project');
+    });
+
+    it('are accepted if one part of the path gives part of a name', () => {
       fc.assert(
         fc.property(
           whole,
@@ -135,7 +143,7 @@ describe('outputs', () => {
       );
     });
 
-    it('are all that have each of many different names', () => {
+    it('are those that match each of many different names', () => {
       const names =
         'src data train.py project.json README.md notebook.ipynb setup.cfg utils tests a.b 2024 Makefile .env weights.pt x_y'.split(
           ' ',
@@ -156,7 +164,7 @@ describe('outputs', () => {
       );
     });
 
-    it('are told from others by names that have no character in common', () => {
+    it('are recognized by sample names that have no character in common', () => {
       for (const names of [ANY_FILES.map((name) => name.replace('.', '')), ANY_DIRECTORIES]) {
         const shared = [...names[0]].filter((character) => names.every((name) => name.includes(character)));
         expect(shared).toEqual([]);
@@ -164,7 +172,7 @@ describe('outputs', () => {
     });
   });
 
-  it('tell the instance where they are to be looked for', () => {
+  it('tell the instance in which directories to look', () => {
     expect(allOutputs(['out/x', 'logs/v*/', '**/*.pt']).map((each) => outputRule(each).base)).toEqual([
       'out/x',
       'logs',

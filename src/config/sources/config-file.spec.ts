@@ -11,7 +11,7 @@ describe('ec2.config.json', () => {
   afterEach(() => rmSync(root, { recursive: true, force: true }));
   afterAll(() => rmSync(home, { recursive: true, force: true }));
 
-  it('is not read where it is a link out of the workspace: the message of a syntax error would quote the file', () => {
+  it('is not read if it is a link out of the workspace, since the message of a syntax error quotes the file', () => {
     writeFileSync(join(home, 'credentials'), '[default]\naws_secret_access_key = hidden\n');
     symlinkSync('../../credentials', file);
     const refusal = /^(?![^]*hidden)model\/ec2\.config\.json is a symbolic link that leaves the workspace/;
@@ -52,7 +52,7 @@ describe('ec2.config.json', () => {
     expect(read).toThrow(where);
   });
 
-  it.each(['', ' \n', '\ufeff'])('is refused where it is empty: %j', (text) => {
+  it.each(['', ' \n', '\ufeff'])('is refused if it is empty: %j', (text) => {
     writeFileSync(file, text);
     expect(() => readConfigFile(root, 'model')).toThrow(/^model\/ec2\.config\.json is empty\.\n.*\{\}/);
   });

@@ -19,7 +19,7 @@ describe('the options of nx-ec2 in nx.json', () => {
     ],
   };
 
-  it('are those of the entries that apply to a project, later ones over earlier ones', () => {
+  it('come from all entries that apply to a project, later ones overriding earlier ones', () => {
     expect(pluginOptions(nxJson, 'speech')).toEqual({ bucket: 'shared', region: 'eu-west-1' });
     expect(pluginOptions(nxJson, 'vision/new')).toEqual({
       bucket: 'vision',

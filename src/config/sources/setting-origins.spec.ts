@@ -11,8 +11,8 @@ function added(settings: string[], sources: SettingSource[], environment: NodeJS
   return withOrigins(problem, sources, environment).message.split('\n').slice(2);
 }
 
-describe('where the settings are set that a problem is about', () => {
-  it('is the place of the highest precedence that has a value', () => {
+describe('the place of a setting that a problem is about', () => {
+  it('is the one of highest precedence that has a value', () => {
     const sources = [
       { where: 'the options of model:remote-train', values: {} },
       { where: file, values: { instance: { type: 'g5.xlarge' }, bucket: 'acme' } },
@@ -25,7 +25,7 @@ describe('where the settings are set that a problem is about', () => {
     ]);
   });
 
-  it('is not below an instance that is named', () => {
+  it('is not looked for below an instance that is named', () => {
     const sources = [
       { where: file, values: { instance: { tag: { Team: 'vision' } } } },
       { where: nxJson, values: { instance: { type: 't3.micro' } } },
@@ -33,7 +33,7 @@ describe('where the settings are set that a problem is about', () => {
     expect(added(['instance', 'instance.type'], sources)).toEqual([`  ${file}: instance: {"tag":{"Team":"vision"}}`]);
   });
 
-  it('is a variable where the configuration has no value', () => {
+  it('is a variable if the configuration has no value', () => {
     const environment = { AWS_DEFAULT_REGION: 'eu-west-9', AWS_PROFILE: 'acme' };
     const sources = [{ where: file, values: { profile: 'ours' } }];
     expect(added(['region', 'profile'], sources, environment)).toEqual([
@@ -42,7 +42,7 @@ describe('where the settings are set that a problem is about', () => {
     ]);
   });
 
-  it('is said without a value that may be confidential', () => {
+  it('is shown without a value that may be confidential', () => {
     const sources = [
       {
         where: file,
@@ -56,7 +56,7 @@ describe('where the settings are set that a problem is about', () => {
     ]);
   });
 
-  it('is added once, and keeps what else the error says', () => {
+  it('is added once, and the rest of the error stays', () => {
     const problem = Object.assign(new Problem('INTERNAL', 'No.', { settings: ['bucket'] }), { result: { run: 'r' } });
     const sources = [{ where: file, values: { bucket: 'acme' } }];
     const located = withOrigins(problem, sources, {});
@@ -65,7 +65,7 @@ describe('where the settings are set that a problem is about', () => {
     expect(withOrigins(located, sources, {})).toBe(located);
   });
 
-  it('is one line that is safe to print for each setting, whatever the values are', () => {
+  it('is shown on one line that is safe to print, whatever the value is', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: 'binary' }),

@@ -34,7 +34,7 @@ const path = fc
   .map((pieces) => pieces.join(''));
 
 describe('the expression of a glob', () => {
-  it('matches what the glob matches', () => {
+  it('matches the same paths as the glob', () => {
     let matched = 0;
     let committed = 0;
     fc.assert(
@@ -58,7 +58,7 @@ describe('the expression of a glob', () => {
     expect(committed).toBeGreaterThan(50);
   });
 
-  it('takes no time for names that were made for it', () => {
+  it('is fast also for names that were chosen to make it slow', () => {
     const started = Date.now();
     const dashes = '-'.repeat(255);
     const deep = `${'a'.repeat(20)}/`.repeat(190);
@@ -70,16 +70,20 @@ describe('the expression of a glob', () => {
     expect(Date.now() - started).toBeLessThan(30_000);
   });
 
-  it('refuses what a path of 4,096 characters could be matched with in too many ways', () => {
-    const refused = ['**/*a*/**/*a*/**/*a*.pt', '*{a,b}*/*{a,b}*/*{a,b}*/c', '{a,aa}'.repeat(25), '@(a|a)'.repeat(22)];
-    for (const glob of refused) expect(() => assertGlob(glob)).toThrow(/wildcards|alternatives/);
-    const taken = [
-      '**/a/**/b/**',
-      '**/*{train,val}*.{csv,json}',
-      '*-*-*-*.pt',
-      'runs/**/*.{pt,ckpt,safetensors}',
-      '**/*_*_*/**',
-    ];
-    for (const glob of taken) expect(() => portableExpression(glob)).not.toThrow();
+  it.each(['**/*a*/**/*a*/**/*a*.pt', '*{a,b}*/*{a,b}*/*{a,b}*/c', '{a,aa}'.repeat(25), '@(a|a)'.repeat(22)])(
+    'is refused if a path of 4,096 characters could match it in too many ways: %s',
+    (glob) => {
+      expect(() => assertGlob(glob)).toThrow(/wildcards|alternatives/);
+    },
+  );
+
+  it.each([
+    '**/a/**/b/**',
+    '**/*{train,val}*.{csv,json}',
+    '*-*-*-*.pt',
+    'runs/**/*.{pt,ckpt,safetensors}',
+    '**/*_*_*/**',
+  ])('is accepted if its wildcards are few: %s', (glob) => {
+    expect(() => portableExpression(glob)).not.toThrow();
   });
 });

@@ -21,7 +21,7 @@ describe('the targets of a project', () => {
   const infer = (merged: Inference['merged'], more: Partial<Inference> = {}) =>
     inferTargets({ workspaceRoot, projectRoot: 'models/m', merged, names: {}, namedInput: true, ...more });
 
-  it('exist without a script as well', () => {
+  it('exist also without a script', () => {
     expect(Object.keys(infer({}))).toEqual([
       'remote-sync',
       'remote-watch',
@@ -39,11 +39,11 @@ describe('the targets of a project', () => {
     ]);
   });
 
-  it('are cached for training alone', () => {
+  it('are cached only for remote-train', () => {
     for (const [name, { cache }] of Object.entries(infer({ train }))) expect(cache).toBe(name === 'remote-train');
   });
 
-  it('are not cached where Nx would take the path of the project or of an output for another pattern', () => {
+  it('are not cached if Nx would read the path of the project or of an output as a pattern', () => {
     const cached = (projectRoot: string, ...outputs: string[]) =>
       infer({ train: { ...train, outputs } }, { projectRoot })['remote-train'].cache;
     const plain = fc.array(fc.constantFrom(...'ab-_.@+,~ $#é/'), { maxLength: 6 }).map((parts) => parts.join(''));
@@ -56,14 +56,14 @@ describe('the targets of a project', () => {
     for (const output of ['out (1)', '!(a)', 'a!b', 'a\\*b']) expect(cached('m', output)).toBe(false);
   });
 
-  it('never run a sync for a training that is a cache hit, nor swallow its failure', () => {
+  it('run no sync before a training that may be a cache hit', () => {
     for (const target of Object.values(infer({ train }))) {
       expect(target.dependsOn).toBeUndefined();
       expect(target.continuous).toBeUndefined();
     }
   });
 
-  it('name the outputs literally: an option that is only a default restores nothing', () => {
+  it('name the outputs literally, since Nx restores nothing for an option that has only a default', () => {
     expect(infer({ train })['remote-train'].outputs).toEqual(['{projectRoot}/artifacts']);
     const outputs = ['snapshot.pt', { path: 'lightning_logs/version_*/', download: false }];
     expect(infer({ train: { ...train, outputs } })['remote-train'].outputs).toEqual([
@@ -75,7 +75,7 @@ describe('the targets of a project', () => {
     ]);
   });
 
-  it('have no options, in which Nx would resolve tokens: one in the middle of a value ends every command', () => {
+  it('have no options, since Nx would resolve tokens in them', () => {
     const sync = { include: ['{workspaceRoot}/data/**'], exclude: ['{projectName}'] };
     const tokens = infer({
       train: { ...train, args: '--root=x{workspaceRoot} {projectRoot}', env: { A: '{projectName}' } },
@@ -84,7 +84,7 @@ describe('the targets of a project', () => {
     for (const target of Object.values(tokens)) expect(target).not.toHaveProperty('options');
   });
 
-  it('put into the cache key what changes a result, and nothing else', () => {
+  it('put into the cache key only what changes a result', () => {
     const before = settingsDigest({ train });
     for (const [name, value] of Object.entries({ timeout: '8h', gracePeriod: '1m', maxArtifactSize: '5GB' })) {
       expect(settingsDigest({ train: { ...train, [name]: value } })).toBe(before);
@@ -104,7 +104,7 @@ describe('the targets of a project', () => {
     ]);
   });
 
-  it('have the identity of what is sent as an input, by a command that any shell takes as it is', () => {
+  it('have the identity of the sent files as an input, by a command that needs no quoting in any shell', () => {
     const projectRoot = "models/o'clock $(x) `y`";
     const { inputs } = infer({ train }, { projectRoot })['remote-train'];
     const { runtime } = inputs!.find((each) => Object.hasOwn(Object(each), 'runtime')) as { runtime: string };
@@ -114,7 +114,7 @@ describe('the targets of a project', () => {
     expect(words.slice(2, 4)).toEqual(['cache-key', projectRoot]);
   });
 
-  it('are called as nx.json says, in their help as well', () => {
+  it('have the names that nx.json gives them, also in their help', () => {
     const targets = infer({ train }, { names: { trainTargetName: 'fit', logsTargetName: 'log' }, projectName: 'm' });
     expect(Object.keys(targets)).toEqual([
       'remote-sync',

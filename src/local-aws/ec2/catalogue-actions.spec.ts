@@ -12,14 +12,14 @@ import { GetParameterCommand, PutParameterCommand } from '@aws-sdk/client-ssm';
 import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
 import { IMAGES } from '../catalogue/images';
 
-describe('what a region has', () => {
+describe('the catalogue of a region', () => {
   let at: Fixture;
   beforeAll(async () => {
     at = await startFixture({ instances: [], region: 'eu-west-1' });
   });
   afterAll(() => at.close());
 
-  it.each(IMAGES.flatMap(({ parameters }) => parameters))('the image that %s names', async (Name) => {
+  it.each(IMAGES.flatMap(({ parameters }) => parameters))('has the image that %s names', async (Name) => {
     const { Parameter } = await at.ssm.send(new GetParameterCommand({ Name }));
     expect(Parameter!.ARN).toBe(`arn:aws:ssm:eu-west-1::parameter${Name}`);
     const { Images } = await at.ec2.send(new DescribeImagesCommand({ ImageIds: [Parameter!.Value!] }));
@@ -43,7 +43,7 @@ describe('what a region has', () => {
     expect(launched.Instances).toHaveLength(1);
   });
 
-  it('no parameters of AWS’s own that anybody could put there', async () => {
+  it('has no other public parameters, and nobody can add one', async () => {
     const Name = '/aws/service/ami-amazon-linux-latest/windows';
     expect(await refusal(at.ssm.send(new GetParameterCommand({ Name })))).toBe('ParameterNotFound 400');
     expect(await refusal(at.ssm.send(new PutParameterCommand({ Name, Value: 'x', Type: 'String' })))).toBe(
@@ -51,7 +51,7 @@ describe('what a region has', () => {
     );
   });
 
-  it('images by owner and name', async () => {
+  it('finds images by owner and name', async () => {
     const { Images } = await at.ec2.send(
       new DescribeImagesCommand({
         Owners: ['099720109477'],
@@ -66,7 +66,7 @@ describe('what a region has', () => {
     expect(await refusal(at.ec2.send(missing))).toBe('InvalidAMIID.NotFound 400');
   });
 
-  it('types with what they have', async () => {
+  it('describes instance types', async () => {
     const { InstanceTypes } = await at.ec2.send(
       new DescribeInstanceTypesCommand({ InstanceTypes: ['m7g.large', 'g4dn.12xlarge'] }),
     );
@@ -85,7 +85,7 @@ describe('what a region has', () => {
     expect(await refusal(at.ec2.send(unknown))).toBe('InvalidInstanceType 400');
   });
 
-  it('types in some of its zones', async () => {
+  it('offers some instance types in some zones only', async () => {
     const { InstanceTypeOfferings } = await at.ec2.send(
       new DescribeInstanceTypeOfferingsCommand({
         LocationType: 'availability-zone',
@@ -99,7 +99,7 @@ describe('what a region has', () => {
     ]);
   });
 
-  it('a default VPC with a subnet in each zone', async () => {
+  it('has a default VPC with a subnet in each zone', async () => {
     const { AvailabilityZones } = await at.ec2.send(new DescribeAvailabilityZonesCommand({}));
     expect(AvailabilityZones!.map(({ ZoneName, ZoneId }) => [ZoneName, ZoneId])).toEqual([
       ['eu-west-1a', 'euw1-az1'],

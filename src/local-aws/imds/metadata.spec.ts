@@ -22,7 +22,7 @@ describe('the metadata service of an instance', () => {
     ask('api/token', { method: 'PUT', headers: { 'x-aws-ec2-metadata-token-ttl-seconds': String(seconds) } }, instance);
   const get = async (path: string) => ask(path, { headers: { 'x-aws-ec2-metadata-token': (await token()).body } });
 
-  it('answers whoever has a token of it, and nobody else', async () => {
+  it('answers only callers with a valid token', async () => {
     expect(await get('meta-data/instance-id')).toEqual({ status: 200, body: id });
     expect((await ask('meta-data/instance-id')).status).toBe(401);
     const foreign = (await token(60, at.aws.named.get('other')!.id)).body;
@@ -32,7 +32,7 @@ describe('the metadata service of an instance', () => {
     expect((await ask('api/token')).status).toBe(405);
   });
 
-  it('answers only what has the secret of the instance, and no web page', async () => {
+  it('answers only callers with the secret of the instance, and no web page', async () => {
     const own = at.aws.instances.metadataUrl(id);
     const others = at.aws.instances.get(at.aws.named.get('other')!.id)!.secret;
     const put = async (url: string, more: Record<string, string> = {}) =>
@@ -48,13 +48,13 @@ describe('the metadata service of an instance', () => {
     expect(await put(own, { 'sec-fetch-site': 'cross-site' })).toBe(403);
   });
 
-  it('forgets a token at its end', async () => {
+  it('refuses a token that has expired', async () => {
     const headers = { 'x-aws-ec2-metadata-token': (await token(1)).body };
     expect((await ask('meta-data/instance-id', { headers })).status).toBe(200);
     await until(async () => (await ask('meta-data/instance-id', { headers })).status === 401);
   });
 
-  it('knows what the instance is and where', async () => {
+  it('describes the instance and its zone', async () => {
     expect((await get('meta-data/instance-type')).body).toBe('t3.micro');
     expect((await get('meta-data/placement/region')).body).toBe('eu-west-1');
     expect((await get('meta-data/placement/availability-zone')).body).toBe('eu-west-1a');
@@ -80,7 +80,7 @@ describe('the metadata service of an instance', () => {
       };
     };
 
-    it('gives credentials of it, the same ones until they come to their end', async () => {
+    it('gives credentials of the role, the same ones until they expire', async () => {
       const first = await credentials();
       expect(await credentials()).toEqual(first);
       const sts = new STSClient({ ...at.clientOptions, credentials: first });
@@ -91,7 +91,7 @@ describe('the metadata service of an instance', () => {
       expect((await credentials()).accessKeyId).not.toBe(first.accessKeyId);
     });
 
-    it('is denied what it is denied, in every service’s own words', async () => {
+    it('refuses denied actions with the error of each service', async () => {
       const role = at.aws.role(id);
       const options = { ...at.clientOptions, credentials: await credentials() };
       role.deny.push('ssm:DescribeInstanceInformation', 's3:*', 'sts:GetCallerIdentity');
@@ -103,7 +103,7 @@ describe('the metadata service of an instance', () => {
       await new S3Client({ ...options, forcePathStyle: true }).send(new ListBucketsCommand({}));
     });
 
-    it('has none where it was taken away', async () => {
+    it('gives no credentials after the role was removed', async () => {
       at.aws.role(id).name = null;
       expect((await get('meta-data/iam/security-credentials/')).status).toBe(404);
       at.aws.role(id).name = 'local-instance';
@@ -111,7 +111,7 @@ describe('the metadata service of an instance', () => {
     });
   });
 
-  it('is gone with its instance', async () => {
+  it('stops answering when its instance is terminated', async () => {
     const { id: other } = at.aws.named.get('other')!;
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [other] }));
     expect((await token(60, other)).status).toBe(404);

@@ -59,7 +59,7 @@ describe('an instance that was launched', () => {
     expect(readFileSync(join(disk, USER_DATA_LOG), 'utf8')).toBe(`ready in ${disk}\noops\n`);
   });
 
-  it('has an error of cloud-init where its user data fails', async () => {
+  it('has an error of cloud-init if its user data fails', async () => {
     const failing = await launch({ UserData: userData('#!/bin/sh\nexit 3\n') });
     expect(await run(failing, 'cloud-init status --wait --long')).toMatchObject({
       ResponseCode: 1,
@@ -73,13 +73,13 @@ describe('an instance that was launched', () => {
   it.each([
     ['inflates to more than it may', gzipSync(Buffer.alloc(5 * 1024 * 1024), { level: 9 })],
     ['is cut off', gzipSync('#!/bin/sh\n').subarray(0, -9)],
-  ])('has an error of cloud-init where its user data %s', async (_, bytes) => {
+  ])('has an error of cloud-init if its user data %s', async (_, bytes) => {
     const id = await launch({ UserData: bytes.toString('base64') });
     expect(await run(id, 'cloud-init status --wait')).toMatchObject({ ResponseCode: 1 });
     expect(readFileSync(join(at.aws.instances.disk(id), USER_DATA_LOG), 'utf8')).toMatch(/^cloud-init: the user data /);
   });
 
-  it('does what a message of several parts says: hooks first and at each boot, scripts once', async () => {
+  it('runs user data of several parts: boothooks first and at each boot, scripts once', async () => {
     const part = (type: string, text: string) =>
       `--edge\nContent-Type: ${type}\nContent-Transfer-Encoding: base64\n\n${Buffer.from(text).toString('base64')}\n`;
     const message = [
@@ -103,7 +103,7 @@ describe('an instance that was launched', () => {
     expect(done()).toEqual([...hooks, 'script', 'second', ...hooks]);
   });
 
-  it('does the rest where a script fails, and has an error for what it does not know', async () => {
+  it('runs the other parts if a script fails, and has an error for a part of unknown type', async () => {
     const part = (type: string, text: string) => `--edge\nContent-Type: ${type}\n\n${text}\n`;
     const message = [
       'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="edge"\n\n',
@@ -119,7 +119,7 @@ describe('an instance that was launched', () => {
     expect(readFileSync(join(disk, USER_DATA_LOG), 'utf8')).toMatch(/does not begin with #!/);
   });
 
-  it('stops or terminates when it is shut down from within', async () => {
+  it('stops or terminates if a program on it shuts it down', async () => {
     const stopping = await launch();
     await send(stopping, 'shutdown -h now');
     await until(async () => (await told(stopping)).State!.Name === 'stopped');
@@ -129,7 +129,7 @@ describe('an instance that was launched', () => {
     await until(async () => (await told(ending)).State!.Name === 'terminated');
   });
 
-  it('is shut down from its user data too, later, and not when that is cancelled', async () => {
+  it('can be shut down later by its user data, which can cancel that', async () => {
     const id = await launch({
       UserData: userData('#!/bin/sh\nshutdown +1\n'),
       InstanceInitiatedShutdownBehavior: 'terminate',
@@ -143,7 +143,7 @@ describe('an instance that was launched', () => {
     await until(async () => (await told(id)).State!.Name === 'terminated');
   });
 
-  it('boots again where it says so, without its processes', async () => {
+  it('reboots if a program on it says so, which ends its processes', async () => {
     const id = await launch({ UserData: userData('#!/bin/sh\necho once >> count\n') });
     await run(id, 'cloud-init status --wait; sleep 300 </dev/null >/dev/null 2>&1 & ');
     expect(at.aws.instances.processes(id)).toHaveLength(1);
@@ -153,7 +153,7 @@ describe('an instance that was launched', () => {
     expect(readFileSync(join(at.aws.instances.disk(id), 'count'), 'utf8')).toBe('once\n');
   });
 
-  it('is shut down by nobody outside it', async () => {
+  it('cannot be shut down by another caller', async () => {
     const id = await launch();
     const ask = (secret: string) =>
       fetch(`${at.aws.url}/imds/${id}/${secret}/local/poweroff?seconds=0`, { method: 'POST' });
@@ -163,7 +163,7 @@ describe('an instance that was launched', () => {
     expect((await told(id)).State!.Name).toBe('running');
   });
 
-  it('answers IMDSv1 only where it may', async () => {
+  it('answers IMDSv1 only if its metadata options allow it', async () => {
     const ask = async (id: string) =>
       (await fetch(`${at.aws.instances.metadataUrl(id)}/latest/meta-data/instance-id`)).status;
     expect(await ask(await launch())).toBe(401);
@@ -177,7 +177,7 @@ describe('an instance that was launched', () => {
     expect(await refusal(send(id, 'true'))).toBe('InvalidInstanceId 400');
   });
 
-  it('runs and is not online as long as its agent is late', async () => {
+  it('runs without being online until its agent starts', async () => {
     at.aws.instances.agentDelay = Infinity;
     const id = await launch();
     expect((await told(id)).State!.Name).toBe('running');
@@ -186,7 +186,7 @@ describe('an instance that was launched', () => {
     expect(await run(id, 'true')).toMatchObject({ Status: 'Success' });
   });
 
-  it('reads its user data and its profile from its metadata', async () => {
+  it('finds its user data and its profile in its metadata', async () => {
     const id = await launch({ UserData: userData('#!/bin/sh\n'), MetadataOptions: { HttpTokens: 'optional' } });
     const read = async (path: string) => (await fetch(`${at.aws.instances.metadataUrl(id)}/latest/${path}`)).text();
     expect(await read('user-data')).toBe('#!/bin/sh\n');
@@ -198,7 +198,7 @@ describe('an instance that was launched', () => {
     expect(await read('meta-data/instance-life-cycle')).toBe('on-demand');
   });
 
-  it('is what it was after a restart of local AWS', async () => {
+  it('is unchanged after a restart of local AWS', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-kept-'));
     const first = await startFixture({ directory, instances: [] });
     const command = new RunInstancesCommand({

@@ -30,7 +30,7 @@ describe('a network profile', () => {
         .end(),
     );
 
-  it('takes as long as its bytes, and its connections share what there is', async () => {
+  it('limits the bytes per second of all connections together', async () => {
     at = await startFixture({ network: { client: { up: 1_000 * KB } } });
     expect(await timed(() => put('alone', 200 * KB))).toBeGreaterThanOrEqual(200);
     const each: number[] = [];
@@ -41,7 +41,7 @@ describe('a network profile', () => {
     expect(Math.min(...each)).toBeGreaterThan(300);
   });
 
-  it('paces what comes back, from its first byte to its last', async () => {
+  it('limits the bytes per second of an answer', async () => {
     at = await startFixture({ network: { client: { down: 1_000 * KB } } });
     await put('large', 400 * KB);
     const begun = performance.now();
@@ -54,7 +54,7 @@ describe('a network profile', () => {
     expect(arrivals[0]).toBeLessThan(last - 100);
   });
 
-  it('takes no more from a sender than the link carries', async () => {
+  it('reads no more from a sender than the link carries', async () => {
     at = await startFixture({ network: { client: { up: 1_000 * KB } } });
     const upload = httpRequest(`${at.aws.url}/bucket/never`, { method: 'PUT' }).on('error', () => undefined);
     const content = randomBytes(20_000 * KB);
@@ -69,7 +69,7 @@ describe('a network profile', () => {
     expect(at.aws.requests).toEqual([]);
   });
 
-  it('charges a connection for being new once, and a request for its round trip always', async () => {
+  it('delays a new connection once, and each request by a round trip', async () => {
     at = await startFixture({ network: { client: { roundTrip: 60, connect: 2 } } });
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     expect(await timed(() => get(agent))).toBeGreaterThanOrEqual(180);
@@ -82,7 +82,7 @@ describe('a network profile', () => {
     agent.destroy();
   });
 
-  it('lets a connection be set up before it is needed', async () => {
+  it('does not delay the first request of a connection that was opened before', async () => {
     at = await startFixture({ network: { client: { roundTrip: 60, connect: 4 } } });
     const times: number[] = [];
     for (let n = 0; n < 10; n++) {
@@ -97,7 +97,7 @@ describe('a network profile', () => {
     expect(Math.min(...times)).toBeLessThan(200);
   });
 
-  it('lets who asks first wait for the answer', async () => {
+  it('delays the answer to Expect: 100-continue by a round trip', async () => {
     at = await startFixture({ network: { client: { roundTrip: 60 } } });
     const asked = httpRequest(`${at.aws.url}/bucket/key`, { method: 'PUT', headers: { expect: '100-continue' } });
     const begun = performance.now();
@@ -110,7 +110,7 @@ describe('a network profile', () => {
     answer.resume();
   });
 
-  it('tells what an instance sends from what a client does', async () => {
+  it('tells requests of instances from those of clients', async () => {
     at = await startFixture();
     await put('key', 10);
     const instance = new S3Client({ ...at.clientOptions, credentials: at.instanceCredentials, forcePathStyle: true });
@@ -132,7 +132,7 @@ describe('a network profile', () => {
     expect(at.aws.traffic()).toMatchObject({ client: { requests: 2 }, instance: { requests: 3 } });
   });
 
-  it('writes down when each request was on the wire and how much it was', async () => {
+  it('records when each request was on the wire and its size', async () => {
     at = await startFixture({ network: { client: { roundTrip: 40, connect: 2 } } });
     const begun = Date.now();
     await put('key', 5_000);
@@ -145,7 +145,7 @@ describe('a network profile', () => {
     expect(at.aws.traffic().client.up).toBe(first.up + second.up);
   });
 
-  it('can be changed while everything goes on', async () => {
+  it('can be changed while requests are under way', async () => {
     at = await startFixture();
     await put('near', 10);
     at.aws.useNetwork({ client: { roundTrip: 60 }, pickUp: 300 });
@@ -155,7 +155,7 @@ describe('a network profile', () => {
     expect(at.aws.requests).toHaveLength(2);
   });
 
-  it('takes its time to pick up a command, which can be cancelled meanwhile', async () => {
+  it('delays the start of a command, which can be cancelled meanwhile', async () => {
     at = await startFixture({ network: { pickUp: 2000 } });
     const InstanceIds = [at.aws.named.get('box')!.id];
     const send = async () => {

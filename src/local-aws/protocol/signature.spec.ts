@@ -24,7 +24,7 @@ describe('signatures', () => {
       await Promise.all(Object.entries(clients(more)).map(async ([name, sent]) => [name, await refusal(sent)])),
     );
 
-  it('of a wrong secret are refused, each service in its words', async () => {
+  it('with a wrong secret are refused, with the error of each service', async () => {
     const { accessKeyId } = at.clientOptions.credentials;
     expect(await refusals({ credentials: { accessKeyId, secretAccessKey: 'wrong' } })).toEqual({
       s3: 'SignatureDoesNotMatch 403',
@@ -34,7 +34,7 @@ describe('signatures', () => {
     });
   });
 
-  it('of a key that nobody has are refused', async () => {
+  it('with an unknown access key are refused', async () => {
     expect(await refusals({ credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'x' } })).toEqual({
       s3: 'InvalidAccessKeyId 403',
       ssm: 'UnrecognizedClientException 400',
@@ -43,7 +43,7 @@ describe('signatures', () => {
     });
   });
 
-  it('are needed by every API, and nothing but S3 answers without one', async () => {
+  it('are required by every API except a presigned form of S3', async () => {
     const form = { 'content-type': 'application/x-www-form-urlencoded' };
     const bodies: [string, Record<string, string>][] = [
       ['Action=RunInstances&Version=2016-11-15&ImageId=ami-1&MinCount=1&MaxCount=1', form],
@@ -65,12 +65,12 @@ describe('signatures', () => {
     expect(at.aws.instances.all()).toHaveLength(1);
   });
 
-  it('of a clock that is off by more than 15 minutes are refused', async () => {
+  it('from a clock that is off by more than 15 minutes are refused', async () => {
     const off = { systemClockOffset: 16 * 60_000 };
     expect((await refusals(off)).s3).toBe('RequestTimeTooSkewed 403');
   });
 
-  it('of a role need its token', async () => {
+  it('of a role need its session token', async () => {
     const role = 'arn:aws:iam::000000000000:role/trainer';
     const { Credentials: given } = await at.sts.send(new AssumeRoleCommand({ RoleArn: role, RoleSessionName: 'me' }));
     const session = {
@@ -102,7 +102,7 @@ describe('signatures', () => {
       return `${response.status} ${/<Code>(.*)<\/Code>/.exec(await response.text())?.[1] ?? ''}`.trim();
     };
 
-    it('let it be read until they expire, by GET alone and nothing else', async () => {
+    it('allow only a GET of that object until they expire', async () => {
       const url = await sign(60);
       expect(await code(url)).toBe('200');
       expect(await code(url, { method: 'PUT', body: 'x' })).toBe('403 SignatureDoesNotMatch');
@@ -112,7 +112,7 @@ describe('signatures', () => {
       expect(await code(await sign(60, new Date(Date.now() + 20 * 60_000)))).toBe('403 AccessDenied');
     });
 
-    it('live seven days at the most', async () => {
+    it('are valid for seven days at most', async () => {
       const url = (await sign(604_800)).replace('604800', '604801');
       expect(await code(url)).toBe('400 AuthorizationQueryParametersError');
     });

@@ -5,7 +5,7 @@ import { LOCAL_IDENTITY } from './identity';
 import { UnverifiedBodies } from './unverified-bodies';
 
 describe('bodies of requests whose sender is not known yet', () => {
-  it('are limited, each and together, and make room when they are gone', () => {
+  it('are limited in size, each and together, until they are released', () => {
     const bodies = new UnverifiedBodies(10, 15);
     const first = bodies.open();
     first.take(4);
@@ -22,7 +22,7 @@ describe('bodies of requests whose sender is not known yet', () => {
     expect(() => second.take(1)).toThrow(/Try again/);
   });
 
-  it('are refused by local AWS before they are whole, and signed ones of S3 are not', async () => {
+  it('are refused by local AWS before they are complete, except signed ones of S3', async () => {
     const at = await startFixture();
     const piece = Buffer.alloc(1024 * 1024);
     const sent = { pieces: 0 };

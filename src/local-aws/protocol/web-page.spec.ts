@@ -36,7 +36,7 @@ describe('local AWS and web pages', () => {
     ['a page on another port', { 'sec-fetch-site': 'same-site' }, 'Sec-Fetch-Site'],
   ];
 
-  it('refuses what is sent to it as to a proxy', async () => {
+  it('refuses a request that is meant for a proxy', async () => {
     for (const url of ['http://page.example/', 'http://127.0.0.1/bucket', 'bucket'])
       expect(rejectWebPage({ headers: { host: '127.0.0.1:4566' }, url }, 4566)).toContain(
         'another address than a path',
@@ -44,7 +44,7 @@ describe('local AWS and web pages', () => {
     expect((await ask({}, 'http://page.example/bucket')).status).toBe(403);
   });
 
-  it('answers an address that it can not decode as AWS does', async () => {
+  it('answers a URL that it cannot decode as AWS does', async () => {
     const logged = jest.spyOn(console, 'error').mockImplementation();
     const broken = fc.constantFrom('%z', '%zz', '%ff', '%c3', '%e0%80', '%ed%a0%80');
     const word = fc.stringMatching(/^[a-z0-9]{0,5}$/);
@@ -68,7 +68,7 @@ describe('local AWS and web pages', () => {
     expect(refused).toBe('Unexpected server response: 404');
   });
 
-  it('refuses what a browser sends for a page, before it looks at anything else', async () => {
+  it("refuses a browser's request for a page before anything else", async () => {
     for (const path of ['/', '/bucket', `/imds/${at.aws.named.get('box')!.id}/x/latest/api/token`])
       for (const [what, headers, names] of pages()) {
         const { status, body } = await ask(headers, path);
@@ -78,7 +78,7 @@ describe('local AWS and web pages', () => {
     expect(at.aws.calls.all()).toEqual([]);
   });
 
-  it('refuses what no client sends: two Host headers, and an Origin below 2,500 other headers', async () => {
+  it('refuses two Host headers, and an Origin after 2,500 other headers', async () => {
     const send = (headers: string[]) =>
       new Promise<string>((resolve, reject) => {
         const socket = connect(at.aws.port, '127.0.0.1');
@@ -100,7 +100,7 @@ describe('local AWS and web pages', () => {
     expect(await send([own, ...others, 'Origin: null'])).toContain('an Origin header');
   });
 
-  it('refuses the upgrade of a page', async () => {
+  it('refuses a WebSocket of a page', async () => {
     const id = at.aws.named.get('box')!.id;
     for (const [what, headers] of pages()) {
       const socket = new WebSocket(`ws://127.0.0.1:${at.aws.port}/v1/data-channel/${id}?role=publish_subscribe`, {
@@ -111,12 +111,14 @@ describe('local AWS and web pages', () => {
     }
   });
 
-  it('answers by each of its names', async () => {
-    for (const host of ['127.0.0.1', 'localhost', '[::1]', 'bucket.localhost', 'bucket.s3.localhost'])
+  it.each(['127.0.0.1', 'localhost', '[::1]', 'bucket.localhost', 'bucket.s3.localhost'])(
+    'answers by its name %s',
+    async (host) => {
       expect((await ask({ host: `${host}:${at.aws.port}`, 'sec-fetch-site': 'none' })).body).not.toContain('header');
-  });
+    },
+  );
 
-  it('takes no other host for its own, whatever it looks like', () => {
+  it('refuses any other host, however similar', () => {
     fc.assert(
       fc.property(
         fc.oneof(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Buckets } from './objects';
 
 describe('buckets', () => {
-  it.each(['..', '.', '.uploads', '../s3/bucket', 'bucket/..', 'UPPER', 'a'])('are none called %s', (name) => {
+  it.each(['..', '.', '.uploads', '../s3/bucket', 'bucket/..', 'UPPER', 'a'])('cannot be named %s', (name) => {
     const root = mkdtempSync(join(tmpdir(), 'nx-ec2-buckets-'));
     try {
       const buckets = new Buckets(join(root, 's3'));

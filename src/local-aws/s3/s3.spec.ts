@@ -38,7 +38,7 @@ describe('S3', () => {
   const text = async (Key: string, more: object = {}) =>
     (await at.s3.send(new GetObjectCommand({ Bucket, Key, ...more }))).Body!.transformToString();
 
-  it('gives back what was put under any key, and lists it', async () => {
+  it('returns and lists an object under any key', async () => {
     const key = fc
       .string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
       .filter((each) => !/(^|\/)\.{1,2}(\/|$)/.test(each));
@@ -54,7 +54,7 @@ describe('S3', () => {
     );
   });
 
-  it('writes on a condition', async () => {
+  it('honours the conditions of a write', async () => {
     const { ETag } = await put('conditional', 'one', { IfNoneMatch: '*' });
     expect(await refusal(put('conditional', 'two', { IfNoneMatch: '*' }))).toBe('PreconditionFailed 412');
     await put('conditional', 'three', { IfMatch: ETag });
@@ -63,7 +63,7 @@ describe('S3', () => {
     expect(await text('conditional')).toBe('three');
   });
 
-  it('reads what has changed', async () => {
+  it('honours the conditions of a read', async () => {
     const { ETag } = await put('changing', 'one');
     const unless = (IfNoneMatch?: string) => at.s3.send(new GetObjectCommand({ Bucket, Key: 'changing', IfNoneMatch }));
     await expect(unless(ETag)).rejects.toMatchObject({ $metadata: { httpStatusCode: 304 } });
@@ -86,13 +86,13 @@ describe('S3', () => {
     },
   );
 
-  it('computes CRC-32C and CRC-64/NVME as their catalogue has them', () => {
+  it('computes CRC-32C and CRC-64/NVME as published', () => {
     // The check values of "123456789": reveng.sourceforge.io/crc-catalogue.
     expect(crc32c(Buffer.from('123456789')).toString('hex')).toBe('e3069283');
     expect(crc64Nvme(Buffer.from('123456789')).toString('hex')).toBe('ae8b14860a799888');
   });
 
-  it('says of a key that is not there 404, and 403 to whoever may not list', async () => {
+  it('answers 404 for an absent key, and 403 to callers who may not list', async () => {
     expect(await refusal(text('absent'))).toBe('NoSuchKey 404');
     const stranger = new S3Client({
       ...at.clientOptions,
@@ -129,7 +129,7 @@ describe('S3', () => {
     expect(await refusal(text('range', { Range: 'bytes=10-' }))).toBe('InvalidRange 416');
   });
 
-  it('says which region it is in, and refuses a signature for another', async () => {
+  it('names the region of a bucket, and refuses a signature for another', async () => {
     expect((await at.s3.send(new HeadBucketCommand({ Bucket }))).BucketRegion).toBe('eu-west-1');
     const elsewhere = new S3Client({ ...at.clientOptions, forcePathStyle: true, region: 'us-east-1' });
     const error = await elsewhere.send(new ListObjectsV2Command({ Bucket })).catch((reason) => reason);
@@ -139,7 +139,7 @@ describe('S3', () => {
     });
   });
 
-  it('refuses an owner that is not the expected one, a bucket that is not there, and one that is', async () => {
+  it('refuses an unexpected bucket owner, an absent bucket, and creating an existing one', async () => {
     expect(await refusal(put('x', 'x', { ExpectedBucketOwner: '111111111111' }))).toBe('AccessDenied 403');
     expect(await refusal(at.s3.send(new GetObjectCommand({ Bucket: 'nowhere', Key: 'x' })))).toBe('NoSuchBucket 404');
     expect(await refusal(at.s3.send(new CreateBucketCommand({ Bucket })))).toBe('BucketAlreadyOwnedByYou 409');
@@ -147,7 +147,7 @@ describe('S3', () => {
     expect(await refusal(at.s3.send(new DeleteBucketCommand({ Bucket })))).toBe('BucketNotEmpty 409');
   });
 
-  it('copies, with its metadata or other', async () => {
+  it('copies an object with its metadata or with new metadata', async () => {
     await put('from \u00fc', 'content', { Metadata: { a: '1' } });
     const CopySource = `bucket/${encodeURIComponent('from \u00fc')}`;
     await at.s3.send(new CopyObjectCommand({ Bucket, Key: 'to', CopySource }));
@@ -159,7 +159,7 @@ describe('S3', () => {
     expect((await head()).Metadata).toEqual({ b: '2' });
   });
 
-  it("is reached by the bucket's own name too", async () => {
+  it("can be reached at the bucket's own host name", async () => {
     const virtual = new S3Client({ ...at.clientOptions, endpoint: at.aws.url.replace('127.0.0.1', 'localhost') });
     await put('virtual', 'content');
     const url = new URL(at.aws.url);
@@ -185,7 +185,7 @@ describe('S3', () => {
         }),
       );
 
-    it('joins the parts, and names them as S3 does', async () => {
+    it('joins the parts, with the ETag of S3', async () => {
       const id = await begin('joined');
       const one = (await send('joined', id, 1, part)).ETag!;
       await send('joined', id, 2, Buffer.from('first'));
@@ -203,7 +203,7 @@ describe('S3', () => {
       expect(await text('joined', { Range: `bytes=${part.length - 1}-` })).toBe('pend');
     });
 
-    it('refuses a small part in the middle, a wrong order, a part that is not there, and what is over', async () => {
+    it('refuses a small part in the middle, a wrong order, an absent part, and a finished upload', async () => {
       const id = await begin('refused');
       const small = (await send('refused', id, 1, Buffer.from('x'))).ETag!;
       const last = (await send('refused', id, 2, Buffer.from('y'))).ETag!;
@@ -229,7 +229,7 @@ describe('S3', () => {
       expect(await refusal(send('refused', id, 1, part))).toBe('NoSuchUpload 404');
     });
 
-    it('goes on after a restart', async () => {
+    it('continues after a restart', async () => {
       const id = await begin('resumed');
       const { ETag } = await send('resumed', id, 1, part);
       await at.aws.close();
@@ -257,7 +257,7 @@ describe('S3', () => {
       return `${answer.status} ${/<Code>(.*)<\/Code>/.exec(await answer.text())?.[1] ?? ''}`.trim();
     };
 
-    it('is for the bucket of its policy, whether a field says so or none', async () => {
+    it('is for the bucket of its policy, with or without a field for it', async () => {
       await at.s3.send(new CreateBucketCommand({ Bucket: 'form-other' }));
       const { url, fields } = await createPresignedPost(at.s3, { Bucket, Key: 'form/bucket', Expires: 60 });
       const send = async (to: string, given: Record<string, string>) => {
@@ -276,7 +276,7 @@ describe('S3', () => {
       expect(await send(elsewhere, { ...unnamed, bucket: Bucket })).toBe(403);
     });
 
-    it('may be signed by Signature Version 2, as boto3 signs it for an endpoint of its own', async () => {
+    it('can be signed with Signature Version 2, as boto3 does for another endpoint', async () => {
       const { accessKeyId, secretAccessKey } = at.clientOptions.credentials;
       const policy = Buffer.from(
         JSON.stringify({
@@ -299,7 +299,7 @@ describe('S3', () => {
       expect(await send({ signature, AWSAccessKeyId: 'AKIANOBODY' })).toBe(403);
     });
 
-    it('is all that comes without a signature', async () => {
+    it('is the only request without a signature that is answered', async () => {
       await put('unsigned', 'content');
       const xml = '<Delete><Object><Key>unsigned</Key></Object></Delete>';
       const form = new FormData();
@@ -312,7 +312,7 @@ describe('S3', () => {
       expect(await text('unsigned')).toBe('content');
     });
 
-    it('takes what its policy says and nothing else', async () => {
+    it('accepts only what its policy allows', async () => {
       expect(await post({ key: 'form/one' })).toBe('204');
       expect(await text('form/one')).toBe('content');
       expect(await post({ key: 'elsewhere' })).toBe('403 AccessDenied');
@@ -323,7 +323,7 @@ describe('S3', () => {
       expect(await post({ key: 'form/two' }, 'content', { Conditions })).toBe('400 EntityTooLarge');
     });
 
-    it('checks the checksum that its policy allows, and wants what its policy names', async () => {
+    it('checks a checksum, and requires the fields that its policy names', async () => {
       const Conditions = [['starts-with', '$x-amz-checksum-sha256', '']];
       const more = { Conditions, Fields: { 'x-amz-checksum-algorithm': 'SHA256' } };
       const sum = (data: string) => ({ 'x-amz-checksum-sha256': createHash('sha256').update(data).digest('base64') });
@@ -385,7 +385,7 @@ describe('S3', () => {
       return answer.status;
     };
 
-    it('is taken when each is right, and refused when one is not', async () => {
+    it('is accepted only if the signature of each chunk is right', async () => {
       expect(await send()).toBe(200);
       expect(await text('chunked')).toBe('0123456789');
       expect(await send((chunk) => chunk.replace('7', 'x'))).toBe(403);

@@ -123,7 +123,7 @@ describe('Session Manager', () => {
     await client.waitFor(() => client.closed !== undefined);
   });
 
-  it('sends what was not acknowledged again to the one who resumes, by a token that opens one stream', async () => {
+  it('sends unacknowledged output again to a client that resumes, by a token that opens one stream', async () => {
     const { SessionId, StreamUrl, TokenValue } = await start('echo out');
     const first = await Client.open(StreamUrl!, TokenValue!);
     await first.shake();
@@ -140,7 +140,7 @@ describe('Session Manager', () => {
     expect(await refusal(at.ssm.send(new ResumeSessionCommand({ SessionId })))).toBe('DoesNotExistException 400');
   });
 
-  it('acknowledges each copy of what it was sent', async () => {
+  it('acknowledges each copy of a message', async () => {
     const { StreamUrl, TokenValue } = await start('sleep 60');
     const client = await Client.open(StreamUrl!, TokenValue!);
     await client.shake();
@@ -162,7 +162,7 @@ describe('Session Manager', () => {
     await client.waitFor(() => client.closed);
   });
 
-  it('sends nothing while the client pauses it', async () => {
+  it('sends nothing while the client has paused it', async () => {
     const { StreamUrl, TokenValue } = await start(`sh -c 'sleep 0.3; echo out'`);
     const client = await Client.open(StreamUrl!, TokenValue!);
     await client.shake();
@@ -184,7 +184,7 @@ describe('Session Manager', () => {
     await client.waitFor(() => client.closed);
   });
 
-  it('ends by the flag, by TerminateSession, and by a restart of the agent', async () => {
+  it('ends on the terminate flag, on TerminateSession, and on a restart of the agent', async () => {
     const sessions = { flag: await start('sleep 60'), call: await start('sleep 60'), agent: await start('sleep 60') };
     const clients: Client[] = [];
     for (const { StreamUrl, TokenValue } of Object.values(sessions)) {
@@ -254,7 +254,7 @@ describe('output', () => {
     expect(sent(before, after)).toEqual(['a', '\u20ac']);
   });
 
-  it('keeps what is no text, but for its very end', () => {
+  it('keeps bytes that are no text, except at the very end', () => {
     const text = new TextPieces();
     const bytes = Buffer.from([255, 254, 65, 66, 67, 68, 200]);
     expect(Buffer.concat([...text.take(bytes)])).toEqual(bytes.subarray(0, 6));

@@ -25,7 +25,7 @@ describe('a process of the agent', () => {
   const within = (workingDirectory: string, script = 'pwd') =>
     commands.run(script, { Parameters: { workingDirectory: [workingDirectory] } });
 
-  it('runs in an absolute working directory, and a relative one is ignored', async () => {
+  it('runs in an absolute working directory, and ignores a relative one', async () => {
     expect(await within(at.directory)).toMatchObject({ Status: 'Success', StandardOutputContent: `${at.directory}\n` });
     expect(await within('nowhere')).toMatchObject({ Status: 'Success', StandardOutputContent: '/usr/bin\n' });
   });
@@ -33,7 +33,7 @@ describe('a process of the agent', () => {
   it.each([
     ['is not there', 'missing', 'no such file or directory'],
     ['is a file', 'file', 'not a directory'],
-  ])('is not started where its working directory %s', async (_, name, why) => {
+  ])('is not started if its working directory %s', async (_, name, why) => {
     writeFileSync(join(at.directory, 'file'), '');
     const mark = join(at.directory, `ran-${name}`);
     expect(await within(join(at.directory, name), `touch ${mark}`)).toMatchObject({
@@ -48,7 +48,7 @@ describe('a process of the agent', () => {
     expect(await commands.run('true')).toMatchObject({ Status: 'Success' });
   });
 
-  it('may open 1,024 files, and more where it raises its soft limit to the hard one', async () => {
+  it('may open 1,024 files, and more if it raises its soft limit', async () => {
     const { StandardOutputContent: out } = await commands.run(
       'ulimit -S -n; ulimit -H -n; ulimit -S -n "$(ulimit -H -n)"; ulimit -S -n',
     );
@@ -63,7 +63,7 @@ describe('a process of the agent', () => {
     expect(out).toBe('out\nerr\n');
   });
 
-  it('is found in a state directory with a space in its name', async () => {
+  it('runs in a state directory with a space in its name', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'nx-ec2 local '));
     const other = await startFixture({ directory });
     try {
@@ -107,11 +107,11 @@ describe('a reference to a parameter', () => {
     expect(await commands.run(`echo '${reference}'`)).toMatchObject({ StandardOutputContent: `${value}\n` });
   });
 
-  it('is read by a shell where it stands in a script, as on AWS', async () => {
+  it('is expanded by a shell if it is in a script, as on AWS', async () => {
     expect((await commands.run('echo {{ssm:/team/word:1}}')).StandardOutputContent).toBe('first not run\n');
   });
 
-  it('counts in the other parameters as well', async () => {
+  it('is resolved in the other parameters of a command as well', async () => {
     expect(await commands.run('pwd', { Parameters: { workingDirectory: ['{{ssm:plain.name}}'] } })).toMatchObject({
       StandardOutputContent: '/usr\n',
     });
@@ -159,12 +159,12 @@ describe('an agent with five commands that run and five that wait', () => {
   const started = () => at.aws.commands.filter((each) => each.started !== undefined).length;
   const dueNow = (id: string) => (at.aws.commands.find(({ commandId }) => commandId === id)!.deliveryTimeout = 0);
 
-  it('says of all ten that they are in progress', async () => {
+  it('reports all ten as in progress', async () => {
     expect(await commands.statuses(ids)).toEqual(Array(10).fill('InProgress'));
     expect(started()).toBe(5);
   });
 
-  it('refuses the eleventh over the message gateway: nothing is written into it until its delivery is overdue', async () => {
+  it('refuses the eleventh over the message gateway, which stays pending until its delivery times out', async () => {
     const eleventh = await commands.send('echo eleventh');
     free();
     for (const id of ids) expect(await commands.ended(id)).toMatchObject({ Status: 'Success' });
@@ -180,7 +180,7 @@ describe('an agent with five commands that run and five that wait', () => {
     expect(at.aws.commands.filter(({ refused }) => refused)).toHaveLength(1);
   });
 
-  it('holds the eleventh over ec2messages, and what comes after it, until there is room', async () => {
+  it('queues the eleventh and later ones over ec2messages until a slot is free', async () => {
     at.aws.useAgentChannel('ec2messages', commands.box);
     const more = [await commands.send('echo 11'), await commands.send('echo 12'), await commands.send('echo 13')];
     await sleep(50);
@@ -190,7 +190,7 @@ describe('an agent with five commands that run and five that wait', () => {
     expect(outputs).toEqual(['11\n', '12\n', '13\n']);
   });
 
-  it('runs what it holds over ec2messages although the service has given it up', async () => {
+  it('runs a queued command of ec2messages even after its delivery timed out', async () => {
     at.aws.useAgentChannel('ec2messages');
     const mark = join(at.directory, 'ran');
     const eleventh = await commands.send(`touch ${mark}`);
@@ -202,7 +202,7 @@ describe('an agent with five commands that run and five that wait', () => {
     expect(await commands.look(eleventh)).toMatchObject({ StatusDetails: 'Delivery Timed Out', ResponseCode: -1 });
   });
 
-  it('never runs and never answers one that is cancelled while it waits', async () => {
+  it('never runs a command that was cancelled while it waited, and never replies', async () => {
     await at.ssm.send(new CancelCommandCommand({ CommandId: ids[9] }));
     free();
     for (const id of ids.slice(0, 9)) await commands.ended(id);

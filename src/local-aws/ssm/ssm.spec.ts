@@ -37,7 +37,7 @@ describe('Run Command', () => {
   });
   afterAll(() => at.close());
 
-  it('is a script of sh, with no HOME, from /dev/null, in a directory that is not ours', async () => {
+  it('runs a script by sh, without HOME, with stdin from /dev/null, in another directory', async () => {
     const { StandardOutputContent: out } = await run(
       'echo "$0"; echo "home=${HOME-unset} user=${USER-unset} shell=${SHELL-unset}"; pwd; readlink /proc/self/fd/0; echo "id=$AWS_SSM_INSTANCE_ID"; [ -n "$SSM_COMMAND_ID" ] && echo known',
     );
@@ -52,7 +52,7 @@ describe('Run Command', () => {
     ]);
   });
 
-  it('has this server for its endpoint, and no credentials but those of the metadata service', async () => {
+  it('sets this server as the endpoint, and no credentials besides those of the metadata service', async () => {
     const { StandardOutputContent: out } = await run('env | grep ^AWS_ | sort');
     const variables = Object.fromEntries(
       out!
@@ -70,19 +70,22 @@ describe('Run Command', () => {
   });
 
   it.each([
-    [0, 'Success', 0],
-    [3, 'Failed', 3],
-    [137, 'TimedOut', 137],
-    [168, 'Success', 168],
-    [169, 'Failed', 169],
-  ])('reports exit %i as %s', async (code, status, reported) => {
+    [0, 'Success', /^out\n$/],
+    [3, 'Failed', /^out\n$/],
+    [137, 'TimedOut', /^out\n$/],
+    [168, 'Success', /^out\n[^]+/],
+    [169, 'Failed', /^out\n[^]+/],
+  ])('reports exit %i as %s', async (code, status, output) => {
     const seen = await run(`echo out; exit ${code}`);
-    expect([seen.Status, seen.ResponseCode]).toEqual([status, reported]);
-    expect(seen.StandardOutputContent).toMatch(code === 168 || code === 169 ? /^out\n[^]+/ : /^out\n$/);
-    if (code === 3) expect(seen.StandardErrorContent).toContain('failed to run commands: exit status 3');
+    expect([seen.Status, seen.ResponseCode]).toEqual([status, code]);
+    expect(seen.StandardOutputContent).toMatch(output);
   });
 
-  it('takes the last exit code, since there is no set -e', async () => {
+  it('writes the exit code of a failed script to the standard error', async () => {
+    expect((await run('exit 3')).StandardErrorContent).toContain('failed to run commands: exit status 3');
+  });
+
+  it('reports the last exit code, since there is no set -e', async () => {
     expect(await run('false\ntrue')).toMatchObject({ Status: 'Success' });
   });
 
@@ -92,7 +95,7 @@ describe('Run Command', () => {
     expect(seen).toMatchObject({ Status: 'Success', StandardOutputContent: 'once\nonce\n' });
   });
 
-  it('reboots some time after exit 194, and other processes end with that', async () => {
+  it('reboots some time after exit 194, which ends other processes', async () => {
     at.aws.instances.rebootDelay = 400;
     await run('setsid sleep 60 </dev/null >/dev/null 2>&1 &');
     const mark = `${at.directory}/delayed`;
@@ -105,20 +108,20 @@ describe('Run Command', () => {
     at.aws.instances.rebootDelay = 0;
   });
 
-  it('cuts each stream by bytes and says so', async () => {
+  it('truncates each stream by bytes and says so', async () => {
     const seen = await run("head -c 30000 /dev/zero | tr '\\0' a; head -c 30000 /dev/zero | tr '\\0' b >&2");
     expect(seen.StandardOutputContent).toHaveLength(24_000);
     expect(seen.StandardOutputContent).toMatch(/a--output truncated--$/);
     expect(seen.StandardErrorContent).toHaveLength(8_000);
   });
 
-  it('cuts from exactly 24,000 bytes on', async () => {
+  it('truncates from exactly 24,000 bytes on', async () => {
     const print = (bytes: number) => run(`head -c ${bytes} /dev/zero | tr '\\0' a`);
     expect((await print(23_999)).StandardOutputContent).toBe('a'.repeat(23_999));
     expect((await print(24_000)).StandardOutputContent).toMatch(/^a{23980}--output truncated--$/);
   });
 
-  it('says of exit 168 and 169 what the agent says, in the streams where it says it', async () => {
+  it("writes the agent's messages for exit 168 and 169 to the same streams as the agent", async () => {
     expect(await run('echo out; echo err >&2; exit 168')).toMatchObject({
       StandardOutputContent: 'out\n\nStep exited with code 168.',
       StandardErrorContent: '',
@@ -127,7 +130,7 @@ describe('Run Command', () => {
     expect(failed.StandardErrorContent).toMatch(/^err\n[^]*exit status 169[^]*Step exited with code 169\.$/);
   });
 
-  it('stops running again after 15 exits of 194, and is never answered', async () => {
+  it('stops after 15 exits of 194, and never replies', async () => {
     const runs = `${at.directory}/runs`;
     const id = await send(`echo x >> ${runs}; exit 194`);
     const count = async () => (await readFile(runs, 'utf8').catch(() => '')).length / 2;
@@ -137,14 +140,14 @@ describe('Run Command', () => {
     expect([await count(), (await look(id)).Status]).toEqual([15, 'InProgress']);
   });
 
-  it('counts a reply as Go writes it: <, > and & take six bytes each', async () => {
+  it('measures a reply as Go encodes it: <, > and & take six bytes each', async () => {
     const id = await send("head -c 23000 /dev/zero | tr '\\0' '<'");
     await sleep(600);
     expect(await look(id)).toMatchObject({ Status: 'InProgress', StandardOutputContent: '' });
     expect(await run("head -c 19000 /dev/zero | tr '\\0' '<'")).toMatchObject({ Status: 'Success' });
   });
 
-  it('ends at its time limit although a process that left its group holds its output', async () => {
+  it('ends at its time limit even if a process that left its group holds its output', async () => {
     const begun = Date.now();
     const seen = await run('echo before; setsid sleep 300 &', { Parameters: { executionTimeout: ['5'] } });
     expect(seen).toMatchObject({ Status: 'Failed', ResponseCode: 1, StandardOutputContent: 'before\n' });
@@ -152,20 +155,20 @@ describe('Run Command', () => {
     expect(Date.now() - begun).toBeLessThan(250_000);
   });
 
-  it('never ends where its reply would be over 120,000 bytes', async () => {
+  it('never ends if its reply would exceed 120,000 bytes', async () => {
     const id = await send("head -c 24000 /dev/zero | tr '\\0' '\\033'");
     await sleep(600);
     expect(await look(id)).toMatchObject({ Status: 'InProgress', StandardOutputContent: '' });
   });
 
-  it('shows nothing while it runs', async () => {
+  it('shows no output while it runs', async () => {
     const id = await send('echo early; sleep 1');
     await sleep(400);
     expect(await look(id)).toMatchObject({ Status: 'InProgress', ResponseCode: -1, StandardOutputContent: '' });
     expect((await ended(id)).StandardOutputContent).toBe('early\n');
   });
 
-  it('waits for a child that holds its output, and for none that does not', async () => {
+  it('waits for child processes only if they hold its output', async () => {
     const begun = Date.now();
     await run('sleep 1 &');
     expect(Date.now() - begun).toBeGreaterThanOrEqual(1000);
@@ -173,7 +176,7 @@ describe('Run Command', () => {
     expect(await ended(id)).toMatchObject({ Status: 'Success', StandardOutputContent: 'gone\n' });
   });
 
-  it('is killed at its time limit with no last word, and keeps what it wrote', async () => {
+  it('is killed at its time limit without SIGTERM before, and keeps its output', async () => {
     const seen = await run('trap "echo trapped" TERM; echo before; sleep 20', {
       Parameters: { executionTimeout: ['5'] },
     });
@@ -188,7 +191,7 @@ describe('Run Command', () => {
     expect(await ended(id)).toMatchObject({ Status: 'Cancelled', StandardOutputContent: 'before\n' });
   });
 
-  it('stays as it was where its instance is gone', async () => {
+  it('keeps its status when its instance is terminated', async () => {
     const other = (await launch()).id;
     const id = await send('sleep 20', {}, other);
     while ((await look(id, other)).ExecutionStartDateTime === '') await sleep(20);
@@ -197,7 +200,7 @@ describe('Run Command', () => {
     expect((await look(id, other)).Status).toBe('InProgress');
   });
 
-  it('is refused before the agent is online and after the instance is gone', async () => {
+  it('is refused before the agent is online and after the instance was terminated', async () => {
     const slow = await startFixture({ boot: 400 });
     const launched = await slow.ec2.send(new RunInstancesCommand(machine));
     const { InstanceId, State } = launched.Instances![0];
@@ -234,7 +237,7 @@ describe('Run Command', () => {
     expect(await refusal(look('11111111-1111-1111-1111-111111111111'))).toBe('InvocationDoesNotExist 400');
   });
 
-  it('lists what was sent, with the beginning of its output', async () => {
+  it('lists commands with the beginning of their output', async () => {
     const id = await send('head -c 3000 /dev/zero | tr "\\0" a');
     await ended(id);
     const { CommandInvocations } = await at.ssm.send(

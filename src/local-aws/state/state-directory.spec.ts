@@ -29,7 +29,7 @@ describe('the state directory of local AWS', () => {
 
   const mode = (path: string) => (statSync(path).mode & 0o777).toString(8);
 
-  it('has a secret of its own, which only its owner can read and a restart keeps', async () => {
+  it('has its own secret, which only its owner can read and a restart keeps', async () => {
     const first = await startFixture({ directory });
     const secret = first.aws.environment.AWS_SECRET_ACCESS_KEY;
     expect([mode(directory), mode(join(directory, 'secret-access-key'))]).toEqual(['700', '600']);
@@ -44,7 +44,7 @@ describe('the state directory of local AWS', () => {
     await again.close();
   });
 
-  it('is closed, and ignored by Git and Nx, also where an earlier version made it', async () => {
+  it('is private, and ignored by Git and Nx, also if an earlier version created it', async () => {
     mkdirSync(join(directory, 's3'), { recursive: true });
     chmodSync(directory, 0o755);
     const at = await startFixture({ directory });
@@ -54,7 +54,7 @@ describe('the state directory of local AWS', () => {
     await at.close();
   });
 
-  it('keeps what is in it out of the project graph, wherever in a workspace it is', async () => {
+  it('keeps its files out of the project graph, wherever in a workspace it is', async () => {
     writeFileSync(join(parent, 'nx.json'), '{}');
     writeFileSync(join(parent, 'package.json'), '{ "name": "workspace", "private": true }');
     symlinkSync(dirname(dirname(require.resolve('nx/package.json'))), join(parent, 'node_modules'));
@@ -75,17 +75,20 @@ describe('the state directory of local AWS', () => {
     expect(JSON.parse(stdout)).toEqual(['model']);
   });
 
-  it.each(['instances/instances.json', 'parameters.json', 'secrets.json'])('names a damaged file: %s', async (name) => {
-    await (await startFixture({ directory })).close();
-    for (const text of ['', '[{"id":"i-']) {
-      writeFileSync(join(directory, name), text);
-      await expect(startLocalAws({ directory })).rejects.toThrow(`${join(directory, name)} is damaged`);
-    }
-    rmSync(join(directory, name));
-    await (await startFixture({ directory })).close();
-  });
+  it.each(['instances/instances.json', 'parameters.json', 'secrets.json'])(
+    'is refused with the name of a damaged file: %s',
+    async (name) => {
+      await (await startFixture({ directory })).close();
+      for (const text of ['', '[{"id":"i-']) {
+        writeFileSync(join(directory, name), text);
+        await expect(startLocalAws({ directory })).rejects.toThrow(`${join(directory, name)} is damaged`);
+      }
+      rmSync(join(directory, name));
+      await (await startFixture({ directory })).close();
+    },
+  );
 
-  it('is never a directory with other files', async () => {
+  it('cannot be a directory with other files', async () => {
     mkdirSync(directory);
     writeFileSync(join(directory, 'package.json'), '{}');
     await expect(startLocalAws({ directory })).rejects.toThrow('holds files and no state of local AWS');

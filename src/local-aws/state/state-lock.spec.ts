@@ -20,7 +20,7 @@ describe('the lock of a state directory', () => {
     fs.rmSync(directory, { recursive: true });
   });
 
-  it('is held by one process, and let go', () => {
+  it('is held by one process until it releases it', () => {
     fs.writeFileSync(lock(), mark(other.pid!));
     expect(() => lockState(directory)).toThrow(`already (PID ${other.pid})`);
     fs.rmSync(lock());
@@ -43,7 +43,7 @@ describe('the lock of a state directory', () => {
     expect(fs.readdirSync(directory)).toEqual([]);
   });
 
-  it('is not taken from a process that took over a dead lock after this one had read it', () => {
+  it('is not taken over if another process took it over in between', () => {
     fs.writeFileSync(lock(), '999999999');
     const readFileSync = fs.readFileSync;
     const read = jest.spyOn(jest.requireActual<typeof fs>('node:fs'), 'readFileSync');
@@ -57,7 +57,7 @@ describe('the lock of a state directory', () => {
     expect(fs.readdirSync(directory)).toEqual(['lock']);
   });
 
-  it('is taken over beside what a process left that was killed as it did', () => {
+  it('is taken over even if a process was killed while taking it over', () => {
     fs.writeFileSync(lock(), '999999999');
     const linkSync = fs.linkSync;
     const link = jest.spyOn(jest.requireActual<typeof fs>('node:fs'), 'linkSync');

@@ -43,7 +43,7 @@ const pack = (): IndexedPack => ({
   chunks: [randomBytes(32).toString('hex')],
 });
 
-describe('what a machine knows of packs', () => {
+describe('the packs that a machine knows', () => {
   let objects: Objects;
   let directory: string;
   let file: string;
@@ -72,7 +72,7 @@ describe('what a machine knows of packs', () => {
   };
   const knows = (index: PackIndex, { chunks, sha256 }: IndexedPack) => index.find(chunks[0])?.sha256 === sha256;
 
-  it('reads an index once, though the pending deletes are listed after it', async () => {
+  it('come from each index once, though the pending deletes are listed after it', async () => {
     const known = pack();
     write([known]);
     objects.all.set(keys.pendingDeletes, Buffer.from('{}'));
@@ -82,7 +82,7 @@ describe('what a machine knows of packs', () => {
     expect(objects.gets).toBe(1);
   });
 
-  it('finds what was put into one index while it read the others', async () => {
+  it('include what was added to an index while the others were read', async () => {
     const [one, two] = [pack(), pack()];
     const old = [write([one], new Date(Date.now() - HOUR)), write([two], new Date(Date.now() - HOUR + 1))];
     objects.onList = () => {
@@ -94,7 +94,7 @@ describe('what a machine knows of packs', () => {
     expect([knows(index, one), knows(index, two)]).toEqual([true, true]);
   });
 
-  it('finds an index that was written late or by a clock that is behind', async () => {
+  it('include those of an index written late or by a clock that is behind', async () => {
     write([pack()]);
     const index = await refreshed(open());
     const late = pack();
@@ -103,7 +103,7 @@ describe('what a machine knows of packs', () => {
     expect(knows(await refreshed(open()), late)).toBe(true);
   });
 
-  it('finds what comes after an index of a clock that is ahead', async () => {
+  it('include those of an index written after one whose clock is ahead', async () => {
     write([pack()], new Date(Date.now() + 400 * DAY));
     const index = await refreshed(open());
     const later = pack();
@@ -111,7 +111,7 @@ describe('what a machine knows of packs', () => {
     expect(knows(await refreshed(index), later)).toBe(true);
   });
 
-  it('reads again what it could not read', async () => {
+  it('include those of an index that could not be read before', async () => {
     const [failing, later] = [pack(), pack()];
     const key = write([failing], new Date(Date.now() - 3 * DAY));
     write([later]);
@@ -122,7 +122,7 @@ describe('what a machine knows of packs', () => {
     expect(knows(await refreshed(open()), failing)).toBe(true);
   });
 
-  it('believes what it read for 7 days, however long it lives itself, and then asks again', async () => {
+  it('are cached for 7 days, also in a process that lives longer, and then read again', async () => {
     const known = pack();
     const key = write([known]);
     const index = await refreshed(open());
@@ -137,7 +137,7 @@ describe('what a machine knows of packs', () => {
     expect(knows(await refreshed(open()), known)).toBe(false);
   });
 
-  it('does not believe what a clock that was set back seems to have read later', async () => {
+  it('are read again if the clock was set back since', async () => {
     const known = pack();
     write([known]);
     await refreshed(open());
@@ -145,7 +145,7 @@ describe('what a machine knows of packs', () => {
     expect(knows(open(), known)).toBe(false);
   });
 
-  it('remembers what was uploaded from here across a kill in the middle of a line, and tells others of it', async () => {
+  it('include those uploaded from here after a kill in the middle of a cached line', async () => {
     const known = pack();
     open().add(known);
     appendFileSync(file, '{"at":1,"pa');
@@ -162,7 +162,7 @@ describe('what a machine knows of packs', () => {
     expect(readFileSync(file, 'utf8')).toContain('published');
   });
 
-  it('has the time of an index from its name, and none from another name', () => {
+  it('come from indexes whose name holds a time', () => {
     const time = Date.UTC(2026, 1, 3, 4, 5, 6, 7);
     expect(indexTime(indexName(formatIndex([]), new Date(time)))).toBe(time);
     expect(indexTime('pending-deletes')).toBeUndefined();

@@ -23,7 +23,7 @@ function unpacked({ bytes }: Pack): Buffer[] {
 }
 
 describe('a pack', () => {
-  it('gives back what was put in, and is named by its hash', async () => {
+  it('returns the content that was added, and is named by its hash', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.uint8Array({ maxLength: 3_000 }), { minLength: 1 }),
@@ -39,7 +39,7 @@ describe('a pack', () => {
     );
   });
 
-  it('compresses what that shortens, and leaves the rest as it is', async () => {
+  it('compresses only content that becomes shorter', async () => {
     const text = Buffer.from('loss = criterion(model(x), y)\n'.repeat(40_000));
     const noise = randomBytes(600_000);
     const forms = readDirectory((await packed([text, noise])).bytes).map(([, stored, form]) => [form, stored]);
@@ -50,7 +50,7 @@ describe('a pack', () => {
     expect(forms[0][1]).toBeLessThan(text.length / 50);
   });
 
-  it('holds what was added before it was finished, however much is added meanwhile', async () => {
+  it('contains what was added before it was finished, however much is added meanwhile', async () => {
     const writer = new PackWriter(() => 1);
     const first = Buffer.from('first');
     const second = Buffer.from('second');
@@ -64,13 +64,13 @@ describe('a pack', () => {
 });
 
 describe('an index', () => {
-  it('is read back as it was written', () => {
+  it('is parsed as it was written', () => {
     const name = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString('hex'));
     const pack = fc.record({ sha256: name, size: fc.nat(), chunks: fc.array(name) });
     fc.assert(fc.property(fc.array(pack), (packs) => expect(parseIndex(formatIndex(packs))).toEqual(packs)));
   });
 
-  it('is refused where it is cut off or another thing', () => {
+  it('is refused if it is truncated or is something else', () => {
     expect(() => parseIndex(Buffer.from('x'))).toThrow();
     expect(() => readDirectory(Buffer.from('no pack at all'))).toThrow('not a pack');
   });

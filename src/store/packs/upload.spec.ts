@@ -12,7 +12,7 @@ async function packed(content = randomBytes(100)): Promise<Pack> {
   return (await writer.finish())!;
 }
 
-describe('uploading a pack that is there', () => {
+describe('uploading a pack that is stored already', () => {
   let at: StoreFixture;
   beforeAll(async () => {
     at = await StoreFixture.start();
@@ -74,7 +74,7 @@ describe('uploading a pack that is there', () => {
     expect(await upload(pack)).not.toBe(pack.sha256);
   });
 
-  it('tells of what is on its way, and takes nothing back where it is sent again', async () => {
+  it('reports the bytes on their way, and never fewer when they are sent again', async () => {
     const pack = await packed();
     const whole = pack.chunks.reduce((sum, [, size]) => sum + size, 0);
     const lost = Object.assign(new Error('cut off'), { code: 'ECONNRESET' });

@@ -85,12 +85,12 @@ describe('the head of a tree', () => {
   };
   const written = async () => (await at.store.getWithETag(at.keys().ref('tree', 'i-1'), 2 ** 16))?.modified;
 
-  it('is remembered here with what leads to it for as long as prune keeps that', async () => {
+  it('is cached here with its history for as long as prune keeps that', async () => {
     cacheHead(context, 'i-1', head({ written: Date.now() - 6.9 * DAY }), snapshot);
     expect((await known())!.history).toEqual([snapshot.id]);
   });
 
-  it('is after that what the store has, or else a snapshot without a history', async () => {
+  it('is read from the store after that, or else is a snapshot without a history', async () => {
     cacheHead(context, 'i-1', head({ written: Date.now() - 7.1 * DAY, history: [GONE], packs: [[GONE, 1]] }), snapshot);
     const alone = (await known())!;
     expect([alone.history, alone.packs, alone.read().id]).toEqual([[], [], snapshot.id]);
@@ -113,7 +113,7 @@ describe('the head of a tree', () => {
     expect(await written()).toBe(after);
   });
 
-  it('names everything where a record that leads to it is gone', async () => {
+  it('is replaced by a full manifest if a manifest of its history is gone', async () => {
     await storeHead(context, 'i-1', head());
     answers = [new RemoteFailure('FETCH_FAILED', 'gone', { what: 'record', status: 404 })];
     expect((await sync()).commands).toBe(2);
@@ -123,7 +123,7 @@ describe('the head of a tree', () => {
     ]);
   });
 
-  it('names everything where a pack of its history alone is gone', async () => {
+  it('is replaced by a full manifest if only a pack of its history is gone', async () => {
     await storeHead(context, 'i-1', head());
     const pack = (await known())!.packs[0][0];
     answers = [new RemoteFailure('FETCH_FAILED', 'gone', { what: 'pack', status: 404, pack })];
@@ -131,7 +131,7 @@ describe('the head of a tree', () => {
     expect(sent.map(({ packs }) => packs.length)).toEqual([1, 0]);
   });
 
-  it('gives up where what was put there for the command can not be fetched', async () => {
+  it('is not replaced if the plan of the command cannot be fetched', async () => {
     await storeHead(context, 'i-1', head());
     answers = [new RemoteFailure('FETCH_FAILED', 'no route', { what: 'plan', status: 403 })];
     await expect(sync()).rejects.toMatchObject({ remoteCode: 'FETCH_FAILED' });

@@ -8,12 +8,12 @@ describe('applyManifests', () => {
   const where = { packs: [], recipes: {}, inline: {} };
   afterEach(() => jest.restoreAllMocks());
 
-  it('reads a whole record', () => {
+  it('reads a full manifest', () => {
     const snapshot = Snapshot.parse(Buffer.from('nx-ec2 snapshot 1\0d a\0'));
     expect(applyManifests([{ id: snapshot.id, bytes: encodeFull(snapshot, where) }]).snapshot.id).toBe(snapshot.id);
   });
 
-  it('parses no manifest that is not the one of its id: a small object can hold millions of entries', () => {
+  it('parses no manifest that has another hash than its id, since a small object can hold millions of entries', () => {
     const manifest = `nx-ec2 snapshot 1\0${'d a\0'.repeat(1_000_000)}`;
     const record = {
       v: 1,
@@ -31,7 +31,7 @@ describe('applyManifests', () => {
     expect(parse).not.toHaveBeenCalled();
   });
 
-  describe('a change, whose hash is known only when it was applied', () => {
+  describe('a delta, whose hash is known only after it was applied', () => {
     const base = Snapshot.parse(Buffer.from('nx-ec2 snapshot 1\0d a\0'));
     const id = 'b'.repeat(64);
     /** Inflates to so many bytes more. */
@@ -39,7 +39,7 @@ describe('applyManifests', () => {
       deflateSync(JSON.stringify({ ...start, deleted: [], entries: ' '.repeat(bytes), ...where }));
     const TOO_LARGE = `it holds more than ${formatCount(MAX_CHANGE_BYTES, 'inflated byte')}`;
 
-    it('is inflated to its own small limit, by what folds it and by what asks what it needs', () => {
+    it('is inflated only up to its own small limit, both to apply it and to list what it needs', () => {
       const bytes = change(MAX_CHANGE_BYTES);
       expect(bytes.length).toBeLessThan(100_000);
       const whole = { id: base.id, bytes: encodeFull(base, where) };
@@ -52,20 +52,20 @@ describe('applyManifests', () => {
       ['in another order', { base: base.id, snapshot: id, v: 1 }],
       ['without a base', { v: 1, snapshot: id }],
       ['that is no record', []],
-    ])('has the same limit where it begins as something %s', (_what, start) => {
+    ])('has the same limit if it begins as something %s', (_what, start) => {
       expect(() => recordNeeds(change(MAX_CHANGE_BYTES, start))).toThrow(TOO_LARGE);
     });
 
-    it('is no whole record for saying so first and otherwise later', () => {
+    it('does not count as a full manifest if a later key contradicts the first', () => {
       const text = `{"v":1,"snapshot":"${id}","base":null,"base":"${base.id}","gone":[],"records":"","packs":[]}`;
       expect(() => recordNeeds(deflateSync(text))).toThrow('it does not match its first bytes');
     });
 
-    it('is said to be of a later version without being inflated further', () => {
+    it('is reported as of a later version without being inflated further', () => {
       expect(() => recordNeeds(change(MAX_CHANGE_BYTES, { v: 2, snapshot: id, base: base.id }))).toThrow(NewerRecord);
     });
 
-    it('is not written where it is larger: the whole is', () => {
+    it('is replaced by the full manifest if that is smaller', () => {
       const entries = (count: number): Entry[] =>
         Array.from({ length: count }, (_, n) => ({
           kind: 'directory',

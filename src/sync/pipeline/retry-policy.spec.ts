@@ -113,11 +113,11 @@ describe('a retry', () => {
     return { ...progress, forgotten, preflight };
   };
 
-  it('that names everything keeps the scan and relies on no base', async () => {
+  it('that sends the full manifest keeps the scan and relies on no base', async () => {
     expect(await retried('everything', remote('CONTENT_MISSING'))).toMatchObject({ base: null, scanned });
   });
 
-  it('that sends packs again forgets those that are gone and names everything', async () => {
+  it('that sends packs again forgets those that are gone and sends the full manifest', async () => {
     const { sha256 } = offered[0];
     expect(await retried('packs', remote('PACK_MISMATCH'))).toMatchObject({ base: null, scanned, forgotten: [sha256] });
   });

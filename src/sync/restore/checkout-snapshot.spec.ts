@@ -72,7 +72,7 @@ describe('restoring a snapshot', () => {
   };
   const packs = () => pipe.keys((key) => key.includes('v2/packs/'));
 
-  it('brings back each state of a workspace: files, executable bits, links, empty directories, large files', async () => {
+  it('restores files, executable bits, links, empty directories and large files of each state', async () => {
     const large = randomBytes(3 * MB);
     mkdirSync(join(pipe.workspace, 'empty'));
     pipe.write('model/train.py', 'print(1)\n');
@@ -104,7 +104,7 @@ describe('restoring a snapshot', () => {
     expect(readdirSync(home).sort()).toEqual([first.slice(0, 8), second.slice(0, 8)].sort());
   });
 
-  it('brings back what was left and come back to, and what lies behind more edits than a history has', async () => {
+  it('restores a state that was returned to, and one that is older than the history', async () => {
     const ids: string[] = [];
     for (const text of ['a', 'b', 'a', 'c', 'b']) {
       pipe.write('model/a', text);
@@ -119,7 +119,7 @@ describe('restoring a snapshot', () => {
     expect(readFileSync(join(await restore(ids[1], join(home, 'b')), 'model/a'), 'utf8')).toBe('b');
   });
 
-  it('leads to a whole record also where two trees came to the same snapshots in another order', async () => {
+  it('works if two trees reached the same snapshots in another order', async () => {
     const there = async (tree: string, text: string) => {
       await pipe.open({ sync: { tree } });
       pipe.write('model/a', text);
@@ -139,7 +139,7 @@ describe('restoring a snapshot', () => {
     expect(readFileSync(join(again.reply.tree, 'model/a'), 'utf8')).toBe('d');
   });
 
-  it('continues where it was stopped, with what it has fetched', async () => {
+  it('continues where it was stopped, with the content that it had fetched', async () => {
     pipe.write('model/large', randomBytes(12 * MB));
     pipe.write('model/small', randomBytes(100_000));
     const id = (await pipe.sync()).snapshot.id;
@@ -151,7 +151,7 @@ describe('restoring a snapshot', () => {
     expect(readdirSync(home)).toEqual([id.slice(0, 8)]);
   });
 
-  it('names the file where the disk is full, keeps what it has fetched beside the target, and continues from there', async () => {
+  it('names the file if the disk is full, keeps what it has fetched, and continues from there', async () => {
     for (const name of ['a', 'b', 'c']) pipe.write(`model/${name}`, randomBytes(100_000));
     const id = (await pipe.sync()).snapshot.id;
     const open = fs.open;
@@ -179,7 +179,7 @@ describe('restoring a snapshot', () => {
     expect(readdirSync(home)).toEqual(['out']);
   });
 
-  it('writes no content where one small object stands for more than the disk holds', async () => {
+  it('writes nothing if a small object stands for more than the disk holds', async () => {
     pipe.write('model/a', randomBytes(1000));
     const { store, keys } = pipe.session;
     const stored = await readSnapshot(store, keys, (await pipe.sync()).snapshot.id);
@@ -200,7 +200,7 @@ describe('restoring a snapshot', () => {
     jest.restoreAllMocks();
   });
 
-  it('takes no place that is taken', async () => {
+  it('never overwrites an existing directory', async () => {
     pipe.write('model/a', 'one');
     const { id } = (await pipe.sync()).snapshot;
     const target = join(home, 'taken');
@@ -222,7 +222,7 @@ describe('restoring a snapshot', () => {
       },
     ],
     ['is a file', (stage: string) => writeFileSync(stage, '')],
-  ])('writes nothing where the directory beside the target %s', async (_how, prepare) => {
+  ])('writes nothing if the directory beside the target %s', async (_how, prepare) => {
     pipe.write('model/a', 'one');
     const { id } = (await pipe.sync()).snapshot;
     const target = join(home, `beside-${id.slice(0, 8)}`);
@@ -237,7 +237,7 @@ describe('restoring a snapshot', () => {
     rmSync(stage, { recursive: true });
   });
 
-  it('says of packs that are gone that they are, and believes no pack that is damaged', async () => {
+  it('reports packs that are gone, and uses no pack that is damaged', async () => {
     for (const file of ['a', 'b']) pipe.write(`model/${file}`, randomBytes(90_000));
     const before = await packs();
     const { id } = (await pipe.sync()).snapshot;
@@ -255,7 +255,7 @@ describe('restoring a snapshot', () => {
     await expect(restore(id)).rejects.toMatchObject({ code: 'SNAPSHOT_GONE' });
   });
 
-  it('says of what an archive brought that it is nowhere', async () => {
+  it('reports that contents sent by an archive are not in the store', async () => {
     const archive = await new Pipeline(at, 'archive').open();
     archive.write('model/large', randomBytes(4 * MB));
     const { id } = (await archive.sync()).snapshot;

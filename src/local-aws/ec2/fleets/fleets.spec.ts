@@ -57,14 +57,13 @@ const nothing = { instances: [], volumes: [], spotRequests: [], fleets: [] };
 
 describe('a fleet', () => {
   let at: Fixture;
-  beforeAll(async () => {
+  beforeEach(async () => {
     at = await startFixture({ instances: [] });
     await template(at);
   });
-  afterAll(() => at.close());
-  afterEach(() => at.aws.capacity.clear());
+  afterEach(() => at.close());
 
-  it('that is instant launches the cheapest that there is, and says what it was refused', async () => {
+  it('of type instant launches the cheapest available type, and reports the errors of the others', async () => {
     at.aws.capacity.add({ type: 'g4dn.xlarge', market: 'spot' });
     const made = await create(at, {
       Type: 'instant',
@@ -93,7 +92,7 @@ describe('a fleet', () => {
     expect(at.aws.left()).toMatchObject(nothing);
   });
 
-  it('that is instant is there without instances where all was refused', async () => {
+  it('of type instant exists without instances if every launch was refused', async () => {
     at.aws.capacity.add({ market: 'spot' });
     const made = await create(at, { Type: 'instant', ClientToken: 'none' });
     expect(made.Errors).toHaveLength(2);
@@ -105,7 +104,7 @@ describe('a fleet', () => {
     expect(at.aws.left()).toMatchObject(nothing);
   });
 
-  it('that is maintained replaces what was interrupted or ended, until it is deleted', async () => {
+  it('of type maintain replaces instances that were interrupted or terminated, until it is deleted', async () => {
     const FleetId = (await create(at)).FleetId!;
     const [first] = await active(at, FleetId);
     expect(await fleetOf(at, FleetId)).toMatchObject({ FleetState: 'active', ActivityStatus: 'fulfilled' });
@@ -124,7 +123,7 @@ describe('a fleet', () => {
     expect(at.aws.left()).toMatchObject(nothing);
   });
 
-  it('that is deleted alone leaves its instances', async () => {
+  it('that is deleted without its instances leaves them running', async () => {
     const FleetId = (await create(at)).FleetId!;
     await at.ec2.send(new DeleteFleetsCommand({ FleetIds: [FleetId], TerminateInstances: false }));
     expect((await fleetOf(at, FleetId)).FleetState).toBe('deleted_running');
@@ -133,7 +132,7 @@ describe('a fleet', () => {
     expect(at.aws.left()).toMatchObject(nothing);
   });
 
-  it('ends at its time, with its instances, also where a restart of local AWS comes between', async () => {
+  it('expires with its instances, also after a restart of local AWS', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-fleet-'));
     const first = await startFixture({ directory, instances: [] });
     await template(first);
@@ -150,7 +149,7 @@ describe('a fleet', () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  it('is refused where it makes no sense', async () => {
+  it('is refused if its parameters contradict each other', async () => {
     expect(await refusal(create(at, { Type: 'instant', TerminateInstancesWithExpiration: true }))).toBe(
       'InvalidParameterCombination 400',
     );

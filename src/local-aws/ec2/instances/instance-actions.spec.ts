@@ -44,7 +44,7 @@ describe('the states of an instance', () => {
   });
   afterAll(() => at.close());
 
-  it('go through those between, and say why', async () => {
+  it('pass through the transitional ones, with a reason', async () => {
     const id = await run(at);
     const ids = { InstanceIds: [id] };
     expect(await statesUntil(at, id, 'running')).toEqual(['pending', 'running']);
@@ -71,7 +71,7 @@ describe('the states of an instance', () => {
     expect(at.aws.left()).toMatchObject({ instances: [], volumes: [] });
   });
 
-  it('are not to be seen for a moment, where it is told so', async () => {
+  it('are invisible for a moment after the launch, if so configured', async () => {
     const slow = await startFixture({ instances: [], unseen: 300 });
     const id = await run(slow);
     const ask = () => refusal(slow.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] })));
@@ -82,7 +82,7 @@ describe('the states of an instance', () => {
   });
 });
 
-describe('the instances that are asked for', () => {
+describe('the instances that DescribeInstances returns', () => {
   let at: Fixture;
   let ids: string[];
   beforeAll(async () => {
@@ -114,7 +114,7 @@ describe('the instances that are asked for', () => {
   const by = async (...filters: [string, ...string[]][]) =>
     (await find({ Filters: filters.map(([Name, ...Values]) => ({ Name, Values })) })).found;
 
-  it('are those that every filter means', async () => {
+  it('match all filters', async () => {
     expect(await by(['tag:Name', 'one', 'three'])).toEqual([0, 2]);
     expect(await by(['tag:Name', 't*'])).toEqual([1, 2]);
     expect(await by(['tag:Name', 't?o'])).toEqual([1]);
@@ -132,14 +132,14 @@ describe('the instances that are asked for', () => {
     expect(await refusal(find({ NextToken: 'bm8=' }))).toBe('InvalidNextToken 400');
   });
 
-  it('have a status as long as they run', async () => {
+  it('have a status while they run', async () => {
     const { InstanceStatuses } = await at.ec2.send(new DescribeInstanceStatusCommand({}));
     expect(InstanceStatuses!.map(({ InstanceId }) => ids.indexOf(InstanceId!))).toEqual([0, 1]);
     const all = await at.ec2.send(new DescribeInstanceStatusCommand({ IncludeAllInstances: true }));
     expect(all.InstanceStatuses).toHaveLength(3);
   });
 
-  it('get and lose tags, as volumes do', async () => {
+  it('can be tagged and untagged, as volumes can', async () => {
     const volume = at.aws.left().volumes[0];
     const resources = { Resources: [ids[0], volume] };
     await at.ec2.send(new CreateTagsCommand({ ...resources, Tags: [{ Key: 'Run', Value: '7' }] }));
@@ -159,7 +159,7 @@ describe('the instances that are asked for', () => {
     expect(await refusal(at.ec2.send(new CreateTagsCommand(reserved)))).toBe('InvalidParameterValue 400');
   });
 
-  it('take another shutdown behaviour', async () => {
+  it('can be given another shutdown behavior', async () => {
     const InstanceInitiatedShutdownBehavior = { Value: 'terminate' };
     await at.ec2.send(new ModifyInstanceAttributeCommand({ InstanceId: ids[0], InstanceInitiatedShutdownBehavior }));
     expect(at.aws.instances.get(ids[0])!.shutdownBehavior).toBe('terminate');

@@ -33,7 +33,7 @@ describe('RunInstances', () => {
       (error: Error) => `${error.name}: ${error.message}`,
     );
 
-  it('makes what it is asked for, and tells of it as DescribeInstances does', async () => {
+  it('launches the requested instances, and describes them as DescribeInstances does', async () => {
     const [made] = await run({
       InstanceType: 'g4dn.xlarge',
       IamInstanceProfile: { Name: 'training' },
@@ -70,7 +70,7 @@ describe('RunInstances', () => {
     ]);
   });
 
-  it('makes another volume where the name is not the root’s, and deletes it unless it is to stay', async () => {
+  it('creates a second volume for another device name, and deletes it unless it is to be kept', async () => {
     const [{ InstanceId, BlockDeviceMappings }] = await run({
       BlockDeviceMappings: [{ DeviceName: '/dev/xvda', Ebs: { VolumeSize: 100, DeleteOnTermination: false } }],
     });
@@ -140,7 +140,7 @@ describe('RunInstances', () => {
     expect(await refused(more)).toMatch(expected);
   });
 
-  it('refuses a profile that has not arrived, until it has', async () => {
+  it('refuses an instance profile until it has arrived from IAM', async () => {
     at.aws.profiles.arrive('new', 200);
     const named = { IamInstanceProfile: { Name: 'new' } };
     expect(await refused(named)).toBe(
@@ -149,7 +149,7 @@ describe('RunInstances', () => {
     await until(async () => (await refused(named)) === null);
   });
 
-  it('has no capacity where it is told so: in a zone, of a type, on a market, so many times', async () => {
+  it('has no capacity if so configured: in a zone, of a type, on a market, for a number of times', async () => {
     const { capacity } = at.aws;
     capacity.add({ zone: 'eu-west-1a', type: 'g5.xlarge', times: 1 });
     const inZone = { InstanceType: 'g5.xlarge', Placement: { AvailabilityZone: 'eu-west-1a' } } as const;
@@ -174,7 +174,7 @@ describe('RunInstances', () => {
     expect(at.aws.left().spotRequests).toEqual([]);
   });
 
-  it('says what a caller may not, also by a dry run', async () => {
+  it('refuses what the caller may not do, also in a dry run', async () => {
     expect(await refused({ DryRun: true })).toMatch(/^DryRunOperation: Request would have succeeded/);
     const tags = { TagSpecifications: [{ ResourceType: 'instance' as const, Tags: [{ Key: 'a', Value: 'b' }] }] };
     identity.deny.push('ec2:CreateTags', 'iam:PassRole', 'iam:CreateServiceLinkedRole');
@@ -191,7 +191,7 @@ describe('RunInstances', () => {
     identity.deny.length = 0;
   });
 
-  it('launches by a template, whose words the call’s own go over', async () => {
+  it('launches from a template, whose parameters those of the call override', async () => {
     const made = await at.ec2.send(
       new CreateLaunchTemplateCommand({
         LaunchTemplateName: 'training',

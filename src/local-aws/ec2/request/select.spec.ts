@@ -12,7 +12,7 @@ function matches(pattern: string, text: string): boolean {
 }
 
 describe('the values of a filter', () => {
-  it('mean what they say, but for * and ?', () => {
+  it('are matched literally except for * and ?', () => {
     const text = fc.string({ unit: fc.constantFrom(...'ab.*?+[]\\^$(){}|\n😀'.match(/./gsu)!), maxLength: 6 });
     fc.assert(
       fc.property(text, text, (pattern, value) => {

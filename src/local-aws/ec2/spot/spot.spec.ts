@@ -59,7 +59,7 @@ describe('a spot instance', () => {
   });
   afterAll(() => at.close());
 
-  it('has a request, which ends with it', async () => {
+  it('has a request, which closes when it is terminated', async () => {
     const { id, request } = await launchSpot(at);
     expect(await requestOf(at, request)).toEqual({
       State: 'active',
@@ -83,7 +83,7 @@ describe('a spot instance', () => {
     });
   });
 
-  it('runs on when its request is cancelled', async () => {
+  it('keeps running when its request is cancelled', async () => {
     const { id, request } = await launchSpot(at);
     const { CancelledSpotInstanceRequests } = await at.ec2.send(
       new CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [request] }),
@@ -97,7 +97,7 @@ describe('a spot instance', () => {
     expect(await refusal(at.ec2.send(missing))).toBe('InvalidSpotInstanceRequestID.NotFound 400');
   });
 
-  it('is given notice, and then ends', async () => {
+  it('is terminated after an interruption notice', async () => {
     const { id, request } = await launchSpot(at);
     expect(await metadata(at, id, 'spot/instance-action')).toBeNull();
     at.aws.recommendRebalance(id);
@@ -113,7 +113,7 @@ describe('a spot instance', () => {
     expect(await requestOf(at, request)).toMatchObject({ State: 'closed', Code: 'instance-terminated-no-capacity' });
   });
 
-  it('is interrupted also where a restart of local AWS comes between', async () => {
+  it('is interrupted also after a restart of local AWS', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'nx-ec2-spot-'));
     const first = await startFixture({ directory, instances: [] });
     const { id, request } = await launchSpot(first);
@@ -127,7 +127,7 @@ describe('a spot instance', () => {
     rmSync(directory, { recursive: true, force: true });
   });
 
-  it('has a price in each zone that has it', async () => {
+  it('has a price in each zone that offers its type', async () => {
     const now = new Date();
     const { SpotPriceHistory } = await at.ec2.send(
       new DescribeSpotPriceHistoryCommand({
