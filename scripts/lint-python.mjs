@@ -18,7 +18,6 @@ const write = process.argv.includes('--write');
 /** ruff compiled to WebAssembly reads no files: what its configuration says of paths is applied here. */
 const ignoresOf = Object.entries(ruff.lint['per-file-ignores']).map(([glob, codes]) => [picomatch(glob), codes]);
 const isExcluded = picomatch(ruff.exclude);
-const isUnformatted = picomatch(ruff.format.exclude);
 const workspaces = new Map();
 
 function workspaceFor(path) {
@@ -27,7 +26,7 @@ function workspaceFor(path) {
   if (!workspaces.has(name)) {
     const rules = without(ruff.lint, 'per-file-ignores');
     const lint = { ...rules, ignore: [...rules.ignore, ...ignored] };
-    const options = { ...without(ruff, 'exclude', 'format'), lint };
+    const options = { ...without(ruff, 'exclude'), lint };
     workspaces.set(name, new Workspace(options, PositionEncoding.Utf16));
   }
   return workspaces.get(name);
@@ -47,7 +46,7 @@ function pythonFiles() {
 function check(path) {
   const source = readFileSync(join(root, path), 'utf8');
   const workspace = workspaceFor(path);
-  const formatted = isUnformatted(path) ? source : workspace.format(source);
+  const formatted = workspace.format(source);
   if (write && formatted !== source) writeFileSync(join(root, path), formatted);
   const problems = workspace.check(write ? formatted : source);
   return [

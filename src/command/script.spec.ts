@@ -40,7 +40,7 @@ describe('commandScript', () => {
 
   it('asks for the version before anything that an old Python lacks', () => {
     expect(readFileSync(join(__dirname, '../runtime/bootstrap.py'), 'utf8')).toMatch(
-      /^import sys\nif sys\.version_info < \(3, 8\):\n {4}sys\.exit\(88\)\n/,
+      /^import sys\n\nif sys\.version_info < \(3, 8\):\n {4}sys\.exit\(88\)\n/,
     );
   });
 });

@@ -1,4 +1,5 @@
 """A bucket that is a directory, with S3's conditions, for several processes."""
+
 import fcntl
 import hashlib
 import os
@@ -7,20 +8,29 @@ import signal
 import threading
 import time
 
-from nx_ec2_runtime.system import atomic_files
 from nx_ec2_runtime.aws.bucket import Object
+from nx_ec2_runtime.system import atomic_files
 from nx_ec2_runtime.system.errors import Failure
 
 
 class Store:
-    """Its process is killed at the n-th request that counts, by turns before it and after it: each write, or with `reads` all.
+    """Its process is killed at the n-th request that counts, by turns before it and after it: each
+    write, or with `reads` all.
 
-    `denied`: what raises ACCESS_DENIED, "get" or "list"; `ahead`: seconds that S3's clock is ahead of what wrote the objects."""
+    `denied`: what raises ACCESS_DENIED, "get" or "list"; `ahead`: seconds that S3's clock is ahead
+    of what wrote the objects.
+    """
 
     way = "role"
 
     def __init__(self, directory, kill=None, reads=False, denied=(), ahead=0):
-        self.directory, self.kill, self.reads, self.denied, self.ahead = directory, kill, reads, denied, ahead
+        self.directory, self.kill, self.reads, self.denied, self.ahead = (
+            directory,
+            kill,
+            reads,
+            denied,
+            ahead,
+        )
         self.count, self.lock = 0, threading.RLock()
 
     def put(self, name, data, content_type=None, condition=None):
@@ -28,7 +38,10 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_EX)
             dies = self._counts()
             there = self._object(name)
-            if condition not in (None, {"If-None-Match": "*"} if there is None else {"If-Match": there.etag}):
+            if condition not in (
+                None,
+                {"If-None-Match": "*"} if there is None else {"If-Match": there.etag},
+            ):
                 raise Failure("CHANGED", "the condition does not hold")
             atomic_files.write_atomically(os.path.join(self.directory, name), data)
             with open(os.path.join(self.directory, ".writes"), "a") as file:
@@ -38,7 +51,9 @@ class Store:
             return self._object(name).etag
 
     def overwrite(self, name, data):
-        """As a program writes that sets no condition: never between another's condition and its write."""
+        """As a program writes that sets no condition: never between another's condition and its
+        write.
+        """
         with open(os.path.join(self.directory, ".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             atomic_files.write_atomically(os.path.join(self.directory, name), data)
@@ -58,7 +73,12 @@ class Store:
             modified = os.stat(path).st_mtime
         except FileNotFoundError:
             return None
-        return Object(data, hashlib.sha256(data).hexdigest(), modified=int(modified * 1000), age=time.time() + self.ahead - modified)
+        return Object(
+            data,
+            hashlib.sha256(data).hexdigest(),
+            modified=int(modified * 1000),
+            age=time.time() + self.ahead - modified,
+        )
 
     def read(self, name, limit=None, cut=False):
         if self.reads and self._counts():
@@ -72,8 +92,14 @@ class Store:
 
     def list(self, prefix=""):
         if "list" in self.denied:
-            raise Failure("ACCESS_DENIED", "not to be listed", status=403, aws="AccessDenied: Access Denied")
-        return [(name, len(data)) for name, data in sorted(self.objects().items()) if name.startswith(prefix)]
+            raise Failure(
+                "ACCESS_DENIED", "not to be listed", status=403, aws="AccessDenied: Access Denied"
+            )
+        return [
+            (name, len(data))
+            for name, data in sorted(self.objects().items())
+            if name.startswith(prefix)
+        ]
 
     def objects(self):
         """{name: bytes} of what is whole."""

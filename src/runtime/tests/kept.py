@@ -1,4 +1,5 @@
 """A bucket in memory that checks what a real one would, and that fails when it is told to."""
+
 import hashlib
 import threading
 
@@ -6,7 +7,9 @@ from nx_ec2_runtime.system.errors import Failure
 
 
 class Bucket:
-    """`fail`: the n-th put (from 1 on) raises. `late`: it raises when the object is there, as if its answer was lost."""
+    """`fail`: the n-th put (from 1 on) raises. `late`: it raises when the object is there, as if
+    its answer was lost.
+    """
 
     way = "role"
 
@@ -41,7 +44,11 @@ class Bucket:
         return self.objects.get(name)
 
     def list(self, prefix):
-        return [(name, len(data)) for name, data in sorted(self.objects.items()) if name.startswith(prefix)]
+        return [
+            (name, len(data))
+            for name, data in sorted(self.objects.items())
+            if name.startswith(prefix)
+        ]
 
     def part(self, sha256):
         return self.get("part/" + sha256)

@@ -1,4 +1,5 @@
 """What root must not be led to: files and directories outside of what the training user owns."""
+
 import ctypes
 import os
 import pwd
@@ -15,7 +16,9 @@ needs_root = unittest.skipUnless(os.geteuid() == 0, "needs root")
 
 
 class Outside(unittest.TestCase):
-    """`home` is root's, `work` in it the training user's; `outside` is root's private directory, with a `secret` in it."""
+    """`home` is root's, `work` in it the training user's; `outside` is root's private directory,
+    with a `secret` in it.
+    """
 
     def setUp(self):
         self.home = tempfile.mkdtemp()
@@ -45,19 +48,25 @@ class Outside(unittest.TestCase):
         for at, _, names in os.walk(self.outside):
             for path in [at] + [os.path.join(at, name) for name in names]:
                 status = os.lstat(path)
-                found[os.path.relpath(path, self.outside)] = (status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns)
+                found[os.path.relpath(path, self.outside)] = (
+                    status.st_mode,
+                    status.st_uid,
+                    status.st_gid,
+                    status.st_size,
+                    status.st_mtime_ns,
+                )
         return found
 
     def assert_outside_unchanged(self):
         self.assertEqual(self.look_outside(), self.before)
 
     def swapping(self, path, target):
-        """While it is entered, a directory changes places with a link to `target`, again and again."""
+        """While it is entered, a directory changes places with a link to `target` again and again."""
         return Swapping(path, target)
 
 
 class Swapping:
-    """Exchanges a directory and a link, as one step, at random moments. `count`: so often it has."""
+    """Exchanges a directory and a link, as one step, at random moments. `count`: how often."""
 
     def __init__(self, path, target):
         self.path, self.aside = os.fsencode(path), os.fsencode(path + ".aside")

@@ -1,4 +1,7 @@
-"""Makes the runtime importable as the package that it is on an instance; for all tests of a process, as long as that lives."""
+"""Makes the runtime importable as the package that it is on an instance; for all tests of a
+process, as long as that lives.
+"""
+
 import atexit
 import os
 import shutil
@@ -6,13 +9,19 @@ import sys
 import tempfile
 
 HOME = tempfile.mkdtemp()
-os.symlink(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.join(HOME, "nx_ec2_runtime"))
+os.symlink(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    os.path.join(HOME, "nx_ec2_runtime"),
+)
 sys.path.insert(0, HOME)
 
 
-def remove(pid=os.getpid()):
-    # What was forked meanwhile ends too.
-    if os.getpid() == pid:
+PID = os.getpid()
+
+
+def remove():
+    # Processes that a test forked call this when they end, too.
+    if os.getpid() == PID:
         shutil.rmtree(HOME)
 
 

@@ -1,4 +1,5 @@
 """Trainings as the client starts them, for tests: on a root of their own, with no store."""
+
 import base64
 import json
 import os
@@ -9,17 +10,22 @@ import unittest
 import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402
-from nx_ec2_runtime import main  # noqa: E402
-from nx_ec2_runtime.report.signed_record import RecordKey  # noqa: E402
+import test_sync
 
-# A dead run's processes are found by its id, on all of the machine: another process's tests must have others.
+from nx_ec2_runtime import main
+from nx_ec2_runtime.report.signed_record import RecordKey
+
+# A dead run's processes are found by its id, on all of the machine: another process's tests must
+# have others.
 OURS = "".join(random.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(5))
 # What records are signed with.
 KEY = base64.b64encode(bytes(range(32))).decode()
 ARTIFACTS = {
-    "outputs": [{"pattern": "artifacts", "base": "artifacts"}], "scratch": [], "numbered": [],
-    "limits": {"files": 100, "bytes": 1 << 30}, "extra": {"files": 100, "bytes": 1 << 30},
+    "outputs": [{"pattern": "artifacts", "base": "artifacts"}],
+    "scratch": [],
+    "numbered": [],
+    "limits": {"files": 100, "bytes": 1 << 30},
+    "extra": {"files": 100, "bytes": 1 << 30},
 }
 NONE = {"manager": "none", "root": "p", "file": "", "locked": False}
 
@@ -36,16 +42,45 @@ def unsigned(data):
 
 def part(run_id, **more):
     """A run's part of a plan; `more` takes the place of what it says."""
-    return dict({
-        "id": run_id, "runKey": run_id, "project": "p", "projectRoot": "p", "script": "train.py", "command": None, "args": [],
-        "environment": NONE, "setup": None, "env": {}, "outputDir": "artifacts", "timeout": None, "gracePeriod": 1, "rerun": False, "knownFailed": None,
-        "caller": "arn:aws:iam::000000000000:user/local", "detached": False, "store": None,
-        "artifacts": ARTIFACTS,
-        "checkpoints": {"keep": 3, "every": None, "paths": []}, "resumeFrom": None, "limits": {"memory": None, "cores": None},
-        "resources": {"exclusive": False, "gpus": 0}, "retry": {"exitCodes": [], "attempts": 3}, "resumeArgs": [], "secrets": {}, "mask": [], "datasets": [],
-        "endpoints": {"s3": None, "ssm": None, "secretsmanager": None}, "packageIndex": None, "metrics": {"file": None, "idle": None},
-        "metadata": {"git": None, "command": "", "configuration": {}, "host": ""}, "recordKey": KEY, "identity": "0" * 64,
-    }, **more)
+    return dict(
+        {
+            "id": run_id,
+            "runKey": run_id,
+            "project": "p",
+            "projectRoot": "p",
+            "script": "train.py",
+            "command": None,
+            "args": [],
+            "environment": NONE,
+            "setup": None,
+            "env": {},
+            "outputDir": "artifacts",
+            "timeout": None,
+            "gracePeriod": 1,
+            "rerun": False,
+            "knownFailed": None,
+            "caller": "arn:aws:iam::000000000000:user/local",
+            "detached": False,
+            "store": None,
+            "artifacts": ARTIFACTS,
+            "checkpoints": {"keep": 3, "every": None, "paths": []},
+            "resumeFrom": None,
+            "limits": {"memory": None, "cores": None},
+            "resources": {"exclusive": False, "gpus": 0},
+            "retry": {"exitCodes": [], "attempts": 3},
+            "resumeArgs": [],
+            "secrets": {},
+            "mask": [],
+            "datasets": [],
+            "endpoints": {"s3": None, "ssm": None, "secretsmanager": None},
+            "packageIndex": None,
+            "metrics": {"file": None, "idle": None},
+            "metadata": {"git": None, "command": "", "configuration": {}, "host": ""},
+            "recordKey": KEY,
+            "identity": "0" * 64,
+        },
+        **more,
+    )
 
 
 class Trainings(unittest.TestCase):
@@ -61,7 +96,11 @@ class Trainings(unittest.TestCase):
     def plan(self, script, /, **more):
         self.count += 1
         plan = self.served.plan({b"p/train.py": script.encode()})
-        return dict(plan, op="train", run=part("20260101-000000-p-%s%s" % (OURS, "abcdefghijklmnop"[self.count]), **more))
+        return dict(
+            plan,
+            op="train",
+            run=part("20260101-000000-p-%s%s" % (OURS, "abcdefghijklmnop"[self.count]), **more),
+        )
 
     def start(self, script, /, **more):
         reply = main.run(self.plan(script, **more), self.root)

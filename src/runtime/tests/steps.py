@@ -1,4 +1,5 @@
 """How much work a call is, told without a clock: a busy machine changes nothing."""
+
 import sys
 
 

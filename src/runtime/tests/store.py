@@ -1,4 +1,7 @@
-"""A little writer of docs/reference/formats.md, independent of the runtime, and a server of what it wrote."""
+"""A little writer of docs/reference/formats.md, independent of the runtime, and a server of what it
+wrote.
+"""
+
 import base64
 import hashlib
 import http.server
@@ -31,7 +34,12 @@ def record(path, content):
         return b"d " + path + b"\0"
     if isinstance(content, Link):
         return b"l " + path + b"\0" + bytes(content) + b"\0"
-    return b"f %s %d %s %s\0" % (b"x" if isinstance(content, Executable) else b"-", len(content), sha256(content).encode(), path)
+    return b"f %s %d %s %s\0" % (
+        b"x" if isinstance(content, Executable) else b"-",
+        len(content),
+        sha256(content).encode(),
+        path,
+    )
 
 
 def canonical(files):
@@ -43,17 +51,28 @@ def snapshot_id(files):
 
 
 def delta(old, new):
-    changed = [path for path in sorted(new) if path not in old or record(path, old[path]) != record(path, new[path])]
-    return {"deleted": [path.decode() for path in sorted(old) if path not in new], "entries": b"".join(record(path, new[path]) for path in changed).decode()}
+    changed = [
+        path
+        for path in sorted(new)
+        if path not in old or record(path, old[path]) != record(path, new[path])
+    ]
+    return {
+        "deleted": [path.decode() for path in sorted(old) if path not in new],
+        "entries": b"".join(record(path, new[path]) for path in changed).decode(),
+    }
 
 
 def contents(files):
-    return {sha256(content): bytes(content) for content in files.values() if content is not DIRECTORY and not isinstance(content, Link)}
+    return {
+        sha256(content): bytes(content)
+        for content in files.values()
+        if content is not DIRECTORY and not isinstance(content, Link)
+    }
 
 
 def cut(content, size=100000):
     """A recipe's pieces; the runtime does not care where a content was cut."""
-    return [content[at:at + size] for at in range(0, len(content), size)]
+    return [content[at : at + size] for at in range(0, len(content), size)]
 
 
 def recipe(content, size=100000):
@@ -61,7 +80,7 @@ def recipe(content, size=100000):
 
 
 def pack(chunks, segment=200000, change=None):
-    """The bytes of a pack of chunks; every second segment is raw. `change` may spoil the directory."""
+    """The bytes of a pack of chunks; every second segment is raw. `change` may edit the directory."""
     segments, body, group = [], b"", []
 
     def close():
@@ -69,7 +88,12 @@ def pack(chunks, segment=200000, change=None):
         raw = b"".join(group)
         kind = "zr"[len(segments) % 2]
         stored = zlib.compress(raw) if kind == "z" else raw
-        segments.append([len(body), len(stored), kind, [[sha256(chunk), len(chunk)] for chunk in group]])
+        segments.append([
+            len(body),
+            len(stored),
+            kind,
+            [[sha256(chunk), len(chunk)] for chunk in group],
+        ])
         body += stored
         group = []
 
@@ -120,7 +144,10 @@ class Store:
                     data, status = b"<Error/>", data
                 elif wanted and store.ranges:
                     first, last = wanted[6:].split("-")
-                    data, status = (data[int(first):int(last) + 1] if first else data[-int(last):]), 206
+                    data, status = (
+                        (data[int(first) : int(last) + 1] if first else data[-int(last) :]),
+                        206,
+                    )
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -152,12 +179,25 @@ class Store:
         """(packs, recipes) that hold what files hold, but for known chunks."""
         chunks, recipes = chunks_of(files)
         needed = [data for name, data in sorted(chunks.items()) if name not in known]
-        return [self.put_pack(pack(needed[at:at + per_pack]), spare) for at in range(0, len(needed), per_pack)], recipes
+        return [
+            self.put_pack(pack(needed[at : at + per_pack]), spare)
+            for at in range(0, len(needed), per_pack)
+        ], recipes
 
     def put_record(self, files, base=None, recipes=None, packs=(), inline=None, change=None):
         """A plan's entry of history. `base` are the files of the record that it builds on."""
-        value = {"v": 1, "snapshot": snapshot_id(files), "recipes": recipes or {}, "packs": [[pack["sha256"], pack["size"]] for pack in packs], "inline": inline or {}}
-        value.update({"base": None, "canonical": canonical(files).decode()} if base is None else dict(delta(base, files), base=snapshot_id(base)))
+        value = {
+            "v": 1,
+            "snapshot": snapshot_id(files),
+            "recipes": recipes or {},
+            "packs": [[pack["sha256"], pack["size"]] for pack in packs],
+            "inline": inline or {},
+        }
+        value.update(
+            {"base": None, "canonical": canonical(files).decode()}
+            if base is None
+            else dict(delta(base, files), base=snapshot_id(base))
+        )
         if change:
             change(value)
         key = "/m/" + value["snapshot"]
@@ -168,9 +208,17 @@ class Store:
 def plan(files, base=None, base_id=None, **part):
     """A plan: the whole snapshot, or with `base`, what turns those files into it."""
     sync = {
-        "snapshot": snapshot_id(files), "base": base_id if base is None else snapshot_id(base), "canonical": canonical(files).decode() if base is None else None,
-        "delta": None if base is None or base == files else delta(base, files), "history": [], "recipes": {}, "packs": [], "inline": {}, "archive": None,
-        "limits": {"entries": 100000, "bytes": 1 << 40}, "force": False,
+        "snapshot": snapshot_id(files),
+        "base": base_id if base is None else snapshot_id(base),
+        "canonical": canonical(files).decode() if base is None else None,
+        "delta": None if base is None or base == files else delta(base, files),
+        "history": [],
+        "recipes": {},
+        "packs": [],
+        "inline": {},
+        "archive": None,
+        "limits": {"entries": 100000, "bytes": 1 << 40},
+        "force": False,
     }
     sync.update(part)
     return {"v": 1, "op": "sync", "tree": "t", "user": None, "sync": sync}
@@ -184,7 +232,9 @@ def read_tree(root, tree="t"):
     base = os.fsencode(os.path.join(root, "trees", tree, "files"))
     found = {}
     for directory, directories, names in os.walk(base):
-        for name in names + [each for each in directories if os.path.islink(os.path.join(directory, each))]:
+        for name in names + [
+            each for each in directories if os.path.islink(os.path.join(directory, each))
+        ]:
             full = os.path.join(directory, name)
             path = os.path.relpath(full, base)
             if os.path.islink(full):

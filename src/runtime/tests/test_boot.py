@@ -1,4 +1,7 @@
-"""What comes with the user data: it believes what its hash names, waits for the rest, and hands over."""
+"""What comes with the user data: it believes what its hash names, waits for the rest, and hands
+over.
+"""
+
 import base64
 import hashlib
 import hmac
@@ -12,10 +15,11 @@ import zlib
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: E402,F401
-from nx_ec2_runtime.aws import credentials, sigv4  # noqa: E402
-from nx_ec2_runtime.fleet import boot_loader  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
+import package  # noqa: F401
+
+from nx_ec2_runtime.aws import credentials, sigv4
+from nx_ec2_runtime.fleet import boot_loader
+from nx_ec2_runtime.system.errors import Failure
 
 BESIDE = "some/v2/projects/p/run/20260101-000000-p-aaaaaa/boot/"
 KEY = BESIDE + "b" * 64
@@ -58,7 +62,16 @@ class BootTest(unittest.TestCase):
         modules.start()
         self.addCleanup(modules.stop)
         self.addCleanup(sys.meta_path.__setitem__, slice(None), list(sys.meta_path))
-        self.runtime = zlib.compress(json.dumps({"format": 1, "modules": {"__init__.py": "", "fleet/__init__.py": "", "fleet/fleet_run.py": FLEET}}).encode())
+        self.runtime = zlib.compress(
+            json.dumps({
+                "format": 1,
+                "modules": {
+                    "__init__.py": "",
+                    "fleet/__init__.py": "",
+                    "fleet/fleet_run.py": FLEET,
+                },
+            }).encode()
+        )
         self.objects = {BESIDE + sha256(self.runtime): self.runtime}
         self.asked = []
         patch = mock.patch.object(boot_loader.Source, "get", lambda source, key: self.get(key))
@@ -72,11 +85,24 @@ class BootTest(unittest.TestCase):
         return self.objects[key]
 
     def config(self, seal=None, **more):
-        data = json.dumps(dict({"v": 1, "runtime": sha256(self.runtime), "root": self.root}, **more)).encode()
+        data = json.dumps(
+            dict({"v": 1, "runtime": sha256(self.runtime), "root": self.root}, **more)
+        ).encode()
         data = sealed(zlib.compress(data), seal) if seal else data
         self.objects[KEY] = data
-        place = {"bucket": "b", "region": "eu-west-1", "endpoint": None, "pathStyle": False, "owner": None, "objectKey": KEY, "sha256": sha256(data)}
-        return {"root": None, "boot": dict(place, encryptionKey=base64.b64encode(seal).decode() if seal else None)}
+        place = {
+            "bucket": "b",
+            "region": "eu-west-1",
+            "endpoint": None,
+            "pathStyle": False,
+            "owner": None,
+            "objectKey": KEY,
+            "sha256": sha256(data),
+        }
+        return {
+            "root": None,
+            "boot": dict(place, encryptionKey=base64.b64encode(seal).decode() if seal else None),
+        }
 
     def told(self):
         with open(os.path.join(self.root, "told")) as file:
@@ -109,7 +135,9 @@ class BootTest(unittest.TestCase):
         self.assertEqual(self.refused(self.config()), "RUNTIME_MISMATCH")
 
     def test_unpacks_no_bomb(self):
-        with mock.patch.object(boot_loader, "TEXT_LIMIT", 1 << 20), self.assertRaises(ValueError) as raised:
+        with mock.patch.object(boot_loader, "TEXT_LIMIT", 1 << 20), self.assertRaises(
+            ValueError
+        ) as raised:
             boot_loader.load(self.config(os.urandom(32), padding=" " * (2 << 20)))
         self.assertIn("1048576 inflated bytes", str(raised.exception))
 
@@ -140,18 +168,30 @@ class PresignTest(unittest.TestCase):
     KEYS = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 
     def sign(self, region, url, token=None, more=()):
-        role = credentials.Credentials(key=self.KEYS[0], secret=self.KEYS[1], token=token, expires=0)
+        role = credentials.Credentials(
+            key=self.KEYS[0], secret=self.KEYS[1], token=token, expires=0
+        )
         return sigv4.presign(role, region, url=url, seconds=86400, now=self.NOW, more=more)
 
     def test_signs_as_the_published_example(self):
         # AWS's page on signing by query parameters.
         url = self.sign("us-east-1", "https://examplebucket.s3.amazonaws.com/test.txt")
-        self.assertEqual(url.rpartition("=")[2], "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404")
+        self.assertEqual(
+            url.rpartition("=")[2],
+            "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
+        )
 
     def test_signs_a_roles_url_as_botocore_does(self):
         # Of botocore's S3SigV4QueryAuth.
-        url = self.sign("eu-west-1", "https://bucket.s3.eu-west-1.amazonaws.com/pre%20fix/v1/p%2540x/m/a~b-c_d.e", "to/ken+==")
-        self.assertEqual(url.rpartition("=")[2], "dec7d0938e8922a87aa74b2f2121bc55f6ad213a6192e5243d3d34cde686c605")
+        url = self.sign(
+            "eu-west-1",
+            "https://bucket.s3.eu-west-1.amazonaws.com/pre%20fix/v1/p%2540x/m/a~b-c_d.e",
+            "to/ken+==",
+        )
+        self.assertEqual(
+            url.rpartition("=")[2],
+            "dec7d0938e8922a87aa74b2f2121bc55f6ad213a6192e5243d3d34cde686c605",
+        )
         self.assertIn("X-Amz-Security-Token=to%2Fken%2B%3D%3D&", url)
 
 

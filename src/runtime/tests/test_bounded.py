@@ -1,4 +1,5 @@
 """Nothing is inflated, or parsed, without a limit."""
+
 import ast
 import base64
 import hashlib
@@ -8,17 +9,29 @@ import unittest
 import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: E402,F401
-from nx_ec2_runtime.checkpoints import checkpoint_restore  # noqa: E402
-from nx_ec2_runtime.run import take_over  # noqa: E402
-from nx_ec2_runtime.system import bounded  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from nx_ec2_runtime.report.signed_record import RecordKey  # noqa: E402
+import package  # noqa: F401
+
+from nx_ec2_runtime.checkpoints import checkpoint_restore
+from nx_ec2_runtime.report.signed_record import RecordKey
+from nx_ec2_runtime.run import take_over
+from nx_ec2_runtime.system import bounded
+from nx_ec2_runtime.system.errors import Failure
 
 RUNTIME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# What inflates, by the modules that may: `bootstrap` and `boot` travel alone, and `archive` reads a stream up to a limit;
+# What inflates, by the modules that may: `bootstrap` and `boot` travel alone, and `archive` reads a
+# stream up to a limit;
 # `uv_tool` unpacks a wheel whose hash is written in it.
-INFLATES = {"decompress", "decompressobj", "GzipFile", "ZipFile", "open_gzip", "BZ2File", "LZMAFile", "LZMADecompressor", "BZ2Decompressor"}
+INFLATES = {
+    "decompress",
+    "decompressobj",
+    "GzipFile",
+    "ZipFile",
+    "open_gzip",
+    "BZ2File",
+    "LZMAFile",
+    "LZMADecompressor",
+    "BZ2Decompressor",
+}
 ALLOWED = {
     "system/bounded.py": {"decompressobj", "decompress"},
     "bootstrap.py": {"decompressobj", "decompress"},
@@ -48,7 +61,9 @@ class Bounded(unittest.TestCase):
 
     def test_parses_a_long_text_and_refuses_as_many_bytes_of_tiny_values(self):
         self.assertEqual(bounded.parse(b'{"a": [1]}'), {"a": [1]})
-        self.assertEqual(len(bounded.parse(b'"%s"' % (b"x" * 2 * bounded.VALUES))), 2 * bounded.VALUES)
+        self.assertEqual(
+            len(bounded.parse(b'"%s"' % (b"x" * 2 * bounded.VALUES))), 2 * bounded.VALUES
+        )
         for value in (b"[],", b"{},", b"0,"):
             with self.assertRaises(bounded.TooLarge):
                 bounded.parse(b"[" + value * (bounded.VALUES + 1) + b"0]")
@@ -60,7 +75,9 @@ class Bounded(unittest.TestCase):
 
     def test_deep_values_of_others_in_the_store_are_no_stop_no_times_and_no_checkpoint(self):
         deep = b"[" * 200000
-        self.assertFalse(RecordKey({"recordKey": base64.b64encode(bytes(32)), "id": "r"}).is_stop(deep))
+        self.assertFalse(
+            RecordKey({"recordKey": base64.b64encode(bytes(32)), "id": "r"}).is_stop(deep)
+        )
         self.assertEqual(take_over.read_times(deep), [])
         with self.assertRaises(Failure) as raised:
             checkpoint_restore.read(deep, hashlib.sha256(deep).hexdigest())
@@ -68,18 +85,42 @@ class Bounded(unittest.TestCase):
 
     def test_times_of_a_wrong_shape_are_none(self):
         self.assertEqual(take_over.read_times(b'{"times": [[1, 2]]}'), [(1, 2)])
-        for data in (b"", b"[]", b"1", b"{}", b'{"times": 1}', b'{"times": [1]}', b'{"times": [[1, "x"]]}', b'{"times": [[1, Infinity]]}'):
+        for data in (
+            b"",
+            b"[]",
+            b"1",
+            b"{}",
+            b'{"times": 1}',
+            b'{"times": [1]}',
+            b'{"times": [[1, "x"]]}',
+            b'{"times": [[1, Infinity]]}',
+        ):
             self.assertEqual(take_over.read_times(data), [], data)
 
     def test_no_other_module_inflates(self):
-        found = [os.path.relpath(os.path.join(at, name), RUNTIME) for at, _, names in os.walk(RUNTIME) for name in names]
-        names = [name for name in found if name.endswith(".py") and not name.startswith("tests" + os.sep)]
+        found = [
+            os.path.relpath(os.path.join(at, name), RUNTIME)
+            for at, _, names in os.walk(RUNTIME)
+            for name in names
+        ]
+        names = [
+            name for name in found if name.endswith(".py") and not name.startswith("tests" + os.sep)
+        ]
         self.assertIn("sync/packs.py", names)
         for name in names:
             with open(os.path.join(RUNTIME, name)) as file:
                 tree = ast.parse(file.read())
-            used = {node.attr if isinstance(node, ast.Attribute) else node.id for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Name))}
-            used |= {each.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for each in node.names}
+            used = {
+                node.attr if isinstance(node, ast.Attribute) else node.id
+                for node in ast.walk(tree)
+                if isinstance(node, (ast.Attribute, ast.Name))
+            }
+            used |= {
+                each.name
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom)
+                for each in node.names
+            }
             self.assertLessEqual(used & INFLATES, ALLOWED.get(name, set()), name)
 
 

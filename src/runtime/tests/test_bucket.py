@@ -1,4 +1,5 @@
 """Which way into the store a run takes, by what the server answers to the role."""
+
 import http.server
 import os
 import sys
@@ -7,13 +8,14 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: E402,F401
-from nx_ec2_runtime.aws import signed_requests  # noqa: E402
-from nx_ec2_runtime.aws.bucket import open_bucket, refusal  # noqa: E402
-from nx_ec2_runtime.aws.http_pool import Connections  # noqa: E402
-from nx_ec2_runtime.aws.credentials import Credentials  # noqa: E402
-from nx_ec2_runtime.run.training_variables import in_local_instance  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
+import package  # noqa: F401
+
+from nx_ec2_runtime.aws import signed_requests
+from nx_ec2_runtime.aws.bucket import open_bucket, refusal
+from nx_ec2_runtime.aws.credentials import Credentials
+from nx_ec2_runtime.aws.http_pool import Connections
+from nx_ec2_runtime.run.training_variables import in_local_instance
+from nx_ec2_runtime.system.errors import Failure
 
 
 class Role:
@@ -22,7 +24,9 @@ class Role:
 
 
 class Server:
-    """An S3 server that answers the role as `answer(headers)` says, (status, code), and takes forms."""
+    """An S3 server that answers the role as `answer(headers)` says, (status, code), and takes
+    forms.
+    """
 
     def __init__(self, answer):
         self.puts = 0
@@ -41,7 +45,11 @@ class Server:
                 self.answer(204, "")
 
             def answer(self, status, code):
-                body = ("<Error><Code>%s</Code><Message>words</Message></Error>" % code).encode() if code else b""
+                body = (
+                    ("<Error><Code>%s</Code><Message>words</Message></Error>" % code).encode()
+                    if code
+                    else b""
+                )
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("ETag", '"1"')
@@ -59,8 +67,15 @@ class Server:
     def access(self, way="auto", form=True):
         post = {"url": self.url + "/bucket", "fields": {"key": "run/${filename}"}} if form else None
         return {
-            "access": way, "bucket": "bucket", "region": "eu-west-1", "endpoint": self.url, "pathStyle": True, "owner": None, "kms": None,
-            "prefix": "run/", "post": post,
+            "access": way,
+            "bucket": "bucket",
+            "region": "eu-west-1",
+            "endpoint": self.url,
+            "pathStyle": True,
+            "owner": None,
+            "kms": None,
+            "prefix": "run/",
+            "post": post,
         }
 
     def close(self):
@@ -72,13 +87,17 @@ class OpenBucketTest(unittest.TestCase):
     def open(self, answer, **access):
         server = self.server = Server(answer)
         self.addCleanup(server.close)
-        with mock.patch.object(signed_requests, "instance_role", Role), mock.patch.object(signed_requests, "PAUSE", 0):
+        with mock.patch.object(signed_requests, "instance_role", Role), mock.patch.object(
+            signed_requests, "PAUSE", 0
+        ):
             connections = Connections()
             self.addCleanup(connections.close)
             return open_bucket(server.access(**access), connections)
 
     def test_a_server_that_lacks_conditional_writes_gets_the_form(self):
-        bucket = self.open(lambda headers: (501, "NotImplemented") if "If-None-Match" in headers else (200, ""))
+        bucket = self.open(
+            lambda headers: (501, "NotImplemented") if "If-None-Match" in headers else (200, "")
+        )
         self.assertEqual(bucket.way, "presigned")
         # The same answer comes to each try.
         self.assertEqual(self.server.puts, 1)
@@ -86,12 +105,24 @@ class OpenBucketTest(unittest.TestCase):
         self.assertIn(b"the end of the run", self.server.form)
 
     def test_a_server_that_lacks_checksums_gets_the_form(self):
-        self.assertEqual(self.open(lambda headers: (501, "NotImplemented") if "x-amz-checksum-sha256" in headers else (200, "")).way, "presigned")
+        self.assertEqual(
+            self.open(
+                lambda headers: (
+                    (501, "NotImplemented") if "x-amz-checksum-sha256" in headers else (200, "")
+                )
+            ).way,
+            "presigned",
+        )
 
     def test_the_role_writes_whether_the_probe_is_there_already_or_not(self):
         for status, code in ((200, ""), (412, "PreconditionFailed")):
             with self.subTest(status):
-                self.assertEqual(self.open(lambda headers: (status, code) if "If-None-Match" in headers else (501, "")).way, "role")
+                self.assertEqual(
+                    self.open(
+                        lambda headers: (status, code) if "If-None-Match" in headers else (501, "")
+                    ).way,
+                    "role",
+                )
 
     def test_a_server_that_fails_is_not_tried_by_the_form(self):
         with self.assertRaises(Failure) as raised:
@@ -103,10 +134,16 @@ class OpenBucketTest(unittest.TestCase):
         for access in ({"way": "role"}, {"form": False}):
             with self.subTest(access), self.assertRaises(Failure) as raised:
                 self.open(lambda headers: (501, "NotImplemented"), **access)
-            self.assertEqual((raised.exception.code, raised.exception.detail["status"]), ("UPLOAD_FAILED", 501))
+            self.assertEqual(
+                (raised.exception.code, raised.exception.detail["status"]), ("UPLOAD_FAILED", 501)
+            )
 
     def test_an_unknown_access_key_is_no_missing_permission(self):
-        for code, expected in (("InvalidAccessKeyId", "KEY_REFUSED"), ("SignatureDoesNotMatch", "KEY_REFUSED"), ("AccessDenied", "ACCESS_DENIED")):
+        for code, expected in (
+            ("InvalidAccessKeyId", "KEY_REFUSED"),
+            ("SignatureDoesNotMatch", "KEY_REFUSED"),
+            ("AccessDenied", "ACCESS_DENIED"),
+        ):
             with self.subTest(code):
                 self.assertEqual(self.open(lambda headers: (403, code)).way, "presigned")
                 with self.assertRaises(Failure) as raised:
@@ -122,17 +159,35 @@ class OpenBucketTest(unittest.TestCase):
 class LocalInstanceTest(unittest.TestCase):
     def test_programs_of_a_local_instance_reach_local_aws_unless_the_user_says_otherwise(self):
         here = {
-            "NX_EC2_LOCAL_INSTANCE": "i-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://imds", "AWS_ENDPOINT_URL": "http://local", "AWS_REGION": "eu-west-1",
+            "NX_EC2_LOCAL_INSTANCE": "i-1",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://imds",
+            "AWS_ENDPOINT_URL": "http://local",
+            "AWS_REGION": "eu-west-1",
             "AWS_SECRET_ACCESS_KEY": "never",
         }
-        told = {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://other", "EPOCHS": "3"}
-        self.assertEqual(in_local_instance(told, here), {
-            "NX_EC2_LOCAL_INSTANCE": "i-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://imds", "AWS_ENDPOINT_URL": "http://local", "AWS_REGION": "us-east-1",
+        told = {
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://other",
             "EPOCHS": "3",
-        })
+        }
+        self.assertEqual(
+            in_local_instance(told, here),
+            {
+                "NX_EC2_LOCAL_INSTANCE": "i-1",
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://imds",
+                "AWS_ENDPOINT_URL": "http://local",
+                "AWS_REGION": "us-east-1",
+                "EPOCHS": "3",
+            },
+        )
 
     def test_on_ec2_nothing_of_the_agents_is_passed_on(self):
-        self.assertEqual(in_local_instance({"EPOCHS": "3"}, {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://x"}), {"EPOCHS": "3"})
+        self.assertEqual(
+            in_local_instance(
+                {"EPOCHS": "3"}, {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://x"}
+            ),
+            {"EPOCHS": "3"},
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The modules of environments: each content is compiled once, and import takes what was compiled."""
+"""The modules of environments: each content is compiled once, and import uses the result."""
+
 import functools
 import importlib.util
 import os
@@ -11,11 +12,12 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401  (puts the runtime on the path)
-import test_environment  # noqa: E402
-from workspace import write  # noqa: E402
-from nx_ec2_runtime.fleet import boot_loader  # noqa: E402
-from nx_ec2_runtime.python_env import bytecode  # noqa: E402
+import test_environment
+import test_sync  # noqa: F401  (puts the runtime on the path)
+from workspace import write
+
+from nx_ec2_runtime.fleet import boot_loader
+from nx_ec2_runtime.python_env import bytecode
 
 
 class BytecodeTest(unittest.TestCase):
@@ -41,17 +43,28 @@ class BytecodeTest(unittest.TestCase):
     def imported(self, site, code):
         """(what code prints, the sources that Python compiles meanwhile)"""
         done = subprocess.run(
-            [sys.executable, "-B", "-v", "-c", code], env={"PYTHONPATH": os.path.join(self.root, site)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True,
+            [sys.executable, "-B", "-v", "-c", code],
+            env={"PYTHONPATH": os.path.join(self.root, site)},
+            capture_output=True,
+            check=True,
         )
         said = done.stderr.decode()
-        return done.stdout.decode().strip(), re.findall(r"^# code object from %s/(\S+)$" % self.root, said, re.MULTILINE)
+        return done.stdout.decode().strip(), re.findall(
+            r"^# code object from %s/(\S+)$" % self.root, said, re.MULTILINE
+        )
 
     def test_a_module_that_was_compiled_before_is_taken_whatever_its_path_and_time(self):
-        self.assertEqual(self.compile("one", {"a.py": "def f(): raise ValueError(1)", "p/b.py": "X = 1"}), (2, 0))
-        self.assertEqual(self.compile("two", {"q/a.py": "def f(): raise ValueError(1)", "b.py": "X = 2"}), (1, 1))
+        self.assertEqual(
+            self.compile("one", {"a.py": "def f(): raise ValueError(1)", "p/b.py": "X = 1"}), (2, 0)
+        )
+        self.assertEqual(
+            self.compile("two", {"q/a.py": "def f(): raise ValueError(1)", "b.py": "X = 2"}), (1, 1)
+        )
         self.assertEqual(self.imported("one", "import a, p.b; print(p.b.X)"), ("1", []))
         trace = "import sys, traceback\nfrom q import a\ntry: a.f()\nexcept ValueError as e: print(traceback.extract_tb(e.__traceback__)[1].filename)"
-        self.assertEqual(self.imported("two", trace), (os.path.join(self.root, "two", "q", "a.py"), []))
+        self.assertEqual(
+            self.imported("two", trace), (os.path.join(self.root, "two", "q", "a.py"), [])
+        )
 
     def test_a_source_that_changed_later_is_what_is_imported(self):
         self.compile("one", {"a.py": "X = 1"})
@@ -60,7 +73,12 @@ class BytecodeTest(unittest.TestCase):
 
     def test_what_is_damaged_in_the_store_is_compiled_anew(self):
         self.compile("one", {"a.py": "X = 1"})
-        for damage in (lambda data: data[:-1], lambda data: b"", lambda data: data + b"x", lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:]):
+        for damage in (
+            lambda data: data[:-1],
+            lambda data: b"",
+            lambda data: data + b"x",
+            lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:],
+        ):
             [path] = self.kept()
             with open(path, "rb") as file:
                 data = file.read()
@@ -71,7 +89,13 @@ class BytecodeTest(unittest.TestCase):
             self.assertEqual(self.imported("one", "import a; print(a.X)"), ("1", []))
 
     def test_what_is_no_module_of_this_python_and_tests_are_left_out(self):
-        files = {"a.py": "print 1", "b.py": "\0", "c.py": "{{ name }} = }", "p/tests/d.py": "X = 1", "e.py": "# -*- coding: none -*-"}
+        files = {
+            "a.py": "print 1",
+            "b.py": "\0",
+            "c.py": "{{ name }} = }",
+            "p/tests/d.py": "X = 1",
+            "e.py": "# -*- coding: none -*-",
+        }
         self.assertEqual(self.compile("one", files), (0, 0))
         self.assertEqual(self.kept(), [])
         self.assertFalse(os.path.exists(self.pyc("one", "p", "tests", "d.py")))
@@ -92,7 +116,11 @@ class BytecodeTest(unittest.TestCase):
         site = os.path.join(self.root, "one")
         write(site, {"a.py": "X = %r" % ("x" * 10000)})
         limited = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (5000, 5000))
-        done = subprocess.run(bytecode.command(sys.executable, site, self.store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limited)
+        done = subprocess.run(
+            bytecode.command(sys.executable, site, self.store),
+            capture_output=True,
+            preexec_fn=limited,
+        )
         self.assertIn(b"not all modules were compiled", done.stderr)
         self.assertEqual(self.kept(), [])
 
@@ -100,16 +128,22 @@ class BytecodeTest(unittest.TestCase):
 class LoaderTest(unittest.TestCase):
     def test_the_text_is_known_where_the_runtime_is_imported_from_memory(self):
         text = bytecode.__loader__.get_source(bytecode.__name__)
-        with open(os.path.join(os.path.dirname(os.path.dirname(bytecode.__file__)), "bootstrap.py")) as file:
+        with open(
+            os.path.join(os.path.dirname(os.path.dirname(bytecode.__file__)), "bootstrap.py")
+        ) as file:
             source = file.read()
         start = source.index("class Modules:")
         for module in (vars(boot_loader), {"importlib": importlib}):
             if "Modules" not in module:
-                exec(source[start:source.index("os.umask", start)], module)
-            spec = module["Modules"]({"python_env/bytecode.py": text}).find_spec("nx_ec2_runtime.python_env.bytecode", None)
+                exec(source[start : source.index("os.umask", start)], module)
+            spec = module["Modules"]({"python_env/bytecode.py": text}).find_spec(
+                "nx_ec2_runtime.python_env.bytecode", None
+            )
             loaded = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(loaded)
-            self.assertEqual(loaded.command("python", "site", None), ["python", "-I", "-c", text, "site"])
+            self.assertEqual(
+                loaded.command("python", "site", None), ["python", "-I", "-c", text, "site"]
+            )
 
 
 class SetupTest(test_environment.SetupTest):

@@ -1,4 +1,7 @@
-"""Checkpoints: whole units only, one number for one content, nothing that the store has not taken, back as it was."""
+"""Checkpoints: whole units only, one number for one content, nothing that the store has not taken,
+back as it was.
+"""
+
 import hashlib
 import json
 import os
@@ -11,11 +14,12 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.checkpoints import checkpoint_restore, checkpoints, part_upload, whole_units  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from kept import Bucket  # noqa: E402
-from test_parts import small_parts  # noqa: E402
+import test_sync  # noqa: F401
+from kept import Bucket
+from test_parts import small_parts
+
+from nx_ec2_runtime.checkpoints import checkpoint_restore, checkpoints, part_upload, whole_units
+from nx_ec2_runtime.system.errors import Failure
 
 ACCOUNT = pwd.getpwuid(os.geteuid())
 
@@ -47,7 +51,16 @@ class Saving(unittest.TestCase):
         saved = part_upload.Parts(self.bucket, os.path.join(self.home, "parts.json"))
         self.addCleanup(saved.close)
         return checkpoints.Checkpoints(
-            self.directory, self.home, parts=saved, bucket=self.bucket, keep=keep, every=every, attempt=attempt, clock=lambda: self.now, wall=lambda: 1000.0 + self.now, **more,
+            self.directory,
+            self.home,
+            parts=saved,
+            bucket=self.bucket,
+            keep=keep,
+            every=every,
+            attempt=attempt,
+            clock=lambda: self.now,
+            wall=lambda: 1000.0 + self.now,
+            **more,
         )
 
     def write(self, path, data=b"x", at=None):
@@ -82,7 +95,13 @@ class Saving(unittest.TestCase):
 
     def brought_back(self, entry):
         target = tempfile.mkdtemp(dir=self.top)
-        checkpoint_restore.restore(self.bucket.objects["checkpoint/%d.json" % entry["n"]], entry["sha256"], target, get_part=self.bucket.part, account=ACCOUNT)
+        checkpoint_restore.restore(
+            self.bucket.objects["checkpoint/%d.json" % entry["n"]],
+            entry["sha256"],
+            target,
+            get_part=self.bucket.part,
+            account=ACCOUNT,
+        )
         return below(target, "")
 
     def there(self, unit):
@@ -169,12 +188,29 @@ class CheckpointsTest(Saving):
         self.now = 2.0
         self.assertTrue(it.look())
         data = self.bucket.objects["checkpoint/1.json"]
-        self.assertEqual(it.latest(), {
-            "n": 1, "unit": "last.ckpt", "sha256": hashlib.sha256(data).hexdigest(), "size": 2500, "files": 1, "at": 1002000, "attempt": 1,
-        })
-        self.assertEqual({name: value for name, value in json.loads(data).items() if name != "files"}, {
-            "v": 1, "n": 1, "unit": "last.ckpt", "at": 1002000, "attempt": 1, "names": [{"name": "last.ckpt", "kind": "file"}],
-        })
+        self.assertEqual(
+            it.latest(),
+            {
+                "n": 1,
+                "unit": "last.ckpt",
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "size": 2500,
+                "files": 1,
+                "at": 1002000,
+                "attempt": 1,
+            },
+        )
+        self.assertEqual(
+            {name: value for name, value in json.loads(data).items() if name != "files"},
+            {
+                "v": 1,
+                "n": 1,
+                "unit": "last.ckpt",
+                "at": 1002000,
+                "attempt": 1,
+                "names": [{"name": "last.ckpt", "kind": "file"}],
+            },
+        )
         self.assertFalse(self.later(it))
 
     def test_a_file_that_grows_in_place_waits_until_it_is_done(self):
@@ -190,7 +226,14 @@ class CheckpointsTest(Saving):
     def test_a_directory_that_is_written_file_by_file_is_one_unit_once_it_is_whole(self):
         it = self.open()
         # As the Trainer of Hugging Face writes it; serialising the optimizer takes its time.
-        for name, wait in (("config.json", 0.1), ("model.safetensors", 1.5), ("training_args.bin", 60), ("optimizer.pt", 30), ("rng_state.pth", 1), ("trainer_state.json", 1.9)):
+        for name, wait in (
+            ("config.json", 0.1),
+            ("model.safetensors", 1.5),
+            ("training_args.bin", 60),
+            ("optimizer.pt", 30),
+            ("rng_state.pth", 1),
+            ("trainer_state.json", 1.9),
+        ):
             self.write("checkpoint-500/" + name, name.encode())
             self.assertFalse(it.look())
             self.now += wait
@@ -198,12 +241,21 @@ class CheckpointsTest(Saving):
         self.now += 0.2
         self.assertTrue(it.look())
         self.assertEqual(self.names(it), [(1, "checkpoint-500")])
-        self.assertEqual((it.latest()["files"], self.manifest(1)["names"]), (6, [{"name": "checkpoint-500", "kind": "directory"}]))
+        self.assertEqual(
+            (it.latest()["files"], self.manifest(1)["names"]),
+            (6, [{"name": "checkpoint-500", "kind": "directory"}]),
+        )
         self.assertIn("checkpoint-500/optimizer.pt", self.brought_back(it.latest()))
 
     def test_logs_and_what_the_trainer_writes_beside_its_checkpoints_push_none_out(self):
         it = self.open(keep=1)
-        for name in ("runs/events.out.tfevents.1.host.5.0", "events.out.tfevents.2", "train.log", "wandb/x", "lightning_logs/version_0/hparams.yaml"):
+        for name in (
+            "runs/events.out.tfevents.1.host.5.0",
+            "events.out.tfevents.2",
+            "train.log",
+            "wandb/x",
+            "lightning_logs/version_0/hparams.yaml",
+        ):
             self.write(name)
         self.assertFalse(self.later(it))
         for name in ("model.safetensors", "training_args.bin", "trainer_state.json"):
@@ -220,7 +272,9 @@ class CheckpointsTest(Saving):
         self.write("checkpoint-5/model")
         self.write("best.pt")
         self.later(it)
-        self.assertEqual((self.names(it), self.set(1)), ([(1, "best.pt")], ["best.pt", "checkpoint-5"]))
+        self.assertEqual(
+            (self.names(it), self.set(1)), ([(1, "best.pt")], ["best.pt", "checkpoint-5"])
+        )
 
     def test_a_distributed_checkpoint_waits_for_its_metadata(self):
         it = self.open()
@@ -232,12 +286,23 @@ class CheckpointsTest(Saving):
 
     def test_names_of_what_is_on_its_way_are_no_units(self):
         it = self.open()
-        for name in ("tmp-checkpoint-5/model", ".hidden", "a.tmp", "a.part", "a.partial", "9.orbax-checkpoint-tmp-17/x", "b.complete"):
+        for name in (
+            "tmp-checkpoint-5/model",
+            ".hidden",
+            "a.tmp",
+            "a.part",
+            "a.partial",
+            "9.orbax-checkpoint-tmp-17/x",
+            "b.complete",
+        ):
             self.write(name)
         os.symlink("a.tmp", os.path.join(self.directory, "link"))
         os.mkdir(os.path.join(self.directory, "empty"))
         self.assertFalse(self.later(it, final=True))
-        os.rename(os.path.join(self.directory, "tmp-checkpoint-5"), os.path.join(self.directory, "checkpoint-5"))
+        os.rename(
+            os.path.join(self.directory, "tmp-checkpoint-5"),
+            os.path.join(self.directory, "checkpoint-5"),
+        )
         os.rename(os.path.join(self.directory, "a.tmp"), os.path.join(self.directory, "a"))
         self.assertTrue(self.later(it))
         self.assertEqual(self.set(1), ["a", "checkpoint-5"])
@@ -249,7 +314,10 @@ class CheckpointsTest(Saving):
         self.later(it)
         self.write("pass-time")
         os.unlink(os.path.join(self.directory, "pass-time"))
-        os.rename(os.path.join(self.directory, "tmp-checkpoint-5"), os.path.join(self.directory, "checkpoint-5"))
+        os.rename(
+            os.path.join(self.directory, "tmp-checkpoint-5"),
+            os.path.join(self.directory, "checkpoint-5"),
+        )
         self.later(it)
         self.assertEqual(self.names(it), [(1, "other"), (2, "checkpoint-5")])
 
@@ -285,7 +353,10 @@ class CheckpointsTest(Saving):
 
             self.bucket.before_put = meanwhile
             self.assertFalse(self.later(it), change)
-            self.assertEqual((it.kept, [name for name in self.bucket.puts if name.startswith("checkpoint")]), ([], []))
+            self.assertEqual(
+                (it.kept, [name for name in self.bucket.puts if name.startswith("checkpoint")]),
+                ([], []),
+            )
             self.now += 1
             self.assertFalse(it.look())
             self.assertTrue(self.later(it))
@@ -388,7 +459,10 @@ class CheckpointsTest(Saving):
         for _ in steps():
             self.later(self.open())
         want, puts = self.bucket.objects, len(self.bucket.puts)
-        self.assertEqual(sorted(each for each in want if each.startswith("checkpoint")), ["checkpoint/1.json", "checkpoint/2.json", "checkpoint/3.json"])
+        self.assertEqual(
+            sorted(each for each in want if each.startswith("checkpoint")),
+            ["checkpoint/1.json", "checkpoint/2.json", "checkpoint/3.json"],
+        )
         for fail in range(1, puts + 1):
             for late in (False, True):
                 self.fresh()
@@ -399,8 +473,14 @@ class CheckpointsTest(Saving):
                     try:
                         self.later(it)
                     except Failure:
-                        listed = [self.bucket.objects["checkpoint/%d.json" % each["n"]] for each in it.kept]
-                        self.assertEqual([hashlib.sha256(data).hexdigest() for data in listed], [each["sha256"] for each in it.kept])
+                        listed = [
+                            self.bucket.objects["checkpoint/%d.json" % each["n"]]
+                            for each in it.kept
+                        ]
+                        self.assertEqual(
+                            [hashlib.sha256(data).hexdigest() for data in listed],
+                            [each["sha256"] for each in it.kept],
+                        )
                         self.bucket.fail = None
                         it = self.open()
                         it.look()
@@ -415,7 +495,10 @@ class CheckpointsTest(Saving):
                     self.assertEqual(len(self.brought_back(each)), 2)
 
     def without_time(self, objects):
-        return {name: dict(json.loads(data), at=0) if name.startswith("checkpoint") else data for name, data in objects.items()}
+        return {
+            name: dict(json.loads(data), at=0) if name.startswith("checkpoint") else data
+            for name, data in objects.items()
+        }
 
     def test_another_instance_goes_on_with_the_list_and_the_numbers(self):
         it = self.open()
@@ -425,7 +508,13 @@ class CheckpointsTest(Saving):
         self.bucket.put("checkpoint/2.json", b"written, and in no list yet")
         self.directory, self.home = tempfile.mkdtemp(dir=self.top), tempfile.mkdtemp(dir=self.top)
         it = self.open(attempt=2, kept=before, number=2)
-        manifest = checkpoint_restore.restore(self.bucket.objects["checkpoint/1.json"], before[0]["sha256"], self.directory, get_part=self.bucket.part, account=ACCOUNT)
+        manifest = checkpoint_restore.restore(
+            self.bucket.objects["checkpoint/1.json"],
+            before[0]["sha256"],
+            self.directory,
+            get_part=self.bucket.part,
+            account=ACCOUNT,
+        )
         it.restored(manifest)
         self.assertFalse(self.later(it))
         self.write("a", b"more")
@@ -456,10 +545,20 @@ class CheckpointsTest(Saving):
                 path = os.path.join(self.directory, unit, "f%d" % rng.randrange(3))
                 act = rng.random()
                 if act < 0.6:
-                    self.write(os.path.relpath(path, self.directory), bytes(rng.getrandbits(8) for _ in range(rng.randrange(2500))))
+                    self.write(
+                        os.path.relpath(path, self.directory),
+                        bytes(rng.getrandbits(8) for _ in range(rng.randrange(2500))),
+                    )
                 elif act < 0.7 and os.path.exists(path):
                     os.unlink(path)
-                states[unit].add(json.dumps(sorted((name, hashlib.sha256(data).hexdigest()) for name, data in self.there(unit).items())))
+                states[unit].add(
+                    json.dumps(
+                        sorted(
+                            (name, hashlib.sha256(data).hexdigest())
+                            for name, data in self.there(unit).items()
+                        )
+                    )
+                )
                 if rng.random() < 0.2:
                     self.bucket.fail = len(self.bucket.puts) + rng.randrange(1, 4)
                 self.now += rng.choice((0.5, 1, 3))
@@ -471,7 +570,14 @@ class CheckpointsTest(Saving):
             self.assertEqual(len({each["n"] for each in it.kept}), len(it.kept))
             for each in it.kept:
                 back = self.brought_back(each)
-                self.assertIn(json.dumps(sorted((name, hashlib.sha256(data).hexdigest()) for name, data in back.items())), states[each["unit"]])
+                self.assertIn(
+                    json.dumps(
+                        sorted(
+                            (name, hashlib.sha256(data).hexdigest()) for name, data in back.items()
+                        )
+                    ),
+                    states[each["unit"]],
+                )
 
 
 class RestoreTest(Saving):
@@ -487,7 +593,9 @@ class RestoreTest(Saving):
         self.write("d/a", b"half")
         self.write("d/other", b"other")
         self.write("beside", b"stays")
-        checkpoint_restore.restore(data, entry["sha256"], self.directory, get_part=self.bucket.part, account=ACCOUNT)
+        checkpoint_restore.restore(
+            data, entry["sha256"], self.directory, get_part=self.bucket.part, account=ACCOUNT
+        )
         self.assertEqual(self.there("d"), {"d/a": b"a" * 2500, "d/deep/b": b"b"})
         self.assertTrue(os.stat(os.path.join(self.directory, "d/deep/b")).st_mode & 0o100)
         self.assertEqual(sorted(os.listdir(self.directory)), ["beside", "d"])
@@ -496,7 +604,9 @@ class RestoreTest(Saving):
     def test_belongs_to_the_account(self):
         entry, data = self.saved()
         nobody = pwd.getpwnam("nobody")
-        checkpoint_restore.restore(data, entry["sha256"], self.directory, get_part=self.bucket.part, account=nobody)
+        checkpoint_restore.restore(
+            data, entry["sha256"], self.directory, get_part=self.bucket.part, account=nobody
+        )
         for path in ("d", "d/a", "d/deep", "d/deep/b"):
             self.assertEqual(os.stat(os.path.join(self.directory, path)).st_uid, nobody.pw_uid)
 
@@ -514,23 +624,51 @@ class RestoreTest(Saving):
             return other, hashlib.sha256(other).hexdigest()
 
         file, named = json.loads(data)["files"][0], json.loads(data)["names"]
-        cases = [((data, "0" * 64), "CHECKPOINT_MISMATCH"), ((data[:-1], hashlib.sha256(data[:-1]).hexdigest()), "CHECKPOINT_MISMATCH")]
-        cases += [(made(**change), "CHECKPOINT_MISMATCH") for change in (
-            {"v": 2}, {"unit": ".."}, {"unit": "a/b"}, {"unit": ""}, {"files": []}, {"files": [file, file]}, {"names": []}, {"names": 5},
-            {"names": [{"name": "e", "kind": "directory"}]}, {"names": [{"name": "d", "kind": "file"}]}, {"names": [{"name": "d", "kind": "pipe"}]},
-            {"names": named + named}, {"names": named + [{"name": "e", "kind": "directory"}]}, {"names": named + [{"name": "e", "kind": "file"}]},
-            {"names": named + [{"name": "l", "kind": "link", "to": "../x"}]}, {"names": named + [{"name": "l", "kind": "link", "to": "l"}]},
-            {"names": named + [{"name": "..", "kind": "link", "to": "d"}]}, {"names": named + [{"name": "a/l", "kind": "link", "to": "d"}]},
-            {"names": named + [{"name": "l", "kind": "link"}]},
-            {"files": [file, dict(file, path="d/a/b")]}, {"unit": 5}, {"files": 5},
-        )]
-        cases += [(made(files=[dict(file, path=path)]), "PART_MISMATCH") for path in ("d/../../x", "/d/a", "d//a", "d/a\0")]
+        cases = [
+            ((data, "0" * 64), "CHECKPOINT_MISMATCH"),
+            ((data[:-1], hashlib.sha256(data[:-1]).hexdigest()), "CHECKPOINT_MISMATCH"),
+        ]
+        cases += [
+            (made(**change), "CHECKPOINT_MISMATCH")
+            for change in (
+                {"v": 2},
+                {"unit": ".."},
+                {"unit": "a/b"},
+                {"unit": ""},
+                {"files": []},
+                {"files": [file, file]},
+                {"names": []},
+                {"names": 5},
+                {"names": [{"name": "e", "kind": "directory"}]},
+                {"names": [{"name": "d", "kind": "file"}]},
+                {"names": [{"name": "d", "kind": "pipe"}]},
+                {"names": named + named},
+                {"names": named + [{"name": "e", "kind": "directory"}]},
+                {"names": named + [{"name": "e", "kind": "file"}]},
+                {"names": named + [{"name": "l", "kind": "link", "to": "../x"}]},
+                {"names": named + [{"name": "l", "kind": "link", "to": "l"}]},
+                {"names": named + [{"name": "..", "kind": "link", "to": "d"}]},
+                {"names": named + [{"name": "a/l", "kind": "link", "to": "d"}]},
+                {"names": named + [{"name": "l", "kind": "link"}]},
+                {"files": [file, dict(file, path="d/a/b")]},
+                {"unit": 5},
+                {"files": 5},
+            )
+        ]
+        cases += [
+            (made(files=[dict(file, path=path)]), "PART_MISMATCH")
+            for path in ("d/../../x", "/d/a", "d//a", "d/a\0")
+        ]
         for (wrong, sha256), code in cases:
             with self.subTest(wrong[:200]), self.assertRaises(Failure) as raised:
-                checkpoint_restore.restore(wrong, sha256, self.directory, get_part=self.bucket.part, account=ACCOUNT)
+                checkpoint_restore.restore(
+                    wrong, sha256, self.directory, get_part=self.bucket.part, account=ACCOUNT
+                )
             self.assertEqual(raised.exception.code, code)
         with self.assertRaises(Failure) as raised:
-            checkpoint_restore.restore(data, entry["sha256"], self.directory, get_part=Bucket(spoilt).part, account=ACCOUNT)
+            checkpoint_restore.restore(
+                data, entry["sha256"], self.directory, get_part=Bucket(spoilt).part, account=ACCOUNT
+            )
         self.assertEqual(raised.exception.code, "PART_MISMATCH")
         self.assertEqual((self.there("d"), os.listdir(self.directory)), (before, ["d"]))
 

@@ -1,4 +1,5 @@
 """Who waits for whom on an instance, and that all get their turn, whoever is killed."""
+
 import os
 import random
 import signal
@@ -7,8 +8,9 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import Trainings  # noqa: E402
-from nx_ec2_runtime import main  # noqa: E402
+from runs import Trainings
+
+from nx_ec2_runtime import main
 
 EXCLUSIVE = {"exclusive": True, "gpus": 0}
 HOLD = "import os, time\nopen(%r, 'a').write('+%%s\\n' %% os.environ['NX_EC2_RUN_ID'])\ntime.sleep(%s)\nopen(%r, 'a').write('-%%s\\n' %% os.environ['NX_EC2_RUN_ID'])\n"
@@ -41,10 +43,16 @@ class ClaimsTest(Trainings):
     def test_ten_that_want_the_instance_have_it_one_after_another_whichever_are_killed(self):
         gate = os.path.join(self.root, "gate")
         # The first one stays until all others wait.
-        first = (HOLD % (self.path, 0, self.path)).replace("time.sleep(0)", "while not os.path.exists(%r): time.sleep(0.02)" % gate)
-        runs = [self.start(first, resources=EXCLUSIVE)] + [self.hold(0.2, resources=EXCLUSIVE) for _ in range(9)]
+        first = (HOLD % (self.path, 0, self.path)).replace(
+            "time.sleep(0)", "while not os.path.exists(%r): time.sleep(0.02)" % gate
+        )
+        runs = [self.start(first, resources=EXCLUSIVE)] + [
+            self.hold(0.2, resources=EXCLUSIVE) for _ in range(9)
+        ]
         self.assertEqual([run["state"] for run in runs[1:]], ["queued"] * 9)
-        self.assertEqual(runs[3]["queue"], {"before": 3, "holders": [run["id"] for run in runs[:3]]})
+        self.assertEqual(
+            runs[3]["queue"], {"before": 3, "holders": [run["id"] for run in runs[:3]]}
+        )
         killed = random.sample(range(1, 10), 3)
         for number in killed:
             os.kill(runs[number]["supervisor"], signal.SIGKILL)
@@ -66,12 +74,17 @@ class ClaimsTest(Trainings):
         self.assertGreater(state["startedAt"], self.end(first["id"])[0]["startedAt"] + 900)
 
     def test_what_is_claimed_is_what_the_training_sees(self):
-        _, log = self.train("import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['SM_NUM_GPUS'])", resources={"exclusive": False, "gpus": 2})
+        _, log = self.train(
+            "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['SM_NUM_GPUS'])",
+            resources={"exclusive": False, "gpus": 2},
+        )
         self.assertEqual(log, b"0,1 2\n")
 
     def test_more_than_there_is_is_refused(self):
         state, _ = self.train("", resources={"exclusive": False, "gpus": 5})
-        self.assertEqual((state["outcome"], state["failure"]["code"]), ("setup-failed", "CLAIM_IMPOSSIBLE"))
+        self.assertEqual(
+            (state["outcome"], state["failure"]["code"]), ("setup-failed", "CLAIM_IMPOSSIBLE")
+        )
 
     def test_one_that_waits_can_be_cancelled(self):
         first, second = self.hold(4, resources=EXCLUSIVE), self.hold(0, resources=EXCLUSIVE)

@@ -1,4 +1,5 @@
 """The variables that a training finds, and the placeholders in what it is told."""
+
 import json
 import os
 import random
@@ -7,22 +8,37 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.run import training_variables  # noqa: E402
+import test_sync  # noqa: F401
+
+from nx_ec2_runtime.run import training_variables
 
 RECORD = {"attempt": 1, "gpus": [], "totalGpus": 2, "resources": {"gpus": 0, "exclusive": False}}
 
 
 def part(**more):
-    return dict({
-        "id": "run-1", "project": "model", "outputDir": "artifacts", "metadata": {}, "args": [], "command": None, "resumeArgs": [],
-        "env": {}, "mask": [], "datasets": [], "limits": {"cores": None, "memory": None},
-    }, **more)
+    return dict(
+        {
+            "id": "run-1",
+            "project": "model",
+            "outputDir": "artifacts",
+            "metadata": {},
+            "args": [],
+            "command": None,
+            "resumeArgs": [],
+            "env": {},
+            "mask": [],
+            "datasets": [],
+            "limits": {"cores": None, "memory": None},
+        },
+        **more,
+    )
 
 
 class Variables(unittest.TestCase):
     def of(self, **more):
-        ours, others = training_variables.variables_of(part(**more), RECORD, run_dir="/home", project="/srv/model")
+        ours, others = training_variables.variables_of(
+            part(**more), RECORD, run_dir="/home", project="/srv/model"
+        )
         return dict(others, **ours)
 
     def test_a_script_for_sagemaker_finds_one_host(self):
@@ -34,15 +50,24 @@ class Variables(unittest.TestCase):
         self.assertEqual(([], {}), (json.loads(found["SM_CHANNELS"]), json.loads(found["SM_HPS"])))
 
     def test_it_finds_its_channels_and_hyperparameters(self):
-        found = self.of(args=["--learning-rate", "0.1", "--name=a b", "--fast"], datasets=[{"path": "data/train-set"}, {"path": "eval"}])
+        found = self.of(
+            args=["--learning-rate", "0.1", "--name=a b", "--fast"],
+            datasets=[{"path": "data/train-set"}, {"path": "eval"}],
+        )
         self.assertEqual(["eval", "train-set"], json.loads(found["SM_CHANNELS"]))
         self.assertEqual("/srv/model/data/train-set", found["SM_CHANNEL_TRAIN_SET"])
-        self.assertEqual(("0.1", "a b", "true"), (found["SM_HP_LEARNING_RATE"], found["SM_HP_NAME"], found["SM_HP_FAST"]))
+        self.assertEqual(
+            ("0.1", "a b", "true"),
+            (found["SM_HP_LEARNING_RATE"], found["SM_HP_NAME"], found["SM_HP_FAST"]),
+        )
 
     def test_names_are_those_of_variables_whatever_the_arguments_are_called(self):
         dice = random.Random(7)
         for _ in range(300):
-            args = ["--" + "".join(dice.choice("aZ9-_.=/ é\n{}") for _ in range(dice.randrange(1, 8))) for _ in range(3)]
+            args = [
+                "--" + "".join(dice.choice("aZ9-_.=/ é\n{}") for _ in range(dice.randrange(1, 8)))
+                for _ in range(3)
+            ]
             for name in self.of(args=args):
                 self.assertRegex(name, r"\A[A-Z0-9_]+\Z")
 
@@ -53,8 +78,11 @@ class Placeholders(unittest.TestCase):
 
     def test_are_replaced_in_arguments_the_command_and_variables_but_not_in_secrets(self):
         told = part(
-            args=["--out={outputDir}", "{checkpointDir}/last"], command=["./train", "{runId}"], resumeArgs=["{project}"],
-            env={"OUT": "{outputDir}/x", "TOKEN": "{runId}"}, mask=["TOKEN"],
+            args=["--out={outputDir}", "{checkpointDir}/last"],
+            command=["./train", "{runId}"],
+            resumeArgs=["{project}"],
+            env={"OUT": "{outputDir}/x", "TOKEN": "{runId}"},
+            mask=["TOKEN"],
         )
         found = training_variables.expanded(told, "/h", "/w/model")
         self.assertEqual(["--out=/w/model/artifacts", "/h/checkpoints/last"], found["args"])
@@ -63,7 +91,17 @@ class Placeholders(unittest.TestCase):
         self.assertIsNone(training_variables.expanded(part(), "/h", "/w")["command"])
 
     def test_other_braces_stay(self):
-        for text in ("{epoch}", "{{runId}}", "{", "{}", "{ runId }", "${HOME}", "{runid}", '{"a": {"b": 1}}', "{{project}"):
+        for text in (
+            "{epoch}",
+            "{{runId}}",
+            "{",
+            "{}",
+            "{ runId }",
+            "${HOME}",
+            "{runid}",
+            '{"a": {"b": 1}}',
+            "{{project}",
+        ):
             self.assertEqual(text, self.expand(text))
 
     def test_whatever_the_text_only_placeholders_change(self):
@@ -80,7 +118,9 @@ class Placeholders(unittest.TestCase):
                 at = shown.index(each, at) + len(each)
 
     def test_a_value_is_not_expanded_again(self):
-        self.assertEqual("{runId}", training_variables.expander(part(project="{runId}"), "/h", "/w")("{project}"))
+        self.assertEqual(
+            "{runId}", training_variables.expander(part(project="{runId}"), "/h", "/w")("{project}")
+        )
 
 
 if __name__ == "__main__":

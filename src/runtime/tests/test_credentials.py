@@ -1,4 +1,5 @@
 """The role's credentials: asked for once, renewed in time, and kept while they hold."""
+
 import json
 import os
 import sys
@@ -6,17 +7,26 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: E402,F401
-from nx_ec2_runtime.aws import credentials, endpoints, signed_requests  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from nx_ec2_runtime.aws.metadata import Absent  # noqa: E402
+import package  # noqa: F401
+
+from nx_ec2_runtime.aws import credentials, endpoints, signed_requests
+from nx_ec2_runtime.aws.metadata import Absent
+from nx_ec2_runtime.system.errors import Failure
 
 
 class Metadata:
-    """Hands out credentials that live so many seconds; `broken` answers with a failure, `role` None with none."""
+    """Hands out credentials that live so many seconds; `broken` answers with a failure, `role` None
+    with none.
+    """
 
     def __init__(self, lifetime=3600):
-        self.lifetime, self.role, self.broken, self.given, self.code = lifetime, "trainer", None, 0, "Success"
+        self.lifetime, self.role, self.broken, self.given, self.code = (
+            lifetime,
+            "trainer",
+            None,
+            0,
+            "Success",
+        )
 
     def get(self, path):
         if self.broken:
@@ -29,7 +39,13 @@ class Metadata:
         expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + self.lifetime))
         if self.code != "Success":
             return json.dumps({"Code": self.code, "Message": "no trust"})
-        return json.dumps({"Code": "Success", "AccessKeyId": "ASIA%d" % self.given, "SecretAccessKey": "s", "Token": "t", "Expiration": expires})
+        return json.dumps({
+            "Code": "Success",
+            "AccessKeyId": "ASIA%d" % self.given,
+            "SecretAccessKey": "s",
+            "Token": "t",
+            "Expiration": expires,
+        })
 
 
 class RoleTest(unittest.TestCase):
@@ -85,31 +101,69 @@ class SigningTest(unittest.TestCase):
     def test_signs_as_the_published_example(self):
         # "GET Object", of AWS's page on signing by the Authorization header.
         example = credentials.Credentials(
-            key="AKIAIOSFODNN7EXAMPLE", secret="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", token=None, expires=0,
+            key="AKIAIOSFODNN7EXAMPLE",
+            secret="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            token=None,
+            expires=0,
         )
         now = 1369353600
         headers = signed_requests.sign(
-            example, service="s3", region="us-east-1", method="GET", url="https://examplebucket.s3.amazonaws.com/test.txt",
-            headers={"Range": "bytes=0-9"}, digest=signed_requests.NONE, now=now,
+            example,
+            service="s3",
+            region="us-east-1",
+            method="GET",
+            url="https://examplebucket.s3.amazonaws.com/test.txt",
+            headers={"Range": "bytes=0-9"},
+            digest=signed_requests.NONE,
+            now=now,
         )
-        self.assertEqual(headers["Authorization"].rpartition("=")[2], "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
+        self.assertEqual(
+            headers["Authorization"].rpartition("=")[2],
+            "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+        )
 
     def test_reads_an_error_in_either_protocol(self):
         xml = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>a &lt;b&gt;</Message></Error>"
         self.assertEqual(signed_requests.error_of(xml, {}), ("AccessDenied", "a <b>"))
-        self.assertEqual(signed_requests.error_of(b'{"__type":"com.amazonaws.x#ParameterNotFound","message":"m"}', {}), ("ParameterNotFound", "m"))
-        self.assertEqual(signed_requests.error_of(b'{"Message":"m"}', {"x-amzn-ErrorType": "Throttled:http://x"}), ("Throttled", "m"))
-        self.assertEqual(signed_requests.error_of(b"<html>proxy</html>", {}), ("", "<html>proxy</html>"))
+        self.assertEqual(
+            signed_requests.error_of(
+                b'{"__type":"com.amazonaws.x#ParameterNotFound","message":"m"}', {}
+            ),
+            ("ParameterNotFound", "m"),
+        )
+        self.assertEqual(
+            signed_requests.error_of(
+                b'{"Message":"m"}', {"x-amzn-ErrorType": "Throttled:http://x"}
+            ),
+            ("Throttled", "m"),
+        )
+        self.assertEqual(
+            signed_requests.error_of(b"<html>proxy</html>", {}), ("", "<html>proxy</html>")
+        )
 
 
 class EndpointTest(unittest.TestCase):
     def test_is_the_regions_own_or_the_one_that_is_named(self):
-        self.assertEqual(endpoints.bucket_url("b", "eu-west-1"), "https://b.s3.eu-west-1.amazonaws.com/")
-        self.assertEqual(endpoints.bucket_url("b.c", "eu-west-1"), "https://s3.eu-west-1.amazonaws.com/b.c/")
-        self.assertEqual(endpoints.bucket_url("b", "cn-north-1"), "https://b.s3.cn-north-1.amazonaws.com.cn/")
-        self.assertEqual(endpoints.bucket_url("b", "x", endpoint="http://127.0.0.1:9/", path_style=True), "http://127.0.0.1:9/b/")
-        self.assertEqual(endpoints.bucket_url("b", "x", endpoint="https://s3.example"), "https://b.s3.example/")
-        self.assertEqual(endpoints.service_url("ssm", "us-gov-west-1"), "https://ssm.us-gov-west-1.amazonaws.com/")
+        self.assertEqual(
+            endpoints.bucket_url("b", "eu-west-1"), "https://b.s3.eu-west-1.amazonaws.com/"
+        )
+        self.assertEqual(
+            endpoints.bucket_url("b.c", "eu-west-1"), "https://s3.eu-west-1.amazonaws.com/b.c/"
+        )
+        self.assertEqual(
+            endpoints.bucket_url("b", "cn-north-1"), "https://b.s3.cn-north-1.amazonaws.com.cn/"
+        )
+        self.assertEqual(
+            endpoints.bucket_url("b", "x", endpoint="http://127.0.0.1:9/", path_style=True),
+            "http://127.0.0.1:9/b/",
+        )
+        self.assertEqual(
+            endpoints.bucket_url("b", "x", endpoint="https://s3.example"), "https://b.s3.example/"
+        )
+        self.assertEqual(
+            endpoints.service_url("ssm", "us-gov-west-1"),
+            "https://ssm.us-gov-west-1.amazonaws.com/",
+        )
 
 
 if __name__ == "__main__":

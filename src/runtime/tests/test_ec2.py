@@ -1,13 +1,15 @@
 """An instance deletes the fleet that launched it, and no other, whatever tags say."""
+
 import os
 import sys
 import unittest
 from xml.sax.saxutils import escape
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: E402,F401
-from nx_ec2_runtime.fleet import ec2_api  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
+import package  # noqa: F401
+
+from nx_ec2_runtime.fleet import ec2_api
+from nx_ec2_runtime.system.errors import Failure
 
 RUN = "20260101-000000-p-aaaaaa"
 INSTANCE = "i-0123456789abcdef0"
@@ -21,7 +23,9 @@ class Answer:
 
 
 class Ec2(ec2_api.Ec2):
-    """EC2 as far as its tags go; real EC2 may list more than was asked for, where a filter has a wildcard."""
+    """EC2 as far as its tags go; real EC2 may list more than was asked for, where a filter has a
+    wildcard.
+    """
 
     def __init__(self, tags):
         self.known, self.asked = tags, []
@@ -31,9 +35,12 @@ class Ec2(ec2_api.Ec2):
         rows = "".join(
             "<item><resourceId>%s</resourceId><resourceType>x</resourceType><key>%s</key><value>%s</value></item>"
             % (escape(resource), escape(key), escape(value))
-            for resource, tags in self.known.items() for key, value in tags.items()
+            for resource, tags in self.known.items()
+            for key, value in tags.items()
         )
-        return Answer('<R xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><tagSet>%s</tagSet></R>' % rows)
+        return Answer(
+            '<R xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><tagSet>%s</tagSet></R>' % rows
+        )
 
 
 def own(instance, fleet, **others):
@@ -50,7 +57,11 @@ class OwnFleetTest(unittest.TestCase):
         self.assertIsNone(found)
 
     def test_is_none_of_another_run_nor_one_that_is_not_managed(self):
-        for tags in (dict(OURS, **{"nx-ec2:run": RUN[:-1] + "b"}), dict(OURS, **{"nx-ec2:managed": "false"}), {"Name": "mine"}):
+        for tags in (
+            dict(OURS, **{"nx-ec2:run": RUN[:-1] + "b"}),
+            dict(OURS, **{"nx-ec2:managed": "false"}),
+            {"Name": "mine"},
+        ):
             with self.assertRaises(Failure) as raised:
                 own({ec2_api.FLEET_ID: FLEET}, tags)
             self.assertEqual(raised.exception.code, "NOT_MANAGED")
@@ -60,7 +71,13 @@ class OwnFleetTest(unittest.TestCase):
         self.assertIsNone(own({ec2_api.FLEET_ID: FLEET}, {}))
 
     def test_has_the_shape_of_an_id(self):
-        for text in ("*", "fleet-*", FLEET + "\n", "arn:aws:ec2:eu-west-1:1:fleet/" + FLEET, "fleet-1;rm"):
+        for text in (
+            "*",
+            "fleet-*",
+            FLEET + "\n",
+            "arn:aws:ec2:eu-west-1:1:fleet/" + FLEET,
+            "fleet-1;rm",
+        ):
             asked = Ec2({INSTANCE: {ec2_api.FLEET_ID: text}})
             with self.assertRaises(Failure):
                 asked.own_fleet(INSTANCE, RUN)

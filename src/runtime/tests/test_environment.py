@@ -1,4 +1,7 @@
-"""Environments: made once, used by every run of the same lock file, each with its own workspace's code."""
+"""Environments: made once, used by every run of the same lock file, each with its own workspace's
+code.
+"""
+
 import functools
 import http.server
 import json
@@ -15,10 +18,19 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401  (puts the runtime on the path)
-from workspace import package, wheel, write  # noqa: E402
-from nx_ec2_runtime.python_env import builders, cache_key, environment, lockfiles, package_index, requirements  # noqa: E402
-from nx_ec2_runtime.system import account as accounts, atomic_files, file_lock  # noqa: E402
+import test_sync  # noqa: F401  (puts the runtime on the path)
+from workspace import package, wheel, write
+
+from nx_ec2_runtime.python_env import (
+    builders,
+    cache_key,
+    environment,
+    lockfiles,
+    package_index,
+    requirements,
+)
+from nx_ec2_runtime.system import account as accounts
+from nx_ec2_runtime.system import atomic_files, file_lock
 
 UV = os.environ.get("NX_EC2_TEST_UV") or shutil.which("uv")
 SHOW = "import dep, lib, sys; print(dep.WHAT, lib.WHAT, sys.prefix)\n"
@@ -36,10 +48,21 @@ class SetupTest(unittest.TestCase):
         os.chmod(self.root, 0o755)
         self.addCleanup(shutil.rmtree, self.root, True)
         self.index = os.path.join(self.root, "simple")
-        wheel(self.index, "dep", "1.0", {"dep.py": "WHAT = 'dep'\ndef main():\n    import lib; print('script', lib.WHAT)\n"}, "depscript = dep:main")
+        wheel(
+            self.index,
+            "dep",
+            "1.0",
+            {"dep.py": "WHAT = 'dep'\ndef main():\n    import lib; print('script', lib.WHAT)\n"},
+            "depscript = dep:main",
+        )
         self.account = pwd.getpwuid(os.geteuid())
         self.setups, self.lines, self.count, self.binary = [], [], 0, {}
-        self.more = {"PIP_NO_CACHE_DIR": "1", "PIP_CONFIG_FILE": os.devnull, "UV_CACHE_DIR": os.path.join(self.root, "cache"), "UV_NO_CONFIG": "1"}
+        self.more = {
+            "PIP_NO_CACHE_DIR": "1",
+            "PIP_CONFIG_FILE": os.devnull,
+            "UV_CACHE_DIR": os.path.join(self.root, "cache"),
+            "UV_NO_CONFIG": "1",
+        }
 
     def tearDown(self):
         for setup in self.setups:
@@ -64,14 +87,41 @@ class SetupTest(unittest.TestCase):
         for at, _, names in os.walk(work):
             for name in [at] + [os.path.join(at, name) for name in names]:
                 accounts.own(name, self.account)
-        part = dict({
-            "environment": {"manager": self.manager, "root": "", "file": self.file, "locked": self.locked}, "projectRoot": "", "packageIndex": "file://" + self.index,
-            "setup": None, "script": "train.py", "command": None, "args": [], "env": {}, "installer": self.installer,
-        }, **part)
-        variables = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "VIRTUAL_ENV"))}
+        part = dict(
+            {
+                "environment": {
+                    "manager": self.manager,
+                    "root": "",
+                    "file": self.file,
+                    "locked": self.locked,
+                },
+                "projectRoot": "",
+                "packageIndex": "file://" + self.index,
+                "setup": None,
+                "script": "train.py",
+                "command": None,
+                "args": [],
+                "env": {},
+                "installer": self.installer,
+            },
+            **part,
+        )
+        variables = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PIP_", "UV_", "VIRTUAL_ENV"))
+        }
         if UV:
             variables["PATH"] += os.pathsep + os.path.dirname(UV)
-        setup = environment.Setup(self.root, home, part, project=work, work=work, account=self.account, variables=dict(variables, **self.more))
+        setup = environment.Setup(
+            self.root,
+            home,
+            part,
+            project=work,
+            work=work,
+            account=self.account,
+            variables=dict(variables, **self.more),
+        )
         self.setups.append(setup)
         return setup
 
@@ -80,8 +130,15 @@ class SetupTest(unittest.TestCase):
         with open(os.path.join(self.root, "log"), "ab") as log:
             program = shutil.which(line[0], path=variables["PATH"])
             child = subprocess.Popen(
-                line, executable=program, env=variables, cwd=cwd, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                preexec_fn=lambda: accounts.become(self.account), start_new_session=True,
+                line,
+                executable=program,
+                env=variables,
+                cwd=cwd,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=lambda: accounts.become(self.account),
+                start_new_session=True,
             )
         while child.poll() is None:
             look()
@@ -106,7 +163,12 @@ class SetupTest(unittest.TestCase):
         def run(*other):
             program = shutil.which((other or line)[0], path=variables["PATH"])
             done = subprocess.run(
-                list(other) or line, executable=program, env=variables, cwd=setup.project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                list(other) or line,
+                executable=program,
+                env=variables,
+                cwd=setup.project,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 preexec_fn=lambda: accounts.become(self.account),
             )
             return done.stdout.decode().strip()
@@ -132,18 +194,28 @@ class ToolsTest(SetupTest):
             # `python3 -m venv` takes two seconds each time: this one copies what it made once.
             made = os.path.join(cls.tools, "made")
             subprocess.check_call(["python3", "-m", "venv", made])
-            write(cls.tools, {"python3": '#!/bin/sh\n[ "$# $1 $2 $3" = "4 -I -m venv" ] && exec cp -r %s "$4"\nexec %s "$@"\n' % (made, sys.executable)})
+            write(
+                cls.tools,
+                {
+                    "python3": '#!/bin/sh\n[ "$# $1 $2 $3" = "4 -I -m venv" ] && exec cp -r %s "$4"\nexec %s "$@"\n'
+                    % (made, sys.executable)
+                },
+            )
             os.chmod(os.path.join(cls.tools, "python3"), 0o755)
 
     def setUp(self):
         super().setUp()
-        self.more["PATH"] = os.pathsep.join([self.tools, os.environ["PATH"]] + ([os.path.dirname(UV)] if UV else []))
+        self.more["PATH"] = os.pathsep.join(
+            [self.tools, os.environ["PATH"]] + ([os.path.dirname(UV)] if UV else [])
+        )
 
 
 class KeptTest(ToolsTest):
     """pip's `requirements.txt` here."""
 
-    def test_the_same_lock_file_with_a_changed_library_is_set_up_once_and_each_run_imports_its_own(self):
+    def test_the_same_lock_file_with_a_changed_library_is_set_up_once_and_each_run_imports_its_own(
+        self,
+    ):
         # With all that `python3 -m venv` does.
         self.more["PATH"] = self.more["PATH"].partition(os.pathsep)[2]
         first = self.setup(self.workspace("WHAT = 'one'\ndef main():\n    print('own', WHAT)\n"))
@@ -153,37 +225,59 @@ class KeptTest(ToolsTest):
         second = self.setup(self.workspace("WHAT = 'two'\ndef main():\n    print('own', WHAT)\n"))
         run_second = self.made(second)
         self.assertEqual(len(self.lines), ran, "a set-up process ran")
-        self.assertEqual((run_second(), run_first()), (self.shown(second, "two"), self.shown(first, "one")))
+        self.assertEqual(
+            (run_second(), run_first()), (self.shown(second, "two"), self.shown(first, "one"))
+        )
         # Scripts too, of the workspace and of packages, and the metadata.
         self.assertEqual((run_second("libscript"), run_first("libscript")), ("own two", "own one"))
-        self.assertEqual((run_second("depscript"), run_first("depscript")), ("script two", "script one"))
+        self.assertEqual(
+            (run_second("depscript"), run_first("depscript")), ("script two", "script one")
+        )
         version = "import importlib.metadata as m; print(m.version('lib'), m.version('dep'))"
         self.assertEqual(run_second("python", "-c", version), "1.0 1.0")
 
     def test_nothing_of_a_run_is_in_what_is_kept(self):
         setup = self.setup(self.workspace("WHAT = 1"))
         self.made(setup)
-        found = subprocess.run(["grep", "-rlaF", setup.work, self.envs()[0], "--exclude=done.json"], stdout=subprocess.PIPE).stdout
+        found = subprocess.run(
+            ["grep", "-rlaF", setup.work, self.envs()[0], "--exclude=done.json"],
+            stdout=subprocess.PIPE,
+        ).stdout
         self.assertEqual(found, b"")
 
     def test_what_decides_otherwise_is_another_environment(self):
-        for change in ({}, {"requirements.txt": "dep==1.0\n-e ./libs/lib\n# other\n"}, {"libs/lib/src/other/__init__.py": ""}, {".python-version": sys.version.split()[0]}):
+        for change in (
+            {},
+            {"requirements.txt": "dep==1.0\n-e ./libs/lib\n# other\n"},
+            {"libs/lib/src/other/__init__.py": ""},
+            {".python-version": sys.version.split()[0]},
+        ):
             self.made(self.setup(dict(self.workspace("WHAT = 1"), **change)))
         self.assertEqual(len(self.envs()), 4)
 
     def test_a_rebuilt_wheel_is_another_environment(self):
         def name(wheel, **variables):
             text = "--find-links ./wheels\n--extra-index-url=file:simple\ndep==1.0\n"
-            setup = self.setup(dict(self.workspace("WHAT = 1"), **dict({"requirements.txt": text}, **wheel)))
+            setup = self.setup(
+                dict(self.workspace("WHAT = 1"), **dict({"requirements.txt": text}, **wheel))
+            )
             gathered = lockfiles.gather(setup.work, setup.spec, commit=None, account=self.account)
-            return cache_key.key(setup.spec, gathered, variables=dict(os.environ, **variables), account=self.account, tools=["python3"])
+            return cache_key.key(
+                setup.spec,
+                gathered,
+                variables=dict(os.environ, **variables),
+                account=self.account,
+                tools=["python3"],
+            )
 
         built = {"wheels/dep-1.0-py3-none-any.whl": "one"}
         first = name(built)
         self.assertEqual(name(built), first)
         others = [
-            name({"wheels/dep-1.0-py3-none-any.whl": "two"}), name(dict(built, **{"wheels/sub/other.tar.gz": ""})),
-            name(dict(built, **{"simple/dep/dep-1.0.zip": ""})), name(dict(built, **{"more/x.whl": "1"}), PIP_FIND_LINKS="https://h/x more"),
+            name({"wheels/dep-1.0-py3-none-any.whl": "two"}),
+            name(dict(built, **{"wheels/sub/other.tar.gz": ""})),
+            name(dict(built, **{"simple/dep/dep-1.0.zip": ""})),
+            name(dict(built, **{"more/x.whl": "1"}), PIP_FIND_LINKS="https://h/x more"),
             name(dict(built, **{"more/x.whl": "2"}), PIP_FIND_LINKS="https://h/x more"),
         ]
         self.assertEqual(len(set(others + [first])), 6)
@@ -191,7 +285,11 @@ class KeptTest(ToolsTest):
     def test_another_build_backend_of_a_package_makes_another_environment(self):
         files = self.workspace("WHAT = 1")
         for comment in ("", "# other\n"):
-            self.made(self.setup(dict(files, **{"libs/lib/backend.py": files["libs/lib/backend.py"] + comment})))
+            self.made(
+                self.setup(
+                    dict(files, **{"libs/lib/backend.py": files["libs/lib/backend.py"] + comment})
+                )
+            )
         self.assertEqual(len(self.envs()), 2)
 
     def test_a_file_that_decides_nothing_is_not_part_of_it(self):
@@ -200,7 +298,9 @@ class KeptTest(ToolsTest):
         self.assertEqual(len(self.envs()), 1)
 
     def test_code_that_was_copied_into_the_environment_is_linked_instead(self):
-        files = dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": "dep==1.0\n./libs/lib\n"})
+        files = dict(
+            self.workspace("WHAT = 'one'"), **{"requirements.txt": "dep==1.0\n./libs/lib\n"}
+        )
         first = self.setup(files)
         self.assertEqual(self.made(first)(), self.shown(first, "one"))
         second = self.setup(dict(files, **{"libs/lib/src/lib/__init__.py": "WHAT = 'two'"}))
@@ -209,14 +309,24 @@ class KeptTest(ToolsTest):
 
     def test_what_a_build_compiles_is_of_one_run_alone(self):
         for code in ("one", "two"):
-            setup = self.setup(self.workspace("WHAT = '%s'" % code, extra="open('src/lib/fast.so', 'w').close()"))
-            self.assertEqual(self.made(setup)(), "dep %s %s" % (code, os.path.join(setup.env, "env")))
+            setup = self.setup(
+                self.workspace("WHAT = '%s'" % code, extra="open('src/lib/fast.so', 'w').close()")
+            )
+            self.assertEqual(
+                self.made(setup)(), "dep %s %s" % (code, os.path.join(setup.env, "env"))
+            )
             self.assertIsNone(setup.lock)
-        self.assertIn("not shared between runs: its set-up made libs/lib/src/lib/fast.so among the sources", self.log())
+        self.assertIn(
+            "not shared between runs: its set-up made libs/lib/src/lib/fast.so among the sources",
+            self.log(),
+        )
 
     def test_a_version_that_a_build_writes_is_there_in_each_run(self):
         for code in ("one", "two"):
-            files = self.workspace("from ._version import v\nWHAT = '%s' + v" % code, extra="open('src/lib/_version.py', 'w').write('v = \"1\"')")
+            files = self.workspace(
+                "from ._version import v\nWHAT = '%s' + v" % code,
+                extra="open('src/lib/_version.py', 'w').write('v = \"1\"')",
+            )
             setup = self.setup(files)
             self.assertEqual(self.made(setup)(), self.shown(setup, code + "1"))
         self.assertEqual(len(self.envs()), 1)
@@ -246,7 +356,10 @@ class KeptTest(ToolsTest):
             if child == 0:
                 try:
                     said = self.made(setup)()
-                    write(self.root, {code: json.dumps([said == self.shown(setup, code), len(self.lines)])})
+                    write(
+                        self.root,
+                        {code: json.dumps([said == self.shown(setup, code), len(self.lines)])},
+                    )
                 finally:
                     os._exit(0)
             children.append(child)
@@ -255,7 +368,9 @@ class KeptTest(ToolsTest):
         said = [atomic_files.read_json(os.path.join(self.root, code)) for code in ("one", "two")]
         self.assertEqual([right for right, _ in said], [True, True])
         self.assertEqual(sorted(count > 0 for _, count in said), [False, True])
-        self.assertRegex(self.log(), r"waiting for run run-\d+-\d, which is preparing the same files")
+        self.assertRegex(
+            self.log(), r"waiting for run run-\d+-\d, which is preparing the same files"
+        )
 
     def test_one_that_is_killed_in_the_middle_leaves_nothing_that_counts(self):
         setup = self.setup(self.workspace("WHAT = 'one'"))
@@ -305,9 +420,16 @@ class KeptTest(ToolsTest):
 
     def test_what_a_run_installs_stays_its_own(self):
         wheel(self.index, "late", "1.0", {"late.py": ""})
-        first, second = self.setup(self.workspace("WHAT = 1")), self.setup(self.workspace("WHAT = 2"))
+        first, second = (
+            self.setup(self.workspace("WHAT = 1")),
+            self.setup(self.workspace("WHAT = 2")),
+        )
         run, other = self.made(first), self.made(second)
-        install = ["uv", "pip", "install", "--default-index"] if self.manager == "uv" else ["python", "-m", "pip", "install", "-i"]
+        install = (
+            ["uv", "pip", "install", "--default-index"]
+            if self.manager == "uv"
+            else ["python", "-m", "pip", "install", "-i"]
+        )
         said = run(*install, "file://" + self.index, "late")
         self.assertEqual(run("python", "-c", "import late"), "", said)
         where = "import os, sysconfig as s; print(all(os.path.realpath(s.get_path(n)).startswith(%r) for n in ('purelib', 'platlib', 'scripts')))"
@@ -319,12 +441,17 @@ class KeptTest(ToolsTest):
             def log_message(self, *_):
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=self.index))
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Quiet, directory=self.index)
+        )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         for secret in ("s3cret", "0ther"):
-            setup = self.setup(self.workspace("WHAT = 1"), packageIndex="http://u:%s@127.0.0.1:%d/" % (secret, server.server_port))
+            setup = self.setup(
+                self.workspace("WHAT = 1"),
+                packageIndex="http://u:%s@127.0.0.1:%d/" % (secret, server.server_port),
+            )
             self.assertEqual(self.made(setup)(), self.shown(setup, "1"))
             self.assertNotIn(secret, self.log())
         self.assertEqual(len(self.envs()), 1)
@@ -337,7 +464,12 @@ class KeptTest(ToolsTest):
         except KeyError:
             self.skipTest("there is no user nobody")
         self.more["PATH"] = "/usr/bin:/bin" + (os.pathsep + os.path.dirname(UV) if UV else "")
-        asked = subprocess.call(["python3", "-c", "import ensurepip, venv"], env=dict(os.environ, **self.more), preexec_fn=lambda: accounts.become(self.account), stderr=subprocess.DEVNULL)
+        asked = subprocess.call(
+            ["python3", "-c", "import ensurepip, venv"],
+            env=dict(os.environ, **self.more),
+            preexec_fn=lambda: accounts.become(self.account),
+            stderr=subprocess.DEVNULL,
+        )
         if self.manager == "pip" and asked != 0:
             self.skipTest("the system's Python makes no environments here")
         self.more["HOME"] = self.more["UV_CACHE_DIR"] = os.path.join(self.root, "nobody")
@@ -348,9 +480,21 @@ class KeptTest(ToolsTest):
         self.assertEqual(run(), self.shown(setup, "one"))
         with open(os.path.join(self.envs()[0], "done.json")) as file:
             env = json.load(file)["env"]
-        spoil = "import os, sys\nfor at, _, names in os.walk(%r):\n  for n in names + ['.']:\n    assert not os.access(os.path.join(at, n), os.W_OK), n" % env
+        spoil = (
+            "import os, sys\nfor at, _, names in os.walk(%r):\n  for n in names + ['.']:\n    assert not os.access(os.path.join(at, n), os.W_OK), n"
+            % env
+        )
         self.assertEqual(run("python", "-c", spoil), "")
-        self.assertEqual(run("python", "-c", "import dep; print(dep.__cached__)" if sys.version_info < (3, 14) else "print('.pyc')")[-4:], ".pyc")
+        self.assertEqual(
+            run(
+                "python",
+                "-c",
+                "import dep; print(dep.__cached__)"
+                if sys.version_info < (3, 14)
+                else "print('.pyc')",
+            )[-4:],
+            ".pyc",
+        )
 
 
 @unittest.skipUnless(UV, "uv is not installed: its path in NX_EC2_TEST_UV")
@@ -369,7 +513,15 @@ class UvTest(KeptTest):
     def with_lock(self, files):
         at = tempfile.mkdtemp(dir=self.root)
         write(at, files)
-        said = subprocess.run([UV, "lock", "--default-index", "file://" + self.index], cwd=at, env=dict(os.environ, **dict(self.more, UV_CACHE_DIR=os.path.join(self.root, "locking"))), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = subprocess.run(
+            [UV, "lock", "--default-index", "file://" + self.index],
+            cwd=at,
+            env=dict(
+                os.environ, **dict(self.more, UV_CACHE_DIR=os.path.join(self.root, "locking"))
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         self.assertEqual(said.returncode, 0, said.stdout.decode())
         with open(os.path.join(at, "uv.lock")) as file:
             return dict(files, **{"uv.lock": file.read()})
@@ -383,19 +535,29 @@ class UvTest(KeptTest):
         self.assertIn(["uv", "sync", "--frozen"], self.lines)
 
     def test_uv_run_in_the_command_enters_the_run_s_own(self):
-        setup = self.setup(self.workspace("WHAT = 'one'"), script=None, command=["uv", "run", "train.py"])
+        setup = self.setup(
+            self.workspace("WHAT = 'one'"), script=None, command=["uv", "run", "train.py"]
+        )
         self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
 
     def test_code_that_was_copied_into_the_environment_is_linked_instead(self):
         for code in ("one", "two"):
             files = self.workspace("WHAT = '%s'" % code)
-            files["pyproject.toml"] = files["pyproject.toml"].replace("workspace = true", 'path = "libs/lib"').partition("[tool.uv.workspace]")[0]
+            files["pyproject.toml"] = (
+                files["pyproject.toml"]
+                .replace("workspace = true", 'path = "libs/lib"')
+                .partition("[tool.uv.workspace]")[0]
+            )
             setup = self.setup(self.with_lock(files), packageIndex=None)
             self.assertEqual(self.made(setup)(), self.shown(setup, code))
         self.assertEqual(len(self.envs()), 1)
 
     def test_what_decides_otherwise_is_another_environment(self):
-        for change in ({}, {"uv.lock": self.workspace("")["uv.lock"] + "# other\n"}, {"libs/lib/src/other/__init__.py": ""}):
+        for change in (
+            {},
+            {"uv.lock": self.workspace("")["uv.lock"] + "# other\n"},
+            {"libs/lib/src/other/__init__.py": ""},
+        ):
             self.made(self.setup(dict(self.workspace("WHAT = 1"), **change)))
         self.assertEqual(len(self.envs()), 3)
 
@@ -425,17 +587,38 @@ class UvPipTest(ToolsTest):
     def test_it_is_set_up_once_and_each_run_imports_its_own_package_be_it_editable_or_not(self):
         for how in ("-e ./libs/lib", "./libs/lib"):
             for code in ("one", "two"):
-                setup = self.setup(dict(self.workspace("WHAT = '%s'" % code), **{"requirements.txt": "dep==1.0\n%s\n" % how}))
+                setup = self.setup(
+                    dict(
+                        self.workspace("WHAT = '%s'" % code),
+                        **{"requirements.txt": "dep==1.0\n%s\n" % how},
+                    )
+                )
                 self.assertEqual(self.made(setup)(), self.shown(setup, code))
         self.assertEqual(len(self.envs()), 2)
-        self.assertEqual({os.path.basename(line[0]) for line in self.lines}, {"python3", "uv", "python"})
+        self.assertEqual(
+            {os.path.basename(line[0]) for line in self.lines}, {"python3", "uv", "python"}
+        )
         self.assertFalse(any("pip" in line for line in self.lines if line[0] != "uv"))
 
     def test_pip_is_in_it_where_python_brings_one(self):
         for bundled, code in ((builders.bundled, 0), (lambda _: [], 1)):
             with mock.patch.object(builders, "bundled", bundled):
-                run = self.made(self.setup(dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": "dep==1.0\n-e ./libs/lib\n# %d\n" % code})))
-            self.assertEqual(run("python", "-c", "import importlib.util as u; print(int(u.find_spec('pip') is None))"), str(code))
+                run = self.made(
+                    self.setup(
+                        dict(
+                            self.workspace("WHAT = 'one'"),
+                            **{"requirements.txt": "dep==1.0\n-e ./libs/lib\n# %d\n" % code},
+                        )
+                    )
+                )
+            self.assertEqual(
+                run(
+                    "python",
+                    "-c",
+                    "import importlib.util as u; print(int(u.find_spec('pip') is None))",
+                ),
+                str(code),
+            )
         self.assertIn("the environment has no pip", self.log())
 
     def test_it_installs_what_pip_installs(self):
@@ -445,19 +628,49 @@ class UvPipTest(ToolsTest):
         wheel(other, "two", "1.5", {"two.py": ""})
         wheel(os.path.join(self.root, "links"), "linked", "1.0", {"linked.py": ""})
         wheel(os.path.join(self.root, "links"), "named", "1.0", {"named.py": ""})
-        shared = dict(self.workspace("WHAT = 1"), **{"more/a.txt": "-c ../c.txt\n--find-links ../links\nlinked\n-e ./libs/lib\n", "c.txt": "two<2\n"})
+        shared = dict(
+            self.workspace("WHAT = 1"),
+            **{
+                "more/a.txt": "-c ../c.txt\n--find-links ../links\nlinked\n-e ./libs/lib\n",
+                "c.txt": "two<2\n",
+            },
+        )
         for name in ("linked/linked", "named/named"):
-            with open(os.path.join(self.root, "links", name + "-1.0-py3-none-any.whl"), "rb") as file:
+            with open(
+                os.path.join(self.root, "links", name + "-1.0-py3-none-any.whl"), "rb"
+            ) as file:
                 self.binary["links/%s-1.0-py3-none-any.whl" % name.partition("/")[0]] = file.read()
-        hashed = "".join("dep==1.0 --hash=sha256:%s\n" % atomic_files.hash_file(os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl")))
+        hashed = "".join(
+            "dep==1.0 --hash=sha256:%s\n"
+            % atomic_files.hash_file(os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl"))
+        )
         for text, variables in (
-            ("-r more/a.txt\n--extra-index-url file://%s\ntwo\nearly\n./links/named-1.0-py3-none-any.whl\n" % other, {}),
-            ("--pre\n-r more/a.txt\ntwo\nearly\n", {"PIP_EXTRA_INDEX_URL": "file://" + other, "PIP_CONSTRAINT": "c.txt"}),
-            ("-i file://%s\ntwo\n" % other, {"PIP_CONFIG_FILE": os.path.join(self.root, "pip.conf")}),
-            ("two\nlinked\n", {"PIP_CONFIG_FILE": os.path.join(self.root, "pip.conf"), "PIP_NO_INDEX": "1"}),
+            (
+                "-r more/a.txt\n--extra-index-url file://%s\ntwo\nearly\n./links/named-1.0-py3-none-any.whl\n"
+                % other,
+                {},
+            ),
+            (
+                "--pre\n-r more/a.txt\ntwo\nearly\n",
+                {"PIP_EXTRA_INDEX_URL": "file://" + other, "PIP_CONSTRAINT": "c.txt"},
+            ),
+            (
+                "-i file://%s\ntwo\n" % other,
+                {"PIP_CONFIG_FILE": os.path.join(self.root, "pip.conf")},
+            ),
+            (
+                "two\nlinked\n",
+                {"PIP_CONFIG_FILE": os.path.join(self.root, "pip.conf"), "PIP_NO_INDEX": "1"},
+            ),
             (hashed, {}),
         ):
-            write(self.root, {"pip.conf": "[global]\nfind-links = %s %s\n" % (os.path.join(self.root, "links/linked"), os.path.join(other, "two"))})
+            write(
+                self.root,
+                {
+                    "pip.conf": "[global]\nfind-links = %s %s\n"
+                    % (os.path.join(self.root, "links/linked"), os.path.join(other, "two"))
+                },
+            )
             found = []
             for self.installer in ("pip", "uv"):
                 self.more.update({"PIP_CONFIG_FILE": os.devnull}, **variables)
@@ -469,15 +682,25 @@ class UvPipTest(ToolsTest):
 
     def test_a_hash_is_required_of_each_where_one_has_it_as_in_pip(self):
         wheel(self.index, "two", "1.0", {"two.py": ""})
-        hashed = "dep==1.0 --hash=sha256:%s\n" % atomic_files.hash_file(os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl"))
+        hashed = "dep==1.0 --hash=sha256:%s\n" % atomic_files.hash_file(
+            os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl")
+        )
         for text in (hashed + "two==1.0\n", hashed.replace(":" + hashed[-65:-1], ":" + "0" * 64)):
             with self.assertRaises(environment.SetupFailed):
-                self.setup(dict(self.workspace("WHAT = 1"), **{"requirements.txt": text})).run(self.process, self.say, time.sleep)
+                self.setup(dict(self.workspace("WHAT = 1"), **{"requirements.txt": text})).run(
+                    self.process, self.say, time.sleep
+                )
 
     def test_pip_takes_over_where_uv_fails_or_does_not_know_an_option_and_it_is_said(self):
         self.installer = "auto"
         self.more["WHICH"] = "dep"
-        for text, said in (("${WHICH}==1.0\n-e ./libs/lib\n", "uv did not install the packages: trying pip"), ("--prefer-binary\ndep==1.0\n-e ./libs/lib\n", "pip installs the packages, not uv: uv has no equivalent of --prefer-binary in requirements.txt")):
+        for text, said in (
+            ("${WHICH}==1.0\n-e ./libs/lib\n", "uv did not install the packages: trying pip"),
+            (
+                "--prefer-binary\ndep==1.0\n-e ./libs/lib\n",
+                "pip installs the packages, not uv: uv has no equivalent of --prefer-binary in requirements.txt",
+            ),
+        ):
             setup = self.setup(dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": text}))
             self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
             self.assertIn(said, self.log())
@@ -502,7 +725,9 @@ class FakeTest(SetupTest):
         self.manager, self.file, self.locked = manager, file, locked
         runs = []
         for code in ("one", "two"):
-            setup = self.setup(dict(self.workspace("WHAT = '%s'" % code), **files), packageIndex=None)
+            setup = self.setup(
+                dict(self.workspace("WHAT = '%s'" % code), **files), packageIndex=None
+            )
             runs.append((setup, self.made(setup), code))
             if code == "one":
                 ran = len(self.lines)
@@ -516,43 +741,100 @@ class FakeTest(SetupTest):
         said = "failed to write to file `x`: No space left on device (os error 28)"
         self.tool("uv", "case \"$*\" in *' -r '*) echo '%s' >> %s; exit 2;; esac\n" % (said, log))
         setup = self.setup(self.workspace("WHAT = 1"))
-        with self.assertRaisesRegex(environment.SetupFailed, r"^uv exited with 2 after [\d.]+ s: the disk of .* was full, and has [\d.]+ GB free now$"):
+        with self.assertRaisesRegex(
+            environment.SetupFailed,
+            r"^uv exited with 2 after [\d.]+ s: the disk of .* was full, and has [\d.]+ GB free now$",
+        ):
             setup.run(self.process, self.say, time.sleep)
         self.assertNotIn("trying pip", self.log())
 
     def test_poetry(self):
-        self.tool("poetry", '[ "$1" = --version ] && exit\nat=$POETRY_VIRTUALENVS_PATH/model-x-py3\n[ -z "$VIRTUAL_ENV" ]\npython3 -m venv $at\n' + self.INSTALL % ("$at/bin/python", os.path.join(self.index, "dep")))
-        self.reused("poetry", "pyproject.toml", True, {"poetry.lock": '[package.source]\ntype = "directory"\nurl = "libs/lib"\n', "pyproject.toml": "[tool.poetry]\n"})
+        self.tool(
+            "poetry",
+            '[ "$1" = --version ] && exit\nat=$POETRY_VIRTUALENVS_PATH/model-x-py3\n[ -z "$VIRTUAL_ENV" ]\npython3 -m venv $at\n'
+            + self.INSTALL % ("$at/bin/python", os.path.join(self.index, "dep")),
+        )
+        self.reused(
+            "poetry",
+            "pyproject.toml",
+            True,
+            {
+                "poetry.lock": '[package.source]\ntype = "directory"\nurl = "libs/lib"\n',
+                "pyproject.toml": "[tool.poetry]\n",
+            },
+        )
         self.assertEqual(self.lines[0], ["poetry", "install", "--no-interaction"])
 
     @unittest.skipIf(shutil.which("poetry"), "poetry is installed")
     def test_a_poetry_that_the_instance_lacks_is_run_by_uv_in_the_version_of_the_lock_file(self):
-        self.tool("uv", '[ "$1" = --version ] && exit\n[ "$7" = poetry==1.8.3 ]\nshift 8\n[ "$1" = install ] || exec "$@"\nat=$POETRY_VIRTUALENVS_PATH/model-x-py3\n[ -n "$UV_CACHE_DIR" ]\npython3 -m venv $at\n' + self.INSTALL % ("$at/bin/python", os.path.join(self.index, "dep")))
+        self.tool(
+            "uv",
+            '[ "$1" = --version ] && exit\n[ "$7" = poetry==1.8.3 ]\nshift 8\n[ "$1" = install ] || exec "$@"\nat=$POETRY_VIRTUALENVS_PATH/model-x-py3\n[ -n "$UV_CACHE_DIR" ]\npython3 -m venv $at\n'
+            + self.INSTALL % ("$at/bin/python", os.path.join(self.index, "dep")),
+        )
         lock = '# This file is automatically @generated by Poetry 1.8.3 and should not be changed by hand.\n[package.source]\ntype = "directory"\nurl = "libs/lib"\n'
         del self.more["UV_CACHE_DIR"]
-        self.reused("poetry", "pyproject.toml", True, {"poetry.lock": lock, "pyproject.toml": "[tool.poetry]\n"})
-        uv = ["uv", "tool", "run", "--no-config", "--python", "python3", "--from", "poetry==1.8.3", "poetry"]
+        self.reused(
+            "poetry",
+            "pyproject.toml",
+            True,
+            {"poetry.lock": lock, "pyproject.toml": "[tool.poetry]\n"},
+        )
+        uv = [
+            "uv",
+            "tool",
+            "run",
+            "--no-config",
+            "--python",
+            "python3",
+            "--from",
+            "poetry==1.8.3",
+            "poetry",
+        ]
         self.assertEqual(self.lines[0], uv + ["install", "--no-interaction"])
-        setup = self.setup(dict(self.workspace("WHAT = 1"), **{"poetry.lock": lock}), packageIndex=None, script=None, command=["poetry", "run", "train"])
+        setup = self.setup(
+            dict(self.workspace("WHAT = 1"), **{"poetry.lock": lock}),
+            packageIndex=None,
+            script=None,
+            command=["poetry", "run", "train"],
+        )
         self.assertEqual(setup.run(self.process, self.say, time.sleep)[0], uv + ["run", "train"])
         # Nothing tells which version an unknown one would be.
         with self.assertRaisesRegex(environment.ToolMissing, "pipx install poetry"):
-            self.setup(dict(self.workspace("WHAT = 1"), **{"poetry.lock": ""})).run(self.process, self.say, time.sleep)
+            self.setup(dict(self.workspace("WHAT = 1"), **{"poetry.lock": ""})).run(
+                self.process, self.say, time.sleep
+            )
 
     def test_poetry_says_that_it_takes_no_index(self):
         self.tool("poetry", "")
         self.manager, self.locked = "poetry", True
         with self.assertRaisesRegex(environment.SetupFailed, "tool.poetry.source"):
-            self.setup({"poetry.lock": "", "pyproject.toml": ""}).run(self.process, self.say, time.sleep)
+            self.setup({"poetry.lock": "", "pyproject.toml": ""}).run(
+                self.process, self.say, time.sleep
+            )
 
     def test_conda(self):
-        self.tool("conda", 'case "$1" in --version) ;; env) at=$5; python3 -m venv $at\n' + self.INSTALL % ("$at/bin/python", os.path.join(self.index, "dep")) + ';;\nrun) at=$4; shift 4; PATH=$at/bin:$PATH exec "$@" ;; esac\n')
-        self.reused("conda", "environment.yml", False, {"environment.yml": "dependencies:\n- python\n- pip:\n  - -e ./libs/lib\n"})
+        self.tool(
+            "conda",
+            'case "$1" in --version) ;; env) at=$5; python3 -m venv $at\n'
+            + self.INSTALL % ("$at/bin/python", os.path.join(self.index, "dep"))
+            + ';;\nrun) at=$4; shift 4; PATH=$at/bin:$PATH exec "$@" ;; esac\n',
+        )
+        self.reused(
+            "conda",
+            "environment.yml",
+            False,
+            {"environment.yml": "dependencies:\n- python\n- pip:\n  - -e ./libs/lib\n"},
+        )
         self.assertEqual(self.lines[0][:4], ["conda", "env", "create", "--yes"])
 
     def test_a_set_up_of_ones_own_runs_for_each_run(self):
         for _ in range(2):
-            setup = self.setup(self.workspace("WHAT = 1"), setup=[["sh", "-c", "echo $PIP_INDEX_URL >> setup"]], environment={"manager": "none", "root": "", "file": "", "locked": False})
+            setup = self.setup(
+                self.workspace("WHAT = 1"),
+                setup=[["sh", "-c", "echo $PIP_INDEX_URL >> setup"]],
+                environment={"manager": "none", "root": "", "file": "", "locked": False},
+            )
             self.made(setup)
             with open(os.path.join(setup.project, "setup")) as file:
                 self.assertEqual(file.read(), "file://%s\n" % self.index)
@@ -564,26 +846,57 @@ class FakeTest(SetupTest):
         files["libs/lib/pyproject.toml"] += "# setuptools-scm\n"
         said = self.setup(files, metadata={"git": {"commit": "0123456789abcdef"}})
         self.made(said)
-        self.assertEqual(said.step_variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "0.0.0+0123456")
+        self.assertEqual(
+            said.step_variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "0.0.0+0123456"
+        )
         self.more["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"] = "7"
-        self.assertEqual(self.made(self.setup(files)) and self.setups[-1].step_variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "7")
+        self.assertEqual(
+            self.made(self.setup(files))
+            and self.setups[-1].step_variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"],
+            "7",
+        )
 
 
 class RequirementsTest(unittest.TestCase):
     def test_paths_are_told_from_packages(self):
         for line, path in (
-            ("-e .", "."), ("--editable=./a[x]", "./a"), ("-e ./a  # c", "./a"), ("./a ; python_version > '3'", "./a"), ("../b", "../b"), ("a/b.whl", "a/b.whl"),
-            ("lib @ file:///x/y%20z", "/x/y z"), ("-e git+https://h/r#egg=x", None), ("torch==2.0", None), ("lib @ https://h/a.whl", None), ("--index-url https://h/s", None),
-            ("a[b]>=1,<2", None), ("--find-links ./wheels", None), ("torch --hash=sha256:aa/bb", None),
+            ("-e .", "."),
+            ("--editable=./a[x]", "./a"),
+            ("-e ./a  # c", "./a"),
+            ("./a ; python_version > '3'", "./a"),
+            ("../b", "../b"),
+            ("a/b.whl", "a/b.whl"),
+            ("lib @ file:///x/y%20z", "/x/y z"),
+            ("-e git+https://h/r#egg=x", None),
+            ("torch==2.0", None),
+            ("lib @ https://h/a.whl", None),
+            ("--index-url https://h/s", None),
+            ("a[b]>=1,<2", None),
+            ("--find-links ./wheels", None),
+            ("torch --hash=sha256:aa/bb", None),
         ):
-            self.assertEqual([requirements.named_path(each) for each in requirements.lines(line)], [path], line)
+            self.assertEqual(
+                [requirements.named_path(each) for each in requirements.lines(line)], [path], line
+            )
 
     def test_archives_are_found_where_packages_are_looked_for(self):
         with tempfile.TemporaryDirectory() as at:
-            write(at, {"w h/a.whl": "", "w h/sub/b.tar.gz": "", "w h/readme": "", "page/links.html": "", "page/c.zip": ""})
+            write(
+                at,
+                {
+                    "w h/a.whl": "",
+                    "w h/sub/b.tar.gz": "",
+                    "w h/readme": "",
+                    "page/links.html": "",
+                    "page/c.zip": "",
+                },
+            )
             for line, found in (
-                ("--find-links './w h'", ["w h/a.whl", "w h/sub/b.tar.gz"]), ("-f file://%s/w%%20h" % at, ["w h/a.whl", "w h/sub/b.tar.gz"]),
-                ("-i page/links.html", ["page/c.zip", "page/links.html"]), ("--index-url https://h/s", []), ("--find-links=./absent", []),
+                ("--find-links './w h'", ["w h/a.whl", "w h/sub/b.tar.gz"]),
+                ("-f file://%s/w%%20h" % at, ["w h/a.whl", "w h/sub/b.tar.gz"]),
+                ("-i page/links.html", ["page/c.zip", "page/links.html"]),
+                ("--index-url https://h/s", []),
+                ("--find-links=./absent", []),
             ):
                 write(at, {"requirements.txt": line})
                 _, named = requirements.local(os.path.join(at, "requirements.txt"), at)
@@ -591,11 +904,21 @@ class RequirementsTest(unittest.TestCase):
 
     def test_files_that_are_included_count_and_each_once(self):
         with tempfile.TemporaryDirectory() as at:
-            write(at, {"requirements.txt": "-r more/a.txt\n-c c.txt\n", "more/a.txt": "--requirement=b.txt\n-r ../requirements.txt\n", "more/b.txt": "-e \\\n ./lib", "c.txt": ""})
+            write(
+                at,
+                {
+                    "requirements.txt": "-r more/a.txt\n-c c.txt\n",
+                    "more/a.txt": "--requirement=b.txt\n-r ../requirements.txt\n",
+                    "more/b.txt": "-e \\\n ./lib",
+                    "c.txt": "",
+                },
+            )
             read, named = requirements.local(os.path.join(at, "requirements.txt"), at)
-            self.assertEqual(sorted(os.path.relpath(each, at) for each in read), ["c.txt", "more/a.txt", "more/b.txt", "requirements.txt"])
+            self.assertEqual(
+                sorted(os.path.relpath(each, at) for each in read),
+                ["c.txt", "more/a.txt", "more/b.txt", "requirements.txt"],
+            )
             self.assertEqual(named, [os.path.join(at, "lib")])
-
 
 
 class MarkedTest(unittest.TestCase):
@@ -604,13 +927,22 @@ class MarkedTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as top:
             with open(os.path.join(top, "more.txt"), "wb") as file:
                 file.write(b"\xef\xbb\xbf./b.whl\n")
-            for data in (text.encode("utf-8-sig"), b"\xff\xfe" + text.encode("utf-16-le"), b"\xfe\xff" + text.encode("utf-16-be"), text.encode()):
+            for data in (
+                text.encode("utf-8-sig"),
+                b"\xff\xfe" + text.encode("utf-16-le"),
+                b"\xfe\xff" + text.encode("utf-16-be"),
+                text.encode(),
+            ):
                 path = os.path.join(top, "requirements.txt")
                 with open(path, "wb") as file:
                     file.write(data)
                 read, named = requirements.local(path, top)
-                self.assertEqual([os.path.basename(each) for each in read], ["requirements.txt", "more.txt"])
-                self.assertEqual([os.path.relpath(each, top) for each in named], ["b.whl", "packages/a"])
+                self.assertEqual(
+                    [os.path.basename(each) for each in read], ["requirements.txt", "more.txt"]
+                )
+                self.assertEqual(
+                    [os.path.relpath(each, top) for each in named], ["b.whl", "packages/a"]
+                )
 
 
 if __name__ == "__main__":

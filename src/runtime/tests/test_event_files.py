@@ -1,4 +1,5 @@
 """Scalars of TensorBoard's event files, which a training may write as it likes."""
+
 import os
 import random
 import shutil
@@ -9,11 +10,15 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.report import event_files  # noqa: E402
-from nx_ec2_runtime.run_dir import written_files  # noqa: E402
+import test_sync  # noqa: F401
 
-PART = {"projectRoot": "p", "artifacts": {"outputs": [{"pattern": "runs", "base": "runs"}], "scratch": [], "numbered": []}}
+from nx_ec2_runtime.report import event_files
+from nx_ec2_runtime.run_dir import written_files
+
+PART = {
+    "projectRoot": "p",
+    "artifacts": {"outputs": [{"pattern": "runs", "base": "runs"}], "scratch": [], "numbered": []},
+}
 
 
 def varint(value):
@@ -38,7 +43,11 @@ def tensor(tag, content):
 
 
 def event(step, *values):
-    return field(1, 1, struct.pack("<d", 1.5)) + field(2, 0, varint(step)) + field(5, 2, b"".join(values))
+    return (
+        field(1, 1, struct.pack("<d", 1.5))
+        + field(2, 0, varint(step))
+        + field(5, 2, b"".join(values))
+    )
 
 
 def record(data):
@@ -64,7 +73,12 @@ class EventFilesTest(unittest.TestCase):
     def test_reads_whole_events_as_they_come(self):
         self.assertEqual(self.files.read(), [])
         name = "runs/Nov28/events.out.tfevents.1.host.2.0"
-        self.append(name, record(field(3, 2, b"brain.Event:2")) + record(event(1, simple("loss", 0.1))) + record(event(1, simple("acc", 0.5))))
+        self.append(
+            name,
+            record(field(3, 2, b"brain.Event:2"))
+            + record(event(1, simple("loss", 0.1)))
+            + record(event(1, simple("acc", 0.5))),
+        )
         # A directory is searched only so often.
         self.assertEqual(self.files.read(), [])
         self.now = 10.0
@@ -78,7 +92,9 @@ class EventFilesTest(unittest.TestCase):
         self.assertEqual(self.files.read(), [{"step": 2, "loss": None}])
         self.append(name, record(event(3, simple("loss", 3))))
         self.append("runs/events.out.tfevents.9", record(event(-1, simple("other", -2.5))))
-        self.assertEqual(self.files.read(ended=True), [{"step": 3, "loss": 3}, {"step": -1, "other": -2.5}])
+        self.assertEqual(
+            self.files.read(ended=True), [{"step": 3, "loss": 3}, {"step": -1, "other": -2.5}]
+        )
 
     def test_reads_tensors_that_are_one_number(self):
         float32, shape = field(1, 0, varint(1)), field(2, 2, field(2, 2, field(1, 0, varint(3))))
@@ -91,21 +107,38 @@ class EventFilesTest(unittest.TestCase):
             (float32 + field(5, 2, struct.pack("<ff", 1, 2)), None),
         ):
             with self.subTest(content):
-                self.assertEqual(event_files.scalars_of(event(4, tensor("t", content))), (4, {} if found is None else {"t": found}))
+                self.assertEqual(
+                    event_files.scalars_of(event(4, tensor("t", content))),
+                    (4, {} if found is None else {"t": found}),
+                )
 
     def test_reads_what_is_an_output_alone_and_was_not_sent(self):
         data = record(event(1, simple("loss", 1)))
-        for path in ("other/events.out.tfevents.1", "events.out.tfevents.1", "runs/events.txt", "runs/__pycache__/events.out.tfevents.1"):
+        for path in (
+            "other/events.out.tfevents.1",
+            "events.out.tfevents.1",
+            "runs/events.txt",
+            "runs/__pycache__/events.out.tfevents.1",
+        ):
             self.append(path, data)
         os.symlink("../other/events.out.tfevents.1", os.path.join(self.home, "work/p/other/link"))
         os.makedirs(os.path.join(self.home, "work/p/runs"), exist_ok=True)
-        os.symlink("../other/events.out.tfevents.1", os.path.join(self.home, "work/p/runs/events.out.tfevents.2"))
+        os.symlink(
+            "../other/events.out.tfevents.1",
+            os.path.join(self.home, "work/p/runs/events.out.tfevents.2"),
+        )
         self.append("runs/sent/events.out.tfevents.1", data)
-        written_files.keep_sent(self.home, {b"p/runs/sent/events.out.tfevents.1": ("file", False, len(data), "0" * 64)})
+        written_files.keep_sent(
+            self.home, {b"p/runs/sent/events.out.tfevents.1": ("file", False, len(data), "0" * 64)}
+        )
         self.assertEqual(self.files.read(), [])
 
     def test_many_steps_become_so_many_samples_and_the_last_values_stand(self):
-        self.append("runs/events.out.tfevents.1", b"".join(record(event(step, simple("loss", step))) for step in range(40_000)) + record(event(1, simple("once", 1))))
+        self.append(
+            "runs/events.out.tfevents.1",
+            b"".join(record(event(step, simple("loss", step))) for step in range(40_000))
+            + record(event(1, simple("once", 1))),
+        )
         found = self.files.read(ended=True)
         self.assertTrue(100 < len(found) <= event_files.SAMPLES)
         self.assertEqual([each["loss"] for each in found], sorted(each["loss"] for each in found))
@@ -118,7 +151,9 @@ class EventFilesTest(unittest.TestCase):
         return found
 
     def test_a_look_ends_in_time_and_every_file_gets_its_turn(self):
-        big = b"".join(record(event(step, simple("loss", step))) for step in range(event_files.READ // 20))
+        big = b"".join(
+            record(event(step, simple("loss", step))) for step in range(event_files.READ // 20)
+        )
         for name in "ab":
             self.append("runs/%s/events.out.tfevents.1" % name, big)
         self.append("runs/c/events.out.tfevents.1", record(event(1, simple("honest", 1))))
@@ -143,46 +178,69 @@ class EventFilesTest(unittest.TestCase):
         self.assertLess(next(ticks), 20)
 
     def test_thousands_of_names_take_no_time_and_no_room_and_drop_none_that_is_known(self):
-        many = b"".join(record(event(0, simple("t%d" % number, number))) for number in range(60_000))
+        many = b"".join(
+            record(event(0, simple("t%d" % number, number))) for number in range(60_000)
+        )
         self.append("runs/a/events.out.tfevents.1", many + record(event(1, simple("loss", 1))))
         began, found, held = time.process_time(), [], set()
         files = self.of()
         while not found or not files.all_read:
             found = files.read(ended=True, known={"loss": 0})
-            self.assertLessEqual(sum(map(len, found)), 2 * event_files.NEW_NAMES + event_files.SAMPLES)
+            self.assertLessEqual(
+                sum(map(len, found)), 2 * event_files.NEW_NAMES + event_files.SAMPLES
+            )
             held.update(name for sample in found for name in sample)
         self.assertIn("loss", held)
         # 60,000 names of one step compared with all before them take more than a minute.
         self.assertLess(time.process_time() - began, 30)
 
     def test_what_is_too_long_is_skipped(self):
-        self.append("runs/events.out.tfevents.1", record(event(1, simple("x", 1) + field(1, 2, b"y" * event_files.EVENT))) + record(event(2, simple("loss", 2))))
+        self.append(
+            "runs/events.out.tfevents.1",
+            record(event(1, simple("x", 1) + field(1, 2, b"y" * event_files.EVENT)))
+            + record(event(2, simple("loss", 2))),
+        )
         self.assertEqual(self.files.read(), [{"step": 2, "loss": 2}])
 
     def test_what_is_no_event_file_is_not_read_on(self):
         self.append("runs/events.out.tfevents.1", b"\xff" * 100)
-        self.append("runs/events.out.tfevents.2", record(b"\x0b" * 20) + record(event(1, simple("loss", 1))))
+        self.append(
+            "runs/events.out.tfevents.2", record(b"\x0b" * 20) + record(event(1, simple("loss", 1)))
+        )
         self.assertEqual(self.files.read(), [])
         self.assertEqual([offset for _, _, offset in self.files.position().values()], [None, None])
 
     def test_a_file_that_is_cut_off_while_it_is_read_ends_the_look(self):
         data = record(event(1, simple("loss", 0.5)))
         self.append("runs/events.out.tfevents.1", data)
-        descriptor = os.open(os.path.join(self.home, "work/p/runs/events.out.tfevents.1"), os.O_RDONLY)
+        descriptor = os.open(
+            os.path.join(self.home, "work/p/runs/events.out.tfevents.1"), os.O_RDONLY
+        )
         self.addCleanup(os.close, descriptor)
         samples, offset = event_files.read_events(descriptor, 0, 100 * len(data))
         self.assertEqual((samples, offset), ([{"step": 1, "loss": 0.5}], len(data)))
 
     def test_whatever_is_in_the_file_ends_soon(self):
         rng, began = random.Random(3), time.process_time()
-        whole = record(event(7, simple("loss", 0.5), tensor("t", field(1, 0, varint(1)) + field(5, 2, b"1234")))) * 20
+        whole = (
+            record(
+                event(
+                    7,
+                    simple("loss", 0.5),
+                    tensor("t", field(1, 0, varint(1)) + field(5, 2, b"1234")),
+                )
+            )
+            * 20
+        )
         for n in range(60):
             data = bytearray(whole)
             for _ in range(rng.randrange(1, 30)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
             self.append("runs/%d/events.out.tfevents.1" % (n), bytes(data))
             for sample in self.of().read(ended=True):
-                self.assertTrue(all(isinstance(name, str) and len(name) <= event_files.TAG for name in sample))
+                self.assertTrue(
+                    all(isinstance(name, str) and len(name) <= event_files.TAG for name in sample)
+                )
         self.assertLess(time.process_time() - began, 60)
 
 

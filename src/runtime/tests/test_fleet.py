@@ -1,4 +1,7 @@
-"""A run with a fleet, on its instances: whatever they are killed at, the next one ends what was begun."""
+"""A run with a fleet, on its instances: whatever they are killed at, the next one ends what was
+begun.
+"""
+
 import base64
 import json
 import os
@@ -9,20 +12,36 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import KEY, part, signed, unsigned  # noqa: E402
-from nx_ec2_runtime.fleet import decision, fleet_run  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from nx_ec2_runtime.aws.metadata import Absent  # noqa: E402
-from nx_ec2_runtime.report.signed_record import RecordKey  # noqa: E402
+from runs import KEY, part, signed, unsigned
+
+from nx_ec2_runtime.aws.metadata import Absent
+from nx_ec2_runtime.fleet import decision, fleet_run
+from nx_ec2_runtime.report.signed_record import RecordKey
+from nx_ec2_runtime.system.errors import Failure
 
 RUN = "20260101-000000-p-aaaaaa"
 ACCESS = {
-    "access": "role", "bucket": "b", "region": "eu-west-1", "endpoint": None, "pathStyle": False, "owner": None, "kms": None,
-    "prefix": "v2/projects/p/run/%s/" % RUN, "post": None, "expires": None,
+    "access": "role",
+    "bucket": "b",
+    "region": "eu-west-1",
+    "endpoint": None,
+    "pathStyle": False,
+    "owner": None,
+    "kms": None,
+    "prefix": "v2/projects/p/run/%s/" % RUN,
+    "post": None,
+    "expires": None,
 }
 BOOT = {
-    "v": 1, "runtime": "0" * 64, "root": None, "user": None, "tree": "t", "snapshot": "1" * 64, "limits": {"entries": 1, "bytes": 1},
-    "fleet": {"region": "eu-west-1", "endpoint": None, "template": "nx-ec2-" + RUN}, "run": part(RUN, store=ACCESS, detached=True),
+    "v": 1,
+    "runtime": "0" * 64,
+    "root": None,
+    "user": None,
+    "tree": "t",
+    "snapshot": "1" * 64,
+    "limits": {"entries": 1, "bytes": 1},
+    "fleet": {"region": "eu-west-1", "endpoint": None, "template": "nx-ec2-" + RUN},
+    "run": part(RUN, store=ACCESS, detached=True),
 }
 CONFIG = {"finish": {"success": 0, "failure": 1800}}
 
@@ -32,10 +51,19 @@ class Killed(BaseException):
 
 
 class World:
-    """The store and EC2; whoever does its n-th thing to them is killed before it, or after it has been done."""
+    """The store and EC2; whoever does its n-th thing to them is killed before it, or after it has
+    been done.
+    """
 
     def __init__(self):
-        self.objects, self.template, self.fleet, self.terminated, self.denied, self.absent = {}, True, True, False, (), False
+        self.objects, self.template, self.fleet, self.terminated, self.denied, self.absent = (
+            {},
+            True,
+            True,
+            False,
+            (),
+            False,
+        )
         self.attempts, self.outcomes, self.outcome = [], [], "succeeded"
         self.kill, self.after, self.done = None, False, []
 
@@ -61,8 +89,17 @@ class World:
     def put(self, name, data, content_type=None, condition=None):
         def write():
             there = self.objects.get(name)
-            if condition and condition.get("If-None-Match") == "*" and there or condition and "If-Match" in condition and there.etag != condition["If-Match"]:
-                raise Failure("CHANGED", "another was quicker", status=412, aws="PreconditionFailed")
+            if (
+                condition
+                and condition.get("If-None-Match") == "*"
+                and there
+                or condition
+                and "If-Match" in condition
+                and there.etag != condition["If-Match"]
+            ):
+                raise Failure(
+                    "CHANGED", "another was quicker", status=412, aws="PreconditionFailed"
+                )
             self.objects[name] = Stored(data)
 
         self.step("put " + name, write)
@@ -70,7 +107,13 @@ class World:
     # EC2.
 
     def own_fleet(self, instance, run):
-        return self.step("tags", lambda: self.allow("DescribeTags") or ("fleet-1" if self.fleet and not self.absent else None))
+        return self.step(
+            "tags",
+            lambda: (
+                self.allow("DescribeTags")
+                or ("fleet-1" if self.fleet and not self.absent else None)
+            ),
+        )
 
     def may_delete(self, fleet_id):
         self.step("dry", lambda: self.allow("DeleteFleets"))
@@ -93,7 +136,12 @@ class World:
 
     def allow(self, action):
         if action in self.denied:
-            raise Failure("ACCESS_DENIED", "ec2:%s: UnauthorizedOperation: no" % action, action=action, status=403)
+            raise Failure(
+                "ACCESS_DENIED",
+                "ec2:%s: UnauthorizedOperation: no" % action,
+                action=action,
+                status=403,
+            )
 
     # The runtime, which trains at once.
 
@@ -108,7 +156,14 @@ class World:
             self.attempts.append(attempt)
             outcome = self.outcomes.pop(0) if self.outcomes else self.outcome
             reason = {"reason": "interruption", "at": 1} if outcome == "interrupted" else None
-            self.objects["record.json"] = Stored(recorded(attempt, outcome, reason, heartbeat=(record or {"heartbeat": 0})["heartbeat"] + 1))
+            self.objects["record.json"] = Stored(
+                recorded(
+                    attempt,
+                    outcome,
+                    reason,
+                    heartbeat=(record or {"heartbeat": 0})["heartbeat"] + 1,
+                )
+            )
 
         self.step("run", train)
         return {"ok": True, "run": {"attempt": attempt}}
@@ -127,13 +182,29 @@ class Stored:
 
 
 def recorded(attempt, outcome, stop=None, instance="i-other", state="ended", **more):
-    return signed(dict({
-        "state": state, "outcome": outcome, "stop": stop, "attempt": attempt, "instance": instance, "heartbeat": 1, "attempts": [], "checkpoints": [],
-    }, **more), RUN)
+    return signed(
+        dict(
+            {
+                "state": state,
+                "outcome": outcome,
+                "stop": stop,
+                "attempt": attempt,
+                "instance": instance,
+                "heartbeat": 1,
+                "attempts": [],
+                "checkpoints": [],
+            },
+            **more,
+        ),
+        RUN,
+    )
 
 
 def stop(key=KEY):
-    return json.dumps({"v": 2, "mac": RecordKey({"recordKey": key, "id": RUN})._mac(b"stop 2", b"").decode()}).encode()
+    return json.dumps({
+        "v": 2,
+        "mac": RecordKey({"recordKey": key, "id": RUN})._mac(b"stop 2", b"").decode(),
+    }).encode()
 
 
 def forgeries(genuine):
@@ -142,12 +213,19 @@ def forgeries(genuine):
     succeeded = dict(record, state="ended", outcome="succeeded", stop=None)
     head, data = genuine.split(b',"record":')
     return [
-        b"", b"{}", b"null", b"\0" * 100, json.dumps(succeeded).encode(), json.dumps(dict(succeeded, v=1)).encode(),
+        b"",
+        b"{}",
+        b"null",
+        b"\0" * 100,
+        json.dumps(succeeded).encode(),
+        json.dumps(dict(succeeded, v=1)).encode(),
         head + b',"record":' + json.dumps(succeeded).encode() + b"}",
         signed(succeeded, RUN, base64.b64encode(bytes(32)).decode()),
         # That of another run, whose key somebody has.
         signed(succeeded, RUN[:-1] + "b"),
-        genuine + b" ", genuine[:-1], head.upper() + b',"record":' + data,
+        genuine + b" ",
+        genuine[:-1],
+        head.upper() + b',"record":' + data,
     ]
 
 
@@ -162,13 +240,24 @@ class FleetTest(unittest.TestCase):
         self.world = World()
         self.said = []
         for name, value in (
-            ("Bucket", lambda *_: self.world), ("Ec2", lambda *_: self.world), ("plan_sync", lambda *_: {}), ("Signer", lambda *_: None),
-            ("instance_role", lambda: None), ("wait_for_boot", lambda: None), ("TICK", 0.001), ("LOOK", 0.001), ("PAUSES", (0.001, 0.001)), ("TAGGED", 0.01),
+            ("Bucket", lambda *_: self.world),
+            ("Ec2", lambda *_: self.world),
+            ("plan_sync", lambda *_: {}),
+            ("Signer", lambda *_: None),
+            ("instance_role", lambda: None),
+            ("wait_for_boot", lambda: None),
+            ("TICK", 0.001),
+            ("LOOK", 0.001),
+            ("PAUSES", (0.001, 0.001)),
+            ("TAGGED", 0.01),
         ):
             patch = mock.patch.object(fleet_run, name, value)
             patch.start()
             self.addCleanup(patch.stop)
-        for target, value in (("nx_ec2_runtime.main.run", lambda plan, root: self.world.run(plan, root)), ("nx_ec2_runtime.fleet.fleet_run.Metadata", lambda: self)):
+        for target, value in (
+            ("nx_ec2_runtime.main.run", lambda plan, root: self.world.run(plan, root)),
+            ("nx_ec2_runtime.fleet.fleet_run.Metadata", lambda: self),
+        ):
             patch = mock.patch(target, value)
             patch.start()
             self.addCleanup(patch.stop)
@@ -193,7 +282,9 @@ class FleetTest(unittest.TestCase):
         self.assertEqual(order, ["dry", "run", "template", "fleet"])
 
     def killed(self, number, after, before):
-        """Whether one was killed at its n-th step, and what came after it ended all; False where it has no such step."""
+        """Whether one was killed at its n-th step, and what came after it ended all; False where it
+        has no such step.
+        """
         self.world = World()
         if before:
             self.world.objects["record.json"] = Stored(before)
@@ -211,7 +302,9 @@ class FleetTest(unittest.TestCase):
 
     def test_is_ended_by_the_next_one_wherever_it_is_killed(self):
         for before, attempts in (
-            (None, [1]), (recorded(4, "interrupted", {"reason": "interruption"}), [5]), (recorded(1, "succeeded"), []),
+            (None, [1]),
+            (recorded(4, "interrupted", {"reason": "interruption"}), [5]),
+            (recorded(1, "succeeded"), []),
         ):
             for after in (False, True):
                 number = 0
@@ -223,6 +316,7 @@ class FleetTest(unittest.TestCase):
     def test_goes_on_after_an_interruption_on_another_instance(self):
         self.world.outcomes = ["interrupted"]
         with self.subTest("the one that is taken back leaves it alone"):
+
             def taken(plan, root, run=self.world.run):
                 reply = run(plan, root)
                 open(os.path.join(root, "interruption.json"), "w").close()
@@ -262,7 +356,10 @@ class FleetTest(unittest.TestCase):
             self.world.denied = (action,)
             self.instance().run_to_completion()
             record = self.world.record()
-            self.assertEqual((record["state"], record["outcome"], record["failure"]["code"]), ("ended", "setup-failed", "RECOVERY_REFUSED"))
+            self.assertEqual(
+                (record["state"], record["outcome"], record["failure"]["code"]),
+                ("ended", "setup-failed", "RECOVERY_REFUSED"),
+            )
             self.assertIn("ec2:" + action, record["failure"]["message"])
             self.assertEqual(self.world.attempts, [])
 
@@ -274,15 +371,30 @@ class FleetTest(unittest.TestCase):
             self.world.objects["stop"] = Stored(stop())
             self.instance().run_to_completion()
             self.over()
-            self.assertEqual((self.world.record()["outcome"], self.world.attempts, self.world.terminated), ("cancelled", [], True))
+            self.assertEqual(
+                (self.world.record()["outcome"], self.world.attempts, self.world.terminated),
+                ("cancelled", [], True),
+            )
 
     def test_obeys_no_cancel_but_one_that_the_run_s_key_has_signed(self):
         other = stop(base64.b64encode(bytes(32)).decode())
-        for forged in (b"", b"{}", b"[]", b"not JSON", b'{"mac": 1}', b'{"mac": "%s"}' % (b"0" * 64), b'{"mac": "\u00e9"}', other, recorded(1, "cancelled")):
+        for forged in (
+            b"",
+            b"{}",
+            b"[]",
+            b"not JSON",
+            b'{"mac": 1}',
+            b'{"mac": "%s"}' % (b"0" * 64),
+            b'{"mac": "\u00e9"}',
+            other,
+            recorded(1, "cancelled"),
+        ):
             self.world = World()
             self.world.objects["stop"] = Stored(forged)
             self.instance().run_to_completion()
-            self.assertEqual((self.world.record()["outcome"], self.world.attempts), ("succeeded", [1]), forged)
+            self.assertEqual(
+                (self.world.record()["outcome"], self.world.attempts), ("succeeded", [1]), forged
+            )
 
     def test_a_forged_record_ends_nothing_while_it_is_young(self):
         genuine = recorded(3, "interrupted", {"reason": "interruption"}, heartbeat=7)
@@ -292,12 +404,17 @@ class FleetTest(unittest.TestCase):
                 self.world.objects["record.json"] = Stored(forged, age=1.0)
                 it = self.instance()
                 self.assertFalse(it.step())
-                self.assertEqual((self.world.attempts, self.world.fleet, self.world.objects["record.json"].data), ([], True, forged))
+                self.assertEqual(
+                    (self.world.attempts, self.world.fleet, self.world.objects["record.json"].data),
+                    ([], True, forged),
+                )
                 # The instance that has the run writes its own again.
                 self.world.objects["record.json"] = Stored(genuine)
                 it.run_to_completion()
                 self.over()
-                self.assertEqual((self.world.attempts, self.world.record()["outcome"]), ([4], "succeeded"))
+                self.assertEqual(
+                    (self.world.attempts, self.world.record()["outcome"]), ([4], "succeeded")
+                )
 
     def test_a_forged_record_that_nobody_corrects_fails_the_run_and_ends_the_fleet(self):
         genuine = recorded(3, "interrupted", {"reason": "interruption"}, heartbeat=7)
@@ -308,11 +425,17 @@ class FleetTest(unittest.TestCase):
                 self.instance().run_to_completion()
                 self.over()
                 record = self.world.record()
-                self.assertEqual((record["outcome"], record["failure"]["code"], self.world.attempts), ("failed", "RECORD_UNVERIFIED", []))
+                self.assertEqual(
+                    (record["outcome"], record["failure"]["code"], self.world.attempts),
+                    ("failed", "RECORD_UNVERIFIED", []),
+                )
                 self.assertGreater(record["heartbeat"], 7)
 
     def test_a_record_that_is_older_than_one_that_was_seen_is_none(self):
-        old, new = (recorded(attempt, "interrupted", {"reason": "interruption"}, heartbeat=beat) for attempt, beat in ((1, 5), (2, 9)))
+        old, new = (
+            recorded(attempt, "interrupted", {"reason": "interruption"}, heartbeat=beat)
+            for attempt, beat in ((1, 5), (2, 9))
+        )
         self.world.objects["record.json"] = Stored(new)
         it = self.instance()
         self.assertEqual(it.read()[1]["attempt"], 2)
@@ -322,20 +445,31 @@ class FleetTest(unittest.TestCase):
         self.assertEqual(self.world.attempts, [])
 
     def test_gives_up_what_is_lost_again_and_again(self):
-        self.world.objects["record.json"] = Stored(recorded(4, "lost", attempts=[ended(1), ended(2), ended(3)]))
+        self.world.objects["record.json"] = Stored(
+            recorded(4, "lost", attempts=[ended(1), ended(2), ended(3)])
+        )
         self.instance().run_to_completion()
         self.over()
         record = self.world.record()
-        self.assertEqual((record["outcome"], record["failure"]["code"], self.world.attempts), ("failed", "CRASH_LOOP", []))
+        self.assertEqual(
+            (record["outcome"], record["failure"]["code"], self.world.attempts),
+            ("failed", "CRASH_LOOP", []),
+        )
 
     def test_ends_the_run_that_can_not_be_begun(self):
         def refuse(plan, root):
-            return {"ok": False, "error": {"code": "NO_USER", "message": "there is no user x", "detail": {}}}
+            return {
+                "ok": False,
+                "error": {"code": "NO_USER", "message": "there is no user x", "detail": {}},
+            }
 
         with mock.patch("nx_ec2_runtime.main.run", refuse):
             self.instance().run_to_completion()
         self.over()
-        self.assertEqual(self.world.record()["failure"], {"code": "NO_USER", "message": "there is no user x", "exitCode": None})
+        self.assertEqual(
+            self.world.record()["failure"],
+            {"code": "NO_USER", "message": "there is no user x", "exitCode": None},
+        )
 
     def test_waits_for_what_passes(self):
         left = [9]
@@ -343,7 +477,10 @@ class FleetTest(unittest.TestCase):
         def refuse(plan, root, run=self.world.run):
             left[0] -= 1
             if left[0]:
-                return {"ok": False, "error": {"code": "FETCH_FAILED", "message": "silence", "detail": {}}}
+                return {
+                    "ok": False,
+                    "error": {"code": "FETCH_FAILED", "message": "silence", "detail": {}},
+                }
             return run(plan, root)
 
         with mock.patch("nx_ec2_runtime.main.run", refuse):
@@ -354,12 +491,22 @@ class FleetTest(unittest.TestCase):
     def test_an_instance_that_ends_itself_ends_what_never_began(self):
         self.instance().close()
         self.over()
-        self.assertEqual((self.world.record()["outcome"], self.world.record()["failure"]["code"]), ("setup-failed", "NOT_STARTED"))
+        self.assertEqual(
+            (self.world.record()["outcome"], self.world.record()["failure"]["code"]),
+            ("setup-failed", "NOT_STARTED"),
+        )
 
 
 class NextStepTest(unittest.TestCase):
     def step(self, outcome=None, stop=None, age=0.0, state=None, interrupted=False, stopped=False):
-        record = unsigned(recorded(1, outcome, stop and {"reason": stop}, state=state or ("ended" if outcome else "running")))
+        record = unsigned(
+            recorded(
+                1,
+                outcome,
+                stop and {"reason": stop},
+                state=state or ("ended" if outcome else "running"),
+            )
+        )
         return decision.next_step(record, age, interrupted=interrupted, stopped=stopped)
 
     def test_a_run_that_ended_by_itself_is_finished(self):
@@ -390,14 +537,23 @@ class NextStepTest(unittest.TestCase):
             (0, 4, "interrupted", {"attempts": [ended(1), ended(2), ended(3)]}),
             (2, 4, "lost", {"attempts": [ended(1), ended(2, stopped=True), ended(3)]}),
             (2, 4, "lost", {"attempts": [ended(1), ended(2, code=1), ended(3)]}),
-            (1, 4, "lost", {"attempts": [ended(1), ended(2), ended(3)], "checkpoints": [{"attempt": 3}]}),
+            (
+                1,
+                4,
+                "lost",
+                {"attempts": [ended(1), ended(2), ended(3)], "checkpoints": [{"attempt": 3}]},
+            ),
         ):
             with self.subTest(wanted=wanted, more=more):
-                self.assertEqual(decision.lost_in_a_row(unsigned(recorded(attempt, outcome, **more))), wanted)
+                self.assertEqual(
+                    decision.lost_in_a_row(unsigned(recorded(attempt, outcome, **more))), wanted
+                )
 
     def test_one_that_nobody_knows_is_started(self):
         self.assertEqual(decision.next_step(None, None, interrupted=False, stopped=False), "start")
-        self.assertEqual(decision.next_step(None, None, interrupted=True, stopped=False), "hand over")
+        self.assertEqual(
+            decision.next_step(None, None, interrupted=True, stopped=False), "hand over"
+        )
         self.assertEqual(decision.next_step(None, None, interrupted=False, stopped=True), "cancel")
 
 

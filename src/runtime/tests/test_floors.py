@@ -1,14 +1,28 @@
-"""The packages of the runtime by floors: a package imports from itself and from the floors below it."""
+"""The packages of the runtime by floors: a package imports from itself and from the floors below
+it.
+"""
+
 import ast
 import os
 import re
 import unittest
 
 RUNTIME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# The highest first; "" is the runtime's own directory. Packages on one floor do not import each other.
+# The highest first; "" is the runtime's own directory. Packages on one floor do not import each
+# other.
 FLOORS = [
-    ["watchdog"], ["fleet"], [""], ["run"], ["report"], ["checkpoints"], ["datasets", "python_env"], ["disk"], ["run_dir"], ["sync"],
-    ["aws"], ["system"],
+    ["watchdog"],
+    ["fleet"],
+    [""],
+    ["run"],
+    ["report"],
+    ["checkpoints"],
+    ["datasets", "python_env"],
+    ["disk"],
+    ["run_dir"],
+    ["sync"],
+    ["aws"],
+    ["system"],
 ]
 
 
@@ -28,7 +42,7 @@ def imports(module):
     for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
-        path = module.split("/")[:-node.level] + (node.module.split(".") if node.module else [])
+        path = module.split("/")[: -node.level] + (node.module.split(".") if node.module else [])
         for name in node.names:
             below = "/".join(path + [name.name])
             yield below if os.path.exists(os.path.join(RUNTIME, below + ".py")) else "/".join(path)
@@ -40,7 +54,15 @@ class FloorsTest(unittest.TestCase):
 
     def test_every_import_is_of_a_module_that_exists(self):
         self.assertGreater(len(self.imports), 50)
-        self.assertEqual({(module, each) for module, all_of in self.imports.items() for each in all_of if each not in self.imports}, set())
+        self.assertEqual(
+            {
+                (module, each)
+                for module, all_of in self.imports.items()
+                for each in all_of
+                if each not in self.imports
+            },
+            set(),
+        )
 
     def test_every_operation_is_of_a_module_that_exists(self):
         with open(os.path.join(RUNTIME, "main.py")) as file:
@@ -49,13 +71,17 @@ class FloorsTest(unittest.TestCase):
         self.assertEqual([name for name in named if name.replace(".", "/") not in self.imports], [])
 
     def test_every_package_has_one_floor(self):
-        self.assertEqual({os.path.dirname(module) for module in self.imports}, {package for floor in FLOORS for package in floor})
+        self.assertEqual(
+            {os.path.dirname(module) for module in self.imports},
+            {package for floor in FLOORS for package in floor},
+        )
 
     def test_a_package_imports_from_the_floors_below_it(self):
         floor_of = {package: number for number, floor in enumerate(FLOORS) for package in floor}
         wrong = [
             "%s imports %s" % (module, each)
-            for module, all_of in self.imports.items() for each in all_of
+            for module, all_of in self.imports.items()
+            for each in all_of
             if os.path.dirname(module) != os.path.dirname(each)
             and floor_of[os.path.dirname(each)] <= floor_of[os.path.dirname(module)]
         ]

@@ -1,4 +1,5 @@
 """A run's own copy of the tree: shared where it can't be changed, copied and verified elsewhere."""
+
 import os
 import pwd
 import shutil
@@ -7,10 +8,12 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_plan import PlanTest, noise  # noqa: E402
-from store import DIRECTORY, Executable, Link, inline, plan  # noqa: E402
-from nx_ec2_runtime import main  # noqa: E402
-from nx_ec2_runtime.sync import synchronizer, tree as trees, tree_lock, workdir_copy  # noqa: E402
+from store import DIRECTORY, Executable, Link, inline, plan
+from test_plan import PlanTest, noise
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.sync import synchronizer, tree_lock, workdir_copy
+from nx_ec2_runtime.sync import tree as trees
 
 try:
     NOBODY = pwd.getpwnam("nobody")
@@ -19,7 +22,14 @@ except KeyError:
 
 
 class FreezeTest(PlanTest):
-    files = {b"a": b"1", b"d/b": Executable(b"2"), b"d/e": DIRECTORY, b"l": Link(b"d/b"), b"big": noise(1, 1200000), b"same": noise(1, 1200000)}
+    files = {
+        b"a": b"1",
+        b"d/b": Executable(b"2"),
+        b"d/e": DIRECTORY,
+        b"l": Link(b"d/b"),
+        b"big": noise(1, 1200000),
+        b"same": noise(1, 1200000),
+    }
 
     def setUp(self):
         super().setUp()
@@ -48,11 +58,16 @@ class FreezeTest(PlanTest):
     def test_the_copy_is_what_the_snapshot_says(self):
         self.frozen()
         self.assertEqual(read(self.work), self.files)
-        self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.work, "d/b")).st_mode) & 0o111, 0o111)
+        self.assertEqual(
+            stat.S_IMODE(os.stat(os.path.join(self.work, "d/b")).st_mode) & 0o111, 0o111
+        )
 
     def test_later_syncs_change_nothing_in_it(self):
         self.frozen()
-        reply = main.run(dict(plan({b"a": b"2"}, self.files, inline=inline({b"a": b"2"})), user=self.user()), self.root)
+        reply = main.run(
+            dict(plan({b"a": b"2"}, self.files, inline=inline({b"a": b"2"})), user=self.user()),
+            self.root,
+        )
         self.assertTrue(reply["ok"], reply)
         self.assertEqual(read(self.work), self.files)
 
@@ -105,7 +120,9 @@ class SharedTest(FreezeTest):
         self.frozen()
         for name, mode in (("a", 0o444), ("d/b", 0o555)):
             self.assertEqual(self.owner(self.work, name), (0, mode))
-            self.assertEqual(self.status(self.work, name).st_ino, self.status(self.file(name)).st_ino)
+            self.assertEqual(
+                self.status(self.work, name).st_ino, self.status(self.file(name)).st_ino
+            )
         self.assertEqual(self.status(self.work, "d").st_uid, NOBODY.pw_uid)
 
     def test_links_to_shared_files_do_not_make_them_unknown(self):
@@ -131,7 +148,10 @@ class SharedTest(FreezeTest):
     def test_what_was_kept_is_the_users(self):
         self.frozen()
         self.spoil("a")
-        reply = main.run(dict(plan(self.files, self.files, inline=inline({b"a": b"1"})), user="nobody"), self.root)
+        reply = main.run(
+            dict(plan(self.files, self.files, inline=inline({b"a": b"1"})), user="nobody"),
+            self.root,
+        )
         self.assertEqual(self.status(reply["kept"], "a").st_uid, NOBODY.pw_uid)
         self.assertEqual(self.status(reply["kept"]).st_uid, NOBODY.pw_uid)
 

@@ -1,4 +1,7 @@
-"""What root makes in a directory of the training user's, and gives it: never anything else, whatever the user puts in the way."""
+"""What root makes in a directory of the training user's, and gives it: never anything else,
+whatever the user puts in the way.
+"""
+
 import errno
 import hashlib
 import json
@@ -10,18 +13,20 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import runs  # noqa: E402
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.checkpoints import checkpoint_restore  # noqa: E402
-from nx_ec2_runtime.datasets import datasets  # noqa: E402
-from nx_ec2_runtime.disk import trash  # noqa: E402
-from nx_ec2_runtime.python_env import cache_key, lockfiles  # noqa: E402
-from nx_ec2_runtime.run import child_process, supervisor  # noqa: E402
-from nx_ec2_runtime.run_dir import log_writer  # noqa: E402
-from nx_ec2_runtime.system import account as accounts, safe_walk  # noqa: E402
-from nx_ec2_runtime.system.dirfd_cache import Directories  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from outside import NOBODY, SECRET, Outside, needs_root  # noqa: E402
+import runs
+import test_sync  # noqa: F401
+from outside import NOBODY, SECRET, Outside, needs_root
+
+from nx_ec2_runtime.checkpoints import checkpoint_restore
+from nx_ec2_runtime.datasets import datasets
+from nx_ec2_runtime.disk import trash
+from nx_ec2_runtime.python_env import cache_key, lockfiles
+from nx_ec2_runtime.run import child_process, supervisor
+from nx_ec2_runtime.run_dir import log_writer
+from nx_ec2_runtime.system import account as accounts
+from nx_ec2_runtime.system import safe_walk
+from nx_ec2_runtime.system.dirfd_cache import Directories
+from nx_ec2_runtime.system.errors import Failure
 
 
 @needs_root
@@ -103,7 +108,15 @@ class PrepareTest(Outside):
     def prepare(self, **part):
         it = object.__new__(supervisor.Supervisor)
         it.run_dir, it.work, it.account = self.home, self.work, NOBODY
-        it.spec = dict({"projectRoot": "p", "outputDir": "out/artifacts", "script": None, "artifacts": {"numbered": []}}, **part)
+        it.spec = dict(
+            {
+                "projectRoot": "p",
+                "outputDir": "out/artifacts",
+                "script": None,
+                "artifacts": {"numbered": []},
+            },
+            **part,
+        )
         it.project = os.path.join(self.work, it.spec["projectRoot"])
         it.prepare()
 
@@ -146,7 +159,11 @@ class PrepareTest(Outside):
 @needs_root
 class DataTest(Outside):
     def link(self, path="data/x"):
-        datasets.link_data([{"source": "s3://b/x/", "path": path, "directory": self.outside, "lock": None}], os.path.join(self.work, "p"), NOBODY)
+        datasets.link_data(
+            [{"source": "s3://b/x/", "path": path, "directory": self.outside, "lock": None}],
+            os.path.join(self.work, "p"),
+            NOBODY,
+        )
 
     def test_is_linked_by_the_user_and_found_again(self):
         os.mkdir(os.path.join(self.work, "p"))
@@ -156,7 +173,11 @@ class DataTest(Outside):
         at = os.path.join(self.work, "p/data/x")
         self.assertEqual((os.readlink(at), os.lstat(at).st_uid), (self.outside, NOBODY.pw_uid))
         with self.assertRaises(Failure) as raised:
-            datasets.link_data([{"source": "s3://b/y/", "path": "data/x", "directory": self.work, "lock": None}], os.path.join(self.work, "p"), NOBODY)
+            datasets.link_data(
+                [{"source": "s3://b/y/", "path": "data/x", "directory": self.work, "lock": None}],
+                os.path.join(self.work, "p"),
+                NOBODY,
+            )
         self.assertEqual(raised.exception.code, "PATH_BLOCKED")
 
     def test_is_linked_nowhere_else(self):
@@ -189,25 +210,47 @@ class EnvironmentTest(Outside):
         os.link(self.secret, os.path.join(self.work, "env/lib/hard"))
         os.mkdir(os.path.join(self.work, "env/private"), 0o700)
         accounts.guard(self.work, NOBODY)
-        modes = {os.path.relpath(path, self.work): (status.st_uid, stat.S_IMODE(status.st_mode)) for path, status in (
-            (os.path.join(self.work, name), found) for name, found in safe_walk.walk(self.work)
-        ) if not stat.S_ISLNK(status.st_mode)}
-        self.assertEqual(modes, {
-            "env": (0, 0o755), "env/lib": (0, 0o755), "env/lib/a.py": (0, 0o444), "env/bin": (0, 0o755), "env/bin/python": (0, 0o555),
-            "env/lib/hard": (0, 0o600), "env/private": (0, 0o700),
-        })
+        modes = {
+            os.path.relpath(path, self.work): (status.st_uid, stat.S_IMODE(status.st_mode))
+            for path, status in (
+                (os.path.join(self.work, name), found) for name, found in safe_walk.walk(self.work)
+            )
+            if not stat.S_ISLNK(status.st_mode)
+        }
+        self.assertEqual(
+            modes,
+            {
+                "env": (0, 0o755),
+                "env/lib": (0, 0o755),
+                "env/lib/a.py": (0, 0o444),
+                "env/bin": (0, 0o755),
+                "env/bin/python": (0, 0o555),
+                "env/lib/hard": (0, 0o600),
+                "env/private": (0, 0o700),
+            },
+        )
         self.assert_outside_unchanged()
 
     def test_the_files_that_decide_are_read_by_the_user(self):
         os.mkdir(os.path.join(self.work, "p"))
         self.write("outside/requirements.txt", b"-e ./lib\n", 0o600)
         os.symlink("../../outside/requirements.txt", os.path.join(self.work, "p/requirements.txt"))
-        part = {"environment": {"manager": "pip", "root": "p", "file": "requirements.txt", "locked": False}}
+        part = {
+            "environment": {
+                "manager": "pip",
+                "root": "p",
+                "file": "requirements.txt",
+                "locked": False,
+            }
+        }
         gathered = lockfiles.gather(self.work, part, commit=None, account=NOBODY)
         self.assertEqual((gathered.hashes, gathered.root), ({}, os.path.join(self.work, "p")))
         os.unlink(os.path.join(self.work, "p/requirements.txt"))
         self.write("work/p/requirements.txt", b"x==1\n")
-        self.assertEqual(list(lockfiles.gather(self.work, part, commit=None, account=NOBODY).hashes), ["p/requirements.txt"])
+        self.assertEqual(
+            list(lockfiles.gather(self.work, part, commit=None, account=NOBODY).hashes),
+            ["p/requirements.txt"],
+        )
 
 
 @needs_root
@@ -220,15 +263,33 @@ class RestoreTest(Outside):
         os.symlink("../outside", os.path.join(directory, ".nx-ec2-restore"))
         part = b"weights"
         name = hashlib.sha256(part).hexdigest()
-        entry = {"path": "unit/a", "size": len(part), "sha256": name, "executable": False, "parts": [name]}
-        manifest = json.dumps({"v": 1, "n": 1, "unit": "unit", "names": [{"name": "unit", "kind": "directory"}], "files": [entry]}).encode()
+        entry = {
+            "path": "unit/a",
+            "size": len(part),
+            "sha256": name,
+            "executable": False,
+            "parts": [name],
+        }
+        manifest = json.dumps({
+            "v": 1,
+            "n": 1,
+            "unit": "unit",
+            "names": [{"name": "unit", "kind": "directory"}],
+            "files": [entry],
+        }).encode()
         seen = []
 
         def get(_):
-            seen.extend((status.st_uid, stat.S_IMODE(status.st_mode)) for path, status in safe_walk.walk(self.home) if path == "checkpoints.restore")
+            seen.extend(
+                (status.st_uid, stat.S_IMODE(status.st_mode))
+                for path, status in safe_walk.walk(self.home)
+                if path == "checkpoints.restore"
+            )
             return part
 
-        checkpoint_restore.restore(manifest, hashlib.sha256(manifest).hexdigest(), directory, get_part=get, account=NOBODY)
+        checkpoint_restore.restore(
+            manifest, hashlib.sha256(manifest).hexdigest(), directory, get_part=get, account=NOBODY
+        )
         self.assertEqual(seen, [(0, 0o700)])
         with open(os.path.join(directory, "unit/a"), "rb") as file:
             self.assertEqual(file.read(), part)
@@ -244,7 +305,17 @@ class CommandTest(Outside):
         log = log_writer.LogFile(self.home)
         self.addCleanup(log.close)
         limits = {"memory": None, "cores": None}
-        return child_process.Child(["cat", "key"], {"PATH": "/bin:/usr/bin"}, directory, account=NOBODY, log=log, mask=None, limits=limits, requested_stop=lambda: None, exclude_pid=None).wait()
+        return child_process.Child(
+            ["cat", "key"],
+            {"PATH": "/bin:/usr/bin"},
+            directory,
+            account=NOBODY,
+            log=log,
+            mask=None,
+            limits=limits,
+            requested_stop=lambda: None,
+            exclude_pid=None,
+        ).wait()
 
     def test_can_not_start_in_a_directory_that_only_root_can_reach(self):
         # Everybody may read what is in it, and only root can get there.
@@ -253,31 +324,48 @@ class CommandTest(Outside):
         with self.assertRaises(child_process.CanNotStart) as raised:
             self.run_in(os.path.join(self.work, "p"))
         self.assertIn("as the user nobody in " + self.work, str(raised.exception))
-        said = cache_key.versions(["cat"], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=os.path.join(self.work, "p"))
+        said = cache_key.versions(
+            ["cat"], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=os.path.join(self.work, "p")
+        )
         self.assertEqual(said, [None])
 
     def test_that_leaves_its_output_open_is_not_waited_for(self):
         tool = self.write("tool", b"#!/bin/sh\nsleep 20 &\nwait\n", 0o755)
         began = time.monotonic()
         with mock.patch.object(cache_key, "VERSION_TIMEOUT_S", 0.2):
-            self.assertEqual(cache_key.versions([tool], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=self.home), [None])
+            self.assertEqual(
+                cache_key.versions(
+                    [tool], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=self.home
+                ),
+                [None],
+            )
         self.assertLess(time.monotonic() - began, 15)
 
     def test_starts_in_one_that_the_user_can_reach(self):
         self.write("work/p/key", b"x")
         self.assertEqual(self.run_in(os.path.join(self.work, "p")), 0)
-        self.assertNotEqual(cache_key.versions(["cat"], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=os.path.join(self.work, "p")), [None])
+        self.assertNotEqual(
+            cache_key.versions(
+                ["cat"], {"PATH": "/bin:/usr/bin"}, account=NOBODY, cwd=os.path.join(self.work, "p")
+            ),
+            [None],
+        )
 
 
 @needs_root
 class TrainingTest(runs.Trainings):
-    """The whole of it: a training of the user's that exchanges its own project for a link before it ends."""
+    """The whole of it: a training of the user's that exchanges its own project for a link before it
+    ends.
+    """
 
     def test_whose_project_became_a_link_reads_and_makes_nothing_outside(self):
         os.chmod(self.root, 0o755)
         outside = os.path.join(self.root, "outside")
         os.mkdir(outside, 0o700)
-        script = "import os\nos.chdir('..')\nos.rename('p', 'gone')\nos.symlink(%r, 'p')\nprint('swapped')" % outside
+        script = (
+            "import os\nos.chdir('..')\nos.rename('p', 'gone')\nos.symlink(%r, 'p')\nprint('swapped')"
+            % outside
+        )
         state, log = self.end(self.run_as(script))
         self.assertIn(b"swapped", log)
         self.assertEqual((state["outcome"], state["user"]), ("succeeded", "nobody"))

@@ -1,4 +1,7 @@
-"""Checkpoints that do not change for a while, and are half of something all the same; and clocks that are set back."""
+"""Checkpoints that do not change for a while, and are half of something all the same; and clocks
+that are set back.
+"""
+
 import ctypes
 import io
 import json
@@ -14,8 +17,9 @@ import unittest
 import zipfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_checkpoints import Saving  # noqa: E402
-from nx_ec2_runtime.checkpoints import file_formats, whole_units  # noqa: E402
+from test_checkpoints import Saving
+
+from nx_ec2_runtime.checkpoints import file_formats, whole_units
 
 LINUX = os.path.isdir("/proc/self")
 
@@ -37,10 +41,19 @@ def mapped(path, size):
     """A writable mapping of a file that is closed: (its address, what ends it)."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    libc.mmap.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_long,
+    ]
     libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     descriptor = os.open(path, os.O_RDWR)
-    address = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, descriptor, 0)
+    address = libc.mmap(
+        None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, descriptor, 0
+    )
     os.close(descriptor)
     return address, lambda: libc.munmap(address, size)
 
@@ -48,7 +61,10 @@ def mapped(path, size):
 class HalfWrittenTest(Saving):
     def deepspeed(self, step, ranks):
         for rank in range(ranks):
-            self.write("global_step%d/zero_pp_rank_%d_mp_rank_00_optim_states.pt" % (step, rank), b"%d" % step)
+            self.write(
+                "global_step%d/zero_pp_rank_%d_mp_rank_00_optim_states.pt" % (step, rank),
+                b"%d" % step,
+            )
         self.write("latest", b"global_step%d" % step)
 
     @unittest.skipUnless(LINUX, "mappings are read from /proc")
@@ -80,15 +96,29 @@ class HalfWrittenTest(Saving):
         self.open().look(final=True)
         self.assertEqual(self.open().latest()["n"], number)
 
-    @unittest.skipUnless(LINUX and os.geteuid() == 0 and shutil.which("unshare"), "namespaces are made by root")
+    @unittest.skipUnless(
+        LINUX and os.geteuid() == 0 and shutil.which("unshare"), "namespaces are made by root"
+    )
     def test_what_a_container_has_open_under_another_path_is_not_whole(self):
         mount = os.path.join(self.top, "mount")
         os.mkdir(mount)
         script = 'mount --bind "$1" "$2" && exec 3>"$2/a.pt" && printf half >&3 && echo ready && read line'
         script += ' && printf " and half" >&3'
         process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script, "sh", self.directory, mount],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                self.directory,
+                mount,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         self.addCleanup(process.stdout.close)
         if process.stdout.readline() != b"ready\n":
@@ -106,7 +136,11 @@ class HalfWrittenTest(Saving):
 
     def test_a_file_that_is_shorter_than_it_says_is_not_whole(self):
         torch, tensors, numpy = zipped(5000), safetensors(5000), zipped(300_000)
-        for name, data in (("a.pt", torch), ("model.safetensors", tensors), ("step-2/weights.npz", numpy)):
+        for name, data in (
+            ("a.pt", torch),
+            ("model.safetensors", tensors),
+            ("step-2/weights.npz", numpy),
+        ):
             for size in (12, len(data) // 2, len(data) - 23):
                 with self.subTest(name, size=size):
                     self.fresh()
@@ -131,10 +165,19 @@ class HalfWrittenTest(Saving):
     def test_no_beginning_of_any_bytes_fails_and_whole_files_are_whole(self):
         rng = random.Random(5)
         for _ in range(300):
-            data = bytearray(rng.choice((zipped(50), safetensors(50), bytes(rng.randrange(256) for _ in range(40)))))
+            data = bytearray(
+                rng.choice((
+                    zipped(50),
+                    safetensors(50),
+                    bytes(rng.randrange(256) for _ in range(40)),
+                ))
+            )
             for _ in range(rng.randrange(4)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
-            self.assertIn(self.is_truncated("m.safetensors", bytes(data[:rng.randrange(len(data))])), (True, False))
+            self.assertIn(
+                self.is_truncated("m.safetensors", bytes(data[: rng.randrange(len(data))])),
+                (True, False),
+            )
         for name, data in (("a.pt", zipped(100)), ("a.safetensors", safetensors(0)), ("a.pt", b"")):
             self.assertFalse(self.is_truncated(name, data))
 
@@ -168,8 +211,14 @@ class HalfWrittenTest(Saving):
                 if how == "next version":
                     self.write("global_step30/zero_pp_rank_0_mp_rank_00_optim_states.pt")
                 if how == "renamed":
-                    os.rename(os.path.join(self.directory, "global_step20"), os.path.join(self.directory, ".beside"))
-                    os.rename(os.path.join(self.directory, ".beside"), os.path.join(self.directory, "global_step20"))
+                    os.rename(
+                        os.path.join(self.directory, "global_step20"),
+                        os.path.join(self.directory, ".beside"),
+                    )
+                    os.rename(
+                        os.path.join(self.directory, ".beside"),
+                        os.path.join(self.directory, "global_step20"),
+                    )
                 if how == "marked":
                     self.write("global_step20/.complete")
                 self.later(it, whole_units.PATIENCE if how == "patience" else 5)
@@ -184,7 +233,10 @@ class SameStepTest(Saving):
         self.write("optimizer-step%d.pt" % step, b"o%d" % step)
 
     def steps(self, it):
-        return [sorted(re.findall(r"[0-9]+", name)[0] for name in self.set(each["n"])) for each in it.kept]
+        return [
+            sorted(re.findall(r"[0-9]+", name)[0] for name in self.set(each["n"]))
+            for each in it.kept
+        ]
 
     def test_of_several_steps_that_are_new_at_once_each_set_has_one(self):
         for keep in (1, 2, 3, 9):
@@ -208,7 +260,9 @@ class SameStepTest(Saving):
         self.assertFalse(self.later(it, 20))
         self.write("optimizer-step2.pt", b"o2")
         self.assertTrue(self.later(it, 20))
-        self.assertEqual(self.set(it.latest()["n"]), ["latest", "model-step2.pt", "optimizer-step2.pt"])
+        self.assertEqual(
+            self.set(it.latest()["n"]), ["latest", "model-step2.pt", "optimizer-step2.pt"]
+        )
 
     def test_and_is_not_gone_on_from_where_the_training_was_cut_off_before_that(self):
         it = self.open()
@@ -217,7 +271,9 @@ class SameStepTest(Saving):
         self.write("model-step2.pt", b"m2")
         self.later(it, 20)
         it.look(final=True, cut=True, ended=1e12)
-        self.assertEqual(self.brought_back(it.latest()), {"model-step1.pt": b"m1", "optimizer-step1.pt": b"o1"})
+        self.assertEqual(
+            self.brought_back(it.latest()), {"model-step1.pt": b"m1", "optimizer-step1.pt": b"o1"}
+        )
         self.assertEqual(set(it.state["refused"]), {"model-step2.pt"})
 
     def test_but_no_longer_than_a_minute_once_or_until_the_next_step(self):
@@ -235,7 +291,9 @@ class SameStepTest(Saving):
                 if how == "next":
                     self.write("model-step3.pt", b"m3")
                 self.later(it, whole_units.PATIENCE if how == "patience" else 5, final=how == "end")
-                self.assertIn("model-step2.pt", {name for each in it.kept for name in self.set(each["n"])})
+                self.assertIn(
+                    "model-step2.pt", {name for each in it.kept for name in self.set(each["n"])}
+                )
                 if how == "patience":
                     # It has learned that the step is saved without.
                     self.write("model-step4.pt", b"m4")
@@ -253,7 +311,7 @@ class ClockTest(Saving):
         self.file_now = 4e9
 
     def set_back(self):
-        """Whatever is written from now on is older than what is there, which is ahead of the clock."""
+        """Whatever is written from now on is older than the files so far, which are from the future."""
         self.file_now = os.stat(self.write("../probe")).st_ctime_ns / 1e9
 
     def ahead(self, it, hours=1):
@@ -280,16 +338,23 @@ class ClockTest(Saving):
                     self.write("optimizer-step%d.pt" % step)
                 self.ahead(it)
                 self.later(it)
-                self.assertEqual(self.set(it.latest()["n"]), ["model-step2.pt", "optimizer-step2.pt"])
+                self.assertEqual(
+                    self.set(it.latest()["n"]), ["model-step2.pt", "optimizer-step2.pt"]
+                )
                 self.write("model-step3.pt")
                 self.write("optimizer-step3.pt")
                 self.set_back()
                 self.assertTrue(self.later(it, final=end))
-                self.assertEqual(self.set(it.latest()["n"]), ["model-step3.pt", "optimizer-step3.pt"])
-                # Neither when the clock has caught up, nor for another process, are the old ones newer.
+                self.assertEqual(
+                    self.set(it.latest()["n"]), ["model-step3.pt", "optimizer-step3.pt"]
+                )
+                # Neither when the clock has caught up, nor for another process, are the old ones
+                # newer.
                 self.file_now += 7200
                 it.look(final=end)
-                self.assertEqual(self.set(it.latest()["n"]), ["model-step3.pt", "optimizer-step3.pt"])
+                self.assertEqual(
+                    self.set(it.latest()["n"]), ["model-step3.pt", "optimizer-step3.pt"]
+                )
 
     def test_where_what_was_saved_is_gone_as_well(self):
         it = self.open()

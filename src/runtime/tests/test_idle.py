@@ -1,4 +1,7 @@
-"""What counts as doing nothing: processors, GPUs, the network, shells. The sampler's samples are the test's, processes are real."""
+"""What counts as doing nothing: processors, GPUs, the network, shells. The sampler's samples are
+the test's, processes are real.
+"""
+
 import base64
 import os
 import subprocess
@@ -9,8 +12,9 @@ import uuid
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401  makes the package importable
-from nx_ec2_runtime.watchdog import idle  # noqa: E402
+import test_sync  # noqa: F401  makes the package importable
+
+from nx_ec2_runtime.watchdog import idle
 
 # A worker of Session Manager's as it looks in /proc, and what it runs.
 WORKER = """
@@ -41,7 +45,9 @@ class IdleTest(unittest.TestCase):
         return since
 
     def poll(self):
-        """One look, without the sessions that other tests have open on this machine at the same time."""
+        """One look, without the sessions that other tests have open on this machine at the same
+        time.
+        """
         with mock.patch.object(idle, "open_session", return_value=None):
             return self.it.poll()
 
@@ -83,7 +89,9 @@ class IdleTest(unittest.TestCase):
         """A session's worker, whose mark is `mark`, with a process of its own."""
         mark = "NX_EC2_TEST_MARK=%s" % uuid.uuid4()
         name, value = mark.split("=")
-        child = subprocess.Popen([sys.executable, "-c", WORKER] + list(command), env=dict(os.environ, **{name: value}))
+        child = subprocess.Popen(
+            [sys.executable, "-c", WORKER] + list(command), env=dict(os.environ, **{name: value})
+        )
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
         deadline = time.monotonic() + 20
@@ -114,7 +122,9 @@ class IdleTest(unittest.TestCase):
         it = idle.Idle("/", 4, local=mark, clock=time.monotonic, sampler=self.sampler)
         time.sleep(1.1)
         self.assertIsNotNone(it.poll())
-        child = subprocess.Popen([sys.executable, "-c", "while True: pass"], env=dict(os.environ, **{name: value}))
+        child = subprocess.Popen(
+            [sys.executable, "-c", "while True: pass"], env=dict(os.environ, **{name: value})
+        )
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
         deadline = time.monotonic() + 120

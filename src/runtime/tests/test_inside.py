@@ -1,4 +1,7 @@
-"""Whatever the training user puts below its directories, root reads nothing from outside of them, and is not held up."""
+"""Whatever the training user puts below its directories, root reads nothing from outside of them,
+and is not held up.
+"""
+
 import contextlib
 import errno
 import json
@@ -11,18 +14,24 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.checkpoints import checkpoint_units, checkpoints, part_upload  # noqa: E402
-from nx_ec2_runtime.report import artifacts, metrics, uploads  # noqa: E402
-from nx_ec2_runtime.run_dir import written_files  # noqa: E402
-from nx_ec2_runtime.system import safe_walk  # noqa: E402
-from kept import Bucket  # noqa: E402
-from outside import NOBODY, SECRET, Outside, needs_root  # noqa: E402
+import test_sync  # noqa: F401
+from kept import Bucket
+from outside import NOBODY, SECRET, Outside, needs_root
+
+from nx_ec2_runtime.checkpoints import checkpoint_units, checkpoints, part_upload
+from nx_ec2_runtime.report import artifacts, metrics, uploads
+from nx_ec2_runtime.run_dir import written_files
+from nx_ec2_runtime.system import safe_walk
 
 PART = {
-    "projectRoot": "p", "outputDir": "artifacts", "artifacts": {
-        "outputs": [{"pattern": "artifacts", "base": "artifacts"}], "scratch": [], "numbered": [],
-        "limits": {"files": 1000, "bytes": 1 << 30}, "extra": {"files": 1000, "bytes": 1 << 30},
+    "projectRoot": "p",
+    "outputDir": "artifacts",
+    "artifacts": {
+        "outputs": [{"pattern": "artifacts", "base": "artifacts"}],
+        "scratch": [],
+        "numbered": [],
+        "limits": {"files": 1000, "bytes": 1 << 30},
+        "extra": {"files": 1000, "bytes": 1 << 30},
     },
     "checkpoints": {"keep": 3, "every": None, "paths": []},
 }
@@ -42,7 +51,9 @@ class Saving(Outside):
         if it.artifacts is None or it.artifacts["state"] != "saved":
             return it.artifacts
         listed = json.loads(self.bucket.objects["artifacts.json"])
-        return [each["path"] for each in listed["files"]], {each["path"]: each["why"] for each in listed["skipped"]}
+        return [each["path"] for each in listed["files"]], {
+            each["path"]: each["why"] for each in listed["skipped"]
+        }
 
     def assert_nothing_read(self):
         for name, data in self.bucket.objects.items():
@@ -50,19 +61,26 @@ class Saving(Outside):
 
 
 class DefectTest(Saving):
-    """An exception that nothing expects ends the saving; it is not met again and again, without a word."""
+    """An exception that nothing expects ends the saving; it is not met again and again, without a
+    word.
+    """
 
     def look(self, name):
         it = self.saver()
         self.write("work/p/artifacts/model", b"trained")
-        with mock.patch.object(uploads.Saver, name, side_effect=ValueError("a defect")), mock.patch("traceback.print_exc"):
+        with mock.patch.object(uploads.Saver, name, side_effect=ValueError("a defect")), mock.patch(
+            "traceback.print_exc"
+        ):
             it._work({"attempts": [], "attempt": 1}, True)
         self.assertTrue(it.done)
         return it
 
     def test_of_the_artifacts(self):
         error = self.look("_check_directories").artifacts["error"]
-        self.assertEqual((error["code"], error["message"]), ("SAVE_FAILED", "the artifacts can't be saved: ValueError: a defect"))
+        self.assertEqual(
+            (error["code"], error["message"]),
+            ("SAVE_FAILED", "the artifacts can't be saved: ValueError: a defect"),
+        )
 
     def test_of_checkpoints_keeps_no_artifact_from_being_saved(self):
         it = self.look("_save_checkpoints")
@@ -119,7 +137,9 @@ class LinksTest(Saving):
     def test_pipes_and_sockets_hold_nothing_up(self):
         self.write("work/p/artifacts/model", b"x")
         os.mkfifo(os.path.join(self.work, "p/artifacts/pipe"))
-        self.assertEqual(self.saved(None), (["artifacts/model"], {"artifacts/pipe": "a special file"}))
+        self.assertEqual(
+            self.saved(None), (["artifacts/model"], {"artifacts/pipe": "a special file"})
+        )
         with self.assertRaises(OSError) as raised:
             safe_walk.open_file(self.work, "p/artifacts/pipe")
         self.assertEqual(raised.exception.errno, errno.ENXIO)
@@ -127,7 +147,9 @@ class LinksTest(Saving):
 
 @needs_root
 class AsTheUserTest(Saving):
-    """Names of root's files in the user's directory: hard links where the kernel lets it make them, and what it can rename."""
+    """Names of root's files in the user's directory: hard links where the kernel lets it make them,
+    and what it can rename.
+    """
 
     def test_what_the_user_may_not_read_is_no_artifact(self):
         self.write("work/p/artifacts/mine", b"x", 0o600)
@@ -135,9 +157,16 @@ class AsTheUserTest(Saving):
         self.write("work/p/artifacts/for-all", b"x", 0o644)
         os.link(self.secret, os.path.join(self.work, "p/artifacts/hard"))
         os.rename(self.outside, os.path.join(self.work, "p/artifacts/moved"))
-        self.assertEqual(self.saved(), (["artifacts/for-all", "artifacts/mine"], {
-            "artifacts/hard": "the user nobody can't read it", "artifacts/moved": "the user nobody can't read it",
-        }))
+        self.assertEqual(
+            self.saved(),
+            (
+                ["artifacts/for-all", "artifacts/mine"],
+                {
+                    "artifacts/hard": "the user nobody can't read it",
+                    "artifacts/moved": "the user nobody can't read it",
+                },
+            ),
+        )
         self.assert_nothing_read()
 
     def test_nor_a_checkpoint_nor_a_line_of_metrics(self):
@@ -146,13 +175,26 @@ class AsTheUserTest(Saving):
         self.write("checkpoints/unit/a", b"x")
         os.mkdir(os.path.join(self.home, "checkpoints/unit/private"), 0o700)
         found = checkpoint_units.find(os.path.join(self.home, "checkpoints"), NOBODY)
-        self.assertEqual({name: unit.why for name, unit in found.items()}, {
-            "hard": "hard: the user nobody can't read it", "unit": "unit/private: the user nobody can't read it",
-        })
+        self.assertEqual(
+            {name: unit.why for name, unit in found.items()},
+            {
+                "hard": "hard: the user nobody can't read it",
+                "unit": "unit/private: the user nobody can't read it",
+            },
+        )
         bucket = Bucket()
         known = part_upload.Parts(bucket, os.path.join(self.home, "parts.json"), NOBODY)
         self.addCleanup(known.close)
-        it = checkpoints.Checkpoints(os.path.join(self.home, "checkpoints"), self.home, parts=known, bucket=bucket, keep=3, every=None, attempt=1, account=NOBODY)
+        it = checkpoints.Checkpoints(
+            os.path.join(self.home, "checkpoints"),
+            self.home,
+            parts=known,
+            bucket=bucket,
+            keep=3,
+            every=None,
+            attempt=1,
+            account=NOBODY,
+        )
         self.assertFalse(it.look(final=True))
         self.assertEqual(bucket.objects, {})
         self.write("outside/m.jsonl", b'{"loss": 1}\n', 0o600)
@@ -179,8 +221,14 @@ class RaceTest(Saving):
             self.write("work/p/artifacts/" + name, b"inside " + name.encode())
             self.write("outside/artifacts/" + name, SECRET, 0o600)
         self.write("outside/c", SECRET, 0o600)
-        for path, target in (("p", "../outside"), ("p/artifacts", "../../outside/artifacts"), ("p/artifacts/b", "../../../outside")):
-            with self.subTest(path=path), self.swapping(os.path.join(self.work, path), target) as swapping:
+        for path, target in (
+            ("p", "../outside"),
+            ("p/artifacts", "../../outside/artifacts"),
+            ("p/artifacts/b", "../../../outside"),
+        ):
+            with self.subTest(path=path), self.swapping(
+                os.path.join(self.work, path), target
+            ) as swapping:
                 read, deadline = 0, time.monotonic() + 120
                 while swapping.count < 200 or not read:
                     self.assertLess(time.monotonic(), deadline)
@@ -190,7 +238,9 @@ class RaceTest(Saving):
                     read += sum(1 for name in self.bucket.objects if name.startswith("part/"))
                     for _ in range(chance.randrange(20)):
                         for _, found in safe_walk.walk(self.work):
-                            self.assertNotEqual(found.st_size if stat.S_ISREG(found.st_mode) else 0, len(SECRET))
+                            self.assertNotEqual(
+                                found.st_size if stat.S_ISREG(found.st_mode) else 0, len(SECRET)
+                            )
                         try:
                             descriptor = safe_walk.open_file(self.work, "p/artifacts/b/c")
                         except OSError as error:
@@ -210,10 +260,12 @@ class WhatCanNotBeEnteredTest(Saving):
 
     def look(self):
         found = written_files.look(self.work, PART, inputs=written_files.Inputs(self.home))
-        return [path for path, _ in found.outputs], [(each["path"], each["why"]) for each in found.skipped]
+        return [path for path, _ in found.outputs], [
+            (each["path"], each["why"]) for each in found.skipped
+        ]
 
     def nest(self, *names, name="d"):
-        """Makes more directories in each other than are entered, the innermost with a file in it."""
+        """Makes more nested directories than are entered, the innermost with a file in it."""
         at = os.open(os.path.join(self.work, *names[:1]), os.O_RDONLY)
         for each in names[1:] + (name,) * (safe_walk.DEPTH + 2):
             if each not in os.listdir(at):
@@ -227,7 +279,9 @@ class WhatCanNotBeEnteredTest(Saving):
     def test_a_path_that_is_longer_than_clients_read_is_cut(self):
         self.nest("p", "artifacts", name="d" * 50)
         saved, skipped = self.saved(None)
-        self.assertEqual((saved, [len(path) for path in skipped]), (["artifacts/model"], [artifacts.SHOWN + 3]))
+        self.assertEqual(
+            (saved, [len(path) for path in skipped]), (["artifacts/model"], [artifacts.SHOWN + 3])
+        )
 
     def test_directories_beyond_the_depth_in_an_output(self):
         self.nest("p", "artifacts")
@@ -250,12 +304,19 @@ class WhatCanNotBeEnteredTest(Saving):
         self.assertIn("nested too deep", found["a"].why)
 
     def refusing(self, name, code, *calls):
-        """os.stat, os.open or os.listdir fail for this name as a dead mount, or one of another user's, does."""
+        """os.stat, os.open or os.listdir fail for this name as a dead mount, or one of another
+        user's, does.
+        """
+
         def failing(call):
             real = getattr(os, call)
 
             def fail(path, *args, **more):
-                at = os.readlink("/proc/self/fd/%d" % path).rpartition("/")[2] if isinstance(path, int) and call == "listdir" else path
+                at = (
+                    os.readlink("/proc/self/fd/%d" % path).rpartition("/")[2]
+                    if isinstance(path, int) and call == "listdir"
+                    else path
+                )
                 if at == name:
                     raise OSError(code, os.strerror(code), name)
                 return real(path, *args, **more)
@@ -273,8 +334,13 @@ class WhatCanNotBeEnteredTest(Saving):
         calls = [("stat",), ("open",)] + ([("listdir",)] if os.path.isdir("/proc/self") else [])
         for code in (errno.ENOTCONN, errno.EACCES, errno.ESTALE, errno.EIO):
             for refused in calls:
-                with self.subTest(code=code, refused=refused), self.refusing("mounted", code, *refused):
-                    self.assertEqual(self.look(), (["artifacts/model"], [("artifacts/mounted", "it can't be reached")]))
+                with self.subTest(code=code, refused=refused), self.refusing(
+                    "mounted", code, *refused
+                ):
+                    self.assertEqual(
+                        self.look(),
+                        (["artifacts/model"], [("artifacts/mounted", "it can't be reached")]),
+                    )
         with self.refusing("artifacts", errno.ENOTCONN, "stat"):
             self.assertEqual(self.look(), ([], [("artifacts", "it can't be reached")]))
 
@@ -292,14 +358,20 @@ class WhatCanNotBeEnteredTest(Saving):
             found = real(path, *args, **more)
             if path not in ("data", "artifacts", "p"):
                 return found
-            return os.stat_result(tuple(found)[:2] + (found.st_dev + 1,) + tuple(found)[3:10], {"st_mtime_ns": found.st_mtime_ns, "st_ctime_ns": found.st_ctime_ns})
+            return os.stat_result(
+                tuple(found)[:2] + (found.st_dev + 1,) + tuple(found)[3:10],
+                {"st_mtime_ns": found.st_mtime_ns, "st_ctime_ns": found.st_ctime_ns},
+            )
 
         with open(os.path.join(self.home, written_files.SENT), "wb"):
             pass
         written_files.keep_baseline(self.home, PART, False)
         with mock.patch.object(os, "stat", stat):
             found = written_files.look(self.work, PART, inputs=written_files.Inputs(self.home))
-        self.assertEqual(([path for path, _ in found.outputs], [path for path, _ in found.extra]), (["artifacts/model", "artifacts/x"], []))
+        self.assertEqual(
+            ([path for path, _ in found.outputs], [path for path, _ in found.extra]),
+            (["artifacts/model", "artifacts/x"], []),
+        )
 
 
 if __name__ == "__main__":

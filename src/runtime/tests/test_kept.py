@@ -1,4 +1,5 @@
 """What is kept: made by one, waited for by the others, never removed while it is used."""
+
 import fcntl
 import os
 import shutil
@@ -8,9 +9,10 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401  (puts the runtime on the path)
-from nx_ec2_runtime.disk import shared_cache  # noqa: E402
-from nx_ec2_runtime.system import atomic_files, file_lock  # noqa: E402
+import test_sync  # noqa: F401  (puts the runtime on the path)
+
+from nx_ec2_runtime.disk import shared_cache
+from nx_ec2_runtime.system import atomic_files, file_lock
 
 
 class Stop(Exception):
@@ -25,7 +27,14 @@ class KeptTest(unittest.TestCase):
         self.said = []
 
     def use(self, make=lambda: {"n": 1}, pause=None, **more):
-        record, descriptor = shared_cache.use(self.at, "run one", make=make, say=self.said.append, pause=pause or (lambda _: self.fail("it waits")), **more)
+        record, descriptor = shared_cache.use(
+            self.at,
+            "run one",
+            make=make,
+            say=self.said.append,
+            pause=pause or (lambda _: self.fail("it waits")),
+            **more,
+        )
         self.addCleanup(os.close, descriptor)
         return record
 
@@ -60,7 +69,10 @@ class KeptTest(unittest.TestCase):
         os.write(lock, b'{"owner": "run other"}')
         with mock.patch.object(shared_cache, "TELL", 0):
             self.use(pause=lambda _: os.close(lock) if len(self.said) == 2 else None)
-        self.assertRegex(self.said[1], r"^waiting for run other, which is preparing the same files: \d+ s so far$")
+        self.assertRegex(
+            self.said[1],
+            r"^waiting for run other, which is preparing the same files: \d+ s so far$",
+        )
 
     def test_who_waited_makes_it_where_the_other_failed(self):
         os.makedirs(self.at)
@@ -74,14 +86,21 @@ class KeptTest(unittest.TestCase):
 
         with self.assertRaises(Stop):
             self.use(make)
-        self.assertFalse(os.path.exists(os.path.join(self.at, "done.json")) or file_lock.held(os.path.join(self.at, "lock")))
+        self.assertFalse(
+            os.path.exists(os.path.join(self.at, "done.json"))
+            or file_lock.held(os.path.join(self.at, "lock"))
+        )
 
     def test_what_is_no_longer_whole_is_made_anew_unless_it_is_in_use(self):
-        _, descriptor = shared_cache.use(self.at, "run", make=lambda: {"n": 1}, say=self.said.append, pause=self.fail)
+        _, descriptor = shared_cache.use(
+            self.at, "run", make=lambda: {"n": 1}, say=self.said.append, pause=self.fail
+        )
         with self.assertRaises(shared_cache.Broken):
             self.use(self.fail, whole=lambda record: record["n"] == 2)
         os.close(descriptor)
-        self.assertEqual(self.use(lambda: {"n": 2}, whole=lambda record: record["n"] == 2), {"n": 2})
+        self.assertEqual(
+            self.use(lambda: {"n": 2}, whole=lambda record: record["n"] == 2), {"n": 2}
+        )
         self.assertEqual(atomic_files.read_json(os.path.join(self.at, "done.json")), {"n": 2})
 
 

@@ -1,4 +1,5 @@
 """The variables that a login shell gives."""
+
 import os
 import pwd
 import shutil
@@ -7,8 +8,9 @@ import time
 import unittest
 from unittest import mock
 
-import test_sync  # noqa: E402,F401  (puts the runtime on the path)
-from nx_ec2_runtime.system import account as accounts  # noqa: E402
+import test_sync  # noqa: F401  (puts the runtime on the path)
+
+from nx_ec2_runtime.system import account as accounts
 
 PROFILE = """trap 'rm -f "$HOME/lock"' EXIT
 touch "$HOME/lock"
@@ -34,7 +36,9 @@ class LoginTest(unittest.TestCase):
     def test_a_shell_that_does_not_end_is_ended_with_its_children_and_removes_its_lock(self):
         self.profile(PROFILE)
         said = []
-        with mock.patch.object(accounts, "LOGIN_TIMEOUT", 1), mock.patch.object(accounts, "LOGIN_GRACE", 60):
+        with mock.patch.object(accounts, "LOGIN_TIMEOUT", 1), mock.patch.object(
+            accounts, "LOGIN_GRACE", 60
+        ):
             found = accounts.login_environment(self.account, said.append)
         self.assertEqual((found["HOME"], os.listdir(self.home)), (self.home, [".bash_profile"]))
         self.assertRegex(said[0], "^the login shell of .* did not end within 1 s")
@@ -42,7 +46,9 @@ class LoginTest(unittest.TestCase):
     def test_one_that_ignores_the_signal_is_killed(self):
         self.profile("trap '' TERM\nwhile :; do sleep 1; done")
         begun = time.monotonic()
-        with mock.patch.object(accounts, "LOGIN_TIMEOUT", 0.5), mock.patch.object(accounts, "LOGIN_GRACE", 0.5):
+        with mock.patch.object(accounts, "LOGIN_TIMEOUT", 0.5), mock.patch.object(
+            accounts, "LOGIN_GRACE", 0.5
+        ):
             accounts.login_environment(self.account)
         self.assertLess(time.monotonic() - begun, 200)
 

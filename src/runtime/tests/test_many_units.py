@@ -1,18 +1,22 @@
 """A look at thousands of units takes work in proportion to their number."""
+
 import os
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from test_checkpoints import Saving  # noqa: E402
-from nx_ec2_runtime.checkpoints import awaited_units, whole_units  # noqa: E402
-from steps import steps  # noqa: E402
+from steps import steps
+from test_checkpoints import Saving
+
+from nx_ec2_runtime.checkpoints import awaited_units, whole_units
 
 FEW, MANY = 30, 240
 
 
 class ManyUnitsTest(Saving):
-    """Eight times as many units may take sixteen times as much work: a search of all units for each takes 64 times."""
+    """Eight times as many units may take sixteen times as much work: a search of all units for each
+    takes 64 times.
+    """
 
     def make(self, names, data=b"x"):
         for name in names:
@@ -142,7 +146,10 @@ class UnfitTest(Saving):
         self.bucket.before_put = lambda _name: self.append("grows.pt")
         self.assertTrue(it.look(final=True))
         self.assertEqual(self.set(1), ["a.pt", "b.pt"])
-        self.assertEqual(it.unfit, {"grows.pt": "grows.pt changed while it was read, after the training had ended"})
+        self.assertEqual(
+            it.unfit,
+            {"grows.pt": "grows.pt changed while it was read, after the training had ended"},
+        )
 
     def test_a_sparse_file_is_not_read_and_is_named_and_saved_when_it_is_filled_in(self):
         for final in (False, True):
@@ -162,7 +169,9 @@ class UnfitTest(Saving):
                 if not final:
                     os.truncate(self.write("hole.bin", b"filled"), 6)
                     self.assertTrue(self.later(it))
-                    self.assertEqual((self.set(it.latest()["n"]), it.unfit), (["a.pt", "hole.bin"], {}))
+                    self.assertEqual(
+                        (self.set(it.latest()["n"]), it.unfit), (["a.pt", "hole.bin"], {})
+                    )
 
     def append(self, name):
         with open(os.path.join(self.directory, name), "ab") as file:

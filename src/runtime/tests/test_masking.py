@@ -1,4 +1,7 @@
-"""Secret values never come through, however the stream is cut, and nothing else is lost or kept back."""
+"""Secret values never come through, however the stream is cut, and nothing else is lost or kept
+back.
+"""
+
 import base64
 import html
 import json
@@ -11,8 +14,9 @@ import unittest
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: E402,F401
-from nx_ec2_runtime.run.masking import Mask, forms  # noqa: E402
+import package  # noqa: F401
+
+from nx_ec2_runtime.run.masking import Mask, forms
 
 
 def through(mask, data, cuts):
@@ -26,7 +30,14 @@ def through(mask, data, cuts):
 class MaskTest(unittest.TestCase):
     def test_masks_a_value_in_each_of_its_forms(self):
         value = 'pa ss/wörd"\\&+'
-        for text in (value, base64.b64encode(value.encode()).decode(), urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), json.dumps(value), json.dumps(value, ensure_ascii=False)):
+        for text in (
+            value,
+            base64.b64encode(value.encode()).decode(),
+            urllib.parse.quote(value, safe=""),
+            urllib.parse.quote_plus(value),
+            json.dumps(value),
+            json.dumps(value, ensure_ascii=False),
+        ):
             shown = through(Mask([value]), ("before %s after" % text).encode(), [])
             self.assertIn(b"***", shown)
             self.assertEqual((shown[:7], shown[-6:]), (b"before ", b" after"))
@@ -44,10 +55,14 @@ class MaskTest(unittest.TestCase):
                 for after in ("", "\n", "@host", "ab"):
                     for encode in (base64.b64encode, base64.urlsafe_b64encode):
                         data = encode((before + value + after).encode())
-                        shown = through(Mask([value]), b"Authorization: Basic " + data + b"\n", [30])
+                        shown = through(
+                            Mask([value]), b"Authorization: Basic " + data + b"\n", [30]
+                        )
                         self.assertIn(b"***", shown)
                         # What is left can't be decoded to much of it.
-                        self.assertLess(len(shown), 21 + 1 + 3 + (len(before) + len(after) + 4) * 4 // 3 + 6)
+                        self.assertLess(
+                            len(shown), 21 + 1 + 3 + (len(before) + len(after) + 4) * 4 // 3 + 6
+                        )
 
     def test_masks_a_value_in_lines_of_base64(self):
         rng = random.Random(2)
@@ -56,7 +71,7 @@ class MaskTest(unittest.TestCase):
             in_lines = re.findall(b".{1,64}", base64.b64encode(text.encode()))
             for wrapped in (base64.encodebytes(text.encode()), b"\n".join(in_lines)):
                 shown = through(Mask([value]), wrapped, [10, 200])
-                self.assertLess(len(re.sub(br"[*\s]", b"", shown)), 8, shown)
+                self.assertLess(len(re.sub(rb"[*\s]", b"", shown)), 8, shown)
 
     def test_masks_a_value_in_the_middle_of_lines_of_base64(self):
         rng = random.Random(5)
@@ -68,29 +83,41 @@ class MaskTest(unittest.TestCase):
                 for end in (b"\n", b"\r\n"):
                     for count in range(60):
                         before, after = "u" * count, rng.choice(("", "\n", "@host"))
-                        lines = re.findall(b".{1,%d}" % width, base64.b64encode((before + value + after).encode()))
+                        lines = re.findall(
+                            b".{1,%d}" % width, base64.b64encode((before + value + after).encode())
+                        )
                         text = end.join(lines) + end
                         shown = through(mask, text, [rng.randrange(len(text))])
-                        left = re.sub(br"\s", b"", shown)
+                        left = re.sub(rb"\s", b"", shown)
                         # The characters at both ends that are the value's only in part.
                         around = (len(before) + len(after)) * 4 // 3 + 6
-                        self.assertLessEqual(len(left.replace(b"***", b"")), around, (length, width, count, shown))
+                        self.assertLessEqual(
+                            len(left.replace(b"***", b"")), around, (length, width, count, shown)
+                        )
 
     def test_a_token_behind_a_name_is_in_no_line_of_base64(self):
         token = "ghp_" + "0123456789abcdef" * 4
         shown = through(Mask([token]), base64.encodebytes(b"bot:" + token.encode()), [])
-        self.assertRegex(shown, br"^Ym90Om?\*\*\*\n\*\*\*.?=*\n$")
+        self.assertRegex(shown, rb"^Ym90Om?\*\*\*\n\*\*\*.?=*\n$")
 
     def test_a_value_that_is_long_is_masked_in_lines_of_its_own(self):
-        value = "".join(random.Random(6).choice("abcdefghijklmnop0123456789-_") for _ in range(6_000))
+        value = "".join(
+            random.Random(6).choice("abcdefghijklmnop0123456789-_") for _ in range(6_000)
+        )
         shown = through(Mask([value]), base64.encodebytes(value.encode()), [100])
-        self.assertLess(len(re.sub(br"[*\s]", b"", shown)), 8)
+        self.assertLess(len(re.sub(rb"[*\s]", b"", shown)), 8)
 
     def test_masks_json_in_json_and_characters_by_number(self):
         value = 'it\'s "q"/\\<w\u00f6rd>'
         once = json.dumps(value)
         numbered = html.escape(value).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
-        for text in (json.dumps(once), json.dumps({"a": json.dumps({"b": value})}), json.dumps(json.dumps(value, ensure_ascii=False)), once.replace("/", "\\/"), numbered):
+        for text in (
+            json.dumps(once),
+            json.dumps({"a": json.dumps({"b": value})}),
+            json.dumps(json.dumps(value, ensure_ascii=False)),
+            once.replace("/", "\\/"),
+            numbered,
+        ):
             shown = through(Mask([value]), text.encode(), [])
             self.assertIn(b"***", shown)
             self.assertNotRegex(shown, b"rd|&lt;|it")
@@ -100,11 +127,16 @@ class MaskTest(unittest.TestCase):
         url = urllib.parse.quote(value, safe="").lower()
         for text in (repr(value), ascii(value), repr(value.encode()), html.escape(value), url):
             shown = through(Mask([value]), ("before %s after" % text).encode(), [])
-            self.assertRegex(shown, br"^before b?['\"]?\*\*\*['\"]? after$")
+            self.assertRegex(shown, rb"^before b?['\"]?\*\*\*['\"]? after$")
 
     def test_masks_the_texts_of_a_value_that_is_json(self):
         keys = ["line one\nline two!"]
-        value = json.dumps({"username": "bob", "password": "correct-horse", "keys": keys, "port": 5432})
+        value = json.dumps({
+            "username": "bob",
+            "password": "correct-horse",
+            "keys": keys,
+            "port": 5432,
+        })
         basic = base64.b64encode(b"bob:correct-horse")
         shown = through(Mask([value]), b"bob correct-horse 5432 line two! " + basic, [])
         self.assertEqual(shown, b"bob *** 5432 *** Ym9iOm***U=")
@@ -114,7 +146,9 @@ class MaskTest(unittest.TestCase):
         rng = random.Random(4)
         letters = "abcdefghijklmnopqrstuvwxyz0123456789+/"
         mask = Mask(["\n".join("".join(rng.choice(letters) for _ in range(64)) for _ in range(60))])
-        line = b"step 12 | loss 0.33 | epoch 4 [=====>...] 2024-05-05 10:00:00 MIIE aGVsbG8gd29ybGQ=\n"
+        line = (
+            b"step 12 | loss 0.33 | epoch 4 [=====>...] 2024-05-05 10:00:00 MIIE aGVsbG8gd29ybGQ=\n"
+        )
         began = time.process_time()
         for _ in range(100):
             self.assertEqual(len(mask.feed(line * 200)) // len(line), 200)
@@ -126,7 +160,10 @@ class MaskTest(unittest.TestCase):
         self.assertEqual(through(Mask([]), b"abc", [1]), b"abc")
 
     def test_prefers_the_longer_of_two_that_begin_together(self):
-        self.assertEqual(through(Mask(["secret", "secretive"]), b"a secretive secret", list(range(18))), b"a *** ***")
+        self.assertEqual(
+            through(Mask(["secret", "secretive"]), b"a secretive secret", list(range(18))),
+            b"a *** ***",
+        )
 
     def test_holds_back_only_what_may_be_a_beginning(self):
         mask = Mask(["secret"])
@@ -138,9 +175,16 @@ class MaskTest(unittest.TestCase):
     def test_is_the_same_as_replacing_in_the_whole(self):
         rng = random.Random(11)
         for _ in range(3000):
-            letters = rng.choice(["ab", "abc", "ab\n", "a\xe4\"%"])
-            values = ["".join(rng.choice(letters) for _ in range(rng.randint(0, 9))) for _ in range(rng.randint(0, 4))]
-            pieces = [rng.choice([value, "".join(rng.choice(letters) for _ in range(rng.randint(0, 6)))]) for value in values + [""] for _ in range(3)]
+            letters = rng.choice(["ab", "abc", "ab\n", 'a\xe4"%'])
+            values = [
+                "".join(rng.choice(letters) for _ in range(rng.randint(0, 9)))
+                for _ in range(rng.randint(0, 4))
+            ]
+            pieces = [
+                rng.choice([value, "".join(rng.choice(letters) for _ in range(rng.randint(0, 6)))])
+                for value in values + [""]
+                for _ in range(3)
+            ]
             data = "".join(pieces).encode()
             mask = Mask(values)
             whole = mask.whole.sub(b"***", data) if mask.whole else data
@@ -149,7 +193,7 @@ class MaskTest(unittest.TestCase):
             longest = max((len(form) for value in values for form in forms(value)), default=1)
             mask = Mask(values)
             for at in range(len(data)):
-                mask.feed(data[at:at + 1])
+                mask.feed(data[at : at + 1])
                 self.assertLess(len(mask.held), longest)
 
 

@@ -1,4 +1,5 @@
 """Metrics: the machine, its GPUs by a program that may hang, and what a training prints."""
+
 import json
 import math
 import os
@@ -10,11 +11,12 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.report import metrics  # noqa: E402
-from nx_ec2_runtime.system import host_stats  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from kept import Bucket  # noqa: E402
+import test_sync  # noqa: F401
+from kept import Bucket
+
+from nx_ec2_runtime.report import metrics
+from nx_ec2_runtime.system import host_stats
+from nx_ec2_runtime.system.errors import Failure
 
 
 class Temporary(unittest.TestCase):
@@ -40,15 +42,25 @@ class HostTest(Temporary):
         os.environ["PATH"] = self.home
 
     def nvidia_smi(self, script):
-        os.chmod(self.write("nvidia-smi", "#!/bin/sh\nPATH='%s'\n%s\n" % (self.rest, script)), 0o755)
+        os.chmod(
+            self.write("nvidia-smi", "#!/bin/sh\nPATH='%s'\n%s\n" % (self.rest, script)), 0o755
+        )
 
     def proc(self, busy, idle, received, sent):
         self.write("proc/stat", "cpu  %d 0 0 %d 0 0 0 0 50 0\ncpu0 1 2 3 4\n" % (busy, idle))
-        self.write("proc/meminfo", "MemTotal:       1000 kB\nMemFree:  1 kB\nMemAvailable:    400 kB\n")
-        self.write("proc/net/dev", "Inter-|   Receive\n face |bytes\n    lo: 9 0 0 0 0 0 0 0 9 0\n  eth0:%d 0 0 0 0 0 0 0 %d 0\ndocker0: 5 0 0 0 0 0 0 0 5 0\n" % (received, sent))
+        self.write(
+            "proc/meminfo", "MemTotal:       1000 kB\nMemFree:  1 kB\nMemAvailable:    400 kB\n"
+        )
+        self.write(
+            "proc/net/dev",
+            "Inter-|   Receive\n face |bytes\n    lo: 9 0 0 0 0 0 0 0 9 0\n  eth0:%d 0 0 0 0 0 0 0 %d 0\ndocker0: 5 0 0 0 0 0 0 0 5 0\n"
+            % (received, sent),
+        )
 
     def sampler(self):
-        it = host_stats.HostSampler(self.home, proc=os.path.join(self.home, "proc"), clock=lambda: self.now)
+        it = host_stats.HostSampler(
+            self.home, proc=os.path.join(self.home, "proc"), clock=lambda: self.now
+        )
         self.addCleanup(it.close)
         return it
 
@@ -56,18 +68,36 @@ class HostTest(Temporary):
         it = self.sampler()
         self.proc(100, 100, 1000, 0)
         first = it.sample()["host"]
-        self.assertEqual((first["cpu"], first["networkIn"], first["memoryUsed"], first["memoryTotal"]), (None, None, 600 * 1024, 1000 * 1024))
+        self.assertEqual(
+            (first["cpu"], first["networkIn"], first["memoryUsed"], first["memoryTotal"]),
+            (None, None, 600 * 1024, 1000 * 1024),
+        )
         self.assertTrue(0 < first["diskUsed"] <= first["diskTotal"])
         self.now = 2.0
         self.proc(130, 110, 5000, 100)
         second = it.sample()["host"]
-        self.assertEqual((second["cpu"], second["networkIn"], second["networkOut"]), (75.0, 2000, 50))
+        self.assertEqual(
+            (second["cpu"], second["networkIn"], second["networkOut"]), (75.0, 2000, 50)
+        )
 
     def test_what_is_not_known_is_none(self):
-        it = host_stats.HostSampler(os.path.join(self.home, "gone"), proc=os.path.join(self.home, "gone"))
+        it = host_stats.HostSampler(
+            os.path.join(self.home, "gone"), proc=os.path.join(self.home, "gone")
+        )
         for _ in range(2):
             sample = it.sample()
-            self.assertEqual({name for name, value in sample["host"].items() if value is None}, {"cpu", "memoryUsed", "memoryTotal", "diskUsed", "diskTotal", "networkIn", "networkOut"})
+            self.assertEqual(
+                {name for name, value in sample["host"].items() if value is None},
+                {
+                    "cpu",
+                    "memoryUsed",
+                    "memoryTotal",
+                    "diskUsed",
+                    "diskTotal",
+                    "networkIn",
+                    "networkOut",
+                },
+            )
             self.assertIsNone(sample["gpus"])
 
     @unittest.skipUnless(os.path.exists("/proc/stat"), "only where there is /proc")
@@ -76,7 +106,9 @@ class HostTest(Temporary):
         sample = it.sample()["host"]
         while sample["cpu"] is None and time.monotonic() < deadline:
             sample = it.sample()["host"]
-        self.assertTrue(0 <= sample["cpu"] <= 100 and 0 < sample["memoryUsed"] < sample["memoryTotal"])
+        self.assertTrue(
+            0 <= sample["cpu"] <= 100 and 0 < sample["memoryUsed"] < sample["memoryTotal"]
+        )
 
     def gpus(self, it, wanted):
         deadline = time.monotonic() + 20
@@ -87,14 +119,39 @@ class HostTest(Temporary):
         self.fail("the GPUs were not seen: %r" % found)
 
     def test_gpus_are_those_that_nvidia_smi_names(self):
-        self.nvidia_smi('echo "$@" > "%s"; echo "0, NVIDIA A10G, 97, 1024, 23028, 61, 210.55"; echo "1, Odd, Name, [N/A], 0, 23028, 30, [Not Supported]"' % os.path.join(self.home, "asked"))
+        self.nvidia_smi(
+            'echo "$@" > "%s"; echo "0, NVIDIA A10G, 97, 1024, 23028, 61, 210.55"; echo "1, Odd, Name, [N/A], 0, 23028, 30, [Not Supported]"'
+            % os.path.join(self.home, "asked")
+        )
         found = self.gpus(self.sampler(), bool)
-        self.assertEqual(found, [
-            {"index": 0, "name": "NVIDIA A10G", "utilization": 97.0, "memoryUsed": 1 << 30, "memoryTotal": 23028 << 20, "temperature": 61.0, "power": 210.55},
-            {"index": 1, "name": "Odd, Name", "utilization": None, "memoryUsed": 0, "memoryTotal": 23028 << 20, "temperature": 30.0, "power": None},
-        ])
+        self.assertEqual(
+            found,
+            [
+                {
+                    "index": 0,
+                    "name": "NVIDIA A10G",
+                    "utilization": 97.0,
+                    "memoryUsed": 1 << 30,
+                    "memoryTotal": 23028 << 20,
+                    "temperature": 61.0,
+                    "power": 210.55,
+                },
+                {
+                    "index": 1,
+                    "name": "Odd, Name",
+                    "utilization": None,
+                    "memoryUsed": 0,
+                    "memoryTotal": 23028 << 20,
+                    "temperature": 30.0,
+                    "power": None,
+                },
+            ],
+        )
         with open(os.path.join(self.home, "asked")) as file:
-            self.assertEqual(file.read(), "--query-gpu=index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw --format=csv,noheader,nounits\n")
+            self.assertEqual(
+                file.read(),
+                "--query-gpu=index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw --format=csv,noheader,nounits\n",
+            )
         self.assertEqual(host_stats.count_gpus(), 0)
 
     def test_a_driver_that_fails_or_hangs_holds_nobody_up(self):
@@ -107,7 +164,14 @@ class HostTest(Temporary):
         self.gpus(it, bool)
         self.nvidia_smi("exec sleep 600")
         began = time.monotonic()
-        self.gpus(it, lambda _: it.gpus.asked is not None and it.gpus.asked.poll() is None and b"sleep" in self.command(it.gpus.asked.pid))
+        self.gpus(
+            it,
+            lambda _: (
+                it.gpus.asked is not None
+                and it.gpus.asked.poll() is None
+                and b"sleep" in self.command(it.gpus.asked.pid)
+            ),
+        )
         hanging = it.gpus.asked
         self.now += 5.5
         self.assertIsNone(it.sample()["gpus"])
@@ -129,7 +193,9 @@ class HostTest(Temporary):
         it = host_stats.IdleWatch(600, clock=lambda: self.now)
 
         def look(*used):
-            return it.look([{"index": index, "utilization": each} for index, each in enumerate(used)])
+            return it.look([
+                {"index": index, "utilization": each} for index, each in enumerate(used)
+            ])
 
         self.assertIsNone(look(0, 50))
         self.now = 599
@@ -173,16 +239,36 @@ class TrainingTest(Temporary):
     def test_takes_the_numbers_of_json_objects_and_of_dicts_as_python_prints_them(self):
         for line, found in (
             ('{"loss": 0.5, "step": 10}', {"loss": 0.5, "step": 10}),
-            ("{'loss': 0.5, 'epoch': 1.0, 'learning_rate': 1e-05}", {"loss": 0.5, "epoch": 1.0, "learning_rate": 1e-05}),
-            ("{'loss': '0.4512', 'grad_norm': '1.2e-3', 'note': 'text', 'version': '1.2.3'}", {"loss": 0.4512, "grad_norm": 0.0012}),
-            ("{'loss': nan, 'grad_norm': -inf, 'step': 3}", {"loss": None, "grad_norm": None, "step": 3}),
+            (
+                "{'loss': 0.5, 'epoch': 1.0, 'learning_rate': 1e-05}",
+                {"loss": 0.5, "epoch": 1.0, "learning_rate": 1e-05},
+            ),
+            (
+                "{'loss': '0.4512', 'grad_norm': '1.2e-3', 'note': 'text', 'version': '1.2.3'}",
+                {"loss": 0.4512, "grad_norm": 0.0012},
+            ),
+            (
+                "{'loss': nan, 'grad_norm': -inf, 'step': 3}",
+                {"loss": None, "grad_norm": None, "step": 3},
+            ),
             ("{'loss': 'nan'}", {"loss": None}),
             ('{"loss": NaN, "lr": Infinity}', {"loss": None, "lr": None}),
             ("{'loss': np.float64(0.25), 'n': np.int64(3)}", {"loss": 0.25, "n": 3}),
             ('{"a": true, "b": {"c": 1}, "d": [1], "e": "1", "f": null, "g": -2}', {"g": -2}),
-            ('{"a": true}', {}), ('{"a": "x"}', {}), ("{}", {}), ("[1]", {}), ("1", {}), ("{1: 2}", {}), ("{'a'}", {}), ("{'a': 1 + 1j}", {"a": None}),
-            ('loss {"loss": 1}', {}), ('{"loss": 1} trailing', {}), ("{'loss': __import__('os')}", {}), ("{'loss': f()}", {}),
-            ('{"big": 1%s}' % ("0" * 30), {"big": 1e30}), ('{"huge": 1%s}' % ("0" * 400), {"huge": None}),
+            ('{"a": true}', {}),
+            ('{"a": "x"}', {}),
+            ("{}", {}),
+            ("[1]", {}),
+            ("1", {}),
+            ("{1: 2}", {}),
+            ("{'a'}", {}),
+            ("{'a': 1 + 1j}", {"a": None}),
+            ('loss {"loss": 1}', {}),
+            ('{"loss": 1} trailing', {}),
+            ("{'loss': __import__('os')}", {}),
+            ("{'loss': f()}", {}),
+            ('{"big": 1%s}' % ("0" * 30), {"big": 1e30}),
+            ('{"huge": 1%s}' % ("0" * 400), {"huge": None}),
             (" 50%|###   | 1/2 [00:01<00:01]\r        \r{'loss': 1.5}", {"loss": 1.5}),
             ('{"%s": 1, "b": 2}' % ("x" * 300), {"b": 2}),
         ):
@@ -192,19 +278,36 @@ class TrainingTest(Temporary):
     def test_of_a_progress_bar_one_sample_in_5_s_is_taken_and_its_end(self):
         it = self.training()
         for second in range(13):
-            it.feed(b"\r%3d%%|## | %d/12 [00:01<00:01, 1.0it/s, loss=%d]" % (100 * second // 12, second, second), 1000 * second)
+            it.feed(
+                b"\r%3d%%|## | %d/12 [00:01<00:01, 1.0it/s, loss=%d]"
+                % (100 * second // 12, second, second),
+                1000 * second,
+            )
         it.feed(b"\n", 12500)
         self.assertEqual([found["loss"] for _, found in it.take()], [0, 5, 10, 12])
 
     def test_what_a_parser_could_go_down_in_is_no_metric(self):
-        for text in ("-" * 16000 + "1", "(" * 16000, "[" * 8000, "{'a':" * 3000, "a" + ".a" * 8000, "not " * 4000 + "1", "lambda:" * 2000, "{" * 16000 + "}" * 10):
+        for text in (
+            "-" * 16000 + "1",
+            "(" * 16000,
+            "[" * 8000,
+            "{'a':" * 3000,
+            "a" + ".a" * 8000,
+            "not " * 4000 + "1",
+            "lambda:" * 2000,
+            "{" * 16000 + "}" * 10,
+        ):
             for size in (1000, 4000, 20000):
                 self.assertEqual(self.read("{'a': " + text[:size] + "}\n"), {})
                 self.assertEqual(self.read(text[:size] + "}\n{'b': 1}\n"), {"b": 1})
 
     def test_is_the_same_however_the_log_is_cut(self):
         rng = random.Random(3)
-        lines = [json.dumps({"step": step, "loss": step / 7}) for step in range(40)] + ["{'loss': %r}" % (step / 3) for step in range(20)] + ["x" * 40000, "noise", '{"step": 99}']
+        lines = (
+            [json.dumps({"step": step, "loss": step / 7}) for step in range(40)]
+            + ["{'loss': %r}" % (step / 3) for step in range(20)]
+            + ["x" * 40000, "noise", '{"step": 99}']
+        )
         rng.shuffle(lines)
         log = "\n".join(lines).encode() + b"\n"
         whole = self.training()
@@ -224,7 +327,10 @@ class TrainingTest(Temporary):
         for step in range(3000):
             it.feed(b'{"name %d": 1, "step": %d}\n' % (step, step), step)
         taken = it.take()
-        self.assertEqual((len(taken), len(it.latest), it.latest["step"]), (metrics.SAMPLES, metrics.ALL_NAMES, 2999))
+        self.assertEqual(
+            (len(taken), len(it.latest), it.latest["step"]),
+            (metrics.SAMPLES, metrics.ALL_NAMES, 2999),
+        )
         self.assertEqual((taken[-1][0], taken[-1][1]["step"]), (2999, 2999))
         it.feed(b"x" * 5000000, 1)
         self.assertEqual(len(it.log.held), 0)
@@ -232,13 +338,16 @@ class TrainingTest(Temporary):
 
     def test_reads_the_file_as_it_grows_is_cut_is_replaced_and_comes_and_goes(self):
         it = self.training()
-        steps = lambda: [found["s"] for _, found in it.take()]
+
+        def steps():
+            return [found["s"] for _, found in it.take()]
+
         path = os.path.join(self.home, "m.jsonl")
         it.read_file(self.home, "m.jsonl", 1)
         self.write("m.jsonl", '{"s": 1}\n{"s"')
         it.read_file(self.home, "m.jsonl", 1)
         self.assertEqual(steps(), [1])
-        self.write("m.jsonl", ': 2}\n', "a")
+        self.write("m.jsonl", ": 2}\n", "a")
         it.read_file(self.home, "m.jsonl", 1)
         it.read_file(self.home, "m.jsonl", 1)
         self.assertEqual(steps(), [2])
@@ -261,7 +370,7 @@ class TrainingTest(Temporary):
         it = self.training()
         it.read_file(self.home, "m.jsonl", 1)
         position = json.loads(json.dumps(it.position()))
-        self.write("m.jsonl", '2}\n', "a")
+        self.write("m.jsonl", "2}\n", "a")
         it = self.training(position)
         self.assertEqual(it.latest, {"s": 1})
         it.read_file(self.home, "m.jsonl", 1)
@@ -289,7 +398,11 @@ class LogTest(Temporary):
         it.save(bucket)
         it.save(bucket)
         self.assertEqual(bucket.puts, ["metrics/0"] * 4 + ["metrics/1"])
-        lines = [json.loads(line) for n in range(it.segments) for line in bucket.objects["metrics/%d" % n].splitlines()]
+        lines = [
+            json.loads(line)
+            for n in range(it.segments)
+            for line in bucket.objects["metrics/%d" % n].splitlines()
+        ]
         self.assertEqual([line["t"] for line in lines], list(range(1500)))
         self.assertEqual(bucket.objects["metrics/0"].count(b"\n"), 1024)
         with self.assertRaises(ValueError):
@@ -307,7 +420,10 @@ class LogTest(Temporary):
         bucket.fail = None
         it.save(bucket)
         self.assertEqual(bucket.puts, ["metrics/0", "metrics/1", "metrics/1"])
-        self.assertEqual([json.loads(line)["t"] for line in bucket.objects["metrics/1"].splitlines()], list(range(1024, 1031)))
+        self.assertEqual(
+            [json.loads(line)["t"] for line in bucket.objects["metrics/1"].splitlines()],
+            list(range(1024, 1031)),
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """The URL of a package index: its login is neither in a text nor in the log."""
+
 import os
 import random
 import sys
@@ -6,8 +7,9 @@ import unittest
 from urllib.parse import quote
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: E402,F401
-from nx_ec2_runtime.python_env.package_index import secrets, without_credentials  # noqa: E402
+import package  # noqa: F401
+
+from nx_ec2_runtime.python_env.package_index import secrets, without_credentials
 
 HOSTS = ("index.example.com", "10.0.0.1:8443", "[fd00::1]", "[fd00::1]:8443")
 PATHS = ("", "/", "/simple/", "/@scope/simple")
@@ -17,21 +19,43 @@ LETTERS = "ab@:%&+*!$()'\",;=~^`{}|\\"
 class PackageIndexTest(unittest.TestCase):
     def test_a_text_loses_the_logins_of_its_urls(self):
         for text, expected in (
-            ("https://u:p@TAIL@h/simple", "https://h/simple"), ("https://token@h/simple", "https://h/simple"), ("https://u:a/b#c@h/x", "https://h/x"),
-            ("https://u:p%40h/x", "https://h/x"), ("+ pip install --index-url https://u:p@q@h/x https://u:p@h/@y", "+ pip install --index-url https://h/x https://h/@y"),
-            ("https://h/x,https://u:p@h/y", "https://h/x,https://h/y"), ("git+ssh://git:p@h:22/x@main", "git+ssh://h:22/x@main"),
+            ("https://u:p@TAIL@h/simple", "https://h/simple"),
+            ("https://token@h/simple", "https://h/simple"),
+            ("https://u:a/b#c@h/x", "https://h/x"),
+            ("https://u:p%40h/x", "https://h/x"),
+            (
+                "+ pip install --index-url https://u:p@q@h/x https://u:p@h/@y",
+                "+ pip install --index-url https://h/x https://h/@y",
+            ),
+            ("https://h/x,https://u:p@h/y", "https://h/x,https://h/y"),
+            ("git+ssh://git:p@h:22/x@main", "git+ssh://h:22/x@main"),
         ):
             self.assertEqual(without_credentials(text), expected)
 
     def test_a_text_keeps_everything_else(self):
-        for text in ("https://h/@scope/x", "https://[fd00::1]:8443/x", "git@h:team/x", "dep @ file:///home/me@work/x", "https://h/x?channel=a", "", "a://"):
+        for text in (
+            "https://h/@scope/x",
+            "https://[fd00::1]:8443/x",
+            "git@h:team/x",
+            "dep @ file:///home/me@work/x",
+            "https://h/x?channel=a",
+            "",
+            "a://",
+        ):
             self.assertEqual(without_credentials(text), text)
 
     def test_any_password_is_removed_and_masked(self):
         rng = random.Random(3)
         for _ in range(3000):
-            password = "".join(rng.choice(LETTERS) for _ in range(rng.randint(0, 5))) + "S3CR3T" + "".join(rng.choice(LETTERS) for _ in range(rng.randint(0, 5)))
-            written, rest = rng.choice((password, quote(password, safe=""))), rng.choice(HOSTS) + rng.choice(PATHS)
+            password = (
+                "".join(rng.choice(LETTERS) for _ in range(rng.randint(0, 5)))
+                + "S3CR3T"
+                + "".join(rng.choice(LETTERS) for _ in range(rng.randint(0, 5)))
+            )
+            written, rest = (
+                rng.choice((password, quote(password, safe=""))),
+                rng.choice(HOSTS) + rng.choice(PATHS),
+            )
             url = "https://%s:%s@%s" % (rng.choice(("", "aws", "__token__")), written, rest)
             self.assertEqual(without_credentials("of %s and" % url), "of https://%s and" % rest)
             self.assertIn(written, secrets(url))

@@ -1,4 +1,7 @@
-"""Files and artifacts in the store: each part once, whoever is killed, and nothing that changed while it was read."""
+"""Files and artifacts in the store: each part once, whoever is killed, and nothing that changed
+while it was read.
+"""
+
 import hashlib
 import json
 import os
@@ -11,12 +14,13 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.checkpoints import part_download, part_upload  # noqa: E402
-from nx_ec2_runtime.report import artifacts  # noqa: E402
-from nx_ec2_runtime.run_dir import written_files  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from kept import Bucket  # noqa: E402
+import test_sync  # noqa: F401
+from kept import Bucket
+
+from nx_ec2_runtime.checkpoints import part_download, part_upload
+from nx_ec2_runtime.report import artifacts
+from nx_ec2_runtime.run_dir import written_files
+from nx_ec2_runtime.system.errors import Failure
 
 
 def small_parts(case, size=1000):
@@ -61,18 +65,31 @@ class PartsTest(Files):
     def test_any_file_comes_back_as_it_was(self):
         bucket = Bucket()
         saved = self.parts(bucket)
-        for size in [0, 1, 999, 1000, 1001, 2000, 7777] + [self.random.randrange(30000) for _ in range(20)]:
+        for size in [0, 1, 999, 1000, 1001, 2000, 7777] + [
+            self.random.randrange(30000) for _ in range(20)
+        ]:
             data = self.noise(size)
             seen = []
             self.write("d/f", data, 0o755 if size % 2 else 0o644)
             entry = saved.save(self.base, "d/f", seen.append)
-            self.assertEqual(entry, {
-                "path": "d/f", "size": size, "sha256": hashlib.sha256(data).hexdigest(), "executable": bool(size % 2),
-                "parts": [hashlib.sha256(data[at:at + 1000]).hexdigest() for at in range(0, size, 1000)],
-            })
+            self.assertEqual(
+                entry,
+                {
+                    "path": "d/f",
+                    "size": size,
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "executable": bool(size % 2),
+                    "parts": [
+                        hashlib.sha256(data[at : at + 1000]).hexdigest()
+                        for at in range(0, size, 1000)
+                    ],
+                },
+            )
             self.assertEqual(sum(seen), size)
             self.assertEqual(self.restored(entry, bucket), data)
-            self.assertEqual(bool(os.stat(os.path.join(self.base, "restored")).st_mode & 0o111), bool(size % 2))
+            self.assertEqual(
+                bool(os.stat(os.path.join(self.base, "restored")).st_mode & 0o111), bool(size % 2)
+            )
         self.assertEqual(len(bucket.puts), len(set(bucket.puts)))
 
     def test_the_size_of_a_part_is_the_formats(self):
@@ -107,7 +124,9 @@ class PartsTest(Files):
         want = Bucket()
         self.parts(want).save_all(self.base, ["a", "b"])
         for fail in range(1, len(want.puts) + 1):
-            self.known = os.path.join(tempfile.mkdtemp(dir=os.path.dirname(self.known)), "parts.json")
+            self.known = os.path.join(
+                tempfile.mkdtemp(dir=os.path.dirname(self.known)), "parts.json"
+            )
             bucket = Bucket(fail=fail)
             with self.assertRaises(Failure):
                 self.parts(bucket).save_all(self.base, ["a", "b"])
@@ -192,9 +211,19 @@ class PartsTest(Files):
         cases = [(entry, Bucket(objects)) for objects in spoilt]
         cases.append((dict(entry, sha256="0" * 64), bucket))
         cases.append((dict(entry, parts=list(reversed(entry["parts"]))), bucket))
-        cases.extend((dict(entry, **change), bucket) for change in (
-            {"size": 4000}, {"parts": entry["parts"][:4]}, {"path": "../a"}, {"path": "a//b"}, {"path": "/a"}, {"size": -1}, {"size": "4500"}, {"executable": 1},
-        ))
+        cases.extend(
+            (dict(entry, **change), bucket)
+            for change in (
+                {"size": 4000},
+                {"parts": entry["parts"][:4]},
+                {"path": "../a"},
+                {"path": "a//b"},
+                {"path": "/a"},
+                {"size": -1},
+                {"size": "4500"},
+                {"executable": 1},
+            )
+        )
         for wrong, where in cases:
             with self.assertRaises(Failure) as raised:
                 self.restored(wrong, where)
@@ -206,12 +235,25 @@ class PartsTest(Files):
 
 class ArtifactsTest(Files):
     def save(self, bucket=None, patterns=("artifacts",), progress=None, **limits):
-        part = {"projectRoot": ".", "artifacts": {
-            "outputs": [{"pattern": each, "base": "artifacts"} for each in patterns], "scratch": [], "numbered": [],
-            "limits": dict({"files": 100, "bytes": 1 << 30}, **limits), "extra": {"files": 100, "bytes": 1 << 30},
-        }}
+        part = {
+            "projectRoot": ".",
+            "artifacts": {
+                "outputs": [{"pattern": each, "base": "artifacts"} for each in patterns],
+                "scratch": [],
+                "numbered": [],
+                "limits": dict({"files": 100, "bytes": 1 << 30}, **limits),
+                "extra": {"files": 100, "bytes": 1 << 30},
+            },
+        }
         bucket = bucket or Bucket()
-        state = artifacts.save_artifacts(part, self.base, written_files.Inputs(os.path.join(self.base, "no-home")), parts=self.parts(bucket), bucket=bucket, progress=progress)
+        state = artifacts.save_artifacts(
+            part,
+            self.base,
+            written_files.Inputs(os.path.join(self.base, "no-home")),
+            parts=self.parts(bucket),
+            bucket=bucket,
+            progress=progress,
+        )
         data = bucket.objects["artifacts.json"]
         self.assertEqual(state["sha256"], hashlib.sha256(data).hexdigest())
         return state, json.loads(data)
@@ -226,37 +268,68 @@ class ArtifactsTest(Files):
         os.mkfifo(os.path.join(self.base, "artifacts/pipe"))
         self.write(os.fsdecode(b"artifacts/\xff"), b"x")
         seen = []
-        state, listed = self.save(patterns=(r"artifacts/(?!unwanted).*",), progress=lambda *now: seen.append(now))
-        self.assertEqual([entry["path"] for entry in listed["files"]], ["artifacts/deep/er/x.txt", "artifacts/model.bin", "artifacts/link"])
+        state, listed = self.save(
+            patterns=(r"artifacts/(?!unwanted).*",), progress=lambda *now: seen.append(now)
+        )
+        self.assertEqual(
+            [entry["path"] for entry in listed["files"]],
+            ["artifacts/deep/er/x.txt", "artifacts/model.bin", "artifacts/link"],
+        )
         self.assertEqual([entry["executable"] for entry in listed["files"]], [False, True, True])
-        self.assertEqual({each["path"]: each["why"] for each in listed["skipped"]}, {
-            "artifacts/up": "a symbolic link", "artifacts/pipe": "a special file", "artifacts/?": "its name is not UTF-8",
-        })
-        self.assertEqual((state["state"], state["files"], state["bytes"], seen[-1]), ("saved", 3, 10001, (5001, 5001)))
+        self.assertEqual(
+            {each["path"]: each["why"] for each in listed["skipped"]},
+            {
+                "artifacts/up": "a symbolic link",
+                "artifacts/pipe": "a special file",
+                "artifacts/?": "its name is not UTF-8",
+            },
+        )
+        self.assertEqual(
+            (state["state"], state["files"], state["bytes"], seen[-1]),
+            ("saved", 3, 10001, (5001, 5001)),
+        )
 
     def test_a_link_to_an_artifact_comes_back_as_a_copy_and_no_other_link_does(self):
         self.write("artifacts/epoch=1.ckpt", b"one")
         self.write("artifacts/left-out", b"no")
         self.write("secret", b"secret")
         links = {
-            "last.ckpt": "epoch=1.ckpt", "deep/last": "../last.ckpt", "deep/dotted": ".././deep/../epoch=1.ckpt", "loop": "loop2", "loop2": "loop",
-            "out": "../secret", "absolute": os.path.join(self.base, "artifacts/epoch=1.ckpt"), "unmatched": "left-out", "gone": "nothing", "dir": "deep",
+            "last.ckpt": "epoch=1.ckpt",
+            "deep/last": "../last.ckpt",
+            "deep/dotted": ".././deep/../epoch=1.ckpt",
+            "loop": "loop2",
+            "loop2": "loop",
+            "out": "../secret",
+            "absolute": os.path.join(self.base, "artifacts/epoch=1.ckpt"),
+            "unmatched": "left-out",
+            "gone": "nothing",
+            "dir": "deep",
         }
         os.mkdir(os.path.join(self.base, "artifacts/deep"))
         for name, to in links.items():
             os.symlink(to, os.path.join(self.base, "artifacts", name))
         bucket = Bucket()
         _, listed = self.save(bucket, patterns=("artifacts/(?!left-out).*",))
-        by_path = {entry["path"][len("artifacts/"):]: entry["sha256"] for entry in listed["files"]}
+        by_path = {entry["path"][len("artifacts/") :]: entry["sha256"] for entry in listed["files"]}
         one = hashlib.sha256(b"one").hexdigest()
-        self.assertEqual(by_path, {name: one for name in ("epoch=1.ckpt", "last.ckpt", "deep/last", "deep/dotted")})
-        self.assertEqual(sorted(each["path"][len("artifacts/"):] for each in listed["skipped"]), ["absolute", "dir", "gone", "loop", "loop2", "out", "unmatched"])
+        self.assertEqual(
+            by_path,
+            dict.fromkeys(("epoch=1.ckpt", "last.ckpt", "deep/last", "deep/dotted"), one),
+        )
+        self.assertEqual(
+            sorted(each["path"][len("artifacts/") :] for each in listed["skipped"]),
+            ["absolute", "dir", "gone", "loop", "loop2", "out", "unmatched"],
+        )
         self.assertEqual({each["why"] for each in listed["skipped"]}, {"a symbolic link"})
-        # A link to a directory whose files come back by themselves, as wandb/latest-run is, says so.
+        # A link to a directory whose files come back by themselves, as wandb/latest-run is, says
+        # so.
         self.write("artifacts/deep/er/model.pt", b"model")
         _, listed = self.save(Bucket(), patterns=("artifacts/(?!left-out).*",))
         why = {each["path"]: each["why"] for each in listed["skipped"]}
-        self.assertEqual((why["artifacts/dir"], why["artifacts/gone"]), ("a symbolic link to artifacts/deep, whose files come back", "a symbolic link"))
+        self.assertEqual(
+            (why["artifacts/dir"], why["artifacts/gone"]),
+            ("a symbolic link to artifacts/deep, whose files come back", "a symbolic link"),
+        )
         self.assertEqual(len([name for name in bucket.puts if name.startswith("part/")]), 1)
         with self.assertRaises(Failure):
             self.save(files=3)
@@ -293,7 +366,10 @@ class ArtifactsTest(Files):
             with self.assertRaises(Failure) as raised:
                 self.save(bucket, **limits)
             detail = raised.exception.detail
-            self.assertEqual((raised.exception.code, detail["limit"], detail["value"], bucket.puts), ("LIMIT", limit, value, []))
+            self.assertEqual(
+                (raised.exception.code, detail["limit"], detail["value"], bucket.puts),
+                ("LIMIT", limit, value, []),
+            )
         self.assertEqual(detail["largest"][0], {"path": "artifacts/30", "size": 30})
         self.save(files=3, bytes=60)
 
@@ -303,13 +379,20 @@ class ArtifactsTest(Files):
 
         def save(change):
             # Between the last byte that is read and the look whether that is still the file.
-            with mock.patch.object(part_upload.Parts, "_now", lambda parts, *args: (change(), look_again(parts, *args))[1]):
+            with mock.patch.object(
+                part_upload.Parts,
+                "_now",
+                lambda parts, *args: (change(), look_again(parts, *args))[1],
+            ):
                 return self.save()
 
         times = iter(range(1, 10))
         state, listed = save(lambda: os.utime(path, (next(times), 1000 * next(times))))
         self.assertEqual((state["state"], state["files"]), ("saved", 0))
-        self.assertEqual(listed["skipped"], [{"path": "artifacts/busy", "why": artifacts.CHANGED, "changed": True}])
+        self.assertEqual(
+            listed["skipped"],
+            [{"path": "artifacts/busy", "why": artifacts.CHANGED, "changed": True}],
+        )
         once = iter([lambda: os.utime(path, (1, 1))])
         self.assertEqual(save(lambda: next(once, lambda: None)())[0]["files"], 1)
 
@@ -330,13 +413,25 @@ class ArtifactsTest(Files):
             readings.append(path)
             return read(parts, base, path, sending)
 
-        with mock.patch.object(part_upload.Parts, "_now", grow), mock.patch.object(part_upload.Parts, "_read", count):
+        with mock.patch.object(part_upload.Parts, "_now", grow), mock.patch.object(
+            part_upload.Parts, "_read", count
+        ):
             state, listed = self.save()
-        self.assertEqual([each["path"] for each in listed["files"]], ["artifacts/a", "artifacts/z", "artifacts/other"])
-        self.assertEqual([(each["path"], each.get("changed")) for each in listed["skipped"]], [
-            ("artifacts/busy", True), ("artifacts/link", True),
-        ])
-        self.assertEqual(sorted(readings), ["artifacts/a"] + ["artifacts/busy"] * artifacts.TRIES + ["artifacts/z"])
+        self.assertEqual(
+            [each["path"] for each in listed["files"]],
+            ["artifacts/a", "artifacts/z", "artifacts/other"],
+        )
+        self.assertEqual(
+            [(each["path"], each.get("changed")) for each in listed["skipped"]],
+            [
+                ("artifacts/busy", True),
+                ("artifacts/link", True),
+            ],
+        )
+        self.assertEqual(
+            sorted(readings),
+            ["artifacts/a"] + ["artifacts/busy"] * artifacts.TRIES + ["artifacts/z"],
+        )
         self.assertEqual((state["state"], state["error"]), ("saved", None))
 
     def test_the_growing_ones_are_named_though_more_is_skipped_than_is_listed(self):
@@ -344,9 +439,14 @@ class ArtifactsTest(Files):
         for number in range(artifacts.LISTED + 1):
             os.symlink("nothing", os.path.join(self.base, "artifacts/link%d" % number))
         look_again = part_upload.Parts._now
-        with mock.patch.object(part_upload.Parts, "_now", lambda *args: (os.utime(path), look_again(*args))[1]):
+        with mock.patch.object(
+            part_upload.Parts, "_now", lambda *args: (os.utime(path), look_again(*args))[1]
+        ):
             _, listed = self.save()
-        self.assertEqual([each["path"] for each in listed["skipped"] if each.get("changed")], ["artifacts/zz-busy"])
+        self.assertEqual(
+            [each["path"] for each in listed["skipped"] if each.get("changed")],
+            ["artifacts/zz-busy"],
+        )
 
     def test_killed_at_any_put_the_next_ends_with_the_same_store(self):
         for name in "abc":
@@ -355,7 +455,9 @@ class ArtifactsTest(Files):
         self.save(want)
         for fail in range(1, len(want.puts) + 1):
             for late in (False, True):
-                self.known = os.path.join(tempfile.mkdtemp(dir=os.path.dirname(self.known)), "parts.json")
+                self.known = os.path.join(
+                    tempfile.mkdtemp(dir=os.path.dirname(self.known)), "parts.json"
+                )
                 bucket = Bucket(fail=fail, late=late)
                 with self.assertRaises(Failure):
                     self.save(bucket)

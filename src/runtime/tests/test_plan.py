@@ -1,4 +1,7 @@
-"""Plans that heal: deltas, histories, recipes, packs; what is tampered with is refused before anything is written."""
+"""Plans that heal: deltas, histories, recipes, packs; what is tampered with is refused before
+anything is written.
+"""
+
 import json
 import os
 import random
@@ -13,11 +16,29 @@ import unittest
 import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401  (puts the runtime on the path)
-from store import DIRECTORY, Executable, Link, Store, canonical, contents, cut, inline, pack, packed, plan, read_tree, sha256, snapshot_id  # noqa: E402
-from nx_ec2_runtime import main  # noqa: E402
-from nx_ec2_runtime.aws import http_pool  # noqa: E402
-from nx_ec2_runtime.sync import manifest_chain, staging as stages, tree_lock as locks  # noqa: E402
+import test_sync  # noqa: F401  (puts the runtime on the path)
+from store import (
+    DIRECTORY,
+    Executable,
+    Link,
+    Store,
+    canonical,
+    contents,
+    cut,
+    inline,
+    pack,
+    packed,
+    plan,
+    read_tree,
+    sha256,
+    snapshot_id,
+)
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.aws import http_pool
+from nx_ec2_runtime.sync import manifest_chain
+from nx_ec2_runtime.sync import staging as stages
+from nx_ec2_runtime.sync import tree_lock as locks
 
 
 def noise(seed, size):
@@ -48,7 +69,13 @@ class PlanTest(unittest.TestCase):
 
     def holds(self, files):
         self.assertEqual(read_tree(self.root), files)
-        self.assertEqual({path: isinstance(content, Executable) for path, content in read_tree(self.root).items()}, {path: isinstance(content, Executable) for path, content in files.items()})
+        self.assertEqual(
+            {
+                path: isinstance(content, Executable)
+                for path, content in read_tree(self.root).items()
+            },
+            {path: isinstance(content, Executable) for path, content in files.items()},
+        )
 
     def sync(self, files, base=None, **part):
         reply = self.run_plan(files, base, **part)
@@ -64,8 +91,13 @@ class PlanTest(unittest.TestCase):
 
     def refuse(self, code, before, files, base=None, **part):
         """The plan is refused, and nothing in the tree was touched."""
+
         def seen():
-            return {name: os.lstat(os.path.join(directory, name)) for directory, _, names in os.walk(self.path("files")) for name in names}, os.listdir(self.path())
+            return {
+                name: os.lstat(os.path.join(directory, name))
+                for directory, _, names in os.walk(self.path("files"))
+                for name in names
+            }, os.listdir(self.path())
 
         looked = seen()
         reply = self.run_plan(files, base, **part)
@@ -76,25 +108,59 @@ class PlanTest(unittest.TestCase):
 
 
 class Plans(PlanTest):
-    first = {b"a": b"1", b"d/b": b"2", b"d/e": DIRECTORY, b"l": Link(b"d/b"), b"x": Executable(b"#!"), b"empty": b"", b"big": noise(1, 3000000)}
-    second = {b"a": b"one", b"d/b": b"2", b"l": Link(b"a"), b"x": b"#!", b"empty": b"", b"big": noise(1, 3000000)[:1500000] + b"inserted" + noise(1, 3000000)[1500000:]}
+    first = {
+        b"a": b"1",
+        b"d/b": b"2",
+        b"d/e": DIRECTORY,
+        b"l": Link(b"d/b"),
+        b"x": Executable(b"#!"),
+        b"empty": b"",
+        b"big": noise(1, 3000000),
+    }
+    second = {
+        b"a": b"one",
+        b"d/b": b"2",
+        b"l": Link(b"a"),
+        b"x": b"#!",
+        b"empty": b"",
+        b"big": noise(1, 3000000)[:1500000] + b"inserted" + noise(1, 3000000)[1500000:],
+    }
 
     def test_a_whole_snapshot_arrives_and_again_costs_nothing(self):
         self.begin(self.first)
-        times = {name: os.stat(self.path(name)).st_mtime_ns for name in ("manifest", "index", "head.json")}
+        times = {
+            name: os.stat(self.path(name)).st_mtime_ns
+            for name in ("manifest", "index", "head.json")
+        }
         self.store.asked.clear()
         reply = self.sync(self.first, self.first)
-        self.assertEqual((reply["written"], reply["deleted"], reply["healed"], reply["reverted"], reply["kept"]), (0, 0, False, [], None))
+        self.assertEqual(
+            (reply["written"], reply["deleted"], reply["healed"], reply["reverted"], reply["kept"]),
+            (0, 0, False, [], None),
+        )
         self.assertEqual(self.store.asked, [])
         self.assertEqual({name: os.stat(self.path(name)).st_mtime_ns for name in times}, times)
 
     def test_a_delta_carries_what_changed(self):
         self.begin(self.first)
         big, changed = self.first[b"big"], self.second[b"big"]
-        pieces = [[sha256(big), 0, 1400000], [sha256(changed[1400000:1500008]), 100008], [sha256(big), 1500000, len(big) - 1500000]]
+        pieces = [
+            [sha256(big), 0, 1400000],
+            [sha256(changed[1400000:1500008]), 100008],
+            [sha256(big), 1500000, len(big) - 1500000],
+        ]
         chunk = changed[1400000:1500008]
-        reply = self.sync(self.second, self.first, recipes={sha256(changed): pieces}, packs=[self.store.put_pack(pack([chunk]))], inline=inline({b"a": b"one"}))
-        self.assertEqual((reply["written"], reply["deleted"], reply["healed"], reply["reverted"]), (4, 1, False, []))
+        reply = self.sync(
+            self.second,
+            self.first,
+            recipes={sha256(changed): pieces},
+            packs=[self.store.put_pack(pack([chunk]))],
+            inline=inline({b"a": b"one"}),
+        )
+        self.assertEqual(
+            (reply["written"], reply["deleted"], reply["healed"], reply["reverted"]),
+            (4, 1, False, []),
+        )
 
     def test_the_modes_are_exact_and_the_entries_the_users(self):
         before = os.umask(0o077)
@@ -108,16 +174,28 @@ class Plans(PlanTest):
     def test_one_chunk_in_many_places_and_one_content_under_many_names(self):
         piece, other = noise(2, 100000), noise(3, 100000)
         big = piece * 6 + other + piece * 5
-        files = {b"a": big, b"b": Executable(big), b"c": piece, b"d": Executable(piece), b"e": piece}
+        files = {
+            b"a": big,
+            b"b": Executable(big),
+            b"c": piece,
+            b"d": Executable(piece),
+            b"e": piece,
+        }
         self.begin(files)
         self.assertEqual(len({os.stat(self.file(name)).st_ino for name in "abcde"}), 5)
         after = {**files, b"f": piece + big}
-        self.sync(after, files, recipes={sha256(piece + big): [[sha256(piece), 100000], [sha256(big), 0, len(big)]]})
+        self.sync(
+            after,
+            files,
+            recipes={sha256(piece + big): [[sha256(piece), 100000], [sha256(big), 0, len(big)]]},
+        )
 
     def test_packs_that_are_not_spare_are_fetched_once_and_in_order_of_need(self):
         packs, recipes = self.store.put_packs(self.first, per_pack=4)
         self.sync(self.first, packs=packs, recipes=recipes)
-        self.assertEqual(sorted(self.store.asked), sorted(("/p/" + each["sha256"], None) for each in packs))
+        self.assertEqual(
+            sorted(self.store.asked), sorted(("/p/" + each["sha256"], None) for each in packs)
+        )
 
     def test_a_renamed_file_keeps_its_bytes_where_they_are(self):
         big = noise(4, 2000000)
@@ -134,11 +212,21 @@ class Plans(PlanTest):
     # A tree that holds something else.
 
     def history(self, *chain):
-        """A record for each of some snapshots, the first one whole; spare packs hold what they bring."""
+        """A record for each of some snapshots, the first one whole; spare packs hold what they
+        bring.
+        """
         history, packs, known, before = [], [], set(), None
         for files in chain:
             brought, recipes = self.store.put_packs(files, spare=True, known=known)
-            known |= {chunk for content in contents(files).values() for chunk in ([sha256(piece) for piece in cut(content)] if len(content) > 1 << 20 else [sha256(content)])}
+            known |= {
+                chunk
+                for content in contents(files).values()
+                for chunk in (
+                    [sha256(piece) for piece in cut(content)]
+                    if len(content) > 1 << 20
+                    else [sha256(content)]
+                )
+            }
             history.append(self.store.put_record(files, before, recipes, brought))
             packs += brought
             before = files
@@ -164,7 +252,10 @@ class Plans(PlanTest):
     def test_without_manifest_or_history_the_snapshot_is_asked_for(self):
         self.begin(self.first)
         error = self.refuse("CONTENT_MISSING", self.first, self.second, {b"z": b"z"})
-        self.assertEqual((error["detail"]["head"], error["detail"]["count"], error["detail"]["contents"]), (snapshot_id(self.first), 0, []))
+        self.assertEqual(
+            (error["detail"]["head"], error["detail"]["count"], error["detail"]["contents"]),
+            (snapshot_id(self.first), 0, []),
+        )
 
     def test_a_history_that_the_store_has_no_more_is_none(self):
         self.begin(self.first)
@@ -196,34 +287,58 @@ class Plans(PlanTest):
     def test_deleted_files_are_restored_from_the_history_of_the_same_head(self):
         files = {**self.first, b"inline": b"in no pack"}
         parts = self.history(self.first)
-        parts["history"].append(self.store.put_record(files, self.first, inline=inline({b"i": b"in no pack"})))
+        parts["history"].append(
+            self.store.put_record(files, self.first, inline=inline({b"i": b"in no pack"}))
+        )
         packs, recipes = self.store.put_packs(files)
         self.sync(files, packs=packs, recipes=recipes)
         for name in ("big", "inline", "a"):
             os.unlink(self.file(name))
         reply = self.sync(files, files, **parts)
-        self.assertEqual((reply["reverted"], reply["revertedCount"], reply["kept"]), (["a", "big", "inline"], 3, None))
+        self.assertEqual(
+            (reply["reverted"], reply["revertedCount"], reply["kept"]),
+            (["a", "big", "inline"], 3, None),
+        )
 
     def test_what_can_not_be_had_is_asked_for_by_name(self):
         self.begin(self.first)
         gone = self.store.put_pack(pack([b"one"]))
         del self.store.objects["/p/" + gone["sha256"]]
-        error = self.refuse("CONTENT_MISSING", self.first, {b"a": b"one", b"b": b"two"}, self.first, packs=[gone])
+        error = self.refuse(
+            "CONTENT_MISSING", self.first, {b"a": b"one", b"b": b"two"}, self.first, packs=[gone]
+        )
         self.assertEqual(error["detail"]["contents"], sorted([sha256(b"one"), sha256(b"two")]))
-        self.assertEqual((error["detail"]["paths"], error["detail"]["count"], error["detail"]["packs"]), (["a", "b"], 2, [{"pack": gone["sha256"], "status": 404}]))
+        self.assertEqual(
+            (error["detail"]["paths"], error["detail"]["count"], error["detail"]["packs"]),
+            (["a", "b"], 2, [{"pack": gone["sha256"], "status": 404}]),
+        )
 
     def test_a_base_that_drifted_is_put_together_again_for_its_pieces(self):
         big, changed = self.first[b"big"], self.second[b"big"]
-        recipes = {sha256(changed): [[sha256(big), 0, 1500000], [sha256(b"inserted"), 8], [sha256(big), 1500000, 1500000]]}
+        recipes = {
+            sha256(changed): [
+                [sha256(big), 0, 1500000],
+                [sha256(b"inserted"), 8],
+                [sha256(big), 1500000, 1500000],
+            ]
+        }
         packs = [self.store.put_pack(pack([b"inserted"]))]
         files = {**self.first, b"big": changed}
         self.begin(self.first)
         with open(self.file("big"), "r+b") as file:
             file.write(b"mine")
         error = self.run_plan(files, self.first, recipes=recipes, packs=packs)["error"]
-        self.assertEqual((error["code"], error["detail"]["contents"]), ("CONTENT_MISSING", [sha256(changed)]))
+        self.assertEqual(
+            (error["code"], error["detail"]["contents"]), ("CONTENT_MISSING", [sha256(changed)])
+        )
         parts = self.history(self.first)
-        reply = self.sync(files, self.first, recipes=recipes, packs=packs + parts["packs"], history=parts["history"])
+        reply = self.sync(
+            files,
+            self.first,
+            recipes=recipes,
+            packs=packs + parts["packs"],
+            history=parts["history"],
+        )
         self.assertEqual(reply["reverted"], ["big"])
         with open(os.path.join(reply["kept"], "big"), "rb") as file:
             self.assertEqual(file.read(), b"mine" + big[4:])
@@ -239,9 +354,21 @@ class Plans(PlanTest):
             status = os.stat(self.file("big"))
             at = data.index(struct.pack("<QQ", status.st_size, 0)[:8], 65)
             file.seek(at)
-            file.write(struct.pack("<QQQQ", status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns))
-        recipes = {sha256(changed): [[sha256(big), 0, 1500000], [sha256(b"inserted"), 8], [sha256(big), 1500000, 1500000]]}
-        error = self.run_plan(files, self.first, recipes=recipes, inline=inline({b"i": b"inserted"}))["error"]
+            file.write(
+                struct.pack(
+                    "<QQQQ", status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+                )
+            )
+        recipes = {
+            sha256(changed): [
+                [sha256(big), 0, 1500000],
+                [sha256(b"inserted"), 8],
+                [sha256(big), 1500000, 1500000],
+            ]
+        }
+        error = self.run_plan(
+            files, self.first, recipes=recipes, inline=inline({b"i": b"inserted"})
+        )["error"]
         self.assertEqual(error["code"], "CONTENT_MISSING")
         parts = self.history(self.first)
         self.sync(files, self.first, recipes=recipes, inline=inline({b"i": b"inserted"}), **parts)
@@ -264,7 +391,9 @@ class Plans(PlanTest):
     def test_a_spare_pack_that_is_needed_for_the_most_part_is_fetched_whole(self):
         chunks = [noise(seed, 100000) for seed in range(20)]
         spare = self.store.put_pack(pack(chunks), spare=True)
-        self.sync({b"%d" % number: chunk for number, chunk in enumerate(chunks[:15])}, packs=[spare])
+        self.sync(
+            {b"%d" % number: chunk for number, chunk in enumerate(chunks[:15])}, packs=[spare]
+        )
         self.assertEqual(len(self.store.asked), 2 if self.ranges else 1)
 
     def test_a_directory_longer_than_the_tail_is_fetched_in_full(self):
@@ -276,7 +405,9 @@ class Plans(PlanTest):
 
     def spoiled(self, **how):
         chunks = [noise(seed, 1000) for seed in range(10)]
-        return {b"f%d" % number: chunk for number, chunk in enumerate(chunks)}, pack(chunks, segment=3000, **how)
+        return {b"f%d" % number: chunk for number, chunk in enumerate(chunks)}, pack(
+            chunks, segment=3000, **how
+        )
 
     def test_a_tampered_pack_is_named(self):
         self.begin(self.first)
@@ -296,7 +427,12 @@ class Plans(PlanTest):
         self.begin(self.first)
         files, data = self.spoiled()
         some = dict(list(files.items())[:3])
-        for at, code in ((0, "PACK_MISMATCH"), (1500, "PACK_MISMATCH"), (len(data) - 1, "PACK_MISMATCH"), (len(data) - 40, "PACK_MISMATCH")):
+        for at, code in (
+            (0, "PACK_MISMATCH"),
+            (1500, "PACK_MISMATCH"),
+            (len(data) - 1, "PACK_MISMATCH"),
+            (len(data) - 40, "PACK_MISMATCH"),
+        ):
             bad = bytearray(data)
             bad[at] ^= 1
             self.refuse(code, self.first, some, packs=[self.store.put_pack(bytes(bad), spare=True)])
@@ -335,7 +471,12 @@ class Plans(PlanTest):
             for spare in (False, True):
                 files, data = self.spoiled(change=change)
                 with self.subTest(change=change.__name__, spare=spare):
-                    self.refuse("PACK_MISMATCH", self.first, files, packs=[self.store.put_pack(data, spare=spare)])
+                    self.refuse(
+                        "PACK_MISMATCH",
+                        self.first,
+                        files,
+                        packs=[self.store.put_pack(data, spare=spare)],
+                    )
 
     def test_a_chunk_under_anothers_name_is_named(self):
         self.begin(self.first)
@@ -358,7 +499,9 @@ class Plans(PlanTest):
         for segments, tail in (([[0, len(bomb), "z", [[name, 1000]]]], None), (None, bomb)):
             packed = tail or zlib.compress(json.dumps({"v": 1, "segments": segments}).encode())
             data = (b"" if tail else bomb) + packed + struct.pack(">I4s", len(packed), b"NXP1")
-            self.refuse("PACK_MISMATCH", self.first, {b"a": b"x"}, packs=[self.store.put_pack(data)])
+            self.refuse(
+                "PACK_MISMATCH", self.first, {b"a": b"x"}, packs=[self.store.put_pack(data)]
+            )
         record = {"snapshot": snapshot_id(self.second), "url": self.store.url("/m/bomb")}
         self.store.objects["/m/bomb"] = bomb
         self.refuse("SNAPSHOT_MISMATCH", self.first, self.second, self.second, history=[record])
@@ -367,13 +510,33 @@ class Plans(PlanTest):
         self.begin(self.first)
         whole = self.store.put_record({b"b": b"0"})
         for fill, refused in ((manifest_chain.CHANGE_LIMIT, True), (1000, False)):
-            contents = {sha256(content): packed(content) for content in self.second.values() if isinstance(content, bytes)}
-            change = self.store.put_record(self.second, {b"b": b"0"}, inline=contents, change=lambda record: record.update(padding=" " * fill))
+            contents = {
+                sha256(content): packed(content)
+                for content in self.second.values()
+                if isinstance(content, bytes)
+            }
+            change = self.store.put_record(
+                self.second,
+                {b"b": b"0"},
+                inline=contents,
+                change=lambda record: record.update(padding=" " * fill),
+            )
             if refused:
-                error = self.refuse("SNAPSHOT_MISMATCH", self.first, self.second, self.second, history=[whole, change])
-                self.assertIn("it holds more than %d inflated bytes" % manifest_chain.CHANGE_LIMIT, error["message"])
+                error = self.refuse(
+                    "SNAPSHOT_MISMATCH",
+                    self.first,
+                    self.second,
+                    self.second,
+                    history=[whole, change],
+                )
+                self.assertIn(
+                    "it holds more than %d inflated bytes" % manifest_chain.CHANGE_LIMIT,
+                    error["message"],
+                )
             else:
-                self.assertTrue(self.run_plan(self.second, self.second, history=[whole, change])["ok"])
+                self.assertTrue(
+                    self.run_plan(self.second, self.second, history=[whole, change])["ok"]
+                )
 
     def test_a_tampered_record_is_named(self):
         self.begin(self.first)
@@ -382,13 +545,29 @@ class Plans(PlanTest):
         def changed(name, value):
             return lambda record: record.update({name: value})
 
-        for change in (changed("canonical", canonical({b"a": b"2"}).decode()), changed("snapshot", "0" * 64), changed("base", "0" * 64), changed("v", 2), changed("recipes", 5), changed("canonical", None)):
+        for change in (
+            changed("canonical", canonical({b"a": b"2"}).decode()),
+            changed("snapshot", "0" * 64),
+            changed("base", "0" * 64),
+            changed("v", 2),
+            changed("recipes", 5),
+            changed("canonical", None),
+        ):
             whole = self.store.put_record(base, change=change)
             error = self.refuse("SNAPSHOT_MISMATCH", self.first, base, base, history=[whole])
             self.assertEqual(error["detail"]["record"], snapshot_id(base))
             self.assertIn("manifest", error["message"])
-        for change in (changed("deleted", ["b"]), changed("entries", "f - 1 x\0"), changed("entries", "no end"), changed("deleted", 3), changed("base", None)):
-            history = [self.store.put_record({b"b": b"0"}), self.store.put_record(base, {b"b": b"0", b"c": b"0"}, change=change)]
+        for change in (
+            changed("deleted", ["b"]),
+            changed("entries", "f - 1 x\0"),
+            changed("entries", "no end"),
+            changed("deleted", 3),
+            changed("base", None),
+        ):
+            history = [
+                self.store.put_record({b"b": b"0"}),
+                self.store.put_record(base, {b"b": b"0", b"c": b"0"}, change=change),
+            ]
             self.refuse("SNAPSHOT_MISMATCH", self.first, base, base, history=history)
         whole = self.store.put_record(base, inline={sha256(b"1"): packed(b"2")})
         os.unlink(self.file("a"))
@@ -401,17 +580,31 @@ class Plans(PlanTest):
         self.refuse("SNAPSHOT_MISMATCH", self.first, {b"q": b"1"}, snapshot="0" * 64)
         lie = {"deleted": [], "entries": "f - 1 %s q\0" % sha256(b"1")}
         self.refuse("SNAPSHOT_MISMATCH", self.first, {b"q": b"1"}, self.first, delta=lie)
-        self.refuse("HASH_MISMATCH", self.first, {b"q": b"new"}, inline={sha256(b"new"): packed(b"2")})
+        self.refuse(
+            "HASH_MISMATCH", self.first, {b"q": b"new"}, inline={sha256(b"new"): packed(b"2")}
+        )
         big = noise(9, 1200000)
-        for lies in ([[sha256(big[:5]), 5]], [[sha256(big[:600000]), 600000], [sha256(big[:600000]), 600000]]):
+        for lies in (
+            [[sha256(big[:5]), 5]],
+            [[sha256(big[:600000]), 600000], [sha256(big[:600000]), 600000]],
+        ):
             placed = self.store.put_pack(pack([big[:600000]], segment=700000))
-            self.refuse("HASH_MISMATCH", self.first, {b"q": big}, recipes={sha256(big): lies}, packs=[placed])
+            self.refuse(
+                "HASH_MISMATCH",
+                self.first,
+                {b"q": big},
+                recipes={sha256(big): lies},
+                packs=[placed],
+            )
 
     def test_limits_hold(self):
         self.begin(self.first)
         for limits in ({"entries": 1, "bytes": 1 << 30}, {"entries": 10, "bytes": 5}):
             files = {b"a": b"1", b"b": b"2222", b"c": b"33"}
-            self.assertEqual(set(self.refuse("LIMIT", self.first, files, limits=limits)["detail"]), {"limit", "value"})
+            self.assertEqual(
+                set(self.refuse("LIMIT", self.first, files, limits=limits)["detail"]),
+                {"limit", "value"},
+            )
 
     def test_trouble_that_passes_is_waited_out_and_other_trouble_is_told(self):
         placed = self.store.put_pack(pack([b"1"]))
@@ -420,7 +613,10 @@ class Plans(PlanTest):
         self.sync({b"a": b"1"}, packs=[placed])
         self.store.objects["/p/" + placed["sha256"]] = 503
         error = self.refuse("FETCH_FAILED", {b"a": b"1"}, {b"b": b"1", b"a": b"2"}, packs=[placed])
-        self.assertEqual((error["detail"]["what"], error["detail"]["status"], error["detail"]["pack"]), ("pack", 503, placed["sha256"]))
+        self.assertEqual(
+            (error["detail"]["what"], error["detail"]["status"], error["detail"]["pack"]),
+            ("pack", 503, placed["sha256"]),
+        )
 
     # What is done to a tree on the instance.
 
@@ -447,8 +643,13 @@ class Plans(PlanTest):
         self.assertEqual((reply["reverted"], reply["kept"]), (["a"], None))
         self.assertFalse(os.path.exists(self.path("kept")))
 
-    def test_local_edits_are_kept_of_what_is_changed_or_removed_and_where_something_new_belongs(self):
-        before, after = {b"a": b"1", b"b": b"2", b"c": b"3"}, {b"a": b"one", b"c": b"3", b"n": b"new"}
+    def test_local_edits_are_kept_of_what_is_changed_or_removed_and_where_something_new_belongs(
+        self,
+    ):
+        before, after = (
+            {b"a": b"1", b"b": b"2", b"c": b"3"},
+            {b"a": b"one", b"c": b"3", b"n": b"new"},
+        )
         self.begin(before)
         for name in "abn":
             with open(self.file(name), "w") as file:
@@ -480,14 +681,18 @@ class Plans(PlanTest):
         os.rmdir(self.file("d"))
         os.symlink(self.root, self.file("d"))
         reply = self.run_plan(before, before, inline=inline(before))
-        self.assertEqual((reply["error"]["code"], reply["error"]["detail"]["path"]), ("PATH_BLOCKED", "d"))
+        self.assertEqual(
+            (reply["error"]["code"], reply["error"]["detail"]["path"]), ("PATH_BLOCKED", "d")
+        )
         self.assertNotIn("b", os.listdir(self.root))
         self.sync(before, before, inline=inline(before), force=True)
         os.mkdir(self.file("n"))
         with open(self.file("n/mine"), "w"):
             pass
         after = {b"n": b"1"}
-        self.assertEqual(self.run_plan(after, before, inline=inline(after))["error"]["code"], "PATH_BLOCKED")
+        self.assertEqual(
+            self.run_plan(after, before, inline=inline(after))["error"]["code"], "PATH_BLOCKED"
+        )
         os.unlink(self.file("n/mine"))
         self.holds({**before, b"n": DIRECTORY})
         self.sync(after, before, inline=inline(after))
@@ -500,7 +705,9 @@ class Plans(PlanTest):
         self.assertTrue(stat.S_ISFIFO(os.lstat(os.path.join(reply["kept"], "a")).st_mode))
 
     def test_a_symlink_swapped_in_meanwhile_leads_nowhere(self):
-        """The training user owns the directories: one becomes a symbolic link between the look and the switch."""
+        """The training user owns the directories: one becomes a symbolic link between the look and
+        the switch.
+        """
         outside = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, outside)
         self.begin({b"d/a": b"1"})
@@ -545,7 +752,13 @@ class Plans(PlanTest):
         huge = 1 << 50
         manifest = "nx-ec2 snapshot 1\0f - %d %s q\0" % (huge, "1" * 64)
         pieces = [["2" * 64, 1 << 40]] * 1024
-        part = {"snapshot": sha256(manifest.encode()), "canonical": manifest, "recipes": {"1" * 64: pieces}, "packs": [self.store.put_pack(pack([b"x"]))], "limits": {"entries": 5, "bytes": 1 << 60}}
+        part = {
+            "snapshot": sha256(manifest.encode()),
+            "canonical": manifest,
+            "recipes": {"1" * 64: pieces},
+            "packs": [self.store.put_pack(pack([b"x"]))],
+            "limits": {"entries": 5, "bytes": 1 << 60},
+        }
         self.refuse("NO_SPACE", self.first, {}, **part)
 
     # Locks.
@@ -591,7 +804,9 @@ class Plans(PlanTest):
             for expires, start in ((100, None), (-1, 1)):
                 child = self.holder(expires, start)
                 error = self.run_plan({b"a": b"1"})["error"]
-                self.assertEqual((error["code"], error["detail"]["owner"].split()[0]), ("BUSY", str(child)))
+                self.assertEqual(
+                    (error["code"], error["detail"]["owner"].split()[0]), ("BUSY", str(child))
+                )
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
         finally:
@@ -605,22 +820,65 @@ class PlansWithoutRanges(Plans):
 
 
 class KillTest(PlanTest):
-    STEPS = ("replace", "rename", "unlink", "rmdir", "mkdir", "symlink", "link", "fsync", "open", "pwrite", "ftruncate", "fchmod", "chown", "fchown")
-    first = {b"same": b"0", b"changed": b"1", b"gone/a": b"2", b"x": b"3", b"moved": b"4", b"big": noise(1, 1200000), b"deep/er/f": b"d", b"e": DIRECTORY}
+    STEPS = (
+        "replace",
+        "rename",
+        "unlink",
+        "rmdir",
+        "mkdir",
+        "symlink",
+        "link",
+        "fsync",
+        "open",
+        "pwrite",
+        "ftruncate",
+        "fchmod",
+        "chown",
+        "fchown",
+    )
+    first = {
+        b"same": b"0",
+        b"changed": b"1",
+        b"gone/a": b"2",
+        b"x": b"3",
+        b"moved": b"4",
+        b"big": noise(1, 1200000),
+        b"deep/er/f": b"d",
+        b"e": DIRECTORY,
+    }
     second = {
-        b"same": b"0", b"changed": b"one", b"new/b": b"5", b"x/y": b"6", b"moved2": b"4", b"l": Link(b"same"), b"big2": noise(1, 1200000), b"copy": Executable(b"5"),
-        b"big": noise(1, 600000) + b"+" + noise(1, 1200000)[600000:], b"deep": b"no directory", b"e/f": b"7",
+        b"same": b"0",
+        b"changed": b"one",
+        b"new/b": b"5",
+        b"x/y": b"6",
+        b"moved2": b"4",
+        b"l": Link(b"same"),
+        b"big2": noise(1, 1200000),
+        b"copy": Executable(b"5"),
+        b"big": noise(1, 600000) + b"+" + noise(1, 1200000)[600000:],
+        b"deep": b"no directory",
+        b"e/f": b"7",
     }
 
     def test_killed_at_any_step_the_same_plan_makes_it_right(self):
         chunk = noise(1, 600000) + b"+"
         big = self.first[b"big"]
-        recipes = {sha256(self.second[b"big"]): [[sha256(chunk), len(chunk)], [sha256(big), 600000, len(big) - 600000]]}
+        recipes = {
+            sha256(self.second[b"big"]): [
+                [sha256(chunk), len(chunk)],
+                [sha256(big), 600000, len(big) - 600000],
+            ]
+        }
         small = pack([b"one", b"5", b"6", b"no directory", chunk], segment=700000)
         packs = [self.store.put_pack(small)]
         spare, whole = self.store.put_packs(self.first, spare=True)
         history = [self.store.put_record(self.first, recipes=whole, packs=spare)]
-        part = {"recipes": recipes, "packs": packs + spare, "inline": inline({b"e/f": b"7"}), "history": history}
+        part = {
+            "recipes": recipes,
+            "packs": packs + spare,
+            "inline": inline({b"e/f": b"7"}),
+            "history": history,
+        }
         self.assertGreater(self.kill_everywhere(part), 40)
 
     def kill_everywhere(self, part):
@@ -642,7 +900,10 @@ class KillTest(PlanTest):
             killed = os.waitpid(child, 0)[1] != 0
             with self.subTest(kill_at=kill_at):
                 # Either the same again, or something else: back, and then there.
-                back, spare = random.Random(kill_at).random() < 0.3, [each for each in part["packs"] if each["spare"]]
+                back, spare = (
+                    random.Random(kill_at).random() < 0.3,
+                    [each for each in part["packs"] if each["spare"]],
+                )
                 if back:
                     reply = self.sync(self.first, self.first, history=part["history"], packs=spare)
                     self.assertIsNone(reply["kept"])
@@ -663,7 +924,7 @@ class KillTest(PlanTest):
                 if count[0] == kill_at:
                     if name == "pwrite":
                         # Half of it was written.
-                        real(args[0], bytes(args[1])[:len(args[1]) // 2], args[2])
+                        real(args[0], bytes(args[1])[: len(args[1]) // 2], args[2])
                     os._exit(9)
             return real(*args, **keywords)
 
@@ -719,7 +980,10 @@ class RandomTest(PlanTest):
         for path in [path for path in files if chance.random() < 0.15]:
             files[b"r/" + path] = files.pop(path)
         for _ in range(chance.randint(0, 12)):
-            path = b"/".join(chance.choice([b"a", b"b", b"a-b", b"c.d", b"\xc3\xa9", b" "]) for _ in range(chance.randint(1, 4)))
+            path = b"/".join(
+                chance.choice([b"a", b"b", b"a-b", b"c.d", b"\xc3\xa9", b" "])
+                for _ in range(chance.randint(1, 4))
+            )
             kind = chance.random()
             if kind < 0.1:
                 files[path] = DIRECTORY
@@ -728,7 +992,9 @@ class RandomTest(PlanTest):
             elif kind < 0.35:
                 files[path] = Executable(noise(chance.randint(0, 20), chance.randint(0, 50)))
             elif kind < 0.45:
-                files[path] = noise(chance.randint(0, 3), 1200000) + noise(chance.randint(0, 3), 50000)
+                files[path] = noise(chance.randint(0, 3), 1200000) + noise(
+                    chance.randint(0, 3), 50000
+                )
             else:
                 files[path] = noise(chance.randint(0, 20), chance.randint(0, 3000))
         # No entry where another needs a directory: the later one in the order stays.

@@ -1,4 +1,7 @@
-"""Whatever a training starts is gone when its run has ended: what forks by turns, has left its session and cleared its environment."""
+"""Whatever a training starts is gone when its run has ended: what forks by turns, has left its
+session and cleared its environment.
+"""
+
 import os
 import signal
 import subprocess
@@ -8,13 +11,16 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import Trainings  # noqa: E402
-from nx_ec2_runtime import main  # noqa: E402
-from nx_ec2_runtime.run import child_process, exec  # noqa: E402
-from nx_ec2_runtime.system import cgroup, leader, left_processes, process_group, processes  # noqa: E402
+from runs import Trainings
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.run import child_process
+from nx_ec2_runtime.run import exec as executions
+from nx_ec2_runtime.system import cgroup, leader, left_processes, process_group, processes
 
 LINUX = os.path.isdir("/proc/self")
-# Forks and ends by turns, in `chains` chains, for half a minute at the most; each that lives counts in the file. `detach` is done by each.
+# Forks and ends by turns, in `chains` chains, for half a minute at the most; each that lives counts
+# in the file. `detach` is done by each.
 STORM = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -34,7 +40,8 @@ while os.fstat(counter).st_size < 100:
 print("storm", flush=True)
 %(then)s
 """
-# A daemon: orphaned, in a session of its own, without a variable of ours, which says its number and does `work`.
+# A daemon: orphaned, in a session of its own, without a variable of ours, which says its number and
+# does `work`.
 DAEMON = """
 import os, sys, time
 if not os.fork():
@@ -48,7 +55,10 @@ time.sleep(%s)
 
 def daemon(work="", seconds=60):
     """`seconds`: so long lives what starts it."""
-    return DAEMON % ("import os, time\n%s\nprint(os.getpid(), flush=True)\ntime.sleep(60)" % work, seconds)
+    return DAEMON % (
+        "import os, time\n%s\nprint(os.getpid(), flush=True)\ntime.sleep(60)" % work,
+        seconds,
+    )
 
 
 def grouped():
@@ -121,20 +131,29 @@ class DetachedTest(Ending):
         run = self.start("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)")
         _, log = self.until(run["id"], lambda state, log: log.endswith(b"\n"))
         # PTRACE_SEIZE: the end of the training is told to the tracer alone, which never asks.
-        trace = "import ctypes, time\nprint(ctypes.CDLL(None).ptrace(0x4206, %d, 0, 0), flush=True)\ntime.sleep(60)" % int(log)
+        trace = (
+            "import ctypes, time\nprint(ctypes.CDLL(None).ptrace(0x4206, %d, 0, 0), flush=True)\ntime.sleep(60)"
+            % int(log)
+        )
         with subprocess.Popen([sys.executable, "-c", trace], stdout=subprocess.PIPE) as tracer:
             try:
                 if tracer.stdout.readline() != b"0\n":
                     self.skipTest("processes may not be traced here")
                 with mock.patch.object(child_process, "REPORTED_S", 0.2):
-                    main.run({"v": 1, "op": "cancel", "run": run["id"], "gracePeriod": 0.3}, self.root)
+                    main.run(
+                        {"v": 1, "op": "cancel", "run": run["id"], "gracePeriod": 0.3}, self.root
+                    )
                     state = self.end(run["id"])[0]
             finally:
                 tracer.kill()
-        self.assertEqual((state["outcome"], state["failure"], state["signal"]), ("cancelled", None, "SIGKILL"))
+        self.assertEqual(
+            (state["outcome"], state["failure"], state["signal"]), ("cancelled", None, "SIGKILL")
+        )
 
     def test_the_limit_of_memory_holds_for_an_orphan(self):
-        state, _ = self.train(daemon("held = b'x' * (300 << 20)"), limits={"memory": 150 << 20, "cores": None})
+        state, _ = self.train(
+            daemon("held = b'x' * (300 << 20)"), limits={"memory": 150 << 20, "cores": None}
+        )
         self.assertEqual((state["outcome"], state["failure"]["code"]), ("failed", "OUT_OF_MEMORY"))
 
     def test_orphans_that_have_ended_do_not_pile_up_while_a_training_runs(self):
@@ -143,8 +162,12 @@ class DetachedTest(Ending):
         self.until(run["id"], lambda state, log: b"forked" in log)
 
         def zombies():
-            ours = [pid for pid, parent in processes.proc_pairs(but=()) if parent == run["supervisor"]]
-            return set(ours).difference(pid for pid, parent in processes.proc_pairs() if parent == run["supervisor"])
+            ours = [
+                pid for pid, parent in processes.proc_pairs(but=()) if parent == run["supervisor"]
+            ]
+            return set(ours).difference(
+                pid for pid, parent in processes.proc_pairs() if parent == run["supervisor"]
+            )
 
         deadline = time.monotonic() + 20
         while zombies() and time.monotonic() < deadline:
@@ -155,10 +178,20 @@ class DetachedTest(Ending):
 
     def test_a_command_beside_the_trainings_leaves_no_orphan(self):
         self.train("")
-        plan = {"v": 1, "op": "exec", "tree": self.plan("")["tree"], "run": None, "user": None, "exec": {
-            "id": self.plan("")["run"]["id"], "projectRoot": "p", "argv": [sys.executable, "-c", daemon(seconds=1)],
-            "timeout": None, "gracePeriod": 0.3,
-        }}
+        plan = {
+            "v": 1,
+            "op": "exec",
+            "tree": self.plan("")["tree"],
+            "run": None,
+            "user": None,
+            "exec": {
+                "id": self.plan("")["run"]["id"],
+                "projectRoot": "p",
+                "argv": [sys.executable, "-c", daemon(seconds=1)],
+                "timeout": None,
+                "gracePeriod": 0.3,
+            },
+        }
         reply = main.run(plan, self.root)
         self.assertTrue(reply["ok"], reply)
         state, log = self.end(plan["exec"]["id"])
@@ -169,10 +202,21 @@ class DetachedTest(Ending):
     def test_a_command_that_arrives_twice_at_once_runs_once(self):
         self.train("")
         count = os.path.join(self.root, "count")
-        plan = {"v": 1, "op": "exec", "tree": self.plan("")["tree"], "run": None, "user": None, "exec": {
-            "id": self.plan("")["run"]["id"], "projectRoot": "p", "argv": ["sh", "-c", "echo once >> %s" % count], "timeout": None, "gracePeriod": 0.3,
-        }}
-        find_target = exec.find_target
+        plan = {
+            "v": 1,
+            "op": "exec",
+            "tree": self.plan("")["tree"],
+            "run": None,
+            "user": None,
+            "exec": {
+                "id": self.plan("")["run"]["id"],
+                "projectRoot": "p",
+                "argv": ["sh", "-c", "echo once >> %s" % count],
+                "timeout": None,
+                "gracePeriod": 0.3,
+            },
+        }
+        find_target = executions.find_target
 
         def slowly(*words):
             time.sleep(0.3)
@@ -181,7 +225,7 @@ class DetachedTest(Ending):
         def arrive():
             child = os.fork()
             if child == 0:
-                with mock.patch.object(exec, "find_target", slowly):
+                with mock.patch.object(executions, "find_target", slowly):
                     os._exit(0 if main.run(plan, self.root)["ok"] else 1)
             return child
 
@@ -234,7 +278,9 @@ class ProcessesTest(unittest.TestCase):
                 deadline = time.monotonic() + 30
                 while state_of(started.pid) != b"Z" and time.monotonic() < deadline:
                     time.sleep(0.01)
-                self.assertEqual((state_of(started.pid), processes.family(started.pid)), (b"Z", [started.pid]))
+                self.assertEqual(
+                    (state_of(started.pid), processes.family(started.pid)), (b"Z", [started.pid])
+                )
             finally:
                 started.kill()
 
@@ -255,7 +301,10 @@ class ProcessesTest(unittest.TestCase):
             while leader.arguments(child.pid) != ["sleep", "60"] and time.monotonic() < deadline:
                 time.sleep(0.01)
             found = left_processes.Left([child.pid])
-            self.assertEqual(found.unkilled(), "A process could not be killed and may still use the instance (sleep 60). Restart the instance to end it.")
+            self.assertEqual(
+                found.unkilled(),
+                "A process could not be killed and may still use the instance (sleep 60). Restart the instance to end it.",
+            )
         finally:
             child.kill()
             child.wait()
@@ -277,7 +326,11 @@ class ProcessesTest(unittest.TestCase):
             kept.wait()
 
     def test_the_end_of_an_awaited_child_stays_its_own(self):
-        child = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; sleep 60 & wait; sleep 60"], stdout=subprocess.PIPE, start_new_session=True)
+        child = subprocess.Popen(
+            ["sh", "-c", "trap '' TERM; echo; sleep 60 & wait; sleep 60"],
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
         child.stdout.readline()
         self.assertEqual(process_group.Descendants(None, child.pid).end(0.1), [])
         self.assertEqual(child.wait(), -signal.SIGKILL)

@@ -1,4 +1,7 @@
-"""Checkpoints that a training writes into its project: found by rules and by the layouts of frameworks, saved, put back in their place."""
+"""Checkpoints that a training writes into its project: found by rules and by the layouts of
+frameworks, saved, put back in their place.
+"""
+
 import hashlib
 import json
 import os
@@ -9,26 +12,36 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.checkpoints import checkpoint_restore, checkpoints, part_upload, project_checkpoints  # noqa: E402
-from nx_ec2_runtime.run_dir import written_files  # noqa: E402
-from nx_ec2_runtime.system import atomic_files  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from outside import NOBODY, Outside, needs_root  # noqa: E402
-from runs import ARTIFACTS  # noqa: E402
-from test_checkpoints import ACCOUNT, Saving  # noqa: E402
+import test_sync  # noqa: F401
+from outside import NOBODY, Outside, needs_root
+from runs import ARTIFACTS
+from test_checkpoints import ACCOUNT, Saving
+
+from nx_ec2_runtime.checkpoints import (
+    checkpoint_restore,
+    checkpoints,
+    part_upload,
+    project_checkpoints,
+)
+from nx_ec2_runtime.run_dir import written_files
+from nx_ec2_runtime.system import atomic_files
+from nx_ec2_runtime.system.errors import Failure
 
 
 def rule(pattern):
     """A rule of a plan, of a glob with `*` and `**/` alone."""
     text = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
     plain = pattern.split("/")
-    base = plain[:next((at for at, each in enumerate(plain) if "*" in each), len(plain))]
+    base = plain[: next((at for at, each in enumerate(plain) if "*" in each), len(plain))]
     return {"pattern": text, "base": "/".join(base)}
 
 
 def part(paths, root="p"):
-    return {"projectRoot": root, "checkpoints": {"keep": 3, "every": None, "paths": [rule(each) for each in paths]}, "artifacts": ARTIFACTS}
+    return {
+        "projectRoot": root,
+        "checkpoints": {"keep": 3, "every": None, "paths": [rule(each) for each in paths]},
+        "artifacts": ARTIFACTS,
+    }
 
 
 class InProject(Saving):
@@ -44,7 +57,12 @@ class InProject(Saving):
     def send(self, files_sent):
         for path, data in files_sent.items():
             self.write(path, data)
-            self.sent[b"p/" + path.encode()] = ("file", False, len(data), hashlib.sha256(data).hexdigest())
+            self.sent[b"p/" + path.encode()] = (
+                "file",
+                False,
+                len(data),
+                hashlib.sha256(data).hexdigest(),
+            )
 
     def begin(self, *paths):
         written_files.keep_sent(self.home, dict(sorted(self.sent.items())))
@@ -58,8 +76,16 @@ class InProject(Saving):
         saved = part_upload.Parts(self.bucket, os.path.join(self.home, "parts.json"))
         self.addCleanup(saved.close)
         return checkpoints.Checkpoints(
-            os.path.join(self.home, "checkpoints"), self.home, parts=saved, bucket=self.bucket, keep=keep, every=None, attempt=attempt,
-            clock=lambda: self.now, wall=lambda: 1000.0 + self.now, project=self.project,
+            os.path.join(self.home, "checkpoints"),
+            self.home,
+            parts=saved,
+            bucket=self.bucket,
+            keep=keep,
+            every=None,
+            attempt=attempt,
+            clock=lambda: self.now,
+            wall=lambda: 1000.0 + self.now,
+            project=self.project,
         )
 
     def labels(self, *paths):
@@ -67,7 +93,9 @@ class InProject(Saving):
         return sorted(self.project.find(again=True))
 
     def restored_elsewhere(self, n, *paths):
-        """{path: bytes} of a project on another instance, which was sent the same, after a checkpoint was put back there."""
+        """{path: bytes} of a project on another instance, which was sent the same, after a
+        checkpoint was put back there.
+        """
         home = tempfile.mkdtemp(dir=self.top)
         os.makedirs(os.path.join(home, "work/p"))
         for path, entry in self.sent.items():
@@ -78,13 +106,22 @@ class InProject(Saving):
         written_files.keep_sent(home, dict(sorted(self.sent.items())))
         data = self.bucket.objects["checkpoint/%d.json" % n]
         project = project_checkpoints.Project(home, part(paths) if paths else self.part, ACCOUNT)
-        checkpoint_restore.restore(data, hashlib.sha256(data).hexdigest(), os.path.join(home, "checkpoints"), get_part=self.bucket.part, account=ACCOUNT, project=project)
+        checkpoint_restore.restore(
+            data,
+            hashlib.sha256(data).hexdigest(),
+            os.path.join(home, "checkpoints"),
+            get_part=self.bucket.part,
+            account=ACCOUNT,
+            project=project,
+        )
         self.other = home
         found = {}
         for at, _, names in os.walk(os.path.join(home, "work/p")):
             for name in names:
                 with open(os.path.join(at, name), "rb") as file:
-                    found[os.path.relpath(os.path.join(at, name), os.path.join(home, "work/p"))] = file.read()
+                    found[os.path.relpath(os.path.join(at, name), os.path.join(home, "work/p"))] = (
+                        file.read()
+                    )
         return found
 
 
@@ -103,7 +140,12 @@ class UnitsTest(InProject):
 
     def test_trainer(self):
         for step in (10, 20):
-            for name in ("model.safetensors", "optimizer.pt", "trainer_state.json", "global_step10/shard.pt"):
+            for name in (
+                "model.safetensors",
+                "optimizer.pt",
+                "trainer_state.json",
+                "global_step10/shard.pt",
+            ):
                 self.write("output/checkpoint-%d/%s" % (step, name))
         self.write("output/runs/Nov28/events.out.tfevents.1")
         self.write("output/model.safetensors")
@@ -113,10 +155,19 @@ class UnitsTest(InProject):
 
     def test_lightning(self):
         at = "lightning_logs/version_0/"
-        for path in ("checkpoints/last.ckpt", "checkpoints/epoch=1-step=20.ckpt", "metrics.csv", "hparams.yaml", "events.out.tfevents.1.2"):
+        for path in (
+            "checkpoints/last.ckpt",
+            "checkpoints/epoch=1-step=20.ckpt",
+            "metrics.csv",
+            "hparams.yaml",
+            "events.out.tfevents.1.2",
+        ):
             self.write(at + path)
         self.write(at + "checkpoints/epoch=2-step=30.ckpt/checkpoint/mp_rank_00_model_states.pt")
-        wanted = ["./%scheckpoints/%s" % (at, name) for name in ("epoch=1-step=20.ckpt", "epoch=2-step=30.ckpt", "last.ckpt")]
+        wanted = [
+            "./%scheckpoints/%s" % (at, name)
+            for name in ("epoch=1-step=20.ckpt", "epoch=2-step=30.ckpt", "last.ckpt")
+        ]
         self.assertEqual(self.labels("lightning_logs/**/checkpoints"), wanted)
         self.assertEqual(self.labels("lightning_logs"), sorted(wanted + ["./%shparams.yaml" % at]))
 
@@ -147,29 +198,54 @@ class UnitsTest(InProject):
         self.assertEqual(self.labels("meg/iter_*"), wanted)
 
     def test_tensorflow_keras_and_pytorch_s_distributed(self):
-        for path in ("tf/ckpt-1.index", "tf/ckpt-1.data-00000-of-00001", "k/best.keras", "k/model.weights.h5", "k/net.h5", "sm/saved_model.pb", "dcp/.metadata"):
+        for path in (
+            "tf/ckpt-1.index",
+            "tf/ckpt-1.data-00000-of-00001",
+            "k/best.keras",
+            "k/model.weights.h5",
+            "k/net.h5",
+            "sm/saved_model.pb",
+            "dcp/.metadata",
+        ):
             self.write(path)
         for path in ("sm/variables/variables.index", "dcp/__0_0.distcp"):
             self.write(path)
         self.write("tf/checkpoint", b'model_checkpoint_path: "ckpt-1"\n')
         self.assertEqual(self.labels("tf"), ["./tf/checkpoint", "./tf/ckpt-1"])
         self.assertEqual(self.labels("tf/ckpt-*"), ["./tf/checkpoint", "./tf/ckpt-1"])
-        self.assertEqual(self.labels("k/*.keras", "k/*.h5"), ["./k/best.keras", "./k/model.weights.h5", "./k/net.h5"])
+        self.assertEqual(
+            self.labels("k/*.keras", "k/*.h5"),
+            ["./k/best.keras", "./k/model.weights.h5", "./k/net.h5"],
+        )
         self.assertEqual(self.labels("sm", "dcp"), ["./dcp", "./sm"])
 
     def test_a_file_beside_what_is_on_its_way_and_what_is_none(self):
-        for path in ("snapshot.pt", "snapshot.pt.tmp", "train.py", ".hidden.pt", "out/ckpt.pt", "out/log.csv", ".venv/x.pt", "cache/__pycache__/y.pt"):
+        for path in (
+            "snapshot.pt",
+            "snapshot.pt.tmp",
+            "train.py",
+            ".hidden.pt",
+            "out/ckpt.pt",
+            "out/log.csv",
+            ".venv/x.pt",
+            "cache/__pycache__/y.pt",
+        ):
             self.write(path)
         self.assertEqual(self.labels("snapshot.pt", "out"), ["./out/ckpt.pt", "./snapshot.pt"])
         self.assertEqual(self.labels("**/*.pt"), ["./out/ckpt.pt", "./snapshot.pt"])
-        self.assertEqual(self.labels(".hidden.pt", "out/log.csv"), ["./.hidden.pt", "./out/log.csv"])
+        self.assertEqual(
+            self.labels(".hidden.pt", "out/log.csv"), ["./.hidden.pt", "./out/log.csv"]
+        )
 
     def test_the_trainer_s_is_whole_with_its_state_where_those_beside_it_have_one(self):
         self.write("output/checkpoint-1/trainer_state.json")
         self.write("output/checkpoint-2/model.safetensors")
         self.begin("output/checkpoint-*")
         found = self.project.find()
-        self.assertEqual({label: unit.unfinished for label, unit in found.items()}, {"./output/checkpoint-1": False, "./output/checkpoint-2": True})
+        self.assertEqual(
+            {label: unit.unfinished for label, unit in found.items()},
+            {"./output/checkpoint-1": False, "./output/checkpoint-2": True},
+        )
 
     def test_what_was_sent_is_none_until_the_training_changes_it(self):
         self.send({"weights/base.pt": b"sent", "weights/head.pt": b"sent"})
@@ -184,16 +260,24 @@ class UnitsTest(InProject):
         self.send({"ds/global_step1/x.pt": b"sent"})
         self.begin("ds")
         self.write("ds/latest", b"global_step1")
-        self.assertEqual(sorted(self.project.find(again=True)), ["./ds/global_step1", "./ds/latest"])
+        self.assertEqual(
+            sorted(self.project.find(again=True)), ["./ds/global_step1", "./ds/latest"]
+        )
 
-    def test_one_below_a_directory_whose_name_is_not_utf_8_is_named_and_keeps_no_other_from_being_saved(self):
+    def test_one_below_a_directory_whose_name_is_not_utf_8_is_named_and_keeps_no_other_from_being_saved(
+        self,
+    ):
         it = self.open("out")
         self.write("out/step-1/model.pt")
         self.write(os.fsdecode(b"out/\xfe/step-9/model.pt"))
         self.assertTrue(it.look(final=True))
         self.assertEqual([each["unit"] for each in it.kept], ["./out/step-1"])
-        self.assertEqual(list(it.unfit.values()), ["./out/?/step-9: the name of its directory is not UTF-8"])
-        lists = [data for name, data in self.bucket.objects.items() if name.startswith("checkpoint/")]
+        self.assertEqual(
+            list(it.unfit.values()), ["./out/?/step-9: the name of its directory is not UTF-8"]
+        )
+        lists = [
+            data for name, data in self.bucket.objects.items() if name.startswith("checkpoint/")
+        ]
         for data in [json.dumps(it.kept).encode()] + lists:
             self.assertNotIn(b"\\udc", data)
 
@@ -205,7 +289,9 @@ class UnitsTest(InProject):
         self.write("logs/epoch=1.ckpt")
         os.symlink("epoch=1.ckpt", os.path.join(self.directory, "logs/last.ckpt"))
         os.symlink(os.path.join(secret, "a.pt"), os.path.join(self.directory, "logs/best.ckpt"))
-        self.assertEqual(self.labels("out", "out/*.pt", "logs"), ["./logs/epoch=1.ckpt", "./logs/last.ckpt"])
+        self.assertEqual(
+            self.labels("out", "out/*.pt", "logs"), ["./logs/epoch=1.ckpt", "./logs/last.ckpt"]
+        )
 
 
 class SavingTest(InProject):
@@ -218,10 +304,17 @@ class SavingTest(InProject):
         with open(os.path.join(self.home, "checkpoints/state"), "w") as file:
             file.write("d")
         self.later(it)
-        self.assertEqual(self.set(it.latest()["n"]), ["./output/checkpoint-2", "./snapshot.pt", "state"])
-        self.assertEqual(self.restored_elsewhere(it.latest()["n"]), {
-            "output/checkpoint-2/model": b"m2", "output/checkpoint-2/trainer_state.json": b"{}", "snapshot.pt": b"s",
-        })
+        self.assertEqual(
+            self.set(it.latest()["n"]), ["./output/checkpoint-2", "./snapshot.pt", "state"]
+        )
+        self.assertEqual(
+            self.restored_elsewhere(it.latest()["n"]),
+            {
+                "output/checkpoint-2/model": b"m2",
+                "output/checkpoint-2/trainer_state.json": b"{}",
+                "snapshot.pt": b"s",
+            },
+        )
         with open(os.path.join(self.other, "checkpoints/state")) as file:
             self.assertEqual(file.read(), "d")
 
@@ -243,7 +336,9 @@ class SavingTest(InProject):
 
     def content(self, entry):
         manifest = self.manifest(entry["n"])
-        return b"".join(self.bucket.part(each) for file in manifest["files"] for each in file["parts"])
+        return b"".join(
+            self.bucket.part(each) for file in manifest["files"] for each in file["parts"]
+        )
 
     def test_half_of_one_is_not_saved_where_the_attempt_was_cut_off_and_is_moved_aside(self):
         it = self.open("out/ckpt.pt")
@@ -257,13 +352,35 @@ class SavingTest(InProject):
         project = project_checkpoints.Project(self.home, self.part, ACCOUNT)
         self.assertTrue(project.move_aside("./out/ckpt.pt", aside))
         self.assertFalse(project.move_aside("./out/ckpt.pt", aside))
-        self.assertEqual([os.listdir(aside), os.listdir(os.path.join(self.directory, "out"))], [["out_ckpt.pt"], []])
+        self.assertEqual(
+            [os.listdir(aside), os.listdir(os.path.join(self.directory, "out"))],
+            [["out_ckpt.pt"], []],
+        )
         last = it.state["last"]
-        self.assertEqual(len(checkpoint_restore.lacking(last, os.path.join(self.home, "checkpoints"), ACCOUNT, project=project)), 1)
+        self.assertEqual(
+            len(
+                checkpoint_restore.lacking(
+                    last, os.path.join(self.home, "checkpoints"), ACCOUNT, project=project
+                )
+            ),
+            1,
+        )
         data = self.bucket.objects["checkpoint/1.json"]
-        checkpoint_restore.restore(data, it.latest()["sha256"], os.path.join(self.home, "checkpoints"), get_part=self.bucket.part, account=ACCOUNT, project=project)
+        checkpoint_restore.restore(
+            data,
+            it.latest()["sha256"],
+            os.path.join(self.home, "checkpoints"),
+            get_part=self.bucket.part,
+            account=ACCOUNT,
+            project=project,
+        )
         self.assertEqual(self.there("out"), {"out/ckpt.pt": b"whole"})
-        self.assertEqual(checkpoint_restore.lacking(last, os.path.join(self.home, "checkpoints"), ACCOUNT, project=project), [])
+        self.assertEqual(
+            checkpoint_restore.lacking(
+                last, os.path.join(self.home, "checkpoints"), ACCOUNT, project=project
+            ),
+            [],
+        )
 
     def test_it_goes_on_on_another_instance_without_saving_the_same_again(self):
         it = self.open("snapshot.pt")
@@ -290,10 +407,22 @@ class SavingTest(InProject):
 
     def test_a_checkpoint_is_no_extra_file_and_an_output_though_it_is_one(self):
         it = self.open("out", "output/checkpoint-*")
-        for path in ("out/ckpt.pt", "output/checkpoint-1/trainer_state.json", "output/checkpoint-1.complete", "artifacts/checkpoint.pt", "loose.txt", "out/log.csv"):
+        for path in (
+            "out/ckpt.pt",
+            "output/checkpoint-1/trainer_state.json",
+            "output/checkpoint-1.complete",
+            "artifacts/checkpoint.pt",
+            "loose.txt",
+            "out/log.csv",
+        ):
             self.write(path)
         self.later(it, final=True)
-        found = written_files.look(os.path.join(self.home, "work"), self.part, inputs=written_files.Inputs(self.home), checkpoints=self.project.paths())
+        found = written_files.look(
+            os.path.join(self.home, "work"),
+            self.part,
+            inputs=written_files.Inputs(self.home),
+            checkpoints=self.project.paths(),
+        )
         self.assertEqual(sorted(path for path, _ in found.extra), ["p/loose.txt", "p/out/log.csv"])
         self.assertEqual([path for path, _ in found.outputs], ["artifacts/checkpoint.pt"])
         self.assertEqual(len(found.checkpoints), 3)
@@ -319,14 +448,19 @@ class RestoringTest(InProject):
         self.assertEqual(self.restored_elsewhere(1), {"out/ckpt.pt": b"trained", "train.py": b"s"})
         # Another project, whose code lies where the checkpoint does.
         self.sent[b"p/out/ckpt.pt/train.py"] = self.sent.pop(b"p/out/ckpt.pt")
-        self.assertEqual(self.refused(), "out/ckpt.pt/train.py was sent, and the checkpoint would replace it")
+        self.assertEqual(
+            self.refused(), "out/ckpt.pt/train.py was sent, and the checkpoint would replace it"
+        )
 
     def test_it_is_put_where_a_path_of_today_is(self):
         self.open("out/ckpt.pt")
         self.write("out/ckpt.pt")
         self.later(self.open(), final=True)
         self.assertEqual(self.restored_elsewhere(1, "out"), {"out/ckpt.pt": b"x"})
-        self.assertEqual(self.refused("other"), "the checkpoint holds ./out/ckpt.pt, which no path of train.checkpoints.paths names")
+        self.assertEqual(
+            self.refused("other"),
+            "the checkpoint holds ./out/ckpt.pt, which no path of train.checkpoints.paths names",
+        )
 
     def test_names_that_lead_out_or_into_one_another_are_refused(self):
         self.open("out")
@@ -335,18 +469,41 @@ class RestoringTest(InProject):
         manifest = self.manifest(1)
 
         def changed(name, path, kind="file"):
-            made = dict(manifest, names=[{"name": name, "kind": kind}], files=[dict(manifest["files"][0], path=path)])
+            made = dict(
+                manifest,
+                names=[{"name": name, "kind": kind}],
+                files=[dict(manifest["files"][0], path=path)],
+            )
             data = json.dumps(made).encode()
             return checkpoint_restore.read(data, hashlib.sha256(data).hexdigest())
 
         self.assertTrue(changed("./a", "./a") and changed("./a/b", "./a/b/c", "directory"))
-        for name in ("./../a", "./a/../../b", "./", ".//a", "./a/", "./a/./b", "/a", "a/b", "../a", "./a\0"):
+        for name in (
+            "./../a",
+            "./a/../../b",
+            "./",
+            ".//a",
+            "./a/",
+            "./a/./b",
+            "/a",
+            "a/b",
+            "../a",
+            "./a\0",
+        ):
             with self.assertRaises(Failure, msg=name):
                 changed(name, name)
         for name, path in (("./a", "./ab"), ("./a", "a"), ("a", "./a"), ("./a", "./a/b")):
             with self.assertRaises(Failure, msg=path):
                 changed(name, path)
-        data = json.dumps(dict(manifest, names=[{"name": "./out", "kind": "directory"}, {"name": "./out/ckpt.pt", "kind": "file"}])).encode()
+        data = json.dumps(
+            dict(
+                manifest,
+                names=[
+                    {"name": "./out", "kind": "directory"},
+                    {"name": "./out/ckpt.pt", "kind": "file"},
+                ],
+            )
+        ).encode()
         with self.assertRaises(Failure):
             checkpoint_restore.read(data, hashlib.sha256(data).hexdigest())
 
@@ -360,7 +517,11 @@ class RestoringTest(InProject):
         data = self.bucket.objects["checkpoint/1.json"]
         with self.assertRaises(Failure) as raised:
             checkpoint_restore.restore(
-                data, hashlib.sha256(data).hexdigest(), os.path.join(self.home, "checkpoints"), get_part=self.bucket.part, account=ACCOUNT,
+                data,
+                hashlib.sha256(data).hexdigest(),
+                os.path.join(self.home, "checkpoints"),
+                get_part=self.bucket.part,
+                account=ACCOUNT,
                 project=project_checkpoints.Project(self.home, self.part, ACCOUNT),
             )
         self.assertEqual(raised.exception.code, "PATH_BLOCKED")
@@ -379,15 +540,30 @@ class AsTheUserTest(Outside):
         os.chown(self.project, NOBODY.pw_uid, NOBODY.pw_gid)
         content = b"weights"
         self.name = hashlib.sha256(content).hexdigest()
-        entry = {"path": "./out/unit-1/a", "size": len(content), "sha256": self.name, "executable": False, "parts": [self.name]}
+        entry = {
+            "path": "./out/unit-1/a",
+            "size": len(content),
+            "sha256": self.name,
+            "executable": False,
+            "parts": [self.name],
+        }
         self.manifest = json.dumps({
-            "v": 1, "n": 1, "unit": "./out/unit-1", "names": [{"name": "./out/unit-1", "kind": "directory"}], "files": [entry],
+            "v": 1,
+            "n": 1,
+            "unit": "./out/unit-1",
+            "names": [{"name": "./out/unit-1", "kind": "directory"}],
+            "files": [entry],
         }).encode()
 
     def restore(self):
         it = project_checkpoints.Project(self.home, part(["out"]), NOBODY)
         checkpoint_restore.restore(
-            self.manifest, hashlib.sha256(self.manifest).hexdigest(), os.path.join(self.home, "checkpoints"), get_part=lambda _: b"weights", account=NOBODY, project=it,
+            self.manifest,
+            hashlib.sha256(self.manifest).hexdigest(),
+            os.path.join(self.home, "checkpoints"),
+            get_part=lambda _: b"weights",
+            account=NOBODY,
+            project=it,
         )
 
     def test_what_is_put_back_is_the_user_s(self):

@@ -1,4 +1,5 @@
 """The reporter: whatever it is killed at, the next one makes the store equal to the run."""
+
 import fcntl
 import hashlib
 import json
@@ -9,12 +10,13 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import Trainings, unsigned  # noqa: E402
-from directory_store import Store  # noqa: E402
-from nx_ec2_runtime.report import log_upload, reporter  # noqa: E402
-from nx_ec2_runtime.run_dir import log_trim  # noqa: E402
-from nx_ec2_runtime.system import atomic_files  # noqa: E402
-from nx_ec2_runtime.run_dir.log_reader import read as read_log  # noqa: E402
+from directory_store import Store
+from runs import Trainings, unsigned
+
+from nx_ec2_runtime.report import log_upload, reporter
+from nx_ec2_runtime.run_dir import log_trim
+from nx_ec2_runtime.run_dir.log_reader import read as read_log
+from nx_ec2_runtime.system import atomic_files
 
 STORE = {"access": "role"}
 # Three segments of log, a metric, two checkpoints, artifacts in two parts.
@@ -48,12 +50,16 @@ class ReporterTest(Trainings):
         return state["directory"], log
 
     def report(self, home, kill=None):
-        """A reporter as a process of its own; whether it came to its end, killed as it may be at its n-th write."""
+        """A reporter as a process of its own; whether it came to its end, killed as it may be at
+        its n-th write.
+        """
         child = os.fork()
         if child == 0:
             store = Store(self.store, kill)
             try:
-                with mock.patch("nx_ec2_runtime.aws.bucket.open_bucket", lambda access: store), mock.patch.object(reporter, "TICK", 0.001):
+                with mock.patch(
+                    "nx_ec2_runtime.aws.bucket.open_bucket", lambda access: store
+                ), mock.patch.object(reporter, "TICK", 0.001):
                     reporter.Reporter(home).run()
             finally:
                 os._exit(0)
@@ -70,12 +76,24 @@ class ReporterTest(Trainings):
     def assert_told(self, home, log):
         objects = self.objects()
         record = unsigned(objects["record.json"])
-        self.assertEqual((record["state"], record["outcome"], record["exitCode"]), ("ended", "succeeded", 0))
+        self.assertEqual(
+            (record["state"], record["outcome"], record["exitCode"]), ("ended", "succeeded", 0)
+        )
         told = b"".join(objects["log/%d" % n] for n in range(-(-len(log) // log_upload.SEGMENT)))
         self.assertEqual(told, log)
         self.assertEqual(record["log"]["size"], len(log))
-        pieces = [log[start:start + log_upload.SEGMENT] for start in range(0, len(log), log_upload.SEGMENT)]
-        self.assertEqual(record["log"]["hashes"], {"folded": 0, "chain": "0" * 64, "segments": [hashlib.sha256(each).hexdigest() for each in pieces]})
+        pieces = [
+            log[start : start + log_upload.SEGMENT]
+            for start in range(0, len(log), log_upload.SEGMENT)
+        ]
+        self.assertEqual(
+            record["log"]["hashes"],
+            {
+                "folded": 0,
+                "chain": "0" * 64,
+                "segments": [hashlib.sha256(each).hexdigest() for each in pieces],
+            },
+        )
         self.assertEqual(record["metrics"]["training"], {"loss": 0.25})
         self.assertEqual([each["unit"] for each in record["checkpoints"]], ["step-1", "step-2"])
         for each in record["checkpoints"]:
@@ -102,11 +120,15 @@ class ReporterTest(Trainings):
         self.assert_told(home, log)
         with open(os.path.join(self.store, ".writes")) as file:
             parts = [line for line in file.read().split("\n") if line.startswith("part/")]
-        self.assertLessEqual(len(parts) - len(set(parts)), kills, "parts that were there were sent again")
+        self.assertLessEqual(
+            len(parts) - len(set(parts)), kills, "parts that were there were sent again"
+        )
 
     def test_a_log_that_is_in_the_store_gives_its_disk_back(self):
         home, log = self.ended()
-        with mock.patch.object(log_trim, "KEEP", 300000), mock.patch.object(log_trim, "STEP", 65536):
+        with mock.patch.object(log_trim, "KEEP", 300000), mock.patch.object(
+            log_trim, "STEP", 65536
+        ):
             self.assertTrue(self.report(home))
         self.assert_told(home, log)
         begin = log_trim.begin_of(home)

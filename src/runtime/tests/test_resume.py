@@ -1,4 +1,7 @@
-"""A run that is gone on with on another instance: as if it had never left, whatever is killed on the way, and by one instance alone."""
+"""A run that is gone on with on another instance: as if it had never left, whatever is killed on
+the way, and by one instance alone.
+"""
+
 import hashlib
 import json
 import os
@@ -10,20 +13,22 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import Trainings, part, signed, unsigned  # noqa: E402
-from directory_store import Store  # noqa: E402
-from nx_ec2_runtime import main  # noqa: E402
-from nx_ec2_runtime.report import fencing, log_upload, spot_notice, uploads  # noqa: E402
-from nx_ec2_runtime.run import child_process, supervisor, take_over  # noqa: E402
-from nx_ec2_runtime.run_dir import stop_request  # noqa: E402
-from nx_ec2_runtime.system import atomic_files  # noqa: E402
-from nx_ec2_runtime.system.errors import Failure  # noqa: E402
-from nx_ec2_runtime.aws.metadata import Absent  # noqa: E402
-from nx_ec2_runtime.report.signed_record import RecordKey  # noqa: E402
+from directory_store import Store
+from runs import Trainings, part, signed, unsigned
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.aws.metadata import Absent
+from nx_ec2_runtime.report import fencing, log_upload, spot_notice, uploads
+from nx_ec2_runtime.report.signed_record import RecordKey
+from nx_ec2_runtime.run import child_process, supervisor, take_over
+from nx_ec2_runtime.run_dir import stop_request
+from nx_ec2_runtime.system import atomic_files
+from nx_ec2_runtime.system.errors import Failure
 
 RUN = "20260101-000000-p-aaaaaa"
 STORE = {"access": "role", "prefix": "v2/projects/p/run/r/", "bucket": "b"}
-# Counts to `STEPS` from where its newest checkpoint left off, each step a line of its log; stops itself after LEAVE steps.
+# Counts to `STEPS` from where its newest checkpoint left off, each step a line of its log; stops
+# itself after LEAVE steps.
 SCRIPT = """
 import os, signal, sys, time
 at = os.environ["NX_EC2_CHECKPOINT_DIR"]
@@ -54,7 +59,10 @@ class Resuming(Trainings):
     def setUp(self):
         super().setUp()
         self.store = Store(tempfile.mkdtemp(dir=self.root))
-        for what, value in (("nx_ec2_runtime.aws.bucket.open_bucket", lambda access: self.store), ("nx_ec2_runtime.report.spot_notice.watch", lambda *_: None)):
+        for what, value in (
+            ("nx_ec2_runtime.aws.bucket.open_bucket", lambda access: self.store),
+            ("nx_ec2_runtime.report.spot_notice.watch", lambda *_: None),
+        ):
             patch = mock.patch(what, value)
             patch.start()
             self.addCleanup(patch.stop)
@@ -72,7 +80,13 @@ class Resuming(Trainings):
 
     def begin(self, leave, attempt=None, pad=10, ok=True, text=None, **more):
         """Starts the one run, or goes on with it; the reply. `text`: another script."""
-        plan = self.plan(text or script(leave, pad), store=STORE, resumeArgs=["--resume"], detached=True, **dict({"nextAttempt": attempt and {"attempt": attempt}}, **more))
+        plan = self.plan(
+            text or script(leave, pad),
+            store=STORE,
+            resumeArgs=["--resume"],
+            detached=True,
+            **dict({"nextAttempt": attempt and {"attempt": attempt}}, **more),
+        )
         plan["run"]["id"], plan["run"]["runKey"] = self.run_id, "key"
         reply = main.run(plan, self.root)
         if ok:
@@ -119,7 +133,13 @@ class Resuming(Trainings):
         self.fail("it did not come to that")
 
     def ended(self):
-        return self.until_told(lambda record: record["state"] == "ended" and record["attempt"] == atomic_files.read_json(os.path.join(self.home(), "run.json"))["attempt"])
+        return self.until_told(
+            lambda record: (
+                record["state"] == "ended"
+                and record["attempt"]
+                == atomic_files.read_json(os.path.join(self.home(), "run.json"))["attempt"]
+            )
+        )
 
     def log(self):
         objects, n, log = self.store.objects(), 0, b""
@@ -136,7 +156,9 @@ class ResumeTest(Resuming):
         self.at("i-1")
         self.begin(leave=1, pad=pad)
         first = self.interrupt()
-        self.assertEqual((first["outcome"], first["stop"]["reason"]), ("interrupted", "interruption"))
+        self.assertEqual(
+            (first["outcome"], first["stop"]["reason"]), ("interrupted", "interruption")
+        )
         log = self.log()
         for n in (2, 3):
             self.at("i-%d" % n)
@@ -150,17 +172,39 @@ class ResumeTest(Resuming):
         self.begin(leave=0, attempt=4, pad=pad)
         last = self.ended()
         self.assertEqual((last["outcome"], last["createdAt"]), ("succeeded", first["createdAt"]))
-        self.assertEqual([(each["n"], each["instance"], each["why"]) for each in last["attempts"]], [
-            (1, "i-1", "i-1 was interrupted"), (2, "i-2", "i-2 was interrupted"), (3, "i-3", "i-3 was interrupted"), (4, "i-4", None),
-        ])
-        lines = [line.rstrip("x").strip() for line in self.log().decode().split("\n") if line.startswith(("step", "attempt"))]
-        self.assertEqual(lines, [
-            "attempt 1 []", "step 1 1", "attempt 2 ['--resume']", "step 2 1 2", "attempt 3 ['--resume']", "step 3 1 2 3",
-            "attempt 4 ['--resume']", "step 4 1 2 3 4",
-        ])
+        self.assertEqual(
+            [(each["n"], each["instance"], each["why"]) for each in last["attempts"]],
+            [
+                (1, "i-1", "i-1 was interrupted"),
+                (2, "i-2", "i-2 was interrupted"),
+                (3, "i-3", "i-3 was interrupted"),
+                (4, "i-4", None),
+            ],
+        )
+        lines = [
+            line.rstrip("x").strip()
+            for line in self.log().decode().split("\n")
+            if line.startswith(("step", "attempt"))
+        ]
+        self.assertEqual(
+            lines,
+            [
+                "attempt 1 []",
+                "step 1 1",
+                "attempt 2 ['--resume']",
+                "step 2 1 2",
+                "attempt 3 ['--resume']",
+                "step 3 1 2 3",
+                "attempt 4 ['--resume']",
+                "step 4 1 2 3 4",
+            ],
+        )
         self.assertEqual(last["log"]["size"], len(self.log()))
         # What was restored is no checkpoint again, and no part is sent twice.
-        self.assertEqual([(each["n"], each["unit"], each["attempt"]) for each in last["checkpoints"]], [(2, "step-2", 2), (3, "step-3", 3), (4, "step-4", 4)])
+        self.assertEqual(
+            [(each["n"], each["unit"], each["attempt"]) for each in last["checkpoints"]],
+            [(2, "step-2", 2), (3, "step-3", 3), (4, "step-4", 4)],
+        )
         self.assertEqual(last["restoredFrom"], {"run": self.run_id, "n": 3, "unit": "step-3"})
         with open(os.path.join(self.store.directory, ".writes")) as file:
             parts = [line for line in file.read().split() if line.startswith("part/")]
@@ -174,20 +218,37 @@ class ResumeTest(Resuming):
         self.begin(leave=2)
         other = self.interrupt()["checkpoints"][-1]
         others, self.store = self.store, Store(tempfile.mkdtemp(dir=self.first))
-        restore = {"run": "other", "n": other["n"], "sha256": other["sha256"], "prefix": "v2/projects/p/run/other/", "urls": None}
-        stores = mock.patch("nx_ec2_runtime.aws.bucket.open_bucket", lambda access: others if access["prefix"] == restore["prefix"] else self.store)
+        restore = {
+            "run": "other",
+            "n": other["n"],
+            "sha256": other["sha256"],
+            "prefix": "v2/projects/p/run/other/",
+            "urls": None,
+        }
+        stores = mock.patch(
+            "nx_ec2_runtime.aws.bucket.open_bucket",
+            lambda access: others if access["prefix"] == restore["prefix"] else self.store,
+        )
         stores.start()
         self.addCleanup(stores.stop)
         self.at("i-2")
         # An attempt that saves nothing of its own, and one on another instance that does.
-        self.begin(leave=0, resumeFrom=restore, text="import time; print('half of a li', end='', flush=True); time.sleep(60)")
+        self.begin(
+            leave=0,
+            resumeFrom=restore,
+            text="import time; print('half of a li', end='', flush=True); time.sleep(60)",
+        )
         first = self.interrupt()
         self.assertEqual((first["restoredFrom"]["unit"], first["checkpoints"]), ("step-2", []))
-        self.assertEqual([name for name in self.store.objects() if name.startswith(("part/", "checkpoint/"))], [])
+        self.assertEqual(
+            [name for name in self.store.objects() if name.startswith(("part/", "checkpoint/"))], []
+        )
         self.at("i-3")
         self.begin(leave=0, attempt=2, resumeFrom=restore)
         last = self.ended()
-        self.assertEqual((last["outcome"], last["checkpoints"][-1]["unit"]), ("succeeded", "step-4"))
+        self.assertEqual(
+            (last["outcome"], last["checkpoints"][-1]["unit"]), ("succeeded", "step-4")
+        )
         self.assertIn(b"step 3 1 2 3", self.log())
 
     def test_a_run_whose_set_up_fails_saves_nothing_of_what_it_restored(self):
@@ -205,7 +266,10 @@ class ResumeTest(Resuming):
         self.interrupt()
         before = self.store.objects()
         self.at("i-2")
-        home, spec = self.home(), dict(part(self.run_id), store=STORE, runKey="key", nextAttempt={"attempt": 2})
+        home, spec = (
+            self.home(),
+            dict(part(self.run_id), store=STORE, runKey="key", nextAttempt={"attempt": 2}),
+        )
         kills = 0
         while True:
             child = os.fork()
@@ -235,7 +299,10 @@ class ResumeTest(Resuming):
         self.begin(leave=2)
         self.interrupt()
         self.at("i-2")
-        home, spec = self.home(), dict(part(self.run_id), store=STORE, runKey="key", nextAttempt={"attempt": 2})
+        home, spec = (
+            self.home(),
+            dict(part(self.run_id), store=STORE, runKey="key", nextAttempt={"attempt": 2}),
+        )
         kills, whole = 0, None
         while whole is None:
             child = os.fork()
@@ -249,7 +316,10 @@ class ResumeTest(Resuming):
                             os.kill(os.getpid(), 9)
 
                     write = atomic_files.write_atomically
-                    with mock.patch("nx_ec2_runtime.system.atomic_files.write_atomically", lambda *args, **more: (dies(), write(*args, **more))):
+                    with mock.patch(
+                        "nx_ec2_runtime.system.atomic_files.write_atomically",
+                        lambda *args, **more: (dies(), write(*args, **more)),
+                    ):
                         take_over.begin(home, spec)
                     os._exit(0)
                 finally:
@@ -287,26 +357,40 @@ class ResumeTest(Resuming):
         for denied in ("get", "list"):
             self.store = Store(self.store.directory, denied=(denied,))
             error = self.begin(leave=0, attempt=2, ok=False)["error"]
-            self.assertEqual((error["code"], "s3:GetObject" in error["detail"]["fix"]), ("ACCESS_DENIED", True))
+            self.assertEqual(
+                (error["code"], "s3:GetObject" in error["detail"]["fix"]), ("ACCESS_DENIED", True)
+            )
             self.assertFalse(os.path.exists(self.home()))
 
     def test_an_attempt_that_nobody_saw_the_end_of_is_told_and_what_was_saved_is_gone_on_from(self):
         self.at("i-1")
         self.begin(leave=2)
-        self.until_told(lambda record: record["state"] == "running" and len(record["checkpoints"]) == 2)
+        self.until_told(
+            lambda record: record["state"] == "running" and len(record["checkpoints"]) == 2
+        )
         # It vanishes: nothing of it writes any more.
         gone, self.store = self.store, Store(tempfile.mkdtemp(dir=self.first), ahead=61)
         state = atomic_files.read_json(os.path.join(self.home(), "run.json"))
         os.kill(state["supervisor"], 9)
         self.until_lost(gone)
-        record = dict(unsigned(gone.objects()["record.json"]), state="running", outcome=None, endedAt=None, failure=None)
-        for name, data in dict(gone.objects(), **{"record.json": signed(record, self.run_id)}).items():
+        record = dict(
+            unsigned(gone.objects()["record.json"]),
+            state="running",
+            outcome=None,
+            endedAt=None,
+            failure=None,
+        )
+        for name, data in dict(
+            gone.objects(), **{"record.json": signed(record, self.run_id)}
+        ).items():
             atomic_files.write_atomically(os.path.join(self.store.directory, name), data)
         self.at("i-2")
         self.begin(leave=0, attempt=2)
         last = self.ended()
         attempt = last["attempts"][0]
-        self.assertEqual((attempt["instance"], attempt["why"]), ("i-1", "i-1 sent no more heartbeats"))
+        self.assertEqual(
+            (attempt["instance"], attempt["why"]), ("i-1", "i-1 sent no more heartbeats")
+        )
         self.assertEqual(attempt["startedAt"], state["since"])
         self.assertGreaterEqual(attempt["endedAt"], attempt["startedAt"])
         self.assertIn(b"step 3 1 2 3", self.log())
@@ -327,7 +411,10 @@ class ResumeTest(Resuming):
         self.at("i-2")
         self.begin(leave=0, attempt=2)
         self.ended()
-        self.assertIn(b"on i-2 after i-1: nothing was saved to resume from, so the training starts from the beginning", self.log())
+        self.assertIn(
+            b"on i-2 after i-1: nothing was saved to resume from, so the training starts from the beginning",
+            self.log(),
+        )
         self.assertIn(b"attempt 2 []", self.log())
 
     def test_a_damaged_checkpoint_gives_way_to_the_one_before(self):
@@ -335,7 +422,9 @@ class ResumeTest(Resuming):
         self.begin(leave=3)
         record = self.interrupt()
         newest = json.loads(self.store.objects()["checkpoint/3.json"])
-        atomic_files.write_atomically(os.path.join(self.store.directory, "part", newest["files"][0]["parts"][0]), b"damaged")
+        atomic_files.write_atomically(
+            os.path.join(self.store.directory, "part", newest["files"][0]["parts"][0]), b"damaged"
+        )
         self.put_record(record)
         self.at("i-2")
         self.begin(leave=0, attempt=2)
@@ -349,15 +438,23 @@ class ResumeTest(Resuming):
         record = self.interrupt()
         genuine = self.store.objects()["record.json"]
         self.at("i-2")
-        forged = dict(record, checkpoints=[dict(each, sha256="0" * 64) for each in record["checkpoints"]])
+        forged = dict(
+            record, checkpoints=[dict(each, sha256="0" * 64) for each in record["checkpoints"]]
+        )
         for data in (
-            json.dumps(forged).encode(), genuine.replace(record["checkpoints"][0]["sha256"].encode(), b"0" * 64),
-            signed(forged, self.run_id, "A" * 43 + "="), signed(record, self.run_id[:-1] + "y"),
+            json.dumps(forged).encode(),
+            genuine.replace(record["checkpoints"][0]["sha256"].encode(), b"0" * 64),
+            signed(forged, self.run_id, "A" * 43 + "="),
+            signed(record, self.run_id[:-1] + "y"),
         ):
             atomic_files.write_atomically(os.path.join(self.store.directory, "record.json"), data)
-            self.assertEqual(self.begin(leave=0, attempt=2, ok=False)["error"]["code"], "RECORD_UNVERIFIED")
+            self.assertEqual(
+                self.begin(leave=0, attempt=2, ok=False)["error"]["code"], "RECORD_UNVERIFIED"
+            )
         self.put_record(dict(record, heartbeat=record["heartbeat"] - 1))
-        reply = self.begin(leave=0, nextAttempt={"attempt": 2, "heartbeat": record["heartbeat"]}, ok=False)
+        reply = self.begin(
+            leave=0, nextAttempt={"attempt": 2, "heartbeat": record["heartbeat"]}, ok=False
+        )
         self.assertEqual(reply["error"]["code"], "RECORD_UNVERIFIED")
         self.assertFalse(os.path.exists(self.home()))
         atomic_files.write_atomically(os.path.join(self.store.directory, "record.json"), genuine)
@@ -371,26 +468,47 @@ class ResumeTest(Resuming):
         self.at("i-2")
         objects = self.store.objects()
         last = "log/%d" % max(int(name[4:]) for name in objects if name.startswith("log/"))
-        atomic_files.write_atomically(os.path.join(self.store.directory, last), objects[last].replace(b"li", b"LI"))
+        atomic_files.write_atomically(
+            os.path.join(self.store.directory, last), objects[last].replace(b"li", b"LI")
+        )
         error = self.begin(leave=0, attempt=2, ok=False)["error"]
         self.assertEqual((error["code"], error["detail"]["what"]), ("NOT_RESUMABLE", last))
         os.unlink(os.path.join(self.store.directory, last))
         self.assertEqual(self.begin(leave=0, attempt=2, ok=False)["error"]["code"], "NOT_RESUMABLE")
         # What comes after what the record names is taken: nobody was left to record it.
-        atomic_files.write_atomically(os.path.join(self.store.directory, last), objects[last] + b"ne\nmore\n")
+        atomic_files.write_atomically(
+            os.path.join(self.store.directory, last), objects[last] + b"ne\nmore\n"
+        )
         atomic_files.write_atomically(os.path.join(self.store.directory, "log/999999999"), b"x")
         self.begin(leave=0, attempt=2)
         record = self.ended()
         log = self.log()
         self.assertIn(b"half of a line\nmore\n", log)
-        pieces = [log[start:start + log_upload.SEGMENT] for start in range(0, len(log), log_upload.SEGMENT)]
-        self.assertEqual(record["log"]["hashes"]["segments"], [hashlib.sha256(each).hexdigest() for each in pieces])
+        pieces = [
+            log[start : start + log_upload.SEGMENT]
+            for start in range(0, len(log), log_upload.SEGMENT)
+        ]
+        self.assertEqual(
+            record["log"]["hashes"]["segments"],
+            [hashlib.sha256(each).hexdigest() for each in pieces],
+        )
 
     def test_names_that_somebody_else_has_put_beside_its_objects_change_no_number(self):
         self.at("i-1")
         self.begin(leave=2)
         self.assertEqual([each["n"] for each in self.interrupt()["checkpoints"]], [1, 2])
-        for forged in ("\u00b2", "\u0665", "-1", "+3", "1_0", "1e9", "5000", "9" * 9, "9" * 40, "9" * 200):
+        for forged in (
+            "\u00b2",
+            "\u0665",
+            "-1",
+            "+3",
+            "1_0",
+            "1e9",
+            "5000",
+            "9" * 9,
+            "9" * 40,
+            "9" * 200,
+        ):
             for name in ("checkpoint/%s.json", "metrics/%s", "log/%s"):
                 self.store.overwrite(name % forged, b"x")
         # One that the instance has written, and that no record tells of, keeps its number.
@@ -398,7 +516,10 @@ class ResumeTest(Resuming):
         self.at("i-2")
         self.begin(leave=0, attempt=2)
         record = self.ended()
-        self.assertEqual((record["outcome"], [each["n"] for each in record["checkpoints"]]), ("succeeded", [2, 5, 6]))
+        self.assertEqual(
+            (record["outcome"], [each["n"] for each in record["checkpoints"]]),
+            ("succeeded", [2, 5, 6]),
+        )
         self.assertLess(record["metrics"]["segments"], 10)
 
     def test_the_time_limit_is_of_all_attempts_and_interruptions_are_no_failures(self):
@@ -419,7 +540,16 @@ class FenceTest(unittest.TestCase):
         self.store, self.now = Store(directory.name), 0.0
 
     def fenced(self, instance="i-1", attempt=1, etag=None, fresh=True, version=None):
-        return fencing.Fenced(self.store, RecordKey(part(RUN)), instance=instance, attempt=attempt, etag=etag, version=version, fresh=fresh, clock=lambda: self.now)
+        return fencing.Fenced(
+            self.store,
+            RecordKey(part(RUN)),
+            instance=instance,
+            attempt=attempt,
+            etag=etag,
+            version=version,
+            fresh=fresh,
+            clock=lambda: self.now,
+        )
 
     def tell(self, it, heartbeat=1):
         it.put_record({"instance": it.instance, "attempt": it.attempt, "heartbeat": heartbeat})
@@ -456,7 +586,10 @@ class FenceTest(unittest.TestCase):
     def test_of_two_that_go_on_with_a_run_the_second_is_too_late(self):
         first = self.fenced()
         self.tell(first)
-        a, b = self.fenced("i-2", 2, first.etag, fresh=False), self.fenced("i-3", 2, first.etag, fresh=False)
+        a, b = (
+            self.fenced("i-2", 2, first.etag, fresh=False),
+            self.fenced("i-3", 2, first.etag, fresh=False),
+        )
         self.tell(a)
         with self.assertRaises(fencing.Superseded):
             self.tell(b)
@@ -467,8 +600,14 @@ class FenceTest(unittest.TestCase):
         genuine = self.store.objects()["record.json"]
         other = {"instance": "i-9", "attempt": 9, "heartbeat": 9}
         for n, forged in enumerate((
-            b"", b"{}", json.dumps(other).encode(), signed(other, RUN, "A" * 43 + "="), signed(other, RUN[:-1] + "b"),
-            genuine.replace(b'"attempt": 1', b'"attempt": 9'), genuine.replace(b"i-1", b"i-9"), b"x" * (2 << 20),
+            b"",
+            b"{}",
+            json.dumps(other).encode(),
+            signed(other, RUN, "A" * 43 + "="),
+            signed(other, RUN[:-1] + "b"),
+            genuine.replace(b'"attempt": 1', b'"attempt": 9'),
+            genuine.replace(b"i-1", b"i-9"),
+            b"x" * (2 << 20),
         )):
             self.overwrite(forged)
             self.now += fencing.LEASE + 1
@@ -524,7 +663,8 @@ class FenceTest(unittest.TestCase):
         self.assertEqual(self.record()["heartbeat"], 3)
 
 
-# Saves a checkpoint of two names, waits until that is in the store, and is killed in the middle of the next one.
+# Saves a checkpoint of two names, waits until that is in the store, and is killed in the middle of
+# the next one.
 KILLED = """
 import os, sys, time
 at = os.environ["NX_EC2_CHECKPOINT_DIR"]
@@ -540,7 +680,8 @@ print("found", sorted(os.listdir(at)), open(at + "/latest").read(), len(open(at 
 """
 
 
-# The same with a file for each step, or with one that is written again, and where it is not killed before anything is saved.
+# The same with a file for each step, or with one that is written again, and where it is not killed
+# before anything is saved.
 KILLED_IN_FILES = """
 import os, sys, time
 at = os.environ["NX_EC2_CHECKPOINT_DIR"]
@@ -565,12 +706,26 @@ class CutOffTest(Resuming):
         self.saved = os.path.join(self.store.directory, "checkpoint", "1.json")
 
     def train_cut_off(self, script, **more):
-        """The state and the log of a run whose launcher exits, when its worker is gone, with a code that asks for another attempt."""
+        """The state and the log of a run whose launcher exits, when its worker is gone, with a code
+        that asks for another attempt.
+        """
         torchrun = os.path.join(self.root, "torchrun")
         os.symlink(shutil.which("bash"), torchrun)
-        command = [torchrun, "-c", "%s train.py $1; code=$?; [ $code = 0 ] || exit 75" % sys.executable, "x"]
+        command = [
+            torchrun,
+            "-c",
+            "%s train.py $1; code=$?; [ $code = 0 ] || exit 75" % sys.executable,
+            "x",
+        ]
         plan = self.plan(
-            script, store=STORE, detached=True, script=None, command=command, retry={"exitCodes": [75], "attempts": 2}, resumeArgs=["--resume"], **more,
+            script,
+            store=STORE,
+            detached=True,
+            script=None,
+            command=command,
+            retry={"exitCodes": [75], "attempts": 2},
+            resumeArgs=["--resume"],
+            **more,
         )
         plan["run"]["id"] = self.run_id
         self.assertTrue(main.run(plan, self.root)["ok"])
@@ -578,6 +733,7 @@ class CutOffTest(Resuming):
 
     def by_form(self):
         """The run is saved by a form, and the role can't read."""
+
         def open_bucket(access):
             if "post" in access:
                 raise Failure("NO_ROLE", "the instance has no role")
@@ -599,7 +755,11 @@ class CutOffTest(Resuming):
     def test_by_a_form_no_attempt_begins_with_a_part_of_the_last_whole_set(self):
         self.by_form()
         state, log = self.train_cut_off(KILLED % self.saved)
-        self.assertEqual((state["outcome"], (state["failure"] or {}).get("code")), ("setup-failed", "RESTORE_FAILED"), log)
+        self.assertEqual(
+            (state["outcome"], (state["failure"] or {}).get("code")),
+            ("setup-failed", "RESTORE_FAILED"),
+            log,
+        )
         self.assertEqual(len(state["attempts"]), 1)
         self.assertNotIn(b"found", log)
 
@@ -612,13 +772,21 @@ class CutOffTest(Resuming):
     def test_where_nothing_whole_was_saved_it_says_that_it_begins_anew(self):
         self.by_form()
         _, log = self.train_cut_off(KILLED_IN_FILES % ("model-%d.pt", self.root))
-        self.assertIn(b"no complete checkpoint was saved before: the training starts from the beginning\n", log)
+        self.assertIn(
+            b"no complete checkpoint was saved before: the training starts from the beginning\n",
+            log,
+        )
         self.assertIn(b"found [] ['--resume']\n", log)
 
     def test_a_set_of_another_run_is_fetched_again_where_this_one_has_saved_none(self):
         self.by_form()
         it = object.__new__(supervisor.Supervisor)
-        it.run_dir, it.spec, it.record, it.account = self.root, part("r", store=STORE, resumeFrom={"run": "other", "n": 4}), {}, None
+        it.run_dir, it.spec, it.record, it.account = (
+            self.root,
+            part("r", store=STORE, resumeFrom={"run": "other", "n": 4}),
+            {},
+            None,
+        )
         it.log, fetched = mock.Mock(), []
         with mock.patch.object(it, "restore_one", fetched.append):
             it.restore_last()
@@ -640,7 +808,9 @@ class Notices(Resuming):
         self.assertEqual(self.store.objects()["record.json"], other)
         deadline = time.monotonic() + 30
         # The reporter asks for the stop first.
-        while not atomic_files.read_json(os.path.join(self.home(), "report.json")).get("superseded"):
+        while not atomic_files.read_json(os.path.join(self.home(), "report.json")).get(
+            "superseded"
+        ):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
 
@@ -670,10 +840,15 @@ class InterruptionTest(unittest.TestCase):
 
     def look(self, grace=30, **answers):
         spot_notice.look_out(self.home, grace, Imds(**answers), sleep=self.slept.append)
-        return atomic_files.read_json(os.path.join(self.home, "stop.json")), atomic_files.read_json(os.path.join(self.root, "interruption.json"))
+        return atomic_files.read_json(os.path.join(self.home, "stop.json")), atomic_files.read_json(
+            os.path.join(self.root, "interruption.json")
+        )
 
     def notice(self, seconds):
-        return json.dumps({"action": "terminate", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))})
+        return json.dumps({
+            "action": "terminate",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds)),
+        })
 
     def test_the_notice_stops_the_run_and_leaves_a_minute(self):
         stop, told = self.look(life=["spot"], action=[Absent(), Absent(), self.notice(120)])
@@ -688,7 +863,9 @@ class InterruptionTest(unittest.TestCase):
         self.assertEqual(spot_notice.allowed(5, 120), 5)
 
     def test_a_cancel_that_is_there_wins(self):
-        atomic_files.write_json(os.path.join(self.home, "stop.json"), {"reason": "cancelled", "gracePeriod": 1})
+        atomic_files.write_json(
+            os.path.join(self.home, "stop.json"), {"reason": "cancelled", "gracePeriod": 1}
+        )
         stop, told = self.look(life=["spot"], action=[self.notice(120)])
         self.assertEqual(stop["reason"], "cancelled")
         self.assertIsNotNone(told)

@@ -1,4 +1,7 @@
-"""Room: what goes and what never does; killed at any step, nothing is half there and the next one ends right."""
+"""Room: what goes and what never does; killed at any step, nothing is half there and the next one
+ends right.
+"""
+
 import fcntl
 import json
 import os
@@ -9,13 +12,14 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401  (puts the runtime on the path)
-from workspace import write  # noqa: E402
-from nx_ec2_runtime.disk import garbage_collector, shared_cache  # noqa: E402
+import test_sync  # noqa: F401  (puts the runtime on the path)
+from workspace import write
+
+from nx_ec2_runtime.disk import garbage_collector, shared_cache
 
 NOW = 1800000000
 DAY = 86400
-PLENTY = (10 ** 12, 10 ** 12)
+PLENTY = (10**12, 10**12)
 
 
 class Killed(BaseException):
@@ -39,13 +43,23 @@ class RoomTest(unittest.TestCase):
         return path
 
     def run_of(self, n, days, saved=True):
-        files = {"run.json": "{}", "lock": "", "setup.log": "s", "work/p/train.py": "x" * 5000, "env/bin/a": ""}
+        files = {
+            "run.json": "{}",
+            "lock": "",
+            "setup.log": "s",
+            "work/p/train.py": "x" * 5000,
+            "env/bin/a": "",
+        }
         if saved is not None:
             files["report.json"] = json.dumps({"saved": saved})
         return self.put("runs/20260101-0000%02d-p-aaaaaa" % n, days, files)
 
     def shared(self, kind, name, days):
-        return self.put("%s/%s" % (kind, name), days, {"lock": "", "used": "", "done.json": "{}", "made-1/a": "x" * 5000})
+        return self.put(
+            "%s/%s" % (kind, name),
+            days,
+            {"lock": "", "used": "", "done.json": "{}", "made-1/a": "x" * 5000},
+        )
 
     def hold(self, path, how=fcntl.LOCK_SH):
         descriptor = os.open(os.path.join(self.root, path, "lock"), os.O_RDWR)
@@ -68,7 +82,10 @@ class RoomTest(unittest.TestCase):
     def test_the_files_of_saved_runs_go_after_a_day_and_the_rest_stays(self):
         old, new = self.run_of(1, 2), self.run_of(2, 0.5)
         self.assertEqual(self.gone(), [old + "/env", old + "/work"])
-        self.assertTrue(self.there(old + "/setup.log") and self.there(os.path.join(new, "work", "p", "train.py")))
+        self.assertTrue(
+            self.there(old + "/setup.log")
+            and self.there(os.path.join(new, "work", "p", "train.py"))
+        )
 
     def test_records_go_after_two_weeks_but_for_the_newest(self):
         runs = [self.run_of(n, 20) for n in range(garbage_collector.RUNS + 2)]
@@ -76,21 +93,32 @@ class RoomTest(unittest.TestCase):
         self.assertEqual(gone, runs[:2])
 
     def test_nothing_of_a_live_run_goes(self):
-        run, env = self.hold(self.run_of(1, 60), fcntl.LOCK_EX), self.hold(self.shared("envs", "a", 60))
+        run, env = (
+            self.hold(self.run_of(1, 60), fcntl.LOCK_EX),
+            self.hold(self.shared("envs", "a", 60)),
+        )
         self.assertEqual(self.gone(free=(0, 100)), [])
-        self.assertTrue(self.there(os.path.join(run, "work", "p", "train.py")) and self.there(env + "/done.json"))
+        self.assertTrue(
+            self.there(os.path.join(run, "work", "p", "train.py"))
+            and self.there(env + "/done.json")
+        )
 
     def test_what_is_not_saved_is_kept_for_a_month_and_then_named(self):
         for saved in (False, None):
             young, old = self.run_of(1, 29, saved), self.run_of(2, 31, saved)
             result = self.make_room(free=(0, 100))
-            self.assertEqual(result["removed"], [{"path": old, "why": "not saved, and older than 30 days"}])
+            self.assertEqual(
+                result["removed"], [{"path": old, "why": "not saved, and older than 30 days"}]
+            )
             self.assertTrue(self.there(os.path.join(young, "work", "p", "train.py")))
 
     def test_environments_and_data_go_when_they_are_not_used_and_environments_by_number(self):
         old, data = self.shared("envs", "old", 15), self.shared("data", "old", 15)
         self.shared("data", "new", 1)
-        envs = [self.shared("envs", "e%02d" % n, n / 10) for n in range(garbage_collector.ENVIRONMENTS + 1)]
+        envs = [
+            self.shared("envs", "e%02d" % n, n / 10)
+            for n in range(garbage_collector.ENVIRONMENTS + 1)
+        ]
         self.assertEqual(self.gone(), sorted([old, data, envs[-1]]))
 
     def test_an_environment_that_was_killed_while_it_was_made_goes_after_a_day(self):
@@ -111,7 +139,10 @@ class RoomTest(unittest.TestCase):
         self.assertEqual((self.gone(), self.there(new)), ([old], True))
 
     def test_old_runtimes_go_but_for_the_newest(self):
-        runtimes = [self.put("runtime", 100, {"%064x" % n: ""}) + "/%064x" % n for n in range(garbage_collector.RUNTIMES + 1)]
+        runtimes = [
+            self.put("runtime", 100, {"%064x" % n: ""}) + "/%064x" % n
+            for n in range(garbage_collector.RUNTIMES + 1)
+        ]
         for n, path in enumerate(runtimes):
             os.utime(os.path.join(self.root, path), (n, n))
         self.assertEqual(self.gone(), runtimes[:1])
@@ -143,7 +174,11 @@ class RoomTest(unittest.TestCase):
         self.put("other", 99, {"a": ""})
         self.put("data", 99, {"a file": ""})
         self.assertEqual(self.gone(free=(0, 100)), [old])
-        self.assertTrue(self.there("other/a") and self.there("data/a file") and os.path.exists(os.path.join(outside, "mine")))
+        self.assertTrue(
+            self.there("other/a")
+            and self.there("data/a file")
+            and os.path.exists(os.path.join(outside, "mine"))
+        )
 
     def test_of_two_at_once_the_second_does_nothing(self):
         self.shared("envs", "old", 99)
@@ -183,7 +218,9 @@ class RoomTest(unittest.TestCase):
             return entered(*args, **more)
 
         with mock.patch.object(shared_cache, "_entered", late):
-            _, descriptor = shared_cache.use(at, "two", make=make, say=self.fail, pause=lambda _: None)
+            _, descriptor = shared_cache.use(
+                at, "two", make=make, say=self.fail, pause=lambda _: None
+            )
         os.close(descriptor)
         self.assertEqual(len(made), 2)
         self.assertTrue(os.path.exists(os.path.join(at, "done.json")))
@@ -205,7 +242,12 @@ class RoomTest(unittest.TestCase):
 
     def everything(self):
         """A bit of each kind that goes, and the paths that must be whole or gone."""
-        items = [self.run_of(1, 2) + "/work", self.run_of(2, 31, False), self.shared("envs", "old", 99), self.shared("data", "old", 99)]
+        items = [
+            self.run_of(1, 2) + "/work",
+            self.run_of(2, 31, False),
+            self.shared("envs", "old", 99),
+            self.shared("data", "old", 99),
+        ]
         items.append(self.put("trees/t/kept/20260101T000000000Z", 31, {"a/b": "", "c": ""}))
         self.shared("envs", "new", 1)
         return items
@@ -221,9 +263,13 @@ class RoomTest(unittest.TestCase):
             killed = self.killed_at(n)
             for item in items:
                 if self.there(item):
-                    self.assertEqual(listing(os.path.join(self.root, item)), contents[item], "step %d" % n)
+                    self.assertEqual(
+                        listing(os.path.join(self.root, item)), contents[item], "step %d" % n
+                    )
             self.make_room()
-            self.assertEqual([self.there(item) for item in items], [False] * len(items), "step %d" % n)
+            self.assertEqual(
+                [self.there(item) for item in items], [False] * len(items), "step %d" % n
+            )
             self.assertEqual(os.listdir(os.path.join(self.root, "trash")), [])
             self.assertTrue(self.there("envs/new/made-1/a"))
         self.assertGreater(n, 20)
@@ -241,7 +287,10 @@ class RoomTest(unittest.TestCase):
 
             return call
 
-        patches = [mock.patch.object(os, name, counted(getattr(os, name))) for name in ("rename", "unlink", "rmdir", "mkdir")]
+        patches = [
+            mock.patch.object(os, name, counted(getattr(os, name)))
+            for name in ("rename", "unlink", "rmdir", "mkdir")
+        ]
         for patch in patches:
             patch.start()
         try:
@@ -255,7 +304,9 @@ class RoomTest(unittest.TestCase):
 
 
 def listing(at):
-    return sorted(os.path.join(directory, name) for directory, _, names in os.walk(at) for name in names)
+    return sorted(
+        os.path.join(directory, name) for directory, _, names in os.walk(at) for name in names
+    )
 
 
 if __name__ == "__main__":

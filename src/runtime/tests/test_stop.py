@@ -1,4 +1,7 @@
-"""Stopping: SIGTERM for the process that trains, the rest when it has ended, SIGKILL at the end of the grace. What a command left running."""
+"""Stopping: SIGTERM for the process that trains, the rest when it has ended, SIGKILL at the end of
+the grace. What a command left running.
+"""
+
 import os
 import pwd
 import resource
@@ -9,10 +12,11 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from runs import Trainings  # noqa: E402
-from nx_ec2_runtime import main  # noqa: E402
-from nx_ec2_runtime.run import child_process  # noqa: E402
-from nx_ec2_runtime.system import leader, left_processes, processes  # noqa: E402
+from runs import Trainings
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.run import child_process
+from nx_ec2_runtime.system import leader, left_processes, processes
 
 LINUX = os.path.isdir("/proc/self")
 # It says when it has its handler, and what it gets, and how often.
@@ -43,7 +47,9 @@ class Stopping(Trainings):
         run = self.start(script, **more)
         self.until(run["id"], lambda state, log: ready in log)
         asked = time.monotonic()
-        reply = main.run({"v": 1, "op": "cancel", "run": run["id"], "gracePeriod": grace}, self.root)
+        reply = main.run(
+            {"v": 1, "op": "cancel", "run": run["id"], "gracePeriod": grace}, self.root
+        )
         self.assertTrue(reply["ok"], reply)
         state, log = self.end(run["id"])
         return state, log, time.monotonic() - asked
@@ -62,7 +68,9 @@ class Log:
 
 
 class ShutdownTest(unittest.TestCase):
-    """When the instance shuts down, the training gets SIGTERM together with its supervisor, and can end first."""
+    """When the instance shuts down, the training gets SIGTERM together with its supervisor, and can
+    end first.
+    """
 
     def ended(self, script, reason):
         def requested_stop():
@@ -71,7 +79,15 @@ class ShutdownTest(unittest.TestCase):
         account, limits = pwd.getpwuid(os.geteuid()), {"memory": None, "cores": None}
         words = ["sh", "-c", script]
         child = child_process.Child(
-            words, dict(os.environ), "/", account=account, log=Log(), mask=None, limits=limits, requested_stop=requested_stop, exclude_pid=None,
+            words,
+            dict(os.environ),
+            "/",
+            account=account,
+            log=Log(),
+            mask=None,
+            limits=limits,
+            requested_stop=requested_stop,
+            exclude_pid=None,
         )
         child.wait()
         return child.stopped and child.stopped.reason, child.cut
@@ -117,7 +133,9 @@ class LeaderTest(Stopping):
                 self.assertEqual(b"trapped" in log, "trapped" in script, log)
                 self.assertFalse(state["attempts"][-1]["cut"], log)
 
-    def test_a_wrapper_that_does_not_handle_the_signal_is_passed_through_and_a_launcher_is_not(self):
+    def test_a_wrapper_that_does_not_handle_the_signal_is_passed_through_and_a_launcher_is_not(
+        self,
+    ):
         tools = os.path.join(self.root, "tools")
         os.makedirs(tools)
 
@@ -128,18 +146,26 @@ class LeaderTest(Stopping):
             return os.path.join(tools, name)
 
         # As `conda run` does: a shell of its own, no handler.
-        conda = tool("conda", "sys.exit(subprocess.call(['bash', '-c', '\"$@\"; exit $?', 'x'] + sys.argv[2:]))\n")
+        conda = tool(
+            "conda",
+            "sys.exit(subprocess.call(['bash', '-c', '\"$@\"; exit $?', 'x'] + sys.argv[2:]))\n",
+        )
         self.saved([conda, "run", sys.executable, "train.py"])
         # As torchrun does: it forwards the signal itself, once.
-        torchrun = tool("torchrun", (
-            "child = subprocess.Popen([sys.executable] + sys.argv[1:])\n"
-            "signal.signal(15, lambda *_: child.terminate())\n"
-            "sys.exit(child.wait())\n"
-        ))
+        torchrun = tool(
+            "torchrun",
+            (
+                "child = subprocess.Popen([sys.executable] + sys.argv[1:])\n"
+                "signal.signal(15, lambda *_: child.terminate())\n"
+                "sys.exit(child.wait())\n"
+            ),
+        )
         state, _ = self.saved([torchrun, "train.py"])
         self.assertFalse(state["attempts"][-1]["cut"])
         # Its worker does not handle what it is sent.
-        state, _, _ = self.stopped("import time; print('ready', flush=True); time.sleep(60)", [torchrun, "train.py"])
+        state, _, _ = self.stopped(
+            "import time; print('ready', flush=True); time.sleep(60)", [torchrun, "train.py"]
+        )
         self.assertTrue(state["attempts"][-1]["cut"])
 
     def test_what_a_process_forwards_the_signal_to_must_handle_it_as_well(self):
@@ -150,17 +176,25 @@ class LeaderTest(Stopping):
         for command in (
             ["timeout", "100", python, "train.py"],
             [python, os.path.join(self.root, "forward.py")],
-            ["bash", "-c", "%s train.py & pid=$!; trap 'kill $pid; wait $pid' TERM; wait $pid" % python],
+            [
+                "bash",
+                "-c",
+                "%s train.py & pid=$!; trap 'kill $pid; wait $pid' TERM; wait $pid" % python,
+            ],
         ):
             with self.subTest(command):
                 state, _ = self.saved(command)
                 self.assertFalse(state["attempts"][-1]["cut"])
-                state, _, _ = self.stopped("import time; print('ready', flush=True); time.sleep(60)", command)
+                state, _, _ = self.stopped(
+                    "import time; print('ready', flush=True); time.sleep(60)", command
+                )
                 self.assertTrue(state["attempts"][-1]["cut"])
 
     def test_shells_in_each_other_with_traps_hold_nothing_up(self):
         with open(os.path.join(self.root, "nested.sh"), "w") as file:
-            file.write("trap : TERM; if [ $1 -gt 0 ]; then bash $0 $(($1 - 1)); else echo ready; sleep 60; fi; :\n")
+            file.write(
+                "trap : TERM; if [ $1 -gt 0 ]; then bash $0 $(($1 - 1)); else echo ready; sleep 60; fi; :\n"
+            )
         state, log, took = self.stopped("", ["bash", file.name, "30"], grace=1)
         # Looking at each level anew for each above it would take hours.
         self.assertEqual((state["outcome"], state["failure"]), ("cancelled", None))
@@ -169,24 +203,41 @@ class LeaderTest(Stopping):
     def test_programs_in_each_other_without_end_hold_nothing_up(self):
         # Each is another script than the one that started it.
         count = 5000
-        with mock.patch.object(processes, "proc_pairs", lambda: [(pid, pid - 1) for pid in range(1, count)]), \
-                mock.patch.object(leader, "arguments", lambda pid: ["python3", "n%d.py" % pid]), mock.patch.object(leader, "handles", lambda pid: True):
+        with mock.patch.object(
+            processes, "proc_pairs", lambda: [(pid, pid - 1) for pid in range(1, count)]
+        ), mock.patch.object(
+            leader, "arguments", lambda pid: ["python3", "n%d.py" % pid]
+        ), mock.patch.object(leader, "handles", lambda pid: True):
             found = leader.Leaders(1)
         self.assertEqual((found.pids, found.handled), ([1], True))
 
     def test_a_trainer_that_is_stopped_saves_all_the_same(self):
-        state, log, _ = self.stopped(trainer().replace("while not got:", "os.kill(os.getpid(), signal.SIGSTOP)\nwhile not got:").replace("import ", "import os, ", 1))
+        state, log, _ = self.stopped(
+            trainer()
+            .replace("while not got:", "os.kill(os.getpid(), signal.SIGSTOP)\nwhile not got:")
+            .replace("import ", "import os, ", 1)
+        )
         self.assertIn(b"saved after 1\n", log)
         self.assertFalse(state["attempts"][-1]["cut"])
 
     def test_workers_of_a_trainer_with_a_handler_need_none(self):
         wait = "while True: time.sleep(0.02)"
-        for start in ("[sys.executable, '-c', 'import time\\n%s']" % wait, "[sys.executable, '-m', 'http.server', '0', '--bind', '127.0.0.1']", "['sleep', '60']"):
-            state, _ = self.saved(None, "import subprocess, sys\nsubprocess.Popen(%s, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n%s" % (start, trainer()))
+        for start in (
+            "[sys.executable, '-c', 'import time\\n%s']" % wait,
+            "[sys.executable, '-m', 'http.server', '0', '--bind', '127.0.0.1']",
+            "['sleep', '60']",
+        ):
+            state, _ = self.saved(
+                None,
+                "import subprocess, sys\nsubprocess.Popen(%s, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n%s"
+                % (start, trainer()),
+            )
             self.assertFalse(state["attempts"][-1]["cut"], start)
 
     def test_workers_that_outlive_a_leader_without_a_handler_have_the_rest_of_the_grace(self):
-        state, log, _ = self.stopped("import subprocess, sys\nsubprocess.call([sys.executable, '-c', %r])" % trainer())
+        state, log, _ = self.stopped(
+            "import subprocess, sys\nsubprocess.call([sys.executable, '-c', %r])" % trainer()
+        )
         self.assertIn(b"saved after 1\n", log)
         self.assertEqual(state["signal"], "SIGTERM")
 
@@ -194,7 +245,9 @@ class LeaderTest(Stopping):
         state, log, took = self.stopped(
             "import signal, subprocess, sys, time\nsignal.signal(15, signal.SIG_IGN)\n"
             "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\n"
-            "print(p.pid, 'ready', flush=True)\ntime.sleep(60)", grace=1.5, ready=b"ready\n",
+            "print(p.pid, 'ready', flush=True)\ntime.sleep(60)",
+            grace=1.5,
+            ready=b"ready\n",
         )
         self.assertEqual((state["signal"], state["attempts"][-1]["cut"]), ("SIGKILL", True))
         self.assertGreaterEqual(took, 1.5)
@@ -206,7 +259,9 @@ class LeaderTest(Stopping):
         self.assertEqual((state["signal"], state["attempts"][-1]["cut"]), ("SIGTERM", True))
 
     def test_a_step_that_a_script_begins_after_the_trainer_ended_is_stopped_too(self):
-        state, log, took = self.stopped(trainer(), ["bash", "-c", "%s train.py; sleep 60; echo never" % sys.executable])
+        state, log, took = self.stopped(
+            trainer(), ["bash", "-c", "%s train.py; sleep 60; echo never" % sys.executable]
+        )
         self.assertIn(b"saved after 1\n", log)
         self.assertNotIn(b"never", log)
         self.assertLess(took, 15)
@@ -217,8 +272,15 @@ class LeaderTest(Stopping):
             (["python", "-X", "dev", "-m", "torch.distributed.run", "x.py"], "torchrun"),
             (["python", "-m", "accelerate.commands.launch"], "accelerate"),
             (["/opt/conda/bin/python", "/opt/conda/bin/conda", "run"], "conda"),
-            (["python3", "-c", "x", "torchrun"], "python3"), (["-bash"], "bash"), (["uv", "run", "x"], "uv"), ([], ""), (["python", "-m"], ""),
-            (["npm run train"], "npm"), (["python", "train.py", "-c", "x.yaml"], "train"), (["python"], "python"), (["python", "dir/train.py", "torchrun"], "train"),
+            (["python3", "-c", "x", "torchrun"], "python3"),
+            (["-bash"], "bash"),
+            (["uv", "run", "x"], "uv"),
+            ([], ""),
+            (["python", "-m"], ""),
+            (["npm run train"], "npm"),
+            (["python", "train.py", "-c", "x.yaml"], "train"),
+            (["python"], "python"),
+            (["python", "dir/train.py", "torchrun"], "train"),
         ):
             self.assertEqual(leader.program(words), name, words)
 
@@ -226,8 +288,15 @@ class LeaderTest(Stopping):
 class CutTest(Trainings):
     def test_only_a_signal_cuts_an_attempt_off(self):
         for script, command, cut in (
-            ("", None, False), ("raise SystemExit(3)", None, False), ("1 / 0", None, False), ("import os; os.kill(os.getpid(), 9)", None, True),
-            ("import os; os.kill(os.getpid(), 11)", ["sh", "-c", "%s train.py; exit $?" % sys.executable], True),
+            ("", None, False),
+            ("raise SystemExit(3)", None, False),
+            ("1 / 0", None, False),
+            ("import os; os.kill(os.getpid(), 9)", None, True),
+            (
+                "import os; os.kill(os.getpid(), 11)",
+                ["sh", "-c", "%s train.py; exit $?" % sys.executable],
+                True,
+            ),
         ):
             more = {"script": None, "command": command} if command else {}
             state, _ = self.train(script, runKey=script, **more)
@@ -241,17 +310,29 @@ class CutTest(Trainings):
         every, child_process.LAUNCHER_POLL_S = child_process.LAUNCHER_POLL_S, 0
         self.addCleanup(setattr, child_process, "LAUNCHER_POLL_S", every)
         for code, cut in ((1, True), (0, False)):
-            state, _ = self.train("", runKey=str(code), script=None, command=[torchrun, "-c", "sleep 3; exit %d" % code])
+            state, _ = self.train(
+                "",
+                runKey=str(code),
+                script=None,
+                command=[torchrun, "-c", "sleep 3; exit %d" % code],
+            )
             self.assertEqual(state["attempts"][-1]["cut"], cut)
 
 
 class LeftTest(Trainings):
     def background(self, script, then=""):
-        return self.train(script, script=None, command=["bash", "-c", "%s train.py > work.log 2>&1 &\n%s" % (sys.executable, then)])
+        return self.train(
+            script,
+            script=None,
+            command=["bash", "-c", "%s train.py > work.log 2>&1 &\n%s" % (sys.executable, then)],
+        )
 
     def test_a_training_that_is_left_in_the_background_has_failed(self):
         state, log = self.background("import time; time.sleep(60)")
-        self.assertEqual((state["outcome"], state["failure"]["code"], state["exitCode"]), ("failed", "LEFT_RUNNING", 0))
+        self.assertEqual(
+            (state["outcome"], state["failure"]["code"], state["exitCode"]),
+            ("failed", "LEFT_RUNNING", 0),
+        )
         self.assertIn("train.py", state["failure"]["message"])
         self.assertIn(b"The command ended and left a process running", log)
         self.assertIn(b"with `wait`", log)
@@ -260,13 +341,20 @@ class LeftTest(Trainings):
     def test_one_that_still_writes_its_results_has_failed(self):
         for where in ("NX_EC2_OUTPUT_DIR", "NX_EC2_CHECKPOINT_DIR"):
             state, _ = self.background(
-                "import os, time; f = open(os.environ['%s'] + '/model', 'w'); open('up', 'w').close(); time.sleep(60)" % where,
+                "import os, time; f = open(os.environ['%s'] + '/model', 'w'); open('up', 'w').close(); time.sleep(60)"
+                % where,
                 "until [ -e up ]; do sleep 0.05; done; echo x > $NX_EC2_OUTPUT_DIR/other",
             )
-            self.assertEqual((state["outcome"], (state["failure"] or {}).get("code")), ("failed", "LEFT_RUNNING"), where)
+            self.assertEqual(
+                (state["outcome"], (state["failure"] or {}).get("code")),
+                ("failed", "LEFT_RUNNING"),
+                where,
+            )
 
     def test_a_helper_that_is_left_beside_a_training_is_a_warning(self):
-        state, log = self.background("import time; time.sleep(60)", "echo weights > $NX_EC2_OUTPUT_DIR/model")
+        state, log = self.background(
+            "import time; time.sleep(60)", "echo weights > $NX_EC2_OUTPUT_DIR/model"
+        )
         self.assertEqual((state["outcome"], state["failure"]), ("succeeded", None))
         self.assertEqual(len(state["warnings"]), 1)
         self.assertIn("train.py", state["warnings"][0])
@@ -280,7 +368,11 @@ class LeftTest(Trainings):
 
     def test_a_secret_on_a_command_line_is_not_shown(self):
         state, log = self.train(
-            "", script=None, command=["bash", "-c", "bash -c 'sleep 60; true' x $TOKEN &"], env={"TOKEN": "s3cret-value"}, mask=["TOKEN"],
+            "",
+            script=None,
+            command=["bash", "-c", "bash -c 'sleep 60; true' x $TOKEN &"],
+            env={"TOKEN": "s3cret-value"},
+            mask=["TOKEN"],
         )
         self.assertIn(b"***", log)
         for text in (log.decode(), state["failure"]["message"]):
@@ -289,13 +381,26 @@ class LeftTest(Trainings):
     def test_what_a_command_beside_the_trainings_leaves_is_named_and_stopped(self):
         self.train("")
         script = "nohup sleep 987 > /dev/null 2>&1 & echo $!; exit 3"
-        plan = {"v": 1, "op": "exec", "tree": self.plan("")["tree"], "run": None, "user": None, "exec": {
-            "id": self.plan("")["run"]["id"], "projectRoot": "p", "argv": ["sh", "-c", script], "timeout": None, "gracePeriod": 1,
-        }}
+        plan = {
+            "v": 1,
+            "op": "exec",
+            "tree": self.plan("")["tree"],
+            "run": None,
+            "user": None,
+            "exec": {
+                "id": self.plan("")["run"]["id"],
+                "projectRoot": "p",
+                "argv": ["sh", "-c", script],
+                "timeout": None,
+                "gracePeriod": 1,
+            },
+        }
         self.assertTrue(main.run(plan, self.root)["ok"])
         state, log = self.end(plan["exec"]["id"])
         self.assertEqual((state["outcome"], state["exitCode"]), ("failed", 3))
-        self.assertIn(b"The command ended and left a process running (sleep 987); it was stopped.", log)
+        self.assertIn(
+            b"The command ended and left a process running (sleep 987); it was stopped.", log
+        )
         self.assertEqual(processes.family(int(log.split()[0])), [])
 
     def test_only_some_of_many_are_named(self):
@@ -311,7 +416,9 @@ class OpenFilesTest(Trainings):
         lower = 4096 if hard == resource.RLIM_INFINITY or hard > 4096 else hard - 1
         resource.setrlimit(resource.RLIMIT_NOFILE, (lower, hard))
         try:
-            _, log = self.train("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))")
+            _, log = self.train(
+                "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+            )
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         self.assertEqual(log.decode().strip(), str((hard, hard)))

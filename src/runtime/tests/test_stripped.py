@@ -1,4 +1,7 @@
-"""The build ships the modules without annotations, docstrings and comments: they do the same, and never load `typing`."""
+"""The build ships the modules without annotations, docstrings and comments: they do the same, and
+never load `typing`.
+"""
+
 import ast
 import os
 import subprocess
@@ -113,7 +116,11 @@ def sources(root):
 
 def annotations(tree):
     for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign) or getattr(node, "annotation", None) or getattr(node, "returns", None):
+        if (
+            isinstance(node, ast.AnnAssign)
+            or getattr(node, "annotation", None)
+            or getattr(node, "returns", None)
+        ):
             yield node
 
 
@@ -151,20 +158,27 @@ class StrippedTest(unittest.TestCase):
     def test_no_module_needs_typing(self):
         for path, source in self.modules.items():
             for node in ast.walk(ast.parse(source)):
-                names = [each.name for each in getattr(node, "names", ())] if isinstance(node, ast.Import) else []
+                names = (
+                    [each.name for each in getattr(node, "names", ())]
+                    if isinstance(node, ast.Import)
+                    else []
+                )
                 names += [node.module] if isinstance(node, ast.ImportFrom) else []
                 self.assertFalse({"typing", "__future__", "dataclasses"} & set(names), path)
 
     def test_the_source_loads_the_same_modules_as_what_is_shipped(self):
         names = sorted(
             ("nx_ec2_runtime/" + path)[:-3].replace("/__init__", "").replace("/", ".")
-            for path in self.modules if path != "bootstrap.py"
+            for path in self.modules
+            if path != "bootstrap.py"
         )
         loaded = []
         for root in (RUNTIME, self.root):
             with tempfile.TemporaryDirectory() as home:
                 os.symlink(root, os.path.join(home, "nx_ec2_runtime"))
-                output = subprocess.check_output([sys.executable, "-I", "-S", "-B", "-c", IMPORT_ALL, home] + names)
+                output = subprocess.check_output(
+                    [sys.executable, "-I", "-S", "-B", "-c", IMPORT_ALL, home] + names
+                )
                 loaded.append(set(output.decode().split()))
         self.assertEqual(loaded[0] - {"__future__"}, loaded[1] - {"__future__"})
         self.assertGreater(loaded[1], set(names))

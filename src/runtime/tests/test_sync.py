@@ -1,4 +1,7 @@
-"""The tree's rules, over a real archive on loopback: right after a kill anywhere, nothing escapes, nothing else is touched."""
+"""The tree's rules, over a real archive on loopback: right after a kill anywhere, nothing escapes,
+nothing else is touched.
+"""
+
 import gzip
 import hashlib
 import http.server
@@ -13,9 +16,10 @@ import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import package  # noqa: E402,F401
-from nx_ec2_runtime import main  # noqa: E402
-from nx_ec2_runtime.sync import tree_lock  # noqa: E402
+import package  # noqa: F401
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.sync import tree_lock
 
 
 def manifest(files):
@@ -25,7 +29,9 @@ def manifest(files):
         if isinstance(content, tuple):
             records.append(b"l " + path + b"\0" + content[1])
         else:
-            records.append(b"f - %d %s %s" % (len(content), hashlib.sha256(content).hexdigest().encode(), path))
+            records.append(
+                b"f - %d %s %s" % (len(content), hashlib.sha256(content).hexdigest().encode(), path)
+            )
     return b"".join(record + b"\0" for record in records)
 
 
@@ -58,7 +64,9 @@ class SyncTest(unittest.TestCase):
         data = manifest(files)
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            for number, content in enumerate(files[path] for path in (files if send is None else send)):
+            for number, content in enumerate(
+                files[path] for path in (files if send is None else send)
+            ):
                 if not isinstance(content, tuple):
                     member = tarfile.TarInfo("f%d" % number)
                     member.size = len(content)
@@ -69,7 +77,11 @@ class SyncTest(unittest.TestCase):
         part = {
             "snapshot": hashlib.sha256(data).hexdigest(),
             "canonical": data.decode(),
-            "archive": {"url": url, "sha256": hashlib.sha256(packed).hexdigest(), "size": len(packed)},
+            "archive": {
+                "url": url,
+                "sha256": hashlib.sha256(packed).hexdigest(),
+                "size": len(packed),
+            },
             "limits": {"entries": 1000, "bytes": 1 << 30},
         }
         part.update(sync_part)
@@ -93,7 +105,19 @@ class SyncTest(unittest.TestCase):
         return found
 
     def test_names_and_contents_arrive_as_they_are(self):
-        names = [b"a b", b"'q'", b"$(x)", b"`y`", b"new\nline", b"-dash", "é".encode(), "e\u0301x".encode(), b"n" * 255, b"/".join([b"d"] * 60), b"{{ssm:x}}"]
+        names = [
+            b"a b",
+            b"'q'",
+            b"$(x)",
+            b"`y`",
+            b"new\nline",
+            b"-dash",
+            "é".encode(),
+            "e\u0301x".encode(),
+            b"n" * 255,
+            b"/".join([b"d"] * 60),
+            b"{{ssm:x}}",
+        ]
         files = {name: bytes([number]) * number for number, name in enumerate(names)}
         self.assertTrue(self.sync(files)["ok"])
         self.assertEqual(self.tree(), files)
@@ -158,8 +182,10 @@ class SyncTest(unittest.TestCase):
                 unpacked.write(tarfile.TarInfo("d").tobuf(tarfile.GNU_FORMAT))
 
         for fill, code in (
-            (member(60 << 20), "LIMIT"), (members, "LIMIT"),
-            (member(60 << 20, tarfile.XHDTYPE), "ARCHIVE_MISMATCH"), (member(60 << 20, tarfile.GNUTYPE_LONGNAME), "ARCHIVE_MISMATCH"),
+            (member(60 << 20), "LIMIT"),
+            (members, "LIMIT"),
+            (member(60 << 20, tarfile.XHDTYPE), "ARCHIVE_MISMATCH"),
+            (member(60 << 20, tarfile.GNUTYPE_LONGNAME), "ARCHIVE_MISMATCH"),
         ):
             data = packed(fill)
             plan = self.plan({b"a": b"2"}, limits={"entries": 10, "bytes": 1000})
@@ -173,18 +199,26 @@ class SyncTest(unittest.TestCase):
         self.assertEqual(self.tree(), {b"a": b"1"})
 
     def test_a_header_that_is_damaged_is_a_mismatch(self):
-        for headers in ({"GNU.sparse.map": "0,x"}, {"GNU.sparse.size": "zz"}, {"GNU.sparse.realsize": "x"},
-                        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}):
+        for headers in (
+            {"GNU.sparse.map": "0,x"},
+            {"GNU.sparse.size": "zz"},
+            {"GNU.sparse.realsize": "x"},
+            {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"},
+        ):
             with self.subTest(headers):
                 buffer = io.BytesIO()
-                with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+                with tarfile.open(
+                    fileobj=buffer, mode="w:gz", format=tarfile.PAX_FORMAT
+                ) as archive:
                     member = tarfile.TarInfo("f")
                     member.pax_headers, member.size = headers, 600
                     archive.addfile(member, io.BytesIO(bytes(600)))
                 data = buffer.getvalue()
                 plan = self.plan({b"a": b"2"}, limits={"entries": 10, "bytes": 1000})
                 self.served["/a"] = data
-                plan["sync"]["archive"].update(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+                plan["sync"]["archive"].update(
+                    sha256=hashlib.sha256(data).hexdigest(), size=len(data)
+                )
                 reply = main.run(plan, self.root)
                 self.assertEqual(reply.get("error", {}).get("code"), "ARCHIVE_MISMATCH", reply)
 
@@ -192,12 +226,31 @@ class SyncTest(unittest.TestCase):
         for path in (b"../x", b"/x", b"a/../../x", b"a//b", b"."):
             self.assertEqual(self.sync({path: b"1"})["error"]["code"], "UNSAFE_PATH", path)
         for target in (b"/etc/passwd", b"../x", b"a/../../x"):
-            self.assertEqual(self.sync({b"l": ("link", target)})["error"]["code"], "UNSAFE_PATH", target)
+            self.assertEqual(
+                self.sync({b"l": ("link", target)})["error"]["code"], "UNSAFE_PATH", target
+            )
         for target in (b"b/..", b"b/../c", b"../b/../c", b"./b/./.."):
-            self.assertEqual(self.sync({b"a/l": ("link", target)})["error"]["code"], "UNSAFE_PATH", target)
-        for links in ({b"a": b"d/e", b"b": b"a/x"}, {b"p/a": b"..", b"b": b"p/a/x"}, {b"a": b"a/x"}):
-            self.assertEqual(self.sync({path: ("link", target) for path, target in links.items()})["error"]["code"], "UNSAFE_PATH", links)
-        links = {b"p/common": b"../shared/common", b"again": b"p/common", b"p/d/up": b"..", b"p/d/self": b"./..b"}
+            self.assertEqual(
+                self.sync({b"a/l": ("link", target)})["error"]["code"], "UNSAFE_PATH", target
+            )
+        for links in (
+            {b"a": b"d/e", b"b": b"a/x"},
+            {b"p/a": b"..", b"b": b"p/a/x"},
+            {b"a": b"a/x"},
+        ):
+            self.assertEqual(
+                self.sync({path: ("link", target) for path, target in links.items()})["error"][
+                    "code"
+                ],
+                "UNSAFE_PATH",
+                links,
+            )
+        links = {
+            b"p/common": b"../shared/common",
+            b"again": b"p/common",
+            b"p/d/up": b"..",
+            b"p/d/self": b"./..b",
+        }
         self.assertTrue(self.sync({path: ("link", target) for path, target in links.items()})["ok"])
 
     def test_nothing_is_written_through_a_link_that_was_put_in_the_way(self):
@@ -212,8 +265,26 @@ class SyncTest(unittest.TestCase):
 
     def test_killed_at_any_step_the_next_sync_makes_it_right(self):
         first = {b"same": b"0", b"changed": b"1", b"gone/a": b"2", b"x": b"3", b"moved": b"4"}
-        second = {b"same": b"0", b"changed": b"one", b"new/b": b"5", b"x/y": b"6", b"moved2": b"4", b"l": ("link", b"same")}
-        steps = ("replace", "rename", "link", "unlink", "rmdir", "mkdir", "symlink", "fsync", "pwrite", "open")
+        second = {
+            b"same": b"0",
+            b"changed": b"one",
+            b"new/b": b"5",
+            b"x/y": b"6",
+            b"moved2": b"4",
+            b"l": ("link", b"same"),
+        }
+        steps = (
+            "replace",
+            "rename",
+            "link",
+            "unlink",
+            "rmdir",
+            "mkdir",
+            "symlink",
+            "fsync",
+            "pwrite",
+            "open",
+        )
         done = False
         for kill_at in range(1, 400):
             shutil.rmtree(os.path.join(self.root, "trees"), ignore_errors=True)

@@ -1,4 +1,7 @@
-"""uv's cache stays between set-ups, and nobody but a set-up of the same caller changes what is in it."""
+"""uv's cache stays between set-ups, and nobody but a set-up of the same caller changes what is in
+it.
+"""
+
 import functools
 import http.server
 import os
@@ -14,11 +17,13 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_environment  # noqa: E402  (puts the runtime on the path)
-from workspace import wheel, write  # noqa: E402
-from nx_ec2_runtime.disk import garbage_collector  # noqa: E402
-from nx_ec2_runtime.python_env import setup_progress, uv_cache  # noqa: E402
-from nx_ec2_runtime.system import account as accounts, atomic_files  # noqa: E402
+import test_environment
+from workspace import wheel, write
+
+from nx_ec2_runtime.disk import garbage_collector
+from nx_ec2_runtime.python_env import setup_progress, uv_cache
+from nx_ec2_runtime.system import account as accounts
+from nx_ec2_runtime.system import atomic_files
 
 NOBODY = "nobody" in {each.pw_name for each in pwd.getpwall()} and os.geteuid() == 0
 
@@ -34,7 +39,9 @@ class CacheTest(unittest.TestCase):
         self.count += 1
         home = os.path.join(self.root, "runs", str(self.count))
         os.makedirs(home)
-        return uv_cache.Cache(self.root, home, caller=caller, account=self.account, guarded=guarded, pause=time.sleep)
+        return uv_cache.Cache(
+            self.root, home, caller=caller, account=self.account, guarded=guarded, pause=time.sleep
+        )
 
     def fill(self, files, **more):
         with self.cache(**more) as cache:
@@ -45,14 +52,21 @@ class CacheTest(unittest.TestCase):
 
     def names(self, **more):
         with self.cache(**more) as cache:
-            return sorted(os.path.relpath(os.path.join(at, name), cache.path) for at, _, names in os.walk(cache.path) for name in names)
+            return sorted(
+                os.path.relpath(os.path.join(at, name), cache.path)
+                for at, _, names in os.walk(cache.path)
+                for name in names
+            )
 
     def test_what_one_set_up_leaves_the_next_of_the_same_caller_has_and_no_other(self):
         for guarded in (True, False):
             caller = "ann%s" % guarded
             self.fill({"wheels/a": "1", "archive-v0/x/y": ""}, caller=caller, guarded=guarded)
             self.fill({"wheels/b": "2"}, caller=caller, guarded=guarded)
-            self.assertEqual(self.names(caller=caller, guarded=guarded), ["archive-v0/x/y", "wheels/a", "wheels/b"])
+            self.assertEqual(
+                self.names(caller=caller, guarded=guarded),
+                ["archive-v0/x/y", "wheels/a", "wheels/b"],
+            )
             self.assertEqual(self.names(caller="eve", guarded=guarded), [])
 
     def test_a_failed_set_up_leaves_what_it_fetched_and_nothing_in_its_run(self):
@@ -60,7 +74,9 @@ class CacheTest(unittest.TestCase):
             write(cache.path, {"a": "1"})
             raise ValueError()
         self.assertEqual(self.names(), ["a"])
-        self.assertEqual([os.listdir(os.path.join(self.root, "runs", each)) for each in ("1", "2")], [[], []])
+        self.assertEqual(
+            [os.listdir(os.path.join(self.root, "runs", each)) for each in ("1", "2")], [[], []]
+        )
 
     def test_links_that_lead_out_are_left_behind(self):
         with self.cache() as cache:
@@ -68,8 +84,15 @@ class CacheTest(unittest.TestCase):
             for n, target in enumerate(("b", "../a/b/c", "../../..", "/etc", "b/../../..", "..")):
                 os.symlink(target, os.path.join(cache.path, "a", "link%d" % n))
         with self.cache() as cache:
-            found = [os.path.join(at, name) for at, directories, names in os.walk(cache.path) for name in directories + names]
-            self.assertEqual(sorted(os.path.relpath(path, cache.path) for path in found), ["a", "a/b", "a/b/c", "a/link0", "a/link1", "a/link5"])
+            found = [
+                os.path.join(at, name)
+                for at, directories, names in os.walk(cache.path)
+                for name in directories + names
+            ]
+            self.assertEqual(
+                sorted(os.path.relpath(path, cache.path) for path in found),
+                ["a", "a/b", "a/b/c", "a/link0", "a/link1", "a/link5"],
+            )
 
     def test_two_set_ups_at_once_have_each_their_own_copy(self):
         self.fill({"a": "1"})
@@ -83,7 +106,13 @@ class CacheTest(unittest.TestCase):
         later = time.time() + 15 * garbage_collector.DAY
         with self.cache():
             self.assertEqual(garbage_collector.make_room(self.root, now=later)["removed"], [])
-        self.assertEqual([each["path"].split("/")[0] for each in garbage_collector.make_room(self.root, now=later)["removed"]], ["cache"])
+        self.assertEqual(
+            [
+                each["path"].split("/")[0]
+                for each in garbage_collector.make_room(self.root, now=later)["removed"]
+            ],
+            ["cache"],
+        )
         self.assertEqual(self.names(), [])
 
     @unittest.skipUnless(NOBODY, "needs root, and a user nobody")
@@ -94,14 +123,33 @@ class CacheTest(unittest.TestCase):
         self.assertFalse(self.act(lambda: os.access(tree, os.R_OK) or os.access(tree, os.X_OK)))
         with self.cache() as cache:
             path = os.path.join(cache.path, "archive-v0", "a")
-            self.assertEqual(self.act(lambda: (atomic_files.hash_file(path)[:6], os.access(path, os.W_OK), os.access(os.path.dirname(path), os.W_OK))), ["6b86b2", False, True])
+            self.assertEqual(
+                self.act(
+                    lambda: (
+                        atomic_files.hash_file(path)[:6],
+                        os.access(path, os.W_OK),
+                        os.access(os.path.dirname(path), os.W_OK),
+                    )
+                ),
+                ["6b86b2", False, True],
+            )
             inode = os.stat(path).st_ino
-            # It may take a file's name in its own copy, and write its own files; it never changes what others have.
+            # It may take a file's name in its own copy, and write its own files; it never changes
+            # what others have.
             with open(os.path.join(tree, "wheels", "b")) as other:
-                self.act(lambda: (os.unlink(path), write(cache.path, {"archive-v0/a": "2", "wheels/b": "2"})))
+                self.act(
+                    lambda: (
+                        os.unlink(path),
+                        write(cache.path, {"archive-v0/a": "2", "wheels/b": "2"}),
+                    )
+                )
                 self.assertEqual(other.read(), "1")
         self.assertNotEqual(os.stat(os.path.join(tree, "archive-v0", "a")).st_ino, inode)
-        found = [os.lstat(os.path.join(at, name)) for at, directories, names in os.walk(tree) for name in directories + names]
+        found = [
+            os.lstat(os.path.join(at, name))
+            for at, directories, names in os.walk(tree)
+            for name in directories + names
+        ]
         self.assertEqual({(each.st_uid, each.st_mode & 0o022) for each in found}, {(0, 0)})
 
     @unittest.skipUnless(NOBODY, "needs root, and a user nobody")
@@ -133,22 +181,38 @@ class SharedTest(test_environment.ToolsTest):
     def check(self):
         del self.more["UV_CACHE_DIR"]
         wheel(self.index, "two", "1.0", {"two.py": "TWO = 2"})
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(self.Handler, directory=self.index))
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(self.Handler, directory=self.index)
+        )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         self.Handler.fetched.clear()
         place = "http://127.0.0.1:%d" % server.server_port
         found = []
-        for text, caller in (("dep==1.0\n", "ann"), ("dep==1.0\ntwo\n", "ann"), ("dep==1.0\ntwo\n# other\n", "ann"), ("dep==1.0\n# other\n", "eve")):
-            setup = self.setup(dict(self.workspace("WHAT = 'one'"), **{"requirements.txt": text + "-e ./libs/lib\n"}), packageIndex=place, caller=caller)
+        for text, caller in (
+            ("dep==1.0\n", "ann"),
+            ("dep==1.0\ntwo\n", "ann"),
+            ("dep==1.0\ntwo\n# other\n", "ann"),
+            ("dep==1.0\n# other\n", "eve"),
+        ):
+            setup = self.setup(
+                dict(
+                    self.workspace("WHAT = 'one'"), **{"requirements.txt": text + "-e ./libs/lib\n"}
+                ),
+                packageIndex=place,
+                caller=caller,
+            )
             self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
             self.assertNotIn("UV_CACHE_DIR", setup.step_variables)
             found.append({name[:3] for name in self.Handler.fetched if name.endswith(".whl")})
             self.Handler.fetched.clear()
         self.assertEqual(found, [{"dep"}, {"two"}, set(), {"dep"}])
-        # What an earlier set-up of the caller compiled is not compiled again, and another caller's is not taken.
-        first, second, third, other = map(int, re.findall(r"^(\d+) modules compiled", self.log(), re.MULTILINE))
+        # What an earlier set-up of the caller compiled is not compiled again, and another caller's
+        # is not taken.
+        first, second, third, other = map(
+            int, re.findall(r"^(\d+) modules compiled", self.log(), re.MULTILINE)
+        )
         self.assertEqual((second, third), (1, 0))
         self.assertGreater(min(first, other), 0)
         self.assertRegex(self.log(), r"the environment has \d+ packages of [\d.]+ [KM]?B installed")
@@ -159,14 +223,30 @@ class SharedTest(test_environment.ToolsTest):
     @unittest.skipUnless(NOBODY, "needs root, and a user nobody")
     def test_so_it_is_where_the_training_user_is_not_root(self):
         self.account = pwd.getpwnam("nobody")
-        self.more.update(PATH="/usr/bin:/bin:" + os.path.dirname(test_environment.UV), HOME=os.path.join(self.root, "nobody"))
-        if subprocess.call(["python3", "-c", "import ensurepip, venv"], env=dict(os.environ, **self.more), preexec_fn=lambda: accounts.become(self.account), stderr=subprocess.DEVNULL) != 0:
+        self.more.update(
+            PATH="/usr/bin:/bin:" + os.path.dirname(test_environment.UV),
+            HOME=os.path.join(self.root, "nobody"),
+        )
+        if (
+            subprocess.call(
+                ["python3", "-c", "import ensurepip, venv"],
+                env=dict(os.environ, **self.more),
+                preexec_fn=lambda: accounts.become(self.account),
+                stderr=subprocess.DEVNULL,
+            )
+            != 0
+        ):
             self.skipTest("the system's Python makes no environments here")
         os.mkdir(self.more["HOME"])
         accounts.own(self.more["HOME"], self.account)
         self.check()
         # Environments share their files with the cache, and all are root's.
-        found = [os.stat(os.path.join(at, name)) for at, _, names in os.walk(os.path.join(self.root, "envs")) for name in names if name == "dep.py"]
+        found = [
+            os.stat(os.path.join(at, name))
+            for at, _, names in os.walk(os.path.join(self.root, "envs"))
+            for name in names
+            if name == "dep.py"
+        ]
         self.assertEqual({(each.st_uid, each.st_mode & 0o022) for each in found}, {(0, 0)})
         self.assertGreater(max(each.st_nlink for each in found), 1)
 
@@ -179,20 +259,36 @@ class ProgressTest(test_environment.SetupTest):
         said = []
         with mock.patch.object(setup_progress, "INTERVAL_S", 0):
             setup_progress.Progress("uv", made, account=self.account, say=said.append).look()
-        self.assertRegex(said[0], r"^uv: \d+ s so far, ([\d.]+ \w?B received by the instance, )?1 package of 6 B installed$")
+        self.assertRegex(
+            said[0],
+            r"^uv: \d+ s so far, ([\d.]+ \w?B received by the instance, )?1 package of 6 B installed$",
+        )
 
     def test_it_is_told_by_each_step_of_a_set_up(self):
-        setup = self.setup(self.workspace(""), setup=[["sh", "-c", "sleep 0.3"]], environment={"manager": "none", "root": "", "file": "", "locked": False})
+        setup = self.setup(
+            self.workspace(""),
+            setup=[["sh", "-c", "sleep 0.3"]],
+            environment={"manager": "none", "root": "", "file": "", "locked": False},
+        )
         with mock.patch.object(setup_progress, "INTERVAL_S", 0.1):
             setup.run(self.process, self.say, time.sleep)
         self.assertRegex(self.log(), r"sh: 0 s so far")
 
     def test_a_step_is_named_by_what_it_runs(self):
-        for line, name in ((["/e/bin/python", "-I", "-m", "pip", "install"], "pip"), (["python3", "-m", "venv", "x"], "venv"), (["uv", "sync"], "uv"), (["/a/b", "-m"], "b"), (["x", "y", "z", "-m", "w"], "x")):
+        for line, name in (
+            (["/e/bin/python", "-I", "-m", "pip", "install"], "pip"),
+            (["python3", "-m", "venv", "x"], "venv"),
+            (["uv", "sync"], "uv"),
+            (["/a/b", "-m"], "b"),
+            (["x", "y", "z", "-m", "w"], "x"),
+        ):
             self.assertEqual(setup_progress.name_of(line), name)
 
     def test_sizes_are_said_as_one_reads_them(self):
-        self.assertEqual([setup_progress.size(n) for n in (0, 999, 1000, 1_500_000, 2_000_000_000_000)], ["0 B", "999 B", "1.0 KB", "1.5 MB", "2000.0 GB"])
+        self.assertEqual(
+            [setup_progress.size(n) for n in (0, 999, 1000, 1_500_000, 2_000_000_000_000)],
+            ["0 B", "999 B", "1.0 KB", "1.5 MB", "2000.0 GB"],
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The watcher as its client sees it: what it takes, what it refuses, and its ends. The store is a server on loopback."""
+"""The watcher as its client sees it: what it takes, what it refuses, and its ends. The store is a
+server on loopback.
+"""
+
 import base64
 import hashlib
 import hmac
@@ -16,17 +19,20 @@ import unittest
 import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402
-from nx_ec2_runtime import main  # noqa: E402
-from nx_ec2_runtime.sync import tree_lock, watch_start  # noqa: E402
-from nx_ec2_runtime.system import file_lock  # noqa: E402
+import test_sync
+
+from nx_ec2_runtime import main
+from nx_ec2_runtime.sync import tree_lock, watch_start
+from nx_ec2_runtime.system import file_lock
 
 KEY = bytes(range(32))
 SESSION = "0123456789abcdef"
 
 
 class Store:
-    """Objects by their path; forms are taken as they come. `fail` answers the next requests of a method with a status."""
+    """Objects by their path; forms are taken as they come. `fail` answers the next requests of a
+    method with a status.
+    """
 
     def __init__(self):
         self.objects, self.asked, self.fail, self.peers = {}, [], [], set()
@@ -49,7 +55,9 @@ class Store:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 key = re.search(rb'name="key"\r\n\r\n(.*?)\r\n', body).group(1).decode()
                 end = body.rindex(b"\r\n--")
-                start = body.index(b"application/octet-stream\r\n\r\n") + len(b"application/octet-stream\r\n\r\n")
+                start = body.index(b"application/octet-stream\r\n\r\n") + len(
+                    b"application/octet-stream\r\n\r\n"
+                )
                 status = self.answer(204)
                 if status == 204:
                     store.objects["/" + key] = body[start:end]
@@ -90,11 +98,19 @@ class Store:
 
 
 def seal(what, number, body, key=KEY, session=SESSION):
-    return hmac.new(key, b"%s %s %d\n" % (what, session.encode(), number) + body, hashlib.sha256).digest() + body
+    return (
+        hmac.new(
+            key, b"%s %s %d\n" % (what, session.encode(), number) + body, hashlib.sha256
+        ).digest()
+        + body
+    )
 
 
 def inline(files):
-    return {hashlib.sha256(each).hexdigest(): base64.b64encode(zlib.compress(each)).decode() for each in files.values()}
+    return {
+        hashlib.sha256(each).hexdigest(): base64.b64encode(zlib.compress(each)).decode()
+        for each in files.values()
+    }
 
 
 class WatchTest(unittest.TestCase):
@@ -118,8 +134,17 @@ class WatchTest(unittest.TestCase):
     def sync(self, files, **part):
         data = test_sync.manifest(files)
         whole = {
-            "snapshot": hashlib.sha256(data).hexdigest(), "base": None, "canonical": data.decode(), "delta": None, "history": [], "recipes": {}, "packs": [],
-            "inline": inline(files), "archive": None, "limits": {"entries": 1000, "bytes": 1 << 30}, "force": False,
+            "snapshot": hashlib.sha256(data).hexdigest(),
+            "base": None,
+            "canonical": data.decode(),
+            "delta": None,
+            "history": [],
+            "recipes": {},
+            "packs": [],
+            "inline": inline(files),
+            "archive": None,
+            "limits": {"entries": 1000, "bytes": 1 << 30},
+            "force": False,
         }
         return dict(whole, **part)
 
@@ -128,10 +153,28 @@ class WatchTest(unittest.TestCase):
 
     def start(self, files=None, lease=60, session=SESSION, key=KEY, error=None, **plan):
         prefix = "watch/%s/" % session
-        part = {"watchId": session, "prefix": prefix, "urls": [self.store.url(prefix + "1")], "post": self.post(), "lease": lease}
-        reply = main.run(dict({
-            "v": 1, "op": "watch", "tree": "t", "user": None, "sync": self.sync(files or {b"a": b"first"}), "watch": part, "signingKey": base64.b64encode(key).decode(),
-        }, **plan), self.root)
+        part = {
+            "watchId": session,
+            "prefix": prefix,
+            "urls": [self.store.url(prefix + "1")],
+            "post": self.post(),
+            "lease": lease,
+        }
+        reply = main.run(
+            dict(
+                {
+                    "v": 1,
+                    "op": "watch",
+                    "tree": "t",
+                    "user": None,
+                    "sync": self.sync(files or {b"a": b"first"}),
+                    "watch": part,
+                    "signingKey": base64.b64encode(key).decode(),
+                },
+                **plan,
+            ),
+            self.root,
+        )
         if error is None:
             self.assertTrue(reply["ok"], reply)
             self.pids.append(reply["watch"]["pid"])
@@ -141,8 +184,17 @@ class WatchTest(unittest.TestCase):
 
     def edit(self, number, sync=None, end=False, key=KEY, signed=None, session=SESSION):
         prefix = "watch/%s/" % session
-        body = {"v": 1, "n": number, "sync": sync, "urls": {str(number + 1): self.store.url(prefix + str(number + 1))}, "post": None, "end": end}
-        self.store.objects["/%s%d" % (prefix, number)] = seal(b"edit", signed or number, zlib.compress(json.dumps(body).encode()), key, session)
+        body = {
+            "v": 1,
+            "n": number,
+            "sync": sync,
+            "urls": {str(number + 1): self.store.url(prefix + str(number + 1))},
+            "post": None,
+            "end": end,
+        }
+        self.store.objects["/%s%d" % (prefix, number)] = seal(
+            b"edit", signed or number, zlib.compress(json.dumps(body).encode()), key, session
+        )
 
     def acknowledgement(self, number, session=SESSION):
         path = "/watch/%s/ack-%d" % (session, number)
@@ -183,7 +235,9 @@ class WatchTest(unittest.TestCase):
         for forged in ({"key": b"x" * 32}, {"signed": 2}, {"session": SESSION[::-1]}):
             self.edit(1, evil, **forged)
             if "session" in forged:
-                self.store.objects["/watch/%s/1" % SESSION] = self.store.objects.pop("/watch/%s/1" % SESSION[::-1])
+                self.store.objects["/watch/%s/1" % SESSION] = self.store.objects.pop(
+                    "/watch/%s/1" % SESSION[::-1]
+                )
             self.refused(1)
         self.store.objects["/watch/%s/1" % SESSION] = b"short"
         self.refused(1)
@@ -226,7 +280,10 @@ class WatchTest(unittest.TestCase):
         self.store.fail.append(["POST", 503, b"<Code>SlowDown</Code>", 3])
         self.edit(1, self.sync({b"a": b"other"}))
         self.assertTrue(self.acknowledgement(1)["ok"])
-        self.assertEqual([status for method, _, status in self.store.asked if method == "POST"], [503, 503, 503, 204])
+        self.assertEqual(
+            [status for method, _, status in self.store.asked if method == "POST"],
+            [503, 503, 503, 204],
+        )
 
     def test_trouble_of_the_store_is_waited_out(self):
         self.start()
@@ -243,7 +300,10 @@ class WatchTest(unittest.TestCase):
 
     def assert_ends(self, why, number=1):
         reply = self.acknowledgement(number)
-        self.assertEqual((reply["ok"], reply["error"]["code"], reply["error"]["detail"]), (False, "WATCH_ENDED", {"why": why}))
+        self.assertEqual(
+            (reply["ok"], reply["error"]["code"], reply["error"]["detail"]),
+            (False, "WATCH_ENDED", {"why": why}),
+        )
         self.until(lambda: not file_lock.held(self.place))
 
     def test_it_ends_when_nothing_is_heard(self):
@@ -252,7 +312,12 @@ class WatchTest(unittest.TestCase):
 
     def test_it_ends_when_its_url_has_expired(self):
         self.start()
-        self.store.fail.append(["GET", 403, b"<Code>AccessDenied</Code><Message>Request has expired</Message>", 1])
+        self.store.fail.append([
+            "GET",
+            403,
+            b"<Code>AccessDenied</Code><Message>Request has expired</Message>",
+            1,
+        ])
         self.assert_ends("expired")
 
     def test_it_ends_with_the_machine(self):
@@ -298,7 +363,9 @@ class WatchTest(unittest.TestCase):
 
         def used():
             with open("/proc/%d/statm" % pid) as file:
-                return len(os.listdir("/proc/%d/fd" % pid)), int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+                return len(os.listdir("/proc/%d/fd" % pid)), int(
+                    file.read().split()[1]
+                ) * os.sysconf("SC_PAGE_SIZE")
 
         files = {b"d%d/f" % number: b"x" for number in range(200)}
         for number in range(1, 31):

@@ -1,4 +1,7 @@
-"""When an instance is ended, and what is done before: with a clock of the test's, and locks and files as they are."""
+"""When an instance is ended, and what is done before: with a clock of the test's, and locks and
+files as they are.
+"""
+
 import fcntl
 import importlib
 import io
@@ -11,15 +14,24 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401  makes the package importable
-from nx_ec2_runtime.system import atomic_files  # noqa: E402
-from nx_ec2_runtime.watchdog import power, watchdog  # noqa: E402
+import test_sync  # noqa: F401  makes the package importable
+
+from nx_ec2_runtime.system import atomic_files
+from nx_ec2_runtime.watchdog import power, watchdog
 
 BOOTED = 1_700_000_000
 BOOT = "this boot"
 CONFIG = {
-    "v": 1, "root": None, "lifetime": 3600, "because": "lifetime", "deadline": None, "idle": None, "start": None, "finish": None,
-    "shutdown": "terminate", "boot": None,
+    "v": 1,
+    "root": None,
+    "lifetime": 3600,
+    "because": "lifetime",
+    "deadline": None,
+    "idle": None,
+    "start": None,
+    "finish": None,
+    "shutdown": "terminate",
+    "boot": None,
 }
 
 
@@ -52,19 +64,30 @@ class WatchdogTest(unittest.TestCase):
         quiet = mock.patch("sys.stderr", io.StringIO())
         quiet.start()
         self.addCleanup(quiet.stop)
-        self.now, self.power, self.idle, self.locks, self.count = 0.0, FakePower(), FakeIdle(), {}, 0
+        self.now, self.power, self.idle, self.locks, self.count = (
+            0.0,
+            FakePower(),
+            FakeIdle(),
+            {},
+            0,
+        )
 
     def watchdog(self, **config):
         config = dict(CONFIG, **config)
         made = watchdog.Watchdog(
-            config, self.root, power=self.power, boot=BOOT, clock=lambda: self.now, wall=lambda: BOOTED + self.now,
+            config,
+            self.root,
+            power=self.power,
+            boot=BOOT,
+            clock=lambda: self.now,
+            wall=lambda: BOOTED + self.now,
             idle=self.idle if config["idle"] is not None else None,
         )
         made.restore_state()
         return made
 
     def pass_time(self, it, seconds, step=5.0):
-        """Ticks until so much time has passed; when it was first shut down, by the clock, or None."""
+        """Ticks until this much time has passed. Returns when it was first shut down, or None."""
         end = self.now + seconds
         while self.now < end and not self.power.tries:
             self.now += step
@@ -100,16 +123,39 @@ class WatchdogTest(unittest.TestCase):
         self.count += 1
         run = "20260101-000000-p-aaaaa%s" % "abcdefgh"[self.count]
         self.hold(run)
-        self.write(run, "run.json", dict({"kind": kind, "boot": BOOT, "state": "running", "outcome": None, "endedAt": None, "supervisor": None}, **record))
+        self.write(
+            run,
+            "run.json",
+            dict(
+                {
+                    "kind": kind,
+                    "boot": BOOT,
+                    "state": "running",
+                    "outcome": None,
+                    "endedAt": None,
+                    "supervisor": None,
+                },
+                **record,
+            ),
+        )
         if kind == "training":
-            self.write(run, "plan.json", {"gracePeriod": grace, "store": {"bucket": "b"} if store else None})
+            self.write(
+                run,
+                "plan.json",
+                {"gracePeriod": grace, "store": {"bucket": "b"} if store else None},
+            )
             if store:
                 self.hold(run, "report.lock")
         self.write(run, "log", "")
         return run
 
     def finish(self, run, outcome="succeeded", saved=True):
-        record = dict(atomic_files.read_json(self.run_file(run, "run.json")), state="ended", outcome=outcome, endedAt=int((BOOTED + self.now) * 1000))
+        record = dict(
+            atomic_files.read_json(self.run_file(run, "run.json")),
+            state="ended",
+            outcome=outcome,
+            endedAt=int((BOOTED + self.now) * 1000),
+        )
         self.write(run, "run.json", record)
         self.free(run)
         if saved:
@@ -146,7 +192,9 @@ class WatchdogTest(unittest.TestCase):
         self.assertEqual(self.state()["ends"]["why"], "cost")
         self.now, self.power = 0.0, FakePower()
         shutil.rmtree(os.path.join(self.root, "watchdog"))
-        self.assertEqual(self.pass_time(self.watchdog(lifetime=100, deadline=(BOOTED + 50) * 1000), 500), 50)
+        self.assertEqual(
+            self.pass_time(self.watchdog(lifetime=100, deadline=(BOOTED + 50) * 1000), 500), 50
+        )
         self.assertEqual(self.state()["ends"]["why"], "deadline")
 
     def test_waits_for_a_run_to_end_and_to_be_saved(self):
@@ -162,7 +210,9 @@ class WatchdogTest(unittest.TestCase):
         self.begin(grace=20)
         self.assertEqual(self.pass_time(self.watchdog(lifetime=100), 500), 150)
 
-    def test_waits_five_minutes_at_most_for_what_is_saved_and_gives_a_part_of_it_to_a_long_grace(self):
+    def test_waits_five_minutes_at_most_for_what_is_saved_and_gives_a_part_of_it_to_a_long_grace(
+        self,
+    ):
         run, it = self.begin(grace=3600), self.watchdog(lifetime=100)
         self.pass_time(it, 105)
         self.assertEqual(self.stop_of(run)["gracePeriod"], 120)
@@ -184,9 +234,11 @@ class WatchdogTest(unittest.TestCase):
 
     def test_ends_it_on_a_disk_that_takes_nothing(self):
         run = self.begin(supervisor=4711, grace=20)
-        with mock.patch.object(atomic_files, "write_json", side_effect=OSError(28, "No space left on device")), \
-                mock.patch("nx_ec2_runtime.system.processes.send") as send, \
-                mock.patch.object(watchdog, "open", create=True, side_effect=OSError(5, "Input/output error")):
+        with mock.patch.object(
+            atomic_files, "write_json", side_effect=OSError(28, "No space left on device")
+        ), mock.patch("nx_ec2_runtime.system.processes.send") as send, mock.patch.object(
+            watchdog, "open", create=True, side_effect=OSError(5, "Input/output error")
+        ):
             self.assertEqual(self.pass_time(self.watchdog(lifetime=100), 500), 150)
         # What would tell it by a file is told by a signal.
         send.assert_called_once_with(4711, 15)
@@ -211,7 +263,9 @@ class WatchdogTest(unittest.TestCase):
         it.tick()
         self.assertTrue(self.state()["began"])
         self.assertTrue(self.watchdog(start=50).rules.began)
-        atomic_files.write_json(os.path.join(self.root, "watchdog", "state.json"), dict(self.state(), boot="another"))
+        atomic_files.write_json(
+            os.path.join(self.root, "watchdog", "state.json"), dict(self.state(), boot="another")
+        )
         self.assertFalse(self.watchdog(start=50).rules.began)
 
     # Nothing begins, nothing goes on.
@@ -284,7 +338,11 @@ class WatchdogTest(unittest.TestCase):
         self.pass_time(it, 200)
         self.assertEqual(self.stop_of(holder)["reason"], "hung")
         self.finish(holder, "interrupted")
-        self.write(waiting, "run.json", dict(atomic_files.read_json(self.run_file(waiting, "run.json")), state="running"))
+        self.write(
+            waiting,
+            "run.json",
+            dict(atomic_files.read_json(self.run_file(waiting, "run.json")), state="running"),
+        )
         self.pass_time(it, 95)
         self.assertIsNone(self.stop_of(waiting))
 
@@ -340,7 +398,10 @@ class WatchdogTest(unittest.TestCase):
         module = type(sys)("nx_ec2_runtime.fleet.boot_loader")
         exec(source, module.__dict__)
         package = importlib.import_module("nx_ec2_runtime.fleet")
-        for patch in (mock.patch.dict(sys.modules, {"nx_ec2_runtime.fleet.boot_loader": module}), mock.patch.object(package, "boot_loader", module, create=True)):
+        for patch in (
+            mock.patch.dict(sys.modules, {"nx_ec2_runtime.fleet.boot_loader": module}),
+            mock.patch.object(package, "boot_loader", module, create=True),
+        ):
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -365,7 +426,9 @@ class WatchdogTest(unittest.TestCase):
     def test_is_not_held_up_by_what_can_not_be_removed(self):
         self.with_boot("import time\ndef start(config): pass\ndef finish(config): time.sleep(60)\n")
         with mock.patch.object(watchdog, "FINISH", 0.2):
-            self.assertEqual(self.pass_time(self.watchdog(lifetime=100, boot={"objectKey": "k"}), 500), 100)
+            self.assertEqual(
+                self.pass_time(self.watchdog(lifetime=100, boot={"objectKey": "k"}), 500), 100
+            )
 
 
 class PowerTest(unittest.TestCase):
@@ -385,7 +448,11 @@ class PowerTest(unittest.TestCase):
             self.assertFalse(it.off()[1])
         with open(self.said) as file:
             said = file.read().splitlines()
-        self.assertEqual(said, ["shutdown -h now"] * 3 + ["systemctl poweroff -f", "poweroff -f", "shutdown -h now", "systemctl poweroff -f"])
+        self.assertEqual(
+            said,
+            ["shutdown -h now"] * 3
+            + ["systemctl poweroff -f", "poweroff -f", "shutdown -h now", "systemctl poweroff -f"],
+        )
 
     def test_never_means_another_machine(self):
         os.unlink(os.path.join(self.bin, "shutdown"))

@@ -1,4 +1,5 @@
-"""What a run has written in its directory is found, whatever was there before, and nothing else is."""
+"""The files that a run has written in its directory are found, and no others."""
+
 import json
 import os
 import random
@@ -7,14 +8,16 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_sync  # noqa: E402,F401
-from nx_ec2_runtime.checkpoints import part_upload  # noqa: E402
-from nx_ec2_runtime.report import artifacts  # noqa: E402
-from nx_ec2_runtime.run_dir import written_files  # noqa: E402
-from nx_ec2_runtime.system import atomic_files  # noqa: E402
-from kept import Bucket  # noqa: E402
-from runs import Trainings  # noqa: E402
-import hashlib  # noqa: E402
+import hashlib
+
+import test_sync  # noqa: F401
+from kept import Bucket
+from runs import Trainings
+
+from nx_ec2_runtime.checkpoints import part_upload
+from nx_ec2_runtime.report import artifacts
+from nx_ec2_runtime.run_dir import written_files
+from nx_ec2_runtime.system import atomic_files
 
 
 class Directory(unittest.TestCase):
@@ -33,20 +36,36 @@ class Directory(unittest.TestCase):
     def send(self, **contents):
         for path, data in contents.pop("files", contents).items():
             self.write(path, data)
-            self.sent[os.fsencode(path)] = ("file", False, len(data), hashlib.sha256(data).hexdigest())
+            self.sent[os.fsencode(path)] = (
+                "file",
+                False,
+                len(data),
+                hashlib.sha256(data).hexdigest(),
+            )
         written_files.keep_sent(self.home, dict(sorted(self.sent.items())))
 
     def part(self, *outputs, scratch=(), **extra):
-        rules = [{"pattern": pattern, "base": base} for pattern, base in outputs or [("artifacts", "artifacts")]]
-        return {"projectRoot": "p", "artifacts": {
-            "outputs": rules, "scratch": [{"pattern": each, "base": each} for each in scratch], "limits": {"files": 100, "bytes": 1 << 30}, "extra": dict({"files": 100, "bytes": 1 << 30}, **extra),
-        }}
+        rules = [
+            {"pattern": pattern, "base": base}
+            for pattern, base in outputs or [("artifacts", "artifacts")]
+        ]
+        return {
+            "projectRoot": "p",
+            "artifacts": {
+                "outputs": rules,
+                "scratch": [{"pattern": each, "base": each} for each in scratch],
+                "limits": {"files": 100, "bytes": 1 << 30},
+                "extra": dict({"files": 100, "bytes": 1 << 30}, **extra),
+            },
+        }
 
     def begin(self, *outputs, was_set_up=False):
         written_files.keep_baseline(self.home, self.part(*outputs), was_set_up)
 
     def look(self, *outputs, **more):
-        found = written_files.look(self.work, self.part(*outputs, **more), inputs=written_files.Inputs(self.home))
+        found = written_files.look(
+            self.work, self.part(*outputs, **more), inputs=written_files.Inputs(self.home)
+        )
         return [path for path, _ in found.outputs], [path for path, _ in found.extra], found
 
 
@@ -60,15 +79,33 @@ class LookTest(Directory):
         self.write("lib/a.py", b"a")
         self.write("mlruns/0/meta.yaml")
         outputs, extra, _ = self.look()
-        self.assertEqual((outputs, extra), (["artifacts/model.pt"], ["mlruns/0/meta.yaml", "p/config.json", "p/out/deep/model.pt"]))
+        self.assertEqual(
+            (outputs, extra),
+            (
+                ["artifacts/model.pt"],
+                ["mlruns/0/meta.yaml", "p/config.json", "p/out/deep/model.pt"],
+            ),
+        )
 
     def test_an_output_names_files_directories_and_what_is_in_directories_that_match(self):
         self.send(files={"p/train.py": b"code"})
         self.begin()
-        for path in ("snapshot.pt", "wandb/run/x", "lightning_logs/version_0/metrics.csv", "lightning_logs/other", "snapshot.pt.bak"):
+        for path in (
+            "snapshot.pt",
+            "wandb/run/x",
+            "lightning_logs/version_0/metrics.csv",
+            "lightning_logs/other",
+            "snapshot.pt.bak",
+        ):
             self.write("p/" + path)
-        outputs, extra, _ = self.look(("snapshot\\.pt", "snapshot.pt"), ("wandb", "wandb"), ("lightning_logs/version_[^/]*", "lightning_logs"))
-        self.assertEqual(outputs, ["lightning_logs/version_0/metrics.csv", "snapshot.pt", "wandb/run/x"])
+        outputs, extra, _ = self.look(
+            ("snapshot\\.pt", "snapshot.pt"),
+            ("wandb", "wandb"),
+            ("lightning_logs/version_[^/]*", "lightning_logs"),
+        )
+        self.assertEqual(
+            outputs, ["lightning_logs/version_0/metrics.csv", "snapshot.pt", "wandb/run/x"]
+        )
         self.assertEqual(extra, ["p/lightning_logs/other", "p/snapshot.pt.bak"])
 
     def test_a_file_of_an_output_that_was_sent_counts_where_it_changed(self):
@@ -81,7 +118,13 @@ class LookTest(Directory):
     def test_caches_are_no_extra_files_and_an_output_may_name_one(self):
         self.send(files={"p/train.py": b"code"})
         self.begin()
-        for path in ("p/__pycache__/train.pyc", ".venv/bin/python", "p/.cache/hub/weights", "p/pkg.egg-info/PKG-INFO", "p/x.pyc"):
+        for path in (
+            "p/__pycache__/train.pyc",
+            ".venv/bin/python",
+            "p/.cache/hub/weights",
+            "p/pkg.egg-info/PKG-INFO",
+            "p/x.pyc",
+        ):
             self.write(path)
         self.assertEqual(self.look()[:2], ([], []))
         self.assertEqual(self.look(("\\.cache", ".cache"))[0], [".cache/hub/weights"])
@@ -94,7 +137,10 @@ class LookTest(Directory):
             self.write(path)
         scratch = {"scratch": ("data", "tmp\\.bin")}
         self.assertEqual(self.look(**scratch)[:2], ([], ["data/b", "p/other"]))
-        self.assertEqual(self.look(("data/model\\.pt", "data/model.pt"), **scratch)[:2], (["data/model.pt"], ["data/b", "p/other"]))
+        self.assertEqual(
+            self.look(("data/model\\.pt", "data/model.pt"), **scratch)[:2],
+            (["data/model.pt"], ["data/b", "p/other"]),
+        )
 
     def test_files_of_the_set_up_are_not_the_trainings_unless_it_changes_them(self):
         self.send(files={"p/train.py": b"code"})
@@ -130,7 +176,14 @@ class LookTest(Directory):
         chance = random.Random(12)
         for _ in range(30):
             self.setUp()
-            names = ["%s%s" % (chance.choice(("p/", "", "p/artifacts/", "q/r/")), chance.choice("abcdefgh \n*é")) for _ in range(12)]
+            names = [
+                "%s%s"
+                % (
+                    chance.choice(("p/", "", "p/artifacts/", "q/r/")),
+                    chance.choice("abcdefgh \n*é"),
+                )
+                for _ in range(12)
+            ]
             sent = {name: b"%d" % chance.randrange(3) for name in names if chance.random() < 0.5}
             self.send(files=sent)
             self.begin()
@@ -150,7 +203,9 @@ class SaveExtraTest(Directory):
         bucket = Bucket()
         known = part_upload.Parts(bucket, os.path.join(self.home, "parts.json"))
         self.addCleanup(known.close)
-        state = artifacts.save_artifacts(part, self.work, written_files.Inputs(self.home), parts=known, bucket=bucket)
+        state = artifacts.save_artifacts(
+            part, self.work, written_files.Inputs(self.home), parts=known, bucket=bucket
+        )
         return state, json.loads(bucket.objects["artifacts.json"]), bucket
 
     def test_the_smallest_are_saved_as_far_as_the_limit_allows_and_the_others_are_named(self):
@@ -160,7 +215,9 @@ class SaveExtraTest(Directory):
             self.write("p/out/%d" % size, b"x" * size)
         state, listed, _ = self.save(self.part(bytes=30))
         self.assertEqual([each["path"] for each in listed["extra"]], ["p/out/20", "p/out/5"])
-        self.assertEqual(listed["unsaved"], [{"path": "p/out/100", "why": "over the limit", "size": 100}])
+        self.assertEqual(
+            listed["unsaved"], [{"path": "p/out/100", "why": "over the limit", "size": 100}]
+        )
         self.assertEqual(state["extra"], {"files": 2, "bytes": 25, "unsaved": 1})
         state, listed, _ = self.save(self.part(files=1))
         self.assertEqual((len(listed["extra"]), state["extra"]["unsaved"]), (1, 2))
@@ -171,10 +228,14 @@ class SaveExtraTest(Directory):
         self.write("p/out/a", b"x" * 5000)
         self.write("p/out/b", b"y" * 5000)
         bucket = Bucket()
-        bucket.before_put = lambda name: name.startswith("part/") and self.write("p/out/a", os.urandom(5000))
+        bucket.before_put = lambda name: (
+            name.startswith("part/") and self.write("p/out/a", os.urandom(5000))
+        )
         known = part_upload.Parts(bucket, os.path.join(self.home, "parts.json"))
         self.addCleanup(known.close)
-        artifacts.save_artifacts(self.part(), self.work, written_files.Inputs(self.home), parts=known, bucket=bucket)
+        artifacts.save_artifacts(
+            self.part(), self.work, written_files.Inputs(self.home), parts=known, bucket=bucket
+        )
         listed = json.loads(bucket.objects["artifacts.json"])
         self.assertIn("p/out/b", [each["path"] for each in listed["extra"]])
 
@@ -184,8 +245,13 @@ class TrainingTest(Trainings):
         state, _ = self.train("import os; os.makedirs('out'); open('out/model', 'w').write('x')")
         home = os.path.join(self.root, "runs", state["id"])
         part = atomic_files.read_json(os.path.join(home, "plan.json"))
-        found = written_files.look(os.path.join(home, "work"), part, inputs=written_files.Inputs(home))
-        self.assertEqual(([path for path, _ in found.outputs], [path for path, _ in found.extra]), ([], ["p/out/model"]))
+        found = written_files.look(
+            os.path.join(home, "work"), part, inputs=written_files.Inputs(home)
+        )
+        self.assertEqual(
+            ([path for path, _ in found.outputs], [path for path, _ in found.extra]),
+            ([], ["p/out/model"]),
+        )
 
 
 if __name__ == "__main__":

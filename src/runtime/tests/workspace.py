@@ -1,11 +1,15 @@
-"""A Python workspace on the disk, and an index of one's own, made with nothing but the standard library."""
+"""A Python workspace on the disk, and an index of one's own, made with nothing but the standard
+library.
+"""
+
 import base64
 import hashlib
 import os
 import zipfile
 
-# A build backend that needs nothing: what `pip install -e` and `uv sync` ask of it, docs of PEP 517 and 660.
-BACKEND = '''
+# A build backend that needs nothing: what `pip install -e` and `uv sync` ask of it, docs of PEP 517
+# and 660.
+BACKEND = """
 import os, zipfile
 NAME, SCRIPT = %r, %r
 def build(directory, files):
@@ -26,11 +30,13 @@ def build_wheel(directory, settings=None, metadata=None):
 def build_editable(directory, settings=None, metadata=None):
     EXTRA
     return build(directory, {"_%%s.pth" %% NAME: os.path.abspath("src") + "\\n"})
-'''
+"""
 
 
 def package(name, code, script="", extra="pass", dependencies=()):
-    """The files of a package of the workspace, by their paths in it. `extra`: what its build does besides."""
+    """The files of a package of the workspace, by their paths in it. `extra`: what its build does
+    besides.
+    """
     return {
         "pyproject.toml": '[project]\nname = "%s"\nversion = "1.0"\nrequires-python = ">=3.8"\ndependencies = %s\n\n[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         % (name, list(dependencies)),
@@ -52,10 +58,14 @@ def wheel(directory, name, version, files, scripts=""):
     info = "%s-%s.dist-info/" % (name, version)
     files = dict(files)
     files[info + "METADATA"] = "Metadata-Version: 2.1\nName: %s\nVersion: %s\n" % (name, version)
-    files[info + "WHEEL"] = "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[info + "WHEEL"] = (
+        "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
     if scripts:
         files[info + "entry_points.txt"] = "[console_scripts]\n%s\n" % scripts
-    record = "".join("%s,sha256=%s,%d\n" % (path, digest(text), len(text)) for path, text in files.items())
+    record = "".join(
+        "%s,sha256=%s,%d\n" % (path, digest(text), len(text)) for path, text in files.items()
+    )
     files[info + "RECORD"] = record + info + "RECORD,,\n"
     file = "%s-%s-py3-none-any.whl" % (name, version)
     os.makedirs(os.path.join(directory, name))
