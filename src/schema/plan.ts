@@ -82,8 +82,8 @@ export const runSpec = z.object({
   args: z.array(text),
   environment: z.object({
     manager: environmentManager,
-    root: text.describe('The directory of the manifest, workspace-relative.'),
-    file: text.describe('The name of the manifest.'),
+    root: text.describe('The directory of the dependency file, workspace-relative.'),
+    file: text.describe('The name of the dependency file.'),
     locked: z.boolean(),
   }),
   installer: installer.describe('The program that installs a requirements.txt.'),

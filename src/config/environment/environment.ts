@@ -94,8 +94,8 @@ export function findEnvironment({
     if (environment === 'auto' || environment === 'none') return { environment: none, files: [], unused: [] };
     throw new Problem(
       'ENVIRONMENT_MISSING',
-      `"train.environment" is ${environment}, but no manifest of ${environment} is among the files that are sent.`,
-      { next: 'Add the manifest ("sync.include" sends a git-ignored one), or change "train.environment".' },
+      `"train.environment" is ${environment}, but no dependency file of ${environment} is among the files that are sent.`,
+      { next: 'Add the dependency file ("sync.include" sends a git-ignored one), or change "train.environment".' },
     );
   }
   assertUnambiguous(chosen, choice, files);

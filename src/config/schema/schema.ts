@@ -159,7 +159,9 @@ export const trainShape = {
   environment: z
     .enum(['auto', 'uv', 'poetry', 'conda', 'pip', 'none'])
     .default('auto')
-    .describe("The project's Python tool; auto: the tool of the nearest manifest; none: the instance's own Python."),
+    .describe(
+      "The project's Python tool; auto: the tool of the nearest dependency file; none: the instance's own Python.",
+    ),
   installer: z
     .enum(['auto', 'uv', 'pip'])
     .default('auto')
