@@ -49,6 +49,7 @@ const restrictions = [
 export default tseslint.config(
   {
     ignores: [
+      'build/**',
       'dist/**',
       'node_modules/**',
       'examples/**',

@@ -16,7 +16,7 @@ const ROUNDS = 3;
 
 /** What the client does to bytes, apart from any network: MB/s of input on one core, the best of some rounds. */
 export function measureProcessor(): string[] {
-  const { Chunker } = createRequire(__filename)(join(root, 'dist/snapshot/chunk.js')) as {
+  const { Chunker } = createRequire(__filename)(join(root, 'build/snapshot/chunk.js')) as {
     Chunker: new (old?: [string, number][]) => Chunker;
   };
   const noise = randomBytes(SIZE);

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ENTRY_POINTS } from './bundle.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
@@ -13,12 +14,13 @@ const paths = files.map(({ path }) => path);
 /** A template that scaffolds a test is for users. */
 const isOfTests = (path) =>
   !path.endsWith('.template') && /spec\.|fixture|__pycache__|(^|\/)tests\/|(^|\/)test_/.test(path);
-/** The built file of each source file, so that a file that is renamed or added is expected without a list to keep. */
-const built = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
+/** What the bundle does not hold, so that a file that is renamed or added is expected without a list to keep. */
+const copied = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())
   .map((entry) => relative(root, join(entry.parentPath, entry.name)))
-  .filter((path) => !isOfTests(path) && !path.endsWith('.d.ts'))
-  .map((path) => path.replace(/^src\//, 'dist/').replace(/\.ts$/, '.js'));
+  .filter((path) => !isOfTests(path) && !path.endsWith('.ts'))
+  .map((path) => path.replace(/^src\//, 'dist/'));
+const entryPoints = ['program', 'start', ...ENTRY_POINTS].map((path) => `dist/${path}.js`);
 /** The pages that the README names: an installed package has no repository beside it. */
 const linked = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/\]\(([\w./-]+)\)/g)].map(
   (match) => match[1],
@@ -32,7 +34,9 @@ const needed = [
   'generators.json',
   'ec2.config.schema.json',
   'dist/index.d.ts',
-  ...built,
+  'dist/THIRD-PARTY-LICENSES.txt',
+  ...entryPoints,
+  ...copied,
 ];
 const missing = needed.filter((path) => !paths.includes(path));
 const stray = paths.filter(

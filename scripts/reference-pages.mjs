@@ -99,7 +99,7 @@ function generatorSection([name, { description }]) {
 function commandsPage() {
   const { executors } = readJson('executors.json');
   const { generators } = readJson('generators.json');
-  const { program } = require(join(root, 'dist/cli/program.js'));
+  const { program } = require(join(root, 'build/cli/program.js'));
   return `${GENERATED}
 
 # Commands
@@ -124,7 +124,7 @@ ${Object.entries(generators).map(generatorSection).join('\n')}`;
 }
 
 function errorCodesPage() {
-  const { ERROR_CODES } = require(join(root, 'dist/report/error-codes.js'));
+  const { ERROR_CODES } = require(join(root, 'build/report/error-codes.js'));
   const rows = (codes) =>
     table(
       ['code', 'meaning'],
@@ -151,9 +151,9 @@ ${rows(ERROR_CODES.runtime)}`;
 }
 
 const { z } = require('zod');
-const { configurationSchema } = require(join(root, 'dist/config/schema/schema.js'));
-const { descriptionSchema } = require(join(root, 'dist/config/schema/description.js'));
-const { duration, size } = require(join(root, 'dist/config/syntax/units.js'));
+const { configurationSchema } = require(join(root, 'build/config/schema/schema.js'));
+const { descriptionSchema } = require(join(root, 'build/config/schema/description.js'));
+const { duration, size } = require(join(root, 'build/config/syntax/units.js'));
 
 /** JSON Schema knows no durations and sizes: both are texts there. */
 function withUnits(schema) {

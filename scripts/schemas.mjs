@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const require = createRequire(import.meta.url);
 const { z } = require('zod');
-const { configurationSchema } = require(join(root, 'dist/config/schema/schema.js'));
+const { configurationSchema } = require(join(root, 'build/config/schema/schema.js'));
 const { executors } = JSON.parse(readFileSync(join(root, 'executors.json'), 'utf8'));
 
 const isCheck = process.argv.includes('--check');

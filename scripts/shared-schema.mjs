@@ -9,7 +9,7 @@ import { format, resolveConfig } from 'prettier';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const require = createRequire(import.meta.url);
 const { z } = require('zod');
-const built = (name) => require(join(root, `dist/schema/${name}.js`));
+const built = (name) => require(join(root, `build/schema/${name}.js`));
 const capital = (name) => name[0].toUpperCase() + name.slice(1);
 
 const DOCUMENTS = {

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { PassThrough, Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import { create } from 'tar';
+import type * as Tar from 'tar';
 import { formatSize } from '../../report/units';
 import { nothing, type Transfer, type TransferRequest, type Transport } from './transport';
 import { FileMoved } from '../../snapshot/file-moved';
@@ -52,6 +52,9 @@ async function deliver(context: SyncContext, { missing }: TransferRequest, check
   const body = new PassThrough();
   // `./`: a name that begins with @ would be read as the name of an archive to include.
   const names = missing.map(({ path }) => `./${path}`);
+  // Loaded here, since most syncs send packs.
+  // eslint-disable-next-line @typescript-eslint/no-require-imports
+  const { create } = require('tar') as typeof Tar;
   const tar = create({ cwd: workspaceRoot, portable: true, noDirRecurse: true, strict: true }, names);
   try {
     const packed = pipeline(
