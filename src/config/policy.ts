@@ -35,6 +35,7 @@ export const policySchema = z.strictObject({
   datasets: list,
   variables: list,
   endpoints: list,
+  callers: list,
   envFiles: z.boolean().optional(),
 });
 
@@ -139,6 +140,13 @@ export function enforceInstancePolicy(
     else enforceRule(policy, 'instance', policy.instances, id);
   }
   return allowed;
+}
+
+/** Whether every policy file allows to take the result of a run that this caller (an ARN) has started. */
+export function allowsResultsOf(caller: string, workspaceRoot: string, environment: NodeJS.ProcessEnv): boolean {
+  return policyPaths(environment)
+    .map((path) => readPolicy(path, workspaceRoot))
+    .every(({ callers }) => !callers || policyAllows(callers, caller));
 }
 
 function rulesOf(policy: Policy, configuration: Limited): Rule[] {

@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { collectArtifacts } from '../artifacts/collect';
@@ -71,6 +71,28 @@ describe('a training that is asked for again', () => {
     await announceRun({ store, keys }, first.run.runKey, '20990101-000000-model-bbbbbb');
     expect((await findDuplicateRun(pipe.session, first.run.runKey)).found?.record.id).toBe(first.run.id);
     expect((await latestRunForKey({ store, keys }, first.run.runKey)).run).toBe('20990101-000000-model-bbbbbb');
+  });
+
+  it('is not taken from a caller whose results a policy does not allow, on the instance neither', async () => {
+    const first = await pipe.launch();
+    await first.settled;
+    const { run } = await pipe.follow(first.run, { first: first.log });
+    const policy = join(at.directory, 'callers.json');
+    const other = { ...pipe.session, caller: async () => 'arn:aws:iam::000000000000:user/main' };
+    const foundUnder = async (session: typeof pipe.session, callers?: string[]) => {
+      writeFileSync(policy, JSON.stringify({ callers }));
+      process.env.NX_EC2_POLICY = policy;
+      try {
+        const { found, known } = await findDuplicateRun(session, run.runKey);
+        return found?.record.id ?? `refused ${known}`;
+      } finally {
+        delete process.env.NX_EC2_POLICY;
+      }
+    };
+    expect(await foundUnder(other)).toBe(run.id);
+    expect(await foundUnder(other, [run.caller])).toBe(run.id);
+    expect(await foundUnder(other, ['arn:aws:iam::*:role/ci-*'])).toBe(`refused ${run.id}`);
+    expect(await foundUnder(pipe.session, [])).toBe(run.id);
   });
 
   it('does not stumble over a record that nobody can read', async () => {

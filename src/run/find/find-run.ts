@@ -1,3 +1,4 @@
+import { allowsResultsOf } from '../../config/policy';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { isResumable, awaitsReplacement } from '../record/interruption';
@@ -73,19 +74,20 @@ export function goesOn({ record, age }: FoundRun): boolean {
 export interface SameTraining {
   /** One that needs no other: it goes on, or it has succeeded. */
   found: { record: RunRecord; attached: 'running' | 'ended' } | null;
-  /** A run that has failed: the instance is not to find it either. */
+  /** A run that has failed, or whose result is not to be taken: the instance is not to find it either. */
   known: string | null;
   /** A run whose spot instance was reclaimed, and that was not resumed yet. */
   interrupted?: RunRecord;
 }
 
-/** Looks up the run that was started last for a training. The instance finds a run that has no record in the store yet. */
-export async function findDuplicateRun(
-  { store, keys, at }: Pick<RunContext, 'store' | 'keys' | 'at'>,
-  key: string,
-): Promise<SameTraining> {
-  const none = { found: null, known: null };
-  const read = await newestOf({ store, keys }, key);
+/**
+ * Looks up the run that was started last for a training, by a caller whose results may be taken. The instance finds a run
+ * that has no record in the store yet.
+ */
+export async function findDuplicateRun(session: FindContext, key: string): Promise<SameTraining> {
+  const { at } = session;
+  const { read, refused } = await newestOf(session, key);
+  const none = { found: null, known: refused };
   if (!read) return none;
   if (goesOn(read)) return { found: { record: read.record, attached: 'running' }, known: null };
   const record = await reconcileWithEc2(read.record, at);
@@ -97,13 +99,29 @@ export async function findDuplicateRun(
   return kept ? { found: { record, attached: 'ended' }, known: null } : { found: null, known: record.id };
 }
 
-/** The newest run of a training that has a record. What can't be read is nobody's we know: it only helps to find. */
-async function newestOf({ store, keys }: Pick<RunContext, 'store' | 'keys'>, key: string): Promise<FoundRun | null> {
-  for (const run of await runsForKey({ store, keys }, key)) {
-    const read = await tryReadRecord(store, keys, run);
-    if (read?.record.runKey === key) return read;
+type FindContext = Pick<RunContext, 'store' | 'keys' | 'at' | 'caller' | 'workspaceRoot'>;
+
+/**
+ * The newest run of a training that has a record. What can't be read is nobody's we know: it only helps to find.
+ * @returns `refused`: the newest one of a caller whose results a policy does not allow to take.
+ */
+async function newestOf(session: FindContext, key: string): Promise<{ read: FoundRun | null; refused: string | null }> {
+  let refused: string | null = null;
+  for (const run of await runsForKey(session, key)) {
+    const read = await tryReadRecord(session.store, session.keys, run);
+    if (read?.record.runKey !== key) continue;
+    if (await mayTakeResult(session, read.record)) return { read, refused };
+    refused ??= run;
   }
-  return null;
+  return { read: null, refused };
+}
+
+/** Whether the policies allow to take the result of a run: always that of the caller's own. */
+export async function mayTakeResult(
+  { caller, workspaceRoot }: Pick<RunContext, 'caller' | 'workspaceRoot'>,
+  run: Pick<RunRecord, 'caller'>,
+): Promise<boolean> {
+  return allowsResultsOf(run.caller, workspaceRoot, process.env) || run.caller === (await caller());
 }
 
 /** A record that nobody writes any more, of a run on a spot instance, as one that is lost where its instance is gone. */

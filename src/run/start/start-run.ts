@@ -2,7 +2,10 @@ import { invalidReply } from '../../command/reply-shapes';
 import type { LogPiece, RunFacts, RunPart, TrainReply } from '../../command/plan';
 import { SyncNotNeeded } from '../../sync/pipeline/types';
 import { Moment } from '../../system/moment';
-import { findDuplicateRun, type SameTraining } from '../find/find-run';
+import { findDuplicateRun, mayTakeResult, type SameTraining } from '../find/find-run';
+import { Problem } from '../../report/problem';
+import { nxRun } from '../../report/shell-words';
+import { sanitizeForTerminal } from '../../report/terminal-text';
 import { announceRun, indexRunKey } from '../find/run-key-index';
 import { push } from '../../project/sync-project';
 import { tryReadRecord } from '../record/record';
@@ -75,7 +78,10 @@ export async function launch(
       storeFirst: options.storeFirst,
     });
     const { run, attached, log } = pushed.reply;
-    if (attached) await assertSameWorkspace(session, run);
+    if (attached) {
+      await assertSameWorkspace(session, run);
+      await assertAllowedResult(session, run);
+    }
     const remembered = indexRunKey(session, run.runKey, run.id);
     return { run, attached, log, formSince, settled: Promise.all([pushed.settled, remembered]) };
   } catch (error) {
@@ -83,6 +89,16 @@ export async function launch(
     const { record, attached } = (await looking).found!;
     return { run: record, attached, settled: Promise.resolve() };
   }
+}
+
+/** @throws Problem `POLICY` where the instance has found a run whose result is not to be taken. */
+async function assertAllowedResult(session: Session, run: RunFacts): Promise<void> {
+  if (await mayTakeResult(session, run)) return;
+  throw new Problem(
+    'POLICY',
+    `${session.instance} has ${run.id} of the same training, started by ${sanitizeForTerminal(run.caller)}, whose results a policy does not allow to take ("callers").`,
+    { next: `To train again: ${nxRun(session.project, 'remote-train', '--rerun')}` },
+  );
 }
 
 /**
