@@ -83,6 +83,16 @@ describe('a file that programs act on', () => {
       'nodemon.json',
       'mkdocs.yml',
       'pipfile.lock',
+      'tox.toml',
+      'pylintrc.toml',
+      'gems.rb',
+      'Makefile.toml',
+      'SConscript',
+      'init.gradle',
+      'gatsby-node.mjs',
+      'dev.Dockerfile',
+      'Procfile.dev',
+      'dangerfile.ts',
       'train.so',
       'train.cpython-312-x86_64-linux-gnu.so',
     );
@@ -92,6 +102,11 @@ describe('a file that programs act on', () => {
         expect(toolFile([...above, name, ...below].join('/'))).not.toBeNull();
       }),
     );
+  });
+
+  it.each(['BUILD', 'WORKSPACE'])('is one where %s is a file, and not where it is a directory', (name) => {
+    expect(toolFile(`out/${name}`)).not.toBeNull();
+    expect(toolFile(`out/${name}/model.bin`)).toBeNull();
   });
 
   it('is one that test runners and package managers find in ignored directories too', () => {

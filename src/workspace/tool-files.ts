@@ -143,7 +143,12 @@ const MANIFESTS = new Set([
   ...['azure-pipelines.yaml', 'bitbucket-pipelines.yml', 'cloudbuild.yaml', 'buildspec.yml', 'appveyor.yml'],
   ...['gradle-wrapper.properties', 'gradle-wrapper.jar', 'codegen.yml', 'codegen.ts', 'typedoc.json'],
   ...['lefthook.json', 'msbuild.rsp', 'directory.build.rsp', 'directory.packages.props', 'autorun.inf'],
+  ...['tox.toml', 'pylintrc.toml', 'locustfile.py', 'invoke.yaml', 'invoke.yml', 'invoke.json', 'gems.rb'],
+  ...['gems.locked', 'makefile.toml', 'sconscript', 'init.gradle', 'init.gradle.kts', 'webpack.mix.js', 'mod.just'],
+  ...['truffle-config.js', 'bake.hcl', 'nox.toml', 'invoke.py', 'kustomization.yaml', 'helmfile.yaml'],
 ]);
+/** Bazel reads files of these names; directories of these names are common. */
+const MANIFEST_FILES = new Set(['build', 'workspace']);
 
 /**
  * Test runners and the workspaces of package managers search for these below the directory that they are started in,
@@ -186,7 +191,9 @@ const PATTERNS = [
   /^-/,
   /\.([a-z]*proj|sln|slnx|code-workspace|gemspec|xcodeproj|xcworkspace|opam|cabal)$/,
   /^(docker-)?compose\.[^]*\.ya?ml$/,
-  /^dockerfile\./,
+  /^dockerfile\.|\.(docker|container)file$/,
+  /^(procfile|dangerfile)\./,
+  /^gatsby-(config|node|browser|ssr)\./,
 ];
 
 export interface ToolFile {
@@ -231,6 +238,7 @@ export function toolFile(path: string, platform: NodeJS.Platform = process.platf
       found = { why: 'names that begin with a dot are the configuration of tools', always: false, directory };
     else if (
       MANIFESTS.has(name) ||
+      (next > path.length && MANIFEST_FILES.has(name)) ||
       (path === part && ENVIRONMENTS.has(name)) ||
       PATTERNS.some((pattern) => pattern.test(name))
     )
