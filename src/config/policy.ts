@@ -11,10 +11,16 @@ import { readText } from './syntax/read-text';
 import { environmentOfNx, WorkspaceVariables } from './workspace-variables';
 import type { Configuration } from './settings/types';
 
-/** A name that may hold secrets; where case does not count, `.ENV` is the same file. */
-export const ENV_FILE = /^\.env/i;
-/** The same, and git's directory: its `config` holds the token with which a CI job has fetched the repository. */
+/**
+ * A name that may hold secrets, and git's directory: its `config` holds the token with which a CI job has fetched the
+ * repository. Where case does not count, `.ENV` is the same file.
+ */
 const CREDENTIAL_FILE = /^(\.env|\.git$)/i;
+
+/** Whether a path is that of a credential file, or in a directory of such a name. HFS+ ignores unseen characters. */
+export function isCredentialPath(path: string): boolean {
+  return path.split('/').some((part) => CREDENTIAL_FILE.test(part.replace(/\p{Default_Ignorable_Code_Point}/gu, '')));
+}
 
 const list = z.array(z.string()).optional();
 
@@ -95,20 +101,33 @@ export function enforcePolicy(
   for (const policy of policies) {
     for (const [key, allowed, value] of rulesOf(policy, configuration)) enforceRule(policy, key, allowed, value);
   }
-  const envFile = configuration.sync?.include.find((pattern) =>
-    pattern.split('/').some((part) => CREDENTIAL_FILE.test(part)),
-  );
+  const named = configuration.sync?.include.find(isCredentialPath);
+  if (named !== undefined) rejectCredentialFile(named, policies, variables);
+}
+
+/**
+ * Applies the rule for credential files to one that is about to be sent, whatever pattern has named it.
+ * @throws Problem where the policies, or CI without a policy, do not let it be sent.
+ */
+export function enforceCredentialPolicy(
+  path: string,
+  { workspaceRoot, projectRoot }: { workspaceRoot: string; projectRoot: string },
+  environment = process.env,
+): void {
+  const startedWith = environment === process.env ? environmentOfNx : undefined;
+  const variables = new WorkspaceVariables(workspaceRoot, ['', projectRoot], environment, startedWith);
+  const policies = policyPaths(environment).map((each) => readPolicy(each, workspaceRoot));
+  rejectCredentialFile(path, policies, variables);
+}
+
+function rejectCredentialFile(named: string, policies: Policy[], variables: WorkspaceVariables): void {
   const strict = policies.find(({ envFiles }) => !envFiles);
-  const isCI = environment.CI || variables.fileOf('CI') || variables.fileThatEmpties('CI');
-  if (envFile && (strict || (isCI && !policies.length))) {
-    throw new Problem(
-      'POLICY',
-      `"sync.include" names ${sanitizeForTerminal(envFile)}, which is not sent ${strict ? `under the policy ${strict.path}` : 'in CI'}.`,
-      {
-        next: 'A policy file outside the repository (NX_EC2_POLICY) can allow it: { "envFiles": true }.',
-      },
-    );
-  }
+  if (!strict && (policies.length || !variables.mayBeSet('CI'))) return;
+  throw new Problem(
+    'POLICY',
+    `"sync.include" names ${sanitizeForTerminal(named)}, which is not sent ${strict ? `under the policy ${strict.path}` : 'in CI'}.`,
+    { next: 'A policy file outside the repository (NX_EC2_POLICY) can allow it: { "envFiles": true }.' },
+  );
 }
 
 /** An instance that a run's record names, as EC2 describes it. */

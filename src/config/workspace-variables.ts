@@ -60,6 +60,11 @@ export class WorkspaceVariables {
     return this.find(assignmentOf(name, '(?![ \\t]*["\'`]?[\\w/.:~-])'));
   }
 
+  /** Whether a variable has a value, or a file of the workspace may have taken it away. */
+  mayBeSet(name: string): boolean {
+    return Boolean(this.environment[name] || this.fileOf(name) || this.fileThatEmpties(name));
+  }
+
   private startEnvironment(): NodeJS.ProcessEnv | null {
     if (this.started === undefined) this.started = this.startedWith();
     return this.started;

@@ -6,8 +6,8 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { isScratch } from '../scratch';
 import { never } from './never-sent';
 import { walk } from './walk';
+import { lookUp } from '../look-up';
 import { posix, join } from 'node:path';
-import { lstatSync } from 'node:fs';
 
 export interface Included {
   paths: Set<string>;
@@ -65,7 +65,7 @@ export function findIncluded(
     walk(workspaceRoot, base, (path, empty) => {
       if (!matches(path)) return;
       if (!empty) take(path);
-      else if (!excluded(path)) emptyDirectories.add(path);
+      else if (!excluded(path) && never(path, literal) === null) emptyDirectories.add(path);
     });
     if (paths.size + emptyDirectories.size + leftOut.length === before)
       warnings.push(`"sync.include" matches nothing: ${sanitizeForTerminal(written)}`);
@@ -89,7 +89,7 @@ export function globsOf(projectRoot: string, patterns: readonly string[]): Roote
 /** What of `include` is looked for, and where: a path that exists is meant literally, whatever characters it holds. */
 export function includedGlob(workspaceRoot: string, glob: RootedGlob) {
   const asPath = posix.join(glob.root, glob.pattern) || '.';
-  const exists = lstatSync(join(workspaceRoot, asPath), { throwIfNoEntry: false }) !== undefined;
+  const exists = lookUp(join(workspaceRoot, asPath)) !== null;
   const { written } = glob;
   if (!exists && isGlob(glob.pattern)) return { written, path: null, base: globBase(glob), matches: globMatcher(glob) };
   const path = exists ? asPath : globBase(glob);

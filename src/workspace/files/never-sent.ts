@@ -1,4 +1,4 @@
-import { ENV_FILE } from '../../config/policy';
+import { isCredentialPath } from '../../config/policy';
 
 /** Parts of paths that never travel, and why. */
 export const NEVER: ReadonlyMap<string, string> = new Map([
@@ -19,7 +19,7 @@ export function never(path: string, literal: Set<string>): string | null {
   }
   // A directory that is named does not let what lies hidden in it through.
   for (const part of parts.slice(named)) {
-    const why = NEVER.get(part) ?? (ENV_FILE.test(part) ? 'may hold secrets' : undefined);
+    const why = NEVER.get(part) ?? (isCredentialPath(part) ? 'may hold secrets' : undefined);
     if (why) return why;
   }
   return null;

@@ -1,5 +1,6 @@
-import { lstatSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join, posix } from 'node:path';
+import { lookUp } from '../look-up';
 
 /** @returns true once a visit has: then the walk is over. */
 export function walk(
@@ -7,7 +8,7 @@ export function walk(
   from: string,
   visit: (path: string, emptyDirectory: boolean) => boolean | void,
 ): boolean {
-  const stat = lstatSync(join(workspaceRoot, from), { throwIfNoEntry: false });
+  const stat = lookUp(join(workspaceRoot, from));
   if (!stat) return false;
   if (!stat.isDirectory()) return visit(from, false) === true;
   const names = readdirSync(join(workspaceRoot, from));
