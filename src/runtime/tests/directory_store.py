@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 
+import package  # noqa: F401 (puts the runtime on the path)
+
 from nx_ec2_runtime.aws.bucket import Object
 from nx_ec2_runtime.system import atomic_files
 from nx_ec2_runtime.system.errors import Failure

@@ -3,6 +3,8 @@
 import hashlib
 import threading
 
+import package  # noqa: F401 (puts the runtime on the path)
+
 from nx_ec2_runtime.system.errors import Failure
 
 
