@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import bisect
 import html
 import json
 import re
@@ -21,6 +22,8 @@ PART, WIDTHS = 8, (64, 76)
 BROKEN = 4096
 # Texts of a value that is JSON are values themselves from this length on.
 LEAF = 8
+# A form of at least two pieces is known by each of them, bytes.
+PIECE = 256
 STARS = b"***"
 
 
@@ -134,61 +137,82 @@ def any_of(found: list[bytes], depth: int = SHORTEST) -> bytes:
     )
 
 
+def pieces(form: bytes) -> list[bytes]:
+    """A long form in consecutive pieces that cover it. They bound the work for a byte of the log,
+    and how much of the log is held back.
+    """
+    if len(form) < 2 * PIECE:
+        return [form]
+    starts = range(0, len(form) - PIECE + 1, PIECE)
+    return [form[start : start + PIECE] for start in starts[:-1]] + [form[starts[-1] :]]
+
+
 class Mask:
-    """Takes a stream in pieces and returns it without the values. Of values that overlap, the one
-    that begins first is masked, and the longest of those that begin at one place.
+    """Takes a stream in pieces and returns it with `***` for whatever values cover, also where two
+    overlap.
 
     What may be the beginning of a value is held back until the rest has arrived: never more than
-    the longest form less one byte.
+    the longest piece less one byte.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        found = sorted(
-            {form for value in values for form in forms(value)}, key=lambda each: (-len(each), each)
-        )
-        self.longest = len(found[0]) if found else 0
-        self.whole = re.compile(any_of(found)) if found else None
-        self.by_first: dict[int, list[bytes]] = {}
-        for form in found:
-            self.by_first.setdefault(form[0], []).append(form)
+        found = {piece for value in values for form in forms(value) for piece in pieces(form)}
+        by_length = sorted(found, key=lambda each: (-len(each), each))
+        self.longest = len(by_length[0]) if by_length else 0
+        self.whole = re.compile(any_of(by_length)) if by_length else None
+        self.sorted = sorted(found)
         self.held = b""
+        # How many of the held bytes a value covers for which `***` was returned. None: the last
+        # byte that was returned was no part of a value.
+        self.covered: int | None = None
 
     def feed(self, data: bytes) -> bytes:
         """What can be shown by now."""
         if self.whole is None:
             return bytes(data)
         data = self.held + bytes(data)
-        shown: list[bytes] = []
-        at = 0
-        while True:
-            match = self.whole.search(data, at)
-            # A longer value may begin at the same place, or another before it, whose end is still
-            # to come.
-            open_at = self._open(data, at)
-            if match and match.start() < open_at:
-                shown.extend((data[at : match.start()], STARS))
-                at = match.end()
-                continue
-            self.held = data[open_at:]
-            shown.append(data[at:open_at])
-            return b"".join(shown)
+        end = self._open(data)
+        shown, self.covered = self._cover(data, end, self.covered)
+        self.held = data[end:]
+        return shown
 
     def flush(self) -> bytes:
         """The rest, at the stream's end."""
-        rest, self.held = self.held, b""
-        return self.whole.sub(STARS, rest) if self.whole else rest
+        shown, _ = self._cover(self.held, len(self.held), self.covered)
+        self.held, self.covered = b"", None
+        return shown
 
     def cover(self, text: str) -> str:
         """A text of its own, beside the stream, without the values."""
         data = text.encode("utf-8", "replace")
-        return (self.whole.sub(STARS, data) if self.whole else data).decode("utf-8", "replace")
+        return self._cover(data, len(data), None)[0].decode("utf-8", "replace")
 
-    def _open(self, data: bytes, at: int) -> int:
-        """Where a value may begin whose end is still to come; the data's end where none does."""
-        for start in range(max(at, len(data) - self.longest + 1), len(data)):
-            forms_here = self.by_first.get(data[start])
-            if forms_here:
-                rest = data[start:]
-                if any(len(form) > len(rest) and form.startswith(rest) for form in forms_here):
-                    return start
+    def _cover(self, data: bytes, end: int, covered: int | None) -> tuple[bytes, int | None]:
+        """What is shown up to an end, and how much behind it is covered."""
+        if self.whole is None:
+            return data, None
+        shown: list[bytes] = []
+        at = 0
+        while True:
+            match = self.whole.search(data, at)
+            if not match or match.start() >= end:
+                break
+            # Others may begin inside of it and end behind it.
+            start, at = match.start(), match.start() + 1
+            if covered is None or start > covered:
+                shown.extend((data[covered or 0 : start], STARS))
+            covered = max(covered or 0, match.end())
+        if covered is not None and covered >= end:
+            return b"".join(shown), covered - end
+        shown.append(data[covered or 0 : end])
+        return b"".join(shown), None
+
+    def _open(self, data: bytes) -> int:
+        """Where a value may have begun that is not over; the data's end where none has."""
+        for start in range(max(0, len(data) - self.longest + 1), len(data)):
+            rest = data[start:]
+            # All that begin with it follow each other, itself first.
+            at = bisect.bisect_right(self.sorted, rest)
+            if at < len(self.sorted) and self.sorted[at].startswith(rest):
+                return start
         return len(data)
