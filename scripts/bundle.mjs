@@ -17,11 +17,14 @@ const declared = [
   ...Object.values(readJson('generators.json').generators).map(({ factory }) => factory),
 ];
 /** What is loaded from outside, relative to dist/: by Nx, as a command, as a thread. */
-export const ENTRY_POINTS = [
-  ...declared.map((path) => path.replace('./dist/', '').replace(/\.js$/, '')),
-  'snapshot/read-content',
-  'workspace/fresh-listing',
-];
+export const ENTRY_POINTS = [...declared.map((path) => path.replace('./dist/', '').replace(/\.js$/, '')), ...threads()];
+
+/** The modules that start themselves again as a thread. */
+function threads() {
+  return readdirSync(source, { recursive: true })
+    .filter((path) => path.endsWith('.ts') && /new Worker\(__filename\b/.test(readFileSync(join(source, path), 'utf8')))
+    .map((path) => path.replace(/\.ts$/, ''));
+}
 
 /** Modules look for files beside their own place in dist/, not beside the bundle. */
 const ownPlace = {
