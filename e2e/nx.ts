@@ -149,7 +149,7 @@ export class Running {
             .replace(/s3:\/\/\S+\.(?=\s|$)/g, 's3://‹object›.')
             .replace(/\d{8}-\d{6}-[a-z0-9-]+-[a-z2-7]{6}/g, '‹run›')
             .replace(/i-[0-9a-f]{17}/g, '‹instance›')
-            .replace(/\/\S*\/runs\/\S+/g, '‹directory›')
+            .replace(/\/\S*\/runs\/[^\s)]+/g, '‹directory›')
             .replace(/\b\d+(\.\d+)? s\b|\b\d+m \d\ds\b/g, '‹time›')
             .replace(/http:\/\/127\.0\.0\.1:\d+\S*/g, '‹endpoint›')
             .replace(/\b127\.0\.0\.1:\d+/g, '‹endpoint›')

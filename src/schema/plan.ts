@@ -133,7 +133,7 @@ export const runSpec = z.object({
   packageIndex: text.nullable(),
   metrics: z.object({ file: text.nullable(), idle: seconds.nullable() }),
   metadata: runMetadata.describe('Goes into the record unchanged.'),
-  recordKey: text.describe('Base64; it signs the record. It travels in the command, never in a plan in the store.'),
+  recordKey: text.describe('Base64; it signs the record. It is sent in the command, never in a plan in the store.'),
   identity: text.describe('Hex; signed by the client: [Signed records](formats.md#runs-in-the-store).'),
 });
 
