@@ -1,0 +1,37 @@
+import { StoreFixture } from '../../store/store.fixture';
+import { recordOf, RUN } from '../record/saved-run.fixture';
+import { startOfLog } from './log-offset';
+
+const MINUTE = 60_000;
+
+describe('where a log begins with --since', () => {
+  let at: StoreFixture;
+  beforeAll(async () => void (at = await StoreFixture.start()));
+  afterAll(() => at.close());
+
+  const start = async (times: [number, number][], state: 'ended' | 'running') => {
+    const keys = at.keys();
+    const now = Date.now();
+    const before = times.map(([ago, size]) => [now - ago, size]);
+    await at.store.put(`${keys.run(RUN)}times.json`, Buffer.from(JSON.stringify({ times: before })));
+    const record = recordOf({ state, log: { size: 1_000, training: 0, truncated: false, hashes: null } });
+    return startOfLog({ store: at.store, keys }, record, { since: '10m' });
+  };
+
+  it('is the last recorded place before that time', async () => {
+    const times: [number, number][] = [
+      [30 * MINUTE, 200],
+      [20 * MINUTE, 400],
+      [5 * MINUTE, 600],
+    ];
+    expect(await start(times, 'ended')).toBe(400);
+  });
+
+  it('is never behind the end that the signed record of an ended run names: the times are not signed', async () => {
+    expect(await start([[20 * MINUTE, 5_000_000]], 'ended')).toBe(1_000);
+  });
+
+  it('may be behind what the record of an active run names, which is older than its log', async () => {
+    expect(await start([[20 * MINUTE, 1_500]], 'running')).toBe(1_500);
+  });
+});
