@@ -260,9 +260,10 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
   it('says how to come below the limit that the instance refused artifacts for', async () => {
     pipe.write('model/train.py', '');
     const { run } = await pipe.follow((await pipe.train()).run);
-    const failed = (limit: string) =>
+    const failed = (limit: string, checkpoints: unknown[] = []) =>
       collectArtifacts(pipe.session, {
         ...run,
+        checkpoints: checkpoints as typeof run.checkpoints,
         artifacts: {
           state: 'failed',
           sha256: null,
@@ -273,7 +274,12 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
         },
       });
     await expect(failed('files')).rejects.toThrow(/At most 100,000 files .* archive/);
-    await expect(failed('bytes')).rejects.toThrow(/train\.maxArtifactSize/);
+    await expect(failed('bytes')).rejects.toThrow(
+      /train\.maxArtifactSize.* are not saved any more\. To train again from the start: nx run \S.*:remote-train'?\.$/m,
+    );
+    await expect(failed('bytes', [{}])).rejects.toThrow(
+      new RegExp(`last checkpoint instead: nx run .*remote-train'? --resumeFrom=${run.id}$`, 'm'),
+    );
   });
 
   it('brings the artifacts of one run to all who wait for it', async () => {

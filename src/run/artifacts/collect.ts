@@ -245,7 +245,7 @@ function assertSaved(record: RunRecord, project: string): void {
     {
       next:
         error?.code === 'LIMIT'
-          ? (LIMIT_ADVICE[String(error.detail.limit)] ?? LIMIT_ADVICE.bytes)
+          ? limitAdvice(record, project, String(error.detail.limit))
           : `They are on ${record.instance} in ${sanitizeForTerminal(record.directory)}${artifacts?.state === 'failed' ? finalAdvice(error?.code) : `: run the same command to try again. ${nxRun(project, 'remote-doctor')} finds the cause.`}`,
     },
   );
@@ -255,6 +255,15 @@ function assertSaved(record: RunRecord, project: string): void {
 function finalAdvice(code: string | undefined): string {
   const cause = code === 'UNSAFE_PATH' ? 'Have the training leave a directory of its own there, no link. ' : '';
   return ` as long as that instance exists, and are not saved any more. ${cause}The same command trains again.`;
+}
+
+/** A limit is checked when a run ends, so raising it saves nothing of this run: it is trained again. */
+function limitAdvice(record: RunRecord, project: string, limit: string): string {
+  const again = nxRun(project, 'remote-train');
+  const fromCheckpoint = record.checkpoints.length
+    ? ` To continue from its last checkpoint instead: ${again} --resumeFrom=${record.id}`
+    : '';
+  return `${LIMIT_ADVICE[limit] ?? LIMIT_ADVICE.bytes} The files stay on ${record.instance} in ${sanitizeForTerminal(record.directory)} as long as that instance exists, and are not saved any more. To train again from the start: ${again}.${fromCheckpoint}`;
 }
 
 /** What to do where the instance refused to save artifacts, by the limit that it names. */

@@ -1,5 +1,6 @@
 import type { RunFacts } from '../../command/plan';
 import { describeOutcome, assertSucceeded } from './outcome';
+import { recordOf } from '../record/saved-run.fixture';
 
 describe('a run that was interrupted', () => {
   const ended = (reason: string | null) =>
@@ -33,5 +34,11 @@ describe('a run that was interrupted', () => {
   it('says a reason that is of a later version as it is, and nothing that a terminal would obey', () => {
     expect(describeOutcome(ended('moved\u001b[2J'))).not.toContain('\u001b');
     expect(describeOutcome(ended('constructor'))).toMatch(/: constructor \(/);
+  });
+
+  it('says for a run that reached its time limit what to raise, and how to train again', () => {
+    expect(() => assertSucceeded(recordOf({ outcome: 'timed-out', exitCode: 143 }), 'model')).toThrow(
+      /To allow more time, raise "train\.timeout"\. To train again from the start: nx run model:remote-train$/m,
+    );
   });
 });

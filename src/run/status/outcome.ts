@@ -80,7 +80,12 @@ export function assertSucceeded(run: RunFacts, project: string): void {
   const refused = record && resumeBlocker(record);
   const saved = (run as { checkpoints?: unknown[] }).checkpoints?.length;
   const of = `--run=${run.id}`;
-  const { change } = run.outcome === 'interrupted' ? interruption(run) : {};
+  const change =
+    run.outcome === 'interrupted'
+      ? interruption(run).change
+      : run.outcome === 'timed-out'
+        ? `To allow more time, raise "train.timeout". To train again from the start: ${nxRun(project, 'remote-train')}`
+        : undefined;
   throw new Problem(
     run.outcome ? OUTCOME_CODES[run.outcome] : 'RUN_UNKNOWN',
     `The training ${run.id} ${describeOutcome(run)}.`,
