@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from ..system.errors import Failure
 from .endpoints import bucket_url, encode
-from .http_pool import PAUSE, Connections
+from .http_pool import RETRY_PAUSE_S, Connections
 from .list_objects import list_objects
 from .presigned import TRIES, form
 from .signed_requests import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, may_pass, send
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Span = Tuple[Optional[int], Optional[int]]
 
 
-LIMIT = 16 * 1024 * 1024
+LIMIT_BYTES = 16 * 1024 * 1024
 # Objects that a list may hold.
 LISTED = 1_000_000
 PROBE = "probe"
@@ -107,7 +107,7 @@ class Bucket:
         that does not hold. EXPIRED: a new form, or new credentials, are needed. ACCESS_DENIED,
         KEY_REFUSED, UPLOAD_FAILED: `detail.status`, `detail.aws`.
         """
-        if len(data) > LIMIT:
+        if len(data) > LIMIT_BYTES:
             raise ValueError("an object of %d bytes" % len(data))
         digest = hashlib.sha256(data).hexdigest()
         answer = (
@@ -134,7 +134,7 @@ class Bucket:
             )
         return answer.headers.get("ETag") if self.service else None
 
-    def get(self, name: str, span: Span | None = None, limit: int = LIMIT) -> bytes | None:
+    def get(self, name: str, span: Span | None = None, limit: int = LIMIT_BYTES) -> bytes | None:
         """An object's bytes, None where there is none: of (first, last), both included, last None
         for the end, or of (None, last bytes).
 
@@ -143,7 +143,7 @@ class Bucket:
         found = self._get(name, span=span, limit=limit)
         return None if found is None else b"" if found.status == 416 else bytes(found.body)
 
-    def read(self, name: str, limit: int = LIMIT, cut: bool = False) -> Object | None:
+    def read(self, name: str, limit: int = LIMIT_BYTES, cut: bool = False) -> Object | None:
         """An Object, None where there is none. As `get`; with `cut`, what is larger than the limit
         is cut off, not a LIMIT.
         """
@@ -259,7 +259,7 @@ class Bucket:
             )
             if not may_pass(answer) or attempt == TRIES - 1:
                 return answer
-            time.sleep(PAUSE * 2**attempt)
+            time.sleep(RETRY_PAUSE_S * 2**attempt)
         raise AssertionError("the last try returns")
 
 

@@ -13,8 +13,8 @@ from ..system.errors import Failure
 from .metadata import Absent, Metadata
 
 # Seconds before their end from which on new ones are asked for, and between two times of asking.
-BEFORE = 300
-PAUSE = 5
+RENEW_BEFORE_S = 300
+RETRY_PAUSE_S = 5
 FIX = (
     "give the instance a role (an instance profile), "
     "and allow access to its metadata service from where the agent runs"
@@ -57,9 +57,9 @@ class Role:
         """
         with self.lock:
             kept = self.kept
-            due = kept is None or kept is refused or time.time() > kept.expires - BEFORE
+            due = kept is None or kept is refused or time.time() > kept.expires - RENEW_BEFORE_S
             if kept is None or (
-                due and time.monotonic() > self.asked + (0 if kept is refused else PAUSE)
+                due and time.monotonic() > self.asked + (0 if kept is refused else RETRY_PAUSE_S)
             ):
                 try:
                     kept = self.kept = self._ask()

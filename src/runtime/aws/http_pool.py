@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     Place = Tuple[str, str]
 
 
-TIMEOUT = 60
+TIMEOUT_S = 60
 REDIRECTS = 3
 # Seconds before the second try; twice as many before each further one.
-PAUSE = 0.5
+RETRY_PAUSE_S = 0.5
 THREADS = 4
 
 
@@ -90,7 +90,7 @@ class Connections:
             except (OSError, http.client.HTTPException, Broken) as error:
                 reason = str(error) or type(error).__name__
             if attempt < TRIES - 1:
-                time.sleep(PAUSE * 2**attempt)
+                time.sleep(RETRY_PAUSE_S * 2**attempt)
         raise Failure(
             "FETCH_FAILED",
             "the %s could not be fetched: %s" % (what, reason),
@@ -204,11 +204,11 @@ class Connections:
     def _open(self, secure: bool, host: str | None, port: int | None) -> http.client.HTTPConnection:
         host = host or ""
         if not secure:
-            return http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+            return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
         import ssl
 
         self.context = self.context or ssl.create_default_context()
-        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=self.context)
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=self.context)
 
 
 def is_absent(answer: Answer) -> bool:

@@ -15,7 +15,7 @@ DEFAULT = "http://169.254.169.254"
 # Seconds that the answer to each try may take: a busy machine takes longer than an idle one.
 TIMEOUTS_S = (1, 2, 4)
 # Seconds that a token is asked for; it is renewed a minute before.
-LIFETIME = 21600
+TOKEN_LIFETIME_S = 21600
 
 
 class Absent(Exception):
@@ -60,7 +60,9 @@ class Metadata:
             if fresh or time.monotonic() > self.until:
                 try:
                     self.token = self._ask(
-                        "PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(LIFETIME)}
+                        "PUT",
+                        "api/token",
+                        {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_LIFETIME_S)},
                     )
                 except urllib.error.HTTPError as error:
                     raise Failure(
@@ -68,7 +70,7 @@ class Metadata:
                         "the instance's metadata service returned no token: HTTP %d" % error.code,
                         status=error.code,
                     )
-                self.until = time.monotonic() + LIFETIME - 60
+                self.until = time.monotonic() + TOKEN_LIFETIME_S - 60
             return self.token
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 from .credentials import instance_role
-from .http_pool import PAUSE, Broken, Connections
+from .http_pool import RETRY_PAUSE_S, Broken, Connections
 from .presigned import TRIES
 from .sigv4 import sign
 
@@ -160,7 +160,7 @@ class Service:
             attempt += 1
             if attempt == TRIES or not may_pass(answer):
                 return answer
-            time.sleep(PAUSE * 2 ** (attempt - 1))
+            time.sleep(RETRY_PAUSE_S * 2 ** (attempt - 1))
 
     def call(self, target: str, values: object, url: str) -> Answer:
         """An operation of a service that speaks JSON 1.1; its Answer."""

@@ -8,7 +8,7 @@ import bisect
 import re
 
 from . import pointers
-from .whole_units import PATIENCE
+from .whole_units import QUIET_ALTHOUGH_OPEN_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Awaited:
         """Whether a pointer that says what to resume from is about to name it: it names an older
         unit of the family.
         """
-        if self.now - self.wholeness.since(unit) >= PATIENCE:
+        if self.now - self.wholeness.since(unit) >= QUIET_ALTHOUGH_OPEN_S:
             return False
         if self.pointed is None:
             self.pointed = pointed(self.units.there)
@@ -74,7 +74,10 @@ class Awaited:
         if (step, unit.version) not in self.lacking:
             self.lacking[step, unit.version] = self._lacking_since(step, unit.version)
         since = self.lacking[step, unit.version]
-        return since is not None and self.now - max(since, self.wholeness.since(unit)) < PATIENCE
+        return (
+            since is not None
+            and self.now - max(since, self.wholeness.since(unit)) < QUIET_ALTHOUGH_OPEN_S
+        )
 
     def _lacking_since(self, step: str, version: tuple[float, ...] | None) -> float | None:
         """The latest change of what is there, but not whole, of the families of a step; None where

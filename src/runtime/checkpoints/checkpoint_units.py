@@ -41,7 +41,7 @@ RANK = re.compile(
 )
 MARK = ".complete"
 # A unit that does not change for so long, seconds, is taken to be whole.
-QUIET = 2.0
+QUIET_S = 2.0
 # A client reads no longer path, bytes.
 LONGEST_PATH = 4096
 # A file of so many bytes is sparse where it is more than so many times as large as what is written

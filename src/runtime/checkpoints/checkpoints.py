@@ -15,7 +15,7 @@ from .checkpoint_state import State, forget
 from .doubtful_units import doubtful
 from .part_upload import Changed
 from .unit_index import Units
-from .whole_units import PATIENCE, WholeUnits
+from .whole_units import QUIET_ALTHOUGH_OPEN_S, WholeUnits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Checkpoints:
                 continue
             if sets is None:
                 patient = not final and (
-                    self.waiting is None or self.clock() - self.waiting < PATIENCE
+                    self.waiting is None or self.clock() - self.waiting < QUIET_ALTHOUGH_OPEN_S
                 )
                 sets = Sets(units, whole, self.state, final=final, cut=cut, patient=patient)
             chosen = sets.find(unit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import checkpoint_units
 from .awaited_units import Awaited
-from .whole_units import PATIENCE
+from .whole_units import QUIET_ALTHOUGH_OPEN_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def is_doubtful(
         return False
     if state.was_open(unit) and not state.stays_open(unit):
         return True
-    if now - wholeness.since(unit) < PATIENCE and wholeness.is_lacking(unit, units):
+    if now - wholeness.since(unit) < QUIET_ALTHOUGH_OPEN_S and wholeness.is_lacking(unit, units):
         return True
-    return unit.changed > ended - checkpoint_units.QUIET and not unit.switched_in
+    return unit.changed > ended - checkpoint_units.QUIET_S and not unit.switched_in
 
 
 def is_undecided(unit: Unit, state: State) -> bool:

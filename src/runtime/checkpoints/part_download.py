@@ -63,7 +63,7 @@ def _write(entry: Entry, target: str, arriving: Iterator[Part]) -> None:
                         path=entry["path"],
                     )
                 if hashlib.sha256(data).hexdigest() != name or len(data) != min(
-                    part_upload.SIZE, left
+                    part_upload.PART_BYTES, left
                 ):
                     raise Failure(
                         "PART_MISMATCH",
@@ -123,7 +123,7 @@ def is_entry(entry: Entry) -> bool:
         isinstance(entry.get("size"), int)
         and entry["size"] >= 0
         and isinstance(entry.get("parts"), list)
-        and len(entry["parts"]) == -(-entry["size"] // part_upload.SIZE)
+        and len(entry["parts"]) == -(-entry["size"] // part_upload.PART_BYTES)
         and isinstance(entry.get("executable"), bool)
         and all(
             isinstance(each, str) and part_upload.HASH.fullmatch(each)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         def put(self, name: str, data: bytes) -> object: ...
 
 
-SIZE = 8 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 # As many parts are in memory at once.
 AT_ONCE = 4
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -99,8 +99,8 @@ class Parts:
             names: list[str | None] = []
             while left:
                 with sending.slot() as slot:
-                    data = file.read(min(SIZE, left))
-                    if len(data) < min(SIZE, left):
+                    data = file.read(min(PART_BYTES, left))
+                    if len(data) < min(PART_BYTES, left):
                         raise Changed(path)
                     names.append(None)
                     slot.send(data, names)

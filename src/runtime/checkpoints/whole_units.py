@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 # Seconds between two looks at what is open.
-OPEN_LOOK = 1.0
+OPEN_LOOK_S = 1.0
 # Seconds that a set waits for a unit that is being written, and for a pointer to name the newest. A
 # unit that does not change for this long is taken to be whole though a process has it open for
 # writing, or something of it seems to lack.
-PATIENCE = 60
+QUIET_ALTHOUGH_OPEN_S = 60
 
 
 class WholeUnits:
@@ -97,13 +97,13 @@ class WholeUnits:
         if unit.sparse:
             # It may be about to be filled in: it counts as being written, and is named if it stays
             # sparse.
-            if final or now - since >= PATIENCE:
+            if final or now - since >= QUIET_ALTHOUGH_OPEN_S:
                 self.unfit[unit.label] = unit.sparse
             return False
         if final or unit.marked or unit.points:
             return unit.marked or not unit.unfinished
-        quiet = not unit.unfinished and now - since >= checkpoint_units.QUIET
-        if not quiet or now - since >= PATIENCE or not self.state.is_wanted(unit):
+        quiet = not unit.unfinished and now - since >= checkpoint_units.QUIET_S
+        if not quiet or now - since >= QUIET_ALTHOUGH_OPEN_S or not self.state.is_wanted(unit):
             return quiet
         if self.is_lacking(unit, units):
             return False
@@ -150,7 +150,7 @@ class WholeUnits:
 
         `opened`: {label: signature} of those that are open; this changes it.
         """
-        if self.looked[0] is None or now - self.looked[0] >= OPEN_LOOK:
+        if self.looked[0] is None or now - self.looked[0] >= OPEN_LOOK_S:
             inner = self.project.open_files() if self.project is not None else Opened()
             self.looked = (now, [open_below(self.directory), inner])
         is_open = any(each.holds(unit.files, unit.inodes) for each in self.looked[1])

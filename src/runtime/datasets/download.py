@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         def digest(self) -> bytes: ...
 
 
-RANGE = 8 * 1024 * 1024
-BLOCK = 1 << 20
+RANGE_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 1 << 20
 
 
 class File:
@@ -42,7 +42,7 @@ class File:
         self.source = source
         self.target = os.path.join(directory, "files", source.path)
         self.partial = os.path.join(directory, "partial", str(number))
-        self.ranges = max(1, (source.size + RANGE - 1) // RANGE)
+        self.ranges = max(1, (source.size + RANGE_BYTES - 1) // RANGE_BYTES)
         self.about, self.descriptor, self.marks, self.left = None, None, -1, 0
 
     def is_complete(self) -> bool:
@@ -63,11 +63,11 @@ class File:
         return missing
 
     def span(self, index: int) -> tuple[int, int]:
-        first = index * RANGE
-        return first, min(first + RANGE, self.source.size) - 1
+        first = index * RANGE_BYTES
+        return first, min(first + RANGE_BYTES, self.source.size) - 1
 
     def write(self, index: int, data: bytes | bytearray) -> None:
-        view, at = memoryview(data), index * RANGE
+        view, at = memoryview(data), index * RANGE_BYTES
         assert self.descriptor is not None
         while view:
             written = os.pwrite(self.descriptor, view, at)
@@ -147,7 +147,7 @@ class Fetch:
         first, last = file.span(index)
         if file.ranges > 1:
             headers["Range"] = "bytes=%d-%d" % (first, last)
-        answer = self.listed.service.ask("GET", self.url(file), headers=headers, limit=RANGE)
+        answer = self.listed.service.ask("GET", self.url(file), headers=headers, limit=RANGE_BYTES)
         if answer.status in (404, 412):
             raise self.listed.failure(
                 "%s was changed or removed while it was fetched: start the run again" % source.key,
@@ -221,7 +221,7 @@ def mismatch(descriptor: int, source: Object, about: Headers) -> str | None:
         return None
     at = 0
     while True:
-        block = os.pread(descriptor, BLOCK, at)
+        block = os.pread(descriptor, BLOCK_BYTES, at)
         if not block:
             break
         at += len(block)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 
-TAIL = 16 * 1024
+TAIL_BYTES = 16 * 1024
 # How programs name the error ENOSPC.
 NO_SPACE = re.compile(rb"No space left on device|\(os error 28\)|\[Errno 28\]")
 # A file system with less than this free counts as full.
-FULL = 1024 * 1024
+FULL_BELOW_BYTES = 1024 * 1024
 
 
 def is_full(path: str) -> bool:
@@ -17,7 +17,9 @@ def is_full(path: str) -> bool:
         status = os.statvfs(path)
     except OSError:
         return False
-    return status.f_bavail * status.f_frsize < FULL or (status.f_files > 0 and status.f_favail == 0)
+    return status.f_bavail * status.f_frsize < FULL_BELOW_BYTES or (
+        status.f_files > 0 and status.f_favail == 0
+    )
 
 
 def named_full_disk(log: str, start: int) -> bool:
@@ -31,7 +33,7 @@ def tail(log: str, start: int) -> bytes:
     """The end of a log, as far as it begins at `start` or later."""
     try:
         with open(log, "rb") as file:
-            file.seek(max(start, file.seek(0, os.SEEK_END) - TAIL))
+            file.seek(max(start, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             return file.read()
     except OSError:
         return b""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 # Seconds between two looks at what somebody else makes.
-WAIT = 0.2
+POLL_S = 0.2
 # Seconds between two lines that tell of it.
-TELL = 10
+MESSAGE_INTERVAL_S = 10
 
 
 class Broken(Exception):
@@ -65,8 +65,8 @@ def use(
         if holder and now >= due:
             so_far = "" if due == started else ": %d s so far" % (now - started)
             say("waiting for %s, which is preparing the same files%s" % (holder, so_far))
-            due = now + TELL
-        pause(WAIT)
+            due = now + MESSAGE_INTERVAL_S
+        pause(POLL_S)
 
 
 def _entered(

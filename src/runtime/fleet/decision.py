@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 # An attempt that was not heard of for so long is over, seconds by S3's clock.
-SILENCE = 60
+SILENCE_S = 60
 
 # So many attempts in a row of which nothing more was heard, and that have saved nothing, are the
 # run's own doing.
@@ -37,7 +37,7 @@ def next_step(
     """
     if record is not None and not is_unfinished(record):
         return FINISH
-    if record is not None and record["state"] != "ended" and (age or 0) < SILENCE:
+    if record is not None and record["state"] != "ended" and (age or 0) < SILENCE_S:
         return HAND_OVER if interrupted else WAIT
     if stopped:
         return CANCEL
@@ -54,7 +54,7 @@ def unverified_step(age: float, interrupted: bool, stopped: bool) -> str:
     """
     if interrupted:
         return HAND_OVER
-    return WAIT if age < SILENCE else CANCEL if stopped else ABANDON
+    return WAIT if age < SILENCE_S else CANCEL if stopped else ABANDON
 
 
 def lost_in_a_row(record: RunRecord) -> int:

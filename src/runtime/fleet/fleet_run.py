@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 RECORD = 1024 * 1024
 # Between two looks at what goes on here, and at what the store says of a run that is another's,
 # seconds.
-TICK = 1.0
-LOOK = 5.0
+TICK_S = 1.0
+LOOK_S = 5.0
 # So often an attempt is tried to be begun against what does not pass by itself; what a network, or
 # a right that is on its way, costs, passes.
 TRIES = 6
@@ -75,7 +75,7 @@ FORGED = (
     "the outcome of the run is not known"
 )
 # EC2 may not list the tags of a new fleet at once: they are looked for this long, seconds.
-TAGGED = 60
+TAGS_TIMEOUT_S = 60
 
 
 class Fleet:
@@ -122,7 +122,7 @@ class Fleet:
     def step(self) -> bool:
         """One look at how it is, and what that asks for. Whether nothing is left to be done."""
         if self.is_active_here():
-            time.sleep(TICK)
+            time.sleep(TICK_S)
             return False
         interrupted = self.is_taken_back()
         found, record = self.read()
@@ -134,7 +134,7 @@ class Fleet:
                 record, found.age if found else None, interrupted=interrupted, stopped=stopped
             )
         if step == WAIT:
-            time.sleep(LOOK)
+            time.sleep(LOOK_S)
         elif step == CANCEL:
             self.record(
                 found,
@@ -231,11 +231,11 @@ class Fleet:
         """Whether the role may delete what goes on costing when the run has ended; where it may
         not, the run is over before it began.
         """
-        deadline = time.monotonic() + TAGGED
+        deadline = time.monotonic() + TAGS_TIMEOUT_S
         try:
             fleet = self.ec2.own_fleet(self.instance, self.id)
             while not fleet and time.monotonic() < deadline:
-                time.sleep(LOOK)
+                time.sleep(LOOK_S)
                 fleet = self.ec2.own_fleet(self.instance, self.id)
             if fleet:
                 self.ec2.may_delete(fleet)

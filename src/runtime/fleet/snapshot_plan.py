@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 # Seconds that a URL lives, if the role's credentials do.
-LIFETIME = 6 * 3600
+URL_LIFETIME_S = 6 * 3600
 
 
 class Signer:
@@ -51,7 +51,7 @@ class Signer:
             self.role.credentials(),
             self.access["region"],
             url=self.url + encode(key, "/"),
-            seconds=LIFETIME,
+            seconds=URL_LIFETIME_S,
             now=time.time() + Clock.offset,
             more=more.items(),
         )

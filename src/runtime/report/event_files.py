@@ -40,14 +40,14 @@ FILES, READ = 100, 256 * 1024
 SAMPLES, HELD = 150, 20_000
 # Seconds of one look, of which a search for files takes half at most: the reporter has a run's
 # record to renew as well.
-LOOK = 1.0
+LOOK_S = 1.0
 # Distinct names that one look adds to those that are known: more are not kept of a run
 # (metrics.ALL_NAMES).
 NEW_NAMES = 500
 # An event that is longer holds no scalars alone: images, histograms, graphs.
-EVENT = 64 * 1024
+LARGEST_SCALAR_EVENT_BYTES = 64 * 1024
 # No event is as long: the file is none.
-LONGEST = 1 << 32
+LARGEST_EVENT_BYTES = 1 << 32
 TAG = 200
 # Names that are looked at for event files, and the pause between two looks: s, or so many times as
 # long as the last one took.
@@ -101,7 +101,7 @@ class EventFiles:
         if (ended and not self.searched_at_end) or (
             self.all_read and (self.due is None or began >= self.due)
         ):
-            self._search(began + LOOK / 2)
+            self._search(began + LOOK_S / 2)
             self.searched_at_end = ended
             self.waiting.clear()
             now = self.clock()
@@ -109,7 +109,7 @@ class EventFiles:
         samples: list[Scalars] = []
         names = Names(known)
         self.waiting.extend(() if self.waiting else sorted(self.files))
-        while self.waiting and self.clock() - began < LOOK:
+        while self.waiting and self.clock() - began < LOOK_S:
             path = self.waiting.popleft()
             before = self.files[path]
             samples += [sample for sample in map(names.admit, self._read(path)) if sample]
@@ -221,11 +221,11 @@ def read_events(descriptor: int, offset: int, size: int) -> tuple[list[Scalars],
             # Cut off since its size was asked for.
             break
         (length,) = struct.unpack("<Q", head)
-        if length > LONGEST:
+        if length > LARGEST_EVENT_BYTES:
             return samples, None
         if offset + HEAD + length + FOOT > size:
             break
-        if length <= EVENT:
+        if length <= LARGEST_SCALAR_EVENT_BYTES:
             try:
                 step, scalars = scalars_of(os.pread(descriptor, length, offset + HEAD))
             except (ValueError, IndexError, struct.error):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A run is not resumed within SILENCE_S (run/take_over.py) of the last write of its record. An
 # instance that has not written it for this time, seconds, first checks that it still owns it.
-LEASE = 30
+LEASE_S = 30
 
 
 class Superseded(Exception):
@@ -113,7 +113,7 @@ class Fenced:
             return
         with self.lock:
             self._refuse_lost()
-            if self.since is None or self.clock() - self.since > LEASE:
+            if self.since is None or self.clock() - self.since > LEASE_S:
                 self._read()
 
     def _read(self) -> None:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .fencing import Fenced
 
 
-SEGMENT = 256 * 1024
+SEGMENT_BYTES = 256 * 1024
 # Between two writes of the last segment, seconds: at first, after so long a run, and from then on.
 EAGER, YOUNG, STEADY = 0.5, 600, 3.0
 # Between two writes of the times, seconds.
-TIMES = 15
+TIMES_INTERVAL_S = 15
 MOST_TIMES = 2000
 # How much is taken in one go, segments: other things are to be told meanwhile.
 AT_ONCE = 32
@@ -78,7 +78,7 @@ class LogUpload:
         self.done = False
         self.saved = os.path.join(run_dir, "log.saved")
         self.hashes, self.last = LogHashes(atomic_files.read_json(self.saved)), None
-        self.size = self.hashes.whole * SEGMENT
+        self.size = self.hashes.whole * SEGMENT_BYTES
 
     def manifest(self) -> RunRecordLogHashes:
         """The hashes of what is in the store, for the record."""
@@ -101,20 +101,22 @@ class LogUpload:
                 for _ in range(AT_ONCE):
                     if self.size >= there:
                         break
-                    number = self.size // SEGMENT
-                    file.seek(number * SEGMENT)
-                    data = file.read(min(SEGMENT, there - number * SEGMENT))
+                    number = self.size // SEGMENT_BYTES
+                    file.seek(number * SEGMENT_BYTES)
+                    data = file.read(min(SEGMENT_BYTES, there - number * SEGMENT_BYTES))
                     bucket.put("log/%d" % number, data, content_type="text/plain")
-                    end = number * SEGMENT + len(data)
-                    feed(number * SEGMENT, data)
+                    end = number * SEGMENT_BYTES + len(data)
+                    feed(number * SEGMENT_BYTES, data)
                     self.size = end
-                    self.last = hashlib.sha256(data).hexdigest() if end % SEGMENT else None
-                    if end % SEGMENT == 0:
+                    self.last = hashlib.sha256(data).hexdigest() if end % SEGMENT_BYTES else None
+                    if end % SEGMENT_BYTES == 0:
                         self.hashes.add(data)
                         self._keep()
-            log_trim.give_back(self.run_dir, self.size - self.size % SEGMENT)
+            log_trim.give_back(self.run_dir, self.size - self.size % SEGMENT_BYTES)
         complete = ended and self.size >= there
-        if (complete and not self.done) or (now - self.timed > TIMES and self.size != self.told):
+        if (complete and not self.done) or (
+            now - self.timed > TIMES_INTERVAL_S and self.size != self.told
+        ):
             self.timed = now
             bucket.put(
                 "times.json",

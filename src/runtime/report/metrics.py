@@ -35,8 +35,8 @@ LINE = 16384
 ALL_NAMES = 500
 SAMPLES = 200
 # Of a progress bar that is not at its end, one sample in so long is taken, ms.
-BAR = 5000
-READ = 1024 * 1024
+BAR_INTERVAL_MS = 5000
+READ_BYTES = 1024 * 1024
 SEGMENT = 1024
 
 
@@ -113,11 +113,11 @@ class TrainingMetrics:
             if size < self.offset:
                 self._from_start()
             file.seek(self.offset)
-            data = file.read(READ)
+            data = file.read(READ_BYTES)
             self.offset += len(data)
             self._take(self.of_file.feed(data), at)
             if data:
-                return len(data) < READ
+                return len(data) < READ_BYTES
             # Read to its end; another may stand in its place by now.
             if _identity_of(base, path, account) in (None, self.identity):
                 return True
@@ -161,7 +161,7 @@ class TrainingMetrics:
             if not found:
                 continue
             if is_unfinished_bar(line):
-                if self.bar_at is not None and 0 <= at - self.bar_at < BAR:
+                if self.bar_at is not None and 0 <= at - self.bar_at < BAR_INTERVAL_MS:
                     continue
                 self.bar_at = at
             self._add(found, at)

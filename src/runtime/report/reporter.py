@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from .uploads import Saver
 
 
-TICK = 0.2
+TICK_S = 0.2
 # A record is written at each change of the run's state, and so often else, seconds.
-HEARTBEAT_SECONDS = 10
+HEARTBEAT_S = 10
 # Between two samples of the machine, seconds.
-SAMPLE = 10
+SAMPLE_INTERVAL_S = 10
 # Time limit for reading the rest of the event files after the log has been sent, seconds.
-READING = 60
+READING_TIMEOUT_S = 60
 # Without a way into the store, once the run has ended, it is waited for a new form so long,
 # seconds.
-PATIENCE = 600
+NEW_FORM_TIMEOUT_S = 600
 # The pause after a failure of the store: it doubles up to the last, seconds.
 PAUSES = (1, 30)
 
@@ -160,10 +160,10 @@ class Reporter:
             if (
                 ended is not None
                 and self.trouble
-                and time.monotonic() - max(ended, self.trouble_since or 0.0) > PATIENCE
+                and time.monotonic() - max(ended, self.trouble_since or 0.0) > NEW_FORM_TIMEOUT_S
             ):
                 return
-            time.sleep(TICK)
+            time.sleep(TICK_S)
 
     def record(self) -> dict[str, Any]:
         """The run's record; one whose supervisor is gone is ended here, with all that it began."""
@@ -223,7 +223,7 @@ class Reporter:
             pass
 
     def sample(self, ended: bool) -> None:
-        if not ended and time.monotonic() - self.sampled > SAMPLE:
+        if not ended and time.monotonic() - self.sampled > SAMPLE_INTERVAL_S:
             self.sampled = time.monotonic()
             self.metrics.sample()
 
@@ -236,13 +236,13 @@ class Reporter:
         self.log.look(bucket, self.metrics.feed, ended)
         if self.log_done is None and ended and self.log.done:
             self.log_done = time.monotonic()
-        if time.monotonic() - self.measured > SAMPLE or (
+        if time.monotonic() - self.measured > SAMPLE_INTERVAL_S or (
             ended and self.log.done and not self.all_measured
         ):
             self.measured = time.monotonic()
             all_read = self.metrics.read_files(ended)
             self.all_measured = self.log_done is not None and (
-                all_read or self.measured - self.log_done > READING
+                all_read or self.measured - self.log_done > READING_TIMEOUT_S
             )
             self.metrics.save(bucket)
         if saver is None:
@@ -266,7 +266,7 @@ class Reporter:
             for name, value in whole.items()
             if name not in ("heartbeat", "log", "metrics")
         }
-        if shape != self.seen or time.monotonic() - self.written > HEARTBEAT_SECONDS or finished:
+        if shape != self.seen or time.monotonic() - self.written > HEARTBEAT_S or finished:
             self.put(bucket, whole)
             self.seen, self.written = shape, time.monotonic()
         return finished

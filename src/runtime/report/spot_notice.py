@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Between two looks, seconds; where the metadata service does not answer it doubles, up to the last.
 LOOK, LONGEST = 2.0, 30.0
 # What of the notice is left for saving, seconds; of a short one at least two thirds.
-SAVING = 60
+SAVING_S = 60
 NOTICE = "meta-data/spot/instance-action"
 
 
@@ -82,4 +82,4 @@ def take(run_dir: str, grace: float, notice: str, *, seen: float) -> None:
 
 def allowed(grace: float, left: float) -> float:
     """The seconds that a training gets between SIGTERM and SIGKILL, of those that are left."""
-    return max(0, min(grace, max(left - SAVING, left / 3.0)))
+    return max(0, min(grace, max(left - SAVING_S, left / 3.0)))

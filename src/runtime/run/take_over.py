@@ -192,7 +192,7 @@ def take_log(
     The segments that the record names are verified; what was written after it, until the instance
     was lost, is taken as it is.
     """
-    from ..report.log_upload import SEGMENT
+    from ..report.log_upload import SEGMENT_BYTES
 
     hashes, rest, last = log_hashes(record["log"])
     segments = numbers(stored, "log", recorded=hashes.whole)
@@ -200,15 +200,15 @@ def take_log(
     if rest and number not in segments:
         raise changed_log(number)
     while number in segments:
-        data = required(bucket, "log/%d" % number)[:SEGMENT]
+        data = required(bucket, "log/%d" % number)[:SEGMENT_BYTES]
         if rest and hashlib.sha256(data[:rest]).hexdigest() != last:
             raise changed_log(number)
         rest = 0
-        if len(data) < SEGMENT or number + 1 not in segments:
+        if len(data) < SEGMENT_BYTES or number + 1 not in segments:
             break
         hashes.add(data)
         number += 1
-    start = number * SEGMENT
+    start = number * SEGMENT_BYTES
     with open(os.path.join(run_dir, "log"), "wb") as file:
         file.truncate(start)
         file.seek(start)
@@ -239,9 +239,9 @@ def log_hashes(log: RunRecordLog) -> tuple[LogHashes, int, str | None]:
     """Of a record's log: the hashes of the whole segments, how many bytes the record names of the
     next one, and their hash.
     """
-    from ..report.log_upload import SEGMENT, LogHashes
+    from ..report.log_upload import SEGMENT_BYTES, LogHashes
 
-    saved, (whole, rest) = log["hashes"], divmod(log["size"], SEGMENT)
+    saved, (whole, rest) = log["hashes"], divmod(log["size"], SEGMENT_BYTES)
     if not saved:
         return LogHashes(), 0, None
     names = saved["segments"]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 # What a reply may hold of a log, base64: the rest of its 20,000 bytes is the run's state.
-ROOM = 12000
-READ = 512 * 1024
+REPLY_BYTES = 12000
+READ_BYTES = 512 * 1024
 
 
 def read(home: str, offset: int) -> Piece:
@@ -37,10 +37,10 @@ def read(home: str, offset: int) -> Piece:
     if size > offset:
         with open(path, "rb") as file:
             file.seek(offset)
-            piece = file.read(min(size - offset, READ))
+            piece = file.read(min(size - offset, READ_BYTES))
         # What went while it was read is no log.
         if log_trim.begin_of(home) <= offset:
-            length, data = inline(piece, ROOM)
+            length, data = inline(piece, REPLY_BYTES)
     return {"offset": offset, "length": length, "data": data, "size": size}
 
 

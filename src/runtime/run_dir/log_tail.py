@@ -10,10 +10,10 @@ import os
 import sys
 import time
 
-LOOK = 0.03
-PIECE = 32 * 1024
+LOOK_S = 0.03
+PIECE_BYTES = 32 * 1024
 # Whether the run has ended is looked at so often, seconds.
-ENDED = 0.5
+ENDED_LOOK_S = 0.5
 
 
 def follow(home: str, at: int) -> None:
@@ -25,18 +25,18 @@ def follow(home: str, at: int) -> None:
             at = max(at, begin_of(home))
             with open(path, "rb") as file:
                 file.seek(at)
-                piece = file.read(PIECE)
+                piece = file.read(PIECE_BYTES)
                 # What went while it was read is no log.
                 while piece and begin_of(home) <= at:
                     sys.stdout.write("%d %s\n" % (at, base64.b64encode(piece).decode()))
                     at += len(piece)
-                    piece = file.read(PIECE)
+                    piece = file.read(PIECE_BYTES)
             sys.stdout.flush()
         except FileNotFoundError:
             pass
         if ended:
             return
-        if time.time() - checked > ENDED:
+        if time.time() - checked > ENDED_LOOK_S:
             checked = time.time()
             try:
                 with open(os.path.join(home, "run.json")) as file:
@@ -44,7 +44,7 @@ def follow(home: str, at: int) -> None:
                     ended = json.load(file)["state"] == "ended"
             except (OSError, ValueError):
                 pass
-        time.sleep(LOOK)
+        time.sleep(LOOK_S)
 
 
 def begin_of(home: str) -> int:

@@ -8,8 +8,8 @@ import ctypes
 import os
 
 # What stays on the instance of a log, and how much goes at once, bytes.
-KEEP = 64 * 1024 * 1024
-STEP = 64 * 1024 * 1024
+KEEP_BYTES = 64 * 1024 * 1024
+STEP_BYTES = 64 * 1024 * 1024
 # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE of Linux.
 PUNCH = 0x01 | 0x02
 
@@ -34,10 +34,10 @@ def give_back(home: str, saved: int) -> None:
     """Frees what lies before the last KEEP bytes of the `saved` ones, where there is enough of it
     and the file system can.
     """
-    begin, end = begin_of(home), saved - KEEP
-    if end - begin < STEP:
+    begin, end = begin_of(home), saved - KEEP_BYTES
+    if end - begin < STEP_BYTES:
         return
-    end -= end % STEP
+    end -= end % STEP_BYTES
     # Readers are told before it is gone.
     write(home, end)
     descriptor = os.open(os.path.join(home, "log"), os.O_WRONLY)

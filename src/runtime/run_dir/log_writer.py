@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 # Bytes kept in memory while the disk is full; what goes beyond is lost, and that is said.
-BACKLOG = 64 * 1024 * 1024
+BACKLOG_BYTES = 64 * 1024 * 1024
 # Set aside at the start, so that the end of a run on a full disk can be written down.
-RESERVE = 4 * 1024 * 1024
+RESERVE_BYTES = 4 * 1024 * 1024
 # Seconds between two notes of when what was written.
-GRAIN = 1.0
+GRAIN_S = 1.0
 
 
 class LogFile:
@@ -50,13 +50,13 @@ class LogFile:
         try:
             with open(self.reserve, "wb") as file:
                 if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, RESERVE)
+                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError:
             pass
 
     def write(self, data: bytes) -> None:
         if self.backlog:
-            if self.waiting + len(data) > BACKLOG:
+            if self.waiting + len(data) > BACKLOG_BYTES:
                 self.lost += len(data)
                 return
             self.backlog.append(data)
@@ -96,7 +96,7 @@ class LogFile:
                 return
             view = view[count:]
             self.size += count
-        if time.monotonic() - self.noted > GRAIN:
+        if time.monotonic() - self.noted > GRAIN_S:
             self.noted = time.monotonic()
             self._note()
 

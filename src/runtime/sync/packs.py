@@ -29,9 +29,9 @@ DIRECTORY_LIMIT = 32 * 1024 * 1024
 TRAILER = struct.Struct(">I4s")
 # What is asked for first of a pack of which little may be needed: the directory is most often in
 # it.
-TAIL = 192 * 1024
+TAIL_BYTES = 192 * 1024
 # Two segments with no more than this between them are fetched as one range.
-GAP = 128 * 1024
+GAP_BYTES = 128 * 1024
 
 
 class Segment:
@@ -95,7 +95,7 @@ class Packs:
 
     def take_parts(self, pack: SyncSpecPacksItem) -> None:
         size = pack["size"]
-        tail = min(TAIL, size)
+        tail = min(TAIL_BYTES, size)
         answer = self.get(pack, span=(None, tail), length=tail)
         if answer is None:
             return
@@ -245,7 +245,7 @@ def ranges(segments: Sequence[Segment]) -> list[list[Segment]]:
     """
     found: list[list[Segment]] = []
     for segment in segments:
-        if found and segment.offset - found[-1][-1].end <= GAP:
+        if found and segment.offset - found[-1][-1].end <= GAP_BYTES:
             found[-1].append(segment)
         else:
             found.append([segment])

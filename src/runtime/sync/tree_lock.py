@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 # Seconds that one waits for another's sync.
-LOCK_WAIT = 20
+LOCK_TIMEOUT_S = 20
 # Seconds without progress after which a holder counts as hung, and may be killed by whoever waits.
-EXPIRY = 900
+EXPIRY_S = 900
 # The owner's line is padded, so that it is written, and read, as one.
-LENGTH = 256
+OWNER_BYTES = 256
 
 
 class TreeLock:
@@ -41,7 +41,7 @@ class TreeLock:
         self.descriptor = os.open(
             os.path.join(self.directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600
         )
-        deadline = time.monotonic() + LOCK_WAIT
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
         while not self._take():
             owner = self._owner()
             if self._is_hung(owner):
@@ -75,14 +75,14 @@ class TreeLock:
             "pid": pid,
             "start": start_of(pid),
             "command": os.environ.get("SSM_COMMAND_ID", "")[:64],
-            "expires": time.monotonic() + EXPIRY,
+            "expires": time.monotonic() + EXPIRY_S,
         }
-        os.pwrite(self.descriptor, json.dumps(owner).encode().ljust(LENGTH), 0)
+        os.pwrite(self.descriptor, json.dumps(owner).encode().ljust(OWNER_BYTES), 0)
         self.owned = time.monotonic()
 
     def progress(self) -> None:
         """To be called often: puts the expiry off."""
-        if time.monotonic() - self.owned > EXPIRY / 20:
+        if time.monotonic() - self.owned > EXPIRY_S / 20:
             self.own()
 
     def _take(self) -> bool:
@@ -96,7 +96,7 @@ class TreeLock:
 
     def _owner(self) -> dict[str, Any]:
         try:
-            owner: dict[str, Any] | None = json.loads(os.pread(self.descriptor, LENGTH, 0))
+            owner: dict[str, Any] | None = json.loads(os.pread(self.descriptor, OWNER_BYTES, 0))
             return owner if isinstance(owner, dict) else {}
         except ValueError:
             return {}

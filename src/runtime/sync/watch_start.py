@@ -15,7 +15,7 @@ import time
 
 from ..system.daemonize import detached
 from ..system.errors import Failure
-from .tree_lock import LENGTH, TreeLock, start_of
+from .tree_lock import OWNER_BYTES, TreeLock, start_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 # Seconds that the one before has to end: it may be in the middle of an edit. A tree stands whole
 # after any kill.
-HANDOVER = 20
-STARTING = 10
+HANDOVER_TIMEOUT_S = 20
+START_TIMEOUT_S = 10
 
 
 def start(plan: WatchPlan, root: str) -> WatchReply:
@@ -83,7 +83,7 @@ def take(path: str) -> int:
     and ended at last.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    asked, deadline = None, time.monotonic() + HANDOVER
+    asked, deadline = None, time.monotonic() + HANDOVER_TIMEOUT_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,13 +96,13 @@ def take(path: str) -> int:
             send(holder, signal.SIGUSR1)
             asked = holder
         if time.monotonic() > deadline:
-            if holder is None or time.monotonic() > deadline + STARTING:
+            if holder is None or time.monotonic() > deadline + START_TIMEOUT_S:
                 os.close(descriptor)
                 raise Failure(
                     "BUSY",
                     "another watcher of this tree does not end",
                     owner=str(holder),
-                    age=HANDOVER,
+                    age=HANDOVER_TIMEOUT_S,
                 )
             send(holder, signal.SIGKILL)
         time.sleep(0.02)
@@ -113,14 +113,14 @@ def take(path: str) -> int:
 def write_holder(descriptor: int) -> None:
     pid = os.getpid()
     os.pwrite(
-        descriptor, json.dumps({"pid": pid, "start": start_of(pid)}).encode().ljust(LENGTH), 0
+        descriptor, json.dumps({"pid": pid, "start": start_of(pid)}).encode().ljust(OWNER_BYTES), 0
     )
 
 
 def read_holder(descriptor: int) -> int | None:
     """The process that holds a place, if it is the very one that wrote it down."""
     try:
-        holder = json.loads(os.pread(descriptor, LENGTH, 0))
+        holder = json.loads(os.pread(descriptor, OWNER_BYTES, 0))
         return holder["pid"] if start_of(holder["pid"]) == holder["start"] else None
     except (ValueError, KeyError, TypeError):
         return None

@@ -33,7 +33,7 @@ RECENT = 60
 EDIT_LIMIT = 64 * 1024 * 1024
 TEXT_LIMIT = 256 * 1024 * 1024
 # Seconds that S3 may be silent: a connection that is dead must not keep an edit waiting.
-SILENCE = 10
+SILENCE_S = 10
 
 
 class Ended(Exception):
@@ -71,7 +71,7 @@ class StopSignals:
 class Polled(Connections):
     def _open(self, secure: bool, host: str | None, port: int | None) -> http.client.HTTPConnection:
         connection = super()._open(secure, host, port)
-        connection.timeout = SILENCE
+        connection.timeout = SILENCE_S
         return connection
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 # How long a login shell may take, and how long it has to end after SIGTERM, seconds.
-LOGIN_TIMEOUT = 15
-LOGIN_GRACE = 3
+LOGIN_TIMEOUT_S = 15
+LOGIN_GRACE_S = 3
 LOGIN_USERS = (
     "ubuntu",
     "ec2-user",
@@ -188,7 +188,7 @@ def login_environment(
         if say is not None:
             say(
                 "the login shell of %s did not end within %d s: its variables are not used"
-                % (account.pw_name, LOGIN_TIMEOUT)
+                % (account.pw_name, LOGIN_TIMEOUT_S)
             )
         return with_tools(seed, account)
     except (OSError, subprocess.SubprocessError):
@@ -220,11 +220,11 @@ def _run_login_shell(shell: str, variables: dict[str, str], account: pwd.struct_
     )
     with process:
         try:
-            return process.communicate(timeout=LOGIN_TIMEOUT)[0]
+            return process.communicate(timeout=LOGIN_TIMEOUT_S)[0]
         except subprocess.TimeoutExpired:
             _signal_group(process.pid, signal.SIGTERM)
             try:
-                process.communicate(timeout=LOGIN_GRACE)
+                process.communicate(timeout=LOGIN_GRACE_S)
             except subprocess.TimeoutExpired:
                 pass
             _signal_group(process.pid, signal.SIGKILL)

@@ -26,7 +26,7 @@ GPU_QUERY = (
     "temperature.gpu",
     "power.draw",
 )
-GPU_LIMIT = 5.0
+GPU_TIMEOUT_S = 5.0
 # What is below it is idle, %.
 BUSY = 5
 MIB = 1024 * 1024
@@ -160,7 +160,7 @@ class Gpus:
                         else None
                     )
                 self.asked = None
-            elif self.clock() - self.since > GPU_LIMIT:
+            elif self.clock() - self.since > GPU_TIMEOUT_S:
                 # One that hangs in the driver does not end by this either: it is asked no more
                 # while it is there.
                 self.asked.kill()
@@ -237,7 +237,7 @@ def count_gpus() -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=GPU_LIMIT * 4,
+            timeout=GPU_TIMEOUT_S * 4,
         )
     except (OSError, subprocess.SubprocessError):
         return 0

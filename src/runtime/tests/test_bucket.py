@@ -88,7 +88,7 @@ class OpenBucketTest(unittest.TestCase):
         server = self.server = Server(answer)
         self.addCleanup(server.close)
         with mock.patch.object(signed_requests, "instance_role", Role), mock.patch.object(
-            signed_requests, "PAUSE", 0
+            signed_requests, "RETRY_PAUSE_S", 0
         ):
             connections = Connections()
             self.addCleanup(connections.close)

@@ -134,7 +134,7 @@ class OpenTest(Saving):
         it = self.open()
         self.begin("a.pt")
         self.assertFalse(self.later(it))
-        self.assertTrue(self.later(it, whole_units.PATIENCE))
+        self.assertTrue(self.later(it, whole_units.QUIET_ALTHOUGH_OPEN_S))
 
     def test_what_is_open_for_reading_is_whole(self):
         it = self.open()
@@ -163,7 +163,7 @@ class OpenTest(Saving):
         it = self.open()
         table = self.begin("table.csv", b"epoch\n")
         self.later(it)
-        self.later(it, whole_units.PATIENCE)
+        self.later(it, whole_units.QUIET_ALTHOUGH_OPEN_S)
         for epoch in range(3):
             self.write("%d.pt" % epoch)
             table.write(b"%d\n" % epoch)

@@ -66,7 +66,7 @@ class RoleTest(unittest.TestCase):
         self.role.credentials().expires = time.time() + 301
         self.assertEqual(self.role.credentials().key, "ASIA1")
         self.role.credentials().expires = time.time() + 299
-        self.role.asked -= credentials.PAUSE + 1
+        self.role.asked -= credentials.RETRY_PAUSE_S + 1
         self.assertEqual(self.role.credentials().key, "ASIA2")
 
     def test_are_not_asked_for_again_and_again_where_there_are_no_newer(self):
@@ -81,11 +81,11 @@ class RoleTest(unittest.TestCase):
     def test_are_kept_while_they_hold_though_nobody_answers(self):
         kept = self.role.credentials()
         kept.expires = time.time() + 60
-        self.role.asked -= credentials.PAUSE + 1
+        self.role.asked -= credentials.RETRY_PAUSE_S + 1
         self.metadata.broken = Failure("NO_METADATA", "silence", status=0)
         self.assertIs(self.role.credentials(), kept)
         kept.expires = time.time() - 1
-        self.role.asked -= credentials.PAUSE + 1
+        self.role.asked -= credentials.RETRY_PAUSE_S + 1
         self.assertEqual(self.refused().message, "silence")
 
     def test_there_are_none_without_a_role(self):

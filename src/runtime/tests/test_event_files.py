@@ -159,7 +159,7 @@ class EventFilesTest(unittest.TestCase):
         self.append("runs/c/events.out.tfevents.1", record(event(1, simple("honest", 1))))
         ticks = iter(range(10**6))
         # Each look at the clock takes a third of the time: two files a look.
-        self.files.clock = lambda: next(ticks) * event_files.LOOK / 3
+        self.files.clock = lambda: next(ticks) * event_files.LOOK_S / 3
         self.files._search(10**6)
         self.files.due = 10**6
         self.assertNotIn("honest", str(self.files.read()))
@@ -173,7 +173,7 @@ class EventFilesTest(unittest.TestCase):
             self.append("runs/%d/x" % number, b"")
         self.append("runs/z/events.out.tfevents.1", record(event(1, simple("loss", 1))))
         ticks = iter(range(10**6))
-        self.files.clock = lambda: next(ticks) * event_files.LOOK / 10
+        self.files.clock = lambda: next(ticks) * event_files.LOOK_S / 10
         self.assertEqual(self.files.read(), [])
         self.assertLess(next(ticks), 20)
 
@@ -197,7 +197,11 @@ class EventFilesTest(unittest.TestCase):
     def test_what_is_too_long_is_skipped(self):
         self.append(
             "runs/events.out.tfevents.1",
-            record(event(1, simple("x", 1) + field(1, 2, b"y" * event_files.EVENT)))
+            record(
+                event(
+                    1, simple("x", 1) + field(1, 2, b"y" * event_files.LARGEST_SCALAR_EVENT_BYTES)
+                )
+            )
             + record(event(2, simple("loss", 2))),
         )
         self.assertEqual(self.files.read(), [{"step": 2, "loss": 2}])

@@ -246,10 +246,10 @@ class FleetTest(unittest.TestCase):
             ("Signer", lambda *_: None),
             ("instance_role", lambda: None),
             ("wait_for_boot", lambda: None),
-            ("TICK", 0.001),
-            ("LOOK", 0.001),
+            ("TICK_S", 0.001),
+            ("LOOK_S", 0.001),
             ("PAUSES", (0.001, 0.001)),
-            ("TAGGED", 0.01),
+            ("TAGS_TIMEOUT_S", 0.01),
         ):
             patch = mock.patch.object(fleet_run, name, value)
             patch.start()

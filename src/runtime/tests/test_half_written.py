@@ -85,7 +85,7 @@ class HalfWrittenTest(Saving):
         address, unmap = mapped(path, mmap.PAGESIZE)
         ctypes.memset(address, ord("a"), 1)
         it.look()
-        self.assertTrue(self.later(it, whole_units.PATIENCE))
+        self.assertTrue(self.later(it, whole_units.QUIET_ALTHOUGH_OPEN_S))
         before = os.stat(path).st_mtime_ns
         ctypes.memset(address, ord("b"), 1)
         unmap()
@@ -155,7 +155,7 @@ class HalfWrittenTest(Saving):
                     self.assertTrue(self.later(it, 5))
 
     def test_it_is_saved_when_it_does_not_change_any_more(self):
-        for how in ({"seconds": whole_units.PATIENCE}, {"final": True}):
+        for how in ({"seconds": whole_units.QUIET_ALTHOUGH_OPEN_S}, {"final": True}):
             with self.subTest(how):
                 self.fresh()
                 it = self.open()
@@ -221,7 +221,7 @@ class HalfWrittenTest(Saving):
                     )
                 if how == "marked":
                     self.write("global_step20/.complete")
-                self.later(it, whole_units.PATIENCE if how == "patience" else 5)
+                self.later(it, whole_units.QUIET_ALTHOUGH_OPEN_S if how == "patience" else 5)
                 self.assertIn("global_step20", self.set(it.latest()["n"]))
 
 
@@ -290,7 +290,11 @@ class SameStepTest(Saving):
                 self.write("model-step2.pt", b"m2")
                 if how == "next":
                     self.write("model-step3.pt", b"m3")
-                self.later(it, whole_units.PATIENCE if how == "patience" else 5, final=how == "end")
+                self.later(
+                    it,
+                    whole_units.QUIET_ALTHOUGH_OPEN_S if how == "patience" else 5,
+                    final=how == "end",
+                )
                 self.assertIn(
                     "model-step2.pt", {name for each in it.kept for name in self.set(each["n"])}
                 )

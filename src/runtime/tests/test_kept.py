@@ -67,7 +67,7 @@ class KeptTest(unittest.TestCase):
         lock = os.open(os.path.join(self.at, "lock"), os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.write(lock, b'{"owner": "run other"}')
-        with mock.patch.object(shared_cache, "TELL", 0):
+        with mock.patch.object(shared_cache, "MESSAGE_INTERVAL_S", 0):
             self.use(pause=lambda _: os.close(lock) if len(self.said) == 2 else None)
         self.assertRegex(
             self.said[1],

@@ -36,8 +36,8 @@ class LoginTest(unittest.TestCase):
     def test_a_shell_that_does_not_end_is_ended_with_its_children_and_removes_its_lock(self):
         self.profile(PROFILE)
         said = []
-        with mock.patch.object(accounts, "LOGIN_TIMEOUT", 1), mock.patch.object(
-            accounts, "LOGIN_GRACE", 60
+        with mock.patch.object(accounts, "LOGIN_TIMEOUT_S", 1), mock.patch.object(
+            accounts, "LOGIN_GRACE_S", 60
         ):
             found = accounts.login_environment(self.account, said.append)
         self.assertEqual((found["HOME"], os.listdir(self.home)), (self.home, [".bash_profile"]))
@@ -46,8 +46,8 @@ class LoginTest(unittest.TestCase):
     def test_one_that_ignores_the_signal_is_killed(self):
         self.profile("trap '' TERM\nwhile :; do sleep 1; done")
         begun = time.monotonic()
-        with mock.patch.object(accounts, "LOGIN_TIMEOUT", 0.5), mock.patch.object(
-            accounts, "LOGIN_GRACE", 0.5
+        with mock.patch.object(accounts, "LOGIN_TIMEOUT_S", 0.5), mock.patch.object(
+            accounts, "LOGIN_GRACE_S", 0.5
         ):
             accounts.login_environment(self.account)
         self.assertLess(time.monotonic() - begun, 200)

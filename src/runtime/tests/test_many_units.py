@@ -162,7 +162,7 @@ class UnfitTest(Saving):
                     # It may be about to be filled in.
                     self.assertFalse(self.later(it))
                     self.assertEqual(it.unfit, {})
-                self.assertTrue(self.later(it, whole_units.PATIENCE, final=final))
+                self.assertTrue(self.later(it, whole_units.QUIET_ALTHOUGH_OPEN_S, final=final))
                 self.assertEqual(self.set(it.latest()["n"]), ["a.pt"])
                 told = r"^hole\.bin: it is sparse: of its 42949672960 bytes, \d+ are written"
                 self.assertRegex(it.unfit["hole.bin"], told)

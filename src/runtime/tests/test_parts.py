@@ -24,9 +24,9 @@ from nx_ec2_runtime.system.errors import Failure
 
 
 def small_parts(case, size=1000):
-    before = part_upload.SIZE
-    part_upload.SIZE = size
-    case.addCleanup(setattr, part_upload, "SIZE", before)
+    before = part_upload.PART_BYTES
+    part_upload.PART_BYTES = size
+    case.addCleanup(setattr, part_upload, "PART_BYTES", before)
 
 
 class Files(unittest.TestCase):
@@ -94,7 +94,7 @@ class PartsTest(Files):
 
     def test_the_size_of_a_part_is_the_formats(self):
         self.doCleanups()
-        self.assertEqual(part_upload.SIZE, 8 * 1024 * 1024)
+        self.assertEqual(part_upload.PART_BYTES, 8 * 1024 * 1024)
 
     def test_a_part_is_sent_once_within_a_file_between_files_and_by_the_next_process(self):
         bucket = Bucket()

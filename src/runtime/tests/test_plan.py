@@ -51,8 +51,8 @@ class PlanTest(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp()
         self.store = Store(self.ranges)
-        self.addCleanup(setattr, http_pool, "PAUSE", http_pool.PAUSE)
-        http_pool.PAUSE = 0.01
+        self.addCleanup(setattr, http_pool, "RETRY_PAUSE_S", http_pool.RETRY_PAUSE_S)
+        http_pool.RETRY_PAUSE_S = 0.01
 
     def tearDown(self):
         self.store.close()
@@ -780,11 +780,13 @@ class Plans(PlanTest):
         ready, told = os.pipe()
         child = os.fork()
         if child == 0:
-            locks.EXPIRY = expires
+            locks.EXPIRY_S = expires
             with locks.TreeLock(self.root, "t") as lock:
                 if start is not None:
                     owner = dict(lock._owner(), start=start)
-                    os.pwrite(lock.descriptor, json.dumps(owner).encode().ljust(locks.LENGTH), 0)
+                    os.pwrite(
+                        lock.descriptor, json.dumps(owner).encode().ljust(locks.OWNER_BYTES), 0
+                    )
                 os.write(told, b"x")
                 time.sleep(60)
                 os._exit(0)
@@ -799,7 +801,7 @@ class Plans(PlanTest):
         self.assertEqual(os.waitpid(child, 0)[1], signal.SIGKILL)
 
     def test_a_holder_in_time_or_another_process_of_its_number_is_left_alone(self):
-        wait, locks.LOCK_WAIT = locks.LOCK_WAIT, 0.3
+        wait, locks.LOCK_TIMEOUT_S = locks.LOCK_TIMEOUT_S, 0.3
         try:
             for expires, start in ((100, None), (-1, 1)):
                 child = self.holder(expires, start)
@@ -810,7 +812,7 @@ class Plans(PlanTest):
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
         finally:
-            locks.LOCK_WAIT = wait
+            locks.LOCK_TIMEOUT_S = wait
 
 
 class PlansWithoutRanges(Plans):

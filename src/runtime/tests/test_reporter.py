@@ -59,7 +59,7 @@ class ReporterTest(Trainings):
             try:
                 with mock.patch(
                     "nx_ec2_runtime.aws.bucket.open_bucket", lambda access: store
-                ), mock.patch.object(reporter, "TICK", 0.001):
+                ), mock.patch.object(reporter, "TICK_S", 0.001):
                     reporter.Reporter(home).run()
             finally:
                 os._exit(0)
@@ -79,12 +79,14 @@ class ReporterTest(Trainings):
         self.assertEqual(
             (record["state"], record["outcome"], record["exitCode"]), ("ended", "succeeded", 0)
         )
-        told = b"".join(objects["log/%d" % n] for n in range(-(-len(log) // log_upload.SEGMENT)))
+        told = b"".join(
+            objects["log/%d" % n] for n in range(-(-len(log) // log_upload.SEGMENT_BYTES))
+        )
         self.assertEqual(told, log)
         self.assertEqual(record["log"]["size"], len(log))
         pieces = [
-            log[start : start + log_upload.SEGMENT]
-            for start in range(0, len(log), log_upload.SEGMENT)
+            log[start : start + log_upload.SEGMENT_BYTES]
+            for start in range(0, len(log), log_upload.SEGMENT_BYTES)
         ]
         self.assertEqual(
             record["log"]["hashes"],
@@ -126,8 +128,8 @@ class ReporterTest(Trainings):
 
     def test_a_log_that_is_in_the_store_gives_its_disk_back(self):
         home, log = self.ended()
-        with mock.patch.object(log_trim, "KEEP", 300000), mock.patch.object(
-            log_trim, "STEP", 65536
+        with mock.patch.object(log_trim, "KEEP_BYTES", 300000), mock.patch.object(
+            log_trim, "STEP_BYTES", 65536
         ):
             self.assertTrue(self.report(home))
         self.assert_told(home, log)

@@ -152,7 +152,7 @@ class Resuming(Trainings):
 class ResumeTest(Resuming):
     def test_a_run_goes_on_on_other_instances_as_if_it_had_never_left(self):
         # Two segments of log and a piece.
-        pad = log_upload.SEGMENT // 2
+        pad = log_upload.SEGMENT_BYTES // 2
         self.at("i-1")
         self.begin(leave=1, pad=pad)
         first = self.interrupt()
@@ -463,7 +463,7 @@ class ResumeTest(Resuming):
 
     def test_a_log_that_was_changed_is_not_gone_on_with(self):
         self.at("i-1")
-        self.begin(leave=1, pad=log_upload.SEGMENT)
+        self.begin(leave=1, pad=log_upload.SEGMENT_BYTES)
         self.interrupt()
         self.at("i-2")
         objects = self.store.objects()
@@ -485,8 +485,8 @@ class ResumeTest(Resuming):
         log = self.log()
         self.assertIn(b"half of a line\nmore\n", log)
         pieces = [
-            log[start : start + log_upload.SEGMENT]
-            for start in range(0, len(log), log_upload.SEGMENT)
+            log[start : start + log_upload.SEGMENT_BYTES]
+            for start in range(0, len(log), log_upload.SEGMENT_BYTES)
         ]
         self.assertEqual(
             record["log"]["hashes"]["segments"],
@@ -578,7 +578,7 @@ class FenceTest(unittest.TestCase):
         old = self.fenced()
         self.tell(old)
         self.tell(self.fenced("i-2", 2, old.etag, fresh=False))
-        self.now = fencing.LEASE + 1
+        self.now = fencing.LEASE_S + 1
         with self.assertRaises(fencing.Superseded):
             old.put("log/0", b"x")
         self.assertNotIn("log/0", self.store.objects())
@@ -610,7 +610,7 @@ class FenceTest(unittest.TestCase):
             b"x" * (2 << 20),
         )):
             self.overwrite(forged)
-            self.now += fencing.LEASE + 1
+            self.now += fencing.LEASE_S + 1
             it.put("log/0", b"x")
             self.tell(it, heartbeat=5 + n)
             self.assertEqual(self.record(), {"instance": "i-1", "attempt": 1, "heartbeat": 5 + n})

@@ -316,12 +316,12 @@ class SyncTest(unittest.TestCase):
         self.assertTrue(done and kill_at > 10)
 
     def test_a_locked_tree_is_busy(self):
-        wait, tree_lock.LOCK_WAIT = tree_lock.LOCK_WAIT, 0.2
+        wait, tree_lock.LOCK_TIMEOUT_S = tree_lock.LOCK_TIMEOUT_S, 0.2
         try:
             with tree_lock.TreeLock(self.root, "t"):
                 self.assertEqual(self.sync({b"a": b"1"})["error"]["code"], "BUSY")
         finally:
-            tree_lock.LOCK_WAIT = wait
+            tree_lock.LOCK_TIMEOUT_S = wait
 
 
 if __name__ == "__main__":

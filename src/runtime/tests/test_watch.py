@@ -263,11 +263,11 @@ class WatchTest(unittest.TestCase):
         self.assertEqual(self.read("a"), b"other")
 
     def test_a_tree_that_is_locked_is_told(self):
-        before, tree_lock.LOCK_WAIT = tree_lock.LOCK_WAIT, 0.2
+        before, tree_lock.LOCK_TIMEOUT_S = tree_lock.LOCK_TIMEOUT_S, 0.2
         try:
             self.start()
         finally:
-            tree_lock.LOCK_WAIT = before
+            tree_lock.LOCK_TIMEOUT_S = before
         # Which shows, too, that the watcher holds no lock of the command's.
         with tree_lock.TreeLock(self.root, "t"):
             self.edit(1, self.sync({b"a": b"other"}))
@@ -337,11 +337,11 @@ class WatchTest(unittest.TestCase):
     def test_one_that_does_not_end_is_killed(self):
         first = self.start()["watch"]["pid"]
         os.kill(first, signal.SIGSTOP)
-        before, watch_start.HANDOVER = watch_start.HANDOVER, 0.3
+        before, watch_start.HANDOVER_TIMEOUT_S = watch_start.HANDOVER_TIMEOUT_S, 0.3
         try:
             self.start(session=SESSION[::-1])
         finally:
-            watch_start.HANDOVER = before
+            watch_start.HANDOVER_TIMEOUT_S = before
         self.until(lambda: tree_lock.start_of(first) is None)
 
     def test_after_a_kill_another_is_started(self):

@@ -425,7 +425,7 @@ class WatchdogTest(unittest.TestCase):
 
     def test_is_not_held_up_by_what_can_not_be_removed(self):
         self.with_boot("import time\ndef start(config): pass\ndef finish(config): time.sleep(60)\n")
-        with mock.patch.object(watchdog, "FINISH", 0.2):
+        with mock.patch.object(watchdog, "FINISH_S", 0.2):
             self.assertEqual(
                 self.pass_time(self.watchdog(lifetime=100, boot={"objectKey": "k"}), 500), 100
             )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # A reporter that gave up is waited for so long after the end of its run, seconds: a client may
 # bring another way into the store.
-GIVEN_UP = 900
+GIVEN_UP_S = 900
 
 
 class Run:
@@ -70,7 +70,7 @@ class Run:
         if not self.plan.get("store"):
             return self.ended
         # One that gave up, or was killed.
-        return None if self.reports else self.ended + GIVEN_UP
+        return None if self.reports else self.ended + GIVEN_UP_S
 
     def log_size(self) -> int:
         try:

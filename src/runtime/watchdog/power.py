@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 # For what a command of the machine's may take, seconds.
-PATIENCE = 20
+COMMAND_TIMEOUT_S = 20
 # After so many tries of the usual way the next one goes by the harder ones.
 USUAL = 3
 NOW = ("shutdown", "-h", "now")
@@ -56,7 +56,7 @@ class Power:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=PATIENCE,
+                timeout=COMMAND_TIMEOUT_S,
                 cwd="/",
             )
         except (OSError, subprocess.SubprocessError):

@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 
 # Between two looks, seconds at most; less where little time is given.
-TICK = 5.0
+TICK_S = 5.0
 # All that runs are given to end and to be saved in, seconds; of that, to end by themselves; and
 # beyond their grace.
 ENDING, GRACE, ANSWER = 300, 120, 30
 # Between two tries to shut down, and to set the system's own timer, seconds.
-RETRY_SECONDS = 30.0
+RETRY_S = 30.0
 # How much later than the watchdog the system's own timer comes, seconds.
-MARGIN = 600
+MARGIN_S = 600
 # What `finish` of a run that starts at the boot may take, seconds.
-FINISH = 60
+FINISH_S = 60
 
 
 class Watchdog:
@@ -143,8 +143,8 @@ class Watchdog:
             return
         if self.config["boot"] and not self.finished:
             self.finished = True
-            in_time(self.finish_run, FINISH)
-        self.due["off"] = self.clock() + RETRY_SECONDS
+            in_time(self.finish_run, FINISH_S)
+        self.due["off"] = self.clock() + RETRY_S
         command, done = self.power.off()
         self.say("%s: %s" % (command, "taken" if done else "refused"))
 
@@ -154,8 +154,8 @@ class Watchdog:
         if self.armed or self.ends or now < self.due["arm"]:
             return
         left = max(0.0, self.left())
-        self.armed = self.power.arm(int(left + MARGIN + 59) // 60)
-        self.due["arm"] = now + RETRY_SECONDS
+        self.armed = self.power.arm(int(left + MARGIN_S + 59) // 60)
+        self.due["arm"] = now + RETRY_S
         if self.armed:
             self.say("shuts down in %d s at the latest" % left)
 
@@ -165,7 +165,7 @@ class Watchdog:
         """
         if not self.config["boot"] or self.ends or self.clock() < self.due["boot"]:
             return
-        self.due["boot"] = self.clock() + RETRY_SECONDS
+        self.due["boot"] = self.clock() + RETRY_S
         if self.starter is not None:
             pid, status = os.waitpid(self.starter, os.WNOHANG)
             if pid == 0:
@@ -233,8 +233,8 @@ class Watchdog:
     def last_resort(self) -> None:
         """Beside all else, which a disk that does not answer can hold for ever."""
         while True:
-            time.sleep(RETRY_SECONDS)
-            if self.left() < -(ENDING + 2 * RETRY_SECONDS):
+            time.sleep(RETRY_S)
+            if self.left() < -(ENDING + 2 * RETRY_S):
                 try:
                     self.power.off()
                 except InstanceGone:
@@ -250,7 +250,7 @@ class Watchdog:
     def run(self) -> None:
         threading.Thread(target=self.last_resort, daemon=True).start()
         limits = (self.config["lifetime"], self.config["idle"], self.config["start"])
-        pause = max(0.1, min([TICK] + [limit / 10.0 for limit in limits if limit]))
+        pause = max(0.1, min([TICK_S] + [limit / 10.0 for limit in limits if limit]))
         while True:
             try:
                 self.tick()
