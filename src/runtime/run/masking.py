@@ -36,27 +36,71 @@ def forms(value: str) -> set[bytes]:
         data = text.encode("utf-8", "surrogateescape")
         found.add(data)
         found.update(in_base64(data, len(value) <= BROKEN))
-        for quoted in (
-            urllib.parse.quote(data, safe=""),
-            urllib.parse.quote_plus(data),
-            urllib.parse.quote(data),
-        ):
-            found.update((
-                quoted.encode(),
-                re.sub("%..", lambda match: match.group().lower(), quoted).encode(),
-            ))
+        found.update(in_urls(data))
         shown: list[str] = [
             quoted
             for once in in_json(text)
-            for quoted in (once, once.replace("/", "\\/"), *in_json(once))
+            for quoted in (once, once.replace("/", "\\/"), *in_json(once), *in_careful_json(once))
         ]
+        shown += in_shell(text)
         escaped = html.escape(text)
         numbered = escaped.replace("&#x27;", "&#39;")
         shown += [escaped, numbered, numbered.replace("&quot;", "&#34;")]
         # As Python shows a text, and bytes.
         shown += [repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]]
+        shown += [repr(text + "'\"")[1:-4], repr(data + b"'\"")[2:-4]]
         found.update(each.encode("utf-8", "surrogateescape") for each in shown)
     return {each for each in found if len(each) >= SHORTEST}
+
+
+# What libraries leave as it is in a URL, besides letters, digits and "_.-~": Python's quote (two),
+# encodeURIComponent, URLSearchParams (also quote_plus), a URL's password, its path and its query as
+# browsers write them, and requests.
+URL_SAFE = (
+    "",
+    "/",
+    "!'()*",
+    "*",
+    "!$%&'()*+,",
+    "!$%&'()*+,/:;=@[]|^",
+    "!$%&()*+,/:;=?@[]|^`{}",
+    "!#$%&'()*+,/:;=?@[]",
+)
+
+
+def in_urls(data: bytes) -> Iterator[bytes]:
+    for safe in URL_SAFE:
+        quoted = urllib.parse.quote(data, safe=safe)
+        for each in (quoted, quoted.replace("%20", "+"), quoted.replace("~", "%7E")):
+            yield each.encode()
+            yield re.sub("%..", lambda match: match.group().lower(), each).encode()
+
+
+# What encoders of JSON escape besides what they must: Go, templates of HTML, and .NET.
+CAREFUL = ("<>&", "<>&'", "<>&'+`")
+
+
+def in_careful_json(once: str) -> Iterator[str]:
+    """A text as it is in JSON, with more characters escaped, in both cases of hexadecimal."""
+    for characters in ("", *CAREFUL):
+        for form in ("\\u%04x", "\\u%04X"):
+            escaped = re.sub(
+                r"\\u([0-9a-f]{4})", lambda match, form=form: form % int(match[1], 16), once
+            )
+            for each in characters:
+                escaped = escaped.replace(each, form % ord(each))
+            yield escaped
+            if characters:
+                yield escaped.replace('\\"', form % ord('"'))
+
+
+def in_shell(text: str) -> list[str]:
+    """A text between single quotes, by bash and by Python's shlex, and with backslashes."""
+    return [
+        text.replace("'", "'\\''"),
+        text.replace("'", "'\"'\"'"),
+        re.sub(r"([^\w@%+=:,./-])", r"\\\1", text),
+    ]
 
 
 def in_json(text: str) -> tuple[str, str]:

@@ -146,6 +146,29 @@ class MaskTest(unittest.TestCase):
             shown = through(Mask([value]), ("before %s after" % text).encode(), [])
             self.assertRegex(shown, rb"^before b?['\"]?\*\*\*['\"]? after$")
 
+    def test_masks_a_value_as_encoders_of_urls_json_and_shell_words_write_it(self):
+        value = "p!ss/w(rd)*+<&>'x"
+        for shown in (
+            "?t=p!ss%2Fw(rd)*%2B%3C%26%3E'x",  # encodeURIComponent
+            "?t=p%21ss%2Fw%28rd%29*%2B%3C%26%3E%27x",  # URLSearchParams
+            "https://:p!ss%2Fw(rd)*+%3C&%3E'x@h/",  # URL.password
+            "?t=p!ss/w(rd)*+%3C&%3E'x",  # requests
+            '{"t":"p!ss/w(rd)*+\\u003c\\u0026\\u003e\'x"}',  # encoding/json
+            '{"t":"p!ss/w(rd)*\\u002B\\u003C\\u0026\\u003E\\u0027x"}',  # System.Text.Json
+            "+ : 'p!ss/w(rd)*+<&>'\\''x'",  # bash -x
+            "'p!ss/w(rd)*+<&>'\"'\"'x'",  # shlex.quote
+            "p\\!ss/w\\(rd\\)\\*+\\<\\&\\>\\'x",  # printf %q
+            repr('say "hi" ' + value),
+        ):
+            with self.subTest(shown):
+                masked = through(Mask([value]), shown.encode(), [])
+                self.assertIn(b"***", masked)
+                self.assertNotIn(b"ss", masked)
+        self.assertEqual(
+            through(Mask(["p\u00e4ssw\u00f6rd"]), b'{"t":"p\\u00E4ssw\\u00F6rd"}', []),
+            b'{"t":"***"}',
+        )
+
     def test_masks_the_texts_of_a_value_that_is_json(self):
         keys = ["line one\nline two!"]
         value = json.dumps({
