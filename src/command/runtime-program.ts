@@ -4,7 +4,7 @@ import { join, sep } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { RUNTIME_DIRECTORY } from './runtime-directory';
 
-/** The runtime as it travels: docs/reference/formats.md, "Runtime". */
+/** The runtime as it travels: docs/reference/formats.md, "Store". */
 export interface RuntimeProgram {
   bytes: Buffer;
   sha256: string;

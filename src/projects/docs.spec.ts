@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, normalize } from 'node:path';
 import { resolveConfiguration } from '../config/configuration';
@@ -64,6 +64,30 @@ describe('a page of the documentation', () => {
 
   it.each(teachingPages())('%s is linked from the README', (page) => {
     expect(linksOf('README.md')).toContain(page);
+  });
+});
+
+describe('a comment', () => {
+  const sources = ['src', 'bench', 'e2e', 'scripts'].flatMap((directory) =>
+    readdirSync(join(ROOT, directory), { recursive: true, encoding: 'utf8' })
+      .filter((path) => /\.(ts|py|mjs)$/.test(path))
+      .map((path) => join(directory, path)),
+  );
+  const citations = sources.flatMap((source) => {
+    // A citation may go over the end of a line.
+    const text = readFileSync(join(ROOT, source), 'utf8').replace(/\n\s*(\*|#|\/\/)?\s*/g, ' ');
+    return [...text.matchAll(/(docs\/[\w/-]+\.md), "([^"]+)"/g)].map(([, page, heading]) => ({
+      source,
+      page,
+      heading,
+    }));
+  });
+
+  it('that cites a page names a heading that it has', () => {
+    const headings = (page: string) =>
+      [...readFileSync(join(ROOT, page), 'utf8').matchAll(/^#+ (.+)$/gm)].map(([, text]) => text.replaceAll('`', ''));
+    expect(citations.length).toBeGreaterThan(40);
+    expect(citations.filter(({ page, heading }) => !headings(page).includes(heading))).toEqual([]);
   });
 });
 

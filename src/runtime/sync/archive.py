@@ -1,5 +1,5 @@
 """The plain way: the contents come as one gzip-compressed tar (docs/reference/formats.md,
-"Archive").
+"Store").
 """
 
 from __future__ import annotations

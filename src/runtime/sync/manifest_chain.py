@@ -1,5 +1,5 @@
-"""Snapshots' records, by which a tree that holds something else is healed:
-docs/reference/formats.md, "Record".
+"""Chains of manifests, by which a tree that holds something else is repaired:
+docs/reference/formats.md, "Store".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 import type { SentFiles } from '../../../project/sent-files';
 import type { FoldNames } from '../../../workspace/name-folding';
 
-/** One artifact as the instance lists it: docs/reference/formats.md, "collect". */
+/** One artifact as the instance lists it: docs/reference/formats.md, "Artifacts". */
 export interface Artifact {
   /** Project-relative. */
   path: string;
