@@ -64,6 +64,8 @@ class WatchdogTest(unittest.TestCase):
         quiet = mock.patch("sys.stderr", io.StringIO())
         quiet.start()
         self.addCleanup(quiet.stop)
+        # By how much the time of day was set back, s.
+        self.set_back = 0.0
         self.now, self.power, self.idle, self.locks, self.count = (
             0.0,
             FakePower(),
@@ -80,7 +82,7 @@ class WatchdogTest(unittest.TestCase):
             power=self.power,
             boot=BOOT,
             clock=lambda: self.now,
-            wall=lambda: BOOTED + self.now,
+            wall=lambda: BOOTED + self.now - self.set_back,
             idle=self.idle if config["idle"] is not None else None,
         )
         made.restore_state()
@@ -219,6 +221,13 @@ class WatchdogTest(unittest.TestCase):
         self.finish(run, "interrupted", saved=False)
         self.assertEqual(self.pass_time(it, 500), 405)
 
+    def test_waits_no_longer_where_the_time_of_day_is_set_back(self):
+        run, it = self.begin(), self.watchdog(lifetime=100)
+        self.pass_time(it, 105)
+        self.finish(run, "interrupted", saved=False)
+        self.set_back = 86_400.0
+        self.assertEqual(self.pass_time(it, 500), 405)
+
     def test_does_not_wait_for_a_reporter_that_is_gone(self):
         run, it = self.begin(), self.watchdog(lifetime=100)
         self.pass_time(it, 100)
@@ -352,6 +361,13 @@ class WatchdogTest(unittest.TestCase):
         it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
         self.finish(run)
         self.assertEqual(self.pass_time(it, 500), 60)
+
+    def test_ends_after_a_run_where_the_time_of_day_is_set_back(self):
+        it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
+        self.finish(run)
+        self.pass_time(it, 10)
+        self.set_back = 86_400.0
+        self.assertEqual(self.pass_time(it, 2000), 905)
 
     def test_is_kept_for_good_if_configured(self):
         it, run = self.watchdog(finish={"success": 60, "failure": None}), self.begin()

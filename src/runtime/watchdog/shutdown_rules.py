@@ -117,4 +117,10 @@ class ShutdownRules:
             return False
         last = max(trainings, key=lambda run: run.ended)
         kept = finish["success" if last.succeeded else "failure"]
-        return kept is not None and self.wall() >= max([last.ended + kept] + settled)
+        if kept is None or self.free is None:
+            return False
+        # The time of day may have been set back since.
+        waited = self.clock() - self.free
+        return waited >= max(kept, activity.GIVEN_UP_S) or self.wall() >= max(
+            [last.ended + kept] + settled
+        )

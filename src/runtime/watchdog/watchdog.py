@@ -67,6 +67,8 @@ class Watchdog:
         self.directory = os.path.join(root, "watchdog")
         self.rules = ShutdownRules(config, root, boot=boot, clock=clock, wall=wall, idle=idle)
         self.ends = None
+        # By the clock, which nobody can set: since when it ends.
+        self.ends_since = 0.0
         # By the clock: run -> until when its end is waited for; when the next tries are due.
         self.asked = {}
         self.due = {"arm": 0.0, "off": 0.0, "boot": 0.0}
@@ -84,6 +86,7 @@ class Watchdog:
             self.rules.restore_state(self.to_monotonic(state["idle"]))
         if state.get("ends"):
             self.ends = state["ends"]
+            self.ends_since = self.to_monotonic(state["ends"]["at"])
 
     def boot_name(self) -> str | None:
         """A local instance's machine does not boot with it."""
@@ -108,6 +111,7 @@ class Watchdog:
             self.ends = None
         if why and (self.ends is None or (why in FORCED and self.ends["why"] not in FORCED)):
             self.ends = {"at": int(self.wall() * 1000), "why": why}
+            self.ends_since = self.clock()
             self.say("ends: %s" % why)
         self.save()
         if self.ends and self.is_ready():
@@ -127,7 +131,7 @@ class Watchdog:
                 if run.stop(ends["why"], grace):
                     self.say("stops %s" % run.id)
                 self.asked[run.id] = now + grace + ANSWER
-        if now - self.to_monotonic(ends["at"]) > ENDING:
+        if now - self.ends_since > ENDING:
             return True
         if any(now < self.asked[run.id] for run in self.rules.active):
             return False
