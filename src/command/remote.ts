@@ -265,6 +265,8 @@ export function remoteFailure(
     PATH_BLOCKED: 'No sync wrote this file. Move it away on the instance, and run the same command again.',
     INTERNAL: 'This is a bug in nx-ec2. Please report it with the trace below.',
   };
+  if (code === 'NO_ROOT' && typeof detail.unsafe === 'string')
+    next[code] = 'Set "remoteRoot" to a directory that only root can change, as all directories above it must be.';
   if (code === 'UPLOAD_FAILED' && detail.status === 501) next[code] = NOT_IMPLEMENTED;
   const words = typeof detail.aws === 'string' ? detail.aws : JSON.stringify(detail.aws ?? '');
   const aws = detail.aws && !error.message.includes(words) ? `\nS3 says: ${words}` : '';

@@ -50,6 +50,17 @@ describe('several policies', () => {
     expect(() => enforce({ NX_EC2_POLICY: named }, { bucket: undefined })).not.toThrow();
   });
 
+  it('that limit users allow no root directory but the default, unless they name others', () => {
+    const named = write(join(outside, 'named.json'), { users: ['ubuntu'] });
+    expect(() => enforce({ NX_EC2_POLICY: named })).not.toThrow();
+    expect(() => enforce({ NX_EC2_POLICY: named }, { remoteRoot: '/home/ubuntu/nx' })).toThrow(
+      /named\.json does not allow "remoteRoot": "\/home\/ubuntu\/nx"/,
+    );
+    write(named, { users: ['ubuntu'], remoteRoots: ['/mnt/*'] });
+    expect(() => enforce({ NX_EC2_POLICY: named }, { remoteRoot: '/mnt/nx' })).not.toThrow();
+    expect(() => enforce({ NX_EC2_POLICY: named }, { remoteRoot: '/srv' })).toThrow(/"remoteRoot"/);
+  });
+
   it('allow .env files to be sent only if all of them allow it', () => {
     const include = { sync: { include: ['.env.local'] } };
     const named = write(join(outside, 'named.json'), { envFiles: true });

@@ -37,6 +37,7 @@ export const policySchema = z.strictObject({
   regions: list,
   kmsKeys: list,
   users: list,
+  remoteRoots: list,
   secrets: list,
   datasets: list,
   variables: list,
@@ -59,7 +60,7 @@ export function policyAllows(patterns: string[], value: string): boolean {
 
 /** What a policy looks at: all of it for what concerns a project, the connection for what concerns the store. */
 type Limited = Pick<Configuration, 'prefix' | 'profile' | 'roleArn' | 'region' | 'kmsKeyId'> &
-  Partial<Pick<Configuration, 'bucket' | 'projectRoot' | 'instances' | 'sync' | 'user'>> & {
+  Partial<Pick<Configuration, 'bucket' | 'projectRoot' | 'instances' | 'sync' | 'user' | 'remoteRoot'>> & {
     train?: Partial<Pick<Configuration['train'], 'secrets' | 'passEnv'>> & { datasets?: readonly { source: string }[] };
   };
 
@@ -180,6 +181,8 @@ function rulesOf(policy: Policy, configuration: Limited): Rule[] {
     ['region', policy.regions, configuration.region],
     ['kmsKeyId', policy.kmsKeys, configuration.kmsKeyId],
     ['user', policy.users, configuration.user],
+    // Root works there: where users are limited, root's directory is not the repository's to choose.
+    ['remoteRoot', policy.remoteRoots ?? (policy.users && []), configuration.remoteRoot],
     ...Object.values(train?.secrets ?? {}).map((source): Rule => ['train.secrets', policy.secrets, source]),
     ...(train?.datasets ?? []).map(({ source }): Rule => ['train.datasets', policy.datasets, source]),
     ...(train?.passEnv ?? []).map((name): Rule => ['train.passEnv', policy.variables, name]),

@@ -204,7 +204,7 @@ const RUNTIME_CODES = {
   NO_METADATA: "The instance's metadata service does not answer.",
   NO_PYTHON: 'The instance has no Python 3.8 or newer.',
   NO_ROLE: 'The instance has no role.',
-  NO_ROOT: "The directory of nx-ec2 on the instance can't be created or written.",
+  NO_ROOT: "The directory of nx-ec2 on the instance can't be created or written, or other users can change it.",
   NO_RUN: 'There is no such run.',
   NO_SCRIPT: 'The script is not among the files of the run.',
   NO_SPACE: 'The disk of the instance is full, or would be.',

@@ -5,8 +5,8 @@ else.
 from __future__ import annotations
 
 import importlib
-import os
 
+from .system import root_directory
 from .system.errors import Failure, reply_of
 
 TYPE_CHECKING = False
@@ -14,17 +14,22 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 
-def run(plan: dict[str, Any], root: str) -> dict[str, Any]:
-    return reply_of(carry_out, plan, root)
+def run(
+    plan: dict[str, Any], root: str, runtime: tuple[str, bytes] | None = None
+) -> dict[str, Any]:
+    """The reply of a plan's operation; `runtime`: the name and the bytes of this program, where it
+    is to be kept below the root.
+    """
+    return reply_of(carry_out, plan, root, runtime)
 
 
-def carry_out(plan: dict[str, Any], root: str) -> dict[str, Any]:
+def carry_out(plan: dict[str, Any], root: str, runtime: tuple[str, bytes] | None) -> dict[str, Any]:
     if plan.get("v") != 1:
         raise Failure("BAD_PLAN", "the plan is of version %r" % plan.get("v"))
     operation = OPERATIONS.get(plan.get("op") or "")
     if operation is None:
         raise Failure("BAD_PLAN", "the plan asks for %r" % plan.get("op"))
-    return operation(plan, os.path.realpath(root))
+    return operation(plan, root_directory.prepare(root, runtime))
 
 
 def train(plan: Any, root: str) -> dict[str, Any]:

@@ -108,7 +108,23 @@ def run_shell(directory, variables, user):
     os.execve(shell, [os.path.basename(shell)], environment)
 
 
+def check_root():
+    """Root believes what is written there: nobody else may be able to exchange it."""
+    global root
+    root = path = os.path.realpath(root)
+    if os.geteuid() != 0 or os.environ.get("NX_EC2_LOCAL_INSTANCE") and path == os.path.realpath(sys.argv[3]):
+        return
+    while True:
+        status = os.stat(path)
+        if status.st_uid != 0 or status.st_mode & 0o022 and (path == root or not status.st_mode & 0o1000):
+            fail("NO_ROOT", "\"remoteRoot\" is not safe: users other than root can change %s" % path)
+        if path == "/":
+            return
+        path = os.path.dirname(path)
+
+
 become_root()
+check_root()
 directory, variables, user, what = place()
 sys.stdout.write("%s: %s, as %s\r\n" % (what, directory, user.pw_name))
 sys.stdout.flush()

@@ -73,7 +73,9 @@ export const connectionShape = {
     .string()
     .startsWith('/', 'must be an absolute path')
     .optional()
-    .describe('Directory on the instance. Default: /var/lib/nx-ec2.'),
+    .describe(
+      'Directory on the instance. Only root may be able to change it and the directories above it. Default: /var/lib/nx-ec2.',
+    ),
   user: z
     .string()
     .regex(/^[a-z_][a-z0-9_.-]{0,31}$/, 'must be a login name')

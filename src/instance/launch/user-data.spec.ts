@@ -112,7 +112,7 @@ describe('user data', () => {
     expect(() => userData(config, `#!/bin/sh\n: ${noise}`)).toThrow(
       /The user data is \d+ bytes too large: EC2 takes 16384/,
     );
-    expect(userData(config).length).toBeLessThan(USER_DATA_LIMIT_BYTES - 6000);
+    expect(userData(config).length).toBeLessThan(USER_DATA_LIMIT_BYTES - 5900);
   });
 
   describe('on a machine', () => {

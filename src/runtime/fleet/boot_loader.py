@@ -2,8 +2,8 @@
 fleet".
 
 It comes with the user data, by whose hash it knows `boot.json`, by whose hash it knows the runtime:
-what it does is fetch and check both by the instance's role, and hand over. With it come failure,
-metadata, credentials, endpoints, sigv4 and unseal.
+what it does is fetch and check both by the instance's role, and hand over. The modules that it
+needs come with it.
 """
 
 from __future__ import annotations
@@ -145,22 +145,26 @@ def load(config: WatchdogConfig, log: Callable[[str], object] = print) -> Any:
         data = inflate(unsealed, TEXT_LIMIT)
     boot = json.loads(data)
     root = boot["root"] or config.get("root") or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2"
-    modules = json.loads(inflate(runtime_of(boot, root, source), LIMIT))["modules"]
+    runtime = runtime_of(boot, root, source)
+    modules = json.loads(inflate(runtime, LIMIT))["modules"]
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
         del sys.modules[name]
     sys.meta_path[:] = [Modules(modules)] + [
         each for each in sys.meta_path if not isinstance(each, Modules)
     ]
+    prepare = importlib.import_module(PACKAGE + ".system.root_directory").prepare
+    root = prepare(root, (boot["runtime"], runtime))
     fleet_run = importlib.import_module(PACKAGE + ".fleet.fleet_run")
     return fleet_run.Fleet(boot, config, root, log=log)
 
 
 def runtime_of(boot: BootDocument, root: str, source: Source) -> bytes:
-    """The runtime's bytes, kept below the root for the commands that come later."""
+    """The runtime's bytes, kept below the root or fetched."""
     kept = os.path.join(root, "runtime", boot["runtime"])
     try:
-        with open(kept, "rb") as file:
-            data = file.read()
+        # Nothing says yet that only root can write there.
+        with open(os.open(kept, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            data = file.read(LIMIT) or b""
         if hash_of(data) == boot["runtime"]:
             return data
     except OSError:
@@ -169,11 +173,6 @@ def runtime_of(boot: BootDocument, root: str, source: Source) -> bytes:
     data = source.get(directory + "/" + boot["runtime"])
     if hash_of(data) != boot["runtime"]:
         raise Failure("RUNTIME_MISMATCH", "the runtime in the store is not what boot.json names")
-    os.makedirs(os.path.dirname(kept), mode=0o755, exist_ok=True)
-    beside = "%s.%d" % (kept, os.getpid())
-    with open(beside, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(data)
-    os.replace(beside, kept)
     return data
 
 

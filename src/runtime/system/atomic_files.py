@@ -25,11 +25,22 @@ def write_atomically(path: str, data: bytes, *, mode: int = 0o644, durable: bool
 
 
 def _write(path: str, data: bytes, *, mode: int, durable: bool) -> None:
-    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+    with open(create(path, mode), "wb") as file:
         file.write(data)
         file.flush()
         if durable:
             os.fsync(file.fileno())
+
+
+def create(path: str, mode: int) -> int:
+    """The descriptor of a new file: what stands there already, a link too, is removed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        # A process of the same number has left it.
+        os.unlink(path)
+        return os.open(path, flags, mode)
 
 
 def write_json(path: str, value: object, mode: int = 0o644) -> None:

@@ -19,6 +19,7 @@ import package  # noqa: F401
 
 from nx_ec2_runtime.aws import credentials, sigv4
 from nx_ec2_runtime.fleet import boot_loader
+from nx_ec2_runtime.system import errors
 from nx_ec2_runtime.system.errors import Failure
 
 BESIDE = "some/v2/projects/p/run/20260101-000000-p-aaaaaa/boot/"
@@ -36,6 +37,14 @@ class Fleet:
         with open(self.path, "a") as file:
             file.write(text + " ")
 """
+
+
+SYSTEM = ("__init__", "errors", "atomic_files", "root_directory")
+
+
+def source_of(name):
+    with open(os.path.join(os.path.dirname(errors.__file__), name + ".py")) as file:
+        return file.read()
 
 
 def sha256(data):
@@ -69,6 +78,7 @@ class BootTest(unittest.TestCase):
                     "__init__.py": "",
                     "fleet/__init__.py": "",
                     "fleet/fleet_run.py": FLEET,
+                    **{"system/%s.py" % name: source_of(name) for name in SYSTEM},
                 },
             }).encode()
         )

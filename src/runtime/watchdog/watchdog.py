@@ -42,6 +42,7 @@ RETRY_S = 30.0
 MARGIN_S = 600
 # What `finish` of a run that starts at the boot may take, seconds.
 FINISH_S = 60
+DEFAULT_ROOT = "/var/lib/nx-ec2"
 
 
 class Watchdog:
@@ -310,9 +311,20 @@ def reset_oom_score() -> None:
         pass
 
 
+def root_of(config: WatchdogConfig) -> str:
+    """The default root where the runtime refuses the configured one."""
+    root = path = os.path.realpath(config["root"] or os.environ.get("NX_EC2_ROOT") or DEFAULT_ROOT)
+    while config["root"] and path != "/" and os.geteuid() == 0:
+        status = os.stat(path) if os.path.exists(path) else None
+        if status and (status.st_uid or 0 < status.st_mode & 0o1022 < 0o1000):
+            return DEFAULT_ROOT
+        path = os.path.dirname(path)
+    return root
+
+
 def run_watchdog(config: WatchdogConfig) -> None:
     """Does not return."""
-    root = os.path.realpath(config["root"] or os.environ.get("NX_EC2_ROOT") or "/var/lib/nx-ec2")
+    root = root_of(config)
     instance = os.environ.get("NX_EC2_LOCAL_INSTANCE")
     since = boot_clock.since()
 
