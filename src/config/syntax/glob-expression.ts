@@ -17,7 +17,7 @@ const BETWEEN_STARS = new RegExp(String.raw`\[\^/\]\*\?((?:${SINGLE})+)(?=\[\^/\
  * places. So names that were made for it can't make a pattern such as `*-*-*-*.pt` slow.
  */
 export function globSource(pattern: string): string {
-  const { source } = picomatch.makeRe(pattern, GLOB);
+  const { source } = picomatch.makeRe(withLiteralPlus(pattern), GLOB);
   let added = 0;
   return source.replace(BETWEEN_STARS, (whole, between: string, offset: number) => {
     if (classesOf(between).some((each) => new RegExp(`^${each}$`, 's').test('/'))) return whole;
@@ -25,6 +25,13 @@ export function globSource(pattern: string): string {
     added++;
     return `(?=(${STAR}${between}))\\${capturesIn(source.slice(0, offset)) + added}`;
   });
+}
+
+/** A "+" after braces or a class is a character, as in a shell. Picomatch would repeat what is before it. */
+function withLiteralPlus(pattern: string): string {
+  return pattern.replace(/(\\[^])|([}\]])\+(?!\()/g, (whole, escaped?: string, end?: string) =>
+    escaped === undefined ? `${end}\\+` : whole,
+  );
 }
 
 function classesOf(source: string): string[] {

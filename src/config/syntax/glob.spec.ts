@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
-import { assertGlob, globMatcher, rootedGlob, secretMatcher } from './glob';
+import { assertGlob, globMatcher, portableExpression, rootedGlob, secretMatcher } from './glob';
 import { directory, glob, matchHere, matchInPython, path } from './portable.fixture';
 
 describe('a glob of a project', () => {
@@ -64,12 +65,93 @@ describe('sync.sensitive', () => {
   });
 });
 
+/** Patterns that the property about time makes. */
+const RUNS = 4000;
+/** Each is tried after it was named, so the last name is that of a pattern that takes too long. */
+const IN_NODE = `
+const { readFileSync, writeSync } = require('node:fs');
+for (const [glob, source, names] of JSON.parse(readFileSync(0, 'utf8'))) {
+  writeSync(1, JSON.stringify(glob) + '\\n');
+  for (const name of names) new RegExp('^(?:' + source + ')$', 's').test(name);
+}`;
+const IN_PYTHON = `
+import json, re, sys
+for glob, source, names in json.load(sys.stdin):
+    print(json.dumps(glob), flush=True)
+    for name in names: re.compile(source, re.DOTALL).fullmatch(name)
+`;
+
 describe('the time that a glob may take', () => {
+  it('is short for every pattern that is accepted, in both languages', () => {
+    const token = fc.oneof(
+      fc.constantFrom(...'*?+@!(){}[]|,ab.\\/-'),
+      fc.constantFrom(
+        '**',
+        '**/',
+        '+(a)',
+        '*(a|b)',
+        '!(b|a)',
+        '@(a|ab)',
+        '{a,ab}',
+        '{*,a}',
+        '[a-c]',
+        '@(**)',
+        '{**,a}',
+        '@(',
+        '+(',
+      ),
+    );
+    const pattern = fc.array(token, { minLength: 2, maxLength: 11 }).map((tokens) => tokens.join(''));
+    const accepted = new Set<string>();
+    const seed = fc.sample(fc.nat(), 1)[0];
+    for (const each of fc.sample(pattern, { seed, numRuns: RUNS })) {
+      try {
+        assertGlob(each);
+        accepted.add(each);
+      } catch (error) {
+        expect((error as { code: string }).code).toBe('GLOB_INVALID');
+      }
+    }
+    expect(accepted.size).toBeGreaterThan(RUNS / 5);
+    const units = ['a', 'b', 'ab', 'aab', 'a/', 'ab/', '.', 'a.', '-', '!', 'a+'];
+    const names = units.flatMap((unit) => [40, 64].map((length) => unit.repeat(length / unit.length)));
+    const hostile = names.flatMap((name) => [`${name}~`, `${name}\n`]);
+    const input = JSON.stringify([...accepted].map((each) => [each, portableExpression(each), hostile]));
+    for (const [program, args] of [
+      [process.execPath, ['-e', IN_NODE]],
+      ['python3', ['-I', '-c', IN_PYTHON]],
+    ] as const) {
+      const { stdout, status } = spawnSync(program, args, { input, encoding: 'utf8', timeout: 60_000 });
+      expect([seed, program, status === 0 ? null : stdout.split('\n').at(-2)]).toEqual([seed, program, null]);
+    }
+  }, 150_000);
+
+  it('is short for paths that no file system can hold', () => {
+    const started = Date.now();
+    const names = ['a', 'ab', 'a/', 'aab/', 'b'].map((unit) => `${unit.repeat(4000 / unit.length)}!`);
+    for (const each of ['**(a|b)b*(ab)', '?**(ab)a@(**)a', '*{a,b}*{a,b}*c', '+(a|b)b*(ab)'])
+      for (const name of [...names, `${'ab'.repeat(127)}/`.repeat(16)])
+        globMatcher({ written: each, root: '', pattern: each })(name);
+    expect(Date.now() - started).toBeLessThan(BOUND_MS);
+    const literal = 'a'.repeat(300);
+    expect(globMatcher({ written: literal, root: '', pattern: literal })(literal)).toBe(true);
+  });
+
   /** A bound that no idle machine is needed for; what is refused would take hours. */
   const BOUND_MS = 20_000;
   const evil = [
     ...['+(a)+(a)b', '*a*a*ab', '**/a/**/b', '{a,aa}{a,aa}{a,aa}{a,aa}b', '+(a|b)c', '!(*a)b', '*(a)*(a)b'],
     ...['+(a|aa)b', '(a+)+b', '+(*a)b', '+(+(a))b', '*(a|*)b', '**/**/**/**/b', '*a*a*a*a*ab', '(a|a)*b', '((((a))))'],
+    ...[
+      '{*,a}+',
+      '{*.pt,*}+x',
+      '{a,aa}+',
+      '{**,a}+(?)',
+      '{a,*}{b,*}+',
+      '{{a,b},c}+',
+      '@({a,aa}+|b)',
+      '[[:alpha:]]+[[:alpha:]]+',
+    ],
     ...['+(a|a?)b', '+([a-z]|a)b', '@(+(a)|b)*(a)*(a)b', '{+(a),+(aa)}+(a)b', 'a'.repeat(600)],
   ];
   const long = ['a'.repeat(255), `${'a'.repeat(60)}/`.repeat(3) + 'a'];

@@ -3,6 +3,7 @@ import picomatch from 'picomatch';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { GLOB, globSource } from './glob-expression';
+import { ambiguousRepetition, wildcardsInName } from './repetition';
 
 const WORKSPACE = '{workspaceRoot}/';
 /** Bounds that keep a backtracking matcher fast, whatever the path: docs/explanation/trust.md. */
@@ -14,6 +15,10 @@ const MAX_AMBIGUOUS = 2;
 const MAX_ALTERNATIVES = 1024;
 const MAX_GROUPS = 2;
 const MAX_DEPTH = 3;
+/** Characters of the longest name and path on any file system. */
+const MAX_NAME = 255;
+const MAX_PATH = 4096;
+const NAME_TOO_LONG = new RegExp(`[^/]{${MAX_NAME + 1}}`, 'u');
 
 /** A pattern and the directory that it is relative to. The directory is a path: no character of it is a wildcard. */
 export interface RootedGlob {
@@ -85,7 +90,12 @@ function patternMatcher(pattern: string, { nocase = false }: { nocase?: boolean 
   const isLiteral = (path: string) => [...literal].some((each) => path === each || path.startsWith(`${each}/`));
   if (!isGlob(pattern)) return (path) => isLiteral(fold(path));
   const expression = new RegExp(globSource(pattern), nocase ? 'is' : 's');
-  return (path) => expression.test(path) || isLiteral(fold(path));
+  return (path) => (canExist(path) && expression.test(path)) || isLiteral(fold(path));
+}
+
+/** Whether a file system can hold a path. Others come from lists that somebody has made, and take wildcards long. */
+function canExist(path: string): boolean {
+  return path.length <= MAX_NAME || (path.length <= MAX_PATH && !NAME_TOO_LONG.test(path));
 }
 
 /** The directory that a glob is to be looked for in, workspace-relative. */
@@ -150,6 +160,20 @@ function globFault(pattern: string): string | null {
   }
   if (ambiguous(plain) > MAX_AMBIGUOUS) return 'has too many wildcards that can match the same path in several ways';
   if (alternatives(plain) > MAX_ALTERNATIVES) return `has more than ${MAX_ALTERNATIVES} alternatives`;
+  return expressionFault(pattern);
+}
+
+/** The same of the expression itself, which can hold what the text of a glob does not show. */
+function expressionFault(pattern: string): string | null {
+  let source: string;
+  try {
+    source = globSource(pattern);
+  } catch (error) {
+    return `can't be read: ${(error as Error).message}`;
+  }
+  const repeated = ambiguousRepetition(source);
+  if (repeated !== null) return `can match the same text by the repeated ${repeated} in several ways`;
+  if (wildcardsInName(source) > MAX_STARS) return `has more than ${MAX_STARS} wildcards in one name`;
   return null;
 }
 
