@@ -152,6 +152,7 @@ class Supervisor:
         for each in (signal.SIGHUP, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
         process_group.adopt_orphans()
+        accounts.while_waiting[:] = [self.check_stop]
         self.log = LogFile(self.run_dir)
         self.save(supervisor=os.getpid())
         try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+import select
+import signal
 import stat
+import time
 
 from . import safe_walk
 from .errors import Failure
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
 # How long a login shell may take, and how long it has to end after SIGTERM, seconds.
 LOGIN_TIMEOUT_S = 15
 LOGIN_GRACE_S = 3
+# How long a process that acts as the account may take, and how often a stop is looked for
+# meanwhile, seconds.
+ACT_TIMEOUT_S, ACT_POLL_S = 300.0, 0.2
+# Called while such a process is waited for; what one raises ends the process.
+while_waiting: list[Callable[[], object]] = []
 LOGIN_USERS = (
     "ubuntu",
     "ec2-user",
@@ -142,6 +151,8 @@ def act(account: pwd.struct_passwd, work: Callable[[], T]) -> T:
     child = os.fork()
     if child == 0:
         try:
+            _reset_signals()
+            os.close(reader)
             become(account)
             said = {"value": work()}
         except BaseException as error:
@@ -152,12 +163,45 @@ def act(account: pwd.struct_passwd, work: Callable[[], T]) -> T:
         finally:
             os._exit(0)
     os.close(writer)
-    with open(reader) as file:
-        said = json.loads(file.read() or '{"error": "it was killed"}')
-    os.waitpid(child, 0)
+    try:
+        data = _read_all(reader)
+    finally:
+        # Where a stop request or the limit has ended the wait, it may be stopped or hang.
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    if data is None:
+        raise OSError(
+            errno.ETIMEDOUT,
+            "a process of the user %s that reads or writes files of this user did not end within "
+            "%d s: a file is a named pipe, or the process was stopped"
+            % (account.pw_name, ACT_TIMEOUT_S),
+        )
+    said = json.loads(data or b'{"error": "it was killed"}')
     if "error" in said:
         raise OSError("as %s: %s" % (account.pw_name, said["error"]))
     return said["value"]
+
+
+def _reset_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _read_all(reader: int) -> bytes | None:
+    """What the child writes until it ends; None where it takes too long. Raises what a check of
+    `while_waiting` raises.
+    """
+    data, deadline = b"", time.monotonic() + ACT_TIMEOUT_S
+    while time.monotonic() < deadline:
+        for check in while_waiting:
+            check()
+        if select.select([reader], [], [], ACT_POLL_S)[0]:
+            block = os.read(reader, 1 << 16)
+            if not block:
+                return data
+            data += block
+    return None
 
 
 def login_environment(
