@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 # How long a login shell may take, and how long it has to end after SIGTERM, seconds.
 LOGIN_TIMEOUT_S = 15
 LOGIN_GRACE_S = 3
-# How long a process that acts as the account may take, and how often a stop is looked for
-# meanwhile, seconds.
-ACT_TIMEOUT_S, ACT_POLL_S = 300.0, 0.2
+# How long a process that acts as the account may use no processor time, and how often a stop is
+# looked for meanwhile, seconds.
+ACT_TIMEOUT_S, ACT_POLL_S = 120.0, 0.2
 # Called while such a process is waited for; what one raises ends the process.
 while_waiting: list[Callable[[], object]] = []
 LOGIN_USERS = (
@@ -164,7 +164,7 @@ def act(account: pwd.struct_passwd, work: Callable[[], T]) -> T:
             os._exit(0)
     os.close(writer)
     try:
-        data = _read_all(reader)
+        data = _read_all(reader, child)
     finally:
         # Where a stop request or the limit has ended the wait, it may be stopped or hang.
         os.close(reader)
@@ -173,7 +173,7 @@ def act(account: pwd.struct_passwd, work: Callable[[], T]) -> T:
     if data is None:
         raise OSError(
             errno.ETIMEDOUT,
-            "a process of the user %s that reads or writes files of this user did not end within "
+            "a process of the user %s that reads or writes files of this user did nothing for "
             "%d s: a file is a named pipe, or the process was stopped"
             % (account.pw_name, ACT_TIMEOUT_S),
         )
@@ -188,20 +188,35 @@ def _reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _read_all(reader: int) -> bytes | None:
-    """What the child writes until it ends; None where it takes too long. Raises what a check of
-    `while_waiting` raises.
+def _read_all(reader: int, child: int) -> bytes | None:
+    """What the child writes until it ends; None where it has done nothing for too long. Raises what
+    a check of `while_waiting` raises.
     """
-    data, deadline = b"", time.monotonic() + ACT_TIMEOUT_S
-    while time.monotonic() < deadline:
+    data, worked, deadline = b"", -1, 0.0
+    while True:
         for check in while_waiting:
             check()
+        now, before = time.monotonic(), worked
+        worked = _processor_ticks(child)
+        if worked != before:
+            deadline = now + ACT_TIMEOUT_S
+        elif now >= deadline:
+            return None
         if select.select([reader], [], [], ACT_POLL_S)[0]:
             block = os.read(reader, 1 << 16)
             if not block:
                 return data
             data += block
-    return None
+
+
+def _processor_ticks(pid: int) -> int:
+    """The processor time of a process: a large copy takes some all the time, a named pipe none."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def login_environment(
