@@ -341,7 +341,7 @@ class KeptTest(ToolsTest):
         self.assertFalse(file_lock.held(os.path.join(self.envs()[0], "lock")))
 
     def test_a_stop_in_the_middle_leaves_nothing(self):
-        def stopped(*_):
+        def stopped(*_, look):
             raise Stop()
 
         with self.assertRaises(Stop):
