@@ -9,9 +9,9 @@ import type { Measure, Stage } from './scenario';
 
 const ROUNDS = 5;
 /** The training goes on for so long, s: its first line is not there because it has ended. */
-const GOES_ON = ['1.5', '1', '0.1', '0.1'];
+const LASTING_ARGS = ['1.5', '1', '0.1', '0.1'];
 /** The last word makes each training another one: the same training is found and not started. */
-const goesOn = () => [...GOES_ON, String(Date.now())];
+const lastingArgs = () => [...LASTING_ARGS, String(Date.now())];
 
 /** From the executor's first line to the training's first one on the terminal, with what happened on the way, ms from its begin on. */
 export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise<Measure> {
@@ -20,7 +20,7 @@ export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise
     if (edit) input.edit();
     let more = {};
     const measured = await measure(async () => {
-      const training = course.begin('remote-train', { options: { args: goesOn() }, signal });
+      const training = course.begin('remote-train', { options: { args: lastingArgs() }, signal });
       const line = await training.line(FIRST);
       const { begun, startUp, clientMemory } = await training.done;
       more = await onTheWay(ground, begun, line);
@@ -44,7 +44,7 @@ export async function startedByNx({ course, ground, measure, signal }: Stage<Our
   let inside = {};
   const measured = await measure(async () => {
     const begun = Date.now();
-    const training = course.nx('remote-train', [...course.reach, `--args=${goesOn().join(' ')}`]);
+    const training = course.nx('remote-train', [...course.reach, `--args=${lastingArgs().join(' ')}`]);
     const line = await training.line(FIRST);
     await training.done;
     inside = await onTheWay(ground, begun, line);

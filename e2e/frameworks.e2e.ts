@@ -57,7 +57,7 @@ describe('a project of a framework, with the framework itself', () => {
 
   const absent = FRAMEWORKS.nanogpt.modules.filter((module) => missing.includes(module));
   (absent.length > 0 ? it.skip : it)(
-    `nanogpt: goes on from the last checkpoint of the run before${skippedFor(absent)}`,
+    `nanogpt: resumes from the last checkpoint of the run before${skippedFor(absent)}`,
     async () => {
       const run = await trainings.resumed('nanogpt', '--init_from=resume --max_iters=120');
       expect(run.text).toMatch(/Resuming training from out[^]*step 120: train loss/);

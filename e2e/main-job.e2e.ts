@@ -345,7 +345,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(again.code).toBe(0);
   });
 
-  it('detaches within a second of Ctrl+C in a terminal, with the run going on', () => {
+  it('detaches within a second of Ctrl+C in a terminal, and the run continues', () => {
     write('digits/case.py', 'import time\nprint("begun", flush=True)\ntime.sleep(8)\nprint("ended")\n');
     const { CI: _, ...own } = environment;
     const program = ['npx', 'nx', 'run', 'digits:remote-train', '--script=case.py', '--rerun'];

@@ -7,7 +7,7 @@ import type { World } from '../worlds';
 export const TRAINING = readFileSync(join(__dirname, '../training.py'), 'utf8');
 export const STEPS = Array.from({ length: 12 }, (_, index) => index + 1);
 export const RESULT = { total: 650, began: 0 };
-/** It goes on until it is ended. */
+/** It runs until it is ended. */
 export const ENDLESS = 'import time\nprint("begun", flush=True)\nwhile True:\n    time.sleep(0.1)\n';
 
 /** Makes a project on an instance of its own, whose id it gives. */

@@ -223,7 +223,7 @@ describe('nx-ec2 instances clean, with forged records', () => {
     const forge = (name: string, age?: number) =>
       made.forge({ ...forged, id: newRunId('model', new Date()), instance: ids[name] }, age);
     for (const name of ['idle and late', 'mute and late', 'busy and late']) await forge(name);
-    // A run that goes on would have written over it.
+    // An active run would have replaced it.
     await forge('silent and late', 2 * MINUTE);
     const { out, error } = await printed((reporter) =>
       clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
@@ -272,7 +272,7 @@ describe('nx-ec2 instances clean, with forged records', () => {
     expect(made.at.aws.left().instances).toEqual(expect.arrayContaining([ids['busy, replayed'], ids.young]));
   });
 
-  it('asks an instance that is past its lifetime where forged records hide the run that goes on there', async () => {
+  it('asks an instance that is past its lifetime where forged records hide the active run there', async () => {
     const at = (hours: number) => newRunId('model', new Date(Date.now() + hours * HOUR));
     const [first, hidden] = [at(-5), at(-2)];
     const tags = made.tags({ run: first, lifetime: '3600', finish: 'terminate 0 1800' });

@@ -33,7 +33,7 @@ const MAX_LOOKS = 3;
 /** GetCommandInvocation may not know the command yet: facts, "The SSM API". */
 const INVISIBLE_MS = 60_000;
 const INSTANCE_CHECK_MS = 15_000;
-/** Trouble on the way to AWS is waited out this long, ms: the command goes on without us. */
+/** Trouble on the way to AWS is waited out this long, ms: the command continues without us. */
 const OUTAGE_TIMEOUT_MS = 120_000;
 /** Within both its limits, delivery and execution, and this long a command has ended, ms: an agent that is killed or restarted answers up to a minute late. */
 const OVERDUE_MS = 120_000;

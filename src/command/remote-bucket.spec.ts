@@ -148,7 +148,7 @@ except Failure as failure:
     expect(await run('', { access: 'role', owner: '111111111111' })).toMatchObject({ failure: 'ACCESS_DENIED' });
   });
 
-  it('has expired credentials renewed, and goes on', async () => {
+  it('has expired credentials renewed, and continues', async () => {
     at.aws.role(box).lifetime = 1;
     expect(
       await run(`

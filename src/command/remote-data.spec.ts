@@ -117,7 +117,7 @@ answer = [entries, seen[-1]]
     expect(readFileSync(entry.directory, 'utf8')).toBe('weights');
   });
 
-  it('goes on where an earlier fetch was ended', async () => {
+  it('continues where an earlier fetch was ended', async () => {
     const large = randomBytes(40 * 1024 * 1024);
     await put('corpus/large.bin', large);
     await put('corpus/small', 'small');

@@ -50,7 +50,7 @@ describe('the doctor', () => {
     expect(Contents.map(({ Key }) => Key).filter((key) => !key!.includes('v2/runtime/'))).toEqual([]);
   });
 
-  it('asks the instance for the tool of the project, and goes on where the environment is not to be made out', async () => {
+  it('asks the instance for the tool of the project, and continues where the environment is unknown', async () => {
     mkdirSync(join(workspace, 'model'), { recursive: true });
     const files = ['environment.yml', 'pixi.toml'].map((name) => join(workspace, 'model', name));
     writeFileSync(files[0], '');

@@ -83,7 +83,7 @@ export interface LocalAws {
   useNetwork(profile: NetworkProfile): void;
   /** From now on an instance's agent, or those of all, get their commands so. */
   useAgentChannel(channel: AgentChannel, instance?: string): void;
-  /** Starts an instance's agent anew: its sessions end, its commands go on. */
+  /** Restarts an instance's agent: its sessions end, its commands continue. */
   restartAgent(instance: string): void;
   /** Takes notice of what another hand changed in the directory of its buckets. */
   reread(): void;

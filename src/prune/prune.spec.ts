@@ -427,7 +427,7 @@ describe('prune', () => {
     expect(await at.found(pack)).toBe(pack.sha256);
   });
 
-  it('goes on after being killed at any call to S3, and has lost nothing that is needed', async () => {
+  it('continues after being killed at any call to S3, and has lost nothing that is needed', async () => {
     const { packs, whole, change, forgotten, ref } = await aged();
     const lost = await at.pack();
     await at.index([lost]);

@@ -218,7 +218,7 @@ export class Pipeline {
   }
 
   /** Starts it as the targets do: unless it is found. */
-  async launch(options: Partial<PlanRunOptions> = {}, goOn?: NextAttempt): Promise<Launched> {
+  async launch(options: Partial<PlanRunOptions> = {}, nextAttempt?: NextAttempt): Promise<Launched> {
     const { planned, scanned } = await this.plan(options);
     const { session, workspace: workspaceRoot, project } = this;
     const { configuration, reporter } = session;
@@ -227,7 +227,7 @@ export class Pipeline {
       signal: new AbortController().signal,
       scanned,
       rerun: options.rerun ?? false,
-      goOn,
+      nextAttempt,
       onSend: () => undefined,
     });
   }

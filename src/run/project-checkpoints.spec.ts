@@ -189,7 +189,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     ended[name] = await followWithRecovery(pipe.session, launched, {
       signal: new AbortController().signal,
       recovery: {
-        goOn: async (gone, next) => {
+        continueRun: async (gone, next) => {
           await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [gone.instance] }));
           await pipe.openSpot({ ...options(each), storeAccess: 'role' });
           return pipe.launch({}, next);

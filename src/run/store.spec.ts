@@ -157,7 +157,7 @@ describe('syncing by the store', () => {
     expectRight(again.reply.tree);
   });
 
-  it('goes on after more edits than a history has records, and still heals', async () => {
+  it('continues after more edits than a history has records, and still repairs a tree', async () => {
     project(5);
     const { reply } = await pipe.sync();
     for (let edit = 0; edit < LONGEST_HISTORY + 3; edit++) {
@@ -208,7 +208,7 @@ describe('syncing by the store', () => {
     expectRight(again.reply.tree);
   });
 
-  it('goes on by archive where a bucket knows no conditional writes', async () => {
+  it('uses an archive where a bucket knows no conditional writes', async () => {
     const auto = await new Pipeline(at, 'auto').open();
     auto.write('model/a', 'one');
     await auto.sync();

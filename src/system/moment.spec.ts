@@ -14,7 +14,7 @@ describe('a moment', () => {
     expect(moment.age).toBeLessThan(Math.max(60_000, least + 60_000) + 60_000);
   });
 
-  it('of durations goes on where the clock is set back', () => {
+  it('of durations continues where the clock is set back', () => {
     const began = steadyNow();
     jest.spyOn(Date, 'now').mockReturnValue(0);
     expect(steadyNow()).toBeGreaterThanOrEqual(began);

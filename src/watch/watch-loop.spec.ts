@@ -247,7 +247,7 @@ describe('a watch', () => {
     await until(() => shown() === 2, saying(pipe.said));
   });
 
-  it('goes on through cuts and refusals of S3, and says so once', async () => {
+  it('continues through cuts and refusals of S3, and says so once', async () => {
     const { inStep, watch } = await begin();
     for (const action of ['PUT', 'GET', 'POST']) {
       at.aws.faults.add({ service: 's3', action, times: 6, cut: 'before' });
@@ -358,7 +358,7 @@ describe('a watch', () => {
     await inStep();
   });
 
-  it('says what can not be sent, and goes on when that is mended', async () => {
+  it('says what can not be sent, and continues when that is mended', async () => {
     const { inStep } = await begin();
     renameSync(join(pipe.workspace, 'model/lib/a.py'), join(pipe.workspace, 'model/lib/A.py'));
     pipe.write('model/lib/a.py', 'two names that are one on some file systems');
@@ -367,7 +367,7 @@ describe('a watch', () => {
     await inStep();
   });
 
-  it('goes on for as long as files of this machine can not be opened, and says so once', async () => {
+  it('continues for as long as files of this machine can not be opened, and says so once', async () => {
     let failing = false;
     let failed = 0;
     const list = async () => {
@@ -389,10 +389,10 @@ describe('a watch', () => {
     failing = false;
     pipe.write('model/last', 'last');
     await inStep();
-    expect(await Promise.race([ended, 'goes on'])).toBe('goes on');
+    expect(await Promise.race([ended, 'active'])).toBe('active');
   });
 
-  it('goes on when the clock of this machine is right again, and says once that it is off', async () => {
+  it('continues when the clock of this machine is right again, and says once that it is off', async () => {
     const { inStep, ended } = await begin();
     const message = 'The difference between the request time and the current time is too large.';
     const error = { code: 'RequestTimeTooSkewed', message, status: 403 };
@@ -410,7 +410,7 @@ describe('a watch', () => {
     pipe.write('model/train.py', 'right');
     await inStep();
     expect(pipe.said.filter((line) => line.includes('clock is off'))).toHaveLength(1);
-    expect(await Promise.race([ended, 'goes on'])).toBe('goes on');
+    expect(await Promise.race([ended, 'active'])).toBe('active');
   });
 
   it('ends, with a word, when another watch of the tree begins', async () => {

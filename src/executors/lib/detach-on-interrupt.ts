@@ -7,7 +7,7 @@ import type { Target } from './run-target';
 import type { RunContext } from '../../context/types';
 
 /**
- * From now on a signal leaves a run that goes on, and says how to come back; a second one, or "onInterrupt": "stop", stops it.
+ * From now on a signal detaches from an active run, and says how to come back; a second one, or "onInterrupt": "stop", stops it.
  * @param own whether the caller has started it: a colleague's is only left.
  */
 export function detachOnInterrupt(target: Target, session: RunContext, run: RunFacts, own: boolean): void {

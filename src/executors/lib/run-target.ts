@@ -25,7 +25,7 @@ export interface Target {
   signal: AbortSignal;
   /**
    * From now on: what is said at a signal, before anything is given up.
-   * @param stop how what goes on is stopped, where it can be.
+   * @param stop how what continues is stopped, where it can be.
    */
   onInterrupt(say: () => string, stop?: Stop): void;
 }

@@ -51,7 +51,7 @@ export async function startOnLaunchedInstance(
     }
     const { interrupted } = same ?? {};
     const launched = interrupted
-      ? await start.goOn(interrupted, {
+      ? await start.continueRun(interrupted, {
           id: interrupted.id,
           attempt: interrupted.attempt + 1,
           heartbeat: interrupted.heartbeat,
@@ -108,7 +108,7 @@ class LaunchedStart implements Recovery {
     }
   }
 
-  async goOn(gone: RunRecord, next: NextAttempt): Promise<Launched> {
+  async continueRun(gone: RunRecord, next: NextAttempt): Promise<Launched> {
     const { context, signal } = this.target;
     this.target.onInterrupt(
       () => `Interrupted before ${gone.id} was resumed. To resume it: ${targetCommand(context, 'remote-train')}`,
@@ -167,7 +167,7 @@ class LaunchedStart implements Recovery {
   }
 
   /** Starts the training there, or resumes it. */
-  private async launch(session: Session, goOn?: NextAttempt): Promise<Launched> {
+  private async launch(session: Session, nextAttempt?: NextAttempt): Promise<Launched> {
     const { target, runs, scanned, options, planned } = this;
     const { context, workspace, reporter, signal } = target;
     let sent = false;
@@ -175,7 +175,7 @@ class LaunchedStart implements Recovery {
       const launched = await launch(session, workspace, planned, {
         signal,
         scanned,
-        goOn,
+        nextAttempt,
         rerun: options.rerun ?? false,
         force: options.force,
         storeFirst: true,
@@ -192,7 +192,7 @@ class LaunchedStart implements Recovery {
       return launched;
     } catch (error) {
       const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
-      if (!sent) await terminateUnused(runs, this.instance!, goOn?.id ?? planned.id, signal);
+      if (!sent) await terminateUnused(runs, this.instance!, nextAttempt?.id ?? planned.id, signal);
       else if (!gone)
         reporter.warn(
           `${session.instance} was left running; it shuts itself down if no training starts on it. ${this.endIt}`,

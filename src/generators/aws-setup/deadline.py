@@ -8,7 +8,7 @@ import boto3
 
 GRACE = 15 * 60  # s: an instance ends itself first, and saves what it has before
 MANAGED = "nx-ec2:managed"
-GOES_ON = ("submitted", "active", "modifying")
+LASTING = ("submitted", "active", "modifying")
 
 
 def handler(events, context):
@@ -21,7 +21,7 @@ def handler(events, context):
     failed = []
     # Fleets first: they would put another instance in the place of one that is ended.
     for fleet in pages(ec2, "describe_fleets", "Fleets"):
-        if fleet["FleetState"] in GOES_ON:
+        if fleet["FleetState"] in LASTING:
             look(fleet["FleetId"], fleet, None, now, lambda name, _: delete(ec2, name), told, "fleets", failed)
     wanted = [{"Name": "tag:" + MANAGED, "Values": ["true"]}, {"Name": "instance-state-name", "Values": ["pending", "running", "stopping"]}]
     for reservation in pages(ec2, "describe_instances", "Reservations", Filters=wanted):

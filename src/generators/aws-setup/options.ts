@@ -4,7 +4,7 @@ import { Problem } from '../../report/problem';
 export interface SetupOptions {
   /** Callers may make instances. */
   launch?: boolean;
-  /** Instances of fleets go on by themselves. */
+  /** Instances of fleets continue runs without a client. */
   recovery?: boolean;
   /** What is past its time is ended from outside. */
   deadline?: boolean;

@@ -178,7 +178,7 @@ describe('an instance that is made', () => {
     expect(await up(described({}), { prefix: 'one/' })).toMatchObject({ how: 'started', id });
   });
 
-  it('goes on to the next zone and type, and says so', async () => {
+  it('tries the next zone and type, and says so', async () => {
     at.aws.capacity.add({ type: 't3.micro' });
     at.aws.capacity.add({ type: 'm5.large', zone: 'eu-west-1a' });
     const made = await up(described({ type: ['t3.micro', 'm5.large'] }));

@@ -64,11 +64,11 @@ describe('the watchdog of an instance', () => {
     pipe.write('model/train.py', script);
     return (await pipe.train(more)).run;
   };
-  const GOES_ON = 'import time\nwhile True:\n  print("on", flush=True)\n  time.sleep(0.2)\n';
+  const LASTING = 'import time\nwhile True:\n  print("on", flush=True)\n  time.sleep(0.2)\n';
 
   it('ends it when its lifetime is over, and the run on it before, saved', async () => {
     const id = await launch({ lifetime: 7 });
-    const run = await train(id, GOES_ON);
+    const run = await train(id, LASTING);
     const { run: record } = await pipe.follow(run);
     expect(record).toMatchObject({ state: 'ended', outcome: 'interrupted', stop: { reason: 'lifetime' } });
     await ends(id);
@@ -123,7 +123,7 @@ describe('the watchdog of an instance', () => {
     await ends(id);
   });
 
-  it('goes on when it is killed, and where all of it is, from the next boot', async () => {
+  it('continues when it is killed, and from the next boot where all of its processes are', async () => {
     const id = await launch({ lifetime: 600, start: 12 });
     const state = () => JSON.parse(readFileSync(file(id, 'state.json'), 'utf8')) as { boot: string };
     await until(() => /at the latest/.test(log(id)) && existsSync(file(id, 'state.json')));

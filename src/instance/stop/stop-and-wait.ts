@@ -71,7 +71,7 @@ export async function diskSizes(aws: Aws, id: string): Promise<number | null> {
   }
 }
 
-/** What a stopped instance goes on costing, in words. */
+/** What a stopped instance still costs, in words. */
 export async function describeStopped(aws: Aws, id: string): Promise<string> {
   const bytes = await diskSizes(aws, id);
   const disk = bytes === null ? 'Its disk' : `Its disk of ${formatSize(bytes)}`;

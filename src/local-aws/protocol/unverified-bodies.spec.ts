@@ -28,7 +28,7 @@ describe('bodies of requests whose sender is not known yet', () => {
     const sent = { pieces: 0 };
     const socket = connect(at.aws.port, '127.0.0.1');
     const write = () => {
-      for (let goesOn = true; goesOn && !socket.destroyed; sent.pieces++) goesOn = socket.write(piece);
+      for (let accepts = true; accepts && !socket.destroyed; sent.pieces++) accepts = socket.write(piece);
     };
     socket.on('drain', write);
     socket.write(`PUT /bucket/x HTTP/1.1\r\nHost: 127.0.0.1:${at.aws.port}\r\nContent-Length: ${2 ** 32}\r\n\r\n`);

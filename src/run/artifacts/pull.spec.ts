@@ -113,7 +113,7 @@ describe('pulling a run', () => {
     await expect(pull(record, { paths: ['artifacts/absent'] })).rejects.toMatchObject({ code: 'NOTHING_TO_PULL' });
   });
 
-  it('brings checkpoints beside them, or alone while the run goes on', async () => {
+  it('brings checkpoints beside them, or alone while the run is active', async () => {
     const record = await save();
     await pull({ ...record, state: 'running', artifacts: null }, { checkpoints: 'last' });
     const brought = Object.fromEntries(
@@ -128,7 +128,7 @@ describe('pulling a run', () => {
     });
   });
 
-  it('goes on where an earlier pull was ended', async () => {
+  it('continues where an earlier pull was ended', async () => {
     const record = await save();
     const abort = new AbortController();
     let bytes = 0;

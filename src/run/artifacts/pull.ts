@@ -38,7 +38,7 @@ export interface Pulled {
 }
 
 /**
- * Brings artifacts and checkpoints of a run from the store, whether it goes on or has ended. Nothing is written before
+ * Brings artifacts and checkpoints of a run from the store, whether it is active or has ended. Nothing is written before
  * all paths are known to be safe and no file is known to be in the way; each file is switched in when it is whole. One
  * that is there already stays.
  * @throws Problem `NOTHING_TO_PULL`, `NO_CHECKPOINT`, `FILES_DIFFER`, and those of reading, of unsafe paths, of fetching.

@@ -66,13 +66,13 @@ async function ownRuns({ configuration, owner }: RunContext): Promise<(record: R
 }
 
 /** Whether a run is known to be active: its record says so, and is recent. */
-export function goesOn({ record, age }: FoundRun): boolean {
+export function isKnownActive({ record, age }: FoundRun): boolean {
   return record.state !== 'ended' && age < HEARTBEAT_TIMEOUT_MS;
 }
 
 /** What the store knows of a training. */
 export interface SameTraining {
-  /** One that needs no other: it goes on, or it has succeeded. */
+  /** One that needs no other: it is active, or it has succeeded. */
   found: { record: RunRecord; attached: 'running' | 'ended' } | null;
   /** A run that has failed, or whose result is not to be taken: the instance is not to find it either. */
   known: string | null;
@@ -89,7 +89,7 @@ export async function findDuplicateRun(session: FindContext, key: string): Promi
   const { read, refused } = await newestOf(session, key);
   const none = { found: null, known: refused };
   if (!read) return none;
-  if (goesOn(read)) return { found: { record: read.record, attached: 'running' }, known: null };
+  if (isKnownActive(read)) return { found: { record: read.record, attached: 'running' }, known: null };
   const record = await reconcileWithEc2(read.record, at);
   if (isResumable(record)) return { found: null, known: null, interrupted: record };
   // The next attempt comes by itself: that is what is attached to.
@@ -102,7 +102,7 @@ export async function findDuplicateRun(session: FindContext, key: string): Promi
 type FindContext = Pick<RunContext, 'store' | 'keys' | 'at' | 'caller' | 'workspaceRoot'>;
 
 /**
- * The newest run of a training that has a record. What can't be read is nobody's we know: it only helps to find.
+ * The newest run of a training that has a record. A record that can't be read is skipped.
  * @returns `refused`: the newest one of a caller whose results a policy does not allow to take.
  */
 async function newestOf(session: FindContext, key: string): Promise<{ read: FoundRun | null; refused: string | null }> {

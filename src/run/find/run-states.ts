@@ -89,7 +89,7 @@ async function runStateOf(
   } catch (error) {
     // Anybody may have written what can't be verified: it can keep an instance, and ends none.
     const instance = error instanceof RecordUnverified ? error.instance : null;
-    // A run that goes on writes its record every 10 s, over what somebody else has written.
+    // An active run replaces its record every 10 s, whatever somebody else has written.
     const isOld = error instanceof RecordUnverified && error.age >= HEARTBEAT_TIMEOUT_MS;
     if (isUnreadable(error)) return { state: { is: isOld ? 'quiet' : 'unreadable' }, instance };
     throw error;

@@ -2,7 +2,7 @@ import { findFleet, instancesOf, ownFleets } from '../../instance/fleet/find-fle
 import { checkFleet, deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
 import { runClaim } from '../../context/stop-claim';
-import { goesOn, type FoundRun } from '../find/find-run';
+import { isKnownActive, type FoundRun } from '../find/find-run';
 import { isUnreadable, type RunRecord } from '../record/record';
 import { signStop } from '../record/signed-record';
 import { isFinal } from './wait-first-attempt';
@@ -56,7 +56,7 @@ export async function cancelUntold(session: RunContext, run: string, force: bool
 export async function cancelWithFleet(session: RunContext, found: FoundRun, force: boolean): Promise<RunRecord | null> {
   const { record } = found;
   if (record.metadata.recovery !== 'fleet' || isFinal(record)) return null;
-  if (goesOn(found)) {
+  if (isKnownActive(found)) {
     try {
       await session.at(record.instance).assertInstanceExists();
       return null;

@@ -34,7 +34,7 @@ export interface FleetOptions {
   rerun: boolean;
   /** ms that the fleet may take until the run has begun. */
   wait: number;
-  /** Called when the fleet is made, and goes on whatever becomes of this side. */
+  /** Called when the fleet exists, which lasts whatever becomes of this client. */
   onLaunched: (run: string) => void;
 }
 

@@ -52,7 +52,7 @@ export async function waitForFirstAttempt(
   }
 }
 
-/** @param why the run's record can't be read. @throws Problem where an instance says that the run goes on there. */
+/** @param why the run's record can't be read. @throws Problem where an instance says that the run is active there. */
 async function assertUnstarted(session: RunContext, run: string, why: Problem, signal: AbortSignal): Promise<void> {
   for (const instance of await instancesOf(session.aws, run, signal)) {
     if (!(await runsOn(session, instance, signal)).includes(run)) continue;

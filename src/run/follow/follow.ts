@@ -27,7 +27,7 @@ const ASK_INTERVAL_MS = 5_000;
 const RENEW_INTERVAL_MS = 60_000;
 /** How often it is checked that the fleet that is to resume a run exists, ms. */
 const FLEET_CHECK_MS = 10_000;
-/** A follower waits this long, ms, for AWS to come back: the run goes on without it. */
+/** A follower waits this long, ms, for AWS to come back: the run continues without it. */
 const OUTAGE_TIMEOUT_MS = 30 * 60_000;
 /** What the store lacks of a run that has ended is waited for this long, ms: an instance writes it again if it still runs. */
 const LACKING_TIMEOUT_MS = 30_000;
@@ -68,7 +68,7 @@ export async function followRun(session: RunContext, run: RunFacts, options: Fol
 
 class Follower {
   private at: number;
-  /** Up to here, what was shown is in the store: another instance goes on after it. */
+  /** Up to here, what was shown is in the store: the next attempt's log follows it. */
   private sure: number;
   private readonly log: StoredLog;
   private readonly shown: ShownLog;
@@ -126,7 +126,7 @@ class Follower {
       } catch (error) {
         if (this.options.signal?.aborted) throw error;
         if (!isTransient((error as Problem).cause)) throw this.withResumeHint(error as Problem);
-        // The run goes on without us: a network cut is waited out.
+        // The run continues without us: a network cut is waited out.
         if (!this.troubleSince)
           this.session.reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         this.troubleSince ??= steadyNow();
@@ -181,7 +181,7 @@ class Follower {
     return null;
   }
 
-  /** The run may go on on another instance: with its log as far as it was saved. */
+  /** The run may continue on another instance, with its log as far as it was saved. */
   private adopt(record: RunRecord): void {
     if (record.instance === this.run.instance) {
       this.sure = Math.max(this.sure, Math.min(this.at, record.log.size));

@@ -28,7 +28,7 @@ export class LogStream {
 
   private constructor(private readonly onPiece: (offset: number, data: Buffer) => void) {}
 
-  /** Opens one beside what goes on; null where sessions are known to be refused. */
+  /** Opens one beside the other requests; null where sessions are known to be refused. */
   static open(
     session: RunContext,
     run: RunFacts,

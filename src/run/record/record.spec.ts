@@ -93,7 +93,7 @@ describe('the records of runs', () => {
       [id(130), 'unverified'],
       [id(1), 'ended'],
     ]);
-    // Whether another goes on beside them, the store can't tell.
+    // The store can't tell whether another run is active beside them.
     expect(await listActiveRuns(at.store, keys, new Set([recordOf().instance]))).toEqual({
       runs: [],
       unverified: [],

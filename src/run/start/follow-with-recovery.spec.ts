@@ -67,7 +67,7 @@ describe('a training on spot instances', () => {
     followWithRecovery(pipe.session, launched, {
       signal: new AbortController().signal,
       recovery: {
-        goOn: async (gone, next) => {
+        continueRun: async (gone, next) => {
           replaced(gone);
           await terminate(gone.instance);
           await pipe.openSpot();

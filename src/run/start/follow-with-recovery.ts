@@ -11,7 +11,7 @@ import { streamRunLog } from '../follow/show-run';
 
 export interface Recovery {
   /** Sees to it that the instance of a run is gone, that there is another, and starts the next attempt there. */
-  goOn(gone: RunRecord, next: NextAttempt): Promise<Launched>;
+  continueRun(gone: RunRecord, next: NextAttempt): Promise<Launched>;
 }
 
 export interface RecoveryOptions {
@@ -24,7 +24,7 @@ export interface RecoveryOptions {
 
 /**
  * Follows a run to its end as `streamRunLog` does, over as many instances as are taken away from it meanwhile.
- * @throws Problem of `goOn`, with how the run can be resumed later.
+ * @throws Problem of `continueRun`, with how the run can be resumed later.
  */
 export async function followWithRecovery(
   session: RunContext,
@@ -46,7 +46,11 @@ export async function followWithRecovery(
         `${describeSaved(ended)}. Resuming ${ended.id} on another instance.`,
     );
     try {
-      launched = await recovery.goOn(ended, { id: ended.id, attempt: ended.attempt + 1, heartbeat: ended.heartbeat });
+      launched = await recovery.continueRun(ended, {
+        id: ended.id,
+        attempt: ended.attempt + 1,
+        heartbeat: ended.heartbeat,
+      });
     } catch (error) {
       throw signal.aborted ? error : withRetryHint(error, ended.id);
     }

@@ -32,9 +32,9 @@ export interface PlannedRun {
   key(snapshot: Snapshot): string;
   /**
    * @param tree the one that its plan names.
-   * @param goOn the run to resume instead of starting a new one, and its next attempt.
+   * @param next the run to resume instead of starting a new one, and its next attempt.
    */
-  part(session: RunContext, tree: string, snapshot: Snapshot, goOn?: NextAttempt): Promise<RunPart>;
+  part(session: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart>;
 }
 
 export interface NextAttempt {
@@ -118,11 +118,11 @@ class TrainingPlan implements PlannedRun {
     });
   }
 
-  async part(session: RunContext, tree: string, snapshot: Snapshot, goOn?: NextAttempt): Promise<RunPart> {
+  async part(session: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart> {
     const { configuration, workspaceRoot, options, env } = this.of;
     const { train } = configuration;
     session.reporter.detail(this.environment);
-    const id = goOn?.id ?? this.id;
+    const id = next?.id ?? this.id;
     const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
     const [store, caller, git, signer] = await Promise.all([
       storeAccess(session, id, !options.detached),
@@ -143,7 +143,7 @@ class TrainingPlan implements PlannedRun {
       detached: options.detached,
       store,
       resumeFrom: options.restore,
-      nextAttempt: goOn ? { attempt: goOn.attempt, heartbeat: goOn.heartbeat } : null,
+      nextAttempt: next ? { attempt: next.attempt, heartbeat: next.heartbeat } : null,
       mask: Object.keys(read),
       endpoints: instanceEndpoints(),
       metadata: {

@@ -14,7 +14,7 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { pollRun } from '../follow/poll-instance';
 import { runClaim, sessionClaim } from '../../context/stop-claim';
-import { goesOn } from '../find/find-run';
+import { isKnownActive } from '../find/find-run';
 import type { RunRecord } from '../record/record';
 import { runsOn } from '../find/runs-on-instance';
 import { listActiveRuns } from '../find/active-runs';
@@ -164,7 +164,7 @@ async function shutDown(
   }
 }
 
-/** Whether the instance itself says that a run goes on. One that does not answer says nothing. */
+/** Whether the instance itself says that a run is active. One that does not answer says nothing. */
 async function saysThatItGoesOn(session: RunContext, run: RunRecord, signal: AbortSignal): Promise<boolean> {
   try {
     return (await pollRun(session, run, run.log.size, signal)).run.outcome === null;
@@ -178,6 +178,6 @@ async function saysThatItGoesOn(session: RunContext, run: RunRecord, signal: Abo
 /** Another active run of the project on the same instance. */
 async function otherRun({ store, keys }: RunContext, { id, instance }: RunRecord): Promise<string | null> {
   const { runs, unverified } = await listActiveRuns(store, keys, new Set([instance]));
-  const others = [...runs.filter(goesOn).map(({ record }) => record.id), ...unverified.map((each) => each.id)];
+  const others = [...runs.filter(isKnownActive).map(({ record }) => record.id), ...unverified.map((each) => each.id)];
   return others.find((each) => each !== id) ?? null;
 }

@@ -27,7 +27,7 @@ export interface Launched {
 
 /**
  * Starts a training, with the command that also syncs; or finds a run of the same training, or resumes one that was
- * interrupted. With `goOn` it resumes that run, as that attempt.
+ * interrupted. With `nextAttempt` it resumes that run, as that attempt.
  */
 export async function launch(
   session: Session,
@@ -38,7 +38,7 @@ export async function launch(
     scanned: Scanned;
     rerun: boolean;
     force?: boolean;
-    goOn?: NextAttempt;
+    nextAttempt?: NextAttempt;
     /**
      * The run and its snapshot are recorded in the store before the command is sent: for an instance that ends with its
      * run, as a client that dies in between could not find them there.
@@ -51,7 +51,7 @@ export async function launch(
   // While it is found out what must be sent, and sent, it is looked up whether that is needed.
   const key = planned.key(scanned.snapshot);
   const looking: Promise<SameTraining> =
-    rerun || options.goOn ? Promise.resolve({ found: null, known: null }) : findDuplicateRun(session, key);
+    rerun || options.nextAttempt ? Promise.resolve({ found: null, known: null }) : findDuplicateRun(session, key);
   looking.catch(() => undefined);
   const indexed = async (part: RunPart): Promise<RunPart> => {
     if (options.storeFirst) await announceRun(session, part.runKey, part.id);
@@ -64,8 +64,11 @@ export async function launch(
       force,
       first: scanned,
       run: async (snapshot) => {
-        const [part, same] = await Promise.all([planned.part(session, session.tree, snapshot, options.goOn), looking]);
-        if (part.runKey !== key || options.goOn) return indexed(part);
+        const [part, same] = await Promise.all([
+          planned.part(session, session.tree, snapshot, options.nextAttempt),
+          looking,
+        ]);
+        if (part.runKey !== key || options.nextAttempt) return indexed(part);
         if (same.found) throw new SyncNotNeeded();
         if (!same.interrupted) return indexed({ ...part, knownFailed: same.known });
         const { id, instance, attempt, heartbeat } = same.interrupted;

@@ -31,7 +31,7 @@ describe('what a run has cost', () => {
     const last = attempt(3, 'i-3', 9 * HOUR, 10 * HOUR);
     const of = (more: Partial<RunRecord>) => costOf(run({ startedAt: 0, ...more }), 12 * HOUR)!.usd / 0.5;
     expect(of({ attempts: [...attempts, last], instance: 'i-3', endedAt: 10.5 * HOUR })).toBe(2 + 1 + 1.5);
-    // It goes on, on a third one, since 9 h.
+    // It has been active on a third one for 9 h.
     const going: Partial<RunRecord> = { state: 'running', endedAt: null, attempts, instance: 'i-3', since: 9 * HOUR };
     expect(of(going)).toBe(2 + 1 + 3);
     // On the same one again: it was there all the while.

@@ -51,7 +51,7 @@ function spansOf(run: RunRecord, now: number): Span[] {
   for (const each of attempts)
     if (each.startedAt !== null)
       add(each.instance, each.startedAt, each.endedAt ?? each.startedAt, each.price?.perHour ?? null);
-  // The attempt that goes on is not among them yet; what is saved after the last one is its instance's time too.
+  // The active attempt is not among them yet; what is saved after the last one is its instance's time too.
   const begun = attempts.length ? (since ?? spans.at(-1)?.to ?? startedAt) : startedAt;
   if (end !== null) add(instance, begun, end, null);
   return spans;

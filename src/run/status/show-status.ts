@@ -12,7 +12,7 @@ export interface ShowStatusOptions {
   run?: string;
   /** The number of runs that are listed at most. */
   limit?: number;
-  /** Look again and again until no run goes on. */
+  /** Look again and again until no run is active. */
   watch?: boolean;
 }
 

@@ -24,7 +24,7 @@ import { nxRun } from '../../report/shell-words';
 export interface TakeDownOptions {
   /** Instead of being terminated, which takes the disk. */
   stop: boolean;
-  /** Even where a run goes on, or it is a colleague's. */
+  /** Even where a run is active, or the instance is a colleague's. */
   force: boolean;
   signal?: AbortSignal;
 }

@@ -76,7 +76,7 @@ class Connections:
 
         `whole` tells whether the body is the whole object: a server may ignore what part is asked
         for. A body longer than `limit`, and any status but 200 and 206, are answers too;
-        FETCH_FAILED is what goes on failing.
+        FETCH_FAILED where it keeps failing.
         """
         status, aws, reason = 0, "", ""
         for attempt in range(TRIES):

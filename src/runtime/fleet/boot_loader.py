@@ -94,7 +94,7 @@ TIMEOUT = 30
 
 
 def start(config: WatchdogConfig, log: Callable[[str], object] = print) -> None:
-    """Sees to it that the run goes on as long as it is to; returns when it needs this instance no
+    """Keeps the run active as long as it should be; returns when it needs this instance no
     more. In a process of its own.
     """
     retry_forever(lambda: load(config, log).run_to_completion(), log)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 RECORD = 1024 * 1024
-# Between two looks at what goes on here, and at what the store says of a run that is another's,
+# Between two looks at what is active here, and at what the store says of a run that is another's,
 # seconds.
 TICK_S = 1.0
 LOOK_S = 5.0
@@ -228,7 +228,7 @@ class Fleet:
         return Failure(code, message, **detail)
 
     def may_end(self) -> bool:
-        """Whether the role may delete what goes on costing when the run has ended; where it may
+        """Whether the role may delete what costs money after the run has ended; where it may
         not, the run is over before it began.
         """
         deadline = time.monotonic() + TAGS_TIMEOUT_S

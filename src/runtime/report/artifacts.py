@@ -51,7 +51,7 @@ def save_artifacts(
     checkpoints: Collection[str] = (),
 ) -> RunRecordArtifacts:
     """Saves the artifacts of a run and their list. Its record's `artifacts`; `progress(bytes, of
-    bytes)` as it goes on.
+    bytes)` as it proceeds.
 
     `work` is the run's directory, as `safe_walk` takes a base,
     `inputs` what it held before, `checkpoints` the paths in the project that are saved as such. A

@@ -141,7 +141,7 @@ class Fenced:
 
 
 def boottime() -> float:
-    """Seconds that go on while the machine is suspended, where the system has such a clock."""
+    """Seconds that also count while the machine is suspended, where the system can."""
     return (
         time.clock_gettime(time.CLOCK_BOOTTIME)
         if hasattr(time, "CLOCK_BOOTTIME")

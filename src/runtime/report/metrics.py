@@ -58,7 +58,7 @@ class Lines:
 
 
 class TrainingMetrics:
-    """`position`: what `position()` said when an earlier one ended, for who goes on reading the
+    """`position`: what `position()` said when an earlier one ended, to continue reading the
     file.
     """
 

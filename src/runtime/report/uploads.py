@@ -91,7 +91,7 @@ class Saver:
             self.failure = Failure("SAVE_FAILED", str(error))
 
     def _save_checkpoints(self, record: dict[str, Any]) -> None:
-        """What the attempt that goes on has left so far, or the last one that is over, once and for
+        """What the active attempt has left so far, or the last one that is over, once and for
         all.
 
         Before the first attempt starts, the directory holds at most what is being restored: the

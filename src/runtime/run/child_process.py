@@ -172,8 +172,8 @@ class Child:
             self.stopped, self.cut = stop, was_cut_off(code, is_launcher)
 
     def stop(self, stop: Stop) -> None:
-        """Sends SIGTERM to the leaders and, when they have ended, to what is left; SIGKILL when the
-        grace period is over.
+        """Sends SIGTERM to the leaders, then to the processes that they leave, and SIGKILL to all
+        when the grace period is over.
         """
         self.stopped = stop
         deadline = time.monotonic() + stop.grace_s

@@ -93,6 +93,23 @@ class Trainings(unittest.TestCase):
     def tearDown(self):
         self.served.tearDown()
 
+    def exec_plan(self, argv, *, grace):
+        """The plan of a command beside the trainings, in the project's directory of the tree."""
+        return {
+            "v": 1,
+            "op": "exec",
+            "tree": self.plan("")["tree"],
+            "run": None,
+            "user": None,
+            "exec": {
+                "id": self.plan("")["run"]["id"],
+                "projectRoot": "p",
+                "argv": argv,
+                "timeout": None,
+                "gracePeriod": grace,
+            },
+        }
+
     def plan(self, script, /, **more):
         self.count += 1
         plan = self.served.plan({b"p/train.py": script.encode()})

@@ -87,7 +87,7 @@ class EventFilesTest(unittest.TestCase):
         self.append(name, more[:-3])
         self.assertEqual(self.files.read(), [])
         self.append(name, more[-3:])
-        # As another process goes on with it.
+        # As another process appends to it.
         self.files = self.of(self.files.position())
         self.assertEqual(self.files.read(), [{"step": 2, "loss": None}])
         self.append(name, record(event(3, simple("loss", 3))))

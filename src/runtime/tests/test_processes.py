@@ -178,20 +178,7 @@ class DetachedTest(Ending):
 
     def test_a_command_beside_the_trainings_leaves_no_orphan(self):
         self.train("")
-        plan = {
-            "v": 1,
-            "op": "exec",
-            "tree": self.plan("")["tree"],
-            "run": None,
-            "user": None,
-            "exec": {
-                "id": self.plan("")["run"]["id"],
-                "projectRoot": "p",
-                "argv": [sys.executable, "-c", daemon(seconds=1)],
-                "timeout": None,
-                "gracePeriod": 0.3,
-            },
-        }
+        plan = self.exec_plan([sys.executable, "-c", daemon(seconds=1)], grace=0.3)
         reply = main.run(plan, self.root)
         self.assertTrue(reply["ok"], reply)
         state, log = self.end(plan["exec"]["id"])
@@ -202,20 +189,7 @@ class DetachedTest(Ending):
     def test_a_command_that_arrives_twice_at_once_runs_once(self):
         self.train("")
         count = os.path.join(self.root, "count")
-        plan = {
-            "v": 1,
-            "op": "exec",
-            "tree": self.plan("")["tree"],
-            "run": None,
-            "user": None,
-            "exec": {
-                "id": self.plan("")["run"]["id"],
-                "projectRoot": "p",
-                "argv": ["sh", "-c", "echo once >> %s" % count],
-                "timeout": None,
-                "gracePeriod": 0.3,
-            },
-        }
+        plan = self.exec_plan(["sh", "-c", "echo once >> %s" % count], grace=0.3)
         find_target = executions.find_target
 
         def slowly(*words):

@@ -1,5 +1,5 @@
-"""A run that is gone on with on another instance: as if it had never left, whatever is killed on
-the way, and by one instance alone.
+"""The next attempt of a run on another instance has the same result as one without an
+interruption, whatever is killed on the way, and runs on one instance only.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ class Resuming(Trainings):
         os.makedirs(self.root)
 
     def begin(self, leave, attempt=None, pad=10, ok=True, text=None, **more):
-        """Starts the one run, or goes on with it; the reply. `text`: another script."""
+        """Starts the one run, or its next attempt; the reply. `text`: another script."""
         plan = self.plan(
             text or script(leave, pad),
             store=STORE,
@@ -283,7 +283,9 @@ class ResumeTest(Resuming):
                     os._exit(1)
             status = os.waitpid(child, 0)[1]
             self.assertFalse(os.path.exists(os.path.join(home, "run.json")))
-            self.assertEqual(self.store.objects(), before, "going on begins with nothing written")
+            self.assertEqual(
+                self.store.objects(), before, "the next attempt begins with nothing written"
+            )
             if status == 0:
                 break
             self.assertEqual(status, 9)

@@ -381,20 +381,7 @@ class LeftTest(Trainings):
     def test_what_a_command_beside_the_trainings_leaves_is_named_and_stopped(self):
         self.train("")
         script = "nohup sleep 987 > /dev/null 2>&1 & echo $!; exit 3"
-        plan = {
-            "v": 1,
-            "op": "exec",
-            "tree": self.plan("")["tree"],
-            "run": None,
-            "user": None,
-            "exec": {
-                "id": self.plan("")["run"]["id"],
-                "projectRoot": "p",
-                "argv": ["sh", "-c", script],
-                "timeout": None,
-                "gracePeriod": 1,
-            },
-        }
+        plan = self.exec_plan(["sh", "-c", script], grace=1)
         self.assertTrue(main.run(plan, self.root)["ok"])
         state, log = self.end(plan["exec"]["id"])
         self.assertEqual((state["outcome"], state["exitCode"]), ("failed", 3))

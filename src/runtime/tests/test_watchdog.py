@@ -121,7 +121,7 @@ class WatchdogTest(unittest.TestCase):
             os.close(descriptor)
 
     def begin(self, grace=10, store=True, kind="training", **record):
-        """A run that goes on, with its reporter."""
+        """An active run, with its reporter."""
         self.count += 1
         run = "20260101-000000-p-aaaaa%s" % "abcdefgh"[self.count]
         self.hold(run)
@@ -277,7 +277,7 @@ class WatchdogTest(unittest.TestCase):
         )
         self.assertFalse(self.watchdog(start=50).rules.began)
 
-    # Nothing begins, nothing goes on.
+    # No run begins, none is active.
 
     def test_ends_where_no_run_begins_in_this_boot(self):
         run = self.begin(boot="the boot before")

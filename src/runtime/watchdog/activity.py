@@ -1,4 +1,4 @@
-"""What goes on below the root, as the watchdog sees it: runs, commands beside them, syncs."""
+"""What is active below the root, as the watchdog sees it: runs, commands beside them, syncs."""
 
 from __future__ import annotations
 

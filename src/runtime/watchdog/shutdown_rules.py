@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .idle import Idle
 
 
-# These end it whatever goes on; the others only where nothing does.
+# These end it whatever is active; the others only where nothing is.
 FORCED = ("lifetime", "cost", "deadline")
 
 
@@ -40,7 +40,7 @@ class ShutdownRules:
         self.clock, self.wall, self.idle = clock, wall, idle
         self.silence = activity.Silence(clock)
         self.runs, self.hung = [], []
-        # Whether a run began in this boot; since when nothing goes on and nothing works, by the
+        # Whether a run began in this boot; since when nothing is active or works, by the
         # clock.
         self.began = False
         self.free = None
@@ -110,7 +110,7 @@ class ShutdownRules:
                 self.hung.append(run)
 
     def _finished(self, trainings: Collection[Run]) -> bool:
-        """Whether the last run's time to be kept is over. Nothing goes on."""
+        """Whether the last run's time to be kept is over. No run is active."""
         finish = self.config["finish"]
         settled = [since for since in (run.settled() for run in trainings) if since is not None]
         if not finish or not trainings or len(settled) < len(trainings):

@@ -123,7 +123,7 @@ class Watchdog:
         return min(GRACE, grace) if isinstance(grace, (int, float)) else GRACE
 
     def is_ready(self) -> bool:
-        """Whether nothing is waited for any more. What goes on is told to end."""
+        """Whether nothing is waited for any more. Requests the stop of active runs."""
         now, ends = self.clock(), self.ends
         assert ends
         for run in self.rules.active:

@@ -67,7 +67,7 @@ function isFresh(at: number, now: number): boolean {
 
 /**
  * Which packs hold which chunks, as this machine knows it: from what it uploaded itself, written down pack by pack, so
- * that an upload that was killed goes on where it stopped; and from the store's index objects, which everyone writes.
+ * that an upload that was killed continues where it stopped; and from the store's index objects, which everyone writes.
  */
 export class PackIndex {
   private readonly byChunk = new Map<string, Known>();

@@ -105,7 +105,7 @@ function trustOwner(directory: string): NodeJS.ProcessEnv | null {
   return {
     GIT_CONFIG_COUNT: String(count + 1),
     [`GIT_CONFIG_KEY_${count}`]: 'safe.directory',
-    // By its own path: git must not go on to another repository further up.
+    // By its own path: git must not use another repository further up.
     [`GIT_CONFIG_VALUE_${count}`]: top,
     GIT_ALLOW_PROTOCOL: 'none',
     GIT_NO_LAZY_FETCH: '1',

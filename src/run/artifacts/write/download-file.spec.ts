@@ -86,7 +86,7 @@ describe('fetching a file from its parts', () => {
     expect(bytes).toBe(size);
   });
 
-  it('goes on after an abort with the parts that lack, and asks for no other', async () => {
+  it('fetches the missing parts after an abort, and no other', async () => {
     const data = randomBytes(9 * PART_BYTES + 5);
     const entry = await save(data);
     const abort = new AbortController();
