@@ -1,8 +1,8 @@
 /**
- * Rooms of src/ by floors, the highest first: a room imports from itself and from the floors below it, so that rooms on one
- * floor do not import each other. A room with rooms inside is its own files. Specs and fixtures may import anything.
+ * Folders of src/ by layers, the highest first: a folder imports from itself and from the layers below it, so that folders on one
+ * layer do not import each other. A folder with folders inside is its own files. Specs and fixtures may import anything.
  */
-const floors = [
+const layers = [
   ['index', 'executors/remote-[a-z]+', 'generators', 'cli'],
   ['executors/training'],
   ['executors/lib'],
@@ -63,21 +63,21 @@ const localAws = [
   ['local-aws/catalogue', 'local-aws/link', 'local-aws/state'],
   ['local-aws/protocol'],
 ];
-const rooms = [...floors, ...localAws].flat();
+const folders = [...layers, ...localAws].flat();
 const TESTS = '[.](spec|fixture)[.]ts$';
-const hasRooms = (room) => rooms.some((other) => other.startsWith(`${room}/`));
-const pathOf = (room) => (hasRooms(room) ? `^src/${room}/[^/]+$` : `^src/${room}(/|[.]ts$)`);
-const floorRules = (levels) =>
-  levels.flatMap((level, floor) =>
-    level.flatMap((room) => {
-      const barred = [...levels.slice(0, floor).flat(), ...level.filter((other) => other !== room)];
+const hasFolders = (folder) => folders.some((other) => other.startsWith(`${folder}/`));
+const pathOf = (folder) => (hasFolders(folder) ? `^src/${folder}/[^/]+$` : `^src/${folder}(/|[.]ts$)`);
+const layerRules = (levels) =>
+  levels.flatMap((level, layer) =>
+    level.flatMap((folder) => {
+      const barred = [...levels.slice(0, layer).flat(), ...level.filter((other) => other !== folder)];
       // No path at all would mean any.
       if (barred.length === 0) return [];
       return {
-        name: `floor-of-${room}`,
-        comment: `src/${room} imports from the floors below it only.`,
+        name: `layer-of-${folder}`,
+        comment: `src/${folder} imports from the layers below it only.`,
         severity: 'error',
-        from: { path: pathOf(room), pathNot: TESTS },
+        from: { path: pathOf(folder), pathNot: TESTS },
         to: { path: barred.map(pathOf) },
       };
     }),
@@ -93,13 +93,13 @@ module.exports = {
       from: {},
       to: { circular: true },
     },
-    ...[floors, localAws].flatMap(floorRules),
+    ...[layers, localAws].flatMap(layerRules),
     {
-      name: 'a-room-has-a-floor',
-      comment: 'Name the room in .dependency-cruiser.cjs.',
+      name: 'a-folder-has-a-layer',
+      comment: 'Name the folder in .dependency-cruiser.cjs.',
       severity: 'error',
       from: { path: '^src/' },
-      to: { path: '^src/', pathNot: [...rooms.map(pathOf), '^src/projects/', TESTS] },
+      to: { path: '^src/', pathNot: [...folders.map(pathOf), '^src/projects/', TESTS] },
     },
     {
       name: 'local-aws-meets-the-client-on-the-wire',

@@ -1,4 +1,4 @@
-"""The packages of the runtime by floors: a package imports from itself and from the floors below
+"""The packages of the runtime by layers: a package imports from itself and from the layers below
 it.
 """
 
@@ -8,9 +8,9 @@ import re
 import unittest
 
 RUNTIME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# The highest first; "" is the runtime's own directory. Packages on one floor do not import each
+# The highest first; "" is the runtime's own directory. Packages on one layer do not import each
 # other.
-FLOORS = [
+LAYERS = [
     ["watchdog"],
     ["fleet"],
     [""],
@@ -48,7 +48,7 @@ def imports(module):
             yield below if os.path.exists(os.path.join(RUNTIME, below + ".py")) else "/".join(path)
 
 
-class FloorsTest(unittest.TestCase):
+class LayersTest(unittest.TestCase):
     def setUp(self):
         self.imports = {module: set(imports(module)) for module in modules()}
 
@@ -70,20 +70,20 @@ class FloorsTest(unittest.TestCase):
         self.assertGreater(len(named), 5)
         self.assertEqual([name for name in named if name.replace(".", "/") not in self.imports], [])
 
-    def test_every_package_has_one_floor(self):
+    def test_every_package_has_one_layer(self):
         self.assertEqual(
             {os.path.dirname(module) for module in self.imports},
-            {package for floor in FLOORS for package in floor},
+            {package for layer in LAYERS for package in layer},
         )
 
-    def test_a_package_imports_from_the_floors_below_it(self):
-        floor_of = {package: number for number, floor in enumerate(FLOORS) for package in floor}
+    def test_a_package_imports_from_the_layers_below_it(self):
+        layer_of = {package: number for number, layer in enumerate(LAYERS) for package in layer}
         wrong = [
             "%s imports %s" % (module, each)
             for module, all_of in self.imports.items()
             for each in all_of
             if os.path.dirname(module) != os.path.dirname(each)
-            and floor_of[os.path.dirname(each)] <= floor_of[os.path.dirname(module)]
+            and layer_of[os.path.dirname(each)] <= layer_of[os.path.dirname(module)]
         ]
         self.assertEqual(wrong, [])
 
