@@ -9,12 +9,12 @@ import type { Contender } from './contenders/contender';
 import { ours } from './contenders/ours';
 import { rsync } from './contenders/rsync';
 import { tarball } from './contenders/tarball';
-import { makeInput, type Input } from './inputs';
+import { makeInput, type Input } from './inputs/inputs';
 import { measureAll } from './measure';
-import { measureProcessor } from './processor';
+import { measureProcessor } from './processor/throughput';
 import { root } from './programs';
-import { describeNetwork, detail, goalLine, HEAD, judge, table } from './report';
-import type { Result } from './scenario';
+import { describeNetwork, detail, goalLine, HEAD, judge, table } from './report/report';
+import type { Result } from './scenarios/scenario';
 import { scenarios } from './scenarios';
 
 /** Ours is the first: the others are what it is held against. */

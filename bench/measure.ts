@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import type { NetworkProfile } from '../src/local-aws/link/network';
 import { run, type Contender, type Timing } from './contenders/contender';
 import type { OurCourse } from './contenders/ours';
-import { Ground } from './ground';
-import type { Input } from './inputs';
-import type { Measure, Result, Scenario } from './scenario';
+import { Testbed } from './testbed/testbed';
+import type { Input } from './inputs/inputs';
+import type { Measure, Result, Scenario } from './scenarios/scenario';
 
 export interface Conditions {
   network: NetworkProfile;
@@ -52,7 +52,7 @@ export async function measureAll(
   return { scenario, input: input.title, network, floor: scenario.floor?.(network, input) ?? null, rows };
 }
 
-/** Runs one scenario with one contender, on a ground of its own, and looks whether the instance's copy is right. */
+/** Runs one scenario with one contender, on a testbed of its own, and looks whether the instance's copy is right. */
 async function measureOne(
   scenario: Scenario,
   contender: Contender,
@@ -61,17 +61,17 @@ async function measureOne(
 ): Promise<Measure> {
   const home = join(directory, 'site');
   mkdirSync(join(home, 'own'), { recursive: true });
-  const ground = await Ground.open(join(home, 'aws'));
+  const testbed = await Testbed.open(join(home, 'aws'));
   try {
-    const course = await contender.open({ ground, input, directory: join(home, 'own') });
+    const course = await contender.open({ testbed, input, directory: join(home, 'own') });
     try {
       const signal = AbortSignal.timeout(limit);
       const stage = {
-        ground,
+        testbed,
         input,
         network,
         signal,
-        measure: (act: () => Promise<Timing>) => observe(ground, network, act),
+        measure: (act: () => Promise<Timing>) => observe(testbed, network, act),
       };
       const measured =
         scenario.of === 'all'
@@ -86,19 +86,19 @@ async function measureOne(
     }
   } finally {
     input.restore();
-    await ground.close();
+    await testbed.close();
     rmSync(home, { recursive: true, force: true });
   }
 }
 
-async function observe(ground: Ground, network: NetworkProfile, act: () => Promise<Timing>): Promise<Measure> {
-  await ground.use(network);
+async function observe(testbed: Testbed, network: NetworkProfile, act: () => Promise<Timing>): Promise<Measure> {
+  await testbed.use(network);
   const { begun, ended, startUp, clientMemory } = await act();
-  const { client, requests, commands } = await ground.observe();
+  const { client, requests, commands } = await testbed.observe();
   const own = requests.filter(({ link }) => link === 'client');
   const command = own.find(({ action }) => action === 'SendCommand');
   const [first] = commands;
-  await ground.use({});
+  await testbed.use({});
   return {
     time: ended - begun,
     sent: client.up,

@@ -6,8 +6,8 @@ export const awsSync: Contender = {
   name: 'aws s3 sync',
   about: 'up, then down on the instance with its role; what starts it there is not counted',
   missing: () => (awsCli() ? null : 'awscli could not be installed from PyPI'),
-  open: async ({ ground, input }) => {
-    const { environment, instanceEnvironment, instances } = ground.place;
+  open: async ({ testbed, input }) => {
+    const { environment, instanceEnvironment, instances } = testbed.place;
     const target = join(instances[0].disk, 'model');
     const sync = (from: string, to: string, env: Record<string, string>, signal?: AbortSignal) =>
       run(awsCli()!, ['s3', 'sync', '--delete', '--only-show-errors', from, to], {

@@ -7,14 +7,14 @@ export const casync: Contender = {
   name: 'casync',
   about: 'casync make, then extract on the instance, which fetches from an HTTP store over the same link',
   missing: () => (installed('casync') ? null : 'casync is not installed'),
-  open: async ({ ground, input, directory }) => {
+  open: async ({ testbed, input, directory }) => {
     const target = join(directory, 'model');
     const shelf = join(directory, 'shelf');
     mkdirSync(shelf);
-    const port = await ground.serve(shelf);
+    const port = await testbed.serve(shelf);
     return {
       sync: async (signal) => {
-        const near = await ground.tunnel(port, true);
+        const near = await testbed.tunnel(port, true);
         return timed(async () => {
           await run('casync', ['make', `--store=${join(shelf, 'store')}`, join(shelf, 'model.caidx'), input.source], {
             signal,

@@ -1,6 +1,6 @@
 import { spawn, type SpawnOptions } from 'node:child_process';
-import type { Ground } from '../ground';
-import type { Input } from '../inputs';
+import type { Testbed } from '../testbed/testbed';
+import type { Input } from '../inputs/inputs';
 
 /** A way to have a directory on an instance. */
 export interface Contender {
@@ -14,7 +14,7 @@ export interface Contender {
 }
 
 export interface Site {
-  ground: Ground;
+  testbed: Testbed;
   input: Input;
   /** An empty directory for whatever it needs; it goes afterwards. */
   directory: string;

@@ -96,10 +96,10 @@ export class OurCourse implements Course {
 
   /** Syncs, and is killed as soon as so many bytes have gone over the client's link. */
   async killedAfter(bytes: number): Promise<void> {
-    const { ground } = this.site;
+    const { testbed } = this.site;
     const kill = new AbortController();
     const look = setInterval(async () => {
-      if ((await ground.observe()).client.up >= bytes) kill.abort();
+      if ((await testbed.observe()).client.up >= bytes) kill.abort();
     }, 20);
     await this.execute('remote-sync', { signal: kill.signal }).catch(() => undefined);
     clearInterval(look);
@@ -131,14 +131,14 @@ export class OurCourse implements Course {
   }
 
   private environment(): Record<string, string> {
-    const { ground, directory } = this.site;
-    return { ...ground.place.environment, NX_DAEMON: 'false', XDG_CACHE_HOME: join(directory, 'cache') };
+    const { testbed, directory } = this.site;
+    return { ...testbed.place.environment, NX_DAEMON: 'false', XDG_CACHE_HOME: join(directory, 'cache') };
   }
 
   private common(instance: number) {
     return {
       bucket: 'bench',
-      instance: { id: this.site.ground.place.instances[instance].id },
+      instance: { id: this.site.testbed.place.instances[instance].id },
       // As on an instance with a login user: who trains is not root.
       ...(process.getuid?.() === 0 ? { user: 'nobody' } : {}),
     };

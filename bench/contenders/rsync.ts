@@ -11,7 +11,7 @@ export const rsync: Contender = {
   name: 'rsync',
   about: 'rsync -az --delete to a daemon; no SSH, so none of its round trips',
   missing: () => (installed('rsync') ? null : 'rsync is not installed'),
-  open: async ({ ground, input, directory }) => {
+  open: async ({ testbed, input, directory }) => {
     const target = join(directory, 'model');
     mkdirSync(target);
     const port = await freePort();
@@ -30,7 +30,7 @@ export const rsync: Contender = {
     await listening(port);
     return {
       sync: async (signal) => {
-        const near = await ground.tunnel(port);
+        const near = await testbed.tunnel(port);
         return timed(() =>
           run('rsync', ['-az', '--delete', `${input.source}/`, `rsync://127.0.0.1:${near}/model/`], { signal }),
         );

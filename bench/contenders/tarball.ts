@@ -9,8 +9,8 @@ export const tarball: Contender = {
   about:
     'tar.gz, upload, then the commands mkdir, download and extract, verify, each polled after 2, 2, 4, 8, then 10 s',
   missing: () => null,
-  open: async ({ ground, input, directory }) => {
-    const { environment, instances } = ground.place;
+  open: async ({ testbed, input, directory }) => {
+    const { environment, instances } = testbed.place;
     const target = join(instances[0].disk, 'model');
     const task: Task = {
       source: input.source,

@@ -1,4 +1,4 @@
-import { NETWORK_PROFILES } from '../src/local-aws/link/network';
+import { NETWORK_PROFILES } from '../../src/local-aws/link/network';
 import { inTheCommand, oneCommand, throughTheStore, total, underWatch } from './floor';
 
 const { wan } = NETWORK_PROFILES;

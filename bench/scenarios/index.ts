@@ -1,8 +1,8 @@
 import { readdirSync } from 'node:fs';
-import { run, timed } from './contenders/contender';
-import { drive } from './contenders/driver';
+import { run, timed } from '../contenders/contender';
+import { drive } from '../contenders/driver';
 import { costOfRun } from './cost';
-import { firstLine, firstTime, inTheCommand, oneCommand, oneWay, throughTheStore, underWatch } from './floor';
+import { firstLine, firstTime, inTheCommand, oneCommand, oneWay, throughTheStore, underWatch } from '../report/floor';
 import { followed } from './followed';
 import {
   aheadOfAll,
@@ -14,8 +14,8 @@ import {
   oneCommand as inOneCommand,
   timesAheadOf,
   within,
-} from './goals';
-import { root } from './programs';
+} from '../report/goals';
+import { root } from '../programs';
 import type { Scenario, Stage } from './scenario';
 import { interpreterStart, startedByNx, startedWarm } from './started';
 import { followedByTen } from './ten-followers';
@@ -201,10 +201,10 @@ export const scenarios: Scenario[] = [
     title: 'upload killed at 60 % and run again',
     input: 'upload',
     of: 'ours',
-    run: async ({ course, ground, input, network, measure }) => {
-      await ground.use(network);
+    run: async ({ course, testbed, input, network, measure }) => {
+      await testbed.use(network);
       await course.killedAfter(input.packed * 0.6);
-      const killed = (await ground.observe()).client.up;
+      const killed = (await testbed.observe()).client.up;
       const measured = await measure(() => course.sync());
       return { ...measured, more: { twice: killed + measured.sent - input.packed } };
     },
@@ -237,10 +237,10 @@ export const scenarios: Scenario[] = [
     input: 'huge',
     network: {},
     of: 'ours',
-    run: async ({ course, ground, measure }) => {
-      await ground.watchMemory();
+    run: async ({ course, testbed, measure }) => {
+      await testbed.watchMemory();
       const measured = await measure(() => course.sync());
-      return { ...measured, more: { remoteMemory: await ground.peakMemory() } };
+      return { ...measured, more: { remoteMemory: await testbed.peakMemory() } };
     },
     goals: [
       atMostBytes(300 * MB, ({ clientMemory }) => clientMemory, 'client'),

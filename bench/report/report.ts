@@ -1,7 +1,7 @@
 import { total } from './floor';
 import { formatBytes, formatMs } from './format';
-import type { LinkProfile, NetworkProfile } from '../src/local-aws/link/network';
-import type { Measure, Result } from './scenario';
+import type { LinkProfile, NetworkProfile } from '../../src/local-aws/link/network';
+import type { Measure, Result } from '../scenarios/scenario';
 
 export function describeNetwork({ client, instance, pickUp = 0 }: NetworkProfile): string {
   const link = ({ roundTrip = 0, connect = 0, up, down }: LinkProfile = {}) =>

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import type { LinkProfile } from '../src/local-aws/link/network';
-import { Tunnel } from './link';
+import type { LinkProfile } from '../../src/local-aws/link/network';
+import { Tunnel } from './tunnel';
 
 const KB = 1_000;
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { OurCourse } from './contenders/ours';
-import type { Line } from './contenders/terminal';
-import type { Ground } from './ground';
-import { median, percentile } from './percentile';
+import type { OurCourse } from '../contenders/ours';
+import type { Line } from '../contenders/terminal';
+import type { Testbed } from '../testbed/testbed';
+import { median, percentile } from '../report/percentile';
 import type { Measure, Stage } from './scenario';
 
 /** Seconds without a line: until everything is open that follows, and a while to look at, s. */
@@ -22,11 +22,11 @@ export type Way = 'streamed' | 'stored' | 'asked';
  * instance to the terminal; bytes and requests are of a minute while lines come.
  */
 export function followed(way: Way): (stage: Stage<OurCourse>) => Promise<Measure> {
-  return async ({ course, ground, measure, signal }) => {
+  return async ({ course, testbed, measure, signal }) => {
     await course.sync(signal);
     if (way === 'asked')
       for (const action of ['PUT', 'POST'])
-        await ground.fail({
+        await testbed.fail({
           service: 's3',
           link: 'instance',
           action,
@@ -43,9 +43,9 @@ export function followed(way: Way): (stage: Stage<OurCourse>) => Promise<Measure
       const training = course.begin('remote-train', { options, environment, signal });
       await training.line(/^trains at/);
       await sleep(SETTLE * 1000);
-      quiet = await during(ground, () => sleep((QUIET - SETTLE - 2) * 1000));
+      quiet = await during(testbed, () => sleep((QUIET - SETTLE - 2) * 1000));
       await training.line(/^line 0 at/);
-      busy = await during(ground, () => training.line(new RegExp(`^line ${LINES - 1} at`), LIMIT));
+      busy = await during(testbed, () => training.line(new RegExp(`^line ${LINES - 1} at`), LIMIT));
       took = training.lines.flatMap(delay);
       // It would be asked for to its end.
       if (way === 'asked') training.kill();
@@ -92,9 +92,9 @@ export interface Traffic {
   down: number;
 }
 
-export async function during(ground: Ground, act: () => Promise<unknown>): Promise<Traffic> {
+export async function during(testbed: Testbed, act: () => Promise<unknown>): Promise<Traffic> {
   const seen = async () => {
-    const { client, requests, commands } = await ground.observe();
+    const { client, requests, commands } = await testbed.observe();
     const own = requests.filter(({ link }) => link === 'client').length;
     return { at: performance.now(), requests: own, commands: commands.length, up: client.up, down: client.down };
   };

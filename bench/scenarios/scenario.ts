@@ -1,9 +1,9 @@
-import type { NetworkProfile } from '../src/local-aws/link/network';
-import type { Course, Timing } from './contenders/contender';
-import type { OurCourse } from './contenders/ours';
-import type { Floor } from './floor';
-import type { Ground } from './ground';
-import type { Input, InputName } from './inputs';
+import type { NetworkProfile } from '../../src/local-aws/link/network';
+import type { Course, Timing } from '../contenders/contender';
+import type { OurCourse } from '../contenders/ours';
+import type { Floor } from '../report/floor';
+import type { Testbed } from '../testbed/testbed';
+import type { Input, InputName } from '../inputs/inputs';
 
 /** What one contender did in one scenario. Bytes and requests are those of the client's link. */
 export interface Measure {
@@ -29,7 +29,7 @@ export interface Measure {
 /** Where a scenario is run: one contender, one input, an instance that has nothing yet. */
 export interface Stage<C extends Course = Course> {
   course: C;
-  ground: Ground;
+  testbed: Testbed;
   input: Input;
   network: NetworkProfile;
   /** Measures one thing that the contender does, on the scenario's network. */

@@ -1,6 +1,6 @@
 import { total } from './floor';
 import { formatBytes, formatMs } from './format';
-import type { Goal, Measure } from './scenario';
+import type { Goal, Measure } from '../scenarios/scenario';
 
 export function atMostFloors(limit: number): Goal {
   return {

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { Link, until, type LinkProfile, type Wire } from '../src/local-aws/link/network';
+import { Link, until, type LinkProfile, type Wire } from '../../src/local-aws/link/network';
 
 /** What may be on its way in one direction of one connection, bytes: as a TCP window has a limit. */
 const WINDOW = 4 * 1024 * 1024;

@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { OurCourse } from './contenders/ours';
-import type { Line } from './contenders/terminal';
-import type { Ground } from './ground';
-import { median } from './percentile';
+import type { OurCourse } from '../contenders/ours';
+import type { Line } from '../contenders/terminal';
+import type { Testbed } from '../testbed/testbed';
+import { median } from '../report/percentile';
 import type { Measure, Stage } from './scenario';
 
 const ROUNDS = 5;
@@ -15,7 +15,7 @@ const lastingArgs = () => [...LASTING_ARGS, String(Date.now())];
 
 /** From the executor's first line to the training's first one on the terminal, with what happened on the way, ms from its begin on. */
 export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise<Measure> {
-  return async ({ course, ground, input, measure, signal }) => {
+  return async ({ course, testbed, input, measure, signal }) => {
     await course.sync(signal);
     if (edit) input.edit();
     let more = {};
@@ -23,7 +23,7 @@ export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise
       const training = course.begin('remote-train', { options: { args: lastingArgs() }, signal });
       const line = await training.line(FIRST);
       const { begun, startUp, clientMemory } = await training.done;
-      more = await onTheWay(ground, begun, line);
+      more = await onTheWay(testbed, begun, line);
       return { begun, ended: line.at, startUp, clientMemory };
     });
     course.forgetArtifacts();
@@ -32,7 +32,7 @@ export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise
 }
 
 /** The same by `nx run`, from the process's start on; and Nx alone, by an executor that does nothing. */
-export async function startedByNx({ course, ground, measure, signal }: Stage<OurCourse>): Promise<Measure> {
+export async function startedByNx({ course, testbed, measure, signal }: Stage<OurCourse>): Promise<Measure> {
   await course.sync(signal);
   const nothing: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
@@ -47,7 +47,7 @@ export async function startedByNx({ course, ground, measure, signal }: Stage<Our
     const training = course.nx('remote-train', [...course.reach, `--args=${lastingArgs().join(' ')}`]);
     const line = await training.line(FIRST);
     await training.done;
-    inside = await onTheWay(ground, begun, line);
+    inside = await onTheWay(testbed, begun, line);
     return { begun, ended: line.at };
   });
   course.forgetArtifacts();
@@ -56,10 +56,10 @@ export async function startedByNx({ course, ground, measure, signal }: Stage<Our
 }
 
 /** When what happened, ms from the begin on. */
-async function onTheWay(ground: Ground, begun: number, line: Line): Promise<Record<string, number>> {
-  const { requests, commands } = await ground.observe();
+async function onTheWay(testbed: Testbed, begun: number, line: Line): Promise<Record<string, number>> {
+  const { requests, commands } = await testbed.observe();
   const [command] = commands;
-  const { disk } = ground.place.instances[0];
+  const { disk } = testbed.place.instances[0];
   const [run] = readdirSync(join(disk, 'root/runs'));
   const record = runRecord(disk, run);
   const at = {

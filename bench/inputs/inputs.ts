@@ -15,7 +15,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { formatBytes } from './format';
+import { formatBytes } from '../report/format';
 import { sourceText } from './source-text';
 
 /** What is synced: a project `model` in an Nx workspace. The same bytes on every machine. */

@@ -1,5 +1,5 @@
-import type { NetworkProfile } from '../src/local-aws/link/network';
-import type { Input } from './inputs';
+import type { NetworkProfile } from '../../src/local-aws/link/network';
+import type { Input } from '../inputs/inputs';
 
 /** What can't be had for less on a network, whatever the program: its parts with what each is, ms. */
 export type Floor = [what: string, ms: number][];

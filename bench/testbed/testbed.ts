@@ -1,11 +1,11 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import type { Fault } from '../src/local-aws/link/faults';
-import type { NetworkProfile } from '../src/local-aws/link/network';
-import type { GroundProcess, Observed, Place } from './ground-process';
+import type { Fault } from '../../src/local-aws/link/faults';
+import type { NetworkProfile } from '../../src/local-aws/link/network';
+import type { TestbedProcess, Observed, Place } from './testbed-process';
 
 /** Where a contender is measured: a local AWS of its own, in another process. */
-export class Ground {
+export class Testbed {
   private readonly waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
   private calls = 0;
 
@@ -13,20 +13,20 @@ export class Ground {
 
   private constructor(private readonly child: ChildProcess) {}
 
-  static async open(directory: string): Promise<Ground> {
-    const child = fork(join(__dirname, 'ground-process.js'), [directory]);
-    const ground = new Ground(child);
+  static async open(directory: string): Promise<Testbed> {
+    const child = fork(join(__dirname, 'testbed-process.js'), [directory]);
+    const testbed = new Testbed(child);
     child.on('message', ({ id, result, error }: { id: number; result: never; error?: string }) => {
-      const { resolve, reject } = ground.waiting.get(id)!;
-      ground.waiting.delete(id);
+      const { resolve, reject } = testbed.waiting.get(id)!;
+      testbed.waiting.delete(id);
       if (error) reject(new Error(error));
       else resolve(result);
     });
     child.on('exit', () => {
-      for (const { reject } of ground.waiting.values()) reject(new Error('local AWS is gone'));
+      for (const { reject } of testbed.waiting.values()) reject(new Error('local AWS is gone'));
     });
-    ground.place = await ground.call('place');
-    return ground;
+    testbed.place = await testbed.call('place');
+    return testbed;
   }
 
   use = (network: NetworkProfile): Promise<void> => this.call('use', network);
@@ -44,14 +44,14 @@ export class Ground {
     await gone;
   }
 
-  private call<M extends keyof GroundProcess>(
+  private call<M extends keyof TestbedProcess>(
     method: M,
-    ...args: Parameters<GroundProcess[M]>
-  ): ReturnType<GroundProcess[M]> {
+    ...args: Parameters<TestbedProcess[M]>
+  ): ReturnType<TestbedProcess[M]> {
     const id = this.calls++;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
       this.child.send({ id, method, args });
-    }) as ReturnType<GroundProcess[M]>;
+    }) as ReturnType<TestbedProcess[M]>;
   }
 }

@@ -1,4 +1,4 @@
-"""How long the set-up of a requirements file takes on a new instance, and with one package more: python3 bench/set-up.py pip|uv PACKAGE … +PACKAGE"""
+"""How long the set-up of a requirements file takes on a new instance, and with one package more: python3 bench/scenarios/set-up.py pip|uv PACKAGE … +PACKAGE"""
 import os
 import pwd
 import shutil
@@ -8,7 +8,7 @@ import tempfile
 import time
 
 top = tempfile.mkdtemp(prefix="nx-ec2-set-up-")
-shutil.copytree(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src", "runtime"), os.path.join(top, "nx_ec2_runtime"))
+shutil.copytree(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "runtime"), os.path.join(top, "nx_ec2_runtime"))
 sys.path.insert(0, top)
 from nx_ec2_runtime.python_env import environment  # noqa: E402
 

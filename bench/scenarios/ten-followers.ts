@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { OurCourse } from './contenders/ours';
+import type { OurCourse } from '../contenders/ours';
 import { during, type Traffic } from './followed';
 import type { Measure, Stage } from './scenario';
 
@@ -11,7 +11,7 @@ const LOOKED_AT = 20_000;
 const TRAINING = ['5', '1000', '0.1', '0.5'];
 
 /** Ten followers of one run, then a remote-cancel beside them: the time is from its first line to its last. */
-export async function followedByTen({ course, ground, measure, signal }: Stage<OurCourse>): Promise<Measure> {
+export async function followedByTen({ course, testbed, measure, signal }: Stage<OurCourse>): Promise<Measure> {
   await course.sync(signal);
   const training = course.begin('remote-train', { options: { args: TRAINING }, endless: true, signal });
   await training.line(/^trains at/);
@@ -24,11 +24,11 @@ export async function followedByTen({ course, ground, measure, signal }: Stage<O
     const followers = Array.from({ length: FOLLOWERS }, () => course.begin('remote-logs', { endless: true, signal }));
     await Promise.all(followers.map((each) => each.line(/^line \d+ at/, SETTLE * 3)));
     await sleep(SETTLE);
-    traffic = await during(ground, () => sleep(LOOKED_AT));
-    const before = (await ground.observe()).commands.length;
+    traffic = await during(testbed, () => sleep(LOOKED_AT));
+    const before = (await testbed.observe()).commands.length;
     if (before) throw new Error(`${before} commands were sent by followers`);
     const cancelled = await course.end('remote-cancel', { signal });
-    const [command, ...more] = (await ground.observe()).commands;
+    const [command, ...more] = (await testbed.observe()).commands;
     if (more.length) throw new Error(`${more.length + 1} commands were sent by one remote-cancel`);
     waited = command.started! - command.requested;
     await Promise.all(followers.map((each) => each.done));

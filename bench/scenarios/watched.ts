@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { OurCourse } from './contenders/ours';
-import type { Save } from './contenders/watching';
+import type { OurCourse } from '../contenders/ours';
+import type { Save } from '../contenders/watching';
 import type { Measure, Stage } from './scenario';
 
 /** The watcher on the instance looks so often for an edit, ms. */
@@ -10,7 +10,7 @@ const SAVES = 7;
 const APART = 500;
 
 /** Saves under remote-watch. What is measured is the middle one: from the save to the instance's copy having it. */
-export async function watched({ course, ground, input, measure, signal }: Stage<OurCourse>): Promise<Measure> {
+export async function watched({ course, testbed, input, measure, signal }: Stage<OurCourse>): Promise<Measure> {
   await course.sync(signal);
   const watching = await course.watch(signal);
   const saves: Save[] = [];
@@ -24,7 +24,7 @@ export async function watched({ course, ground, input, measure, signal }: Stage<
     return middle(saves, ({ begun, ended }) => ended - begun);
   });
   const { startUp, clientMemory } = await watching.interrupt();
-  await ground.idle();
+  await testbed.idle();
   const took = saves.map(({ begun, ended }) => ended - begun);
   const acknowledged = middle(saves.map(({ begun, acknowledged }) => acknowledged - begun));
   const one = (all: number) => Math.round(all / (SAVES + 1));

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { OurCourse } from './contenders/ours';
-import type { Ground } from './ground';
+import type { OurCourse } from '../contenders/ours';
+import type { Testbed } from '../testbed/testbed';
 import { runRecord } from './started';
 import type { Measure, Stage } from './scenario';
 
@@ -14,7 +14,7 @@ const LOOKED_AT = 120;
 const MARGIN = 10;
 
 /** What lasts on the instance for one run that nobody follows: memory, processor, requests to S3. Linux alone. */
-export async function costOfRun({ course, ground, measure, signal }: Stage<OurCourse>): Promise<Measure> {
+export async function costOfRun({ course, testbed, measure, signal }: Stage<OurCourse>): Promise<Measure> {
   await course.sync(signal);
   const quiet = YOUNG + LOOKED_AT + 2 * MARGIN;
   const args = [quiet, LOOKED_AT + 2 * MARGIN, 1, 1].map(String);
@@ -25,14 +25,14 @@ export async function costOfRun({ course, ground, measure, signal }: Stage<OurCo
     await training.line(/^trains at/);
     await sleep(MARGIN * 1000);
     training.kill();
-    const { disk } = ground.place.instances[0];
+    const { disk } = testbed.place.instances[0];
     const [run] = readdirSync(join(disk, 'root/runs'));
     const { supervisor, pid } = runRecord(disk, run);
     const processes = [supervisor, reporterOf(supervisor, pid)];
     await sleep(YOUNG * 1000);
-    const silent = await during(ground, processes);
+    const silent = await during(testbed, processes);
     await sleep(2 * MARGIN * 1000);
-    const speaking = await during(ground, processes);
+    const speaking = await during(testbed, processes);
     const [ofSupervisor, ofReporter] = processes.map(memory);
     more = {
       'supervisor RSS MB': ofSupervisor.rss,
@@ -51,9 +51,9 @@ export async function costOfRun({ course, ground, measure, signal }: Stage<OurCo
   return { ...measured, more };
 }
 
-async function during(ground: Ground, processes: number[]) {
+async function during(testbed: Testbed, processes: number[]) {
   const seen = async () => {
-    const written = (await ground.observe()).requests.filter(
+    const written = (await testbed.observe()).requests.filter(
       ({ service, action, link }) => service === 's3' && link === 'instance' && (action === 'PUT' || action === 'POST'),
     );
     const processor = processes.reduce((sum, pid) => sum + processorTime(pid), 0);

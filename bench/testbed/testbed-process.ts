@@ -3,12 +3,12 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, normalize } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Fault } from '../src/local-aws/link/faults';
-import { MARK } from '../src/local-aws/instance/instances';
-import type { LinkTraffic, NetworkProfile } from '../src/local-aws/link/network';
-import { startLocalAws } from '../src/local-aws/server';
-import { Tunnel } from './link';
-import type { AnsweredRequest, LocalAws } from '../src/local-aws/types';
+import type { Fault } from '../../src/local-aws/link/faults';
+import { MARK } from '../../src/local-aws/instance/instances';
+import type { LinkTraffic, NetworkProfile } from '../../src/local-aws/link/network';
+import { startLocalAws } from '../../src/local-aws/server';
+import { Tunnel } from './tunnel';
+import type { AnsweredRequest, LocalAws } from '../../src/local-aws/types';
 
 /** What has happened so far. Times are ms since the epoch. */
 export interface Observed {
@@ -30,7 +30,7 @@ const LOOK = 20;
 const GRACE = 3_000;
 
 /** Local AWS and the tunnels, in a process of their own so that nobody's work delays what they carry. */
-export class GroundProcess {
+export class TestbedProcess {
   private network: NetworkProfile = {};
   private tunnels: Tunnel[] = [];
   /** What had happened when the network was set. */
@@ -40,8 +40,8 @@ export class GroundProcess {
 
   private constructor(private readonly aws: LocalAws) {}
 
-  static async open(directory: string): Promise<GroundProcess> {
-    return new GroundProcess(await startLocalAws({ directory, buckets: ['bench'], instances: ['one', 'two'] }));
+  static async open(directory: string): Promise<TestbedProcess> {
+    return new TestbedProcess(await startLocalAws({ directory, buckets: ['bench'], instances: ['one', 'two'] }));
   }
 
   async place(): Promise<Place> {
@@ -145,10 +145,10 @@ function highest(): number {
 }
 
 if (require.main === module) {
-  const opening = GroundProcess.open(process.argv[2]);
-  process.on('message', ({ id, method, args }: { id: number; method: keyof GroundProcess; args: never[] }) => {
+  const opening = TestbedProcess.open(process.argv[2]);
+  process.on('message', ({ id, method, args }: { id: number; method: keyof TestbedProcess; args: never[] }) => {
     opening
-      .then((ground) => (ground[method] as (...args: never[]) => Promise<unknown>).apply(ground, args))
+      .then((testbed) => (testbed[method] as (...args: never[]) => Promise<unknown>).apply(testbed, args))
       .then(
         (result) => process.send!({ id, result }),
         (error: Error) => process.send!({ id, error: error.stack }),
@@ -156,5 +156,5 @@ if (require.main === module) {
   });
   // Ctrl+C is the benchmark's: this process goes when it does, and ends what its instances run.
   process.on('SIGINT', () => undefined);
-  process.on('disconnect', () => void opening.then((ground) => ground.close()).then(() => process.exit(0)));
+  process.on('disconnect', () => void opening.then((testbed) => testbed.close()).then(() => process.exit(0)));
 }

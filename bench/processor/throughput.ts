@@ -2,8 +2,8 @@ import { hash, randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
-import { root } from './programs';
-import { sourceText } from './source-text';
+import { root } from '../programs';
+import { sourceText } from '../inputs/source-text';
 
 interface Chunker {
   write(data: Buffer): void;
