@@ -21,7 +21,7 @@ from nx_ec2_runtime.checkpoints import checkpoint_restore
 from nx_ec2_runtime.datasets import datasets
 from nx_ec2_runtime.disk import trash
 from nx_ec2_runtime.python_env import cache_key, lockfiles
-from nx_ec2_runtime.run import child_process, supervisor
+from nx_ec2_runtime.run import child_process, preparation, supervised_run
 from nx_ec2_runtime.run_dir import log_writer
 from nx_ec2_runtime.system import account as accounts
 from nx_ec2_runtime.system import safe_walk
@@ -106,9 +106,9 @@ class PrepareTest(Outside):
     """The directories of a run, before its training starts."""
 
     def prepare(self, **part):
-        it = object.__new__(supervisor.Supervisor)
-        it.run_dir, it.work, it.account = self.home, self.work, NOBODY
-        it.spec = dict(
+        run = object.__new__(supervised_run.SupervisedRun)
+        run.run_dir, run.work, run.account = self.home, self.work, NOBODY
+        run.spec = dict(
             {
                 "projectRoot": "p",
                 "outputDir": "out/artifacts",
@@ -117,8 +117,8 @@ class PrepareTest(Outside):
             },
             **part,
         )
-        it.project = os.path.join(self.work, it.spec["projectRoot"])
-        it.prepare()
+        run.project = os.path.join(self.work, run.spec["projectRoot"])
+        preparation.make_directories(run)
 
     def setUp(self):
         super().setUp()
@@ -133,7 +133,7 @@ class PrepareTest(Outside):
         self.prepare()
 
     def test_a_script_that_is_not_there_is_named(self):
-        with self.assertRaises(supervisor.Failed) as raised:
+        with self.assertRaises(supervised_run.Failed) as raised:
             self.prepare(script="train.py")
         self.assertEqual(raised.exception.data["code"], "NO_SCRIPT")
         os.symlink("real.py", os.path.join(self.project, "train.py"))
@@ -151,7 +151,7 @@ class PrepareTest(Outside):
     def test_an_output_directory_behind_a_link_is_refused_before_the_training(self):
         self.write("work/elsewhere/artifacts/x", b"")
         os.symlink("../elsewhere", os.path.join(self.project, "out"))
-        with self.assertRaises(supervisor.Failed) as raised:
+        with self.assertRaises(supervised_run.Failed) as raised:
             self.prepare()
         self.assertEqual(raised.exception.data["code"], "PATH_BLOCKED")
 

@@ -20,7 +20,13 @@ from nx_ec2_runtime import main
 from nx_ec2_runtime.aws.metadata import Absent
 from nx_ec2_runtime.report import fencing, log_upload, spot_notice, uploads
 from nx_ec2_runtime.report.signed_record import RecordKey
-from nx_ec2_runtime.run import child_process, supervisor, take_over
+from nx_ec2_runtime.run import (
+    child_process,
+    resume_checkpoint,
+    settled_checkpoints,
+    supervised_run,
+    take_over,
+)
 from nx_ec2_runtime.run_dir import stop_request
 from nx_ec2_runtime.system import atomic_files
 from nx_ec2_runtime.system.errors import Failure
@@ -782,16 +788,12 @@ class CutOffTest(Resuming):
 
     def test_a_set_of_another_run_is_fetched_again_where_this_one_has_saved_none(self):
         self.by_form()
-        it = object.__new__(supervisor.Supervisor)
-        it.run_dir, it.spec, it.record, it.account = (
-            self.root,
-            part("r", store=STORE, resumeFrom={"run": "other", "n": 4}),
-            {},
-            None,
-        )
-        it.log, fetched = mock.Mock(), []
-        with mock.patch.object(it, "restore_one", fetched.append):
-            it.restore_last()
+        run = object.__new__(supervised_run.SupervisedRun)
+        run.run_dir, run.account, run.log = self.root, None, mock.Mock()
+        run.spec = part("r", store=STORE, resumeFrom={"run": "other", "n": 4})
+        checkpoint, fetched = resume_checkpoint.ResumeCheckpoint(run, None), []
+        with mock.patch.object(checkpoint, "restore_one", fetched.append):
+            settled_checkpoints.SettledCheckpoints(run, None, checkpoint).restore_last()
         self.assertEqual(fetched, [{"run": "other", "n": 4}])
 
 

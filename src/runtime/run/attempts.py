@@ -1,0 +1,160 @@
+"""The attempts of a run on one instance: trains until one succeeds, or is not to be repeated."""
+
+from __future__ import annotations
+
+import os
+
+from ..system import processes
+from ..system.wall_clock import now_ms
+from . import failure_cause, training_variables
+from .child_process import CanNotStart
+from .supervised_run import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..system.documents import RunStateFailure
+    from .child_process import Child
+    from .commands import Commands
+    from .settled_checkpoints import SettledCheckpoints
+    from .stop_check import StopCheck
+    from .supervised_run import SupervisedRun
+
+
+class Attempts:
+    def __init__(
+        self,
+        run: SupervisedRun,
+        stops: StopCheck,
+        commands: Commands,
+        *,
+        checkpoints: SettledCheckpoints,
+    ) -> None:
+        self.run, self.stops, self.commands = run, stops, commands
+        self.checkpoints = checkpoints
+
+    def train(self, command: list[str], variables: dict[str, str]) -> None:
+        """Trains, again after each exit that is to be retried."""
+        run, spec = self.run, self.run.spec
+        while True:
+            ours, others = training_variables.variables_of(
+                spec, run.record, run_dir=run.run_dir, project=run.project
+            )
+            merged = training_variables.in_local_instance({**others, **variables, **ours})
+            words = command + (spec["resumeArgs"] if self._is_continuation() else [])
+            if not self._attempt(words, merged):
+                return
+
+    def _is_continuation(self) -> bool:
+        """Whether the training gets `resumeArgs`: where it has, or may have, a checkpoint."""
+        record, wanted = self.run.record, self.run.spec.get("nextAttempt")
+        first_attempt = wanted["attempt"] if wanted else 1
+        return bool(record["restoredFrom"]) or record["attempt"] > first_attempt
+
+    def _attempt(self, line: list[str], variables: dict[str, str]) -> bool:
+        """Trains once. Returns whether to try again."""
+        run, record, spec = self.run, self.run.record, self.run.spec
+        started = now_ms()
+        kills = failure_cause.oom_kills()
+        since_ns = write_environment(run, variables)
+        if record["training"] is None:
+            record["training"] = run.log.size
+        log_start = run.log.size
+        try:
+            child = self.commands.start(line, variables, run.project, limits=spec["limits"])
+        except CanNotStart as error:
+            raise Failed("START_FAILED", str(error))
+        first_started = record["startedAt"] or started
+        run.save(state="running", pid=child.pid, startedAt=first_started, since=started)
+        code = child.wait()
+        failure = self._failure_of(child, code, kills=kills, since_ns=since_ns)
+        is_retried = self._is_retried(child, code, failure)
+        record["attempts"].append({
+            "n": record["attempt"],
+            "instance": record["instance"],
+            "startedAt": started,
+            "endedAt": now_ms(),
+            **exit_of(code),
+            "stopped": child.stopped is not None,
+            "cut": child.cut or failure_cause.was_out_of_memory(kills),
+            "why": "it exited with %d" % code if is_retried else None,
+        })
+        if not is_retried:
+            self._save_end(child, code, failure=failure, log_start=log_start)
+            self.stops.raise_if_stopped(child)
+            return False
+        run.save(pid=None, attempt=record["attempt"] + 1)
+        self.checkpoints.settle()
+        shown = (code, self._failed_attempts() + 1, spec["retry"]["attempts"])
+        run.log.say("exited with %d, attempt %d of %d begins" % shown)
+        return True
+
+    def _failure_of(
+        self, child: Child, code: int, *, kills: int | None, since_ns: int
+    ) -> RunStateFailure | None:
+        run, failure = self.run, None
+        if not child.stopped:
+            failure = failure_cause.failure_of(
+                child, code, kills=kills, log=run.log, run_dir=run.run_dir
+            )
+        if child.left:
+            run.log.say(child.left.warning())
+            failure = failure or failure_cause.unfinished(
+                child.left,
+                code,
+                run_dir=run.run_dir,
+                spec=run.spec,
+                since_ns=since_ns,
+                account=run.account,
+            )
+        return failure
+
+    def _is_retried(self, child: Child, code: int, failure: RunStateFailure | None) -> bool:
+        retry = self.run.spec["retry"]
+        return (
+            not child.stopped
+            and code in retry["exitCodes"]
+            and self._failed_attempts() + 1 < retry["attempts"]
+            and not (failure and failure["code"] == "NO_SPACE")
+        )
+
+    def _failed_attempts(self) -> int:
+        """How many attempts have exited by themselves: interruptions do not count."""
+        return sum(
+            1
+            for each in self.run.record["attempts"]
+            if each["exitCode"] is not None and not each["stopped"]
+        )
+
+    def _save_end(
+        self, child: Child, code: int, *, failure: RunStateFailure | None, log_start: int
+    ) -> None:
+        run = self.run
+        if code and not child.stopped:
+            hint = failure_cause.missing_module(run.log.path, log_start, run.spec)
+            if hint:
+                run.log.say(hint)
+        warnings = [child.left.warning()] if child.left and not failure else []
+        if child.unkilled:
+            run.log.say(child.unkilled.unkilled())
+            warnings.append(child.unkilled.unkilled())
+        run.save(pid=None, **exit_of(code), failure=failure, warnings=warnings)
+
+
+def exit_of(code: int) -> dict[str, int | str | None]:
+    """How a command ended, as in a record."""
+    return {
+        "exitCode": code if code >= 0 else None,
+        "signal": None if code >= 0 else processes.name_of(-code),
+    }
+
+
+def write_environment(run: SupervisedRun, variables: dict[str, str]) -> int:
+    """Writes the training's environment down. Returns when, as `st_ctime_ns`."""
+    training_variables.write_down(
+        run.run_dir,
+        run.project,
+        variables=variables,
+        secrets=[*run.spec["secrets"], *run.spec["mask"]],
+        account=run.account,
+    )
+    return os.stat(os.path.join(run.run_dir, "environment.json")).st_ctime_ns

@@ -1,0 +1,104 @@
+"""Restores the checkpoint that a run's training resumes from."""
+
+from __future__ import annotations
+
+import os
+
+from ..system.errors import Failure
+from .stop_check import Stopped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..checkpoints.checkpoint_restore import Manifest
+    from ..system.documents import ResumeSource
+    from .stop_check import StopCheck
+    from .supervised_run import SupervisedRun
+
+# Why a checkpoint in the store can't be restored, now or later.
+UNRESTORABLE = ("ABSENT", "CHECKPOINT_MISMATCH", "PART_MISMATCH")
+
+
+class ResumeCheckpoint:
+    def __init__(self, run: SupervisedRun, stops: StopCheck) -> None:
+        self.run, self.stops = run, stops
+
+    def restore(self) -> None:
+        """Restores it before the first attempt on this instance: the newest of the run itself if an
+        earlier attempt ran on another instance.
+        """
+        run = self.run
+        sources = self.sources()
+        previous = run.record["takenOver"]
+        if previous:
+            from .take_over import own_checkpoints
+
+            sources = own_checkpoints(run.run_dir, run.spec) or sources
+            how = ": nothing was saved to resume from, so the training starts from the beginning"
+            shown = (run.record["attempt"], run.record["instance"], previous["from"])
+            run.log.say("attempt %d, on %s after %s%s" % (*shown, "" if sources else how))
+        manifest = self.restore_newest(sources)
+        if manifest and run.record["restoredFrom"]["run"] != run.spec["id"]:
+            self._mark_saved(manifest)
+
+    def sources(self) -> list[ResumeSource]:
+        """The checkpoint of another run that the plan names."""
+        source = self.run.spec["resumeFrom"]
+        return [source] if source else []
+
+    def restore_newest(self, sources: list[ResumeSource]) -> Manifest | None:
+        """Restores the first of these checkpoints that can be. Returns its manifest; None without a
+        source.
+        """
+        for number, source in enumerate(sources, 1):
+            try:
+                return self.restore_one(source)
+            except Failure as failure:
+                # A checkpoint that is damaged or missing in the store is skipped; one that could
+                # not be fetched may still be stored.
+                is_last = number == len(sources)
+                if is_last or failure.detail.get("why") not in UNRESTORABLE:
+                    raise
+                shown = (source["n"], failure.message)
+                self.run.log.say("can't resume from the checkpoint %d: %s" % shown)
+        return None
+
+    def restore_one(self, source: ResumeSource) -> Manifest:
+        from ..checkpoints.checkpoint_source import restore_from
+
+        run = self.run
+        try:
+            manifest = restore_from(
+                source,
+                run.spec["store"],
+                run.run_dir,
+                account=run.account,
+                before=self.stops.raise_if_requested,
+                project=run.project_checkpoints(),
+            )
+        except Stopped:
+            self.stops.check()
+            raise
+        unit = manifest["unit"]
+        run.save(restoredFrom={"run": source["run"], "n": source["n"], "unit": unit})
+        shown = (unit, source["n"], source["run"])
+        run.log.say("resumes from %s, the checkpoint %d of %s" % shown)
+        return manifest
+
+    def _mark_saved(self, manifest: Manifest) -> None:
+        """Counts another run's checkpoint as saved, because the store has it below that run: it is
+        uploaded only where the training changes it.
+        """
+        from ..checkpoints.checkpoints import Checkpoints
+
+        run = self.run
+        saved = Checkpoints(
+            os.path.join(run.run_dir, "checkpoints"),
+            run.run_dir,
+            parts=None,
+            bucket=None,
+            keep=run.spec["checkpoints"]["keep"],
+            every=run.spec["checkpoints"]["every"],
+            attempt=run.record["attempt"],
+            account=run.account,
+        )
+        saved.restored(manifest)
