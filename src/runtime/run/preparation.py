@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ..python_env import environment
+from ..python_env.builders import SetupFailed
+from ..python_env.environment import Setup
+from ..python_env.setup_tools import ToolMissing
 from ..run_dir import written_files
 from ..system import account as accounts
 from ..system import safe_walk
@@ -35,7 +37,7 @@ class Preparation:
 
             self.stops.set_timeout(spec["timeout"] - trained_s(run.record["attempts"]))
         self._fetch_data()
-        setup = environment.Setup(
+        setup = Setup(
             run.root,
             run.run_dir,
             spec,
@@ -73,7 +75,7 @@ class Preparation:
         ]
         run.save(datasets=datasets)
 
-    def _set_up(self, setup: environment.Setup) -> tuple[list[str], dict[str, str]]:
+    def _set_up(self, setup: Setup) -> tuple[list[str], dict[str, str]]:
         """Sets the environment up. Returns the training's command line and its variables."""
 
         def process(
@@ -95,9 +97,9 @@ class Preparation:
             if setup.has_steps():
                 self.run.save(state="setup")
             return setup.run(process, self.run.log.say, self.stops.pause)
-        except environment.ToolMissing as missing:
+        except ToolMissing as missing:
             raise Failed("TOOL_MISSING", str(missing))
-        except environment.SetupFailed as failed:
+        except SetupFailed as failed:
             raise Failed("SETUP_FAILED", str(failed), failed.code)
 
 

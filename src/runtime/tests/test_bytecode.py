@@ -17,7 +17,7 @@ import test_sync  # noqa: F401  (puts the runtime on the path)
 from workspace import write
 
 from nx_ec2_runtime.fleet import boot_loader
-from nx_ec2_runtime.python_env import bytecode
+from nx_ec2_runtime.python_env import bytecode, environment_maker, setup_steps
 
 
 class BytecodeTest(unittest.TestCase):
@@ -151,11 +151,26 @@ class SetupTest(test_environment.SetupTest):
 
     def compiled(self, code):
         setup = self.setup({})
-        setup.process, setup.say, setup.step_variables = lambda *_, **__: code, self.say, {}
-        setup.manifests = type("Manifests", (), {"root": setup.work})
+        steps = setup_steps.Steps(
+            setup.root,
+            setup.run_dir,
+            {},
+            account=setup.account,
+            process=lambda *_, **__: code,
+            say=self.say,
+        )
+        maker = environment_maker.EnvironmentMaker(
+            setup.spec,
+            type("Manifests", (), {"root": setup.work}),
+            steps,
+            tools=None,
+            work=setup.work,
+            account=setup.account,
+            pause=None,
+        )
         site = os.path.join(self.root, "env", "lib", "python3.11", "site-packages")
         os.makedirs(site, exist_ok=True)
-        setup._compile(os.path.join(self.root, "env"), None)
+        maker.compile(os.path.join(self.root, "env"), None)
         return self.log()
 
     def test_a_failure_of_it_fails_no_set_up_and_is_said(self):

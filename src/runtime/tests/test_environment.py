@@ -28,6 +28,7 @@ from nx_ec2_runtime.python_env import (
     lockfiles,
     package_index,
     requirements,
+    setup_tools,
 )
 from nx_ec2_runtime.system import account as accounts
 from nx_ec2_runtime.system import atomic_files, file_lock
@@ -157,7 +158,7 @@ class SetupTest(unittest.TestCase):
         """How to run what was set up."""
         try:
             line, variables = setup.run(self.process, self.say, time.sleep)
-        except environment.SetupFailed as failed:
+        except builders.SetupFailed as failed:
             self.fail("%s\n%s" % (failed, self.log()))
 
         def run(*other):
@@ -334,7 +335,7 @@ class KeptTest(ToolsTest):
     def test_a_failed_set_up_is_not_kept(self):
         broken = dict(self.workspace("WHAT = 1"), **{"requirements.txt": "missing==1.0\n"})
         setup = self.setup(broken)
-        with self.assertRaises(environment.SetupFailed) as raised:
+        with self.assertRaises(builders.SetupFailed) as raised:
             setup.run(self.process, self.say, time.sleep)
         self.assertEqual(raised.exception.code, 1)
         self.assertEqual(sorted(os.listdir(self.envs()[0])), ["lock"])
@@ -565,7 +566,7 @@ class UvTest(KeptTest):
         files = self.workspace("WHAT = 1")
         shutil.rmtree(os.path.join(self.index, "dep"))
         self.more["UV_CACHE_DIR"] = os.path.join(self.root, "other")
-        with self.assertRaises(environment.SetupFailed) as raised:
+        with self.assertRaises(builders.SetupFailed) as raised:
             self.setup(files).run(self.process, self.say, time.sleep)
         self.assertGreater(raised.exception.code, 0)
         self.assertEqual(sorted(os.listdir(self.envs()[0])), ["lock"])
@@ -686,7 +687,7 @@ class UvPipTest(ToolsTest):
             os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl")
         )
         for text in (hashed + "two==1.0\n", hashed.replace(":" + hashed[-65:-1], ":" + "0" * 64)):
-            with self.assertRaises(environment.SetupFailed):
+            with self.assertRaises(builders.SetupFailed):
                 self.setup(dict(self.workspace("WHAT = 1"), **{"requirements.txt": text})).run(
                     self.process, self.say, time.sleep
                 )
@@ -742,7 +743,7 @@ class FakeTest(SetupTest):
         self.tool("uv", "case \"$*\" in *' -r '*) echo '%s' >> %s; exit 2;; esac\n" % (said, log))
         setup = self.setup(self.workspace("WHAT = 1"))
         with self.assertRaisesRegex(
-            environment.SetupFailed,
+            builders.SetupFailed,
             r"^uv exited with 2 after [\d.]+ s: the disk of .* was full, and has [\d.]+ GB free now$",
         ):
             setup.run(self.process, self.say, time.sleep)
@@ -800,7 +801,7 @@ class FakeTest(SetupTest):
         )
         self.assertEqual(setup.run(self.process, self.say, time.sleep)[0], uv + ["run", "train"])
         # Nothing tells which version an unknown one would be.
-        with self.assertRaisesRegex(environment.ToolMissing, "pipx install poetry"):
+        with self.assertRaisesRegex(setup_tools.ToolMissing, "pipx install poetry"):
             self.setup(dict(self.workspace("WHAT = 1"), **{"poetry.lock": ""})).run(
                 self.process, self.say, time.sleep
             )
@@ -808,7 +809,7 @@ class FakeTest(SetupTest):
     def test_poetry_says_that_it_takes_no_index(self):
         self.tool("poetry", "")
         self.manager, self.locked = "poetry", True
-        with self.assertRaisesRegex(environment.SetupFailed, "tool.poetry.source"):
+        with self.assertRaisesRegex(builders.SetupFailed, "tool.poetry.source"):
             self.setup({"poetry.lock": "", "pyproject.toml": ""}).run(
                 self.process, self.say, time.sleep
             )
@@ -847,12 +848,12 @@ class FakeTest(SetupTest):
         said = self.setup(files, metadata={"git": {"commit": "0123456789abcdef"}})
         self.made(said)
         self.assertEqual(
-            said.step_variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "0.0.0+0123456"
+            said.steps.variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"], "0.0.0+0123456"
         )
         self.more["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"] = "7"
         self.assertEqual(
             self.made(self.setup(files))
-            and self.setups[-1].step_variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"],
+            and self.setups[-1].steps.variables["SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LIB"],
             "7",
         )
 

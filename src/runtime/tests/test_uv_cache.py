@@ -204,7 +204,7 @@ class SharedTest(test_environment.ToolsTest):
                 caller=caller,
             )
             self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
-            self.assertNotIn("UV_CACHE_DIR", setup.step_variables)
+            self.assertNotIn("UV_CACHE_DIR", setup.steps.variables)
             found.append({name[:3] for name in self.Handler.fetched if name.endswith(".whl")})
             self.Handler.fetched.clear()
         self.assertEqual(found, [{"dep"}, {"two"}, set(), {"dep"}])
