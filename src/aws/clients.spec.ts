@@ -12,7 +12,8 @@ import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { connectStream } from '../command/session/connection';
 import { ACCOUNT, LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
-import { Aws, type AwsSettings } from './clients';
+import { Aws } from './clients';
+import type { AwsSettings } from './credentials';
 import { awsProblem } from './reason';
 import { ownCertificate, startProxy, startTls, type Proxy } from './tls.fixture';
 

@@ -1,62 +1,59 @@
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
-import type { EC2Client } from '@aws-sdk/client-ec2';
+import type { Agent as HttpAgent } from 'node:http';
+import type { EC2Client, Instance } from '@aws-sdk/client-ec2';
 import type { PricingClient } from '@aws-sdk/client-pricing';
 import type { S3Client } from '@aws-sdk/client-s3';
 import type { SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import type { ServiceQuotasClient } from '@aws-sdk/client-service-quotas';
 import type { SSMClient } from '@aws-sdk/client-ssm';
 import type { STSClient } from '@aws-sdk/client-sts';
-import { getProxyForUrl } from 'proxy-from-env';
 import { Problem } from '../report/problem';
 import { marksCalls } from './called';
-import { EarlyConnections } from './early-connection';
-import { customEndpoint, validEndpoint } from './endpoint-variable';
+import { Connections, type ServiceName } from './connections';
+import { Credentials, type AwsSettings } from './credentials';
+import { dateOf, DirectClient, type Answer } from './direct/direct-client';
+import { directEndpoint } from './direct/endpoint';
+import { OPERATIONS, type Input, type OperationName, type Output } from './direct/operations';
+import { customEndpoint } from './endpoint-variable';
 import { httpHandler } from './http-handler';
 import { unknownProfile } from './profiles';
-import { isLoopback } from './loopback';
-import { proxyFor } from './proxy';
 import { sdk } from './sdk';
-import { certificateAuthorities } from './certificate-authorities';
-
-/** Where and as whom AWS is spoken to. Absent values are the SDK's own resolution (environment, profile, SSO, roles). */
-export interface AwsSettings {
-  region?: string;
-  profile?: string;
-  /** A role to assume with those credentials. */
-  roleArn?: string;
-}
 
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
-/** Without a logger, the SDK prints nine lines of its own where there are both keys and a profile, which it then takes. */
-const SILENT = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
+/** A command of the SDK's, as `call` uses it. */
+interface Command {
+  middlewareStack: { add(middleware: (next: Next) => Next, where: { step: 'deserialize' }): void };
+}
+type Next = (request: unknown) => Promise<{ response: { headers?: Record<string, string> } }>;
+
+/** A client of the SDK's, as `call` uses it. */
+interface Sender<O> {
+  send(command: Command, options: { abortSignal?: AbortSignal }): Promise<O & { $metadata: { attempts?: number } }>;
+}
 
 /**
- * A source of credentials that has not answered after this long, ms, is given up: the SDK waits for a
- * `credential_process`, and for the endpoint of a container, without a limit. A sign-in in a browser, and five attempts
- * at STS, take less.
- */
-const CREDENTIALS_TIMEOUT_MS = 3 * 60_000;
-
-type ServiceName = 's3' | 'ssm' | 'ec2' | 'sts' | 'secretsmanager' | 'pricing' | 'servicequotas';
-
-/**
- * The SDK's clients, each loaded and made when first asked for (the four take about half a second to load).
+ * AWS as one command speaks to it. The SDK's clients are loaded and made when first asked for (four take about half a second
+ * of processor time to load); `call` and `presign…` do without them where they can.
  * `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` are the SDK's own; nothing here knows local AWS from AWS.
  */
 export class Aws {
   private readonly made = new Map<string, Promise<unknown>>();
-  /** Sockets kept by our agents, closed at the end. */
-  private readonly agents: (HttpAgent | HttpsAgent)[] = [];
-  private readonly early = new EarlyConnections();
+  private readonly connections = new Connections(() => this.namedRegion());
+  private readonly credentials: Credentials;
+  private readonly direct = new DirectClient({
+    region: () => this.namedRegion(),
+    identity: () => this.credentials.identity(),
+    agents: (service) => this.connections.of(service),
+  });
 
-  /** @param credentialsWithin ms in which a source of credentials must have answered. */
+  /** @param credentialsTimeout ms in which a source of credentials must have answered. */
   constructor(
     private readonly settings: AwsSettings,
-    private readonly credentialsWithin = CREDENTIALS_TIMEOUT_MS,
-  ) {}
+    credentialsTimeout?: number,
+  ) {
+    this.credentials = new Credentials(settings, () => this.requestHandler('sts'), credentialsTimeout);
+  }
 
   /** @param region of a bucket that is elsewhere. */
   s3(region?: string): Promise<S3Client> {
@@ -116,6 +113,57 @@ export class Aws {
     });
   }
 
+  /** One of the calls of a warm command: without the SDK where that is possible, else, and after any failure, by the SDK. */
+  async call<K extends OperationName>(name: K, input: Input<K>, abortSignal?: AbortSignal): Promise<Answer<K>> {
+    const direct = await this.direct.call(name, input, abortSignal);
+    if (direct) return direct;
+    const { service } = OPERATIONS[name];
+    const commands = sdk[service]() as unknown as Record<string, new (input: Input<K>) => Command>;
+    const client = (await this[service]()) as unknown as Sender<Output<K>>;
+    const command = new commands[`${name}Command`](input);
+    let date: number | undefined;
+    command.middlewareStack.add(
+      (next) => async (request) => {
+        const answer = await next(request);
+        date = dateOf(answer.response.headers ?? {});
+        return answer;
+      },
+      { step: 'deserialize' },
+    );
+    const answer = await client.send(command, { abortSignal });
+    return { ...answer, attempts: answer.$metadata.attempts ?? 1, date };
+  }
+
+  /**
+   * The instances that match, of all pages: with the fields of `DescribeInstancesOutput`.
+   * @throws Error where EC2 gives a page's token again.
+   */
+  async *instances(input: Input<'DescribeInstances'>, signal?: AbortSignal): AsyncGenerator<Instance> {
+    let token: string | undefined;
+    do {
+      const page = await this.call('DescribeInstances', { ...input, NextToken: token }, signal);
+      for (const { Instances = [] } of page.Reservations ?? []) yield* Instances;
+      if (token && page.NextToken === token) throw new Error('EC2 answered with the same page again.');
+      token = page.NextToken;
+    } while (token);
+  }
+
+  /** S3's clock against this machine's, ms, as far as answers have told. */
+  async clockOffset(): Promise<number> {
+    const s3 = await (this.made.get('s3 ') as Promise<S3Client> | undefined);
+    return s3?.config.systemClockOffset || this.direct.clockOffset;
+  }
+
+  /** Signs a URL that reads an object. @param lifetime seconds. @returns undefined where only the SDK can. */
+  presignGet(bucket: string, key: string, lifetime: number): Promise<string | undefined> {
+    return this.direct.presignGet(bucket, key, lifetime);
+  }
+
+  /** Signs a form that uploads objects below a prefix. @returns undefined where only the SDK can. */
+  presignPost(bucket: string, prefix: string, options: Parameters<DirectClient['presignPost']>[2]) {
+    return this.direct.presignPost(bucket, prefix, options);
+  }
+
   /** The price list, which few regions answer for all. */
   pricing(): Promise<PricingClient> {
     return this.once('pricing', async () => {
@@ -132,51 +180,30 @@ export class Aws {
     });
   }
 
-  /**
-   * Begins to connect to a service that will be spoken to, before its client is loaded. Does nothing where the host
-   * can't be told yet, or a proxy is in between.
-   * @param bucket for S3: the bucket, which is in the host's name.
-   */
-  connect(service: ServiceName, bucket?: string): void {
-    const url = customEndpoint(service) ?? this.usualEndpoint(service, bucket);
-    if (!url || !URL.canParse(url) || (!isLoopback(url) && getProxyForUrl(url))) return;
-    try {
-      this.early.open(new URL(url), certificateAuthorities(), service);
-    } catch {
-      // Whoever loads the client says what is wrong with its authorities.
-    }
+  /** The region where no file has to be read for it. */
+  private namedRegion(): string | undefined {
+    return this.settings.region ?? process.env.AWS_REGION;
   }
 
-  /** AWS's own host, where region and environment leave no doubt of it. */
-  private usualEndpoint(service: ServiceName, bucket?: string): string | undefined {
-    const region = this.settings.region ?? process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION;
-    const { AWS_USE_FIPS_ENDPOINT: fips, AWS_USE_DUALSTACK_ENDPOINT: dual, AWS_PROFILE } = process.env;
-    if (!region || fips === 'true' || dual === 'true' || AWS_PROFILE || this.settings.profile) return undefined;
-    // China, GovCloud and the isolated partitions have names of their own; a dot in a bucket's name has no certificate.
-    if (
-      !/^(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d$/.test(region) ||
-      region.startsWith('us-iso') ||
-      bucket?.includes('.')
-    )
-      return undefined;
-    return `https://${bucket ? `${bucket}.` : ''}${service}.${region}.amazonaws.com`;
+  /** Begins to connect to a service: see `Connections`. */
+  connect(service: ServiceName, bucket?: string): void {
+    this.connections.open(service, bucket);
+  }
+
+  /** What a WebSocket goes through: see `Connections`. */
+  webSocketAgent(url: string): Promise<HttpAgent> {
+    return this.connections.webSocketAgent(url);
   }
 
   /** The access key in force: what a caller may be remembered by. Throws the SDK's own error where there is none. */
   async accessKey(): Promise<string> {
-    return (await (await this.ssm()).config.credentials()).accessKeyId;
-  }
-
-  /** What a WebSocket goes through: the proxy and the authorities that everything else does. */
-  webSocketAgent(url: string): Promise<HttpAgent> {
-    return this.once(`web socket ${new URL(url).origin}`, async () =>
-      // The proxy of a WebSocket is that of https.
-      url.startsWith('wss:') ? (await this.secureAgent(url.replace(/^wss/, 'https'))).agent : this.plainAgent(),
-    );
+    return (await this.credentials.identity()).accessKeyId;
   }
 
   /** The region that is in force. Throws a `Problem` where none is set anywhere. */
   async region(): Promise<string> {
+    const named = this.namedRegion();
+    if (named && directEndpoint('ssm', named)) return named;
     const client = await this.ssm();
     try {
       return await client.config.region();
@@ -191,9 +218,7 @@ export class Aws {
   }
 
   close(): void {
-    this.early.close();
-    for (const agent of this.agents) agent.destroy();
-    this.agents.length = 0;
+    this.connections.close();
   }
 
   private once<T>(name: string, make: () => Promise<T>): Promise<T> {
@@ -206,80 +231,15 @@ export class Aws {
     return {
       region: this.settings.region,
       profile: this.settings.profile,
-      credentials: await this.once('credentials', () => this.credentials()),
+      credentials: await this.credentials.provider(),
       maxAttempts: 5,
       requestHandler: await this.requestHandler(service),
     };
   }
 
-  private async credentials() {
-    const { fromNodeProviderChain, fromTemporaryCredentials } = sdk.credentials();
-    const clientConfig = { requestHandler: await this.requestHandler('sts') };
-    const { profile } = this.settings;
-    const chain = withTimeout(this.credentialsWithin, fromNodeProviderChain({ profile, clientConfig, logger: SILENT }));
-    // Credentials may be found elsewhere although the profile is missing: it is looked for where there are none.
-    const own: typeof chain = (properties) =>
-      chain(properties).catch((error: unknown) => {
-        throw unknownProfile(profile, error) ?? error;
-      });
-    if (!this.settings.roleArn) return own;
-    return fromTemporaryCredentials({
-      masterCredentials: own,
-      params: { RoleArn: this.settings.roleArn, RoleSessionName: 'nx-ec2' },
-      clientConfig: { ...clientConfig, region: this.settings.region },
-    });
-  }
-
   private async requestHandler(service: ServiceName) {
-    const endpoint = validEndpoint(service);
-    const target =
-      endpoint ??
-      `https://${service === 'pricing' ? 'api.pricing' : service}.${this.settings.region ?? process.env.AWS_REGION ?? 'us-east-1'}.amazonaws.com`;
-    const { agent: httpsAgent, proxied } = await this.secureAgent(target);
-    const httpAgent = this.plainAgent();
-    for (const agent of [httpAgent, ...(proxied ? [] : [httpsAgent])]) this.early.serve(agent);
-    return httpHandler(service, { httpAgent, httpsAgent });
+    return httpHandler(service, await this.connections.of(service));
   }
-
-  private async secureAgent(target: string): Promise<{ agent: HttpsAgent; proxied: boolean }> {
-    const ca = certificateAuthorities();
-    const proxy = proxyFor(target);
-    let agent: HttpsAgent;
-    if (proxy) {
-      const { HttpsProxyAgent } = await import('https-proxy-agent');
-      // HttpsProxyAgent passes what the TLS connection behind the proxy needs to `connect`; `ca` also serves an https:// proxy.
-      agent = new HttpsProxyAgent(proxy, { keepAlive: true, maxSockets: 50, ca }) as unknown as HttpsAgent;
-      if (ca) (agent.options as { ca?: string[] }).ca = ca;
-    } else {
-      agent = new HttpsAgent({ keepAlive: true, maxSockets: 50, ca });
-    }
-    this.agents.push(agent);
-    return { agent, proxied: Boolean(proxy) };
-  }
-
-  private plainAgent(): HttpAgent {
-    const agent = new HttpAgent({ keepAlive: true, maxSockets: 50 });
-    this.agents.push(agent);
-    return agent;
-  }
-}
-
-/** A provider that fails where it has not answered in time. */
-function withTimeout<P, T>(ms: number, provider: (properties?: P) => Promise<T>): (properties?: P) => Promise<T> {
-  return async (properties) => {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        const message = `The source of the credentials has not answered for ${ms / 1000} s: a credential_process, the endpoint of a container or pod, or STS hangs.`;
-        reject(Object.assign(new Error(message), { name: 'CredentialsProviderError' }));
-      }, ms);
-    });
-    try {
-      return await Promise.race([provider(properties), late]);
-    } finally {
-      clearTimeout(timer);
-    }
-  };
 }
 
 /** Where the price list of a region is asked for (AWS's general reference, "Price List endpoints"). */

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import type { NodeHttpHandlerOptions } from '@smithy/node-http-handler';
 import { sdk } from './sdk';
@@ -30,14 +31,15 @@ export class ForeignAnswer extends Error {
   }
 }
 
-interface Limits {
+export interface Limits {
   /** Without a byte for this long, ms, a request is given up. */
   silent: number;
   /** Without a whole answer after this long, ms, too. */
   whole: number;
 }
 
-function limitsOf(service: string): Limits {
+/** @param service a name of `customEndpoint`. */
+export function limitsOf(service: string): Limits {
   const kind = service === 's3' ? 's3' : 'other';
   return { silent: SOCKET_TIMEOUT_MS[kind], whole: REQUEST_TIMEOUT_MS[kind] };
 }
@@ -103,8 +105,8 @@ function* pieces(body: Buffer, onWritten: (bytes: number) => void): Generator<Bu
 }
 
 /** Whether an answer is HTML and carries none of the headers by which every service of AWS names its requests. */
-function isWebPage(headers: Record<string, string>): boolean {
+export function isWebPage(headers: IncomingHttpHeaders): boolean {
   const names = Object.keys(headers);
   const type = headers[names.find((name) => name.toLowerCase() === 'content-type') ?? ''] ?? '';
-  return /^text\/html\b/i.test(type) && !names.some((name) => /^x-amzn?-(request-?id|id-2)$/i.test(name));
+  return /^text\/html\b/i.test(String(type)) && !names.some((name) => /^x-amzn?-(request-?id|id-2)$/i.test(name));
 }

@@ -15,5 +15,6 @@ export const sdk = {
   presign: () => require('@aws-sdk/s3-request-presigner') as typeof import('@aws-sdk/s3-request-presigner'),
   presignPost: () => require('@aws-sdk/s3-presigned-post') as typeof import('@aws-sdk/s3-presigned-post'),
   http: () => require('@smithy/node-http-handler') as typeof import('@smithy/node-http-handler'),
+  xml: () => require('fast-xml-parser') as typeof import('fast-xml-parser'),
   webSocket: () => require('ws') as typeof import('ws'),
 };

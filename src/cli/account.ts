@@ -1,9 +1,9 @@
-import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolvePlace, type ConnectionKey, type Place } from '../config/connection';
 import { withOrigins } from '../config/sources/setting-origins';
 import { callerArn } from '../instance/describe/caller';
 import { takeInventory, type Inventory } from '../instance/inventory/inventory';
+import { nxLibrary } from '../system/nx-library';
 import { readNxJson } from '../workspace/nx-json';
 
 /** Options that say which account and region are meant. */
@@ -35,6 +35,7 @@ export async function withAccount<T>(
   use: (account: Account) => Promise<T>,
   keys?: readonly ConnectionKey[],
 ): Promise<T> {
+  const workspaceRoot = nxLibrary.workspaceRoot();
   const { bucket, prefix, region, profile } = options;
   const place = resolvePlace({
     workspaceRoot,

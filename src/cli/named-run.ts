@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { createProjectGraphAsync, readCachedProjectGraph, workspaceRoot, type ProjectGraph } from '@nx/devkit';
+import type { ProjectGraph } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
 import { withOrigins } from '../config/sources/setting-origins';
@@ -11,6 +11,7 @@ import { slug } from '../run/record/run-id';
 import type { RunInStore } from '../run/compare/runs';
 import { StoreKeys } from '../store/keys';
 import { Store } from '../store/store';
+import { nxLibrary } from '../system/nx-library';
 import { readNxJson } from '../workspace/nx-json';
 
 /** What says where a run is, where its id does not. */
@@ -53,6 +54,7 @@ export async function withRun<T>(
   use: (found: RunInStore) => Promise<T>,
 ): Promise<T> {
   const { project, ...given } = options;
+  const workspaceRoot = nxLibrary.workspaceRoot();
   isOf(run, { name: '' });
   const found = await workspaceProjects((each) => (project === undefined ? isOf(run, each) : each.name === project));
   // A project that was removed from the workspace may still have runs.
@@ -88,19 +90,19 @@ export async function withRun<T>(
 
 /** The projects that match. The project graph is only created anew if none matches in the one that Nx cached. */
 export async function workspaceProjects(fits: (project: NamedProject) => boolean): Promise<NamedProject[]> {
-  if (!existsSync(join(workspaceRoot, 'nx.json'))) return [];
+  if (!existsSync(join(nxLibrary.workspaceRoot(), 'nx.json'))) return [];
   const fitting = ({ nodes }: ProjectGraph) =>
     Object.values(nodes)
       .map(({ name, data }) => ({ name, root: data.root }))
       .filter(fits);
   const remembered = rememberedGraph();
   const found = remembered ? fitting(remembered) : [];
-  return found.length ? found : fitting(await createProjectGraphAsync());
+  return found.length ? found : fitting(await nxLibrary.projectGraph().createProjectGraphAsync());
 }
 
 function rememberedGraph(): ProjectGraph | null {
   try {
-    return readCachedProjectGraph();
+    return nxLibrary.projectGraph().readCachedProjectGraph();
   } catch {
     return null;
   }

@@ -1,4 +1,3 @@
-import { workspaceRoot } from '@nx/devkit';
 import { Aws } from '../aws/clients';
 import { resolveConnection } from '../config/connection';
 import { duration } from '../config/syntax/units';
@@ -10,6 +9,7 @@ import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { MIN_AGE_MS } from '../store/pending-deletes';
 import { Store } from '../store/store';
+import { nxLibrary } from '../system/nx-library';
 import { readNxJson } from '../workspace/nx-json';
 
 export interface PruneOptions {
@@ -53,6 +53,7 @@ const KINDS: [keyof Pruned['kinds'], string][] = [
 /** Shows the unreachable objects of the store; with `apply`, marks and removes them. */
 export async function prune(options: PruneOptions, reporter = new Reporter(options)): Promise<void> {
   try {
+    const workspaceRoot = nxLibrary.workspaceRoot();
     const request = limits(options);
     const { bucket, prefix, region, profile } = options;
     const connection = resolveConnection({

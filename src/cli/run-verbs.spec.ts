@@ -1,14 +1,18 @@
 import { PassThrough } from 'node:stream';
-import type * as Devkit from '@nx/devkit';
 import { Workshop } from '../executors/lib/executor-harness.fixture';
 import { Reporter } from '../report/reporter';
+import type * as Library from '../system/nx-library';
 import type * as Runs from './runs';
 import { exitCodeOf } from './run-exit-code';
 
-jest.mock('@nx/devkit', () => ({
-  ...jest.requireActual<typeof Devkit>('@nx/devkit'),
-  readCachedProjectGraph: () => mockGraph,
-  createProjectGraphAsync: async () => mockGraph,
+jest.mock('../system/nx-library', () => ({
+  nxLibrary: {
+    ...jest.requireActual<typeof Library>('../system/nx-library').nxLibrary,
+    projectGraph: () => ({
+      readCachedProjectGraph: () => mockGraph,
+      createProjectGraphAsync: async () => mockGraph,
+    }),
+  },
 }));
 const mockGraph = { nodes: { model: { name: 'model', data: { root: 'model' } } } };
 // Each starts a run.

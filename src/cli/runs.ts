@@ -1,4 +1,3 @@
-import { workspaceRoot } from '@nx/devkit';
 import { resolveConfiguration } from '../config/configuration';
 import { withOrigins } from '../config/sources/setting-origins';
 import { Problem } from '../report/problem';
@@ -12,6 +11,7 @@ import { createRunContext } from '../context/context';
 import { showLogs } from '../run/status/show-logs';
 import { showStatus } from '../run/status/show-status';
 import { isOf, workspaceProjects, type NamedProject, type WhereOptions } from './named-run';
+import { nxLibrary } from '../system/nx-library';
 import { readNxJson } from '../workspace/nx-json';
 import { reportOutcome } from './outcome';
 import { exitCodeOf, NOT_KNOWN } from './run-exit-code';
@@ -105,6 +105,7 @@ async function withRuns(
       const { bucket, prefix, region, profile } = options;
       const given = Object.entries({ bucket, prefix, region, profile }).filter(([, value]) => value !== undefined);
       const { name, root } = await projectOf(run, project);
+      const workspaceRoot = nxLibrary.workspaceRoot();
       const configuration = resolveConfiguration({
         workspaceRoot,
         projectName: name,

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
-import type { GetCommandInvocationCommandOutput, SSMClient } from '@aws-sdk/client-ssm';
 import type { Aws } from '../aws/clients';
+import type { Output } from '../aws/direct/operations';
 import { awsCode, awsProblem, isTransient } from '../aws/reason';
-import { sdk } from '../aws/sdk';
 import { Problem } from '../report/problem';
 import { shellWord } from '../report/shell-words';
 import { formatDuration } from '../report/units';
@@ -70,7 +69,7 @@ export async function followCommand(
 ): Promise<Invocation> {
   const budget = new LookBudget(join(machineState(), 'looks'));
   try {
-    return await new CommandWatch(await aws.ssm(), instance, commandId, options, budget).end();
+    return await new CommandWatch(aws, instance, commandId, options, budget).end();
   } finally {
     budget.close();
   }
@@ -86,7 +85,7 @@ class CommandWatch {
   private checked = this.started;
 
   constructor(
-    private readonly ssm: SSMClient,
+    private readonly aws: Aws,
     private readonly instance: string,
     private readonly commandId: string,
     private readonly options: FollowOptions,
@@ -137,14 +136,14 @@ class CommandWatch {
   }
 
   /** What Systems Manager knows of the command; null where that is not to be had for now. */
-  private async ask(): Promise<GetCommandInvocationCommandOutput | null> {
+  private async ask(): Promise<Output<'GetCommandInvocation'> | null> {
     const { commandId, instance, budget } = this;
     try {
-      const command = new (sdk.ssm().GetCommandInvocationCommand)({ CommandId: commandId, InstanceId: instance });
-      const answer = await this.ssm.send(command, { abortSignal: this.options.signal });
+      const input = { CommandId: commandId, InstanceId: instance };
+      const answer = await this.aws.call('GetCommandInvocation', input, this.options.signal);
       this.troubleSince = undefined;
       // The SDK repeats a request that was throttled before anybody hears of it.
-      if ((answer.$metadata.attempts ?? 1) > 1) budget.throttled();
+      if (answer.attempts > 1) budget.throttled();
       else budget.answered();
       return answer;
     } catch (error) {

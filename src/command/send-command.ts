@@ -1,6 +1,5 @@
 import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
-import { sdk } from '../aws/sdk';
 import type { Problem } from '../report/problem';
 
 export interface CommandOptions {
@@ -38,22 +37,18 @@ export async function sendCommand(
   script: string,
   options: Omit<CommandOptions, 'assertInstanceExists'>,
 ): Promise<Map<string, string>> {
-  const { SendCommandCommand } = sdk.ssm();
-  const ssm = await aws.ssm();
   const ids = new Map<string, string>();
   for (let from = 0; from < instances.length; from += MAX_INSTANCES) {
     const some = instances.slice(from, from + MAX_INSTANCES);
     try {
-      const sent = await ssm.send(
-        new SendCommandCommand({
-          DocumentName: 'AWS-RunShellScript',
-          InstanceIds: some,
-          TimeoutSeconds: Math.max(DELIVERY_TIMEOUT_S, options.deliveryTimeout ?? DELIVERY_TIMEOUT_S),
-          Comment: options.comment.slice(0, 100),
-          Parameters: { commands: [script], executionTimeout: [String(options.executionTimeout)] },
-        }),
-        { abortSignal: options.signal },
-      );
+      const input = {
+        DocumentName: 'AWS-RunShellScript',
+        InstanceIds: some,
+        TimeoutSeconds: Math.max(DELIVERY_TIMEOUT_S, options.deliveryTimeout ?? DELIVERY_TIMEOUT_S),
+        Comment: options.comment.slice(0, 100),
+        Parameters: { commands: [script], executionTimeout: [String(options.executionTimeout)] },
+      };
+      const sent = await aws.call('SendCommand', input, options.signal);
       for (const instance of some) ids.set(instance, sent.Command!.CommandId!);
     } catch (error) {
       throw sendProblem(some.join(', '), error);

@@ -4,7 +4,7 @@ import { URL_LIFETIME_S } from '../store/objects/presigned';
 import type { RunContext } from './types';
 
 /**
- * How the instance reaches what is a run's in the store. Where that is, is taken from a URL that the SDK has made:
+ * How the instance reaches what is a run's in the store. Where that is, is taken from a signed URL:
  * partition, dual-stack, FIPS and endpoints of one's own are as they are here.
  * @param form with a form that lets it write without a role of its own, for an hour.
  */

@@ -5,8 +5,12 @@ import { Rescan } from '../watch/rescan';
 import { scanProject, type Workspace } from './scan-project';
 
 let listed: string[] = [];
-jest.mock('@nx/devkit', () => ({
-  createProjectFileMapUsingProjectGraph: async () => ({ model: listed.map((file) => ({ file })) }),
+jest.mock('../system/nx-library', () => ({
+  nxLibrary: {
+    fileMap: () => ({
+      createProjectFileMapUsingProjectGraph: async () => ({ model: listed.map((file) => ({ file })) }),
+    }),
+  },
 }));
 
 describe('a scan of a project', () => {

@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream';
+import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
 import type { Aws } from '../aws/clients';
+import type { Input } from '../aws/direct/operations';
 import { awsCode, awsStatus } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import { bucketRegion } from './bucket-region';
@@ -46,21 +48,18 @@ export class Store extends ObjectReader {
    * @returns false if `onlyIfNew` and the key was there already.
    */
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<boolean> {
-    const { PutObjectCommand } = sdk.s3();
     for (let tries = 0; ; tries++) {
-      const s3 = await (this.refusesChecksums ? this.requests.aws.s3WithoutChecksums() : this.requests.aws.s3());
       try {
-        await s3.send(
-          new PutObjectCommand({
+        await this.putObject(
+          {
             ...this.requests.target(key),
             ...this.requests.encryption(),
             Body: body,
             ContentType: options.contentType ?? 'application/octet-stream',
             ...(options.onlyIfNew ? { IfNoneMatch: '*' } : {}),
             ...(options.checksum ? { ChecksumSHA256: options.checksum } : {}),
-          }),
-          // The client hands its options on to our handler.
-          { abortSignal: options.signal, onWritten: options.onWritten } as { abortSignal?: AbortSignal },
+          },
+          options,
         );
         return true;
       } catch (error) {
@@ -85,18 +84,14 @@ export class Store extends ObjectReader {
    * @throws Problem `CONDITIONAL_WRITES` where the server lacks them: a plain write could overwrite another client's.
    */
   async compareAndSwap(key: string, body: Buffer, etag: string | null): Promise<string | null> {
-    const { PutObjectCommand } = sdk.s3();
-    const s3 = await (this.refusesChecksums ? this.requests.aws.s3WithoutChecksums() : this.requests.aws.s3());
     try {
-      const answer = await s3.send(
-        new PutObjectCommand({
-          ...this.requests.target(key),
-          ...this.requests.encryption(),
-          Body: body,
-          ContentType: 'application/json',
-          ...(etag === null ? { IfNoneMatch: '*' } : { IfMatch: etag }),
-        }),
-      );
+      const answer = await this.putObject({
+        ...this.requests.target(key),
+        ...this.requests.encryption(),
+        Body: body,
+        ContentType: 'application/json',
+        ...(etag === null ? { IfNoneMatch: '*' } : { IfMatch: etag }),
+      });
       return answer.ETag!;
     } catch (error) {
       if (awsStatus(error) === 501) {
@@ -112,6 +107,18 @@ export class Store extends ObjectReader {
       });
       return there?.bytes.equals(body) ? there.etag : null;
     }
+  }
+
+  private async putObject(
+    input: Input<'PutObject'>,
+    { signal, onWritten }: Pick<PutOptions, 'signal' | 'onWritten'> = {},
+  ): Promise<{ ETag?: string }> {
+    const { aws } = this.requests;
+    if (!onWritten && !this.refusesChecksums) return aws.call('PutObject', input, signal);
+    const s3 = await (this.refusesChecksums ? aws.s3WithoutChecksums() : aws.s3());
+    const command = new (sdk.s3().PutObjectCommand)(input as PutObjectCommandInput);
+    // The client hands its options on to our handler.
+    return s3.send(command, { abortSignal: signal, onWritten } as { abortSignal?: AbortSignal });
   }
 
   /**

@@ -1,7 +1,7 @@
-import type { DescribeInstancesCommandInput, Instance } from '@aws-sdk/client-ec2';
+import type { Instance } from '@aws-sdk/client-ec2';
 import type { Aws } from '../../aws/clients';
+import type { Input } from '../../aws/direct/operations';
 import { awsCode, awsProblem } from '../../aws/reason';
-import { sdk } from '../../aws/sdk';
 import { callerIdentity } from '../../workspace/identity';
 import { stateOf, stateReason } from './find';
 import { TAG, tagText, type Owner } from './ownership';
@@ -80,16 +80,13 @@ export async function describeInstance(aws: Aws, id: string, signal?: AbortSigna
 
 async function describe(
   aws: Aws,
-  request: DescribeInstancesCommandInput,
+  request: Input<'DescribeInstances'>,
   what: string,
   abortSignal?: AbortSignal,
 ): Promise<InstanceInfo[]> {
-  const { paginateDescribeInstances } = sdk.ec2();
-  const config = { client: await aws.ec2() };
   const found: InstanceInfo[] = [];
   try {
-    for await (const { Reservations = [] } of paginateDescribeInstances(config, { ...request }, { abortSignal }))
-      for (const { Instances = [] } of Reservations) found.push(...Instances.map(toInstanceInfo));
+    for await (const instance of aws.instances(request, abortSignal)) found.push(toInstanceInfo(instance));
   } catch (error) {
     if (awsCode(error) === 'InvalidInstanceID.NotFound') return [];
     throw awsProblem('INSTANCE_DESCRIBE', what, error);

@@ -1,14 +1,22 @@
 import { byUser } from '../../local-aws/ec2/instances/reason';
 import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
+import { Aws } from '../../aws/clients';
 import { findInstance, assertRunning, stateReason } from './find';
 
 describe('an instance that no longer runs', () => {
   let at: Fixture;
-  beforeAll(async () => void (at = await startFixture()));
-  afterAll(() => at.close());
+  const before = { ...process.env };
+  beforeAll(async () => {
+    at = await startFixture();
+    Object.assign(process.env, at.aws.environment);
+  });
+  afterAll(async () => {
+    process.env = before;
+    await at.close();
+  });
 
   it("is refused with EC2's reason", async () => {
-    const aws = { ec2: async () => at.ec2 } as never;
+    const aws = new Aws({});
     const [box] = at.aws.instances.all();
     expect(await findInstance(aws, { id: box.id })).toMatchObject({ state: 'running', reason: null });
     await expect(assertRunning(aws, box.id)).resolves.toBeUndefined();

@@ -4,7 +4,6 @@ import { awsCode, awsProblem } from '../../aws/reason';
 import type { NamedInstance } from '../../config/schema/instance-name';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { sdk } from '../../aws/sdk';
 
 export type { NamedInstance };
 
@@ -94,8 +93,6 @@ function missing(name: NamedInstance): Problem {
 }
 
 async function describe(aws: Aws, name: NamedInstance): Promise<FoundInstance[]> {
-  const { paginateDescribeInstances } = sdk.ec2();
-  const config = { client: await aws.ec2() };
   const filters: Filter[] | undefined =
     'id' in name
       ? undefined
@@ -105,8 +102,7 @@ async function describe(aws: Aws, name: NamedInstance): Promise<FoundInstance[]>
   const found: FoundInstance[] = [];
   const request = 'id' in name ? { InstanceIds: [name.id] } : { Filters: filters };
   try {
-    for await (const { Reservations = [] } of paginateDescribeInstances(config, request))
-      for (const { Instances = [] } of Reservations) found.push(...Instances.map(toFound));
+    for await (const instance of aws.instances(request)) found.push(toFound(instance));
   } catch (error) {
     const code = awsCode(error);
     if (code === 'InvalidInstanceID.NotFound' || code === 'InvalidInstanceID.Malformed') {

@@ -1,4 +1,4 @@
-import type { PutObjectCommandInput, S3Client } from '@aws-sdk/client-s3';
+import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem, awsStatus } from '../../aws/reason';
 import type { ErrorCode } from '../../report/error-codes';
@@ -49,7 +49,7 @@ export class BucketRequests {
   }
 }
 
-/** Now by the server's clock: the SDK learns the difference from the answers it gets. */
-export function serverDate(s3: S3Client): Date {
-  return new Date(Date.now() + (s3.config.systemClockOffset ?? 0));
+/** Now by the server's clock, as far as its answers have told the difference. */
+export async function serverDate(aws: Aws): Promise<Date> {
+  return new Date(Date.now() + (await aws.clockOffset()));
 }

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
+import type { Output } from '../../aws/direct/operations';
 import { awsCode, awsStatus } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import type { Problem } from '../../report/problem';
@@ -25,7 +25,7 @@ export class ObjectReader {
 
   /** Now, by S3's clock as far as its answers so far have told, to some minutes. */
   async now(): Promise<Date> {
-    return serverDate(await this.requests.aws.s3());
+    return serverDate(this.requests.aws);
   }
 
   /** Whether something is there under a key: asked where writing it again would cost more. */
@@ -160,12 +160,7 @@ export class ObjectReader {
   }
 
   /** All that an answer brings, up to a limit: it may be cut off on the way, or not be what S3 keeps the checksum of. */
-  private async bytes(
-    key: string,
-    answer: GetObjectCommandOutput,
-    limit: number,
-    signal?: AbortSignal,
-  ): Promise<Buffer> {
+  private async bytes(key: string, answer: Output<'GetObject'>, limit: number, signal?: AbortSignal): Promise<Buffer> {
     const body = answer.Body as Readable;
     const tooLarge = (size: number, how = '') => {
       body.destroy();
@@ -200,23 +195,12 @@ export class ObjectReader {
   private async read(
     key: string,
     { absent = [404, 403], range, signal: abortSignal, onDate, unless }: ReadOptions,
-  ): Promise<GetObjectCommandOutput | null> {
-    const { GetObjectCommand } = sdk.s3();
-    const s3 = await this.requests.aws.s3();
-    const command = new GetObjectCommand({ ...this.requests.target(key), Range: range, IfNoneMatch: unless });
-    if (onDate) {
-      command.middlewareStack.add(
-        (next) => async (request) => {
-          const answer = await next(request);
-          const { headers } = answer.response as { headers?: Record<string, string> };
-          onDate(Date.parse(headers?.date ?? '') || Date.now());
-          return answer;
-        },
-        { step: 'deserialize' },
-      );
-    }
+  ): Promise<Output<'GetObject'> | null> {
     try {
-      return await s3.send(command, { abortSignal });
+      const input = { ...this.requests.target(key), Range: range, IfNoneMatch: unless };
+      const answer = await this.requests.aws.call('GetObject', input, abortSignal);
+      onDate?.(answer.date ?? Date.now());
+      return answer;
     } catch (error) {
       const code = awsCode(error);
       const is = awsStatus(error) === 404 ? 404 : code === 'AccessDenied' ? 403 : undefined;

@@ -5,22 +5,29 @@ import type { PresignedPost } from './types';
 /** How long a presigned URL of ours lives, seconds: one command's delivery and work. */
 export const URL_LIFETIME_S = 3600;
 
+/** What the uploader adds to a form's fields. */
+const CONDITIONS: ['starts-with', string, string][] = [
+  ['starts-with', '$x-amz-checksum-sha256', ''],
+  ['starts-with', '$Content-Type', ''],
+];
+
 /** Signs URLs and forms, for programs that have no credentials of their own. */
 export class Presigner {
   constructor(private readonly requests: BucketRequests) {}
 
   /** A URL that reads one object for an hour (or until the session's token ends, which may be sooner). */
   async get(key: string): Promise<string> {
-    const [{ GetObjectCommand }, { getSignedUrl }, s3] = await Promise.all([
-      sdk.s3(),
-      sdk.presign(),
-      this.requests.aws.s3(),
-    ]);
+    const { aws, settings } = this.requests;
     try {
-      return await getSignedUrl(s3, new GetObjectCommand({ Bucket: this.requests.settings.bucket, Key: key }), {
-        expiresIn: URL_LIFETIME_S,
-        signingDate: serverDate(s3),
-      });
+      const direct = await aws.presignGet(settings.bucket, key, URL_LIFETIME_S);
+      if (direct) return direct;
+      const { GetObjectCommand } = sdk.s3();
+      return await sdk
+        .presign()
+        .getSignedUrl(await aws.s3(), new GetObjectCommand({ Bucket: settings.bucket, Key: key }), {
+          expiresIn: URL_LIFETIME_S,
+          signingDate: await serverDate(aws),
+        });
     } catch (error) {
       throw this.requests.problem('STORE_PRESIGN', `Could not sign a URL for ${this.requests.name(key)}.`, error);
     }
@@ -32,23 +39,26 @@ export class Presigner {
    * that lacks what its policy names.
    */
   async post(prefix: string): Promise<PresignedPost> {
-    const { createPresignedPost } = sdk.presignPost();
-    const s3 = await this.requests.aws.s3();
-    const encryption: Record<string, string> = this.requests.settings.kmsKeyId
+    const { aws, settings } = this.requests;
+    const encryption: Record<string, string> = settings.kmsKeyId
       ? {
           'x-amz-server-side-encryption': 'aws:kms',
-          'x-amz-server-side-encryption-aws-kms-key-id': this.requests.settings.kmsKeyId,
+          'x-amz-server-side-encryption-aws-kms-key-id': settings.kmsKeyId,
         }
       : {};
+    const fields = { ...encryption, 'x-amz-checksum-algorithm': 'SHA256' };
     try {
-      return await createPresignedPost(s3, {
-        Bucket: this.requests.settings.bucket,
+      const direct = await aws.presignPost(settings.bucket, prefix, {
+        fields,
+        conditions: CONDITIONS,
+        lifetime: URL_LIFETIME_S,
+      });
+      if (direct) return direct;
+      return await sdk.presignPost().createPresignedPost(await aws.s3(), {
+        Bucket: settings.bucket,
         Key: `${prefix}\${filename}`,
-        Fields: { ...encryption, 'x-amz-checksum-algorithm': 'SHA256' },
-        Conditions: [
-          ['starts-with', '$x-amz-checksum-sha256', ''],
-          ['starts-with', '$Content-Type', ''],
-        ],
+        Fields: fields,
+        Conditions: CONDITIONS,
         Expires: URL_LIFETIME_S,
       });
     } catch (error) {

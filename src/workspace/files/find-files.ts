@@ -8,15 +8,14 @@ import { assertNoCredentialFiles } from './credential-files';
 import { whyLeftOut } from './left-out-by-default';
 import { danglingLinks } from './dangling-links';
 import { type NotListed, compareWithGit, describeNested } from './not-listed';
+import { nxLibrary } from '../../system/nx-library';
 import { unusedPatterns } from './unused-patterns';
 import { findIncluded } from './included';
 import { projectsOf } from './places';
 
 /** As Nx knows them: git-ignored files are not among them. */
 const listFiles: ListFiles = async (projectGraph, projects) => {
-  // Loaded where Nx is asked: whoever has a list can do without.
-  const { createProjectFileMapUsingProjectGraph } = await import('@nx/devkit');
-  const files = await createProjectFileMapUsingProjectGraph(projectGraph);
+  const files = await nxLibrary.fileMap().createProjectFileMapUsingProjectGraph(projectGraph);
   return projects.flatMap((project) => files[project] ?? []).map(({ file }) => file);
 };
 

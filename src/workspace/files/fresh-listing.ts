@@ -1,5 +1,6 @@
 import { parentPort, Worker, workerData } from 'node:worker_threads';
-import { createProjectFileMapUsingProjectGraph, type ProjectGraph } from '@nx/devkit';
+import type { ProjectGraph } from '@nx/devkit';
+import { nxLibrary } from '../../system/nx-library';
 import type { ListFiles } from './types';
 
 const OURS = 'nx-ec2: list files';
@@ -62,8 +63,10 @@ function roots({ nodes }: ProjectGraph): ProjectGraph {
 
 if (workerData === OURS && parentPort) {
   const port = parentPort;
+  // Loaded before it is needed.
+  nxLibrary.fileMap();
   port.once('message', async ([projectGraph, projects]: [ProjectGraph, string[]]) => {
-    const files = await createProjectFileMapUsingProjectGraph(projectGraph);
+    const files = await nxLibrary.fileMap().createProjectFileMapUsingProjectGraph(projectGraph);
     port.postMessage(projects.flatMap((project) => files[project] ?? []).map(({ file }) => file));
   });
 }

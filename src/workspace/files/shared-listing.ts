@@ -1,6 +1,7 @@
 import { lstatSync, readdirSync, type Stats } from 'node:fs';
 import { join, posix } from 'node:path';
 import type { ProjectGraph } from '@nx/devkit';
+import { nxLibrary } from '../../system/nx-library';
 import { readCache, writeCache } from '../../system/cache-file';
 import { stateDirectory } from '../state';
 import { NEVER } from './never-sent';
@@ -55,15 +56,15 @@ async function listByNx(workspaceRoot: string): Promise<Listing> {
   // Nx's daemon may be what waits for this process, so it is not asked.
   process.env.NX_DAEMON = 'false';
   process.env.NX_WORKSPACE_ROOT_PATH = workspaceRoot;
-  const nx = await import('@nx/devkit');
+  const graphs = nxLibrary.projectGraph();
   let projectGraph: ProjectGraph;
   try {
     // Nx has written it before it asks for keys.
-    projectGraph = nx.readCachedProjectGraph();
+    projectGraph = graphs.readCachedProjectGraph();
   } catch {
-    projectGraph = await nx.createProjectGraphAsync({ exitOnError: false });
+    projectGraph = await graphs.createProjectGraphAsync({ exitOnError: false });
   }
-  const map = await nx.createProjectFileMapUsingProjectGraph(projectGraph);
+  const map = await nxLibrary.fileMap().createProjectFileMapUsingProjectGraph(projectGraph);
   const nodes = Object.entries(projectGraph.nodes).map(([name, { type, data }]) => [
     name,
     { name, type, data: { root: data.root } },

@@ -1,0 +1,251 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { CreateTagsCommand, DescribeInstancesCommand } from '@aws-sdk/client-ec2';
+import { GetObjectCommand } from '@aws-sdk/client-s3';
+import fc from 'fast-check';
+import { toInstanceInfo } from '../../instance/describe/describe-instances';
+import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
+import { Aws } from '../clients';
+import { sdk } from '../sdk';
+import { directEndpoint } from './endpoint';
+
+const SERVICES = ['s3', 'ssm', 'ec2', 'sts', 'credentials', 'presign', 'presignPost', 'http'] as const;
+/** Object keys: any text that S3 takes for one. */
+const key = fc
+  .array(
+    fc.oneof(
+      fc.string({ unit: 'grapheme', minLength: 1, maxLength: 8 }),
+      fc.constantFrom(' ', '+', '%', '%2F', "!'()*", '&', '=', '?', '#', 'é', '😀', ':', '@', '~', '..a'),
+    ),
+    { minLength: 1, maxLength: 5 },
+  )
+  .map((parts) => parts.join('/'))
+  .filter((text) => !/[\0-\x1f\x7f\ufffe\uffff\ud800-\udfff]/.test(text) && Buffer.byteLength(text) < 900);
+
+describe('calls without the SDK', () => {
+  let at: Fixture;
+  let aws: Aws;
+  const before = { ...process.env };
+  let loaded: string[];
+  beforeAll(async () => void (at = await startFixture()));
+  afterAll(() => at.close());
+  beforeEach(() => {
+    for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
+    Object.assign(process.env, at.aws.environment);
+    aws = new Aws({});
+    loaded = [];
+    for (const service of SERVICES) {
+      const load = sdk[service];
+      jest.spyOn(sdk, service).mockImplementation((() => {
+        loaded.push(service);
+        return load();
+      }) as never);
+    }
+  });
+  afterEach(() => {
+    jest.restoreAllMocks();
+    aws.close();
+    for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
+    Object.assign(process.env, before);
+  });
+
+  const read = async (body: unknown) => Buffer.concat(await (body as Readable).toArray()).toString();
+  const put = (Key: string, text: string, more: object = {}) =>
+    aws.call('PutObject', { Bucket: 'bucket', Key, Body: Buffer.from(text), ...more });
+
+  it('write, read and sign objects of any key as the SDK does', async () => {
+    await fc.assert(
+      fc.asyncProperty(key, fc.string(), async (Key, text) => {
+        const { ETag } = await put(Key, text);
+        const answer = await aws.call('GetObject', { Bucket: 'bucket', Key });
+        expect(await read(answer.Body)).toBe(text);
+        expect(answer).toMatchObject({ ETag, ContentLength: Buffer.byteLength(text) });
+        const bySdk = await at.s3.send(new GetObjectCommand({ Bucket: 'bucket', Key }));
+        expect(await bySdk.Body!.transformToString()).toBe(text);
+        expect(answer.LastModified).toEqual(bySdk.LastModified);
+        const url = await aws.presignGet('bucket', Key, 60);
+        expect(await (await fetch(url!)).text()).toBe(text);
+      }),
+      { numRuns: 60 },
+    );
+    expect(loaded).toEqual([]);
+  });
+
+  it('load no part of the SDK', async () => {
+    await put('a key', 'text');
+    await aws.call('GetObject', { Bucket: 'bucket', Key: 'a key' });
+    for await (const instance of aws.instances({})) expect(instance.InstanceId).toMatch(/^i-/);
+    await aws.presignGet('bucket', 'a key', 60);
+    await aws.presignPost('bucket', 'a/', { fields: {}, conditions: [], lifetime: 60 });
+    const [{ id }] = at.aws.instances.all();
+    const { Command } = await aws.call('SendCommand', {
+      DocumentName: 'AWS-RunShellScript',
+      InstanceIds: [id],
+      Parameters: { commands: ['true'] },
+    });
+    await aws.call('GetCommandInvocation', { CommandId: Command!.CommandId, InstanceId: id });
+    expect(await aws.region()).toBe('eu-west-1');
+    expect(await aws.accessKey()).toBe(at.aws.environment.AWS_ACCESS_KEY_ID);
+    expect(loaded).toEqual([]);
+  });
+
+  it('describe instances as the SDK does, whatever their tags hold', async () => {
+    const [box] = at.aws.instances.all();
+    // What XML 1.0 can't carry, AWS refuses in a tag.
+    const value = fc
+      .string({ unit: 'grapheme', maxLength: 60 })
+      .filter((text) => !/[\0-\x1f\ufffe\uffff\ud800-\udfff]/.test(text));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(value, fc.constantFrom(' a ', '<b>&amp;', '1e5', '007', 'true', ']]>')),
+        async (text) => {
+          await at.ec2.send(new CreateTagsCommand({ Resources: [box.id], Tags: [{ Key: 'Note', Value: text }] }));
+          const { Reservations = [] } = await at.ec2.send(new DescribeInstancesCommand({}));
+          const bySdk = Reservations.flatMap(({ Instances = [] }) => Instances.map(toInstanceInfo));
+          const direct = [];
+          for await (const instance of aws.instances({})) direct.push(toInstanceInfo(instance));
+          expect(direct).toEqual(bySdk);
+          expect(direct[0].tags.Note).toBe(text);
+        },
+      ),
+      { numRuns: 40 },
+    );
+    expect(loaded).toEqual([]);
+  });
+
+  it('sign a form whose conditions S3 checks', async () => {
+    const form = (await aws.presignPost('bucket', 'up/', {
+      fields: { 'x-amz-checksum-algorithm': 'SHA256' },
+      conditions: [['starts-with', '$Content-Type', '']],
+      lifetime: 60,
+    }))!;
+    const send = async (name: string) => {
+      const data = new FormData();
+      for (const [field, value] of Object.entries(form.fields)) data.append(field, field === 'key' ? name : value);
+      data.append('Content-Type', 'text/plain');
+      data.append('file', new Blob(['text']), 'file');
+      return (await fetch(form.url, { method: 'POST', body: data })).status;
+    };
+    expect(await send('up/a')).toBe(204);
+    expect(await send('down/a')).toBe(403);
+    expect(loaded).toEqual([]);
+  });
+
+  it('answer with the errors that their callers expect', async () => {
+    await put('once', 'text');
+    const { ETag } = await aws.call('GetObject', { Bucket: 'bucket', Key: 'once' });
+    const status = (call: Promise<unknown>) =>
+      call.then(
+        () => null,
+        (error) => [error.name, error.$metadata?.httpStatusCode],
+      );
+    expect(await status(put('once', 'other', { IfNoneMatch: '*' }))).toEqual(['PreconditionFailed', 412]);
+    expect(await status(aws.call('GetObject', { Bucket: 'bucket', Key: 'none' }))).toEqual(['NoSuchKey', 404]);
+    expect(await status(aws.call('GetObject', { Bucket: 'bucket', Key: 'once', IfNoneMatch: ETag }))).toEqual([
+      '304',
+      304,
+    ]);
+    const [{ id: InstanceId }] = at.aws.instances.all();
+    const unknown = { CommandId: '00000000-0000-4000-8000-000000000000', InstanceId };
+    expect(await status(aws.call('GetCommandInvocation', unknown))).toEqual(['InvocationDoesNotExist', 400]);
+    expect(loaded).toEqual([]);
+  });
+
+  it('are left to the SDK after a failure, which explains it', async () => {
+    await expect(aws.call('GetObject', { Bucket: 'no-such-bucket', Key: 'a' })).rejects.toMatchObject({
+      name: 'NoSuchBucket',
+      $metadata: { httpStatusCode: 404 },
+    });
+    expect(loaded).toContain('s3');
+    // From now on at once.
+    const { attempts } = await aws.call('GetObject', { Bucket: 'bucket', Key: 'once' });
+    expect(attempts).toBe(1);
+    expect(await aws.presignGet('bucket', 'once', 60)).toBeUndefined();
+    process.env.AWS_SECRET_ACCESS_KEY = 'wrong';
+    const other = new Aws({});
+    await expect(
+      (async () => {
+        for await (const _ of other.instances({})) void _;
+      })(),
+    ).rejects.toMatchObject({ name: 'AuthFailure' });
+    other.close();
+  });
+
+  it('end when they are aborted, and are not sent again', async () => {
+    const sent = at.aws.requests?.length;
+    const abort = AbortSignal.abort();
+    await expect(aws.call('DescribeInstances', {}, abort)).rejects.toMatchObject({ name: 'AbortError' });
+    expect(loaded).toEqual([]);
+    expect(at.aws.requests?.length).toBe(sent);
+  });
+
+  it("learn AWS's clock", async () => {
+    const real = Date.now;
+    const offset = 20 * 60_000;
+    jest.spyOn(Date, 'now').mockImplementation(() => real() + offset);
+    const { date } = await aws.call('GetObject', { Bucket: 'bucket', Key: 'once' });
+    expect(Math.abs(date! - real())).toBeLessThan(60_000);
+    expect(Math.abs((await aws.clockOffset()) + offset)).toBeLessThan(60_000);
+    const signed = new URL((await aws.presignGet('bucket', 'once', 60))!).searchParams.get('X-Amz-Date')!;
+    const time = signed.replace(/(....)(..)(..)T(..)(..)(..)Z/, '$1-$2-$3T$4:$5:$6Z');
+    expect(Math.abs(Date.parse(time) - real())).toBeLessThan(60_000);
+  });
+});
+
+describe('where requests go', () => {
+  const before = { ...process.env };
+  let directory: string;
+  beforeEach(() => {
+    for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
+    directory = mkdtempSync(join(tmpdir(), 'nx-ec2-direct-'));
+    process.env.AWS_CONFIG_FILE = join(directory, 'config');
+  });
+  afterEach(() => {
+    rmSync(directory, { recursive: true });
+    process.env = { ...before };
+  });
+
+  it.each([
+    ['ssm', 'eu-west-1', undefined, 'https://ssm.eu-west-1.amazonaws.com/'],
+    ['ec2', 'us-east-1', undefined, 'https://ec2.us-east-1.amazonaws.com/'],
+    ['s3', 'us-east-1', 'my-bucket', 'https://my-bucket.s3.us-east-1.amazonaws.com/'],
+  ])('%s in %s is known', (service, region, bucket, url) => {
+    expect(directEndpoint(service, region, bucket)?.url.href).toBe(url);
+  });
+
+  it.each([
+    ['no region', 'ssm', undefined, undefined, {}],
+    ['a region that is a host', 'ssm', 'evil.example.com/', undefined, {}],
+    ['China', 'ssm', 'cn-north-1', undefined, {}],
+    ['GovCloud', 'ssm', 'us-gov-west-1', undefined, {}],
+    ['an isolated partition', 'ssm', 'us-iso-east-1', undefined, {}],
+    ['FIPS', 'ssm', 'us-east-1', undefined, { AWS_USE_FIPS_ENDPOINT: 'true' }],
+    ['dual stack', 's3', 'us-east-1', 'bucket', { AWS_USE_DUALSTACK_ENDPOINT: 'true' }],
+    ['no bucket', 's3', 'us-east-1', undefined, {}],
+    ['a bucket with a dot', 's3', 'us-east-1', 'my.bucket', {}],
+    ['a directory bucket', 's3', 'us-east-1', 'name--use1-az4--x-s3', {}],
+    ['an access point', 's3', 'us-east-1', 'arn:aws:s3:us-east-1:111122223333:accesspoint/a', {}],
+    ['an endpoint with a path', 'ssm', 'us-east-1', undefined, { AWS_ENDPOINT_URL: 'http://127.0.0.1:1/base' }],
+    ['an endpoint that is no address', 'ssm', 'us-east-1', undefined, { AWS_ENDPOINT_URL: 'nonsense' }],
+  ])('%s is left to the SDK', (_, service, region, bucket, environment) => {
+    Object.assign(process.env, environment);
+    expect(directEndpoint(service, region, bucket)).toBeUndefined();
+  });
+
+  it.each([
+    'endpoint_url = http://x',
+    'use_fips_endpoint=true',
+    '  services = mine',
+    's3 =\n  addressing_style = path',
+  ])('a configuration file with "%s" is left to the SDK', (line) => {
+    writeFileSync(process.env.AWS_CONFIG_FILE!, `[default]\nregion = eu-west-1\n${line}\n`);
+    expect(directEndpoint('ssm', 'eu-west-1')).toBeUndefined();
+  });
+
+  it('a configuration file that only names a region changes nothing', () => {
+    writeFileSync(process.env.AWS_CONFIG_FILE!, '[profile a]\nregion = us-east-1\nsso_session = mine\n');
+    expect(directEndpoint('ssm', 'eu-west-1')?.url.host).toBe('ssm.eu-west-1.amazonaws.com');
+  });
+});

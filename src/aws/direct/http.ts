@@ -1,0 +1,84 @@
+import { request as httpRequest, type Agent as HttpAgent, type IncomingMessage } from 'node:http';
+import { request as httpsRequest, type Agent as HttpsAgent } from 'node:https';
+import { sign } from 'aws4';
+import type { Limits } from '../http-handler';
+
+export interface Identity {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+}
+
+/** A request before it is signed. */
+export interface Unsigned {
+  method: 'GET' | 'POST' | 'PUT';
+  /** Percent-encoded. */
+  path: string;
+  headers: Record<string, string>;
+  body?: Buffer | string;
+}
+
+export interface Route {
+  url: URL;
+  service: string;
+  region: string;
+  agent: HttpAgent | HttpsAgent;
+  identity: Identity;
+  /** Of AWS's clock against this machine's, ms. */
+  clockOffset: number;
+  limits: Limits;
+}
+
+/** Signs a request and sends it once. Resolves with the head of the answer. @throws what Node's http throws */
+export function sendSigned(unsigned: Unsigned, route: Route, signal?: AbortSignal): Promise<IncomingMessage> {
+  const { url, service, region, agent, identity, limits } = route;
+  const { method, path, headers, body } = sign(
+    {
+      ...unsigned,
+      service,
+      region,
+      host: url.host,
+      headers: { ...unsigned.headers, 'X-Amz-Date': signingDate(route.clockOffset) },
+    },
+    identity,
+  );
+  return new Promise((resolve, reject) => {
+    const request = (url.protocol === 'https:' ? httpsRequest : httpRequest)(
+      {
+        protocol: url.protocol,
+        hostname: url.hostname.replace(/^\[|\]$/g, ''),
+        port: url.port || undefined,
+        method,
+        path,
+        headers: headers as Record<string, string>,
+        agent,
+        signal,
+        timeout: limits.silent,
+      },
+      resolve,
+    );
+    const endLate = () => request.destroy(Object.assign(new Error('The answer is late.'), { name: 'TimeoutError' }));
+    const timer = setTimeout(endLate, limits.whole).unref();
+    request.on('timeout', endLate);
+    request.on('error', reject);
+    request.on('close', () => clearTimeout(timer));
+    request.end(body);
+  });
+}
+
+/** 20261129T200000Z */
+export function signingDate(clockOffset: number): string {
+  return new Date(Date.now() + clockOffset).toISOString().replace(/[:-]|\.\d{3}/g, '');
+}
+
+/** All of an answer. @throws Error where it is longer than `limit` bytes or cut off. */
+export async function readAnswer(answer: IncomingMessage, limit: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of answer as AsyncIterable<Buffer>) {
+    size += piece.length;
+    if (size > limit) throw new Error(`The answer is longer than ${limit} bytes.`);
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}
