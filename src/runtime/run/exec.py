@@ -10,10 +10,10 @@ import os
 import signal
 import time
 
-from ..report import reporter
 from ..run_dir.log_writer import LogFile
 from ..system import account as accounts
 from ..system import atomic_files, cgroup, process_group
+from ..system.boot_clock import boot
 from ..system.daemonize import detached
 from ..system.errors import Failure
 from ..system.wall_clock import now_ms
@@ -91,7 +91,7 @@ def new_record(run: str, tree: str, run_dir: str, *, user: str) -> dict[str, Any
         "tree": tree,
         "snapshot": "",
         "instance": os.environ.get("AWS_SSM_INSTANCE_ID"),
-        "boot": reporter.boot(),
+        "boot": boot(),
         "state": "preparing",
         "pid": None,
         "supervisor": None,

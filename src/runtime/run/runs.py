@@ -40,9 +40,9 @@ def state(root: str, run_id: str) -> dict[str, Any]:
     if record is None:
         raise Failure("NO_RUN", "there is no run %s on this instance" % run_id, run=run_id)
     if record["state"] != "ended" and not held(os.path.join(run_dir, "lock")):
-        from ..report import reporter
+        from ..report.lost_run import end_lost_run
 
-        reporter.settle(run_dir)
+        end_lost_run(run_dir)
         record = atomic_files.read_json(os.path.join(run_dir, "run.json"))
         ensure_reported(run_dir)
     return record
@@ -143,7 +143,7 @@ def start(plan: dict[str, Any], root: str, *, lock: TreeLock, tree: Tree) -> Non
 
 def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, Any]:
     """The record of a run that has not started."""
-    from ..report import reporter
+    from ..system.boot_clock import boot
     from ..system.host_stats import count_gpus
 
     spec: RunSpec = plan["run"]
@@ -156,7 +156,7 @@ def new_record(plan: Mapping[str, Any], run_dir: str, user: str) -> dict[str, An
         "tree": plan["tree"],
         "snapshot": plan["sync"]["snapshot"],
         "instance": os.environ.get("AWS_SSM_INSTANCE_ID"),
-        "boot": reporter.boot(),
+        "boot": boot(),
         "state": "preparing",
         "pid": None,
         "supervisor": None,

@@ -1,0 +1,106 @@
+"""Writes a run's record to the store: docs/reference/formats.md, "Runs in the store"."""
+
+from __future__ import annotations
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..system.documents import RunSpec
+    from .fencing import Fenced
+    from .log_upload import LogUpload
+    from .report_file import ReportFile
+    from .run_metrics import RunMetrics
+    from .uploads import Saver
+
+# The record is written at each change of the run's state, and this often without a change.
+HEARTBEAT_INTERVAL_S = 10
+# The fields of the record in the store that change with every sample: they wait for the heartbeat.
+CHANGING_FIELDS = ("heartbeat", "log", "metrics")
+# The fields that the record in the store has from the run's own record.
+COPIED_FIELDS = (
+    "id",
+    "runKey",
+    "project",
+    "tree",
+    "snapshot",
+    "instance",
+    "user",
+    "directory",
+    "exitCode",
+    "signal",
+    "stop",
+    "failure",
+    "pid",
+    "createdAt",
+    "startedAt",
+    "endedAt",
+    "attempt",
+    "attempts",
+    "queue",
+    "resources",
+    "gpus",
+    "datasets",
+    "restoredFrom",
+    "warnings",
+)
+
+
+class RecordUpload:
+    def __init__(
+        self, spec: RunSpec, report: ReportFile, *, log: LogUpload, metrics: RunMetrics
+    ) -> None:
+        self.spec, self.report, self.log, self.metrics = spec, report, log, metrics
+        self.heartbeat: int = report.values["heartbeat"]
+        # The fields that were written last, without those that change all the time, and when.
+        self.written: dict[str, Any] | None = None
+        self.written_at = 0.0
+
+    def upload(
+        self, record: dict[str, Any], state: str, *, bucket: Fenced, saver: Saver, final: bool
+    ) -> None:
+        """Writes the record if it has changed, if its heartbeat is due, and at the end."""
+        whole = self._compose(record, state, bucket=bucket, saver=saver)
+        shape = {name: value for name, value in whole.items() if name not in CHANGING_FIELDS}
+        is_due = time.monotonic() - self.written_at > HEARTBEAT_INTERVAL_S
+        if shape != self.written or is_due or final:
+            self._put(bucket, whole)
+            self.written, self.written_at = shape, time.monotonic()
+
+    def _put(self, bucket: Fenced, whole: dict[str, Any]) -> None:
+        self.heartbeat += 1
+        # Before it is written: after a restart, no other record gets this number.
+        self.report.save(heartbeat=self.heartbeat)
+        record: Any = dict(whole, heartbeat=self.heartbeat)
+        bucket.put_record(record)
+        self.report.save(etag=bucket.etag, version=bucket.version, trouble=None)
+
+    def _compose(
+        self, record: dict[str, Any], state: str, *, bucket: Fenced, saver: Saver
+    ) -> dict[str, Any]:
+        spec = self.spec
+        whole = {name: record[name] for name in COPIED_FIELDS}
+        whole.update({
+            "v": 1,
+            "caller": spec["caller"],
+            "identity": spec["identity"],
+            "state": state,
+            "outcome": record["outcome"],
+            "since": record.get("since"),
+            "takenOver": record.get("takenOver"),
+            "log": {
+                "size": self.log.size,
+                "training": record["training"],
+                "truncated": record.get("truncated", False),
+                "hashes": self.log.manifest(),
+            },
+            "metrics": self.metrics.latest(),
+            "checkpoints": saver.checkpoints,
+            "artifacts": saver.artifacts,
+            "metadata": spec["metadata"],
+            "access": bucket.way,
+            "trouble": saver.trouble,
+        })
+        return whole

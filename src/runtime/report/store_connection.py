@@ -1,0 +1,82 @@
+"""The reporter's access to the run's store: opened, renewed, and tried again after a failure."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..system import atomic_files
+from .fencing import Fenced
+from .signed_record import RecordKey
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..system.documents import RunSpec
+    from ..system.errors import Failure
+    from .report_file import ReportFile
+
+# The pause after a failure of the store: the first one, and the longest, as it doubles.
+FIRST_RETRY_S = 1
+LONGEST_RETRY_S = 30
+
+
+class StoreConnection:
+    """`bucket`: None until the store was opened. `trouble`: the failure since the last success, and
+    `trouble_since` when the first of them occurred.
+    """
+
+    def __init__(self, run_dir: str, spec: RunSpec, report: ReportFile) -> None:
+        self.run_dir, self.spec, self.report = run_dir, spec, report
+        self.bucket: Fenced | None = None
+        self.trouble: str | None = None
+        self.trouble_since: float | None = None
+        self.pause_s, self.due = FIRST_RETRY_S, 0.0
+        # The time of access.json, in ns, whose content is used; 0: there was none.
+        self.access_ns: int | None = None
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.due
+
+    def refresh(self) -> None:
+        """Opens the store with the access that the plan names, or the one that was renewed since.
+        @raises Failure
+        """
+        path = os.path.join(self.run_dir, "access.json")
+        try:
+            changed_ns = os.stat(path).st_mtime_ns
+        except FileNotFoundError:
+            changed_ns = 0
+        if changed_ns == self.access_ns:
+            return
+        from ..aws.bucket import open_bucket
+
+        access = atomic_files.read_json(path) or self.spec["store"]
+        if self.bucket is None:
+            if not self.is_due():
+                return
+            record = atomic_files.read_json(os.path.join(self.run_dir, "run.json"))
+            key = RecordKey(self.spec)
+            self.bucket = Fenced(
+                open_bucket(access),
+                key,
+                instance=record["instance"],
+                attempt=record["attempt"],
+                etag=self.report.values.get("etag"),
+                version=self.report.values.get("version"),
+                fresh=self.report.is_new,
+            )
+        else:
+            self.bucket.renew(access)
+        self.access_ns = changed_ns
+        self.due = 0.0
+
+    def succeeded(self) -> None:
+        self.trouble, self.trouble_since, self.pause_s = None, None, FIRST_RETRY_S
+
+    def failed(self, failure: Failure) -> None:
+        if self.trouble is None:
+            self.trouble_since = time.monotonic()
+        self.trouble = failure.with_aws()
+        self.due = time.monotonic() + self.pause_s
+        self.pause_s = min(LONGEST_RETRY_S, self.pause_s * 2)
+        self.report.save(trouble=self.trouble)
