@@ -99,7 +99,7 @@ def _entry(
         progress(listed.source, 0, listed.bytes)
         time.sleep(seconds)
 
-    _, lock = shared_cache.use(
+    _, lock = shared_cache.acquire(
         directory,
         "run %s" % spec["id"],
         make=lambda: _fetch(listed, directory, base=base, progress=progress),
@@ -124,7 +124,7 @@ def _fetch(listed: Listed, directory: str, *, base: str, progress: Progress) -> 
     for path in listed.directories:
         os.makedirs(os.path.join(partial, "files", path), exist_ok=True)
     fetch = Fetch(listed, partial)
-    garbage_collector.make_room(base, fetch.missing)
+    garbage_collector.collect_garbage(base, fetch.missing)
     free = shutil.disk_usage(partial).free
     if fetch.missing > free:
         raise Failure(

@@ -1,4 +1,4 @@
-"""What several runs use and the first of them makes: an environment, a data set.
+"""Directories that several runs share and the first of them makes: environments and datasets.
 `<root>/<kind>/<name>/`, docs/reference/formats.md, "Garbage on the instance".
 """
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 
-# Seconds between two looks at what somebody else makes.
+# Between two looks whether another process has made the directory.
 POLL_S = 0.2
-# Seconds between two lines that tell of it.
+# Between two log lines that say for whom a run waits.
 MESSAGE_INTERVAL_S = 10
 
 
 class Broken(Exception):
-    """What is kept is no longer whole, and in use by somebody, so that it can't be made anew."""
+    """The directory is no longer complete, and can't be made again because another run uses it."""
 
 
-def use(
+def acquire(
     directory: str,
     owner: str,
     *,
@@ -36,13 +36,14 @@ def use(
     pause: Callable[[float], object],
     whole: Callable[[Any], bool] = lambda record: True,
 ) -> tuple[Any, int]:
-    """(what `make` returned when it was made, a descriptor).
+    """Makes the directory with `make` unless it exists. Returns (what `make` returned when it was
+    made, a descriptor).
 
-    As long as the descriptor is open, in this process or in one that was forked, nothing removes
-    the directory. Of those that come at once, one makes it and the others wait, by
-    `pause(seconds)`, which may raise; `owner` is whom they say they wait for. What `make` leaves
-    behind when it fails is for `make` to remove; nothing counts until it has returned.
-    `whole(record)`: whether what was made is still there.
+    Nothing removes the directory while the descriptor is open, in this process or in one that was
+    forked. If several processes need it at once, one makes it and the others wait, with
+    `pause(seconds)`, which may raise; they log that they wait for the maker's `owner`. The
+    directory exists once `make` has returned; if `make` fails, it must remove what it has written.
+    `whole(record)`: whether the directory is still complete.
     """
     started = due = time.monotonic()
     while True:
@@ -50,7 +51,7 @@ def use(
         try:
             descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
-            # Somebody who makes room was faster.
+            # The garbage collector has just removed it.
             continue
         try:
             record = _entered(directory, descriptor, owner=owner, make=make, whole=whole)
@@ -77,7 +78,7 @@ def _entered(
     make: Callable[[], object],
     whole: Callable[[Any], bool],
 ) -> Any:
-    """The record, and the descriptor's lock shared; None: to be tried again."""
+    """The record, with a shared lock on the descriptor; None: the caller has to try again."""
     record = atomic_files.read_json(os.path.join(directory, "done.json"))
     if record is None or not whole(record):
         if not take(descriptor, fcntl.LOCK_EX):
@@ -94,8 +95,7 @@ def _entered(
                 os.unlink(os.path.join(directory, "done.json"))
             atomic_files.write_json(os.path.join(directory, "done.json"), make())
             os.ftruncate(descriptor, 0)
-    # From alone to shared the lock may be another's for a moment: what counts is looked at
-    # afterwards.
+    # Between the exclusive and the shared lock, another process may have taken it: check again.
     if not take(descriptor, fcntl.LOCK_SH) or not is_the_lock_of(directory, descriptor):
         return None
     record = atomic_files.read_json(os.path.join(directory, "done.json"))
@@ -105,6 +105,7 @@ def _entered(
 
 
 def take(descriptor: int, how: int) -> bool:
+    """Locks a file unless another process has it locked. Returns whether it did."""
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         return True
@@ -124,7 +125,7 @@ def is_the_lock_of(directory: str, descriptor: int) -> bool:
 
 
 def touch(directory: str) -> None:
-    """Writes down when it was used last, as the time of a file."""
+    """Records the time of the last use, as the mtime of a file."""
     path = os.path.join(directory, "used")
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
     now = time.time()

@@ -149,7 +149,7 @@ class Setup:
         started = time.monotonic()
         record: dict[str, Any]
         try:
-            record, self.lock = shared_cache.use(
+            record, self.lock = shared_cache.acquire(
                 directory,
                 "run " + os.path.basename(self.run_dir),
                 make=lambda: maker.make_shared(directory),

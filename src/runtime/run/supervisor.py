@@ -190,7 +190,7 @@ def free_disk_if_low(run: SupervisedRun) -> None:
     """Frees space before anything is set up, where there is little."""
     from ..disk import garbage_collector
 
-    if garbage_collector.is_short(run.root):
+    if garbage_collector.is_nearly_full(run.root):
         run.log.say("the disk is nearly full: freeing space")
         collect_garbage(run)
 
@@ -199,7 +199,7 @@ def collect_garbage(run: SupervisedRun) -> None:
     from ..disk import garbage_collector
 
     try:
-        garbage_collector.make_room(run.root)
+        garbage_collector.collect_garbage(run.root)
     except OSError:
         log_crash(run.run_dir)
 

@@ -27,7 +27,7 @@ class KeptTest(unittest.TestCase):
         self.said = []
 
     def use(self, make=lambda: {"n": 1}, pause=None, **more):
-        record, descriptor = shared_cache.use(
+        record, descriptor = shared_cache.acquire(
             self.at,
             "run one",
             make=make,
@@ -92,7 +92,7 @@ class KeptTest(unittest.TestCase):
         )
 
     def test_what_is_no_longer_whole_is_made_anew_unless_it_is_in_use(self):
-        _, descriptor = shared_cache.use(
+        _, descriptor = shared_cache.acquire(
             self.at, "run", make=lambda: {"n": 1}, say=self.said.append, pause=self.fail
         )
         with self.assertRaises(shared_cache.Broken):

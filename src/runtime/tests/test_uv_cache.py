@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_environment
 from workspace import wheel, write
 
-from nx_ec2_runtime.disk import garbage_collector
+from nx_ec2_runtime.disk import garbage, garbage_collector
 from nx_ec2_runtime.python_env import setup_progress, uv_cache
 from nx_ec2_runtime.system import account as accounts
 from nx_ec2_runtime.system import atomic_files
@@ -103,13 +103,13 @@ class CacheTest(unittest.TestCase):
 
     def test_it_is_not_removed_while_a_set_up_uses_it_and_goes_14_days_after_its_last_use(self):
         self.fill({"a": "1"})
-        later = time.time() + 15 * garbage_collector.DAY
+        later = time.time() + 15 * garbage.DAY_S
         with self.cache():
-            self.assertEqual(garbage_collector.make_room(self.root, now=later)["removed"], [])
+            self.assertEqual(garbage_collector.collect_garbage(self.root, now=later)["removed"], [])
         self.assertEqual(
             [
                 each["path"].split("/")[0]
-                for each in garbage_collector.make_room(self.root, now=later)["removed"]
+                for each in garbage_collector.collect_garbage(self.root, now=later)["removed"]
             ],
             ["cache"],
         )

@@ -1,5 +1,5 @@
-"""Room: what goes and what never does; killed at any step, nothing is half there and the next one
-ends right.
+"""The garbage collector: what it removes and what it never removes. If it is killed at any step,
+nothing is removed by half, and the next one removes the rest.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401  (puts the runtime on the path)
 from workspace import write
 
-from nx_ec2_runtime.disk import garbage_collector, shared_cache
+from nx_ec2_runtime.disk import garbage, garbage_collector, shared_cache
 
 NOW = 1800000000
 DAY = 86400
@@ -26,7 +26,7 @@ class Killed(BaseException):
     pass
 
 
-class RoomTest(unittest.TestCase):
+class GarbageCollectorTest(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.root, True)
@@ -67,87 +67,88 @@ class RoomTest(unittest.TestCase):
         self.held.append(descriptor)
         return path
 
-    def make_room(self, free=PLENTY, **more):
-        """What went, with a disk that has so much free, or that answers each time anew."""
+    def collect(self, free=PLENTY, **more):
+        """The result of a collection. `free`: (free, all) bytes of the disk, or a function that
+        returns them.
+        """
         answers = free if callable(free) else lambda _: free
-        with mock.patch.object(garbage_collector, "space", answers):
-            return garbage_collector.make_room(self.root, now=NOW, **more)
+        with mock.patch.object(garbage_collector, "disk_space", answers):
+            return garbage_collector.collect_garbage(self.root, now=NOW, **more)
 
-    def gone(self, *args, **more):
-        return sorted(each["path"] for each in self.make_room(*args, **more)["removed"])
+    def removed(self, *args, **more):
+        return sorted(each["path"] for each in self.collect(*args, **more)["removed"])
 
     def there(self, path):
         return os.path.exists(os.path.join(self.root, path))
 
-    def test_the_files_of_saved_runs_go_after_a_day_and_the_rest_stays(self):
+    def test_files_of_saved_runs_are_removed_after_a_day_and_the_records_stay(self):
         old, new = self.run_of(1, 2), self.run_of(2, 0.5)
-        self.assertEqual(self.gone(), [old + "/env", old + "/work"])
+        self.assertEqual(self.removed(), [old + "/env", old + "/work"])
         self.assertTrue(
             self.there(old + "/setup.log")
             and self.there(os.path.join(new, "work", "p", "train.py"))
         )
 
-    def test_records_go_after_two_weeks_but_for_the_newest(self):
-        runs = [self.run_of(n, 20) for n in range(garbage_collector.RUNS + 2)]
-        gone = [path for path in self.gone() if not path.endswith(("/work", "/env"))]
+    def test_records_are_removed_after_two_weeks_except_for_the_newest(self):
+        runs = [self.run_of(n, 20) for n in range(garbage.NEWEST_RUNS + 2)]
+        gone = [path for path in self.removed() if not path.endswith(("/work", "/env"))]
         self.assertEqual(gone, runs[:2])
 
-    def test_nothing_of_a_live_run_goes(self):
+    def test_nothing_of_an_active_run_is_removed(self):
         run, env = (
             self.hold(self.run_of(1, 60), fcntl.LOCK_EX),
             self.hold(self.shared("envs", "a", 60)),
         )
-        self.assertEqual(self.gone(free=(0, 100)), [])
+        self.assertEqual(self.removed(free=(0, 100)), [])
         self.assertTrue(
             self.there(os.path.join(run, "work", "p", "train.py"))
             and self.there(env + "/done.json")
         )
 
-    def test_what_is_not_saved_is_kept_for_a_month_and_then_named(self):
+    def test_a_run_that_is_not_saved_is_kept_for_a_month_and_then_reported(self):
         for saved in (False, None):
             young, old = self.run_of(1, 29, saved), self.run_of(2, 31, saved)
-            result = self.make_room(free=(0, 100))
+            result = self.collect(free=(0, 100))
             self.assertEqual(
                 result["removed"], [{"path": old, "why": "not saved, and older than 30 days"}]
             )
             self.assertTrue(self.there(os.path.join(young, "work", "p", "train.py")))
 
-    def test_environments_and_data_go_when_they_are_not_used_and_environments_by_number(self):
+    def test_unused_environments_and_datasets_are_removed_and_environments_above_a_number(self):
         old, data = self.shared("envs", "old", 15), self.shared("data", "old", 15)
         self.shared("data", "new", 1)
         envs = [
-            self.shared("envs", "e%02d" % n, n / 10)
-            for n in range(garbage_collector.ENVIRONMENTS + 1)
+            self.shared("envs", "e%02d" % n, n / 10) for n in range(garbage.NEWEST_ENVIRONMENTS + 1)
         ]
-        self.assertEqual(self.gone(), sorted([old, data, envs[-1]]))
+        self.assertEqual(self.removed(), sorted([old, data, envs[-1]]))
 
-    def test_an_environment_that_was_killed_while_it_was_made_goes_after_a_day(self):
+    def test_an_environment_whose_set_up_was_killed_is_removed_after_a_day(self):
         self.put("envs/new", 0.5, {"lock": "", "made-1/a": ""})
         killed = self.put("envs/old", 2, {"lock": "", "made-1/a": ""})
-        # Data has no such mark of ours.
+        # A dataset is not marked as complete.
         self.put("data/x", 2, {"lock": "", "used": ""})
-        self.assertEqual(self.gone(), [killed])
+        self.assertEqual(self.removed(), [killed])
 
-    def test_what_was_moved_aside_stays_a_month_even_where_room_is_short(self):
+    def test_files_that_were_moved_aside_stay_a_month_even_on_a_full_disk(self):
         old = self.put("trees/t/kept/20260101T000000000Z", 31, {"a": ""})
         self.put("trees/t/kept/20260201T000000000Z", 29, {"a": ""})
         self.put("trees/t/files", 99, {"a": ""})
-        self.assertEqual(self.gone(free=(0, 100)), [old])
+        self.assertEqual(self.removed(free=(0, 100)), [old])
 
-    def test_a_tool_goes_30_days_after_its_last_use(self):
+    def test_a_tool_is_removed_30_days_after_its_last_use(self):
         old, new = self.put("tools/old", 31, {"uv": ""}), self.put("tools/new", 29, {"uv": ""})
-        self.assertEqual((self.gone(), self.there(new)), ([old], True))
+        self.assertEqual((self.removed(), self.there(new)), ([old], True))
 
-    def test_old_runtimes_go_but_for_the_newest(self):
+    def test_old_runtimes_are_removed_except_for_the_newest(self):
         runtimes = [
             self.put("runtime", 100, {"%064x" % n: ""}) + "/%064x" % n
-            for n in range(garbage_collector.RUNTIMES + 1)
+            for n in range(garbage.NEWEST_RUNTIMES + 1)
         ]
         for n, path in enumerate(runtimes):
             os.utime(os.path.join(self.root, path), (n, n))
-        self.assertEqual(self.gone(), runtimes[:1])
+        self.assertEqual(self.removed(), runtimes[:1])
 
-    def test_where_room_is_short_what_was_used_longest_ago_goes_until_there_is(self):
+    def test_on_a_full_disk_what_was_used_longest_ago_is_removed_until_enough_is_free(self):
         self.run_of(1, 0.1)
         first, second = self.shared("data", "a", 5), self.shared("envs", "b", 4)
         self.shared("envs", "c", 3)
@@ -155,15 +156,15 @@ class RoomTest(unittest.TestCase):
         def free(_):
             return (1000 if self.there(second) else 2500), 10000
 
-        self.assertEqual(self.gone(free=free, needed=2000), [first, second])
+        self.assertEqual(self.removed(free=free, needed=2000), [first, second])
         self.assertTrue(self.there("runs/20260101-000001-p-aaaaaa/work"))
 
-    def test_below_a_tenth_is_short(self):
+    def test_a_disk_is_nearly_full_if_less_than_a_tenth_is_free(self):
         env = self.shared("envs", "a", 1)
-        self.assertEqual(self.gone(free=(100, 1000)), [])
-        self.assertEqual(self.gone(free=(99, 1000)), [env])
+        self.assertEqual(self.removed(free=(100, 1000)), [])
+        self.assertEqual(self.removed(free=(99, 1000)), [env])
 
-    def test_links_are_never_followed_and_other_things_left_alone(self):
+    def test_links_are_not_followed_and_unknown_files_are_not_removed(self):
         outside = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, outside, True)
         write(outside, {"mine": "", "20260101-000001-p-aaaaaa/report.json": '{"saved": true}'})
@@ -173,30 +174,30 @@ class RoomTest(unittest.TestCase):
         os.symlink(outside, os.path.join(self.root, "envs", "link"))
         self.put("other", 99, {"a": ""})
         self.put("data", 99, {"a file": ""})
-        self.assertEqual(self.gone(free=(0, 100)), [old])
+        self.assertEqual(self.removed(free=(0, 100)), [old])
         self.assertTrue(
             self.there("other/a")
             and self.there("data/a file")
             and os.path.exists(os.path.join(outside, "mine"))
         )
 
-    def test_of_two_at_once_the_second_does_nothing(self):
+    def test_a_second_collector_at_the_same_time_removes_nothing(self):
         self.shared("envs", "old", 99)
-        write(self.root, {"room.lock": ""})
-        descriptor = os.open(os.path.join(self.root, "room.lock"), os.O_RDWR)
+        write(self.root, {"garbage.lock": ""})
+        descriptor = os.open(os.path.join(self.root, "garbage.lock"), os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self.assertEqual(self.make_room(), {"removed": [], "freed": 0, "free": PLENTY[0]})
+        self.assertEqual(self.collect(), {"removed": [], "freed": 0, "free": PLENTY[0]})
         os.close(descriptor)
-        self.assertEqual(self.gone(), ["envs/old"])
+        self.assertEqual(self.removed(), ["envs/old"])
 
-    def test_what_was_freed_is_counted_but_for_what_has_another_name(self):
+    def test_a_file_with_a_second_hard_link_does_not_count_as_freed(self):
         self.shared("envs", "old", 99)
         os.link(os.path.join(self.root, "envs/old/made-1/a"), os.path.join(self.root, "other"))
-        with_link = self.make_room()["freed"]
+        with_link = self.collect()["freed"]
         self.shared("envs", "old", 99)
-        self.assertGreaterEqual(self.make_room()["freed"] - with_link, 4096)
+        self.assertGreaterEqual(self.collect()["freed"] - with_link, 4096)
 
-    def test_one_who_comes_while_it_goes_finds_none_and_makes_it_anew(self):
+    def test_a_run_that_opens_a_cache_while_it_is_removed_makes_it_again(self):
         made = []
 
         def make():
@@ -204,7 +205,7 @@ class RoomTest(unittest.TestCase):
             return {}
 
         at = os.path.join(self.root, "envs", "a")
-        _, descriptor = shared_cache.use(at, "one", make=make, say=self.fail, pause=self.fail)
+        _, descriptor = shared_cache.acquire(at, "one", make=make, say=self.fail, pause=self.fail)
         os.close(descriptor)
         entered = shared_cache._entered
         calls = []
@@ -214,18 +215,18 @@ class RoomTest(unittest.TestCase):
             if not calls:
                 calls.append(1)
                 os.utime(os.path.join(at, "used"), (0, 0))
-                self.assertEqual(self.gone(), ["envs/a"])
+                self.assertEqual(self.removed(), ["envs/a"])
             return entered(*args, **more)
 
         with mock.patch.object(shared_cache, "_entered", late):
-            _, descriptor = shared_cache.use(
+            _, descriptor = shared_cache.acquire(
                 at, "two", make=make, say=self.fail, pause=lambda _: None
             )
         os.close(descriptor)
         self.assertEqual(len(made), 2)
         self.assertTrue(os.path.exists(os.path.join(at, "done.json")))
 
-    def test_nothing_is_nested_too_deep_to_be_removed(self):
+    def test_a_directory_of_any_depth_is_removed(self):
         path = self.shared("envs", "old", 99)
         at = os.open(os.path.join(self.root, path, "made-1"), os.O_RDONLY)
         for _ in range(3000):
@@ -236,12 +237,14 @@ class RoomTest(unittest.TestCase):
         os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=at))
         os.close(at)
         os.utime(os.path.join(self.root, path, "used"), (NOW - 99 * DAY, NOW - 99 * DAY))
-        self.make_room()
+        self.collect()
         self.assertFalse(self.there(path))
         self.assertEqual(os.listdir(os.path.join(self.root, "trash")), [])
 
     def everything(self):
-        """A bit of each kind that goes, and the paths that must be whole or gone."""
+        """Makes one item of each kind that is removed. Returns the paths that must be complete or
+        removed.
+        """
         items = [
             self.run_of(1, 2) + "/work",
             self.run_of(2, 31, False),
@@ -252,7 +255,7 @@ class RoomTest(unittest.TestCase):
         self.shared("envs", "new", 1)
         return items
 
-    def test_killed_at_any_step_nothing_is_half_there_and_the_next_ends_right(self):
+    def test_a_collector_killed_at_any_step_removes_nothing_by_half_and_the_next_one_the_rest(self):
         contents, n, killed = {}, 0, True
         while killed:
             n += 1
@@ -266,7 +269,7 @@ class RoomTest(unittest.TestCase):
                     self.assertEqual(
                         listing(os.path.join(self.root, item)), contents[item], "step %d" % n
                     )
-            self.make_room()
+            self.collect()
             self.assertEqual(
                 [self.there(item) for item in items], [False] * len(items), "step %d" % n
             )
@@ -294,7 +297,7 @@ class RoomTest(unittest.TestCase):
         for patch in patches:
             patch.start()
         try:
-            self.make_room()
+            self.collect()
             return False
         except Killed:
             return True
