@@ -7,18 +7,18 @@ import { awsSync } from './contenders/aws-sync';
 import { casync } from './contenders/casync';
 import type { Contender } from './contenders/contender';
 import { ours } from './contenders/ours';
-import { rsync } from './contenders/rsync';
+import { rsync, rsyncSsh, rsyncSshKept } from './contenders/rsync';
 import { tarball } from './contenders/tarball';
-import { makeInput, type Input } from './inputs/inputs';
+import { makeInput, type Input, type InputName } from './inputs/inputs';
 import { measureAll } from './measure';
 import { measureProcessor } from './processor/throughput';
-import { root } from './programs';
+import { packPlugin, preferInterpreter, root } from './programs';
 import { describeNetwork, detail, goalLine, HEAD, judge, table } from './report/report';
-import type { Result } from './scenarios/scenario';
+import type { OtherPlugin, Result } from './scenarios/scenario';
 import { scenarios } from './scenarios';
 
 /** Ours is the first: the others are what it is held against. */
-const contenders: Contender[] = [ours, tarball, awsSync, rsync, casync];
+const contenders: Contender[] = [ours, tarball, awsSync, rsync, rsyncSsh, rsyncSshKept, casync];
 
 const MACHINE = `${cpus().length} × ${cpus()[0]?.model}`;
 
@@ -29,6 +29,9 @@ interface Options {
   limit: number;
   repeat: number;
   json?: string;
+  rounds: number;
+  package?: string;
+  against?: string;
   directory: string;
   processor?: boolean;
   list?: boolean;
@@ -46,6 +49,8 @@ async function main(options: Options): Promise<void> {
   if (options.list) return list();
   if (options.processor) return console.log(measureProcessor().join('\n'));
 
+  preferInterpreter();
+  const plugin = options.package ?? packPlugin();
   const directory = mkdtempSync(join(options.directory, 'nx-ec2-bench-'));
   // Who trains is another user, who must get to the files.
   chmodSync(directory, 0o711);
@@ -54,7 +59,18 @@ async function main(options: Options): Promise<void> {
     clear();
     process.exit(130);
   });
-  const conditions = { network, directory, limit: options.limit * 1000, repeat: options.repeat };
+  const make = (name: InputName, at: string, tarball?: string) => makeInput(name, at, root, options.scale, tarball);
+  const conditions = {
+    network,
+    directory,
+    limit: options.limit * 1000,
+    repeat: options.repeat,
+    rounds: options.rounds,
+    makeOther: (name: InputName, other: OtherPlugin) => {
+      const tarball = other === 'against' ? options.against : undefined;
+      return other === 'against' && !tarball ? null : make(name, join(directory, other), tarball);
+    },
+  };
   try {
     console.log(HEAD.join('\n'));
     const results: Result[] = [];
@@ -62,7 +78,7 @@ async function main(options: Options): Promise<void> {
     for (const scenario of chosen) {
       if (input?.name !== scenario.input) {
         if (input) rmSync(input.workspace, { recursive: true });
-        input = makeInput(scenario.input, directory, root, options.scale);
+        input = make(scenario.input, directory, plugin);
       }
       const result = await measureAll(scenario, taken, input, conditions);
       results.push(result);
@@ -118,6 +134,9 @@ new Command('bench')
   .option('--scale <factor>', 'smaller inputs for a quick look', Number, 1)
   .option('--limit <seconds>', 'how long a contender may take for a scenario', Number, 1_800)
   .option('--repeat <times>', 'how often each is measured; the median counts', Number, 1)
+  .option('--rounds <times>', 'how often each whole process is measured, in turn with the others', Number, 9)
+  .option('--package <tarball>', 'the packed plugin that is measured; absent: one of dist/')
+  .option('--against <tarball>', 'another packed plugin, measured in turn with it as a whole process')
   .option('--json <path>', 'write the results there, too')
   .option('--directory <path>', 'where inputs and instances are made and removed', tmpdir())
   .option('--processor', 'only what the client does to bytes: MB/s on one core')

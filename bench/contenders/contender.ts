@@ -35,6 +35,10 @@ export interface Timing {
   ended: number;
   /** Before `begun`: the process's start and the loading of its code, ms. */
   startUp?: number;
+  /** Of it, the loading of the code alone, ms. */
+  loading?: number;
+  /** User and system time of the client's process and its children, ms. */
+  processor?: number;
   /** The client's largest memory, bytes. */
   clientMemory?: number;
 }

@@ -1,12 +1,14 @@
-import { fork, spawn, type ChildProcess } from 'node:child_process';
+import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { root } from '../programs';
+import { ownEnvironment } from './environment';
 import { now, type Timing } from './contender';
 
 /** What a driver tells when it is through. */
 export interface Report {
   begun: number;
   ended: number;
+  /** Before `begun`: the loading of the code that is measured, ms. */
+  loading?: number;
   error?: string;
 }
 
@@ -33,7 +35,7 @@ export function start(name: string, task: object, options: Options): Driving {
   const child = fork(join(__dirname, `${name}.js`), [JSON.stringify(task)], {
     ...options,
     killSignal: 'SIGKILL',
-    env: { ...process.env, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true', ...options.env },
+    env: { ...ownEnvironment(), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   let out = '';
@@ -41,7 +43,7 @@ export function start(name: string, task: object, options: Options): Driving {
   child.stdout!.on('data', (data) => (out += data));
   child.stderr!.on('data', (data) => (said += data));
   const done = new Promise<Timing & { out: string }>((resolve, reject) => {
-    let told: (Report & { memory: number }) | undefined;
+    let told: (Report & { memory: number; processor: number }) | undefined;
     child.on('message', (message) => (told = message as typeof told));
     child.on('error', reject);
     child.on('close', (code, signal) => {
@@ -49,38 +51,19 @@ export function start(name: string, task: object, options: Options): Driving {
         return reject(
           new Error(`${name} ended with ${code ?? signal}: ${told?.error ?? ''}${said}${out.slice(-2_000)}`),
         );
-      const { begun, ended, memory } = told;
-      resolve({ begun, ended, startUp: begun - started, clientMemory: memory, out });
-    });
-  });
-  return { child, done };
-}
-
-/** `nx` with these words, as a terminal starts it. Its beginning is the process's. */
-export function startNx(args: string[], cwd: string, env: Record<string, string>): Driving {
-  const begun = now();
-  const child = spawn(process.execPath, [join(root, 'node_modules/nx/dist/bin/nx.js'), ...args], {
-    cwd,
-    env: { ...process.env, NX_NO_CLOUD: 'true', AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let out = '';
-  child.stdout.on('data', (data) => (out += data));
-  const done = new Promise<Timing & { out: string }>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => {
-      if (code === 0) resolve({ begun, ended: now(), out });
-      else reject(new Error(`nx ended with ${code ?? signal}: ${out.slice(-2_000)}`));
+      const { begun, ended, loading, memory, processor } = told;
+      resolve({ begun, ended, startUp: begun - started, loading, clientMemory: memory, processor, out });
     });
   });
   return { child, done };
 }
 
 /** The other end: does the task that this process was started for, and tells how it went. */
-export function driven<T>(work: (task: T) => Promise<{ begun: number }>): void {
+export function driven<T>(work: (task: T) => Promise<{ begun: number; loading?: number }>): void {
   const report = (message: Partial<Report>) => {
-    const memory = process.resourceUsage().maxRSS * 1024;
-    process.send!({ ...message, ended: now(), memory }, () => process.disconnect());
+    const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
+    const used = { memory: maxRSS * 1024, processor: (userCPUTime + systemCPUTime) / 1000 };
+    process.send!({ ...message, ended: now(), ...used }, () => process.disconnect());
   };
   work(JSON.parse(process.argv[2]) as T).then(report, (error: Error) => report({ error: error.stack }));
 }

@@ -16,9 +16,11 @@ export interface Task {
 
 /** What Nx does in the process that it runs an executor in, with the graph of a workspace of one project. */
 driven(async ({ dist, executor, workspace, options, endless = false }: Task) => {
+  const loaded = now();
   const { default: execute } = createRequire(__filename)(join(dist, 'executors', executor, 'executor.js')) as {
     default: (options: object, context: ExecutorContext) => Promise<{ success: boolean }>;
   };
+  const loading = now() - loaded;
   const data = { name: 'model', root: 'model', targets: { [executor]: { executor: `nx-ec2:${executor}` } } };
   const context: ExecutorContext = {
     root: workspace,
@@ -33,5 +35,5 @@ driven(async ({ dist, executor, workspace, options, endless = false }: Task) => 
   const begun = now();
   const { success } = await execute(options, context);
   if (success === endless) throw new Error(`the executor ${success ? 'ended by itself' : 'did not succeed'}`);
-  return { begun };
+  return { begun, loading };
 });

@@ -1,9 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { rmSync } from 'node:fs';
-import { root } from '../programs';
 import type { Contender, Course, Site, Timing } from './contender';
-import { start, startNx, type Driving } from './driver';
+import { start, type Driving } from './driver';
+import { runNx, startNx, stopDaemon } from './nx-process';
 import type { Task } from './ours-driver';
 import { Terminal } from './terminal';
 import { Watching } from './watching';
@@ -27,15 +26,24 @@ interface How {
   signal?: AbortSignal;
 }
 
-/** As `start` has them of a training. */
-const TRAINING_WORDS = ['--script=train.py', '--environment=none'];
+interface NxHow {
+  /** Nx's own. */
+  daemon?: boolean;
+  options?: string[];
+  signal?: AbortSignal;
+}
 
 /** What only ours is asked to do, beside what every contender does. */
 export class OurCourse implements Course {
   private tree = '';
+  private daemon = false;
   private readonly open: Terminal[] = [];
 
-  constructor(private readonly site: Site) {
+  /** @param ownInstance the one that it syncs to. */
+  constructor(
+    private readonly site: Site,
+    private readonly ownInstance = 0,
+  ) {
     rmSync(join(site.input.workspace, '.nx'), { recursive: true, force: true });
   }
 
@@ -80,18 +88,16 @@ export class OurCourse implements Course {
     return await this.start(executor, how).done;
   }
 
-  /** `nx run model:<target>`, as it is typed, without Nx's daemon. */
-  nx(target: string, options: string[] = []): Terminal {
-    const args = ['run', `model:${target}`, ...options];
-    const terminal = new Terminal(startNx(args, this.site.input.workspace, this.environment()));
+  /** `nx run model:<target>`, as it is typed, on this course's instance. */
+  nx(target: string, { daemon = false, options = [], signal }: NxHow = {}): Terminal {
+    const { instance, user } = this.common(this.ownInstance);
+    const reach = [`--instance=${instance.id}`, ...(user ? [`--user=${user}`] : [])];
+    const args = ['run', `model:${target}`, ...(target === 'nothing' ? [] : [...reach, ...options])];
+    const env = { ...this.environment(), NX_DAEMON: String(daemon) };
+    this.daemon ||= daemon;
+    const terminal = new Terminal(startNx(args, { cwd: this.site.input.workspace, env, signal }), 'SIGTERM');
     this.open.push(terminal);
     return terminal;
-  }
-
-  /** The options by which `nx run` reaches what `begin` reaches. */
-  get reach(): string[] {
-    const { bucket, instance, user } = this.common(0);
-    return [`--bucket=${bucket}`, `--instance=${instance.id}`, ...(user ? [`--user=${user}`] : []), ...TRAINING_WORDS];
   }
 
   /** Syncs, and is killed as soon as so many bytes have gone over the client's link. */
@@ -106,12 +112,18 @@ export class OurCourse implements Course {
     if (!kill.signal.aborted) throw new Error('it was through before it could be killed');
   }
 
+  /** What the instance's disk is on this machine. */
+  get disk(): string {
+    return this.site.testbed.place.instances[this.ownInstance].disk;
+  }
+
   target(): string {
     return join(this.tree, 'model');
   }
 
   close(): void {
     for (const terminal of this.open) terminal.kill();
+    if (this.daemon) stopDaemon(this.site.input.workspace);
   }
 
   private async execute(executor: string, how: How): Promise<Timing> {
@@ -123,11 +135,7 @@ export class OurCourse implements Course {
 
   /** Before it starts an executor, nx has looked at the workspace's files, and keeps in .nx what it hashed. */
   private lookByNx(): void {
-    execFileSync(process.execPath, [join(root, 'node_modules/nx/dist/bin/nx.js'), 'show', 'projects'], {
-      cwd: this.site.input.workspace,
-      env: { ...process.env, NX_DAEMON: 'false', NX_NO_CLOUD: 'true' },
-      stdio: 'ignore',
-    });
+    runNx(['show', 'projects'], this.site.input.workspace);
   }
 
   private environment(): Record<string, string> {
@@ -144,16 +152,18 @@ export class OurCourse implements Course {
     };
   }
 
-  private start(executor: string, { instance = 0, options, environment, endless, signal }: How): Driving {
+  private start(
+    executor: string,
+    { instance = this.ownInstance, options, environment, endless, signal }: How,
+  ): Driving {
     const { input } = this.site;
     const task: Task = {
-      dist: join(root, 'dist'),
+      dist: join(input.workspace, 'node_modules/nx-ec2/dist'),
       executor,
       workspace: input.workspace,
       options: {
         json: true,
         ...this.common(instance),
-        ...(executor === 'remote-train' ? { script: 'train.py', environment: 'none' } : {}),
         ...options,
       },
       endless,

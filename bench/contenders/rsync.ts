@@ -4,8 +4,9 @@ import { createServer, connect, type AddressInfo } from 'node:net';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { installed } from '../programs';
+import { installed, root } from '../programs';
 import { run, timed, type Contender } from './contender';
+import { sshLink } from './ssh-over-ssm';
 
 export const rsync: Contender = {
   name: 'rsync',
@@ -40,6 +41,43 @@ export const rsync: Contender = {
     };
   },
 };
+
+/** rsync through a program that stands in for ssh: SSH and the tunnel are a model, rsync is not. */
+function overSsh(name: string, kept: boolean, about: string): Contender {
+  return {
+    name,
+    about,
+    missing: rsync.missing,
+    open: async ({ testbed, input, directory }) => {
+      const target = join(directory, 'model');
+      mkdirSync(target);
+      const port = await testbed.remoteShell();
+      return {
+        sync: async (signal) => {
+          const near = await testbed.tunnel(port, false, sshLink(await testbed.profile(), kept));
+          const shell = `python3 -I -S ${join(root, 'bench/contenders/remote-shell.py')} ${near}`;
+          return timed(() =>
+            run('rsync', ['-az', '--delete', '-e', shell, `${input.source}/`, `instance:${target}/`], { signal }),
+          );
+        },
+        target: () => target,
+        close: () => undefined,
+      };
+    },
+  };
+}
+
+export const rsyncSsh = overSsh(
+  'rsync-ssh',
+  false,
+  'rsync -az --delete over SSH over a Session Manager tunnel that is opened for it; a model of round trips',
+);
+
+export const rsyncSshKept = overSsh(
+  'rsync-ssh-kept',
+  true,
+  'the same over a connection that is open already (ControlMaster)',
+);
 
 async function freePort(): Promise<number> {
   const server = createServer();

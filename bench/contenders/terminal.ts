@@ -17,7 +17,11 @@ export class Terminal {
   readonly lines: Line[] = [];
   private readonly waiting = new Set<(line: Line) => void>();
 
-  constructor(private readonly driving: Driving) {
+  /** @param killSignal what ends the process, and what it has started. */
+  constructor(
+    private readonly driving: Driving,
+    private readonly killSignal: NodeJS.Signals = 'SIGKILL',
+  ) {
     driving.done.catch(() => undefined);
     for (const stream of [driving.child.stdout!, driving.child.stderr!])
       createInterface(stream).on('line', (text) => {
@@ -51,7 +55,7 @@ export class Terminal {
   }
 
   kill(): void {
-    this.driving.child.kill('SIGKILL');
+    this.driving.child.kill(this.killSignal);
   }
 
   protected async late(limit: number): Promise<never> {

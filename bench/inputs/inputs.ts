@@ -1,15 +1,12 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createCipheriv, type Cipher } from 'node:crypto';
 import {
   closeSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   readSync,
   renameSync,
-  rmSync,
-  symlinkSync,
   utimesSync,
   writeFileSync,
   writeSync,
@@ -17,6 +14,7 @@ import {
 import { dirname, join } from 'node:path';
 import { formatBytes } from '../report/format';
 import { sourceText } from './source-text';
+import { commitAll, installPlugin, makeWorkspace, WRITTEN } from './workspace';
 
 /** What is synced: a project `model` in an Nx workspace. The same bytes on every machine. */
 export interface Input {
@@ -43,39 +41,16 @@ export type InputName = 'source' | 'many' | 'big' | 'upload' | 'huge';
 
 const MB = 1_000_000;
 const BLOCK = 1 << 20;
-/** Long ago: nothing looks as if it had just been written. */
-const WRITTEN = new Date('2024-01-01T00:00:00Z');
 
 /**
- * Says at once that it trains; where it is told how many lines, waits as long as it is told, and prints them at
- * irregular times. Each line has when it was written, seconds since the epoch.
+ * @param scale 1: as the goals are meant; less: a quick look.
+ * @param plugin the tarball of the package that is installed; absent: none.
  */
-const TRAINING = `import random, sys, time
-
-def say(what):
-    print("%s at %.6f" % (what, time.time()), flush=True)
-
-say("trains")
-if len(sys.argv) > 1:
-    quiet, lines, shortest, longest = float(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
-    time.sleep(quiet)
-    for number in range(lines):
-        time.sleep(shortest * (longest / shortest) ** random.random())
-        say("line %d" % number)
-    say("over")
-`;
-/** An executor that does nothing, for what Nx itself takes. */
-const NOTHING = `exports.default = async () => {
-  console.log('nothing');
-  return { success: true };
-};
-`;
-
-/** @param scale 1: as the goals are meant; less: a quick look. */
-export function makeInput(name: InputName, directory: string, root: string, scale: number): Input {
+export function makeInput(name: InputName, directory: string, root: string, scale: number, plugin?: string): Input {
   const workspace = join(directory, name);
   const source = join(workspace, 'model');
   makeWorkspace(workspace, root);
+  if (plugin) installPlugin(workspace, plugin);
   const count = (full: number) => Math.max(2, Math.round(full * scale));
   switch (name) {
     case 'source': {
@@ -83,6 +58,7 @@ export function makeInput(name: InputName, directory: string, root: string, scal
       const names = writeSources(source, files, bytes);
       const edited = names[names.length >> 1];
       const before = readFileSync(edited, 'utf8');
+      commitAll(workspace);
       return {
         ...described(`${files.toLocaleString('en')} source files, ${formatBytes(bytes)}`, files, bytes),
         ...editing(
@@ -143,31 +119,6 @@ function editing(file: string, before: string, after: (time: number) => string, 
     return file;
   };
   return { edit, delta, restore: () => put(file, before) };
-}
-
-function makeWorkspace(workspace: string, root: string): void {
-  rmSync(workspace, { recursive: true, force: true });
-  for (const each of ['model', 'nothing']) mkdirSync(join(workspace, each), { recursive: true });
-  const json = (name: string, value: object) => put(join(workspace, name), `${JSON.stringify(value, null, 2)}\n`);
-  json('package.json', { name: 'bench', private: true });
-  json('nx.json', {});
-  const targets = { 'remote-train': { executor: 'nx-ec2:remote-train' }, nothing: { executor: './nothing:nothing' } };
-  json('model/project.json', { name: 'model', projectType: 'application', targets });
-  json('nothing/package.json', { name: 'nothing', executors: './executors.json' });
-  json('nothing/executors.json', {
-    executors: { nothing: { implementation: './nothing.js', schema: './schema.json' } },
-  });
-  json('nothing/schema.json', { version: 2, outputCapture: 'direct-nodejs', type: 'object', properties: {} });
-  put(join(workspace, 'nothing/nothing.js'), NOTHING);
-  put(join(workspace, 'model/train.py'), TRAINING);
-  put(join(workspace, '.gitignore'), 'node_modules\n.nx\n');
-  // As where the plugin is installed.
-  const modules = join(workspace, 'node_modules');
-  mkdirSync(modules);
-  for (const name of readdirSync(join(root, 'node_modules')))
-    if (name !== '.cache') symlinkSync(join(root, 'node_modules', name), join(modules, name));
-  symlinkSync(root, join(modules, 'nx-ec2'));
-  execFileSync('git', ['init', '-q'], { cwd: workspace });
 }
 
 /** Sizes as they are in a repository: many small ones, a few large. */

@@ -1,6 +1,7 @@
+import { BEFORE_BUNDLE, type BeforeBundle } from './before-bundle';
 import { total } from './floor';
 import { formatBytes, formatMs } from './format';
-import type { Goal, Measure } from '../scenarios/scenario';
+import { BARE, type Goal, type Measure } from '../scenarios/scenario';
 
 export function atMostFloors(limit: number): Goal {
   return {
@@ -12,13 +13,45 @@ export function atMostFloors(limit: number): Goal {
   };
 }
 
-/** Without what of it `less` says. */
-export function atMostFloorsWithout(limit: number, less: (measure: Measure) => number, what: string): Goal {
+/** Together with the loading of the executor's code. */
+export function atMostFloorsLoaded(limit: number): Goal {
   return {
-    text: `without ${what} ≤ ${limit} × floor`,
-    judge: (ours, { floor }) => {
-      const ratio = (ours.time - less(ours)) / total(floor!);
+    text: `with its loading ≤ ${limit} × floor`,
+    judge: ({ time, loading }, { floor }) => {
+      if (loading === undefined) return null;
+      const ratio = (time + loading) / total(floor!);
       return { value: `${ratio.toFixed(2)} ×`, met: ratio <= limit };
+    },
+  };
+}
+
+/** What a whole process may take more than `nx run` of an executor that does nothing. */
+export function atMostFloorsMore(limit: number): Goal {
+  return {
+    text: `≤ nx run of nothing + ${limit} × floor`,
+    judge: ({ more }, { floor }) => {
+      const ratio = more['our share'] / total(floor!);
+      return { value: `+ ${ratio.toFixed(2)} ×`, met: ratio <= limit };
+    },
+  };
+}
+
+/** @param part of the processor time before the bundle that may be left. */
+export function processorSinceBundle(part: number, side: 'client' | 'instance', scenario: keyof BeforeBundle): Goal {
+  return {
+    text: `processor time, ${side}: ${Math.round((1 - part) * 100)} % less than before the bundle`,
+    judge: ({ processor, more }, { rows }) => {
+      const nx = rows.find(({ contender }) => contender === BARE)?.measure?.processor.client;
+      const now = side === 'client' ? more['processor, our share'] : processor.instance;
+      const before = BEFORE_BUNDLE[scenario][side];
+      if (nx === undefined || now === undefined) return null;
+      // On another machine everything takes longer or shorter, and so does Nx.
+      const then = before * (nx / BEFORE_BUNDLE[scenario].nx);
+      const change = Math.round((now / then - 1) * 100);
+      return {
+        value: `${formatMs(now)} instead of ${formatMs(then)}, ${change > 0 ? '+' : ''}${change} %`,
+        met: now <= part * then,
+      };
     },
   };
 }

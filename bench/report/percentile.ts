@@ -4,4 +4,6 @@ export function percentile(values: number[], percent: number): number {
   return sorted[Math.min(sorted.length - 1, Math.ceil((percent / 100) * sorted.length) - 1)];
 }
 
+export const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
 export const median = (values: number[]): number => percentile(values, 50);

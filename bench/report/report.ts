@@ -18,19 +18,20 @@ export function table({ scenario, input, floor, rows }: Result): string[] {
       ? [
           formatMs(measure.time),
           floor ? (measure.time / total(floor)).toFixed(2) : '',
+          ...[measure.processor.client, measure.processor.instance].map((ms) => (ms === undefined ? '' : formatMs(ms))),
           formatBytes(measure.sent),
           measure.requests || '',
         ]
-      : [failure!.split('\n')[0], '', '', ''];
+      : [failure!.split('\n')[0], '', '', '', '', ''];
     return [index === 0 ? title : '', contender, ...cells];
   });
-  const floorLine = floor ? [['', 'floor', formatMs(total(floor)), '1', '', '']] : [];
+  const floorLine = floor ? [['', 'floor', formatMs(total(floor)), '1', '', '', '', '']] : [];
   return [...lines, ...floorLine].map((cells) => `| ${cells.join(' | ')} |`);
 }
 
 export const HEAD = [
-  '| scenario | contender | time | × floor | sent | requests |',
-  '| --- | --- | --: | --: | --: | --: |',
+  '| scenario | contender | time | × floor | processor | instance | sent | requests |',
+  '| --- | --- | --: | --: | --: | --: | --: | --: |',
 ];
 
 export interface Judged {
@@ -57,19 +58,24 @@ export function detail({ floor, rows }: Result): string[] {
   const ours = rows[0].measure;
   return [
     ...(floor ?? []).map(([what, ms]) => `    floor: ${what}, ${formatMs(ms)}`),
-    ...(ours ? inside(ours) : []),
+    ...(ours ? inside(rows[0].contender, ours) : []),
+    ...Object.entries(ours?.inTurn ?? {}).flatMap(([name, measure]) => inside(name, measure)),
     ...rows.flatMap(({ contender, failure }) => (failure ? [`    ${contender}: ${failure}`] : [])),
   ];
 }
 
-function inside({ startUp, toCommand, onInstance, clientMemory, stored, more }: Measure): string[] {
+function inside(
+  name: string,
+  { startUp, loading, toCommand, onInstance, clientMemory, stored, more }: Measure,
+): string[] {
   const parts = [
     startUp !== undefined && `process start and loading ${formatMs(startUp)}, not in the time`,
+    loading !== undefined && `of it loading ${formatMs(loading)}`,
     toCommand !== undefined && `to the command ${formatMs(toCommand)}`,
     onInstance !== undefined && `on the instance ${formatMs(onInstance)}`,
     clientMemory !== undefined && `client's memory ${formatBytes(clientMemory)}`,
     `to S3 ${formatBytes(stored)}`,
-    ...Object.entries(more).map(([name, value]) => `${name} ${Math.round(value * 100) / 100}`),
+    ...Object.entries(more).map(([what, value]) => `${what} ${Math.round(value * 100) / 100}`),
   ].filter(Boolean);
-  return [`    nx-ec2: ${parts.join('; ')}`];
+  return [`    ${name}: ${parts.join('; ')}`];
 }

@@ -1,8 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OurCourse } from '../contenders/ours';
+import { processorTime } from '../processor/processor-time';
 import type { Testbed } from '../testbed/testbed';
 import { runRecord } from './started';
 import type { Measure, Stage } from './scenario';
@@ -56,7 +56,7 @@ async function during(testbed: Testbed, processes: number[]) {
     const written = (await testbed.observe()).requests.filter(
       ({ service, action, link }) => service === 's3' && link === 'instance' && (action === 'PUT' || action === 'POST'),
     );
-    const processor = processes.reduce((sum, pid) => sum + processorTime(pid), 0);
+    const processor = processes.reduce((sum, pid) => sum + processorTime(pid).own, 0);
     return { processor, writes: written.length, bytes: written.reduce((sum, { up }) => sum + up, 0) };
   };
   const before = await seen();
@@ -82,14 +82,4 @@ function memory(pid: number): { rss: number; pss: number } {
   const smaps = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
   const mb = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(smaps)![1]) / 1000;
   return { rss: mb('Rss'), pss: mb('Pss') };
-}
-
-const TICK = 1000 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-
-/** User and system time so far, ms. */
-function processorTime(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * TICK;
 }

@@ -5,6 +5,11 @@ import type { Floor } from '../report/floor';
 import type { Testbed } from '../testbed/testbed';
 import type { Input, InputName } from '../inputs/inputs';
 
+/** Names of rows that are measured in turn with a whole process. */
+export const NOTHING = 'nx run of nothing';
+export const BARE = 'the same without nx-ec2';
+export const AGAINST = 'nx-ec2, --against';
+
 /** What one contender did in one scenario. Bytes and requests are those of the client's link. */
 export interface Measure {
   /** ms. */
@@ -21,9 +26,15 @@ export interface Measure {
   /** From the first command's start to its end on the instance, ms. */
   onInstance?: number;
   startUp?: number;
+  /** Of it, the loading of the code alone. */
+  loading?: number;
+  /** User and system time, ms: of the client's process and its children; of the commands' processes on the instance. */
+  processor: { client?: number; instance?: number };
   clientMemory?: number;
   /** What a scenario measures beside the time. */
   more: Record<string, number>;
+  /** What was measured in turn with it, by the name that its row has. */
+  inTurn?: Record<string, Measure>;
 }
 
 /** Where a scenario is run: one contender, one input, an instance that has nothing yet. */
@@ -34,8 +45,15 @@ export interface Stage<C extends Course = Course> {
   network: NetworkProfile;
   /** Measures one thing that the contender does, on the scenario's network. */
   measure(act: () => Promise<Timing>): Promise<Measure>;
+  /** How often a scenario of whole processes measures each of them. */
+  rounds: number;
+  /** The same input in another workspace, with another package or none; its course syncs to the second instance. */
+  workspaceWith(plugin: OtherPlugin): { course: OurCourse; input: Input } | null;
   signal?: AbortSignal;
 }
+
+/** None, or the package that --against names: null where it names none. */
+export type OtherPlugin = 'none' | 'against';
 
 /** A goal, and how far it was met. */
 export interface Goal {

@@ -11,7 +11,7 @@ const ROUNDS = 5;
 /** The training goes on for so long, s: its first line is not there because it has ended. */
 const LASTING_ARGS = ['1.5', '1', '0.1', '0.1'];
 /** The last word makes each training another one: the same training is found and not started. */
-const lastingArgs = () => [...LASTING_ARGS, String(Date.now())];
+export const lastingArgs = () => [...LASTING_ARGS, String(Date.now())];
 
 /** From the executor's first line to the training's first one on the terminal, with what happened on the way, ms from its begin on. */
 export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise<Measure> {
@@ -23,7 +23,7 @@ export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise
       const training = course.begin('remote-train', { options: { args: lastingArgs() }, signal });
       const line = await training.line(FIRST);
       const { begun, startUp, clientMemory } = await training.done;
-      more = await onTheWay(testbed, begun, line);
+      more = await onTheWay(testbed, course.disk, begun, line);
       return { begun, ended: line.at, startUp, clientMemory };
     });
     course.forgetArtifacts();
@@ -31,37 +31,17 @@ export function startedWarm(edit: boolean): (stage: Stage<OurCourse>) => Promise
   };
 }
 
-/** The same by `nx run`, from the process's start on; and Nx alone, by an executor that does nothing. */
-export async function startedByNx({ course, testbed, measure, signal }: Stage<OurCourse>): Promise<Measure> {
-  await course.sync(signal);
-  const nothing: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    const started = Date.now();
-    const nx = course.nx('nothing');
-    nothing.push((await nx.line(/nothing$/)).at - started);
-    await nx.done;
-  }
-  let inside = {};
-  const measured = await measure(async () => {
-    const begun = Date.now();
-    const training = course.nx('remote-train', [...course.reach, `--args=${lastingArgs().join(' ')}`]);
-    const line = await training.line(FIRST);
-    await training.done;
-    inside = await onTheWay(testbed, begun, line);
-    return { begun, ended: line.at };
-  });
-  course.forgetArtifacts();
-  const nx = median(nothing);
-  return { ...measured, more: { nx, without: measured.time - nx, ...inside } };
-}
-
 /** When what happened, ms from the begin on. */
-async function onTheWay(testbed: Testbed, begun: number, line: Line): Promise<Record<string, number>> {
+export async function onTheWay(
+  testbed: Testbed,
+  disk: string,
+  begun: number,
+  line: Line,
+): Promise<Record<string, number>> {
   const { requests, commands } = await testbed.observe();
   const [command] = commands;
-  const { disk } = testbed.place.instances[0];
-  const [run] = readdirSync(join(disk, 'root/runs'));
-  const record = runRecord(disk, run);
+  const records = readdirSync(join(disk, 'root/runs')).map((run) => runRecord(disk, run));
+  const record = records.reduce((last, each) => (each.createdAt > last.createdAt ? each : last));
   const at = {
     'first request': requests.find(({ link }) => link === 'client')?.sent,
     'command sent': requests.find(({ action }) => action === 'SendCommand')?.sent,
@@ -85,7 +65,7 @@ export function interpreterStart(): number {
   return median(times);
 }
 
-const FIRST = /\btrains at [\d.]+/;
+export const FIRST = /\btrains at [\d.]+/;
 
 export interface RunOnDisk {
   createdAt: number;

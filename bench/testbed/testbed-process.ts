@@ -1,12 +1,14 @@
-import { createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { chmodSync, createReadStream, readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { join, normalize } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Fault } from '../../src/local-aws/link/faults';
 import { MARK } from '../../src/local-aws/instance/instances';
-import type { LinkTraffic, NetworkProfile } from '../../src/local-aws/link/network';
+import type { LinkProfile, LinkTraffic, NetworkProfile } from '../../src/local-aws/link/network';
 import { startLocalAws } from '../../src/local-aws/server';
+import { processorTime } from '../processor/processor-time';
 import { Tunnel } from './tunnel';
 import type { AnsweredRequest, LocalAws } from '../../src/local-aws/types';
 
@@ -16,6 +18,8 @@ export interface Observed {
   requests: AnsweredRequest[];
   /** Sent, begun and ended on the instance. */
   commands: { requested: number; started?: number; ended?: number }[];
+  /** User and system time of the processes of commands that have ended, ms. Linux alone. */
+  instanceProcessor?: number;
 }
 
 export interface Place {
@@ -34,14 +38,17 @@ export class TestbedProcess {
   private network: NetworkProfile = {};
   private tunnels: Tunnel[] = [];
   /** What had happened when the network was set. */
-  private before = { requests: 0, commands: 0 };
+  private before = { requests: 0, commands: 0, processor: 0 };
   private memory = 0;
   private looking: NodeJS.Timeout | undefined;
 
   private constructor(private readonly aws: LocalAws) {}
 
   static async open(directory: string): Promise<TestbedProcess> {
-    return new TestbedProcess(await startLocalAws({ directory, buckets: ['bench'], instances: ['one', 'two'] }));
+    const aws = await startLocalAws({ directory, buckets: ['bench'], instances: ['one', 'two'] });
+    // Who trains is another user, who must get to the files.
+    chmodSync(directory, 0o711);
+    return new TestbedProcess(aws);
   }
 
   async place(): Promise<Place> {
@@ -59,14 +66,31 @@ export class TestbedProcess {
     this.aws.useNetwork(network);
     for (const tunnel of this.tunnels) tunnel.close();
     this.tunnels = [];
-    this.before = { requests: this.aws.requests.length, commands: this.aws.commands.length };
+    this.before = {
+      requests: this.aws.requests.length,
+      commands: this.aws.commands.length,
+      processor: childrenProcessor() ?? 0,
+    };
   }
 
   /** A port that leads to `port` over the client's link: from the client to AWS's side, or the other way. */
-  async tunnel(port: number, calledFromFar = false): Promise<number> {
-    const tunnel = await Tunnel.open(port, this.network.client ?? {}, calledFromFar);
+  async tunnel(port: number, calledFromFar = false, profile?: LinkProfile | null): Promise<number> {
+    // Between processes, what is undefined is null.
+    const tunnel = await Tunnel.open(port, profile ?? this.network.client ?? {}, calledFromFar);
     this.tunnels.push(tunnel);
     return tunnel.port;
+  }
+
+  /** Runs what `contenders/remote-shell.py` asks for: a line of JSON with the program, then its standard input. */
+  async remoteShell(): Promise<number> {
+    const server = createTcpServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void runFor(socket));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return (server.address() as AddressInfo).port;
+  }
+
+  /** The network that is set. */
+  async profile(): Promise<NetworkProfile> {
+    return this.network;
   }
 
   /** A directory by HTTP, for reading. */
@@ -85,6 +109,7 @@ export class TestbedProcess {
   async observe(): Promise<Observed> {
     const { aws, before } = this;
     const { client } = aws.traffic();
+    const processor = childrenProcessor();
     for (const { link } of this.tunnels) {
       client.up += link.traffic.up;
       client.down += link.traffic.down;
@@ -95,6 +120,7 @@ export class TestbedProcess {
       commands: aws.commands
         .slice(before.commands)
         .map(({ requested, started, ended }) => ({ requested, started, ended })),
+      instanceProcessor: processor === undefined ? undefined : processor - before.processor,
     };
   }
 
@@ -124,6 +150,29 @@ export class TestbedProcess {
     for (const tunnel of this.tunnels) tunnel.close();
     await this.aws.close();
   }
+}
+
+async function runFor(socket: Socket): Promise<void> {
+  socket.setNoDelay();
+  socket.on('error', () => socket.destroy());
+  let head = Buffer.alloc(0);
+  for await (const part of socket.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    head = Buffer.concat([head, part]);
+    if (head.includes(10)) break;
+  }
+  const end = head.indexOf(10);
+  const [program, ...args] = JSON.parse(head.subarray(0, end).toString()) as string[];
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.on('error', () => socket.destroy());
+  child.stdin.on('error', () => undefined);
+  child.stdin.write(head.subarray(end + 1));
+  socket.pipe(child.stdin);
+  child.stdout.pipe(socket);
+}
+
+/** Of what this process has started, which is what runs on the instances. */
+function childrenProcessor(): number | undefined {
+  return process.platform === 'linux' ? processorTime(process.pid).children : undefined;
 }
 
 /** The high-water mark of the largest process of an instance, bytes; 0 where the system doesn't tell. */

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import type { Fault } from '../../src/local-aws/link/faults';
-import type { NetworkProfile } from '../../src/local-aws/link/network';
+import type { LinkProfile, NetworkProfile } from '../../src/local-aws/link/network';
 import type { TestbedProcess, Observed, Place } from './testbed-process';
 
 /** Where a contender is measured: a local AWS of its own, in another process. */
@@ -30,7 +30,10 @@ export class Testbed {
   }
 
   use = (network: NetworkProfile): Promise<void> => this.call('use', network);
-  tunnel = (port: number, calledFromFar = false): Promise<number> => this.call('tunnel', port, calledFromFar);
+  tunnel = (port: number, calledFromFar = false, profile?: LinkProfile): Promise<number> =>
+    this.call('tunnel', port, calledFromFar, profile);
+  remoteShell = (): Promise<number> => this.call('remoteShell');
+  profile = (): Promise<NetworkProfile> => this.call('profile');
   serve = (directory: string): Promise<number> => this.call('serve', directory);
   observe = (): Promise<Observed> => this.call('observe');
   idle = (): Promise<void> => this.call('idle');
