@@ -3,6 +3,7 @@ import { duration } from '../config/syntax/units';
 import { BUCKET_NAME } from '../local-aws/s3/objects';
 import { startLocalAws } from '../local-aws/server';
 import { readFaults } from './local-aws-faults';
+import { claimStateDirectory } from './local-aws-state';
 import { networkProfile } from './network-profile';
 
 interface Options {
@@ -25,9 +26,11 @@ export async function localAws(options: Options): Promise<void> {
   const { agentChannel } = options;
   if (agentChannel !== 'gateway' && agentChannel !== 'ec2messages')
     throw new Error(`--agent-channel: write gateway or ec2messages, not ${agentChannel}`);
+  const directory = resolve(options.directory);
+  claimStateDirectory(directory);
   const aws = await startLocalAws({
     port,
-    directory: resolve(options.directory),
+    directory,
     region: options.region,
     buckets: [options.bucket],
     instances: [options.instance],

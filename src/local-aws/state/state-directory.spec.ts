@@ -88,28 +88,6 @@ describe('the state directory of local AWS', () => {
     },
   );
 
-  it.each(['s3', 'secret-access-key', 'instances'])('is refused if it has a link: %s', async (name) => {
-    mkdirSync(directory);
-    symlinkSync(parent, join(directory, name));
-    await expect(startLocalAws({ directory })).rejects.toThrow(`${join(directory, name)} is a symbolic link`);
-    symlinkSync('state', join(parent, 'link'));
-    await expect(startLocalAws({ directory: join(parent, 'link') })).rejects.toThrow('link is a symbolic link');
-  });
-
-  it('is refused with a key that came with the repository, or that others can read', async () => {
-    const secret = join(directory, 'secret-access-key');
-    mkdirSync(directory);
-    writeFileSync(secret, 'known'.repeat(8), { mode: 0o644 });
-    await expect(startLocalAws({ directory })).rejects.toThrow(`Remove it: rm ${secret}`);
-    chmodSync(secret, 0o600);
-    const git = (...args: string[]) => promisify(execFile)('git', ['-C', parent, ...args]);
-    await git('init', '-q');
-    await git('add', '-f', 'state/secret-access-key');
-    await expect(startLocalAws({ directory })).rejects.toThrow(`git tracks ${secret}`);
-    await git('rm', '-q', '--cached', 'state/secret-access-key');
-    await (await startFixture({ directory })).close();
-  });
-
   it('cannot be a directory with other files', async () => {
     mkdirSync(directory);
     writeFileSync(join(directory, 'package.json'), '{}');
