@@ -49,6 +49,7 @@ export function wholeProcess(kind: Kind): (stage: Stage<OurCourse>) => Promise<M
         });
         measures.get(name)!.push({ ...one, more });
       }
+    const onInstance = await processesOnInstance(stage, series[2]);
     const of = (name: string) => measures.get(name)!;
     const share = (name: string) => ({
       'our share': paired(of(name), of(NOTHING), ({ time }) => time),
@@ -58,14 +59,26 @@ export function wholeProcess(kind: Kind): (stage: Stage<OurCourse>) => Promise<M
       const summary = summarize(of(name));
       return { ...summary, more: { ...share(name), ...summary.more } };
     };
+    const mine = withShare('nx-ec2');
     return {
-      ...withShare('nx-ec2'),
+      ...mine,
+      more: { ...mine.more, ...onInstance },
       inTurn: {
         ...Object.fromEntries([NOTHING, BARE].map((name) => [name, summarize(of(name))])),
         ...(against ? { [AGAINST]: withShare(AGAINST) } : {}),
       },
     };
   };
+}
+
+/** Processor time of each process of the command, ms, in one more round. */
+async function processesOnInstance({ testbed }: Stage, { run }: Series): Promise<Record<string, number>> {
+  await testbed.watchProcesses();
+  await run(0);
+  const processes = await testbed.processes();
+  return Object.fromEntries(
+    processes.map(({ program, processor }, index) => [`instance's process ${index + 1}, ${program}`, processor]),
+  );
 }
 
 function nothing(name: string, course: OurCourse, { daemon, toFirstLine }: Kind, { signal }: Stage): Series {

@@ -8,6 +8,7 @@ import type { Fault } from '../../src/local-aws/link/faults';
 import { MARK } from '../../src/local-aws/instance/instances';
 import type { LinkProfile, LinkTraffic, NetworkProfile } from '../../src/local-aws/link/network';
 import { startLocalAws } from '../../src/local-aws/server';
+import { ProcessTree, type UsedBy } from '../processor/process-tree';
 import { processorTime } from '../processor/processor-time';
 import { Tunnel } from './tunnel';
 import type { AnsweredRequest, LocalAws } from '../../src/local-aws/types';
@@ -40,6 +41,7 @@ export class TestbedProcess {
   /** What had happened when the network was set. */
   private before = { requests: 0, commands: 0, processor: 0 };
   private memory = 0;
+  private tree: ProcessTree | undefined;
   private looking: NodeJS.Timeout | undefined;
 
   private constructor(private readonly aws: LocalAws) {}
@@ -139,6 +141,15 @@ export class TestbedProcess {
 
   async watchMemory(): Promise<void> {
     this.looking = setInterval(() => (this.memory = Math.max(this.memory, highest())), LOOK);
+  }
+
+  /** Looks at each process that runs on the instances, which delays what is measured meanwhile. */
+  async watchProcesses(): Promise<void> {
+    this.tree = new ProcessTree(process.pid);
+  }
+
+  async processes(): Promise<UsedBy[]> {
+    return this.tree?.end() ?? [];
   }
 
   async peakMemory(): Promise<number> {

@@ -2,6 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import type { Fault } from '../../src/local-aws/link/faults';
 import type { LinkProfile, NetworkProfile } from '../../src/local-aws/link/network';
+import type { UsedBy } from '../processor/process-tree';
 import type { TestbedProcess, Observed, Place } from './testbed-process';
 
 /** Where a contender is measured: a local AWS of its own, in another process. */
@@ -39,6 +40,8 @@ export class Testbed {
   idle = (): Promise<void> => this.call('idle');
   fail = (fault: Fault): Promise<void> => this.call('fail', fault);
   watchMemory = (): Promise<void> => this.call('watchMemory');
+  watchProcesses = (): Promise<void> => this.call('watchProcesses');
+  processes = (): Promise<UsedBy[]> => this.call('processes');
   peakMemory = (): Promise<number> => this.call('peakMemory');
 
   async close(): Promise<void> {
