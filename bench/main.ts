@@ -13,7 +13,7 @@ import { makeInput, type Input, type InputName } from './inputs/inputs';
 import { measureAll } from './measure';
 import { measureProcessor } from './processor/throughput';
 import { packPlugin, preferInterpreter, root } from './programs';
-import { describeNetwork, detail, goalLine, HEAD, judge, table } from './report/report';
+import { comparison, describeNetwork, detail, goalLine, HEAD, judge, table } from './report/report';
 import type { OtherPlugin, Result } from './scenarios/scenario';
 import { scenarios } from './scenarios';
 
@@ -87,7 +87,7 @@ async function main(options: Options): Promise<void> {
     console.log('\nGoals');
     for (const result of results) {
       console.log(`${result.input}: ${result.scenario.title}`);
-      for (const judged of judge(result)) console.log(goalLine(judged));
+      for (const line of [...judge(result).map(goalLine), ...comparison(result)]) console.log(line);
       if (options.verbose) console.log(detail(result).join('\n'));
     }
     if (options.json) writeFileSync(options.json, `${JSON.stringify(asJson(results, options), null, 2)}\n`);

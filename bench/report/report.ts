@@ -1,7 +1,7 @@
 import { total } from './floor';
 import { formatBytes, formatMs } from './format';
 import type { LinkProfile, NetworkProfile } from '../../src/local-aws/link/network';
-import type { Measure, Result } from '../scenarios/scenario';
+import { AGAINST, type Measure, type Result } from '../scenarios/scenario';
 
 export function describeNetwork({ client, instance, pickUp = 0 }: NetworkProfile): string {
   const link = ({ roundTrip = 0, connect = 0, up, down }: LinkProfile = {}) =>
@@ -51,6 +51,23 @@ export function judge(result: Result): Judged[] {
 
 export function goalLine({ text, value, met }: Judged): string {
   return `  ${met === null ? '-' : met ? '✓' : '✗'} ${text}: ${value}${met === false ? ', missed' : ''}`;
+}
+
+/** What changed from the package that --against names to the one that is measured. */
+export function comparison({ rows }: Result): string[] {
+  const [now, before] = [rows[0].measure, rows.find(({ contender }) => contender === AGAINST)?.measure];
+  if (!now || !before) return [];
+  const values = ({ more, processor }: Measure): [string, number | undefined][] => [
+    ['our share of the time', more['our share']],
+    ['our share of the processor time', more['processor, our share']],
+    ['processor time on the instance', processor.instance],
+  ];
+  return values(now).flatMap(([what, value], index) => {
+    const [, other] = values(before)[index];
+    if (value === undefined || other === undefined) return [];
+    const change = Math.round((value / other - 1) * 100);
+    return `  ${what}: ${formatMs(other)} → ${formatMs(value)}, ${change > 0 ? '+' : ''}${change} %`;
+  });
 }
 
 /** What --verbose adds: the floor's parts, and the times inside ours. */
