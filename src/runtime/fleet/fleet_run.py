@@ -1,5 +1,5 @@
-"""A run with a fleet, as each of its instances sees to it: docs/reference/formats.md, "Runs with a
-fleet".
+"""Runs one training on the instances of a fleet, as each of them does it:
+docs/reference/formats.md, "Runs with a fleet".
 """
 
 from __future__ import annotations
@@ -9,16 +9,13 @@ import os
 import subprocess
 import time
 
-from .. import main
 from ..aws.bucket import Bucket
-from ..aws.credentials import instance_role
 from ..aws.metadata import Absent, Metadata
-from ..report.signed_record import RECORD as RECORD_NAME
-from ..report.signed_record import RecordKey, version
-from ..run import runs
+from ..run import failure_cause, runs
 from ..system import atomic_files
 from ..system.errors import Failure
 from ..system.file_lock import held
+from ..system.wall_clock import now_ms
 from .decision import (
     ABANDON,
     CANCEL,
@@ -33,28 +30,30 @@ from .decision import (
     unverified_step,
 )
 from .ec2_api import Ec2
-from .ended_record import ended_record
-from .snapshot_plan import Signer, plan_sync
+from .own_fleet import OwnFleet
+from .start_attempt import start_attempt
+from .stored_record import StoredRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping
+    from typing import Callable
 
     from ..aws.bucket import Object
-    from ..system.documents import Outcome, RunRecord, RunRecordFailure, RunRecordStop
+    from ..system.documents import RunRecord, RunRecordFailure, RunRecordStop
     from .boot_loader import BootDocument, WatchdogConfig
 
 
-RECORD = 1024 * 1024
-# Between two looks at what is active here, and at what the store says of a run that is another's,
-# seconds.
-TICK_S = 1.0
-LOOK_S = 5.0
-# So often an attempt is tried to be begun against what does not pass by itself; what a network, or
-# a right that is on its way, costs, passes.
-TRIES = 6
-PAUSES = (1, 60)
-PASSING = {
+# Between two looks whether the run is still active on this instance.
+ACTIVE_POLL_S = 1.0
+# Between two looks at the record of a run that is active on another instance.
+RECORD_POLL_S = 5.0
+# The pause after a failure: the first one, and the longest, as it doubles.
+FIRST_RETRY_S = 1
+LONGEST_RETRY_S = 60
+# How often an attempt is tried to be started if the failure is not TEMPORARY.
+MOST_TRIES = 6
+# Failures of the network, or of rights that are not in effect yet: they are retried without limit.
+TEMPORARY = {
     "FETCH_FAILED",
     "NO_ROLE",
     "NO_METADATA",
@@ -74,254 +73,116 @@ FORGED = (
     "another program has overwritten the run's record, and no instance was left to correct it: "
     "the outcome of the run is not known"
 )
-# EC2 may not list the tags of a new fleet at once: they are looked for this long, seconds.
-TAGS_TIMEOUT_S = 60
+MAY_NOT_DELETE = (
+    "the instance's role may not delete its fleet, which would launch more instances: "
+    "allow it ec2:%s on the fleet "
+    '("Condition": {"StringEquals": {"aws:ResourceTag/nx-ec2:managed": "true"}}; '
+    "ec2:DescribeTags has no condition). %s"
+)
 
 
 class Fleet:
-    """`boot`: boot.json; `config`: the watchdog's; `log` says what is done, and why."""
+    """`boot`: boot.json; `config`: the watchdog's; `log` gets a line for each step."""
 
     def __init__(
         self, boot: BootDocument, config: WatchdogConfig, root: str, *, log: Callable[[str], object]
     ) -> None:
         self.boot, self.config, self.log = boot, config, log
         self.root = os.path.realpath(root)
-        self.spec = boot["run"]
-        self.id = self.spec["id"]
-        self.home = runs.directory(self.root, self.id)
-        self.bucket = Bucket({**self.spec["store"], "access": "role"}, "role")
-        self.ec2 = Ec2(boot["fleet"]["region"], boot["fleet"]["endpoint"])
+        spec = boot["run"]
+        self.id = spec["id"]
+        self.run_dir = runs.directory(self.root, self.id)
         self.metadata = Metadata()
-        self.instance = self.metadata.get("meta-data/instance-id").strip()
+        instance = self.metadata.get("meta-data/instance-id").strip()
         # As the agent's commands have it.
-        os.environ["AWS_SSM_INSTANCE_ID"] = self.instance
-        self.tried = 0
-        self.key, self.seen = RecordKey(self.spec), (0, 0)
+        os.environ["AWS_SSM_INSTANCE_ID"] = instance
+        bucket = Bucket({**spec["store"], "access": "role"}, "role")
+        self.record = StoredRecord(boot, bucket, instance)
+        ec2 = Ec2(boot["fleet"]["region"], boot["fleet"]["endpoint"])
+        self.fleet = OwnFleet(boot, ec2, instance, log=log)
+        # How often the next attempt could not be started.
+        self.tries = 0
+        # The last failure, for the record of a run that never starts.
+        self.trouble_path = os.path.join(self.root, "watchdog", "boot.json")
 
     def run_to_completion(self) -> None:
         """Starts or resumes the run; returns when it has ended and its fleet is deleted,
-        or the instance is taken back.
+        or EC2 takes the instance back.
         """
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        with open(os.path.join(os.path.dirname(self.path), "boot.lock"), "w") as alone:
-            # A watchdog that was started again begins this again: one at a time. Such a lock is no
-            # child's, as a flock would be.
-            fcntl.lockf(alone, fcntl.LOCK_EX)
+        directory = os.path.dirname(self.trouble_path)
+        os.makedirs(directory, exist_ok=True)
+        with open(os.path.join(directory, "boot.lock"), "w") as file:
+            # A watchdog that was restarted starts a second process: one at a time. Unlike flock,
+            # lockf is not inherited by what this process starts.
+            fcntl.lockf(file, fcntl.LOCK_EX)
             wait_for_boot()
-            pause = PAUSES[0]
+            pause_s = FIRST_RETRY_S
             while True:
                 try:
                     if self.step():
                         return
-                    pause = PAUSES[0]
+                    pause_s = FIRST_RETRY_S
                 except Failure as failure:
-                    self.trouble(failure)
-                    time.sleep(pause)
-                    pause = min(PAUSES[1], pause * 2)
+                    self._log_trouble(failure)
+                    time.sleep(pause_s)
+                    pause_s = min(LONGEST_RETRY_S, pause_s * 2)
 
     def step(self) -> bool:
-        """One look at how it is, and what that asks for. Whether nothing is left to be done."""
-        if self.is_active_here():
-            time.sleep(TICK_S)
+        """Takes the next step. Returns whether it was the last one."""
+        if self._is_active_here():
+            time.sleep(ACTIVE_POLL_S)
             return False
-        interrupted = self.is_taken_back()
-        found, record = self.read()
-        stopped = self.key.is_stop(self.bucket.get("stop", limit=RECORD))
+        interrupted = self._is_taken_back()
+        found, record = self.record.read()
+        stopped = self.record.is_stop_requested()
         if found and record is None:
             step = unverified_step(found.age, interrupted, stopped)
         else:
-            step = next_step(
-                record, found.age if found else None, interrupted=interrupted, stopped=stopped
-            )
-        if step == WAIT:
-            time.sleep(LOOK_S)
-        elif step == CANCEL:
-            self.record(
-                found,
-                record,
-                "cancelled",
-                stop={"reason": "cancelled", "at": int(time.time() * 1000)},
-            )
-        elif step == FAIL:
-            self.record(
-                found,
-                record,
-                "failed",
-                failure={"code": "CRASH_LOOP", "message": CRASH_LOOP, "exitCode": None},
-            )
-        elif step == ABANDON:
-            self.record(
-                found,
-                None,
-                "failed",
-                failure={"code": "RECORD_UNVERIFIED", "message": FORGED, "exitCode": None},
-            )
-        elif step == START and not self.may_end():
+            age = found.age if found else None
+            step = next_step(record, age, interrupted=interrupted, stopped=stopped)
+        if step == START and not self._may_start():
             return True
-        elif step in (START, RESUME):
-            self.begin(found, record)
+        if step in (START, RESUME):
+            self._start(found, record)
+        elif step == WAIT:
+            time.sleep(RECORD_POLL_S)
+        elif step == CANCEL:
+            stop: RunRecordStop = {"reason": "cancelled", "at": now_ms()}
+            self.record.end(found, record, "cancelled", stop=stop)
+        elif step == FAIL:
+            failure = failure_cause.failure("CRASH_LOOP", CRASH_LOOP, None)
+            self.record.end(found, record, "failed", failure=failure)
+        elif step == ABANDON:
+            failure = failure_cause.failure("RECORD_UNVERIFIED", FORGED, None)
+            self.record.end(found, None, "failed", failure=failure)
         elif step == FINISH and record:
-            self.finish(record)
+            self._finish(record)
         return step in (HAND_OVER, FINISH)
 
-    def read(self) -> tuple[Object | None, RunRecord | None]:
-        """(found, record): None for a record that does not bear the run's signature, or is older
-        than one that was seen here.
-        """
-        found, record = self.key.read(self.bucket)
-        if record is not None:
-            if version(record) < self.seen:
-                return found, None
-            self.seen = version(record)
-        return found, record
+    def close(self) -> None:
+        """Ends the run, because the instance shuts down by itself; unless EC2 takes it back."""
+        if self._is_taken_back():
+            return
+        found, record = self.record.read()
+        if record is None:
+            trouble = atomic_files.read_object(self.trouble_path).get("trouble")
+            why = trouble or "the instance shut down before the run started"
+            failure = failure_cause.failure("NOT_STARTED", why, None)
+            self.record.end(found, None, "setup-failed", failure=failure)
+        self.fleet.delete(terminate=True)
 
-    def is_active_here(self) -> bool:
-        """Whether the run has a process here that is not through with it."""
-        if not os.path.exists(os.path.join(self.home, "run.json")):
+    def _is_active_here(self) -> bool:
+        """Whether a process on this instance still runs the run, or uploads it."""
+        if not os.path.exists(os.path.join(self.run_dir, "run.json")):
             return False
         state = runs.state(self.root, self.id)
-        if state["state"] == "ended" and not held(os.path.join(self.home, "report.lock")):
-            runs.ensure_reported(self.home)
-        return state["state"] != "ended" or held(os.path.join(self.home, "report.lock"))
+        report_lock = os.path.join(self.run_dir, "report.lock")
+        if state["state"] == "ended" and not held(report_lock):
+            runs.ensure_reported(self.run_dir)
+        return state["state"] != "ended" or held(report_lock)
 
-    def begin(self, found: Object | None, record: RunRecord | None) -> None:
-        """The next attempt. One that can't be begun ends the run, as set-up failed."""
-        next_attempt = (
-            {"attempt": record["attempt"] + 1, "heartbeat": record["heartbeat"]} if record else None
-        )
-        try:
-            plan = {
-                "v": 1,
-                "op": "train",
-                "root": self.root,
-                "user": self.boot["user"],
-                "tree": self.boot["tree"],
-                "sync": plan_sync(
-                    Signer(self.spec["store"], self.id, instance_role()),
-                    self.boot["snapshot"],
-                    self.boot["limits"],
-                ),
-                "run": dict(self.spec, nextAttempt=next_attempt),
-            }
-            reply = main.run(plan, self.root)
-            if not reply["ok"]:
-                raise self.refusal(**reply["error"])
-        except Failure as failure:
-            self.tried += 1
-            if failure.code in PASSING or self.tried < TRIES:
-                raise
-            self.trouble(failure)
-            self.record(found, record, "setup-failed", failure=failure_dict(failure))
-            return
-        self.tried = 0
-        self.log("attempt %d of %s has begun" % (reply["run"]["attempt"], self.id))
-
-    def refusal(self, code: str, message: str, detail: Mapping[str, Any]) -> Failure:
-        if code == "CONTENT_MISSING":
-            store = self.spec["store"]
-            message = (
-                "packs of the snapshot are not in the store, "
-                "or the instance's role may not read them"
-            )
-            base = store["prefix"].rpartition("v2/projects/")[0]
-            detail = {"fix": "allow s3:GetObject on %s/%sv2/packs/*" % (store["bucket"], base)}
-        return Failure(code, message, **detail)
-
-    def may_end(self) -> bool:
-        """Whether the role may delete what costs money after the run has ended; where it may
-        not, the run is over before it began.
-        """
-        deadline = time.monotonic() + TAGS_TIMEOUT_S
-        try:
-            fleet = self.ec2.own_fleet(self.instance, self.id)
-            while not fleet and time.monotonic() < deadline:
-                time.sleep(LOOK_S)
-                fleet = self.ec2.own_fleet(self.instance, self.id)
-            if fleet:
-                self.ec2.may_delete(fleet)
-            return True
-        except Failure as failure:
-            if failure.code != "ACCESS_DENIED":
-                raise
-            message = (
-                "the instance's role may not delete its fleet, which would launch more instances: "
-                "allow it ec2:%s on the fleet "
-                '("Condition": {"StringEquals": {"aws:ResourceTag/nx-ec2:managed": "true"}}; '
-                "ec2:DescribeTags has no condition). %s"
-            ) % (failure.detail["action"], failure.message)
-            self.log(message)
-            self.record(
-                None,
-                None,
-                "setup-failed",
-                failure={"code": "RECOVERY_REFUSED", "message": message, "exitCode": None},
-            )
-            return False
-
-    def record(
-        self,
-        found: Object | None,
-        before: RunRecord | None,
-        outcome: Outcome,
-        *,
-        failure: RunRecordFailure | None = None,
-        stop: RunRecordStop | None = None,
-    ) -> None:
-        """Tells the store of a run that ends with no attempt here. `found`: what is written over;
-        `before`: the record that it is.
-        """
-        whole = ended_record(
-            self.boot, self.instance, outcome, before=before, failure=failure, stop=stop
-        )
-        if found and before is None:
-            # How often the one before was written is not known: so often it was not.
-            whole["heartbeat"] = int(time.time())
-        condition = {"If-Match": found.etag} if found else {"If-None-Match": "*"}
-        self.bucket.put(
-            RECORD_NAME, self.key.sign(whole), content_type="application/json", condition=condition
-        )
-
-    def finish(self, record: RunRecord) -> None:
-        """The launch template goes first: a fleet without one launches nothing. Then the fleet,
-        with its instances.
-        """
-        kept = (
-            self.config["finish"]
-            and self.config["finish"]["success" if record["outcome"] == "succeeded" else "failure"]
-        )
-        # What is kept for a look is the instance that the run was on.
-        self.delete(terminate=not kept or not os.path.exists(os.path.join(self.home, "run.json")))
-
-    def delete(self, terminate: bool) -> None:
-        fleet = self.ec2.own_fleet(self.instance, self.id)
-        if self.boot["fleet"]["template"] != "nx-ec2-%s" % self.id:
-            raise Failure(
-                "NOT_MANAGED",
-                "the launch template %r is not this run's" % self.boot["fleet"]["template"],
-            )
-        self.ec2.delete_template(self.boot["fleet"]["template"])
-        if fleet:
-            self.log("deleting the fleet %s" % fleet)
-            self.ec2.delete_fleet(fleet, terminate)
-
-    def close(self) -> None:
-        """The instance ends itself: so does its run, unless EC2 takes the instance back."""
-        if self.is_taken_back():
-            return
-        found, record = self.read()
-        if record is None:
-            trouble = atomic_files.read_object(self.path).get("trouble")
-            why = trouble or "the instance shut down before the run started"
-            self.record(
-                found,
-                None,
-                "setup-failed",
-                failure={"code": "NOT_STARTED", "message": why, "exitCode": None},
-            )
-        self.delete(terminate=True)
-
-    def is_taken_back(self) -> bool:
-        """Whether EC2 has given notice: what is left to be done is the next instance's."""
+    def _is_taken_back(self) -> bool:
+        """Whether EC2 has given notice: the next instance resumes the run."""
         if os.path.exists(os.path.join(self.root, "interruption.json")):
             return True
         try:
@@ -330,33 +191,61 @@ class Fleet:
         except Absent:
             return False
 
-    def trouble(self, failure: Failure) -> None:
-        text = ": ".join(
-            filter(None, [failure.message, failure.detail.get("aws") or failure.detail.get("fix")])
-        )
-        known = atomic_files.read_object(self.path).get("trouble")
+    def _may_start(self) -> bool:
+        """Whether the role may delete the fleet when the run has ended. If it may not, records that
+        the run failed.
+        """
+        try:
+            self.fleet.check_deletable()
+            return True
+        except Failure as failure:
+            if failure.code != "ACCESS_DENIED":
+                raise
+            message = MAY_NOT_DELETE % (failure.detail["action"], failure.message)
+            self.log(message)
+            refused = failure_cause.failure("RECOVERY_REFUSED", message, None)
+            self.record.end(None, None, "setup-failed", failure=refused)
+            return False
+
+    def _start(self, found: Object | None, record: RunRecord | None) -> None:
+        """Starts the next attempt. Records that the run failed if it can't be started."""
+        try:
+            attempt = start_attempt(self.boot, self.root, record)
+        except Failure as failure:
+            self.tries += 1
+            if failure.code in TEMPORARY or self.tries < MOST_TRIES:
+                raise
+            self._log_trouble(failure)
+            self.record.end(found, record, "setup-failed", failure=failure_dict(failure))
+            return
+        self.tries = 0
+        self.log("attempt %d of %s has begun" % (attempt, self.id))
+
+    def _finish(self, record: RunRecord) -> None:
+        """Deletes the fleet; its instances too, unless this one has had the run and is kept."""
+        finish = self.config["finish"]
+        is_kept = finish and finish["success" if record["outcome"] == "succeeded" else "failure"]
+        was_here = os.path.exists(os.path.join(self.run_dir, "run.json"))
+        self.fleet.delete(terminate=not is_kept or not was_here)
+
+    def _log_trouble(self, failure: Failure) -> None:
+        more = failure.detail.get("aws") or failure.detail.get("fix")
+        text = ": ".join(filter(None, [failure.message, more]))
+        known = atomic_files.read_object(self.trouble_path).get("trouble")
         if text != known:
             self.log(text)
-            atomic_files.write_json(self.path, {"trouble": text})
-
-    @property
-    def path(self) -> str:
-        """What is in the way, for whoever ends the run."""
-        return os.path.join(self.root, "watchdog", "boot.json")
+            atomic_files.write_json(self.trouble_path, {"trouble": text})
 
 
 def failure_dict(failure: Failure) -> RunRecordFailure:
     fix = failure.detail.get("fix")
-    return {
-        "code": failure.code,
-        "message": "%s (%s)" % (failure.message, fix) if fix else failure.message,
-        "exitCode": None,
-    }
+    message = "%s (%s)" % (failure.message, fix) if fix else failure.message
+    return {"code": failure.code, "message": message, "exitCode": None}
 
 
 def wait_for_boot() -> None:
-    """Users, disks and what the user's own data sets up are there when cloud-init is done; a
-    machine without it has booted.
+    """Waits until cloud-init has set up the users, the disks and what the user's own data asks for.
+    Returns at once on a machine without cloud-init.
     """
     try:
         subprocess.run(

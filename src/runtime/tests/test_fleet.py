@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from runs import KEY, part, signed, unsigned
 
 from nx_ec2_runtime.aws.metadata import Absent
-from nx_ec2_runtime.fleet import decision, fleet_run
+from nx_ec2_runtime.fleet import decision, fleet_run, own_fleet, start_attempt
 from nx_ec2_runtime.report.signed_record import RecordKey
 from nx_ec2_runtime.system.errors import Failure
 
@@ -239,19 +239,21 @@ class FleetTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.root)
         self.world = World()
         self.said = []
-        for name, value in (
-            ("Bucket", lambda *_: self.world),
-            ("Ec2", lambda *_: self.world),
-            ("plan_sync", lambda *_: {}),
-            ("Signer", lambda *_: None),
-            ("instance_role", lambda: None),
-            ("wait_for_boot", lambda: None),
-            ("TICK_S", 0.001),
-            ("LOOK_S", 0.001),
-            ("PAUSES", (0.001, 0.001)),
-            ("TAGS_TIMEOUT_S", 0.01),
+        for module, name, value in (
+            (fleet_run, "Bucket", lambda *_: self.world),
+            (fleet_run, "Ec2", lambda *_: self.world),
+            (fleet_run, "wait_for_boot", lambda: None),
+            (fleet_run, "ACTIVE_POLL_S", 0.001),
+            (fleet_run, "RECORD_POLL_S", 0.001),
+            (fleet_run, "FIRST_RETRY_S", 0.001),
+            (fleet_run, "LONGEST_RETRY_S", 0.001),
+            (start_attempt, "plan_sync", lambda *_: {}),
+            (start_attempt, "Signer", lambda *_: None),
+            (start_attempt, "instance_role", lambda: None),
+            (own_fleet, "TAGS_TIMEOUT_S", 0.01),
+            (own_fleet, "TAGS_POLL_S", 0.001),
         ):
-            patch = mock.patch.object(fleet_run, name, value)
+            patch = mock.patch.object(module, name, value)
             patch.start()
             self.addCleanup(patch.stop)
         for target, value in (
@@ -438,9 +440,9 @@ class FleetTest(unittest.TestCase):
         )
         self.world.objects["record.json"] = Stored(new)
         it = self.instance()
-        self.assertEqual(it.read()[1]["attempt"], 2)
+        self.assertEqual(it.record.read()[1]["attempt"], 2)
         self.world.objects["record.json"] = Stored(old)
-        self.assertIsNone(it.read()[1])
+        self.assertIsNone(it.record.read()[1])
         it.step()
         self.assertEqual(self.world.attempts, [])
 

@@ -1,0 +1,65 @@
+"""The record of a fleet's run in the store: read, and written where a run ends without an
+attempt.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..report.signed_record import RECORD as RECORD_NAME
+from ..report.signed_record import RecordKey, version
+from .ended_record import ended_record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..aws.bucket import Bucket, Object
+    from ..system.documents import Outcome, RunRecord, RunRecordFailure, RunRecordStop
+    from .boot_loader import BootDocument
+
+LARGEST_STOP_BYTES = 1024 * 1024
+
+
+class StoredRecord:
+    def __init__(self, boot: BootDocument, bucket: Bucket, instance: str) -> None:
+        self.boot, self.bucket, self.instance = boot, bucket, instance
+        self.key = RecordKey(boot["run"])
+        # The version of the newest record that was read.
+        self.seen = (0, 0)
+
+    def read(self) -> tuple[Object | None, RunRecord | None]:
+        """(found, record): None for a record that does not bear the run's signature, or is older
+        than one that was read before.
+        """
+        found, record = self.key.read(self.bucket)
+        if record is not None:
+            if version(record) < self.seen:
+                return found, None
+            self.seen = version(record)
+        return found, record
+
+    def is_stop_requested(self) -> bool:
+        """Whether a client has stopped the run."""
+        return self.key.is_stop(self.bucket.get("stop", limit=LARGEST_STOP_BYTES))
+
+    def end(
+        self,
+        found: Object | None,
+        before: RunRecord | None,
+        outcome: Outcome,
+        *,
+        failure: RunRecordFailure | None = None,
+        stop: RunRecordStop | None = None,
+    ) -> None:
+        """Writes that the run has ended. `found`: the object that is replaced; `before`: the record
+        in it, None if it is not the run's.
+        """
+        whole = ended_record(
+            self.boot, self.instance, outcome, before=before, failure=failure, stop=stop
+        )
+        if found and before is None:
+            # The heartbeat of the run's own record is not known: this one is surely larger.
+            whole["heartbeat"] = int(time.time())
+        condition = {"If-Match": found.etag} if found else {"If-None-Match": "*"}
+        self.bucket.put(
+            RECORD_NAME, self.key.sign(whole), content_type="application/json", condition=condition
+        )
