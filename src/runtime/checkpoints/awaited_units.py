@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Tuple
 
     from .checkpoint_state import State
-    from .checkpoint_units import Unit
+    from .unit import Unit
     from .unit_index import Units
     from .whole_units import WholeUnits
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Moves = List[Tuple[str, str]]
 
     class InProject(Protocol):
-        """The checkpoints in a project, as `project_checkpoints` has them."""
+        """The checkpoints in a project, as `project_files` has them."""
 
         work: str
 
@@ -51,7 +51,7 @@ def restore(
     """Makes the names that a checkpoint's object describes, verified, the account's: beside, then
     by rename, in place of what stands there.
 
-    What `directory` lies in is root's; `project` is a `project_checkpoints.Project`. A name that
+    What `directory` lies in is root's; `project` is a `project_files.ProjectFiles`. A name that
     stands there as it should be stays. `data` are the object's bytes, `sha256` what they must be;
     `get_part(sha256)` gives a part's bytes, or None, by several threads. Its manifest. Failure:
     CHECKPOINT_MISMATCH, PART_MISMATCH, PATH_BLOCKED, or of `get_part`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .checkpoint_state import State
-    from .checkpoint_units import Unit
+    from .unit import Unit
     from .unit_index import Units
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Collection, Iterable, Sequence
 
     from ..system.documents import SavedCheckpoint
-    from .checkpoint_units import Unit
+    from .unit import Unit
 
 
 class State:

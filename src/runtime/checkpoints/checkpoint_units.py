@@ -1,14 +1,15 @@
-"""What a checkpoint directory holds: units, each whole or still on its way."""
+"""Finds the units of a checkpoint directory, complete or still being written."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import stat
 
 from ..system import safe_walk
 from . import pointers, versions
 from .named_units import point
+from .unit import MARK, TRAINER, Unit
+from .unit_names import count_of, together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Collection
 
 
-# Names under which frameworks write what they rename when it is whole, and what marks another unit.
+# Names under which frameworks write what they rename when it is complete, and marks of other units.
 ON_ITS_WAY = re.compile(
     r"\..*|tmp-.*|.*\.(tmp|part|partial|complete)|.*\.orbax-checkpoint-tmp.*", re.DOTALL
 )
@@ -26,215 +27,8 @@ LOGS = re.compile(
     r"runs|logs|lightning_logs|wandb|mlruns|tensorboard|events\.out\.tfevents\..*|.*\.log",
     re.DOTALL,
 )
-TRAINER = re.compile(r"checkpoint-\d+")
-# Names that are one checkpoint together: TensorFlow's three files, shards `00001-of-00003`, a file
-# of each process.
-TENSORFLOW = re.compile(r"(?P<stem>.+)\.(index|meta|data-\d+-of-(?P<count>\d+))", re.DOTALL)
-SHARD = re.compile(
-    r"(?P<before>.*?)\d{4,}(?P<of>[-_]of[-_])(?P<count>\d{4,})(?P<after>.*)", re.DOTALL
-)
-RANK = re.compile(
-    r"(?P<before>(?:.*[-_.])?"
-    r"(?:rank|shard|worker|proc|process|gpu|mp_rank|tp_rank|pp_rank|dp_rank)[-_=]?)"
-    r"(?P<n>\d+)(?P<after>.*)",
-    re.DOTALL,
-)
-MARK = ".complete"
-# A unit that does not change for so long, seconds, is taken to be whole.
+# A unit that has not changed for this long counts as complete.
 QUIET_S = 2.0
-# A client reads no longer path, bytes.
-LONGEST_PATH = 4096
-# A file of so many bytes is sparse where it is more than so many times as large as what is written
-# of it: a file system that compresses makes weights smaller, but not as much.
-SPARSE, SPARSE_RATIO = 1 << 30, 64
-
-
-class Unit:
-    """One top-level name of a checkpoint directory, or several that only make a checkpoint
-    together.
-    """
-
-    names: dict[str, str]
-    files: list[str]
-    inodes: set[tuple[int, str]]
-    points: set[str]
-    to: str | None
-    version: tuple[float, ...] | None
-    count: int | None
-    order: tuple[int, int, str]
-    why: str | None
-    sparse: str | None
-    _signature: str | None
-    _lines: list[tuple[str, int, int, int, int, int, int]]
-    _mark: float | None
-    _times: dict[str, tuple[int, int, int]]
-
-    def __init__(self, label: str, account: pwd.struct_passwd | None = None) -> None:
-        # What it is called: its name, or the stem of its names.
-        self.label, self.account = label, account
-        # Its top-level names: "directory", "file" or "link".
-        self.names = {}
-        self.files = []
-        # (inode, name) of each file.
-        self.inodes = set()
-        # The labels of units that it names; `missing`: it names one that is not there; `to`: the
-        # name that a link leads to.
-        self.points, self.missing, self.to = set(), False, None
-        # The same for units that are versions of one another.
-        self.family = versions.family(label)
-        # Equal for what was written at one step: `versions.version`.
-        self.version = versions.version(label, self.family)
-        # How many files it has when it is complete, None where no name says.
-        self.count = None
-        # When it changed last, seconds, by what its files and directories say.
-        self.changed = 0.0
-        # When the last of its files was changed, which no program can set: (ctime, name as
-        # numbers sort).
-        self.order = (0, len(label), label)
-        # Why it can not be saved.
-        self.why = None
-        # Why it can not be saved as it is: a file of it is sparse. It may be filled in later.
-        self.sparse = None
-        # Whether the Trainer makes those beside it: then it has a trainer_state.json when it is
-        # whole.
-        self.is_beside_trainers = False
-        self._signature = None
-        self._lines, self._newest, self._mark = [], 0.0, None
-        # Of each name: (ctime of the name itself, the latest time of anything in it, its own
-        # mtime), ns.
-        self._times = {}
-
-    def move_below(self, prefix: str) -> None:
-        """Gives it, and what it names, the names that they have in a directory above; a label is
-        told from others by it.
-        """
-        if any(
-            len((prefix + path).encode("utf-8", "surrogateescape")) > LONGEST_PATH
-            for path in list(self.names) + self.files
-        ):
-            self.why = "%s: its path is longer than %d bytes" % (
-                safe_walk.shown(self.label),
-                LONGEST_PATH,
-            )
-        if safe_walk.shown(prefix) != prefix and self.why is None:
-            self.why = "%s: the name of its directory is not UTF-8" % safe_walk.shown(self.label)
-        self.why = self.why and safe_walk.shown(prefix) + self.why
-        self.sparse = self.sparse and safe_walk.shown(prefix) + self.sparse
-        self.label, self.family = prefix + self.label, prefix + self.family
-        self.names = {prefix + name: kind for name, kind in self.names.items()}
-        self.files = [prefix + path for path in self.files]
-        self.points = {prefix + label for label in self.points}
-        self.order = (self.order[0], len(self.label), self.label)
-
-    @property
-    def is_pointer(self) -> bool:
-        return bool(self.points) or self.missing or self.to is not None
-
-    @property
-    def switched_in(self) -> bool:
-        """Whether each of its names was renamed, or changed in its mode alone, after the last write
-        to anything in it.
-        """
-        return all(
-            came > written and came >= latest for came, latest, written in self._times.values()
-        )
-
-    def add(self, path: str, found: os.stat_result) -> None:
-        isdir = stat.S_ISDIR(found.st_mode)
-        name, _, below = path.partition("/")
-        if not below:
-            self.names[name] = (
-                "directory" if isdir else "link" if stat.S_ISLNK(found.st_mode) else "file"
-            )
-            self._times[name] = (found.st_ctime_ns, found.st_mtime_ns, found.st_mtime_ns)
-        else:
-            came, latest, written = self._times[name]
-            self._times[name] = (came, max(latest, found.st_mtime_ns, found.st_ctime_ns), written)
-        self._lines.append((
-            path,
-            stat.S_IFMT(found.st_mode),
-            found.st_mode & 0o100,
-            0 if isdir else found.st_size,
-            found.st_mtime_ns,
-            found.st_ctime_ns,
-            found.st_ino,
-        ))
-        if path == name + "/" + MARK:
-            self._mark = found.st_mtime
-        else:
-            self.changed = max(self.changed, found.st_mtime)
-        if self.names.get(path) == "link":
-            self._came(found)
-            return
-        why = safe_walk.what_else(path, found, self.account)
-        if why:
-            self.why = "%s: %s" % (safe_walk.shown(path), why)
-            return
-        if isdir:
-            # Renamed in, not merely emptied.
-            if not below and found.st_ctime_ns > found.st_mtime_ns:
-                self._came(found)
-            return
-        self.files.append(path)
-        if found.st_size >= SPARSE and found.st_size > SPARSE_RATIO * found.st_blocks * 512:
-            what = (safe_walk.shown(path), found.st_size, found.st_blocks * 512)
-            self.sparse = (
-                "%s: it is sparse: of its %d bytes, %d are written, "
-                "and the rest would be saved as zeros" % what
-            )
-        self.inodes.add((found.st_ino, path.rpartition("/")[2]))
-        self._came(found)
-        if path != name + "/" + MARK:
-            self._newest = max(self._newest, found.st_mtime)
-
-    def _came(self, found: os.stat_result) -> None:
-        self.order = (max(self.order[0], found.st_ctime_ns),) + self.order[1:]
-
-    def mark(self, found: os.stat_result) -> None:
-        if stat.S_ISREG(found.st_mode):
-            self._mark = found.st_mtime
-
-    @property
-    def marked(self) -> bool:
-        """Whether it says itself that it is whole: the mark is no older than what it marks."""
-        return self._mark is not None and self._mark >= self._newest
-
-    @property
-    def signature(self) -> str:
-        """Another one after each change of anything in it."""
-        if self._signature is None:
-            self._signature = hashlib.sha256(
-                repr(self._lines).encode("utf-8", "surrogateescape")
-            ).hexdigest()
-        return self._signature
-
-    @property
-    def trainers(self) -> bool:
-        """Whether the Trainer of Hugging Face has made it."""
-        return TRAINER.fullmatch(pointers.last_component(self.label)) is not None and any(
-            self.label + name in self.files
-            for name in ("/training_args.bin", "/trainer_state.json")
-        )
-
-    @property
-    def is_orbax_step(self) -> bool:
-        """Whether Orbax has made it, whose name is the step alone."""
-        return self.label.isdigit() and self.label + "/_CHECKPOINT_METADATA" in self.files
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a file lacks: one that its framework writes last, or a shard of those that the
-        names count.
-        """
-        there = set(self.files)
-        if (
-            self.trainers or self.is_beside_trainers
-        ) and self.label + "/trainer_state.json" not in there:
-            return True
-        if self.count is not None and len(there) < self.count:
-            return True
-        sharded = {path.rpartition("/")[0] for path in self.files if path.endswith(".distcp")}
-        return any(directory + "/.metadata" not in there for directory in sharded)
 
 
 def find(
@@ -244,68 +38,79 @@ def find(
     names: Collection[str] | None = None,
     at: str | None = None,
 ) -> dict[str, Unit]:
-    """The units by their labels. An empty one is none. `directory` is its path, or its descriptor;
+    """The units by their labels, without empty ones. `directory` is its path, or its descriptor;
     then `at` is its path.
 
-    `names`: those that may be units, or parts of one; default: all that are neither on their way
-    nor logs.
+    `names`: those that may be units, or parts of one; default: all that are neither still being
+    written nor logs.
     """
-
-    def is_left_out(name: str) -> bool:
-        if names is not None:
-            return name not in names
-        return bool(ON_ITS_WAY.fullmatch(name) or LOGS.fullmatch(name))
-
-    tops: dict[str, os.stat_result] = {}
-    found_below: dict[str, list[tuple[str, os.stat_result]]] = {}
-    marks: dict[str, os.stat_result] = {}
-    links: dict[str, str] = {}
-    for path, found in safe_walk.walk(
-        directory, account=account, skip=lambda path, name, _: path == name and is_left_out(name)
-    ):
-        name, _, below = path.partition("/")
-        if not below and name.endswith(MARK):
-            marks[name[: -len(MARK)]] = found
-        if is_left_out(name):
-            continue
-        if below:
-            if name in found_below:
-                found_below[name].append((path, found))
-            continue
-        if stat.S_ISLNK(found.st_mode):
-            to = link_of(directory, name, at or str(directory))
-            if to is None:
-                continue
-            links[name] = to
-        tops[name] = found
-        found_below[name] = []
+    listing = Listing(directory, account, names=names, at=at)
     units: dict[str, Unit] = {}
-    for label, group in together({name for name in tops if name not in links}, tops).items():
+    for label, group in together(listing.tops.keys() - listing.links, listing.tops).items():
         unit = units[label] = Unit(label, account)
         for name in sorted(group):
-            unit.add(name, tops[name])
-            for path, found in found_below[name]:
+            unit.add(name, listing.tops[name])
+            for path, found in listing.below[name]:
                 unit.add(path, found)
         unit.count = count_of(group)
-    for label, found in marks.items():
+    for label, found in listing.marks.items():
         if label in units:
             units[label].mark(found)
     units = {label: unit for label, unit in units.items() if unit.files or unit.why}
-    for name, to in links.items():
+    for name, to in listing.links.items():
         unit = units[name] = Unit(name, account)
         unit.to = to
-        unit.add(name, tops[name])
+        unit.add(name, listing.tops[name])
     point(directory, units, account)
     tell_versions(units)
-    # Beside its checkpoints the Trainer writes the model, its card, its arguments: they would push
-    # the checkpoints out.
-    if any(unit.trainers for unit in units.values()):
-        kept = {label for label in units if TRAINER.fullmatch(label)}
-        for label in kept:
-            units[label].is_beside_trainers = True
-        kept |= {label for label, unit in units.items() if unit.points and unit.points <= kept}
-        units = {label: unit for label, unit in units.items() if label in kept}
-    return units
+    return without_beside_trainers(units)
+
+
+class Listing:
+    """What a checkpoint directory holds. `tops`: the stat result of each top-level name that may be
+    of a unit; `below`: the paths below it, with theirs; `marks`: the files that mark a unit as
+    complete, by its name; `links`: where top-level links lead to.
+    """
+
+    def __init__(
+        self,
+        directory: str | int,
+        account: pwd.struct_passwd | None,
+        *,
+        names: Collection[str] | None,
+        at: str | None,
+    ) -> None:
+        self.tops: dict[str, os.stat_result] = {}
+        self.below: dict[str, list[tuple[str, os.stat_result]]] = {}
+        self.marks: dict[str, os.stat_result] = {}
+        self.links: dict[str, str] = {}
+
+        def is_left_out(name: str) -> bool:
+            if names is not None:
+                return name not in names
+            return bool(ON_ITS_WAY.fullmatch(name) or LOGS.fullmatch(name))
+
+        for path, found in safe_walk.walk(
+            directory,
+            account=account,
+            skip=lambda path, name, _: path == name and is_left_out(name),
+        ):
+            name, _, below = path.partition("/")
+            if not below and name.endswith(MARK):
+                self.marks[name[: -len(MARK)]] = found
+            if is_left_out(name):
+                continue
+            if below:
+                if name in self.below:
+                    self.below[name].append((path, found))
+                continue
+            if stat.S_ISLNK(found.st_mode):
+                to = link_of(directory, name, at or str(directory))
+                if to is None:
+                    continue
+                self.links[name] = to
+            self.tops[name] = found
+            self.below[name] = []
 
 
 def link_of(directory: str | int, name: str, at: str) -> str | None:
@@ -315,62 +120,17 @@ def link_of(directory: str | int, name: str, at: str) -> str | None:
         return None
 
 
-def together(names: Collection[str], tops: dict[str, os.stat_result]) -> dict[str, set[str]]:
-    """{label: names}: names that are one checkpoint together under one label, each other name under
-    itself.
+def without_beside_trainers(units: dict[str, Unit]) -> dict[str, Unit]:
+    """The Trainer's checkpoints and what points to them alone, where it has made some: beside them
+    it writes the model, its card, its arguments, which would push the checkpoints out.
     """
-    files = {name for name in names if stat.S_ISREG(tops[name].st_mode)}
-    stems = {
-        match.group("stem")
-        for match in map(TENSORFLOW.fullmatch, files)
-        if match and match.group("count")
-    }
-    groups: dict[str, set[str]] = {}
-    for name in names:
-        groups.setdefault(stem(name, stems) if name in files else name, set()).add(name)
-    return {
-        (label if group == {label} or label not in names else min(group)): group
-        for label, group in groups.items()
-    }
-
-
-def stem(name: str, stems: Collection[str]) -> str:
-    """The label of a file. `stems`: those of TensorFlow's checkpoints that have data."""
-    match = TENSORFLOW.fullmatch(name)
-    if match:
-        return match.group("stem") if match.group("stem") in stems else name
-    match = SHARD.fullmatch(name)
-    if match:
-        return (
-            match.group("before")
-            + "*"
-            + match.group("of")
-            + match.group("count")
-            + match.group("after")
-        )
-    match = RANK.fullmatch(name)
-    return match.group("before") + "*" + match.group("after") if match else name
-
-
-def count_of(names: Collection[str]) -> int | None:
-    """How many files make the unit, None where its names do not say."""
-    tensorflow, shards, ranks = (
-        [match for match in map(rule.fullmatch, names) if match]
-        for rule in (TENSORFLOW, SHARD, RANK)
-    )
-    data = [int(match.group("count")) for match in tensorflow if match.group("count")]
-    if data:
-        # Beside the data, the index must be there, which is written last.
-        others = sum(1 for match in tensorflow if not match.group("count"))
-        return max(data) + (
-            others if any(name.endswith(".index") for name in names) else others + 1
-        )
-    if shards:
-        return max(int(match.group("count")) for match in shards)
-    if ranks:
-        numbers = [int(match.group("n")) for match in ranks]
-        return max(numbers) - min(numbers) + 1
-    return None
+    if not any(unit.trainers for unit in units.values()):
+        return units
+    kept = {label for label in units if TRAINER.fullmatch(label)}
+    for label in kept:
+        units[label].is_beside_trainers = True
+    kept |= {label for label, unit in units.items() if unit.points and unit.points <= kept}
+    return {label: unit for label, unit in units.items() if label in kept}
 
 
 def tell_versions(units: dict[str, Unit]) -> None:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from ..system.documents import SavedCheckpoint
     from .checkpoint_restore import Entry, Manifest
-    from .checkpoint_units import Unit
     from .part_upload import Parts
     from .project_checkpoints import Project
+    from .unit import Unit
 
     class Objects(Protocol):
         def put(self, name: str, data: bytes) -> object: ...

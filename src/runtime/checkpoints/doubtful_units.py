@@ -9,7 +9,7 @@ from .whole_units import QUIET_ALTHOUGH_OPEN_S
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .checkpoint_state import State
-    from .checkpoint_units import Unit
+    from .unit import Unit
     from .unit_index import Units
     from .whole_units import WholeUnits
 

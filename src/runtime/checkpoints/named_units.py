@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Dict, Iterator, List, Mapping, Protocol, Tuple
 
     class Named(Protocol):
-        """A unit, as `checkpoint_units` has it."""
+        """A unit, as `unit.Unit` has it."""
 
         label: str
         names: dict[str, str]

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Collection, Mapping
 
-    from .checkpoint_units import Unit
+    from .unit import Unit
 
 
 def correct(

@@ -5,53 +5,36 @@ docs/reference/formats.md, "Checkpoint".
 from __future__ import annotations
 
 import os
-import re
-import stat
 import time
 
-from ..run_dir.written_files import CACHES, Inputs, Outputs
-from ..system import account as accounts
+from ..run_dir.written_files import Inputs, Outputs
 from ..system import safe_walk
-from ..system.errors import Failure
 from ..system.left_processes import open_below
-from . import checkpoint_units, pointers, versions
-from .checkpoint_restore import PREFIX, in_project, owner
+from . import checkpoint_units
+from .checkpoint_restore import PREFIX
+from .project_files import below
+from .project_search import search
+from .unit import MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
-    from typing import Callable, Dict, Iterable, Set, Tuple
+    from typing import Callable
 
     from ..system.documents import RunSpec
     from ..system.left_processes import Opened
-    from .checkpoint_restore import Manifest, Moves
-    from .checkpoint_units import Unit
-
-    # By path: names that may be units, or files of one; and names of pointers.
-    Directories = Dict[str, Tuple[Set[str], Set[str]]]
+    from .project_search import Directories
+    from .unit import Unit
 
 
-# What frameworks and loggers append to beside their checkpoints.
-APPENDED = re.compile(r".*\.(csv|tsv|jsonl)", re.DOTALL)
-# Names of directories that are one checkpoint, whatever their numbers count.
-UNIT = re.compile(
-    r"\d+|.*\.(ckpt|pt|pth|keras|orbax|safetensors|distcp|zarr)", re.DOTALL | re.IGNORECASE
-)
-# A directory that holds one of these is one checkpoint: Accelerate, the Trainer, PyTorch's
-# distributed checkpoints, Orbax, Keras.
-HELD = re.compile(
-    r"\.metadata|\.complete|_CHECKPOINT_METADATA|_METADATA|saved_model\.pb|trainer_state\.json|"
-    r"(optimizer|scheduler)\.(bin|pt)|random_states_\d+\.pkl"
-)
-# A project is not searched again for so many times as long as the last search took.
-REST = 10
+# The pause between two searches, as a multiple of the duration of the last one.
+PAUSE_FACTOR = 10
 
 
 class Project:
     """The checkpoints in the project of one run.
 
-    The project is the training's: all in it is reached from descriptors, and written to by a
-    process of its user.
+    The project is the training's: all in it is reached from descriptors.
     """
 
     inputs: Inputs | None
@@ -71,17 +54,13 @@ class Project:
         self.clock, self.work = clock, os.path.join(run_dir, "work")
         self.rules = Outputs(spec, "checkpoints")
         self.inputs = None
-        # {directory: (names that may be units, or files of one; names of pointers, which count
-        # where they lead to a unit)}
         self.directories, self.due = {}, None
         # {label: (signature, whether all of it is as it was sent)}
         self.known = {}
 
     def below(self, name: str) -> str:
-        """Where what has this name, or path, in a checkpoint lies, relative to the work
-        directory.
-        """
-        return os.path.normpath(os.path.join(self.root, name))
+        """Where what has this name in a checkpoint lies, relative to the work directory."""
+        return below(self.root, name)
 
     def find(self, again: bool = False) -> dict[str, Unit]:
         """The units by their labels. There is none before the training begins, and what the sync or
@@ -93,9 +72,9 @@ class Project:
             return {}
         began = self.clock()
         if again or self.due is None or began >= self.due:
-            self.directories = self._search()
+            self.directories = search(self.work, self.root, rules=self.rules, account=self.account)
             now = self.clock()
-            self.due = now + REST * (now - began)
+            self.due = now + PAUSE_FACTOR * (now - began)
         there: dict[str, Unit] = {}
         for directory, (names, extra) in self.directories.items():
             there.update(self._units(directory, names, extra))
@@ -119,7 +98,7 @@ class Project:
         return {
             path[len(PREFIX) :]
             for unit in found.values()
-            for path in unit.files + [unit.label + checkpoint_units.MARK]
+            for path in unit.files + [unit.label + MARK]
         }
 
     def _has_begun(self) -> bool:
@@ -172,206 +151,6 @@ class Project:
         except OSError:
             return False
 
-    def _search(self) -> Directories:
-        found: Directories = {}
-        try:
-            descriptor = safe_walk.open_directory(self.work, self.root)
-        except OSError as error:
-            if error.errno not in safe_walk.GONE:
-                raise
-            return found
-        try:
-            self._search_directory(
-                descriptor, "", is_named=False, found=found, depth=safe_walk.DEPTH
-            )
-        finally:
-            os.close(descriptor)
-        return found
-
-    def _search_directory(
-        self, descriptor: int, path: str, *, is_named: bool, found: Directories, depth: int
-    ) -> None:
-        """Adds the names of a directory. `is_named`: a rule names it, or one that it is in."""
-        if not depth or not safe_walk.may_read(os.fstat(descriptor), self.account):
-            return
-        there = sorted(os.listdir(descriptor))
-        names: set[str] = set()
-        for name in there:
-            inner = path + "/" + name if path else name
-            rules = self.rules
-            is_meant = rules.names(inner)
-            leads_on = rules.may_hold(inner)
-            if checkpoint_units.ON_ITS_WAY.fullmatch(name) and not leads_on:
-                continue
-            if (
-                not is_meant
-                and not leads_on
-                and (
-                    name in CACHES
-                    or (
-                        is_named
-                        and (checkpoint_units.LOGS.fullmatch(name) or APPENDED.fullmatch(name))
-                    )
-                )
-            ):
-                continue
-            try:
-                is_directory = stat.S_ISDIR(
-                    os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-                )
-                if not is_directory:
-                    if is_meant or is_named:
-                        names.add(name)
-                    continue
-                below = os.open(name, safe_walk.DIRECTORY, dir_fd=descriptor)
-            except OSError as error:
-                if error.errno in safe_walk.GONE + safe_walk.OUT_OF_REACH:
-                    continue
-                raise
-            try:
-                if (is_meant or is_named) and is_unit(name, os.listdir(below)):
-                    names.add(name)
-                elif is_meant or is_named or rules.may_match_below(inner):
-                    self._search_directory(
-                        below,
-                        inner,
-                        is_named=is_meant or is_named,
-                        found=found,
-                        depth=depth - 1,
-                    )
-            finally:
-                os.close(below)
-        if names:
-            found[path] = (
-                names,
-                set() if is_named else {name for name in pointers.KNOWN if name in there} - names,
-            )
-
-    # Putting back, and moving aside.
-
-    def refuse_others(self, manifest: Manifest) -> None:
-        """Failure where a checkpoint would be put where no path of today's is, or in place of a
-        sent file that is not the unit's own.
-        """
-        own = {entry["path"] for entry in manifest["files"]} | {
-            each["name"] for each in manifest["names"] if each["kind"] == "link"
-        }
-        names = {each["name"] for each in manifest["names"] if in_project(each["name"])}
-        for name in sorted(names):
-            if (
-                not self.rules.match(name[len(PREFIX) :])
-                and name.rpartition("/")[2] not in pointers.KNOWN
-            ):
-                raise Failure(
-                    "PATH_BLOCKED",
-                    "the checkpoint holds %s, which no path of train.checkpoints.paths names"
-                    % safe_walk.shown(name),
-                    path=safe_walk.shown(name),
-                )
-        for sent in Inputs(self.run_dir).entries if names else ():
-            path = (
-                os.path.relpath(os.fsdecode(sent), self.root)
-                if self.root != "."
-                else os.fsdecode(sent)
-            )
-            if (
-                not path.startswith("../")
-                and owner(PREFIX + path, names) is not None
-                and PREFIX + path not in own
-            ):
-                raise Failure(
-                    "PATH_BLOCKED",
-                    "%s was sent, and the checkpoint would replace it" % safe_walk.shown(path),
-                    path=safe_walk.shown(path),
-                )
-
-    def put(self, stage: str, moves: Moves) -> None:
-        """Moves (name in `stage`/new, name of the checkpoint) to where they belong, in this order;
-        what stands there to `stage`/old.
-
-        It is done by a process of the account's: whatever stands in the project, root puts nothing
-        through it.
-        """
-        account = self.account
-        assert account
-        new, old = os.path.join(stage, "new"), os.path.join(stage, "old")
-        for each in (new, old):
-            accounts.own(each, account)
-        made, spent, work = (safe_walk.open_directory(each) for each in (new, old, self.work))
-
-        def move() -> None:
-            for number, name in moves:
-                parent, last = self._parent(work, name, make=True)
-                try:
-                    replace(number, last, made=made, parent=parent, spent=spent)
-                finally:
-                    os.close(parent)
-
-        try:
-            accounts.act(account, move)
-        except OSError as error:
-            raise Failure(
-                "PATH_BLOCKED",
-                "the checkpoint can't be restored into the project: %s" % error,
-                path=self.root,
-            )
-        finally:
-            for each in (made, spent, work):
-                os.close(each)
-
-    def move_aside(self, name: str, aside: str) -> bool:
-        """Moves what has a name in a checkpoint into the directory `aside`, which is made; whether
-        it was there.
-        """
-        account = self.account
-        assert account
-        os.makedirs(aside, exist_ok=True)
-        accounts.own(aside, account)
-        target, work = safe_walk.open_directory(aside), safe_walk.open_directory(self.work)
-
-        def move() -> bool:
-            try:
-                parent, last = self._parent(work, name)
-            except OSError as error:
-                if error.errno in safe_walk.GONE:
-                    return False
-                raise
-            try:
-                os.rename(
-                    last,
-                    name[len(PREFIX) :].replace("/", "_"),
-                    src_dir_fd=parent,
-                    dst_dir_fd=target,
-                )
-                return True
-            except FileNotFoundError:
-                return False
-            finally:
-                os.close(parent)
-
-        try:
-            return accounts.act(account, move)
-        finally:
-            os.close(target)
-            os.close(work)
-
-    def _parent(self, work: int, name: str, make: bool = False) -> tuple[int, str]:
-        """(the descriptor of the directory that a name is in, the last component)."""
-        directory, _, last = self.below(name).rpartition("/")
-        descriptor = safe_walk.open_directory(work)
-        for each in directory.split("/") if directory else ():
-            try:
-                if make:
-                    try:
-                        os.mkdir(each, 0o755, dir_fd=descriptor)
-                    except FileExistsError:
-                        pass
-                inner = os.open(each, safe_walk.DIRECTORY, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
-            descriptor = inner
-        return descriptor, last
-
 
 def with_named(chosen: dict[str, Unit], there: dict[str, Unit]) -> dict[str, Unit]:
     """Units with all that pointers among them name."""
@@ -382,27 +161,3 @@ def with_named(chosen: dict[str, Unit], there: dict[str, Unit]) -> dict[str, Uni
                 chosen[label] = there[label]
                 left.append(there[label])
     return chosen
-
-
-def replace(number: str, name: str, *, made: int, parent: int, spent: int) -> None:
-    try:
-        os.rename(name, number, src_dir_fd=parent, dst_dir_fd=spent)
-    except FileNotFoundError:
-        pass
-    os.rename(number, name, src_dir_fd=made, dst_dir_fd=parent)
-
-
-def is_unit(name: str, there: Iterable[str]) -> bool:
-    """Whether a directory is one checkpoint, by its name and by what is there; else each file in it
-    is.
-    """
-    if is_numbered(name) or UNIT.fullmatch(name):
-        return True
-    return any(HELD.fullmatch(each) for each in there) and not any(
-        is_numbered(each) for each in there
-    )
-
-
-def is_numbered(name: str) -> bool:
-    """Whether the number of a step, of an epoch or of a checkpoint is in it."""
-    return versions.family(name) != name

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterable
 
-    from .checkpoint_units import Unit
+    from .unit import Unit
 
 
 class Units:

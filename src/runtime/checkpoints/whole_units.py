@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from .checkpoint_state import State
-    from .checkpoint_units import Unit
     from .project_checkpoints import Project
+    from .unit import Unit
     from .unit_index import Units
 
 

@@ -73,7 +73,7 @@ class ResumeCheckpoint:
                 run.run_dir,
                 account=run.account,
                 before=self.stops.raise_if_requested,
-                project=run.project_checkpoints(),
+                project=run.project_files(),
             )
         except Stopped:
             self.stops.check()

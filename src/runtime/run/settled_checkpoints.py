@@ -63,7 +63,7 @@ class SettledCheckpoints:
         saved = self._saved()
         last = saved.get("last")
         if last and last["own"]:
-            project = run.project_checkpoints()
+            project = run.project_files()
             if not lacking(last, directory, run.account, project=project):
                 number = saved["kept"][-1]["n"]
                 run.log.say("the checkpoint %d is complete in its place" % number)
@@ -114,7 +114,7 @@ class SettledCheckpoints:
         aside = os.path.join(run.run_dir, "half", str(run.record["attempt"] - 1))
         if in_project(name):
             aside = os.path.join(aside, "project")
-            return aside if run.project_checkpoints().move_aside(name, aside) else None
+            return aside if run.project_files().move_aside(name, aside) else None
         os.makedirs(aside, exist_ok=True)
         try:
             origin = os.path.join(run.run_dir, "checkpoints", name)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pwd
     from typing import Any
 
-    from ..checkpoints.project_checkpoints import Project
+    from ..checkpoints.project_files import ProjectFiles
     from ..system.cgroup import Cgroup
     from ..system.documents import RunSpec
     from .masking import Mask
@@ -66,8 +66,8 @@ class SupervisedRun:
             self.log.release()
             atomic_files.write_json(path, self.record)
 
-    def project_checkpoints(self) -> Project:
-        """The checkpoints that the training writes into its project."""
-        from ..checkpoints.project_checkpoints import Project
+    def project_files(self) -> ProjectFiles:
+        """The project, into which checkpoints are restored."""
+        from ..checkpoints.project_files import ProjectFiles
 
-        return Project(self.run_dir, self.spec, self.account)
+        return ProjectFiles(self.run_dir, self.spec, self.account)

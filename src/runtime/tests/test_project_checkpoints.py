@@ -22,6 +22,7 @@ from nx_ec2_runtime.checkpoints import (
     checkpoints,
     part_upload,
     project_checkpoints,
+    project_files,
 )
 from nx_ec2_runtime.run_dir import written_files
 from nx_ec2_runtime.system import atomic_files
@@ -105,7 +106,7 @@ class InProject(Saving):
                 file.write(b"s" * entry[2])
         written_files.keep_sent(home, dict(sorted(self.sent.items())))
         data = self.bucket.objects["checkpoint/%d.json" % n]
-        project = project_checkpoints.Project(home, part(paths) if paths else self.part, ACCOUNT)
+        project = project_files.ProjectFiles(home, part(paths) if paths else self.part, ACCOUNT)
         checkpoint_restore.restore(
             data,
             hashlib.sha256(data).hexdigest(),
@@ -349,7 +350,7 @@ class SavingTest(InProject):
         self.assertEqual(self.content(it.latest()), b"whole")
         self.assertEqual(list(it.state["refused"]), ["./out/ckpt.pt"])
         aside = os.path.join(self.home, "aside")
-        project = project_checkpoints.Project(self.home, self.part, ACCOUNT)
+        project = project_files.ProjectFiles(self.home, self.part, ACCOUNT)
         self.assertTrue(project.move_aside("./out/ckpt.pt", aside))
         self.assertFalse(project.move_aside("./out/ckpt.pt", aside))
         self.assertEqual(
@@ -522,7 +523,7 @@ class RestoringTest(InProject):
                 os.path.join(self.home, "checkpoints"),
                 get_part=self.bucket.part,
                 account=ACCOUNT,
-                project=project_checkpoints.Project(self.home, self.part, ACCOUNT),
+                project=project_files.ProjectFiles(self.home, self.part, ACCOUNT),
             )
         self.assertEqual(raised.exception.code, "PATH_BLOCKED")
         self.assertEqual(os.listdir(beside), [])
@@ -556,7 +557,7 @@ class AsTheUserTest(Outside):
         }).encode()
 
     def restore(self):
-        it = project_checkpoints.Project(self.home, part(["out"]), NOBODY)
+        it = project_files.ProjectFiles(self.home, part(["out"]), NOBODY)
         checkpoint_restore.restore(
             self.manifest,
             hashlib.sha256(self.manifest).hexdigest(),

@@ -19,8 +19,10 @@ from nx_ec2_runtime.checkpoints import (
     checkpoint_units,
     named_units,
     pointers,
+    unit_names,
     versions,
 )
+from nx_ec2_runtime.checkpoints.unit import Unit
 from nx_ec2_runtime.system import atomic_files
 from nx_ec2_runtime.system.errors import Failure
 
@@ -652,7 +654,7 @@ class PointersTest(unittest.TestCase):
                 )
                 for _ in range(rng.randrange(7))
             ]
-            units = {label: checkpoint_units.Unit(label) for label in labels}
+            units = {label: Unit(label) for label in labels}
             for label, unit in units.items():
                 unit.names = dict.fromkeys(
                     [label] + [label + "-%d" % n for n in range(rng.randrange(3))], "file"
@@ -730,7 +732,7 @@ class PointersTest(unittest.TestCase):
             ("other.index", "other.index"),
             ("a\n1", "a\n1"),
         ):
-            self.assertEqual(checkpoint_units.stem(name, {"ckpt-1"}), stem, name)
+            self.assertEqual(unit_names.stem(name, {"ckpt-1"}), stem, name)
 
 
 class NextAttemptTest(Sets):
