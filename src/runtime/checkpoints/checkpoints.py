@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 
 from ..system import safe_walk
 from . import checkpoint_units, order_of_units
-from .awaited_units import Awaited, steps
-from .checkpoint_restore import in_project, owner
+from .awaited_units import Awaited
 from .checkpoint_sets import Sets
-from .checkpoint_state import State, forget
+from .checkpoint_state import State
 from .doubtful_units import doubtful
 from .part_upload import Changed
+from .set_upload import SetUpload, last_set
 from .unit_index import Units
 from .whole_units import QUIET_ALTHOUGH_OPEN_S, WholeUnits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
-    from typing import Any, Callable, Collection, Iterable, Mapping, Protocol, Sequence
+    from typing import Callable, Iterable, Sequence
 
     from ..system.documents import SavedCheckpoint
-    from .checkpoint_restore import Entry, Manifest
+    from .checkpoint_restore import Manifest
     from .part_upload import Parts
     from .project_checkpoints import Project
+    from .set_upload import Objects
     from .unit import Unit
 
-    class Objects(Protocol):
-        def put(self, name: str, data: bytes) -> object: ...
-
-
-# A look gives up after as many sets of which something changed while it was read.
-TRIES = 3
+# A look ends after this many sets of which something changed while it was read.
+MOST_CHANGED_SETS = 3
 
 
 class Checkpoints:
@@ -48,7 +43,6 @@ class Checkpoints:
     `project`: a `project_checkpoints.Project`, None: it has none.
     """
 
-    read: dict[str, tuple[str, list[Entry]]]
     waiting: float | None
 
     def __init__(
@@ -69,7 +63,7 @@ class Checkpoints:
         project: Project | None = None,
         file_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.directory, self.parts, self.bucket = directory, parts, bucket
+        self.directory = directory
         self.keep, self.every, self.attempt = keep, every, attempt
         self.clock, self.wall, self.file_clock = clock, wall, file_clock
         self.account, self.project = account, project
@@ -77,8 +71,14 @@ class Checkpoints:
         self.wholeness = WholeUnits(
             directory, self.state, clock=clock, account=account, project=project
         )
-        # label -> (signature, the entries of its files): what need not be read again
-        self.read = {}
+        self.upload = SetUpload(
+            directory,
+            self.state,
+            parts=parts,
+            bucket=bucket,
+            project=project,
+            keep=keep,
+        )
         # Since when a set waits for units that are being written.
         self.waiting = None
         if self.state["attempt"] != attempt:
@@ -126,7 +126,8 @@ class Checkpoints:
         now = self.clock()
         if final:
             self._judge(units, cut, ended=self.wall() if ended is None else ended, now=now)
-        self._finish()
+        if self.upload.finish():
+            self.waiting = None
         whole = self.wholeness.find(units, now, final)
         awaited = Awaited(units, whole, self.state, wholeness=self.wholeness, now=now)
         if not final:
@@ -149,7 +150,7 @@ class Checkpoints:
         there = self._find(again=final)
         self.state.forget(there)
         self.wholeness.forget(there)
-        forget([self.read], there)
+        self.upload.forget(there)
         now = int(self.file_clock() * 1e9)
         if order_of_units.correct(there, self.state.values, self.wholeness.watched, now=now):
             self.state.save()
@@ -173,7 +174,7 @@ class Checkpoints:
         for unit in there.values():
             if self.state.is_saved(unit) and self.state.stays_open(unit):
                 del seen[unit.label]
-                self.read.pop(unit.label, None)
+                self.upload.read_again(unit.label)
 
     def _find_new(self, whole: Iterable[Unit], final: bool, cut: bool) -> list[Unit]:
         """The units for which a set is made, the oldest first."""
@@ -201,7 +202,7 @@ class Checkpoints:
         self, new: list[Unit], units: Units, whole: set[str], *, final: bool, cut: bool
     ) -> None:
         """Saves a set for each unit that no set before has."""
-        sets, tries = None, TRIES
+        sets, tries = None, MOST_CHANGED_SETS
         for unit in new:
             if self.state.is_saved(unit) or unit.label not in whole:
                 continue
@@ -231,9 +232,10 @@ class Checkpoints:
     def _save(self, unit: Unit, chosen: list[Unit], kept: set[str]) -> set[str]:
         """Saves a set, unless something changed meanwhile: the labels of what did.
 
-        `chosen`: the units of the set; `kept`: names that are taken over from the last set."""
+        `chosen`: the units of the set; `kept`: names that are taken over from the last set.
+        """
         try:
-            found = {each.label: self._entries(each) for each in chosen}
+            found = {each.label: self.upload.send(each) for each in chosen}
         except Changed:
             found = None
         now = self._find()
@@ -248,103 +250,14 @@ class Checkpoints:
             for label in changed:
                 self.wholeness.watched.pop(label, None)
             return changed
-        made = self._describe(chosen, found, kept)
-        seen = {each.label: self.state.seen_of(each) for each in chosen}
-        if self.state["last"] and content(self.state["last"]) == content(made):
-            self.state["seen"].update(seen)
-            self.state.save()
-        else:
-            self._keep_pending(unit, chosen, made, seen=seen)
-            self._finish()
+        at_ms = int(self.wall() * 1000)
+        if self.upload.save(unit, chosen, found, kept=kept, attempt=self.attempt, at_ms=at_ms):
+            self.waiting = None
         return set()
 
-    def _describe(
-        self, chosen: list[Unit], found: Mapping[str, list[Entry]], kept: Collection[str]
-    ) -> dict[str, Any]:
-        """The names and files of a set. `found`: label -> the entries of its files."""
-        before = self.state.previous_set()
-        names = [each for each in before["names"] if each["name"] in kept]
-        entries = [each for each in before["files"] if owner(each["path"], kept) is not None]
-        for each in chosen:
-            entries += found[each.label]
-            for name, kind in each.names.items():
-                names.append(
-                    dict(
-                        {"name": name, "kind": kind}, **({"to": each.to} if kind == "link" else {})
-                    )
-                )
-        names.sort(key=lambda each: each["name"])
-        entries.sort(key=lambda each: each["path"])
-        return {"names": names, "files": entries}
-
-    def _keep_pending(
-        self, unit: Unit, chosen: list[Unit], made: Mapping[str, Any], *, seen: Mapping[str, Any]
-    ) -> None:
-        """Writes a set down before it is sent: a reporter that replaces this one sends the same
-        under the same number.
-        """
-        number = self.state["number"] + 1
-        # A pointer is called by what it names.
-        label = min(unit.points) if unit.points else unit.label
-        at = int(self.wall() * 1000)
-        manifest = json.dumps(
-            dict({"v": 1, "n": number, "unit": label, "at": at, "attempt": self.attempt}, **made)
-        )
-        counts = {each.family: len(each.files) for each in chosen}
-        pending = {"manifest": manifest, "seen": seen, "order": unit.order, "counts": counts}
-        self.state.save(number=number, pending=dict(pending, steps=steps(chosen, number)))
-
-    def _entries(self, unit: Unit) -> list[Entry]:
-        signature, entries = self.read.get(unit.label, ("", []))
-        if signature != unit.signature:
-            entries = self._send(unit)
-            self.read[unit.label] = (unit.signature, entries)
-        return entries
-
-    def _send(self, unit: Unit) -> list[Entry]:
-        assert self.parts
-        if not in_project(unit.label):
-            return self.parts.save_all(self.directory, unit.files)
-        assert self.project
-        saved = self.parts.save_all(
-            self.project.work, [self.project.below(path) for path in unit.files]
-        )
-        return [dict(entry, path=path) for path, entry in zip(unit.files, saved)]
-
-    def _finish(self) -> None:
-        """Writes the manifest of what is in the store but for that, and records it when S3 has
-        it.
-        """
-        pending = self.state["pending"]
-        if pending is None:
-            return
-        data = pending["manifest"].encode()
-        manifest = json.loads(pending["manifest"])
-        assert self.bucket
-        self.bucket.put("checkpoint/%d.json" % manifest["n"], data)
-        entry = {
-            "n": manifest["n"],
-            "unit": manifest["unit"],
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "size": sum(each["size"] for each in manifest["files"]),
-            "files": len(manifest["files"]),
-            "at": manifest["at"],
-            "attempt": manifest["attempt"],
-        }
-        self.state["seen"].update(pending["seen"])
-        for name in ("counts", "steps"):
-            self.state[name].update(pending.get(name, {}))
-        self.state.save(
-            pending=None,
-            kept=(self.kept + [entry])[-self.keep :],
-            last=dict(self._last(manifest), own=True),
-            at=manifest["at"],
-            order=list(pending["order"]),
-        )
-
     def restored(self, manifest: Manifest) -> None:
-        """What was put into the directory by `restore` is saved already: only a change of it makes
-        a checkpoint of it.
+        """Counts a checkpoint that was restored into the directory as saved: only a change of it
+        makes a new checkpoint.
         """
         names = {each["name"] for each in manifest["names"]}
         for unit in self._find().values():
@@ -356,25 +269,12 @@ class Checkpoints:
                 }
                 self.state["seen"][unit.label] = seen
                 self.state["counts"][unit.family] = len(unit.files)
-        self.state.save(last=dict(self._last(manifest), own=False))
+        self.waiting = None
+        self.state.save(last=last_set(manifest, own=False))
 
     def expects(self, manifest: Manifest) -> None:
-        """What `manifest`, of the run itself, describes is to be put into the directory, and is
-        saved already.
+        """Counts a checkpoint of the run itself, which will be restored into the directory, as
+        saved.
         """
-        self.state.save(last=dict(self._last(manifest), own=True))
-
-    def _last(self, manifest: Manifest) -> dict[str, Any]:
         self.waiting = None
-        return {"names": manifest["names"], "files": manifest["files"]}
-
-
-def content(made: Mapping[str, Any]) -> str:
-    """The same for the same names and files."""
-    kinds = [[each["name"], each["kind"], each.get("to")] for each in made["names"]]
-    entries = [
-        [each["path"], each["size"], each["sha256"], each["executable"]] for each in made["files"]
-    ]
-    return hashlib.sha256(
-        json.dumps([sorted(kinds, key=str), sorted(entries)]).encode()
-    ).hexdigest()
+        self.state.save(last=last_set(manifest, own=True))
