@@ -56,6 +56,7 @@ const WATCHDOG = [
   'watchdog/shutdown_rules',
   'watchdog/power',
   'watchdog/watchdog',
+  'watchdog/service',
 ];
 const AT_BOOT = [
   'system/errors',
@@ -65,6 +66,7 @@ const AT_BOOT = [
   'aws/endpoints',
   'aws/sigv4',
   'fleet/boot_loader',
+  'watchdog/boot_run',
 ];
 
 /** How much later than the watchdog the system's own timer ends the instance, minutes: it has runs to stop before. */
@@ -99,7 +101,7 @@ function bootHook(config: WatchdogConfig): string {
   const modules = [...WATCHDOG, ...(config.boot ? AT_BOOT : [])].map((name) => `${name}.py`);
   const program = pythonProgram(
     Object.fromEntries(modules.map((name) => [name, readFileSync(join(RUNTIME_DIRECTORY, name), 'utf8')])),
-    'watchdog.watchdog',
+    'watchdog.service',
   );
   const words = Buffer.from(JSON.stringify(config)).toString('base64');
   return `#!/bin/sh

@@ -13,7 +13,7 @@ from outside import NOBODY, needs_root
 from nx_ec2_runtime import main
 from nx_ec2_runtime.system import atomic_files, root_directory
 from nx_ec2_runtime.system.errors import Failure
-from nx_ec2_runtime.watchdog import watchdog
+from nx_ec2_runtime.watchdog import service
 
 POLL = {"v": 1, "op": "activity", "watchdog": False}
 
@@ -125,8 +125,8 @@ class RootTest(unittest.TestCase):
     @needs_root
     def test_the_watchdog_leaves_such_a_root(self):
         home = self.directory("home", owner=NOBODY)
-        self.assertEqual(watchdog.root_of({"root": home + "/nx"}), "/var/lib/nx-ec2")
-        self.assertEqual(watchdog.root_of({"root": self.path("nx")}), self.path("nx"))
+        self.assertEqual(service.root_of({"root": home + "/nx"}), "/var/lib/nx-ec2")
+        self.assertEqual(service.root_of({"root": self.path("nx")}), self.path("nx"))
 
     def test_a_written_file_follows_no_link(self):
         victim, path = self.path("victim"), self.path("run.json")

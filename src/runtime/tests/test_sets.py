@@ -264,8 +264,8 @@ class SetsTest(Sets):
         self.loose(1)
         self.later(it)
         read = []
-        save_all = it.parts.save_all
-        it.parts.save_all = lambda base, paths, *more: (
+        save_all = it.upload.parts.save_all
+        it.upload.parts.save_all = lambda base, paths, *more: (
             read.extend(paths) or save_all(base, paths, *more)
         )
         self.write("optimizer.pt", b"more")

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401  makes the package importable
 
 from nx_ec2_runtime.system import atomic_files
-from nx_ec2_runtime.watchdog import power, watchdog
+from nx_ec2_runtime.watchdog import boot_run, power, watchdog
 
 BOOTED = 1_700_000_000
 BOOT = "this boot"
@@ -432,8 +432,8 @@ class WatchdogTest(unittest.TestCase):
         it = self.watchdog(lifetime=300, boot={"objectKey": "k"})
         for _ in range(3):
             it.tick()
-            if it.due["boot"] != float("inf"):
-                os.waitid(os.P_PID, it.starter, os.WEXITED | os.WNOWAIT)
+            if it.boot_run.due != float("inf"):
+                os.waitid(os.P_PID, it.boot_run.starter, os.WEXITED | os.WNOWAIT)
             self.now += 30
         self.pass_time(it, 500)
         with open(marks) as file:
@@ -441,7 +441,7 @@ class WatchdogTest(unittest.TestCase):
 
     def test_is_not_held_up_by_what_can_not_be_removed(self):
         self.with_boot("import time\ndef start(config): pass\ndef finish(config): time.sleep(60)\n")
-        with mock.patch.object(watchdog, "FINISH_S", 0.2):
+        with mock.patch.object(boot_run, "FINISH_TIMEOUT_S", 0.2):
             self.assertEqual(
                 self.pass_time(self.watchdog(lifetime=100, boot={"objectKey": "k"}), 500), 100
             )

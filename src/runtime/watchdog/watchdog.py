@@ -1,28 +1,28 @@
-"""Ends the instance when it is to end, whoever is there: docs/reference/formats.md, "User data"."""
+"""Shuts the instance down when a shutdown rule says so, with or without a client:
+docs/reference/formats.md, "User data".
+"""
 
 from __future__ import annotations
 
-import base64
-import fcntl
-import json
 import os
-import signal
 import sys
 import threading
 import time
 import traceback
 
 from ..system import atomic_files, boot_clock
-from .idle import Idle
-from .power import InstanceGone, Power
+from .power import InstanceGone
 from .shutdown_rules import FORCED, ShutdownRules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Literal, TypedDict
+    from typing import Any, Callable, TypedDict
 
     from ..fleet.boot_loader import WatchdogConfig
     from .activity import Run
+    from .boot_run import BootRun
+    from .idle import Idle
+    from .power import Power
 
     class End(TypedDict):
         """`at`: ms since the epoch."""
@@ -31,25 +31,23 @@ if TYPE_CHECKING:
         why: str
 
 
-# Between two looks, seconds at most; less where little time is given.
-TICK_S = 5.0
-# All that runs are given to end and to be saved in, seconds; of that, to end by themselves; and
-# beyond their grace.
-ENDING, GRACE, ANSWER = 300, 120, 30
-# Between two tries to shut down, and to set the system's own timer, seconds.
+# Between two looks at the shutdown rules, at most; less where a limit is short.
+LONGEST_TICK_S = 5.0
+# How long runs have, before the shutdown, to end and to be saved.
+ENDING_TIMEOUT_S = 300
+# The longest grace period that a run gets of that.
+LONGEST_GRACE_S = 120
+# How long a supervisor has to record the end of its run after the grace period.
+ANSWER_TIMEOUT_S = 30
+# Between two tries to shut down, and to set the system's own timer.
 RETRY_S = 30.0
-# How much later than the watchdog the system's own timer comes, seconds.
-MARGIN_S = 600
-# What `finish` of a run that starts at the boot may take, seconds.
-FINISH_S = 60
-DEFAULT_ROOT = "/var/lib/nx-ec2"
+# How much later than the watchdog the system's own timer shuts down.
+TIMER_MARGIN_S = 600
 
 
 class Watchdog:
     ends: End | None
     asked: dict[str, float]
-    starter: int | None
-    lock: int | None
     written: tuple[Any, ...] | None
 
     def __init__(
@@ -62,23 +60,28 @@ class Watchdog:
         clock: Callable[[], float],
         wall: Callable[[], float],
         idle: Idle | None,
+        lock: int | None = None,
     ) -> None:
         self.config, self.power, self.boot = config, power, boot
         self.clock, self.wall = clock, wall
         self.directory = os.path.join(root, "watchdog")
+        self.boot_run: BootRun | None = None
+        if config["boot"]:
+            from .boot_run import BootRun
+
+            self.boot_run = BootRun(config, self.say, clock=clock, lock=lock)
         self.rules = ShutdownRules(config, root, boot=boot, clock=clock, wall=wall, idle=idle)
         self.ends = None
-        # By the clock, which nobody can set: since when it ends.
+        # These are times of the clock, which nobody can set: since when the instance is ending; by
+        # run, how long its end is waited for; when the next tries are due.
         self.ends_since = 0.0
-        # By the clock: run -> until when its end is waited for; when the next tries are due.
         self.asked = {}
-        self.due = {"arm": 0.0, "off": 0.0, "boot": 0.0}
-        self.armed = self.finished = False
-        self.starter, self.lock = None, None
+        self.timer_due = self.shutdown_due = 0.0
+        self.has_timer = False
         self.written = None
 
     def restore_state(self) -> None:
-        """With what another watchdog of this boot has written down."""
+        """Continues from the state that another watchdog of this boot has saved."""
         state = atomic_files.read_json(os.path.join(self.directory, "state.json"))
         if not state or state.get("boot") != self.boot_name():
             return
@@ -90,7 +93,7 @@ class Watchdog:
             self.ends_since = self.to_monotonic(state["ends"]["at"])
 
     def boot_name(self) -> str | None:
-        """A local instance's machine does not boot with it."""
+        """What tells this boot from others; a local instance boots more often than its machine."""
         local = boot_clock.local_boot()
         return self.boot if local is None else "%s-%d" % (self.boot, local)
 
@@ -102,7 +105,8 @@ class Watchdog:
 
     def tick(self) -> None:
         self.arm()
-        self.start_run()
+        if self.boot_run and not self.ends:
+            self.boot_run.start()
         why = self.rules.poll()
         for run in self.rules.hung:
             if run.stop("hung", self.grace(run)):
@@ -120,10 +124,10 @@ class Watchdog:
 
     def grace(self, run: Run) -> float:
         grace = run.plan.get("gracePeriod")
-        return min(GRACE, grace) if isinstance(grace, (int, float)) else GRACE
+        return min(LONGEST_GRACE_S, grace) if isinstance(grace, (int, float)) else LONGEST_GRACE_S
 
     def is_ready(self) -> bool:
-        """Whether nothing is waited for any more. Requests the stop of active runs."""
+        """Requests the stop of active runs. Returns whether it waits for none any more."""
         now, ends = self.clock(), self.ends
         assert ends
         for run in self.rules.active:
@@ -131,8 +135,8 @@ class Watchdog:
                 grace = self.grace(run)
                 if run.stop(ends["why"], grace):
                     self.say("stops %s" % run.id)
-                self.asked[run.id] = now + grace + ANSWER
-        if now - self.ends_since > ENDING:
+                self.asked[run.id] = now + grace + ANSWER_TIMEOUT_S
+        if now - self.ends_since > ENDING_TIMEOUT_S:
             return True
         if any(now < self.asked[run.id] for run in self.rules.active):
             return False
@@ -144,68 +148,24 @@ class Watchdog:
 
     def end(self) -> None:
         now = self.clock()
-        if now < self.due["off"]:
+        if now < self.shutdown_due:
             return
-        if self.config["boot"] and not self.finished:
-            self.finished = True
-            in_time(self.finish_run, FINISH_S)
-        self.due["off"] = self.clock() + RETRY_S
+        if self.boot_run:
+            self.boot_run.finish()
+        self.shutdown_due = self.clock() + RETRY_S
         command, done = self.power.off()
         self.say("%s: %s" % (command, "taken" if done else "refused"))
 
     def arm(self) -> None:
-        """The system's own timer, should the watchdog end."""
+        """Sets the system's own timer, which shuts down if the watchdog does not."""
         now = self.clock()
-        if self.armed or self.ends or now < self.due["arm"]:
+        if self.has_timer or self.ends or now < self.timer_due:
             return
         left = max(0.0, self.left())
-        self.armed = self.power.arm(int(left + MARGIN_S + 59) // 60)
-        self.due["arm"] = now + RETRY_S
-        if self.armed:
+        self.has_timer = self.power.arm(int(left + TIMER_MARGIN_S + 59) // 60)
+        self.timer_due = now + RETRY_S
+        if self.has_timer:
             self.say("shuts down in %d s at the latest" % left)
-
-    def start_run(self) -> None:
-        """Where the run is started by the instance itself: in a process of its own, again where
-        that failed.
-        """
-        if not self.config["boot"] or self.ends or self.clock() < self.due["boot"]:
-            return
-        self.due["boot"] = self.clock() + RETRY_S
-        if self.starter is not None:
-            pid, status = os.waitpid(self.starter, os.WNOHANG)
-            if pid == 0:
-                return
-            if status == 0:
-                self.due["boot"] = float("inf")
-                return
-        self.starter = os.fork()
-        if self.starter == 0:
-            self.begin_run()
-
-    def begin_run(self) -> None:
-        """Ends with 1 where it failed, or another watchdog's still begins it."""
-        code = 1
-        try:
-            os.setsid()
-            if self.lock is not None:
-                os.close(self.lock)
-            reset_oom_score()
-            from ..fleet import boot_loader
-
-            boot_loader.start(self.config, self.say)
-            code = 0
-        except BaseException:
-            self.say("the run was not started: %s" % traceback.format_exc())
-        finally:
-            os._exit(code)
-
-    def finish_run(self) -> None:
-        from ..fleet import boot_loader
-
-        try:
-            boot_loader.finish(self.config, self.say)
-        except BaseException:
-            self.say("the resources of its run were not removed: %s" % traceback.format_exc())
 
     def save(self) -> None:
         since = self.rules.idle_since()
@@ -216,7 +176,7 @@ class Watchdog:
             "ends": self.ends,
             "idle": None if since is None else self.to_epoch_ms(since),
         }
-        # Times by the wall wander by a little: that alone is nothing new.
+        # Times of day are rounded differently each time: that alone is no change.
         shape = (state["began"], self.ends, since)
         if shape == self.written:
             return
@@ -236,10 +196,12 @@ class Watchdog:
             pass
 
     def last_resort(self) -> None:
-        """Beside all else, which a disk that does not answer can hold for ever."""
+        """Shuts down from a thread of its own: a disk that does not answer can block the others for
+        ever.
+        """
         while True:
             time.sleep(RETRY_S)
-            if self.left() < -(ENDING + 2 * RETRY_S):
+            if self.left() < -(ENDING_TIMEOUT_S + 2 * RETRY_S):
                 try:
                     self.power.off()
                 except InstanceGone:
@@ -255,7 +217,7 @@ class Watchdog:
     def run(self) -> None:
         threading.Thread(target=self.last_resort, daemon=True).start()
         limits = (self.config["lifetime"], self.config["idle"], self.config["start"])
-        pause = max(0.1, min([TICK_S] + [limit / 10.0 for limit in limits if limit]))
+        pause = max(0.1, min([LONGEST_TICK_S] + [limit / 10.0 for limit in limits if limit]))
         while True:
             try:
                 self.tick()
@@ -264,120 +226,3 @@ class Watchdog:
             except Exception:
                 self.say(traceback.format_exc())
             time.sleep(pause)
-
-
-def in_time(work: Callable[[], object], seconds: float) -> None:
-    """Runs `work` in a process of its own, and waits for it no longer than that."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    deadline = time.monotonic() + seconds
-    while os.waitpid(child, os.WNOHANG)[0] == 0:
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return
-        time.sleep(0.1)
-
-
-def take(path: str, how: int) -> int | Literal[False] | None:
-    """A lock, held by the descriptor; None where the disk takes none, False where another process
-    has it.
-    """
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, how)
-    except OSError:
-        os.close(descriptor)
-        return False
-    return descriptor
-
-
-def reset_oom_score() -> None:
-    """What a unit says of the watchdog does not hold for a training: it can be killed for lack of
-    memory.
-    """
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("0")
-    except OSError:
-        pass
-
-
-def root_of(config: WatchdogConfig) -> str:
-    """The default root where the runtime refuses the configured one."""
-    root = path = os.path.realpath(config["root"] or os.environ.get("NX_EC2_ROOT") or DEFAULT_ROOT)
-    while config["root"] and path != "/" and os.geteuid() == 0:
-        status = os.stat(path) if os.path.exists(path) else None
-        if status and (status.st_uid or 0 < status.st_mode & 0o1022 < 0o1000):
-            return DEFAULT_ROOT
-        path = os.path.dirname(path)
-    return root
-
-
-def run_watchdog(config: WatchdogConfig) -> None:
-    """Does not return."""
-    root = root_of(config)
-    instance = os.environ.get("NX_EC2_LOCAL_INSTANCE")
-    since = boot_clock.since()
-
-    def clock() -> float:
-        return boot_clock.clock() - since
-
-    # One that comes second waits here, and takes over.
-    lock = take(os.path.join(root, "watchdog", "lock"), fcntl.LOCK_EX)
-    try:
-        atomic_files.write_json(os.path.join(root, "watchdog", "config.json"), config)
-    except OSError:
-        pass
-    mark = "NX_EC2_LOCAL_INSTANCE=%s" % instance if instance else None
-    limit = config["idle"]
-    idle = Idle(root, limit, local=mark, clock=clock) if limit is not None else None
-    watchdog = Watchdog(
-        config,
-        root,
-        power=Power(os.environ.get("NX_EC2_LOCAL_BIN", "") if instance else None),
-        boot=boot_clock.boot(),
-        clock=clock,
-        wall=time.time,
-        idle=idle,
-    )
-    watchdog.lock = lock or None
-    watchdog.restore_state()
-    watchdog.run()
-
-
-def daemonize(config: WatchdogConfig) -> None:
-    """Keeps in a process that nothing ends with, and has another one beside it that starts it
-    again.
-    """
-    from ..system.daemonize import detached
-
-    detached(lambda: supervise(config))
-
-
-def supervise(config: WatchdogConfig) -> None:
-    while True:
-        child = os.fork()
-        if child == 0:
-            try:
-                run_watchdog(config)
-            except InstanceGone:
-                os._exit(0)
-            finally:
-                os._exit(1)
-        if os.waitpid(child, 0)[1] == 0:
-            return
-        time.sleep(1)
-
-
-def main(argv: list[str]) -> None:
-    config = json.loads(base64.b64decode(argv[1]))
-    {"keep": run_watchdog, "apart": daemonize}[argv[0]](config)
