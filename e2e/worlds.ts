@@ -37,7 +37,14 @@ export class Worlds {
 
   async make(identities: IdentityOptions[] = [], times: InstanceTimes = {}): Promise<World> {
     const directory = join(this.directory, `aws-${this.all.length}`);
-    const aws = await startLocalAws({ directory, buckets: ['nx-ec2-local'], instances: [], identities, ...times });
+    const aws = await startLocalAws({
+      directory,
+      buckets: ['nx-ec2-local'],
+      instances: [],
+      history: true,
+      identities,
+      ...times,
+    });
     this.all.push(aws);
     const nx = this.machine(aws, this.workspace);
     return { aws, nx, directory, launch: () => aws.instances.launch({ booted: true }).id };

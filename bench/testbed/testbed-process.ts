@@ -47,7 +47,7 @@ export class TestbedProcess {
   private constructor(private readonly aws: LocalAws) {}
 
   static async open(directory: string): Promise<TestbedProcess> {
-    const aws = await startLocalAws({ directory, buckets: ['bench'], instances: ['one', 'two'] });
+    const aws = await startLocalAws({ directory, buckets: ['bench'], instances: ['one', 'two'], history: true });
     // Who trains is another user, who must get to the files.
     chmodSync(directory, 0o711);
     return new TestbedProcess(aws);

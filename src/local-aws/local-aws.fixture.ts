@@ -29,7 +29,7 @@ export interface Fixture {
 /** Local AWS in a directory of its own, with the SDK's clients on it. */
 export async function startFixture(options: Partial<LocalAwsOptions> = {}): Promise<Fixture> {
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'nx-ec2-local-'));
-  const aws = await startLocalAws({ buckets: ['bucket'], instances: ['box'], ...options, directory });
+  const aws = await startLocalAws({ buckets: ['bucket'], instances: ['box'], history: true, ...options, directory });
   const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = aws.environment;
   const credentials = { accessKeyId, secretAccessKey };
   const clientOptions = { endpoint: aws.url, region: 'eu-west-1', credentials, maxAttempts: 1 };

@@ -24,6 +24,8 @@ export interface HandlerOptions {
   identities: Identities;
   faults: Faults;
   network: Network;
+  /** Keeps each request and call for whoever wants to see them. */
+  history?: boolean;
 }
 
 /** A request on its link. */
@@ -94,11 +96,13 @@ export class RequestHandler {
   /** @returns null where the body was refused, which is answered. */
   private async receive({ request, response, link, id }: Exchange): Promise<{ body: Buffer; size: number } | null> {
     const { identities, services } = this.options;
-    const counted = isVerifiedByHead(request, identities) ? undefined : this.unverified.open();
+    const limited = isVerifiedByHead(request, identities) ? undefined : this.unverified.open();
     // Until the answer is through, or the client is gone.
-    response.once('close', () => counted?.release());
+    response.once('close', () => limited?.release());
     try {
-      return await link.receive(request, counted?.take);
+      const received = await link.receive(request, limited);
+      limited?.complete();
+      return received;
     } catch (error) {
       if (!(error instanceof AwsError)) throw error;
       const { status, headers, body } = services.s3.error(error, id);
@@ -126,14 +130,14 @@ export class RequestHandler {
         handled = withoutHeaders(handled, CONDITIONS);
       }
       const answered = await asked.service.handle(handled);
-      this.calls.add(asked.name, asked.action, request);
+      if (this.options.history) this.calls.add(asked.name, asked.action, request);
       if (fault?.cut !== 'after') return answered;
       if (typeof answered.body === 'object' && 'file' in answered.body) closeSync(answered.body.file);
       return null;
     } catch (error) {
       if (!(error instanceof AwsError)) console.error(error);
       const known = error instanceof AwsError ? error : new AwsError('InternalError', String(error), 500);
-      if (asked.request) this.calls.add(asked.name, asked.action, asked.request, known.code);
+      if (asked.request && this.options.history) this.calls.add(asked.name, asked.action, asked.request, known.code);
       return asked.service.error(known, exchange.id);
     }
   }
@@ -204,7 +208,8 @@ export class RequestHandler {
       if (!response.write(piece)) await once(response, 'drain', { signal: gone.signal });
     });
     down += last.length;
-    this.requests.push({ service: name, action, status, path, link: linkName, sent, answered: now(), up, down });
+    if (this.options.history)
+      this.requests.push({ service: name, action, status, path, link: linkName, sent, answered: now(), up, down });
     response.end(last);
   }
 }

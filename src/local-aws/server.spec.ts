@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DescribeInstancesCommand, RunInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
+import { until } from '../system/until.fixture';
 import { refusal, startFixture } from './local-aws.fixture';
 
 describe('local AWS', () => {
@@ -54,6 +55,17 @@ describe('local AWS', () => {
       'InvalidInstanceID.NotFound 400',
     );
     await at.close();
+  });
+
+  it('keeps no requests, unless it is asked to', async () => {
+    for (const history of [undefined, true]) {
+      const at = await startFixture({ history });
+      await at.sts.send(new GetCallerIdentityCommand({}));
+      await fetch(at.aws.url).then((answer) => answer.text());
+      await until(() => at.aws.traffic().client.requests === 2);
+      expect([at.aws.requests.length, at.aws.calls.all().length]).toEqual(history ? [2, 1] : [0, 0]);
+      await at.close();
+    }
   });
 
   it('injects faults where and as often as configured', async () => {

@@ -15,6 +15,9 @@ import { rejectUpgrade, rejectWebPage } from './protocol/web-page';
 /** A client that polls every ten seconds finds its connection as it was. */
 const KEEP_ALIVE_TIMEOUT_MS = 20_000;
 
+/** Who has not sent the head of a request in this time is hung up on. Node has no such limit without one of the whole request. */
+const HEADERS_TIMEOUT_MS = 60_000;
+
 /** S3, SSM, EC2, STS, Secrets Manager, the price list, quotas and the instances' metadata on one port of loopback. A service is known by the scope of the request's signature. */
 export async function startLocalAws(options: LocalAwsOptions): Promise<LocalAws> {
   const user = sessionUser(options.sessions?.user);
@@ -34,7 +37,8 @@ async function start(options: LocalAwsOptions, user: SessionUser | undefined, un
   const region = new LocalRegion(options, user);
   region.populate();
   const { identities } = region;
-  const handler = new RequestHandler({ services: region.createServices(), identities, faults, network });
+  const { history } = options;
+  const handler = new RequestHandler({ services: region.createServices(), identities, faults, network, history });
   const streams = new Streams(region.ssm.sessions, faults, () => handler.network.client);
   const server = createHttpServer(handler, streams, region, options.hosts);
   await new Promise<void>((resolve, reject) => {
@@ -66,7 +70,8 @@ function createHttpServer(handler: RequestHandler, streams: Streams, region: Loc
     handler.answer(request, response, asksFirst).catch(() => response.destroy());
   };
   // A slow link takes its time.
-  const server = createServer({ requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS }, take(false));
+  const timeouts = { requestTimeout: 0, headersTimeout: HEADERS_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS };
+  const server = createServer(timeouts, take(false));
   // Node drops the headers above this number, 2,000 if it is not set: an Origin header could be one of them.
   server.maxHeadersCount = 0;
   server.on('checkContinue', take(true));

@@ -29,6 +29,8 @@ export interface LocalAwsOptions extends InstanceTimes {
   /** How the agents of instances get their commands; absent: by the message gateway. */
   agentChannel?: AgentChannel;
   sessions?: SessionOptions;
+  /** Keeps each request and each call to be looked at, for as long as it runs. Default: none is kept. */
+  history?: boolean;
 }
 
 /** A request that was answered. */
@@ -72,8 +74,9 @@ export interface LocalAws {
   recommendRebalance(instance: string): void;
   /** What is still there of all that was made. */
   left(): Left;
+  /** With the option `history`. */
   requests: AnsweredRequest[];
-  /** The same as IAM sees them, to be looked at and cleared. */
+  /** The same as IAM sees them, to be looked at and cleared; with the option `history`. */
   calls: Calls;
   /** Each command, with when it was sent, started and ended. */
   commands: readonly Invocation[];

@@ -22,6 +22,12 @@ export interface NetworkProfile {
   pickUp?: number;
 }
 
+/** Decides how much of a body is received, and how long it is waited for. */
+export interface BodyReader {
+  next<T>(coming: Promise<T>): Promise<T>;
+  take(bytes: number): void;
+}
+
 export type LinkName = 'client' | 'instance';
 
 const MEGABIT_BYTES = 1_000_000 / 8;
@@ -107,17 +113,20 @@ export class Link {
     await until(performance.now() + (this.profile.roundTrip ?? 0));
   }
 
-  /** Takes a request's body off its socket as fast as the wire carries it. Ends when its last byte has arrived. */
-  async receive(
-    request: IncomingMessage,
-    count: (bytes: number) => void = () => undefined,
-  ): Promise<{ body: Buffer; size: number }> {
+  /**
+   * Takes a request's body off its socket as fast as the wire carries it. Ends when its last byte has arrived.
+   * @param limits of the body; they throw where it exceeds them, and the connection stays for an answer.
+   */
+  async receive(request: IncomingMessage, limits?: BodyReader): Promise<{ body: Buffer; size: number }> {
     const parts: Buffer[] = [];
     let size = requestHead(request);
     let carried = await this.up.carry(size);
-    // The connection stays for an answer where `count` throws.
-    for await (const part of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      count(part.length);
+    const incoming = request.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
+    for (;;) {
+      const coming = incoming.next();
+      const { done, value: part } = await (limits ? limits.next(coming) : coming);
+      if (done) break;
+      limits?.take(part.length);
       parts.push(part);
       size += part.length;
       for (const piece of pieces(part, this.up.piece)) carried = await this.up.carry(piece.length);

@@ -5,15 +5,16 @@ import { verifyV2Url } from './signature-v2';
 import type { ServiceResponse } from './service';
 import { createReadStream } from 'node:fs';
 
-/** Whether a request of S3's is signed in its head, so that its sender is known before its body. */
+/** Whether the head of a request says who sends it: as S3's does, and others' with the hash of the body. */
 export function isVerifiedByHead({ method, url = '/', headers }: IncomingMessage, identities: Identities): boolean {
   const [rawPath, rawQuery = ''] = url.split('?');
   const query = new URLSearchParams(rawQuery);
   try {
     const claim = readClaim(headers, query);
     if (!claim) return verifyV2Url({ method: method!, rawPath, query }, identities, Date.now()) !== null;
-    if (claim.service !== 's3') return false;
-    verifyClaim(claim, { method: method!, rawPath, rawQuery, headers }, identities.get(claim.accessKeyId), Date.now());
+    const declared = { ...headers, 'x-local-body-sha256': headers['x-amz-content-sha256'] };
+    const head = { method: method!, rawPath, rawQuery, headers: declared };
+    verifyClaim(claim, head, identities.get(claim.accessKeyId), Date.now());
     return true;
   } catch {
     // It is refused when it has come, as the service refuses it.
