@@ -32,7 +32,8 @@ export default function remoteCancel(
       const found = await resolveRun(session, options.run).catch(async (error: unknown) => {
         if (!isRunId(options.run ?? '')) throw error;
         if (await cancelUntold(session, options.run!, force, error)) return null;
-        const cancelled = isUnreadable(error) && (await cancelUnverified(session, options.run!, force, signal));
+        const isUntold = isUnreadable(error) || (error instanceof Problem && error.code === 'NO_RUN');
+        const cancelled = isUntold && (await cancelUnverified(session, options.run!, force, signal));
         if (!cancelled) throw error;
         return cancelled;
       });

@@ -14,8 +14,6 @@ export interface RunsUnderWay {
   runs: ReadRecord[];
   /** Written lately, with a record that names one of the instances and can't be verified. */
   unverified: { id: string; instance: string; why: string }[];
-  /** Whether all runs were looked at, and each could be read: anybody who writes to the bucket can hide one otherwise. */
-  isCertain: boolean;
 }
 
 /** The project's runs on these instances, among the newest 64. A record that can't be read is taken for absent. */
@@ -24,18 +22,16 @@ export async function listActiveRuns(
   keys: StoreKeys,
   instances: ReadonlySet<string>,
 ): Promise<RunsUnderWay> {
-  const found: RunsUnderWay = { runs: [], unverified: [], isCertain: true };
+  const found: RunsUnderWay = { runs: [], unverified: [] };
   if (!instances.size) return found;
   const all = await listRuns(store, keys).catch(unlessTooMany);
   const ids = (all ?? []).slice(0, MAX_RECORDS);
-  found.isCertain = ids.length === all?.length;
   const look = async (id: string) => {
     try {
       const read = await readRecord(store, keys, id);
       if (read && read.record.state !== 'ended' && instances.has(read.record.instance)) found.runs.push(read);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
-      found.isCertain = false;
       if (!(error instanceof RecordUnverified) || error.age >= HEARTBEAT_TIMEOUT_MS) return;
       const { instance, why } = error;
       if (instance !== null && instances.has(instance)) found.unverified.push({ id, instance, why });

@@ -2,7 +2,7 @@
 import { isRunId } from '../../schema/ids';
 import { StoreTooLarge } from '../../store/objects/too-large';
 import type { RunContext } from '../../context/types';
-import { readRecord, type RunRecord } from '../record/record';
+import { tryReadRecord, type RunRecord } from '../record/record';
 
 type Stored = Pick<RunContext, 'store' | 'keys'>;
 
@@ -19,6 +19,9 @@ interface KeyObject {
 const MAX_KEY_OBJECT_BYTES = 64 * 1024;
 /** Clients that are killed between naming a run and starting it, one after another, before the first run is forgotten. */
 const MAX_EARLIER = 16;
+
+/** An object that names no run. */
+const NO_NAME = { bytes: null, answered: Infinity, modified: 0 };
 
 /** What the store says of a training: which run was started last, whatever became of it. */
 export interface LastRun {
@@ -40,11 +43,15 @@ export async function runsForKey({ store, keys }: Stored, key: string): Promise<
   return parseKeyObject(bytes);
 }
 
+/** The run that was named last; a record that can't be read or verified is taken for absent, and what is no name for none. */
 export async function latestRunForKey({ store, keys }: Stored, key: string): Promise<LastRun> {
-  const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT_BYTES);
+  const there = await store.getWithETag(keys.key(key), MAX_KEY_OBJECT_BYTES).catch((error: unknown) => {
+    if (error instanceof StoreTooLarge) return { ...NO_NAME, etag: error.etag };
+    throw error;
+  });
   if (!there) return { run: null, record: null, age: Infinity, etag: null };
   const [run = null] = parseKeyObject(there.bytes);
-  const record = run === null ? null : ((await readRecord(store, keys, run))?.record ?? null);
+  const record = run === null ? null : ((await tryReadRecord(store, keys, run))?.record ?? null);
   return { run, record, age: there.answered - there.modified, etag: there.etag };
 }
 

@@ -2,6 +2,7 @@ import { findFleet, instancesOf, ownFleets } from '../../instance/fleet/find-fle
 import { checkFleet, deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
 import { runClaim } from '../../context/stop-claim';
+import { runsOn } from '../find/runs-on-instance';
 import { isKnownActive, type FoundRun } from '../find/find-run';
 import { isUnreadable, type RunRecord } from '../record/record';
 import { signStop } from '../record/signed-record';
@@ -38,7 +39,9 @@ export async function cancelBetween(session: RunContext, run: string, force: boo
  * no fleet, or can be cancelled in another way.
  */
 export async function cancelUntold(session: RunContext, run: string, force: boolean, error: unknown): Promise<boolean> {
-  if (isUnreadable(error) ? (await instancesOf(session.aws, run)).length : !isAbsent(error)) return false;
+  if (!isUnreadable(error) && !isAbsent(error)) return false;
+  const instances = await instancesOf(session.aws, run);
+  if (isUnreadable(error) ? instances.length : await isActiveOn(session, run, instances)) return false;
   if (!force && !(await ownFleets(session.aws, await session.owner())).includes(run)) {
     const { fleets, template } = await findFleet(session.aws, run);
     if (!fleets.length && !template) return false;
@@ -66,6 +69,12 @@ export async function cancelWithFleet(session: RunContext, found: FoundRun, forc
   }
   if (!(await cancelBetween(session, record.id, force))) return null;
   return { ...record, state: 'ended', outcome: 'cancelled', stop: { reason: 'cancelled', at: Date.now() } };
+}
+
+/** Whether an instance says that the run is active there: its record may have been deleted. */
+async function isActiveOn(session: RunContext, run: string, instances: string[]): Promise<boolean> {
+  for (const instance of instances) if ((await runsOn(session, instance)).includes(run)) return true;
+  return false;
 }
 
 function isAbsent(error: unknown): boolean {

@@ -1,6 +1,8 @@
 import { DeleteFleetsCommand, DeleteLaunchTemplateCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import { readRecord, type RunRecord } from '../record/record';
 import { startPipeline } from '../pipeline.fixture';
+import type { Store } from '../../store/store';
+import type { StoreKeys } from '../../store/keys';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { takeDownProject } from '../stop/take-down-project';
 import { resolveRun } from '../find/find-run';
@@ -194,6 +196,81 @@ describe('a run with a fleet', () => {
       writes = false;
       await rewriting;
     }
+  });
+
+  it('is left as it is, and can be cancelled, where its record is deleted again and again', async () => {
+    pipe.write('model/train.py', 'import time\nprint("going", flush=True)\ntime.sleep(600)\n');
+    const { run } = await pipe.launchFleet();
+    await until(async () => (await recordOf(run.id))?.state === 'running');
+    const { store, keys } = pipe.runs;
+    let deletes = true;
+    const deleting = (async () => {
+      while (deletes) await store.delete([`${keys.run(run.id)}record.json`]);
+    })();
+    // As S3 answers while the record is deleted between each two of the instance's writes.
+    const get = store.getWithETag.bind(store);
+    const absent = jest
+      .spyOn(store, 'getWithETag')
+      .mockImplementation(async (key, ...rest) => (key.endsWith('record.json') ? null : get(key, ...rest)));
+    try {
+      const [fleet] = at.aws.left().fleets;
+      const { signal } = new AbortController();
+      await expect(waitForFirstAttempt(pipe.runs, run.id, fleet, 0, signal)).rejects.toMatchObject({
+        code: 'RECORD_UNVERIFIED',
+        message: expect.stringMatching(
+          new RegExp(`${run.id} is active on ${run.instance}, but can't be followed. Its record is not in the store`),
+        ),
+      });
+      const owner = await pipe.runs.owner();
+      await expect(takeDownProject(pipe.runs, owner, { stop: false, force: false })).rejects.toMatchObject({
+        code: 'RUN_ACTIVE',
+        message: expect.stringContaining(`${run.instance} reports active runs: ${run.id}`),
+      });
+      const error = await resolveRun(pipe.runs, run.id).catch((reason: unknown) => reason);
+      expect(error).toMatchObject({ code: 'NO_RUN' });
+      expect(await cancelUntold(pipe.runs, run.id, false, error)).toBe(false);
+      expect(at.aws.left()).toMatchObject({ fleets: [fleet], instances: [run.instance] });
+      const cancelled = await cancelUnverified(pipe.runs, run.id, false, signal);
+      expect(cancelled).toMatchObject({ run: { id: run.id, outcome: 'cancelled' }, already: false });
+      await gone();
+    } finally {
+      absent.mockRestore();
+      deletes = false;
+      await deleting;
+    }
+  });
+
+  it.each([
+    [
+      'a record that nobody has signed',
+      async (store: Store, keys: StoreKeys, run: string, _key: string) => {
+        await store.put(`${keys.run(run)}record.json`, Buffer.from('{"v":2,"mac":"00","record":{}}'));
+      },
+    ],
+    [
+      'a key object that is too large',
+      async (store: Store, keys: StoreKeys, _run: string, key: string) => {
+        await store.put(keys.key(key), Buffer.alloc(70_000, 32));
+      },
+    ],
+    [
+      'the name of a run that is not there',
+      async (store: Store, keys: StoreKeys, _run: string, key: string) => {
+        const named = '20290101-000000-model-abcdef';
+        await store.put(keys.key(key), Buffer.from(JSON.stringify({ v: 1, run: named })));
+        await store.put(`${keys.run(named)}record.json`, Buffer.from('junk'));
+      },
+    ],
+  ])('costs one more run at the most where somebody has written %s', async (_, forge) => {
+    pipe.write('model/train.py', 'print("done")\n');
+    const { run } = await pipe.launchFleet();
+    await pipe.ended(run);
+    await gone();
+    const { store, keys } = pipe.runs;
+    await forge(store, keys, run.id, run.runKey);
+    const again = await pipe.launchFleet();
+    expect((await pipe.ended(again.run)).run).toMatchObject({ outcome: 'succeeded' });
+    await gone();
   });
 
   it('is not waited for without end where somebody says again and again that it was begun just now', async () => {

@@ -18,8 +18,8 @@ const EC2_POLL_MS = 10_000;
 
 /**
  * Waits until a run's fleet has begun it: its first record is there. Where nothing comes of it in time, the fleet is
- * deleted. Anybody may have written a record that can't be verified: it is written over by the run's instance. Where
- * somebody writes it faster than that, the instance is asked before the fleet is deleted.
+ * deleted. Anybody who can write to the bucket may have written a record that can't be verified, or deleted one: the run's
+ * instance writes it again. Where somebody is faster than that, the instance is asked before the fleet is deleted.
  * @param wait ms
  */
 export async function waitForFirstAttempt(
@@ -38,7 +38,7 @@ export async function waitForFirstAttempt(
     });
     if (read && !(read instanceof Problem)) return read.record;
     if (steadyNow() - since > wait) {
-      if (read) await assertUnstarted(session, run, read, signal);
+      await assertUnstarted(session, run, read, signal);
       const trouble = [await waiting.trouble(), ...(read ? [read.what] : [])].join('\n');
       await deleteFleet(session.aws, await runClaim(session, run));
       throw new Problem(
@@ -52,14 +52,24 @@ export async function waitForFirstAttempt(
   }
 }
 
-/** @param why the run's record can't be read. @throws Problem where an instance says that the run is active there. */
-async function assertUnstarted(session: RunContext, run: string, why: Problem, signal: AbortSignal): Promise<void> {
+/** @param why the run's record can't be read; null: it is not there. @throws Problem where an instance says that the run is active there. */
+async function assertUnstarted(
+  session: RunContext,
+  run: string,
+  why: Problem | null,
+  signal: AbortSignal,
+): Promise<void> {
   for (const instance of await instancesOf(session.aws, run, signal)) {
     if (!(await runsOn(session, instance, signal)).includes(run)) continue;
     const cancel = nxRun(session.project, 'remote-cancel', `--run=${run}`);
-    throw new Problem(why.code, `${run} is active on ${instance}, but can't be followed. ${why.what}`, {
-      next: `The run and its fleet were not touched. Check who may write to the bucket. To stop the run: ${cancel}`,
-    });
+    const reason = why?.what ?? 'Its record is not in the store, although the instance writes it every 10 s.';
+    throw new Problem(
+      why?.code ?? 'RECORD_UNVERIFIED',
+      `${run} is active on ${instance}, but can't be followed. ${reason}`,
+      {
+        next: `The run and its fleet were not touched. Check who may write to the bucket. To stop the run: ${cancel}`,
+      },
+    );
   }
 }
 

@@ -93,11 +93,9 @@ describe('the records of runs', () => {
       [id(130), 'unverified'],
       [id(1), 'ended'],
     ]);
-    // The store can't tell whether another run is active beside them.
     expect(await listActiveRuns(at.store, keys, new Set([recordOf().instance]))).toEqual({
       runs: [],
       unverified: [],
-      isCertain: false,
     });
   });
 

@@ -161,12 +161,11 @@ describe("a run's record", () => {
     expect(await listActiveRuns(at.store, keys, new Set([instance]))).toEqual({
       runs: [],
       unverified: [{ id: OTHER, instance, why: 'it has no signature' }],
-      isCertain: false,
     });
     // More runs were made up than are listed.
     const many = new Problem('STORE_TOO_MANY', 'too many');
     const full = Object.create(at.store, { listDirectories: { value: () => Promise.reject(many) } }) as typeof at.store;
-    const unknown = { runs: [], unverified: [], isCertain: false };
+    const unknown = { runs: [], unverified: [] };
     expect(await listActiveRuns(full, keys, new Set([instance]))).toEqual(unknown);
     const listed = await listStatus(session as never, 20, new AbortController().signal);
     expect(listed.map(({ id, state }) => [id, state])).toEqual([

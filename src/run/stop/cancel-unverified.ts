@@ -19,7 +19,7 @@ const POLL_MS = 2_000;
 const SAVING_MS = 30_000;
 
 /**
- * Cancels a run whose record can't be verified. Whoever writes over the record again and again must not keep a run from
+ * Cancels a run whose record can't be verified, or is missing. Whoever writes over the record, or deletes it, must not keep a run from
  * being cancelled, so the instances that can have it are asked instead: those that EC2 says nx-ec2 launched for this run
  * or this project, and those that the configuration names.
  * @param force also one of a colleague.
@@ -42,7 +42,7 @@ export async function cancelUnverified(
   const { run: asked, already } = await requestStop(session, found, grace, signal);
   if (!already)
     reporter.line(
-      `The record of ${id} can't be verified. Asked ${found.instance} itself to stop the run; it has ${formatDuration(grace)} before it is killed.`,
+      `The record of ${id} can't be verified or is missing. Asked ${found.instance} itself to stop the run; it has ${formatDuration(grace)} before it is killed.`,
     );
   const run = already ? asked : await waitForEnd(session, found, signal);
   await cancelBetween(session, id, force);

@@ -78,15 +78,14 @@ async function takeDownFound(
         next: 'Leave out --stop. The store keeps what runs have saved.',
       },
     );
-  const { goingOn, isCertain } = force ? { goingOn: [], isCertain: true } : await underWay(session, running);
-  const runs = [...goingOn, ...(force ? [] : await awaiting(session, waiting))];
+  const runs = force ? [] : [...(await underWay(session, running)), ...(await awaiting(session, waiting))];
   if (runs.length) {
     const lines = runs.map(({ id, how }) => `  ${sanitizeForTerminal(id)} ${how}`);
     throw new Problem('RUN_ACTIVE', `A run is still active:\n${lines.join('\n')}`, {
       next: `To take the instance down anyway, add --force. To stop the run: ${nxRun(project, 'remote-cancel', `--run=${runs[0].id}`)}`,
     });
   }
-  if (!force) await assertNoOtherRuns(session, found, isCertain, options);
+  if (!force) await assertNoOtherRuns(session, found, options);
   const downs = await Promise.all(found.map((each) => check(session, each, claim, options)));
   const failed = await endFleets(session, found, claim);
   // Its fleet would replace it.
@@ -114,12 +113,10 @@ interface GoingOn {
   how: string;
 }
 
-async function underWay(
-  { store, keys }: RunContext,
-  instances: string[],
-): Promise<{ goingOn: GoingOn[]; isCertain: boolean }> {
-  const { runs, unverified, isCertain } = await listActiveRuns(store, keys, new Set(instances));
-  const goingOn = [
+/** The runs that are active on these instances, as far as the store tells. */
+async function underWay({ store, keys }: RunContext, instances: string[]): Promise<GoingOn[]> {
+  const { runs, unverified } = await listActiveRuns(store, keys, new Set(instances));
+  return [
     ...runs.map(({ record, age }) => ({
       id: record.id,
       how: `on ${sanitizeForTerminal(record.instance)} (${record.state}, last heartbeat ${formatDuration(age)} ago)`,
@@ -129,23 +126,20 @@ async function underWay(
       how: sanitizeForTerminal(`may run on ${instance}: its record can't be verified, ${why}`),
     })),
   ];
-  return { goingOn, isCertain };
 }
 
 /**
- * Asks an instance that nx-ec2 did not launch what runs there: other projects, workspaces and stores may use it, of which
- * this project's records say nothing. So is every instance where the store can't tell, since anybody who writes there
- * could hide a run. One that does not answer is stopped, since that is a reason to stop it.
+ * Asks the instances what runs there: of other projects, workspaces and stores this project's records say nothing, and
+ * anybody who can write to the bucket could hide a run or delete its record. An instance that does not answer is stopped,
+ * since that is a reason to stop it.
  */
 async function assertNoOtherRuns(
   session: RunContext,
   found: InstanceInfo[],
-  isCertain: boolean,
   { stop, signal }: TakeDownOptions,
 ): Promise<void> {
-  const asked = found.filter(({ tags, state }) => state === 'running' && (!isCertain || tags[TAG.managed] !== 'true'));
-  for (const { id } of asked) {
-    const runs = await runsOn(session, id, signal);
+  for (const { id, state } of found) {
+    const runs = state === 'running' ? await runsOn(session, id, signal) : [];
     if (!runs.length) continue;
     const command = nxRun(session.project, 'remote-down', ...(stop ? ['--stop'] : []), '--force');
     throw new Problem('RUN_ACTIVE', `${id} reports active runs: ${sanitizeForTerminal(runs.join(', '))}.`, {
