@@ -5,7 +5,7 @@ import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Workshop } from '../executors/lib/executor-harness.fixture';
 import { settingsDigest } from '../config/targets/result-settings';
 import { Reporter } from '../report/reporter';
-import { reportedKeys, reportKey } from '../workspace/key-log';
+import { changeKey, reportedKeys, reportKey } from '../workspace/key-log';
 import { sharedListing, type Listing } from '../workspace/files/shared-listing';
 import { stateDirectory } from '../workspace/state';
 import { cacheKey } from './cache-key';
@@ -51,6 +51,18 @@ describe('nx-ec2 cache-key', () => {
     expect(reportedKeys(shop.workspace, 'model', before)).toEqual([
       { at: expect.any(Number), settings, snapshot, versions: [] },
     ]);
+  });
+
+  it('changes with each --rerun, whose result Nx would else take from its cache the next time', async () => {
+    const keys = [await key()];
+    for (let n = 0; n < 2; n++) {
+      changeKey(shop.workspace, 'model');
+      keys.push(await key(), await key());
+    }
+    expect(keys[1]).toEqual(keys[2]);
+    expect(new Set(keys.map(String)).size).toBe(3);
+    rmSync(join(stateDirectory(shop.workspace), 'reruns'), { recursive: true });
+    expect(await key()).toEqual(keys[0]);
   });
 
   it('changes with every file that a training can read, whatever its name and its time of change', async () => {

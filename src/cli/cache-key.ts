@@ -12,7 +12,7 @@ import { scan } from '../snapshot/scan';
 import { dataVersion } from '../store/data-version';
 import { environmentChoice } from '../config/environment/environment-choice';
 import { findFiles } from '../workspace/files/find-files';
-import { reportKey } from '../workspace/key-log';
+import { keyChange, reportKey } from '../workspace/key-log';
 import { readNxJson } from '../workspace/nx-json';
 import { sharedListing } from '../workspace/files/shared-listing';
 import { scanCache } from '../workspace/state';
@@ -35,8 +35,8 @@ export async function cacheKey(
 }
 
 /**
- * Yields the identity of a training: the digest of its settings, the id of the snapshot of what it is sent, and the
- * version of each data in S3 that is part of the cache key. Nx makes it part of the key of remote-train, and the
+ * Yields the identity of a training: the digest of its settings, the id of the snapshot of what it is sent, the
+ * version of each data in S3 that is part of the cache key, and what `--rerun` changed last. Nx makes it part of the key of remote-train, and the
  * executor, which finds it again in the key log, compares it with what it sends.
  */
 async function* keyOf(
@@ -87,7 +87,8 @@ async function* keyOf(
     versions.push(...(await dataVersions(asked, datasets)));
   }
   reportKey(workspaceRoot, projectRoot, { at, settings, snapshot: snapshot.id, versions });
-  yield* [snapshot.id, ...versions];
+  const change = keyChange(workspaceRoot, projectRoot);
+  yield* [snapshot.id, ...versions, ...(change ? [change] : [])];
 }
 
 /** Data that is part of the key, each with its version. */

@@ -19,6 +19,11 @@ from .aws.endpoints import service_url
 from .aws.signed_requests import Service
 from .system import account as accounts
 from .system.errors import Failure
+from .system.program_output import read_output
+
+# Of pip, when it is asked whether it reaches the package index.
+PIP_TIMEOUT_S = 20
+PIP_LIMIT_BYTES = 64 * 1024
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,7 +258,7 @@ def check_index(account: pwd.struct_passwd, variables: dict[str, str], add: Add)
     """Asks whichever index pip is configured with; only set-ups that install packages need one."""
     python = shutil.which("python3", path=variables.get("PATH"))
     try:
-        done = subprocess.run(
+        pip = subprocess.Popen(
             [
                 python or "python3",
                 "-m",
@@ -271,14 +276,18 @@ def check_index(account: pwd.struct_passwd, variables: dict[str, str], add: Add)
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=20,
             preexec_fn=lambda: accounts.become(account),
         )
+        try:
+            printed = read_output(pip, limit=PIP_LIMIT_BYTES, timeout=PIP_TIMEOUT_S)
+        finally:
+            pip.kill()
+            pip.wait()
     except (OSError, subprocess.SubprocessError) as error:
         add("package index", None, str(error))
         return
-    text = done.stdout.decode("utf-8", "replace").strip().splitlines()
-    if done.returncode == 0:
+    text = printed.decode("utf-8", "replace").strip().splitlines()
+    if pip.returncode == 0:
         add("package index", True, "reached by pip")
     elif text and "No module named pip" in text[-1]:
         add("package index", None, "there is no pip to ask with")

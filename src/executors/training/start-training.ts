@@ -7,6 +7,7 @@ import { scanProject, type Scanned } from '../../project/scan-project';
 import { createRunContext, createInstanceContext } from '../../context/context';
 import { planRun } from '../../run/start/plan-run';
 import { targetCommand } from '../../workspace/invocation';
+import { changeKey } from '../../workspace/key-log';
 import type { Target } from '../lib/run-target';
 import type { RunContext, Session } from '../../context/types';
 import type { StartOptions, RunInstanceLifecycle } from './types';
@@ -32,6 +33,7 @@ export async function startTraining(
     return describeFiles(reporter, scanned);
   }
   target.onInterrupt(() => 'Interrupted before the training was started.');
+  if (options.rerun) changeKey(context.root, configuration.projectRoot);
   if ('described' in configuration.instance && configuration.instance.described.recovery === 'fleet') {
     const { startWithFleet } = await import('./start-with-fleet.js');
     return startWithFleet(target, configuration.instance.described, options, then);

@@ -73,7 +73,10 @@ export async function cancelWithFleet(session: RunContext, found: FoundRun, forc
 
 /** Whether an instance says that the run is active there: its record may have been deleted. */
 async function isActiveOn(session: RunContext, run: string, instances: string[]): Promise<boolean> {
-  for (const instance of instances) if ((await runsOn(session, instance)).includes(run)) return true;
+  for (const instance of instances) {
+    const runs = await runsOn(session, instance);
+    if (runs !== 'silent' && runs.includes(run)) return true;
+  }
   return false;
 }
 

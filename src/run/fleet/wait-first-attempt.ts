@@ -60,7 +60,16 @@ async function assertUnstarted(
   signal: AbortSignal,
 ): Promise<void> {
   for (const instance of await instancesOf(session.aws, run, signal)) {
-    if (!(await runsOn(session, instance, signal)).includes(run)) continue;
+    const runs = await runsOn(session, instance, signal);
+    if (runs === 'silent')
+      throw new Problem(
+        'FLEET_WAIT',
+        `${instance} of the fleet of ${run} did not report whether it has started the run.`,
+        {
+          next: `Nothing was deleted: the instance and its fleet end by their shutdown rules. To look at the run: ${nxRun(session.project, 'remote-status', `--run=${run}`)}`,
+        },
+      );
+    if (!runs.includes(run)) continue;
     const cancel = nxRun(session.project, 'remote-cancel', `--run=${run}`);
     const reason = why?.what ?? 'Its record is not in the store, although the instance writes it every 10 s.';
     throw new Problem(

@@ -152,7 +152,9 @@ async function shutDown(
       return;
     }
     // Anybody who writes to the bucket could hide another run from the store.
-    const others = (await runsOn(session, id, signal)).filter((other) => other !== run.id);
+    // One that does not answer is ended: it has not shut itself down either, and continues to cost money.
+    const active = await runsOn(session, id, signal);
+    const others = active === 'silent' ? [] : active.filter((other) => other !== run.id);
     if (others.length) return reporter.line(`${id} is kept while ${sanitizeForTerminal(others[0])} is active on it.`);
     reporter.warn(
       `${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}; ${how === 'stop' ? 'stopping' : 'terminating'} it.`,

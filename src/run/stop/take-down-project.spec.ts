@@ -1,3 +1,4 @@
+import { Problem } from '../../report/problem';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -58,6 +59,7 @@ describe('remote-down', () => {
     const id = await launchTagged(at, { ...ours, [TAG.managed]: 'yes' });
     await expect(down(id, { force: true })).rejects.toMatchObject({ code: 'NOT_MANAGED' });
     expect(await state(id)).toBe('running');
+    pipe.session.allow([id]);
     expect(await down(id, { stop: true })).toEqual([id]);
     expect(await state(id)).toBe('stopped');
   });
@@ -112,18 +114,26 @@ describe('remote-down', () => {
     expect(lines).toMatch(`The fleet ${second} was not touched`);
   });
 
-  it('asks the instance what runs there where the store can’t tell, since somebody has hidden a run', async () => {
+  it('asks the instance what runs there, since somebody may have hidden a run from the store', async () => {
     const id = await launchTagged(at, ours);
     const { store, keys } = pipe.session;
     const record = `${keys.run('20991231-235959-model-forged')}record.json`;
     let asked = 0;
-    const there = (runs: string[]) => ({
+    const there = (answer: string[] | Error) => ({
       ...pipe.session,
       configuration: { ...pipe.session.configuration, instance: { ...pipe.session.configuration.instance, id } },
-      at: () => ({ remote: { send: async () => ({ runs, n: asked++ }) } }),
+      at: () => ({
+        remote: {
+          send: async () => {
+            asked++;
+            if (answer instanceof Error) throw answer;
+            return { runs: answer };
+          },
+        },
+      }),
     });
-    const end = async (runs: string[], force = false) =>
-      takeDownProject(there(runs) as never, await pipe.session.owner(), { stop: false, force });
+    const end = async (answer: string[] | Error) =>
+      takeDownProject(there(answer) as never, await pipe.session.owner(), { stop: false, force: false });
     await store.put(record, Buffer.from('{}'));
     await expect(end(['20261128-000000-model-abcdef'])).rejects.toMatchObject({
       code: 'RUN_ACTIVE',
@@ -131,10 +141,16 @@ describe('remote-down', () => {
     });
     expect(await state(id)).toBe('running');
     expect(asked).toBe(1);
-    // What the store tells is enough where nobody has written what can't be read.
     await store.delete([record]);
-    expect(await end(['20261128-000000-model-abcdef'])).toEqual([id]);
-    expect(asked).toBe(1);
+    await expect(end(['20261128-000000-model-abcdef'])).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
+    expect(asked).toBe(2);
+    // Other commands keep it busy.
+    await expect(end(new Problem('COMMAND_SEND', 'throttled'))).rejects.toMatchObject({
+      code: 'RUN_ACTIVE',
+      message: expect.stringMatching(/did not report whether a run is active on it[^]*remote-down --force/),
+    });
+    expect(await state(id)).toBe('running');
+    expect(await end(new Problem('INSTANCE_OFFLINE', 'its agent is not connected'))).toEqual([id]);
     expect(await state(id)).toBe('terminated');
   });
 

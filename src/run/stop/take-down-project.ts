@@ -130,8 +130,8 @@ async function underWay({ store, keys }: RunContext, instances: string[]): Promi
 
 /**
  * Asks the instances what runs there: of other projects, workspaces and stores this project's records say nothing, and
- * anybody who can write to the bucket could hide a run or delete its record. An instance that does not answer is stopped,
- * since that is a reason to stop it.
+ * anybody who can write to the bucket could hide a run or delete its record. An instance that Systems Manager does not
+ * reach is stopped, since that is a reason to stop it; one that is reached and does not answer only with --force.
  */
 async function assertNoOtherRuns(
   session: RunContext,
@@ -141,9 +141,13 @@ async function assertNoOtherRuns(
   for (const { id, state } of found) {
     const runs = state === 'running' ? await runsOn(session, id, signal) : [];
     if (!runs.length) continue;
+    const what =
+      runs === 'silent'
+        ? `${id} did not report whether a run is active on it.`
+        : `${id} reports active runs: ${sanitizeForTerminal(runs.join(', '))}.`;
     const command = nxRun(session.project, 'remote-down', ...(stop ? ['--stop'] : []), '--force');
-    throw new Problem('RUN_ACTIVE', `${id} reports active runs: ${sanitizeForTerminal(runs.join(', '))}.`, {
-      next: `Wait until they have ended. To take the instance down anyway: ${command}`,
+    throw new Problem('RUN_ACTIVE', what, {
+      next: `${runs === 'silent' ? 'Try again in a minute' : 'Wait until they have ended'}. To take the instance down anyway: ${command}`,
     });
   }
 }

@@ -12,6 +12,7 @@ import subprocess
 
 from ..system import account as accounts
 from ..system import atomic_files
+from ..system.program_output import read_output
 from . import package_index, requirements
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ SETTINGS = re.compile(
 # Credentials of an index, which differ every day and change nothing in it.
 CREDENTIALS = re.compile(r".*(PASSWORD|TOKEN|USERNAME|HTTP_BASIC|NETRC|CERT).*")
 VERSION_TIMEOUT_S = 30
+VERSION_LIMIT_BYTES = 64 * 1024
 # Lists of places, divided by blanks (pip) or commas (uv).
 LINKS = (
     "PIP_FIND_LINKS",
@@ -127,7 +129,7 @@ def versions(
 
 def version_of(child: subprocess.Popen[bytes]) -> str | None:
     try:
-        printed = child.communicate(timeout=VERSION_TIMEOUT_S)[0]
+        printed = read_output(child, limit=VERSION_LIMIT_BYTES, timeout=VERSION_TIMEOUT_S)
         return printed.decode("utf-8", "replace").strip()
     except subprocess.TimeoutExpired:
         child.kill()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from .record_limits import within_limits
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -73,7 +75,7 @@ class RecordUpload:
         self.heartbeat += 1
         # Before it is written: after a restart, no other record gets this number.
         self.report.save(heartbeat=self.heartbeat)
-        record: Any = dict(whole, heartbeat=self.heartbeat)
+        record: Any = within_limits(dict(whole, heartbeat=self.heartbeat))
         bucket.put_record(record)
         self.report.save(etag=bucket.etag, version=bucket.version, trouble=None)
 

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 # How long a login shell may take, and how long it has to end after SIGTERM, seconds.
 LOGIN_TIMEOUT_S = 15
+# What it prints is the account's variables.
+LOGIN_LIMIT_BYTES = 4 * 1024 * 1024
 LOGIN_GRACE_S = 3
 # How long a process that acts as the account may use no processor time, and how often a stop is
 # looked for meanwhile, seconds.
 ACT_TIMEOUT_S, ACT_POLL_S = 120.0, 0.2
+# Of what it returns.
+ACT_LIMIT_BYTES = 256 * 1024 * 1024
 # Called while such a process is waited for; what one raises ends the process.
 while_waiting: list[Callable[[], object]] = []
 LOGIN_USERS = (
@@ -207,6 +211,10 @@ def _read_all(reader: int, child: int) -> bytes | None:
             if not block:
                 return data
             data += block
+            if len(data) > ACT_LIMIT_BYTES:
+                raise OSError(
+                    errno.EFBIG, "a process of the user wrote more than %d bytes" % ACT_LIMIT_BYTES
+                )
 
 
 def _processor_ticks(pid: int) -> int:
@@ -252,6 +260,11 @@ def login_environment(
         return with_tools(seed, account)
     except (OSError, subprocess.SubprocessError):
         return with_tools(seed, account)
+    if len(printed) == LOGIN_LIMIT_BYTES and say is not None:
+        say(
+            "the login shell of %s printed more than %d bytes: not all of its variables are used"
+            % (account.pw_name, LOGIN_LIMIT_BYTES)
+        )
     listed = printed.partition(b"NX_EC2_ENV")[2].split(b"\0")
     found = dict(os.fsdecode(each).split("=", 1) for each in listed if b"=" in each)
     for name in ("PWD", "OLDPWD", "SHLVL", "_"):
@@ -264,8 +277,9 @@ def _run_login_shell(shell: str, variables: dict[str, str], account: pwd.struct_
     SIGTERM first, since a program such as `pyenv rehash` removes its lock then. A lock that is left
     makes every later login of the account wait for it.
     """
-    import signal
     import subprocess
+
+    from .program_output import read_output
 
     process = subprocess.Popen(
         [shell, "-l", "-c", "printf NX_EC2_ENV; env -0"],
@@ -279,11 +293,11 @@ def _run_login_shell(shell: str, variables: dict[str, str], account: pwd.struct_
     )
     with process:
         try:
-            return process.communicate(timeout=LOGIN_TIMEOUT_S)[0]
+            return read_output(process, limit=LOGIN_LIMIT_BYTES, timeout=LOGIN_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             _signal_group(process.pid, signal.SIGTERM)
             try:
-                process.communicate(timeout=LOGIN_GRACE_S)
+                read_output(process, limit=0, timeout=LOGIN_GRACE_S)
             except subprocess.TimeoutExpired:
                 pass
             _signal_group(process.pid, signal.SIGKILL)

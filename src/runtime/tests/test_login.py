@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import resource
 import shutil
 import tempfile
 import time
@@ -42,6 +43,16 @@ class LoginTest(unittest.TestCase):
             found = accounts.login_environment(self.account, said.append)
         self.assertEqual((found["HOME"], os.listdir(self.home)), (self.home, [".bash_profile"]))
         self.assertRegex(said[0], "^the login shell of .* did not end within 1 s")
+
+    def test_no_more_than_a_limit_is_kept_of_what_a_profile_prints(self):
+        self.profile("head -c 300000000 /dev/zero")
+        said = []
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found = accounts.login_environment(self.account, said.append)
+        grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        self.assertLess(grown_kb, 100_000)
+        self.assertEqual(found["HOME"], self.home)
+        self.assertRegex(said[0], "^the login shell of .* printed more than 4194304 bytes")
 
     def test_one_that_ignores_the_signal_is_killed(self):
         self.profile("trap '' TERM\nwhile :; do sleep 1; done")
