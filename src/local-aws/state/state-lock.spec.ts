@@ -1,7 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { until } from '../../system/until.fixture';
 import { lockState, mark } from './state-lock';
 
 describe('the lock of a state directory', () => {
@@ -28,6 +30,24 @@ describe('the lock of a state directory', () => {
     expect(() => lockState(directory)).toThrow(`already (PID ${process.pid})`);
     unlock();
     expect(fs.readdirSync(directory)).toEqual([]);
+  });
+
+  it('is taken over from a process that was killed and that its parent does not wait for', async () => {
+    const parent = spawn('sh', ['-c', 'sleep 600 & echo $!; exec sleep 600']);
+    try {
+      const [text] = (await once(parent.stdout, 'data')) as [Buffer];
+      const pid = Number(text);
+      const programOf = (id: number) => fs.readFileSync(`/proc/${id}/comm`, 'utf8').trim();
+      await until(() => programOf(parent.pid!) === 'sleep');
+      fs.writeFileSync(lock(), mark(pid));
+      expect(() => lockState(directory)).toThrow(`already (PID ${pid})`);
+      process.kill(pid, 'SIGKILL');
+      await until(() => /^State:\tZ/m.test(fs.readFileSync(`/proc/${pid}/status`, 'utf8')));
+      lockState(directory)();
+      expect(fs.readdirSync(directory)).toEqual([]);
+    } finally {
+      parent.kill();
+    }
   });
 
   it.each([

@@ -33,13 +33,18 @@ export function lockState(directory: string): () => void {
 /** A process by its id and, where the system tells, its start: after a restart another process can have the same id. */
 export function mark(pid: number): string {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    // The name of the program, in parentheses, can hold spaces; the start is the 20th field after it.
-    return `${pid} ${boot} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
+    return `${pid} ${boot} ${statFields(pid)[19]}`;
   } catch {
     return String(pid);
   }
+}
+
+/** What Linux says of a process: its state first, its start as the 20th field. */
+function statFields(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The name of the program, in parentheses, can hold spaces.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
 /** Removes the lock of a process that is gone, unless another process has taken it over since it was read. */
@@ -88,8 +93,13 @@ function isHeld(holder: string, path: string): boolean {
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+  try {
+    // In a container, nobody may wait for a process that was killed: it keeps its id.
+    return statFields(pid)[0] !== 'Z';
+  } catch {
+    return true;
   }
 }
