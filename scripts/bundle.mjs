@@ -65,10 +65,24 @@ export async function bundle(dist) {
     metafile: true,
     plugins: [ownPlace],
   });
+  writeFileSync(program, inAscii(readFileSync(program, 'utf8')), 'latin1');
   for (const path of ENTRY_POINTS) writeEntryPoint(dist, path);
   const buildId = createHash('sha256').update(readFileSync(program)).digest('hex').slice(0, 16);
   writeFileSync(join(dist, 'start.js'), readFileSync(join(source, 'start.js'), 'utf8').replace('@BUILD@', buildId));
   writeFileSync(join(dist, 'THIRD-PARTY-LICENSES.txt'), licences(Object.keys(metafile.inputs)));
+}
+
+/**
+ * A program of ASCII alone, which a start reads three times as fast. esbuild escapes what is code; comments lose their
+ * other characters. @throws Error where a line with others is no comment.
+ */
+function inAscii(text) {
+  const ascii = (line) => {
+    if (!/[^\0-\x7f]/.test(line)) return line;
+    if (!/^\s*(\/\/|\/?\*)/.test(line)) throw new Error(`not ASCII, and no comment: ${line}`);
+    return line.replace(/[^\0-\x7f]/g, '?');
+  };
+  return text.split('\n').map(ascii).join('\n');
 }
 
 /** The licences of the packages whose files are given. @throws Error where a package has none. */

@@ -1,6 +1,6 @@
 'use strict';
 // Loads one entry point of the bundle, dist/program.js. V8's compiled code is kept beside it, in dist/cache, since compiling takes longer
-// than the rest of a start. Where that directory cannot be written, or what it holds does not fit this Node.js, the program is compiled.
+// than the rest of a start. The program is ASCII, which takes no time to decode. Where that directory cannot be written, or what it holds does not fit this Node.js, the program is compiled.
 const { createHash } = require('node:crypto');
 const { mkdirSync, readFileSync, renameSync, writeFileSync } = require('node:fs');
 const { createRequire, wrap } = require('node:module');
@@ -22,7 +22,7 @@ module.exports = function start(entryPoint) {
 function load(entryPoint) {
   const name = `${BUILD}-${process.version}-${process.arch}-${entryPoint.replaceAll('/', '-')}`;
   const cachedData = readCode(name);
-  const script = new Script(wrap(readFileSync(PROGRAM, 'utf8')), { filename: PROGRAM, cachedData });
+  const script = new Script(wrap(readFileSync(PROGRAM, 'latin1')), { filename: PROGRAM, cachedData });
   // At the exit, what the entry point needs has been compiled.
   if (!cachedData || script.cachedDataRejected) process.once('exit', () => writeCode(name, script));
   const program = { exports: {} };
