@@ -49,6 +49,8 @@ export class Store extends ObjectReader {
    */
   async put(key: string, body: Buffer, options: PutOptions = {}): Promise<boolean> {
     for (let tries = 0; ; tries++) {
+      // Another write may find it out before this one has its answer.
+      const hadChecksums = !this.refusesChecksums;
       try {
         await this.putObject(
           {
@@ -65,7 +67,7 @@ export class Store extends ObjectReader {
       } catch (error) {
         if (options.onlyIfNew && awsStatus(error) === 412) return false;
         // Servers that lack conditional writes, or checksum headers. Callers that need either get the error.
-        if (awsStatus(error) === 501 && !options.checksum && (options.onlyIfNew || !this.refusesChecksums)) {
+        if (awsStatus(error) === 501 && !options.checksum && (options.onlyIfNew || hadChecksums)) {
           if (options.onlyIfNew) options = { ...options, onlyIfNew: false };
           else this.refusesChecksums = true;
           continue;
