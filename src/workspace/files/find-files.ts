@@ -8,14 +8,14 @@ import { assertNoCredentialFiles } from './credential-files';
 import { whyLeftOut } from './left-out-by-default';
 import { danglingLinks } from './dangling-links';
 import { type NotListed, compareWithGit, describeNested } from './not-listed';
-import { nxLibrary } from '../../system/nx-library';
+import { projectFileMap } from './file-map';
 import { unusedPatterns } from './unused-patterns';
 import { findIncluded } from './included';
 import { projectsOf } from './places';
 
 /** As Nx knows them: git-ignored files are not among them. */
 const listFiles: ListFiles = async (projectGraph, projects) => {
-  const files = await nxLibrary.fileMap().createProjectFileMapUsingProjectGraph(projectGraph);
+  const files = await projectFileMap(projectGraph);
   return projects.flatMap((project) => files[project] ?? []).map(({ file }) => file);
 };
 

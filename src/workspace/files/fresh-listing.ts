@@ -2,6 +2,7 @@ import { parentPort, Worker, workerData } from 'node:worker_threads';
 import type { ProjectGraph } from '@nx/devkit';
 import { nxLibrary } from '../../system/nx-library';
 import type { ListFiles } from './types';
+import { projectFileMap } from './file-map';
 
 const OURS = 'nx-ec2: list files';
 /** The next thread is made so long after a list, ms: what that was asked for comes first. */
@@ -66,7 +67,7 @@ if (workerData === OURS && parentPort) {
   // Loaded before it is needed.
   nxLibrary.fileMap();
   port.once('message', async ([projectGraph, projects]: [ProjectGraph, string[]]) => {
-    const files = await nxLibrary.fileMap().createProjectFileMapUsingProjectGraph(projectGraph);
+    const files = await projectFileMap(projectGraph);
     port.postMessage(projects.flatMap((project) => files[project] ?? []).map(({ file }) => file));
   });
 }
