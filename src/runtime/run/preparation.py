@@ -15,7 +15,7 @@ from .supervised_run import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Any, Callable
 
     from .commands import Commands
     from .stop_check import StopCheck
@@ -33,8 +33,6 @@ class Preparation:
         variables = dict(accounts.login_environment(run.account, run.log.say), **spec["env"])
         secrets = read_secrets(run)
         if spec["timeout"]:
-            from .take_over import trained_s
-
             self.stops.set_timeout(spec["timeout"] - trained_s(run.record["attempts"]))
         self._fetch_data()
         setup = Setup(
@@ -159,3 +157,13 @@ def read_secrets(run: SupervisedRun) -> dict[str, str]:
 
         run.mask = Mask(masked)
     return found
+
+
+def trained_s(attempts: list[dict[str, Any]]) -> float:
+    """How long attempts have trained, in seconds."""
+    trained_ms = sum(
+        max(0, each["endedAt"] - each["startedAt"])
+        for each in attempts
+        if each["startedAt"] and each["endedAt"]
+    )
+    return trained_ms / 1000.0

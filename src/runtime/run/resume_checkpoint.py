@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 
+from ..system import atomic_files
 from ..system.errors import Failure
 from .stop_check import Stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..checkpoints.checkpoint_restore import Manifest
-    from ..system.documents import ResumeSource
+    from ..system.documents import ResumeSource, RunSpec
     from .stop_check import StopCheck
     from .supervised_run import SupervisedRun
 
@@ -30,8 +33,6 @@ class ResumeCheckpoint:
         sources = self.sources()
         previous = run.record["takenOver"]
         if previous:
-            from .take_over import own_checkpoints
-
             sources = own_checkpoints(run.run_dir, run.spec) or sources
             how = ": nothing was saved to resume from, so the training starts from the beginning"
             shown = (run.record["attempt"], run.record["instance"], previous["from"])
@@ -102,3 +103,19 @@ class ResumeCheckpoint:
             account=run.account,
         )
         saved.restored(manifest)
+
+
+def own_checkpoints(run_dir: str, spec: RunSpec) -> list[ResumeSource]:
+    """The checkpoints that an attempt may resume from, newest first, as a plan's `resumeFrom`."""
+    path = os.path.join(run_dir, "checkpoints.json")
+    stored: dict[str, Any] = atomic_files.read_json(path) or {"kept": []}
+    return [
+        {
+            "run": spec["id"],
+            "n": each["n"],
+            "sha256": each["sha256"],
+            "prefix": spec["store"]["prefix"],
+            "urls": None,
+        }
+        for each in reversed(stored["kept"])
+    ]

@@ -9,6 +9,7 @@ import time
 
 from ..system import atomic_files
 from ..system.errors import Failure
+from .resume_checkpoint import own_checkpoints
 from .supervised_run import Failed
 
 TYPE_CHECKING = False
@@ -56,7 +57,6 @@ class SettledCheckpoints:
         beginning.
         """
         from ..checkpoints.checkpoint_restore import lacking
-        from .take_over import own_checkpoints
 
         run = self.run
         directory = os.path.join(run.run_dir, "checkpoints")

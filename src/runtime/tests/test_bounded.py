@@ -13,7 +13,7 @@ import package  # noqa: F401
 
 from nx_ec2_runtime.checkpoints import checkpoint_restore
 from nx_ec2_runtime.report.signed_record import RecordKey
-from nx_ec2_runtime.run import take_over
+from nx_ec2_runtime.run import taken_over_files
 from nx_ec2_runtime.system import bounded
 from nx_ec2_runtime.system.errors import Failure
 
@@ -78,13 +78,13 @@ class Bounded(unittest.TestCase):
         self.assertFalse(
             RecordKey({"recordKey": base64.b64encode(bytes(32)), "id": "r"}).is_stop(deep)
         )
-        self.assertEqual(take_over.read_times(deep), [])
+        self.assertEqual(taken_over_files.read_times(deep), [])
         with self.assertRaises(Failure) as raised:
             checkpoint_restore.read(deep, hashlib.sha256(deep).hexdigest())
         self.assertEqual(raised.exception.code, "CHECKPOINT_MISMATCH")
 
     def test_times_of_a_wrong_shape_are_none(self):
-        self.assertEqual(take_over.read_times(b'{"times": [[1, 2]]}'), [(1, 2)])
+        self.assertEqual(taken_over_files.read_times(b'{"times": [[1, 2]]}'), [(1, 2)])
         for data in (
             b"",
             b"[]",
@@ -95,7 +95,7 @@ class Bounded(unittest.TestCase):
             b'{"times": [[1, "x"]]}',
             b'{"times": [[1, Infinity]]}',
         ):
-            self.assertEqual(take_over.read_times(data), [], data)
+            self.assertEqual(taken_over_files.read_times(data), [], data)
 
     def test_no_other_module_inflates(self):
         found = [

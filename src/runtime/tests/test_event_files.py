@@ -12,7 +12,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync  # noqa: F401
 
-from nx_ec2_runtime.report import event_files
+from nx_ec2_runtime.report import event_files, tensorboard_events
 from nx_ec2_runtime.run_dir import written_files
 
 PART = {
@@ -108,7 +108,7 @@ class EventFilesTest(unittest.TestCase):
         ):
             with self.subTest(content):
                 self.assertEqual(
-                    event_files.scalars_of(event(4, tensor("t", content))),
+                    tensorboard_events.scalars_of(event(4, tensor("t", content))),
                     (4, {} if found is None else {"t": found}),
                 )
 
@@ -140,7 +140,7 @@ class EventFilesTest(unittest.TestCase):
             + record(event(1, simple("once", 1))),
         )
         found = self.files.read(ended=True)
-        self.assertTrue(100 < len(found) <= event_files.SAMPLES)
+        self.assertTrue(100 < len(found) <= event_files.MOST_SAMPLES)
         self.assertEqual([each["loss"] for each in found], sorted(each["loss"] for each in found))
         self.assertEqual((found[-1]["loss"], found[-1]["once"]), (39_999, 1))
 
@@ -152,28 +152,29 @@ class EventFilesTest(unittest.TestCase):
 
     def test_a_look_ends_in_time_and_every_file_gets_its_turn(self):
         big = b"".join(
-            record(event(step, simple("loss", step))) for step in range(event_files.READ // 20)
+            record(event(step, simple("loss", step)))
+            for step in range(tensorboard_events.LARGEST_READ_BYTES // 20)
         )
         for name in "ab":
             self.append("runs/%s/events.out.tfevents.1" % name, big)
         self.append("runs/c/events.out.tfevents.1", record(event(1, simple("honest", 1))))
         ticks = iter(range(10**6))
         # Each look at the clock takes a third of the time: two files a look.
-        self.files.clock = lambda: next(ticks) * event_files.LOOK_S / 3
+        self.files.clock = lambda: next(ticks) * event_files.LOOK_TIMEOUT_S / 3
         self.files._search(10**6)
         self.files.due = 10**6
         self.assertNotIn("honest", str(self.files.read()))
         self.assertFalse(self.files.all_read)
         self.assertIn("honest", str(self.files.read()))
         found = self.read_all(self.files)
-        self.assertEqual(found[-1]["loss"], event_files.READ // 20 - 1)
+        self.assertEqual(found[-1]["loss"], tensorboard_events.LARGEST_READ_BYTES // 20 - 1)
 
     def test_a_search_that_takes_too_long_is_given_up(self):
         for number in range(50):
             self.append("runs/%d/x" % number, b"")
         self.append("runs/z/events.out.tfevents.1", record(event(1, simple("loss", 1))))
         ticks = iter(range(10**6))
-        self.files.clock = lambda: next(ticks) * event_files.LOOK_S / 10
+        self.files.clock = lambda: next(ticks) * event_files.LOOK_TIMEOUT_S / 10
         self.assertEqual(self.files.read(), [])
         self.assertLess(next(ticks), 20)
 
@@ -187,7 +188,7 @@ class EventFilesTest(unittest.TestCase):
         while not found or not files.all_read:
             found = files.read(ended=True, known={"loss": 0})
             self.assertLessEqual(
-                sum(map(len, found)), 2 * event_files.NEW_NAMES + event_files.SAMPLES
+                sum(map(len, found)), 2 * event_files.MOST_NEW_NAMES + event_files.MOST_SAMPLES
             )
             held.update(name for sample in found for name in sample)
         self.assertIn("loss", held)
@@ -199,7 +200,9 @@ class EventFilesTest(unittest.TestCase):
             "runs/events.out.tfevents.1",
             record(
                 event(
-                    1, simple("x", 1) + field(1, 2, b"y" * event_files.LARGEST_SCALAR_EVENT_BYTES)
+                    1,
+                    simple("x", 1)
+                    + field(1, 2, b"y" * tensorboard_events.LARGEST_SCALAR_EVENT_BYTES),
                 )
             )
             + record(event(2, simple("loss", 2))),
@@ -221,7 +224,7 @@ class EventFilesTest(unittest.TestCase):
             os.path.join(self.home, "work/p/runs/events.out.tfevents.1"), os.O_RDONLY
         )
         self.addCleanup(os.close, descriptor)
-        samples, offset = event_files.read_events(descriptor, 0, 100 * len(data))
+        samples, offset = tensorboard_events.read_events(descriptor, 0, 100 * len(data))
         self.assertEqual((samples, offset), ([{"step": 1, "loss": 0.5}], len(data)))
 
     def test_whatever_is_in_the_file_ends_soon(self):
@@ -243,7 +246,10 @@ class EventFilesTest(unittest.TestCase):
             self.append("runs/%d/events.out.tfevents.1" % (n), bytes(data))
             for sample in self.of().read(ended=True):
                 self.assertTrue(
-                    all(isinstance(name, str) and len(name) <= event_files.TAG for name in sample)
+                    all(
+                        isinstance(name, str) and len(name) <= tensorboard_events.LONGEST_TAG
+                        for name in sample
+                    )
                 )
         self.assertLess(time.process_time() - began, 60)
 
