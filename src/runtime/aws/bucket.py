@@ -14,7 +14,7 @@ from ..system.errors import Failure
 from .endpoints import bucket_url, encode
 from .http_pool import RETRY_PAUSE_S, Connections
 from .list_objects import list_objects
-from .presigned import TRIES, form
+from .presigned import MOST_TRIES, form
 from .signed_requests import NOT_IMPLEMENTED, UNKNOWN_KEY, Service, may_pass, send
 
 TYPE_CHECKING = False
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 LIMIT_BYTES = 16 * 1024 * 1024
-# Objects that a list may hold.
-LISTED = 1_000_000
+# How many objects a list may hold.
+MOST_LISTED = 1_000_000
 PROBE = "probe"
 
 
@@ -197,12 +197,12 @@ class Bucket:
         for key, size, _ in list_objects(
             self._role(), self.url, prefix=start + prefix, owner=self.access["owner"]
         ):
-            if len(found) == LISTED:
+            if len(found) == MOST_LISTED:
                 raise Failure(
                     "LIMIT",
-                    "%s%s holds more than %d objects" % (start, prefix, LISTED),
-                    limit=LISTED,
-                    value=LISTED + 1,
+                    "%s%s holds more than %d objects" % (start, prefix, MOST_LISTED),
+                    limit=MOST_LISTED,
+                    value=MOST_LISTED + 1,
                 )
             found.append((key[len(start) :], size))
         return found
@@ -243,7 +243,7 @@ class Bucket:
         return self._role().ask("PUT", self._url(name), headers=headers, data=data, digest=digest)
 
     def _post(self, name: str, data: bytes, *, content_type: str, digest: str) -> Answer:
-        for attempt in range(TRIES):
+        for attempt in range(MOST_TRIES):
             post = self.access["post"]
             assert post
             kind, head, tail = form(
@@ -257,7 +257,7 @@ class Bucket:
                 data=head + data + tail,
                 limit=0,
             )
-            if not may_pass(answer) or attempt == TRIES - 1:
+            if not may_pass(answer) or attempt == MOST_TRIES - 1:
                 return answer
             time.sleep(RETRY_PAUSE_S * 2**attempt)
         raise AssertionError("the last try returns")

@@ -10,9 +10,9 @@ import struct
 
 ZIP, ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
 # The end of a zip file is a record of 22 bytes and a comment of 64 KiB at most.
-ZIP_TAIL = 22 + 65535
+ZIP_TAIL_BYTES = 22 + 65535
 # A longer header of a safetensors file is not read.
-HEADER = 16 * 1024 * 1024
+LONGEST_HEADER_BYTES = 16 * 1024 * 1024
 
 
 def is_truncated(descriptor: int, name: str) -> bool:
@@ -23,7 +23,7 @@ def is_truncated(descriptor: int, name: str) -> bool:
     if name.endswith(".safetensors"):
         return size < length_of_safetensors(descriptor)
     if os.pread(descriptor, 4, 0) == ZIP:
-        return ZIP_END not in os.pread(descriptor, ZIP_TAIL, max(0, size - ZIP_TAIL))
+        return ZIP_END not in os.pread(descriptor, ZIP_TAIL_BYTES, max(0, size - ZIP_TAIL_BYTES))
     return False
 
 
@@ -34,7 +34,7 @@ def length_of_safetensors(descriptor: int) -> int:
         # An empty file is one that was just made.
         return 0 if head else 8
     (length,) = struct.unpack("<Q", head)
-    if length > HEADER:
+    if length > LONGEST_HEADER_BYTES:
         return 0
     header = os.pread(descriptor, length, 8)
     if len(header) < length:

@@ -103,8 +103,12 @@ def short_text(directory: str | int, path: str, account: pwd.struct_passwd | Non
     except OSError:
         return None
     with open(descriptor, "rb") as file:
-        data = file.read(pointers.LARGEST + 1)
+        data = file.read(pointers.LARGEST_POINTER_BYTES + 1)
     try:
-        return data.decode("utf-8") if len(data) <= pointers.LARGEST and b"\0" not in data else None
+        return (
+            data.decode("utf-8")
+            if len(data) <= pointers.LARGEST_POINTER_BYTES and b"\0" not in data
+            else None
+        )
     except UnicodeDecodeError:
         return None

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     Numbered = Callable[[int], Iterable[str]]
 
 
-# A file that is larger names nothing.
-LARGEST = 4096
+# A larger file is no pointer.
+LARGEST_POINTER_BYTES = 4096
 # Names that say: the training resumes from what this names.
 CURRENT = re.compile(
     r"(latest|last|current|newest|checkpoint)([-_.].*)?", re.IGNORECASE | re.DOTALL

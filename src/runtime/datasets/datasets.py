@@ -42,9 +42,9 @@ if TYPE_CHECKING:
         lock: int
 
 
-# Seconds between two looks at what else there is to do, and that a fetch that is to end has for
-# what it has in hand.
-TICK, PATIENCE = 0.2, 5
+# Between two looks whether the run is to stop, and how long a fetch that is stopped has to end its
+# requests.
+TICK_S, STOP_TIMEOUT_S = 0.2, 5
 THREADS = 8
 # Where AMIs for deep learning mount the machine's own disks, and what the kernel calls such a disk.
 MOUNTED = "/opt/dlami/nvme"
@@ -164,12 +164,12 @@ def _work(fetch: Fetch, progress: Callable[[], object]) -> None:
     worker.start()
     try:
         while worker.is_alive():
-            worker.join(TICK)
+            worker.join(TICK_S)
             progress()
     except BaseException:
         # What is on its way is let come in, for a while, and not used any more.
         fetch.stopped.set()
-        worker.join(PATIENCE)
+        worker.join(STOP_TIMEOUT_S)
         raise
     if failures:
         raise failures[0]

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     Saved = Dict[str, Tuple[List[int], Entry]]
 
 
-# How often a file is read that changes meanwhile.
-TRIES = 3
+# How often a file is read that changes while it is read.
+MOST_READS = 3
 CHANGED = "it changed each time that it was read"
-# A client reads no longer path, bytes.
-LONGEST_PATH = 4096
-# As many of those that are skipped are listed by name, and so many characters of each path.
-LISTED, SHOWN = 1000, 2000
+# A client refuses longer paths.
+LONGEST_PATH_BYTES = 4096
+# How many skipped files are listed by name, and how much of each path.
+MOST_LISTED, SHOWN_CHARACTERS = 1000, 2000
 
 
 def save_artifacts(
@@ -69,7 +69,7 @@ def save_artifacts(
                 spec, project, found, parts=parts, progress=progress, saved=saved
             )
             tries += 1
-            if not changed or tries == TRIES:
+            if not changed or tries == MOST_READS:
                 break
     finally:
         os.close(project)
@@ -175,9 +175,9 @@ def save_extra(
 
 def by_length(found: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], list[Entry]]:
     """(what can be listed, what is skipped because its path is too long for that)."""
-    short = [each for each in found if len(each[0].encode()) <= LONGEST_PATH]
+    short = [each for each in found if len(each[0].encode()) <= LONGEST_PATH_BYTES]
     kept = {path for path, _ in short}
-    why = "its path is longer than %d bytes" % LONGEST_PATH
+    why = "its path is longer than %d bytes" % LONGEST_PATH_BYTES
     return short, [
         {"path": path[:200] + "...", "why": why} for path, _ in found if path not in kept
     ]
@@ -186,17 +186,20 @@ def by_length(found: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], 
 def bounded(skipped: Sequence[Mapping[str, Any]], **more: Any) -> list[Entry]:
     listed = [
         dict(
-            each, path=each["path"] if len(each["path"]) <= SHOWN else each["path"][:SHOWN] + "..."
+            each,
+            path=each["path"]
+            if len(each["path"]) <= SHOWN_CHARACTERS
+            else each["path"][:SHOWN_CHARACTERS] + "...",
         )
         for each in skipped
     ]
-    if len(listed) <= LISTED:
+    if len(listed) <= MOST_LISTED:
         return listed
-    return listed[:LISTED] + [
+    return listed[:MOST_LISTED] + [
         dict(
             more,
-            path="%d more" % (len(listed) - LISTED),
-            why="only %d are listed by name" % LISTED,
+            path="%d more" % (len(listed) - MOST_LISTED),
+            why="only %d are listed by name" % MOST_LISTED,
         )
     ]
 

@@ -35,7 +35,7 @@ MOST_SAMPLES, MOST_HELD_SAMPLES = 150, 20_000
 # record to renew as well.
 LOOK_TIMEOUT_S = 1.0
 # How many names one look adds to those that are known: more are not kept of a run
-# (metrics.ALL_NAMES).
+# (metrics.MOST_NAMES).
 MOST_NEW_NAMES = 500
 # How many names a search for event files looks at.
 MOST_ENTRIES = 20_000

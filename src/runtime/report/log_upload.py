@@ -18,22 +18,21 @@ if TYPE_CHECKING:
 
 
 SEGMENT_BYTES = 256 * 1024
-# Between two writes of the last segment, seconds: at first, after so long a run, and from then on.
-EAGER, YOUNG, STEADY = 0.5, 600, 3.0
-# Between two writes of the times, seconds.
+# Between two uploads of the last segment: in the first minutes of a run, and later.
+EARLY_UPLOAD_INTERVAL_S, UPLOAD_INTERVAL_S = 0.5, 3.0
+EARLY_S = 600
+# Between two uploads of the times.
 TIMES_INTERVAL_S = 15
 MOST_TIMES = 2000
-# How much is taken in one go, segments: other things are to be told meanwhile.
-AT_ONCE = 32
-
-
-# So many segments' hashes a record names at most; then the oldest become one.
-MOST_HASHES, FOLDED = 512, 256
+# How many segments are uploaded in one go: the record has to be renewed meanwhile.
+MOST_SEGMENTS = 32
+# How many hashes of segments a record has at most; then this many of the oldest become one.
+MOST_HASHES, FOLDED_HASHES = 512, 256
 
 
 class LogHashes:
-    """What the segments of a log have as their hashes: docs/reference/formats.md, "Log". `saved`:
-    as in a record, of whole segments alone.
+    """The hashes of a log's segments: docs/reference/formats.md, "Log". `saved`: as in a record, of
+    complete segments alone.
     """
 
     def __init__(self, saved: RunRecordLogHashes | None = None) -> None:
@@ -43,20 +42,20 @@ class LogHashes:
 
     @property
     def whole(self) -> int:
-        """So many segments are whole."""
+        """The number of complete segments."""
         return self.folded + len(self.segments)
 
     def add(self, data: bytes) -> None:
-        """The next whole segment."""
+        """Adds the next complete segment."""
         self.segments.append(hashlib.sha256(data).hexdigest())
         if len(self.segments) > MOST_HASHES:
-            for each in self.segments[:FOLDED]:
+            for each in self.segments[:FOLDED_HASHES]:
                 self.chain = hashlib.sha256(bytes.fromhex(self.chain + each)).hexdigest()
-            self.folded += FOLDED
-            del self.segments[:FOLDED]
+            self.folded += FOLDED_HASHES
+            del self.segments[:FOLDED_HASHES]
 
     def data(self, last: str | None = None) -> RunRecordLogHashes:
-        """As in a record. `last`: the hash of the segment that is not whole yet."""
+        """As in a record. `last`: the hash of the segment that is not complete yet."""
         return {
             "folded": self.folded,
             "chain": self.chain,
@@ -73,7 +72,7 @@ class LogUpload:
         self.run_dir = run_dir
         self.path = os.path.join(run_dir, "log")
         self.began = self.wrote = self.timed = 0.0
-        # How much the times that are in the store speak of.
+        # The size of the log that the times in the store are of.
         self.told = 0
         self.done = False
         self.saved = os.path.join(run_dir, "log.saved")
@@ -85,12 +84,12 @@ class LogUpload:
         return self.hashes.data(self.last)
 
     def look(self, bucket: Fenced, feed: Callable[[int, bytes], object], ended: bool) -> None:
-        """Sends what is new, where it is time; everything once the run has ended. What is sent is
-        also fed to `feed(offset, data)`.
+        """Uploads new data if it is due, and everything once the run has ended. Feeds what was
+        uploaded to `feed(offset, data)`.
         """
         now = time.monotonic()
         self.began = self.began or now
-        rest = STEADY if now - self.began > YOUNG else EAGER
+        rest = UPLOAD_INTERVAL_S if now - self.began > EARLY_S else EARLY_UPLOAD_INTERVAL_S
         try:
             there = os.path.getsize(self.path)
         except FileNotFoundError:
@@ -98,7 +97,7 @@ class LogUpload:
         if there > self.size and (ended or now - self.wrote > rest):
             self.wrote = now
             with open(self.path, "rb") as file:
-                for _ in range(AT_ONCE):
+                for _ in range(MOST_SEGMENTS):
                     if self.size >= there:
                         break
                     number = self.size // SEGMENT_BYTES
@@ -130,5 +129,5 @@ class LogUpload:
         try:
             atomic_files.write_json(self.saved, self.hashes.data())
         except OSError:
-            # It is sent once more then.
+            # The segment is uploaded once more after a restart.
             pass

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 # Longer lines are not metrics.
-LINE = 16384
-# Distinct names in all, and samples between two `take`.
-ALL_NAMES = 500
-SAMPLES = 200
-# Of a progress bar that is not at its end, one sample in so long is taken, ms.
+LONGEST_LINE_BYTES = 16384
+# How many names there are in all, and how many samples between two calls of `take`.
+MOST_NAMES = 500
+MOST_SAMPLES = 200
+# Between two samples of a progress bar that is not at its end.
 BAR_INTERVAL_MS = 5000
 READ_BYTES = 1024 * 1024
-SEGMENT = 1024
+SEGMENT_LINES = 1024
 
 
 class Lines:
@@ -50,10 +50,10 @@ class Lines:
         pieces = re.split(b"[\r\n]", self.held + data)
         self.held = pieces.pop()
         for piece in pieces:
-            if not self.skipping and len(piece) <= LINE:
+            if not self.skipping and len(piece) <= LONGEST_LINE_BYTES:
                 yield piece
             self.skipping = False
-        if len(self.held) > LINE:
+        if len(self.held) > LONGEST_LINE_BYTES:
             self.held, self.skipping = b"", True
 
 
@@ -156,7 +156,7 @@ class TrainingMetrics:
             found = {
                 name: value
                 for name, value in (found or {}).items()
-                if name in self.latest or len(self.latest) < ALL_NAMES
+                if name in self.latest or len(self.latest) < MOST_NAMES
             }
             if not found:
                 continue
@@ -171,14 +171,14 @@ class TrainingMetrics:
         found = {
             name: value
             for name, value in found.items()
-            if name in self.latest or len(self.latest) < ALL_NAMES
+            if name in self.latest or len(self.latest) < MOST_NAMES
         }
         if found:
             self._add(found, at)
 
     def _add(self, found: Numbers, at: int) -> None:
         self.latest.update(found)
-        if len(self.samples) < SAMPLES:
+        if len(self.samples) < MOST_SAMPLES:
             self.samples.append((at, found))
         else:
             # More than anybody can look at: the last of them holds the newest values.
@@ -238,7 +238,7 @@ class MetricsLog:
 
     def add(self, value: Mapping[str, Any]) -> None:
         """`value`: {"t": ms, …} as the format has it."""
-        if self.lines == SEGMENT:
+        if self.lines == SEGMENT_LINES:
             self.number, self.lines = self.number + 1, 0
         with open(self._path(self.number), "ab", buffering=0) as file:
             file.write(json.dumps(value, allow_nan=False).encode() + b"\n")

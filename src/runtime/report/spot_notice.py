@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from typing import Callable
 
 
-# Between two looks, seconds; where the metadata service does not answer it doubles, up to the last.
-LOOK, LONGEST = 2.0, 30.0
+# Between two looks for a notice; while the metadata service does not answer it doubles, up to the
+# longest.
+POLL_S, LONGEST_POLL_S = 2.0, 30.0
 # What of the notice is left for saving, seconds; of a short one at least two thirds.
 SAVING_S = 60
 NOTICE = "meta-data/spot/instance-action"
@@ -45,12 +46,12 @@ def look_out(
         notice = patiently(metadata, NOTICE, sleep)
         if notice is not None:
             return take(run_dir, grace, notice, seen=time.time())
-        sleep(LOOK)
+        sleep(POLL_S)
 
 
 def patiently(metadata: Metadata, path: str, sleep: Callable[[float], object]) -> str | None:
     """The text, None where there is no such thing. It is asked again as long as nobody answers."""
-    pause = LOOK
+    pause = POLL_S
     while True:
         try:
             return metadata.get(path).strip()
@@ -58,7 +59,7 @@ def patiently(metadata: Metadata, path: str, sleep: Callable[[float], object]) -
             return None
         except Failure:
             sleep(pause)
-            pause = min(LONGEST, pause * 2)
+            pause = min(LONGEST_POLL_S, pause * 2)
 
 
 def take(run_dir: str, grace: float, notice: str, *, seen: float) -> None:

@@ -13,17 +13,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
-SHORTEST = 4
-# Characters of base64 by which a value is known inside of other text, and characters in a line of
-# wrapped base64.
-PART, WIDTHS = 8, (64, 76)
-# Values up to this length are found in lines that break anywhere in them; of a longer one that
-# would be too many forms.
-BROKEN = 4096
-# Texts of a value that is JSON are values themselves from this length on.
-LEAF = 8
-# A form of at least two pieces is known by each of them, bytes.
-PIECE = 256
+SHORTEST_VALUE = 4
+# How many characters of base64 tell a value inside of other text, and how many a line of wrapped
+# base64 has.
+PART_LENGTH, LINE_LENGTHS = 8, (64, 76)
+# Values up to this length are found even if a line breaks anywhere in them; a longer one would have
+# too many forms.
+LONGEST_BROKEN_VALUE = 4096
+# Strings in a value that is JSON are values themselves from this length on.
+SHORTEST_JSON_TEXT = 8
+# A form of at least two pieces of this size is recognized by each of them.
+PIECE_BYTES = 256
 STARS = b"***"
 
 
@@ -35,7 +35,7 @@ def forms(value: str) -> set[bytes]:
     for text in {value, *value.splitlines(), value.strip(), *leaves(value)}:
         data = text.encode("utf-8", "surrogateescape")
         found.add(data)
-        found.update(in_base64(data, len(value) <= BROKEN))
+        found.update(in_base64(data, len(value) <= LONGEST_BROKEN_VALUE))
         found.update(in_urls(data))
         shown: list[str] = [
             quoted
@@ -50,7 +50,7 @@ def forms(value: str) -> set[bytes]:
         shown += [repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1]]
         shown += [repr(text + "'\"")[1:-4], repr(data + b"'\"")[2:-4]]
         found.update(each.encode("utf-8", "surrogateescape") for each in shown)
-    return {each for each in found if len(each) >= SHORTEST}
+    return {each for each in found if len(each) >= SHORTEST_VALUE}
 
 
 # What libraries leave as it is in a URL, besides letters, digits and "_.-~": Python's quote (two),
@@ -118,7 +118,7 @@ def in_base64(data: bytes, broken: bool) -> Iterator[bytes]:
         for before in range(3):
             column = -(-before * 8 // 6)
             within = encode(b"\0" * before + data)[column : (before + len(data)) * 8 // 6]
-            if len(within) >= PART:
+            if len(within) >= PART_LENGTH:
                 yield within
                 if broken or not before:
                     yield from in_lines(within, column, broken)
@@ -129,7 +129,7 @@ def in_lines(within: bytes, column: int, broken: bool) -> Iterator[bytes]:
     this column of a group of four characters. A piece that is too short to be known by alone comes
     with the line beside it.
     """
-    for width in WIDTHS:
+    for width in LINE_LENGTHS:
         for first in range(width - column, 0 if broken else width - 1, -4):
             if first >= len(within):
                 continue
@@ -138,9 +138,9 @@ def in_lines(within: bytes, column: int, broken: bool) -> Iterator[bytes]:
             ]
             for end in (b"\n", b"\r\n"):
                 lines = list(pieces)
-                if len(lines[0]) < PART:
+                if len(lines[0]) < PART_LENGTH:
                     lines[:2] = [end.join(lines[:2])]
-                if len(lines[-1]) < PART:
+                if len(lines[-1]) < PART_LENGTH:
                     lines[-2:] = [end.join(lines[-2:])]
                 yield from lines
 
@@ -161,12 +161,12 @@ def leaves(value: str) -> Iterator[str]:
             left += each.values()
         elif isinstance(each, list):
             left += each
-        elif isinstance(each, str) and len(each) >= LEAF:
+        elif isinstance(each, str) and len(each) >= SHORTEST_JSON_TEXT:
             yield each
             yield from each.splitlines()
 
 
-def any_of(found: list[bytes], depth: int = SHORTEST) -> bytes:
+def any_of(found: list[bytes], depth: int = SHORTEST_VALUE) -> bytes:
     """A pattern of literal bytes, the longest first. Those that begin with the same byte are tried
     together, and so on for the next bytes: a private key has hundreds of forms.
     """
@@ -185,10 +185,10 @@ def pieces(form: bytes) -> list[bytes]:
     """A long form in consecutive pieces that cover it. They bound the work for a byte of the log,
     and how much of the log is held back.
     """
-    if len(form) < 2 * PIECE:
+    if len(form) < 2 * PIECE_BYTES:
         return [form]
-    starts = range(0, len(form) - PIECE + 1, PIECE)
-    return [form[start : start + PIECE] for start in starts[:-1]] + [form[starts[-1] :]]
+    starts = range(0, len(form) - PIECE_BYTES + 1, PIECE_BYTES)
+    return [form[start : start + PIECE_BYTES] for start in starts[:-1]] + [form[starts[-1] :]]
 
 
 class Mask:

@@ -11,7 +11,7 @@ import tarfile
 import zlib
 
 from ..aws import presigned
-from ..system.atomic_files import BLOCK
+from ..system.atomic_files import BLOCK_BYTES
 from ..system.errors import Failure
 from .staging import write_at
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         def read(self, size: int, /) -> bytes: ...
 
 
-# What a member may have beside its bytes, headers and padding, and what is at an archive's end.
-HEADERS, END = 16 * 1024, 64 * 1024
+# The most that a member has beside its content, in headers and padding, and that ends an archive.
+HEADER_BYTES, END_BYTES = 16 * 1024, 64 * 1024
 
 
 def receive(spec: SyncSpec, contents: Contents) -> None:
@@ -38,7 +38,7 @@ def receive(spec: SyncSpec, contents: Contents) -> None:
     assert declared
     with presigned.open_url("archive", declared["url"]) as answer:
         source = Hashing(answer, declared["size"])
-        most = limits["bytes"] + (limits["entries"] + 1) * HEADERS + END
+        most = limits["bytes"] + (limits["entries"] + 1) * HEADER_BYTES + END_BYTES
         # They need no more of a file than `read`.
         compressed: Any = source
         try:
@@ -82,9 +82,9 @@ def stage_member(member: IO[bytes], contents: Contents) -> None:
     fits into memory.
     """
     digest, stage = hashlib.sha256(), contents.stage
-    block = member.read(BLOCK)
+    block = member.read(BLOCK_BYTES)
     digest.update(block)
-    if len(block) < BLOCK:
+    if len(block) < BLOCK_BYTES:
         if digest.hexdigest() in contents.open:
             contents.write(digest.hexdigest(), block)
         return
@@ -94,7 +94,7 @@ def stage_member(member: IO[bytes], contents: Contents) -> None:
         while block:
             write_at(descriptor, block, at)
             at += len(block)
-            block = member.read(BLOCK)
+            block = member.read(BLOCK_BYTES)
             digest.update(block)
         content = digest.hexdigest()
         if content in contents.open:
@@ -113,7 +113,7 @@ class Member(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Member:
         member = super().frombuf(buf, encoding, errors)
-        if not member.isreg() and member.size > HEADERS:
+        if not member.isreg() and member.size > HEADER_BYTES:
             raise Failure(
                 "ARCHIVE_MISMATCH",
                 "the archive can't be read: a header of %d bytes" % member.size,
@@ -156,5 +156,5 @@ class Hashing:
         return data
 
     def drain(self) -> None:
-        while self.read(BLOCK):
+        while self.read(BLOCK_BYTES):
             pass

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
         def copy(self, content: str, descriptor: int, targets: Iterable[Target]) -> bool: ...
 
 
-BLOCK = 2 * 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
 # A content of at most this size is one chunk, of its own name.
-ONE_CHUNK = 1024 * 1024
+ONE_CHUNK_BYTES = 1024 * 1024
 
 
 class Drifted(Exception):
@@ -250,7 +250,7 @@ def fill(target: int, copies: list[Copy], sources: Mapping[str, int], *, size: i
             here = each_block(target, here, copy.offset - here, take=waiting.put)
             at, end = copy.at, here + copy.size
             while here < end:
-                block = os.pread(sources[copy.base], min(BLOCK, end - here), at)
+                block = os.pread(sources[copy.base], min(BLOCK_BYTES, end - here), at)
                 if not block:
                     # It became shorter meanwhile: the hash tells.
                     break
@@ -269,7 +269,7 @@ def each_block(descriptor: int, at: int, count: int, *, take: Callable[[bytes], 
     """Takes bytes of a file, block by block; where they end."""
     end = at + count
     while at < end:
-        block = os.pread(descriptor, min(BLOCK, end - at), at)
+        block = os.pread(descriptor, min(BLOCK_BYTES, end - at), at)
         if not block:
             break
         take(block)

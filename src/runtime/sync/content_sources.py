@@ -8,7 +8,7 @@ import hashlib
 import os
 
 from ..system.errors import Failure, text
-from .assembler import ONE_CHUNK, Assembly, Drifted, decode
+from .assembler import ONE_CHUNK_BYTES, Assembly, Drifted, decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Contents:
                 for each in (self.spec.get("recipes") or {}, brought)
                 if content in each
             ]
-            if not recipes and self.sizes[content] <= ONE_CHUNK:
+            if not recipes and self.sizes[content] <= ONE_CHUNK_BYTES:
                 recipes = [[[content, self.sizes[content]]]]
             self.assembly.begin(content, recipes)
 
@@ -126,7 +126,7 @@ class Contents:
         if recipe is not None:
             return sum(piece[-1] for piece in recipe), [recipe]
         for entry in self.history.entries.values():
-            if entry[0] == "file" and entry[3] == base and entry[2] <= ONE_CHUNK:
+            if entry[0] == "file" and entry[3] == base and entry[2] <= ONE_CHUNK_BYTES:
                 return entry[2], [[[base, entry[2]]]]
         return None, []
 

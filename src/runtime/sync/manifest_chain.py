@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from .snapshot import Entries
 
 
-CHAIN = 17
+LONGEST_CHAIN = 17
 # Stored; unpacked: a whole one, and one that changes another, whose hash is known only when it was
 # applied.
-RECORD_LIMIT = 64 * 1024 * 1024
-TEXT_LIMIT = 256 * 1024 * 1024
-CHANGE_LIMIT = 16 * 1024 * 1024
+RECORD_LIMIT_BYTES = 64 * 1024 * 1024
+TEXT_LIMIT_BYTES = 256 * 1024 * 1024
+CHANGE_LIMIT_BYTES = 16 * 1024 * 1024
 
 
 class Absent(Exception):
@@ -41,7 +41,7 @@ class History:
     data: bytes
 
     def __init__(self, connections: Connections, history: Sequence[SyncSpecHistoryItem]) -> None:
-        if not 0 < len(history) <= CHAIN:
+        if not 0 < len(history) <= LONGEST_CHAIN:
             raise Failure("BAD_PLAN", "the plan names %d manifests" % len(history))
         records: dict[int, Any] = {}
 
@@ -77,7 +77,7 @@ class History:
 
 def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool = True) -> Any:
     name = each["snapshot"]
-    answer = connections.get("record", each["url"], limit=RECORD_LIMIT, record=name)
+    answer = connections.get("record", each["url"], limit=RECORD_LIMIT_BYTES, record=name)
     if is_absent(answer):
         raise Absent()
     if answer.status != 200:
@@ -90,9 +90,9 @@ def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool
             record=name,
         )
     try:
-        if len(answer.body) > RECORD_LIMIT:
-            raise TooLarge("it has more than %d bytes" % RECORD_LIMIT)
-        return parse(inflate(answer.body, TEXT_LIMIT if whole else CHANGE_LIMIT))
+        if len(answer.body) > RECORD_LIMIT_BYTES:
+            raise TooLarge("it has more than %d bytes" % RECORD_LIMIT_BYTES)
+        return parse(inflate(answer.body, TEXT_LIMIT_BYTES if whole else CHANGE_LIMIT_BYTES))
     except (ValueError, RecursionError) as error:
         raise mismatch(name, "it can't be read: %s" % error)
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     Chunk = Tuple[str, int]
 
 
-PACK_LIMIT = 16 * 1024 * 1024
-SEGMENT_LIMIT = 1024 * 1024
-DIRECTORY_LIMIT = 32 * 1024 * 1024
+PACK_LIMIT_BYTES = 16 * 1024 * 1024
+SEGMENT_LIMIT_BYTES = 1024 * 1024
+DIRECTORY_LIMIT_BYTES = 32 * 1024 * 1024
 TRAILER = struct.Struct(">I4s")
 # What is asked for first of a pack of which little may be needed: the directory is most often in
 # it.
@@ -176,7 +176,7 @@ class Packs:
 
 
 def is_pack_size(size: object) -> bool:
-    return isinstance(size, int) and 8 <= size <= PACK_LIMIT
+    return isinstance(size, int) and 8 <= size <= PACK_LIMIT_BYTES
 
 
 def directory_length(pack: SyncSpecPacksItem, end: bytes | bytearray | memoryview) -> int:
@@ -195,7 +195,7 @@ def read_directory(
     limit = pack["size"] - TRAILER.size - length
     at = limit - first
     try:
-        directory = bounded.parse(bounded.inflate(end[at : at + length], DIRECTORY_LIMIT))
+        directory = bounded.parse(bounded.inflate(end[at : at + length], DIRECTORY_LIMIT_BYTES))
         if directory["v"] != 1:
             raise ValueError("it is of another version")
         return check_segments(directory["segments"], limit), limit
@@ -222,7 +222,11 @@ def check_segments(segments: Iterable[Any], limit: int) -> list[Segment]:
             if type(chunk) is not str or type(size) is not int or size < 0:
                 raise ValueError("a chunk is no chunk")
             total += size
-        if total > SEGMENT_LIMIT or kind not in ("z", "r") or (kind == "r" and total != stored):
+        if (
+            total > SEGMENT_LIMIT_BYTES
+            or kind not in ("z", "r")
+            or (kind == "r" and total != stored)
+        ):
             raise ValueError("a segment does not hold what it says")
         found.append(Segment(offset, stored, kind=kind, chunks=chunks))
     return found

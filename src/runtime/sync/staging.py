@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FICLONE = 0x40049409
-# Up to so many files are brought to the disk one by one: more, with all that waits for the file
-# system.
-FEW = 64
+# Up to this many files are flushed to the disk one by one; more, by flushing the file system.
+FEW_FILES = 64
 
 
 class Stage:
@@ -137,7 +136,7 @@ class Stage:
 
     def sync(self) -> None:
         """Brings to the disk what was written here."""
-        if len(self.written) > FEW and sync_file_system(self.descriptor):
+        if len(self.written) > FEW_FILES and sync_file_system(self.descriptor):
             return
         for name in self.written:
             descriptor = self.open(name)
@@ -219,7 +218,7 @@ def copy_range(
         source_offset, target_offset = source_offset + done, target_offset + done
         count -= done
     while count:
-        data = os.pread(source, min(count, atomic_files.BLOCK), source_offset)
+        data = os.pread(source, min(count, atomic_files.BLOCK_BYTES), source_offset)
         if not data:
             # It became shorter meanwhile: the content's hash tells.
             return

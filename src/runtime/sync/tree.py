@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 # What a file of ours may look like: others of the mode's bits (setuid, say) are never ours.
 MODES = {False: (0o100644, 0o100444), True: (0o100755, 0o100555)}
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# A file that is larger than LARGE, and any in a snapshot of more than MANY entries, is shared with
-# runs by hard link.
-LARGE = 1024 * 1024
-MANY = 5000
+# A file that is larger than this, and each file of a snapshot of more than this many entries, is
+# shared with runs by hard link.
+LARGE_FILE_BYTES = 1024 * 1024
+MANY_ENTRIES = 5000
 
 
 class Tree:
@@ -117,7 +117,7 @@ class Tree:
 
         `clones`: the file system has a better way for large ones.
         """
-        return self.can_share and (count > MANY or (size > LARGE and not clones))
+        return self.can_share and (count > MANY_ENTRIES or (size > LARGE_FILE_BYTES and not clones))
 
     def is_shared(self, status: os.stat_result) -> bool:
         return self.can_share and status.st_uid == 0 and not status.st_mode & 0o222

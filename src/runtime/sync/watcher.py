@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from ..system.documents import Edit, PresignedPost, SyncSpec, WatchSpec
 
 
-# Seconds between two looks for an edit: soon after one, and later.
-SOON, LATER, TROUBLED = 0.1, 0.4, 1.0
-RECENT = 60
-# An edit, stored and unpacked.
-EDIT_LIMIT = 64 * 1024 * 1024
-TEXT_LIMIT = 256 * 1024 * 1024
-# Seconds that S3 may be silent: a connection that is dead must not keep an edit waiting.
+# Between two looks for an edit: while the last one is recent, later, and after a failure.
+POLL_S, IDLE_POLL_S, RETRY_S = 0.1, 0.4, 1.0
+RECENT_S = 60
+# The largest edit, as it is stored and inflated.
+EDIT_LIMIT_BYTES = 64 * 1024 * 1024
+TEXT_LIMIT_BYTES = 256 * 1024 * 1024
+# How long S3 may be silent: a dead connection must not delay an edit.
 SILENCE_S = 10
 
 
@@ -134,8 +134,8 @@ class Watcher:
 
     def pause(self) -> float:
         if self.troubled:
-            return TROUBLED
-        return SOON if time.monotonic() - self.heard < RECENT else LATER
+            return RETRY_S
+        return POLL_S if time.monotonic() - self.heard < RECENT_S else IDLE_POLL_S
 
     # Edits.
 
@@ -149,7 +149,7 @@ class Watcher:
         headers = {"Accept-Encoding": "identity"}
         if self.refused:
             headers["If-None-Match"] = self.refused
-        status, body, self.etag = self.ask(url, headers, limit=EDIT_LIMIT)
+        status, body, self.etag = self.ask(url, headers, limit=EDIT_LIMIT_BYTES)
         self.troubled = status not in (200, 304, 403, 404)
         if status == 403 and b"xpired" in body:
             raise Ended("expired", "the last URL that was sent has expired")
@@ -175,11 +175,11 @@ class Watcher:
 
     def open(self, body: bytes) -> Edit | None:
         """The edit, if it is the one that is expected, from whom it is expected."""
-        if len(body) <= EDIT_LIMIT and hmac.compare_digest(
+        if len(body) <= EDIT_LIMIT_BYTES and hmac.compare_digest(
             body[:32], self.sign("edit", self.next, body[32:])
         ):
             try:
-                edit: Edit | None = parse(inflate(body[32:], TEXT_LIMIT))
+                edit: Edit | None = parse(inflate(body[32:], TEXT_LIMIT_BYTES))
             except ValueError:
                 edit = None
             if edit and edit.get("v") == 1 and edit.get("n") == self.next:
@@ -235,7 +235,7 @@ class Watcher:
             if time.monotonic() - self.heard > self.lease:
                 raise Ended("lease", "the store took no acknowledgement")
             time.sleep(wait)
-            wait = min(TROUBLED, wait * 2)
+            wait = min(RETRY_S, wait * 2)
 
     def send_end(self, why: str | None, message: str) -> None:
         """Told in place of the next acknowledgement, so that the client need not wait for one.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # Below that a copy costs no more than a clone.
-SMALL = 64 * 1024
+SMALL_FILE_BYTES = 64 * 1024
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -89,7 +89,7 @@ class Freezer:
         written.
         """
         known = self.tree.stat_keys.get(path)
-        if known is None or known[3] != 0 or (self.clones and entry[2] > SMALL):
+        if known is None or known[3] != 0 or (self.clones and entry[2] > SMALL_FILE_BYTES):
             return False
         try:
             os.link(name, name, src_dir_fd=origin, dst_dir_fd=parent, follow_symlinks=False)
@@ -144,10 +144,10 @@ class Freezer:
     def fill(self, source: int, target: int, *, origin: bytes, entry: FileEntry) -> bool:
         """Whether the content that the entry names was copied."""
         size = entry[2]
-        if self.clones and size > SMALL and clone(source, target):
+        if self.clones and size > SMALL_FILE_BYTES and clone(source, target):
             if self.tree.is_known(origin, entry, os.fstat(source)):
                 return True
-        elif size <= SMALL:
+        elif size <= SMALL_FILE_BYTES:
             data = os.read(source, size + 1)
             write_at(target, data, 0)
             return hashlib.sha256(data).hexdigest() == entry[3]

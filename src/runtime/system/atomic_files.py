@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-BLOCK = 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
 
 
 def write_atomically(path: str, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
@@ -65,8 +65,8 @@ def hash_file(path: str | bytes | int) -> str:
     """The SHA-256 of a file, by its path or its descriptor, which stays open."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0, closefd=not isinstance(path, int)) as file:
-        block = file.read(BLOCK)
+        block = file.read(BLOCK_BYTES)
         while block:
             digest.update(block)
-            block = file.read(BLOCK)
+            block = file.read(BLOCK_BYTES)
     return digest.hexdigest()

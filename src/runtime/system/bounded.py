@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 # JSON that is larger than this, bytes, is parsed only if it has no more values than this.
-VALUES = 8 * 1024 * 1024
+MOST_VALUES = 8 * 1024 * 1024
 
 
 class TooLarge(ValueError):
@@ -42,8 +42,11 @@ def parse(data: bytes) -> Any:
 
     What is inside a text counts too: no text of ours holds so many commas.
     """
-    if len(data) > VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > VALUES:
-        raise TooLarge("it holds more than %d values" % VALUES)
+    if (
+        len(data) > MOST_VALUES
+        and data.count(b",") + data.count(b"[") + data.count(b"{") > MOST_VALUES
+    ):
+        raise TooLarge("it holds more than %d values" % MOST_VALUES)
     try:
         return json.loads(data)
     except RecursionError:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         def cover(self, text: str) -> str: ...
 
 
-# Characters shown of one command line, and command lines shown.
-SHOWN, NAMED = 100, 3
+# How much of a command line is shown, and how many command lines.
+SHOWN_CHARACTERS, SHOWN_COMMANDS = 100, 3
 
 
 class Left:
@@ -33,7 +33,9 @@ class Left:
         for pid in pids:
             text = " ".join(arguments(pid)) or "pid %d" % pid
             text = mask.cover(text) if mask else text
-            self.commands.append(text if len(text) <= SHOWN else text[:SHOWN] + "…")
+            self.commands.append(
+                text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+            )
             self.open.update(open_for_writing(pid))
 
     def __bool__(self) -> bool:
@@ -41,7 +43,9 @@ class Left:
 
     def what(self) -> str:
         count = len(self.commands)
-        named = ", ".join(self.commands[:NAMED]) + (", …" if count > NAMED else "")
+        named = ", ".join(self.commands[:SHOWN_COMMANDS]) + (
+            ", …" if count > SHOWN_COMMANDS else ""
+        )
         return "left %s running (%s)" % (
             "a process" if count == 1 else "%d processes" % count,
             named,
@@ -58,7 +62,9 @@ class Left:
 
     def unkilled(self) -> str:
         count = len(self.commands)
-        named = ", ".join(self.commands[:NAMED]) + (", …" if count > NAMED else "")
+        named = ", ".join(self.commands[:SHOWN_COMMANDS]) + (
+            ", …" if count > SHOWN_COMMANDS else ""
+        )
         what, them = ("A process", "it") if count == 1 else ("%d processes" % count, "them")
         return (
             "%s could not be killed and may still use the instance (%s). "

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from .cgroup import Cgroup
 
 
-TICK = 0.05
-# Seconds for which what can't be killed at once is tried again, and of these how long at a time by
-# `chase`.
-PATIENCE, CHASE = 10.0, 0.2
-# So many looks that find nothing end a chase.
-QUIET = 20
+TICK_S = 0.05
+# How long processes that can't be killed at once are tried again, and how long of that `chase` runs
+# at a time.
+KILL_TIMEOUT_S, CHASE_S = 10.0, 0.2
+# A chase ends after this many looks that find no process.
+QUIET_LOOKS = 20
 # PR_SET_CHILD_SUBREAPER of Linux.
 SET_CHILD_SUBREAPER = 36
 
@@ -87,12 +87,12 @@ class Processes:
                     told.add(pid)
                     processes.send(pid, signal.SIGTERM)
             tick()
-            time.sleep(TICK)
+            time.sleep(TICK_S)
             left = self.pids()
         return self.kill(tick)
 
     def kill(
-        self, tick: Callable[[], object] = lambda: None, patience: float = PATIENCE
+        self, tick: Callable[[], object] = lambda: None, patience: float = KILL_TIMEOUT_S
     ) -> list[int]:
         """Kills all of it, also what forks faster than it can be listed. What is left after the
         patience, seconds.
@@ -116,7 +116,7 @@ class Processes:
             if not left or time.monotonic() >= deadline:
                 return left
             tick()
-            time.sleep(TICK / 10)
+            time.sleep(TICK_S / 10)
 
     def signal(self, pids: Collection[int], number: int) -> None:
         for pid in pids:
@@ -167,8 +167,8 @@ class Descendants(Processes):
         """What forks and ends by turns, in a new session each time: it is a child of ours when the
         one before has ended.
         """
-        deadline, quiet = time.monotonic() + CHASE, 0
-        while quiet < QUIET and time.monotonic() < deadline:
+        deadline, quiet = time.monotonic() + CHASE_S, 0
+        while quiet < QUIET_LOOKS and time.monotonic() < deadline:
             alive = [
                 pid
                 for pid in children()

@@ -145,7 +145,7 @@ class BootTest(unittest.TestCase):
         self.assertEqual(self.refused(self.config()), "RUNTIME_MISMATCH")
 
     def test_unpacks_no_bomb(self):
-        with mock.patch.object(boot_loader, "TEXT_LIMIT", 1 << 20), self.assertRaises(
+        with mock.patch.object(boot_loader, "TEXT_LIMIT_BYTES", 1 << 20), self.assertRaises(
             ValueError
         ) as raised:
             boot_loader.load(self.config(os.urandom(32), padding=" " * (2 << 20)))

@@ -128,7 +128,7 @@ class OpenBucketTest(unittest.TestCase):
         with self.assertRaises(Failure) as raised:
             self.open(lambda headers: (500, "InternalError"))
         self.assertEqual(raised.exception.code, "UPLOAD_FAILED")
-        self.assertEqual(self.server.puts, signed_requests.TRIES)
+        self.assertEqual(self.server.puts, signed_requests.MOST_TRIES)
 
     def test_without_a_form_what_the_server_lacks_is_a_failure(self):
         for access in ({"way": "role"}, {"form": False}):

@@ -87,7 +87,7 @@ class FreezeTest(PlanTest):
 class SharedTest(FreezeTest):
     def setUp(self):
         super().setUp()
-        self.addCleanup(setattr, trees, "MANY", trees.MANY)
+        self.addCleanup(setattr, trees, "MANY_ENTRIES", trees.MANY_ENTRIES)
 
     def user(self):
         return "nobody"
@@ -116,7 +116,7 @@ class SharedTest(FreezeTest):
         self.assertNotEqual(self.status(self.work, "a").st_ino, self.status(self.file("a")).st_ino)
 
     def test_of_a_large_snapshot_all_files_are_shared(self):
-        trees.MANY = 3
+        trees.MANY_ENTRIES = 3
         self.frozen()
         for name, mode in (("a", 0o444), ("d/b", 0o555)):
             self.assertEqual(self.owner(self.work, name), (0, mode))
@@ -126,7 +126,7 @@ class SharedTest(FreezeTest):
         self.assertEqual(self.status(self.work, "d").st_uid, NOBODY.pw_uid)
 
     def test_links_to_shared_files_do_not_make_them_unknown(self):
-        trees.MANY = 3
+        trees.MANY_ENTRIES = 3
         self.frozen()
         index = os.stat(self.path("index")).st_mtime_ns
         reply = main.run(dict(plan(self.files, self.files), user="nobody"), self.root)
@@ -134,7 +134,7 @@ class SharedTest(FreezeTest):
         self.assertEqual(os.stat(self.path("index")).st_mtime_ns, index)
 
     def test_a_shared_file_that_was_replaced_is_never_linked(self):
-        trees.MANY = 3
+        trees.MANY_ENTRIES = 3
 
         def swap():
             os.unlink(self.file("big"))

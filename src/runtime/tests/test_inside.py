@@ -280,7 +280,8 @@ class WhatCanNotBeEnteredTest(Saving):
         self.nest("p", "artifacts", name="d" * 50)
         saved, skipped = self.saved(None)
         self.assertEqual(
-            (saved, [len(path) for path in skipped]), (["artifacts/model"], [artifacts.SHOWN + 3])
+            (saved, [len(path) for path in skipped]),
+            (["artifacts/model"], [artifacts.SHOWN_CHARACTERS + 3]),
         )
 
     def test_directories_beyond_the_depth_in_an_output(self):

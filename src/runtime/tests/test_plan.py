@@ -509,7 +509,7 @@ class Plans(PlanTest):
     def test_a_record_that_changes_another_is_inflated_to_its_own_small_limit(self):
         self.begin(self.first)
         whole = self.store.put_record({b"b": b"0"})
-        for fill, refused in ((manifest_chain.CHANGE_LIMIT, True), (1000, False)):
+        for fill, refused in ((manifest_chain.CHANGE_LIMIT_BYTES, True), (1000, False)):
             contents = {
                 sha256(content): packed(content)
                 for content in self.second.values()
@@ -530,7 +530,7 @@ class Plans(PlanTest):
                     history=[whole, change],
                 )
                 self.assertIn(
-                    "it holds more than %d inflated bytes" % manifest_chain.CHANGE_LIMIT,
+                    "it holds more than %d inflated bytes" % manifest_chain.CHANGE_LIMIT_BYTES,
                     error["message"],
                 )
             else:

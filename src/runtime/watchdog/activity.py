@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Collection
 
 
-# A reporter that gave up is waited for so long after the end of its run, seconds: a client may
-# bring another way into the store.
+# How long the watchdog waits after the end of a run whose reporter gave up: a client may renew its
+# access to the store.
 GIVEN_UP_S = 900
 
 

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from typing import Callable
 
 
-# Of all processors %, and of one, what is less than either is quiet: on many, one that works is a
-# training.
-QUIET, QUIET_OF_ONE = 10.0, 50.0
-# Bytes a second, in or out: data on its way.
-QUIET_NETWORK = 256 * 1024
-# A window to average over, seconds at most, and of the time that it may be idle.
-WINDOW, OF_IDLE = 60.0, 0.25
+# The instance is quiet if CPU use is below this share of all processors and of one processor: on an
+# instance with many, a training may use only one.
+QUIET_PERCENT, QUIET_PERCENT_OF_ONE = 10.0, 50.0
+# Network traffic, in or out, from which on data is being transferred.
+QUIET_BYTES_PER_S = 256 * 1024
+# The longest window to average over, and the share of the idle time that it is.
+WINDOW_S, WINDOW_SHARE = 60.0, 0.25
 # Both as the kernel cuts it off.
 SESSION = "ssm-session-worker"[:15]
 # How a session begins that only reads a log for somebody who follows it
@@ -44,7 +44,7 @@ class Idle:
         sampler: HostSampler | None = None,
     ) -> None:
         self.local, self.clock = local, clock
-        self.window = min(WINDOW, idle * OF_IDLE)
+        self.window = min(WINDOW_S, idle * WINDOW_SHARE)
         self.sampler = sampler or HostSampler(root, clock=clock)
         # By the clock: when the window began; since when all of them were quiet; None: the last one
         # was not.
@@ -82,9 +82,12 @@ class Idle:
         busy = [gpu["index"] for gpu in gpus or () if (gpu["utilization"] or 0) >= BUSY]
         if busy:
             return "GPU %s at work" % ", ".join(map(str, busy))
-        if cpu is not None and cpu >= min(QUIET, QUIET_OF_ONE / cores):
+        if cpu is not None and cpu >= min(QUIET_PERCENT, QUIET_PERCENT_OF_ONE / cores):
             return "processors at %.1f %%" % cpu
-        if not self.local and max(host["networkIn"] or 0, host["networkOut"] or 0) >= QUIET_NETWORK:
+        if (
+            not self.local
+            and max(host["networkIn"] or 0, host["networkOut"] or 0) >= QUIET_BYTES_PER_S
+        ):
             return "network at work"
         return None
 

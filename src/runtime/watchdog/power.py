@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from typing import Sequence
 
 
-# For what a command of the machine's may take, seconds.
+# Time limit for a command of the machine.
 COMMAND_TIMEOUT_S = 20
-# After so many tries of the usual way the next one goes by the harder ones.
-USUAL = 3
+# After this many tries of the usual command, the harder ones are used.
+USUAL_TRIES = 3
 NOW = ("shutdown", "-h", "now")
 HARDER = (("systemctl", "poweroff", "-f"), ("poweroff", "-f"), NOW)
 
@@ -40,7 +40,9 @@ class Power:
         """Shuts down now: returns what it said, and is called again where that did not come to
         anything.
         """
-        command = NOW if self.tries < USUAL else HARDER[(self.tries - USUAL) % len(HARDER)]
+        command = (
+            NOW if self.tries < USUAL_TRIES else HARDER[(self.tries - USUAL_TRIES) % len(HARDER)]
+        )
         self.tries += 1
         return " ".join(command), self.run(command)
 

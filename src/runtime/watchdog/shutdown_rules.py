@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .idle import Idle
 
 
-# These end it whatever is active; the others only where nothing is.
+# These rules shut down whatever is active; the others only if nothing is.
 FORCED = ("lifetime", "cost", "deadline")
 
 
