@@ -10,8 +10,8 @@ describe('the runtime with uv', () => {
     `installs what pip installs, and keeps uv's cache${uv ? '' : ' (skipped: uv is not here)'}`,
     () => {
       const chosen = [
-        'test_environment.UvPipTest.test_it_installs_what_pip_installs',
-        'test_uv_cache.SharedTest.test_so_it_is_where_the_training_user_is_not_root',
+        'test_environment.UvPipTest.test_uv_installs_the_packages_that_pip_installs',
+        'test_uv_cache.SharedTest.test_packages_are_fetched_once_also_for_a_user_who_is_not_root',
       ];
       const { status, stderr } = spawnSync('python3', ['-B', '-m', 'unittest', '-v', ...chosen], {
         cwd: tests,

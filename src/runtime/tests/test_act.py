@@ -36,7 +36,7 @@ class ActTest(Outside):
         with self.assertRaises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
 
-    def test_a_named_pipe_holds_nobody_up_for_ever(self):
+    def test_work_that_blocks_on_a_named_pipe_is_ended(self):
         with mock.patch.object(accounts, "ACT_TIMEOUT_S", 0.5):
             with self.assertRaisesRegex(OSError, "user nobody .* did nothing .* named pipe"):
                 accounts.act(NOBODY, self.read)
@@ -59,7 +59,7 @@ class ActTest(Outside):
         self.assertLess(time.monotonic() - started, 30)
         self.assert_no_child()
 
-    def test_it_has_the_default_handlers_of_signals(self):
+    def test_the_work_has_the_default_signal_handlers(self):
         before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.addCleanup(signal.signal, signal.SIGTERM, before)
         with self.assertRaisesRegex(OSError, "it was killed"):
@@ -75,7 +75,7 @@ class ActTest(Outside):
         with mock.patch.object(accounts, "ACT_TIMEOUT_S", 1.0):
             self.assertEqual(accounts.act(NOBODY, work), "done")
 
-    def test_a_long_answer_is_whole(self):
+    def test_a_long_answer_is_complete(self):
         self.assertEqual(len(accounts.act(NOBODY, lambda: "x" * 3_000_000)), 3_000_000)
 
 

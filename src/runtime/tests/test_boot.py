@@ -123,18 +123,18 @@ class BootTest(unittest.TestCase):
             boot_loader.load(config)
         return raised.exception.code
 
-    def test_fetches_what_it_is_told_and_hands_over(self):
+    def test_fetches_the_boot_object_and_starts_the_run(self):
         boot_loader.start(self.config())
         self.assertEqual(self.told(), ["attended"])
         boot_loader.start(self.config(os.urandom(32)))
         # The runtime is kept.
         self.assertEqual(self.asked, [KEY, BESIDE + sha256(self.runtime), KEY])
 
-    def test_ends_what_it_was_told_of(self):
+    def test_finishes_the_run_of_its_boot_object(self):
         boot_loader.finish(self.config())
         self.assertEqual(self.told(), ["closed"])
 
-    def test_believes_no_other_bytes(self):
+    def test_refuses_objects_whose_hash_differs(self):
         config = self.config()
         self.objects[KEY] += b" "
         self.assertEqual(self.refused(config), "PLAN_MISMATCH")
@@ -144,14 +144,14 @@ class BootTest(unittest.TestCase):
         self.objects[BESIDE + sha256(self.runtime)] = self.runtime + b" "
         self.assertEqual(self.refused(self.config()), "RUNTIME_MISMATCH")
 
-    def test_unpacks_no_bomb(self):
+    def test_refuses_an_object_that_inflates_beyond_the_limit(self):
         with mock.patch.object(boot_loader, "TEXT_LIMIT_BYTES", 1 << 20), self.assertRaises(
             ValueError
         ) as raised:
             boot_loader.load(self.config(os.urandom(32), padding=" " * (2 << 20)))
         self.assertIn("1048576 inflated bytes", str(raised.exception))
 
-    def test_a_runtime_that_was_kept_is_checked_too(self):
+    def test_a_cached_runtime_is_verified_too(self):
         os.mkdir(os.path.join(self.root, "runtime"))
         path = os.path.join(self.root, "runtime", sha256(self.runtime))
         with open(path, "wb") as file:
@@ -161,7 +161,7 @@ class BootTest(unittest.TestCase):
             self.assertEqual(file.read(), self.runtime)
         self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
 
-    def test_waits_for_what_is_not_there_yet(self):
+    def test_waits_for_an_object_that_does_not_exist_yet(self):
         said, slept = [], []
 
         def work():

@@ -49,11 +49,11 @@ class Bounded(unittest.TestCase):
                 with self.assertRaises(bounded.TooLarge):
                     bounded.inflate(zlib.compress(data), len(data) - 1)
 
-    def test_refuses_a_bomb(self):
+    def test_refuses_a_stream_that_inflates_beyond_the_limit(self):
         with self.assertRaises(bounded.TooLarge):
             bounded.inflate(zlib.compress(bytes(32 << 20)), 1 << 20)
 
-    def test_refuses_what_is_no_whole_stream_with_another_error(self):
+    def test_refuses_an_incomplete_stream_with_another_error(self):
         for data in (b"{}", zlib.compress(b"abc")[:5], b""):
             with self.assertRaises(ValueError) as raised:
                 bounded.inflate(data, 100)
@@ -83,7 +83,7 @@ class Bounded(unittest.TestCase):
             checkpoint_restore.read(deep, hashlib.sha256(deep).hexdigest())
         self.assertEqual(raised.exception.code, "CHECKPOINT_MISMATCH")
 
-    def test_times_of_a_wrong_shape_are_none(self):
+    def test_malformed_log_times_are_ignored(self):
         self.assertEqual(taken_over_files.read_times(b'{"times": [[1, 2]]}'), [(1, 2)])
         for data in (
             b"",

@@ -130,7 +130,7 @@ class OpenBucketTest(unittest.TestCase):
         self.assertEqual(raised.exception.code, "UPLOAD_FAILED")
         self.assertEqual(self.server.puts, signed_requests.MOST_TRIES)
 
-    def test_without_a_form_what_the_server_lacks_is_a_failure(self):
+    def test_without_an_upload_form_a_server_that_lacks_a_feature_is_a_failure(self):
         for access in ({"way": "role"}, {"form": False}):
             with self.subTest(access), self.assertRaises(Failure) as raised:
                 self.open(lambda headers: (501, "NotImplemented"), **access)
@@ -138,7 +138,7 @@ class OpenBucketTest(unittest.TestCase):
                 (raised.exception.code, raised.exception.detail["status"]), ("UPLOAD_FAILED", 501)
             )
 
-    def test_an_unknown_access_key_is_no_missing_permission(self):
+    def test_an_unknown_access_key_is_not_reported_as_a_missing_permission(self):
         for code, expected in (
             ("InvalidAccessKeyId", "KEY_REFUSED"),
             ("SignatureDoesNotMatch", "KEY_REFUSED"),
@@ -151,7 +151,7 @@ class OpenBucketTest(unittest.TestCase):
                 self.assertEqual(raised.exception.code, expected)
                 self.assertEqual(raised.exception.with_aws().count("words"), 1)
 
-    def test_an_object_that_object_lock_protects_is_no_missing_permission(self):
+    def test_a_locked_object_is_not_reported_as_a_missing_permission(self):
         words = b"<Error><Code>AccessDenied</Code><Message>Access Denied because object protected by object lock.</Message></Error>"
         self.assertEqual(refusal(signed_requests.Answer(403, {}, words)), "OBJECT_LOCKED")
 
@@ -181,7 +181,7 @@ class LocalInstanceTest(unittest.TestCase):
             },
         )
 
-    def test_on_ec2_nothing_of_the_agents_is_passed_on(self):
+    def test_on_ec2_no_variable_of_the_agent_is_passed_on(self):
         self.assertEqual(
             in_local_instance(
                 {"EPOCHS": "3"}, {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "http://x"}

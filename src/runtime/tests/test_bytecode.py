@@ -66,12 +66,12 @@ class BytecodeTest(unittest.TestCase):
             self.imported("two", trace), (os.path.join(self.root, "two", "q", "a.py"), [])
         )
 
-    def test_a_source_that_changed_later_is_what_is_imported(self):
+    def test_a_changed_source_is_imported_instead_of_its_bytecode(self):
         self.compile("one", {"a.py": "X = 1"})
         write(os.path.join(self.root, "one"), {"a.py": "X = 'other'"})
         self.assertEqual(self.imported("one", "import a; print(a.X)"), ("other", ["one/a.py"]))
 
-    def test_what_is_damaged_in_the_store_is_compiled_anew(self):
+    def test_damaged_cached_bytecode_is_compiled_again(self):
         self.compile("one", {"a.py": "X = 1"})
         for damage in (
             lambda data: data[:-1],
@@ -88,7 +88,7 @@ class BytecodeTest(unittest.TestCase):
             self.assertEqual(self.compile("one", {"a.py": "X = 1"}), (1, 0))
             self.assertEqual(self.imported("one", "import a; print(a.X)"), ("1", []))
 
-    def test_what_is_no_module_of_this_python_and_tests_are_left_out(self):
+    def test_tests_and_modules_of_other_pythons_are_not_compiled(self):
         files = {
             "a.py": "print 1",
             "b.py": "\0",
@@ -100,7 +100,7 @@ class BytecodeTest(unittest.TestCase):
         self.assertEqual(self.kept(), [])
         self.assertFalse(os.path.exists(self.pyc("one", "p", "tests", "d.py")))
 
-    def test_what_a_package_brings_compiled_stays(self):
+    def test_bytecode_that_a_package_brings_stays(self):
         os.makedirs(os.path.dirname(self.pyc("one", "a.py")))
         with open(self.pyc("one", "a.py"), "w") as file:
             file.write("own")
@@ -108,7 +108,7 @@ class BytecodeTest(unittest.TestCase):
         with open(self.pyc("one", "a.py")) as file:
             self.assertEqual(file.read(), "own")
 
-    def test_without_a_store_all_is_compiled(self):
+    def test_without_a_cache_every_module_is_compiled(self):
         self.assertEqual(self.compile("one", {"a.py": "X = 1"}, store=False), (1, 0))
         self.assertEqual(self.imported("one", "import a; print(a.X)"), ("1", []))
 
@@ -173,10 +173,10 @@ class SetupTest(test_environment.SetupTest):
         maker.compile(os.path.join(self.root, "env"), None)
         return self.log()
 
-    def test_a_failure_of_it_fails_no_set_up_and_is_said(self):
+    def test_a_failed_compilation_is_logged_and_does_not_fail_the_set_up(self):
         self.assertIn("some modules are not compiled", self.compiled(1))
 
-    def test_its_text_is_not_in_the_log(self):
+    def test_the_program_text_of_the_compilation_is_not_in_the_log(self):
         said = self.compiled(0)
         self.assertIn("+ compile the modules\ncompile the modules: done after ", said)
         self.assertNotIn("import", said)

@@ -130,18 +130,18 @@ class OpenTest(Saving):
         self.assertTrue(self.later(it))
         self.assertEqual(self.brought_back(it.latest()), {"a.pt": b"half and half"})
 
-    def test_and_when_it_has_not_changed_for_long(self):
+    def test_an_open_file_that_has_not_changed_for_long_is_saved(self):
         it = self.open()
         self.begin("a.pt")
         self.assertFalse(self.later(it))
         self.assertTrue(self.later(it, whole_units.QUIET_ALTHOUGH_OPEN_S))
 
-    def test_what_is_open_for_reading_is_whole(self):
+    def test_a_file_that_is_open_for_reading_is_complete(self):
         it = self.open()
         with open(self.write("a.pt"), "rb"):
             self.assertTrue(self.later(it))
 
-    def test_what_was_open_when_the_training_was_cut_off_is_not_gone_on_from(self):
+    def test_a_file_that_was_open_when_the_training_was_cut_off_is_not_resumed_from(self):
         for path in ("new.pt", "a.pt"):
             with self.subTest(path):
                 self.fresh()
@@ -159,7 +159,7 @@ class OpenTest(Saving):
                 self.later(self.open(attempt=2))
                 self.assertEqual(self.names(self.open(attempt=2)), [(1, "a.pt")])
 
-    def test_what_stays_open_all_the_time_keeps_nothing_from_being_saved(self):
+    def test_a_file_that_stays_open_does_not_keep_others_from_being_saved(self):
         it = self.open()
         table = self.begin("table.csv", b"epoch\n")
         self.later(it)
@@ -223,7 +223,7 @@ class CheckpointsTest(Saving):
         self.assertTrue(it.look())
         self.assertEqual(it.latest()["size"], 5)
 
-    def test_a_directory_that_is_written_file_by_file_is_one_unit_once_it_is_whole(self):
+    def test_a_directory_that_is_written_file_by_file_is_one_unit_when_complete(self):
         it = self.open()
         # As the Trainer of Hugging Face writes it; serialising the optimizer takes its time.
         for name, wait in (
@@ -247,7 +247,7 @@ class CheckpointsTest(Saving):
         )
         self.assertIn("checkpoint-500/optimizer.pt", self.brought_back(it.latest()))
 
-    def test_logs_and_what_the_trainer_writes_beside_its_checkpoints_push_none_out(self):
+    def test_logs_and_other_files_of_the_trainer_do_not_push_checkpoints_out(self):
         it = self.open(keep=1)
         for name in (
             "runs/events.out.tfevents.1.host.5.0",
@@ -267,7 +267,7 @@ class CheckpointsTest(Saving):
         self.assertFalse(self.later(it, final=True))
         self.assertEqual(self.names(it), [(1, "checkpoint-5")])
 
-    def test_what_is_beside_a_directory_of_that_name_which_the_trainer_did_not_make_is_saved(self):
+    def test_files_beside_a_checkpoint_directory_of_another_program_are_saved(self):
         it = self.open()
         self.write("checkpoint-5/model")
         self.write("best.pt")
@@ -284,7 +284,7 @@ class CheckpointsTest(Saving):
         self.write("step-1/.metadata")
         self.assertTrue(self.later(it))
 
-    def test_names_of_what_is_on_its_way_are_no_units(self):
+    def test_temporary_names_are_no_units(self):
         it = self.open()
         for name in (
             "tmp-checkpoint-5/model",
@@ -307,7 +307,7 @@ class CheckpointsTest(Saving):
         self.assertTrue(self.later(it))
         self.assertEqual(self.set(1), ["a", "checkpoint-5"])
 
-    def test_what_was_renamed_in_counts_from_then_on(self):
+    def test_the_age_of_a_renamed_unit_counts_from_the_rename(self):
         it = self.open()
         self.write("tmp-checkpoint-5/model")
         self.write("other")
@@ -321,7 +321,7 @@ class CheckpointsTest(Saving):
         self.later(it)
         self.assertEqual(self.names(it), [(1, "other"), (2, "checkpoint-5")])
 
-    def test_a_mark_makes_it_whole_at_once_but_not_what_is_written_after_it(self):
+    def test_a_mark_makes_a_unit_complete_at_once_until_it_is_written_again(self):
         for mark in ("d/.complete", "d.complete"):
             self.fresh()
             it = self.open()
@@ -334,7 +334,7 @@ class CheckpointsTest(Saving):
             self.write(mark, b"")
             self.assertTrue(it.look())
 
-    def test_what_changes_while_it_is_sent_is_not_recorded_and_tried_again(self):
+    def test_a_unit_that_changes_during_its_upload_is_not_recorded_and_tried_again(self):
         for change in ("grow", "add", "remove", "replace"):
             self.fresh()
             it = self.open()
@@ -362,7 +362,7 @@ class CheckpointsTest(Saving):
             self.assertTrue(self.later(it))
             self.assertEqual(self.brought_back(it.latest()), self.there("d"))
 
-    def test_a_unit_that_is_written_over_is_another_checkpoint_and_one_that_is_touched_is_not(self):
+    def test_an_overwritten_unit_is_another_checkpoint_and_a_touched_one_is_not(self):
         it = self.open()
         self.write("last.ckpt", b"one")
         self.later(it)
@@ -373,7 +373,7 @@ class CheckpointsTest(Saving):
         self.assertEqual(self.names(it), [(1, "last.ckpt"), (2, "last.ckpt")])
         self.assertEqual(self.brought_back(it.kept[0]), {"last.ckpt": b"one"})
 
-    def test_one_that_is_being_removed_is_no_new_checkpoint(self):
+    def test_a_unit_that_is_being_removed_is_no_new_checkpoint(self):
         it = self.open()
         for name in "abc":
             self.write("checkpoint-1/" + name)
@@ -396,7 +396,7 @@ class CheckpointsTest(Saving):
         self.later(it)
         self.assertEqual(self.names(it), [(2, "checkpoint-20"), (3, "checkpoint-25")])
 
-    def test_at_most_one_in_a_time_besides_the_last(self):
+    def test_at_most_one_checkpoint_is_saved_per_interval_besides_the_last(self):
         it = self.open(every=100)
         self.write("a", b"a")
         self.write("b", b"b")
@@ -411,12 +411,12 @@ class CheckpointsTest(Saving):
         self.assertTrue(it.look(final=True))
         self.assertEqual(self.names(it), [(1, "b"), (2, "d"), (3, "e")])
 
-    def test_at_the_end_all_that_is_there_is_saved_at_once(self):
+    def test_at_the_end_every_unit_is_saved_at_once(self):
         it = self.open()
         self.write("last.ckpt")
         self.assertTrue(it.look(final=True))
 
-    def test_what_a_killed_training_was_writing_is_never_a_checkpoint(self):
+    def test_a_unit_that_a_killed_training_was_writing_is_never_a_checkpoint(self):
         it = self.open()
         now = time.time()
         self.write("good", at=now - 10)
@@ -434,7 +434,7 @@ class CheckpointsTest(Saving):
         self.assertTrue(self.later(it))
         self.assertEqual((it.latest()["attempt"], self.set(2)), (2, ["good", "half", "marked"]))
 
-    def test_what_is_left_by_an_attempt_whose_end_nobody_saw_is_not_believed(self):
+    def test_units_that_a_lost_attempt_left_are_not_saved(self):
         it = self.open()
         self.write("good")
         self.later(it)
@@ -443,12 +443,12 @@ class CheckpointsTest(Saving):
         self.assertFalse(self.later(it, 100))
         self.assertEqual(self.names(it), [(1, "good")])
 
-    def test_a_reporter_that_was_killed_goes_on_in_the_same_attempt(self):
+    def test_a_restarted_reporter_continues_the_same_attempt(self):
         self.write("a")
         self.assertFalse(self.open().look())
         self.assertTrue(self.later(self.open()))
 
-    def test_killed_at_any_put_the_next_ends_with_the_same_store_and_no_number_twice(self):
+    def test_killed_at_any_put_the_next_process_uploads_the_same_and_uses_no_number_twice(self):
         def steps():
             for step in range(3):
                 shutil.rmtree(os.path.join(self.directory, "last"), ignore_errors=True)
@@ -500,7 +500,7 @@ class CheckpointsTest(Saving):
             for name, data in objects.items()
         }
 
-    def test_another_instance_goes_on_with_the_list_and_the_numbers(self):
+    def test_another_instance_continues_the_list_and_the_numbers(self):
         it = self.open()
         self.write("a")
         self.later(it)
@@ -521,7 +521,7 @@ class CheckpointsTest(Saving):
         self.assertTrue(self.later(it))
         self.assertEqual(self.names(it), [(1, "a"), (3, "a")])
 
-    def test_what_can_not_come_back_as_it_is_is_not_saved_and_named(self):
+    def test_a_unit_that_can_not_be_restored_as_it_is_is_reported_and_not_saved(self):
         it = self.open()
         self.write("d/a")
         os.symlink("a", os.path.join(self.directory, "d/b"))
@@ -534,7 +534,7 @@ class CheckpointsTest(Saving):
         self.later(it)
         self.assertEqual((it.unfit, self.names(it)[-1]), ({}, (2, "d")))
 
-    def test_whatever_a_training_does_each_checkpoint_is_what_was_there_at_one_moment(self):
+    def test_each_checkpoint_of_a_random_training_is_the_state_of_one_moment(self):
         rng = random.Random(11)
         for _ in range(12):
             self.fresh()
@@ -588,7 +588,7 @@ class RestoreTest(Saving):
         it.look(final=True)
         return it.latest(), self.bucket.objects["checkpoint/1.json"]
 
-    def test_takes_the_place_of_what_stands_there(self):
+    def test_a_restored_checkpoint_replaces_what_has_its_name(self):
         entry, data = self.saved()
         self.write("d/a", b"half")
         self.write("d/other", b"other")
@@ -601,7 +601,7 @@ class RestoreTest(Saving):
         self.assertEqual(sorted(os.listdir(self.directory)), ["beside", "d"])
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can give files away")
-    def test_belongs_to_the_account(self):
+    def test_a_restored_checkpoint_belongs_to_the_training_user(self):
         entry, data = self.saved()
         nobody = pwd.getpwnam("nobody")
         checkpoint_restore.restore(
@@ -610,7 +610,7 @@ class RestoreTest(Saving):
         for path in ("d", "d/a", "d/deep", "d/deep/b"):
             self.assertEqual(os.stat(os.path.join(self.directory, path)).st_uid, nobody.pw_uid)
 
-    def test_what_is_not_the_one_that_is_meant_changes_nothing(self):
+    def test_a_checkpoint_with_another_hash_changes_nothing(self):
         entry, data = self.saved()
         # What stands there as it should be would not be fetched.
         self.write("d/a", b"changed")

@@ -40,7 +40,7 @@ class ClaimsTest(Trainings):
         with open(self.path) as file:
             return [(line[0], line[1:].strip()) for line in file]
 
-    def test_ten_that_want_the_instance_have_it_one_after_another_whichever_are_killed(self):
+    def test_ten_exclusive_runs_run_one_after_another_whichever_are_killed(self):
         gate = os.path.join(self.root, "gate")
         # The first one stays until all others wait.
         first = (HOLD % (self.path, 0, self.path)).replace(
@@ -63,7 +63,7 @@ class ClaimsTest(Trainings):
         right = [run["id"] for number, run in enumerate(runs) if number not in killed]
         self.assertEqual(self.turns(), [(sign, run) for run in right for sign in "+-"])
 
-    def test_gpus_are_given_out_and_given_back(self):
+    def test_gpus_are_granted_and_released(self):
         first = self.hold(4, resources={"exclusive": False, "gpus": 3})
         second = self.hold(0, resources={"exclusive": False, "gpus": 2})
         third = self.hold(0, resources={"exclusive": False, "gpus": 0})
@@ -73,20 +73,20 @@ class ClaimsTest(Trainings):
         self.assertEqual((state["outcome"], state["gpus"]), ("succeeded", [0, 1]))
         self.assertGreater(state["startedAt"], self.end(first["id"])[0]["startedAt"] + 900)
 
-    def test_what_is_claimed_is_what_the_training_sees(self):
+    def test_a_training_sees_only_the_gpus_that_it_was_granted(self):
         _, log = self.train(
             "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], os.environ['SM_NUM_GPUS'])",
             resources={"exclusive": False, "gpus": 2},
         )
         self.assertEqual(log, b"0,1 2\n")
 
-    def test_more_than_there_is_is_refused(self):
+    def test_a_request_for_more_gpus_than_the_instance_has_is_refused(self):
         state, _ = self.train("", resources={"exclusive": False, "gpus": 5})
         self.assertEqual(
             (state["outcome"], state["failure"]["code"]), ("setup-failed", "CLAIM_IMPOSSIBLE")
         )
 
-    def test_one_that_waits_can_be_cancelled(self):
+    def test_a_queued_run_can_be_cancelled(self):
         first, second = self.hold(4, resources=EXCLUSIVE), self.hold(0, resources=EXCLUSIVE)
         main.run({"v": 1, "op": "cancel", "run": second["id"], "gracePeriod": 1}, self.root)
         began = time.monotonic()

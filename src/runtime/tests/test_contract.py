@@ -61,7 +61,7 @@ class Variables(unittest.TestCase):
             (found["SM_HP_LEARNING_RATE"], found["SM_HP_NAME"], found["SM_HP_FAST"]),
         )
 
-    def test_names_are_those_of_variables_whatever_the_arguments_are_called(self):
+    def test_any_argument_becomes_a_valid_variable_name(self):
         dice = random.Random(7)
         for _ in range(300):
             args = [
@@ -104,7 +104,7 @@ class Placeholders(unittest.TestCase):
         ):
             self.assertEqual(text, self.expand(text))
 
-    def test_whatever_the_text_only_placeholders_change(self):
+    def test_in_any_text_only_placeholders_change(self):
         dice = random.Random(11)
         pieces = ["{runId}", "{project}", "{", "}", "{{", "}}", "a", "\\", "\\1", "{x}", "$", "\n"]
         for _ in range(1000):

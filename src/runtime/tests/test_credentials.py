@@ -59,26 +59,26 @@ class RoleTest(unittest.TestCase):
         self.assertEqual(raised.exception.code, "NO_ROLE")
         return raised.exception
 
-    def test_are_asked_for_once(self):
+    def test_credentials_are_requested_once(self):
         self.assertEqual([self.role.credentials().key for _ in range(3)], ["ASIA1"] * 3)
 
-    def test_are_renewed_five_minutes_before_their_end(self):
+    def test_credentials_are_renewed_five_minutes_before_they_expire(self):
         self.role.credentials().expires = time.time() + 301
         self.assertEqual(self.role.credentials().key, "ASIA1")
         self.role.credentials().expires = time.time() + 299
         self.role.asked -= credentials.RETRY_PAUSE_S + 1
         self.assertEqual(self.role.credentials().key, "ASIA2")
 
-    def test_are_not_asked_for_again_and_again_where_there_are_no_newer(self):
+    def test_credentials_are_not_requested_repeatedly_if_there_are_no_newer(self):
         self.metadata.lifetime = 200
         self.assertEqual([self.role.credentials().key for _ in range(5)], ["ASIA1"] * 5)
 
-    def test_are_renewed_at_once_where_aws_calls_them_expired(self):
+    def test_credentials_are_renewed_at_once_if_aws_calls_them_expired(self):
         first = self.role.credentials()
         self.assertEqual(self.role.credentials(first).key, "ASIA2")
         self.assertEqual(self.role.credentials(first).key, "ASIA2")
 
-    def test_are_kept_while_they_hold_though_nobody_answers(self):
+    def test_valid_credentials_are_kept_if_the_service_does_not_answer(self):
         kept = self.role.credentials()
         kept.expires = time.time() + 60
         self.role.asked -= credentials.RETRY_PAUSE_S + 1
@@ -88,7 +88,7 @@ class RoleTest(unittest.TestCase):
         self.role.asked -= credentials.RETRY_PAUSE_S + 1
         self.assertEqual(self.refused().message, "silence")
 
-    def test_there_are_none_without_a_role(self):
+    def test_there_are_no_credentials_without_a_role(self):
         self.metadata.role = None
         self.assertIn("no role", self.refused().message)
 
@@ -143,7 +143,7 @@ class SigningTest(unittest.TestCase):
 
 
 class EndpointTest(unittest.TestCase):
-    def test_is_the_regions_own_or_the_one_that_is_named(self):
+    def test_the_endpoint_is_the_region_s_or_the_configured_one(self):
         self.assertEqual(
             endpoints.bucket_url("b", "eu-west-1"), "https://b.s3.eu-west-1.amazonaws.com/"
         )

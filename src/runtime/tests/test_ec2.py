@@ -48,15 +48,15 @@ def own(instance, fleet, **others):
 
 
 class OwnFleetTest(unittest.TestCase):
-    def test_is_the_one_that_launched_the_instance(self):
+    def test_the_own_fleet_is_the_one_that_launched_the_instance(self):
         self.assertEqual(own({ec2_api.FLEET_ID: FLEET}, OURS), FLEET)
 
-    def test_is_not_one_that_has_the_runs_tag_alone(self):
+    def test_a_fleet_with_the_run_s_tag_alone_is_not_the_own(self):
         other = "fleet-ffffffff-89ab-cdef-0123-456789abcdef"
         found = Ec2({INSTANCE: {"nx-ec2:run": RUN}, other: OURS}).own_fleet(INSTANCE, RUN)
         self.assertIsNone(found)
 
-    def test_is_none_of_another_run_nor_one_that_is_not_managed(self):
+    def test_a_fleet_of_another_run_or_an_unmanaged_one_is_not_the_own(self):
         for tags in (
             dict(OURS, **{"nx-ec2:run": RUN[:-1] + "b"}),
             dict(OURS, **{"nx-ec2:managed": "false"}),
@@ -66,11 +66,11 @@ class OwnFleetTest(unittest.TestCase):
                 own({ec2_api.FLEET_ID: FLEET}, tags)
             self.assertEqual(raised.exception.code, "NOT_MANAGED")
 
-    def test_is_not_told_yet(self):
+    def test_an_instance_whose_tags_are_not_listed_yet_has_no_fleet(self):
         self.assertIsNone(own({}, OURS))
         self.assertIsNone(own({ec2_api.FLEET_ID: FLEET}, {}))
 
-    def test_has_the_shape_of_an_id(self):
+    def test_the_own_fleet_has_the_shape_of_an_id(self):
         for text in (
             "*",
             "fleet-*",

@@ -237,7 +237,7 @@ class KeptTest(ToolsTest):
         version = "import importlib.metadata as m; print(m.version('lib'), m.version('dep'))"
         self.assertEqual(run_second("python", "-c", version), "1.0 1.0")
 
-    def test_nothing_of_a_run_is_in_what_is_kept(self):
+    def test_a_shared_environment_has_no_path_of_a_run(self):
         setup = self.setup(self.workspace("WHAT = 1"))
         self.made(setup)
         found = subprocess.run(
@@ -246,7 +246,7 @@ class KeptTest(ToolsTest):
         ).stdout
         self.assertEqual(found, b"")
 
-    def test_what_decides_otherwise_is_another_environment(self):
+    def test_each_change_of_an_input_makes_another_environment(self):
         for change in (
             {},
             {"requirements.txt": "dep==1.0\n-e ./libs/lib\n# other\n"},
@@ -256,7 +256,7 @@ class KeptTest(ToolsTest):
             self.made(self.setup(dict(self.workspace("WHAT = 1"), **change)))
         self.assertEqual(len(self.envs()), 4)
 
-    def test_a_rebuilt_wheel_is_another_environment(self):
+    def test_a_rebuilt_wheel_makes_another_environment(self):
         def name(wheel, **variables):
             text = "--find-links ./wheels\n--extra-index-url=file:simple\ndep==1.0\n"
             setup = self.setup(
@@ -293,7 +293,7 @@ class KeptTest(ToolsTest):
             )
         self.assertEqual(len(self.envs()), 2)
 
-    def test_a_file_that_decides_nothing_is_not_part_of_it(self):
+    def test_a_file_that_is_no_input_makes_no_other_environment(self):
         for text in ("one", "two"):
             self.made(self.setup(dict(self.workspace("WHAT = '%s'" % text), readme=text)))
         self.assertEqual(len(self.envs()), 1)
@@ -308,7 +308,7 @@ class KeptTest(ToolsTest):
         self.assertEqual(self.made(second)(), self.shown(second, "two"))
         self.assertEqual(len(self.envs()), 1)
 
-    def test_what_a_build_compiles_is_of_one_run_alone(self):
+    def test_a_package_that_compiles_code_is_not_shared(self):
         for code in ("one", "two"):
             setup = self.setup(
                 self.workspace("WHAT = '%s'" % code, extra="open('src/lib/fast.so', 'w').close()")
@@ -322,7 +322,7 @@ class KeptTest(ToolsTest):
             self.log(),
         )
 
-    def test_a_version_that_a_build_writes_is_there_in_each_run(self):
+    def test_each_run_has_the_version_file_that_a_build_writes(self):
         for code in ("one", "two"):
             files = self.workspace(
                 "from ._version import v\nWHAT = '%s' + v" % code,
@@ -349,7 +349,7 @@ class KeptTest(ToolsTest):
             self.setup(self.workspace("WHAT = 1")).run(stopped, self.say, time.sleep)
         self.assertEqual(sorted(os.listdir(self.envs()[0])), ["lock"])
 
-    def test_two_at_once_set_up_once(self):
+    def test_two_runs_at_once_set_up_one_environment(self):
         children = []
         for code in ("one", "two"):
             setup = self.setup(self.workspace("WHAT = '%s'" % code))
@@ -373,7 +373,7 @@ class KeptTest(ToolsTest):
             self.log(), r"waiting for run run-\d+-\d, which is preparing the same files"
         )
 
-    def test_one_that_is_killed_in_the_middle_leaves_nothing_that_counts(self):
+    def test_a_set_up_killed_in_the_middle_is_not_used(self):
         setup = self.setup(self.workspace("WHAT = 'one'"))
         child = os.fork()
         if child == 0:
@@ -395,7 +395,7 @@ class KeptTest(ToolsTest):
         self.assertEqual(self.made(second)(), self.shown(second, "two"))
         self.assertNotIn(left[0], os.listdir(self.envs()[0]))
 
-    def test_it_is_locked_as_long_as_the_run_lives(self):
+    def test_an_environment_is_locked_as_long_as_its_run_lives(self):
         setup = self.setup(self.workspace("WHAT = 1"))
         self.made(setup)
         lock = os.path.join(self.envs()[0], "lock")
@@ -405,7 +405,7 @@ class KeptTest(ToolsTest):
         setup.lock = None
         self.assertFalse(file_lock.held(lock))
 
-    def test_one_whose_python_is_gone_is_made_anew(self):
+    def test_an_environment_whose_python_is_gone_is_made_again(self):
         setup = self.setup(self.workspace("WHAT = 'one'"))
         self.made(setup)
         with open(os.path.join(self.envs()[0], "done.json")) as file:
@@ -419,7 +419,7 @@ class KeptTest(ToolsTest):
         anew = self.setup(self.workspace("WHAT = 'three'"))
         self.assertEqual(self.made(anew)(), self.shown(anew, "three"))
 
-    def test_what_a_run_installs_stays_its_own(self):
+    def test_a_package_that_a_run_installs_is_not_in_the_shared_environment(self):
         wheel(self.index, "late", "1.0", {"late.py": ""})
         first, second = (
             self.setup(self.workspace("WHAT = 1")),
@@ -437,7 +437,7 @@ class KeptTest(ToolsTest):
         self.assertEqual(run("python", "-c", where % (first.env + os.sep)), "True")
         self.assertIn("ModuleNotFoundError", other("python", "-c", "import late"))
 
-    def test_credentials_of_the_index_are_never_said_and_decide_nothing(self):
+    def test_credentials_of_the_index_are_never_logged_and_not_in_the_cache_key(self):
         class Quiet(http.server.SimpleHTTPRequestHandler):
             def log_message(self, *_):
                 pass
@@ -459,7 +459,7 @@ class KeptTest(ToolsTest):
         self.assertEqual(package_index.secrets("https://aws:a%2Fb@host/simple/"), ["a%2Fb", "a/b"])
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
-    def test_the_training_user_can_not_change_what_others_use(self):
+    def test_the_training_user_can_not_change_a_shared_environment(self):
         try:
             self.account = pwd.getpwnam("nobody")
         except KeyError:
@@ -528,14 +528,14 @@ class UvTest(KeptTest):
             return dict(files, **{"uv.lock": file.read()})
 
     # Of requirements files.
-    test_a_rebuilt_wheel_is_another_environment = None
+    test_a_rebuilt_wheel_makes_another_environment = None
 
-    def test_without_an_index_of_ones_own_the_lock_file_says_where_from(self):
+    def test_without_a_configured_index_the_one_of_the_lock_file_is_used(self):
         setup = self.setup(self.workspace("WHAT = 'one'"), packageIndex=None)
         self.assertEqual(self.made(setup)(), self.shown(setup, "one"))
         self.assertIn(["uv", "sync", "--frozen"], self.lines)
 
-    def test_uv_run_in_the_command_enters_the_run_s_own(self):
+    def test_uv_run_in_the_command_uses_the_run_s_environment(self):
         setup = self.setup(
             self.workspace("WHAT = 'one'"), script=None, command=["uv", "run", "train.py"]
         )
@@ -553,7 +553,7 @@ class UvTest(KeptTest):
             self.assertEqual(self.made(setup)(), self.shown(setup, code))
         self.assertEqual(len(self.envs()), 1)
 
-    def test_what_decides_otherwise_is_another_environment(self):
+    def test_each_change_of_an_input_makes_another_environment(self):
         for change in (
             {},
             {"uv.lock": self.workspace("")["uv.lock"] + "# other\n"},
@@ -571,7 +571,7 @@ class UvTest(KeptTest):
         self.assertGreater(raised.exception.code, 0)
         self.assertEqual(sorted(os.listdir(self.envs()[0])), ["lock"])
 
-    def test_without_a_lock_file_it_is_the_run_s_own(self):
+    def test_without_a_lock_file_the_environment_is_not_shared(self):
         files = self.workspace("WHAT = 'one'")
         del files["uv.lock"]
         setup = self.setup(files)
@@ -585,7 +585,7 @@ class UvPipTest(ToolsTest):
 
     installer = "uv"
 
-    def test_it_is_set_up_once_and_each_run_imports_its_own_package_be_it_editable_or_not(self):
+    def test_each_run_imports_its_own_package_from_one_environment_editable_or_not(self):
         for how in ("-e ./libs/lib", "./libs/lib"):
             for code in ("one", "two"):
                 setup = self.setup(
@@ -601,7 +601,7 @@ class UvPipTest(ToolsTest):
         )
         self.assertFalse(any("pip" in line for line in self.lines if line[0] != "uv"))
 
-    def test_pip_is_in_it_where_python_brings_one(self):
+    def test_pip_is_in_the_environment_if_python_brings_one(self):
         for bundled, code in ((builders.bundled, 0), (lambda _: [], 1)):
             with mock.patch.object(builders, "bundled", bundled):
                 run = self.made(
@@ -622,7 +622,7 @@ class UvPipTest(ToolsTest):
             )
         self.assertIn("the environment has no pip", self.log())
 
-    def test_it_installs_what_pip_installs(self):
+    def test_uv_installs_the_packages_that_pip_installs(self):
         wheel(self.index, "two", "1.0", {"two.py": ""})
         wheel(self.index, "early", "1.0a1", {"early.py": ""})
         other = os.path.join(self.root, "other")
@@ -681,7 +681,7 @@ class UvPipTest(ToolsTest):
             for name in variables:
                 del self.more[name]
 
-    def test_a_hash_is_required_of_each_where_one_has_it_as_in_pip(self):
+    def test_if_one_requirement_has_a_hash_all_must_have_one_as_in_pip(self):
         wheel(self.index, "two", "1.0", {"two.py": ""})
         hashed = "dep==1.0 --hash=sha256:%s\n" % atomic_files.hash_file(
             os.path.join(self.index, "dep", "dep-1.0-py3-none-any.whl")
@@ -692,7 +692,7 @@ class UvPipTest(ToolsTest):
                     self.process, self.say, time.sleep
                 )
 
-    def test_pip_takes_over_where_uv_fails_or_does_not_know_an_option_and_it_is_said(self):
+    def test_pip_installs_if_uv_fails_or_lacks_an_option_and_the_log_says_so(self):
         self.installer = "auto"
         self.more["WHICH"] = "dep"
         for text, said in (
@@ -736,7 +736,7 @@ class FakeTest(SetupTest):
         for setup, run, code in runs:
             self.assertEqual(run(), self.shown(setup, code))
 
-    def test_a_full_disk_is_named_and_pip_does_not_try_the_same(self):
+    def test_a_full_disk_is_reported_and_pip_does_not_try_again(self):
         self.installer = "auto"
         log = os.path.join(self.root, "runs", "run-%d-1" % os.getpid(), "log")
         said = "failed to write to file `x`: No space left on device (os error 28)"
@@ -767,7 +767,7 @@ class FakeTest(SetupTest):
         self.assertEqual(self.lines[0], ["poetry", "install", "--no-interaction"])
 
     @unittest.skipIf(shutil.which("poetry"), "poetry is installed")
-    def test_a_poetry_that_the_instance_lacks_is_run_by_uv_in_the_version_of_the_lock_file(self):
+    def test_uv_runs_a_missing_poetry_in_the_version_of_the_lock_file(self):
         self.tool(
             "uv",
             '[ "$1" = --version ] && exit\n[ "$7" = poetry==1.8.3 ]\nshift 8\n[ "$1" = install ] || exec "$@"\nat=$POETRY_VIRTUALENVS_PATH/model-x-py3\n[ -n "$UV_CACHE_DIR" ]\npython3 -m venv $at\n'
@@ -829,7 +829,7 @@ class FakeTest(SetupTest):
         )
         self.assertEqual(self.lines[0][:4], ["conda", "env", "create", "--yes"])
 
-    def test_a_set_up_of_ones_own_runs_for_each_run(self):
+    def test_the_configured_set_up_runs_for_each_run(self):
         for _ in range(2):
             setup = self.setup(
                 self.workspace("WHAT = 1"),
@@ -842,7 +842,7 @@ class FakeTest(SetupTest):
         self.assertFalse(os.path.exists(os.path.join(self.root, "envs")))
         self.assertRegex(self.log(), r"\+ sh -c .*\nsh: done after \d+\.\d s\n")
 
-    def test_a_version_that_git_would_say_is_said(self):
+    def test_a_package_gets_its_version_from_the_git_commit(self):
         files = self.workspace("WHAT = 1")
         files["libs/lib/pyproject.toml"] += "# setuptools-scm\n"
         said = self.setup(files, metadata={"git": {"commit": "0123456789abcdef"}})
@@ -859,7 +859,7 @@ class FakeTest(SetupTest):
 
 
 class RequirementsTest(unittest.TestCase):
-    def test_paths_are_told_from_packages(self):
+    def test_paths_and_package_names_are_distinguished(self):
         for line, path in (
             ("-e .", "."),
             ("--editable=./a[x]", "./a"),
@@ -903,7 +903,7 @@ class RequirementsTest(unittest.TestCase):
                 _, named = requirements.local(os.path.join(at, "requirements.txt"), at)
                 self.assertEqual([os.path.relpath(each, at) for each in named], found, line)
 
-    def test_files_that_are_included_count_and_each_once(self):
+    def test_included_requirements_files_are_read_once_each(self):
         with tempfile.TemporaryDirectory() as at:
             write(
                 at,

@@ -70,7 +70,7 @@ class EventFilesTest(unittest.TestCase):
         with open(path, "ab") as file:
             file.write(data)
 
-    def test_reads_whole_events_as_they_come(self):
+    def test_reads_complete_events_as_they_are_written(self):
         self.assertEqual(self.files.read(), [])
         name = "runs/Nov28/events.out.tfevents.1.host.2.0"
         self.append(
@@ -112,7 +112,7 @@ class EventFilesTest(unittest.TestCase):
                     (4, {} if found is None else {"t": found}),
                 )
 
-    def test_reads_what_is_an_output_alone_and_was_not_sent(self):
+    def test_reads_only_outputs_that_were_not_synced(self):
         data = record(event(1, simple("loss", 1)))
         for path in (
             "other/events.out.tfevents.1",
@@ -133,7 +133,7 @@ class EventFilesTest(unittest.TestCase):
         )
         self.assertEqual(self.files.read(), [])
 
-    def test_many_steps_become_so_many_samples_and_the_last_values_stand(self):
+    def test_many_steps_are_merged_into_a_limited_number_of_samples(self):
         self.append(
             "runs/events.out.tfevents.1",
             b"".join(record(event(step, simple("loss", step))) for step in range(40_000))
@@ -178,7 +178,7 @@ class EventFilesTest(unittest.TestCase):
         self.assertEqual(self.files.read(), [])
         self.assertLess(next(ticks), 20)
 
-    def test_thousands_of_names_take_no_time_and_no_room_and_drop_none_that_is_known(self):
+    def test_thousands_of_names_take_little_time_and_memory_and_known_names_stay(self):
         many = b"".join(
             record(event(0, simple("t%d" % number, number))) for number in range(60_000)
         )
@@ -195,7 +195,7 @@ class EventFilesTest(unittest.TestCase):
         # 60,000 names of one step compared with all before them take more than a minute.
         self.assertLess(time.process_time() - began, 30)
 
-    def test_what_is_too_long_is_skipped(self):
+    def test_an_event_that_is_too_long_is_skipped(self):
         self.append(
             "runs/events.out.tfevents.1",
             record(
@@ -209,7 +209,7 @@ class EventFilesTest(unittest.TestCase):
         )
         self.assertEqual(self.files.read(), [{"step": 2, "loss": 2}])
 
-    def test_what_is_no_event_file_is_not_read_on(self):
+    def test_a_file_that_is_no_event_file_is_not_read_further(self):
         self.append("runs/events.out.tfevents.1", b"\xff" * 100)
         self.append(
             "runs/events.out.tfevents.2", record(b"\x0b" * 20) + record(event(1, simple("loss", 1)))
@@ -227,7 +227,7 @@ class EventFilesTest(unittest.TestCase):
         samples, offset = tensorboard_events.read_events(descriptor, 0, 100 * len(data))
         self.assertEqual((samples, offset), ([{"step": 1, "loss": 0.5}], len(data)))
 
-    def test_whatever_is_in_the_file_ends_soon(self):
+    def test_any_content_of_a_file_is_read_in_a_short_time(self):
         rng, began = random.Random(3), time.process_time()
         whole = (
             record(

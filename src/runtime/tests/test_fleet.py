@@ -302,7 +302,7 @@ class FleetTest(unittest.TestCase):
         self.assertEqual(self.world.record()["outcome"], "succeeded")
         return True
 
-    def test_is_ended_by_the_next_one_wherever_it_is_killed(self):
+    def test_a_restarted_process_finishes_the_run_wherever_the_first_was_killed(self):
         for before, attempts in (
             (None, [1]),
             (recorded(4, "interrupted", {"reason": "interruption"}), [5]),
@@ -315,7 +315,7 @@ class FleetTest(unittest.TestCase):
                     number += 1
                 self.assertGreater(number, 3)
 
-    def test_goes_on_after_an_interruption_on_another_instance(self):
+    def test_another_instance_resumes_the_run_after_an_interruption(self):
         self.world.outcomes = ["interrupted"]
         with self.subTest("the one that is taken back leaves it alone"):
 
@@ -352,7 +352,7 @@ class FleetTest(unittest.TestCase):
         self.over()
         self.assertFalse(self.world.terminated)
 
-    def test_refuses_to_begin_what_it_could_not_end(self):
+    def test_does_not_start_a_run_whose_fleet_it_may_not_delete(self):
         for action in ("DeleteFleets", "DescribeTags"):
             self.world = World()
             self.world.denied = (action,)
@@ -378,7 +378,7 @@ class FleetTest(unittest.TestCase):
                 ("cancelled", [], True),
             )
 
-    def test_obeys_no_cancel_but_one_that_the_run_s_key_has_signed(self):
+    def test_ignores_a_stop_request_that_is_not_signed_with_the_run_s_key(self):
         other = stop(base64.b64encode(bytes(32)).decode())
         for forged in (
             b"",
@@ -398,7 +398,7 @@ class FleetTest(unittest.TestCase):
                 (self.world.record()["outcome"], self.world.attempts), ("succeeded", [1]), forged
             )
 
-    def test_a_forged_record_ends_nothing_while_it_is_young(self):
+    def test_a_recent_forged_record_does_not_end_the_run(self):
         genuine = recorded(3, "interrupted", {"reason": "interruption"}, heartbeat=7)
         for forged in forgeries(genuine):
             with self.subTest(forged=forged[:120]):
@@ -418,7 +418,7 @@ class FleetTest(unittest.TestCase):
                     (self.world.attempts, self.world.record()["outcome"]), ([4], "succeeded")
                 )
 
-    def test_a_forged_record_that_nobody_corrects_fails_the_run_and_ends_the_fleet(self):
+    def test_a_forged_record_that_stays_fails_the_run_and_deletes_the_fleet(self):
         genuine = recorded(3, "interrupted", {"reason": "interruption"}, heartbeat=7)
         for forged in forgeries(genuine):
             with self.subTest(forged=forged[:120]):
@@ -433,7 +433,7 @@ class FleetTest(unittest.TestCase):
                 )
                 self.assertGreater(record["heartbeat"], 7)
 
-    def test_a_record_that_is_older_than_one_that_was_seen_is_none(self):
+    def test_a_record_older_than_one_that_was_read_is_rejected(self):
         old, new = (
             recorded(attempt, "interrupted", {"reason": "interruption"}, heartbeat=beat)
             for attempt, beat in ((1, 5), (2, 9))
@@ -446,7 +446,7 @@ class FleetTest(unittest.TestCase):
         it.step()
         self.assertEqual(self.world.attempts, [])
 
-    def test_gives_up_what_is_lost_again_and_again(self):
+    def test_a_run_that_is_lost_again_and_again_fails_with_crash_loop(self):
         self.world.objects["record.json"] = Stored(
             recorded(4, "lost", attempts=[ended(1), ended(2), ended(3)])
         )
@@ -458,7 +458,7 @@ class FleetTest(unittest.TestCase):
             ("failed", "CRASH_LOOP", []),
         )
 
-    def test_ends_the_run_that_can_not_be_begun(self):
+    def test_a_run_that_can_not_be_started_fails_and_its_fleet_is_deleted(self):
         def refuse(plan, root):
             return {
                 "ok": False,
@@ -473,7 +473,7 @@ class FleetTest(unittest.TestCase):
             {"code": "NO_USER", "message": "there is no user x", "exitCode": None},
         )
 
-    def test_waits_for_what_passes(self):
+    def test_a_temporary_failure_is_retried_and_logged_once(self):
         left = [9]
 
         def refuse(plan, root, run=self.world.run):
@@ -490,7 +490,7 @@ class FleetTest(unittest.TestCase):
         self.assertEqual(self.world.record()["outcome"], "succeeded")
         self.assertEqual(self.said.count("silence"), 1)
 
-    def test_an_instance_that_ends_itself_ends_what_never_began(self):
+    def test_an_instance_that_shuts_down_ends_a_run_that_never_started(self):
         self.instance().close()
         self.over()
         self.assertEqual(
@@ -511,27 +511,27 @@ class NextStepTest(unittest.TestCase):
         )
         return decision.next_step(record, age, interrupted=interrupted, stopped=stopped)
 
-    def test_a_run_that_ended_by_itself_is_finished(self):
+    def test_the_fleet_of_a_run_that_ended_by_itself_is_deleted(self):
         for outcome in ("succeeded", "failed", "cancelled", "timed-out", "setup-failed"):
             self.assertEqual(self.step(outcome, stopped=True), "finish")
             self.assertEqual(self.step(outcome, interrupted=True), "finish")
         self.assertEqual(self.step("interrupted", "lifetime"), "finish")
 
-    def test_one_that_the_machine_ended_goes_on(self):
+    def test_a_run_that_its_machine_ended_is_resumed(self):
         self.assertEqual(self.step("interrupted", "interruption"), "resume")
         self.assertEqual(self.step("interrupted", "shutdown"), "resume")
         self.assertEqual(self.step("lost"), "resume")
         self.assertEqual(self.step("lost", interrupted=True), "hand over")
         self.assertEqual(self.step("lost", stopped=True), "cancel")
 
-    def test_one_that_may_still_go_on_is_waited_for(self):
+    def test_a_run_whose_record_is_recent_is_waited_for(self):
         self.assertEqual(self.step(age=59), "wait")
         self.assertEqual(self.step(age=59, stopped=True), "wait")
         self.assertEqual(self.step(age=61), "resume")
         self.assertEqual(self.step(age=61, stopped=True), "cancel")
         self.assertEqual(self.step(age=59, interrupted=True), "hand over")
 
-    def test_what_is_lost_in_a_row_with_nothing_saved_is_counted(self):
+    def test_attempts_that_are_lost_in_a_row_without_a_checkpoint_are_counted(self):
         for wanted, attempt, outcome, more in (
             (1, 1, "lost", {}),
             (4, 4, None, {"attempts": [ended(1), ended(2), ended(3)]}),
@@ -551,7 +551,7 @@ class NextStepTest(unittest.TestCase):
                     decision.lost_in_a_row(unsigned(recorded(attempt, outcome, **more))), wanted
                 )
 
-    def test_one_that_nobody_knows_is_started(self):
+    def test_a_run_without_a_record_is_started(self):
         self.assertEqual(decision.next_step(None, None, interrupted=False, stopped=False), "start")
         self.assertEqual(
             decision.next_step(None, None, interrupted=True, stopped=False), "hand over"

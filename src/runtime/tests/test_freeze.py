@@ -55,14 +55,14 @@ class FreezeTest(PlanTest):
         with open(self.file(name), "r+b") as file:
             file.write(data)
 
-    def test_the_copy_is_what_the_snapshot_says(self):
+    def test_the_copy_equals_the_snapshot(self):
         self.frozen()
         self.assertEqual(read(self.work), self.files)
         self.assertEqual(
             stat.S_IMODE(os.stat(os.path.join(self.work, "d/b")).st_mode) & 0o111, 0o111
         )
 
-    def test_later_syncs_change_nothing_in_it(self):
+    def test_later_syncs_do_not_change_the_copy(self):
         self.frozen()
         reply = main.run(
             dict(plan({b"a": b"2"}, self.files, inline=inline({b"a": b"2"})), user=self.user()),
@@ -71,11 +71,11 @@ class FreezeTest(PlanTest):
         self.assertTrue(reply["ok"], reply)
         self.assertEqual(read(self.work), self.files)
 
-    def test_a_file_that_drifts_meanwhile_is_repaired_from_another_of_its_content(self):
+    def test_a_file_that_changes_during_the_copy_is_restored_from_its_twin(self):
         self.frozen(lambda: self.spoil("big"))
         self.assertEqual(read(self.work), self.files)
 
-    def test_a_file_that_drifts_meanwhile_and_can_not_be_repaired_is_named(self):
+    def test_a_file_that_changes_during_the_copy_and_can_not_be_restored_is_reported(self):
         with self.assertRaisesRegex(workdir_copy.FreezeFailed, "^a was changed .* start it again"):
             self.frozen(lambda: self.spoil("a"))
         shutil.rmtree(self.work)
@@ -102,7 +102,7 @@ class SharedTest(FreezeTest):
     def reflinks(self):
         return os.stat(os.path.join(self.work, "big")).st_uid != 0
 
-    def test_large_files_are_roots_and_shared_and_small_ones_the_users(self):
+    def test_large_files_are_root_s_hard_links_and_small_ones_copies_of_the_user(self):
         self.frozen()
         if self.reflinks():
             self.skipTest("the file system clones")
@@ -125,7 +125,7 @@ class SharedTest(FreezeTest):
             )
         self.assertEqual(self.status(self.work, "d").st_uid, NOBODY.pw_uid)
 
-    def test_links_to_shared_files_do_not_make_them_unknown(self):
+    def test_hard_links_to_shared_files_keep_their_cached_hashes(self):
         trees.MANY_ENTRIES = 3
         self.frozen()
         index = os.stat(self.path("index")).st_mtime_ns
@@ -145,7 +145,7 @@ class SharedTest(FreezeTest):
         self.frozen(swap)
         self.assertEqual(read(self.work), self.files)
 
-    def test_what_was_kept_is_the_users(self):
+    def test_files_that_were_moved_aside_belong_to_the_user(self):
         self.frozen()
         self.spoil("a")
         reply = main.run(

@@ -49,7 +49,7 @@ class DirectoriesTest(Outside):
         self.assertEqual(raised.exception.code, "PATH_BLOCKED")
         self.assert_outside_unchanged()
 
-    def test_what_takes_the_place_of_a_new_one_is_not_given_away(self):
+    def test_a_file_that_replaces_a_new_directory_keeps_its_owner(self):
         private = os.path.join(self.work, "private")
         os.rename(self.outside, private)
         real = os.mkdir
@@ -64,7 +64,7 @@ class DirectoriesTest(Outside):
         status = os.stat(os.path.join(self.work, "a"))
         self.assertEqual((status.st_uid, stat.S_IMODE(status.st_mode)), (0, 0o700))
 
-    def test_one_that_the_user_makes_meanwhile_is_used(self):
+    def test_a_directory_that_the_user_makes_at_the_same_time_is_used(self):
         real = os.mkdir
 
         def mkdir(name, *args, **more):
@@ -132,7 +132,7 @@ class PrepareTest(Outside):
             self.assertEqual(os.stat(os.path.join(self.home, path)).st_uid, NOBODY.pw_uid, path)
         self.prepare()
 
-    def test_a_script_that_is_not_there_is_named(self):
+    def test_a_missing_script_is_reported(self):
         with self.assertRaises(supervised_run.Failed) as raised:
             self.prepare(script="train.py")
         self.assertEqual(raised.exception.data["code"], "NO_SCRIPT")
@@ -140,7 +140,7 @@ class PrepareTest(Outside):
         self.write("work/p/real.py", b"")
         self.prepare(script="train.py")
 
-    def test_links_that_are_harmless_by_text_and_lead_out_together_lead_nowhere(self):
+    def test_links_that_lead_outside_only_together_are_not_followed(self):
         os.symlink("p", os.path.join(self.work, "here"))
         os.symlink("../../outside", os.path.join(self.project, "out"))
         with self.assertRaises(OSError) as raised:
@@ -165,7 +165,7 @@ class DataTest(Outside):
             NOBODY,
         )
 
-    def test_is_linked_by_the_user_and_found_again(self):
+    def test_a_dataset_is_linked_by_the_user_and_found_again(self):
         os.mkdir(os.path.join(self.work, "p"))
         os.chown(os.path.join(self.work, "p"), NOBODY.pw_uid, NOBODY.pw_gid)
         self.link()
@@ -180,13 +180,13 @@ class DataTest(Outside):
             )
         self.assertEqual(raised.exception.code, "PATH_BLOCKED")
 
-    def test_is_linked_nowhere_else(self):
+    def test_a_dataset_is_not_linked_outside_of_the_project(self):
         os.symlink("../outside", os.path.join(self.work, "p"))
         with self.assertRaises((Failure, OSError)):
             self.link()
         self.assert_outside_unchanged()
 
-    def test_is_kept_only_where_nobody_else_can_exchange_the_directory(self):
+    def test_a_data_root_is_used_only_if_no_other_user_can_replace_it(self):
         place = os.path.join(self.home, "disk", "nx-ec2")
         os.makedirs(place)
         for mode, holds in ((0o755, True), (0o1777, True), (0o777, False), (0o775, False)):
@@ -199,7 +199,7 @@ class DataTest(Outside):
 
 @needs_root
 class EnvironmentTest(Outside):
-    def test_what_is_shared_is_roots_and_what_was_roots_stays_as_it_is(self):
+    def test_a_shared_environment_is_root_s_and_files_of_root_stay_unchanged(self):
         self.write("work/env/lib/a.py", b"x", 0o664)
         self.write("work/env/bin/python", b"x", 0o4755)
         os.symlink("../../outside", os.path.join(self.work, "env/link"))
@@ -231,7 +231,7 @@ class EnvironmentTest(Outside):
         )
         self.assert_outside_unchanged()
 
-    def test_the_files_that_decide_are_read_by_the_user(self):
+    def test_the_inputs_of_an_environment_are_read_as_the_user(self):
         os.mkdir(os.path.join(self.work, "p"))
         self.write("outside/requirements.txt", b"-e ./lib\n", 0o600)
         os.symlink("../../outside/requirements.txt", os.path.join(self.work, "p/requirements.txt"))

@@ -68,7 +68,7 @@ class HalfWrittenTest(Saving):
         self.write("latest", b"global_step%d" % step)
 
     @unittest.skipUnless(LINUX, "mappings are read from /proc")
-    def test_what_is_mapped_for_writing_is_not_whole_though_it_is_closed(self):
+    def test_a_file_that_is_mapped_for_writing_is_incomplete_though_closed(self):
         it, path = self.open(), self.write("index.bin", b"\0" * mmap.PAGESIZE)
         address, unmap = mapped(path, mmap.PAGESIZE)
         self.assertFalse(self.later(it, 5))
@@ -80,7 +80,7 @@ class HalfWrittenTest(Saving):
         self.assertEqual(self.brought_back(it.latest()), {"index.bin": b"b" * mmap.PAGESIZE})
 
     @unittest.skipUnless(LINUX, "mappings are read from /proc")
-    def test_what_was_saved_while_it_was_mapped_is_read_again_at_the_end(self):
+    def test_a_file_saved_while_it_was_mapped_is_read_again_at_the_end(self):
         it, path = self.open(), self.write("index.bin", b"a" * mmap.PAGESIZE)
         address, unmap = mapped(path, mmap.PAGESIZE)
         ctypes.memset(address, ord("a"), 1)
@@ -99,7 +99,7 @@ class HalfWrittenTest(Saving):
     @unittest.skipUnless(
         LINUX and os.geteuid() == 0 and shutil.which("unshare"), "namespaces are made by root"
     )
-    def test_what_a_container_has_open_under_another_path_is_not_whole(self):
+    def test_a_file_that_a_container_has_open_under_another_path_is_incomplete(self):
         mount = os.path.join(self.top, "mount")
         os.mkdir(mount)
         script = 'mount --bind "$1" "$2" && exec 3>"$2/a.pt" && printf half >&3 && echo ready && read line'
@@ -134,7 +134,7 @@ class HalfWrittenTest(Saving):
         self.assertTrue(self.later(it, 5))
         self.assertEqual(self.brought_back(it.latest()), {"a.pt": b"half and half"})
 
-    def test_a_file_that_is_shorter_than_it_says_is_not_whole(self):
+    def test_a_file_that_is_shorter_than_its_header_says_is_incomplete(self):
         torch, tensors, numpy = zipped(5000), safetensors(5000), zipped(300_000)
         for name, data in (
             ("a.pt", torch),
@@ -154,7 +154,7 @@ class HalfWrittenTest(Saving):
                     self.write(name, data)
                     self.assertTrue(self.later(it, 5))
 
-    def test_it_is_saved_when_it_does_not_change_any_more(self):
+    def test_a_truncated_file_is_saved_when_it_does_not_change_any_more(self):
         for how in ({"seconds": whole_units.QUIET_ALTHOUGH_OPEN_S}, {"final": True}):
             with self.subTest(how):
                 self.fresh()
@@ -162,7 +162,7 @@ class HalfWrittenTest(Saving):
                 self.write("a.pt", zipped(5000)[:100])
                 self.assertTrue(self.later(it, **how))
 
-    def test_no_beginning_of_any_bytes_fails_and_whole_files_are_whole(self):
+    def test_any_bytes_are_checked_without_error_and_complete_files_are_complete(self):
         rng = random.Random(5)
         for _ in range(300):
             data = bytearray(
@@ -185,7 +185,7 @@ class HalfWrittenTest(Saving):
         with open(self.write("probe", data), "rb") as file:
             return file_formats.is_truncated(file.fileno(), name)
 
-    def test_a_version_with_fewer_files_than_the_one_before_waits_for_those_that_lack(self):
+    def test_a_version_with_fewer_files_than_the_last_waits_for_the_missing_ones(self):
         it = self.open()
         self.deepspeed(10, 4)
         self.later(it)
@@ -200,7 +200,7 @@ class HalfWrittenTest(Saving):
         self.open().look(final=True, cut=True, ended=1e12)
         self.assertEqual(self.brought_back(self.open().latest())["latest"], b"global_step20")
 
-    def test_and_is_saved_when_they_do_not_come(self):
+    def test_a_version_with_fewer_files_is_saved_if_the_missing_ones_do_not_come(self):
         for how in ("patience", "next version", "renamed", "marked"):
             with self.subTest(how):
                 self.fresh()
@@ -250,7 +250,7 @@ class SameStepTest(Saving):
                 for found in self.steps(it):
                     self.assertEqual(len(set(found)), 1, self.steps(it))
 
-    def test_a_unit_waits_for_the_one_that_came_with_the_step_before(self):
+    def test_a_unit_waits_for_its_companion_of_the_last_step(self):
         it = self.open()
         self.both(1)
         self.write("latest", b"model-step1.pt")
@@ -264,7 +264,7 @@ class SameStepTest(Saving):
             self.set(it.latest()["n"]), ["latest", "model-step2.pt", "optimizer-step2.pt"]
         )
 
-    def test_and_is_not_gone_on_from_where_the_training_was_cut_off_before_that(self):
+    def test_a_unit_without_its_companion_is_not_resumed_from_after_a_kill(self):
         it = self.open()
         self.both(1)
         self.later(it)
@@ -276,7 +276,7 @@ class SameStepTest(Saving):
         )
         self.assertEqual(set(it.state["refused"]), {"model-step2.pt"})
 
-    def test_but_no_longer_than_a_minute_once_or_until_the_next_step(self):
+    def test_a_unit_waits_for_its_companion_a_minute_once_or_until_the_next_step(self):
         for how in ("patience", "next", "end", "best"):
             with self.subTest(how):
                 self.fresh()
@@ -332,7 +332,7 @@ class ClockTest(Saving):
         self.set_at = os.stat(self.write("../probe")).st_ctime_ns
         it._find = found
 
-    def test_what_is_written_after_the_clock_was_set_back_is_saved_as_the_newest(self):
+    def test_a_unit_written_after_the_clock_was_set_back_is_saved_as_the_newest(self):
         for end in (False, True):
             with self.subTest(end=end):
                 self.fresh()
@@ -360,7 +360,7 @@ class ClockTest(Saving):
                     self.set(it.latest()["n"]), ["model-step3.pt", "optimizer-step3.pt"]
                 )
 
-    def test_where_what_was_saved_is_gone_as_well(self):
+    def test_after_the_clock_was_set_back_it_is_the_newest_though_the_saved_one_is_gone(self):
         it = self.open()
         self.write("a-1.pt")
         self.ahead(it)
@@ -371,7 +371,7 @@ class ClockTest(Saving):
         self.assertTrue(self.later(it))
         self.assertEqual(self.names(it)[-1], (2, "a-2.pt"))
 
-    def test_a_checkpoint_that_is_being_removed_is_no_new_one(self):
+    def test_a_checkpoint_that_is_being_removed_is_not_saved_again(self):
         it = self.open()
         for name in "ab":
             self.write("step-1/" + name)
@@ -382,7 +382,7 @@ class ClockTest(Saving):
         os.unlink(os.path.join(self.directory, "step-1/b"))
         self.assertFalse(self.later(it, 5))
 
-    def test_every_so_long_does_not_wait_until_the_clock_has_caught_up(self):
+    def test_the_interval_does_not_wait_until_a_clock_that_was_set_back_catches_up(self):
         it, hours = self.open(every=60), [0]
         it.wall = lambda: 1e9 + self.now + hours[0] * 3600
         self.write("a-1.pt")

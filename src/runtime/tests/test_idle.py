@@ -61,18 +61,18 @@ class IdleTest(unittest.TestCase):
         self.sampler.host["cpu"] = 1.0
         self.assertEqual(self.windows(2), 120)
 
-    def test_looks_no_oftener_than_a_window_lasts(self):
+    def test_samples_at_most_once_per_window(self):
         self.sampler.host["cpu"] = 90.0
         self.now += 30
         self.assertEqual(self.poll(), 0.0)
 
-    def test_one_processor_of_many_at_work_is_a_training(self):
+    def test_load_on_one_of_many_processors_is_not_idle(self):
         self.sampler.host.update(cpu=1.1, cores=96)
         self.assertIsNone(self.windows())
         self.sampler.host.update(cpu=0.3)
         self.assertEqual(self.windows(), 60)
 
-    def test_a_gpu_at_work_or_data_on_its_way_is_no_idleness(self):
+    def test_gpu_load_or_network_traffic_is_not_idle(self):
         self.sampler.gpus = [{"index": 0, "utilization": 0.0}, {"index": 1, "utilization": 40.0}]
         self.assertIsNone(self.windows())
         self.assertEqual(self.it.why, "GPU 1 at work")
@@ -81,7 +81,7 @@ class IdleTest(unittest.TestCase):
         self.sampler.host["networkIn"] = 5e6
         self.assertIsNone(self.windows())
 
-    def test_what_is_not_known_keeps_no_machine_alive(self):
+    def test_unknown_values_count_as_idle(self):
         self.sampler.host = dict.fromkeys(self.sampler.host)
         self.assertEqual(self.windows(5), 0.0)
 
@@ -100,7 +100,7 @@ class IdleTest(unittest.TestCase):
             time.sleep(0.02)
         return mark
 
-    def test_a_shell_is_somebody_there(self):
+    def test_an_open_shell_is_not_idle(self):
         mark = self.session("sleep", "60")
         self.assertEqual(idle.open_session(mark), "a session is open")
         # A whole instance: every session counts.
@@ -110,7 +110,7 @@ class IdleTest(unittest.TestCase):
         self.assertEqual(self.it.why, "a session is open")
         self.assertIsNone(idle.open_session("NX_EC2_TEST_MARK=another"))
 
-    def test_who_follows_a_log_is_not(self):
+    def test_following_a_log_counts_as_idle(self):
         start = "import base64,sys;exec(base64.b64decode(sys.argv.pop(1)))"
         code = base64.b64encode(b"import time;time.sleep(60)").decode()
         self.assertIsNone(idle.open_session(self.session(sys.executable, "-c", start, code)))

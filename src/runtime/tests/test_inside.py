@@ -89,13 +89,13 @@ class DefectTest(Saving):
 
 
 class LinksTest(Saving):
-    def test_a_project_that_became_a_link_has_no_artifacts_and_that_is_an_error(self):
+    def test_a_project_that_became_a_link_has_no_artifacts_and_is_an_error(self):
         self.write("outside/artifacts/key", SECRET, 0o600)
         os.symlink("../outside", os.path.join(self.work, "p"))
         self.assertEqual(self.saved()["error"]["code"], "UNSAFE_PATH")
         self.assert_nothing_read()
 
-    def test_so_has_an_output_directory_that_is_a_link_or_lies_in_one(self):
+    def test_an_output_directory_behind_a_link_has_no_artifacts(self):
         self.write("outside/artifacts/key", SECRET, 0o600)
         os.mkdir(os.path.join(self.work, "p"))
         os.symlink("../../outside", os.path.join(self.work, "p", "artifacts"))
@@ -107,7 +107,7 @@ class LinksTest(Saving):
         os.mkdir(os.path.join(self.work, "p"))
         self.assertEqual(self.saved(), ([], {}))
 
-    def test_dots_lead_nowhere(self):
+    def test_paths_with_dots_are_refused(self):
         for path in ("..", "../outside", "p/../../outside", "p/.."):
             with self.assertRaises(OSError) as raised:
                 safe_walk.open_directory(self.work, path)
@@ -134,7 +134,7 @@ class LinksTest(Saving):
         self.assertEqual(it.latest, {"loss": 2})
         it.close()
 
-    def test_pipes_and_sockets_hold_nothing_up(self):
+    def test_pipes_and_sockets_do_not_block(self):
         self.write("work/p/artifacts/model", b"x")
         os.mkfifo(os.path.join(self.work, "p/artifacts/pipe"))
         self.assertEqual(
@@ -151,7 +151,7 @@ class AsTheUserTest(Saving):
     and what it can rename.
     """
 
-    def test_what_the_user_may_not_read_is_no_artifact(self):
+    def test_a_file_that_the_user_may_not_read_is_no_artifact(self):
         self.write("work/p/artifacts/mine", b"x", 0o600)
         os.chown(os.path.join(self.work, "p/artifacts/mine"), NOBODY.pw_uid, NOBODY.pw_gid)
         self.write("work/p/artifacts/for-all", b"x", 0o644)
@@ -169,7 +169,7 @@ class AsTheUserTest(Saving):
         )
         self.assert_nothing_read()
 
-    def test_nor_a_checkpoint_nor_a_line_of_metrics(self):
+    def test_a_file_that_the_user_may_not_read_is_no_checkpoint_and_no_metrics(self):
         os.mkdir(os.path.join(self.home, "checkpoints"))
         os.link(self.secret, os.path.join(self.home, "checkpoints/hard"))
         self.write("checkpoints/unit/a", b"x")
@@ -204,7 +204,7 @@ class AsTheUserTest(Saving):
         training.read_file(self.work, "p/m.jsonl", 1, account=NOBODY)
         self.assertEqual(training.latest, {})
 
-    def test_a_file_that_becomes_unreadable_while_it_is_saved_changed(self):
+    def test_a_file_that_becomes_unreadable_while_it_is_saved_counts_as_changed(self):
         self.write("work/p/artifacts/a", b"x", 0o600)
         known = part_upload.Parts(Bucket(), os.path.join(self.home, "parts.json"), NOBODY)
         self.addCleanup(known.close)
@@ -345,7 +345,7 @@ class WhatCanNotBeEnteredTest(Saving):
         with self.refusing("artifacts", errno.ENOTCONN, "stat"):
             self.assertEqual(self.look(), ([], [("artifacts", "it can't be reached")]))
 
-    def test_a_lack_of_descriptors_is_a_failure_and_no_reason_to_leave_anything_out(self):
+    def test_a_lack_of_descriptors_is_a_failure_and_skips_nothing(self):
         for code in (errno.EMFILE, errno.ENOMEM):
             with self.refusing("artifacts", code, "open"), self.assertRaises(OSError):
                 self.look()

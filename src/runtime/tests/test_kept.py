@@ -38,12 +38,12 @@ class KeptTest(unittest.TestCase):
         self.addCleanup(os.close, descriptor)
         return record
 
-    def test_it_is_made_once_and_used_by_many(self):
+    def test_a_shared_directory_is_made_once_and_used_by_many(self):
         self.assertEqual(self.use(), {"n": 1})
         self.assertEqual(self.use(self.fail), {"n": 1})
         self.assertTrue(file_lock.held(os.path.join(self.at, "lock")))
 
-    def test_who_waits_says_for_whom_once_and_may_stop(self):
+    def test_a_waiting_run_logs_once_for_whom_and_may_stop(self):
         os.makedirs(self.at)
         lock = os.open(os.path.join(self.at, "lock"), os.O_RDWR | os.O_CREAT)
         self.addCleanup(os.close, lock)
@@ -62,7 +62,7 @@ class KeptTest(unittest.TestCase):
         self.assertEqual(self.said, ["waiting for run other, which is preparing the same files"])
         self.assertEqual(len(os.listdir("/proc/self/fd")) if before else 0, before)
 
-    def test_who_waits_says_so_again_after_a_while(self):
+    def test_a_waiting_run_logs_again_after_a_while(self):
         os.makedirs(self.at)
         lock = os.open(os.path.join(self.at, "lock"), os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -74,13 +74,13 @@ class KeptTest(unittest.TestCase):
             r"^waiting for run other, which is preparing the same files: \d+ s so far$",
         )
 
-    def test_who_waited_makes_it_where_the_other_failed(self):
+    def test_a_waiting_run_makes_the_directory_if_the_other_failed(self):
         os.makedirs(self.at)
         lock = os.open(os.path.join(self.at, "lock"), os.O_RDWR | os.O_CREAT)
         fcntl.flock(lock, fcntl.LOCK_EX)
         self.assertEqual(self.use(pause=lambda _: os.close(lock)), {"n": 1})
 
-    def test_what_fails_is_not_kept_and_not_locked(self):
+    def test_a_directory_whose_maker_failed_is_not_used_and_not_locked(self):
         def make():
             raise Stop()
 
@@ -91,7 +91,7 @@ class KeptTest(unittest.TestCase):
             or file_lock.held(os.path.join(self.at, "lock"))
         )
 
-    def test_what_is_no_longer_whole_is_made_anew_unless_it_is_in_use(self):
+    def test_an_incomplete_directory_is_made_again_unless_it_is_in_use(self):
         _, descriptor = shared_cache.acquire(
             self.at, "run", make=lambda: {"n": 1}, say=self.said.append, pause=self.fail
         )

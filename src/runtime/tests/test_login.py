@@ -30,7 +30,7 @@ class LoginTest(unittest.TestCase):
         with open(os.path.join(self.home, ".bash_profile"), "w") as file:
             file.write(text)
 
-    def test_variables_of_the_profile_are_there(self):
+    def test_the_login_environment_has_the_variables_of_the_profile(self):
         self.profile("export FROM_PROFILE='a\nb'")
         self.assertEqual(accounts.login_environment(self.account)["FROM_PROFILE"], "a\nb")
 
@@ -54,7 +54,7 @@ class LoginTest(unittest.TestCase):
         self.assertEqual(found["HOME"], self.home)
         self.assertRegex(said[0], "^the login shell of .* printed more than 4194304 bytes")
 
-    def test_one_that_ignores_the_signal_is_killed(self):
+    def test_a_login_shell_that_ignores_the_signal_is_killed(self):
         self.profile("trap '' TERM\nwhile :; do sleep 1; done")
         begun = time.monotonic()
         with mock.patch.object(accounts, "LOGIN_TIMEOUT_S", 0.5), mock.patch.object(

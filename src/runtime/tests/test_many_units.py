@@ -46,7 +46,7 @@ class ManyUnitsTest(Saving):
     def unfinished(self, name="model-00001-of-00002.safetensors"):
         self.make([name])
 
-    def test_links_to_one_that_is_not_finished(self):
+    def test_many_links_to_a_unit_that_is_not_finished(self):
         def prepare(_it, count):
             self.unfinished()
             for n in range(count):
@@ -130,7 +130,7 @@ class ManyUnitsTest(Saving):
 
 
 class UnfitTest(Saving):
-    def test_a_link_to_a_link_to_what_can_not_be_saved_holds_nothing_up(self):
+    def test_a_chain_of_links_to_an_unfit_unit_does_not_delay_others(self):
         os.mkfifo(os.path.join(self.directory, "pipe"))
         os.symlink("pipe", os.path.join(self.directory, "l1"))
         os.symlink("l1", os.path.join(self.directory, "l2"))
@@ -139,7 +139,7 @@ class UnfitTest(Saving):
         self.assertTrue(self.later(it))
         self.assertEqual((self.set(1), list(it.unfit)), (["a.pt"], ["pipe"]))
 
-    def test_a_file_that_grows_after_the_end_leaves_the_others_to_be_saved_and_is_named(self):
+    def test_a_file_that_grows_after_the_end_is_reported_and_the_others_are_saved(self):
         it = self.open()
         for name in ("a.pt", "b.pt", "grows.pt"):
             self.write(name)
@@ -151,7 +151,7 @@ class UnfitTest(Saving):
             {"grows.pt": "grows.pt changed while it was read, after the training had ended"},
         )
 
-    def test_a_sparse_file_is_not_read_and_is_named_and_saved_when_it_is_filled_in(self):
+    def test_a_sparse_file_is_reported_and_saved_when_it_is_filled_in(self):
         for final in (False, True):
             with self.subTest(final=final):
                 self.fresh()

@@ -182,7 +182,7 @@ class MaskTest(unittest.TestCase):
         self.assertEqual(shown, b"bob *** 5432 *** Ym9iOm***U=")
         self.assertEqual(through(Mask(["[not json"]), b"x [not json", []), b"x ***")
 
-    def test_hundreds_of_forms_do_not_hold_up_the_log(self):
+    def test_hundreds_of_forms_do_not_delay_the_log(self):
         rng = random.Random(4)
         letters = "abcdefghijklmnopqrstuvwxyz0123456789+/"
         mask = Mask(["\n".join("".join(rng.choice(letters) for _ in range(64)) for _ in range(60))])
@@ -236,27 +236,27 @@ class MaskTest(unittest.TestCase):
             shown = through(mask, data, [rng.randrange(len(data)) for _ in range(4)])
             self.assertRegex(shown, rb"^(\*\*\*\n*)+other\n$")
 
-    def test_two_that_overlap_are_both_masked(self):
+    def test_two_overlapping_values_are_both_masked(self):
         self.assertEqual(through(Mask(["abcdef", "efghij"]), b"xabcdefghijy", [6]), b"x***y")
 
-    def test_leaves_what_is_too_short(self):
+    def test_a_value_that_is_too_short_is_not_masked(self):
         self.assertEqual(through(Mask(["abc", ""]), b"abc abc", []), b"abc abc")
         self.assertEqual(through(Mask([]), b"abc", [1]), b"abc")
 
-    def test_prefers_the_longer_of_two_that_begin_together(self):
+    def test_of_two_values_with_the_same_beginning_the_longer_is_masked(self):
         self.assertEqual(
             through(Mask(["secret", "secretive"]), b"a secretive secret", list(range(18))),
             b"a *** ***",
         )
 
-    def test_holds_back_only_what_may_be_a_beginning(self):
+    def test_only_a_possible_beginning_of_a_value_is_held_back(self):
         mask = Mask(["secret"])
         self.assertEqual(mask.feed(b"nothing to hide\n"), b"nothing to hide\n")
         self.assertEqual(mask.feed(b"sec"), b"")
         self.assertEqual(mask.feed(b"tor\n"), b"sector\n")
         self.assertEqual((mask.feed(b"secre"), mask.flush()), (b"", b"secre"))
 
-    def test_is_the_same_as_covering_each_in_the_whole(self):
+    def test_masking_piece_by_piece_equals_masking_the_whole_text(self):
         rng = random.Random(11)
         for _ in range(3000):
             letters = rng.choice(["ab", "abc", "ab\n", 'a\xe4"%'])

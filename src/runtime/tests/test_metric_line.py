@@ -180,12 +180,12 @@ class MetricLineTest(unittest.TestCase):
             with self.subTest(line):
                 self.assertEqual(metric_line.parse(line.encode()), found)
 
-    def test_arguments_and_ordinary_lines_are_none(self):
+    def test_arguments_and_ordinary_lines_are_no_metrics(self):
         for line in ARGUMENTS + ORDINARY:
             with self.subTest(line):
                 self.assertIsNone(metric_line.parse(line.encode()))
 
-    def test_a_dict_with_a_result_or_with_the_progress_is_a_metric_whatever_stands_beside_it(self):
+    def test_a_dict_with_a_result_or_progress_is_a_metric_with_all_its_numbers(self):
         for line in (
             "{'loss': 0.5, 'learning_rate': 1e-05, 'phase': 'train'}",
             "{'step': 3, 'lr': 0.1}",
@@ -195,7 +195,7 @@ class MetricLineTest(unittest.TestCase):
             with self.subTest(line):
                 self.assertTrue(metric_line.parse(line.encode()))
 
-    def test_a_line_of_other_words_is_none_however_they_are_put_together(self):
+    def test_a_line_of_other_words_is_never_a_metric(self):
         rng = random.Random(5)
         vocabulary = "port user id GPU step epoch time took bytes seed lr files of at in INFO worker pid line size 3 4.5 1e-3 10% 2/3 | , : = - ; [ ] ( ) \t {} '".split(
             " "
@@ -206,7 +206,7 @@ class MetricLineTest(unittest.TestCase):
             )
             self.assertIsNone(metric_line.parse(line.encode()), line)
 
-    def test_whatever_is_printed_ends_soon_and_gives_numbers_that_json_has(self):
+    def test_any_line_is_parsed_in_a_short_time_into_json_numbers(self):
         rng = random.Random(6)
         pieces = [
             "50%|",

@@ -64,7 +64,7 @@ class HostTest(Temporary):
         self.addCleanup(it.close)
         return it
 
-    def test_tells_what_happened_since_the_last_sample(self):
+    def test_a_sample_has_the_rates_since_the_last_one(self):
         it = self.sampler()
         self.proc(100, 100, 1000, 0)
         first = it.sample()["host"]
@@ -80,7 +80,7 @@ class HostTest(Temporary):
             (second["cpu"], second["networkIn"], second["networkOut"]), (75.0, 2000, 50)
         )
 
-    def test_what_is_not_known_is_none(self):
+    def test_an_unknown_value_is_none(self):
         it = host_stats.HostSampler(
             os.path.join(self.home, "gone"), proc=os.path.join(self.home, "gone")
         )
@@ -118,7 +118,7 @@ class HostTest(Temporary):
                 return found
         self.fail("the GPUs were not seen: %r" % found)
 
-    def test_gpus_are_those_that_nvidia_smi_names(self):
+    def test_the_gpus_are_those_that_nvidia_smi_lists(self):
         self.nvidia_smi(
             'echo "$@" > "%s"; echo "0, NVIDIA A10G, 97, 1024, 23028, 61, 210.55"; echo "1, Odd, Name, [N/A], 0, 23028, 30, [Not Supported]"'
             % os.path.join(self.home, "asked")
@@ -154,7 +154,7 @@ class HostTest(Temporary):
             )
         self.assertEqual(host_stats.count_gpus(), 0)
 
-    def test_a_driver_that_fails_or_hangs_holds_nobody_up(self):
+    def test_a_driver_that_fails_or_hangs_does_not_delay_samples(self):
         it = self.sampler()
         self.nvidia_smi('echo "0, A, 1, 1, 1, 1, 1"')
         self.gpus(it, bool)
@@ -286,7 +286,7 @@ class TrainingTest(Temporary):
         it.feed(b"\n", 12500)
         self.assertEqual([found["loss"] for _, found in it.take()], [0, 5, 10, 12])
 
-    def test_what_a_parser_could_go_down_in_is_no_metric(self):
+    def test_a_line_that_could_crash_the_parser_is_no_metric(self):
         for text in (
             "-" * 16000 + "1",
             "(" * 16000,
@@ -301,7 +301,7 @@ class TrainingTest(Temporary):
                 self.assertEqual(self.read("{'a': " + text[:size] + "}\n"), {})
                 self.assertEqual(self.read(text[:size] + "}\n{'b': 1}\n"), {"b": 1})
 
-    def test_is_the_same_however_the_log_is_cut(self):
+    def test_the_metrics_do_not_depend_on_how_the_log_is_cut(self):
         rng = random.Random(3)
         lines = (
             [json.dumps({"step": step, "loss": step / 7}) for step in range(40)]
@@ -322,7 +322,7 @@ class TrainingTest(Temporary):
                 at = to
             self.assertEqual((it.take(), it.latest), (want, whole.latest))
 
-    def test_never_holds_more_than_it_must_whatever_a_training_prints(self):
+    def test_the_memory_for_any_output_is_limited(self):
         it = self.training()
         for step in range(3000):
             it.feed(b'{"name %d": 1, "step": %d}\n' % (step, step), step)
@@ -365,7 +365,7 @@ class TrainingTest(Temporary):
         it.finish(1)
         self.assertEqual(steps(), [6])
 
-    def test_goes_on_in_the_file_where_an_earlier_one_ended(self):
+    def test_a_restarted_reporter_continues_the_file_where_the_last_one_ended(self):
         self.write("m.jsonl", '{"s": 1}\n{"s": ')
         it = self.training()
         it.read_file(self.home, "m.jsonl", 1)
@@ -408,7 +408,7 @@ class LogTest(Temporary):
         with self.assertRaises(ValueError):
             it.add({"t": 1, "training": {"loss": math.nan}})
 
-    def test_goes_on_after_a_kill_in_the_middle_of_a_line(self):
+    def test_metrics_continue_after_a_kill_in_the_middle_of_a_line(self):
         it = metrics.MetricsLog(self.home)
         for step in range(1030):
             it.add({"t": step})

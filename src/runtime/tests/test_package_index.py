@@ -60,7 +60,7 @@ class PackageIndexTest(unittest.TestCase):
             self.assertEqual(without_credentials("of %s and" % url), "of https://%s and" % rest)
             self.assertIn(written, secrets(url))
 
-    def test_a_password_that_nobody_has_encoded_is_masked(self):
+    def test_a_password_with_unencoded_characters_is_masked(self):
         self.assertEqual(secrets("https://u:a/b@c@h/simple"), ["a/b@c"])
         self.assertEqual(secrets("https://aws:a%2Fb@host/simple/"), ["a%2Fb", "a/b"])
         self.assertEqual(secrets("https://token@h/"), ["token"])

@@ -62,7 +62,7 @@ class Files(unittest.TestCase):
 
 
 class PartsTest(Files):
-    def test_any_file_comes_back_as_it_was(self):
+    def test_any_file_is_restored_unchanged(self):
         bucket = Bucket()
         saved = self.parts(bucket)
         for size in [0, 1, 999, 1000, 1001, 2000, 7777] + [
@@ -105,7 +105,7 @@ class PartsTest(Files):
         self.parts(bucket).save(self.base, "other")
         self.assertEqual(len(bucket.puts), 2)
 
-    def test_a_part_that_is_on_its_way_is_not_sent_beside_it(self):
+    def test_a_part_that_is_being_uploaded_is_not_uploaded_twice(self):
         bucket, passed, seen = Bucket(), threading.Event(), []
 
         def on_bytes(count):
@@ -118,7 +118,7 @@ class PartsTest(Files):
         self.parts(bucket).save(self.base, "same", on_bytes)
         self.assertEqual((len(bucket.puts), sum(seen)), (1, 4000))
 
-    def test_killed_at_any_put_the_next_goes_on_and_sends_no_part_twice(self):
+    def test_killed_at_any_put_the_next_process_uploads_no_part_twice(self):
         self.write("a", self.noise(9500))
         self.write("b", self.noise(3000))
         want = Bucket()
@@ -136,7 +136,7 @@ class PartsTest(Files):
             self.assertEqual(bucket.objects, want.objects)
             self.assertFalse(acknowledged & set(bucket.puts))
 
-    def test_goes_on_after_a_line_that_was_cut(self):
+    def test_a_list_of_parts_with_an_incomplete_line_is_continued(self):
         bucket = Bucket()
         self.write("a", self.noise(3000))
         self.parts(bucket).save(self.base, "a")
@@ -147,7 +147,7 @@ class PartsTest(Files):
         self.parts(bucket).save(self.base, "a")
         self.assertEqual(len(bucket.puts), 4)
 
-    def test_several_are_on_their_way_at_once_and_never_more_than_four(self):
+    def test_up_to_four_parts_are_uploaded_at_once(self):
         together = threading.Barrier(4)
         bucket = Bucket()
         bucket.before_put = lambda _: together.wait(20)
@@ -155,7 +155,7 @@ class PartsTest(Files):
         self.parts(bucket).save(self.base, "a")
         self.assertEqual(bucket.most, 4)
 
-    def test_what_changes_while_it_is_read_is_not_taken(self):
+    def test_a_file_that_changes_while_it_is_read_is_not_saved(self):
         def grow(path):
             with open(path, "ab") as file:
                 file.write(b"more")
@@ -192,7 +192,7 @@ class PartsTest(Files):
                 with self.assertRaises(part_upload.Changed):
                     self.parts(bucket).save(self.base, "a")
 
-    def test_nothing_is_read_through_a_link_nor_from_what_is_no_file(self):
+    def test_only_regular_files_are_read_and_no_link_is_followed(self):
         self.write("d/real", b"x")
         os.symlink("real", os.path.join(self.base, "d/link"))
         os.symlink("d", os.path.join(self.base, "way"))
@@ -202,7 +202,7 @@ class PartsTest(Files):
             with self.subTest(path), self.assertRaises(part_upload.Changed):
                 saved.save(self.base, path)
 
-    def test_what_was_spoilt_is_refused_and_leaves_nothing(self):
+    def test_a_damaged_part_is_refused_and_restores_nothing(self):
         bucket = Bucket()
         self.write("a", self.noise(4500))
         entry = self.parts(bucket).save(self.base, "a")
@@ -292,7 +292,7 @@ class ArtifactsTest(Files):
             ("saved", 3, 10001, (5001, 5001)),
         )
 
-    def test_a_link_to_an_artifact_comes_back_as_a_copy_and_no_other_link_does(self):
+    def test_a_link_to_an_artifact_is_saved_as_a_copy_and_other_links_are_skipped(self):
         self.write("artifacts/epoch=1.ckpt", b"one")
         self.write("artifacts/left-out", b"no")
         self.write("secret", b"secret")
@@ -337,7 +337,7 @@ class ArtifactsTest(Files):
         with self.assertRaises(Failure):
             self.save(files=3)
 
-    def test_what_a_client_could_not_read_of_the_list_is_skipped(self):
+    def test_a_path_that_a_client_could_not_read_is_skipped(self):
         deep = "artifacts"
         descriptor = os.open(self.base, os.O_RDONLY)
         for name in ["artifacts"] + ["d" * 250] * 17:
@@ -355,7 +355,7 @@ class ArtifactsTest(Files):
         self.assertEqual(listed["skipped"][-1]["path"], "201 more")
         self.assertTrue(all(len(each["path"]) < 300 for each in listed["skipped"]))
 
-    def test_an_output_directory_that_went_or_became_a_link_has_no_artifacts(self):
+    def test_a_removed_or_linked_output_directory_has_no_artifacts(self):
         self.assertEqual(self.save()[1]["files"], [])
         self.write("secret/key", b"x")
         os.symlink("secret", os.path.join(self.base, "artifacts"))
@@ -376,7 +376,7 @@ class ArtifactsTest(Files):
         self.assertEqual(detail["largest"][0], {"path": "artifacts/30", "size": 30})
         self.save(files=3, bytes=60)
 
-    def test_a_file_that_always_changes_is_named(self):
+    def test_a_file_that_always_changes_is_reported(self):
         path = self.write("artifacts/busy", b"x" * 5000)
         look_again = part_upload.Parts._now
 
@@ -399,7 +399,7 @@ class ArtifactsTest(Files):
         once = iter([lambda: os.utime(path, (1, 1))])
         self.assertEqual(save(lambda: next(once, lambda: None)())[0]["files"], 1)
 
-    def test_one_that_grows_leaves_all_others_to_be_saved_and_they_are_read_once(self):
+    def test_a_growing_file_is_skipped_and_the_others_are_read_once(self):
         for name in ("a", "busy", "z"):
             self.write("artifacts/" + name, name.encode())
         os.symlink("busy", os.path.join(self.base, "artifacts/link"))
@@ -437,7 +437,7 @@ class ArtifactsTest(Files):
         )
         self.assertEqual((state["state"], state["error"]), ("saved", None))
 
-    def test_the_growing_ones_are_named_though_more_is_skipped_than_is_listed(self):
+    def test_growing_files_are_listed_though_the_list_of_skipped_files_is_full(self):
         path = self.write("artifacts/zz-busy", b"x")
         for number in range(artifacts.MOST_LISTED + 1):
             os.symlink("nothing", os.path.join(self.base, "artifacts/link%d" % number))
@@ -451,7 +451,7 @@ class ArtifactsTest(Files):
             ["artifacts/zz-busy"],
         )
 
-    def test_killed_at_any_put_the_next_ends_with_the_same_store(self):
+    def test_killed_at_any_put_the_next_process_uploads_the_same_objects(self):
         for name in "abc":
             self.write("artifacts/" + name, self.noise(2500))
         want = Bucket()

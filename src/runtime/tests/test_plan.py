@@ -126,7 +126,7 @@ class Plans(PlanTest):
         b"big": noise(1, 3000000)[:1500000] + b"inserted" + noise(1, 3000000)[1500000:],
     }
 
-    def test_a_whole_snapshot_arrives_and_again_costs_nothing(self):
+    def test_a_second_sync_of_a_snapshot_fetches_nothing(self):
         self.begin(self.first)
         times = {
             name: os.stat(self.path(name)).st_mtime_ns
@@ -190,7 +190,7 @@ class Plans(PlanTest):
             recipes={sha256(piece + big): [[sha256(piece), 100000], [sha256(big), 0, len(big)]]},
         )
 
-    def test_packs_that_are_not_spare_are_fetched_once_and_in_order_of_need(self):
+    def test_packs_that_are_needed_whole_are_fetched_once_in_order_of_need(self):
         packs, recipes = self.store.put_packs(self.first, per_pack=4)
         self.sync(self.first, packs=packs, recipes=recipes)
         self.assertEqual(
@@ -232,7 +232,7 @@ class Plans(PlanTest):
             before = files
         return {"history": history, "packs": packs}
 
-    def test_another_head_is_healed_by_history_and_delta(self):
+    def test_a_tree_with_another_head_is_synced_by_history_and_delta(self):
         middle = {**self.first, b"m": b"middle"}
         parts = self.history(self.first, middle, self.second)
         third = {**self.second, b"n": b"new"}
@@ -243,13 +243,13 @@ class Plans(PlanTest):
             reply = self.sync(third, self.second, inline=inline({b"n": b"new"}), **parts)
             self.assertEqual((reply["healed"], reply["reverted"], reply["kept"]), (True, [], None))
 
-    def test_another_head_is_healed_by_the_whole_snapshot(self):
+    def test_a_tree_with_another_head_is_synced_by_the_full_snapshot(self):
         self.begin({b"other": b"1", b"a": b"2"})
         packs, recipes = self.store.put_packs(self.first)
         reply = self.sync(self.first, base_id="0" * 64, packs=packs, recipes=recipes)
         self.assertEqual((reply["healed"], reply["deleted"]), (True, 1))
 
-    def test_without_manifest_or_history_the_snapshot_is_asked_for(self):
+    def test_without_manifest_or_history_the_full_snapshot_is_requested(self):
         self.begin(self.first)
         error = self.refuse("CONTENT_MISSING", self.first, self.second, {b"z": b"z"})
         self.assertEqual(
@@ -257,13 +257,13 @@ class Plans(PlanTest):
             (snapshot_id(self.first), 0, []),
         )
 
-    def test_a_history_that_the_store_has_no_more_is_none(self):
+    def test_a_history_that_is_gone_from_the_store_is_not_used(self):
         self.begin(self.first)
         parts = self.history(self.second)
         self.store.objects["/m/" + snapshot_id(self.second)] = 403
         self.refuse("CONTENT_MISSING", self.first, self.second, self.second, **parts)
 
-    def test_the_proxy_of_the_environment_is_asked(self):
+    def test_the_proxy_of_the_environment_is_used(self):
         placed = self.store.put_pack(pack([b"1"]))
         placed["url"] = "http://store.invalid/p/%s?a=b" % placed["sha256"]
         self.store.objects[placed["url"]] = self.store.objects["/p/" + placed["sha256"]]
@@ -300,7 +300,7 @@ class Plans(PlanTest):
             (["a", "big", "inline"], 3, None),
         )
 
-    def test_what_can_not_be_had_is_asked_for_by_name(self):
+    def test_missing_content_is_requested_by_hash(self):
         self.begin(self.first)
         gone = self.store.put_pack(pack([b"one"]))
         del self.store.objects["/p/" + gone["sha256"]]
@@ -313,7 +313,7 @@ class Plans(PlanTest):
             (["a", "b"], 2, [{"pack": gone["sha256"], "status": 404}]),
         )
 
-    def test_a_base_that_drifted_is_put_together_again_for_its_pieces(self):
+    def test_a_changed_base_file_is_restored_to_copy_from_it(self):
         big, changed = self.first[b"big"], self.second[b"big"]
         recipes = {
             sha256(changed): [
@@ -343,7 +343,7 @@ class Plans(PlanTest):
         with open(os.path.join(reply["kept"], "big"), "rb") as file:
             self.assertEqual(file.read(), b"mine" + big[4:])
 
-    def test_a_file_that_lstat_vouches_for_wrongly_is_found_out(self):
+    def test_a_changed_file_with_unchanged_stat_is_detected(self):
         big, changed = self.first[b"big"], self.second[b"big"]
         files = {**self.first, b"big": changed}
         self.begin(self.first)
@@ -375,7 +375,7 @@ class Plans(PlanTest):
 
     # Spare packs.
 
-    def test_of_a_spare_pack_little_is_fetched_where_little_is_needed(self):
+    def test_only_the_needed_ranges_of_a_pack_are_fetched(self):
         chunks = [noise(seed, 100000) for seed in range(20)]
         spare = self.store.put_pack(pack(chunks), spare=True)
         files = {b"a": chunks[3], b"b": chunks[4], b"c": chunks[15]}
@@ -388,7 +388,7 @@ class Plans(PlanTest):
         else:
             self.assertEqual(len(asked), 1)
 
-    def test_a_spare_pack_that_is_needed_for_the_most_part_is_fetched_whole(self):
+    def test_a_pack_that_is_mostly_needed_is_fetched_whole(self):
         chunks = [noise(seed, 100000) for seed in range(20)]
         spare = self.store.put_pack(pack(chunks), spare=True)
         self.sync(
@@ -409,7 +409,7 @@ class Plans(PlanTest):
             chunks, segment=3000, **how
         )
 
-    def test_a_tampered_pack_is_named(self):
+    def test_a_tampered_pack_is_reported(self):
         self.begin(self.first)
         files, data = self.spoiled()
         for at in (5, len(data) - 30, len(data) - 1):
@@ -437,7 +437,7 @@ class Plans(PlanTest):
             bad[at] ^= 1
             self.refuse(code, self.first, some, packs=[self.store.put_pack(bytes(bad), spare=True)])
 
-    def test_directories_that_lie_are_refused(self):
+    def test_pack_directories_with_false_entries_are_refused(self):
         self.begin(self.first)
 
         def outside(directory):
@@ -478,7 +478,7 @@ class Plans(PlanTest):
                         packs=[self.store.put_pack(data, spare=spare)],
                     )
 
-    def test_a_chunk_under_anothers_name_is_named(self):
+    def test_a_chunk_under_the_name_of_another_is_reported(self):
         self.begin(self.first)
 
         def swap(directory):
@@ -492,7 +492,7 @@ class Plans(PlanTest):
             self.assertEqual(error["detail"]["pack"], placed["sha256"])
             self.assertIn(error["detail"]["chunk"], [sha256(content) for content in files.values()])
 
-    def test_a_bomb_is_not_unpacked(self):
+    def test_a_chunk_that_inflates_beyond_its_size_is_refused(self):
         self.begin(self.first)
         bomb = zlib.compress(bytes(300 << 20), 9)
         name = sha256(b"x")
@@ -538,7 +538,7 @@ class Plans(PlanTest):
                     self.run_plan(self.second, self.second, history=[whole, change])["ok"]
                 )
 
-    def test_a_tampered_record_is_named(self):
+    def test_a_tampered_manifest_is_reported(self):
         self.begin(self.first)
         base = {b"a": b"1"}
 
@@ -575,7 +575,7 @@ class Plans(PlanTest):
         self.assertEqual(reply["error"]["code"], "HASH_MISMATCH")
         self.assertIn("record", reply["error"]["message"])
 
-    def test_manifests_deltas_and_data_that_lie_are_refused(self):
+    def test_manifests_deltas_and_data_with_false_content_are_refused(self):
         self.begin(self.first)
         self.refuse("SNAPSHOT_MISMATCH", self.first, {b"q": b"1"}, snapshot="0" * 64)
         lie = {"deleted": [], "entries": "f - 1 %s q\0" % sha256(b"1")}
@@ -597,7 +597,7 @@ class Plans(PlanTest):
                 packs=[placed],
             )
 
-    def test_limits_hold(self):
+    def test_the_limits_of_a_sync_are_enforced(self):
         self.begin(self.first)
         for limits in ({"entries": 1, "bytes": 1 << 30}, {"entries": 10, "bytes": 5}):
             files = {b"a": b"1", b"b": b"2222", b"c": b"33"}
@@ -606,7 +606,7 @@ class Plans(PlanTest):
                 {"limit", "value"},
             )
 
-    def test_trouble_that_passes_is_waited_out_and_other_trouble_is_told(self):
+    def test_temporary_failures_are_retried_and_others_reported(self):
         placed = self.store.put_pack(pack([b"1"]))
         data, answers = self.store.objects["/p/" + placed["sha256"]], [503, 500, 429]
         self.store.objects["/p/" + placed["sha256"]] = lambda: answers.pop() if answers else data
@@ -620,7 +620,7 @@ class Plans(PlanTest):
 
     # What is done to a tree on the instance.
 
-    def test_local_edits_are_kept_and_named(self):
+    def test_local_edits_are_kept_and_reported(self):
         self.begin(self.first)
         parts = self.history(self.first)
         with open(self.file("a"), "w") as file:
@@ -635,7 +635,7 @@ class Plans(PlanTest):
             self.assertEqual(file.read(), "mine")
         self.assertEqual(os.readlink(os.path.join(reply["kept"], "l")), "x")
 
-    def test_local_edits_go_by_force(self):
+    def test_local_edits_are_overwritten_with_force(self):
         self.begin(self.first)
         with open(self.file("a"), "w") as file:
             file.write("mine")
@@ -643,7 +643,7 @@ class Plans(PlanTest):
         self.assertEqual((reply["reverted"], reply["kept"]), (["a"], None))
         self.assertFalse(os.path.exists(self.path("kept")))
 
-    def test_local_edits_are_kept_of_what_is_changed_or_removed_and_where_something_new_belongs(
+    def test_local_edits_in_the_way_of_a_change_are_moved_aside(
         self,
     ):
         before, after = (
@@ -658,7 +658,7 @@ class Plans(PlanTest):
         self.assertEqual(reply["reverted"], ["a"])
         self.assertEqual(sorted(os.listdir(reply["kept"])), ["a", "b", "n"])
 
-    def test_a_mode_is_put_right_and_setuid_dropped(self):
+    def test_a_wrong_mode_is_corrected_and_setuid_dropped(self):
         self.begin(self.first)
         os.chmod(self.file("x"), 0o4755)
         os.chmod(self.file("a"), 0o600)
@@ -666,7 +666,7 @@ class Plans(PlanTest):
         self.assertEqual((reply["reverted"], reply["kept"]), (["a", "x"], None))
         self.assertEqual([os.stat(self.file(name)).st_mode for name in "ax"], [0o100644, 0o100755])
 
-    def test_a_touched_file_is_read_once_and_then_believed(self):
+    def test_a_touched_file_is_hashed_once(self):
         self.begin(self.first)
         os.utime(self.file("a"))
         self.assertEqual(self.sync(self.first, self.first)["written"], 0)
@@ -674,7 +674,7 @@ class Plans(PlanTest):
         self.sync(self.first, self.first)
         self.assertEqual(os.stat(self.path("index")).st_mtime_ns, index)
 
-    def test_something_in_the_way_is_named_before_anything_is_changed(self):
+    def test_a_blocked_path_is_reported_before_anything_is_changed(self):
         before = {b"a": b"1", b"d/b": b"2"}
         self.begin(before)
         os.unlink(self.file("d/b"))
@@ -704,7 +704,7 @@ class Plans(PlanTest):
         reply = self.sync({b"a": b"1"}, {b"a": b"1"}, inline=inline({b"a": b"1"}))
         self.assertTrue(stat.S_ISFIFO(os.lstat(os.path.join(reply["kept"], "a")).st_mode))
 
-    def test_a_symlink_swapped_in_meanwhile_leads_nowhere(self):
+    def test_a_symlink_that_replaces_a_directory_during_a_sync_is_not_followed(self):
         """The training user owns the directories: one becomes a symbolic link between the look and
         the switch.
         """
@@ -747,7 +747,7 @@ class Plans(PlanTest):
             os.pwrite = real
         self.assertFalse(os.path.exists(self.path("stage")))
 
-    def test_more_than_is_free_is_refused_beforehand(self):
+    def test_a_sync_that_needs_more_disk_than_is_free_is_refused_at_once(self):
         self.begin(self.first)
         huge = 1 << 50
         manifest = "nx-ec2 snapshot 1\0f - %d %s q\0" % (huge, "1" * 64)
@@ -763,7 +763,7 @@ class Plans(PlanTest):
 
     # Locks.
 
-    def test_two_syncs_at_once_follow_each_other(self):
+    def test_two_syncs_at_once_run_one_after_another(self):
         snapshots = [{b"a": noise(seed, 1000), b"d%d/x" % seed: b"1"} for seed in range(4)]
         children = []
         for files in snapshots:
@@ -795,12 +795,12 @@ class Plans(PlanTest):
         os.close(told)
         return child
 
-    def test_a_holder_that_hangs_past_its_expiry_is_ended(self):
+    def test_a_process_that_holds_the_lock_past_its_expiry_is_killed(self):
         child = self.holder(-1)
         self.sync({b"a": b"1"}, inline=inline({b"a": b"1"}))
         self.assertEqual(os.waitpid(child, 0)[1], signal.SIGKILL)
 
-    def test_a_holder_in_time_or_another_process_of_its_number_is_left_alone(self):
+    def test_a_process_that_holds_the_lock_in_time_is_not_killed_nor_a_reused_pid(self):
         wait, locks.LOCK_TIMEOUT_S = locks.LOCK_TIMEOUT_S, 0.3
         try:
             for expires, start in ((100, None), (-1, 1)):
@@ -862,7 +862,7 @@ class KillTest(PlanTest):
         b"e/f": b"7",
     }
 
-    def test_killed_at_any_step_the_same_plan_makes_it_right(self):
+    def test_killed_at_any_step_the_same_plan_completes_the_sync(self):
         chunk = noise(1, 600000) + b"+"
         big = self.first[b"big"]
         recipes = {
@@ -934,7 +934,7 @@ class KillTest(PlanTest):
 
 
 class RandomTest(PlanTest):
-    def test_random_snapshots_follow_each_other(self):
+    def test_random_snapshots_are_synced_one_after_another(self):
         seed = int(os.environ.get("NX_EC2_TEST_SEED") or 20260101)
         for number in range(int(os.environ.get("NX_EC2_TEST_RUNS") or 25)):
             with self.subTest(seed=seed + number):

@@ -107,27 +107,27 @@ class Ending(Trainings):
 
 @unittest.skipUnless(LINUX, "needs /proc")
 class DetachedTest(Ending):
-    def test_a_storm_of_one_session_ends_with_a_cancel(self):
+    def test_a_cancel_ends_a_fork_storm_in_one_session(self):
         state, _ = self.cancel(self.storm(), lambda log: b"storm" in log)
         self.assertEqual((state["outcome"], state["warnings"]), ("cancelled", []))
         self.assert_over()
 
-    def test_a_storm_in_new_sessions_ends_with_a_cancel(self):
+    def test_a_cancel_ends_a_fork_storm_in_new_sessions(self):
         state, _ = self.cancel(self.storm("os.setsid()"), lambda log: b"storm" in log)
         self.assertEqual((state["outcome"], state["warnings"]), ("cancelled", []))
         self.assert_over()
 
-    def test_a_storm_that_a_script_leaves_ends_with_its_script(self):
+    def test_a_fork_storm_ends_with_the_script_that_left_it(self):
         state, _ = self.train(self.storm("os.setsid()", then=""))
         self.assertEqual(state["exitCode"], 0)
         self.assert_over()
 
-    def test_an_orphan_without_our_variables_ends_with_a_cancel(self):
+    def test_a_cancel_ends_an_orphan_without_the_run_s_variables(self):
         state, log = self.cancel(daemon(), lambda log: log.endswith(b"\n"))
         self.assertEqual(state["outcome"], "cancelled")
         self.assertEqual(processes.family(int(log)), [])
 
-    def test_a_training_that_a_stranger_traces_ends_with_a_cancel(self):
+    def test_a_cancel_ends_a_training_that_another_process_traces(self):
         run = self.start("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)")
         _, log = self.until(run["id"], lambda state, log: log.endswith(b"\n"))
         # PTRACE_SEIZE: the end of the training is told to the tracer alone, which never asks.
@@ -156,7 +156,7 @@ class DetachedTest(Ending):
         )
         self.assertEqual((state["outcome"], state["failure"]["code"]), ("failed", "OUT_OF_MEMORY"))
 
-    def test_orphans_that_have_ended_do_not_pile_up_while_a_training_runs(self):
+    def test_ended_orphans_are_reaped_while_a_training_runs(self):
         script = "import os, time\nfor _ in range(50):\n    if not os.fork():\n        os.fork()\n        os._exit(0)\n    os.wait()\nprint('forked', flush=True)\ntime.sleep(60)"
         run = self.start(script)
         self.until(run["id"], lambda state, log: b"forked" in log)
@@ -176,7 +176,7 @@ class DetachedTest(Ending):
         main.run({"v": 1, "op": "cancel", "run": run["id"], "gracePeriod": 0.1}, self.root)
         self.end(run["id"])
 
-    def test_a_command_beside_the_trainings_leaves_no_orphan(self):
+    def test_remote_exec_leaves_no_orphan(self):
         self.train("")
         plan = self.exec_plan([sys.executable, "-c", daemon(seconds=1)], grace=0.3)
         reply = main.run(plan, self.root)
@@ -214,7 +214,7 @@ class DetachedTest(Ending):
 class GroupedTest(DetachedTest):
     grouped = True
 
-    def test_what_a_killed_supervisor_leaves_ends_whatever_it_did_to_be_lost(self):
+    def test_every_process_of_a_killed_supervisor_is_ended(self):
         run = self.start(daemon())
         _, log = self.until(run["id"], lambda state, log: log.endswith(b"\n"))
         path = cgroup.of_run(run["directory"]).path
@@ -224,14 +224,14 @@ class GroupedTest(DetachedTest):
         self.assertEqual((state["outcome"], processes.family(int(log))), ("lost", []))
         self.assertFalse(os.path.exists(path))
 
-    def test_a_storm_after_its_supervisor_was_killed_ends_too(self):
+    def test_a_fork_storm_of_a_killed_supervisor_is_ended(self):
         run = self.start(self.storm("os.setsid(); os.environ.clear()"))
         self.until(run["id"], lambda state, log: b"storm" in log)
         os.kill(run["supervisor"], signal.SIGKILL)
         self.until(run["id"], lambda state, log: state["state"] == "ended")
         self.assert_over()
 
-    def test_no_group_is_left(self):
+    def test_no_control_group_is_left(self):
         run = self.start("")
         self.end(run["id"])
         self.assertIsNone(cgroup.of_run(run["directory"]))
@@ -244,7 +244,7 @@ def state_of(pid):
 
 @unittest.skipUnless(LINUX, "needs /proc")
 class ProcessesTest(unittest.TestCase):
-    def test_a_process_whose_first_thread_has_ended_lives(self):
+    def test_a_process_whose_first_thread_has_ended_counts_as_alive(self):
         # The call `exit` of Linux ends one thread; 60 on x86-64, 93 on others.
         work = "import ctypes, os, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\nctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)"
         with subprocess.Popen([sys.executable, "-c", work]) as started:
@@ -258,7 +258,7 @@ class ProcessesTest(unittest.TestCase):
             finally:
                 started.kill()
 
-    def test_what_can_not_be_killed_is_told_after_the_patience(self):
+    def test_a_process_that_can_not_be_killed_is_reported_after_a_timeout(self):
         child = subprocess.Popen(["sleep", "60"], start_new_session=True)
         try:
             it = process_group.Processes(lambda: [child.pid])
@@ -268,7 +268,7 @@ class ProcessesTest(unittest.TestCase):
             child.kill()
             child.wait()
 
-    def test_and_named_with_what_to_do(self):
+    def test_a_process_that_can_not_be_killed_is_named_with_advice(self):
         child = subprocess.Popen(["sleep", "60"])
         try:
             deadline = time.monotonic() + 20
@@ -283,7 +283,7 @@ class ProcessesTest(unittest.TestCase):
             child.kill()
             child.wait()
 
-    def test_another_child_of_ours_and_its_family_are_let_alone(self):
+    def test_an_excluded_child_and_its_family_are_not_ended(self):
         kept = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True)
         other = subprocess.Popen(["sleep", "60"], start_new_session=True)
         try:
@@ -299,7 +299,7 @@ class ProcessesTest(unittest.TestCase):
                 processes.send(pid, signal.SIGKILL)
             kept.wait()
 
-    def test_the_end_of_an_awaited_child_stays_its_own(self):
+    def test_the_exit_status_of_a_child_can_still_be_awaited(self):
         child = subprocess.Popen(
             ["sh", "-c", "trap '' TERM; echo; sleep 60 & wait; sleep 60"],
             stdout=subprocess.PIPE,

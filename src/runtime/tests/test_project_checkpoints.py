@@ -220,7 +220,7 @@ class UnitsTest(InProject):
         )
         self.assertEqual(self.labels("sm", "dcp"), ["./dcp", "./sm"])
 
-    def test_a_file_beside_what_is_on_its_way_and_what_is_none(self):
+    def test_temporary_names_and_logs_beside_a_checkpoint_are_no_units(self):
         for path in (
             "snapshot.pt",
             "snapshot.pt.tmp",
@@ -238,7 +238,7 @@ class UnitsTest(InProject):
             self.labels(".hidden.pt", "out/log.csv"), ["./.hidden.pt", "./out/log.csv"]
         )
 
-    def test_the_trainer_s_is_whole_with_its_state_where_those_beside_it_have_one(self):
+    def test_a_checkpoint_of_the_trainer_is_complete_with_its_state_file(self):
         self.write("output/checkpoint-1/trainer_state.json")
         self.write("output/checkpoint-2/model.safetensors")
         self.begin("output/checkpoint-*")
@@ -248,7 +248,7 @@ class UnitsTest(InProject):
             {"./output/checkpoint-1": False, "./output/checkpoint-2": True},
         )
 
-    def test_what_was_sent_is_none_until_the_training_changes_it(self):
+    def test_a_synced_file_is_no_checkpoint_until_the_training_changes_it(self):
         self.send({"weights/base.pt": b"sent", "weights/head.pt": b"sent"})
         self.assertEqual(self.labels("weights"), [])
         self.write("weights/head.pt", b"trained")
@@ -257,7 +257,7 @@ class UnitsTest(InProject):
         os.unlink(os.path.join(self.home, "baseline.json"))
         self.assertEqual(project_checkpoints.Project(self.home, self.part).find(), {})
 
-    def test_what_a_pointer_names_is_one_though_it_was_sent(self):
+    def test_a_synced_unit_that_a_pointer_names_is_a_checkpoint(self):
         self.send({"ds/global_step1/x.pt": b"sent"})
         self.begin("ds")
         self.write("ds/latest", b"global_step1")
@@ -265,7 +265,7 @@ class UnitsTest(InProject):
             sorted(self.project.find(again=True)), ["./ds/global_step1", "./ds/latest"]
         )
 
-    def test_one_below_a_directory_whose_name_is_not_utf_8_is_named_and_keeps_no_other_from_being_saved(
+    def test_a_unit_below_a_directory_that_is_not_utf_8_is_reported_and_others_are_saved(
         self,
     ):
         it = self.open("out")
@@ -282,7 +282,7 @@ class UnitsTest(InProject):
         for data in [json.dumps(it.kept).encode()] + lists:
             self.assertNotIn(b"\\udc", data)
 
-    def test_links_lead_nowhere_but_beside_them(self):
+    def test_only_links_to_names_beside_them_are_followed(self):
         secret = tempfile.mkdtemp(dir=self.top)
         with open(os.path.join(secret, "a.pt"), "w") as file:
             file.write("secret")
@@ -296,7 +296,7 @@ class UnitsTest(InProject):
 
 
 class SavingTest(InProject):
-    def test_a_set_has_the_newest_of_each_place_and_comes_back_there(self):
+    def test_a_set_has_the_newest_unit_of_each_directory_and_is_restored_there(self):
         it = self.open("output/checkpoint-*", "snapshot.pt")
         for step in (1, 2):
             self.write("output/checkpoint-%d/model" % step, b"m%d" % step)
@@ -319,7 +319,7 @@ class SavingTest(InProject):
         with open(os.path.join(self.other, "checkpoints/state")) as file:
             self.assertEqual(file.read(), "d")
 
-    def test_one_that_is_overwritten_in_place_is_saved_when_it_is_still(self):
+    def test_a_file_that_is_overwritten_in_place_is_saved_when_it_stops_changing(self):
         it = self.open("out/ckpt.pt")
         for text in (b"first", b"second"):
             self.write("out/ckpt.pt", text)
@@ -341,7 +341,7 @@ class SavingTest(InProject):
             self.bucket.part(each) for file in manifest["files"] for each in file["parts"]
         )
 
-    def test_half_of_one_is_not_saved_where_the_attempt_was_cut_off_and_is_moved_aside(self):
+    def test_an_incomplete_unit_of_an_attempt_that_was_cut_off_is_moved_aside(self):
         it = self.open("out/ckpt.pt")
         self.write("out/ckpt.pt", b"whole")
         self.later(it)
@@ -383,7 +383,7 @@ class SavingTest(InProject):
             [],
         )
 
-    def test_it_goes_on_on_another_instance_without_saving_the_same_again(self):
+    def test_another_instance_does_not_save_the_restored_checkpoint_again(self):
         it = self.open("snapshot.pt")
         self.write("snapshot.pt", b"one")
         self.later(it)
@@ -406,7 +406,7 @@ class SavingTest(InProject):
         self.fresh()
         self.bucket = bucket
 
-    def test_a_checkpoint_is_no_extra_file_and_an_output_though_it_is_one(self):
+    def test_a_checkpoint_is_no_extra_file_but_can_be_an_output(self):
         it = self.open("out", "output/checkpoint-*")
         for path in (
             "out/ckpt.pt",
@@ -441,7 +441,7 @@ class RestoringTest(InProject):
         self.assertEqual(raised.exception.code, "PATH_BLOCKED")
         return raised.exception.message
 
-    def test_a_sent_file_gives_way_to_its_own_unit_alone(self):
+    def test_a_synced_file_is_replaced_only_by_its_own_unit(self):
         self.send({"out/ckpt.pt": b"ssss", "train.py": b"s"})
         self.open("out")
         self.write("out/ckpt.pt", b"trained")
@@ -453,7 +453,7 @@ class RestoringTest(InProject):
             self.refused(), "out/ckpt.pt/train.py was sent, and the checkpoint would replace it"
         )
 
-    def test_it_is_put_where_a_path_of_today_is(self):
+    def test_a_checkpoint_is_restored_only_where_a_configured_path_is(self):
         self.open("out/ckpt.pt")
         self.write("out/ckpt.pt")
         self.later(self.open(), final=True)
@@ -463,7 +463,7 @@ class RestoringTest(InProject):
             "the checkpoint holds ./out/ckpt.pt, which no path of train.checkpoints.paths names",
         )
 
-    def test_names_that_lead_out_or_into_one_another_are_refused(self):
+    def test_names_outside_or_inside_of_one_another_are_refused(self):
         self.open("out")
         self.write("out/ckpt.pt")
         self.later(self.open(), final=True)
@@ -508,7 +508,7 @@ class RestoringTest(InProject):
         with self.assertRaises(Failure):
             checkpoint_restore.read(data, hashlib.sha256(data).hexdigest())
 
-    def test_it_follows_no_link(self):
+    def test_a_restore_follows_no_link(self):
         self.open("out/ckpt.pt")
         self.write("out/ckpt.pt")
         self.later(self.open(), final=True)
@@ -567,20 +567,20 @@ class AsTheUserTest(Outside):
             project=it,
         )
 
-    def test_what_is_put_back_is_the_user_s(self):
+    def test_restored_files_belong_to_the_training_user(self):
         self.restore()
         for path in ("out", "out/unit-1", "out/unit-1/a"):
             self.assertEqual(os.stat(os.path.join(self.project, path)).st_uid, NOBODY.pw_uid, path)
         self.restore()
 
-    def test_nothing_is_written_where_the_user_may_not(self):
+    def test_a_restore_writes_nothing_where_the_user_may_not(self):
         os.mkdir(os.path.join(self.project, "out"), 0o755)
         with self.assertRaises(Failure) as raised:
             self.restore()
         self.assertEqual(raised.exception.code, "PATH_BLOCKED")
         self.assertEqual(os.listdir(os.path.join(self.project, "out")), [])
 
-    def test_nor_through_a_link(self):
+    def test_a_restore_writes_nothing_through_a_link(self):
         os.symlink("../../outside", os.path.join(self.project, "out"))
         with self.assertRaises(Failure):
             self.restore()

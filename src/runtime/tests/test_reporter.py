@@ -106,12 +106,12 @@ class ReporterTest(Trainings):
                 self.assertIn("part/" + part, objects)
         self.assertTrue(atomic_files.read_json(os.path.join(home, "report.json"))["saved"])
 
-    def test_the_store_is_told_of_all(self):
+    def test_everything_is_uploaded(self):
         home, log = self.ended()
         self.assertTrue(self.report(home))
         self.assert_told(home, log)
 
-    def test_killed_at_any_write_the_next_one_tells_the_rest(self):
+    def test_a_reporter_killed_at_any_write_is_continued_by_the_next(self):
         home, log = self.ended()
         kills = 0
         # Each of these tells a little more before it is killed.
@@ -126,7 +126,7 @@ class ReporterTest(Trainings):
             len(parts) - len(set(parts)), kills, "parts that were there were sent again"
         )
 
-    def test_a_log_that_is_in_the_store_gives_its_disk_back(self):
+    def test_the_disk_space_of_an_uploaded_log_is_freed(self):
         home, log = self.ended()
         with mock.patch.object(log_trim, "KEEP_BYTES", 300000), mock.patch.object(
             log_trim, "STEP_BYTES", 65536
@@ -145,7 +145,7 @@ class ReporterTest(Trainings):
         piece = read_log(home, 0)
         self.assertEqual((piece["offset"], piece["size"]), (begin, len(log)))
 
-    def test_one_that_is_at_work_is_left_alone(self):
+    def test_a_second_reporter_ends_while_the_first_is_active(self):
         home, _ = self.ended("")
         descriptor = os.open(os.path.join(home, "report.lock"), os.O_RDWR | os.O_CREAT)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -156,7 +156,7 @@ class Resuming(Trainings):
 
 
 class ResumeTest(Resuming):
-    def test_a_run_goes_on_on_other_instances_as_if_it_had_never_left(self):
+    def test_a_run_continues_on_other_instances_without_gaps(self):
         # Two segments of log and a piece.
         pad = log_upload.SEGMENT_BYTES // 2
         self.at("i-1")
@@ -266,7 +266,7 @@ class ResumeTest(Resuming):
             it._save_checkpoints({"attempts": [], "attempt": 1, "since": 1})
             opened.assert_called_once_with(1)
 
-    def test_killed_at_any_request_it_is_begun_again(self):
+    def test_a_takeover_killed_at_any_request_can_be_repeated(self):
         self.at("i-1")
         self.begin(leave=2)
         self.interrupt()
@@ -302,7 +302,7 @@ class ResumeTest(Resuming):
         # Who asks for the same again finds it.
         self.assertEqual(self.begin(leave=0, attempt=2)["run"]["attempt"], 2)
 
-    def test_killed_at_any_write_of_a_file_it_is_begun_again(self):
+    def test_a_takeover_killed_at_any_write_can_be_repeated(self):
         self.at("i-1")
         self.begin(leave=2)
         self.interrupt()
@@ -339,7 +339,7 @@ class ResumeTest(Resuming):
         self.begin(leave=0, attempt=2)
         self.assertEqual(self.ended()["outcome"], "succeeded")
 
-    def test_a_run_that_goes_on_or_has_ended_by_itself_is_refused(self):
+    def test_a_run_that_is_active_or_has_ended_by_itself_is_not_resumed(self):
         self.at("i-1")
         self.begin(leave=1)
         self.until_told(lambda record: record["state"] == "running")
@@ -357,7 +357,7 @@ class ResumeTest(Resuming):
         self.at("i-3")
         self.assertEqual(self.begin(leave=0, attempt=3, ok=False)["error"]["code"], "NOT_RESUMABLE")
 
-    def test_a_role_that_may_not_read_is_told_what_lacks(self):
+    def test_a_role_without_read_permission_is_reported_with_the_missing_action(self):
         self.at("i-1")
         self.begin(leave=1)
         self.interrupt()
@@ -370,7 +370,7 @@ class ResumeTest(Resuming):
             )
             self.assertFalse(os.path.exists(self.home()))
 
-    def test_an_attempt_that_nobody_saw_the_end_of_is_told_and_what_was_saved_is_gone_on_from(self):
+    def test_an_attempt_that_was_lost_is_recorded_and_its_checkpoint_is_resumed_from(self):
         self.at("i-1")
         self.begin(leave=2)
         self.until_told(
@@ -410,7 +410,7 @@ class ResumeTest(Resuming):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
 
-    def test_where_nothing_was_saved_it_begins_anew_and_says_so(self):
+    def test_without_a_checkpoint_the_training_starts_from_the_beginning_and_says_so(self):
         self.at("i-1")
         self.begin(leave=0, env={"PATH": os.environ["PATH"]}, setup=[["sleep", "60"]])
         self.until_told(lambda record: record["state"] == "setup")
@@ -425,7 +425,7 @@ class ResumeTest(Resuming):
         )
         self.assertIn(b"attempt 2 []", self.log())
 
-    def test_a_damaged_checkpoint_gives_way_to_the_one_before(self):
+    def test_the_checkpoint_before_a_damaged_one_is_restored(self):
         self.at("i-1")
         self.begin(leave=3)
         record = self.interrupt()
@@ -440,7 +440,7 @@ class ResumeTest(Resuming):
         self.assertIn(b"can't resume from the checkpoint 3", self.log())
         self.assertEqual(self.log().count(b"step 3 1 2 3"), 2)
 
-    def test_a_record_that_is_not_the_run_s_or_is_an_old_one_is_not_gone_on_from(self):
+    def test_a_forged_or_outdated_record_is_not_resumed_from(self):
         self.at("i-1")
         self.begin(leave=1)
         record = self.interrupt()
@@ -469,7 +469,7 @@ class ResumeTest(Resuming):
         self.begin(leave=0, nextAttempt={"attempt": 2, "heartbeat": record["heartbeat"]})
         self.assertEqual(self.ended()["outcome"], "succeeded")
 
-    def test_a_log_that_was_changed_is_not_gone_on_with(self):
+    def test_a_log_that_another_program_changed_is_not_continued(self):
         self.at("i-1")
         self.begin(leave=1, pad=log_upload.SEGMENT_BYTES)
         self.interrupt()
@@ -501,7 +501,7 @@ class ResumeTest(Resuming):
             [hashlib.sha256(each).hexdigest() for each in pieces],
         )
 
-    def test_names_that_somebody_else_has_put_beside_its_objects_change_no_number(self):
+    def test_objects_of_another_program_do_not_change_the_numbering(self):
         self.at("i-1")
         self.begin(leave=2)
         self.assertEqual([each["n"] for each in self.interrupt()["checkpoints"]], [1, 2])
@@ -568,7 +568,7 @@ class FenceTest(unittest.TestCase):
     def overwrite(self, data):
         atomic_files.write_atomically(os.path.join(self.store.directory, "record.json"), data)
 
-    def test_the_one_that_was_taken_over_from_writes_nothing_more(self):
+    def test_an_instance_whose_run_was_taken_over_writes_nothing_more(self):
         old = self.fenced()
         self.tell(old)
         new = self.fenced("i-2", 2, old.etag, fresh=False)
@@ -582,7 +582,7 @@ class FenceTest(unittest.TestCase):
         self.assertEqual(self.store.objects(), before)
         self.tell(new)
 
-    def test_one_that_was_silent_looks_before_it_writes(self):
+    def test_a_reporter_that_was_silent_reads_the_record_before_it_writes(self):
         old = self.fenced()
         self.tell(old)
         self.tell(self.fenced("i-2", 2, old.etag, fresh=False))
@@ -591,7 +591,7 @@ class FenceTest(unittest.TestCase):
             old.put("log/0", b"x")
         self.assertNotIn("log/0", self.store.objects())
 
-    def test_of_two_that_go_on_with_a_run_the_second_is_too_late(self):
+    def test_the_second_of_two_instances_that_resume_a_run_gives_up(self):
         first = self.fenced()
         self.tell(first)
         a, b = (
@@ -602,7 +602,7 @@ class FenceTest(unittest.TestCase):
         with self.assertRaises(fencing.Superseded):
             self.tell(b)
 
-    def test_a_forged_record_stops_nobody_and_is_written_over(self):
+    def test_a_forged_record_is_overwritten(self):
         it = self.fenced()
         self.tell(it, heartbeat=4)
         genuine = self.store.objects()["record.json"]
@@ -623,7 +623,7 @@ class FenceTest(unittest.TestCase):
             self.tell(it, heartbeat=5 + n)
             self.assertEqual(self.record(), {"instance": "i-1", "attempt": 1, "heartbeat": 5 + n})
 
-    def test_an_old_record_that_is_put_back_stops_nobody(self):
+    def test_an_old_record_that_is_put_back_is_overwritten(self):
         old = self.fenced()
         self.tell(old, heartbeat=3)
         before = self.store.objects()["record.json"]
@@ -633,7 +633,7 @@ class FenceTest(unittest.TestCase):
         self.tell(new, heartbeat=5)
         self.assertEqual(self.record(), {"instance": "i-2", "attempt": 2, "heartbeat": 5})
 
-    def test_one_that_still_writes_is_not_taken_over_from(self):
+    def test_a_run_that_is_still_active_is_not_taken_over(self):
         old = self.fenced()
         self.tell(old, heartbeat=3)
         new = self.fenced("i-2", 2, old.etag, fresh=False, version=old.version)
@@ -641,7 +641,7 @@ class FenceTest(unittest.TestCase):
         with self.assertRaises(fencing.Superseded):
             self.tell(new, heartbeat=4)
 
-    def test_an_answer_that_was_lost_is_found_out(self):
+    def test_a_write_whose_answer_was_lost_is_recognized(self):
         it = self.fenced()
         self.tell(it)
         etag = it.etag
@@ -655,7 +655,7 @@ class FenceTest(unittest.TestCase):
         self.tell(again, heartbeat=4)
         self.assertEqual(self.record()["heartbeat"], 4)
 
-    def test_a_role_that_may_not_read_writes_as_it_did(self):
+    def test_a_role_without_read_permission_still_writes_the_record(self):
         it = self.fenced()
         self.tell(it)
         put = self.store.put
@@ -752,7 +752,7 @@ class CutOffTest(Resuming):
         self.addCleanup(patch.stop)
         return dict(STORE, access="presigned")
 
-    def test_the_next_attempt_finds_the_last_whole_set_where_a_worker_was_killed(self):
+    def test_the_next_attempt_gets_the_last_complete_set_after_a_worker_was_killed(self):
         state, log = self.train_cut_off(KILLED % self.saved)
         self.assertEqual([each["cut"] for each in state["attempts"]], [True, False], log)
         self.assertIn(b"found ['global_step1', 'latest'] global_step1 100 ['--resume']\n", log)
@@ -760,7 +760,7 @@ class CutOffTest(Resuming):
         half = os.path.join(self.home(), "half", "1")
         self.assertEqual(sorted(os.listdir(half)), ["global_step2", "latest"])
 
-    def test_by_a_form_no_attempt_begins_with_a_part_of_the_last_whole_set(self):
+    def test_with_an_upload_form_no_attempt_starts_from_an_incomplete_set(self):
         self.by_form()
         state, log = self.train_cut_off(KILLED % self.saved)
         self.assertEqual(
@@ -771,13 +771,13 @@ class CutOffTest(Resuming):
         self.assertEqual(len(state["attempts"]), 1)
         self.assertNotIn(b"found", log)
 
-    def test_by_a_form_an_attempt_goes_on_where_the_last_whole_set_still_stands(self):
+    def test_with_an_upload_form_an_attempt_resumes_from_a_set_that_is_still_complete(self):
         self.by_form()
         _, log = self.train_cut_off(KILLED_IN_FILES % ("step-%d.pt", self.saved))
         self.assertIn(b"the checkpoint 1 is complete in its place\n", log)
         self.assertIn(b"found ['step-1.pt'] ['--resume']\n", log)
 
-    def test_where_nothing_whole_was_saved_it_says_that_it_begins_anew(self):
+    def test_without_a_complete_set_the_log_says_that_the_training_starts_from_the_beginning(self):
         self.by_form()
         _, log = self.train_cut_off(KILLED_IN_FILES % ("model-%d.pt", self.root))
         self.assertIn(
@@ -786,7 +786,7 @@ class CutOffTest(Resuming):
         )
         self.assertIn(b"found [] ['--resume']\n", log)
 
-    def test_a_set_of_another_run_is_fetched_again_where_this_one_has_saved_none(self):
+    def test_the_checkpoint_of_another_run_is_restored_again_if_this_run_has_saved_none(self):
         self.by_form()
         run = object.__new__(supervised_run.SupervisedRun)
         run.run_dir, run.account, run.log = self.root, None, mock.Mock()
@@ -798,7 +798,7 @@ class CutOffTest(Resuming):
 
 
 class Notices(Resuming):
-    def test_one_that_finds_itself_superseded_ends_its_training(self):
+    def test_a_superseded_run_stops_its_training(self):
         self.at("i-1")
         self.begin(leave=1)
         self.wait_for_last_word()
@@ -854,19 +854,19 @@ class InterruptionTest(unittest.TestCase):
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds)),
         })
 
-    def test_the_notice_stops_the_run_and_leaves_a_minute(self):
+    def test_a_spot_notice_stops_the_run_and_leaves_a_minute_to_save(self):
         stop, told = self.look(life=["spot"], action=[Absent(), Absent(), self.notice(120)])
         self.assertEqual((stop["reason"], stop["gracePeriod"]), ("interruption", 30))
         self.assertEqual(told["action"], "terminate")
         self.assertAlmostEqual(told["at"] / 1000.0, time.time() + 120, delta=2)
         self.assertEqual(self.slept, [2.0, 2.0])
 
-    def test_the_grace_is_what_the_notice_leaves(self):
+    def test_the_grace_period_depends_on_the_time_that_the_notice_leaves(self):
         for left, grace in ((120, 60), (90, 30), (60, 20), (30, 10), (-5, 0)):
             self.assertEqual(spot_notice.allowed(600, left), grace)
         self.assertEqual(spot_notice.allowed(5, 120), 5)
 
-    def test_a_cancel_that_is_there_wins(self):
+    def test_an_earlier_cancel_is_not_replaced_by_a_notice(self):
         atomic_files.write_json(
             os.path.join(self.home, "stop.json"), {"reason": "cancelled", "gracePeriod": 1}
         )
@@ -874,14 +874,14 @@ class InterruptionTest(unittest.TestCase):
         self.assertEqual(stop["reason"], "cancelled")
         self.assertIsNotNone(told)
 
-    def test_a_notice_that_can_not_be_read_is_one(self):
+    def test_an_unreadable_notice_counts_as_a_notice(self):
         stop, _ = self.look(life=["spot"], action=["?"])
         self.assertEqual(stop["reason"], "interruption")
 
-    def test_another_instance_is_not_asked_again(self):
+    def test_an_on_demand_instance_is_not_asked_again(self):
         self.assertEqual(self.look(life=["on-demand"], action=[]), (None, None))
 
-    def test_a_service_that_does_not_answer_is_asked_ever_less(self):
+    def test_a_metadata_service_that_does_not_answer_is_asked_less_and_less_often(self):
         off = Failure("NO_METADATA", "off", status=0)
         stop, _ = self.look(life=[off] * 6 + ["spot"], action=[off, self.notice(120)])
         self.assertEqual(stop["reason"], "interruption")

@@ -123,7 +123,7 @@ class RootTest(unittest.TestCase):
             root_directory.prepare(home + "/configured")
 
     @needs_root
-    def test_the_watchdog_leaves_such_a_root(self):
+    def test_the_watchdog_uses_the_default_root_instead_of_an_unsafe_one(self):
         home = self.directory("home", owner=NOBODY)
         self.assertEqual(service.root_of({"root": home + "/nx"}), "/var/lib/nx-ec2")
         self.assertEqual(service.root_of({"root": self.path("nx")}), self.path("nx"))

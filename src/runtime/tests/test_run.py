@@ -66,7 +66,7 @@ class RunTest(Trainings):
                 (state["outcome"], state["exitCode"], state["signal"]), (outcome, code, signal)
             )
 
-    def test_a_missing_module_is_told_with_the_environment_that_was_used(self):
+    def test_a_missing_module_is_reported_with_the_environment_that_was_used(self):
         run, log = self.train("try:\n    import none_a\nexcept ImportError:\n    import none.b")
         self.assertEqual((run["outcome"], run["exitCode"]), ("failed", 1))
         self.assertRegex(
@@ -122,7 +122,7 @@ class RunTest(Trainings):
             if before is not None:
                 os.environ["PYTHONUNBUFFERED"] = before
 
-    def test_what_was_stopped_is_no_success_whatever_it_exits_with(self):
+    def test_a_stopped_run_is_no_success_whatever_its_exit_code_is(self):
         state, _ = self.train(
             "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(0))\ntime.sleep(60)",
             timeout=1,
@@ -145,7 +145,7 @@ class RunTest(Trainings):
         with self.assertRaises(ProcessLookupError):
             os.kill(int(log), 0)
 
-    def test_one_training_asked_for_by_two_at_once_is_started_once(self):
+    def test_a_training_that_two_commands_request_at_once_is_started_once(self):
         plans = [
             self.plan("import time; time.sleep(1)", runKey="k"),
             self.plan("import time; time.sleep(1)", runKey="k"),
@@ -163,7 +163,7 @@ class RunTest(Trainings):
         self.assertEqual(len(runs), 1)
         self.assertEqual(self.end(runs[0])[0]["outcome"], "succeeded")
 
-    def test_an_ended_run_is_found_unless_it_is_known_to_be_done_with(self):
+    def test_an_ended_run_is_found_unless_the_client_excludes_it(self):
         state, _ = self.train("", runKey="k")
         again = main.run(self.plan("", runKey="k"), self.root)
         self.assertEqual((again["attached"], again["run"]["id"]), ("ended", state["id"]))
@@ -171,7 +171,7 @@ class RunTest(Trainings):
         self.assertEqual(anew["attached"], False)
         self.end(anew["run"]["id"])
 
-    def test_a_run_whose_supervisor_was_killed_is_lost_and_so_is_what_it_began(self):
+    def test_a_run_whose_supervisor_was_killed_is_lost_and_its_processes_are_killed(self):
         run = self.start(
             "import subprocess, time\np = subprocess.Popen(['sleep', '60'], start_new_session=True)\nprint(p.pid, flush=True)\ntime.sleep(60)"
         )
@@ -189,7 +189,7 @@ class RunTest(Trainings):
         self.assertTrue(self.served.sync({b"p/train.py": b"other"})["ok"])
         self.assertEqual(self.end(reply["run"]["id"])[1], b"import\n")
 
-    def test_a_process_without_children_has_no_family_but_itself(self):
+    def test_the_family_of_a_process_without_children_is_itself(self):
         self.assertEqual(processes.family(os.getpid()), [os.getpid()])
 
     def test_a_failing_set_up_stops_the_run(self):
@@ -198,7 +198,7 @@ class RunTest(Trainings):
         self.assertIn(b"no\n", log)
         self.assertNotIn(b"never", log)
 
-    def test_an_exit_code_that_means_it_begins_another_attempt(self):
+    def test_a_retryable_exit_code_starts_another_attempt(self):
         state, log = self.train(
             "import os, sys\nprint(os.environ['NX_EC2_ATTEMPT'], sys.argv[1:])\nsys.exit(0 if os.environ['NX_EC2_ATTEMPT'] == '3' else 75)",
             retry={"exitCodes": [75], "attempts": 3},
@@ -214,13 +214,13 @@ class RunTest(Trainings):
             [b"1 ['a']", b"2 ['a', '--resume']", b"3 ['a', '--resume']"],
         )
 
-    def test_attempts_have_an_end(self):
+    def test_the_number_of_attempts_is_limited(self):
         state, _ = self.train("raise SystemExit(75)", retry={"exitCodes": [75], "attempts": 2})
         self.assertEqual(
             (state["outcome"], state["exitCode"], len(state["attempts"])), ("failed", 75, 2)
         )
 
-    def test_more_memory_than_the_limit_is_named(self):
+    def test_a_training_over_its_memory_limit_is_reported(self):
         state, _ = self.train(
             "x = b'x' * (300 << 20)\nimport time; time.sleep(60)",
             limits={"memory": 100 << 20, "cores": None},
@@ -233,7 +233,7 @@ class RunTest(Trainings):
     @unittest.skipUnless(
         memory_group(), "no group of processes with a memory limit can be made here"
     )
-    def test_what_the_kernel_kills_for_lack_of_memory_is_named(self):
+    def test_a_training_that_the_kernel_kills_for_lack_of_memory_is_reported(self):
         group = memory_group()
         try:
             state, _ = self.train(
@@ -259,7 +259,7 @@ class RunTest(Trainings):
         )
         self.assertEqual(log, b"1 1\n")
 
-    def test_what_a_training_finds_in_its_environment(self):
+    def test_the_variables_that_a_training_gets(self):
         state, log = self.train(
             "import json, os; print(json.dumps(dict(os.environ)))",
             args=["--epochs", "3", "--lr=0.1", "--fast"],
@@ -288,7 +288,7 @@ class RunTest(Trainings):
             self.assertEqual(found[name], value)
         self.assertEqual(json.loads(found["SM_HPS"]), {"epochs": 3, "lr": 0.1, "fast": True})
 
-    def test_a_missing_tool_is_named(self):
+    def test_a_missing_tool_is_reported(self):
         state, _ = (
             self.train("", environment=dict(NONE, manager="poetry"))
             if shutil.which("poetry") is None

@@ -145,7 +145,7 @@ class SetsTest(Sets):
             {"best-%d" % n: {"latest-%d" % n} for n in range(50)},
         )
 
-    def test_what_frameworks_write_is_one_checkpoint_a_step_and_comes_back_whole(self):
+    def test_each_step_of_a_framework_is_one_checkpoint_and_is_restored_complete(self):
         for framework, (names, label) in self.MADE.items():
             with self.subTest(framework):
                 self.fresh()
@@ -176,7 +176,7 @@ class SetsTest(Sets):
                 self.later(it)
             self.assertEqual([n for n, _ in self.names(it)], [4, 5], framework)
 
-    def test_a_pointer_is_not_saved_before_what_it_names_is_whole(self):
+    def test_a_pointer_is_not_saved_before_its_unit_is_complete(self):
         it = self.open()
         self.deepspeed(1)
         self.later(it)
@@ -189,7 +189,7 @@ class SetsTest(Sets):
         self.assertEqual(self.set(2), ["global_step2", "latest"])
         self.assertEqual(self.names(it), [(1, "global_step1"), (2, "global_step2")])
 
-    def test_what_no_pointer_names_yet_waits_for_it_but_not_for_ever(self):
+    def test_a_unit_waits_for_its_pointer_but_not_for_ever(self):
         it = self.open()
         self.deepspeed(1)
         self.later(it)
@@ -215,7 +215,7 @@ class SetsTest(Sets):
         self.now += 60
         self.assertTrue(it.look())
 
-    def test_a_best_link_to_an_older_one_brings_that_one_too(self):
+    def test_a_best_link_to_an_older_unit_saves_that_unit_too(self):
         it = self.open()
         for step in (1, 2, 3):
             self.write("step-%d.pt" % step, b"%d" % step)
@@ -226,7 +226,7 @@ class SetsTest(Sets):
         self.later(it)
         self.assertEqual(self.set(it.latest()["n"]), ["best", "step-1.pt", "step-4.pt"])
 
-    def test_a_name_that_is_being_written_is_waited_for_and_then_taken_as_it_was(self):
+    def test_a_set_waits_for_a_name_that_is_written_and_then_takes_its_last_version(self):
         it = self.open()
         self.loose(1)
         self.later(it)
@@ -244,7 +244,7 @@ class SetsTest(Sets):
         self.assertEqual(self.back(it.latest())["optimizer.pt"], before["optimizer.pt"])
         self.assertNotEqual(self.back(it.latest())["model.pt"], before["model.pt"])
 
-    def test_a_link_that_leads_elsewhere_or_nowhere_holds_nothing_up(self):
+    def test_a_link_that_leads_elsewhere_or_nowhere_does_not_delay_others(self):
         it = self.open()
         outside = self.top
         for name, to in (
@@ -259,7 +259,7 @@ class SetsTest(Sets):
         self.assertTrue(self.later(it))
         self.assertEqual(self.set(1), ["a"])
 
-    def test_nothing_is_read_again_that_has_not_changed(self):
+    def test_unchanged_files_are_not_read_again(self):
         it = self.open()
         self.loose(1)
         self.later(it)
@@ -313,7 +313,7 @@ class VersionsTest(Sets):
         for one, other in self.OTHERS:
             self.assertNotEqual(versions.family(one), versions.family(other))
 
-    def test_numbered_names_of_another_meaning_all_come_back(self):
+    def test_numbered_names_that_are_no_versions_are_all_restored(self):
         for names in (
             ["fold%d.pt" % n for n in range(5)],
             ["rank_%d.pt" % n for n in range(4)],
@@ -349,7 +349,7 @@ class VersionsTest(Sets):
             self.later(it)
         self.assertEqual(self.set(it.latest()["n"]), ["fold1.pt", "fold2.pt", "latest.json"])
 
-    def test_of_any_names_a_set_has_all_but_older_versions(self):
+    def test_a_set_of_random_names_lacks_only_older_versions(self):
         rng = random.Random(3)
         for _ in range(60):
             self.fresh()
@@ -395,14 +395,14 @@ class CutOffTest(Sets):
         it.look(final=True, cut=cut, ended=newest + 0.5)
         return it
 
-    def test_what_was_written_at_the_signal_is_kept_where_nothing_was_cut_off(self):
+    def test_a_unit_written_at_the_signal_is_kept_if_nothing_was_cut_off(self):
         for framework, (names, _) in self.MADE.items():
             self.fresh()
             getattr(self, framework)(2)
             self.ended(False)
             self.assertEqual(self.set(1), sorted(names), framework)
 
-    def test_what_was_renamed_in_is_whole_whatever_ended_the_training(self):
+    def test_a_renamed_unit_is_complete_however_the_training_ended(self):
         for kind in ("file", "directory"):
             self.fresh()
             written = self.write("a.tmp" if kind == "file" else "a.tmp/model", b"x" * 5000)
@@ -413,7 +413,7 @@ class CutOffTest(Sets):
             self.ended(True)
             self.assertEqual(self.set(1), ["a"], written)
 
-    def test_one_that_was_renamed_in_and_is_written_again_is_doubtful(self):
+    def test_a_renamed_unit_that_is_written_again_is_doubtful(self):
         for path in ("a.tmp", "a.tmp/model", "a.tmp/deep/model"):
             self.fresh()
             self.write(path)
@@ -424,7 +424,7 @@ class CutOffTest(Sets):
                 file.write(b"half of it")
             self.assertEqual(self.ended(True).kept, [], path)
 
-    def test_a_set_of_which_one_name_was_cut_off_is_not_saved_nor_its_pointer_gone_on_from(self):
+    def test_a_set_with_an_incomplete_name_is_not_saved_and_its_pointer_not_used(self):
         for framework in ("deepspeed", "tensorflow", "megatron", "detectron", "linked", "in_json"):
             self.fresh()
             it = self.open()
@@ -436,7 +436,7 @@ class CutOffTest(Sets):
             refused = {name for each in it.state["refused"].values() for name in each["names"]}
             self.assertEqual(refused, set(self.MADE[framework][0]), framework)
 
-    def test_where_a_known_name_was_cut_off_the_last_set_holds(self):
+    def test_if_a_known_name_was_cut_off_the_last_set_stays_the_newest(self):
         it = self.open()
         self.loose(1)
         self.later(it)
@@ -446,7 +446,7 @@ class CutOffTest(Sets):
         it.look(final=True, cut=True, ended=time.time())
         self.assertEqual(len(it.kept), 1)
 
-    def test_what_is_doubtful_is_known_though_the_store_is_out_of_reach(self):
+    def test_doubtful_units_are_recorded_if_the_store_is_out_of_reach(self):
         it = self.open()
         self.deepspeed(1)
         self.later(it)
@@ -476,7 +476,7 @@ class KilledTest(Sets):
     sets that the training made.
     """
 
-    def test_killed_at_any_put_no_set_comes_back_in_part(self):
+    def test_killed_at_any_put_no_set_is_restored_in_part(self):
         for framework in (
             "deepspeed",
             "tensorflow",
@@ -524,7 +524,7 @@ class KilledTest(Sets):
                     sorted(name.replace("2", step, 1) for name in self.MADE[framework][0]),
                 )
 
-    def test_whatever_trainings_write_and_whenever_it_is_killed_a_pointer_comes_with_what_it_names(
+    def test_after_any_kill_a_restored_pointer_has_the_unit_that_it_names(
         self,
     ):
         rng = random.Random(11)
@@ -599,7 +599,7 @@ def named(name, text, names):
 
 
 class PointersTest(unittest.TestCase):
-    def test_what_a_pointer_names(self):
+    def test_the_units_that_a_pointer_names(self):
         names = {
             "global_step10": "global_step10",
             "ckpt-1.index": "ckpt-1",
@@ -685,7 +685,7 @@ class PointersTest(unittest.TestCase):
         ):
             self.assertEqual(pointers.linked(target, "/d"), found, target)
 
-    def test_any_text_is_taken(self):
+    def test_a_pointer_with_any_text_is_parsed(self):
         rng = random.Random(5)
         letters = [
             "a",
@@ -736,7 +736,7 @@ class PointersTest(unittest.TestCase):
 
 
 class NextAttemptTest(Sets):
-    def test_the_last_whole_set_is_put_back_where_one_was_cut_off(self):
+    def test_the_last_complete_set_is_restored_after_one_was_cut_off(self):
         for framework in ("deepspeed", "tensorflow", "linked", "megatron"):
             self.fresh()
             it = self.open()

@@ -92,11 +92,11 @@ class ShutdownTest(unittest.TestCase):
         child.wait()
         return child.stopped and child.stopped.reason, child.cut
 
-    def test_a_training_that_ended_before_it_was_looked_at_was_stopped_by_it(self):
+    def test_a_training_that_ended_at_the_shutdown_counts_as_stopped_by_it(self):
         self.assertEqual(self.ended("kill -TERM $$", "shutdown"), ("shutdown", True))
         self.assertEqual(self.ended("exit 3", "shutdown"), ("shutdown", False))
 
-    def test_one_that_failed_as_it_was_to_be_cancelled_has_failed(self):
+    def test_a_training_that_failed_before_its_cancel_has_failed(self):
         self.assertEqual(self.ended("exit 3", "cancelled"), (None, False))
 
 
@@ -118,7 +118,7 @@ class LeaderTest(Stopping):
         self.assertIn(b"worker (0, 0)\n", log)
         self.assertEqual((state["exitCode"], state["attempts"][-1]["cut"]), (0, False))
 
-    def test_a_shell_that_waits_is_passed_through_to_what_it_waits_for(self):
+    def test_the_signal_goes_to_the_command_that_a_shell_waits_for(self):
         python = sys.executable
         for script in (
             "%s train.py; true" % python,
@@ -133,7 +133,7 @@ class LeaderTest(Stopping):
                 self.assertEqual(b"trapped" in log, "trapped" in script, log)
                 self.assertFalse(state["attempts"][-1]["cut"], log)
 
-    def test_a_wrapper_that_does_not_handle_the_signal_is_passed_through_and_a_launcher_is_not(
+    def test_the_signal_goes_to_the_child_of_a_wrapper_without_a_handler_but_not_of_a_launcher(
         self,
     ):
         tools = os.path.join(self.root, "tools")
@@ -168,7 +168,7 @@ class LeaderTest(Stopping):
         )
         self.assertTrue(state["attempts"][-1]["cut"])
 
-    def test_what_a_process_forwards_the_signal_to_must_handle_it_as_well(self):
+    def test_a_process_that_gets_the_signal_forwarded_must_handle_it_too(self):
         forward = "import signal, subprocess, sys\np = subprocess.Popen([sys.executable, 'train.py'])\nsignal.signal(15, lambda *_: p.terminate())\nsys.exit(p.wait())\n"
         with open(os.path.join(self.root, "forward.py"), "w") as file:
             file.write(forward)
@@ -190,7 +190,7 @@ class LeaderTest(Stopping):
                 )
                 self.assertTrue(state["attempts"][-1]["cut"])
 
-    def test_shells_in_each_other_with_traps_hold_nothing_up(self):
+    def test_nested_shells_with_traps_do_not_delay_a_stop(self):
         with open(os.path.join(self.root, "nested.sh"), "w") as file:
             file.write(
                 "trap : TERM; if [ $1 -gt 0 ]; then bash $0 $(($1 - 1)); else echo ready; sleep 60; fi; :\n"
@@ -200,7 +200,7 @@ class LeaderTest(Stopping):
         self.assertEqual((state["outcome"], state["failure"]), ("cancelled", None))
         self.assertLess(took, 30)
 
-    def test_programs_in_each_other_without_end_hold_nothing_up(self):
+    def test_a_very_long_chain_of_programs_does_not_delay_a_stop(self):
         # Each is another script than the one that started it.
         count = 5000
         with mock.patch.object(
@@ -211,7 +211,7 @@ class LeaderTest(Stopping):
             found = leader.Leaders(1)
         self.assertEqual((found.pids, found.handled), ([1], True))
 
-    def test_a_trainer_that_is_stopped_saves_all_the_same(self):
+    def test_a_trainer_that_was_suspended_saves_when_the_run_is_stopped(self):
         state, log, _ = self.stopped(
             trainer()
             .replace("while not got:", "os.kill(os.getpid(), signal.SIGSTOP)\nwhile not got:")
@@ -220,7 +220,7 @@ class LeaderTest(Stopping):
         self.assertIn(b"saved after 1\n", log)
         self.assertFalse(state["attempts"][-1]["cut"])
 
-    def test_workers_of_a_trainer_with_a_handler_need_none(self):
+    def test_workers_need_no_handler_if_their_trainer_has_one(self):
         wait = "while True: time.sleep(0.02)"
         for start in (
             "[sys.executable, '-c', 'import time\\n%s']" % wait,
@@ -241,7 +241,7 @@ class LeaderTest(Stopping):
         self.assertIn(b"saved after 1\n", log)
         self.assertEqual(state["signal"], "SIGTERM")
 
-    def test_what_does_not_end_is_killed_when_the_grace_is_over_and_not_before(self):
+    def test_a_process_that_does_not_end_is_killed_after_the_grace_period(self):
         state, log, took = self.stopped(
             "import signal, subprocess, sys, time\nsignal.signal(15, signal.SIG_IGN)\n"
             "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\n"
@@ -254,7 +254,7 @@ class LeaderTest(Stopping):
         with self.assertRaises(ProcessLookupError):
             os.kill(int(log.split()[0]), 0)
 
-    def test_a_training_without_a_handler_was_cut_off(self):
+    def test_a_training_without_a_signal_handler_counts_as_cut_off(self):
         state, _, _ = self.stopped("import time; print('ready', flush=True); time.sleep(60)")
         self.assertEqual((state["signal"], state["attempts"][-1]["cut"]), ("SIGTERM", True))
 
@@ -327,7 +327,7 @@ class LeftTest(Trainings):
             command=["bash", "-c", "%s train.py > work.log 2>&1 &\n%s" % (sys.executable, then)],
         )
 
-    def test_a_training_that_is_left_in_the_background_has_failed(self):
+    def test_a_command_that_leaves_its_training_in_the_background_has_failed(self):
         state, log = self.background("import time; time.sleep(60)")
         self.assertEqual(
             (state["outcome"], state["failure"]["code"], state["exitCode"]),
@@ -338,7 +338,7 @@ class LeftTest(Trainings):
         self.assertIn(b"with `wait`", log)
 
     @unittest.skipUnless(LINUX, "open files are read from /proc")
-    def test_one_that_still_writes_its_results_has_failed(self):
+    def test_a_command_whose_background_process_still_writes_results_has_failed(self):
         for where in ("NX_EC2_OUTPUT_DIR", "NX_EC2_CHECKPOINT_DIR"):
             state, _ = self.background(
                 "import os, time; f = open(os.environ['%s'] + '/model', 'w'); open('up', 'w').close(); time.sleep(60)"
@@ -351,7 +351,7 @@ class LeftTest(Trainings):
                 where,
             )
 
-    def test_a_helper_that_is_left_beside_a_training_is_a_warning(self):
+    def test_a_helper_process_that_is_left_in_the_background_is_a_warning(self):
         state, log = self.background(
             "import time; time.sleep(60)", "echo weights > $NX_EC2_OUTPUT_DIR/model"
         )
@@ -361,7 +361,7 @@ class LeftTest(Trainings):
         self.assertIn(state["warnings"][0].encode(), log)
         self.assertTrue(state["attempts"][-1]["cut"])
 
-    def test_what_ends_by_itself_within_a_second_was_not_left(self):
+    def test_a_process_that_ends_within_a_second_is_not_reported_as_left(self):
         state, log = self.background("import time; time.sleep(0.2)")
         self.assertEqual((state["outcome"], state["warnings"]), ("succeeded", []))
         self.assertNotIn(b"left", log)
@@ -378,7 +378,7 @@ class LeftTest(Trainings):
         for text in (log.decode(), state["failure"]["message"]):
             self.assertNotIn("s3cret", text)
 
-    def test_what_a_command_beside_the_trainings_leaves_is_named_and_stopped(self):
+    def test_processes_that_remote_exec_leaves_are_reported_and_stopped(self):
         self.train("")
         script = "nohup sleep 987 > /dev/null 2>&1 & echo $!; exit 3"
         plan = self.exec_plan(["sh", "-c", script], grace=1)
@@ -390,7 +390,7 @@ class LeftTest(Trainings):
         )
         self.assertEqual(processes.family(int(log.split()[0])), [])
 
-    def test_only_some_of_many_are_named(self):
+    def test_only_some_of_many_left_processes_are_named(self):
         many = left_processes.Left()
         many.commands = ["a", "b", "c", "d", "e"]
         self.assertEqual(many.what(), "left 5 processes running (a, b, c, …)")

@@ -136,7 +136,7 @@ class StrippedTest(unittest.TestCase):
     def tearDownClass(cls):
         cls.home.cleanup()
 
-    def test_only_what_people_and_type_checkers_read_is_removed(self):
+    def test_only_comments_docstrings_and_annotations_are_removed(self):
         self.assertEqual(strip_runtime.strip(SOURCE), STRIPPED)
 
     def test_a_module_that_would_mean_something_else_is_refused(self):
@@ -151,7 +151,7 @@ class StrippedTest(unittest.TestCase):
             self.assertEqual(self.modules[path].count("\n"), source.count("\n"), path)
             self.assertEqual(list(annotations(ast.parse(self.modules[path]))), [], path)
 
-    def test_the_same_bytes_are_made_again_from_what_was_made(self):
+    def test_stripping_twice_changes_nothing(self):
         again = {path: strip_runtime.strip(source) for path, source in self.modules.items()}
         self.assertEqual(again, self.modules)
 

@@ -104,7 +104,7 @@ class SyncTest(unittest.TestCase):
                         found[path] = file.read()
         return found
 
-    def test_names_and_contents_arrive_as_they_are(self):
+    def test_names_and_contents_arrive_unchanged(self):
         names = [
             b"a b",
             b"'q'",
@@ -122,7 +122,7 @@ class SyncTest(unittest.TestCase):
         self.assertTrue(self.sync(files)["ok"])
         self.assertEqual(self.tree(), files)
 
-    def test_what_is_gone_goes_and_what_nobody_brought_stays(self):
+    def test_deleted_files_are_removed_and_unknown_files_stay(self):
         self.sync({b"a": b"1", b"d/b": b"2"})
         with open(os.path.join(self.root, "trees/t/files/d/mine"), "w") as file:
             file.write("mine")
@@ -141,7 +141,7 @@ class SyncTest(unittest.TestCase):
             self.assertTrue(reply["ok"], reply)
             self.assertEqual(self.tree(), files)
 
-    def test_lacking_contents_are_asked_for_and_nothing_is_changed(self):
+    def test_missing_contents_are_requested_and_nothing_is_changed(self):
         self.sync({b"a": b"1"})
         reply = self.sync({b"a": b"1", b"b": b"2"}, archive=None)
         self.assertEqual(reply["error"]["code"], "CONTENT_MISSING")
@@ -159,7 +159,7 @@ class SyncTest(unittest.TestCase):
         self.assertEqual(main.run(plan, self.root)["error"]["code"], "ARCHIVE_MISMATCH")
         self.assertEqual(self.tree(), {b"a": b"1"})
 
-    def test_archive_bombs_are_not_unpacked(self):
+    def test_an_archive_that_inflates_beyond_the_limit_is_refused(self):
         self.sync({b"a": b"1"})
 
         def packed(fill):
@@ -253,7 +253,7 @@ class SyncTest(unittest.TestCase):
         }
         self.assertTrue(self.sync({path: ("link", target) for path, target in links.items()})["ok"])
 
-    def test_nothing_is_written_through_a_link_that_was_put_in_the_way(self):
+    def test_a_sync_writes_nothing_through_a_link_in_its_way(self):
         self.sync({b"d/a": b"1"})
         outside = tempfile.mkdtemp()
         directory = os.path.join(self.root, "trees/t/files/d")
@@ -263,7 +263,7 @@ class SyncTest(unittest.TestCase):
         self.assertEqual(os.listdir(outside), [])
         os.rmdir(outside)
 
-    def test_killed_at_any_step_the_next_sync_makes_it_right(self):
+    def test_killed_at_any_step_the_next_sync_completes_the_tree(self):
         first = {b"same": b"0", b"changed": b"1", b"gone/a": b"2", b"x": b"3", b"moved": b"4"}
         second = {
             b"same": b"0",

@@ -58,7 +58,7 @@ class CacheTest(unittest.TestCase):
                 for name in names
             )
 
-    def test_what_one_set_up_leaves_the_next_of_the_same_caller_has_and_no_other(self):
+    def test_the_cache_of_a_set_up_is_used_by_the_same_caller_only(self):
         for guarded in (True, False):
             caller = "ann%s" % guarded
             self.fill({"wheels/a": "1", "archive-v0/x/y": ""}, caller=caller, guarded=guarded)
@@ -69,7 +69,7 @@ class CacheTest(unittest.TestCase):
             )
             self.assertEqual(self.names(caller="eve", guarded=guarded), [])
 
-    def test_a_failed_set_up_leaves_what_it_fetched_and_nothing_in_its_run(self):
+    def test_a_failed_set_up_keeps_the_cache_and_leaves_nothing_in_its_run(self):
         with self.assertRaises(ValueError), self.cache() as cache:
             write(cache.path, {"a": "1"})
             raise ValueError()
@@ -78,7 +78,7 @@ class CacheTest(unittest.TestCase):
             [os.listdir(os.path.join(self.root, "runs", each)) for each in ("1", "2")], [[], []]
         )
 
-    def test_links_that_lead_out_are_left_behind(self):
+    def test_links_that_lead_out_of_the_cache_are_dropped(self):
         with self.cache() as cache:
             write(cache.path, {"a/b/c": "1"})
             for n, target in enumerate(("b", "../a/b/c", "../../..", "/etc", "b/../../..", "..")):
@@ -94,14 +94,14 @@ class CacheTest(unittest.TestCase):
                 ["a", "a/b", "a/b/c", "a/link0", "a/link1", "a/link5"],
             )
 
-    def test_two_set_ups_at_once_have_each_their_own_copy(self):
+    def test_two_set_ups_at_once_have_a_copy_each(self):
         self.fill({"a": "1"})
         with self.cache() as one, self.cache() as two:
             write(one.path, {"b": "2"})
             self.assertEqual(sorted(os.listdir(two.path)), ["a"])
         self.assertIn("a", self.names())
 
-    def test_it_is_not_removed_while_a_set_up_uses_it_and_goes_14_days_after_its_last_use(self):
+    def test_the_cache_is_not_removed_while_in_use_but_14_days_after_its_last_use(self):
         self.fill({"a": "1"})
         later = time.time() + 15 * garbage.DAY_S
         with self.cache():
@@ -116,7 +116,7 @@ class CacheTest(unittest.TestCase):
         self.assertEqual(self.names(), [])
 
     @unittest.skipUnless(NOBODY, "needs root, and a user nobody")
-    def test_the_training_user_changes_nothing_in_it(self):
+    def test_the_training_user_can_not_change_the_cache(self):
         self.account = pwd.getpwnam("nobody")
         self.fill({"archive-v0/a": "1", "wheels/b": "1"})
         tree = os.path.join(uv_cache.place(self.root, "ann", self.account), "tree")
@@ -153,7 +153,7 @@ class CacheTest(unittest.TestCase):
         self.assertEqual({(each.st_uid, each.st_mode & 0o022) for each in found}, {(0, 0)})
 
     @unittest.skipUnless(NOBODY, "needs root, and a user nobody")
-    def test_a_copy_that_the_user_exchanges_is_dropped(self):
+    def test_a_copy_that_the_user_replaced_is_dropped(self):
         self.account = pwd.getpwnam("nobody")
         self.fill({"a": "1"})
         with self.cache() as cache:
@@ -217,11 +217,11 @@ class SharedTest(test_environment.ToolsTest):
         self.assertGreater(min(first, other), 0)
         self.assertRegex(self.log(), r"the environment has \d+ packages of [\d.]+ [KM]?B installed")
 
-    def test_what_one_environment_was_made_of_is_fetched_once(self):
+    def test_packages_of_one_environment_are_not_fetched_again_for_another(self):
         self.check()
 
     @unittest.skipUnless(NOBODY, "needs root, and a user nobody")
-    def test_so_it_is_where_the_training_user_is_not_root(self):
+    def test_packages_are_fetched_once_also_for_a_user_who_is_not_root(self):
         self.account = pwd.getpwnam("nobody")
         self.more.update(
             PATH="/usr/bin:/bin:" + os.path.dirname(test_environment.UV),
@@ -252,7 +252,7 @@ class SharedTest(test_environment.ToolsTest):
 
 
 class ProgressTest(test_environment.SetupTest):
-    def test_a_step_tells_what_it_has_done_so_far(self):
+    def test_a_step_logs_its_progress(self):
         made = os.path.join(self.root, "made")
         write(made, {"lib/site-packages/a-1.dist-info/x": "12345", "lib/site-packages/a.py": "6"})
         os.link(os.path.join(made, "lib/site-packages/a.py"), os.path.join(made, "b"))
@@ -264,7 +264,7 @@ class ProgressTest(test_environment.SetupTest):
             r"^uv: \d+ s so far, ([\d.]+ \w?B received by the instance, )?1 package of 6 B installed$",
         )
 
-    def test_it_is_told_by_each_step_of_a_set_up(self):
+    def test_each_step_of_a_set_up_logs_its_progress(self):
         setup = self.setup(
             self.workspace(""),
             setup=[["sh", "-c", "sleep 0.3"]],
@@ -284,7 +284,7 @@ class ProgressTest(test_environment.SetupTest):
         ):
             self.assertEqual(setup_progress.name_of(line), name)
 
-    def test_sizes_are_said_as_one_reads_them(self):
+    def test_sizes_are_formatted_for_people(self):
         self.assertEqual(
             [setup_progress.size(n) for n in (0, 999, 1000, 1_500_000, 2_000_000_000_000)],
             ["0 B", "999 B", "1.0 KB", "1.5 MB", "2000.0 GB"],

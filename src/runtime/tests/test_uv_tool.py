@@ -104,7 +104,7 @@ class FetchTest(unittest.TestCase):
             os.listdir(os.path.join(self.root, "tools")), [os.path.basename(directory)]
         )
 
-    def test_it_comes_from_an_index_and_stays(self):
+    def test_uv_is_fetched_from_an_index_and_kept(self):
         directory = self.ensure(PIP_INDEX_URL="file://" + self.index)
         self.check(directory)
         shutil.rmtree(self.index)
@@ -112,7 +112,7 @@ class FetchTest(unittest.TestCase):
         self.assertEqual(len(self.said), 1)
         self.assertIn("uv %s from file://" % uv_tool.VERSION, self.said[0])
 
-    def test_it_comes_from_where_the_project_is_configured_to_find_packages(self):
+    def test_uv_is_fetched_from_the_indexes_of_the_project(self):
         place = "file://" + self.index
         links = os.path.join(self.index, "uv")
         write(
@@ -138,7 +138,7 @@ class FetchTest(unittest.TestCase):
             shutil.rmtree(os.path.join(self.root, "tools"))
         self.check(self.ensure(indexes=[place], UV_DEFAULT_INDEX="file:///absent"))
 
-    def test_the_public_index_is_asked_only_where_no_other_is_configured(self):
+    def test_the_public_index_is_used_only_if_no_other_is_configured(self):
         self.assertEqual(uv_tool.places(self.variables, []), ([uv_tool.PUBLIC_INDEX], []))
         self.assertEqual(
             uv_tool.places(self.variables, ["https://own/simple"]), (["https://own/simple"], [])
@@ -152,7 +152,7 @@ class FetchTest(unittest.TestCase):
             ([], ["a", "b"]),
         )
 
-    def test_credentials_of_the_url_and_of_netrc_are_sent_and_never_said(self):
+    def test_credentials_of_the_url_and_of_netrc_are_sent_and_never_logged(self):
         host = self.serve()
         os.symlink("simple", os.path.join(self.root, "private"))
         self.check(self.ensure(PIP_INDEX_URL="http://me:s%2Fcret@" + host + "/private"))
@@ -167,12 +167,12 @@ class FetchTest(unittest.TestCase):
         self.assertIn("http://%s/absent" % host, str(raised.exception))
         self.assertNotIn("cret", str(raised.exception) + "".join(self.said))
 
-    def test_another_wheel_is_refused_and_nothing_of_it_stays(self):
+    def test_a_wheel_with_another_hash_is_refused_and_removed(self):
         with self.assertRaisesRegex(uv_tool.Unavailable, "does not have the SHA-256 00"):
             self.ensure(sha256="0" * 64, PIP_INDEX_URL="file://" + self.index)
         self.assertEqual(os.listdir(os.path.join(self.root, "tools")), [])
 
-    def test_an_index_without_it_is_named(self):
+    def test_an_index_without_uv_is_reported(self):
         with self.assertRaisesRegex(uv_tool.Unavailable, "file:///absent"):
             self.ensure(PIP_INDEX_URL="file:///absent")
         os.unlink(os.path.join(self.index, "uv", NAME))
@@ -194,7 +194,7 @@ class FetchTest(unittest.TestCase):
         self.assertEqual(os.listdir(os.path.join(self.root, "tools")), [])
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
-    def test_it_is_fetched_by_the_training_user_and_is_root_s(self):
+    def test_uv_is_fetched_as_the_training_user_and_belongs_to_root(self):
         try:
             account = pwd.getpwnam("nobody")
         except KeyError:
@@ -427,7 +427,7 @@ class TranslateTest(unittest.TestCase):
             said, more = uv_pip.translate(settings, NONE, {})
             self.assertEqual((said[4:], more), (arguments, variables), settings)
 
-    def test_what_uv_has_no_equivalent_of_is_pip_s(self):
+    def test_pip_installs_if_uv_has_no_equivalent_of_a_setting(self):
         for settings in (
             {"prefer-binary": "1"},
             {"target": "x"},

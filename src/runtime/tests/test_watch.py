@@ -229,7 +229,7 @@ class WatchTest(unittest.TestCase):
         self.assertFalse(os.path.exists(os.path.join(self.root, "trees/t/files/a")))
         self.assertLessEqual(len(self.store.peers), before + 1)
 
-    def test_what_is_forged_is_as_if_it_were_not_there(self):
+    def test_a_forged_edit_is_ignored(self):
         self.start()
         evil = self.sync({b"a": b"evil"})
         for forged in ({"key": b"x" * 32}, {"signed": 2}, {"session": SESSION[::-1]}):
@@ -250,7 +250,7 @@ class WatchTest(unittest.TestCase):
         self.assertEqual(self.read("a"), b"right")
         self.assertNotIn("/watch/%s/ack-2" % SESSION, self.store.objects)
 
-    def test_an_edit_that_can_not_be_applied_does_not_end_it(self):
+    def test_the_watcher_continues_after_an_edit_that_can_not_be_applied(self):
         self.start()
         self.edit(1, self.sync({b"a": b"other"}, inline={}))
         self.assertEqual(self.acknowledgement(1)["error"]["code"], "CONTENT_MISSING")
@@ -262,7 +262,7 @@ class WatchTest(unittest.TestCase):
         self.assertTrue(self.acknowledgement(4)["ok"])
         self.assertEqual(self.read("a"), b"other")
 
-    def test_a_tree_that_is_locked_is_told(self):
+    def test_a_locked_tree_is_reported(self):
         before, tree_lock.LOCK_TIMEOUT_S = tree_lock.LOCK_TIMEOUT_S, 0.2
         try:
             self.start()
@@ -285,13 +285,13 @@ class WatchTest(unittest.TestCase):
             [503, 503, 503, 204],
         )
 
-    def test_trouble_of_the_store_is_waited_out(self):
+    def test_failures_of_the_store_are_retried(self):
         self.start()
         self.store.fail.append(["GET", 503, b"", 2])
         self.edit(1, self.sync({b"a": b"other"}))
         self.assertTrue(self.acknowledgement(1)["ok"])
 
-    def test_it_ends_when_it_is_told_to(self):
+    def test_the_watcher_ends_on_request(self):
         self.start()
         self.edit(1, self.sync({b"a": b"last"}), end=True)
         self.assertTrue(self.acknowledgement(1)["ok"])
@@ -306,11 +306,11 @@ class WatchTest(unittest.TestCase):
         )
         self.until(lambda: not file_lock.held(self.place))
 
-    def test_it_ends_when_nothing_is_heard(self):
+    def test_the_watcher_ends_if_it_hears_nothing(self):
         self.start(lease=0.3)
         self.assert_ends("lease")
 
-    def test_it_ends_when_its_url_has_expired(self):
+    def test_the_watcher_ends_when_its_url_has_expired(self):
         self.start()
         self.store.fail.append([
             "GET",
@@ -320,11 +320,11 @@ class WatchTest(unittest.TestCase):
         ])
         self.assert_ends("expired")
 
-    def test_it_ends_with_the_machine(self):
+    def test_the_watcher_ends_with_the_machine(self):
         os.kill(self.start()["watch"]["pid"], signal.SIGTERM)
         self.assert_ends("terminated")
 
-    def test_a_new_one_ends_the_one_before(self):
+    def test_a_new_watcher_ends_the_last_one(self):
         first = self.start()["watch"]["pid"]
         other = SESSION[::-1]
         second = self.start({b"a": b"second"}, session=other)["watch"]["pid"]
@@ -334,7 +334,7 @@ class WatchTest(unittest.TestCase):
         self.edit(1, self.sync({b"a": b"third"}), session=other)
         self.assertTrue(self.acknowledgement(1, session=other)["ok"])
 
-    def test_one_that_does_not_end_is_killed(self):
+    def test_a_watcher_that_does_not_end_is_killed(self):
         first = self.start()["watch"]["pid"]
         os.kill(first, signal.SIGSTOP)
         before, watch_start.HANDOVER_TIMEOUT_S = watch_start.HANDOVER_TIMEOUT_S, 0.3
@@ -344,21 +344,21 @@ class WatchTest(unittest.TestCase):
             watch_start.HANDOVER_TIMEOUT_S = before
         self.until(lambda: tree_lock.start_of(first) is None)
 
-    def test_after_a_kill_another_is_started(self):
+    def test_a_killed_watcher_is_replaced(self):
         os.kill(self.start()["watch"]["pid"], signal.SIGKILL)
         self.until(lambda: not file_lock.held(self.place))
         self.start(session=SESSION[::-1])
 
-    def test_without_a_key_nothing_is_done(self):
+    def test_a_watcher_without_a_key_does_nothing(self):
         self.start(key=b"short", error="BAD_PLAN")
         self.assertEqual(os.listdir(self.root), [])
 
-    def test_where_the_sync_fails_there_is_no_watcher(self):
+    def test_a_failed_sync_starts_no_watcher(self):
         self.start(sync=self.sync({b"a": b"x"}, inline={}), error="CONTENT_MISSING")
         self.assertFalse(file_lock.held(self.place))
         self.start()
 
-    def test_many_edits_leave_no_descriptor_and_no_memory(self):
+    def test_many_edits_leak_no_descriptors_and_no_memory(self):
         pid = self.start()["watch"]["pid"]
 
         def used():

@@ -175,12 +175,12 @@ class WatchdogTest(unittest.TestCase):
 
     # The lifetime.
 
-    def test_arms_the_systems_own_timer_later_than_the_end(self):
+    def test_sets_the_systems_own_timer_later_than_its_own_shutdown(self):
         self.watchdog(lifetime=3600).tick()
         self.watchdog(lifetime=3600, deadline=(BOOTED + 90) * 1000).tick()
         self.assertEqual(self.power.armed, [70, 12])
 
-    def test_arms_again_where_the_system_is_not_ready_for_it(self):
+    def test_sets_the_timer_again_if_the_system_refused_it(self):
         self.power.takes = False
         it = self.watchdog()
         self.pass_time(it, 65)
@@ -189,7 +189,7 @@ class WatchdogTest(unittest.TestCase):
         self.pass_time(it, 65)
         self.assertEqual(len(self.power.armed), 4)
 
-    def test_ends_by_whatever_comes_first(self):
+    def test_shuts_down_by_the_rule_that_applies_first(self):
         self.assertEqual(self.pass_time(self.watchdog(lifetime=100, because="cost"), 500), 100)
         self.assertEqual(self.state()["ends"]["why"], "cost")
         self.now, self.power = 0.0, FakePower()
@@ -208,11 +208,11 @@ class WatchdogTest(unittest.TestCase):
         self.saved(run)
         self.assertEqual(self.pass_time(it, 10), 305)
 
-    def test_waits_no_longer_for_a_supervisor_that_does_not_answer(self):
+    def test_does_not_wait_longer_for_a_supervisor_that_does_not_answer(self):
         self.begin(grace=20)
         self.assertEqual(self.pass_time(self.watchdog(lifetime=100), 500), 150)
 
-    def test_waits_five_minutes_at_most_for_what_is_saved_and_gives_a_part_of_it_to_a_long_grace(
+    def test_waits_five_minutes_at_most_for_uploads_and_cuts_a_long_grace_period(
         self,
     ):
         run, it = self.begin(grace=3600), self.watchdog(lifetime=100)
@@ -221,7 +221,7 @@ class WatchdogTest(unittest.TestCase):
         self.finish(run, "interrupted", saved=False)
         self.assertEqual(self.pass_time(it, 500), 405)
 
-    def test_waits_no_longer_where_the_time_of_day_is_set_back(self):
+    def test_does_not_wait_longer_if_the_time_of_day_is_set_back(self):
         run, it = self.begin(), self.watchdog(lifetime=100)
         self.pass_time(it, 105)
         self.finish(run, "interrupted", saved=False)
@@ -241,7 +241,7 @@ class WatchdogTest(unittest.TestCase):
         self.pass_time(it, 100)
         self.assertEqual(self.stop_of(run)["reason"], "cancelled")
 
-    def test_ends_it_on_a_disk_that_takes_nothing(self):
+    def test_stops_the_run_and_shuts_down_if_the_disk_can_not_be_written(self):
         run = self.begin(supervisor=4711, grace=20)
         with mock.patch.object(
             atomic_files, "write_json", side_effect=OSError(28, "No space left on device")
@@ -253,20 +253,20 @@ class WatchdogTest(unittest.TestCase):
         send.assert_called_once_with(4711, 15)
         self.assertIsNone(self.stop_of(run))
 
-    def test_shuts_down_again_until_it_has_happened(self):
+    def test_repeats_the_shutdown_until_it_happens(self):
         it = self.watchdog(lifetime=100)
         for _ in range(40):
             self.now += 5
             it.tick()
         self.assertEqual(len(self.power.tries), 4)
 
-    def test_goes_on_with_an_end_that_a_killed_one_has_begun(self):
+    def test_continues_the_shutdown_that_a_killed_watchdog_began(self):
         self.begin(grace=3600)
         self.pass_time(self.watchdog(lifetime=100), 105)
         self.now += 200
         self.assertEqual(self.pass_time(self.watchdog(lifetime=100), 500), 405)
 
-    def test_does_not_take_another_boots_state_for_its_own(self):
+    def test_ignores_the_state_of_another_boot(self):
         it = self.watchdog(start=50)
         self.begin()
         it.tick()
@@ -279,12 +279,12 @@ class WatchdogTest(unittest.TestCase):
 
     # No run begins, none is active.
 
-    def test_ends_where_no_run_begins_in_this_boot(self):
+    def test_shuts_down_if_no_run_starts_in_this_boot(self):
         run = self.begin(boot="the boot before")
         self.finish(run)
         self.assertEqual(self.pass_time(self.watchdog(start=60), 500), 60)
 
-    def test_a_run_that_began_is_a_start_though_it_is_removed(self):
+    def test_a_run_that_was_removed_counts_as_started(self):
         it, run = self.watchdog(start=60), self.begin()
         it.tick()
         self.finish(run)
@@ -299,7 +299,7 @@ class WatchdogTest(unittest.TestCase):
         self.free("../trees/t")
         self.assertEqual(self.pass_time(it, 500), 505)
 
-    def test_is_idle_from_the_end_of_the_last_of_what_went_on(self):
+    def test_is_idle_from_the_end_of_the_last_activity(self):
         it, run = self.watchdog(idle=100), self.begin(kind="exec")
         self.write(run, "log", "x")
         self.assertIsNone(self.pass_time(it, 90))
@@ -307,7 +307,7 @@ class WatchdogTest(unittest.TestCase):
         self.assertEqual(self.pass_time(it, 500), 195)
         self.assertEqual(self.state()["ends"]["why"], "idle")
 
-    def test_is_not_idle_while_something_works_nor_while_a_run_is_saved(self):
+    def test_is_not_idle_during_activity_or_while_a_run_is_uploaded(self):
         it, run = self.watchdog(idle=100), self.begin()
         self.finish(run, saved=False)
         self.assertIsNone(self.pass_time(it, 500))
@@ -317,14 +317,14 @@ class WatchdogTest(unittest.TestCase):
         self.idle.since = self.now
         self.assertEqual(self.pass_time(it, 500), 1100)
 
-    def test_goes_on_being_idle_where_it_was_killed(self):
+    def test_a_restarted_watchdog_keeps_the_idle_time(self):
         self.pass_time(self.watchdog(idle=100), 60)
         self.idle = FakeIdle()
         self.assertAlmostEqual(self.pass_time(self.watchdog(idle=100), 500), 105, delta=1)
 
     # Runs that hang.
 
-    def test_stops_a_run_that_neither_prints_nor_works_and_then_is_idle(self):
+    def test_stops_a_run_without_output_or_load_and_is_idle_then(self):
         it, run = self.watchdog(idle=100), self.begin()
         for _ in range(10):
             self.write(run, "log", "x" * int(self.now))
@@ -336,13 +336,13 @@ class WatchdogTest(unittest.TestCase):
         self.assertEqual(self.pass_time(it, 500), 705)
         self.assertEqual(self.state()["ends"]["why"], "idle")
 
-    def test_does_not_stop_a_silent_run_that_works(self):
+    def test_does_not_stop_a_run_that_has_load_but_no_output(self):
         it, run = self.watchdog(idle=100), self.begin()
         self.idle.since = None
         self.pass_time(it, 1000)
         self.assertIsNone(self.stop_of(run))
 
-    def test_does_not_take_waiting_for_a_turn_for_hanging(self):
+    def test_a_queued_run_does_not_count_as_hung(self):
         holder, waiting, it = self.begin(), self.begin(state="queued"), self.watchdog(idle=100)
         self.pass_time(it, 200)
         self.assertEqual(self.stop_of(holder)["reason"], "hung")
@@ -357,37 +357,37 @@ class WatchdogTest(unittest.TestCase):
 
     # The end of what it was made for.
 
-    def test_is_kept_after_a_run_by_how_that_ended(self):
+    def test_the_instance_is_kept_after_a_run_by_its_outcome(self):
         it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
         self.finish(run)
         self.assertEqual(self.pass_time(it, 500), 60)
 
-    def test_ends_after_a_run_where_the_time_of_day_is_set_back(self):
+    def test_shuts_down_after_a_run_if_the_time_of_day_is_set_back(self):
         it, run = self.watchdog(finish={"success": 60, "failure": 600}), self.begin()
         self.finish(run)
         self.pass_time(it, 10)
         self.set_back = 86_400.0
         self.assertEqual(self.pass_time(it, 2000), 905)
 
-    def test_is_kept_for_good_if_configured(self):
+    def test_the_instance_is_kept_for_ever_if_configured(self):
         it, run = self.watchdog(finish={"success": 60, "failure": None}), self.begin()
         self.finish(run, "failed")
         self.assertIsNone(self.pass_time(it, 2000))
 
-    def test_is_never_ended_before_all_is_saved(self):
+    def test_never_shuts_down_before_the_run_is_saved(self):
         it, run = self.watchdog(finish={"success": 0, "failure": 0}), self.begin()
         self.finish(run, saved=False)
         self.assertIsNone(self.pass_time(it, 1200))
         self.saved(run)
         self.assertEqual(self.pass_time(it, 100), 1205)
 
-    def test_waits_a_quarter_of_an_hour_where_the_reporter_gave_up(self):
+    def test_waits_15_minutes_if_the_reporter_gave_up(self):
         it, run = self.watchdog(finish={"success": 0, "failure": 0}), self.begin()
         self.finish(run, saved=False)
         self.free(run, "report.lock")
         self.assertEqual(self.pass_time(it, 2000), 900)
 
-    def test_another_run_takes_it_back(self):
+    def test_another_run_prevents_the_shutdown(self):
         it, run = self.watchdog(finish={"success": 100, "failure": 0}), self.begin()
         self.finish(run)
         self.pass_time(it, 50)
@@ -396,7 +396,7 @@ class WatchdogTest(unittest.TestCase):
         self.finish(second)
         self.assertEqual(self.pass_time(it, 500), 650)
 
-    def test_a_run_that_begins_while_it_ends_takes_it_back(self):
+    def test_a_run_that_starts_during_the_shutdown_prevents_it(self):
         it, run = self.watchdog(finish={"success": 0, "failure": 0}), self.begin()
         self.finish(run)
         with mock.patch.object(watchdog.Watchdog, "is_ready", return_value=False):
@@ -421,7 +421,7 @@ class WatchdogTest(unittest.TestCase):
             patch.start()
             self.addCleanup(patch.stop)
 
-    def test_starts_what_it_was_made_for_until_that_is_done_and_removes_it_before_the_end(self):
+    def test_starts_its_run_until_that_succeeds_and_removes_its_resources_before_the_shutdown(self):
         marks = os.path.join(self.root, "marks")
         self.with_boot(
             "import os\n"
@@ -439,7 +439,7 @@ class WatchdogTest(unittest.TestCase):
         with open(marks) as file:
             self.assertEqual(file.read(), "kkfinish")
 
-    def test_is_not_held_up_by_what_can_not_be_removed(self):
+    def test_shuts_down_though_the_resources_can_not_be_removed(self):
         self.with_boot("import time\ndef start(config): pass\ndef finish(config): time.sleep(60)\n")
         with mock.patch.object(boot_run, "FINISH_TIMEOUT_S", 0.2):
             self.assertEqual(
@@ -458,7 +458,7 @@ class PowerTest(unittest.TestCase):
                 file.write('#!/bin/sh\necho "%s $*" >>%s\nexit 1\n' % (name, self.said))
             os.chmod(path, 0o700)
 
-    def test_goes_over_to_harder_ways(self):
+    def test_uses_harder_commands_after_some_tries(self):
         it = power.Power(self.bin)
         for _ in range(7):
             self.assertFalse(it.off()[1])
@@ -470,7 +470,7 @@ class PowerTest(unittest.TestCase):
             + ["systemctl poweroff -f", "poweroff -f", "shutdown -h now", "systemctl poweroff -f"],
         )
 
-    def test_never_means_another_machine(self):
+    def test_never_shuts_down_the_machine_of_a_local_instance(self):
         os.unlink(os.path.join(self.bin, "shutdown"))
         for where in (self.bin, ""):
             with self.assertRaises(power.InstanceGone):

@@ -142,7 +142,7 @@ class LookTest(Directory):
             (["data/model.pt"], ["data/b", "p/other"]),
         )
 
-    def test_files_of_the_set_up_are_not_the_trainings_unless_it_changes_them(self):
+    def test_files_of_the_set_up_are_no_outputs_unless_the_training_changes_them(self):
         self.send(files={"p/train.py": b"code"})
         self.write("p/build/lib.so", b"built")
         self.write("p/build/log", b"built")
@@ -156,7 +156,7 @@ class LookTest(Directory):
         os.link(os.path.join(self.work, "p/data.bin"), os.path.join(self.home, "other"))
         self.assertEqual(self.look()[1], [])
 
-    def test_what_is_changed_after_the_clock_was_set_back_is_no_longer_as_it_was_sent(self):
+    def test_a_file_changed_after_the_clock_was_set_back_counts_as_changed(self):
         # Its time is then before the one at which what was sent was put there.
         self.write("p/config.json", b"[]")
         changed = os.stat(os.path.join(self.work, "p/config.json")).st_ctime_ns
@@ -167,12 +167,12 @@ class LookTest(Directory):
         self.begin()
         self.assertEqual(self.look(("config.json", "config.json"))[0], ["config.json"])
 
-    def test_before_the_training_has_begun_nothing_is_extra(self):
+    def test_before_the_training_starts_there_are_no_extra_files(self):
         self.send(files={"p/train.py": b"code"})
         self.write("p/half-built")
         self.assertEqual(self.look()[1], [])
 
-    def test_of_any_files_each_is_found_once_or_is_as_it_was(self):
+    def test_each_of_random_files_is_found_once_or_unchanged(self):
         chance = random.Random(12)
         for _ in range(30):
             self.setUp()
@@ -222,7 +222,7 @@ class SaveExtraTest(Directory):
         state, listed, _ = self.save(self.part(files=1))
         self.assertEqual((len(listed["extra"]), state["extra"]["unsaved"]), (1, 2))
 
-    def test_one_that_something_still_writes_to_keeps_no_other_from_being_saved(self):
+    def test_a_file_that_is_still_written_does_not_keep_others_from_being_saved(self):
         self.send(files={"p/train.py": b"code"})
         self.begin()
         self.write("p/out/a", b"x" * 5000)
