@@ -184,7 +184,7 @@ class _Sending:
 
 
 class _Slot:
-    """Room for one part, given back when it was sent, or nothing was."""
+    """One of the parts that may be uploaded at once; released after the upload, or without one."""
 
     def __init__(self, sending: _Sending) -> None:
         self.sending, self.taken = sending, False

@@ -23,8 +23,8 @@ def is_full(path: str) -> bool:
 
 
 def named_full_disk(log: str, start: int) -> bool:
-    """Whether a command has said, in the end of its log, that the disk was full: when it has ended,
-    there may be room again.
+    """Whether a command has printed, at the end of its log, that the disk was full: it may have
+    freed its own files when it ended.
     """
     return NO_SPACE.search(tail(log, start)) is not None
 

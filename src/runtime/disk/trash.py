@@ -1,5 +1,5 @@
-"""Removing so that nothing is ever half there: moved to `<root>/trash` at once, deleted afterwards,
-by this one or the next.
+"""Removes files so that nothing is ever removed by half: a path is moved to `<root>/trash` at once,
+and deleted there, by this process or the next.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..system.safe_walk import DIRECTORY
 
 
 class Trash:
-    """To be used under one lock. `freed`: bytes of what was deleted and had no other name."""
+    """Its users hold one lock. `freed`: the bytes of deleted files that had no other hard link."""
 
     def __init__(self, root: str) -> None:
         self.at = os.path.join(root, "trash")
@@ -25,7 +25,7 @@ class Trash:
                 raise
 
     def take(self, path: str) -> bool:
-        """Whether it was moved away. What lies on another disk, or is gone, stays as it is."""
+        """Moves a path into the trash. Returns False if it is gone, or on another disk."""
         while True:
             self.count += 1
             target = os.path.join(self.at, "%d-%d" % (os.getpid(), self.count))
@@ -49,7 +49,7 @@ class Trash:
 
 
 def remove_tree(path: str) -> None:
-    """Removes what is at a path, if anything is, from a directory that is root's alone."""
+    """Removes a path, if it exists, from a directory that only root may write to."""
     parent = os.open(os.path.dirname(path), DIRECTORY)
     try:
         remove(parent, os.path.basename(path))
@@ -58,11 +58,11 @@ def remove_tree(path: str) -> None:
 
 
 def remove(parent: int, top: str) -> int:
-    """Removes a file, or a directory and all below it, from a directory that is root's alone; the
-    bytes on the disk that this freed.
+    """Removes a file, or a directory with its content, from a directory that only root may write
+    to. Returns the bytes that this freed on the disk.
 
-    A directory in a directory is moved beside it first: so one is open at a time, however deep they
-    are. What can't be deleted, or is still written to, is left to the next one.
+    A directory inside is moved beside its parent first, so that only one is open at a time at any
+    depth. Files that can't be deleted, or are still written to, are left to the next call.
     """
     freed, count, waiting = 0, 0, [top]
     while waiting:
@@ -101,9 +101,7 @@ def _is_directory(name: str, parent: int) -> bool:
 
 
 def _unlink(name: str, parent: int) -> int:
-    """The bytes on the disk that removing a name freed; what has another name elsewhere frees
-    nothing.
-    """
+    """Removes a name. Returns the bytes that this freed: none if the file has another hard link."""
     try:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         os.unlink(name, dir_fd=parent)

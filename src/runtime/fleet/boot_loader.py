@@ -101,8 +101,8 @@ def start(config: WatchdogConfig, log: Callable[[str], object] = print) -> None:
 
 
 def finish(config: WatchdogConfig, log: Callable[[str], object] = print) -> None:
-    """Before the instance ends itself: the run is over, and so is its fleet. In a process of its
-    own, which may be killed.
+    """Ends the run and deletes its fleet, before the instance shuts down by itself. Runs in a
+    process of its own, which may be killed.
     """
     retry_forever(lambda: load(config, log).close(), log)
 
@@ -112,8 +112,8 @@ def retry_forever(
     log: Callable[[str], object],
     sleep: Callable[[float], object] = time.sleep,
 ) -> T:
-    """Does it, and again until it succeeds: at boot neither the network nor the credentials need be
-    there yet.
+    """Calls `work` until it succeeds: at boot, the network or the credentials may be missing at
+    first.
     """
     pause, said = FIRST_RETRY_S, None
     while True:

@@ -1,4 +1,4 @@
-"""What an instance of a fleet is to do with its run, by what the store says of it."""
+"""Decides what an instance of a fleet does next with its run, by the run's record in the store."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ if TYPE_CHECKING:
     from ..system.documents import RunRecord
 
 
-# An attempt that was not heard of for so long is over, seconds by S3's clock.
+# An attempt whose record was not written for this long, by S3's clock, is lost.
 SILENCE_S = 60
 
-# So many attempts in a row of which nothing more was heard, and that have saved nothing, are the
-# run's own doing.
+# If this many attempts in a row are lost and have saved nothing, the run itself is the cause.
 MOST_LOST = 4
 
 START = "start"
@@ -29,11 +28,9 @@ RECLAIM_REASONS = ("interruption", "shutdown")
 def next_step(
     record: RunRecord | None, age: float | None, *, interrupted: bool, stopped: bool
 ) -> str:
-    """One of the steps, where no process of the run's is at work here.
-
-    record       the run's, or None; `age` in seconds
-    interrupted  EC2 takes this instance back: the next one resumes the run
-    stopped      a client has stopped the run
+    """The next step, if the run is not active on this instance. `record`: the run's, written `age`
+    seconds ago, or None. `interrupted`: EC2 takes this instance back, so the next one resumes the
+    run. `stopped`: a client has stopped the run.
     """
     if record is not None and not is_unfinished(record):
         return FINISH
@@ -49,8 +46,8 @@ def next_step(
 
 
 def unverified_step(age: float, interrupted: bool, stopped: bool) -> str:
-    """The step where the record in the store is not the run's: an instance that has the run writes
-    over it, and where none does nothing is known that could be continued.
+    """The next step if the record in the store is forged or outdated: an instance on which the run
+    is active overwrites it; without one, the run's state is unknown.
     """
     if interrupted:
         return HAND_OVER

@@ -1,4 +1,4 @@
-"""What of EC2 an instance of a fleet asks for, by its role: the query protocol, signed.
+"""The requests to EC2 that an instance of a fleet sends with its role: the query protocol, signed.
 
 The only module of the runtime that deletes anything in EC2: the instance's own fleet and its launch
 template.

@@ -23,7 +23,7 @@ def ended_record(
     failure: RunRecordFailure | None = None,
     stop: RunRecordStop | None = None,
 ) -> dict[str, Any]:
-    """What the store is to be told. `before`: the record that is there, of attempts that were."""
+    """The record of the run's end. `before`: its record of earlier attempts, or None."""
     now = int(time.time() * 1000)
     end = {
         "state": "ended",

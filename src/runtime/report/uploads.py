@@ -1,5 +1,5 @@
-"""What a run leaves, on its way to the store beside the log and the record: checkpoints while it
-trains, artifacts after it.
+"""Uploads the files of a run beside its log and record: checkpoints while it trains, artifacts
+after its end.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Its work is done by a thread, so that a large checkpoint holds up no record. `look` is called
-    by the reporter alone.
+    """Works in a thread, so that a large checkpoint does not delay the record. Only the reporter
+    calls `look`.
 
-    `trouble`: what can not be saved, and why. `settled`: what so many attempts, which have ended,
-    have left is saved, or was on another instance.
+    `trouble`: what can not be saved, and why. `settled`: how many attempts have ended and are
+    saved, or ended on another instance.
     """
 
     saved: Checkpoints | None
@@ -60,7 +60,7 @@ class Saver:
         self.thread, self.failure = None, None
 
     def look(self, record: dict[str, Any], ended: bool) -> None:
-        """Goes on with what is to be done; raises what the store refused."""
+        """Continues the uploads. Raises the failure of the last ones."""
         if self.thread is not None and self.thread.is_alive():
             return
         self.thread = None
@@ -70,7 +70,7 @@ class Saver:
         if not self.done:
             self.thread = threading.Thread(target=self._work, args=(record, ended), daemon=True)
             self.thread.start()
-            # What is quick, and most of it is, is told with this very record.
+            # Most uploads are quick: the next record has their result already.
             self.thread.join(0.05)
 
     def _work(self, record: dict[str, Any], ended: bool) -> None:
@@ -91,11 +91,11 @@ class Saver:
             self.failure = Failure("SAVE_FAILED", str(error))
 
     def _save_checkpoints(self, record: dict[str, Any]) -> None:
-        """What the active attempt has left so far, or the last one that is over, once and for
-        all.
+        """Saves the checkpoints of the active attempt so far, or finally those of the last one that
+        has ended.
 
-        Before the first attempt starts, the directory holds at most what is being restored: the
-        supervisor notes it as saved.
+        Before the first attempt starts, the directory holds at most a restored checkpoint, which
+        the supervisor marks as saved.
         """
         attempts = record["attempts"]
         if len(attempts) <= self.settled and not record.get("since"):
@@ -106,7 +106,7 @@ class Saver:
             saved.look(final=True, cut=last["cut"], ended=last["endedAt"] / 1000.0)
             self.settled = len(attempts)
         else:
-            # A run that was lost has an attempt that nobody saw the end of.
+            # The last attempt of a lost run has no recorded end.
             saved = self._checkpoints(record["attempt"])
             saved.look()
         self.checkpoints = list(saved.kept)

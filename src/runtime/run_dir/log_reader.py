@@ -44,12 +44,12 @@ def read(home: str, offset: int) -> Piece:
     return {"offset": offset, "length": length, "data": data, "size": size}
 
 
-def inline(data: bytes, room: int) -> tuple[int, str]:
+def inline(data: bytes, limit: int) -> tuple[int, str]:
     """(bytes taken, their zlib in base64): as many as fit."""
     take = len(data)
     while take:
         packed = base64.b64encode(zlib.compress(data[:take], 6)).decode()
-        if len(packed) <= room:
+        if len(packed) <= limit:
             return take, packed
-        take = min(take - 1, int(take * room / len(packed) * 0.9))
+        take = min(take - 1, int(take * limit / len(packed) * 0.9))
     return 0, ""

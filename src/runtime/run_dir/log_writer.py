@@ -1,5 +1,5 @@
-"""A run's log: one stream of bytes, and when what of it was written. What can't be written for lack
-of room is kept for later.
+"""A run's log: one stream of bytes, and the times when it was written. On a full disk, data is kept
+in memory and written later.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     Times = List[List[int]]
 
 
-# Bytes kept in memory while the disk is full; what goes beyond is lost, and that is said.
+# How much is kept in memory while the disk is full; more is lost, and the record says so.
 BACKLOG_BYTES = 64 * 1024 * 1024
-# Set aside at the start, so that the end of a run on a full disk can be written down.
+# Reserved on the disk at the start, so that the end of a run can be recorded on a full disk.
 RESERVE_BYTES = 4 * 1024 * 1024
-# Seconds between two notes of when what was written.
+# Between two entries of the times.
 GRAIN_S = 1.0
 
 
@@ -41,7 +41,7 @@ class LogFile:
         self.size = os.fstat(self.descriptor).st_size
         self.noted = 0.0
         self.backlog, self.waiting = [], 0
-        # The disk is, or was, full; bytes that were lost for it.
+        # Whether the disk is, or was, full; how many bytes were lost.
         self.full, self.lost = False, 0
         self.reserve = os.path.join(home, "reserve")
         self._set_aside()
@@ -107,7 +107,7 @@ class LogFile:
             pass
 
     def release(self) -> None:
-        """Gives back what was set aside."""
+        """Frees the reserved space."""
         try:
             os.unlink(self.reserve)
         except OSError:
@@ -122,8 +122,8 @@ class LogFile:
 
 
 def read_times(home: str, most: int) -> Times:
-    """[[ms, bytes], …]: by then the log had so many; every second one is left out until they are
-    few enough.
+    """[[ms since the epoch, the size of the log then], …]. Every second entry is left out until
+    there are `most` at most.
     """
     try:
         with open(os.path.join(home, "times"), "rb") as file:

@@ -1,4 +1,4 @@
-"""A process that acts as the training user for root is waited for within limits."""
+"""Work that a process does as the training user for root: it is waited for within limits."""
 
 import os
 import signal

@@ -1,6 +1,4 @@
-"""What comes with the user data: it believes what its hash names, waits for the rest, and hands
-over.
-"""
+"""The loader in the user data: it verifies objects by hash, retries, and starts the runtime."""
 
 import base64
 import hashlib

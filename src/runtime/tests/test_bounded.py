@@ -1,4 +1,4 @@
-"""Nothing is inflated, or parsed, without a limit."""
+"""Data is inflated and parsed within limits only."""
 
 import ast
 import base64

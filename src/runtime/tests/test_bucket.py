@@ -1,4 +1,4 @@
-"""Which way into the store a run takes, by what the server answers to the role."""
+"""How a run writes to the store: by the role or by the upload form, as the server allows."""
 
 import http.server
 import os

@@ -1,4 +1,4 @@
-"""The modules of environments: each content is compiled once, and import uses the result."""
+"""Compiled modules of environments: each source is compiled once, and Python imports the result."""
 
 import functools
 import importlib.util

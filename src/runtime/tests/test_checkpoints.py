@@ -1,6 +1,4 @@
-"""Checkpoints: whole units only, one number for one content, nothing that the store has not taken,
-back as it was.
-"""
+"""Checkpoints: only complete units are saved, under one number each, and restored unchanged."""
 
 import hashlib
 import json

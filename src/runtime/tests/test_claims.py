@@ -1,4 +1,4 @@
-"""Who waits for whom on an instance, and that all get their turn, whoever is killed."""
+"""The queue for an instance: runs get their turn in order, whichever of them are killed."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""The variables that a training finds, and the placeholders in what it is told."""
+"""The variables that a training gets, and placeholders in its arguments."""
 
 import json
 import os

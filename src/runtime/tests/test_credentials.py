@@ -1,4 +1,4 @@
-"""The role's credentials: asked for once, renewed in time, and kept while they hold."""
+"""The credentials of the role: requested once, renewed in time, and used while they are valid."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""An instance deletes the fleet that launched it, and no other, whatever tags say."""
+"""An instance deletes only the fleet that launched it, whatever the tags say."""
 
 import os
 import sys

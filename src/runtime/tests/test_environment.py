@@ -1,5 +1,5 @@
-"""Environments: made once, used by every run of the same lock file, each with its own workspace's
-code.
+"""Environments: set up once for all runs with the same lock file; each run imports the code of its
+own workspace.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Scalars of TensorBoard's event files, which a training may write as it likes."""
+"""Scalars in the event files of TensorBoard, which may have any content."""
 
 import os
 import random

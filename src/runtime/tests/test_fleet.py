@@ -1,6 +1,4 @@
-"""A run with a fleet, on its instances: whatever they are killed at, the next one ends what was
-begun.
-"""
+"""A run with a fleet: if a process is killed at any step, the next one completes the run."""
 
 import base64
 import json

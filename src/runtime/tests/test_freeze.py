@@ -1,4 +1,4 @@
-"""A run's own copy of the tree: shared where it can't be changed, copied and verified elsewhere."""
+"""A run's copy of the tree: hard links where files can't be changed, verified copies elsewhere."""
 
 import os
 import pwd

@@ -1,6 +1,4 @@
-"""What root makes in a directory of the training user's, and gives it: never anything else,
-whatever the user puts in the way.
-"""
+"""Directories that root makes for the training user: never outside, whatever links the user sets."""
 
 import errno
 import hashlib

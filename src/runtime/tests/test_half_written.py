@@ -1,6 +1,4 @@
-"""Checkpoints that do not change for a while, and are half of something all the same; and clocks
-that are set back.
-"""
+"""Incomplete checkpoints that do not change for a while, and clocks that are set back."""
 
 import ctypes
 import io
@@ -315,7 +313,9 @@ class ClockTest(Saving):
         self.file_now = 4e9
 
     def set_back(self):
-        """Whatever is written from now on is older than the files so far, which are from the future."""
+        """Whatever is written from now on is older than the files so far, which are from the
+        future.
+        """
         self.file_now = os.stat(self.write("../probe")).st_ctime_ns / 1e9
 
     def ahead(self, it, hours=1):

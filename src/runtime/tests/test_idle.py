@@ -1,5 +1,5 @@
-"""What counts as doing nothing: processors, GPUs, the network, shells. The sampler's samples are
-the test's, processes are real.
+"""When an instance counts as idle: by its processors, GPUs, network and shells. The samples are the
+test's, the processes are real.
 """
 
 import base64

@@ -1,5 +1,5 @@
-"""Whatever the training user puts below its directories, root reads nothing from outside of them,
-and is not held up.
+"""Root reads nothing outside of the training user's directories, whatever links, pipes or mounts
+are in them, and does not block.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What is kept: made by one, waited for by the others, never removed while it is used."""
+"""Shared directories: one run makes them, others wait, and none is removed while it is used."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""The variables that a login shell gives."""
+"""The variables that a login shell sets."""
 
 import os
 import pwd

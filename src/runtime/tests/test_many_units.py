@@ -1,4 +1,4 @@
-"""A look at thousands of units takes work in proportion to their number."""
+"""Searching thousands of units takes work in proportion to their number."""
 
 import os
 import sys

@@ -1,6 +1,4 @@
-"""Secret values never come through, however the stream is cut, and nothing else is lost or kept
-back.
-"""
+"""Secret values are masked however the output is cut, and nothing else is masked, lost or delayed."""
 
 import base64
 import html

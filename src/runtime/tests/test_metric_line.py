@@ -1,4 +1,4 @@
-"""Lines that are metrics, and lines that are none."""
+"""Which lines of a log are metrics."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Metrics: the machine, its GPUs by a program that may hang, and what a training prints."""
+"""Metrics of the machine, of its GPUs, and of what a training prints or writes."""
 
 import json
 import math

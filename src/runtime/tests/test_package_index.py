@@ -1,4 +1,4 @@
-"""The URL of a package index: its login is neither in a text nor in the log."""
+"""The URL of a package index: its login is in no text and no log."""
 
 import os
 import random

@@ -1,6 +1,4 @@
-"""Files and artifacts in the store: each part once, whoever is killed, and nothing that changed
-while it was read.
-"""
+"""Files and artifacts in the store: each part is uploaded once, and no file that changed."""
 
 import hashlib
 import json

@@ -1,6 +1,4 @@
-"""Plans that heal: deltas, histories, recipes, packs; what is tampered with is refused before
-anything is written.
-"""
+"""Syncs by manifests, deltas and packs. Tampered data is refused before anything is written."""
 
 import json
 import os

@@ -1,5 +1,5 @@
-"""Whatever a training starts is gone when its run has ended: what forks by turns, has left its
-session and cleared its environment.
+"""Every process that a training starts is ended with its run, also one that forks all the time,
+leaves its session or clears its environment.
 """
 
 import os

@@ -1,5 +1,5 @@
 """Checkpoints that a training writes into its project: found by rules and by the layouts of
-frameworks, saved, put back in their place.
+frameworks, saved, and restored in their place.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The reporter: whatever it is killed at, the next one makes the store equal to the run."""
+"""The reporter: if it is killed at any step, the next one uploads the rest."""
 
 import fcntl
 import hashlib

@@ -1,5 +1,5 @@
-"""The next attempt of a run on another instance has the same result as one without an
-interruption, whatever is killed on the way, and runs on one instance only.
+"""The next attempt of a run on another instance has the same result as an uninterrupted run, and a
+run is active on one instance only.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Runs: one start for one training, the recorded end, every byte of the log."""
+"""Runs: a training is started once, its end is recorded, and every byte of its log is kept."""
 
 import json
 import os

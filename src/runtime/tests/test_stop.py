@@ -1,5 +1,5 @@
-"""Stopping: SIGTERM for the process that trains, the rest when it has ended, SIGKILL at the end of
-the grace. What a command left running.
+"""Stopping a run: SIGTERM for the training, then for the processes that it leaves, SIGKILL after
+the grace period; and processes that a command leaves running.
 """
 
 import os

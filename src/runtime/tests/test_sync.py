@@ -1,6 +1,4 @@
-"""The tree's rules, over a real archive on loopback: right after a kill anywhere, nothing escapes,
-nothing else is touched.
-"""
+"""Syncing a tree by an archive: a killed sync can be repeated, no path escapes, unknown files stay."""
 
 import gzip
 import hashlib

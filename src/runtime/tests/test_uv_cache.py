@@ -1,6 +1,4 @@
-"""uv's cache stays between set-ups, and nobody but a set-up of the same caller changes what is in
-it.
-"""
+"""uv's cache is kept between set-ups, and only a set-up of the same caller changes it."""
 
 import functools
 import http.server

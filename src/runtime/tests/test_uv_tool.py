@@ -1,4 +1,4 @@
-"""uv is fetched as a wheel from where packages come from, verified, and run only then."""
+"""uv is fetched as a wheel from the package indexes, verified, and only then run."""
 
 import functools
 import hashlib

@@ -1,5 +1,5 @@
-"""The watcher as its client sees it: what it takes, what it refuses, and its ends. The store is a
-server on loopback.
+"""The watcher: which edits it applies, which it refuses, and when it ends. The store is a server on
+loopback.
 """
 
 import base64

@@ -1,5 +1,5 @@
-"""When an instance is ended, and what is done before: with a clock of the test's, and locks and
-files as they are.
+"""When the watchdog shuts an instance down, and what it does before. The clock is the test's; locks
+and files are real.
 """
 
 import fcntl

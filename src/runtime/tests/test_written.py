@@ -1,4 +1,4 @@
-"""The files that a run has written in its directory are found, and no others."""
+"""The files that a run has written are found, and no others."""
 
 import json
 import os
