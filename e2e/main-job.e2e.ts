@@ -429,13 +429,13 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
   });
 
   it('is added by nx add, after which nx report finds nothing that does not fit to Nx', () => {
-    const manifest = JSON.parse(readFileSync(join(workspace, 'package.json'), 'utf8')) as {
+    const packageJson = JSON.parse(readFileSync(join(workspace, 'package.json'), 'utf8')) as {
       devDependencies: Record<string, string>;
     };
-    const { 'nx-ec2': tarball, ...devDependencies } = manifest.devDependencies;
+    const { 'nx-ec2': tarball, ...devDependencies } = packageJson.devDependencies;
     // Files that may be links to those of other workspaces are replaced, not changed.
     for (const path of ['package.json', 'nx.json', 'node_modules/.package-lock.json']) rmSync(join(workspace, path));
-    write('package.json', JSON.stringify({ ...manifest, devDependencies }));
+    write('package.json', JSON.stringify({ ...packageJson, devDependencies }));
     write('nx.json', '{}');
     environment.npm_config_prefer_offline = 'true';
     const command = (...words: string[]) => {
@@ -446,7 +446,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     const added = command('add', `nx-ec2@${tarball}`);
     expect(added.text).toMatch(/Next:\n {2}npx nx g nx-ec2:aws-setup/);
     expect(added.code).toBe(0);
-    const after = JSON.parse(readFileSync(join(workspace, 'package.json'), 'utf8')) as typeof manifest;
+    const after = JSON.parse(readFileSync(join(workspace, 'package.json'), 'utf8')) as typeof packageJson;
     expect(after.devDependencies).toEqual({ ...devDependencies, 'nx-ec2': expect.stringMatching(/^file:.*\.tgz$/) });
     const report = command('report');
     expect(report.text).toMatch(/Registered Plugins:\nnx-ec2\n/);

@@ -2,7 +2,7 @@ import { join, posix } from 'node:path';
 import type { EnvironmentTool } from '../command/plan';
 import type { FoundEnvironment } from '../config/environment/environment';
 import { downloadSize, type DownloadSize } from '../config/environment/lock-size';
-import { requirementsFiles, requirementsIndexes } from '../config/environment/environment-files';
+import { requirementsFiles, requirementsIndexes } from '../config/environment/included-files';
 import { readText } from '../config/syntax/read-text';
 import type { Configuration } from '../config/settings/types';
 

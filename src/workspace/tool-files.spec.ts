@@ -38,7 +38,7 @@ describe('a file that programs act on', () => {
     );
   });
 
-  it('is a manifest or a dot file, at any depth and however its name is spelled', () => {
+  it('is a project file or a dot file, at any depth and however its name is spelled', () => {
     const names = [
       'project.json',
       'package.json',

@@ -4,12 +4,12 @@
  * - A name of a version control system's or Nx's own directory is never written; nor is what makes a directory a bare
  *   git repository, nor a file that changes what is ignored.
  * - A name that begins with a dot is some tool's configuration, but for the few in `INERT`.
- * - Manifests, build files, files that test runners and Python import by name, and `<tool>.config.<extension>`. Those of
+ * - Project files of package managers, build files, files that test runners and Python import by name, and `<tool>.config.<extension>`. Those of
  *   them that test runners and package managers search for below their directory are found in ignored directories too.
  * Names are compared as the most lenient file systems compare them.
  */
 
-import { CONDA_FILES } from '../config/environment/environment-manifests';
+import { CONDA_FILES } from '../config/environment/dependency-files';
 import { withoutIgnorable } from './name-folding';
 
 /** A name as the most lenient of file systems reads it: case, Unicode forms, trailing dots and spaces, NTFS streams. */
@@ -39,7 +39,7 @@ const ALIASED_ON_WINDOWS = /:|[. ]$|^[^.]{1,8}~\d|^(con|prn|aux|nul|com\d|lpt\d)
 /** Names with a dot at their beginning that no tool acts on. */
 const INERT = new Set(['.hydra', '.gitkeep', '.keep', '.ipynb_checkpoints', '.ds_store']);
 
-const MANIFESTS = new Set([
+const TOOL_FILES = new Set([
   // Nx and this plugin
   ...['project.json', 'nx.json', 'workspace.json', 'angular.json', 'lerna.json', 'ec2.config.json'],
   // packages of JavaScript
@@ -148,7 +148,7 @@ const MANIFESTS = new Set([
   ...['truffle-config.js', 'bake.hcl', 'nox.toml', 'invoke.py', 'kustomization.yaml', 'helmfile.yaml'],
 ]);
 /** Bazel reads files of these names; directories of these names are common. */
-const MANIFEST_FILES = new Set(['build', 'workspace']);
+const BAZEL_FILES = new Set(['build', 'workspace']);
 
 /**
  * Test runners and the workspaces of package managers search for these below the directory that they are started in,
@@ -237,8 +237,8 @@ export function toolFile(path: string, platform: NodeJS.Platform = process.platf
     else if (name.startsWith('.'))
       found = { why: 'names that begin with a dot are the configuration of tools', always: false, directory };
     else if (
-      MANIFESTS.has(name) ||
-      (next > path.length && MANIFEST_FILES.has(name)) ||
+      TOOL_FILES.has(name) ||
+      (next > path.length && BAZEL_FILES.has(name)) ||
       (path === part && ENVIRONMENTS.has(name)) ||
       PATTERNS.some((pattern) => pattern.test(name))
     )

@@ -30,7 +30,7 @@ describe('the Python environment of a project', () => {
   };
 
   it.each(['uv.lock', 'python/uv.lock', 'python/apps/uv.lock', 'python/apps/model/uv.lock'])(
-    'is locked by %s, at any height above its manifest',
+    'is locked by %s, in any directory above its dependency file',
     (lock) => {
       expect(detect({ 'python/apps/model/pyproject.toml': PACKAGE, [lock]: '' })).toEqual({
         manager: 'uv',
@@ -47,7 +47,7 @@ describe('the Python environment of a project', () => {
   });
 
   it.each(['environment.yml', 'environment.yaml', 'conda.yaml', 'conda.yml'])(
-    'is made with the nearest manifest (%s), and names the others',
+    'is made with the nearest dependency file (%s), and names the others',
     (file) => {
       const found = find({ 'requirements.txt': '', [`python/${file}`]: '' });
       expect(found.environment).toEqual({ manager: 'conda', root: 'python', file, locked: false });
@@ -56,7 +56,7 @@ describe('the Python environment of a project', () => {
     },
   );
 
-  it('includes the manifest and the lock file of a uv workspace below the root, and no other manifest', () => {
+  it('includes the dependency file and the lock file of a uv workspace below the root, and no other dependency file', () => {
     const files = {
       'python/apps/model/pyproject.toml': PACKAGE,
       'python/pyproject.toml': UV_ROOT,
@@ -76,12 +76,12 @@ describe('the Python environment of a project', () => {
     );
   });
 
-  it('includes the manifest of a uv workspace without a lock file, since it names the members', () => {
+  it('includes the dependency file of a uv workspace without a lock file, since it names the members', () => {
     const files = { 'python/apps/model/pyproject.toml': PACKAGE, 'python/pyproject.toml': UV_ROOT };
     expect(travels(files)).toEqual(Object.keys(files));
   });
 
-  it("includes Poetry's manifest, lock file and settings above the project", () => {
+  it("includes Poetry's dependency file, lock file and settings above the project", () => {
     const poetry = { 'python/poetry.lock': '', 'python/poetry.toml': '', 'python/pyproject.toml': '[tool.poetry]\n' };
     expect(travels({ ...poetry, 'pyproject.toml': '', 'uv.lock': '' })).toEqual(Object.keys(poetry));
     expect(detect(poetry)).toEqual({ manager: 'poetry', root: 'python', file: 'pyproject.toml', locked: true });
@@ -116,7 +116,7 @@ describe('the Python environment of a project', () => {
     const OWN = { 'python/apps/model/requirements.txt': 'torch\n' };
 
     it.each(['node train.js', '/usr/bin/node train.js', 'npm run train', 'Rscript x.R', 'julia x.jl', './train'])(
-      'that is not Python has none by a manifest above: %s',
+      'that is not Python has none from a dependency file above: %s',
       (command) => {
         expect(detect(ROOT, { command }).manager).toBe('none');
         expect(travels(ROOT, { command })).toEqual([]);
@@ -195,7 +195,7 @@ describe('the Python environment of a project', () => {
     expect(detect(files, { environment: 'uv' }).manager).toBe('uv');
   });
 
-  it('names a manifest that is not valid TOML, and still finds the files for the project graph', () => {
+  it('names a dependency file that is not valid TOML, and still finds the files for the project graph', () => {
     const files = { 'python/apps/model/pyproject.toml': '[project' };
     expect(() => find(files)).toThrow(expect.objectContaining({ code: 'TOML' }));
     expect(travels(files)).toEqual([]);

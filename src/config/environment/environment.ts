@@ -5,20 +5,20 @@ import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { commandLanguage } from './command-language';
 import type { EnvironmentChoice } from './environment-choice';
-import { namedBySetup, requirementsFiles } from './environment-files';
+import { namedBySetup, requirementsFiles } from './included-files';
 import type { EnvironmentManager } from './environment-manager';
 import {
   directoriesUp,
-  manifestsIn,
-  type Manifest,
+  dependencyFilesIn,
+  type DependencyFile,
   type ReadFiles,
   type UnsupportedTool,
-} from './environment-manifests';
+} from './dependency-files';
 import { quoteWord } from '../syntax/words';
 
 export interface PythonEnvironment {
   manager: EnvironmentManager;
-  /** Workspace-relative directory of the manifest; '' is the workspace's root. */
+  /** Workspace-relative directory of the dependency file; '' is the workspace's root. */
   root: string;
   file: string;
   locked: boolean;
@@ -28,7 +28,7 @@ export interface FoundEnvironment {
   environment: PythonEnvironment;
   /** The files that the environment is made of, workspace-relative and sorted. */
   files: string[];
-  /** Manifests that are not used, since a nearer one is. */
+  /** Dependency files that are not used, because a nearer one is. */
   unused: string[];
 }
 
@@ -58,7 +58,7 @@ export function environmentFiles(
 }
 
 /**
- * The tool that a project's Python environment is made with: that of the nearest manifest, from the project up to the
+ * The tool that a project's Python environment is made with: that of the nearest dependency file, from the project up to the
  * workspace's root.
  * @param paths the files that are sent: no other counts.
  */
@@ -127,10 +127,10 @@ export function unsupportedTool({
   projectRoot,
   choice,
   files,
-}: Omit<Project, 'workspaceRoot'> & { files: ReadFiles }): (UnsupportedTool & { manifest: string }) | null {
+}: Omit<Project, 'workspaceRoot'> & { files: ReadFiles }): (UnsupportedTool & { dependencyFile: string }) | null {
   const { chosen } = search(projectRoot === '.' ? '' : projectRoot, choice, files, 'manager');
   if (!chosen?.unsupported || isSetUpByProject(chosen.unsupported.tool, choice)) return null;
-  return { ...chosen.unsupported, manifest: pathOf(chosen) };
+  return { ...chosen.unsupported, dependencyFile: pathOf(chosen) };
 }
 
 /** A command line that runs in the environment that a tool makes. */
@@ -151,7 +151,7 @@ function search(
   { environment, command, setup }: EnvironmentChoice,
   files: ReadFiles,
   wanted: 'files' | 'manager',
-): { chosen?: Manifest; others: Manifest[] } {
+): { chosen?: DependencyFile; others: DependencyFile[] } {
   if (environment === 'none') return { others: [] };
   let directories = directoriesUp(own);
   if (environment === 'auto' && command) {
@@ -160,12 +160,12 @@ function search(
     if (language === 'other' && (setup === null || wanted === 'manager')) return { others: [] };
     if (language === 'maybe' && setup === null) directories = [own];
   }
-  const manifests = directories.flatMap((directory) => manifestsIn(directory, files));
-  const chosen = manifests.find(({ manager }) => environment === 'auto' || manager === environment);
-  return { chosen, others: manifests.filter((each) => each !== chosen) };
+  const dependencyFiles = directories.flatMap((directory) => dependencyFilesIn(directory, files));
+  const chosen = dependencyFiles.find(({ manager }) => environment === 'auto' || manager === environment);
+  return { chosen, others: dependencyFiles.filter((each) => each !== chosen) };
 }
 
-function filesOf(chosen: Manifest | undefined, own: string, files: ReadFiles): string[] {
+function filesOf(chosen: DependencyFile | undefined, own: string, files: ReadFiles): string[] {
   if (!chosen) return [];
   const beside = (directory: string, ...names: string[]) => names.map((name) => posix.join(directory, name));
   const versions = directoriesUp(own).flatMap((directory) => beside(directory, '.python-version'));
@@ -179,11 +179,11 @@ function filesOf(chosen: Manifest | undefined, own: string, files: ReadFiles): s
   return [...new Set(found)].filter(files.exists).sort();
 }
 
-function pathOf({ root, file }: Manifest): string {
+function pathOf({ root, file }: DependencyFile): string {
   return posix.join(root, file);
 }
 
-function assertUnambiguous({ root }: Manifest, { environment }: EnvironmentChoice, { exists }: ReadFiles): void {
+function assertUnambiguous({ root }: DependencyFile, { environment }: EnvironmentChoice, { exists }: ReadFiles): void {
   if (environment !== 'auto' || !['uv.lock', 'poetry.lock'].every((name) => exists(posix.join(root, name)))) return;
   throw new Problem('ENVIRONMENT_AMBIGUOUS', `${posix.join(root, 'uv.lock')} and poetry.lock both exist.`, {
     next: 'Remove one, or set "train.environment".',
@@ -191,16 +191,16 @@ function assertUnambiguous({ root }: Manifest, { environment }: EnvironmentChoic
 }
 
 /** nx-ec2 does not run these tools by itself: the project says how, in its set-up and its command. */
-function assertSupported(manifest: Manifest, { command, setup, script }: EnvironmentChoice): void {
-  const { tool, setUp } = manifest.unsupported!;
+function assertSupported(dependencyFile: DependencyFile, { command, setup, script }: EnvironmentChoice): void {
+  const { tool, setUp } = dependencyFile.unsupported!;
   if (isSetUpByProject(tool, { command, setup })) return;
   const line = command?.map(quoteWord).join(' ') ?? `python ${script === undefined ? '<script>' : quoteWord(script)}`;
-  const within = commandOfTool(manifest.unsupported!, line);
+  const within = commandOfTool(dependencyFile.unsupported!, line);
   throw new Problem(
     'ENVIRONMENT_UNSUPPORTED',
-    `${printablePath(pathOf(manifest))} describes an environment of ${tool}, which nx-ec2 can't set up.`,
+    `${printablePath(pathOf(dependencyFile))} describes an environment of ${tool}, which nx-ec2 can't set up.`,
     {
-      next: `Set ${sanitizeForTerminal(`"train.setup": "${setUp}" and "train.command": ${JSON.stringify(within)}`)} in ec2.config.json, with ${tool} on the instance; or "train.environment" to none or to the tool of another manifest (uv, poetry, conda, pip).`,
+      next: `Set ${sanitizeForTerminal(`"train.setup": "${setUp}" and "train.command": ${JSON.stringify(within)}`)} in ec2.config.json, with ${tool} on the instance; or "train.environment" to none or to the tool of another dependency file (uv, poetry, conda, pip).`,
     },
   );
 }

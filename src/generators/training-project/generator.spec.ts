@@ -57,7 +57,7 @@ describe('training-project', () => {
   it.each([
     ['uv.lock and pyproject.toml', { 'uv.lock': '', 'pyproject.toml': '[project]\nname = "all"\n' }, true],
     ['nothing', {}, true],
-    ['a manifest in another directory', { 'other/requirements.txt': '' }, true],
+    ['a dependency file in another directory', { 'other/requirements.txt': '' }, true],
     ['requirements.txt', { 'requirements.txt': '' }, false],
     ['poetry.lock', { 'models/pyproject.toml': '[tool.poetry]\n', 'models/poetry.lock': '' }, false],
     ['environment.yml', { 'models/environment.yml': '' }, false],

@@ -7,7 +7,7 @@ import {
   OverwriteStrategy,
   type Tree,
 } from '@nx/devkit';
-import { directoriesUp, manifestsIn } from '../../config/environment/environment-manifests';
+import { directoriesUp, dependencyFilesIn } from '../../config/environment/dependency-files';
 import { Problem } from '../../report/problem';
 import trainingTargets from '../training-targets/generator';
 import { withoutStack } from '../without-stack';
@@ -90,7 +90,7 @@ function projectRoot(directory: string): string {
 /** uv, which nx-ec2 fetches for an instance that lacks it; none where a directory above has an environment of another tool. */
 function detected(tree: Tree, root: string): 'uv' | 'none' {
   const files = { exists: (path: string) => tree.isFile(path), read: (path: string) => tree.read(path, 'utf8') ?? '' };
-  const [nearest] = directoriesUp(root).flatMap((directory) => manifestsIn(directory, files));
+  const [nearest] = directoriesUp(root).flatMap((directory) => dependencyFilesIn(directory, files));
   return !nearest || nearest.manager === 'uv' ? 'uv' : 'none';
 }
 

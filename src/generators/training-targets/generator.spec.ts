@@ -199,9 +199,9 @@ describe('training-targets', () => {
     it.each([
       ['pdm.lock', 'pdm sync', 'pdm run'],
       ['pixi.toml', 'pixi install', 'pixi run'],
-    ])('has the commands of a tool that nx-ec2 does not run (%s)', async (manifest, setup, run) => {
+    ])('has the commands of a tool that nx-ec2 does not run (%s)', async (dependencyFile, setup, run) => {
       tree.write('models/model/pyproject.toml', '[project]\nname = "model"\n');
-      tree.write(`models/model/${manifest}`, '');
+      tree.write(`models/model/${dependencyFile}`, '');
       tree.write('models/model/train.py', 'import os\nrank = os.environ["LOCAL_RANK"]\n');
       await trainingTargets(tree, { project: 'model', script: 'train.py' });
       const file = 'models/model/ec2.config.json';

@@ -123,9 +123,9 @@ function startedBy(
   if (tool === null) return start;
   return {
     command: commandOfTool(tool, start.command ?? `python ${quoteWord(start.script!)}`),
-    why: `${start.why}, ${tool.manifest}`,
+    why: `${start.why}, ${tool.dependencyFile}`,
     setup: tool.setUp,
-    setupWhy: tool.manifest,
+    setupWhy: tool.dependencyFile,
   };
 }
 

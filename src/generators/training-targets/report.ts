@@ -1,7 +1,7 @@
 import { CONFIG_FILE } from '../../config/sources/config-file';
 import { environmentChoice } from '../../config/environment/environment-choice';
 import { describeEnvironment, findEnvironment, unsupportedTool } from '../../config/environment/environment';
-import type { ReadFiles } from '../../config/environment/environment-manifests';
+import type { ReadFiles } from '../../config/environment/dependency-files';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal, printableJson } from '../../report/terminal-text';
 import type { Tree } from '@nx/devkit';

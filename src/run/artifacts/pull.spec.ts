@@ -315,7 +315,7 @@ describe('pulling a run', () => {
       expect(listed(output)).toEqual(['checkpoints/1/step-5/w.pt', 'notes.txt']);
     });
 
-    it('brings manifests where the directory is ignored, says so once, and never a git directory', async () => {
+    it('downloads project files of tools into an ignored directory, says so once, and never a git directory', async () => {
       writeFileSync(join(top, '.gitignore'), 'artifacts\n');
       expect((await pull(await saved())).heldBack.map(({ path }) => path)).not.toContain('artifacts/project.json');
       expect(existsSync(join(output, 'project.json'))).toBe(true);

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { CONDA_FILES } from '../../config/environment/environment-manifests';
+import { CONDA_FILES } from '../../config/environment/dependency-files';
 
 /** Packages that one of two lock files names and the other does not, or in another version. */
 export interface PackageChanges {

@@ -52,15 +52,17 @@ const NODE: [lock: string, run: string, install: string][] = [
 ];
 
 function ofNode(files: ProjectFiles): Start | null {
-  const manifest = parsed(files.read('package.json'));
-  const script = manifest?.scripts?.train;
-  if (!manifest || typeof script !== 'string' || script.trim() === '') return null;
+  const packageJson = parsed(files.read('package.json'));
+  const script = packageJson?.scripts?.train;
+  if (!packageJson || typeof script !== 'string' || script.trim() === '') return null;
   const [lock, run, install] = NODE.find(([name]) => files.paths.includes(name)) ?? [
     null,
     'npm run train',
     'npm install',
   ];
-  const needs = [manifest.dependencies, manifest.devDependencies].some((each) => Object.keys(each ?? {}).length > 0);
+  const needs = [packageJson.dependencies, packageJson.devDependencies].some(
+    (each) => Object.keys(each ?? {}).length > 0,
+  );
   return {
     // Without a package manager in between, the training gets the signals itself.
     command: isPlainNode(script) ? script : run,

@@ -10,15 +10,15 @@ export interface ReadFiles {
   onInvalid?(path: string, error: Error): void;
 }
 
-/** A file that an environment can be made of. */
-export interface Manifest {
+/** A file from which an environment can be made. */
+export interface DependencyFile {
   manager: Exclude<EnvironmentManager, 'none'> | 'unsupported';
   /** Workspace-relative directory; '' is the workspace's root. */
   root: string;
   file: string;
   /** The path of its lock file. */
   lock: string | null;
-  /** Paths of files that belong to it: the manifest of its workspace, say. */
+  /** Paths of files that belong to it: for example the dependency file of its workspace. */
   more: string[];
   unsupported?: UnsupportedTool;
 }
@@ -37,12 +37,12 @@ const HATCH: UnsupportedTool = { tool: 'hatch', setUp: 'hatch env create', run: 
 
 type Table = Record<string, unknown>;
 
-/** The manifests of a directory, the one that decides first. */
-export function manifestsIn(root: string, files: ReadFiles): Manifest[] {
+/** The dependency files of a directory, in order of precedence. */
+export function dependencyFilesIn(root: string, files: ReadFiles): DependencyFile[] {
   const at = (name: string) => posix.join(root, name);
   const has = (name: string) => files.exists(at(name));
-  const found: Manifest[] = [];
-  const add = (manager: Manifest['manager'], file: string, rest: Partial<Manifest> = {}) =>
+  const found: DependencyFile[] = [];
+  const add = (manager: DependencyFile['manager'], file: string, rest: Partial<DependencyFile> = {}) =>
     found.push({ manager, root, file, lock: null, more: [], ...rest });
   const toml = has('pyproject.toml') ? tableOf(at('pyproject.toml'), files) : null;
   const tool = table(toml?.tool);
@@ -66,14 +66,14 @@ export function directoriesUp(directory: string): string[] {
   return parts.map((_, n) => parts.slice(0, parts.length - n).join('/')).concat('');
 }
 
-/** The lock of a project of uv and the manifest of the uv workspace that it is a member of: the nearest ones. */
-function uvWorkspace(root: string, files: ReadFiles): Pick<Manifest, 'lock' | 'more'> {
+/** The lock of a project of uv and the dependency file of the uv workspace that it is a member of: the nearest ones. */
+function uvWorkspace(root: string, files: ReadFiles): Pick<DependencyFile, 'lock' | 'more'> {
   const up = directoriesUp(root);
   const lock = up.map((directory) => posix.join(directory, 'uv.lock')).find(files.exists) ?? null;
-  const manifests = up.map((directory) => posix.join(directory, 'pyproject.toml')).filter(files.exists);
+  const pyprojects = up.map((directory) => posix.join(directory, 'pyproject.toml')).filter(files.exists);
   const isRoot = (path: string) => table(table(tableOf(path, files).tool).uv).workspace !== undefined;
   const beside = lock === null ? [] : [posix.join(posix.dirname(lock), 'pyproject.toml')].filter(files.exists);
-  return { lock, more: [...beside, ...manifests.filter(isRoot).slice(0, 1)] };
+  return { lock, more: [...beside, ...pyprojects.filter(isRoot).slice(0, 1)] };
 }
 
 /** The build tables of these tools alone say nothing of an environment: uv installs such a project as well. */

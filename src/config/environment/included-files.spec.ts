@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { includedRequirements, insideWorkspace, requirementsFiles, requirementsIndexes } from './environment-files';
+import { includedRequirements, insideWorkspace, requirementsFiles, requirementsIndexes } from './included-files';
 
 describe('the files that a requirements file includes', () => {
   it.each([

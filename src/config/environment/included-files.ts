@@ -11,7 +11,7 @@ const INCLUDE =
 export function insideWorkspace(directory: string, path: string): string | null {
   if (posix.isAbsolute(path)) return null;
   const joined = posix.join(directory, path);
-  return joined === '.' || joined === '..' || joined.startsWith('../') ? null : joined;
+  return joined === '.' || joined === '..' || joined.startsWith('..') ? null : joined;
 }
 
 /** The other files of requirements that a requirements file or a conda file names: workspace-relative paths. */
