@@ -143,7 +143,7 @@ withConnection(
     .option('--apply', 'remove them; without this, nothing is changed')
     .option('--older-than <duration>', 'keep objects younger than this; at least 7d', '14d')
     .option('--refs-older-than <duration>', 'keep nothing for trees that were not synced for this time', '90d')
-    .option('--keep-records <number>', 'number of newest snapshots to keep of each project in use, however old', '20')
+    .option('--keep-snapshots <number>', 'number of newest snapshots to keep of each project in use, however old', '20')
     .option(
       '--runs-older-than <duration>',
       'remove runs that were not written to for this time, and all their files',

@@ -9,13 +9,13 @@ describe('nx-ec2 store prune', () => {
   beforeAll(async () => {
     at = await StoreFixture.start();
     const pack = await at.pack();
-    await at.ref([await at.record([pack])]);
+    await at.ref([await at.manifest([pack])]);
     await at.ref([], 'old/i-2');
     await at.index([await at.pack()]);
     await at.run('20260101-000000-model-aaaaaa', { v: 1, state: 'ended', snapshot: '', checkpoints: [] });
     at.age(100);
     await at.run('20260301-000000-model-aaaaaa', { v: 1, state: 'ended', snapshot: '', checkpoints: [] });
-    await at.ref([await at.record([pack])]);
+    await at.ref([await at.manifest([pack])]);
   });
   afterAll(() => at.close());
 
@@ -30,7 +30,7 @@ describe('nx-ec2 store prune', () => {
     const defaults = {
       olderThan: '14d',
       refsOlderThan: '90d',
-      keepRecords: '0',
+      keepSnapshots: '0',
       bucket: 'bucket',
       prefix: 'team',
       runsOlderThan: '90d',
@@ -79,8 +79,8 @@ describe('nx-ec2 store prune', () => {
     [{ refsOlderThan: '8d' }, 'PRUNE_OPTION', /--refs-older-than=8d is less than/],
     [{ runsOlderThan: '8d' }, 'PRUNE_OPTION', /--runs-older-than=8d is less than/],
     [{ keepRuns: 'all' }, 'PRUNE_OPTION', /--keep-runs takes a whole number/],
-    [{ keepRecords: '-1' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
-    [{ keepRecords: '1.5' }, 'PRUNE_OPTION', /--keep-records takes a whole number/],
+    [{ keepSnapshots: '-1' }, 'PRUNE_OPTION', /--keep-snapshots takes a whole number/],
+    [{ keepSnapshots: '1.5' }, 'PRUNE_OPTION', /--keep-snapshots takes a whole number/],
     [{ bucket: 'B' }, 'CONFIG_INVALID', /--bucket: must be the name of an S3 bucket/],
     [{ bucket: undefined }, 'CONFIG_MISSING', /No bucket is configured/],
     [{ bucket: 'nowhere' }, 'STORE_LIST', /NoSuchBucket/],

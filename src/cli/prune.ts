@@ -16,7 +16,7 @@ export interface PruneOptions {
   apply?: boolean;
   olderThan: string;
   refsOlderThan: string;
-  keepRecords: string;
+  keepSnapshots: string;
   runsOlderThan: string;
   keepRuns: string;
   bucket?: string;
@@ -35,14 +35,14 @@ const PROGRESS_INTERVAL_MS = 2_000;
 const LABELS: Record<Parameters<NonNullable<PruneStoreOptions['onProgress']>>[0], string> = {
   indexes: 'Reading indexes',
   listing: 'Listing',
-  records: 'Reading records',
+  manifests: 'Reading manifests',
   merging: 'Merging indexes',
   removing: 'Removing',
 };
 
 const KINDS: [keyof Pruned['kinds'], string][] = [
   ['pack', 'packs'],
-  ['record', 'manifests'],
+  ['manifest', 'manifests'],
   ['ref', 'refs'],
   ['runtime', 'runtimes'],
   ['run', 'objects of runs'],
@@ -98,9 +98,9 @@ function limits(options: PruneOptions): Omit<PruneStoreOptions, 'onProgress'> {
     throw new Problem('PRUNE_OPTION', `--refs-older-than=${options.refsOlderThan} is less than --older-than.`);
   if (runsOlderThan < olderThan)
     throw new Problem('PRUNE_OPTION', `--runs-older-than=${options.runsOlderThan} is less than --older-than.`);
-  const keepRecords = whole('--keep-records', options.keepRecords);
+  const keepSnapshots = whole('--keep-snapshots', options.keepSnapshots);
   const keepRuns = whole('--keep-runs', options.keepRuns);
-  return { apply: options.apply ?? false, olderThan, refsOlderThan, keepRecords, runsOlderThan, keepRuns };
+  return { apply: options.apply ?? false, olderThan, refsOlderThan, keepSnapshots, runsOlderThan, keepRuns };
 }
 
 function whole(option: string, text: string): number {

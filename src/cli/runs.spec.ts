@@ -212,7 +212,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
 
   it('compares what it can where code or lists are gone', async () => {
     const { store, keys } = pipe.session;
-    await store.delete([keys.record(before.snapshot), `${keys.run(before.id)}artifacts.json`]);
+    await store.delete([keys.manifest(before.snapshot), `${keys.run(before.id)}artifacts.json`]);
     const { out, error } = await printed((reporter) => diff(before.id, after.id, where(), reporter));
     expect(error).toBeNull();
     expect(out).toMatch(/code\n {2}The store has no manifest of the snapshot/);

@@ -157,7 +157,7 @@ class Doctor {
 
   private async checkSecret(): Promise<void> {
     try {
-      const parameter = await this.store.recordKeys.check(this.keys);
+      const parameter = await this.store.signingKeys.check(this.keys);
       this.findings.add(SIGNING, true, `the secret of the store is the parameter ${parameter}`);
     } catch (error) {
       this.findings.addFailure(SIGNING, error as Problem, null);

@@ -232,7 +232,7 @@ describe('the table of permissions', () => {
     const output = `${shop.workspace}-out`;
     await as('nx-ec2 runs checkout', () => checkout(first, { ...where, output }, shop.reporter()));
     rmSync(output, { recursive: true });
-    const ages = { olderThan: '14d', refsOlderThan: '90d', keepRecords: '20', runsOlderThan: '90d', keepRuns: '20' };
+    const ages = { olderThan: '14d', refsOlderThan: '90d', keepSnapshots: '20', runsOlderThan: '90d', keepRuns: '20' };
     for (const apply of [false, true])
       await as('nx-ec2 store prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.reporter()));
     const { list } = (await verb('list')) as typeof List;

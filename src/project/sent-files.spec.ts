@@ -68,7 +68,7 @@ describe('an edited file and a list of artifacts that lies', () => {
     return screenArtifacts(listed!.files, { output: join(workspace, 'model'), sent }, fold);
   };
   const store = () =>
-    at.store.put(at.keys().record(snapshot.id), encodeFull(snapshot, { packs: [], recipes: {}, inline: {} }));
+    at.store.put(at.keys().manifest(snapshot.id), encodeFull(snapshot, { packs: [], recipes: {}, inline: {} }));
 
   it.each([
     ['it was not sent', { was: null }],
@@ -95,7 +95,7 @@ describe('an edited file and a list of artifacts that lies', () => {
     ['is not there', null],
     ['was exchanged', Buffer.from('x')],
   ])('is held back, and so is every file that differs, where the record of the snapshot %s', async (_what, bytes) => {
-    if (bytes) await at.store.put(at.keys().record(snapshot.id), bytes);
+    if (bytes) await at.store.put(at.keys().manifest(snapshot.id), bytes);
     const { heldBack, accepted } = await screen({});
     expect(heldBack.map(({ path }) => path)).toEqual(['artifacts/sent', 'artifacts/edited']);
     expect(accepted).toEqual([]);

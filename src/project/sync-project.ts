@@ -3,8 +3,8 @@ import type { Reporter } from '../report/reporter';
 import { formatCount, formatDuration, formatSize } from '../report/units';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { selectTransport } from '../sync/transport/select-transport';
-import { synchronise } from '../sync/pipeline/sync-tree';
-import type { Synchronised, SyncOptions } from '../sync/pipeline/types';
+import { syncTree } from '../sync/pipeline/sync-tree';
+import type { SyncResult, SyncOptions } from '../sync/pipeline/types';
 import { assertReady } from './assert-ready';
 import type { EnvironmentNeeds } from './environment-needs';
 import { describeLeftOut, warnLarge } from './describe-files';
@@ -26,12 +26,12 @@ export async function push<R extends SyncReply>(
     /** What the run to start needs of the instance. */
     needs?: () => EnvironmentNeeds | null;
   } & Pick<SyncOptions, 'force' | 'run' | 'watch' | 'storeFirst'>,
-): Promise<Synchronised<R>> {
+): Promise<SyncResult<R>> {
   const { reporter, configuration } = session;
   const started = steadyNow();
   let scanned = options.first;
   let planned = '';
-  const result = await synchronise<R>(
+  const result = await syncTree<R>(
     { ...session, signal: options.signal },
     selectTransport(configuration.sync.transport),
     {
@@ -61,7 +61,7 @@ export async function push<R extends SyncReply>(
   return result;
 }
 
-function describeSync<R extends SyncReply>(session: Session, result: Synchronised<R>, ms: number): void {
+function describeSync<R extends SyncReply>(session: Session, result: SyncResult<R>, ms: number): void {
   const { reporter } = session;
   const { sent, snapshot } = result;
   const how = sent.uploaded ? `${formatSize(sent.uploaded)} uploaded` : 'nothing uploaded';

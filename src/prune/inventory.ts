@@ -2,7 +2,7 @@ import type { Store } from '../store/store';
 import type { StoredKey } from '../store/objects/types';
 
 /** What an object of the store is, by its name: docs/reference/formats.md, "Store". */
-export type Kind = 'pack' | 'index' | 'record' | 'ref' | 'runtime' | 'run' | 'key' | 'temporary';
+export type Kind = 'pack' | 'index' | 'manifest' | 'ref' | 'runtime' | 'run' | 'key' | 'temporary';
 
 export interface Item {
   kind: Kind;
@@ -29,7 +29,7 @@ const NAMES: [Kind, RegExp][] = [
   ['pack', /^packs\/[0-9a-f]{64}$/],
   ['index', /^indexes\/(\d{8}T\d{9}-[0-9a-f]{16}|pending-deletes)$/],
   ['runtime', /^runtime\/[0-9a-f]{64}$/],
-  ['record', /^projects\/([^/]+)\/manifests\/[0-9a-f]{64}$/],
+  ['manifest', /^projects\/([^/]+)\/manifests\/[0-9a-f]{64}$/],
   ['ref', /^projects\/([^/]+)\/ref\/[^/]+\/[^/]+$/],
   ['run', /^projects\/([^/]+)\/run\/([^/]+)\/[^]+$/],
   ['key', /^projects\/([^/]+)\/key\/[^/]+$/],

@@ -9,8 +9,8 @@ export interface Reachable {
 }
 
 /**
- * The names of all that is needed: what is young; refs that are not stale, what they name; the newest records of their
- * projects; runs that are not old, the newest ones, and their code; and what all these records name in turn.
+ * The names of all that is needed: what is young; refs that are not stale, what they name; the newest manifests of their
+ * projects; runs that are not old, the newest ones, and their code; and what all these manifests name in turn.
  * @param now ms since the epoch, by S3's clock.
  */
 export async function markReachable(
@@ -20,8 +20,8 @@ export async function markReachable(
   reader: Reader,
 ): Promise<Reachable> {
   const runs = await findReachableRuns(items.values(), limits, now, reader);
-  const reachable = new Set([...runs.own, ...runs.records]);
-  const records = new Map<string, Item[]>();
+  const reachable = new Set([...runs.own, ...runs.manifests]);
+  const manifests = new Map<string, Item[]>();
   const refs: Item[] = [];
   for (const item of items.values()) {
     const age = now - item.modified;
@@ -30,21 +30,21 @@ export async function markReachable(
     } else if (item.kind !== 'run' && item.kind !== 'key' && (item.kind === 'index' || age < limits.olderThan)) {
       reachable.add(item.name);
     }
-    if (item.kind !== 'record') continue;
-    const ofProject = records.get(item.project);
+    if (item.kind !== 'manifest') continue;
+    const ofProject = manifests.get(item.project);
     if (ofProject) ofProject.push(item);
-    else records.set(item.project, [item]);
+    else manifests.set(item.project, [item]);
   }
   for (const { name } of refs) reachable.add(name);
   for (const names of await reader.refs(refs))
-    for (const name of [...names.records, names.runtime]) reachable.add(name);
+    for (const name of [...names.manifests, names.runtime]) reachable.add(name);
   for (const project of new Set(refs.map((ref) => ref.project))) {
-    const newest = (records.get(project) ?? []).sort((a, b) => b.modified - a.modified);
-    for (const { name } of newest.slice(0, limits.keepRecords)) reachable.add(name);
+    const newest = (manifests.get(project) ?? []).sort((a, b) => b.modified - a.modified);
+    for (const { name } of newest.slice(0, limits.keepSnapshots)) reachable.add(name);
   }
-  let unread = [...reachable].flatMap((name) => items.get(name) ?? []).filter(({ kind }) => kind === 'record');
+  let unread = [...reachable].flatMap((name) => items.get(name) ?? []).filter(({ kind }) => kind === 'manifest');
   while (unread.length) {
-    const read = await reader.records(unread);
+    const read = await reader.manifests(unread);
     unread = [];
     for (const { base, packs } of read) {
       for (const pack of packs) reachable.add(pack);

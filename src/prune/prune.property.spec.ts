@@ -10,7 +10,7 @@ const REFS_OLDER = 90;
 /** A store's life, oldest first: what each sync wrote, and how many days ago. */
 interface Life {
   packs: { age: number; indexed: boolean }[];
-  records: { project: number; age: number; base: number | null; packs: number[] }[];
+  manifests: { project: number; age: number; base: number | null; packs: number[] }[];
   refs: { project: number; age: number; history: number[] }[];
   keep: number;
 }
@@ -28,7 +28,7 @@ const life: fc.Arbitrary<Life> = fc
   .chain(({ packs, count, keep }) =>
     fc.record({
       packs: fc.constant(packs),
-      records: fc.tuple(
+      manifests: fc.tuple(
         ...Array.from({ length: count }, (_, index) =>
           fc.record({
             project: fc.nat(1),
@@ -44,26 +44,26 @@ const life: fc.Arbitrary<Life> = fc
   );
 
 /** What is needed, said as docs/reference/formats.md says it, by nothing that prune uses. Pairs of kind and number. */
-function reachableOf({ packs, records, refs, keep }: Life): Set<string> {
+function reachableOf({ packs, manifests, refs, keep }: Life): Set<string> {
   const reachablePacks = refs.filter((ref) => ref.age < REFS_OLDER);
   const reach = (index: number): number[] => {
-    const { base, project } = records[index];
-    const follows = base !== null && base !== index && records[base].project === project;
+    const { base, project } = manifests[index];
+    const follows = base !== null && base !== index && manifests[base].project === project;
     return follows ? [index, ...reach(base)] : [index];
   };
-  const roots = records.flatMap((record, index) => {
-    const named = reachablePacks.some((ref) => ref.project === record.project && ref.history.includes(index));
-    const newer = records.filter((other, at) => {
-      const later = other.age < record.age || (other.age === record.age && at < index);
-      return other.project === record.project && later;
+  const roots = manifests.flatMap((manifest, index) => {
+    const named = reachablePacks.some((ref) => ref.project === manifest.project && ref.history.includes(index));
+    const newer = manifests.filter((other, at) => {
+      const later = other.age < manifest.age || (other.age === manifest.age && at < index);
+      return other.project === manifest.project && later;
     });
-    const kept = reachablePacks.some(({ project }) => project === record.project) && newer.length < keep;
-    return named || kept || record.age < OLDER ? [index] : [];
+    const kept = reachablePacks.some(({ project }) => project === manifest.project) && newer.length < keep;
+    return named || kept || manifest.age < OLDER ? [index] : [];
   });
   const kept = [...new Set(roots.flatMap(reach))];
   return new Set([
-    ...kept.map((index) => `record ${index}`),
-    ...kept.flatMap((index) => records[index].packs.map((pack) => `pack ${pack}`)),
+    ...kept.map((index) => `manifest ${index}`),
+    ...kept.flatMap((index) => manifests[index].packs.map((pack) => `pack ${pack}`)),
     ...packs.flatMap((pack, index) => (pack.age < OLDER ? [`pack ${index}`] : [])),
     ...refs.flatMap((ref, index) => (ref.age < REFS_OLDER ? [`ref ${index}`] : [])),
   ]);
@@ -82,7 +82,7 @@ describe('prune, whatever a store has been through', () => {
         // Records of one age would be in no order: they are told apart by their number.
         const told = {
           ...drawn,
-          records: drawn.records.map((each, index) => ({ ...each, age: each.age + index / 1000 })),
+          manifests: drawn.manifests.map((each, index) => ({ ...each, age: each.age + index / 1000 })),
         };
         at.empty();
         const names = new Map<string, string>();
@@ -97,17 +97,17 @@ describe('prune, whatever a store has been through', () => {
           made(`pack ${index}`, at.keys().pack(packs[index].sha256), each.age);
           if (each.indexed) ages.set(await at.index([packs[index]]), each.age);
         }
-        const records: Snapshot[] = [];
+        const manifests: Snapshot[] = [];
         const project = (index: number) => `project ${index}`;
-        for (const [index, each] of told.records.entries()) {
-          const base = each.base !== null && each.base !== index && records[each.base];
-          const follows = base && told.records[each.base!].project === each.project;
+        for (const [index, each] of told.manifests.entries()) {
+          const base = each.base !== null && each.base !== index && manifests[each.base];
+          const follows = base && told.manifests[each.base!].project === each.project;
           const of = each.packs.map((pack) => packs[pack]);
-          records.push(await at.record(of, follows ? base : null, project(each.project)));
-          made(`record ${index}`, at.keys(project(each.project)).record(records[index].id), each.age);
+          manifests.push(await at.manifest(of, follows ? base : null, project(each.project)));
+          made(`manifest ${index}`, at.keys(project(each.project)).manifest(manifests[index].id), each.age);
         }
         for (const [index, each] of told.refs.entries()) {
-          const history = each.history.map((record) => records[record]);
+          const history = each.history.map((manifest) => manifests[manifest]);
           made(`ref ${index}`, await at.ref(history, `tree/i-${index}`, project(each.project)), each.age);
         }
         at.age(ages);
@@ -115,7 +115,7 @@ describe('prune, whatever a store has been through', () => {
         const limits = {
           olderThan: OLDER * DAY,
           refsOlderThan: REFS_OLDER * DAY,
-          keepRecords: told.keep,
+          keepSnapshots: told.keep,
           apply: true,
           runsOlderThan: REFS_OLDER * DAY,
           keepRuns: 0,

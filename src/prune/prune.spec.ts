@@ -5,13 +5,13 @@ import type { Snapshot } from '../snapshot/snapshot';
 import type { Pack } from '../store/packs/pack';
 import type { Store } from '../store/store';
 import { recordOf, signAs } from '../run/record/saved-run.fixture';
-import { RunKeys } from '../store/record-keys';
+import { RunKeys } from '../store/signing-keys';
 import { prune, type PruneStoreOptions } from './prune';
 import { remove } from './remove';
 import { DAY, StoreFixture } from '../store/store.fixture';
 
 const PREFIX = 'team';
-const LIMITS = { olderThan: 14 * DAY, refsOlderThan: 90 * DAY, keepRecords: 0, runsOlderThan: 90 * DAY, keepRuns: 0 };
+const LIMITS = { olderThan: 14 * DAY, refsOlderThan: 90 * DAY, keepSnapshots: 0, runsOlderThan: 90 * DAY, keepRuns: 0 };
 
 class Killed extends Error {}
 
@@ -37,14 +37,14 @@ describe('prune', () => {
   const pruneNow = (more: Partial<PruneStoreOptions> = {}, store: Store = at.store) =>
     prune(store, PREFIX, { ...LIMITS, apply: true, ...more });
   const packKey = ({ sha256 }: Pack) => at.keys().pack(sha256);
-  const recordKey = ({ id }: Snapshot) => at.keys().record(id);
+  const manifestKey = ({ id }: Snapshot) => at.keys().manifest(id);
 
   /** A tree whose history is old, and what nothing names, of the same age. */
   const aged = async () => {
     const packs = { whole: await at.pack(), change: await at.pack(), garbage: await at.pack() };
-    const whole = await at.record([packs.whole]);
-    const change = await at.record([packs.change], whole);
-    const forgotten = await at.record([packs.garbage]);
+    const whole = await at.manifest([packs.whole]);
+    const change = await at.manifest([packs.change], whole);
+    const forgotten = await at.manifest([packs.garbage]);
     await at.index([packs.whole, packs.garbage]);
     await at.index([packs.change]);
     const ref = await at.ref([whole, change]);
@@ -64,11 +64,11 @@ describe('prune', () => {
     at.age(0.2);
     expect((await pruneNow()).kinds).toMatchObject({
       pack: { removed: { count: 1 } },
-      record: { removed: { count: 1 } },
+      manifest: { removed: { count: 1 } },
     });
     const there = await at.there();
-    for (const key of [packKey(packs.garbage), recordKey(forgotten)]) expect(there).not.toContain(key);
-    for (const key of [packKey(packs.whole), packKey(packs.change), recordKey(whole), recordKey(change), ref])
+    for (const key of [packKey(packs.garbage), manifestKey(forgotten)]) expect(there).not.toContain(key);
+    for (const key of [packKey(packs.whole), packKey(packs.change), manifestKey(whole), manifestKey(change), ref])
       expect(there).toContain(key);
   });
 
@@ -78,35 +78,35 @@ describe('prune', () => {
     at.age(9);
     const before = await at.store.list('', 10_000);
     const { kinds } = await pruneNow({ apply: false });
-    expect([kinds.pack.removed.count, kinds.record.removed.count]).toEqual([1, 1]);
+    expect([kinds.pack.removed.count, kinds.manifest.removed.count]).toEqual([1, 1]);
     expect(await at.store.list('', 10_000)).toEqual(before);
   });
 
-  it('keeps what is young, whoever names it, with the bases and packs that young records need', async () => {
+  it('keeps what is young, whoever names it, with the bases and packs that young manifests need', async () => {
     const [old, young, alone] = [await at.pack(), await at.pack(), await at.pack()];
-    const base = await at.record([old]);
+    const base = await at.manifest([old]);
     at.age(30);
-    await at.record([young], base);
+    await at.manifest([young], base);
     at.age(13, [packKey(alone)]);
     const { kinds } = await pruneNow();
     expect([kinds.pack.kept.count, kinds.pack.pending.count]).toEqual([2, 1]);
-    expect([kinds.record.kept.count, kinds.record.pending.count]).toEqual([2, 0]);
+    expect([kinds.manifest.kept.count, kinds.manifest.pending.count]).toEqual([2, 0]);
     at.age(-30, [packKey(alone)]);
     expect((await pruneNow()).kinds.pack.kept.count).toBe(3);
   });
 
-  it('keeps the newest records of a project that has a tree in use, and none of one that has not', async () => {
+  it('keeps the newest manifests of a project whose tree is in use, and none of a project without one', async () => {
     for (const project of ['used', 'left']) {
       const pack = await at.pack();
       for (let each = 0; each < 4; each++) {
-        await at.record([pack], null, project);
+        await at.manifest([pack], null, project);
         at.age(20);
       }
     }
-    await at.ref([await at.record([], null, 'used')], 'tree/i-1', 'used');
+    await at.ref([await at.manifest([], null, 'used')], 'tree/i-1', 'used');
     at.age(20);
-    const { kinds } = await pruneNow({ keepRecords: 3 });
-    expect(kinds.record).toMatchObject({ kept: { count: 3 }, pending: { count: 6 } });
+    const { kinds } = await pruneNow({ keepSnapshots: 3 });
+    expect(kinds.manifest).toMatchObject({ kept: { count: 3 }, pending: { count: 6 } });
     expect(kinds.pack).toMatchObject({ kept: { count: 1 }, pending: { count: 1 } });
   });
 
@@ -126,7 +126,7 @@ describe('prune', () => {
     const { packs } = await aged();
     await pruneNow();
     at.age(9);
-    await at.record([packs.garbage]);
+    await at.manifest([packs.garbage]);
     const { kinds } = await pruneNow();
     expect(kinds.pack).toMatchObject({ pending: { count: 0 }, removed: { count: 0 } });
     expect(await at.found(packs.garbage)).toBe(packs.garbage.sha256);
@@ -189,19 +189,19 @@ describe('prune', () => {
     await at.store.put(at.keys().runtime(runtime), Buffer.from('x'));
     for (const project of ['packs', 'indexes', 'runtime', 'projects', 'manifests', 'ref']) {
       const pack = await at.pack();
-      await at.ref([await at.record([pack], null, project)], 'tree/i-1', project, runtime);
+      await at.ref([await at.manifest([pack], null, project)], 'tree/i-1', project, runtime);
     }
     at.age(30);
     const { kinds, unknown } = await pruneNow();
-    expect([kinds.pack.kept.count, kinds.record.kept.count, kinds.ref.kept.count]).toEqual([6, 6, 6]);
+    expect([kinds.pack.kept.count, kinds.manifest.kept.count, kinds.ref.kept.count]).toEqual([6, 6, 6]);
     expect([kinds.runtime.kept.count, unknown.count]).toEqual([1, 0]);
   });
 
   it('takes a damaged record or ref for one that names nothing, and says so', async () => {
     const { change, ref } = await aged();
-    await at.store.put(recordKey(change), Buffer.from('not a record'));
+    await at.store.put(manifestKey(change), Buffer.from('not a record'));
     await at.store.put(at.keys().ref('other', 'i-2'), Buffer.from('{'));
-    at.age(30, [recordKey(change)]);
+    at.age(30, [manifestKey(change)]);
     const { damaged, kinds } = await pruneNow();
     expect(damaged.sort()).toEqual([`projects/model/manifests/${change.id}`, 'projects/model/ref/other/i-2']);
     expect([kinds.pack.kept.count, kinds.pack.pending.count]).toEqual([1, 2]);
@@ -214,7 +214,7 @@ describe('prune', () => {
     const [list, part] = [`${run}checkpoint/1.json`, `${run}part/${'a'.repeat(64)}`];
     const lists = { [list]: '{"v":1,"files":[]}', [part]: 'x', [`${run}artifacts.json`]: '{"v":1,"files":[]}' };
     for (const [key, body] of Object.entries(lists)) await at.store.put(key, Buffer.from(body));
-    const { keys: signer } = await at.store.recordKeys.forStart({ keys: at.keys(), run: KEPT_RUN });
+    const { keys: signer } = await at.store.signingKeys.forStart({ keys: at.keys(), run: KEPT_RUN });
     const genuine = signAs(signer, KEPT_RUN, record);
     const forged = signAs(new RunKeys(Buffer.alloc(32), { keys: at.keys(), run: KEPT_RUN }), KEPT_RUN, record);
     // The same record, genuine, lets go what it does not name: the checkpoint and its part.
@@ -233,7 +233,7 @@ describe('prune', () => {
 
   it('counts no record that somebody else has written among the newest runs, and keeps so many of these', async () => {
     const pack = await at.pack();
-    const code = await at.record([pack]);
+    const code = await at.manifest([pack]);
     await at.index([pack]);
     const run = { v: 1, state: 'ended', snapshot: code.id, checkpoints: [], restoredFrom: null };
     const genuine = ['20250101-000000-model-aaaaaa', '20250102-000000-model-aaaaaa', '20250103-000000-model-aaaaaa'];
@@ -248,7 +248,7 @@ describe('prune', () => {
     const left = (ids: string[]) => ids.filter((id) => there.has(`${at.keys().run(id)}record.json`));
     expect([left(genuine), left(forged)]).toEqual([genuine.slice(1), forged.slice(3)]);
     expect(there).toContain(packKey(pack));
-    expect(there).toContain(recordKey(code));
+    expect(there).toContain(manifestKey(code));
     for (const { unverified } of said)
       expect(unverified.sort()).toEqual(forged.slice(3).map((id) => `projects/model/run/${id}/record.json`));
   });
@@ -270,7 +270,7 @@ describe('prune', () => {
     await aged();
     const before = await at.store.list('', 10_000);
     const denied = { code: 'AccessDenied', message: 'Access Denied', status: 403 };
-    // Two indexes, the list, a listing of each and of all, a ref, two records: whichever it is.
+    // Two indexes, the list, a listing of each and of all, a ref, two manifests: whichever it is.
     for (let after = 0; after < 8; after++) {
       at.local.aws.faults.add({ service: 's3', action: 'GET', after, error: denied });
       await expect(pruneNow()).rejects.toMatchObject({ aws: { code: 'AccessDenied' } });
@@ -312,7 +312,7 @@ describe('prune', () => {
     await pruneNow({}, store);
     const there = await at.there();
     expect(there).toContain(packKey(packs.garbage));
-    expect(there).not.toContain(recordKey(forgotten));
+    expect(there).not.toContain(manifestKey(forgotten));
   });
 
   it('leaves all as it is where a run is of a later version, and names a record that is damaged', async () => {
@@ -331,26 +331,26 @@ describe('prune', () => {
   ])('is not stopped by a forged record that says that %s of a later version', async (_, forge) => {
     const { packs, forgotten } = await aged();
     const reachable = await at.pack();
-    const code = await at.record([reachable]);
+    const code = await at.manifest([reachable]);
     const run = at.keys().run(KEPT_RUN);
     const origin = await at.run(OLD_RUN, runRecord(), { 'log/0': 'log' });
     at.age(100);
-    await at.ref([await at.record([])]);
+    await at.ref([await at.manifest([])]);
     const record = { snapshot: code.id, restoredFrom: { run: OLD_RUN }, checkpoints: 'none' };
     await at.store.put(`${run}record.json`, Buffer.from(JSON.stringify(forge(record))));
     await at.store.put(`${run}log/0`, Buffer.from('log'));
-    at.age(30, [packKey(reachable), recordKey(code)]);
+    at.age(30, [packKey(reachable), manifestKey(code)]);
     const said = await pruneNow();
     expect(said.unverified).toEqual([`projects/model/run/${KEPT_RUN}/record.json`]);
     // What it names in the known places stays; what nothing needs goes.
     const there = await at.there();
-    for (const key of [packKey(reachable), recordKey(code), `${run}log/0`, ...origin.values()])
+    for (const key of [packKey(reachable), manifestKey(code), `${run}log/0`, ...origin.values()])
       expect(there).toContain(key);
     at.age(9, [at.keys().pendingDeletes]);
     await pruneNow();
     const later = await at.there();
     expect(later).toContain(packKey(reachable));
-    for (const key of [packKey(packs.garbage), recordKey(forgotten)]) expect(later).not.toContain(key);
+    for (const key of [packKey(packs.garbage), manifestKey(forgotten)]) expect(later).not.toContain(key);
   });
 
   it('keeps the parts of a run where a list of artifacts or a checkpoint is not the one that its record names', async () => {
@@ -403,7 +403,7 @@ describe('prune', () => {
 
   it('makes one index of many, and leaves one alone that is as it should be', async () => {
     const packs = await Promise.all(Array.from({ length: 6 }, () => at.pack()));
-    const snapshot = await at.record(packs);
+    const snapshot = await at.manifest(packs);
     await at.ref([snapshot]);
     for (const pack of packs.slice(0, 4)) await at.index([pack]);
     await at.index(packs.slice(3, 5));
@@ -438,7 +438,7 @@ describe('prune', () => {
     const late = await at.pack();
     await at.index([late]);
     at.age(20, [packKey(late)]);
-    const pardoned = await at.record([lost]);
+    const pardoned = await at.manifest([lost]);
     const fresh = await at.pack();
     await at.index([fresh]);
     // A run that is too old, with all that it has, and one that is kept for its checkpoint.
@@ -474,7 +474,7 @@ describe('prune', () => {
         for (let round = 0; round < 3; round++) {
           const there = await at.there();
           for (const pack of [packs.whole, packs.change, lost]) expect(there).toContain(packKey(pack));
-          for (const record of [whole, change, pardoned]) expect(there).toContain(recordKey(record));
+          for (const record of [whole, change, pardoned]) expect(there).toContain(manifestKey(record));
           expect(there).toContain(ref);
           await pruneNow();
           at.age(8.1, [at.keys().pendingDeletes]);
@@ -485,7 +485,7 @@ describe('prune', () => {
         for (const pack of [packs.garbage, late]) expect(there).not.toContain(packKey(pack));
         expect([...there].filter((key) => key.includes(OLD_RUN))).toEqual([]);
         for (const key of kept.values()) expect(there).toContain(key);
-        expect(there).not.toContain(recordKey(forgotten));
+        expect(there).not.toContain(manifestKey(forgotten));
       }
     }
   });

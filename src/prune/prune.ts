@@ -40,7 +40,7 @@ export interface Pruned {
   runs: { kept: number; removed: number };
   /** Refs that keep nothing, below the store's base. */
   staleRefs: string[];
-  /** Indexes, refs and records that can't be read, below the store's base. */
+  /** Indexes, refs and manifests that can't be read, below the store's base. */
   damaged: string[];
   /** Runs' records that can't be verified, below the store's base: their runs keep all that they have. */
   unverified: string[];
@@ -54,7 +54,11 @@ export interface Pruned {
 export interface PruneStoreOptions extends Limits {
   apply: boolean;
   /** Told what is done, and how far it is. `total` is 0 where it is not known. */
-  onProgress?: (what: 'indexes' | 'listing' | 'records' | 'merging' | 'removing', done: number, total: number) => void;
+  onProgress?: (
+    what: 'indexes' | 'listing' | 'manifests' | 'merging' | 'removing',
+    done: number,
+    total: number,
+  ) => void;
 }
 
 /**
@@ -72,7 +76,7 @@ export async function prune(store: Store, prefix: string, options: PruneStoreOpt
   });
   const inventory = await takeInventory(store, base, (count) => progress('listing', count, 0));
   const now = (await store.now()).getTime();
-  const reader = new StoreReader(store, base, (done, total) => progress('records', done, total));
+  const reader = new StoreReader(store, base, (done, total) => progress('manifests', done, total));
   const { names: reachable, runs } = await markReachable(inventory.items, options, now, reader);
   const indexed = indexes.packs;
   const plan = planPrune(inventory, reachable, indexed, before, now);
@@ -134,7 +138,7 @@ interface PrunePlan {
 /** What nobody comes back to who found it once: a run's objects are that run's alone. */
 const DELETED_WITHOUT_DELAY: ReadonlySet<Kind> = new Set(['runtime', 'temporary', 'run', 'key']);
 
-/** What nothing needs: packs, records and refs, which a sync may come back to, wait; the rest goes at once. */
+/** Unreachable packs, manifests and refs, which a sync may come back to, wait; the rest goes at once. */
 function planPrune(
   { items }: Inventory,
   reachable: ReadonlySet<string>,
@@ -170,7 +174,7 @@ function report(
   const report = (): KindReport => ({ kept: none(), pending: none(), removed: none() });
   const kinds = {
     pack: report(),
-    record: report(),
+    manifest: report(),
     ref: report(),
     runtime: report(),
     run: report(),

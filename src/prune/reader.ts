@@ -4,11 +4,11 @@ import { openSigned, RecordUnverified } from '../run/record/signed-record';
 import { prefixOfBase, StoreKeys, storeNames } from '../store/keys';
 import type { Store } from '../store/store';
 import { MAX_REF_BYTES, type Ref } from '../sync/manifest/head';
-import { MAX_RECORD_BYTES, NewerRecord, recordNeeds } from '../sync/manifest/manifest';
+import { MAX_MANIFEST_BYTES, NewerManifest, manifestNeeds } from '../sync/manifest/manifest';
 import type { Item } from './inventory';
 import { NewerList, parseKey, parseParts, parseRunRecord, parseUnverified, type RunNeeds } from './run-lists';
 import { mapConcurrent } from '../system/side-by-side';
-import type { RecordNeeds, RefNeeds, Reader } from './types';
+import type { ManifestNeeds, RefNeeds, Reader } from './types';
 import type { StoredVersion } from '../store/objects/types';
 import { StoreTooLarge } from '../store/objects/too-large';
 
@@ -20,14 +20,14 @@ const MAX_RUN_RECORD_BYTES = 1024 * 1024;
 const MAX_KEY_BYTES = 64 * 1024;
 const MAX_FILE_LIST_BYTES = 128 * 1024 * 1024;
 
-/** Reads refs, records and runs' lists of the store; a damaged one names nothing, as it does for a sync, and is reported. */
+/** Reads refs, manifests and runs' lists of the store; a damaged one names nothing, as it does for a sync, and is reported. */
 export class StoreReader implements Reader {
   /** Names of what is damaged. */
   readonly damaged: string[] = [];
   /** Names of runs' records that do not bear the signature of their runs, or whose key is not to be had. */
   readonly unverified: string[] = [];
 
-  /** @param onRead told how many of how many records were read. */
+  /** @param onRead told how many of how many manifests were read. */
   constructor(
     private readonly store: Store,
     private readonly base: string,
@@ -37,20 +37,20 @@ export class StoreReader implements Reader {
   refs(items: Item[]): Promise<RefNeeds[]> {
     return this.read(items, MAX_REF_BYTES, (bytes, { project }) => {
       const ref = JSON.parse(bytes.toString()) as Ref;
-      if ((ref.v as number) > 2) throw new NewerRecord(`a ref of version ${String(ref.v)}`);
+      if ((ref.v as number) > 2) throw new NewerManifest(`a ref of version ${String(ref.v)}`);
       const ids = [ref.snapshot, ...ref.history].filter((id) => ID.test(id));
       return {
-        records: [...new Set(ids)].map((id) => storeNames.manifest(project, id)),
+        manifests: [...new Set(ids)].map((id) => storeNames.manifest(project, id)),
         runtime: storeNames.runtime(ref.runtime),
       };
     });
   }
 
-  records(items: Item[]): Promise<RecordNeeds[]> {
+  manifests(items: Item[]): Promise<ManifestNeeds[]> {
     let done = 0;
-    return this.read(items, MAX_RECORD_BYTES, (bytes, { project }) => {
+    return this.read(items, MAX_MANIFEST_BYTES, (bytes, { project }) => {
       this.onRead(++done, items.length);
-      const { base, packs } = recordNeeds(bytes);
+      const { base, packs } = manifestNeeds(bytes);
       return { base: base && storeNames.manifest(project, base), packs: packs.map(storeNames.pack) };
     });
   }
@@ -68,7 +68,7 @@ export class StoreReader implements Reader {
   private async needsOfRun(bytes: Buffer, { project, run, name }: Item): Promise<RunNeeds> {
     const keys = new StoreKeys(prefixOfBase(this.base), decodeURIComponent(project));
     try {
-      return parseRunRecord(await openSigned(this.store.recordKeys, { keys, run }, bytes));
+      return parseRunRecord(await openSigned(this.store.signingKeys, { keys, run }, bytes));
     } catch (error) {
       if (!(error instanceof RecordUnverified)) throw error;
       this.unverified.push(name);
@@ -104,7 +104,7 @@ export class StoreReader implements Reader {
       try {
         found.push(await parse(stored.bytes, item));
       } catch (error) {
-        if (error instanceof NewerRecord || error instanceof NewerList) throw newer(item.name, error);
+        if (error instanceof NewerManifest || error instanceof NewerList) throw newer(item.name, error);
         this.damaged.push(item.name);
       }
     });

@@ -138,8 +138,8 @@ describe('prune, whatever runs a store has seen', () => {
           snapshots.push([]);
           for (let each = 0; each < SNAPSHOTS; each++) {
             packs[project].push(await at.pack());
-            snapshots[project].push(await at.record([packs[project][each]], null, projectOf(project)));
-            made(`snapshot ${project} ${each}`, at.keys(projectOf(project)).record(snapshots[project][each].id), 300);
+            snapshots[project].push(await at.manifest([packs[project][each]], null, projectOf(project)));
+            made(`snapshot ${project} ${each}`, at.keys(projectOf(project)).manifest(snapshots[project][each].id), 300);
             ages.set(at.keys().pack(packs[project][each].sha256), 300);
           }
         }
@@ -167,7 +167,7 @@ describe('prune, whatever runs a store has seen', () => {
         at.age(ages);
         const reachable = reachableOf(runs, keepRuns);
         const limits = { olderThan: OLDER * DAY, refsOlderThan: RUNS_OLDER * DAY, runsOlderThan: RUNS_OLDER * DAY };
-        const options = { ...limits, keepRecords: 0, keepRuns, apply: true };
+        const options = { ...limits, keepSnapshots: 0, keepRuns, apply: true };
         const left = async () => {
           const there = await at.there();
           return [...names].filter(([, key]) => there.has(key)).map(([name]) => name);

@@ -23,8 +23,8 @@ interface Run {
 export interface ReachableRuns {
   /** Of the runs' own objects, and keys. */
   own: Set<string>;
-  /** Snapshots' records: the code of the runs that are kept. */
-  records: string[];
+  /** The manifests of their snapshots: the code of the runs that are kept. */
+  manifests: string[];
   /** How many runs are kept, and how many go. */
   kept: number;
   removed: number;
@@ -74,7 +74,7 @@ export async function findReachableRuns(
   }
   return {
     own,
-    records: [...records].map(([{ project }, { snapshot }]) => storeNames.manifest(project, snapshot)),
+    manifests: [...records].map(([{ project }, { snapshot }]) => storeNames.manifest(project, snapshot)),
     kept: kept.size,
     removed: runs.size - kept.size,
   };

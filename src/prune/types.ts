@@ -7,8 +7,8 @@ export interface Limits {
   olderThan: number;
   /** A ref that was not written for so long keeps nothing. */
   refsOlderThan: number;
-  /** So many records, the newest, of each project that has a ref which is not stale. */
-  keepRecords: number;
+  /** The number of newest manifests that are kept of each project with a ref in use. */
+  keepSnapshots: number;
   /** A run that nothing was written of for so long goes, with all that is its own. */
   runsOlderThan: number;
   /** So many runs, the newest, of each project stay. */
@@ -18,7 +18,7 @@ export interface Limits {
 /** All leave out what is gone or damaged, and so names nothing. */
 export interface Reader {
   refs(items: Item[]): Promise<RefNeeds[]>;
-  records(items: Item[]): Promise<RecordNeeds[]>;
+  manifests(items: Item[]): Promise<ManifestNeeds[]>;
   /** Of runs' records, by their names. */
   runs(items: Item[]): Promise<Map<string, RunNeeds>>;
   /** The run that each of these keys names, by the key's name. */
@@ -32,12 +32,12 @@ export interface Reader {
 
 /** What a ref names, below the store's base. */
 export interface RefNeeds {
-  records: string[];
+  manifests: string[];
   runtime: string;
 }
 
-/** What a record names, below the store's base. */
-export interface RecordNeeds {
+/** What a manifest names, below the store's base. */
+export interface ManifestNeeds {
   base: string | null;
   packs: string[];
 }

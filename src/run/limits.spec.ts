@@ -72,12 +72,12 @@ describe('limits', () => {
       expect.stringMatching(new RegExp(`^The index ${bad} .* can't be read: it holds more than`)),
     ]);
 
-    const snapshot = await at.record([pack]);
+    const snapshot = await at.manifest([pack]);
     await at.ref([snapshot]);
     const limits = {
       olderThan: 7 * DAY,
       refsOlderThan: 90 * DAY,
-      keepRecords: 20,
+      keepSnapshots: 20,
       runsOlderThan: 90 * DAY,
       keepRuns: 20,
     };
@@ -114,7 +114,7 @@ describe('limits', () => {
     const tiny = deflateSync(`[${'[],'.repeat(9 * MB)}0]`);
     for (const bytes of [bomb, tiny]) {
       const { id } = Snapshot.of([{ kind: 'directory', path: randomBytes(4).toString('hex') }]);
-      await put(at.keys().record(id), bytes);
+      await put(at.keys().manifest(id), bytes);
       await expect(readSnapshot(at.store, at.keys(), id)).rejects.toMatchObject({
         code: 'SNAPSHOT_INVALID',
         message: expect.stringContaining('it holds more than'),

@@ -13,7 +13,7 @@ import type { StoredObject } from '../local-aws/s3/objects';
 import { Reporter } from '../report/reporter';
 import { scan } from '../snapshot/scan';
 import { selectTransport } from '../sync/transport/select-transport';
-import { synchronise } from '../sync/pipeline/sync-tree';
+import { syncTree } from '../sync/pipeline/sync-tree';
 import type { SyncOptions } from '../sync/pipeline/types';
 import { followRun, type FollowOptions } from './follow/follow';
 import type { RunRecord } from './record/record';
@@ -183,7 +183,7 @@ export class Pipeline {
   }
 
   async sync(more: Partial<SyncOptions> = {}) {
-    const done = await synchronise<TrainReply>(this.session, selectTransport(this.strategy), {
+    const done = await syncTree<TrainReply>(this.session, selectTransport(this.strategy), {
       ...this.syncOptions(),
       ...more,
     });

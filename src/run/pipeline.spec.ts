@@ -9,7 +9,7 @@ import type { SyncReply } from '../command/plan';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { scan } from '../snapshot/scan';
 import { selectTransport } from '../sync/transport/select-transport';
-import { synchronise } from '../sync/pipeline/sync-tree';
+import { syncTree } from '../sync/pipeline/sync-tree';
 import { collectArtifacts } from './artifacts/collect';
 import { cancelRun } from './stop/cancel';
 import { listed, Pipeline, startPipeline } from './pipeline.fixture';
@@ -159,7 +159,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
   it('sends again what changed while it was packed', async () => {
     pipe.write('model/a', 'before');
     let scans = 0;
-    const done = await synchronise<SyncReply>(pipe.session, selectTransport(strategy), {
+    const done = await syncTree<SyncReply>(pipe.session, selectTransport(strategy), {
       ...pipe.syncOptions(),
       scan: async () => {
         const scanned = await scan({ workspaceRoot: pipe.workspace, paths: ['model/a'] });

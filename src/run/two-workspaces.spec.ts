@@ -51,7 +51,7 @@ describe.each([
     const limits = {
       olderThan: 14 * DAY,
       refsOlderThan: 90 * DAY,
-      keepRecords: 0,
+      keepSnapshots: 0,
       runsOlderThan: 90 * DAY,
       keepRuns: 0,
     };

@@ -41,8 +41,8 @@ def train(plan: Any, root: str) -> dict[str, Any]:
     spec = plan["run"]
     # In the command's request, where the plan itself may lie in the store; a fleet's instance has
     # it sealed.
-    spec.setdefault("recordKey", plan.get("signingKey"))
-    if spec["store"] is not None and not spec["recordKey"]:
+    spec.setdefault("signingKey", plan.get("signingKey"))
+    if spec["store"] is not None and not spec["signingKey"]:
         raise Failure("BAD_PLAN", "the plan has no key to sign the run's record with")
     with TreeLock(root, plan["tree"]) as lock:
         result, tree = synchronizer.apply(plan, root, lock.progress)

@@ -133,7 +133,7 @@ export const runSpec = z.object({
   packageIndex: text.nullable(),
   metrics: z.object({ file: text.nullable(), idle: seconds.nullable() }),
   metadata: runMetadata.describe('Goes into the record unchanged.'),
-  recordKey: text.describe('Base64; it signs the record. It is sent in the command, never in a plan in the store.'),
+  signingKey: text.describe('Base64; it signs the record. It is sent in the command, never in a plan in the store.'),
   identity: text.describe('Hex; signed by the client: [Signed records](formats.md#runs-in-the-store).'),
 });
 
@@ -219,7 +219,7 @@ export type EnvironmentTool = z.infer<typeof environmentTool>;
 export type ExecPart = z.infer<typeof execSpec>;
 export type Plan = z.infer<typeof planEnvelope>;
 /** The key of the record is not in the plan, which may lie in the store: the command has it. */
-type TrainOperation = Omit<z.infer<typeof trainOperation>, 'run'> & { run: Omit<RunPart, 'recordKey'> };
+type TrainOperation = Omit<z.infer<typeof trainOperation>, 'run'> & { run: Omit<RunPart, 'signingKey'> };
 export type Operation =
   | TrainOperation
   | z.infer<

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { applyDelta, difference, missingContents } from './diff';
 import { scan } from './scan';
-import { formatRecords, parseRecords, Snapshot, type Entry } from './snapshot';
+import { formatEntries, parseEntries, Snapshot, type Entry } from './snapshot';
 
 const hash = (digit: string) => digit.repeat(64);
 const file = (path: string, sha256 = hash('a')): Entry => ({ kind: 'file', path, executable: false, size: 1, sha256 });
@@ -132,7 +132,7 @@ describe('difference', () => {
       fc.property(snapshots, snapshots, (base, wanted) => {
         const { deleted: gone, changed } = difference(base, wanted);
         // As it travels: in records.
-        expect(applyDelta(base, { deleted: gone, changed: parseRecords(formatRecords(changed)) }).id).toBe(wanted.id);
+        expect(applyDelta(base, { deleted: gone, changed: parseEntries(formatEntries(changed)) }).id).toBe(wanted.id);
         if (base.id === wanted.id) expect([gone, changed]).toEqual([[], []]);
       }),
     );

@@ -55,16 +55,16 @@ export class Snapshot {
   static parse(bytes: Buffer): Snapshot {
     const text = bytes.toString('utf8');
     if (!text.startsWith(`${HEADER}\0`)) throw new Error('not a snapshot of this version');
-    const snapshot = Snapshot.of(parseRecords(text.slice(HEADER.length + 1)));
+    const snapshot = Snapshot.of(parseEntries(text.slice(HEADER.length + 1)));
     if (!snapshot.canonical.equals(bytes)) throw new Error('a snapshot is not in canonical form');
     return snapshot;
   }
 }
 
-/** Records of a canonical form, each with its NULs, as entries. Throws an Error for what is no record. */
-export function parseRecords(text: string): Entry[] {
+/** Parses lines of a canonical form, each with its NULs. Throws an Error if one is not an entry. */
+export function parseEntries(text: string): Entry[] {
   const fields = text.split('\0');
-  if (fields.pop() !== '') throw new Error('a record of a snapshot is cut off');
+  if (fields.pop() !== '') throw new Error('an entry of a snapshot is cut off');
   const entries: Entry[] = [];
   for (let at = 0; at < fields.length; at++) {
     const field = fields[at];
@@ -82,19 +82,19 @@ export function parseRecords(text: string): Entry[] {
     } else if (field.startsWith('d ')) {
       entries.push({ kind: 'directory', path: field.slice(2) });
     } else {
-      throw new Error('a record of a snapshot is damaged');
+      throw new Error('an entry of a snapshot is damaged');
     }
   }
   return entries;
 }
 
-/** Entries as records of a canonical form, each with its NULs. */
-export function formatRecords(entries: readonly Entry[]): string {
-  return entries.map((entry) => `${record(entry)}\0`).join('');
+/** Entries as lines of a canonical form, each with its NULs. */
+export function formatEntries(entries: readonly Entry[]): string {
+  return entries.map((entry) => `${line(entry)}\0`).join('');
 }
 
 function canonicalForm(sorted: readonly Entry[]): Buffer {
-  return Buffer.from(`${HEADER}\0${formatRecords(sorted)}`);
+  return Buffer.from(`${HEADER}\0${formatEntries(sorted)}`);
 }
 
 function sortEntries(entries: readonly Entry[]): readonly Entry[] {
@@ -108,7 +108,7 @@ function sortEntries(entries: readonly Entry[]): readonly Entry[] {
 /** What nothing was ever synced to holds. */
 export const EMPTY_SNAPSHOT = Snapshot.of([]);
 
-function record(entry: Entry): string {
+function line(entry: Entry): string {
   switch (entry.kind) {
     case 'file':
       return `f ${entry.executable ? 'x' : '-'} ${entry.size} ${entry.sha256} ${entry.path}`;

@@ -55,7 +55,7 @@ export class StoreKeys {
     return this.index('pending-deletes');
   }
 
-  record(snapshot: string): string {
+  manifest(snapshot: string): string {
     return this.own(`manifests/${snapshot}`);
   }
 

@@ -69,8 +69,8 @@ export class StoreFixture {
     return key;
   }
 
-  /** @param base of the record; none: it is whole. */
-  async record(packs: Pack[], base: Snapshot | null = null, project = 'model'): Promise<Snapshot> {
+  /** @param base of the manifest; none: it is full. */
+  async manifest(packs: Pack[], base: Snapshot | null = null, project = 'model'): Promise<Snapshot> {
     const content = sha256(randomBytes(8));
     const snapshot = Snapshot.of([
       { kind: 'file', path: `file-${content}`, sha256: content, size: 1, executable: false },
@@ -81,7 +81,7 @@ export class StoreFixture {
       inline: {},
     };
     const bytes = base ? encodeDelta(base, snapshot, where)! : encodeFull(snapshot, where);
-    await this.store.put(this.keys(project).record(snapshot.id), bytes);
+    await this.store.put(this.keys(project).manifest(snapshot.id), bytes);
     return snapshot;
   }
 
@@ -96,7 +96,7 @@ export class StoreFixture {
   /**
    * A run's record, signed, and what a test says besides, by names below the run's prefix. @returns the keys, by those names.
    */
-  async run(id: string, record: object | null, more: Record<string, object | string> = {}, project = 'model') {
+  async run(id: string, manifest: object | null, more: Record<string, object | string> = {}, project = 'model') {
     const keys = new Map<string, string>();
     const put = async (name: string, bytes: Buffer) => {
       keys.set(name, this.keys(project).run(id) + name);
@@ -104,7 +104,7 @@ export class StoreFixture {
     };
     for (const [name, value] of Object.entries(more))
       await put(name, Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)));
-    if (record)
+    if (manifest)
       await put(
         'record.json',
         await signedBytes(this.store, this.keys(project), {
@@ -113,7 +113,7 @@ export class StoreFixture {
           runKey: 'k',
           snapshot: '',
           caller: 'c',
-          ...record,
+          ...manifest,
           id,
         }),
       );

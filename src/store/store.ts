@@ -9,7 +9,7 @@ import { BucketRequests } from './objects/bucket-requests';
 import { ObjectListing } from './objects/object-listing';
 import { ObjectReader } from './objects/object-reader';
 import { Presigner } from './objects/presigned';
-import { RecordKeys } from './record-keys';
+import { SigningKeys } from './signing-keys';
 import { uploadStream, type StreamOptions } from './objects/stream-upload';
 import { StoreTooLarge } from './objects/too-large';
 import type { StoreSettings, PutOptions, PresignedPost, StoredKey } from './objects/types';
@@ -20,7 +20,7 @@ const NEEDS_CONDITIONS =
 /** The bucket in our words. S3 is called by it, and by what it consists of, alone. */
 export class Store extends ObjectReader {
   /** What the records of its runs are signed with. */
-  readonly recordKeys: RecordKeys;
+  readonly signingKeys: SigningKeys;
   private readonly listing: ObjectListing;
   private readonly presigner: Presigner;
   /** The server answered 501 to a plain write, which has no other header that could be missing there. */
@@ -31,7 +31,7 @@ export class Store extends ObjectReader {
     super(requests);
     this.listing = new ObjectListing(requests);
     this.presigner = new Presigner(requests);
-    this.recordKeys = new RecordKeys(aws, settings.bucket);
+    this.signingKeys = new SigningKeys(aws, settings.bucket);
   }
 
   get bucket(): string {

@@ -1,7 +1,7 @@
 import { cacheHeads, publishHead } from '../sync/manifest/publish-head';
 import { difference } from '../snapshot/diff';
 import { loadCachedHead, type Head } from '../sync/manifest/head';
-import { prepareRecord } from '../sync/manifest/prepare-manifest';
+import { prepareManifest } from '../sync/manifest/prepare-manifest';
 import type { Recipes } from '../snapshot/recipes';
 import type { Snapshot } from '../snapshot/snapshot';
 import type { ContentLocations } from '../sync/manifest/manifest';
@@ -9,7 +9,7 @@ import type { Transfer } from '../sync/transport/transport';
 import type { SyncContext } from '../sync/context';
 import type { PackName } from '../store/packs/index-format';
 
-/** So many bytes of contents that rode in edits are kept for the record; what it lacks is asked for when it is needed. */
+/** So many bytes of contents that rode in edits are kept for the manifest; the rest is requested when needed. */
 const MAX_INLINE_BYTES = 1024 * 1024;
 
 /**
@@ -56,7 +56,7 @@ export class PendingManifest {
       this.recorded = snapshot;
       try {
         const of = { ...latest, base, before, delta, where: only(where, snapshot), packByChunk };
-        const state = { snapshot, base, record: await prepareRecord(this.context, of) };
+        const state = { snapshot, base, manifest: await prepareManifest(this.context, of) };
         await publishHead(this.context, instances, state);
         cacheHeads(this.context, instances, state);
       } catch (error) {

@@ -49,7 +49,7 @@ export async function sendEdit(
     const base = acknowledged && { snapshot: acknowledged.id, history: [], packs: [] };
     const { deleted, changed } = difference(acknowledged ?? EMPTY_SNAPSHOT, wanted);
     const delta = acknowledged && { deleted, changed };
-    const plan = { snapshot: wanted, base, before: acknowledged, delta, transfer, asRecord: false, force: of.force };
+    const plan = { snapshot: wanted, base, before: acknowledged, delta, transfer, asManifest: false, force: of.force };
     const sync = await planSync(context, plan);
     const bytes = missing.reduce((sum, { size }) => sum + size, 0);
     const work = (deleted.length + changed.length) * PER_FILE_MS + bytes / SLOWEST_BYTES_PER_MS;

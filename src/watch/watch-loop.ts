@@ -20,7 +20,7 @@ import { FileMoved } from '../snapshot/file-moved';
 import type { SyncContext } from '../sync/context';
 
 /** The head is recorded when nothing was sent for so long, ms. */
-const RECORD_DELAY_MS = 2_000;
+const HEAD_DELAY_MS = 2_000;
 /** Whether the watcher has said something is looked for so often, ms: that keeps the connection open, too. */
 const LISTEN_INTERVAL_MS = 4_000;
 /** After files were listed again, once more so long after: a directory is watched a moment after it was made. */
@@ -102,7 +102,7 @@ export class Watch {
   private idle(): number {
     const moments = [this.againAt, this.sentAt + this.pace.lease / 3, performance.now() + LISTEN_INTERVAL_MS];
     if (this.pending) moments.push(this.retryAt);
-    if (!this.pendingManifest!.isEmpty) moments.push(this.sentAt + RECORD_DELAY_MS);
+    if (!this.pendingManifest!.isEmpty) moments.push(this.sentAt + HEAD_DELAY_MS);
     return Math.max(0, Math.min(...moments) - performance.now());
   }
 
@@ -129,7 +129,7 @@ export class Watch {
   /** Nothing is to be sent: what else there is to do. */
   private async idleTasks(): Promise<void> {
     const quiet = performance.now() - this.sentAt;
-    if (!this.pendingManifest!.isEmpty && quiet >= RECORD_DELAY_MS) void this.pendingManifest!.record();
+    if (!this.pendingManifest!.isEmpty && quiet >= HEAD_DELAY_MS) void this.pendingManifest!.record();
     if (quiet >= this.pace.lease / 3) {
       await this.watcher!.send(null, { signal: this.options.signal });
       this.sentAt = performance.now();

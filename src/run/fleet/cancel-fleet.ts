@@ -24,7 +24,7 @@ export async function cancelBetween(session: RunContext, run: string, force: boo
   const found = await checkFleet(aws, claim);
   if (!found) return false;
   for (const { message } of found.refused) reporter.warn(message);
-  const [signer] = (await store.recordKeys.forVerification({ keys, run })).keys;
+  const [signer] = (await store.signingKeys.forVerification({ keys, run })).keys;
   // Unsigned, an instance would not obey it: then the fleet alone is deleted.
   if (signer) await store.put(`${keys.run(run)}stop`, signStop(signer.key, run), { contentType: 'application/json' });
   await deleteFleet(aws, claim);

@@ -61,7 +61,7 @@ export class RecordWatch {
     const record = await verifyRecord(store, keys, run, bytes);
     if (this.record && isOlder(record, this.record))
       throw replayed(record, [this.record.attempt, this.record.heartbeat]);
-    await store.recordKeys.cache({ keys, run }, [record.attempt, record.heartbeat]);
+    await store.signingKeys.cache({ keys, run }, [record.attempt, record.heartbeat]);
     // A version that was written again by somebody else is no younger: each write of the instance is a new one.
     if (this.record && !isOlder(this.record, record)) written = this.written ?? written;
     Object.assign(this, { record, written, changed: true, unverified: undefined });

@@ -14,7 +14,7 @@ describe('the records of runs', () => {
   const id = (n: number) => `20260101-${String(n).padStart(6, '0')}-model-abcdef`;
   /** Signed as the run's, whatever it is. */
   const put = async (value: unknown) => {
-    const { keys: signer } = await at.store.recordKeys.forStart({ keys: at.keys(), run: RUN });
+    const { keys: signer } = await at.store.signingKeys.forStart({ keys: at.keys(), run: RUN });
     const bytes =
       typeof value === 'string'
         ? signRecord(signer.key, RUN, Buffer.from(value))

@@ -66,8 +66,8 @@ export function isUnreadable(error: unknown): boolean {
  */
 export async function verifyRecord(store: Store, keys: StoreKeys, id: string, bytes: Buffer): Promise<VerifiedRecord> {
   const name = { keys, run: id };
-  const record = parseRecord(await openSigned(store.recordKeys, name, bytes), id, `${keys.run(id)}record.json`);
-  const seen = await store.recordKeys.seen(name);
+  const record = parseRecord(await openSigned(store.signingKeys, name, bytes), id, `${keys.run(id)}record.json`);
+  const seen = await store.signingKeys.seen(name);
   if (seen && isOlder(record, { attempt: seen[0], heartbeat: seen[1] })) throw replayed(record, seen);
   return record as VerifiedRecord;
 }

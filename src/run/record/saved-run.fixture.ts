@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { StoreKeys } from '../../store/keys';
-import type { RunKeys } from '../../store/record-keys';
+import type { RunKeys } from '../../store/signing-keys';
 import type { Store } from '../../store/store';
 import type { RunRecord } from './record';
 import { signRecord } from './signed-record';
@@ -100,7 +100,7 @@ export function recordOf(more: Partial<RunRecord> = {}): RunRecord {
 
 /** A record as the run's instance writes it. */
 export async function signedBytes(store: Store, keys: StoreKeys, record: Partial<RunRecord>): Promise<Buffer> {
-  return signAs((await store.recordKeys.forStart({ keys, run: record.id! })).keys, record.id!, record);
+  return signAs((await store.signingKeys.forStart({ keys, run: record.id! })).keys, record.id!, record);
 }
 
 /** The same with the keys of any run. @param said what the client has signed of it */

@@ -109,7 +109,7 @@ describe("a run's record", () => {
     await put(other);
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
     // One who holds the other run's key, as everybody on its instance may.
-    const { keys: signer } = await at.store.recordKeys.forStart({ keys, run: OTHER });
+    const { keys: signer } = await at.store.signingKeys.forStart({ keys, run: OTHER });
     await put(signAs(signer, RUN, recordOf()));
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
     await put(await signedBytes(at.store, at.keys('other'), recordOf()));
@@ -117,7 +117,7 @@ describe("a run's record", () => {
   });
 
   it("is refused where its instance, which has its key, says that it is another training, another caller's or another workspace's", async () => {
-    const { keys: signer } = await at.store.recordKeys.forStart({ keys, run: RUN });
+    const { keys: signer } = await at.store.signingKeys.forStart({ keys, run: RUN });
     const own = recordOf();
     await put(signAs(signer, RUN, own));
     expect((await read())!.record).toEqual(own);
@@ -138,7 +138,7 @@ describe("a run's record", () => {
     await putRecord(at.store, keys, recordOf({ id: OTHER }));
     expect((await latestRun(at.store, keys, () => true))!.record.id).toBe(OTHER);
     // Nor does what a client has signed of another run help.
-    const other = (await at.store.recordKeys.forStart({ keys, run: OTHER })).keys;
+    const other = (await at.store.signingKeys.forStart({ keys, run: OTHER })).keys;
     const identity = other.identity({ ...own, runKey: 'ab'.repeat(32) }).toString('hex');
     for (const said of [identity, '', null, undefined]) {
       const record = { ...own, runKey: 'ab'.repeat(32), identity: said };
@@ -257,14 +257,14 @@ describe("a run's record", () => {
   it('is signed with one secret by clients that begin at the same moment', async () => {
     await at.local.ssm.send(new DeleteParameterCommand({ Name: PARAMETER }));
     const stores = Array.from({ length: 4 }, (_, n) => machine(`racer-${n}`));
-    const made = await Promise.all(stores.map((store) => store.recordKeys.forStart({ keys, run: RUN })));
+    const made = await Promise.all(stores.map((store) => store.signingKeys.forStart({ keys, run: RUN })));
     expect(new Set(made.map(({ keys: signer }) => signer.key.toString('hex'))).size).toBe(1);
     expect(made.map(({ local }) => local)).toEqual([null, null, null, null]);
   });
 
   it('is verified where the parameter was made again since this machine has read it', async () => {
     const stale = machine('stale');
-    await stale.recordKeys.forStart({ keys, run: RUN });
+    await stale.signingKeys.forStart({ keys, run: RUN });
     const Value = randomBytes(32).toString('base64');
     const input = { Name: PARAMETER, Type: 'SecureString' as const, Value, Overwrite: true };
     await at.local.ssm.send(new PutParameterCommand(input));
@@ -280,12 +280,12 @@ describe("a run's record", () => {
       at.local.aws.faults.add({ service: 'ssm', action, error, times: 9 });
       try {
         const own = machine(`own-${action}`);
-        const { keys: signer, local } = await own.recordKeys.forStart({ keys, run: RUN });
+        const { keys: signer, local } = await own.signingKeys.forStart({ keys, run: RUN });
         expect(local).toMatchObject({ code: 'STORE_SECRET', aws: { code: 'AccessDeniedException' } });
         await put(signAs(signer, RUN, recordOf()));
         expect((await read(machine(`own-${action}`)))!.record.id).toBe(RUN);
         // Its next attempt is signed with the same.
-        expect((await machine(`own-${action}`).recordKeys.forStart({ keys, run: RUN })).keys.key).toEqual(signer.key);
+        expect((await machine(`own-${action}`).signingKeys.forStart({ keys, run: RUN })).keys.key).toEqual(signer.key);
         await expect(read(machine('elsewhere'))).rejects.toMatchObject({
           ...UNVERIFIED,
           message: expect.stringContaining(PARAMETER),
@@ -295,13 +295,13 @@ describe("a run's record", () => {
       }
       // A colleague's machine, which has made the parameter since.
       const colleague = machine('colleague');
-      await colleague.recordKeys.forStart({ keys, run: OTHER });
+      await colleague.signingKeys.forStart({ keys, run: OTHER });
       await expect(read(colleague)).rejects.toMatchObject(UNVERIFIED);
     },
   );
 
   it('is signed with a secret that no instance of aws-setup reads', async () => {
-    await machine('reader').recordKeys.forStart({ keys, run: RUN });
+    await machine('reader').signingKeys.forStart({ keys, run: RUN });
     const credentials = at.local.instanceCredentials;
     const instance = new SSMClient({ ...at.local.clientOptions, credentials });
     const asked = instance.send(new GetParameterCommand({ Name: PARAMETER, WithDecryption: true }));
@@ -316,7 +316,7 @@ describe("a run's record", () => {
   it('is signed with nothing that is not 32 bytes, wherever that is from', async () => {
     const input = { Name: PARAMETER, Type: 'SecureString' as const, Value: 'c2hvcnQ=', Overwrite: true };
     await at.local.ssm.send(new PutParameterCommand(input));
-    const { local } = await machine('short').recordKeys.forStart({ keys, run: RUN });
+    const { local } = await machine('short').signingKeys.forStart({ keys, run: RUN });
     expect(local?.message).toMatch(/does not hold 32 bytes/);
     expect(
       (await at.local.ssm.send(new GetParameterCommand({ Name: PARAMETER, WithDecryption: true }))).Parameter?.Value,
@@ -333,7 +333,7 @@ describe("a run's record", () => {
     });
     try {
       const store = machine('unanswered');
-      await expect(store.recordKeys.forStart({ keys, run: RUN })).rejects.toMatchObject({ code: 'STORE_SECRET' });
+      await expect(store.signingKeys.forStart({ keys, run: RUN })).rejects.toMatchObject({ code: 'STORE_SECRET' });
       expect(existsSync(join(process.env.NX_EC2_CACHE_DIRECTORY!, 'runs'))).toBe(false);
     } finally {
       at.local.aws.faults.clear();
@@ -441,7 +441,7 @@ describe('somebody with the role of an instance', () => {
       return before(key, body, options);
     };
     const { run } = await pipe.train({ args });
-    const { key } = (await store.recordKeys.forStart({ keys: pipe.session.keys, run: run.id })).keys;
+    const { key } = (await store.signingKeys.forStart({ keys: pipe.session.keys, run: run.id })).keys;
     expect(seen.some((body) => body.includes(run.id) && body.includes('"op":"train"'))).toBe(true);
     expect(seen.some((body) => body.includes(key.toString('base64')))).toBe(false);
     expect((await pipe.follow(run)).run.outcome).toBe('succeeded');

@@ -2,7 +2,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { isResourceId } from '../../instance/stop/resource-id';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import type { RecordKeys, RunKeys, RunName } from '../../store/record-keys';
+import type { SigningKeys, RunKeys, RunName } from '../../store/signing-keys';
 
 const HEAD = /^\{"v":2,"mac":"([0-9a-f]{64})","record":/;
 const HEAD_LENGTH = '{"v":2,"mac":"","record":'.length + 64;
@@ -25,7 +25,7 @@ export function signStop(key: Buffer, run: string): Buffer {
  * The bytes of a run's record, out of what lies in the store.
  * @throws Problem `RECORD_UNVERIFIED` where they do not bear the run's signature, or its key is not to be had.
  */
-export async function openSigned(recordKeys: RecordKeys, name: RunName, bytes: Buffer): Promise<Buffer> {
+export async function openSigned(signingKeys: SigningKeys, name: RunName, bytes: Buffer): Promise<Buffer> {
   const { run } = name;
   const signed = split(bytes);
   const instance = claimedInstance(signed?.record ?? bytes);
@@ -36,11 +36,11 @@ export async function openSigned(recordKeys: RecordKeys, name: RunName, bytes: B
       'It was written by another program, or by another version of nx-ec2.',
       { instance },
     );
-  let known = await recordKeys.forVerification(name);
+  let known = await signingKeys.forVerification(name);
   let signer = known.keys.find(fits);
   if (signer) return genuine(signer);
   // The secret may have been created again since this machine has read it.
-  known = await recordKeys.forVerification(name, true);
+  known = await signingKeys.forVerification(name, true);
   signer = known.keys.find(fits);
   if (signer) return genuine(signer);
   if (known.missing) {

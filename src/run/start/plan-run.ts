@@ -13,7 +13,7 @@ import { sanitizeForTerminal } from '../../report/terminal-text';
 import { join, posix } from 'node:path';
 import { existsSync } from 'node:fs';
 import { dataVersion } from '../../store/data-version';
-import type { RunKeys } from '../../store/record-keys';
+import type { RunKeys } from '../../store/signing-keys';
 import type { Snapshot } from '../../snapshot/snapshot';
 import { assertUnixLineEndings } from '../../project/line-ends';
 import { newRunId, runKey } from '../record/run-id';
@@ -152,7 +152,7 @@ class TrainingPlan implements PlannedRun {
         host: hostname(),
         price: options.price?.() ?? (await configuredPrice(configuration, session.aws)),
       },
-      recordKey: signer.key.toString('base64'),
+      signingKey: signer.key.toString('base64'),
       identity: signer.identity(identity).toString('hex'),
     };
   }
@@ -166,7 +166,7 @@ function environmentOf({ projectRoot, train }: Configuration, { files }: Scanned
 
 /** What a run's record is signed with. Says where this machine alone can verify it. */
 async function signingKeys({ store, keys, reporter }: RunContext, run: string): Promise<RunKeys> {
-  const { keys: signer, local } = await store.recordKeys.forStart({ keys, run });
+  const { keys: signer, local } = await store.signingKeys.forStart({ keys, run });
   if (local) {
     const reason = [local.what, local.aws && `${local.aws.code}: ${local.aws.message}`].filter(Boolean).join(' ');
     reporter.warn(

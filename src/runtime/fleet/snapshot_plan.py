@@ -70,7 +70,7 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
             "the manifest of the snapshot %s is not in the store, "
             "or the instance's role may not read it" % snapshot,
             fix="allow s3:GetObject on %s/%s*" % (signer.access["bucket"], signer.base),
-            record=snapshot,
+            snapshot=snapshot,
         )
     finally:
         connections.close()
@@ -99,5 +99,5 @@ def plan_sync(signer: Signer, snapshot: str, limits: SyncSpecLimits) -> SyncSpec
         raise Failure(
             "SNAPSHOT_MISMATCH",
             "the manifest of snapshot %s is not valid: %s" % (snapshot, error),
-            record=snapshot,
+            snapshot=snapshot,
         )

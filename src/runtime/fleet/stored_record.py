@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 
 from ..report.signed_record import RECORD as RECORD_NAME
-from ..report.signed_record import RecordKey, version
+from ..report.signed_record import SigningKey, version
 from .ended_record import ended_record
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ LARGEST_STOP_BYTES = 1024 * 1024
 class StoredRecord:
     def __init__(self, boot: BootDocument, bucket: Bucket, instance: str) -> None:
         self.boot, self.bucket, self.instance = boot, bucket, instance
-        self.key = RecordKey(boot["run"])
+        self.key = SigningKey(boot["run"])
         # The version of the newest record that was read.
         self.seen = (0, 0)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..aws.bucket import Bucket
     from ..system.documents import RunRecord, StoreAccess
-    from .signed_record import RecordKey
+    from .signed_record import SigningKey
 
 
 # A run is not resumed within SILENCE_S (run/take_over.py) of the last write of its record. An
@@ -44,7 +44,7 @@ class Fenced:
     def __init__(
         self,
         bucket: Bucket,
-        key: RecordKey,
+        key: SigningKey,
         *,
         instance: str,
         attempt: int,

@@ -24,11 +24,11 @@ LIMIT_BYTES = 1024 * 1024
 HEAD = re.compile(rb'\{"v":2,"mac":"([0-9a-f]{64})","record":')
 
 
-class RecordKey:
+class SigningKey:
     """What a run's record is signed with. It comes with the command, or sealed."""
 
     def __init__(self, spec: RunSpec) -> None:
-        self.key, self.run = base64.b64decode(spec["recordKey"]), spec["id"]
+        self.key, self.run = base64.b64decode(spec["signingKey"]), spec["id"]
 
     def sign(self, record: Mapping[str, Any]) -> bytes:
         """The bytes to write."""

@@ -7,7 +7,7 @@ import time
 
 from ..system import atomic_files
 from .fencing import Fenced
-from .signed_record import RecordKey
+from .signed_record import SigningKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class StoreConnection:
             if not self.is_due():
                 return
             record = atomic_files.read_json(os.path.join(self.run_dir, "run.json"))
-            key = RecordKey(self.spec)
+            key = SigningKey(self.spec)
             self.bucket = Fenced(
                 open_bucket(access),
                 key,

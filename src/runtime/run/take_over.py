@@ -8,7 +8,7 @@ import os
 
 from ..disk.trash import Trash
 from ..report.signed_record import RECORD as RECORD_NAME
-from ..report.signed_record import RecordKey, version
+from ..report.signed_record import SigningKey, version
 from ..system import atomic_files
 from ..system.errors import Failure
 from ..system.file_lock import held
@@ -80,7 +80,7 @@ def read(bucket: Bucket, spec: RunSpec) -> tuple[Object, RunRecord, Objects]:
     """The run's record as an Object and as it reads, and what the store has of the run."""
     try:
         stored = dict(bucket.list())
-        found, record = RecordKey(spec).read(bucket)
+        found, record = SigningKey(spec).read(bucket)
     except Failure as failure:
         if failure.code != "ACCESS_DENIED":
             raise

@@ -77,17 +77,17 @@ class History:
 
 def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool = True) -> Any:
     name = each["snapshot"]
-    answer = connections.get("record", each["url"], limit=RECORD_LIMIT_BYTES, record=name)
+    answer = connections.get("record", each["url"], limit=RECORD_LIMIT_BYTES, snapshot=name)
     if is_absent(answer):
         raise Absent()
     if answer.status != 200:
         raise Failure(
             "FETCH_FAILED",
             "the manifest of the snapshot %s could not be fetched: HTTP %d" % (name, answer.status),
-            what="record",
+            what="manifest",
             status=answer.status,
             aws=bytes(answer.body[:2000]).decode("utf-8", "replace"),
-            record=name,
+            snapshot=name,
         )
     try:
         if len(answer.body) > RECORD_LIMIT_BYTES:
@@ -98,4 +98,6 @@ def read_record(connections: Connections, each: SyncSpecHistoryItem, whole: bool
 
 
 def mismatch(name: str, why: str, code: str = "SNAPSHOT_MISMATCH") -> Failure:
-    return Failure(code, "the manifest of snapshot %s is not valid: %s" % (name, why), record=name)
+    return Failure(
+        code, "the manifest of snapshot %s is not valid: %s" % (name, why), snapshot=name
+    )

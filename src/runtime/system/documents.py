@@ -168,7 +168,7 @@ if TYPE_CHECKING:
         packageIndex: str | None
         metrics: RunSpecMetrics
         metadata: RunMetadata
-        recordKey: str
+        signingKey: str
         identity: str
 
     class WatchSpec(TypedDict):

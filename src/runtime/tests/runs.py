@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sync
 
 from nx_ec2_runtime import main
-from nx_ec2_runtime.report.signed_record import RecordKey
+from nx_ec2_runtime.report.signed_record import SigningKey
 
 # A dead run's processes are found by its id, on all of the machine: another process's tests must
 # have others.
@@ -32,7 +32,7 @@ NONE = {"manager": "none", "root": "p", "file": "", "locked": False}
 
 def signed(record, run_id, key=KEY):
     """A record as it lies in the store."""
-    return RecordKey({"recordKey": key, "id": run_id}).sign(record)
+    return SigningKey({"signingKey": key, "id": run_id}).sign(record)
 
 
 def unsigned(data):
@@ -76,7 +76,7 @@ def part(run_id, **more):
             "packageIndex": None,
             "metrics": {"file": None, "idle": None},
             "metadata": {"git": None, "command": "", "configuration": {}, "host": ""},
-            "recordKey": KEY,
+            "signingKey": KEY,
             "identity": "0" * 64,
         },
         **more,

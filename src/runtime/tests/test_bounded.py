@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import package  # noqa: F401
 
 from nx_ec2_runtime.checkpoints import checkpoint_restore
-from nx_ec2_runtime.report.signed_record import RecordKey
+from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.run import taken_over_files
 from nx_ec2_runtime.system import bounded
 from nx_ec2_runtime.system.errors import Failure
@@ -76,7 +76,7 @@ class Bounded(unittest.TestCase):
     def test_deep_values_of_others_in_the_store_are_no_stop_no_times_and_no_checkpoint(self):
         deep = b"[" * 200000
         self.assertFalse(
-            RecordKey({"recordKey": base64.b64encode(bytes(32)), "id": "r"}).is_stop(deep)
+            SigningKey({"signingKey": base64.b64encode(bytes(32)), "id": "r"}).is_stop(deep)
         )
         self.assertEqual(taken_over_files.read_times(deep), [])
         with self.assertRaises(Failure) as raised:

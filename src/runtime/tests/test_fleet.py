@@ -14,7 +14,7 @@ from runs import KEY, part, signed, unsigned
 
 from nx_ec2_runtime.aws.metadata import Absent
 from nx_ec2_runtime.fleet import decision, fleet_run, own_fleet, start_attempt
-from nx_ec2_runtime.report.signed_record import RecordKey
+from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.system.errors import Failure
 
 RUN = "20260101-000000-p-aaaaaa"
@@ -201,7 +201,7 @@ def recorded(attempt, outcome, stop=None, instance="i-other", state="ended", **m
 def stop(key=KEY):
     return json.dumps({
         "v": 2,
-        "mac": RecordKey({"recordKey": key, "id": RUN})._mac(b"stop 2", b"").decode(),
+        "mac": SigningKey({"signingKey": key, "id": RUN})._mac(b"stop 2", b"").decode(),
     }).encode()
 
 

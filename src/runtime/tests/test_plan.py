@@ -553,7 +553,7 @@ class Plans(PlanTest):
         ):
             whole = self.store.put_record(base, change=change)
             error = self.refuse("SNAPSHOT_MISMATCH", self.first, base, base, history=[whole])
-            self.assertEqual(error["detail"]["record"], snapshot_id(base))
+            self.assertEqual(error["detail"]["snapshot"], snapshot_id(base))
             self.assertIn("manifest", error["message"])
         for change in (
             changed("deleted", ["b"]),

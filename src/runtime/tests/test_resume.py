@@ -19,7 +19,7 @@ from runs import Trainings, part, signed, unsigned
 from nx_ec2_runtime import main
 from nx_ec2_runtime.aws.metadata import Absent
 from nx_ec2_runtime.report import fencing, log_upload, spot_notice, uploads
-from nx_ec2_runtime.report.signed_record import RecordKey
+from nx_ec2_runtime.report.signed_record import SigningKey
 from nx_ec2_runtime.run import (
     child_process,
     resume_checkpoint,
@@ -550,7 +550,7 @@ class FenceTest(unittest.TestCase):
     def fenced(self, instance="i-1", attempt=1, etag=None, fresh=True, version=None):
         return fencing.Fenced(
             self.store,
-            RecordKey(part(RUN)),
+            SigningKey(part(RUN)),
             instance=instance,
             attempt=attempt,
             etag=etag,

@@ -4,19 +4,19 @@ import type { FileEntry } from '../../snapshot/entry';
 import type { StoredSnapshot } from './read-snapshot';
 import { readVerified } from '../../snapshot/read-verified';
 import { encodeFull, type ContentLocations } from './manifest';
-import type { Recorded } from './types';
+import type { SentSnapshot } from './types';
 import type { SyncContext } from '../context';
 
-/** Contents that are in no pack are at most so many bytes in a record. */
+/** The most bytes of contents in no pack that a manifest holds. */
 const MAX_INLINE_BYTES = 1024 * 1024;
 
 /**
  * Everything that a tree which lost its contents needs: where each is, or the small ones themselves.
- * @param known what the record that this one is to replace says.
+ * @param known the manifest that this one replaces.
  */
 export async function fullManifest(
   { index, workspaceRoot }: SyncContext,
-  { snapshot, recipes, where, packByChunk }: Recorded,
+  { snapshot, recipes, where, packByChunk }: SentSnapshot,
   known?: StoredSnapshot,
 ): Promise<{ bytes: Buffer; packs: ContentLocations['packs'] }> {
   const all: ContentLocations = { recipes: { ...where.recipes }, packs: [], inline: { ...where.inline } };

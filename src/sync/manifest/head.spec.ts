@@ -11,7 +11,7 @@ import { PackIndex } from '../../store/packs/pack-index';
 import { DAY, StoreFixture } from '../../store/store.fixture';
 import { isFresh, readHead, loadCachedHead, cacheHead, storeHead } from './head';
 import { nothing } from '../transport/transport';
-import { synchronise } from '../pipeline/sync-tree';
+import { syncTree } from '../pipeline/sync-tree';
 import type { SyncContext } from '../context';
 
 const RUNTIME = 'a'.repeat(64);
@@ -33,7 +33,7 @@ describe('the head of a tree', () => {
   beforeEach(async () => {
     at.empty();
     memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
-    snapshot = await at.record([await at.pack()]);
+    snapshot = await at.manifest([await at.pack()]);
     [sent, answers] = [[], []];
     const remote = {
       runtime: RUNTIME,
@@ -75,7 +75,7 @@ describe('the head of a tree', () => {
   const sync = async () => {
     const scan = async () => ({ snapshot, recipes: new Recipes(undefined) });
     const options = { scan, preflight: async () => undefined, onPlan: () => undefined };
-    const done = await synchronise(context, { deliver: async () => nothing() }, options);
+    const done = await syncTree(context, { deliver: async () => nothing() }, options);
     await done.settled;
     return done;
   };
@@ -115,7 +115,7 @@ describe('the head of a tree', () => {
 
   it('is replaced by a full manifest if a manifest of its history is gone', async () => {
     await storeHead(context, 'i-1', head());
-    answers = [new RemoteFailure('FETCH_FAILED', 'gone', { what: 'record', status: 404 })];
+    answers = [new RemoteFailure('FETCH_FAILED', 'gone', { what: 'manifest', status: 404 })];
     expect((await sync()).commands).toBe(2);
     expect(sent.map(({ base, canonical: manifest }) => [base, manifest !== null])).toEqual([
       [snapshot.id, false],

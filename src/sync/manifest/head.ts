@@ -10,7 +10,7 @@ import {
   applyManifests,
   LONGEST_HISTORY,
   MAX_INFLATED_BYTES,
-  MAX_RECORD_BYTES,
+  MAX_MANIFEST_BYTES,
   type ContentLocations,
 } from './manifest';
 import type { SyncContext } from '../context';
@@ -78,7 +78,7 @@ export function isFresh({ written }: Head): boolean {
 
 /**
  * The store's, else what is left of this machine's memory when that is too old: which snapshot it was.
- * @returns null where no sync to this instance and tree was ever acknowledged, or nothing can be made of its record.
+ * @returns null where no sync to this instance and tree was ever acknowledged, or its manifest is not usable.
  */
 export async function readHead(context: SyncContext, instance: string): Promise<Head | null> {
   const stored = await readStored(context, instance);
@@ -95,7 +95,7 @@ async function readStored({ store, keys, tree }: SyncContext, instance: string):
     const ref = JSON.parse(stored.bytes.toString()) as Ref;
     if (ref.v !== 2 || !ref.history.length || ref.history.length > LONGEST_HISTORY) return null;
     const records = await Promise.all(
-      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.record(id), MAX_RECORD_BYTES))! })),
+      ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.manifest(id), MAX_MANIFEST_BYTES))! })),
     );
     const { snapshot, packs } = applyManifests(records);
     if (snapshot.id !== ref.snapshot) return null;

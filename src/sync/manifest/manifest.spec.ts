@@ -2,7 +2,7 @@ import { deflateSync } from 'node:zlib';
 import { formatCount } from '../../report/units';
 import type { Entry } from '../../snapshot/entry';
 import { Snapshot } from '../../snapshot/snapshot';
-import { encodeDelta, applyManifests, MAX_CHANGE_BYTES, NewerRecord, recordNeeds, encodeFull } from './manifest';
+import { encodeDelta, applyManifests, MAX_CHANGE_BYTES, NewerManifest, manifestNeeds, encodeFull } from './manifest';
 
 describe('applyManifests', () => {
   const where = { packs: [], recipes: {}, inline: {} };
@@ -14,17 +14,17 @@ describe('applyManifests', () => {
   });
 
   it('parses no manifest that has another hash than its id, since a small object can hold millions of entries', () => {
-    const manifest = `nx-ec2 snapshot 1\0${'d a\0'.repeat(1_000_000)}`;
-    const record = {
+    const canonical = `nx-ec2 snapshot 1\0${'d a\0'.repeat(1_000_000)}`;
+    const manifest = {
       v: 1,
       snapshot: 'a'.repeat(64),
       base: null,
-      canonical: manifest,
+      canonical,
       packs: [],
       recipes: {},
       inline: {},
     };
-    const bytes = deflateSync(JSON.stringify(record));
+    const bytes = deflateSync(JSON.stringify(manifest));
     expect(bytes.length).toBeLessThan(100_000);
     const parse = jest.spyOn(Snapshot, 'parse');
     expect(() => applyManifests([{ id: 'a'.repeat(64), bytes }])).toThrow('not that of its snapshot');
@@ -44,25 +44,27 @@ describe('applyManifests', () => {
       expect(bytes.length).toBeLessThan(100_000);
       const whole = { id: base.id, bytes: encodeFull(base, where) };
       expect(() => applyManifests([whole, { id, bytes }])).toThrow(TOO_LARGE);
-      expect(() => recordNeeds(bytes)).toThrow(TOO_LARGE);
-      expect(recordNeeds(change(MAX_CHANGE_BYTES - 1000))).toEqual({ base: base.id, packs: [] });
+      expect(() => manifestNeeds(bytes)).toThrow(TOO_LARGE);
+      expect(manifestNeeds(change(MAX_CHANGE_BYTES - 1000))).toEqual({ base: base.id, packs: [] });
     });
 
     it.each([
       ['in another order', { base: base.id, snapshot: id, v: 1 }],
       ['without a base', { v: 1, snapshot: id }],
-      ['that is no record', []],
+      ['that is no manifest', []],
     ])('has the same limit if it begins as something %s', (_what, start) => {
-      expect(() => recordNeeds(change(MAX_CHANGE_BYTES, start))).toThrow(TOO_LARGE);
+      expect(() => manifestNeeds(change(MAX_CHANGE_BYTES, start))).toThrow(TOO_LARGE);
     });
 
     it('does not count as a full manifest if a later key contradicts the first', () => {
       const text = `{"v":1,"snapshot":"${id}","base":null,"base":"${base.id}","gone":[],"records":"","packs":[]}`;
-      expect(() => recordNeeds(deflateSync(text))).toThrow('it does not match its first bytes');
+      expect(() => manifestNeeds(deflateSync(text))).toThrow('it does not match its first bytes');
     });
 
     it('is reported as of a later version without being inflated further', () => {
-      expect(() => recordNeeds(change(MAX_CHANGE_BYTES, { v: 2, snapshot: id, base: base.id }))).toThrow(NewerRecord);
+      expect(() => manifestNeeds(change(MAX_CHANGE_BYTES, { v: 2, snapshot: id, base: base.id }))).toThrow(
+        NewerManifest,
+      );
     });
 
     it('is replaced by the full manifest if that is smaller', () => {
@@ -77,7 +79,7 @@ describe('applyManifests', () => {
       expect(encodeDelta(few, large, where)).toBeNull();
       expect(applyManifests([{ id: large.id, bytes: encodeFull(large, where) }]).snapshot.id).toBe(large.id);
       const small = Snapshot.of([...few.entries, ...changed.slice(0, 10)]);
-      expect(recordNeeds(encodeDelta(few, small, where)!)).toEqual({ base: few.id, packs: [] });
+      expect(manifestNeeds(encodeDelta(few, small, where)!)).toEqual({ base: few.id, packs: [] });
     });
   });
 });

@@ -1,14 +1,14 @@
 import type { Snapshot } from '../../snapshot/snapshot';
 import { cacheHead, storeHead, type Head } from './head';
-import type { PreparedRecord } from './prepare-manifest';
+import type { PreparedManifest } from './prepare-manifest';
 import type { SyncContext } from '../context';
 
 /** What instances are told to have, or have. */
 export interface NewState {
   snapshot: Snapshot;
   base: Head | null;
-  /** Null where there is nothing new to write down. */
-  record: PreparedRecord | null;
+  /** Null if the store has it. */
+  manifest: PreparedManifest | null;
 }
 
 /** An unchanged ref is written again after this time, ms: `prune` takes the tree of an old ref for unused. */
@@ -38,17 +38,17 @@ export async function publishHead(context: SyncContext, instances: readonly stri
 
 async function tell(context: SyncContext, instances: readonly string[], state: NewState): Promise<void> {
   if (isCurrent(context, state)) return;
-  // The record first: whoever reads the head finds what it names.
-  await state.record?.store();
+  // The manifest first: whoever reads the head must find what it names.
+  await state.manifest?.store();
   await Promise.all(instances.map((instance) => storeHead(context, instance, newHead(context, state))));
 }
 
-function isCurrent(context: SyncContext, { record, base }: NewState): boolean {
-  return !record && base!.runtime === context.remote.runtime && Date.now() - base!.written < REF_RENEWAL_MS;
+function isCurrent(context: SyncContext, { manifest, base }: NewState): boolean {
+  return !manifest && base!.runtime === context.remote.runtime && Date.now() - base!.written < REF_RENEWAL_MS;
 }
 
-function newHead(context: SyncContext, { snapshot, record, base }: NewState) {
-  const { history, packs } = record ?? base!;
+function newHead(context: SyncContext, { snapshot, manifest, base }: NewState) {
+  const { history, packs } = manifest ?? base!;
   return { snapshot: snapshot.id, history, packs, runtime: context.remote.runtime };
 }
 

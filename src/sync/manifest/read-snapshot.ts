@@ -5,9 +5,9 @@ import type { Store } from '../../store/store';
 import {
   applyManifests,
   LONGEST_HISTORY,
-  MAX_RECORD_BYTES,
-  NewerRecord,
-  recordNeeds,
+  MAX_MANIFEST_BYTES,
+  NewerManifest,
+  manifestNeeds,
   type ContentLocations,
 } from './manifest';
 
@@ -23,25 +23,25 @@ export interface StoredSnapshot extends ContentLocations {
  * @throws Problem `SNAPSHOT_GONE` if a manifest is missing, `SNAPSHOT_INVALID` if one is not valid.
  */
 export async function readSnapshot(store: Store, keys: StoreKeys, id: string): Promise<StoredSnapshot> {
-  const records: { id: string; bytes: Buffer }[] = [];
+  const manifests: { id: string; bytes: Buffer }[] = [];
   for (let next: string | null = id; next !== null;) {
-    if (records.length === LONGEST_HISTORY || records.some((each) => each.id === next))
+    if (manifests.length === LONGEST_HISTORY || manifests.some((each) => each.id === next))
       throw invalid(id, 'its manifests lead to no full one');
-    const stored = await store.getWithETag(keys.record(next), MAX_RECORD_BYTES);
-    if (!stored) throw gone(id, keys.record(next));
-    records.unshift({ id: next, bytes: stored.bytes });
-    const { base } = read(id, () => recordNeeds(stored.bytes));
+    const stored = await store.getWithETag(keys.manifest(next), MAX_MANIFEST_BYTES);
+    if (!stored) throw gone(id, keys.manifest(next));
+    manifests.unshift({ id: next, bytes: stored.bytes });
+    const { base } = read(id, () => manifestNeeds(stored.bytes));
     if (base !== null && !/^[0-9a-f]{64}$/.test(base)) throw invalid(id, 'its manifest is damaged');
     next = base;
   }
-  return { ...read(id, () => applyManifests(records)), history: records.map((each) => each.id) };
+  return { ...read(id, () => applyManifests(manifests)), history: manifests.map((each) => each.id) };
 }
 
 function read<T>(id: string, how: () => T): T {
   try {
     return how();
   } catch (error) {
-    if (error instanceof NewerRecord)
+    if (error instanceof NewerManifest)
       throw new Problem('SNAPSHOT_INVALID', `The store holds ${error.message} of the snapshot ${id}.`, {
         next: 'Update nx-ec2.',
       });

@@ -5,8 +5,8 @@ import type { Delta } from '../../snapshot/diff';
 import type { ContentLocations } from './manifest';
 import type { PackName } from '../../store/packs/index-format';
 
-/** A snapshot that is sent, and what is known of it. */
-export interface Recorded {
+/** A snapshot that is sent, with its base and the locations of its contents. */
+export interface SentSnapshot {
   snapshot: Snapshot;
   recipes: Recipes;
   base: Head | null;

@@ -18,8 +18,8 @@ export async function operationOf(
   if (run) {
     const confidential = Object.keys(run.env).length > 0 || run.resumeFrom !== null;
     // A plan that is not sealed may come to lie in the bucket: who can write there must not learn the key.
-    const { recordKey, ...part } = run;
-    const options = { comment: `nx-ec2: train ${run.id}`, executionTimeout, confidential, key: recordKey };
+    const { signingKey, ...part } = run;
+    const options = { comment: `nx-ec2: train ${run.id}`, executionTimeout, confidential, key: signingKey };
     return { operation: { op: 'train', tree, sync, run: part }, options };
   }
   const comment = `nx-ec2: ${request.watch ? 'watch' : 'sync'} ${snapshot.id.slice(0, 12)}`;

@@ -1,6 +1,6 @@
 import type { SyncPart } from '../../command/plan';
 import type { Delta } from '../../snapshot/diff';
-import { formatRecords, type Snapshot } from '../../snapshot/snapshot';
+import { formatEntries, type Snapshot } from '../../snapshot/snapshot';
 import type { Head } from '../manifest/head';
 import type { Transfer } from '../transport/transport';
 import type { SyncContext } from '../context';
@@ -19,8 +19,8 @@ export async function planSync(
     /** From there to the snapshot; null where there is none. */
     delta: Delta | null;
     transfer: Pick<Transfer, 'part'>;
-    /** The snapshot is not in the plan: its record is in the store. */
-    asRecord: boolean;
+    /** The snapshot is not in the plan: its manifest is in the store. */
+    asManifest: boolean;
     force?: boolean;
   },
 ): Promise<SyncPart> {
@@ -32,14 +32,14 @@ export async function planSync(
     ...needed,
     ...(spares.length <= MAX_SPARE_PACKS ? spares.map(([sha256, size]) => ({ sha256, size, spare: true })) : []),
   ];
-  const history = base?.history ?? (of.asRecord ? [snapshot.id] : []);
+  const history = base?.history ?? (of.asManifest ? [snapshot.id] : []);
   const sign = (key: string) => store.presignGet(key);
   return {
     snapshot: snapshot.id,
     base: base?.snapshot ?? null,
-    canonical: before || of.asRecord ? null : snapshot.canonical.toString(),
-    delta: delta && { deleted: delta.deleted, entries: formatRecords(delta.changed) },
-    history: await Promise.all(history.map(async (id) => ({ snapshot: id, url: await sign(keys.record(id)) }))),
+    canonical: before || of.asManifest ? null : snapshot.canonical.toString(),
+    delta: delta && { deleted: delta.deleted, entries: formatEntries(delta.changed) },
+    history: await Promise.all(history.map(async (id) => ({ snapshot: id, url: await sign(keys.manifest(id)) }))),
     recipes,
     packs: await Promise.all(packs.map(async (pack) => ({ ...pack, url: await sign(keys.pack(pack.sha256)) }))),
     inline,

@@ -37,8 +37,8 @@ describe('what changes before a failed sync is tried again', () => {
     ['everything is named where the tree is not what was thought', remote('CONTENT_MISSING'), warm, 'everything'],
     ['everything is named where the history was rewritten', remote('SNAPSHOT_MISMATCH'), warm, 'everything'],
     [
-      'everything is named where a record of the base is gone',
-      remote('FETCH_FAILED', { what: 'record', status: 404 }),
+      'everything is named if a manifest of the base is missing',
+      remote('FETCH_FAILED', { what: 'manifest', status: 404 }),
       warm,
       'everything',
     ],

@@ -52,10 +52,10 @@ export function resendActionFor(
   const { remoteCode: code, detail } = error;
   // Another caller synced, the disk was replaced, or files were changed there, and its history did not help.
   if (code === 'CONTENT_MISSING' && base) return 'everything';
-  // Its history is not what was thought: somebody else wrote one of the records anew.
+  // Another client has rewritten one of the manifests of its history.
   if (code === 'SNAPSHOT_MISMATCH' && base) return 'everything';
   const missing = code === 'FETCH_FAILED' && [403, 404].includes(Number(detail.status));
-  // A record of the base is gone: it was not known that somebody needs it.
+  // A manifest of the base was pruned: nothing showed that it is needed.
   if (base && missing && !SENT.has(String(detail.what))) return 'everything';
   if (
     offered.length &&

@@ -6,16 +6,16 @@ import type { Recipes } from '../../snapshot/recipes';
 import { EMPTY_SNAPSHOT, type Snapshot } from '../../snapshot/snapshot';
 import type { SyncContext } from '../context';
 import type { Head } from '../manifest/head';
-import { prepareRecord, type PreparedRecord } from '../manifest/prepare-manifest';
+import { prepareManifest, type PreparedManifest } from '../manifest/prepare-manifest';
 import { cacheHeads, deleteTemporaries, publishHead } from '../manifest/publish-head';
 import type { Transfer, Transport } from '../transport/transport';
 import { findBase, readBase } from './find-base';
 import { operationOf } from './operation';
 import { planSync } from './plan-sync';
 import { applyRetry, MAX_COMMANDS, resendActionFor, retryActionFor } from './retry-policy';
-import type { Synchronised, SyncOptions, SyncProgress } from './types';
+import type { SyncResult, SyncOptions, SyncProgress } from './types';
 
-/** A snapshot of so many bytes travels in the plan itself; a larger one as its record, which is sent beside the packs. */
+/** A snapshot of so many bytes travels in the plan itself; a larger one as its manifest, which is uploaded beside the packs. */
 const MAX_INLINE_SNAPSHOT_BYTES = 16 * 1024;
 
 /**
@@ -23,11 +23,11 @@ const MAX_INLINE_SNAPSHOT_BYTES = 16 * 1024;
  * wanted. If the tree holds something else than was thought, it is healed by that same command; what can't be had
  * there, or changes on the way, is sent anew, as retry-policy.ts says.
  */
-export async function synchronise<R extends SyncReply = TrainReply>(
+export async function syncTree<R extends SyncReply = TrainReply>(
   context: SyncContext,
   transport: Transport,
   request: SyncOptions,
-): Promise<Synchronised<R>> {
+): Promise<SyncResult<R>> {
   const progress = await begin<R>(context, transport, request);
   for (;;) {
     progress.commands++;
@@ -112,12 +112,12 @@ function findChanges(progress: SyncProgress): Changes {
 interface Upload {
   transfer: Transfer;
   /** The snapshot's; null where the store has it. */
-  record: PreparedRecord | null;
-  /** The snapshot is not in the plan: its record is in the store. */
-  asRecord: boolean;
+  manifest: PreparedManifest | null;
+  /** The snapshot is not in the plan: its manifest is in the store. */
+  asManifest: boolean;
 }
 
-/** Sends the missing contents, and beside them the runtime and the snapshot's record, as far as the store needs them. */
+/** Sends the missing contents, and beside them the runtime and the snapshot's manifest, as far as the store needs them. */
 async function uploadChanges(
   context: SyncContext,
   { transport, leftovers, sent }: SyncProgress,
@@ -130,15 +130,15 @@ async function uploadChanges(
   transfer.sent.catch(() => undefined);
   leftovers.push(...transfer.leftovers);
   const { where, packByChunk } = transfer;
-  const isRecorded = isUnchanged && base!.history.length > 0;
-  const record = isRecorded
+  const isStored = isUnchanged && base!.history.length > 0;
+  const manifest = isStored
     ? null
-    : await prepareRecord(context, { snapshot, recipes, base, before, delta, where, packByChunk });
-  const asRecord = !before && snapshot.canonical.length > MAX_INLINE_SNAPSHOT_BYTES;
-  await Promise.all([transfer.sent, runtime, (asRecord || storeFirst) && record?.store()]);
+    : await prepareManifest(context, { snapshot, recipes, base, before, delta, where, packByChunk });
+  const asManifest = !before && snapshot.canonical.length > MAX_INLINE_SNAPSHOT_BYTES;
+  await Promise.all([transfer.sent, runtime, (asManifest || storeFirst) && manifest?.store()]);
   Object.assign(sent, { files: missing.length, bytes, saved: transfer.saved });
   sent.uploaded += transfer.uploaded();
-  return { transfer, record, asRecord };
+  return { transfer, manifest, asManifest };
 }
 
 interface Command {
@@ -151,10 +151,10 @@ async function planCommand(
   context: SyncContext,
   progress: SyncProgress,
   { snapshot, base, before, delta }: Changes,
-  { transfer, asRecord }: Upload,
+  { transfer, asManifest }: Upload,
   request: SyncOptions,
 ): Promise<Command> {
-  const sync = await planSync(context, { snapshot, base, before, delta, transfer, asRecord, force: request.force });
+  const sync = await planSync(context, { snapshot, base, before, delta, transfer, asManifest, force: request.force });
   progress.offered = sync.packs;
   const command = await operationOf(context.tree, sync, snapshot, request);
   request.onSend?.(snapshot);
@@ -171,11 +171,11 @@ async function sendCommand<R extends SyncReply>(
   context: SyncContext,
   progress: SyncProgress<R>,
   { snapshot, base }: Changes,
-  { record }: Upload,
+  { manifest }: Upload,
   { operation, options }: Command,
 ): Promise<{ published?: Promise<void> }> {
   const { replies, failures, pending } = progress;
-  const state = { snapshot, base, record };
+  const state = { snapshot, base, manifest };
   let published: Promise<void> | undefined;
   const results = await context.remote.sendEach<R>(pending, operation, {
     ...options,
@@ -210,7 +210,7 @@ function conclude<R extends SyncReply>(
   { replies, failures, sent, commands, leftovers }: SyncProgress<R>,
   { snapshot }: Changes,
   published?: Promise<void>,
-): Synchronised<R> {
+): SyncResult<R> {
   const settled = Promise.all([published, deleteTemporaries(context, leftovers)]).then(() => undefined);
   const [reply] = replies.values();
   return { snapshot, reply, replies, failures, sent, commands, settled };

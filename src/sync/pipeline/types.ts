@@ -5,7 +5,7 @@ import type { PackName } from '../../store/packs/index-format';
 import type { Head } from '../manifest/head';
 import type { Transport } from '../transport/transport';
 
-export interface Synchronised<R extends SyncReply> {
+export interface SyncResult<R extends SyncReply> {
   snapshot: Snapshot;
   /** The first instance's. */
   reply: R;
@@ -39,7 +39,7 @@ export interface SyncOptions {
   run?: (snapshot: Snapshot) => Promise<RunPart>;
   /** The watcher to start with the same command: asked for each command that is sent. `key`: base64, of its edits. */
   watch?: () => Promise<{ part: WatchPart; key: string }>;
-  /** The store gets the snapshot's record before the command is sent, and not beside it. */
+  /** Store the manifest before the command is sent, not beside it. */
   storeFirst?: boolean;
   /** Called just before the command is sent. */
   onSend?: (snapshot: Snapshot) => void;
@@ -68,5 +68,5 @@ export interface SyncProgress<R extends SyncReply = SyncReply> {
   offered: readonly Pick<PackName, 'sha256' | 'size'>[];
   /** Keys of objects that are of no use after the command. */
   leftovers: string[];
-  sent: Synchronised<R>['sent'];
+  sent: SyncResult<R>['sent'];
 }

@@ -131,7 +131,7 @@ describe('restoring a snapshot', () => {
     await there('two', 'b');
     expect(await there('two', 'a')).toBe(a);
     for (const id of [a, b, c]) await restore(id);
-    // What its head names is what the records are.
+    // The head names these manifests.
     const { reply } = await pipe.sync();
     rmSync(dirname(reply.tree), { recursive: true });
     pipe.write('model/a', 'd');
@@ -251,7 +251,7 @@ describe('restoring a snapshot', () => {
     await expect(restore(id)).rejects.toMatchObject({ code: 'CONTENTS_GONE', message: expect.stringMatching(/prune/) });
     expect(warnings).toEqual([expect.stringContaining(`The index ${index} (8 bytes) can't be read`)]);
     await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: index }));
-    await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: pipe.session.keys.record(id) }));
+    await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: pipe.session.keys.manifest(id) }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'SNAPSHOT_GONE' });
   });
 

@@ -112,7 +112,7 @@ function recipeOf({ recipes }: StoredSnapshot, sha256: string, size: number): re
   return total === size ? (chunks as Chunk[]) : null;
 }
 
-/** Packs that the indexes say hold chunks: what a record leaves out, others may have uploaded. */
+/** Packs that the indexes say hold chunks: what a manifest leaves out, others may have uploaded. */
 async function elsewhere(
   store: Store,
   keys: StoreKeys,

@@ -28,7 +28,7 @@ const ATTEMPTS = 4;
 const CONCURRENT_REQUESTS = 16;
 
 /**
- * Puts a snapshot into the store as a whole record, and every content of it into packs that were seen there: whoever
+ * Puts a snapshot into the store as a full manifest, and every content of it into packs that were seen there: whoever
  * has the store, and nobody to ask, makes its tree of that.
  */
 export async function storeSnapshot(context: StoreSnapshotContext, scan: Scan): Promise<StoredSnapshotContents> {
@@ -66,11 +66,11 @@ async function storeOnce(
   const transfer = await packTransport.deliver(context, { wanted: snapshot, base: null, missing, recipes });
   const { where, packByChunk } = transfer;
   await transfer.sent;
-  const record = { snapshot, recipes, base: null, before: null, delta: null, where, packByChunk };
-  const { bytes, packs } = await fullManifest(context, record);
+  const sent = { snapshot, recipes, base: null, before: null, delta: null, where, packByChunk };
+  const { bytes, packs } = await fullManifest(context, sent);
   if (!(await areThere(base, packs))) return null;
   await Promise.all([
-    base.store.put(base.keys.record(snapshot.id), bytes),
+    base.store.put(base.keys.manifest(snapshot.id), bytes),
     base.index
       .publish()
       .catch((error: Error) =>

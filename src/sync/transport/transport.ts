@@ -16,7 +16,7 @@ export interface TransferRequest {
   recipes: Recipes;
 }
 
-/** Contents on their way: how the plan names them, what a record keeps of that, and what is to be removed afterwards. */
+/** Contents on their way: how the plan names them, what a manifest keeps of that, and what is to be removed afterwards. */
 export interface Transfer {
   part: Pick<SyncPart, 'archive' | 'recipes' | 'inline'> & {
     packs: { sha256: string; size: number; spare: boolean }[];

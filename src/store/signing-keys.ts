@@ -46,13 +46,13 @@ export class RunKeys {
   }
 }
 
-export interface SigningKeys {
+export interface KeysForStart {
   keys: RunKeys;
   /** Why this machine alone can verify the run's record; null: everybody who reads the store's secret can. */
   local: Problem | null;
 }
 
-export interface VerifyingKeys {
+export interface KeysForVerification {
   /** One of them are the run's. */
   keys: RunKeys[];
   /** Why the key that the store's secret makes is not among them; null: it is. */
@@ -63,7 +63,7 @@ export interface VerifyingKeys {
  * The keys that runs sign their records with: docs/reference/formats.md, "Signed records". A run's key is derived from the store's
  * secret; where that can't be read, it is a random one that this machine keeps.
  */
-export class RecordKeys {
+export class SigningKeys {
   private readonly secrets = new Map<string, StoreSecret>();
 
   constructor(
@@ -75,7 +75,7 @@ export class RecordKeys {
    * The key for a run that this machine starts, or starts again.
    * @throws Problem where AWS does not answer: then nothing can be started either.
    */
-  async forStart(name: RunName): Promise<SigningKeys> {
+  async forStart(name: RunName): Promise<KeysForStart> {
     const state = await this.state(name);
     if (state.secret) return { keys: new RunKeys(state.secret, name), local: null };
     const secret = this.secret(name);
@@ -91,7 +91,7 @@ export class RecordKeys {
   }
 
   /** The keys that a run's record may be signed with. @param refresh the secret is read again, not taken from this machine. */
-  async forVerification(name: RunName, refresh = false): Promise<VerifyingKeys> {
+  async forVerification(name: RunName, refresh = false): Promise<KeysForVerification> {
     const state = await this.state(name);
     const own = state.secret ? [new RunKeys(state.secret, name)] : [];
     try {
