@@ -152,7 +152,7 @@ ${rows(ERROR_CODES.runtime)}`;
 
 const { z } = require('zod');
 const { configurationSchema } = require(join(root, 'build/config/schema/schema.js'));
-const { descriptionSchema } = require(join(root, 'build/config/schema/description.js'));
+const { launchSpecSchema } = require(join(root, 'build/config/schema/launch-spec.js'));
 const { duration, size } = require(join(root, 'build/config/syntax/units.js'));
 
 /** JSON Schema knows no durations and sizes: both are texts there. */
@@ -209,7 +209,7 @@ function tablesOf(page) {
     connection: keyTable(connection),
     sync: keyTable(sync.properties, 'sync.'),
     train: keyTable(train.properties, 'train.'),
-    'launch spec': keyTable(withUnits(descriptionSchema)),
+    'launch spec': keyTable(withUnits(launchSpecSchema)),
   };
   return readFileSync(join(root, page), 'utf8').replace(
     /(<!-- generated: ([\w ]+) -->\n)[^]*?(<!-- end -->)/g,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { resolveConfiguration } from './configuration';
-import type { Description } from './schema/description';
+import type { LaunchSpec } from './schema/launch-spec';
 import { policyAllows } from './policy';
 import { splitCommand, splitWords } from './syntax/words';
 import type { TargetName } from './schema/target-options';
@@ -207,11 +207,11 @@ describe('resolveConfiguration', () => {
   });
 
   describe('a launch spec', () => {
-    const described = (instance: object, options: Record<string, unknown> = {}, plugin: object = {}) =>
-      resolve({ ...base, instance }, options, plugin).instance as { described: Description; startupTimeout: number };
+    const resolved = (instance: object, options: Record<string, unknown> = {}, plugin: object = {}) =>
+      resolve({ ...base, instance }, options, plugin).instance as { launchSpec: LaunchSpec; startupTimeout: number };
 
     it('has defaults that terminate the instance by themselves', () => {
-      const { described: it, startupTimeout } = described({ type: 't3.micro' });
+      const { launchSpec: it, startupTimeout } = resolved({ type: 't3.micro' });
       expect(it).toMatchObject({
         types: ['t3.micro'],
         ami: 'auto',
@@ -229,15 +229,15 @@ describe('resolveConfiguration', () => {
     it('is merged from several places, unless one of them names an existing instance', () => {
       const low = { type: ['g5.xlarge', 'g4dn.xlarge'], onFinish: { failure: 'terminate' } };
       const high = { spot: true, onFinish: { success: 'keep 5m' } };
-      expect(described(low, { instance: high }, { instance: { maxLifetime: '2h' } }).described).toMatchObject({
+      expect(resolved(low, { instance: high }, { instance: { maxLifetime: '2h' } }).launchSpec).toMatchObject({
         types: low.type,
         spot: true,
         recovery: 'client',
         maxLifetime: 7_200_000,
         onFinish: { success: 300_000, failure: 0 },
       });
-      expect(described(low, { instance: { name: 'gpu' } })).toEqual({ name: 'gpu', startupTimeout: 300_000 });
-      expect(described(low, { instance: 'i-0123456789abcdef0' })).toMatchObject({ id: 'i-0123456789abcdef0' });
+      expect(resolved(low, { instance: { name: 'gpu' } })).toEqual({ name: 'gpu', startupTimeout: 300_000 });
+      expect(resolved(low, { instance: 'i-0123456789abcdef0' })).toMatchObject({ id: 'i-0123456789abcdef0' });
     });
 
     it.each([
@@ -268,11 +268,11 @@ describe('resolveConfiguration', () => {
       ['a wrong type', { type: 'large' }, /instance\.type: /],
       ['both kinds', { id: 'i-0123456789abcdef0', spot: true }, /instance\.spot: unknown/],
     ])('is refused: %s', (_, wrong, message) => {
-      expect(() => described({ ...('id' in wrong ? {} : { type: 't3.micro' }), ...wrong })).toThrow(message);
+      expect(() => resolved({ ...('id' in wrong ? {} : { type: 't3.micro' }), ...wrong })).toThrow(message);
     });
 
     it('is refused without a type, with the place where the type belongs', () => {
-      expect(() => described({ spot: true })).toThrow(/"instance\.type" is not set for model/);
+      expect(() => resolved({ spot: true })).toThrow(/"instance\.type" is not set for model/);
     });
   });
 

@@ -241,8 +241,8 @@ type Rule = [key: string, allowed: string[] | undefined, value: string | undefin
 
 /** Where a policy names the instances that may be used, others may be made only if it says which. */
 function instanceRules(policy: Policy, name: InstanceName): Rule[] {
-  if (!('described' in name)) return [['instance', policy.instances, nameOf(name)]];
-  const { types, instanceProfile, ami } = name.described;
+  if (!('launchSpec' in name)) return [['instance', policy.instances, nameOf(name)]];
+  const { types, instanceProfile, ami } = name.launchSpec;
   return [
     ...types.map((type): Rule => ['instance.type', policy.instanceTypes ?? (policy.instances && []), type]),
     ['instance.instanceProfile', policy.instanceProfiles, instanceProfile],

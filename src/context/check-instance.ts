@@ -20,7 +20,7 @@ export async function checkInstance(
 ): Promise<void> {
   const { aws, configuration, workspaceRoot } = session;
   assertResourceId('instance', id);
-  const named = configuration.instances.filter((name): name is NamedInstance => !('described' in name));
+  const named = configuration.instances.filter((name): name is NamedInstance => !('launchSpec' in name));
   if (named.some((name) => 'id' in name && name.id === id)) return;
   const found = await describeInstance(aws, id);
   if (!found) return;

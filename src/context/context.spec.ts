@@ -91,7 +91,7 @@ describe("a session on a company's bucket", () => {
     }
   });
 
-  describe('whose instance is described', () => {
+  describe('with a launch spec', () => {
     const machine = { type: 't3.micro', instanceProfile: 'training' };
     let tags: Record<string, string>;
     beforeEach(async () => {
@@ -99,10 +99,10 @@ describe("a session on a company's bucket", () => {
       const claim = await sessionClaim(runs);
       runs.close();
       const { instance } = configurationOf({ instance: machine });
-      if (!('described' in instance)) throw new Error('it is not described');
+      if (!('launchSpec' in instance)) throw new Error('it is no launch spec');
       tags = {
         [TAG.managed]: 'true',
-        [TAG.key]: specHash(claim.owner, instance.described),
+        [TAG.key]: specHash(claim.owner, instance.launchSpec),
         [TAG.workspace]: claim.owner.workspace,
         [TAG.project]: claim.owner.project,
         [TAG.owner]: claim.owner.caller,

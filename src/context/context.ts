@@ -5,7 +5,7 @@ import { Remote } from '../command/remote';
 import type { InstanceName, NamedInstance } from '../config/schema/instance-name';
 import { Problem } from '../report/problem';
 import { findInstances, assertRunning } from '../instance/describe/find';
-import { findDescribed } from '../instance/launch/find-launched';
+import { findLaunched } from '../instance/launch/find-launched';
 import { learnCaller, rememberedCaller } from '../instance/describe/caller';
 import { isThere, specHash } from '../instance/describe/ownership';
 import { preflight } from '../instance/ready/preflight';
@@ -96,7 +96,7 @@ export async function createInstanceContext(
   try {
     await aws.region();
     const check = new Preflight(runs);
-    const isLaunched = 'described' in configuration.instance;
+    const isLaunched = 'launchSpec' in configuration.instance;
     const caller = configuration.sync.tree && !isLaunched ? '' : await rememberedCaller(aws);
     if (caller === undefined) {
       // A machine that has never synced: what must hold is asked for while the caller is.
@@ -178,16 +178,16 @@ async function findNamed(runs: RunContext, caller: Promise<string>): Promise<str
   return findInstances(aws, await resolveSelectors({ ...runs, owner }, configuration.instances));
 }
 
-/** Those by a description are looked up by their tags; the caller is only asked for where there is one. */
+/** Instances of a launch spec are looked up by their tags, which needs the caller. */
 function resolveSelectors(
   runs: Pick<RunContext, 'aws' | 'configuration' | 'owner'>,
   names: readonly InstanceName[],
 ): Promise<NamedInstance[]> {
   return Promise.all(
     names.map(async (name) => {
-      if (!('described' in name)) return name;
+      if (!('launchSpec' in name)) return name;
       const claim = await sessionClaim(runs);
-      return findDescribed(runs.aws, specHash(claim.owner, name.described), claim);
+      return findLaunched(runs.aws, specHash(claim.owner, name.launchSpec), claim);
     }),
   );
 }

@@ -31,10 +31,10 @@ export function checkEnvironment(
 
 /** Whether the volume of an instance that is launched holds the environment, where its lock file tells. */
 function checkVolume(findings: Findings, { instance }: Configuration, needs: EnvironmentNeeds | null): void {
-  if (!needs?.download || !('described' in instance)) return;
+  if (!needs?.download || !('launchSpec' in instance)) return;
   const warnings: string[] = [];
   try {
-    assertVolume(instance.described, needs, { warn: (text) => void warnings.push(text) });
+    assertVolume(instance.launchSpec, needs, { warn: (text) => void warnings.push(text) });
     findings.add('volume', warnings.length ? null : true, warnings[0] ?? 'it holds the environment of uv.lock');
   } catch (error) {
     findings.addFailure('volume', error as Problem);

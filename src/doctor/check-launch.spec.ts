@@ -5,10 +5,10 @@ import { Aws } from '../aws/clients';
 import { LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
 import { startPipeline } from '../run/pipeline.fixture';
-import { CALLER, described } from '../instance/launch/ensure-instance.fixture';
-import { diagnoseDescription } from './check-launch';
+import { CALLER, launchSpecOf } from '../instance/launch/ensure-instance.fixture';
+import { checkLaunch } from './check-launch';
 
-describe('the doctor, of an instance that is described', () => {
+describe('the doctor, with a launch spec', () => {
   let at: Fixture;
   let aws: Aws;
   const memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
@@ -27,7 +27,7 @@ describe('the doctor, of an instance that is described', () => {
 
   const diagnose = async (written: object, pricePerHour?: number) => {
     const purpose = { owner: { workspace: 'acme', project: 'model', caller: CALLER }, store: 'bucket/' };
-    const found = await diagnoseDescription(aws, described(written), purpose, pricePerHour);
+    const found = await checkLaunch(aws, launchSpecOf(written), purpose, pricePerHour);
     return Object.fromEntries(found.map((each) => [each.name, each]));
   };
 

@@ -3,7 +3,7 @@ import type { Aws } from '../aws/clients';
 import { awsCode, awsProblem } from '../aws/reason';
 import { sdk } from '../aws/sdk';
 import type { Check } from '../command/plan';
-import type { Description } from '../config/schema/description';
+import type { LaunchSpec } from '../config/schema/launch-spec';
 import type { Problem } from '../report/problem';
 import { assertProfile } from '../instance/launch/assert-profile';
 import { imagesOf } from '../instance/launch/image';
@@ -18,20 +18,20 @@ import { checkQuota, type Market } from '../instance/launch/quota';
  * What a launch relies on, asked without launching: the types and where they are offered, the image, the right to launch,
  * quotas, prices. Never throws for what it finds.
  */
-export async function diagnoseDescription(
+export async function checkLaunch(
   aws: Aws,
-  description: Description,
+  launchSpec: LaunchSpec,
   purpose: Pick<LaunchPurpose, 'owner' | 'store'>,
   pricePerHour?: number,
   signal?: AbortSignal,
 ): Promise<Check[]> {
-  const { types, ami, spot } = description;
+  const { types, ami, spot } = launchSpec;
   const checks: Check[] = [];
   const [machines, options, profile] = await Promise.all([
     attempt(checks, 'instance type', () => machineTypes(aws, types, signal)),
-    attempt(checks, 'offered', () => placements(aws, description, signal)),
+    attempt(checks, 'offered', () => placements(aws, launchSpec, signal)),
     attempt(checks, 'instance profile', () =>
-      assertProfile(aws, description, signal).then(() => description.instanceProfile ?? null),
+      assertProfile(aws, launchSpec, signal).then(() => launchSpec.instanceProfile ?? null),
     ),
   ]);
   if (machines) checks.unshift(found('instance type', types.join(', ')));
@@ -55,9 +55,9 @@ export async function diagnoseDescription(
   if (priced) checks.push(priced.check);
   if (first && image) {
     const launch = () => {
-      const key = specHash(purpose.owner, description);
+      const key = specHash(purpose.owner, launchSpec);
       const whose = { ...purpose, key, root: null, made: 'remote-up' as const, run: null, deadline: null };
-      return launchParameters(description, first, image, priced!.price, whose);
+      return launchParameters(launchSpec, first, image, priced!.price, whose);
     };
     checks.push(await mayLaunch(aws, first, launch, signal));
   }

@@ -161,7 +161,7 @@ describe('the doctor', () => {
     });
   });
 
-  it('looks at what a described instance would be launched from, where none is up', async () => {
+  it('checks what an instance would be launched from, if none is running', async () => {
     const project = join(workspace, 'model');
     mkdirSync(project, { recursive: true });
     writeFileSync(join(project, 'pyproject.toml'), '[project]\nname = "model"\n');

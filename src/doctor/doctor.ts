@@ -18,7 +18,7 @@ import { secretParameter } from '../store/store-secret';
 import { Store } from '../store/store';
 import { workspaceIdentity } from '../workspace/identity';
 import { checkEnvironment } from './check-environment';
-import { diagnoseDescription } from './check-launch';
+import { checkLaunch } from './check-launch';
 import { checkServer } from './check-server';
 import { checkSession } from './check-session';
 import { Findings, type Finding } from './findings';
@@ -131,10 +131,10 @@ class Doctor {
   private async checkLaunch(): Promise<void> {
     const { configuration, project, workspaceRoot, signal } = this.options;
     const { instance, pricePerHour, bucket, prefix } = configuration;
-    if (!('described' in instance)) return;
+    if (!('launchSpec' in instance)) return;
     const owner = { workspace: workspaceIdentity(workspaceRoot), project, caller: await callerArn(this.aws) };
     const purpose = { owner, store: `${bucket}/${prefix}` };
-    const checks = await diagnoseDescription(this.aws, instance.described, purpose, pricePerHour, signal);
+    const checks = await checkLaunch(this.aws, instance.launchSpec, purpose, pricePerHour, signal);
     this.findings.addChecks('here', checks);
   }
 
@@ -167,7 +167,7 @@ class Doctor {
   /** What the S3 server can do. */
   private async checkServer(): Promise<void> {
     const server = await checkServer(this.store, `${this.keys.doctor(this.id)}server/`, {
-      launches: 'described' in this.options.configuration.instance,
+      launches: 'launchSpec' in this.options.configuration.instance,
       postForm: (post, fields, body) => postForm(this.aws, post, fields, body),
     });
     this.findings.all.push(...server.checks.map((check): Finding => ({ where: 'here', ...check })));

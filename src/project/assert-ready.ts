@@ -1,5 +1,5 @@
 import type { ReadyReply } from '../command/plan';
-import type { Description } from '../config/schema/description';
+import type { LaunchSpec } from '../config/schema/launch-spec';
 import { DEFAULT_DISK_GB, GB } from '../instance/launch/launch-parameters';
 import { Problem } from '../report/problem';
 import type { Reporter } from '../report/reporter';
@@ -54,7 +54,7 @@ export async function assertReady(
  * @throws Problem DISK_TOO_SMALL before anything is launched, where the packages can't fit.
  */
 export function assertVolume(
-  { volumeSize }: Pick<Description, 'volumeSize'>,
+  { volumeSize }: Pick<LaunchSpec, 'volumeSize'>,
   needs: EnvironmentNeeds | null,
   reporter: Pick<Reporter, 'warn'>,
 ): void {

@@ -168,7 +168,7 @@ describe('what a forged record names', () => {
   });
 
   describe('gets no commands', () => {
-    /** As where a described instance is configured: no session has found any. */
+    /** As with a launch spec: no instance has been looked up. */
     let runs: RunContext;
     beforeAll(() => {
       runs = createRunContext(pipe.session.configuration, pipe.project, pipe.workspace, pipe.session.reporter);

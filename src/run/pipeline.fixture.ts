@@ -82,12 +82,12 @@ export class Pipeline {
     return this;
   }
 
-  /** A new spot instance with a role, as one is launched that is described; the session is on it. */
+  /** Launches a spot instance with a role, as for a launch spec, and uses it. */
   async openSpot(options: Record<string, unknown> = {}): Promise<string> {
     process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
     const machine = { type: 'g4dn.xlarge', spot: true, instanceProfile: 'training' };
     const configuration = this.configuration({ ...options, instance: machine }, 'remote-train');
-    if (!('described' in configuration.instance)) throw new Error('the instance is not described');
+    if (!('launchSpec' in configuration.instance)) throw new Error('the instance is no launch spec');
     const runs = createRunContext(configuration, this.project, this.workspace, this.reporter());
     const owner = await runs.owner();
     runs.close();
@@ -106,7 +106,7 @@ export class Pipeline {
           {
             ResourceType: 'instance',
             Tags: Object.entries({
-              [TAG.key]: specHash(owner, configuration.instance.described),
+              [TAG.key]: specHash(owner, configuration.instance.launchSpec),
               [TAG.managed]: 'true',
               [TAG.workspace]: owner.workspace,
               [TAG.project]: owner.project,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { descriptionSchema } from './description';
+import { launchSpecSchema } from './launch-spec';
 import { duration, size } from '../syntax/units';
 
 const text = z.string().min(1);
@@ -57,7 +57,7 @@ export const connectionShape = {
     ),
   kmsKeyId: text.optional().describe("KMS key that objects are encrypted with. Default: the bucket's own."),
   instance: z
-    .union([text, ...named, z.array(z.union([text, ...named])).min(1), descriptionSchema])
+    .union([text, ...named, z.array(z.union([text, ...named])).min(1), launchSpecSchema])
     .optional()
     .describe(
       'The instance: an id, a Name, { "id" | "name" | "tag", "startupTimeout": "5m" }, or a launch spec, { "type": "g5.xlarge", … }, of an instance that is launched when it is needed. For remote-sync also several: a list, or { "tag", "all": true } for all running instances with the tag.',

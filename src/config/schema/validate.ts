@@ -1,7 +1,7 @@
 import { type Raw, isObject } from './merge';
 import { configurationSchema, trainShape, NAMING } from './schema';
 import type { z } from 'zod';
-import { descriptionSchema } from './description';
+import { launchSpecSchema } from './launch-spec';
 import { nearest, explainIssue } from './explain-issue';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { Problem } from '../../report/problem';
@@ -24,7 +24,7 @@ export function validate(
           : path === 'train'
             ? Object.keys(trainShape)
             : path.startsWith('instance')
-              ? Object.keys(descriptionSchema.shape)
+              ? Object.keys(launchSpecSchema.shape)
               : top;
       const keys = issue.keys.map((key) => [path, key].filter(Boolean).join('.'));
       const replaced = keys.flatMap((key) => (REPLACED.has(key) ? [`  ${key}: unknown; ${REPLACED.get(key)}`] : []));

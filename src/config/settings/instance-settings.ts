@@ -3,7 +3,7 @@ import type { configurationSchema } from '../schema/schema';
 import type { ConfigurationInput, Configuration } from './types';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { readDescription } from '../schema/description';
+import { resolveLaunchSpec } from '../schema/launch-spec';
 import { missing } from './missing-setting';
 import { describes } from '../schema/merge';
 
@@ -38,11 +38,11 @@ function instanceName(input: ConfigurationInput, value: Instance): Configuration
     });
   }
   if (isNamed(value)) return { ...value, startupTimeout: value.startupTimeout ?? STARTUP_TIMEOUT_MS };
-  const described = readDescription(value);
-  if (!('wrong' in described)) return { described, startupTimeout: value.startupTimeout };
-  throw described.missing
-    ? missing(input, described.wrong, 'an instance type, or a list of them')
-    : new Problem('CONFIG_INVALID', described.wrong, { settings: [described.wrong.split(':')[0]] });
+  const launchSpec = resolveLaunchSpec(value);
+  if (!('wrong' in launchSpec)) return { launchSpec, startupTimeout: value.startupTimeout };
+  throw launchSpec.missing
+    ? missing(input, launchSpec.wrong, 'an instance type, or a list of them')
+    : new Problem('CONFIG_INVALID', launchSpec.wrong, { settings: [launchSpec.wrong.split(':')[0]] });
 }
 
 function isNamed(value: Named): value is Exclude<Named, { onFinish: unknown }> {

@@ -44,14 +44,14 @@ function originOf(path: string, sources: readonly SettingSource[], environment: 
   for (const { where, values } of sources) {
     const value = valueAt(values, path);
     if (value !== undefined) return describe(where, path, value);
-    // An instance that is named takes the place of one that is described below.
-    if (path.startsWith('instance.') && values.instance !== undefined && !isDescription(values.instance)) break;
+    // A named instance replaces a launch spec of a lower level.
+    if (path.startsWith('instance.') && values.instance !== undefined && !isLaunchSpec(values.instance)) break;
   }
   const name = VARIABLES[path]?.find((each) => environment[each]);
   return name && `  ${name}=${sanitizeForTerminal(environment[name]!)}`;
 }
 
-function isDescription(value: unknown): boolean {
+function isLaunchSpec(value: unknown): boolean {
   return isObject(value) && describes(value);
 }
 

@@ -8,7 +8,7 @@ import { runTarget } from '../lib/run-target';
 import type { RemoteUpExecutorSchema } from './schema';
 import { nxRun } from '../../report/shell-words';
 
-/** Brings the instance up: starts the one that is named or was stopped, launches the one that is described; waits until it can be worked with. */
+/** Starts or launches the project's instance, and waits until it can be worked with. */
 export default function remoteUp(
   given: RemoteUpExecutorSchema,
   context: ExecutorContext,
@@ -24,8 +24,8 @@ export default function remoteUp(
     try {
       await session.aws.region();
       const { id, how, type, zone, market, tags } =
-        'described' in instance
-          ? await ensureProjectInstance(session, instance.described, { by: 'remote-up' }, signal)
+        'launchSpec' in instance
+          ? await ensureProjectInstance(session, instance.launchSpec, { by: 'remote-up' }, signal)
           : await startNamed(session.aws, instance, instance.startupTimeout, reporter, signal);
       reporter.line(`${id} is ready.`);
       return { instance: id, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };

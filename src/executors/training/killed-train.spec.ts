@@ -81,8 +81,8 @@ describe('remote-train, killed again and again', () => {
 
   it('launches one instance, which is gone after it', async () => {
     const machine = { type: 't3.micro', instanceProfile: 'training', tags: { test: 'killed' } };
-    await trainAndKill('described', { instance: machine }, 1, 9);
-    expectRight('described');
+    await trainAndKill('launched', { instance: machine }, 1, 9);
+    expectRight('launched');
     expect(launched('killed').map(({ state }) => state)).toEqual(['terminated']);
   });
 

@@ -1,4 +1,4 @@
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
 import { readTags } from '../../instance/describe/tags';
@@ -26,7 +26,7 @@ import type { RunInstanceLifecycle, StartOptions } from './types';
  */
 export async function startOnLaunchedInstance(
   target: Target,
-  description: Description,
+  launchSpec: LaunchSpec,
   options: StartOptions,
   detached: boolean,
   then: (session: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
@@ -34,11 +34,11 @@ export async function startOnLaunchedInstance(
   const { configuration, context, reporter, project, signal } = target;
   const rerun = options.rerun ?? false;
   const runs = createRunContext(configuration, project, context.root, reporter);
-  const start = new LaunchedStart(target, description, runs, options);
+  const start = new LaunchedStart(target, launchSpec, runs, options);
   try {
     const key = await start.plan(detached);
     const made: RunInstanceLifecycle = {
-      recovery: description.recovery === 'client' ? start : null,
+      recovery: launchSpec.recovery === 'client' ? start : null,
       waitForShutdown: (run) => {
         target.onInterrupt(() => `Interrupted. The training has ended, and ${run.instance} shuts itself down.`);
         return waitForShutdown(runs, run, start.broughtUp, signal);
@@ -73,7 +73,7 @@ class LaunchedStart implements Recovery {
 
   constructor(
     private readonly target: Target,
-    private readonly description: Description,
+    private readonly launchSpec: LaunchSpec,
     private readonly runs: RunContext,
     private readonly options: StartOptions,
   ) {}
@@ -96,7 +96,7 @@ class LaunchedStart implements Recovery {
 
   async begin(): Promise<Launched> {
     const { reporter } = this.runs;
-    assertVolume(this.description, this.planned.needs(), reporter);
+    assertVolume(this.launchSpec, this.planned.needs(), reporter);
     for (;;) {
       this.instance = undefined;
       try {
@@ -147,7 +147,7 @@ class LaunchedStart implements Recovery {
         () =>
           `Interrupted: ${id} is running. Run the same command to use it; otherwise it shuts itself down. ${this.endIt}`,
       );
-    this.instance = await launchForRun(runs, this.description, { id: run, deadline }, up, signal);
+    this.instance = await launchForRun(runs, this.launchSpec, { id: run, deadline }, up, signal);
     const { id } = this.instance;
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
     try {

@@ -34,13 +34,13 @@ export async function startTraining(
   }
   target.onInterrupt(() => 'Interrupted before the training was started.');
   if (options.rerun) changeKey(context.root, configuration.projectRoot);
-  if ('described' in configuration.instance && configuration.instance.described.recovery === 'fleet') {
+  if ('launchSpec' in configuration.instance && configuration.instance.launchSpec.recovery === 'fleet') {
     const { startWithFleet } = await import('./start-with-fleet.js');
-    return startWithFleet(target, configuration.instance.described, options, then);
+    return startWithFleet(target, configuration.instance.launchSpec, options, then);
   }
-  if ('described' in configuration.instance) {
+  if ('launchSpec' in configuration.instance) {
     const { startOnLaunchedInstance } = await import('./start-on-launched-instance.js');
-    return startOnLaunchedInstance(target, configuration.instance.described, options, detached, then);
+    return startOnLaunchedInstance(target, configuration.instance.launchSpec, options, detached, then);
   }
   // Files are looked at while AWS is asked who and where.
   const opening = createInstanceContext(configuration, project, context.root, reporter, 'store');

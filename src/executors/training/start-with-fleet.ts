@@ -1,4 +1,4 @@
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { waitForFleetDeletion } from '../../run/fleet/wait-fleet-gone';
 import { launchFleet } from '../../run/fleet/launch-fleet';
 import type { Launched } from '../../run/start/start-run';
@@ -15,7 +15,7 @@ import type { RunInstanceLifecycle, StartOptions } from './types';
 /** Starts a training that a fleet recovers without a client, or finds a run of the same training. */
 export async function startWithFleet(
   target: Target,
-  description: Description,
+  launchSpec: LaunchSpec,
   options: StartOptions,
   then: (session: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
@@ -31,13 +31,13 @@ export async function startWithFleet(
       restore,
       aws: session.aws,
     });
-    assertVolume(description, planned.needs(), reporter);
+    assertVolume(launchSpec, planned.needs(), reporter);
     target.onInterrupt(
       () =>
         `Interrupted while the fleet was being created. Run the same command to continue; otherwise the fleet deletes itself. To see what was created: npx nx-ec2 instances list`,
     );
     const launched = await launchFleet(session, {
-      description,
+      launchSpec,
       workspace,
       planned,
       signal,
@@ -56,7 +56,7 @@ export async function startWithFleet(
       recovery: null,
       waitForShutdown: (run) => {
         target.onInterrupt(() => 'Interrupted. The training has ended, and its instance deletes the fleet.');
-        return waitForFleetDeletion(session, run, description, signal);
+        return waitForFleetDeletion(session, run, launchSpec, signal);
       },
     });
   } finally {

@@ -1,7 +1,7 @@
-import { descriptionSchema } from '../../config/schema/description';
+import { launchSpecSchema } from '../../config/schema/launch-spec';
 import { Problem } from '../../report/problem';
 
-/** Options of the generators that write a description of an instance. */
+/** Options of the generators that write a launch spec. */
 export interface WantedInstance {
   /** One type, or several separated by commas. */
   instanceType?: string;
@@ -9,7 +9,7 @@ export interface WantedInstance {
   instanceProfile?: string;
 }
 
-/** `instance` as it is written into ec2.config.json; undefined where none is described. */
+/** `instance` as it is written into ec2.config.json; undefined without such options. */
 export function describeWanted({ instanceType, spot, instanceProfile }: WantedInstance): object | undefined {
   if (instanceType === undefined) {
     const alone = spot ? '--spot' : instanceProfile !== undefined ? '--instanceProfile' : undefined;
@@ -27,7 +27,7 @@ export function describeWanted({ instanceType, spot, instanceProfile }: WantedIn
     ...(spot ? { spot } : {}),
     ...(instanceProfile === undefined ? {} : { instanceProfile }),
   };
-  if (!descriptionSchema.safeParse(instance).success) {
+  if (!launchSpecSchema.safeParse(instance).success) {
     throw new Problem('OPTION_INVALID', `--instanceType=${JSON.stringify(instanceType)} is not an instance type.`, {
       next: 'A type is, for instance, g5.xlarge; several are separated by commas.',
     });

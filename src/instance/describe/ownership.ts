@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { InstanceName, NamedInstance } from '../../config/schema/instance-name';
 import { callerIdentity } from '../../workspace/identity';
 
@@ -40,8 +40,8 @@ export function tagText(text: string): string {
  * What an instance is found by again: the same for the same owner and what can't be changed of a machine that is there.
  * Guards, what becomes of it afterwards and tags may change without another one being made.
  */
-export function specHash(owner: Owner, description: Description): string {
-  const { types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData } = description;
+export function specHash(owner: Owner, launchSpec: LaunchSpec): string {
+  const { types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData } = launchSpec;
   const machine = [types, ami, spot, volumeSize, subnets, securityGroups, instanceProfile, publicIp, userData];
   const parts = [owner.workspace, owner.project, callerIdentity(owner.caller), machine];
   return hash('sha256', JSON.stringify(parts), 'hex').slice(0, 24);
@@ -49,5 +49,5 @@ export function specHash(owner: Owner, description: Description): string {
 
 /** Whether exactly one must be there. */
 export function isThere(name: InstanceName): name is NamedInstance {
-  return !('described' in name) && !('tag' in name && name.all);
+  return !('launchSpec' in name) && !('tag' in name && name.all);
 }

@@ -1,6 +1,6 @@
 import type { Aws } from '../../aws/clients';
 import { sdk } from '../../aws/sdk';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { Problem } from '../../report/problem';
 
 const SETTING = '/ssm/managed-instance/default-ec2-instance-management-role';
@@ -12,7 +12,7 @@ const SETTING = '/ssm/managed-instance/default-ec2-instance-management-role';
  */
 export async function assertProfile(
   aws: Aws,
-  { instanceProfile }: Pick<Description, 'instanceProfile'>,
+  { instanceProfile }: Pick<LaunchSpec, 'instanceProfile'>,
   signal?: AbortSignal,
 ): Promise<void> {
   if (instanceProfile !== undefined) return;

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { Aws } from '../../aws/clients';
-import { descriptionSchema, readDescription, type Description } from '../../config/schema/description';
+import { launchSpecSchema, resolveLaunchSpec, type LaunchSpec } from '../../config/schema/launch-spec';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { Reporter } from '../../report/reporter';
 import { StoreKeys } from '../../store/keys';
@@ -10,8 +10,8 @@ import type { EnsureOptions } from './options';
 
 export const CALLER = 'arn:aws:iam::000000000000:user/local';
 
-export function described(written: object): Description {
-  const read = readDescription(descriptionSchema.parse({ type: 't3.micro', instanceProfile: 'training', ...written }));
+export function launchSpecOf(written: object): LaunchSpec {
+  const read = resolveLaunchSpec(launchSpecSchema.parse({ type: 't3.micro', instanceProfile: 'training', ...written }));
   if ('wrong' in read) throw new Error(read.wrong);
   return read;
 }
@@ -33,13 +33,13 @@ export class Caller {
     return this.said.join('\n');
   }
 
-  options(description: Description, more: Partial<EnsureOptions> = {}): EnsureOptions {
+  options(launchSpec: LaunchSpec, more: Partial<EnsureOptions> = {}): EnsureOptions {
     const { aws, owner, reporter } = this;
     return {
       aws,
       owner,
       reporter,
-      description,
+      launchSpec,
       by: 'remote-up',
       store: new Store(aws, { bucket: 'bucket' }),
       keys: new StoreKeys('team', owner.project),

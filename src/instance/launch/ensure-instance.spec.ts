@@ -7,12 +7,12 @@ import {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { LOCAL_IDENTITY } from '../../local-aws/protocol/identity';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { ensureInstance } from './ensure-instance';
-import { Caller, CALLER, clear, described } from './ensure-instance.fixture';
+import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
 import { specHash, TAG } from '../describe/ownership';
 import type { EnsureOptions } from './options';
 
@@ -40,7 +40,7 @@ describe('an instance that is made', () => {
   ])('is not launched without an instance profile where %s', async (_, deny) => {
     identity.deny.push(...deny);
     const before = at.aws.instances.all().length;
-    await expect(ensureInstance(caller.options(described({ instanceProfile: undefined })))).rejects.toMatchObject({
+    await expect(ensureInstance(caller.options(launchSpecOf({ instanceProfile: undefined })))).rejects.toMatchObject({
       code: 'NO_PROFILE',
       message: expect.stringMatching(/"instanceProfile": "<name>"[^]*nx g nx-ec2:aws-setup/),
     });
@@ -53,14 +53,14 @@ describe('an instance that is made', () => {
     await clear(at);
   });
 
-  const up = (description: Description, more: Partial<EnsureOptions> = {}) =>
-    ensureInstance(caller.options(description, { timeouts: { profile: 5_000, sure: 2_000 }, ...more }));
+  const up = (launchSpec: LaunchSpec, more: Partial<EnsureOptions> = {}) =>
+    ensureInstance(caller.options(launchSpec, { timeouts: { profile: 5_000, sure: 2_000 }, ...more }));
   const describeOne = async (id: string) =>
     (await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }))).Reservations![0].Instances![0];
 
-  it('is launched as it is described: IMDSv2, an encrypted gp3 disk on the image’s own root, tags, no public address', async () => {
-    const description = described({ tags: { Team: 'vision' }, userData: '#!/bin/sh\ntrue', maxLifetime: '2h' });
-    const made = await up(description, { pricePerHour: 0.5, prefix: 'team/' });
+  it('is launched as the launch spec says: IMDSv2, an encrypted gp3 disk on the image’s own root, tags, no public address', async () => {
+    const launchSpec = launchSpecOf({ tags: { Team: 'vision' }, userData: '#!/bin/sh\ntrue', maxLifetime: '2h' });
+    const made = await up(launchSpec, { pricePerHour: 0.5, prefix: 'team/' });
     expect(made).toMatchObject({ how: 'launched', type: 't3.micro', zone: 'eu-west-1a', market: 'on-demand' });
     expect(made.price).toMatchObject({ perHour: 0.5, source: 'configured' });
     const found = await describeOne(made.id);
@@ -77,7 +77,7 @@ describe('an instance that is made', () => {
       Team: 'vision',
       [TAG.managed]: 'true',
       [TAG.finish]: 'terminate - -',
-      [TAG.key]: specHash(caller.owner, description),
+      [TAG.key]: specHash(caller.owner, launchSpec),
       [TAG.workspace]: 'work space',
       [TAG.project]: `vision ${project}`,
       [TAG.owner]: CALLER,
@@ -108,8 +108,8 @@ describe('an instance that is made', () => {
 
   it('has what a training says besides: its run, what becomes of it, and stops where that is said', async () => {
     const run = '20261125-101010-vision-abcdef';
-    const description = described({ onFinish: { success: 'stop', failure: 'keep 30m' }, idleTimeout: false });
-    const { tags, id, deadline } = await up(description, { by: 'remote-train', run });
+    const launchSpec = launchSpecOf({ onFinish: { success: 'stop', failure: 'keep 30m' }, idleTimeout: false });
+    const { tags, id, deadline } = await up(launchSpec, { by: 'remote-train', run });
     expect(tags).toMatchObject({ [TAG.run]: run, [TAG.by]: 'remote-train', [TAG.finish]: 'stop 0 1800' });
     expect(tags[TAG.idle]).toBeUndefined();
     expect(tags[TAG.price]).toMatch(/^0\.0101 on-demand eu-west-1 .* pricing$/);
@@ -119,69 +119,72 @@ describe('an instance that is made', () => {
   });
 
   it('has a deadline where its run may move to another, which has the same', async () => {
-    const description = described({ spot: true });
-    const first = await up(description, { by: 'remote-train' });
+    const launchSpec = launchSpecOf({ spot: true });
+    const first = await up(launchSpec, { by: 'remote-train' });
     expect(Math.abs(first.deadline! - Date.now() - 24 * 3600_000)).toBeLessThan(60_000);
     expect(first.tags[TAG.deadline]).toBe(String(first.deadline));
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [first.id] }));
     const deadline = first.deadline! - 1000;
-    expect(await up(description, { by: 'remote-train', deadline })).toMatchObject({ how: 'launched', deadline });
+    expect(await up(launchSpec, { by: 'remote-train', deadline })).toMatchObject({ how: 'launched', deadline });
   });
 
   it('lives no longer than what it may cost buys, and is not launched where the price is not known', async () => {
-    const { tags } = await up(described({ maxCost: 1, maxLifetime: '24h' }), { pricePerHour: 0.5 });
+    const { tags } = await up(launchSpecOf({ maxCost: 1, maxLifetime: '24h' }), { pricePerHour: 0.5 });
     expect(tags[TAG.lifetime]).toBe('7200');
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: at.aws.left().instances }));
     identity.deny.push('pricing:GetProducts');
-    await expect(up(described({ maxCost: 2, type: 't3.medium' }))).rejects.toMatchObject({ code: 'PRICE_UNKNOWN' });
-    await expect(up(described({ maxCost: 0.01 }), { pricePerHour: 10 })).rejects.toMatchObject({ code: 'MAX_COST' });
+    await expect(up(launchSpecOf({ maxCost: 2, type: 't3.medium' }))).rejects.toMatchObject({ code: 'PRICE_UNKNOWN' });
+    await expect(up(launchSpecOf({ maxCost: 0.01 }), { pricePerHour: 10 })).rejects.toMatchObject({ code: 'MAX_COST' });
     expect(at.aws.left().instances).toEqual([]);
   });
 
   it('is found again, and started where it was stopped', async () => {
-    const description = described({});
-    const first = await up(description);
-    expect(await up(described({ maxLifetime: '1h', tags: { a: 'b' } }))).toMatchObject({ how: 'found', id: first.id });
+    const launchSpec = launchSpecOf({});
+    const first = await up(launchSpec);
+    expect(await up(launchSpecOf({ maxLifetime: '1h', tags: { a: 'b' } }))).toMatchObject({
+      how: 'found',
+      id: first.id,
+    });
     await at.ec2.send(new StopInstancesCommand({ InstanceIds: [first.id] }));
-    expect(await up(description)).toMatchObject({ how: 'started', id: first.id });
+    expect(await up(launchSpec)).toMatchObject({ how: 'started', id: first.id });
     expect(at.aws.instances.get(first.id)!.state).toBe('running');
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [first.id] }));
-    const second = await up(description);
+    const second = await up(launchSpec);
     expect(second.how).toBe('launched');
     expect(second.id).not.toBe(first.id);
   });
 
   it('tells of others of the same project, and takes none of a colleague’s', async () => {
-    const { id } = await up(described({ type: 'm5.large' }));
+    const { id } = await up(launchSpecOf({ type: 'm5.large' }));
     const other = new Caller({ ...caller.owner, caller: `${CALLER}-2` });
-    expect((await ensureInstance(other.options(described({ type: 'm5.large' })))).how).toBe('launched');
+    expect((await ensureInstance(other.options(launchSpecOf({ type: 'm5.large' })))).how).toBe('launched');
     other.aws.close();
     caller.said.length = 0;
-    await up(described({}));
+    await up(launchSpecOf({}));
     expect(caller.said[0]).toContain(
       `launched with another launch spec, bucket or prefix: ${id} (m5.large, running). To terminate them all: nx run`,
     );
   });
 
   it('is not one that was launched for another bucket or prefix, running or stopped', async () => {
-    const { id } = await up(described({}), { prefix: 'one' });
+    const { id } = await up(launchSpecOf({}), { prefix: 'one' });
     const stop = () => at.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }));
-    expect(await up(described({}), { prefix: 'two' })).toMatchObject({
+    expect(await up(launchSpecOf({}), { prefix: 'two' })).toMatchObject({
       how: 'launched',
       id: expect.not.stringMatching(id),
     });
     await stop();
-    expect(await up(described({}), { prefix: 'two' })).toMatchObject({
+    expect(await up(launchSpecOf({}), { prefix: 'two' })).toMatchObject({
       how: 'found',
       id: expect.not.stringMatching(id),
     });
-    expect(await up(described({}), { prefix: 'one/' })).toMatchObject({ how: 'started', id });
+    expect(await up(launchSpecOf({}), { prefix: 'one/' })).toMatchObject({ how: 'started', id });
   });
 
   it('tries the next zone and type, and says so', async () => {
     at.aws.capacity.add({ type: 't3.micro' });
     at.aws.capacity.add({ type: 'm5.large', zone: 'eu-west-1a' });
-    const made = await up(described({ type: ['t3.micro', 'm5.large'] }));
+    const made = await up(launchSpecOf({ type: ['t3.micro', 'm5.large'] }));
     expect(made).toMatchObject({ type: 'm5.large', zone: 'eu-west-1b' });
     const refused = caller.said.filter((line) => line.endsWith(': InsufficientInstanceCapacity'));
     expect(refused.map((line) => line.split(':')[0])).toEqual([
@@ -197,18 +200,18 @@ describe('an instance that is made', () => {
 
   it('takes on-demand only where that is said, and after all of spot, the cheapest zone first', async () => {
     at.aws.capacity.add({ market: 'spot' });
-    await expect(up(described({ type: 'g5.xlarge', spot: true }))).rejects.toMatchObject({
+    await expect(up(launchSpecOf({ type: 'g5.xlarge', spot: true }))).rejects.toMatchObject({
       code: 'NO_CAPACITY',
       message: expect.stringMatching(
         /^EC2 has no capacity for any of these:\n {2}g5\.xlarge \(spot\) in eu-west-1a: InsufficientInstanceCapacity: There is no Spot.*\n {2}g5\.xlarge \(spot\) in eu-west-1b: .*\nTry again later, .*"or-on-demand"/,
       ),
     });
     expect(at.aws.left().instances).toEqual([]);
-    const made = await up(described({ type: 'g5.xlarge', spot: 'or-on-demand' }));
+    const made = await up(launchSpecOf({ type: 'g5.xlarge', spot: 'or-on-demand' }));
     expect(made).toMatchObject({ market: 'on-demand', zone: 'eu-west-1a' });
     at.aws.capacity.clear();
-    // The same description finds it; after all was refused, it is tried anew.
-    const spot = await up(described({ type: 'g5.xlarge', spot: true }));
+    // The same launch spec finds it. After a refusal of all options, the launch is tried again.
+    const spot = await up(launchSpecOf({ type: 'g5.xlarge', spot: true }));
     expect(spot).toMatchObject({ how: 'launched', market: 'spot', zone: 'eu-west-1a' });
     expect(spot.price).toMatchObject({ source: 'ec2', where: 'eu-west-1a' });
     expect(at.aws.left().spotRequests).toHaveLength(1);
@@ -216,10 +219,10 @@ describe('an instance that is made', () => {
 
   it('waits for an instance profile that is new, not for ever', async () => {
     at.aws.profiles.arrive('late', 2_500);
-    expect((await up(described({ instanceProfile: 'late' }))).how).toBe('launched');
+    expect((await up(launchSpecOf({ instanceProfile: 'late' }))).how).toBe('launched');
     expect(caller.told).toContain('EC2 does not know the instance profile yet; waiting up to 5.0 s');
     at.aws.profiles.arrive('never', Infinity);
-    await expect(up(described({ instanceProfile: 'never' }), { timeouts: { profile: 100 } })).rejects.toMatchObject({
+    await expect(up(launchSpecOf({ instanceProfile: 'never' }), { timeouts: { profile: 100 } })).rejects.toMatchObject({
       code: 'INSTANCE_PROFILE',
       next: expect.stringContaining('aws iam list-instance-profiles'),
     });
@@ -303,7 +306,7 @@ describe('an instance that is made', () => {
   ])('says what is wrong with %s, and tries no other', async (_, prepare, written, code, message) => {
     prepare();
     at.aws.requests.length = 0;
-    await expect(up(described(written))).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    await expect(up(launchSpecOf(written))).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
     expect(at.aws.requests.filter(({ action }) => action === 'RunInstances').length).toBeLessThan(2);
     expect(at.aws.left().instances).toEqual([]);
   });
@@ -319,7 +322,7 @@ describe('an instance that is made', () => {
     ['/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-x86_64', 't3.micro', 'ami-00000000000000001'],
     ['ami-00000000000000003', 't3.micro', 'ami-00000000000000003'],
   ])('boots from %s on %s', async (ami, type, image) => {
-    const { id } = await up(described({ ami, type }));
+    const { id } = await up(launchSpecOf({ ami, type }));
     const { ImageId, RootDeviceName, BlockDeviceMappings } = await describeOne(id);
     expect(ImageId).toBe(image);
     expect(BlockDeviceMappings!.map(({ DeviceName }) => DeviceName)).toEqual([RootDeviceName]);
@@ -327,21 +330,21 @@ describe('an instance that is made', () => {
 
   it('boots from the image of each try’s own architecture', async () => {
     at.aws.capacity.add({ type: 't3.micro' });
-    const { id } = await up(described({ type: ['t3.micro', 't4g.micro'] }));
+    const { id } = await up(launchSpecOf({ type: ['t3.micro', 't4g.micro'] }));
     expect((await describeOne(id)).ImageId).toBe('ami-00000000000000002');
   });
 
   it('goes by trouble on the way to EC2 under the same token', async () => {
     at.aws.faults.add({ service: 'ec2', action: 'RunInstances', cut: 'after', times: 1 });
     at.aws.faults.add({ service: 'ec2', action: 'RunInstances', error: { code: 'RequestLimitExceeded', status: 503 } });
-    expect((await up(described({}))).how).toBe('launched');
+    expect((await up(launchSpecOf({}))).how).toBe('launched');
     expect(at.aws.left().instances).toHaveLength(1);
   });
 
   it('is one where several make it at once', async () => {
     at.aws.capacity.add({ zone: 'eu-west-1a', times: 2 });
     const callers = Array.from({ length: 4 }, () => new Caller(caller.owner));
-    const made = await Promise.all(callers.map((each) => ensureInstance(each.options(described({})))));
+    const made = await Promise.all(callers.map((each) => ensureInstance(each.options(launchSpecOf({})))));
     for (const each of callers) each.aws.close();
     expect(at.aws.left().instances).toEqual([...new Set(made.map(({ id }) => id))]);
     expect(at.aws.left().instances).toHaveLength(1);

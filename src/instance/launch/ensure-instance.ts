@@ -28,22 +28,22 @@ export interface EnsuredInstance {
 }
 
 /**
- * The instance that is described: the one that lives, one that is stopped and is started, or one that is launched.
+ * Returns the instance of a launch spec: a running one, a stopped one after its start, or a new one.
  * It can be interrupted anywhere and called again, and at once by several: there is one instance in the end.
  * Returns as soon as EC2 has it: `ensureReady` waits for the rest.
  */
 export async function ensureInstance(options: EnsureOptions): Promise<EnsuredInstance> {
-  const { aws, owner, description, reporter, signal } = options;
-  const key = specHash(owner, description);
+  const { aws, owner, launchSpec, reporter, signal } = options;
+  const key = specHash(owner, launchSpec);
   const own = await listOwnedInstances(aws, owner, signal);
   const claim = launchClaim(options);
-  const isDescribed = ({ tags }: InstanceInfo) => tags[TAG.key] === key && mismatch(tags, claim) === null;
+  const isMatch = ({ tags }: InstanceInfo) => tags[TAG.key] === key && mismatch(tags, claim) === null;
   reportOtherInstances(
-    own.filter((each) => !isDescribed(each)),
+    own.filter((each) => !isMatch(each)),
     owner,
     reporter,
   );
-  const [found] = await terminateDuplicates(options, key, own.filter(isDescribed));
+  const [found] = await terminateDuplicates(options, key, own.filter(isMatch));
   if (found) return take(options, found, 'found');
   const { how, instance } = await new Launch(options, key, { ...LAUNCH_TIMEOUTS, ...options.timeouts }).run();
   return take(options, instance, how);

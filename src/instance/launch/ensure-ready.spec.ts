@@ -2,7 +2,7 @@ import { TerminateInstancesCommand } from '@aws-sdk/client-ec2';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { ensureReady } from './ensure-ready';
-import { Caller, CALLER, clear, described } from './ensure-instance.fixture';
+import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
 import { until } from '../../system/until.fixture';
 
 let project = 0;
@@ -20,7 +20,7 @@ describe('an instance that is waited for', () => {
   });
 
   const up = (wait: number, more: object = {}, signal?: AbortSignal) =>
-    ensureReady(caller.options(described(more), { signal }), wait);
+    ensureReady(caller.options(launchSpecOf(more), { signal }), wait);
 
   it('is found again as it is', async () => {
     const { id, how } = await up(20_000);

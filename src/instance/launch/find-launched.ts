@@ -5,10 +5,10 @@ import { TAG } from '../describe/ownership';
 import { mismatch, refusal, type Claim } from '../stop/claim';
 
 /**
- * The instance that nx-ec2 launched for a description. Its key is not enough, since others can set a tag: all tags must match
+ * Finds the instance that nx-ec2 launched for a launch spec. The key is not enough, since others can set a tag: all tags must match
  * the claim before anything is sent to it.
  */
-export async function findDescribed(aws: Aws, key: string, claim: Claim): Promise<NamedInstance> {
+export async function findLaunched(aws: Aws, key: string, claim: Claim): Promise<NamedInstance> {
   const found = (await listOwnedInstances(aws, claim.owner)).filter(({ tags }) => tags[TAG.key] === key);
   const matching = found.filter(({ tags }) => mismatch(tags, claim) === null);
   if (found.length && !matching.length)

@@ -2,7 +2,7 @@ import { Aws } from '../../aws/clients';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { ensureInstance } from './ensure-instance';
-import { Caller, CALLER, clear, described } from './ensure-instance.fixture';
+import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
 import { TAG } from '../describe/ownership';
 import type { EnsureOptions } from './options';
 
@@ -64,7 +64,7 @@ describe('a launch that is killed at any step, and begun again', () => {
     at.aws.instances.all().filter(({ tags, state }) => tags[TAG.project] === name && state !== 'terminated');
   const run = (caller: Caller, more: Partial<EnsureOptions> = {}) =>
     ensureInstance(
-      caller.options(described({ type: ['m5.large', 'c5.xlarge'], spot: 'or-on-demand' }), {
+      caller.options(launchSpecOf({ type: ['m5.large', 'c5.xlarge'], spot: 'or-on-demand' }), {
         timeouts: { profile: 2_000, sure: 1_500 },
         ...more,
       }),

@@ -50,15 +50,15 @@ export class LaunchAttempt {
   }
 
   private deadline(price: Price | null): number | null {
-    const { by, description, deadline } = this.options;
+    const { by, launchSpec, deadline } = this.options;
     // A run that never has a second instance is bounded by its lifetime alone.
-    if (by !== 'remote-train' || description.recovery === 'none') return null;
-    return deadline ?? Date.now() + lifetimeOf(description, price).lifetime * 1000;
+    if (by !== 'remote-train' || launchSpec.recovery === 'none') return null;
+    return deadline ?? Date.now() + lifetimeOf(launchSpec, price).lifetime * 1000;
   }
 
   private parameters(to: LaunchOption, price: Price | null, deadline: number | null): RunInstancesCommandInput {
-    const { description, owner, store, prefix, root, by, run } = this.options;
-    return launchParameters(description, to, this.images.get(to.type)!, price, {
+    const { launchSpec, owner, store, prefix, root, by, run } = this.options;
+    return launchParameters(launchSpec, to, this.images.get(to.type)!, price, {
       owner,
       key: this.key,
       store: `${store.bucket}/${prefix ?? ''}`,
@@ -79,11 +79,11 @@ export class LaunchAttempt {
 
   /** What is about to be launched, and what it may cost. */
   describe(to: LaunchOption, { price, deadline }: LaunchTerms): string {
-    const { description } = this.options;
-    const { lifetime } = lifetimeOf(description, price);
+    const { launchSpec } = this.options;
+    const { lifetime } = lifetimeOf(launchSpec, price);
     const left = deadline === null ? Infinity : Math.round((deadline - Date.now()) / 1000);
     const limits = [left < lifetime ? `${formatDuration(left * 1000)} more` : formatDuration(lifetime * 1000)];
-    if (description.idleTimeout !== false) limits.push(`${formatDuration(description.idleTimeout)} idle`);
+    if (launchSpec.idleTimeout !== false) limits.push(`${formatDuration(launchSpec.idleTimeout)} idle`);
     const most = price && dollars((price.perHour * Math.min(left, lifetime)) / 3600);
     const cost = price ? `${describePrice(price)}, at most ${most}` : 'price unknown';
     return `Launching ${describeLaunchOption(to)}: ${cost}; it shuts down after at most ${limits.join(', or ')}.`;

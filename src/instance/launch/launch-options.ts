@@ -2,7 +2,7 @@ import type { DescribeInstanceTypeOfferingsCommandInput } from '@aws-sdk/client-
 import type { Aws } from '../../aws/clients';
 import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { Problem } from '../../report/problem';
 import { priceOf } from '../price/price';
 
@@ -33,24 +33,24 @@ export function isSameLaunchOption(one: LaunchOption, other: LaunchOption): bool
  * taken instead, all of that after it.
  * @throws Problem where no subnet is in a zone that has a type.
  */
-export async function placements(aws: Aws, description: Description, signal?: AbortSignal): Promise<LaunchOption[]> {
+export async function placements(aws: Aws, launchSpec: LaunchSpec, signal?: AbortSignal): Promise<LaunchOption[]> {
   const [subnets, zones] = await Promise.all([
-    subnetsOf(aws, description, signal),
-    offerings(aws, description.types, signal),
+    subnetsOf(aws, launchSpec, signal),
+    offerings(aws, launchSpec.types, signal),
   ]);
-  const places = description.types.flatMap((type) =>
+  const places = launchSpec.types.flatMap((type) =>
     subnets.filter(({ zone }) => zones.get(type)?.has(zone)).map(({ id, zone }) => ({ type, subnet: id, zone })),
   );
-  if (!places.length) throw notThere(description, subnets, zones);
-  const markets = description.spot === false ? [] : await byPrice(aws, description.types, places);
+  if (!places.length) throw notThere(launchSpec, subnets, zones);
+  const markets = launchSpec.spot === false ? [] : await byPrice(aws, launchSpec.types, places);
   return [
     ...markets.map((place): LaunchOption => ({ ...place, market: 'spot' })),
-    ...(description.spot === true ? [] : places.map((place): LaunchOption => ({ ...place, market: 'on-demand' }))),
+    ...(launchSpec.spot === true ? [] : places.map((place): LaunchOption => ({ ...place, market: 'on-demand' }))),
   ];
 }
 
 /** Those that are named, as they are named; else the default one of each zone. */
-async function subnetsOf(aws: Aws, { subnets }: Description, abortSignal?: AbortSignal): Promise<Subnet[]> {
+async function subnetsOf(aws: Aws, { subnets }: LaunchSpec, abortSignal?: AbortSignal): Promise<Subnet[]> {
   const { DescribeSubnetsCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   const which = subnets ? { SubnetIds: subnets } : { Filters: [{ Name: 'default-for-az', Values: ['true'] }] };
@@ -120,7 +120,7 @@ async function byPrice<Place extends { type: string; zone: string }>(
   );
 }
 
-function notThere({ types }: Description, subnets: Subnet[], zones: Map<string, Set<string>>): Problem {
+function notThere({ types }: LaunchSpec, subnets: Subnet[], zones: Map<string, Set<string>>): Problem {
   const where = types.map((type) => `${type}: ${[...(zones.get(type) ?? [])].sort().join(', ') || 'no zone'}`);
   return new Problem(
     'INSTANCE_TYPE',

@@ -1,5 +1,5 @@
 import type { RunInstancesCommandInput, Tag, TagSpecification } from '@aws-sdk/client-ec2';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
 import type { Image } from './image';
@@ -34,7 +34,7 @@ export interface LaunchPurpose {
 
 /** How long an instance may live, seconds, and why no longer. @throws Problem where `maxCost` buys nothing, or the price is not known. */
 export function lifetimeOf(
-  { maxLifetime, maxCost }: Pick<Description, 'maxLifetime' | 'maxCost'>,
+  { maxLifetime, maxCost }: Pick<LaunchSpec, 'maxLifetime' | 'maxCost'>,
   price: Price | null,
 ): Pick<WatchdogConfig, 'lifetime' | 'because'> {
   const lifetime = Math.floor(maxLifetime / 1000);
@@ -55,15 +55,15 @@ export function lifetimeOf(
 
 /** What RunInstances is asked for, but for its token: all of it follows from what is given here. */
 export function launchParameters(
-  description: Description,
+  launchSpec: LaunchSpec,
   { type, subnet, market }: LaunchOption,
   image: Image,
   price: Price | null,
   purpose: LaunchPurpose,
 ): RunInstancesCommandInput {
-  const { instanceProfile: profile } = description;
-  const watchdog = watchdogConfig(description, price, purpose);
-  const tags = toTags(managedTags(description, purpose, price, watchdog));
+  const { instanceProfile: profile } = launchSpec;
+  const watchdog = watchdogConfig(launchSpec, price, purpose);
+  const tags = toTags(managedTags(launchSpec, purpose, price, watchdog));
   const kinds: TagSpecification['ResourceType'][] = ['instance', 'volume'];
   if (market === 'spot') kinds.push('spot-instances-request');
   return {
@@ -75,8 +75,8 @@ export function launchParameters(
       {
         DeviceIndex: 0,
         SubnetId: subnet,
-        Groups: description.securityGroups,
-        AssociatePublicIpAddress: description.publicIp,
+        Groups: launchSpec.securityGroups,
+        AssociatePublicIpAddress: launchSpec.publicIp,
         DeleteOnTermination: true,
       },
     ],
@@ -84,7 +84,7 @@ export function launchParameters(
       {
         DeviceName: image.rootDevice,
         Ebs: {
-          VolumeSize: diskSize(description, image),
+          VolumeSize: diskSize(launchSpec, image),
           VolumeType: 'gp3',
           Encrypted: true,
           DeleteOnTermination: true,
@@ -93,9 +93,9 @@ export function launchParameters(
     ],
     // One hop: what runs in a container without the host's network does not get the role.
     MetadataOptions: { HttpTokens: 'required', HttpPutResponseHopLimit: 1, HttpEndpoint: 'enabled' },
-    InstanceInitiatedShutdownBehavior: description.shutdown,
+    InstanceInitiatedShutdownBehavior: launchSpec.shutdown,
     IamInstanceProfile: profile && (profile.startsWith('arn:') ? { Arn: profile } : { Name: profile }),
-    UserData: userData(watchdog, description.userData).toString('base64'),
+    UserData: userData(watchdog, launchSpec.userData).toString('base64'),
     InstanceMarketOptions:
       market === 'spot'
         ? {
@@ -109,7 +109,7 @@ export function launchParameters(
 
 /** The shutdown rules of the instance. */
 function watchdogConfig(
-  { idleTimeout, onFinish, shutdown, ...description }: Description,
+  { idleTimeout, onFinish, shutdown, ...launchSpec }: LaunchSpec,
   price: Price | null,
   { root, deadline, boot, made }: LaunchPurpose,
 ): WatchdogConfig {
@@ -119,7 +119,7 @@ function watchdogConfig(
   return {
     v: 1,
     root,
-    ...lifetimeOf(description, price),
+    ...lifetimeOf(launchSpec, price),
     deadline,
     idle,
     start: trains ? Math.min(DEFAULT_START_SECONDS, idle ?? DEFAULT_START_SECONDS) : null,
@@ -130,7 +130,7 @@ function watchdogConfig(
 }
 
 /** GB. @throws Problem where what is asked for is less than the image needs. */
-function diskSize({ volumeSize }: Description, { id, size }: Image): number {
+function diskSize({ volumeSize }: LaunchSpec, { id, size }: Image): number {
   if (volumeSize === undefined) return Math.max(DEFAULT_DISK_GB, size);
   const wanted = Math.ceil(volumeSize / GB);
   if (wanted < size)
@@ -142,7 +142,7 @@ function diskSize({ volumeSize }: Description, { id, size }: Image): number {
 
 /** docs/reference/formats.md, "Tags". */
 function managedTags(
-  { tags, shutdown }: Description,
+  { tags, shutdown }: LaunchSpec,
   { owner, key, store, made: launchedBy, run, deadline }: LaunchPurpose,
   price: Price | null,
   { lifetime, idle, finish }: Pick<WatchdogConfig, 'lifetime' | 'idle' | 'finish'>,

@@ -55,12 +55,12 @@ export class Launch {
 
   /** @throws Problem NO_CAPACITY where every try was refused; others for what no other try would mend. */
   async run(): Promise<{ how: 'launched' | 'found'; instance: InstanceInfo }> {
-    const { aws, description, signal } = this.options;
-    await assertProfile(aws, description, signal);
-    const types = await machineTypes(aws, description.types, signal);
+    const { aws, launchSpec, signal } = this.options;
+    await assertProfile(aws, launchSpec, signal);
+    const types = await machineTypes(aws, launchSpec.types, signal);
     const [images, launchOptions] = await Promise.all([
-      imagesOf(aws, description.ami, types, signal),
-      placements(aws, description, signal),
+      imagesOf(aws, launchSpec.ami, types, signal),
+      placements(aws, launchSpec, signal),
     ]);
     this.attempt.images = images;
     this.launchOptions = launchOptions;
@@ -284,7 +284,7 @@ export class Launch {
     const lines = launchOptions.map(
       (each, n) => `  ${describeLaunchOption(each)}: ${this.seen.get(`${generation} ${n}`) ?? refused[n]}`,
     );
-    const spot = this.options.description.spot;
+    const spot = this.options.launchSpec.spot;
     return new Problem('NO_CAPACITY', `EC2 has no capacity for any of these:\n${lines.join('\n')}`, {
       next: `Try again later, or name more types${spot === true ? ', more subnets, or "spot": "or-on-demand"' : ' or subnets'}.`,
     });

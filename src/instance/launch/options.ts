@@ -2,7 +2,7 @@ import type { Aws } from '../../aws/clients';
 import type { Store } from '../../store/store';
 import type { StoreKeys } from '../../store/keys';
 import type { Owner } from '../describe/ownership';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { Reporter } from '../../report/reporter';
 import type { RunInstancesTimeouts } from './run-instances';
 
@@ -13,7 +13,7 @@ export interface EnsureOptions {
   /** The store's, as configured: for the tag. */
   prefix?: string;
   owner: Owner;
-  description: Description;
+  launchSpec: LaunchSpec;
   /** As configured, USD. */
   pricePerHour?: number;
   /** `remoteRoot`, as configured. */

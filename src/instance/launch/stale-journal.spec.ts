@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startPipeline } from '../../run/pipeline.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { specHash, TAG } from '../describe/ownership';
 import { ensureInstance } from './ensure-instance';
-import { Caller, CALLER, clear, described } from './ensure-instance.fixture';
+import { Caller, CALLER, clear, launchSpecOf } from './ensure-instance.fixture';
 import { Launch, LAUNCH_TIMEOUTS } from './launcher';
 import { generationOf, type LaunchState } from './launch-journal';
 import { placements } from './launch-options';
@@ -44,14 +44,14 @@ describe('the journal of a launch that was interrupted', () => {
     await clear(at);
   });
 
-  const optionsOf = (description: Description, more: Partial<EnsureOptions> = {}) =>
-    caller.options(description, { timeouts: { profile: 5_000, sure: 500 }, ...more });
+  const optionsOf = (launchSpec: LaunchSpec, more: Partial<EnsureOptions> = {}) =>
+    caller.options(launchSpec, { timeouts: { profile: 5_000, sure: 500 }, ...more });
 
   /** @param ago how long before now it was written, ms, by its writer's clock. */
   async function interrupted(options: EnsureOptions, change: Partial<LaunchState> = {}, ago = 0): Promise<void> {
-    const { aws, description, store, keys, owner } = options;
-    const key = specHash(owner, description);
-    const launchOptions = await placements(aws, description);
+    const { aws, launchSpec, store, keys, owner } = options;
+    const key = specHash(owner, launchSpec);
+    const launchOptions = await placements(aws, launchSpec);
     const state: LaunchState = {
       v: 1,
       generation,
@@ -67,7 +67,7 @@ describe('the journal of a launch that was interrupted', () => {
   const tokenOf = (id: string) => at.aws.instances.get(id)!.clientToken;
 
   it('is continued while it is fresh: EC2 is asked under the same token', async () => {
-    const options = optionsOf(described({ spot: true }));
+    const options = optionsOf(launchSpecOf({ spot: true }));
     await interrupted(options, {}, MINUTE);
     const { id, how } = await ensureInstance(options);
     expect([how, tokenOf(id)]).toEqual(['launched', `nx-ec2-${generation}-0`]);
@@ -75,7 +75,7 @@ describe('the journal of a launch that was interrupted', () => {
 
   it('decides no tag: the run, the owner, the price and the deadline are those of the command that launches', async () => {
     const run = '20261125-101010-vision-abcdef';
-    const options = optionsOf(described({ spot: true, maxLifetime: '1h', maxCost: 1 }), { by: 'remote-train', run });
+    const options = optionsOf(launchSpecOf({ spot: true, maxLifetime: '1h', maxCost: 1 }), { by: 'remote-train', run });
     const forged = {
       run: '20260101-000000-other-ghijkl',
       by: `${CALLER}/forged`,
@@ -99,13 +99,13 @@ describe('the journal of a launch that was interrupted', () => {
 
   it('leads to what another run has launched under its token, which keeps its tags', async () => {
     const of = (letter: string) =>
-      optionsOf(described({ spot: true }), {
+      optionsOf(launchSpecOf({ spot: true }), {
         by: 'remote-train',
         run: `20261125-101010-vision-${letter.repeat(6)}`,
       });
     const { id, tags } = await ensureInstance(of('a'));
     await interrupted(of('b'), { generation: generationOf(tokenOf(id) ?? null)! });
-    const launch = new Launch(of('b'), specHash(caller.owner, of('b').description), LAUNCH_TIMEOUTS);
+    const launch = new Launch(of('b'), specHash(caller.owner, of('b').launchSpec), LAUNCH_TIMEOUTS);
     const { how, instance } = await launch.run();
     expect([how, instance.id, instance.tags]).toEqual(['found', id, tags]);
     expect(at.aws.left().instances).toEqual([id]);
@@ -115,25 +115,25 @@ describe('the journal of a launch that was interrupted', () => {
     ['long ago', 2 * HOUR],
     ['by a clock that is far ahead', -HOUR],
   ])('is replaced where it was written %s', async (_, ago) => {
-    const options = optionsOf(described({ spot: true }));
+    const options = optionsOf(launchSpecOf({ spot: true }));
     await interrupted(options, {}, ago);
     expect(tokenOf((await ensureInstance(options)).id)).not.toContain(generation);
   });
 
   it('still leads to what it had launched, however old it is', async () => {
-    const options = optionsOf(described({ spot: true, maxLifetime: '4h' }), { by: 'remote-train' });
+    const options = optionsOf(launchSpecOf({ spot: true, maxLifetime: '4h' }), { by: 'remote-train' });
     await interrupted(options);
     const { id, deadline } = await ensureInstance(options);
     await interrupted(options, {}, 2 * HOUR);
     // As where EC2's list did not have it yet when the command looked there.
-    const launch = new Launch(options, specHash(caller.owner, options.description), LAUNCH_TIMEOUTS);
+    const launch = new Launch(options, specHash(caller.owner, options.launchSpec), LAUNCH_TIMEOUTS);
     const { how, instance } = await launch.run();
     expect([how, instance.id, instance.tags[TAG.deadline]]).toEqual(['found', id, `${deadline}`]);
     expect(at.aws.left().instances).toEqual([id]);
   });
 
   const both = () =>
-    described({ type: ['t3.micro', 't3.medium'], subnet: 'subnet-0000000000000000a', spot: 'or-on-demand' });
+    launchSpecOf({ type: ['t3.micro', 't3.medium'], subnet: 'subnet-0000000000000000a', spot: 'or-on-demand' });
   const option = (type: string, market: 'spot' | 'on-demand') => ({
     type,
     market,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { startPipeline } from '../../run/pipeline.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { ensureInstance } from '../launch/ensure-instance';
-import { Caller, CALLER, clear, described } from '../launch/ensure-instance.fixture';
+import { Caller, CALLER, clear, launchSpecOf } from '../launch/ensure-instance.fixture';
 import { generationOf, type LaunchState } from '../launch/launch-journal';
 import { specHash, TAG } from '../describe/ownership';
 import { describeInstances, launchTagged } from './tagged.fixture';
@@ -16,7 +16,7 @@ let project = 0;
 describe('a forged launch journal', () => {
   let at: Fixture;
   let caller: Caller;
-  const description = described({});
+  const launchSpec = launchSpecOf({});
   const memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
   beforeAll(async () => {
     at = await startPipeline({ instances: [] });
@@ -35,9 +35,9 @@ describe('a forged launch journal', () => {
   });
 
   const options = (more: Partial<EnsureOptions> = {}) =>
-    caller.options(description, { prefix: 'team', timeouts: { profile: 5_000, sure: 2_000 }, ...more });
+    caller.options(launchSpec, { prefix: 'team', timeouts: { profile: 5_000, sure: 2_000 }, ...more });
   const states = async (...ids: string[]) => (await describeInstances(at, ...ids)).map(({ state }) => state);
-  const journalKey = () => options().keys.launch(specHash(caller.owner, description));
+  const journalKey = () => options().keys.launch(specHash(caller.owner, launchSpec));
   const read = async () => JSON.parse((await options().store.get(journalKey(), 65536))!.toString()) as LaunchState;
   const forge = async (change: Partial<LaunchState>) =>
     options().store.put(journalKey(), Buffer.from(JSON.stringify({ ...(await read()), ...change })));

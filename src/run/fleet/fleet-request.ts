@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { RequestLaunchTemplateData } from '@aws-sdk/client-ec2';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { assertProfile } from '../../instance/launch/assert-profile';
 import type { FleetRequest } from '../../instance/fleet/fleet';
 import { imagesOf, type Image } from '../../instance/launch/image';
@@ -16,7 +16,7 @@ import type { RunContext } from '../../context/types';
 
 /** What is known of a fleet before its run is. */
 export interface FleetInputs {
-  description: Description;
+  launchSpec: LaunchSpec;
   owner: Owner;
   image: Image;
   options: LaunchOption[];
@@ -27,19 +27,19 @@ export interface FleetInputs {
 /** Looks up what the instances may be. @throws Problem where they can't be one fleet's. */
 export async function resolveFleetInputs(
   { aws, configuration, reporter }: RunContext,
-  description: Description,
+  launchSpec: LaunchSpec,
   owner: Owner,
   signal?: AbortSignal,
 ): Promise<FleetInputs> {
-  await assertProfile(aws, description, signal);
+  await assertProfile(aws, launchSpec, signal);
   const [types, options, price] = await Promise.all([
-    machineTypes(aws, description.types, signal),
-    placements(aws, description, signal),
-    priceOf(aws, { type: description.types[0], market: 'spot' }, configuration.pricePerHour, (text) =>
+    machineTypes(aws, launchSpec.types, signal),
+    placements(aws, launchSpec, signal),
+    priceOf(aws, { type: launchSpec.types[0], market: 'spot' }, configuration.pricePerHour, (text) =>
       reporter.detail(text),
     ),
   ]);
-  const images = await imagesOf(aws, description.ami, types, signal);
+  const images = await imagesOf(aws, launchSpec.ami, types, signal);
   const [image, ...others] = new Map([...images.values()].map((each) => [each.id, each])).values();
   if (others.length) {
     const of = [...images].map(([type, { architecture, id }]) => `${type}: ${id} (${architecture})`);
@@ -47,12 +47,12 @@ export async function resolveFleetInputs(
       next: 'Name types of one architecture, with a GPU or all without, or an "ami" that fits all.',
     });
   }
-  return { description, owner, image, options, price };
+  return { launchSpec, owner, image, options, price };
 }
 
 /** ms since the epoch: then all that a run has ends. It follows from the run, so that who begins again says the same. */
-export function deadlineOf({ description, price }: FleetInputs, run: string): number {
-  return runTime(run) + lifetimeOf(description, price).lifetime * 1000;
+export function deadlineOf({ launchSpec, price }: FleetInputs, run: string): number {
+  return runTime(run) + lifetimeOf(launchSpec, price).lifetime * 1000;
 }
 
 /** The fleet of a run. @param boot null: its launch template is there and decides. */
@@ -62,11 +62,11 @@ export function fleetRequest(
   run: string,
   boot: WatchdogConfig['boot'],
 ): FleetRequest {
-  const { description, owner, image, options, price } = inputs;
+  const { launchSpec, owner, image, options, price } = inputs;
   const deadline = deadlineOf(inputs, run);
-  const parameters = launchParameters(description, options[0], image, price, {
+  const parameters = launchParameters(launchSpec, options[0], image, price, {
     owner,
-    // Its own: what is found by its description is not the run's instance.
+    // A key of its own: the instance of the launch spec is not the run's.
     key: hash('sha256', run, 'hex').slice(0, 24),
     store: `${configuration.bucket}/${configuration.prefix}`,
     root: configuration.remoteRoot ?? null,

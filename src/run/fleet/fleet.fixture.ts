@@ -1,4 +1,4 @@
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { followRun } from '../follow/follow';
@@ -39,7 +39,7 @@ export class FleetPipeline extends Pipeline {
 
   constructor(
     at: Fixture,
-    private readonly description: Record<string, unknown> = {},
+    private readonly launchSpecOptions: Record<string, unknown> = {},
   ) {
     super(at, 'store');
   }
@@ -53,7 +53,7 @@ export class FleetPipeline extends Pipeline {
       spot: true,
       recovery: 'fleet',
       onFinish: { success: 'terminate', failure: 'terminate' },
-      ...this.description,
+      ...this.launchSpecOptions,
     };
     const configuration = this.configuration({ instance }, 'remote-train');
     this.runs = createRunContext(configuration, this.project, this.workspace, this.reporter());
@@ -62,10 +62,10 @@ export class FleetPipeline extends Pipeline {
     return this;
   }
 
-  get described(): Description {
+  get launchSpec(): LaunchSpec {
     const { instance } = this.runs.configuration;
-    if (!('described' in instance)) throw new Error('no description');
-    return instance.described;
+    if (!('launchSpec' in instance)) throw new Error('no launch spec');
+    return instance.launchSpec;
   }
 
   async launchFleet(more: Partial<FleetOptions> = {}): Promise<Launched> {
@@ -73,7 +73,7 @@ export class FleetPipeline extends Pipeline {
     const { configuration, reporter } = this.runs;
     const workspace = { workspaceRoot: this.workspace, project: this.project, configuration, reporter } as Workspace;
     const launched = await launchFleet(this.runs, {
-      description: this.described,
+      launchSpec: this.launchSpec,
       workspace,
       planned,
       signal: new AbortController().signal,

@@ -313,7 +313,7 @@ describe('a run with a fleet', () => {
     const { run } = await pipe.launchFleet();
     const { run: record } = await pipe.ended(run);
     expect(record).toMatchObject({ outcome: 'failed', exitCode: 3 });
-    await waitForFleetDeletion(pipe.runs, record, pipe.described);
+    await waitForFleetDeletion(pipe.runs, record, pipe.launchSpec);
     expect(pipe.said.at(-1)).toMatch(/is kept for 5.0 s, and then terminates itself/);
     expect(await pipe.found(run.id)).toEqual({ fleets: [], template: false });
     expect(at.aws.left()).toMatchObject({ instances: [run.instance] });

@@ -1,6 +1,6 @@
 import { awsCode } from '../../aws/reason';
 import type { RunPart } from '../../command/plan';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import { createFleet, createLaunchTemplate, templateName, type FleetRequest } from '../../instance/fleet/fleet';
 import type { Owner } from '../../instance/describe/ownership';
@@ -26,7 +26,7 @@ import type { RunContext } from '../../context/types';
 const MAX_ATTEMPTS = 5;
 
 export interface FleetOptions {
-  description: Description;
+  launchSpec: LaunchSpec;
   workspace: Workspace;
   planned: PlannedRun;
   signal: AbortSignal;
@@ -62,7 +62,7 @@ function contested({ store, keys }: RunContext, key: string): Problem {
 }
 
 async function launchOrFind(session: RunContext, key: string, options: FleetOptions): Promise<Launched> {
-  const { description, signal, rerun, wait } = options;
+  const { launchSpec, signal, rerun, wait } = options;
   const owner = await session.owner();
   let inputs: FleetInputs | undefined;
   let begun: UnstartedRun | null = null;
@@ -73,7 +73,7 @@ async function launchOrFind(session: RunContext, key: string, options: FleetOpti
     const there = last && (await findExistingRun(session, key, last));
     if (there && 'run' in there) return { ...there, settled: Promise.resolve() };
     begun = there;
-    inputs ??= await resolveFleetInputs(session, description, owner, signal);
+    inputs ??= await resolveFleetInputs(session, launchSpec, owner, signal);
     made = begun
       ? {
           run: begun.id,

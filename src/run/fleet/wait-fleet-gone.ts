@@ -1,5 +1,5 @@
 import { sleep } from '../../system/sleep';
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet, instancesOf } from '../../instance/fleet/find-fleet';
 import { isRefusal } from '../../instance/stop/claim';
 import { deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
@@ -20,7 +20,7 @@ const FLEET_POLL_MS = 2_000;
 export async function waitForFleetDeletion(
   session: RunContext,
   { id, outcome }: Pick<RunRecord, 'id' | 'outcome'>,
-  { onFinish }: Pick<Description, 'onFinish'>,
+  { onFinish }: Pick<LaunchSpec, 'onFinish'>,
   signal?: AbortSignal,
   timeoutMs = FLEET_DELETION_TIMEOUT_MS,
 ): Promise<void> {

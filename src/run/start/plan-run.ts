@@ -181,7 +181,7 @@ async function signingKeys({ store, keys, reporter }: RunContext, run: string): 
 
 async function configuredPrice({ pricePerHour, instance }: Configuration, aws: Aws): Promise<Price | null> {
   if (pricePerHour === undefined) return null;
-  const market = 'described' in instance && instance.described.spot === true ? 'spot' : 'on-demand';
+  const market = 'launchSpec' in instance && instance.launchSpec.spot === true ? 'spot' : 'on-demand';
   return priceOf(aws, { type: '', market }, pricePerHour);
 }
 

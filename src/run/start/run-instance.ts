@@ -1,4 +1,4 @@
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { EnsuredInstance } from '../../instance/launch/ensure-instance';
 import { ensureReady } from '../../instance/launch/ensure-ready';
 import { isAlive, describeInstance } from '../../instance/describe/describe-instances';
@@ -33,14 +33,14 @@ const SHUTDOWN_POLL_MS = 1_000;
  */
 export async function ensureProjectInstance(
   session: RunContext,
-  description: Description,
+  launchSpec: LaunchSpec,
   purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline'>,
   signal: AbortSignal,
   onUp?: (instance: EnsuredInstance) => void,
 ): Promise<EnsuredInstance> {
   const { aws, store, keys, reporter, configuration } = session;
   const { prefix, pricePerHour, remoteRoot: root, instance } = configuration;
-  const options = { aws, store, keys, prefix, pricePerHour, root, reporter, signal, description, ...purpose };
+  const options = { aws, store, keys, prefix, pricePerHour, root, reporter, signal, launchSpec, ...purpose };
   return ensureReady({ ...options, owner: await session.owner() }, instance.startupTimeout, onUp);
 }
 
@@ -51,7 +51,7 @@ export async function ensureProjectInstance(
  */
 export async function launchForRun(
   session: RunContext,
-  description: Description,
+  launchSpec: LaunchSpec,
   { id, deadline }: { id: string; deadline?: number },
   onUp: (instance: EnsuredInstance) => void,
   signal: AbortSignal,
@@ -59,7 +59,7 @@ export async function launchForRun(
   const purpose = { by: 'remote-train', run: id, deadline } as const;
   let up: EnsuredInstance | undefined;
   try {
-    return await ensureProjectInstance(session, description, purpose, signal, (instance) => onUp((up = instance)));
+    return await ensureProjectInstance(session, launchSpec, purpose, signal, (instance) => onUp((up = instance)));
   } catch (error) {
     if (up) await terminateUnused(session, up, id, signal);
     throw error;

@@ -89,7 +89,7 @@ export function runDescription(
   const { train, instance } = configuration;
   return {
     command: [train.script ?? train.command, ...train.args].flat().join(' '),
-    recovery: 'described' in instance ? instance.described.recovery : 'none',
+    recovery: 'launchSpec' in instance ? instance.launchSpec.recovery : 'none',
     configuration: publicSettings(configuration),
   };
 }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { specHash, TAG } from '../../instance/describe/ownership';
-import { described } from '../../instance/launch/ensure-instance.fixture';
+import { launchSpecOf } from '../../instance/launch/ensure-instance.fixture';
 import { describeInstances, launchTagged } from '../../instance/stop/tagged.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import type { RunContext } from '../../context/types';
@@ -19,7 +19,7 @@ describe('remote-down beside somebody who changes the launch journal again and a
     at = await startPipeline();
     pipe = await new Pipeline(at, 'store').open();
     const { configuration } = pipe.session;
-    const instance = { described: described({}), startupTimeout: configuration.instance.startupTimeout };
+    const instance = { launchSpec: launchSpecOf({}), startupTimeout: configuration.instance.startupTimeout };
     session = { ...pipe.session, configuration: { ...configuration, instance } };
   });
   beforeEach(() => {
@@ -39,7 +39,7 @@ describe('remote-down beside somebody who changes the launch journal again and a
   /** A launch that is always of this moment: another one each time that it is read. */
   const change = async () => {
     const { store, keys } = session;
-    const key = keys.launch(specHash(await session.owner(), described({})));
+    const key = keys.launch(specHash(await session.owner(), launchSpecOf({})));
     const read = store.getWithETag.bind(store);
     jest.spyOn(store, 'getWithETag').mockImplementation(async (name, limit, options) => {
       if (name === key) {
@@ -97,7 +97,7 @@ describe('remote-down beside somebody who changes the launch journal again and a
     while (versions < 2) await new Promise((resolve) => setTimeout(resolve, 50));
     const id = await launchTagged(at, {
       ...(await ours()),
-      [TAG.key]: specHash(await session.owner(), described({})),
+      [TAG.key]: specHash(await session.owner(), launchSpecOf({})),
     });
     expect(await waits).toEqual([id]);
   });

@@ -1,4 +1,4 @@
-import type { Description } from '../../config/schema/description';
+import type { LaunchSpec } from '../../config/schema/launch-spec';
 import type { RunContext } from '../../context/types';
 import { listOwnedInstances, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { specHash, TAG, type Owner } from '../../instance/describe/ownership';
@@ -31,11 +31,11 @@ interface AfterLaunch {
 export async function instancesAfterLaunch(
   { aws, store, keys, reporter, project }: RunContext,
   owner: Owner,
-  description: Description,
+  launchSpec: LaunchSpec,
   claim: Claim,
   signal?: AbortSignal,
 ): Promise<AfterLaunch> {
-  const key = specHash(owner, description);
+  const key = specHash(owner, launchSpec);
   const journal = new LaunchJournal(store, keys, key);
   const etags = new Set<string>();
   for (const began = steadyNow(); ; await sleep(1_000, signal)) {

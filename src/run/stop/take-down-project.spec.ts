@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TAG } from '../../instance/describe/ownership';
-import { described } from '../../instance/launch/ensure-instance.fixture';
+import { launchSpecOf } from '../../instance/launch/ensure-instance.fixture';
 import { describeInstances, fleetTagged, launchTagged } from '../../instance/stop/tagged.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { takeDownProject, type TakeDownOptions } from './take-down-project';
@@ -69,7 +69,7 @@ describe('remote-down', () => {
     const id = await launchTagged(at, ours);
     const fleet = await fleetTagged(at, `nx-ec2-${run}`, { ...ours, [TAG.run]: run, [TAG.store]: 'bucket/other' });
     const { configuration } = pipe.session;
-    const instance = { described: described({}), startupTimeout: configuration.instance.startupTimeout };
+    const instance = { launchSpec: launchSpecOf({}), startupTimeout: configuration.instance.startupTimeout };
     const session: RunContext = { ...pipe.session, configuration: { ...configuration, instance } };
     const options = { stop: false, force: true };
     expect(await takeDownProject(session, await session.owner(), options)).toEqual([id]);
@@ -94,7 +94,7 @@ describe('remote-down', () => {
       Object.assign(of(fleet).tags, { ...ours, [TAG.run]: run });
     const ids = [of(own).id, of(other).id];
     const { configuration } = pipe.session;
-    const instance = { described: described({}), startupTimeout: configuration.instance.startupTimeout };
+    const instance = { launchSpec: launchSpecOf({}), startupTimeout: configuration.instance.startupTimeout };
     const session: RunContext = { ...pipe.session, configuration: { ...configuration, instance } };
     const said = pipe.said.length;
     await expect(takeDownProject(session, await session.owner(), { stop: false, force: true })).rejects.toMatchObject({

@@ -38,11 +38,11 @@ const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store
  */
 export async function takeDownProject(session: RunContext, owner: Owner, options: TakeDownOptions): Promise<string[]> {
   const { instance } = session.configuration;
-  const described = 'described' in instance ? instance.described : undefined;
+  const launchSpec = 'launchSpec' in instance ? instance.launchSpec : undefined;
   // With --force the instance that is named may be anybody's; of the project's, those of another store are meant too.
-  const claim = await sessionClaim(session, !options.force ? [] : described ? ['store'] : EVERYTHING);
-  if (!described) return takeDownFound(session, owner, [await theNamed(session, options, claim)], claim, options);
-  const { own, changes } = await instancesAfterLaunch(session, owner, described, claim, options.signal);
+  const claim = await sessionClaim(session, !options.force ? [] : launchSpec ? ['store'] : EVERYTHING);
+  if (!launchSpec) return takeDownFound(session, owner, [await theNamed(session, options, claim)], claim, options);
+  const { own, changes } = await instancesAfterLaunch(session, owner, launchSpec, claim, options.signal);
   const ended = await takeDownFound(session, owner, ofStore(session, own, claim), claim, options);
   if (changes !== null) throw launchChanges(session.project, changes, ended, options.stop);
   return ended;
@@ -57,8 +57,8 @@ async function takeDownFound(
 ): Promise<string[]> {
   const { aws, reporter, configuration, project } = session;
   const { stop, force, signal } = options;
-  const described = 'described' in configuration.instance;
-  const all = described ? await ownFleets(aws, owner, signal) : [];
+  const isLaunched = 'launchSpec' in configuration.instance;
+  const all = isLaunched ? await ownFleets(aws, owner, signal) : [];
   const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
   if (!found.length && !waiting.length) {
     reporter.line(`${sanitizeForTerminal(project)} has no instance to terminate or stop.`);
@@ -168,7 +168,7 @@ async function check(
   { stop, signal }: TakeDownOptions,
 ): Promise<TakeDown | null> {
   // The user's own instance, which the configuration names: that it is stopped, is the user's word.
-  if (tags[TAG.managed] !== 'true' && stop && !('described' in configuration.instance))
+  if (tags[TAG.managed] !== 'true' && stop && !('launchSpec' in configuration.instance))
     return { instance: await userInstance(aws, { id }, signal), how: 'stop' };
   const instance = await managedInstance(aws, id, claim, { signal });
   return instance && { instance, how: stop ? 'stop' : 'terminate' };

@@ -12,7 +12,7 @@ const finish = z
   .regex(/^(terminate|stop|keep|keep \d+(\.\d+)?\s*[a-z]+)$/, 'must be "terminate", "stop", "keep", or "keep 30m"');
 
 /** An instance that is made when it is needed. */
-export const descriptionSchema = z.strictObject({
+export const launchSpecSchema = z.strictObject({
   type: z
     .union([typeName, z.array(typeName).min(1).max(20)])
     .optional()
@@ -89,8 +89,8 @@ export const descriptionSchema = z.strictObject({
   startupTimeout: duration.prefault('10m').describe('Time limit until Systems Manager reaches the instance.'),
 });
 
-/** A validated description. Durations are ms, sizes bytes. */
-export interface Description {
+/** A validated launch spec. Durations are ms, sizes bytes. */
+export interface LaunchSpec {
   types: string[];
   ami: string;
   spot: boolean | 'or-on-demand';
@@ -111,13 +111,13 @@ export interface Description {
   recovery: 'client' | 'fleet' | 'none';
 }
 
-type Written = z.output<typeof descriptionSchema>;
+type Written = z.output<typeof launchSpecSchema>;
 
 /**
  * Resolves the defaults of a launch spec.
  * @returns the reason if it contradicts itself or is incomplete.
  */
-export function readDescription(written: Written): Description | { wrong: string; missing?: boolean } {
+export function resolveLaunchSpec(written: Written): LaunchSpec | { wrong: string; missing?: boolean } {
   const { type, subnet, spot, onFinish, recovery, maxLifetime, ...rest } = written;
   if (type === undefined) return { wrong: 'instance.type', missing: true };
   const words = Object.values(onFinish);
