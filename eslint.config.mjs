@@ -110,7 +110,7 @@ export default tseslint.config(
   {
     files: ['src/**/*.ts'],
     ignores: [
-      'src/report/reporter.ts',
+      'src/report/printer.ts',
       'src/cli/{main,cache-key,local-aws}.ts',
       'src/{generators,local-aws}/**',
       'src/run/shell/shell.ts',
@@ -124,7 +124,7 @@ export default tseslint.config(
         ...['stdout', 'stderr'].map((property) => ({
           object: 'process',
           property,
-          message: 'What is printed goes through the Reporter, which makes it safe to print.',
+          message: 'What is printed goes through the Printer, which makes it safe to print.',
         })),
       ],
     },

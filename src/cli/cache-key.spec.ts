@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Workshop } from '../executors/lib/executor-harness.fixture';
 import { settingsDigest } from '../config/targets/result-settings';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { changeKey, reportedKeys, reportKey } from '../workspace/key-log';
 import { sharedListing, type Listing } from '../workspace/files/shared-listing';
 import { stateDirectory } from '../workspace/state';
@@ -35,8 +35,8 @@ describe('nx-ec2 cache-key', () => {
 
   const key = async () => {
     const stdout = new PassThrough();
-    const reporter = new Reporter({ plain: true, stdout: stdout as unknown as NodeJS.WriteStream });
-    await cacheKey('model', shop.workspace, (root) => sharedListing(root, list), reporter);
+    const printer = new Printer({ plain: true, stdout: stdout as unknown as NodeJS.WriteStream });
+    await cacheKey('model', shop.workspace, (root) => sharedListing(root, list), printer);
     return String(stdout.read()).trimEnd().split('\n');
   };
   const path = (name: string) => join(shop.workspace, name);

@@ -7,7 +7,7 @@ import { writtenPaths, type WrittenOutput } from '../config/settings/outputs';
 import { Aws } from '../aws/clients';
 import type { AwsSettings } from '../aws/credentials';
 import { Problem } from '../report/problem';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { scan } from '../snapshot/scan';
 import { dataVersion } from '../store/data-version';
 import { environmentChoice } from '../config/environment/environment-choice';
@@ -25,12 +25,12 @@ export async function cacheKey(
   projectRoot: string,
   workspaceRoot = process.cwd(),
   listing = sharedListing,
-  reporter = new Reporter({ plain: true }),
+  printer = new Printer({ plain: true }),
 ): Promise<void> {
   try {
-    for await (const line of keyOf(projectRoot, workspaceRoot, listing)) reporter.line(line);
+    for await (const line of keyOf(projectRoot, workspaceRoot, listing)) printer.line(line);
   } catch (error) {
-    reporter.line(`error: ${(error as Error).message}`);
+    printer.line(`error: ${(error as Error).message}`);
   }
 }
 

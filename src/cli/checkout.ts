@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from 'node:path';
 import { Problem } from '../report/problem';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { sanitizeForTerminal, printablePath } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { Snapshot, type Entry } from '../snapshot/snapshot';
@@ -19,24 +19,24 @@ export interface CheckoutOptions extends WhereOptions {
 }
 
 /** Writes the exact code of a run into a directory of its own. */
-export function checkout(run: string, options: CheckoutOptions, reporter = new Reporter(options)): Promise<void> {
-  return reportOutcome(reporter, () =>
+export function checkout(run: string, options: CheckoutOptions, printer = new Printer(options)): Promise<void> {
+  return reportOutcome(printer, () =>
     withRun(run, options, async ({ store, keys, record }) => {
       const directory = resolve(options.output ?? defaultDirectory(record.id));
       assertNotWorkspace(directory, record.id);
       const { stored, heldBack } = withoutControl(await readSnapshot(store, keys, record.snapshot));
       if (heldBack.length > 0)
-        reporter.warn(
+        printer.warn(
           `Not written, because git or another version control tool would act on these files: ${heldBack.slice(0, 10).map(printablePath).join(', ')}`,
         );
       const sizes = new Map(
         stored.snapshot.entries.flatMap((entry) => (entry.kind === 'file' ? [[entry.sha256, entry.size]] : [])),
       );
       const bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0);
-      const progress = reporter.progress('Fetching', bytes);
+      const progress = printer.progress('Fetching', bytes);
       try {
         await restoreSnapshot(store, keys, stored, directory, {
-          warn: (text) => reporter.warn(text),
+          warn: (text) => printer.warn(text),
           onProgress: (done) => progress.update(done),
         });
       } finally {
@@ -45,10 +45,10 @@ export function checkout(run: string, options: CheckoutOptions, reporter = new R
       const { size: entries } = stored.snapshot;
       const { git } = record.metadata;
       const commit = git ? `, commit ${git.commit.slice(0, 12)}${git.dirty ? ' with changes' : ''}` : '';
-      reporter.line(
+      printer.line(
         `${sanitizeForTerminal(directory)}: the code of ${record.id}, ${formatCount(entries, 'file')}, ${formatSize(bytes)}${sanitizeForTerminal(commit)}`,
       );
-      reporter.detail(`Snapshot ${record.snapshot}, verified.`);
+      printer.detail(`Snapshot ${record.snapshot}, verified.`);
       return { run: record.id, snapshot: record.snapshot, directory, entries, bytes, heldBack };
     }),
   );

@@ -81,7 +81,7 @@ describe('nx-ec2 instances clean', () => {
   afterAll(() => made.close());
 
   const run = (options: Partial<CleanOptions> = {}) =>
-    printed((reporter) => clean({ bucket: 'bucket', prefix: 'team', ...options }, reporter), options.json);
+    printed((printer) => clean({ bucket: 'bucket', prefix: 'team', ...options }, printer), options.json);
   const there = () => Object.values(made.at.aws.left()).flat().sort();
 
   it('shows what should have ended and why, and changes nothing', async () => {
@@ -189,8 +189,8 @@ describe('nx-ec2 instances clean, with forged records', () => {
   });
 
   it('ends what says itself that nothing runs there, and nothing else', async () => {
-    const { out, error } = await printed((reporter) =>
-      clean({ bucket: 'bucket', prefix: 'team', apply: true, all: true }, reporter),
+    const { out, error } = await printed((printer) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true, all: true }, printer),
     );
     expect(error).toBeNull();
     expect(out).toMatch(new RegExp(`The instance ${ids.idle} was terminated\\.`));
@@ -225,8 +225,8 @@ describe('nx-ec2 instances clean, with forged records', () => {
     for (const name of ['idle and late', 'mute and late', 'busy and late']) await forge(name);
     // An active run would have replaced it.
     await forge('silent and late', 2 * MINUTE);
-    const { out, error } = await printed((reporter) =>
-      clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
+    const { out, error } = await printed((printer) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, printer),
     );
     stop();
     expect(error).toBeNull();
@@ -257,8 +257,8 @@ describe('nx-ec2 instances clean, with forged records', () => {
     const running = { startedAt: 1, createdAt: 1, state: 'running' as const, outcome: null, endedAt: null };
     const names = ['idle, replayed', 'busy, replayed', 'mute, replayed', 'young'];
     for (const name of names) await made.tell({ ...running, id: newRunId('model', new Date()), instance: ids[name] });
-    const { out, error } = await printed((reporter) =>
-      clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
+    const { out, error } = await printed((printer) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, printer),
     );
     stop();
     expect(error).toBeNull();
@@ -288,8 +288,8 @@ describe('nx-ec2 instances clean, with forged records', () => {
     // One more than are looked at, under newer ids.
     const forged = Array.from({ length: 501 }, () => at(1));
     await mapConcurrent(forged, 16, (id) => made.forge({ id, instance: 'i-0123456789abcdef0' }));
-    const { out, error } = await printed((reporter) =>
-      clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
+    const { out, error } = await printed((printer) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, printer),
     );
     stop();
     expect(error).toBeNull();
@@ -318,8 +318,8 @@ describe('nx-ec2 instances clean, with forged records', () => {
       limits.push(limit);
       return listFirstDirectories.call(this, prefix, Math.min(limit, 3), after);
     });
-    const { out, error } = await printed((reporter) =>
-      clean({ bucket: 'bucket', prefix: 'team', apply: true }, reporter),
+    const { out, error } = await printed((printer) =>
+      clean({ bucket: 'bucket', prefix: 'team', apply: true }, printer),
     );
     spy.mockRestore();
     stop();

@@ -4,7 +4,7 @@ import { isPastItsTime, findExpired, type RunStates, type ExpiredResource } from
 import { terminateExpired, type Ended } from '../instance/stop/terminate-expired';
 import { readTags } from '../instance/describe/tags';
 import { Problem } from '../report/problem';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount } from '../report/units';
 import { askActivity } from '../run/follow/ask-activity';
@@ -25,27 +25,27 @@ export interface CleanOptions extends AccountOptions {
 const STOP_TIMEOUT_MS = 3 * 60_000;
 
 /** Shows the expired resources that nx-ec2 launched; with `apply`, terminates, stops or deletes them. */
-export async function clean(options: CleanOptions, reporter = new Reporter(options)): Promise<void> {
-  await reportOutcome(reporter, () =>
+export async function clean(options: CleanOptions, printer = new Printer(options)): Promise<void> {
+  await reportOutcome(printer, () =>
     withAccount(options, async (account) => {
       const { aws, region, caller, inventory } = account;
       const chosen = (late: ExpiredResource[]) =>
         options.all ? late : late.filter(({ made }) => isMine(made, caller));
-      const { findLate, notes } = await expiryCheck(account, chosen, reporter);
+      const { findLate, notes } = await expiryCheck(account, chosen, printer);
       const late = findLate(inventory);
       const mine = chosen(late);
       const others = late.length - mine.length;
-      if (mine.length) reporter.line(table([HEAD, ...mine.map(row)]));
-      else reporter.line(`No resource${options.all ? '' : ' of yours'} in ${region} has expired.`);
-      for (const line of notes) reporter.line(line);
+      if (mine.length) printer.line(table([HEAD, ...mine.map(row)]));
+      else printer.line(`No resource${options.all ? '' : ' of yours'} in ${region} has expired.`);
+      for (const line of notes) printer.line(line);
       if (others)
-        reporter.line(`${formatCount(others, 'expired resource')} of other users left alone. To include them: --all`);
+        printer.line(`${formatCount(others, 'expired resource')} of other users left alone. To include them: --all`);
       if (!options.apply) {
-        if (mine.length) reporter.line('Nothing was changed. To clean up: --apply');
+        if (mine.length) printer.line('Nothing was changed. To clean up: --apply');
         return { region, applied: false, expired: mine.map(told), others };
       }
-      const ended = await terminateExpired(aws, mine, { findExpired: findLate, timeout: STOP_TIMEOUT_MS, reporter });
-      for (const each of ended) reporter.line(describe(each));
+      const ended = await terminateExpired(aws, mine, { findExpired: findLate, timeout: STOP_TIMEOUT_MS, printer });
+      for (const each of ended) printer.line(describe(each));
       const failed = ended.filter(({ result }) => result === 'failed');
       const results = ended.map((each) => ({ ...told(each), result: each.result, problem: each.problem }));
       if (failed.length)
@@ -74,11 +74,11 @@ export async function clean(options: CleanOptions, reporter = new Reporter(optio
 async function expiryCheck(
   { place, aws, inventory, now }: Account,
   chosen: (late: ExpiredResource[]) => ExpiredResource[],
-  reporter: Reporter,
+  printer: Printer,
 ): Promise<{ findLate: (inventory: Inventory) => ExpiredResource[]; notes: string[] }> {
   const { bucket, prefix } = place;
   if (bucket === undefined) {
-    reporter.warn("No bucket is configured, so runs can't be checked: only lifetimes and deadlines count.");
+    printer.warn("No bucket is configured, so runs can't be checked: only lifetimes and deadlines count.");
     return {
       findLate: (found) => findExpired(found, { tagged: () => null, on: () => [], says: () => null }, now),
       notes: [],

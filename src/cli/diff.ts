@@ -1,4 +1,4 @@
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { compareRuns } from '../run/compare/runs';
 import { describeDifference } from '../run/compare/describe';
 import { withRun, type WhereOptions } from './named-run';
@@ -13,13 +13,13 @@ export function diff(
   before: string,
   after: string,
   options: DiffOptions,
-  reporter = new Reporter(options),
+  printer = new Printer(options),
 ): Promise<void> {
-  return reportOutcome(reporter, () =>
+  return reportOutcome(printer, () =>
     withRun(before, options, (a) =>
       withRun(after, options, async (b) => {
-        const found = await compareRuns(a, b, (text) => reporter.warn(text));
-        for (const line of describeDifference(found)) reporter.line(line);
+        const found = await compareRuns(a, b, (text) => printer.warn(text));
+        for (const line of describeDifference(found)) printer.line(line);
         return found;
       }),
     ),

@@ -31,7 +31,7 @@ describe('nx-ec2 instances list', () => {
   });
   afterAll(() => made.close());
 
-  const run = (options: Partial<ListOptions> = {}) => printed((reporter) => list(options, reporter), options.json);
+  const run = (options: Partial<ListOptions> = {}) => printed((printer) => list(options, printer), options.json);
 
   it('shows whose they are, what they have cost and what will end them, and nothing without our tag', async () => {
     const { out, error } = await run();

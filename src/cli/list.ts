@@ -1,7 +1,7 @@
 import { ACCOUNT_KEYS } from '../config/connection';
 import { hourly, listInventory, type Listed } from '../instance/inventory/listing';
 import { describePrice, dollars } from '../instance/price/price';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount, formatDuration } from '../report/units';
 import { nameOf, table } from '../run/status/status';
@@ -16,15 +16,15 @@ export interface ListOptions extends AccountOptions {
 }
 
 /** Shows what nx-ec2 launched in the account and region, found by tags alone. */
-export async function list(options: ListOptions, reporter = new Reporter(options)): Promise<void> {
-  await reportOutcome(reporter, () =>
+export async function list(options: ListOptions, printer = new Printer(options)): Promise<void> {
+  await reportOutcome(printer, () =>
     withAccount(
       options,
       async ({ region, caller, inventory, now }) => {
         const { mine, project } = options;
         const made = listInventory(inventory, { caller, mine, project, now });
         const total = hourly(made);
-        say(reporter, made, { ...options, region, now });
+        say(printer, made, { ...options, region, now });
         return { region, caller, made, ...total };
       },
       ACCOUNT_KEYS,
@@ -34,26 +34,26 @@ export async function list(options: ListOptions, reporter = new Reporter(options
 
 const HEAD = ['ID', 'STATE', 'TYPE', 'MARKET', 'OWNER', 'PROJECT', 'WORKSPACE', 'RUN', 'AGE', 'COST', 'ENDS'];
 
-function say(reporter: Reporter, made: Listed[], options: ListOptions & { region: string; now: number }): void {
+function say(printer: Printer, made: Listed[], options: ListOptions & { region: string; now: number }): void {
   const { region, now, mine, project } = options;
   if (!made.length) {
     const whose = `${mine ? ' of yours' : ''}${project === undefined ? '' : ` of ${sanitizeForTerminal(project)}`}`;
-    return reporter.line(`No instances or other resources${whose} were launched by nx-ec2 in ${region}.`);
+    return printer.line(`No instances or other resources${whose} were launched by nx-ec2 in ${region}.`);
   }
   for (const [title, part] of [
     ['Yours', made.filter((each) => each.mine)],
     ["The team's", made.filter((each) => !each.mine)],
   ] as const) {
     if (!part.length) continue;
-    reporter.line(
-      `${reporter.strong(`${title} in ${region}`)}\n${table([HEAD, ...part.map((each) => row(each, now))])}\n`,
+    printer.line(
+      `${printer.strong(`${title} in ${region}`)}\n${table([HEAD, ...part.map((each) => row(each, now))])}\n`,
     );
   }
   const { perHour, unknown } = hourly(made);
   const rest = unknown ? `, and ${formatCount(unknown, 'instance')} of unknown price` : '';
-  reporter.line(`Total: ${dollars(perHour)} an hour${rest}, without disks.`);
+  printer.line(`Total: ${dollars(perHour)} an hour${rest}, without disks.`);
   for (const { id, price } of made)
-    if (price && options.verbose) reporter.line(`${sanitizeForTerminal(id)}: ${describePrice(price)}`);
+    if (price && options.verbose) printer.line(`${sanitizeForTerminal(id)}: ${describePrice(price)}`);
 }
 
 function row(each: Listed, now: number): string[] {

@@ -14,7 +14,7 @@ import {
 import { Aws } from '../aws/clients';
 import { ACCOUNT } from '../local-aws/protocol/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { startPipeline } from '../run/pipeline.fixture';
 import type { RunRecord } from '../run/record/record';
 import { putRecord, recordOf } from '../run/record/saved-run.fixture';
@@ -194,18 +194,18 @@ function list(tags: Tags): { Key: string; Value: string }[] {
 
 /** What a verb prints, and what it ends with. */
 export async function printed(
-  work: (reporter: Reporter) => Promise<void>,
+  work: (printer: Printer) => Promise<void>,
   json = false,
 ): Promise<{ out: string; error: unknown }> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const out = text(stdout);
   stderr.resume();
-  const reporter = new Reporter({
+  const printer = new Printer({
     json,
     stdout: stdout as unknown as NodeJS.WriteStream,
     stderr: stderr as unknown as NodeJS.WriteStream,
   });
-  const error = await work(reporter).then(
+  const error = await work(printer).then(
     () => null,
     (reason: unknown) => reason,
   );

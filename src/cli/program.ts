@@ -1,5 +1,5 @@
 import { Command, type CommanderError } from 'commander';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { ownVersion } from './own-version';
 import { NOT_KNOWN } from './run-exit-code';
 
@@ -169,7 +169,7 @@ function exitWith(failure: number): (error: CommanderError) => never {
     const isFailure = exitCode !== 0;
     const json = process.argv.includes('--json');
     const error = { code: 'COMMAND_LINE_INVALID', message: message.replace(/^error: /, '') };
-    if (isFailure) new Reporter({ json }).result({ success: false, error });
+    if (isFailure) new Printer({ json }).result({ success: false, error });
     return process.exit(isFailure ? failure : 0);
   };
 }

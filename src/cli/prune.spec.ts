@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { StoreFixture } from '../store/store.fixture';
 import { prune, type PruneOptions } from './prune';
 
@@ -22,7 +22,7 @@ describe('nx-ec2 store prune', () => {
   const run = async (options: Partial<PruneOptions>) => {
     const [stdout, stderr] = [new PassThrough(), new PassThrough()];
     const printed = Promise.all([text(stdout), text(stderr)]);
-    const reporter = new Reporter({
+    const printer = new Printer({
       json: options.json,
       stdout: stdout as unknown as NodeJS.WriteStream,
       stderr: stderr as unknown as NodeJS.WriteStream,
@@ -36,7 +36,7 @@ describe('nx-ec2 store prune', () => {
       runsOlderThan: '90d',
       keepRuns: '0',
     };
-    const error = await prune({ ...defaults, ...options }, reporter).then(
+    const error = await prune({ ...defaults, ...options }, printer).then(
       () => null,
       (reason: unknown) => reason,
     );

@@ -4,7 +4,7 @@ import { duration } from '../config/syntax/units';
 import { prune as pruneStore, type Amount, type Pruned, type PruneStoreOptions } from '../prune/prune';
 import { withOrigins } from '../config/sources/setting-origins';
 import { Problem } from '../report/problem';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount, formatSize } from '../report/units';
 import { MIN_AGE_MS } from '../store/pending-deletes';
@@ -51,7 +51,7 @@ const KINDS: [keyof Pruned['kinds'], string][] = [
 ];
 
 /** Shows the unreachable objects of the store; with `apply`, marks and removes them. */
-export async function prune(options: PruneOptions, reporter = new Reporter(options)): Promise<void> {
+export async function prune(options: PruneOptions, printer = new Printer(options)): Promise<void> {
   try {
     const workspaceRoot = nxLibrary.workspaceRoot();
     const request = limits(options);
@@ -65,9 +65,9 @@ export async function prune(options: PruneOptions, reporter = new Reporter(optio
     try {
       await aws.region();
       const store = new Store(aws, connection);
-      const pruned = await pruneStore(store, connection.prefix, { ...request, onProgress: progress(reporter) });
-      say(reporter, pruned, { ...options, ...connection });
-      reporter.result({
+      const pruned = await pruneStore(store, connection.prefix, { ...request, onProgress: progress(printer) });
+      say(printer, pruned, { ...options, ...connection });
+      printer.result({
         success: true,
         bucket: connection.bucket,
         prefix: connection.prefix,
@@ -81,7 +81,7 @@ export async function prune(options: PruneOptions, reporter = new Reporter(optio
     }
   } catch (error) {
     if (error instanceof Problem)
-      reporter.result({ success: false, error: { code: error.code, message: error.message, aws: error.aws } });
+      printer.result({ success: false, error: { code: error.code, message: error.message, aws: error.aws } });
     throw error;
   }
 }
@@ -116,19 +116,19 @@ function ms(option: string, text: string): number {
   return parsed.data;
 }
 
-function progress(reporter: Reporter): PruneStoreOptions['onProgress'] {
+function progress(printer: Printer): PruneStoreOptions['onProgress'] {
   const plain = (amount: number) => Math.round(amount).toLocaleString('en-US');
   let said = Date.now();
-  let bar: { what: string; total: number; is: ReturnType<Reporter['progress']> } | undefined;
+  let bar: { what: string; total: number; is: ReturnType<Printer['progress']> } | undefined;
   return (what, done, total) => {
     if (total === 0) {
       if (Date.now() - said < PROGRESS_INTERVAL_MS) return;
       said = Date.now();
-      return reporter.line(`Listing the store: ${formatCount(done, 'object')} so far.`);
+      return printer.line(`Listing the store: ${formatCount(done, 'object')} so far.`);
     }
     if (bar?.what !== what || bar.total !== total) {
       bar?.is.end();
-      bar = { what, total, is: reporter.progress(LABELS[what], total, plain) };
+      bar = { what, total, is: printer.progress(LABELS[what], total, plain) };
     }
     bar.is.update(done);
     if (done === total) bar.is.end();
@@ -139,7 +139,7 @@ function tableRow(name: string, cells: string[]): string {
   return `  ${name.padEnd(16)}${cells.map((text) => text.padStart(22)).join('')}`;
 }
 
-function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefix: string; bucket: string }): void {
+function say(printer: Printer, pruned: Pruned, options: PruneOptions & { prefix: string; bucket: string }): void {
   const { kinds, runs, staleRefs, damaged, unverified, unknown, indexes, next } = pruned;
   const all = Object.values(kinds);
   const sum = (which: keyof (typeof all)[number]): Amount => ({
@@ -148,10 +148,10 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
   });
   const where = `s3://${options.bucket}/${options.prefix}`;
   if (!sum('kept').count && !sum('pending').count && !sum('removed').count)
-    return reporter.line(`${where} holds no store, or an empty one.`);
+    return printer.line(`${where} holds no store, or an empty one.`);
   const cell = ({ count, bytes }: Amount) => (count ? `${count.toLocaleString('en-US')} (${formatSize(bytes)})` : '-');
-  const row = (name: string, ...cells: string[]) => reporter.line(tableRow(name, cells));
-  reporter.line(`${where}:`);
+  const row = (name: string, ...cells: string[]) => printer.line(tableRow(name, cells));
+  printer.line(`${where}:`);
   row('', 'reachable', 'pending deletion', options.apply ? 'removed' : 'to be removed');
   for (const [kind, name] of KINDS) {
     const { kept, pending, removed } = kinds[kind];
@@ -161,41 +161,41 @@ function say(reporter: Reporter, pruned: Pruned, options: PruneOptions & { prefi
   const { run } = kinds;
   if (run.kept.count || run.removed.count) {
     const thinned = run.removed.count ? ', with objects that the kept runs no longer name' : '';
-    reporter.line(
+    printer.line(
       `${formatCount(runs.kept, 'run')} (${formatSize(run.kept.bytes)}) kept; ${options.apply ? 'removed' : 'to be removed'}: ${formatCount(runs.removed, 'run')}${thinned} (${formatSize(run.removed.bytes)}).`,
     );
   }
   const list = (names: string[]) => {
     const shown = options.verbose ? names : names.slice(0, MAX_NAMED);
-    for (const name of shown) reporter.line(`  ${sanitizeForTerminal(name)}`);
-    if (shown.length < names.length) reporter.line(`  and ${names.length - shown.length} more (--verbose lists them)`);
+    for (const name of shown) printer.line(`  ${sanitizeForTerminal(name)}`);
+    if (shown.length < names.length) printer.line(`  and ${names.length - shown.length} more (--verbose lists them)`);
   };
   if (staleRefs.length) {
-    reporter.line(
+    printer.line(
       `${formatCount(staleRefs.length, 'ref')} (project/ref/tree/instance) not written for ${options.refsOlderThan}. They are stale, so nothing is kept for them:`,
     );
     list(staleRefs);
   }
   if (damaged.length) {
-    reporter.warn(
+    printer.warn(
       `${formatCount(damaged.length, 'object')} can't be read, so the objects that they refer to are unknown:`,
     );
     list(damaged);
   }
   if (unverified.length) {
-    reporter.warn(
+    printer.warn(
       `${formatCount(unverified.length, 'run record')} can't be verified, so all objects of their runs are kept. Prune needs ssm:GetParameter on the secret of the store; a record that another program has written can't be verified at all:`,
     );
     list(unverified);
   }
   if (unknown.count)
-    reporter.line(
+    printer.line(
       `Left alone: ${formatCount(unknown.count, 'object')} (${formatSize(unknown.bytes)}) of unknown kinds.`,
     );
-  if (indexes.from) reporter.line(`${formatCount(indexes.from, 'index object')} merged into ${indexes.to}.`);
+  if (indexes.from) printer.line(`${formatCount(indexes.from, 'index object')} merged into ${indexes.to}.`);
   if (next !== null)
-    reporter.line(
+    printer.line(
       `Run prune again after ${new Date(next).toISOString().slice(0, 10)} to remove the objects that are pending deletion and still unreachable.`,
     );
-  if (!options.apply) reporter.line('Nothing was changed. To mark and remove objects: --apply');
+  if (!options.apply) printer.line('Nothing was changed. To mark and remove objects: --apply');
 }

@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { Workshop } from '../executors/lib/executor-harness.fixture';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import type * as Library from '../system/nx-library';
 import type * as Runs from './runs';
 import { exitCodeOf } from './run-exit-code';
@@ -31,10 +31,10 @@ describe('nx-ec2 runs', () => {
   /** Loaded once Nx's workspace is this one. */
   const verbs = async (name = 'runs') => (await import(`./${name}`)) as typeof Runs;
   /** What a verb prints for machines and for people, and the exit code that it sets. */
-  const verb = async (work: (verbs: typeof Runs, reporter: Reporter) => Promise<void>) => {
+  const verb = async (work: (verbs: typeof Runs, printer: Printer) => Promise<void>) => {
     process.exitCode = undefined;
     const [stdout, stderr] = [new PassThrough(), new PassThrough()] as unknown as NodeJS.WriteStream[];
-    const error = await work(await verbs(), new Reporter({ json: true, plain: true, stdout, stderr })).then(
+    const error = await work(await verbs(), new Printer({ json: true, plain: true, stdout, stderr })).then(
       () => null,
       (reason: Error & { exitCode: number }) => reason,
     );
@@ -50,25 +50,25 @@ describe('nx-ec2 runs', () => {
   it('wait, show the log, and end with the exit code of the run; all of stdout is one JSON object', async () => {
     const { run } = await submit('echo trained; sleep 1; exit 3');
     const facts = { run, success: false, outcome: 'failed', exitCode: 3, signal: null };
-    const waited = await verb(({ runsWait }, reporter) => runsWait(run, {}, reporter));
+    const waited = await verb(({ runsWait }, printer) => runsWait(run, {}, printer));
     expect(waited).toMatchObject({ json: facts, exitCode: 3, error: null });
     expect(waited.text).toMatch(/^The training \S+ exited with 3 after \d/);
-    const logs = await verb(({ runsLogs }, reporter) => runsLogs('last', { project: 'model' }, reporter));
+    const logs = await verb(({ runsLogs }, printer) => runsLogs('last', { project: 'model' }, printer));
     expect(logs).toMatchObject({ json: facts, exitCode: 3, text: expect.stringContaining('trained\n') });
-    const list = await verb(({ runsList }, reporter) => runsList({ project: 'model' }, reporter));
+    const list = await verb(({ runsList }, printer) => runsList({ project: 'model' }, printer));
     expect(list).toMatchObject({ json: { success: true, runs: [{ id: run, exitCode: 3 }] }, exitCode: undefined });
     expect(list.text).toContain('INSTANCE');
-    const status = await verb(({ runsStatus }, reporter) => runsStatus('last', { project: 'model' }, reporter));
+    const status = await verb(({ runsStatus }, printer) => runsStatus('last', { project: 'model' }, printer));
     expect(status).toMatchObject({ json: { success: true, runs: [{ id: run, exitCode: 3 }] }, exitCode: undefined });
     expect(status.text).not.toContain('INSTANCE');
   });
 
   it('end with 125 where it can not be told how the run ended, with the error as JSON', async () => {
     const unknown = '20260101-000000-model-aaaaaa';
-    const missing = await verb(({ runsWait }, reporter) => runsWait(unknown, {}, reporter));
+    const missing = await verb(({ runsWait }, printer) => runsWait(unknown, {}, printer));
     expect(missing).toMatchObject({ json: { success: false, error: { code: 'NO_RUN' } }, error: { exitCode: 125 } });
     for (const limit of ['0', '-1', 'x'])
-      expect(await verb(({ runsList }, reporter) => runsList({ project: 'model', limit }, reporter))).toMatchObject({
+      expect(await verb(({ runsList }, printer) => runsList({ project: 'model', limit }, printer))).toMatchObject({
         json: { success: false, error: { code: 'OPTION_INVALID' } },
         error: { exitCode: 125 },
       });
@@ -78,7 +78,7 @@ describe('nx-ec2 runs', () => {
       ['20260101-000000-other-aaaaaa', {}, 'NO_PROJECT'],
       ['latest', { project: 'model' }, 'RUN_ID'],
     ] as const) {
-      const { json, error } = await verb(({ runsLogs }, reporter) => runsLogs(run, options, reporter));
+      const { json, error } = await verb(({ runsLogs }, printer) => runsLogs(run, options, printer));
       expect(json.error.code).toBe(code);
       expect(error!.exitCode).toBe(125);
     }
@@ -86,14 +86,14 @@ describe('nx-ec2 runs', () => {
 
   it('leave the run alone when they are interrupted', async () => {
     const { run } = await submit('exec sleep 60');
-    const waiting = verb(({ runsWait }, reporter) => {
-      const waited = runsWait(run, {}, reporter);
+    const waiting = verb(({ runsWait }, printer) => {
+      const waited = runsWait(run, {}, printer);
       process.emit('SIGINT', 'SIGINT');
       return waited;
     });
     expect(await waiting).toMatchObject({ json: { error: { code: 'INTERRUPTED' } }, error: { exitCode: 130 } });
     await shop.run('remote-cancel', { run });
-    const { exitCode } = await verb(({ runsWait }, reporter) => runsWait(run, {}, reporter));
+    const { exitCode } = await verb(({ runsWait }, printer) => runsWait(run, {}, printer));
     expect(exitCode).toBe(143);
   });
 });

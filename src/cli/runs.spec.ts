@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Fixture } from '../local-aws/local-aws.fixture';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { Pipeline, startPipeline } from '../run/pipeline.fixture';
 import type { RunRecord } from '../run/record/record';
 import { newRunId } from '../run/record/run-id';
@@ -94,14 +94,14 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     return record;
   };
 
-  const printed = async (work: (reporter: Reporter) => Promise<void>, json = false) => {
+  const printed = async (work: (printer: Printer) => Promise<void>, json = false) => {
     const [stdout, stderr] = [new PassThrough(), new PassThrough()];
     const streams = {
       stdout: stdout as unknown as NodeJS.WriteStream,
       stderr: stderr as unknown as NodeJS.WriteStream,
     };
     const out = text(stdout);
-    const error = await work(new Reporter({ json, ...streams })).then(
+    const error = await work(new Printer({ json, ...streams })).then(
       () => null,
       (reason: unknown) => reason,
     );
@@ -111,7 +111,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
   const where = () => ({ project: pipe.project, bucket: 'bucket', prefix: pipe.session.configuration.prefix });
 
   it('shows what differs, and nothing else', async () => {
-    const { out, error } = await printed((reporter) => diff(before.id, after.id, where(), reporter));
+    const { out, error } = await printed((printer) => diff(before.id, after.id, where(), printer));
     expect(error).toBeNull();
     for (const line of [
       /\+ model\/new\.py {2}0 B\n/,
@@ -128,12 +128,12 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     ])
       expect(out).toMatch(line);
     expect(out).not.toMatch(/pricePerHour|data\/1|\ngit\n/);
-    const same = await printed((reporter) => diff(after.id, after.id, where(), reporter));
+    const same = await printed((printer) => diff(after.id, after.id, where(), printer));
     expect(same.out).toBe(`${after.id} and ${after.id} do not differ.\n`);
   });
 
   it('says it in one machine-readable line', async () => {
-    const { out } = await printed((reporter) => diff(before.id, after.id, where(), reporter), true);
+    const { out } = await printed((printer) => diff(before.id, after.id, where(), printer), true);
     expect(JSON.parse(out)).toMatchObject({
       success: true,
       before: before.id,
@@ -148,7 +148,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
 
   it('brings the code of a run back, by its id alone', async () => {
     const output = join(home, 'then');
-    const { out, error } = await printed((reporter) => checkout(before.id, { ...where(), output }, reporter), true);
+    const { out, error } = await printed((printer) => checkout(before.id, { ...where(), output }, printer), true);
     expect(error).toBeNull();
     expect(JSON.parse(out)).toMatchObject({
       success: true,
@@ -158,7 +158,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     });
     expect(readFileSync(join(output, 'model/train.py'), 'utf8')).toContain('one');
     expect(statSync(join(output, 'model/run.sh')).mode & 0o777).toBe(0o755);
-    const again = await printed((reporter) => checkout(before.id, { ...where(), output }, reporter));
+    const again = await printed((printer) => checkout(before.id, { ...where(), output }, printer));
     expect(again.error).toMatchObject({ code: 'TARGET_TAKEN' });
   });
 
@@ -168,7 +168,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     writeFileSync(join(workspace, 'nx.json'), '{}');
     execFileSync('git', ['-C', workspace, 'init', '-q']);
     const inside = join(workspace, 'runs/then');
-    const refused = await printed((reporter) => checkout(before.id, { ...where(), output: inside }, reporter));
+    const refused = await printed((printer) => checkout(before.id, { ...where(), output: inside }, printer));
     expect(refused.error).toMatchObject({
       code: 'CHECKOUT_IN_WORKSPACE',
       message: expect.stringContaining(join(home, before.id)),
@@ -182,7 +182,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     ];
     for (const files of ignores) {
       for (const [path, text] of Object.entries(files)) writeFileSync(join(workspace, path), text);
-      const { error } = await printed((reporter) => checkout(before.id, { ...where(), output: inside }, reporter));
+      const { error } = await printed((printer) => checkout(before.id, { ...where(), output: inside }, printer));
       expect([files, (error as { code?: string } | null)?.code]).toEqual([files, 'CHECKOUT_IN_WORKSPACE']);
       for (const path of Object.keys(files)) rmSync(join(workspace, path));
     }
@@ -193,7 +193,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     pipe.write('model/bare.git/objects/x', '');
     pipe.write('model/.gitignore', '');
     const { id } = await run({}, {}, 'model three', ['v3']);
-    const { out, error } = await printed((reporter) => checkout(id, { ...where(), output: inside }, reporter), true);
+    const { out, error } = await printed((printer) => checkout(id, { ...where(), output: inside }, printer), true);
     expect(error).toBeNull();
     expect(JSON.parse(out)).toMatchObject({ heldBack: ['model/.git/config', 'model/bare.git/HEAD'] });
     expect(existsSync(join(inside, 'model/.git'))).toBe(false);
@@ -203,7 +203,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
   it('says what it does not find', async () => {
     const unknown = newRunId(pipe.project, new Date());
     const find = async (id: string, options: object) =>
-      (await printed((reporter) => checkout(id, { output: join(home, 'none'), ...options }, reporter))).error;
+      (await printed((printer) => checkout(id, { output: join(home, 'none'), ...options }, printer))).error;
     expect(await find(unknown, where())).toMatchObject({ code: 'NO_RUN' });
     expect(await find('last', where())).toMatchObject({ code: 'RUN_ID' });
     expect(await find(unknown, { bucket: 'bucket' })).toMatchObject({ code: 'NO_PROJECT' });
@@ -213,7 +213,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
   it('compares what it can where code or lists are gone', async () => {
     const { store, keys } = pipe.session;
     await store.delete([keys.manifest(before.snapshot), `${keys.run(before.id)}artifacts.json`]);
-    const { out, error } = await printed((reporter) => diff(before.id, after.id, where(), reporter));
+    const { out, error } = await printed((printer) => diff(before.id, after.id, where(), printer));
     expect(error).toBeNull();
     expect(out).toMatch(/code\n {2}The store has no manifest of the snapshot/);
     expect(out).toMatch(/artifacts\n {2}.*artifacts\.json is no longer in the store/);

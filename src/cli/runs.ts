@@ -1,7 +1,7 @@
 import { resolveConfiguration } from '../config/configuration';
 import { withOrigins } from '../config/sources/setting-origins';
 import { Problem } from '../report/problem';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { resolveRun } from '../run/find/find-run';
 import { followRun } from '../run/follow/follow';
@@ -39,58 +39,58 @@ export interface RunsLogsOptions extends RunsOptions {
 const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 };
 
 /** Lists the runs of a project. */
-export function runsList(options: RunsListOptions, reporter = reporterOf(options)) {
-  return withRuns(undefined, options, reporter, async (session, signal) => {
+export function runsList(options: RunsListOptions, printer = printerOf(options)) {
+  return withRuns(undefined, options, printer, async (session, signal) => {
     const limit = wholeNumber('--limit', options.limit);
     return { runs: await showStatus(session, { limit, watch: options.watch }, signal) };
   });
 }
 
 /** Shows a run in full. */
-export function runsStatus(run: string, options: RunsStatusOptions, reporter = reporterOf(options)) {
-  return withRuns(run, options, reporter, async (session, signal) => ({
+export function runsStatus(run: string, options: RunsStatusOptions, printer = printerOf(options)) {
+  return withRuns(run, options, printer, async (session, signal) => ({
     runs: await showStatus(session, { run, watch: options.watch }, signal),
   }));
 }
 
 /** Waits until a run has ended, without its log. The exit code of the process becomes that of the run. */
-export function runsWait(run: string | undefined, options: RunsOptions, reporter = reporterOf(options)) {
-  return withRuns(run, options, reporter, async (session, signal) => {
+export function runsWait(run: string | undefined, options: RunsOptions, printer = printerOf(options)) {
+  return withRuns(run, options, printer, async (session, signal) => {
     const { record } = await resolveRun(session, run);
     const ended = await followRun(session, record, { signal, quiet: true, onState: () => {}, onLog: () => {} });
-    return reportEnd(ended, reporter);
+    return reportEnd(ended, printer);
   });
 }
 
 /** Shows the log of a run and follows it to its end. If the run has ended, its exit code becomes that of the process. */
-export function runsLogs(run: string | undefined, options: RunsLogsOptions, reporter = reporterOf(options)) {
+export function runsLogs(run: string | undefined, options: RunsLogsOptions, printer = printerOf(options)) {
   const { since, follow } = options;
-  return withRuns(run, options, reporter, async (session, signal) => {
+  return withRuns(run, options, printer, async (session, signal) => {
     const tail = wholeNumber('--tail', options.tail);
     const shown = await showLogs(session, { run, since, tail, follow }, signal);
-    reporter.endLog();
-    return reportEnd(shown, reporter);
+    printer.endLog();
+    return reportEnd(shown, printer);
   });
 }
 
-function reportEnd(run: RunRecord, reporter: Reporter): object {
+function reportEnd(run: RunRecord, printer: Printer): object {
   const { id, instance, outcome, exitCode, signal, startedAt, endedAt } = run;
   const facts = { run: id, instance, outcome, exitCode, signal, startedAt, endedAt };
   if (outcome === null) return facts;
-  reporter.line(`The training ${id} ${describeOutcome(run)}`);
+  printer.line(`The training ${id} ${describeOutcome(run)}`);
   process.exitCode = exitCodeOf(run);
   return { ...facts, success: outcome === 'succeeded' };
 }
 
-function reporterOf(options: RunsOptions): Reporter {
-  return new Reporter({ json: options.json, plain: true });
+function printerOf(options: RunsOptions): Printer {
+  return new Printer({ json: options.json, plain: true });
 }
 
 /** Runs a command on the runs of a project. Its errors end the process with an exit code that no run has. */
 async function withRuns(
   run: string | undefined,
   { project, ...options }: RunsOptions,
-  reporter: Reporter,
+  printer: Printer,
   use: (session: RunContext, signal: AbortSignal) => Promise<object>,
 ): Promise<void> {
   const controller = new AbortController();
@@ -101,7 +101,7 @@ async function withRuns(
   };
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   try {
-    await reportOutcome(reporter, async () => {
+    await reportOutcome(printer, async () => {
       const { bucket, prefix, region, profile } = options;
       const given = Object.entries({ bucket, prefix, region, profile }).filter(([, value]) => value !== undefined);
       const { name, root } = await projectOf(run, project);
@@ -114,7 +114,7 @@ async function withRuns(
         target: 'remote-status',
         options: Object.fromEntries(given),
       });
-      const session = createRunContext(configuration, name, workspaceRoot, reporter);
+      const session = createRunContext(configuration, name, workspaceRoot, printer);
       try {
         return await use(session, controller.signal);
       } catch (error) {

@@ -10,7 +10,7 @@ import { specHash, TAG } from '../instance/describe/ownership';
 import { launchTagged } from '../instance/stop/tagged.fixture';
 import { ACCOUNT } from '../local-aws/protocol/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { sessionClaim } from './stop-claim';
 import { createRunContext, createInstanceContext } from './context';
 import type { Session } from './types';
@@ -28,7 +28,7 @@ describe("a session on a company's bucket", () => {
   const sessions: Session[] = [];
   const before = { ...process.env };
 
-  const silent = () => new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+  const silent = () => new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
   const configurationOf = (options: Record<string, unknown>) =>
     resolveConfiguration({
       workspaceRoot: workspace,

@@ -9,7 +9,7 @@ import { findLaunched } from '../instance/launch/find-launched';
 import { learnCaller, rememberedCaller } from '../instance/describe/caller';
 import { isThere, specHash } from '../instance/describe/ownership';
 import { preflight } from '../instance/ready/preflight';
-import type { Reporter } from '../report/reporter';
+import type { Printer } from '../report/printer';
 import { secretMatcher, type PathMatcher } from '../config/syntax/glob';
 import { StoreKeys } from '../store/keys';
 import { PackIndex } from '../store/packs/pack-index';
@@ -28,7 +28,7 @@ export function createRunContext(
   configuration: Configuration,
   project: string,
   workspaceRoot: string,
-  reporter: Reporter,
+  printer: Printer,
 ): RunContext {
   const aws = new Aws(configuration);
   const store = new Store(aws, configuration);
@@ -50,7 +50,7 @@ export function createRunContext(
     configuration,
     project,
     workspaceRoot,
-    reporter,
+    printer,
     aws,
     store,
     keys,
@@ -86,10 +86,10 @@ export async function createInstanceContext(
   configuration: Configuration,
   project: string,
   workspaceRoot: string,
-  reporter: Reporter,
+  printer: Printer,
   soon?: 'store',
 ): Promise<Session> {
-  const runs = createRunContext(configuration, project, workspaceRoot, reporter);
+  const runs = createRunContext(configuration, project, workspaceRoot, printer);
   const { aws } = runs;
   aws.connect('ssm');
   if (soon) aws.connect('s3', configuration.bucket);
@@ -158,13 +158,13 @@ class Preflight {
   }
 
   private ask(signal?: AbortSignal): Promise<void> {
-    const { aws, store, configuration, reporter } = this.runs;
+    const { aws, store, configuration, printer } = this.runs;
     return preflight({
       aws,
       store,
       instances: this.instances?.map((id) => ({ id })) ?? configuration.instances.filter(isThere),
       wait: configuration.instance.startupTimeout,
-      onWait: (what) => reporter.line(what),
+      onWait: (what) => printer.line(what),
       signal,
     });
   }
@@ -205,10 +205,10 @@ export function createUploadContext({
   store,
   keys,
   configuration,
-  reporter,
-}: Pick<RunContext, 'store' | 'keys' | 'configuration' | 'reporter'>): Pick<Session, 'index' | 'transferOptions'> {
+  printer,
+}: Pick<RunContext, 'store' | 'keys' | 'configuration' | 'printer'>): Pick<Session, 'index' | 'transferOptions'> {
   return {
-    index: new PackIndex(store, keys, packFile(configuration), (text) => reporter.warn(text)),
+    index: new PackIndex(store, keys, packFile(configuration), (text) => printer.warn(text)),
     transferOptions: transferOptions(configuration),
   };
 }

@@ -1,5 +1,5 @@
 import type { Configuration } from '../config/settings/types';
-import type { Reporter } from '../report/reporter';
+import type { Printer } from '../report/printer';
 import type { Aws } from '../aws/clients';
 import type { Store } from '../store/store';
 import type { StoreKeys } from '../store/keys';
@@ -13,7 +13,7 @@ export interface RunContext {
   configuration: Configuration;
   project: string;
   workspaceRoot: string;
-  reporter: Reporter;
+  printer: Printer;
   aws: Aws;
   store: Store;
   keys: StoreKeys;

@@ -7,7 +7,7 @@ import { DeleteParameterCommand, GetParameterCommand, SSMClient } from '@aws-sdk
 import { resolveConfiguration } from '../config/configuration';
 import { LOCAL_IDENTITY } from '../local-aws/protocol/identity';
 import type { Fixture } from '../local-aws/local-aws.fixture';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { secretParameter } from '../store/store-secret';
 import { diagnose } from './doctor';
 import { startPipeline } from '../run/pipeline.fixture';
@@ -37,8 +37,8 @@ describe('the doctor', () => {
       options: { bucket: 'bucket', instance },
       target: 'remote-doctor',
     });
-    const reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
-    const found = await diagnose(configuration, 'model', workspace, reporter);
+    const printer = new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+    const found = await diagnose(configuration, 'model', workspace, printer);
     return new Map(found.map((each) => [each.name, each]));
   };
 

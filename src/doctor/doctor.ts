@@ -11,7 +11,7 @@ import { isThere } from '../instance/describe/ownership';
 import { preflightChecks } from '../instance/ready/preflight';
 import { isConfidential, type environmentTool } from '../project/environment-needs';
 import type { Problem } from '../report/problem';
-import type { Reporter } from '../report/reporter';
+import type { Printer } from '../report/printer';
 import { StoreKeys } from '../store/keys';
 import { postForm } from '../store/objects/post-form';
 import { secretParameter } from '../store/store-secret';
@@ -37,12 +37,12 @@ export async function diagnose(
   configuration: Configuration,
   project: string,
   workspaceRoot: string,
-  reporter: Reporter,
+  printer: Printer,
   signal?: AbortSignal,
 ): Promise<Finding[]> {
   const aws = new Aws(configuration);
   try {
-    const doctor = new Doctor(aws, { configuration, project, workspaceRoot, reporter, signal });
+    const doctor = new Doctor(aws, { configuration, project, workspaceRoot, printer, signal });
     await doctor.examine();
     return doctor.findings.all;
   } finally {
@@ -54,7 +54,7 @@ interface DoctorOptions {
   configuration: Configuration;
   project: string;
   workspaceRoot: string;
-  reporter: Reporter;
+  printer: Printer;
   signal?: AbortSignal;
 }
 
@@ -110,13 +110,13 @@ class Doctor {
 
   /** What every command asks for before it sends anything. */
   private async checkAccess(): Promise<void> {
-    const { configuration, reporter, signal } = this.options;
+    const { configuration, printer, signal } = this.options;
     const checks = preflightChecks({
       aws: this.aws,
       store: this.store,
       instances: configuration.instances.filter(isThere),
       wait: Math.min(configuration.instance.startupTimeout, BOOT_TIMEOUT_MS),
-      onWait: (what) => reporter.line(what),
+      onWait: (what) => printer.line(what),
       signal,
     });
     const results = await Promise.allSettled(checks.map((check) => check.run()));
@@ -176,11 +176,11 @@ class Doctor {
 
   /** Has the instance examine itself, and opens a session of Session Manager. */
   private async checkInstance(probe: Probe, environment: ReturnType<typeof environmentTool> | null): Promise<void> {
-    const { configuration, project, workspaceRoot, reporter, signal } = this.options;
+    const { configuration, project, workspaceRoot, printer, signal } = this.options;
     const { findings, store, keys } = this;
     let session: Session;
     try {
-      session = await createInstanceContext(configuration, project, workspaceRoot, reporter);
+      session = await createInstanceContext(configuration, project, workspaceRoot, printer);
     } catch (error) {
       await this.delete([probe.key]);
       if ((error as Problem).code !== 'INSTANCE_MISSING') throw error;

@@ -225,20 +225,20 @@ describe('the table of permissions', () => {
     const where = { project: 'model', bucket: 'bucket' };
     shop.write('model/ec2.config.json', JSON.stringify({ instance: { name: 'box' } }));
     for (const show of [runsStatus, runsWait, runsLogs])
-      await as('nx-ec2 runs', () => show(first, where, shop.reporter()));
-    await as('nx-ec2 runs', () => runsList(where, shop.reporter()));
-    await as('nx-ec2 runs diff', () => diff(first, long, where, shop.reporter()));
+      await as('nx-ec2 runs', () => show(first, where, shop.printer()));
+    await as('nx-ec2 runs', () => runsList(where, shop.printer()));
+    await as('nx-ec2 runs diff', () => diff(first, long, where, shop.printer()));
     // Inside the workspace, tools would act on the code of the run.
     const output = `${shop.workspace}-out`;
-    await as('nx-ec2 runs checkout', () => checkout(first, { ...where, output }, shop.reporter()));
+    await as('nx-ec2 runs checkout', () => checkout(first, { ...where, output }, shop.printer()));
     rmSync(output, { recursive: true });
     const ages = { olderThan: '14d', refsOlderThan: '90d', keepSnapshots: '20', runsOlderThan: '90d', keepRuns: '20' };
     for (const apply of [false, true])
-      await as('nx-ec2 store prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.reporter()));
+      await as('nx-ec2 store prune', () => prune({ ...ages, apply, bucket: 'bucket' }, shop.printer()));
     const { list } = (await verb('list')) as typeof List;
     const { clean } = (await verb('clean')) as typeof Clean;
-    await as('nx-ec2 instances list', () => list({}, shop.reporter()));
-    for (const apply of [false, true]) await as('nx-ec2 instances clean', () => clean({ apply }, shop.reporter()));
+    await as('nx-ec2 instances list', () => list({}, shop.printer()));
+    for (const apply of [false, true]) await as('nx-ec2 instances clean', () => clean({ apply }, shop.printer()));
     const datasets = [
       { source: 's3://data/set', path: 'data', cacheKey: true },
       { source: 's3://data/set/a', path: 'a', cacheKey: true },

@@ -20,7 +20,7 @@ function session(reply: Partial<ReadyReply>, env: Record<string, string> = {}) {
   const whole = {
     instances: ['i-1', 'i-2'],
     at: () => ({ remote: { send } }),
-    reporter: { warn: (text: string) => said.push(text) },
+    printer: { warn: (text: string) => said.push(text) },
     configuration: { train: { env } },
   } as unknown as Session;
   return { sent, said, whole };

@@ -2,7 +2,7 @@ import type { ReadyReply } from '../command/plan';
 import type { LaunchSpec } from '../config/schema/launch-spec';
 import { DEFAULT_DISK_GB, GB } from '../instance/launch/launch-parameters';
 import { Problem } from '../report/problem';
-import type { Reporter } from '../report/reporter';
+import type { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatSize } from '../report/units';
 import { isConfidential, mayLackTool, type EnvironmentNeeds } from './environment-needs';
@@ -19,7 +19,7 @@ const LARGE_BYTES = 1024 ** 3;
  * @throws Problem TOOL_MISSING
  */
 export async function assertReady(
-  { at, instances, reporter, configuration }: Pick<Session, 'at' | 'instances' | 'reporter' | 'configuration'>,
+  { at, instances, printer, configuration }: Pick<Session, 'at' | 'instances' | 'printer' | 'configuration'>,
   needs: EnvironmentNeeds | null,
   signal?: AbortSignal,
 ): Promise<void> {
@@ -40,7 +40,7 @@ export async function assertReady(
       }
       // Not an error: an environment that exists already needs no more space.
       if (download && free < download.most * MEASURED) {
-        reporter.warn(
+        printer.warn(
           `${instance} has ${formatSize(free)} free. The environment of uv.lock downloads ${describe(needs)} and takes about ` +
             `${formatSize(download.most * MEASURED)}, unless it was installed before. Free some space, or set "remoteRoot" to a larger volume.`,
         );
@@ -56,7 +56,7 @@ export async function assertReady(
 export function assertVolume(
   { volumeSize }: Pick<LaunchSpec, 'volumeSize'>,
   needs: EnvironmentNeeds | null,
-  reporter: Pick<Reporter, 'warn'>,
+  printer: Pick<Printer, 'warn'>,
 ): void {
   const download = needs?.download;
   if (!download) return;
@@ -73,7 +73,7 @@ export function assertVolume(
     );
   }
   if (download.most * MEASURED > volume) {
-    reporter.warn(
+    printer.warn(
       `${what}, and the installed packages take about ${formatSize(download.most * MEASURED)}. For more space, set ${key}.`,
     );
   }

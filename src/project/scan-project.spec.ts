@@ -38,7 +38,7 @@ describe('a scan of a project', () => {
         train: { outputs: [{ path: 'artifacts', download: true }], checkpoints: { paths: [] } },
         declaredEnvironment: { environment: 'auto', command: null, setup: null },
       },
-      reporter: { warn: (text: string) => warnings.push(text) },
+      printer: { warn: (text: string) => warnings.push(text) },
     } as unknown as Workspace;
     return { workspace, warnings };
   };

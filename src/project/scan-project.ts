@@ -1,7 +1,7 @@
 import type { ProjectGraph } from '@nx/devkit';
 import { printablePath } from '../report/terminal-text';
 import { formatCount } from '../report/units';
-import type { Reporter } from '../report/reporter';
+import type { Printer } from '../report/printer';
 import type { Recipes } from '../snapshot/recipes';
 import { scan, type ScanResult } from '../snapshot/scan';
 import type { Snapshot } from '../snapshot/snapshot';
@@ -16,7 +16,7 @@ export interface Workspace {
   projectGraph: ProjectGraph;
   project: string;
   configuration: Configuration;
-  reporter: Reporter;
+  printer: Printer;
 }
 
 export interface Scanned {
@@ -28,12 +28,12 @@ export interface Scanned {
 /** The project's files as they are now. Warns of files that disappeared or are pointers of Git LFS, and of
  * patterns that match nothing. */
 export async function scanProject(workspace: Workspace): Promise<Scanned> {
-  const { reporter } = workspace;
+  const { printer } = workspace;
   const files = await findFiles(filesInput(workspace));
-  for (const warning of files.warnings) reporter.warn(warning);
+  for (const warning of files.warnings) printer.warn(warning);
   const { snapshot, disappeared, recipes } = await scanFiles(workspace, files);
   if (disappeared.length) {
-    reporter.warn(
+    printer.warn(
       `not sent, because they were deleted during the scan: ${disappeared.slice(0, 10).map(printablePath).join(', ')}${disappeared.length > 10 ? ` and ${disappeared.length - 10} more` : ''}`,
     );
   }
@@ -43,7 +43,7 @@ export async function scanProject(workspace: Workspace): Promise<Scanned> {
 
 /** Warns of files that hold pointers of Git LFS. @param known what was looked at before: see `lfsPointers`. */
 export function warnPointers(
-  { workspaceRoot, reporter }: Pick<Workspace, 'workspaceRoot' | 'reporter'>,
+  { workspaceRoot, printer }: Pick<Workspace, 'workspaceRoot' | 'printer'>,
   { entries }: Snapshot,
   known?: Set<string>,
 ): void {
@@ -51,7 +51,7 @@ export function warnPointers(
   if (paths.length === 0) return;
   const few = `${paths.slice(0, 5).map(printablePath).join(', ')}${paths.length > 5 ? ', …' : ''}`;
   const are = paths.length === 1 ? 'is a Git LFS pointer' : 'are Git LFS pointers';
-  reporter.warn(
+  printer.warn(
     `${formatCount(paths.length, 'file')} ${are}, and the contents are not on this machine: ${few}. Run "git lfs pull" to get them.`,
   );
 }

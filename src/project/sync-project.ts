@@ -1,5 +1,5 @@
 import type { SyncReply } from '../command/plan';
-import type { Reporter } from '../report/reporter';
+import type { Printer } from '../report/printer';
 import { formatCount, formatDuration, formatSize } from '../report/units';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { selectTransport } from '../sync/transport/select-transport';
@@ -27,7 +27,7 @@ export async function push<R extends SyncReply>(
     needs?: () => EnvironmentNeeds | null;
   } & Pick<SyncOptions, 'force' | 'run' | 'watch' | 'storeFirst'>,
 ): Promise<SyncResult<R>> {
-  const { reporter, configuration } = session;
+  const { printer, configuration } = session;
   const started = steadyNow();
   let scanned = options.first;
   let planned = '';
@@ -38,7 +38,7 @@ export async function push<R extends SyncReply>(
       scan: async () => {
         const now = await (scanned ?? options.scan?.() ?? scanProject(workspace));
         scanned = undefined;
-        if (!planned) describeLeftOut(now.files, (text) => reporter.detail(text));
+        if (!planned) describeLeftOut(now.files, (text) => printer.detail(text));
         return now;
       },
       preflight: async () => {
@@ -48,7 +48,7 @@ export async function push<R extends SyncReply>(
       onPlan: (snapshot, head, send) => {
         if (planned === `${snapshot.id} ${head?.id}`) return;
         planned = `${snapshot.id} ${head?.id}`;
-        warnLarge(reporter, snapshot, send.bytes, configuration.sync.warnAbove);
+        warnLarge(printer, snapshot, send.bytes, configuration.sync.warnAbove);
       },
       force: options.force,
       run: options.run,
@@ -62,7 +62,7 @@ export async function push<R extends SyncReply>(
 }
 
 function describeSync<R extends SyncReply>(session: Session, result: SyncResult<R>, ms: number): void {
-  const { reporter } = session;
+  const { printer } = session;
   const { sent, snapshot } = result;
   const how = sent.uploaded ? `${formatSize(sent.uploaded)} uploaded` : 'nothing uploaded';
   const saved = sent.saved ? `, ${formatSize(sent.saved)} there already` : '';
@@ -71,24 +71,24 @@ function describeSync<R extends SyncReply>(session: Session, result: SyncResult<
     const deleted = reply.deleted ? `${reply.deleted} deleted` : '';
     const written = reply.written && !files ? `${reply.written} written` : '';
     const what = [files, written, deleted].filter(Boolean).join(', ') || 'nothing changed';
-    reporter.line(`Synced ${formatCount(snapshot.size, 'file')} to ${instance}: ${what}, in ${formatDuration(ms)}`);
-    describeReply(reporter, instance, reply);
+    printer.line(`Synced ${formatCount(snapshot.size, 'file')} to ${instance}: ${what}, in ${formatDuration(ms)}`);
+    describeReply(printer, instance, reply);
   }
-  for (const [instance, error] of result.failures) reporter.warn(`${instance} was not synced: ${error.message}`);
-  reporter.detail(`Snapshot ${snapshot.id}`);
+  for (const [instance, error] of result.failures) printer.warn(`${instance} was not synced: ${error.message}`);
+  printer.detail(`Snapshot ${snapshot.id}`);
 }
 
 /** What happened on the instance besides what was asked for. */
-export function describeReply(reporter: Reporter, instance: string, reply: SyncReply): void {
+export function describeReply(printer: Printer, instance: string, reply: SyncReply): void {
   if (reply.revertedCount) {
     const named = reply.reverted.slice(0, 5).map(sanitizeForTerminal).join(', ');
     const kept = reply.kept
       ? `; the replaced files are in ${sanitizeForTerminal(reply.kept)} (--force overwrites without a copy)`
       : '';
-    reporter.warn(
+    printer.warn(
       `${formatCount(reply.revertedCount, 'synced file')} had been changed on the instance and ${reply.revertedCount === 1 ? 'was' : 'were'} put back: ${named}${kept}`,
     );
   }
-  if (reply.healed) reporter.detail(`The tree on ${instance} was not what this machine expected; it was repaired.`);
-  reporter.detail(`${instance}: tree ${sanitizeForTerminal(reply.tree)} of ${sanitizeForTerminal(reply.user)}`);
+  if (reply.healed) printer.detail(`The tree on ${instance} was not what this machine expected; it was repaired.`);
+  printer.detail(`${instance}: tree ${sanitizeForTerminal(reply.tree)} of ${sanitizeForTerminal(reply.user)}`);
 }

@@ -8,7 +8,7 @@ import { cacheKey } from '../cli/cache-key';
 import { declaredConfiguration, readConfigFile } from '../config/sources/config-file';
 import { inferTargets } from '../config/targets/targets';
 import { Workshop } from '../executors/lib/executor-harness.fixture';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { listed } from '../run/pipeline.fixture';
 import { stateDirectory } from '../workspace/state';
 import { sharedListing, type Listing } from '../workspace/files/shared-listing';
@@ -133,9 +133,9 @@ export class TrainingProjects {
   /** `nx-ec2 cache-key`. */
   async key(name: string): Promise<string> {
     const stdout = new PassThrough();
-    const reporter = new Reporter({ plain: true, stdout: stdout as unknown as NodeJS.WriteStream });
+    const printer = new Printer({ plain: true, stdout: stdout as unknown as NodeJS.WriteStream });
     const listing = (root: string) => sharedListing(root, async () => this.listing());
-    await cacheKey(this.root(name), this.shop.workspace, listing, reporter);
+    await cacheKey(this.root(name), this.shop.workspace, listing, printer);
     const key = String(stdout.read()).trimEnd();
     expect(key).toMatch(/^[0-9a-f]{64}\n[0-9a-f]{64}$/);
     return key;

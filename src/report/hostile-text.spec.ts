@@ -2,7 +2,7 @@ import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import { dangers, hostileText } from './hostile-text.fixture';
 import { Problem } from './problem';
-import { Reporter } from './reporter';
+import { Printer } from './printer';
 import { sanitizeForTerminal, printableJson, printableLines, printableValue, sanitize } from './terminal-text';
 
 describe('printable', () => {
@@ -77,14 +77,11 @@ describe('printableJson', () => {
   });
 });
 
-describe('whatever is handed to the reporter', () => {
+describe('a text that is passed to the printer', () => {
   const { env } = process;
   afterEach(() => (process.env = env));
 
-  const printed = (
-    options: { tty?: boolean; json?: boolean; verbose?: boolean },
-    work: (reporter: Reporter) => void,
-  ) => {
+  const printed = (options: { tty?: boolean; json?: boolean; verbose?: boolean }, work: (printer: Printer) => void) => {
     const pieces: string[] = [];
     const stream = () =>
       Object.assign(
@@ -92,25 +89,25 @@ describe('whatever is handed to the reporter', () => {
         { isTTY: options.tty ?? false, columns: 80 },
       ) as unknown as NodeJS.WriteStream;
     let now = 0;
-    work(new Reporter({ ...options, stdout: stream(), stderr: stream(), now: () => (now += 2_000) }));
+    work(new Printer({ ...options, stdout: stream(), stderr: stream(), now: () => (now += 2_000) }));
     return pieces.join('');
   };
 
-  const uses: [string, (reporter: Reporter, text: string) => void][] = [
-    ['line', (reporter, text) => reporter.line(`${text} ${text}`)],
-    ['warning', (reporter, text) => reporter.warn(text)],
-    ['detail', (reporter, text) => reporter.detail(text)],
-    ['answer to a signal', (reporter, text) => reporter.answer('SIGTERM', text)],
-    ['text that is made strong', (reporter, text) => reporter.line(`${reporter.strong(text)}: ${text}`)],
+  const uses: [string, (printer: Printer, text: string) => void][] = [
+    ['line', (printer, text) => printer.line(`${text} ${text}`)],
+    ['warning', (printer, text) => printer.warn(text)],
+    ['detail', (printer, text) => printer.detail(text)],
+    ['answer to a signal', (printer, text) => printer.answer('SIGTERM', text)],
+    ['text that is made strong', (printer, text) => printer.line(`${printer.strong(text)}: ${text}`)],
     [
       'error',
-      (reporter, text) =>
-        reporter.line(
-          `${reporter.strong('error:')} ${new Problem('INTERNAL', text, { aws: { code: text, message: text }, next: text }).message}`,
+      (printer, text) =>
+        printer.line(
+          `${printer.strong('error:')} ${new Problem('INTERNAL', text, { aws: { code: text, message: text }, next: text }).message}`,
         ),
     ],
-    ['label of progress', (reporter, text) => reporter.progress(text, 100).update(50)],
-    ['result', (reporter, text) => reporter.result({ [text]: text })],
+    ['label of progress', (printer, text) => printer.progress(text, 100).update(50)],
+    ['result', (printer, text) => printer.result({ [text]: text })],
   ];
   describe.each(uses)('as a %s', (name, use) => {
     it.each([
@@ -122,7 +119,7 @@ describe('whatever is handed to the reporter', () => {
       fc.assert(
         fc.property(hostileText, (text) => {
           const json = name === 'result';
-          const out = printed({ json, verbose: true }, (reporter) => use(reporter, text));
+          const out = printed({ json, verbose: true }, (printer) => use(printer, text));
           expect(out).not.toBe('');
           // A result may name a section of GitLab's: without the escape sequence after it, it is none.
           expect(dangers(json ? out.replaceAll('section_', '') : out)).toBe('');
@@ -139,14 +136,14 @@ describe('whatever is handed to the reporter', () => {
   it('as a log keeps its colours and carriage returns, and nothing else', () => {
     fc.assert(
       fc.property(hostileText, (text) => {
-        const out = printed({}, (reporter) => reporter.log(Buffer.from(`${text}\n`)));
+        const out = printed({}, (printer) => printer.log(Buffer.from(`${text}\n`)));
         expect(out.replace(/\x1b\[[\d;:]*m/g, '')).not.toMatch(
           /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/,
         );
         expect(out).not.toMatch(/(^|[\r\n])\s*::|##(\[|vso\[|teamcity\[)|section_(start|end):/);
       }),
     );
-    expect(printed({}, (reporter) => reporter.log(Buffer.from('\x1b[32mok\x1b[0m 5 %\r10 %\n')))).toBe(
+    expect(printed({}, (printer) => printer.log(Buffer.from('\x1b[32mok\x1b[0m 5 %\r10 %\n')))).toBe(
       '\x1b[32mok\x1b[0m 5 %\r10 %\n',
     );
   });

@@ -11,7 +11,7 @@ export function outputFailure(): Error | null {
 
 /**
  * Keeps this process alive when a stream fails: the terminal may go away before we do (EIO after a closed PTY, EPIPE).
- * A stream has one listener, however many reporters print to it.
+ * A stream has one listener, however many printers write to it.
  */
 export function surviveErrors(stream: NodeJS.WriteStream): void {
   if (WATCHED.has(stream)) return;

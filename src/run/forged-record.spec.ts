@@ -171,7 +171,7 @@ describe('what a forged record names', () => {
     /** As with a launch spec: no instance has been looked up. */
     let runs: RunContext;
     beforeAll(() => {
-      runs = createRunContext(pipe.session.configuration, pipe.project, pipe.workspace, pipe.session.reporter);
+      runs = createRunContext(pipe.session.configuration, pipe.project, pipe.workspace, pipe.session.printer);
     });
     afterAll(() => runs.close());
 

@@ -7,7 +7,7 @@ import { parseLaunch } from '../instance/launch/launch-journal';
 import { awsProblem } from '../aws/reason';
 import { dangers, hostileText } from '../report/hostile-text.fixture';
 import { Problem } from '../report/problem';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { describeCost } from './status/cost';
 import { describeDifference } from './compare/describe';
 import { compareValues } from './compare/values';
@@ -74,13 +74,13 @@ function texts(value: unknown): string[] {
   return typeof value === 'object' && value ? Object.entries(value).flat().flatMap(texts) : [];
 }
 
-function printed(work: (reporter: Reporter) => void): string {
+function printed(work: (printer: Printer) => void): string {
   const pieces: string[] = [];
   const stdout = Object.assign(
     new PassThrough().on('data', (data: Buffer) => pieces.push(data.toString())),
     { isTTY: true },
   ) as unknown as NodeJS.WriteStream;
-  work(new Reporter({ verbose: true, stdout, stderr: stdout }));
+  work(new Printer({ verbose: true, stdout, stderr: stdout }));
   return pieces.join('');
 }
 
@@ -116,7 +116,7 @@ describe('texts of strangers', () => {
           message(() => assertSucceeded(record, all[0])),
         ];
         for (const each of said) expect(dangers(each)).toBe('');
-        expect(dangers(printed((reporter) => said.forEach((each) => reporter.line(each))))).toBe('');
+        expect(dangers(printed((printer) => said.forEach((each) => printer.line(each))))).toBe('');
       }),
     );
   });

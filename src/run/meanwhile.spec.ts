@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { allOutputs } from '../config/settings/outputs';
 import type { Fixture } from '../local-aws/local-aws.fixture';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { StoreFixture } from '../store/store.fixture';
 import { Store } from '../store/store';
 import { collectArtifacts } from './artifacts/collect';
@@ -94,8 +94,8 @@ describe('what is changed here while a run is pulled', () => {
   afterEach(() => rmSync(top, { recursive: true, force: true }));
 
   const pull = (record: RunRecord, overwrite = false, project = 'model') => {
-    const reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
-    return pullRun({ store: at.store, keys: at.keys(project), reporter, project }, record, {
+    const printer = new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+    return pullRun({ store: at.store, keys: at.keys(project), printer, project }, record, {
       output: join(top, 'model'),
       projectRoot: 'model',
       outputs: allOutputs(),

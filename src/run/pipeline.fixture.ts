@@ -10,7 +10,7 @@ import { resolveConfiguration } from '../config/configuration';
 import { specHash, TAG } from '../instance/describe/ownership';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import type { StoredObject } from '../local-aws/s3/objects';
-import { Reporter } from '../report/reporter';
+import { Printer } from '../report/printer';
 import { scan } from '../snapshot/scan';
 import { selectTransport } from '../sync/transport/select-transport';
 import { syncTree } from '../sync/pipeline/sync-tree';
@@ -78,7 +78,7 @@ export class Pipeline {
     this.session?.close();
     process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
     const configuration = this.configuration(options, target);
-    this.session = await createInstanceContext(configuration, this.project, this.workspace, this.reporter());
+    this.session = await createInstanceContext(configuration, this.project, this.workspace, this.printer());
     return this;
   }
 
@@ -88,7 +88,7 @@ export class Pipeline {
     const machine = { type: 'g4dn.xlarge', spot: true, instanceProfile: 'training' };
     const configuration = this.configuration({ ...options, instance: machine }, 'remote-train');
     if (!('launchSpec' in configuration.instance)) throw new Error('the instance is no launch spec');
-    const runs = createRunContext(configuration, this.project, this.workspace, this.reporter());
+    const runs = createRunContext(configuration, this.project, this.workspace, this.printer());
     const owner = await runs.owner();
     runs.close();
     const { Instances } = await this.at.ec2.send(
@@ -138,12 +138,12 @@ export class Pipeline {
     });
   }
 
-  protected reporter(): Reporter {
+  protected printer(): Printer {
     const stdout = new PassThrough().resume() as unknown as NodeJS.WriteStream;
-    const reporter = new Reporter({ stdout, verbose: true });
-    for (const how of ['warn', 'line', 'detail'] as const) reporter[how] = (text) => void this.said.push(text);
-    reporter.log = (data) => void this.logged.push(data);
-    return reporter;
+    const printer = new Printer({ stdout, verbose: true });
+    for (const how of ['warn', 'line', 'detail'] as const) printer[how] = (text) => void this.said.push(text);
+    printer.log = (data) => void this.logged.push(data);
+    return printer;
   }
 
   /** Makes a run's record this old, ms, without waiting. */
@@ -221,8 +221,8 @@ export class Pipeline {
   async launch(options: Partial<PlanRunOptions> = {}, nextAttempt?: NextAttempt): Promise<Launched> {
     const { planned, scanned } = await this.plan(options);
     const { session, workspace: workspaceRoot, project } = this;
-    const { configuration, reporter } = session;
-    const workspace = { workspaceRoot, project, configuration, reporter } as Workspace;
+    const { configuration, printer } = session;
+    const workspace = { workspaceRoot, project, configuration, printer } as Workspace;
     return launch(session, workspace, planned, {
       signal: new AbortController().signal,
       scanned,

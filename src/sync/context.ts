@@ -1,7 +1,7 @@
 import type { Store } from '../store/store';
 import type { StoreKeys } from '../store/keys';
 import type { Remote } from '../command/remote';
-import type { Reporter } from '../report/reporter';
+import type { Printer } from '../report/printer';
 import type { PackIndex } from '../store/packs/pack-index';
 
 /** What a sync works with. */
@@ -10,7 +10,7 @@ export interface SyncContext {
   store: Store;
   keys: StoreKeys;
   remote: Remote;
-  reporter: Reporter;
+  printer: Printer;
   /** Ids; the tree has the same name on each. */
   instances: readonly string[];
   tree: string;

@@ -60,7 +60,7 @@ export class PendingManifest {
         await publishHead(this.context, instances, state);
         cacheHeads(this.context, instances, state);
       } catch (error) {
-        this.context.reporter.detail(`The tree's head is not recorded: ${(error as Error).message}`);
+        this.context.printer.detail(`The tree's head is not recorded: ${(error as Error).message}`);
       }
     });
     return this.settled;

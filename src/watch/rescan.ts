@@ -61,7 +61,7 @@ export class Rescan {
   private async relist(paths: ReadonlySet<string> | null): Promise<void> {
     const files = await findFiles(this.input, this.list);
     for (const warning of files.warnings) {
-      if (!this.said.has(warning)) this.workspace.reporter.warn(warning);
+      if (!this.said.has(warning)) this.workspace.printer.warn(warning);
       this.said.add(warning);
     }
     this.files = files;

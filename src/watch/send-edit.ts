@@ -58,7 +58,7 @@ export async function sendEdit(
     return { reply, changed: changed.map(({ path }) => path), deleted, bytes, transfer };
   } catch (error) {
     if (!acknowledged || !(error instanceof RemoteFailure) || error.remoteCode !== 'CONTENT_MISSING') throw error;
-    context.reporter.detail(`The tree is not what was acknowledged; sending the full list.`);
+    context.printer.detail(`The tree is not what was acknowledged; sending the full list.`);
     return await sendEdit(context, strategy, watcher, { ...of, acknowledged: null });
   } finally {
     await context.store.delete(transfer.leftovers).catch(() => undefined);

@@ -39,12 +39,12 @@ describe('a watch', () => {
   ) => {
     const { of = pipe } = options;
     const { session, workspace: workspaceRoot, project } = of;
-    const { configuration, reporter } = session;
+    const { configuration, printer } = session;
     const projectGraph: Workspace['projectGraph'] = {
       nodes: { [project]: { name: project, type: 'app', data: { root: 'model' } } },
       dependencies: {},
     };
-    const workspace: Workspace = { workspaceRoot, projectGraph, project, configuration, reporter };
+    const workspace: Workspace = { workspaceRoot, projectGraph, project, configuration, printer };
     const controller = new AbortController();
     const events = await FileEvents.open({
       workspaceRoot,

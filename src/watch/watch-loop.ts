@@ -81,7 +81,7 @@ export class Watch {
   async run(): Promise<never> {
     try {
       await this.start();
-      this.session.reporter.line(`Watching. To stop: Ctrl+C`);
+      this.session.printer.line(`Watching. To stop: Ctrl+C`);
       for (;;) {
         const batch = await this.options.events.next(this.idle(), this.options.signal);
         this.pending = merge(this.pending, batch);
@@ -121,7 +121,7 @@ export class Watch {
       this.acknowledged = snapshot;
       this.pendingManifest!.add(snapshot, recipes, edit.transfer);
       this.sentAt = performance.now();
-      this.stats.add(workspace.reporter, session.instance, edit, performance.now() - batch.since);
+      this.stats.add(workspace.printer, session.instance, edit, performance.now() - batch.since);
     }
     this.pending = null;
   }
@@ -140,14 +140,14 @@ export class Watch {
   }
 
   private warnConfigChanged({ paths }: ChangeBatch): void {
-    const { configuration, reporter } = this.session;
+    const { configuration, printer } = this.session;
     const file = posix.join(configuration.projectRoot, CONFIG_FILE);
-    if (paths?.has(file)) reporter.line(`${file} changed. Restart the watch to apply the change.`);
+    if (paths?.has(file)) printer.line(`${file} changed. Restart the watch to apply the change.`);
   }
 
   /** Does something, and what its failure asks for: nothing but the end of all ends a watch. */
   private async withRetry(work: () => Promise<void>): Promise<void> {
-    const { reporter } = this.session;
+    const { printer } = this.session;
     try {
       await work();
       this.retry = FIRST_RETRY_MS;
@@ -165,7 +165,7 @@ export class Watch {
       const { message } = error as Error;
       // Each try is for another object: what AWS refuses for the same reason is the same trouble.
       const trouble = (error instanceof Problem && error.aws?.code) || message;
-      if (this.trouble !== trouble) reporter.warn(`not synced: ${message}`);
+      if (this.trouble !== trouble) printer.warn(`not synced: ${message}`);
       this.trouble = trouble;
       if (error instanceof RemoteFailure && !/^(BUSY|NO_SPACE|PATH_BLOCKED|LIMIT|UNSAFE_PATH)$/.test(error.remoteCode))
         return await this.startAgain(error);
@@ -188,12 +188,12 @@ export class Watch {
     this.pendingManifest = new PendingManifest(this.context, result.snapshot, result.settled);
     this.sentAt = performance.now();
     this.pending = null;
-    session.reporter.detail(`The watcher on ${session.instance} is PID ${result.reply.watch.pid}`);
+    session.printer.detail(`The watcher on ${session.instance} is PID ${result.reply.watch.pid}`);
   }
 
   private async startAgain(why: Error): Promise<void> {
     const { session, options } = this;
-    const { reporter, instance } = session;
+    const { printer, instance } = session;
     const gone = this.watcher!;
     this.watcher = undefined;
     void gone.tidy();
@@ -202,7 +202,7 @@ export class Watch {
         next: 'Set "sync.tree" to use a tree of your own.',
       });
     }
-    reporter.line(`Starting the watcher on ${instance} again: ${why.message}`);
+    printer.line(`Starting the watcher on ${instance} again: ${why.message}`);
     this.stats.starts++;
     void this.pendingManifest!.record();
     const since = performance.now();
@@ -215,7 +215,7 @@ export class Watch {
         const hopeless = error instanceof Problem && error.code === 'INSTANCE_GONE';
         if (options.signal.aborted || hopeless || performance.now() - since > RESTART_TIMEOUT_MS) throw error;
         const what = (error as Error).message.split('\n')[0];
-        if (said !== what) reporter.line(`Could not start the watcher (${what}); trying again.`);
+        if (said !== what) printer.line(`Could not start the watcher (${what}); trying again.`);
         said = what;
         await sleep(wait, options.signal);
       }

@@ -1,5 +1,5 @@
 import { sanitizeForTerminal } from '../report/terminal-text';
-import type { Reporter } from '../report/reporter';
+import type { Printer } from '../report/printer';
 import { formatCount, formatDuration, formatSize } from '../report/units';
 import type { EditResult } from './send-edit';
 import { describeReply } from '../project/sync-project';
@@ -15,13 +15,13 @@ export class WatchStats {
   starts = 0;
 
   /** @param ms from the file event to the acknowledgement. */
-  add(reporter: Reporter, instance: string, edit: EditResult, ms: number): void {
+  add(printer: Printer, instance: string, edit: EditResult, ms: number): void {
     this.edits++;
     this.files += edit.changed.length + edit.deleted.length;
     this.bytes += edit.bytes;
     this.slowest = Math.max(this.slowest, ms);
-    reporter.line(`${describe(edit)} in ${formatLag(ms)}`);
-    describeReply(reporter, instance, edit.reply);
+    printer.line(`${describe(edit)} in ${formatLag(ms)}`);
+    describeReply(printer, instance, edit.reply);
   }
 
   summary(): string {

@@ -11,7 +11,7 @@ import { placesOf } from '../workspace/files/places';
 export async function openWorkspace(
   workspace: Workspace,
 ): Promise<{ events: FileEvents; rescan: Rescan; close(): Promise<void> }> {
-  const { workspaceRoot, configuration, reporter } = workspace;
+  const { workspaceRoot, configuration, printer } = workspace;
   const listing = new FreshListing(workspaceRoot);
   listing.prepare();
   const { projectRoot, train } = configuration;
@@ -26,7 +26,7 @@ export async function openWorkspace(
       // A file that git begins to track there is watched from the next start.
       tracked: (await Promise.all(outputs.map((output) => trackedBelow(workspaceRoot, output)))).flat(),
       onLoss: (why) =>
-        reporter.warn(
+        printer.warn(
           `no file events (${why}), so all files are checked every few seconds. On Linux, raise fs.inotify.max_user_watches.`,
         ),
     });

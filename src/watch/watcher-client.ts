@@ -60,7 +60,7 @@ export class Watcher {
   private tidied = Promise.resolve();
 
   constructor(
-    private readonly context: Pick<SyncContext, 'store' | 'keys' | 'reporter' | 'instances'>,
+    private readonly context: Pick<SyncContext, 'store' | 'keys' | 'printer' | 'instances'>,
     private readonly pace: WatchPace = WATCH_PACE,
   ) {
     this.prefix = context.keys.watch(this.seal.session);
@@ -131,7 +131,7 @@ export class Watcher {
   }
 
   private async exchange(n: number, bytes: Buffer, work: number, signal?: AbortSignal): Promise<Reply> {
-    const { reporter } = this.context;
+    const { printer } = this.context;
     const patience = this.pace.patience + work;
     let written = false;
     let silent = 0;
@@ -145,7 +145,7 @@ export class Watcher {
         }
         written = true;
         const reply = await this.acknowledgement(n, signal);
-        if (wait > FIRST_RETRY_MS) reporter.line('Connected again.');
+        if (wait > FIRST_RETRY_MS) printer.line('Connected again.');
         wait = FIRST_RETRY_MS;
         if (reply) return reply;
         // A machine that slept has not waited.
@@ -157,13 +157,13 @@ export class Watcher {
           noticed = true;
           // Somebody may have written something else in its place.
           written = false;
-          reporter.line(`No answer from ${this.context.instances[0]} yet; continuing.`);
+          printer.line(`No answer from ${this.context.instances[0]} yet; continuing.`);
         }
         await sleep(LOOKS.findLast(([from]) => silent >= from)![1], signal);
       } catch (error) {
         if (signal?.aborted || !passes(error)) throw error;
         if (wait === FIRST_RETRY_MS)
-          reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
+          printer.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         // What was on its way may be there or not: once more does no harm.
         written = false;
         wait = Math.min(LONGEST_RETRY_MS, wait * 1.5);

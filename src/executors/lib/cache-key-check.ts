@@ -36,7 +36,7 @@ export class CacheKeyCheck {
     const changed = this.hasOtherSettings(other)
       ? 'The configuration of the training changed'
       : await this.changedSince(other.at);
-    this.target.reporter.warn(
+    this.target.printer.warn(
       `${changed} after Nx computed the cache key of this task. The training uses the present contents; its result won't be cached.`,
     );
   }

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import type { ExecutorContext, ProjectGraph } from '@nx/devkit';
 import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
-import { Reporter } from '../../report/reporter';
+import { Printer } from '../../report/printer';
 import { until } from '../../system/until.fixture';
 
 type Executor = (options: object, context: ExecutorContext) => Promise<{ success: boolean }>;
@@ -96,9 +96,9 @@ export class Workshop {
     await until(holds, { what: () => `${holds} in ${this.printed}` });
   }
 
-  /** A reporter for the verbs that take one. */
-  reporter(): Reporter {
-    return new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+  /** A printer for the verbs that take one. */
+  printer(): Printer {
+    return new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
   }
 
   async close(): Promise<void> {

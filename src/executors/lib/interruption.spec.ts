@@ -1,5 +1,5 @@
 import { PassThrough } from 'node:stream';
-import { Reporter } from '../../report/reporter';
+import { Printer } from '../../report/printer';
 import { Interruption, type Stop } from './interruption';
 
 describe('what a signal does to a target', () => {
@@ -12,7 +12,7 @@ describe('what a signal does to a target', () => {
   beforeEach(() => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate'] });
     const stdout = new PassThrough().resume() as unknown as NodeJS.WriteStream;
-    interruption = new Interruption(new Reporter({ stdout }));
+    interruption = new Interruption(new Printer({ stdout }));
   });
   afterEach(() => {
     interruption.close();

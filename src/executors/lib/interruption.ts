@@ -1,4 +1,4 @@
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { Interrupts } from './interrupts';
 
 /** How a signal stops what runs on the instance. */
@@ -20,10 +20,10 @@ export class Interruption {
   private say: () => string = () => 'Interrupted. Nothing was started.';
   private stop?: Stop;
 
-  constructor(private readonly reporter: Reporter) {
+  constructor(private readonly printer: Printer) {
     this.interrupts = new Interrupts({
-      first: (by) => reporter.answer(by, this.firstAnswer()),
-      again: (by) => this.stop && reporter.answer(by, this.stop.say),
+      first: (by) => printer.answer(by, this.firstAnswer()),
+      again: (by) => this.stop && printer.answer(by, this.stop.say),
       detach: () => this.controller.abort(new Interrupted()),
     });
     this.interrupted = new Promise<never>((_, reject) =>
@@ -65,7 +65,7 @@ export class Interruption {
 
   private firstAnswer(): string {
     if (this.stop?.immediate) return this.stop.say;
-    const isStoppedByAnother = this.stop && !this.reporter.isPseudoTerminal;
+    const isStoppedByAnother = this.stop && !this.printer.isPseudoTerminal;
     return `${this.say()}${isStoppedByAnother ? `\nPress Ctrl+C again within 2 s to stop it.` : ''}`;
   }
 }

@@ -4,7 +4,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * of the tree. Within so many ms they count as one.
  */
 const DEBOUNCE_MS = 700;
-/** A second one within so many ms stops what continues, where it arrives: see `Reporter.isPseudoTerminal`. */
+/** A second one within so many ms stops what continues, where it arrives: see `Printer.isPseudoTerminal`. */
 const DOUBLE_PRESS_MS = 2_000;
 
 /** The signals that a target gets, and Nx going away, as what a person has done: once, or twice. */

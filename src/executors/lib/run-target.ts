@@ -3,7 +3,7 @@ import { withOrigins } from '../../config/sources/setting-origins';
 import { resolveConfiguration } from '../../config/configuration';
 import { Problem } from '../../report/problem';
 import type { Workspace } from '../../project/scan-project';
-import { Reporter } from '../../report/reporter';
+import { Printer } from '../../report/printer';
 import { takeCacheFailure } from '../../system/cache-file';
 import { Interruption, type Stop } from './interruption';
 import { asTyped, typedOptions } from '../../workspace/typed-options';
@@ -20,7 +20,7 @@ export interface Target {
   project: string;
   /** The same as what a scan and a push work with. */
   workspace: Workspace;
-  reporter: Reporter;
+  printer: Printer;
   /** Aborted by the first signal; the reason says which. */
   signal: AbortSignal;
   /**
@@ -52,8 +52,8 @@ export async function runTarget<O extends ReportingOptions>(
   const typed = typedOptions(context);
   const options = textOptions(name, { ...(given as object) }, (key, value) => asTyped(value, typed[key])) as O &
     Record<string, unknown>;
-  const reporter = new Reporter({ verbose: options.verbose, json: options.json, plain, project: context.projectName });
-  const interruption = new Interruption(reporter);
+  const printer = new Printer({ verbose: options.verbose, json: options.json, plain, project: context.projectName });
+  const interruption = new Interruption(printer);
   const { signal } = interruption;
   let work: Promise<object> | undefined;
   let configuration: Configuration | undefined;
@@ -61,36 +61,36 @@ export async function runTarget<O extends ReportingOptions>(
     configuration = configurationOf(name, context, options);
     const project = context.projectName!;
     const { root: workspaceRoot, projectGraph } = context;
-    const workspace = { workspaceRoot, projectGraph, project, configuration, reporter };
+    const workspace = { workspaceRoot, projectGraph, project, configuration, printer };
     const target: Target = {
       configuration,
       context,
       project,
       workspace,
-      reporter,
+      printer,
       signal,
       onInterrupt: (say, stop) => interruption.onInterrupt(say, stop),
     };
     work = recipe(target, options);
     const result = await interruption.race(work);
     const trouble = takeCacheFailure();
-    if (trouble) reporter.warn(trouble);
-    reporter.result({ success: true, project, target: name, ...result });
+    if (trouble) printer.warn(trouble);
+    printer.result({ success: true, project, target: name, ...result });
     return { success: true };
   } catch (error) {
     if (signal.aborted) {
       const { code, message, stop } = await interruption.outcome();
-      reporter.result({ success: false, project: context.projectName, target: name, error: { code, message } });
-      reporter.silence();
+      printer.result({ success: false, project: context.projectName, target: name, error: { code, message } });
+      printer.silence();
       // What was begun gives itself up (an upload, a staging directory), within what Nx grants.
-      await withTimeout(CLEAN_UP_TIMEOUT_MS, Promise.allSettled([stop ? stop() : work, reporter.flush()]));
-    } else reportFailure({ target: name, context, reporter, error, configuration });
+      await withTimeout(CLEAN_UP_TIMEOUT_MS, Promise.allSettled([stop ? stop() : work, printer.flush()]));
+    } else reportFailure({ target: name, context, printer, error, configuration });
     return { success: false };
   } finally {
-    reporter.endLog();
+    printer.endLog();
     // A Ctrl+C in a terminal comes as several signals: after the first, the others must not kill the clean-up.
     if (!signal.aborted) {
-      await reporter.flush();
+      await printer.flush();
       interruption.close();
     }
   }
@@ -117,21 +117,21 @@ function configurationOf(name: TargetName, context: ExecutorContext, options: Re
 function reportFailure({
   target,
   context: { projectName: project },
-  reporter,
+  printer,
   error,
   configuration,
 }: {
   target: TargetName;
   context: ExecutorContext;
-  reporter: Reporter;
+  printer: Printer;
   error: unknown;
   configuration?: Configuration;
 }): void {
   const located = withOrigins(error, configuration?.sources ?? []);
   const problem = located instanceof Problem ? located : fileProblem(error);
-  const message = reporter.nameProject(problem?.message ?? (error as Error).stack ?? String(error));
-  reporter.line(`${reporter.strong('error:')} ${message}`);
-  reporter.result({
+  const message = printer.nameProject(problem?.message ?? (error as Error).stack ?? String(error));
+  printer.line(`${printer.strong('error:')} ${message}`);
+  printer.result({
     success: false,
     project,
     target,

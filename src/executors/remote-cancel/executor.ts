@@ -19,10 +19,10 @@ export default function remoteCancel(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-cancel', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, signal } = target;
-    const session = createRunContext(configuration, project, context.root, reporter);
+    const { configuration, printer, project, signal } = target;
+    const session = createRunContext(configuration, project, context.root, printer);
     const tell = (run: RunFacts, already: boolean) => {
-      reporter.line(
+      printer.line(
         already ? `${run.id} had ended already: it ${describeOutcome(run)}` : `${run.id} ${describeOutcome(run)}`,
       );
       return { run: run.id, instance: run.instance, outcome: run.outcome, already };
@@ -38,7 +38,7 @@ export default function remoteCancel(
         return cancelled;
       });
       if (!found) {
-        reporter.line(`${options.run} has no instance; its fleet was deleted.`);
+        printer.line(`${options.run} has no instance; its fleet was deleted.`);
         return { run: options.run, instance: null, outcome: 'cancelled', already: false };
       }
       if (!('record' in found)) return tell(found.run, found.already);

@@ -12,9 +12,9 @@ export default function remoteDoctor(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-doctor', given, context, false, async (target) => {
-    const { configuration, reporter, project, signal } = target;
-    const findings = await diagnose(configuration, project, context.root, reporter, signal);
-    for (const line of table(findings)) reporter.line(line);
+    const { configuration, printer, project, signal } = target;
+    const findings = await diagnose(configuration, project, context.root, printer, signal);
+    for (const line of table(findings)) printer.line(line);
     const failed = findings.filter(({ ok }) => ok === false);
     if (failed.length) {
       throw Object.assign(

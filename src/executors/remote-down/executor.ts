@@ -10,8 +10,8 @@ export default function remoteDown(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-down', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, signal } = target;
-    const session = createRunContext(configuration, project, context.root, reporter);
+    const { configuration, printer, project, signal } = target;
+    const session = createRunContext(configuration, project, context.root, printer);
     target.onInterrupt(
       () =>
         'Interrupted. EC2 continues what it was asked to do; run the same command to do the rest and to wait for it.',

@@ -15,12 +15,12 @@ export default function remoteExec(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-exec', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, signal } = target;
+    const { configuration, printer, project, signal } = target;
     const { command } = options;
     if (command === undefined || !String(command).trim())
       throw new Problem('OPTION_MISSING', 'No command is given.', { next: 'Write: --command="nvidia-smi"' });
     const argv = Array.isArray(command) ? command.map(String) : splitCommand(String(command), '--command');
-    const session = await createInstanceContext(configuration, project, context.root, reporter);
+    const session = await createInstanceContext(configuration, project, context.root, printer);
     try {
       const run = options.run ? (await resolveRun(session, options.run)).record : null;
       const done = await execute(session, run, argv, signal, (started) =>

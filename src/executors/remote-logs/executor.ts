@@ -12,17 +12,17 @@ export default function remoteLogs(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-logs', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, signal } = target;
+    const { configuration, printer, project, signal } = target;
     target.onInterrupt(() => 'Interrupted. The run was not stopped.');
-    const session = createRunContext(configuration, project, context.root, reporter);
+    const session = createRunContext(configuration, project, context.root, printer);
     try {
       const run = await showLogs(session, options, signal);
       if (run.outcome === null) {
-        reporter.detail(`${run.id} continues.`);
+        printer.detail(`${run.id} continues.`);
       } else {
         assertSucceeded(run, project);
-        for (const warning of run.warnings ?? []) reporter.warn(sanitizeForTerminal(warning));
-        reporter.line(`The training ${run.id} ${describeOutcome(run)}`);
+        for (const warning of run.warnings ?? []) printer.warn(sanitizeForTerminal(warning));
+        printer.line(`The training ${run.id} ${describeOutcome(run)}`);
       }
       return { run: run.id, instance: run.instance, outcome: run.outcome, exitCode: run.exitCode };
     } finally {

@@ -13,13 +13,13 @@ export default function remotePull(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-pull', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, signal } = target;
+    const { configuration, printer, project, signal } = target;
     const { projectRoot } = configuration;
     const { outputs, maxArtifactSize } = configuration.train;
     const root = join(context.root, projectRoot);
     const output = resolve(root, options.output ?? '.');
     target.onInterrupt(() => 'Interrupted. Run the same command to continue.');
-    const session = createRunContext(configuration, project, context.root, reporter);
+    const session = createRunContext(configuration, project, context.root, printer);
     try {
       const { record } = await resolveRun(session, options.run);
       const pulled = await pullRun(session, record, {

@@ -13,9 +13,9 @@ export default function remoteShell(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-shell', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, signal } = target;
+    const { configuration, printer, project, signal } = target;
     target.onInterrupt(() => 'The shell was closed.');
-    const session = await createInstanceContext(configuration, project, context.root, reporter);
+    const session = await createInstanceContext(configuration, project, context.root, printer);
     try {
       const shell = shellCommand({
         root: configuration.remoteRoot ?? null,

@@ -10,9 +10,9 @@ export default function remoteStatus(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-status', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, signal } = target;
+    const { configuration, printer, project, signal } = target;
     target.onInterrupt(() => 'Interrupted. Nothing was changed.');
-    const session = createRunContext(configuration, project, context.root, reporter);
+    const session = createRunContext(configuration, project, context.root, printer);
     try {
       return { runs: await showStatus(session, options, signal) };
     } finally {

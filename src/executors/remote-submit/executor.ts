@@ -11,13 +11,13 @@ export default function remoteSubmit(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-submit', given, context, false, async (target, options) => {
-    const { reporter } = target;
+    const { printer } = target;
     return startTraining(target, options, true, async (session, { run, attached, settled }) => {
       describeStart(session, run, attached);
-      reporter.line(`  log:       ${targetCommand(context, 'remote-logs')} --run=${run.id}`);
-      reporter.line(`  status:    ${targetCommand(context, 'remote-status')} --run=${run.id}`);
-      reporter.line(`  files:     ${targetCommand(context, 'remote-pull')} --run=${run.id}`);
-      reporter.line(`  stop it:   ${targetCommand(context, 'remote-cancel')} --run=${run.id}`);
+      printer.line(`  log:       ${targetCommand(context, 'remote-logs')} --run=${run.id}`);
+      printer.line(`  status:    ${targetCommand(context, 'remote-status')} --run=${run.id}`);
+      printer.line(`  files:     ${targetCommand(context, 'remote-pull')} --run=${run.id}`);
+      printer.line(`  stop it:   ${targetCommand(context, 'remote-cancel')} --run=${run.id}`);
       await settled;
       return { run: run.id, instance: run.instance, snapshot: run.snapshot, attached };
     });

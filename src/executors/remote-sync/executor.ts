@@ -14,11 +14,11 @@ export default function remoteSync(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-sync', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, workspace, signal } = target;
-    if (options.dryRun) return describeFiles(reporter, await scanProject(workspace));
+    const { configuration, printer, project, workspace, signal } = target;
+    if (options.dryRun) return describeFiles(printer, await scanProject(workspace));
     target.onInterrupt(() => 'Interrupted. The tree on the instance is complete. Run the same command to continue.');
     // Files are looked at while AWS is asked who and where.
-    const opening = createInstanceContext(configuration, project, context.root, reporter);
+    const opening = createInstanceContext(configuration, project, context.root, printer);
     const first = scanProject(workspace);
     first.catch(() => undefined);
     const session = await opening;

@@ -21,7 +21,7 @@ export default function remoteTrain(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-train', given, context, true, async (target, options) => {
-    const { configuration, reporter, project, signal } = target;
+    const { configuration, printer, project, signal } = target;
     assertDataIsHashed(configuration, context);
     return startTraining(target, options, false, async (session, launched, made) => {
       const { run, attached } = launched;
@@ -41,11 +41,11 @@ export default function remoteTrain(
           (ended.outcome === 'succeeded' ? ' The same command brings its results.' : ''),
       );
       const cost = describeCost(ended);
-      if (cost) reporter.line(`The training has cost ${sanitizeForTerminal(cost)}`);
+      if (cost) printer.line(`The training has cost ${sanitizeForTerminal(cost)}`);
       if (ended.outcome !== 'succeeded') await made?.waitForShutdown(ended);
-      reportWarnings(reporter, ended);
+      reportWarnings(printer, ended);
       assertSucceeded(ended, project);
-      reporter.line(`The training ${describeOutcome(ended)}`);
+      printer.line(`The training ${describeOutcome(ended)}`);
       const collected = await collectArtifacts(session, ended, signal);
       await made?.waitForShutdown(ended);
       keyCheck.rejectCaching(ended, collected.directory);

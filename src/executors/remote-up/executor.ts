@@ -14,9 +14,9 @@ export default function remoteUp(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-up', given, context, false, async (target) => {
-    const { configuration, reporter, project, signal } = target;
+    const { configuration, printer, project, signal } = target;
     const { instance } = configuration;
-    const session = createRunContext(configuration, project, context.root, reporter);
+    const session = createRunContext(configuration, project, context.root, printer);
     target.onInterrupt(
       () =>
         `Interrupted. To continue, run the same command. To terminate the instance: ${nxRun(project, 'remote-down')}`,
@@ -26,8 +26,8 @@ export default function remoteUp(
       const { id, how, type, zone, market, tags } =
         'launchSpec' in instance
           ? await ensureProjectInstance(session, instance.launchSpec, { by: 'remote-up' }, signal)
-          : await startNamed(session.aws, instance, instance.startupTimeout, reporter, signal);
-      reporter.line(`${id} is ready.`);
+          : await startNamed(session.aws, instance, instance.startupTimeout, printer, signal);
+      printer.line(`${id} is ready.`);
       return { instance: id, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };
     } finally {
       session.close();

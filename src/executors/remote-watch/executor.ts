@@ -11,8 +11,8 @@ export default function remoteWatch(
   context: ExecutorContext,
 ): Promise<{ success: boolean }> {
   return runTarget('remote-watch', given, context, false, async (target, options) => {
-    const { configuration, reporter, project, workspace, signal } = target;
-    const session = await createInstanceContext(configuration, project, context.root, reporter);
+    const { configuration, printer, project, workspace, signal } = target;
+    const session = await createInstanceContext(configuration, project, context.root, printer);
     try {
       const { events, rescan, close } = await openWorkspace(workspace);
       try {

@@ -31,9 +31,9 @@ export async function startOnLaunchedInstance(
   detached: boolean,
   then: (session: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
-  const { configuration, context, reporter, project, signal } = target;
+  const { configuration, context, printer, project, signal } = target;
   const rerun = options.rerun ?? false;
-  const runs = createRunContext(configuration, project, context.root, reporter);
+  const runs = createRunContext(configuration, project, context.root, printer);
   const start = new LaunchedStart(target, launchSpec, runs, options);
   try {
     const key = await start.plan(detached);
@@ -95,15 +95,15 @@ class LaunchedStart implements Recovery {
   }
 
   async begin(): Promise<Launched> {
-    const { reporter } = this.runs;
-    assertVolume(this.launchSpec, this.planned.needs(), reporter);
+    const { printer } = this.runs;
+    assertVolume(this.launchSpec, this.planned.needs(), printer);
     for (;;) {
       this.instance = undefined;
       try {
         return await this.launch(await this.makeReady(this.planned.id));
       } catch (error) {
         if (!(await this.endedUnbegun())) throw error;
-        reporter.line(`${this.instance!.id} ended before the training started there; launching a replacement.`);
+        printer.line(`${this.instance!.id} ended before the training started there; launching a replacement.`);
       }
     }
   }
@@ -140,7 +140,7 @@ class LaunchedStart implements Recovery {
   /** Makes an instance for a run, or finds the one that was made, and waits until it can be used. */
   private async makeReady(run: string, deadline?: number): Promise<Session> {
     const { target, runs } = this;
-    const { configuration, context, project, reporter, signal } = target;
+    const { configuration, context, project, printer, signal } = target;
     target.onInterrupt(() => `Interrupted while an instance was being launched. ${this.endIt}`);
     const up = ({ id }: EnsuredInstance) =>
       target.onInterrupt(
@@ -151,13 +151,7 @@ class LaunchedStart implements Recovery {
     const { id } = this.instance;
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
     try {
-      const session = await createInstanceContext(
-        { ...configuration, ...at },
-        project,
-        context.root,
-        reporter,
-        'store',
-      );
+      const session = await createInstanceContext({ ...configuration, ...at }, project, context.root, printer, 'store');
       this.sessions.push(session);
       return session;
     } catch (error) {
@@ -169,7 +163,7 @@ class LaunchedStart implements Recovery {
   /** Starts the training there, or resumes it. */
   private async launch(session: Session, nextAttempt?: NextAttempt): Promise<Launched> {
     const { target, runs, scanned, options, planned } = this;
-    const { context, workspace, reporter, signal } = target;
+    const { context, workspace, printer, signal } = target;
     let sent = false;
     try {
       const launched = await launch(session, workspace, planned, {
@@ -194,7 +188,7 @@ class LaunchedStart implements Recovery {
       const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
       if (!sent) await terminateUnused(runs, this.instance!, nextAttempt?.id ?? planned.id, signal);
       else if (!gone)
-        reporter.warn(
+        printer.warn(
           `${session.instance} was left running; it shuts itself down if no training starts on it. ${this.endIt}`,
         );
       throw error;

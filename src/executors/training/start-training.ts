@@ -23,14 +23,14 @@ export async function startTraining(
   detached: boolean,
   then: (session: RunContext, launched: Launched, made?: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
-  const { configuration, context, reporter, project, workspace } = target;
+  const { configuration, context, printer, project, workspace } = target;
   checkOutputs(context.root, configuration);
   if (options.dryRun) {
     const scanned = await scanProject(workspace);
     const request = { rerun: false, detached, restore: null, aws: null };
     const { environment } = await planRun(configuration, project, scanned, context.root, request);
-    reporter.detail(environment);
-    return describeFiles(reporter, scanned);
+    printer.detail(environment);
+    return describeFiles(printer, scanned);
   }
   target.onInterrupt(() => 'Interrupted before the training was started.');
   if (options.rerun) changeKey(context.root, configuration.projectRoot);
@@ -43,7 +43,7 @@ export async function startTraining(
     return startOnLaunchedInstance(target, configuration.instance.launchSpec, options, detached, then);
   }
   // Files are looked at while AWS is asked who and where.
-  const opening = createInstanceContext(configuration, project, context.root, reporter, 'store');
+  const opening = createInstanceContext(configuration, project, context.root, printer, 'store');
   const scanning = scanProject(workspace);
   scanning.catch(() => undefined);
   let session: RunContext | undefined;
@@ -55,7 +55,7 @@ export async function startTraining(
       launched = await start(target, opened, await scanning, options, detached);
     } catch (error) {
       session?.close();
-      session = createRunContext(configuration, project, context.root, reporter);
+      session = createRunContext(configuration, project, context.root, printer);
       const ended = options.rerun ? null : await findEnded(target, session, scanning, options, detached);
       if (!ended) throw error;
       launched = ended;

@@ -19,9 +19,9 @@ export async function startWithFleet(
   options: StartOptions,
   then: (session: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
-  const { configuration, context, reporter, project, workspace, signal } = target;
+  const { configuration, context, printer, project, workspace, signal } = target;
   const rerun = options.rerun ?? false;
-  const session = createRunContext(configuration, project, context.root, reporter);
+  const session = createRunContext(configuration, project, context.root, printer);
   try {
     const scanned = await scanProject(workspace);
     const restore = options.resumeFrom ? await resumePoint(session, options.resumeFrom, false) : null;
@@ -31,7 +31,7 @@ export async function startWithFleet(
       restore,
       aws: session.aws,
     });
-    assertVolume(launchSpec, planned.needs(), reporter);
+    assertVolume(launchSpec, planned.needs(), printer);
     target.onInterrupt(
       () =>
         `Interrupted while the fleet was being created. Run the same command to continue; otherwise the fleet deletes itself. To see what was created: npx nx-ec2 instances list`,

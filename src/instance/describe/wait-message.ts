@@ -1,4 +1,4 @@
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { formatDuration } from '../../report/units';
 import { steadyNow } from '../../system/moment';
 
@@ -12,11 +12,11 @@ export class Waiting {
   private said = '';
 
   constructor(
-    private readonly reporter: Reporter,
+    private readonly printer: Printer,
     private what: string,
   ) {
     this.timer = setInterval(
-      () => this.reporter.line(`${this.what}: ${formatDuration(steadyNow() - this.started)} so far`),
+      () => this.printer.line(`${this.what}: ${formatDuration(steadyNow() - this.started)} so far`),
       MESSAGE_INTERVAL_MS,
     ).unref();
   }
@@ -24,7 +24,7 @@ export class Waiting {
   /** Says it now, once. @param what that it is something else by now. */
   say(what = this.what): void {
     this.what = what;
-    if (this.said !== what) this.reporter.line(what);
+    if (this.said !== what) this.printer.line(what);
     this.said = what;
   }
 

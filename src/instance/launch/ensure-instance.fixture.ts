@@ -2,7 +2,7 @@ import { PassThrough } from 'node:stream';
 import { Aws } from '../../aws/clients';
 import { launchSpecSchema, resolveLaunchSpec, type LaunchSpec } from '../../config/schema/launch-spec';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
-import { Reporter } from '../../report/reporter';
+import { Printer } from '../../report/printer';
 import { StoreKeys } from '../../store/keys';
 import { Store } from '../../store/store';
 import type { Owner } from '../describe/ownership';
@@ -19,14 +19,14 @@ export function launchSpecOf(written: object): LaunchSpec {
 /** One caller's machine: its own clients, and what it was told. */
 export class Caller {
   readonly said: string[] = [];
-  readonly reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+  readonly printer = new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
 
   constructor(
     readonly owner: Owner,
     readonly aws = new Aws({}),
   ) {
     for (const how of ['warn', 'line', 'detail'] as const)
-      this.reporter[how] = (text) => void this.said.push(how === 'warn' ? `warning: ${text}` : text);
+      this.printer[how] = (text) => void this.said.push(how === 'warn' ? `warning: ${text}` : text);
   }
 
   get told(): string {
@@ -34,11 +34,11 @@ export class Caller {
   }
 
   options(launchSpec: LaunchSpec, more: Partial<EnsureOptions> = {}): EnsureOptions {
-    const { aws, owner, reporter } = this;
+    const { aws, owner, printer } = this;
     return {
       aws,
       owner,
-      reporter,
+      printer,
       launchSpec,
       by: 'remote-up',
       store: new Store(aws, { bucket: 'bucket' }),

@@ -1,5 +1,5 @@
 import { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { Launch, LAUNCH_TIMEOUTS } from './launcher';
 import { generationOf, LaunchJournal } from './launch-journal';
@@ -33,7 +33,7 @@ export interface EnsuredInstance {
  * Returns as soon as EC2 has it: `ensureReady` waits for the rest.
  */
 export async function ensureInstance(options: EnsureOptions): Promise<EnsuredInstance> {
-  const { aws, owner, launchSpec, reporter, signal } = options;
+  const { aws, owner, launchSpec, printer, signal } = options;
   const key = specHash(owner, launchSpec);
   const own = await listOwnedInstances(aws, owner, signal);
   const claim = launchClaim(options);
@@ -41,7 +41,7 @@ export async function ensureInstance(options: EnsureOptions): Promise<EnsuredIns
   reportOtherInstances(
     own.filter((each) => !isMatch(each)),
     owner,
-    reporter,
+    printer,
   );
   const [found] = await terminateDuplicates(options, key, own.filter(isMatch));
   if (found) return take(options, found, 'found');
@@ -54,15 +54,15 @@ async function take(
   { id, state, type, zone, market, tags }: InstanceInfo,
   how: 'launched' | 'found',
 ): Promise<EnsuredInstance> {
-  const { aws, reporter, signal } = options;
+  const { aws, printer, signal } = options;
   const where = `${id} (${type}${zone ? `, ${zone}` : ''})`;
   const stopped = state === 'stopped' || state === 'stopping';
   if (stopped) {
     const instance = await managedInstance(aws, id, launchClaim(options), { signal });
     if (!instance) throw new Problem('INSTANCE_GONE', `${id} is terminated: it can't be started.`);
-    await start(aws, instance, reporter, signal);
-    reporter.line(`Started ${where}.`);
-  } else reporter.line(how === 'launched' ? `Launched ${where}.` : `Using ${where}: ${state}.`);
+    await start(aws, instance, printer, signal);
+    printer.line(`Started ${where}.`);
+  } else printer.line(how === 'launched' ? `Launched ${where}.` : `Using ${where}: ${state}.`);
   const price = readPriceTag(tags[TAG.price] ?? '');
   const deadline = Number(tags[TAG.deadline]);
   return {
@@ -89,7 +89,7 @@ async function terminateDuplicates(
   found: InstanceInfo[],
 ): Promise<InstanceInfo[]> {
   if (found.length < 2) return found;
-  const { aws, store, keys, reporter, signal } = options;
+  const { aws, store, keys, printer, signal } = options;
   const state = (await new LaunchJournal(store, keys, key).read(signal))?.state;
   const named = found.find(({ id }) => id === state?.instance);
   const rest: InstanceInfo[] = [];
@@ -97,14 +97,14 @@ async function terminateDuplicates(
     const twin = named && each !== named && isSameLaunch(each, named) && (await managedTwin(options, each));
     if (!twin) rest.push(each);
     else {
-      reporter.line(`Terminating ${each.id}: a duplicate from an earlier attempt of the launch of ${named.id}.`);
-      await terminate(aws, twin, reporter, signal);
+      printer.line(`Terminating ${each.id}: a duplicate from an earlier attempt of the launch of ${named.id}.`);
+      await terminate(aws, twin, printer, signal);
     }
   }
   const rank = (each: InstanceInfo) => (each === named ? 0 : each.state === 'running' ? 1 : 2);
   rest.sort((a, b) => rank(a) - rank(b));
   if (rest.length > 1)
-    reporter.warn(
+    printer.warn(
       `Several instances match the launch spec: ${rest.map(({ id }) => id).join(', ')}. Using the first one.`,
     );
   return rest;
@@ -122,16 +122,16 @@ async function managedTwin(options: EnsureOptions, { id }: InstanceInfo) {
     return await managedInstance(options.aws, id, launchClaim(options), { signal: options.signal });
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    options.reporter.warn(error.message);
+    options.printer.warn(error.message);
     return null;
   }
 }
 
 /** Names other instances that cost money. */
-function reportOtherInstances(others: InstanceInfo[], { project }: Owner, reporter: Reporter): void {
+function reportOtherInstances(others: InstanceInfo[], { project }: Owner, printer: Printer): void {
   if (!others.length) return;
   const words = others.map(({ id, type, state }) => `${id} (${type}, ${state})`);
-  reporter.line(
+  printer.line(
     `You have other instances of ${sanitizeForTerminal(project)}, launched with another launch spec, bucket or prefix: ${words.join(', ')}. To terminate them all: ${nxRun(project, 'remote-down')}`,
   );
 }

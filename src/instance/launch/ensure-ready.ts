@@ -14,19 +14,19 @@ export async function ensureReady(
   wait: number,
   onUp: (instance: EnsuredInstance) => void = () => undefined,
 ): Promise<EnsuredInstance> {
-  const { aws, reporter, signal } = options;
+  const { aws, printer, signal } = options;
   for (;;) {
     const instance = await ensureInstance(options);
     const { id, how } = instance;
     onUp(instance);
     try {
-      await waitReady(aws, id, wait, reporter, signal);
+      await waitReady(aws, id, wait, printer, signal);
       return instance;
     } catch (error) {
       signal?.throwIfAborted();
       // What was launched or started just now, and ends, would do so again.
       if (how !== 'found' || !(await hasEnded(options, id))) throw error;
-      reporter.line(`${id} ended while it was starting; launching a replacement.`);
+      printer.line(`${id} ended while it was starting; launching a replacement.`);
     }
   }
 }

@@ -70,10 +70,10 @@ export class LaunchAttempt {
   }
 
   private price(to: LaunchOption): Promise<Price | null> {
-    const { aws, pricePerHour, reporter } = this.options;
+    const { aws, pricePerHour, printer } = this.options;
     const name = `${to.type} ${to.zone} ${to.market}`;
     let asking = this.prices.get(name);
-    if (!asking) this.prices.set(name, (asking = priceOf(aws, to, pricePerHour, (text) => reporter.detail(text))));
+    if (!asking) this.prices.set(name, (asking = priceOf(aws, to, pricePerHour, (text) => printer.detail(text))));
     return asking;
   }
 

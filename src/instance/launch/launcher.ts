@@ -102,7 +102,7 @@ export class Launch {
     { etag, age }: StoredLaunch,
     state: LaunchState,
   ): Promise<{ how: 'launched' | 'found'; instance: InstanceInfo } | 'anew' | null> {
-    const { aws, reporter, signal } = this.options;
+    const { aws, printer, signal } = this.options;
     if (state.instance !== null) {
       const instance = await describeInstance(aws, state.instance, signal);
       if (instance && isAlive(instance) && this.isOurs(instance)) return { how: 'found', instance };
@@ -124,12 +124,12 @@ export class Launch {
       token: tokenOf(state),
       what,
       timeouts: this.timeouts,
-      onWait: (text) => reporter.line(text),
+      onWait: (text) => printer.line(text),
       signal,
     });
     if ('other' in answer) return this.findLaunched(state, etag, age);
     if ('refused' in answer) {
-      reporter.line(`${what}: ${answer.refused}`);
+      printer.line(`${what}: ${answer.refused}`);
       if (!this.answered.has(what)) this.progress = steadyNow();
       this.answered.add(what);
       this.seen.set(`${state.generation} ${state.n}`, `${answer.refused}: ${answer.message}`);
@@ -183,7 +183,7 @@ export class Launch {
       return [`${describeLaunchOption(each)} (${refused[m]})`];
     });
     if (skipped.length)
-      this.options.reporter.line(
+      this.options.printer.line(
         `EC2 refused another command some minutes ago, so these are not tried: ${skipped.join(', ')}.`,
       );
   }
@@ -198,7 +198,7 @@ export class Launch {
 
   /** Not twice in a row. */
   private report(text: string): void {
-    if (this.said !== text) this.options.reporter.line((this.said = text));
+    if (this.said !== text) this.options.printer.line((this.said = text));
   }
 
   private isOurs({ tags }: InstanceInfo): boolean {
@@ -239,16 +239,16 @@ export class Launch {
   }
 
   private async terminateDuplicate({ id }: InstanceInfo): Promise<void> {
-    const { aws, reporter } = this.options;
+    const { aws, printer } = this.options;
     try {
       const duplicate = await managedInstance(aws, id, launchClaim(this.options), { unseen: NEW_INSTANCE_LAG_MS });
       if (!duplicate) return;
-      reporter.line(`Terminating ${id}: another client launched an instance first.`);
+      printer.line(`Terminating ${id}: another client launched an instance first.`);
       this.givenUp.push(id);
-      await terminate(aws, duplicate, reporter);
+      await terminate(aws, duplicate, printer);
     } catch (error) {
       if (!isRefusal(error)) throw error;
-      reporter.warn(error.message);
+      printer.warn(error.message);
     }
   }
 
@@ -261,7 +261,7 @@ export class Launch {
     }
     const market = next.launchOptions[next.n]?.market;
     if (state.launchOptions[state.n].market === 'spot' && market !== 'spot')
-      await cancelOpenRequests(this.options.aws, this.key, launchClaim(this.options), this.options.reporter);
+      await cancelOpenRequests(this.options.aws, this.key, launchClaim(this.options), this.options.printer);
     if (market) await this.attempt.terms(next);
     await this.journal.write(next, etag);
   }

@@ -3,7 +3,7 @@ import type { Store } from '../../store/store';
 import type { StoreKeys } from '../../store/keys';
 import type { Owner } from '../describe/ownership';
 import type { LaunchSpec } from '../../config/schema/launch-spec';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import type { RunInstancesTimeouts } from './run-instances';
 
 export interface EnsureOptions {
@@ -23,7 +23,7 @@ export interface EnsureOptions {
   run?: string;
   /** ms since the epoch: the run's, from its first instance; absent: this is the first. */
   deadline?: number;
-  reporter: Reporter;
+  printer: Printer;
   signal?: AbortSignal;
   timeouts?: Partial<LaunchTimeouts>;
 }

@@ -2,7 +2,7 @@ import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import type { NamedInstance } from '../describe/find';
 import { describeInstance, type InstanceInfo } from '../describe/describe-instances';
 import { waitReady } from './wait-ready';
@@ -19,11 +19,11 @@ const EC2_LAG_MS = 30_000;
 export async function start(
   aws: Aws,
   instance: ManagedInstance | UserInstance,
-  reporter: Reporter,
+  printer: Printer,
   signal?: AbortSignal,
 ): Promise<void> {
   const { id } = instance;
-  const waiting = new Waiting(reporter, `${id} is stopping; starting it after that`);
+  const waiting = new Waiting(printer, `${id} is stopping; starting it after that`);
   try {
     for (let state = ''; state !== 'stopped';) {
       state = (await describeInstance(aws, id, signal))?.state ?? 'terminated';
@@ -61,7 +61,7 @@ export async function startNamed(
   aws: Aws,
   name: NamedInstance,
   wait: number,
-  reporter: Reporter,
+  printer: Printer,
   signal?: AbortSignal,
 ): Promise<InstanceInfo & { how: 'started' | 'found' }> {
   const instance = await userInstance(aws, name, signal);
@@ -69,8 +69,8 @@ export async function startNamed(
   const stopped = state === 'stopped' || state === 'stopping';
   if (!stopped && state !== 'running' && state !== 'pending')
     throw new Problem('INSTANCE_GONE', `${id} is ${state}.`, { next: 'Name another instance, or a launch spec.' });
-  if (stopped) await start(aws, instance, reporter, signal);
-  reporter.line(stopped ? `Started ${id}.` : `Using ${id}: ${state}.`);
-  await waitReady(aws, id, wait, reporter, signal);
+  if (stopped) await start(aws, instance, printer, signal);
+  printer.line(stopped ? `Started ${id}.` : `Using ${id}: ${state}.`);
+  await waitReady(aws, id, wait, printer, signal);
   return { ...(await describeInstance(aws, id, signal))!, how: stopped ? 'started' : 'found' };
 }

@@ -3,7 +3,7 @@ import { followCommand } from '../../command/follow-command';
 import { sleep } from '../../system/sleep';
 import { sendCommand } from '../../command/send-command';
 import { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { assertRunning } from '../describe/find';
@@ -41,12 +41,12 @@ export async function waitReady(
   aws: Aws,
   id: string,
   limit: number,
-  reporter: Reporter,
+  printer: Printer,
   signal?: AbortSignal,
 ): Promise<void> {
   const started = steadyNow();
   const left = () => Math.max(0, limit - (steadyNow() - started));
-  const waiting = new Waiting(reporter, `Waiting for ${id}`);
+  const waiting = new Waiting(printer, `Waiting for ${id}`);
   try {
     const instance = await seen(aws, id, signal);
     await waitOnline(aws, instance, left(), (what) => waiting.say(what), signal).catch(async (error: unknown) => {
@@ -54,7 +54,7 @@ export async function waitReady(
     });
     for (;;) {
       const status = await bootStatus(aws, id, left(), signal);
-      if (status !== undefined && !/^(running|not )/.test(status)) return say(status, id, reporter);
+      if (status !== undefined && !/^(running|not )/.test(status)) return say(status, id, printer);
       if (left() === 0)
         throw new Problem('BOOT_SLOW', `The first boot of ${id} did not finish within ${formatDuration(limit)}.`, {
           next: 'Raise "startupTimeout" of the instance, or look at /var/log/cloud-init-output.log there. The instance keeps running.',
@@ -93,10 +93,10 @@ async function bootStatus(aws: Aws, id: string, left: number, signal?: AbortSign
   }
 }
 
-function say(status: string, id: string, reporter: Reporter): void {
+function say(status: string, id: string, printer: Printer): void {
   const [word, ...log] = status.split('\n');
   if (word === 'error')
-    reporter.warn(
+    printer.warn(
       [`The user data of ${id} failed (/var/log/cloud-init-output.log there):`, ...log]
         .map(sanitizeForTerminal)
         .join('\n  '),

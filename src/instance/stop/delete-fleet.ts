@@ -1,6 +1,6 @@
 import type { Aws } from '../../aws/clients';
 import type { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { findFleet, instancesOf } from '../fleet/find-fleet';
 import { templateName } from '../fleet/fleet';
 import { isRefusal, type Claim } from './claim';
@@ -49,14 +49,14 @@ export async function deleteFleet(aws: Aws, claim: RunClaim): Promise<boolean> {
 }
 
 /** Terminates the instances of a run that its fleet has left. One that does not match the claim is named, and left. */
-export async function terminateLeft(aws: Aws, claim: RunClaim, reporter: Reporter): Promise<void> {
+export async function terminateLeft(aws: Aws, claim: RunClaim, printer: Printer): Promise<void> {
   for (const id of await instancesOf(aws, claim.run)) {
     try {
       const instance = await managedInstance(aws, id, claim);
-      if (instance) await terminate(aws, instance, reporter);
+      if (instance) await terminate(aws, instance, printer);
     } catch (error) {
       if (!isRefusal(error)) throw error;
-      reporter.warn(error.message);
+      printer.warn(error.message);
     }
   }
 }

@@ -4,7 +4,7 @@ import { describeInstances, launchTagged } from './tagged.fixture';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { callerIdentity } from '../../workspace/identity';
-import { Reporter } from '../../report/reporter';
+import { Printer } from '../../report/printer';
 import { TAG } from '../describe/ownership';
 import { mismatch, type Claim, type Waivable } from './claim';
 import { managedInstance, type ManagedInstance } from './managed';
@@ -109,7 +109,7 @@ describe('the gate, against EC2', () => {
   let at: Fixture;
   let aws: Aws;
   let id: string;
-  const reporter = new Reporter({ stdout: process.stderr });
+  const printer = new Printer({ stdout: process.stderr });
   beforeAll(async () => {
     at = await startPipeline({ instances: [] });
     aws = new Aws({});
@@ -155,11 +155,11 @@ describe('the gate, against EC2', () => {
     const checked = (await managedInstance(aws, id, claim))!;
     const forged = { ...checked, id: 'i-0123456789abcdef0' } as ManagedInstance;
     const before = at.aws.requests.length;
-    await expect(terminate(aws, forged, reporter)).rejects.toThrow(TypeError);
+    await expect(terminate(aws, forged, printer)).rejects.toThrow(TypeError);
     await expect(stop(aws, { ...checked } as ManagedInstance)).rejects.toThrow(TypeError);
     expect(() => Object.assign(checked, { id: 'i-0123456789abcdef0' })).toThrow(TypeError);
     expect(at.aws.requests.length).toBe(before);
-    await terminate(aws, checked, reporter);
+    await terminate(aws, checked, printer);
     expect(at.aws.instances.get(id)!.state).not.toBe('running');
   });
 });

@@ -2,7 +2,7 @@ import type { Aws } from '../../aws/clients';
 import { sdk } from '../../aws/sdk';
 import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { formatDuration, formatSize } from '../../report/units';
 import { describeInstance } from '../describe/describe-instances';
 import { dollars } from '../price/price';
@@ -25,12 +25,12 @@ export type TakeDown =
  * Terminates an instance, or stops it, and waits until EC2 says that it is so. One that is so already is left.
  * @throws Problem where it can't be, or is not within a quarter of an hour.
  */
-export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, signal?: AbortSignal): Promise<void> {
+export async function takeDown(aws: Aws, down: TakeDown, printer: Printer, signal?: AbortSignal): Promise<void> {
   const { instance, how } = down;
   const { id, state, market } = instance;
   const wanted = how === 'terminate' ? 'terminated' : 'stopped';
   if (state === 'terminated' || state === wanted) {
-    reporter.line(`${id} is ${state}.`);
+    printer.line(`${id} is ${state}.`);
     return;
   }
   if (down.how === 'stop') {
@@ -39,8 +39,8 @@ export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, sig
         next: 'Leave out --stop. Its disk is deleted with it; the store keeps what runs have saved.',
       });
     if (state !== 'stopping') await stop(aws, down.instance, signal);
-  } else if (state !== 'shutting-down') await terminate(aws, down.instance, reporter, signal);
-  const waiting = new Waiting(reporter, `${id} is ${how === 'stop' ? 'stopping' : 'shutting down'}`);
+  } else if (state !== 'shutting-down') await terminate(aws, down.instance, printer, signal);
+  const waiting = new Waiting(printer, `${id} is ${how === 'stop' ? 'stopping' : 'shutting down'}`);
   try {
     const until = steadyNow() + STOP_TIMEOUT_MS;
     for (let wait = STOP_POLL_MS / 8; ; wait = Math.min(STOP_POLL_MS, wait * 1.5)) {
@@ -55,7 +55,7 @@ export async function takeDown(aws: Aws, down: TakeDown, reporter: Reporter, sig
   } finally {
     waiting.end();
   }
-  reporter.line(`${id} is ${wanted}.`);
+  printer.line(`${id} is ${wanted}.`);
 }
 
 /** The disks of an instance, bytes; null where EC2 does not say, or knows none: a stopped instance has at least one. */

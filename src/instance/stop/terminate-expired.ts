@@ -2,7 +2,7 @@ import type { Aws } from '../../aws/clients';
 import { awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import { sleep } from '../../system/sleep';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { takeInventory, type Inventory, type Kind } from '../inventory/inventory';
 import type { ExpiredResource } from '../inventory/expired';
 import { expiredResources, type ExpiredResources } from './managed';
@@ -21,7 +21,7 @@ export interface TerminateOptions {
   findExpired: (inventory: Inventory) => ExpiredResource[];
   /** How long instances are waited for until they have ended, ms. */
   timeout: number;
-  reporter: Reporter;
+  printer: Printer;
   signal?: AbortSignal;
 }
 
@@ -45,7 +45,7 @@ const ORDER: Kind[] = ['spot request', 'fleet', 'instance', 'launch template', '
 export async function terminateExpired(
   aws: Aws,
   late: ExpiredResource[],
-  { findExpired, timeout, reporter, signal }: TerminateOptions,
+  { findExpired, timeout, printer, signal }: TerminateOptions,
 ): Promise<Ended[]> {
   if (!late.length) return [];
   const inventory = await takeInventory(aws, signal);
@@ -58,7 +58,7 @@ export async function terminateExpired(
       const each = still.get(`${kind} ${id}`);
       if (!each) continue;
       try {
-        await end(aws, each, resources, reporter);
+        await end(aws, each, resources, printer);
         done.push({ ...each, result: kind === 'instance' ? 'ending' : 'ended', problem: null });
       } catch (error) {
         const problem = awsProblem('INSTANCE_END', `Could not ${VERBS[kind]} the ${kind} ${id}.`, error);
@@ -80,13 +80,13 @@ async function end(
   aws: Aws,
   { kind, id, how }: ExpiredResource,
   { instances, fleets, templates, requests, volumes }: ExpiredResources,
-  reporter: Reporter,
+  printer: Printer,
 ): Promise<void> {
   switch (kind) {
     case 'spot request':
       return cancelRequest(aws, requests.get(id)!);
     case 'instance':
-      return how === 'stop' ? stop(aws, instances.get(id)!) : terminate(aws, instances.get(id)!, reporter);
+      return how === 'stop' ? stop(aws, instances.get(id)!) : terminate(aws, instances.get(id)!, printer);
     case 'launch template':
       return deleteTemplate(aws, templates.get(id)!);
     case 'volume':

@@ -3,7 +3,7 @@ import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 import { sleep } from '../../system/sleep';
 import { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import {
   assertChecked,
   openRequests,
@@ -28,14 +28,14 @@ import { commandLine } from '../../report/shell-words';
 export async function terminate(
   aws: Aws,
   instance: ManagedInstance,
-  reporter: Reporter,
+  printer: Printer,
   signal?: AbortSignal,
 ): Promise<void> {
   assertChecked(instance);
   const { id, spotRequest } = instance;
   const { TerminateInstancesCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
-  if (spotRequest) await cancelSpot(aws, [spotRequest], reporter);
+  if (spotRequest) await cancelSpot(aws, [spotRequest], printer);
   await whenSeen(
     () => ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }), { abortSignal: signal }),
     `Could not terminate ${id}.`,
@@ -69,13 +69,13 @@ export async function requestStart(
  * Cancels the spot requests of a launch that are still open: capacity that came for one after the next option was tried
  * would be a second instance.
  */
-export async function cancelOpenRequests(aws: Aws, key: string, claim: Claim, reporter: Reporter): Promise<void> {
+export async function cancelOpenRequests(aws: Aws, key: string, claim: Claim, printer: Printer): Promise<void> {
   try {
     const open = await openRequests(aws, key, claim);
     const ids = open.map(({ id }) => id);
-    if (ids.length) await cancelSpot(aws, ids, reporter);
+    if (ids.length) await cancelSpot(aws, ids, printer);
   } catch (error) {
-    reporter.warn(awsProblem('SPOT_REQUEST', 'Could not look for open spot requests.', error).message);
+    printer.warn(awsProblem('SPOT_REQUEST', 'Could not look for open spot requests.', error).message);
   }
 }
 
@@ -133,14 +133,14 @@ export async function deleteVolume(aws: Aws, volume: ManagedVolume): Promise<voi
 }
 
 /** A request that can't be cancelled is no reason to let the instance live. */
-async function cancelSpot(aws: Aws, ids: string[], reporter: Reporter): Promise<void> {
+async function cancelSpot(aws: Aws, ids: string[], printer: Printer): Promise<void> {
   const { CancelSpotInstanceRequestsCommand } = sdk.ec2();
   const ec2 = await aws.ec2();
   try {
     await ec2.send(new CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: ids }));
   } catch (error) {
     if (awsCode(error) === 'InvalidSpotInstanceRequestID.NotFound') return;
-    reporter.warn(awsProblem('SPOT_REQUEST', `Could not cancel the spot request ${ids.join(', ')}.`, error).message);
+    printer.warn(awsProblem('SPOT_REQUEST', `Could not cancel the spot request ${ids.join(', ')}.`, error).message);
   }
 }
 

@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from
 import { basename, dirname, join } from 'node:path';
 import { OUTPUT_DIRECTORY } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount, formatSize } from '../../report/units';
 import type { FoldNames } from '../../workspace/name-folding';
@@ -62,7 +62,7 @@ export async function collectArtifacts(
   record: RunRecord,
   signal?: AbortSignal,
 ): Promise<Collected> {
-  const { reporter, project, configuration, workspaceRoot } = session;
+  const { printer, project, configuration, workspaceRoot } = session;
   const { projectRoot } = configuration;
   assertSaved(record, project);
   const root = join(workspaceRoot, projectRoot);
@@ -78,10 +78,10 @@ export async function collectArtifacts(
     const left = new Set(switchIn({ stage, root, paths, standing, run: record, artifacts }));
     const changed = await findChanged(root, wanted, left);
     heldBack.push(...changed);
-    reportHeldBack(reporter, project, record.id, changed, []);
+    reportHeldBack(printer, project, record.id, changed, []);
     const unwritten = new Set(changed.map(({ path }) => path));
     const brought = wanted.filter(({ path }) => !unwritten.has(path));
-    reporter.line(
+    printer.line(
       `Artifacts: ${formatCount(brought.length, 'file')}, ${formatSize(sizeOf(brought))}, in ${describePlaces(projectRoot, brought)}` +
         (kept.length ? `; ${formatCount(kept.length, 'file')} in the store, with pointers here (remote-pull)` : ''),
     );
@@ -113,7 +113,7 @@ interface Selection {
 
 /** Lists a run's artifacts, and decides which are fetched. Says what is held back. */
 async function selectArtifacts(session: RunContext, record: RunRecord, root: string): Promise<Selection> {
-  const { store, keys, reporter, project, configuration } = session;
+  const { store, keys, printer, project, configuration } = session;
   const { train, projectRoot } = configuration;
   const { outputs } = train;
   const list = (await listArtifacts(session, record, { projectRoot, outputs })) ?? {
@@ -124,7 +124,7 @@ async function selectArtifacts(session: RunContext, record: RunRecord, root: str
   assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
   const artifacts = list.files.filter(({ output }) => output !== undefined);
   assertArtifactSize(artifacts, train.maxArtifactSize);
-  reportSkipped(reporter, list.skipped);
+  reportSkipped(printer, list.skipped);
   const standing = new Standing(root, [...artifacts.flatMap(({ path }) => [path, pointerPath(path)]), TRAINING_LOG]);
   const { accepted, heldBack, ignored, fold, tracked } = await screenArtifacts(artifacts, {
     output: root,
@@ -138,7 +138,7 @@ async function selectArtifacts(session: RunContext, record: RunRecord, root: str
     if (why) heldBack.push({ path, why });
     return !why;
   });
-  reportHeldBack(reporter, project, record.id, heldBack, ignored);
+  reportHeldBack(printer, project, record.id, heldBack, ignored);
   return { list, artifacts, wanted, kept, heldBack, standing, fold, isTracked };
 }
 
@@ -150,8 +150,8 @@ async function stageArtifacts(
   stage: string,
   signal?: AbortSignal,
 ): Promise<string[]> {
-  const { store, keys, reporter, project } = session;
-  const progress = reporter.progress('Fetching artifacts', sizeOf(wanted));
+  const { store, keys, printer, project } = session;
+  const progress = printer.progress('Fetching artifacts', sizeOf(wanted));
   let done = 0;
   const room = new Room();
   // None of them writes any more when the directory is removed.
@@ -169,7 +169,7 @@ async function stageArtifacts(
     writeFileSync(join(stage, path), formatPointer(pointerTo(project, record.id, file)));
     paths.push(path);
   }
-  if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, reporter)) {
+  if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, printer)) {
     mkdirSync(join(stage, OUTPUT_DIRECTORY), { recursive: true });
     const log = join(stage, TRAINING_LOG);
     await onFile(log, () => writeLog(session, record, log, signal));
@@ -221,14 +221,14 @@ function hasPlaceForLog(
   paths: readonly string[],
   fold: FoldNames,
   isTracked: (path: string) => boolean,
-  reporter: Reporter,
+  printer: Printer,
 ): boolean {
   const own = fold(TRAINING_LOG);
   if (paths.some((path) => fold(path) === own)) return false;
   const isDirectory = paths.some((path) => fold(path).startsWith(`${own}/`));
   if (!isDirectory && !isTracked(TRAINING_LOG)) return true;
   const why = isDirectory ? 'the training created a directory of this name' : 'git tracks the file at this path';
-  reporter.warn(`${TRAINING_LOG} was not written: ${why}. The log is in the store. To show it: remote-logs`);
+  printer.warn(`${TRAINING_LOG} was not written: ${why}. The log is in the store. To show it: remote-logs`);
   return false;
 }
 

@@ -19,7 +19,7 @@ const OUTSIDE = '{workspaceRoot}/';
 
 /** Names the files that a run wrote outside its outputs, how to get them, and the line that brings them back each time. */
 export function reportExtra(
-  { reporter, project, configuration, workspaceRoot }: RunContext,
+  { printer, project, configuration, workspaceRoot }: RunContext,
   record: RunRecord,
   extra: readonly ListedArtifact[],
   unsaved: readonly UnsavedFile[],
@@ -30,7 +30,7 @@ export function reportExtra(
     const names = extra.map(({ name }) => name);
     const outputs = suggest(names);
     const command = nxRun(project, 'remote-pull', `--run=${record.id}`, ...pullOptions(names, outputs));
-    reporter.warn(
+    printer.warn(
       [
         `The training wrote ${formatCount(extra.length, 'file')} (${formatSize(bytes)}) outside its outputs. They are in the store only:`,
         ...namedWithSizes(extra),
@@ -42,7 +42,7 @@ export function reportExtra(
   if (unsaved.length > 0) {
     const unsavedNames = unsaved.map(({ name }) => name);
     const reasons = [...new Set(unsaved.map(({ why }) => why))].map(sanitizeForTerminal).join('; ');
-    reporter.warn(
+    printer.warn(
       [
         `The training wrote ${formatCount(unsaved.length, 'file')} outside its outputs that ${unsaved.length === 1 ? 'was' : 'were'} not saved (${reasons}):`,
         ...namedWithSizes(unsaved),

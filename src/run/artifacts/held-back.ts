@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { sanitizeForTerminal, printablePath } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
 import { nxRun } from '../../report/shell-words';
@@ -11,7 +11,7 @@ const MAX_NAMED = 10;
 
 /** Says what stays in the store because of its name, how to get it, and what came though tools would act on it. */
 export function reportHeldBack(
-  reporter: Reporter,
+  printer: Printer,
   project: string,
   run: string,
   heldBack: readonly HeldBack[],
@@ -24,7 +24,7 @@ export function reportHeldBack(
     const first = heldBack.find(({ path }) => printablePath(path) === path) ?? heldBack[0];
     const output = `--output=${join(tmpdir(), run)}`;
     const command = nxRun(project, 'remote-pull', `--run=${run}`, `--path=${first.path}`, output);
-    reporter.warn(
+    printer.warn(
       [
         `${formatCount(heldBack.length, 'artifact')} of ${run} ${heldBack.length === 1 ? 'was' : 'were'} held back and not written:`,
         ...named,
@@ -35,18 +35,18 @@ export function reportHeldBack(
   }
   if (ignored.length > 0) {
     const named = ignored.slice(0, 3).map(printablePath).join(', ');
-    reporter.warn(
+    printer.warn(
       `Tools act on the names of ${formatCount(ignored.length, 'artifact')} (${named}${ignored.length > 3 ? ', …' : ''}). They were written because git and Nx ignore the directory; don't run programs in it that you don't trust with them.`,
     );
   }
 }
 
 /** Names what of a run's outputs is not in the store, and why, in one warning. */
-export function reportSkipped(reporter: Reporter, skipped: readonly { path: string; why: string }[]): void {
+export function reportSkipped(printer: Printer, skipped: readonly { path: string; why: string }[]): void {
   if (skipped.length === 0) return;
   const named = skipped
     .slice(0, MAX_NAMED)
     .map(({ path, why }) => `${printablePath(path)} (${sanitizeForTerminal(why)})`);
   const more = skipped.length > MAX_NAMED ? ` and ${skipped.length - MAX_NAMED} more` : '';
-  reporter.warn(`left on the instance: ${named.join(', ')}${more}`);
+  printer.warn(`left on the instance: ${named.join(', ')}${more}`);
 }

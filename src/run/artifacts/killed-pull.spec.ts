@@ -16,7 +16,7 @@ import { PassThrough } from 'node:stream';
 import { Aws } from '../../aws/clients';
 import { resolveConfiguration } from '../../config/configuration';
 import { allOutputs } from '../../config/settings/outputs';
-import { Reporter } from '../../report/reporter';
+import { Printer } from '../../report/printer';
 import { Store } from '../../store/store';
 import { StoreFixture } from '../../store/store.fixture';
 import { Mortal, mortality } from '../../system/mortal.fixture';
@@ -64,7 +64,7 @@ describe('a run that is fetched by a process that is killed', () => {
   });
 
   const NO_LOG = { truncated: false, hashes: null };
-  const reporter = () => new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+  const printer = () => new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
   /** Each process has its own connections. */
   const withStore = async (work: (store: Store) => Promise<unknown>) => {
     const aws = new Aws({});
@@ -80,7 +80,7 @@ describe('a run that is fetched by a process that is killed', () => {
           keys: at.keys(),
           project: 'model',
           workspaceRoot: workspace,
-          reporter: reporter(),
+          printer: printer(),
           configuration: resolveConfiguration({
             workspaceRoot: workspace,
             projectName: 'model',
@@ -97,7 +97,7 @@ describe('a run that is fetched by a process that is killed', () => {
   const STAYS = { script: 'train.py', outputs: [{ path: 'artifacts/large.pt', download: false }] };
   const pull = () =>
     withStore((store) =>
-      pullRun({ store, keys: at.keys(), reporter: reporter(), project: 'model' }, record, {
+      pullRun({ store, keys: at.keys(), printer: printer(), project: 'model' }, record, {
         output: join(workspace, 'model'),
         projectRoot: 'model',
         outputs: allOutputs(),

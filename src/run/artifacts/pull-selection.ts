@@ -1,7 +1,7 @@
 import { globMatcher, rootedGlob, type PathMatcher } from '../../config/syntax/glob';
 import { OUTPUT_DIRECTORY, type Output } from '../../config/settings/outputs';
 import { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatCount } from '../../report/units';
 import type { StoreKeys } from '../../store/keys';
@@ -39,7 +39,7 @@ export interface PullSelection {
 export interface PullContext {
   store: Store;
   keys: StoreKeys;
-  reporter: Reporter;
+  printer: Printer;
 }
 
 /** The requested files of a run: its artifacts, and files of its checkpoints under the paths that they get. */
@@ -61,7 +61,7 @@ export async function selectFiles(
  * @param isFound the paths name files of its checkpoints: they need not name an artifact.
  */
 async function wantedArtifacts(
-  { store, keys, reporter }: PullContext,
+  { store, keys, printer }: PullContext,
   record: RunRecord,
   { paths, projectRoot, outputs, checkpoints = 'none' }: PullSelection,
   isFound: boolean,
@@ -74,10 +74,10 @@ async function wantedArtifacts(
         ? `The artifacts of ${record.id} could not be saved: ${sanitizeForTerminal(record.artifacts.error?.message ?? 'no reason was given')}`
         : `The artifacts of ${record.id} are not in the store${record.state === 'ended' ? '' : ' yet: they are saved after its end'}.`;
     if (paths || checkpoints === 'none') throw new Problem('NOTHING_TO_PULL', why);
-    reporter.warn(why);
+    printer.warn(why);
     return [];
   }
-  reportSkipped(reporter, list.skipped);
+  reportSkipped(printer, list.skipped);
   const matches = paths && selectionMatcher(paths, new Set(list.files.map(({ name }) => name)));
   const chosen = list.files.filter(({ name, output }) => (matches ? matches(name) : output !== undefined));
   if (paths && chosen.length === 0 && !isFound) {

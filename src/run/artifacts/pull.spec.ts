@@ -17,7 +17,7 @@ import { PassThrough } from 'node:stream';
 import { hash } from 'node:crypto';
 import fc from 'fast-check';
 import { allOutputs } from '../../config/settings/outputs';
-import { Reporter } from '../../report/reporter';
+import { Printer } from '../../report/printer';
 import { StoreFixture } from '../../store/store.fixture';
 import { listed } from '../pipeline.fixture';
 import { formatPointer, pointerPath, pointerTo } from './pointer';
@@ -35,7 +35,7 @@ describe('pulling a run', () => {
   let top: string;
   let output: string;
   let said: string[];
-  let reporter: Reporter;
+  let printer: Printer;
   beforeAll(async () => void (at = await StoreFixture.start()));
   afterAll(() => at.close());
   beforeEach(() => {
@@ -43,8 +43,8 @@ describe('pulling a run', () => {
     top = mkdtempSync(join(tmpdir(), 'nx-ec2-pull-'));
     output = join(top, 'artifacts');
     said = [];
-    reporter = new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
-    for (const how of ['warn', 'line'] as const) reporter[how] = (text) => void said.push(text);
+    printer = new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
+    for (const how of ['warn', 'line'] as const) printer[how] = (text) => void said.push(text);
   });
   afterEach(() => rmSync(top, { recursive: true, force: true }));
 
@@ -58,7 +58,7 @@ describe('pulling a run', () => {
   const checkpoints = { 'checkpoint-5/model.pt': randomBytes(9 * MB), 'checkpoint-5/state.json': Buffer.from('5') };
   const save = () => saveRun(at.store, at.keys(), files, checkpoints);
   const pull = (record: RunRecord, more: Partial<PullSelection> = {}) =>
-    pullRun({ store: at.store, keys: at.keys(), reporter, project: 'model' }, record, {
+    pullRun({ store: at.store, keys: at.keys(), printer, project: 'model' }, record, {
       output: top,
       projectRoot: 'model',
       outputs: allOutputs(),
@@ -132,7 +132,7 @@ describe('pulling a run', () => {
     const record = await save();
     const abort = new AbortController();
     let bytes = 0;
-    reporter.progress = () => ({
+    printer.progress = () => ({
       update: (done) => void ((bytes = done) > MB && abort.abort(new Error('stopped here'))),
       end: () => undefined,
     });

@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Problem } from '../../report/problem';
-import type { Reporter } from '../../report/reporter';
+import type { Printer } from '../../report/printer';
 import { printablePath } from '../../report/terminal-text';
 import { formatCount, formatSize } from '../../report/units';
 import type { StoreKeys } from '../../store/keys';
@@ -44,13 +44,13 @@ export interface Pulled {
  * @throws Problem `NOTHING_TO_PULL`, `NO_CHECKPOINT`, `FILES_DIFFER`, and those of reading, of unsafe paths, of fetching.
  */
 export async function pullRun(
-  { store, keys, reporter, project }: { store: Store; keys: StoreKeys; reporter: Reporter; project: string },
+  { store, keys, printer, project }: { store: Store; keys: StoreKeys; printer: Printer; project: string },
   record: RunRecord,
   options: PullSelection,
 ): Promise<Pulled> {
   const { output, signal } = options;
   assertNotHome(output, record.id);
-  const { artifacts, checkpoints } = await selectFiles({ store, keys, reporter }, record, options);
+  const { artifacts, checkpoints } = await selectFiles({ store, keys, printer }, record, options);
   // As the artifacts were when they were listed.
   assertArtifactList(checkpoints);
   const files = [...artifacts, ...checkpoints];
@@ -62,7 +62,7 @@ export async function pullRun(
   );
   const screened = await screenArtifacts(files, { output, sent, named: new Set(options.paths), takesEdited: true });
   const { accepted, unchanged, heldBack, ignored, fold } = screened;
-  reportHeldBack(reporter, project, record.id, heldBack, ignored);
+  reportHeldBack(printer, project, record.id, heldBack, ignored);
   assertNotBlocked(
     output,
     accepted.map(({ path }) => path),
@@ -73,11 +73,11 @@ export async function pullRun(
   for (const directory of new Set(accepted.map(({ path }) => dirname(join(output, path)))))
     recoverUnfinished(directory);
 
-  const fetching = { store, prefix: keys.run(record.id), reporter, output, present, standing, screened, signal };
+  const fetching = { store, prefix: keys.run(record.id), printer, output, present, standing, screened, signal };
   const { fetched, there, bytes } = await fetchScreened(fetching);
   const pulled: Pulled = { fetched, there: unchanged.length + there, heldBack, bytes };
   const already = pulled.there > 0 ? `, ${pulled.there} there already` : '';
-  reporter.line(`Pulled ${formatCount(fetched, 'file')} (${formatSize(bytes)})${already}: ${output}`);
+  printer.line(`Pulled ${formatCount(fetched, 'file')} (${formatSize(bytes)})${already}: ${output}`);
   return pulled;
 }
 
@@ -85,7 +85,7 @@ interface Fetching {
   store: Store;
   /** Of the run's keys. */
   prefix: string;
-  reporter: Reporter;
+  printer: Printer;
   output: string;
   present: Present;
   standing: Standing;
@@ -97,7 +97,7 @@ interface Fetching {
 async function fetchScreened({
   store,
   prefix,
-  reporter,
+  printer,
   output,
   present,
   standing,
@@ -105,7 +105,7 @@ async function fetchScreened({
   signal,
 }: Fetching): Promise<Omit<Pulled, 'heldBack'>> {
   const total = accepted.reduce((sum, { size }) => sum + size, 0);
-  const progress = reporter.progress('Fetching', total);
+  const progress = printer.progress('Fetching', total);
   const pulled = { fetched: 0, there: 0, bytes: 0 };
   const room = new Room();
   let done = 0;

@@ -14,7 +14,7 @@ const TIMEOUT_MS = 60_000;
  * not answer, for example because other commands keep it busy.
  */
 export async function runsOn(
-  { at, reporter }: RunContext,
+  { at, printer }: RunContext,
   id: string,
   signal?: AbortSignal,
 ): Promise<string[] | 'silent'> {
@@ -29,7 +29,7 @@ export async function runsOn(
     return runs;
   } catch (error) {
     signal?.throwIfAborted();
-    reporter.warn(`${id} did not report its activity: ${(error as Error).message}`);
+    printer.warn(`${id} did not report its activity: ${(error as Error).message}`);
     return error instanceof Problem && UNREACHABLE.includes(error.code) ? [] : 'silent';
   }
 }

@@ -17,18 +17,18 @@ import { isRunId } from '../../schema/ids';
  * @returns false where the run has no fleet. @throws Problem where what has its tag is not this project's; nothing is changed then.
  */
 export async function cancelBetween(session: RunContext, run: string, force: boolean): Promise<boolean> {
-  const { aws, store, keys, reporter } = session;
+  const { aws, store, keys, printer } = session;
   // A tag's text may name it, and becomes part of a key.
   if (!isRunId(run)) return false;
   const claim = await runClaim(session, run, force ? ['owner'] : []);
   const found = await checkFleet(aws, claim);
   if (!found) return false;
-  for (const { message } of found.refused) reporter.warn(message);
+  for (const { message } of found.refused) printer.warn(message);
   const [signer] = (await store.signingKeys.forVerification({ keys, run })).keys;
   // Unsigned, an instance would not obey it: then the fleet alone is deleted.
   if (signer) await store.put(`${keys.run(run)}stop`, signStop(signer.key, run), { contentType: 'application/json' });
   await deleteFleet(aws, claim);
-  await terminateLeft(aws, claim, reporter);
+  await terminateLeft(aws, claim, printer);
   return true;
 }
 

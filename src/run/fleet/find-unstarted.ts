@@ -38,7 +38,7 @@ export async function waitForConcurrentStart(
     if (last.run === null || last.record || last.age > UNSTARTED_AGE_MS || steadyNow() - since > timeoutMs) return last;
     const { fleets, template } = await findFleet(session.aws, last.run, signal);
     if (fleets.length || template) return last;
-    if (!said) session.reporter.line(`${last.run} of this training was started a moment ago; waiting for its fleet.`);
+    if (!said) session.printer.line(`${last.run} of this training was started a moment ago; waiting for its fleet.`);
     await sleep(FIND_POLL_MS, signal);
   }
 }

@@ -6,7 +6,7 @@ const session = (SettingValue: string) => {
   const send = jest.fn(async () => ({ ServiceSetting: { SettingValue } }));
   const ec2 = jest.fn(() => Promise.reject(new Error('EC2 was asked')));
   const aws = { ssm: async () => ({ send }), ec2, region: async () => 'eu-west-1' };
-  return { ec2, session: { aws, configuration: {}, reporter: { detail: () => undefined } } as unknown as RunContext };
+  return { ec2, session: { aws, configuration: {}, printer: { detail: () => undefined } } as unknown as RunContext };
 };
 const lookUp = (of: RunContext, instanceProfile?: string) =>
   resolveFleetInputs(of, { types: ['t3.micro'], instanceProfile } as never, {} as never);

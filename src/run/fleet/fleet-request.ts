@@ -26,7 +26,7 @@ export interface FleetInputs {
 
 /** Looks up what the instances may be. @throws Problem where they can't be one fleet's. */
 export async function resolveFleetInputs(
-  { aws, configuration, reporter }: RunContext,
+  { aws, configuration, printer }: RunContext,
   launchSpec: LaunchSpec,
   owner: Owner,
   signal?: AbortSignal,
@@ -36,7 +36,7 @@ export async function resolveFleetInputs(
     machineTypes(aws, launchSpec.types, signal),
     placements(aws, launchSpec, signal),
     priceOf(aws, { type: launchSpec.types[0], market: 'spot' }, configuration.pricePerHour, (text) =>
-      reporter.detail(text),
+      printer.detail(text),
     ),
   ]);
   const images = await imagesOf(aws, launchSpec.ami, types, signal);

@@ -56,7 +56,7 @@ export class FleetPipeline extends Pipeline {
       ...this.launchSpecOptions,
     };
     const configuration = this.configuration({ instance }, 'remote-train');
-    this.runs = createRunContext(configuration, this.project, this.workspace, this.reporter());
+    this.runs = createRunContext(configuration, this.project, this.workspace, this.printer());
     // What plans a run asks for no more than a session of runs has.
     this.session = this.runs as typeof this.session;
     return this;
@@ -70,8 +70,8 @@ export class FleetPipeline extends Pipeline {
 
   async launchFleet(more: Partial<FleetOptions> = {}): Promise<Launched> {
     const { planned, scanned } = await this.plan({ detached: true });
-    const { configuration, reporter } = this.runs;
-    const workspace = { workspaceRoot: this.workspace, project: this.project, configuration, reporter } as Workspace;
+    const { configuration, printer } = this.runs;
+    const workspace = { workspaceRoot: this.workspace, project: this.project, configuration, printer } as Workspace;
     const launched = await launchFleet(this.runs, {
       launchSpec: this.launchSpec,
       workspace,

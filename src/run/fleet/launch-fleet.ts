@@ -82,7 +82,7 @@ async function launchOrFind(session: RunContext, key: string, options: FleetOpti
       : await start(session, inputs, owner, last, options);
   }
   options.onLaunched(made.run);
-  session.reporter.line(
+  session.printer.line(
     `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and is deleted in ${formatDuration(fleetRequest(session, inputs!, made.run, null).deadline - Date.now())} at the latest.`,
   );
   const record = await waitForFirstAttempt(session, made.run, made.fleet, wait, signal);
@@ -108,18 +108,18 @@ async function start(
   last: LastRun | null,
   { workspace, planned, signal, scanned }: FleetOptions,
 ): Promise<{ run: string; fleet: string } | null> {
-  const { reporter, configuration, store, keys, workspaceRoot } = session;
-  describeLeftOut(scanned.files, (text) => reporter.detail(text));
+  const { printer, configuration, store, keys, workspaceRoot } = session;
+  describeLeftOut(scanned.files, (text) => printer.detail(text));
   const size = scanned.snapshot.entries.reduce((sum, each) => sum + (each.kind === 'file' ? each.size : 0), 0);
-  warnLarge(reporter, scanned.snapshot, size, configuration.sync.warnAbove);
+  warnLarge(printer, scanned.snapshot, size, configuration.sync.warnAbove);
   let next: Scanned | undefined = scanned;
-  const context = { workspaceRoot, store, keys, reporter, signal, ...createUploadContext(session) };
+  const context = { workspaceRoot, store, keys, printer, signal, ...createUploadContext(session) };
   const { snapshot, uploaded, saved } = await storeSnapshot(context, async () => {
     const now = next ?? (await scanProject(workspace));
     next = undefined;
     return now;
   });
-  reporter.line(
+  printer.line(
     `Stored ${formatCount(snapshot.size, 'file')}: ${formatSize(uploaded)} uploaded, ${formatSize(saved)} there already`,
   );
   const tree = treeId({ ...owner, tree: configuration.sync.tree });

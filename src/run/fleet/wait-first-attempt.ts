@@ -106,7 +106,7 @@ class Waiting {
     if (steadyNow() - this.asked < EC2_POLL_MS) return;
     this.asked = steadyNow();
     const text = await this.trouble();
-    if (text && text !== this.said) this.session.reporter.line(text);
+    if (text && text !== this.said) this.session.printer.line(text);
     this.said = text;
   }
 

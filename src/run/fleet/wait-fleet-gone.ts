@@ -24,7 +24,7 @@ export async function waitForFleetDeletion(
   signal?: AbortSignal,
   timeoutMs = FLEET_DELETION_TIMEOUT_MS,
 ): Promise<void> {
-  const { aws, reporter } = session;
+  const { aws, printer } = session;
   const kept = (outcome === 'succeeded' ? onFinish.success : onFinish.failure) ?? 0;
   const until = steadyNow() + timeoutMs;
   for (;;) {
@@ -34,24 +34,24 @@ export async function waitForFleetDeletion(
     ]);
     const gone = !fleets.length && !template;
     if (gone && kept && instances.length) {
-      reporter.line(
+      printer.line(
         `The fleet of ${id} is deleted. ${instances.join(', ')} is kept for ${formatDuration(kept)}, and then terminates itself.`,
       );
       return;
     }
-    if (gone && !instances.length) return reporter.line(`The fleet of ${id} and its instances are gone.`);
+    if (gone && !instances.length) return printer.line(`The fleet of ${id} and its instances are gone.`);
     if (steadyNow() > until) {
       const left = [...fleets, ...(template ? ['its launch template'] : []), ...(kept ? [] : instances)].join(', ');
-      reporter.warn(`The instance did not delete what was launched for ${id}; deleting ${left}.`);
+      printer.warn(`The instance did not delete what was launched for ${id}; deleting ${left}.`);
       const claim = await runClaim(session, id);
       try {
         await deleteFleet(aws, claim);
       } catch (error) {
         // Of a colleague's run that was followed; the run itself has ended.
         if (!isRefusal(error)) throw error;
-        reporter.warn(error.message);
+        printer.warn(error.message);
       }
-      if (!kept) await terminateLeft(aws, claim, reporter);
+      if (!kept) await terminateLeft(aws, claim, printer);
       return;
     }
     await sleep(FLEET_POLL_MS, signal);

@@ -36,7 +36,7 @@ describe('a run whose objects another program has changed', () => {
       project: 'model',
       store: at.store,
       keys,
-      reporter: { warn: (text: string) => warned.push(text), line: () => {}, detail: () => {} },
+      printer: { warn: (text: string) => warned.push(text), line: () => {}, detail: () => {} },
       at: () => ({ assertInstanceExists: async () => {}, remote: { send: answer } }),
     };
     const ended = await followRun(session as never, record, {

@@ -121,14 +121,14 @@ class Follower {
       try {
         const ended = await this.look();
         if (ended) return ended;
-        if (this.troubleSince) this.session.reporter.line('Connected again.');
+        if (this.troubleSince) this.session.printer.line('Connected again.');
         this.troubleSince = undefined;
       } catch (error) {
         if (this.options.signal?.aborted) throw error;
         if (!isTransient((error as Problem).cause)) throw this.withResumeHint(error as Problem);
         // The run continues without us: a network cut is waited out.
         if (!this.troubleSince)
-          this.session.reporter.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
+          this.session.printer.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         this.troubleSince ??= steadyNow();
         if (steadyNow() - this.troubleSince > OUTAGE_TIMEOUT_MS) throw this.withResumeHint(error as Problem);
         wait = MAX_POLL_MS;
@@ -187,7 +187,7 @@ class Follower {
       this.sure = Math.max(this.sure, Math.min(this.at, record.log.size));
       return;
     }
-    this.session.reporter.line(
+    this.session.printer.line(
       `${record.id} continues on ${record.instance}, after ${this.run.instance} (attempt ${record.attempt})`,
     );
     this.run = record;
@@ -206,7 +206,7 @@ class Follower {
 
   private warnIncomplete({ id, log }: RunRecord): void {
     if (this.at >= log.size || this.options.quiet) return;
-    this.session.reporter.warn(
+    this.session.printer.warn(
       `The log of ${id} has ${log.size} bytes, and the store lacks those from ${this.at} on. Another program has changed or deleted them: check who may write to the bucket.`,
     );
   }
@@ -216,7 +216,7 @@ class Follower {
     const segment = this.options.quiet ? null : this.shown.changed(record);
     if (segment === null || this.warned) return;
     this.warned = true;
-    this.session.reporter.warn(
+    this.session.printer.warn(
       `The log that was shown differs from the one that the instance recorded: log/${segment} of ${record.id}. Another program is writing to this prefix.`,
     );
   }
@@ -226,7 +226,7 @@ class Follower {
     if (this.awaited !== record.attempt) {
       this.awaited = record.attempt;
       const how = record.outcome === 'lost' ? 'is gone' : 'was taken away';
-      this.session.reporter.line(
+      this.session.printer.line(
         `The spot instance ${record.instance} ${how}; waiting for its fleet to launch another one.`,
       );
     }
@@ -265,7 +265,7 @@ class Follower {
     if (this.options.quiet || outcome === 'interrupted' || outcome === 'lost') return;
     const shown = this.storedTo > log.size;
     if (!shown && !(await this.log.read(log.size, this.options.signal)).length) return;
-    this.session.reporter.warn(
+    this.session.printer.warn(
       `The store has more in the log of ${id} than the ${log.size} bytes that its record names. The rest is not the run's and was ${shown ? 'shown before the run had ended' : 'not shown'}. Another program is writing to this prefix.`,
     );
   }
@@ -308,7 +308,7 @@ class Follower {
         return (await this.isGone(gone)) ? gone : null;
       }
       if (!NO_ANSWER.includes(problem.code)) throw error;
-      this.session.reporter.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
+      this.session.printer.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
       return null;
     }
     const { run, log, report } = this.told;
@@ -337,7 +337,7 @@ class Follower {
   private async renew(): Promise<void> {
     this.formSince = new Moment();
     await renewUploadForm(this.session, this.run, this.options.signal).catch((error: Error) =>
-      this.session.reporter.detail(`Could not renew the instance's access to the store: ${error.message}`),
+      this.session.printer.detail(`Could not renew the instance's access to the store: ${error.message}`),
     );
   }
 

@@ -59,16 +59,16 @@ export class LogStream {
         },
         reason: `nx-ec2: follow ${run.id}`,
         onOutput: (data: Buffer) => this.take(data),
-        onError: (data: Buffer) => session.reporter.detail(`The stream says: ${data.toString().trim()}`),
+        onError: (data: Buffer) => session.printer.detail(`The stream says: ${data.toString().trim()}`),
       });
       this.session = opened;
       if (this.closed) return void opened.close().catch(() => undefined);
       const { why } = await opened.ended;
-      session.reporter.detail(`The stream of ${run.id} has ended: ${why}`);
+      session.printer.detail(`The stream of ${run.id} has ended: ${why}`);
     } catch (error) {
       // What is not allowed is not asked for again; what did not work may work the next time.
       refused ||= /^SESSION_(DENIED|ENCRYPTED)$/.test((error as Problem).code);
-      session.reporter.detail(
+      session.printer.detail(
         `Following the log in the store instead, some seconds late: ${(error as Error).message.split('\n')[0]}`,
       );
     } finally {

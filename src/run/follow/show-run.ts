@@ -11,32 +11,32 @@ export async function streamRunLog(
   run: RunFacts,
   options: Omit<FollowOptions, 'onLog' | 'onState'> = {},
 ): Promise<RunRecord> {
-  const { reporter } = session;
+  const { printer } = session;
   let waiting = run.queue !== null;
   let state = '';
   let warned = 0;
   const ended = await followRun(session, run, {
     ...options,
-    onLog: (data) => reporter.log(data),
+    onLog: (data) => printer.log(data),
     onState: (now) => {
-      if (now.queue && JSON.stringify(now.queue) !== JSON.stringify(run.queue)) reporter.line(describeQueue(now.queue));
+      if (now.queue && JSON.stringify(now.queue) !== JSON.stringify(run.queue)) printer.line(describeQueue(now.queue));
       run = now;
-      for (const text of now.metrics.warnings.slice(warned)) reporter.warn(sanitizeForTerminal(text));
+      for (const text of now.metrics.warnings.slice(warned)) printer.warn(sanitizeForTerminal(text));
       warned = Math.max(warned, now.metrics.warnings.length);
       if (now.state === state) return;
       state = now.state;
       if (waiting && !now.queue && now.outcome === null) {
         waiting = false;
-        reporter.line('The run has reached the head of the queue and is starting.');
+        printer.line('The run has reached the head of the queue and is starting.');
       }
-      if (now.state === 'running' && now.pid) reporter.detail(`Running, PID ${now.pid}`);
-      if (now.state === 'saving') reporter.detail('Ended; saving its results.');
+      if (now.state === 'running' && now.pid) printer.detail(`Running, PID ${now.pid}`);
+      if (now.state === 'saving') printer.detail('Ended; saving its results.');
     },
   });
   // Another attempt may follow on another instance; what was shown of the log may be a part of it.
   const isFinal = !options.once && ended.outcome !== null && !['interrupted', 'lost'].includes(ended.outcome);
   const metrics = metricsOf(ended.metrics.training);
-  if (isFinal && metrics !== '') reporter.line(`Metrics: ${sanitizeForTerminal(metrics)}`);
+  if (isFinal && metrics !== '') printer.line(`Metrics: ${sanitizeForTerminal(metrics)}`);
   return ended;
 }
 

@@ -23,7 +23,7 @@ export async function execute(
   signal: AbortSignal,
   onStart: (started: RunFacts) => void,
 ): Promise<RunState> {
-  const { configuration, project, tree, reporter } = session;
+  const { configuration, project, tree, printer } = session;
   const instance = run?.instance ?? session.instance;
   const { remote } = session.at(instance);
   const { timeout, gracePeriod: grace } = configuration.train;
@@ -50,7 +50,7 @@ export async function execute(
     const known = at - offset;
     if (known < 0 || known >= data.length) return;
     at += data.length - known;
-    reporter.log(data.subarray(known));
+    printer.log(data.subarray(known));
   };
   accept(log.offset, inflated(log));
   let stream: LogStream | null = null;

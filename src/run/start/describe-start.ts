@@ -14,38 +14,38 @@ export function describeStart(
   attached: false | 'running' | 'ended',
   followed?: { own: boolean; cancel: string },
 ): void {
-  const { reporter } = session;
+  const { printer } = session;
   const process = run.pid ? `, PID ${run.pid}` : '';
   const by = followed?.own === false ? `, ${sanitizeForTerminal(nameOf(run.caller))}'s,` : '';
   if (attached === 'running') {
-    reporter.line(
-      `This training is already active: attached to ${reporter.strong(run.id)}${by} on ${run.instance}${process} (--rerun starts another)`,
+    printer.line(
+      `This training is already active: attached to ${printer.strong(run.id)}${by} on ${run.instance}${process} (--rerun starts another)`,
     );
   } else if (attached === 'ended') {
-    reporter.line(
-      `This training has ended already: ${reporter.strong(run.id)}${by} on ${run.instance} (--rerun starts another)`,
+    printer.line(
+      `This training has ended already: ${printer.strong(run.id)}${by} on ${run.instance} (--rerun starts another)`,
     );
   } else {
-    reporter.line(
-      `Training ${reporter.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${process} as ${sanitizeForTerminal(run.user)}`,
+    printer.line(
+      `Training ${printer.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${process} as ${sanitizeForTerminal(run.user)}`,
     );
   }
   const { paths } = session.configuration.train.checkpoints;
   if (attached === false && paths.length > 0) {
     const places = ['NX_EC2_CHECKPOINT_DIR', ...paths.map(({ path }) => sanitizeForTerminal(path))].join(', ');
-    reporter.line(`Checkpoints are saved while it runs from ${places}`);
+    printer.line(`Checkpoints are saved while it runs from ${places}`);
   }
-  if (run.queue) reporter.line(describeQueue(run.queue));
+  if (run.queue) printer.line(describeQueue(run.queue));
   if (attached !== 'ended' && followed) {
     const { train } = session.configuration;
-    reporter.line(
+    printer.line(
       !followed.own
         ? 'Ctrl+C leaves it running; come back with the same command'
         : train.onInterrupt === 'stop'
           ? 'Ctrl+C stops it'
-          : `Ctrl+C leaves it running${reporter.isPseudoTerminal ? '' : ' (twice stops it)'}; come back with the same command, stop it with ${followed.cancel}`,
+          : `Ctrl+C leaves it running${printer.isPseudoTerminal ? '' : ' (twice stops it)'}; come back with the same command, stop it with ${followed.cancel}`,
     );
   }
   if (run.user === 'root')
-    reporter.detail('It runs as root: no login user was found on the instance; "user" names one.');
+    printer.detail('It runs as root: no login user was found on the instance; "user" names one.');
 }

@@ -22,12 +22,12 @@ export async function endInterrupted(
   own: string | null,
   signal: AbortSignal,
 ): Promise<ManagedInstance | null> {
-  const { aws, reporter } = session;
+  const { aws, printer } = session;
   if (!isResourceId('instance', run.instance)) return null;
   const claim = run.instance === own ? await sessionClaim(session, ['store']) : await runClaim(session, run.id);
   try {
     const instance = await managedInstance(aws, run.instance, claim, { signal });
-    if (instance) await takeDown(aws, { instance, how: 'terminate' }, reporter, signal);
+    if (instance) await takeDown(aws, { instance, how: 'terminate' }, printer, signal);
     return instance;
   } catch (error) {
     if (!isRefusal(error)) throw error;

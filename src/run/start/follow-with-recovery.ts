@@ -39,9 +39,9 @@ export async function followWithRecovery(
     ]);
     if (!recovery || !isResumable(ended)) return ended;
     const since = steadyNow();
-    const { reporter } = session;
+    const { printer } = session;
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
-    reporter.line(
+    printer.line(
       `${at}: the spot instance ${ended.instance} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}; ` +
         `${describeSaved(ended)}. Resuming ${ended.id} on another instance.`,
     );
@@ -55,7 +55,7 @@ export async function followWithRecovery(
       throw signal.aborted ? error : withRetryHint(error, ended.id);
     }
     onAgain?.(launched.run);
-    reporter.line(
+    printer.line(
       `Attempt ${launched.run.attempt} of ${ended.id} on ${launched.run.instance}, ${formatDuration(steadyNow() - since)} later`,
     );
   }

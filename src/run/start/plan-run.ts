@@ -121,7 +121,7 @@ class TrainingPlan implements PlannedRun {
   async part(session: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart> {
     const { configuration, workspaceRoot, options, env } = this.of;
     const { train } = configuration;
-    session.reporter.detail(this.environment);
+    session.printer.detail(this.environment);
     const id = next?.id ?? this.id;
     const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
     const [store, caller, git, signer] = await Promise.all([
@@ -165,11 +165,11 @@ function environmentOf({ projectRoot, train }: Configuration, { files }: Scanned
 }
 
 /** What a run's record is signed with. Says where this machine alone can verify it. */
-async function signingKeys({ store, keys, reporter }: RunContext, run: string): Promise<RunKeys> {
+async function signingKeys({ store, keys, printer }: RunContext, run: string): Promise<RunKeys> {
   const { keys: signer, local } = await store.signingKeys.forStart({ keys, run });
   if (local) {
     const reason = [local.what, local.aws && `${local.aws.code}: ${local.aws.message}`].filter(Boolean).join(' ');
-    reporter.warn(
+    printer.warn(
       sanitizeForTerminal(
         `Only this machine can verify the record of ${run}: other machines show the run as unverified, and the same training started there does not find it. ` +
           `The secret of the store is not available: ${reason} The CallerPolicy of nx g nx-ec2:aws-setup allows ssm:GetParameter and ssm:PutParameter on it.`,

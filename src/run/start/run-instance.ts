@@ -38,9 +38,9 @@ export async function ensureProjectInstance(
   signal: AbortSignal,
   onUp?: (instance: EnsuredInstance) => void,
 ): Promise<EnsuredInstance> {
-  const { aws, store, keys, reporter, configuration } = session;
+  const { aws, store, keys, printer, configuration } = session;
   const { prefix, pricePerHour, remoteRoot: root, instance } = configuration;
-  const options = { aws, store, keys, prefix, pricePerHour, root, reporter, signal, launchSpec, ...purpose };
+  const options = { aws, store, keys, prefix, pricePerHour, root, printer, signal, launchSpec, ...purpose };
   return ensureReady({ ...options, owner: await session.owner() }, instance.startupTimeout, onUp);
 }
 
@@ -78,15 +78,15 @@ export async function terminateUnused(
   why = 'which failed to start',
 ): Promise<void> {
   if (signal.aborted || instance.how !== 'launched') return;
-  const { aws, reporter } = session;
+  const { aws, printer } = session;
   const { id } = instance;
   try {
     const managed = await managedInstance(aws, id, await runClaim(session, run), { unseen: NEW_INSTANCE_LAG_MS });
     if (!managed) return;
-    reporter.line(`Terminating ${id}: it was launched for this training, ${why}.`);
-    await takeDown(aws, { instance: managed, how: 'terminate' }, reporter);
+    printer.line(`Terminating ${id}: it was launched for this training, ${why}.`);
+    await takeDown(aws, { instance: managed, how: 'terminate' }, printer);
   } catch (error) {
-    reporter.warn(`${id} could not be terminated: ${(error as Error).message}`);
+    printer.warn(`${id} could not be terminated: ${(error as Error).message}`);
   }
 }
 
@@ -102,7 +102,7 @@ export async function waitForShutdown(
   own: string | null,
   signal: AbortSignal,
 ): Promise<void> {
-  const { aws, reporter } = session;
+  const { aws, printer } = session;
   if (!isResourceId('instance', run.instance)) return;
   const instance = await describeInstance(aws, run.instance, signal);
   if (!instance || !isAlive(instance) || instance.tags[TAG.managed] !== 'true') return;
@@ -113,16 +113,16 @@ export async function waitForShutdown(
   const after = run.outcome === 'succeeded' ? finish.success : finish.failure;
   const down = `To terminate it now: ${nxRun(session.project, 'remote-down')}`;
   if (after === null)
-    return reporter.line(`${id} is kept: it shuts itself down at its idle timeout or maximum lifetime. ${down}`);
+    return printer.line(`${id} is kept: it shuts itself down at its idle timeout or maximum lifetime. ${down}`);
   const done = finish.shutdown === 'stop' ? 'stopped' : 'terminated';
-  if (after > 0) return reporter.line(`${id} is kept for ${formatDuration(after)} and then ${done}. ${down}`);
-  const waiting = new Waiting(reporter, `${id} is being ${done}`);
+  if (after > 0) return printer.line(`${id} is kept for ${formatDuration(after)} and then ${done}. ${down}`);
+  const waiting = new Waiting(printer, `${id} is being ${done}`);
   try {
     for (const until = steadyNow() + SHUTDOWN.timeout; steadyNow() < until; await sleep(SHUTDOWN_POLL_MS, signal)) {
       const now = await describeInstance(aws, id, signal);
-      if (!now || !isAlive(now) || now.state === 'stopped') return reporter.line(`${id} is ${now?.state ?? done}.`);
+      if (!now || !isAlive(now) || now.state === 'stopped') return printer.line(`${id} is ${now?.state ?? done}.`);
       const other = now.state === 'running' ? await otherRun(session, run) : null;
-      if (other) return reporter.line(`${id} is kept while ${other} is active on it.`);
+      if (other) return printer.line(`${id} is kept while ${other} is active on it.`);
     }
   } finally {
     waiting.end();
@@ -138,7 +138,7 @@ async function shutDown(
   how: 'terminate' | 'stop',
   signal: AbortSignal,
 ): Promise<void> {
-  const { aws, reporter } = session;
+  const { aws, printer } = session;
   const { instance: id } = run;
   try {
     // The caller's own is terminated whichever store it was launched for: this command has brought it up for the run.
@@ -146,7 +146,7 @@ async function shutDown(
     const instance = await managedInstance(aws, id, claim, { signal });
     if (!instance) return;
     if (await saysThatItGoesOn(session, run, signal)) {
-      reporter.warn(
+      printer.warn(
         `${id} was not touched: ${run.id} has ended according to the store, but is active according to the instance.`,
       );
       return;
@@ -155,14 +155,14 @@ async function shutDown(
     // One that does not answer is ended: it has not shut itself down either, and continues to cost money.
     const active = await runsOn(session, id, signal);
     const others = active === 'silent' ? [] : active.filter((other) => other !== run.id);
-    if (others.length) return reporter.line(`${id} is kept while ${sanitizeForTerminal(others[0])} is active on it.`);
-    reporter.warn(
+    if (others.length) return printer.line(`${id} is kept while ${sanitizeForTerminal(others[0])} is active on it.`);
+    printer.warn(
       `${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}; ${how === 'stop' ? 'stopping' : 'terminating'} it.`,
     );
-    await takeDown(aws, { instance, how }, reporter, signal);
+    await takeDown(aws, { instance, how }, printer, signal);
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    reporter.warn(`${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}. ${error.message}`);
+    printer.warn(`${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}. ${error.message}`);
   }
 }
 
@@ -172,7 +172,7 @@ async function saysThatItGoesOn(session: RunContext, run: RunRecord, signal: Abo
     return (await pollRun(session, run, run.log.size, signal)).run.outcome === null;
   } catch (error) {
     signal.throwIfAborted();
-    session.reporter.detail(`${run.instance} does not answer: ${(error as Error).message}`);
+    session.printer.detail(`${run.instance} does not answer: ${(error as Error).message}`);
     return false;
   }
 }

@@ -72,7 +72,7 @@ export async function launch(
         if (same.found) throw new SyncNotNeeded();
         if (!same.interrupted) return indexed({ ...part, knownFailed: same.known });
         const { id, instance, attempt, heartbeat } = same.interrupted;
-        session.reporter.line(`${id} was interrupted on ${instance}; resuming it (--rerun starts a new run).`);
+        session.printer.line(`${id} was interrupted on ${instance}; resuming it (--rerun starts a new run).`);
         await waitForLeaseExpiry(session, id, signal);
         return planned.part(session, session.tree, snapshot, { id, attempt: attempt + 1, heartbeat });
       },

@@ -22,7 +22,7 @@ export async function showStatus(
   { run, limit = 20, watch = false }: ShowStatusOptions,
   signal: AbortSignal,
 ): Promise<(RunStatus | UnverifiedRun)[]> {
-  const { reporter, project } = session;
+  const { printer, project } = session;
   // None of the runs would read as: there are no runs.
   if (!Number.isSafeInteger(limit) || limit < 1)
     throw new Problem('OPTION_INVALID', `--limit=${limit}: must be a whole number of at least 1.`);
@@ -31,7 +31,7 @@ export async function showStatus(
     const runs = run ? [await oneStatus(session, run, signal)] : await listStatus(session, limit, signal);
     const [first] = runs;
     const text = run && !('why' in first) ? describeRun(first) : tableOfRuns(runs, project);
-    if (text !== printed) reporter.line(printed ? `\n${text}` : text);
+    if (text !== printed) printer.line(printed ? `\n${text}` : text);
     printed = text;
     const isLive = runs.some((each) => !('why' in each) && (each.state !== 'ended' || awaitsReplacement(each)));
     if (!watch || !isLive) return runs;

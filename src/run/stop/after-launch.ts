@@ -29,7 +29,7 @@ interface AfterLaunch {
  * bucket can make a launch look new again and again, so the wait has a limit.
  */
 export async function instancesAfterLaunch(
-  { aws, store, keys, reporter, project }: RunContext,
+  { aws, store, keys, printer, project }: RunContext,
   owner: Owner,
   launchSpec: LaunchSpec,
   claim: Claim,
@@ -47,11 +47,11 @@ export async function instancesAfterLaunch(
     const isComplete = !isOpen || own.some(({ tags }) => tags[TAG.key] === key);
     const isOver = steadyNow() - began >= LAUNCH_WAIT.timeout;
     if (isComplete || isOver) {
-      await cancelOpenRequests(aws, key, claim, reporter);
+      await cancelOpenRequests(aws, key, claim, printer);
       return { own, changes: isComplete ? null : etags.size };
     }
     if (!etags.size)
-      reporter.line(
+      printer.line(
         `A launch for ${sanitizeForTerminal(project)} was recorded a moment ago; waiting up to ${formatDuration(LAUNCH_WAIT.timeout)} until EC2 lists its instance.`,
       );
     etags.add(launch!.etag);

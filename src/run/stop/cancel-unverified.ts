@@ -31,7 +31,7 @@ export async function cancelUnverified(
   force: boolean,
   signal: AbortSignal,
 ): Promise<{ run: RunState; already: boolean } | null> {
-  const { configuration, reporter } = session;
+  const { configuration, printer } = session;
   const found = await findRun(session, id, signal);
   if (!found) return null;
   if (found.caller !== (await session.caller()) && !force)
@@ -41,7 +41,7 @@ export async function cancelUnverified(
   const grace = configuration.train.gracePeriod;
   const { run: asked, already } = await requestStop(session, found, grace, signal);
   if (!already)
-    reporter.line(
+    printer.line(
       `The record of ${id} can't be verified or is missing. Asked ${found.instance} itself to stop the run; it has ${formatDuration(grace)} before it is killed.`,
     );
   const run = already ? asked : await waitForEnd(session, found, signal);
@@ -51,7 +51,7 @@ export async function cancelUnverified(
 
 /** Finds the run on an instance that has it; null if none has it. */
 async function findRun(session: RunContext, id: string, signal: AbortSignal): Promise<RunState | null> {
-  const { aws, configuration, reporter } = session;
+  const { aws, configuration, printer } = session;
   const named = await findInstances(aws, configuration.instances.filter(isThere)).catch(() => []);
   session.allow(named);
   const launched = await instancesOf(aws, id, signal);
@@ -61,7 +61,7 @@ async function findRun(session: RunContext, id: string, signal: AbortSignal): Pr
       return (await pollRun(session, { id, instance }, 0, signal)).run;
     } catch (error) {
       signal.throwIfAborted();
-      reporter.detail(`${instance} did not report the state of ${id}: ${(error as Error).message.split('\n')[0]}`);
+      printer.detail(`${instance} did not report the state of ${id}: ${(error as Error).message.split('\n')[0]}`);
     }
   }
   return null;

@@ -33,7 +33,7 @@ export async function cancelRun(
     return { run, already: true };
   });
   if (asked.already) return asked;
-  session.reporter.line(`Asked ${run.id} to stop; it has ${formatDuration(grace)} before it is killed.`);
+  session.printer.line(`Asked ${run.id} to stop; it has ${formatDuration(grace)} before it is killed.`);
   const ended = await followRun(session, asked.run, {
     signal,
     quiet: true,

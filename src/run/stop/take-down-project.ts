@@ -55,13 +55,13 @@ async function takeDownFound(
   claim: Claim,
   options: TakeDownOptions,
 ): Promise<string[]> {
-  const { aws, reporter, configuration, project } = session;
+  const { aws, printer, configuration, project } = session;
   const { stop, force, signal } = options;
   const isLaunched = 'launchSpec' in configuration.instance;
   const all = isLaunched ? await ownFleets(aws, owner, signal) : [];
   const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
   if (!found.length && !waiting.length) {
-    reporter.line(`${sanitizeForTerminal(project)} has no instance to terminate or stop.`);
+    printer.line(`${sanitizeForTerminal(project)} has no instance to terminate or stop.`);
     return [];
   }
   const spot = found.find(({ market }) => market === 'spot');
@@ -94,17 +94,17 @@ async function takeDownFound(
   const ended = await Promise.allSettled(
     downs.map((down, n) => {
       if (isLeft(n))
-        return reporter.warn(`${found[n].id} was not touched: its fleet could not be deleted and would replace it.`);
-      return down ? takeDown(aws, down, reporter, signal) : reporter.line(`${found[n].id} is terminated.`);
+        return printer.warn(`${found[n].id} was not touched: its fleet could not be deleted and would replace it.`);
+      return down ? takeDown(aws, down, printer, signal) : printer.line(`${found[n].id} is terminated.`);
     }),
   );
   const errors = [
     ...failed.values(),
     ...ended.flatMap((each) => (each.status === 'rejected' ? [each.reason as unknown] : [])),
   ];
-  for (const error of errors.slice(1)) reporter.warn((error as Error).message);
+  for (const error of errors.slice(1)) printer.warn((error as Error).message);
   if (errors.length) throw errors[0];
-  if (stop) for (const { id } of found) reporter.line(`${id}: ${await describeStopped(aws, id)}`);
+  if (stop) for (const { id } of found) printer.line(`${id}: ${await describeStopped(aws, id)}`);
   return found.map(({ id }) => id);
 }
 
@@ -187,9 +187,9 @@ async function endFleets(session: RunContext, found: InstanceInfo[], claim: Clai
 }
 
 async function endFleetOf(session: RunContext, { id, tags }: InstanceInfo, claim: Claim): Promise<void> {
-  const { aws, reporter } = session;
+  const { aws, printer } = session;
   if (tags[FLEET_ID] === undefined || tags[TAG.managed] !== 'true') return;
-  reporter.line(`${id} belongs to the fleet of ${sanitizeForTerminal(tags[TAG.run] ?? '?')}, which is deleted first.`);
+  printer.line(`${id} belongs to the fleet of ${sanitizeForTerminal(tags[TAG.run] ?? '?')}, which is deleted first.`);
   if (mismatch(tags, { ...claim, waived: [] }) === null) await endWaiting(session, tags[TAG.run] ?? '');
   // The fleet that EC2 says the instance is of, whatever other tags say: a colleague's, by --force, or one without a run.
   const { fleets, refused } = await managedFleets(aws, [tags[FLEET_ID]], claim);
@@ -199,20 +199,20 @@ async function endFleetOf(session: RunContext, { id, tags }: InstanceInfo, claim
 
 /** Deletes the fleet of a run. One that does not match the claim is named, and keeps nothing else from being ended. */
 async function endWaiting(session: RunContext, run: string): Promise<void> {
-  const { reporter } = session;
+  const { printer } = session;
   try {
-    if (await cancelBetween(session, run, false)) reporter.line(`The fleet of ${sanitizeForTerminal(run)} is deleted.`);
+    if (await cancelBetween(session, run, false)) printer.line(`The fleet of ${sanitizeForTerminal(run)} is deleted.`);
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    reporter.warn(error.message);
+    printer.warn(error.message);
   }
 }
 
 /** Those that were launched for the configured store; the others are named, unless --force means them too. */
-function ofStore({ reporter }: RunContext, found: InstanceInfo[], claim: Claim): InstanceInfo[] {
+function ofStore({ printer }: RunContext, found: InstanceInfo[], claim: Claim): InstanceInfo[] {
   return found.filter(({ id, tags }) => {
     if (mismatch(tags, claim)?.tag !== 'store') return true;
-    reporter.warn(
+    printer.warn(
       `${id} was not touched: it was launched for the store ${sanitizeForTerminal(tags[TAG.store] ?? '?')}. To terminate it too, add --force.`,
     );
     return false;

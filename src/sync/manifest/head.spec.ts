@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { RemoteFailure } from '../../command/remote';
 import type { Operation, SyncPart } from '../../command/plan';
-import { Reporter } from '../../report/reporter';
+import { Printer } from '../../report/printer';
 import { Recipes } from '../../snapshot/recipes';
 import type { Snapshot } from '../../snapshot/snapshot';
 import { PackIndex } from '../../store/packs/pack-index';
@@ -54,7 +54,7 @@ describe('the head of a tree', () => {
       store: at.store,
       keys: at.keys(),
       remote: remote as unknown as SyncContext['remote'],
-      reporter: new Reporter({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream }),
+      printer: new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream }),
       instances: ['i-1'],
       tree: 'tree',
       memory,

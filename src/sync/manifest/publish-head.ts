@@ -19,17 +19,17 @@ const REF_RENEWAL_MS = 24 * 3_600_000;
  * command fails, the next sync repairs it. Never rejects, and can't fail the sync.
  */
 export async function publishHead(context: SyncContext, instances: readonly string[], state: NewState): Promise<void> {
-  const { reporter, index } = context;
+  const { printer, index } = context;
   await Promise.all([
     tell(context, instances, state).catch((error: Error) =>
-      reporter.warn(
+      printer.warn(
         `could not record this sync in the store, so the next sync from another machine sends the full file list: ${error.message}`,
       ),
     ),
     index
       .publish()
       .catch((error: Error) =>
-        reporter.warn(
+        printer.warn(
           `could not publish the index of the uploaded packs, so other machines upload their content again: ${error.message}`,
         ),
       ),
@@ -60,11 +60,11 @@ export function cacheHeads(context: SyncContext, instances: readonly string[], s
 }
 
 /** Deletes objects that only the command needed. Never rejects. */
-export async function deleteTemporaries({ store, reporter }: SyncContext, leftovers: string[]): Promise<void> {
+export async function deleteTemporaries({ store, printer }: SyncContext, leftovers: string[]): Promise<void> {
   await store
     .delete(leftovers)
     .catch((error: Error) =>
-      reporter.warn(
+      printer.warn(
         `could not delete temporary objects of this sync from the store; "npx nx-ec2 store prune" will: ${error.message}`,
       ),
     );

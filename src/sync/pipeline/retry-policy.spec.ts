@@ -103,7 +103,7 @@ describe('a retry', () => {
     const progress = { ...warm, offered, scanned, failures: new Map(), leftovers: [], ...change } as SyncProgress;
     const forgotten: string[] = [];
     const context = {
-      reporter: { detail: () => undefined, line: () => undefined, warn: () => undefined },
+      printer: { detail: () => undefined, line: () => undefined, warn: () => undefined },
       store: { hasChecksum: async () => false },
       keys: { pack: (sha256: string) => sha256 },
       index: { forget: (packs: Set<string>) => forgotten.push(...packs) },

@@ -73,13 +73,11 @@ export async function applyRetry(
   action: RetryAction,
   error: unknown,
 ): Promise<void> {
-  const { reporter } = context;
+  const { printer } = context;
   const detail = error instanceof RemoteFailure ? error.detail : {};
   switch (action) {
     case 'everything':
-      reporter.detail(
-        `The instance lacks ${formatCount(Number(detail.count ?? 0), 'content')}; sending the full list.`,
-      );
+      printer.detail(`The instance lacks ${formatCount(Number(detail.count ?? 0), 'content')}; sending the full list.`);
       progress.base = null;
       return;
     case 'packs':
@@ -88,14 +86,14 @@ export async function applyRetry(
       return;
     case 'scan': {
       const paths = Array.isArray(detail.paths) ? detail.paths.map(String) : undefined;
-      reporter.line(
+      printer.line(
         `Files changed while they were sent${paths ? ` (${paths.slice(0, 3).map(sanitizeForTerminal).join(', ')})` : ''}; scanning again.`,
       );
       progress.scanned = await request.scan();
       return;
     }
     case 'fallback':
-      reporter.detail('The S3 server lacks conditional writes or checksums (HTTP 501); sending an archive.');
+      printer.detail('The S3 server lacks conditional writes or checksums (HTTP 501); sending an archive.');
       progress.transport = progress.transport.fallback!;
       return;
     case 'skip': {
@@ -114,11 +112,11 @@ export async function applyRetry(
 }
 
 /** Forgets those of the packs that are missing or do not match their names; all of them if each one seems right. */
-async function forgetPacks({ store, keys, index, reporter }: SyncContext, packs: Packs): Promise<void> {
+async function forgetPacks({ store, keys, index, printer }: SyncContext, packs: Packs): Promise<void> {
   const right = await Promise.all(packs.map(({ sha256, size }) => store.hasChecksum(keys.pack(sha256), sha256, size)));
   const wrong = packs.filter((_, number) => !right[number]);
   const forgotten = (wrong.length ? wrong : packs).map(({ sha256 }) => sha256);
-  reporter.warn(
+  printer.warn(
     wrong.length
       ? `${formatCount(wrong.length, 'pack')} in the store ${wrong.length === 1 ? 'is' : 'are'} missing or damaged (${forgotten[0]}); sending the contents again.`
       : `The packs in the store do not hold the expected contents; sending them again.`,

@@ -11,7 +11,7 @@ import type { SyncContext } from '../context';
 /** What contents are put into the store with, where no instance is there to ask for what it lacks. */
 export type StoreSnapshotContext = Pick<
   SyncContext,
-  'workspaceRoot' | 'store' | 'keys' | 'reporter' | 'index' | 'transferOptions' | 'signal'
+  'workspaceRoot' | 'store' | 'keys' | 'printer' | 'index' | 'transferOptions' | 'signal'
 >;
 
 export interface StoredSnapshotContents {
@@ -39,7 +39,7 @@ export async function storeSnapshot(context: StoreSnapshotContext, scan: Scan): 
       if (done) return done;
     } catch (error) {
       if (!(error instanceof FileMoved) || attempt === ATTEMPTS) throw error;
-      context.reporter.line('Files changed while they were sent; scanning again.');
+      context.printer.line('Files changed while they were sent; scanning again.');
       continue;
     }
     if (attempt === ATTEMPTS)
@@ -74,7 +74,7 @@ async function storeOnce(
     base.index
       .publish()
       .catch((error: Error) =>
-        base.reporter.warn(
+        base.printer.warn(
           `could not publish the index of the uploaded packs, so other machines upload their content again: ${error.message}`,
         ),
       ),

@@ -29,10 +29,10 @@ export const plainArchiveTransport: Transport = {
 
 async function deliver(context: SyncContext, { missing }: TransferRequest, checksums: boolean): Promise<Transfer> {
   if (missing.length === 0) return nothing();
-  const { store, keys, reporter, signal, workspaceRoot } = context;
+  const { store, keys, printer, signal, workspaceRoot } = context;
   const key = keys.archive(randomBytes(12).toString('hex'));
   const total = missing.reduce((sum, { size }) => sum + size + TAR_HEADER_BYTES, 0);
-  const progress = reporter.progress('Uploading', total);
+  const progress = printer.progress('Uploading', total);
   const hash = createHash('sha256');
   let read = 0;
   let size = 0;
@@ -75,7 +75,7 @@ async function deliver(context: SyncContext, { missing }: TransferRequest, check
   } finally {
     progress.end();
   }
-  reporter.detail(`Archive: ${formatSize(size)} for ${formatSize(total)} of files, s3://${store.bucket}/${key}`);
+  printer.detail(`Archive: ${formatSize(size)} for ${formatSize(total)} of files, s3://${store.bucket}/${key}`);
   const transfer = nothing();
   transfer.part.archive = { url: await store.presignGet(key), sha256: hash.digest('hex'), size };
   return { ...transfer, uploaded: () => size, leftovers: [key] };

@@ -50,7 +50,7 @@ export const packTransport: Transport = {
     let missing = unknown();
     if (total(missing) > MIN_ASKED_BYTES) {
       // Not being able to list costs an upload, not the sync.
-      await context.index.refresh().catch((error: Error) => context.reporter.detail(error.message.split('\n')[0]));
+      await context.index.refresh().catch((error: Error) => context.printer.detail(error.message.split('\n')[0]));
       missing = unknown();
     }
     const uploaded = await uploadChunks(context, missing);

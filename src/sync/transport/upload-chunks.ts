@@ -38,9 +38,9 @@ export interface Upload {
 export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promise<Upload> {
   const packs = new Map<string, PackName>();
   if (!pieces.length) return { packs, sent: Promise.resolve(), bytes: () => 0 };
-  const { reporter, signal, transferOptions } = context;
+  const { printer, signal, transferOptions } = context;
   const unique = [...new Map(pieces.map((piece) => [piece.chunk[0], piece])).values()];
-  const progress = reporter.progress('Uploading', total(unique));
+  const progress = printer.progress('Uploading', total(unique));
   let taken = 0;
   let stored = 0;
   const uploads = new PackUploads(context.store, context.keys, context.index, {
@@ -50,7 +50,7 @@ export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promi
       taken += chunks.reduce((sum, [, size]) => sum + size, 0);
     },
     onProgress: (bytes) => progress.update(bytes),
-    onWait: (why) => reporter.line(`Upload interrupted (${why}); trying again.`),
+    onWait: (why) => printer.line(`Upload interrupted (${why}); trying again.`),
   });
   const fast = () => uploads.rate > FAST_LINK_BYTES_PER_S;
   const writer = new PackWriter(() =>
@@ -91,9 +91,9 @@ export function total(pieces: readonly Piece[]): number {
   return pieces.reduce((sum, { chunk }) => sum + chunk[1], 0);
 }
 
-function report({ reporter }: SyncContext, replaced: string[]): void {
+function report({ printer }: SyncContext, replaced: string[]): void {
   if (!replaced.length) return;
-  reporter.warn(
+  printer.warn(
     `${formatCount(replaced.length, 'pack')} in the store did not match ${replaced.length === 1 ? 'its name and was' : 'their names and were'} replaced: ${replaced[0]}`,
   );
 }

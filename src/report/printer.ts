@@ -5,7 +5,7 @@ import { PastNx, writeToTerminal } from './past-nx';
 import { sanitizeForTerminal, printableJson, sanitize, sanitizeLines, TerminalText } from './terminal-text';
 import { shellWord } from './shell-words';
 
-export interface ReporterOptions {
+export interface PrinterOptions {
   verbose?: boolean;
   /** One machine-readable line on stdout at the end; everything for people goes to stderr. */
   json?: boolean;
@@ -46,7 +46,7 @@ const MARKS = new Map([
  * What the user sees. Everything printed by an executor goes through one of these, and is made safe to print here, whoever
  * wrote it: colours are its own, but for those of a log.
  */
-export class Reporter {
+export class Printer {
   private wasSilenced = false;
   private readonly out: NodeJS.WriteStream;
   private readonly stdout: NodeJS.WriteStream;
@@ -61,7 +61,7 @@ export class Reporter {
   /** After a signal, where Nx reads what this process prints and may show nothing of it. */
   private pastNx: PastNx | undefined;
 
-  constructor(private readonly options: ReporterOptions = {}) {
+  constructor(private readonly options: PrinterOptions = {}) {
     this.stdout = options.stdout ?? process.stdout;
     this.out = options.json ? (options.stderr ?? process.stderr) : this.stdout;
     this.now = options.now ?? Date.now;

@@ -2,7 +2,7 @@ import { PassThrough } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import fc from 'fast-check';
 import { outputFailure } from './output-stream';
-import { Reporter } from './reporter';
+import { Printer } from './printer';
 import { Screen } from './screen.fixture';
 
 function stream(isTTY: boolean) {
@@ -14,20 +14,20 @@ function stream(isTTY: boolean) {
   return { pieces, into: into as unknown as NodeJS.WriteStream };
 }
 
-function reporter(options: { tty?: boolean; plain?: boolean; json?: boolean; project?: string } = {}) {
+function printer(options: { tty?: boolean; plain?: boolean; json?: boolean; project?: string } = {}) {
   const stdout = stream(options.tty ?? false);
   const stderr = stream(options.tty ?? false);
   const clock = { now: 0 };
-  const it = new Reporter({ ...options, stdout: stdout.into, stderr: stderr.into, now: () => clock.now });
-  return { pieces: stdout.pieces, errors: stderr.pieces, clock, reporter: it };
+  const it = new Printer({ ...options, stdout: stdout.into, stderr: stderr.into, now: () => clock.now });
+  return { pieces: stdout.pieces, errors: stderr.pieces, clock, printer: it };
 }
 
-describe('Reporter', () => {
+describe('Printer', () => {
   it('prints a log line by line, however it arrives, and loses nothing', () => {
     const log = fc.array(fc.stringMatching(/^[a-z0-9 ]{0,30}$/), { minLength: 1 }).map((lines) => lines.join('\n'));
     fc.assert(
       fc.property(log, fc.array(fc.nat(20)), (text, cuts) => {
-        const { pieces, reporter: it } = reporter();
+        const { pieces, printer: it } = printer();
         let from = 0;
         for (const cut of cuts) it.log(Buffer.from(text.slice(from, (from += cut))));
         it.log(Buffer.from(text.slice(from)));
@@ -41,7 +41,7 @@ describe('Reporter', () => {
 
   it('prints the last line of a log that has no end, and what was cut within a character', () => {
     for (const tty of [true, false]) {
-      const { pieces, reporter: it } = reporter({ tty });
+      const { pieces, printer: it } = printer({ tty });
       it.log(Buffer.from('one\ntwo'));
       it.log(Buffer.from('é').subarray(0, 1));
       it.endLog();
@@ -50,19 +50,19 @@ describe('Reporter', () => {
     }
   });
 
-  it('listens once to a stream, however many reporters of a process print to it, and stops when the stream fails', () => {
+  it('listens once to a stream, however many printers of a process write to it, and stops when the stream fails', () => {
     const { into, pieces } = stream(false);
     const before = into.listenerCount('error');
-    const all = Array.from({ length: 12 }, () => new Reporter({ stdout: into }));
+    const all = Array.from({ length: 12 }, () => new Printer({ stdout: into }));
     expect(into.listenerCount('error')).toBe(before + 1);
     all[0].line('one');
     into.emit('error', Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
-    for (const each of [...all, new Reporter({ stdout: into })]) each.line('two');
+    for (const each of [...all, new Printer({ stdout: into })]) each.line('two');
     expect(pieces.join('')).toBe('one\n');
   });
 
   it('does not keep a line back that never ends', () => {
-    const { pieces, reporter: it } = reporter();
+    const { pieces, printer: it } = printer();
     it.log(Buffer.alloc(20_000, 'x'));
     expect(pieces.join('')).toHaveLength(20_000);
   });
@@ -72,17 +72,17 @@ describe('Reporter', () => {
     ["$&$'", "Start it: nx run '$&$'\\''':remote-up\n"],
     [undefined, 'Start it: nx run <project>:remote-up\n'],
   ])('names the project %s in commands', (project, expected) => {
-    const { pieces, reporter: it } = reporter({ project });
+    const { pieces, printer: it } = printer({ project });
     it.line('Start it: nx run <project>:remote-up');
     expect(pieces.join('')).toBe(expected);
   });
 
   it.each([true, false])('knows whether Nx gave it a pseudo-terminal: %s', (tty) => {
-    expect(reporter({ tty }).reporter.isPseudoTerminal).toBe(tty);
+    expect(printer({ tty }).printer.isPseudoTerminal).toBe(tty);
   });
 
   it('prints nothing more once it is silent', () => {
-    const { pieces, reporter: it } = reporter();
+    const { pieces, printer: it } = printer();
     it.silence();
     it.log(Buffer.from('late\n'));
     it.line('late');
@@ -104,7 +104,7 @@ describe('Reporter', () => {
     ])('on %s', (_name, options, environment, coloured) => {
       const { NO_COLOR: _no, FORCE_COLOR: _force, ...rest } = before;
       process.env = { ...rest, ...environment };
-      const { pieces, reporter: it } = reporter(options);
+      const { pieces, printer: it } = printer(options);
       it.warn(it.strong('x'));
       expect(pieces.join('').includes('\x1b[')).toBe(coloured);
       expect(stripVTControlCharacters(pieces.join(''))).toBe('warning: x\n');
@@ -114,7 +114,7 @@ describe('Reporter', () => {
   it('remembers why output was lost, but not that its reader has left', () => {
     const fails = (code: string) => {
       const into = new PassThrough() as unknown as NodeJS.WriteStream;
-      new Reporter({ stdout: into });
+      new Printer({ stdout: into });
       into.emit('error', Object.assign(new Error(`${code}: write`), { code }));
     };
     for (const code of ['EPIPE', 'EIO']) fails(code);
@@ -125,7 +125,7 @@ describe('Reporter', () => {
   });
 
   it('prints one line for machines on stdout with --json, and all else on stderr', () => {
-    const { pieces, errors, reporter: it } = reporter({ json: true });
+    const { pieces, errors, printer: it } = printer({ json: true });
     it.line('for people');
     it.log(Buffer.from('log\n{"a":1}\nhalf'));
     it.warn('careful');
@@ -135,14 +135,14 @@ describe('Reporter', () => {
   });
 
   it('prints no line for machines without --json', () => {
-    const { pieces, reporter: it } = reporter();
+    const { pieces, printer: it } = printer();
     it.result({ success: true });
     expect(pieces).toEqual([]);
   });
 
   const MB = 1024 * 1024;
   const drawn = (options: { tty?: boolean; plain?: boolean }) => {
-    const { pieces, clock, reporter: it } = reporter(options);
+    const { pieces, clock, printer: it } = printer(options);
     const progress = it.progress('Uploading', 100 * MB);
     for (let tenth = 0; tenth <= 100; tenth++) {
       clock.now = tenth * 100;
@@ -169,7 +169,7 @@ describe('Reporter', () => {
   });
 
   it('draws nothing for what is done within a second', () => {
-    const { pieces, clock, reporter: it } = reporter({ tty: true });
+    const { pieces, clock, printer: it } = printer({ tty: true });
     const progress = it.progress('Uploading', MB);
     clock.now = 900;
     progress.update(MB);
@@ -181,7 +181,7 @@ describe('Reporter', () => {
     const words = 'Interrupted. The tree on the instance is complete. Run the same command to continue.';
     const wrapped = [words.slice(0, 40), words.slice(40, 80), words.slice(80)];
     const beginUpload = () => {
-      const { pieces, clock, reporter: it } = reporter({ tty: true });
+      const { pieces, clock, printer: it } = printer({ tty: true });
       const progress = it.progress('Uploading', 100 * MB);
       const screen = new Screen(40);
       const show = () => {
@@ -197,15 +197,15 @@ describe('Reporter', () => {
     };
 
     it('a message is whole at Ctrl+C, and what the upload still reports does not draw over it', () => {
-      const { it: reporter, progress, show, move, screen } = beginUpload();
+      const { it: printer, progress, show, move, screen } = beginUpload();
       move(10);
       expect(move(20)[0]).toMatch(/^Uploading =/);
       screen.write('^C');
-      reporter.answer(undefined, words);
+      printer.answer(undefined, words);
       move(30);
       move(40);
       progress.end();
-      reporter.silence();
+      printer.silence();
       // What the shell prints next.
       show();
       screen.write('$ ');
@@ -213,13 +213,13 @@ describe('Reporter', () => {
     });
 
     it('a message and a log are whole, and the progress is drawn again below them', () => {
-      const { it: reporter, progress, show, move } = beginUpload();
+      const { it: printer, progress, show, move } = beginUpload();
       move(20);
-      reporter.warn(words);
+      printer.warn(words);
       const rows = [`warning: ${words}`.slice(0, 40), `warning: ${words}`.slice(40, 80), `warning: ${words}`.slice(80)];
       expect(show()).toEqual([...rows, '']);
       expect(move(30)).toEqual([...rows, expect.stringMatching(/^Uploading =/)]);
-      reporter.log(Buffer.from('step 1\n'));
+      printer.log(Buffer.from('step 1\n'));
       expect(show()).toEqual([...rows, 'step 1', '']);
       expect(move(40)).toEqual([...rows, 'step 1', expect.stringMatching(/^Uploading =/)]);
       progress.end();
@@ -227,9 +227,9 @@ describe('Reporter', () => {
     });
 
     it('another progress takes its place', () => {
-      const { it: reporter, progress, show, move } = beginUpload();
+      const { it: printer, progress, show, move } = beginUpload();
       move(20);
-      const other = reporter.progress('Fetching', MB);
+      const other = printer.progress('Fetching', MB);
       expect(move(30)).toEqual([expect.stringMatching(/^Uploading =/)]);
       other.update(MB / 2);
       expect(show()).toEqual([expect.stringMatching(/^Fetching =/)]);
