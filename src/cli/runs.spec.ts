@@ -51,7 +51,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
   /** As the instance would have recorded it. */
   const run = async (configuration: object, training: Record<string, number>, model: string, versions: string[]) => {
     const { snapshot } = await pipe.sync();
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     const id = newRunId(pipe.project, new Date());
     const part = sha256(model);
     const list = {
@@ -108,7 +108,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
     stdout.end();
     return { out: await out, error };
   };
-  const where = () => ({ project: pipe.project, bucket: 'bucket', prefix: pipe.session.configuration.prefix });
+  const where = () => ({ project: pipe.project, bucket: 'bucket', prefix: pipe.context.configuration.prefix });
 
   it('shows what differs, and nothing else', async () => {
     const { out, error } = await printed((printer) => diff(before.id, after.id, where(), printer));
@@ -211,7 +211,7 @@ describe('nx-ec2 runs diff and runs checkout', () => {
   });
 
   it('compares what it can where code or lists are gone', async () => {
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     await store.delete([keys.manifest(before.snapshot), `${keys.run(before.id)}artifacts.json`]);
     const { out, error } = await printed((printer) => diff(before.id, after.id, where(), printer));
     expect(error).toBeNull();

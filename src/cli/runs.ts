@@ -40,24 +40,24 @@ const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 };
 
 /** Lists the runs of a project. */
 export function runsList(options: RunsListOptions, printer = printerOf(options)) {
-  return withRuns(undefined, options, printer, async (session, signal) => {
+  return withRuns(undefined, options, printer, async (context, signal) => {
     const limit = wholeNumber('--limit', options.limit);
-    return { runs: await showStatus(session, { limit, watch: options.watch }, signal) };
+    return { runs: await showStatus(context, { limit, watch: options.watch }, signal) };
   });
 }
 
 /** Shows a run in full. */
 export function runsStatus(run: string, options: RunsStatusOptions, printer = printerOf(options)) {
-  return withRuns(run, options, printer, async (session, signal) => ({
-    runs: await showStatus(session, { run, watch: options.watch }, signal),
+  return withRuns(run, options, printer, async (context, signal) => ({
+    runs: await showStatus(context, { run, watch: options.watch }, signal),
   }));
 }
 
 /** Waits until a run has ended, without its log. The exit code of the process becomes that of the run. */
 export function runsWait(run: string | undefined, options: RunsOptions, printer = printerOf(options)) {
-  return withRuns(run, options, printer, async (session, signal) => {
-    const { record } = await resolveRun(session, run);
-    const ended = await followRun(session, record, { signal, quiet: true, onState: () => {}, onLog: () => {} });
+  return withRuns(run, options, printer, async (context, signal) => {
+    const { record } = await resolveRun(context, run);
+    const ended = await followRun(context, record, { signal, quiet: true, onState: () => {}, onLog: () => {} });
     return reportEnd(ended, printer);
   });
 }
@@ -65,9 +65,9 @@ export function runsWait(run: string | undefined, options: RunsOptions, printer 
 /** Shows the log of a run and follows it to its end. If the run has ended, its exit code becomes that of the process. */
 export function runsLogs(run: string | undefined, options: RunsLogsOptions, printer = printerOf(options)) {
   const { since, follow } = options;
-  return withRuns(run, options, printer, async (session, signal) => {
+  return withRuns(run, options, printer, async (context, signal) => {
     const tail = wholeNumber('--tail', options.tail);
-    const shown = await showLogs(session, { run, since, tail, follow }, signal);
+    const shown = await showLogs(context, { run, since, tail, follow }, signal);
     printer.endLog();
     return reportEnd(shown, printer);
   });
@@ -91,7 +91,7 @@ async function withRuns(
   run: string | undefined,
   { project, ...options }: RunsOptions,
   printer: Printer,
-  use: (session: RunContext, signal: AbortSignal) => Promise<object>,
+  use: (context: RunContext, signal: AbortSignal) => Promise<object>,
 ): Promise<void> {
   const controller = new AbortController();
   let interruptedBy: keyof typeof INTERRUPTED | undefined;
@@ -114,14 +114,14 @@ async function withRuns(
         target: 'remote-status',
         options: Object.fromEntries(given),
       });
-      const session = createRunContext(configuration, name, workspaceRoot, printer);
+      const context = createRunContext(configuration, name, workspaceRoot, printer);
       try {
-        return await use(session, controller.signal);
+        return await use(context, controller.signal);
       } catch (error) {
         if (interruptedBy === undefined) throw withOrigins(error, configuration.sources ?? []);
         throw new Problem('INTERRUPTED', 'Interrupted. The run was not stopped.');
       } finally {
-        session.close();
+        context.close();
       }
     });
   } catch (error) {

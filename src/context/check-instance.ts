@@ -4,7 +4,7 @@ import { describeInstance, type InstanceInfo } from '../instance/describe/descri
 import { mismatch } from '../instance/stop/claim';
 import { assertResourceId } from '../instance/stop/resource-id';
 import { Problem } from '../report/problem';
-import { sessionClaim } from './stop-claim';
+import { stopClaim } from './stop-claim';
 import type { RunContext } from './types';
 import { shellWord } from '../report/shell-words';
 
@@ -15,17 +15,17 @@ import { shellWord } from '../report/shell-words';
  * @throws Problem where it is none of these. One that EC2 does not know gets no commands anyway.
  */
 export async function checkInstance(
-  session: Pick<RunContext, 'aws' | 'configuration' | 'owner' | 'workspaceRoot'>,
+  context: Pick<RunContext, 'aws' | 'configuration' | 'owner' | 'workspaceRoot'>,
   id: string,
 ): Promise<void> {
-  const { aws, configuration, workspaceRoot } = session;
+  const { aws, configuration, workspaceRoot } = context;
   assertResourceId('instance', id);
   const named = configuration.instances.filter((name): name is NamedInstance => !('launchSpec' in name));
   if (named.some((name) => 'id' in name && name.id === id)) return;
   const found = await describeInstance(aws, id);
   if (!found) return;
   // A colleague's run is looked at and logged as one's own is: the owner does not count.
-  const managed = mismatch(found.tags, await sessionClaim(session, ['owner'])) === null;
+  const managed = mismatch(found.tags, await stopClaim(context, ['owner'])) === null;
   const allowed = enforceInstancePolicy({ ...found, managed }, workspaceRoot, process.env);
   if (managed || allowed || named.some((name) => isNamed(found, name))) return;
   throw new Problem(

@@ -11,9 +11,9 @@ import { launchTagged } from '../instance/stop/tagged.fixture';
 import { ACCOUNT } from '../local-aws/protocol/identity';
 import { startFixture, type Fixture } from '../local-aws/local-aws.fixture';
 import { Printer } from '../report/printer';
-import { sessionClaim } from './stop-claim';
+import { stopClaim } from './stop-claim';
 import { createRunContext, createInstanceContext } from './context';
-import type { Session } from './types';
+import type { InstanceContext } from './types';
 
 const KEY = `arn:aws:kms:eu-west-1:${ACCOUNT}:key/1234`;
 /** What an uploader adds to a form for the object `x`. */
@@ -22,10 +22,10 @@ const FORM_OF_X = {
   'x-amz-checksum-sha256': createHash('sha256').update('x').digest('base64'),
 };
 
-describe("a session on a company's bucket", () => {
+describe("a context on a company's bucket", () => {
   let at: Fixture;
   let workspace: string;
-  const sessions: Session[] = [];
+  const contexts: InstanceContext[] = [];
   const before = { ...process.env };
 
   const silent = () => new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream });
@@ -40,18 +40,18 @@ describe("a session on a company's bucket", () => {
       environment: {},
     });
   const open = async (options: Record<string, unknown>) => {
-    const session = await createInstanceContext(configurationOf(options), 'model', workspace, silent());
-    sessions.push(session);
-    return session;
+    const context = await createInstanceContext(configurationOf(options), 'model', workspace, silent());
+    contexts.push(context);
+    return context;
   };
 
   beforeAll(async () => {
     at = await startFixture();
-    workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-session-'));
+    workspace = mkdtempSync(join(tmpdir(), 'nx-ec2-context-'));
     Object.assign(process.env, at.aws.environment);
   });
   afterAll(async () => {
-    for (const session of sessions) session.close();
+    for (const context of contexts) context.close();
     process.env = before;
     await at.close();
     rmSync(workspace, { recursive: true });
@@ -63,9 +63,9 @@ describe("a session on a company's bucket", () => {
     expect((await own.get('a', 100))?.toString()).toBe('mine');
     await own.upload('b', Readable.from([Buffer.from('streamed')]));
 
-    const session = await open({ bucketOwner: '111111111111' });
-    const { store } = session;
-    await expect(session.preflight()).rejects.toThrow(/does not belong to account 111111111111/);
+    const context = await open({ bucketOwner: '111111111111' });
+    const { store } = context;
+    await expect(context.preflight()).rejects.toThrow(/does not belong to account 111111111111/);
     await expect(store.put('a', Buffer.from('stolen'))).rejects.toThrow('AccessDenied');
     await expect(store.upload('b', Readable.from([Buffer.from('stolen')]))).rejects.toThrow('AccessDenied');
     await expect(store.getWithETag('a', 100, { strict: true })).rejects.toThrow('AccessDenied');
@@ -96,7 +96,7 @@ describe("a session on a company's bucket", () => {
     let tags: Record<string, string>;
     beforeEach(async () => {
       const runs = createRunContext(configurationOf({ instance: machine }), 'model', workspace, silent());
-      const claim = await sessionClaim(runs);
+      const claim = await stopClaim(runs);
       runs.close();
       const { instance } = configurationOf({ instance: machine });
       if (!('launchSpec' in instance)) throw new Error('it is no launch spec');
@@ -132,8 +132,8 @@ describe("a session on a company's bucket", () => {
   });
 
   it('works as the role that is named', async () => {
-    const session = await open({ roleArn: `arn:aws:iam::${ACCOUNT}:role/trainer` });
-    await session.preflight();
-    expect(session.tree).not.toBe((await open({})).tree);
+    const context = await open({ roleArn: `arn:aws:iam::${ACCOUNT}:role/trainer` });
+    await context.preflight();
+    expect(context.tree).not.toBe((await open({})).tree);
   });
 });

@@ -17,9 +17,9 @@ import { Store } from '../store/store';
 import { machineState, stateDirectory } from '../workspace/state';
 import { treeId, workspaceIdentity } from '../workspace/identity';
 import { checkInstance } from './check-instance';
-import { sessionClaim } from './stop-claim';
+import { stopClaim } from './stop-claim';
 import type { Configuration } from '../config/settings/types';
-import type { RunContext, Session, RemoteTarget } from './types';
+import type { RunContext, InstanceContext, RemoteTarget } from './types';
 import type { TransferOptions } from '../sync/context';
 import { nxRun } from '../report/shell-words';
 
@@ -80,7 +80,7 @@ export function createRunContext(
 
 /**
  * Finds the instance and the tree that are meant; asks AWS only what it must to know them.
- * @param soon what is asked of the store as soon as the session is open, so that it is connected to by then.
+ * @param soon what is asked of the store as soon as the context exists, so that the connection is open by then.
  */
 export async function createInstanceContext(
   configuration: Configuration,
@@ -88,7 +88,7 @@ export async function createInstanceContext(
   workspaceRoot: string,
   printer: Printer,
   soon?: 'store',
-): Promise<Session> {
+): Promise<InstanceContext> {
   const runs = createRunContext(configuration, project, workspaceRoot, printer);
   const { aws } = runs;
   aws.connect('ssm');
@@ -124,7 +124,7 @@ export async function createInstanceContext(
         caller: arn,
         tree: configuration.sync.tree,
       }),
-      memory: stateDirectory(workspaceRoot),
+      stateDirectory: stateDirectory(workspaceRoot),
       ...createUploadContext(runs),
       caller: async () => arn || runs.caller(),
       preflight: (signal) => check.run(signal),
@@ -186,7 +186,7 @@ function resolveSelectors(
   return Promise.all(
     names.map(async (name) => {
       if (!('launchSpec' in name)) return name;
-      const claim = await sessionClaim(runs);
+      const claim = await stopClaim(runs);
       return findLaunched(runs.aws, specHash(claim.owner, name.launchSpec), claim);
     }),
   );
@@ -206,7 +206,10 @@ export function createUploadContext({
   keys,
   configuration,
   printer,
-}: Pick<RunContext, 'store' | 'keys' | 'configuration' | 'printer'>): Pick<Session, 'index' | 'transferOptions'> {
+}: Pick<RunContext, 'store' | 'keys' | 'configuration' | 'printer'>): Pick<
+  InstanceContext,
+  'index' | 'transferOptions'
+> {
   return {
     index: new PackIndex(store, keys, packFile(configuration), (text) => printer.warn(text)),
     transferOptions: transferOptions(configuration),

@@ -2,8 +2,8 @@ import type { Claim, Waivable } from '../instance/stop/claim';
 import type { RunClaim } from '../instance/stop/delete-fleet';
 import type { RunContext } from './types';
 
-/** What a resource must be for this session to stop or delete it. @param waived what the user forces. */
-export async function sessionClaim(
+/** What a resource must be for this command to stop or delete it. @param waived what the user forces. */
+export async function stopClaim(
   { configuration, owner }: Pick<RunContext, 'configuration' | 'owner'>,
   waived: readonly Waivable[] = [],
 ): Promise<Claim> {
@@ -12,9 +12,9 @@ export async function sessionClaim(
 
 /** The same, for what was launched for one run. */
 export async function runClaim(
-  session: Pick<RunContext, 'configuration' | 'owner'>,
+  context: Pick<RunContext, 'configuration' | 'owner'>,
   run: string,
   waived: readonly Waivable[] = [],
 ): Promise<RunClaim> {
-  return { ...(await sessionClaim(session, waived)), run };
+  return { ...(await stopClaim(context, waived)), run };
 }

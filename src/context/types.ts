@@ -28,14 +28,14 @@ export interface RunContext {
   close(): void;
 }
 
-/** Everything that one command of the user's works with: who, where, on what. */
-export interface Session extends RunContext, RemoteTarget {
+/** What one command works with: the caller, the project, and an instance. */
+export interface InstanceContext extends RunContext, RemoteTarget {
   /** The instance's id; with several, the first one's. */
   instance: string;
   instances: string[];
   tree: string;
   /** Where this machine remembers heads. */
-  memory: string;
+  stateDirectory: string;
   index: PackIndex;
   transferOptions: TransferOptions;
   /** Asks for everything that must hold, and throws what does not. */

@@ -5,7 +5,7 @@ import type { Check } from '../command/plan';
 import type { Configuration } from '../config/settings/types';
 import { createInstanceContext } from '../context/context';
 import { instanceEndpoints, storeAccess } from '../context/store-access';
-import type { Session } from '../context/types';
+import type { InstanceContext } from '../context/types';
 import { callerArn } from '../instance/describe/caller';
 import { isThere } from '../instance/describe/ownership';
 import { preflightChecks } from '../instance/ready/preflight';
@@ -178,9 +178,9 @@ class Doctor {
   private async checkInstance(probe: Probe, environment: ReturnType<typeof environmentTool> | null): Promise<void> {
     const { configuration, project, workspaceRoot, printer, signal } = this.options;
     const { findings, store, keys } = this;
-    let session: Session;
+    let context: InstanceContext;
     try {
-      session = await createInstanceContext(configuration, project, workspaceRoot, printer);
+      context = await createInstanceContext(configuration, project, workspaceRoot, printer);
     } catch (error) {
       await this.delete([probe.key]);
       if ((error as Problem).code !== 'INSTANCE_MISSING') throw error;
@@ -190,7 +190,7 @@ class Doctor {
     const uploaded = `${keys.doctor(this.id)}probe`;
     const run = `doctor-${this.id}`;
     try {
-      const { checks } = await session.remote.send<{ checks: Check[] }>(
+      const { checks } = await context.remote.send<{ checks: Check[] }>(
         {
           op: 'doctor',
           probe: {
@@ -199,7 +199,7 @@ class Doctor {
             post: await store.presignPost(keys.doctor(this.id)),
             objectKey: uploaded,
           },
-          store: await storeAccess(session, run, false),
+          store: await storeAccess(context, run, false),
           secret: {
             parameter: secretParameter(configuration.bucket, configuration.prefix),
             endpoint: instanceEndpoints().ssm,
@@ -210,12 +210,12 @@ class Doctor {
       );
       findings.add('run a command by SSM', true, `as ${await callerArn(this.aws)}`);
       findings.addChecks('instance', checks);
-      const opened = await checkSession(this.aws, session.instance, signal);
+      const opened = await checkSession(this.aws, context.instance, signal);
       findings.all.push({ where: 'here', ...opened.check, fix: findings.fix(opened.check.fix, opened.denied) });
     } catch (error) {
       findings.addFailure('run a command by SSM', error as Problem);
     } finally {
-      session.close();
+      context.close();
       await this.delete([probe.key, uploaded, `${keys.run(run)}probe`]);
     }
   }

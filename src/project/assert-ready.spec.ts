@@ -1,7 +1,7 @@
 import type { EnvironmentTool, ReadyReply } from '../command/plan';
 import { assertReady, assertVolume } from './assert-ready';
 import type { EnvironmentNeeds } from './environment-needs';
-import type { Session } from '../context/types';
+import type { InstanceContext } from '../context/types';
 
 const GB = 1024 ** 3;
 const UV: EnvironmentTool = { manager: 'uv', installer: 'auto', locked: true, packageIndex: null, packageIndexes: [] };
@@ -10,7 +10,7 @@ function needs(tool: Partial<EnvironmentTool>, least?: number, most = least): En
   return { tool: { ...UV, ...tool }, download: least === undefined ? null : { least: least * GB, most: most! * GB } };
 }
 
-function session(reply: Partial<ReadyReply>, env: Record<string, string> = {}) {
+function context(reply: Partial<ReadyReply>, env: Record<string, string> = {}) {
   const sent: unknown[] = [];
   const said: string[] = [];
   const send = (...words: unknown[]) => {
@@ -22,7 +22,7 @@ function session(reply: Partial<ReadyReply>, env: Record<string, string> = {}) {
     at: () => ({ remote: { send } }),
     printer: { warn: (text: string) => said.push(text) },
     configuration: { train: { env } },
-  } as unknown as Session;
+  } as unknown as InstanceContext;
   return { sent, said, whole };
 }
 
@@ -30,7 +30,7 @@ describe('what a training needs of its instances, before its files are sent', ()
   const missing = { tool: 'conda', why: 'not on the PATH of ubuntu', fix: 'conda: use an AMI that has it' };
 
   it('is the tool of its environment: each instance is asked, and the one that lacks it is named', async () => {
-    const { sent, whole } = session({ missing });
+    const { sent, whole } = context({ missing });
     await expect(assertReady(whole, needs({ manager: 'conda' }))).rejects.toMatchObject({
       code: 'TOOL_MISSING',
       message: expect.stringMatching(/^i-1 lacks conda: not on the PATH of ubuntu\.\n.*use an AMI that has it/),
@@ -49,13 +49,13 @@ describe('what a training needs of its instances, before its files are sent', ()
     ['not conda where the training has a path of its own', { manager: 'conda' }, { PATH: '/opt/conda/bin' }, 0],
     ['what it lacks whatever other variables there are', {}, { LR: '1' }, 2],
   ])('is %s', async (_, tool, env, commands) => {
-    const { sent, whole } = session({ missing: null }, env);
+    const { sent, whole } = context({ missing: null }, env);
     await assertReady(whole, needs(tool));
     expect(sent).toHaveLength(commands);
   });
 
   it('keeps an index, which may hold a password, out of the command', async () => {
-    const { sent, whole } = session({});
+    const { sent, whole } = context({});
     await assertReady(whole, needs({ packageIndex: 'https://u:p@i/simple' }));
     await assertReady(whole, needs({ manager: 'pip', installer: 'uv', packageIndexes: ['https://u:p@i/simple'] }));
     await assertReady(whole, needs({}));
@@ -64,12 +64,12 @@ describe('what a training needs of its instances, before its files are sent', ()
   });
 
   it('warns of a disk that the packages of the lock file would fill', async () => {
-    const full = session({ free: 8 * GB });
+    const full = context({ free: 8 * GB });
     await assertReady(full.whole, needs({}, 3));
     expect(full.said[0]).toBe(
       'i-1 has 8 GB free. The environment of uv.lock downloads 3 GB and takes about 9 GB, unless it was installed before. Free some space, or set "remoteRoot" to a larger volume.',
     );
-    const large = session({ free: 9 * GB });
+    const large = context({ free: 9 * GB });
     await assertReady(large.whole, needs({}, 3));
     expect(large.said).toEqual([]);
   });

@@ -6,7 +6,7 @@ import type { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatSize } from '../report/units';
 import { isConfidential, mayLackTool, type EnvironmentNeeds } from './environment-needs';
-import type { Session } from '../context/types';
+import type { InstanceContext } from '../context/types';
 
 /** Unpacked and compiled, packages take at least, and as measured, this multiple of what is downloaded. */
 const LEAST = 1.5;
@@ -19,7 +19,7 @@ const LARGE_BYTES = 1024 ** 3;
  * @throws Problem TOOL_MISSING
  */
 export async function assertReady(
-  { at, instances, printer, configuration }: Pick<Session, 'at' | 'instances' | 'printer' | 'configuration'>,
+  { at, instances, printer, configuration }: Pick<InstanceContext, 'at' | 'instances' | 'printer' | 'configuration'>,
   needs: EnvironmentNeeds | null,
   signal?: AbortSignal,
 ): Promise<void> {

@@ -10,11 +10,11 @@ import type { EnvironmentNeeds } from './environment-needs';
 import { describeLeftOut, warnLarge } from './describe-files';
 import { scanProject, type Scanned, type Workspace } from './scan-project';
 import { steadyNow } from '../system/moment';
-import type { Session } from '../context/types';
+import type { InstanceContext } from '../context/types';
 
 /** Brings the instance to the workspace's state, and starts a run or a watcher with the same command where one is given. */
 export async function push<R extends SyncReply>(
-  session: Session,
+  context: InstanceContext,
   workspace: Workspace,
   options: {
     signal?: AbortSignal;
@@ -27,12 +27,12 @@ export async function push<R extends SyncReply>(
     needs?: () => EnvironmentNeeds | null;
   } & Pick<SyncOptions, 'force' | 'run' | 'watch' | 'storeFirst'>,
 ): Promise<SyncResult<R>> {
-  const { printer, configuration } = session;
+  const { printer, configuration } = context;
   const started = steadyNow();
   let scanned = options.first;
   let planned = '';
   const result = await syncTree<R>(
-    { ...session, signal: options.signal },
+    { ...context, signal: options.signal },
     selectTransport(configuration.sync.transport),
     {
       scan: async () => {
@@ -42,8 +42,8 @@ export async function push<R extends SyncReply>(
         return now;
       },
       preflight: async () => {
-        await session.preflight(options.signal);
-        await assertReady(session, options.needs?.() ?? null, options.signal);
+        await context.preflight(options.signal);
+        await assertReady(context, options.needs?.() ?? null, options.signal);
       },
       onPlan: (snapshot, head, send) => {
         if (planned === `${snapshot.id} ${head?.id}`) return;
@@ -57,12 +57,12 @@ export async function push<R extends SyncReply>(
       onSend: options.onSend,
     },
   );
-  describeSync(session, result, steadyNow() - started);
+  describeSync(context, result, steadyNow() - started);
   return result;
 }
 
-function describeSync<R extends SyncReply>(session: Session, result: SyncResult<R>, ms: number): void {
-  const { printer } = session;
+function describeSync<R extends SyncReply>(context: InstanceContext, result: SyncResult<R>, ms: number): void {
+  const { printer } = context;
   const { sent, snapshot } = result;
   const how = sent.uploaded ? `${formatSize(sent.uploaded)} uploaded` : 'nothing uploaded';
   const saved = sent.saved ? `, ${formatSize(sent.saved)} there already` : '';

@@ -27,7 +27,7 @@ describe('what a forged record names', () => {
   beforeAll(async () => {
     at = await startPipeline();
     pipe = await new Pipeline(at, 'store').open();
-    const owner = await pipe.session.owner();
+    const owner = await pipe.context.owner();
     ours = {
       [TAG.managed]: 'true',
       [TAG.workspace]: owner.workspace,
@@ -72,12 +72,12 @@ describe('what a forged record names', () => {
     beforeAll(async () => void (id = await launch(tags)));
 
     it('survives a success that was forged', async () => {
-      await waitForShutdown(pipe.session, endedNow({ instance: id }), null, signal);
+      await waitForShutdown(pipe.context, endedNow({ instance: id }), null, signal);
       expect(await state(id)).toBe('running');
     });
 
     it('survives an interruption that was forged, which says what is in the way', async () => {
-      const ended = endInterrupted(pipe.session, { id: RUN, instance: id }, null, signal);
+      const ended = endInterrupted(pipe.context, { id: RUN, instance: id }, null, signal);
       const error = (await ended.catch((reason: unknown) => reason)) as Problem;
       expect(error).toBeInstanceOf(Problem);
       expect(error.message).toMatch(new RegExp(`${id} was not touched: .*nx-ec2:.*The record of ${RUN} names it`, 's'));
@@ -89,25 +89,25 @@ describe('what a forged record names', () => {
   it('of another shape than an id is not asked EC2 about', async () => {
     const before = at.aws.requests.length;
     for (const instance of ['i-1;rm', '*', 'i-*', 'arn:aws:ec2:eu-west-1:1:instance/i-0123456789abcdef0']) {
-      await waitForShutdown(pipe.session, endedNow({ instance }), null, signal);
-      expect(await endInterrupted(pipe.session, { id: RUN, instance }, null, signal)).toBeNull();
+      await waitForShutdown(pipe.context, endedNow({ instance }), null, signal);
+      expect(await endInterrupted(pipe.context, { id: RUN, instance }, null, signal)).toBeNull();
     }
     expect(at.aws.requests.length).toBe(before);
   });
 
   it('and EC2 says is this very run’s, is ended', async () => {
     const [finished, interrupted] = [await launch(), await launch()];
-    await waitForShutdown(pipe.session, endedNow({ instance: finished }), null, signal);
+    await waitForShutdown(pipe.context, endedNow({ instance: finished }), null, signal);
     expect(await state(finished)).toBe('terminated');
-    await endInterrupted(pipe.session, { id: RUN, instance: interrupted }, null, signal);
+    await endInterrupted(pipe.context, { id: RUN, instance: interrupted }, null, signal);
     expect(await state(interrupted)).toBe('terminated');
   });
 
   it('was brought up by this command itself, which is ended whatever run it was launched for', async () => {
     const [reused, colleagues] = [await launch({ [TAG.run]: OTHER_RUN }), await launch({ [TAG.owner]: OTHER })];
-    await waitForShutdown(pipe.session, endedNow({ instance: reused }), reused, signal);
+    await waitForShutdown(pipe.context, endedNow({ instance: reused }), reused, signal);
     expect(await state(reused)).toBe('terminated');
-    await waitForShutdown(pipe.session, endedNow({ instance: colleagues }), colleagues, signal);
+    await waitForShutdown(pipe.context, endedNow({ instance: colleagues }), colleagues, signal);
     expect(await state(colleagues)).toBe('running');
   });
 
@@ -117,11 +117,11 @@ describe('what a forged record names', () => {
     const before = { ...box.tags };
     const { run } = await pipe.launch();
     Object.assign(box.tags, ours, { [TAG.run]: run.id });
-    await waitForShutdown(pipe.session, endedNow({ id: run.id, instance: box.id }), null, signal);
+    await waitForShutdown(pipe.context, endedNow({ id: run.id, instance: box.id }), null, signal);
     expect(pipe.said.at(-1)).toMatch(new RegExp(`${box.id} was not touched.*active according to the instance`));
     expect(await state(box.id)).toBe('running');
     box.tags = before;
-    await cancelRun(pipe.session, run, signal);
+    await cancelRun(pipe.context, run, signal);
   });
 
   describe('is a fleet', () => {
@@ -140,7 +140,7 @@ describe('what a forged record names', () => {
 
     it.each(foreign)('%s: it stays, with its template, and nothing is written', async (_, tags) => {
       const fleet = await fleetTagged(at, name, tagged(tags));
-      const error = (await cancelBetween(pipe.session, RUN, false).catch((reason: unknown) => reason)) as Problem;
+      const error = (await cancelBetween(pipe.context, RUN, false).catch((reason: unknown) => reason)) as Problem;
       expect(['NOT_MANAGED', 'NOT_OWNER', 'OTHER_RUN']).toContain(error.code);
       expect(at.aws.left()).toMatchObject({ fleets: [fleet], launchTemplates: [expect.any(String)] });
       expect(await stopped()).toBe(false);
@@ -149,7 +149,7 @@ describe('what a forged record names', () => {
     it('of a colleague: it goes where the user forces it, and another project’s stays', async () => {
       const fleet = await fleetTagged(at, name, tagged({ [TAG.owner]: OTHER }));
       const vision = await fleetTagged(at, 'other', tagged({ [TAG.project]: 'vision' }));
-      expect(await cancelBetween(pipe.session, RUN, true)).toBe(true);
+      expect(await cancelBetween(pipe.context, RUN, true)).toBe(true);
       expect(at.aws.left().fleets).toEqual([vision]);
       expect(fleet).not.toBe(vision);
       expect(await stopped()).toBe(true);
@@ -158,7 +158,7 @@ describe('what a forged record names', () => {
     it('of this run: it goes, and a colleague’s instance with the run’s tag stays', async () => {
       const colleagues = await launch({ [TAG.owner]: OTHER });
       await fleetTagged(at, name, ours);
-      expect(await cancelBetween(pipe.session, RUN, false)).toBe(true);
+      expect(await cancelBetween(pipe.context, RUN, false)).toBe(true);
       expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [] });
       expect(await state(colleagues)).toBe('running');
       expect(pipe.said.join('\n')).toMatch(
@@ -171,7 +171,7 @@ describe('what a forged record names', () => {
     /** As with a launch spec: no instance has been looked up. */
     let runs: RunContext;
     beforeAll(() => {
-      runs = createRunContext(pipe.session.configuration, pipe.project, pipe.workspace, pipe.session.printer);
+      runs = createRunContext(pipe.context.configuration, pipe.project, pipe.workspace, pipe.context.printer);
     });
     afterAll(() => runs.close());
 

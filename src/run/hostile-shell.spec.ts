@@ -53,7 +53,7 @@ describe('a shell of an instance that lies', () => {
       setRawMode: (on: boolean) => void raw.push(on),
     });
     const on = { stdin, stdout: new PassThrough().resume() } as unknown as Terminal;
-    const result = await openShell(pipeline.session, command, new AbortController().signal, on).catch(
+    const result = await openShell(pipeline.context, command, new AbortController().signal, on).catch(
       (error: { code: string; message: string }) => `${error.code}: ${error.message.split('\n')[0]}`,
     );
     // The terminal is as it was.

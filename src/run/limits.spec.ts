@@ -31,7 +31,7 @@ describe('limits', () => {
   beforeEach(() => at.empty());
   const put = (key: string, bytes: Buffer) => at.store.put(key, bytes);
   const large = (size: number) => Buffer.alloc(size + 1, ' ');
-  const session = () => ({ store: at.store, keys: at.keys() }) as unknown as RunContext;
+  const context = () => ({ store: at.store, keys: at.keys() }) as unknown as RunContext;
 
   it('of the store: no more is read than is asked for, and the error names the object, its size and the limit', async () => {
     await put('a', large(10));
@@ -134,7 +134,7 @@ describe('limits', () => {
       await readHead({ store: at.store, keys: at.keys(), tree: 'tree' } as unknown as SyncContext, 'i-1'),
     ).toBeNull();
     await put(at.keys().key('k'), large(64 * 1024));
-    expect(await findDuplicateRun(session(), 'k')).toEqual({ found: null, known: null });
+    expect(await findDuplicateRun(context(), 'k')).toEqual({ found: null, known: null });
     await put(at.keys().pendingDeletes, large(64 * MB));
     expect(await readPendingDeletes(at.store, at.keys().pendingDeletes)).toMatchObject({
       damaged: true,
@@ -173,7 +173,7 @@ describe('limits', () => {
   it("of an instance's words: a piece of a log, and a watcher's message", () => {
     const piece = { offset: 0, length: 5, size: 5, data: bomb.toString('base64') };
     expect(() => inflated(piece)).toThrow(expect.objectContaining({ code: 'REPLY_INVALID' }));
-    const by = { session: 's', key: randomBytes(32) };
+    const by = { watchId: 's', key: randomBytes(32) };
     const message = seal(by, 'ack', 1, { text: ' '.repeat(2 * MB) });
     expect(() => unseal(by, 'ack', 1, message)).toThrow('it holds more than 1,048,576 inflated bytes');
   });

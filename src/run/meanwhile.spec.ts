@@ -56,7 +56,7 @@ describe('what is changed here while a success is collected', () => {
       pipe.write('model/results.csv', 'an edit');
       pipe.write('model/new.csv', 'a new file');
     });
-    const { heldBack } = await collectArtifacts(pipe.session, run);
+    const { heldBack } = await collectArtifacts(pipe.context, run);
     expect(heldBack).toEqual(['new.csv', 'results.csv'].map((path) => ({ path, why: WHY })));
     expect([read('results.csv'), read('new.csv')]).toEqual(['an edit', 'a new file']);
     expect(pipe.said.join('\n')).toContain(`results.csv: ${WHY}`);
@@ -67,7 +67,7 @@ describe('what is changed here while a success is collected', () => {
     await pipe.open({ outputs: ['new.csv'] });
     const run = await train();
     whileFetching(() => pipe.write('model/new.csv', 'of the run'));
-    expect(await collectArtifacts(pipe.session, run)).toMatchObject({ heldBack: [] });
+    expect(await collectArtifacts(pipe.context, run)).toMatchObject({ heldBack: [] });
   });
 
   it('is refused where it is a link in the place of a directory', async () => {
@@ -77,7 +77,7 @@ describe('what is changed here while a success is collected', () => {
     const outside = join(pipe.memory, 'outside');
     mkdirSync(outside);
     whileFetching(() => symlinkSync(outside, join(pipe.workspace, 'model/out')));
-    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
+    await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
     expect(listed(outside)).toEqual([]);
   });
 });

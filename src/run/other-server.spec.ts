@@ -39,7 +39,7 @@ describe.each(LACKS)('a training on an S3 server that lacks %s', (_, headers) =>
     const { run: record, log } = await pipe.follow(run);
     expect([record.state, record.outcome]).toEqual(['ended', 'succeeded']);
     expect(String(log)).toContain('trained');
-    const { directory } = await collectArtifacts(pipe.session, record);
+    const { directory } = await collectArtifacts(pipe.context, record);
     expect(readFileSync(join(pipe.workspace, directory, 'model.bin'), 'utf8')).toBe('model');
   });
 
@@ -72,12 +72,12 @@ describe('an S3 server without conditional writes', () => {
     'is sent no write in place of one that replaces %s',
     async (etag) => {
       pipe = await new Pipeline(at, 'auto').open();
-      await expect(pipe.session.store.compareAndSwap('key', Buffer.from('body'), etag)).rejects.toMatchObject({
+      await expect(pipe.context.store.compareAndSwap('key', Buffer.from('body'), etag)).rejects.toMatchObject({
         code: 'CONDITIONAL_WRITES',
         what: expect.stringMatching(/does not implement conditional writes/),
         next: expect.stringMatching(/Launching an instance .*Set "instance" to one that exists/),
       });
-      expect(await pipe.session.store.get('key', 10)).toBeNull();
+      expect(await pipe.context.store.get('key', 10)).toBeNull();
     },
   );
 

@@ -22,7 +22,7 @@ import type { Scanned, Workspace } from '../project/scan-project';
 import { createRunContext, createInstanceContext } from '../context/context';
 import { planRun, type NextAttempt, type PlannedRun, type PlanRunOptions } from './start/plan-run';
 import type { Configuration } from '../config/settings/types';
-import type { Session } from '../context/types';
+import type { InstanceContext } from '../context/types';
 import type { LocalAwsOptions } from '../local-aws/types';
 
 /** Every file and link below a directory, relative to it, sorted. */
@@ -63,7 +63,7 @@ export class Pipeline {
   readonly said: string[] = [];
   /** What was shown of logs. */
   readonly logged: Buffer[] = [];
-  session!: Session;
+  context!: InstanceContext;
 
   constructor(
     readonly at: Fixture,
@@ -75,10 +75,10 @@ export class Pipeline {
     options: Record<string, unknown> = {},
     target: 'remote-train' | 'remote-sync' = 'remote-train',
   ): Promise<this> {
-    this.session?.close();
+    this.context?.close();
     process.env.NX_EC2_CACHE_DIRECTORY = this.memory;
     const configuration = this.configuration(options, target);
-    this.session = await createInstanceContext(configuration, this.project, this.workspace, this.printer());
+    this.context = await createInstanceContext(configuration, this.project, this.workspace, this.printer());
     return this;
   }
 
@@ -148,7 +148,7 @@ export class Pipeline {
 
   /** Makes a run's record this old, ms, without waiting. */
   age(run: string, ms: number): void {
-    const key = `${this.session.keys.run(run)}record.json`;
+    const key = `${this.context.keys.run(run)}record.json`;
     const file = join(this.at.directory, 's3/bucket', `${hash('sha256', key)}.json`);
     const object = JSON.parse(readFileSync(file, 'utf8')) as StoredObject;
     writeFileSync(file, JSON.stringify({ ...object, modified: object.modified - ms }));
@@ -156,7 +156,7 @@ export class Pipeline {
   }
 
   close(): void {
-    this.session.close();
+    this.context.close();
     rmSync(this.workspace, { recursive: true, force: true });
     rmSync(this.memory, { recursive: true, force: true });
   }
@@ -177,13 +177,13 @@ export class Pipeline {
     return {
       scan: () =>
         scan({ workspaceRoot: this.workspace, paths: listed(this.workspace), cache: join(this.memory, 'scan') }),
-      preflight: () => this.session.preflight(),
+      preflight: () => this.context.preflight(),
       onPlan: () => undefined,
     };
   }
 
   async sync(more: Partial<SyncOptions> = {}) {
-    const done = await syncTree<TrainReply>(this.session, selectTransport(this.strategy), {
+    const done = await syncTree<TrainReply>(this.context, selectTransport(this.strategy), {
       ...this.syncOptions(),
       ...more,
     });
@@ -198,7 +198,7 @@ export class Pipeline {
       ...found,
       files: { paths: listed(this.workspace), leftOut: [], warnings: [] },
     } as unknown as Scanned;
-    const planned = await planRun(this.session.configuration, this.project, scanned, this.workspace, {
+    const planned = await planRun(this.context.configuration, this.project, scanned, this.workspace, {
       rerun: false,
       detached: false,
       restore: null,
@@ -212,7 +212,7 @@ export class Pipeline {
   async train(more: Partial<RunPart> = {}, options: Partial<PlanRunOptions> = {}): Promise<TrainReply> {
     const { planned } = await this.plan(options);
     const { reply } = await this.sync({
-      run: async (snapshot) => ({ ...(await planned.part(this.session, this.session.tree, snapshot)), ...more }),
+      run: async (snapshot) => ({ ...(await planned.part(this.context, this.context.tree, snapshot)), ...more }),
     });
     return reply;
   }
@@ -220,10 +220,10 @@ export class Pipeline {
   /** Starts it as the targets do: unless it is found. */
   async launch(options: Partial<PlanRunOptions> = {}, nextAttempt?: NextAttempt): Promise<Launched> {
     const { planned, scanned } = await this.plan(options);
-    const { session, workspace: workspaceRoot, project } = this;
-    const { configuration, printer } = session;
+    const { context, workspace: workspaceRoot, project } = this;
+    const { configuration, printer } = context;
     const workspace = { workspaceRoot, project, configuration, printer } as Workspace;
-    return launch(session, workspace, planned, {
+    return launch(context, workspace, planned, {
       signal: new AbortController().signal,
       scanned,
       rerun: options.rerun ?? false,
@@ -235,7 +235,7 @@ export class Pipeline {
   /** Follows a run to its end: its record, and its log. */
   async follow(run: RunFacts, more: Partial<FollowOptions> = {}): Promise<{ run: RunRecord; log: Buffer }> {
     const pieces: Buffer[] = [];
-    const record = await followRun(this.session, run, {
+    const record = await followRun(this.context, run, {
       onState: () => undefined,
       onLog: (data) => void pieces.push(data),
       ...more,

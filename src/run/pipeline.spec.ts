@@ -93,7 +93,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
         );
         const { run } = await pipe.follow((await pipe.train({ args })).run);
         expect(run.outcome).toBe('succeeded');
-        const { directory } = await collectArtifacts(pipe.session, run);
+        const { directory } = await collectArtifacts(pipe.context, run);
         const back = join(pipe.workspace, directory);
         expect(JSON.parse(readFileSync(join(back, 'arguments.json'), 'utf8'))).toEqual(args);
         expect(listed(join(back, 'data')).sort()).toEqual(each.map(({ path }) => path).sort());
@@ -136,7 +136,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       },
     });
     const controller = new AbortController();
-    const upload = pipe.session.store.upload('given-up', endless, {
+    const upload = pipe.context.store.upload('given-up', endless, {
       onProgress: () => controller.abort(),
       signal: controller.signal,
     });
@@ -159,7 +159,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
   it('sends again what changed while it was packed', async () => {
     pipe.write('model/a', 'before');
     let scans = 0;
-    const done = await syncTree<SyncReply>(pipe.session, selectTransport(strategy), {
+    const done = await syncTree<SyncReply>(pipe.context, selectTransport(strategy), {
       ...pipe.syncOptions(),
       scan: async () => {
         const scanned = await scan({ workspaceRoot: pipe.workspace, paths: ['model/a'] });
@@ -179,22 +179,22 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
         'child = subprocess.Popen(["sleep", "300"], start_new_session=True)\nprint(child.pid, flush=True)\ntime.sleep(300)\n',
     );
     const started = (await pipe.train({ gracePeriod: 1 })).run;
-    const { run, already } = await cancelRun(pipe.session, started, undefined);
+    const { run, already } = await cancelRun(pipe.context, started, undefined);
     expect([run.outcome, run.exitCode, already]).toEqual(['cancelled', 0, false]);
     const child = Number(readFileSync(join(run.directory, 'log'), 'utf8'));
     expect(() => process.kill(child, 0)).toThrow('ESRCH');
-    expect((await cancelRun(pipe.session, started, undefined)).already).toBe(true);
+    expect((await cancelRun(pipe.context, started, undefined)).already).toBe(true);
     // The same where its instance is gone, if its record says that it has ended.
     const gone = { ...run, instance: 'i-0fffffffffffffff0' };
-    expect(await cancelRun(pipe.session, gone, undefined)).toMatchObject({ run: { id: run.id }, already: true });
-    await expect(cancelRun(pipe.session, { ...gone, outcome: null }, undefined)).rejects.toThrow(gone.instance);
+    expect(await cancelRun(pipe.context, gone, undefined)).toMatchObject({ run: { id: run.id }, already: true });
+    await expect(cancelRun(pipe.context, { ...gone, outcome: null }, undefined)).rejects.toThrow(gone.instance);
   });
 
   it('refuses artifacts over the limit, names the largest, and brings none', async () => {
     await pipe.open({ maxArtifactSize: '1KB' });
     pipe.write('model/train.py', 'open("artifacts/big", "wb").write(b"x" * 5000)\n');
     const { run } = await pipe.follow((await pipe.train()).run);
-    await expect(collectArtifacts(pipe.session, run)).rejects.toThrow(/5000 bytes are more than the limit/);
+    await expect(collectArtifacts(pipe.context, run)).rejects.toThrow(/5000 bytes are more than the limit/);
     expect(listed(join(pipe.workspace, 'model'))).toEqual(['train.py']);
   });
 
@@ -216,7 +216,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     );
     await pipe.open({ downloadLimit: '100B' });
     const { run } = await pipe.follow((await pipe.train()).run);
-    const { heldBack } = await collectArtifacts(pipe.session, run);
+    const { heldBack } = await collectArtifacts(pipe.context, run);
     const names = (paths: string[]) => paths.map((path) => path.replace(/^artifacts\//, '')).sort();
     const long = 'n'.repeat(250);
     expect(names(heldBack.map(({ path }) => path))).toEqual(['.envrc', '.git/config', '.nx-ec2.json', long]);
@@ -229,7 +229,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       /training\.log was not written: the training created a directory of this name/,
     );
     // A second collection knows what the first brought.
-    await collectArtifacts(pipe.session, run);
+    await collectArtifacts(pipe.context, run);
     expect(listed(join(pipe.workspace, 'model'))).toEqual(
       expect.arrayContaining(['artifacts/model.bin', 'artifacts/metrics.json', 'train.py']),
     );
@@ -238,9 +238,9 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     rmSync(join(output, 'sub'), { recursive: true });
     pipe.write('model/artifacts/sub', 'mine');
     const before = listed(output);
-    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'ARTIFACT_BLOCKED' });
+    await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'ARTIFACT_BLOCKED' });
     expect(listed(output)).toEqual(before);
-    const { store } = pipe.session;
+    const { store } = pipe.context;
     const getVersion = store.getWithETag.bind(store);
     jest.spyOn(store, 'getWithETag').mockImplementation((...args) => {
       if (!lstatSync(output).isSymbolicLink()) {
@@ -249,19 +249,19 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       }
       return getVersion(...args);
     });
-    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
+    await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
     expect(listed(`${output}-moved`)).toEqual(before);
     jest.restoreAllMocks();
     rmSync(output);
     pipe.write('.git/config', 'broken [');
-    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'GIT_FAILED' });
+    await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'GIT_FAILED' });
   });
 
   it('says how to come below the limit that the instance refused artifacts for', async () => {
     pipe.write('model/train.py', '');
     const { run } = await pipe.follow((await pipe.train()).run);
     const failed = (limit: string, checkpoints: unknown[] = []) =>
-      collectArtifacts(pipe.session, {
+      collectArtifacts(pipe.context, {
         ...run,
         checkpoints: checkpoints as typeof run.checkpoints,
         artifacts: {
@@ -288,7 +288,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
       'import os\nfor n in range(40):\n    open("artifacts/%d" % n, "wb").write(os.urandom(50000))\n',
     );
     const { run } = await pipe.follow((await pipe.train()).run);
-    const all = await Promise.all([1, 2, 3].map(() => collectArtifacts(pipe.session, run)));
+    const all = await Promise.all([1, 2, 3].map(() => collectArtifacts(pipe.context, run)));
     expect(all.map(({ artifacts }) => artifacts.length)).toEqual([40, 40, 40]);
     for (const { path, sha256 } of all[0].artifacts) {
       const there = readFileSync(join(pipe.workspace, 'model', path));

@@ -169,13 +169,13 @@ describe('an unchanged script whose checkpoints are in its project', () => {
   /** Takes the instance of the run away as soon as a checkpoint of its first attempt is in the store. */
   async function interruptOnce(pipe: Pipeline, run: string): Promise<void> {
     for (;;) {
-      const { store, keys } = pipe.session;
+      const { store, keys } = pipe.context;
       const record = (await readRecord(store, keys, run))?.record;
       if (record?.state === 'ended') return;
       if (record && record.checkpoints.length > 0) break;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    at.aws.interrupt(pipe.session.instance, { noticeMs: 60_000 });
+    at.aws.interrupt(pipe.context.instance, { noticeMs: 60_000 });
   }
 
   async function train(name: string): Promise<void> {
@@ -184,9 +184,9 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     pipe.write('model/train.py', each.script);
     await pipe.openSpot({ ...options(each), storeAccess: 'role' });
     const launched = await pipe.launch();
-    describeStart(pipe.session, launched.run, launched.attached);
+    describeStart(pipe.context, launched.run, launched.attached);
     const interrupting = interruptOnce(pipe, launched.run.id);
-    ended[name] = await followWithRecovery(pipe.session, launched, {
+    ended[name] = await followWithRecovery(pipe.context, launched, {
       signal: new AbortController().signal,
       recovery: {
         continueRun: async (gone, next) => {
@@ -198,7 +198,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     });
     await interrupting;
     logs[name] = Buffer.concat(pipe.logged).toString();
-    await collectArtifacts(pipe.session, ended[name]);
+    await collectArtifacts(pipe.context, ended[name]);
   }
 
   it('resumes after a spot interruption with the result of an uninterrupted run, bit for bit', async () => {
@@ -218,7 +218,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
       'Checkpoints are saved while it runs from NX_EC2_CHECKPOINT_DIR, lightning_logs/**/checkpoints',
     );
     const shown = async (name: string) =>
-      describeRun(await oneStatus(pipes[name].session, ended[name].id, new AbortController().signal));
+      describeRun(await oneStatus(pipes[name].context, ended[name].id, new AbortController().signal));
     expect(await shown('nanogpt')).toMatch(/checkpoints +.*\.\/out\/ckpt\.pt \(/);
     expect(await shown('trainer')).toMatch(/checkpoints +.*\.\/output\/checkpoint-24 \(/);
     // What is no checkpoint there is an extra file, and a checkpoint is none.
@@ -229,7 +229,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
   });
 
   it('is pulled beside the artifacts', async () => {
-    const { store, keys } = pipes.nanogpt.session;
+    const { store, keys } = pipes.nanogpt.context;
     const files = await wantedCheckpoints(store, keys, ended.nanogpt, { checkpoints: 'last' } as PullSelection);
     const { n } = ended.nanogpt.checkpoints.at(-1)!;
     expect(files.map(({ path }) => path)).toEqual([`artifacts/checkpoints/${n}.project/out/ckpt.pt`]);
@@ -240,11 +240,11 @@ describe('an unchanged script whose checkpoints are in its project', () => {
     rmSync(join(pipe.workspace, 'model/out'), { recursive: true });
     pipe.write('model/train.py', NANOGPT.replace('STEPS = 24', 'STEPS = 32'));
     await pipe.open(options(CASES.nanogpt));
-    const restore = await resumePoint(pipe.session, ended.nanogpt.id, true);
+    const restore = await resumePoint(pipe.context, ended.nanogpt.id, true);
     const { run, log } = await pipe.follow((await pipe.launch({ restore })).run);
     expect(log.toString()).toContain('from step 24\n');
     expect(run).toMatchObject({ outcome: 'succeeded', restoredFrom: { run: ended.nanogpt.id, unit: './out/ckpt.pt' } });
-    await collectArtifacts(pipe.session, run);
+    await collectArtifacts(pipe.context, run);
     const whole = uninterrupted({
       ...CASES.nanogpt,
       script: readFileSync(join(pipe.workspace, 'model/train.py'), 'utf8'),
@@ -255,7 +255,7 @@ describe('an unchanged script whose checkpoints are in its project', () => {
   it('is not resumed by one whose paths do not name its checkpoint', async () => {
     const pipe = pipes.nanogpt;
     await pipe.open(options({ ...CASES.nanogpt, paths: ['elsewhere'] }));
-    const restore = await resumePoint(pipe.session, ended.nanogpt.id, true);
+    const restore = await resumePoint(pipe.context, ended.nanogpt.id, true);
     const { run } = await pipe.follow((await pipe.launch({ restore })).run);
     expect(run).toMatchObject({ outcome: 'setup-failed', failure: { code: 'RESTORE_FAILED' } });
     expect(run.failure!.message).toContain('./out/ckpt.pt, which no path of train.checkpoints.paths names');

@@ -120,7 +120,7 @@ describe('syncing by the store', () => {
     Object.assign(theirs, { project: pipe.project });
     await theirs.open();
     for (const path of listed(pipe.workspace)) theirs.write(path, readFileSync(join(pipe.workspace, path)));
-    theirs.session.tree = pipe.session.tree;
+    theirs.context.tree = pipe.context.tree;
     theirs.write('model/src/1.py', 'theirs');
     theirs.write('model/theirs', 'only theirs');
     await theirs.sync();

@@ -47,7 +47,7 @@ describe.each([
     expect(trees.map((tree) => listed(tree))).toEqual([['model/a'], ['model/b']]);
     expect(readFileSync(join(trees[0], 'model/a'), 'utf8')).toBe('edited');
     // What prune keeps of one, it keeps of the other.
-    const { store } = one.session;
+    const { store } = one.context;
     const limits = {
       olderThan: 14 * DAY,
       refsOlderThan: 90 * DAY,
@@ -66,27 +66,27 @@ describe.each([
   it('choose their own runs, and end nothing of the other', async () => {
     const first = await launched(one, FOREVER);
     const second = await launched(other, `${FOREVER}# the other\n`);
-    expect((await resolveRun(one.session, undefined)).record.id).toBe(first.id);
-    expect((await resolveRun(other.session, undefined)).record.id).toBe(second.id);
-    const seen = (await listStatus(one.session, 10, signal)).map(({ id }) => id).sort();
+    expect((await resolveRun(one.context, undefined)).record.id).toBe(first.id);
+    expect((await resolveRun(other.context, undefined)).record.id).toBe(second.id);
+    const seen = (await listStatus(one.context, 10, signal)).map(({ id }) => id).sort();
     expect(seen).toEqual(prefix ? [first.id] : [first.id, second.id].sort());
 
-    const mine = await resolveRun(other.session, undefined);
-    const { run } = await cancelRun(other.session, mine.record, signal);
+    const mine = await resolveRun(other.context, undefined);
+    const { run } = await cancelRun(other.context, mine.record, signal);
     expect([run.id, run.outcome]).toEqual([second.id, 'cancelled']);
-    const down = takeDownProject(other.session, await other.session.owner(), { stop: true, force: false });
+    const down = takeDownProject(other.context, await other.context.owner(), { stop: true, force: false });
     await expect(down).rejects.toMatchObject({ code: 'RUN_ACTIVE' });
-    const { instance } = one.session;
+    const { instance } = one.context;
     const { Reservations = [] } = await at.ec2.send(new DescribeInstancesCommand({ InstanceIds: [instance] }));
     expect(Reservations[0].Instances![0].State!.Name).toBe('running');
-    expect((await resolveRun(one.session, undefined)).record.state).toBe('running');
-    await cancelRun(one.session, first, signal);
+    expect((await resolveRun(one.context, undefined)).record.state).toBe('running');
+    await cancelRun(one.context, first, signal);
   });
 
   it('says that it has no run, where only the other has one', async () => {
     const run = await launched(one, 'print(1)\n');
     await one.follow(run);
-    await expect(resolveRun(other.session, undefined)).rejects.toMatchObject({
+    await expect(resolveRun(other.context, undefined)).rejects.toMatchObject({
       code: 'NO_RUN',
       message: expect.stringContaining('has no run of yours in this workspace'),
     });

@@ -92,8 +92,8 @@ export class StoreKeys {
   }
 
   /** The prefix of a watch's edits and acknowledgements; ends in a slash. */
-  watch(session: string): string {
-    return this.own(`watch/${session}/`);
+  watch(watchId: string): string {
+    return this.own(`watch/${watchId}/`);
   }
 
   probe(id: string): string {

@@ -3,7 +3,7 @@ import { deflateSync } from 'node:zlib';
 import { seal, unseal } from './message-signature';
 
 describe('seal', () => {
-  const by = { session: '0123456789abcdef', key: randomBytes(32) };
+  const by = { watchId: '0123456789abcdef', key: randomBytes(32) };
   const message = { v: 1, n: 3, ok: true };
   const sealed = seal(by, 'ack', 3, message);
 
@@ -11,7 +11,7 @@ describe('seal', () => {
     expect(unseal(by, 'ack', 3, sealed)).toEqual(message);
   });
 
-  it('is the HMAC of its kind, session, number and body, as docs/reference/formats.md has it', () => {
+  it('is the HMAC of its kind, watch id, number and body, as docs/reference/formats.md has it', () => {
     const body = deflateSync(JSON.stringify(message));
     const code = createHmac('sha256', by.key).update('ack 0123456789abcdef 3\n').update(body).digest();
     expect(sealed).toEqual(Buffer.concat([code, body]));
@@ -20,7 +20,7 @@ describe('seal', () => {
   it.each<[string, unknown]>([
     ['another number', unseal(by, 'ack', 4, sealed)],
     ['another kind', unseal(by, 'edit', 3, sealed)],
-    ['another session', unseal({ ...by, session: '0123456789abcdee' }, 'ack', 3, sealed)],
+    ['another watch', unseal({ ...by, watchId: '0123456789abcdee' }, 'ack', 3, sealed)],
     ['another key', unseal({ ...by, key: randomBytes(32) }, 'ack', 3, sealed)],
     ['nothing', unseal(by, 'ack', 3, Buffer.alloc(0))],
     ['zeros', unseal(by, 'ack', 3, Buffer.alloc(64))],

@@ -4,7 +4,7 @@ import { inflate } from '../system/bounded';
 
 /** Whose messages these are: docs/reference/formats.md, "watch". */
 export interface Seal {
-  session: string;
+  watchId: string;
   key: Buffer;
 }
 
@@ -18,7 +18,7 @@ export function seal(by: Seal, kind: 'edit' | 'ack', n: number, message: object)
   return Buffer.concat([code(by, kind, n, body), body]);
 }
 
-/** @returns null for what is not this very message of this very session. */
+/** @returns null for what is not this message of this watch. */
 export function unseal(by: Seal, kind: 'edit' | 'ack', n: number, bytes: Buffer): unknown {
   const body = bytes.subarray(SIGNATURE_BYTES);
   if (bytes.length < SIGNATURE_BYTES || !timingSafeEqual(bytes.subarray(0, SIGNATURE_BYTES), code(by, kind, n, body)))
@@ -26,6 +26,6 @@ export function unseal(by: Seal, kind: 'edit' | 'ack', n: number, bytes: Buffer)
   return JSON.parse(inflate(body, MAX_MESSAGE_BYTES).toString());
 }
 
-function code({ session, key }: Seal, kind: string, n: number, body: Buffer): Buffer {
-  return createHmac('sha256', key).update(`${kind} ${session} ${n}\n`).update(body).digest();
+function code({ watchId, key }: Seal, kind: string, n: number, body: Buffer): Buffer {
+  return createHmac('sha256', key).update(`${kind} ${watchId} ${n}\n`).update(body).digest();
 }

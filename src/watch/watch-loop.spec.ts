@@ -38,8 +38,8 @@ describe('a watch', () => {
     options: { pace?: Partial<WatchPace>; force?: boolean; list?: () => Promise<string[]>; of?: Pipeline } = {},
   ) => {
     const { of = pipe } = options;
-    const { session, workspace: workspaceRoot, project } = of;
-    const { configuration, printer } = session;
+    const { context, workspace: workspaceRoot, project } = of;
+    const { configuration, printer } = context;
     const projectGraph: Workspace['projectGraph'] = {
       nodes: { [project]: { name: project, type: 'app', data: { root: 'model' } } },
       dependencies: {},
@@ -53,7 +53,7 @@ describe('a watch', () => {
       onLoss: (why) => of.said.push(why),
     });
     const list = options.list ?? (async () => listed(workspaceRoot).filter((path) => !path.startsWith('.git/')));
-    const watch = new Watch(session, workspace, {
+    const watch = new Watch(context, workspace, {
       events,
       rescan: new Rescan(workspace, list),
       signal: controller.signal,
@@ -72,7 +72,7 @@ describe('a watch', () => {
       return over;
     };
     running.push({ stop });
-    const place = join(at.directory, 'instances', session.instance, 'root/trees', session.tree);
+    const place = join(at.directory, 'instances', context.instance, 'root/trees', context.tree);
     const watched = {
       watch,
       stop,
@@ -80,7 +80,7 @@ describe('a watch', () => {
       tree: join(place, 'files'),
       /** The process on the instance. */
       pid: () => (JSON.parse(readFileSync(join(place, 'watch'), 'utf8')) as { pid: number }).pid,
-      starts: () => of.said.filter((text) => text.startsWith('Synced') && text.includes(session.instance)).length,
+      starts: () => of.said.filter((text) => text.startsWith('Synced') && text.includes(context.instance)).length,
       /** Waits until the tree is what the workspace is. */
       inStep: () => until(() => same(workspaceRoot, watched.tree), saying(of.said)),
     };
@@ -169,11 +169,11 @@ describe('a watch', () => {
     const before = commands();
     const beginning = begin();
     await until(() =>
-      existsSync(join(at.directory, 'instances', pipe.session.instance, 'root/trees', pipe.session.tree)),
+      existsSync(join(at.directory, 'instances', pipe.context.instance, 'root/trees', pipe.context.tree)),
     );
     await running[0].stop();
     await expect(beginning).rejects.toThrow('stopped');
-    const place = join(at.directory, 'instances', pipe.session.instance, 'root/trees', pipe.session.tree, 'watch');
+    const place = join(at.directory, 'instances', pipe.context.instance, 'root/trees', pipe.context.tree, 'watch');
     await until(() => !isAlive((JSON.parse(readFileSync(place, 'utf8')) as { pid: number }).pid), saying(pipe.said));
     expect(commands()).toBe(before + 1);
   });
@@ -211,12 +211,12 @@ describe('a watch', () => {
     pipe.write('model/train.py', 'two');
     await inStep();
     const [edit] = requests('PUT', /\/watch\//);
-    const [, session] = /\/watch\/([0-9a-f]{16})\/1$/.exec(edit.path)!;
+    const [, context] = /\/watch\/([0-9a-f]{16})\/1$/.exec(edit.path)!;
     await until(() => said('Synced model/train.py'));
-    const key = `${prefix}${session}/2`;
+    const key = `${prefix}${context}/2`;
     const body = Buffer.from('whatever');
     const forged = Buffer.concat([
-      createHmac('sha256', Buffer.alloc(32)).update(`edit ${session} 2\n`).update(body).digest(),
+      createHmac('sha256', Buffer.alloc(32)).update(`edit ${context} 2\n`).update(body).digest(),
       body,
     ]);
     await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: key, Body: forged }));
@@ -227,7 +227,7 @@ describe('a watch', () => {
     const shown = () => pipe.said.filter((line) => line.startsWith('Synced model/train.py')).length;
     pipe.write('model/train.py', 'three');
     await until(() => requests('PUT', /\/2$/).length === 2);
-    const written = (await pipe.session.store.get(key, 2 ** 20))!;
+    const written = (await pipe.context.store.get(key, 2 ** 20))!;
     const { sync } = JSON.parse(inflateSync(written.subarray(32)).toString()) as Edit;
     const reply = {
       v: 1,
@@ -240,7 +240,7 @@ describe('a watch', () => {
       kept: null,
     };
     const lie = Buffer.concat([written.subarray(0, 32), deflateSync(JSON.stringify(reply))]);
-    await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: `${prefix}${session}/ack-2`, Body: lie }));
+    await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: `${prefix}${context}/ack-2`, Body: lie }));
     const read = () => requests('GET', /ack-2$/).filter(({ status }) => status === 200).length;
     await until(() => read() > 2);
     expect(shown()).toBe(1);
@@ -320,7 +320,7 @@ describe('a watch', () => {
     const other = await new Pipeline(at, 'auto').open({}, 'remote-sync');
     Object.assign(other, { project: pipe.project });
     await other.open({}, 'remote-sync');
-    Object.assign(other.session, { tree: pipe.session.tree });
+    Object.assign(other.context, { tree: pipe.context.tree });
     other.write('model/theirs.py', 'theirs');
     await other.sync();
     expect(listed(tree)).toEqual(['model/theirs.py']);
@@ -419,7 +419,7 @@ describe('a watch', () => {
     const other = await new Pipeline(at, 'auto').open({}, 'remote-sync');
     Object.assign(other, { project: pipe.project });
     await other.open({}, 'remote-sync');
-    Object.assign(other.session, { tree: pipe.session.tree });
+    Object.assign(other.context, { tree: pipe.context.tree });
     other.write('model/train.py', 'theirs');
     const second = await begin({ of: other });
     expect((await first.ended) as unknown).toMatchObject({ code: 'WATCH_SUPERSEDED' });

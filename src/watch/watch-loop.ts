@@ -15,7 +15,7 @@ import { push } from '../project/sync-project';
 import type { Rescan } from './rescan';
 import type { Workspace } from '../project/scan-project';
 import { WatchStats } from './watch-summary';
-import type { Session } from '../context/types';
+import type { InstanceContext } from '../context/types';
 import { FileMoved } from '../snapshot/file-moved';
 import type { SyncContext } from '../sync/context';
 
@@ -52,7 +52,7 @@ export interface WatchOptions {
  */
 export class Watch {
   readonly stats = new WatchStats();
-  private readonly context: SyncContext;
+  private readonly syncContext: SyncContext;
   private readonly pace: WatchPace;
   private watcher?: Watcher;
   /** One that a command is on its way to start. */
@@ -70,18 +70,18 @@ export class Watch {
   private sentAt = 0;
 
   constructor(
-    private readonly session: Session,
+    private readonly context: InstanceContext,
     private readonly workspace: Workspace,
     private readonly options: WatchOptions,
   ) {
-    this.context = { ...session, signal: options.signal };
+    this.syncContext = { ...context, signal: options.signal };
     this.pace = options.pace ?? WATCH_PACE;
   }
 
   async run(): Promise<never> {
     try {
       await this.start();
-      this.session.printer.line(`Watching. To stop: Ctrl+C`);
+      this.context.printer.line(`Watching. To stop: Ctrl+C`);
       for (;;) {
         const batch = await this.options.events.next(this.idle(), this.options.signal);
         this.pending = merge(this.pending, batch);
@@ -108,20 +108,20 @@ export class Watch {
 
   /** @param again when to look once more, if files were listed again. */
   private async syncChanges(batch: ChangeBatch, again: number): Promise<void> {
-    const { session, options, workspace } = this;
+    const { context, options, workspace } = this;
     this.pending = batch;
     this.againAt = Infinity;
     this.warnConfigChanged(batch);
     const { snapshot, recipes, relisted } = await options.rescan.after(batch);
     if (relisted) this.againAt = again;
     if (snapshot.id !== this.acknowledged!.id) {
-      const strategy = selectTransport(session.configuration.sync.transport);
+      const strategy = selectTransport(context.configuration.sync.transport);
       const of = { wanted: snapshot, acknowledged: this.acknowledged!, recipes, force: options.force ?? false };
-      const edit = await sendEdit(this.context, strategy, this.watcher!, of);
+      const edit = await sendEdit(this.syncContext, strategy, this.watcher!, of);
       this.acknowledged = snapshot;
       this.pendingManifest!.add(snapshot, recipes, edit.transfer);
       this.sentAt = performance.now();
-      this.stats.add(workspace.printer, session.instance, edit, performance.now() - batch.since);
+      this.stats.add(workspace.printer, context.instance, edit, performance.now() - batch.since);
     }
     this.pending = null;
   }
@@ -140,14 +140,14 @@ export class Watch {
   }
 
   private warnConfigChanged({ paths }: ChangeBatch): void {
-    const { configuration, printer } = this.session;
+    const { configuration, printer } = this.context;
     const file = posix.join(configuration.projectRoot, CONFIG_FILE);
     if (paths?.has(file)) printer.line(`${file} changed. Restart the watch to apply the change.`);
   }
 
   /** Does something, and what its failure asks for: nothing but the end of all ends a watch. */
   private async withRetry(work: () => Promise<void>): Promise<void> {
-    const { printer } = this.session;
+    const { printer } = this.context;
     try {
       await work();
       this.retry = FIRST_RETRY_MS;
@@ -176,24 +176,24 @@ export class Watch {
 
   /** The command that syncs and starts the watcher. */
   private async start(): Promise<void> {
-    const { session, workspace, options } = this;
-    const result = await push<WatchReply>(session, workspace, {
+    const { context, workspace, options } = this;
+    const result = await push<WatchReply>(context, workspace, {
       signal: options.signal,
       force: options.force,
       scan: () => options.rescan.after({ paths: null }),
-      watch: () => (this.starting = new Watcher(this.context, this.pace)).start(),
+      watch: () => (this.starting = new Watcher(this.syncContext, this.pace)).start(),
     });
     [this.watcher, this.starting] = [this.starting, undefined];
     this.acknowledged = result.snapshot;
-    this.pendingManifest = new PendingManifest(this.context, result.snapshot, result.settled);
+    this.pendingManifest = new PendingManifest(this.syncContext, result.snapshot, result.settled);
     this.sentAt = performance.now();
     this.pending = null;
-    session.printer.detail(`The watcher on ${session.instance} is PID ${result.reply.watch.pid}`);
+    context.printer.detail(`The watcher on ${context.instance} is PID ${result.reply.watch.pid}`);
   }
 
   private async startAgain(why: Error): Promise<void> {
-    const { session, options } = this;
-    const { printer, instance } = session;
+    const { context, options } = this;
+    const { printer, instance } = context;
     const gone = this.watcher!;
     this.watcher = undefined;
     void gone.tidy();
@@ -209,7 +209,7 @@ export class Watch {
     let said = '';
     for (let wait = FIRST_RETRY_MS; ; wait = Math.min(LONGEST_RETRY_MS, wait * 2)) {
       try {
-        await session.assertInstanceExists();
+        await context.assertInstanceExists();
         return await this.start();
       } catch (error) {
         const hopeless = error instanceof Problem && error.code === 'INSTANCE_GONE';

@@ -49,7 +49,7 @@ const LONGEST_RETRY_MS = 15_000;
 
 /** The process on the instance that takes edits, as seen from here. Each is started by a command of its own. */
 export class Watcher {
-  private readonly seal: Seal = { session: randomBytes(8).toString('hex'), key: randomBytes(32) };
+  private readonly seal: Seal = { watchId: randomBytes(8).toString('hex'), key: randomBytes(32) };
   private readonly prefix: string;
   private number = 0;
   /** The edit that was given up before it was acknowledged: the watcher may have taken it, or still waits for it. */
@@ -63,13 +63,13 @@ export class Watcher {
     private readonly context: Pick<SyncContext, 'store' | 'keys' | 'printer' | 'instances'>,
     private readonly pace: WatchPace = WATCH_PACE,
   ) {
-    this.prefix = context.keys.watch(this.seal.session);
+    this.prefix = context.keys.watch(this.seal.watchId);
   }
 
   /** What the command carries. */
   async start(): Promise<{ part: WatchPart; key: string }> {
     const part: WatchPart = {
-      watchId: this.seal.session,
+      watchId: this.seal.watchId,
       prefix: this.prefix,
       urls: [await this.context.store.presignGet(`${this.prefix}1`)],
       post: (await this.signForm())!,

@@ -10,7 +10,7 @@ import type { RunContext } from '../../context/types';
  * From now on a signal detaches from an active run, and says how to come back; a second one, or "onInterrupt": "stop", stops it.
  * @param own whether the caller has started it: a colleague's is only left.
  */
-export function detachOnInterrupt(target: Target, session: RunContext, run: RunFacts, own: boolean): void {
+export function detachOnInterrupt(target: Target, runContext: RunContext, run: RunFacts, own: boolean): void {
   const { context, configuration } = target;
   const { gracePeriod, onInterrupt } = configuration.train;
   target.onInterrupt(
@@ -23,7 +23,7 @@ export function detachOnInterrupt(target: Target, session: RunContext, run: RunF
       ? {
           immediate: onInterrupt === 'stop',
           say: `${run.id} is asked to stop.`,
-          stop: () => requestStop(session, run, gracePeriod),
+          stop: () => requestStop(runContext, run, gracePeriod),
         }
       : undefined,
   );

@@ -20,7 +20,7 @@ export default function remoteCancel(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-cancel', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
-    const session = createRunContext(configuration, project, context.root, printer);
+    const runContext = createRunContext(configuration, project, context.root, printer);
     const tell = (run: RunFacts, already: boolean) => {
       printer.line(
         already ? `${run.id} had ended already: it ${describeOutcome(run)}` : `${run.id} ${describeOutcome(run)}`,
@@ -29,11 +29,11 @@ export default function remoteCancel(
     };
     try {
       const force = options.force ?? false;
-      const found = await resolveRun(session, options.run).catch(async (error: unknown) => {
+      const found = await resolveRun(runContext, options.run).catch(async (error: unknown) => {
         if (!isRunId(options.run ?? '')) throw error;
-        if (await cancelUntold(session, options.run!, force, error)) return null;
+        if (await cancelUntold(runContext, options.run!, force, error)) return null;
         const isUntold = isUnreadable(error) || (error instanceof Problem && error.code === 'NO_RUN');
-        const cancelled = isUntold && (await cancelUnverified(session, options.run!, force, signal));
+        const cancelled = isUntold && (await cancelUnverified(runContext, options.run!, force, signal));
         if (!cancelled) throw error;
         return cancelled;
       });
@@ -43,17 +43,17 @@ export default function remoteCancel(
       }
       if (!('record' in found)) return tell(found.run, found.already);
       const { record } = found;
-      if (record.caller !== (await session.caller()) && !force) {
+      if (record.caller !== (await runContext.caller()) && !force) {
         throw new Problem('NOT_OWNER', `${record.id} is a run of ${sanitizeForTerminal(record.caller)}.`, {
           next: 'To stop it anyway, add --force.',
         });
       }
       target.onInterrupt(() => `Interrupted. ${record.id} is still being stopped.`);
-      const between = await cancelWithFleet(session, found, force);
-      const { run, already } = between ? { run: between, already: false } : await cancelRun(session, record, signal);
+      const between = await cancelWithFleet(runContext, found, force);
+      const { run, already } = between ? { run: between, already: false } : await cancelRun(runContext, record, signal);
       return tell(run, already);
     } finally {
-      session.close();
+      runContext.close();
     }
   });
 }

@@ -11,18 +11,18 @@ export default function remoteDown(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-down', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
-    const session = createRunContext(configuration, project, context.root, printer);
+    const runContext = createRunContext(configuration, project, context.root, printer);
     target.onInterrupt(
       () =>
         'Interrupted. EC2 continues what it was asked to do; run the same command to do the rest and to wait for it.',
     );
     try {
-      await session.aws.region();
+      await runContext.aws.region();
       const { stop = false, force = false } = options;
-      const instances = await takeDownProject(session, await session.owner(), { stop, force, signal });
+      const instances = await takeDownProject(runContext, await runContext.owner(), { stop, force, signal });
       return { instances, state: stop ? 'stopped' : 'terminated' };
     } finally {
-      session.close();
+      runContext.close();
     }
   });
 }

@@ -20,15 +20,15 @@ export default function remoteExec(
     if (command === undefined || !String(command).trim())
       throw new Problem('OPTION_MISSING', 'No command is given.', { next: 'Write: --command="nvidia-smi"' });
     const argv = Array.isArray(command) ? command.map(String) : splitCommand(String(command), '--command');
-    const session = await createInstanceContext(configuration, project, context.root, printer);
+    const instanceContext = await createInstanceContext(configuration, project, context.root, printer);
     try {
-      const run = options.run ? (await resolveRun(session, options.run)).record : null;
-      const done = await execute(session, run, argv, signal, (started) =>
+      const run = options.run ? (await resolveRun(instanceContext, options.run)).record : null;
+      const done = await execute(instanceContext, run, argv, signal, (started) =>
         target.onInterrupt(() => `Detached: the command continues on ${started.instance} as ${started.id}.`, {
           // It is a command in the foreground, as one's own.
           immediate: true,
           say: 'The command is asked to stop.',
-          stop: () => requestStop(session, started, configuration.train.gracePeriod),
+          stop: () => requestStop(instanceContext, started, configuration.train.gracePeriod),
         }),
       );
       if (done.outcome !== 'succeeded') {
@@ -42,7 +42,7 @@ export default function remoteExec(
       }
       return { instance: done.instance, exitCode: 0 };
     } finally {
-      session.close();
+      instanceContext.close();
     }
   });
 }

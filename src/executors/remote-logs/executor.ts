@@ -14,9 +14,9 @@ export default function remoteLogs(
   return runTarget('remote-logs', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
     target.onInterrupt(() => 'Interrupted. The run was not stopped.');
-    const session = createRunContext(configuration, project, context.root, printer);
+    const runContext = createRunContext(configuration, project, context.root, printer);
     try {
-      const run = await showLogs(session, options, signal);
+      const run = await showLogs(runContext, options, signal);
       if (run.outcome === null) {
         printer.detail(`${run.id} continues.`);
       } else {
@@ -26,7 +26,7 @@ export default function remoteLogs(
       }
       return { run: run.id, instance: run.instance, outcome: run.outcome, exitCode: run.exitCode };
     } finally {
-      session.close();
+      runContext.close();
     }
   });
 }

@@ -19,10 +19,10 @@ export default function remotePull(
     const root = join(context.root, projectRoot);
     const output = resolve(root, options.output ?? '.');
     target.onInterrupt(() => 'Interrupted. Run the same command to continue.');
-    const session = createRunContext(configuration, project, context.root, printer);
+    const runContext = createRunContext(configuration, project, context.root, printer);
     try {
-      const { record } = await resolveRun(session, options.run);
-      const pulled = await pullRun(session, record, {
+      const { record } = await resolveRun(runContext, options.run);
+      const pulled = await pullRun(runContext, record, {
         output,
         projectRoot,
         outputs,
@@ -34,7 +34,7 @@ export default function remotePull(
       });
       return { run: record.id, ...pulled };
     } finally {
-      session.close();
+      runContext.close();
     }
   });
 }

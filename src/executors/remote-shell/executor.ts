@@ -15,21 +15,21 @@ export default function remoteShell(
   return runTarget('remote-shell', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
     target.onInterrupt(() => 'The shell was closed.');
-    const session = await createInstanceContext(configuration, project, context.root, printer);
+    const instanceContext = await createInstanceContext(configuration, project, context.root, printer);
     try {
       const shell = shellCommand({
         root: configuration.remoteRoot ?? null,
         run: readRunOption(options.run, project) ?? null,
-        tree: session.tree,
+        tree: instanceContext.tree,
         project,
         projectRoot: configuration.projectRoot,
         user: configuration.user ?? null,
       });
-      const exitCode = await openShell(session, shell, signal);
+      const exitCode = await openShell(instanceContext, shell, signal);
       if (exitCode !== 0) throw new Problem('SHELL_FAILED', `The shell ended with exit code ${exitCode}.`);
-      return { instance: session.instance, exitCode };
+      return { instance: instanceContext.instance, exitCode };
     } finally {
-      session.close();
+      instanceContext.close();
     }
   });
 }

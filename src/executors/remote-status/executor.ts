@@ -12,11 +12,11 @@ export default function remoteStatus(
   return runTarget('remote-status', given, context, false, async (target, options) => {
     const { configuration, printer, project, signal } = target;
     target.onInterrupt(() => 'Interrupted. Nothing was changed.');
-    const session = createRunContext(configuration, project, context.root, printer);
+    const runContext = createRunContext(configuration, project, context.root, printer);
     try {
-      return { runs: await showStatus(session, options, signal) };
+      return { runs: await showStatus(runContext, options, signal) };
     } finally {
-      session.close();
+      runContext.close();
     }
   });
 }

@@ -12,8 +12,8 @@ export default function remoteSubmit(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-submit', given, context, false, async (target, options) => {
     const { printer } = target;
-    return startTraining(target, options, true, async (session, { run, attached, settled }) => {
-      describeStart(session, run, attached);
+    return startTraining(target, options, true, async (runContext, { run, attached, settled }) => {
+      describeStart(runContext, run, attached);
       printer.line(`  log:       ${targetCommand(context, 'remote-logs')} --run=${run.id}`);
       printer.line(`  status:    ${targetCommand(context, 'remote-status')} --run=${run.id}`);
       printer.line(`  files:     ${targetCommand(context, 'remote-pull')} --run=${run.id}`);

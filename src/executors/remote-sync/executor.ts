@@ -21,9 +21,9 @@ export default function remoteSync(
     const opening = createInstanceContext(configuration, project, context.root, printer);
     const first = scanProject(workspace);
     first.catch(() => undefined);
-    const session = await opening;
+    const runContext = await opening;
     try {
-      const result = await push<SyncReply>(session, workspace, { signal, first, force: options.force });
+      const result = await push<SyncReply>(runContext, workspace, { signal, first, force: options.force });
       await result.settled;
       const { snapshot, sent, commands, replies, failures } = result;
       const instances = [...replies].map(([instance, reply]) => ({
@@ -43,19 +43,19 @@ export default function remoteSync(
         sent,
         commands,
         ...instances[0],
-        ...(session.instances.length > 1 ? { instances, failed } : {}),
+        ...(runContext.instances.length > 1 ? { instances, failed } : {}),
       };
       if (!failed.length) return done;
       throw Object.assign(
         new Problem(
           'SYNC_PARTIAL',
-          `${failed.length} of ${session.instances.length} instances were not synced: ${failed.map(({ instance }) => instance).join(', ')}.`,
+          `${failed.length} of ${runContext.instances.length} instances were not synced: ${failed.map(({ instance }) => instance).join(', ')}.`,
           { next: 'To retry them, run the same command. The other instances are up to date.' },
         ),
         { result: done },
       );
     } finally {
-      session.close();
+      runContext.close();
     }
   });
 }

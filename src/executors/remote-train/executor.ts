@@ -23,17 +23,17 @@ export default function remoteTrain(
   return runTarget('remote-train', given, context, true, async (target, options) => {
     const { configuration, printer, project, signal } = target;
     assertDataIsHashed(configuration, context);
-    return startTraining(target, options, false, async (session, launched, made) => {
+    return startTraining(target, options, false, async (runContext, launched, made) => {
       const { run, attached } = launched;
       const keyCheck = new CacheKeyCheck(target);
-      const own = !attached || run.caller === (await session.caller());
-      detachOnInterrupt(target, session, run, own);
-      describeStart(session, run, attached, { own, cancel: targetCommand(context, 'remote-cancel') });
+      const own = !attached || run.caller === (await runContext.caller());
+      detachOnInterrupt(target, runContext, run, own);
+      describeStart(runContext, run, attached, { own, cancel: targetCommand(context, 'remote-cancel') });
       await keyCheck.warn(run.snapshot);
-      const ended = await followWithRecovery(session, launched, {
+      const ended = await followWithRecovery(runContext, launched, {
         signal,
         recovery: (own && made?.recovery) || null,
-        onAgain: (again) => detachOnInterrupt(target, session, again, own),
+        onAgain: (again) => detachOnInterrupt(target, runContext, again, own),
       });
       target.onInterrupt(
         () =>
@@ -46,10 +46,10 @@ export default function remoteTrain(
       reportWarnings(printer, ended);
       assertSucceeded(ended, project);
       printer.line(`The training ${describeOutcome(ended)}`);
-      const collected = await collectArtifacts(session, ended, signal);
+      const collected = await collectArtifacts(runContext, ended, signal);
       await made?.waitForShutdown(ended);
       keyCheck.rejectCaching(ended, collected.directory);
-      if (context.target?.cache) assertCacheable(ended, session, collected);
+      if (context.target?.cache) assertCacheable(ended, runContext, collected);
       return {
         run: ended.id,
         instance: ended.instance,

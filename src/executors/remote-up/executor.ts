@@ -16,21 +16,21 @@ export default function remoteUp(
   return runTarget('remote-up', given, context, false, async (target) => {
     const { configuration, printer, project, signal } = target;
     const { instance } = configuration;
-    const session = createRunContext(configuration, project, context.root, printer);
+    const runContext = createRunContext(configuration, project, context.root, printer);
     target.onInterrupt(
       () =>
         `Interrupted. To continue, run the same command. To terminate the instance: ${nxRun(project, 'remote-down')}`,
     );
     try {
-      await session.aws.region();
+      await runContext.aws.region();
       const { id, how, type, zone, market, tags } =
         'launchSpec' in instance
-          ? await ensureProjectInstance(session, instance.launchSpec, { by: 'remote-up' }, signal)
-          : await startNamed(session.aws, instance, instance.startupTimeout, printer, signal);
+          ? await ensureProjectInstance(runContext, instance.launchSpec, { by: 'remote-up' }, signal)
+          : await startNamed(runContext.aws, instance, instance.startupTimeout, printer, signal);
       printer.line(`${id} is ready.`);
       return { instance: id, how, type, zone, market, price: readPriceTag(tags[TAG.price] ?? '') };
     } finally {
-      session.close();
+      runContext.close();
     }
   });
 }

@@ -12,18 +12,18 @@ export default function remoteWatch(
 ): Promise<{ success: boolean }> {
   return runTarget('remote-watch', given, context, false, async (target, options) => {
     const { configuration, printer, project, workspace, signal } = target;
-    const session = await createInstanceContext(configuration, project, context.root, printer);
+    const instanceContext = await createInstanceContext(configuration, project, context.root, printer);
     try {
       const { events, rescan, close } = await openWorkspace(workspace);
       try {
-        const watch = new Watch(session, workspace, { events, rescan, signal, force: options.force });
+        const watch = new Watch(instanceContext, workspace, { events, rescan, signal, force: options.force });
         target.onInterrupt(() => watch.stats.summary());
         return await watch.run();
       } finally {
         await close();
       }
     } finally {
-      session.close();
+      instanceContext.close();
     }
   });
 }

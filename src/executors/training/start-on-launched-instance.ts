@@ -16,7 +16,7 @@ import { planRun, type NextAttempt, type PlannedRun } from '../../run/start/plan
 import { Problem } from '../../report/problem';
 import { targetCommand } from '../../workspace/invocation';
 import type { Target } from '../lib/run-target';
-import type { RunContext, Session } from '../../context/types';
+import type { RunContext, InstanceContext } from '../../context/types';
 import { waitForLeaseExpiry } from '../../run/record/lease';
 import type { RunInstanceLifecycle, StartOptions } from './types';
 
@@ -29,7 +29,7 @@ export async function startOnLaunchedInstance(
   launchSpec: LaunchSpec,
   options: StartOptions,
   detached: boolean,
-  then: (session: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
+  then: (runContext: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, printer, project, signal } = target;
   const rerun = options.rerun ?? false;
@@ -69,7 +69,7 @@ class LaunchedStart implements Recovery {
   private scanned!: Scanned;
   private planned!: PlannedRun;
   private instance: EnsuredInstance | undefined;
-  private readonly sessions: Session[] = [];
+  private readonly instanceContexts: InstanceContext[] = [];
 
   constructor(
     private readonly target: Target,
@@ -115,9 +115,9 @@ class LaunchedStart implements Recovery {
     );
     const before = await endInterrupted(this.runs, gone, this.broughtUp, signal);
     const deadline = (before && readTags(before.tags).deadline) ?? this.instance?.deadline ?? undefined;
-    const session = await this.makeReady(gone.id, deadline);
-    await waitForLeaseExpiry(session, gone.id, signal);
-    return this.launch(session, next);
+    const instanceContext = await this.makeReady(gone.id, deadline);
+    await waitForLeaseExpiry(instanceContext, gone.id, signal);
+    return this.launch(instanceContext, next);
   }
 
   /** The id of the instance that this command has brought up last; null: none yet. */
@@ -126,7 +126,7 @@ class LaunchedStart implements Recovery {
   }
 
   close(): void {
-    for (const session of this.sessions) session.close();
+    for (const instanceContext of this.instanceContexts) instanceContext.close();
   }
 
   /** Whether the instance, which was there already, is gone, as one of its guards may have begun to end it, and nothing of the run is known. */
@@ -138,7 +138,7 @@ class LaunchedStart implements Recovery {
   }
 
   /** Makes an instance for a run, or finds the one that was made, and waits until it can be used. */
-  private async makeReady(run: string, deadline?: number): Promise<Session> {
+  private async makeReady(run: string, deadline?: number): Promise<InstanceContext> {
     const { target, runs } = this;
     const { configuration, context, project, printer, signal } = target;
     target.onInterrupt(() => `Interrupted while an instance was being launched. ${this.endIt}`);
@@ -151,9 +151,15 @@ class LaunchedStart implements Recovery {
     const { id } = this.instance;
     const at = { instance: { id, startupTimeout: configuration.instance.startupTimeout }, instances: [{ id }] };
     try {
-      const session = await createInstanceContext({ ...configuration, ...at }, project, context.root, printer, 'store');
-      this.sessions.push(session);
-      return session;
+      const instanceContext = await createInstanceContext(
+        { ...configuration, ...at },
+        project,
+        context.root,
+        printer,
+        'store',
+      );
+      this.instanceContexts.push(instanceContext);
+      return instanceContext;
     } catch (error) {
       await terminateUnused(runs, this.instance, run, signal);
       throw error;
@@ -161,12 +167,12 @@ class LaunchedStart implements Recovery {
   }
 
   /** Starts the training there, or resumes it. */
-  private async launch(session: Session, nextAttempt?: NextAttempt): Promise<Launched> {
+  private async launch(instanceContext: InstanceContext, nextAttempt?: NextAttempt): Promise<Launched> {
     const { target, runs, scanned, options, planned } = this;
     const { context, workspace, printer, signal } = target;
     let sent = false;
     try {
-      const launched = await launch(session, workspace, planned, {
+      const launched = await launch(instanceContext, workspace, planned, {
         signal,
         scanned,
         nextAttempt,
@@ -181,7 +187,7 @@ class LaunchedStart implements Recovery {
           );
         },
       });
-      if (!sent && launched.run.instance !== session.instance)
+      if (!sent && launched.run.instance !== instanceContext.instance)
         await terminateUnused(runs, this.instance!, planned.id, signal, 'which has run on another instance');
       return launched;
     } catch (error) {
@@ -189,7 +195,7 @@ class LaunchedStart implements Recovery {
       if (!sent) await terminateUnused(runs, this.instance!, nextAttempt?.id ?? planned.id, signal);
       else if (!gone)
         printer.warn(
-          `${session.instance} was left running; it shuts itself down if no training starts on it. ${this.endIt}`,
+          `${instanceContext.instance} was left running; it shuts itself down if no training starts on it. ${this.endIt}`,
         );
       throw error;
     }

@@ -9,11 +9,11 @@ import { planRun } from '../../run/start/plan-run';
 import { targetCommand } from '../../workspace/invocation';
 import { changeKey } from '../../workspace/key-log';
 import type { Target } from '../lib/run-target';
-import type { RunContext, Session } from '../../context/types';
+import type { RunContext, InstanceContext } from '../../context/types';
 import type { StartOptions, RunInstanceLifecycle } from './types';
 
 /**
- * Starts a training, or finds the one that is the same, and hands it over with a session that ends with `then`. With
+ * Starts a training, or finds the one that is the same, and hands it over with a context that ends with `then`. With
  * `--dryRun` the files are listed instead.
  * @param detached the run continues without a client.
  */
@@ -21,7 +21,7 @@ export async function startTraining(
   target: Target,
   options: StartOptions,
   detached: boolean,
-  then: (session: RunContext, launched: Launched, made?: RunInstanceLifecycle) => Promise<object>,
+  then: (runContext: RunContext, launched: Launched, made?: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, printer, project, workspace } = target;
   checkOutputs(context.root, configuration);
@@ -46,44 +46,44 @@ export async function startTraining(
   const opening = createInstanceContext(configuration, project, context.root, printer, 'store');
   const scanning = scanProject(workspace);
   scanning.catch(() => undefined);
-  let session: RunContext | undefined;
+  let runContext: RunContext | undefined;
   try {
     let launched: Launched;
     try {
       const opened = await opening;
-      session = opened;
+      runContext = opened;
       launched = await start(target, opened, await scanning, options, detached);
     } catch (error) {
-      session?.close();
-      session = createRunContext(configuration, project, context.root, printer);
-      const ended = options.rerun ? null : await findEnded(target, session, scanning, options, detached);
+      runContext?.close();
+      runContext = createRunContext(configuration, project, context.root, printer);
+      const ended = options.rerun ? null : await findEnded(target, runContext, scanning, options, detached);
       if (!ended) throw error;
       launched = ended;
     }
-    return await then(session, launched);
+    return await then(runContext, launched);
   } finally {
-    session?.close();
+    runContext?.close();
   }
 }
 
 /** Starts it on an instance that is there, or finds the one that is the same. */
 async function start(
   target: Target,
-  session: Session,
+  instanceContext: InstanceContext,
   scanned: Scanned,
   options: StartOptions,
   detached: boolean,
 ): Promise<Launched> {
   const { configuration, context, project, workspace, signal } = target;
-  const restore = options.resumeFrom ? await resumePoint(session, options.resumeFrom, !detached) : null;
+  const restore = options.resumeFrom ? await resumePoint(instanceContext, options.resumeFrom, !detached) : null;
   const rerun = options.rerun ?? false;
   const planned = await planRun(configuration, project, scanned, context.root, {
     rerun,
     detached,
     restore,
-    aws: session.aws,
+    aws: instanceContext.aws,
   });
-  return launch(session, workspace, planned, {
+  return launch(instanceContext, workspace, planned, {
     signal,
     scanned,
     rerun,
@@ -99,7 +99,7 @@ async function start(
 /** The same training, where it has succeeded: its result is in the store, whatever keeps another one from starting. */
 async function findEnded(
   target: Target,
-  session: RunContext,
+  runContext: RunContext,
   scanning: Promise<Scanned>,
   options: StartOptions,
   detached: boolean,
@@ -107,15 +107,15 @@ async function findEnded(
   const { configuration, context, project, signal } = target;
   if (signal.aborted) return null;
   try {
-    const restore = options.resumeFrom ? await resumePoint(session, options.resumeFrom, !detached) : null;
+    const restore = options.resumeFrom ? await resumePoint(runContext, options.resumeFrom, !detached) : null;
     const scanned = await scanning;
     const planned = await planRun(configuration, project, scanned, context.root, {
       rerun: false,
       detached,
       restore,
-      aws: session.aws,
+      aws: runContext.aws,
     });
-    const { found } = await findDuplicateRun(session, planned.key(scanned.snapshot));
+    const { found } = await findDuplicateRun(runContext, planned.key(scanned.snapshot));
     return found?.attached === 'ended' ? { run: found.record, attached: 'ended', settled: Promise.resolve() } : null;
   } catch {
     // What kept it from starting is what is said.

@@ -17,26 +17,26 @@ export async function startWithFleet(
   target: Target,
   launchSpec: LaunchSpec,
   options: StartOptions,
-  then: (session: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
+  then: (runContext: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, printer, project, workspace, signal } = target;
   const rerun = options.rerun ?? false;
-  const session = createRunContext(configuration, project, context.root, printer);
+  const runContext = createRunContext(configuration, project, context.root, printer);
   try {
     const scanned = await scanProject(workspace);
-    const restore = options.resumeFrom ? await resumePoint(session, options.resumeFrom, false) : null;
+    const restore = options.resumeFrom ? await resumePoint(runContext, options.resumeFrom, false) : null;
     const planned = await planRun(configuration, project, scanned, context.root, {
       rerun,
       detached: true,
       restore,
-      aws: session.aws,
+      aws: runContext.aws,
     });
     assertVolume(launchSpec, planned.needs(), printer);
     target.onInterrupt(
       () =>
         `Interrupted while the fleet was being created. Run the same command to continue; otherwise the fleet deletes itself. To see what was created: npx nx-ec2 instances list`,
     );
-    const launched = await launchFleet(session, {
+    const launched = await launchFleet(runContext, {
       launchSpec,
       workspace,
       planned,
@@ -52,14 +52,14 @@ export async function startWithFleet(
             `  stop it:    ${targetCommand(context, 'remote-cancel')} --run=${run}`,
         ),
     });
-    return await then(session, launched, {
+    return await then(runContext, launched, {
       recovery: null,
       waitForShutdown: (run) => {
         target.onInterrupt(() => 'Interrupted. The training has ended, and its instance deletes the fleet.');
-        return waitForFleetDeletion(session, run, launchSpec, signal);
+        return waitForFleetDeletion(runContext, run, launchSpec, signal);
       },
     });
   } finally {
-    session.close();
+    runContext.close();
   }
 }

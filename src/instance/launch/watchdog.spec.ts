@@ -21,7 +21,7 @@ describe('the watchdog of an instance', () => {
   beforeEach(() => void (pipe = new Pipeline(at, 'auto')));
   afterEach(() => {
     at.aws.faults.clear();
-    if (pipe.session) pipe.close();
+    if (pipe.context) pipe.close();
     for (const each of at.aws.instances.all())
       if (each.tags.Name !== 'box') at.aws.instances.change(each, 'terminated');
   });

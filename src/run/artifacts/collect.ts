@@ -58,21 +58,21 @@ const PLACES = 4;
  * its place. A file that the run did not write stays.
  */
 export async function collectArtifacts(
-  session: RunContext,
+  context: RunContext,
   record: RunRecord,
   signal?: AbortSignal,
 ): Promise<Collected> {
-  const { printer, project, configuration, workspaceRoot } = session;
+  const { printer, project, configuration, workspaceRoot } = context;
   const { projectRoot } = configuration;
   assertSaved(record, project);
   const root = join(workspaceRoot, projectRoot);
-  const selection = await selectArtifacts(session, record, root);
+  const selection = await selectArtifacts(context, record, root);
   const { list, artifacts, wanted, kept, heldBack, standing } = selection;
   const scratch = makeScratch(root, OUTPUT_DIRECTORY);
   const stage = join(scratch, 'files');
   mkdirSync(stage);
   try {
-    const paths = await stageArtifacts(session, record, selection, stage, signal);
+    const paths = await stageArtifacts(context, record, selection, stage, signal);
     // The directory may have been replaced by a link while the files were on their way.
     assertNoSymlinkInPath(root, OUTPUT_DIRECTORY);
     const left = new Set(switchIn({ stage, root, paths, standing, run: record, artifacts }));
@@ -86,7 +86,7 @@ export async function collectArtifacts(
         (kept.length ? `; ${formatCount(kept.length, 'file')} in the store, with pointers here (remote-pull)` : ''),
     );
     const extra = list.files.filter(({ output }) => output === undefined);
-    reportExtra(session, record, extra, list.unsaved);
+    reportExtra(context, record, extra, list.unsaved);
     const directory = join(projectRoot, OUTPUT_DIRECTORY);
     const { unsaved, skipped } = list;
     return { artifacts, heldBack, bytes: sizeOf(wanted), directory, extra, unsaved, skipped };
@@ -112,11 +112,11 @@ interface Selection {
 }
 
 /** Lists a run's artifacts, and decides which are fetched. Says what is held back. */
-async function selectArtifacts(session: RunContext, record: RunRecord, root: string): Promise<Selection> {
-  const { store, keys, printer, project, configuration } = session;
+async function selectArtifacts(context: RunContext, record: RunRecord, root: string): Promise<Selection> {
+  const { store, keys, printer, project, configuration } = context;
   const { train, projectRoot } = configuration;
   const { outputs } = train;
-  const list = (await listArtifacts(session, record, { projectRoot, outputs })) ?? {
+  const list = (await listArtifacts(context, record, { projectRoot, outputs })) ?? {
     files: [],
     unsaved: [],
     skipped: [],
@@ -144,13 +144,13 @@ async function selectArtifacts(session: RunContext, record: RunRecord, root: str
 
 /** Fetches the artifacts, the pointers and the log into a directory. @returns their paths. */
 async function stageArtifacts(
-  session: RunContext,
+  context: RunContext,
   record: RunRecord,
   { wanted, kept, fold, isTracked }: Selection,
   stage: string,
   signal?: AbortSignal,
 ): Promise<string[]> {
-  const { store, keys, printer, project } = session;
+  const { store, keys, printer, project } = context;
   const progress = printer.progress('Fetching artifacts', sizeOf(wanted));
   let done = 0;
   const room = new Room();
@@ -172,7 +172,7 @@ async function stageArtifacts(
   if (record.log.training !== null && hasPlaceForLog(paths, fold, isTracked, printer)) {
     mkdirSync(join(stage, OUTPUT_DIRECTORY), { recursive: true });
     const log = join(stage, TRAINING_LOG);
-    await onFile(log, () => writeLog(session, record, log, signal));
+    await onFile(log, () => writeLog(context, record, log, signal));
     paths.push(TRAINING_LOG);
   }
   return paths;

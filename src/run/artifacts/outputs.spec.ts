@@ -39,7 +39,7 @@ describe('what a training writes', () => {
     pipe.write('model/artifacts/older.bin', 'of yesterday');
     await pipe.open({ outputs: ['snapshot.pt', 'multirun/', '**/*.ckpt'] });
     const run = await train();
-    const collected = await collectArtifacts(pipe.session, run);
+    const collected = await collectArtifacts(pipe.context, run);
     expect(['snapshot.pt', 'multirun/2026-11-28/model.bin', 'deep/a/b.ckpt'].map(read)).toEqual(
       Array(3).fill('of the run'),
     );
@@ -50,7 +50,7 @@ describe('what a training writes', () => {
     );
     // The next run's results lie beside them.
     writing('multirun/2026-11-29/model.bin');
-    await collectArtifacts(pipe.session, await train());
+    await collectArtifacts(pipe.context, await train());
     expect(listed(join(pipe.workspace, 'model/multirun'))).toEqual([
       '2026-11-27/model.bin',
       '2026-11-28/model.bin',
@@ -62,7 +62,7 @@ describe('what a training writes', () => {
   it('is saved where it is no output, is named, and comes by the command that is named', async () => {
     writing('out/model.pt', 'out/log/a.txt', '../mlruns/0/meta.yaml', '__pycache__/x.pyc');
     const run = await train();
-    const collected = await collectArtifacts(pipe.session, run);
+    const collected = await collectArtifacts(pipe.context, run);
     expect(read('out/model.pt')).toBeNull();
     expect(run.artifacts).toMatchObject({ files: 0, extra: { files: 3, bytes: 30, unsaved: 0 } });
     const said = pipe.said.find((each) => each.includes('outside its outputs'))!;
@@ -72,10 +72,10 @@ describe('what a training writes', () => {
     expect(said).toContain("Files outside the project can't be outputs");
     const paths = [...said.matchAll(/--path=(\S+)|'--path=([^']+)'/g)].map(([, plain, quoted]) => quoted ?? plain);
     expect(paths).toEqual(['out/**', '{workspaceRoot}/**']);
-    expect(() => assertCacheable(run, pipe.session, collected)).toThrow(/wrote none of its 3 files to an output/);
+    expect(() => assertCacheable(run, pipe.context, collected)).toThrow(/wrote none of its 3 files to an output/);
     const output = join(pipe.workspace, 'model');
     const pull = (paths?: string[]) =>
-      pullRun(pipe.session, run, { output, projectRoot: 'model', outputs: [], paths, limit: 1e9 });
+      pullRun(pipe.context, run, { output, projectRoot: 'model', outputs: [], paths, limit: 1e9 });
     // Extra files come only where they are named.
     expect(await pull()).toMatchObject({ fetched: 0 });
     expect(await pull(paths)).toMatchObject({ fetched: 3, heldBack: [] });
@@ -87,12 +87,12 @@ describe('what a training writes', () => {
   it('comes back although a file outside the project would get the path of an artifact', async () => {
     writing('artifacts/workspace', 'artifacts/model.pt', '../mlruns/meta.yaml');
     const run = await train();
-    const collected = await collectArtifacts(pipe.session, run);
+    const collected = await collectArtifacts(pipe.context, run);
     expect(collected).toMatchObject({ heldBack: [], extra: [{ name: '{workspaceRoot}/mlruns/meta.yaml' }] });
     expect(['artifacts/workspace', 'artifacts/model.pt'].map(read)).toEqual(Array(2).fill('of the run'));
     const output = join(pipe.workspace, 'elsewhere');
     const paths = ['**', '{workspaceRoot}/**'];
-    const pulled = await pullRun(pipe.session, run, { output, projectRoot: 'model', outputs: [], paths, limit: 1e9 });
+    const pulled = await pullRun(pipe.context, run, { output, projectRoot: 'model', outputs: [], paths, limit: 1e9 });
     expect(pulled).toMatchObject({ fetched: 2, heldBack: [{ path: 'artifacts/workspace/mlruns/meta.yaml' }] });
   });
 
@@ -103,10 +103,10 @@ describe('what a training writes', () => {
     const { run, attached } = await pipe.launch();
     expect([run.id, attached]).toEqual([first.id, 'ended']);
     const { run: ended } = await pipe.follow(run);
-    const collected = await collectArtifacts(pipe.session, ended);
+    const collected = await collectArtifacts(pipe.context, ended);
     expect(read('out/model.pt')).toBe('of the run');
     expect(collected.extra).toEqual([]);
-    expect(() => assertCacheable(ended, pipe.session, collected)).not.toThrow();
+    expect(() => assertCacheable(ended, pipe.context, collected)).not.toThrow();
   });
 
   it('does not come back through a link in the place of the output directory, and the error says what follows', async () => {
@@ -115,7 +115,7 @@ describe('what a training writes', () => {
       'import os, shutil\nshutil.rmtree("artifacts", ignore_errors=True)\nos.symlink("/etc", "artifacts")\n',
     );
     const run = await train();
-    const { next, message } = (await collectArtifacts(pipe.session, run).catch((error: unknown) => error)) as Problem;
+    const { next, message } = (await collectArtifacts(pipe.context, run).catch((error: unknown) => error)) as Problem;
     expect(message).toMatch(/could not be saved: the output directory .*\(UNSAFE_PATH\)/);
     expect(next).toBe(
       `They are on ${run.instance} in ${run.directory} as long as that instance exists, and are not saved any more. Have the training leave a directory of its own there, no link. The same command trains again.`,
@@ -128,7 +128,7 @@ describe('what a training writes', () => {
   it('is named as an addition to the outputs that the project has', async () => {
     writing('out/model.pt', 'notes.txt', 'scores.csv');
     await pipe.open({ outputs: ['out/'] });
-    await collectArtifacts(pipe.session, await train());
+    await collectArtifacts(pipe.context, await train());
     const said = pipe.said.find((each) => each.includes('outside its outputs'))!;
     expect(said).toContain('add them to "train.outputs" in model/ec2.config.json: "notes.txt", "scores.csv" (or');
   });
@@ -136,14 +136,14 @@ describe('what a training writes', () => {
   it('is not cached where an output still changed after the end, which is named', async () => {
     writing('artifacts/model.bin');
     const run = await train();
-    const collected = await collectArtifacts(pipe.session, run);
+    const collected = await collectArtifacts(pipe.context, run);
     expect(collected.skipped).toEqual([]);
-    expect(() => assertCacheable(run, pipe.session, collected)).not.toThrow();
+    expect(() => assertCacheable(run, pipe.context, collected)).not.toThrow();
     const skipped = [
       { path: 'artifacts/l\u001b[31mog', why: 'it changed each time that it was read', changed: true as const },
       { path: 'artifacts/pipe', why: 'a special file' },
     ];
-    expect(() => assertCacheable(run, pipe.session, { ...collected, skipped })).toThrow(
+    expect(() => assertCacheable(run, pipe.context, { ...collected, skipped })).toThrow(
       expect.objectContaining({
         code: 'NOT_CACHED',
         message: expect.stringContaining('could not be saved: artifacts/l\\u{1b}[31mog.\n'),
@@ -157,9 +157,9 @@ describe('what a training writes', () => {
     const checkpoints = { paths: ['out/*.pt'] };
     await pipe.open({ checkpoints });
     const first = await train();
-    const collected = await collectArtifacts(pipe.session, first);
+    const collected = await collectArtifacts(pipe.context, first);
     expect(collected).toMatchObject({ artifacts: [], extra: [], unsaved: [] });
-    const refused = () => assertCacheable(first, pipe.session, collected);
+    const refused = () => assertCacheable(first, pipe.context, collected);
     expect(refused).toThrow('it left a checkpoint (./out/ckpt.pt) and no output');
     expect(refused).toThrow(
       expect.objectContaining({
@@ -174,9 +174,9 @@ describe('what a training writes', () => {
     await pipe.open({ checkpoints, outputs: ['out/*.pt'] });
     const { run, attached } = await pipe.launch();
     expect([run.id, attached]).toEqual([first.id, 'ended']);
-    const again = await collectArtifacts(pipe.session, first);
+    const again = await collectArtifacts(pipe.context, first);
     expect(read('out/ckpt.pt')).toBe('of the run');
-    expect(() => assertCacheable(first, pipe.session, again)).not.toThrow();
+    expect(() => assertCacheable(first, pipe.context, again)).not.toThrow();
   });
 
   it('is not cached where all that there is lies in the checkpoint directory', async () => {
@@ -185,8 +185,8 @@ describe('what a training writes', () => {
       'import os\nopen(os.environ["NX_EC2_CHECKPOINT_DIR"] + "/last.ckpt", "w").write("of the run")',
     );
     const run = await train();
-    const collected = await collectArtifacts(pipe.session, run);
-    expect(() => assertCacheable(run, pipe.session, collected)).toThrow(
+    const collected = await collectArtifacts(pipe.context, run);
+    expect(() => assertCacheable(run, pipe.context, collected)).toThrow(
       expect.objectContaining({ next: expect.stringContaining('write its result to NX_EC2_OUTPUT_DIR.') }),
     );
   });
@@ -196,7 +196,7 @@ describe('what a training writes', () => {
     await pipe.open({ outputs: ['out/'], scratch: ['data/'] });
     const run = await train();
     expect(run.artifacts).toMatchObject({ files: 1, extra: { files: 0, unsaved: 0 } });
-    expect((await collectArtifacts(pipe.session, run)).extra).toEqual([]);
+    expect((await collectArtifacts(pipe.context, run)).extra).toEqual([]);
     expect(pipe.said.join('\n')).not.toContain('outside its outputs');
   });
 
@@ -204,12 +204,12 @@ describe('what a training writes', () => {
     writing('out/model.pt');
     await pipe.open({ extraLimit: '5B' });
     const run = await train();
-    const collected = await collectArtifacts(pipe.session, run);
+    const collected = await collectArtifacts(pipe.context, run);
     expect(collected.unsaved).toEqual([{ name: 'out/model.pt', why: 'over the limit', size: 10 }]);
     expect(pipe.said.join('\n')).toMatch(
       /1 file outside its outputs that was not saved \(over the limit\):\n {2}out\/model\.pt/,
     );
-    expect(() => assertCacheable(run, pipe.session, collected)).toThrow(/wrote none of its 1 file to/);
+    expect(() => assertCacheable(run, pipe.context, collected)).toThrow(/wrote none of its 1 file to/);
   });
 });
 

@@ -32,7 +32,7 @@ describe('a training that is asked for again', () => {
     for (let time = 0; time < 2; time++) {
       const again = await pipe.launch();
       expect([again.attached, again.run.id]).toEqual(['ended', run.id]);
-      expect((await collectArtifacts(pipe.session, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/made']);
+      expect((await collectArtifacts(pipe.context, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/made']);
       // Nothing is ignored here.
       rmSync(join(pipe.workspace, 'model/artifacts'), { recursive: true });
     }
@@ -58,18 +58,18 @@ describe('a training that is asked for again', () => {
     ['a name that leads elsewhere', '{"v":1,"run":"../../other"}'],
     ['a run that is not there', '{"v":1,"run":"20260101-000000-model-aaaaaa"}'],
   ])('is trained where its key holds %s', async (_what, text) => {
-    await pipe.session.store.put(pipe.session.keys.key('k'), Buffer.from(text));
-    expect(await findDuplicateRun(pipe.session, 'k')).toEqual({ found: null, known: null });
+    await pipe.context.store.put(pipe.context.keys.key('k'), Buffer.from(text));
+    expect(await findDuplicateRun(pipe.context, 'k')).toEqual({ found: null, known: null });
   });
 
   it('is found where a client that was killed named a run of its own after it, and was not to start it', async () => {
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     const first = await pipe.launch();
     await first.settled;
     await pipe.follow(first.run, { first: first.log });
     await announceRun({ store, keys }, first.run.runKey, '20990101-000000-model-aaaaaa');
     await announceRun({ store, keys }, first.run.runKey, '20990101-000000-model-bbbbbb');
-    expect((await findDuplicateRun(pipe.session, first.run.runKey)).found?.record.id).toBe(first.run.id);
+    expect((await findDuplicateRun(pipe.context, first.run.runKey)).found?.record.id).toBe(first.run.id);
     expect((await latestRunForKey({ store, keys }, first.run.runKey)).run).toBe('20990101-000000-model-bbbbbb');
   });
 
@@ -78,12 +78,12 @@ describe('a training that is asked for again', () => {
     await first.settled;
     const { run } = await pipe.follow(first.run, { first: first.log });
     const policy = join(at.directory, 'callers.json');
-    const other = { ...pipe.session, caller: async () => 'arn:aws:iam::000000000000:user/main' };
-    const foundUnder = async (session: typeof pipe.session, callers?: string[]) => {
+    const other = { ...pipe.context, caller: async () => 'arn:aws:iam::000000000000:user/main' };
+    const foundUnder = async (context: typeof pipe.context, callers?: string[]) => {
       writeFileSync(policy, JSON.stringify({ callers }));
       process.env.NX_EC2_POLICY = policy;
       try {
-        const { found, known } = await findDuplicateRun(session, run.runKey);
+        const { found, known } = await findDuplicateRun(context, run.runKey);
         return found?.record.id ?? `refused ${known}`;
       } finally {
         delete process.env.NX_EC2_POLICY;
@@ -92,22 +92,22 @@ describe('a training that is asked for again', () => {
     expect(await foundUnder(other)).toBe(run.id);
     expect(await foundUnder(other, [run.caller])).toBe(run.id);
     expect(await foundUnder(other, ['arn:aws:iam::*:role/ci-*'])).toBe(`refused ${run.id}`);
-    expect(await foundUnder(pipe.session, [])).toBe(run.id);
+    expect(await foundUnder(pipe.context, [])).toBe(run.id);
   });
 
   it('does not stumble over a record that nobody can read', async () => {
     const id = '20260101-000000-model-aaaaaa';
-    await indexRunKey(pipe.session, 'k', id);
-    await putRecord(pipe.session.store, pipe.session.keys, { id } as never);
-    expect((await findDuplicateRun(pipe.session, 'k')).found).toBeNull();
+    await indexRunKey(pipe.context, 'k', id);
+    await putRecord(pipe.context.store, pipe.context.keys, { id } as never);
+    expect((await findDuplicateRun(pipe.context, 'k')).found).toBeNull();
   });
 
   it('is no run by a name that is none', async () => {
     for (const name of ['../../x', 'latest', '20261124'])
-      await expect(resolveRun(pipe.session, name)).rejects.toMatchObject({
+      await expect(resolveRun(pipe.context, name)).rejects.toMatchObject({
         code: 'RUN_ID',
         message: expect.stringContaining(`${name} is not a run id.\nWrite "last" for your latest run.`),
       });
-    await expect(resolveRun(pipe.session, undefined)).rejects.toThrow('has no run of yours in this workspace');
+    await expect(resolveRun(pipe.context, undefined)).rejects.toThrow('has no run of yours in this workspace');
   });
 });

@@ -39,10 +39,10 @@ export function readRunOption(option: string | true | undefined, project: string
  * @param option the value of `--run`, or of another option that names a run.
  * @throws Problem where there is none.
  */
-export async function resolveRun(session: RunContext, option: string | true | undefined): Promise<FoundRun> {
-  const { store, keys, project } = session;
+export async function resolveRun(context: RunContext, option: string | true | undefined): Promise<FoundRun> {
+  const { store, keys, project } = context;
   const run = readRunOption(option, project);
-  const found = run ? await readRecord(store, keys, run) : await latestRun(store, keys, await ownRuns(session));
+  const found = run ? await readRecord(store, keys, run) : await latestRun(store, keys, await ownRuns(context));
   if (found) return found;
   throw new Problem(
     'NO_RUN',
@@ -84,9 +84,9 @@ export interface SameTraining {
  * Looks up the run that was started last for a training, by a caller whose results may be taken. The instance finds a run
  * that has no record in the store yet.
  */
-export async function findDuplicateRun(session: FindContext, key: string): Promise<SameTraining> {
-  const { at } = session;
-  const { read, refused } = await newestOf(session, key);
+export async function findDuplicateRun(context: FindContext, key: string): Promise<SameTraining> {
+  const { at } = context;
+  const { read, refused } = await newestOf(context, key);
   const none = { found: null, known: refused };
   if (!read) return none;
   if (isKnownActive(read)) return { found: { record: read.record, attached: 'running' }, known: null };
@@ -105,12 +105,12 @@ type FindContext = Pick<RunContext, 'store' | 'keys' | 'at' | 'caller' | 'worksp
  * The newest run of a training that has a record. A record that can't be read is skipped.
  * @returns `refused`: the newest one of a caller whose results a policy does not allow to take.
  */
-async function newestOf(session: FindContext, key: string): Promise<{ read: FoundRun | null; refused: string | null }> {
+async function newestOf(context: FindContext, key: string): Promise<{ read: FoundRun | null; refused: string | null }> {
   let refused: string | null = null;
-  for (const run of await runsForKey(session, key)) {
-    const read = await tryReadRecord(session.store, session.keys, run);
+  for (const run of await runsForKey(context, key)) {
+    const read = await tryReadRecord(context.store, context.keys, run);
     if (read?.record.runKey !== key) continue;
-    if (await mayTakeResult(session, read.record)) return { read, refused };
+    if (await mayTakeResult(context, read.record)) return { read, refused };
     refused ??= run;
   }
   return { read: null, refused };

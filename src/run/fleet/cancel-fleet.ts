@@ -16,11 +16,11 @@ import { isRunId } from '../../schema/ids';
  * @param force also one that was launched for a colleague.
  * @returns false where the run has no fleet. @throws Problem where what has its tag is not this project's; nothing is changed then.
  */
-export async function cancelBetween(session: RunContext, run: string, force: boolean): Promise<boolean> {
-  const { aws, store, keys, printer } = session;
+export async function cancelBetween(context: RunContext, run: string, force: boolean): Promise<boolean> {
+  const { aws, store, keys, printer } = context;
   // A tag's text may name it, and becomes part of a key.
   if (!isRunId(run)) return false;
-  const claim = await runClaim(session, run, force ? ['owner'] : []);
+  const claim = await runClaim(context, run, force ? ['owner'] : []);
   const found = await checkFleet(aws, claim);
   if (!found) return false;
   for (const { message } of found.refused) printer.warn(message);
@@ -38,36 +38,36 @@ export async function cancelBetween(session: RunContext, run: string, force: boo
  * @param force also one that was begun for somebody else. @param error why it was not found. @returns false where it has
  * no fleet, or can be cancelled in another way.
  */
-export async function cancelUntold(session: RunContext, run: string, force: boolean, error: unknown): Promise<boolean> {
+export async function cancelUntold(context: RunContext, run: string, force: boolean, error: unknown): Promise<boolean> {
   if (!isUnreadable(error) && !isAbsent(error)) return false;
-  const instances = await instancesOf(session.aws, run);
-  if (isUnreadable(error) ? instances.length : await isActiveOn(session, run, instances)) return false;
-  if (!force && !(await ownFleets(session.aws, await session.owner())).includes(run)) {
-    const { fleets, template } = await findFleet(session.aws, run);
+  const instances = await instancesOf(context.aws, run);
+  if (isUnreadable(error) ? instances.length : await isActiveOn(context, run, instances)) return false;
+  if (!force && !(await ownFleets(context.aws, await context.owner())).includes(run)) {
+    const { fleets, template } = await findFleet(context.aws, run);
     if (!fleets.length && !template) return false;
     throw new Problem('NOT_OWNER', `The fleet of ${run} belongs to another user.`, {
       next: 'To delete it anyway, add --force.',
     });
   }
-  return cancelBetween(session, run, force);
+  return cancelBetween(context, run, force);
 }
 
 /**
  * Cancels a run of which no instance can be told: it is between two of its fleet's.
  * @returns its record, as it reads now that nobody is left to write it; null where the run is to be told itself.
  */
-export async function cancelWithFleet(session: RunContext, found: FoundRun, force: boolean): Promise<RunRecord | null> {
+export async function cancelWithFleet(context: RunContext, found: FoundRun, force: boolean): Promise<RunRecord | null> {
   const { record } = found;
   if (record.metadata.recovery !== 'fleet' || isFinal(record)) return null;
   if (isKnownActive(found)) {
     try {
-      await session.at(record.instance).assertInstanceExists();
+      await context.at(record.instance).assertInstanceExists();
       return null;
     } catch (error) {
       if (!(error instanceof Problem) || error.code !== 'INSTANCE_GONE') throw error;
     }
   }
-  if (!(await cancelBetween(session, record.id, force))) return null;
+  if (!(await cancelBetween(context, record.id, force))) return null;
   return { ...record, state: 'ended', outcome: 'cancelled', stop: { reason: 'cancelled', at: Date.now() } };
 }
 

@@ -27,32 +27,32 @@ export interface UnstartedRun {
  * is at it: what comes of it is waited for.
  */
 export async function waitForConcurrentStart(
-  session: RunContext,
+  context: RunContext,
   key: string,
   signal: AbortSignal,
   timeoutMs = CONCURRENT_START_TIMEOUT_MS,
 ): Promise<LastRun> {
   const since = steadyNow();
   for (let said = false; ; said = true) {
-    const last = await latestRunForKey(session, key);
+    const last = await latestRunForKey(context, key);
     if (last.run === null || last.record || last.age > UNSTARTED_AGE_MS || steadyNow() - since > timeoutMs) return last;
-    const { fleets, template } = await findFleet(session.aws, last.run, signal);
+    const { fleets, template } = await findFleet(context.aws, last.run, signal);
     if (fleets.length || template) return last;
-    if (!said) session.printer.line(`${last.run} of this training was started a moment ago; waiting for its fleet.`);
+    if (!said) context.printer.line(`${last.run} of this training was started a moment ago; waiting for its fleet.`);
     await sleep(FIND_POLL_MS, signal);
   }
 }
 
 /** A run of this training that needs no other, or that has what a fleet is made of; null where there is none. */
 export async function findExistingRun(
-  session: RunContext,
+  context: RunContext,
   key: string,
   last: LastRun,
 ): Promise<Pick<Launched, 'run' | 'attached'> | UnstartedRun | null> {
-  const { found } = await findDuplicateRun(session, key);
+  const { found } = await findDuplicateRun(context, key);
   if (found && !awaitsReplacement(found.record)) return { run: found.record, attached: found.attached };
   if (last.run === null || (last.record && isFinal(last.record))) return null;
-  const { fleets, template } = await findFleet(session.aws, last.run);
+  const { fleets, template } = await findFleet(context.aws, last.run);
   if (fleets.length && last.record) return { run: last.record, attached: 'running' };
   // A template without a fleet is of one that was killed between the two.
   return fleets.length || (template && !last.record) ? { id: last.run, fleet: fleets[0] ?? null } : null;

@@ -2,18 +2,18 @@ import { resolveFleetInputs } from './fleet-request';
 import type { RunContext } from '../../context/types';
 
 /** An account that answers GetServiceSetting so, and nothing else. */
-const session = (SettingValue: string) => {
+const context = (SettingValue: string) => {
   const send = jest.fn(async () => ({ ServiceSetting: { SettingValue } }));
   const ec2 = jest.fn(() => Promise.reject(new Error('EC2 was asked')));
   const aws = { ssm: async () => ({ send }), ec2, region: async () => 'eu-west-1' };
-  return { ec2, session: { aws, configuration: {}, printer: { detail: () => undefined } } as unknown as RunContext };
+  return { ec2, context: { aws, configuration: {}, printer: { detail: () => undefined } } as unknown as RunContext };
 };
 const lookUp = (of: RunContext, instanceProfile?: string) =>
   resolveFleetInputs(of, { types: ['t3.micro'], instanceProfile } as never, {} as never);
 
 describe('a fleet without an instance profile', () => {
   it('is refused before EC2 is asked for anything, and so before anything is made', async () => {
-    const { ec2, session: of } = session('$None');
+    const { ec2, context: of } = context('$None');
     await expect(lookUp(of)).rejects.toMatchObject({
       code: 'NO_PROFILE',
       message: expect.stringMatching(/"instanceProfile": "<name>"/),
@@ -25,7 +25,7 @@ describe('a fleet without an instance profile', () => {
     ['the account gives its instances a role', 'service-role/Default', undefined],
     ['the launch spec names one', '$None', 'training'],
   ])('is looked up further where %s', async (_, setting, profile) => {
-    const { ec2, session: of } = session(setting);
+    const { ec2, context: of } = context(setting);
     await expect(lookUp(of, profile)).rejects.not.toMatchObject({ code: 'NO_PROFILE' });
     expect(ec2).toHaveBeenCalled();
   });

@@ -57,8 +57,8 @@ export class FleetPipeline extends Pipeline {
     };
     const configuration = this.configuration({ instance }, 'remote-train');
     this.runs = createRunContext(configuration, this.project, this.workspace, this.printer());
-    // What plans a run asks for no more than a session of runs has.
-    this.session = this.runs as typeof this.session;
+    // Planning a run needs no more than a run context has.
+    this.context = this.runs as typeof this.context;
     return this;
   }
 

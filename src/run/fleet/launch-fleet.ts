@@ -42,14 +42,14 @@ export interface FleetOptions {
  * Starts a training that a fleet recovers, or finds a run of the same training. Returns when its first attempt has
  * begun. After a kill at any step, the next call continues with what exists.
  */
-export async function launchFleet(session: RunContext, options: FleetOptions): Promise<Launched> {
+export async function launchFleet(context: RunContext, options: FleetOptions): Promise<Launched> {
   const { planned } = options;
   const key = planned.key(options.scanned.snapshot);
   try {
-    return await launchOrFind(session, key, options);
+    return await launchOrFind(context, key, options);
   } catch (error) {
-    const left = await findFleet(session.aws, planned.id).catch(() => null);
-    if (left && !left.fleets.length && !left.template) await disclaimTraining(session, key, planned.id);
+    const left = await findFleet(context.aws, planned.id).catch(() => null);
+    if (left && !left.fleets.length && !left.template) await disclaimTraining(context, key, planned.id);
     throw error;
   }
 }
@@ -61,39 +61,39 @@ function contested({ store, keys }: RunContext, key: string): Problem {
   });
 }
 
-async function launchOrFind(session: RunContext, key: string, options: FleetOptions): Promise<Launched> {
+async function launchOrFind(context: RunContext, key: string, options: FleetOptions): Promise<Launched> {
   const { launchSpec, signal, rerun, wait } = options;
-  const owner = await session.owner();
+  const owner = await context.owner();
   let inputs: FleetInputs | undefined;
   let begun: UnstartedRun | null = null;
   let made: { run: string; fleet: string } | null = null;
   for (let attempts = 0; !made; attempts++) {
-    if (attempts === MAX_ATTEMPTS) throw contested(session, key);
-    const last = rerun ? null : await waitForConcurrentStart(session, key, signal);
-    const there = last && (await findExistingRun(session, key, last));
+    if (attempts === MAX_ATTEMPTS) throw contested(context, key);
+    const last = rerun ? null : await waitForConcurrentStart(context, key, signal);
+    const there = last && (await findExistingRun(context, key, last));
     if (there && 'run' in there) return { ...there, settled: Promise.resolve() };
     begun = there;
-    inputs ??= await resolveFleetInputs(session, launchSpec, owner, signal);
+    inputs ??= await resolveFleetInputs(context, launchSpec, owner, signal);
     made = begun
       ? {
           run: begun.id,
-          fleet: begun.fleet ?? (await make(session, fleetRequest(session, inputs, begun.id, null), signal)),
+          fleet: begun.fleet ?? (await make(context, fleetRequest(context, inputs, begun.id, null), signal)),
         }
-      : await start(session, inputs, owner, last, options);
+      : await start(context, inputs, owner, last, options);
   }
   options.onLaunched(made.run);
-  session.printer.line(
-    `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and is deleted in ${formatDuration(fleetRequest(session, inputs!, made.run, null).deadline - Date.now())} at the latest.`,
+  context.printer.line(
+    `The fleet ${made.fleet} ${begun ? 'exists' : 'was created'}: it runs ${made.run} without a client, and is deleted in ${formatDuration(fleetRequest(context, inputs!, made.run, null).deadline - Date.now())} at the latest.`,
   );
-  const record = await waitForFirstAttempt(session, made.run, made.fleet, wait, signal);
+  const record = await waitForFirstAttempt(context, made.run, made.fleet, wait, signal);
   if (record.failure?.code === 'RECOVERY_REFUSED') {
-    await deleteFleet(session.aws, await runClaim(session, made.run));
+    await deleteFleet(context.aws, await runClaim(context, made.run));
     throw new Problem('RECOVERY_REFUSED', record.failure.message, {
       next: 'The fleet was deleted. Use the instance role of nx g nx-ec2:aws-setup, or "recovery": "client", which does not need this permission.',
     });
   }
   const attached = begun ? ('running' as const) : false;
-  return { run: record, attached, settled: indexRunKey(session, record.runKey, record.id) };
+  return { run: record, attached, settled: indexRunKey(context, record.runKey, record.id) };
 }
 
 /**
@@ -102,19 +102,19 @@ async function launchOrFind(session: RunContext, key: string, options: FleetOpti
  * @returns null where another client has begun meanwhile.
  */
 async function start(
-  session: RunContext,
+  context: RunContext,
   inputs: FleetInputs,
   owner: Owner,
   last: LastRun | null,
   { workspace, planned, signal, scanned }: FleetOptions,
 ): Promise<{ run: string; fleet: string } | null> {
-  const { printer, configuration, store, keys, workspaceRoot } = session;
+  const { printer, configuration, store, keys, workspaceRoot } = context;
   describeLeftOut(scanned.files, (text) => printer.detail(text));
   const size = scanned.snapshot.entries.reduce((sum, each) => sum + (each.kind === 'file' ? each.size : 0), 0);
   warnLarge(printer, scanned.snapshot, size, configuration.sync.warnAbove);
   let next: Scanned | undefined = scanned;
-  const context = { workspaceRoot, store, keys, printer, signal, ...createUploadContext(session) };
-  const { snapshot, uploaded, saved } = await storeSnapshot(context, async () => {
+  const upload = { workspaceRoot, store, keys, printer, signal, ...createUploadContext(context) };
+  const { snapshot, uploaded, saved } = await storeSnapshot(upload, async () => {
     const now = next ?? (await scanProject(workspace));
     next = undefined;
     return now;
@@ -123,18 +123,18 @@ async function start(
     `Stored ${formatCount(snapshot.size, 'file')}: ${formatSize(uploaded)} uploaded, ${formatSize(saved)} there already`,
   );
   const tree = treeId({ ...owner, tree: configuration.sync.tree });
-  const run = alone(await planned.part(session, tree, snapshot));
-  const boot = await storeBoot(session, run, tree, snapshot, templateName(planned.id));
+  const run = alone(await planned.part(context, tree, snapshot));
+  const boot = await storeBoot(context, run, tree, snapshot, templateName(planned.id));
   // Known before anything of it is there: who is killed from here on is found again.
-  if (!last) await indexRunKey(session, run.runKey, planned.id);
+  if (!last) await indexRunKey(context, run.runKey, planned.id);
   else {
     // Files that were changed meanwhile make another training of it.
-    const found = run.runKey === planned.key(scanned.snapshot) ? last : await latestRunForKey(session, run.runKey);
-    if (!(await claimTraining(session, run.runKey, planned.id, found))) return null;
+    const found = run.runKey === planned.key(scanned.snapshot) ? last : await latestRunForKey(context, run.runKey);
+    if (!(await claimTraining(context, run.runKey, planned.id, found))) return null;
   }
-  const request = fleetRequest(session, inputs, planned.id, boot);
-  await createLaunchTemplate(session.aws, request, signal);
-  return { run: planned.id, fleet: await make(session, request, signal) };
+  const request = fleetRequest(context, inputs, planned.id, boot);
+  await createLaunchTemplate(context.aws, request, signal);
+  return { run: planned.id, fleet: await make(context, request, signal) };
 }
 
 /** As nobody is there to renew what a client has signed: by the role alone. */
@@ -149,8 +149,8 @@ function alone(part: RunPart): RunPart {
 }
 
 /** Makes the fleet. Where it can't be made, nothing of it is left. */
-async function make(session: RunContext, request: FleetRequest, signal: AbortSignal): Promise<string> {
-  const { aws } = session;
+async function make(context: RunContext, request: FleetRequest, signal: AbortSignal): Promise<string> {
+  const { aws } = context;
   try {
     return await createFleet(aws, request, signal);
   } catch (error) {
@@ -159,7 +159,7 @@ async function make(session: RunContext, request: FleetRequest, signal: AbortSig
       const { fleets } = await findFleet(aws, request.run);
       if (fleets.length) return fleets[0];
     }
-    await deleteFleet(aws, await runClaim(session, request.run)).catch(() => undefined);
+    await deleteFleet(aws, await runClaim(context, request.run)).catch(() => undefined);
     throw error;
   }
 }

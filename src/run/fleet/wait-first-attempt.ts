@@ -23,24 +23,24 @@ const EC2_POLL_MS = 10_000;
  * @param wait ms
  */
 export async function waitForFirstAttempt(
-  session: RunContext,
+  context: RunContext,
   run: string,
   fleet: string,
   wait: number,
   signal: AbortSignal,
 ): Promise<RunRecord> {
   const since = steadyNow();
-  const waiting = new Waiting(session, run, fleet);
+  const waiting = new Waiting(context, run, fleet);
   for (;;) {
-    const read = await readRecord(session.store, session.keys, run).catch((error: unknown) => {
+    const read = await readRecord(context.store, context.keys, run).catch((error: unknown) => {
       if (isUnreadable(error)) return error as Problem;
       throw error;
     });
     if (read && !(read instanceof Problem)) return read.record;
     if (steadyNow() - since > wait) {
-      await assertUnstarted(session, run, read, signal);
+      await assertUnstarted(context, run, read, signal);
       const trouble = [await waiting.trouble(), ...(read ? [read.what] : [])].join('\n');
-      await deleteFleet(session.aws, await runClaim(session, run));
+      await deleteFleet(context.aws, await runClaim(context, run));
       throw new Problem(
         'FLEET_WAIT',
         `The fleet of ${run} did not start it within ${formatDuration(wait)}, and was deleted.\n${trouble}`,
@@ -54,23 +54,23 @@ export async function waitForFirstAttempt(
 
 /** @param why the run's record can't be read; null: it is not there. @throws Problem where an instance says that the run is active there. */
 async function assertUnstarted(
-  session: RunContext,
+  context: RunContext,
   run: string,
   why: Problem | null,
   signal: AbortSignal,
 ): Promise<void> {
-  for (const instance of await instancesOf(session.aws, run, signal)) {
-    const runs = await runsOn(session, instance, signal);
+  for (const instance of await instancesOf(context.aws, run, signal)) {
+    const runs = await runsOn(context, instance, signal);
     if (runs === 'silent')
       throw new Problem(
         'FLEET_WAIT',
         `${instance} of the fleet of ${run} did not report whether it has started the run.`,
         {
-          next: `Nothing was deleted: the instance and its fleet end by their shutdown rules. To look at the run: ${nxRun(session.project, 'remote-status', `--run=${run}`)}`,
+          next: `Nothing was deleted: the instance and its fleet end by their shutdown rules. To look at the run: ${nxRun(context.project, 'remote-status', `--run=${run}`)}`,
         },
       );
     if (!runs.includes(run)) continue;
-    const cancel = nxRun(session.project, 'remote-cancel', `--run=${run}`);
+    const cancel = nxRun(context.project, 'remote-cancel', `--run=${run}`);
     const reason = why?.what ?? 'Its record is not in the store, although the instance writes it every 10 s.';
     throw new Problem(
       why?.code ?? 'RECORD_UNVERIFIED',
@@ -97,7 +97,7 @@ class Waiting {
   private said = '';
 
   constructor(
-    private readonly session: RunContext,
+    private readonly context: RunContext,
     private readonly run: string,
     private readonly fleet: string,
   ) {}
@@ -106,12 +106,12 @@ class Waiting {
     if (steadyNow() - this.asked < EC2_POLL_MS) return;
     this.asked = steadyNow();
     const text = await this.trouble();
-    if (text && text !== this.said) this.session.printer.line(text);
+    if (text && text !== this.said) this.context.printer.line(text);
     this.said = text;
   }
 
   async trouble(): Promise<string> {
-    const { aws } = this.session;
+    const { aws } = this.context;
     const instances = await instancesOf(aws, this.run).catch(() => []);
     if (instances.length) return `${instances.join(', ')} is up and has not started the run yet.`;
     const why = await fleetTrouble(aws, this.fleet, runTime(this.run));

@@ -18,13 +18,13 @@ const FLEET_POLL_MS = 2_000;
  * and deletes what is not. An instance that is kept for a look stays, and is named.
  */
 export async function waitForFleetDeletion(
-  session: RunContext,
+  context: RunContext,
   { id, outcome }: Pick<RunRecord, 'id' | 'outcome'>,
   { onFinish }: Pick<LaunchSpec, 'onFinish'>,
   signal?: AbortSignal,
   timeoutMs = FLEET_DELETION_TIMEOUT_MS,
 ): Promise<void> {
-  const { aws, printer } = session;
+  const { aws, printer } = context;
   const kept = (outcome === 'succeeded' ? onFinish.success : onFinish.failure) ?? 0;
   const until = steadyNow() + timeoutMs;
   for (;;) {
@@ -43,7 +43,7 @@ export async function waitForFleetDeletion(
     if (steadyNow() > until) {
       const left = [...fleets, ...(template ? ['its launch template'] : []), ...(kept ? [] : instances)].join(', ');
       printer.warn(`The instance did not delete what was launched for ${id}; deleting ${left}.`);
-      const claim = await runClaim(session, id);
+      const claim = await runClaim(context, id);
       try {
         await deleteFleet(aws, claim);
       } catch (error) {

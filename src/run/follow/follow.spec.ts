@@ -32,14 +32,14 @@ describe('a run whose objects another program has changed', () => {
     const warned: string[] = [];
     const shown: Buffer[] = [];
     const answer = () => (instance instanceof Problem ? Promise.reject(instance) : Promise.resolve(instance));
-    const session = {
+    const context = {
       project: 'model',
       store: at.store,
       keys,
       printer: { warn: (text: string) => warned.push(text), line: () => {}, detail: () => {} },
       at: () => ({ assertInstanceExists: async () => {}, remote: { send: answer } }),
     };
-    const ended = await followRun(session as never, record, {
+    const ended = await followRun(context as never, record, {
       patience: 0,
       formSince: new Moment(),
       onState: () => {},

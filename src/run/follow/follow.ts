@@ -57,8 +57,8 @@ export interface FollowOptions {
  * stream of Session Manager as long as there is one, and by short commands where neither has it: whichever brings a
  * byte first, it is shown once and in its place.
  */
-export async function followRun(session: RunContext, run: RunFacts, options: FollowOptions): Promise<RunRecord> {
-  const follower = new Follower(session, run, options);
+export async function followRun(context: RunContext, run: RunFacts, options: FollowOptions): Promise<RunRecord> {
+  const follower = new Follower(context, run, options);
   try {
     return await follower.follow();
   } finally {
@@ -96,7 +96,7 @@ class Follower {
   private told: PollReply | undefined;
 
   constructor(
-    private readonly session: RunContext,
+    private readonly context: RunContext,
     private run: RunFacts,
     private readonly options: FollowOptions,
   ) {
@@ -104,8 +104,8 @@ class Follower {
     this.sure = this.at;
     this.shown = new ShownLog(this.at);
     this.formSince = options.formSince;
-    this.log = new StoredLog(session.store, session.keys, run.id);
-    this.watch = new RecordWatch(session.store, session.keys, run.id, options.patience);
+    this.log = new StoredLog(context.store, context.keys, run.id);
+    this.watch = new RecordWatch(context.store, context.keys, run.id, options.patience);
     if (options.first) this.accept(options.first.offset, inflated(options.first));
   }
 
@@ -121,14 +121,14 @@ class Follower {
       try {
         const ended = await this.look();
         if (ended) return ended;
-        if (this.troubleSince) this.session.printer.line('Connected again.');
+        if (this.troubleSince) this.context.printer.line('Connected again.');
         this.troubleSince = undefined;
       } catch (error) {
         if (this.options.signal?.aborted) throw error;
         if (!isTransient((error as Problem).cause)) throw this.withResumeHint(error as Problem);
         // The run continues without us: a network cut is waited out.
         if (!this.troubleSince)
-          this.session.printer.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
+          this.context.printer.line(`Lost the connection (${(error as Error).message.split('\n')[0]}); trying again.`);
         this.troubleSince ??= steadyNow();
         if (steadyNow() - this.troubleSince > OUTAGE_TIMEOUT_MS) throw this.withResumeHint(error as Problem);
         wait = MAX_POLL_MS;
@@ -187,7 +187,7 @@ class Follower {
       this.sure = Math.max(this.sure, Math.min(this.at, record.log.size));
       return;
     }
-    this.session.printer.line(
+    this.context.printer.line(
       `${record.id} continues on ${record.instance}, after ${this.run.instance} (attempt ${record.attempt})`,
     );
     this.run = record;
@@ -206,7 +206,7 @@ class Follower {
 
   private warnIncomplete({ id, log }: RunRecord): void {
     if (this.at >= log.size || this.options.quiet) return;
-    this.session.printer.warn(
+    this.context.printer.warn(
       `The log of ${id} has ${log.size} bytes, and the store lacks those from ${this.at} on. Another program has changed or deleted them: check who may write to the bucket.`,
     );
   }
@@ -216,7 +216,7 @@ class Follower {
     const segment = this.options.quiet ? null : this.shown.changed(record);
     if (segment === null || this.warned) return;
     this.warned = true;
-    this.session.printer.warn(
+    this.context.printer.warn(
       `The log that was shown differs from the one that the instance recorded: log/${segment} of ${record.id}. Another program is writing to this prefix.`,
     );
   }
@@ -226,13 +226,13 @@ class Follower {
     if (this.awaited !== record.attempt) {
       this.awaited = record.attempt;
       const how = record.outcome === 'lost' ? 'is gone' : 'was taken away';
-      this.session.printer.line(
+      this.context.printer.line(
         `The spot instance ${record.instance} ${how}; waiting for its fleet to launch another one.`,
       );
     }
     if (steadyNow() - (this.fleet?.asked ?? -Infinity) < FLEET_CHECK_MS) return false;
     const before = this.fleet?.gone ?? false;
-    const { fleets } = await findFleet(this.session.aws, record.id, this.options.signal);
+    const { fleets } = await findFleet(this.context.aws, record.id, this.options.signal);
     this.fleet = { asked: steadyNow(), gone: !fleets.length };
     return before && this.fleet.gone;
   }
@@ -265,7 +265,7 @@ class Follower {
     if (this.options.quiet || outcome === 'interrupted' || outcome === 'lost') return;
     const shown = this.storedTo > log.size;
     if (!shown && !(await this.log.read(log.size, this.options.signal)).length) return;
-    this.session.printer.warn(
+    this.context.printer.warn(
       `The store has more in the log of ${id} than the ${log.size} bytes that its record names. The rest is not the run's and was ${shown ? 'shown before the run had ended' : 'not shown'}. Another program is writing to this prefix.`,
     );
   }
@@ -289,14 +289,14 @@ class Follower {
     if (steadyNow() - this.opened < this.reopen) return;
     this.opened = steadyNow();
     this.reopen = Math.min(60_000, this.reopen * 2);
-    this.stream = LogStream.open(this.session, this.run, this.at, (offset, data) => void this.accept(offset, data));
+    this.stream = LogStream.open(this.context, this.run, this.at, (offset, data) => void this.accept(offset, data));
   }
 
   /** Nothing is heard of the run: EC2 is asked whether its instance is there, and the instance how it goes. */
   private async ask(record: RunRecord | null): Promise<RunRecord | null> {
     this.asked = steadyNow();
     try {
-      this.told = await pollRun(this.session, this.run, this.at, this.options.signal);
+      this.told = await pollRun(this.context, this.run, this.at, this.options.signal);
     } catch (error) {
       const problem = error as Problem;
       if (problem.code === 'INSTANCE_GONE') {
@@ -308,12 +308,12 @@ class Follower {
         return (await this.isGone(gone)) ? gone : null;
       }
       if (!NO_ANSWER.includes(problem.code)) throw error;
-      this.session.printer.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
+      this.context.printer.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
       return null;
     }
     const { run, log, report } = this.told;
     while (this.accept(log.offset, inflated(log)) && log.size > this.at) {
-      const more = await pollRun(this.session, this.run, this.at, this.options.signal);
+      const more = await pollRun(this.context, this.run, this.at, this.options.signal);
       Object.assign(log, more.log);
     }
     const fresh = this.formSince !== undefined && this.formSince.age < RENEW_INTERVAL_MS;
@@ -336,8 +336,8 @@ class Follower {
 
   private async renew(): Promise<void> {
     this.formSince = new Moment();
-    await renewUploadForm(this.session, this.run, this.options.signal).catch((error: Error) =>
-      this.session.printer.detail(`Could not renew the instance's access to the store: ${error.message}`),
+    await renewUploadForm(this.context, this.run, this.options.signal).catch((error: Error) =>
+      this.context.printer.detail(`Could not renew the instance's access to the store: ${error.message}`),
     );
   }
 
@@ -349,7 +349,7 @@ class Follower {
     const lines = [...(next ? [next] : []), `${id} was not stopped. Run the same command to attach to it again.`];
     // Whoever writes over the record again and again keeps every command from it that reads it.
     if (code === 'RECORD_UNVERIFIED' && (this.told?.run.outcome ?? null) === null)
-      lines.push(`To stop the run: ${nxRun(this.session.project, 'remote-cancel', `--run=${id}`)}`);
+      lines.push(`To stop the run: ${nxRun(this.context.project, 'remote-cancel', `--run=${id}`)}`);
     return new Problem(code, what, { aws, next: lines.join('\n'), cause });
   }
 }

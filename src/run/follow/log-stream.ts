@@ -23,35 +23,35 @@ export class LogStream {
   /** It has ended, and brings nothing more. */
   over = false;
   private closed = false;
-  private session: SessionStream | undefined;
+  private context: SessionStream | undefined;
   private held = '';
 
   private constructor(private readonly onPiece: (offset: number, data: Buffer) => void) {}
 
   /** Opens one beside the other requests; null where sessions are known to be refused. */
   static open(
-    session: RunContext,
+    context: RunContext,
     run: RunFacts,
     at: number,
     onPiece: (offset: number, data: Buffer) => void,
   ): LogStream | null {
     if (refused || process.env.NX_EC2_NO_SESSIONS) return null;
     const stream = new LogStream(onPiece);
-    void stream.begin(session, run, at);
+    void stream.begin(context, run, at);
     return stream;
   }
 
   close(): void {
     this.closed = true;
     this.alive = false;
-    void this.session?.close().catch(() => undefined);
+    void this.context?.close().catch(() => undefined);
   }
 
-  private async begin(session: RunContext, run: RunFacts, at: number): Promise<void> {
+  private async begin(context: RunContext, run: RunFacts, at: number): Promise<void> {
     try {
       const { openStream } = sessions();
-      await session.at(run.instance).allowed();
-      const opened = await openStream(session.aws, run.instance, {
+      await context.at(run.instance).allowed();
+      const opened = await openStream(context.aws, run.instance, {
         document: DOCUMENT,
         parameters: {
           command: [standaloneProgram('run_dir/log_tail.py', { home: run.directory, at })],
@@ -59,16 +59,16 @@ export class LogStream {
         },
         reason: `nx-ec2: follow ${run.id}`,
         onOutput: (data: Buffer) => this.take(data),
-        onError: (data: Buffer) => session.printer.detail(`The stream says: ${data.toString().trim()}`),
+        onError: (data: Buffer) => context.printer.detail(`The stream says: ${data.toString().trim()}`),
       });
-      this.session = opened;
+      this.context = opened;
       if (this.closed) return void opened.close().catch(() => undefined);
       const { why } = await opened.ended;
-      session.printer.detail(`The stream of ${run.id} has ended: ${why}`);
+      context.printer.detail(`The stream of ${run.id} has ended: ${why}`);
     } catch (error) {
       // What is not allowed is not asked for again; what did not work may work the next time.
       refused ||= /^SESSION_(DENIED|ENCRYPTED)$/.test((error as Problem).code);
-      session.printer.detail(
+      context.printer.detail(
         `Following the log in the store instead, some seconds late: ${(error as Error).message.split('\n')[0]}`,
       );
     } finally {

@@ -7,12 +7,12 @@ export const FORM_AGE_MS = 30 * 60_000;
 
 /** Asks the instance itself how a run goes, by a command: where the store has not been told. Throws INSTANCE_GONE. */
 export async function pollRun(
-  session: RunContext,
+  context: RunContext,
   run: Pick<RunFacts, 'id' | 'instance'>,
   offset: number,
   signal?: AbortSignal,
 ): Promise<PollReply> {
-  const there = session.at(run.instance);
+  const there = context.at(run.instance);
   await there.assertInstanceExists();
   return there.remote.send<PollReply>(
     { op: 'poll', run: run.id, offset },
@@ -22,13 +22,13 @@ export async function pollRun(
 
 /** Gives a run a new form for its way into the store, and has told there what was not told yet. */
 export async function renewUploadForm(
-  session: RunContext,
+  context: RunContext,
   run: Pick<RunFacts, 'id' | 'instance'>,
   signal?: AbortSignal,
 ): Promise<{ run: RunState; report: RunReport | null }> {
-  const there = session.at(run.instance);
+  const there = context.at(run.instance);
   return there.remote.send(
-    { op: 'renew', run: run.id, store: await storeAccess(session, run.id, true) },
+    { op: 'renew', run: run.id, store: await storeAccess(context, run.id, true) },
     { comment: `nx-ec2: renew the access of ${run.id}`, executionTimeout: 60, signal },
   );
 }

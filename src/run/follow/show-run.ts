@@ -7,15 +7,15 @@ import { metricsOf } from './metrics-line';
 
 /** Follows a run to its end with its log on the terminal; says at its end which metrics were recognised. */
 export async function streamRunLog(
-  session: RunContext,
+  context: RunContext,
   run: RunFacts,
   options: Omit<FollowOptions, 'onLog' | 'onState'> = {},
 ): Promise<RunRecord> {
-  const { printer } = session;
+  const { printer } = context;
   let waiting = run.queue !== null;
   let state = '';
   let warned = 0;
-  const ended = await followRun(session, run, {
+  const ended = await followRun(context, run, {
     ...options,
     onLog: (data) => printer.log(data),
     onState: (now) => {

@@ -71,13 +71,13 @@ describe('a run with a fleet', () => {
     ended(recovery, { project: pipe.project, ...more });
 
   it('is followed on from one instance to the next, with its log as far as it was saved', async () => {
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     const log = (text: string) => store.put(`${keys.run(RUN)}log/0`, Buffer.from(text));
     const size = (bytes: number) => ({ size: bytes, training: 0, truncated: false, hashes: null });
     await log('one\ntw');
     const record = ours('fleet', { log: size(6) });
     await putRecord(store, keys, record);
-    const status = await oneStatus(pipe.session, RUN, new AbortController().signal);
+    const status = await oneStatus(pipe.context, RUN, new AbortController().signal);
     expect(describeRun(status)).toContain('its fleet launches another instance');
     // Only shown once more, nobody waits.
     expect((await pipe.follow(record, { once: true })).run.outcome).toBe('interrupted');
@@ -108,7 +108,7 @@ describe('a run with a fleet', () => {
   });
 
   it('is not taken to have ended as the attempt before the one that has just begun', async () => {
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     await store.put(`${keys.run(RUN)}log/0`, Buffer.from('one\ntw\nthree\nfour\n'));
     await putRecord(store, keys, ours('client', { log: { size: 6, training: 0, truncated: false, hashes: null } }));
     const begun = { instance: 'i-00000000000000002', attempt: 2, takenOver: { from: FIRST, log: 6 } };

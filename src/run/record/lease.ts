@@ -6,9 +6,9 @@ import { sleep } from '../../system/sleep';
 export const LEASE_MS = 60_000;
 
 /** Waits until an instance may resume a run: returns at once if its end was recorded. */
-export async function waitForLeaseExpiry(session: RunContext, run: string, signal?: AbortSignal): Promise<void> {
+export async function waitForLeaseExpiry(context: RunContext, run: string, signal?: AbortSignal): Promise<void> {
   for (;;) {
-    const read = await readRecord(session.store, session.keys, run);
+    const read = await readRecord(context.store, context.keys, run);
     if (!read || read.record.state === 'ended' || read.age >= LEASE_MS) return;
     await sleep(LEASE_POLL_MS, signal);
   }

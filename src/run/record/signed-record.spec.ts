@@ -154,10 +154,10 @@ describe("a run's record", () => {
     const forged = recordOf({ id: OTHER, state: 'running', outcome: null, endedAt: null, instance });
     await put(Buffer.from(JSON.stringify(forged)), OTHER);
     expect((await latestRun(at.store, keys, (record) => record.caller === caller))!.record.id).toBe(RUN);
-    const session = { store: at.store, keys, at: jest.fn() };
-    await indexRunKey(session as never, 'k', OTHER);
-    expect(await findDuplicateRun(session as never, 'k')).toEqual({ found: null, known: null });
-    expect(session.at).not.toHaveBeenCalled();
+    const context = { store: at.store, keys, at: jest.fn() };
+    await indexRunKey(context as never, 'k', OTHER);
+    expect(await findDuplicateRun(context as never, 'k')).toEqual({ found: null, known: null });
+    expect(context.at).not.toHaveBeenCalled();
     expect(await listActiveRuns(at.store, keys, new Set([instance]))).toEqual({
       runs: [],
       unverified: [{ id: OTHER, instance, why: 'it has no signature' }],
@@ -167,7 +167,7 @@ describe("a run's record", () => {
     const full = Object.create(at.store, { listDirectories: { value: () => Promise.reject(many) } }) as typeof at.store;
     const unknown = { runs: [], unverified: [] };
     expect(await listActiveRuns(full, keys, new Set([instance]))).toEqual(unknown);
-    const listed = await listStatus(session as never, 20, new AbortController().signal);
+    const listed = await listStatus(context as never, 20, new AbortController().signal);
     expect(listed.map(({ id, state }) => [id, state])).toEqual([
       [OTHER, 'unverified'],
       [RUN, 'ended'],
@@ -217,13 +217,13 @@ describe("a run's record", () => {
     const [older, last] = [recordOf({ ...gone, runKey: 'k', heartbeat: 8 }), recordOf({ runKey: 'k', heartbeat: 9 })];
     await indexRunKey({ store: at.store, keys } as never, 'k', RUN);
     await put(await signedBytes(at.store, keys, last));
-    const session = (store: Store) => ({ store, keys, at: jest.fn() }) as never;
-    expect(await findDuplicateRun(session(at.store), 'k')).toMatchObject({ found: { attached: 'ended' } });
+    const context = (store: Store) => ({ store, keys, at: jest.fn() }) as never;
+    expect(await findDuplicateRun(context(at.store), 'k')).toMatchObject({ found: { attached: 'ended' } });
     await new RecordWatch(at.store, keys, RUN, 0).look();
     // The machine that has followed the success is not deceived; another one starts the training again, or waits for it.
     await put(await signedBytes(at.store, keys, older));
     await expect(read()).rejects.toMatchObject(UNVERIFIED);
-    const { found } = await findDuplicateRun(session(machine('elsewhere')), 'k');
+    const { found } = await findDuplicateRun(context(machine('elsewhere')), 'k');
     expect(found?.attached).not.toBe('ended');
     expect((await read(machine('elsewhere')))!.record.outcome).toBeNull();
   });
@@ -372,8 +372,8 @@ describe('somebody with the role of an instance', () => {
   afterEach(() => pipe.close());
 
   const forge = async (run: string) => {
-    const Key = `${pipe.session.keys.run(run)}record.json`;
-    const there = JSON.parse((await pipe.session.store.get(Key, MAX_RECORD_BYTES))!.toString()) as { record: object };
+    const Key = `${pipe.context.keys.run(run)}record.json`;
+    const there = JSON.parse((await pipe.context.store.get(Key, MAX_RECORD_BYTES))!.toString()) as { record: object };
     const forged = {
       ...there,
       record: { ...there.record, state: 'ended', outcome: 'succeeded', exitCode: 0, signal: null },
@@ -384,7 +384,7 @@ describe('somebody with the role of an instance', () => {
   it('changes no result while the run is alive: its instance writes it again', async () => {
     pipe.write('model/train.py', 'import time\ntime.sleep(4)\nraise SystemExit(3)\n');
     const { run } = await pipe.train();
-    while (!(await readRecord(pipe.session.store, pipe.session.keys, run.id).catch(() => null)))
+    while (!(await readRecord(pipe.context.store, pipe.context.keys, run.id).catch(() => null)))
       await new Promise((resolve) => setTimeout(resolve, 50));
     await forge(run.id);
     const { run: ended } = await pipe.follow(run);
@@ -400,7 +400,7 @@ describe('somebody with the role of an instance', () => {
     await forge(run.id);
     // Somebody who has not seen how it ended.
     await pipe.forget();
-    await expect(readRecord(pipe.session.store, pipe.session.keys, run.id)).rejects.toMatchObject(UNVERIFIED);
+    await expect(readRecord(pipe.context.store, pipe.context.keys, run.id)).rejects.toMatchObject(UNVERIFIED);
     await expect(pipe.follow(run)).rejects.toMatchObject(UNVERIFIED);
     const again = await pipe.launch();
     expect([again.attached, again.run.id === run.id]).toEqual([false, false]);
@@ -410,23 +410,23 @@ describe('somebody with the role of an instance', () => {
   it('brings back no log that it has changed, and no list, and says which', async () => {
     pipe.write('model/train.py', 'print("loss 0.5")\nopen("artifacts/model", "w").write("trained")\n');
     const { run } = await pipe.follow((await pipe.train()).run);
-    const at = pipe.session.keys.run(run.id);
+    const at = pipe.context.keys.run(run.id);
     const overwrite = async (name: string, change: (text: string) => string) => {
-      const there = (await pipe.session.store.get(at + name, MAX_RECORD_BYTES))!.toString();
+      const there = (await pipe.context.store.get(at + name, MAX_RECORD_BYTES))!.toString();
       await role.send(new PutObjectCommand({ Bucket: 'bucket', Key: at + name, Body: change(there) }));
       return () => role.send(new PutObjectCommand({ Bucket: 'bucket', Key: at + name, Body: there }));
     };
     const undo = await overwrite('log/0', (text) => text.replace('loss 0.5', 'loss 0.1'));
     const changed = { code: 'LOG_CHANGED', message: expect.stringContaining(`${at}log/0`) };
-    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject(changed);
+    await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject(changed);
     const { log } = await pipe.follow(run);
     expect(log.toString()).toContain('loss 0.1');
     expect(pipe.said.join('\n')).toMatch(/The log that was shown differs from the one .*: log\/0 of/);
     await undo();
     const put = await overwrite('artifacts.json', (text) => text.replace('artifacts/model', 'artifacts/other'));
-    await expect(collectArtifacts(pipe.session, run)).rejects.toMatchObject({ code: 'LIST_MISMATCH' });
+    await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'LIST_MISMATCH' });
     await put();
-    expect((await collectArtifacts(pipe.session, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/model']);
+    expect((await collectArtifacts(pipe.context, run)).artifacts.map(({ path }) => path)).toEqual(['artifacts/model']);
   });
 
   it('learns no key from what lies in the bucket', async () => {
@@ -434,14 +434,14 @@ describe('somebody with the role of an instance', () => {
     // A plan that does not fit into the command lies in the bucket meanwhile, unsealed: its run has no variables.
     const args = Array.from({ length: 3000 }, (_, n) => `${n} ${randomBytes(16).toString('base64')}`);
     const seen: Buffer[] = [];
-    const { store } = pipe.session;
+    const { store } = pipe.context;
     const before = store.put.bind(store);
     store.put = (key, body, options) => {
       seen.push(body);
       return before(key, body, options);
     };
     const { run } = await pipe.train({ args });
-    const { key } = (await store.signingKeys.forStart({ keys: pipe.session.keys, run: run.id })).keys;
+    const { key } = (await store.signingKeys.forStart({ keys: pipe.context.keys, run: run.id })).keys;
     expect(seen.some((body) => body.includes(run.id) && body.includes('"op":"train"'))).toBe(true);
     expect(seen.some((body) => body.includes(key.toString('base64')))).toBe(false);
     expect((await pipe.follow(run)).run.outcome).toBe('succeeded');

@@ -4,7 +4,7 @@ import { sleep } from '../../system/sleep';
 import { newRunId } from '../record/run-id';
 import type { RunRecord } from '../record/record';
 import { LogStream } from '../follow/log-stream';
-import type { Session } from '../../context/types';
+import type { InstanceContext } from '../../context/types';
 import { inflated } from '../follow/log-piece';
 
 /** Between two questions by a command, ms, where no stream brings what is printed. */
@@ -17,15 +17,15 @@ const MAX_POLL_MS = 5_000;
  * @param run in whose directory and environment; null: among the synced files.
  */
 export async function execute(
-  session: Session,
+  context: InstanceContext,
   run: RunRecord | null,
   argv: string[],
   signal: AbortSignal,
   onStart: (started: RunFacts) => void,
 ): Promise<RunState> {
-  const { configuration, project, tree, printer } = session;
-  const instance = run?.instance ?? session.instance;
-  const { remote } = session.at(instance);
+  const { configuration, project, tree, printer } = context;
+  const instance = run?.instance ?? context.instance;
+  const { remote } = context.at(instance);
   const { timeout, gracePeriod: grace } = configuration.train;
   const seconds = (ms: number | undefined) => (ms === undefined ? null : Math.ceil(ms / 1000));
   const started = await remote.send<{ run: RunState; log: LogPiece }>(
@@ -57,11 +57,11 @@ export async function execute(
   try {
     for (let wait = POLL_MS; state.outcome === null || at < log.size; wait = Math.min(MAX_POLL_MS, wait * 1.2)) {
       if (state.outcome === null) {
-        stream ??= LogStream.open(session, state, at, accept);
+        stream ??= LogStream.open(context, state, at, accept);
         await sleep(wait, signal);
       }
       const before = at;
-      ({ run: state, log } = await pollRun(session, state, at, signal));
+      ({ run: state, log } = await pollRun(context, state, at, signal));
       accept(log.offset, inflated(log));
       if (at > before) wait = POLL_MS;
     }

@@ -52,13 +52,13 @@ describe('a shell', () => {
     };
   };
   const open = (on: Terminal, run: string | null = null, signal = new AbortController().signal) => {
-    const { session } = pipeline;
-    const { tree, project } = session;
+    const { context } = pipeline;
+    const { tree, project } = context;
     const command = shellCommand({ root: null, run, tree, project, projectRoot: 'model', user: null });
-    return openShell(session, command, signal, on);
+    return openShell(context, command, signal, on);
   };
   const addRun = (environment: object | null) => {
-    const { tree, project } = pipeline.session;
+    const { tree, project } = pipeline.context;
     const home = join(root, 'runs', RUN);
     mkdirSync(join(home, 'work/model'), { recursive: true });
     writeFileSync(join(home, 'run.json'), JSON.stringify({ tree, project, user: userInfo().username }));
@@ -158,7 +158,7 @@ describe('a shell', () => {
     const gone = terminal();
     const ended = open(gone.both);
     await gone.said('the synced files');
-    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [pipeline.session.instance] }));
+    await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [pipeline.context.instance] }));
     await expect(ended).rejects.toMatchObject({ code: 'SHELL_ENDED' });
     expect(gone.raw).toEqual([true, false]);
   });

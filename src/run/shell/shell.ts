@@ -4,7 +4,7 @@ import { runtimeCode } from '../../report/error-codes';
 import { Problem } from '../../report/problem';
 import { terminalOf, terminalSize, type TerminalSize } from '../../system/terminal-size';
 import { findNxProcess } from '../../workspace/invocation';
-import type { Session } from '../../context/types';
+import type { InstanceContext } from '../../context/types';
 
 /** The terminal that a shell is shown on. */
 export interface Terminal {
@@ -29,7 +29,7 @@ const CLOSE_TIMEOUT_MS = 3_000;
  *   SHELL_ENDED where the session ended before the shell did.
  */
 export async function openShell(
-  session: Session,
+  context: InstanceContext,
   shell: ShellCommand,
   signal: AbortSignal,
   terminal: Terminal = nxTerminal(),
@@ -47,10 +47,10 @@ export async function openShell(
     stdout.write(word.take(data));
     if (word.end) said();
   };
-  const stream = await openStream(session.aws, session.instance, {
+  const stream = await openStream(context.aws, context.instance, {
     document: DOCUMENT,
     parameters: { command: [shell.command] },
-    reason: `nx-ec2: a shell for ${session.project}`,
+    reason: `nx-ec2: a shell for ${context.project}`,
     onOutput: show,
     onError: show,
     signal,
@@ -61,11 +61,11 @@ export async function openShell(
   try {
     const { why } = await stream.ended;
     if (!word.end) {
-      throw new Problem('SHELL_ENDED', `The session on ${session.instance} ended before the shell did: ${why}.`, {
+      throw new Problem('SHELL_ENDED', `The session on ${context.instance} ended before the shell did: ${why}.`, {
         next: 'The session was terminated, or its instance or SSM agent is gone. Background processes of the shell may still run.',
       });
     }
-    if ('error' in word.end) throw refusal(session.instance, word.end.error);
+    if ('error' in word.end) throw refusal(context.instance, word.end.error);
     return word.end.exit;
   } finally {
     clearTimeout(timer);

@@ -18,13 +18,13 @@ export type BootPlace = NonNullable<WatchdogConfig['boot']>;
  * @param template the launch template's name.
  */
 export async function storeBoot(
-  session: RunContext,
+  context: RunContext,
   run: RunPart,
   tree: string,
   snapshot: Snapshot,
   template: string,
 ): Promise<BootPlace> {
-  const { store, keys, aws, configuration } = session;
+  const { store, keys, aws, configuration } = context;
   const boot = {
     v: 1,
     runtime: runtimeProgram().sha256,

@@ -17,10 +17,10 @@ const checkpoint = (n: number, sha256: string) => ({
 
 describe('resumePoint', () => {
   let at: StoreFixture;
-  let session: RunContext;
+  let context: RunContext;
   beforeAll(async () => {
     at = await StoreFixture.start();
-    session = { store: at.store, keys: at.keys(), project: 'model', configuration: {} } as unknown as RunContext;
+    context = { store: at.store, keys: at.keys(), project: 'model', configuration: {} } as unknown as RunContext;
   });
   afterAll(() => at.close());
   beforeEach(() => at.empty());
@@ -33,9 +33,9 @@ describe('resumePoint', () => {
     const restored = { run: FIRST, n: 1, unit: 'step-1' };
     await put(FIRST, { checkpoints: [checkpoint(1, a), checkpoint(2, b)] });
     await put(SECOND, { restoredFrom: restored });
-    expect(await resumePoint(session, SECOND, false)).toMatchObject({ run: FIRST, n: 1, sha256: a });
+    expect(await resumePoint(context, SECOND, false)).toMatchObject({ run: FIRST, n: 1, sha256: a });
     await put(SECOND, { restoredFrom: restored, checkpoints: [checkpoint(1, c)] });
-    expect(await resumePoint(session, SECOND, false)).toMatchObject({ run: SECOND, n: 1, sha256: c });
+    expect(await resumePoint(context, SECOND, false)).toMatchObject({ run: SECOND, n: 1, sha256: c });
   });
 
   it.each([
@@ -45,6 +45,6 @@ describe('resumePoint', () => {
   ])('fails where the run has %s', async (_what, restored) => {
     await put(FIRST, { checkpoints: [checkpoint(1, 'a'.repeat(64))] });
     await put(SECOND, { restoredFrom: restored });
-    await expect(resumePoint(session, SECOND, false)).rejects.toMatchObject({ code: 'NO_CHECKPOINT' });
+    await expect(resumePoint(context, SECOND, false)).rejects.toMatchObject({ code: 'NO_CHECKPOINT' });
   });
 });

@@ -11,10 +11,10 @@ import type { RunContext } from '../../context/types';
  * @param signed with URLs, for an instance whose role may not read the store.
  * @throws Problem where it has none.
  */
-export async function resumePoint(session: RunContext, run: string | true, signed: boolean): Promise<Restore> {
-  const { store, keys, configuration } = session;
-  const chosen = await resolveRun(session, run);
-  const { record, last } = (await lastCheckpoint(session, chosen.record)) ?? { record: chosen.record };
+export async function resumePoint(context: RunContext, run: string | true, signed: boolean): Promise<Restore> {
+  const { store, keys, configuration } = context;
+  const chosen = await resolveRun(context, run);
+  const { record, last } = (await lastCheckpoint(context, chosen.record)) ?? { record: chosen.record };
   if (!last) {
     throw new Problem('NO_CHECKPOINT', `${record.id} has saved no checkpoint to resume from.`, {
       next: 'Have the training write checkpoints to NX_EC2_CHECKPOINT_DIR, or list their paths in "train.checkpoints.paths". To start from the beginning, leave out --resumeFrom.',
@@ -36,14 +36,14 @@ export async function resumePoint(session: RunContext, run: string | true, signe
 
 /** The run's own last checkpoint; of a run that saved none, the checkpoint of another run that it was started from. */
 async function lastCheckpoint(
-  session: RunContext,
+  context: RunContext,
   record: RunRecord,
 ): Promise<{ record: RunRecord; last: SavedCheckpoint } | null> {
   const own = record.checkpoints.at(-1);
   if (own) return { record, last: own };
   const { restoredFrom: restored } = record;
   if (!restored || restored.run === record.id) return null;
-  const origin = (await resolveRun(session, restored.run)).record;
+  const origin = (await resolveRun(context, restored.run)).record;
   const last = origin.checkpoints.find(({ n }) => n === restored.n);
   return last ? { record: origin, last } : null;
 }

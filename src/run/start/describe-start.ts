@@ -9,12 +9,12 @@ import { nameOf } from '../status/status';
  * @param followed whether it is the caller's own, and the command that stops it, where its log follows.
  */
 export function describeStart(
-  session: RunContext,
+  context: RunContext,
   run: RunFacts,
   attached: false | 'running' | 'ended',
   followed?: { own: boolean; cancel: string },
 ): void {
-  const { printer } = session;
+  const { printer } = context;
   const process = run.pid ? `, PID ${run.pid}` : '';
   const by = followed?.own === false ? `, ${sanitizeForTerminal(nameOf(run.caller))}'s,` : '';
   if (attached === 'running') {
@@ -30,14 +30,14 @@ export function describeStart(
       `Training ${printer.strong(run.id)} ${run.queue ? 'waits' : 'started'} on ${run.instance}${process} as ${sanitizeForTerminal(run.user)}`,
     );
   }
-  const { paths } = session.configuration.train.checkpoints;
+  const { paths } = context.configuration.train.checkpoints;
   if (attached === false && paths.length > 0) {
     const places = ['NX_EC2_CHECKPOINT_DIR', ...paths.map(({ path }) => sanitizeForTerminal(path))].join(', ');
     printer.line(`Checkpoints are saved while it runs from ${places}`);
   }
   if (run.queue) printer.line(describeQueue(run.queue));
   if (attached !== 'ended' && followed) {
-    const { train } = session.configuration;
+    const { train } = context.configuration;
     printer.line(
       !followed.own
         ? 'Ctrl+C leaves it running; come back with the same command'

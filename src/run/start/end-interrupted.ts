@@ -5,7 +5,7 @@ import { isResourceId } from '../../instance/stop/resource-id';
 import { takeDown } from '../../instance/stop/stop-and-wait';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
-import { runClaim, sessionClaim } from '../../context/stop-claim';
+import { runClaim, stopClaim } from '../../context/stop-claim';
 import type { RunRecord } from '../record/record';
 import type { RunContext } from '../../context/types';
 
@@ -17,14 +17,14 @@ import type { RunContext } from '../../context/types';
  * @throws Problem where it lives and is not this run's.
  */
 export async function endInterrupted(
-  session: RunContext,
+  context: RunContext,
   run: Pick<RunRecord, 'id' | 'instance'>,
   own: string | null,
   signal: AbortSignal,
 ): Promise<ManagedInstance | null> {
-  const { aws, printer } = session;
+  const { aws, printer } = context;
   if (!isResourceId('instance', run.instance)) return null;
-  const claim = run.instance === own ? await sessionClaim(session, ['store']) : await runClaim(session, run.id);
+  const claim = run.instance === own ? await stopClaim(context, ['store']) : await runClaim(context, run.id);
   try {
     const instance = await managedInstance(aws, run.instance, claim, { signal });
     if (instance) await takeDown(aws, { instance, how: 'terminate' }, printer, signal);

@@ -56,7 +56,7 @@ describe('a training on spot instances', () => {
   const terminate = (id: string) => at.ec2.send(new TerminateInstancesCommand({ InstanceIds: [id] }));
   /** The log as the store has it. */
   const stored = async (run: RunRecord) => {
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     const pieces: Buffer[] = [];
     for (let n = 0; n * SEGMENT_BYTES < run.log.size; n++)
       pieces.push((await store.get(`${keys.run(run.id)}log/${n}`, SEGMENT_BYTES))!);
@@ -64,14 +64,14 @@ describe('a training on spot instances', () => {
   };
   /** Follows over instances; `replaced` are told. */
   const follow = async (launched: Awaited<ReturnType<Pipeline['launch']>>, replaced: (gone: RunRecord) => void) =>
-    followWithRecovery(pipe.session, launched, {
+    followWithRecovery(pipe.context, launched, {
       signal: new AbortController().signal,
       recovery: {
         continueRun: async (gone, next) => {
           replaced(gone);
           await terminate(gone.instance);
           await pipe.openSpot();
-          await waitForLeaseExpiry(pipe.session, gone.id);
+          await waitForLeaseExpiry(pipe.context, gone.id);
           return pipe.launch({}, next);
         },
       },
@@ -81,7 +81,7 @@ describe('a training on spot instances', () => {
     pipe.write('model/train.py', TRAINING(0));
     await pipe.open();
     const { run: whole } = await pipe.follow((await pipe.launch()).run);
-    await collectArtifacts(pipe.session, whole);
+    await collectArtifacts(pipe.context, whole);
     const result = readFileSync(join(pipe.workspace, 'model/artifacts/result'), 'utf8');
     rmSync(join(pipe.workspace, 'model/artifacts'), { recursive: true });
 
@@ -96,7 +96,7 @@ describe('a training on spot instances', () => {
         await until(() => over || steps(shown().split(`attempt ${attempt} from`)[1] ?? '').length > 1);
         if (over) return;
         noticed = Date.now();
-        at.aws.interrupt(pipe.session.instance, { noticeMs: 60_000 });
+        at.aws.interrupt(pipe.context.instance, { noticeMs: 60_000 });
       }
     })();
     const ended = await follow(launched, (gone) => {
@@ -104,7 +104,7 @@ describe('a training on spot instances', () => {
       const sigterm = Number([...shown().matchAll(/SIGTERM at ([\d.]+)/g)].at(-1)![1]) * 1000;
       measured.push({ sigterm: sigterm - noticed, saved: saved - noticed });
       expect(gone).toMatchObject({ outcome: 'interrupted', stop: { reason: 'interruption' }, access: 'role' });
-      void until(() => pipe.session.instance !== gone.instance).then(() => instances.push(pipe.session.instance));
+      void until(() => pipe.context.instance !== gone.instance).then(() => instances.push(pipe.context.instance));
     });
     over = true;
     await interrupting;
@@ -114,7 +114,7 @@ describe('a training on spot instances', () => {
       instances.map((id, n) => [n + 1, id, n < 3 ? `${id} was interrupted` : null]),
     );
     expect(new Set(instances).size).toBe(4);
-    await collectArtifacts(pipe.session, ended);
+    await collectArtifacts(pipe.context, ended);
     expect(readFileSync(join(pipe.workspace, 'model/artifacts/result'), 'utf8')).toBe(result);
     // A checkpoint was saved at each SIGTERM: no step is done twice.
     expect(steps(shown())).toEqual(Array.from({ length: STEPS }, (_, n) => n + 1));
@@ -169,7 +169,7 @@ describe('a training on spot instances', () => {
     await until(() => steps(shown()).includes(4));
     leaving.abort();
     at.aws.interrupt(first, { noticeMs: 20_000 });
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     for (;;) if ((await readRecord(store, keys, run.id))?.record.state === 'ended') break;
     await terminate(first);
     await pipe.openSpot();

@@ -27,19 +27,19 @@ export interface RecoveryOptions {
  * @throws Problem of `continueRun`, with how the run can be resumed later.
  */
 export async function followWithRecovery(
-  session: RunContext,
+  context: RunContext,
   launched: Launched,
   { signal, recovery, onAgain }: RecoveryOptions,
 ): Promise<RunRecord> {
   for (;;) {
     const { run, log, formSince, settled } = launched;
     const [ended] = await Promise.all([
-      streamRunLog(session, run, { signal, first: log, formSince, from: run.takenOver?.log }),
+      streamRunLog(context, run, { signal, first: log, formSince, from: run.takenOver?.log }),
       settled,
     ]);
     if (!recovery || !isResumable(ended)) return ended;
     const since = steadyNow();
-    const { printer } = session;
+    const { printer } = context;
     const at = new Date(ended.endedAt ?? since).toTimeString().slice(0, 8);
     printer.line(
       `${at}: the spot instance ${ended.instance} was taken away${ended.outcome === 'lost' ? ' without notice' : ''}; ` +

@@ -34,7 +34,7 @@ export interface PlannedRun {
    * @param tree the one that its plan names.
    * @param next the run to resume instead of starting a new one, and its next attempt.
    */
-  part(session: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart>;
+  part(context: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart>;
 }
 
 export interface NextAttempt {
@@ -118,17 +118,17 @@ class TrainingPlan implements PlannedRun {
     });
   }
 
-  async part(session: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart> {
+  async part(context: RunContext, tree: string, snapshot: Snapshot, next?: NextAttempt): Promise<RunPart> {
     const { configuration, workspaceRoot, options, env } = this.of;
     const { train } = configuration;
-    session.printer.detail(this.environment);
+    context.printer.detail(this.environment);
     const id = next?.id ?? this.id;
-    const read = train.secretsFrom === 'client' ? await readSecrets(session.aws, train.secrets) : {};
+    const read = train.secretsFrom === 'client' ? await readSecrets(context.aws, train.secrets) : {};
     const [store, caller, git, signer] = await Promise.all([
-      storeAccess(session, id, !options.detached),
-      session.caller(),
+      storeAccess(context, id, !options.detached),
+      context.caller(),
       this.of.git,
-      signingKeys(session, id),
+      signingKeys(context, id),
     ]);
     const identity = { runKey: this.key(snapshot), snapshot: snapshot.id, caller, tree };
     return {
@@ -150,7 +150,7 @@ class TrainingPlan implements PlannedRun {
         git,
         ...runDescription(configuration),
         host: hostname(),
-        price: options.price?.() ?? (await configuredPrice(configuration, session.aws)),
+        price: options.price?.() ?? (await configuredPrice(configuration, context.aws)),
       },
       signingKey: signer.key.toString('base64'),
       identity: signer.identity(identity).toString('hex'),

@@ -13,7 +13,7 @@ import { sleep } from '../../system/sleep';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { pollRun } from '../follow/poll-instance';
-import { runClaim, sessionClaim } from '../../context/stop-claim';
+import { runClaim, stopClaim } from '../../context/stop-claim';
 import { isKnownActive } from '../find/find-run';
 import type { RunRecord } from '../record/record';
 import { runsOn } from '../find/runs-on-instance';
@@ -32,16 +32,16 @@ const SHUTDOWN_POLL_MS = 1_000;
  * @param purpose what it is for. @param onUp as soon as EC2 has it.
  */
 export async function ensureProjectInstance(
-  session: RunContext,
+  context: RunContext,
   launchSpec: LaunchSpec,
   purpose: Pick<EnsureOptions, 'by' | 'run' | 'deadline'>,
   signal: AbortSignal,
   onUp?: (instance: EnsuredInstance) => void,
 ): Promise<EnsuredInstance> {
-  const { aws, store, keys, printer, configuration } = session;
+  const { aws, store, keys, printer, configuration } = context;
   const { prefix, pricePerHour, remoteRoot: root, instance } = configuration;
   const options = { aws, store, keys, prefix, pricePerHour, root, printer, signal, launchSpec, ...purpose };
-  return ensureReady({ ...options, owner: await session.owner() }, instance.startupTimeout, onUp);
+  return ensureReady({ ...options, owner: await context.owner() }, instance.startupTimeout, onUp);
 }
 
 /**
@@ -50,7 +50,7 @@ export async function ensureProjectInstance(
  * @param onUp as soon as EC2 has it.
  */
 export async function launchForRun(
-  session: RunContext,
+  context: RunContext,
   launchSpec: LaunchSpec,
   { id, deadline }: { id: string; deadline?: number },
   onUp: (instance: EnsuredInstance) => void,
@@ -59,9 +59,9 @@ export async function launchForRun(
   const purpose = { by: 'remote-train', run: id, deadline } as const;
   let up: EnsuredInstance | undefined;
   try {
-    return await ensureProjectInstance(session, launchSpec, purpose, signal, (instance) => onUp((up = instance)));
+    return await ensureProjectInstance(context, launchSpec, purpose, signal, (instance) => onUp((up = instance)));
   } catch (error) {
-    if (up) await terminateUnused(session, up, id, signal);
+    if (up) await terminateUnused(context, up, id, signal);
     throw error;
   }
 }
@@ -71,17 +71,17 @@ export async function launchForRun(
  * its guards. One that another command launched meanwhile, for another run, is left.
  */
 export async function terminateUnused(
-  session: RunContext,
+  context: RunContext,
   instance: EnsuredInstance,
   run: string,
   signal: AbortSignal,
   why = 'which failed to start',
 ): Promise<void> {
   if (signal.aborted || instance.how !== 'launched') return;
-  const { aws, printer } = session;
+  const { aws, printer } = context;
   const { id } = instance;
   try {
-    const managed = await managedInstance(aws, id, await runClaim(session, run), { unseen: NEW_INSTANCE_LAG_MS });
+    const managed = await managedInstance(aws, id, await runClaim(context, run), { unseen: NEW_INSTANCE_LAG_MS });
     if (!managed) return;
     printer.line(`Terminating ${id}: it was launched for this training, ${why}.`);
     await takeDown(aws, { instance: managed, how: 'terminate' }, printer);
@@ -97,12 +97,12 @@ export async function terminateUnused(
  * @param own the instance that this command itself brought up for the run, whatever run it was launched for.
  */
 export async function waitForShutdown(
-  session: RunContext,
+  context: RunContext,
   run: RunRecord,
   own: string | null,
   signal: AbortSignal,
 ): Promise<void> {
-  const { aws, printer } = session;
+  const { aws, printer } = context;
   if (!isResourceId('instance', run.instance)) return;
   const instance = await describeInstance(aws, run.instance, signal);
   if (!instance || !isAlive(instance) || instance.tags[TAG.managed] !== 'true') return;
@@ -111,7 +111,7 @@ export async function waitForShutdown(
   if (!finish || (run.endedAt !== null && instance.launchedAt > run.endedAt)) return;
   const { id } = instance;
   const after = run.outcome === 'succeeded' ? finish.success : finish.failure;
-  const down = `To terminate it now: ${nxRun(session.project, 'remote-down')}`;
+  const down = `To terminate it now: ${nxRun(context.project, 'remote-down')}`;
   if (after === null)
     return printer.line(`${id} is kept: it shuts itself down at its idle timeout or maximum lifetime. ${down}`);
   const done = finish.shutdown === 'stop' ? 'stopped' : 'terminated';
@@ -121,31 +121,31 @@ export async function waitForShutdown(
     for (const until = steadyNow() + SHUTDOWN.timeout; steadyNow() < until; await sleep(SHUTDOWN_POLL_MS, signal)) {
       const now = await describeInstance(aws, id, signal);
       if (!now || !isAlive(now) || now.state === 'stopped') return printer.line(`${id} is ${now?.state ?? done}.`);
-      const other = now.state === 'running' ? await otherRun(session, run) : null;
+      const other = now.state === 'running' ? await otherRun(context, run) : null;
       if (other) return printer.line(`${id} is kept while ${other} is active on it.`);
     }
   } finally {
     waiting.end();
   }
-  await shutDown(session, run, id === own, finish.shutdown, signal);
+  await shutDown(context, run, id === own, finish.shutdown, signal);
 }
 
 /** Terminates, or stops, the instance of a run that has not shut itself down. */
 async function shutDown(
-  session: RunContext,
+  context: RunContext,
   run: RunRecord,
   own: boolean,
   how: 'terminate' | 'stop',
   signal: AbortSignal,
 ): Promise<void> {
-  const { aws, printer } = session;
+  const { aws, printer } = context;
   const { instance: id } = run;
   try {
     // The caller's own is terminated whichever store it was launched for: this command has brought it up for the run.
-    const claim = own ? await sessionClaim(session, ['store']) : await runClaim(session, run.id);
+    const claim = own ? await stopClaim(context, ['store']) : await runClaim(context, run.id);
     const instance = await managedInstance(aws, id, claim, { signal });
     if (!instance) return;
-    if (await saysThatItGoesOn(session, run, signal)) {
+    if (await saysThatItGoesOn(context, run, signal)) {
       printer.warn(
         `${id} was not touched: ${run.id} has ended according to the store, but is active according to the instance.`,
       );
@@ -153,7 +153,7 @@ async function shutDown(
     }
     // Anybody who writes to the bucket could hide another run from the store.
     // One that does not answer is ended: it has not shut itself down either, and continues to cost money.
-    const active = await runsOn(session, id, signal);
+    const active = await runsOn(context, id, signal);
     const others = active === 'silent' ? [] : active.filter((other) => other !== run.id);
     if (others.length) return printer.line(`${id} is kept while ${sanitizeForTerminal(others[0])} is active on it.`);
     printer.warn(
@@ -167,12 +167,12 @@ async function shutDown(
 }
 
 /** Whether the instance itself says that a run is active. One that does not answer says nothing. */
-async function saysThatItGoesOn(session: RunContext, run: RunRecord, signal: AbortSignal): Promise<boolean> {
+async function saysThatItGoesOn(context: RunContext, run: RunRecord, signal: AbortSignal): Promise<boolean> {
   try {
-    return (await pollRun(session, run, run.log.size, signal)).run.outcome === null;
+    return (await pollRun(context, run, run.log.size, signal)).run.outcome === null;
   } catch (error) {
     signal.throwIfAborted();
-    session.printer.detail(`${run.instance} does not answer: ${(error as Error).message}`);
+    context.printer.detail(`${run.instance} does not answer: ${(error as Error).message}`);
     return false;
   }
 }

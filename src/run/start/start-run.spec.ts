@@ -21,8 +21,8 @@ describe('a run that an instance names as the same training', () => {
     if (stored) await putRecord(at.store, at.keys(), recordOf({ runKey: 'k', instance: INSTANCE, ...stored }));
     const run = recordOf({ runKey: 'k', instance: INSTANCE, state: 'running', outcome: null });
     jest.mocked(push).mockResolvedValue({ reply: { run, attached: 'running' }, settled: Promise.resolve() } as never);
-    const session = { store: at.store, keys: at.keys(), instance: INSTANCE, tree: 't', at: jest.fn() };
-    const launched = await launch(session as never, {} as never, { key: () => 'k' } as never, {
+    const context = { store: at.store, keys: at.keys(), instance: INSTANCE, tree: 't', at: jest.fn() };
+    const launched = await launch(context as never, {} as never, { key: () => 'k' } as never, {
       signal: new AbortController().signal,
       scanned: {} as never,
       rerun: false,

@@ -11,7 +11,7 @@ import { push } from '../../project/sync-project';
 import { tryReadRecord } from '../record/record';
 import type { Scanned, Workspace } from '../../project/scan-project';
 import type { NextAttempt, PlannedRun } from './plan-run';
-import type { Session } from '../../context/types';
+import type { InstanceContext } from '../../context/types';
 import { waitForLeaseExpiry } from '../record/lease';
 
 export interface Launched {
@@ -30,7 +30,7 @@ export interface Launched {
  * interrupted. With `nextAttempt` it resumes that run, as that attempt.
  */
 export async function launch(
-  session: Session,
+  context: InstanceContext,
   workspace: Workspace,
   planned: PlannedRun,
   options: {
@@ -51,30 +51,30 @@ export async function launch(
   // While it is found out what must be sent, and sent, it is looked up whether that is needed.
   const key = planned.key(scanned.snapshot);
   const looking: Promise<SameTraining> =
-    rerun || options.nextAttempt ? Promise.resolve({ found: null, known: null }) : findDuplicateRun(session, key);
+    rerun || options.nextAttempt ? Promise.resolve({ found: null, known: null }) : findDuplicateRun(context, key);
   looking.catch(() => undefined);
   const indexed = async (part: RunPart): Promise<RunPart> => {
-    if (options.storeFirst) await announceRun(session, part.runKey, part.id);
+    if (options.storeFirst) await announceRun(context, part.runKey, part.id);
     return part;
   };
   const formSince = new Moment();
   try {
-    const pushed = await push<TrainReply>(session, workspace, {
+    const pushed = await push<TrainReply>(context, workspace, {
       signal,
       force,
       first: scanned,
       run: async (snapshot) => {
         const [part, same] = await Promise.all([
-          planned.part(session, session.tree, snapshot, options.nextAttempt),
+          planned.part(context, context.tree, snapshot, options.nextAttempt),
           looking,
         ]);
         if (part.runKey !== key || options.nextAttempt) return indexed(part);
         if (same.found) throw new SyncNotNeeded();
         if (!same.interrupted) return indexed({ ...part, knownFailed: same.known });
         const { id, instance, attempt, heartbeat } = same.interrupted;
-        session.printer.line(`${id} was interrupted on ${instance}; resuming it (--rerun starts a new run).`);
-        await waitForLeaseExpiry(session, id, signal);
-        return planned.part(session, session.tree, snapshot, { id, attempt: attempt + 1, heartbeat });
+        context.printer.line(`${id} was interrupted on ${instance}; resuming it (--rerun starts a new run).`);
+        await waitForLeaseExpiry(context, id, signal);
+        return planned.part(context, context.tree, snapshot, { id, attempt: attempt + 1, heartbeat });
       },
       onSend: options.onSend,
       needs: () => planned.needs(),
@@ -82,10 +82,10 @@ export async function launch(
     });
     const { run, attached, log } = pushed.reply;
     if (attached) {
-      await assertSameWorkspace(session, run);
-      await assertAllowedResult(session, run);
+      await assertSameWorkspace(context, run);
+      await assertAllowedResult(context, run);
     }
-    const remembered = indexRunKey(session, run.runKey, run.id);
+    const remembered = indexRunKey(context, run.runKey, run.id);
     return { run, attached, log, formSince, settled: Promise.all([pushed.settled, remembered]) };
   } catch (error) {
     if (!(error instanceof SyncNotNeeded)) throw error;
@@ -95,12 +95,12 @@ export async function launch(
 }
 
 /** @throws Problem `POLICY` where the instance has found a run whose result is not to be taken. */
-async function assertAllowedResult(session: Session, run: RunFacts): Promise<void> {
-  if (await mayTakeResult(session, run)) return;
+async function assertAllowedResult(context: InstanceContext, run: RunFacts): Promise<void> {
+  if (await mayTakeResult(context, run)) return;
   throw new Problem(
     'POLICY',
-    `${session.instance} has ${run.id} of the same training, started by ${sanitizeForTerminal(run.caller)}, whose results a policy does not allow to take ("callers").`,
-    { next: `To train again: ${nxRun(session.project, 'remote-train', '--rerun')}` },
+    `${context.instance} has ${run.id} of the same training, started by ${sanitizeForTerminal(run.caller)}, whose results a policy does not allow to take ("callers").`,
+    { next: `To train again: ${nxRun(context.project, 'remote-train', '--rerun')}` },
   );
 }
 
@@ -109,7 +109,7 @@ async function assertAllowedResult(session: Session, run: RunFacts): Promise<voi
  * for that run's objects, and give it to the instance.
  * @throws Problem `REPLY_INVALID`
  */
-async function assertSameWorkspace({ store, keys, instance }: Session, run: RunFacts): Promise<void> {
+async function assertSameWorkspace({ store, keys, instance }: InstanceContext, run: RunFacts): Promise<void> {
   const read = await tryReadRecord(store, keys, run.id);
   if (!read || (read.record.runKey === run.runKey && read.record.instance === run.instance)) return;
   throw invalidReply(

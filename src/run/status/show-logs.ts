@@ -15,11 +15,11 @@ export interface ShowLogsOptions {
 
 /** Prints a run's log, from its start or a later point, and follows it to the run's end. @returns the run as it is then. */
 export async function showLogs(
-  session: RunContext,
+  context: RunContext,
   { run, since, tail, follow }: ShowLogsOptions,
   signal: AbortSignal,
 ): Promise<RunRecord> {
-  const { record } = await resolveRun(session, run);
-  const from = await startOfLog(session, record, { since, tail });
-  return streamRunLog(session, record, { signal, from, once: follow === false });
+  const { record } = await resolveRun(context, run);
+  const from = await startOfLog(context, record, { since, tail });
+  return streamRunLog(context, record, { signal, from, once: follow === false });
 }

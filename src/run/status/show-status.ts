@@ -18,17 +18,17 @@ export interface ShowStatusOptions {
 
 /** Prints the runs of the project, or one of them in full. The store's records are used; an instance is asked where they are old. */
 export async function showStatus(
-  session: RunContext,
+  context: RunContext,
   { run, limit = 20, watch = false }: ShowStatusOptions,
   signal: AbortSignal,
 ): Promise<(RunStatus | UnverifiedRun)[]> {
-  const { printer, project } = session;
+  const { printer, project } = context;
   // None of the runs would read as: there are no runs.
   if (!Number.isSafeInteger(limit) || limit < 1)
     throw new Problem('OPTION_INVALID', `--limit=${limit}: must be a whole number of at least 1.`);
   let printed = '';
   for (;;) {
-    const runs = run ? [await oneStatus(session, run, signal)] : await listStatus(session, limit, signal);
+    const runs = run ? [await oneStatus(context, run, signal)] : await listStatus(context, limit, signal);
     const [first] = runs;
     const text = run && !('why' in first) ? describeRun(first) : tableOfRuns(runs, project);
     if (text !== printed) printer.line(printed ? `\n${text}` : text);

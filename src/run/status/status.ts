@@ -37,21 +37,21 @@ const CONCURRENCY = 16;
  * as many at most: anybody who can write to the bucket can make them.
  */
 export async function listStatus(
-  session: RunContext,
+  context: RunContext,
   limit: number,
   signal: AbortSignal,
 ): Promise<(RunStatus | UnverifiedRun)[]> {
-  const ids = (await listRuns(session.store, session.keys)).slice(0, Math.max(limit, MOST_LOOKED_AT));
+  const ids = (await listRuns(context.store, context.keys)).slice(0, Math.max(limit, MOST_LOOKED_AT));
   const found: (RunStatus | UnverifiedRun)[] = [];
   let verified = 0;
   let unverified = 0;
   for (let from = 0; from < ids.length && verified < limit; from += CONCURRENCY) {
-    const read = await Promise.all(ids.slice(from, from + CONCURRENCY).map((id) => readOrWhy(session, id)));
+    const read = await Promise.all(ids.slice(from, from + CONCURRENCY).map((id) => readOrWhy(context, id)));
     const chosen = read.flatMap((each) => {
       if (each === null) return [];
       return ('why' in each ? unverified++ : verified++) < limit ? [each] : [];
     });
-    found.push(...(await Promise.all(chosen.map((each) => ('why' in each ? each : statusOf(session, each, signal))))));
+    found.push(...(await Promise.all(chosen.map((each) => ('why' in each ? each : statusOf(context, each, signal))))));
   }
   return found;
 }
@@ -67,16 +67,16 @@ async function readOrWhy({ store, keys }: RunContext, id: string): Promise<ReadR
   }
 }
 
-export async function oneStatus(session: RunContext, run: string, signal: AbortSignal): Promise<RunStatus> {
-  return statusOf(session, await resolveRun(session, run), signal);
+export async function oneStatus(context: RunContext, run: string, signal: AbortSignal): Promise<RunStatus> {
+  return statusOf(context, await resolveRun(context, run), signal);
 }
 
 /** A run whose record is active and old is checked: EC2 says whether its instance exists, and the instance says the rest. */
-async function statusOf(session: RunContext, { record, age }: FoundRun, signal: AbortSignal): Promise<RunStatus> {
+async function statusOf(context: RunContext, { record, age }: FoundRun, signal: AbortSignal): Promise<RunStatus> {
   const heard = Math.max(0, age);
   if (record.state === 'ended' || age < HEARTBEAT_TIMEOUT_MS) return { ...record, heard, silent: false };
   try {
-    const { run } = await pollRun(session, record, record.log.size, signal);
+    const { run } = await pollRun(context, record, record.log.size, signal);
     return { ...record, ...run, state: recordOf(run).state, heard, silent: false };
   } catch (error) {
     if (signal.aborted) throw error;

@@ -13,14 +13,14 @@ describe('remote-down beside somebody who changes the launch journal again and a
   const { timeout } = LAUNCH_WAIT;
   let at: Fixture;
   let pipe: Pipeline;
-  let session: RunContext;
+  let context: RunContext;
   let versions = 0;
   beforeAll(async () => {
     at = await startPipeline();
     pipe = await new Pipeline(at, 'store').open();
-    const { configuration } = pipe.session;
+    const { configuration } = pipe.context;
     const instance = { launchSpec: launchSpecOf({}), startupTimeout: configuration.instance.startupTimeout };
-    session = { ...pipe.session, configuration: { ...configuration, instance } };
+    context = { ...pipe.context, configuration: { ...configuration, instance } };
   });
   beforeEach(() => {
     LAUNCH_WAIT.timeout = 3_000;
@@ -35,11 +35,11 @@ describe('remote-down beside somebody who changes the launch journal again and a
     await at.close();
   });
 
-  const down = async (stop = false) => takeDownProject(session, await session.owner(), { stop, force: false });
+  const down = async (stop = false) => takeDownProject(context, await context.owner(), { stop, force: false });
   /** A launch that is always of this moment: another one each time that it is read. */
   const change = async () => {
-    const { store, keys } = session;
-    const key = keys.launch(specHash(await session.owner(), launchSpecOf({})));
+    const { store, keys } = context;
+    const key = keys.launch(specHash(await context.owner(), launchSpecOf({})));
     const read = store.getWithETag.bind(store);
     jest.spyOn(store, 'getWithETag').mockImplementation(async (name, limit, options) => {
       if (name === key) {
@@ -52,7 +52,7 @@ describe('remote-down beside somebody who changes the launch journal again and a
     });
   };
   const ours = async () => {
-    const { workspace, project, caller } = await session.owner();
+    const { workspace, project, caller } = await context.owner();
     return {
       [TAG.managed]: 'true',
       [TAG.workspace]: workspace,
@@ -97,7 +97,7 @@ describe('remote-down beside somebody who changes the launch journal again and a
     while (versions < 2) await new Promise((resolve) => setTimeout(resolve, 50));
     const id = await launchTagged(at, {
       ...(await ours()),
-      [TAG.key]: specHash(await session.owner(), launchSpecOf({})),
+      [TAG.key]: specHash(await context.owner(), launchSpecOf({})),
     });
     expect(await waits).toEqual([id]);
   });

@@ -26,39 +26,39 @@ const SAVING_MS = 30_000;
  * @returns null where no instance knows the run.
  */
 export async function cancelUnverified(
-  session: RunContext,
+  context: RunContext,
   id: string,
   force: boolean,
   signal: AbortSignal,
 ): Promise<{ run: RunState; already: boolean } | null> {
-  const { configuration, printer } = session;
-  const found = await findRun(session, id, signal);
+  const { configuration, printer } = context;
+  const found = await findRun(context, id, signal);
   if (!found) return null;
-  if (found.caller !== (await session.caller()) && !force)
+  if (found.caller !== (await context.caller()) && !force)
     throw new Problem('NOT_OWNER', `${id} is a run of ${sanitizeForTerminal(found.caller)}.`, {
       next: 'To stop it anyway, add --force.',
     });
   const grace = configuration.train.gracePeriod;
-  const { run: asked, already } = await requestStop(session, found, grace, signal);
+  const { run: asked, already } = await requestStop(context, found, grace, signal);
   if (!already)
     printer.line(
       `The record of ${id} can't be verified or is missing. Asked ${found.instance} itself to stop the run; it has ${formatDuration(grace)} before it is killed.`,
     );
-  const run = already ? asked : await waitForEnd(session, found, signal);
-  await cancelBetween(session, id, force);
+  const run = already ? asked : await waitForEnd(context, found, signal);
+  await cancelBetween(context, id, force);
   return { run, already };
 }
 
 /** Finds the run on an instance that has it; null if none has it. */
-async function findRun(session: RunContext, id: string, signal: AbortSignal): Promise<RunState | null> {
-  const { aws, configuration, printer } = session;
+async function findRun(context: RunContext, id: string, signal: AbortSignal): Promise<RunState | null> {
+  const { aws, configuration, printer } = context;
   const named = await findInstances(aws, configuration.instances.filter(isThere)).catch(() => []);
-  session.allow(named);
+  context.allow(named);
   const launched = await instancesOf(aws, id, signal);
-  const owned = (await listOwnedInstances(aws, await session.owner(), signal)).map((each) => each.id);
+  const owned = (await listOwnedInstances(aws, await context.owner(), signal)).map((each) => each.id);
   for (const instance of new Set([...launched, ...owned, ...named])) {
     try {
-      return (await pollRun(session, { id, instance }, 0, signal)).run;
+      return (await pollRun(context, { id, instance }, 0, signal)).run;
     } catch (error) {
       signal.throwIfAborted();
       printer.detail(`${instance} did not report the state of ${id}: ${(error as Error).message.split('\n')[0]}`);
@@ -68,10 +68,10 @@ async function findRun(session: RunContext, id: string, signal: AbortSignal): Pr
 }
 
 /** Waits until a run has ended, and until its results are saved where that is possible. */
-async function waitForEnd(session: RunContext, run: RunState, signal: AbortSignal): Promise<RunState> {
+async function waitForEnd(context: RunContext, run: RunState, signal: AbortSignal): Promise<RunState> {
   let ended: number | undefined;
   for (;;) {
-    const told: PollReply = await pollRun(session, run, 0, signal);
+    const told: PollReply = await pollRun(context, run, 0, signal);
     if (told.run.outcome !== null) {
       ended ??= steadyNow();
       if (told.report?.saved !== false || steadyNow() - ended > SAVING_MS) return told.run;

@@ -6,12 +6,12 @@ import type { RunContext } from '../../context/types';
 
 /** Asks a run to stop, by one short command, and does not wait for its end. @param grace ms */
 export function requestStop(
-  session: RunContext,
+  context: RunContext,
   run: Pick<RunFacts, 'id' | 'instance'>,
   grace: number,
   signal?: AbortSignal,
 ): Promise<{ run: RunState; already: boolean }> {
-  const { remote } = session.at(run.instance);
+  const { remote } = context.at(run.instance);
   return remote.send(
     { op: 'cancel', run: run.id, gracePeriod: Math.ceil(grace / 1000) },
     { comment: `nx-ec2: cancel ${run.id}`, signal },
@@ -23,18 +23,18 @@ export function requestStop(
  * ended by its record need not exist any more.
  */
 export async function cancelRun(
-  session: RunContext,
+  context: RunContext,
   run: Pick<RunFacts, 'id' | 'instance'> | RunRecord,
   signal: AbortSignal | undefined,
 ): Promise<{ run: RunRecord | RunState; already: boolean }> {
-  const { gracePeriod: grace } = session.configuration.train;
-  const asked = await requestStop(session, run, grace, signal).catch((error: unknown) => {
+  const { gracePeriod: grace } = context.configuration.train;
+  const asked = await requestStop(context, run, grace, signal).catch((error: unknown) => {
     if (signal?.aborted || !('outcome' in run) || run.outcome === null) throw error;
     return { run, already: true };
   });
   if (asked.already) return asked;
-  session.printer.line(`Asked ${run.id} to stop; it has ${formatDuration(grace)} before it is killed.`);
-  const ended = await followRun(session, asked.run, {
+  context.printer.line(`Asked ${run.id} to stop; it has ${formatDuration(grace)} before it is killed.`);
+  const ended = await followRun(context, asked.run, {
     signal,
     quiet: true,
     onLog: () => undefined,

@@ -21,7 +21,7 @@ describe('remote-down', () => {
   beforeAll(async () => {
     at = await startPipeline();
     pipe = await new Pipeline(at, 'store').open();
-    const owner = await pipe.session.owner();
+    const owner = await pipe.context.owner();
     ours = {
       [TAG.managed]: 'true',
       [TAG.workspace]: owner.workspace,
@@ -37,10 +37,10 @@ describe('remote-down', () => {
 
   const state = async (id: string) => (await describeInstances(at, id))[0].state;
   const down = async (instance: string, options: Partial<TakeDownOptions> = {}) => {
-    const { configuration } = pipe.session;
+    const { configuration } = pipe.context;
     const named = { ...configuration.instance, id: instance };
-    const session = { ...pipe.session, configuration: { ...configuration, instance: named } } as RunContext;
-    return takeDownProject(session, await session.owner(), { stop: false, force: false, ...options });
+    const context = { ...pipe.context, configuration: { ...configuration, instance: named } } as RunContext;
+    return takeDownProject(context, await context.owner(), { stop: false, force: false, ...options });
   };
 
   it.each([
@@ -59,7 +59,7 @@ describe('remote-down', () => {
     const id = await launchTagged(at, { ...ours, [TAG.managed]: 'yes' });
     await expect(down(id, { force: true })).rejects.toMatchObject({ code: 'NOT_MANAGED' });
     expect(await state(id)).toBe('running');
-    pipe.session.allow([id]);
+    pipe.context.allow([id]);
     expect(await down(id, { stop: true })).toEqual([id]);
     expect(await state(id)).toBe('stopped');
   });
@@ -68,11 +68,11 @@ describe('remote-down', () => {
     const run = newRunId('model', new Date());
     const id = await launchTagged(at, ours);
     const fleet = await fleetTagged(at, `nx-ec2-${run}`, { ...ours, [TAG.run]: run, [TAG.store]: 'bucket/other' });
-    const { configuration } = pipe.session;
+    const { configuration } = pipe.context;
     const instance = { launchSpec: launchSpecOf({}), startupTimeout: configuration.instance.startupTimeout };
-    const session: RunContext = { ...pipe.session, configuration: { ...configuration, instance } };
+    const context: RunContext = { ...pipe.context, configuration: { ...configuration, instance } };
     const options = { stop: false, force: true };
-    expect(await takeDownProject(session, await session.owner(), options)).toEqual([id]);
+    expect(await takeDownProject(context, await context.owner(), options)).toEqual([id]);
     expect(await state(id)).toBe('terminated');
     expect(at.aws.left().fleets).toEqual([fleet]);
     expect(pipe.said.join('\n')).toMatch(`The fleet ${fleet} was not touched: its tag nx-ec2:store is "bucket/other"`);
@@ -93,11 +93,11 @@ describe('remote-down', () => {
     ])
       Object.assign(of(fleet).tags, { ...ours, [TAG.run]: run });
     const ids = [of(own).id, of(other).id];
-    const { configuration } = pipe.session;
+    const { configuration } = pipe.context;
     const instance = { launchSpec: launchSpecOf({}), startupTimeout: configuration.instance.startupTimeout };
-    const session: RunContext = { ...pipe.session, configuration: { ...configuration, instance } };
+    const context: RunContext = { ...pipe.context, configuration: { ...configuration, instance } };
     const said = pipe.said.length;
-    await expect(takeDownProject(session, await session.owner(), { stop: false, force: true })).rejects.toMatchObject({
+    await expect(takeDownProject(context, await context.owner(), { stop: false, force: true })).rejects.toMatchObject({
       code: 'NOT_OWNER',
       message: expect.stringContaining(`The fleet ${other} was not touched: its tag nx-ec2:project is "vision"`),
     });
@@ -116,12 +116,12 @@ describe('remote-down', () => {
 
   it('asks the instance what runs there, since somebody may have hidden a run from the store', async () => {
     const id = await launchTagged(at, ours);
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     const record = `${keys.run('20991231-235959-model-forged')}record.json`;
     let asked = 0;
     const there = (answer: string[] | Error) => ({
-      ...pipe.session,
-      configuration: { ...pipe.session.configuration, instance: { ...pipe.session.configuration.instance, id } },
+      ...pipe.context,
+      configuration: { ...pipe.context.configuration, instance: { ...pipe.context.configuration.instance, id } },
       at: () => ({
         remote: {
           send: async () => {
@@ -133,7 +133,7 @@ describe('remote-down', () => {
       }),
     });
     const end = async (answer: string[] | Error) =>
-      takeDownProject(there(answer) as never, await pipe.session.owner(), { stop: false, force: false });
+      takeDownProject(there(answer) as never, await pipe.context.owner(), { stop: false, force: false });
     await store.put(record, Buffer.from('{}'));
     await expect(end(['20261128-000000-model-abcdef'])).rejects.toMatchObject({
       code: 'RUN_ACTIVE',
@@ -169,22 +169,22 @@ describe('remote-down', () => {
 
     it('allows one by its id or name that the configuration does not name, and refuses any other', async () => {
       const id = await launchTagged(at, { Name: 'gpu-7' });
-      await expect(checkInstance(pipe.session, id)).rejects.toMatchObject({ code: 'INSTANCE_NOT_ALLOWED' });
+      await expect(checkInstance(pipe.context, id)).rejects.toMatchObject({ code: 'INSTANCE_NOT_ALLOWED' });
       for (const instances of [['gpu-*'], [id]]) {
         under({ instances });
-        await checkInstance(pipe.session, id);
+        await checkInstance(pipe.context, id);
       }
       under({ instances: ['other'] });
-      await expect(checkInstance(pipe.session, id)).rejects.toMatchObject({ code: 'POLICY' });
+      await expect(checkInstance(pipe.context, id)).rejects.toMatchObject({ code: 'POLICY' });
     });
 
     it('holds for one that nx-ec2 launched, by its type', async () => {
       const id = await launchTagged(at, ours);
-      await checkInstance(pipe.session, id);
+      await checkInstance(pipe.context, id);
       under({ instances: ['other'] });
-      await expect(checkInstance(pipe.session, id)).rejects.toMatchObject({ code: 'POLICY' });
+      await expect(checkInstance(pipe.context, id)).rejects.toMatchObject({ code: 'POLICY' });
       under({ instances: ['other'], instanceTypes: ['t3.*'] });
-      await checkInstance(pipe.session, id);
+      await checkInstance(pipe.context, id);
     });
   });
 });

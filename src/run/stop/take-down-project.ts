@@ -10,7 +10,7 @@ import { deleteFleets } from '../../instance/stop/terminate';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
-import { sessionClaim } from '../../context/stop-claim';
+import { stopClaim } from '../../context/stop-claim';
 import { isFinal } from '../fleet/wait-first-attempt';
 import { instancesAfterLaunch, launchChanges } from './after-launch';
 import { cancelBetween } from '../fleet/cancel-fleet';
@@ -36,26 +36,26 @@ const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store
  * @returns their ids.
  * @throws Problem before anything is touched, where one must not be.
  */
-export async function takeDownProject(session: RunContext, owner: Owner, options: TakeDownOptions): Promise<string[]> {
-  const { instance } = session.configuration;
+export async function takeDownProject(context: RunContext, owner: Owner, options: TakeDownOptions): Promise<string[]> {
+  const { instance } = context.configuration;
   const launchSpec = 'launchSpec' in instance ? instance.launchSpec : undefined;
   // With --force the instance that is named may be anybody's; of the project's, those of another store are meant too.
-  const claim = await sessionClaim(session, !options.force ? [] : launchSpec ? ['store'] : EVERYTHING);
-  if (!launchSpec) return takeDownFound(session, owner, [await theNamed(session, options, claim)], claim, options);
-  const { own, changes } = await instancesAfterLaunch(session, owner, launchSpec, claim, options.signal);
-  const ended = await takeDownFound(session, owner, ofStore(session, own, claim), claim, options);
-  if (changes !== null) throw launchChanges(session.project, changes, ended, options.stop);
+  const claim = await stopClaim(context, !options.force ? [] : launchSpec ? ['store'] : EVERYTHING);
+  if (!launchSpec) return takeDownFound(context, owner, [await theNamed(context, options, claim)], claim, options);
+  const { own, changes } = await instancesAfterLaunch(context, owner, launchSpec, claim, options.signal);
+  const ended = await takeDownFound(context, owner, ofStore(context, own, claim), claim, options);
+  if (changes !== null) throw launchChanges(context.project, changes, ended, options.stop);
   return ended;
 }
 
 async function takeDownFound(
-  session: RunContext,
+  context: RunContext,
   owner: Owner,
   found: InstanceInfo[],
   claim: Claim,
   options: TakeDownOptions,
 ): Promise<string[]> {
-  const { aws, printer, configuration, project } = session;
+  const { aws, printer, configuration, project } = context;
   const { stop, force, signal } = options;
   const isLaunched = 'launchSpec' in configuration.instance;
   const all = isLaunched ? await ownFleets(aws, owner, signal) : [];
@@ -78,19 +78,19 @@ async function takeDownFound(
         next: 'Leave out --stop. The store keeps what runs have saved.',
       },
     );
-  const runs = force ? [] : [...(await underWay(session, running)), ...(await awaiting(session, waiting))];
+  const runs = force ? [] : [...(await underWay(context, running)), ...(await awaiting(context, waiting))];
   if (runs.length) {
     const lines = runs.map(({ id, how }) => `  ${sanitizeForTerminal(id)} ${how}`);
     throw new Problem('RUN_ACTIVE', `A run is still active:\n${lines.join('\n')}`, {
       next: `To take the instance down anyway, add --force. To stop the run: ${nxRun(project, 'remote-cancel', `--run=${runs[0].id}`)}`,
     });
   }
-  if (!force) await assertNoOtherRuns(session, found, options);
-  const downs = await Promise.all(found.map((each) => check(session, each, claim, options)));
-  const failed = await endFleets(session, found, claim);
+  if (!force) await assertNoOtherRuns(context, found, options);
+  const downs = await Promise.all(found.map((each) => check(context, each, claim, options)));
+  const failed = await endFleets(context, found, claim);
   // Its fleet would replace it.
   const isLeft = (n: number) => failed.has(found[n].id);
-  for (const run of waiting) await endWaiting(session, run).catch((error: unknown) => failed.set(run, error));
+  for (const run of waiting) await endWaiting(context, run).catch((error: unknown) => failed.set(run, error));
   const ended = await Promise.allSettled(
     downs.map((down, n) => {
       if (isLeft(n))
@@ -134,18 +134,18 @@ async function underWay({ store, keys }: RunContext, instances: string[]): Promi
  * reach is stopped, since that is a reason to stop it; one that is reached and does not answer only with --force.
  */
 async function assertNoOtherRuns(
-  session: RunContext,
+  context: RunContext,
   found: InstanceInfo[],
   { stop, signal }: TakeDownOptions,
 ): Promise<void> {
   for (const { id, state } of found) {
-    const runs = state === 'running' ? await runsOn(session, id, signal) : [];
+    const runs = state === 'running' ? await runsOn(context, id, signal) : [];
     if (!runs.length) continue;
     const what =
       runs === 'silent'
         ? `${id} did not report whether a run is active on it.`
         : `${id} reports active runs: ${sanitizeForTerminal(runs.join(', '))}.`;
-    const command = nxRun(session.project, 'remote-down', ...(stop ? ['--stop'] : []), '--force');
+    const command = nxRun(context.project, 'remote-down', ...(stop ? ['--stop'] : []), '--force');
     throw new Problem('RUN_ACTIVE', what, {
       next: `${runs === 'silent' ? 'Try again in a minute' : 'Wait until they have ended'}. To take the instance down anyway: ${command}`,
     });
@@ -179,18 +179,18 @@ async function check(
  * can't be deleted keeps no other from it.
  * @returns by the instance's id, why its fleet was not deleted.
  */
-async function endFleets(session: RunContext, found: InstanceInfo[], claim: Claim): Promise<Map<string, unknown>> {
+async function endFleets(context: RunContext, found: InstanceInfo[], claim: Claim): Promise<Map<string, unknown>> {
   const failed = new Map<string, unknown>();
   for (const instance of found)
-    await endFleetOf(session, instance, claim).catch((error: unknown) => failed.set(instance.id, error));
+    await endFleetOf(context, instance, claim).catch((error: unknown) => failed.set(instance.id, error));
   return failed;
 }
 
-async function endFleetOf(session: RunContext, { id, tags }: InstanceInfo, claim: Claim): Promise<void> {
-  const { aws, printer } = session;
+async function endFleetOf(context: RunContext, { id, tags }: InstanceInfo, claim: Claim): Promise<void> {
+  const { aws, printer } = context;
   if (tags[FLEET_ID] === undefined || tags[TAG.managed] !== 'true') return;
   printer.line(`${id} belongs to the fleet of ${sanitizeForTerminal(tags[TAG.run] ?? '?')}, which is deleted first.`);
-  if (mismatch(tags, { ...claim, waived: [] }) === null) await endWaiting(session, tags[TAG.run] ?? '');
+  if (mismatch(tags, { ...claim, waived: [] }) === null) await endWaiting(context, tags[TAG.run] ?? '');
   // The fleet that EC2 says the instance is of, whatever other tags say: a colleague's, by --force, or one without a run.
   const { fleets, refused } = await managedFleets(aws, [tags[FLEET_ID]], claim);
   if (refused.length) throw refused[0];
@@ -198,10 +198,10 @@ async function endFleetOf(session: RunContext, { id, tags }: InstanceInfo, claim
 }
 
 /** Deletes the fleet of a run. One that does not match the claim is named, and keeps nothing else from being ended. */
-async function endWaiting(session: RunContext, run: string): Promise<void> {
-  const { printer } = session;
+async function endWaiting(context: RunContext, run: string): Promise<void> {
+  const { printer } = context;
   try {
-    if (await cancelBetween(session, run, false)) printer.line(`The fleet of ${sanitizeForTerminal(run)} is deleted.`);
+    if (await cancelBetween(context, run, false)) printer.line(`The fleet of ${sanitizeForTerminal(run)} is deleted.`);
   } catch (error) {
     if (!isRefusal(error)) throw error;
     printer.warn(error.message);

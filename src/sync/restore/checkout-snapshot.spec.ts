@@ -50,7 +50,7 @@ describe('restoring a snapshot', () => {
   });
 
   const restore = async (id: string, target = join(home, id.slice(0, 8)), onProgress?: (bytes: number) => void) => {
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     await restoreSnapshot(store, keys, await readSnapshot(store, keys, id), target, {
       warn,
       onProgress,
@@ -181,7 +181,7 @@ describe('restoring a snapshot', () => {
 
   it('writes nothing if a small object stands for more than the disk holds', async () => {
     pipe.write('model/a', randomBytes(1000));
-    const { store, keys } = pipe.session;
+    const { store, keys } = pipe.context;
     const stored = await readSnapshot(store, keys, (await pipe.sync()).snapshot.id);
     const [entry] = stored.snapshot.entries.filter(({ path }) => path === 'model/a') as FileEntry[];
     jest.spyOn(fs, 'statfs').mockResolvedValue({ bavail: 9, bsize: 1000 } as never);
@@ -246,12 +246,12 @@ describe('restoring a snapshot', () => {
     await expect(restore(id)).rejects.toMatchObject({ code: 'PACK_MISMATCH' });
     for (const Key of own) await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key }));
     // An index that can't be read might have named other packs.
-    const index = pipe.session.keys.index(indexName(Buffer.from('no index'), new Date()));
+    const index = pipe.context.keys.index(indexName(Buffer.from('no index'), new Date()));
     await at.s3.send(new PutObjectCommand({ Bucket: 'bucket', Key: index, Body: 'no index' }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'CONTENTS_GONE', message: expect.stringMatching(/prune/) });
     expect(warnings).toEqual([expect.stringContaining(`The index ${index} (8 bytes) can't be read`)]);
     await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: index }));
-    await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: pipe.session.keys.manifest(id) }));
+    await at.s3.send(new DeleteObjectCommand({ Bucket: 'bucket', Key: pipe.context.keys.manifest(id) }));
     await expect(restore(id)).rejects.toMatchObject({ code: 'SNAPSHOT_GONE' });
   });
 
@@ -259,7 +259,7 @@ describe('restoring a snapshot', () => {
     const archive = await new Pipeline(at, 'archive').open();
     archive.write('model/large', randomBytes(4 * MB));
     const { id } = (await archive.sync()).snapshot;
-    const { store, keys } = archive.session;
+    const { store, keys } = archive.context;
     const stored = await readSnapshot(store, keys, id);
     await expect(restoreSnapshot(store, keys, stored, join(home, 'x'), { warn })).rejects.toMatchObject({
       code: 'CONTENTS_GONE',
