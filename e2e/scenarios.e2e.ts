@@ -8,7 +8,7 @@ import { Worlds, type World } from './worlds';
 
 /** How many, and how many at a time. NX_EC2_SEED brings a failed series back. */
 const SCENARIOS = Number(process.env.NX_EC2_SCENARIOS ?? 100);
-const AT_ONCE = 6;
+const CONCURRENCY = 6;
 const seed = Number(process.env.NX_EC2_SEED ?? Date.now() % 1_000_000);
 
 const worlds = new Worlds('scenarios');
@@ -35,7 +35,7 @@ it(`${SCENARIOS} lives of a project, killed and begun again by chance, leave not
   const failures: string[] = [];
   const waiting = Array.from({ length: SCENARIOS }, (_, index) => index);
   await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
+    Array.from({ length: CONCURRENCY }, async () => {
       const memory = mkdtempSync(join(worlds.directory, 'memory-'));
       const environment = {
         ...process.env,

@@ -17,16 +17,16 @@ export function interrupted(at: () => World): void {
     return {
       nx,
       running,
-      async isOver() {
+      async hasEnded() {
         expect(await running.ended).not.toBe(0);
       },
     };
   };
 
   it.concurrent('a signal leaves it, and says how to come back', async () => {
-    const { nx, running, isOver } = await started('once');
+    const { nx, running, hasEnded } = await started('once');
     running.kill('SIGTERM');
-    await isOver();
+    await hasEnded();
     const { id, text, result } = running;
     expect(text).toContain(`Detached: ${id} continues`);
     expect(text).toContain(`nx run once:remote-logs --run=${id}`);
@@ -38,9 +38,9 @@ export function interrupted(at: () => World): void {
   });
 
   it.concurrent('"onInterrupt": "stop": a signal stops it', async () => {
-    const { nx, running, isOver } = await started('stops', { onInterrupt: 'stop' });
+    const { nx, running, hasEnded } = await started('stops', { onInterrupt: 'stop' });
     running.kill('SIGTERM');
-    await isOver();
+    await hasEnded();
     expect(running.text).toContain('Ctrl+C stops it');
     expect(running.text).toContain(`${running.id} is asked to stop`);
     expect(running.result.error.code).toBe('STOPPED');
@@ -48,11 +48,11 @@ export function interrupted(at: () => World): void {
   });
 
   it.concurrent('two signals stop it, also where Nx says nothing more', async () => {
-    const { nx, running, isOver } = await started('twice');
+    const { nx, running, hasEnded } = await started('twice');
     running.kill('SIGINT');
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     running.kill('SIGINT');
-    await isOver();
+    await hasEnded();
     expect(await outcome(nx, 'twice', running.id)).toBe('cancelled');
   });
 

@@ -5,7 +5,7 @@ import { Problem } from '../report/problem';
 import { commandLine } from '../report/shell-words';
 
 /** So many profiles are listed. */
-const LISTED = 20;
+const MAX_LISTED_PROFILES = 20;
 
 /** The files of the AWS CLI and the SDKs, in which profiles are defined. */
 function profileFiles(): string[] {
@@ -26,8 +26,10 @@ export function unknownProfile(configured: string | undefined, cause: unknown): 
   const known = [...new Set(files.flatMap(profilesIn))];
   if (known.includes(profile)) return null;
   const named = configured === undefined ? 'AWS_PROFILE names it' : '"profile" names it';
-  const more = known.length > LISTED ? ` and ${known.length - LISTED} more` : '';
-  const rest = known.length ? `They have: ${known.slice(0, LISTED).join(', ')}${more}.` : 'They define no profile.';
+  const more = known.length > MAX_LISTED_PROFILES ? ` and ${known.length - MAX_LISTED_PROFILES} more` : '';
+  const rest = known.length
+    ? `They have: ${known.slice(0, MAX_LISTED_PROFILES).join(', ')}${more}.`
+    : 'They define no profile.';
   return new Problem('PROFILE_UNKNOWN', `There is no profile "${profile}" in ${files.join(' or ')} (${named}).`, {
     next: `${rest} To add it: ${commandLine('aws', 'configure', 'sso', '--profile', profile)}`,
     settings: ['profile'],

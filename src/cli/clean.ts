@@ -1,5 +1,5 @@
 import type { Inventory } from '../instance/inventory/inventory';
-import { isMine } from '../instance/inventory/listing';
+import { isLaunchedBy } from '../instance/inventory/listing';
 import { isPastItsTime, findExpired, type RunStates, type ExpiredResource } from '../instance/inventory/expired';
 import { terminateExpired, type Ended } from '../instance/stop/terminate-expired';
 import { readTags } from '../instance/describe/tags';
@@ -9,7 +9,7 @@ import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount } from '../report/units';
 import { askActivity } from '../run/follow/ask-activity';
 import { readRunStates } from '../run/find/run-states';
-import { nameOf, table } from '../run/status/status';
+import { callerName, table } from '../run/status/status';
 import { Store } from '../store/store';
 import { withAccount, type Account, type AccountOptions } from './account';
 import { reportOutcome } from './outcome';
@@ -30,7 +30,7 @@ export async function clean(options: CleanOptions, printer = new Printer(options
     withAccount(options, async (account) => {
       const { aws, region, caller, inventory } = account;
       const chosen = (late: ExpiredResource[]) =>
-        options.all ? late : late.filter(({ made }) => isMine(made, caller));
+        options.all ? late : late.filter(({ made }) => isLaunchedBy(made, caller));
       const { findLate, notes } = await expiryCheck(account, chosen, printer);
       const late = findLate(inventory);
       const mine = chosen(late);
@@ -127,7 +127,7 @@ function row({ kind, id, made, why, how }: ExpiredResource): string[] {
   return [
     kind,
     id,
-    owner === null ? '?' : nameOf(owner),
+    owner === null ? '?' : callerName(owner),
     project ?? '?',
     run ?? '',
     how === 'stop' ? `${why}; to be stopped, its disk is kept` : why,

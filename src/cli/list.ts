@@ -4,7 +4,7 @@ import { describePrice, dollars } from '../instance/price/price';
 import { Printer } from '../report/printer';
 import { sanitizeForTerminal } from '../report/terminal-text';
 import { formatCount, formatDuration } from '../report/units';
-import { nameOf, table } from '../run/status/status';
+import { callerName, table } from '../run/status/status';
 import { withAccount, type AccountOptions } from './account';
 import { reportOutcome } from './outcome';
 
@@ -62,7 +62,7 @@ function row(each: Listed, now: number): string[] {
     each.state || '-',
     each.kind === 'instance' ? (each.type ?? '') : each.kind,
     each.market ?? '',
-    each.owner === null ? '?' : nameOf(each.owner),
+    each.owner === null ? '?' : callerName(each.owner),
     each.project ?? '?',
     each.workspace ?? '?',
     each.run ?? '',

@@ -2,7 +2,7 @@ import { duration, size } from '../config/syntax/units';
 import { NETWORK_PROFILES, type NetworkProfile } from '../local-aws/link/network';
 
 /** Where only a distance is given, a new connection costs what one of TLS 1.3 does. */
-const CONNECT = 2;
+const TLS_ROUND_TRIPS = 2;
 const PREFIXES = { '': 1, k: 1e3, m: 1e6, g: 1e9 };
 
 /**
@@ -18,7 +18,7 @@ export function networkProfile(text: string): NetworkProfile {
     const names = Object.keys(NETWORK_PROFILES).join(', ');
     throw new Error(`--network takes ${names}, or a round trip and rates such as 60ms,50Mbit,200Mbit; not ${text}`);
   }
-  return { client: { roundTrip: parsed.data, connect: CONNECT, up: rate(up), down: rate(down) } };
+  return { client: { roundTrip: parsed.data, connect: TLS_ROUND_TRIPS, up: rate(up), down: rate(down) } };
 }
 
 /** Bytes a second. */

@@ -1,7 +1,7 @@
 import { Command, type CommanderError } from 'commander';
 import { Printer } from '../report/printer';
 import { ownVersion } from './own-version';
-import { NOT_KNOWN } from './run-exit-code';
+import { UNKNOWN_EXIT_CODE } from './run-exit-code';
 
 const RUN_PROJECT = "the run's project. Default: taken from the run's id";
 const WHERE_CONFIGURED = "bucket of the store. Default, as for the following options: the project's configuration";
@@ -42,7 +42,7 @@ const runs = program
   .command('runs')
   .description('list, compare and wait for runs, by hand or in scripts')
   // The exit code 1 would be that of a run.
-  .exitOverride(exitWith(NOT_KNOWN));
+  .exitOverride(exitWith(UNKNOWN_EXIT_CODE));
 
 withConnection(
   runs

@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import type { RunFacts } from '../command/plan';
 
 /** The exit code of a command that can't say how the run ended, as of `docker run`. */
-export const NOT_KNOWN = 125;
+export const UNKNOWN_EXIT_CODE = 125;
 
 /**
  * Maps the end of a run to an exit code: 0 for a success alone; the program's own code; 128 plus the number of the signal

@@ -14,7 +14,7 @@ import { isOf, workspaceProjects, type NamedProject, type WhereOptions } from '.
 import { nxLibrary } from '../system/nx-library';
 import { readNxJson } from '../workspace/nx-json';
 import { reportOutcome } from './outcome';
-import { exitCodeOf, NOT_KNOWN } from './run-exit-code';
+import { exitCodeOf, UNKNOWN_EXIT_CODE } from './run-exit-code';
 import type { RunContext } from '../context/types';
 
 export interface RunsOptions extends WhereOptions {
@@ -125,7 +125,7 @@ async function withRuns(
       }
     });
   } catch (error) {
-    const exitCode = interruptedBy === undefined ? NOT_KNOWN : INTERRUPTED[interruptedBy];
+    const exitCode = interruptedBy === undefined ? UNKNOWN_EXIT_CODE : INTERRUPTED[interruptedBy];
     throw Object.assign(error as Error, { exitCode });
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);

@@ -3,14 +3,14 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 
 /** So many commands of this machine are followed at full pace; more share what these take. */
-const FULL_PACE = 4;
+const FULL_PACE_COMMANDS = 4;
 /** A command that has not said for this long that it is followed, ms, is not: its process was killed. */
 const FORGOTTEN_MS = 15_000;
 /** Between two looks at what the others do, ms. */
 const LOOK_AT_OTHERS_MS = 1_000;
 /** After AWS has throttled a look, all of this machine look less often for this long, ms, and by this factor. */
 const THROTTLED_MS = 30_000;
-const SLOWER = 4;
+const THROTTLED_FACTOR = 4;
 const THROTTLE_MARK = 'throttled';
 
 /**
@@ -73,12 +73,12 @@ export class LookBudget {
         const { mtimeMs = 0 } = statSync(join(this.directory, name), { throwIfNoEntry: false }) ?? {};
         // A file from the future was written before the clock was set back.
         const age = Math.abs(now - mtimeMs);
-        if (name === THROTTLE_MARK) slower = age < THROTTLED_MS ? SLOWER : 1;
+        if (name === THROTTLE_MARK) slower = age < THROTTLED_MS ? THROTTLED_FACTOR : 1;
         else if (age < FORGOTTEN_MS) followers++;
         else rmSync(join(this.directory, name), { force: true });
       }
     });
-    return Math.max(1, followers / FULL_PACE) * slower;
+    return Math.max(1, followers / FULL_PACE_COMMANDS) * slower;
   }
 
   /** The budget only spares requests: nothing fails for it. */

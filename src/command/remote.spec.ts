@@ -230,7 +230,7 @@ describe('the table of what may be sent again', () => {
   });
 
   it('repeats without a reply only what changes nothing, or the same each time', () => {
-    const repeated = Object.entries(REPEAT).filter(([, { noReply: unanswered }]) => unanswered);
+    const repeated = Object.entries(REPEAT).filter(([, { noReply: noReply }]) => noReply);
     expect(repeated.map(([operation]) => operation).sort()).toEqual([
       'activity',
       'cancel',

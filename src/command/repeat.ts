@@ -13,7 +13,7 @@ export interface Repeat {
   unstarted: boolean;
   /** After one that ran and ended without a reply: its worker was killed, or its reply was lost. */
   noReply: boolean;
-  /** Why it is harmless that both arrive, and, where `unanswered` is false, why the user hears of it first. */
+  /** Why it is harmless that both arrive, and, where `noReply` is false, why the user hears of it first. */
   why: string;
 }
 

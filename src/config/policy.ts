@@ -241,7 +241,7 @@ type Rule = [key: string, allowed: string[] | undefined, value: string | undefin
 
 /** Where a policy names the instances that may be used, others may be made only if it says which. */
 function instanceRules(policy: Policy, name: InstanceName): Rule[] {
-  if (!('launchSpec' in name)) return [['instance', policy.instances, nameOf(name)]];
+  if (!('launchSpec' in name)) return [['instance', policy.instances, selectorText(name)]];
   const { types, instanceProfile, ami } = name.launchSpec;
   return [
     ...types.map((type): Rule => ['instance.type', policy.instanceTypes ?? (policy.instances && []), type]),
@@ -250,7 +250,7 @@ function instanceRules(policy: Policy, name: InstanceName): Rule[] {
   ];
 }
 
-function nameOf(name: NamedInstance): string {
+function selectorText(name: NamedInstance): string {
   if ('id' in name) return name.id;
   if ('name' in name) return name.name;
   return Object.entries(name.tag)

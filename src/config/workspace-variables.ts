@@ -11,7 +11,7 @@ const LOADED_BY_NX = /^\.env(\..+)?$|^\..+\.env$/s;
 const PASSED_OVER = new Set(['.git', '.nx', '.venv', '.cache', '.nx-ec2']);
 const MAX_DIRECTORY_DEPTH = 4;
 /** How far up the processes that of nx is looked for. */
-const ANCESTORS = 16;
+const MAX_ANCESTORS = 16;
 
 /**
  * Tells which variables of the environment a file of the workspace has set, changed or emptied. Nx loads such files before
@@ -85,7 +85,7 @@ function assignmentOf(name: string, value = ''): RegExp {
 export function environmentOfNx(): NodeJS.ProcessEnv | null {
   let found: NodeJS.ProcessEnv | null = null;
   try {
-    for (let pid = process.ppid, depth = 0; pid > 1 && depth < ANCESTORS; depth++) {
+    for (let pid = process.ppid, depth = 0; pid > 1 && depth < MAX_ANCESTORS; depth++) {
       if (isNx(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')))
         found = parse(readFileSync(`/proc/${pid}/environ`, 'utf8'));
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -7,7 +7,7 @@ import { Problem } from '../report/problem';
 import { findInstances, assertRunning } from '../instance/describe/find';
 import { findLaunched } from '../instance/launch/find-launched';
 import { learnCaller, rememberedCaller } from '../instance/describe/caller';
-import { isThere, specHash } from '../instance/describe/ownership';
+import { isNamedInstance, specHash } from '../instance/describe/ownership';
 import { preflight } from '../instance/ready/preflight';
 import type { Printer } from '../report/printer';
 import { secretMatcher, type PathMatcher } from '../config/syntax/glob';
@@ -162,7 +162,7 @@ class Preflight {
     return preflight({
       aws,
       store,
-      instances: this.instances?.map((id) => ({ id })) ?? configuration.instances.filter(isThere),
+      instances: this.instances?.map((id) => ({ id })) ?? configuration.instances.filter(isNamedInstance),
       wait: configuration.instance.startupTimeout,
       onWait: (what) => printer.line(what),
       signal,

@@ -22,8 +22,8 @@ export interface ServerNeeds {
 }
 
 /** Keys that are raced for, and the clients that race for each. */
-const RACES = 4;
-const WRITERS = 8;
+const RACE_KEYS = 4;
+const RACE_WRITERS = 8;
 
 const OTHER_SERVER = 'Use an S3 server that supports it';
 
@@ -74,7 +74,7 @@ const bad = (detail: string, fix: string): Answer => ({ ok: false, detail, fix }
 async function checkConditions(store: Store, key: Keys, launches: boolean): Promise<Answer> {
   const consequence =
     'Two clients could launch two instances for one, and two instances could write the record of one run.';
-  const keys = Array.from({ length: RACES }, (_, race) => key(`race-${race}`));
+  const keys = Array.from({ length: RACE_KEYS }, (_, race) => key(`race-${race}`));
   let etags: (string | null)[];
   try {
     etags = [];
@@ -84,11 +84,11 @@ async function checkConditions(store: Store, key: Keys, launches: boolean): Prom
       const most = Math.max(...won.map(({ length }) => length));
       if (most > 1)
         return bad(
-          `of ${WRITERS} parallel writes with ${what}, ${most} succeeded: they are not atomic`,
+          `of ${RACE_WRITERS} parallel writes with ${what}, ${most} succeeded: they are not atomic`,
           `${consequence} ${OTHER_SERVER}: of several at once, one may succeed.`,
         );
       if (won.every(({ length }) => length === 0))
-        return bad(`none of ${WRITERS} parallel writes with ${what} succeeded`, `${OTHER_SERVER}.`);
+        return bad(`none of ${RACE_WRITERS} parallel writes with ${what} succeeded`, `${OTHER_SERVER}.`);
       etags = won.map(([etag]) => etag ?? null);
     }
   } catch (error) {
@@ -107,20 +107,20 @@ async function checkConditions(store: Store, key: Keys, launches: boolean): Prom
   if (stale) await store.put(first, randomBytes(16));
   if (stale && (await store.compareAndSwap(first, randomBytes(16), stale)) !== null)
     return bad('a write with the If-Match of an earlier version succeeded', `${consequence} ${OTHER_SERVER}.`);
-  return good(`atomic, in ${2 * RACES} races of ${WRITERS} writers`);
+  return good(`atomic, in ${2 * RACE_KEYS} races of ${RACE_WRITERS} writers`);
 }
 
 /** The ETags of those that won. */
 async function raceFor(store: Store, key: string, etag: string | null): Promise<string[]> {
   const results = await Promise.all(
-    Array.from({ length: WRITERS }, () => store.compareAndSwap(key, randomBytes(16), etag)),
+    Array.from({ length: RACE_WRITERS }, () => store.compareAndSwap(key, randomBytes(16), etag)),
   );
   return results.filter((each) => each !== null);
 }
 
 async function checkReads(store: Store, key: Keys): Promise<Answer> {
   const name = key('read');
-  for (let round = 0; round < RACES; round++) {
+  for (let round = 0; round < RACE_KEYS; round++) {
     const body = randomBytes(16);
     await store.put(name, body);
     const back = await store.getWithETag(name, body.length, { strict: true });
@@ -136,7 +136,7 @@ async function checkReads(store: Store, key: Keys): Promise<Answer> {
 }
 
 async function checkLists(store: Store, key: Keys, prefix: string): Promise<Answer> {
-  const names = Array.from({ length: RACES }, (_, each) => key(`list/${each}`));
+  const names = Array.from({ length: RACE_KEYS }, (_, each) => key(`list/${each}`));
   await Promise.all(names.map((name) => store.put(name, Buffer.from('listed'))));
   const listed = (await store.list(`${prefix}list/`, 1000)).map((each) => each.key);
   if (listed.join('\n') === [...names].sort().join('\n')) return good('a list names what was written last, sorted');

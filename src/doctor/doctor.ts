@@ -7,7 +7,7 @@ import { createInstanceContext } from '../context/context';
 import { instanceEndpoints, storeAccess } from '../context/store-access';
 import type { InstanceContext } from '../context/types';
 import { callerArn } from '../instance/describe/caller';
-import { isThere } from '../instance/describe/ownership';
+import { isNamedInstance } from '../instance/describe/ownership';
 import { preflightChecks } from '../instance/ready/preflight';
 import { isConfidential, type environmentTool } from '../project/environment-needs';
 import type { Problem } from '../report/problem';
@@ -114,7 +114,7 @@ class Doctor {
     const checks = preflightChecks({
       aws: this.aws,
       store: this.store,
-      instances: configuration.instances.filter(isThere),
+      instances: configuration.instances.filter(isNamedInstance),
       wait: Math.min(configuration.instance.startupTimeout, BOOT_TIMEOUT_MS),
       onWait: (what) => printer.line(what),
       signal,

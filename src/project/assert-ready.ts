@@ -9,8 +9,8 @@ import { isConfidential, mayLackTool, type EnvironmentNeeds } from './environmen
 import type { InstanceContext } from '../context/types';
 
 /** Unpacked and compiled, packages take at least, and as measured, this multiple of what is downloaded. */
-const LEAST = 1.5;
-const MEASURED = 3;
+const MIN_UNPACKED_RATIO = 1.5;
+const MEASURED_UNPACKED_RATIO = 3;
 /** A smaller environment is no reason to ask an instance for its free space. */
 const LARGE_BYTES = 1024 ** 3;
 
@@ -39,10 +39,10 @@ export async function assertReady(
         });
       }
       // Not an error: an environment that exists already needs no more space.
-      if (download && free < download.most * MEASURED) {
+      if (download && free < download.most * MEASURED_UNPACKED_RATIO) {
         printer.warn(
           `${instance} has ${formatSize(free)} free. The environment of uv.lock downloads ${describe(needs)} and takes about ` +
-            `${formatSize(download.most * MEASURED)}, unless it was installed before. Free some space, or set "remoteRoot" to a larger volume.`,
+            `${formatSize(download.most * MEASURED_UNPACKED_RATIO)}, unless it was installed before. Free some space, or set "remoteRoot" to a larger volume.`,
         );
       }
     }),
@@ -61,20 +61,20 @@ export function assertVolume(
   const download = needs?.download;
   if (!download) return;
   const volume = volumeSize ?? DEFAULT_DISK_GB * GB;
-  const key = `"instance": { "volumeSize": "${Math.ceil((download.most * MEASURED) / GB) + 20} GB" }`;
+  const key = `"instance": { "volumeSize": "${Math.ceil((download.most * MEASURED_UNPACKED_RATIO) / GB) + 20} GB" }`;
   const what = `The environment of uv.lock downloads ${describe(needs)}; the volume of the instance has ${formatSize(volume)}`;
-  if (download.least * LEAST > volume) {
+  if (download.least * MIN_UNPACKED_RATIO > volume) {
     throw new Problem(
       'DISK_TOO_SMALL',
-      `${what}, and the installed packages take at least ${formatSize(download.least * LEAST)}.`,
+      `${what}, and the installed packages take at least ${formatSize(download.least * MIN_UNPACKED_RATIO)}.`,
       {
         next: `Set ${key} in ec2.config.json.`,
       },
     );
   }
-  if (download.most * MEASURED > volume) {
+  if (download.most * MEASURED_UNPACKED_RATIO > volume) {
     printer.warn(
-      `${what}, and the installed packages take about ${formatSize(download.most * MEASURED)}. For more space, set ${key}.`,
+      `${what}, and the installed packages take about ${formatSize(download.most * MEASURED_UNPACKED_RATIO)}. For more space, set ${key}.`,
     );
   }
 }

@@ -4,7 +4,7 @@ import { formatCount, formatSize } from '../report/units';
 import type { Snapshot } from '../snapshot/snapshot';
 import type { FoundFiles } from '../workspace/files/types';
 
-const LARGEST = 10;
+const MAX_LISTED_FILES = 10;
 
 /** `--dryRun`: lists what would be sent, and what is left out, and why. Returns the same for `--json`. */
 export function describeFiles(
@@ -37,7 +37,7 @@ export function warnLarge(printer: Printer, snapshot: Snapshot, bytes: number, w
   const largest = snapshot.entries
     .flatMap((entry) => (entry.kind === 'file' ? [entry] : []))
     .sort((a, b) => b.size - a.size)
-    .slice(0, LARGEST);
+    .slice(0, MAX_LISTED_FILES);
   printer.warn(`${formatSize(bytes)} will be sent (sync.warnAbove is ${formatSize(warnAbove)}). The largest files:`);
   for (const { path, size } of largest) printer.line(`${formatSize(size).padStart(12)}  ${printablePath(path)}`);
 }

@@ -10,7 +10,16 @@ const NAMES = new Set(
     'bringUp bringDown bringInStep seeOff giveUp isLiving lookAt stillThere madeKey MadeStart MadeInstance MadeFleet',
     'untilSilent sameTraining whatThereIs lookUpGround showThrough leftAlone leftForLater readFates overtaken',
     'Freight Unrecorded WatchTally tellOfConfiguration makeWhole recallHead putNamed getBounded sideBySide',
-    'leaveRunning RunsSession openRuns',
+    'leaveRunning RunsSession openRuns bringUpReady BringUp BroughtUp LivingInstance toLiving launchedUnder wildcarded',
+    'ownInstances ownFleets refuseGone describeTry isSameTry LaunchTerms withoutTwins sayOthers MadeRun fleetWish ',
+    'lastWhenSettled awaitFirst endOfFleet cancelBetween cancelUnbegun isAwaited canGoOn whyNot showThroughWishes',
+    'asEc2Knows chosenRun readOrNobodys runsUnderWay fateOf Fates endOverdue askRun askToStop renewAccess NO_ANSWER',
+    'openSession openContents nameAll notUp Deposited lackingContents Whereabouts Remedy remedyOf isUnknownThere',
+    'strategyOf packedStrategy rememberHead wholeRecord changeRecord foldRecords findNeeded PRUNE_SLEPT headNamed',
+    'getChanged getBounded getEnd assumeHelper storeHelper wasDropped SILENCE refuseStaleHit',
+    'withGrant grantLines madeName rememberTraining RecordKeys recordKey recordNeeds NewerRecord PreparedRecord',
+    'prepareRecord descriptionSchema readDescription sessionClaim keep_room goes_on look_after make_room is_dressed',
+    'look_closer take_scope refuse_stop refuse_stopped',
   ].flatMap((line) => line.split(' ')),
 );
 

@@ -9,14 +9,14 @@ import {
   indexName,
   indexTime,
   MAX_INDEX_BYTES,
-  MOST_CHUNKS,
+  MAX_CHUNKS,
   NewerIndex,
   parseIndex,
   type IndexedPack,
 } from '../store/packs/index-format';
 
 /** One that holds so many is not written anew for company's sake. */
-const FULL = MOST_CHUNKS / 2;
+const FULL = MAX_CHUNKS / 2;
 /** Of a pack whose directory is read, so much is, bytes: more is asked for where it does not do. */
 const PACK_END_BYTES = 64 * 1024;
 const CONCURRENT_READS = 4;
@@ -160,7 +160,7 @@ class IndexWriter {
   ) {}
 
   async add(pack: IndexedPack): Promise<void> {
-    if (this.chunks + pack.chunks.length > MOST_CHUNKS) await this.end();
+    if (this.chunks + pack.chunks.length > MAX_CHUNKS) await this.end();
     this.packs.push(pack);
     this.chunks += pack.chunks.length;
   }

@@ -32,7 +32,7 @@ const PLAIN_INTERVAL_MS = 5_000;
 const PROGRESS_DELAY_MS = 1_000;
 
 /** A line longer than this is printed in pieces, characters. */
-const LONGEST_HELD = 16_384;
+const MAX_HELD_LENGTH = 16_384;
 
 const RESET = '\x1b[0m';
 /** What `strong` and `warn` put around a text: noncharacters, which become colours when all else was made safe to print. */
@@ -133,7 +133,7 @@ export class Printer {
     if (!this.out.isTTY) {
       // Nx puts the project's name before each piece that it gets: half a line waits for its other half.
       const whole = Math.max(text.lastIndexOf('\n'), text.lastIndexOf('\r')) + 1;
-      if (text.length - whole < LONGEST_HELD) {
+      if (text.length - whole < MAX_HELD_LENGTH) {
         this.held = text.slice(whole);
         text = text.slice(0, whole);
       }

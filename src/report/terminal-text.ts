@@ -210,7 +210,7 @@ function isPlain(text: string): boolean {
 }
 
 /** No value of ours is nested deeper. */
-const DEEPEST = 64;
+const MAX_DEPTH = 64;
 
 /**
  * The same for each text of a value that was JSON, its names too. Values that are nested deeper than any of ours become
@@ -220,7 +220,7 @@ const DEEPEST = 64;
 export function printableValue(value: unknown, lines: ReadonlySet<string> = new Set(), name = '', depth = 0): unknown {
   if (typeof value === 'string') return lines.has(name) ? sanitizeLines(value, Infinity) : sanitize(value, Infinity);
   if (typeof value !== 'object' || value === null) return value;
-  if (depth === DEEPEST) return '…';
+  if (depth === MAX_DEPTH) return '…';
   if (Array.isArray(value)) return value.map((each) => printableValue(each, lines, name, depth + 1));
   return Object.fromEntries(
     Object.entries(value).map(([key, each]) => [sanitizeForTerminal(key), printableValue(each, lines, key, depth + 1)]),

@@ -2,7 +2,7 @@ import { DeleteFleetsCommand, DeleteLaunchTemplateCommand } from '@aws-sdk/clien
 import { SHUTDOWN, waitForShutdown } from './start/run-instance';
 import { cancelRun } from './stop/cancel';
 import { endInterrupted } from './start/end-interrupted';
-import { cancelBetween } from './fleet/cancel-fleet';
+import { cancelBetweenInstances } from './fleet/cancel-fleet';
 import { Pipeline, startPipeline } from './pipeline.fixture';
 import type { RunRecord } from './record/record';
 import { recordOf, RUN } from './record/saved-run.fixture';
@@ -140,7 +140,9 @@ describe('what a forged record names', () => {
 
     it.each(foreign)('%s: it stays, with its template, and nothing is written', async (_, tags) => {
       const fleet = await fleetTagged(at, name, tagged(tags));
-      const error = (await cancelBetween(pipe.context, RUN, false).catch((reason: unknown) => reason)) as Problem;
+      const error = (await cancelBetweenInstances(pipe.context, RUN, false).catch(
+        (reason: unknown) => reason,
+      )) as Problem;
       expect(['NOT_MANAGED', 'NOT_OWNER', 'OTHER_RUN']).toContain(error.code);
       expect(at.aws.left()).toMatchObject({ fleets: [fleet], launchTemplates: [expect.any(String)] });
       expect(await stopped()).toBe(false);
@@ -149,7 +151,7 @@ describe('what a forged record names', () => {
     it('of a colleague: it goes where the user forces it, and another project’s stays', async () => {
       const fleet = await fleetTagged(at, name, tagged({ [TAG.owner]: OTHER }));
       const vision = await fleetTagged(at, 'other', tagged({ [TAG.project]: 'vision' }));
-      expect(await cancelBetween(pipe.context, RUN, true)).toBe(true);
+      expect(await cancelBetweenInstances(pipe.context, RUN, true)).toBe(true);
       expect(at.aws.left().fleets).toEqual([vision]);
       expect(fleet).not.toBe(vision);
       expect(await stopped()).toBe(true);
@@ -158,7 +160,7 @@ describe('what a forged record names', () => {
     it('of this run: it goes, and a colleague’s instance with the run’s tag stays', async () => {
       const colleagues = await launch({ [TAG.owner]: OTHER });
       await fleetTagged(at, name, ours);
-      expect(await cancelBetween(pipe.context, RUN, false)).toBe(true);
+      expect(await cancelBetweenInstances(pipe.context, RUN, false)).toBe(true);
       expect(at.aws.left()).toMatchObject({ fleets: [], launchTemplates: [] });
       expect(await state(colleagues)).toBe('running');
       expect(pipe.said.join('\n')).toMatch(

@@ -241,13 +241,13 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'ARTIFACT_BLOCKED' });
     expect(listed(output)).toEqual(before);
     const { store } = pipe.context;
-    const getVersion = store.getWithETag.bind(store);
+    const getWithETag = store.getWithETag.bind(store);
     jest.spyOn(store, 'getWithETag').mockImplementation((...args) => {
       if (!lstatSync(output).isSymbolicLink()) {
         renameSync(output, `${output}-moved`);
         symlinkSync('artifacts-moved', output);
       }
-      return getVersion(...args);
+      return getWithETag(...args);
     });
     await expect(collectArtifacts(pipe.context, run)).rejects.toMatchObject({ code: 'ARTIFACT_UNSAFE' });
     expect(listed(`${output}-moved`)).toEqual(before);

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { dirname, join } from 'node:path';
 import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { Fixture } from '../local-aws/local-aws.fixture';
-import { LONGEST_HISTORY } from '../sync/manifest/manifest';
+import { MAX_HISTORY } from '../sync/manifest/manifest';
 import { listed, Pipeline, startPipeline } from './pipeline.fixture';
 
 const MB = 1024 * 1024;
@@ -160,7 +160,7 @@ describe('syncing by the store', () => {
   it('continues after more edits than a history has records, and still repairs a tree', async () => {
     project(5);
     const { reply } = await pipe.sync();
-    for (let edit = 0; edit < LONGEST_HISTORY + 3; edit++) {
+    for (let edit = 0; edit < MAX_HISTORY + 3; edit++) {
       pipe.write(`model/src/${edit % 5}.py`, `edit ${edit}`);
       expect((await pipe.sync()).commands).toBe(1);
     }

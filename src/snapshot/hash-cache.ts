@@ -10,7 +10,7 @@ const VERSION = 2;
 const KINDS = ['-', 'x', 'link', 'directory'] as const;
 /** A file that changed so shortly before it was read, ms, may change again within the clock's granularity, as git has it. */
 const RACY_MS = 2_000;
-const STATS = 4;
+const STAT_FIELDS = 4;
 
 /**
  * What `lstat` and SHA-256 said of each path at the last scan, in columns, sorted by path: a file whose size, times
@@ -33,7 +33,7 @@ export class HashCache {
       if (v !== VERSION || typeof count !== 'number' || count < 0 || size !== data.length - end - 1) return null;
       let at = end + 1;
       const take = (bytes: number) => data.subarray(at, (at += bytes));
-      const stats = new Float64Array(new Uint8Array(take(count * STATS * 8)).buffer);
+      const stats = new Float64Array(new Uint8Array(take(count * STAT_FIELDS * 8)).buffer);
       const kinds = new Uint8Array(take(count));
       const hashes = take(count * 32);
       const paths = count ? data.toString('utf8', at).split('\0') : [];
@@ -54,7 +54,7 @@ export class HashCache {
 
   /** Whether a file is what it was when it was hashed, as far as `lstat` can tell. */
   holds(row: Row, stat: Stats): boolean {
-    const at = row * STATS;
+    const at = row * STAT_FIELDS;
     return (
       this.stats[at] === stat.size &&
       this.stats[at + 1] === stat.mtimeMs &&
@@ -90,7 +90,7 @@ export class HashCache {
     now: number,
   ): void {
     const count = entries.length;
-    const columns = new Float64Array(count * STATS);
+    const columns = new Float64Array(count * STAT_FIELDS);
     const kinds = new Uint8Array(count);
     const hashes = Buffer.alloc(count * 32);
     entries.forEach((entry, index) => {
@@ -98,7 +98,7 @@ export class HashCache {
       kinds[index] = KINDS.indexOf(kind(entry));
       hashes.write(fingerprint(entry), index * 32, 'hex');
       const racy = !stat || Math.max(stat.mtimeMs, stat.ctimeMs) > now - RACY_MS;
-      columns.set(racy ? [-1, 0, 0, 0] : [stat.size, stat.mtimeMs, stat.ctimeMs, stat.ino], index * STATS);
+      columns.set(racy ? [-1, 0, 0, 0] : [stat.size, stat.mtimeMs, stat.ctimeMs, stat.ino], index * STAT_FIELDS);
     });
     const paths = Buffer.from(entries.map(({ path }) => path).join('\0'));
     const body = Buffer.concat([Buffer.from(columns.buffer), kinds, hashes, paths]);

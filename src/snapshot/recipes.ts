@@ -10,7 +10,7 @@ interface Known {
 }
 
 /** So many states of a file are remembered: what an instance holds may be older than the last scan. */
-const STATES = 3;
+const MAX_STATES = 3;
 /** The file of recipes, inflated, bytes. */
 const MAX_REMEMBERED_BYTES = 256 * 1024 * 1024;
 
@@ -18,7 +18,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const known = z.object({ sha256, chunks: z.array(z.tuple([sha256, z.number().int().nonnegative()])) });
 const schema = z.object({
   v: z.literal(1),
-  recipes: z.array(z.tuple([z.string(), z.array(known).min(1).max(STATES)])),
+  recipes: z.array(z.tuple([z.string(), z.array(known).min(1).max(MAX_STATES)])),
 });
 
 /** The recipes of large files, by path, the latest state first. */
@@ -46,7 +46,7 @@ export class Recipes {
     this.get(sha256);
     this.contents!.set(sha256, chunks);
     const before = (this.load().get(path) ?? []).filter((each) => each.sha256 !== sha256);
-    this.load().set(path, [{ sha256, chunks }, ...before].slice(0, STATES));
+    this.load().set(path, [{ sha256, chunks }, ...before].slice(0, MAX_STATES));
     this.changed = true;
   }
 

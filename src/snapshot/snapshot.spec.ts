@@ -159,12 +159,12 @@ describe('scan', () => {
     write('run.sh');
     chmodSync(join(root, 'run.sh'), 0o755);
     symlinkSync('run.sh', join(root, 'link'));
-    const { snapshot, disappeared: vanished } = await scan({
+    const { snapshot, disappeared: disappeared } = await scan({
       workspaceRoot: root,
       paths: ['gone', 'link', 'run.sh'],
       emptyDirectories: ['empty'],
     });
-    expect(vanished).toEqual(['gone']);
+    expect(disappeared).toEqual(['gone']);
     expect(snapshot.entries).toMatchObject([
       { kind: 'directory', path: 'empty' },
       { kind: 'link', target: 'run.sh' },

@@ -10,8 +10,8 @@ import { cacheSecret, keyBytes, readCachedSecret } from './run-state';
 import { shellWord } from '../report/shell-words';
 
 /** A name is at most 1,011 characters with its ARN, and has at most 15 levels. */
-const LONGEST_PREFIX = 512;
-const MOST_LEVELS = 10;
+const MAX_PREFIX_LENGTH = 512;
+const MAX_LEVELS = 10;
 /** What another client has just made may not be there to be read yet: so often it is looked for, and so long after, ms. */
 const MAX_ATTEMPTS = 5;
 const AGAIN_MS = 200;
@@ -20,8 +20,8 @@ const AGAIN_MS = 200;
 export function secretParameter(bucket: string, prefix: string): string {
   const levels = prefix.split('/');
   const asIs =
-    prefix.length <= LONGEST_PREFIX &&
-    levels.length <= MOST_LEVELS &&
+    prefix.length <= MAX_PREFIX_LENGTH &&
+    levels.length <= MAX_LEVELS &&
     levels.every((level) => /^[A-Za-z0-9._-]+$/.test(level));
   const level = prefix === '' ? '' : asIs ? `${prefix}/` : `sha256-${hash('sha256', prefix, 'hex')}/`;
   // As the store's keys are: so a policy that allows callers one prefix names it here alike.

@@ -51,7 +51,7 @@ export class Rescan {
       } else if (this.isIncluded(path)) {
         // What a pattern names may leave an empty directory, which travels, too.
         needed = true;
-      } else if (!this.listed.has(path) && !this.others.has(path) && this.isThere(path)) {
+      } else if (!this.listed.has(path) && !this.others.has(path) && this.exists(path)) {
         needed = true;
       }
     }
@@ -67,14 +67,14 @@ export class Rescan {
     this.files = files;
     this.listed = new Set(files.paths);
     if (this.others.size > 10_000) this.others.clear();
-    for (const path of paths ?? []) if (!this.listed.has(path) && this.isThere(path)) this.others.add(path);
+    for (const path of paths ?? []) if (!this.listed.has(path) && this.exists(path)) this.others.add(path);
   }
 
   private isIncluded(path: string): boolean {
     return this.included.some((place) => place === '' || path === place || path.startsWith(`${place}/`));
   }
 
-  private isThere(path: string): boolean {
+  private exists(path: string): boolean {
     return lstatSync(join(this.workspace.workspaceRoot, path), { throwIfNoEntry: false }) !== undefined;
   }
 }

@@ -48,7 +48,7 @@ const SESSION = [
 /** Reading runs. */
 const LIST_RUNS = need('s3:ListBucket', 'list the runs; get 404 instead of 403 for missing objects', 'no run is named');
 const READ_RUN = need('s3:GetObject', "read the run's record and the objects that it names");
-const ASK = where('the store does not show that the run has ended', COMMAND);
+const POLL_RUN = where('the store does not show that the run has ended', COMMAND);
 const GONE = need('ec2:DescribeInstances', 'check that its instance exists', 'the run sends no heartbeat');
 const MINE = need('sts:GetCallerIdentity', "find the caller's own runs", FIRST);
 const NOT_READ = 'this machine has not cached it';
@@ -130,7 +130,7 @@ const LEFT = [
   need('ec2:DescribeLaunchTemplates', "list the fleets' launch templates"),
 ];
 
-const STATUS = [READ_RUN, VERIFY, LIST_RUNS, MINE, ...ASK, GONE];
+const STATUS = [READ_RUN, VERIFY, LIST_RUNS, MINE, ...POLL_RUN, GONE];
 const FOLLOW = [...STATUS, ...SESSION];
 
 /** The actions that each executor and each command of `nx-ec2` calls. */

@@ -4,9 +4,9 @@ import { decodeFrame, encodeFrame, newFrame, type Frame, type FrameError } from 
 /** Bytes of input in a frame. */
 const CHUNK_BYTES = 1024;
 /** Frames on their way at once. */
-const WINDOW = 256;
+const MAX_UNACKNOWLEDGED_FRAMES = 256;
 /** Frames that wait for one before them, and the bytes of their payloads: what exceeds that comes again. */
-const EARLY = 10_000;
+const MAX_EARLY_FRAMES = 10_000;
 const EARLY_BYTES = 16 * 1024 * 1024;
 /** Between two looks for what was not acknowledged, and how long an acknowledgement may take, ms. */
 const RESEND_CHECK_MS = 100;
@@ -16,9 +16,9 @@ const MAX_RESEND_MS = 1_000;
  * An agent older than June 2023 does not acknowledge again what it has taken: a frame that was sent so often, while a
  * later one was acknowledged, was taken and its acknowledgement lost. Newer agents acknowledge each copy.
  */
-const SENDS = 8;
+const MAX_SENDS = 8;
 /** Frames in a row that are none. */
-const BAD = 100;
+const MAX_INVALID_FRAMES = 100;
 
 interface Waiting {
   sequence: number;
@@ -89,7 +89,7 @@ export class Channel {
       frame = decodeFrame(data);
     } catch (error) {
       // Not acknowledged: it comes again, and as it was sent this time.
-      if (++this.bad >= BAD) this.events.onGarbage(error as FrameError);
+      if (++this.bad >= MAX_INVALID_FRAMES) this.events.onGarbage(error as FrameError);
       return;
     }
     this.bad = 0;
@@ -104,7 +104,7 @@ export class Channel {
   }
 
   private output(frame: Frame): void {
-    const isFull = this.early.size >= EARLY || this.earlyBytes + frame.payload.length > EARLY_BYTES;
+    const isFull = this.early.size >= MAX_EARLY_FRAMES || this.earlyBytes + frame.payload.length > EARLY_BYTES;
     if (frame.sequence > this.expected && isFull) return;
     this.acknowledge(frame);
     if (frame.sequence < this.expected || this.early.has(frame.sequence)) return;
@@ -134,12 +134,12 @@ export class Channel {
     this.unacknowledged.delete(sequence);
     this.roundTrip += (performance.now() - waiting.sentAt - this.roundTrip) / 8;
     for (const each of this.unacknowledged.values())
-      if (each.sequence < sequence && each.sends >= SENDS) this.unacknowledged.delete(each.sequence);
+      if (each.sequence < sequence && each.sends >= MAX_SENDS) this.unacknowledged.delete(each.sequence);
     this.sendQueued();
   }
 
   private sendQueued(): void {
-    while (this.transmit && !this.paused && this.queue.length && this.unacknowledged.size < WINDOW) {
+    while (this.transmit && !this.paused && this.queue.length && this.unacknowledged.size < MAX_UNACKNOWLEDGED_FRAMES) {
       const { type, payload } = this.queue.shift()!;
       const sequence = this.nextSequence++;
       const frame = newFrame('input_stream_data', type, payload, { sequence });

@@ -46,7 +46,7 @@ const CONNECTION_TIMEOUT_MS = 120_000;
 const FIRST_OUTPUT_TIMEOUT_MS = 20_000;
 /** From the start of a session until the agent has opened its end, ms, and how many sessions are tried. */
 const BEGIN_TIMEOUT_MS = 30_000;
-const ATTEMPTS = 2;
+const MAX_ATTEMPTS = 2;
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
 /** A session that tells nothing by itself has begun when it is connected. */
@@ -74,7 +74,7 @@ export async function openStream(
     if (await beginsWithin(stream, within)) return stream;
     // The service took the session, and the agent never opened its end of the stream.
     await stream.close().catch(() => undefined);
-    if (attempt === ATTEMPTS) throw notBegun(instance, within);
+    if (attempt === MAX_ATTEMPTS) throw notBegun(instance, within);
   }
 }
 
@@ -92,7 +92,7 @@ async function beginsWithin(stream: Stream, ms: number): Promise<boolean> {
 function notBegun(instance: string, within: number): Problem {
   return new Problem(
     'SESSION_UNAVAILABLE',
-    `The SSM agent on ${instance} did not join a session within ${within / 1000} s, in ${ATTEMPTS} attempts.`,
+    `The SSM agent on ${instance} did not join a session within ${within / 1000} s, in ${MAX_ATTEMPTS} attempts.`,
     {
       next: 'The agent may hang, or have no route to ssmmessages.<region>.amazonaws.com. Restart it (sudo systemctl restart amazon-ssm-agent), or check it: nx run <project>:remote-doctor',
     },

@@ -27,8 +27,8 @@ export function readOutputs(written: readonly WrittenOutput[]): Output[] {
 /** `train.outputs` with the output directory, which is always one. @param written undefined: the default. */
 export function allOutputs(written: readonly WrittenOutput[] = []): Output[] {
   const outputs = readOutputs(written);
-  const isThere = outputs.some(({ path }) => path === OUTPUT_DIRECTORY);
-  return isThere ? outputs : [...outputs, { path: OUTPUT_DIRECTORY, download: true }];
+  const hasDefault = outputs.some(({ path }) => path === OUTPUT_DIRECTORY);
+  return hasDefault ? outputs : [...outputs, { path: OUTPUT_DIRECTORY, download: true }];
 }
 
 /** `train.checkpoints.paths`, normalized: they have the form of outputs. */

@@ -1,6 +1,6 @@
 import type { RunFacts } from '../../command/plan';
 import { requestStop } from '../../run/stop/cancel';
-import { nameOf } from '../../run/status/status';
+import { callerName } from '../../run/status/status';
 import { targetCommand } from '../../workspace/invocation';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import type { Target } from './run-target';
@@ -18,7 +18,7 @@ export function detachOnInterrupt(target: Target, runContext: RunContext, run: R
       `Detached: ${run.id} continues on ${run.instance}.\n` +
       `  come back:  the same command, or ${targetCommand(context, 'remote-logs')} --run=${run.id}\n` +
       `  stop it:    ${targetCommand(context, 'remote-cancel')} --run=${run.id}` +
-      (own ? '' : ` --force (it belongs to ${sanitizeForTerminal(nameOf(run.caller))})`),
+      (own ? '' : ` --force (it belongs to ${sanitizeForTerminal(callerName(run.caller))})`),
     own
       ? {
           immediate: onInterrupt === 'stop',

@@ -48,6 +48,6 @@ export function specHash(owner: Owner, launchSpec: LaunchSpec): string {
 }
 
 /** Whether exactly one must be there. */
-export function isThere(name: InstanceName): name is NamedInstance {
+export function isNamedInstance(name: InstanceName): name is NamedInstance {
   return !('launchSpec' in name) && !('tag' in name && name.all);
 }

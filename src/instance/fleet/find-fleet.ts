@@ -6,7 +6,7 @@ import { isOwn, escapeFilterValue } from '../describe/describe-instances';
 import { TAG, tagText, type Owner } from '../describe/ownership';
 
 /** What EC2 takes of a filter's values. */
-const MOST_VALUES = 200;
+const MAX_FILTER_VALUES = 200;
 /** States in which a fleet launches. */
 const ACTIVE = new Set(['submitted', 'active', 'modifying']);
 
@@ -40,14 +40,14 @@ export async function findFleet(aws: Aws, run: string, abortSignal?: AbortSignal
 }
 
 /** The runs of a project that have a fleet or its launch template, which were made for this caller. */
-export async function ownFleets(aws: Aws, owner: Owner, abortSignal?: AbortSignal): Promise<string[]> {
+export async function listOwnedFleets(aws: Aws, owner: Owner, abortSignal?: AbortSignal): Promise<string[]> {
   const what = `Could not look up the fleets of ${owner.project}.`;
   const ofProject = await tagsOfFleets(aws, { key: TAG.project, value: tagText(owner.project) }, what, abortSignal);
   const ids = [...new Set(ofProject.map(({ ResourceId }) => ResourceId!))];
   const runs = new Set<string>();
-  for (let from = 0; from < ids.length; from += MOST_VALUES) {
-    const all = await tagsOfFleets(aws, { ids: ids.slice(from, from + MOST_VALUES) }, what, abortSignal);
-    for (const id of ids.slice(from, from + MOST_VALUES)) {
+  for (let from = 0; from < ids.length; from += MAX_FILTER_VALUES) {
+    const all = await tagsOfFleets(aws, { ids: ids.slice(from, from + MAX_FILTER_VALUES) }, what, abortSignal);
+    for (const id of ids.slice(from, from + MAX_FILTER_VALUES)) {
       const of = all.filter(({ ResourceId }) => ResourceId === id).map(({ Key, Value }) => [Key!, Value ?? '']);
       const tags = Object.fromEntries(of) as Record<string, string>;
       if (tags[TAG.run] && isOwn(tags, owner)) runs.add(tags[TAG.run]);

@@ -9,7 +9,7 @@ import { awsCode, awsProblem } from '../../aws/reason';
 import { sdk } from '../../aws/sdk';
 
 /** What EC2 takes of overrides. */
-const MOST_OVERRIDES = 300;
+const MAX_OVERRIDES = 300;
 /** The instance stops and saves its run first: so long after the deadline EC2 itself ends what is left, ms. */
 const CLEANUP_MARGIN_MS = 10 * 60_000;
 
@@ -79,7 +79,7 @@ function fleetInput({ run, places, deadline, tags }: FleetRequest): CreateFleetC
     LaunchTemplateConfigs: [
       {
         LaunchTemplateSpecification: { LaunchTemplateName: templateName(run), Version: '1' },
-        Overrides: places.slice(0, MOST_OVERRIDES).map(({ type, subnet }) => ({
+        Overrides: places.slice(0, MAX_OVERRIDES).map(({ type, subnet }) => ({
           InstanceType: type as 't3.micro',
           SubnetId: subnet,
         })),

@@ -52,7 +52,7 @@ export function listInventory(inventory: Inventory, { caller, mine, project, now
       type: instance?.type ?? null,
       market: instance?.market ?? null,
       zone: instance?.zone ?? null,
-      mine: isMine(made, caller),
+      mine: isLaunchedBy(made, caller),
       owner: tags.owner,
       project: tags.project,
       workspace: tags.workspace,
@@ -76,7 +76,7 @@ export function listInventory(inventory: Inventory, { caller, mine, project, now
     .map(({ each }) => each);
 }
 
-export function isMine({ tags }: InventoryResource, caller: string): boolean {
+export function isLaunchedBy({ tags }: InventoryResource, caller: string): boolean {
   const { owner } = readTags(tags);
   return owner !== null && callerIdentity(owner) === callerIdentity(caller);
 }

@@ -29,7 +29,7 @@ const UNSUPPORTED_GPU = /^(K80|M60|P100|V100)\b/;
 
 const PUBLIC = '/aws/service/';
 /** GetParameters takes so many names. */
-const NAMES = 10;
+const MAX_NAMES = 10;
 
 function ubuntu(release: string, architecture: Architecture, volume: string): string {
   const machine = architecture === 'x86_64' ? 'amd64' : 'arm64';
@@ -97,8 +97,8 @@ async function readParameters(
 ): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   const names = [...new Set(all)];
-  for (let from = 0; from < names.length; from += NAMES) {
-    const some = names.slice(from, from + NAMES);
+  for (let from = 0; from < names.length; from += MAX_NAMES) {
+    const some = names.slice(from, from + MAX_NAMES);
     const { GetParametersCommand } = sdk.ssm();
     const ssm = await aws.ssm();
     const { Parameters = [], InvalidParameters = [] } = await ssm

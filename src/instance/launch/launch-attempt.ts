@@ -16,7 +16,7 @@ export const MAX_RESUME_AGE_MS = 5 * 60_000;
 const MAX_CLOCK_SKEW_MS = 5 * 60_000;
 
 /** What this command asks EC2 for, and what of it the tags say. */
-export interface LaunchTerms {
+export interface PricedRequest {
   price: Price | null;
   /** ms since the epoch; null: none. */
   deadline: number | null;
@@ -29,7 +29,7 @@ export class LaunchAttempt {
   images = new Map<string, Image>();
   private readonly prices = new Map<string, Promise<Price | null>>();
   /** By client token and option: EC2 is asked for the same again under the same token. */
-  private readonly known = new Map<string, LaunchTerms>();
+  private readonly known = new Map<string, PricedRequest>();
 
   constructor(
     private readonly options: EnsureOptions,
@@ -37,7 +37,7 @@ export class LaunchAttempt {
   ) {}
 
   /** @throws Problem where `maxCost` buys too little at the price of now, or the price is not known. */
-  async terms(state: LaunchState): Promise<LaunchTerms> {
+  async terms(state: LaunchState): Promise<PricedRequest> {
     const option = state.launchOptions[state.n];
     const name = `${tokenOf(state)} ${option.subnet} ${describeLaunchOption(option)}`;
     let terms = this.known.get(name);
@@ -78,7 +78,7 @@ export class LaunchAttempt {
   }
 
   /** What is about to be launched, and what it may cost. */
-  describe(to: LaunchOption, { price, deadline }: LaunchTerms): string {
+  describe(to: LaunchOption, { price, deadline }: PricedRequest): string {
     const { launchSpec } = this.options;
     const { lifetime } = lifetimeOf(launchSpec, price);
     const left = deadline === null ? Infinity : Math.round((deadline - Date.now()) / 1000);

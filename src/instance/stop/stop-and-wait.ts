@@ -18,14 +18,14 @@ const STOP_TIMEOUT_MS = 15 * 60_000;
 const GB = 1024 ** 3;
 
 /** How an instance is taken down: one that nx-ec2 did not launch can only be stopped. */
-export type TakeDown =
+export type StopRequest =
   { instance: ManagedInstance; how: 'terminate' | 'stop' } | { instance: UserInstance; how: 'stop' };
 
 /**
  * Terminates an instance, or stops it, and waits until EC2 says that it is so. One that is so already is left.
  * @throws Problem where it can't be, or is not within a quarter of an hour.
  */
-export async function takeDown(aws: Aws, down: TakeDown, printer: Printer, signal?: AbortSignal): Promise<void> {
+export async function stopAndWait(aws: Aws, down: StopRequest, printer: Printer, signal?: AbortSignal): Promise<void> {
   const { instance, how } = down;
   const { id, state, market } = instance;
   const wanted = how === 'terminate' ? 'terminated' : 'stopped';

@@ -5,7 +5,7 @@ const RESEND_CHECK_MS = 100;
 const MIN_RESEND_MS = 200;
 const MAX_RESEND_MS = 1_000;
 /** More that is not acknowledged is not read from the program. */
-const WINDOW = 4_000;
+const MAX_UNACKNOWLEDGED_FRAMES = 4_000;
 
 interface Sent {
   frame: Buffer;
@@ -54,7 +54,7 @@ export class AgentChannel {
 
   /** Resolves when no more than a window is on its way. */
   async room(): Promise<void> {
-    while (this.sent.size > WINDOW) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    while (this.sent.size > MAX_UNACKNOWLEDGED_FRAMES) await new Promise<void>((resolve) => this.waiting.push(resolve));
   }
 
   /** Resolves when everything was acknowledged. */

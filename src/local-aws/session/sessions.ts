@@ -36,7 +36,7 @@ export interface SessionAgent {
 
 const IDLE_TIMEOUT_MS = 20 * 60_000;
 /** Who asks for the history gets that much. */
-const HISTORY = 200;
+const MAX_HISTORY_SESSIONS = 200;
 
 /** Session Manager: sessions of all instances. */
 export class Sessions {
@@ -168,6 +168,6 @@ export class Sessions {
 
   private forget(): void {
     const ended = [...this.known.values()].filter(({ ended: at }) => at !== undefined);
-    for (const { id } of ended.slice(0, -HISTORY)) this.known.delete(id);
+    for (const { id } of ended.slice(0, -MAX_HISTORY_SESSIONS)) this.known.delete(id);
   }
 }

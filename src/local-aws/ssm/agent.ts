@@ -6,10 +6,10 @@ import { goJsonSize } from './output';
 import { Script } from './script';
 
 /** The exit code that asks for a reboot, and how often one command may run so; after that the agent never answers. */
-const REBOOT = 194;
-const RUNS = 15;
-const RUNNING = 5;
-const BUFFERED = 5;
+const REBOOT_EXIT_CODE = 194;
+const MAX_REBOOTS = 15;
+const MAX_RUNNING_COMMANDS = 5;
+const MAX_BUFFERED_COMMANDS = 5;
 /** Over the message gateway a larger reply is dropped, and the command never gets a final status. */
 const REPLY_LIMIT_BYTES = 120_000;
 /** Where a command runs that names no absolute working directory. */
@@ -84,7 +84,7 @@ export class Agent {
 
   private next(queue: Queue): void {
     while (queue.held.length && hasRoom(queue)) accept(queue, queue.held.shift()!);
-    if (queue.running >= RUNNING || queue.waiting.length === 0) return;
+    if (queue.running >= MAX_RUNNING_COMMANDS || queue.waiting.length === 0) return;
     if (this.instances.get(queue.waiting[0].instance)?.state !== 'running') return;
     const invocation = queue.waiting.shift()!;
     queue.running++;
@@ -120,8 +120,8 @@ export class Agent {
       const texts = { stdout: before.stdout + exit.stdout, stderr: before.stderr + exit.stderr };
       // The agent of an instance that is gone reports nothing.
       if (this.instances.get(instance)?.state !== 'running') return done();
-      if (exit.code !== REBOOT || exit.killed) this.reply(invocation, { ...exit, ...texts });
-      else if (runs < RUNS) return this.reboot(invocation, done, texts, runs + 1);
+      if (exit.code !== REBOOT_EXIT_CODE || exit.killed) this.reply(invocation, { ...exit, ...texts });
+      else if (runs < MAX_REBOOTS) return this.reboot(invocation, done, texts, runs + 1);
       done();
     });
     this.stops.set(invocation, () => script.kill('cancel'));
@@ -153,7 +153,7 @@ export class Agent {
 }
 
 function hasRoom({ running, waiting }: Queue): boolean {
-  return running < RUNNING || waiting.length < BUFFERED;
+  return running < MAX_RUNNING_COMMANDS || waiting.length < MAX_BUFFERED_COMMANDS;
 }
 
 function accept(queue: Queue, invocation: Invocation): void {

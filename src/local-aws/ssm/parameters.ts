@@ -23,7 +23,7 @@ interface KeptParameter extends Parameter {
 }
 
 /** So many versions are kept of a parameter. */
-const VERSIONS = 100;
+const MAX_VERSIONS = 100;
 
 /** What a SecureString is to whoever does not ask for it decrypted. */
 const SEALED = 'AQICAHhsealed';
@@ -35,7 +35,7 @@ const PUBLIC = '/aws/service/';
 const CALLERS = /(^|parameter)\/nx-ec2-callers\//;
 /** As documented for names: with the ARN it is 1,011 characters at most. */
 const MAX_NAME_LENGTH = 948;
-const LEVELS = 15;
+const MAX_LEVELS = 15;
 const NAME_RULE =
   'Parameter name must be a fully qualified name. It can only include the following symbols and letters: a-zA-Z0-9_.-/';
 
@@ -105,16 +105,16 @@ export class Parameters {
       Name.length > MAX_NAME_LENGTH
     )
       throw new AwsError('ValidationException', NAME_RULE);
-    if (Name.split('/').length - 1 > LEVELS)
+    if (Name.split('/').length - 1 > MAX_LEVELS)
       throw new AwsError(
         'HierarchyLevelLimitExceededException',
-        `A parameter hierarchy can have a maximum of ${LEVELS} levels.`,
+        `A parameter hierarchy can have a maximum of ${MAX_LEVELS} levels.`,
       );
     if (!['String', 'SecureString'].includes(Type))
       throw new AwsError('UnsupportedParameterType', `Local AWS has no parameters of the type ${Type}.`);
     const Version = (before?.Version ?? 0) + 1;
     const { Earlier = [], ...latest } = before ?? {};
-    const earlier = before ? [...Earlier, latest as Version].slice(1 - VERSIONS) : undefined;
+    const earlier = before ? [...Earlier, latest as Version].slice(1 - MAX_VERSIONS) : undefined;
     this.kept.set(Name, { Name, Type, Value, Version, LastModifiedDate: Date.now() / 1000, Earlier: earlier });
     return { Version, Tier: 'Standard' };
   }

@@ -1,7 +1,7 @@
 /** `{{ssm:NAME}}` or `{{ssm:NAME:VERSION}}`, as the agent finds it in a document's parameters. */
 const REFERENCE = /\{\{ *ssm:([/\w.:-]+) *\}\}/g;
 /** GetParameters takes so many names. */
-const NAMES = 10;
+const MAX_NAMES = 10;
 
 /** A parameter as GetParameters answers it. */
 export interface Found {
@@ -24,8 +24,8 @@ export function resolveReferences(
   const names = [...new Set(texts.flatMap((text) => [...text.matchAll(REFERENCE)].map(([, name]) => name)))];
   if (!names.length) return parameters;
   const values = new Map<string, string>();
-  for (let from = 0; from < names.length; from += NAMES)
-    for (const { Name, Selector = '', Type, Value } of getParameters(names.slice(from, from + NAMES)))
+  for (let from = 0; from < names.length; from += MAX_NAMES)
+    for (const { Name, Selector = '', Type, Value } of getParameters(names.slice(from, from + MAX_NAMES)))
       if (Type !== 'SecureString') values.set(Name + Selector, Value);
   if (names.some((name) => !values.has(name))) return null;
   return Object.fromEntries(

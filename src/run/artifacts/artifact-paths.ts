@@ -6,7 +6,7 @@ import type { Artifact } from './write/artifact';
 /** Directories in each other: an instance saves no more than 200. */
 const MAX_ARTIFACT_DEPTH = 256;
 /** Characters of the paths of all directories of a list. */
-const DIRECTORIES = 64 * 1024 * 1024;
+const MAX_DIRECTORIES_LENGTH = 64 * 1024 * 1024;
 
 /**
  * Refuses a list that no instance makes: a path outside the project, with `..` in it, a file that is there twice or is a
@@ -29,7 +29,7 @@ export function assertArtifactList(artifacts: readonly Artifact[]): void {
       if (directories.has(directory)) break;
       directories.add(directory);
       characters += directory.length;
-      if (characters > DIRECTORIES) throw unsafe('it has too many directories');
+      if (characters > MAX_DIRECTORIES_LENGTH) throw unsafe('it has too many directories');
     }
   }
   for (const path of files) if (directories.has(path)) throw unsafe(`${printablePath(path)} is a file and a directory`);

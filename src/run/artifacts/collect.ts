@@ -50,7 +50,7 @@ const MAX_NAME_BYTES = 255;
 /** Files that are fetched at once. */
 const CONCURRENT_FILES = 8;
 /** Places that are named in one message. */
-const PLACES = 4;
+const MAX_NAMED = 4;
 
 /**
  * Brings a succeeded run's outputs and its log back from the store into the project: verified here, switched in by rename
@@ -202,7 +202,7 @@ function describePlaces(projectRoot: string, files: readonly ListedArtifact[]): 
   );
   if (places.size === 0) places.add(`${OUTPUT_DIRECTORY}/`);
   const named = [...places].sort().map((place) => sanitizeForTerminal(join(projectRoot, place)));
-  return named.length > PLACES ? `${named.slice(0, PLACES).join(', ')}, …` : named.join(', ');
+  return named.length > MAX_NAMED ? `${named.slice(0, MAX_NAMED).join(', ')}, …` : named.join(', ');
 }
 
 /** The directory that an output without wildcards is, else the one at the top that holds the file. */

@@ -14,7 +14,7 @@ import type { RunContext } from '../../context/types';
 /** Files that are named in one message; the largest come first. */
 const MAX_NAMED = 10;
 /** So many files of one directory are suggested as the directory. */
-const SEVERAL = 3;
+const MIN_FILES_OF_DIRECTORY = 3;
 const OUTSIDE = '{workspaceRoot}/';
 
 /** Names the files that a run wrote outside its outputs, how to get them, and the line that brings them back each time. */
@@ -168,7 +168,7 @@ export function suggestedOutputs(names: readonly string[], exists: (directory: s
     const made = parents.find((parent) => !exists(parent));
     if (made !== undefined) return `${made}/`;
     const parent = posix.dirname(name);
-    return parent !== '.' && inDirectory.get(parent)! >= SEVERAL ? `${parent}/` : name;
+    return parent !== '.' && inDirectory.get(parent)! >= MIN_FILES_OF_DIRECTORY ? `${parent}/` : name;
   };
   return [...new Set(own.map(suggest))].sort();
 }

@@ -7,7 +7,7 @@ import type { RunDifference } from './runs';
 import type { Change } from './values';
 
 /** So many of a kind are shown. */
-const SHOWN = 40;
+const MAX_SHOWN = 40;
 /** A value is cut to so many characters. */
 const MAX_VALUE_LENGTH = 120;
 
@@ -121,6 +121,6 @@ function metricLines({ metrics, before, after }: RunDifference): string[] {
 }
 
 function some<T>(items: readonly T[], line: (item: T) => string): string[] {
-  const lines = items.slice(0, SHOWN).map(line);
-  return items.length > SHOWN ? [...lines, `and ${items.length - SHOWN} more (--json lists all)`] : lines;
+  const lines = items.slice(0, MAX_SHOWN).map(line);
+  return items.length > MAX_SHOWN ? [...lines, `and ${items.length - MAX_SHOWN} more (--json lists all)`] : lines;
 }

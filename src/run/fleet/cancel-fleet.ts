@@ -1,4 +1,4 @@
-import { findFleet, instancesOf, ownFleets } from '../../instance/fleet/find-fleet';
+import { findFleet, instancesOf, listOwnedFleets } from '../../instance/fleet/find-fleet';
 import { checkFleet, deleteFleet, terminateLeft } from '../../instance/stop/delete-fleet';
 import { Problem } from '../../report/problem';
 import { runClaim } from '../../context/stop-claim';
@@ -16,7 +16,7 @@ import { isRunId } from '../../schema/ids';
  * @param force also one that was launched for a colleague.
  * @returns false where the run has no fleet. @throws Problem where what has its tag is not this project's; nothing is changed then.
  */
-export async function cancelBetween(context: RunContext, run: string, force: boolean): Promise<boolean> {
+export async function cancelBetweenInstances(context: RunContext, run: string, force: boolean): Promise<boolean> {
   const { aws, store, keys, printer } = context;
   // A tag's text may name it, and becomes part of a key.
   if (!isRunId(run)) return false;
@@ -42,14 +42,14 @@ export async function cancelUntold(context: RunContext, run: string, force: bool
   if (!isUnreadable(error) && !isAbsent(error)) return false;
   const instances = await instancesOf(context.aws, run);
   if (isUnreadable(error) ? instances.length : await isActiveOn(context, run, instances)) return false;
-  if (!force && !(await ownFleets(context.aws, await context.owner())).includes(run)) {
+  if (!force && !(await listOwnedFleets(context.aws, await context.owner())).includes(run)) {
     const { fleets, template } = await findFleet(context.aws, run);
     if (!fleets.length && !template) return false;
     throw new Problem('NOT_OWNER', `The fleet of ${run} belongs to another user.`, {
       next: 'To delete it anyway, add --force.',
     });
   }
-  return cancelBetween(context, run, force);
+  return cancelBetweenInstances(context, run, force);
 }
 
 /**
@@ -67,7 +67,7 @@ export async function cancelWithFleet(context: RunContext, found: FoundRun, forc
       if (!(error instanceof Problem) || error.code !== 'INSTANCE_GONE') throw error;
     }
   }
-  if (!(await cancelBetween(context, record.id, force))) return null;
+  if (!(await cancelBetweenInstances(context, record.id, force))) return null;
   return { ...record, state: 'ended', outcome: 'cancelled', stop: { reason: 'cancelled', at: Date.now() } };
 }
 

@@ -14,7 +14,7 @@ import { Moment, steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
 import { HEARTBEAT_TIMEOUT_MS, lost } from '../record/liveness';
 import { inflated } from './log-piece';
-import { NO_ANSWER } from './unreachable';
+import { UNREACHABLE_CODES } from './unreachable';
 
 /** Between two looks into the store, ms: at first, and up to the longest while nothing changes. */
 const MIN_POLL_MS = 250;
@@ -307,7 +307,7 @@ class Follower {
         }
         return (await this.isGone(gone)) ? gone : null;
       }
-      if (!NO_ANSWER.includes(problem.code)) throw error;
+      if (!UNREACHABLE_CODES.includes(problem.code)) throw error;
       this.context.printer.detail(`${this.run.instance} does not answer: ${problem.message.split('\n')[0]}`);
       return null;
     }

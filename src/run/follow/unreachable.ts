@@ -1,5 +1,5 @@
 /** What says nothing of the run. */
-export const NO_ANSWER = [
+export const UNREACHABLE_CODES = [
   'COMMAND_UNDELIVERED',
   'COMMAND_OVERDUE',
   'COMMAND_TIMEOUT',

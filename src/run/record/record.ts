@@ -12,7 +12,7 @@ export const MAX_RECORD_BYTES = 1024 * 1024;
 const CONCURRENCY = 8;
 const MAX_RECORDS = 64;
 /** The same with those that can't be read or verified, which anybody may have written who can write to the bucket. */
-export const MOST_LOOKED_AT = 1024;
+export const MAX_READ_RECORDS = 1024;
 /** A project has so many runs in the store at the most. */
 const MAX_RUNS = 500_000;
 
@@ -151,7 +151,7 @@ export async function latestRun(
   keys: StoreKeys,
   isMeant?: (record: RunRecord) => boolean,
 ): Promise<ReadRecord | null> {
-  const ids = (await listRuns(store, keys)).slice(0, MOST_LOOKED_AT);
+  const ids = (await listRuns(store, keys)).slice(0, MAX_READ_RECORDS);
   const step = isMeant === undefined ? 1 : CONCURRENCY;
   let verified = 0;
   for (let from = 0; from < ids.length && verified < MAX_RECORDS; from += step) {

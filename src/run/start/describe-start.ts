@@ -2,7 +2,7 @@ import type { RunFacts } from '../../command/plan';
 import type { RunContext } from '../../context/types';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { describeQueue } from '../follow/show-run';
-import { nameOf } from '../status/status';
+import { callerName } from '../status/status';
 
 /**
  * Says what was started or found.
@@ -16,7 +16,7 @@ export function describeStart(
 ): void {
   const { printer } = context;
   const process = run.pid ? `, PID ${run.pid}` : '';
-  const by = followed?.own === false ? `, ${sanitizeForTerminal(nameOf(run.caller))}'s,` : '';
+  const by = followed?.own === false ? `, ${sanitizeForTerminal(callerName(run.caller))}'s,` : '';
   if (attached === 'running') {
     printer.line(
       `This training is already active: attached to ${printer.strong(run.id)}${by} on ${run.instance}${process} (--rerun starts another)`,

@@ -2,7 +2,7 @@ import { isAlive, describeInstance } from '../../instance/describe/describe-inst
 import { isRefusal } from '../../instance/stop/claim';
 import { managedInstance, type ManagedInstance } from '../../instance/stop/managed';
 import { isResourceId } from '../../instance/stop/resource-id';
-import { takeDown } from '../../instance/stop/stop-and-wait';
+import { stopAndWait } from '../../instance/stop/stop-and-wait';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { runClaim, stopClaim } from '../../context/stop-claim';
@@ -27,7 +27,7 @@ export async function endInterrupted(
   const claim = run.instance === own ? await stopClaim(context, ['store']) : await runClaim(context, run.id);
   try {
     const instance = await managedInstance(aws, run.instance, claim, { signal });
-    if (instance) await takeDown(aws, { instance, how: 'terminate' }, printer, signal);
+    if (instance) await stopAndWait(aws, { instance, how: 'terminate' }, printer, signal);
     return instance;
   } catch (error) {
     if (!isRefusal(error)) throw error;

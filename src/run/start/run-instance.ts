@@ -6,7 +6,7 @@ import { TAG } from '../../instance/describe/ownership';
 import { isRefusal } from '../../instance/stop/claim';
 import { managedInstance, NEW_INSTANCE_LAG_MS } from '../../instance/stop/managed';
 import { isResourceId } from '../../instance/stop/resource-id';
-import { takeDown } from '../../instance/stop/stop-and-wait';
+import { stopAndWait } from '../../instance/stop/stop-and-wait';
 import { readTags } from '../../instance/describe/tags';
 import { Waiting } from '../../instance/describe/wait-message';
 import { sleep } from '../../system/sleep';
@@ -84,7 +84,7 @@ export async function terminateUnused(
     const managed = await managedInstance(aws, id, await runClaim(context, run), { unseen: NEW_INSTANCE_LAG_MS });
     if (!managed) return;
     printer.line(`Terminating ${id}: it was launched for this training, ${why}.`);
-    await takeDown(aws, { instance: managed, how: 'terminate' }, printer);
+    await stopAndWait(aws, { instance: managed, how: 'terminate' }, printer);
   } catch (error) {
     printer.warn(`${id} could not be terminated: ${(error as Error).message}`);
   }
@@ -159,7 +159,7 @@ async function shutDown(
     printer.warn(
       `${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}; ${how === 'stop' ? 'stopping' : 'terminating'} it.`,
     );
-    await takeDown(aws, { instance, how }, printer, signal);
+    await stopAndWait(aws, { instance, how }, printer, signal);
   } catch (error) {
     if (!isRefusal(error)) throw error;
     printer.warn(`${id} did not shut down within ${formatDuration(SHUTDOWN.timeout)}. ${error.message}`);

@@ -6,7 +6,14 @@ import { pollRun } from '../follow/poll-instance';
 import { costOf, describeCost } from './cost';
 import { resolveRun, type FoundRun } from '../find/find-run';
 import { describeOutcome } from './outcome';
-import { isUnreadable, listRuns, MOST_LOOKED_AT, readRecord, type ReadRecord, type RunRecord } from '../record/record';
+import {
+  isUnreadable,
+  listRuns,
+  MAX_READ_RECORDS,
+  readRecord,
+  type ReadRecord,
+  type RunRecord,
+} from '../record/record';
 import { recordOf } from '../record/record-poller';
 import { isResumable, awaitsReplacement } from '../record/interruption';
 import { RecordUnverified } from '../record/signed-record';
@@ -41,7 +48,7 @@ export async function listStatus(
   limit: number,
   signal: AbortSignal,
 ): Promise<(RunStatus | UnverifiedRun)[]> {
-  const ids = (await listRuns(context.store, context.keys)).slice(0, Math.max(limit, MOST_LOOKED_AT));
+  const ids = (await listRuns(context.store, context.keys)).slice(0, Math.max(limit, MAX_READ_RECORDS));
   const found: (RunStatus | UnverifiedRun)[] = [];
   let verified = 0;
   let unverified = 0;
@@ -120,7 +127,7 @@ function rowOf(run: RunStatus): string[] {
     run.exitCode === null ? (run.signal ?? '') : String(run.exitCode),
     amountOf(run),
     run.instance,
-    nameOf(run.caller),
+    callerName(run.caller),
   ];
 }
 
@@ -139,7 +146,7 @@ export function table(rows: string[][]): string {
 }
 
 /** `arn:aws:sts::…:assumed-role/dev/ana` → `ana`. */
-export function nameOf(arn: string): string {
+export function callerName(arn: string): string {
   return arn.split('/').pop() ?? arn;
 }
 

@@ -45,8 +45,8 @@ export async function instancesAfterLaunch(
       launch.age < EC2_LAG_MS &&
       (launch.state.instance ?? launch.state.n < launch.state.launchOptions.length);
     const isComplete = !isOpen || own.some(({ tags }) => tags[TAG.key] === key);
-    const isOver = steadyNow() - began >= LAUNCH_WAIT.timeout;
-    if (isComplete || isOver) {
+    const isTimedOut = steadyNow() - began >= LAUNCH_WAIT.timeout;
+    if (isComplete || isTimedOut) {
       await cancelOpenRequests(aws, key, claim, printer);
       return { own, changes: isComplete ? null : etags.size };
     }

@@ -1,4 +1,4 @@
-import { isThere } from '../../instance/describe/ownership';
+import { isNamedInstance } from '../../instance/describe/ownership';
 import { listOwnedInstances } from '../../instance/describe/describe-instances';
 import { findInstances } from '../../instance/describe/find';
 import { instancesOf } from '../../instance/fleet/find-fleet';
@@ -8,7 +8,7 @@ import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { formatDuration } from '../../report/units';
 import { steadyNow } from '../../system/moment';
-import { cancelBetween } from '../fleet/cancel-fleet';
+import { cancelBetweenInstances } from '../fleet/cancel-fleet';
 import { pollRun } from '../follow/poll-instance';
 import { requestStop } from './cancel';
 import type { RunContext } from '../../context/types';
@@ -45,14 +45,14 @@ export async function cancelUnverified(
       `The record of ${id} can't be verified or is missing. Asked ${found.instance} itself to stop the run; it has ${formatDuration(grace)} before it is killed.`,
     );
   const run = already ? asked : await waitForEnd(context, found, signal);
-  await cancelBetween(context, id, force);
+  await cancelBetweenInstances(context, id, force);
   return { run, already };
 }
 
 /** Finds the run on an instance that has it; null if none has it. */
 async function findRun(context: RunContext, id: string, signal: AbortSignal): Promise<RunState | null> {
   const { aws, configuration, printer } = context;
-  const named = await findInstances(aws, configuration.instances.filter(isThere)).catch(() => []);
+  const named = await findInstances(aws, configuration.instances.filter(isNamedInstance)).catch(() => []);
   context.allow(named);
   const launched = await instancesOf(aws, id, signal);
   const owned = (await listOwnedInstances(aws, await context.owner(), signal)).map((each) => each.id);

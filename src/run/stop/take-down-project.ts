@@ -1,11 +1,11 @@
 import type { NamedInstance } from '../../config/schema/instance-name';
 import { findInstance } from '../../instance/describe/find';
-import { ownFleets } from '../../instance/fleet/find-fleet';
+import { listOwnedFleets } from '../../instance/fleet/find-fleet';
 import { isOwn, describeInstance, type InstanceInfo } from '../../instance/describe/describe-instances';
 import { FLEET_ID, TAG, type Owner } from '../../instance/describe/ownership';
 import { isRefusal, mismatch, refusal, type Claim, type Waivable } from '../../instance/stop/claim';
 import { managedFleets, managedInstance, userInstance } from '../../instance/stop/managed';
-import { describeStopped, takeDown, type TakeDown } from '../../instance/stop/stop-and-wait';
+import { describeStopped, stopAndWait, type StopRequest } from '../../instance/stop/stop-and-wait';
 import { deleteFleets } from '../../instance/stop/terminate';
 import { Problem } from '../../report/problem';
 import { sanitizeForTerminal } from '../../report/terminal-text';
@@ -13,7 +13,7 @@ import { formatDuration } from '../../report/units';
 import { stopClaim } from '../../context/stop-claim';
 import { isFinal } from '../fleet/wait-first-attempt';
 import { instancesAfterLaunch, launchChanges } from './after-launch';
-import { cancelBetween } from '../fleet/cancel-fleet';
+import { cancelBetweenInstances } from '../fleet/cancel-fleet';
 import { tryReadRecord } from '../record/record';
 import { runsOn } from '../find/runs-on-instance';
 import { listActiveRuns } from '../find/active-runs';
@@ -58,7 +58,7 @@ async function takeDownFound(
   const { aws, printer, configuration, project } = context;
   const { stop, force, signal } = options;
   const isLaunched = 'launchSpec' in configuration.instance;
-  const all = isLaunched ? await ownFleets(aws, owner, signal) : [];
+  const all = isLaunched ? await listOwnedFleets(aws, owner, signal) : [];
   const waiting = all.filter((run) => !found.some(({ tags }) => tags[TAG.run] === run));
   if (!found.length && !waiting.length) {
     printer.line(`${sanitizeForTerminal(project)} has no instance to terminate or stop.`);
@@ -95,7 +95,7 @@ async function takeDownFound(
     downs.map((down, n) => {
       if (isLeft(n))
         return printer.warn(`${found[n].id} was not touched: its fleet could not be deleted and would replace it.`);
-      return down ? takeDown(aws, down, printer, signal) : printer.line(`${found[n].id} is terminated.`);
+      return down ? stopAndWait(aws, down, printer, signal) : printer.line(`${found[n].id} is terminated.`);
     }),
   );
   const errors = [
@@ -166,7 +166,7 @@ async function check(
   { id, tags }: InstanceInfo,
   claim: Claim,
   { stop, signal }: TakeDownOptions,
-): Promise<TakeDown | null> {
+): Promise<StopRequest | null> {
   // The user's own instance, which the configuration names: that it is stopped, is the user's word.
   if (tags[TAG.managed] !== 'true' && stop && !('launchSpec' in configuration.instance))
     return { instance: await userInstance(aws, { id }, signal), how: 'stop' };
@@ -201,7 +201,8 @@ async function endFleetOf(context: RunContext, { id, tags }: InstanceInfo, claim
 async function endWaiting(context: RunContext, run: string): Promise<void> {
   const { printer } = context;
   try {
-    if (await cancelBetween(context, run, false)) printer.line(`The fleet of ${sanitizeForTerminal(run)} is deleted.`);
+    if (await cancelBetweenInstances(context, run, false))
+      printer.line(`The fleet of ${sanitizeForTerminal(run)} is deleted.`);
   } catch (error) {
     if (!isRefusal(error)) throw error;
     printer.warn(error.message);

@@ -22,7 +22,7 @@ WINDOW_S, WINDOW_SHARE = 60.0, 0.25
 # Both as the kernel cuts it off.
 SESSION = "ssm-session-worker"[:15]
 # How a session begins that only reads a log for somebody who follows it
-# (src/command/runtime-program.ts, loneProgram).
+# (src/command/runtime-program.ts, standaloneProgram).
 FOLLOWER = b"exec(base64.b64decode(sys.argv.pop(1)))"
 
 

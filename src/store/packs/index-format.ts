@@ -6,7 +6,7 @@ const HEADER = Buffer.from('NX-EC2 index 1\n');
 const HASH_BYTES = 32;
 const NAME = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})-[0-9a-f]{16}$/;
 /** An index object holds so many chunks at the most, or one pack. */
-export const MOST_CHUNKS = 512 * 1024;
+export const MAX_CHUNKS = 512 * 1024;
 /** The most bytes of an index as it is stored, and inflated. */
 export const MAX_INDEX_BYTES = 32 * 1024 * 1024;
 const MAX_INFLATED_BYTES = 64 * 1024 * 1024;
@@ -54,7 +54,7 @@ export function splitIndex(packs: readonly IndexedPack[]): IndexedPack[][] {
   let chunks = 0;
   for (const pack of packs) {
     chunks += pack.chunks.length;
-    if (!groups.length || chunks > MOST_CHUNKS) {
+    if (!groups.length || chunks > MAX_CHUNKS) {
       groups.push([]);
       chunks = pack.chunks.length;
     }

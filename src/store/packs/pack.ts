@@ -24,7 +24,7 @@ const SEGMENT_BYTES = 512 * 1024;
 /** Of so many bytes of a segment it is measured whether compressing is worth while. */
 const SAMPLE_BYTES = 32 * 1024;
 /** What stays above this share of its size is stored as it is. */
-const WORTH = 0.95;
+const MAX_COMPRESSED_RATIO = 0.95;
 
 /** Collects chunks into segments, compresses each on a thread of its own, and makes packs of about the size asked for. */
 export class PackWriter {
@@ -86,14 +86,14 @@ export class PackWriter {
     const level = this.level();
     if (level === 0 || !isWorthIt(raw)) return [raw, 'r'];
     const stored = await compress(raw, { level });
-    return stored.length < raw.length * WORTH ? [stored, 'z'] : [raw, 'r'];
+    return stored.length < raw.length * MAX_COMPRESSED_RATIO ? [stored, 'z'] : [raw, 'r'];
   }
 }
 
 function isWorthIt(raw: Buffer): boolean {
   const from = Math.max(0, (raw.length - SAMPLE_BYTES) >> 1);
   const sample = raw.subarray(from, from + SAMPLE_BYTES);
-  return deflateSync(sample, { level: constants.Z_BEST_SPEED }).length < sample.length * WORTH;
+  return deflateSync(sample, { level: constants.Z_BEST_SPEED }).length < sample.length * MAX_COMPRESSED_RATIO;
 }
 
 function assemble(segments: Buffer[], directory: string, chunks: Chunk[]): Pack {

@@ -15,8 +15,8 @@ const MIN_PACK_BYTES = 1024 * 1024;
 /** A pack should take so long to send, s. */
 const PACK_DURATION_S = 2;
 /** On its way at once: bytes in all while the link is slow, and packs. */
-const WINDOW = MAX_PACK_BYTES;
-const CONNECTIONS = 4;
+const WINDOW_BYTES = MAX_PACK_BYTES;
+const MAX_CONNECTIONS = 4;
 /** Trouble on the way to S3 is waited out so long, ms, beyond the SDK's own retries. */
 const OUTAGE_TIMEOUT_MS = 120_000;
 /** A pack that was stored less than this ago, ms, can't be marked for deletion before it is named. */
@@ -31,7 +31,7 @@ export class PackUploads {
   private inFlight = 0;
   private failed: unknown;
   private started = 0;
-  private concurrency = CONNECTIONS;
+  private concurrency = MAX_CONNECTIONS;
   private progress = 0;
   private pendingDeletes?: PendingDeletes;
   /** Bytes that S3 has taken, and packs that stood in the place of others. */
@@ -84,7 +84,7 @@ export class PackUploads {
   private hasRoom(bytes: number): boolean {
     if (this.failed) return true;
     const wide = this.rate * PACK_DURATION_S;
-    const window = wide > 2 * WINDOW ? wide : WINDOW;
+    const window = wide > 2 * WINDOW_BYTES ? wide : WINDOW_BYTES;
     return this.flying.size < this.concurrency && this.inFlight + bytes <= window;
   }
 
@@ -103,7 +103,7 @@ export class PackUploads {
           size: pack.bytes.length,
           chunks: pack.chunks.map(([sha256]) => sha256),
         });
-        if (this.concurrency < CONNECTIONS) this.concurrency++;
+        if (this.concurrency < MAX_CONNECTIONS) this.concurrency++;
         return onSent(pack);
       } catch (error) {
         const cause = error instanceof Problem ? error.cause : error;

@@ -6,13 +6,7 @@ import { Snapshot } from '../../snapshot/snapshot';
 import { INDEX_CACHE_TTL_MS } from '../../store/pending-deletes';
 import { inflate } from '../../system/bounded';
 import { readCache, writeCache } from '../../system/cache-file';
-import {
-  applyManifests,
-  LONGEST_HISTORY,
-  MAX_INFLATED_BYTES,
-  MAX_MANIFEST_BYTES,
-  type ContentLocations,
-} from './manifest';
+import { applyManifests, MAX_HISTORY, MAX_INFLATED_BYTES, MAX_MANIFEST_BYTES, type ContentLocations } from './manifest';
 import type { SyncContext } from '../context';
 import { StoreTooLarge } from '../../store/objects/too-large';
 
@@ -49,7 +43,7 @@ const id = z.string().regex(/^[0-9a-f]{64}$/);
 const remembered = z.object({
   v: z.literal(2),
   snapshot: id,
-  history: z.array(id).max(LONGEST_HISTORY),
+  history: z.array(id).max(MAX_HISTORY),
   packs: z.array(z.tuple([id, z.number().int().nonnegative()])),
   runtime: z.string(),
   written: z.number().default(0),
@@ -93,7 +87,7 @@ async function readStored({ store, keys, tree }: SyncContext, instance: string):
   if (!stored) return null;
   try {
     const ref = JSON.parse(stored.bytes.toString()) as Ref;
-    if (ref.v !== 2 || !ref.history.length || ref.history.length > LONGEST_HISTORY) return null;
+    if (ref.v !== 2 || !ref.history.length || ref.history.length > MAX_HISTORY) return null;
     const records = await Promise.all(
       ref.history.map(async (id) => ({ id, bytes: (await store.get(keys.manifest(id), MAX_MANIFEST_BYTES))! })),
     );

@@ -16,7 +16,7 @@ export const MAX_INFLATED_BYTES = 256 * 1024 * 1024;
  */
 export const MAX_CHANGE_BYTES = 16 * 1024 * 1024;
 /** The most delta manifests that follow a full one. */
-export const LONGEST_HISTORY = 16;
+export const MAX_HISTORY = 16;
 
 export function encodeFull(snapshot: Snapshot, where: ContentLocations): Buffer {
   return format({ v: 1, snapshot: snapshot.id, base: null, canonical: snapshot.canonical.toString(), ...where });
@@ -45,14 +45,14 @@ function format({ v, snapshot, base, ...rest }: Manifest, limit = Infinity): Buf
 
 /** The first bytes of a manifest. */
 const MANIFEST_START = /^\{"v":(\d{1,9}),"snapshot":"[0-9a-f]{64}","base":(null|"[0-9a-f]{64}"),/;
-const LONGEST_START = 256;
+const MAX_START_BYTES = 256;
 
 /**
  * Parses a manifest of the store. Its first bytes say whether it is full, and so how far it is inflated.
  * @throws Error for what is no manifest, `NewerManifest` for one of a later version.
  */
 function parseManifest(bytes: Buffer): Manifest {
-  const [, version, base] = MANIFEST_START.exec(inflateStart(bytes, LONGEST_START).toString('latin1')) ?? [];
+  const [, version, base] = MANIFEST_START.exec(inflateStart(bytes, MAX_START_BYTES).toString('latin1')) ?? [];
   if (Number(version) > 1) throw new NewerManifest(`a manifest of version ${version}`);
   const whole = base === 'null';
   const manifest = parseJson(inflate(bytes, whole ? MAX_INFLATED_BYTES : MAX_CHANGE_BYTES)) as Manifest;

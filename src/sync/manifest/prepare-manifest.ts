@@ -1,7 +1,7 @@
 import type { Snapshot } from '../../snapshot/snapshot';
 import { MIN_AGE_MS } from '../../store/pending-deletes';
 import { readSnapshot } from './read-snapshot';
-import { encodeDelta, LONGEST_HISTORY, MAX_MANIFEST_BYTES, manifestNeeds, type ContentLocations } from './manifest';
+import { encodeDelta, MAX_HISTORY, MAX_MANIFEST_BYTES, manifestNeeds, type ContentLocations } from './manifest';
 import { fullManifest } from './full-manifest';
 import type { SentSnapshot } from './types';
 import type { SyncContext } from '../context';
@@ -17,7 +17,7 @@ export interface PreparedManifest {
 /** Makes the manifest of a snapshot: the change from the base's, or a full one. */
 export async function prepareManifest(context: SyncContext, of: SentSnapshot): Promise<PreparedManifest> {
   const { base, before, snapshot, where, delta, packByChunk } = of;
-  if (base && before && delta && base.history.length && base.history.length < LONGEST_HISTORY) {
+  if (base && before && delta && base.history.length && base.history.length < MAX_HISTORY) {
     const packs = [...new Map([...base.packs, ...where.packs])];
     // The tree goes back to an earlier snapshot. Later manifests are based on its manifest, which must not be based on them.
     const earlier = base.history.indexOf(snapshot.id);

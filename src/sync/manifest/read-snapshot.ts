@@ -4,7 +4,7 @@ import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import {
   applyManifests,
-  LONGEST_HISTORY,
+  MAX_HISTORY,
   MAX_MANIFEST_BYTES,
   NewerManifest,
   manifestNeeds,
@@ -25,7 +25,7 @@ export interface StoredSnapshot extends ContentLocations {
 export async function readSnapshot(store: Store, keys: StoreKeys, id: string): Promise<StoredSnapshot> {
   const manifests: { id: string; bytes: Buffer }[] = [];
   for (let next: string | null = id; next !== null;) {
-    if (manifests.length === LONGEST_HISTORY || manifests.some((each) => each.id === next))
+    if (manifests.length === MAX_HISTORY || manifests.some((each) => each.id === next))
       throw invalid(id, 'its manifests lead to no full one');
     const stored = await store.getWithETag(keys.manifest(next), MAX_MANIFEST_BYTES);
     if (!stored) throw gone(id, keys.manifest(next));

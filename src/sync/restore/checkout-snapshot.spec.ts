@@ -22,7 +22,7 @@ import { listed, Pipeline, startPipeline } from '../../run/pipeline.fixture';
 import type { FileEntry } from '../../snapshot/entry';
 import { scan } from '../../snapshot/scan';
 import { Snapshot } from '../../snapshot/snapshot';
-import { LONGEST_HISTORY } from '../manifest/manifest';
+import { MAX_HISTORY } from '../manifest/manifest';
 import { readSnapshot } from '../manifest/read-snapshot';
 import { restoreSnapshot } from './checkout-snapshot';
 import { indexName } from '../../store/packs/index-format';
@@ -111,7 +111,7 @@ describe('restoring a snapshot', () => {
       ids.push((await pipe.sync()).snapshot.id);
     }
     expect([ids[2], ids[4]]).toEqual([ids[0], ids[1]]);
-    for (let edit = 0; edit < LONGEST_HISTORY + 2; edit++) {
+    for (let edit = 0; edit < MAX_HISTORY + 2; edit++) {
       pipe.write('model/a', `edit ${edit}`);
       ids.push((await pipe.sync()).snapshot.id);
     }

@@ -22,7 +22,7 @@ export interface FetchOptions {
 
 /** Packs that are read at once: each may be 16 MiB. */
 const CONCURRENT_PACKS = 3;
-const PATHS = 5;
+const MAX_NAMED = 5;
 
 /** Where a chunk is wanted. */
 interface Place {
@@ -147,8 +147,8 @@ async function each<T>(items: readonly T[], work: (item: T) => Promise<void>): P
 }
 
 function gone(paths: string[], absent: string[]): Problem {
-  const some = paths.slice(0, PATHS).map(sanitizeForTerminal).join(', ');
-  const more = paths.length > PATHS ? `, and ${paths.length - PATHS} more` : '';
+  const some = paths.slice(0, MAX_NAMED).map(sanitizeForTerminal).join(', ');
+  const more = paths.length > MAX_NAMED ? `, and ${paths.length - MAX_NAMED} more` : '';
   return new Problem(
     'CONTENTS_GONE',
     `The store lacks the contents of ${formatCount(paths.length, 'file')}: ${some}${more}.`,

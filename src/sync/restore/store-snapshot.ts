@@ -23,7 +23,7 @@ export interface StoredSnapshotContents {
 
 type Scan = () => Promise<{ snapshot: Snapshot; recipes: Recipes }>;
 
-const ATTEMPTS = 4;
+const MAX_ATTEMPTS = 4;
 /** Packs that the store is asked for at once. */
 const CONCURRENT_REQUESTS = 16;
 
@@ -38,11 +38,11 @@ export async function storeSnapshot(context: StoreSnapshotContext, scan: Scan): 
       const done = await storeOnce(context, scanned);
       if (done) return done;
     } catch (error) {
-      if (!(error instanceof FileMoved) || attempt === ATTEMPTS) throw error;
+      if (!(error instanceof FileMoved) || attempt === MAX_ATTEMPTS) throw error;
       context.printer.line('Files changed while they were sent; scanning again.');
       continue;
     }
-    if (attempt === ATTEMPTS)
+    if (attempt === MAX_ATTEMPTS)
       throw new Problem('STORE_PUT', 'Packs that were written to the store are missing.', {
         next: 'Check whether another program deletes objects below the prefix.',
       });

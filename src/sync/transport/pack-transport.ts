@@ -17,7 +17,7 @@ import type { PackName } from '../../store/packs/index-format';
 /** Contents of so many bytes, compressed, ride in the command at the most: it holds 64 KB in all. */
 const MAX_INLINE_BYTES = 24 * 1024;
 /** So many times that, uncompressed, is worth the try. */
-const SHRINKS = 8;
+const MAX_COMPRESSION_RATIO = 8;
 /** So much must be unknown, bytes, before the store is asked what others have uploaded. */
 const MIN_ASKED_BYTES = 64 * 1024;
 
@@ -71,7 +71,11 @@ function inlineData(
 ): Record<string, string> | null {
   const raw = missing.reduce((sum, { size }) => sum + size, 0);
   const room = transferOptions.room ?? MAX_INLINE_BYTES;
-  if (!transferOptions.inline || raw > SHRINKS * room || missing.some(({ path }) => transferOptions.isSecret(path)))
+  if (
+    !transferOptions.inline ||
+    raw > MAX_COMPRESSION_RATIO * room ||
+    missing.some(({ path }) => transferOptions.isSecret(path))
+  )
     return null;
   const data: Record<string, string> = {};
   let size = 0;

@@ -20,9 +20,9 @@ const FAST_LINK_BYTES_PER_S = 20 * 1024 * 1024;
 /** What is collected for one pack at the most, bytes before compression: a pack holds 16 MiB. */
 const MAX_PACK_INPUT_BYTES = 14 * 1024 * 1024;
 /** What compression is taken to leave until it was measured. */
-const GUESS = 0.35;
+const ASSUMED_COMPRESSION_RATIO = 0.35;
 /** Packs that are being compressed while others are on their way. */
-const BEGUN = 1;
+const MAX_PREPARED_PACKS = 1;
 
 /** What an upload makes of the chunks that the store lacks. */
 export interface Upload {
@@ -65,13 +65,13 @@ export async function uploadChunks(context: SyncContext, pieces: Piece[]): Promi
     });
     closing.catch(() => undefined);
     begun.push(closing);
-    if (begun.length > BEGUN) await begun.shift();
+    if (begun.length > MAX_PREPARED_PACKS) await begun.shift();
   };
   try {
     for (const { path, offset, chunk } of unique) {
       signal?.throwIfAborted();
       writer.add(chunk, readVerified(context.workspaceRoot, path, offset, chunk));
-      const ratio = taken ? Math.max(0.02, stored / taken) : GUESS;
+      const ratio = taken ? Math.max(0.02, stored / taken) : ASSUMED_COMPRESSION_RATIO;
       if (writer.waiting >= Math.min(MAX_PACK_INPUT_BYTES, uploads.packSize / ratio)) await close();
     }
     await close();

@@ -28,7 +28,7 @@ export interface Scope {
 const BATCH_QUIET_MS = 25;
 const MAX_BURST_MS = 1_000;
 /** From so many paths on, somebody may be at it who says when he is done: git, by its lock. */
-const MANY = 50;
+const BULK_PATHS = 50;
 const GIT_TIMEOUT_MS = 15_000;
 /** More paths than these are any. */
 const MAX_PATHS = 5_000;
@@ -93,7 +93,7 @@ export class FileEvents {
     const left = () => BATCH_QUIET_MS - (performance.now() - this.last);
     while (left() > 0 && age() < MAX_BURST_MS) await this.sleep(left(), signal);
     const lock = join(this.scope.workspaceRoot, '.git', 'index.lock');
-    const many = () => this.any || this.paths.size > MANY;
+    const many = () => this.any || this.paths.size > BULK_PATHS;
     while (many() && age() < GIT_TIMEOUT_MS && existsSync(lock)) await this.sleep(BATCH_QUIET_MS, signal);
     const batch: ChangeBatch = { paths: this.any ? null : this.paths, since: this.since };
     [this.paths, this.any, this.since] = [new Set(), false, 0];

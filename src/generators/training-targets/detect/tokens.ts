@@ -53,7 +53,7 @@ const NEWLINE = /\r\n|\r|\n/y;
 const NUMBER = /(?:\d|\.\d)(?:[eE][+-]?\d|[\w.])*/y;
 const OPERATOR = /\*\*=?|\/\/=?|->|<<-|<-|:=|[-+*/%&|^=!<>@]=|[^]/uy;
 /** A string within a value of an f-string is not longer. */
-const NESTED = 200;
+const MAX_NESTED_LENGTH = 200;
 const PREFIX = /[bfrtu]{1,2}(?=["'])/iy;
 const REST_OF_LINE = /[^\r\n]*/y;
 const LINE_ENDS = /\r\n|\r|\n/g;
@@ -146,7 +146,7 @@ function stringEnd(
       depth -= 1;
     } else if (depth > 0 && text.startsWith(quote, at)) {
       // Since Python 3.12 a value in an f-string may have the quotation marks of the string itself.
-      const ahead = text.slice(at + quote.length, at + quote.length + NESTED);
+      const ahead = text.slice(at + quote.length, at + quote.length + MAX_NESTED_LENGTH);
       const nested = ahead.indexOf(quote);
       const end = ahead.indexOf('}');
       if (nested < 0 || end < 0 || nested > end) return at + quote.length;

@@ -13,8 +13,8 @@ import { byUser, initiated } from '../instances/reason';
 import { AwsError } from '../../protocol/aws-error';
 
 /** From an instance's end to the try to replace it, and between two tries, ms. */
-const REPLACED = 100;
-const TRIED_AGAIN = 500;
+const REPLACE_DELAY_MS = 100;
+const REPLACE_RETRY_MS = 500;
 
 const MARKETS: Market[] = ['on-demand', 'spot'];
 
@@ -32,9 +32,9 @@ export class Fleets {
   ) {
     this.kept = new KeptJson(file);
     instances.watchers.push(({ fleet }, event) => {
-      if (fleet !== undefined && event === 'terminated') this.refill(fleet, REPLACED);
+      if (fleet !== undefined && event === 'terminated') this.refill(fleet, REPLACE_DELAY_MS);
     });
-    for (const fleet of this.all()) this.keep(fleet, TRIED_AGAIN);
+    for (const fleet of this.all()) this.keep(fleet, REPLACE_RETRY_MS);
   }
 
   all(): Fleet[] {
@@ -66,7 +66,7 @@ export class Fleets {
     note(fleet, { type: 'fleet-change', subType: 'active', description: 'The fleet is active' });
     this.save(fleet);
     this.fill(fleet);
-    this.keep(fleet, TRIED_AGAIN);
+    this.keep(fleet, REPLACE_RETRY_MS);
   }
 
   /** It replaces nothing any more. */
@@ -100,7 +100,7 @@ export class Fleets {
     this.refills.at(id, Date.now() + inMs, () => {
       const fleet = this.get(id);
       if (fleet?.type !== 'maintain' || fleet.state !== 'active') return;
-      if (!this.fill(fleet)) this.refill(id, TRIED_AGAIN);
+      if (!this.fill(fleet)) this.refill(id, REPLACE_RETRY_MS);
     });
   }
 

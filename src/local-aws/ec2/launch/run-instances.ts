@@ -9,7 +9,7 @@ import { readTemplateName, type LaunchTemplates } from '../templates/launch-temp
 import type { Xml } from '../request/xml';
 import { AwsError } from '../../protocol/aws-error';
 
-const LONGEST_TOKEN = 64;
+const MAX_TOKEN_LENGTH = 64;
 
 export class RunInstances {
   readonly actions: Record<string, Action> = { RunInstances: (form, caller) => this.run(form, caller) };
@@ -26,7 +26,7 @@ export class RunInstances {
     if (!(least >= 1 && most >= least))
       throw new AwsError('InvalidParameterValue', `Invalid value '${most}' for instanceCount.`);
     const clientToken = form.text('ClientToken');
-    if ((clientToken?.length ?? 0) > LONGEST_TOKEN || /[^\x20-\x7e]/.test(clientToken ?? ''))
+    if ((clientToken?.length ?? 0) > MAX_TOKEN_LENGTH || /[^\x20-\x7e]/.test(clientToken ?? ''))
       throw new AwsError('InvalidParameterValue', `Value (${clientToken}) for parameter clientToken is invalid.`);
     const fingerprint = form.fingerprint();
     const before = clientToken ? this.instances.all().filter((each) => each.clientToken === clientToken) : [];

@@ -9,7 +9,7 @@ import { AwsError } from '../../protocol/aws-error';
 const PRODUCTS = ['Linux/UNIX', 'Linux/UNIX (Amazon VPC)'];
 /** A price holds so long, ms, and is a little higher in each further zone. */
 const PERIOD_MS = 6 * 3600_000;
-const STEP = 0.05;
+const PRICE_STEP = 0.05;
 /** As far back as the history goes, ms. */
 const HISTORY_MS = 90 * 24 * 3600_000;
 
@@ -34,7 +34,7 @@ function describe(form: Form, zones: Zone[]): { [name: string]: Xml } {
         rows.push({
           availabilityZone: name,
           instanceType: type.name,
-          spotPrice: (type.spotPrice * (1 + index * STEP)).toFixed(6),
+          spotPrice: (type.spotPrice * (1 + index * PRICE_STEP)).toFixed(6),
           timestamp: timestamp(period * PERIOD_MS),
         });
       }
