@@ -60,7 +60,7 @@ const localAws = [
   ['local-aws/ec2/volumes'],
   ['local-aws/ec2/request', 'local-aws/session'],
   ['local-aws/instance'],
-  ['local-aws/catalogue', 'local-aws/link', 'local-aws/state'],
+  ['local-aws/catalog', 'local-aws/link', 'local-aws/state'],
   ['local-aws/protocol'],
 ];
 const folders = [...layers, ...localAws].flat();

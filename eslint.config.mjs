@@ -90,7 +90,7 @@ export default tseslint.config(
     rules: { '@typescript-eslint/no-require-imports': 'off' },
   },
   { rules: { 'no-restricted-syntax': ['error', SPREAD_LITERAL] } },
-  // A block of tests is one function, and a file of tests grows with the behaviour that it shows.
+  // A block of tests is one function, and a file of tests grows with the behavior that it shows.
   { files: ['src/**/*.ts'], ignores: ['**/*.spec.ts', '**/*.fixture.ts'], rules: SIZES },
   // One rule holds all restrictions, and a later configuration replaces it: where one does not apply, the others do.
   ...[

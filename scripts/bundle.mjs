@@ -43,7 +43,7 @@ const ownPlace = {
   },
 };
 
-/** Writes the bundle, its entry points, and the licences of the packages that are in it. */
+/** Writes the bundle, its entry points, and the licenses of the packages that are in it. */
 export async function bundle(dist) {
   const modules = ENTRY_POINTS.map((path) => `${JSON.stringify(path)}: () => require('./${path}')`);
   const program = join(dist, 'program.js');
@@ -69,7 +69,7 @@ export async function bundle(dist) {
   for (const path of ENTRY_POINTS) writeEntryPoint(dist, path);
   const buildId = createHash('sha256').update(readFileSync(program)).digest('hex').slice(0, 16);
   writeFileSync(join(dist, 'start.js'), readFileSync(join(source, 'start.js'), 'utf8').replace('@BUILD@', buildId));
-  writeFileSync(join(dist, 'THIRD-PARTY-LICENSES.txt'), licences(Object.keys(metafile.inputs)));
+  writeFileSync(join(dist, 'THIRD-PARTY-LICENSES.txt'), licenses(Object.keys(metafile.inputs)));
 }
 
 /**
@@ -85,13 +85,13 @@ function inAscii(text) {
   return text.split('\n').map(ascii).join('\n');
 }
 
-/** The licences of the packages whose files are given. @throws Error where a package has none. */
-function licences(files) {
+/** The licenses of the packages whose files are given. @throws Error where a package has none. */
+function licenses(files) {
   const packages = new Set(files.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []));
   const texts = [...packages].sort().map((directory) => {
     const { name, version, license } = JSON.parse(readFileSync(join(root, directory, 'package.json'), 'utf8'));
     const file = readdirSync(join(root, directory)).find((each) => /^(licen[cs]e|copying)/i.test(each));
-    if (!file) throw new Error(`${name} has no licence file`);
+    if (!file) throw new Error(`${name} has no license file`);
     return `${name} ${version} (${license})\n\n${readFileSync(join(root, directory, file), 'utf8').trim()}\n`;
   });
   return `dist/program.js contains these packages.\n\n${texts.join(`\n${'-'.repeat(80)}\n\n`)}`;

@@ -4,7 +4,7 @@ const CELL = { width: 8.4, height: 18 };
 const PADDING = 16;
 const BACKGROUND = '#0d1117';
 const FOREGROUND = '#c9d1d9';
-/** The sixteen colours of a terminal. */
+/** The sixteen colors of a terminal. */
 const PALETTE = [
   ...['#484f58', '#ff7b72', '#3fb950', '#d29922', '#58a6ff', '#bc8cff', '#39c5cf', '#b1bac4'],
   ...['#6e7681', '#ffa198', '#56d364', '#e3b341', '#79c0ff', '#d2a8ff', '#56d4dd', '#ffffff'],
@@ -18,10 +18,10 @@ function attributes(cell) {
     cell.isFgPalette() ? cell.getFgColor() : null,
     cell.isBgPalette() ? cell.getBgColor() : null,
   ];
-  // What is shown in reverse, or on a coloured background, has the colour of that background: SVG's text has none.
-  const colour = background ?? foreground;
+  // What is shown in reverse, or on a colored background, has the color of that background: SVG's text has none.
+  const color = background ?? foreground;
   return [
-    colour === null ? '' : ` fill="${PALETTE[colour & 15]}"`,
+    color === null ? '' : ` fill="${PALETTE[color & 15]}"`,
     cell.isBold() ? ' font-weight="bold"' : '',
     cell.isDim() ? ' opacity="0.65"' : '',
   ].join('');

@@ -31,7 +31,7 @@ describe('the inferred targets of a workspace', () => {
   });
 
   it.each([
-    ['a misspelt key', '{ "train": { "scrpt": "train.py" } }'],
+    ['a misspelled key', '{ "train": { "scrpt": "train.py" } }'],
     ['a key of train at the top', '{ "script": "train.py" }'],
     [
       'a wrong value that is not part of the cache key',

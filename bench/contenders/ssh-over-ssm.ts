@@ -5,7 +5,7 @@ import { total, type Floor } from '../report/floor';
  * The round trips that SSH over a Session Manager tunnel costs before the remote program is started, one after another,
  * ms. The request that starts it (`exec`) is in no part: it is sent together with the first data.
  *
- * Not in it, all in favour of SSH: the start of the AWS CLI and of its plugin, the agent's start of the session, the
+ * Not in it, all in favor of SSH: the start of the AWS CLI and of its plugin, the agent's start of the session, the
  * processor time of cryptography, the tunnel's frames of 1,024 bytes and their acknowledgements.
  * @param kept the connection is open already, as by ControlMaster.
  */

@@ -1,4 +1,4 @@
-import { instanceType, onDemandPrice } from '../../src/local-aws/catalogue/instance-types';
+import { instanceType, onDemandPrice } from '../../src/local-aws/catalog/instance-types';
 import type { World } from '../worlds';
 import { gone, aliveInstances, launchedFor, project } from './made';
 

@@ -47,7 +47,7 @@ export async function withAccount<T>(
   try {
     const region = await aws.region();
     const [caller, inventory] = await Promise.all([callerArn(aws), takeInventory(aws)]);
-    // What the SDK has learnt of the difference between the two clocks, ms.
+    // What the SDK has learned of the difference between the two clocks, ms.
     const { systemClockOffset } = (await aws.ec2()).config;
     return await use({ place, aws, region, caller, inventory, now: Date.now() + systemClockOffset });
   } catch (error) {

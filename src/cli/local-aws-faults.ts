@@ -4,7 +4,7 @@ import type { Fault } from '../local-aws/link/faults';
 
 const count = z.number().nonnegative();
 
-/** A fault with no word that nothing reads: a misspelt one would make each request fail, or none. */
+/** A fault with no word that nothing reads: a misspelled one would make each request fail, or none. */
 const faultSchema: z.ZodType<Fault> = z.strictObject({
   service: z.string().optional(),
   action: z.string().optional(),

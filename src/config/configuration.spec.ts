@@ -89,11 +89,11 @@ describe('resolveConfiguration', () => {
 
   it.each([
     [
-      'a misspelt key',
+      'a misspelled key',
       { ...base, bukket: 'x' },
       /model\/ec2\.config\.json[^]*bukket: unknown; did you mean "bucket"\?/,
     ],
-    ['a misspelt key of train', { ...base, train: { scrpt: 'a' } }, /train\.scrpt: unknown; did you mean "script"\?/],
+    ['a misspelled key of train', { ...base, train: { scrpt: 'a' } }, /train\.scrpt: unknown; did you mean "script"\?/],
     ['an unknown key', { ...base, qqqqqq: 'x' }, /model\/ec2\.config\.json[^]*qqqqqq: unknown; allowed are/],
     ['a key of train at the top', { ...base, script: 'a' }, /script: unknown here; write it inside "train"/],
     ['a time limit in unknown units', { ...base, train: { timeout: '8 hrs x' } }, /with a unit: .*; it is "8 hrs x"/],

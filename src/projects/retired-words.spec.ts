@@ -23,8 +23,16 @@ const NAMES = new Set(
   ].flatMap((line) => line.split(' ')),
 );
 
+/** British spellings. `cancelled` is the name of a state in the store and of AWS. */
+const BRITISH =
+  /behaviour|colour|favour|honour|neighbour|licence|catalogue|artefact|centre\b|towards\b|whilst|learnt|misspelt|signalled|labelled|(?:initial|synchron|serial|recogn|organ|normal|optim|summar|random|minim|maxim|author|custom|sanit|final|general|special|token|priorit)is(?:e[ds]?\b|ing|ation)/gi;
+
 function retiredWords(text: string): string[] {
-  return [...(text.match(WORDS) ?? []), ...(text.match(/[A-Za-z_$][\w$]*/g) ?? []).filter((name) => NAMES.has(name))];
+  return [
+    ...(text.match(WORDS) ?? []),
+    ...(text.match(BRITISH) ?? []),
+    ...(text.match(/[A-Za-z_$][\w$]*/g) ?? []).filter((name) => NAMES.has(name)),
+  ];
 }
 
 /** Files of a directory, relative to the repository. */
@@ -36,7 +44,7 @@ function sources(directory: string): string[] {
   });
 }
 
-describe('words that the glossary replaced', () => {
+describe('words that the glossary replaced, and British spellings,', () => {
   it.each(['src', 'e2e', 'bench', 'scripts', 'docs'])('are not in %s', (directory) => {
     const files = sources(directory);
     expect(files.length).toBeGreaterThan(3);
@@ -47,7 +55,8 @@ describe('words that the glossary replaced', () => {
   });
 
   it('are found as words, in names and as names', () => {
-    const text = 'a wish; FleetWish; isCondemned(); self.wishes; bringUp(); `giveUp` wishful bringUpkeep';
-    expect(retiredWords(text)).toEqual(['wish', 'Wish', 'Condemn', 'wishes', 'bringUp', 'giveUp']);
+    const text =
+      'a wish; FleetWish; isCondemned(); self.wishes; bringUp(); `giveUp` wishful bringUpkeep; Initialised capitals';
+    expect(retiredWords(text)).toEqual(['wish', 'Wish', 'Condemn', 'wishes', 'Initialised', 'bringUp', 'giveUp']);
   });
 });

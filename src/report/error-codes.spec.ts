@@ -13,7 +13,7 @@ const sources = (extension: string) =>
 const IN_PYTHON =
   /(?:\b(?:Failure|failure|fail|told)\(\s*|"code": |\["code"\] = )"([A-Z][A-Z0-9_]+)"(?:\s+if [^,\n]+? else "([A-Z][A-Z0-9_]+)")?/g;
 
-describe('the catalogue of error codes', () => {
+describe('the catalog of error codes', () => {
   const python = sources('.py');
   const typescript = sources('.ts');
 

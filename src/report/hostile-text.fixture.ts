@@ -42,7 +42,7 @@ export const hostileText = fc
   })
   .map((pieces) => pieces.join(''));
 
-/** Our own colours: bold, yellow, and their end. */
+/** Our own colors: bold, yellow, and their end. */
 const OURS = /\x1b\[(1|33|0)m/g;
 
 /** What of a printed text a terminal or a CI service would do something with; '' where all is well. */

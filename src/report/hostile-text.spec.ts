@@ -111,10 +111,10 @@ describe('a text that is passed to the printer', () => {
   ];
   describe.each(uses)('as a %s', (name, use) => {
     it.each([
-      ['in colour', { FORCE_COLOR: '1' }],
-      ['without colour', { NO_COLOR: '1' }],
-    ])('is safe to print, %s', (_how, colour) => {
-      process.env = { ...env, NO_COLOR: undefined, ...colour };
+      ['in color', { FORCE_COLOR: '1' }],
+      ['without color', { NO_COLOR: '1' }],
+    ])('is safe to print, %s', (_how, color) => {
+      process.env = { ...env, NO_COLOR: undefined, ...color };
       if (!process.env.NO_COLOR) delete process.env.NO_COLOR;
       fc.assert(
         fc.property(hostileText, (text) => {
@@ -123,7 +123,7 @@ describe('a text that is passed to the printer', () => {
           expect(out).not.toBe('');
           // A result may name a section of GitLab's: without the escape sequence after it, it is none.
           expect(dangers(json ? out.replaceAll('section_', '') : out)).toBe('');
-          if ('NO_COLOR' in colour) expect(out).not.toContain('\x1b');
+          if ('NO_COLOR' in color) expect(out).not.toContain('\x1b');
           else
             expect(out.lastIndexOf('\x1b[0m')).toBeGreaterThanOrEqual(
               Math.max(out.lastIndexOf('\x1b[1m'), out.lastIndexOf('\x1b[33m')),
@@ -133,7 +133,7 @@ describe('a text that is passed to the printer', () => {
     });
   });
 
-  it('as a log keeps its colours and carriage returns, and nothing else', () => {
+  it('as a log keeps its colors and carriage returns, and nothing else', () => {
     fc.assert(
       fc.property(hostileText, (text) => {
         const out = printed({}, (printer) => printer.log(Buffer.from(`${text}\n`)));

@@ -89,7 +89,7 @@ describe('Printer', () => {
     expect(pieces).toEqual([]);
   });
 
-  describe('colours', () => {
+  describe('colors', () => {
     const before = { ...process.env };
     afterEach(() => {
       process.env = { ...before };
@@ -101,12 +101,12 @@ describe('Printer', () => {
       ['no terminal, where they are asked for', {}, { FORCE_COLOR: 'true' }, true],
       ['a terminal, where they are not wanted', { tty: true }, { FORCE_COLOR: '0' }, false],
       ['NO_COLOR, whatever FORCE_COLOR says', { tty: true }, { NO_COLOR: '1', FORCE_COLOR: 'true' }, false],
-    ])('on %s', (_name, options, environment, coloured) => {
+    ])('on %s', (_name, options, environment, colored) => {
       const { NO_COLOR: _no, FORCE_COLOR: _force, ...rest } = before;
       process.env = { ...rest, ...environment };
       const { pieces, printer: it } = printer(options);
       it.warn(it.strong('x'));
-      expect(pieces.join('').includes('\x1b[')).toBe(coloured);
+      expect(pieces.join('').includes('\x1b[')).toBe(colored);
       expect(stripVTControlCharacters(pieces.join(''))).toBe('warning: x\n');
     });
   });

@@ -35,7 +35,7 @@ const PROGRESS_DELAY_MS = 1_000;
 const MAX_HELD_LENGTH = 16_384;
 
 const RESET = '\x1b[0m';
-/** What `strong` and `warn` put around a text: noncharacters, which become colours when all else was made safe to print. */
+/** What `strong` and `warn` put around a text: noncharacters, which become colors when all else was made safe to print. */
 const MARKS = new Map([
   ['\ufdd0', '\x1b[1m'],
   ['\ufdd1', '\x1b[33m'],
@@ -44,7 +44,7 @@ const MARKS = new Map([
 
 /**
  * What the user sees. Everything printed by an executor goes through one of these, and is made safe to print here, whoever
- * wrote it: colours are its own, but for those of a log.
+ * wrote it: colors are its own, but for those of a log.
  */
 export class Printer {
   private wasSilenced = false;
@@ -236,16 +236,16 @@ export class Printer {
     this.logEndedLine = true;
   }
 
-  /** Lines that are safe to print, with the colours that `paint` has marked. */
+  /** Lines that are safe to print, with the colors that `paint` has marked. */
   private safe(text: string): string {
-    return this.colours() ? text.split(/\r?\n/).map(coloured).join('\n') : sanitizeLines(text, Infinity);
+    return this.colors() ? text.split(/\r?\n/).map(colored).join('\n') : sanitizeLines(text, Infinity);
   }
 
   private paint(mark: string, text: string): string {
-    return this.colours() ? `${mark}${text}\ufdd2` : text;
+    return this.colors() ? `${mark}${text}\ufdd2` : text;
   }
 
-  private colours(): boolean {
+  private colors(): boolean {
     // NO_COLOR wins over the FORCE_COLOR that Nx always sets (https://no-color.org).
     if (process.env.NO_COLOR) return false;
     const forced = process.env.FORCE_COLOR;
@@ -263,8 +263,8 @@ export class Printer {
   }
 }
 
-/** Safe to print, but for our own colours: a mark that somebody else wrote is at worst a colour, until the line ends. */
-function coloured(line: string): string {
+/** Safe to print, but for our own colors: a mark that somebody else wrote is at worst a color, until the line ends. */
+function colored(line: string): string {
   const marks = line.match(/[\ufdd0-\ufdd2]/g);
   if (!marks) return sanitize(line, Infinity);
   const filter = new TerminalText(true, MARKS);

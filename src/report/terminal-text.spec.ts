@@ -7,7 +7,7 @@ function filter(...pieces: (string | Buffer)[]): string {
 }
 
 describe('TerminalText', () => {
-  it('passes text, colours, CR, LF and tab', () => {
+  it('passes text, colors, CR, LF and tab', () => {
     const log = '\x1b[1;31mloss\x1b[0m\t0.5\r\nüñí 🎉\r 50 %\n';
     expect(filter(log)).toBe(log);
   });
@@ -87,7 +87,7 @@ describe('TerminalText', () => {
     );
   });
 
-  it('never lets a control sequence but colours through, whatever bytes come', () => {
+  it('never lets a control sequence but colors through, whatever bytes come', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         const out = filter(Buffer.from(bytes)).replace(/\x1b\[[\d;:]*m/g, '');

@@ -3,7 +3,7 @@ import { StringDecoder } from 'node:string_decoder';
 const ESC = '\x1b';
 const BREAK = '\u200b';
 const SECTION = 'section_start'.length;
-/** A colour sequence longer than this is noise. */
+/** A color sequence longer than this is noise. */
 const MAX_SEQUENCE = 64;
 /** What changes the direction of the text around it: names could look like others. */
 const BIDI = /^[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]$/;
@@ -17,7 +17,7 @@ const MAX_TEXT_LENGTH = 16_384;
 type State = 'text' | 'escape' | 'csi' | 'string' | 'string-escape' | 'charset';
 
 /**
- * Makes a remote log fit to print: text, colours (SGR), CR, LF and tab pass; every other control sequence is
+ * Makes a remote log fit to print: text, colors (SGR), CR, LF and tab pass; every other control sequence is
  * dropped, so that a log line can't move the cursor, set a title, or answer a terminal query. What a CI service
  * would read as a command (`::name::` at the start of a line; `##[…]`, `##vso[…]`, `##teamcity[…]`, `section_start:…`
  * anywhere) is broken by a zero-width space. Fed in pieces cut anywhere, it gives the same text as fed at once.
@@ -26,7 +26,7 @@ export class TerminalText {
   private readonly decoder = new StringDecoder('utf8');
   private state: State = 'text';
   private sequence = '';
-  /** Only blanks, colours and at most one colon since the last line end. */
+  /** Only blanks, colors and at most one colon since the last line end. */
   private atLineStart = true;
   private colon = false;
   private hashes = 0;
@@ -35,7 +35,7 @@ export class TerminalText {
   private returned = false;
 
   /**
-   * @param strict no colours, nothing that is not seen, and line ends that become visible.
+   * @param strict no colors, nothing that is not seen, and line ends that become visible.
    * @param marks characters that stand for something else, which passes.
    */
   constructor(

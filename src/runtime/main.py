@@ -80,7 +80,7 @@ def operation(module: str, name: str) -> Callable[[Any, str], dict[str, Any]]:
 
 
 OPERATIONS = {
-    "sync": operation("sync.synchronizer", "synchronise"),
+    "sync": operation("sync.synchronizer", "synchronize"),
     "train": train,
     "watch": operation("sync.watch_start", "start"),
     "poll": poll,

@@ -85,7 +85,7 @@ function unit(origin: string): string {
   return origin === 'array' ? ' entries long' : '';
 }
 
-/** The known word that a misspelt one was meant to be; undefined: none is near. */
+/** The known word that a misspelled one was meant to be; undefined: none is near. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   const limit = Math.max(1, Math.floor(word.length / 3));
   const near = known

@@ -58,7 +58,7 @@ describe('words of the command line', () => {
   it('are taken where they are options, or are left to the configuration, which knows what was meant', () => {
     for (const words of [['--args=--epochs 3'], ['--args', '3', '--remote-root=/x'], ['--env.A=1'], ['--no-sync'], []])
       expect(said('remote-train', ...words)).toBeNull();
-    // Misspelt, or of a target that runs nothing of the user's.
+    // Misspelled, or of a target that runs nothing of the user's.
     expect(said('remote-train', '--dryrun')).toBeNull();
     expect(said('remote-status', '--epochs=3')).toBeNull();
   });

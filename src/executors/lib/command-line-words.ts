@@ -27,8 +27,8 @@ export function assertNoForeignWords(name: TargetName, context: ExecutorContext,
   const foreign = option ? found : found.filter((word) => !word.startsWith('-'));
   if (!foreign.length) return;
   const [first] = foreign;
-  const misspelt = first.startsWith('-') ? nearest(nameOfOption(first), known) : undefined;
-  if (misspelt !== undefined) return;
+  const misspelled = first.startsWith('-') ? nearest(nameOfOption(first), known) : undefined;
+  if (misspelled !== undefined) return;
   const what = first.startsWith('-')
     ? `${sanitizeForTerminal(first)} is not an option of ${name}.`
     : `${name} takes only options, and ${sanitizeForTerminal(first)} is not one.`;

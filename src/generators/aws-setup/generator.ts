@@ -81,7 +81,7 @@ doctor/, watch/ …) have the project's name in front, where S3 takes no wildcar
       ? [
           `
 The budget counts by the tag ${MANAGED_TAG}, once it is a cost allocation tag (Billing, Cost allocation tags: activate it;
-the management account's to do in an organisation; it is to be had a day after the first instance).`,
+the management account's to do in an organization; it is to be had a day after the first instance).`,
         ]
       : []),
     ...(deadline

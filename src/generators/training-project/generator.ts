@@ -94,7 +94,7 @@ function detected(tree: Tree, root: string): 'uv' | 'none' {
   return !nearest || nearest.manager === 'uv' ? 'uv' : 'none';
 }
 
-/** A name that pyproject.toml takes (PEP 503, normalised). */
+/** A name that pyproject.toml takes (PEP 503, normalized). */
 export function distributionName(name: string): string {
   return name
     .toLowerCase()

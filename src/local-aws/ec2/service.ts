@@ -4,8 +4,8 @@ import type { Instances } from '../instance/instances';
 import { escapeXml, type Service, type ServiceRequest, type ServiceResponse } from '../protocol/service';
 import { dryRun, type Action } from './request/action';
 import { Capacity } from './launch/capacity';
-import { catalogueActions } from './catalogue-actions';
-import { zonesOf } from '../catalogue/network';
+import { catalogActions } from './catalog-actions';
+import { zonesOf } from '../catalog/network';
 import type { Fleet } from './fleets/fleet';
 import { FleetActions } from './fleets/fleet-actions';
 import { Fleets } from './fleets/fleets';
@@ -84,7 +84,7 @@ export class Ec2Service implements Service {
         tagged('launch-template', this.templates),
         tagged('fleet', this.fleets),
       ]).actions,
-      ...catalogueActions(zones, region),
+      ...catalogActions(zones, region),
       ...spotPriceActions(zones),
     };
   }

@@ -1,7 +1,7 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ACCOUNT } from '../protocol/identity';
-import { instanceType } from '../catalogue/instance-types';
+import { instanceType } from '../catalog/instance-types';
 import type { Instances, LocalInstance } from '../instance/instances';
 import type { Power } from '../instance/power';
 import type { InstanceRole } from '../instance/role';

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { DEFAULT_IMAGE } from '../catalogue/images';
+import { DEFAULT_IMAGE } from '../catalog/images';
 
 /** Where an instance is or is on its way to. */
 export type Settled = 'running' | 'stopped' | 'terminated';

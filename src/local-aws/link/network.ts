@@ -7,7 +7,7 @@ export interface LinkProfile {
   roundTrip?: number;
   /** Round trips that a new connection costs before its first request: one for TCP, one for TLS 1.3. */
   connect?: number;
-  /** Bytes a second towards AWS, and back; absent: as many as this machine carries. */
+  /** Bytes a second toward AWS, and back; absent: as many as this machine carries. */
   up?: number;
   down?: number;
 }

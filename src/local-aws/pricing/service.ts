@@ -1,4 +1,4 @@
-import { INSTANCE_TYPES, onDemandPrice, VOLUME_PRICE } from '../catalogue/instance-types';
+import { INSTANCE_TYPES, onDemandPrice, VOLUME_PRICE } from '../catalog/instance-types';
 import { answerJson, jsonError, type Json } from '../protocol/json-protocol';
 import type { Service, ServiceRequest, ServiceResponse } from '../protocol/service';
 import { AwsError } from '../protocol/aws-error';

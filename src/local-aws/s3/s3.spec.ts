@@ -54,7 +54,7 @@ describe('S3', () => {
     );
   });
 
-  it('honours the conditions of a write', async () => {
+  it('honors the conditions of a write', async () => {
     const { ETag } = await put('conditional', 'one', { IfNoneMatch: '*' });
     expect(await refusal(put('conditional', 'two', { IfNoneMatch: '*' }))).toBe('PreconditionFailed 412');
     await put('conditional', 'three', { IfMatch: ETag });
@@ -63,7 +63,7 @@ describe('S3', () => {
     expect(await text('conditional')).toBe('three');
   });
 
-  it('honours the conditions of a read', async () => {
+  it('honors the conditions of a read', async () => {
     const { ETag } = await put('changing', 'one');
     const unless = (IfNoneMatch?: string) => at.s3.send(new GetObjectCommand({ Bucket, Key: 'changing', IfNoneMatch }));
     await expect(unless(ETag)).rejects.toMatchObject({ $metadata: { httpStatusCode: 304 } });
@@ -87,7 +87,7 @@ describe('S3', () => {
   );
 
   it('computes CRC-32C and CRC-64/NVME as published', () => {
-    // The check values of "123456789": reveng.sourceforge.io/crc-catalogue.
+    // The check values of "123456789": reveng.sourceforge.io/crc-catalog.
     expect(crc32c(Buffer.from('123456789')).toString('hex')).toBe('e3069283');
     expect(crc64Nvme(Buffer.from('123456789')).toString('hex')).toBe('ae8b14860a799888');
   });

@@ -1,4 +1,4 @@
-import { imageParameter } from '../catalogue/images';
+import { imageParameter } from '../catalog/images';
 import { ACCOUNT, type Identity } from '../protocol/identity';
 import type { Json } from '../protocol/json-protocol';
 import { KeptJson } from '../state/kept-json';

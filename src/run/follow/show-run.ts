@@ -5,7 +5,7 @@ import type { RunRecord } from '../record/record';
 import { sanitizeForTerminal } from '../../report/terminal-text';
 import { metricsOf } from './metrics-line';
 
-/** Follows a run to its end with its log on the terminal; says at its end which metrics were recognised. */
+/** Follows a run to its end with its log on the terminal; says at its end which metrics were recognized. */
 export async function streamRunLog(
   context: RunContext,
   run: RunFacts,

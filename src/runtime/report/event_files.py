@@ -186,7 +186,7 @@ class Names:
 
 
 def merge_samples(samples: list[Scalars], most: int) -> list[Scalars]:
-    """At most so many samples: neighbours are put together, and the later value of a tag stands."""
+    """At most so many samples: neighbors are put together, and the later value of a tag stands."""
     size = -(-len(samples) // most)
     kept: list[Scalars] = []
     for at in range(0, len(samples), size or 1):

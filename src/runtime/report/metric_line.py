@@ -96,7 +96,7 @@ RICH = re.compile(
 )
 # What stands at the end of a bar: numbers, and texts such as a phase or `v_num=0_1`.
 ENTRY = re.compile(r"(%s)(?:=|: )[ ]{0,8}(\S{1,60}?)(?=[,\s]|$)" % WORD)
-# What a bar writes to colour its text and to move on a terminal.
+# What a bar writes to color its text and to move on a terminal.
 NOISE = re.compile(r"\x1b\[[\d;?]{0,20}[A-Za-z]|\x08")
 
 

@@ -185,13 +185,13 @@ class Child:
             processes.send(pid, signal.SIGCONT)
         self._wait_until(lambda: not set(leaders.pids) & set(self.members()), deadline)
         self._wait_until(lambda: not self.members(), min(deadline, time.monotonic() + FOLLOW_S))
-        signalled: set[int] = set()
+        signaled: set[int] = set()
 
         def have_ended() -> bool:
             members = self.members()
             # Parents first: a shell whose child ends before it would begin its next step.
-            self._signal([pid for pid in members if pid not in signalled])
-            signalled.update(members)
+            self._signal([pid for pid in members if pid not in signaled])
+            signaled.update(members)
             return not members
 
         if not self._wait_until(have_ended, deadline):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         sync: SyncSpec
 
 
-def synchronise(plan: SyncPlan, root: str) -> SyncReply:
+def synchronize(plan: SyncPlan, root: str) -> SyncReply:
     """The operation `sync`: brings the plan's tree to its snapshot, under the tree's lock."""
     with TreeLock(root, plan["tree"]) as lock:
         result, tree = apply(plan, root, lock.progress)

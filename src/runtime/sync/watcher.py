@@ -45,7 +45,7 @@ class Ended(Exception):
 
 
 class StopSignals:
-    """Requests to stop this process, sent by signals: honoured between edits, never in the middle
+    """Requests to stop this process, sent by signals: honored between edits, never in the middle
     of one.
     """
 
@@ -208,11 +208,11 @@ class Watcher:
 
     def apply(self, spec: SyncSpec) -> dict[str, Any]:
         """A sync as any other, and as any other it may fail: the next edit mends it."""
-        from .synchronizer import synchronise
+        from .synchronizer import synchronize
 
         try:
             return reply_of(
-                synchronise, {"tree": self.tree, "user": self.user, "sync": spec}, self.root
+                synchronize, {"tree": self.tree, "user": self.user, "sync": spec}, self.root
             )
         except Exception:
             failure = Failure(

@@ -1,4 +1,4 @@
-"""Processes as trees, and as what bears a run's mark: found, signalled, measured."""
+"""Processes as trees, and as what bears a run's mark: found, signaled, measured."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def listed_pairs() -> Iterator[tuple[int, int]]:
             line.split() for line in lister.stdout.read().decode("ascii", "replace").splitlines()
         ]
     for row in rows:
-        # The lister is a child of ours too, and gone by now: its number must never be signalled.
+        # The lister is a child of ours too, and gone by now: its number must never be signaled.
         if len(row) == 3 and not row[2].startswith("Z") and int(row[0]) != lister.pid:
             yield int(row[0]), int(row[1])
 

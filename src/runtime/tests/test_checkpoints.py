@@ -223,7 +223,7 @@ class CheckpointsTest(Saving):
 
     def test_a_directory_that_is_written_file_by_file_is_one_unit_when_complete(self):
         it = self.open()
-        # As the Trainer of Hugging Face writes it; serialising the optimizer takes its time.
+        # As the Trainer of Hugging Face writes it; serializing the optimizer takes its time.
         for name, wait in (
             ("config.json", 0.1),
             ("model.safetensors", 1.5),

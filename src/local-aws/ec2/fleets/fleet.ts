@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { instanceType } from '../../catalogue/instance-types';
+import { instanceType } from '../../catalog/instance-types';
 import type { Market } from '../launch/capacity';
 import type { Form } from '../request/form';
 import { readTemplateName, type TemplateName } from '../templates/launch-templates';

@@ -122,7 +122,7 @@ describe('the instances that DescribeInstances returns', () => {
     expect(await by(['client-token', 'two'])).toEqual([1]);
     expect(await by(['instance-type', 'm5.*'], ['instance-state-name', 'stopped'])).toEqual([2]);
     expect(await by(['availability-zone', 'eu-west-1c'])).toEqual([]);
-    expect(await refusal(by(['colour', 'red']))).toBe('InvalidParameterValue 400');
+    expect(await refusal(by(['color', 'red']))).toBe('InvalidParameterValue 400');
   });
 
   it('come in pages', async () => {

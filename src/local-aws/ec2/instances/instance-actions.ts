@@ -2,7 +2,7 @@ import { ACCOUNT } from '../../protocol/identity';
 import type { InstanceState, Instances, LocalInstance } from '../../instance/instances';
 import type { Settled } from '../../instance/record';
 import type { Action } from '../request/action';
-import type { Zone } from '../../catalogue/network';
+import type { Zone } from '../../catalog/network';
 import type { Form } from '../request/form';
 import { instanceXml, stateXml } from './instance-xml';
 import { byUser } from './reason';

@@ -1,7 +1,7 @@
 import { ACCOUNT } from '../../protocol/identity';
 import type { InstanceState, LocalInstance } from '../../instance/instances';
-import { findImage } from '../../catalogue/images';
-import { VPC, type Zone } from '../../catalogue/network';
+import { findImage } from '../../catalog/images';
+import { VPC, type Zone } from '../../catalog/network';
 import type { Volume } from '../volumes/volumes';
 import { tagSet, timestamp, type Xml } from '../request/xml';
 

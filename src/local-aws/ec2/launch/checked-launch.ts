@@ -1,6 +1,6 @@
-import { findImage, type Image } from '../../catalogue/images';
-import { instanceType, type InstanceType } from '../../catalogue/instance-types';
-import { SECURITY_GROUP, type Zone } from '../../catalogue/network';
+import { findImage, type Image } from '../../catalog/images';
+import { instanceType, type InstanceType } from '../../catalog/instance-types';
+import { SECURITY_GROUP, type Zone } from '../../catalog/network';
 import type { InstanceProfiles } from '../instances/profiles';
 import type { DiskSpec, LaunchSpec } from '../request/launch-specification';
 import { AwsError } from '../../protocol/aws-error';

@@ -3,7 +3,7 @@ import type { Identity } from '../../protocol/identity';
 import type { Instances, LocalInstance } from '../../instance/instances';
 import { alsoAllow } from '../request/action';
 import type { Capacity } from './capacity';
-import type { Zone } from '../../catalogue/network';
+import type { Zone } from '../../catalog/network';
 import { checkLaunch, type CheckedLaunch } from './checked-launch';
 import type { LaunchSpec } from '../request/launch-specification';
 import type { InstanceProfiles } from '../instances/profiles';
@@ -72,7 +72,7 @@ export class Launcher {
         // A default subnet gives one, unless it is not wanted.
         publicIp: spec.publicIp === false ? undefined : `203.0.113.${1 + (randomBytes(1)[0] % 254)}`,
       });
-      if (request) spot.fulfil(request, instance);
+      if (request) spot.fulfill(request, instance);
       for (const disk of checked.disks)
         volumes.attach(instance, disk, image.snapshot, spec.tags?.volume ?? {}, disk.device === image.rootDevice);
       return instance;

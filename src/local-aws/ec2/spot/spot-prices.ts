@@ -1,6 +1,6 @@
 import type { Action } from '../request/action';
-import { INSTANCE_TYPES } from '../../catalogue/instance-types';
-import type { Zone } from '../../catalogue/network';
+import { INSTANCE_TYPES } from '../../catalog/instance-types';
+import type { Zone } from '../../catalog/network';
 import type { Form } from '../request/form';
 import { page, select } from '../request/select';
 import { timestamp, type Xml } from '../request/xml';

@@ -85,7 +85,7 @@ export class SpotRequests {
     return request;
   }
 
-  fulfil(request: SpotRequest, instance: LocalInstance): void {
+  fulfill(request: SpotRequest, instance: LocalInstance): void {
     this.save({ ...request, state: 'active', status: status('fulfilled'), instance: instance.id });
   }
 

@@ -1,15 +1,15 @@
 import { ACCOUNT } from '../protocol/identity';
 import type { Action } from './request/action';
-import { IMAGES, type Image } from '../catalogue/images';
-import { INSTANCE_TYPES, instanceType, type InstanceType } from '../catalogue/instance-types';
-import { SECURITY_GROUP, VPC, type Zone } from '../catalogue/network';
+import { IMAGES, type Image } from '../catalog/images';
+import { INSTANCE_TYPES, instanceType, type InstanceType } from '../catalog/instance-types';
+import { SECURITY_GROUP, VPC, type Zone } from '../catalog/network';
 import type { Form } from './request/form';
 import { page, select } from './request/select';
 import type { Xml } from './request/xml';
 import { AwsError } from '../protocol/aws-error';
 
 /** What a region has without anybody's making it. */
-export function catalogueActions(zones: Zone[], region: string): Record<string, Action> {
+export function catalogActions(zones: Zone[], region: string): Record<string, Action> {
   return {
     DescribeImages: (form) => ({ imagesSet: describeImages(form).map(imageXml) }),
     DescribeInstanceTypes: describeTypes,

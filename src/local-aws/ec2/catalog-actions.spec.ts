@@ -10,9 +10,9 @@ import {
 } from '@aws-sdk/client-ec2';
 import { GetParameterCommand, PutParameterCommand } from '@aws-sdk/client-ssm';
 import { refusal, startFixture, type Fixture } from '../local-aws.fixture';
-import { IMAGES } from '../catalogue/images';
+import { IMAGES } from '../catalog/images';
 
-describe('the catalogue of a region', () => {
+describe('the catalog of a region', () => {
   let at: Fixture;
   beforeAll(async () => {
     at = await startFixture({ instances: [], region: 'eu-west-1' });
