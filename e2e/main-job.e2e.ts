@@ -168,7 +168,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     environment.NX_ISOLATE_PLUGINS = 'false';
   });
 
-  it('trains nothing anew for a README, here or in a library, a timeout or a test', () => {
+  it('does not train again for a changed README, here or in a library, a timeout or a test', () => {
     write('digits/README.md', 'hello');
     write('libs/dataset/README.md', 'hello');
     write('digits/test_train.py', 'hello');
@@ -232,7 +232,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
     expect(readFileSync(join(project, 'artifacts/loss.svg'), 'utf8')).toContain('loss of 12 epochs');
   });
 
-  it('adds targets to a project that is there, as the generator says it would', () => {
+  it('adds targets to an existing project, as the generator says', () => {
     mkdirSync(join(workspace, 'plain/package'), { recursive: true });
     write('plain/project.json', '{ "name": "plain" }');
     write('plain/train.py', 'print("plainly trained")\n');

@@ -5,7 +5,7 @@ import { artifact, begin, commandsOf, outcome, RESULT, resultOf, STEPS, TRAINING
 
 /** Runs that continue without a client, and are found again. */
 export function alone(at: () => World): void {
-  it.concurrent('a training that was left ends by itself, and all of it is found again', async () => {
+  it.concurrent('a training that its client leaves ends without it, and its results and log are complete', async () => {
     const world = at();
     const { nx, aws } = world;
     // It continues after its sixth step when the file exists.
@@ -51,7 +51,7 @@ export function alone(at: () => World): void {
     expect(commandsOf(world, instance)).toBe(commands);
   });
 
-  it.concurrent('a long log comes whole, and what became of the run after it', async () => {
+  it.concurrent('the whole of a long log can be read after the run, with its outcome', async () => {
     const world = at();
     const { nx } = world;
     begin(world, 'long', 'for line in range(40000):\n    print("line of the training", line)\n', {});
@@ -64,7 +64,7 @@ export function alone(at: () => World): void {
     expect(text).toMatch(/line of the training 39999\n[^]*The training \S+ succeeded/);
   });
 
-  it.concurrent('what goes on alone needs the role, and what is followed does not', async () => {
+  it.concurrent('a detached run needs an instance role, and a followed run does not', async () => {
     const world = at();
     const { nx, aws } = world;
     const instance = begin(world, 'roleless', TRAINING, { train: { args: '0.1' } });
@@ -83,7 +83,7 @@ export function alone(at: () => World): void {
   });
 
   it.concurrent(
-    'a training that fails as agreed is tried again, and one that was stopped is gone on from',
+    'a training that fails with a retryable exit code is retried, and a stopped one can be resumed',
     async () => {
       const world = at();
       const { nx } = world;

@@ -4,7 +4,7 @@ import { begin, TRAINING } from './training';
 
 /** Commands beside trainings. */
 export function exec(at: () => World): void {
-  it.concurrent('runs a command among the synced files, or in a run, and ends as it ends', async () => {
+  it.concurrent('runs a command among the synced files, or in a run, and exits with its exit code', async () => {
     const world = at();
     const { nx, aws } = world;
     const instance = begin(world, 'beside', TRAINING, { train: { args: '0.1', env: { FLAVOUR: 'sour' } } });

@@ -9,7 +9,7 @@ import { artifact, begin } from './training';
 /** Files that a training leaves, and that it is given. */
 export function files(at: () => World): void {
   it.concurrent(
-    'a large artifact comes back as a pointer, also from the cache, and is brought when it is asked for',
+    'a large artifact is downloaded as a pointer, also from the cache, and in full by remote-pull',
     async () => {
       const world = at();
       const { nx } = world;
@@ -56,7 +56,7 @@ open(os.path.join(output, "raw.txt"), "w").write("raw")
   );
 
   it.concurrent(
-    'results outside the outputs are named and kept, and come as outputs without another training',
+    'results outside the outputs are named and saved, and become outputs without another training',
     async () => {
       const world = at();
       const { nx } = world;
@@ -86,7 +86,7 @@ open("out/model.pt", "w").write("weights")
     },
   );
 
-  it.concurrent('data in S3 is fetched once, and again as it changes', async () => {
+  it.concurrent('a dataset in S3 is downloaded once, and again when it changes', async () => {
     const world = at();
     const { nx, aws } = world;
     const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = aws.environment;

@@ -23,7 +23,7 @@ export function interrupted(at: () => World): void {
     };
   };
 
-  it.concurrent('a signal leaves it, and says how to come back', async () => {
+  it.concurrent('a signal detaches from the run, and the message says how to attach again', async () => {
     const { nx, running, hasEnded } = await started('once');
     running.kill('SIGTERM');
     await hasEnded();

@@ -15,7 +15,7 @@ describe('the project of a run', () => {
     );
   });
 
-  it('is none where the id is of another, and what is no id is refused', () => {
+  it('is null for the id of another project, and refuses a text that is no id', () => {
     const id = newRunId('digits', new Date());
     expect(isOf(id, { name: 'digit' })).toBe(false);
     for (const no of ['', 'digits', `${id}/..`, `../${id}`])

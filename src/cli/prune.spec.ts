@@ -69,7 +69,7 @@ describe('nx-ec2 store prune', () => {
     expect(JSON.parse(failed.out)).toMatchObject({ success: false, error: { code: 'PRUNE_OPTION' } });
   });
 
-  it('says that nothing is there', async () => {
+  it('says that the store is empty', async () => {
     expect((await run({ prefix: 'elsewhere' })).out).toBe('s3://bucket/elsewhere holds no store, or an empty one.\n');
   });
 

@@ -109,7 +109,7 @@ answer = [entries, seen[-1]]
     expect((await run())[0].version).not.toBe(entry.version);
   });
 
-  it('is one object where the source is one, in whatever region the bucket is', async () => {
+  it('is a single object if the source is one, in any region of the bucket', async () => {
     await put('weights/model.bin', 'weights');
     const [entry] = await run([{ source: 's3://bucket/weights/model.bin', path: 'm' }], undefined, {
       store: { region: 'us-east-1' },

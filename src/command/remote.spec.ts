@@ -198,7 +198,7 @@ describe('a command', () => {
     });
   });
 
-  it('is waited for as long as it may take', async () => {
+  it('is waited for until its time limit', async () => {
     const { box, id } = await first('sleep 1.2; echo late');
     const limits = { ...options, deliveryTimeout: 0.5, executionTimeout: 0.2 };
     expect(await followCommand(aws, box, id, { ...limits, overdue: 20_000 })).toMatchObject({ stdout: 'late\n' });

@@ -216,7 +216,7 @@ describe('the doctor', () => {
     }
   });
 
-  it('names what a caller lacks who may not launch', async () => {
+  it('names the missing permissions of a caller who may not launch', async () => {
     process.env.AWS_ACCESS_KEY_ID = LIMITED.accessKeyId;
     LIMITED.deny.push('iam:PassRole');
     try {

@@ -69,14 +69,14 @@ function reachableOf({ packs, manifests, refs, keep }: Life): Set<string> {
   ]);
 }
 
-describe('prune, whatever a store has been through', () => {
+describe('prune, after any history of a store', () => {
   let at: StoreFixture;
   beforeAll(async () => {
     at = await StoreFixture.start();
   });
   afterAll(() => at.close());
 
-  it('never removes what is needed, and after two rounds has removed what is not', async () => {
+  it('never removes a reachable object, and removes all others in two rounds', async () => {
     await fc.assert(
       fc.asyncProperty(life, async (drawn) => {
         // Records of one age would be in no order: they are told apart by their number.

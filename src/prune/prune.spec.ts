@@ -72,7 +72,7 @@ describe('prune', () => {
       expect(there).toContain(key);
   });
 
-  it('changes nothing and says what it would do unless it is to', async () => {
+  it('changes nothing without --apply, and says what it would do', async () => {
     await aged();
     await pruneNow();
     at.age(9);
@@ -82,7 +82,7 @@ describe('prune', () => {
     expect(await at.store.list('', 10_000)).toEqual(before);
   });
 
-  it('keeps what is young, whoever names it, with the bases and packs that young manifests need', async () => {
+  it('keeps new objects, also unreachable ones, with the bases and packs that new manifests need', async () => {
     const [old, young, alone] = [await at.pack(), await at.pack(), await at.pack()];
     const base = await at.manifest([old]);
     at.age(30);
@@ -110,7 +110,7 @@ describe('prune', () => {
     expect(kinds.pack).toMatchObject({ kept: { count: 1 }, pending: { count: 1 } });
   });
 
-  it('lets a ref that was not written for long keep nothing, says so, and removes it as it does a pack', async () => {
+  it('keeps nothing for a ref that was not written for a long time, reports it, and removes it as it removes a pack', async () => {
     const { ref, packs } = await aged();
     at.age(61, [ref]);
     const { staleRefs, kinds } = await pruneNow();
@@ -122,7 +122,7 @@ describe('prune', () => {
     for (const key of [ref, packKey(packs.whole)]) expect(there).not.toContain(key);
   });
 
-  it('pardons what is needed again, and tells of it again', async () => {
+  it('keeps a pending delete that is reachable again, and reports it when it is unreachable later', async () => {
     const { packs } = await aged();
     await pruneNow();
     at.age(9);
@@ -135,7 +135,7 @@ describe('prune', () => {
     expect(await at.there()).toContain(packKey(packs.garbage));
   });
 
-  it('begins anew with a pack that an index names again, from when that index is gone', async () => {
+  it('restarts the delay of a pack that an index named again, when that index is removed', async () => {
     const { packs } = await aged();
     await pruneNow();
     at.age(9);
@@ -147,7 +147,7 @@ describe('prune', () => {
     expect((await pruneNow()).kinds.pack.removed.count).toBe(1);
   });
 
-  it('begins anew with a pack that was written anew', async () => {
+  it('restarts the delay of a pack that was written again', async () => {
     const { packs } = await aged();
     await pruneNow();
     at.age(1);
@@ -157,7 +157,7 @@ describe('prune', () => {
     expect(kinds.pack).toMatchObject({ pending: { count: 1 }, removed: { count: 0 } });
   });
 
-  it('removes old left-overs and runtimes at once, and nothing whose kind it does not know', async () => {
+  it('removes old temporary objects and runtimes at once, and no object of an unknown kind', async () => {
     const keys = at.keys('a b/c');
     const temporaries = [
       keys.plan('1'),
@@ -184,7 +184,7 @@ describe('prune', () => {
     for (const key of others) expect(there).toContain(key);
   });
 
-  it('keeps a runtime that a ref names, and knows a project by any name', async () => {
+  it('keeps a runtime that a ref names, and accepts any project name', async () => {
     const runtime = 'a'.repeat(64);
     await at.store.put(at.keys().runtime(runtime), Buffer.from('x'));
     for (const project of ['packs', 'indexes', 'runtime', 'projects', 'manifests', 'ref']) {
@@ -197,7 +197,7 @@ describe('prune', () => {
     expect([kinds.runtime.kept.count, unknown.count]).toEqual([1, 0]);
   });
 
-  it('takes a damaged record or ref for one that names nothing, and says so', async () => {
+  it('treats a damaged manifest or ref as one that names nothing, and reports it', async () => {
     const { change, ref } = await aged();
     await at.store.put(manifestKey(change), Buffer.from('not a record'));
     await at.store.put(at.keys().ref('other', 'i-2'), Buffer.from('{'));
@@ -208,7 +208,7 @@ describe('prune', () => {
     expect(await at.there()).toContain(ref);
   });
 
-  it('keeps all of a kept run whose record somebody else has written, and says so', async () => {
+  it("keeps all of a kept run whose record can't be verified, and reports it", async () => {
     const record = recordOf({ id: KEPT_RUN, checkpoints: [] });
     const run = at.keys().run(KEPT_RUN);
     const [list, part] = [`${run}checkpoint/1.json`, `${run}part/${'a'.repeat(64)}`];
@@ -231,7 +231,7 @@ describe('prune', () => {
     }
   });
 
-  it('counts no record that somebody else has written among the newest runs, and keeps so many of these', async () => {
+  it('does not count unverified records among the newest runs, and keeps as many of these', async () => {
     const pack = await at.pack();
     const code = await at.manifest([pack]);
     await at.index([pack]);
@@ -258,7 +258,7 @@ describe('prune', () => {
     ['a manifest', `team/v2/projects/model/manifests/${'b'.repeat(64)}`, deflateSync('{"v":2}')],
     ['an index', 'team/v2/indexes/20260101T000000000-0123456789abcdef', deflateSync('NX-EC2 index 2\nmore')],
     ['a list', 'team/v2/indexes/pending-deletes', Buffer.from('{"v":2,"pendingDeletes":{}}')],
-  ])('stops at %s of a later version: it can not tell what that needs', async (what, key, body) => {
+  ])("stops at %s of a later version, because it can't tell what that needs", async (what, key, body) => {
     await aged();
     await at.store.put(key, body);
     const before = await at.there();
@@ -266,7 +266,7 @@ describe('prune', () => {
     expect(await at.there()).toEqual(before);
   });
 
-  it('takes nothing for gone that it may not read', async () => {
+  it('does not treat an object that it may not read as missing', async () => {
     await aged();
     const before = await at.store.list('', 10_000);
     const denied = { code: 'AccessDenied', message: 'Access Denied', status: 403 };
@@ -278,7 +278,7 @@ describe('prune', () => {
     }
   });
 
-  it('gives way to another prune that has written the list meanwhile', async () => {
+  it('stops if another prune has written the list in between', async () => {
     await aged();
     await pruneNow();
     at.age(9);
@@ -293,13 +293,13 @@ describe('prune', () => {
     await expect(pruneNow({}, late)).rejects.toMatchObject({ code: 'CONCURRENT_PRUNE' });
   });
 
-  it('knows its own list again where the answer to writing it was lost', async () => {
+  it('recognizes its own list if the response to its write was lost', async () => {
     await aged();
     at.local.aws.faults.add({ service: 's3', action: 'PUT', cut: 'after' });
     expect((await pruneNow()).kinds.pack.pending.count).toBe(1);
   });
 
-  it('spares what was written between being judged and being removed', async () => {
+  it('keeps an object that was written between the listing and its removal', async () => {
     const { packs, forgotten } = await aged();
     await pruneNow();
     at.age(9);
@@ -315,7 +315,7 @@ describe('prune', () => {
     expect(there).not.toContain(manifestKey(forgotten));
   });
 
-  it('leaves all as it is where a run is of a later version, and names a record that is damaged', async () => {
+  it('removes nothing if a run is of a later version, and reports a damaged record', async () => {
     await at.run('20260101-000000-model-aaaaaa', { v: 1, state: 'running' }, { 'log/0': 'log' });
     at.age(30);
     const { damaged, runs, kinds } = await pruneNow();
@@ -401,7 +401,7 @@ describe('prune', () => {
     expect(await at.there()).toContain(packKey(pack));
   });
 
-  it('makes one index of many, and leaves one alone that is as it should be', async () => {
+  it('merges many indexes into one, and keeps one that needs no change', async () => {
     const packs = await Promise.all(Array.from({ length: 6 }, () => at.pack()));
     const snapshot = await at.manifest(packs);
     await at.ref([snapshot]);
@@ -413,7 +413,7 @@ describe('prune', () => {
     expect((await pruneNow()).indexes).toEqual({ from: 0, to: 0 });
   });
 
-  it('does not remove the index that it writes, where one of that very name was left behind', async () => {
+  it('does not remove the index that it writes, if an old one has the same name', async () => {
     const pack = await at.pack();
     for (const packs of [[pack], []]) await at.index(packs);
     const time = new Date();
@@ -427,7 +427,7 @@ describe('prune', () => {
     expect(await at.found(pack)).toBe(pack.sha256);
   });
 
-  it('continues after being killed at any call to S3, and has lost nothing that is needed', async () => {
+  it('continues after being killed at any call to S3, and loses no reachable object', async () => {
     const { packs, whole, change, forgotten, ref } = await aged();
     const lost = await at.pack();
     await at.index([lost]);

@@ -1,7 +1,7 @@
 import { RUN } from '../run/record/saved-run.fixture';
 import { parseUnverified } from './run-lists';
 
-describe('what a record names that can not be verified', () => {
+describe('what an unverified record names', () => {
   const read = (record: object) => parseUnverified(Buffer.from(JSON.stringify({ v: 2, mac: '', record })));
 
   it('is the run that it was started from', () => {

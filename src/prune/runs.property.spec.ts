@@ -110,14 +110,14 @@ function reachableOf(runs: Life[], keep: number): Set<string> {
   return reachable;
 }
 
-describe('prune, whatever runs a store has seen', () => {
+describe('prune, after any history of runs', () => {
   let at: StoreFixture;
   beforeAll(async () => {
     at = await StoreFixture.start();
   });
   afterAll(() => at.close());
 
-  it('never removes what a kept run names, and removes what none does', async () => {
+  it('never removes what a kept run names, and removes what no kept run names', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(life, { maxLength: 5 }), fc.nat(2), async (drawn, keepRuns) => {
         // A list that can't be read is there to be read.

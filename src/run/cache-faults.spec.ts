@@ -192,7 +192,7 @@ describe.each(Object.entries(KINDS))('%s, as this machine remembers it', (_name,
     }
   });
 
-  it('never throws, whatever stands in its place', async () => {
+  it('never throws, for any kind of file in its place', async () => {
     const { path, bytes } = await written();
     const text = bytes.toString('latin1');
     const other = fc.oneof(
@@ -215,7 +215,7 @@ describe.each(Object.entries(KINDS))('%s, as this machine remembers it', (_name,
     );
   });
 
-  it('is not there, and hinders nothing, where a directory stands in its place', async () => {
+  it('counts as absent if its path is a directory', async () => {
     const { path } = await written();
     rmSync(path);
     mkdirSync(join(path, 'x'), { recursive: true });
@@ -226,7 +226,7 @@ describe.each(Object.entries(KINDS))('%s, as this machine remembers it', (_name,
     expect(readdirSync(dirname(path))).toHaveLength(1);
   });
 
-  it('is not there, and is not waited for, where a pipe stands in its place', async () => {
+  it('counts as absent, and is not waited for, if its path is a pipe', async () => {
     const { path } = await written();
     rmSync(path);
     execFileSync('mkfifo', [path]);

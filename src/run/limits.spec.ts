@@ -110,7 +110,7 @@ describe('limits', () => {
     }
   });
 
-  it('of snapshots: a record that inflates to too much, or holds too many values, is none', async () => {
+  it('of manifests: one that inflates to too much, or holds too many values, is not valid', async () => {
     const tiny = deflateSync(`[${'[],'.repeat(9 * MB)}0]`);
     for (const bytes of [bomb, tiny]) {
       const { id } = Snapshot.of([{ kind: 'directory', path: randomBytes(4).toString('hex') }]);
@@ -128,7 +128,7 @@ describe('limits', () => {
     }
   });
 
-  it('of refs, of keys and of the list of pending deletes: they are as damaged ones', async () => {
+  it('of refs, of keys and of the list of pending deletes: they count as damaged', async () => {
     await put(at.keys().ref('tree', 'i-1'), large(64 * 1024));
     expect(
       await readHead({ store: at.store, keys: at.keys(), tree: 'tree' } as unknown as SyncContext, 'i-1'),
@@ -157,7 +157,7 @@ describe('limits', () => {
     await expect(readCheckpoint(at.store, at.keys(), record, 1)).rejects.toMatchObject(refused);
   });
 
-  it('of logs: no more than a segment is read of one, and what lacks is not searched for', async () => {
+  it('of logs: no more than a segment is read of one, and missing segments are not searched for', async () => {
     const log = new StoredLog(at.store, at.keys(), RUN);
     await put(`${at.keys().run(RUN)}log/0`, Buffer.alloc(3 * SEGMENT_BYTES, 'a\n'));
     expect(await log.read(0)).toHaveLength(SEGMENT_BYTES);
@@ -170,7 +170,7 @@ describe('limits', () => {
     }
   });
 
-  it("of an instance's words: a piece of a log, and a watcher's message", () => {
+  it('of replies of an instance: a piece of a log, and a message of a watcher', () => {
     const piece = { offset: 0, length: 5, size: 5, data: bomb.toString('base64') };
     expect(() => inflated(piece)).toThrow(expect.objectContaining({ code: 'REPLY_INVALID' }));
     const by = { watchId: 's', key: randomBytes(32) };

@@ -282,7 +282,7 @@ describe.each(['store', 'archive'] as const)('the way of the data, by the %s', (
     );
   });
 
-  it('brings the artifacts of one run to all who wait for it', async () => {
+  it('downloads the artifacts of one run for all clients that wait for it', async () => {
     pipe.write(
       'model/train.py',
       'import os\nfor n in range(40):\n    open("artifacts/%d" % n, "wb").write(os.urandom(50000))\n',

@@ -260,7 +260,7 @@ describe('a watch', () => {
     expect(pipe.said.filter((line) => line.startsWith('Lost the connection')).length).toBeLessThanOrEqual(3);
   });
 
-  it('starts the watcher again when it was killed, and brings what was saved meanwhile', async () => {
+  it('starts the watcher again if it was killed, and sends the edits of that time', async () => {
     const { inStep, pid, watch } = await begin({ pace: { notice: 200, patience: 1_000 } });
     const before = pid();
     process.kill(before, 'SIGKILL');

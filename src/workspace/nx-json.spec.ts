@@ -36,7 +36,7 @@ describe('nx.json', () => {
     expect(read).toEqual(nx.readNxJson(root));
   });
 
-  it('is empty where there is none', () => {
+  it('is empty if the file does not exist', () => {
     expect(readNxJson(root)).toEqual({});
   });
 

@@ -51,7 +51,7 @@ describe('a session', () => {
     const open = (within: number) => openStream(aws, box, request, within);
     const active = async () => (await at.ssm.send(new DescribeSessionsCommand({ State: 'Active' }))).Sessions;
 
-    it('is given up after two sessions, both of which are ended', async () => {
+    it('fails after two sessions, and both are ended', async () => {
       await begin({ faults: [NEVER] });
       await expect(open(300)).rejects.toMatchObject({
         code: 'SESSION_UNAVAILABLE',
@@ -192,7 +192,7 @@ describe('a session', () => {
     expect(await stream.ended).toMatchObject({ exitCode: 0 });
   });
 
-  it('survives some seconds without a network, and gets what was said meanwhile', async () => {
+  it('survives some seconds without a network, and receives the output of that time', async () => {
     await begin();
     const { stream, said, text } = await open(
       NON_INTERACTIVE,

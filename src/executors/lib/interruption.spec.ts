@@ -19,7 +19,7 @@ describe('what a signal does to a target', () => {
     jest.useRealTimers();
   });
 
-  it('is no stop, and no wait for another signal, where nothing can be stopped', async () => {
+  it('does not stop, or wait for another signal, if nothing can be stopped', async () => {
     interruption.onInterrupt(() => 'Detached.');
     send();
     later(900);

@@ -22,7 +22,7 @@ describe('init', () => {
     expect(namedInputs!.training).toEqual(expect.arrayContaining(['default', '!{projectRoot}/README*']));
   });
 
-  it("keeps a plugin's options and a named input that are there, and changes nothing when it is run again", async () => {
+  it('keeps existing plugin options and named inputs, and changes nothing when it is run again', async () => {
     const tree = createTreeWithEmptyWorkspace({ formatter: 'none' });
     updateNxJson(tree, { plugins: ['other', 'nx-ec2'], namedInputs: { training: ['production'] } });
     await registerPlugin(tree, { region: 'eu-west-1' });

@@ -67,7 +67,7 @@ describe('training-project', () => {
     expect(tree.exists('models/c/pyproject.toml')).toBe(uv);
   });
 
-  it('keeps what is there when it is run again', async () => {
+  it('keeps existing files when it is run again', async () => {
     await trainingProject(tree, { directory: 'models/foo' });
     tree.write('models/foo/train.py', 'mine');
     tree.delete('models/foo/.gitignore');

@@ -77,7 +77,7 @@ describe('training-targets', () => {
     }
   });
 
-  it('changes nothing when it is run again, and keeps what is there', async () => {
+  it('changes nothing when it is run again, and keeps existing settings', async () => {
     await init(tree, { bucket: 'mine' });
     tree.write('models/model/ec2.config.json', JSON.stringify({ region: 'x', train: { command: 'make' } }));
     await trainingTargets(tree, { project: 'model' });
@@ -89,7 +89,7 @@ describe('training-targets', () => {
     expect(readNxJson(tree)!.plugins).toEqual([{ plugin: 'nx-ec2', options: { bucket: 'mine' } }]);
   });
 
-  it('describes an instance that is made when it is needed, and keeps the one that is there', async () => {
+  it('writes a launch spec, and keeps an existing instance', async () => {
     const wanted = { instanceType: 'g5.xlarge, g4dn.xlarge', spot: true, instanceProfile: 'nx-ec2' };
     await trainingTargets(tree, { project: 'model', ...wanted });
     const written = { type: ['g5.xlarge', 'g4dn.xlarge'], spot: true, instanceProfile: 'nx-ec2' };

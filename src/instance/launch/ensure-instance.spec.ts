@@ -18,7 +18,7 @@ import type { EnsureOptions } from './options';
 
 let project = 0;
 
-describe('an instance that is made', () => {
+describe('a launched instance', () => {
   let at: Fixture;
   let caller: Caller;
   const memory = mkdtempSync(join(tmpdir(), 'nx-ec2-memory-'));
@@ -106,7 +106,7 @@ describe('an instance that is made', () => {
     );
   });
 
-  it('has what a training says besides: its run, what becomes of it, and stops where that is said', async () => {
+  it('has the settings of a training: its run, what happens after it, and whether it stops or terminates', async () => {
     const run = '20261125-101010-vision-abcdef';
     const launchSpec = launchSpecOf({ onFinish: { success: 'stop', failure: 'keep 30m' }, idleTimeout: false });
     const { tags, id, deadline } = await up(launchSpec, { by: 'remote-train', run });
@@ -118,7 +118,7 @@ describe('an instance that is made', () => {
     expect(at.aws.instances.get(id)!.shutdownBehavior).toBe('stop');
   });
 
-  it('has a deadline where its run may move to another, which has the same', async () => {
+  it('has a deadline if its run may move to another instance, which gets the same deadline', async () => {
     const launchSpec = launchSpecOf({ spot: true });
     const first = await up(launchSpec, { by: 'remote-train' });
     expect(Math.abs(first.deadline! - Date.now() - 24 * 3600_000)).toBeLessThan(60_000);
@@ -128,7 +128,7 @@ describe('an instance that is made', () => {
     expect(await up(launchSpec, { by: 'remote-train', deadline })).toMatchObject({ how: 'launched', deadline });
   });
 
-  it('lives no longer than what it may cost buys, and is not launched where the price is not known', async () => {
+  it('ends when it has cost the maximum, and is not launched if its price is unknown', async () => {
     const { tags } = await up(launchSpecOf({ maxCost: 1, maxLifetime: '24h' }), { pricePerHour: 0.5 });
     expect(tags[TAG.lifetime]).toBe('7200');
     await at.ec2.send(new TerminateInstancesCommand({ InstanceIds: at.aws.left().instances }));
@@ -138,7 +138,7 @@ describe('an instance that is made', () => {
     expect(at.aws.left().instances).toEqual([]);
   });
 
-  it('is found again, and started where it was stopped', async () => {
+  it('is found again, and started if it was stopped', async () => {
     const launchSpec = launchSpecOf({});
     const first = await up(launchSpec);
     expect(await up(launchSpecOf({ maxLifetime: '1h', tags: { a: 'b' } }))).toMatchObject({
@@ -154,7 +154,7 @@ describe('an instance that is made', () => {
     expect(second.id).not.toBe(first.id);
   });
 
-  it('tells of others of the same project, and takes none of a colleague’s', async () => {
+  it("is not a colleague's, and other instances of the project are reported", async () => {
     const { id } = await up(launchSpecOf({ type: 'm5.large' }));
     const other = new Caller({ ...caller.owner, caller: `${CALLER}-2` });
     expect((await ensureInstance(other.options(launchSpecOf({ type: 'm5.large' })))).how).toBe('launched');
@@ -166,7 +166,7 @@ describe('an instance that is made', () => {
     );
   });
 
-  it('is not one that was launched for another bucket or prefix, running or stopped', async () => {
+  it('is not an instance of another bucket or prefix, running or stopped', async () => {
     const { id } = await up(launchSpecOf({}), { prefix: 'one' });
     const stop = () => at.ec2.send(new StopInstancesCommand({ InstanceIds: [id] }));
     expect(await up(launchSpecOf({}), { prefix: 'two' })).toMatchObject({
@@ -198,7 +198,7 @@ describe('an instance that is made', () => {
     expect(asked.length).toBe(4);
   });
 
-  it('takes on-demand only where that is said, and after all of spot, the cheapest zone first', async () => {
+  it('is on-demand only if the launch spec allows it, after all spot options failed', async () => {
     at.aws.capacity.add({ market: 'spot' });
     await expect(up(launchSpecOf({ type: 'g5.xlarge', spot: true }))).rejects.toMatchObject({
       code: 'NO_CAPACITY',
@@ -217,7 +217,7 @@ describe('an instance that is made', () => {
     expect(at.aws.left().spotRequests).toHaveLength(1);
   });
 
-  it('waits for an instance profile that is new, not for ever', async () => {
+  it('waits for a new instance profile, up to a time limit', async () => {
     at.aws.profiles.arrive('late', 2_500);
     expect((await up(launchSpecOf({ instanceProfile: 'late' }))).how).toBe('launched');
     expect(caller.told).toContain('EC2 does not know the instance profile yet; waiting up to 5.0 s');
@@ -303,7 +303,7 @@ describe('an instance that is made', () => {
       /does not support the V100/,
     ],
     ['a tag of ours', () => undefined, { tags: { 'nx-ec2:managed': 'no' } }, 'CONFIG_INVALID', /are reserved/],
-  ])('says what is wrong with %s, and tries no other', async (_, prepare, written, code, message) => {
+  ])('fails with the reason for %s, and tries no other option', async (_, prepare, written, code, message) => {
     prepare();
     at.aws.requests.length = 0;
     await expect(up(launchSpecOf(written))).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
@@ -341,7 +341,7 @@ describe('an instance that is made', () => {
     expect(at.aws.left().instances).toHaveLength(1);
   });
 
-  it('is one where several make it at once', async () => {
+  it('is launched once if several clients launch it at the same time', async () => {
     at.aws.capacity.add({ zone: 'eu-west-1a', times: 2 });
     const callers = Array.from({ length: 4 }, () => new Caller(caller.owner));
     const made = await Promise.all(callers.map((each) => ensureInstance(each.options(launchSpecOf({})))));

@@ -22,7 +22,7 @@ describe('an instance that is waited for', () => {
   const up = (wait: number, more: object = {}, signal?: AbortSignal) =>
     ensureReady(caller.options(launchSpecOf(more), { signal }), wait);
 
-  it('is found again as it is', async () => {
+  it('is found again by the next command', async () => {
     const { id, how } = await up(20_000);
     expect(how).toBe('launched');
     expect(await up(20_000)).toMatchObject({ id, how: 'found' });
@@ -45,7 +45,7 @@ describe('an instance that is waited for', () => {
     expect(caller.told).toMatch(/waiting for its SSM agent/);
   });
 
-  it('is another one where the one that was there ends meanwhile', async () => {
+  it('is replaced by another one if it is terminated while it starts', async () => {
     at.aws.instances.agentDelay = Infinity;
     const first = await up(500).catch(() => at.aws.left().instances[0]);
     const waiting = up(20_000);
@@ -57,7 +57,7 @@ describe('an instance that is waited for', () => {
     expect(caller.told).toContain(`${first as string} ended while it was starting`);
   });
 
-  it('is no other one where it was launched just now', async () => {
+  it('is not replaced if it was launched by this command', async () => {
     at.aws.instances.agentDelay = Infinity;
     const waiting = up(20_000);
     await until(() => at.aws.left().instances.length === 1);

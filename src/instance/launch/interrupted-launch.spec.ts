@@ -51,7 +51,7 @@ const NEVER = 3_600_000;
 
 let project = 0;
 
-describe('a launch that is killed at any step, and begun again', () => {
+describe('a launch that is killed at any step, and started again', () => {
   let at: Fixture;
   beforeAll(async () => {
     at = await startPipeline({ instances: [], unseen: 300, boot: NEVER });
@@ -107,7 +107,7 @@ describe('a launch that is killed at any step, and begun again', () => {
     expect(one.id).toBe(id);
   };
 
-  it('makes one instance', async () => {
+  it('launches one instance', async () => {
     await killed(
       {},
       {
@@ -120,7 +120,7 @@ describe('a launch that is killed at any step, and begun again', () => {
     expect(at.aws.left().volumes.length).toBe(at.aws.left().instances.length);
   });
 
-  it('makes one where there was no capacity first, and is by then', async () => {
+  it('launches one instance if there is capacity only at the second start', async () => {
     at.aws.capacity.add({ market: 'spot', type: 'm5.large' });
     at.aws.capacity.add({ market: 'spot', zone: 'eu-west-1a' });
     const callers = await killed({}, { third: 0 });
@@ -134,7 +134,7 @@ describe('a launch that is killed at any step, and begun again', () => {
     expect(at.aws.left().spotRequests.length).toBe(at.aws.left().instances.length);
   });
 
-  it('makes one where the capacity is gone by then: what was launched is found, and else none is', async () => {
+  it('finds the instance that was launched if there is no capacity at the second start, or launches none', async () => {
     const callers = await killed({}, { third: 1 });
     at.aws.capacity.add({});
     const refused = await Promise.all(
@@ -153,7 +153,7 @@ describe('a launch that is killed at any step, and begun again', () => {
       if (refused[n]) expectOne(caller, (await run(new Caller(caller.owner))).id);
   });
 
-  it('makes one where it is begun again for another run, or by a version that asks for something else', async () => {
+  it('launches one instance if the second start is for another run, or by a version that requests something else', async () => {
     const of = (letter: string): Partial<EnsureOptions> => ({
       by: 'remote-train',
       run: `20261125-101010-vision-${letter.repeat(6)}`,
@@ -171,7 +171,7 @@ describe('a launch that is killed at any step, and begun again', () => {
     );
   });
 
-  it('makes one where another does the same beside it', async () => {
+  it('launches one instance if another client does the same at the same time', async () => {
     at.aws.capacity.add({ market: 'spot', type: 'm5.large', zone: 'eu-west-1a' });
     const again = async (caller: Caller) => void (await run(new Caller(caller.owner)));
     for (const caller of await killed({}, { beside: true, after: again, third: 2 })) {

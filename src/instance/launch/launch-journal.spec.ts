@@ -30,12 +30,12 @@ const state: fc.Arbitrary<LaunchState> = fc.array(fc.tuple(tried, word), { maxLe
     })),
 );
 
-describe('how far a launch is, as the store has it', () => {
-  it('comes back as it was written', () => {
+describe('the launch journal', () => {
+  it('is read as it was written', () => {
     fc.assert(fc.property(state, (it) => expect(parseLaunch(Buffer.from(JSON.stringify(it)))).toEqual(it)));
   });
 
-  it('is not believed where anything of it is not of its shape, and no bytes are an error', () => {
+  it('is ignored if any field is not valid, and no bytes are an error', () => {
     fc.assert(fc.property(fc.uint8Array(), (bytes) => expect(parseLaunch(Buffer.from(bytes))).toBeNull()));
     fc.assert(
       fc.property(state, (it) => {

@@ -30,7 +30,7 @@ describe('a list of what comes back', () => {
     );
   });
 
-  it('is refused wherever a path could lead elsewhere, whatever stands around that', () => {
+  it('is refused if any of its paths could lead elsewhere', () => {
     const odd = fc.constantFrom('..', '.', '', 'a\0b');
     const plain = fc.constantFrom('a', 'b c', '..x', 'out');
     fc.assert(
@@ -49,7 +49,7 @@ describe('a list of what comes back', () => {
     expect(() => check([...paths].reverse())).toThrow(/list of artifacts is not valid/);
   });
 
-  it('is refused where its directories would fill the memory', () => {
+  it('is refused if its directories would exhaust the memory', () => {
     const deep = 'a/'.repeat(2000);
     expect(() => assertArtifactList([artifact(`${deep}x`)])).toThrow(/nested too deeply/);
     const many = Array.from({ length: 5000 }, (_, n) => artifact(`${n}/${'abcdefgh/'.repeat(200)}x`));
@@ -181,7 +181,7 @@ describe('what is held back', () => {
     expect((await screenArtifacts(changed, takesEdited)).heldBack).toEqual([]);
   });
 
-  it('is an untracked file of which nobody knows whether it was sent, unless a collection brought it', async () => {
+  it('is an untracked file that may have been edited, unless an earlier collection wrote it', async () => {
     workspace();
     write('model/out/here', 'mine');
     write('model/out/brought', 'brought');
@@ -239,7 +239,7 @@ describe('what is held back', () => {
     expect(await held(paths)).toEqual(paths.slice(0, 4));
   });
 
-  it('is what no file system has room for, and nothing else with it', async () => {
+  it('is a name that is too long for the file system, and no other file', async () => {
     workspace();
     const long = ['x'.repeat(256), '\u00e9'.repeat(128), `${'d/'.repeat(2040)}x`];
     const fits = ['x'.repeat(255), '\u00e9'.repeat(127), 'model.bin'];
@@ -259,7 +259,7 @@ describe('what is held back', () => {
     expect(await held(paths)).toEqual([]);
   });
 
-  it('is never an ordinary file name, in whatever directory', async () => {
+  it('is never an ordinary file name, in any directory', async () => {
     workspace();
     const ordinary = [
       'model.pth',

@@ -32,7 +32,7 @@ import type { RunContext } from '../../context/types';
 /** The id of a process that has ended. */
 const { pid: ENDED } = spawnSync('true');
 
-describe('a run that is fetched by a process that is killed', () => {
+describe('a pull or collection that is killed at any step', () => {
   let at: StoreFixture;
   let end: () => Promise<void>;
   let workspace: string;
@@ -167,7 +167,7 @@ describe('a run that is fetched by a process that is killed', () => {
     expect(steps).toBeGreaterThan(25);
   });
 
-  it('is collected by the same command again, beside what an earlier run has left', async () => {
+  it('is collected by the same command again, beside the results of an earlier run', async () => {
     const steps = await killed(
       1,
       collect,
@@ -192,7 +192,7 @@ describe('a run that is fetched by a process that is killed', () => {
   it.each([
     ['collected', collect, []],
     ['pulled', pull, ['artifacts']],
-  ])('is %s by the same command once a full disk has room again', async (_, work, left) => {
+  ])('is %s by the same command once a full disk has free space again', async (_, work, left) => {
     const file = await promises.open(__filename);
     const full = Object.assign(new Error('ENOSPC: no space left on device, write'), {
       code: 'ENOSPC',

@@ -356,7 +356,7 @@ describe('pulling a run', () => {
     });
   });
 
-  it('brings an artifact and a checkpoint that have one path: the artifact, and says so', async () => {
+  it('downloads the artifact if an artifact and a checkpoint have the same path, and says so', async () => {
     const record = await saveRun(
       at.store,
       at.keys(),

@@ -8,7 +8,7 @@ import { Pipeline, startPipeline } from '../pipeline.fixture';
 import { putRecord } from '../record/saved-run.fixture';
 
 /** The same training, asked for more than once, over the wire of local AWS. */
-describe('a training that is asked for again', () => {
+describe('a training that is started again', () => {
   let at: Fixture;
   let pipe: Pipeline;
 
@@ -62,7 +62,7 @@ describe('a training that is asked for again', () => {
     expect(await findDuplicateRun(pipe.context, 'k')).toEqual({ found: null, known: null });
   });
 
-  it('is found where a client that was killed named a run of its own after it, and was not to start it', async () => {
+  it('is found if a killed client indexed a run of its own after it that never started', async () => {
     const { store, keys } = pipe.context;
     const first = await pipe.launch();
     await first.settled;
@@ -95,14 +95,14 @@ describe('a training that is asked for again', () => {
     expect(await foundUnder(pipe.context, [])).toBe(run.id);
   });
 
-  it('does not stumble over a record that nobody can read', async () => {
+  it("is found past a record that can't be read", async () => {
     const id = '20260101-000000-model-aaaaaa';
     await indexRunKey(pipe.context, 'k', id);
     await putRecord(pipe.context.store, pipe.context.keys, { id } as never);
     expect((await findDuplicateRun(pipe.context, 'k')).found).toBeNull();
   });
 
-  it('is no run by a name that is none', async () => {
+  it('is not found by a name that is not valid', async () => {
     for (const name of ['../../x', 'latest', '20261124'])
       await expect(resolveRun(pipe.context, name)).rejects.toMatchObject({
         code: 'RUN_ID',

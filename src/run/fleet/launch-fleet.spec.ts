@@ -45,7 +45,7 @@ describe('a run with a fleet', () => {
     (await readRecord(pipe.runs.store, pipe.runs.keys, run))?.record ?? null;
   const gone = () => until(() => Object.values(at.aws.left()).every((each) => each.length === 0));
 
-  it('ends by itself, without a client, whatever is taken from it', async () => {
+  it('ends without a client, after any number of interruptions', async () => {
     pipe.write('model/train.py', steps(3));
     const { run } = await pipe.launchFleet();
     expect(run.attempt).toBe(1);
@@ -75,7 +75,7 @@ describe('a run with a fleet', () => {
     expect(at.aws.left()).toEqual(NOTHING);
   });
 
-  it('is one fleet, where its client is killed between the template and the fleet, and comes again', async () => {
+  it('has one fleet if its client is killed between the template and the fleet, and started again', async () => {
     at.aws.faults.add({ service: 'ec2', action: 'CreateFleet', cut: 'before', times: 9 });
     // A killed client cleans nothing up.
     at.aws.faults.add({
@@ -95,7 +95,7 @@ describe('a run with a fleet', () => {
     await gone();
   });
 
-  it('is one fleet, where two clients begin it at the same moment', async () => {
+  it('has one fleet if two clients start it at the same moment', async () => {
     at.aws.calls.clear();
     at.aws.faults.add({ service: 'ec2', action: 'CreateLaunchTemplate', delay: 2_000, times: 1 });
     const [one, other] = await Promise.all([pipe.launchFleet(), pipe.launchFleet()]);
@@ -144,7 +144,7 @@ describe('a run with a fleet', () => {
     await gone();
   });
 
-  it('is waited for, and can be cancelled, where somebody else has written its record', async () => {
+  it("is waited for, and can be cancelled, if its record can't be verified", async () => {
     at.aws.capacity.add({ market: 'spot' });
     const { store, keys } = pipe.runs;
     const forge = (run: string) => store.put(`${keys.run(run)}record.json`, Buffer.from('{"v":3}'));
@@ -166,7 +166,7 @@ describe('a run with a fleet', () => {
     await gone();
   });
 
-  it('is left as it is, and can be cancelled, where its record is written over faster than it is read', async () => {
+  it('is kept, and can be cancelled, if its record is overwritten faster than it is read', async () => {
     pipe.write('model/train.py', 'import time\nprint("going", flush=True)\ntime.sleep(600)\n');
     const { run } = await pipe.launchFleet();
     await until(async () => (await recordOf(run.id))?.state === 'running');
@@ -306,7 +306,7 @@ describe('a run with a fleet', () => {
     await gone();
   });
 
-  it('keeps the instance of a run that failed for a look, and no fleet', async () => {
+  it('keeps the instance of a failed run for debugging, and no fleet', async () => {
     pipe.close();
     pipe = new FleetPipeline(at, { onFinish: { failure: 'keep 5s' } }).createRunContext();
     pipe.write('model/train.py', 'raise SystemExit(3)\n');

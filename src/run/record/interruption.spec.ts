@@ -36,7 +36,7 @@ describe('an interruption', () => {
     expect(wasInterrupted(ended('client', { outcome: 'cancelled' }))).toBe(false);
   });
 
-  it('is gone on after by who is to do so, where the store can be read from there', () => {
+  it('is followed by the next attempt if the store can be read from where that starts', () => {
     expect([isResumable(ended('client')), awaitsReplacement(ended('client')), resumeBlocker(ended('client'))]).toEqual([
       true,
       false,
@@ -70,7 +70,7 @@ describe('a run with a fleet', () => {
   const ours = (recovery: 'client' | 'fleet', more: Partial<RunRecord>) =>
     ended(recovery, { project: pipe.project, ...more });
 
-  it('is followed on from one instance to the next, with its log as far as it was saved', async () => {
+  it('is followed from one instance to the next, with the log that was saved', async () => {
     const { store, keys } = pipe.context;
     const log = (text: string) => store.put(`${keys.run(RUN)}log/0`, Buffer.from(text));
     const size = (bytes: number) => ({ size: bytes, training: 0, truncated: false, hashes: null });
@@ -107,7 +107,7 @@ describe('a run with a fleet', () => {
     expect(pipe.said.filter((text) => text.includes('waiting for its fleet'))).toHaveLength(1);
   });
 
-  it('is not taken to have ended as the attempt before the one that has just begun', async () => {
+  it('is not taken to have ended because its previous attempt has', async () => {
     const { store, keys } = pipe.context;
     await store.put(`${keys.run(RUN)}log/0`, Buffer.from('one\ntw\nthree\nfour\n'));
     await putRecord(store, keys, ours('client', { log: { size: 6, training: 0, truncated: false, hashes: null } }));

@@ -33,7 +33,7 @@ describe('the records of runs', () => {
     expect(later.etag).toBe(first.etag);
   });
 
-  it('are null where there is none', async () => {
+  it('are null if the store has none', async () => {
     expect(await readRecord(at.store, at.keys(), RUN)).toBeNull();
     expect(await listRuns(at.store, at.keys())).toEqual([]);
     expect(await latestRun(at.store, at.keys())).toBeNull();
@@ -57,18 +57,18 @@ describe('the records of runs', () => {
     await expect(readRecord(at.store, at.keys(), RUN)).rejects.toThrow(message);
   });
 
-  it('say nothing to a terminal', async () => {
+  it('are safe to print on a terminal', async () => {
     await put({ ...recordOf(), '\x1b]0;x\x07': 1, metrics: { ...recordOf().metrics, training: { '\x1b[2J': 'x' } } });
     const error = await readRecord(at.store, at.keys(), RUN).catch((each: Error) => each);
     expect((error as Error).message).not.toContain('\x1b');
   });
 
-  it('may say more than we know', async () => {
+  it('may have fields of a later version', async () => {
     await put({ ...recordOf(), more: 1 });
     expect((await readRecord(at.store, at.keys(), RUN))!.record).toEqual(recordOf());
   });
 
-  it('are listed newest first, each once, whatever else is there', async () => {
+  it('are listed newest first, each once, beside other objects', async () => {
     const keys = at.keys();
     for (const n of [3, 1, 2]) {
       await putRecord(at.store, keys, recordOf({ id: id(n) }));
@@ -80,7 +80,7 @@ describe('the records of runs', () => {
     expect(await listRuns(at.store, keys)).toEqual([id(3), id(2), id(1)]);
   });
 
-  it('are found past many that somebody else has written', async () => {
+  it('are found past many forged ones', async () => {
     const keys = at.keys();
     await putRecord(at.store, keys, recordOf({ id: id(1) }));
     const forged = Array.from({ length: 130 }, (_, n) => id(n + 2));

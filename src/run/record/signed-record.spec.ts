@@ -194,7 +194,7 @@ describe("a run's record", () => {
     expect(tableOfRuns(listed, 'model')).toContain(`${OTHER} is unreadable: The record `);
   });
 
-  it('is not followed back in time, here or by the next command of this machine', async () => {
+  it('is not accepted if it is older than the one that this machine has seen', async () => {
     const [older, newer] = await Promise.all(
       [recordOf({ attempt: 1, heartbeat: 9 }), recordOf({ attempt: 2, heartbeat: 10 })].map((each) =>
         signedBytes(at.store, keys, each),
@@ -228,7 +228,7 @@ describe("a run's record", () => {
     expect((await read(machine('elsewhere')))!.record.outcome).toBeNull();
   });
 
-  it('keeps its follower at the last that was verified, until it is written over', async () => {
+  it('keeps its follower at the last verified version until it is written again', async () => {
     const watch = new RecordWatch(at.store, keys, RUN);
     const running = recordOf({ state: 'running', outcome: null, exitCode: null, endedAt: null });
     await put(await signedBytes(at.store, keys, running));
@@ -391,7 +391,7 @@ describe('somebody with the role of an instance', () => {
     expect([ended.outcome, ended.exitCode]).toEqual(['failed', 3]);
   });
 
-  it('makes no success of a run that has failed, for whoever follows it, names it, or asks for the same training', async () => {
+  it('does not turn a failed run into a success, for those who follow it, name it, or start the same training', async () => {
     pipe.write('model/train.py', 'raise SystemExit(3)\n');
     const first = await pipe.launch();
     await first.settled;
@@ -407,7 +407,7 @@ describe('somebody with the role of an instance', () => {
     expect((await pipe.follow(again.run)).run.exitCode).toBe(3);
   });
 
-  it('brings back no log that it has changed, and no list, and says which', async () => {
+  it('reports which of its log and lists were changed, and downloads none of them', async () => {
     pipe.write('model/train.py', 'print("loss 0.5")\nopen("artifacts/model", "w").write("trained")\n');
     const { run } = await pipe.follow((await pipe.train()).run);
     const at = pipe.context.keys.run(run.id);
@@ -447,7 +447,7 @@ describe('somebody with the role of an instance', () => {
     expect((await pipe.follow(run)).run.outcome).toBe('succeeded');
   });
 
-  it('is told apart from a machine that can not read the secret, which says what that means', async () => {
+  it("is distinguished from a machine that can't read the secret, and the message explains that", async () => {
     rmSync(join(pipe.memory, 'store-secrets'), { recursive: true, force: true });
     at.aws.faults.add({
       service: 'ssm',

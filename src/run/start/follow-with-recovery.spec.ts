@@ -77,7 +77,7 @@ describe('a training on spot instances', () => {
       },
     });
 
-  it('interrupted three times, ends as one that was not, bit for bit, with one log', async () => {
+  it('interrupted three times, has the result of an uninterrupted one, bit for bit, and one log', async () => {
     pipe.write('model/train.py', TRAINING(0));
     await pipe.open();
     const { run: whole } = await pipe.follow((await pipe.launch()).run);
@@ -128,7 +128,7 @@ describe('a training on spot instances', () => {
       );
   });
 
-  it('gone without notice, resumes from what was saved by then', async () => {
+  it('interrupted without notice, resumes from the last saved checkpoint', async () => {
     pipe.write('model/train.py', TRAINING(0.3));
     const first = await pipe.openSpot();
     const launched = await pipe.launch();
@@ -158,7 +158,7 @@ describe('a training on spot instances', () => {
       );
   });
 
-  it('interrupted while nobody followed, is resumed by the same command, and with --rerun is not', async () => {
+  it('interrupted without a follower, is resumed by the same command, but not with --rerun', async () => {
     pipe.write('model/train.py', TRAINING(0.2));
     const first = await pipe.openSpot();
     const { run, settled } = await pipe.launch();

@@ -96,7 +96,7 @@ describe('secrets', () => {
     }
   });
 
-  it('say which permission lacks', async () => {
+  it('name the missing permission', async () => {
     Object.assign(process.env, { AWS_ACCESS_KEY_ID: DENIED.accessKeyId });
     const denied = new Aws({ region: 'eu-west-1' });
     at.aws.role(box).deny.push(...DENIED.deny);
@@ -122,7 +122,7 @@ describe('secrets', () => {
     }
   });
 
-  it('want a role on the instance', async () => {
+  it('need a role on the instance', async () => {
     at.aws.role(box).name = null;
     expect(await onBox({ TOKEN: 'ssm:plain' })).toMatchObject({ failure: 'NO_ROLE' });
     at.aws.role(box).name = 'local-instance';

@@ -26,7 +26,7 @@ describe('what a run has cost', () => {
     expect(costOf(ended, 99 * HOUR)!.usd).toBe(0.5);
   });
 
-  it('counts the time on each instance, and not what is between two', () => {
+  it('counts the time on each instance, and not the time in between', () => {
     const attempts = [attempt(1, 'i-1', 0, 2 * HOUR), attempt(2, 'i-2', 5 * HOUR, 6 * HOUR)];
     const last = attempt(3, 'i-3', 9 * HOUR, 10 * HOUR);
     const of = (more: Partial<RunRecord>) => costOf(run({ startedAt: 0, ...more }), 12 * HOUR)!.usd / 0.5;
@@ -43,7 +43,7 @@ describe('what a run has cost', () => {
     expect(of({ ...going, attempts: [attempt(1, 'i-1', HOUR, null)] })).toBe(3);
   });
 
-  it('is not known without a price, nor before it has begun', () => {
+  it('is unknown without a price, and before the start', () => {
     expect(costOf(run({}, null))).toBeNull();
     expect(costOf(run({ startedAt: null, state: 'queued', endedAt: null }))).toBeNull();
   });

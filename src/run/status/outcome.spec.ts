@@ -17,7 +17,7 @@ describe('a run that was interrupted', () => {
       stop: reason && { reason, at: 0 },
     }) as unknown as RunFacts;
 
-  it('says which guard ended it, and what to change', () => {
+  it('names the shutdown rule that ended it, and what to change', () => {
     expect(describeOutcome(ended('shutdown'))).toMatch(/: the instance was shutting down \(exited with 143\)$/);
     expect(describeOutcome(ended(null))).toMatch(/: the instance was shutting down/);
     for (const [reason, why, change] of [
@@ -31,7 +31,7 @@ describe('a run that was interrupted', () => {
     }
   });
 
-  it('says a reason that is of a later version as it is, and nothing that a terminal would obey', () => {
+  it('shows a reason of a later version unchanged, but safe to print', () => {
     expect(describeOutcome(ended('moved\u001b[2J'))).not.toContain('\u001b');
     expect(describeOutcome(ended('constructor'))).toMatch(/: constructor \(/);
   });

@@ -9,7 +9,7 @@ import { LAUNCH_WAIT } from './after-launch';
 import { takeDownProject } from './take-down-project';
 
 /** Whoever writes below the prefix can write the journal of a launch. */
-describe('remote-down beside somebody who changes the launch journal again and again', () => {
+describe('remote-down while another client keeps changing the launch journal', () => {
   const { timeout } = LAUNCH_WAIT;
   let at: Fixture;
   let pipe: Pipeline;
@@ -83,7 +83,7 @@ describe('remote-down beside somebody who changes the launch journal again and a
     expect(pipe.said.join('\n')).toMatch(/waiting up to 3\.0 s until EC2 lists its instance/);
   });
 
-  it('fails as well where EC2 lists none: that would be no proof', async () => {
+  it('fails as well if EC2 lists none, which would be no proof', async () => {
     await change();
     await expect(down()).rejects.toMatchObject({
       code: 'STORE_CHANGED',

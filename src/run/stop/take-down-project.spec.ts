@@ -64,7 +64,7 @@ describe('remote-down', () => {
     expect(await state(id)).toBe('stopped');
   });
 
-  it('terminates the rest where a fleet of another store is left as it is', async () => {
+  it('terminates the other instances if the fleet belongs to another store, which is kept', async () => {
     const run = newRunId('model', new Date());
     const id = await launchTagged(at, ours);
     const fleet = await fleetTagged(at, `nx-ec2-${run}`, { ...ours, [TAG.run]: run, [TAG.store]: 'bucket/other' });
@@ -78,7 +78,7 @@ describe('remote-down', () => {
     expect(pipe.said.join('\n')).toMatch(`The fleet ${fleet} was not touched: its tag nx-ec2:store is "bucket/other"`);
   });
 
-  it('ends the rest, and fails, where the fleet of one instance is left as it is', async () => {
+  it('ends the other instances, and fails, if the fleet of one instance is kept', async () => {
     const [matching, foreign] = [newRunId('model', new Date()), newRunId('model', new Date())];
     const own = await fleetTagged(at, `nx-ec2-${matching}`, { ...ours, [TAG.run]: matching });
     const others = { ...ours, [TAG.run]: foreign, [TAG.project]: 'vision' };

@@ -11,7 +11,7 @@ import { RUN } from '../../record/saved-run.fixture';
 const MB = 1024 * 1024;
 const sha256 = (data: Buffer) => createHash('sha256').update(data).digest('hex');
 
-describe('fetching a file from its parts', () => {
+describe('downloading a file from its parts', () => {
   let at: StoreFixture;
   let directory: string;
   let target: string;
@@ -120,7 +120,7 @@ describe('fetching a file from its parts', () => {
     expect(readFileSync(target).equals(data)).toBe(true);
   });
 
-  it('fetches anew what was spoilt in what an earlier fetch has left', async () => {
+  it('downloads again what was damaged in an unfinished download', async () => {
     const data = randomBytes(3 * PART_BYTES);
     const entry = await save(data);
     await fetchIt(entry);
@@ -131,7 +131,7 @@ describe('fetching a file from its parts', () => {
     expect(readFileSync(target).equals(data)).toBe(true);
   });
 
-  it('takes an answer that was cut off for none, and asks again', async () => {
+  it('repeats a request whose response was cut off', async () => {
     const data = randomBytes(2 * PART_BYTES);
     const entry = await save(data);
     at.local.aws.faults.add({ service: 's3', action: 'GET', cut: 'after', times: 2 });
@@ -156,7 +156,7 @@ describe('fetching a file from its parts', () => {
     expect(existsSync(target)).toBe(false);
   });
 
-  it('refuses right parts that do not make the file', async () => {
+  it('refuses valid parts that do not make the file', async () => {
     const entry = await save(randomBytes(2 * PART_BYTES));
     await expect(fetchIt({ ...entry, parts: [...entry.parts].reverse() })).rejects.toMatchObject({
       code: 'FILE_MISMATCH',

@@ -28,7 +28,7 @@ function whileFetching(act: () => unknown): void {
 
 afterEach(() => jest.restoreAllMocks());
 
-describe('what is changed here while a success is collected', () => {
+describe('a local change while a successful run is collected', () => {
   let at: Fixture;
   let pipe: Pipeline;
   beforeAll(async () => void (at = await startPipeline()));
@@ -43,7 +43,7 @@ describe('what is changed here while a success is collected', () => {
   it.each([
     ['tracked by git', true],
     ['not tracked', false],
-  ])('stays where it was sent and is %s, and the artifact is held back', async (_, tracked) => {
+  ])('is kept if it is %s, and the artifact is held back', async (_, tracked) => {
     pipe.write('model/train.py', 'for name in ("results.csv", "new.csv"): open(name, "w").write("of the run")');
     pipe.write('model/results.csv', 'as it was sent');
     if (tracked) {
@@ -62,7 +62,7 @@ describe('what is changed here while a success is collected', () => {
     expect(pipe.said.join('\n')).toContain(`results.csv: ${WHY}`);
   });
 
-  it('is taken for the artifact where it has its content', async () => {
+  it('counts as the artifact if it has the same content', async () => {
     pipe.write('model/train.py', 'open("new.csv", "w").write("of the run")');
     await pipe.open({ outputs: ['new.csv'] });
     const run = await train();
@@ -70,7 +70,7 @@ describe('what is changed here while a success is collected', () => {
     expect(await collectArtifacts(pipe.context, run)).toMatchObject({ heldBack: [] });
   });
 
-  it('is refused where it is a link in the place of a directory', async () => {
+  it('is refused if it replaces a directory by a link', async () => {
     pipe.write('model/train.py', 'import os\nos.makedirs("out")\nopen("out/a", "w").write("of the run")');
     await pipe.open({ outputs: ['out/'] });
     const run = await train();
@@ -82,7 +82,7 @@ describe('what is changed here while a success is collected', () => {
   });
 });
 
-describe('what is changed here while a run is pulled', () => {
+describe('a local change while a run is pulled', () => {
   let at: StoreFixture;
   let top: string;
   beforeAll(async () => void (at = await StoreFixture.start()));
@@ -105,7 +105,7 @@ describe('what is changed here while a run is pulled', () => {
   };
   const here = (path: string) => join(top, 'model/artifacts', path);
 
-  it.each([false, true])('is not replaced (overwrite: %s), and nothing is fetched twice', async (overwrite) => {
+  it.each([false, true])('is kept (overwrite: %s), and no file is downloaded twice', async (overwrite) => {
     const record = await saveRun(at.store, at.keys(), { 'a.txt': Buffer.from('of the run') });
     whileFetching(() => writeFileSync(here('a.txt'), 'an edit'));
     await expect(pull(record, overwrite)).rejects.toMatchObject({
@@ -118,7 +118,7 @@ describe('what is changed here while a run is pulled', () => {
     expect(listed(top)).toEqual(['model/artifacts/a.txt']);
   });
 
-  it('is not written through where it is a link in the place of a directory', async () => {
+  it('is not written through if it replaces a directory by a link', async () => {
     const record = await saveRun(at.store, at.keys(), { 'd/a.txt': Buffer.from('a'), 'd/b.txt': Buffer.from('b') });
     const outside = join(top, 'outside');
     mkdirSync(outside);
@@ -132,7 +132,7 @@ describe('what is changed here while a run is pulled', () => {
     expect(readFileSync(join(outside, 'a.txt'), 'utf8')).toBe('of somebody');
   });
 
-  it('comes whole by both of two pulls of one run at once', async () => {
+  it('by a second pull of the same run leaves the whole file', async () => {
     const data = randomBytes(2 * PART_BYTES + 1);
     const record = await saveRun(at.store, at.keys(), { 'a.bin': data, 'b.txt': Buffer.from('b') });
     await Promise.all([pull(record), pull(record)]);
@@ -140,7 +140,7 @@ describe('what is changed here while a run is pulled', () => {
     expect(listed(top)).toEqual(['model/artifacts/a.bin', 'model/artifacts/b.txt']);
   });
 
-  it('is one whole file where another run is pulled to the same place', async () => {
+  it('by a pull of another run to the same path leaves one whole file', async () => {
     const [first, second] = [randomBytes(2 * PART_BYTES), randomBytes(2 * PART_BYTES)];
     const record = await saveRun(at.store, at.keys(), { 'a.bin': first });
     // The same id below another project's prefix is another run.
