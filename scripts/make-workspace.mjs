@@ -55,7 +55,7 @@ function installedLike(nxVersion) {
   return made && existsSync(join(made, 'node_modules')) ? made : null;
 }
 
-/** Installs nothing but the tarball anew: the other files are the same ones, where the disk has it. */
+/** Installs only the tarball again; the other files are links to the same files if the disk supports it. */
 function takeInstalled(from, directory, tarball) {
   cpSync(join(from, 'package-lock.json'), join(directory, 'package-lock.json'));
   const take = (path) => {

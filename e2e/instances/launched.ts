@@ -2,7 +2,7 @@ import { until } from '../../src/system/until.fixture';
 import type { World } from '../worlds';
 import { gone, aliveInstances, launchedFor, project, result, TOTAL } from './made';
 
-/** An instance is made for a training, and is gone after it. */
+/** An instance is launched for a training, and terminated after it. */
 export function launched(at: () => World): void {
   it('brings one up, trains, and takes it down, in one nx run', async () => {
     const world = at();

@@ -27,7 +27,7 @@ export function result({ nx }: World, name: string): { total: number; began: num
   return JSON.parse(readFileSync(join(nx.workspace, 'models', name, 'artifacts/result.json'), 'utf8'));
 }
 
-/** The instances that were ever made for a project. */
+/** All instances that were launched for a project. */
 export function launchedFor(aws: LocalAws, name: string): ReturnType<LocalAws['instances']['all']> {
   return aws.instances.all().filter(({ tags }) => tags['nx-ec2:project'] === name);
 }

@@ -27,7 +27,7 @@ print("passed", os.environ["FLAVOUR"])
 `;
 const digest = (value: string) => createHash('sha256').update(value).digest('hex');
 
-/** Secrets: the training has them, and nobody else. */
+/** Only the training has the secrets. */
 export function secrets(at: () => World): void {
   it.concurrent.each(['instance', 'client'])('are read by the %s and are nowhere else', async (secretsFrom) => {
     const world = at();
@@ -83,7 +83,7 @@ function contentOf(path: string): string {
   try {
     return readFileSync(path, 'latin1');
   } catch {
-    // It went meanwhile.
+    // It has ended in between.
     return '';
   }
 }

@@ -23,7 +23,7 @@ export interface Scenario {
   end: 'trained' | 'down' | 'abandoned';
 }
 
-/** A project's life by chance: what is begun is killed at any moment, and begun again. */
+/** A randomized test of one project: targets are killed at any moment, and started again. */
 export function imagine(name: string, random: Random): Scenario {
   const spot = random.percent(40);
   const instance = {

@@ -21,7 +21,7 @@ const SILENT = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
  */
 const CREDENTIALS_TIMEOUT_MS = 3 * 60_000;
 
-/** Credentials are asked for anew so long before they expire, ms, as the SDK does. */
+/** Credentials are renewed this long before they expire, ms, as in the SDK. */
 const RENEW_BEFORE_MS = 5 * 60_000;
 
 /** As whom AWS is spoken to. */

@@ -6,7 +6,7 @@ type Create = (options: { host?: string; port?: number | string }, done?: unknow
 
 /**
  * Connections that are opened before anything is to be sent, while the SDK loads and files are scanned: a new one costs
- * two round trips. Each is handed to the first request for its host; one that failed meanwhile is as if it had not been.
+ * two round trips. Each is handed to the first request for its host; one that has failed by then is ignored.
  */
 export class EarlyConnections {
   /** By host, one for each who is to need one. */

@@ -94,7 +94,7 @@ export interface Proxy extends Listening {
   asked: string[];
 }
 
-/** A CONNECT proxy that asks for a password, and knows where the one host is that nobody else can resolve. */
+/** A CONNECT proxy that requires a password, and that alone resolves the host. */
 export async function startProxy(host: string, user: string, password: string): Promise<Proxy> {
   const sockets = new Set<Socket>();
   const asked: string[] = [];

@@ -88,7 +88,7 @@ export async function withRun<T>(
   });
 }
 
-/** The projects that match. The project graph is only created anew if none matches in the one that Nx cached. */
+/** The projects that match. The project graph is created again only if none matches in Nx's cached one. */
 export async function workspaceProjects(fits: (project: NamedProject) => boolean): Promise<NamedProject[]> {
   if (!existsSync(join(nxLibrary.workspaceRoot(), 'nx.json'))) return [];
   const fitting = ({ nodes }: ProjectGraph) =>

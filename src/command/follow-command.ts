@@ -135,7 +135,7 @@ class CommandWatch {
     };
   }
 
-  /** What Systems Manager knows of the command; null where that is not to be had for now. */
+  /** What Systems Manager knows of the command; null if it can't be read now. */
   private async ask(): Promise<Output<'GetCommandInvocation'> | null> {
     const { commandId, instance, budget } = this;
     try {

@@ -137,7 +137,7 @@ export async function createInstanceContext(
 
 /** The preflight of one command: it may begin before the instances are known. */
 class Preflight {
-  /** One whose result nobody has asked for. */
+  /** The one that has not been requested yet. */
   begun?: Promise<void>;
   /** Their ids, when they are known; until then those that the configuration names. */
   instances?: readonly string[];

@@ -227,7 +227,7 @@ class Doctor {
   }
 }
 
-/** What the caller's ARN says of the account; nothing where it is not to be had. */
+/** What the caller's ARN says of the account; empty if the ARN can't be read. */
 async function account(aws: Aws): Promise<Pick<Where, 'partition' | 'account'>> {
   const [, partition, , , account] = (await callerArn(aws).catch(() => '')).split(':');
   return account ? { partition, account } : {};

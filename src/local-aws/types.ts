@@ -82,7 +82,7 @@ export interface LocalAws {
   commands: readonly Invocation[];
   /** What went over each link so far. */
   traffic(): Record<LinkName, LinkTraffic>;
-  /** From now on it is that far away; what went over the links is counted anew. */
+  /** Changes the network's profile, and resets what was counted on its links. */
   useNetwork(profile: NetworkProfile): void;
   /** From now on an instance's agent, or those of all, get their commands so. */
   useAgentChannel(channel: AgentChannel, instance?: string): void;

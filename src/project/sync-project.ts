@@ -18,7 +18,7 @@ export async function push<R extends SyncReply>(
   workspace: Workspace,
   options: {
     signal?: AbortSignal;
-    /** A scan that was begun already. */
+    /** A scan that has already started. */
     first?: Scanned | Promise<Scanned>;
     /** Instead of `scanProject`. */
     scan?: () => Promise<Scanned>;

@@ -15,7 +15,7 @@ import {
   type IndexedPack,
 } from '../store/packs/index-format';
 
-/** One that holds so many is not written anew for company's sake. */
+/** An index with this many chunks is not merged with others. */
 const FULL = MAX_CHUNKS / 2;
 /** Of a pack whose directory is read, so much is, bytes: more is asked for where it does not do. */
 const PACK_END_BYTES = 64 * 1024;

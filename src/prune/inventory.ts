@@ -8,7 +8,7 @@ export interface Item {
   kind: Kind;
   /** Below the store's base. */
   name: string;
-  /** Encoded, as it is in the name; '' for what is nobody's own. */
+  /** Encoded, as in the name; '' for an object of no project. */
   project: string;
   /** The run that it is part of; '' for what is of none. */
   run: string;

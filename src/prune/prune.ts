@@ -107,7 +107,7 @@ export async function prune(store: Store, prefix: string, options: PruneStoreOpt
     (done, total) => progress('merging', done, total),
   );
   if ([...pendingDeletes.values()].includes(null)) {
-    // From here on nobody learns of them any more.
+    // From here on no client learns of them any more.
     const since = (await store.now()).getTime();
     for (const [name, time] of pendingDeletes) if (time === null) pendingDeletes.set(name, since);
     etag = await write(etag);
@@ -157,7 +157,7 @@ function planPrune(
     }
     const isIndexed = kind === 'pack' && indexed.has(posix.basename(name));
     const earlier = before.since.get(name) ?? now;
-    // One that was written anew since then begins anew; so does one whose time is in the future: no prune has said that.
+    // The delay restarts if the object was written since then, and if its time is in the future, which no prune writes.
     const since = isIndexed ? null : earlier >= item.modified && earlier <= now ? earlier : now;
     pendingDeletes.set(name, since);
     if (since !== null && now - since >= DELETE_DELAY) deletable.set(name, item);

@@ -24,7 +24,7 @@ const MAX_FILE_LIST_BYTES = 128 * 1024 * 1024;
 export class StoreReader implements Reader {
   /** Names of what is damaged. */
   readonly damaged: string[] = [];
-  /** Names of runs' records that do not bear the signature of their runs, or whose key is not to be had. */
+  /** Names of runs' records that do not bear the signature of their runs, or whose key can't be read. */
   readonly unverified: string[] = [];
 
   /** @param onRead told how many of how many manifests were read. */

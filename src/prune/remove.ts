@@ -2,7 +2,7 @@ import { Problem } from '../report/problem';
 import type { Store } from '../store/store';
 import type { Item } from './inventory';
 
-/** What was listed longer ago, ms, is not removed: a machine that slept meanwhile must not act on what it saw before. */
+/** An object that was listed longer ago, ms, is not removed: a machine that has slept must not act on an old listing. */
 const MAX_LISTING_AGE_MS = 60_000;
 
 /**

@@ -50,7 +50,7 @@ export async function findReachableRuns(
       if (needs) records.set(run, needs);
     }
   }
-  // The run whose checkpoint another one was started from, as long as that one has none of its own or may begin anew.
+  // The run whose checkpoint another one was started from, as long as that run has no checkpoint of its own or may start again.
   const origins = [...records].flatMap(([run, read]) =>
     read.ended && read.checkpoints.length ? [] : (runs.get(storeNames.run(run.project, read.restoredFrom ?? '')) ?? []),
   );

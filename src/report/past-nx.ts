@@ -9,7 +9,7 @@ const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK | 
 /** Nx writes what a task prints to a file at once: how long that may take on a busy machine, ms. */
 const PASS_ON_TIMEOUT_MS = 1_000;
 const PASS_ON_POLL_MS = 50;
-/** What other tasks print meanwhile is looked through up to this size, bytes. */
+/** The most output of other tasks that is searched, bytes. */
 const SEARCHED_BYTES = 1024 * 1024;
 
 interface Unconfirmed {

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { Worker, parentPort, workerData } from 'node:worker_threads';
 import { Chunker, WHOLE_BYTES, type Chunk } from './chunk';
 
-/** A file's content as it was read, whole and unchanged meanwhile. */
+/** The content of a file that did not change while it was read. */
 export interface Content {
   sha256: string;
   stat: Stats;
@@ -89,7 +89,7 @@ function half({ path, chunks, old }: Job): Content | null {
 
 /**
  * Reads large files on all cores: the hash and the chunks of each by two threads.
- * @returns for each file its content, null where it changed meanwhile, or the error of reading it.
+ * @returns for each file its content, null if it changed while it was read, or the error of reading it.
  */
 export async function readContents(
   files: { path: string; size: number; old?: readonly Chunk[] }[],

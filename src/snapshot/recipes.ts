@@ -59,7 +59,7 @@ export class Recipes {
   }
 
   private load(): Map<string, Known[]> {
-    // A hint alone: without it, a large file is cut anew.
+    // Only a cache: without it, a large file is cut again.
     this.known ??= new Map(
       readCache(this.file, (bytes) => schema.parse(parseJson(inflate(bytes, MAX_REMEMBERED_BYTES))).recipes) ?? [],
     );

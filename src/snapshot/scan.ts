@@ -142,7 +142,7 @@ async function readLarge(root: string, found: Found[], recipes: Recipes): Promis
   });
 }
 
-/** Reads until the file does not change meanwhile. @returns null where it is gone. */
+/** Reads again until the file does not change in between. @returns null if it was deleted. */
 function readStable(path: string, read: () => Content | null): Content | null {
   for (let tries = 1; ; tries++) {
     try {

@@ -12,7 +12,7 @@ export interface RunName {
   run: string;
 }
 
-/** What a run is: nobody but a client may say it. */
+/** What identifies a run: only a client may write it. */
 export interface RunIdentity {
   /** Of its training: two runs with one key are taken for one another. */
   runKey: string;

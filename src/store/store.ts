@@ -82,7 +82,7 @@ export class Store extends ObjectReader {
   /**
    * Writes an object if it is still what it was: compare and swap.
    * @param etag of what it is to replace; null: there is to be none.
-   * @returns its new ETag, or null where somebody else has written meanwhile.
+   * @returns its new ETag, or null if another client has written it in between.
    * @throws Problem `CONDITIONAL_WRITES` where the server lacks them: a plain write could overwrite another client's.
    */
   async compareAndSwap(key: string, body: Buffer, etag: string | null): Promise<string | null> {

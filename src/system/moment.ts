@@ -1,4 +1,4 @@
-/** Milliseconds by a clock that nobody sets. It may stand still while the machine sleeps. */
+/** Milliseconds by the monotonic clock. It may stand still while the machine sleeps. */
 export function steadyNow(): number {
   return performance.now();
 }

@@ -32,7 +32,7 @@ export class Rescan {
     this.included = placesOf({ ...this.input, dependencies: false }).slice(1);
   }
 
-  /** @returns also whether the files were listed anew. */
+  /** @returns also whether the files were listed again. */
   async after(batch: Pick<ChangeBatch, 'paths'>): Promise<Scanned & { relisted: boolean }> {
     const relisted = !this.files || batch.paths === null || this.needsList(batch.paths);
     if (relisted) await this.relist(batch.paths);

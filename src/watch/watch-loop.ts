@@ -47,7 +47,7 @@ export interface WatchOptions {
 
 /**
  * Keeps the instance's tree in step with the workspace until the signal is aborted: one edit on its way at a time,
- * what changes meanwhile is the next one.
+ * what changes while it is sent is the next one.
  * @throws Problem where the first sync fails, another watch takes over, or the instance is gone for good.
  */
 export class Watch {

@@ -49,7 +49,7 @@ const BEGIN_TIMEOUT_MS = 30_000;
 const MAX_ATTEMPTS = 2;
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
-/** A session that tells nothing by itself has begun when it is connected. */
+/** A session without a start message has started when it is connected. */
 const SHELL_DOCUMENT = 'SSM-SessionManagerRunShell';
 
 /**

@@ -106,7 +106,7 @@ export interface LaunchSpec {
   maxCost?: number;
   /** What the instance does when it shuts itself down. */
   shutdown: 'terminate' | 'stop';
-  /** ms that the instance is kept after a training that it was made for; undefined: until a guard ends it. */
+  /** How long, ms, the instance is kept after the training that it was launched for; undefined: until a shutdown rule applies. */
   onFinish: { success?: number; failure?: number };
   recovery: 'client' | 'fleet' | 'none';
 }

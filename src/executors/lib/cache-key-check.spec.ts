@@ -34,7 +34,7 @@ describe('a result of other files than Nx has hashed', () => {
     expect(shop.printed).toMatch(/model\/train\.py changed after Nx computed the cache key|Files changed, appeared/);
     expect(shop.printed).toContain('its artifacts are in model/artifacts/');
     const run = /The training (\S+) succeeded, and its artifacts/.exec(shop.printed)![1];
-    // Nx computes the key anew.
+    // Nx computes the key again.
     shop.forget();
     const { snapshot } = await shop.run<Result>('remote-sync');
     report(snapshot);

@@ -82,7 +82,7 @@ export async function runTarget<O extends ReportingOptions>(
       const { code, message, stop } = await interruption.outcome();
       printer.result({ success: false, project: context.projectName, target: name, error: { code, message } });
       printer.silence();
-      // What was begun gives itself up (an upload, a staging directory), within what Nx grants.
+      // Unfinished work (an upload, a staging directory) cleans up, within the time that Nx grants.
       await withTimeout(CLEAN_UP_TIMEOUT_MS, Promise.allSettled([stop ? stop() : work, printer.flush()]));
     } else reportFailure({ target: name, context, printer, error, configuration });
     return { success: false };

@@ -4,7 +4,7 @@ import { createRunContext } from '../../context/context';
 import { runTarget } from '../lib/run-target';
 import type { RemoteDownExecutorSchema } from './schema';
 
-/** Takes down what was made for the project, or the instance that is named: terminates it, or stops it. */
+/** Terminates or stops the project's instances, or the named one. */
 export default function remoteDown(
   given: RemoteDownExecutorSchema,
   context: ExecutorContext,

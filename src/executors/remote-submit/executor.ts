@@ -5,7 +5,7 @@ import { runTarget } from '../lib/run-target';
 import { startTraining } from '../training/start-training';
 import type { RemoteSubmitExecutorSchema } from './schema';
 
-/** Starts a training and leaves it: it continues when this machine is off. Needs the instance's role, since nobody renews a form. */
+/** Starts a training and detaches: it continues when this machine is off. Needs the instance's role, because no client renews its presigned form. */
 export default function remoteSubmit(
   given: RemoteSubmitExecutorSchema,
   context: ExecutorContext,

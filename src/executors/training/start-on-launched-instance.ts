@@ -129,7 +129,7 @@ class LaunchedStart implements Recovery {
     for (const instanceContext of this.instanceContexts) instanceContext.close();
   }
 
-  /** Whether the instance, which was there already, is gone, as one of its guards may have begun to end it, and nothing of the run is known. */
+  /** Whether an instance that existed before is gone, for example by a shutdown rule, and the run is unknown. */
   private async endedUnbegun(): Promise<boolean> {
     const { instance, target, runs, planned } = this;
     if (instance?.how !== 'found' || target.signal.aborted) return false;

@@ -43,7 +43,7 @@ export function whereSet(parameter: string, unset = ''): Json {
 }
 
 /**
- * The role and its profile: the agent's rights, and what a run does in its own name when nobody is there to sign for it.
+ * The role and its profile: the agent's rights, and what a run needs when no client signs its requests.
  * @param profile its name, where it is not CloudFormation's to choose.
  */
 export function instanceResources(profile: string | undefined, recovery: boolean): Json {

@@ -16,7 +16,7 @@ export interface InstanceInfo {
   market: 'spot' | 'on-demand';
   spotRequest: string | null;
   clientToken: string | null;
-  /** ms since the epoch; a start sets it anew. */
+  /** ms since the epoch; each start changes it. */
   launchedAt: number;
   tags: Record<string, string>;
   /** Why it left `running`, in EC2's words. */
@@ -28,7 +28,7 @@ export function isAlive({ state }: Pick<InstanceInfo, 'state'>): boolean {
 }
 
 /**
- * The instances of this project that were made for this caller and live, the oldest first.
+ * The live instances of this project that this caller launched, the oldest first.
  * @param ending also those that are about to be terminated.
  */
 export async function listOwnedInstances(

@@ -39,7 +39,7 @@ export async function findFleet(aws: Aws, run: string, abortSignal?: AbortSignal
   };
 }
 
-/** The runs of a project that have a fleet or its launch template, which were made for this caller. */
+/** The runs of a project that have a fleet or launch template of this caller. */
 export async function listOwnedFleets(aws: Aws, owner: Owner, abortSignal?: AbortSignal): Promise<string[]> {
   const what = `Could not look up the fleets of ${owner.project}.`;
   const ofProject = await tagsOfFleets(aws, { key: TAG.project, value: tagText(owner.project) }, what, abortSignal);

@@ -15,7 +15,7 @@ import { nxRun } from '../../report/shell-words';
 
 export interface EnsuredInstance {
   id: string;
-  /** `found`: it was there, perhaps made for something else: its tags say what. */
+  /** `found`: it was running, perhaps launched for something else: its tags say what. */
   how: 'launched' | 'started' | 'found';
   type: string;
   zone: string | null;

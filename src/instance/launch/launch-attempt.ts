@@ -90,7 +90,7 @@ export class LaunchAttempt {
   }
 }
 
-/** Whether a launch was begun within the last minutes, by the clock of whoever began it. */
+/** Whether a launch was started within the last minutes, by the clock of the client that started it. */
 export function isRecent(at: number): boolean {
   const age = Date.now() - at;
   return age >= -MAX_CLOCK_SKEW_MS && age <= MAX_RESUME_AGE_MS + MAX_CLOCK_SKEW_MS;

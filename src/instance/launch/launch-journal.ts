@@ -79,7 +79,7 @@ export class LaunchJournal {
 
   /**
    * @param etag of what it is to replace; null: there is to be none.
-   * @returns false where somebody else has written meanwhile.
+   * @returns false if another client has written it in between.
    */
   async write(state: LaunchState, etag: string | null): Promise<string | null> {
     return this.store.compareAndSwap(this.key, Buffer.from(JSON.stringify(state)), etag);

@@ -11,7 +11,7 @@ import { userData, type WatchdogConfig } from './user-data';
 export const GB = 1024 ** 3;
 /** The root volume's size where nothing is said, GB. */
 export const DEFAULT_DISK_GB = 50;
-/** A training that nobody starts ends its instance, seconds; an idle time that is shorter holds here too. */
+/** An instance on which no training starts ends after this time, seconds, or after a shorter idle time. */
 const DEFAULT_START_SECONDS = 900;
 /** Less than that is of no use, seconds. */
 const MIN_LIFETIME_SECONDS = 60;

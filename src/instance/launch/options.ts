@@ -19,7 +19,7 @@ export interface EnsureOptions {
   /** `remoteRoot`, as configured. */
   root?: string | null;
   by: 'remote-up' | 'remote-train';
-  /** The run that it is made for. */
+  /** The run that the instance is launched for. */
   run?: string;
   /** ms since the epoch: the run's, from its first instance; absent: this is the first. */
   deadline?: number;

@@ -13,7 +13,7 @@ import { steadyNow } from '../../system/moment';
 /** What EC2 says to one try. */
 export type Answer =
   | { instance: InstanceInfo }
-  /** There is none to be had there: another try may be luckier. */
+  /** No capacity there: another launch option may have some. */
   | { refused: string; message: string }
   /** Under that token something else was launched before. */
   | { other: true }

@@ -108,7 +108,7 @@ export function imageParameter(name: string): string | undefined {
   return IMAGES.find(({ parameters }) => parameters.includes(name))?.id;
 }
 
-/** The one that an instance has which nobody chose one for. */
+/** The image of an instance without a chosen one. */
 export const DEFAULT_IMAGE = IMAGES[0];
 
 function image({

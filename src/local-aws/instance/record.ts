@@ -21,7 +21,7 @@ export interface LocalInstance {
   type: string;
   image: string;
   tags: Record<string, string>;
-  /** ms since the epoch; a start sets it anew. */
+  /** ms since the epoch; each start changes it. */
   launched: number;
   /** When its state last changed, ms since the epoch. */
   changed: number;
@@ -57,7 +57,7 @@ export interface LocalInstance {
 /** What an instance may be launched with. */
 export type InstanceTraits = Partial<Omit<LocalInstance, 'id' | 'state' | 'launched' | 'changed' | 'secret'>>;
 
-/** The profile of an instance that nobody chose one for. */
+/** The profile of an instance without a chosen one. */
 const PROFILE = 'local-instance';
 
 /** A whole record out of what is known; what is undefined is as if it weren't there. */

@@ -28,7 +28,7 @@ export interface ServiceResponse {
 
 /** A body that is read from a file as it is sent. */
 export interface FileRange {
-  /** A descriptor, open since the request was handled: what is written under the name meanwhile is another object. */
+  /** A descriptor, open since the request was handled: a later write under the name is another object. */
   file: number;
   /** The first and the last byte. */
   from: number;

@@ -42,7 +42,7 @@ export class Buckets {
     mkdirSync(directory, { recursive: true });
   }
 
-  /** What is in the directory was changed by another hand: it is looked at anew. */
+  /** Rereads a directory that another process has changed. */
   reread(): void {
     this.indexes.clear();
   }

@@ -59,7 +59,7 @@ export function frameOf({
   return frame;
 }
 
-/** Null for what is no frame, or is not what its digest says: nobody answers it, and its sender sends it again. */
+/** Null if it is no frame, or its digest differs: it is not acknowledged, so its sender sends it again. */
 export function readFrame(data: Buffer): Frame | null {
   if (data.length < PAYLOAD_AT || data.readUInt32BE(0) !== HEADER_BYTES) return null;
   const payload = data.subarray(PAYLOAD_AT);

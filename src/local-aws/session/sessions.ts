@@ -62,7 +62,7 @@ export class Sessions {
     return this.known.get(id);
   }
 
-  /** The agent of an instance starts anew: its sessions' workers end, and their clients are told so. */
+  /** Restarts the agent of an instance: its sessions' workers end, and their clients are told so. */
   restartAgent(instance: string): void {
     for (const session of this.active()) if (session.instance === instance) session.end('The agent was restarted.');
   }

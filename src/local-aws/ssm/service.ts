@@ -286,7 +286,7 @@ function scriptOf({ commands = [], workingDirectory = [], executionTimeout = [] 
   };
 }
 
-/** As GetCommandInvocation words them: ISO 8601, empty for what has not begun or not ended. */
+/** As GetCommandInvocation words them: ISO 8601, empty before the start or the end. */
 function executionTimes({ started, ended }: Invocation): Json {
   const text = (time?: number) => (time === undefined ? '' : new Date(time).toISOString());
   return {

@@ -5,7 +5,7 @@ import { assertArtifactList } from './artifact-paths';
 import type { RunRecord } from '../record/record';
 import { readArtifactList, readCheckpoint, type ArtifactList, type StoredFile } from '../record/file-lists';
 
-/** Where files that a run wrote outside of its project come to lie, project-relative. */
+/** Where files that a run wrote outside of its project are written, project-relative. */
 const OUTSIDE = `${OUTPUT_DIRECTORY}/workspace`;
 
 export interface ListedArtifact extends StoredFile {

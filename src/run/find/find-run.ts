@@ -124,7 +124,7 @@ export async function mayTakeResult(
   return allowsResultsOf(run.caller, workspaceRoot, process.env) || run.caller === (await caller());
 }
 
-/** A record that nobody writes any more, of a run on a spot instance, as one that is lost where its instance is gone. */
+/** Marks a spot run as lost if its record is no longer written and its instance is gone. */
 async function reconcileWithEc2(record: RunRecord, at: RunContext['at']): Promise<RunRecord> {
   if (record.state === 'ended' || record.metadata.recovery === 'none') return record;
   try {

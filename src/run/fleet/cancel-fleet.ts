@@ -11,7 +11,7 @@ import type { RunContext } from '../../context/types';
 import { isRunId } from '../../schema/ids';
 
 /**
- * Cancels a run that is between two instances of its fleet, or was not begun by any: `stop` is written, so that an
+ * Cancels a run that is between two instances of its fleet, or that no instance has started: `stop` is written, so that an
  * instance that starts all the same does not resume it, and its fleet is deleted.
  * @param force also one that was launched for a colleague.
  * @returns false where the run has no fleet. @throws Problem where what has its tag is not this project's; nothing is changed then.
@@ -35,7 +35,7 @@ export async function cancelBetweenInstances(context: RunContext, run: string, f
 /**
  * Cancels a run of which the store tells nothing and no instance can be asked: it has no record, or one that anybody may
  * have written and that no instance of the run is there to write over.
- * @param force also one that was begun for somebody else. @param error why it was not found. @returns false where it has
+ * @param force also a run of another caller. @param error why it was not found. @returns false where it has
  * no fleet, or can be cancelled in another way.
  */
 export async function cancelUntold(context: RunContext, run: string, force: boolean, error: unknown): Promise<boolean> {

@@ -136,7 +136,7 @@ describe('a run with a fleet', () => {
       /did not start it within 2.0 s.*\n.*InsufficientInstanceCapacity/s,
     );
     await gone();
-    // Who begins the same again at once does not wait for what has come to nothing.
+    // The same command does not wait for the failed start.
     at.aws.capacity.clear();
     const { run } = await pipe.launchFleet();
     expect(pipe.said.join('\n')).not.toMatch(/was started a moment ago/);

@@ -32,7 +32,7 @@ export interface FleetOptions {
   signal: AbortSignal;
   scanned: Scanned;
   rerun: boolean;
-  /** ms that the fleet may take until the run has begun. */
+  /** Time limit, ms, until the fleet has started the run. */
   wait: number;
   /** Called when the fleet exists, which lasts whatever becomes of this client. */
   onLaunched: (run: string) => void;
@@ -99,7 +99,7 @@ async function launchOrFind(context: RunContext, key: string, options: FleetOpti
 /**
  * Everything into the store, then the template, then the fleet.
  * @param last the training's; null: another run of it is wanted in any case.
- * @returns null where another client has begun meanwhile.
+ * @returns null if another client has started one in between.
  */
 async function start(
   context: RunContext,
@@ -128,7 +128,7 @@ async function start(
   // Known before anything of it is there: who is killed from here on is found again.
   if (!last) await indexRunKey(context, run.runKey, planned.id);
   else {
-    // Files that were changed meanwhile make another training of it.
+    // If files have changed since, it is another training.
     const found = run.runKey === planned.key(scanned.snapshot) ? last : await latestRunForKey(context, run.runKey);
     if (!(await claimTraining(context, run.runKey, planned.id, found))) return null;
   }
@@ -137,7 +137,7 @@ async function start(
   return { run: planned.id, fleet: await make(context, request, signal) };
 }
 
-/** As nobody is there to renew what a client has signed: by the role alone. */
+/** By the role alone, because no client renews presigned requests. */
 function alone(part: RunPart): RunPart {
   const { store, resumeFrom: restore } = part;
   return {

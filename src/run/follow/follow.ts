@@ -36,7 +36,7 @@ const STREAM_DELAY_MS = 1_500;
 
 export interface FollowOptions {
   signal?: AbortSignal;
-  /** The offset in the log that is begun at. */
+  /** The offset in the log to start at. */
   from?: number;
   /** What came with the start. */
   first?: LogPiece;
@@ -149,7 +149,7 @@ class Follower {
       this.watch.look(signal),
       streamed || this.options.quiet ? undefined : this.readStored(),
     ]);
-    // A record of the attempt before says nothing about the one that has just begun.
+    // The record of the previous attempt says nothing about the one that has just started.
     const record = found && found.attempt >= this.run.attempt ? found : null;
     if (stored) this.acceptStored(from, stored, record);
     if (record) {

@@ -5,7 +5,7 @@ import { StoredLog } from '../record/stored-log';
 import type { RunContext } from '../../context/types';
 
 /**
- * The offset of a run's log that is to be begun at.
+ * The offset of a run's log to start at.
  * @param since a duration before now (`10m`) or a time (`2026-11-25T10:00`), to a second. @param tail lines.
  */
 export async function startOfLog(

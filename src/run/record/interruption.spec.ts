@@ -79,7 +79,7 @@ describe('a run with a fleet', () => {
     await putRecord(store, keys, record);
     const status = await oneStatus(pipe.context, RUN, new AbortController().signal);
     expect(describeRun(status)).toContain('its fleet launches another instance');
-    // Only shown once more, nobody waits.
+    // Only shown again: there is no wait.
     expect((await pipe.follow(record, { once: true })).run.outcome).toBe('interrupted');
 
     const following = pipe.follow(record);

@@ -6,7 +6,7 @@ import type { StoreKeys } from '../../store/keys';
 import type { Store } from '../../store/store';
 import { openSigned, RecordUnverified } from './signed-record';
 
-/** A record is a few kilobytes; a larger one is nobody's we know. */
+/** A record has a few kilobytes; a larger one is not from nx-ec2. */
 export const MAX_RECORD_BYTES = 1024 * 1024;
 /** Records that are read at once, and at most, to find a caller's latest run. */
 const CONCURRENCY = 8;

@@ -23,7 +23,7 @@ export function signStop(key: Buffer, run: string): Buffer {
 
 /**
  * The bytes of a run's record, out of what lies in the store.
- * @throws Problem `RECORD_UNVERIFIED` where they do not bear the run's signature, or its key is not to be had.
+ * @throws Problem `RECORD_UNVERIFIED` where they do not bear the run's signature, or the key can't be read.
  */
 export async function openSigned(signingKeys: SigningKeys, name: RunName, bytes: Buffer): Promise<Buffer> {
   const { run } = name;

@@ -18,12 +18,12 @@ export interface RecoveryOptions {
   signal: AbortSignal;
   /** null: a run that is interrupted has ended. */
   recovery: Recovery | null;
-  /** Another attempt has begun, on another instance. */
+  /** Another attempt has started, on another instance. */
   onAgain?: (run: RunFacts) => void;
 }
 
 /**
- * Follows a run to its end as `streamRunLog` does, over as many instances as are taken away from it meanwhile.
+ * Follows a run to its end as `streamRunLog` does, on one instance after the other if they are interrupted.
  * @throws Problem of `continueRun`, with how the run can be resumed later.
  */
 export async function followWithRecovery(

@@ -50,7 +50,7 @@ export interface PlanRunOptions {
   restore: Restore | null;
   /** To look up the versions of keyed data with; null where nothing is to be started. */
   aws: Aws | null;
-  /** What the instance costs that was made for it; asked when it is there. */
+  /** The price of the instance that was launched for it; requested when the instance is known. */
   price?: () => Price | null;
 }
 

@@ -5,14 +5,14 @@ import type { RunRecord } from '../record/record';
 /** ms */
 const HOUR_MS = 3_600_000;
 
-/** What a run has come to so far. */
+/** What a run has cost so far. */
 export interface Cost {
   usd: number;
   /** Of its last instance. */
   price: Price;
 }
 
-/** null where nobody knows what its instance costs, and before it has begun. */
+/** null if the price is unknown, and before the start. */
 export function costOf(run: RunRecord, now = Date.now()): Cost | null {
   const price = run.metadata.price ?? configured(run);
   if (!price || run.startedAt === null) return null;

@@ -32,7 +32,7 @@ export interface TakeDownOptions {
 const EVERYTHING: readonly Waivable[] = ['workspace', 'project', 'owner', 'store'];
 
 /**
- * Ends, or stops, the instances of a project that were made for this caller, or the one that is named.
+ * Terminates or stops the instances of a project that this caller launched, or the named one.
  * @returns their ids.
  * @throws Problem before anything is touched, where one must not be.
  */

@@ -55,7 +55,7 @@ export class ObjectReader {
       const named = head.ChecksumSHA256 === Buffer.from(sha256, 'hex').toString('base64');
       return named && head.ContentLength === size ? { modified: head.LastModified?.getTime() ?? 0 } : null;
     } catch (error) {
-      // Removed meanwhile, or not to be asked.
+      // Removed in between, or not readable.
       if (awsStatus(error) === 404 || awsStatus(error) === 403) return null;
       throw this.requests.problem('STORE_GET', `Could not check ${this.requests.name(key)}.`, error);
     }

@@ -62,7 +62,7 @@ function unpack(pack: Buffer, [offset, stored, form]: Segment): Buffer {
   return form === 'z' ? inflate(bytes, MAX_SEGMENT_BYTES) : bytes;
 }
 
-/** What a pack says of itself is nobody's word: whatever can't be read is a pack that is damaged. */
+/** The directory of a pack is not trusted: a pack that can't be read is damaged. */
 function guard<T>(key: string, read: () => T): T {
   try {
     return read();

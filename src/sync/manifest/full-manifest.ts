@@ -51,7 +51,7 @@ export async function fullManifest(
   return { bytes: encodeFull(snapshot, all), packs: all.packs };
 }
 
-/** A content that rode in a command, read again; one that changed meanwhile is left out, to be asked for when it is needed. */
+/** Reads a content again that was sent in a command. If the file has changed, it is left out, and requested when it is needed. */
 function inlineContent(
   all: ContentLocations,
   entry: Pick<FileEntry, 'sha256' | 'path' | 'size'>,

@@ -21,7 +21,7 @@ const MAX_INLINE_SNAPSHOT_BYTES = 16 * 1024;
 /**
  * Brings the instances' trees to the workspace's snapshot with one SSM command, which also starts the run where one is
  * wanted. If the tree holds something else than was thought, it is healed by that same command; what can't be had
- * there, or changes on the way, is sent anew, as retry-policy.ts says.
+ * there, or changes on the way, is sent again, as retry-policy.ts says.
  */
 export async function syncTree<R extends SyncReply = TrainReply>(
   context: SyncContext,
@@ -191,7 +191,7 @@ async function sendCommand<R extends SyncReply>(
       succeeded.push(instance);
     } else {
       failures.set(instance, result);
-      // What sending anew may mend in one, it may mend in all that met it.
+      // If sending again may help one instance, it may help all that failed in the same way.
       if (resendActionFor(result, progress)) progress.pending.push(instance);
     }
   }

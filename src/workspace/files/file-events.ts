@@ -20,7 +20,7 @@ export interface Scope {
   except: readonly string[];
   /** Files in these directories that are looked at all the same. */
   tracked?: readonly string[];
-  /** File events are not to be had, and why. */
+  /** File events are not available, and why. */
   onLoss: (why: string) => void;
 }
 
@@ -55,7 +55,7 @@ export class FileEvents {
       const { watchedPath } = details as { watchedPath: string };
       this.notice(name ? join(watchedPath, name) : watchedPath);
     });
-    // What was written into a new directory before that was watched has told nobody.
+    // A write into a new directory before it was watched has no event.
     watcher.on('addDir', () => this.note(null));
     watcher.on('error', (error) => {
       const { code, message } = error as NodeJS.ErrnoException;

@@ -18,7 +18,7 @@ export class FreshListing {
 
   constructor(private readonly workspaceRoot: string) {}
 
-  /** Has a thread load Nx meanwhile, which takes a third of a second. */
+  /** Loads Nx in a thread, because that takes a third of a second. */
   prepare(): void {
     if (!this.standby && !this.closed) {
       this.standby = new Worker(__filename, {
