@@ -26,7 +26,7 @@ export interface TransferOptions {
   /** Small contents may ride in the command, whose history AWS keeps. */
   inline: boolean;
   /** What may ride along, bytes, compressed; absent: as much as a command holds. */
-  room?: number;
+  inlineLimit?: number;
   /** What may be secret never does. */
   isSecret: (path: string) => boolean;
   /** Of zlib; auto: as the link is fast. */

@@ -76,8 +76,8 @@ export class PendingManifest {
 /** What of it the snapshot still has. */
 function only(where: ContentLocations, snapshot: Snapshot): ContentLocations {
   const contents = new Set(snapshot.entries.flatMap((entry) => (entry.kind === 'file' ? [entry.sha256] : [])));
-  let room = MAX_INLINE_BYTES;
-  const kept = ([content, data]: [string, string]) => contents.has(content) && (room -= data.length) >= 0;
+  let left = MAX_INLINE_BYTES;
+  const kept = ([content, data]: [string, string]) => contents.has(content) && (left -= data.length) >= 0;
   return {
     recipes: Object.fromEntries(Object.entries(where.recipes).filter(([content]) => contents.has(content))),
     packs: [...new Map(where.packs)],

@@ -42,7 +42,12 @@ export async function sendEdit(
   const { signal } = context;
   const missing = missingContents(acknowledged ?? EMPTY_SNAPSHOT, wanted);
   // It lies in the store as a pack does, for a shorter time: what may not be in a command's history may be in it.
-  const transferOptions = { ...context.transferOptions, inline: true, room: MAX_INLINE_BYTES, isSecret: () => false };
+  const transferOptions = {
+    ...context.transferOptions,
+    inline: true,
+    inlineLimit: MAX_INLINE_BYTES,
+    isSecret: () => false,
+  };
   const request = { wanted, base: acknowledged, missing, recipes };
   const transfer = await deliver({ ...context, transferOptions }, strategy, request);
   try {

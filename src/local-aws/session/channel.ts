@@ -53,7 +53,7 @@ export class AgentChannel {
   }
 
   /** Resolves when no more than a window is on its way. */
-  async room(): Promise<void> {
+  async waitForWindow(): Promise<void> {
     while (this.sent.size > MAX_UNACKNOWLEDGED_FRAMES) await new Promise<void>((resolve) => this.waiting.push(resolve));
   }
 

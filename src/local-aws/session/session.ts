@@ -213,7 +213,7 @@ export class LocalSession {
     for (const piece of this.texts[stream].take(data)) {
       if (this.ended) return;
       this.channel.send(stream === 'stdout' ? PAYLOAD.output : PAYLOAD.stderr, piece);
-      await this.channel.room();
+      await this.channel.waitForWindow();
     }
   }
 

@@ -11,7 +11,7 @@ import { listArtifacts, type Artifacts, type ListedArtifact, type UnsavedFile } 
 import { assertArtifactSize } from './artifact-paths';
 import { screenArtifacts } from './write/screen-artifacts';
 import { switchIn } from './write/switch-in';
-import { fetchFile, forEachFile, Room } from './write/download-file';
+import { fetchFile, forEachFile, Semaphore } from './write/download-file';
 import { reportExtra } from './extra-files';
 import { reportHeldBack, reportSkipped } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
@@ -153,12 +153,12 @@ async function stageArtifacts(
   const { store, keys, printer, project } = context;
   const progress = printer.progress('Fetching artifacts', sizeOf(wanted));
   let done = 0;
-  const room = new Room();
+  const semaphore = new Semaphore();
   // None of them writes any more when the directory is removed.
   await forEachFile(wanted, CONCURRENT_FILES, signal, (file, any) =>
     fetchFile({ store, prefix: keys.run(record.id), entry: file }, join(stage, file.path), {
       signal: any,
-      room,
+      semaphore,
       onBytes: (more) => progress.update((done += more)),
     }),
   ).finally(() => progress.end());

@@ -11,7 +11,7 @@ import type { FoldNames } from '../../workspace/name-folding';
 import { assertArtifactList, assertArtifactSize } from './artifact-paths';
 import { screenArtifacts } from './write/screen-artifacts';
 import { readCollected } from './write/collected';
-import { fetchFile, forEachFile, recoverUnfinished, Room, unfinished } from './write/download-file';
+import { fetchFile, forEachFile, recoverUnfinished, Semaphore, unfinished } from './write/download-file';
 import { reportHeldBack } from './held-back';
 import { assertNoSymlinkInPath } from '../../workspace/no-symlinks';
 import { parsePointer, pointerPath } from './pointer';
@@ -24,7 +24,7 @@ import { Standing } from './write/standing';
 import type { StoredFile } from '../record/file-lists';
 import type { Artifact, HeldBack, Screened } from './write/artifact';
 
-/** Files that are looked at, or fetched, at once; their parts share one room. */
+/** Files that are checked or downloaded at once; their parts share one semaphore. */
 const CONCURRENT_FILES = 8;
 
 export interface Pulled {
@@ -107,7 +107,7 @@ async function fetchScreened({
   const total = accepted.reduce((sum, { size }) => sum + size, 0);
   const progress = printer.progress('Fetching', total);
   const pulled = { fetched: 0, there: 0, bytes: 0 };
-  const room = new Room();
+  const semaphore = new Semaphore();
   let done = 0;
   await forEachFile(accepted, CONCURRENT_FILES, signal, async (file, any) => {
     const { path } = file;
@@ -119,7 +119,7 @@ async function fetchScreened({
     } else {
       await fetchFile({ store, prefix, entry: file }, target, {
         signal: any,
-        room,
+        semaphore,
         check: async () => {
           assertNoSymlinkInPath(output, dirname(path));
           if (standing.hasChanged(path) && !(await hasContent(target, file))) throw changedMeanwhile(output, path);

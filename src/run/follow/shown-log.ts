@@ -29,11 +29,11 @@ export class ShownLog {
     }
     this.at = offset + piece.length;
     for (let done = Math.max(0, this.from - offset); done < piece.length;) {
-      const room = SEGMENT_BYTES - ((offset + done) % SEGMENT_BYTES);
-      const part = piece.subarray(done, done + room);
+      const rest = SEGMENT_BYTES - ((offset + done) % SEGMENT_BYTES);
+      const part = piece.subarray(done, done + rest);
       this.rest.push(part);
       done += part.length;
-      if (part.length < room) break;
+      if (part.length < rest) break;
       this.whole.push(hash('sha256', Buffer.concat(this.rest), 'hex'));
       this.rest = [];
     }

@@ -70,10 +70,10 @@ function inlineData(
   missing: FileEntry[],
 ): Record<string, string> | null {
   const raw = missing.reduce((sum, { size }) => sum + size, 0);
-  const room = transferOptions.room ?? MAX_INLINE_BYTES;
+  const inlineLimit = transferOptions.inlineLimit ?? MAX_INLINE_BYTES;
   if (
     !transferOptions.inline ||
-    raw > MAX_COMPRESSION_RATIO * room ||
+    raw > MAX_COMPRESSION_RATIO * inlineLimit ||
     missing.some(({ path }) => transferOptions.isSecret(path))
   )
     return null;
@@ -82,7 +82,7 @@ function inlineData(
   for (const entry of missing) {
     const content = readVerified(workspaceRoot, entry.path, 0, [entry.sha256, entry.size]);
     data[entry.sha256] = deflateSync(content, { level: 9 }).toString('base64');
-    if ((size += data[entry.sha256].length) > room) return null;
+    if ((size += data[entry.sha256].length) > inlineLimit) return null;
   }
   return data;
 }

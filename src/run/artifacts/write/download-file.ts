@@ -65,13 +65,13 @@ export interface FetchOptions {
   /** Told of bytes that are there, piece by piece: fetched, or found. */
   onBytes?: (bytes: number, fetched: boolean) => void;
   /** Shared by the files that are fetched at one time. */
-  room?: Room;
+  semaphore?: Semaphore;
   /** Called before anything is written, and once more before the whole file is put in its place: may it still be? */
   check?: () => Promise<void>;
 }
 
-/** So many at once, in the order in which they came. */
-export class Room {
+/** Limits how many work at once; others wait in the order in which they came. */
+export class Semaphore {
   private readonly waiting: (() => void)[] = [];
 
   constructor(private free = CONCURRENT_PARTS) {}
@@ -181,7 +181,7 @@ export async function forEachFile<T>(
 async function fetchParts(
   source: FileSource,
   file: FileHandle,
-  { signal, onBytes, room = new Room() }: FetchOptions,
+  { signal, onBytes, semaphore = new Semaphore() }: FetchOptions,
 ): Promise<void> {
   const { entry } = source;
   const { size: there } = await file.stat();
@@ -192,7 +192,7 @@ async function fetchParts(
     for (let at = next++; at < entry.parts.length; at = next++) {
       const offset = at * PART_BYTES;
       const size = Math.min(PART_BYTES, entry.size - offset);
-      await room.with(async () => {
+      await semaphore.with(async () => {
         any.throwIfAborted();
         const found = offset + size <= there && (await holds(file, offset, size, entry.parts[at]));
         if (!found) {
