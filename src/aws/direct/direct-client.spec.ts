@@ -147,6 +147,8 @@ describe('calls without the SDK', () => {
       '304',
       304,
     ]);
+    const after = aws.call('GetObject', { Bucket: 'bucket', Key: 'once', Range: 'bytes=100-' });
+    expect(await status(after)).toEqual(['InvalidRange', 416]);
     const [{ id: InstanceId }] = at.aws.instances.all();
     const unknown = { CommandId: '00000000-0000-4000-8000-000000000000', InstanceId };
     expect(await status(aws.call('GetCommandInvocation', unknown))).toEqual(['InvocationDoesNotExist', 400]);

@@ -58,6 +58,7 @@ export const OPERATIONS: { [K in OperationName]: Operation<K> } = {
     parse: parseGetObject,
     expected: async (answer) => {
       if (answer.statusCode === 304) return '304';
+      if (answer.statusCode === 416) return 'InvalidRange';
       if (answer.statusCode !== 404) return undefined;
       return errorCode(await readAnswer(answer, ANSWER_LIMIT_BYTES), 'NoSuchKey');
     },
