@@ -57,7 +57,7 @@ const file = { kind: 'file', path: 'a', sha256: HASH, size: 1, executable: false
 const snapshot = Snapshot.of([file]);
 const stat = { size: 1, mtimeMs: 1, ctimeMs: 1, ino: 1 } as Stats;
 const store = { bucket: 'b', list: async () => [], now: async () => new Date() } as unknown as Store;
-const context = () => ({ memory: machineState(), store, keys, tree: 't' }) as unknown as SyncContext;
+const context = () => ({ stateDirectory: machineState(), store, keys, tree: 't' }) as unknown as SyncContext;
 const at = (name: string) => join(machineState(), name);
 
 const KINDS: Record<string, Kind> = {

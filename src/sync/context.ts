@@ -15,7 +15,7 @@ export interface SyncContext {
   instances: readonly string[];
   tree: string;
   /** Where this machine remembers heads; undefined: it does not. */
-  memory?: string;
+  stateDirectory?: string;
   index: PackIndex;
   transferOptions: TransferOptions;
   signal?: AbortSignal;

@@ -57,7 +57,7 @@ describe('the head of a tree', () => {
       printer: new Printer({ stdout: new PassThrough().resume() as unknown as NodeJS.WriteStream }),
       instances: ['i-1'],
       tree: 'tree',
-      memory,
+      stateDirectory: memory,
       index: new PackIndex(at.store, at.keys(), undefined),
       transferOptions: { inline: true, isSecret: () => false, compression: 'auto' },
     };

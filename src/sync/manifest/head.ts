@@ -120,10 +120,10 @@ export async function storeHead({ store, keys, tree }: SyncContext, instance: st
   await store.put(keys.ref(tree, instance), Buffer.from(JSON.stringify(ref)), { contentType: 'application/json' });
 }
 
-function localFile({ memory, store, keys, tree }: SyncContext, instance: string): string | undefined {
-  if (!memory) return undefined;
+function localFile({ stateDirectory, store, keys, tree }: SyncContext, instance: string): string | undefined {
+  if (!stateDirectory) return undefined;
   const name = createHash('sha256')
     .update(JSON.stringify([store.bucket, keys.ref(tree, instance)]))
     .digest('hex');
-  return join(memory, 'heads', name.slice(0, 32));
+  return join(stateDirectory, 'heads', name.slice(0, 32));
 }
