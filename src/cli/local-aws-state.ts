@@ -1,19 +1,9 @@
 import { createHmac, randomBytes } from 'node:crypto';
-import {
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { shellWord } from '../report/shell-words';
 import { runGit } from '../workspace/git/run-git';
-import { machineState } from '../workspace/state';
+import { keyFile, readKey } from './local-aws-key';
 
 /** The file of a state directory that shows who created it. */
 const MARK = 'mark';
@@ -60,41 +50,6 @@ function readMark(directory: string): string | null {
 /** What only this user on this machine can say of a path. It is the same for two starts at once. */
 function markOf(directory: string): string {
   return createHmac('sha256', readKey()).update(realpathSync(directory)).digest('hex');
-}
-
-function keyFile(): string {
-  return join(machineState(), 'local-aws-key');
-}
-
-/** A key that is outside of every workspace, random and made once. */
-function readKey(): string {
-  const file = keyFile();
-  try {
-    createKey(file);
-    const key = readFileSync(file, 'utf8');
-    if (/^[0-9a-f]{64}$/.test(key)) return key;
-  } catch (error) {
-    throw new Error(
-      `local AWS keeps the key that proves which state directories are its own in ${file}, which failed: ${(error as Error).message}. NX_EC2_CACHE_DIRECTORY names another directory for it.`,
-      { cause: error },
-    );
-  }
-  throw new Error(`${file} holds no key. Remove it for a new one: rm ${shellWord(file)}`);
-}
-
-function createKey(file: string): void {
-  if (lstatSync(file, { throwIfNoEntry: false })) return;
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  const own = `${file}.${randomBytes(6).toString('hex')}`;
-  writeFileSync(own, randomBytes(32).toString('hex'), { mode: 0o600, flag: 'wx' });
-  try {
-    // Of two first starts at once, both use the key of one.
-    linkSync(own, file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  } finally {
-    rmSync(own);
-  }
 }
 
 function replaceFile(file: string, content: string): void {

@@ -270,6 +270,9 @@ describe('prune', () => {
     await aged();
     const before = await at.store.list('', 10_000);
     const denied = { code: 'AccessDenied', message: 'Access Denied', status: 403 };
+    // After one failure, the SDK alone reads, and a single refusal is final.
+    at.local.aws.faults.add({ service: 's3', action: 'GET', error: { code: 'InternalError', status: 500 } });
+    await at.store.get('none', 1);
     // Two indexes, the list, a listing of each and of all, a ref, two manifests: whichever it is.
     for (let after = 0; after < 8; after++) {
       at.local.aws.faults.add({ service: 's3', action: 'GET', after, error: denied });

@@ -1,5 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 
 /** A file that is larger, bytes, is none of ours. */
@@ -43,6 +53,24 @@ export function writeCache(file: string, data: string | Buffer): void {
       throw error;
     }
   });
+}
+
+/**
+ * Creates a file of the cache, for its owner only, unless it is there: of several processes that do so at once, one file stays.
+ * @throws Error where it can't be written.
+ */
+export function createCacheFile(file: string, data: string): void {
+  if (lstatSync(file, { throwIfNoEntry: false })) return;
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const beside = `${file}.${randomBytes(6).toString('hex')}`;
+  writeFileSync(beside, data, { mode: 0o600, flag: 'wx' });
+  try {
+    linkSync(beside, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  } finally {
+    rmSync(beside);
+  }
 }
 
 /** Appends to a file of the cache. Several processes may append at once, and any may be killed in the middle of a line. */

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import fs from 'node:fs';
 import { sep } from 'node:path';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { DirectClient } from '../aws/direct/direct-client';
 
 /** Thrown by a synchronous call of a process that is dead. An asynchronous one never settles. */
 class Killed extends Error {}
@@ -153,6 +154,7 @@ export async function mortality(): Promise<() => Promise<void>> {
   await opened.close();
   hook(fs, 'fdatasync');
   hook(NodeHttpHandler.prototype, 'handle');
+  hook(DirectClient.prototype, 'call');
   for (const name of ['setTimeout', 'setInterval'] as const) {
     const real = global[name];
     const spy = jest.spyOn(global, name).mockImplementation(((...args: Parameters<typeof setTimeout>) => {

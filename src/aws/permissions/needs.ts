@@ -61,7 +61,7 @@ const SIGN = [
 const START = [
   ...WHO,
   ...SIGN,
-  ...where('unless "recovery" is fleet', COMMAND),
+  ...where('unless "recovery" is fleet, or the fleet is late and has an instance', COMMAND),
   need('s3:PutObject', `${PUT}; record which run was started`),
   need('s3:GetObject', 'find the run that was started; read its record, log and artifacts; sign URLs for the instance'),
   ...TRAVEL.slice(2),
@@ -179,6 +179,7 @@ export const NEEDS = {
     need('ec2:DescribeInstances', 'find the instance'),
     need('ec2:DescribeSpotInstanceRequests', 'find open spot requests', 'nx-ec2 launched it'),
     need('ec2:DescribeTags', 'find fleets that wait for an instance', '"instance" is a launch spec'),
+    ...where('an instance is running, and --force is not given', COMMAND),
     need('s3:GetObject', 'read the launch state; check for active runs', 'nx-ec2 launched it, or --force is not given'),
     need('ec2:StopInstances', 'stop the instance', '--stop'),
     need('ec2:DescribeVolumes', 'find the disks that still cost money', '--stop'),

@@ -1,4 +1,5 @@
 import { Aws } from '../../aws/clients';
+import type { Input, OperationName } from '../../aws/direct/operations';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { startPipeline } from '../../run/pipeline.fixture';
 import { ensureInstance } from './ensure-instance';
@@ -22,6 +23,8 @@ class MortalAws extends Aws {
   override ec2Once = async () => this.mortal(await super.ec2Once());
   override ssm = async () => this.mortal(await super.ssm());
   override s3 = async () => this.mortal(await super.s3());
+  override call = <K extends OperationName>(name: K, input: Input<K>, signal?: AbortSignal) =>
+    this.request(() => super.call(name, input, signal));
 
   private readonly known = new WeakSet<object>();
 
@@ -29,15 +32,17 @@ class MortalAws extends Aws {
     if (this.known.has(client)) return client;
     this.known.add(client);
     const add = client.middlewareStack.add as (middleware: unknown, how: object) => void;
-    const middleware = (next: (args: unknown) => Promise<unknown>) => async (args: unknown) => {
-      const n = ++this.sent;
-      this.die(n === this.last && this.when === 'before');
-      const answer = await next(args);
-      this.die(n === this.last);
-      return answer;
-    };
+    const middleware = (next: (args: unknown) => Promise<unknown>) => (args: unknown) => this.request(() => next(args));
     add.call(client.middlewareStack, middleware, { step: 'initialize' });
     return client;
+  }
+
+  private async request<T>(send: () => Promise<T>): Promise<T> {
+    const n = ++this.sent;
+    this.die(n === this.last && this.when === 'before');
+    const answer = await send();
+    this.die(n === this.last);
+    return answer;
   }
 
   private die(now: boolean): void {
