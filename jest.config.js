@@ -7,7 +7,7 @@ module.exports = {
   testEnvironment: 'node',
   roots: ['<rootDir>/src', '<rootDir>/bench'],
   testMatch: ['**/*.spec.ts'],
-  globalSetup: '<rootDir>/scripts/strip-runtime.mjs',
+  globalSetup: '<rootDir>/scripts/package/strip-runtime.mjs',
   moduleNameMapper: { '/runtime-directory$': '<rootDir>/src/command/runtime-directory.fixture.ts' },
   transform: {
     '^.+\\.ts$': [

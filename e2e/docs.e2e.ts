@@ -21,7 +21,7 @@ describe.each([
   let environment: NodeJS.ProcessEnv;
 
   beforeAll(async () => {
-    execFileSync(process.execPath, [join(root, 'scripts/make-workspace.mjs'), workspace, '23.2.1'], {
+    execFileSync(process.execPath, [join(root, 'scripts/workspace/make-workspace.mjs'), workspace, '23.2.1'], {
       stdio: 'inherit',
     });
     if (kind === 'how-to guides') addProjects(workspace);

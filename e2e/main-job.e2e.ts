@@ -46,7 +46,7 @@ describe.each(versions)('the packed plugin in an Nx %s workspace', (version) => 
   };
 
   beforeAll(async () => {
-    execFileSync(process.execPath, [join(root, 'scripts/make-workspace.mjs'), workspace, version], {
+    execFileSync(process.execPath, [join(root, 'scripts/workspace/make-workspace.mjs'), workspace, version], {
       stdio: 'inherit',
     });
     local = spawn(process.execPath, ['node_modules/nx-ec2/dist/cli/main.js', 'local-aws', '--port', '0', '--json'], {

@@ -32,7 +32,9 @@ export class Worlds {
   }
 
   install(): void {
-    execFileSync(process.execPath, [join(root, 'scripts/make-workspace.mjs'), this.workspace], { stdio: 'inherit' });
+    execFileSync(process.execPath, [join(root, 'scripts/workspace/make-workspace.mjs'), this.workspace], {
+      stdio: 'inherit',
+    });
   }
 
   async make(identities: IdentityOptions[] = [], times: InstanceTimes = {}): Promise<World> {

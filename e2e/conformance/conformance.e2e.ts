@@ -343,7 +343,9 @@ describe('nx-ec2', () => {
     );
 
   beforeAll(() => {
-    execFileSync(process.execPath, [join(root, 'scripts/make-workspace.mjs'), workspace], { stdio: 'inherit' });
+    execFileSync(process.execPath, [join(root, 'scripts/workspace/make-workspace.mjs'), workspace], {
+      stdio: 'inherit',
+    });
     const path = join(workspace, 'nx.json');
     const nxJson = JSON.parse(readFileSync(path, 'utf8'));
     const { bucket, region, instance, prefix, remoteRoot } = at;

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Where scripts/witnesses.mjs installs other people's programs. */
+/** Where scripts/test/witnesses.mjs installs other people's programs. */
 const bin = join(__dirname, '../../.cache/witnesses/bin');
 
 /** The Python that has boto3 and moto, or null where they could not be installed. */

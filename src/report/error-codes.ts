@@ -1,6 +1,6 @@
 /**
  * Every code that an error can have, with one sentence for the reference page. Codes are stable names for programs: they
- * are printed with --json. docs/reference/error-codes.md is generated from this file by scripts/reference-pages.mjs.
+ * are printed with --json. docs/reference/error-codes.md is generated from this file by scripts/generate/reference-pages.mjs.
  */
 
 /** Errors that the client finds. */

@@ -12,7 +12,7 @@ import test_layers
 
 LARGEST_MODULE = 300
 LARGEST_FUNCTION = 60
-# Made by scripts/shared-schema.mjs.
+# Made by scripts/generate/shared-schema.mjs.
 GENERATED = {"system/documents"}
 LAYOUT = {
     tokenize.COMMENT,

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 RUNTIME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SCRIPTS = os.path.join(os.path.dirname(os.path.dirname(RUNTIME)), "scripts")
+SCRIPTS = os.path.join(os.path.dirname(os.path.dirname(RUNTIME)), "scripts", "package")
 sys.path.insert(0, SCRIPTS)
 import strip_runtime  # noqa: E402
 

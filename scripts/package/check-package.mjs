@@ -5,10 +5,10 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ENTRY_POINTS } from './bundle.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
 for (const script of ['schemas', 'shared-schema', 'reference-pages'])
-  execFileSync(process.execPath, [join(root, `scripts/${script}.mjs`), '--check'], { stdio: 'inherit' });
+  execFileSync(process.execPath, [join(root, `scripts/generate/${script}.mjs`), '--check'], { stdio: 'inherit' });
 const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: root, encoding: 'utf8' }));
 const paths = files.map(({ path }) => path);
 /** A template that scaffolds a test is for users. */

@@ -11,7 +11,7 @@ import { parse } from 'smol-toml';
 const require = createRequire(import.meta.url);
 const { PositionEncoding, Workspace } = require('@astral-sh/ruff-wasm-nodejs');
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const { ruff } = parse(readFileSync(join(root, 'pyproject.toml'), 'utf8')).tool;
 const write = process.argv.includes('--write');
 

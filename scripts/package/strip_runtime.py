@@ -1,6 +1,6 @@
 """Copies the runtime without what only people and type checkers read.
 
-    python3 scripts/strip_runtime.py src/runtime dist/runtime
+    python3 scripts/package/strip_runtime.py src/runtime dist/runtime
 
 Left out: annotations, `if TYPE_CHECKING:` blocks, `from __future__ import annotations`, docstrings,
 comments. Every line keeps its number, so that a traceback names the line of the source. Only

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { startLocalAws } from './local-aws.mjs';
 import { makeWorkspace } from './make-workspace.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const workspace = join(root, 'demo');
 console.log('Packing nx-ec2 and making a workspace from examples/ in demo/ …');
 makeWorkspace(workspace);

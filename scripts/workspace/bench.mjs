@@ -4,11 +4,11 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const require = createRequire(import.meta.url);
 const run = (...args) => execFileSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
 try {
-  run(join(root, 'scripts/build.mjs'));
+  run(join(root, 'scripts/package/build.mjs'));
   run(require.resolve('typescript/bin/tsc'), '-p', join(root, 'bench'));
   run(join(root, '.cache/bench/js/bench/main.js'), ...process.argv.slice(2));
 } catch (error) {

@@ -1,4 +1,4 @@
-// Makes a workspace from examples/ for each version of Nx, below one directory: node scripts/make-workspaces.mjs DIRECTORY VERSION,VERSION
+// Makes a workspace from examples/ for each version of Nx, below one directory: node scripts/workspace/make-workspaces.mjs DIRECTORY VERSION,VERSION
 import { execFile } from 'node:child_process';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -8,7 +8,7 @@ import { startLocalAws } from './local-aws.mjs';
 import { makeWorkspace } from './make-workspace.mjs';
 import { terminalSvg } from './terminal-svg.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const image = join(root, 'docs/images/first-run.svg');
 const workspace = join(root, '.cache/recording');
 const screen = { columns: 112, rows: 34, title: 'A first training with nx-ec2, on local AWS' };
@@ -35,7 +35,7 @@ async function run(command) {
   now += 300;
   write('\r\n');
   const { columns, rows } = screen;
-  const recorder = join(root, 'scripts/record-terminal.py');
+  const recorder = join(root, 'scripts/workspace/record-terminal.py');
   const child = spawn('python3', [recorder, columns, rows, 'sh', '-c', command].map(String), {
     cwd: workspace,
     env: environment,

@@ -1,4 +1,4 @@
-// Makes an Nx workspace from examples/ with the packed plugin installed in it: node scripts/make-workspace.mjs DIRECTORY [NX_VERSION]
+// Makes an Nx workspace from examples/ with the packed plugin installed in it: node scripts/workspace/make-workspace.mjs DIRECTORY [NX_VERSION]
 import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -17,7 +17,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as tar from 'tar';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 /** A registry that does not answer is asked again after a minute, where npm itself waits for five. */
 const PATIENCE = ['--fetch-timeout=60000', '--fetch-retries=5'];
@@ -90,7 +90,7 @@ function pack(directory, run) {
     cpSync(made, join(directory, basename(made)));
     return basename(made);
   }
-  run(process.execPath, [join(root, 'scripts/build.mjs')], root);
+  run(process.execPath, [join(root, 'scripts/package/build.mjs')], root);
   return run('npm', ['pack', '--silent', '--pack-destination', directory], root).trim().split('\n').pop();
 }
 

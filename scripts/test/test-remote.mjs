@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const directory = join(dirname(dirname(fileURLToPath(import.meta.url))), 'src/runtime/tests');
+const directory = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'src/runtime/tests');
 const chosen = process.argv.slice(2);
 const size = (file) => statSync(join(directory, file)).size;
 const files = readdirSync(directory)

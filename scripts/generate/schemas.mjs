@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const require = createRequire(import.meta.url);
 const { z } = require('zod');
 const { configurationSchema } = require(join(root, 'build/config/schema/schema.js'));
@@ -188,6 +188,6 @@ for (const [name, { description }] of Object.entries(executors)) {
 }
 
 if (stale.length) {
-  console.error(`stale, to be written by "node scripts/schemas.mjs" and formatted: ${stale.join(', ')}`);
+  console.error(`stale, to be written by "node scripts/generate/schemas.mjs" and formatted: ${stale.join(', ')}`);
   process.exit(1);
 }

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { bundle } from './bundle.mjs';
 import { stripRuntime } from './strip-runtime.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const require = createRequire(import.meta.url);
 
 for (const directory of ['build', 'dist']) rmSync(join(root, directory), { recursive: true, force: true });

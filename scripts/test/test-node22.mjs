@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const jest = createRequire(import.meta.url).resolve('jest/bin/jest');
 const carrier = `node-${process.platform}-${process.arch}`;
 const home = join(root, '.cache/node22');

@@ -4,7 +4,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const nx = process.env.NX_EC2_E2E_NX ?? '22.7.8,23.2.1,24.0.6';
 const environment = { ...process.env, NX_EC2_E2E_NX: nx };
 /** `script`: its name, or the name and its arguments. */

@@ -6,7 +6,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const source = join(root, 'src');
 const readJson = (name) => JSON.parse(readFileSync(join(root, name), 'utf8'));
 const { dependencies, main, bin } = readJson('package.json');

@@ -5,8 +5,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const program = join(root, 'scripts/strip_runtime.py');
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const program = join(root, 'scripts/package/strip_runtime.py');
 const source = join(root, 'src/runtime');
 
 export function stripRuntime(target) {
