@@ -17,7 +17,7 @@ import { syncTree } from '../sync/pipeline/sync-tree';
 import type { SyncOptions } from '../sync/pipeline/types';
 import { followRun, type FollowOptions } from './follow/follow';
 import type { RunRecord } from './record/record';
-import { launch, type Launched } from './start/start-run';
+import { startRun, type StartedRun } from './start/start-run';
 import type { Scanned, Workspace } from '../project/scan-project';
 import { createRunContext, createInstanceContext } from '../context/context';
 import { planRun, type NextAttempt, type PlannedRun, type PlanRunOptions } from './start/plan-run';
@@ -218,12 +218,12 @@ export class Pipeline {
   }
 
   /** Starts it as the targets do: unless it is found. */
-  async launch(options: Partial<PlanRunOptions> = {}, nextAttempt?: NextAttempt): Promise<Launched> {
+  async launch(options: Partial<PlanRunOptions> = {}, nextAttempt?: NextAttempt): Promise<StartedRun> {
     const { planned, scanned } = await this.plan(options);
     const { context, workspace: workspaceRoot, project } = this;
     const { configuration, printer } = context;
     const workspace = { workspaceRoot, project, configuration, printer } as Workspace;
-    return launch(context, workspace, planned, {
+    return startRun(context, workspace, planned, {
       signal: new AbortController().signal,
       scanned,
       rerun: options.rerun ?? false,

@@ -19,7 +19,7 @@ export type TargetName =
   | 'remote-doctor';
 
 /** Options that are the executor's own, not the configuration's. */
-export const REPORTING: Record<TargetName, string[]> = {
+export const OWN_OPTIONS: Record<TargetName, string[]> = {
   'remote-sync': ['dryRun', 'force', 'verbose', 'json'],
   'remote-watch': ['force', 'verbose', 'json'],
   'remote-train': ['dryRun', 'force', 'verbose', 'json', 'rerun', 'resumeFrom'],
@@ -42,7 +42,7 @@ export const REPORTING: Record<TargetName, string[]> = {
 export function assertNoEmptyOption(target: TargetName, options: Raw): void {
   // An empty command has a message of its own.
   const isEmpty = (name: string) => name !== 'command' && [options[name]].flat().includes('');
-  const name = REPORTING[target].find(isEmpty);
+  const name = OWN_OPTIONS[target].find(isEmpty);
   if (name === undefined) return;
   throw new Problem('OPTION_INVALID', `--${name} is empty.`, {
     next: `Give --${name} a value, or leave it out. If you wrote a shell variable, it is empty or not set.`,
@@ -62,7 +62,7 @@ export function textOptions(target: TargetName, options: Raw, asTyped: (key: str
   return Object.fromEntries(
     Object.entries(options).map(([key, value]) => {
       const typed = asTyped(key, value);
-      const own = REPORTING[target].includes(key);
+      const own = OWN_OPTIONS[target].includes(key);
       const isText = own ? !NUMBERS.has(key) : schemas[key] !== undefined && takesText(schemas[key], typed);
       return [key, isText ? typed : value];
     }),
@@ -90,5 +90,5 @@ export function isTraining(target: TargetName): boolean {
 /** All options that a target takes. */
 export function optionNames(target: TargetName): string[] {
   const own = Object.keys(configurationSchema.shape).filter((key) => key !== '$schema');
-  return [...trainOptions(target), ...REPORTING[target], ...own];
+  return [...trainOptions(target), ...OWN_OPTIONS[target], ...own];
 }

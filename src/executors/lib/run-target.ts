@@ -21,7 +21,7 @@ export interface Target {
   /** The same as what a scan and a push work with. */
   workspace: Workspace;
   printer: Printer;
-  /** Aborted by the first signal; the reason says which. */
+  /** Aborted by the first signal. */
   signal: AbortSignal;
   /**
    * From now on: what is said at a signal, before anything is given up.

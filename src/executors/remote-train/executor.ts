@@ -23,14 +23,14 @@ export default function remoteTrain(
   return runTarget('remote-train', given, context, true, async (target, options) => {
     const { configuration, printer, project, signal } = target;
     assertDataIsHashed(configuration, context);
-    return startTraining(target, options, false, async (runContext, launched, made) => {
-      const { run, attached } = launched;
+    return startTraining(target, options, false, async (runContext, started, made) => {
+      const { run, attached } = started;
       const keyCheck = new CacheKeyCheck(target);
       const own = !attached || run.caller === (await runContext.caller());
       detachOnInterrupt(target, runContext, run, own);
       describeStart(runContext, run, attached, { own, cancel: targetCommand(context, 'remote-cancel') });
       await keyCheck.warn(run.snapshot);
-      const ended = await followWithRecovery(runContext, launched, {
+      const ended = await followWithRecovery(runContext, started, {
         signal,
         recovery: (own && made?.recovery) || null,
         onAgain: (again) => detachOnInterrupt(target, runContext, again, own),

@@ -4,7 +4,7 @@ import { isAlive, describeInstance } from '../../instance/describe/describe-inst
 import { readTags } from '../../instance/describe/tags';
 import { endInterrupted } from '../../run/start/end-interrupted';
 import { findDuplicateRun } from '../../run/find/find-run';
-import { launch, type Launched } from '../../run/start/start-run';
+import { startRun, type StartedRun } from '../../run/start/start-run';
 import { terminateUnused, launchForRun, waitForShutdown } from '../../run/start/run-instance';
 import { readRecord, type RunRecord } from '../../run/record/record';
 import type { Recovery } from '../../run/start/follow-with-recovery';
@@ -29,7 +29,7 @@ export async function startOnLaunchedInstance(
   launchSpec: LaunchSpec,
   options: StartOptions,
   detached: boolean,
-  then: (runContext: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
+  then: (runContext: RunContext, started: StartedRun, made: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, printer, project, signal } = target;
   const rerun = options.rerun ?? false;
@@ -50,14 +50,14 @@ export async function startOnLaunchedInstance(
       return await then(runs, { run, attached, settled: Promise.resolve() }, made);
     }
     const { interrupted } = same ?? {};
-    const launched = interrupted
+    const started = interrupted
       ? await start.continueRun(interrupted, {
           id: interrupted.id,
           attempt: interrupted.attempt + 1,
           heartbeat: interrupted.heartbeat,
         })
       : await start.begin();
-    return await then(runs, launched, made);
+    return await then(runs, started, made);
   } finally {
     start.close();
     runs.close();
@@ -94,7 +94,7 @@ class LaunchedStart implements Recovery {
     return this.planned.key(this.scanned.snapshot);
   }
 
-  async begin(): Promise<Launched> {
+  async begin(): Promise<StartedRun> {
     const { printer } = this.runs;
     assertVolume(this.launchSpec, this.planned.needs(), printer);
     for (;;) {
@@ -108,7 +108,7 @@ class LaunchedStart implements Recovery {
     }
   }
 
-  async continueRun(gone: RunRecord, next: NextAttempt): Promise<Launched> {
+  async continueRun(gone: RunRecord, next: NextAttempt): Promise<StartedRun> {
     const { context, signal } = this.target;
     this.target.onInterrupt(
       () => `Interrupted before ${gone.id} was resumed. To resume it: ${targetCommand(context, 'remote-train')}`,
@@ -167,12 +167,12 @@ class LaunchedStart implements Recovery {
   }
 
   /** Starts the training there, or resumes it. */
-  private async launch(instanceContext: InstanceContext, nextAttempt?: NextAttempt): Promise<Launched> {
+  private async launch(instanceContext: InstanceContext, nextAttempt?: NextAttempt): Promise<StartedRun> {
     const { target, runs, scanned, options, planned } = this;
     const { context, workspace, printer, signal } = target;
     let sent = false;
     try {
-      const launched = await launch(instanceContext, workspace, planned, {
+      const started = await startRun(instanceContext, workspace, planned, {
         signal,
         scanned,
         nextAttempt,
@@ -187,9 +187,9 @@ class LaunchedStart implements Recovery {
           );
         },
       });
-      if (!sent && launched.run.instance !== instanceContext.instance)
+      if (!sent && started.run.instance !== instanceContext.instance)
         await terminateUnused(runs, this.instance!, planned.id, signal, 'which has run on another instance');
-      return launched;
+      return started;
     } catch (error) {
       const gone = error instanceof Problem && error.code === 'INSTANCE_GONE';
       if (!sent) await terminateUnused(runs, this.instance!, nextAttempt?.id ?? planned.id, signal);

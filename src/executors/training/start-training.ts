@@ -1,6 +1,6 @@
 import { describeFiles } from '../../project/describe-files';
 import { findDuplicateRun } from '../../run/find/find-run';
-import { launch, type Launched } from '../../run/start/start-run';
+import { startRun, type StartedRun } from '../../run/start/start-run';
 import { checkOutputs } from '../../project/check-outputs';
 import { resumePoint } from '../../run/start/checkpoint-to-restore';
 import { scanProject, type Scanned } from '../../project/scan-project';
@@ -21,7 +21,7 @@ export async function startTraining(
   target: Target,
   options: StartOptions,
   detached: boolean,
-  then: (runContext: RunContext, launched: Launched, made?: RunInstanceLifecycle) => Promise<object>,
+  then: (runContext: RunContext, started: StartedRun, made?: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, printer, project, workspace } = target;
   checkOutputs(context.root, configuration);
@@ -48,19 +48,19 @@ export async function startTraining(
   scanning.catch(() => undefined);
   let runContext: RunContext | undefined;
   try {
-    let launched: Launched;
+    let started: StartedRun;
     try {
       const opened = await opening;
       runContext = opened;
-      launched = await start(target, opened, await scanning, options, detached);
+      started = await start(target, opened, await scanning, options, detached);
     } catch (error) {
       runContext?.close();
       runContext = createRunContext(configuration, project, context.root, printer);
       const ended = options.rerun ? null : await findEnded(target, runContext, scanning, options, detached);
       if (!ended) throw error;
-      launched = ended;
+      started = ended;
     }
-    return await then(runContext, launched);
+    return await then(runContext, started);
   } finally {
     runContext?.close();
   }
@@ -73,7 +73,7 @@ async function start(
   scanned: Scanned,
   options: StartOptions,
   detached: boolean,
-): Promise<Launched> {
+): Promise<StartedRun> {
   const { configuration, context, project, workspace, signal } = target;
   const restore = options.resumeFrom ? await resumePoint(instanceContext, options.resumeFrom, !detached) : null;
   const rerun = options.rerun ?? false;
@@ -83,7 +83,7 @@ async function start(
     restore,
     aws: instanceContext.aws,
   });
-  return launch(instanceContext, workspace, planned, {
+  return startRun(instanceContext, workspace, planned, {
     signal,
     scanned,
     rerun,
@@ -103,7 +103,7 @@ async function findEnded(
   scanning: Promise<Scanned>,
   options: StartOptions,
   detached: boolean,
-): Promise<Launched | null> {
+): Promise<StartedRun | null> {
   const { configuration, context, project, signal } = target;
   if (signal.aborted) return null;
   try {

@@ -1,7 +1,7 @@
 import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { waitForFleetDeletion } from '../../run/fleet/wait-fleet-gone';
 import { launchFleet } from '../../run/fleet/launch-fleet';
-import type { Launched } from '../../run/start/start-run';
+import type { StartedRun } from '../../run/start/start-run';
 import { resumePoint } from '../../run/start/checkpoint-to-restore';
 import { scanProject } from '../../project/scan-project';
 import { createRunContext } from '../../context/context';
@@ -17,7 +17,7 @@ export async function startWithFleet(
   target: Target,
   launchSpec: LaunchSpec,
   options: StartOptions,
-  then: (runContext: RunContext, launched: Launched, made: RunInstanceLifecycle) => Promise<object>,
+  then: (runContext: RunContext, started: StartedRun, made: RunInstanceLifecycle) => Promise<object>,
 ): Promise<object> {
   const { configuration, context, printer, project, workspace, signal } = target;
   const rerun = options.rerun ?? false;
@@ -36,7 +36,7 @@ export async function startWithFleet(
       () =>
         `Interrupted while the fleet was being created. Run the same command to continue; otherwise the fleet deletes itself. To see what was created: npx nx-ec2 instances list`,
     );
-    const launched = await launchFleet(runContext, {
+    const started = await launchFleet(runContext, {
       launchSpec,
       workspace,
       planned,
@@ -52,7 +52,7 @@ export async function startWithFleet(
             `  stop it:    ${targetCommand(context, 'remote-cancel')} --run=${run}`,
         ),
     });
-    return await then(runContext, launched, {
+    return await then(runContext, started, {
       recovery: null,
       waitForShutdown: (run) => {
         target.onInterrupt(() => 'Interrupted. The training has ended, and its instance deletes the fleet.');

@@ -68,7 +68,7 @@ describe('a forged launch journal', () => {
     expect(await states(first.id, ...others)).toEqual(Array(5).fill('running'));
   });
 
-  it('and a true one: of one launch, what the journal does not name is terminated', async () => {
+  it('that is genuine terminates a duplicate of its launch that it does not name', async () => {
     const { id, tags } = await ensureInstance(options());
     const generation = generationOf(at.aws.instances.get(id)!.clientToken ?? null);
     expect(generation).toMatch(/^[0-9a-f]{16}$/);
@@ -101,7 +101,7 @@ describe('a forged launch journal', () => {
     expect((await read()).instance).toBe(id);
   });
 
-  it('that names another instance again and again keeps the new one waiting no longer than EC2’s lists are late', async () => {
+  it('that names another instance again and again delays a launch no longer than EC2’s lists lag behind', async () => {
     const { store } = options();
     const swap = store.compareAndSwap.bind(store);
     let forged = 0;
@@ -116,7 +116,7 @@ describe('a forged launch journal', () => {
     expect(forged).toBeGreaterThan(20);
   });
 
-  it('that is another launch again and again fails the launch, which says so and leaves no instance', async () => {
+  it('that another program replaces again and again fails the launch with a message, and leaves no instance', async () => {
     const { store } = options();
     const swap = store.compareAndSwap.bind(store);
     let forged = 0;
@@ -138,7 +138,7 @@ describe('a forged launch journal', () => {
     expect(at.aws.left().instances).toEqual([]);
   });
 
-  it('that always belongs to a launch of a moment ago is waited for no longer than it is said', async () => {
+  it('that always shows a recent launch is waited for no longer than the stated timeout', async () => {
     const { store } = options();
     const read = store.getWithETag.bind(store);
     const [option] = [{ type: 'x.large', subnet: 'subnet-1', zone: 'eu-west-1a', market: 'on-demand' }];

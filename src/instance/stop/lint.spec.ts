@@ -5,7 +5,8 @@ import { join, relative } from 'node:path';
 const ROOT = join(__dirname, '../../..');
 const ACTIONS = [
   ...['StartInstances', 'RebootInstances', 'StopInstances', 'TerminateInstances'],
-  ...['DeleteFleets', 'CancelSpotInstanceRequests', 'DeleteLaunchTemplate', 'DeleteVolume'],
+  ...['DeleteFleets', 'ModifyFleet', 'CancelSpotInstanceRequests', 'CancelSpotFleetRequests'],
+  ...['DeleteLaunchTemplate', 'DeleteLaunchTemplateVersions', 'DeleteVolume'],
 ];
 
 /** Jest can't load ESLint's configuration, which is an ES module. */
@@ -68,7 +69,7 @@ describe('the Python files', () => {
   const snake = (action: string) =>
     action.replace(/[A-Z]/g, (letter, at: number) => (at ? '_' : '') + letter.toLowerCase());
 
-  it('of the instance delete a fleet and its template in one of them, and end nothing else', () => {
+  it('of the instance: only ec2_api.py deletes a fleet and its template, and nothing else is ended', () => {
     expect(files.length).toBeGreaterThan(50);
     const ends = (action: string) => naming(new RegExp(`(ask|read)\\(\\s*["']${action}["']`));
     expect(Object.fromEntries(ACTIONS.map((action) => [action, ends(action)]))).toEqual({
@@ -78,7 +79,7 @@ describe('the Python files', () => {
     });
   });
 
-  it('of the deadline end instances and fleets in one of them', () => {
+  it('of the account: only deadline.py ends instances and fleets', () => {
     const ends = (action: string) => naming(new RegExp(`\\.${snake(action)}\\(`));
     const only = ['src/generators/aws-setup/deadline.py'];
     expect(Object.fromEntries(ACTIONS.map((action) => [action, ends(action)]))).toEqual({

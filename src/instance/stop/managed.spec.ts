@@ -59,7 +59,7 @@ const claims = fc.record({
   store: fc.constantFrom('bucket/team', 'bucket/team/'),
 });
 
-/** The rule, as SECURITY.md has it. */
+/** The rule of docs/explanation/trust.md, written a second time. */
 function mayEnd(tags: Record<string, string>, { owner, store, run, waived = [] }: Claim): boolean {
   const skips = (tag: Waivable) => waived.includes(tag);
   return (
@@ -105,7 +105,7 @@ describe('what tags an instance must have to be ended', () => {
   });
 });
 
-describe('the gate, against EC2', () => {
+describe('the check of tags, against EC2', () => {
   let at: Fixture;
   let aws: Aws;
   let id: string;
@@ -150,7 +150,7 @@ describe('the gate, against EC2', () => {
     expect(at.aws.requests.length).toBe(before);
   });
 
-  it('takes nothing that it has not checked, whatever a cast says, and no copy', async () => {
+  it('refuses an object that did not pass the check, even a cast or a copy', async () => {
     at.aws.instances.get(id)!.tags = { ...OURS };
     const checked = (await managedInstance(aws, id, claim))!;
     const forged = { ...checked, id: 'i-0123456789abcdef0' } as ManagedInstance;

@@ -21,7 +21,7 @@ import { commandLine } from '../../report/shell-words';
 
 /*
  * The only file that sends EC2 a request that starts, stops, terminates, cancels or deletes. It takes what `managed.ts`
- * has checked and nothing else: an id from the bucket, a tag or an option is never enough.
+ * has checked and nothing else: an id from the bucket, a tag or an option is never enough to terminate or delete.
  */
 
 /** Asks EC2 to terminate an instance, its spot request first; does not wait until it has. */

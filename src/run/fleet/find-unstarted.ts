@@ -3,7 +3,7 @@ import { findFleet } from '../../instance/fleet/find-fleet';
 import { findDuplicateRun } from '../find/find-run';
 import { latestRunForKey, type LastRun } from '../find/run-key-index';
 import { awaitsReplacement } from '../record/interruption';
-import type { Launched } from '../start/start-run';
+import type { StartedRun } from '../start/start-run';
 import { isFinal } from './wait-first-attempt';
 import { steadyNow } from '../../system/moment';
 import type { RunContext } from '../../context/types';
@@ -48,7 +48,7 @@ export async function findExistingRun(
   context: RunContext,
   key: string,
   last: LastRun,
-): Promise<Pick<Launched, 'run' | 'attached'> | UnstartedRun | null> {
+): Promise<Pick<StartedRun, 'run' | 'attached'> | UnstartedRun | null> {
   const { found } = await findDuplicateRun(context, key);
   if (found && !awaitsReplacement(found.record)) return { run: found.record, attached: found.attached };
   if (last.run === null || (last.record && isFinal(last.record))) return null;

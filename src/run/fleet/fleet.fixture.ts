@@ -2,7 +2,7 @@ import type { LaunchSpec } from '../../config/schema/launch-spec';
 import { findFleet } from '../../instance/fleet/find-fleet';
 import type { Fixture } from '../../local-aws/local-aws.fixture';
 import { followRun } from '../follow/follow';
-import type { Launched } from '../start/start-run';
+import type { StartedRun } from '../start/start-run';
 import { Pipeline } from '../pipeline.fixture';
 import type { RunRecord } from '../record/record';
 import type { Workspace } from '../../project/scan-project';
@@ -68,7 +68,7 @@ export class FleetPipeline extends Pipeline {
     return instance.launchSpec;
   }
 
-  async launchFleet(more: Partial<FleetOptions> = {}): Promise<Launched> {
+  async launchFleet(more: Partial<FleetOptions> = {}): Promise<StartedRun> {
     const { planned, scanned } = await this.plan({ detached: true });
     const { configuration, printer } = this.runs;
     const workspace = { workspaceRoot: this.workspace, project: this.project, configuration, printer } as Workspace;
@@ -88,7 +88,7 @@ export class FleetPipeline extends Pipeline {
   }
 
   /** Follows the run to its end, over all its instances. */
-  async ended(run: Launched['run']): Promise<{ run: RunRecord; log: string }> {
+  async ended(run: StartedRun['run']): Promise<{ run: RunRecord; log: string }> {
     const pieces: Buffer[] = [];
     const record = await followRun(this.runs, run, {
       onState: () => undefined,

@@ -13,7 +13,7 @@ import { storeBoot } from '../start/boot-object';
 import { runClaim } from '../../context/stop-claim';
 import { describeLeftOut, warnLarge } from '../../project/describe-files';
 import { claimTraining, disclaimTraining, latestRunForKey, indexRunKey, type LastRun } from '../find/run-key-index';
-import type { Launched } from '../start/start-run';
+import type { StartedRun } from '../start/start-run';
 import { scanProject, type Scanned, type Workspace } from '../../project/scan-project';
 import { createUploadContext } from '../../context/context';
 import type { PlannedRun } from '../start/plan-run';
@@ -42,7 +42,7 @@ export interface FleetOptions {
  * Starts a training that a fleet recovers, or finds a run of the same training. Returns when its first attempt has
  * begun. After a kill at any step, the next call continues with what exists.
  */
-export async function launchFleet(context: RunContext, options: FleetOptions): Promise<Launched> {
+export async function launchFleet(context: RunContext, options: FleetOptions): Promise<StartedRun> {
   const { planned } = options;
   const key = planned.key(options.scanned.snapshot);
   try {
@@ -61,7 +61,7 @@ function contested({ store, keys }: RunContext, key: string): Problem {
   });
 }
 
-async function launchOrFind(context: RunContext, key: string, options: FleetOptions): Promise<Launched> {
+async function launchOrFind(context: RunContext, key: string, options: FleetOptions): Promise<StartedRun> {
   const { launchSpec, signal, rerun, wait } = options;
   const owner = await context.owner();
   let inputs: FleetInputs | undefined;

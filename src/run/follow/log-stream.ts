@@ -23,7 +23,7 @@ export class LogStream {
   /** It has ended, and brings nothing more. */
   over = false;
   private closed = false;
-  private context: SessionStream | undefined;
+  private session: SessionStream | undefined;
   private held = '';
 
   private constructor(private readonly onPiece: (offset: number, data: Buffer) => void) {}
@@ -44,7 +44,7 @@ export class LogStream {
   close(): void {
     this.closed = true;
     this.alive = false;
-    void this.context?.close().catch(() => undefined);
+    void this.session?.close().catch(() => undefined);
   }
 
   private async begin(context: RunContext, run: RunFacts, at: number): Promise<void> {
@@ -61,7 +61,7 @@ export class LogStream {
         onOutput: (data: Buffer) => this.take(data),
         onError: (data: Buffer) => context.printer.detail(`The stream says: ${data.toString().trim()}`),
       });
-      this.context = opened;
+      this.session = opened;
       if (this.closed) return void opened.close().catch(() => undefined);
       const { why } = await opened.ended;
       context.printer.detail(`The stream of ${run.id} has ended: ${why}`);

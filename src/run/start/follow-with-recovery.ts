@@ -2,7 +2,7 @@ import type { RunFacts } from '../../command/plan';
 import { Problem } from '../../report/problem';
 import { formatDuration } from '../../report/units';
 import { isResumable } from '../record/interruption';
-import type { Launched } from './start-run';
+import type { StartedRun } from './start-run';
 import type { RunRecord } from '../record/record';
 import type { NextAttempt } from './plan-run';
 import { steadyNow } from '../../system/moment';
@@ -11,7 +11,7 @@ import { streamRunLog } from '../follow/show-run';
 
 export interface Recovery {
   /** Sees to it that the instance of a run is gone, that there is another, and starts the next attempt there. */
-  continueRun(gone: RunRecord, next: NextAttempt): Promise<Launched>;
+  continueRun(gone: RunRecord, next: NextAttempt): Promise<StartedRun>;
 }
 
 export interface RecoveryOptions {
@@ -28,11 +28,11 @@ export interface RecoveryOptions {
  */
 export async function followWithRecovery(
   context: RunContext,
-  launched: Launched,
+  started: StartedRun,
   { signal, recovery, onAgain }: RecoveryOptions,
 ): Promise<RunRecord> {
   for (;;) {
-    const { run, log, formSince, settled } = launched;
+    const { run, log, formSince, settled } = started;
     const [ended] = await Promise.all([
       streamRunLog(context, run, { signal, first: log, formSince, from: run.takenOver?.log }),
       settled,
@@ -46,7 +46,7 @@ export async function followWithRecovery(
         `${describeSaved(ended)}. Resuming ${ended.id} on another instance.`,
     );
     try {
-      launched = await recovery.continueRun(ended, {
+      started = await recovery.continueRun(ended, {
         id: ended.id,
         attempt: ended.attempt + 1,
         heartbeat: ended.heartbeat,
@@ -54,9 +54,9 @@ export async function followWithRecovery(
     } catch (error) {
       throw signal.aborted ? error : withRetryHint(error, ended.id);
     }
-    onAgain?.(launched.run);
+    onAgain?.(started.run);
     printer.line(
-      `Attempt ${launched.run.attempt} of ${ended.id} on ${launched.run.instance}, ${formatDuration(steadyNow() - since)} later`,
+      `Attempt ${started.run.attempt} of ${ended.id} on ${started.run.instance}, ${formatDuration(steadyNow() - since)} later`,
     );
   }
 }

@@ -1,5 +1,5 @@
 import { StoreFixture } from '../../store/store.fixture';
-import { launch } from './start-run';
+import { startRun } from './start-run';
 import { push } from '../../project/sync-project';
 import { putRecord, recordOf, RUN } from '../record/saved-run.fixture';
 import type { RunRecord } from '../record/record';
@@ -22,7 +22,7 @@ describe('a run that an instance names as the same training', () => {
     const run = recordOf({ runKey: 'k', instance: INSTANCE, state: 'running', outcome: null });
     jest.mocked(push).mockResolvedValue({ reply: { run, attached: 'running' }, settled: Promise.resolve() } as never);
     const context = { store: at.store, keys: at.keys(), instance: INSTANCE, tree: 't', at: jest.fn() };
-    const launched = await launch(context as never, {} as never, { key: () => 'k' } as never, {
+    const launched = await startRun(context as never, {} as never, { key: () => 'k' } as never, {
       signal: new AbortController().signal,
       scanned: {} as never,
       rerun: false,

@@ -14,7 +14,7 @@ import type { NextAttempt, PlannedRun } from './plan-run';
 import type { InstanceContext } from '../../context/types';
 import { waitForLeaseExpiry } from '../record/lease';
 
-export interface Launched {
+export interface StartedRun {
   run: RunFacts;
   attached: false | 'running' | 'ended';
   /** What it has printed so far. */
@@ -29,7 +29,7 @@ export interface Launched {
  * Starts a training, with the command that also syncs; or finds a run of the same training, or resumes one that was
  * interrupted. With `nextAttempt` it resumes that run, as that attempt.
  */
-export async function launch(
+export async function startRun(
   context: InstanceContext,
   workspace: Workspace,
   planned: PlannedRun,
@@ -46,7 +46,7 @@ export async function launch(
     storeFirst?: boolean;
     onSend: () => void;
   },
-): Promise<Launched> {
+): Promise<StartedRun> {
   const { signal, scanned, rerun, force } = options;
   // While it is found out what must be sent, and sent, it is looked up whether that is needed.
   const key = planned.key(scanned.snapshot);

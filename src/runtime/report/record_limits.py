@@ -39,8 +39,8 @@ def _with_room(record: dict[str, Any]) -> dict[str, Any]:
     metrics = record["metrics"]
     if _size(record) <= RECORD_BYTES or not metrics.get("training"):
         return record
-    room = RECORD_BYTES - _size(dict(record, metrics=dict(metrics, training={}))) - 1024
-    kept = _first(metrics["training"], room)
+    left = RECORD_BYTES - _size(dict(record, metrics=dict(metrics, training={}))) - 1024
+    kept = _first(metrics["training"], left)
     warning = "%d of %d metrics are not in the record: their names are too long" % (
         len(metrics["training"]) - len(kept),
         len(metrics["training"]),
@@ -78,12 +78,12 @@ def cut_text(text: str, units: int) -> str:
     return kept.decode("utf-16-le", "ignore") + CUT
 
 
-def _first(numbers: dict[str, Any], room: int) -> dict[str, Any]:
-    """As many of the metrics as there is room for, bytes, the first ones."""
+def _first(numbers: dict[str, Any], left: int) -> dict[str, Any]:
+    """The first of the metrics, as many as fit into `left` bytes."""
     kept: dict[str, Any] = {}
     for name, value in numbers.items():
-        room -= len(json.dumps(name)) + len(json.dumps(value)) + 4
-        if room < 0:
+        left -= len(json.dumps(name)) + len(json.dumps(value)) + 4
+        if left < 0:
             break
         kept[name] = value
     return kept

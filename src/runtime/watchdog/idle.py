@@ -19,7 +19,7 @@ QUIET_PERCENT, QUIET_PERCENT_OF_ONE = 10.0, 50.0
 QUIET_BYTES_PER_S = 256 * 1024
 # The longest window to average over, and the share of the idle time that it is.
 WINDOW_S, WINDOW_SHARE = 60.0, 0.25
-# Both as the kernel cuts it off.
+# The kernel cuts the names of processes to 15 bytes.
 SESSION = "ssm-session-worker"[:15]
 # How a session begins that only reads a log for somebody who follows it
 # (src/command/runtime-program.ts, standaloneProgram).

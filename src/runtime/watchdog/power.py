@@ -21,7 +21,8 @@ HARDER = (("systemctl", "poweroff", "-f"), ("poweroff", "-f"), NOW)
 
 
 class InstanceGone(Exception):
-    # A local instance that is not there any more: what is left on the path would mean this machine.
+    # A local instance whose directory was removed. Its programs were in it: those of the same names
+    # that are still on the path would shut down this machine.
     pass
 
 
@@ -37,8 +38,8 @@ class Power:
         return self.run(("shutdown", "-h", "+%d" % minutes))
 
     def off(self) -> tuple[str, bool]:
-        """Shuts down now: returns what it said, and is called again where that did not come to
-        anything.
+        """Shuts down now. The command line and whether it succeeded; each further call tries a
+        harder way.
         """
         command = (
             NOW if self.tries < USUAL_TRIES else HARDER[(self.tries - USUAL_TRIES) % len(HARDER)]
