@@ -7,7 +7,7 @@ import { scanProject, type Scanned } from '../../project/scan-project';
 import { createRunContext, createInstanceContext } from '../../context/context';
 import { planRun } from '../../run/start/plan-run';
 import { targetCommand } from '../../workspace/invocation';
-import { changeKey } from '../../workspace/key-log';
+import { changeKey } from '../../workspace/key-change';
 import type { Target } from '../lib/run-target';
 import type { RunContext, InstanceContext } from '../../context/types';
 import type { StartOptions, RunInstanceLifecycle } from './types';
