@@ -21,6 +21,9 @@ import { sdk } from './sdk';
 // Which Node this package runs on is said by its own `engines`, not in the output of each target.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
+/** The region of the settings, in the name of a client. */
+const OWN_REGION = 'of the settings';
+
 /** A command of the SDK's, as `call` uses it. */
 interface Command {
   middlewareStack: { add(middleware: (next: Next) => Next, where: { step: 'deserialize' }): void };
@@ -57,7 +60,7 @@ export class Aws {
 
   /** @param region of a bucket that is elsewhere. */
   s3(region?: string): Promise<S3Client> {
-    return this.once(`s3 ${region ?? ''}`, async () => {
+    return this.once(`s3 ${region ?? OWN_REGION}`, async () => {
       const { S3Client } = sdk.s3();
       return new S3Client({
         ...(await this.base('s3')),
@@ -150,7 +153,7 @@ export class Aws {
 
   /** S3's clock against this machine's, ms, as far as answers have told. */
   async clockOffset(): Promise<number> {
-    const s3 = await (this.made.get('s3 ') as Promise<S3Client> | undefined);
+    const s3 = await (this.made.get(`s3 ${OWN_REGION}`) as Promise<S3Client> | undefined);
     return s3?.config.systemClockOffset || this.direct.clockOffset;
   }
 

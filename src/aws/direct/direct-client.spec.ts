@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,10 +11,9 @@ import fc from 'fast-check';
 import { toInstanceInfo } from '../../instance/describe/describe-instances';
 import { startFixture, type Fixture } from '../../local-aws/local-aws.fixture';
 import { Aws } from '../clients';
-import { sdk } from '../sdk';
+import { watchLoads } from '../sdk-loads.fixture';
 import { directEndpoint } from './endpoint';
 
-const SERVICES = ['s3', 'ssm', 'ec2', 'sts', 'credentials', 'presign', 'presignPost', 'http'] as const;
 /** Object keys: any text that S3 takes for one. */
 const key = fc
   .array(
@@ -35,14 +37,7 @@ describe('calls without the SDK', () => {
     for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
     Object.assign(process.env, at.aws.environment);
     aws = new Aws({});
-    loaded = [];
-    for (const service of SERVICES) {
-      const load = sdk[service];
-      jest.spyOn(sdk, service).mockImplementation((() => {
-        loaded.push(service);
-        return load();
-      }) as never);
-    }
+    ({ loaded } = watchLoads());
   });
   afterEach(() => {
     jest.restoreAllMocks();
@@ -88,7 +83,7 @@ describe('calls without the SDK', () => {
     await aws.call('GetCommandInvocation', { CommandId: Command!.CommandId, InstanceId: id });
     expect(await aws.region()).toBe('eu-west-1');
     expect(await aws.accessKey()).toBe(at.aws.environment.AWS_ACCESS_KEY_ID);
-    expect(loaded).toEqual([]);
+    expect(loaded).toEqual(['xml']);
   });
 
   it('describe instances as the SDK does, whatever their tags hold', async () => {
@@ -112,7 +107,7 @@ describe('calls without the SDK', () => {
       ),
       { numRuns: 40 },
     );
-    expect(loaded).toEqual([]);
+    expect(new Set(loaded)).toEqual(new Set(['xml']));
   });
 
   it('sign a form whose conditions S3 checks', async () => {
@@ -181,6 +176,38 @@ describe('calls without the SDK', () => {
     await expect(aws.call('DescribeInstances', {}, abort)).rejects.toMatchObject({ name: 'AbortError' });
     expect(loaded).toEqual([]);
     expect(at.aws.requests?.length).toBe(sent);
+  });
+
+  describe('from a server that is no AWS', () => {
+    let server: Server;
+    let requests: number;
+    let answer: { type: string; body: string };
+    beforeEach(async () => {
+      requests = 0;
+      server = createServer((request, response) => {
+        requests++;
+        request.resume().on('end', () => response.setHeader('content-type', answer.type).end(answer.body));
+      });
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      process.env.AWS_ENDPOINT_URL = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    });
+    afterEach(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+
+    it('send a command once, if its answer is cut off', async () => {
+      answer = { type: 'application/x-amz-json-1.1', body: '{"Command": {"Comm' };
+      const input = { DocumentName: 'AWS-RunShellScript', InstanceIds: ['i-0123456789abcdef0'] };
+      await expect(aws.call('SendCommand', input)).rejects.toThrow('JSON');
+      expect([requests, loaded]).toEqual([1, []]);
+    });
+
+    it('take no web page for an answer', async () => {
+      answer = { type: 'text/html', body: '<html>Sign in</html>' };
+      await expect(aws.call('DescribeInstances', {})).rejects.toMatchObject({ code: 'FOREIGN_ANSWER' });
+    });
   });
 
   it("learn AWS's clock", async () => {

@@ -32,8 +32,8 @@ const CLOCK_SKEW_MS = 5 * 60_000;
 export class DirectClient {
   /** Of AWS's clock against this machine's, ms, where they differ by more than `CLOCK_SKEW_MS`. */
   clockOffset = 0;
-  /** The services that the SDK is used for from now on. */
-  private readonly left = new Set<string>();
+  /** The services that only the SDK calls from now on. */
+  private readonly leftToSdk = new Set<string>();
 
   constructor(private readonly settings: DirectSettings) {}
 
@@ -60,14 +60,16 @@ export class DirectClient {
         return { ...(await this.parsed(name, answer)), attempts: 1, date: dateOf(answer.headers) };
     } catch (error) {
       if (signal?.aborted || error instanceof AnswerLost) throw error;
-      return this.leave(service);
+      return this.leaveToSdk(service);
     }
     if (code === undefined) {
       answer.destroy();
-      return this.leave(service);
+      return this.leaveToSdk(service);
     }
     answer.resume();
-    const $metadata = { httpStatusCode: answer.statusCode, requestId: answer.headers['x-amzn-requestid'], attempts: 1 };
+    const { statusCode: httpStatusCode, headers } = answer;
+    const requestId = headers['x-amzn-requestid'] ?? headers['x-amz-request-id'];
+    const $metadata = { httpStatusCode, requestId, attempts: 1 };
     throw Object.assign(new Error(code), { name: code, $fault: 'client', $metadata });
   }
 
@@ -94,7 +96,7 @@ export class DirectClient {
   }
 
   private async route(service: ServiceName, bucket?: string): Promise<(Route & { pathStyle: boolean }) | undefined> {
-    if (this.left.has(service)) return undefined;
+    if (this.leftToSdk.has(service)) return undefined;
     const endpoint = directEndpoint(service, this.settings.region(), bucket);
     if (!endpoint) return undefined;
     const [{ httpAgent, httpsAgent }, identity] = await Promise.all([
@@ -105,8 +107,8 @@ export class DirectClient {
     return { ...endpoint, service, agent, identity, clockOffset: this.clockOffset, limits: limitsOf(service) };
   }
 
-  private leave(service: string): undefined {
-    this.left.add(service);
+  private leaveToSdk(service: string): undefined {
+    this.leftToSdk.add(service);
     return undefined;
   }
 

@@ -1,49 +1,32 @@
-import { sdk } from '../../aws/sdk';
+import { watchLoads } from '../../aws/sdk-loads.fixture';
 import { Workshop } from '../lib/executor-harness.fixture';
 
 describe('a warm sync', () => {
   let shop: Workshop;
+  let watch: ReturnType<typeof watchLoads>;
   beforeAll(async () => {
     shop = await Workshop.open();
     shop.write('model/train.py', 'print(1)\n');
   });
   afterAll(() => shop.close());
-  let spies: jest.SpyInstance[] = [];
-  const restore = () => spies.forEach((spy) => spy.mockRestore());
-  afterEach(restore);
-
-  const loading = () => {
-    const loaded: string[] = [];
-    spies = [];
-    for (const name of Object.keys(sdk) as (keyof typeof sdk)[]) {
-      const load = sdk[name];
-      const spy = jest.spyOn(sdk, name).mockImplementation((() => {
-        loaded.push(name);
-        return load();
-      }) as never);
-      spies.push(spy);
-    }
-    return loaded;
-  };
+  afterEach(() => watch.restore());
 
   it('loads no part of the SDK, whether a file was edited or nothing changed', async () => {
-    const first = loading();
+    watch = watchLoads();
     await shop.run('remote-sync');
-    expect(first).toContain('sts');
-    restore();
-
-    const unchanged = loading();
+    expect(watch.loaded).toContain('sts');
+    watch.loaded.length = 0;
     expect(await shop.run('remote-sync')).toMatchObject({ written: 0, commands: 1 });
-    expect(unchanged).toEqual([]);
+    expect(watch.loaded).toEqual([]);
     shop.write('model/train.py', 'print(2)\n');
     expect(await shop.run('remote-sync')).toMatchObject({ written: 1, commands: 1 });
-    expect(unchanged).toEqual([]);
+    expect(watch.loaded).toEqual([]);
   });
 
   it('finds an instance by its name with no more than an XML parser', async () => {
     await shop.run('remote-sync', { instance: { name: 'box' } });
-    const loaded = loading();
+    watch = watchLoads();
     await shop.run('remote-sync', { instance: { name: 'box' } });
-    expect(loaded).toEqual(['xml']);
+    expect(watch.loaded).toEqual(['xml']);
   });
 });

@@ -117,8 +117,8 @@ class Search:
 
 
 def is_unit(name: str, there: Iterable[str]) -> bool:
-    """Whether a directory is one checkpoint, by its name and by what is there; else each file in it
-    is.
+    """Whether a directory is one checkpoint, judged by its name and its contents. If it is not,
+    each file in it is one.
     """
     if is_numbered(name) or UNIT.fullmatch(name):
         return True
