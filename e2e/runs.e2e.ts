@@ -3,7 +3,7 @@ import { alone } from './runs/alone';
 import { exec } from './runs/exec';
 import { files } from './runs/files';
 import { frameworks } from './runs/frameworks';
-import { interrupted } from './runs/interrupted';
+import { signals } from './runs/signals';
 import { many } from './runs/many';
 import { secrets } from './runs/secrets';
 import { users, COLLEAGUE } from './runs/users';
@@ -26,7 +26,7 @@ describe('runs, as they are typed', () => {
   many(here);
   alone(here);
   users(here, () => worlds.machine(world.aws, copy, COLLEAGUE.environment));
-  interrupted(here);
+  signals(here);
   files(here);
   frameworks(here);
   secrets(here);

@@ -48,8 +48,7 @@ export class Terminal {
     return this.driving.done;
   }
 
-  /** As by Ctrl+C. */
-  async interrupt(): Promise<Timing> {
+  async pressCtrlC(): Promise<Timing> {
     this.driving.child.kill('SIGINT');
     return await this.driving.done;
   }

@@ -23,7 +23,7 @@ export async function watched({ course, testbed, input, measure, signal }: Stage
     saves.shift();
     return middle(saves, ({ begun, ended }) => ended - begun);
   });
-  const { startUp, clientMemory } = await watching.interrupt();
+  const { startUp, clientMemory } = await watching.pressCtrlC();
   await testbed.idle();
   const took = saves.map(({ begun, ended }) => ended - begun);
   const acknowledged = middle(saves.map(({ begun, acknowledged }) => acknowledged - begun));

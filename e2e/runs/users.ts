@@ -41,7 +41,7 @@ export function users(at: () => World, colleague: () => Nx): void {
   it.concurrent("a colleague's run is not stopped by default, in no way", async () => {
     const [world, theirs] = [at(), colleague()];
     const { nx } = world;
-    shared(world, theirs, 'mine', ENDLESS, { train: { gracePeriod: '1s', onInterrupt: 'stop' } });
+    shared(world, theirs, 'mine', ENDLESS, { train: { gracePeriod: '1s', onSignal: 'stop' } });
     const { id } = await nx.run(['mine:remote-submit']).ends(0);
     const none = await theirs.run(['mine:remote-cancel', '--json']).ends(1);
     expect(none.result.error.code).toBe('NO_RUN');

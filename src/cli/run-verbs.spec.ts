@@ -84,14 +84,14 @@ describe('nx-ec2 runs', () => {
     }
   });
 
-  it('leave the run alone when they are interrupted', async () => {
+  it('leave the run alone when they get a signal', async () => {
     const { run } = await submit('exec sleep 60');
     const waiting = verb(({ runsWait }, printer) => {
       const waited = runsWait(run, {}, printer);
       process.emit('SIGINT', 'SIGINT');
       return waited;
     });
-    expect(await waiting).toMatchObject({ json: { error: { code: 'INTERRUPTED' } }, error: { exitCode: 130 } });
+    expect(await waiting).toMatchObject({ json: { error: { code: 'DETACHED' } }, error: { exitCode: 130 } });
     await shop.run('remote-cancel', { run });
     const { exitCode } = await verb(({ runsWait }, printer) => runsWait(run, {}, printer));
     expect(exitCode).toBe(143);

@@ -36,7 +36,7 @@ export interface RunsLogsOptions extends RunsOptions {
 }
 
 /** The exit code after Ctrl+C or SIGTERM; the run itself is not touched. */
-const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 };
+const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 };
 
 /** Lists the runs of a project. */
 export function runsList(options: RunsListOptions, printer = printerOf(options)) {
@@ -94,12 +94,12 @@ async function withRuns(
   use: (context: RunContext, signal: AbortSignal) => Promise<object>,
 ): Promise<void> {
   const controller = new AbortController();
-  let interruptedBy: keyof typeof INTERRUPTED | undefined;
-  const interrupt = (signal: keyof typeof INTERRUPTED) => {
-    interruptedBy ??= signal;
+  let stoppedBy: keyof typeof SIGNAL_EXIT_CODES | undefined;
+  const onSignal = (signal: keyof typeof SIGNAL_EXIT_CODES) => {
+    stoppedBy ??= signal;
     controller.abort();
   };
-  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   try {
     await reportOutcome(printer, async () => {
       const { bucket, prefix, region, profile } = options;
@@ -118,17 +118,17 @@ async function withRuns(
       try {
         return await use(context, controller.signal);
       } catch (error) {
-        if (interruptedBy === undefined) throw withOrigins(error, configuration.sources ?? []);
-        throw new Problem('INTERRUPTED', 'Interrupted. The run was not stopped.');
+        if (stoppedBy === undefined) throw withOrigins(error, configuration.sources ?? []);
+        throw new Problem('DETACHED', 'Interrupted. The run was not stopped.');
       } finally {
         context.close();
       }
     });
   } catch (error) {
-    const exitCode = interruptedBy === undefined ? UNKNOWN_EXIT_CODE : INTERRUPTED[interruptedBy];
+    const exitCode = stoppedBy === undefined ? UNKNOWN_EXIT_CODE : SIGNAL_EXIT_CODES[stoppedBy];
     throw Object.assign(error as Error, { exitCode });
   } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }
 }
 

@@ -296,7 +296,7 @@ export const trainShape = {
     .describe(
       'Metrics: numbers that the training prints (JSON, dicts, `step 500 | loss 3.16`, progress bars), or writes to the event files of TensorBoard or to a file.',
     ),
-  onInterrupt: z
+  onSignal: z
     .enum(['detach', 'stop'])
     .optional()
     .describe('What Ctrl+C or SIGTERM does to the run: detach (it continues) or stop. Default: detach.'),

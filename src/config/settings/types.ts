@@ -75,7 +75,7 @@ export interface Configuration {
     datasets: { source: string; path: string; cacheKey: boolean }[];
     packageIndex?: string;
     metrics: { file?: string; idle: number | false };
-    onInterrupt?: 'detach' | 'stop';
+    onSignal?: 'detach' | 'stop';
   };
 }
 

@@ -11,7 +11,7 @@ const NOT_RESULT = new Set([
     'cores',
     'resources',
     'retry',
-    'onInterrupt',
+    'onSignal',
     'metrics',
     'checkpoints',
   ],

@@ -5,7 +5,7 @@ import { Problem } from '../../report/problem';
 import type { Workspace } from '../../project/scan-project';
 import { Printer } from '../../report/printer';
 import { takeCacheFailure } from '../../system/cache-file';
-import { Interruption, type Stop } from './interruption';
+import { SignalHandler, type Stop } from './signal-handler';
 import { asTyped, typedOptions } from '../../workspace/typed-options';
 import { assertNoForeignWords, assertNoPassThrough } from './command-line-words';
 import { nxCommandLine, assertKnownConfiguration } from '../../workspace/invocation';
@@ -27,7 +27,7 @@ export interface Target {
    * From now on: what is said at a signal, before anything is given up.
    * @param stop how what continues is stopped, where it can be.
    */
-  onInterrupt(say: () => string, stop?: Stop): void;
+  onSignal(say: () => string, stop?: Stop): void;
 }
 
 interface ReportingOptions {
@@ -53,8 +53,8 @@ export async function runTarget<O extends ReportingOptions>(
   const options = textOptions(name, { ...(given as object) }, (key, value) => asTyped(value, typed[key])) as O &
     Record<string, unknown>;
   const printer = new Printer({ verbose: options.verbose, json: options.json, plain, project: context.projectName });
-  const interruption = new Interruption(printer);
-  const { signal } = interruption;
+  const signals = new SignalHandler(printer);
+  const { signal } = signals;
   let work: Promise<object> | undefined;
   let configuration: Configuration | undefined;
   try {
@@ -69,17 +69,17 @@ export async function runTarget<O extends ReportingOptions>(
       workspace,
       printer,
       signal,
-      onInterrupt: (say, stop) => interruption.onInterrupt(say, stop),
+      onSignal: (say, stop) => signals.onSignal(say, stop),
     };
     work = recipe(target, options);
-    const result = await interruption.race(work);
+    const result = await signals.race(work);
     const trouble = takeCacheFailure();
     if (trouble) printer.warn(trouble);
     printer.result({ success: true, project, target: name, ...result });
     return { success: true };
   } catch (error) {
     if (signal.aborted) {
-      const { code, message, stop } = await interruption.outcome();
+      const { code, message, stop } = await signals.outcome();
       printer.result({ success: false, project: context.projectName, target: name, error: { code, message } });
       printer.silence();
       // Unfinished work (an upload, a staging directory) cleans up, within the time that Nx grants.
@@ -91,7 +91,7 @@ export async function runTarget<O extends ReportingOptions>(
     // A Ctrl+C in a terminal comes as several signals: after the first, the others must not kill the clean-up.
     if (!signal.aborted) {
       await printer.flush();
-      interruption.close();
+      signals.close();
     }
   }
 }

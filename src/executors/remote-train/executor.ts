@@ -9,7 +9,7 @@ import { followWithRecovery } from '../../run/start/follow-with-recovery';
 import { describeStart } from '../../run/start/describe-start';
 import { targetCommand } from '../../workspace/invocation';
 import { CacheKeyCheck } from '../lib/cache-key-check';
-import { detachOnInterrupt } from '../lib/detach-on-interrupt';
+import { detachOnSignal } from '../lib/detach-on-signal';
 import { assertDataIsHashed } from '../lib/refuse-stale-cache-hit';
 import { runTarget } from '../lib/run-target';
 import { startTraining } from '../training/start-training';
@@ -27,15 +27,15 @@ export default function remoteTrain(
       const { run, attached } = started;
       const keyCheck = new CacheKeyCheck(target);
       const own = !attached || run.caller === (await runContext.caller());
-      detachOnInterrupt(target, runContext, run, own);
+      detachOnSignal(target, runContext, run, own);
       describeStart(runContext, run, attached, { own, cancel: targetCommand(context, 'remote-cancel') });
       await keyCheck.warn(run.snapshot);
       const ended = await followWithRecovery(runContext, started, {
         signal,
         recovery: (own && made?.recovery) || null,
-        onAgain: (again) => detachOnInterrupt(target, runContext, again, own),
+        onAgain: (again) => detachOnSignal(target, runContext, again, own),
       });
-      target.onInterrupt(
+      target.onSignal(
         () =>
           `Interrupted. The training ${ended.id} ${describeOutcome(ended)}.` +
           (ended.outcome === 'succeeded' ? ' The same command brings its results.' : ''),

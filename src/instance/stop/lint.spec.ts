@@ -43,7 +43,7 @@ describe('the rule that one folder alone ends what is in EC2', () => {
       'src/run/stop/cancel.ts',
       'src/instance/launch/launcher.ts',
       'src/cli/clean.ts',
-      'src/executors/lib/interrupts.ts',
+      'src/executors/lib/process-signals.ts',
     ];
     const cases = uses.map((code, n) => ({ code, file: files[n % files.length] }));
     const found = reported(cases);

@@ -41,7 +41,7 @@ export function describeStart(
     printer.line(
       !followed.own
         ? 'Ctrl+C leaves it running; come back with the same command'
-        : train.onInterrupt === 'stop'
+        : train.onSignal === 'stop'
           ? 'Ctrl+C stops it'
           : `Ctrl+C leaves it running${printer.isPseudoTerminal ? '' : ' (twice stops it)'}; come back with the same command, stop it with ${followed.cancel}`,
     );

@@ -7,7 +7,7 @@ import { begin, ENDLESS, outcome } from './training';
 const ID = /\d{8}-\d{6}-[a-z0-9-]+-[a-z2-7]{6}/;
 
 /** What signals to a target do to its run. */
-export function interrupted(at: () => World): void {
+export function signals(at: () => World): void {
   const started = async (name: string, train: object = {}) => {
     const world = at();
     const { nx } = world;
@@ -37,8 +37,8 @@ export function interrupted(at: () => World): void {
     expect(cancelled.result).toMatchObject({ run: id, outcome: 'cancelled', already: false });
   });
 
-  it.concurrent('"onInterrupt": "stop": a signal stops it', async () => {
-    const { nx, running, hasEnded } = await started('stops', { onInterrupt: 'stop' });
+  it.concurrent('"onSignal": "stop": a signal stops it', async () => {
+    const { nx, running, hasEnded } = await started('stops', { onSignal: 'stop' });
     running.kill('SIGTERM');
     await hasEnded();
     expect(running.text).toContain('Ctrl+C stops it');

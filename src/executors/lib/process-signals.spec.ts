@@ -1,7 +1,7 @@
-import { Interrupts } from './interrupts';
+import { ProcessSignals } from './process-signals';
 
 describe('signals', () => {
-  let interrupts: Interrupts;
+  let signals: ProcessSignals;
   let got: string[];
   const send = (...signals: string[]) =>
     signals.forEach((each) => process.emit(each as NodeJS.Signals, each as NodeJS.Signals));
@@ -10,14 +10,14 @@ describe('signals', () => {
   beforeEach(() => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate'] });
     got = [];
-    interrupts = new Interrupts({
+    signals = new ProcessSignals({
       first: (by) => void got.push(`first ${by}`),
       again: (by) => void got.push(`again ${by}`),
       detach: () => void got.push('leave'),
     });
   });
   afterEach(() => {
-    interrupts.close();
+    signals.close();
     jest.useRealTimers();
   });
 
@@ -30,14 +30,14 @@ describe('signals', () => {
     later(ms);
     send(...others);
     expect(got).toEqual(['first SIGINT', 'leave']);
-    const wants = interrupts.wantsStop(false);
+    const wants = signals.wantsStop(false);
     jest.advanceTimersByTime(2_000);
     expect(await wants).toBe(false);
   });
 
   it('are two where a person sends a second one', async () => {
     send('SIGINT');
-    const wants = interrupts.wantsStop(false);
+    const wants = signals.wantsStop(false);
     later(900);
     send('SIGINT');
     send('SIGINT');

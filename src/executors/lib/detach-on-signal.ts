@@ -7,13 +7,13 @@ import type { Target } from './run-target';
 import type { RunContext } from '../../context/types';
 
 /**
- * From now on a signal detaches from an active run, and says how to come back; a second one, or "onInterrupt": "stop", stops it.
+ * From now on a signal detaches from an active run, and says how to come back; a second one, or "onSignal": "stop", stops it.
  * @param own whether the caller has started it: a colleague's is only left.
  */
-export function detachOnInterrupt(target: Target, runContext: RunContext, run: RunFacts, own: boolean): void {
+export function detachOnSignal(target: Target, runContext: RunContext, run: RunFacts, own: boolean): void {
   const { context, configuration } = target;
-  const { gracePeriod, onInterrupt } = configuration.train;
-  target.onInterrupt(
+  const { gracePeriod, onSignal } = configuration.train;
+  target.onSignal(
     () =>
       `Detached: ${run.id} continues on ${run.instance}.\n` +
       `  come back:  the same command, or ${targetCommand(context, 'remote-logs')} --run=${run.id}\n` +
@@ -21,7 +21,7 @@ export function detachOnInterrupt(target: Target, runContext: RunContext, run: R
       (own ? '' : ` --force (it belongs to ${sanitizeForTerminal(callerName(run.caller))})`),
     own
       ? {
-          immediate: onInterrupt === 'stop',
+          immediate: onSignal === 'stop',
           say: `${run.id} is asked to stop.`,
           stop: () => requestStop(runContext, run, gracePeriod),
         }

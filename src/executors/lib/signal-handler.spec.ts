@@ -1,9 +1,9 @@
 import { PassThrough } from 'node:stream';
 import { Printer } from '../../report/printer';
-import { Interruption, type Stop } from './interruption';
+import { SignalHandler, type Stop } from './signal-handler';
 
 describe('what a signal does to a target', () => {
-  let interruption: Interruption;
+  let signals: SignalHandler;
   const send = () => process.emit('SIGINT', 'SIGINT');
   const later = (ms: number) => jest.setSystemTime(Date.now() + ms);
   const stop = async () => undefined;
@@ -12,39 +12,39 @@ describe('what a signal does to a target', () => {
   beforeEach(() => {
     jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate'] });
     const stdout = new PassThrough().resume() as unknown as NodeJS.WriteStream;
-    interruption = new Interruption(new Printer({ stdout }));
+    signals = new SignalHandler(new Printer({ stdout }));
   });
   afterEach(() => {
-    interruption.close();
+    signals.close();
     jest.useRealTimers();
   });
 
   it('does not stop, or wait for another signal, if nothing can be stopped', async () => {
-    interruption.onInterrupt(() => 'Detached.');
+    signals.onSignal(() => 'Detached.');
     send();
     later(900);
     send();
-    expect(await interruption.outcome()).toEqual({ code: 'DETACHED', message: 'Detached.' });
+    expect(await signals.outcome()).toEqual({ code: 'DETACHED', message: 'Detached.' });
   });
 
   it('is a stop, with its own message, at a second signal within two seconds', async () => {
-    interruption.onInterrupt(() => 'Detached.', stopped(false));
+    signals.onSignal(() => 'Detached.', stopped(false));
     send();
     later(900);
     send();
-    expect(await interruption.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
+    expect(await signals.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
   });
 
   it('is a stop at the first signal where the target says so', async () => {
-    interruption.onInterrupt(() => 'Detached.', stopped(true));
+    signals.onSignal(() => 'Detached.', stopped(true));
     send();
-    expect(await interruption.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
+    expect(await signals.outcome()).toEqual({ code: 'STOPPED', message: 'Stopping the run.', stop });
   });
 
   it('leaves the run where no second signal comes', async () => {
-    interruption.onInterrupt(() => 'Detached.', stopped(false));
+    signals.onSignal(() => 'Detached.', stopped(false));
     send();
-    const outcome = interruption.outcome();
+    const outcome = signals.outcome();
     await jest.advanceTimersByTimeAsync(2_000);
     expect(await outcome).toEqual({ code: 'DETACHED', message: 'Detached.' });
   });

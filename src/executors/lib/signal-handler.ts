@@ -1,5 +1,5 @@
 import type { Printer } from '../../report/printer';
-import { Interrupts } from './interrupts';
+import { ProcessSignals } from './process-signals';
 
 /** How a signal stops what runs on the instance. */
 export interface Stop {
@@ -9,27 +9,27 @@ export interface Stop {
   stop: () => Promise<unknown>;
 }
 
-/** An interrupted target: nothing more to print, not a success. */
-class Interrupted extends Error {}
+/** A target that got a signal: nothing more to print, not a success. */
+class GotSignal extends Error {}
 
-/** What a signal does to one target: says what becomes of what it began, and ends this side of it. */
-export class Interruption {
+/** Handles the signals that a target gets: says what becomes of what it started, and ends the client. */
+export class SignalHandler {
   private readonly controller = new AbortController();
-  private readonly interrupts: Interrupts;
-  private readonly interrupted: Promise<never>;
+  private readonly signals: ProcessSignals;
+  private readonly aborted: Promise<never>;
   private say: () => string = () => 'Interrupted. Nothing was started.';
   private stop?: Stop;
 
   constructor(private readonly printer: Printer) {
-    this.interrupts = new Interrupts({
+    this.signals = new ProcessSignals({
       first: (by) => printer.answer(by, this.firstAnswer()),
       again: (by) => this.stop && printer.answer(by, this.stop.say),
-      detach: () => this.controller.abort(new Interrupted()),
+      detach: () => this.controller.abort(new GotSignal()),
     });
-    this.interrupted = new Promise<never>((_, reject) =>
+    this.aborted = new Promise<never>((_, reject) =>
       this.signal.addEventListener('abort', () => reject(this.signal.reason)),
     );
-    this.interrupted.catch(() => undefined);
+    this.aborted.catch(() => undefined);
   }
 
   /** Aborted by the first signal. */
@@ -37,30 +37,30 @@ export class Interruption {
     return this.controller.signal;
   }
 
-  /** From now on: what is said at a signal, and how what continues is stopped, where it can be. */
-  onInterrupt(say: () => string, stop?: Stop): void {
+  /** From now on: what a signal prints, and how it stops what runs on the instance, if it can be stopped. */
+  onSignal(say: () => string, stop?: Stop): void {
     this.say = say;
     this.stop = stop;
   }
 
-  /** The result of the work; rejects at once when it is interrupted. */
+  /** The result of the work; rejects at once when a signal comes. */
   race<T>(work: Promise<T>): Promise<T> {
-    return Promise.race([work, this.interrupted]);
+    return Promise.race([work, this.aborted]);
   }
 
   /**
-   * What was meant by the signals. Where something can be stopped, it waits for a second one as long as that may still
-   * come; `stop` is there if it is to be stopped.
+   * Whether the signals mean to stop what runs on the instance, or to detach from it. If it can be stopped, waits for a
+   * second signal as long as that still counts.
    */
   async outcome(): Promise<{ code: 'STOPPED' | 'DETACHED'; message: string; stop?: Stop['stop'] }> {
     const { stop } = this;
-    if (stop && (await this.interrupts.wantsStop(stop.immediate)))
+    if (stop && (await this.signals.wantsStop(stop.immediate)))
       return { code: 'STOPPED', message: stop.say, stop: stop.stop };
     return { code: 'DETACHED', message: this.say() };
   }
 
   close(): void {
-    this.interrupts.close();
+    this.signals.close();
   }
 
   private firstAnswer(): string {

@@ -7,8 +7,8 @@ const DEBOUNCE_MS = 700;
 /** A second one within so many ms stops what continues, where it arrives: see `Printer.isPseudoTerminal`. */
 const DOUBLE_PRESS_MS = 2_000;
 
-/** The signals that a target gets, and Nx going away, as what a person has done: once, or twice. */
-export class Interrupts {
+/** Tells whether a person has pressed Ctrl+C once or twice, from the signals that a target gets; the end of Nx counts as one. */
+export class ProcessSignals {
   private first = 0;
   private kind: NodeJS.Signals | undefined;
   private second = false;
